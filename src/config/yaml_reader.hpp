@@ -1,0 +1,75 @@
+#pragma once
+
+#include <yaml-cpp/yaml.h>
+
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/result.hpp"
+
+namespace matriarch::config {
+
+/// What is wrong with a configuration: `conf/dev.yml:12: unknown key "usrname" in broker; did you mean
+/// "username"? Allowed: listen, port, username, password, bind_host, strict`.
+struct config_error {
+  std::string message;
+};
+
+/// One mapping of a configuration file, read key by key. It reports errors by throwing config_error;
+/// the load_*() functions turn that into a result, so it never leaves this folder.
+class section {
+public:
+  /// Parses a file. `${NAME}` in a scalar becomes the environment variable's value; one that is not
+  /// set is an error.
+  static section parse_file(const std::string& path);
+
+  /// The keys this mapping may have; any other is an error that names the line and the nearest key.
+  void allow(std::initializer_list<std::string_view> names) const;
+
+  [[nodiscard]] bool has(std::string_view name) const;
+  /// A mapping below this one; an error if it is missing or no mapping.
+  [[nodiscard]] section child(std::string_view name) const;
+  /// The same, or an empty mapping at this line if it is missing.
+  [[nodiscard]] section child_or_empty(std::string_view name) const;
+  /// A list of mappings; empty if it is missing.
+  [[nodiscard]] std::vector<section> children(std::string_view name) const;
+
+  /// A non-empty string. Without `otherwise` it is required.
+  [[nodiscard]] std::string text(std::string_view name,
+                                 std::optional<std::string> otherwise = std::nullopt) const;
+  /// An integer within [least, greatest].
+  [[nodiscard]] std::int64_t number(std::string_view name, std::int64_t least, std::int64_t greatest,
+                                    std::optional<std::int64_t> otherwise = std::nullopt) const;
+  [[nodiscard]] bool flag(std::string_view name, std::optional<bool> otherwise = std::nullopt) const;
+  /// A list of non-empty strings; empty if it is missing.
+  [[nodiscard]] std::vector<std::string> texts(std::string_view name) const;
+  /// A duration: `250ms`, `10s`, `5m`, `2h` or `7d`, in milliseconds.
+  [[nodiscard]] std::int64_t milliseconds(std::string_view name,
+                                          std::optional<std::int64_t> otherwise = std::nullopt) const;
+
+  /// The keys of this mapping in their order; for mappings whose keys are the user's own.
+  [[nodiscard]] std::vector<std::string> names() const;
+  /// The node of a key as YAML; for values that are passed on as they stand.
+  [[nodiscard]] YAML::Node node(std::string_view name) const;
+
+  /// Throws the error `path:line: why`, with the line of `name` or of this mapping.
+  [[noreturn]] void refuse(std::string_view name, const std::string& why) const;
+  [[noreturn]] void refuse(const std::string& why) const;
+
+private:
+  section(std::string path, std::string where, YAML::Node node);
+
+  std::string path_;
+  std::string where_; ///< `broker`, `cells[2]`; empty at the top
+  YAML::Node node_;
+};
+
+/// Of `candidates` the one nearest to `word` by edit distance, if one is near enough to be meant.
+[[nodiscard]] std::optional<std::string> nearest(std::string_view word,
+                                                 const std::vector<std::string>& candidates);
+
+} // namespace matriarch::config

@@ -1,0 +1,78 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace matriarch::http {
+
+/// A request that this program makes of another.
+struct outgoing {
+  std::string verb = "GET";
+  /// `http://host:port/path`, already percent-encoded.
+  std::string url;
+  std::vector<std::pair<std::string, std::string>> headers;
+  std::string body;
+  /// Basic authentication, if `username` is not empty.
+  std::string username;
+  std::string password;
+  std::chrono::milliseconds connect_timeout{1'000};
+  /// From the call to the end of the answer. Not used by streams.
+  std::chrono::milliseconds timeout{5'000};
+  /// A longer answer is an error. 64 MB: a listing of 100,000 records in etcd's JSON.
+  std::size_t max_answer_bytes = 64 * 1024 * 1024;
+};
+
+/// What came of an outgoing request.
+struct outcome {
+  /// The HTTP status; 0 if there was no complete answer.
+  int status = 0;
+  std::string body;
+  /// Why there is no answer, in words: empty if and only if `status` is not 0.
+  std::string error;
+  /// True if it is certain that the other side never saw the request (the connection was refused or
+  /// never made), so that it cannot have had an effect.
+  bool never_sent = false;
+};
+
+/// One thread that does this program's outgoing HTTP (libcurl's multi interface) and its timers.
+/// Everything passed in is called on that thread and must not block. All members may be called from
+/// any thread, also from within those calls.
+class event_loop {
+public:
+  event_loop();
+  /// Ends the thread. Nothing is called afterwards; pending requests are dropped silently.
+  ~event_loop();
+  event_loop(const event_loop&) = delete;
+  event_loop& operator=(const event_loop&) = delete;
+
+  using task_id = std::uint64_t;
+
+  /// Makes one request; `done` is called exactly once unless it is cancelled before.
+  task_id send(outgoing what, std::function<void(outcome)> done);
+
+  /// Opens a response that does not end (a watch). `line` gets each complete line, without its end;
+  /// `done` is called once when the stream ends, for whatever reason, unless it was cancelled.
+  task_id stream(outgoing what, std::function<void(std::string)> line,
+                 std::function<void(outcome)> done);
+
+  /// Calls `then` once, after `delay`.
+  task_id after(std::chrono::milliseconds delay, std::function<void()> then);
+
+  /// Calls `then` soon, on the loop's thread.
+  void post(std::function<void()> then);
+
+  /// Ends a request, a stream or a timer without calling anything. Unknown ids are ignored.
+  void cancel(task_id task);
+
+private:
+  struct implementation;
+  std::unique_ptr<implementation> self_;
+};
+
+} // namespace matriarch::http

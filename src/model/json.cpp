@@ -1,0 +1,186 @@
+#include "model/json.hpp"
+
+#include <rapidjson/error/en.h>
+#include <rapidjson/reader.h>
+#include <rapidjson/stringbuffer.h>
+#include <rapidjson/writer.h>
+
+#include <algorithm>
+#include <set>
+#include <vector>
+
+namespace matriarch::json {
+
+namespace {
+
+/// Passes events on to the document and stops the parse where a text is nested too deeply.
+class depth_guard {
+public:
+  using Ch = char;
+  depth_guard(document& into, std::size_t deepest) : into_(into), deepest_(deepest) {}
+
+  bool Null() { return into_.Null(); }
+  bool Bool(bool b) { return into_.Bool(b); }
+  bool Int(int i) { return into_.Int(i); }
+  bool Uint(unsigned i) { return into_.Uint(i); }
+  bool Int64(std::int64_t i) { return into_.Int64(i); }
+  bool Uint64(std::uint64_t i) { return into_.Uint64(i); }
+  bool Double(double d) { return into_.Double(d); }
+  bool RawNumber(const char* s, rapidjson::SizeType n, bool copy) {
+    return into_.RawNumber(s, n, copy);
+  }
+  bool String(const char* s, rapidjson::SizeType n, bool copy) { return into_.String(s, n, copy); }
+  bool StartObject() { return enter() && (keys_.emplace_back(), into_.StartObject()); }
+  bool Key(const char* s, rapidjson::SizeType n, bool copy) {
+    if (!keys_.back().emplace(s, n).second) {
+      repeated_ = std::string(s, n);
+      return false;
+    }
+    return into_.Key(s, n, copy);
+  }
+  bool EndObject(rapidjson::SizeType n) {
+    --depth_;
+    keys_.pop_back();
+    return into_.EndObject(n);
+  }
+  bool StartArray() { return enter() && into_.StartArray(); }
+  bool EndArray(rapidjson::SizeType n) {
+    --depth_;
+    return into_.EndArray(n);
+  }
+
+  [[nodiscard]] const std::string& repeated() const { return repeated_; }
+  [[nodiscard]] bool too_deep() const { return depth_ > deepest_; }
+
+private:
+  bool enter() { return ++depth_ <= deepest_; }
+
+  document& into_;
+  std::size_t deepest_;
+  std::size_t depth_ = 0;
+  std::vector<std::set<std::string>> keys_;
+  std::string repeated_;
+};
+
+template <class Writer>
+void write_sorted(const value& what, Writer& out) {
+  if (what.IsObject()) {
+    std::vector<const value::Member*> members;
+    for (const auto& m : what.GetObject())
+      members.push_back(&m);
+    std::sort(members.begin(), members.end(), [](auto* a, auto* b) {
+      return std::string_view{a->name.GetString(), a->name.GetStringLength()}
+             < std::string_view{b->name.GetString(), b->name.GetStringLength()};
+    });
+    out.StartObject();
+    for (auto* m : members) {
+      out.Key(m->name.GetString(), m->name.GetStringLength());
+      write_sorted(m->value, out);
+    }
+    out.EndObject();
+  } else if (what.IsArray()) {
+    out.StartArray();
+    for (const auto& v : what.GetArray())
+      write_sorted(v, out);
+    out.EndArray();
+  } else {
+    what.Accept(out);
+  }
+}
+
+rapidjson::Value::StringRefType name_ref(std::string_view name) {
+  return {name.data(), static_cast<rapidjson::SizeType>(name.size())};
+}
+
+} // namespace
+
+result<document> parse(std::string_view text, std::size_t deepest) {
+  document parsed;
+  std::string why;
+  auto feed = [&](document& into) {
+    depth_guard guard{into, deepest};
+    rapidjson::Reader reader;
+    rapidjson::MemoryStream stream{text.data(), text.size()};
+    rapidjson::EncodedInputStream<rapidjson::UTF8<>, rapidjson::MemoryStream> in{stream};
+    constexpr unsigned flags = rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag
+                               | rapidjson::kParseFullPrecisionFlag;
+    auto status = reader.Parse<flags>(in, guard);
+    if (!status.IsError())
+      return true;
+    if (!guard.repeated().empty())
+      why = "the key \"" + guard.repeated() + "\" appears twice in one object";
+    else if (guard.too_deep())
+      why = "nested more than " + std::to_string(deepest) + " levels deep";
+    else
+      why = std::string{rapidjson::GetParseError_En(status.Code())};
+    why += " (at byte " + std::to_string(status.Offset()) + ")";
+    return false;
+  };
+  parsed.Populate(feed);
+  if (!why.empty())
+    return failure{why};
+  return parsed;
+}
+
+std::string text_of(const value& what) {
+  rapidjson::StringBuffer buffer;
+  rapidjson::Writer<rapidjson::StringBuffer> writer{buffer};
+  what.Accept(writer);
+  return {buffer.GetString(), buffer.GetSize()};
+}
+
+std::string canonical_text_of(const value& what) {
+  rapidjson::StringBuffer buffer;
+  rapidjson::Writer<rapidjson::StringBuffer> writer{buffer};
+  write_sorted(what, writer);
+  return {buffer.GetString(), buffer.GetSize()};
+}
+
+const value* member(const value& object, std::string_view name) {
+  if (!object.IsObject())
+    return nullptr;
+  auto found = object.FindMember(value{name_ref(name)});
+  return found == object.MemberEnd() ? nullptr : &found->value;
+}
+
+std::string string_member(const value& object, std::string_view name, std::string_view otherwise) {
+  auto* found = member(object, name);
+  if (found == nullptr || !found->IsString())
+    return std::string{otherwise};
+  return {found->GetString(), found->GetStringLength()};
+}
+
+std::int64_t integer_member(const value& object, std::string_view name, std::int64_t otherwise) {
+  auto* found = member(object, name);
+  return found == nullptr || !found->IsInt64() ? otherwise : found->GetInt64();
+}
+
+value string(std::string_view text, document& owner) {
+  return value{text.data(), static_cast<rapidjson::SizeType>(text.size()), owner.GetAllocator()};
+}
+
+void add(value& object, std::string_view name, value inner, document& owner) {
+  object.AddMember(value{name_ref(name)}, inner, owner.GetAllocator());
+}
+
+void add(value& object, std::string_view name, std::string_view text, document& owner) {
+  add(object, name, string(text, owner), owner);
+}
+
+void add(value& object, std::string_view name, const char* text, document& owner) {
+  add(object, name, std::string_view{text}, owner);
+}
+
+void add(value& object, std::string_view name, std::int64_t number, document& owner) {
+  add(object, name, value{number}, owner);
+}
+
+void add(value& object, std::string_view name, int number, document& owner) {
+  add(object, name, value{number}, owner);
+}
+
+void add(value& object, std::string_view name, bool flag, document& owner) {
+  add(object, name, value{flag}, owner);
+}
+
+} // namespace matriarch::json

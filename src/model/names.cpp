@@ -1,0 +1,38 @@
+#include "model/names.hpp"
+
+#include <openssl/sha.h>
+
+#include <algorithm>
+#include <array>
+
+namespace matriarch::model {
+
+namespace {
+
+constexpr std::size_t longest_plain_name = 64; // PostgreSQL's and HAProxy's identifiers end near there
+constexpr std::size_t digest_bytes_kept = 20;  // 160 bits: no two ids of one fleet will share a name
+
+bool is_plain(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'
+         || c == '-' || c == '.';
+}
+
+} // namespace
+
+std::string name_of(std::string_view id) {
+  bool plain = !id.empty() && id.size() <= longest_plain_name && id.front() != '.'
+               && id.back() != '.' && std::all_of(id.begin(), id.end(), is_plain);
+  if (plain)
+    return std::string{id};
+  std::array<unsigned char, SHA256_DIGEST_LENGTH> digest{};
+  SHA256(reinterpret_cast<const unsigned char*>(id.data()), id.size(), digest.data());
+  constexpr std::string_view digits = "0123456789abcdef";
+  std::string name = "~";
+  for (std::size_t i = 0; i < digest_bytes_kept; ++i) {
+    name += digits[digest[i] >> 4];
+    name += digits[digest[i] & 0x0f];
+  }
+  return name;
+}
+
+} // namespace matriarch::model

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+/// Every key that this program reads or writes in etcd; the schema is in the README.
+/// `name` is model::name_of() of an instance's or binding's id; `scope` is Patroni's.
+namespace matriarch::store::keys {
+
+inline const std::string services = "/service/";
+inline const std::string routing = "/routing/";
+inline const std::string cells = "/cells/";
+inline const std::string registrar = "/postgresql-brokerpatroni/";
+inline const std::string own = "/matriarch/";
+
+/// The smallest range that holds all of the above: one watch for everything.
+inline const std::string first = "/cells/";
+inline const std::string last = "/service0"; // '0' follows '/'
+
+inline std::string record(std::string_view name) {
+  return services + std::string{name} + "/state";
+}
+inline std::string bindings(std::string_view name) {
+  return services + std::string{name} + "/bindings/";
+}
+inline std::string binding(std::string_view name, std::string_view binding_name) {
+  return bindings(name) + std::string{binding_name};
+}
+/// Everything of an instance whose scope is its name. The slash matters: `/service/db` is also the
+/// start of `/service/db2/state`.
+inline std::string everything_of(std::string_view name) {
+  return services + std::string{name} + "/";
+}
+
+inline std::string members(std::string_view scope) {
+  return services + std::string{scope} + "/members/";
+}
+inline std::string member(std::string_view scope, std::string_view node) {
+  return members(scope) + std::string{node};
+}
+inline std::string leader(std::string_view scope) {
+  return services + std::string{scope} + "/leader";
+}
+inline std::string initialize(std::string_view scope) {
+  return services + std::string{scope} + "/initialize";
+}
+
+inline const std::string next_port = "/routing/nextport";
+inline const std::string allocations = "/routing/allocation/";
+inline const std::string ports = "/routing/port/";
+inline std::string allocation(std::string_view name) {
+  return allocations + std::string{name};
+}
+inline std::string port(int number) {
+  return ports + std::to_string(number);
+}
+
+inline std::string cell(std::string_view guid) {
+  return cells + std::string{guid};
+}
+
+inline const std::string active = "/matriarch/active";
+inline const std::string fleet = "/matriarch/fleet";
+inline const std::string heartbeat = "/matriarch/heartbeat";
+inline const std::string graves = "/matriarch/graves/";
+inline const std::string tombstones = "/matriarch/tombstones/";
+inline std::string grave(std::string_view cell_guid, std::string_view node) {
+  return graves + std::string{cell_guid} + "/" + std::string{node};
+}
+inline std::string tombstone(std::string_view name) {
+  return tombstones + std::string{name};
+}
+
+} // namespace matriarch::store::keys
