@@ -1,0 +1,65 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "model/record.hpp"
+
+namespace matriarch::model {
+
+/// A node as it describes itself under Patroni's `members/`.
+struct member {
+  std::string state;    ///< Patroni's word: running, starting, stopped, creating replica, …
+  std::string api_url;  ///< `http://host:8008/patroni`
+  std::string conn_url; ///< `postgres://host:5432/postgres`
+  [[nodiscard]] bool running() const { return state == "running"; }
+  bool operator==(const member&) const = default;
+};
+
+/// What is seen of a cluster from outside, as opposed to what is recorded of it.
+struct cluster_view {
+  std::map<std::string, member> members; ///< by node id
+  std::string leader;                    ///< the node id in Patroni's `leader` key, or empty
+  bool operator==(const cluster_view&) const = default;
+
+  [[nodiscard]] bool running(const std::string& node_id) const {
+    auto found = members.find(node_id);
+    return found != members.end() && found->second.running();
+  }
+  [[nodiscard]] bool leads(const std::string& node_id) const {
+    return !leader.empty() && leader == node_id;
+  }
+};
+
+/// A cell as the broker sees it.
+struct cell_view {
+  std::string guid;
+  std::string availability_zone;
+  std::string uri;
+  std::string username;
+  bool reachable = false;
+  bool cordoned = false;
+  int nodes = 0;    ///< recorded on it, reservations included
+  int capacity = 0; ///< 0 where the cell does not say
+  std::string fencing = "unknown";
+  std::string last_error;
+  bool operator==(const cell_view&) const = default;
+};
+
+/// All cells at one moment, never changed once published.
+using cell_table = std::shared_ptr<const std::vector<cell_view>>;
+
+/// What an instance's actor publishes at each change; every read of the API is answered from it.
+struct instance_snapshot {
+  record known;
+  cluster_view seen;
+  std::map<std::string, binding> bindings; ///< by binding id
+  /// last_operation's description while the operation is in progress.
+  std::string progress;
+};
+
+using snapshot_ptr = std::shared_ptr<const instance_snapshot>;
+
+} // namespace matriarch::model

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "model/observation.hpp"
+
+namespace matriarch::model {
+
+/// Where nodes shall go.
+struct placement_request {
+  int count = 1;
+  /// Only these cells; empty means any.
+  std::vector<std::string> among;
+  /// Cells of the cluster's other nodes, one entry a node.
+  std::vector<std::string> used;
+  /// Cells not to be tried, with the reason.
+  std::map<std::string, std::string> avoid;
+};
+
+struct placement {
+  /// One cell for each node that could be placed, in order; fewer than asked for if there are not
+  /// enough.
+  std::vector<std::string> cells;
+  /// If fewer: why each other cell was not taken, in words.
+  std::string shortage;
+  /// If fewer: whether waiting can help, because a cell is only out of reach.
+  bool may_improve = false;
+};
+
+/// Chooses cells in the order of (already used by this cluster, this cluster's nodes in the zone,
+/// load ÷ capacity, guid). A cell the cluster already uses is the fallback when others are lost, full
+/// or cordoned. Cells that are out of reach, full, cordoned or to be avoided are never chosen.
+[[nodiscard]] placement choose_cells(const placement_request& asked,
+                                     const std::vector<cell_view>& cells);
+
+} // namespace matriarch::model

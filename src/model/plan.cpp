@@ -1,0 +1,379 @@
+#include "model/plan.hpp"
+
+#include <algorithm>
+
+namespace matriarch::model {
+
+namespace {
+
+std::string list_of(const std::vector<std::string>& words) {
+  std::string text;
+  for (const auto& word : words)
+    text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
+/// The record, what is seen, and the decision as it grows.
+class planner {
+public:
+  planner(const record& known, const circumstances& around)
+      : known_(known), around_(around), next_(known) {}
+
+  decision run() {
+    note_confirmations();
+    note_switchover();
+    give_up_in_time();
+    if (next_.desired.exists)
+      approach();
+    else
+      remove_everything();
+    for (const auto& n : known_.nodes)
+      follow_up(n);
+    bool agreed = !next_.switching_to.empty() && next_.switching_to == known_.switching_to;
+    if (agreed && !around_.seen.leader.empty())
+      result_.steps.push_back(failover_from{around_.seen.leader, next_.switching_to});
+    if (next_ != known_)
+      result_.write = std::move(next_);
+    return std::move(result_);
+  }
+
+private:
+  // -- what has happened ------------------------------------------------------------------------
+
+  /// Writes down what the cells have confirmed since the last write.
+  void note_confirmations() {
+    for (auto& n : next_.nodes) {
+      bool started = around_.confirmed_started.contains(n.node_id)
+                     || around_.seen.members.contains(n.node_id);
+      auto failed = around_.failed_starts.find(n.node_id);
+      if (started || failed != around_.failed_starts.end())
+        n.start_may_arrive_until.reset();
+      if (n.phase == node_phase::placed && started) {
+        n.phase = node_phase::started;
+      } else if (n.phase == node_phase::placed && failed != around_.failed_starts.end()) {
+        n.phase = node_phase::removing;
+        next_.current.failed_cells[n.cell] = failed->second;
+      }
+    }
+    std::erase_if(next_.nodes, [&](const node& n) {
+      bool certain = n.phase == node_phase::removing
+                     && around_.confirmed_removed.contains(n.node_id)
+                     && (!n.start_may_arrive_until || around_.now > *n.start_may_arrive_until);
+      if (certain)
+        result_.buried.push_back(n);
+      return certain;
+    });
+    if (!around_.seen.leader.empty())
+      next_.had_leader = true;
+  }
+
+  void note_switchover() {
+    if (next_.switching_to.empty())
+      return;
+    if (around_.seen.leads(next_.switching_to)) {
+      next_.switching_to.clear();
+      if (in_progress())
+        next_.current.switched_over = true;
+    } else if (!around_.failed_switchover.empty() || next_.find_node(next_.switching_to) == nullptr) {
+      next_.switching_to.clear();
+    }
+  }
+
+  [[nodiscard]] bool in_progress() const {
+    return next_.current.state == operation_state::in_progress;
+  }
+
+  void end_operation(operation_state as, std::string description) {
+    next_.current.state = as;
+    next_.current.description = std::move(description);
+  }
+
+  void give_up_in_time() {
+    if (!in_progress() || around_.now < next_.current.deadline)
+      return;
+    if (next_.current.type == operation_type::deprovision) {
+      // The instance stays marked for removal: cleaning goes on until nothing is left.
+      end_operation(operation_state::failed,
+                    "not removed in time: " + waiting_text() + "; removal goes on");
+    } else if (next_.current.failing_because.empty()) {
+      fail("not done in time: " + waiting_text());
+    }
+  }
+
+  [[nodiscard]] std::string waiting_text() const {
+    std::vector<std::string> left;
+    for (const auto& n : next_.nodes) {
+      if (n.phase != node_phase::removing)
+        continue;
+      auto why = around_.failed_removals.find(n.node_id);
+      left.push_back("cell " + n.cell + " has not confirmed the removal of node " + n.node_id
+                     + (why == around_.failed_removals.end() ? "" : " (" + why->second + ")"));
+    }
+    auto text = list_of(left);
+    auto states = describe(next_, around_.seen);
+    if (around_.shortage)
+      text += (text.empty() ? "" : "; ") + ("no cell for a node: " + around_.shortage->shortage);
+    return text.empty() ? "last seen: " + states : text + "; last seen: " + states;
+  }
+
+  /// The operation cannot succeed. What was asked for is taken back as far as that is safe.
+  void fail(const std::string& why) {
+    if (!in_progress())
+      return;
+    auto& op = next_.current;
+    if (op.type == operation_type::provision) {
+      op.failing_because = why;
+      op.deadline = around_.now + clean_up_time;
+      next_.desired.node_count = 0;
+      next_.desired.cells.clear();
+    } else {
+      // After a switchover the new nodes hold the leader: going back would move it twice.
+      if (!op.switched_over && op.desired_before) {
+        next_.desired = *op.desired_before;
+        next_.parameters = op.parameters_before;
+      }
+      next_.switching_to.clear();
+      end_operation(operation_state::failed, why);
+    }
+  }
+
+  // -- towards what is desired ------------------------------------------------------------------
+
+  [[nodiscard]] bool may_stay(const node& n) const {
+    const auto& cells = next_.desired.cells;
+    return cells.empty() || std::find(cells.begin(), cells.end(), n.cell) != cells.end();
+  }
+
+  [[nodiscard]] bool streams(const node& n) const {
+    auto lag = around_.lag.find(n.node_id);
+    return lag != around_.lag.end() && lag->second <= negligible_lag_bytes;
+  }
+
+  void approach() {
+    if (!next_.current.failing_because.empty()) {
+      take_back();
+      return;
+    }
+    std::vector<node*> staying;
+    std::vector<node*> leaving;
+    for (auto& n : next_.nodes) {
+      if (n.phase == node_phase::removing)
+        continue;
+      (may_stay(n) ? staying : leaving).push_back(&n);
+    }
+    auto wanted = static_cast<std::size_t>(next_.desired.node_count);
+    if (staying.size() < wanted) {
+      add(static_cast<int>(wanted - staying.size()), staying);
+      return;
+    }
+    if (staying.size() > wanted)
+      shed(staying, wanted);
+    if (!all_run(staying))
+      return;
+    if (!leaving.empty()) {
+      let_go(staying, leaving);
+      return;
+    }
+    // A cell that failed to start a node may hang for long: its clean-up is not the user's concern.
+    bool removing = std::any_of(next_.nodes.begin(), next_.nodes.end(), [&](const node& n) {
+      return n.phase == node_phase::removing && !next_.current.failed_cells.contains(n.cell);
+    });
+    if (removing) {
+      result_.waiting_for = removal_text();
+      return;
+    }
+    if (in_progress() && next_.switching_to.empty() && leader_among(staying))
+      end_operation(operation_state::succeeded, describe(next_, around_.seen));
+  }
+
+  [[nodiscard]] std::string removal_text() const {
+    std::vector<std::string> nodes;
+    for (const auto& n : next_.nodes)
+      if (n.phase == node_phase::removing)
+        nodes.push_back(n.node_id + " from cell " + n.cell);
+    return "removing " + list_of(nodes);
+  }
+
+  [[nodiscard]] bool all_run(const std::vector<node*>& nodes) const {
+    return !around_.seen.leader.empty()
+           && std::all_of(nodes.begin(), nodes.end(),
+                          [&](const node* n) { return around_.seen.running(n->node_id); });
+  }
+
+  [[nodiscard]] bool leader_among(const std::vector<node*>& nodes) const {
+    return std::any_of(nodes.begin(), nodes.end(),
+                       [&](const node* n) { return around_.seen.leads(n->node_id); });
+  }
+
+  void add(int count, const std::vector<node*>& staying) {
+    placement_request where;
+    where.count = count;
+    where.among = next_.desired.cells;
+    for (const auto* n : staying)
+      where.used.push_back(n->cell);
+    where.avoid = next_.current.failed_cells;
+    if (around_.shortage) {
+      result_.waiting_for = "no cell for a node: " + around_.shortage->shortage;
+      if (!around_.shortage->may_improve) {
+        fail("no cell can take another node: " + around_.shortage->shortage);
+        return;
+      }
+    }
+    result_.steps.push_back(add_nodes{std::move(where)});
+  }
+
+  /// Too many nodes on cells they may be on: replicas go, those first that run least. The leader is
+  /// never the one removed.
+  void shed(std::vector<node*>& staying, std::size_t wanted) {
+    auto rank = [&](const node* n) {
+      if (around_.seen.leads(n->node_id) || next_.switching_to == n->node_id)
+        return 2;
+      return around_.seen.running(n->node_id) ? 1 : 0;
+    };
+    std::stable_sort(staying.begin(), staying.end(),
+                     [&](const node* a, const node* b) { return rank(a) > rank(b); });
+    // Without a leader there is no telling which copy is the good one: nothing is given up. A start
+    // that was never confirmed holds no data yet.
+    bool leader_runs = around_.seen.running(around_.seen.leader);
+    while (staying.size() > wanted && (leader_runs || !next_.had_leader)
+           && rank(staying.back()) < 2) {
+      staying.back()->phase = node_phase::removing;
+      staying.pop_back();
+    }
+    if (staying.size() > wanted)
+      result_.waiting_for = "waiting for a leader before a node is removed";
+  }
+
+  /// The nodes that stay all run; the others go, once those that stay hold the data.
+  void let_go(const std::vector<node*>& staying, const std::vector<node*>& leaving) {
+    std::vector<std::string> behind;
+    for (const auto* n : staying)
+      if (!around_.seen.leads(n->node_id) && !streams(*n))
+        behind.push_back(n->node_id);
+    if (!behind.empty()) {
+      result_.steps.push_back(ask_lag{});
+      result_.waiting_for = "waiting until " + list_of(behind) + " streams without lag";
+      return;
+    }
+    if (!leader_among(staying)) {
+      switch_over(staying);
+      return;
+    }
+    for (auto* n : leaving)
+      n->phase = node_phase::removing;
+    result_.waiting_for = removal_text();
+  }
+
+  void switch_over(const std::vector<node*>& staying) {
+    if (!around_.failed_switchover.empty()) {
+      result_.waiting_for = "the switchover failed and is tried again: " + around_.failed_switchover;
+      return;
+    }
+    if (next_.switching_to.empty()) {
+      auto nearest = std::min_element(staying.begin(), staying.end(), [&](auto* a, auto* b) {
+        return around_.lag.at(a->node_id) < around_.lag.at(b->node_id);
+      });
+      next_.switching_to = (*nearest)->node_id;
+    }
+    result_.waiting_for = "switching over to " + next_.switching_to;
+  }
+
+  // -- away ---------------------------------------------------------------------------------------
+
+  /// Replicas first, the leader last, so that it ends cleanly with nobody to take over.
+  void remove_all_nodes() {
+    bool replicas_left = false;
+    for (auto& n : next_.nodes)
+      if (!around_.seen.leads(n.node_id)) {
+        n.phase = node_phase::removing;
+        replicas_left = true;
+      }
+    if (!replicas_left)
+      for (auto& n : next_.nodes)
+        n.phase = node_phase::removing;
+    next_.switching_to.clear();
+    result_.waiting_for = removal_text();
+  }
+
+  /// A failed provision removes what it made and then says why it failed.
+  void take_back() {
+    if (!next_.nodes.empty()) {
+      remove_all_nodes();
+      if (!in_progress() || around_.now < next_.current.deadline)
+        return;
+    }
+    if (in_progress())
+      end_operation(operation_state::failed, next_.current.failing_because);
+  }
+
+  void remove_everything() {
+    if (!next_.nodes.empty())
+      remove_all_nodes();
+    else if (next_ == known_)
+      result_.steps.push_back(release_port{});
+  }
+
+  // -- what the record as it stands allows ----------------------------------------------------------
+
+  void follow_up(const node& n) {
+    if (n.phase == node_phase::placed && !around_.confirmed_started.contains(n.node_id)
+        && !around_.failed_starts.contains(n.node_id)) {
+      result_.steps.push_back(start_node{n.node_id});
+    } else if (n.phase == node_phase::removing && !around_.confirmed_removed.contains(n.node_id)) {
+      result_.steps.push_back(remove_node{n.node_id});
+    }
+  }
+
+  const record& known_;
+  const circumstances& around_;
+  record next_;
+  decision result_;
+};
+
+} // namespace
+
+decision decide(const record& known, const circumstances& around) {
+  return planner{known, around}.run();
+}
+
+record with_new_nodes(record known, const std::vector<std::string>& node_ids,
+                      const std::vector<std::string>& cells, wall_time now) {
+  for (std::size_t i = 0; i < cells.size(); ++i)
+    known.nodes.push_back({node_ids[i], cells[i], known.service_id, known.plan_id,
+                           node_phase::placed, now + start_timeout + start_margin});
+  return known;
+}
+
+std::string describe(const record& known, const cluster_view& seen, const std::string& waiting_for) {
+  auto state_of = [&](const node& n) {
+    auto found = seen.members.find(n.node_id);
+    return found == seen.members.end() || found->second.state.empty() ? std::string{"stopped"}
+                                                                      : found->second.state;
+  };
+  std::string leader;
+  std::vector<std::string> others;
+  for (const auto& n : known.nodes) {
+    if (n.phase == node_phase::removing && known.desired.exists)
+      continue;
+    if (seen.leads(n.node_id))
+      leader = state_of(n);
+    else
+      others.push_back(state_of(n));
+  }
+  // What is asked for and not placed yet is as stopped as what is placed and not started yet.
+  if (known.desired.exists)
+    for (auto i = static_cast<int>(known.nodes.size()); i < known.desired.node_count; ++i)
+      others.emplace_back("stopped");
+  std::string text;
+  if (!leader.empty())
+    text = "master " + leader + (others.empty() ? "" : "; replicas " + list_of(others));
+  else if (!others.empty())
+    text = "members " + list_of(others);
+  else
+    text = "no members";
+  if (!waiting_for.empty())
+    text += "; " + waiting_for;
+  return text;
+}
+
+} // namespace matriarch::model

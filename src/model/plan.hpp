@@ -1,0 +1,99 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "model/observation.hpp"
+#include "model/placement.hpp"
+#include "model/record.hpp"
+
+/// The heart of the broker: one pure function that compares what is desired, recorded and observed and
+/// says what comes next. Provisioning, growing, shrinking, moving, resuming after a crash and deleting
+/// are this one function, called again whenever something changed.
+namespace matriarch::model {
+
+/// How far a replica may be behind and still take over: what Patroni's `maximum_lag_on_failover`
+/// allows by default.
+inline constexpr std::int64_t negligible_lag_bytes = 1024 * 1024;
+
+/// What the actor knows beyond the record: everything here is lost in a crash, and may be.
+struct circumstances {
+  cluster_view seen;
+  /// Replicas that stream from the leader, with their lag in bytes, as last asked.
+  std::map<std::string, std::int64_t> lag;
+  /// Nodes whose removal the cell has confirmed.
+  std::set<std::string> confirmed_removed;
+  /// Nodes whose start the cell has confirmed.
+  std::set<std::string> confirmed_started;
+  /// Nodes whose start the cell has refused, with the reason; nothing of them runs.
+  std::map<std::string, std::string> failed_starts;
+  /// What was last said of a removal that did not succeed, by node.
+  std::map<std::string, std::string> failed_removals;
+  /// The cells' answer to the last AddNode step, if there was one and it found too few.
+  std::optional<placement> shortage;
+  /// What came of the last switchover, if it failed; kept until it may be tried again.
+  std::string failed_switchover;
+  wall_time now;
+};
+
+// -- steps, by the names that operators see ---------------------------------------------------------
+
+/// Choose cells and write down new nodes on them.
+struct add_nodes {
+  placement_request where;
+};
+/// Ask a cell to start a node that is written down.
+struct start_node {
+  std::string node_id;
+};
+/// Ask a cell to remove a node that is written down as `removing`.
+struct remove_node {
+  std::string node_id;
+};
+/// Ask the leader how far its replicas are behind.
+struct ask_lag {};
+/// Ask Patroni to let `to` lead instead of `from`.
+struct failover_from {
+  std::string from;
+  std::string to;
+};
+/// Delete all keys, let the port rest and leave a tombstone, in one transaction.
+struct release_port {};
+
+using step = std::variant<add_nodes, start_node, remove_node, ask_lag, failover_from, release_port>;
+
+/// What comes next.
+struct decision {
+  /// The record as it has to be written before anything else happens.
+  std::optional<record> write;
+  /// Removed nodes whose graves are dug with that write.
+  std::vector<node> buried = {};
+  /// What the record as it stands allows to be done now. Each may be repeated.
+  std::vector<step> steps = {};
+  /// For the user: what is being waited for. Empty if it is the members themselves.
+  std::string waiting_for = {};
+};
+
+[[nodiscard]] decision decide(const record& known, const circumstances& around);
+
+/// A record with these nodes written down on those cells. `node_ids` and `cells` are of one length.
+[[nodiscard]] record with_new_nodes(record known, const std::vector<std::string>& node_ids,
+                                    const std::vector<std::string>& cells, wall_time now);
+
+/// `members stopped, stopped`; `master running; replicas starting, running`: the words of the seeds,
+/// from the members' real states, followed by what else is being waited for.
+[[nodiscard]] std::string describe(const record& known, const cluster_view& seen,
+                                   const std::string& waiting_for = {});
+
+/// A request to start a node that was sent may be on the wire for so long.
+inline constexpr duration start_timeout = std::chrono::seconds{15};
+/// For clocks and queues: how much longer a node whose start is unknown is remembered.
+inline constexpr duration start_margin = std::chrono::seconds{5};
+/// How long a failed provision may take to remove what it made before it is called failed anyway.
+inline constexpr duration clean_up_time = std::chrono::seconds{60};
+
+} // namespace matriarch::model

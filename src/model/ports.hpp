@@ -1,0 +1,32 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include "model/record.hpp"
+
+namespace matriarch::model {
+
+/// The public ports that instances may get, `routing:` in the configuration.
+struct port_range {
+  int first = 30000;
+  int last = 32767;
+  /// How long a released port is not given to another instance, so that a forgotten client of the old
+  /// one does not reach the new one.
+  duration rest{};
+};
+
+/// What is known of a port, `/routing/port/<port>`.
+struct port_use {
+  std::string name; ///< the instance that holds it or held it last
+  std::optional<wall_time> resting_since;
+  std::int64_t revision = 0; ///< of its key, to be compared when it is taken
+};
+
+/// The lowest port of the range that is neither held nor resting, beginning at `from` and going round.
+[[nodiscard]] std::optional<int> choose_port(const port_range& range,
+                                             const std::map<int, port_use>& known, int from,
+                                             wall_time now);
+
+} // namespace matriarch::model

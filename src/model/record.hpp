@@ -1,0 +1,141 @@
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+/// What is true of a service instance, whoever asks: plain values, written to etcd as they are.
+namespace matriarch::model {
+
+/// Wall time, always passed in.
+using wall_time = std::chrono::sys_time<std::chrono::milliseconds>;
+using duration = std::chrono::milliseconds;
+
+struct credentials {
+  std::string username;
+  std::string password;
+  bool operator==(const credentials&) const = default;
+};
+
+/// Where a node stands in its life. The cell hears of a node only after `placed` is in etcd, and a
+/// node leaves the record only after its removal is certain.
+enum class node_phase {
+  placed,   ///< written down; the cell is being asked to start it
+  started,  ///< the cell has confirmed it
+  removing, ///< the cell is being asked to remove it
+};
+
+struct node {
+  std::string node_id;
+  std::string cell; ///< the guid of the cell it is on; `backend_id` in the seeds' JSON
+  std::string service_id;
+  std::string plan_id;
+  node_phase phase = node_phase::placed;
+  /// Until when a request to start it may still reach the cell; not set once its outcome is known. A
+  /// node is not forgotten before: a late start would run on unrecorded.
+  std::optional<wall_time> start_may_arrive_until;
+  bool operator==(const node&) const = default;
+};
+
+/// What the user asked for, as last accepted.
+struct desired_state {
+  bool exists = true;
+  int node_count = 2;
+  /// The cells that the nodes shall be on; empty means any.
+  std::vector<std::string> cells;
+  bool operator==(const desired_state&) const = default;
+};
+
+enum class operation_type { provision, update, deprovision };
+enum class operation_state { in_progress, succeeded, failed };
+
+/// The last thing that the platform asked for. Repair and failover never appear here.
+struct operation {
+  std::string id;
+  operation_type type = operation_type::provision;
+  operation_state state = operation_state::in_progress;
+  /// In progress: empty, the description is made from what is observed. Ended: the final one.
+  std::string description;
+  wall_time started_at;
+  wall_time deadline;
+  /// Why it cannot succeed any more; set while what it made is being taken back.
+  std::string failing_because;
+  /// Of an update: what was desired before and the parameters that went with it, to go back to.
+  std::optional<desired_state> desired_before;
+  std::string parameters_before;
+  /// Of an update: the request's own parameters, to recognise it when it is sent again.
+  std::string requested;
+  /// Cells that failed to start a node in this operation, with the reason; not tried again.
+  std::map<std::string, std::string> failed_cells;
+  /// Set once an update has moved the leader: from there on it only goes forward.
+  bool switched_over = false;
+  bool operator==(const operation&) const = default;
+};
+
+enum class record_phase {
+  accepting, ///< written, but not yet answered for: undone if the broker ends here
+  accepted,
+};
+
+/// The record of one service instance, `/service/<name>/state`. Only the instance's actor writes it.
+struct record {
+  std::string instance_id;
+  std::string service_id;
+  std::string plan_id;
+  std::string organization_guid;
+  std::string space_guid;
+  /// The request's parameters as last accepted, as canonical JSON.
+  std::string parameters = "{}";
+  credentials admin;
+  credentials superuser;
+  credentials application;
+  credentials replication;
+  credentials patroni; ///< of Patroni's REST API
+  int allocated_port = 0;
+  std::string scope;
+  record_phase phase = record_phase::accepting;
+  desired_state desired;
+  operation current;
+  std::vector<node> nodes;
+  /// The node that shall lead, while a switchover is under way.
+  std::string switching_to;
+  /// True once a leader has run: from then on there is data to lose.
+  bool had_leader = false;
+  /// Fresh with each write, so that a writer recognises its own after a time-out.
+  std::string write_id;
+
+  [[nodiscard]] const node* find_node(const std::string& node_id) const {
+    for (const auto& n : nodes)
+      if (n.node_id == node_id)
+        return &n;
+    return nullptr;
+  }
+  [[nodiscard]] node* find_node(const std::string& node_id) {
+    return const_cast<node*>(static_cast<const record*>(this)->find_node(node_id));
+  }
+  bool operator==(const record&) const = default;
+};
+
+/// A binding, `/service/<name>/bindings/<binding>`.
+struct binding {
+  std::string binding_id;
+  std::string service_id;
+  std::string plan_id;
+  std::string app_guid;
+  std::string parameters = "{}"; ///< canonical JSON
+  bool operator==(const binding&) const = default;
+};
+
+/// What is left of an instance after its removal, `/matriarch/tombstones/<name>`.
+struct tombstone {
+  std::string instance_id;
+  std::string operation_id;
+  wall_time removed_at;
+};
+
+/// For how long a tombstone answers last_operation with 410.
+inline constexpr duration tombstone_life = std::chrono::hours{24 * 7};
+
+} // namespace matriarch::model
