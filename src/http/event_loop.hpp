@@ -24,7 +24,8 @@ struct outgoing {
   std::chrono::milliseconds connect_timeout{1'000};
   /// From the call to the end of the answer. Not used by streams.
   std::chrono::milliseconds timeout{5'000};
-  /// A longer answer is an error. 64 MB: a listing of 100,000 records in etcd's JSON.
+  /// A longer answer, or a longer line of a stream, is an error. 64 MB: a listing of 100,000
+  /// records in etcd's JSON.
   std::size_t max_answer_bytes = 64 * 1024 * 1024;
 };
 
@@ -46,18 +47,23 @@ struct outcome {
 class event_loop {
 public:
   event_loop();
-  /// Ends the thread. Nothing is called afterwards; pending requests are dropped silently.
+  /// Ends the thread. Nothing is called afterwards; pending requests are dropped silently. Not to
+  /// be called from within one of the loop's own calls.
   ~event_loop();
   event_loop(const event_loop&) = delete;
   event_loop& operator=(const event_loop&) = delete;
 
   using task_id = std::uint64_t;
 
-  /// Makes one request; `done` is called exactly once unless it is cancelled before.
+  /// Makes one request; `done` is called exactly once unless it is cancelled before. At most 32
+  /// requests to one host are under way, the others wait, which counts towards their time-out. A
+  /// body is announced as JSON unless there is a Content-Type among the headers.
   task_id send(outgoing what, std::function<void(outcome)> done);
 
   /// Opens a response that does not end (a watch). `line` gets each complete line, without its end;
-  /// `done` is called once when the stream ends, for whatever reason, unless it was cancelled.
+  /// `done` is called once when the stream ends, for whatever reason, unless it was cancelled. Its
+  /// outcome's body is what came after the last line end; if the status is not 2xx, there are no
+  /// lines and it is the answer, of which 64 kB are kept.
   task_id stream(outgoing what, std::function<void(std::string)> line,
                  std::function<void(outcome)> done);
 
@@ -67,7 +73,8 @@ public:
   /// Calls `then` soon, on the loop's thread.
   void post(std::function<void()> then);
 
-  /// Ends a request, a stream or a timer without calling anything. Unknown ids are ignored.
+  /// Ends a request, a stream or a timer without calling anything: no call begins after this
+  /// returns, though one on the loop's thread may be under way. Unknown ids are ignored.
   void cancel(task_id task);
 
 private:

@@ -13,7 +13,8 @@ namespace matriarch::http {
 
 enum class method { get, head, post, put, patch, del, options, other };
 
-/// A request as the routes see it: plain values, checked and decoded, with no tie to the connection.
+/// A request as the routes see it: plain values, checked and decoded, with no tie to the
+/// connection.
 struct request {
   method verb = method::get;
   /// The path as it was sent, without the query; for logs.
@@ -52,11 +53,15 @@ public:
   responder& operator=(responder&&) noexcept;
   ~responder();
 
+  /// A header that the answer will have, whoever sends it.
+  void add_header(std::string name, std::string value);
+
   /// Sends the answer. A second call does nothing.
   void send(response answer);
 
 private:
   std::unique_ptr<connection> to_;
+  std::vector<std::pair<std::string, std::string>> headers_;
 };
 
 /// Called on one of the server's threads: must not block and may answer later.
@@ -74,8 +79,8 @@ struct server_options {
 };
 
 /// An HTTP/1.1 server. It is the wall around Pistache 0.0.5, whose traps are numbered in its .cpp:
-/// whatever reaches the handler is a complete, well-formed request; everything else is answered here
-/// with a JSON error.
+/// whatever reaches the handler is a complete, well-formed request; everything else is answered
+/// here with a JSON error.
 class server {
 public:
   server(server_options options, handler serve);

@@ -1,0 +1,178 @@
+#include "http/admin.hpp"
+
+#include <algorithm>
+
+#include "http/osb.hpp"
+#include "model/json.hpp"
+
+namespace matriarch::http::admin {
+
+namespace {
+
+const char* word_for(model::node_phase phase) {
+  switch (phase) {
+    case model::node_phase::placed:
+      return "placed";
+    case model::node_phase::started:
+      return "started";
+    case model::node_phase::removing:
+      return "removing";
+  }
+  return "";
+}
+
+const char* word_for(model::operation_type type) {
+  switch (type) {
+    case model::operation_type::provision:
+      return "provision";
+    case model::operation_type::update:
+      return "update";
+    case model::operation_type::deprovision:
+      return "deprovision";
+  }
+  return "";
+}
+
+const char* word_for(model::operation_state state) {
+  switch (state) {
+    case model::operation_state::in_progress:
+      return "in progress";
+    case model::operation_state::succeeded:
+      return "succeeded";
+    case model::operation_state::failed:
+      return "failed";
+  }
+  return "";
+}
+
+/// Only the name: an operator's screen is no place for a tenant's password.
+json::value without_password(const model::credentials& user, json::document& owner) {
+  json::value object{rapidjson::kObjectType};
+  json::add(object, "username", user.username, owner);
+  return object;
+}
+
+json::value node_json(const model::node& n, const model::cluster_view& seen,
+                      json::document& owner) {
+  auto found = seen.members.find(n.node_id);
+  json::value object{rapidjson::kObjectType};
+  json::add(object, "node_id", n.node_id, owner);
+  json::add(object, "backend_id", n.cell, owner);
+  json::add(object, "plan_id", n.plan_id, owner);
+  json::add(object, "service_id", n.service_id, owner);
+  json::add(object, "phase", word_for(n.phase), owner);
+  json::add(object, "role", seen.leads(n.node_id) ? "leader" : "replica", owner);
+  json::add(object, "state", found == seen.members.end() ? "stopped" : found->second.state, owner);
+  if (found != seen.members.end())
+    json::add(object, "conn_url", found->second.conn_url, owner);
+  return object;
+}
+
+json::value instance_json(const model::instance_snapshot& one, json::document& owner) {
+  const auto& known = one.known;
+  json::value object{rapidjson::kObjectType};
+  json::add(object, "instance_id", known.instance_id, owner);
+  json::add(object, "service_id", known.service_id, owner);
+  json::add(object, "plan_id", known.plan_id, owner);
+  json::add(object, "organization_guid", known.organization_guid, owner);
+  json::add(object, "space_guid", known.space_guid, owner);
+  json::add(object, "admin_credentials", without_password(known.admin, owner), owner);
+  json::add(object, "superuser_credentials", without_password(known.superuser, owner), owner);
+  json::add(object, "app_credentials", without_password(known.application, owner), owner);
+  json::add(object, "allocated_port", known.allocated_port, owner);
+  json::add(object, "scope", known.scope, owner);
+  json::value desired{rapidjson::kObjectType};
+  json::add(desired, "node_count", known.desired.node_count, owner);
+  json::value cells{rapidjson::kArrayType};
+  for (const auto& guid : known.desired.cells)
+    cells.PushBack(json::string(guid, owner), owner.GetAllocator());
+  json::add(desired, "cells", std::move(cells), owner);
+  json::add(object, "desired", std::move(desired), owner);
+  const auto& op = known.current;
+  bool in_progress = op.state == model::operation_state::in_progress;
+  json::value operation{rapidjson::kObjectType};
+  json::add(operation, "id", op.id, owner);
+  json::add(operation, "type", word_for(op.type), owner);
+  json::add(operation, "state", word_for(op.state), owner);
+  json::add(operation, "description", in_progress ? one.progress : op.description, owner);
+  json::add(object, "operation", std::move(operation), owner);
+  json::value nodes{rapidjson::kArrayType};
+  for (const auto& n : known.nodes)
+    nodes.PushBack(node_json(n, one.seen, owner), owner.GetAllocator());
+  json::add(object, "nodes", std::move(nodes), owner);
+  json::value bindings{rapidjson::kArrayType};
+  for (const auto& [id, binding] : one.bindings)
+    bindings.PushBack(json::string(id, owner), owner.GetAllocator());
+  json::add(object, "bindings", std::move(bindings), owner);
+  return object;
+}
+
+} // namespace
+
+response cells(const std::vector<model::cell_view>& all) {
+  json::document body;
+  body.SetArray();
+  for (const auto& cell : all) {
+    json::value object{rapidjson::kObjectType};
+    json::add(object, "guid", cell.guid, body);
+    json::add(object, "uri", cell.uri, body);
+    json::add(object, "az", cell.availability_zone, body);
+    json::add(object, "username", cell.username, body);
+    json::add(object, "reachable", cell.reachable, body);
+    json::add(object, "cordoned", cell.cordoned, body);
+    json::add(object, "nodes", cell.nodes, body);
+    json::add(object, "capacity", cell.capacity, body);
+    json::add(object, "fencing", cell.fencing, body);
+    if (!cell.last_error.empty())
+      json::add(object, "last_error", cell.last_error, body);
+    body.PushBack(object, body.GetAllocator());
+  }
+  return {200, json::text_of(body), {}};
+}
+
+response instances(const std::vector<model::snapshot_ptr>& all) {
+  auto sorted = all;
+  std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) {
+    return a->known.instance_id < b->known.instance_id;
+  });
+  json::document body;
+  body.SetArray();
+  for (const auto& one : sorted)
+    body.PushBack(instance_json(*one, body), body.GetAllocator());
+  return {200, json::text_of(body), {}};
+}
+
+response instance(const model::instance_snapshot& one) {
+  json::document body;
+  body.SetObject();
+  auto object = instance_json(one, body);
+  return {200, json::text_of(object), {}};
+}
+
+response demoted(const std::string& cell, const model::demote_report& report) {
+  if (!report.known)
+    return osb::error(404, "there is no cell \"" + cell + "\"; see GET /admin/cells");
+  json::document body;
+  body.SetObject();
+  json::value moved{rapidjson::kArrayType};
+  json::value failed{rapidjson::kArrayType};
+  for (const auto& entry : report.entries) {
+    json::value object{rapidjson::kObjectType};
+    json::add(object, "instance_id", entry.instance_id, body);
+    json::add(object, "from", entry.from, body);
+    if (entry.why.empty())
+      json::add(object, "to", entry.to, body);
+    else
+      json::add(object, "description", entry.why, body);
+    (entry.why.empty() ? moved : failed).PushBack(object, body.GetAllocator());
+  }
+  bool complete = failed.Empty();
+  json::add(body, "cell", cell, body);
+  json::add(body, "demoted", std::move(moved), body);
+  json::add(body, "failed", std::move(failed), body);
+  if (!complete)
+    json::add(body, "description", "some leaders are still on this cell; try again", body);
+  return {complete ? 200 : 500, json::text_of(body), {}};
+}
+
+} // namespace matriarch::http::admin

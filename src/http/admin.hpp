@@ -1,0 +1,17 @@
+#pragma once
+
+#include <vector>
+
+#include "http/server.hpp"
+#include "model/observation.hpp"
+#include "model/requests.hpp"
+
+/// The operator's answers, in the seeds' JSON shapes and never with a password.
+namespace matriarch::http::admin {
+
+[[nodiscard]] response cells(const std::vector<model::cell_view>& all);
+[[nodiscard]] response instances(const std::vector<model::snapshot_ptr>& all);
+[[nodiscard]] response instance(const model::instance_snapshot& one);
+[[nodiscard]] response demoted(const std::string& cell, const model::demote_report& report);
+
+} // namespace matriarch::http::admin

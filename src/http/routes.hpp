@@ -1,0 +1,52 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "http/server.hpp"
+#include "model/catalog.hpp"
+#include "model/observation.hpp"
+#include "model/requests.hpp"
+
+namespace matriarch::http {
+
+/// How the broker is, for `/healthz`.
+struct broker_health {
+  bool etcd_reachable = false;
+  bool active = false;
+  bool loaded = false;
+};
+
+/// What the routes need of the rest of the broker. Reads answer at once; `ask` and `demote` answer
+/// later, once, on any thread.
+struct backend {
+  std::function<model::snapshot_ptr(const std::string& name)> find;
+  std::function<std::vector<model::snapshot_ptr>()> all;
+  std::function<model::cell_table()> cells;
+  std::function<broker_health()> health;
+  std::function<void(model::request, std::chrono::milliseconds patience,
+                     std::function<void(model::verdict)>)>
+    ask;
+  std::function<void(model::demote_request, std::function<void(model::demote_report)>)> demote;
+};
+
+struct route_settings {
+  model::catalog catalog;
+  std::string username;
+  std::string password;
+  /// The Open Service Broker API 2.17 to the letter. Otherwise, as in the seeds' examples: no version
+  /// header, no organisation or space, `accepts_incomplete` in the body, and without it a synchronous
+  /// answer.
+  bool strict = true;
+  /// Where the routers are reached: the host in credentials.
+  std::string advertise_host;
+};
+
+/// The broker's API: the Open Service Broker routes under `/v2`, the operator's under `/admin`, and
+/// `/healthz`.
+[[nodiscard]] handler make_routes(route_settings settings, backend behind);
+
+} // namespace matriarch::http
