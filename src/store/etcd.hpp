@@ -42,7 +42,7 @@ struct compare {
   subject what = subject::mod_revision;
   relation how = relation::equal;
   std::string key;
-  revision number = 0;  ///< for the revisions; 0 is "no such key"
+  revision number = 0;   ///< for the revisions; 0 is "no such key"
   std::string text = {}; ///< for the value
 };
 
@@ -111,34 +111,53 @@ struct change {
   key_value entry;
 };
 
-/// A client of an etcd cluster. It asks one endpoint at a time and goes to the next when one fails.
-/// Every call ends within its time-out; reads are linearizable. The calls back come on the event
-/// loop's thread.
+/// A client of an etcd cluster. It asks one endpoint at a time and goes to the next when one fails:
+/// within the call where that is safe, which for a transaction means that the first certainly did
+/// nothing with it, else with the next call. Every call ends within its time-out; reads are
+/// linearizable. All members may be called from any thread; the calls back come on the event loop's
+/// thread. Error messages say what was asked of whom and what came, and hold no stored values.
 class etcd_client {
 public:
-  /// `endpoints`: `http://host:port`, at least one. `loop` must outlive this.
+  /// `endpoints`: `http://host:port`, at least one (else std::invalid_argument is thrown; a slash
+  /// at the end is ignored). `timeout` is for each call, whatever number of endpoints it takes.
+  /// `loop` must outlive this.
   etcd_client(http::event_loop& loop, std::vector<std::string> endpoints,
               std::chrono::milliseconds timeout = std::chrono::milliseconds{3'000});
+  /// Calls that are under way are not answered any more: nothing is called after this returns, if
+  /// it runs on the loop's thread or no call runs.
   ~etcd_client();
+  etcd_client(const etcd_client&) = delete;
+  etcd_client& operator=(const etcd_client&) = delete;
 
   void commit(transaction what, std::function<void(commit_result)> done);
   void range(key_range keys, std::function<void(range_result)> done);
+  /// `held` with the id that etcd picked and the ttl that it granted, which may be longer than
+  /// asked for; else `unreachable`, and a lease may be left that nobody keeps alive.
   void grant_lease(std::chrono::seconds ttl, std::function<void(lease_result)> done);
+  /// `held` if the lease was renewed for its whole ttl.
   void keep_alive(lease_id lease, std::function<void(lease_result)> done);
+  /// `gone` if etcd has taken the lease and its keys away, now or before; else `unreachable`.
   void revoke_lease(lease_id lease, std::function<void(lease_result)> done);
 
   [[nodiscard]] http::event_loop& loop() const;
+  [[nodiscard]] const std::vector<std::string>& endpoints() const;
+  [[nodiscard]] std::chrono::milliseconds timeout() const;
 
 private:
-  friend class follower;
   struct implementation;
   std::shared_ptr<implementation> self_;
 };
 
 /// Follows a range of keys for as long as it lives: first everything there is, then each change in
 /// etcd's order, none missed. It survives reconnects, an endpoint that is silent or has lost the
-/// quorum (header `hasleader`, and `silence_limit`), and compaction, after which it lists everything
-/// again. The calls come on the event loop's thread, one at a time.
+/// quorum (header `hasleader`, and `silence_limit`), and compaction, after which it lists
+/// everything again; it does so too when etcd turns out to be another one than before (an older
+/// revision, another cluster id). The calls come on the event loop's thread, one at a time.
+///
+/// etcd says nothing on a quiet watch. So after half the silence limit the follower asks the
+/// watch's endpoint, linearizably, whether the range has changed. A refusal or no answer means that
+/// the endpoint is ill; a change that the watch still does not bring means that the watch is. If
+/// nothing has changed all is well, however long it lasts.
 class follower {
 public:
   struct listener {
@@ -147,22 +166,28 @@ public:
     std::function<void(std::vector<key_value>, revision)> listed;
     /// Changes of one revision or several, in order.
     std::function<void(std::vector<change>, revision)> changed;
-    /// The connection to etcd was lost (false, with the reason) or is back (true).
+    /// The connection to etcd was lost (false, with the reason) or is there (true): the watch
+    /// stands and has brought everything that had happened until then. Called on transitions only;
+    /// the first call of all tells how it starts.
     std::function<void(bool, std::string)> reachable;
   };
 
   struct options {
-    /// Without any line from etcd for so long, the stream is opened anew at the next endpoint.
-    /// etcd sends nothing on a quiet watch: use it where a heartbeat key is in the range, or ask for
-    /// progress notifications.
+    /// An endpoint that gives no sign of life for so long, or whose watch owes changes for so long,
+    /// is left for the next one. A quiet one is asked after half of it. At least 400 ms.
     std::chrono::milliseconds silence_limit{10'000};
     /// First and greatest pause before connecting again; it doubles in between, with jitter.
     std::chrono::milliseconds first_pause{100};
     std::chrono::milliseconds longest_pause{3'000};
   };
 
+  /// All three functions of `tell` must be there. Nothing is called before this returns, unless it
+  /// runs on another thread than the loop's.
   follower(etcd_client& etcd, key_range keys, listener tell, options how);
-  ~follower(); ///< No call comes after this returns, if it runs on the loop's thread or no call runs.
+  follower(const follower&) = delete;
+  follower& operator=(const follower&) = delete;
+  /// No call comes after this returns, if it runs on the loop's thread or no call runs.
+  ~follower();
 
 private:
   struct implementation;

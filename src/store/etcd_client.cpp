@@ -1,0 +1,328 @@
+#include <algorithm>
+#include <atomic>
+#include <set>
+#include <stdexcept>
+#include <utility>
+
+#include "http/event_loop.hpp"
+#include "store/etcd.hpp"
+#include "store/etcd_json.hpp"
+#include "store/wording.hpp"
+
+namespace matriarch::store {
+
+namespace {
+
+using clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+/// The greatest time to make a connection to one endpoint; less where the call's time-out has to
+/// suffice for several. On one network a connection takes milliseconds; a lost SYN is sent again
+/// after one second.
+constexpr milliseconds longest_connect{1'000};
+
+/// The description of a transaction for error messages: its keys, never its values.
+std::string words_for(const transaction& what) {
+  std::set<std::string> keys;
+  std::string first;
+  auto note = [&](const std::string& key) {
+    if (keys.empty())
+      first = key;
+    keys.insert(key);
+  };
+  for (auto* branch : {&what.then, &what.otherwise})
+    for (const auto& one : *branch) {
+      if (auto* to_put = std::get_if<put>(&one))
+        note(to_put->key);
+      else if (auto* to_erase = std::get_if<erase>(&one))
+        note(to_erase->keys.first);
+      else
+        note(std::get<read>(one).keys.first);
+    }
+  for (const auto& one : what.compares)
+    note(one.key);
+  if (keys.empty())
+    return "an empty transaction";
+  auto text = "a transaction on " + bounded(first);
+  if (keys.size() > 1)
+    text += " and " + std::to_string(keys.size() - 1) + " more";
+  return text;
+}
+
+std::string words_for(lease_id lease) {
+  return "lease " + std::to_string(lease);
+}
+
+} // namespace
+
+key_range keys_below(std::string prefix) {
+  // etcd's convention: a zero byte as the end means "no end", and there is no empty key.
+  const std::string zero(1, '\0');
+  std::string last = prefix;
+  while (!last.empty() && static_cast<unsigned char>(last.back()) == 0xff)
+    last.pop_back();
+  if (last.empty())
+    last = zero;
+  else
+    last.back() = static_cast<char>(static_cast<unsigned char>(last.back()) + 1);
+  if (prefix.empty())
+    prefix = zero;
+  return {std::move(prefix), std::move(last)};
+}
+
+compare absent(std::string key) {
+  return {compare::subject::create_revision, compare::relation::equal, std::move(key), 0, {}};
+}
+
+compare unchanged_since(std::string key, revision at) {
+  return {compare::subject::mod_revision, compare::relation::equal, std::move(key), at, {}};
+}
+
+compare has_value(std::string key, std::string value) {
+  return {compare::subject::value, compare::relation::equal, std::move(key), 0, std::move(value)};
+}
+
+struct etcd_client::implementation : std::enable_shared_from_this<etcd_client::implementation> {
+  implementation(http::event_loop& used_loop, std::vector<std::string> known_endpoints,
+                 milliseconds each_timeout)
+      : loop(used_loop), endpoints(std::move(known_endpoints)), timeout(each_timeout) {
+    if (endpoints.empty())
+      throw std::invalid_argument{"an etcd client needs at least one endpoint"};
+    for (auto& one : endpoints)
+      while (one.ends_with('/'))
+        one.pop_back();
+  }
+
+  /// What came of a call at the last endpoint that was asked.
+  struct ending {
+    http::outcome answer;
+    /// May an endpoint that was asked have acted on the request?
+    bool perhaps_done = false;
+    /// For people; empty if the status is 200.
+    std::string error = {};
+  };
+
+  struct call {
+    std::string path;
+    std::string body;
+    std::string words;
+    /// May be asked again though it may have been done.
+    bool repeatable = false;
+    std::function<void(ending)> done;
+    clock::time_point deadline = {};
+    std::size_t attempts_left = 0;
+    bool perhaps_done = false;
+  };
+
+  http::event_loop& loop;
+  std::vector<std::string> endpoints;
+  milliseconds timeout;
+  std::atomic<std::size_t> current = 0;
+  std::atomic<bool> closed = false;
+
+  void start(call what) {
+    what.deadline = clock::now() + timeout;
+    // A second attempt at the only endpoint: the first may have taken a connection that an etcd
+    // that has restarted since had forgotten.
+    what.attempts_left = std::max<std::size_t>(endpoints.size(), 2);
+    attempt(std::make_shared<call>(std::move(what)), current);
+  }
+
+  void attempt(std::shared_ptr<call> what, std::size_t at) {
+    auto left = std::max(milliseconds{1},
+                         std::chrono::duration_cast<milliseconds>(what->deadline - clock::now()));
+    auto fair_share = std::max(milliseconds{1}, left / static_cast<int>(what->attempts_left));
+    http::outgoing request;
+    request.verb = "POST";
+    request.url = endpoints[at] + what->path;
+    // An endpoint without a leader then says so at once instead of after seconds.
+    request.headers.emplace_back("Grpc-Metadata-hasleader", "true");
+    request.body = what->body;
+    request.connect_timeout = std::min(longest_connect, fair_share);
+    // What cannot be repeated may as well wait here to the end. With a single endpoint a second
+    // attempt is made only when the first fails fast.
+    request.timeout = what->repeatable && endpoints.size() > 1 ? fair_share : left;
+    --what->attempts_left;
+    loop.send(std::move(request), [self = shared_from_this(), what, at](http::outcome answer) {
+      if (!self->closed)
+        self->judge(what, at, std::move(answer));
+    });
+  }
+
+  void judge(const std::shared_ptr<call>& what, std::size_t at, http::outcome answer) {
+    ending end;
+    bool elsewhere = false;
+    if (answer.status != 200) {
+      bool nothing_happened = answer.never_sent;
+      elsewhere = true;
+      if (answer.status == 0) {
+        end.error = answer.error;
+      } else {
+        auto why = etcd_json::read_refusal(answer.body);
+        elsewhere = etcd_json::worth_another_endpoint(answer.status, why);
+        nothing_happened = etcd_json::certainly_not_done(answer.status, why);
+        end.error =
+            endpoints[at] + " answered " + std::to_string(answer.status) + ": " + why.message;
+      }
+      end.error = what->words + ": " + bounded(end.error);
+      what->perhaps_done = what->perhaps_done || !nothing_happened;
+    }
+    const auto next = (at + 1) % endpoints.size();
+    if (elsewhere) {
+      // Unless another call has moved on already.
+      auto expected = at;
+      current.compare_exchange_strong(expected, next);
+      if (what->attempts_left > 0 && clock::now() < what->deadline
+          && (what->repeatable || !what->perhaps_done)) {
+        attempt(what, next);
+        return;
+      }
+    }
+    end.perhaps_done = what->perhaps_done;
+    end.answer = std::move(answer);
+    what->done(std::move(end));
+  }
+
+  /// A lease call whose answer is read by `interpret` if there is one; `not_found` is what etcd's
+  /// "no such lease" means for it.
+  void lease_call(std::string path, std::string body, std::string words, lease_id id,
+                  std::function<void(lease_result&, const etcd_json::lease_answer&)> interpret,
+                  std::function<void(lease_result)> done) {
+    start(
+        {.path = std::move(path),
+         .body = std::move(body),
+         .words = words,
+         .repeatable = true,
+         .done = [words, id, interpret = std::move(interpret), done = std::move(done)](ending end) {
+           lease_result result;
+           result.id = id;
+           if (end.error.empty()) {
+             if (auto answer = etcd_json::read_lease(end.answer.body)) {
+               interpret(result, *answer);
+             } else {
+               result.error = words + ": etcd's answer cannot be read: " + bounded(answer.error());
+             }
+           } else if (end.answer.status == 404
+                      && etcd_json::read_refusal(end.answer.body).code == 5) {
+             result.is = lease_result::state::gone; // gRPC's NOT_FOUND
+           } else {
+             result.error = end.error;
+           }
+           done(std::move(result));
+         }});
+  }
+};
+
+etcd_client::etcd_client(http::event_loop& loop, std::vector<std::string> endpoints,
+                         milliseconds timeout)
+    : self_(std::make_shared<implementation>(loop, std::move(endpoints), timeout)) {}
+
+etcd_client::~etcd_client() {
+  self_->closed = true;
+}
+
+http::event_loop& etcd_client::loop() const {
+  return self_->loop;
+}
+
+const std::vector<std::string>& etcd_client::endpoints() const {
+  return self_->endpoints;
+}
+
+milliseconds etcd_client::timeout() const {
+  return self_->timeout;
+}
+
+void etcd_client::commit(transaction what, std::function<void(commit_result)> done) {
+  auto words = words_for(what);
+  auto body = etcd_json::transaction_body(what);
+  // Only the number of reads is needed to understand the answer: the values go here.
+  for (auto* branch : {&what.then, &what.otherwise})
+    std::erase_if(*branch, [](const operation& one) { return !std::holds_alternative<read>(one); });
+  what.compares.clear();
+  self_->start(
+      {.path = "/v3/kv/txn",
+       .body = std::move(body),
+       .words = words,
+       .repeatable = false,
+       .done = [words, what = std::move(what), done = std::move(done)](implementation::ending end) {
+         if (!end.error.empty()) {
+           commit_result result;
+           result.state = end.perhaps_done ? commit_state::unknown : commit_state::not_done;
+           result.error = std::move(end.error);
+           done(std::move(result));
+           return;
+         }
+         auto answer = etcd_json::read_commit(end.answer.body, what);
+         if (answer) {
+           done(*std::move(answer));
+           return;
+         }
+         commit_result result;
+         result.error = words + ": etcd's answer cannot be read: " + bounded(answer.error());
+         done(std::move(result));
+       }});
+}
+
+void etcd_client::range(key_range keys, std::function<void(range_result)> done) {
+  auto words = words_for(keys);
+  auto body = etcd_json::range_body(keys);
+  self_->start({.path = "/v3/kv/range",
+                .body = std::move(body),
+                .words = words,
+                .repeatable = true,
+                .done = [words, done = std::move(done)](implementation::ending end) {
+                  range_result result;
+                  if (!end.error.empty()) {
+                    result.error = std::move(end.error);
+                  } else if (auto answer = etcd_json::read_range(end.answer.body)) {
+                    result.ok = true;
+                    result.at = answer->at;
+                    result.found = std::move(answer->found);
+                  } else {
+                    result.error =
+                        words + ": etcd's answer cannot be read: " + bounded(answer.error());
+                  }
+                  done(std::move(result));
+                }});
+}
+
+void etcd_client::grant_lease(std::chrono::seconds ttl, std::function<void(lease_result)> done) {
+  self_->lease_call(
+      "/v3/lease/grant", etcd_json::grant_body(ttl),
+      "a lease for " + std::to_string(ttl.count()) + " s", 0,
+      [](lease_result& result, const etcd_json::lease_answer& answer) {
+        result.id = answer.id;
+        result.ttl = answer.ttl;
+        if (answer.id != 0 && answer.ttl.count() > 0)
+          result.is = lease_result::state::held;
+        else
+          result.error = "etcd's answer to a request for a lease holds none";
+      },
+      std::move(done));
+}
+
+void etcd_client::keep_alive(lease_id lease, std::function<void(lease_result)> done) {
+  self_->lease_call(
+      "/v3/lease/keepalive", etcd_json::lease_body(lease), "renewing " + words_for(lease), lease,
+      [lease](lease_result& result, const etcd_json::lease_answer& answer) {
+        result.ttl = answer.ttl;
+        if (answer.id != lease)
+          result.error = "etcd's answer to renewing " + words_for(lease) + " is about another";
+        else
+          result.is =
+              answer.ttl.count() > 0 ? lease_result::state::held : lease_result::state::gone;
+      },
+      std::move(done));
+}
+
+void etcd_client::revoke_lease(lease_id lease, std::function<void(lease_result)> done) {
+  self_->lease_call(
+      "/v3/lease/revoke", etcd_json::lease_body(lease), "giving up " + words_for(lease), lease,
+      [](lease_result& result, const etcd_json::lease_answer&) {
+        result.is = lease_result::state::gone;
+      },
+      std::move(done));
+}
+
+} // namespace matriarch::store

@@ -1,0 +1,391 @@
+#include <algorithm>
+#include <atomic>
+#include <iterator>
+#include <optional>
+#include <random>
+#include <unordered_set>
+#include <utility>
+
+#include "http/event_loop.hpp"
+#include "store/etcd.hpp"
+#include "store/etcd_json.hpp"
+#include "store/wording.hpp"
+
+namespace matriarch::store {
+
+namespace {
+
+using clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+/// A listing that did not come in time is asked for again with twice the time, up to this: enough
+/// for the largest store on a busy disk.
+constexpr milliseconds longest_listing{60'000};
+
+/// etcd lets a watch that resumes from the past wait for up to 100 ms; half the silence limit has
+/// to be more than that.
+constexpr milliseconds shortest_silence{400};
+
+} // namespace
+
+/// A cycle of listing (at the start, and when changes were lost), watching and, after a failure, a
+/// pause. Everything below runs on the loop's thread. `round_` counts the failures, so that answers
+/// that come late from before one are known as such.
+///
+/// While the watch stands, `known_` and `seen_` are what the listener knows: the range's keys, and
+/// the revision of the newest change. The range is unchanged if it has as many keys and none was
+/// written after `seen_`: written keys have a later revision, and keys that are gone are missing
+/// from the count. Checking this never relies on the store's revision alone, for it also grows with
+/// changes outside of the range, nor on etcd's progress notifications, which etcd 3.4 may send
+/// ahead of the changes before them.
+struct follower::implementation : std::enable_shared_from_this<follower::implementation> {
+  implementation(etcd_client& etcd, key_range followed, listener told, options chosen)
+      : loop_(etcd.loop()), endpoints_(etcd.endpoints()), timeout_(etcd.timeout()),
+        keys_(std::move(followed)), tell_(std::move(told)), how_(chosen) {
+    how_.silence_limit = std::max(how_.silence_limit, shortest_silence);
+    how_.first_pause = std::max(how_.first_pause, milliseconds{1});
+    how_.longest_pause = std::max(how_.longest_pause, how_.first_pause);
+    pause_ = how_.first_pause;
+    listing_timeout_ = timeout_;
+  }
+
+  http::event_loop& loop_;
+  std::vector<std::string> endpoints_;
+  milliseconds timeout_;
+  key_range keys_;
+  listener tell_;
+  options how_;
+  std::atomic<bool> closed_ = false;
+  std::minstd_rand random_{std::random_device{}()};
+
+  std::size_t endpoint_ = 0;
+  std::uint64_t round_ = 0;
+  milliseconds pause_;
+  milliseconds listing_timeout_;
+  std::optional<bool> reachable_;
+  std::optional<http::event_loop::task_id> stream_;
+  std::optional<http::event_loop::task_id> request_;
+  std::optional<http::event_loop::task_id> timer_;
+
+  /// 0: everything has to be listed.
+  revision seen_ = 0;
+  /// As of this revision of the store the range is known to be what the listener knows.
+  revision complete_ = 0;
+  std::string cluster_;
+  std::unordered_set<std::string> known_;
+
+  // Of the current watch.
+  bool created_ = false;
+  std::vector<change> fragments_;
+  std::uint64_t deliveries_ = 0;
+  clock::time_point last_line_;
+  /// A check that is under way is done when everything up to this revision has come; 0: none is.
+  revision goal_ = 0;
+  bool asking_ = false;
+  /// Since when the watch owes changes that are known to be there.
+  std::optional<clock::time_point> owed_since_;
+
+  template <class Function>
+  auto in_this_round(Function then) {
+    return [self = shared_from_this(), round = round_, then = std::move(then)](auto&&... what) {
+      if (!self->closed_ && self->round_ == round)
+        then(std::forward<decltype(what)>(what)...);
+    };
+  }
+
+  [[nodiscard]] const std::string& endpoint() const { return endpoints_[endpoint_]; }
+
+  [[nodiscard]] http::outgoing request(const char* path, std::string body) const {
+    http::outgoing what;
+    what.verb = "POST";
+    what.url = endpoint() + path;
+    what.headers.emplace_back("Grpc-Metadata-hasleader", "true");
+    what.body = std::move(body);
+    return what;
+  }
+
+  void report(bool is_reachable, const std::string& why) {
+    if (reachable_ == is_reachable || closed_)
+      return;
+    reachable_ = is_reachable;
+    tell_.reachable(is_reachable, why);
+  }
+
+  // -- the cycle ----------------------------------------------------------------
+
+  void start() {
+    if (seen_ == 0)
+      list();
+    else
+      watch();
+  }
+
+  void drop(std::optional<http::event_loop::task_id>& task) {
+    if (task)
+      loop_.cancel(*task);
+    task.reset();
+  }
+
+  void stop() {
+    ++round_;
+    drop(stream_);
+    drop(request_);
+    drop(timer_);
+    created_ = false;
+    fragments_.clear();
+    goal_ = 0;
+    asking_ = false;
+    owed_since_.reset();
+  }
+
+  void start_after_pause() {
+    // Half of the pause is at random, so that the followers of a fleet do not come back as one.
+    std::uniform_int_distribution<milliseconds::rep> some{pause_.count() / 2, pause_.count()};
+    timer_ = loop_.after(milliseconds{some(random_)}, in_this_round([this] { start(); }));
+    pause_ = std::min(pause_ * 2, how_.longest_pause);
+  }
+
+  void fail(const std::string& why) {
+    stop();
+    const auto said =
+        "following " + bounded(keys_.first) + " at " + endpoint() + ": " + bounded(why);
+    endpoint_ = (endpoint_ + 1) % endpoints_.size();
+    start_after_pause();
+    report(false, said);
+  }
+
+  /// The changes since `seen_` cannot be had any more.
+  void forget() {
+    stop();
+    seen_ = 0;
+    start_after_pause();
+  }
+
+  // -- listing ------------------------------------------------------------------
+
+  void list() {
+    auto what = request("/v3/kv/range", etcd_json::range_body(keys_));
+    what.timeout = listing_timeout_;
+    request_ = loop_.send(std::move(what), in_this_round([this](http::outcome answer) {
+                            request_.reset();
+                            listed(std::move(answer));
+                          }));
+  }
+
+  void listed(http::outcome answer) {
+    if (answer.status == 0 && !answer.never_sent)
+      listing_timeout_ = std::min(listing_timeout_ * 2, std::max(longest_listing, timeout_));
+    auto everything = understood(answer);
+    if (!everything) {
+      fail(everything.error());
+      return;
+    }
+    known_.clear();
+    for (const auto& one : everything->found)
+      known_.insert(one.key);
+    seen_ = complete_ = everything->at;
+    cluster_ = everything->cluster;
+    listing_timeout_ = timeout_;
+    tell_.listed(std::move(everything->found), seen_);
+    if (!closed_)
+      watch();
+  }
+
+  [[nodiscard]] static result<etcd_json::range_answer> understood(const http::outcome& answer) {
+    if (answer.status == 0)
+      return failure{answer.error};
+    if (answer.status != 200)
+      return failure{"etcd answered " + std::to_string(answer.status) + ": "
+                     + etcd_json::read_refusal(answer.body).message};
+    auto read = etcd_json::read_range(answer.body);
+    if (!read)
+      return failure{"etcd's answer cannot be read: " + read.error()};
+    return read;
+  }
+
+  // -- watching -----------------------------------------------------------------
+
+  void watch() {
+    last_line_ = clock::now();
+    auto what = request("/v3/watch", etcd_json::watch_body(keys_, seen_ + 1));
+    stream_ = loop_.stream(std::move(what),
+                           in_this_round([this](const std::string& text) { line(text); }),
+                           in_this_round([this](const http::outcome& answer) {
+                             stream_.reset();
+                             ended(answer);
+                           }));
+    look_out();
+  }
+
+  void ended(const http::outcome& answer) {
+    if (answer.status == 0) {
+      fail(answer.error);
+    } else if (answer.status != 200) {
+      fail("etcd answered " + std::to_string(answer.status) + ": "
+           + etcd_json::read_refusal(answer.body).message);
+    } else if (!answer.body.empty()) {
+      // The last line has no end where etcd ends the stream with an error.
+      const auto round = round_;
+      line(answer.body);
+      if (!closed_ && round_ == round)
+        fail("etcd ended the watch");
+    } else {
+      fail("etcd ended the watch");
+    }
+  }
+
+  void line(const std::string& text) {
+    last_line_ = clock::now();
+    auto read = etcd_json::read_watch_line(text);
+    if (!read) {
+      fail("a line of the watch cannot be read: " + read.error());
+      return;
+    }
+    if (read->compacted > 0 || read->error.find("has been compacted") != std::string::npos) {
+      forget();
+      return;
+    }
+    if (!read->error.empty()) {
+      fail(read->error);
+      return;
+    }
+    if (read->created) {
+      created_ = true;
+      check();
+    }
+    std::move(read->events.begin(), read->events.end(), std::back_inserter(fragments_));
+    if (!read->fragment && !fragments_.empty())
+      deliver();
+  }
+
+  void deliver() {
+    auto changes = std::move(fragments_);
+    fragments_.clear();
+    std::erase_if(changes, [this](const change& one) { return one.entry.mod_revision <= seen_; });
+    if (changes.empty())
+      return;
+    for (const auto& one : changes) {
+      if (one.what == change::kind::put)
+        known_.insert(one.entry.key);
+      else
+        known_.erase(one.entry.key);
+    }
+    seen_ = changes.back().entry.mod_revision;
+    complete_ = std::max(complete_, seen_);
+    ++deliveries_;
+    const auto round = round_;
+    tell_.changed(std::move(changes), seen_);
+    if (closed_ || round_ != round || !owed_since_)
+      return;
+    owed_since_.reset();
+    if (seen_ >= goal_)
+      satisfied();
+    else
+      ask(keys_);
+  }
+
+  // -- is the watch alive, and complete? ----------------------------------------
+
+  /// Looks at the time again when half the silence limit has passed without a line, and more often
+  /// while an answer is awaited.
+  void look_out() {
+    const auto half = how_.silence_limit / 2;
+    const auto left = std::chrono::ceil<milliseconds>(last_line_ + half - clock::now());
+    const auto delay = left.count() > 0 ? left : how_.silence_limit / 4;
+    timer_ = loop_.after(delay, in_this_round([this, half] {
+                           timer_.reset();
+                           const auto now = clock::now();
+                           if (owed_since_ && now - *owed_since_ >= half) {
+                             fail("keys have changed and the watch does not bring the changes");
+                             return;
+                           }
+                           if (now - last_line_ >= half) {
+                             if (!created_) {
+                               fail("no answer to the watch within " + std::to_string(half.count())
+                                    + " ms");
+                               return;
+                             }
+                             check();
+                           }
+                           look_out();
+                         }));
+  }
+
+  void check() {
+    if (goal_ != 0 || asking_)
+      return;
+    // Cheap, and enough where nothing at all was written since the last check.
+    ask({keys_.first, {}});
+  }
+
+  void ask(const key_range& which) {
+    const bool whole_range = which.last == keys_.last;
+    auto what = request("/v3/kv/range", etcd_json::newest_body(which, seen_));
+    what.timeout = std::min(timeout_, how_.silence_limit / 2);
+    what.connect_timeout = std::min(what.connect_timeout, what.timeout);
+    asking_ = true;
+    request_ = loop_.send(std::move(what),
+                          in_this_round([this, whole_range, seen = seen_,
+                                         deliveries = deliveries_](const http::outcome& answer) {
+                            request_.reset();
+                            asking_ = false;
+                            answered(answer, whole_range, seen, deliveries);
+                          }));
+  }
+
+  /// `seen` and `deliveries` are from when it was asked.
+  void answered(const http::outcome& answer, bool whole_range, revision seen,
+                std::uint64_t deliveries) {
+    auto newest = understood(answer);
+    if (!newest) {
+      fail(newest.error());
+      return;
+    }
+    if (newest->at < seen || newest->cluster != cluster_) {
+      // Another store, or an older copy of this one: what is known says nothing about it.
+      forget();
+      return;
+    }
+    if (goal_ == 0)
+      goal_ = newest->at;
+    if (seen_ >= goal_ || newest->at <= complete_) {
+      satisfied();
+      return;
+    }
+    if (!whole_range || deliveries != deliveries_) {
+      // With changes in between, what came cannot be compared with what is known.
+      ask(keys_);
+      return;
+    }
+    if (newest->found.empty() && newest->count == static_cast<std::int64_t>(known_.size())) {
+      complete_ = newest->at;
+      satisfied();
+      return;
+    }
+    // On their way, probably.
+    owed_since_ = clock::now();
+  }
+
+  void satisfied() {
+    goal_ = 0;
+    owed_since_.reset();
+    last_line_ = clock::now();
+    pause_ = how_.first_pause;
+    report(true, {});
+  }
+};
+
+follower::follower(etcd_client& etcd, key_range keys, listener tell, options how)
+    : self_(std::make_shared<implementation>(etcd, std::move(keys), std::move(tell), how)) {
+  self_->loop_.post([self = self_] {
+    if (!self->closed_)
+      self->start();
+  });
+}
+
+follower::~follower() {
+  self_->closed_ = true;
+  self_->loop_.post([self = self_] { self->stop(); });
+}
+
+} // namespace matriarch::store

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "model/observation.hpp"
+#include "model/ports.hpp"
+#include "model/record.hpp"
+#include "model/result.hpp"
+
+/// The values of this program's keys in etcd, and of those Patroni keys that it reads. The record has
+/// the field names of the seeds' etcd schema, so that what was written for the original reads on.
+namespace matriarch::store {
+
+[[nodiscard]] std::string encode_record(const model::record& known);
+/// Fields that are not known are ignored, so that an older broker reads what a newer one wrote.
+[[nodiscard]] result<model::record> decode_record(std::string_view text);
+
+[[nodiscard]] std::string encode_binding(const model::binding& known);
+[[nodiscard]] result<model::binding> decode_binding(std::string_view text);
+
+[[nodiscard]] std::string encode_tombstone(const model::tombstone& known);
+[[nodiscard]] result<model::tombstone> decode_tombstone(std::string_view text);
+
+[[nodiscard]] std::string encode_port_use(const model::port_use& use);
+/// `revision` is the key's own.
+[[nodiscard]] result<model::port_use> decode_port_use(std::string_view text, std::int64_t revision);
+
+/// Patroni's description of a member.
+[[nodiscard]] result<model::member> decode_member(std::string_view text);
+
+/// Who holds `/matriarch/active`.
+struct active_broker {
+  std::string broker_id; ///< of one run of one broker
+  std::string address;   ///< `host:port` it listens at
+};
+[[nodiscard]] std::string encode_active(const active_broker& who);
+[[nodiscard]] result<active_broker> decode_active(std::string_view text);
+
+[[nodiscard]] const char* text_of(model::node_phase phase);
+[[nodiscard]] const char* text_of(model::operation_type type);
+[[nodiscard]] const char* text_of(model::operation_state state);
+
+} // namespace matriarch::store

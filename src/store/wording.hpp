@@ -1,0 +1,36 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "store/etcd.hpp"
+
+/// How this folder says things in error messages.
+namespace matriarch::store {
+
+/// One line of at most 200 bytes: enough for a URL and etcd's longest message, and no more of a
+/// page that something that is not etcd may have answered.
+[[nodiscard]] inline std::string bounded(std::string_view text) {
+  constexpr std::size_t most = 200;
+  std::string line{text.substr(0, most)};
+  if (text.size() > most) {
+    // Not in the middle of a UTF-8 character.
+    while (!line.empty() && (static_cast<unsigned char>(text[line.size()]) & 0xc0U) == 0x80U)
+      line.pop_back();
+    line += "...";
+  }
+  for (auto& c : line)
+    if (static_cast<unsigned char>(c) < ' ')
+      c = ' ';
+  return line;
+}
+
+/// "a read of /service/db/state" or "a read of /service/ to /service0".
+[[nodiscard]] inline std::string words_for(const key_range& keys) {
+  auto text = "a read of " + bounded(keys.first);
+  if (!keys.last.empty())
+    text += " to " + bounded(keys.last);
+  return text;
+}
+
+} // namespace matriarch::store

@@ -1,0 +1,504 @@
+#include <doctest/doctest.h>
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "awaiting.hpp"
+#include "etcd_server.hpp"
+#include "etcd_stand_in.hpp"
+#include "http/event_loop.hpp"
+#include "store/etcd.hpp"
+#include "store/etcd_json.hpp"
+
+namespace matriarch::store {
+
+using namespace std::chrono_literals;
+using matriarch::test::awaited;
+using matriarch::test::etcd_server;
+
+namespace {
+
+/// Everything that a listener was told.
+struct told {
+  std::map<std::string, std::string> keys; ///< what is there, after all that was told
+  std::vector<std::pair<std::string, revision>> puts;
+  std::set<std::string> erased;
+  std::vector<std::pair<bool, std::string>> transitions;
+  int listings = 0;
+  revision last = 0;
+  bool in_order = true;
+};
+
+class watcher {
+public:
+  watcher(etcd_client& etcd, key_range keys, follower::options how = quick()) : loop_(etcd.loop()) {
+    follower::listener tell;
+    tell.listed = [this](std::vector<key_value> all, revision at) {
+      state.change([&](told& now) {
+        now.keys.clear();
+        for (auto& one : all)
+          now.keys[one.key] = one.value;
+        ++now.listings;
+        now.last = at;
+      });
+    };
+    tell.changed = [this](std::vector<change> changes, revision at) {
+      state.change([&](told& now) {
+        for (auto& one : changes) {
+          now.in_order = now.in_order && one.entry.mod_revision >= now.last;
+          if (one.what == change::kind::put) {
+            now.keys[one.entry.key] = one.entry.value;
+            now.puts.emplace_back(one.entry.key, one.entry.mod_revision);
+          } else {
+            now.keys.erase(one.entry.key);
+            now.erased.insert(one.entry.key);
+          }
+        }
+        now.in_order = now.in_order && at > now.last;
+        now.last = at;
+      });
+    };
+    tell.reachable = [this](bool is, std::string why) {
+      state.change([&](told& now) { now.transitions.emplace_back(is, std::move(why)); });
+    };
+    follows_ = std::make_unique<follower>(etcd, std::move(keys), std::move(tell), how);
+  }
+
+  /// The follower ends on the loop's thread, where no call can be under way at the same time.
+  ~watcher() {
+    awaited<bool>([this](auto done) {
+      loop_.post([this, done] {
+        follows_.reset();
+        done(true);
+      });
+    });
+  }
+
+  static follower::options quick() {
+    follower::options how;
+    how.silence_limit = 2s;
+    how.first_pause = 20ms;
+    how.longest_pause = 200ms;
+    return how;
+  }
+
+  [[nodiscard]] bool sees(const std::string& key, const std::string& value) {
+    return state.becomes([&](const told& now) {
+      auto found = now.keys.find(key);
+      return found != now.keys.end() && found->second == value;
+    });
+  }
+  [[nodiscard]] bool misses(const std::string& key) {
+    return state.becomes([&](const told& now) { return !now.keys.contains(key); });
+  }
+  [[nodiscard]] bool is_reachable(bool wanted) {
+    return state.becomes([&](const told& now) {
+      return !now.transitions.empty() && now.transitions.back().first == wanted;
+    });
+  }
+
+  test::shared_state<told> state;
+
+private:
+  http::event_loop& loop_;
+  std::unique_ptr<follower> follows_;
+};
+
+commit_result written(etcd_client& etcd, const std::string& key, const std::string& value) {
+  transaction what;
+  what.then = {put{key, value, 0}};
+  return awaited<commit_result>([&](auto then) { etcd.commit(what, then); });
+}
+
+bool tries_to_write(etcd_client& etcd, const std::string& key, const std::string& value) {
+  return written(etcd, key, value).state == commit_state::committed;
+}
+
+template <class Condition>
+bool eventually(Condition condition) {
+  for (auto deadline = std::chrono::steady_clock::now() + test::patience; !condition();)
+    if (std::chrono::steady_clock::now() > deadline)
+      return false;
+  return true;
+}
+
+revision write(etcd_client& etcd, const std::string& key, const std::string& value) {
+  auto done = written(etcd, key, value);
+  REQUIRE_MESSAGE(done.state == commit_state::committed, done.error);
+  return done.at;
+}
+
+void remove(etcd_client& etcd, const std::string& key) {
+  transaction what;
+  what.then = {erase{{key, ""}}};
+  auto done = awaited<commit_result>([&](auto then) { etcd.commit(what, then); });
+  REQUIRE(done.state == commit_state::committed);
+}
+
+void compact(http::event_loop& loop, const std::string& url, revision at) {
+  http::outgoing what;
+  what.verb = "POST";
+  what.url = url + "/v3/kv/compaction";
+  what.body = R"({"revision":")" + std::to_string(at) + R"(","physical":true})";
+  auto answer = awaited<http::outcome>([&](auto done) { loop.send(what, done); });
+  REQUIRE(answer.status == 200);
+}
+
+} // namespace
+
+TEST_CASE("a follower lists what is there, then brings each change in order") {
+  etcd_server server;
+  http::event_loop loop;
+  etcd_client etcd{loop, {server.url()}};
+  write(etcd, "/service/a/state", "1");
+  write(etcd, "/other/b", "1");
+  watcher seen{etcd, keys_below("/service/")};
+  REQUIRE(seen.sees("/service/a/state", "1"));
+  REQUIRE(seen.is_reachable(true));
+  for (int i = 0; i < 20; ++i)
+    write(etcd, "/service/b/state", std::to_string(i));
+  remove(etcd, "/service/a/state");
+  write(etcd, "/service/c/state", "last");
+  REQUIRE(seen.sees("/service/c/state", "last"));
+  auto now = seen.state.now();
+  CHECK(now.listings == 1);
+  CHECK(now.puts.size() == 21);
+  CHECK(now.in_order);
+  CHECK(now.erased == std::set<std::string>{"/service/a/state"});
+  CHECK(now.keys.size() == 2);
+  CHECK(now.transitions.size() == 1);
+}
+
+TEST_CASE("a transaction's changes arrive in one call") {
+  etcd_server server;
+  http::event_loop loop;
+  etcd_client etcd{loop, {server.url()}};
+  watcher seen{etcd, keys_below("/x/")};
+  REQUIRE(seen.is_reachable(true));
+  // Together they are more than etcd puts into one line.
+  transaction what;
+  for (int i = 0; i < 40; ++i)
+    what.then.emplace_back(put{"/x/" + std::to_string(i), std::string(30'000, 'v'), 0});
+  auto one = awaited<commit_result>([&](auto done) { etcd.commit(what, done); });
+  REQUIRE(one.state == commit_state::committed);
+  REQUIRE(seen.state.becomes([](const told& now) { return !now.puts.empty(); }));
+  auto now = seen.state.now();
+  CHECK(now.puts.size() == 40);
+  CHECK(now.last == one.at);
+}
+
+TEST_CASE("a long backlog comes whole, in fragments that end within a revision") {
+  etcd_server server;
+  http::event_loop loop;
+  etcd_client etcd{loop, {server.url()}};
+  watcher seen{etcd, keys_below("/x/")};
+  REQUIRE(seen.is_reachable(true));
+  server.pause();
+  REQUIRE(seen.is_reachable(false));
+  server.resume();
+  REQUIRE(seen.is_reachable(true));
+  // Cut the follower off while much is written: by freezing and by restarting it in between.
+  for (int round = 0; round < 8; ++round) {
+    transaction what;
+    for (int i = 0; i < 40; ++i)
+      what.then.emplace_back(
+          put{"/x/" + std::to_string(i), std::to_string(round) + std::string(30'000, 'v'), 0});
+    auto one = awaited<commit_result>([&](auto done) { etcd.commit(what, done); });
+    REQUIRE(one.state == commit_state::committed);
+    if (round % 3 == 0) {
+      server.kill();
+      server.start();
+    }
+  }
+  auto end = write(etcd, "/x/end", "end");
+  REQUIRE(seen.sees("/x/end", "end"));
+  auto now = seen.state.now();
+  CHECK(now.puts.size() == 8 * 40 + 1);
+  CHECK(now.in_order);
+  CHECK(now.last == end);
+  CHECK(now.listings == 1);
+}
+
+TEST_CASE("a follower misses nothing across a restart of etcd, and lists once only") {
+  etcd_server server;
+  http::event_loop loop;
+  etcd_client etcd{loop, {server.url()}};
+  write(etcd, "/service/gone", "1");
+  watcher seen{etcd, keys_below("/service/")};
+  REQUIRE(seen.is_reachable(true));
+  write(etcd, "/service/a", "before");
+  REQUIRE(seen.sees("/service/a", "before"));
+  server.stop();
+  REQUIRE(seen.is_reachable(false));
+  server.start();
+  write(etcd, "/service/a", "between");
+  remove(etcd, "/service/gone");
+  write(etcd, "/service/a", "after");
+  REQUIRE(seen.sees("/service/a", "after"));
+  REQUIRE(seen.misses("/service/gone"));
+  REQUIRE(seen.is_reachable(true));
+  auto now = seen.state.now();
+  CHECK(now.listings == 1);
+  CHECK(now.puts.size() == 3);
+  CHECK(now.in_order);
+  REQUIRE(now.transitions.size() >= 3);
+  // Transitions only: they alternate.
+  for (std::size_t i = 0; i < now.transitions.size(); ++i)
+    CHECK(now.transitions[i].first == (i % 2 == 0));
+  CHECK(now.transitions[1].second.find(server.url()) != std::string::npos);
+  CHECK(now.transitions[2].second.empty());
+}
+
+TEST_CASE("a frozen etcd is noticed, and nothing is missed when it goes on") {
+  etcd_server server;
+  http::event_loop loop;
+  etcd_client etcd{loop, {server.url()}};
+  watcher seen{etcd, keys_below("/service/")};
+  REQUIRE(seen.is_reachable(true));
+  server.pause();
+  REQUIRE(seen.is_reachable(false));
+  server.resume();
+  write(etcd, "/service/a", "after");
+  REQUIRE(seen.sees("/service/a", "after"));
+  REQUIRE(seen.is_reachable(true));
+  CHECK(seen.state.now().listings == 1);
+}
+
+TEST_CASE("with the endpoint frozen a follower goes on at the next one") {
+  auto members = etcd_server::cluster(3);
+  http::event_loop loop;
+  etcd_client near{loop, {members[0]->url(), members[1]->url(), members[2]->url()}};
+  etcd_client far{loop, {members[1]->url(), members[2]->url()}};
+  watcher seen{near, keys_below("/service/")};
+  REQUIRE(seen.is_reachable(true));
+  members[0]->pause();
+  // The frozen one may have led; until another does, nothing can be written.
+  REQUIRE(eventually([&] { return tries_to_write(far, "/service/a", "elsewhere"); }));
+  REQUIRE(seen.sees("/service/a", "elsewhere"));
+  REQUIRE(seen.is_reachable(true));
+  CHECK(seen.state.now().listings == 1);
+  members[0]->resume();
+}
+
+TEST_CASE("a follower leaves a member that has lost the quorum") {
+  auto members = etcd_server::cluster(2);
+  http::event_loop loop;
+  etcd_client etcd{loop, {members[0]->url()}};
+  watcher seen{etcd, keys_below("/service/")};
+  REQUIRE(seen.is_reachable(true));
+  members[1]->kill();
+  REQUIRE(seen.is_reachable(false));
+  members[1]->start();
+  REQUIRE(seen.is_reachable(true));
+  write(etcd, "/service/a", "after");
+  CHECK(seen.sees("/service/a", "after"));
+}
+
+TEST_CASE("changes that were compacted away are made up for by a new listing") {
+  auto members = etcd_server::cluster(3);
+  http::event_loop loop;
+  etcd_client near{loop, {members[0]->url()}};
+  etcd_client far{loop, {members[1]->url(), members[2]->url()}};
+  write(far, "/service/gone", "1");
+  write(far, "/service/a", "1");
+  watcher seen{near, keys_below("/service/")};
+  REQUIRE(seen.is_reachable(true));
+  members[0]->kill();
+  REQUIRE(seen.is_reachable(false));
+  // While the others elect, if the killed one led, nothing can be written.
+  REQUIRE(eventually([&] { return tries_to_write(far, "/service/a", "2"); }));
+  remove(far, "/service/gone");
+  compact(loop, members[1]->url(), write(far, "/service/a", "3"));
+  members[0]->start();
+  REQUIRE(seen.sees("/service/a", "3"));
+  REQUIRE(seen.misses("/service/gone"));
+  auto now = seen.state.now();
+  CHECK(now.listings == 2);
+  CHECK(now.puts.empty());
+  write(far, "/service/a", "4");
+  CHECK(seen.sees("/service/a", "4"));
+  CHECK(seen.state.now().listings == 2);
+}
+
+TEST_CASE("an etcd that has lost its data is listed anew") {
+  etcd_server server;
+  http::event_loop loop;
+  etcd_client etcd{loop, {server.url()}};
+  for (int i = 0; i < 10; ++i)
+    write(etcd, "/service/a", std::to_string(i));
+  watcher seen{etcd, keys_below("/service/")};
+  REQUIRE(seen.sees("/service/a", "9"));
+  REQUIRE(seen.is_reachable(true));
+  server.stop();
+  server.wipe();
+  server.start();
+  write(etcd, "/service/b", "new");
+  REQUIRE(seen.sees("/service/b", "new"));
+  CHECK(seen.misses("/service/a"));
+  CHECK(seen.state.now().listings == 2);
+}
+
+TEST_CASE("a quiet range is left in peace, also where much is written beside it") {
+  etcd_server server;
+  http::event_loop loop;
+  etcd_client etcd{loop, {server.url()}};
+  write(etcd, "/service/a", "1");
+  auto how = watcher::quick();
+  how.silence_limit = 1s;
+  watcher seen{etcd, keys_below("/service/"), how};
+  watcher beside{etcd, keys_below("/beside/")};
+  REQUIRE(seen.is_reachable(true));
+  // Several times the silence limit.
+  for (auto end = std::chrono::steady_clock::now() + 4s; std::chrono::steady_clock::now() < end;)
+    write(etcd, "/beside/b", "x");
+  auto now = seen.state.now();
+  CHECK(now.transitions.size() == 1);
+  CHECK(now.listings == 1);
+  CHECK(now.puts.empty());
+  write(etcd, "/service/a", "2");
+  CHECK(seen.sees("/service/a", "2"));
+}
+
+TEST_CASE("with the first endpoint dead a follower starts at the second") {
+  etcd_server server;
+  http::event_loop loop;
+  auto dead = "http://127.0.0.1:" + std::to_string(test::free_port());
+  etcd_client etcd{loop, {dead, server.url()}};
+  write(etcd, "/service/a", "1");
+  watcher seen{etcd, keys_below("/service/")};
+  REQUIRE(seen.sees("/service/a", "1"));
+  REQUIRE(seen.is_reachable(true));
+  auto now = seen.state.now();
+  REQUIRE(now.transitions.size() == 2);
+  CHECK_FALSE(now.transitions[0].first);
+  CHECK(now.transitions[0].second.find(dead) != std::string::npos);
+}
+
+TEST_CASE("a single key can be followed") {
+  etcd_server server;
+  http::event_loop loop;
+  etcd_client etcd{loop, {server.url()}};
+  watcher seen{etcd, {"/matriarch/active", ""}};
+  REQUIRE(seen.is_reachable(true));
+  write(etcd, "/matriarch/active2", "x");
+  write(etcd, "/matriarch/active", "me");
+  REQUIRE(seen.sees("/matriarch/active", "me"));
+  CHECK(seen.state.now().keys.size() == 1);
+}
+
+namespace {
+
+/// A stand-in's store: what it lists, and what it says its revision and number of keys are.
+struct played {
+  std::string cluster = "1";
+  revision at = 5;
+  std::string key = "/service/a";
+  revision key_at = 5;
+  int count = 1;
+};
+
+std::string head(const played& now) {
+  return R"("header":{"cluster_id":")" + now.cluster + R"(","revision":")" + std::to_string(now.at)
+         + R"("})";
+}
+
+std::string event(const std::string& key, revision at) {
+  return R"({"kv":{"key":")" + etcd_json::base64(key) + R"(","mod_revision":")" + std::to_string(at)
+         + R"(","value":"dg=="}})";
+}
+
+/// Plays an etcd whose watches say nothing but that they stand.
+test::etcd_stand_in::reply play(const std::string& path, const std::string& body,
+                                const played& now) {
+  if (path == "/v3/watch")
+    return {200, R"({"result":{)" + head(now) + R"(,"created":true}})" + "\n",
+            test::etcd_stand_in::after::stay};
+  // A check for changes asks for keys written after those that the follower has seen.
+  auto bound = body.find(R"("min_mod_revision":")");
+  bool show = bound == std::string::npos || std::stoll(body.substr(bound + 20)) <= now.key_at;
+  return {200,
+          "{" + head(now)
+              + (show ? R"(,"kvs":[{"key":")" + etcd_json::base64(now.key) + R"(","mod_revision":")"
+                            + std::to_string(now.key_at) + R"(","value":"dg=="}])"
+                      : "")
+              + R"(,"count":")" + std::to_string(now.count) + R"("})"};
+}
+
+} // namespace
+
+TEST_CASE("a watch that stands and does not bring what has changed is left for another endpoint") {
+  // The sick one knows of a change in the range, and its watch stays silent.
+  played changed{.at = 9};
+  SUBCASE("a key was written") {
+    changed.key_at = 8;
+  }
+  SUBCASE("a key was deleted") {
+    changed.count = 0;
+  }
+  test::shared_state<played> sick;
+  test::etcd_stand_in first{
+      [&](const auto& path, const auto& body) { return play(path, body, sick.now()); }};
+  etcd_server second;
+  http::event_loop loop;
+  etcd_client etcd{loop, {first.url(), second.url()}};
+  auto how = watcher::quick();
+  how.silence_limit = 1s;
+  watcher seen{etcd, keys_below("/service/"), how};
+  REQUIRE(seen.is_reachable(true));
+  sick.change([&](played& now) { now = changed; });
+  REQUIRE(seen.is_reachable(false));
+  auto why = seen.state.now().transitions.back().second;
+  CHECK(why.find("the watch does not bring the changes") != std::string::npos);
+  // The other is another cluster: it is listed anew.
+  REQUIRE(seen.misses("/service/a"));
+  CHECK(seen.is_reachable(true));
+}
+
+TEST_CASE("a quiet watch is kept while the store's revision grows by changes elsewhere") {
+  test::shared_state<played> store;
+  test::etcd_stand_in server{[&](const auto& path, const auto& body) {
+    store.change([](played& now) { ++now.at; });
+    return play(path, body, store.now());
+  }};
+  http::event_loop loop;
+  etcd_client etcd{loop, {server.url()}};
+  auto how = watcher::quick();
+  how.silence_limit = 1s;
+  watcher seen{etcd, keys_below("/service/"), how};
+  // One listing, one watch, and many checks.
+  REQUIRE(eventually([&] { return server.requests() > 12; }));
+  auto now = seen.state.now();
+  CHECK(now.listings == 1);
+  CHECK(now.transitions.size() == 1);
+}
+
+TEST_CASE("fragments are told when they are whole, and not at all if the rest is cut off") {
+  test::shared_state<played> store;
+  test::etcd_stand_in server{
+      [&](const auto& path, const auto& body) { return play(path, body, store.now()); }};
+  http::event_loop loop;
+  etcd_client etcd{loop, {server.url()}};
+  watcher seen{etcd, keys_below("/service/")};
+  REQUIRE(seen.is_reachable(true));
+  auto line = [&](const std::string& events, bool more) {
+    server.push(R"({"result":{)" + head(store.now()) + (more ? R"(,"fragment":true)" : "")
+                + R"(,"events":[)" + events + "]}}\n");
+  };
+  line(event("/service/b", 6), true);
+  line(event("/service/c", 6) + "," + event("/service/d", 7), false);
+  REQUIRE(seen.sees("/service/d", "v"));
+  line(event("/service/e", 8), true);
+  server.push(R"({"error":{"grpc_code":14,"message":"etcdserver: no leader"}})");
+  server.cut();
+  REQUIRE(seen.is_reachable(false));
+  auto now = seen.state.now();
+  CHECK(now.puts.size() == 3);
+  CHECK(now.last == 7);
+  CHECK(now.listings == 1);
+  CHECK(now.transitions.back().second.find("no leader") != std::string::npos);
+}
+
+} // namespace matriarch::store

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace matriarch::test {
+
+/// A real etcd on free loopback ports with its data in a temporary directory. It is ready when the
+/// constructor returns, and gone with its files when this goes. It also ends with the thread that
+/// started it, so that a test that crashes leaves nothing behind. Failures are std::runtime_error
+/// and end with the last lines of etcd's log.
+class etcd_server {
+public:
+  /// A cluster of one.
+  etcd_server();
+  ~etcd_server();
+  etcd_server(const etcd_server&) = delete;
+  etcd_server& operator=(const etcd_server&) = delete;
+
+  /// Several members of one cluster, all ready.
+  [[nodiscard]] static std::vector<std::unique_ptr<etcd_server>> cluster(std::size_t members);
+
+  /// For clients: `http://127.0.0.1:port`.
+  [[nodiscard]] const std::string& url() const { return url_; }
+  [[nodiscard]] int port() const { return port_; }
+  [[nodiscard]] pid_t pid() const { return pid_; }
+
+  /// Ends it in an orderly way, or at once (`kill`). The data stays.
+  void stop();
+  void kill();
+  /// Starts it again after `stop` or `kill`, on the same ports with the same data, and waits until
+  /// it is ready.
+  void start();
+  /// Throws the data away; only while it is stopped. It starts as a new, empty cluster.
+  void wipe();
+
+  /// Freezes it: its kernel still accepts connections, nobody answers.
+  void pause();
+  void resume();
+
+private:
+  struct unstarted {};
+  explicit etcd_server(unstarted);
+  void choose_ports();
+  void launch();
+  void await_ready();
+  void end(int signal);
+  [[nodiscard]] bool healthy() const;
+  [[nodiscard]] bool running();
+  [[nodiscard]] std::string log_tail() const;
+
+  std::filesystem::path directory_;
+  std::string name_ = "one";
+  std::string url_;
+  std::string peer_url_;
+  std::string initial_cluster_;
+  int port_ = 0;
+  pid_t pid_ = 0;
+};
+
+/// A port of 127.0.0.1 that nobody listened on a moment ago.
+[[nodiscard]] int free_port();
+
+} // namespace matriarch::test
