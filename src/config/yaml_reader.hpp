@@ -13,19 +13,22 @@
 
 namespace matriarch::config {
 
-/// What is wrong with a configuration: `conf/dev.yml:12: unknown key "usrname" in broker; did you mean
-/// "username"? Allowed: listen, port, username, password, bind_host, strict`.
+/// What is wrong with a configuration: `conf/dev.yml:12: unknown key "usrname" in broker; did you
+/// mean "username"? Allowed: listen, port, username, password, bind_host, strict`.
 struct config_error {
   std::string message;
 };
 
-/// One mapping of a configuration file, read key by key. It reports errors by throwing config_error;
-/// the load_*() functions turn that into a result, so it never leaves this folder.
+/// One mapping of a configuration file, read key by key. It reports errors by throwing
+/// config_error; the load_*() functions turn that into a result, so it never goes further.
 class section {
 public:
-  /// Parses a file. `${NAME}` in a scalar becomes the environment variable's value; one that is not
-  /// set is an error.
+  /// Parses a file. `${NAME}` in a value becomes the environment variable's value; one that is not
+  /// set is an error. `$${` stands for a literal `${`. The same key twice in a mapping is an error.
   static section parse_file(const std::string& path);
+
+  /// The same for a text that was read from `path`.
+  static section parse_text(const std::string& path, const std::string& text);
 
   /// The keys this mapping may have; any other is an error that names the line and the nearest key.
   void allow(std::initializer_list<std::string_view> names) const;
@@ -42,14 +45,16 @@ public:
   [[nodiscard]] std::string text(std::string_view name,
                                  std::optional<std::string> otherwise = std::nullopt) const;
   /// An integer within [least, greatest].
-  [[nodiscard]] std::int64_t number(std::string_view name, std::int64_t least, std::int64_t greatest,
+  [[nodiscard]] std::int64_t number(std::string_view name, std::int64_t least,
+                                    std::int64_t greatest,
                                     std::optional<std::int64_t> otherwise = std::nullopt) const;
-  [[nodiscard]] bool flag(std::string_view name, std::optional<bool> otherwise = std::nullopt) const;
+  [[nodiscard]] bool flag(std::string_view name,
+                          std::optional<bool> otherwise = std::nullopt) const;
   /// A list of non-empty strings; empty if it is missing.
   [[nodiscard]] std::vector<std::string> texts(std::string_view name) const;
   /// A duration: `250ms`, `10s`, `5m`, `2h` or `7d`, in milliseconds.
-  [[nodiscard]] std::int64_t milliseconds(std::string_view name,
-                                          std::optional<std::int64_t> otherwise = std::nullopt) const;
+  [[nodiscard]] std::int64_t
+  milliseconds(std::string_view name, std::optional<std::int64_t> otherwise = std::nullopt) const;
 
   /// The keys of this mapping in their order; for mappings whose keys are the user's own.
   [[nodiscard]] std::vector<std::string> names() const;
@@ -61,11 +66,23 @@ public:
   [[noreturn]] void refuse(const std::string& why) const;
 
 private:
-  section(std::string path, std::string where, YAML::Node node);
+  section(std::string path, std::string where, YAML::Node node, int line);
+
+  /// `broker.port`, or the bare name at the top.
+  [[nodiscard]] std::string full_name(std::string_view name) const;
+  /// Where a key's value stands; this mapping's own line if there is no such key.
+  [[nodiscard]] int line_of(std::string_view name) const;
+  /// The value of a key that is there and is not null; no node otherwise.
+  [[nodiscard]] std::optional<YAML::Node> find(std::string_view name) const;
+  /// The text of a key's scalar; nothing if the key is missing; an error if it is no scalar.
+  [[nodiscard]] std::optional<std::string> scalar(std::string_view name,
+                                                  std::string_view wanted) const;
+  [[noreturn]] void refuse_missing(std::string_view name, std::string_view wanted) const;
 
   std::string path_;
   std::string where_; ///< `broker`, `cells[2]`; empty at the top
   YAML::Node node_;
+  int line_ = 1;
 };
 
 /// Of `candidates` the one nearest to `word` by edit distance, if one is near enough to be meant.

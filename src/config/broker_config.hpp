@@ -1,0 +1,76 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/catalog.hpp"
+#include "model/result.hpp"
+
+namespace matriarch::config {
+
+/// `broker:`, how this broker is reached and how strict it is.
+struct broker_settings {
+  /// The address that the HTTP server listens on.
+  std::string bind_host = "127.0.0.1";
+  /// 1 to 65535; the seeds' examples use 3000.
+  std::uint16_t port = 3000;
+  std::string username;
+  std::string password;
+  /// The Open Service Broker API 2.17 to the letter; without it the seeds' short `curl` lines work.
+  bool strict = true;
+  /// The host in binding credentials: where the routers are reached. By default `bind_host`.
+  std::string advertise_host;
+  /// Threads that serve HTTP, 1 to 64.
+  int threads = 1;
+};
+
+/// One of `cells:`.
+struct cell_settings {
+  std::string guid;
+  std::string availability_zone;
+  /// `http://host:port`, without a slash at its end.
+  std::string uri;
+  std::string username;
+  std::string password;
+};
+
+/// `etcd:`.
+struct etcd_settings {
+  /// `http://host:port` each, without a slash at its end; at least one.
+  std::vector<std::string> machines;
+};
+
+/// `routing:`, the public ports of the instances.
+struct routing_settings {
+  std::uint16_t first = 30000;
+  std::uint16_t last = 32767;
+  /// How long the port of a removed instance rests before another may have it, in milliseconds.
+  std::int64_t rest_milliseconds = 7LL * 24 * 60 * 60 * 1000;
+};
+
+/// The configuration of `matriarch broker`.
+struct broker_config {
+  broker_settings broker;
+  /// At least one; no two have the same guid or URI.
+  std::vector<cell_settings> cells;
+  etcd_settings etcd;
+  routing_settings routing;
+  model::catalog catalog;
+  /// What is allowed but likely to hurt, one line each; the caller logs them.
+  std::vector<std::string> warnings;
+};
+
+/// Reads a configuration from its text. `path` is only named in messages. `local_port_range` is the
+/// content of /proc/sys/net/ipv4/ip_local_port_range, or empty where it is not known: a public port
+/// within it can be taken by any outgoing connection just when the router wants to bind it.
+/// A failure is one line, `path:line: what is wrong and what is allowed`.
+[[nodiscard]] result<broker_config> parse_broker_config(const std::string& path,
+                                                        const std::string& text,
+                                                        std::string_view local_port_range);
+
+/// Reads the configuration in the file `path`, and this machine's range of local ports.
+[[nodiscard]] result<broker_config> load_broker_config(const std::string& path);
+
+} // namespace matriarch::config

@@ -1,0 +1,389 @@
+#include "config/yaml_reader.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <numeric>
+#include <sstream>
+
+namespace matriarch::config {
+
+namespace {
+
+/// Deeper than any configuration, and an end to a mapping that contains itself through an alias.
+constexpr int deepest_nesting = 64;
+
+/// More values than any configuration has, and an end to aliases that multiply.
+constexpr int most_values = 1'000'000;
+
+[[noreturn]] void fail(const std::string& path, int line, const std::string& why) {
+  throw config_error{path + ":" + std::to_string(line) + ": " + why};
+}
+
+int line_of_node(const YAML::Node& node) {
+  // yaml-cpp counts lines from 0; a node that was not parsed from a text has line -1.
+  return std::max(node.Mark().line + 1, 1);
+}
+
+std::string quoted(std::string_view text) {
+  return '"' + std::string(text) + '"';
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const auto& word : words)
+    text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
+/// What a person would call the value that was found.
+std::string kind_of(const YAML::Node& node) {
+  switch (node.Type()) {
+  case YAML::NodeType::Scalar:
+    return quoted(node.Scalar());
+  case YAML::NodeType::Sequence:
+    return "a list";
+  case YAML::NodeType::Map:
+    return "a mapping";
+  default:
+    return "nothing";
+  }
+}
+
+bool name_character(char c) {
+  return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
+}
+
+/// One pass over a freshly parsed document: expands variables and finds what yaml-cpp lets through.
+class first_pass {
+public:
+  explicit first_pass(const std::string& path) : path_(path) {}
+
+  void visit(YAML::Node node, const std::string& where, int depth) {
+    if (depth > deepest_nesting || ++values_ > most_values)
+      fail(path_, line_of_node(node), where + " is nested too deeply or refers to itself");
+    if (node.IsScalar()) {
+      expand(node, where);
+    } else if (node.IsSequence()) {
+      for (std::size_t i = 0; i < node.size(); ++i)
+        visit(node[i], where + "[" + std::to_string(i) + "]", depth + 1);
+    } else if (node.IsMap()) {
+      std::vector<std::pair<std::string, int>> seen;
+      for (auto entry : node) {
+        const auto line = line_of_node(entry.first);
+        if (!entry.first.IsScalar())
+          fail(path_, line, "a key must be a word, found " + kind_of(entry.first));
+        const auto key = entry.first.Scalar();
+        const auto earlier = std::ranges::find(seen, key, &std::pair<std::string, int>::first);
+        if (earlier != seen.end())
+          fail(path_, line,
+               "key " + quoted(key) + " appears twice" + (where.empty() ? "" : " in " + where)
+                   + "; the first is on line " + std::to_string(earlier->second));
+        seen.emplace_back(key, line);
+        visit(entry.second, where.empty() ? key : where + "." + key, depth + 1);
+      }
+    }
+  }
+
+private:
+  void expand(YAML::Node& node, const std::string& where) {
+    const auto text = node.Scalar();
+    if (text.find("${") == std::string::npos)
+      return;
+    // A value that an alias refers to is visited once for each reference, and expanded only once.
+    if (std::ranges::any_of(expanded_, [&](const auto& other) { return other.is(node); }))
+      return;
+    std::string outcome;
+    for (std::size_t at = 0; at < text.size();) {
+      const auto rest = std::string_view(text).substr(at);
+      if (rest.starts_with("$${")) {
+        outcome += "${";
+        at += 3;
+      } else if (rest.starts_with("${")) {
+        std::size_t end = 2;
+        while (end < rest.size() && name_character(rest[end]))
+          ++end;
+        if (end == 2 || end == rest.size() || rest[end] != '}')
+          fail(path_, line_of_node(node),
+               where
+                   + " has a \"${\" that is not followed by a variable's name and \"}\"; "
+                     "write \"$${\" for a literal \"${\"");
+        const std::string name(rest.substr(2, end - 2));
+        const auto* value = std::getenv(name.c_str());
+        if (value == nullptr)
+          fail(path_, line_of_node(node),
+               where + " needs the environment variable " + name + ", which is not set");
+        outcome += value;
+        at += end + 1;
+      } else {
+        outcome += text[at++];
+      }
+    }
+    node = outcome;
+    expanded_.push_back(node);
+  }
+
+  const std::string& path_;
+  std::vector<YAML::Node> expanded_;
+  int values_ = 0;
+};
+
+/// Levenshtein's distance with swapped neighbours counted as one edit, as typing hands do.
+std::size_t distance(std::string_view left, std::string_view right) {
+  std::vector<std::vector<std::size_t>> table(left.size() + 1,
+                                              std::vector<std::size_t>(right.size() + 1));
+  for (std::size_t i = 0; i <= left.size(); ++i)
+    table[i][0] = i;
+  for (std::size_t j = 0; j <= right.size(); ++j)
+    table[0][j] = j;
+  for (std::size_t i = 1; i <= left.size(); ++i)
+    for (std::size_t j = 1; j <= right.size(); ++j) {
+      const auto other = left[i - 1] == right[j - 1] ? 0u : 1u;
+      table[i][j] =
+          std::min({table[i - 1][j] + 1, table[i][j - 1] + 1, table[i - 1][j - 1] + other});
+      if (i > 1 && j > 1 && left[i - 1] == right[j - 2] && left[i - 2] == right[j - 1])
+        table[i][j] = std::min(table[i][j], table[i - 2][j - 2] + 1);
+    }
+  return table[left.size()][right.size()];
+}
+
+} // namespace
+
+std::optional<std::string> nearest(std::string_view word,
+                                   const std::vector<std::string>& candidates) {
+  std::optional<std::string> best;
+  auto best_distance = std::numeric_limits<std::size_t>::max();
+  for (const auto& candidate : candidates) {
+    const auto edits = distance(word, candidate);
+    // A third of the letters: "usrname" is meant as "username", "backups" is not meant as "broker".
+    const auto near = std::max<std::size_t>(1, std::max(word.size(), candidate.size()) / 3);
+    if (edits <= near && edits < best_distance) {
+      best = candidate;
+      best_distance = edits;
+    }
+  }
+  return best;
+}
+
+section::section(std::string path, std::string where, YAML::Node node, int line)
+    : path_(std::move(path)), where_(std::move(where)), node_(std::move(node)), line_(line) {}
+
+section section::parse_file(const std::string& path) {
+  std::ostringstream text;
+  // An empty file makes `<<` fail too, which is why errno decides.
+  errno = 0;
+  std::ifstream file(path, std::ios::binary);
+  if (!file || (!(text << file.rdbuf()) && errno != 0))
+    throw config_error{
+        path + ":1: the configuration cannot be read: " + std::strerror(errno != 0 ? errno : EIO)};
+  return parse_text(path, text.str());
+}
+
+section section::parse_text(const std::string& path, const std::string& text) {
+  try {
+    const auto documents = YAML::LoadAll(text);
+    if (documents.size() > 1)
+      fail(path, line_of_node(documents[1]),
+           "a second YAML document starts here; a configuration is one document");
+    if (documents.empty() || documents[0].IsNull())
+      fail(path, 1, "the configuration is empty");
+    auto root = documents[0];
+    if (!root.IsMap())
+      fail(path, line_of_node(root),
+           "a configuration is a mapping of keys to values, found " + kind_of(root));
+    first_pass(path).visit(root, "", 0);
+    return section(path, "", root, line_of_node(root));
+  } catch (const YAML::Exception& error) {
+    fail(path, std::max(error.mark.line + 1, 1), "not valid YAML: " + error.msg);
+  }
+}
+
+std::string section::full_name(std::string_view name) const {
+  return where_.empty() ? std::string(name) : where_ + "." + std::string(name);
+}
+
+int section::line_of(std::string_view name) const {
+  for (const auto& entry : node_)
+    if (entry.first.Scalar() == name)
+      return line_of_node(entry.first);
+  return line_;
+}
+
+std::optional<YAML::Node> section::find(std::string_view name) const {
+  for (const auto& entry : node_)
+    if (entry.first.Scalar() == name && !entry.second.IsNull())
+      return entry.second;
+  return std::nullopt;
+}
+
+void section::allow(std::initializer_list<std::string_view> allowed) const {
+  const std::vector<std::string> candidates(allowed.begin(), allowed.end());
+  for (const auto& name : names()) {
+    if (std::ranges::find(candidates, name) != candidates.end())
+      continue;
+    const auto near = nearest(name, candidates);
+    refuse(name, "unknown key " + quoted(name) + (where_.empty() ? "" : " in " + where_)
+                     + (near ? "; did you mean " + quoted(*near) + "?" : ";")
+                     + " Allowed: " + joined(candidates));
+  }
+}
+
+bool section::has(std::string_view name) const {
+  return find(name).has_value();
+}
+
+section section::child(std::string_view name) const {
+  const auto found = find(name);
+  if (!found)
+    refuse_missing(name, "a mapping");
+  if (!found->IsMap())
+    refuse(name, full_name(name) + " must be a mapping, found " + kind_of(*found));
+  return section(path_, full_name(name), *found, line_of(name));
+}
+
+section section::child_or_empty(std::string_view name) const {
+  if (has(name))
+    return child(name);
+  return section(path_, full_name(name), YAML::Node(YAML::NodeType::Map), line_of(name));
+}
+
+std::vector<section> section::children(std::string_view name) const {
+  const auto found = find(name);
+  if (!found)
+    return {};
+  if (!found->IsSequence())
+    refuse(name, full_name(name) + " must be a list, found " + kind_of(*found));
+  std::vector<section> list;
+  for (std::size_t i = 0; i < found->size(); ++i) {
+    const auto item = (*found)[i];
+    const auto item_name = full_name(name) + "[" + std::to_string(i) + "]";
+    if (!item.IsMap())
+      fail(path_, line_of_node(item), item_name + " must be a mapping, found " + kind_of(item));
+    list.push_back(section(path_, item_name, item, line_of_node(item)));
+  }
+  return list;
+}
+
+std::optional<std::string> section::scalar(std::string_view name, std::string_view wanted) const {
+  const auto found = find(name);
+  if (!found)
+    return std::nullopt;
+  if (!found->IsScalar())
+    refuse(name,
+           full_name(name) + " must be " + std::string(wanted) + ", found " + kind_of(*found));
+  return found->Scalar();
+}
+
+std::string section::text(std::string_view name, std::optional<std::string> otherwise) const {
+  const auto found = scalar(name, "a text");
+  if (found && !found->empty())
+    return *found;
+  if (found)
+    refuse(name, full_name(name) + " must not be empty");
+  if (!otherwise)
+    refuse_missing(name, "a text");
+  return *otherwise;
+}
+
+std::int64_t section::number(std::string_view name, std::int64_t least, std::int64_t greatest,
+                             std::optional<std::int64_t> otherwise) const {
+  const auto wanted =
+      "an integer from " + std::to_string(least) + " to " + std::to_string(greatest);
+  const auto found = scalar(name, wanted);
+  if (!found) {
+    if (!otherwise)
+      refuse_missing(name, wanted);
+    return *otherwise;
+  }
+  std::int64_t value = 0;
+  const auto* end = found->data() + found->size();
+  const auto parsed = std::from_chars(found->data(), end, value);
+  if (parsed.ec != std::errc() || parsed.ptr != end || value < least || value > greatest)
+    refuse(name, full_name(name) + " must be " + wanted + ", found " + quoted(*found));
+  return value;
+}
+
+bool section::flag(std::string_view name, std::optional<bool> otherwise) const {
+  const auto found = scalar(name, "true or false");
+  if (!found) {
+    if (!otherwise)
+      refuse_missing(name, "true or false");
+    return *otherwise;
+  }
+  if (*found != "true" && *found != "false")
+    refuse(name, full_name(name) + " must be true or false, found " + quoted(*found));
+  return *found == "true";
+}
+
+std::vector<std::string> section::texts(std::string_view name) const {
+  const auto found = find(name);
+  if (!found)
+    return {};
+  if (!found->IsSequence())
+    refuse(name, full_name(name) + " must be a list of texts, found " + kind_of(*found));
+  std::vector<std::string> list;
+  for (std::size_t i = 0; i < found->size(); ++i) {
+    const auto item = (*found)[i];
+    if (!item.IsScalar() || item.Scalar().empty())
+      fail(path_, line_of_node(item),
+           full_name(name) + "[" + std::to_string(i) + "] must be a text that is not empty, found "
+               + kind_of(item));
+    list.push_back(item.Scalar());
+  }
+  return list;
+}
+
+std::int64_t section::milliseconds(std::string_view name,
+                                   std::optional<std::int64_t> otherwise) const {
+  constexpr std::string_view wanted = "a duration such as 250ms, 10s, 5m, 2h or 7d";
+  const auto found = scalar(name, wanted);
+  if (!found) {
+    if (!otherwise)
+      refuse_missing(name, wanted);
+    return *otherwise;
+  }
+  std::int64_t count = 0;
+  const auto* end = found->data() + found->size();
+  const auto parsed = std::from_chars(found->data(), end, count);
+  const std::string_view unit(parsed.ptr, static_cast<std::size_t>(end - parsed.ptr));
+  const std::int64_t factor = unit == "ms"  ? 1
+                              : unit == "s" ? 1'000
+                              : unit == "m" ? 60'000
+                              : unit == "h" ? 3'600'000
+                              : unit == "d" ? 86'400'000
+                                            : 0;
+  if (parsed.ec != std::errc() || count < 0 || factor == 0
+      || count > std::numeric_limits<std::int64_t>::max() / factor)
+    refuse(name, full_name(name) + " must be " + std::string(wanted) + ", found " + quoted(*found));
+  return count * factor;
+}
+
+std::vector<std::string> section::names() const {
+  std::vector<std::string> list;
+  for (const auto& entry : node_)
+    list.push_back(entry.first.Scalar());
+  return list;
+}
+
+YAML::Node section::node(std::string_view name) const {
+  return find(name).value_or(YAML::Node());
+}
+
+void section::refuse(std::string_view name, const std::string& why) const {
+  fail(path_, line_of(name), why);
+}
+
+void section::refuse(const std::string& why) const {
+  fail(path_, line_, why);
+}
+
+void section::refuse_missing(std::string_view name, std::string_view wanted) const {
+  // The key may be there without a value, and then its own line is the one to look at.
+  fail(path_, line_of(name), full_name(name) + " is missing; it must be " + std::string(wanted));
+}
+
+} // namespace matriarch::config

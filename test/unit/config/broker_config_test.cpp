@@ -1,0 +1,377 @@
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <string>
+
+#include "config/broker_config.hpp"
+
+using matriarch::config::broker_config;
+using matriarch::config::load_broker_config;
+using matriarch::config::parse_broker_config;
+
+namespace {
+
+/// A configuration with nothing in it that has a default.
+const std::string smallest = R"(broker:
+  username: u
+  password: p
+cells:
+- {guid: c1, availability_zone: z1, uri: 'http://127.0.0.1:8901', username: cu, password: cp}
+- {guid: c2, availability_zone: z2, uri: 'http://127.0.0.1:8902/', username: cu, password: cp}
+etcd:
+  machines: [http://127.0.0.1:2379/]
+catalog:
+  services:
+  - id: s1
+    name: postgresql
+    description: a service
+    plans:
+    - id: p1
+      name: cluster
+      description: a plan
+)";
+
+/// The smallest configuration with `from` replaced by `to`.
+std::string with(const std::string& from, const std::string& to, std::string text = smallest) {
+  const auto at = text.find(from);
+  REQUIRE(at != std::string::npos);
+  return text.replace(at, from.size(), to);
+}
+
+broker_config good(const std::string& text, std::string_view range = "32768\t60999\n") {
+  auto parsed = parse_broker_config("f.yml", text, range);
+  INFO((parsed.ok() ? "" : parsed.error()));
+  REQUIRE(parsed.ok());
+  return *parsed;
+}
+
+std::string error_of(const std::string& text) {
+  const auto parsed = parse_broker_config("f.yml", text, "");
+  return parsed.ok() ? "no error" : parsed.error();
+}
+
+std::string plan_with(const std::string& lines) {
+  return smallest + lines;
+}
+
+} // namespace
+
+TEST_CASE("what is left out takes the defaults") {
+  const auto config = good(smallest);
+  CHECK(config.broker.bind_host == "127.0.0.1");
+  CHECK(config.broker.port == 3000);
+  CHECK(config.broker.strict);
+  CHECK(config.broker.advertise_host == "127.0.0.1");
+  CHECK(config.broker.threads == 1);
+  CHECK(config.routing.first == 30000);
+  CHECK(config.routing.last == 32767);
+  CHECK(config.routing.rest_milliseconds == 7LL * 24 * 3600 * 1000);
+  const auto& service = config.catalog.services.at(0);
+  CHECK(service.bindable);
+  CHECK_FALSE(service.plan_updateable);
+  CHECK(service.tags.empty());
+  CHECK(service.metadata.empty());
+  const auto& plan = service.plans.at(0);
+  CHECK(plan.free);
+  CHECK_FALSE(plan.bindable);
+  CHECK(plan.maximum_polling_duration == 600);
+  CHECK(plan.provision.engine == "postgresql");
+  CHECK(plan.provision.node_count == 2);
+  CHECK(config.warnings.empty());
+}
+
+TEST_CASE("what is given is taken") {
+  const auto config =
+      good(with("  username: u\n",
+                "  username: u\n  port: 1\n  bind_host: 10.0.0.1\n  strict: false\n  threads: 4\n",
+                plan_with(
+                    "      free: false\n      bindable: false\n      maximum_polling_duration: 60\n"
+                    "      provision: {node_count: 1}\n"))
+           + "routing: {first: 1000, last: 1000, rest: 10s}\n");
+  CHECK(config.broker.username == "u");
+  CHECK(config.broker.password == "p");
+  CHECK(config.broker.port == 1);
+  CHECK(config.broker.advertise_host == "10.0.0.1");
+  CHECK_FALSE(config.broker.strict);
+  CHECK(config.broker.threads == 4);
+  CHECK(config.cells.at(1).guid == "c2");
+  CHECK(config.cells.at(1).availability_zone == "z2");
+  CHECK(config.cells.at(1).uri == "http://127.0.0.1:8902");
+  CHECK(config.cells.at(1).username == "cu");
+  CHECK(config.cells.at(1).password == "cp");
+  CHECK(config.etcd.machines.at(0) == "http://127.0.0.1:2379");
+  CHECK(config.routing.first == 1000);
+  CHECK(config.routing.rest_milliseconds == 10'000);
+  const auto& plan = config.catalog.services[0].plans[0];
+  CHECK_FALSE(plan.free);
+  CHECK(plan.bindable == false);
+  CHECK(plan.maximum_polling_duration == 60);
+  CHECK(plan.provision.node_count == 1);
+}
+
+TEST_CASE("services and plans are found by their ids") {
+  const auto catalog = good(smallest).catalog;
+  REQUIRE(catalog.find_service("s1"));
+  CHECK_FALSE(catalog.find_service("p1"));
+  CHECK(catalog.find_service("s1")->find_plan("p1")->name == "cluster");
+  CHECK_FALSE(catalog.find_service("s1")->find_plan("s1"));
+}
+
+TEST_CASE("metadata becomes JSON with the types that YAML gives them") {
+  const auto config =
+      good(plan_with("      metadata:\n        n: 1.50\n        t: true\n        q: 'true'\n"
+                     "        z: ~\n        l: [a, {b: 007}]\n        s: say \"hi\"\n"));
+  CHECK(config.catalog.services[0].plans[0].metadata
+        == R"({"n":1.50,"t":true,"q":"true","z":null,"l":["a",{"b":"007"}],"s":"say \"hi\""})");
+  CHECK(error_of(plan_with("      metadata: [a]\n"))
+        == "f.yml:18: catalog.services[0].plans[0].metadata must be a mapping, found a list");
+  CHECK(error_of(plan_with("      metadata: {n: 1e999}\n"))
+            .starts_with("f.yml:18: metadata cannot be written as JSON: "));
+}
+
+TEST_CASE("ports lie between 1 and 65535") {
+  for (const auto* port : {"0", "65536", "-1", "x"})
+    CHECK(error_of(with("  username: u\n", std::string("  username: u\n  port: ") + port + "\n"))
+          == std::string("f.yml:3: broker.port must be an integer from 1 to 65535, found \"") + port
+                 + "\"");
+  CHECK(error_of(smallest + "routing: {first: 0}\n")
+        == "f.yml:18: routing.first must be an integer from 1 to 65535, found \"0\"");
+  CHECK(error_of(smallest + "routing: {last: 70000}\n")
+        == "f.yml:18: routing.last must be an integer from 1 to 65535, found \"70000\"");
+}
+
+TEST_CASE("the routing range is not empty") {
+  CHECK(error_of(smallest + "routing:\n  first: 30001\n  last: 30000\n")
+        == "f.yml:20: routing.first must not be greater than routing.last, found 30001 and 30000");
+  CHECK(error_of(smallest + "routing:\n  first: 40000\n")
+        == "f.yml:19: routing.first must not be greater than routing.last, found 40000 and 32767");
+}
+
+TEST_CASE("a routing range that meets the kernel's local ports is warned of") {
+  CHECK(good(smallest, "32768\t60999\n").warnings.empty());
+  CHECK(good(smallest, "").warnings.empty());
+  CHECK(good(smallest, "nonsense").warnings.empty());
+  CHECK(good(smallest, "1024 29999").warnings.empty());
+  const auto warnings = good(smallest, "32767\t60999\n").warnings;
+  REQUIRE(warnings.size() == 1);
+  CHECK(warnings[0].starts_with("f.yml: routing's ports 30000 to 32767 meet the kernel's local "
+                                "ports 32767 to 60999: "));
+  CHECK(good(smallest, "1024 30000").warnings.size() == 1);
+}
+
+TEST_CASE("a broker's port within the routing range is warned of") {
+  const auto warnings = good(with("  username: u\n", "  username: u\n  port: 30000\n")).warnings;
+  REQUIRE(warnings.size() == 1);
+  CHECK(warnings[0].starts_with("f.yml: broker.port 30000 is one of routing's ports"));
+}
+
+TEST_CASE("applications cannot be told to connect to a wildcard address") {
+  const auto wildcard = with("  username: u\n", "  username: u\n  bind_host: 0.0.0.0\n");
+  CHECK(error_of(wildcard).starts_with("f.yml:1: broker.advertise_host must be a host that "
+                                       "applications can connect to"));
+  CHECK(good(with("  username: u\n", "  username: u\n  advertise_host: db.example.com\n", wildcard))
+            .broker.advertise_host
+        == "db.example.com");
+}
+
+TEST_CASE("the broker's user and password are required") {
+  CHECK(error_of(with("  password: p\n", ""))
+        == "f.yml:1: broker.password is missing; it must be a text");
+  CHECK(error_of(with("  username: u\n", ""))
+        == "f.yml:1: broker.username is missing; it must be a text");
+  CHECK(error_of(with("  username: u\n", "  username: a:b\n"))
+            .starts_with("f.yml:2: broker.username must not contain a colon"));
+}
+
+TEST_CASE("cells are there, complete and distinct") {
+  CHECK(error_of("broker: {username: u, password: p}\ncells: []\n")
+            .starts_with("f.yml:2: cells must list at least one cell"));
+  CHECK(error_of("broker: {username: u, password: p}\n")
+            .starts_with("f.yml:1: cells must list at least one cell"));
+  CHECK(error_of(with("guid: c2", "guid: c1"))
+        == "f.yml:6: two cells have the guid \"c1\"; each needs its own");
+  CHECK(error_of(with("8902/", "8901"))
+        == "f.yml:6: two cells have the uri http://127.0.0.1:8901; each needs its own");
+  CHECK(error_of(with("guid: c2, ", "")) == "f.yml:6: cells[1].guid is missing; it must be a text");
+  CHECK(error_of(with("guid: c2", "guid: a/b"))
+            .starts_with("f.yml:6: a cell's guid must consist of"));
+  CHECK(error_of(with(", username: cu", ""))
+        == "f.yml:5: cells[0].username is missing; it must be a text");
+  CHECK(error_of(with("availability_zone: z1, ", ""))
+        == "f.yml:5: cells[0].availability_zone is missing; it must be a text");
+}
+
+TEST_CASE("a cell's address is a plain http URI") {
+  const auto error_of_uri = [](const std::string& uri) {
+    return error_of(with("http://127.0.0.1:8901", uri));
+  };
+  CHECK(error_of_uri("127.0.0.1:8901")
+        == "f.yml:5: the uri of cell \"c1\" must be a URI such as http://10.0.0.1:8901, "
+           "found \"127.0.0.1:8901\"");
+  CHECK(error_of_uri("https://h:1")
+        == "f.yml:5: the uri of cell \"c1\" must start with http://: TLS to cells and etcd is not "
+           "supported");
+  CHECK(error_of_uri("http://user:secret@h:1")
+        == "f.yml:5: the uri of cell \"c1\" must not contain a user or a password");
+  CHECK(error_of_uri("user:secret@h:1").find("secret") == std::string::npos);
+  for (const auto* uri :
+       {"http://h:0", "http://h:65536", "http://h:x", "http://h:", "http://h:1/a"})
+    CHECK(error_of_uri(uri).find("must have a port from 1 to 65535") != std::string::npos);
+  for (const auto* uri :
+       {"http://", "http://:80", "http://a b:1", "http://h/p:1", "http://[::1:80"})
+    CHECK(error_of_uri(uri).find("must be a URI such as") != std::string::npos);
+  for (const auto* uri :
+       {"http://h", "http://cell-1.example.com:80", "http://[::1]:80", "http://[::1]"})
+    CHECK(error_of_uri(uri) == "no error");
+}
+
+TEST_CASE("etcd has at least one machine with a plain http URI") {
+  CHECK(error_of(with("[http://127.0.0.1:2379/]", "[]"))
+        == "f.yml:8: etcd.machines must list at least one URI such as http://127.0.0.1:2379");
+  CHECK(error_of(with("[http://127.0.0.1:2379/]", "[https://h:2379]"))
+        == "f.yml:8: each of etcd.machines must start with http://: TLS to cells and etcd is not "
+           "supported");
+  CHECK(error_of(with("etcd:\n  machines: [http://127.0.0.1:2379/]\n", ""))
+        == "f.yml:1: etcd is missing; it must be a mapping");
+}
+
+TEST_CASE("the catalog has services, and services have plans") {
+  CHECK(error_of(
+            with("  services:\n", "  services: []\n", smallest.substr(0, smallest.find("  - id"))))
+        == "f.yml:10: catalog.services must list at least one service");
+  CHECK(error_of(smallest.substr(0, smallest.find("    plans")))
+        == "f.yml:11: service \"postgresql\" must list at least one plan");
+}
+
+TEST_CASE("services and plans have ids, names and descriptions") {
+  CHECK(error_of(with("    - id: p1\n      name", "    - name"))
+        == "f.yml:15: catalog.services[0].plans[0].id is missing; it must be a text");
+  CHECK(error_of(with("id: p1", "id: ''"))
+        == "f.yml:15: catalog.services[0].plans[0].id must not be empty");
+  CHECK(error_of(with("  - id: s1\n    name", "  - name"))
+        == "f.yml:11: catalog.services[0].id is missing; it must be a text");
+  CHECK(error_of(with("      description: a plan\n", ""))
+        == "f.yml:15: catalog.services[0].plans[0].description is missing; it must be a text");
+  CHECK(error_of(with("    description: a service\n", ""))
+        == "f.yml:11: catalog.services[0].description is missing; it must be a text");
+  CHECK(
+      error_of(with("name: cluster", "name: my plan"))
+      == "f.yml:16: name must consist of letters, digits, periods and hyphens, found \"my plan\"");
+  CHECK(error_of(with("name: postgresql", "name: a/b"))
+        == "f.yml:12: name must consist of letters, digits, periods and hyphens, found \"a/b\"");
+}
+
+TEST_CASE("ids and names in the catalog are unique") {
+  const auto plan = [](const std::string& id, const std::string& name) {
+    return "    - {id: " + id + ", name: " + name + ", description: d}\n";
+  };
+  const auto service = [&](const std::string& id, const std::string& name,
+                           const std::string& plan_id) {
+    return "  - id: " + id + "\n    name: " + name + "\n    description: d\n    plans:\n"
+           + plan(plan_id, "cluster");
+  };
+  CHECK(error_of(smallest + plan("p1", "other"))
+        == "f.yml:18: two plans have the id \"p1\"; each needs its own");
+  CHECK(error_of(smallest + plan("p2", "cluster"))
+        == "f.yml:18: two plans of service \"postgresql\" have the name \"cluster\"; each needs "
+           "its own");
+  CHECK(error_of(smallest + service("s1", "other", "p2"))
+        == "f.yml:18: two services have the id \"s1\"; each needs its own");
+  CHECK(error_of(smallest + service("s2", "postgresql", "p2"))
+        == "f.yml:19: two services have the name \"postgresql\"; each needs its own");
+  CHECK(error_of(smallest + service("s2", "other", "p1"))
+        == "f.yml:22: two plans have the id \"p1\"; each needs its own");
+  CHECK(error_of(smallest + service("s2", "other", "p2")) == "no error");
+}
+
+TEST_CASE("a plan's node count is from 1 to the number of cells") {
+  for (const auto* count : {"0", "3", "1.5"})
+    CHECK(error_of(plan_with(std::string("      provision: {node_count: ") + count + "}\n"))
+          == std::string("f.yml:18: catalog.services[0].plans[0].provision.node_count must be an "
+                         "integer from 1 to 2, found \"")
+                 + count + "\"");
+  const auto one_cell = with(smallest.substr(smallest.find("- {guid: c2"),
+                                             smallest.find("etcd:") - smallest.find("- {guid: c2")),
+                             "");
+  CHECK(error_of(one_cell)
+        == "f.yml:14: provision.node_count is missing; its default of 2 is more than the number of "
+           "cells, 1: write node_count, from 1 to 1");
+  CHECK(error_of(one_cell + "      provision: {node_count: 1}\n") == "no error");
+}
+
+TEST_CASE("an engine or a credentials mode that does not exist is refused") {
+  CHECK(
+      error_of(plan_with("      provision: {engine: mysql}\n"))
+      == "f.yml:18: provision.engine must be postgresql, the only engine so far, found \"mysql\"");
+  CHECK(error_of(plan_with("      provision: {credentials: per-binding}\n"))
+        == "f.yml:18: provision.credentials must be shared, the only mode so far, found "
+           "\"per-binding\"");
+}
+
+TEST_CASE("a polling duration is at most a week") {
+  CHECK(error_of(plan_with("      maximum_polling_duration: 604801\n"))
+        == "f.yml:18: catalog.services[0].plans[0].maximum_polling_duration must be an integer "
+           "from 1 "
+           "to 604800, found \"604801\"");
+}
+
+TEST_CASE("an unknown key is an error in every section") {
+  CHECK(error_of(smallest + "callbacks: {}\n")
+        == "f.yml:18: unknown key \"callbacks\"; Allowed: broker, cells, etcd, routing, catalog");
+  CHECK(error_of(with("  username: u\n", "  usrname: u\n"))
+        == "f.yml:2: unknown key \"usrname\" in broker; did you mean \"username\"? Allowed: "
+           "bind_host, "
+           "port, username, password, strict, advertise_host, threads");
+  CHECK(error_of(with("guid: c2", "guids: c2"))
+            .starts_with("f.yml:6: unknown key \"guids\" in cells[1]; did you mean \"guid\"?"));
+  CHECK(error_of(with("machines", "machine"))
+            .starts_with("f.yml:8: unknown key \"machine\" in etcd; did you mean \"machines\"?"));
+  CHECK(error_of(smallest + "routing: {frist: 1}\n")
+            .starts_with("f.yml:18: unknown key \"frist\" in routing; did you mean \"first\"?"));
+  CHECK(error_of(with("  services", "  service"))
+            .starts_with("f.yml:10: unknown key \"service\" in catalog;"));
+  CHECK(error_of(with("    plans", "    plan"))
+            .starts_with("f.yml:14: unknown key \"plan\" in catalog.services[0];"));
+  CHECK(error_of(plan_with("      fre: true\n"))
+            .starts_with("f.yml:18: unknown key \"fre\" in catalog.services[0].plans[0]; did you "
+                         "mean \"free\"?"));
+  CHECK(error_of(plan_with("      provision: {nodes: 2}\n"))
+            .starts_with(
+                "f.yml:18: unknown key \"nodes\" in catalog.services[0].plans[0].provision;"));
+}
+
+TEST_CASE("the examples' configuration is valid and has the examples' ids and passwords") {
+  const auto loaded = load_broker_config(CONF_FOLDER "/dev.yml");
+  INFO((loaded.ok() ? "" : loaded.error()));
+  REQUIRE(loaded.ok());
+  CHECK(loaded->broker.port == 3000);
+  CHECK(loaded->broker.username == "starkandwayne");
+  CHECK(loaded->broker.password == "starkandwayne");
+  CHECK_FALSE(loaded->broker.strict);
+  CHECK(loaded->cells.size() == 4);
+  const auto* service = loaded->catalog.find_service("beb5973c-e1b2-11e5-a736-c7c0b526363d");
+  REQUIRE(service);
+  CHECK(service->find_plan("b96d0936-e423-11e5-accb-93d374e93368"));
+}
+
+TEST_CASE("production's configuration has no password of its own") {
+  for (const auto* name :
+       {"BIND_HOST", "USERNAME", "ROUTER_HOST", "CELL_USERNAME", "CELL_PASSWORD"})
+    ::setenv((std::string("MATRIARCH_") + name).c_str(), "value", 1);
+  ::unsetenv("MATRIARCH_PASSWORD");
+  const auto without = load_broker_config(CONF_FOLDER "/production.yml");
+  REQUIRE_FALSE(without.ok());
+  CHECK(without.error().find("broker.password needs the environment variable MATRIARCH_PASSWORD, "
+                             "which is not set")
+        != std::string::npos);
+  ::setenv("MATRIARCH_PASSWORD", "value", 1);
+  const auto loaded = load_broker_config(CONF_FOLDER "/production.yml");
+  INFO((loaded.ok() ? "" : loaded.error()));
+  REQUIRE(loaded.ok());
+  CHECK(loaded->broker.strict);
+}
+
+TEST_CASE("a configuration that is not there is a failure of one line") {
+  CHECK(load_broker_config("/nonexistent.yml").error()
+        == "/nonexistent.yml:1: the configuration cannot be read: No such file or directory");
+}
