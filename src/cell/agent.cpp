@@ -1,0 +1,651 @@
+#include "cell/agent.hpp"
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <filesystem>
+#include <system_error>
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "model/json.hpp"
+#include "store/keys.hpp"
+
+namespace matriarch::cell {
+
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// Often enough that a node's end is noticed well below Patroni's shortest lease; a look costs one
+// small read of /proc a node.
+constexpr milliseconds tick_pause{250};
+// A node that starts is looked at often, for somebody waits; one that runs only to notice a change.
+constexpr milliseconds probe_pause_starting{500};
+constexpr milliseconds probe_pause_running{5'000};
+// PostgreSQL's clean stop takes two seconds, more where a checkpoint has much to write.
+constexpr seconds clean_stop{20};
+// Patroni loses a signal that comes before it has set its handlers, so it is sent again.
+constexpr milliseconds signal_pause{1'000};
+// Brokers wait 30 seconds for an answer.
+constexpr seconds longest_answer{28};
+// A directory that cannot be removed, say on a failing disk, is tried again at a calm pace.
+constexpr seconds removal_pause{2};
+constexpr seconds log_look{60};
+// Twice this for each node: the log and the one before it.
+constexpr std::size_t longest_log = 8 * 1024 * 1024;
+
+std::int64_t wall_milliseconds() {
+  return std::chrono::duration_cast<milliseconds>(
+           std::chrono::system_clock::now().time_since_epoch())
+    .count();
+}
+
+std::string base64(const std::string& text) {
+  std::string encoded(4 * ((text.size() + 2) / 3) + 1, '\0');
+  auto length = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(encoded.data()),
+                                reinterpret_cast<const unsigned char*>(text.data()),
+                                static_cast<int>(text.size()));
+  encoded.resize(static_cast<std::size_t>(length));
+  return encoded;
+}
+
+http::response answer(int status, std::string_view description = {}, const char* error = nullptr) {
+  json::document body;
+  body.SetObject();
+  if (error)
+    json::add(body, "error", error, body);
+  if (!description.empty())
+    json::add(body, "description", description, body);
+  http::response made;
+  made.status = status;
+  made.body = json::text_of(body);
+  return made;
+}
+
+/// The broker's claim in a request's headers; the failure is the client's.
+result<fencing_claim> claim_of(const http::request& asked) {
+  fencing_claim claim;
+  if (const auto* scope = asked.header("x-matriarch-scope"))
+    claim.scope = *scope;
+  if (const auto* fleet = asked.header("x-matriarch-fleet"))
+    claim.fleet = *fleet;
+  if (const auto* text = asked.header("x-matriarch-revision")) {
+    std::int64_t revision = 0;
+    const auto* end = text->data() + text->size();
+    auto [stopped, error] = std::from_chars(text->data(), end, revision);
+    if (error != std::errc{} || stopped != end || revision < 0)
+      return failure{"the header X-Matriarch-Revision must be an integer of 0 or more"};
+    claim.revision = revision;
+  }
+  return claim;
+}
+
+} // namespace
+
+// -- what is on disk --------------------------------------------------------------------------------
+
+result<std::unique_ptr<agent>> agent::open(const cell_config& config, const system_user& user,
+                                           fencing how, http::event_loop& loop,
+                                           store::etcd_client& etcd) {
+  std::error_code error;
+  fs::create_directories(config.data_dir, error);
+  if (error)
+    return failure{fmt::format("cannot create cell.data_dir {}: {}", config.data_dir,
+                               error.message())};
+  auto lock = directory_lock::take(config.data_dir + "/lock");
+  if (!lock)
+    return failure{lock.error()};
+  std::unique_ptr<agent> made{new agent{config, user, how, loop, etcd, *std::move(lock)}};
+  if (auto wrong = made->load())
+    return failure{*wrong};
+  return made;
+}
+
+agent::agent(const cell_config& config, const system_user& user, fencing how,
+             http::event_loop& loop, store::etcd_client& etcd, directory_lock lock)
+  : config_(config), user_(user), how_(how), loop_(loop), lock_(std::move(lock)),
+    expected_authorization_("Basic " + base64(config.username + ":" + config.password)),
+    announcer_(etcd) {
+  char name[256] = "localhost";
+  ::gethostname(name, sizeof name - 1);
+  hostname_ = name;
+}
+
+owner agent::agents_own() const {
+  return {geteuid(), getegid()};
+}
+
+owner agent::nodes_own() const {
+  return {user_.uid, user_.gid};
+}
+
+std::string agent::directory_of(const std::string& node_id) const {
+  return fmt::format("{}/nodes/{}", config_.data_dir, node_id);
+}
+
+std::optional<std::string> agent::load() {
+  // Nodes pass through to what is theirs, but cannot list what there is.
+  for (auto [name, mode] : {std::pair{"nodes", 0711}, std::pair{"trash", 0700}})
+    if (auto error = make_directory(fmt::format("{}/{}", config_.data_dir, name),
+                                    static_cast<mode_t>(mode), agents_own()))
+      return error;
+  if (auto closed = first_closed(config_.data_dir + "/nodes", user_.uid, user_.groups))
+    return fmt::format("cell.data_dir {}: the user {}, as whom nodes run, cannot pass through {}; "
+                       "allow it with: chmod o+x {}",
+                       config_.data_dir, user_.name, *closed, *closed);
+  auto path = config_.data_dir + "/fence.json";
+  auto text = read_file(path);
+  if (!text)
+    return text.error();
+  if (*text) {
+    auto read = fence::parse(**text);
+    if (!read)
+      return fmt::format("{} is damaged ({}); restore it, for it says which nodes must not come back",
+                         path, read.error());
+    fence_ = *std::move(read);
+  }
+  for (const auto& name : names_in(config_.data_dir + "/nodes"))
+    load_node(name);
+  return std::nullopt;
+}
+
+void agent::load_node(const std::string& name) {
+  auto directory = directory_of(name);
+  auto text = read_file(node_paths{directory}.record);
+  if (text && !*text) {
+    // The record is written before anything starts: nothing ever ran there.
+    if (auto error = move_durably(directory, fmt::format("{}/trash/{}", config_.data_dir, name)))
+      spdlog::error("{}", *error);
+    return;
+  }
+  auto record = text ? parse_node_record(**text) : result<node_record>{failure{text.error()}};
+  if (!record || record->request.node_id != name) {
+    spdlog::error("the node in {} is left alone, for its record cannot be read: {}", directory,
+                  record ? "it is another node's" : record.error());
+    return;
+  }
+  auto found = std::make_shared<node>(*std::move(record), directory);
+  bool alive = found->record.process && is_alive(*found->record.process);
+  found->is = alive ? state::starting : state::restarting;
+  spdlog::info("node {} of {} found {}", name, found->record.request.scope,
+               alive ? "running" : "ended");
+  nodes_.emplace(name, std::move(found));
+}
+
+std::optional<std::string> agent::save_fence() {
+  return write_durably(config_.data_dir + "/fence.json", fence_.text(), agents_own());
+}
+
+std::optional<std::string> agent::save_node(const node& which) {
+  return write_durably(which.paths.record, text_of(which.record), agents_own());
+}
+
+void agent::start() {
+  for (const auto& name : names_in(config_.data_dir + "/trash"))
+    remover_.remove(fmt::format("{}/trash/{}", config_.data_dir, name),
+                    [](const std::optional<std::string>& error) {
+                      if (error)
+                        spdlog::error("{}", *error);
+                    });
+  json::document self;
+  self.SetObject();
+  json::add(self, "guid", config_.guid, self);
+  json::add(self, "availability_zone", config_.availability_zone, self);
+  json::add(self, "uri", config_.uri, self);
+  json::add(self, "capacity", static_cast<std::int64_t>(config_.capacity), self);
+  announcer_.put(store::keys::cell(config_.guid), json::text_of(self));
+  announcer_.start();
+  for (const auto& [id, found] : nodes_) {
+    found->started_at = clock::now();
+    found->restart_at = clock::now();
+    if (fence_.buried(id))
+      begin_stopping(found);
+  }
+  tick();
+  bound_logs();
+}
+
+// -- requests -----------------------------------------------------------------------------------------
+
+http::handler agent::handler() {
+  auto serve_if_there =
+    life_.guard([this](const http::request& asked, const reply& to) { serve(asked, to); });
+  return [serve_if_there, &loop = loop_](http::request asked, http::responder responder) {
+    auto to = std::make_shared<http::responder>(std::move(responder));
+    loop.post([serve_if_there, to, asked = std::move(asked)] { serve_if_there(asked, to); });
+  };
+}
+
+bool agent::may_enter(const http::request& asked) const {
+  const auto* given = asked.header("authorization");
+  return given && given->size() == expected_authorization_.size()
+         && CRYPTO_memcmp(given->data(), expected_authorization_.data(), given->size()) == 0;
+}
+
+void agent::serve(const http::request& asked, const reply& to) {
+  using http::method;
+  const auto& path = asked.segments;
+  if (path.size() == 1 && path[0] == "healthz") {
+    if (asked.verb != method::get && asked.verb != method::head)
+      return to->send(answer(405, "healthz can only be read, with GET"));
+    return to->send(health());
+  }
+  if (!may_enter(asked)) {
+    auto refused = answer(401, "the cell's user name and password are needed");
+    refused.headers.emplace_back("WWW-Authenticate", "Basic realm=\"matriarch cell\"");
+    return to->send(refused);
+  }
+  if (path.size() < 2 || path.size() > 3 || path[0] != "v2" || path[1] != "service_instances")
+    return to->send(answer(404, "there is nothing here; see GET /healthz and "
+                                "GET /v2/service_instances"));
+  if (path.size() == 2) {
+    if (asked.verb != method::get)
+      return to->send(answer(405, "the list of nodes can only be read, with GET"));
+    return to->send(listing());
+  }
+  if (asked.verb == method::put)
+    return provision(path[2], asked, to);
+  if (asked.verb == method::del)
+    return deprovision(path[2], asked, to);
+  to->send(answer(405, "a node is made with PUT and removed with DELETE"));
+}
+
+http::response agent::health() const {
+  json::document body;
+  body.SetObject();
+  json::add(body, "status", "ok", body);
+  json::add(body, "guid", config_.guid, body);
+  json::add(body, "availability_zone", config_.availability_zone, body);
+  json::add(body, "nodes", static_cast<std::int64_t>(nodes_.size()), body);
+  json::add(body, "capacity", static_cast<std::int64_t>(config_.capacity), body);
+  json::add(body, "fencing", name_of(how_), body);
+  json::add(body, "etcd", announcer_.reachable() ? "reachable" : "unreachable", body);
+  http::response made;
+  made.body = json::text_of(body);
+  return made;
+}
+
+std::string_view agent::word_for(state is) {
+  switch (is) {
+    case state::starting:
+      return "starting";
+    case state::running:
+      return "running";
+    case state::restarting:
+      return "restarting";
+    case state::stopping:
+      break;
+  }
+  return "stopping";
+}
+
+http::response agent::listing() const {
+  json::document body;
+  body.SetObject();
+  json::value nodes{rapidjson::kArrayType};
+  for (const auto& [id, which] : nodes_) {
+    const auto& request = which->record.request;
+    json::value entry{rapidjson::kObjectType};
+    json::add(entry, "node_id", id, body);
+    json::add(entry, "scope", request.scope, body);
+    json::add(entry, "service_id", request.service_id, body);
+    json::add(entry, "plan_id", request.plan_id, body);
+    json::add(entry, "state", word_for(which->is), body);
+    json::add(entry, "host", which->record.where.host, body);
+    json::add(entry, "port", which->record.where.port, body);
+    nodes.PushBack(entry, body.GetAllocator());
+  }
+  json::add(body, "nodes", std::move(nodes), body);
+  http::response made;
+  made.body = json::text_of(body);
+  return made;
+}
+
+std::optional<endpoint> agent::free_endpoint() const {
+  std::set<std::string> taken;
+  for (const auto& [id, which] : nodes_)
+    taken.insert(name_of(which->record.where));
+  return choose_endpoint(config_.endpoints, taken, fence_.resting(), wall_milliseconds(),
+                         [](const endpoint& where) {
+                           return can_listen(where.host, where.port)
+                                  && can_listen(where.host, where.api_port);
+                         });
+}
+
+void agent::provision(const std::string& node_id, const http::request& asked, const reply& to) {
+  if (!is_node_id(node_id))
+    return to->send(answer(400, fmt::format("a node's id is 1 to {} letters, digits, '_', '-', '.' or "
+                                            "'~', and does not start with a dot",
+                                            longest_node_id)));
+  auto claim = claim_of(asked);
+  if (!claim)
+    return to->send(answer(400, claim.error()));
+  auto wanted = parse_node_request(node_id, asked.body);
+  if (!wanted)
+    return to->send(answer(400, wanted.error()));
+  if (!claim->scope.empty() && claim->scope != wanted->scope)
+    return to->send(answer(400, "the header X-Matriarch-Scope is not the body's PATRONI_SCOPE"));
+  claim->scope = wanted->scope;
+  if (auto refusal = fence_.refusal_of(*claim))
+    return to->send(answer(412, *refusal, "StaleRequest"));
+  if (fence_.buried(node_id))
+    return to->send(answer(410, fmt::format("the node {} was removed from this cell; node ids are "
+                                            "used once",
+                                            node_id)));
+  if (auto known = nodes_.find(node_id); known != nodes_.end())
+    return provision_again(known->second, *wanted, *claim, to);
+  if (nodes_.size() >= config_.capacity)
+    return to->send(answer(422, fmt::format("the cell {} is full: it has {} nodes and a capacity of "
+                                            "{}",
+                                            config_.guid, nodes_.size(), config_.capacity),
+                           "CapacityExceeded"));
+  auto where = free_endpoint();
+  if (!where)
+    return to->send(answer(422, fmt::format("the cell {} has no address left: it has {} nodes and {} "
+                                            "addresses, of which others may hold some",
+                                            config_.guid, nodes_.size(), config_.endpoints.size()),
+                           "CapacityExceeded"));
+
+  fence_.note(*claim);
+  fence_.occupy(*where);
+  if (auto error = save_fence())
+    return to->send(answer(500, *error));
+  auto made = std::make_shared<node>(node_record{*std::move(wanted), *where, std::nullopt, how_},
+                                     directory_of(node_id));
+  auto error = make_directory(made->paths.directory, 0711, agents_own());
+  if (!error)
+    error = save_node(*made);
+  if (error) {
+    spdlog::error("node {} cannot be made: {}", node_id, *error);
+    return to->send(answer(500, *error));
+  }
+  nodes_.emplace(node_id, made);
+  launch_node(made);
+  to->send(answer(201));
+}
+
+void agent::provision_again(const node_ptr& known, const node_request& wanted,
+                            const fencing_claim& claim, const reply& to) {
+  const auto& request = known->record.request;
+  if (wanted.scope != request.scope || wanted.plan_id != request.plan_id
+      || wanted.service_id != request.service_id)
+    return to->send(answer(409, fmt::format("the node {} is here already, with another scope or plan",
+                                            request.node_id)));
+  if (fence_.note(claim))
+    if (auto error = save_fence())
+      return to->send(answer(500, *error));
+  if (known->is == state::restarting)
+    launch_node(known);
+  to->send(answer(200));
+}
+
+void agent::deprovision(const std::string& node_id, const http::request& asked, const reply& to) {
+  if (!is_node_id(node_id))
+    return to->send(answer(410, "there can be no node of that id"));
+  auto claim = claim_of(asked);
+  if (!claim)
+    return to->send(answer(400, claim.error()));
+  auto found = nodes_.find(node_id);
+  auto known = found == nodes_.end() ? nullptr : found->second;
+  if (known) {
+    const auto& scope = known->record.request.scope;
+    if (!claim->scope.empty() && claim->scope != scope)
+      return to->send(answer(400, fmt::format("the node {} belongs to the scope {}, not to {}", node_id,
+                                              scope, claim->scope)));
+    claim->scope = scope;
+  }
+  if (auto refusal = fence_.refusal_of(*claim))
+    return to->send(answer(412, *refusal, "StaleRequest"));
+  bool changed = fence_.note(*claim);
+  if (!fence_.buried(node_id)) {
+    auto now = wall_milliseconds();
+    fence_.forget_old(now);
+    fence_.bury(node_id, now);
+    if (known)
+      fence_.rest(known->record.where, now);
+    changed = true;
+  }
+  if (changed)
+    if (auto error = save_fence())
+      return to->send(answer(500, *error));
+  if (!known)
+    return to->send(answer(410, fmt::format("there is no node {} here", node_id)));
+  known->waiters.push_back({to, clock::now() + longest_answer});
+  if (known->is != state::stopping)
+    begin_stopping(known);
+}
+
+// -- a node's life --------------------------------------------------------------------------------------
+
+std::string agent::registrar_key(const node& which) const {
+  return fmt::format("{}{}:cf-{}:{}", store::keys::registrar, hostname_,
+                     which.record.request.node_id, which.record.where.port);
+}
+
+std::optional<std::string> agent::write_files(const node& which) const {
+  const auto& paths = which.paths;
+  const auto& record = which.record;
+  for (const auto& directory : {paths.home, paths.run})
+    if (auto error = make_directory(directory, 0700, nodes_own()))
+      return error;
+  if (auto error = replace_file(paths.patroni, render_patroni(config_, record, paths), nodes_own()))
+    return error;
+  if (auto error = replace_file(paths.bootstrap_sql, render_bootstrap_sql(record.request),
+                                nodes_own()))
+    return error;
+  return replace_file(paths.bootstrap_script, render_bootstrap_script(config_, paths), nodes_own());
+}
+
+void agent::launch_node(const node_ptr& which) {
+  auto& record = which->record;
+  which->started_at = clock::now();
+  // Nothing of an earlier start may still write into the data directory.
+  if (auto left = kill_leftovers(*which); left > 0) {
+    spdlog::warn("node {}: killed {} processes that an earlier start had left behind",
+                 record.request.node_id, left);
+    return ended(which);
+  }
+  record.kept_by = how_;
+  auto failed = write_files(*which);
+  if (!failed) {
+    launch what;
+    what.arguments = {config_.patroni.executable, which->paths.patroni};
+    what.environment = {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=" + which->paths.home};
+    what.directory = which->paths.home;
+    what.log = which->paths.log;
+    what.user = user_;
+    what.how = how_;
+    auto started = start_process(what, [&](const process_identity& identity) {
+      record.process = identity;
+      auto error = save_node(*which);
+      if (error)
+        spdlog::error("{}", *error);
+      return !error;
+    });
+    if (!started)
+      failed = started.error();
+  }
+  if (failed) {
+    spdlog::error("node {} cannot be started: {}", record.request.node_id, *failed);
+    return ended(which);
+  }
+  which->is = state::starting;
+  which->probe_at = clock::now() + probe_pause_starting;
+  spdlog::info("node {} of {} started on {}, process {}", record.request.node_id,
+               record.request.scope, name_of(record.where), record.process->pid);
+}
+
+void agent::ended(const node_ptr& which) {
+  auto lived = std::chrono::duration_cast<milliseconds>(clock::now() - which->started_at);
+  auto pause = which->pause.next(lived);
+  which->is = state::restarting;
+  which->restart_at = clock::now() + pause;
+  announcer_.remove(registrar_key(*which), [] {});
+  spdlog::warn("node {} is started again in {} ms", which->record.request.node_id, pause.count());
+}
+
+void agent::probe(const node_ptr& which) {
+  which->probing = true;
+  http::outgoing question;
+  question.url = fmt::format("http://{}:{}/patroni", which->record.where.host,
+                             which->record.where.api_port);
+  question.timeout = seconds{2};
+  question.max_answer_bytes = 64 * 1024;
+  loop_.send(std::move(question), life_.guard([this, which](const http::outcome& answer) {
+    probed(which, answer);
+  }));
+}
+
+void agent::probed(const node_ptr& which, const http::outcome& answer) {
+  which->probing = false;
+  bool runs = false;
+  if (answer.status != 0)
+    if (auto body = json::parse(answer.body))
+      runs = json::string_member(*body, "state") == "running";
+  if (which->is == state::starting && runs) {
+    which->is = state::running;
+    announcer_.put(registrar_key(*which), name_of(which->record.where));
+    spdlog::info("node {} runs", which->record.request.node_id);
+  } else if (which->is == state::running && answer.status != 0 && !runs) {
+    which->is = state::starting;
+    announcer_.remove(registrar_key(*which), [] {});
+    spdlog::warn("node {}: PostgreSQL does not run; Patroni is taking care of it",
+                 which->record.request.node_id);
+  }
+  which->probe_at =
+    clock::now() + (which->is == state::starting ? probe_pause_starting : probe_pause_running);
+}
+
+void agent::begin_stopping(const node_ptr& which) {
+  spdlog::info("node {} is being removed", which->record.request.node_id);
+  which->is = state::stopping;
+  which->kill_at = clock::now() + clean_stop;
+  which->signal_at = clock::now();
+  go_on_stopping(which);
+}
+
+void agent::go_on_stopping(const node_ptr& which) {
+  const auto& process = which->record.process;
+  auto now = clock::now();
+  if (!which->moved_away) {
+    if (process && is_alive(*process)) {
+      if (now >= which->kill_at) {
+        if (!which->killed)
+          spdlog::warn("node {} did not stop within {} s; killing it",
+                       which->record.request.node_id, clean_stop.count());
+        which->killed = true;
+        signal_process(*process, SIGKILL);
+      } else if (now >= which->signal_at) {
+        which->signal_at = now + signal_pause;
+        signal_process(*process, SIGTERM);
+      }
+    } else {
+      if (process)
+        (void)reap(*process);
+      clear_away(which);
+    }
+  }
+  std::erase_if(which->waiters, [&](const waiter& waiting) {
+    if (now < waiting.until)
+      return false;
+    waiting.to->send(answer(
+      503, fmt::format("the node {} is not gone yet: {}; the removal goes on, ask again",
+                       which->record.request.node_id,
+                       !which->moved_away    ? "its processes are still ending"
+                       : !which->files_gone ? "its files are still being removed"
+                                            : "etcd cannot be reached to remove its key")));
+    return true;
+  });
+}
+
+/// Kills what outlived the node's first process, which nothing in a namespace can.
+std::size_t agent::kill_leftovers(const node& which) const {
+  if (!which.record.process || which.record.kept_by != fencing::none)
+    return 0;
+  return kill_all_below(which.paths.directory, user_.uid);
+}
+
+/// The node's first process is gone: removes what is left.
+void agent::clear_away(const node_ptr& which) {
+  const auto& id = which->record.request.node_id;
+  if (kill_leftovers(*which) > 0)
+    return; // looks again at the next tick, until none is left
+  auto trash = fmt::format("{}/trash/{}", config_.data_dir, id);
+  if (auto error = move_durably(which->paths.directory, trash)) {
+    spdlog::error("node {}: {}", id, *error);
+    return;
+  }
+  which->moved_away = true;
+  announcer_.remove(registrar_key(*which), life_.guard([this, which] {
+    which->key_gone = true;
+    removed_if_done(which);
+  }));
+  remove_files(which, trash);
+}
+
+void agent::remove_files(const node_ptr& which, const std::string& trash) {
+  auto finished = life_.guard([this, which, trash](const std::optional<std::string>& error) {
+    if (error) {
+      spdlog::error("node {}: {}; trying again", which->record.request.node_id, *error);
+      loop_.after(removal_pause, life_.guard([this, which, trash] { remove_files(which, trash); }));
+      return;
+    }
+    which->files_gone = true;
+    removed_if_done(which);
+  });
+  remover_.remove(trash, [&loop = loop_, finished](const std::optional<std::string>& error) {
+    loop.post([finished, error] { finished(error); });
+  });
+}
+
+void agent::removed_if_done(const node_ptr& which) {
+  if (!which->files_gone || !which->key_gone)
+    return;
+  spdlog::info("node {} is removed", which->record.request.node_id);
+  for (const auto& waiting : which->waiters)
+    waiting.to->send(answer(200));
+  nodes_.erase(which->record.request.node_id);
+}
+
+void agent::look_after(const node_ptr& which) {
+  if (which->is == state::stopping)
+    return go_on_stopping(which);
+  if (which->is == state::restarting) {
+    if (clock::now() >= which->restart_at)
+      launch_node(which);
+    return;
+  }
+  const auto& process = which->record.process;
+  if (!process || !is_alive(*process)) {
+    auto how = process ? reap(*process) : std::nullopt;
+    spdlog::warn("node {} ended{}", which->record.request.node_id,
+                 how ? fmt::format(" ({})", *how) : "");
+    return ended(which);
+  }
+  if (!which->probing && clock::now() >= which->probe_at)
+    probe(which);
+}
+
+void agent::tick() {
+  loop_.after(tick_pause, life_.guard([this] { tick(); }));
+  // Looking after a node may remove it from the map.
+  auto nodes = nodes_;
+  for (const auto& [id, which] : nodes)
+    look_after(which);
+}
+
+void agent::bound_logs() {
+  loop_.after(log_look, life_.guard([this] { bound_logs(); }));
+  for (const auto& [id, which] : nodes_)
+    if (which->is != state::stopping)
+      bound_log(which->paths.log, longest_log);
+}
+
+} // namespace matriarch::cell

@@ -1,0 +1,141 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "cell/announcer.hpp"
+#include "cell/cell_config.hpp"
+#include "cell/fence.hpp"
+#include "cell/files.hpp"
+#include "cell/lifetime.hpp"
+#include "cell/node_record.hpp"
+#include "cell/patroni_config.hpp"
+#include "cell/process.hpp"
+#include "cell/restart_pause.hpp"
+#include "http/event_loop.hpp"
+#include "http/server.hpp"
+
+namespace matriarch::cell {
+
+/// The cell itself: starts nodes, keeps them running, removes them, and answers for them. Everything
+/// happens on the event loop's thread, so nothing is locked. What it must not forget is on disk before
+/// it acts; what it finds there after a restart it goes on with.
+class agent {
+public:
+  /// Reads what an earlier agent left in the data directory. The failure is the configuration's.
+  static result<std::unique_ptr<agent>> open(const cell_config& config, const system_user& user,
+                                             fencing how, http::event_loop& loop,
+                                             store::etcd_client& etcd);
+  /// On the loop's thread. The nodes go on running.
+  ~agent() = default;
+  agent(const agent&) = delete;
+  agent& operator=(const agent&) = delete;
+
+  /// What the HTTP server calls; from any thread, also when the agent is gone.
+  [[nodiscard]] http::handler handler();
+
+  /// Begins to look after the nodes; on the loop's thread.
+  void start();
+
+private:
+  using clock = std::chrono::steady_clock;
+  using reply = std::shared_ptr<http::responder>;
+
+  enum class state {
+    starting,   ///< its first process runs
+    running,    ///< and Patroni says that PostgreSQL runs
+    restarting, ///< its processes ended; they are started again at `restart_at`
+    stopping,   ///< being removed
+  };
+
+  /// Somebody who waits for a node's removal.
+  struct waiter {
+    reply to;
+    clock::time_point until;
+  };
+
+  struct node {
+    node(node_record record, const std::string& directory)
+      : record(std::move(record)), paths(directory) {}
+
+    node_record record;
+    node_paths paths;
+    state is = state::starting;
+    restart_pause pause;
+    clock::time_point started_at;
+    clock::time_point restart_at;
+    clock::time_point probe_at;
+    bool probing = false;
+    // While stopping:
+    clock::time_point kill_at;
+    clock::time_point signal_at;
+    bool killed = false;
+    bool moved_away = false; ///< all its processes are gone, and its directory
+    bool files_gone = false;
+    bool key_gone = false;
+    std::vector<waiter> waiters;
+  };
+  using node_ptr = std::shared_ptr<node>;
+
+  agent(const cell_config& config, const system_user& user, fencing how, http::event_loop& loop,
+        store::etcd_client& etcd, directory_lock lock);
+
+  // -- what is on disk
+  [[nodiscard]] std::optional<std::string> load();
+  void load_node(const std::string& name);
+  [[nodiscard]] std::optional<std::string> save_fence();
+  [[nodiscard]] std::optional<std::string> save_node(const node& which);
+  [[nodiscard]] std::string directory_of(const std::string& node_id) const;
+  [[nodiscard]] owner agents_own() const;
+  [[nodiscard]] owner nodes_own() const;
+
+  // -- requests
+  void serve(const http::request& asked, const reply& to);
+  void provision(const std::string& node_id, const http::request& asked, const reply& to);
+  void provision_again(const node_ptr& known, const node_request& wanted,
+                       const fencing_claim& claim, const reply& to);
+  void deprovision(const std::string& node_id, const http::request& asked, const reply& to);
+  [[nodiscard]] http::response health() const;
+  [[nodiscard]] http::response listing() const;
+  [[nodiscard]] bool may_enter(const http::request& asked) const;
+  [[nodiscard]] std::optional<endpoint> free_endpoint() const;
+
+  // -- a node's life
+  void launch_node(const node_ptr& which);
+  [[nodiscard]] std::optional<std::string> write_files(const node& which) const;
+  void ended(const node_ptr& which);
+  void probe(const node_ptr& which);
+  void probed(const node_ptr& which, const http::outcome& answer);
+  void begin_stopping(const node_ptr& which);
+  void go_on_stopping(const node_ptr& which);
+  void clear_away(const node_ptr& which);
+  void remove_files(const node_ptr& which, const std::string& trash);
+  [[nodiscard]] std::size_t kill_leftovers(const node& which) const;
+  void removed_if_done(const node_ptr& which);
+  void tick();
+  void look_after(const node_ptr& which);
+  void bound_logs();
+  [[nodiscard]] std::string registrar_key(const node& which) const;
+  [[nodiscard]] static std::string_view word_for(state is);
+
+  cell_config config_;
+  system_user user_;
+  fencing how_;
+  http::event_loop& loop_;
+  directory_lock lock_;
+  std::string hostname_;
+  std::string expected_authorization_;
+  fence fence_;
+  std::map<std::string, node_ptr> nodes_;
+  announcer announcer_;
+  remover remover_;
+  lifetime life_;
+};
+
+} // namespace matriarch::cell

@@ -1,0 +1,167 @@
+#include "cell/announcer.hpp"
+
+#include <spdlog/spdlog.h>
+
+namespace matriarch::cell {
+
+namespace {
+
+// A third of the lease: two beats may be lost.
+constexpr std::chrono::milliseconds beat_pause{3'000};
+// What failed is tried again after this, for as long as it takes.
+constexpr std::chrono::milliseconds retry_pause{1'000};
+// etcd refuses transactions of more than 128 operations.
+constexpr std::size_t most_operations = 100;
+
+} // namespace
+
+announcer::announcer(store::etcd_client& etcd) : etcd_(etcd) {}
+
+void announcer::start() {
+  started_ = true;
+  step();
+  beat();
+}
+
+void announcer::put(const std::string& key, std::string value) {
+  wanted_[key] = std::move(value);
+  written_.erase(key);
+  auto overtaken = unwanted_.extract(key);
+  step();
+  if (overtaken)
+    for (const auto& call : overtaken.mapped())
+      call();
+}
+
+void announcer::remove(const std::string& key, std::function<void()> gone) {
+  wanted_.erase(key);
+  written_.erase(key);
+  unwanted_[key].push_back(std::move(gone));
+  step();
+}
+
+/// Does the next thing that has to be done, if nothing is under way.
+void announcer::step() {
+  if (!started_ || busy_)
+    return;
+  if (lease_ == 0)
+    grant();
+  else if (written_.size() < wanted_.size())
+    commit();
+  else if (!doubtful_.empty())
+    revoke();
+  else if (!unwanted_.empty())
+    commit();
+}
+
+void announcer::again() {
+  etcd_.loop().after(retry_pause, life_.guard([this] {
+    busy_ = false;
+    step();
+  }));
+}
+
+void announcer::grant() {
+  busy_ = true;
+  etcd_.grant_lease(lease_length, life_.guard([this](const store::lease_result& answer) {
+    heard(answer.is == store::lease_result::state::held, answer.error);
+    if (answer.is != store::lease_result::state::held)
+      return again();
+    lease_ = answer.id;
+    busy_ = false;
+    step();
+  }));
+}
+
+void announcer::commit() {
+  busy_ = true;
+  store::transaction all;
+  std::map<std::string, std::string> put;
+  std::vector<std::string> erased;
+  for (const auto& [key, value] : wanted_)
+    if (!written_.contains(key) && put.size() < most_operations) {
+      all.then.emplace_back(store::put{key, value, lease_});
+      put.emplace(key, value);
+    }
+  if (put.empty())
+    for (const auto& [key, waiting] : unwanted_)
+      if (erased.size() < most_operations) {
+        all.then.emplace_back(store::erase{{key, {}}});
+        erased.push_back(key);
+      }
+  etcd_.commit(std::move(all), life_.guard([this, put, erased](const store::commit_result& answer) {
+    heard(answer.state == store::commit_state::committed, answer.error);
+    switch (answer.state) {
+      case store::commit_state::committed:
+        busy_ = false;
+        committed(put, erased);
+        return step();
+      case store::commit_state::unknown:
+        doubtful_.push_back(lease_);
+        lose_lease();
+        return again();
+      case store::commit_state::refused:
+      case store::commit_state::not_done:
+        // Perhaps the lease has ended: the next beat will tell.
+        return again();
+    }
+  }));
+}
+
+void announcer::committed(const std::map<std::string, std::string>& put,
+                          const std::vector<std::string>& erased) {
+  for (const auto& [key, value] : put)
+    if (auto wanted = wanted_.find(key); wanted != wanted_.end() && wanted->second == value)
+      written_.insert(key);
+  std::vector<std::function<void()>> confirmed;
+  for (const auto& key : erased)
+    if (auto waiting = unwanted_.extract(key))
+      for (auto& call : waiting.mapped())
+        confirmed.push_back(std::move(call));
+  for (const auto& call : confirmed)
+    call();
+}
+
+void announcer::revoke() {
+  busy_ = true;
+  etcd_.revoke_lease(doubtful_.back(), life_.guard([this](const store::lease_result& answer) {
+    heard(answer.is != store::lease_result::state::unreachable, answer.error);
+    if (answer.is == store::lease_result::state::unreachable)
+      return again();
+    doubtful_.pop_back();
+    // A late write may have moved a key back under the lease that ended now.
+    written_.clear();
+    busy_ = false;
+    step();
+  }));
+}
+
+void announcer::beat() {
+  etcd_.loop().after(beat_pause, life_.guard([this] { beat(); }));
+  if (lease_ == 0)
+    return;
+  etcd_.keep_alive(lease_, life_.guard([this, of = lease_](const store::lease_result& answer) {
+    heard(answer.is != store::lease_result::state::unreachable, answer.error);
+    if (answer.is != store::lease_result::state::gone || of != lease_)
+      return;
+    spdlog::warn("the cell's lease in etcd has ended; taking a new one");
+    lose_lease();
+    step();
+  }));
+}
+
+void announcer::lose_lease() {
+  lease_ = 0;
+  written_.clear();
+}
+
+void announcer::heard(bool answered, const std::string& error) {
+  reachable_ = answered;
+  if (!answered && !complained_)
+    spdlog::warn("etcd cannot be reached, the cell goes on without it and keeps trying: {}", error);
+  if (answered && complained_)
+    spdlog::info("etcd can be reached again");
+  complained_ = !answered;
+}
+
+} // namespace matriarch::cell

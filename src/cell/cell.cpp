@@ -1,0 +1,97 @@
+#include "cell/cell.hpp"
+
+#include <signal.h>
+
+#include <cstdio>
+#include <functional>
+#include <future>
+#include <memory>
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "cell/agent.hpp"
+#include "cell/cell_config.hpp"
+#include "cell/process.hpp"
+#include "http/event_loop.hpp"
+#include "http/server.hpp"
+#include "store/etcd.hpp"
+
+namespace matriarch::cell {
+
+namespace {
+
+constexpr int cannot_serve = 1;
+constexpr int wrong_configuration = 2;
+
+int refuse(int code, const std::string& why) {
+  fmt::print(stderr, "matriarch cell: {}\n", why);
+  return code;
+}
+
+/// Runs something on the event loop's thread and waits for it.
+void on_loop(http::event_loop& loop, std::function<void()> what) {
+  std::promise<void> done;
+  loop.post([&] {
+    what();
+    done.set_value();
+  });
+  done.get_future().wait();
+}
+
+/// The signals that end the program, blocked in every thread started from here on, so that wait_for()
+/// is the one that gets them.
+sigset_t block_ending_signals() {
+  sigset_t ending;
+  sigemptyset(&ending);
+  sigaddset(&ending, SIGTERM);
+  sigaddset(&ending, SIGINT);
+  ::pthread_sigmask(SIG_BLOCK, &ending, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  return ending;
+}
+
+} // namespace
+
+int run(const std::string& config_path) {
+  auto config = load_cell_config(config_path);
+  if (!config)
+    return refuse(wrong_configuration, config.error());
+  auto user = find_user(config->run_as);
+  if (!user)
+    return refuse(wrong_configuration, fmt::format("{}: cell.run_as: {}", config_path,
+                                                   user.error()));
+  auto ending = block_ending_signals();
+  auto how = strongest_fencing();
+  if (how == fencing::none)
+    spdlog::warn("nodes run without namespaces, for neither root nor user namespaces are available: "
+                 "a Patroni that is killed can leave its PostgreSQL behind until it is restarted");
+
+  http::event_loop loop;
+  store::etcd_client etcd{loop, config->etcd_machines};
+  auto opened = agent::open(*config, *user, how, loop, etcd);
+  if (!opened)
+    return refuse(wrong_configuration, fmt::format("{}: {}", config_path, opened.error()));
+  auto cell = *std::move(opened);
+
+  http::server_options options;
+  options.bind_host = config->bind_host;
+  options.port = config->port;
+  http::server server{options, cell->handler()};
+  if (auto error = server.start()) {
+    on_loop(loop, [&] { cell.reset(); });
+    return refuse(cannot_serve, *error);
+  }
+  on_loop(loop, [&] { cell->start(); });
+  spdlog::info("cell {} serves on http://{}:{}, fencing {}", config->guid, config->bind_host,
+               server.port(), name_of(how));
+
+  int received = 0;
+  ::sigwait(&ending, &received);
+  spdlog::info("ending on signal {}; the nodes go on running", received);
+  server.stop();
+  on_loop(loop, [&] { cell.reset(); });
+  return 0;
+}
+
+} // namespace matriarch::cell

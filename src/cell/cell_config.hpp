@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cell/endpoints.hpp"
+#include "model/result.hpp"
+
+/// What `matriarch cell` reads from its configuration file; conf/cell.yml shows every key.
+namespace matriarch::cell {
+
+/// PostgreSQL's own settings by name, as text.
+using postgresql_parameters = std::map<std::string, std::string>;
+
+struct patroni_settings {
+  std::string executable;
+  /// Seconds, with Patroni's meanings and bounds.
+  std::int64_t ttl = 30;
+  std::int64_t loop_wait = 10;
+  std::int64_t retry_timeout = 10;
+  std::int64_t master_start_timeout = 300;
+  /// Bytes of WAL.
+  std::int64_t maximum_lag_on_failover = 1'048'576;
+  bool failsafe_mode = true;
+};
+
+struct postgresql_settings {
+  std::string bin_dir;
+  postgresql_parameters parameters;
+};
+
+struct cell_config {
+  std::string guid;
+  std::string availability_zone;
+  std::string bind_host;
+  std::uint16_t port = 0;
+  /// Under which the broker reaches this cell.
+  std::string uri;
+  std::string username;
+  std::string password;
+  std::string data_dir;
+  std::size_t capacity = 0;
+  endpoint_pool endpoints;
+  /// The user that nodes run as. PostgreSQL refuses to run as root.
+  std::string run_as;
+  std::vector<std::string> etcd_machines;
+  patroni_settings patroni;
+  postgresql_settings postgresql;
+  /// What a plan changes in PostgreSQL's parameters, by plan id.
+  std::map<std::string, postgresql_parameters> plans;
+
+  /// The parameters of a plan's nodes.
+  [[nodiscard]] postgresql_parameters parameters_of(std::string_view plan_id) const;
+};
+
+/// Reads a file. The failure is one line that names the file, the line and what is allowed.
+[[nodiscard]] result<cell_config> load_cell_config(const std::string& path);
+
+} // namespace matriarch::cell

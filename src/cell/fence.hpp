@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "cell/endpoints.hpp"
+#include "model/result.hpp"
+
+namespace matriarch::cell {
+
+/// What a broker says of itself with a request (`X-Matriarch-Scope`, `-Revision`, `-Fleet`). All of
+/// it is optional: a person with curl sends none.
+struct fencing_claim {
+  std::string scope;
+  std::optional<std::int64_t> revision;
+  std::string fleet;
+};
+
+/// A cell's memory of what it must not do again: the highest revision seen of each scope, the fleet
+/// it belongs to, the nodes that were removed, and the endpoints that rest. It is kept on disk and
+/// written there before the cell acts on a request, so that a request that was under way for long
+/// cannot bring back what a later one removed.
+class fence {
+public:
+  /// Why a request with this claim is refused (412), if it is: another fleet's, or older than one
+  /// that was already obeyed for the scope.
+  [[nodiscard]] std::optional<std::string> refusal_of(const fencing_claim& claim) const;
+
+  /// Remembers the claim of a request that was not refused. True if that changed anything.
+  bool note(const fencing_claim& claim);
+
+  /// Whether a node was removed here.
+  [[nodiscard]] bool buried(const std::string& node_id) const { return graves_.contains(node_id); }
+  /// Remembers a removed node. `now`: milliseconds since 1970.
+  void bury(const std::string& node_id, std::int64_t now);
+
+  [[nodiscard]] const resting_endpoints& resting() const { return resting_; }
+  /// An endpoint's node was removed.
+  void rest(const endpoint& where, std::int64_t now);
+  /// An endpoint is given to a node.
+  void occupy(const endpoint& where);
+
+  /// Forgets graves and rests that can no longer matter.
+  void forget_old(std::int64_t now);
+
+  /// The JSON text that parse() reads.
+  [[nodiscard]] std::string text() const;
+  [[nodiscard]] static result<fence> parse(std::string_view text);
+
+private:
+  std::string fleet_;
+  std::map<std::string, std::int64_t> revisions_;
+  std::map<std::string, std::int64_t> graves_;
+  resting_endpoints resting_;
+};
+
+} // namespace matriarch::cell

@@ -1,0 +1,216 @@
+#include "cell/files.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+
+#include <fmt/format.h>
+
+namespace matriarch::cell {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+class descriptor {
+public:
+  explicit descriptor(int number) : number_(number) {}
+  ~descriptor() {
+    if (number_ >= 0)
+      ::close(number_);
+  }
+  descriptor(const descriptor&) = delete;
+  descriptor& operator=(const descriptor&) = delete;
+  [[nodiscard]] int number() const { return number_; }
+  explicit operator bool() const { return number_ >= 0; }
+
+private:
+  int number_;
+};
+
+std::string because(std::string_view what, const std::string& path) {
+  return fmt::format("cannot {} {}: {}", what, path, std::strerror(errno));
+}
+
+bool write_all(int to, std::string_view text) {
+  while (!text.empty()) {
+    auto written = ::write(to, text.data(), text.size());
+    if (written < 0 && errno != EINTR)
+      return false;
+    if (written > 0)
+      text.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return true;
+}
+
+/// Forces a directory's entries to the disk.
+std::optional<std::string> settle(const std::string& directory) {
+  descriptor opened{::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  if (!opened || ::fsync(opened.number()) != 0)
+    return because("force to the disk", directory);
+  return std::nullopt;
+}
+
+std::string parent_of(const std::string& path) {
+  return fs::path{path}.parent_path().string();
+}
+
+std::optional<std::string> write_beside(const std::string& path, std::string_view text, owner whose,
+                                        bool force) {
+  auto fresh = path + ".new";
+  ::unlink(fresh.c_str());
+  {
+    descriptor file{::open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+                           S_IRUSR | S_IWUSR)};
+    if (!file)
+      return because("create", fresh);
+    if (geteuid() == 0 && ::fchown(file.number(), whose.uid, whose.gid) != 0)
+      return because("change the owner of", fresh);
+    if (!write_all(file.number(), text) || (force && ::fsync(file.number()) != 0))
+      return because("write", fresh);
+  }
+  if (::rename(fresh.c_str(), path.c_str()) != 0)
+    return because("replace", path);
+  return std::nullopt;
+}
+
+} // namespace
+
+std::optional<std::string> write_durably(const std::string& path, std::string_view text,
+                                         owner whose) {
+  if (auto error = write_beside(path, text, whose, true))
+    return error;
+  return settle(parent_of(path));
+}
+
+std::optional<std::string> replace_file(const std::string& path, std::string_view text,
+                                        owner whose) {
+  return write_beside(path, text, whose, false);
+}
+
+result<std::optional<std::string>> read_file(const std::string& path) {
+  descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (!file) {
+    if (errno == ENOENT)
+      return std::optional<std::string>{};
+    return failure{because("open", path)};
+  }
+  std::string text;
+  char buffer[8192];
+  for (;;) {
+    auto got = ::read(file.number(), buffer, sizeof buffer);
+    if (got < 0 && errno == EINTR)
+      continue;
+    if (got < 0)
+      return failure{because("read", path)};
+    if (got == 0)
+      return std::optional{std::move(text)};
+    text.append(buffer, static_cast<std::size_t>(got));
+  }
+}
+
+std::optional<std::string> make_directory(const std::string& path, mode_t mode, owner whose) {
+  if (::mkdir(path.c_str(), mode) != 0 && errno != EEXIST)
+    return because("create the directory", path);
+  descriptor opened{::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)};
+  if (!opened)
+    return because("open the directory", path);
+  if (geteuid() == 0 && ::fchown(opened.number(), whose.uid, whose.gid) != 0)
+    return because("change the owner of", path);
+  if (::fchmod(opened.number(), mode) != 0)
+    return because("change the mode of", path);
+  return std::nullopt;
+}
+
+std::optional<std::string> move_durably(const std::string& from, const std::string& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0)
+    return because("move away", from);
+  if (auto error = settle(parent_of(from)))
+    return error;
+  return settle(parent_of(to));
+}
+
+std::vector<std::string> names_in(const std::string& directory) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator at{directory, error}, end; !error && at != end; at.increment(error))
+    names.push_back(at->path().filename().string());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::optional<std::string> first_closed(const std::string& path, uid_t uid,
+                                        const std::vector<gid_t>& groups) {
+  fs::path so_far;
+  for (const auto& part : fs::path{path}) {
+    so_far /= part;
+    struct stat found {};
+    if (::stat(so_far.c_str(), &found) != 0)
+      return std::nullopt;
+    mode_t needed = S_IXOTH;
+    if (found.st_uid == uid)
+      needed = S_IXUSR;
+    else if (std::find(groups.begin(), groups.end(), found.st_gid) != groups.end())
+      needed = S_IXGRP;
+    if ((found.st_mode & needed) == 0)
+      return so_far.string();
+  }
+  return std::nullopt;
+}
+
+void bound_log(const std::string& path, std::size_t most) {
+  struct stat found {};
+  if (::stat(path.c_str(), &found) != 0 || static_cast<std::size_t>(found.st_size) <= most)
+    return;
+  // Renaming would not do: the node's processes keep writing into the file that they have open.
+  std::error_code error;
+  fs::copy_file(path, path + ".1", fs::copy_options::overwrite_existing, error);
+  if (::truncate(path.c_str(), 0) != 0)
+    return; // tried again at the next look
+}
+
+remover::remover() : thread_([this] { work(); }) {}
+
+remover::~remover() {
+  {
+    std::lock_guard lock{mutex_};
+    ending_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+}
+
+void remover::remove(std::string directory, std::function<void(std::optional<std::string>)> done) {
+  {
+    std::lock_guard lock{mutex_};
+    tasks_.push_back({std::move(directory), std::move(done)});
+  }
+  wake_.notify_one();
+}
+
+void remover::work() {
+  std::unique_lock lock{mutex_};
+  for (;;) {
+    wake_.wait(lock, [this] { return ending_ || !tasks_.empty(); });
+    if (ending_)
+      return;
+    auto next = std::move(tasks_.front());
+    tasks_.pop_front();
+    lock.unlock();
+    std::error_code error;
+    fs::remove_all(next.directory, error);
+    next.done(error ? std::optional{fmt::format("cannot remove {}: {}", next.directory,
+                                                error.message())}
+                    : std::nullopt);
+    lock.lock();
+  }
+}
+
+} // namespace matriarch::cell

@@ -1,0 +1,83 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "model/result.hpp"
+
+namespace matriarch::cell {
+
+/// Whom a file or a directory belongs to.
+struct owner {
+  uid_t uid = 0;
+  gid_t gid = 0;
+};
+
+/// Replaces a file so that after a crash there is the old text or the new one, whole: written beside
+/// it, forced to the disk, renamed. The mode is 0600. The failure names the file and the reason.
+[[nodiscard]] std::optional<std::string> write_durably(const std::string& path,
+                                                       std::string_view text, owner whose);
+
+/// The same without forcing: for what can be written again.
+[[nodiscard]] std::optional<std::string> replace_file(const std::string& path,
+                                                      std::string_view text, owner whose);
+
+/// A whole file; nothing if it does not exist.
+[[nodiscard]] result<std::optional<std::string>> read_file(const std::string& path);
+
+/// Makes a directory, or takes one that is there, and gives it this owner and mode.
+[[nodiscard]] std::optional<std::string> make_directory(const std::string& path, mode_t mode,
+                                                        owner whose);
+
+/// Moves a directory, and forces both directories' new content to the disk.
+[[nodiscard]] std::optional<std::string> move_durably(const std::string& from,
+                                                      const std::string& to);
+
+/// The names in a directory, sorted; none if it cannot be read.
+[[nodiscard]] std::vector<std::string> names_in(const std::string& directory);
+
+/// The first directory on the way to `path`, itself included, that a user cannot pass through.
+[[nodiscard]] std::optional<std::string> first_closed(const std::string& path, uid_t uid,
+                                                      const std::vector<gid_t>& groups);
+
+/// Keeps a file that others append to from growing without end: above `most` bytes its content moves
+/// to `<path>.1` and it is emptied. The writers have it open for appending and go on undisturbed.
+void bound_log(const std::string& path, std::size_t most);
+
+/// A thread that removes directories, for that can take seconds and the event loop must not wait.
+class remover {
+public:
+  remover();
+  /// Waits for the removal under way; those not begun are left.
+  ~remover();
+  remover(const remover&) = delete;
+  remover& operator=(const remover&) = delete;
+
+  /// Removes a directory with all that is in it, then calls `done` on the remover's thread with what
+  /// went wrong, if anything did.
+  void remove(std::string directory, std::function<void(std::optional<std::string>)> done);
+
+private:
+  void work();
+
+  struct task {
+    std::string directory;
+    std::function<void(std::optional<std::string>)> done;
+  };
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<task> tasks_;
+  bool ending_ = false;
+  std::thread thread_;
+};
+
+} // namespace matriarch::cell

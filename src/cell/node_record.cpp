@@ -1,0 +1,216 @@
+#include "cell/node_record.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+
+#include "model/json.hpp"
+
+namespace matriarch::cell {
+
+namespace {
+
+constexpr std::size_t longest_role_name = 63;   // PostgreSQL cuts longer identifiers
+constexpr std::size_t longest_password = 1'000; // libpq's limit for a password in a file is near
+
+constexpr std::array<std::string_view, 3> fencing_names = {"pid-namespace", "user-namespace",
+                                                           "none"};
+
+/// The parameters that carry a role, with the member they fill.
+struct role_field {
+  std::string_view prefix;
+  role node_request::*member;
+};
+constexpr std::array<role_field, 5> role_fields = {{
+  {"ADMIN", &node_request::admin},
+  {"SUPERUSER", &node_request::superuser},
+  {"APPUSER", &node_request::app_user},
+  {"REPLICATION", &node_request::replication},
+  {"PATRONI", &node_request::patroni},
+}};
+
+bool is_name(std::string_view text, std::size_t longest) {
+  auto plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'
+           || c == '-' || c == '.' || c == '~';
+  };
+  return !text.empty() && text.size() <= longest && text.front() != '.'
+         && std::all_of(text.begin(), text.end(), plain);
+}
+
+bool has_control_character(std::string_view text) {
+  return std::any_of(text.begin(), text.end(), [](char c) {
+    auto byte = static_cast<unsigned char>(c);
+    return byte < 0x20 || byte == 0x7f;
+  });
+}
+
+bool is_ascii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+}
+
+/// Why a user name or a password cannot be used, if it cannot.
+std::optional<std::string> fault_of(std::string_view field, std::string_view text,
+                                    std::size_t longest) {
+  if (text.empty())
+    return fmt::format("parameters.{} must be a string that is not empty", field);
+  if (text.size() > longest)
+    return fmt::format("parameters.{} is longer than {} bytes", field, longest);
+  if (has_control_character(text))
+    return fmt::format("parameters.{} contains a control character", field);
+  // Patroni puts them into a DO block that these two characters would end.
+  if (text.find("$$") != std::string_view::npos)
+    return fmt::format("parameters.{} contains \"$$\", which Patroni cannot handle", field);
+  return std::nullopt;
+}
+
+std::optional<std::string> fill_roles(const json::value& parameters, node_request& into) {
+  for (const auto& field : role_fields) {
+    auto& filled = into.*field.member;
+    auto username = fmt::format("{}_USERNAME", field.prefix);
+    auto password = fmt::format("{}_PASSWORD", field.prefix);
+    filled.username = json::string_member(parameters, username);
+    filled.password = json::string_member(parameters, password);
+    if (auto fault = fault_of(username, filled.username, longest_role_name))
+      return fault;
+    if (auto fault = fault_of(password, filled.password, longest_password))
+      return fault;
+    // Patroni sends them in an HTTP header, and dies of what Latin-1 does not have.
+    if (field.member == &node_request::patroni
+        && !(is_ascii(filled.username) && is_ascii(filled.password)))
+      return fmt::format("parameters.{} and parameters.{} must be ASCII", username, password);
+    if (filled.username.starts_with("pg_") && field.member != &node_request::patroni)
+      return fmt::format("parameters.{} starts with \"pg_\", which PostgreSQL keeps for itself",
+                         username);
+    if (filled.username.find(':') != std::string::npos && field.member == &node_request::patroni)
+      return fmt::format("parameters.{} contains a colon, which ends a user name in basic "
+                         "authentication",
+                         username);
+  }
+  const std::array<const role*, 4> in_database = {&into.admin, &into.superuser, &into.app_user,
+                                                  &into.replication};
+  for (std::size_t i = 0; i < in_database.size(); ++i)
+    for (std::size_t j = 0; j < i; ++j)
+      if (in_database[i]->username == in_database[j]->username)
+        return "the administrator, the superuser, the application user and the replication user must "
+               "have different names";
+  return std::nullopt;
+}
+
+json::value roles_of(const node_request& request, json::document& owner) {
+  json::value parameters{rapidjson::kObjectType};
+  auto put = [&](const std::string& name, const std::string& text) {
+    parameters.AddMember(json::string(name, owner), json::string(text, owner),
+                         owner.GetAllocator());
+  };
+  put("PATRONI_SCOPE", request.scope);
+  put("NODE_ID", request.node_id);
+  for (const auto& field : role_fields) {
+    put(fmt::format("{}_USERNAME", field.prefix), (request.*field.member).username);
+    put(fmt::format("{}_PASSWORD", field.prefix), (request.*field.member).password);
+  }
+  return parameters;
+}
+
+result<node_request> read_request(std::string_view node_id, const json::value& body) {
+  const auto* parameters = json::member(body, "parameters");
+  if (!parameters || !parameters->IsObject())
+    return failure{"the body needs parameters, an object"};
+  node_request request;
+  request.node_id = node_id;
+  for (auto [field, into] : {std::pair{"service_id", &request.service_id},
+                             std::pair{"plan_id", &request.plan_id}}) {
+    *into = json::string_member(body, field);
+    if (into->empty())
+      return failure{fmt::format("the body needs {}, a string that is not empty", field)};
+  }
+  request.organization_guid = json::string_member(body, "organization_guid");
+  request.space_guid = json::string_member(body, "space_guid");
+  request.scope = json::string_member(*parameters, "PATRONI_SCOPE");
+  if (!is_name(request.scope, longest_scope))
+    return failure{fmt::format("parameters.PATRONI_SCOPE must be 1 to {} letters, digits, '_', '-', "
+                               "'.' or '~', and not start with a dot",
+                               longest_scope)};
+  if (json::string_member(*parameters, "NODE_ID", node_id) != node_id)
+    return failure{"parameters.NODE_ID is not the node that the path names"};
+  if (auto fault = fill_roles(*parameters, request))
+    return failure{*std::move(fault)};
+  return request;
+}
+
+} // namespace
+
+bool is_node_id(std::string_view text) {
+  return is_name(text, longest_node_id);
+}
+
+result<node_request> parse_node_request(std::string_view node_id, std::string_view body) {
+  auto parsed = json::parse(body);
+  if (!parsed)
+    return failure{fmt::format("the body is no JSON: {}", parsed.error())};
+  if (!parsed->IsObject())
+    return failure{"the body must be a JSON object"};
+  return read_request(node_id, *parsed);
+}
+
+std::string_view name_of(fencing kind) {
+  return fencing_names[static_cast<std::size_t>(kind)];
+}
+
+std::string text_of(const node_record& node) {
+  json::document all;
+  all.SetObject();
+  const auto& request = node.request;
+  json::add(all, "node_id", request.node_id, all);
+  json::add(all, "service_id", request.service_id, all);
+  json::add(all, "plan_id", request.plan_id, all);
+  json::add(all, "organization_guid", request.organization_guid, all);
+  json::add(all, "space_guid", request.space_guid, all);
+  json::add(all, "parameters", roles_of(request, all), all);
+  json::add(all, "host", node.where.host, all);
+  json::add(all, "port", node.where.port, all);
+  json::add(all, "api_port", node.where.api_port, all);
+  json::add(all, "fencing", name_of(node.kept_by), all);
+  if (node.process) {
+    json::value process{rapidjson::kObjectType};
+    json::add(process, "pid", node.process->pid, all);
+    json::add(process, "start_time", static_cast<std::int64_t>(node.process->start_time), all);
+    json::add(process, "boot_id", node.process->boot_id, all);
+    json::add(all, "process", std::move(process), all);
+  }
+  return json::text_of(all);
+}
+
+result<node_record> parse_node_record(std::string_view text) {
+  auto parsed = json::parse(text);
+  if (!parsed)
+    return failure{parsed.error()};
+  auto node_id = json::string_member(*parsed, "node_id");
+  if (!is_node_id(node_id))
+    return failure{"node_id is missing or no node's id"};
+  auto request = read_request(node_id, *parsed);
+  if (!request)
+    return failure{request.error()};
+  node_record node;
+  node.request = *std::move(request);
+  node.where.host = json::string_member(*parsed, "host");
+  node.where.port = static_cast<int>(json::integer_member(*parsed, "port"));
+  node.where.api_port = static_cast<int>(json::integer_member(*parsed, "api_port"));
+  if (node.where.host.empty() || node.where.port == 0 || node.where.api_port == 0)
+    return failure{"host, port or api_port is missing"};
+  auto kind = std::find(fencing_names.begin(), fencing_names.end(),
+                        json::string_member(*parsed, "fencing"));
+  if (kind == fencing_names.end())
+    return failure{"fencing is missing or unknown"};
+  node.kept_by = static_cast<fencing>(kind - fencing_names.begin());
+  if (const auto* process = json::member(*parsed, "process"); process && process->IsObject())
+    node.process = process_identity{
+      static_cast<int>(json::integer_member(*process, "pid")),
+      static_cast<std::uint64_t>(json::integer_member(*process, "start_time")),
+      json::string_member(*process, "boot_id")};
+  return node;
+}
+
+} // namespace matriarch::cell

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "cell/endpoints.hpp"
+#include "model/result.hpp"
+
+namespace matriarch::cell {
+
+struct role {
+  std::string username;
+  std::string password;
+  bool operator==(const role&) const = default;
+};
+
+/// What a broker asks for with PUT /v2/service_instances/<node_id>.
+struct node_request {
+  std::string node_id;
+  std::string scope; ///< Patroni's: the cluster that the node joins or starts
+  std::string service_id;
+  std::string plan_id;
+  std::string organization_guid;
+  std::string space_guid;
+  role admin;       ///< makes databases and roles: CREATEROLE, CREATEDB
+  role superuser;   ///< Patroni's own
+  role app_user;    ///< owns the database `db`
+  role replication; ///< of the replicas
+  role patroni;     ///< what Patroni's REST API demands for anything but reading
+  bool operator==(const node_request&) const = default;
+};
+
+/// The longest node id and scope: a directory's name, and most of what a replication slot's can keep.
+inline constexpr std::size_t longest_node_id = 64;
+inline constexpr std::size_t longest_scope = 128;
+
+/// Whether a text can be a node's id: letters, digits, `_`, `-`, `.` and `~`, not starting with a dot.
+/// It becomes a directory's name and a part of etcd keys.
+[[nodiscard]] bool is_node_id(std::string_view text);
+
+/// Reads and checks a PUT's body for the node that the path names. The failure says which field is
+/// wrong and never repeats a password.
+[[nodiscard]] result<node_request> parse_node_request(std::string_view node_id,
+                                                      std::string_view body);
+
+/// How a node's processes are kept together, strongest first.
+enum class fencing {
+  pid_namespace,  ///< made by root; the end of its first process is the end of them all
+  user_namespace, ///< the same, made without root
+  none,           ///< plain processes, found by their working directory
+};
+
+/// `pid-namespace`, `user-namespace` or `none`, as /healthz says it.
+[[nodiscard]] std::string_view name_of(fencing kind);
+
+/// A process that is told from a later one with the same number.
+struct process_identity {
+  int pid = 0;
+  std::uint64_t start_time = 0; ///< clock ticks since the boot
+  std::string boot_id;
+  bool operator==(const process_identity&) const = default;
+};
+
+/// What a cell keeps of a node, in node.json.
+struct node_record {
+  node_request request;
+  endpoint where;
+  /// The first process of the node's latest start, if there was one.
+  std::optional<process_identity> process;
+  fencing kept_by = fencing::none;
+  bool operator==(const node_record&) const = default;
+};
+
+/// The JSON text that parse_node_record() reads. It holds passwords.
+[[nodiscard]] std::string text_of(const node_record& node);
+[[nodiscard]] result<node_record> parse_node_record(std::string_view text);
+
+} // namespace matriarch::cell

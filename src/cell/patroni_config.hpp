@@ -1,0 +1,48 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "cell/cell_config.hpp"
+#include "cell/node_record.hpp"
+
+/// The files that Patroni and PostgreSQL are started with.
+namespace matriarch::cell {
+
+/// The files and directories of a node. Only `home` belongs to the user that the node runs as: what
+/// the agent itself reads and writes lies beside it, out of the node's reach.
+struct node_paths {
+  explicit node_paths(const std::string& directory);
+
+  std::string directory;
+  std::string record;           ///< node.json, the agent's memory
+  std::string patroni;          ///< patroni.yml
+  std::string bootstrap_script; ///< run once in a new cluster, after initdb
+  std::string bootstrap_sql;    ///< what it runs
+  std::string log;              ///< what Patroni and PostgreSQL print
+  std::string home;
+  std::string data; ///< PostgreSQL's data directory, below home
+  std::string run;  ///< PostgreSQL's socket, below home
+};
+
+/// The database that every new cluster gets, owned by the application user.
+inline constexpr std::string_view app_database = "db";
+
+/// Patroni's configuration, as YAML.
+[[nodiscard]] std::string render_patroni(const cell_config& config, const node_record& node,
+                                         const node_paths& paths);
+
+/// The SQL that makes the administrator, the application user and its database in a new cluster.
+[[nodiscard]] std::string render_bootstrap_sql(const node_request& request);
+
+/// The shell script that Patroni runs with a connection string, to run the SQL.
+[[nodiscard]] std::string render_bootstrap_script(const cell_config& config,
+                                                  const node_paths& paths);
+
+/// `text` as an SQL identifier, and as an SQL literal with standard_conforming_strings.
+[[nodiscard]] std::string sql_identifier(std::string_view text);
+[[nodiscard]] std::string sql_literal(std::string_view text);
+/// `text` as one word of a shell command.
+[[nodiscard]] std::string shell_word(std::string_view text);
+
+} // namespace matriarch::cell

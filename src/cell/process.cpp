@@ -1,0 +1,418 @@
+#include "cell/process.hpp"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <cstring>
+#include <sstream>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "cell/files.hpp"
+
+namespace matriarch::cell {
+
+namespace {
+
+std::string because(std::string_view what) {
+  return fmt::format("cannot {}: {}", what, std::strerror(errno));
+}
+
+// -- in the child, between clone and exec ---------------------------------------------------------
+// The agent has several threads, and only the calling one exists in the child: whatever lock another
+// held stays locked. So these functions make system calls only and allocate nothing.
+
+// Exit codes of a child that never became its program, told in the agent's log.
+constexpr int exit_not_recorded = 120;
+constexpr int exit_no_namespace = 121;
+constexpr int exit_no_user = 122;
+constexpr int exit_no_program = 127;
+
+struct prepared {
+  char* const* arguments;
+  char* const* environment;
+  const char* directory;
+  const char* uid_map; ///< of a user namespace, else nullptr
+  const char* gid_map;
+  uid_t uid;
+  gid_t gid;
+  const gid_t* groups;
+  std::size_t group_count;
+  bool change_user;
+  bool own_proc;
+  int log;
+  int go;
+};
+
+bool write_whole(const char* path, const char* text) {
+  int file = ::open(path, O_WRONLY | O_CLOEXEC);
+  if (file < 0)
+    return false;
+  auto length = static_cast<ssize_t>(std::strlen(text));
+  bool written = ::write(file, text, static_cast<std::size_t>(length)) == length;
+  ::close(file);
+  return written;
+}
+
+/// Maps the user to itself, so that PostgreSQL does not find itself to be root.
+bool map_user(const prepared& how) {
+  return write_whole("/proc/self/setgroups", "deny")
+         && write_whole("/proc/self/uid_map", how.uid_map)
+         && write_whole("/proc/self/gid_map", how.gid_map);
+}
+
+/// Shows the namespace's processes in /proc. Only /proc is made private: in a chroot the root is no
+/// mount point, so that making everything private fails there.
+bool mount_proc() {
+  if (::mount(nullptr, "/proc", nullptr, MS_PRIVATE, nullptr) != 0 && errno != EINVAL)
+    return false;
+  return ::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) == 0;
+}
+
+/// By bare system calls: the C library's functions would wait for the agent's other threads to change
+/// their user too, and those do not exist here.
+bool change_user(const prepared& how) {
+  return ::syscall(SYS_setgroups, how.group_count, how.groups) == 0
+         && ::syscall(SYS_setresgid, how.gid, how.gid, how.gid) == 0
+         && ::syscall(SYS_setresuid, how.uid, how.uid, how.uid) == 0;
+}
+
+void restore_signals() {
+  struct sigaction usual {};
+  usual.sa_handler = SIG_DFL;
+  for (int number = 1; number < NSIG; ++number)
+    ::sigaction(number, &usual, nullptr); // refused for SIGKILL and SIGSTOP, which is right
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+[[noreturn]] void become(const prepared& how) {
+  // A signal that the agent handles must not run its handler here.
+  restore_signals();
+  char go = 0;
+  while (::read(how.go, &go, 1) < 0 && errno == EINTR) {
+  }
+  if (go != 1)
+    ::_exit(exit_not_recorded);
+  ::setsid();
+  ::umask(077);
+  if (how.uid_map && !map_user(how))
+    ::_exit(exit_no_namespace);
+  if (how.own_proc && !mount_proc())
+    ::_exit(exit_no_namespace);
+  if (how.change_user && !change_user(how))
+    ::_exit(exit_no_user);
+  ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  int nothing = ::open("/dev/null", O_RDONLY);
+  ::dup2(nothing, STDIN_FILENO);
+  ::dup2(how.log, STDOUT_FILENO);
+  ::dup2(how.log, STDERR_FILENO);
+  // The agent's sockets must end with the agent.
+  ::syscall(SYS_close_range, 3u, ~0u, 0u);
+  if (!how.arguments)
+    ::_exit(0);
+  if (::chdir(how.directory) != 0)
+    ::_exit(exit_no_program);
+  ::execve(how.arguments[0], how.arguments, how.environment);
+  ::_exit(exit_no_program);
+}
+
+// -- in the agent -----------------------------------------------------------------------------------
+
+unsigned long flags_of(fencing how) {
+  switch (how) {
+    case fencing::pid_namespace:
+      return CLONE_NEWPID | CLONE_NEWNS;
+    case fencing::user_namespace:
+      return CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS;
+    case fencing::none:
+      break;
+  }
+  return 0;
+}
+
+/// fork() with flags. The C library offers no such call, and its clone() wants a stack.
+pid_t fork_into(fencing how) {
+  return static_cast<pid_t>(
+    ::syscall(SYS_clone, flags_of(how) | SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+}
+
+std::string boot_id() {
+  auto read = read_file("/proc/sys/kernel/random/boot_id");
+  if (!read || !*read)
+    return {};
+  auto text = **read;
+  while (!text.empty() && text.back() == '\n')
+    text.pop_back();
+  return text;
+}
+
+/// The state letter and the start time of a process; nothing if there is no such process.
+struct process_status {
+  char state;
+  std::uint64_t start_time;
+};
+std::optional<process_status> status_of(int pid) {
+  auto read = read_file(fmt::format("/proc/{}/stat", pid));
+  if (!read || !*read)
+    return std::nullopt;
+  // The name, in parentheses, can hold anything; the fields after it are numbers.
+  auto after_name = (*read)->rfind(')');
+  if (after_name == std::string::npos)
+    return std::nullopt;
+  std::istringstream fields{(*read)->substr(after_name + 1)};
+  process_status status{};
+  fields >> status.state;
+  constexpr int fields_to_start_time = 18; // from the 3rd, the state, to the 22nd; proc(5)
+  std::string skipped;
+  for (int i = 0; i < fields_to_start_time; ++i)
+    fields >> skipped;
+  fields >> status.start_time;
+  if (!fields)
+    return std::nullopt;
+  return status;
+}
+
+std::vector<char*> pointers_to(const std::vector<std::string>& texts) {
+  std::vector<char*> pointers;
+  for (const auto& text : texts)
+    pointers.push_back(const_cast<char*>(text.c_str())); // execve's old signature
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+bool works(fencing how) {
+  // In a user namespace root could only be itself, and PostgreSQL does not run as root.
+  if ((how == fencing::pid_namespace) != (geteuid() == 0))
+    return false;
+  int go[2];
+  if (::pipe2(go, O_CLOEXEC) != 0)
+    return false;
+  auto uid_map = fmt::format("{0} {0} 1", geteuid());
+  auto gid_map = fmt::format("{0} {0} 1", getegid());
+  prepared trial{};
+  trial.uid_map = how == fencing::user_namespace ? uid_map.c_str() : nullptr;
+  trial.gid_map = gid_map.c_str();
+  trial.own_proc = true;
+  trial.log = STDERR_FILENO;
+  trial.go = go[0];
+  auto child = fork_into(how);
+  if (child == 0) {
+    ::close(go[1]);
+    become(trial);
+  }
+  ::close(go[0]);
+  char yes = 1;
+  bool worked = child > 0 && ::write(go[1], &yes, 1) == 1;
+  ::close(go[1]);
+  int status = 0;
+  if (child > 0)
+    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+  return worked && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+} // namespace
+
+result<system_user> find_user(const std::string& name) {
+  errno = 0;
+  const auto* entry = name.empty() ? ::getpwuid(geteuid()) : ::getpwnam(name.c_str());
+  if (!entry)
+    return failure{name.empty() ? fmt::format("the user {} has no name", geteuid())
+                                : fmt::format("there is no user {}", name)};
+  system_user user{entry->pw_name, entry->pw_uid, entry->pw_gid, {}};
+  if (geteuid() != 0 && user.uid != geteuid())
+    return failure{fmt::format("only root can start nodes as {}; run the cell as root or as {}, or "
+                               "leave run_as out",
+                               user.name, user.name)};
+  if (user.uid == 0)
+    return failure{"PostgreSQL does not run as root; name another user with run_as"};
+  int count = 64;
+  user.groups.resize(static_cast<std::size_t>(count));
+  if (::getgrouplist(user.name.c_str(), user.gid, user.groups.data(), &count) < 0) {
+    user.groups.resize(static_cast<std::size_t>(count));
+    ::getgrouplist(user.name.c_str(), user.gid, user.groups.data(), &count);
+  }
+  user.groups.resize(static_cast<std::size_t>(count));
+  return user;
+}
+
+fencing strongest_fencing() {
+  for (auto candidate : {fencing::pid_namespace, fencing::user_namespace})
+    if (works(candidate))
+      return candidate;
+  return fencing::none;
+}
+
+result<process_identity> start_process(const launch& what,
+                                       const std::function<bool(const process_identity&)>& record) {
+  int log = ::open(what.log.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+                   S_IRUSR | S_IWUSR);
+  if (log < 0)
+    return failure{because("open " + what.log)};
+  int go[2];
+  if (::pipe2(go, O_CLOEXEC) != 0) {
+    ::close(log);
+    return failure{because("make a pipe")};
+  }
+  auto arguments = pointers_to(what.arguments);
+  auto environment = pointers_to(what.environment);
+  auto uid_map = fmt::format("{0} {0} 1", geteuid());
+  auto gid_map = fmt::format("{0} {0} 1", getegid());
+  prepared how{};
+  how.arguments = arguments.data();
+  how.environment = environment.data();
+  how.directory = what.directory.c_str();
+  how.uid_map = what.how == fencing::user_namespace ? uid_map.c_str() : nullptr;
+  how.gid_map = gid_map.c_str();
+  how.uid = what.user.uid;
+  how.gid = what.user.gid;
+  how.groups = what.user.groups.data();
+  how.group_count = what.user.groups.size();
+  how.change_user = geteuid() == 0;
+  how.own_proc = what.how != fencing::none;
+  how.log = log;
+  how.go = go[0];
+  // No signal may reach the child before it has let go of the agent's handlers.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  auto child = fork_into(what.how);
+  if (child == 0) {
+    ::close(go[1]); // or the child would wait for itself
+    become(how);
+  }
+  auto why = child < 0 ? because("start a process") : std::string{};
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  ::close(log);
+  ::close(go[0]);
+  if (child < 0) {
+    ::close(go[1]);
+    return failure{why};
+  }
+  auto status = status_of(child);
+  process_identity identity{child, status ? status->start_time : 0, boot_id()};
+  char yes = 1;
+  bool going = status && record(identity) && ::write(go[1], &yes, 1) == 1;
+  ::close(go[1]);
+  if (!going) {
+    while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    return failure{"the new process could not be written down, so it was not started"};
+  }
+  return identity;
+}
+
+bool is_alive(const process_identity& process) {
+  if (process.pid <= 0)
+    return false;
+  auto status = status_of(process.pid);
+  return status && status->state != 'Z' && status->state != 'X'
+         && status->start_time == process.start_time && boot_id() == process.boot_id;
+}
+
+void signal_process(const process_identity& process, int number) {
+  if (is_alive(process))
+    ::kill(process.pid, number);
+}
+
+std::optional<std::string> reap(const process_identity& process) {
+  int status = 0;
+  if (::waitpid(process.pid, &status, WNOHANG) != process.pid)
+    return std::nullopt;
+  if (WIFSIGNALED(status))
+    return fmt::format("killed by signal {}", WTERMSIG(status));
+  switch (WEXITSTATUS(status)) {
+    case exit_no_namespace:
+      return "its namespace could not be set up";
+    case exit_no_user:
+      return "it could not change to its user";
+    case exit_no_program:
+      return "its program could not be run";
+    default:
+      return fmt::format("exit code {}", WEXITSTATUS(status));
+  }
+}
+
+std::size_t kill_all_below(const std::string& directory, uid_t uid) {
+  std::size_t killed = 0;
+  for (const auto& name : names_in("/proc")) {
+    int pid = 0;
+    auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), pid);
+    if (error != std::errc{} || end != name.data() + name.size() || pid == ::getpid())
+      continue;
+    struct stat process {};
+    char where[4096];
+    auto entry = fmt::format("/proc/{}", pid);
+    if (::stat(entry.c_str(), &process) != 0 || process.st_uid != uid)
+      continue;
+    auto length = ::readlink((entry + "/cwd").c_str(), where, sizeof where);
+    if (length <= 0)
+      continue;
+    std::string_view path{where, static_cast<std::size_t>(length)};
+    if ((path == directory || path.starts_with(directory + "/")) && ::kill(pid, SIGKILL) == 0)
+      ++killed;
+  }
+  return killed;
+}
+
+bool can_listen(const std::string& host, int port) {
+  sockaddr_in where{};
+  where.sin_family = AF_INET;
+  where.sin_port = htons(static_cast<std::uint16_t>(port));
+  if (::inet_pton(AF_INET, host.c_str(), &where.sin_addr) != 1)
+    return true; // a name: PostgreSQL will tell
+  int probe = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (probe < 0)
+    return true;
+  int yes = 1;
+  ::setsockopt(probe, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  bool free = ::bind(probe, reinterpret_cast<sockaddr*>(&where), sizeof where) == 0;
+  ::close(probe);
+  return free;
+}
+
+result<directory_lock> directory_lock::take(const std::string& path) {
+  int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, S_IRUSR | S_IWUSR);
+  if (file < 0)
+    return failure{because("open " + path)};
+  // A killed predecessor's children hold the lock until they have read that it is gone.
+  constexpr auto patience = std::chrono::seconds{2};
+  auto deadline = std::chrono::steady_clock::now() + patience;
+  while (::flock(file, LOCK_EX | LOCK_NB) != 0) {
+    if (std::chrono::steady_clock::now() >= deadline) {
+      ::close(file);
+      return failure{fmt::format("another cell works on the same data_dir: it holds {}", path)};
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds{10});
+  }
+  return directory_lock{file};
+}
+
+directory_lock::directory_lock(directory_lock&& other) noexcept
+  : file_(std::exchange(other.file_, -1)) {}
+
+directory_lock::~directory_lock() {
+  if (file_ >= 0)
+    ::close(file_);
+}
+
+} // namespace matriarch::cell

@@ -1,0 +1,77 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cell/node_record.hpp"
+#include "model/result.hpp"
+
+/// Starting, finding and ending the processes of nodes. Nothing here outlives a call: nodes are told
+/// by what is written down of them, so that an agent can end and another can go on.
+namespace matriarch::cell {
+
+/// A user of this machine.
+struct system_user {
+  std::string name;
+  uid_t uid = 0;
+  gid_t gid = 0;
+  std::vector<gid_t> groups; ///< all of them
+};
+
+/// The user of that name. An empty name is the user that runs this program; without root it is the
+/// only one that nodes can run as.
+[[nodiscard]] result<system_user> find_user(const std::string& name);
+
+/// The strongest way of keeping processes together that works here, found by trying.
+[[nodiscard]] fencing strongest_fencing();
+
+struct launch {
+  std::vector<std::string> arguments;   ///< the program first, as an absolute path
+  std::vector<std::string> environment; ///< all of it, `NAME=value`
+  std::string directory;
+  std::string log; ///< gets what the program prints, appended
+  system_user user;
+  fencing how = fencing::none;
+};
+
+/// Starts a program as the first process of a namespace of its own, or as a plain process. It belongs
+/// to a session of its own and outlives this program. `record` is called before the program runs: it
+/// writes the identity down, and if it cannot, or if this program ends before, nothing is started.
+[[nodiscard]] result<process_identity> start_process(
+  const launch& what, const std::function<bool(const process_identity&)>& record);
+
+/// Whether exactly this process still runs. A zombie does not.
+[[nodiscard]] bool is_alive(const process_identity& process);
+
+/// Sends a signal, if exactly this process still runs.
+void signal_process(const process_identity& process, int number);
+
+/// Takes note of the end of a process, if it was a child of this program. In words, if it was.
+[[nodiscard]] std::optional<std::string> reap(const process_identity& process);
+
+/// Kills every process of a user whose working directory is below a directory, and returns how many
+/// there were. For what no fencing holds together: PostgreSQL and Patroni never leave it.
+[[nodiscard]] std::size_t kill_all_below(const std::string& directory, uid_t uid);
+
+/// Whether nobody listens on a port of an address of this machine.
+[[nodiscard]] bool can_listen(const std::string& host, int port);
+
+/// Holds a lock file as long as it lives, so that no two agents act on one directory.
+class directory_lock {
+public:
+  /// Waits a moment for a predecessor that is just ending.
+  static result<directory_lock> take(const std::string& path);
+  directory_lock(directory_lock&& other) noexcept;
+  directory_lock& operator=(directory_lock&&) = delete;
+  ~directory_lock();
+
+private:
+  explicit directory_lock(int file) : file_(file) {}
+  int file_;
+};
+
+} // namespace matriarch::cell
