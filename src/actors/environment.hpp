@@ -1,0 +1,89 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "model/observation.hpp"
+
+namespace matriarch::actors {
+
+/// What a program needs of chance and time, passed in so that a test can decide it.
+struct environment {
+  std::function<model::wall_time()> now;
+  /// A new node, operation or write id: unique for ever.
+  std::function<std::string()> new_id;
+  /// A new password.
+  std::function<std::string()> new_password;
+};
+
+/// The system's clock and OpenSSL's random source.
+[[nodiscard]] environment real_environment();
+
+/// The newest snapshot of each instance: written by the instances' actors, read by the HTTP threads
+/// without asking anybody. Sharded, so that a reader hardly ever waits for a writer.
+class snapshot_map {
+public:
+  [[nodiscard]] model::snapshot_ptr find(const std::string& name) const {
+    const auto& shard = shards_[index_of(name)];
+    std::shared_lock lock{shard.guard};
+    auto found = shard.entries.find(name);
+    return found == shard.entries.end() ? nullptr : found->second;
+  }
+
+  void publish(const std::string& name, model::snapshot_ptr newest) {
+    auto& shard = shards_[index_of(name)];
+    std::unique_lock lock{shard.guard};
+    shard.entries[name] = std::move(newest);
+  }
+
+  void remove(const std::string& name) {
+    auto& shard = shards_[index_of(name)];
+    std::unique_lock lock{shard.guard};
+    shard.entries.erase(name);
+  }
+
+  [[nodiscard]] std::vector<model::snapshot_ptr> all() const {
+    std::vector<model::snapshot_ptr> everything;
+    for (const auto& shard : shards_) {
+      std::shared_lock lock{shard.guard};
+      for (const auto& entry : shard.entries)
+        everything.push_back(entry.second);
+    }
+    return everything;
+  }
+
+private:
+  struct part {
+    mutable std::shared_mutex guard;
+    std::unordered_map<std::string, model::snapshot_ptr> entries;
+  };
+  static constexpr std::size_t shard_count = 64; // well above any number of HTTP threads
+  static std::size_t index_of(const std::string& name) {
+    return std::hash<std::string>{}(name) % shard_count;
+  }
+
+  std::array<part, shard_count> shards_;
+};
+
+/// What the whole broker publishes besides the instances.
+struct status_board {
+  std::atomic<bool> loaded{false};         ///< all instances have been read from etcd
+  std::atomic<bool> etcd_reachable{false}; ///< the watch is connected
+  std::atomic<bool> active{false};         ///< this broker acts
+  std::atomic<model::cell_table> cells{std::make_shared<const std::vector<model::cell_view>>()};
+};
+
+/// What every actor may read or publish to. Lives longer than the actors.
+struct published {
+  snapshot_map instances;
+  status_board status;
+};
+
+} // namespace matriarch::actors

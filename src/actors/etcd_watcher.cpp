@@ -1,0 +1,45 @@
+#include "actors/etcd_watcher.hpp"
+
+#include "store/keys.hpp"
+
+namespace matriarch::actors {
+
+namespace keys = store::keys;
+
+std::unique_ptr<store::follower> start_etcd_watcher(store::etcd_client& etcd, watcher_setup tell) {
+  store::follower::listener listener;
+  listener.listed = [tell](std::vector<store::key_value> found, store::revision at) {
+    key_listing routing{{}, at};
+    for (const auto& entry : found)
+      if (entry.key.starts_with(keys::routing))
+        routing.found.push_back(entry);
+    caf::anon_send(tell.ports, std::move(routing));
+    caf::anon_send(tell.directory, key_listing{std::move(found), at});
+  };
+  listener.changed = [tell](std::vector<store::change> changes, store::revision) {
+    key_changes services;
+    key_changes routing;
+    key_changes own;
+    for (auto& change : changes) {
+      if (change.entry.key.starts_with(keys::services))
+        services.changes.push_back(std::move(change));
+      else if (change.entry.key.starts_with(keys::routing))
+        routing.changes.push_back(std::move(change));
+      else if (change.entry.key.starts_with(keys::own))
+        own.changes.push_back(std::move(change));
+    }
+    if (!services.changes.empty())
+      caf::anon_send(tell.directory, std::move(services));
+    if (!routing.changes.empty())
+      caf::anon_send(tell.ports, std::move(routing));
+    if (!own.changes.empty())
+      caf::anon_send(tell.leadership, std::move(own));
+  };
+  listener.reachable = [tell](bool reachable, std::string why) {
+    caf::anon_send(tell.directory, etcd_reachable{reachable, std::move(why)});
+  };
+  return std::make_unique<store::follower>(etcd, store::key_range{keys::first, keys::last},
+                                           std::move(listener), store::follower::options{});
+}
+
+} // namespace matriarch::actors

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <functional>
+
+#include "actors/environment.hpp"
+#include "actors/interfaces.hpp"
+
+namespace matriarch::actors {
+
+/// The edge between the HTTP threads and the actors. A request goes in as plain values; its answer
+/// comes to a function, on one of the actors' threads.
+class gateway {
+public:
+  gateway(caf::actor_system& system, instance_directory_actor directory, published& out);
+  ~gateway();
+
+  /// Exactly one answer comes, at the latest after `patience`, `unavailable` then.
+  void ask(model::request what, std::chrono::milliseconds patience,
+           std::function<void(model::verdict)> answer);
+  void ask(model::demote_request what, std::function<void(model::demote_report)> answer);
+
+private:
+  caf::actor worker_;
+  published& out_;
+  std::shared_ptr<std::atomic<int>> under_way_;
+};
+
+} // namespace matriarch::actors

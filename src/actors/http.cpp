@@ -1,0 +1,39 @@
+#include "actors/http.hpp"
+
+#include "actors/pending_answers.hpp"
+
+namespace matriarch::actors {
+
+namespace {
+
+using worker = http_actor::extend<caf::reacts_to<std::uint64_t, http::outcome>>;
+
+struct state {
+  pending_answers<http::outcome> requests;
+};
+
+worker::behavior_type behave(worker::stateful_pointer<state> self, http::event_loop* loop) {
+  auto weak = caf::actor_cast<caf::actor_addr>(self);
+  return {
+    [=](http::outgoing& what) -> caf::result<http::outcome> {
+      auto owed = self->make_response_promise<http::outcome>();
+      auto ticket = self->state.requests.add(owed);
+      loop->send(std::move(what), [weak, ticket](http::outcome answer) {
+        if (auto strong = caf::actor_cast<caf::actor>(weak))
+          caf::anon_send(strong, ticket, std::move(answer));
+      });
+      return owed;
+    },
+    [=](std::uint64_t ticket, http::outcome& answer) {
+      self->state.requests.keep(ticket, std::move(answer));
+    },
+  };
+}
+
+} // namespace
+
+http_actor spawn_http(caf::actor_system& system, http::event_loop& loop) {
+  return system.spawn(behave, &loop);
+}
+
+} // namespace matriarch::actors

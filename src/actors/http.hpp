@@ -1,0 +1,10 @@
+#pragma once
+
+#include "actors/interfaces.hpp"
+
+namespace matriarch::actors {
+
+/// Outgoing HTTP as an actor. `loop` must outlive the actor system.
+[[nodiscard]] http_actor spawn_http(caf::actor_system& system, http::event_loop& loop);
+
+} // namespace matriarch::actors

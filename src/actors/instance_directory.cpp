@@ -1,0 +1,307 @@
+#include "actors/instance_directory.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <set>
+
+#include "model/names.hpp"
+#include "store/keys.hpp"
+#include "store/record_json.hpp"
+
+namespace matriarch::actors {
+
+namespace {
+
+using namespace std::chrono_literals;
+namespace keys = store::keys;
+
+constexpr caf::timespan store_patience = 10s;
+// A demotion is one switchover for each leader on the cell, all at once.
+constexpr caf::timespan demotion_patience = 40s;
+
+/// `/service/<first>/<rest>` taken apart; empty parts if it is no such key.
+struct service_key {
+  std::string first;
+  std::string rest;
+  explicit service_key(std::string_view key) {
+    if (!key.starts_with(keys::services))
+      return;
+    key.remove_prefix(keys::services.size());
+    auto slash = key.find('/');
+    first = key.substr(0, slash);
+    if (slash != std::string_view::npos)
+      rest = key.substr(slash + 1);
+  }
+};
+
+std::string id_of(const model::request& what) {
+  return std::visit([](const auto& asked) { return asked.instance_id; }, what);
+}
+
+/// Collects the reports of all instances on a cell into one.
+struct demotion {
+  model::demote_report all{true, {}};
+  std::size_t open = 0;
+  caf::typed_response_promise<model::demote_report> owed;
+
+  void add(const model::demote_report& one) {
+    all.entries.insert(all.entries.end(), one.entries.begin(), one.entries.end());
+    if (--open == 0)
+      owed.deliver(std::move(all));
+  }
+};
+
+class instance_directory {
+public:
+  instance_directory(instance_directory_actor::pointer self, instance_setup setup)
+      : self_(self), setup_(std::move(setup)) {}
+
+  instance_directory_actor::behavior_type behavior() {
+    self_->set_down_handler([this](const caf::down_msg& down) { ended(down); });
+    self_->set_exit_handler([this](const caf::exit_msg& told) {
+      for (const auto& [name, instance] : instances_)
+        self_->send_exit(instance, told.reason);
+      self_->quit(told.reason);
+    });
+    return {
+      [this](model::request& what) { return route(std::move(what)); },
+      [this](const model::demote_request& what) { return demote(what); },
+      [this](const key_listing& all) { load(all); },
+      [this](const key_changes& changed) { pass_on(changed); },
+      [this](const etcd_reachable& now) {
+        if (now.reachable)
+          spdlog::info("etcd answers");
+        else
+          spdlog::warn("etcd cannot be reached and is tried again: {}", now.why);
+        setup_.out->status.etcd_reachable = now.reachable;
+      },
+      [this](const activity& now) {
+        activity_ = now;
+        setup_.out->status.active = now.active;
+        for (const auto& [name, instance] : instances_)
+          self_->send(instance, activity_);
+      },
+    };
+  }
+
+private:
+  using answer = caf::typed_response_promise<model::verdict>;
+
+  // -- actors --------------------------------------------------------------------------------------------
+
+  service_instance_actor spawn(instance_start start) {
+    auto name = start.name;
+    if (start.known)
+      name_of_scope_[start.known->scope] = name;
+    auto instance =
+      spawn_service_instance(self_->system(), setup_, std::move(start), activity_);
+    self_->monitor(instance);
+    instances_[name] = instance;
+    name_of_actor_[instance.address()] = name;
+    return instance;
+  }
+
+  void ended(const caf::down_msg& down) {
+    auto found = name_of_actor_.find(down.source);
+    if (found == name_of_actor_.end())
+      return;
+    auto name = std::move(found->second);
+    name_of_actor_.erase(found);
+    if (auto known = instances_.find(name);
+        known != instances_.end() && known->second.address() == down.source)
+      instances_.erase(known);
+    std::erase_if(name_of_scope_, [&](const auto& one) { return one.second == name; });
+    // An instance's actor ends by itself only when there is no instance any more.
+    if (!down.reason || down.reason == caf::exit_reason::normal)
+      return;
+    spdlog::error("the actor of instance {} ended ({}) and is started anew", name,
+                  self_->system().render(down.reason));
+    setup_.out->instances.remove(name);
+    revive(name);
+  }
+
+  void revive(const std::string& name) {
+    self_->request(setup_.store, store_patience, store::keys_below(keys::everything_of(name)))
+      .then(
+        [this](const store::range_result& found) {
+          if (found.ok)
+            load({found.found, found.at}, false);
+        },
+        [](const caf::error&) {});
+  }
+
+  // -- from etcd -------------------------------------------------------------------------------------------
+
+  /// All keys as of a revision. `complete`: an instance that is not in it does not exist.
+  void load(const key_listing& all, bool complete = true) {
+    std::map<std::string, instance_start> starts;
+    std::map<std::string, std::vector<store::key_value>> keys_of;
+    for (const auto& entry : all.found) {
+      service_key key{entry.key};
+      if (key.first.empty())
+        continue;
+      keys_of[key.first].push_back(entry);
+      if (key.rest != "state")
+        continue;
+      auto known = store::decode_record(entry.value);
+      if (!known.ok()) {
+        spdlog::error("{} cannot be read and is left alone: {}", entry.key, known.error());
+        continue;
+      }
+      auto& start = starts[key.first];
+      start.name = key.first;
+      start.known = std::move(*known);
+      start.at = entry.mod_revision;
+    }
+    for (auto& [name, start] : starts) {
+      auto scope = start.known->scope;
+      auto found = instances_.find(name);
+      auto instance = found != instances_.end() ? found->second : spawn(std::move(start));
+      key_listing own{keys_of[name], all.at};
+      if (scope != name)
+        own.found.insert(own.found.end(), keys_of[scope].begin(), keys_of[scope].end());
+      self_->send(instance, std::move(own));
+    }
+    if (!complete)
+      return;
+    for (const auto& [name, instance] : instances_)
+      if (!starts.contains(name))
+        self_->send(instance, key_listing{{}, all.at});
+    if (!setup_.out->status.loaded.exchange(true))
+      spdlog::info("{} service instances found in etcd", starts.size());
+  }
+
+  void pass_on(const key_changes& changed) {
+    std::map<std::string, key_changes> by_name;
+    for (const auto& c : changed.changes) {
+      service_key key{c.entry.key};
+      auto scope = name_of_scope_.find(key.first);
+      // A record or a binding stands under the name, everything of Patroni's under the scope.
+      bool own = key.rest == "state" || key.rest.starts_with("bindings/");
+      const auto& name = own || scope == name_of_scope_.end() ? key.first : scope->second;
+      if (!instances_.contains(name) && key.rest == "state"
+          && c.what == store::change::kind::put)
+        spawn_from(name, c.entry);
+      by_name[name].changes.push_back(c);
+    }
+    for (auto& [name, changes] : by_name)
+      if (auto found = instances_.find(name); found != instances_.end())
+        self_->send(found->second, std::move(changes));
+  }
+
+  /// A record that another broker wrote.
+  void spawn_from(const std::string& name, const store::key_value& entry) {
+    auto known = store::decode_record(entry.value);
+    if (!known.ok()) {
+      spdlog::error("{} cannot be read and is left alone: {}", entry.key, known.error());
+      return;
+    }
+    instance_start start;
+    start.name = name;
+    start.known = std::move(*known);
+    start.at = entry.mod_revision;
+    spawn(std::move(start));
+  }
+
+  // -- requests ----------------------------------------------------------------------------------------------
+
+  caf::result<model::verdict> route(model::request what) {
+    auto owed = self_->make_response_promise<model::verdict>();
+    auto name = model::name_of(id_of(what));
+    if (auto found = instances_.find(name); found != instances_.end())
+      owed.delegate(found->second, std::move(what));
+    else
+      look_up(name, std::move(what), owed);
+    return owed;
+  }
+
+  /// That something does not exist is a claim about etcd, so etcd is asked in this very request.
+  void look_up(const std::string& name, model::request what, answer owed) {
+    store::transaction asked;
+    asked.then = {store::read{store::keys_below(keys::everything_of(name))},
+                  store::read{{keys::tombstone(name), ""}}};
+    self_->request(setup_.store, store_patience, std::move(asked))
+      .then(
+        [this, name, what = std::move(what), owed](const store::commit_result& came) mutable {
+          if (came.state == store::commit_state::committed && came.reads.size() == 2)
+            return looked_up(name, std::move(what), owed, came);
+          owed.deliver(model::verdict{model::verdict_kind::unavailable,
+                                      "etcd cannot be reached: " + came.error + "; try again"});
+        },
+        [owed](const caf::error&) mutable {
+          owed.deliver(
+            model::verdict{model::verdict_kind::unavailable, "etcd did not answer; try again"});
+        });
+  }
+
+  void looked_up(const std::string& name, model::request what, answer owed,
+                 const store::commit_result& came) {
+    if (!instances_.contains(name))
+      load({came.reads[0], came.at}, false);
+    auto found = instances_.find(name);
+    if (found == instances_.end() && std::holds_alternative<model::provision_request>(what)) {
+      instance_start start;
+      start.name = name;
+      spawn(std::move(start));
+      found = instances_.find(name);
+      name_of_scope_[name] = name;
+    }
+    if (found != instances_.end()) {
+      owed.delegate(found->second, std::move(what));
+      return;
+    }
+    bool was = false;
+    if (!came.reads[1].empty()) {
+      auto left = store::decode_tombstone(came.reads[1].front().value);
+      was = left.ok() && left->removed_at + model::tombstone_life > setup_.outside.now();
+    }
+    owed.deliver(model::verdict{was ? model::verdict_kind::gone : model::verdict_kind::not_found,
+                                was ? "the service instance of this id has been removed"
+                                    : "there is no service instance of this id"});
+  }
+
+  caf::result<model::demote_report> demote(const model::demote_request& what) {
+    auto cells = setup_.out->status.cells.load();
+    bool known = std::any_of(cells->begin(), cells->end(),
+                             [&](const auto& cell) { return cell.guid == what.cell; });
+    if (!known || instances_.empty())
+      return model::demote_report{known, {}};
+    auto owed = self_->make_response_promise<model::demote_report>();
+    auto together = std::make_shared<demotion>();
+    together->open = instances_.size();
+    together->owed = owed;
+    for (const auto& [name, instance] : instances_)
+      self_->request(instance, demotion_patience, what)
+        .then([together](const model::demote_report& one) { together->add(one); },
+              [together, name = name](const caf::error&) {
+                together->add({true, {{name, "", "", "the switchover did not end in time"}}});
+              });
+    return owed;
+  }
+
+  instance_directory_actor::pointer self_;
+  instance_setup setup_;
+  activity activity_;
+  std::unordered_map<std::string, service_instance_actor> instances_;
+  std::map<caf::actor_addr, std::string> name_of_actor_;
+  std::unordered_map<std::string, std::string> name_of_scope_;
+};
+
+struct state {
+  std::unique_ptr<instance_directory> self;
+};
+
+} // namespace
+
+instance_directory_actor spawn_instance_directory(caf::actor_system& system, instance_setup setup) {
+  return system.spawn(
+    [](instance_directory_actor::stateful_pointer<state> self,
+       const instance_setup& with) -> instance_directory_actor::behavior_type {
+      self->state.self = std::make_unique<instance_directory>(self, with);
+      return self->state.self->behavior();
+    },
+    std::move(setup));
+}
+
+} // namespace matriarch::actors

@@ -1,0 +1,14 @@
+#pragma once
+
+#include "actors/environment.hpp"
+#include "actors/interfaces.hpp"
+#include "actors/service_instance.hpp"
+
+namespace matriarch::actors {
+
+/// Spawns an actor for each instance that etcd knows, passes requests and changes on to them, and
+/// starts one anew that ended by an error.
+[[nodiscard]] instance_directory_actor spawn_instance_directory(caf::actor_system& system,
+                                                                instance_setup setup);
+
+} // namespace matriarch::actors

@@ -1,0 +1,215 @@
+#include "actors/leadership.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include "actors/alarm.hpp"
+#include "store/keys.hpp"
+
+namespace matriarch::actors {
+
+namespace {
+
+using namespace std::chrono_literals;
+namespace keys = store::keys;
+
+// A dead broker's successor waits at most this long; shorter would let a busy etcd end the lease.
+constexpr std::chrono::seconds lease_ttl = 10s;
+// Three tries to renew before the lease can end.
+constexpr caf::timespan renewal_pause = 3s;
+// Without a renewal for so long the lease may have ended on etcd's side: this broker stops acting
+// while it still holds the key.
+constexpr caf::timespan trust_in_lease = 8s;
+constexpr caf::timespan retry_pause = 500ms;
+// etcd's own time-outs are shorter: an answer always comes.
+constexpr caf::timespan patience = 10s;
+
+class leadership {
+public:
+  leadership(leadership_actor::pointer self, leadership_setup setup)
+      : self_(self), alarm_(self), setup_(std::move(setup)),
+        own_value_(store::encode_active(setup_.self)) {}
+
+  leadership_actor::behavior_type behavior() {
+    alarm_.set(0s);
+    return {
+      [this](const key_changes& changed) {
+        for (const auto& c : changed.changes)
+          if (c.entry.key == keys::active && !(active_ && c.entry.value == own_value_))
+            alarm_.set(0s);
+      },
+      [this](tick_atom) {
+        if (alarm_.rings())
+          tick();
+      },
+      [this](stop_atom) { return stop(); },
+    };
+  }
+
+private:
+  void tick() {
+    if (busy_ || stopping_)
+      return;
+    if (active_ && now() - renewed_at_ > trust_in_lease)
+      become(false, "the lease on " + keys::active + " could not be renewed in time");
+    busy_ = true;
+    if (lease_ == 0)
+      request_lease();
+    else
+      renew();
+  }
+
+  [[nodiscard]] caf::actor_clock::time_point now() { return self_->clock().now(); }
+
+  void done(caf::timespan pause) {
+    busy_ = false;
+    alarm_.set(pause);
+  }
+
+  void request_lease() {
+    asked_at_ = now();
+    self_->request(setup_.store, patience, grant_lease{lease_ttl})
+      .then(
+        [this](const store::lease_result& got) {
+          if (got.is != store::lease_result::state::held)
+            return done(retry_pause);
+          lease_ = got.id;
+          renewed_at_ = asked_at_;
+          take();
+        },
+        [this](const caf::error&) { done(retry_pause); });
+  }
+
+  void renew() {
+    asked_at_ = now();
+    self_->request(setup_.store, patience, keep_lease{lease_})
+      .then(
+        [this](const store::lease_result& got) {
+          switch (got.is) {
+            case store::lease_result::state::held:
+              renewed_at_ = asked_at_;
+              if (active_)
+                return done(renewal_pause);
+              return take();
+            case store::lease_result::state::gone:
+              lease_ = 0;
+              become(false, "the lease on " + keys::active + " has ended");
+              return done(0s);
+            case store::lease_result::state::unreachable:
+              return done(retry_pause);
+          }
+        },
+        [this](const caf::error&) { done(retry_pause); });
+  }
+
+  /// Puts the key under the lease if it is free, or is that of an earlier broker of this address.
+  void take() {
+    store::transaction what;
+    if (predecessor_.empty())
+      what.compares = {store::absent(keys::active)};
+    else
+      what.compares = {store::has_value(keys::active, predecessor_)};
+    what.then = {store::put{keys::active, own_value_, lease_}};
+    what.otherwise = {store::read{{keys::active, ""}}};
+    predecessor_.clear();
+    self_->request(setup_.store, patience, std::move(what))
+      .then(
+        [this](const store::commit_result& came) {
+          if (came.state == store::commit_state::committed)
+            return settle_fleet();
+          if (came.state != store::commit_state::refused)
+            return done(retry_pause);
+          if (came.reads.empty() || came.reads.front().empty())
+            return done(0s);
+          const auto& holder = came.reads.front().front();
+          if (holder.value == own_value_ && holder.lease == lease_)
+            return settle_fleet();
+          auto who = store::decode_active(holder.value);
+          if (who.ok() && who->address == setup_.self.address) {
+            predecessor_ = holder.value;
+            return done(0s);
+          }
+          if (!waiting_said_)
+            spdlog::info("another broker is active ({}); this one waits and serves reads",
+                         who.ok() ? who->address : "unknown");
+          waiting_said_ = true;
+          done(renewal_pause);
+        },
+        [this](const caf::error&) { done(retry_pause); });
+  }
+
+  /// Reads the id of the fleet, or gives it one.
+  void settle_fleet() {
+    store::transaction what;
+    what.compares = {store::absent(keys::fleet)};
+    what.then = {store::put{keys::fleet, setup_.new_fleet}, store::read{{keys::fleet, ""}}};
+    what.otherwise = {store::read{{keys::fleet, ""}}};
+    self_->request(setup_.store, patience, std::move(what))
+      .then(
+        [this](const store::commit_result& came) {
+          if (came.reads.empty() || came.reads.back().empty())
+            return done(retry_pause);
+          fleet_ = came.reads.back().front().value;
+          become(true, "");
+          done(renewal_pause);
+        },
+        [this](const caf::error&) { done(retry_pause); });
+  }
+
+  void become(bool active, const std::string& why) {
+    if (active == active_)
+      return;
+    active_ = active;
+    if (active)
+      spdlog::info("this broker is active");
+    else
+      spdlog::warn("this broker is not active any more: {}", why);
+    waiting_said_ = false;
+    self_->send(setup_.directory, activity{active_, fleet_});
+  }
+
+  caf::result<bool> stop() {
+    stopping_ = true;
+    become(false, "it stops");
+    auto owed = self_->make_response_promise<bool>();
+    if (lease_ == 0) {
+      owed.deliver(true);
+      return owed;
+    }
+    self_->request(setup_.store, patience, revoke_lease{lease_})
+      .then([owed](const store::lease_result&) mutable { owed.deliver(true); },
+            [owed](const caf::error&) mutable { owed.deliver(false); });
+    return owed;
+  }
+
+  leadership_actor::pointer self_;
+  alarm<leadership_actor::pointer> alarm_;
+  leadership_setup setup_;
+  std::string own_value_;
+  std::string predecessor_;
+  std::string fleet_;
+  store::lease_id lease_ = 0;
+  caf::actor_clock::time_point asked_at_;
+  caf::actor_clock::time_point renewed_at_;
+  bool active_ = false;
+  bool busy_ = false;
+  bool stopping_ = false;
+  bool waiting_said_ = false;
+};
+
+struct state {
+  std::unique_ptr<leadership> self;
+};
+
+} // namespace
+
+leadership_actor spawn_leadership(caf::actor_system& system, leadership_setup setup) {
+  return system.spawn(
+    [](leadership_actor::stateful_pointer<state> self,
+       leadership_setup how) -> leadership_actor::behavior_type {
+      self->state.self = std::make_unique<leadership>(self, std::move(how));
+      return self->state.self->behavior();
+    },
+    std::move(setup));
+}
+
+} // namespace matriarch::actors

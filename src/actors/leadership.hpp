@@ -1,0 +1,23 @@
+#pragma once
+
+#include "actors/environment.hpp"
+#include "actors/interfaces.hpp"
+#include "store/record_json.hpp"
+
+namespace matriarch::actors {
+
+/// Holds `/matriarch/active` by a lease, so that of all brokers on one etcd one acts.
+///
+/// It tries to take the key when there is none, and takes over the key of an earlier broker of its own
+/// address, which its listening socket proves to be gone. It tells the instance directory at each
+/// change whether this broker is active.
+struct leadership_setup {
+  store_actor store;
+  instance_directory_actor directory;
+  store::active_broker self;
+  std::string new_fleet; ///< the id that a fleet without one gets
+};
+
+[[nodiscard]] leadership_actor spawn_leadership(caf::actor_system& system, leadership_setup setup);
+
+} // namespace matriarch::actors

@@ -1,0 +1,189 @@
+#pragma once
+
+#include <caf/all.hpp>
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "http/event_loop.hpp"
+#include "model/observation.hpp"
+#include "model/placement.hpp"
+#include "model/plan.hpp"
+#include "model/ports.hpp"
+#include "model/requests.hpp"
+#include "store/etcd.hpp"
+
+/// What the actors say to each other: values only.
+namespace matriarch::actors {
+
+// -- etcd ------------------------------------------------------------------------------------------
+
+struct grant_lease {
+  std::chrono::seconds ttl;
+};
+struct keep_lease {
+  store::lease_id lease;
+};
+struct revoke_lease {
+  store::lease_id lease;
+};
+
+/// Everything there is in etcd as of a revision: at the start and whenever the watch had to begin anew.
+struct key_listing {
+  std::vector<store::key_value> found;
+  store::revision at = 0;
+};
+/// Changes in etcd's order.
+struct key_changes {
+  std::vector<store::change> changes;
+};
+/// Whether the watch is connected.
+struct etcd_reachable {
+  bool reachable;
+  std::string why;
+};
+
+// -- leadership --------------------------------------------------------------------------------------
+
+/// Whether this broker may cause effects, and the id of the fleet it works for.
+struct activity {
+  bool active = false;
+  std::string fleet;
+};
+
+// -- cells -------------------------------------------------------------------------------------------
+
+/// Start a node. It is written down already.
+struct start_order {
+  std::string cell;
+  std::string node_id;
+  model::record instance;
+  store::revision at = 0; ///< of the record; the cell refuses an older one than it has seen
+  std::string fleet;
+};
+/// Remove a node. It is written down as `removing`.
+struct removal_order {
+  std::string cell;
+  std::string node_id;
+  model::record instance;
+  store::revision at = 0;
+  std::string fleet;
+};
+struct cell_answer {
+  enum class kind {
+    done,    ///< confirmed
+    refused, ///< the cell said no; nothing was done
+    unsent,  ///< the cell certainly never saw the order
+    unknown, ///< no answer, or one that leaves it open
+  };
+  kind is = kind::unknown;
+  std::string why = {};
+};
+/// How a cell is, as its agent last saw it.
+struct cell_health {
+  std::string guid;
+  bool reachable = false;
+  int capacity = 0;
+  std::string fencing;
+  std::string why; ///< why it is not reachable
+};
+/// The cells of an instance's nodes, one entry a node: its share of their load.
+struct cells_in_use {
+  std::string name;
+  std::vector<std::string> cells;
+};
+/// Choose cells for new nodes of an instance, and reserve them until the instance reports its nodes.
+struct placement_order {
+  std::string name;
+  model::placement_request where;
+};
+
+// -- ports -------------------------------------------------------------------------------------------
+
+/// Reserve a port for an instance.
+struct port_order {
+  std::string name;
+};
+/// The reserved port, 0 if there is none, in which case `why` says so.
+struct port_offer {
+  int port = 0;
+  store::revision at = 0; ///< of its key, 0 if there is none: to be compared when the port is taken
+  int next = 0;           ///< the new value of `/routing/nextport`
+  std::string why;
+};
+/// The reservation is not needed any more: the port was taken in etcd, or will not be.
+struct port_settled {
+  std::string name;
+  bool taken = false;
+};
+
+// -- PostgreSQL ----------------------------------------------------------------------------------------
+
+/// Ask a leader how far each replica is behind.
+struct lag_question {
+  std::string conn_url; ///< `postgres://host:port/…`, of the leader's member key
+  model::credentials superuser;
+};
+struct lag_answer {
+  bool ok = false;
+  std::map<std::string, std::int64_t> lag; ///< bytes, by node id, of replicas that stream
+  std::string why;
+};
+
+// -- instances -----------------------------------------------------------------------------------------
+
+/// What a new actor of an instance begins with.
+struct instance_start {
+  std::string name;
+  std::optional<model::record> known;
+  store::revision at = 0;
+  std::map<std::string, model::binding> bindings;
+  model::cluster_view seen;
+};
+
+// -- messages that an actor sends itself -----------------------------------------------------------------
+
+using tick_atom = caf::atom_constant<caf::atom("tick")>;
+using stop_atom = caf::atom_constant<caf::atom("stop")>;
+
+} // namespace matriarch::actors
+
+// All of them stay within this process: CAF needs no way to serialise them.
+#define MATRIARCH_LOCAL_MESSAGE(type) CAF_ALLOW_UNSAFE_MESSAGE_TYPE(type)
+MATRIARCH_LOCAL_MESSAGE(matriarch::store::transaction)
+MATRIARCH_LOCAL_MESSAGE(matriarch::store::commit_result)
+MATRIARCH_LOCAL_MESSAGE(matriarch::store::key_range)
+MATRIARCH_LOCAL_MESSAGE(matriarch::store::range_result)
+MATRIARCH_LOCAL_MESSAGE(matriarch::store::lease_result)
+MATRIARCH_LOCAL_MESSAGE(matriarch::http::outgoing)
+MATRIARCH_LOCAL_MESSAGE(matriarch::http::outcome)
+MATRIARCH_LOCAL_MESSAGE(matriarch::model::request)
+MATRIARCH_LOCAL_MESSAGE(matriarch::model::verdict)
+MATRIARCH_LOCAL_MESSAGE(matriarch::model::demote_request)
+MATRIARCH_LOCAL_MESSAGE(matriarch::model::demote_report)
+MATRIARCH_LOCAL_MESSAGE(matriarch::model::placement)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::grant_lease)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::keep_lease)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::revoke_lease)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::key_listing)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::key_changes)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::etcd_reachable)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::activity)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::start_order)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::removal_order)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_answer)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_health)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cells_in_use)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::placement_order)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::port_order)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::port_offer)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::port_settled)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::lag_question)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::lag_answer)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::instance_start)
+#undef MATRIARCH_LOCAL_MESSAGE

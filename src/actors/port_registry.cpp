@@ -1,0 +1,107 @@
+#include "actors/port_registry.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <charconv>
+
+#include "store/keys.hpp"
+#include "store/record_json.hpp"
+
+namespace matriarch::actors {
+
+namespace {
+
+namespace keys = store::keys;
+
+struct state {
+  model::port_range range;
+  environment outside;
+  std::map<int, model::port_use> known;
+  std::map<std::string, int> offered; ///< by the instance's name
+  int next = 0;
+
+  static std::optional<int> number_in(std::string_view text) {
+    int number = 0;
+    auto [end, wrong] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (wrong != std::errc{} || end != text.data() + text.size())
+      return std::nullopt;
+    return number;
+  }
+
+  void learn(const store::key_value& entry, bool erased) {
+    if (entry.key == keys::next_port && !erased) {
+      next = number_in(entry.value).value_or(range.first);
+    } else if (entry.key.starts_with(keys::ports)) {
+      auto port = number_in(std::string_view{entry.key}.substr(keys::ports.size()));
+      if (!port)
+        return;
+      known.erase(*port);
+      if (erased)
+        return;
+      auto use = store::decode_port_use(entry.value, entry.mod_revision);
+      if (!use.ok()) {
+        // Unreadable is held: a port must never belong to two instances.
+        spdlog::error("{} cannot be read and counts as held: {}", entry.key, use.error());
+        known[*port] = model::port_use{"unknown", std::nullopt, entry.mod_revision};
+        return;
+      }
+      known[*port] = *use;
+    }
+  }
+
+  /// Holds a taken port from now on, before the watch tells of it.
+  void settle(const port_settled& settled) {
+    auto found = offered.find(settled.name);
+    if (found == offered.end())
+      return;
+    if (settled.taken)
+      known[found->second] = model::port_use{settled.name, std::nullopt, 0};
+    offered.erase(found);
+  }
+
+  port_offer offer(const std::string& name) {
+    auto taken = known;
+    for (const auto& [other, port] : offered)
+      if (other != name)
+        taken[port] = model::port_use{other, std::nullopt, 0};
+    auto port = model::choose_port(range, taken, next == 0 ? range.first : next, outside.now());
+    if (!port)
+      return {0, 0, 0,
+              "no public port is free: all of " + std::to_string(range.first) + " to "
+                + std::to_string(range.last)
+                + " are held or resting; widen routing.first and routing.last"};
+    offered[name] = *port;
+    auto found = known.find(*port);
+    next = *port == range.last ? range.first : *port + 1;
+    return {*port, found == known.end() ? 0 : found->second.revision, next, ""};
+  }
+};
+
+port_registry_actor::behavior_type behave(port_registry_actor::stateful_pointer<state> self,
+                                          const model::port_range& range,
+                                          const environment& outside) {
+  self->state.range = range;
+  self->state.outside = outside;
+  return {
+    [=](const port_order& order) { return self->state.offer(order.name); },
+    [=](const port_settled& settled) { self->state.settle(settled); },
+    [=](const key_listing& all) {
+      self->state.known.clear();
+      for (const auto& entry : all.found)
+        self->state.learn(entry, false);
+    },
+    [=](const key_changes& changed) {
+      for (const auto& c : changed.changes)
+        self->state.learn(c.entry, c.what == store::change::kind::erase);
+    },
+  };
+}
+
+} // namespace
+
+port_registry_actor spawn_port_registry(caf::actor_system& system, model::port_range range,
+                                        environment outside) {
+  return system.spawn(behave, range, std::move(outside));
+}
+
+} // namespace matriarch::actors

@@ -1,0 +1,13 @@
+#pragma once
+
+#include "actors/environment.hpp"
+#include "actors/interfaces.hpp"
+
+namespace matriarch::actors {
+
+/// Knows from the watch which port belongs to which instance, and reserves the next free one. The
+/// instance's own transaction takes the port; its compare on the port's key has the last word.
+[[nodiscard]] port_registry_actor spawn_port_registry(caf::actor_system& system,
+                                                      model::port_range range, environment outside);
+
+} // namespace matriarch::actors

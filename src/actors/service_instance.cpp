@@ -1,0 +1,956 @@
+#include "actors/service_instance.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <deque>
+#include <set>
+
+#include "actors/alarm.hpp"
+#include "model/acceptance.hpp"
+#include "model/json.hpp"
+#include "model/names.hpp"
+#include "model/plan.hpp"
+#include "store/keys.hpp"
+#include "store/record_json.hpp"
+
+namespace matriarch::actors {
+
+namespace {
+
+using namespace std::chrono_literals;
+namespace keys = store::keys;
+
+// Above the etcd client's own time-out: its answer always comes first.
+constexpr caf::timespan store_patience = 10s;
+constexpr caf::timespan placement_patience = 30s;
+constexpr caf::timespan cell_patience = 120s; // an order may wait behind others at its cell
+constexpr caf::timespan database_patience = 10s;
+// Patroni answers a switchover when it is done, 2 s on an idle machine.
+constexpr std::chrono::milliseconds switchover_time = 15s;
+// How often an operation under way is looked at when nothing happens: deadlines are minutes.
+constexpr caf::timespan working_pause = 1s;
+// The lag is asked on a timer during a move only; half a second costs a leader nothing.
+constexpr caf::timespan lag_pause = 500ms;
+constexpr caf::timespan write_retry_pause = 500ms;
+constexpr caf::timespan removal_retry_pause = 2s;
+constexpr caf::timespan switchover_retry_pause = 2s;
+constexpr std::size_t longest_quote = 300;
+
+/// What became of a change.
+struct fate {
+  enum class kind { done, refused, not_done };
+  kind is = kind::not_done;
+  store::revision at = 0;
+  std::string why = {}; ///< for the one who asked
+  [[nodiscard]] bool done() const { return is == kind::done; }
+};
+
+/// A transaction that changes this instance's keys.
+struct change {
+  std::vector<store::compare> compares;
+  std::vector<store::operation> operations;
+  /// Read when a compare does not hold, after the record and `/matriarch/active`.
+  store::key_range witness;
+  /// Whether `witness` shows that this very change was made by an earlier, unanswered try.
+  std::function<bool(const std::vector<store::key_value>&)> made;
+};
+
+class service_instance {
+public:
+  service_instance(service_instance_actor::pointer self, instance_setup setup, instance_start start,
+                   activity now)
+      : self_(self), alarm_(self), setup_(std::move(setup)), name_(std::move(start.name)),
+        record_key_(keys::record(name_)), activity_(std::move(now)) {
+    around_.seen = std::move(start.seen);
+    bindings_ = std::move(start.bindings);
+    if (start.known)
+      adopt(std::move(*start.known), start.at);
+  }
+
+  service_instance_actor::behavior_type behavior() {
+    go_on();
+    return {
+      [this](model::request& what) -> caf::result<model::verdict> {
+        auto owed = self_->make_response_promise<model::verdict>();
+        std::visit([&](auto& asked) { take(std::move(asked), owed); }, what);
+        return owed;
+      },
+      [this](const model::demote_request& what) { return demote(what); },
+      [this](const key_changes& changed) {
+        for (const auto& c : changed.changes)
+          learn(c.entry, c.what == store::change::kind::erase);
+        seen_changed();
+      },
+      [this](const key_listing& all) { relearn(all); },
+      [this](const activity& now) {
+        activity_ = now;
+        go_on();
+      },
+      [this](tick_atom) {
+        if (alarm_.rings())
+          tick();
+      },
+    };
+  }
+
+private:
+  using answer = caf::typed_response_promise<model::verdict>;
+
+  // -- what is known ---------------------------------------------------------------------------------
+
+  void adopt(model::record known, store::revision at) {
+    known_ = std::move(known);
+    at_ = at;
+    report_cells();
+  }
+
+  void forget() {
+    known_.reset();
+    at_ = 0;
+    bindings_.clear();
+    around_ = {};
+    report_cells();
+    setup_.out->instances.remove(name_);
+    ended_ = true;
+  }
+
+  void report_cells() {
+    cells_in_use used{name_, {}};
+    if (known_)
+      for (const auto& n : known_->nodes)
+        used.cells.push_back(n.cell);
+    self_->send(setup_.cells, std::move(used));
+  }
+
+  /// A key of this instance or of its scope has changed in etcd.
+  void learn(const store::key_value& entry, bool erased) {
+    if (entry.key == record_key_) {
+      learn_record(entry, erased);
+    } else if (entry.key.starts_with(keys::bindings(name_))) {
+      if (activity_.active) // only this actor writes them, and it knows what it wrote
+        return;
+      std::erase_if(bindings_, [&](const auto& one) {
+        return keys::binding(name_, model::name_of(one.first)) == entry.key;
+      });
+      if (!erased)
+        learn_binding(entry);
+    } else if (known_ && entry.key.starts_with(keys::members(known_->scope))) {
+      auto node_id = entry.key.substr(keys::members(known_->scope).size());
+      auto seen = erased ? result<model::member>{failure{""}} : store::decode_member(entry.value);
+      if (seen.ok())
+        around_.seen.members[node_id] = *seen;
+      else
+        around_.seen.members.erase(node_id);
+    } else if (known_ && entry.key == keys::leader(known_->scope)) {
+      auto before = std::exchange(around_.seen.leader, erased ? "" : entry.value);
+      // Positions are relative to the leader that was asked.
+      if (before != around_.seen.leader)
+        around_.lag.clear();
+    }
+  }
+
+  /// While this broker acts, only this actor writes the record, and it knows what it wrote.
+  void learn_record(const store::key_value& entry, bool erased) {
+    if (busy_ || activity_.active)
+      return;
+    if (erased) {
+      forget();
+    } else if (entry.mod_revision > at_) {
+      if (auto known = store::decode_record(entry.value); known.ok())
+        adopt(std::move(*known), entry.mod_revision);
+    }
+  }
+
+  void learn_binding(const store::key_value& entry) {
+    if (auto known = store::decode_binding(entry.value); known.ok())
+      bindings_[known->binding_id] = *known;
+  }
+
+  /// Everything as it is in etcd, after a gap in the watch.
+  void relearn(const key_listing& all) {
+    around_.seen = {};
+    around_.lag.clear();
+    if (!busy_)
+      bindings_.clear();
+    bool recorded = false;
+    for (const auto& entry : all.found) {
+      recorded = recorded || entry.key == record_key_;
+      if (!busy_ && entry.key.starts_with(keys::bindings(name_)))
+        learn_binding(entry);
+      else
+        learn(entry, false);
+    }
+    if (!recorded && !activity_.active && !busy_)
+      forget();
+    seen_changed();
+  }
+
+  void seen_changed() {
+    answer_demotions();
+    go_on();
+  }
+
+  // -- publishing --------------------------------------------------------------------------------------
+
+  [[nodiscard]] model::snapshot_ptr snapshot() const {
+    auto newest = std::make_shared<model::instance_snapshot>();
+    newest->known = *known_;
+    newest->seen = around_.seen;
+    newest->bindings = bindings_;
+    newest->progress = model::describe(*known_, around_.seen, waiting_for_);
+    return newest;
+  }
+
+  void publish() {
+    if (!known_ || known_->phase != model::record_phase::accepted)
+      return;
+    setup_.out->instances.publish(name_, snapshot());
+    answer_waiting();
+  }
+
+  // -- requests ----------------------------------------------------------------------------------------
+
+  /// Requests that change something wait until the write under way has ended: each sees its outcome.
+  template <class Request>
+  void take(Request asked, answer owed) {
+    if (busy_ || !waiting_.empty())
+      waiting_.push_back([this, asked = std::move(asked), owed]() mutable { serve(asked, owed); });
+    else
+      serve(asked, owed);
+  }
+
+  static void refuse(answer& owed, model::verdict_kind is, std::string why) {
+    owed.deliver(model::verdict{is, std::move(why)});
+  }
+
+  /// Whether this broker may change anything; answers if it may not.
+  bool may_act(answer& owed) {
+    if (!activity_.active)
+      refuse(owed, model::verdict_kind::unavailable,
+             "this broker is not the active one; try again in a few seconds");
+    return activity_.active;
+  }
+
+  bool must_exist(answer& owed) {
+    if (!known_)
+      refuse(owed, model::verdict_kind::not_found, "there is no service instance of this id");
+    return known_.has_value();
+  }
+
+  void serve(model::lookup_request&, answer owed) {
+    if (must_exist(owed))
+      owed.deliver(model::verdict{model::verdict_kind::done, "", known_->current.id, snapshot()});
+  }
+
+  void serve(model::await_request& asked, answer owed) {
+    awaited_.push_back({asked.operation_id, owed});
+    answer_waiting();
+  }
+
+  void serve(model::provision_request& asked, answer owed) {
+    if (known_) {
+      auto said = model::judge_provision(asked, *known_);
+      said.instance = snapshot();
+      owed.deliver(std::move(said));
+    } else if (may_act(owed)) {
+      accept(std::move(asked), owed);
+    }
+  }
+
+  void serve(model::update_request& asked, answer owed) {
+    if (must_exist(owed))
+      rule(model::judge_update(asked, *known_, setup_.outside.new_id(), setup_.outside.now()), owed);
+  }
+
+  void serve(model::deprovision_request& asked, answer owed) {
+    if (!known_)
+      refuse(owed, model::verdict_kind::gone, "there is no service instance of this id");
+    else
+      rule(model::judge_deprovision(asked, *known_, setup_.outside.new_id(), setup_.outside.now()),
+           owed);
+  }
+
+  /// Writes what the ruling demands and answers with it.
+  void rule(model::ruling said, answer owed) {
+    if (!said.write) {
+      said.answer.instance = snapshot();
+      owed.deliver(std::move(said.answer));
+      return;
+    }
+    if (!may_act(owed))
+      return;
+    write(std::move(*said.write), {}, {},
+          [this, owed, told = std::move(said.answer)](const fate& came) mutable {
+            if (!came.done())
+              return refuse(owed, model::verdict_kind::unavailable, came.why);
+            around_.failed_starts.clear();
+            around_.failed_removals.clear();
+            around_.shortage.reset();
+            around_.failed_switchover.clear();
+            spdlog::info("instance {}: {} accepted (operation {})", name_,
+                         store::text_of(known_->current.type), known_->current.id);
+            publish();
+            told.instance = snapshot();
+            owed.deliver(std::move(told));
+          });
+  }
+
+  void serve(model::bind_request& asked, answer owed) {
+    if (!must_exist(owed))
+      return;
+    auto said = model::judge_bind(asked, *known_, bindings_);
+    said.instance = snapshot();
+    if (said.is != model::verdict_kind::created) {
+      owed.deliver(std::move(said));
+      return;
+    }
+    if (!may_act(owed))
+      return;
+    auto key = keys::binding(name_, model::name_of(asked.wanted.binding_id));
+    auto value = store::encode_binding(asked.wanted);
+    change what;
+    what.compares = {store::absent(key), store::unchanged_since(record_key_, at_)};
+    what.operations = {store::put{key, value}};
+    what.witness = {key, ""};
+    what.made = [value](const auto& found) { return !found.empty() && found.front().value == value; };
+    commit(std::move(what), [this, owed, wanted = asked.wanted](const fate& came) mutable {
+      if (!came.done())
+        return refuse(owed, model::verdict_kind::unavailable, came.why);
+      bindings_[wanted.binding_id] = wanted;
+      publish();
+      owed.deliver(model::verdict{model::verdict_kind::created, "", "", snapshot()});
+    });
+  }
+
+  void serve(model::unbind_request& asked, answer owed) {
+    if (!known_) {
+      refuse(owed, model::verdict_kind::gone, "there is no service instance of this id");
+      return;
+    }
+    auto said = model::judge_unbind(asked, *known_, bindings_);
+    if (said.is != model::verdict_kind::done) {
+      owed.deliver(std::move(said));
+      return;
+    }
+    if (!may_act(owed))
+      return;
+    auto key = keys::binding(name_, model::name_of(asked.binding_id));
+    change what;
+    what.compares = {store::unchanged_since(record_key_, at_)};
+    what.operations = {store::erase{{key, ""}}};
+    what.witness = {key, ""};
+    what.made = [](const auto& found) { return found.empty(); };
+    commit(std::move(what), [this, owed, id = asked.binding_id](const fate& came) mutable {
+      if (!came.done())
+        return refuse(owed, model::verdict_kind::unavailable, came.why);
+      bindings_.erase(id);
+      publish();
+      owed.deliver(model::verdict{model::verdict_kind::done});
+    });
+  }
+
+  /// Tells those who wait for the end of an operation, if it has come.
+  void answer_waiting() {
+    std::erase_if(awaited_, [this](auto& one) {
+      bool ended = !known_ || known_->current.id != one.operation_id
+                   || known_->current.state != model::operation_state::in_progress;
+      if (ended)
+        one.owed.deliver(known_ ? model::verdict{model::verdict_kind::done, "", one.operation_id,
+                                                 snapshot()}
+                                : model::verdict{model::verdict_kind::gone});
+      return ended;
+    });
+  }
+
+  // -- accepting a new instance ----------------------------------------------------------------------
+
+  /// The order matters: record, port, phase, snapshot, answer. A crash at any point before the phase is
+  /// written leaves a record that says `accepting`, which nobody was promised.
+  void accept(model::provision_request asked, answer owed) {
+    busy_ = true;
+    ended_ = false;
+    self_->request(setup_.ports, store_patience, port_order{name_})
+      .then(
+        [this, owed, asked = std::move(asked)](const port_offer& offer) mutable {
+          busy_ = false;
+          if (offer.port == 0) {
+            refuse(owed, model::verdict_kind::refused, offer.why);
+            ended_ = true;
+            return go_on();
+          }
+          create(asked, offer, owed);
+        },
+        [this, owed](const caf::error&) mutable {
+          busy_ = false;
+          refuse(owed, model::verdict_kind::unavailable, "no port could be reserved in time");
+          ended_ = true;
+          go_on();
+        });
+  }
+
+  void create(const model::provision_request& asked, const port_offer& offer, answer owed) {
+    auto password = [this](const char* username) {
+      return model::credentials{username, setup_.outside.new_password()};
+    };
+    auto fresh = model::new_record(asked, {setup_.outside.new_id(), password("pgadmin"),
+                                           password("postgres"), password("appuser"),
+                                           password("replicator"), password("patroni"),
+                                           setup_.outside.now()});
+    write(std::move(fresh), {}, {},
+          [this, offer, owed](const fate& came) mutable {
+            if (!came.done())
+              return give_up_accepting(owed, came.why);
+            take_port(offer, owed);
+          });
+  }
+
+  void take_port(const port_offer& offer, answer owed) {
+    auto next = *known_;
+    next.allocated_port = offer.port;
+    auto port_key = keys::port(offer.port);
+    write(std::move(next),
+          {offer.at == 0 ? store::absent(port_key) : store::unchanged_since(port_key, offer.at)},
+          {store::put{port_key, store::encode_port_use({name_, std::nullopt, 0})},
+           store::put{keys::allocation(name_), std::to_string(offer.port)},
+           store::put{keys::next_port, std::to_string(offer.next)},
+           store::erase{{keys::tombstone(name_), ""}}},
+          [this, owed](const fate& came) mutable {
+            if (came.is == fate::kind::refused && activity_.active)
+              return ask_other_port(owed);
+            if (!came.done())
+              return give_up_accepting(owed, came.why);
+            self_->send(setup_.ports, port_settled{name_, true});
+            confirm(owed);
+          });
+  }
+
+  /// Somebody else took the port in between; the registry had not heard of it yet.
+  void ask_other_port(answer owed) {
+    self_->send(setup_.ports, port_settled{name_, true});
+    busy_ = true;
+    auto done = [this, owed](const port_offer& offer) mutable {
+      busy_ = false;
+      if (offer.port != 0)
+        return take_port(offer, owed);
+      give_up_accepting(owed, offer.why);
+      go_on();
+    };
+    self_->request(setup_.ports, store_patience, port_order{name_})
+      .then([done](const port_offer& offer) mutable { done(offer); },
+            [done](const caf::error&) mutable {
+              done({0, 0, 0, "no port could be reserved in time"});
+            });
+  }
+
+  void confirm(answer owed) {
+    auto next = *known_;
+    next.phase = model::record_phase::accepted;
+    write(std::move(next), {}, {}, [this, owed](const fate& came) mutable {
+      if (!came.done())
+        return give_up_accepting(owed, came.why);
+      spdlog::info("instance {}: provision accepted, port {} (operation {})", name_,
+                   known_->allocated_port, known_->current.id);
+      publish();
+      owed.deliver(
+        model::verdict{model::verdict_kind::accepted, "", known_->current.id, snapshot()});
+    });
+  }
+
+  void give_up_accepting(answer owed, const std::string& why) {
+    refuse(owed, model::verdict_kind::unavailable, why);
+    self_->send(setup_.ports, port_settled{name_, false});
+    ended_ = !known_;
+  }
+
+  /// Takes back a record that nobody was promised: after a crash, or when etcd failed in between.
+  void undo_accepting() {
+    change what;
+    what.compares = {store::unchanged_since(record_key_, at_)};
+    what.operations = {store::erase{{record_key_, ""}}, store::erase{{keys::allocation(name_), ""}}};
+    if (known_->allocated_port != 0)
+      what.operations.push_back(store::erase{{keys::port(known_->allocated_port), ""}});
+    what.witness = {record_key_, ""};
+    what.made = [](const auto& found) { return found.empty(); };
+    commit(std::move(what), [this](const fate& came) {
+      if (came.done()) {
+        spdlog::info("instance {}: an unanswered provision was taken back", name_);
+        forget();
+      }
+    });
+  }
+
+  // -- writing -------------------------------------------------------------------------------------------
+
+  using after_commit = std::function<void(const fate& came)>;
+
+  /// Writes the record, and with it other keys, if it still is as this actor knows it.
+  void write(model::record next, std::vector<store::compare> compares,
+             std::vector<store::operation> operations, after_commit then) {
+    next.write_id = setup_.outside.new_id();
+    change what;
+    what.compares = std::move(compares);
+    what.compares.push_back(at_ == 0 ? store::absent(record_key_)
+                                     : store::unchanged_since(record_key_, at_));
+    what.operations = std::move(operations);
+    what.operations.push_back(store::put{record_key_, store::encode_record(next)});
+    what.witness = {record_key_, ""};
+    what.made = [id = next.write_id](const std::vector<store::key_value>& found) {
+      if (found.empty())
+        return false;
+      auto written = store::decode_record(found.front().value);
+      return written.ok() && written->write_id == id;
+    };
+    commit(std::move(what), [this, next = std::move(next), then = std::move(then)](
+                              const fate& came) mutable {
+      if (came.done())
+        adopt(std::move(next), came.at);
+      then(came);
+    });
+  }
+
+  /// Does one transaction at a time. Every effect that follows rests on this broker being the active
+  /// one, so each compares that too.
+  void commit(change what, after_commit then) {
+    busy_ = true;
+    what.compares.push_back(store::has_value(keys::active, setup_.active_value));
+    attempt(std::make_shared<const change>(std::move(what)), std::move(then), false);
+  }
+
+  /// `open`: an earlier try was not answered. The same transaction is tried until its fate is known;
+  /// its compares see to it that it happens once.
+  void attempt(std::shared_ptr<const change> what, after_commit then, bool open) {
+    store::transaction asked;
+    asked.compares = what->compares;
+    asked.then = what->operations;
+    asked.otherwise = {store::read{{record_key_, ""}}, store::read{{keys::active, ""}},
+                       store::read{what->witness}};
+    auto again = [this, what, then](bool now_open) {
+      retry_ = [this, what, then, now_open] { attempt(what, then, now_open); };
+      alarm_.set(write_retry_pause);
+    };
+    self_->request(setup_.store, store_patience, std::move(asked))
+      .then(
+        [this, what, then, open, again](const store::commit_result& came) {
+          switch (came.state) {
+            case store::commit_state::committed:
+              return end_commit(then, {fate::kind::done, came.at});
+            case store::commit_state::refused:
+              return refused(*what, then, came);
+            case store::commit_state::unknown:
+              return again(true);
+            case store::commit_state::not_done:
+              if (open)
+                return again(true);
+              return end_commit(then, {fate::kind::not_done, 0,
+                                       "etcd cannot be reached: " + came.error
+                                         + "; nothing was changed, try again"});
+          }
+        },
+        [again](const caf::error&) { again(true); });
+  }
+
+  void refused(const change& what, const after_commit& then, const store::commit_result& came) {
+    if (came.reads.size() == 3 && what.made(came.reads[2])) {
+      const auto& found = came.reads[2];
+      return end_commit(
+        then, {fate::kind::done, found.empty() ? came.at : found.front().mod_revision});
+    }
+    bool active = came.reads.size() == 3 && !came.reads[1].empty()
+                  && came.reads[1].front().value == setup_.active_value;
+    if (!active)
+      activity_.active = false;
+    if (came.reads.size() == 3 && !came.reads[0].empty()
+        && came.reads[0].front().mod_revision != at_) {
+      if (auto known = store::decode_record(came.reads[0].front().value); known.ok())
+        adopt(std::move(*known), came.reads[0].front().mod_revision);
+    }
+    end_commit(then, {fate::kind::refused, 0,
+                      active ? "this instance was changed at the same time; try again"
+                             : "this broker is not the active one; try again in a few seconds"});
+  }
+
+  void end_commit(const after_commit& then, const fate& came) {
+    busy_ = false;
+    if (!came.done())
+      write_again_at_ = self_->clock().now() + write_retry_pause;
+    then(came);
+    go_on();
+  }
+
+  // -- the loop: decide, write, act --------------------------------------------------------------------
+
+  void tick() {
+    if (retry_) {
+      auto again = std::exchange(retry_, nullptr);
+      again();
+      return;
+    }
+    if (!placing_)
+      around_.shortage.reset();
+    if (self_->clock().now() >= switchover_again_at_)
+      around_.failed_switchover.clear();
+    go_on();
+  }
+
+  /// Called after anything that may have changed what comes next.
+  void go_on() {
+    if (busy_)
+      return;
+    while (!waiting_.empty() && !busy_) {
+      auto next = std::move(waiting_.front());
+      waiting_.pop_front();
+      next();
+    }
+    if (busy_)
+      return;
+    if (!known_) {
+      if (ended_)
+        self_->quit();
+      return;
+    }
+    if (!activity_.active) {
+      publish();
+      return;
+    }
+    if (self_->clock().now() < write_again_at_)
+      return alarm_.set(write_retry_pause);
+    if (known_->phase == model::record_phase::accepting) {
+      undo_accepting();
+      return;
+    }
+    around_.now = setup_.outside.now();
+    auto next = model::decide(*known_, around_);
+    waiting_for_ = next.waiting_for;
+    publish();
+    if (next.write)
+      write_decision(std::move(next));
+    else
+      for (const auto& step : next.steps)
+        std::visit([this](const auto& s) { perform(s); }, step);
+    if (pending())
+      alarm_.set(working_pause);
+  }
+
+  [[nodiscard]] bool pending() const {
+    return known_
+           && (known_->current.state == model::operation_state::in_progress
+               || !known_->desired.exists || !known_->switching_to.empty()
+               || std::any_of(known_->nodes.begin(), known_->nodes.end(), [](const auto& n) {
+                    return n.phase != model::node_phase::started;
+                  })
+               || static_cast<int>(known_->nodes.size()) != known_->desired.node_count);
+  }
+
+  void write_decision(model::decision next) {
+    std::vector<store::operation> graves;
+    for (const auto& n : next.buried)
+      graves.push_back(store::put{keys::grave(n.cell, n.node_id), known_->scope});
+    auto before = known_->current.state;
+    write(std::move(*next.write), {}, std::move(graves),
+          [this, before, buried = next.buried](const fate& came) {
+            if (!came.done()) {
+              spdlog::warn("instance {}: not written: {}", name_, came.why);
+              return;
+            }
+            for (const auto& n : buried)
+              forget_node(n.node_id);
+            if (before == model::operation_state::in_progress
+                && known_->current.state != model::operation_state::in_progress)
+              spdlog::info("instance {}: {} {}: {}", name_, store::text_of(known_->current.type),
+                           store::text_of(known_->current.state), known_->current.description);
+          });
+  }
+
+  void forget_node(const std::string& node_id) {
+    around_.confirmed_removed.erase(node_id);
+    around_.confirmed_started.erase(node_id);
+    around_.failed_starts.erase(node_id);
+    around_.failed_removals.erase(node_id);
+    around_.seen.members.erase(node_id);
+    around_.lag.erase(node_id);
+  }
+
+  // -- steps -----------------------------------------------------------------------------------------------
+
+  void perform(const model::add_nodes& step) {
+    if (placing_ || around_.shortage)
+      return;
+    placing_ = true;
+    auto decided_at = at_;
+    self_->request(setup_.cells, placement_patience, placement_order{name_, step.where})
+      .then(
+        [this, decided_at, count = step.where.count](const model::placement& chosen) {
+          placing_ = false;
+          if (busy_ || !known_ || at_ != decided_at)
+            return go_on();
+          if (static_cast<int>(chosen.cells.size()) < count) {
+            around_.shortage = chosen;
+            return go_on();
+          }
+          std::vector<std::string> ids;
+          for (std::size_t i = 0; i < chosen.cells.size(); ++i)
+            ids.push_back(setup_.outside.new_id());
+          model::decision next;
+          next.write = model::with_new_nodes(*known_, ids, chosen.cells, setup_.outside.now());
+          write_decision(std::move(next));
+        },
+        [this](const caf::error&) {
+          placing_ = false;
+          go_on();
+        });
+  }
+
+  void perform(const model::start_node& step) {
+    const auto* n = known_->find_node(step.node_id);
+    if (!starting_.insert(step.node_id).second)
+      return;
+    start_order order{n->cell, n->node_id, *known_, at_, activity_.fleet};
+    auto done = [this, id = n->node_id, cell = n->cell](const cell_answer& said) {
+      starting_.erase(id);
+      switch (said.is) {
+        case cell_answer::kind::done:
+          around_.confirmed_started.insert(id);
+          break;
+        case cell_answer::kind::unsent:
+        case cell_answer::kind::refused:
+          around_.confirmed_removed.insert(id);
+          [[fallthrough]];
+        case cell_answer::kind::unknown:
+          spdlog::warn("instance {}: cell {} did not start node {}: {}", name_, cell, id, said.why);
+          around_.failed_starts[id] = said.why;
+          break;
+      }
+      go_on();
+    };
+    self_->request(setup_.cells, cell_patience, std::move(order))
+      .then([done](const cell_answer& said) { done(said); },
+            [done](const caf::error&) { done({cell_answer::kind::unknown, "no answer in time"}); });
+  }
+
+  void perform(const model::remove_node& step) {
+    const auto* n = known_->find_node(step.node_id);
+    // A start that is still under way has to end first, or it could follow the removal.
+    if (starting_.contains(step.node_id) || removing_.contains(step.node_id))
+      return;
+    if (self_->clock().now() < remove_again_at_[step.node_id])
+      return alarm_.set(removal_retry_pause);
+    removing_.insert(step.node_id);
+    removal_order order{n->cell, n->node_id, *known_, at_, activity_.fleet};
+    auto done = [this, id = n->node_id, cell = n->cell](const cell_answer& said) {
+      removing_.erase(id);
+      if (said.is == cell_answer::kind::done) {
+        remove_again_at_.erase(id);
+        around_.failed_removals.erase(id);
+        around_.confirmed_removed.insert(id);
+        go_on();
+        return;
+      }
+      if (around_.failed_removals[id] != said.why)
+        spdlog::warn("instance {}: cell {} has not removed node {} and is asked again: {}", name_,
+                     cell, id, said.why);
+      around_.failed_removals[id] = said.why;
+      publish();
+      remove_again_at_[id] = self_->clock().now() + removal_retry_pause;
+      alarm_.set(removal_retry_pause);
+    };
+    self_->request(setup_.cells, cell_patience, std::move(order))
+      .then([done](const cell_answer& said) { done(said); },
+            [done](const caf::error&) { done({cell_answer::kind::unknown, "no answer in time"}); });
+  }
+
+  void perform(const model::ask_lag&) {
+    auto leader = around_.seen.members.find(around_.seen.leader);
+    if (asking_lag_ || leader == around_.seen.members.end() || self_->clock().now() < lag_again_at_)
+      return alarm_.set(lag_pause);
+    asking_lag_ = true;
+    auto asked_of = around_.seen.leader;
+    auto done = [this, asked_of](const lag_answer& said) {
+      asking_lag_ = false;
+      lag_again_at_ = self_->clock().now() + lag_pause;
+      if (said.ok && asked_of == around_.seen.leader)
+        around_.lag = said.lag;
+      else if (!said.ok)
+        spdlog::warn("instance {}: {}", name_, said.why);
+      alarm_.set(lag_pause);
+      go_on();
+    };
+    self_->request(setup_.database, database_patience,
+                   lag_question{leader->second.conn_url, known_->superuser})
+      .then([done](const lag_answer& said) { done(said); },
+            [done](const caf::error&) { done({false, {}, "the leader did not answer in time"}); });
+  }
+
+  void perform(const model::failover_from& step) {
+    auto leader = around_.seen.members.find(step.from);
+    if (switching_over_ || leader == around_.seen.members.end())
+      return;
+    if (self_->clock().now() < switchover_again_at_)
+      return alarm_.set(switchover_retry_pause);
+    switching_over_ = true;
+    json::document body;
+    body.SetObject();
+    json::add(body, "leader", step.from, body);
+    json::add(body, "candidate", step.to, body);
+    http::outgoing what;
+    what.verb = "POST";
+    what.url = leader->second.api_url.substr(0, leader->second.api_url.rfind("/patroni"))
+               + "/switchover";
+    what.username = known_->patroni.username;
+    what.password = known_->patroni.password;
+    what.headers = {{"Content-Type", "application/json"}};
+    what.body = json::text_of(body);
+    what.timeout = switchover_time;
+    spdlog::info("instance {}: switching over from {} to {}", name_, step.from, step.to);
+    auto done = [this, to = step.to](const http::outcome& came) {
+      switching_over_ = false;
+      // After a 200 the leader key may reach this actor a moment later: no need to ask again yet.
+      switchover_again_at_ = self_->clock().now() + switchover_retry_pause;
+      if (came.status != 200 && !around_.seen.leads(to)) {
+        around_.failed_switchover =
+          came.status == 0 ? came.error
+                           : "Patroni answered " + std::to_string(came.status) + ": "
+                               + came.body.substr(0, longest_quote);
+        spdlog::warn("instance {}: the switchover failed: {}", name_, around_.failed_switchover);
+        alarm_.set(switchover_retry_pause);
+        answer_demotions();
+      }
+      go_on();
+    };
+    self_->request(setup_.http, switchover_time + 5s, std::move(what))
+      .then([done](const http::outcome& came) { done(came); },
+            [done](const caf::error&) { done({0, "", "Patroni did not answer in time", false}); });
+  }
+
+  /// The end: one transaction, so that no part of the instance outlives the others.
+  void perform(const model::release_port&) {
+    auto now = setup_.outside.now();
+    model::tombstone left{known_->instance_id, known_->current.id, now};
+    auto value = store::encode_tombstone(left);
+    change what;
+    what.compares = {store::unchanged_since(record_key_, at_)};
+    what.operations = {store::erase{store::keys_below(keys::everything_of(name_))},
+                       store::erase{{keys::allocation(name_), ""}},
+                       store::put{keys::tombstone(name_), value}};
+    if (known_->scope != name_)
+      what.operations.push_back(store::erase{store::keys_below(keys::everything_of(known_->scope))});
+    if (known_->allocated_port != 0)
+      what.operations.push_back(store::put{keys::port(known_->allocated_port),
+                                           store::encode_port_use({name_, now, 0})});
+    what.witness = {keys::tombstone(name_), ""};
+    what.made = [value](const auto& found) { return !found.empty() && found.front().value == value; };
+    commit(std::move(what), [this](const fate& came) {
+      if (!came.done()) {
+        spdlog::warn("instance {}: not released: {}", name_, came.why);
+        return;
+      }
+      spdlog::info("instance {}: removed", name_);
+      forget();
+      answer_waiting();
+    });
+  }
+
+  // -- demotion ------------------------------------------------------------------------------------------
+
+  struct demotion {
+    std::string from;
+    caf::typed_response_promise<model::demote_report> owed;
+  };
+
+  caf::result<model::demote_report> demote(const model::demote_request& what) {
+    const auto* leader = known_ ? known_->find_node(around_.seen.leader) : nullptr;
+    if (leader == nullptr || leader->cell != what.cell)
+      return model::demote_report{true, {}};
+    auto report = [&](const std::string& why) {
+      return model::demote_report{true, {{known_->instance_id, leader->node_id, "", why}}};
+    };
+    if (busy_ || !activity_.active || !known_->switching_to.empty())
+      return report("it is being changed at this moment; try again");
+    const model::node* candidate = nullptr;
+    for (const auto& n : known_->nodes)
+      if (n.phase == model::node_phase::started && n.cell != what.cell
+          && around_.seen.running(n.node_id))
+        candidate = &n;
+    if (candidate == nullptr)
+      return report("no replica runs on another cell");
+    auto owed = self_->make_response_promise<model::demote_report>();
+    around_.failed_switchover.clear();
+    auto next = *known_;
+    next.switching_to = candidate->node_id;
+    write(std::move(next), {}, {},
+          [this, owed, from = leader->node_id](const fate& came) mutable {
+            if (came.done())
+              demotions_.push_back({from, owed});
+            else
+              owed.deliver(model::demote_report{true, {{name_, from, "", came.why}}});
+          });
+    return owed;
+  }
+
+  void answer_demotions() {
+    std::erase_if(demotions_, [this](demotion& one) {
+      const auto& leader = around_.seen.leader;
+      bool moved = !leader.empty() && leader != one.from;
+      if (!moved && around_.failed_switchover.empty())
+        return false;
+      one.owed.deliver(model::demote_report{true,
+                                            {{known_ ? known_->instance_id : name_, one.from,
+                                              moved ? leader : "", around_.failed_switchover}}});
+      return true;
+    });
+  }
+
+  service_instance_actor::pointer self_;
+  alarm<service_instance_actor::pointer> alarm_;
+  instance_setup setup_;
+  std::string name_;
+  std::string record_key_;
+  activity activity_;
+
+  std::optional<model::record> known_; ///< as last written or read; none before and after its life
+  store::revision at_ = 0;             ///< of the record's key
+  std::map<std::string, model::binding> bindings_;
+  model::circumstances around_;
+  std::string waiting_for_;
+
+  bool busy_ = false; ///< a write, or the acceptance of this instance, is under way
+  std::function<void()> retry_; ///< a write whose fate is not known yet
+  std::deque<std::function<void()>> waiting_;
+  struct awaited {
+    std::string operation_id;
+    answer owed;
+  };
+  std::vector<awaited> awaited_;
+  std::vector<demotion> demotions_;
+
+  bool ended_ = false; ///< there is no instance of this id any more, and nobody waits for one
+  bool placing_ = false;
+  bool asking_lag_ = false;
+  bool switching_over_ = false;
+  std::set<std::string> starting_;
+  std::set<std::string> removing_;
+  std::map<std::string, caf::actor_clock::time_point> remove_again_at_;
+  caf::actor_clock::time_point write_again_at_;
+  caf::actor_clock::time_point lag_again_at_;
+  caf::actor_clock::time_point switchover_again_at_;
+};
+
+struct state {
+  std::unique_ptr<service_instance> self;
+};
+
+} // namespace
+
+service_instance_actor spawn_service_instance(caf::actor_system& system, instance_setup setup,
+                                              instance_start start, activity now) {
+  return system.spawn(
+    [](service_instance_actor::stateful_pointer<state> self, const instance_setup& with,
+       instance_start from, activity as) -> service_instance_actor::behavior_type {
+      self->state.self =
+        std::make_unique<service_instance>(self, with, std::move(from), std::move(as));
+      return self->state.self->behavior();
+    },
+    std::move(setup), std::move(start), std::move(now));
+}
+
+} // namespace matriarch::actors

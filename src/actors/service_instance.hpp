@@ -1,0 +1,29 @@
+#pragma once
+
+#include "actors/environment.hpp"
+#include "actors/interfaces.hpp"
+
+namespace matriarch::actors {
+
+/// What an instance's actor works with.
+struct instance_setup {
+  store_actor store;
+  http_actor http;
+  database_actor database;
+  port_registry_actor ports;
+  cell_directory_actor cells;
+  environment outside;
+  published* out = nullptr;
+  std::string active_value; ///< of `/matriarch/active` while this broker acts
+};
+
+/// The actor of one service instance: the only writer of its record.
+///
+/// A request changes what is desired. Whatever happens then - an answer, a change in etcd, a tick - the
+/// actor calls model::decide(), writes the record that it demands, and only then does the steps that
+/// the written record allows. It publishes a snapshot at each change.
+[[nodiscard]] service_instance_actor spawn_service_instance(caf::actor_system& system,
+                                                            instance_setup setup,
+                                                            instance_start start, activity now);
+
+} // namespace matriarch::actors

@@ -1,0 +1,73 @@
+#include "actors/store.hpp"
+
+#include "actors/pending_answers.hpp"
+
+namespace matriarch::actors {
+
+namespace {
+
+/// The public interface, and the answers as they come from etcd's thread.
+using worker = store_actor::extend<
+  caf::reacts_to<std::uint64_t, store::commit_result>,
+  caf::reacts_to<std::uint64_t, store::range_result>,
+  caf::reacts_to<std::uint64_t, store::lease_result>>;
+
+struct state {
+  pending_answers<store::commit_result> commits;
+  pending_answers<store::range_result> ranges;
+  pending_answers<store::lease_result> leases;
+};
+
+worker::behavior_type behave(worker::stateful_pointer<state> self, store::etcd_client* etcd) {
+  // A weak handle: the actor's end must not wait for etcd.
+  auto answer_to = [weak = caf::actor_cast<caf::actor_addr>(self)](std::uint64_t ticket) {
+    return [weak, ticket](auto answer) {
+      if (auto strong = caf::actor_cast<caf::actor>(weak))
+        caf::anon_send(strong, ticket, std::move(answer));
+    };
+  };
+  return {
+    [=](store::transaction& what) -> caf::result<store::commit_result> {
+      auto owed = self->make_response_promise<store::commit_result>();
+      etcd->commit(std::move(what), answer_to(self->state.commits.add(owed)));
+      return owed;
+    },
+    [=](const store::key_range& keys) -> caf::result<store::range_result> {
+      auto owed = self->make_response_promise<store::range_result>();
+      etcd->range(keys, answer_to(self->state.ranges.add(owed)));
+      return owed;
+    },
+    [=](const grant_lease& what) -> caf::result<store::lease_result> {
+      auto owed = self->make_response_promise<store::lease_result>();
+      etcd->grant_lease(what.ttl, answer_to(self->state.leases.add(owed)));
+      return owed;
+    },
+    [=](const keep_lease& what) -> caf::result<store::lease_result> {
+      auto owed = self->make_response_promise<store::lease_result>();
+      etcd->keep_alive(what.lease, answer_to(self->state.leases.add(owed)));
+      return owed;
+    },
+    [=](const revoke_lease& what) -> caf::result<store::lease_result> {
+      auto owed = self->make_response_promise<store::lease_result>();
+      etcd->revoke_lease(what.lease, answer_to(self->state.leases.add(owed)));
+      return owed;
+    },
+    [=](std::uint64_t ticket, store::commit_result& answer) {
+      self->state.commits.keep(ticket, std::move(answer));
+    },
+    [=](std::uint64_t ticket, store::range_result& answer) {
+      self->state.ranges.keep(ticket, std::move(answer));
+    },
+    [=](std::uint64_t ticket, store::lease_result& answer) {
+      self->state.leases.keep(ticket, std::move(answer));
+    },
+  };
+}
+
+} // namespace
+
+store_actor spawn_store(caf::actor_system& system, store::etcd_client& etcd) {
+  return system.spawn(behave, &etcd);
+}
+
+} // namespace matriarch::actors
