@@ -1,0 +1,181 @@
+#include "cli/broker.hpp"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+
+#include <caf/all.hpp>
+#include <cstdio>
+#include <future>
+
+#include "actors/cell_directory.hpp"
+#include "actors/database.hpp"
+#include "actors/etcd_watcher.hpp"
+#include "actors/gateway.hpp"
+#include "actors/http.hpp"
+#include "actors/instance_directory.hpp"
+#include "actors/leadership.hpp"
+#include "actors/port_registry.hpp"
+#include "actors/store.hpp"
+#include "config/broker_config.hpp"
+#include "http/routes.hpp"
+#include "http/server.hpp"
+
+namespace matriarch::broker {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+// The actors wait for etcd and cells, never for a processor: two threads serve thousands of instances.
+constexpr std::size_t actor_threads = 2;
+constexpr auto farewell = 3s; // to give up the lease; it ends by itself soon after
+
+struct actor_config : caf::actor_system_config {
+  actor_config() { set("scheduler.max-threads", actor_threads); }
+};
+
+std::vector<actors::cell_settings> cells_of(const config::broker_config& from) {
+  std::vector<actors::cell_settings> cells;
+  for (const auto& cell : from.cells)
+    cells.push_back(
+      {cell.guid, cell.availability_zone, cell.uri, cell.username, cell.password});
+  return cells;
+}
+
+/// The broker's parts, in the order in which they depend on each other.
+class broker {
+public:
+  explicit broker(config::broker_config settings)
+      : settings_(std::move(settings)), etcd_(loop_, settings_.etcd.machines), system_(config_),
+        store_(actors::spawn_store(system_, etcd_)), http_(actors::spawn_http(system_, loop_)),
+        database_(actors::spawn_database(system_)),
+        ports_(actors::spawn_port_registry(
+          system_,
+          {settings_.routing.first, settings_.routing.last,
+           model::duration{settings_.routing.rest_milliseconds}},
+          outside_)),
+        cells_(actors::spawn_cell_directory(system_, cells_of(settings_), http_, published_)),
+        self_{outside_.new_id(),
+              fmt::format("{}:{}", settings_.broker.bind_host, settings_.broker.port)},
+        directory_(actors::spawn_instance_directory(
+          system_, {store_, http_, database_, ports_, cells_, outside_, &published_,
+                    store::encode_active(self_)})),
+        gateway_(std::make_unique<actors::gateway>(system_, directory_, published_)),
+        server_({settings_.broker.bind_host, settings_.broker.port, settings_.broker.threads},
+                http::make_routes({settings_.catalog, settings_.broker.username,
+                                   settings_.broker.password, settings_.broker.strict,
+                                   settings_.broker.advertise_host},
+                                  backend())) {}
+
+  /// Binds before anything is done: the listening socket proves that no earlier broker of this address
+  /// is left.
+  std::optional<std::string> start() {
+    if (auto failed = server_.start())
+      return failed;
+    leadership_ = actors::spawn_leadership(system_, {store_, directory_, self_, outside_.new_id()});
+    watcher_ = actors::start_etcd_watcher(etcd_, {directory_, ports_, leadership_});
+    return std::nullopt;
+  }
+
+  void stop() {
+    server_.stop();
+    caf::scoped_actor here{system_};
+    here->request(leadership_, farewell, actors::stop_atom::value)
+      .receive([](bool) {}, [](const caf::error&) {});
+    // The watch ends on the thread that calls it, so that no call is under way.
+    std::promise<void> ended;
+    loop_.post([&] {
+      watcher_.reset();
+      ended.set_value();
+    });
+    ended.get_future().wait();
+    gateway_.reset();
+    auto shutdown = caf::exit_reason::user_shutdown;
+    caf::anon_send_exit(leadership_, shutdown);
+    caf::anon_send_exit(directory_, shutdown);
+    caf::anon_send_exit(cells_, shutdown);
+    caf::anon_send_exit(ports_, shutdown);
+    caf::anon_send_exit(database_, shutdown);
+    caf::anon_send_exit(http_, shutdown);
+    caf::anon_send_exit(store_, shutdown);
+  }
+
+private:
+  http::backend backend() {
+    http::backend behind;
+    behind.find = [this](const std::string& name) { return published_.instances.find(name); };
+    behind.all = [this] { return published_.instances.all(); };
+    behind.cells = [this] { return published_.status.cells.load(); };
+    behind.health = [this] {
+      return http::broker_health{published_.status.etcd_reachable, published_.status.active,
+                                 published_.status.loaded};
+    };
+    behind.ask = [this](model::request what, std::chrono::milliseconds patience,
+                        std::function<void(model::verdict)> answer) {
+      gateway_->ask(std::move(what), patience, std::move(answer));
+    };
+    behind.demote = [this](model::demote_request what,
+                           std::function<void(model::demote_report)> answer) {
+      gateway_->ask(std::move(what), std::move(answer));
+    };
+    return behind;
+  }
+
+  config::broker_config settings_;
+  actors::environment outside_ = actors::real_environment();
+  actors::published published_;
+  http::event_loop loop_;
+  store::etcd_client etcd_;
+  actor_config config_;
+  caf::actor_system system_;
+  actors::store_actor store_;
+  actors::http_actor http_;
+  actors::database_actor database_;
+  actors::port_registry_actor ports_;
+  actors::cell_directory_actor cells_;
+  store::active_broker self_;
+  actors::instance_directory_actor directory_;
+  std::unique_ptr<actors::gateway> gateway_;
+  http::server server_;
+  actors::leadership_actor leadership_;
+  std::unique_ptr<store::follower> watcher_;
+};
+
+/// SIGTERM and SIGINT wait for wait_for_end(); every thread started later inherits that.
+sigset_t hold_back_signals() {
+  sigset_t ending;
+  sigemptyset(&ending);
+  sigaddset(&ending, SIGTERM);
+  sigaddset(&ending, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &ending, nullptr);
+  return ending;
+}
+
+} // namespace
+
+int run(const std::string& config_path) {
+  auto ending = hold_back_signals();
+  auto settings = config::load_broker_config(config_path);
+  if (!settings.ok()) {
+    fmt::print(stderr, "{}\n", settings.error());
+    return 2;
+  }
+  for (const auto& warning : settings->warnings)
+    spdlog::warn("{}", warning);
+  const auto host = settings->broker.bind_host;
+  const auto port = settings->broker.port;
+  broker running{std::move(*settings)};
+  if (auto failed = running.start()) {
+    fmt::print(stderr, "the broker cannot start: {}\n", *failed);
+    return 1;
+  }
+  spdlog::info("the broker serves at http://{}:{}", host, port);
+  int signal = 0;
+  sigwait(&ending, &signal);
+  spdlog::info("the broker stops");
+  running.stop();
+  return 0;
+}
+
+} // namespace matriarch::broker

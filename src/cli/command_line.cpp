@@ -1,0 +1,144 @@
+#include "cli/command_line.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <cstdlib>
+#include <ostream>
+#include <sstream>
+
+#include "cell/cell.hpp"
+#include "cli/admin_commands.hpp"
+#include "cli/broker.hpp"
+#include "cli/logging.hpp"
+#include "config/yaml_reader.hpp"
+
+namespace matriarch::cli {
+
+namespace {
+
+/// A subcommand that serves until it is told to end.
+struct server {
+  std::string name;
+  std::string description;
+  /// The environment variable that stands in for --config; none if empty.
+  std::string config_variable;
+  int (*run)(const std::string& config_path);
+};
+
+const std::vector<server>& servers() {
+  static const std::vector<server> all{
+      {"broker", "Serve the Open Service Broker API and /admin", "PATRONI_BROKER_CONFIG",
+       broker::run},
+      {"cell", "Run the database nodes of one machine", "", cell::run},
+  };
+  return all;
+}
+
+constexpr const char* overview =
+    "Matriarch: an Open Service Broker for highly available PostgreSQL.\n\n"
+    "A Cloud Foundry user says `cf create-service postgresql cluster my-db` and gets a cluster of\n"
+    "PostgreSQL nodes that fail over by themselves; an operator moves it to other machines while\n"
+    "applications keep writing.\n";
+
+constexpr const char* closing =
+    "A platform needs etcd, a broker, a cell on each machine that runs databases, and a router:\n"
+    "  matriarch cell   --config conf/cell.yml &\n"
+    "  matriarch router --config conf/router.yml &\n"
+    "  matriarch broker --config conf/dev.yml &\n"
+    "  export BROKER_URI=http://starkandwayne:starkandwayne@localhost:3000\n"
+    "  matriarch show-cells\n\n"
+    "`matriarch COMMAND --help` tells more about one command. Exit codes: 0 done, 1 it failed,\n"
+    "2 the command line or the configuration is wrong.";
+
+/// What is wrong, in one line, and where to read on.
+int refuse(std::ostream& err, std::string why, const std::string& command) {
+  std::ranges::replace(why, '\n', ' ');
+  err << "matriarch: " << why << "\nUsage: see matriarch" << (command.empty() ? "" : " " + command)
+      << " --help" << std::endl;
+  return exit_usage;
+}
+
+} // namespace
+
+int run(const std::vector<std::string>& arguments, std::ostream& out, std::ostream& err) {
+  CLI::App app(overview, "matriarch");
+  app.footer(closing);
+  app.set_version_flag("--version", "matriarch " MATRIARCH_VERSION, "Print the version and exit");
+  app.set_help_flag("-h,--help", "Print this help and exit");
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(28);
+
+  std::string config_path;
+  std::string log_level = "info";
+  std::string instance;
+  bool as_json = false;
+
+  for (const auto& server : servers()) {
+    auto* command = app.add_subcommand(server.name, server.description)->group("Servers");
+    auto* config = command->add_option("--config", config_path, "The YAML configuration file")
+                       ->option_text("FILE")
+                       ->required();
+    if (!server.config_variable.empty())
+      config->envname(server.config_variable)
+          ->option_text("FILE (default: $" + server.config_variable + ")");
+    command
+        ->add_option("--log-level", log_level,
+                     "What goes to stderr: " + CLI::detail::join(log_levels(), ", "))
+        ->option_text("LEVEL (default: info)")
+        ->check(CLI::IsMember(log_levels()).description(""));
+  }
+
+  const std::string for_operators = "For operators; they ask the broker at $BROKER_URI "
+                                    "(http://user:password@host:port)";
+  auto* status = app.add_subcommand("service-status", "Show all service instances, or one")
+                     ->group(for_operators);
+  status->add_option("id", instance, "Only this service instance, in detail")->option_text(" ");
+  auto* cells = app.add_subcommand("show-cells", "Show the cells: load, reachability, fencing")
+                    ->group(for_operators);
+  for (auto* command : {status, cells}) {
+    command->add_flag("--json", as_json, "Print the broker's answer as it is");
+    command->footer("It asks the broker at $BROKER_URI, http://user:password@host:port.");
+  }
+
+  const auto chosen = [&] {
+    const auto subcommands = app.get_subcommands();
+    return subcommands.empty() ? std::string() : subcommands.front()->get_name();
+  };
+
+  try {
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) { // --help and --version
+      std::ostringstream text;
+      app.exit(error, text, err);
+      out << text.str() << (text.str().ends_with('\n') ? "" : "\n");
+      return exit_success;
+    }
+    if (arguments.empty())
+      return refuse(err, "a command is missing", "");
+    if (chosen().empty() && !arguments.front().starts_with('-')) {
+      std::vector<std::string> names;
+      for (const auto* command : app.get_subcommands([](const CLI::App*) { return true; }))
+        names.push_back(command->get_name());
+      const auto near = config::nearest(arguments.front(), names);
+      return refuse(err,
+                    "there is no command \"" + arguments.front() + "\""
+                        + (near ? "; did you mean \"" + *near + "\"?" : ""),
+                    "");
+    }
+    return refuse(err, error.what(), chosen());
+  }
+
+  const auto name = chosen();
+  for (const auto& server : servers())
+    if (server.name == name) {
+      set_up_logging(log_level);
+      return server.run(config_path);
+    }
+  const auto* uri = std::getenv("BROKER_URI");
+  return name == "show-cells" ? show_cells(uri, as_json, out, err)
+                              : service_status(uri, instance, as_json, out, err);
+}
+
+} // namespace matriarch::cli

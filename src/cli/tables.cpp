@@ -1,0 +1,232 @@
+#include "cli/tables.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+namespace matriarch::cli {
+
+namespace {
+
+using rows = std::vector<std::vector<std::string>>;
+
+/// The widest id: a GUID.
+constexpr std::size_t id_width = 36;
+
+bool starts_character(char c) {
+  return (static_cast<unsigned char>(c) & 0xC0) != 0x80; // UTF-8's other bytes are 10xxxxxx
+}
+
+std::size_t width_of(std::string_view text) {
+  return static_cast<std::size_t>(std::ranges::count_if(text, starts_character));
+}
+
+std::string cut(const std::string& text, std::size_t widest) {
+  if (width_of(text) <= widest)
+    return text;
+  std::size_t end = 0;
+  for (std::size_t characters = 0; end < text.size(); ++end)
+    if (starts_character(text[end]) && ++characters == widest)
+      break;
+  return text.substr(0, end) + "…";
+}
+
+/// A member as it is shown: "-" where the broker says nothing.
+std::string shown(const json::value& object, std::string_view name) {
+  const auto* member = json::member(object, name);
+  if (member == nullptr || member->IsNull())
+    return "-";
+  if (!member->IsString())
+    return json::text_of(*member);
+  const std::string text(member->GetString(), member->GetStringLength());
+  return text.empty() ? "-" : text;
+}
+
+/// `provision succeeded`. The description follows where `with_description` says so, and where the
+/// operation is not over or has failed.
+std::string operation_of(const json::value& instance, bool with_description = false) {
+  const auto* operation = json::member(instance, "operation");
+  if (operation == nullptr || !operation->IsObject())
+    return "-";
+  const auto type = json::string_member(*operation, "type");
+  const auto state = json::string_member(*operation, "state");
+  const auto description = json::string_member(*operation, "description");
+  auto text = type + (type.empty() || state.empty() ? "" : " ") + state;
+  if ((with_description || state != "succeeded") && !description.empty())
+    text += (text.empty() ? "" : ": ") + description;
+  return text.empty() ? "-" : text;
+}
+
+/// Patroni says master or primary, depending on its version; people say leader.
+std::string role_of(const json::value& node) {
+  const auto role = shown(node, "role");
+  return role == "master" || role == "primary" ? "leader" : role;
+}
+
+/// What Patroni says of the member; before and after that, what the broker is doing with the node.
+std::string state_of(const json::value& node) {
+  const auto phase = json::string_member(node, "phase");
+  const auto state = json::string_member(node, "state");
+  if (phase == "removing" || (state.empty() && !phase.empty()))
+    return phase;
+  return state.empty() ? "-" : state;
+}
+
+const json::value& nodes_of(const json::value& instance) {
+  static const json::value none(rapidjson::kArrayType);
+  const auto* nodes = json::member(instance, "nodes");
+  return nodes != nullptr && nodes->IsArray() ? *nodes : none;
+}
+
+std::string port_of(const json::value& instance) {
+  const auto port = json::integer_member(instance, "allocated_port");
+  return port == 0 ? "-" : std::to_string(port);
+}
+
+failure unexpected(const std::string& why) {
+  return failure{"the answer is not what a broker says: " + why};
+}
+
+result<json::document> list_of_objects(std::string_view answer) {
+  auto parsed = json::parse(answer);
+  if (!parsed)
+    return unexpected(parsed.error());
+  if (!parsed->IsArray()
+      || !std::ranges::all_of(parsed->GetArray(), [](const auto& item) { return item.IsObject(); }))
+    return unexpected("not a list of objects");
+  return parsed;
+}
+
+} // namespace
+
+std::string printable(std::string_view text) {
+  std::string safe(text);
+  for (std::size_t i = 0; i < safe.size(); ++i) {
+    const auto c = static_cast<unsigned char>(safe[i]);
+    // UTF-8's C2 80 to C2 9F are control characters too, which some terminals obey.
+    const auto second_control =
+        i > 0 && static_cast<unsigned char>(text[i - 1]) == 0xC2 && c >= 0x80 && c < 0xA0;
+    if (second_control)
+      safe[i - 1] = ' ';
+    if (c < 0x20 || c == 0x7F || second_control)
+      safe[i] = '?';
+  }
+  return safe;
+}
+
+std::string table(const std::vector<column>& columns, const rows& content) {
+  rows lines{{}};
+  for (const auto& column : columns)
+    lines.front().push_back(column.title);
+  std::vector<std::size_t> widths;
+  for (const auto& title : lines.front())
+    widths.push_back(width_of(title));
+  for (const auto& row : content) {
+    auto& line = lines.emplace_back();
+    for (std::size_t i = 0; i < columns.size(); ++i) {
+      line.push_back(cut(printable(i < row.size() ? row[i] : ""), columns[i].widest));
+      widths[i] = std::max(widths[i], width_of(line.back()));
+    }
+  }
+  std::string text;
+  for (const auto& line : lines) {
+    for (std::size_t i = 0; i < line.size(); ++i)
+      text += line[i] + std::string(widths[i] - width_of(line[i]) + 2, ' ');
+    text.erase(text.find_last_not_of(' ') + 1);
+    text += '\n';
+  }
+  return text;
+}
+
+result<std::string> instances_table(std::string_view answer) {
+  const auto parsed = list_of_objects(answer);
+  if (!parsed)
+    return failure{parsed.error()};
+  if (parsed->Empty())
+    return std::string("There are no service instances.\n");
+  rows content;
+  for (const auto& instance : parsed->GetArray()) {
+    std::vector<std::string> row{shown(instance, "instance_id"), port_of(instance)};
+    for (const auto& node : nodes_of(instance).GetArray()) {
+      row.resize(2);
+      row.insert(row.end(), {shown(node, "backend_id"), role_of(node), state_of(node)});
+      row.push_back(row[0].empty() ? "" : operation_of(instance));
+      content.push_back(row);
+      // The instance's own columns stand beside its first node only.
+      row = {"", ""};
+    }
+    if (row.size() == 2 && !row[0].empty())
+      content.push_back({row[0], row[1], "-", "-", "-", operation_of(instance)});
+  }
+  return table({{"INSTANCE", id_width},
+                {"PORT"},
+                {"CELL", 24},
+                {"ROLE", 16},
+                {"STATE", 20},
+                {"OPERATION", 72}},
+               content);
+}
+
+result<std::string> instance_details(std::string_view answer) {
+  const auto parsed = json::parse(answer);
+  if (!parsed)
+    return unexpected(parsed.error());
+  const json::value& instance = *parsed;
+  if (!instance.IsObject())
+    return unexpected("not an object");
+  const std::vector<std::pair<std::string, std::string>> facts{
+      {"instance", shown(instance, "instance_id")},
+      {"scope", shown(instance, "scope")},
+      {"service", shown(instance, "service_id")},
+      {"plan", shown(instance, "plan_id")},
+      {"organization", shown(instance, "organization_guid")},
+      {"space", shown(instance, "space_guid")},
+      {"port", port_of(instance)},
+      {"operation", operation_of(instance, true)},
+  };
+  std::string text;
+  for (const auto& [name, value] : facts)
+    text += name + std::string(14 - name.size(), ' ') + printable(value) + '\n';
+  rows content;
+  for (const auto& node : nodes_of(instance).GetArray())
+    content.push_back({shown(node, "node_id"), shown(node, "backend_id"), role_of(node),
+                       shown(node, "state"), shown(node, "phase")});
+  if (content.empty())
+    return text + "\nIt has no nodes.\n";
+  return text + '\n' + table({{"NODE", 64}, {"CELL", 64}, {"ROLE"}, {"STATE"}, {"PHASE"}}, content);
+}
+
+result<std::string> cells_table(std::string_view answer) {
+  const auto parsed = list_of_objects(answer);
+  if (!parsed)
+    return failure{parsed.error()};
+  if (parsed->Empty())
+    return std::string("There are no cells.\n");
+  rows content;
+  int unreachable = 0;
+  for (const auto& cell : parsed->GetArray()) {
+    const auto is = [&](std::string_view name, bool wanted) {
+      const auto* member = json::member(cell, name);
+      return member != nullptr && member->IsBool() && member->GetBool() == wanted;
+    };
+    std::string status = is("reachable", true) ? "reachable" : "unknown";
+    if (is("reachable", false)) {
+      status = "UNREACHABLE";
+      ++unreachable;
+    }
+    if (is("cordoned", true))
+      status += ", cordoned";
+    auto nodes = shown(cell, "nodes");
+    if (const auto capacity = shown(cell, "capacity"); capacity != "-")
+      nodes += " of " + capacity;
+    content.push_back({shown(cell, "guid"), shown(cell, "az"), status, nodes,
+                       shown(cell, "fencing"), shown(cell, "uri")});
+  }
+  auto text = table(
+      {{"CELL", id_width}, {"ZONE", 16}, {"STATUS"}, {"NODES"}, {"FENCING"}, {"URI", 60}}, content);
+  if (unreachable > 0)
+    text += "\n" + std::to_string(unreachable) + " of " + std::to_string(parsed->Size())
+            + (parsed->Size() == 1 ? " cell" : " cells") + " cannot be reached by the broker.\n";
+  return text;
+}
+
+} // namespace matriarch::cli

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/json.hpp"
+#include "model/result.hpp"
+
+/// What `service-status` and `show-cells` print for people, as functions of the broker's answers.
+namespace matriarch::cli {
+
+struct column {
+  std::string title;
+  /// Longer cells are cut and end in "…".
+  std::size_t widest = 40;
+};
+
+/// Rows under their titles, aligned by character, two spaces apart, no spaces at the ends of lines.
+/// Control characters become "?": ids come from outside, and must not move a terminal's cursor.
+[[nodiscard]] std::string table(const std::vector<column>& columns,
+                                const std::vector<std::vector<std::string>>& rows);
+
+/// Of `GET /admin/service_instances`: a line for each node of each instance.
+[[nodiscard]] result<std::string> instances_table(std::string_view answer);
+
+/// Of `GET /admin/service_instances/<id>`: what is known of one instance. Never its credentials.
+[[nodiscard]] result<std::string> instance_details(std::string_view answer);
+
+/// Of `GET /admin/cells`: a line for each cell, and how many cannot be reached.
+[[nodiscard]] result<std::string> cells_table(std::string_view answer);
+
+/// `text` with every control character replaced by "?", so that it is one line.
+[[nodiscard]] std::string printable(std::string_view text);
+
+} // namespace matriarch::cli

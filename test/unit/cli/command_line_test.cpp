@@ -1,0 +1,81 @@
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <sstream>
+
+#include "cli/command_line.hpp"
+
+namespace {
+
+struct attempt {
+  int code = 0;
+  std::string out;
+  std::string err;
+};
+
+attempt run(const std::vector<std::string>& arguments) {
+  std::ostringstream out;
+  std::ostringstream err;
+  const auto code = matriarch::cli::run(arguments, out, err);
+  return {code, out.str(), err.str()};
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+} // namespace
+
+TEST_CASE("help lists every command and ends well") {
+  const auto help = run({"--help"});
+  CHECK(help.code == 0);
+  CHECK(help.err.empty());
+  for (const auto* name : {"service-status", "show-cells", "BROKER_URI", "Exit codes"})
+    CHECK(contains(help.out, name));
+  const auto one = run({"show-cells", "--help"});
+  CHECK(one.code == 0);
+  CHECK(contains(one.out, "--json"));
+}
+
+TEST_CASE("the version is printed") {
+  const auto version = run({"--version"});
+  CHECK(version.code == 0);
+  CHECK(version.out.starts_with("matriarch "));
+}
+
+TEST_CASE("a wrong command line is one line, a hint, and exit code 2") {
+  const auto misspelt = run({"show-cell"});
+  CHECK(misspelt.code == 2);
+  CHECK(misspelt.out.empty());
+  CHECK(misspelt.err
+        == "matriarch: there is no command \"show-cell\"; did you mean \"show-cells\"?\n"
+           "Usage: see matriarch --help\n");
+  const auto option = run({"show-cells", "--jsn"});
+  CHECK(option.code == 2);
+  CHECK(contains(option.err, "--jsn"));
+  CHECK(contains(option.err, "Usage: see matriarch show-cells --help\n"));
+  CHECK(run({}).code == 2);
+  CHECK(run({"--nonsense"}).code == 2);
+  CHECK(run({"service-status", "a", "b"}).code == 2);
+}
+
+TEST_CASE("the operator's commands need BROKER_URI") {
+  ::unsetenv("BROKER_URI");
+  for (const auto* name : {"show-cells", "service-status"}) {
+    const auto without = run({name});
+    CHECK(without.code == 2);
+    CHECK(without.out.empty());
+    CHECK(without.err.starts_with("matriarch: BROKER_URI is not set"));
+  }
+}
+
+TEST_CASE("a broker that cannot be reached is exit code 1, and the password stays secret") {
+  // Port 1 on loopback: nothing listens there, and no test program could.
+  ::setenv("BROKER_URI", "http://user:s3cret@127.0.0.1:1", 1);
+  const auto refused = run({"show-cells"});
+  ::unsetenv("BROKER_URI");
+  CHECK(refused.code == 1);
+  CHECK(refused.out.empty());
+  CHECK(refused.err.starts_with("matriarch: the broker at http://127.0.0.1:1 cannot be reached: "));
+  CHECK_FALSE(contains(refused.err, "s3cret"));
+}

@@ -1,0 +1,105 @@
+#include <doctest/doctest.h>
+
+#include <string>
+
+#include "cli/tables.hpp"
+
+using namespace matriarch::cli;
+
+TEST_CASE("a table is aligned by character") {
+  CHECK(table({{"A"}, {"LONG"}}, {{"ä", "1"}, {"xyz", ""}})
+        == "A    LONG\n"
+           "ä    1\n"
+           "xyz\n");
+}
+
+TEST_CASE("a table cuts what is too wide") {
+  CHECK(table({{"A", 4}, {"B"}}, {{"abcd", "1"}, {"abcde", "2"}, {"äöüßä", "3"}})
+        == "A     B\n"
+           "abcd  1\n"
+           "abc…  2\n"
+           "äöü…  3\n");
+}
+
+TEST_CASE("a table lets no control character through") {
+  CHECK(table({{"A"}}, {{"a\x1b[31m\nb\x7f"}}) == "A\na?[31m?b?\n");
+  CHECK(printable("a\xC2\x9B"
+                  "b")
+        == "a ?b");
+  CHECK(printable("\xC3\xA4") == "ä");
+}
+
+TEST_CASE("instances are shown with a line for each node") {
+  const auto text = instances_table(R"([
+    {"instance_id":"b1","allocated_port":30000,
+     "operation":{"type":"provision","state":"succeeded","description":"master running; replicas running"},
+     "nodes":[{"node_id":"n1","backend_id":"cell-z1-1","phase":"started","role":"master","state":"running"},
+              {"node_id":"n2","backend_id":"cell-z2-1","phase":"started","role":"replica","state":"running"}]},
+    {"instance_id":"b2","allocated_port":30001,
+     "operation":{"type":"update","state":"in progress","description":"members stopped, stopped"},
+     "nodes":[{"node_id":"n3","backend_id":"cell-z1-2","phase":"placed"},
+              {"node_id":"n4","backend_id":"cell-z2-2","phase":"removing","role":"replica","state":"running"}]},
+    {"instance_id":"b3","nodes":[]}])");
+  REQUIRE(text.ok());
+  CHECK(*text
+        == "INSTANCE  PORT   CELL       ROLE     STATE     OPERATION\n"
+           "b1        30000  cell-z1-1  leader   running   provision succeeded\n"
+           "                 cell-z2-1  replica  running\n"
+           "b2        30001  cell-z1-2  -        placed    update in progress: members stopped, "
+           "stopped\n"
+           "                 cell-z2-2  replica  removing\n"
+           "b3        -      -          -        -         -\n");
+}
+
+TEST_CASE("no instances and no cells are said in words") {
+  CHECK(*instances_table("[]") == "There are no service instances.\n");
+  CHECK(*cells_table("[]") == "There are no cells.\n");
+}
+
+TEST_CASE("one instance is shown in detail, without its credentials") {
+  const auto text = instance_details(R"({"instance_id":"b1","service_id":"s","plan_id":"p",
+    "organization_guid":"o","space_guid":"","scope":"b1","allocated_port":30000,
+    "admin_credentials":{"username":"pgadmin","password":"s3cret"},
+    "operation":{"type":"update","state":"succeeded","description":"master running"},
+    "nodes":[{"node_id":"n1","backend_id":"c1","phase":"started","role":"replica","state":"running"}]})");
+  REQUIRE(text.ok());
+  CHECK(*text
+        == "instance      b1\n"
+           "scope         b1\n"
+           "service       s\n"
+           "plan          p\n"
+           "organization  o\n"
+           "space         -\n"
+           "port          30000\n"
+           "operation     update succeeded: master running\n"
+           "\n"
+           "NODE  CELL  ROLE     STATE    PHASE\n"
+           "n1    c1    replica  running  started\n");
+  CHECK(instance_details("{}")->ends_with("\nIt has no nodes.\n"));
+}
+
+TEST_CASE("cells that cannot be reached stand out") {
+  const auto text = cells_table(R"([
+    {"guid":"cell-z1-1","uri":"http://127.0.0.1:8901","az":"z1","reachable":true,"nodes":3,
+     "capacity":20,"fencing":"pid-namespace","cordoned":false},
+    {"guid":"cell-z2-1","uri":"http://127.0.0.1:8903","az":"z2","reachable":false,"nodes":0,
+     "capacity":null,"fencing":"","cordoned":true},
+    {"guid":"foreign"}])");
+  REQUIRE(text.ok());
+  CHECK(*text
+        == "CELL       ZONE  STATUS                 NODES    FENCING        URI\n"
+           "cell-z1-1  z1    reachable              3 of 20  pid-namespace  http://127.0.0.1:8901\n"
+           "cell-z2-1  z2    UNREACHABLE, cordoned  0        -              http://127.0.0.1:8903\n"
+           "foreign    -     unknown                -        -              -\n"
+           "\n"
+           "1 of 3 cells cannot be reached by the broker.\n");
+}
+
+TEST_CASE("an answer that no broker gives is a failure") {
+  for (const auto* answer : {"<html>", "{}", "[1]", "\"x\""}) {
+    CHECK_FALSE(instances_table(answer).ok());
+    CHECK_FALSE(cells_table(answer).ok());
+  }
+  for (const auto* answer : {"<html>", "[]", "7"})
+    CHECK_FALSE(instance_details(answer).ok());
+}
