@@ -1,0 +1,119 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "model/result.hpp"
+#include "router/haproxy_config.hpp"
+
+namespace matriarch::router {
+
+/// What came of bringing HAProxy to a configuration.
+struct apply_outcome {
+  /// Empty if HAProxy runs `applied`; else why it does not, while it goes on as before.
+  std::string error;
+  haproxy_config applied;
+  /// Listens that were left out so that the others can be served.
+  std::vector<left_out> unserved;
+  /// Whether HAProxy was reloaded or started for this, or ran it already.
+  bool reloaded = false;
+  bool started = false;
+};
+
+/// A listen and those of its servers that do not lead.
+struct followers_of {
+  std::string listen;
+  std::vector<std::string> servers;
+};
+
+/// HAProxy's master process: starting, adopting, reloading and stopping it. Its files are in the
+/// router's data directory. The calls block for up to some seconds, so they belong on a thread of
+/// their own; apply() and stop() on one at a time, the others may be called beside them.
+///
+/// HAProxy belongs to a session of its own and outlives a router that is killed. The next router
+/// finds it by its master socket. HAProxy's workers end with their master.
+class haproxy {
+public:
+  haproxy(std::string executable, std::string data_dir);
+  ~haproxy();
+  haproxy(const haproxy&) = delete;
+  haproxy& operator=(const haproxy&) = delete;
+
+  /// Takes over a master that an earlier router has left behind. True if there was one.
+  bool adopt();
+
+  /// Whether the master runs. Does not block.
+  [[nodiscard]] bool running();
+
+  /// What HAProxy was last told to run, from the file; nothing if there is no such file.
+  [[nodiscard]] std::optional<haproxy_config> last_configuration() const;
+
+  /// Makes HAProxy run a configuration, or as much of it as it can: what HAProxy refuses, and ports
+  /// that are taken, are left out. Does nothing if it runs exactly that already. `leaders` tells the
+  /// leading server by listen, asked for at the last moment.
+  [[nodiscard]] apply_outcome apply(
+    const haproxy_config& wanted,
+    const std::function<std::map<std::string, std::string>()>& leaders);
+
+  /// Takes servers that do not lead to be down until their next check, and ends their sessions in
+  /// all workers: those of before a reload do not check, so their sessions would stay.
+  void end_sessions(const std::vector<followers_of>& of);
+
+  /// Lets the sessions that there are go on for up to `grace`, takes no new ones, and ends HAProxy.
+  void stop(std::chrono::milliseconds grace);
+
+private:
+  struct run_result {
+    bool succeeded = false;
+    std::string printed;
+  };
+
+  [[nodiscard]] result<std::string> ask(std::string_view command,
+                                        std::chrono::milliseconds patience) const;
+  [[nodiscard]] haproxy_processes processes(std::chrono::milliseconds patience) const;
+  [[nodiscard]] bool runs(const haproxy_config& config) const;
+  [[nodiscard]] run_result check(const haproxy_config& config) const;
+  void leave_out_taken_ports(apply_outcome& outcome) const;
+  void leave_out_refused(apply_outcome& outcome) const;
+  /// Both return what HAProxy printed if it did not come to run the configuration.
+  [[nodiscard]] std::optional<std::string> start(const haproxy_config& config);
+  [[nodiscard]] std::optional<std::string> reload(const haproxy_config& config);
+  [[nodiscard]] std::string printed_since(std::size_t offset) const;
+  void hold(pid_t master);
+  void let_go();
+  void signal(int number);
+  [[nodiscard]] std::string path(std::string_view name) const;
+
+  std::string executable_;
+  std::string data_dir_;
+  /// What runs, as far as this program knows.
+  std::optional<haproxy_config> running_;
+  std::mutex mutex_; ///< for the two below
+  pid_t master_ = 0;
+  int master_handle_ = -1; ///< a pidfd: it means this process for ever, where a pid is used again
+};
+
+/// Holds the data directory for as long as it lives, so that no two routers act on it.
+class directory_lock {
+public:
+  /// Makes the directory if need be.
+  static result<directory_lock> take(const std::string& directory);
+  directory_lock(directory_lock&& other) noexcept : file_(std::exchange(other.file_, -1)) {}
+  directory_lock& operator=(directory_lock&&) = delete;
+  ~directory_lock();
+
+private:
+  explicit directory_lock(int file) : file_(file) {}
+  int file_;
+};
+
+} // namespace matriarch::router

@@ -1,0 +1,361 @@
+#include "router/haproxy_config.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdint>
+#include <iterator>
+#include <sstream>
+
+#include <fmt/format.h>
+
+#include "model/names.hpp"
+
+namespace matriarch::router {
+
+namespace {
+
+constexpr std::string_view first_line =
+  "# Written by matriarch router from what is in etcd; changes made here are lost.\n";
+
+bool is_letter_or_digit(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+std::vector<std::string_view> lines_of(std::string_view text) {
+  std::vector<std::string_view> lines;
+  while (!text.empty()) {
+    auto end = text.find('\n');
+    lines.push_back(text.substr(0, end));
+    text = end == std::string_view::npos ? std::string_view{} : text.substr(end + 1);
+  }
+  return lines;
+}
+
+std::vector<std::string> words_of(std::string_view line) {
+  std::istringstream in{std::string{line}};
+  return {std::istream_iterator<std::string>{in}, {}};
+}
+
+int number_of(std::string_view text) {
+  int number = 0;
+  std::from_chars(text.data(), text.data() + text.size(), number);
+  return number;
+}
+
+/// A text as a regular expression that matches it alone, safe within single quotes.
+std::string literal(std::string_view text) {
+  std::string expression;
+  for (char c : text)
+    if (is_letter_or_digit(c) || c == '_' || c == '-')
+      expression += c;
+    else
+      expression += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+  return expression;
+}
+
+std::string bind_line(const std::string& host, std::uint16_t port) {
+  return fmt::format("    bind {}\n", endpoint{host, port}.text());
+}
+
+std::string server_line(const haproxy_server& server, std::string_view options) {
+  return fmt::format("    server {} {}{}\n", server.name, server.where.text(), options);
+}
+
+std::string check_options(const routed_member& member) {
+  auto options = fmt::format(" check port {}", member.patroni.port);
+  // The cluster's members check each other's certificates; here the scope in the answer counts.
+  if (member.patroni_has_tls)
+    options += " check-ssl verify none";
+  if (member.patroni.host != member.postgresql.host)
+    options += " addr " + member.patroni.host;
+  return options;
+}
+
+haproxy_listen listen_of(const router_config& settings, const route& what) {
+  haproxy_listen one{haproxy_name(what.instance), settings.bind_host, what.port, {}, {}};
+  one.text = fmt::format("\nlisten {}\n", one.name) + bind_line(one.bind_host, one.port);
+  // The scope comes first: Patroni's answer is then always read to its end. Without the scope an
+  // address that another cluster has got meanwhile would be taken for this one's.
+  one.text += fmt::format("    option httpchk\n"
+                          "    http-check send meth GET uri /primary\n"
+                          "    http-check expect rstring '\"patroni\": *\\{{[^}}]*\"scope\": *\"{}\"'\n"
+                          "    http-check expect status 200\n",
+                          literal(what.scope));
+  one.text += fmt::format("    default-server inter {}ms fastinter {}ms fall 2 rise 1 "
+                          "on-marked-down shutdown-sessions init-addr libc,none\n",
+                          settings.check_interval.count(), settings.check_interval.count() / 2);
+  for (const auto& member : what.members) {
+    one.servers.push_back({haproxy_name(member.name), member.postgresql});
+    one.text += server_line(one.servers.back(), check_options(member));
+  }
+  return one;
+}
+
+haproxy_listen listen_of(const router_config& settings, const broker_front& front) {
+  haproxy_listen one{broker_listen, settings.bind_host, front.listen, {}, {}};
+  one.text = fmt::format("\nlisten {}\n", one.name) + bind_line(one.bind_host, one.port);
+  // `balance first`: one broker acts and its standby refuses writes, so requests do not alternate.
+  // The server's time is above the 50 s that a broker lets a synchronous request wait.
+  one.text += fmt::format("    mode http\n"
+                          "    balance first\n"
+                          "    option forwardfor\n"
+                          "    option redispatch\n"
+                          "    retries 2\n"
+                          "    timeout http-request 10s\n"
+                          "    timeout http-keep-alive 10s\n"
+                          "    timeout client 60s\n"
+                          "    timeout server 70s\n"
+                          "    timeout queue 5s\n"
+                          "    option httpchk\n"
+                          "    http-check send meth GET uri /healthz\n"
+                          "    http-check expect status 200\n"
+                          "    default-server inter {}ms fastinter {}ms fall 2 rise 1 "
+                          "init-addr libc,none\n",
+                          settings.check_interval.count(), settings.check_interval.count() / 2);
+  for (const auto& address : front.servers)
+    if (auto where = endpoint_of(address)) {
+      one.servers.push_back({fmt::format("broker{}", one.servers.size() + 1), *where});
+      one.text += server_line(one.servers.back(), " check");
+    }
+  return one;
+}
+
+std::string head_of(const router_config& settings) {
+  // 24 days is nearly HAProxy's longest time: idle pools are not cut, and dead peers are found by
+  // the kernel's keep-alive within two minutes.
+  return fmt::format("    maxconn {}\n"
+                     "    no strict-limits\n"
+                     "    hard-stop-after {}ms\n"
+                     "    server-state-file {}/server-state\n"
+                     "\n"
+                     "defaults\n"
+                     "    mode tcp\n"
+                     "    load-server-state-from-file global\n"
+                     "    retries 0\n"
+                     "    timeout connect 2s\n"
+                     "    timeout check 2s\n"
+                     "    timeout client 24d\n"
+                     "    timeout server 24d\n"
+                     "    option clitcpka\n"
+                     "    clitcpka-idle 60s\n"
+                     "    clitcpka-intvl 10s\n"
+                     "    clitcpka-cnt 6\n"
+                     "    option srvtcpka\n"
+                     "    srvtcpka-idle 60s\n"
+                     "    srvtcpka-intvl 10s\n"
+                     "    srvtcpka-cnt 6\n",
+                     settings.maxconn, settings.hard_stop_after.count(), settings.data_dir);
+}
+
+constexpr std::string_view description_prefix = "    description ";
+
+} // namespace
+
+std::string haproxy_name(std::string_view name) {
+  auto is_plain = [](char c) {
+    return is_letter_or_digit(c) || c == '-' || c == '_' || c == '.';
+  };
+  auto is_hash = name.size() == 41 && name.front() == '~';
+  auto rest = is_hash ? name.substr(1) : name;
+  if (!rest.empty() && rest.size() <= 64 && std::all_of(rest.begin(), rest.end(), is_plain))
+    return is_hash ? ":" + std::string{rest} : std::string{rest};
+  // A key that nobody here wrote can hold anything: a space makes any of them one to be hashed.
+  auto hashed = model::name_of(" " + std::string{name});
+  return ":" + hashed.substr(1);
+}
+
+std::string instance_of(std::string_view haproxy_name) {
+  std::string name{haproxy_name};
+  if (!name.empty() && name.front() == ':')
+    name.front() = '~';
+  return name;
+}
+
+std::string haproxy_config::description() const {
+  // FNV-1a, 64 bits: it has to be the same in every build, and tells apart, but protects nothing.
+  std::uint64_t hash = 14695981039346656037u;
+  auto add = [&](std::string_view text) {
+    for (unsigned char c : text)
+      hash = (hash ^ c) * 1099511628211u;
+  };
+  add(head);
+  for (const auto& listen : listens)
+    add(listen.text);
+  return fmt::format("routes-{:016x}", hash);
+}
+
+std::string haproxy_config::text() const {
+  std::string all{first_line};
+  all += fmt::format("global\n{}{}\n{}", description_prefix, description(), head);
+  for (const auto& listen : listens)
+    all += listen.text;
+  return all;
+}
+
+const haproxy_listen* haproxy_config::listen_at(int line) const {
+  // The comment, `global` and the description precede the head.
+  auto next = 4 + std::count(head.begin(), head.end(), '\n');
+  for (const auto& listen : listens) {
+    auto first = next;
+    next += std::count(listen.text.begin(), listen.text.end(), '\n');
+    if (line >= first && line < next)
+      return &listen;
+  }
+  return nullptr;
+}
+
+haproxy_config haproxy_config_of(const router_config& settings, const std::vector<route>& served) {
+  haproxy_config config;
+  config.head = head_of(settings);
+  if (settings.broker)
+    config.listens.push_back(listen_of(settings, *settings.broker));
+  for (const auto& one : served)
+    config.listens.push_back(listen_of(settings, one));
+  return config;
+}
+
+haproxy_config parse_haproxy_config(std::string_view text) {
+  haproxy_config config;
+  auto in_head = false;
+  std::string blank; // belongs to the section after it
+  for (auto line : lines_of(text)) {
+    auto words = words_of(line);
+    if (words.empty()) {
+      blank += "\n";
+      continue;
+    }
+    if (words[0] == "listen" && words.size() > 1)
+      config.listens.push_back({words[1], {}, 0, {}, {}});
+    else if (config.listens.empty() && !in_head) {
+      in_head = line.starts_with(description_prefix);
+      continue;
+    }
+    auto whole = blank + std::string{line} + "\n";
+    blank.clear();
+    if (config.listens.empty()) {
+      config.head += whole;
+      continue;
+    }
+    auto& listen = config.listens.back();
+    listen.text += whole;
+    if (words[0] == "bind" && words.size() > 1) {
+      if (auto where = endpoint_of(words[1])) {
+        listen.bind_host = where->host;
+        listen.port = where->port;
+      }
+    } else if (words[0] == "server" && words.size() > 2) {
+      if (auto where = endpoint_of(words[2]))
+        listen.servers.push_back({words[1], *where});
+    }
+  }
+  return config;
+}
+
+std::map<server_key, endpoint> servers_up(std::string_view show_servers_state) {
+  // be_id be_name srv_id srv_name srv_addr srv_op_state … srv_fqdn (18th) srv_port (19th)
+  constexpr std::size_t listen = 1, server = 3, address = 4, state = 5, host = 17, port = 18;
+  constexpr std::string_view running = "2";
+  std::map<server_key, endpoint> up;
+  for (auto line : lines_of(show_servers_state)) {
+    auto words = words_of(line);
+    if (words.size() <= port || words[state] != running)
+      continue;
+    if (auto number = port_of(words[port]))
+      up[{words[listen], words[server]}] = {words[host] == "-" ? words[address] : words[host],
+                                           *number};
+  }
+  return up;
+}
+
+std::string server_state_file(const haproxy_config& config,
+                              const std::map<server_key, endpoint>& up,
+                              const std::map<std::string, std::string>& leaders) {
+  // The version and the names of HAProxy 2.6's columns. It finds servers by their names; the ids
+  // do not matter. A port of 0 would be taken for the server's port.
+  std::string text =
+    "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight "
+    "srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health "
+    "srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord "
+    "srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n";
+  for (const auto& listen : config.listens) {
+    auto leader = leaders.find(listen.name);
+    auto id = 0;
+    for (const auto& server : listen.servers) {
+      auto was = up.find({listen.name, server.name});
+      auto is_up = was != up.end() && was->second == server.where
+                   && (leader == leaders.end() || leader->second == server.name);
+      // Running has the state 2 and the health of `rise 1 fall 2` at its best, which is 2.
+      text += fmt::format("1 {} {} {} - {} 0 1 1 0 1 0 {} 6 0 0 0 - {} - 0 0 - - 0\n", listen.name,
+                          ++id, server.name, is_up ? 2 : 0, is_up ? 2 : 0, server.where.port);
+    }
+  }
+  return text;
+}
+
+haproxy_processes parse_show_proc(std::string_view answer) {
+  haproxy_processes found;
+  auto old = false;
+  for (auto line : lines_of(answer)) {
+    if (line.starts_with("# old workers"))
+      old = true;
+    auto words = words_of(line);
+    if (words.size() < 3)
+      continue;
+    if (words[1] == "master") {
+      found.master = number_of(words[0]);
+      // `5 [failed: 0]`
+      if (words.size() > 4 && words[3] == "[failed:")
+        found.failed_reloads = number_of(words[4]);
+    } else if (words[1] == "worker") {
+      (old ? found.old : found.current).push_back(number_of(words[0]));
+    }
+  }
+  return found;
+}
+
+std::set<std::uint16_t> ports_not_bound(std::string_view printed) {
+  std::set<std::uint16_t> ports;
+  for (auto line : lines_of(printed)) {
+    // `Binding [/path:35] for proxy b: cannot bind socket (Address already in use) for [host:port]`
+    auto last = line.rfind('[');
+    if (line.find("cannot bind socket") == std::string_view::npos
+        || last == std::string_view::npos)
+      continue;
+    auto where = line.substr(last + 1, line.rfind(']') - last - 1);
+    if (auto colon = where.rfind(':'); colon != std::string_view::npos)
+      if (auto port = port_of(where.substr(colon + 1)))
+        ports.insert(*port);
+  }
+  return ports;
+}
+
+std::set<int> lines_refused(std::string_view printed, std::string_view path) {
+  std::set<int> numbers;
+  auto wanted = fmt::format("[{}:", path);
+  for (auto line : lines_of(printed))
+    if (line.find("[ALERT]") != std::string_view::npos)
+      if (auto at = line.find(wanted); at != std::string_view::npos)
+        numbers.insert(number_of(line.substr(at + wanted.size())));
+  return numbers;
+}
+
+std::string alerts_in(std::string_view printed) {
+  std::string alerts;
+  std::string last;
+  for (auto line : lines_of(printed)) {
+    // `[ALERT]    (5804) : what it is about`
+    auto colon = line.find(" : ");
+    auto said = colon == std::string_view::npos ? line : line.substr(colon + 3);
+    if (said.empty())
+      continue;
+    last = said;
+    if (line.starts_with("[ALERT]")) {
+      if (!alerts.empty())
+        alerts += "; ";
+      alerts += said;
+    }
+  }
+  return alerts.empty() ? last : alerts;
+}
+
+} // namespace matriarch::router

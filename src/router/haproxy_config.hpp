@@ -1,0 +1,93 @@
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "router/router_config.hpp"
+#include "router/routing_table.hpp"
+
+/// HAProxy's files as texts: its configuration, and what it knows of its servers.
+namespace matriarch::router {
+
+struct haproxy_server {
+  std::string name;
+  endpoint where;
+  bool operator==(const haproxy_server&) const = default;
+};
+
+/// One `listen` section.
+struct haproxy_listen {
+  std::string name;
+  std::string bind_host;
+  std::uint16_t port = 0;
+  std::vector<haproxy_server> servers;
+  std::string text; ///< the whole section
+  bool operator==(const haproxy_listen&) const = default;
+};
+
+/// A whole configuration, in sections that can be left out.
+struct haproxy_config {
+  std::string head; ///< `global` without the description, and `defaults`
+  std::vector<haproxy_listen> listens;
+
+  /// HAProxy tells its `description`, so this says which configuration a worker runs: it is made
+  /// from everything else in the text.
+  [[nodiscard]] std::string description() const;
+  [[nodiscard]] std::string text() const;
+  /// The listen that holds a line of text(), counted from 1; nullptr if none does.
+  [[nodiscard]] const haproxy_listen* listen_at(int line) const;
+};
+
+/// The name of an instance's listen or of a member's server. HAProxy takes letters, digits, `-`,
+/// `_`, `.` and `:`; so the `~` of a name that is a hash becomes `:`.
+[[nodiscard]] std::string haproxy_name(std::string_view name);
+/// The other way round, for names of instances.
+[[nodiscard]] std::string instance_of(std::string_view haproxy_name);
+
+/// The listen of the brokers; no instance can have this name.
+inline const std::string broker_listen = ":broker";
+
+/// What HAProxy shall run. Equal arguments give equal texts.
+[[nodiscard]] haproxy_config haproxy_config_of(const router_config& settings,
+                                               const std::vector<route>& served);
+
+/// Reads back a text that haproxy_config::text() made, of this or an earlier version.
+[[nodiscard]] haproxy_config parse_haproxy_config(std::string_view text);
+
+/// A listen and one of its servers.
+using server_key = std::pair<std::string, std::string>;
+
+/// The servers that are up, and where, from the answer to `show servers state`.
+[[nodiscard]] std::map<server_key, endpoint> servers_up(std::string_view show_servers_state);
+
+/// The server-state-file for a configuration: up are the servers in `up` that are still where they
+/// were, unless another is known to lead (`leaders`, server by listen). All others are down until
+/// their first check, where HAProxy 2.6 would take any new server to be up.
+[[nodiscard]] std::string server_state_file(const haproxy_config& config,
+                                            const std::map<server_key, endpoint>& up,
+                                            const std::map<std::string, std::string>& leaders);
+
+/// The worker processes as the master tells them.
+struct haproxy_processes {
+  int master = 0;
+  int failed_reloads = 0;
+  std::vector<int> current;
+  std::vector<int> old;
+};
+/// Reads the answer to `show proc`; `master` is 0 if it is no such answer.
+[[nodiscard]] haproxy_processes parse_show_proc(std::string_view answer);
+
+/// The ports that HAProxy says it could not bind, from what it printed.
+[[nodiscard]] std::set<std::uint16_t> ports_not_bound(std::string_view printed);
+
+/// The lines of the configuration file `path` that HAProxy complains about, from what it printed.
+[[nodiscard]] std::set<int> lines_refused(std::string_view printed, std::string_view path);
+
+/// The alerts in what HAProxy printed, on one line; without any, the last line.
+[[nodiscard]] std::string alerts_in(std::string_view printed);
+
+} // namespace matriarch::router

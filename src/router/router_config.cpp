@@ -1,0 +1,112 @@
+#include "router/router_config.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "config/yaml_reader.hpp"
+#include "router/endpoint.hpp"
+
+namespace matriarch::router {
+
+namespace {
+
+using config::section;
+
+/// A Unix socket's path has room for 107 bytes; HAProxy adds up to 20 of its own while it binds.
+constexpr std::size_t longest_data_dir = 70;
+
+/// HAProxy's own limit of a time in milliseconds is 2^31 - 1; a day leaves the sums far below it.
+constexpr std::chrono::hours longest_time{24};
+
+std::chrono::milliseconds time_between(const section& from, std::string_view name,
+                                       std::chrono::milliseconds least,
+                                       std::chrono::milliseconds otherwise) {
+  std::chrono::milliseconds given{from.milliseconds(name, otherwise.count())};
+  if (given < least || given > longest_time)
+    from.refuse(name, fmt::format("{} must be between {}ms and 24h", name, least.count()));
+  return given;
+}
+
+std::string host(const section& from, std::string_view name) {
+  auto text = from.text(name, "127.0.0.1");
+  if (!is_host(text))
+    from.refuse(name, fmt::format("\"{}\" is no address to listen on; write one such as 127.0.0.1",
+                                  text));
+  return text;
+}
+
+void read_router(const section& from, router_config& into) {
+  from.allow({"bind_host", "data_dir", "haproxy", "maxconn", "check_interval", "hard_stop_after",
+              "stop_grace", "status"});
+  into.bind_host = host(from, "bind_host");
+  into.data_dir = from.text("data_dir");
+  if (into.data_dir.front() != '/' || into.data_dir == "/")
+    from.refuse("data_dir", "data_dir must be an absolute path of a directory of the router's own");
+  while (into.data_dir.back() == '/')
+    into.data_dir.pop_back();
+  if (into.data_dir.size() > longest_data_dir)
+    from.refuse("data_dir", fmt::format("data_dir may have {} characters at most, for a socket's "
+                                        "path below it must stay short",
+                                        longest_data_dir));
+  if (std::any_of(into.data_dir.begin(), into.data_dir.end(),
+                  [](unsigned char c) { return c <= ' ' || c == '\'' || c == '"' || c == '\\'; }))
+    from.refuse("data_dir", "data_dir must not contain spaces, quotes or backslashes");
+  into.haproxy = from.text("haproxy", into.haproxy);
+  if (into.haproxy.front() != '/')
+    from.refuse("haproxy", "haproxy must be the absolute path of HAProxy, such as /usr/sbin/haproxy");
+  into.maxconn = static_cast<int>(from.number("maxconn", 1, 1'000'000, into.maxconn));
+  into.check_interval = time_between(from, "check_interval", std::chrono::milliseconds{50},
+                                     into.check_interval);
+  into.hard_stop_after = time_between(from, "hard_stop_after", std::chrono::seconds{1},
+                                      into.hard_stop_after);
+  into.stop_grace = time_between(from, "stop_grace", std::chrono::milliseconds{0}, into.stop_grace);
+
+  auto status = from.child_or_empty("status");
+  status.allow({"bind_host", "port"});
+  into.status_host = host(status, "bind_host");
+  into.status_port = static_cast<std::uint16_t>(status.number("port", 0, 65535, 8890));
+}
+
+broker_front read_broker(const section& from) {
+  from.allow({"listen", "servers"});
+  broker_front front;
+  front.listen = static_cast<std::uint16_t>(from.number("listen", 1, 65535));
+  front.servers = from.texts("servers");
+  if (front.servers.empty())
+    from.refuse("broker needs servers, a list such as [127.0.0.1:3000]");
+  for (const auto& server : front.servers)
+    if (!endpoint_of(server))
+      from.refuse("servers", fmt::format("\"{}\" is no broker's address; write host:port", server));
+  return front;
+}
+
+router_config read(const section& top) {
+  router_config config;
+  top.allow({"router", "broker", "etcd"});
+  read_router(top.child("router"), config);
+  if (top.has("broker"))
+    config.broker = read_broker(top.child("broker"));
+  auto etcd = top.child("etcd");
+  etcd.allow({"machines"});
+  config.etcd_machines = etcd.texts("machines");
+  if (config.etcd_machines.empty())
+    etcd.refuse("etcd needs machines, a list such as [http://127.0.0.1:2379]");
+  for (const auto& machine : config.etcd_machines)
+    if (!machine.starts_with("http://"))
+      etcd.refuse("machines", fmt::format("\"{}\" is no etcd endpoint; write http://host:port",
+                                          machine));
+  return config;
+}
+
+} // namespace
+
+result<router_config> load_router_config(const std::string& path) {
+  try {
+    return read(section::parse_file(path));
+  } catch (const config::config_error& wrong) {
+    return failure{wrong.message};
+  }
+}
+
+} // namespace matriarch::router

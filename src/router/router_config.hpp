@@ -1,0 +1,42 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/result.hpp"
+
+/// What `matriarch router` reads from its configuration file; conf/router.yml shows every key.
+namespace matriarch::router {
+
+/// The broker behind this router, if it is to be reached through it.
+struct broker_front {
+  std::uint16_t listen = 0;
+  /// `host:port` of each broker.
+  std::vector<std::string> servers;
+};
+
+struct router_config {
+  /// The address on which the public ports are opened.
+  std::string bind_host = "127.0.0.1";
+  std::string data_dir;
+  std::string haproxy = "/usr/sbin/haproxy";
+  /// Connections at a time, over all ports.
+  int maxconn = 4'000;
+  std::chrono::milliseconds check_interval{500};
+  /// How long connections of before a reload may go on.
+  std::chrono::milliseconds hard_stop_after{std::chrono::hours{1}};
+  /// How long open connections may go on once the router is told to end.
+  std::chrono::milliseconds stop_grace{std::chrono::seconds{5}};
+  std::string status_host = "127.0.0.1";
+  std::uint16_t status_port = 0;
+  std::optional<broker_front> broker;
+  std::vector<std::string> etcd_machines;
+};
+
+/// Reads a file. The failure is one line that names the file, the line and what is allowed.
+[[nodiscard]] result<router_config> load_router_config(const std::string& path);
+
+} // namespace matriarch::router

@@ -1,0 +1,245 @@
+#include "router/routing_table.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "model/json.hpp"
+#include "store/keys.hpp"
+
+namespace matriarch::router {
+
+namespace {
+
+enum class kind { other, allocation, record, member, leader };
+
+/// What a key is about: `owner` is the instance or the scope.
+struct meaning {
+  kind is = kind::other;
+  std::string_view owner = {};
+  std::string_view member = {};
+};
+
+meaning meaning_of(std::string_view key) {
+  if (key.starts_with(store::keys::allocations)) {
+    auto instance = key.substr(store::keys::allocations.size());
+    if (!instance.empty() && instance.find('/') == std::string_view::npos)
+      return {kind::allocation, instance};
+    return {};
+  }
+  if (!key.starts_with(store::keys::services))
+    return {};
+  auto rest = key.substr(store::keys::services.size());
+  auto slash = rest.find('/');
+  if (slash == 0 || slash == std::string_view::npos)
+    return {};
+  auto owner = rest.substr(0, slash);
+  rest = rest.substr(slash + 1);
+  if (rest == "state")
+    return {kind::record, owner};
+  if (rest == "leader")
+    return {kind::leader, owner};
+  constexpr std::string_view members = "members/";
+  if (rest.starts_with(members) && rest.size() > members.size()
+      && rest.find('/', members.size()) == std::string_view::npos)
+    return {kind::member, owner, rest.substr(members.size())};
+  return {};
+}
+
+} // namespace
+
+routing_table::record routing_table::record_of(std::string_view name, std::string_view text) {
+  record known;
+  auto parsed = json::parse(text);
+  if (!parsed || !parsed->IsObject())
+    return known;
+  // The records of the seeds have neither a scope nor a phase.
+  known.scope = json::string_member(*parsed, "scope", name);
+  known.accepted = json::string_member(*parsed, "phase", "accepted") == "accepted";
+  if (auto nodes = json::member(*parsed, "nodes"); nodes && nodes->IsArray())
+    for (const auto& node : nodes->GetArray())
+      known.nodes.insert(json::string_member(node, "node_id"));
+  return known;
+}
+
+std::optional<routed_member> routing_table::member_of(std::string_view name,
+                                                      std::string_view text) {
+  auto parsed = json::parse(text);
+  if (!parsed)
+    return std::nullopt;
+  auto api_url = json::string_member(*parsed, "api_url");
+  auto postgresql = endpoint_of_url(json::string_member(*parsed, "conn_url"));
+  auto patroni = endpoint_of_url(api_url);
+  if (!postgresql || !patroni)
+    return std::nullopt;
+  return routed_member{std::string{name}, *postgresql, *patroni, api_url.starts_with("https:")};
+}
+
+bool routing_table::put(std::string_view key, std::string_view value) {
+  auto about = meaning_of(key);
+  std::string owner{about.owner};
+  switch (about.is) {
+    case kind::allocation: {
+      auto& known = allocations_[owner];
+      if (known == value)
+        return false;
+      known = value;
+      return true;
+    }
+    case kind::record: {
+      auto now = record_of(owner, value);
+      auto& known = records_[owner];
+      if (known == now)
+        return false;
+      auto before = std::exchange(known, std::move(now));
+      if (before.scope != known.scope)
+        forget(before.scope);
+      return true;
+    }
+    case kind::member: {
+      announced_member now{member_of(about.member, value)};
+      auto& members = clusters_[owner].members;
+      auto known = members.find(std::string{about.member});
+      if (known != members.end() && known->second == now)
+        return false;
+      members.insert_or_assign(std::string{about.member}, std::move(now));
+      return true;
+    }
+    case kind::leader: {
+      auto& known = clusters_[owner].leader;
+      if (known != value)
+        leader_changes_.push_back({owner, std::exchange(known, std::string{value}),
+                                   std::string{value}});
+      return false;
+    }
+    case kind::other:
+      return false;
+  }
+  return false;
+}
+
+bool routing_table::erase(std::string_view key) {
+  auto about = meaning_of(key);
+  std::string owner{about.owner};
+  switch (about.is) {
+    case kind::allocation:
+      return allocations_.erase(owner) > 0;
+    case kind::record: {
+      auto known = records_.extract(owner);
+      if (!known)
+        return false;
+      forget(known.mapped().scope);
+      return true;
+    }
+    case kind::member: {
+      auto known = clusters_.find(owner);
+      if (known == clusters_.end())
+        return false;
+      auto& members = known->second.members;
+      auto gone = members.find(std::string{about.member});
+      if (gone == members.end())
+        return false;
+      gone->second.has_key = false;
+      if (is_listed(owner, gone->first))
+        return false;
+      members.erase(gone);
+      forget(owner);
+      return true;
+    }
+    case kind::leader:
+      // Without a leader's key nobody else leads yet: the last one stays known.
+      forget(owner);
+      return false;
+    case kind::other:
+      return false;
+  }
+  return false;
+}
+
+bool routing_table::list(const std::vector<std::pair<std::string, std::string>>& all) {
+  std::set<std::string_view> keys;
+  for (const auto& [key, value] : all)
+    keys.insert(key);
+  std::vector<std::string> gone;
+  auto note = [&](std::string key) {
+    if (!keys.contains(key))
+      gone.push_back(std::move(key));
+  };
+  for (const auto& [instance, port] : allocations_)
+    note(store::keys::allocation(instance));
+  for (const auto& [scope, known] : clusters_)
+    for (const auto& [name, member] : known.members)
+      if (member.has_key)
+        note(store::keys::member(scope, name));
+  // Records last: a member is judged by the record that listed it.
+  for (const auto& [instance, known] : records_)
+    note(store::keys::record(instance));
+  auto changed = false;
+  for (const auto& key : gone)
+    changed = erase(key) || changed;
+  for (const auto& [key, value] : all)
+    changed = put(key, value) || changed;
+  return changed;
+}
+
+bool routing_table::is_listed(const std::string& scope, const std::string& node) const {
+  return std::any_of(records_.begin(), records_.end(), [&](const auto& entry) {
+    return entry.second.scope == scope && entry.second.nodes.contains(node);
+  });
+}
+
+void routing_table::forget(const std::string& scope) {
+  auto known = clusters_.find(scope);
+  auto has_record = std::any_of(records_.begin(), records_.end(), [&](const auto& entry) {
+    return entry.second.scope == scope;
+  });
+  if (known == clusters_.end() || has_record)
+    return;
+  std::erase_if(known->second.members, [](const auto& entry) { return !entry.second.has_key; });
+  if (known->second.members.empty())
+    clusters_.erase(known);
+}
+
+routes routing_table::current() const {
+  routes all;
+  std::map<std::uint16_t, std::string> holders;
+  for (const auto& [instance, text] : allocations_) {
+    auto known = records_.find(instance);
+    if (known == records_.end() || !known->second.accepted)
+      continue;
+    auto port = port_of(text);
+    if (!port) {
+      all.unserved.push_back({0, instance, "its allocation in etcd is no port, 1 to 65535; write "
+                                           "the instance's port there"});
+      continue;
+    }
+    route one{instance, known->second.scope, *port, {}};
+    if (auto found = clusters_.find(one.scope); found != clusters_.end())
+      for (const auto& [name, announced] : found->second.members)
+        if (announced.member && (announced.has_key || known->second.nodes.contains(name)))
+          one.members.push_back(*announced.member);
+    if (one.members.empty())
+      continue;
+    auto [holder, is_first] = holders.emplace(*port, instance);
+    if (!is_first) {
+      all.unserved.push_back({*port, instance,
+                              fmt::format("its port is allocated to instance {} too; give one of "
+                                          "them another",
+                                          holder->second)});
+      continue;
+    }
+    all.served.push_back(std::move(one));
+  }
+  return all;
+}
+
+std::vector<leader_change> routing_table::take_leader_changes() {
+  return std::exchange(leader_changes_, {});
+}
+
+std::string routing_table::leader(const std::string& scope) const {
+  auto known = clusters_.find(scope);
+  return known == clusters_.end() ? std::string{} : known->second.leader;
+}
+
+} // namespace matriarch::router

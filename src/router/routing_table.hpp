@@ -1,0 +1,109 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "router/endpoint.hpp"
+
+namespace matriarch::router {
+
+/// A member of a cluster, as its Patroni has announced it.
+struct routed_member {
+  std::string name;
+  endpoint postgresql;
+  endpoint patroni;
+  bool patroni_has_tls = false;
+  bool operator==(const routed_member&) const = default;
+};
+
+/// One instance's public port and the members one of which leads.
+struct route {
+  std::string instance; ///< the name of the instance in keys
+  std::string scope;
+  std::uint16_t port = 0;
+  std::vector<routed_member> members; ///< at least one, sorted by name
+  bool operator==(const route&) const = default;
+};
+
+/// An instance that is not served, and why.
+struct left_out {
+  int port = 0;
+  std::string instance;
+  std::string reason;
+  bool operator==(const left_out&) const = default;
+};
+
+/// Everything that shall be served, sorted by instance, and what cannot be.
+struct routes {
+  std::vector<route> served;
+  std::vector<left_out> unserved;
+  bool operator==(const routes&) const = default;
+};
+
+/// The leader of a scope is another one than before. `before` is empty if none was known.
+struct leader_change {
+  std::string scope;
+  std::string before;
+  std::string now;
+  bool operator==(const leader_change&) const = default;
+};
+
+/// Which instance is reached at which port, from the keys in etcd.
+///
+/// An instance is served if it has an allocation, an accepted record, and at least one member. A
+/// member whose key has vanished stays for as long as the record lists its node: leases end while
+/// databases run on (after a freeze of etcd all of them at once), and the check decides anyway.
+class routing_table {
+public:
+  /// A key was written or erased. True if what is served may have changed.
+  bool put(std::string_view key, std::string_view value);
+  bool erase(std::string_view key);
+
+  /// These are all keys; those that were known and are not among them are erased.
+  bool list(const std::vector<std::pair<std::string, std::string>>& all);
+
+  [[nodiscard]] routes current() const;
+
+  /// The changes of leaders since the last call. A leader's key that vanishes is no change: only
+  /// another leader is.
+  [[nodiscard]] std::vector<leader_change> take_leader_changes();
+
+  /// The last known leader of a scope; empty if none is known.
+  [[nodiscard]] std::string leader(const std::string& scope) const;
+
+private:
+  struct record {
+    std::string scope;
+    bool accepted = false;
+    std::set<std::string> nodes;
+    bool operator==(const record&) const = default;
+  };
+  struct announced_member {
+    std::optional<routed_member> member; ///< nothing if it cannot be read
+    bool has_key = true;
+    bool operator==(const announced_member&) const = default;
+  };
+  struct cluster {
+    std::map<std::string, announced_member> members;
+    std::string leader;
+  };
+
+  static record record_of(std::string_view name, std::string_view text);
+  static std::optional<routed_member> member_of(std::string_view name, std::string_view text);
+  [[nodiscard]] bool is_listed(const std::string& scope, const std::string& node) const;
+  /// Forgets the members and the leader of scopes that no record has any more.
+  void forget(const std::string& scope);
+
+  std::map<std::string, std::string, std::less<>> allocations_; ///< by instance
+  std::map<std::string, record, std::less<>> records_;          ///< by instance
+  std::map<std::string, cluster, std::less<>> clusters_;        ///< by scope
+  std::vector<leader_change> leader_changes_;
+};
+
+} // namespace matriarch::router

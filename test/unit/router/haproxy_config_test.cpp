@@ -1,0 +1,192 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <string>
+
+#include "model/names.hpp"
+#include "router/haproxy_config.hpp"
+
+namespace matriarch::router {
+
+namespace {
+
+router_config settings() {
+  router_config config;
+  config.data_dir = "/var/lib/router";
+  return config;
+}
+
+route route_of(const std::string& instance, std::uint16_t port) {
+  return {instance,
+          instance,
+          port,
+          {{"n1", {"127.0.1.1", 5432}, {"127.0.1.1", 8008}, false},
+           {"n2", {"127.0.1.2", 5432}, {"127.0.1.2", 8008}, false}}};
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+const std::string columns =
+  "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight "
+  "srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state "
+  "srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl "
+  "srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n";
+
+} // namespace
+
+TEST_CASE("an instance's listen checks for the primary of its own scope") {
+  auto config = haproxy_config_of(settings(), {route_of("a.b", 30001)});
+  REQUIRE(config.listens.size() == 1);
+  CHECK(config.listens[0].text
+        == R"(
+listen a.b
+    bind 127.0.0.1:30001
+    option httpchk
+    http-check send meth GET uri /primary
+    http-check expect rstring '"patroni": *\{[^}]*"scope": *"a\x2eb"'
+    http-check expect status 200
+    default-server inter 500ms fastinter 250ms fall 2 rise 1 on-marked-down shutdown-sessions init-addr libc,none
+    server n1 127.0.1.1:5432 check port 8008
+    server n2 127.0.1.2:5432 check port 8008
+)");
+  auto text = config.text();
+  CHECK(contains(text, "    maxconn 4000\n"));
+  CHECK(contains(text, "    hard-stop-after 3600000ms\n"));
+  CHECK(contains(text, "    server-state-file /var/lib/router/server-state\n"));
+  CHECK(contains(text, "    load-server-state-from-file global\n"));
+  CHECK(contains(text, "    retries 0\n"));
+}
+
+TEST_CASE("a scope cannot say anything else than itself in the check") {
+  auto one = route_of("a", 30001);
+  one.scope = "x' }\n.*\"";
+  auto config = haproxy_config_of(settings(), {one});
+  CHECK(contains(config.listens[0].text, R"("scope": *"x\x27\x20\x7d\x0a\x2e\x2a\x22"')"));
+}
+
+TEST_CASE("Patroni may be at another address and speak TLS") {
+  auto one = route_of("a", 30001);
+  one.members[0].patroni.host = "127.0.9.9";
+  one.members[1].patroni_has_tls = true;
+  auto text = haproxy_config_of(settings(), {one}).text();
+  CHECK(contains(text, "server n1 127.0.1.1:5432 check port 8008 addr 127.0.9.9\n"));
+  CHECK(contains(text, "server n2 127.0.1.2:5432 check port 8008 check-ssl verify none\n"));
+}
+
+TEST_CASE("the brokers have a listen if they are configured") {
+  auto with = settings();
+  with.broker = broker_front{8888, {"127.0.0.1:3000", "127.0.0.1:3001"}};
+  auto config = haproxy_config_of(with, {route_of("a", 30001)});
+  REQUIRE(config.listens.size() == 2);
+  CHECK(config.listens[0].name == ":broker");
+  CHECK(contains(config.listens[0].text, "    bind 127.0.0.1:8888\n    mode http\n"));
+  CHECK(contains(config.listens[0].text, "    http-check send meth GET uri /healthz\n"));
+  CHECK(contains(config.listens[0].text, "    server broker2 127.0.0.1:3001 check\n"));
+}
+
+TEST_CASE("names become names of HAProxy, and those of instances come back") {
+  CHECK(haproxy_name("c45ecc24-aa5d_1.x") == "c45ecc24-aa5d_1.x");
+  auto hashed = model::name_of("strange id");
+  CHECK(haproxy_name(hashed) == ":" + hashed.substr(1));
+  CHECK(instance_of(haproxy_name(hashed)) == hashed);
+  CHECK(instance_of("plain") == "plain");
+  for (auto name : {"a b", "a\nb", "", "~short", "a/b"}) {
+    auto made = haproxy_name(name);
+    CHECK(made.size() == 41);
+    CHECK(std::all_of(made.begin() + 1, made.end(), [](unsigned char c) { return isalnum(c); }));
+  }
+}
+
+TEST_CASE("a configuration is read back from its own text") {
+  auto with = settings();
+  with.broker = broker_front{8888, {"127.0.0.1:3000"}};
+  auto config = haproxy_config_of(with, {route_of("a", 30001), route_of("b", 30002)});
+  auto again = parse_haproxy_config(config.text());
+  CHECK(again.text() == config.text());
+  CHECK(again.listens == config.listens);
+  CHECK(again.description() == config.description());
+}
+
+TEST_CASE("the description differs when anything does") {
+  auto one = haproxy_config_of(settings(), {route_of("a", 30001)});
+  auto other = haproxy_config_of(settings(), {route_of("a", 30002)});
+  CHECK(one.description() != other.description());
+  auto with = settings();
+  with.maxconn = 1;
+  CHECK(one.description() != haproxy_config_of(with, {route_of("a", 30001)}).description());
+}
+
+TEST_CASE("a line of the text leads to its listen") {
+  auto config = haproxy_config_of(settings(), {route_of("a", 30001), route_of("b", 30002)});
+  auto text = config.text();
+  auto line_of = [&](const std::string& part) {
+    auto at = text.find(part);
+    REQUIRE(at != std::string::npos);
+    return 1 + static_cast<int>(std::count(text.begin(), text.begin() + static_cast<long>(at), '\n'));
+  };
+  CHECK(config.listen_at(line_of("listen a")) == &config.listens[0]);
+  CHECK(config.listen_at(line_of("listen b") - 2) == &config.listens[0]);
+  CHECK(config.listen_at(line_of("127.0.0.1:30002")) == &config.listens[1]);
+  CHECK(config.listen_at(line_of("maxconn")) == nullptr);
+  CHECK(config.listen_at(100'000) == nullptr);
+}
+
+TEST_CASE("new servers start down, known ones as they were") {
+  auto config = haproxy_config_of(settings(), {route_of("a", 30001)});
+  auto up = servers_up(
+    columns
+    + "3 a 1 n1 127.0.1.1 2 0 1 1 7 15 3 2 6 0 1 0 - 5432 - 0 8008 - - 8008\n"
+      "3 a 2 n2 127.0.1.2 0 0 1 1 6 17 2 0 6 0 1 0 - 5432 - 0 8008 - - 8008\n");
+  CHECK(up == std::map<server_key, endpoint>{{{"a", "n1"}, {"127.0.1.1", 5432}}});
+  CHECK(server_state_file(config, {}, {})
+        == columns + "1 a 1 n1 - 0 0 1 1 0 1 0 0 6 0 0 0 - 5432 - 0 0 - - 0\n"
+                     "1 a 2 n2 - 0 0 1 1 0 1 0 0 6 0 0 0 - 5432 - 0 0 - - 0\n");
+  CHECK(server_state_file(config, up, {})
+        == columns + "1 a 1 n1 - 2 0 1 1 0 1 0 2 6 0 0 0 - 5432 - 0 0 - - 0\n"
+                     "1 a 2 n2 - 0 0 1 1 0 1 0 0 6 0 0 0 - 5432 - 0 0 - - 0\n");
+}
+
+TEST_CASE("a server that has moved, or does not lead any more, starts down") {
+  auto config = haproxy_config_of(settings(), {route_of("a", 30001)});
+  auto all_down = server_state_file(config, {}, {});
+  CHECK(server_state_file(config, {{{"a", "n1"}, {"127.0.1.9", 5432}}}, {}) == all_down);
+  CHECK(server_state_file(config, {{{"a", "n1"}, {"127.0.1.1", 5432}}}, {{"a", "n2"}}) == all_down);
+  CHECK(server_state_file(config, {{{"a", "n1"}, {"127.0.1.1", 5432}}}, {{"a", "n1"}}) != all_down);
+}
+
+TEST_CASE("the master's processes are read") {
+  auto found = parse_show_proc(
+    "#<PID>          <type>          <reloads>       <uptime>        <version>      \n"
+    "5804            master          2 [failed: 1]   0d00h02m28s     2.6.12-1+deb12u4\n"
+    "# workers\n"
+    "9652            worker          1               0d00h01m40s     2.6.12-1+deb12u4\n"
+    "# old workers\n"
+    "9001            worker          1               0d00h01m40s     2.6.12-1+deb12u4\n"
+    "9000            worker          2               0d00h01m40s     2.6.12-1+deb12u4\n"
+    "# programs\n\n");
+  CHECK(found.master == 5804);
+  CHECK(found.failed_reloads == 1);
+  CHECK(found.current == std::vector<int>{9652});
+  CHECK(found.old == std::vector<int>{9001, 9000});
+  CHECK(parse_show_proc("").master == 0);
+}
+
+TEST_CASE("HAProxy's complaints are understood") {
+  std::string printed =
+    "[NOTICE]   (5804) : haproxy version is 2.6.12-1+deb12u4\n"
+    "[WARNING]  (9652) : Paused proxy :ab.\n"
+    "[ALERT]    (5804) : Binding [/d/haproxy.cfg:35] for proxy b2: cannot bind socket (Address "
+    "already in use) for [127.0.0.1:30102]\n"
+    "[ALERT]    (5804) : Binding [/d/haproxy.cfg:38] for proxy b3: cannot bind socket (Address "
+    "already in use) for [127.0.0.1:30103]\n";
+  CHECK(ports_not_bound(printed) == std::set<std::uint16_t>{30102, 30103});
+  CHECK(lines_refused(printed, "/d/haproxy.cfg") == std::set<int>{35, 38});
+  CHECK(lines_refused(printed, "/d/candidate.cfg").empty());
+  CHECK(alerts_in("[NOTICE]   (1) : hello\n[ALERT]    (1) : one\n[ALERT]    (1) : two\n")
+        == "one; two");
+  CHECK(alerts_in("not found\n") == "not found");
+}
+
+} // namespace matriarch::router

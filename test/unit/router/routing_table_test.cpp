@@ -1,0 +1,194 @@
+#include <doctest/doctest.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "router/routing_table.hpp"
+
+namespace matriarch::router {
+
+namespace {
+
+std::string record(const std::string& scope, const std::string& phase,
+                   const std::vector<std::string>& nodes) {
+  std::string list;
+  for (const auto& node : nodes)
+    list += (list.empty() ? "" : ",") + (R"({"node_id":")" + node + R"("})");
+  return R"({"scope":")" + scope + R"(","phase":")" + phase + R"(","nodes":[)" + list + "]}";
+}
+
+std::string member(const std::string& host) {
+  return R"({"conn_url":"postgres://)" + host + R"(:5432/postgres","api_url":"http://)" + host
+         + R"(:8008/patroni","state":"running","role":"master"})";
+}
+
+/// One instance `a` on port 30001 with the nodes n1 and n2.
+routing_table one_instance() {
+  routing_table table;
+  table.put("/routing/allocation/a", "30001");
+  table.put("/service/a/state", record("a", "accepted", {"n1", "n2"}));
+  table.put("/service/a/members/n2", member("127.0.1.2"));
+  table.put("/service/a/members/n1", member("127.0.1.1"));
+  return table;
+}
+
+const route served_one{"a",
+                       "a",
+                       30001,
+                       {{"n1", {"127.0.1.1", 5432}, {"127.0.1.1", 8008}, false},
+                        {"n2", {"127.0.1.2", 5432}, {"127.0.1.2", 8008}, false}}};
+
+} // namespace
+
+TEST_CASE("an instance is served once it has a port, an accepted record and a member") {
+  routing_table table;
+  CHECK(table.put("/routing/allocation/a", "30001"));
+  CHECK(table.current() == routes{});
+  CHECK(table.put("/service/a/state", record("a", "accepting", {"n1", "n2"})));
+  CHECK(table.put("/service/a/members/n2", member("127.0.1.2")));
+  CHECK(table.current() == routes{});
+  CHECK(table.put("/service/a/members/n1", member("127.0.1.1")));
+  CHECK(table.put("/service/a/state", record("a", "accepted", {"n1", "n2"})));
+  CHECK(table.current().served == std::vector<route>{served_one});
+}
+
+TEST_CASE("what concerns no route changes nothing") {
+  auto table = one_instance();
+  CHECK_FALSE(table.put("/service/a/members/n1", member("127.0.1.1")));
+  CHECK_FALSE(table.put("/service/a/members/n1",
+                        R"({"conn_url":"postgres://127.0.1.1:5432/postgres",)"
+                        R"("api_url":"http://127.0.1.1:8008/patroni","xlog_location":7})"));
+  CHECK_FALSE(table.put("/service/a/state", record("a", "accepted", {"n2", "n1"})));
+  CHECK_FALSE(table.put("/routing/allocation/a", "30001"));
+  CHECK_FALSE(table.put("/service/a/status", "{}"));
+  CHECK_FALSE(table.put("/service/a/bindings/b", "{}"));
+  CHECK_FALSE(table.put("/routing/nextport", "30002"));
+  CHECK_FALSE(table.erase("/service/b/state"));
+}
+
+TEST_CASE("a record of the seeds, without scope and phase, is served") {
+  auto table = one_instance();
+  CHECK_FALSE(table.put("/service/a/state",
+                        R"({"nodes":[{"node_id":"n1"},{"node_id":"n2"}]})"));
+  CHECK(table.current().served == std::vector<route>{served_one});
+}
+
+TEST_CASE("the members are those of the record's scope") {
+  auto table = one_instance();
+  table.put("/service/a2/members/m1", member("127.0.2.1"));
+  CHECK(table.current().served[0].members.size() == 2);
+  CHECK(table.put("/service/a/state", record("a2", "accepted", {"m1"})));
+  auto served = table.current().served;
+  REQUIRE(served.size() == 1);
+  CHECK(served[0].instance == "a");
+  CHECK(served[0].scope == "a2");
+  REQUIRE(served[0].members.size() == 1);
+  CHECK(served[0].members[0].name == "m1");
+}
+
+TEST_CASE("an instance without its record or its allocation is not served") {
+  auto table = one_instance();
+  CHECK(table.erase("/service/a/state"));
+  CHECK(table.current() == routes{});
+  table = one_instance();
+  CHECK(table.erase("/routing/allocation/a"));
+  CHECK(table.current() == routes{});
+}
+
+TEST_CASE("a member without its key stays while the record lists its node") {
+  auto table = one_instance();
+  CHECK_FALSE(table.erase("/service/a/members/n1"));
+  CHECK(table.current().served == std::vector<route>{served_one});
+  CHECK(table.put("/service/a/state", record("a", "accepted", {"n2"})));
+  REQUIRE(table.current().served.size() == 1);
+  CHECK(table.current().served[0].members.size() == 1);
+}
+
+TEST_CASE("a member that no record lists goes with its key") {
+  auto table = one_instance();
+  table.put("/service/a/state", record("a", "accepted", {"n2"}));
+  CHECK(table.current().served[0].members.size() == 2);
+  CHECK(table.erase("/service/a/members/n1"));
+  CHECK(table.current().served[0].members.size() == 1);
+}
+
+TEST_CASE("a member that is back at another address is served there") {
+  auto table = one_instance();
+  table.erase("/service/a/members/n1");
+  CHECK(table.put("/service/a/members/n1", member("127.0.1.9")));
+  CHECK(table.current().served[0].members[0].postgresql.host == "127.0.1.9");
+}
+
+TEST_CASE("a listing stands for everything: what is not in it is gone") {
+  auto table = one_instance();
+  table.put("/routing/allocation/b", "30002");
+  table.put("/service/b/state", record("b", "accepted", {"m"}));
+  table.put("/service/b/members/m", member("127.0.1.3"));
+  CHECK(table.current().served.size() == 2);
+  std::vector<std::pair<std::string, std::string>> all = {
+    {"/routing/allocation/a", "30001"},
+    {"/service/a/state", record("a", "accepted", {"n1", "n2"})},
+    {"/service/a/members/n2", member("127.0.1.2")}};
+  CHECK(table.list(all));
+  CHECK(table.current().served == std::vector<route>{served_one});
+  CHECK_FALSE(table.list(all));
+}
+
+TEST_CASE("of two instances with one port the second is left out") {
+  auto table = one_instance();
+  table.put("/routing/allocation/b", "30001");
+  table.put("/service/b/state", record("b", "accepted", {"m"}));
+  table.put("/service/b/members/m", member("127.0.1.3"));
+  auto all = table.current();
+  CHECK(all.served == std::vector<route>{served_one});
+  REQUIRE(all.unserved.size() == 1);
+  CHECK(all.unserved[0].instance == "b");
+  CHECK(all.unserved[0].port == 30001);
+}
+
+TEST_CASE("an allocation that is no port is left out and said") {
+  auto table = one_instance();
+  table.put("/routing/allocation/a", "many");
+  auto all = table.current();
+  CHECK(all.served.empty());
+  REQUIRE(all.unserved.size() == 1);
+  CHECK(all.unserved[0].instance == "a");
+}
+
+TEST_CASE("values that cannot be read are no members and no accepted records") {
+  auto table = one_instance();
+  table.put("/service/a/members/n1", "{");
+  table.put("/service/a/members/n2", R"({"conn_url":"postgres://x y:1/","api_url":"http://h:1"})");
+  CHECK(table.current() == routes{});
+  table = one_instance();
+  table.put("/service/a/state", "[]");
+  CHECK(table.current() == routes{});
+}
+
+TEST_CASE("another leader is a change, a vanished leader is none") {
+  auto table = one_instance();
+  CHECK_FALSE(table.put("/service/a/leader", "n1"));
+  CHECK(table.take_leader_changes() == std::vector<leader_change>{{"a", "", "n1"}});
+  CHECK(table.take_leader_changes().empty());
+  table.put("/service/a/leader", "n1");
+  table.erase("/service/a/leader");
+  table.put("/service/a/leader", "n1");
+  CHECK(table.take_leader_changes().empty());
+  table.erase("/service/a/leader");
+  CHECK(table.leader("a") == "n1");
+  table.put("/service/a/leader", "n2");
+  CHECK(table.take_leader_changes() == std::vector<leader_change>{{"a", "n1", "n2"}});
+}
+
+TEST_CASE("a leader that changed unseen is found by the next listing") {
+  auto table = one_instance();
+  table.put("/service/a/leader", "n1");
+  (void)table.take_leader_changes();
+  table.list({{"/routing/allocation/a", "30001"},
+              {"/service/a/state", record("a", "accepted", {"n1", "n2"})},
+              {"/service/a/leader", "n2"}});
+  CHECK(table.take_leader_changes() == std::vector<leader_change>{{"a", "n1", "n2"}});
+}
+
+} // namespace matriarch::router
