@@ -1,0 +1,210 @@
+#!/usr/bin/python3
+"""`make bench`: what it reaches beside what it shall reach, in one run. Nothing is asserted.
+
+Times depend on the machine and on what else runs there: the ratios say more than the seconds.
+"""
+
+import argparse
+import base64
+import http.client
+import json
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "platform")]
+
+import floor  # noqa: E402
+from local_platform import (API_VERSION, BUILD, PASSWORD, PLAN, SERVICE, USERNAME, Failed, Platform,  # noqa: E402
+                            Writer, wait_until)
+
+# The acceptance numbers of the design; they are goals, not limits.
+GOAL_OF_FLOOR = 1.25
+GOAL_OWN_SHARE_MS = 100
+GOAL_MOVE_GAP = 2.0
+GOAL_KILL_GAP = 6.0
+GOAL_OF_TRIVIAL = 0.85
+GOAL_MEMORY_MB = 40
+
+ROWS = []
+
+
+def row(what, goal, measured, detail=""):
+    ROWS.append((what, goal, measured, detail))
+    print(f"  {what}: {measured} (goal {goal}) {detail}", flush=True)
+
+
+def print_table():
+    header = ("what", "goal", "measured", "how")
+    widths = [max(len(line[column]) for line in [header, *ROWS]) for column in range(3)]
+    print()
+    for line in [header, *ROWS]:
+        print("  ".join([line[0].ljust(widths[0]), line[1].rjust(widths[1]), line[2].rjust(widths[2]), line[3]]))
+
+
+def pss_mb(pid):
+    text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE).group(1)) / 1024
+
+
+def cold_provision(platform, rounds):
+    """Provisions and floor, in turn, so that a busy moment hits both."""
+    provisions, floors, templates = [], [], None
+    for number in range(rounds):
+        name = f"cold{number}"
+        start = time.monotonic()
+        platform.provision(name, nodes=2)
+        platform.wait_operation(name).must_succeed()
+        provisions.append(time.monotonic() - start)
+        if templates is None:
+            templates = floor.templates_of(platform, name)
+        platform.remove(name)
+        floors.append(floor.seconds_of_one_start(platform, templates, number))
+        print(f"  round {number + 1}: provision {provisions[-1]:.2f} s, floor {floors[-1]:.2f} s", flush=True)
+    provision, ground = statistics.median(provisions), statistics.median(floors)
+    row("cold provision of two nodes / floor", f"{GOAL_OF_FLOOR:.2f}", f"{provision / ground:.2f}",
+        f"{provision:.2f} s / {ground:.2f} s, medians of {rounds}, in turn")
+
+
+def write_gaps(platform, rounds):
+    moves, kills = [], []
+    for number in range(rounds):
+        name = f"gap{number}"
+        platform.create(name, nodes=2)
+        uri = platform.bind(name, "app")["uri"]
+        cells = [guid for guid in platform.guids if guid not in platform.nodes_of(name).values()]
+        with Writer(uri) as writer:
+            writer.wait_for_writes(50)
+            platform.update(name, cells=cells)
+            platform.wait_operation(name).must_succeed()
+            writer.wait_for_writes(50)
+            moves.append(writer.longest_gap())
+            platform.wait_all_running(name, 2)
+            at, leader = time.monotonic(), platform.leader(name)
+            platform.kill_node(leader)
+            wait_until(lambda: platform.leader(name) not in (None, leader), 60, "another leader")
+            writer.wait_for_writes(50)
+            kills.append(writer.longest_gap(since=at))
+            platform.wait_all_running(name, 2)
+        print(f"  round {number + 1}: move {moves[-1]:.2f} s, leader killed {kills[-1]:.2f} s", flush=True)
+        platform.unbind(name, "app")
+        platform.remove(name)
+    for what, goal, gaps in (("longest write gap of a move", GOAL_MOVE_GAP, moves),
+                             ("longest write gap, leader killed", GOAL_KILL_GAP, kills)):
+        row(what, f"{goal:.1f} s", f"{max(gaps):.2f} s", f"median {statistics.median(gaps):.2f} s of {rounds}")
+
+
+class Poller:
+    """One connection that is kept, to poll without a pause."""
+
+    def __init__(self, platform):
+        self.connection = http.client.HTTPConnection(platform.broker_host, platform.broker_port, timeout=30)
+        token = base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode()
+        self.headers = {"Authorization": "Basic " + token, "X-Broker-API-Version": API_VERSION,
+                        "Connection": "keep-alive", "Content-Type": "application/json"}
+
+    def ask(self, method, path, body=None):
+        self.connection.request(method, path, None if body is None else json.dumps(body), self.headers)
+        answer = self.connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+def own_share(platform, count):
+    """PUT to succeeded with cells that make nodes appear at once."""
+    poller, times = Poller(platform), []
+    body = {"service_id": SERVICE, "plan_id": PLAN, "organization_guid": "org", "space_guid": "space",
+            "parameters": {"node-count": 2}}
+    for number in range(count):
+        path = f"/v2/service_instances/share{number}"
+        start = time.monotonic()
+        status, answer = poller.ask("PUT", path + "?accepts_incomplete=true", body)
+        if status != 202:
+            raise Failed(f"PUT was answered {status}: {answer}")
+        while True:
+            state = poller.ask("GET", path + "/last_operation")[1]["state"]
+            if state != "in progress":
+                break
+            if time.monotonic() - start > 30:
+                raise Failed(f"{path} did not succeed in 30 s")
+            time.sleep(0.001)  # leaves the processor to the broker
+        times.append(time.monotonic() - start)
+        if state != "succeeded":
+            raise Failed(f"{path} ended as {state}")
+        platform.remove(f"share{number}")
+    times.sort()
+    row("own share: nodes appear at once", f"{GOAL_OWN_SHARE_MS} ms", f"{statistics.median(times) * 1000:.0f} ms",
+        f"median of {count}; 90 % within {times[int(count * 0.9) - 1] * 1000:.0f} ms")
+
+
+def rate(uri, headers=()):
+    """Requests a second by wrk: 32 connections, one thread, three seconds."""
+    words = [word for header in headers for word in ("-H", header)]
+    done = subprocess.run(["wrk", "-c32", "-t1", "-d3s", *words, uri], text=True, capture_output=True, timeout=60)
+    found = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
+    if not found or "Non-2xx" in done.stdout:
+        raise Failed(f"wrk {uri}: {done.stdout}{done.stderr}")
+    return float(found.group(1))
+
+
+def polling_rate(platform, rounds):
+    """last_operation beside a trivial handler in the same server, in turn."""
+    platform.create("polled", nodes=2)
+    token = base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode()
+    headers = ["Authorization: Basic " + token, f"X-Broker-API-Version: {API_VERSION}"]
+    trivial = subprocess.Popen([BUILD / "test/bench/trivial_server", platform.address, "3001"],
+                               stdin=subprocess.DEVNULL)
+    try:
+        base = f"http://{platform.address}:3001/"
+        def serves():
+            try:
+                connection = http.client.HTTPConnection(platform.address, 3001, timeout=1)
+                connection.request("GET", "/")
+                return connection.getresponse().status == 200
+            except OSError:
+                return False
+        wait_until(serves, 10, "the trivial server")
+        polls, bare = [], []
+        for _ in range(rounds):
+            polls.append(rate(platform.broker_uri + "/v2/service_instances/polled/last_operation", headers))
+            bare.append(rate(base, headers))
+    finally:
+        trivial.terminate()
+        trivial.wait(10)
+    platform.remove("polled")
+    poll, ground = statistics.median(polls), statistics.median(bare)
+    row("last_operation / trivial handler", f"{GOAL_OF_TRIVIAL:.2f}", f"{poll / ground:.2f}",
+        f"{poll:,.0f} / {ground:,.0f} requests a second, medians of {rounds}, in turn")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true", help="one round of each")
+    quick = parser.parse_args().quick
+    with Platform(simulated=True, say=print) as platform:
+        print("With simulated cells:", flush=True)
+        platform.wait_broker_acts()
+        row("broker memory at rest (PSS)", f"{GOAL_MEMORY_MB} MB", f"{pss_mb(platform.broker.pid):.1f} MB",
+            "after its start, with no instance")
+        own_share(platform, 5 if quick else 50)
+        polling_rate(platform, 1 if quick else 5)
+    with Platform(say=print) as platform:
+        print("With real cells:", flush=True)
+        platform.wait_broker_acts()
+        cold_provision(platform, 1 if quick else 5)
+        write_gaps(platform, 1 if quick else 3)
+    print_table()
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except Failed as error:
+        print_table()
+        sys.exit(f"bench: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,102 @@
+"""What the scenarios share: the decorator, and comparisons whose failures explain themselves."""
+
+import contextlib
+import pathlib
+import sys
+
+from local_platform import Failed
+
+SCENARIOS = []  # (file, title, function) in the order of their definition
+
+
+def scenario(title):
+    """Marks a function as a scenario; the title says what holds if it passes."""
+    def mark(function):
+        file = pathlib.Path(sys.modules[function.__module__].__file__).stem
+        SCENARIOS.append((file, title, function))
+        return function
+    return mark
+
+
+def equal(found, wanted, what):
+    if found != wanted:
+        raise Failed(f"{what}: {found!r} instead of {wanted!r}")
+
+
+def true(held, what):
+    if not held:
+        raise Failed(what() if callable(what) else what)
+
+
+def shape(value):
+    """The keys and types of a JSON value: what two answers have in common if they mean the same."""
+    if isinstance(value, dict):
+        return {name: shape(inner) for name, inner in sorted(value.items())}
+    if isinstance(value, list):
+        return [shape(value[0])] if value else []
+    return type(value).__name__
+
+
+def names_in(value):
+    """Every key of every object of a JSON value."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield name
+            yield from names_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from names_in(inner)
+
+
+def json_error(answer, what, error=None):
+    """An error as the specification wants it: a JSON object with a description for a person."""
+    status, headers, body = answer
+    true(isinstance(body, dict), f"{what}: the body is no JSON object: {body!r}")
+    true(headers.get("Content-Type", "").startswith("application/json"),
+         f"{what}: the content type is {headers.get('Content-Type')}")
+    true(isinstance(body.get("description"), str) and body["description"],
+         f"{what}: {status} without a description: {body}")
+    if error is not None:
+        equal(body.get("error"), error, f"{what}: the error code")
+
+
+# Patroni writes under its scope at any time, cells and the broker renew what is theirs.
+RESTLESS = ("/leader", "/status", "/config", "/history", "/sync", "/failsafe", "/initialize", "/failover")
+
+
+def recorded(platform):
+    """All keys that change only because somebody asked for it."""
+    return {key: value for key, value in platform.keys().items()
+            if not (key.startswith("/service/") and ("/members/" in key or key.endswith(RESTLESS)))
+            and not key.startswith(("/cells/", "/matriarch/heartbeat", "/matriarch/active",
+                                    "/postgresql-brokerpatroni/"))}
+
+
+@contextlib.contextmanager
+def nothing_changes(platform):
+    """What happens inside must leave no trace in etcd nor on a cell."""
+    keys, nodes = recorded(platform), platform.running_nodes()
+    yield
+    now = recorded(platform)
+    changed = sorted(key for key in keys.keys() | now.keys() if keys.get(key) != now.get(key))
+    true(not changed, f"changed in etcd: {changed}")
+    equal(platform.running_nodes(), nodes, "the nodes on the cells")
+
+
+def exactly_as_asked(platform, instance, nodes, cells=None):
+    """The cells run those nodes that the record lists, no more and no fewer, each on its cell; the
+    instance holds one port; Patroni sees them all running."""
+    platform.wait_all_running(instance, nodes)
+    record = platform.record(instance)
+    listed = {node["node_id"]: node["backend_id"] for node in record["nodes"]}
+    equal(len(listed), nodes, "the nodes in the record")
+    running = {node: guid for node, (guid, scope) in platform.running_nodes().items()
+               if scope == record["scope"]}
+    equal(running, listed, "the nodes on the cells, compared with the record")
+    if cells is not None:
+        equal(sorted(listed.values()), sorted(cells), "the cells used")
+    ports = [key for key, value in platform.keys("/routing/port/").items()
+             if instance in value and not platform.rests(value)]
+    equal(len(ports), 1, f"the number of ports of {instance}")
+    equal(int(ports[0].rsplit("/", 1)[1]), platform.public_port(instance), "the public port")
+    equal(record["allocated_port"], platform.public_port(instance), "the record's port")

@@ -1,0 +1,827 @@
+"""A whole platform on loopback: etcd, cells, the router with HAProxy, and the broker.
+
+    with Platform() as platform:
+        platform.provision("db", nodes=2)
+        operation = platform.wait_operation("db")
+
+Everything is real: real etcd, Patroni, PostgreSQL and HAProxy. Several platforms can run on one
+machine at a time: each takes a second octet x of its own and lives on 127.x.0.0/16, with all its
+files in one directory below /tmp. Leaving the `with` block stops every process, also after Ctrl-C.
+"""
+
+import base64
+import concurrent.futures
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.parse
+
+import psycopg2
+import psycopg2.extensions
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("MATRIARCH_BUILD", ROOT / "build"))
+MATRIARCH = BUILD / "matriarch"
+CONFIGURATIONS = pathlib.Path(os.environ.get("MATRIARCH_CONFIGURATIONS", ROOT / "conf"))
+
+# The seeds' examples use these, and so does conf/dev.yml.
+SERVICE = "beb5973c-e1b2-11e5-a736-c7c0b526363d"
+PLAN = "b96d0936-e423-11e5-accb-93d374e93368"
+USERNAME = PASSWORD = "starkandwayne"
+API_VERSION = "2.17"
+
+# Generous: two cores share them with a compiler at times. Nothing waits for them to pass.
+START_DEADLINE = 60
+STOP_DEADLINE = 15
+OPERATION_DEADLINE = 150
+# How often conditions are looked at, in seconds.
+POLL = 0.05
+
+# Above this 127.x addresses are free for platforms; below it developers put things by hand.
+FIRST_OCTET, LAST_OCTET = 100, 250
+
+
+class Failed(AssertionError):
+    """Something did not happen that should have, in words."""
+
+
+def wait_until(condition, deadline, what):
+    """Calls condition() until it gives something true, and returns that. `what` is waited for."""
+    end = time.monotonic() + deadline
+    while True:
+        found = condition()
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise Failed(f"waited {deadline} s in vain for {what() if callable(what) else what}")
+        time.sleep(POLL)
+
+
+def http_json(method, url, body=None, headers=None, auth=None, timeout=70):
+    """One request on a connection of its own: (status, headers, JSON value or text)."""
+    parts = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout)
+    sent = {"Connection": "close", **(headers or {})}
+    if auth:
+        sent["Authorization"] = "Basic " + base64.b64encode(":".join(auth).encode()).decode()
+    if body is not None and not isinstance(body, (bytes, str)):
+        body = json.dumps(body)
+        sent.setdefault("Content-Type", "application/json")
+    try:
+        path = parts.path + ("?" + parts.query if parts.query else "")
+        connection.request(method, path, body, sent)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        with contextlib.suppress(ValueError):
+            return answer.status, answer.headers, json.loads(text)
+        return answer.status, answer.headers, text
+    finally:
+        connection.close()
+
+
+class Process:
+    """A program of the platform: in a process group of its own, with a log file."""
+
+    def __init__(self, name, command, directory, environment=None):
+        self.name, self.command = name, [str(word) for word in command]
+        self.log = directory / f"{name}.log"
+        self.directory, self.environment = directory, environment
+        self.running = None
+
+    def start(self):
+        with self.log.open("ab") as log:
+            self.running = subprocess.Popen(
+                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory,
+                env={**os.environ, **(self.environment or {})}, start_new_session=True)
+
+    @property
+    def pid(self):
+        return self.running.pid
+
+    def alive(self):
+        return self.running is not None and self.running.poll() is None
+
+    def kill(self, number=signal.SIGKILL):
+        self.running.send_signal(number)
+
+    def stop(self, number=signal.SIGTERM, deadline=STOP_DEADLINE):
+        """Ends it, by SIGKILL after the deadline. Gives its exit status."""
+        if self.running is None:
+            return None
+        if self.alive():
+            self.running.send_signal(signal.SIGCONT)
+            self.running.send_signal(number)
+            try:
+                self.running.wait(deadline)
+            except subprocess.TimeoutExpired:
+                self.running.kill()
+        return self.running.wait()
+
+
+class Operation:
+    """What last_operation said, from the first poll to the end of the operation."""
+
+    def __init__(self):
+        self.lines = []  # (state, description), each different from the one before
+        self.seconds = 0.0
+        self.gone = False  # last_operation ended with 410
+
+    @property
+    def state(self):
+        return "gone" if self.gone else self.lines[-1][0] if self.lines else None
+
+    @property
+    def description(self):
+        return self.lines[-1][1] if self.lines else ""
+
+    @property
+    def descriptions(self):
+        return [description for _, description in self.lines]
+
+    def must_succeed(self):
+        if self.state not in ("succeeded", "gone"):
+            raise Failed(f"the operation ended as {self.state}: {self.description}")
+        return self
+
+
+class Writer:
+    """Inserts numbered rows through a public port and notes which ones were acknowledged, when.
+
+    It uses one connection at a time, gives up on a connection or a statement after half a second,
+    and connects again: what an application with sensible time-outs would see.
+    """
+
+    TIMEOUT = 0.5
+    PAUSE = 0.01  # 100 rows a second: the resolution of the gaps
+
+    def __init__(self, uri, table="written"):
+        self.uri, self.table = uri, table
+        self.acknowledged = []  # (number, time)
+        self.errors = []  # (time, text), each different from the one before
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._write, daemon=True)
+
+    def __enter__(self):
+        with contextlib.closing(psycopg2.connect(self.uri, connect_timeout=5)) as connection:
+            connection.autocommit = True
+            connection.cursor().execute(
+                f"create table if not exists {self.table} (number bigint primary key)")
+            cursor = connection.cursor()
+            cursor.execute(f"select coalesce(max(number), 0) from {self.table}")
+            self.next = cursor.fetchone()[0] + 1
+        self.started = time.monotonic()
+        self.thread.start()
+        self.wait_for_writes(1)
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.thread.join(10)
+
+    def wait_for_writes(self, count, deadline=30):
+        """Waits until that many more rows were acknowledged."""
+        goal = len(self.acknowledged) + count
+        wait_until(lambda: len(self.acknowledged) >= goal, deadline,
+                   lambda: f"{count} more rows written; last error: {self.errors[-1:]}")
+
+    def longest_gap(self, since=None, until=None):
+        """The longest time between two successful writes, in seconds. A gap that began before
+        `since` or ended after `until` counts as a whole."""
+        times = [at for _, at in self.acknowledged]
+        gaps = [later - earlier for earlier, later in zip(times, times[1:])
+                if (since is None or later > since) and (until is None or earlier < until)]
+        return max(gaps, default=0.0)
+
+    def missing(self):
+        """The acknowledged numbers that are not in the table."""
+        with contextlib.closing(psycopg2.connect(self.uri, connect_timeout=5)) as connection:
+            cursor = connection.cursor()
+            cursor.execute(f"select number from {self.table}")
+            present = {row[0] for row in cursor.fetchall()}
+        return sorted(number for number, _ in self.acknowledged if number not in present)
+
+    def _write(self):
+        connection = None
+        while not self.ended.is_set():
+            number, self.next = self.next, self.next + 1
+            try:
+                if connection is None:
+                    connection = psycopg2.connect(self.uri, async_=1)
+                    self._finish(connection)
+                cursor = connection.cursor()
+                cursor.execute(f"insert into {self.table} values (%s)", (number,))
+                self._finish(connection)
+                self.acknowledged.append((number, time.monotonic()))
+            except (psycopg2.Error, Failed, OSError) as error:
+                text = str(error).strip().split("\n")[0]
+                if not self.errors or self.errors[-1][1] != text:
+                    self.errors.append((time.monotonic(), text))
+                if connection is not None:
+                    connection.close()
+                    connection = None
+            self.ended.wait(self.PAUSE)
+        if connection is not None:
+            connection.close()
+
+    def _finish(self, connection):
+        end = time.monotonic() + self.TIMEOUT
+        while True:
+            state = connection.poll()
+            if state == psycopg2.extensions.POLL_OK:
+                return
+            left = end - time.monotonic()
+            if left <= 0:
+                raise Failed("no answer from PostgreSQL in time")
+            reads = [connection] if state == psycopg2.extensions.POLL_READ else []
+            writes = [connection] if state == psycopg2.extensions.POLL_WRITE else []
+            select.select(reads, writes, [], left)
+
+
+def processes_of(directory):
+    """The pids of all processes whose command line or working directory is in that directory."""
+    wanted = str(directory)
+    found = []
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            command = pathlib.Path("/proc", entry, "cmdline").read_bytes().decode(errors="replace")
+            try:
+                inside = os.readlink(f"/proc/{entry}/cwd")
+            except OSError:
+                inside = ""
+            if wanted in command or (inside + "/").startswith(wanted + "/"):
+                found.append(int(entry))
+    return found
+
+
+def parent_of(pid):
+    with contextlib.suppress(OSError):
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+        return int(re.search(r"^PPid:\s*(\d+)", status, re.MULTILINE).group(1))
+    return None
+
+
+def command_of(pid):
+    with contextlib.suppress(OSError):
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    return []
+
+
+def name_of_process(pid):
+    with contextlib.suppress(OSError):
+        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
+
+
+def is_namespace_init(pid):
+    """Whether that process is pid 1 of a PID namespace below ours."""
+    with contextlib.suppress(OSError):
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+        inner = re.search(r"^NSpid:(.*)$", status, re.MULTILINE).group(1).split()
+        return len(inner) > 1 and inner[-1] == "1"
+    return False
+
+
+def listening_below(octet):
+    """The addresses `ip:port` below 127.octet that somebody listens on, and below no address."""
+    found = set()
+    for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        words = line.split()
+        if words[3] != "0A":  # LISTEN
+            continue
+        address, port = words[1].split(":")
+        ip = socket.inet_ntoa(bytes.fromhex(address)[::-1])
+        if ip.startswith(f"127.{octet}."):
+            found.add(f"{ip}:{int(port, 16)}")
+    return found
+
+
+class Platform:
+    """See the module. `fixed` puts the broker and the public ports on localhost, as `make up` does."""
+
+    def __init__(self, fixed=False, simulated=False, say=None):
+        self.fixed, self.simulated = fixed, simulated
+        self.say = say or (lambda text: None)
+        self.processes = []
+        self.failed = False
+        self.directory = None
+        self.octet_lock = self.etcd = None
+        self.stopped = threading.Lock()
+
+    # --- start and stop ------------------------------------------------------------------------
+
+    def __enter__(self):
+        # SIGTERM ends the program like Ctrl-C does: through the `with` block's end.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        try:
+            self.start()
+        except BaseException:
+            self.failed = True
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, kind, *_):
+        self.failed = self.failed or kind is not None
+        self.stop()
+
+    def start(self):
+        if not MATRIARCH.exists():
+            raise Failed(f"there is no {MATRIARCH}: run `make build` first")
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="matriarch-", dir="/tmp"))
+        # The user postgres has to get to its nodes' directories.
+        self.directory.chmod(0o755)
+        self._choose_addresses()
+        self._write_configurations()
+        self.etcd.start()
+        wait_until(self._etcd_healthy, START_DEADLINE, "etcd")
+        for process in [*self.cells, self.router, self.broker]:
+            if process is not None:
+                process.start()
+        for guid in self.cell_addresses:
+            self.wait_cell(guid)
+        self.wait_broker()
+        self.wait_broker_acts()
+        self.wait_cells_seen()
+        wait_until(self._router_ready, START_DEADLINE, "the router's HAProxy to front the broker")
+        self.listening_at_start = listening_below(self.octet)
+
+    def stop(self):
+        """Stops everything, within a bounded time, and removes the directory. Safe to call twice."""
+        if self.directory is None or not self.stopped.acquire(blocking=False):
+            return
+        # From here on nothing may interrupt: every wait below ends by itself.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        others = [process for process in self.processes if process is not self.etcd]
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            list(pool.map(lambda process: process.stop(), others))
+        # Cells leave their nodes running when they stop. Each node's pid 1, asked to end, stops
+        # PostgreSQL cleanly, for which Patroni needs etcd; whatever is left then is killed.
+        etcd_pid = self.etcd.pid if self.etcd and self.etcd.running else None
+        left = lambda: [pid for pid in processes_of(self.directory) if pid != etcd_pid]
+        for pid in left():
+            # Patroni stops PostgreSQL fast; PostgreSQL itself would wait for its clients.
+            if name_of_process(pid) != "postgres":
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGTERM)
+        with contextlib.suppress(Failed):
+            wait_until(lambda: not left(), STOP_DEADLINE, "")
+        for pid in left():
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(Failed):
+            wait_until(lambda: not left(), STOP_DEADLINE, "")
+        if self.etcd:
+            self.etcd.stop()
+        if self.failed:
+            kept = BUILD / "logs"
+            shutil.rmtree(kept, ignore_errors=True)
+            kept.mkdir(parents=True)
+            for log in [*self.directory.glob("*.log"), *self.directory.glob("*.yml")]:
+                shutil.copy(log, kept)
+            for log in self.directory.glob("*/nodes/*/log"):
+                kept.joinpath(f"node-{log.parent.name}.log").write_text(tail(log, 500))
+            self.say(f"The logs are in {kept}.")
+        shutil.rmtree(self.directory, ignore_errors=True)
+        if self.octet_lock:
+            self.octet_lock.close()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _choose_addresses(self):
+        # An abstract socket's name belongs to the machine's network, like the addresses it stands
+        # for (a lock file would not reach across a chroot), and ends with this process.
+        for octet in range(FIRST_OCTET, LAST_OCTET):
+            lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            try:
+                lock.bind(f"\0matriarch-platform-127.{octet}")
+                for port in (2379, 2380, 3000):
+                    with socket.socket() as probe:
+                        probe.bind((f"127.{octet}.0.1", port))
+                if listening_below(octet):
+                    raise OSError("in use by something else")
+            except OSError:
+                lock.close()
+                continue
+            self.octet, self.octet_lock = octet, lock
+            break
+        else:
+            raise Failed("no free 127.x.0.0/16 left: are platforms still running?")
+        self.address = f"127.{self.octet}.0.1"
+        self.public_host = "127.0.0.1" if self.fixed else self.address
+        self.broker_host = "localhost" if self.fixed else self.address
+        self.broker_port = 3000
+        self.fronted_port = 8888  # the broker through HAProxy
+        self.etcd_uri = f"http://{self.address}:2379"
+        self.broker_uri = f"http://{self.broker_host}:{self.broker_port}"
+        self.broker_uri_with_credentials = (
+            f"http://{USERNAME}:{PASSWORD}@{self.broker_host}:{self.broker_port}")
+        # guid -> (number, availability zone, agent's address), of the cells in conf/dev.yml
+        self.cell_addresses = {
+            cell["guid"]: (n, cell["availability_zone"], f"127.{octet}.{n}.1:8901")
+            for n, cell in enumerate(self._example("dev")["cells"], 1)}
+        self.guids = list(self.cell_addresses)
+        self.zones = {guid: zone for guid, (_, zone, _) in self.cell_addresses.items()}
+
+    def _write_configurations(self):
+        directory = self.directory
+        add = self._add_process
+        self.etcd = add("etcd", [
+            "etcd", "--name", "platform", "--data-dir", directory / "etcd",
+            "--listen-client-urls", self.etcd_uri, "--advertise-client-urls", self.etcd_uri,
+            "--listen-peer-urls", f"http://{self.address}:2380",
+            "--initial-advertise-peer-urls", f"http://{self.address}:2380",
+            "--initial-cluster", f"platform=http://{self.address}:2380",
+            "--logger", "zap", "--log-level", "warn"])
+        self.cells = []
+        for guid, (number, zone, address) in self.cell_addresses.items():
+            if self.simulated:
+                program = pathlib.Path(__file__).with_name("simulated_cell.py")
+                command = ["/usr/bin/python3", program, "--guid", guid, "--listen", address,
+                           "--etcd", self.etcd_uri, "--zone", zone]
+            else:
+                path = directory / f"{guid}.yml"
+                path.write_text(yaml.safe_dump(self.cell_configuration(number, guid, zone, address)))
+                command = [MATRIARCH, "cell", "--config", path]
+            self.cells.append(add(guid, command))
+        path = directory / "router.yml"
+        path.write_text(yaml.safe_dump(self.router_configuration()))
+        self.router = None if self.simulated else add("router", [MATRIARCH, "router", "--config", path])
+        self.broker_config = directory / "broker.yml"
+        self.broker_config.write_text(yaml.safe_dump(self.broker_configuration()))
+        self.broker = add("broker", [MATRIARCH, "broker", "--config", self.broker_config])
+
+    def _add_process(self, name, command):
+        process = Process(name, command, self.directory)
+        self.processes.append(process)
+        return process
+
+    def broker_configuration(self):
+        """conf/dev.yml with this platform's addresses."""
+        config = self._example("dev")
+        config["broker"].update(port=self.broker_port, bind_host=self.public_host,
+                                advertise_host=self.public_host)
+        config["etcd"]["machines"] = [self.etcd_uri]
+        for cell in config["cells"]:
+            cell["uri"] = "http://" + self.cell_addresses[cell["guid"]][2]
+        return config
+
+    @staticmethod
+    def _example(name):
+        return yaml.safe_load(CONFIGURATIONS.joinpath(f"{name}.yml").read_text())
+
+    def cell_configuration(self, number, guid, zone, address):
+        """conf/cell.yml with this platform's addresses and Patroni's shortest times."""
+        config = self._example("cell")
+        config["cell"].update(
+            guid=guid, availability_zone=zone, bind_host=address.split(":")[0],
+            port=int(address.split(":")[1]), data_dir=str(self.directory / guid),
+            addresses=f"127.{self.octet}.{number}.0/24",
+            username=self.cell_credentials[0], password=self.cell_credentials[1])
+        for unused in ("uri", "host", "first_port", "last_port", "run_as"):
+            config["cell"].pop(unused, None)
+        config["etcd"]["machines"] = [self.etcd_uri]
+        config.setdefault("patroni", {}).update(ttl=5, loop_wait=1, retry_timeout=2)
+        return config
+
+    def router_configuration(self):
+        """conf/router.yml with this platform's addresses."""
+        config = self._example("router")
+        config["router"].update(bind_host=self.public_host, data_dir=str(self.directory / "router"))
+        config["router"]["status"] = {"bind_host": self.address, "port": 8890}
+        config["broker"] = {"listen": self.fronted_port, "servers": [f"{self.public_host}:{self.broker_port}"]}
+        config["etcd"]["machines"] = [self.etcd_uri]
+        return config
+
+    # --- is it there ---------------------------------------------------------------------------
+
+    def _etcd_healthy(self):
+        if not self.etcd.alive():
+            raise Failed(f"etcd ended: {tail(self.etcd.log)}")
+        with contextlib.suppress(OSError):
+            return http_json("GET", self.etcd_uri + "/health", timeout=2)[0] == 200
+        return False
+
+    def wait_broker(self, deadline=START_DEADLINE):
+        """Waits until the broker serves the catalog."""
+        def serves():
+            if not self.broker.alive():
+                raise Failed(f"the broker ended: {tail(self.broker.log)}")
+            with contextlib.suppress(OSError):
+                return self.osb("GET", "/v2/catalog", timeout=2)[0] == 200
+            return False
+        wait_until(serves, deadline, "the broker to serve")
+
+    def wait_broker_acts(self, deadline=START_DEADLINE):
+        """Waits until /healthz says that the broker reaches etcd, has loaded and holds the lease."""
+        last = {}
+        def acts():
+            with contextlib.suppress(OSError):
+                last.update(self.osb("GET", "/healthz", auth=None, timeout=2)[2])
+                return last["status"] == "ok" and last["active"]
+            return False
+        wait_until(acts, deadline, lambda: f"the broker to act; /healthz said {last}")
+
+    def wait_cells_seen(self, deadline=START_DEADLINE):
+        """Waits until the broker reaches every cell."""
+        def unreachable():
+            return [cell["guid"] for cell in self.osb("GET", "/admin/cells")[2] if not cell["reachable"]]
+        wait_until(lambda: not unreachable(), deadline, lambda: f"the broker to reach {unreachable()}")
+
+    def wait_cell(self, guid, deadline=START_DEADLINE):
+        """Waits until a cell's agent answers."""
+        process = self.cell(guid)
+        def serves():
+            if not process.alive():
+                raise Failed(f"{guid} ended: {tail(process.log)}")
+            with contextlib.suppress(OSError):
+                return self.cell_request(guid, "GET", "/healthz", timeout=2)[0] == 200
+            return False
+        wait_until(serves, deadline, f"{guid} to serve")
+
+    def _router_ready(self):
+        if self.router is None:
+            return True
+        if not self.router.alive():
+            raise Failed(f"the router ended: {tail(self.router.log)}")
+        with contextlib.suppress(OSError):
+            return http_json("GET", f"http://{self.public_host}:{self.fronted_port}/v2/catalog",
+                             headers={"X-Broker-API-Version": API_VERSION},
+                             auth=(USERNAME, PASSWORD), timeout=2)[0] == 200
+        return False
+
+    # --- the broker's API ----------------------------------------------------------------------
+
+    def osb(self, method, path, body=None, params=None, headers=None, auth=(USERNAME, PASSWORD),
+            timeout=70):
+        """A request to the broker: (status, headers, JSON)."""
+        query = "?" + urllib.parse.urlencode(params) if params else ""
+        return http_json(method, self.broker_uri + path + query, body,
+                         {"X-Broker-API-Version": API_VERSION, **(headers or {})}, auth, timeout)
+
+    @staticmethod
+    def instance_path(instance):
+        return "/v2/service_instances/" + urllib.parse.quote(instance, safe="")
+
+    def provision(self, instance, nodes=None, cells=None, expect=202, plan=PLAN):
+        """Asks for a cluster, asynchronously. Gives the answer's JSON."""
+        parameters = {}
+        if nodes is not None:
+            parameters["node-count"] = nodes
+        if cells is not None:
+            parameters["cells"] = cells
+        return self._expect(expect, "PUT", self.instance_path(instance), {
+            "service_id": SERVICE, "plan_id": plan, "organization_guid": "org",
+            "space_guid": "space", "parameters": parameters}, {"accepts_incomplete": "true"})
+
+    def update(self, instance, expect=202, **parameters):
+        """Asks for a change, asynchronously: update("db", node_count=3, cells=[…])."""
+        wanted = {name.replace("_", "-"): value for name, value in parameters.items()}
+        return self._expect(expect, "PATCH", self.instance_path(instance), {
+            "service_id": SERVICE, "parameters": wanted}, {"accepts_incomplete": "true"})
+
+    def deprovision(self, instance, expect=202, plan=PLAN):
+        return self._expect(expect, "DELETE", self.instance_path(instance), None, {
+            "service_id": SERVICE, "plan_id": plan, "accepts_incomplete": "true"})
+
+    def bind(self, instance, binding, expect=201, plan=PLAN):
+        """Binds; gives the credentials."""
+        answer = self._expect(
+            expect, "PUT", f"{self.instance_path(instance)}/service_bindings/{binding}",
+            {"service_id": SERVICE, "plan_id": plan})
+        return answer.get("credentials")
+
+    def unbind(self, instance, binding, expect=200, plan=PLAN):
+        return self._expect(
+            expect, "DELETE", f"{self.instance_path(instance)}/service_bindings/{binding}", None,
+            {"service_id": SERVICE, "plan_id": plan})
+
+    def _expect(self, expect, method, path, body=None, params=None):
+        status, _, answer = self.osb(method, path, body, params)
+        if status != expect:
+            raise Failed(f"{method} {path} was answered {status} instead of {expect}: {answer}")
+        return answer
+
+    def last_operation(self, instance):
+        """(status, JSON) of last_operation."""
+        status, _, answer = self.osb("GET", self.instance_path(instance) + "/last_operation")
+        return status, answer
+
+    def wait_operation(self, instance, deadline=OPERATION_DEADLINE, heard=None, until=None):
+        """Polls last_operation until the operation ends, or `until(operation)` is true. `heard`
+        gets each new line."""
+        operation = Operation()
+        start = time.monotonic()
+        while True:
+            try:
+                status, answer = self.last_operation(instance)
+            except OSError:
+                status, answer = 0, None  # the broker may be restarting
+            operation.seconds = time.monotonic() - start
+            if status == 410:
+                operation.gone = True
+                return operation
+            if status == 200:
+                line = (answer["state"], answer.get("description", ""))
+                if operation.lines[-1:] != [line]:
+                    operation.lines.append(line)
+                    if heard:
+                        heard(*line)
+                if line[0] != "in progress" or (until and until(operation)):
+                    return operation
+            elif status not in (0, 503):
+                raise Failed(f"last_operation of {instance} was answered {status}: {answer}")
+            if operation.seconds > deadline:
+                raise Failed(f"{instance} was not done in {deadline} s; last_operation: "
+                             f"{operation.lines[-1:]}")
+            time.sleep(POLL)
+
+    def create(self, instance, nodes=2, cells=None):
+        """A cluster from PUT to `succeeded`."""
+        self.provision(instance, nodes, cells)
+        return self.wait_operation(instance).must_succeed()
+
+    def remove(self, instance):
+        """The end of a cluster, from DELETE to 410."""
+        self.deprovision(instance)
+        operation = self.wait_operation(instance).must_succeed()
+        return operation
+
+    def admin(self, instance):
+        """The cluster's record as the admin API shows it."""
+        return self._expect(200, "GET", "/admin/service_instances/" + urllib.parse.quote(instance, safe=""))
+
+    def nodes_of(self, instance):
+        """node_id -> guid of its cell, as recorded."""
+        return {node["node_id"]: node["backend_id"] for node in self.admin(instance)["nodes"]}
+
+    # --- the cells -----------------------------------------------------------------------------
+
+    def cell(self, guid):
+        return self.cells[self.guids.index(guid)]
+
+    def cell_request(self, guid, method, path, body=None, timeout=40):
+        return http_json(method, f"http://{self.cell_addresses[guid][2]}{path}", body,
+                         auth=self.cell_credentials, timeout=timeout)
+
+    @property
+    def cell_credentials(self):
+        return ("containers", "containers")
+
+    def running_nodes(self):
+        """node_id -> (guid, scope) of every node that a cell has, whatever the broker knows."""
+        found = {}
+        for guid in self.guids:
+            status, _, answer = self.cell_request(guid, "GET", "/v2/service_instances")
+            if status != 200:
+                raise Failed(f"{guid} answered {status} when asked for its nodes: {answer}")
+            for node in answer["nodes"]:
+                found[node["node_id"]] = (guid, node["scope"])
+        return found
+
+    def node_pid(self, node):
+        """The pid, as seen from here, of pid 1 of the node's PID namespace (or of its Patroni)."""
+        of_node = [pid for pid in processes_of(self.directory)
+                   if any(node in word for word in command_of(pid))]
+        for pid in of_node:
+            if is_namespace_init(pid):
+                return pid
+        for pid in of_node:
+            if any(word.endswith("/patroni") for word in command_of(pid)):
+                return pid
+        raise Failed(f"no process of node {node} found")
+
+    def kill_node(self, node):
+        """kill -9 of everything of a node at once: its namespace's pid 1."""
+        os.kill(self.node_pid(node), signal.SIGKILL)
+
+    # --- etcd and Patroni ----------------------------------------------------------------------
+
+    def keys(self, prefix="/"):
+        """key -> value of everything below a prefix, read linearizably."""
+        first = prefix.encode()
+        last = first[:-1] + bytes([first[-1] + 1])
+        _, _, answer = http_json("POST", self.etcd_uri + "/v3/kv/range", {
+            "key": base64.b64encode(first).decode(), "range_end": base64.b64encode(last).decode()},
+            timeout=10)
+        return {base64.b64decode(entry["key"]).decode(): base64.b64decode(entry.get("value", "")).decode()
+                for entry in answer.get("kvs", [])}
+
+    def record(self, instance):
+        """The instance's record in etcd; None if there is none."""
+        text = self.keys(f"/service/{instance}/state").get(f"/service/{instance}/state")
+        return None if text is None else json.loads(text)
+
+    def scope_of(self, instance):
+        return self.record(instance)["scope"]
+
+    def leader(self, instance):
+        """The node id that leads, by Patroni's key; None between leaders."""
+        return self.keys(f"/service/{self.scope_of(instance)}/leader").get(
+            f"/service/{self.scope_of(instance)}/leader")
+
+    def wait_all_running(self, instance, nodes, deadline=60):
+        """Waits until one member leads, and that many members run."""
+        def all_running():
+            scope = self.scope_of(instance)
+            members = [json.loads(text) for text in self.keys(f"/service/{scope}/members/").values()]
+            leaders = [member for member in members if member["role"] in ("master", "primary")]
+            return (len(members) == nodes and len(leaders) == 1
+                    and all(member["state"] in ("running", "streaming") for member in members)
+                    and self.leader(instance))
+        return wait_until(all_running, deadline, f"{nodes} running members of {instance}")
+
+    def public_port(self, instance):
+        return int(self.keys(f"/routing/allocation/{instance}")[f"/routing/allocation/{instance}"])
+
+    # --- what may happen to the broker ---------------------------------------------------------
+
+    def restart_broker(self, kill9=False):
+        """Ends the broker (kill -9, or SIGTERM and a clean end) and starts it again."""
+        self.stop_broker(kill9)
+        self.start_broker()
+
+    def stop_broker(self, kill9=False):
+        if kill9:
+            self.broker.kill()
+            self.broker.running.wait()
+            return
+        status = self.broker.stop()
+        if status != 0:
+            raise Failed(f"the broker ended with status {status} after SIGTERM")
+
+    def start_broker(self):
+        self.broker.start()
+        self.wait_broker()
+        self.wait_broker_acts()
+
+    # --- what may be left ----------------------------------------------------------------------
+
+    def leftovers(self):
+        """Everything that should not be there while no instance exists, in words."""
+        left = []
+        own = {process.pid for process in self.processes if process.running}
+        for pid in processes_of(self.directory):
+            command = command_of(pid)
+            if pid in own or "haproxy" in "".join(command[:1]) and self._below_router(pid):
+                continue
+            if command:
+                left.append(f"process {pid}: {' '.join(command).strip()[:120]}")
+        left += [f"held address {address}" for address in self._new_addresses()]
+        for key, value in self.keys().items():
+            if key.startswith(("/matriarch/", "/cells/")) or key == "/routing/nextport":
+                continue
+            if key.startswith("/routing/port/") and self.rests(value):
+                continue
+            left.append(f"key {key}")
+        for guid in self.guids:
+            left += [f"file {path}" for path in self._node_files(guid)]
+        return left
+
+    def wait_nothing_left(self, deadline=30):
+        """Waits until leftovers() is empty: HAProxy may need a moment to let a port go."""
+        wait_until(lambda: not self.leftovers(), deadline, lambda: f"nothing left of {self.leftovers()}")
+
+    def _below_router(self, pid):
+        while pid and pid != 1:
+            if self.router is not None and pid == self.router.pid:
+                return True
+            pid = parent_of(pid)
+        return False
+
+    def _new_addresses(self):
+        return sorted(listening_below(self.octet) - self.listening_at_start)
+
+    @staticmethod
+    def rests(value):
+        """Whether a port's key says that no instance holds the port any more."""
+        with contextlib.suppress(ValueError):
+            return "resting_since" in json.loads(value)
+        return False
+
+    def _node_files(self, guid):
+        nodes = self.directory / guid / "nodes"
+        return sorted(nodes.iterdir()) if nodes.is_dir() else []
+
+
+def tail(log, lines=8):
+    """The last lines of a log file, for messages."""
+    with contextlib.suppress(OSError):
+        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+    return "(no log)"

@@ -1,0 +1,88 @@
+#!/usr/bin/python3
+"""Runs every test in the order of cost: unit, http, actors, integration, then end to end.
+
+The output of a failed test is shown. At the end: a table of the groups with their durations, and
+the plain line `N passed, N failed`, which counts doctest cases, and other test programs and
+end-to-end scenarios as one each. Exit code 0 only if nothing failed and something was run.
+
+With arguments, only those groups: run_tests.py unit e2e
+"""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("MATRIARCH_BUILD", ROOT / "build"))
+MESON_GROUPS = ["unit", "http", "actors", "integration"]
+# Meson's 30 s for a test are meant for a machine that does nothing else.
+TIMEOUT_MULTIPLIER = "4"
+CASES = re.compile(r"\[doctest\] test cases:\s*(\d+)\s*\|\s*(\d+) passed\s*\|\s*(\d+) failed")
+
+
+def run_meson_group(group):
+    """Runs one suite of `meson test`; gives (passed, failed)."""
+    log = BUILD / "meson-logs/testlog.json"
+    log.unlink(missing_ok=True)
+    status = subprocess.run(
+        ["meson", "test", "-C", BUILD, "--no-rebuild", "--print-errorlogs", "--suite", group,
+         "--timeout-multiplier", TIMEOUT_MULTIPLIER]).returncode
+    passed = failed = 0
+    for line in log.read_text().splitlines() if log.exists() else []:
+        program = json.loads(line)
+        cases = CASES.search(program.get("stdout") or "")
+        if cases:
+            passed += int(cases.group(2))
+            failed += int(cases.group(3))
+            # It can also fail outside of a case: a crash after the summary, a sanitizer's report.
+            if program["result"] != "OK" and int(cases.group(3)) == 0:
+                failed += 1
+        elif program["result"] in ("OK", "EXPECTEDFAIL"):
+            passed += 1
+        elif program["result"] != "SKIP":
+            failed += 1
+    if status != 0 and failed == 0:
+        failed = 1
+    return passed, failed
+
+
+def run_e2e():
+    """Runs the end-to-end scenarios; gives (passed, failed)."""
+    counts = BUILD / "e2e-counts.json"
+    counts.unlink(missing_ok=True)
+    status = subprocess.run([sys.executable, ROOT / "test/e2e/run.py", "--counts", counts]).returncode
+    if not counts.exists():
+        return 0, 1
+    found = json.loads(counts.read_text())
+    failed = found["failed"]
+    return found["passed"], failed if failed or status == 0 else 1
+
+
+def main():
+    chosen = sys.argv[1:] or MESON_GROUPS + ["e2e"]
+    unknown = [group for group in chosen if group not in MESON_GROUPS + ["e2e"]]
+    if unknown:
+        sys.exit(f"run_tests.py: no group {unknown[0]}; there are {', '.join(MESON_GROUPS)} and e2e")
+    rows = []
+    for group in chosen:
+        print(f"\n=== {group}", flush=True)
+        start = time.monotonic()
+        passed, failed = run_e2e() if group == "e2e" else run_meson_group(group)
+        seconds = time.monotonic() - start
+        rows.append((group, seconds, passed, failed))
+        print(f"=== {group}: {passed} passed, {failed} failed, {seconds:.1f} s", flush=True)
+    print(f"\n{'group':<12} {'seconds':>8} {'passed':>7} {'failed':>7}")
+    for group, seconds, passed, failed in rows:
+        print(f"{group:<12} {seconds:>8.1f} {passed:>7} {failed:>7}")
+    print(f"{'all':<12} {sum(row[1] for row in rows):>8.1f}\n")
+    passed, failed = sum(row[2] for row in rows), sum(row[3] for row in rows)
+    print(f"{passed} passed, {failed} failed", flush=True)
+    return 0 if failed == 0 and passed > 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+#!/usr/bin/python3
+"""`make up`: the platform in the foreground until Ctrl-C, with the broker at localhost:3000."""
+
+import os
+import signal
+import sys
+import threading
+
+from local_platform import MATRIARCH, PLAN, SERVICE, Failed, Platform, tail
+
+PASTE = """
+The broker serves at {uri}. Paste into another terminal:
+
+  export BROKER_URI={uri}
+  {matriarch} show-cells
+  curl -s $BROKER_URI/v2/catalog | jq .
+
+  export id=b1 nodes=2
+  curl -XPUT $BROKER_URI/v2/service_instances/$id \\
+    -d '{{"service_id": "{service}", "plan_id": "{plan}", "parameters": {{"node-count": '$nodes'}}}}'
+  curl -s $BROKER_URI/v2/service_instances/$id/last_operation
+  curl -XPUT $BROKER_URI/v2/service_instances/$id/service_bindings/test-binding \\
+    -d '{{"service_id": "{service}", "plan_id": "{plan}"}}'
+  {matriarch} service-status $id
+  curl -s $BROKER_URI/admin/cells | jq .
+  curl -XDELETE "$BROKER_URI/v2/service_instances/$id?service_id={service}&plan_id={plan}"
+
+etcd: ETCDCTL_ENDPOINTS={etcd}    logs: {directory}/*.log
+Ctrl-C stops everything and removes the data.
+"""
+
+
+def main():
+    print("Starting etcd, four cells in two availability zones, the router and the broker …", flush=True)
+    with Platform(fixed=True, say=print) as platform:
+        print(PASTE.format(
+            uri=platform.broker_uri_with_credentials, matriarch=os.path.relpath(MATRIARCH),
+            service=SERVICE, plan=PLAN, etcd=platform.etcd_uri, directory=platform.directory), flush=True)
+        ended = threading.Event()
+        signal.signal(signal.SIGINT, lambda *_: ended.set())
+        signal.signal(signal.SIGTERM, lambda *_: ended.set())
+        reported = set()
+        # A second: how soon a person is told of a program that ended by itself.
+        while not ended.wait(1):
+            for process in platform.processes:
+                if not process.alive() and process.name not in reported:
+                    reported.add(process.name)
+                    print(f"{process.name} ended by itself: {tail(process.log)}", flush=True)
+        print("\nStopping …", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except Failed as error:
+        sys.exit(f"up: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
