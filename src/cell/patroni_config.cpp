@@ -160,7 +160,7 @@ std::string render_patroni(const cell_config& config, const node_record& node,
   }
 
   YAML::Emitter out;
-  // Escapes are understood by every reader; some characters as they are would be refused.
+  // PostgreSQL's parameters may hold any character, and PyYAML refuses some as they are.
   out.SetOutputCharset(YAML::EscapeNonAscii);
   out << YAML::BeginMap;
   write(out, "scope", request.scope);

@@ -12,6 +12,7 @@
 #include "cli/broker.hpp"
 #include "cli/logging.hpp"
 #include "config/yaml_reader.hpp"
+#include "router/router.hpp"
 
 namespace matriarch::cli {
 
@@ -31,6 +32,7 @@ const std::vector<server>& servers() {
       {"broker", "Serve the Open Service Broker API and /admin", "PATRONI_BROKER_CONFIG",
        broker::run},
       {"cell", "Run the database nodes of one machine", "", cell::run},
+      {"router", "Open the public ports and keep HAProxy pointed at the leaders", "", router::run},
   };
   return all;
 }

@@ -274,6 +274,8 @@ result<std::string> haproxy::ask(std::string_view command,
     else if (errno != EAGAIN || !wait_for(socket, POLLOUT, deadline))
       return failure{"HAProxy's master does not take commands"};
   }
+  // HAProxy's master keeps the connection open until its client has no more to say.
+  ::shutdown(socket, SHUT_WR);
   std::string answer;
   std::array<char, 65'536> piece;
   while (wait_for(socket, POLLIN, deadline)) {

@@ -17,6 +17,11 @@ namespace {
 constexpr std::string_view first_line =
   "# Written by matriarch router from what is in etcd; changes made here are lost.\n";
 
+constexpr std::string_view description_prefix = "    description ";
+
+/// The backend of the broker that acts; no instance can have this name.
+const std::string active_broker = ":active-broker";
+
 bool is_letter_or_digit(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
@@ -85,7 +90,7 @@ haproxy_listen listen_of(const router_config& settings, const route& what) {
                           "on-marked-down shutdown-sessions init-addr libc,none\n",
                           settings.check_interval.count(), settings.check_interval.count() / 2);
   for (const auto& member : what.members) {
-    one.servers.push_back({haproxy_name(member.name), member.postgresql});
+    one.servers.push_back({one.name, haproxy_name(member.name), member.postgresql});
     one.text += server_line(one.servers.back(), check_options(member));
   }
   return one;
@@ -94,29 +99,40 @@ haproxy_listen listen_of(const router_config& settings, const route& what) {
 haproxy_listen listen_of(const router_config& settings, const broker_front& front) {
   haproxy_listen one{broker_listen, settings.bind_host, front.listen, {}, {}};
   one.text = fmt::format("\nlisten {}\n", one.name) + bind_line(one.bind_host, one.port);
-  // `balance first`: one broker acts and its standby refuses writes, so requests do not alternate.
-  // The server's time is above the 50 s that a broker lets a synchronous request wait.
-  one.text += fmt::format("    mode http\n"
-                          "    balance first\n"
-                          "    option forwardfor\n"
-                          "    option redispatch\n"
-                          "    retries 2\n"
+  // One broker acts. Its standby refuses what writes, so it serves only while nobody acts. The
+  // server's time is above the 50 s that a broker lets a synchronous request wait.
+  constexpr std::string_view options = "    mode http\n"
+                                       "    balance first\n"
+                                       "    option forwardfor\n"
+                                       "    option redispatch\n"
+                                       "    retries 2\n"
+                                       "    timeout server 70s\n"
+                                       "    timeout queue 5s\n"
+                                       "    option httpchk\n"
+                                       "    http-check send meth GET uri /healthz\n";
+  auto add_servers = [&](const std::string& proxy) {
+    one.text += fmt::format("    default-server inter {}ms fastinter {}ms fall 2 rise 1 "
+                            "init-addr libc,none\n",
+                            settings.check_interval.count(), settings.check_interval.count() / 2);
+    auto number = 0;
+    for (const auto& address : front.servers)
+      if (auto where = endpoint_of(address)) {
+        one.servers.push_back({proxy, fmt::format("broker{}", ++number), *where});
+        one.text += server_line(one.servers.back(), " check");
+      }
+  };
+  one.text += options;
+  one.text += fmt::format("    timeout client 60s\n"
                           "    timeout http-request 10s\n"
                           "    timeout http-keep-alive 10s\n"
-                          "    timeout client 60s\n"
-                          "    timeout server 70s\n"
-                          "    timeout queue 5s\n"
-                          "    option httpchk\n"
-                          "    http-check send meth GET uri /healthz\n"
                           "    http-check expect status 200\n"
-                          "    default-server inter {}ms fastinter {}ms fall 2 rise 1 "
-                          "init-addr libc,none\n",
-                          settings.check_interval.count(), settings.check_interval.count() / 2);
-  for (const auto& address : front.servers)
-    if (auto where = endpoint_of(address)) {
-      one.servers.push_back({fmt::format("broker{}", one.servers.size() + 1), *where});
-      one.text += server_line(one.servers.back(), " check");
-    }
+                          "    use_backend {0} if {{ nbsrv({0}) gt 0 }}\n",
+                          active_broker);
+  add_servers(one.name);
+  one.text += fmt::format("\nbackend {}\n", active_broker);
+  one.text += options;
+  one.text += "    http-check expect rstring '\"active\": *true'\n";
+  add_servers(active_broker);
   return one;
 }
 
@@ -146,8 +162,6 @@ std::string head_of(const router_config& settings) {
                      "    srvtcpka-cnt 6\n",
                      settings.maxconn, settings.hard_stop_after.count(), settings.data_dir);
 }
-
-constexpr std::string_view description_prefix = "    description ";
 
 } // namespace
 
@@ -218,12 +232,15 @@ haproxy_config parse_haproxy_config(std::string_view text) {
   haproxy_config config;
   auto in_head = false;
   std::string blank; // belongs to the section after it
+  std::string proxy;
   for (auto line : lines_of(text)) {
     auto words = words_of(line);
     if (words.empty()) {
       blank += "\n";
       continue;
     }
+    if ((words[0] == "listen" || words[0] == "backend") && words.size() > 1)
+      proxy = words[1];
     if (words[0] == "listen" && words.size() > 1)
       config.listens.push_back({words[1], {}, 0, {}, {}});
     else if (config.listens.empty() && !in_head) {
@@ -245,7 +262,7 @@ haproxy_config parse_haproxy_config(std::string_view text) {
       }
     } else if (words[0] == "server" && words.size() > 2) {
       if (auto where = endpoint_of(words[2]))
-        listen.servers.push_back({words[1], *where});
+        listen.servers.push_back({proxy, words[1], *where});
     }
   }
   return config;
@@ -281,11 +298,11 @@ std::string server_state_file(const haproxy_config& config,
     auto leader = leaders.find(listen.name);
     auto id = 0;
     for (const auto& server : listen.servers) {
-      auto was = up.find({listen.name, server.name});
+      auto was = up.find({server.proxy, server.name});
       auto is_up = was != up.end() && was->second == server.where
                    && (leader == leaders.end() || leader->second == server.name);
       // Running has the state 2 and the health of `rise 1 fall 2` at its best, which is 2.
-      text += fmt::format("1 {} {} {} - {} 0 1 1 0 1 0 {} 6 0 0 0 - {} - 0 0 - - 0\n", listen.name,
+      text += fmt::format("1 {} {} {} - {} 0 1 1 0 1 0 {} 6 0 0 0 - {} - 0 0 - - 0\n", server.proxy,
                           ++id, server.name, is_up ? 2 : 0, is_up ? 2 : 0, server.where.port);
     }
   }

@@ -14,12 +14,13 @@
 namespace matriarch::router {
 
 struct haproxy_server {
+  std::string proxy; ///< the listen or backend it is in
   std::string name;
   endpoint where;
   bool operator==(const haproxy_server&) const = default;
 };
 
-/// One `listen` section.
+/// One `listen` section, with the backends after it that belong to it.
 struct haproxy_listen {
   std::string name;
   std::string bind_host;
@@ -58,7 +59,7 @@ inline const std::string broker_listen = ":broker";
 /// Reads back a text that haproxy_config::text() made, of this or an earlier version.
 [[nodiscard]] haproxy_config parse_haproxy_config(std::string_view text);
 
-/// A listen and one of its servers.
+/// A listen or backend, and one of its servers.
 using server_key = std::pair<std::string, std::string>;
 
 /// The servers that are up, and where, from the answer to `show servers state`.

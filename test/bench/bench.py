@@ -71,7 +71,7 @@ def cold_provision(platform, rounds):
 
 
 def write_gaps(platform, rounds):
-    moves, kills = [], []
+    moves, kills, restarts = [], [], []
     for number in range(rounds):
         name = f"gap{number}"
         platform.create(name, nodes=2)
@@ -85,16 +85,27 @@ def write_gaps(platform, rounds):
             moves.append(writer.longest_gap())
             platform.wait_all_running(name, 2)
             at, leader = time.monotonic(), platform.leader(name)
-            platform.kill_node(leader)
+            cell = platform.nodes_of(name)[leader]
+            platform.kill_machine(cell)
             wait_until(lambda: platform.leader(name) not in (None, leader), 60, "another leader")
             writer.wait_for_writes(50)
             kills.append(writer.longest_gap(since=at))
+            platform.start_machine(cell)
             platform.wait_all_running(name, 2)
-        print(f"  round {number + 1}: move {moves[-1]:.2f} s, leader killed {kills[-1]:.2f} s", flush=True)
+            at = time.monotonic()
+            platform.kill_node(platform.leader(name))
+            writer.wait_for_writes(20)
+            platform.wait_all_running(name, 2)
+            writer.wait_for_writes(50)
+            restarts.append(writer.longest_gap(since=at))
+        platform.wait_cells_seen()
+        print(f"  round {number + 1}: move {moves[-1]:.2f} s, leader's machine killed "
+              f"{kills[-1]:.2f} s, its node alone {restarts[-1]:.2f} s", flush=True)
         platform.unbind(name, "app")
         platform.remove(name)
     for what, goal, gaps in (("longest write gap of a move", GOAL_MOVE_GAP, moves),
-                             ("longest write gap, leader killed", GOAL_KILL_GAP, kills)):
+                             ("longest write gap, leader killed", GOAL_KILL_GAP, kills),
+                             ("the same, its node alone", GOAL_KILL_GAP, restarts)):
         row(what, f"{goal:.1f} s", f"{max(gaps):.2f} s", f"median {statistics.median(gaps):.2f} s of {rounds}")
 
 

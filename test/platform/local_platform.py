@@ -702,6 +702,7 @@ class Platform:
         for pid in of_node:
             if is_namespace_init(pid):
                 return pid
+        # Without fencing there is no namespace.
         for pid in of_node:
             if any(word.endswith("/patroni") for word in command_of(pid)):
                 return pid
@@ -710,6 +711,19 @@ class Platform:
     def kill_node(self, node):
         """kill -9 of everything of a node at once: its namespace's pid 1."""
         os.kill(self.node_pid(node), signal.SIGKILL)
+
+    def kill_machine(self, guid):
+        """kill -9 of a cell's agent and of all its nodes, as if the machine had lost its power."""
+        self.cell(guid).kill()
+        self.cell(guid).running.wait()
+        for node in sorted(path.name for path in self._node_files(guid)):
+            with contextlib.suppress(Failed):
+                self.kill_node(node)
+
+    def start_machine(self, guid):
+        """Starts a cell's agent, which starts its nodes."""
+        self.cell(guid).start()
+        self.wait_cell(guid)
 
     # --- etcd and Patroni ----------------------------------------------------------------------
 

@@ -83,6 +83,10 @@ TEST_CASE("the brokers have a listen if they are configured") {
   CHECK(config.listens[0].name == ":broker");
   CHECK(contains(config.listens[0].text, "    bind 127.0.0.1:8888\n    mode http\n"));
   CHECK(contains(config.listens[0].text, "    http-check send meth GET uri /healthz\n"));
+  CHECK(contains(config.listens[0].text, "    use_backend :active-broker if "));
+  CHECK(contains(config.listens[0].text, "\nbackend :active-broker\n"));
+  REQUIRE(config.listens[0].servers.size() == 4);
+  CHECK(config.listens[0].servers[3].proxy == ":active-broker");
   CHECK(contains(config.listens[0].text, "    server broker2 127.0.0.1:3001 check\n"));
 }
 

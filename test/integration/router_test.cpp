@@ -1,0 +1,609 @@
+#include <doctest/doctest.h>
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <map>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "awaiting.hpp"
+#include "etcd_server.hpp"
+#include "http/event_loop.hpp"
+#include "http/server.hpp"
+#include "model/json.hpp"
+#include "router/haproxy.hpp"
+#include "store/etcd.hpp"
+
+namespace matriarch::router {
+
+namespace {
+
+using namespace std::chrono_literals;
+using clock = std::chrono::steady_clock;
+using matriarch::test::awaited;
+using matriarch::test::etcd_server;
+using matriarch::test::free_port;
+
+/// Looks until a condition holds; false if it does not within the test's patience.
+bool eventually(const std::function<bool()>& condition) {
+  for (auto deadline = clock::now() + matriarch::test::patience; clock::now() < deadline;
+       std::this_thread::sleep_for(10ms))
+    if (condition())
+      return true;
+  return false;
+}
+
+sockaddr_in address_of(const std::string& host, int port) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<std::uint16_t>(port));
+  ::inet_pton(AF_INET, host.c_str(), &address.sin_addr);
+  return address;
+}
+
+/// A loopback address of this run's own; `number` from 1 to 250.
+std::string address(int number) {
+  auto pid = static_cast<int>(::getpid());
+  return "127." + std::to_string(100 + pid % 100) + "." + std::to_string(pid / 100 % 250) + "."
+         + std::to_string(number);
+}
+
+/// A socket that closes itself.
+class connection {
+public:
+  explicit connection(int port) : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    auto to = address_of("127.0.0.1", port);
+    if (::connect(socket_, reinterpret_cast<sockaddr*>(&to), sizeof to) != 0)
+      close();
+    else
+      name_ = line();
+  }
+  ~connection() { close(); }
+  connection(const connection&) = delete;
+  connection& operator=(const connection&) = delete;
+
+  /// Who answered; empty if nobody did.
+  [[nodiscard]] const std::string& name() const { return name_; }
+
+  /// Whether what is sent comes back.
+  [[nodiscard]] bool works() {
+    return socket_ >= 0 && ::send(socket_, "ping\n", 5, MSG_NOSIGNAL) == 5 && line() == "ping";
+  }
+
+  /// Whether the other side has ended it, or does so within the test's patience.
+  [[nodiscard]] bool ends() {
+    char byte = 0;
+    return socket_ < 0 || (readable() && ::recv(socket_, &byte, 1, 0) <= 0);
+  }
+
+private:
+  [[nodiscard]] bool readable() const {
+    pollfd one{socket_, POLLIN, 0};
+    return ::poll(&one, 1, 30'000) > 0;
+  }
+  std::string line() {
+    std::string text;
+    for (char byte = 0; readable() && ::recv(socket_, &byte, 1, 0) == 1;) {
+      if (byte == '\n')
+        return text;
+      text += byte;
+    }
+    return {};
+  }
+  void close() {
+    if (socket_ >= 0)
+      ::close(socket_);
+    socket_ = -1;
+  }
+
+  int socket_;
+  std::string name_;
+};
+
+/// Pretends to be a member: Patroni's REST API on port 8008, and a database on 5432 that says its
+/// name and then returns what it gets.
+class fake_member {
+public:
+  fake_member(std::string name, std::string host, std::string scope)
+      : host_(std::move(host)), name_(std::move(name)), scope_(std::move(scope)),
+        api_({host_, 8008}, [this](http::request got, http::responder to) { answer(got, to); }) {
+    if (auto error = api_.start())
+      throw std::runtime_error{*error};
+    listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int on = 1;
+    ::setsockopt(listener_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    auto at = address_of(host_, 5432);
+    if (::bind(listener_, reinterpret_cast<sockaddr*>(&at), sizeof at) != 0
+        || ::listen(listener_, 100) != 0)
+      throw std::runtime_error{"cannot listen on " + host_};
+    thread_ = std::thread{[this] { serve(); }};
+  }
+  ~fake_member() {
+    ending_ = true;
+    thread_.join();
+    ::close(listener_);
+    api_.stop();
+  }
+
+  void leads(bool now) { leads_ = now; }
+  [[nodiscard]] int checks() const { return checks_; }
+  [[nodiscard]] int connections() const { return connections_; }
+  [[nodiscard]] const std::string& name() const { return name_; }
+  /// What Patroni writes about itself.
+  [[nodiscard]] std::string announcement() const {
+    return R"({"conn_url":"postgres://)" + host_ + R"(:5432/postgres","api_url":"http://)" + host_
+           + R"(:8008/patroni","state":"running","role":"replica"})";
+  }
+
+private:
+  void answer(const http::request& got, http::responder& to) {
+    ++checks_;
+    auto code = got.segments == std::vector<std::string>{"primary"} && leads_ ? 200 : 503;
+    to.send({code,
+             R"({"state": "running", "role": "replica", "patroni": {"version": "3.0.2", "scope": ")"
+               + scope_ + R"("}})",
+             {}});
+  }
+
+  void serve() {
+    std::vector<pollfd> sockets{{listener_, POLLIN, 0}};
+    while (!ending_) {
+      ::poll(sockets.data(), sockets.size(), 20);
+      if (sockets[0].revents != 0) {
+        int client = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
+        auto greeting = name_ + "\n";
+        if (client >= 0 && ::send(client, greeting.data(), greeting.size(), MSG_NOSIGNAL) > 0) {
+          ++connections_;
+          sockets.push_back({client, POLLIN, 0});
+        }
+      }
+      for (std::size_t i = 1; i < sockets.size(); ++i) {
+        if (sockets[i].revents == 0)
+          continue;
+        std::array<char, 256> piece{};
+        auto got = ::recv(sockets[i].fd, piece.data(), piece.size(), 0);
+        if (got > 0) {
+          ::send(sockets[i].fd, piece.data(), static_cast<std::size_t>(got), MSG_NOSIGNAL);
+        } else {
+          ::close(sockets[i].fd);
+          sockets.erase(sockets.begin() + static_cast<long>(i--));
+        }
+      }
+    }
+    for (std::size_t i = 1; i < sockets.size(); ++i)
+      ::close(sockets[i].fd);
+  }
+
+  std::string host_;
+  std::string name_;
+  std::string scope_;
+  std::atomic<bool> leads_ = false;
+  std::atomic<int> checks_ = 0;
+  std::atomic<int> connections_ = 0;
+  std::atomic<bool> ending_ = false;
+  http::server api_;
+  int listener_ = -1;
+  std::thread thread_;
+};
+
+/// What a router says of itself.
+struct router_status {
+  std::string status;
+  std::string etcd;
+  std::int64_t routes = -1;
+  std::int64_t reloads = -1;
+  std::vector<std::string> left_out;
+};
+
+/// An etcd, and a router on it that can be killed and started again.
+class platform {
+public:
+  platform() : etcd_(loop_, {server_.url()}) {
+    auto pattern = (std::filesystem::temp_directory_path() / "matriarch-router-XXXXXX").string();
+    if (::mkdtemp(pattern.data()) == nullptr)
+      throw std::runtime_error{"cannot make a temporary directory"};
+    directory_ = pattern;
+    status_port_ = free_port();
+    std::ofstream{directory_ / "router.yml"}
+      << "router: {data_dir: " << (directory_ / "data").string()
+      << ", stop_grace: 100ms, check_interval: 200ms, status: {port: " << status_port_
+      << "}}\netcd: {machines: ['" << server_.url() << "']}\n";
+  }
+
+  ~platform() {
+    end(SIGTERM);
+    // HAProxy outlives a router that is killed.
+    haproxy left{"/usr/sbin/haproxy", directory_ / "data"};
+    if (left.adopt())
+      left.stop(0ms);
+    if (std::getenv("KEEP_FILES") == nullptr)
+      std::filesystem::remove_all(directory_);
+  }
+
+  etcd_server& etcd() { return server_; }
+
+  /// Starts the router; it is there when this returns, though HAProxy need not be.
+  void start() {
+    auto program = std::getenv("ROUTER_PROGRAM");
+    if (program == nullptr)
+      throw std::runtime_error{"ROUTER_PROGRAM must name the router's executable"};
+    auto config = (directory_ / "router.yml").string();
+    auto log = (directory_ / "router.log").string();
+    router_ = ::fork();
+    if (router_ == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+      int file = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+      ::dup2(file, STDERR_FILENO);
+      ::execl(program, program, config.c_str(), nullptr);
+      ::_exit(127);
+    }
+    if (!eventually([&] { return status().routes >= 0; }))
+      throw std::runtime_error{"the router does not start; see " + log};
+  }
+
+  /// Ends the router; its exit code, or -1 if it was killed.
+  int end(int signal) {
+    if (router_ == 0)
+      return -1;
+    ::kill(router_, signal);
+    int code = 0;
+    ::waitpid(router_, &code, 0);
+    router_ = 0;
+    return WIFEXITED(code) ? WEXITSTATUS(code) : -1;
+  }
+
+  router_status status() {
+    http::outgoing ask;
+    ask.url = "http://127.0.0.1:" + std::to_string(status_port_) + "/healthz";
+    auto got = awaited<http::outcome>([&](auto done) { loop_.send(ask, done); });
+    router_status now;
+    auto body = json::parse(got.body);
+    if (got.status == 0 || !body)
+      return now;
+    now.status = json::string_member(*body, "status");
+    now.etcd = json::string_member(*body, "etcd");
+    now.routes = json::integer_member(*body, "routes", -1);
+    now.reloads = json::integer_member(*body, "reloads", -1);
+    if (auto left = json::member(*body, "left_out"))
+      for (const auto& one : left->GetArray())
+        now.left_out.push_back(json::string_member(one, "instance"));
+    return now;
+  }
+
+  /// Waits until the router serves so many instances and has left out nothing.
+  bool serves(int count) {
+    return eventually([&] {
+      auto now = status();
+      return now.status == "ok" && now.routes == count;
+    });
+  }
+
+  void put(std::vector<std::pair<std::string, std::string>> keys) {
+    store::transaction write;
+    for (auto& [key, value] : keys)
+      write.then.emplace_back(store::put{key, value});
+    commit(std::move(write));
+  }
+  void erase(const std::string& key) {
+    store::transaction write;
+    write.then.emplace_back(store::erase{{key, ""}});
+    commit(std::move(write));
+  }
+
+  /// Writes an instance with these members, the first of which leads, if any does.
+  void add(const std::string& name, int port, const std::vector<fake_member*>& members) {
+    std::string nodes;
+    std::vector<std::pair<std::string, std::string>> keys;
+    for (auto* one : members) {
+      nodes += (nodes.empty() ? "" : ",") + (R"({"node_id":")" + one->name() + R"("})");
+      keys.emplace_back("/service/" + name + "/members/" + one->name(), one->announcement());
+    }
+    keys.emplace_back("/service/" + name + "/state",
+                      R"({"scope":")" + name + R"(","phase":"accepted","nodes":[)" + nodes + "]}");
+    keys.emplace_back("/routing/allocation/" + name, std::to_string(port));
+    put(keys);
+  }
+
+  /// The leader of an instance becomes another one, as Patroni does it.
+  void lead(const std::string& name, fake_member& now) {
+    put({{"/service/" + name + "/leader", now.name()}});
+  }
+
+  /// Several reloads, each by a new instance; returns when HAProxy has made them.
+  void reload(int times, const std::string& prefix, fake_member& of) {
+    for (int i = 0; i < times; ++i) {
+      auto before = status().reloads;
+      add(prefix + std::to_string(i), free_port(), {&of});
+      if (!eventually([&] { return status().reloads > before; }))
+        throw std::runtime_error{"HAProxy was not reloaded"};
+    }
+  }
+
+  std::filesystem::path directory() const { return directory_; }
+
+private:
+  void commit(store::transaction write) {
+    auto done = awaited<store::commit_result>([&](auto then) { etcd_.commit(write, then); });
+    if (done.state != store::commit_state::committed)
+      throw std::runtime_error{"etcd: " + done.error};
+  }
+
+  etcd_server server_;
+  http::event_loop loop_;
+  store::etcd_client etcd_;
+  std::filesystem::path directory_;
+  int status_port_ = 0;
+  pid_t router_ = 0;
+};
+
+/// Who answers on a port now; empty if nobody does.
+std::string who_answers(int port) { return connection{port}.name(); }
+
+} // namespace
+
+TEST_CASE("an instance's port follows its leader, and is closed when the instance goes") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "a"};
+  n1.leads(true);
+  auto port = free_port();
+  all.add("a", port, {&n1, &n2});
+  all.lead("a", n1);
+  all.start();
+  CHECK(eventually([&] { return who_answers(port) == "n1"; }));
+
+  connection held{port};
+  CHECK(held.works());
+  n1.leads(false);
+  n2.leads(true);
+  all.lead("a", n2);
+  CHECK(held.ends());
+  CHECK(eventually([&] { return who_answers(port) == "n2"; }));
+  CHECK(all.status().reloads == 0);
+
+  all.erase("/service/a/state");
+  CHECK(all.serves(0));
+  CHECK(who_answers(port).empty());
+  CHECK(all.end(SIGTERM) == 0);
+  haproxy left{"/usr/sbin/haproxy", all.directory() / "data"};
+  CHECK_FALSE(left.adopt());
+}
+
+TEST_CASE("many new instances at once are few reloads") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"};
+  all.start();
+  REQUIRE(all.serves(0));
+  auto before = all.status().reloads;
+  for (int i = 0; i < 20; ++i)
+    all.add("a" + std::to_string(i), free_port(), {&n1});
+  CHECK(all.serves(20));
+  CHECK(all.status().reloads - before <= 3);
+}
+
+TEST_CASE("reloads end no connection, and never send a new one to a replica") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "a"}, other{"o", address(3), "b"};
+  n1.leads(true);
+  auto port = free_port();
+  all.add("a", port, {&n1, &n2});
+  all.lead("a", n1);
+  all.start();
+  REQUIRE(eventually([&] { return who_answers(port) == "n1"; }));
+
+  std::vector<std::unique_ptr<connection>> held;
+  std::atomic<bool> ending = false;
+  std::map<std::string, int> answers;
+  std::thread asks{[&] {
+    while (!ending)
+      ++answers[who_answers(port)];
+  }};
+  for (int i = 0; i < 5; ++i) {
+    held.push_back(std::make_unique<connection>(port));
+    all.reload(1, "b" + std::to_string(i), other);
+  }
+  ending = true;
+  asks.join();
+  CHECK(answers["n1"] > 50);
+  CHECK(answers.size() == 1);
+  CHECK(n2.connections() == 0);
+  for (auto& one : held)
+    CHECK(one->works());
+}
+
+TEST_CASE("a new member is not used before its first check") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "a"};
+  all.start();
+  REQUIRE(all.serves(0));
+  auto port = free_port();
+  all.add("a", port, {&n1});
+  // From before the port is there until the member has been checked twice.
+  while (n1.checks() < 2)
+    (void)who_answers(port);
+  CHECK(n1.connections() == 0);
+  n1.leads(true);
+  REQUIRE(eventually([&] { return who_answers(port) == "n1"; }));
+  all.add("a", port, {&n1, &n2});
+  while (n2.checks() < 2)
+    CHECK(who_answers(port) != "n2");
+  CHECK(n2.connections() == 0);
+}
+
+TEST_CASE("a member of another scope at a member's old address is never used") {
+  platform all;
+  fake_member stranger{"n1", address(1), "stranger"}, n2{"n2", address(2), "a"};
+  stranger.leads(true);
+  auto port = free_port();
+  all.add("a", port, {&stranger, &n2});
+  all.start();
+  REQUIRE(eventually([&] { return stranger.checks() > 2 && n2.checks() > 2; }));
+  CHECK(who_answers(port).empty());
+  n2.leads(true);
+  REQUIRE(eventually([&] { return who_answers(port) == "n2"; }));
+  CHECK(stranger.connections() == 0);
+}
+
+TEST_CASE("a connection of before a reload ends when its leader is replaced") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "a"}, other{"o", address(3), "b"};
+  n1.leads(true);
+  auto port = free_port();
+  all.add("a", port, {&n1, &n2});
+  all.lead("a", n1);
+  all.start();
+  REQUIRE(eventually([&] { return who_answers(port) == "n1"; }));
+  connection oldest{port};
+  all.reload(1, "b", other);
+  connection old{port};
+  all.reload(1, "c", other);
+  CHECK(oldest.works());
+  CHECK(old.works());
+  // A key that vanishes alone says nothing.
+  all.erase("/service/a/leader");
+  all.reload(1, "d", other);
+  CHECK(oldest.works());
+  n1.leads(false);
+  n2.leads(true);
+  all.lead("a", n2);
+  CHECK(oldest.ends());
+  CHECK(old.ends());
+  CHECK(eventually([&] { return who_answers(port) == "n2"; }));
+}
+
+TEST_CASE("a port that something else uses is left out until it is free, the others are served") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "b"};
+  n1.leads(true);
+  n2.leads(true);
+  auto taken = free_port();
+  auto mine = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  auto at = address_of("127.0.0.1", taken);
+  REQUIRE(::bind(mine, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0);
+  REQUIRE(::listen(mine, 1) == 0);
+  auto port = free_port();
+  all.start();
+  REQUIRE(all.serves(0));
+  all.add("a", taken, {&n1});
+  all.add("b", port, {&n2});
+  CHECK(eventually([&] { return who_answers(port) == "n2"; }));
+  auto now = all.status();
+  CHECK(now.left_out == std::vector<std::string>{"a"});
+  CHECK(now.status == "degraded");
+  CHECK(now.routes == 1);
+  ::close(mine);
+  CHECK(all.serves(2));
+  CHECK(eventually([&] { return who_answers(taken) == "n1"; }));
+}
+
+TEST_CASE("an instance that HAProxy refuses is left out, the others are served") {
+  platform all;
+  fake_member n1{"n1", address(1), "b"};
+  n1.leads(true);
+  auto port = free_port();
+  all.add("a", free_port(), {&n1});
+  all.put({{"/service/a/members/n1",
+            R"({"conn_url":"postgres://127.0.0.1:1/","api_url":"http://no-such-host.invalid:2/"})"}});
+  all.add("b", port, {&n1});
+  all.start();
+  CHECK(eventually([&] { return who_answers(port) == "n1"; }));
+  CHECK(all.status().left_out == std::vector<std::string>{"a"});
+}
+
+TEST_CASE("a router that is killed leaves HAProxy serving, and the next one takes it over") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "a"}, other{"o", address(3), "b"};
+  n1.leads(true);
+  auto port = free_port();
+  all.add("a", port, {&n1, &n2});
+  all.lead("a", n1);
+  all.start();
+  REQUIRE(eventually([&] { return who_answers(port) == "n1"; }));
+  connection held{port};
+  all.end(SIGKILL);
+  CHECK(held.works());
+  CHECK(who_answers(port) == "n1");
+
+  all.start();
+  REQUIRE(all.serves(1));
+  CHECK(all.status().reloads == 0);
+  all.reload(1, "b", other);
+  CHECK(held.works());
+  CHECK(all.end(SIGUSR1) == 0);
+  CHECK(held.works());
+
+  // The leader changes while there is no router.
+  n1.leads(false);
+  n2.leads(true);
+  all.lead("a", n2);
+  all.start();
+  CHECK(held.ends());
+  CHECK(eventually([&] { return who_answers(port) == "n2"; }));
+}
+
+TEST_CASE("HAProxy is started again when it ends") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"};
+  n1.leads(true);
+  auto port = free_port();
+  all.add("a", port, {&n1});
+  all.start();
+  REQUIRE(eventually([&] { return who_answers(port) == "n1"; }));
+  {
+    connection held{port};
+    haproxy victim{"/usr/sbin/haproxy", all.directory() / "data"};
+    REQUIRE(victim.adopt());
+    victim.stop(0ms);
+    CHECK(held.ends());
+  }
+  CHECK(eventually([&] { return who_answers(port) == "n1"; }));
+  CHECK(all.serves(1));
+}
+
+TEST_CASE("without etcd the router serves what it served last, also after a start") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "b"};
+  n1.leads(true);
+  n2.leads(true);
+  auto port = free_port();
+  all.add("a", port, {&n1});
+  all.start();
+  REQUIRE(eventually([&] { return who_answers(port) == "n1"; }));
+  connection held{port};
+  all.etcd().kill();
+  CHECK(eventually([&] { return all.status().etcd == "unreachable"; }));
+  CHECK(held.works());
+  CHECK(who_answers(port) == "n1");
+  CHECK(all.end(SIGTERM) == 0);
+  CHECK(who_answers(port).empty());
+
+  all.start();
+  CHECK(eventually([&] { return who_answers(port) == "n1"; }));
+  all.etcd().start();
+  auto second = free_port();
+  CHECK(eventually([&] { return all.status().etcd == "reachable"; }));
+  all.add("b", second, {&n2});
+  CHECK(eventually([&] { return who_answers(second) == "n2"; }));
+  CHECK(all.serves(2));
+}
+
+} // namespace matriarch::router

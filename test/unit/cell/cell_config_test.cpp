@@ -1,0 +1,94 @@
+#include <doctest/doctest.h>
+
+#include "cell/cell_config.hpp"
+#include "temporary_directory.hpp"
+
+namespace matriarch::cell {
+
+namespace {
+
+const std::string cell_line =
+  "cell: {guid: g, availability_zone: z, port: 8901, username: u, password: p, data_dir: /d/, "
+  "capacity: 2, addresses: 127.77.1.0/24}\n";
+const std::string etcd_line = "etcd: {machines: [http://127.0.0.1:2379]}\n";
+
+result<cell_config> loaded(const std::string& text) {
+  test::temporary_directory directory;
+  return load_cell_config(directory.file("cell.yml", text));
+}
+
+/// The message of a configuration that must be refused.
+std::string refusal(const std::string& text) {
+  auto config = loaded(text);
+  return config.ok() ? "accepted" : config.error();
+}
+
+std::string with(std::string text, const std::string& from, const std::string& to) {
+  return text.replace(text.find(from), from.size(), to);
+}
+
+bool holds(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+} // namespace
+
+TEST_CASE("the documented example is a valid configuration") {
+  auto config = load_cell_config(std::string{CONF_FOLDER} + "/cell.yml");
+  REQUIRE_MESSAGE(config.ok(), (config.ok() ? "" : config.error()));
+  CHECK(config->guid == "cell-z1-1");
+  CHECK(config->uri == "http://127.0.0.1:8901");
+  CHECK(config->capacity == 16);
+  CHECK(config->patroni.ttl == 30);
+  CHECK(config->parameters_of("another").at("shared_buffers") == "16MB");
+}
+
+TEST_CASE("a short configuration gets the documented defaults") {
+  auto config = loaded(cell_line + etcd_line);
+  REQUIRE_MESSAGE(config.ok(), (config.ok() ? "" : config.error()));
+  CHECK(config->bind_host == "127.0.0.1");
+  CHECK(config->uri == "http://127.0.0.1:8901");
+  CHECK(config->data_dir == "/d");
+  CHECK(config->patroni.executable == "/usr/bin/patroni");
+  CHECK(config->patroni.loop_wait == 10);
+  CHECK(config->patroni.failsafe_mode);
+  CHECK(config->postgresql.bin_dir == "/usr/lib/postgresql/15/bin");
+}
+
+TEST_CASE("a plan has the cell's parameters and its own") {
+  auto config = loaded(cell_line + etcd_line
+                       + "postgresql: {parameters: {a: 1, b: 2}}\nplans: {p1: {parameters: {b: 3}}}\n");
+  REQUIRE_MESSAGE(config.ok(), (config.ok() ? "" : config.error()));
+  CHECK(config->parameters_of("p1") == postgresql_parameters{{"a", "1"}, {"b", "3"}});
+  CHECK(config->parameters_of("p2") == postgresql_parameters{{"a", "1"}, {"b", "2"}});
+}
+
+TEST_CASE("a wrong configuration is refused in one line that names what is wrong") {
+  for (auto [text, word] : {
+         std::pair{cell_line, "etcd"},
+         {etcd_line, "cell"},
+         {with(cell_line, "guid: g", "guid: a/b") + etcd_line, "guid"},
+         {with(cell_line, "8901", "0") + etcd_line, "port"},
+         {with(cell_line, "8901", "65536") + etcd_line, "port"},
+         {with(cell_line, "username: u", "user: u") + etcd_line, "user"},
+         {with(cell_line, "/d/", "d") + etcd_line, "data_dir"},
+         {with(cell_line, "/d/", "/") + etcd_line, "data_dir"},
+         {with(cell_line, "capacity: 2", "capacity: 255") + etcd_line, "254"},
+         {with(cell_line, "127.77.1.0/24", "127.77.1.0") + etcd_line, "addresses"},
+         {with(cell_line, ", addresses: 127.77.1.0/24", "") + etcd_line, "addresses"},
+         {with(cell_line, "capacity", "host: 10.0.0.1, capacity") + etcd_line, "addresses"},
+         {cell_line + "etcd: {machines: []}\n", "machines"},
+         {cell_line + "etcd: {machines: [127.0.0.1:2379]}\n", "http://"},
+         {cell_line + etcd_line + "patroni: {retry_timeout: 1}\n", "retry_timeout"},
+         {cell_line + etcd_line + "postgresql: {parameters: {port: 1}}\n", "port"},
+         {cell_line + etcd_line + "plans: {p: {driver: docker}}\n", "driver"},
+       }) {
+    CAPTURE(text);
+    auto why = refusal(text);
+    CHECK(holds(why, "cell.yml:"));
+    CHECK(holds(why, word));
+    CHECK_FALSE(holds(why, "\n"));
+  }
+}
+
+} // namespace matriarch::cell

@@ -1,0 +1,120 @@
+#include <doctest/doctest.h>
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <condition_variable>
+#include <filesystem>
+#include <mutex>
+
+#include "cell/files.hpp"
+#include "temporary_directory.hpp"
+
+namespace matriarch::cell {
+
+namespace fs = std::filesystem;
+using test::temporary_directory;
+
+namespace {
+
+owner ours() {
+  return {geteuid(), getegid()};
+}
+
+unsigned mode_of(const std::string& path) {
+  struct stat found {};
+  REQUIRE(::stat(path.c_str(), &found) == 0);
+  return found.st_mode & 07777;
+}
+
+std::string content(const std::string& path) {
+  auto read = read_file(path);
+  return read.ok() && *read ? **read : "nothing";
+}
+
+} // namespace
+
+TEST_CASE("a file is replaced as a whole, for its owner alone") {
+  temporary_directory directory;
+  auto path = directory.file("f", "old, and longer");
+  REQUIRE_FALSE(write_durably(path, "new", ours()));
+  CHECK(content(path) == "new");
+  CHECK(mode_of(path) == 0600);
+  CHECK(names_in(directory.path()) == std::vector<std::string>{"f"});
+}
+
+TEST_CASE("what a crash left of an earlier write is no obstacle") {
+  temporary_directory directory;
+  directory.file("f.new", "half");
+  REQUIRE_FALSE(write_durably(directory.path() + "/f", "whole", ours()));
+  CHECK(content(directory.path() + "/f") == "whole");
+}
+
+TEST_CASE("a link laid in the way is not followed") {
+  temporary_directory directory;
+  auto target = directory.file("target", "untouched");
+  fs::create_symlink(target, directory.path() + "/f.new");
+  REQUIRE_FALSE(write_durably(directory.path() + "/f", "text", ours()));
+  CHECK(content(target) == "untouched");
+}
+
+TEST_CASE("a file that cannot be written is an error that names it") {
+  auto error = write_durably("/nonexistent/f", "", ours());
+  REQUIRE(error);
+  CHECK(error->find("/nonexistent/f") != std::string::npos);
+}
+
+TEST_CASE("a missing file is told from one that cannot be read") {
+  temporary_directory directory;
+  auto missing = read_file(directory.path() + "/f");
+  REQUIRE(missing.ok());
+  CHECK_FALSE(missing->has_value());
+  CHECK_FALSE(read_file(directory.path()).ok());
+}
+
+TEST_CASE("a directory on the way that a user cannot pass through is found") {
+  temporary_directory directory;
+  fs::create_directories(directory.path() + "/a/b");
+  constexpr uid_t stranger = 54321;
+  ::chmod(directory.path().c_str(), 0755);
+  ::chmod((directory.path() + "/a").c_str(), 0700);
+  CHECK(first_closed(directory.path() + "/a/b", stranger, {}) == directory.path() + "/a");
+  CHECK_FALSE(first_closed(directory.path() + "/a/b", geteuid(), {}));
+  ::chmod((directory.path() + "/a").c_str(), 0710);
+  CHECK_FALSE(first_closed(directory.path() + "/a/b", stranger, {getegid()}));
+}
+
+TEST_CASE("a log above its bound moves aside and its writer goes on") {
+  temporary_directory directory;
+  auto path = directory.file("log", "0123456789");
+  std::ofstream writer{path, std::ios::app};
+  bound_log(path, 10);
+  CHECK(content(path) == "0123456789");
+  writer << "x" << std::flush;
+  bound_log(path, 10);
+  CHECK(content(path).empty());
+  CHECK(content(path + ".1") == "0123456789x");
+  writer << "y" << std::flush;
+  CHECK(content(path) == "y");
+}
+
+TEST_CASE("the remover removes a directory and says so") {
+  temporary_directory directory;
+  auto doomed = directory.path() + "/doomed";
+  fs::create_directories(doomed + "/a/b");
+  std::mutex mutex;
+  std::condition_variable called;
+  bool done = false;
+  remover removing;
+  removing.remove(doomed, [&](const std::optional<std::string>& error) {
+    std::lock_guard guard{mutex};
+    CHECK_FALSE(error);
+    done = true;
+    called.notify_all();
+  });
+  std::unique_lock lock{mutex};
+  REQUIRE(called.wait_for(lock, std::chrono::seconds{30}, [&] { return done; }));
+  CHECK_FALSE(fs::exists(doomed));
+}
+
+} // namespace matriarch::cell

@@ -1,0 +1,117 @@
+#include <doctest/doctest.h>
+
+#include "cell/node_record.hpp"
+#include "model/json.hpp"
+
+namespace matriarch::cell {
+
+namespace {
+
+/// A body as the broker sends it, with one parameter changed, or removed if `text` is null.
+std::string body(const char* changed = "", const char* text = nullptr) {
+  json::document parameters;
+  parameters.SetObject();
+  for (const auto* name :
+       {"PATRONI_SCOPE", "NODE_ID", "ADMIN_USERNAME", "ADMIN_PASSWORD", "SUPERUSER_USERNAME",
+        "SUPERUSER_PASSWORD", "APPUSER_USERNAME", "APPUSER_PASSWORD", "REPLICATION_USERNAME",
+        "REPLICATION_PASSWORD", "PATRONI_USERNAME", "PATRONI_PASSWORD"}) {
+    std::string value = name == std::string{"NODE_ID"} ? "n1" : std::string{"v-"} + name;
+    if (name == std::string{changed}) {
+      if (!text)
+        continue;
+      value = text;
+    }
+    json::add(parameters, name, value, parameters);
+  }
+  return R"({"service_id":"s","plan_id":"p","organization_guid":"o","space_guid":"sp","parameters":)"
+         + json::text_of(parameters) + "}";
+}
+
+} // namespace
+
+TEST_CASE("a broker's request is read field by field") {
+  auto request = parse_node_request("n1", body());
+  REQUIRE(request.ok());
+  CHECK(request->node_id == "n1");
+  CHECK(request->scope == "v-PATRONI_SCOPE");
+  CHECK(request->service_id == "s");
+  CHECK(request->plan_id == "p");
+  CHECK(request->organization_guid == "o");
+  CHECK(request->space_guid == "sp");
+  CHECK(request->admin == role{"v-ADMIN_USERNAME", "v-ADMIN_PASSWORD"});
+  CHECK(request->superuser == role{"v-SUPERUSER_USERNAME", "v-SUPERUSER_PASSWORD"});
+  CHECK(request->app_user == role{"v-APPUSER_USERNAME", "v-APPUSER_PASSWORD"});
+  CHECK(request->replication == role{"v-REPLICATION_USERNAME", "v-REPLICATION_PASSWORD"});
+  CHECK(request->patroni == role{"v-PATRONI_USERNAME", "v-PATRONI_PASSWORD"});
+}
+
+TEST_CASE("a request without a needed parameter is refused and names it") {
+  for (const auto* name : {"PATRONI_SCOPE", "ADMIN_USERNAME", "ADMIN_PASSWORD", "SUPERUSER_PASSWORD",
+                           "APPUSER_USERNAME", "REPLICATION_PASSWORD", "PATRONI_USERNAME"}) {
+    CAPTURE(name);
+    for (const char* text : {static_cast<const char*>(nullptr), ""}) {
+      auto request = parse_node_request("n1", body(name, text));
+      REQUIRE_FALSE(request.ok());
+      CHECK(request.error().find(name) != std::string::npos);
+    }
+  }
+}
+
+TEST_CASE("a request that is no such JSON is refused") {
+  for (const auto* text : {"", "{", "[]", "7", "{}", R"({"service_id":"s","plan_id":"p"})",
+                           R"({"service_id":"s","plan_id":"p","parameters":[]})"}) {
+    CAPTURE(text);
+    CHECK_FALSE(parse_node_request("n1", text).ok());
+  }
+}
+
+TEST_CASE("what Patroni or PostgreSQL could not take is refused, and no password is repeated") {
+  for (auto [name, text] :
+       {std::pair{"SUPERUSER_PASSWORD", "secret$$secret"}, {"APPUSER_PASSWORD", "secret\n"},
+        {"REPLICATION_PASSWORD", "secret\xc3\xa9"}, {"PATRONI_PASSWORD", "secret\x7f"},
+        {"ADMIN_USERNAME", "pg_admin"}, {"PATRONI_USERNAME", "a:b"},
+        {"ADMIN_USERNAME", "v-APPUSER_USERNAME"}, {"NODE_ID", "n2"}, {"PATRONI_SCOPE", "a/b"},
+        {"PATRONI_SCOPE", ".a"}}) {
+    CAPTURE(name);
+    auto request = parse_node_request("n1", body(name, text));
+    REQUIRE_FALSE(request.ok());
+    CHECK(request.error().find("secret") == std::string::npos);
+  }
+  CHECK_FALSE(parse_node_request("n1", body("ADMIN_USERNAME", std::string(64, 'a').c_str())).ok());
+  CHECK(parse_node_request("n1", body("ADMIN_USERNAME", std::string(63, 'a').c_str())).ok());
+}
+
+TEST_CASE("a node's id is safe as a directory's name") {
+  CHECK(is_node_id("3ea85fea-fdac-495a-a739-ba719e33354d"));
+  CHECK(is_node_id("~0af"));
+  CHECK(is_node_id(std::string(64, 'a')));
+  for (auto text : {std::string{}, std::string{"."}, std::string{".."}, std::string{".a"},
+                    std::string{"a/b"}, std::string{"a b"}, std::string{"a\0b", 3},
+                    std::string(65, 'a')}) {
+    CAPTURE(text);
+    CHECK_FALSE(is_node_id(text));
+  }
+}
+
+TEST_CASE("a node's record comes back from its text") {
+  auto request = parse_node_request("n1", body("APPUSER_PASSWORD", "a\"b\\c"));
+  REQUIRE(request.ok());
+  node_record node{*request, {"127.77.1.3", 5432, 8008},
+                   process_identity{4711, 1ULL << 40, "boot"}, fencing::user_namespace};
+  auto read = parse_node_record(text_of(node));
+  REQUIRE(read.ok());
+  CHECK(*read == node);
+  node.process.reset();
+  read = parse_node_record(text_of(node));
+  REQUIRE(read.ok());
+  CHECK(*read == node);
+}
+
+TEST_CASE("a damaged record is refused") {
+  for (const auto* text : {"", "{}", R"({"node_id":"n1"})"}) {
+    CAPTURE(text);
+    CHECK_FALSE(parse_node_record(text).ok());
+  }
+}
+
+} // namespace matriarch::cell

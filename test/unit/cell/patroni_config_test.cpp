@@ -1,0 +1,142 @@
+#include <doctest/doctest.h>
+
+#include <yaml-cpp/yaml.h>
+
+#include "cell/patroni_config.hpp"
+
+namespace matriarch::cell {
+
+namespace {
+
+const std::string hostile = "a'b\"c\\d:e%f$g;`h`{i}#j - *k &l !m\t";
+
+cell_config some_config() {
+  cell_config config;
+  config.endpoints = *endpoint_pool::of_network("127.77.1.0/24");
+  config.etcd_machines = {"http://127.0.0.1:2379", "http://10.0.0.2:4001/"};
+  config.patroni = {"/usr/bin/patroni", 5, 1, 2, 60, 777, false};
+  config.postgresql = {"/usr/lib/postgresql/15/bin",
+                       {{"shared_buffers", "16MB"}, {"max_connections", "50"}}};
+  config.plans["big"] = {{"shared_buffers", "64MB"}, {"wal_keep_size", "1GB"}};
+  return config;
+}
+
+node_record some_node(std::string plan = "small") {
+  node_record node;
+  node.request = {"n1", "c1", "s", std::move(plan), "", "", {"admin", hostile},
+                  {"super", hostile}, {"app", hostile}, {"repl", hostile}, {"rest", hostile}};
+  node.where = {"127.77.1.9", 5432, 8008};
+  return node;
+}
+
+YAML::Node rendered(const node_record& node, const std::string& directory = "/d/nodes/n1") {
+  return YAML::Load(render_patroni(some_config(), node, node_paths{directory}));
+}
+
+std::string text(const YAML::Node& node) {
+  return node.as<std::string>();
+}
+
+} // namespace
+
+TEST_CASE("Patroni's configuration says who the node is and where it listens") {
+  auto yaml = rendered(some_node());
+  CHECK(text(yaml["scope"]) == "c1");
+  CHECK(text(yaml["name"]) == "n1");
+  CHECK(text(yaml["namespace"]) == "/service/");
+  CHECK(text(yaml["restapi"]["listen"]) == "127.77.1.9:8008");
+  CHECK(text(yaml["restapi"]["connect_address"]) == "127.77.1.9:8008");
+  CHECK(text(yaml["postgresql"]["listen"]) == "127.77.1.9:5432");
+  CHECK(text(yaml["postgresql"]["connect_address"]) == "127.77.1.9:5432");
+  CHECK(text(yaml["postgresql"]["data_dir"]) == "/d/nodes/n1/home/data");
+  CHECK(text(yaml["etcd3"]["hosts"][0]) == "127.0.0.1:2379");
+  CHECK(text(yaml["etcd3"]["hosts"][1]) == "10.0.0.2:4001");
+  CHECK(text(yaml["watchdog"]["mode"]) == "off");
+}
+
+TEST_CASE("the times of the configuration reach the cluster") {
+  auto dcs = rendered(some_node())["bootstrap"]["dcs"];
+  CHECK(dcs["ttl"].as<int>() == 5);
+  CHECK(dcs["loop_wait"].as<int>() == 1);
+  CHECK(dcs["retry_timeout"].as<int>() == 2);
+  CHECK(dcs["master_start_timeout"].as<int>() == 60);
+  CHECK(dcs["maximum_lag_on_failover"].as<int>() == 777);
+  CHECK_FALSE(dcs["failsafe_mode"].as<bool>());
+  CHECK(dcs["postgresql"]["use_slots"].as<bool>());
+  CHECK(dcs["postgresql"]["use_pg_rewind"].as<bool>());
+}
+
+TEST_CASE("every password comes back from the YAML as it was") {
+  auto yaml = rendered(some_node());
+  CHECK(text(yaml["restapi"]["authentication"]["username"]) == "rest");
+  CHECK(text(yaml["restapi"]["authentication"]["password"]) == hostile);
+  auto authentication = yaml["postgresql"]["authentication"];
+  CHECK(text(authentication["superuser"]["username"]) == "super");
+  CHECK(text(authentication["superuser"]["password"]) == hostile);
+  CHECK(text(authentication["replication"]["username"]) == "repl");
+  CHECK(text(authentication["replication"]["password"]) == hostile);
+}
+
+TEST_CASE("parameters that all members share go to the cluster, the others stay local") {
+  auto yaml = rendered(some_node());
+  auto shared = yaml["bootstrap"]["dcs"]["postgresql"]["parameters"];
+  auto local = yaml["postgresql"]["parameters"];
+  CHECK(text(shared["max_connections"]) == "50");
+  CHECK(text(shared["wal_log_hints"]) == "on");
+  CHECK_FALSE(local["max_connections"]);
+  CHECK(text(local["shared_buffers"]) == "16MB");
+  CHECK(text(local["wal_retrieve_retry_interval"]) == "500ms");
+}
+
+TEST_CASE("a plan's parameters replace the cell's and the built-in ones") {
+  auto local = rendered(some_node("big"))["postgresql"]["parameters"];
+  CHECK(text(local["shared_buffers"]) == "64MB");
+  CHECK(text(local["wal_keep_size"]) == "1GB");
+}
+
+TEST_CASE("nobody is let in without a password") {
+  auto yaml = rendered(some_node());
+  std::size_t lines = 0;
+  for (const auto& line : yaml["postgresql"]["pg_hba"]) {
+    CHECK(text(line).ends_with(" scram-sha-256"));
+    ++lines;
+  }
+  CHECK(lines == 3);
+}
+
+TEST_CASE("where the socket's path would be too long there is no socket") {
+  auto near = rendered(some_node())["postgresql"]["parameters"]["unix_socket_directories"];
+  CHECK(text(near) == "/d/nodes/n1/home/run");
+  // With "/home/run/.s.PGSQL.5432" after it, 107 bytes and 108.
+  auto longest = "/" + std::string(83, 'x');
+  auto fits = rendered(some_node(), longest)["postgresql"]["parameters"];
+  CHECK(text(fits["unix_socket_directories"]) == longest + "/home/run");
+  auto too_long = rendered(some_node(), longest + "x")["postgresql"]["parameters"];
+  CHECK(text(too_long["unix_socket_directories"]).empty());
+}
+
+TEST_CASE("identifiers and literals of SQL and words of a shell end where they should") {
+  CHECK(sql_identifier("a\"b") == "\"a\"\"b\"");
+  CHECK(sql_literal("a'b\\") == "'a''b\\'");
+  CHECK(shell_word("a'b c") == "'a'\\''b c'");
+}
+
+TEST_CASE("the bootstrap SQL makes both roles and the application's database") {
+  auto sql = render_bootstrap_sql(some_node().request);
+  CHECK(sql.find("CREATE ROLE \"admin\" WITH LOGIN CREATEROLE CREATEDB PASSWORD "
+                 + sql_literal(hostile))
+        != std::string::npos);
+  CHECK(sql.find("CREATE ROLE \"app\" WITH LOGIN CREATEDB PASSWORD " + sql_literal(hostile))
+        != std::string::npos);
+  CHECK(sql.find("CREATE DATABASE \"db\" OWNER \"app\";") != std::string::npos);
+  // A statement that fails must not put a password into the log.
+  CHECK(sql.find("SET log_min_error_statement = panic;") < sql.find("CREATE ROLE"));
+}
+
+TEST_CASE("the bootstrap script holds no secret") {
+  auto script = render_bootstrap_script(some_config(), node_paths{"/d/it's"});
+  CHECK(script.find("'/d/it'\\''s/bootstrap.sql'") != std::string::npos);
+  CHECK(script.find("e%f") == std::string::npos);
+}
+
+} // namespace matriarch::cell

@@ -1,0 +1,156 @@
+#include <doctest/doctest.h>
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <thread>
+
+#include "cell/files.hpp"
+#include "cell/process.hpp"
+#include "temporary_directory.hpp"
+
+namespace matriarch::cell {
+
+using test::temporary_directory;
+
+namespace {
+
+/// Looks again and again until something holds; false if it does not within half a minute.
+template <class Condition>
+bool becomes(Condition condition) {
+  auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds{30};
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline)
+      return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds{5});
+  }
+  return true;
+}
+
+bool has_ended(const process_identity& process) {
+  return !is_alive(process) && (reap(process), true);
+}
+
+system_user some_user() {
+  if (geteuid() != 0)
+    return *find_user("");
+  return {"nobody", 65534, 65534, {65534}};
+}
+
+launch shell(const temporary_directory& directory, const std::string& script, fencing how) {
+  ::chmod(directory.path().c_str(), 0777);
+  launch what;
+  what.arguments = {"/bin/sh", "-c", script};
+  what.environment = {"PATH=/usr/bin:/bin"};
+  what.directory = directory.path();
+  what.log = directory.path() + "/log";
+  what.user = some_user();
+  what.how = how;
+  return what;
+}
+
+bool recorded(const process_identity&) {
+  return true;
+}
+
+std::string log_of(const temporary_directory& directory) {
+  auto read = read_file(directory.path() + "/log");
+  return read.ok() && *read ? **read : "";
+}
+
+} // namespace
+
+TEST_CASE("a started program runs as its user, in its directory, and writes to its log") {
+  temporary_directory directory;
+  auto started = start_process(shell(directory, "id -u; pwd; env", strongest_fencing()), recorded);
+  REQUIRE_MESSAGE(started.ok(), (started.ok() ? "" : started.error()));
+  REQUIRE(becomes([&] { return has_ended(*started); }));
+  CHECK(log_of(directory).starts_with(std::to_string(some_user().uid) + "\n" + directory.path()
+                                      + "\nP"));
+}
+
+TEST_CASE("a process is told from a later one of the same number") {
+  temporary_directory directory;
+  auto started = start_process(shell(directory, "exec sleep 60", fencing::none), recorded);
+  REQUIRE(started.ok());
+  CHECK(is_alive(*started));
+  auto later = *started;
+  ++later.start_time;
+  CHECK_FALSE(is_alive(later));
+  signal_process(later, SIGKILL);
+  auto before_boot = *started;
+  before_boot.boot_id = "another";
+  CHECK_FALSE(is_alive(before_boot));
+  CHECK(is_alive(*started));
+  signal_process(*started, SIGKILL);
+  CHECK(becomes([&] { return !is_alive(*started); }));
+  CHECK(reap(*started) == "killed by signal 9");
+}
+
+TEST_CASE("a program does not start if it could not be written down") {
+  temporary_directory directory;
+  auto started = start_process(shell(directory, "echo started", fencing::none),
+                               [](const process_identity&) { return false; });
+  CHECK_FALSE(started.ok());
+  CHECK(log_of(directory).empty());
+}
+
+TEST_CASE("the end of a namespace's first process is the end of them all") {
+  auto how = strongest_fencing();
+  if (how == fencing::none)
+    return; // this machine allows no namespaces; the cell says so in /healthz
+  temporary_directory directory;
+  // The inner one leaves its session, as PostgreSQL does. $! is its number inside the namespace.
+  auto started = start_process(
+    shell(directory, "setsid sh -c 'echo here; exec sleep 60' & wait", how), recorded);
+  REQUIRE(started.ok());
+  REQUIRE(becomes([&] { return log_of(directory) == "here\n"; }));
+  signal_process(*started, SIGKILL);
+  REQUIRE(becomes([&] { return has_ended(*started); }));
+  CHECK(kill_all_below(directory.path(), some_user().uid) == 0);
+}
+
+TEST_CASE("without a namespace what is left is found by its working directory") {
+  temporary_directory directory;
+  auto started = start_process(
+    shell(directory, "setsid sh -c 'echo here; exec sleep 60' & wait", fencing::none), recorded);
+  REQUIRE(started.ok());
+  REQUIRE(becomes([&] { return log_of(directory) == "here\n"; }));
+  signal_process(*started, SIGKILL);
+  REQUIRE(becomes([&] { return has_ended(*started); }));
+  CHECK(kill_all_below(directory.path() + "x", some_user().uid) == 0);
+  CHECK(kill_all_below(directory.path(), some_user().uid + 1) == 0);
+  CHECK(kill_all_below(directory.path(), some_user().uid) == 1);
+  CHECK(becomes([&] { return kill_all_below(directory.path(), some_user().uid) == 0; }));
+}
+
+TEST_CASE("a program that cannot be run says so") {
+  temporary_directory directory;
+  auto what = shell(directory, "", fencing::none);
+  what.arguments = {"/nonexistent"};
+  auto started = start_process(what, recorded);
+  REQUIRE(started.ok());
+  REQUIRE(becomes([&] { return !is_alive(*started); }));
+  CHECK(reap(*started) == "its program could not be run");
+}
+
+TEST_CASE("a directory is held by one agent at a time") {
+  temporary_directory directory;
+  auto path = directory.path() + "/lock";
+  {
+    auto first = directory_lock::take(path);
+    REQUIRE(first.ok());
+    auto second = directory_lock::take(path);
+    REQUIRE_FALSE(second.ok());
+    CHECK(second.error().find(path) != std::string::npos);
+  }
+  CHECK(directory_lock::take(path).ok());
+}
+
+TEST_CASE("an unknown user and root are refused") {
+  CHECK_FALSE(find_user("no-such-user-here").ok());
+  CHECK_FALSE(find_user("root").ok());
+}
+
+} // namespace matriarch::cell
