@@ -251,14 +251,15 @@ private:
       owed.delegate(found->second, std::move(what));
       return;
     }
+    auto id = model::quoted(id_of(what));
     bool was = false;
     if (!came.reads[1].empty()) {
       auto left = store::decode_tombstone(came.reads[1].front().value);
       was = left.ok() && left->removed_at + model::tombstone_life > setup_.outside.now();
     }
     owed.deliver(model::verdict{was ? model::verdict_kind::gone : model::verdict_kind::not_found,
-                                was ? "the service instance of this id has been removed"
-                                    : "there is no service instance of this id"});
+                                was ? "the service instance " + id + " has been removed"
+                                    : "there is no service instance " + id});
   }
 
   caf::result<model::demote_report> demote(const model::demote_request& what) {

@@ -232,14 +232,15 @@ private:
     return activity_.active;
   }
 
-  bool must_exist(answer& owed) {
+  bool must_exist(const std::string& instance_id, answer& owed) {
     if (!known_)
-      refuse(owed, model::verdict_kind::not_found, "there is no service instance of this id");
+      refuse(owed, model::verdict_kind::not_found,
+             "there is no service instance " + model::quoted(instance_id));
     return known_.has_value();
   }
 
-  void serve(model::lookup_request&, answer owed) {
-    if (must_exist(owed))
+  void serve(model::lookup_request& asked, answer owed) {
+    if (must_exist(asked.instance_id, owed))
       owed.deliver(model::verdict{model::verdict_kind::done, "", known_->current.id, snapshot()});
   }
 
@@ -259,13 +260,14 @@ private:
   }
 
   void serve(model::update_request& asked, answer owed) {
-    if (must_exist(owed))
+    if (must_exist(asked.instance_id, owed))
       rule(model::judge_update(asked, *known_, setup_.outside.new_id(), setup_.outside.now()), owed);
   }
 
   void serve(model::deprovision_request& asked, answer owed) {
     if (!known_)
-      refuse(owed, model::verdict_kind::gone, "there is no service instance of this id");
+      refuse(owed, model::verdict_kind::gone,
+             "there is no service instance " + model::quoted(asked.instance_id));
     else
       rule(model::judge_deprovision(asked, *known_, setup_.outside.new_id(), setup_.outside.now()),
            owed);
@@ -297,7 +299,7 @@ private:
   }
 
   void serve(model::bind_request& asked, answer owed) {
-    if (!must_exist(owed))
+    if (!must_exist(asked.instance_id, owed))
       return;
     auto said = model::judge_bind(asked, *known_, bindings_);
     said.instance = snapshot();
@@ -325,7 +327,8 @@ private:
 
   void serve(model::unbind_request& asked, answer owed) {
     if (!known_) {
-      refuse(owed, model::verdict_kind::gone, "there is no service instance of this id");
+      refuse(owed, model::verdict_kind::gone,
+             "there is no service instance " + model::quoted(asked.instance_id));
       return;
     }
     auto said = model::judge_unbind(asked, *known_, bindings_);

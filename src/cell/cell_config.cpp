@@ -53,8 +53,10 @@ endpoint_pool read_endpoints(const section& cell) {
                 : endpoint_pool::of_host(cell.text("host"),
                                          static_cast<int>(cell.number("first_port", 1, 65534, 15000)),
                                          static_cast<int>(cell.number("last_port", 2, 65535, 15999)));
-  if (!pool)
-    cell.refuse(cell.has("addresses") ? "addresses" : "host", pool.error());
+  if (!pool) {
+    std::string key = cell.has("addresses") ? "addresses" : "host";
+    cell.refuse(key, fmt::format("cell.{}: {}", key, pool.error()));
+  }
   return *pool;
 }
 

@@ -159,21 +159,25 @@ private:
   }
 
   /// Answers with `read` of the instance: from its snapshot, or after etcd was asked whether it exists.
+  /// `after_removal` is the status for one that did.
   void with_instance(const std::string& id, responder to,
-                     std::function<response(const model::instance_snapshot&)> read) const {
+                     std::function<response(const model::instance_snapshot&)> read,
+                     int after_removal = 404) const {
     if (auto known = find(id))
       return to.send(read(*known));
     auto later = std::make_shared<responder>(std::move(to));
     behind_.ask(model::lookup_request{id}, write_patience,
-                [later, read = std::move(read)](const model::verdict& said) {
-                  later->send(said.is == model::verdict_kind::done && said.instance
-                                ? read(*said.instance)
-                                : osb::refusal(said));
+                [later, read = std::move(read), after_removal](const model::verdict& said) {
+                  if (said.is == model::verdict_kind::done && said.instance)
+                    return later->send(read(*said.instance));
+                  if (said.is == model::verdict_kind::gone)
+                    return later->send(osb::error(after_removal, said.description));
+                  later->send(osb::refusal(said));
                 });
   }
 
   void last_operation(const std::string& id, responder to) const {
-    with_instance(id, std::move(to), osb::last_operation);
+    with_instance(id, std::move(to), osb::last_operation, 410);
   }
 
   void fetch_binding(const std::string& id, const std::string& binding_id, responder to) const {
@@ -181,7 +185,7 @@ private:
                   [binding_id, host = settings_.advertise_host](const auto& known) {
                     auto found = known.bindings.find(binding_id);
                     return found == known.bindings.end()
-                             ? osb::error(404, "there is no binding of this id")
+                             ? osb::error(404, "there is no binding " + model::quoted(binding_id))
                              : osb::binding(200, known, found->second, host);
                   });
   }
@@ -190,7 +194,7 @@ private:
                               responder to) const {
     with_instance(id, std::move(to), [binding_id](const auto& known) {
       if (!known.bindings.contains(binding_id))
-        return osb::error(404, "there is no binding of this id");
+        return osb::error(404, "there is no binding " + model::quoted(binding_id));
       return response{200, R"({"state":"succeeded","description":"the binding exists"})", {}};
     });
   }

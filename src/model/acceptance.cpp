@@ -209,7 +209,7 @@ verdict judge_unbind(const unbind_request& asked, const record& known,
                      const std::map<std::string, binding>& existing) {
   auto found = existing.find(asked.binding_id);
   if (found == existing.end())
-    return {verdict_kind::gone, "there is no binding of this id"};
+    return {verdict_kind::gone, "there is no binding " + quoted(asked.binding_id)};
   if (!asked.service_id.empty() && asked.service_id != known.service_id)
     return {verdict_kind::bad_request, mismatch("service_id", asked.service_id, known.service_id)};
   if (!asked.plan_id.empty() && asked.plan_id != found->second.plan_id)

@@ -35,4 +35,10 @@ std::string name_of(std::string_view id) {
   return name;
 }
 
+std::string quoted(std::string_view id) {
+  constexpr std::size_t longest = 100; // platforms use UUIDs; an id that is longer is a mistake
+  auto shown = std::string{id.substr(0, longest)};
+  return "\"" + shown + (id.size() > longest ? "…" : "") + "\"";
+}
+
 } // namespace matriarch::model

@@ -11,4 +11,7 @@ namespace matriarch::model {
 /// an id; this is the one place that makes them safe. The record keeps the true id.
 [[nodiscard]] std::string name_of(std::string_view id);
 
+/// An id as it stands in a sentence: in quotes, and shortened where it is very long.
+[[nodiscard]] std::string quoted(std::string_view id);
+
 } // namespace matriarch::model

@@ -252,7 +252,7 @@ private:
         behind.push_back(n->node_id);
     if (!behind.empty()) {
       result_.steps.push_back(ask_lag{});
-      result_.waiting_for = "waiting until " + list_of(behind) + " streams without lag";
+      result_.waiting_for = "waiting for " + list_of(behind) + " to stream without lag";
       return;
     }
     if (!leader_among(staying)) {

@@ -21,6 +21,7 @@
 #include <fstream>
 #include <iterator>
 #include <set>
+#include <sstream>
 #include <thread>
 
 #include <fmt/format.h>
@@ -37,6 +38,8 @@ using clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds answer_patience{2'000};
 /// A reload takes 0.1 s with some listens and a second with thousands; a busy machine needs more.
 constexpr std::chrono::milliseconds reload_patience{30'000};
+/// HAProxy that an earlier router has just started or reloaded gets there in a second.
+constexpr std::chrono::milliseconds adopt_patience{10'000};
 /// Between two looks at whether HAProxy has got there.
 constexpr std::chrono::milliseconds look_again{10};
 /// What HAProxy prints is kept for whoever looks for a reason; a line for each change of a server.
@@ -128,6 +131,22 @@ pid_t spawn(const std::vector<std::string>& arguments, int output) {
   return wrong == 0 ? child : 0;
 }
 
+/// When a process started, in the kernel's ticks since boot: with its pid it means one process. Empty
+/// if there is no such process or it has ended.
+std::string start_of(pid_t process) {
+  auto text = read_file(fmt::format("/proc/{}/stat", process));
+  // The name, in parentheses, may hold anything; the state is the third field, the start the 22nd.
+  auto name_end = text.rfind(')');
+  if (name_end == std::string::npos)
+    return {};
+  std::istringstream rest{text.substr(name_end + 1)};
+  std::vector<std::string> fields{std::istream_iterator<std::string>{rest}, {}};
+  constexpr std::size_t state = 0, start = 19;
+  if (fields.size() <= start || fields[state] == "Z" || fields[state] == "X")
+    return {};
+  return fields[start];
+}
+
 /// Whether HAProxy could listen there. Its listeners and the connections they have accepted share
 /// their port (SO_REUSEPORT), so its own ports count as free; those of anybody else do not.
 bool can_bind(const std::string& host, std::uint16_t port) {
@@ -210,13 +229,28 @@ void haproxy::signal(int number) {
 }
 
 bool haproxy::adopt() {
-  auto found = processes(answer_patience);
-  if (found.master == 0)
+  std::istringstream written{read_file(path("haproxy.pid"))};
+  pid_t master = 0;
+  std::string started;
+  if (!(written >> master >> started) || start_of(master) != started)
     return false;
-  hold(found.master);
-  // Only what answers now is what the handle means.
-  if (processes(answer_patience).master != found.master || !running()) {
+  hold(master);
+  // While it starts or reloads, HAProxy refuses connections to its master socket for a moment.
+  auto answers = [&] {
+    for (auto deadline = clock::now() + adopt_patience; running() && clock::now() < deadline;
+         std::this_thread::sleep_for(look_again))
+      if (processes(answer_patience).master == master)
+        return true;
+    return false;
+  };
+  // The handle was made after the file was compared: only now is it known what it means.
+  if (start_of(master) != started) {
     let_go();
+    return false;
+  }
+  if (!answers()) {
+    // Nobody could reload it, and another one beside it would share its ports.
+    stop(0ms);
     return false;
   }
   auto last = last_configuration();
@@ -276,6 +310,8 @@ result<std::string> haproxy::ask(std::string_view command,
   }
   // HAProxy's master keeps the connection open until its client has no more to say.
   ::shutdown(socket, SHUT_WR);
+  // The master ends the connection when the client has nothing more to say.
+  ::shutdown(socket, SHUT_WR);
   std::string answer;
   std::array<char, 65'536> piece;
   while (wait_for(socket, POLLIN, deadline)) {
@@ -310,27 +346,37 @@ void haproxy::end_sessions(const std::vector<followers_of>& of) {
       return;
     found = processes(answer_patience);
   }
-  auto tell = [&](int worker, bool checks) {
-    std::string commands;
-    auto send = [&] {
-      if (!commands.empty())
-        (void)ask(commands, answer_patience); // a worker that has ended has no sessions
-      commands.clear();
-    };
-    for (const auto& [listen, servers] : of)
-      for (const auto& server : servers) {
-        if (checks)
-          commands += fmt::format("@!{} set server {}/{} health down;", worker, listen, server);
-        commands += fmt::format("@!{} shutdown sessions server {}/{};", worker, listen, server);
-        if (commands.size() > longest_command)
-          send();
-      }
-    send();
+  std::string commands;
+  auto send = [&] {
+    if (!commands.empty())
+      (void)ask(commands, answer_patience); // a worker that has ended has no sessions
+    commands.clear();
   };
+  auto add = [&](int worker, const std::string& command) {
+    commands += fmt::format("{}@!{} {}", commands.empty() ? "" : ";", worker, command);
+    if (commands.size() > longest_command)
+      send();
+  };
+  std::set<server_key> servers;
+  for (const auto& one : of)
+    for (const auto& server : one.servers)
+      servers.emplace(one.listen, server);
   for (auto worker : found.current)
-    tell(worker, true);
-  for (auto worker : found.old)
-    tell(worker, false);
+    for (const auto& [listen, server] : servers) {
+      add(worker, fmt::format("set server {}/{} health down", listen, server));
+      add(worker, fmt::format("shutdown sessions server {}/{}", listen, server));
+    }
+  send();
+  // A worker that was replaced takes no command about its servers ("Proxy is disabled"), but each
+  // of its sessions can be ended, and it gets no new ones.
+  for (auto worker : found.old) {
+    auto sessions = ask(fmt::format("@!{} show sess", worker), answer_patience);
+    if (!sessions)
+      continue;
+    for (const auto& id : sessions_with(servers, *sessions))
+      add(worker, "shutdown session " + id);
+    send();
+  }
 }
 
 // -- its configuration ----------------------------------------------------------------------------
@@ -457,6 +503,7 @@ std::optional<std::string> haproxy::start(const haproxy_config& config) {
   if (master == 0)
     return fmt::format("{} cannot be run: {}", executable_, std::strerror(errno));
   hold(master);
+  write_file(path("haproxy.pid"), fmt::format("{} {}\n", master, start_of(master)));
   for (auto deadline = clock::now() + reload_patience; clock::now() < deadline;
        std::this_thread::sleep_for(look_again)) {
     if (!running())

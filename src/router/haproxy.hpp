@@ -40,7 +40,7 @@ struct followers_of {
 /// their own; apply() and stop() on one at a time, the others may be called beside them.
 ///
 /// HAProxy belongs to a session of its own and outlives a router that is killed. The next router
-/// finds it by its master socket. HAProxy's workers end with their master.
+/// finds it by its pid and start time, which are in a file. HAProxy's workers end with their master.
 class haproxy {
 public:
   haproxy(std::string executable, std::string data_dir);
@@ -48,7 +48,8 @@ public:
   haproxy(const haproxy&) = delete;
   haproxy& operator=(const haproxy&) = delete;
 
-  /// Takes over a master that an earlier router has left behind. True if there was one.
+  /// Takes over a master that an earlier router has left behind. True if there was one. One that does
+  /// not answer is ended.
   bool adopt();
 
   /// Whether the master runs. Does not block.

@@ -137,12 +137,14 @@ haproxy_listen listen_of(const router_config& settings, const broker_front& fron
 }
 
 std::string head_of(const router_config& settings) {
+  // Without any listener HAProxy does not start: the stats socket is one, and serves operators.
   // 24 days is nearly HAProxy's longest time: idle pools are not cut, and dead peers are found by
   // the kernel's keep-alive within two minutes.
-  return fmt::format("    maxconn {}\n"
+  return fmt::format("    maxconn {0}\n"
                      "    no strict-limits\n"
-                     "    hard-stop-after {}ms\n"
-                     "    server-state-file {}/server-state\n"
+                     "    hard-stop-after {1}ms\n"
+                     "    server-state-file {2}/server-state\n"
+                     "    stats socket {2}/stats.sock mode 600 level operator\n"
                      "\n"
                      "defaults\n"
                      "    mode tcp\n"
@@ -328,6 +330,27 @@ haproxy_processes parse_show_proc(std::string_view answer) {
     }
   }
   return found;
+}
+
+std::vector<std::string> sessions_with(const std::set<server_key>& servers,
+                                       std::string_view show_sess) {
+  // `0x564d557968c0: proto=tcpv4 src=127.0.0.1:47776 fe=a be=a srv=n1 ts=00 …`
+  std::vector<std::string> ids;
+  for (auto line : lines_of(show_sess)) {
+    auto colon = line.find(": ");
+    if (!line.starts_with("0x") || colon == std::string_view::npos)
+      continue;
+    server_key with;
+    for (const auto& word : words_of(line.substr(colon + 1))) {
+      if (word.starts_with("be="))
+        with.first = word.substr(3);
+      if (word.starts_with("srv="))
+        with.second = word.substr(4);
+    }
+    if (servers.contains(with))
+      ids.emplace_back(line.substr(0, colon));
+  }
+  return ids;
 }
 
 std::set<std::uint16_t> ports_not_bound(std::string_view printed) {

@@ -82,6 +82,10 @@ struct haproxy_processes {
 /// Reads the answer to `show proc`; `master` is 0 if it is no such answer.
 [[nodiscard]] haproxy_processes parse_show_proc(std::string_view answer);
 
+/// The ids of the sessions with any of these servers, from the answer to `show sess`.
+[[nodiscard]] std::vector<std::string> sessions_with(const std::set<server_key>& servers,
+                                                     std::string_view show_sess);
+
 /// The ports that HAProxy says it could not bind, from what it printed.
 [[nodiscard]] std::set<std::uint16_t> ports_not_bound(std::string_view printed);
 

@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -29,7 +30,10 @@ bool becomes(Condition condition) {
 }
 
 bool has_ended(const process_identity& process) {
-  return !is_alive(process) && (reap(process), true);
+  if (is_alive(process))
+    return false;
+  (void)reap(process);
+  return true;
 }
 
 system_user some_user() {

@@ -177,6 +177,16 @@ TEST_CASE("the master's processes are read") {
   CHECK(parse_show_proc("").master == 0);
 }
 
+TEST_CASE("the sessions with a server are found") {
+  auto ids = sessions_with(
+    {{":ab", "n1"}, {"c", "n1"}},
+    "0x564d557968c0: proto=tcpv4 src=127.0.0.1:47776 fe=:ab be=:ab srv=n1 ts=00 epoch=0 age=1s\n"
+    "0x564d557968c1: proto=tcpv4 src=127.0.0.1:47777 fe=:ab be=:ab srv=n2 ts=00 epoch=0 age=1s\n"
+    "0x564d557968c2: proto=tcpv4 src=127.0.0.1:47778 fe=c be=c srv=n1 ts=00 epoch=0 age=1s\n"
+    "0x564d558f8c70: proto=sockpair src=unix:1 fe=GLOBAL be=<NONE> srv=<none> ts=00 epoch=0\n\n");
+  CHECK(ids == std::vector<std::string>{"0x564d557968c0", "0x564d557968c2"});
+}
+
 TEST_CASE("HAProxy's complaints are understood") {
   std::string printed =
     "[NOTICE]   (5804) : haproxy version is 2.6.12-1+deb12u4\n"
