@@ -9,7 +9,7 @@ SCRIPTS  = $(shell grep -rlE '^\#!/usr/bin/env bash' test/platform .ci)
 export MATRIARCH_BUILD := $(abspath $(BUILD))
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test up build check bench packages format
+.PHONY: help demo test up configured program build check bench packages format
 
 help:
 	@echo 'make demo      the whole story on a local platform: create, bind, grow, move, fail over, remove'
@@ -24,17 +24,23 @@ help:
 packages:
 	@test/platform/install-packages base
 
-build: packages
+configured: packages
 	@[ -f $(BUILD)/build.ninja ] || meson setup $(BUILD)
+
+build: configured
 	@ninja -C $(BUILD)
 
-demo: build
+# The program alone: the demo need not wait for the tests to be compiled.
+program: configured
+	@ninja -C $(BUILD) matriarch
+
+demo: program
 	@$(PYTHON) test/platform/demo.py
 
 test: build
 	@$(PYTHON) test/platform/run_tests.py
 
-up: build
+up: program
 	@$(PYTHON) test/platform/up.py
 
 bench: build
