@@ -256,6 +256,8 @@ private:
       owed.deliver(std::move(said));
     } else if (may_act(owed)) {
       accept(std::move(asked), owed);
+    } else {
+      ended_ = true;
     }
   }
 

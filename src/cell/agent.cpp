@@ -43,8 +43,8 @@ constexpr std::size_t longest_log = 8 * 1024 * 1024;
 
 std::int64_t wall_milliseconds() {
   return std::chrono::duration_cast<milliseconds>(
-           std::chrono::system_clock::now().time_since_epoch())
-    .count();
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
 }
 
 std::string base64(const std::string& text) {
@@ -89,7 +89,7 @@ result<fencing_claim> claim_of(const http::request& asked) {
 
 } // namespace
 
-// -- what is on disk --------------------------------------------------------------------------------
+// -- what is on disk ------------------------------------------------------------------------------
 
 result<std::unique_ptr<agent>> agent::open(const cell_config& config, const system_user& user,
                                            fencing how, http::event_loop& loop,
@@ -97,8 +97,8 @@ result<std::unique_ptr<agent>> agent::open(const cell_config& config, const syst
   std::error_code error;
   fs::create_directories(config.data_dir, error);
   if (error)
-    return failure{fmt::format("cannot create cell.data_dir {}: {}", config.data_dir,
-                               error.message())};
+    return failure{
+        fmt::format("cannot create cell.data_dir {}: {}", config.data_dir, error.message())};
   auto lock = directory_lock::take(config.data_dir + "/lock");
   if (!lock)
     return failure{lock.error()};
@@ -110,9 +110,9 @@ result<std::unique_ptr<agent>> agent::open(const cell_config& config, const syst
 
 agent::agent(const cell_config& config, const system_user& user, fencing how,
              http::event_loop& loop, store::etcd_client& etcd, directory_lock lock)
-  : config_(config), user_(user), how_(how), loop_(loop), lock_(std::move(lock)),
-    expected_authorization_("Basic " + base64(config.username + ":" + config.password)),
-    announcer_(etcd) {
+    : config_(config), user_(user), how_(how), loop_(loop), lock_(std::move(lock)),
+      expected_authorization_("Basic " + base64(config.username + ":" + config.password)),
+      announcer_(etcd) {
   char name[256] = "localhost";
   ::gethostname(name, sizeof name - 1);
   hostname_ = name;
@@ -147,8 +147,9 @@ std::optional<std::string> agent::load() {
   if (*text) {
     auto read = fence::parse(**text);
     if (!read)
-      return fmt::format("{} is damaged ({}); restore it, for it says which nodes must not come back",
-                         path, read.error());
+      return fmt::format(
+          "{} is damaged ({}); restore it, for it says which nodes must not come back", path,
+          read.error());
     fence_ = *std::move(read);
   }
   for (const auto& name : names_in(config_.data_dir + "/nodes"))
@@ -212,11 +213,11 @@ void agent::start() {
   bound_logs();
 }
 
-// -- requests -----------------------------------------------------------------------------------------
+// -- requests -------------------------------------------------------------------------------------
 
 http::handler agent::handler() {
   auto serve_if_there =
-    life_.guard([this](const http::request& asked, const reply& to) { serve(asked, to); });
+      life_.guard([this](const http::request& asked, const reply& to) { serve(asked, to); });
   return [serve_if_there, &loop = loop_](http::request asked, http::responder responder) {
     auto to = std::make_shared<http::responder>(std::move(responder));
     loop.post([serve_if_there, to, asked = std::move(asked)] { serve_if_there(asked, to); });
@@ -274,14 +275,14 @@ http::response agent::health() const {
 
 std::string_view agent::word_for(state is) {
   switch (is) {
-    case state::starting:
-      return "starting";
-    case state::running:
-      return "running";
-    case state::restarting:
-      return "restarting";
-    case state::stopping:
-      break;
+  case state::starting:
+    return "starting";
+  case state::running:
+    return "running";
+  case state::restarting:
+    return "restarting";
+  case state::stopping:
+    break;
   }
   return "stopping";
 }
@@ -312,18 +313,18 @@ std::optional<endpoint> agent::free_endpoint() const {
   std::set<std::string> taken;
   for (const auto& [id, which] : nodes_)
     taken.insert(name_of(which->record.where));
-  return choose_endpoint(config_.endpoints, taken, fence_.resting(), wall_milliseconds(),
-                         [](const endpoint& where) {
-                           return can_listen(where.host, where.port)
-                                  && can_listen(where.host, where.api_port);
-                         });
+  return choose_endpoint(
+      config_.endpoints, taken, fence_.resting(), wall_milliseconds(), [](const endpoint& where) {
+        return can_listen(where.host, where.port) && can_listen(where.host, where.api_port);
+      });
 }
 
 void agent::provision(const std::string& node_id, const http::request& asked, const reply& to) {
   if (!is_node_id(node_id))
-    return to->send(answer(400, fmt::format("a node's id is 1 to {} letters, digits, '_', '-', '.' or "
-                                            "'~', and does not start with a dot",
-                                            longest_node_id)));
+    return to->send(
+        answer(400, fmt::format("a node's id is 1 to {} letters, digits, '_', '-', '.' or "
+                                "'~', and does not start with a dot",
+                                longest_node_id)));
   auto claim = claim_of(asked);
   if (!claim)
     return to->send(answer(400, claim.error()));
@@ -342,15 +343,17 @@ void agent::provision(const std::string& node_id, const http::request& asked, co
   if (auto known = nodes_.find(node_id); known != nodes_.end())
     return provision_again(known->second, *wanted, *claim, to);
   if (nodes_.size() >= config_.capacity)
-    return to->send(answer(422, fmt::format("the cell {} is full: it has {} nodes and a capacity of "
-                                            "{}",
-                                            config_.guid, nodes_.size(), config_.capacity),
+    return to->send(answer(422,
+                           fmt::format("the cell {} is full: it has {} nodes and a capacity of "
+                                       "{}",
+                                       config_.guid, nodes_.size(), config_.capacity),
                            "CapacityExceeded"));
   auto where = free_endpoint();
   if (!where)
-    return to->send(answer(422, fmt::format("the cell {} has no address left: it has {} nodes and {} "
-                                            "addresses, of which others may hold some",
-                                            config_.guid, nodes_.size(), config_.endpoints.size()),
+    return to->send(answer(422,
+                           fmt::format("the cell {} has no address left: it has {} nodes and {} "
+                                       "addresses, of which others may hold some",
+                                       config_.guid, nodes_.size(), config_.endpoints.size()),
                            "CapacityExceeded"));
 
   fence_.note(*claim);
@@ -376,8 +379,9 @@ void agent::provision_again(const node_ptr& known, const node_request& wanted,
   const auto& request = known->record.request;
   if (wanted.scope != request.scope || wanted.plan_id != request.plan_id
       || wanted.service_id != request.service_id)
-    return to->send(answer(409, fmt::format("the node {} is here already, with another scope or plan",
-                                            request.node_id)));
+    return to->send(
+        answer(409, fmt::format("the node {} is here already, with another scope or plan",
+                                request.node_id)));
   if (fence_.note(claim))
     if (auto error = save_fence())
       return to->send(answer(500, *error));
@@ -397,8 +401,8 @@ void agent::deprovision(const std::string& node_id, const http::request& asked, 
   if (known) {
     const auto& scope = known->record.request.scope;
     if (!claim->scope.empty() && claim->scope != scope)
-      return to->send(answer(400, fmt::format("the node {} belongs to the scope {}, not to {}", node_id,
-                                              scope, claim->scope)));
+      return to->send(answer(400, fmt::format("the node {} belongs to the scope {}, not to {}",
+                                              node_id, scope, claim->scope)));
     claim->scope = scope;
   }
   if (auto refusal = fence_.refusal_of(*claim))
@@ -422,7 +426,7 @@ void agent::deprovision(const std::string& node_id, const http::request& asked, 
     begin_stopping(known);
 }
 
-// -- a node's life --------------------------------------------------------------------------------------
+// -- a node's life --------------------------------------------------------------------------------
 
 std::string agent::registrar_key(const node& which) const {
   return fmt::format("{}{}:cf-{}:{}", store::keys::registrar, hostname_,
@@ -437,8 +441,8 @@ std::optional<std::string> agent::write_files(const node& which) const {
       return error;
   if (auto error = replace_file(paths.patroni, render_patroni(config_, record, paths), nodes_own()))
     return error;
-  if (auto error = replace_file(paths.bootstrap_sql, render_bootstrap_sql(record.request),
-                                nodes_own()))
+  if (auto error =
+          replace_file(paths.bootstrap_sql, render_bootstrap_sql(record.request), nodes_own()))
     return error;
   return replace_file(paths.bootstrap_script, render_bootstrap_script(config_, paths), nodes_own());
 }
@@ -494,13 +498,12 @@ void agent::ended(const node_ptr& which) {
 void agent::probe(const node_ptr& which) {
   which->probing = true;
   http::outgoing question;
-  question.url = fmt::format("http://{}:{}/patroni", which->record.where.host,
-                             which->record.where.api_port);
+  question.url =
+      fmt::format("http://{}:{}/patroni", which->record.where.host, which->record.where.api_port);
   question.timeout = seconds{2};
   question.max_answer_bytes = 64 * 1024;
-  loop_.send(std::move(question), life_.guard([this, which](const http::outcome& answer) {
-    probed(which, answer);
-  }));
+  loop_.send(std::move(question),
+             life_.guard([this, which](const http::outcome& answer) { probed(which, answer); }));
 }
 
 void agent::probed(const node_ptr& which, const http::outcome& answer) {
@@ -520,7 +523,7 @@ void agent::probed(const node_ptr& which, const http::outcome& answer) {
                  which->record.request.node_id);
   }
   which->probe_at =
-    clock::now() + (which->is == state::starting ? probe_pause_starting : probe_pause_running);
+      clock::now() + (which->is == state::starting ? probe_pause_starting : probe_pause_running);
 }
 
 void agent::begin_stopping(const node_ptr& which) {
@@ -556,11 +559,11 @@ void agent::go_on_stopping(const node_ptr& which) {
     if (now < waiting.until)
       return false;
     waiting.to->send(answer(
-      503, fmt::format("the node {} is not gone yet: {}; the removal goes on, ask again",
-                       which->record.request.node_id,
-                       !which->moved_away    ? "its processes are still ending"
-                       : !which->files_gone ? "its files are still being removed"
-                                            : "etcd cannot be reached to remove its key")));
+        503, fmt::format("the node {} is not gone yet: {}; the removal goes on, ask again",
+                         which->record.request.node_id,
+                         !which->moved_away   ? "its processes are still ending"
+                         : !which->files_gone ? "its files are still being removed"
+                                              : "etcd cannot be reached to remove its key")));
     return true;
   });
 }
@@ -627,6 +630,8 @@ void agent::look_after(const node_ptr& which) {
     auto how = process ? reap(*process) : std::nullopt;
     spdlog::warn("node {} ended{}", which->record.request.node_id,
                  how ? fmt::format(" ({})", *how) : "");
+    // At once, for a PostgreSQL that nobody watches goes on taking writes.
+    (void)kill_leftovers(*which);
     return ended(which);
   }
   if (!which->probing && clock::now() >= which->probe_at)

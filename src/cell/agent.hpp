@@ -23,9 +23,9 @@
 
 namespace matriarch::cell {
 
-/// The cell itself: starts nodes, keeps them running, removes them, and answers for them. Everything
-/// happens on the event loop's thread, so nothing is locked. What it must not forget is on disk before
-/// it acts; what it finds there after a restart it goes on with.
+/// The cell itself: starts nodes, keeps them running, removes them, and answers for them.
+/// Everything happens on the event loop's thread, so nothing is locked. What it must not forget is
+/// on disk before it acts; what it finds there after a restart it goes on with.
 class agent {
 public:
   /// Reads what an earlier agent left in the data directory. The failure is the configuration's.
@@ -62,7 +62,7 @@ private:
 
   struct node {
     node(node_record record, const std::string& directory)
-      : record(std::move(record)), paths(directory) {}
+        : record(std::move(record)), paths(directory) {}
 
     node_record record;
     node_paths paths;

@@ -92,18 +92,18 @@ void announcer::commit() {
   etcd_.commit(std::move(all), life_.guard([this, put, erased](const store::commit_result& answer) {
     heard(answer.state == store::commit_state::committed, answer.error);
     switch (answer.state) {
-      case store::commit_state::committed:
-        busy_ = false;
-        committed(put, erased);
-        return step();
-      case store::commit_state::unknown:
-        doubtful_.push_back(lease_);
-        lose_lease();
-        return again();
-      case store::commit_state::refused:
-      case store::commit_state::not_done:
-        // Perhaps the lease has ended: the next beat will tell.
-        return again();
+    case store::commit_state::committed:
+      busy_ = false;
+      committed(put, erased);
+      return step();
+    case store::commit_state::unknown:
+      doubtful_.push_back(lease_);
+      lose_lease();
+      return again();
+    case store::commit_state::refused:
+    case store::commit_state::not_done:
+      // Perhaps the lease has ended: the next beat will tell.
+      return again();
     }
   }));
 }

@@ -18,8 +18,8 @@ namespace matriarch::cell {
 /// loop's thread.
 class announcer {
 public:
-  /// The lease's length: an agent that restarts at once keeps its keys, and one that is gone is seen
-  /// to be gone soon.
+  /// The lease's length: an agent that restarts at once keeps its keys, and one that is gone is
+  /// seen to be gone soon.
   static constexpr std::chrono::seconds lease_length{10};
 
   explicit announcer(store::etcd_client& etcd);

@@ -1,6 +1,7 @@
 #include "cell/cell.hpp"
 
 #include <signal.h>
+#include <sys/stat.h>
 
 #include <cstdio>
 #include <functional>
@@ -39,8 +40,8 @@ void on_loop(http::event_loop& loop, std::function<void()> what) {
   done.get_future().wait();
 }
 
-/// The signals that end the program, blocked in every thread started from here on, so that wait_for()
-/// is the one that gets them.
+/// The signals that end the program, blocked in every thread started from here on, so that
+/// sigwait() is the one that gets them.
 sigset_t block_ending_signals() {
   sigset_t ending;
   sigemptyset(&ending);
@@ -59,13 +60,17 @@ int run(const std::string& config_path) {
     return refuse(wrong_configuration, config.error());
   auto user = find_user(config->run_as);
   if (!user)
-    return refuse(wrong_configuration, fmt::format("{}: cell.run_as: {}", config_path,
-                                                   user.error()));
+    return refuse(wrong_configuration,
+                  fmt::format("{}: cell.run_as: {}", config_path, user.error()));
+  // Nodes' users pass through the directories that are made here; whatever is secret says so
+  // itself.
+  ::umask(022);
   auto ending = block_ending_signals();
   auto how = strongest_fencing();
   if (how == fencing::none)
-    spdlog::warn("nodes run without namespaces, for neither root nor user namespaces are available: "
-                 "a Patroni that is killed can leave its PostgreSQL behind until it is restarted");
+    spdlog::warn(
+        "nodes run without namespaces, for neither root nor user namespaces are available: "
+        "a Patroni that is killed can leave its PostgreSQL behind until it is restarted");
 
   http::event_loop loop;
   store::etcd_client etcd{loop, config->etcd_machines};

@@ -4,8 +4,8 @@
 
 namespace matriarch::cell {
 
-/// `matriarch cell`: serves until SIGTERM or SIGINT; the nodes go on running then. The exit code: 0 at
-/// a clean end, 1 if it cannot serve, 2 if the configuration is wrong, with one line on stderr.
+/// `matriarch cell`: serves until SIGTERM or SIGINT; the nodes go on running then. The exit code: 0
+/// at a clean end, 1 if it cannot serve, 2 if the configuration is wrong, with one line on stderr.
 [[nodiscard]] int run(const std::string& config_path);
 
 } // namespace matriarch::cell

@@ -21,8 +21,8 @@ constexpr std::string_view postgresql_bin_dir = "/usr/lib/postgresql/15/bin";
 
 /// The cell decides these for each node; a plan that set them would break the node.
 constexpr std::array<std::string_view, 8> reserved_parameters = {
-  "listen_addresses", "port",           "unix_socket_directories", "cluster_name",
-  "data_directory",   "hba_file",       "ident_file",              "logging_collector"};
+    "listen_addresses", "port",       "unix_socket_directories", "cluster_name", "data_directory",
+    "hba_file",         "ident_file", "logging_collector"};
 
 std::string scalar(const section& from, const std::string& name) {
   auto node = from.node(name);
@@ -47,12 +47,13 @@ endpoint_pool read_endpoints(const section& cell) {
   if (cell.has("addresses") == cell.has("host"))
     cell.refuse("cell needs either addresses, a network of which each node gets an address, or "
                 "host, one address of which each node gets two ports");
-  auto pool = cell.has("addresses")
-                ? endpoint_pool::of_network(cell.text("addresses"))
-                // The range is below the ports that Linux gives to outgoing connections.
-                : endpoint_pool::of_host(cell.text("host"),
-                                         static_cast<int>(cell.number("first_port", 1, 65534, 15000)),
-                                         static_cast<int>(cell.number("last_port", 2, 65535, 15999)));
+  auto pool =
+      cell.has("addresses")
+          ? endpoint_pool::of_network(cell.text("addresses"))
+          // The range is below the ports that Linux gives to outgoing connections.
+          : endpoint_pool::of_host(cell.text("host"),
+                                   static_cast<int>(cell.number("first_port", 1, 65534, 15000)),
+                                   static_cast<int>(cell.number("last_port", 2, 65535, 15999)));
   if (!pool) {
     std::string key = cell.has("addresses") ? "addresses" : "host";
     cell.refuse(key, fmt::format("cell.{}: {}", key, pool.error()));
@@ -80,9 +81,10 @@ void read_cell(const section& from, cell_config& into) {
   into.endpoints = read_endpoints(from);
   into.capacity = static_cast<std::size_t>(from.number("capacity", 1, 10'000));
   if (into.capacity > into.endpoints.size())
-    from.refuse("capacity", fmt::format("capacity is {}, but there is room for {} nodes only in the "
-                                        "addresses or ports of this cell",
-                                        into.capacity, into.endpoints.size()));
+    from.refuse("capacity",
+                fmt::format("capacity is {}, but there is room for {} nodes only in the "
+                            "addresses or ports of this cell",
+                            into.capacity, into.endpoints.size()));
   into.run_as = from.text("run_as", geteuid() == 0 ? "postgres" : "");
 }
 
@@ -94,11 +96,11 @@ void read_patroni(const section& from, patroni_settings& into) {
   into.loop_wait = from.number("loop_wait", 1, 3'600, into.loop_wait);
   // With 1, Patroni 3.0.2 on etcd's v3 API never elects a leader.
   into.retry_timeout = from.number("retry_timeout", 2, 3'600, into.retry_timeout);
-  into.maximum_lag_on_failover = from.number("maximum_lag_on_failover", 0, 1'000'000'000'000,
-                                             into.maximum_lag_on_failover);
+  into.maximum_lag_on_failover =
+      from.number("maximum_lag_on_failover", 0, 1'000'000'000'000, into.maximum_lag_on_failover);
   into.failsafe_mode = from.flag("failsafe_mode", into.failsafe_mode);
-  into.master_start_timeout = from.number("master_start_timeout", 0, 86'400,
-                                          into.master_start_timeout);
+  into.master_start_timeout =
+      from.number("master_start_timeout", 0, 86'400, into.master_start_timeout);
 }
 
 cell_config read(const section& top) {
@@ -113,8 +115,8 @@ cell_config read(const section& top) {
     etcd.refuse("etcd needs machines, a list such as [http://127.0.0.1:2379]");
   for (const auto& machine : config.etcd_machines)
     if (!machine.starts_with("http://"))
-      etcd.refuse("machines", fmt::format("\"{}\" is no etcd endpoint; write http://host:port",
-                                          machine));
+      etcd.refuse("machines",
+                  fmt::format("\"{}\" is no etcd endpoint; write http://host:port", machine));
 
   read_patroni(top.child_or_empty("patroni"), config.patroni);
 

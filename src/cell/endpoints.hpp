@@ -62,8 +62,9 @@ using resting_endpoints = std::map<std::string, std::int64_t>;
 /// The endpoint of the next node: the first that no node has and that is not resting. When all free
 /// ones rest, the one that has rested longest, for a full cell serves nobody. `usable` says whether
 /// the ports are free of strangers. Nothing if every endpoint is taken.
-[[nodiscard]] std::optional<endpoint> choose_endpoint(
-  const endpoint_pool& pool, const std::set<std::string>& taken, const resting_endpoints& resting,
-  std::int64_t now, const std::function<bool(const endpoint&)>& usable);
+[[nodiscard]] std::optional<endpoint>
+choose_endpoint(const endpoint_pool& pool, const std::set<std::string>& taken,
+                const resting_endpoints& resting, std::int64_t now,
+                const std::function<bool(const endpoint&)>& usable);
 
 } // namespace matriarch::cell

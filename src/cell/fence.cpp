@@ -10,9 +10,10 @@ namespace matriarch::cell {
 
 namespace {
 
-// No request is under way for longer, and the broker keeps graves of its own: a month bounds the file.
+// No request is under way for longer, and the broker keeps graves of its own: a month bounds the
+// file.
 constexpr std::int64_t graves_kept_ms =
-  std::chrono::milliseconds{std::chrono::hours{24 * 30}}.count();
+    std::chrono::milliseconds{std::chrono::hours{24 * 30}}.count();
 
 using numbers = std::map<std::string, std::int64_t>;
 
@@ -48,9 +49,10 @@ std::optional<std::string> fence::refusal_of(const fencing_claim& claim) const {
   if (claim.revision && !claim.scope.empty()) {
     auto seen = revisions_.find(claim.scope);
     if (seen != revisions_.end() && *claim.revision < seen->second)
-      return fmt::format("the request carries revision {} of {}, but revision {} was already obeyed "
-                         "here; read the record again",
-                         *claim.revision, claim.scope, seen->second);
+      return fmt::format(
+          "the request carries revision {} of {}, but revision {} was already obeyed "
+          "here; read the record again",
+          *claim.revision, claim.scope, seen->second);
   }
   return std::nullopt;
 }

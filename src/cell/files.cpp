@@ -206,9 +206,9 @@ void remover::work() {
     lock.unlock();
     std::error_code error;
     fs::remove_all(next.directory, error);
-    next.done(error ? std::optional{fmt::format("cannot remove {}: {}", next.directory,
-                                                error.message())}
-                    : std::nullopt);
+    next.done(
+        error ? std::optional{fmt::format("cannot remove {}: {}", next.directory, error.message())}
+              : std::nullopt);
     lock.lock();
   }
 }

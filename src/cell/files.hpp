@@ -22,8 +22,9 @@ struct owner {
   gid_t gid = 0;
 };
 
-/// Replaces a file so that after a crash there is the old text or the new one, whole: written beside
-/// it, forced to the disk, renamed. The mode is 0600. The failure names the file and the reason.
+/// Replaces a file so that after a crash there is the old text or the new one, whole: written
+/// beside it, forced to the disk, renamed. The mode is 0600. The failure names the file and the
+/// reason.
 [[nodiscard]] std::optional<std::string> write_durably(const std::string& path,
                                                        std::string_view text, owner whose);
 
@@ -49,8 +50,9 @@ struct owner {
 [[nodiscard]] std::optional<std::string> first_closed(const std::string& path, uid_t uid,
                                                       const std::vector<gid_t>& groups);
 
-/// Keeps a file that others append to from growing without end: above `most` bytes its content moves
-/// to `<path>.1` and it is emptied. The writers have it open for appending and go on undisturbed.
+/// Keeps a file that others append to from growing without end: above `most` bytes its content
+/// moves to `<path>.1` and it is emptied. The writers have it open for appending and go on
+/// undisturbed.
 void bound_log(const std::string& path, std::size_t most);
 
 /// A thread that removes directories, for that can take seconds and the event loop must not wait.
@@ -62,8 +64,8 @@ public:
   remover(const remover&) = delete;
   remover& operator=(const remover&) = delete;
 
-  /// Removes a directory with all that is in it, then calls `done` on the remover's thread with what
-  /// went wrong, if anything did.
+  /// Removes a directory with all that is in it, then calls `done` on the remover's thread with
+  /// what went wrong, if anything did.
   void remove(std::string directory, std::function<void(std::optional<std::string>)> done);
 
 private:

@@ -23,11 +23,11 @@ struct role_field {
   role node_request::*member;
 };
 constexpr std::array<role_field, 5> role_fields = {{
-  {"ADMIN", &node_request::admin},
-  {"SUPERUSER", &node_request::superuser},
-  {"APPUSER", &node_request::app_user},
-  {"REPLICATION", &node_request::replication},
-  {"PATRONI", &node_request::patroni},
+    {"ADMIN", &node_request::admin},
+    {"SUPERUSER", &node_request::superuser},
+    {"APPUSER", &node_request::app_user},
+    {"REPLICATION", &node_request::replication},
+    {"PATRONI", &node_request::patroni},
 }};
 
 bool is_name(std::string_view text, std::size_t longest) {
@@ -50,7 +50,8 @@ std::optional<std::string> fault_of(std::string_view field, std::string_view tex
     return fmt::format("parameters.{} must be a string that is not empty", field);
   if (text.size() > longest)
     return fmt::format("parameters.{} is longer than {} bytes", field, longest);
-  // Patroni 3.0.2 encodes them as Latin-1 for HTTP and for SQL, and dies of what that does not have.
+  // Patroni 3.0.2 encodes them as Latin-1 for HTTP and for SQL, and dies of what that does not
+  // have.
   if (!is_printable_ascii(text))
     return fmt::format("parameters.{} has a character that is not printable ASCII", field);
   // Patroni puts them into a DO block that these two characters would end.
@@ -83,7 +84,8 @@ std::optional<std::string> fill_roles(const json::value& parameters, node_reques
   for (std::size_t i = 0; i < in_database.size(); ++i)
     for (std::size_t j = 0; j < i; ++j)
       if (in_database[i]->username == in_database[j]->username)
-        return "the administrator, the superuser, the application user and the replication user must "
+        return "the administrator, the superuser, the application user and the replication user "
+               "must "
                "have different names";
   return std::nullopt;
 }
@@ -109,8 +111,8 @@ result<node_request> read_request(std::string_view node_id, const json::value& b
     return failure{"the body needs parameters, an object"};
   node_request request;
   request.node_id = node_id;
-  for (auto [field, into] : {std::pair{"service_id", &request.service_id},
-                             std::pair{"plan_id", &request.plan_id}}) {
+  for (auto [field, into] :
+       {std::pair{"service_id", &request.service_id}, std::pair{"plan_id", &request.plan_id}}) {
     *into = json::string_member(body, field);
     if (into->empty())
       return failure{fmt::format("the body needs {}, a string that is not empty", field)};
@@ -119,9 +121,10 @@ result<node_request> read_request(std::string_view node_id, const json::value& b
   request.space_guid = json::string_member(body, "space_guid");
   request.scope = json::string_member(*parameters, "PATRONI_SCOPE");
   if (!is_name(request.scope, longest_scope))
-    return failure{fmt::format("parameters.PATRONI_SCOPE must be 1 to {} letters, digits, '_', '-', "
-                               "'.' or '~', and not start with a dot",
-                               longest_scope)};
+    return failure{
+        fmt::format("parameters.PATRONI_SCOPE must be 1 to {} letters, digits, '_', '-', "
+                    "'.' or '~', and not start with a dot",
+                    longest_scope)};
   if (json::string_member(*parameters, "NODE_ID", node_id) != node_id)
     return failure{"parameters.NODE_ID is not the node that the path names"};
   if (auto fault = fill_roles(*parameters, request))
@@ -195,10 +198,10 @@ result<node_record> parse_node_record(std::string_view text) {
     return failure{"fencing is missing or unknown"};
   node.kept_by = static_cast<fencing>(kind - fencing_names.begin());
   if (const auto* process = json::member(*parsed, "process"); process && process->IsObject())
-    node.process = process_identity{
-      static_cast<int>(json::integer_member(*process, "pid")),
-      static_cast<std::uint64_t>(json::integer_member(*process, "start_time")),
-      json::string_member(*process, "boot_id")};
+    node.process =
+        process_identity{static_cast<int>(json::integer_member(*process, "pid")),
+                         static_cast<std::uint64_t>(json::integer_member(*process, "start_time")),
+                         json::string_member(*process, "boot_id")};
   return node;
 }
 

@@ -32,12 +32,13 @@ struct node_request {
   bool operator==(const node_request&) const = default;
 };
 
-/// The longest node id and scope: a directory's name, and most of what a replication slot's can keep.
+/// The longest node id and scope: a directory's name, and most of what a replication slot's can
+/// keep.
 inline constexpr std::size_t longest_node_id = 64;
 inline constexpr std::size_t longest_scope = 128;
 
-/// Whether a text can be a node's id: letters, digits, `_`, `-`, `.` and `~`, not starting with a dot.
-/// It becomes a directory's name and a part of etcd keys.
+/// Whether a text can be a node's id: letters, digits, `_`, `-`, `.` and `~`, not starting with a
+/// dot. It becomes a directory's name and a part of etcd keys.
 [[nodiscard]] bool is_node_id(std::string_view text);
 
 /// Reads and checks a PUT's body for the node that the path names. The failure says which field is

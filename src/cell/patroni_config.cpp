@@ -16,22 +16,22 @@ constexpr std::size_t longest_socket_path = 107;
 
 /// Patroni takes these from the cluster's configuration in etcd alone, for all members must agree.
 const std::set<std::string_view> cluster_wide = {
-  "max_connections",   "max_locks_per_transaction", "max_worker_processes",
-  "wal_level",         "max_prepared_transactions", "max_wal_senders",
-  "wal_log_hints",     "max_replication_slots",     "track_commit_timestamp",
-  "hot_standby",
+    "max_connections", "max_locks_per_transaction", "max_worker_processes",
+    "wal_level",       "max_prepared_transactions", "max_wal_senders",
+    "wal_log_hints",   "max_replication_slots",     "track_commit_timestamp",
+    "hot_standby",
 };
 
 /// What every node needs, whatever its plan says otherwise.
 const postgresql_parameters foundations = {
-  {"wal_level", "replica"},
-  {"hot_standby", "on"},
-  {"wal_log_hints", "on"}, // pg_rewind needs it, or checksums
-  {"max_wal_senders", "10"},
-  {"max_replication_slots", "10"},
-  {"wal_keep_size", "128MB"},
-  // A new replica streams at once; the default of 5 s is most of the time a provision takes.
-  {"wal_retrieve_retry_interval", "500ms"},
+    {"wal_level", "replica"},
+    {"hot_standby", "on"},
+    {"wal_log_hints", "on"}, // pg_rewind needs it, or checksums
+    {"max_wal_senders", "10"},
+    {"max_replication_slots", "10"},
+    {"wal_keep_size", "128MB"},
+    // A new replica streams at once; the default of 5 s is most of the time a provision takes.
+    {"wal_retrieve_retry_interval", "500ms"},
 };
 
 std::string address(const std::string& host, int port) {
@@ -128,9 +128,9 @@ void write_postgresql(YAML::Emitter& out, const cell_config& config, const node_
   write(out, "parameters", parameters);
   write(out, "pg_hba",
         std::vector<std::string>{
-          "local all all scram-sha-256",
-          fmt::format("host replication all {} scram-sha-256", clients),
-          fmt::format("host all all {} scram-sha-256", clients),
+            "local all all scram-sha-256",
+            fmt::format("host replication all {} scram-sha-256", clients),
+            fmt::format("host all all {} scram-sha-256", clients),
         });
   out << YAML::EndMap;
 }
@@ -138,9 +138,10 @@ void write_postgresql(YAML::Emitter& out, const cell_config& config, const node_
 } // namespace
 
 node_paths::node_paths(const std::string& directory)
-  : directory(directory), record(directory + "/node.json"), patroni(directory + "/patroni.yml"),
-    bootstrap_script(directory + "/bootstrap.sh"), bootstrap_sql(directory + "/bootstrap.sql"),
-    log(directory + "/log"), home(directory + "/home"), data(home + "/data"), run(home + "/run") {}
+    : directory(directory), record(directory + "/node.json"), patroni(directory + "/patroni.yml"),
+      bootstrap_script(directory + "/bootstrap.sh"), bootstrap_sql(directory + "/bootstrap.sql"),
+      log(directory + "/log"), home(directory + "/home"), data(home + "/data"), run(home + "/run") {
+}
 
 std::string render_patroni(const cell_config& config, const node_record& node,
                            const node_paths& paths) {
@@ -188,8 +189,8 @@ std::string render_patroni(const cell_config& config, const node_record& node,
 std::string render_bootstrap_sql(const node_request& request) {
   auto admin = sql_identifier(request.admin.username);
   auto app_user = sql_identifier(request.app_user.username);
-  // Passwords must not reach the log, not even by a statement that fails, and Patroni's own limit of
-  // two seconds is too short for CREATE DATABASE on a busy disk.
+  // Passwords must not reach the log, not even by a statement that fails, and Patroni's own limit
+  // of two seconds is too short for CREATE DATABASE on a busy disk.
   return fmt::format(R"(SET log_statement = none;
 SET log_min_duration_statement = -1;
 SET log_min_error_statement = panic;
@@ -205,9 +206,9 @@ CREATE DATABASE {4} OWNER {2};
 }
 
 std::string render_bootstrap_script(const cell_config& config, const node_paths& paths) {
-  return fmt::format("exec {} --no-psqlrc --quiet --set ON_ERROR_STOP=1 --file {} --dbname \"$1\"\n",
-                     shell_word(config.postgresql.bin_dir + "/psql"),
-                     shell_word(paths.bootstrap_sql));
+  return fmt::format(
+      "exec {} --no-psqlrc --quiet --set ON_ERROR_STOP=1 --file {} --dbname \"$1\"\n",
+      shell_word(config.postgresql.bin_dir + "/psql"), shell_word(paths.bootstrap_sql));
 }
 
 namespace {

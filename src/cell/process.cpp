@@ -35,8 +35,8 @@ std::string because(std::string_view what) {
 }
 
 // -- in the child, between clone and exec ---------------------------------------------------------
-// The agent has several threads, and only the calling one exists in the child: whatever lock another
-// held stays locked. So these functions make system calls only and allocate nothing.
+// The agent has several threads, and only the calling one exists in the child: whatever lock
+// another held stays locked. So these functions make system calls only and allocate nothing.
 
 // Exit codes of a child that never became its program, told in the agent's log.
 constexpr int exit_not_recorded = 120;
@@ -85,8 +85,8 @@ bool mount_proc() {
   return ::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) == 0;
 }
 
-/// By bare system calls: the C library's functions would wait for the agent's other threads to change
-/// their user too, and those do not exist here.
+/// By bare system calls: the C library's functions would wait for the agent's other threads to
+/// change their user too, and those do not exist here.
 bool change_user(const prepared& how) {
   return ::syscall(SYS_setgroups, how.group_count, how.groups) == 0
          && ::syscall(SYS_setresgid, how.gid, how.gid, how.gid) == 0
@@ -134,16 +134,16 @@ void restore_signals() {
   ::_exit(exit_no_program);
 }
 
-// -- in the agent -----------------------------------------------------------------------------------
+// -- in the agent ---------------------------------------------------------------------------------
 
 unsigned long flags_of(fencing how) {
   switch (how) {
-    case fencing::pid_namespace:
-      return CLONE_NEWPID | CLONE_NEWNS;
-    case fencing::user_namespace:
-      return CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS;
-    case fencing::none:
-      break;
+  case fencing::pid_namespace:
+    return CLONE_NEWPID | CLONE_NEWNS;
+  case fencing::user_namespace:
+    return CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS;
+  case fencing::none:
+    break;
   }
   return 0;
 }
@@ -151,7 +151,7 @@ unsigned long flags_of(fencing how) {
 /// fork() with flags. The C library offers no such call, and its clone() wants a stack.
 pid_t fork_into(fencing how) {
   return static_cast<pid_t>(
-    ::syscall(SYS_clone, flags_of(how) | SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+      ::syscall(SYS_clone, flags_of(how) | SIGCHLD, nullptr, nullptr, nullptr, nullptr));
 }
 
 std::string boot_id() {
@@ -341,14 +341,14 @@ std::optional<std::string> reap(const process_identity& process) {
   if (WIFSIGNALED(status))
     return fmt::format("killed by signal {}", WTERMSIG(status));
   switch (WEXITSTATUS(status)) {
-    case exit_no_namespace:
-      return "its namespace could not be set up";
-    case exit_no_user:
-      return "it could not change to its user";
-    case exit_no_program:
-      return "its program could not be run";
-    default:
-      return fmt::format("exit code {}", WEXITSTATUS(status));
+  case exit_no_namespace:
+    return "its namespace could not be set up";
+  case exit_no_user:
+    return "it could not change to its user";
+  case exit_no_program:
+    return "its program could not be run";
+  default:
+    return fmt::format("exit code {}", WEXITSTATUS(status));
   }
 }
 
@@ -408,7 +408,7 @@ result<directory_lock> directory_lock::take(const std::string& path) {
 }
 
 directory_lock::directory_lock(directory_lock&& other) noexcept
-  : file_(std::exchange(other.file_, -1)) {}
+    : file_(std::exchange(other.file_, -1)) {}
 
 directory_lock::~directory_lock() {
   if (file_ >= 0)

@@ -10,8 +10,8 @@
 #include "cell/node_record.hpp"
 #include "model/result.hpp"
 
-/// Starting, finding and ending the processes of nodes. Nothing here outlives a call: nodes are told
-/// by what is written down of them, so that an agent can end and another can go on.
+/// Starting, finding and ending the processes of nodes. Nothing here outlives a call: nodes are
+/// told by what is written down of them, so that an agent can end and another can go on.
 namespace matriarch::cell {
 
 /// A user of this machine.
@@ -38,11 +38,12 @@ struct launch {
   fencing how = fencing::none;
 };
 
-/// Starts a program as the first process of a namespace of its own, or as a plain process. It belongs
-/// to a session of its own and outlives this program. `record` is called before the program runs: it
-/// writes the identity down, and if it cannot, or if this program ends before, nothing is started.
-[[nodiscard]] result<process_identity> start_process(
-  const launch& what, const std::function<bool(const process_identity&)>& record);
+/// Starts a program as the first process of a namespace of its own, or as a plain process. It
+/// belongs to a session of its own and outlives this program. `record` is called before the program
+/// runs: it writes the identity down, and if it cannot, or if this program ends before, nothing is
+/// started.
+[[nodiscard]] result<process_identity>
+start_process(const launch& what, const std::function<bool(const process_identity&)>& record);
 
 /// Whether exactly this process still runs. A zombie does not.
 [[nodiscard]] bool is_alive(const process_identity& process);

@@ -6,6 +6,7 @@
 
 #include "cli/command_line.hpp"
 #include "cli/tables.hpp"
+#include "http/percent_encoding.hpp"
 #include "model/json.hpp"
 
 namespace matriarch::cli {
@@ -80,8 +81,8 @@ int service_status(const char* uri, const std::string& id, bool as_json, std::os
                    std::ostream& err) {
   if (id.empty())
     return show(uri, "/admin/service_instances", as_json, instances_table, out, err);
-  return show(uri, "/admin/service_instances/" + percent_encoded(id), as_json, instance_details,
-              out, err);
+  return show(uri, "/admin/service_instances/" + http::percent_encoded(id), as_json,
+              instance_details, out, err);
 }
 
 int show_cells(const char* uri, bool as_json, std::ostream& out, std::ostream& err) {

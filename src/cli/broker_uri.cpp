@@ -82,20 +82,4 @@ result<broker_uri> parse_broker_uri(const char* value) {
   return broker_uri{std::string(scheme) + std::string(host), *username, *password};
 }
 
-std::string percent_encoded(std::string_view text) {
-  constexpr std::string_view digits = "0123456789ABCDEF";
-  std::string encoded;
-  for (const char c : text) {
-    const auto unreserved = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')
-                            || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '~'
-                            || (c == '.' && text != "." && text != "..");
-    const auto byte = static_cast<unsigned char>(c);
-    if (unreserved)
-      encoded += c;
-    else
-      encoded += {'%', digits[byte >> 4], digits[byte & 15]};
-  }
-  return encoded;
-}
-
 } // namespace matriarch::cli

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 
 #include "model/result.hpp"
 
@@ -18,8 +17,5 @@ struct broker_uri {
 /// Reads `http://user:password@host:port`; user and password are percent-decoded. `value` is null if
 /// the variable is not set. The failure is one line that never contains the value.
 [[nodiscard]] result<broker_uri> parse_broker_uri(const char* value);
-
-/// `text` as one segment of a URI's path.
-[[nodiscard]] std::string percent_encoded(std::string_view text);
 
 } // namespace matriarch::cli

@@ -203,6 +203,7 @@ result<std::string> cells_table(std::string_view answer) {
     return std::string("There are no cells.\n");
   rows content;
   int unreachable = 0;
+  std::string errors;
   for (const auto& cell : parsed->GetArray()) {
     const auto is = [&](std::string_view name, bool wanted) {
       const auto* member = json::member(cell, name);
@@ -212,12 +213,15 @@ result<std::string> cells_table(std::string_view answer) {
     if (is("reachable", false)) {
       status = "UNREACHABLE";
       ++unreachable;
+      if (const auto why = json::string_member(cell, "last_error"); !why.empty())
+        errors += printable(shown(cell, "guid") + ": " + why) + "\n";
     }
     if (is("cordoned", true))
       status += ", cordoned";
     auto nodes = shown(cell, "nodes");
-    if (const auto capacity = shown(cell, "capacity"); capacity != "-")
-      nodes += " of " + capacity;
+    // A cell that does not tell its capacity has 0.
+    if (const auto capacity = json::integer_member(cell, "capacity"); capacity > 0)
+      nodes += " of " + std::to_string(capacity);
     content.push_back({shown(cell, "guid"), shown(cell, "az"), status, nodes,
                        shown(cell, "fencing"), shown(cell, "uri")});
   }
@@ -225,7 +229,8 @@ result<std::string> cells_table(std::string_view answer) {
       {{"CELL", id_width}, {"ZONE", 16}, {"STATUS"}, {"NODES"}, {"FENCING"}, {"URI", 60}}, content);
   if (unreachable > 0)
     text += "\n" + std::to_string(unreachable) + " of " + std::to_string(parsed->Size())
-            + (parsed->Size() == 1 ? " cell" : " cells") + " cannot be reached by the broker.\n";
+            + (parsed->Size() == 1 ? " cell" : " cells") + " cannot be reached by the broker.\n"
+            + errors;
   return text;
 }
 

@@ -493,10 +493,9 @@ response last_operation(const model::instance_snapshot& known) {
   const char* state = in_progress ? "in progress"
                       : op.state == model::operation_state::succeeded ? "succeeded"
                                                                       : "failed";
-  auto body = object();
-  json::add(body, "state", state, body);
-  json::add(body, "description", in_progress ? known.progress : op.description, body);
-  auto said = answer(200, body);
+  // Platforms poll this for each of their instances: it is written directly, without a document.
+  const auto& description = in_progress ? known.progress : op.description;
+  response said{200, json::object_text({{"state", state}, {"description", description}}), {}};
   if (in_progress)
     said.headers.emplace_back("Retry-After", poll_again_seconds);
   return said;

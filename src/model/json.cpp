@@ -136,6 +136,19 @@ std::string canonical_text_of(const value& what) {
   return {buffer.GetString(), buffer.GetSize()};
 }
 
+std::string
+object_text(std::initializer_list<std::pair<std::string_view, std::string_view>> members) {
+  rapidjson::StringBuffer buffer;
+  rapidjson::Writer<rapidjson::StringBuffer> writer{buffer};
+  writer.StartObject();
+  for (const auto& [name, text] : members) {
+    writer.Key(name.data(), static_cast<rapidjson::SizeType>(name.size()));
+    writer.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
+  }
+  writer.EndObject();
+  return {buffer.GetString(), buffer.GetSize()};
+}
+
 const value* member(const value& object, std::string_view name) {
   if (!object.IsObject())
     return nullptr;

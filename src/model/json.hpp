@@ -2,8 +2,10 @@
 
 #include <rapidjson/document.h>
 
+#include <initializer_list>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "model/result.hpp"
 
@@ -23,6 +25,10 @@ using document = rapidjson::Document;
 
 /// The text of a value with the keys of every object sorted: equal values give equal texts.
 [[nodiscard]] std::string canonical_text_of(const value& what);
+
+/// The text of an object whose members are all strings.
+[[nodiscard]] std::string
+object_text(std::initializer_list<std::pair<std::string_view, std::string_view>> members);
 
 /// The member of that name, or nullptr if `object` is no object or has none.
 [[nodiscard]] const value* member(const value& object, std::string_view name);

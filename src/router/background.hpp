@@ -9,7 +9,8 @@
 
 namespace matriarch::router {
 
-/// One thread that runs jobs in their order: for what blocks, and so must not run on the event loop.
+/// One thread that runs jobs in their order: for what blocks, which the event loop must
+/// not.
 class background {
 public:
   background() : thread_([this] { run(); }) {}

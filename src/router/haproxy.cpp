@@ -40,15 +40,21 @@ constexpr std::chrono::milliseconds answer_patience{2'000};
 constexpr std::chrono::milliseconds reload_patience{30'000};
 /// HAProxy that an earlier router has just started or reloaded gets there in a second.
 constexpr std::chrono::milliseconds adopt_patience{10'000};
+/// How long a port is left alone that HAProxy could not open although it seemed free: each attempt
+/// pauses all the others for two seconds.
+constexpr std::chrono::minutes failed_bind_pause{1};
 /// Between two looks at whether HAProxy has got there.
 constexpr std::chrono::milliseconds look_again{10};
 /// What HAProxy prints is kept for whoever looks for a reason; a line for each change of a server.
 constexpr std::uintmax_t longest_log = 4 * 1024 * 1024;
 /// A command line must fit into HAProxy's buffer of 16 kB.
 constexpr std::size_t longest_command = 8 * 1024;
-/// How many refused or taken listens are found one after another before an apply is given up: HAProxy
-/// names all of one kind at once, so more than a few rounds mean something else is wrong.
+/// How often listens are left out and the rest is tried before an apply is given up: HAProxy names
+/// all of one kind at once, so more than a few rounds mean something else is wrong.
 constexpr int rounds = 10;
+
+constexpr std::string_view port_taken =
+    "something else uses its port on this machine; end that, or give the instance another port";
 
 /// A file descriptor that closes itself.
 class descriptor {
@@ -97,7 +103,7 @@ bool write_file(const std::string& path, const std::string& text) {
   return ::rename(draft.c_str(), path.c_str()) == 0;
 }
 
-/// Starts a program with none of this one's files, signals or session. 0 if it could not.
+/// Starts a program with none of this one's files, signals or session. 0 and errno if it could not.
 pid_t spawn(const std::vector<std::string>& arguments, int output) {
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
@@ -117,8 +123,8 @@ pid_t spawn(const std::vector<std::string>& arguments, int output) {
     sigaddset(&changed, number);
   posix_spawnattr_setsigmask(&attributes, &none);
   posix_spawnattr_setsigdefault(&attributes, &changed);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK
-                                          | POSIX_SPAWN_SETSIGDEF);
+  posix_spawnattr_setflags(&attributes,
+                           POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 
   std::vector<char*> words;
   for (const auto& argument : arguments)
@@ -128,11 +134,12 @@ pid_t spawn(const std::vector<std::string>& arguments, int output) {
   auto wrong = ::posix_spawn(&child, words[0], &files, &attributes, words.data(), environ);
   posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&files);
+  errno = wrong;
   return wrong == 0 ? child : 0;
 }
 
-/// When a process started, in the kernel's ticks since boot: with its pid it means one process. Empty
-/// if there is no such process or it has ended.
+/// When a process started, in the kernel's ticks since boot: with its pid it means one process.
+/// Empty if there is no such process or it has ended.
 std::string start_of(pid_t process) {
   auto text = read_file(fmt::format("/proc/{}/stat", process));
   // The name, in parentheses, may hold anything; the state is the third field, the start the 22nd.
@@ -147,48 +154,53 @@ std::string start_of(pid_t process) {
   return fields[start];
 }
 
-/// Whether HAProxy could listen there. Its listeners and the connections they have accepted share
-/// their port (SO_REUSEPORT), so its own ports count as free; those of anybody else do not.
-bool can_bind(const std::string& host, std::uint16_t port) {
+/// Why HAProxy could not listen there, if it could not. Its listeners and the connections they have
+/// accepted share their port (SO_REUSEPORT), so its own ports count as free; those of anybody else
+/// do not.
+std::optional<std::string> why_not_bound(const std::string& host, std::uint16_t port) {
   addrinfo hints{};
   hints.ai_family = AF_UNSPEC;
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   addrinfo* found = nullptr;
   if (::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found) != 0)
-    return true; // HAProxy says better what is wrong with a host
-  auto bound = false;
-  for (auto* address = found; address && !bound; address = address->ai_next) {
+    return std::nullopt; // HAProxy says better what is wrong with a host
+  int wrong = EADDRNOTAVAIL;
+  for (auto* address = found; address && wrong != 0; address = address->ai_next) {
     descriptor probe{::socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     int on = 1;
     ::setsockopt(probe, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     ::setsockopt(probe, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
-    bound = ::bind(probe, address->ai_addr, address->ai_addrlen) == 0
-            || (errno != EADDRINUSE && errno != EACCES);
+    wrong = ::bind(probe, address->ai_addr, address->ai_addrlen) == 0 ? 0 : errno;
   }
   ::freeaddrinfo(found);
-  return bound;
+  if (wrong == 0)
+    return std::nullopt;
+  return wrong == EADDRINUSE ? std::string{port_taken}
+                             : fmt::format("its port cannot be opened on {}: {}; see "
+                                           "router.bind_host and this router's rights",
+                                           host, std::strerror(wrong));
 }
 
-void leave_out_if(apply_outcome& outcome, const std::string& reason,
-                  const std::function<bool(const haproxy_listen&)>& is_meant) {
+/// Leaves out the listens for which there is a reason.
+void leave_out(apply_outcome& outcome,
+               const std::function<std::optional<std::string>(const haproxy_listen&)>& reason) {
   std::erase_if(outcome.applied.listens, [&](const haproxy_listen& listen) {
-    if (!is_meant(listen))
-      return false;
-    outcome.unserved.push_back({listen.port, instance_of(listen.name), reason});
-    return true;
+    auto why = reason(listen);
+    if (why)
+      outcome.unserved.push_back({listen.port, instance_of(listen.name), *why});
+    return why.has_value();
   });
 }
-
-constexpr auto port_taken = "something else uses its port on this machine; end that, or give the "
-                            "instance another port";
 
 } // namespace
 
 haproxy::haproxy(std::string executable, std::string data_dir)
-  : executable_(std::move(executable)), data_dir_(std::move(data_dir)) {}
+    : executable_(std::move(executable)), data_dir_(std::move(data_dir)) {}
 
-haproxy::~haproxy() { let_go(); }
+haproxy::~haproxy() {
+  let_go();
+}
 
 std::string haproxy::path(std::string_view name) const {
   return fmt::format("{}/{}", data_dir_, name);
@@ -267,7 +279,8 @@ std::optional<haproxy_config> haproxy::last_configuration() const {
 
 void haproxy::stop(std::chrono::milliseconds grace) {
   auto gone_by = [&](std::chrono::milliseconds patience) {
-    for (auto deadline = clock::now() + patience; running(); std::this_thread::sleep_for(look_again))
+    for (auto deadline = clock::now() + patience; running();
+         std::this_thread::sleep_for(look_again))
       if (clock::now() > deadline)
         return false;
     return true;
@@ -335,13 +348,14 @@ bool haproxy::runs(const haproxy_config& config) const {
   auto answer = ask("@1 show info", answer_patience);
   return answer
          && answer->find(fmt::format("\ndescription: {}\n", config.description()))
-              != std::string::npos;
+                != std::string::npos;
 }
 
 void haproxy::end_sessions(const std::vector<followers_of>& of) {
   // While HAProxy reloads, its master does not answer for a moment.
   haproxy_processes found;
-  for (auto deadline = clock::now() + 5s; found.master == 0; std::this_thread::sleep_for(look_again)) {
+  for (auto deadline = clock::now() + 5s; found.master == 0;
+       std::this_thread::sleep_for(look_again)) {
     if (!running() || clock::now() > deadline)
       return;
     found = processes(answer_patience);
@@ -404,7 +418,7 @@ haproxy::run_result haproxy::check(const haproxy_config& config) const {
   return {ended == child && WIFEXITED(status) && WEXITSTATUS(status) == 0, read_file(output)};
 }
 
-void haproxy::leave_out_taken_ports(apply_outcome& outcome) const {
+void haproxy::leave_out_taken_ports(apply_outcome& outcome) {
   // One port that cannot be bound fails the whole reload, after HAProxy has paused all its other
   // listeners for two seconds: so it is tried first.
   auto is_held = [&](const haproxy_listen& listen) {
@@ -414,8 +428,14 @@ void haproxy::leave_out_taken_ports(apply_outcome& outcome) const {
                             return one.port == listen.port && one.bind_host == listen.bind_host;
                           });
   };
-  leave_out_if(outcome, port_taken, [&](const haproxy_listen& listen) {
-    return !is_held(listen) && !can_bind(listen.bind_host, listen.port);
+  std::erase_if(not_bound_,
+                [](const auto& entry) { return clock::now() - entry.second > failed_bind_pause; });
+  leave_out(outcome, [&](const haproxy_listen& listen) -> std::optional<std::string> {
+    if (is_held(listen))
+      return std::nullopt;
+    if (not_bound_.contains(listen.port))
+      return std::string{port_taken};
+    return why_not_bound(listen.bind_host, listen.port);
   });
 }
 
@@ -432,8 +452,11 @@ void haproxy::leave_out_refused(apply_outcome& outcome) const {
         refused.insert(listen->name);
     if (refused.empty())
       return;
-    leave_out_if(outcome, outcome.error,
-                 [&](const haproxy_listen& listen) { return refused.contains(listen.name); });
+    leave_out(outcome, [&](const haproxy_listen& listen) -> std::optional<std::string> {
+      if (refused.contains(listen.name))
+        return outcome.error;
+      return std::nullopt;
+    });
   }
 }
 
@@ -452,8 +475,10 @@ apply_outcome haproxy::apply(const haproxy_config& wanted,
     return outcome;
 
   for (int round = 0; round < rounds; ++round) {
-    if (is_running && running_ && running_->text() == outcome.applied.text())
+    if (is_running && running_ && running_->text() == outcome.applied.text()) {
+      outcome.error.clear();
       return outcome;
+    }
     std::map<server_key, endpoint> up;
     if (is_running)
       if (auto states = ask("@1 show servers state", answer_patience))
@@ -474,12 +499,17 @@ apply_outcome haproxy::apply(const haproxy_config& wanted,
     // The file stays what HAProxy runs, for whoever adopts it.
     if (is_running && !before.empty())
       write_file(path("haproxy.cfg"), before);
-    outcome.error = fmt::format("HAProxy did not {}: {}", is_running ? "reload" : "start",
-                                alerts_in(*printed));
+    outcome.error =
+        fmt::format("HAProxy did not {}: {}", is_running ? "reload" : "start", alerts_in(*printed));
     auto taken = ports_not_bound(*printed);
+    for (auto port : taken)
+      not_bound_[port] = clock::now();
     auto count = outcome.applied.listens.size();
-    leave_out_if(outcome, port_taken,
-                 [&](const haproxy_listen& listen) { return taken.contains(listen.port); });
+    leave_out(outcome, [&](const haproxy_listen& listen) -> std::optional<std::string> {
+      if (taken.contains(listen.port))
+        return std::string{port_taken};
+      return std::nullopt;
+    });
     if (outcome.applied.listens.size() == count || running() != is_running)
       return outcome;
   }
@@ -494,7 +524,7 @@ std::string haproxy::printed_since(std::size_t offset) const {
 std::optional<std::string> haproxy::start(const haproxy_config& config) {
   auto log_path = path("haproxy.log");
   descriptor log{
-    ::open(log_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600)};
+      ::open(log_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600)};
   // -W: a master that stays while workers come and go; -S: its command line.
   auto master = log < 0 ? 0
                         : spawn({executable_, "-W", "-S", path("master.sock") + ",mode,600", "-f",
@@ -565,8 +595,8 @@ result<directory_lock> directory_lock::take(const std::string& directory) {
        std::this_thread::sleep_for(50ms))
     if (clock::now() > deadline) {
       ::close(file);
-      return failure{fmt::format("another router uses {}; give each a data_dir of its own",
-                                 directory)};
+      return failure{
+          fmt::format("another router uses {}; give each a data_dir of its own", directory)};
     }
   return directory_lock{file};
 }

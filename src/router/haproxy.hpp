@@ -40,7 +40,7 @@ struct followers_of {
 /// their own; apply() and stop() on one at a time, the others may be called beside them.
 ///
 /// HAProxy belongs to a session of its own and outlives a router that is killed. The next router
-/// finds it by its pid and start time, which are in a file. HAProxy's workers end with their master.
+/// finds it by its pid and start time, which are in a file. Workers end with their master.
 class haproxy {
 public:
   haproxy(std::string executable, std::string data_dir);
@@ -48,8 +48,8 @@ public:
   haproxy(const haproxy&) = delete;
   haproxy& operator=(const haproxy&) = delete;
 
-  /// Takes over a master that an earlier router has left behind. True if there was one. One that does
-  /// not answer is ended.
+  /// Takes over a master that an earlier router has left behind. True if there was one. One that
+  /// does not answer is ended.
   bool adopt();
 
   /// Whether the master runs. Does not block.
@@ -59,11 +59,11 @@ public:
   [[nodiscard]] std::optional<haproxy_config> last_configuration() const;
 
   /// Makes HAProxy run a configuration, or as much of it as it can: what HAProxy refuses, and ports
-  /// that are taken, are left out. Does nothing if it runs exactly that already. `leaders` tells the
-  /// leading server by listen, asked for at the last moment.
-  [[nodiscard]] apply_outcome apply(
-    const haproxy_config& wanted,
-    const std::function<std::map<std::string, std::string>()>& leaders);
+  /// that are taken, are left out. Does nothing if it runs exactly that already. `leaders` tells
+  /// the leading server by listen, asked for at the last moment.
+  [[nodiscard]] apply_outcome
+  apply(const haproxy_config& wanted,
+        const std::function<std::map<std::string, std::string>()>& leaders);
 
   /// Takes servers that do not lead to be down until their next check, and ends their sessions in
   /// all workers: those of before a reload do not check, so their sessions would stay.
@@ -83,7 +83,7 @@ private:
   [[nodiscard]] haproxy_processes processes(std::chrono::milliseconds patience) const;
   [[nodiscard]] bool runs(const haproxy_config& config) const;
   [[nodiscard]] run_result check(const haproxy_config& config) const;
-  void leave_out_taken_ports(apply_outcome& outcome) const;
+  void leave_out_taken_ports(apply_outcome& outcome);
   void leave_out_refused(apply_outcome& outcome) const;
   /// Both return what HAProxy printed if it did not come to run the configuration.
   [[nodiscard]] std::optional<std::string> start(const haproxy_config& config);
@@ -98,6 +98,8 @@ private:
   std::string data_dir_;
   /// What runs, as far as this program knows.
   std::optional<haproxy_config> running_;
+  /// The ports that HAProxy could not open, and when it tried.
+  std::map<std::uint16_t, std::chrono::steady_clock::time_point> not_bound_;
   std::mutex mutex_; ///< for the two below
   pid_t master_ = 0;
   int master_handle_ = -1; ///< a pidfd: it means this process for ever, where a pid is used again

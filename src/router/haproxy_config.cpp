@@ -15,7 +15,7 @@ namespace matriarch::router {
 namespace {
 
 constexpr std::string_view first_line =
-  "# Written by matriarch router from what is in etcd; changes made here are lost.\n";
+    "# Written by matriarch router from what is in etcd; changes made here are lost.\n";
 
 constexpr std::string_view description_prefix = "    description ";
 
@@ -83,11 +83,14 @@ haproxy_listen listen_of(const router_config& settings, const route& what) {
   // address that another cluster has got meanwhile would be taken for this one's.
   one.text += fmt::format("    option httpchk\n"
                           "    http-check send meth GET uri /primary\n"
-                          "    http-check expect rstring '\"patroni\": *\\{{[^}}]*\"scope\": *\"{}\"'\n"
+                          "    http-check expect rstring "
+                          R"('"patroni": *\{{[^}}]*"scope": *"{}"')"
+                          "\n"
                           "    http-check expect status 200\n",
                           literal(what.scope));
-  one.text += fmt::format("    default-server inter {}ms fastinter {}ms fall 2 rise 1 "
-                          "on-marked-down shutdown-sessions init-addr libc,none\n",
+  one.text += fmt::format("    default-server inter {}ms fastinter {}ms fall 2 rise 1\n"
+                          "    default-server on-marked-down shutdown-sessions "
+                          "init-addr libc,none\n",
                           settings.check_interval.count(), settings.check_interval.count() / 2);
   for (const auto& member : what.members) {
     one.servers.push_back({one.name, haproxy_name(member.name), member.postgresql});
@@ -168,9 +171,7 @@ std::string head_of(const router_config& settings) {
 } // namespace
 
 std::string haproxy_name(std::string_view name) {
-  auto is_plain = [](char c) {
-    return is_letter_or_digit(c) || c == '-' || c == '_' || c == '.';
-  };
+  auto is_plain = [](char c) { return is_letter_or_digit(c) || c == '-' || c == '_' || c == '.'; };
   auto is_hash = name.size() == 41 && name.front() == '~';
   auto rest = is_hash ? name.substr(1) : name;
   if (!rest.empty() && rest.size() <= 64 && std::all_of(rest.begin(), rest.end(), is_plain))
@@ -281,7 +282,7 @@ std::map<server_key, endpoint> servers_up(std::string_view show_servers_state) {
       continue;
     if (auto number = port_of(words[port]))
       up[{words[listen], words[server]}] = {words[host] == "-" ? words[address] : words[host],
-                                           *number};
+                                            *number};
   }
   return up;
 }
@@ -292,10 +293,10 @@ std::string server_state_file(const haproxy_config& config,
   // The version and the names of HAProxy 2.6's columns. It finds servers by their names; the ids
   // do not matter. A port of 0 would be taken for the server's port.
   std::string text =
-    "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight "
-    "srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health "
-    "srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord "
-    "srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n";
+      "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight "
+      "srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health "
+      "srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord "
+      "srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n";
   for (const auto& listen : config.listens) {
     auto leader = leaders.find(listen.name);
     auto id = 0;
@@ -358,8 +359,7 @@ std::set<std::uint16_t> ports_not_bound(std::string_view printed) {
   for (auto line : lines_of(printed)) {
     // `Binding [/path:35] for proxy b: cannot bind socket (Address already in use) for [host:port]`
     auto last = line.rfind('[');
-    if (line.find("cannot bind socket") == std::string_view::npos
-        || last == std::string_view::npos)
+    if (line.find("cannot bind socket") == std::string_view::npos || last == std::string_view::npos)
       continue;
     auto where = line.substr(last + 1, line.rfind(']') - last - 1);
     if (auto colon = where.rfind(':'); colon != std::string_view::npos)

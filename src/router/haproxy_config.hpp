@@ -41,6 +41,7 @@ struct haproxy_config {
   [[nodiscard]] std::string text() const;
   /// The listen that holds a line of text(), counted from 1; nullptr if none does.
   [[nodiscard]] const haproxy_listen* listen_at(int line) const;
+  bool operator==(const haproxy_config&) const = default;
 };
 
 /// The name of an instance's listen or of a member's server. HAProxy takes letters, digits, `-`,

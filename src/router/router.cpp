@@ -74,8 +74,9 @@ void on_loop(http::event_loop& loop, std::function<void()> what) {
 class program {
 public:
   program(const router_config& settings, http::event_loop& loop, store::etcd_client& etcd)
-    : settings_(settings), loop_(loop), etcd_(etcd), haproxy_(settings.haproxy, settings.data_dir),
-      applier_(std::make_unique<background>()), ender_(std::make_unique<background>()) {}
+      : settings_(settings), loop_(loop), etcd_(etcd),
+        haproxy_(settings.haproxy, settings.data_dir), applier_(std::make_unique<background>()),
+        ender_(std::make_unique<background>()) {}
 
   void start() {
     update_status();
@@ -140,7 +141,7 @@ private:
       auto changed = false;
       for (const auto& one : changes)
         changed = (one.what == store::change::kind::put ? table_.put(one.entry.key, one.entry.value)
-                                                         : table_.erase(one.entry.key))
+                                                        : table_.erase(one.entry.key))
                   || changed;
       note_changes(changed);
     };
@@ -154,15 +155,15 @@ private:
         serve_last();
       update_status();
     };
-    // From the broker's heartbeat, which keeps the watch from being quiet, to the end of /service/.
+    // Everything from /routing/ to the end of /service/.
     follower_ = std::make_unique<store::follower>(
-      etcd_, store::key_range{store::keys::heartbeat, store::keys::last}, std::move(tell),
-      store::follower::options{});
+        etcd_, store::key_range{store::keys::routing, store::keys::last}, std::move(tell),
+        store::follower::options{});
     loop_.after(etcd_patience, [this] { serve_last(); });
     watch();
   }
 
-  /// Without etcd: what was served last is better than nothing, for the checks still tell who leads.
+  /// Without etcd what was served last is better than nothing: the checks still tell who leads.
   void serve_last() {
     if (listed_ || has_haproxy_ || busy_ || frozen_)
       return;
@@ -277,7 +278,8 @@ private:
     unserved.insert(unserved.end(), outcome.unserved.begin(), outcome.unserved.end());
     for (const auto& one : unserved)
       if (std::find(unserved_.begin(), unserved_.end(), one) == unserved_.end())
-        spdlog::warn("instance {} is not served on port {}: {}", one.instance, one.port, one.reason);
+        spdlog::warn("instance {} is not served on port {}: {}", one.instance, one.port,
+                     one.reason);
     unserved_ = std::move(unserved);
 
     end_sessions(std::exchange(told_during_apply_, {}));
@@ -328,8 +330,8 @@ private:
 
   [[nodiscard]] std::size_t routes_served() const {
     return static_cast<std::size_t>(
-      std::count_if(served_.listens.begin(), served_.listens.end(),
-                    [](const haproxy_listen& one) { return one.name != broker_listen; }));
+        std::count_if(served_.listens.begin(), served_.listens.end(),
+                      [](const haproxy_listen& one) { return one.name != broker_listen; }));
   }
 
   void update_status() {
@@ -384,7 +386,7 @@ private:
   http::event_loop::task_id settling_ = 0;
   http::event_loop::task_id retry_ = 0;
 
-  std::mutex mutex_; ///< for what other threads read
+  std::mutex mutex_;                           ///< for what other threads read
   std::map<std::string, std::string> leaders_; ///< the leading server by listen
   int status_code_ = 503;
   std::string status_;
@@ -395,10 +397,11 @@ private:
 
 http::response answer_to(const http::request& asked, program& router) {
   if (asked.segments != std::vector<std::string>{"healthz"})
-    return {404, R"({"error":"NotFound","description":"there is nothing here; see GET /healthz"})",
-            {}};
+    return {
+        404, R"({"error":"NotFound","description":"there is nothing here; see GET /healthz"})", {}};
   if (asked.verb != http::method::get && asked.verb != http::method::head)
-    return {405, R"({"error":"MethodNotAllowed","description":"healthz can only be read"})",
+    return {405,
+            R"({"error":"MethodNotAllowed","description":"healthz can only be read"})",
             {{"Allow", "GET"}}};
   auto [code, body] = router.status();
   return {code, body, {}};

@@ -6,8 +6,8 @@
 /// port reaches its leader and nothing else.
 namespace matriarch::router {
 
-/// Runs until SIGTERM or SIGINT, which stop HAProxy too, or SIGUSR1, which leaves it serving for the
-/// next router, as a kill does. Returns the exit code: 0, 1 if it cannot serve, 2 if the
+/// Runs until SIGTERM or SIGINT, which stop HAProxy too, or SIGUSR1, which leaves it serving for
+/// the next router, as a kill does. Returns the exit code: 0, 1 if it cannot serve, 2 if the
 /// configuration is wrong.
 int run(const std::string& config_path);
 

@@ -31,8 +31,8 @@ std::chrono::milliseconds time_between(const section& from, std::string_view nam
 std::string host(const section& from, std::string_view name) {
   auto text = from.text(name, "127.0.0.1");
   if (!is_host(text))
-    from.refuse(name, fmt::format("\"{}\" is no address to listen on; write one such as 127.0.0.1",
-                                  text));
+    from.refuse(
+        name, fmt::format("\"{}\" is no address to listen on; write one such as 127.0.0.1", text));
   return text;
 }
 
@@ -54,12 +54,13 @@ void read_router(const section& from, router_config& into) {
     from.refuse("data_dir", "data_dir must not contain spaces, quotes or backslashes");
   into.haproxy = from.text("haproxy", into.haproxy);
   if (into.haproxy.front() != '/')
-    from.refuse("haproxy", "haproxy must be the absolute path of HAProxy, such as /usr/sbin/haproxy");
+    from.refuse("haproxy",
+                "haproxy must be the absolute path of HAProxy, such as /usr/sbin/haproxy");
   into.maxconn = static_cast<int>(from.number("maxconn", 1, 1'000'000, into.maxconn));
-  into.check_interval = time_between(from, "check_interval", std::chrono::milliseconds{50},
-                                     into.check_interval);
-  into.hard_stop_after = time_between(from, "hard_stop_after", std::chrono::seconds{1},
-                                      into.hard_stop_after);
+  into.check_interval =
+      time_between(from, "check_interval", std::chrono::milliseconds{50}, into.check_interval);
+  into.hard_stop_after =
+      time_between(from, "hard_stop_after", std::chrono::seconds{1}, into.hard_stop_after);
   into.stop_grace = time_between(from, "stop_grace", std::chrono::milliseconds{0}, into.stop_grace);
 
   auto status = from.child_or_empty("status");
@@ -94,8 +95,8 @@ router_config read(const section& top) {
     etcd.refuse("etcd needs machines, a list such as [http://127.0.0.1:2379]");
   for (const auto& machine : config.etcd_machines)
     if (!machine.starts_with("http://"))
-      etcd.refuse("machines", fmt::format("\"{}\" is no etcd endpoint; write http://host:port",
-                                          machine));
+      etcd.refuse("machines",
+                  fmt::format("\"{}\" is no etcd endpoint; write http://host:port", machine));
   return config;
 }
 

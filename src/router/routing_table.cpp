@@ -79,41 +79,41 @@ bool routing_table::put(std::string_view key, std::string_view value) {
   auto about = meaning_of(key);
   std::string owner{about.owner};
   switch (about.is) {
-    case kind::allocation: {
-      auto& known = allocations_[owner];
-      if (known == value)
-        return false;
-      known = value;
-      return true;
-    }
-    case kind::record: {
-      auto now = record_of(owner, value);
-      auto& known = records_[owner];
-      if (known == now)
-        return false;
-      auto before = std::exchange(known, std::move(now));
-      if (before.scope != known.scope)
-        forget(before.scope);
-      return true;
-    }
-    case kind::member: {
-      announced_member now{member_of(about.member, value)};
-      auto& members = clusters_[owner].members;
-      auto known = members.find(std::string{about.member});
-      if (known != members.end() && known->second == now)
-        return false;
-      members.insert_or_assign(std::string{about.member}, std::move(now));
-      return true;
-    }
-    case kind::leader: {
-      auto& known = clusters_[owner].leader;
-      if (known != value)
-        leader_changes_.push_back({owner, std::exchange(known, std::string{value}),
-                                   std::string{value}});
+  case kind::allocation: {
+    auto& known = allocations_[owner];
+    if (known == value)
       return false;
-    }
-    case kind::other:
+    known = value;
+    return true;
+  }
+  case kind::record: {
+    auto now = record_of(owner, value);
+    auto& known = records_[owner];
+    if (known == now)
       return false;
+    auto before = std::exchange(known, std::move(now));
+    if (before.scope != known.scope)
+      forget(before.scope);
+    return true;
+  }
+  case kind::member: {
+    announced_member now{member_of(about.member, value)};
+    auto& members = clusters_[owner].members;
+    auto known = members.find(std::string{about.member});
+    if (known != members.end() && known->second == now)
+      return false;
+    members.insert_or_assign(std::string{about.member}, std::move(now));
+    return true;
+  }
+  case kind::leader: {
+    auto& known = clusters_[owner].leader;
+    if (known != value)
+      leader_changes_.push_back(
+          {owner, std::exchange(known, std::string{value}), std::string{value}});
+    return false;
+  }
+  case kind::other:
+    return false;
   }
   return false;
 }
@@ -122,36 +122,36 @@ bool routing_table::erase(std::string_view key) {
   auto about = meaning_of(key);
   std::string owner{about.owner};
   switch (about.is) {
-    case kind::allocation:
-      return allocations_.erase(owner) > 0;
-    case kind::record: {
-      auto known = records_.extract(owner);
-      if (!known)
-        return false;
-      forget(known.mapped().scope);
-      return true;
-    }
-    case kind::member: {
-      auto known = clusters_.find(owner);
-      if (known == clusters_.end())
-        return false;
-      auto& members = known->second.members;
-      auto gone = members.find(std::string{about.member});
-      if (gone == members.end())
-        return false;
-      gone->second.has_key = false;
-      if (is_listed(owner, gone->first))
-        return false;
-      members.erase(gone);
-      forget(owner);
-      return true;
-    }
-    case kind::leader:
-      // Without a leader's key nobody else leads yet: the last one stays known.
-      forget(owner);
+  case kind::allocation:
+    return allocations_.erase(owner) > 0;
+  case kind::record: {
+    auto known = records_.extract(owner);
+    if (!known)
       return false;
-    case kind::other:
+    forget(known.mapped().scope);
+    return true;
+  }
+  case kind::member: {
+    auto known = clusters_.find(owner);
+    if (known == clusters_.end())
       return false;
+    auto& members = known->second.members;
+    auto gone = members.find(std::string{about.member});
+    if (gone == members.end())
+      return false;
+    gone->second.has_key = false;
+    if (is_listed(owner, gone->first))
+      return false;
+    members.erase(gone);
+    forget(owner);
+    return true;
+  }
+  case kind::leader:
+    // Without a leader's key nobody else leads yet: the last one stays known.
+    forget(owner);
+    return false;
+  case kind::other:
+    return false;
   }
   return false;
 }
@@ -190,9 +190,8 @@ bool routing_table::is_listed(const std::string& scope, const std::string& node)
 
 void routing_table::forget(const std::string& scope) {
   auto known = clusters_.find(scope);
-  auto has_record = std::any_of(records_.begin(), records_.end(), [&](const auto& entry) {
-    return entry.second.scope == scope;
-  });
+  auto has_record = std::any_of(records_.begin(), records_.end(),
+                                [&](const auto& entry) { return entry.second.scope == scope; });
   if (known == clusters_.end() || has_record)
     return;
   std::erase_if(known->second.members, [](const auto& entry) { return !entry.second.has_key; });
@@ -209,8 +208,9 @@ routes routing_table::current() const {
       continue;
     auto port = port_of(text);
     if (!port) {
-      all.unserved.push_back({0, instance, "its allocation in etcd is no port, 1 to 65535; write "
-                                           "the instance's port there"});
+      all.unserved.push_back({0, instance,
+                              "its allocation in etcd is no port, 1 to 65535; write "
+                              "the instance's port there"});
       continue;
     }
     route one{instance, known->second.scope, *port, {}};

@@ -69,13 +69,14 @@ public:
     directory_ = name;
     port_ = test::free_port();
     std::ofstream{directory_ + "/cell.yml"} << fmt::format(
-      "cell: {{guid: c1, availability_zone: z1, port: {}, username: u, password: p, data_dir: {}/d, "
-      "capacity: 2, addresses: 127.{}.{}.0/28}}\n"
-      "etcd: {{machines: ['{}']}}\n"
-      "patroni: {{ttl: 5, loop_wait: 1, retry_timeout: 2}}\n"
-      "postgresql: {{parameters: {{shared_buffers: 16MB, max_connections: 50}}}}\n",
-      // Any octets do; these keep parallel runs apart.
-      port_, directory_, 150 + ::getpid() % 50, ::getpid() / 50 % 256, etcd.url());
+        "cell: {{guid: c1, availability_zone: z1, port: {}, username: u, password: p, data_dir: "
+        "{}/d, "
+        "capacity: 2, addresses: 127.{}.{}.0/28}}\n"
+        "etcd: {{machines: ['{}']}}\n"
+        "patroni: {{ttl: 5, loop_wait: 1, retry_timeout: 2}}\n"
+        "postgresql: {{parameters: {{shared_buffers: 16MB, max_connections: 50}}}}\n",
+        // Any octets do; these keep parallel runs apart.
+        port_, directory_, 150 + ::getpid() % 50, ::getpid() / 50 % 256, etcd.url());
     start();
   }
 
@@ -153,13 +154,13 @@ public:
                fmt::format(R"({{"service_id":"s1","plan_id":"{}","parameters":{{{}}}}})", plan,
                            parameters),
                std::move(with))
-      .status;
+        .status;
   }
 
   int remove(const std::string& node, headers with = {}) {
     return ask("DELETE", "/v2/service_instances/" + node + "?service_id=s1&plan_id=p1", {},
                std::move(with))
-      .status;
+        .status;
   }
 
   /// The state of each node, by its id.
@@ -213,7 +214,7 @@ public:
   /// The values of all keys below a prefix.
   std::vector<std::string> values(const std::string& prefix) {
     auto read = awaited<store::range_result>(
-      [&](auto done) { client.range(store::keys_below(prefix), done); });
+        [&](auto done) { client.range(store::keys_below(prefix), done); });
     std::vector<std::string> found;
     for (const auto& entry : read.found)
       found.push_back(entry.value);
@@ -223,14 +224,16 @@ public:
   /// The first field of a query's answer, or what went wrong.
   std::string query(const std::string& node, const std::string& role, const std::string& database,
                     const std::string& sql) {
-    const char* names[] = {"host", "port", "user", "password", "dbname", "connect_timeout", nullptr};
+    const char* names[] = {"host", "port", "user", "password", "dbname", "connect_timeout",
+                           nullptr};
     auto user = user_name(role);
-    const char* values[] = {hosts_[node].c_str(), "5432", user.c_str(),
-                            "it's \"hard\" \\ to :quote$ %s", database.c_str(), "5", nullptr};
+    const char* values[] = {
+        hosts_[node].c_str(), "5432", user.c_str(), "it's \"hard\" \\ to :quote$ %s",
+        database.c_str(),     "5",    nullptr};
     auto* connection = PQconnectdbParams(names, values, 0);
     auto* answer = PQexec(connection, sql.c_str());
     std::string text = PQresultStatus(answer) == PGRES_TUPLES_OK && PQntuples(answer) > 0
-                         ? PQgetvalue(answer, 0, 0)
+                           ? PQgetvalue(answer, 0, 0)
                        : PQresultStatus(answer) == PGRES_COMMAND_OK ? "done"
                                                                     : PQerrorMessage(connection);
     PQclear(answer);
@@ -270,7 +273,8 @@ headers claim(const std::string& scope, int revision, const std::string& fleet =
 
 } // namespace
 
-TEST_CASE("two nodes become a leader and its replica, outlive the agent, and leave nothing behind") {
+TEST_CASE(
+    "two nodes become a leader and its replica, outlive the agent, and leave nothing behind") {
   cell one;
   CHECK(one.values("/cells/c1").size() == 1);
   REQUIRE(one.put("n1", "scope") == 201);

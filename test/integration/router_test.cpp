@@ -170,7 +170,7 @@ private:
     auto code = got.segments == std::vector<std::string>{"primary"} && leads_ ? 200 : 503;
     to.send({code,
              R"({"state": "running", "role": "replica", "patroni": {"version": "3.0.2", "scope": ")"
-               + scope_ + R"("}})",
+                 + scope_ + R"("}})",
              {}});
   }
 
@@ -227,16 +227,17 @@ struct router_status {
 /// An etcd, and a router on it that can be killed and started again.
 class platform {
 public:
-  platform() : etcd_(loop_, {server_.url()}) {
+  /// `broker` is the section of that name, if there shall be one.
+  explicit platform(const std::string& broker = {}) : etcd_(loop_, {server_.url()}) {
     auto pattern = (std::filesystem::temp_directory_path() / "matriarch-router-XXXXXX").string();
     if (::mkdtemp(pattern.data()) == nullptr)
       throw std::runtime_error{"cannot make a temporary directory"};
     directory_ = pattern;
     status_port_ = fresh_port();
     std::ofstream{directory_ / "router.yml"}
-      << "router: {data_dir: " << (directory_ / "data").string()
-      << ", stop_grace: 100ms, check_interval: 200ms, status: {port: " << status_port_
-      << "}}\netcd: {machines: ['" << server_.url() << "']}\n";
+        << "router: {data_dir: " << (directory_ / "data").string()
+        << ", stop_grace: 100ms, check_interval: 200ms, status: {port: " << status_port_ << "}}\n"
+        << broker << "etcd: {machines: ['" << server_.url() << "']}\n";
   }
 
   ~platform() {
@@ -281,10 +282,15 @@ public:
     return WIFEXITED(code) ? WEXITSTATUS(code) : -1;
   }
 
-  router_status status() {
+  /// What a GET of a path on a port of 127.0.0.1 brings.
+  http::outcome fetch(int port, const std::string& path) {
     http::outgoing ask;
-    ask.url = "http://127.0.0.1:" + std::to_string(status_port_) + "/healthz";
-    auto got = awaited<http::outcome>([&](auto done) { loop_.send(ask, done); });
+    ask.url = "http://127.0.0.1:" + std::to_string(port) + path;
+    return awaited<http::outcome>([&](auto done) { loop_.send(ask, done); });
+  }
+
+  router_status status() {
+    auto got = fetch(status_port_, "/healthz");
     router_status now;
     auto body = json::parse(got.body);
     if (got.status == 0 || !body)
@@ -365,8 +371,53 @@ private:
   pid_t router_ = 0;
 };
 
+/// Pretends to be a broker.
+class fake_broker {
+public:
+  explicit fake_broker(std::string name)
+      : name_(std::move(name)), server_({}, [this](auto got, auto to) {
+          auto is_check = got.segments == std::vector<std::string>{"healthz"};
+          to.send({200,
+                   is_check ? (active_ ? R"({"active":true})" : R"({"active":false})") : name_,
+                   {}});
+        }) {
+    if (auto error = server_.start())
+      throw std::runtime_error{*error};
+  }
+  void acts(bool now) { active_ = now; }
+  [[nodiscard]] std::string address() const {
+    return "'127.0.0.1:" + std::to_string(server_.port()) + "'";
+  }
+
+private:
+  std::string name_;
+  std::atomic<bool> active_ = false;
+  http::server server_;
+};
+
+/// A port that something else listens on, until this goes.
+class taken_port {
+public:
+  taken_port() : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)), port_(fresh_port()) {
+    auto at = address_of("127.0.0.1", port_);
+    if (::bind(socket_, reinterpret_cast<sockaddr*>(&at), sizeof at) != 0
+        || ::listen(socket_, 1) != 0)
+      throw std::runtime_error{"cannot take a port"};
+  }
+  ~taken_port() { ::close(socket_); }
+  taken_port(const taken_port&) = delete;
+  taken_port& operator=(const taken_port&) = delete;
+  [[nodiscard]] int number() const { return port_; }
+
+private:
+  int socket_;
+  int port_;
+};
+
 /// Who answers on a port now; empty if nobody does.
-std::string who_answers(int port) { return connection{port}.name(); }
+std::string who_answers(int port) {
+  return connection{port}.name();
+}
 
 } // namespace
 
@@ -504,11 +555,8 @@ TEST_CASE("a port that something else uses is left out until it is free, the oth
   fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "b"};
   n1.leads(true);
   n2.leads(true);
-  auto taken = fresh_port();
-  auto mine = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  auto at = address_of("127.0.0.1", taken);
-  REQUIRE(::bind(mine, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0);
-  REQUIRE(::listen(mine, 1) == 0);
+  auto other = std::make_unique<taken_port>();
+  auto taken = other->number();
   auto port = fresh_port();
   all.start();
   REQUIRE(all.serves(0));
@@ -520,9 +568,67 @@ TEST_CASE("a port that something else uses is left out until it is free, the oth
     return now.left_out == std::vector<std::string>{"a"} && now.status == "degraded"
            && now.routes == 1;
   }));
-  ::close(mine);
+  other.reset();
   CHECK(all.serves(2));
   CHECK(eventually([&] { return who_answers(taken) == "n1"; }));
+}
+
+TEST_CASE("a port that HAProxy fails to open after all does not keep the others closed") {
+  auto pattern = (std::filesystem::temp_directory_path() / "matriarch-router-XXXXXX").string();
+  REQUIRE(::mkdtemp(pattern.data()) != nullptr);
+  {
+    fake_member n1{"n1", address(1), "a"};
+    n1.leads(true);
+    router_config settings;
+    settings.data_dir = pattern;
+    auto listen = [&](const std::string& name, int port) {
+      routed_member member{"n1", {address(1), 5432}, {address(1), 8008}};
+      return route{name, "a", static_cast<std::uint16_t>(port), {member}};
+    };
+    auto port = fresh_port();
+    taken_port taken;
+    auto good = haproxy_config_of(settings, {listen("good", port)});
+    auto both = haproxy_config_of(settings, {listen("bad", taken.number()), listen("good", port)});
+    // As if it was taken after it was tried: it is tried at another address.
+    both.listens[0].bind_host = address(9);
+    haproxy proxy{settings.haproxy, settings.data_dir};
+    auto nobody = [] { return std::map<std::string, std::string>{}; };
+
+    REQUIRE(proxy.apply(good, nobody).started);
+    CHECK(eventually([&] { return who_answers(port) == "n1"; }));
+    auto outcome = proxy.apply(both, nobody);
+    CHECK(outcome.error.empty());
+    CHECK_FALSE(outcome.reloaded);
+    REQUIRE(outcome.unserved.size() == 1);
+    CHECK(outcome.unserved[0].instance == "bad");
+    CHECK(proxy.last_configuration() == good);
+    CHECK(who_answers(port) == "n1");
+    proxy.stop(0ms);
+
+    haproxy next{settings.haproxy, settings.data_dir};
+    outcome = next.apply(both, nobody);
+    CHECK(outcome.error.empty());
+    CHECK(outcome.started);
+    CHECK(outcome.applied == good);
+    CHECK(eventually([&] { return who_answers(port) == "n1"; }));
+    next.stop(0ms);
+  }
+  std::filesystem::remove_all(pattern);
+}
+
+TEST_CASE("the broker that acts is reached through the router, its standby while nobody acts") {
+  fake_broker one{"one"}, two{"two"};
+  auto port = fresh_port();
+  platform all{"broker: {listen: " + std::to_string(port) + ", servers: [" + one.address() + ", "
+               + two.address() + "]}\n"};
+  two.acts(true);
+  all.start();
+  CHECK(eventually([&] { return all.fetch(port, "/").body == "two"; }));
+  two.acts(false);
+  CHECK(eventually([&] { return all.fetch(port, "/").body == "one"; }));
+  two.acts(true);
+  CHECK(eventually([&] { return all.fetch(port, "/").body == "two"; }));
+  CHECK(all.status().routes == 0);
 }
 
 TEST_CASE("an instance that HAProxy refuses is left out, the others are served") {
@@ -531,8 +637,9 @@ TEST_CASE("an instance that HAProxy refuses is left out, the others are served")
   n1.leads(true);
   auto port = fresh_port();
   all.add("a", fresh_port(), {&n1});
-  all.put({{"/service/a/members/n1",
-            R"({"conn_url":"postgres://127.0.0.1:1/","api_url":"http://no-such-host.invalid:2/"})"}});
+  all.put(
+      {{"/service/a/members/n1",
+        R"({"conn_url":"postgres://127.0.0.1:1/","api_url":"http://no-such-host.invalid:2/"})"}});
   all.add("b", port, {&n1});
   all.start();
   CHECK(eventually([&] { return who_answers(port) == "n1"; }));

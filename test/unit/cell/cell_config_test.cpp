@@ -8,8 +8,8 @@ namespace matriarch::cell {
 namespace {
 
 const std::string cell_line =
-  "cell: {guid: g, availability_zone: z, port: 8901, username: u, password: p, data_dir: /d/, "
-  "capacity: 2, addresses: 127.77.1.0/24}\n";
+    "cell: {guid: g, availability_zone: z, port: 8901, username: u, password: p, data_dir: /d/, "
+    "capacity: 2, addresses: 127.77.1.0/24}\n";
 const std::string etcd_line = "etcd: {machines: [http://127.0.0.1:2379]}\n";
 
 result<cell_config> loaded(const std::string& text) {
@@ -56,8 +56,9 @@ TEST_CASE("a short configuration gets the documented defaults") {
 }
 
 TEST_CASE("a plan has the cell's parameters and its own") {
-  auto config = loaded(cell_line + etcd_line
-                       + "postgresql: {parameters: {a: 1, b: 2}}\nplans: {p1: {parameters: {b: 3}}}\n");
+  auto config =
+      loaded(cell_line + etcd_line
+             + "postgresql: {parameters: {a: 1, b: 2}}\nplans: {p1: {parameters: {b: 3}}}\n");
   REQUIRE_MESSAGE(config.ok(), (config.ok() ? "" : config.error()));
   CHECK(config->parameters_of("p1") == postgresql_parameters{{"a", "1"}, {"b", "3"}});
   CHECK(config->parameters_of("p2") == postgresql_parameters{{"a", "1"}, {"b", "2"}});
@@ -65,23 +66,23 @@ TEST_CASE("a plan has the cell's parameters and its own") {
 
 TEST_CASE("a wrong configuration is refused in one line that names what is wrong") {
   for (auto [text, word] : {
-         std::pair{cell_line, "etcd"},
-         {etcd_line, "cell"},
-         {with(cell_line, "guid: g", "guid: a/b") + etcd_line, "guid"},
-         {with(cell_line, "8901", "0") + etcd_line, "port"},
-         {with(cell_line, "8901", "65536") + etcd_line, "port"},
-         {with(cell_line, "username: u", "user: u") + etcd_line, "user"},
-         {with(cell_line, "/d/", "d") + etcd_line, "data_dir"},
-         {with(cell_line, "/d/", "/") + etcd_line, "data_dir"},
-         {with(cell_line, "capacity: 2", "capacity: 255") + etcd_line, "254"},
-         {with(cell_line, "127.77.1.0/24", "127.77.1.0") + etcd_line, "addresses"},
-         {with(cell_line, ", addresses: 127.77.1.0/24", "") + etcd_line, "addresses"},
-         {with(cell_line, "capacity", "host: 10.0.0.1, capacity") + etcd_line, "addresses"},
-         {cell_line + "etcd: {machines: []}\n", "machines"},
-         {cell_line + "etcd: {machines: [127.0.0.1:2379]}\n", "http://"},
-         {cell_line + etcd_line + "patroni: {retry_timeout: 1}\n", "retry_timeout"},
-         {cell_line + etcd_line + "postgresql: {parameters: {port: 1}}\n", "port"},
-         {cell_line + etcd_line + "plans: {p: {driver: docker}}\n", "driver"},
+           std::pair{cell_line, "etcd"},
+           {etcd_line, "cell"},
+           {with(cell_line, "guid: g", "guid: a/b") + etcd_line, "guid"},
+           {with(cell_line, "8901", "0") + etcd_line, "port"},
+           {with(cell_line, "8901", "65536") + etcd_line, "port"},
+           {with(cell_line, "username: u", "user: u") + etcd_line, "user"},
+           {with(cell_line, "/d/", "d") + etcd_line, "data_dir"},
+           {with(cell_line, "/d/", "/") + etcd_line, "data_dir"},
+           {with(cell_line, "capacity: 2", "capacity: 255") + etcd_line, "254"},
+           {with(cell_line, "127.77.1.0/24", "127.77.1.0") + etcd_line, "addresses"},
+           {with(cell_line, ", addresses: 127.77.1.0/24", "") + etcd_line, "addresses"},
+           {with(cell_line, "capacity", "host: 10.0.0.1, capacity") + etcd_line, "addresses"},
+           {cell_line + "etcd: {machines: []}\n", "machines"},
+           {cell_line + "etcd: {machines: [127.0.0.1:2379]}\n", "http://"},
+           {cell_line + etcd_line + "patroni: {retry_timeout: 1}\n", "retry_timeout"},
+           {cell_line + etcd_line + "postgresql: {parameters: {port: 1}}\n", "port"},
+           {cell_line + etcd_line + "plans: {p: {driver: docker}}\n", "driver"},
        }) {
     CAPTURE(text);
     auto why = refusal(text);

@@ -81,8 +81,8 @@ TEST_CASE("when all free endpoints rest, the one that has rested longest is give
 
 TEST_CASE("an endpoint that a stranger uses is passed over") {
   auto pool = network("127.77.1.0/24");
-  auto where = choose_endpoint(pool, {}, {}, now,
-                               [](const endpoint& e) { return e.host != "127.77.1.1"; });
+  auto where =
+      choose_endpoint(pool, {}, {}, now, [](const endpoint& e) { return e.host != "127.77.1.1"; });
   REQUIRE(where);
   CHECK(where->host == "127.77.1.2");
 }

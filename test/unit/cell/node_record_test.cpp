@@ -46,8 +46,9 @@ TEST_CASE("a broker's request is read field by field") {
 }
 
 TEST_CASE("a request without a needed parameter is refused and names it") {
-  for (const auto* name : {"PATRONI_SCOPE", "ADMIN_USERNAME", "ADMIN_PASSWORD", "SUPERUSER_PASSWORD",
-                           "APPUSER_USERNAME", "REPLICATION_PASSWORD", "PATRONI_USERNAME"}) {
+  for (const auto* name :
+       {"PATRONI_SCOPE", "ADMIN_USERNAME", "ADMIN_PASSWORD", "SUPERUSER_PASSWORD",
+        "APPUSER_USERNAME", "REPLICATION_PASSWORD", "PATRONI_USERNAME"}) {
     CAPTURE(name);
     for (const char* text : {static_cast<const char*>(nullptr), ""}) {
       auto request = parse_node_request("n1", body(name, text));
@@ -66,12 +67,16 @@ TEST_CASE("a request that is no such JSON is refused") {
 }
 
 TEST_CASE("what Patroni or PostgreSQL could not take is refused, and no password is repeated") {
-  for (auto [name, text] :
-       {std::pair{"SUPERUSER_PASSWORD", "secret$$secret"}, {"APPUSER_PASSWORD", "secret\n"},
-        {"REPLICATION_PASSWORD", "secret\xc3\xa9"}, {"PATRONI_PASSWORD", "secret\x7f"},
-        {"ADMIN_USERNAME", "pg_admin"}, {"PATRONI_USERNAME", "a:b"},
-        {"ADMIN_USERNAME", "v-APPUSER_USERNAME"}, {"NODE_ID", "n2"}, {"PATRONI_SCOPE", "a/b"},
-        {"PATRONI_SCOPE", ".a"}}) {
+  for (auto [name, text] : {std::pair{"SUPERUSER_PASSWORD", "secret$$secret"},
+                            {"APPUSER_PASSWORD", "secret\n"},
+                            {"REPLICATION_PASSWORD", "secret\xc3\xa9"},
+                            {"PATRONI_PASSWORD", "secret\x7f"},
+                            {"ADMIN_USERNAME", "pg_admin"},
+                            {"PATRONI_USERNAME", "a:b"},
+                            {"ADMIN_USERNAME", "v-APPUSER_USERNAME"},
+                            {"NODE_ID", "n2"},
+                            {"PATRONI_SCOPE", "a/b"},
+                            {"PATRONI_SCOPE", ".a"}}) {
     CAPTURE(name);
     auto request = parse_node_request("n1", body(name, text));
     REQUIRE_FALSE(request.ok());
@@ -85,9 +90,9 @@ TEST_CASE("a node's id is safe as a directory's name") {
   CHECK(is_node_id("3ea85fea-fdac-495a-a739-ba719e33354d"));
   CHECK(is_node_id("~0af"));
   CHECK(is_node_id(std::string(64, 'a')));
-  for (auto text : {std::string{}, std::string{"."}, std::string{".."}, std::string{".a"},
-                    std::string{"a/b"}, std::string{"a b"}, std::string{"a\0b", 3},
-                    std::string(65, 'a')}) {
+  for (auto text :
+       {std::string{}, std::string{"."}, std::string{".."}, std::string{".a"}, std::string{"a/b"},
+        std::string{"a b"}, std::string{"a\0b", 3}, std::string(65, 'a')}) {
     CAPTURE(text);
     CHECK_FALSE(is_node_id(text));
   }
@@ -96,8 +101,10 @@ TEST_CASE("a node's id is safe as a directory's name") {
 TEST_CASE("a node's record comes back from its text") {
   auto request = parse_node_request("n1", body("APPUSER_PASSWORD", "a\"b\\c"));
   REQUIRE(request.ok());
-  node_record node{*request, {"127.77.1.3", 5432, 8008},
-                   process_identity{4711, 1ULL << 40, "boot"}, fencing::user_namespace};
+  node_record node{*request,
+                   {"127.77.1.3", 5432, 8008},
+                   process_identity{4711, 1ULL << 40, "boot"},
+                   fencing::user_namespace};
   auto read = parse_node_record(text_of(node));
   REQUIRE(read.ok());
   CHECK(*read == node);

@@ -23,8 +23,17 @@ cell_config some_config() {
 
 node_record some_node(std::string plan = "small") {
   node_record node;
-  node.request = {"n1", "c1", "s", std::move(plan), "", "", {"admin", hostile},
-                  {"super", hostile}, {"app", hostile}, {"repl", hostile}, {"rest", hostile}};
+  node.request = {"n1",
+                  "c1",
+                  "s",
+                  std::move(plan),
+                  "",
+                  "",
+                  {"admin", hostile},
+                  {"super", hostile},
+                  {"app", hostile},
+                  {"repl", hostile},
+                  {"rest", hostile}};
   node.where = {"127.77.1.9", 5432, 8008};
   return node;
 }

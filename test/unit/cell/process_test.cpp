@@ -107,7 +107,7 @@ TEST_CASE("the end of a namespace's first process is the end of them all") {
   temporary_directory directory;
   // The inner one leaves its session, as PostgreSQL does. $! is its number inside the namespace.
   auto started = start_process(
-    shell(directory, "setsid sh -c 'echo here; exec sleep 60' & wait", how), recorded);
+      shell(directory, "setsid sh -c 'echo here; exec sleep 60' & wait", how), recorded);
   REQUIRE(started.ok());
   REQUIRE(becomes([&] { return log_of(directory) == "here\n"; }));
   signal_process(*started, SIGKILL);
@@ -118,7 +118,7 @@ TEST_CASE("the end of a namespace's first process is the end of them all") {
 TEST_CASE("without a namespace what is left is found by its working directory") {
   temporary_directory directory;
   auto started = start_process(
-    shell(directory, "setsid sh -c 'echo here; exec sleep 60' & wait", fencing::none), recorded);
+      shell(directory, "setsid sh -c 'echo here; exec sleep 60' & wait", fencing::none), recorded);
   REQUIRE(started.ok());
   REQUIRE(becomes([&] { return log_of(directory) == "here\n"; }));
   signal_process(*started, SIGKILL);

@@ -7,7 +7,6 @@
 
 using matriarch::cli::body_of;
 using matriarch::cli::parse_broker_uri;
-using matriarch::cli::percent_encoded;
 
 TEST_CASE("BROKER_URI names the broker and who asks") {
   const auto parsed = parse_broker_uri("http://starkandwayne:s3cret@localhost:3000");
@@ -51,13 +50,6 @@ TEST_CASE("no message about BROKER_URI repeats the password") {
   for (const auto* value : {"https://u:s3cret@h", "http://u:s3cret@", "http://u:s3cret@h:0",
                             "http://u:s3cret%@h", "u:s3cret@h", "http://u:s3cret@h/x"})
     CHECK(parse_broker_uri(value).error().find("s3cret") == std::string::npos);
-}
-
-TEST_CASE("an id becomes one segment of a path") {
-  CHECK(percent_encoded("b1-A_z.9~") == "b1-A_z.9~");
-  CHECK(percent_encoded("a/b c?#%") == "a%2Fb%20c%3F%23%25");
-  CHECK(percent_encoded("..") == "%2E%2E");
-  CHECK(percent_encoded("ä") == "%C3%A4");
 }
 
 TEST_CASE("an answer that is no 200 becomes one line") {

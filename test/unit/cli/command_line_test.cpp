@@ -30,7 +30,8 @@ TEST_CASE("help lists every command and ends well") {
   const auto help = run({"--help"});
   CHECK(help.code == 0);
   CHECK(help.err.empty());
-  for (const auto* name : {"service-status", "show-cells", "BROKER_URI", "Exit codes"})
+  for (const auto* name :
+       {"broker", "cell", "router", "service-status", "show-cells", "BROKER_URI", "Exit codes"})
     CHECK(contains(help.out, name));
   const auto one = run({"show-cells", "--help"});
   CHECK(one.code == 0);
@@ -57,6 +58,22 @@ TEST_CASE("a wrong command line is one line, a hint, and exit code 2") {
   CHECK(run({}).code == 2);
   CHECK(run({"--nonsense"}).code == 2);
   CHECK(run({"service-status", "a", "b"}).code == 2);
+}
+
+TEST_CASE("a server needs a configuration, and a bad one is exit code 2") {
+  ::unsetenv("PATRONI_BROKER_CONFIG");
+  for (const auto* name : {"broker", "cell", "router"}) {
+    const auto without = run({name});
+    CHECK(without.code == 2);
+    CHECK(contains(without.err, "--config"));
+    CHECK(run({name, "--config", "/nonexistent.yml", "--log-level", "off"}).code == 2);
+    CHECK(run({name, "--config", "/nonexistent.yml", "--log-level", "loud"}).code == 2);
+  }
+  ::setenv("PATRONI_BROKER_CONFIG", "/nonexistent.yml", 1);
+  const auto by_variable = run({"broker"});
+  ::unsetenv("PATRONI_BROKER_CONFIG");
+  CHECK(by_variable.code == 2);
+  CHECK_FALSE(contains(by_variable.err, "--config"));
 }
 
 TEST_CASE("the operator's commands need BROKER_URI") {

@@ -83,7 +83,7 @@ TEST_CASE("cells that cannot be reached stand out") {
     {"guid":"cell-z1-1","uri":"http://127.0.0.1:8901","az":"z1","reachable":true,"nodes":3,
      "capacity":20,"fencing":"pid-namespace","cordoned":false},
     {"guid":"cell-z2-1","uri":"http://127.0.0.1:8903","az":"z2","reachable":false,"nodes":0,
-     "capacity":null,"fencing":"","cordoned":true},
+     "capacity":0,"fencing":"","cordoned":true,"last_error":"connection refused"},
     {"guid":"foreign"}])");
   REQUIRE(text.ok());
   CHECK(*text
@@ -92,7 +92,8 @@ TEST_CASE("cells that cannot be reached stand out") {
            "cell-z2-1  z2    UNREACHABLE, cordoned  0        -              http://127.0.0.1:8903\n"
            "foreign    -     unknown                -        -              -\n"
            "\n"
-           "1 of 3 cells cannot be reached by the broker.\n");
+           "1 of 3 cells cannot be reached by the broker.\n"
+           "cell-z2-1: connection refused\n");
 }
 
 TEST_CASE("an answer that no broker gives is a failure") {

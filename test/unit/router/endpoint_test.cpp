@@ -10,8 +10,7 @@ TEST_CASE("the host and port of Patroni's URLs are read") {
   CHECK(endpoint_of_url("postgres://user:p@ss:w/rd") == std::nullopt);
   CHECK(endpoint_of_url("postgres://user:p@ss:word@10.244.21.8:32768/postgres")
         == endpoint{"10.244.21.8", 32768});
-  CHECK(endpoint_of_url("postgres://[2001:db8::1]:5432/postgres")
-        == endpoint{"2001:db8::1", 5432});
+  CHECK(endpoint_of_url("postgres://[2001:db8::1]:5432/postgres") == endpoint{"2001:db8::1", 5432});
 }
 
 TEST_CASE("what is no endpoint is refused") {

@@ -29,25 +29,26 @@ bool contains(const std::string& text, const std::string& part) {
 }
 
 const std::string columns =
-  "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight "
-  "srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state "
-  "srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl "
-  "srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n";
+    "1\n"
+    "# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight "
+    "srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state "
+    "srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl "
+    "srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n";
 
 } // namespace
 
 TEST_CASE("an instance's listen checks for the primary of its own scope") {
   auto config = haproxy_config_of(settings(), {route_of("a.b", 30001)});
   REQUIRE(config.listens.size() == 1);
-  CHECK(config.listens[0].text
-        == R"(
+  CHECK(config.listens[0].text == R"(
 listen a.b
     bind 127.0.0.1:30001
     option httpchk
     http-check send meth GET uri /primary
     http-check expect rstring '"patroni": *\{[^}]*"scope": *"a\x2eb"'
     http-check expect status 200
-    default-server inter 500ms fastinter 250ms fall 2 rise 1 on-marked-down shutdown-sessions init-addr libc,none
+    default-server inter 500ms fastinter 250ms fall 2 rise 1
+    default-server on-marked-down shutdown-sessions init-addr libc,none
     server n1 127.0.1.1:5432 check port 8008
     server n2 127.0.1.2:5432 check port 8008
 )");
@@ -128,7 +129,8 @@ TEST_CASE("a line of the text leads to its listen") {
   auto line_of = [&](const std::string& part) {
     auto at = text.find(part);
     REQUIRE(at != std::string::npos);
-    return 1 + static_cast<int>(std::count(text.begin(), text.begin() + static_cast<long>(at), '\n'));
+    return 1
+           + static_cast<int>(std::count(text.begin(), text.begin() + static_cast<long>(at), '\n'));
   };
   CHECK(config.listen_at(line_of("listen a")) == &config.listens[0]);
   CHECK(config.listen_at(line_of("listen b") - 2) == &config.listens[0]);
@@ -139,17 +141,18 @@ TEST_CASE("a line of the text leads to its listen") {
 
 TEST_CASE("new servers start down, known ones as they were") {
   auto config = haproxy_config_of(settings(), {route_of("a", 30001)});
-  auto up = servers_up(
-    columns
-    + "3 a 1 n1 127.0.1.1 2 0 1 1 7 15 3 2 6 0 1 0 - 5432 - 0 8008 - - 8008\n"
-      "3 a 2 n2 127.0.1.2 0 0 1 1 6 17 2 0 6 0 1 0 - 5432 - 0 8008 - - 8008\n");
+  auto up = servers_up(columns
+                       + "3 a 1 n1 127.0.1.1 2 0 1 1 7 15 3 2 6 0 1 0 - 5432 - 0 8008 - - 8008\n"
+                         "3 a 2 n2 127.0.1.2 0 0 1 1 6 17 2 0 6 0 1 0 - 5432 - 0 8008 - - 8008\n");
   CHECK(up == std::map<server_key, endpoint>{{{"a", "n1"}, {"127.0.1.1", 5432}}});
   CHECK(server_state_file(config, {}, {})
-        == columns + "1 a 1 n1 - 0 0 1 1 0 1 0 0 6 0 0 0 - 5432 - 0 0 - - 0\n"
-                     "1 a 2 n2 - 0 0 1 1 0 1 0 0 6 0 0 0 - 5432 - 0 0 - - 0\n");
+        == columns
+               + "1 a 1 n1 - 0 0 1 1 0 1 0 0 6 0 0 0 - 5432 - 0 0 - - 0\n"
+                 "1 a 2 n2 - 0 0 1 1 0 1 0 0 6 0 0 0 - 5432 - 0 0 - - 0\n");
   CHECK(server_state_file(config, up, {})
-        == columns + "1 a 1 n1 - 2 0 1 1 0 1 0 2 6 0 0 0 - 5432 - 0 0 - - 0\n"
-                     "1 a 2 n2 - 0 0 1 1 0 1 0 0 6 0 0 0 - 5432 - 0 0 - - 0\n");
+        == columns
+               + "1 a 1 n1 - 2 0 1 1 0 1 0 2 6 0 0 0 - 5432 - 0 0 - - 0\n"
+                 "1 a 2 n2 - 0 0 1 1 0 1 0 0 6 0 0 0 - 5432 - 0 0 - - 0\n");
 }
 
 TEST_CASE("a server that has moved, or does not lead any more, starts down") {
@@ -162,14 +165,14 @@ TEST_CASE("a server that has moved, or does not lead any more, starts down") {
 
 TEST_CASE("the master's processes are read") {
   auto found = parse_show_proc(
-    "#<PID>          <type>          <reloads>       <uptime>        <version>      \n"
-    "5804            master          2 [failed: 1]   0d00h02m28s     2.6.12-1+deb12u4\n"
-    "# workers\n"
-    "9652            worker          1               0d00h01m40s     2.6.12-1+deb12u4\n"
-    "# old workers\n"
-    "9001            worker          1               0d00h01m40s     2.6.12-1+deb12u4\n"
-    "9000            worker          2               0d00h01m40s     2.6.12-1+deb12u4\n"
-    "# programs\n\n");
+      "#<PID>          <type>          <reloads>       <uptime>        <version>      \n"
+      "5804            master          2 [failed: 1]   0d00h02m28s     2.6.12-1+deb12u4\n"
+      "# workers\n"
+      "9652            worker          1               0d00h01m40s     2.6.12-1+deb12u4\n"
+      "# old workers\n"
+      "9001            worker          1               0d00h01m40s     2.6.12-1+deb12u4\n"
+      "9000            worker          2               0d00h01m40s     2.6.12-1+deb12u4\n"
+      "# programs\n\n");
   CHECK(found.master == 5804);
   CHECK(found.failed_reloads == 1);
   CHECK(found.current == std::vector<int>{9652});
@@ -179,22 +182,22 @@ TEST_CASE("the master's processes are read") {
 
 TEST_CASE("the sessions with a server are found") {
   auto ids = sessions_with(
-    {{":ab", "n1"}, {"c", "n1"}},
-    "0x564d557968c0: proto=tcpv4 src=127.0.0.1:47776 fe=:ab be=:ab srv=n1 ts=00 epoch=0 age=1s\n"
-    "0x564d557968c1: proto=tcpv4 src=127.0.0.1:47777 fe=:ab be=:ab srv=n2 ts=00 epoch=0 age=1s\n"
-    "0x564d557968c2: proto=tcpv4 src=127.0.0.1:47778 fe=c be=c srv=n1 ts=00 epoch=0 age=1s\n"
-    "0x564d558f8c70: proto=sockpair src=unix:1 fe=GLOBAL be=<NONE> srv=<none> ts=00 epoch=0\n\n");
+      {{":ab", "n1"}, {"c", "n1"}},
+      "0x564d557968c0: proto=tcpv4 src=127.0.0.1:47776 fe=:ab be=:ab srv=n1 ts=00 epoch=0 age=1s\n"
+      "0x564d557968c1: proto=tcpv4 src=127.0.0.1:47777 fe=:ab be=:ab srv=n2 ts=00 epoch=0 age=1s\n"
+      "0x564d557968c2: proto=tcpv4 src=127.0.0.1:47778 fe=c be=c srv=n1 ts=00 epoch=0 age=1s\n"
+      "0x564d558f8c70: proto=sockpair src=unix:1 fe=GLOBAL be=<NONE> srv=<none> ts=00 epoch=0\n\n");
   CHECK(ids == std::vector<std::string>{"0x564d557968c0", "0x564d557968c2"});
 }
 
 TEST_CASE("HAProxy's complaints are understood") {
   std::string printed =
-    "[NOTICE]   (5804) : haproxy version is 2.6.12-1+deb12u4\n"
-    "[WARNING]  (9652) : Paused proxy :ab.\n"
-    "[ALERT]    (5804) : Binding [/d/haproxy.cfg:35] for proxy b2: cannot bind socket (Address "
-    "already in use) for [127.0.0.1:30102]\n"
-    "[ALERT]    (5804) : Binding [/d/haproxy.cfg:38] for proxy b3: cannot bind socket (Address "
-    "already in use) for [127.0.0.1:30103]\n";
+      "[NOTICE]   (5804) : haproxy version is 2.6.12-1+deb12u4\n"
+      "[WARNING]  (9652) : Paused proxy :ab.\n"
+      "[ALERT]    (5804) : Binding [/d/haproxy.cfg:35] for proxy b2: cannot bind socket (Address "
+      "already in use) for [127.0.0.1:30102]\n"
+      "[ALERT]    (5804) : Binding [/d/haproxy.cfg:38] for proxy b3: cannot bind socket (Address "
+      "already in use) for [127.0.0.1:30103]\n";
   CHECK(ports_not_bound(printed) == std::set<std::uint16_t>{30102, 30103});
   CHECK(lines_refused(printed, "/d/haproxy.cfg") == std::set<int>{35, 38});
   CHECK(lines_refused(printed, "/d/candidate.cfg").empty());

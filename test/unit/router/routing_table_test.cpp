@@ -69,8 +69,7 @@ TEST_CASE("what concerns no route changes nothing") {
 
 TEST_CASE("a record of the seeds, without scope and phase, is served") {
   auto table = one_instance();
-  CHECK_FALSE(table.put("/service/a/state",
-                        R"({"nodes":[{"node_id":"n1"},{"node_id":"n2"}]})"));
+  CHECK_FALSE(table.put("/service/a/state", R"({"nodes":[{"node_id":"n1"},{"node_id":"n2"}]})"));
   CHECK(table.current().served == std::vector<route>{served_one});
 }
 
@@ -127,9 +126,9 @@ TEST_CASE("a listing stands for everything: what is not in it is gone") {
   table.put("/service/b/members/m", member("127.0.1.3"));
   CHECK(table.current().served.size() == 2);
   std::vector<std::pair<std::string, std::string>> all = {
-    {"/routing/allocation/a", "30001"},
-    {"/service/a/state", record("a", "accepted", {"n1", "n2"})},
-    {"/service/a/members/n2", member("127.0.1.2")}};
+      {"/routing/allocation/a", "30001"},
+      {"/service/a/state", record("a", "accepted", {"n1", "n2"})},
+      {"/service/a/members/n2", member("127.0.1.2")}};
   CHECK(table.list(all));
   CHECK(table.current().served == std::vector<route>{served_one});
   CHECK_FALSE(table.list(all));

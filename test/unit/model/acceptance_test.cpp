@@ -1,0 +1,315 @@
+#include "model/acceptance.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace matriarch::model;
+using namespace std::chrono_literals;
+
+namespace {
+
+const wall_time now{1'700'000'000s};
+
+provision_request provisioning() {
+  provision_request asked;
+  asked.instance_id = "i/1";
+  asked.service_id = "service";
+  asked.plan_id = "plan";
+  asked.organization_guid = "org";
+  asked.space_guid = "space";
+  asked.parameters = R"({"node-count":2})";
+  asked.desired = {true, 2, {}};
+  asked.longest = 100s;
+  return asked;
+}
+
+record known_in(operation_type type, operation_state state) {
+  new_instance_values values;
+  values.operation_id = "first";
+  values.now = now;
+  auto r = new_record(provisioning(), values);
+  r.phase = record_phase::accepted;
+  r.current.type = type;
+  r.current.state = state;
+  r.desired.exists = type != operation_type::deprovision;
+  return r;
+}
+
+record settled() { return known_in(operation_type::provision, operation_state::succeeded); }
+
+update_request update_to(const std::string& parameters) {
+  update_request asked;
+  asked.instance_id = "i/1";
+  asked.service_id = "service";
+  asked.parameters = parameters;
+  asked.longest = 100s;
+  return asked;
+}
+
+update_request growth() {
+  auto asked = update_to(R"({"node-count":3})");
+  asked.node_count = 3;
+  return asked;
+}
+
+deprovision_request removal() { return {"i/1", "service", "plan", 100s}; }
+
+bind_request binding_of(const std::string& id) {
+  return {"i/1", {id, "service", "plan", "app", "{}"}};
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+constexpr auto in_progress = operation_state::in_progress;
+constexpr auto succeeded = operation_state::succeeded;
+constexpr auto failed = operation_state::failed;
+
+} // namespace
+
+// -- the first record ------------------------------------------------------------------------------
+
+TEST_CASE("a new record is not accepted yet, has a safe scope and ends before its plan's time") {
+  new_instance_values values;
+  values.operation_id = "op";
+  values.application = {"app", "secret"};
+  values.now = now;
+  auto r = new_record(provisioning(), values);
+  CHECK(r.phase == record_phase::accepting);
+  CHECK(r.instance_id == "i/1");
+  CHECK(r.scope.starts_with("~"));
+  CHECK(r.application.password == "secret");
+  CHECK(r.current.id == "op");
+  CHECK(r.current.type == operation_type::provision);
+  CHECK(r.current.state == in_progress);
+  CHECK(r.current.deadline == now + 90s);
+  CHECK(r.desired.node_count == 2);
+  CHECK(r.nodes.empty());
+}
+
+// -- provision -------------------------------------------------------------------------------------
+
+TEST_CASE("the same provision again is the same operation while it runs, and done after it") {
+  auto said = judge_provision(provisioning(), known_in(operation_type::provision, in_progress));
+  CHECK(said.is == verdict_kind::accepted);
+  CHECK(said.operation_id == "first");
+  CHECK(judge_provision(provisioning(), settled()).is == verdict_kind::done);
+  auto updating = known_in(operation_type::update, in_progress);
+  CHECK(judge_provision(provisioning(), updating).is == verdict_kind::done);
+}
+
+TEST_CASE("a provision that differs in any attribute conflicts and names it") {
+  auto check = [](auto change, const std::string& field) {
+    auto asked = provisioning();
+    change(asked);
+    for (auto state : {in_progress, succeeded}) {
+      auto said = judge_provision(asked, known_in(operation_type::provision, state));
+      CHECK(said.is == verdict_kind::conflict);
+      CHECK(contains(said.description, field));
+    }
+  };
+  check([](auto& a) { a.instance_id = "other"; }, "instance_id");
+  check([](auto& a) { a.service_id = "other"; }, "service_id");
+  check([](auto& a) { a.plan_id = "other"; }, "plan_id");
+  check([](auto& a) { a.organization_guid = "other"; }, "organization_guid");
+  check([](auto& a) { a.space_guid = "other"; }, "space_guid");
+  check([](auto& a) { a.parameters = "{}"; }, "parameters");
+}
+
+TEST_CASE("a provision of what failed or is being removed conflicts") {
+  auto broken = known_in(operation_type::provision, failed);
+  broken.current.description = "no cell";
+  auto said = judge_provision(provisioning(), broken);
+  CHECK(said.is == verdict_kind::conflict);
+  CHECK(contains(said.description, "no cell"));
+  said = judge_provision(provisioning(), known_in(operation_type::deprovision, in_progress));
+  CHECK(said.is == verdict_kind::conflict);
+  CHECK(contains(said.description, "being removed"));
+}
+
+// -- update ----------------------------------------------------------------------------------------
+
+TEST_CASE("an update becomes a new operation that remembers what was before") {
+  auto r = judge_update(growth(), settled(), "second", now + 5s);
+  CHECK(r.answer.is == verdict_kind::accepted);
+  CHECK(r.answer.operation_id == "second");
+  REQUIRE(r.write.has_value());
+  CHECK(r.write->desired.node_count == 3);
+  CHECK(r.write->current.id == "second");
+  CHECK(r.write->current.type == operation_type::update);
+  CHECK(r.write->current.state == in_progress);
+  CHECK(r.write->current.deadline == now + 95s);
+  CHECK(r.write->current.desired_before == desired_state{true, 2, {}});
+  CHECK(r.write->current.parameters_before == R"({"node-count":2})");
+  CHECK(r.write->current.requested == R"({"node-count":3})");
+}
+
+TEST_CASE("an update's parameters replace those of one name and leave the others") {
+  auto asked = update_to(R"({"cells":["a","b"]})");
+  asked.cells = {"a", "b"};
+  auto r = judge_update(asked, settled(), "second", now);
+  REQUIRE(r.write.has_value());
+  CHECK(r.write->parameters == R"({"cells":["a","b"],"node-count":2})");
+  CHECK(r.write->desired.node_count == 2);
+  CHECK(r.write->desired.cells == std::vector<std::string>{"a", "b"});
+  r = judge_update(growth(), settled(), "second", now);
+  CHECK(r.write->parameters == R"({"node-count":3})");
+}
+
+TEST_CASE("an update without parameters changes nothing") {
+  auto r = judge_update(update_to("{}"), settled(), "second", now);
+  CHECK(r.answer.is == verdict_kind::done);
+  CHECK_FALSE(r.write.has_value());
+}
+
+TEST_CASE("an update to what is so already only writes its parameters") {
+  auto known = settled();
+  known.parameters = "{}";
+  auto asked = update_to(R"({"node-count":2})");
+  asked.node_count = 2;
+  auto r = judge_update(asked, known, "second", now);
+  CHECK(r.answer.is == verdict_kind::done);
+  REQUIRE(r.write.has_value());
+  CHECK(r.write->parameters == R"({"node-count":2})");
+  CHECK(r.write->current.id == "first");
+}
+
+TEST_CASE("an update with another service or plan is refused") {
+  auto asked = growth();
+  asked.service_id = "other";
+  CHECK(judge_update(asked, settled(), "x", now).answer.is == verdict_kind::bad_request);
+  asked = growth();
+  asked.plan_id = "other";
+  auto r = judge_update(asked, settled(), "x", now);
+  CHECK(r.answer.is == verdict_kind::refused);
+  CHECK(contains(r.answer.description, "plan_updateable"));
+  asked.plan_id = "plan";
+  CHECK(judge_update(asked, settled(), "x", now).answer.is == verdict_kind::accepted);
+}
+
+TEST_CASE("the same update again is the same operation, another one has to wait") {
+  auto first = judge_update(growth(), settled(), "second", now);
+  REQUIRE(first.write.has_value());
+  auto again = judge_update(growth(), *first.write, "third", now);
+  CHECK(again.answer.is == verdict_kind::accepted);
+  CHECK(again.answer.operation_id == "second");
+  CHECK_FALSE(again.write.has_value());
+  auto other = update_to(R"({"node-count":1})");
+  other.node_count = 1;
+  CHECK(judge_update(other, *first.write, "third", now).answer.is == verdict_kind::busy);
+}
+
+TEST_CASE("an update during a provision or a removal has to wait") {
+  for (auto type : {operation_type::provision, operation_type::deprovision}) {
+    auto r = judge_update(growth(), known_in(type, in_progress), "x", now);
+    CHECK(r.answer.is == verdict_kind::busy);
+    CHECK_FALSE(r.write.has_value());
+  }
+}
+
+TEST_CASE("an update of what failed to be created or to be removed is refused") {
+  for (auto type : {operation_type::provision, operation_type::deprovision}) {
+    auto r = judge_update(growth(), known_in(type, failed), "x", now);
+    CHECK(r.answer.is == verdict_kind::refused);
+    CHECK_FALSE(r.write.has_value());
+  }
+}
+
+TEST_CASE("an update that failed may be tried again") {
+  auto known = known_in(operation_type::update, failed);
+  known.desired.node_count = 3;
+  CHECK(judge_update(growth(), known, "again", now).answer.is == verdict_kind::accepted);
+}
+
+TEST_CASE("an update that leaves fewer named cells than nodes is refused") {
+  auto asked = update_to(R"({"cells":["a"]})");
+  asked.cells = {"a"};
+  auto r = judge_update(asked, settled(), "x", now);
+  CHECK(r.answer.is == verdict_kind::bad_request);
+  CHECK(contains(r.answer.description, "parameters.cells"));
+  auto known = settled();
+  known.desired.cells = {"a", "b"};
+  CHECK(judge_update(growth(), known, "x", now).answer.is == verdict_kind::bad_request);
+}
+
+// -- deprovision -----------------------------------------------------------------------------------
+
+TEST_CASE("a removal supersedes whatever is under way and ends a switchover") {
+  for (auto type : {operation_type::provision, operation_type::update}) {
+    auto known = known_in(type, in_progress);
+    known.switching_to = "n1";
+    auto r = judge_deprovision(removal(), known, "last", now);
+    CHECK(r.answer.is == verdict_kind::accepted);
+    CHECK(r.answer.operation_id == "last");
+    REQUIRE(r.write.has_value());
+    CHECK_FALSE(r.write->desired.exists);
+    CHECK(r.write->switching_to.empty());
+    CHECK(r.write->current.id == "last");
+    CHECK(r.write->current.type == operation_type::deprovision);
+    CHECK(r.write->current.deadline == now + 90s);
+  }
+}
+
+TEST_CASE("the same removal again is the same operation, and a new one after it failed") {
+  auto known = known_in(operation_type::deprovision, in_progress);
+  auto r = judge_deprovision(removal(), known, "second", now);
+  CHECK(r.answer.operation_id == "first");
+  CHECK_FALSE(r.write.has_value());
+  known.current.state = failed;
+  r = judge_deprovision(removal(), known, "second", now);
+  CHECK(r.answer.operation_id == "second");
+  CHECK(r.write.has_value());
+}
+
+TEST_CASE("a removal with another service or plan is refused, without them it is not") {
+  auto asked = removal();
+  asked.service_id = "other";
+  CHECK(judge_deprovision(asked, settled(), "x", now).answer.is == verdict_kind::bad_request);
+  asked = removal();
+  asked.plan_id = "other";
+  CHECK(judge_deprovision(asked, settled(), "x", now).answer.is == verdict_kind::bad_request);
+  asked.service_id = asked.plan_id = "";
+  CHECK(judge_deprovision(asked, settled(), "x", now).answer.is == verdict_kind::accepted);
+}
+
+// -- bind and unbind -------------------------------------------------------------------------------
+
+TEST_CASE("a binding may be made, is there already, or conflicts") {
+  auto asked = binding_of("b");
+  CHECK(judge_bind(asked, settled(), {}).is == verdict_kind::created);
+  std::map<std::string, binding> existing{{"b", asked.wanted}};
+  CHECK(judge_bind(asked, settled(), existing).is == verdict_kind::done);
+  CHECK(judge_bind(binding_of("c"), settled(), existing).is == verdict_kind::created);
+  asked.wanted.app_guid = "other";
+  CHECK(judge_bind(asked, settled(), existing).is == verdict_kind::conflict);
+}
+
+TEST_CASE("a binding needs the instance's service and plan") {
+  auto asked = binding_of("b");
+  asked.wanted.service_id = "other";
+  CHECK(judge_bind(asked, settled(), {}).is == verdict_kind::bad_request);
+  asked = binding_of("b");
+  asked.wanted.plan_id = "other";
+  CHECK(judge_bind(asked, settled(), {}).is == verdict_kind::bad_request);
+}
+
+TEST_CASE("a binding needs an instance that exists") {
+  auto verdict_in = [](operation_type type, operation_state state) {
+    return judge_bind(binding_of("b"), known_in(type, state), {}).is;
+  };
+  CHECK(verdict_in(operation_type::provision, in_progress) == verdict_kind::busy);
+  CHECK(verdict_in(operation_type::provision, failed) == verdict_kind::refused);
+  CHECK(verdict_in(operation_type::deprovision, in_progress) == verdict_kind::busy);
+  CHECK(verdict_in(operation_type::update, in_progress) == verdict_kind::created);
+}
+
+TEST_CASE("an unbind needs the binding, its service and its plan") {
+  std::map<std::string, binding> existing{{"b", binding_of("b").wanted}};
+  CHECK(judge_unbind({"i/1", "b", "service", "plan"}, settled(), existing).is == verdict_kind::done);
+  CHECK(judge_unbind({"i/1", "b", "", ""}, settled(), existing).is == verdict_kind::done);
+  CHECK(judge_unbind({"i/1", "c", "service", "plan"}, settled(), existing).is == verdict_kind::gone);
+  CHECK(judge_unbind({"i/1", "b", "other", "plan"}, settled(), existing).is
+        == verdict_kind::bad_request);
+  CHECK(judge_unbind({"i/1", "b", "service", "other"}, settled(), existing).is
+        == verdict_kind::bad_request);
+}

@@ -1,0 +1,82 @@
+#include "model/json.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace matriarch;
+
+namespace {
+
+std::string canonical(const std::string& text) {
+  auto parsed = json::parse(text);
+  REQUIRE(parsed.ok());
+  return json::canonical_text_of(*parsed);
+}
+
+std::string nested(std::size_t depth, char open, char close) {
+  return std::string(depth, open) + std::string(depth, close);
+}
+
+} // namespace
+
+TEST_CASE("malformed texts are refused with the byte at which they are wrong") {
+  for (const char* text : {"", " ", "{", "{\"a\":}", "[1,]", "nul", "{} x", "\"\xff\"", "{'a':1}"}) {
+    CAPTURE(text);
+    auto parsed = json::parse(text);
+    REQUIRE_FALSE(parsed.ok());
+    CHECK(parsed.error().find("at byte ") != std::string::npos);
+  }
+}
+
+TEST_CASE("64 levels are read, the 65th is refused") {
+  CHECK(json::parse(nested(64, '[', ']')).ok());
+  auto parsed = json::parse(nested(65, '[', ']'));
+  REQUIRE_FALSE(parsed.ok());
+  CHECK(parsed.error().find("nested more than 64 levels deep") != std::string::npos);
+}
+
+TEST_CASE("depth is counted down again where lists and objects end") {
+  std::string many = "[";
+  for (int i = 0; i < 100; ++i)
+    many += (i == 0 ? "" : ",") + std::string{"[{}]"};
+  CHECK(json::parse(many + "]", 3).ok());
+  CHECK_FALSE(json::parse(many + "]", 2).ok());
+}
+
+TEST_CASE("a megabyte of opening brackets is refused without using up the stack") {
+  CHECK_FALSE(json::parse(std::string(1024 * 1024, '[')).ok());
+  CHECK_FALSE(json::parse(std::string(1024 * 1024, '['), 10 * 1024 * 1024).ok());
+}
+
+TEST_CASE("a key that appears twice in one object is refused by its name") {
+  auto parsed = json::parse(R"({"a":{"b":1},"c":2,"a":3})");
+  REQUIRE_FALSE(parsed.ok());
+  CHECK(parsed.error().find("\"a\" appears twice") != std::string::npos);
+  CHECK_FALSE(json::parse(R"({"a":1,"\u0061":2})").ok());
+}
+
+TEST_CASE("a key may appear again in another object") {
+  CHECK(json::parse(R"({"a":{"a":1},"b":[{"a":1},{"a":2}]})").ok());
+}
+
+TEST_CASE("equal values have one canonical text") {
+  CHECK(canonical(R"({"b":1,"a":{"d":[2,1],"c":null}})") == R"({"a":{"c":null,"d":[2,1]},"b":1})");
+  CHECK(canonical(R"( { "a" : "\u00fc" } )") == canonical(R"({"a":"ü"})"));
+  CHECK(canonical("[1,2]") != canonical("[2,1]"));
+}
+
+TEST_CASE("members are found by name, with a default where they are missing or of another type") {
+  auto parsed = json::parse(R"({"s":"text","n":5,"f":1.5})");
+  REQUIRE(parsed.ok());
+  CHECK(json::string_member(*parsed, "s") == "text");
+  CHECK(json::string_member(*parsed, "n", "other") == "other");
+  CHECK(json::integer_member(*parsed, "n") == 5);
+  CHECK(json::integer_member(*parsed, "f", 7) == 7);
+  CHECK(json::member(*parsed, "none") == nullptr);
+  CHECK(json::member(*json::parse("[1]"), "s") == nullptr);
+}
+
+TEST_CASE("strings keep their zero bytes") {
+  auto parsed = json::parse(R"({"s":"a\u0000b"})");
+  REQUIRE(parsed.ok());
+  CHECK(json::string_member(*parsed, "s") == std::string("a\0b", 3));
+}

@@ -1,0 +1,57 @@
+#include "model/names.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+using matriarch::model::name_of;
+using matriarch::model::quoted;
+
+namespace {
+
+/// Whether a name is `~` and 40 hexadecimal digits.
+bool hashed(const std::string& name) {
+  return name.size() == 41 && name[0] == '~'
+         && name.find_first_not_of("0123456789abcdef", 1) == std::string::npos;
+}
+
+} // namespace
+
+TEST_CASE("a plain id is its own name") {
+  for (const char* id : {"a", "7f000001-AbC", "snake_case", "1.2.3", "-", "_x", "a..b"})
+    CHECK(name_of(id) == id);
+}
+
+TEST_CASE("64 characters are plain, 65 are not") {
+  std::string id(64, 'x');
+  CHECK(name_of(id) == id);
+  CHECK(hashed(name_of(id + "x")));
+}
+
+TEST_CASE("what could leave a path, a key or a configuration line is replaced by a digest") {
+  for (const char* id : {"", ".", "..", ".hidden", "ends.", "a/b", "../../etc/passwd", "a b", "a\nb",
+                         "~", "a%2Fb", "a:b", "ümlaut", "日本", "a\"b", "a#b", "$(x)"}) {
+    CAPTURE(id);
+    CHECK(hashed(name_of(id)));
+  }
+  CHECK(hashed(name_of(std::string_view{"a\0b", 3})));
+}
+
+TEST_CASE("a digest is that of the whole id, so that different ids have different names") {
+  CHECK(name_of("") == "~e3b0c44298fc1c149afbf4c8996fb92427ae41e4");
+  CHECK(name_of("a/b") == name_of("a/b"));
+  CHECK(name_of("a/b") != name_of("a/c"));
+  CHECK(name_of(std::string(70, 'x')) != name_of(std::string(71, 'x')));
+}
+
+TEST_CASE("a digest cannot be claimed as a plain id") {
+  auto name = name_of("a/b");
+  CHECK(name_of(name) != name);
+}
+
+TEST_CASE("an id is quoted, and shortened beyond 100 bytes") {
+  CHECK(quoted("x") == "\"x\"");
+  std::string hundred(100, 'y');
+  CHECK(quoted(hundred) == "\"" + hundred + "\"");
+  CHECK(quoted(hundred + "z") == "\"" + hundred + "…\"");
+}

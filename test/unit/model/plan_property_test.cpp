@@ -1,0 +1,326 @@
+// The plan function against a simulated world: whatever the order of events, it does no harm, and in a
+// world where nothing fails it arrives.
+#include "model/plan.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <random>
+
+using namespace matriarch::model;
+using namespace std::chrono_literals;
+
+namespace {
+
+const wall_time start{1'700'000'000s};
+
+/// Cells that do what they are asked, Patroni that makes members, and time that passes.
+struct world {
+  std::vector<cell_view> cells;
+  record known;
+  circumstances around;
+  int next_id = 0;
+  bool released = false;
+  bool kept_a_leader = true;
+
+  explicit world(int cell_count) {
+    for (int i = 0; i < cell_count; ++i) {
+      cell_view c;
+      c.guid = std::string{"cell"} + static_cast<char>('a' + i);
+      c.availability_zone = i % 2 == 0 ? "z1" : "z2";
+      c.reachable = true;
+      c.capacity = 10;
+      cells.push_back(c);
+    }
+    known.phase = record_phase::accepted;
+    known.current.deadline = start + 24h;
+    around.now = start;
+  }
+
+  void ask(operation_type type, desired_state wanted) {
+    auto before = known.desired;
+    known.desired = std::move(wanted);
+    known.current = operation{};
+    known.current.type = type;
+    known.current.deadline = start + 24h;
+    if (type == operation_type::update)
+      known.current.desired_before = before;
+  }
+
+  void elect() {
+    auto& seen = around.seen;
+    if (seen.leader.empty())
+      for (const auto& [id, m] : seen.members)
+        if (m.running()) {
+          seen.leader = id;
+          break;
+        }
+  }
+
+  void perform(const add_nodes& s) {
+    auto chosen = choose_cells(s.where, cells);
+    REQUIRE(chosen.shortage.empty());
+    std::vector<std::string> ids;
+    for (std::size_t i = 0; i < chosen.cells.size(); ++i)
+      ids.push_back("n" + std::to_string(++next_id));
+    known = with_new_nodes(known, ids, chosen.cells, around.now);
+  }
+  void perform(const start_node& s) {
+    around.confirmed_started.insert(s.node_id);
+    around.seen.members[s.node_id].state = "running";
+  }
+  void perform(const remove_node& s) {
+    if (around.seen.leads(s.node_id)) {
+      kept_a_leader = kept_a_leader && !known.desired.exists;
+      around.seen.leader.clear();
+    }
+    around.confirmed_removed.insert(s.node_id);
+    around.seen.members.erase(s.node_id);
+  }
+  void perform(const ask_lag&) {
+    for (const auto& [id, m] : around.seen.members)
+      if (id != around.seen.leader)
+        around.lag[id] = 0;
+  }
+  void perform(const failover_from& s) {
+    REQUIRE(around.seen.leader == s.from);
+    REQUIRE(around.seen.running(s.to));
+    around.seen.leader = s.to;
+    around.lag.clear();
+  }
+  void perform(const release_port&) { released = true; }
+
+  /// One round: what is written is written, and only if nothing was, the steps are done.
+  bool round() {
+    around.now += 1s;
+    auto d = decide(known, around);
+    bool wrote = d.write.has_value();
+    if (wrote) {
+      for (const auto& s : d.steps)
+        if (const auto* add = std::get_if<add_nodes>(&s); add != nullptr)
+          REQUIRE(d.write->current.state == operation_state::in_progress);
+      known = *d.write;
+      return true;
+    }
+    for (const auto& s : d.steps)
+      std::visit([&](const auto& one) { perform(one); }, s);
+    elect();
+    return !d.steps.empty();
+  }
+
+  /// Whether it comes to rest within that many rounds.
+  bool settles(int rounds) {
+    for (int i = 0; i < rounds && !released; ++i)
+      if (!round())
+        return true;
+    return released;
+  }
+};
+
+std::vector<std::string> cells_of(const record& r) {
+  std::vector<std::string> guids;
+  for (const auto& n : r.nodes)
+    guids.push_back(n.cell);
+  std::sort(guids.begin(), guids.end());
+  return guids;
+}
+
+constexpr int enough_rounds = 60;
+
+} // namespace
+
+TEST_CASE("in a world without faults every life of an instance arrives where it was asked to") {
+  std::mt19937 random{20170417};
+  for (int run = 0; run < 100; ++run) {
+    CAPTURE(run);
+    int cell_count = std::uniform_int_distribution{2, 6}(random);
+    auto pick_count = [&] { return std::uniform_int_distribution{1, cell_count}(random); };
+    world w{cell_count};
+    w.ask(operation_type::provision, {true, pick_count(), {}});
+    for (int change = 0; change < 6; ++change) {
+      REQUIRE(w.settles(enough_rounds));
+      CHECK(w.known.current.state == operation_state::succeeded);
+      CHECK(static_cast<int>(w.known.nodes.size()) == w.known.desired.node_count);
+      const auto& named = w.known.desired.cells;
+      for (const auto& guid : cells_of(w.known))
+        CHECK((named.empty() || std::find(named.begin(), named.end(), guid) != named.end()));
+      REQUIRE(w.known.find_node(w.around.seen.leader) != nullptr);
+      CHECK(w.around.seen.members.size() == w.known.nodes.size());
+      CHECK(w.known.switching_to.empty());
+      desired_state next{true, pick_count(), {}};
+      if (change % 2 == 1) {
+        std::vector<std::string> all;
+        for (const auto& c : w.cells)
+          all.push_back(c.guid);
+        std::shuffle(all.begin(), all.end(), random);
+        all.resize(static_cast<std::size_t>(next.node_count));
+        next.cells = all;
+      }
+      w.ask(operation_type::update, next);
+    }
+    CHECK(w.kept_a_leader);
+    w.ask(operation_type::deprovision, w.known.desired);
+    w.known.desired.exists = false;
+    REQUIRE(w.settles(enough_rounds));
+    CHECK(w.released);
+    CHECK(w.known.nodes.empty());
+    CHECK(w.around.seen.members.empty());
+  }
+}
+
+namespace {
+
+/// Any record and any observations of it, sensible or not.
+struct chaos {
+  std::mt19937 random;
+  bool maybe(int percent) { return std::uniform_int_distribution{1, 100}(random) <= percent; }
+  int below(int n) { return std::uniform_int_distribution{0, n - 1}(random); }
+
+  record any_record() {
+    record r;
+    r.phase = record_phase::accepted;
+    r.desired.node_count = 1 + below(4);
+    r.desired.exists = maybe(80);
+    r.had_leader = maybe(60);
+    auto& op = r.current;
+    op.type = !r.desired.exists ? operation_type::deprovision
+              : maybe(50)       ? operation_type::update
+                                : operation_type::provision;
+    op.state = maybe(70) ? operation_state::in_progress
+               : maybe(50) ? operation_state::succeeded
+                           : operation_state::failed;
+    op.deadline = start + std::chrono::seconds{below(20)};
+    op.switched_over = maybe(20);
+    if (op.type == operation_type::update)
+      op.desired_before = desired_state{true, 1 + below(4), {}};
+    if (op.type == operation_type::provision && maybe(15))
+      op.failing_because = "a reason";
+    if (maybe(40))
+      for (int i = 0; i < r.desired.node_count; ++i)
+        r.desired.cells.push_back("cell" + std::to_string(below(5)));
+    int nodes = below(6);
+    for (int i = 0; i < nodes; ++i) {
+      node n{"n" + std::to_string(i), "cell" + std::to_string(below(5)), "s", "p",
+             static_cast<node_phase>(below(3)), std::nullopt};
+      if (maybe(30))
+        n.start_may_arrive_until = start + std::chrono::seconds{below(20)};
+      r.nodes.push_back(n);
+    }
+    if (maybe(20))
+      r.switching_to = "n" + std::to_string(below(6));
+    return r;
+  }
+
+  circumstances any_circumstances() {
+    circumstances c;
+    c.now = start + std::chrono::seconds{below(20)};
+    for (int i = 0; i < 6; ++i) {
+      auto id = "n" + std::to_string(i);
+      if (maybe(60))
+        c.seen.members[id].state = maybe(75) ? "running" : "starting";
+      if (maybe(40))
+        c.lag[id] = maybe(70) ? 0 : 2 * negligible_lag_bytes;
+      if (maybe(20))
+        c.confirmed_removed.insert(id);
+      if (maybe(40))
+        c.confirmed_started.insert(id);
+      else if (maybe(10))
+        c.failed_starts[id] = "refused";
+    }
+    if (maybe(75))
+      c.seen.leader = "n" + std::to_string(below(6));
+    if (maybe(10))
+      c.shortage = placement{{}, "none", maybe(50)};
+    if (maybe(10))
+      c.failed_switchover = "no";
+    return c;
+  }
+};
+
+} // namespace
+
+TEST_CASE("whatever is recorded and seen, no step goes beyond what is written") {
+  chaos any{std::mt19937{4711}};
+  for (int run = 0; run < 20'000; ++run) {
+    CAPTURE(run);
+    auto known = any.any_record();
+    auto around = any.any_circumstances();
+    auto d = decide(known, around);
+    for (const auto& s : d.steps) {
+      if (const auto* started = std::get_if<start_node>(&s)) {
+        REQUIRE(known.find_node(started->node_id) != nullptr);
+        REQUIRE(known.find_node(started->node_id)->phase == node_phase::placed);
+      } else if (const auto* removed = std::get_if<remove_node>(&s)) {
+        REQUIRE(known.find_node(removed->node_id) != nullptr);
+        REQUIRE(known.find_node(removed->node_id)->phase == node_phase::removing);
+      } else if (const auto* moved = std::get_if<failover_from>(&s)) {
+        REQUIRE(moved->to == known.switching_to);
+        REQUIRE(moved->from == around.seen.leader);
+        REQUIRE(moved->from != moved->to);
+      } else if (std::holds_alternative<release_port>(s)) {
+        REQUIRE(known.nodes.empty());
+        REQUIRE_FALSE(known.desired.exists);
+        REQUIRE_FALSE(d.write.has_value());
+      } else if (std::holds_alternative<add_nodes>(s)) {
+        REQUIRE(known.desired.exists);
+        REQUIRE(std::get<add_nodes>(s).where.count > 0);
+      }
+    }
+  }
+}
+
+TEST_CASE("whatever is recorded and seen, the leader is never given up while the instance is to live") {
+  chaos any{std::mt19937{815}};
+  for (int run = 0; run < 20'000; ++run) {
+    CAPTURE(run);
+    auto known = any.any_record();
+    auto around = any.any_circumstances();
+    auto d = decide(known, around);
+    const auto& leader = around.seen.leader;
+    const auto* before = known.find_node(leader);
+    if (!d.write || before == nullptr || before->phase == node_phase::removing)
+      continue;
+    bool refused = before->phase == node_phase::placed && around.failed_starts.contains(leader)
+                   && !around.seen.members.contains(leader);
+    bool gives_up = !d.write->desired.exists || !d.write->current.failing_because.empty();
+    if (refused || gives_up)
+      continue;
+    REQUIRE(d.write->find_node(leader) != nullptr);
+    REQUIRE(d.write->find_node(leader)->phase != node_phase::removing);
+  }
+}
+
+TEST_CASE("whatever is recorded and seen, a node leaves the record only after its removal is certain") {
+  chaos any{std::mt19937{1848}};
+  for (int run = 0; run < 20'000; ++run) {
+    CAPTURE(run);
+    auto known = any.any_record();
+    auto around = any.any_circumstances();
+    auto d = decide(known, around);
+    std::size_t gone = 0;
+    for (const auto& n : known.nodes) {
+      if (!d.write || d.write->find_node(n.node_id) != nullptr)
+        continue;
+      ++gone;
+      REQUIRE(around.confirmed_removed.contains(n.node_id));
+      bool buried = std::any_of(d.buried.begin(), d.buried.end(),
+                                [&](const node& b) { return b.node_id == n.node_id; });
+      REQUIRE(buried);
+    }
+    REQUIRE(gone == d.buried.size());
+  }
+}
+
+TEST_CASE("whatever is recorded and seen, decisions come to rest when nothing changes any more") {
+  chaos any{std::mt19937{1905}};
+  for (int run = 0; run < 20'000; ++run) {
+    CAPTURE(run);
+    auto known = any.any_record();
+    auto around = any.any_circumstances();
+    int writes = 0;
+    while (auto next = decide(known, around).write) {
+      known = *next;
+      REQUIRE(++writes < 10);
+    }
+  }
+}

@@ -1,0 +1,675 @@
+#include "model/plan.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+using namespace matriarch::model;
+using namespace std::chrono_literals;
+
+namespace {
+
+const wall_time start{1'700'000'000s};
+
+node node_on(const std::string& id, const std::string& cell,
+             node_phase phase = node_phase::started) {
+  return {id, cell, "service", "plan", phase, std::nullopt};
+}
+
+/// A record whose operation of that type is in progress.
+record instance_with(std::vector<node> nodes, operation_type type, int node_count = 2) {
+  record r;
+  r.instance_id = "i";
+  r.service_id = "service";
+  r.plan_id = "plan";
+  r.phase = record_phase::accepted;
+  r.desired.node_count = node_count;
+  r.current.id = "op";
+  r.current.type = type;
+  r.current.started_at = start;
+  r.current.deadline = start + 540s;
+  r.nodes = std::move(nodes);
+  r.had_leader = type != operation_type::provision;
+  if (type == operation_type::deprovision)
+    r.desired.exists = false;
+  if (type == operation_type::update) {
+    r.parameters = R"({"new":1})";
+    r.current.desired_before = desired_state{true, 2, {}};
+    r.current.parameters_before = R"({"old":1})";
+  }
+  return r;
+}
+
+/// The nodes run, the first leads, and all confirmed their start.
+circumstances running(const std::vector<std::string>& ids, const std::string& leader) {
+  circumstances c;
+  c.now = start + 10s;
+  for (const auto& id : ids) {
+    c.seen.members[id].state = "running";
+    c.confirmed_started.insert(id);
+  }
+  c.seen.leader = leader;
+  return c;
+}
+
+template <class T>
+std::vector<T> steps_of(const decision& d) {
+  std::vector<T> found;
+  for (const auto& s : d.steps)
+    if (const auto* one = std::get_if<T>(&s))
+      found.push_back(*one);
+  return found;
+}
+
+template <class T>
+std::vector<std::string> ids_of(const decision& d) {
+  std::vector<std::string> ids;
+  for (const auto& s : steps_of<T>(d))
+    ids.push_back(s.node_id);
+  return ids;
+}
+
+/// The record after what the decision writes.
+record after(const record& known, const decision& d) { return d.write ? *d.write : known; }
+
+node_phase phase_of(const record& r, const std::string& id) {
+  REQUIRE(r.find_node(id) != nullptr);
+  return r.find_node(id)->phase;
+}
+
+using ids = std::vector<std::string>;
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+} // namespace
+
+// -- provision -------------------------------------------------------------------------------------
+
+TEST_CASE("a new instance first chooses cells for all its nodes and starts none") {
+  auto known = instance_with({}, operation_type::provision, 3);
+  known.desired.cells = {"a", "b", "c"};
+  circumstances c;
+  c.now = start;
+  auto d = decide(known, c);
+  REQUIRE(steps_of<add_nodes>(d).size() == 1);
+  auto where = steps_of<add_nodes>(d)[0].where;
+  CHECK(where.count == 3);
+  CHECK(where.among == known.desired.cells);
+  CHECK(where.used.empty());
+  CHECK(steps_of<start_node>(d).empty());
+  CHECK_FALSE(d.write.has_value());
+}
+
+TEST_CASE("nodes that are written down are started, and a start on the wire is remembered") {
+  auto known = with_new_nodes(instance_with({}, operation_type::provision), {"n1", "n2"}, {"a", "b"},
+                              start);
+  CHECK(known.nodes[0].phase == node_phase::placed);
+  CHECK(known.nodes[1].cell == "b");
+  CHECK(known.nodes[1].plan_id == "plan");
+  CHECK(known.nodes[1].start_may_arrive_until == start + start_timeout + start_margin);
+  circumstances c;
+  c.now = start;
+  auto d = decide(known, c);
+  CHECK(ids_of<start_node>(d) == ids{"n1", "n2"});
+  CHECK(steps_of<add_nodes>(d).empty());
+}
+
+TEST_CASE("a confirmed start is written down and not asked for again") {
+  auto known = with_new_nodes(instance_with({}, operation_type::provision), {"n1", "n2"}, {"a", "b"},
+                              start);
+  circumstances c;
+  c.now = start;
+  c.confirmed_started = {"n1"};
+  auto d = decide(known, c);
+  REQUIRE(d.write.has_value());
+  CHECK(phase_of(*d.write, "n1") == node_phase::started);
+  CHECK_FALSE(d.write->find_node("n1")->start_may_arrive_until.has_value());
+  CHECK(phase_of(*d.write, "n2") == node_phase::placed);
+  CHECK(ids_of<start_node>(d) == ids{"n2"});
+}
+
+TEST_CASE("a node that Patroni shows as a member has been started") {
+  auto known = with_new_nodes(instance_with({}, operation_type::provision, 1), {"n1"}, {"a"}, start);
+  circumstances c;
+  c.now = start;
+  c.seen.members["n1"].state = "starting";
+  auto d = decide(known, c);
+  REQUIRE(d.write.has_value());
+  CHECK(phase_of(*d.write, "n1") == node_phase::started);
+}
+
+TEST_CASE("provisioning succeeds only when all nodes run and one leads") {
+  auto known = instance_with({node_on("n1", "a"), node_on("n2", "b")}, operation_type::provision);
+  auto state = [&](const circumstances& c) { return after(known, decide(known, c)).current.state; };
+  CHECK(state(running({"n1"}, "n1")) == operation_state::in_progress);
+  CHECK(state(running({"n1", "n2"}, "")) == operation_state::in_progress);
+  auto starting = running({"n1", "n2"}, "n1");
+  starting.seen.members["n2"].state = "creating replica";
+  CHECK(state(starting) == operation_state::in_progress);
+  auto stranger = running({"n1", "n2", "n3"}, "n3");
+  CHECK(state(stranger) == operation_state::in_progress);
+  auto d = decide(known, running({"n1", "n2"}, "n1"));
+  REQUIRE(d.write.has_value());
+  CHECK(d.write->current.state == operation_state::succeeded);
+  CHECK(d.write->current.description == "master running; replicas running");
+  CHECK(d.write->had_leader);
+}
+
+TEST_CASE("a node that its cell refused is removed, and another cell is asked for") {
+  auto known = with_new_nodes(instance_with({}, operation_type::provision), {"n1", "n2"}, {"a", "b"},
+                              start);
+  circumstances c;
+  c.now = start;
+  c.confirmed_started = {"n1"};
+  c.failed_starts = {{"n2", "full"}};
+  auto d = decide(known, c);
+  REQUIRE(d.write.has_value());
+  CHECK(phase_of(*d.write, "n2") == node_phase::removing);
+  CHECK(d.write->current.failed_cells.at("b") == "full");
+  CHECK(ids_of<start_node>(d).empty());
+  REQUIRE(steps_of<add_nodes>(d).size() == 1);
+  auto where = steps_of<add_nodes>(d)[0].where;
+  CHECK(where.count == 1);
+  CHECK(where.used == ids{"a"});
+  CHECK(where.avoid == std::map<std::string, std::string>{{"b", "full"}});
+  CHECK(ids_of<remove_node>(decide(*d.write, c)) == ids{"n2"});
+}
+
+TEST_CASE("the clean-up on a cell that failed does not hold up success") {
+  auto known = instance_with({node_on("n1", "a"), node_on("n2", "b", node_phase::removing),
+                              node_on("n3", "c")},
+                             operation_type::provision);
+  auto c = running({"n1", "n3"}, "n1");
+  CHECK_FALSE(decide(known, c).write.value_or(known).current.state == operation_state::succeeded);
+  known.current.failed_cells["b"] = "full";
+  CHECK(after(known, decide(known, c)).current.state == operation_state::succeeded);
+}
+
+TEST_CASE("a shortage that may improve is waited for and told") {
+  auto known = instance_with({}, operation_type::provision);
+  circumstances c;
+  c.now = start;
+  c.shortage = placement{{}, "a: cannot be reached", true};
+  auto d = decide(known, c);
+  CHECK_FALSE(d.write.has_value());
+  CHECK(steps_of<add_nodes>(d).size() == 1);
+  CHECK(d.waiting_for == "no cell for a node: a: cannot be reached");
+}
+
+TEST_CASE("a shortage that cannot improve fails the provision and takes back what it made") {
+  auto known = instance_with({node_on("n1", "a")}, operation_type::provision);
+  auto c = running({"n1"}, "n1");
+  c.shortage = placement{{}, "b: cordoned", false};
+  auto d = decide(known, c);
+  REQUIRE(d.write.has_value());
+  CHECK(steps_of<add_nodes>(d).empty());
+  CHECK(d.write->current.failing_because == "no cell can take another node: b: cordoned");
+  CHECK(d.write->current.state == operation_state::in_progress);
+  auto next = decide(*d.write, c);
+  REQUIRE(next.write.has_value());
+  CHECK(phase_of(*next.write, "n1") == node_phase::removing);
+  CHECK(ids_of<remove_node>(decide(*next.write, c)) == ids{"n1"});
+  c.confirmed_removed = {"n1"};
+  auto end = decide(*next.write, c);
+  REQUIRE(end.write.has_value());
+  CHECK(end.write->nodes.empty());
+  CHECK(end.write->current.state == operation_state::failed);
+  CHECK(end.write->current.description == "no cell can take another node: b: cordoned");
+  CHECK(end.write->desired.node_count == 0);
+}
+
+TEST_CASE("a provision that misses its deadline says what was waited for and what was last seen") {
+  auto known = instance_with({node_on("n1", "a"), node_on("n2", "b")}, operation_type::provision);
+  auto c = running({"n1"}, "n1");
+  c.now = known.current.deadline;
+  auto d = decide(known, c);
+  REQUIRE(d.write.has_value());
+  auto why = d.write->current.failing_because;
+  CHECK(why == "not done in time: last seen: master running; replicas stopped");
+  c.shortage = placement{{}, "x: cannot be reached", true};
+  CHECK(contains(decide(known, c).write->current.failing_because,
+                 "no cell for a node: x: cannot be reached; last seen: "));
+}
+
+TEST_CASE("a provision before its deadline is not given up") {
+  auto known = instance_with({node_on("n1", "a"), node_on("n2", "b")}, operation_type::provision);
+  auto c = running({"n1"}, "n1");
+  c.now = known.current.deadline - 1ms;
+  CHECK(after(known, decide(known, c)).current.failing_because.empty());
+}
+
+TEST_CASE("a failed provision is called failed after its clean-up time though a cell hangs, and goes on "
+          "removing") {
+  auto known = instance_with({node_on("n1", "a", node_phase::removing)}, operation_type::provision);
+  known.current.failing_because = "why";
+  known.current.deadline = start + clean_up_time;
+  known.desired.node_count = 0;
+  circumstances c;
+  c.now = start + clean_up_time - 1ms;
+  CHECK_FALSE(decide(known, c).write.has_value());
+  c.now = start + clean_up_time;
+  auto d = decide(known, c);
+  REQUIRE(d.write.has_value());
+  CHECK(d.write->current.state == operation_state::failed);
+  CHECK(d.write->current.description == "why");
+  CHECK(ids_of<remove_node>(decide(*d.write, c)) == ids{"n1"});
+}
+
+TEST_CASE("what succeeded is left alone: the same observations lead to nothing") {
+  auto known = instance_with({node_on("n1", "a"), node_on("n2", "b")}, operation_type::provision);
+  auto c = running({"n1", "n2"}, "n1");
+  known = after(known, decide(known, c));
+  c.now = known.current.deadline + 1h;
+  auto d = decide(known, c);
+  CHECK_FALSE(d.write.has_value());
+  CHECK(d.steps.empty());
+}
+
+TEST_CASE("a failover after success is no operation and no change") {
+  auto known = instance_with({node_on("n1", "a"), node_on("n2", "b")}, operation_type::update);
+  known.current.state = operation_state::succeeded;
+  auto c = running({"n2"}, "n2");
+  auto d = decide(known, c);
+  CHECK_FALSE(d.write.has_value());
+  CHECK(d.steps.empty());
+}
+
+// -- grow and shrink -------------------------------------------------------------------------------
+
+TEST_CASE("growing asks for the missing nodes away from the cells in use") {
+  auto known = instance_with({node_on("n1", "a"), node_on("n2", "b")}, operation_type::update, 4);
+  auto d = decide(known, running({"n1", "n2"}, "n1"));
+  REQUIRE(steps_of<add_nodes>(d).size() == 1);
+  CHECK(steps_of<add_nodes>(d)[0].where.count == 2);
+  CHECK(steps_of<add_nodes>(d)[0].where.used == ids{"a", "b"});
+}
+
+TEST_CASE("shrinking removes replicas, those that do not run first, and never the leader") {
+  auto known = instance_with({node_on("n1", "a"), node_on("n2", "b"), node_on("n3", "c")},
+                             operation_type::update, 2);
+  auto d = decide(known, running({"n2", "n3"}, "n3"));
+  REQUIRE(d.write.has_value());
+  CHECK(phase_of(*d.write, "n1") == node_phase::removing);
+  CHECK(phase_of(*d.write, "n2") == node_phase::started);
+  CHECK(phase_of(*d.write, "n3") == node_phase::started);
+  known.desired.node_count = 1;
+  d = decide(known, running({"n1", "n2", "n3"}, "n3"));
+  REQUIRE(d.write.has_value());
+  CHECK(phase_of(*d.write, "n1") == node_phase::removing);
+  CHECK(phase_of(*d.write, "n2") == node_phase::removing);
+  CHECK(phase_of(*d.write, "n3") == node_phase::started);
+}
+
+TEST_CASE("a removal is a step only once it is written") {
+  auto known = instance_with({node_on("n1", "a"), node_on("n2", "b")}, operation_type::update, 1);
+  auto c = running({"n1", "n2"}, "n1");
+  auto d = decide(known, c);
+  REQUIRE(d.write.has_value());
+  CHECK(steps_of<remove_node>(d).empty());
+  CHECK(ids_of<remove_node>(decide(*d.write, c)) == ids{"n2"});
+}
+
+TEST_CASE("nothing is given up while no leader runs once there was data") {
+  auto known = instance_with({node_on("n1", "a"), node_on("n2", "b")}, operation_type::update, 1);
+  auto d = decide(known, running({"n1", "n2"}, ""));
+  CHECK_FALSE(d.write.has_value());
+  CHECK(d.waiting_for == "waiting for a leader before a node is removed");
+  auto down = running({"n1", "n2"}, "n1");
+  down.seen.members["n1"].state = "stopped";
+  CHECK_FALSE(decide(known, down).write.has_value());
+}
+
+TEST_CASE("before there was a leader a node too many goes without one") {
+  auto known = instance_with({node_on("n1", "a"), node_on("n2", "b")}, operation_type::provision, 1);
+  circumstances c;
+  c.now = start;
+  auto d = decide(known, c);
+  REQUIRE(d.write.has_value());
+  CHECK(phase_of(*d.write, "n2") == node_phase::removing);
+}
+
+TEST_CASE("a shrink succeeds only after the cell has confirmed the removal") {
+  auto known = instance_with({node_on("n1", "a"), node_on("n2", "b", node_phase::removing)},
+                             operation_type::update, 1);
+  auto c = running({"n1", "n2"}, "n1");
+  auto d = decide(known, c);
+  CHECK_FALSE(d.write.has_value());
+  CHECK(d.waiting_for == "removing n2 from cell b");
+  c.confirmed_removed = {"n2"};
+  d = decide(known, c);
+  REQUIRE(d.write.has_value());
+  CHECK(d.write->nodes.size() == 1);
+  CHECK(d.write->current.state == operation_state::succeeded);
+  REQUIRE(d.buried.size() == 1);
+  CHECK(d.buried[0].node_id == "n2");
+}
+
+TEST_CASE("a removed node whose start may still arrive is remembered until it cannot") {
+  auto going = node_on("n2", "b", node_phase::removing);
+  going.start_may_arrive_until = start + 20s;
+  auto known = instance_with({node_on("n1", "a"), going}, operation_type::update, 1);
+  auto c = running({"n1"}, "n1");
+  c.confirmed_removed = {"n2"};
+  c.now = start + 20s;
+  auto d = decide(known, c);
+  CHECK(after(known, d).find_node("n2") != nullptr);
+  CHECK(d.buried.empty());
+  c.now = start + 20s + 1ms;
+  d = decide(known, c);
+  CHECK(after(known, d).find_node("n2") == nullptr);
+  CHECK(d.buried.size() == 1);
+}
+
+TEST_CASE("a removed node whose start was refused for certain is forgotten at once") {
+  auto going = node_on("n2", "b", node_phase::removing);
+  going.start_may_arrive_until = start + 1h;
+  auto known = instance_with({node_on("n1", "a"), going}, operation_type::update, 1);
+  auto c = running({"n1"}, "n1");
+  c.confirmed_removed = {"n2"};
+  c.failed_starts = {{"n2", "full"}};
+  CHECK(after(known, decide(known, c)).find_node("n2") == nullptr);
+}
+
+// -- move ------------------------------------------------------------------------------------------
+
+namespace {
+
+/// n1 and n2 on a and b, to be on c and d; n3 and n4 are there already.
+record moving() {
+  auto known = instance_with({node_on("n1", "a"), node_on("n2", "b"), node_on("n3", "c"),
+                              node_on("n4", "d")},
+                             operation_type::update);
+  known.desired.cells = {"c", "d"};
+  return known;
+}
+
+} // namespace
+
+TEST_CASE("a move adds the new nodes first and removes nothing") {
+  auto known = instance_with({node_on("n1", "a"), node_on("n2", "b")}, operation_type::update);
+  known.desired.cells = {"b", "c"};
+  auto d = decide(known, running({"n1", "n2"}, "n1"));
+  CHECK_FALSE(d.write.has_value());
+  REQUIRE(steps_of<add_nodes>(d).size() == 1);
+  auto where = steps_of<add_nodes>(d)[0].where;
+  CHECK(where.count == 1);
+  CHECK(where.among == known.desired.cells);
+  CHECK(where.used == ids{"b"});
+}
+
+TEST_CASE("a move removes nothing until all that stay run") {
+  auto known = moving();
+  auto c = running({"n1", "n2", "n3"}, "n1");
+  c.lag = {{"n3", 0}, {"n4", 0}};
+  auto d = decide(known, c);
+  CHECK_FALSE(d.write.has_value());
+  CHECK(d.steps.empty());
+}
+
+TEST_CASE("a move asks for the lag and removes nothing until all that stay stream") {
+  auto known = moving();
+  auto c = running({"n1", "n2", "n3", "n4"}, "n1");
+  auto d = decide(known, c);
+  CHECK_FALSE(d.write.has_value());
+  CHECK(steps_of<ask_lag>(d).size() == 1);
+  CHECK(d.waiting_for == "waiting for n3, n4 to stream without lag");
+  c.lag = {{"n3", 0}, {"n4", negligible_lag_bytes + 1}};
+  d = decide(known, c);
+  CHECK_FALSE(d.write.has_value());
+  CHECK(d.waiting_for == "waiting for n4 to stream without lag");
+}
+
+TEST_CASE("the switchover goes to the nearest replica and is written before it is a step") {
+  auto known = moving();
+  auto c = running({"n1", "n2", "n3", "n4"}, "n1");
+  c.lag = {{"n3", negligible_lag_bytes}, {"n4", 10}};
+  auto d = decide(known, c);
+  REQUIRE(d.write.has_value());
+  CHECK(d.write->switching_to == "n4");
+  CHECK(steps_of<failover_from>(d).empty());
+  auto next = decide(*d.write, c);
+  REQUIRE(steps_of<failover_from>(next).size() == 1);
+  CHECK(steps_of<failover_from>(next)[0].from == "n1");
+  CHECK(steps_of<failover_from>(next)[0].to == "n4");
+  CHECK(next.waiting_for == "switching over to n4");
+  CHECK(steps_of<remove_node>(next).empty());
+}
+
+TEST_CASE("no switchover is asked for while nobody leads") {
+  auto known = moving();
+  known.switching_to = "n4";
+  auto c = running({"n1", "n2", "n3", "n4"}, "");
+  CHECK(steps_of<failover_from>(decide(known, c)).empty());
+}
+
+TEST_CASE("a switchover that failed is dropped, waits, and is then tried again") {
+  auto known = moving();
+  known.switching_to = "n4";
+  auto c = running({"n1", "n2", "n3", "n4"}, "n1");
+  c.lag = {{"n3", 5}, {"n4", 0}};
+  c.failed_switchover = "no candidate";
+  auto d = decide(known, c);
+  REQUIRE(d.write.has_value());
+  CHECK(d.write->switching_to.empty());
+  CHECK(steps_of<failover_from>(d).empty());
+  CHECK(contains(d.waiting_for, "no candidate"));
+  auto waiting = decide(*d.write, c);
+  CHECK_FALSE(waiting.write.has_value());
+  CHECK(steps_of<failover_from>(waiting).empty());
+  c.failed_switchover.clear();
+  auto again = decide(*d.write, c);
+  REQUIRE(again.write.has_value());
+  CHECK(again.write->switching_to == "n4");
+}
+
+TEST_CASE("once a node that stays leads, the others go and the switchover is over") {
+  auto known = moving();
+  known.switching_to = "n4";
+  auto c = running({"n1", "n2", "n3", "n4"}, "n4");
+  c.lag = {{"n3", 0}};
+  auto d = decide(known, c);
+  REQUIRE(d.write.has_value());
+  CHECK(d.write->switching_to.empty());
+  CHECK(d.write->current.switched_over);
+  CHECK(phase_of(*d.write, "n1") == node_phase::removing);
+  CHECK(phase_of(*d.write, "n2") == node_phase::removing);
+  CHECK(phase_of(*d.write, "n3") == node_phase::started);
+  CHECK(phase_of(*d.write, "n4") == node_phase::started);
+  CHECK(d.write->current.state == operation_state::in_progress);
+}
+
+TEST_CASE("after the switchover the replicas that stay have to stream from the new leader first") {
+  auto known = moving();
+  known.switching_to = "n4";
+  auto c = running({"n1", "n2", "n3", "n4"}, "n4");
+  auto d = decide(known, c);
+  REQUIRE(d.write.has_value());
+  CHECK(d.write->current.switched_over);
+  CHECK(phase_of(*d.write, "n1") == node_phase::started);
+  CHECK(steps_of<ask_lag>(d).size() == 1);
+}
+
+TEST_CASE("a switchover to a node that is no longer there is dropped") {
+  auto known = moving();
+  known.switching_to = "n9";
+  auto c = running({"n1", "n2", "n3"}, "n1");
+  auto d = decide(known, c);
+  REQUIRE(d.write.has_value());
+  CHECK(d.write->switching_to.empty());
+}
+
+TEST_CASE("a move that misses its deadline before the switchover goes back to what was desired") {
+  auto known = moving();
+  known.switching_to = "n4";
+  auto c = running({"n1", "n2", "n3"}, "n1");
+  c.now = known.current.deadline;
+  auto d = decide(known, c);
+  REQUIRE(d.write.has_value());
+  CHECK(d.write->current.state == operation_state::failed);
+  CHECK(contains(d.write->current.description, "not done in time"));
+  CHECK(contains(d.write->current.description, "last seen: master running; replicas running, running"));
+  CHECK(d.write->desired == *known.current.desired_before);
+  CHECK(d.write->parameters == known.current.parameters_before);
+  CHECK(d.write->switching_to.empty());
+}
+
+TEST_CASE("going back keeps the leader and sheds what the failed update had added") {
+  auto known = moving();
+  auto c = running({"n1", "n2", "n3"}, "n1");
+  c.now = known.current.deadline;
+  known = after(known, decide(known, c));
+  known = after(known, decide(known, c));
+  int removing = 0;
+  for (const auto& n : known.nodes)
+    removing += n.phase == node_phase::removing ? 1 : 0;
+  CHECK(removing == 2);
+  CHECK(phase_of(known, "n1") == node_phase::started);
+  CHECK(phase_of(known, "n4") == node_phase::removing);
+  CHECK(known.current.state == operation_state::failed);
+}
+
+TEST_CASE("a move that misses its deadline after the switchover only goes forward") {
+  auto known = moving();
+  known.current.switched_over = true;
+  auto c = running({"n1", "n2", "n4"}, "n4");
+  c.now = known.current.deadline;
+  auto d = decide(known, c);
+  REQUIRE(d.write.has_value());
+  CHECK(d.write->current.state == operation_state::failed);
+  CHECK(d.write->desired == known.desired);
+  CHECK(d.write->parameters == known.parameters);
+  auto all = running({"n1", "n2", "n3", "n4"}, "n4");
+  all.lag = {{"n3", 0}};
+  auto later = decide(*d.write, all);
+  REQUIRE(later.write.has_value());
+  CHECK(phase_of(*later.write, "n1") == node_phase::removing);
+  CHECK(phase_of(*later.write, "n2") == node_phase::removing);
+}
+
+TEST_CASE("an update whose nodes no cell can take fails at once and restores what was desired") {
+  auto known = instance_with({node_on("n1", "a"), node_on("n2", "b")}, operation_type::update, 3);
+  auto c = running({"n1", "n2"}, "n1");
+  c.shortage = placement{{}, "c: full (1 nodes)", false};
+  auto d = decide(known, c);
+  REQUIRE(d.write.has_value());
+  CHECK(d.write->current.state == operation_state::failed);
+  CHECK(d.write->current.description == "no cell can take another node: c: full (1 nodes)");
+  CHECK(d.write->desired == *known.current.desired_before);
+  CHECK(d.write->parameters == R"({"old":1})");
+  CHECK(steps_of<add_nodes>(d).empty());
+}
+
+// -- deprovision -----------------------------------------------------------------------------------
+
+TEST_CASE("removal takes the replicas first and the leader last") {
+  auto known = instance_with({node_on("n1", "a"), node_on("n2", "b"), node_on("n3", "c")},
+                             operation_type::deprovision);
+  auto c = running({"n1", "n2", "n3"}, "n2");
+  auto d = decide(known, c);
+  REQUIRE(d.write.has_value());
+  CHECK(phase_of(*d.write, "n1") == node_phase::removing);
+  CHECK(phase_of(*d.write, "n2") == node_phase::started);
+  CHECK(phase_of(*d.write, "n3") == node_phase::removing);
+  c.confirmed_removed = {"n1"};
+  auto one_left = decide(*d.write, c);
+  REQUIRE(one_left.write.has_value());
+  CHECK(phase_of(*one_left.write, "n2") == node_phase::started);
+  c.confirmed_removed = {"n1", "n3"};
+  auto last = decide(*one_left.write, c);
+  REQUIRE(last.write.has_value());
+  CHECK(last.write->nodes.size() == 1);
+  CHECK(phase_of(*last.write, "n2") == node_phase::removing);
+}
+
+TEST_CASE("removal starts no node, not even one that was written down") {
+  auto known = instance_with({node_on("n1", "a", node_phase::placed)}, operation_type::deprovision);
+  circumstances c;
+  c.now = start;
+  auto d = decide(known, c);
+  CHECK(steps_of<add_nodes>(d).empty());
+  auto next = decide(after(known, d), c);
+  CHECK(steps_of<start_node>(next).empty());
+  CHECK(ids_of<remove_node>(next) == ids{"n1"});
+}
+
+TEST_CASE("the port is released only when no node is left and that is written") {
+  auto known = instance_with({node_on("n1", "a", node_phase::removing)}, operation_type::deprovision);
+  circumstances c;
+  c.now = start;
+  CHECK(steps_of<release_port>(decide(known, c)).empty());
+  c.confirmed_removed = {"n1"};
+  auto d = decide(known, c);
+  REQUIRE(d.write.has_value());
+  CHECK(d.write->nodes.empty());
+  CHECK(steps_of<release_port>(d).empty());
+  auto end = decide(*d.write, c);
+  CHECK_FALSE(end.write.has_value());
+  CHECK(steps_of<release_port>(end).size() == 1);
+}
+
+TEST_CASE("a removal that misses its deadline names the cell that did not confirm, and goes on") {
+  auto known = instance_with({node_on("n1", "a", node_phase::removing)}, operation_type::deprovision);
+  circumstances c;
+  c.now = known.current.deadline;
+  c.failed_removals = {{"n1", "connection refused"}};
+  auto d = decide(known, c);
+  REQUIRE(d.write.has_value());
+  CHECK(d.write->current.state == operation_state::failed);
+  CHECK(contains(d.write->current.description,
+                 "cell a has not confirmed the removal of node n1 (connection refused)"));
+  CHECK(contains(d.write->current.description, "last seen: members stopped"));
+  CHECK_FALSE(d.write->desired.exists);
+  CHECK(ids_of<remove_node>(decide(*d.write, c)) == ids{"n1"});
+}
+
+TEST_CASE("a removal in the middle of a switchover forgets the switchover") {
+  auto known = instance_with({node_on("n1", "a"), node_on("n2", "b")}, operation_type::deprovision);
+  known.switching_to = "n2";
+  auto d = decide(known, running({"n1", "n2"}, "n1"));
+  REQUIRE(d.write.has_value());
+  CHECK(d.write->switching_to.empty());
+  CHECK(steps_of<failover_from>(d).empty());
+}
+
+// -- words -----------------------------------------------------------------------------------------
+
+TEST_CASE("the description uses the words of the original") {
+  auto known = instance_with({}, operation_type::provision);
+  cluster_view seen;
+  CHECK(describe(known, seen) == "members stopped, stopped");
+  known.nodes = {node_on("n1", "a"), node_on("n2", "b")};
+  seen.members["n1"].state = "starting";
+  CHECK(describe(known, seen) == "members starting, stopped");
+  seen.members["n1"].state = "running";
+  seen.leader = "n1";
+  CHECK(describe(known, seen) == "master running; replicas stopped");
+  known.nodes.push_back(node_on("n3", "c"));
+  seen.members["n3"].state = "creating replica";
+  CHECK(describe(known, seen) == "master running; replicas stopped, creating replica");
+}
+
+TEST_CASE("the description of a single node names no replicas") {
+  auto known = instance_with({node_on("n1", "a")}, operation_type::provision, 1);
+  cluster_view seen;
+  seen.members["n1"].state = "running";
+  seen.leader = "n1";
+  CHECK(describe(known, seen) == "master running");
+}
+
+TEST_CASE("what else is waited for follows the members' states") {
+  auto known = instance_with({}, operation_type::provision, 1);
+  CHECK(describe(known, {}, "no cell") == "members stopped; no cell");
+}
+
+TEST_CASE("nodes on their way out are no members, except when the whole instance goes") {
+  auto known = instance_with({node_on("n1", "a"), node_on("n2", "b", node_phase::removing)},
+                             operation_type::update, 1);
+  auto seen = running({"n1", "n2"}, "n1").seen;
+  CHECK(describe(known, seen) == "master running");
+  known.desired.exists = false;
+  CHECK(describe(known, seen) == "master running; replicas running");
+  known.nodes.clear();
+  CHECK(describe(known, {}) == "no members");
+}
