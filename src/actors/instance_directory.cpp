@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "actors/alarm.hpp"
 #include "model/names.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
@@ -17,6 +18,7 @@ using namespace std::chrono_literals;
 namespace keys = store::keys;
 
 constexpr caf::timespan store_patience = 10s;
+constexpr caf::timespan retry_pause = 500ms;
 // A demotion is one switchover for each leader on the cell, all at once.
 constexpr caf::timespan demotion_patience = 40s;
 
@@ -55,7 +57,7 @@ struct demotion {
 class instance_directory {
 public:
   instance_directory(instance_directory_actor::pointer self, instance_setup setup)
-      : self_(self), setup_(std::move(setup)) {}
+      : self_(self), setup_(std::move(setup)), alarm_(self) {}
 
   instance_directory_actor::behavior_type behavior() {
     self_->set_down_handler([this](const caf::down_msg& down) { ended(down); });
@@ -81,6 +83,12 @@ public:
         setup_.out->status.active = now.active;
         for (const auto& [name, instance] : instances_)
           self_->send(instance, activity_);
+      },
+      [this](tick_atom) {
+        if (!alarm_.rings())
+          return;
+        for (const auto& name : std::exchange(to_revive_, {}))
+          revive(name);
       },
     };
   }
@@ -121,14 +129,25 @@ private:
     revive(name);
   }
 
+  /// Starts the actor of an instance that has none, if etcd says that there is such an instance.
   void revive(const std::string& name) {
+    if (!reviving_.insert(name).second)
+      return;
+    auto failed = [this, name] {
+      reviving_.erase(name);
+      to_revive_.insert(name);
+      alarm_.set(retry_pause);
+    };
     self_->request(setup_.store, store_patience, store::keys_below(keys::everything_of(name)))
       .then(
-        [this](const store::range_result& found) {
-          if (found.ok)
+        [this, name, failed](const store::range_result& found) {
+          if (!found.ok)
+            return failed();
+          reviving_.erase(name);
+          if (!instances_.contains(name)) // a request may have brought it back in between
             load({found.found, found.at}, false);
         },
-        [](const caf::error&) {});
+        [failed](const caf::error&) { failed(); });
   }
 
   // -- from etcd -------------------------------------------------------------------------------------------
@@ -182,7 +201,7 @@ private:
       const auto& name = own || scope == name_of_scope_.end() ? key.first : scope->second;
       if (!instances_.contains(name) && key.rest == "state"
           && c.what == store::change::kind::put)
-        spawn_from(name, c.entry);
+        heard_of(name, c.entry);
       by_name[name].changes.push_back(c);
     }
     for (auto& [name, changes] : by_name)
@@ -190,7 +209,15 @@ private:
         self_->send(found->second, std::move(changes));
   }
 
-  /// A record that another broker wrote.
+  /// A record without an actor. If this broker acts, it may be an echo of its own: of an instance that
+  /// has been removed since. So etcd is asked whether it is still there.
+  void heard_of(const std::string& name, const store::key_value& entry) {
+    if (activity_.active)
+      revive(name);
+    else
+      spawn_from(name, entry);
+  }
+
   void spawn_from(const std::string& name, const store::key_value& entry) {
     auto known = store::decode_record(entry.value);
     if (!known.ok()) {
@@ -284,6 +311,9 @@ private:
   instance_directory_actor::pointer self_;
   instance_setup setup_;
   activity activity_;
+  alarm<instance_directory_actor::pointer> alarm_;
+  std::set<std::string> reviving_;  ///< etcd is being asked after them
+  std::set<std::string> to_revive_; ///< etcd could not be asked
   std::unordered_map<std::string, service_instance_actor> instances_;
   std::map<caf::actor_addr, std::string> name_of_actor_;
   std::unordered_map<std::string, std::string> name_of_scope_;

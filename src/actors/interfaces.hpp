@@ -86,7 +86,9 @@ using instance_directory_actor = caf::typed_actor<
   caf::reacts_to<key_changes>,
   caf::reacts_to<etcd_reachable>,
   /// From leadership.
-  caf::reacts_to<activity>>;
+  caf::reacts_to<activity>,
+  /// Time to ask etcd again after an instance whose actor has to be started anew.
+  caf::reacts_to<tick_atom>>;
 
 /// The lease on `/matriarch/active`.
 using leadership_actor = caf::typed_actor<

@@ -34,8 +34,8 @@ public:
     return {
       [this](const key_changes& changed) {
         for (const auto& c : changed.changes)
-          if (c.entry.key == keys::active && !(active_ && c.entry.value == own_value_))
-            alarm_.set(0s);
+          if (c.entry.key == keys::active)
+            look_at(c.entry);
       },
       [this](tick_atom) {
         if (alarm_.rings())
@@ -46,6 +46,14 @@ public:
   }
 
 private:
+  /// The key has changed: it may be free now, or lost. What changed before this broker took it is old.
+  void look_at(const store::key_value& entry) {
+    if (entry.value == own_value_ || entry.mod_revision <= taken_at_)
+      return;
+    become(false, keys::active + " was changed by somebody else");
+    alarm_.set(0s);
+  }
+
   void tick() {
     if (busy_ || stopping_)
       return;
@@ -114,15 +122,19 @@ private:
     self_->request(setup_.store, patience, std::move(what))
       .then(
         [this](const store::commit_result& came) {
-          if (came.state == store::commit_state::committed)
+          if (came.state == store::commit_state::committed) {
+            taken_at_ = came.at;
             return settle_fleet();
+          }
           if (came.state != store::commit_state::refused)
             return done(retry_pause);
           if (came.reads.empty() || came.reads.front().empty())
             return done(0s);
           const auto& holder = came.reads.front().front();
-          if (holder.value == own_value_ && holder.lease == lease_)
+          if (holder.value == own_value_ && holder.lease == lease_) {
+            taken_at_ = holder.mod_revision;
             return settle_fleet();
+          }
           auto who = store::decode_active(holder.value);
           if (who.ok() && who->address == setup_.self.address) {
             predecessor_ = holder.value;
@@ -188,6 +200,7 @@ private:
   std::string predecessor_;
   std::string fleet_;
   store::lease_id lease_ = 0;
+  store::revision taken_at_ = 0;
   caf::actor_clock::time_point asked_at_;
   caf::actor_clock::time_point renewed_at_;
   bool active_ = false;

@@ -113,6 +113,7 @@ private:
     report_cells();
     setup_.out->instances.remove(name_);
     ended_ = true;
+    answer_waiting();
   }
 
   void report_cells() {
@@ -128,7 +129,7 @@ private:
     if (entry.key == record_key_) {
       learn_record(entry, erased);
     } else if (entry.key.starts_with(keys::bindings(name_))) {
-      if (activity_.active) // only this actor writes them, and it knows what it wrote
+      if (entry.mod_revision <= bindings_at_) // an echo of what this actor wrote
         return;
       std::erase_if(bindings_, [&](const auto& one) {
         return keys::binding(name_, model::name_of(one.first)) == entry.key;
@@ -150,15 +151,15 @@ private:
     }
   }
 
-  /// While this broker acts, only this actor writes the record, and it knows what it wrote.
+  /// What this actor wrote itself comes back with a revision that it knows. Anything newer is another
+  /// broker's, or somebody's by hand; while a write is under way, its compares find that out.
   void learn_record(const store::key_value& entry, bool erased) {
-    if (busy_ || activity_.active)
+    if (busy_ || entry.mod_revision <= at_)
       return;
     if (erased) {
       forget();
-    } else if (entry.mod_revision > at_) {
-      if (auto known = store::decode_record(entry.value); known.ok())
-        adopt(std::move(*known), entry.mod_revision);
+    } else if (auto known = store::decode_record(entry.value); known.ok()) {
+      adopt(std::move(*known), entry.mod_revision);
     }
   }
 
@@ -171,17 +172,18 @@ private:
   void relearn(const key_listing& all) {
     around_.seen = {};
     around_.lag.clear();
-    if (!busy_)
+    bool newer = !busy_ && all.at >= bindings_at_;
+    if (newer)
       bindings_.clear();
     bool recorded = false;
     for (const auto& entry : all.found) {
       recorded = recorded || entry.key == record_key_;
-      if (!busy_ && entry.key.starts_with(keys::bindings(name_)))
-        learn_binding(entry);
-      else
+      if (!entry.key.starts_with(keys::bindings(name_)))
         learn(entry, false);
+      else if (newer)
+        learn_binding(entry);
     }
-    if (!recorded && !activity_.active && !busy_)
+    if (!recorded && known_ && !busy_ && all.at >= at_)
       forget();
     seen_changed();
   }
@@ -322,6 +324,7 @@ private:
       if (!came.done())
         return refuse(owed, model::verdict_kind::unavailable, came.why);
       bindings_[wanted.binding_id] = wanted;
+      bindings_at_ = came.at;
       publish();
       owed.deliver(model::verdict{model::verdict_kind::created, "", "", snapshot()});
     });
@@ -350,6 +353,7 @@ private:
       if (!came.done())
         return refuse(owed, model::verdict_kind::unavailable, came.why);
       bindings_.erase(id);
+      bindings_at_ = came.at;
       publish();
       owed.deliver(model::verdict{model::verdict_kind::done});
     });
@@ -421,7 +425,7 @@ private:
            store::put{keys::next_port, std::to_string(offer.next)},
            store::erase{{keys::tombstone(name_), ""}}},
           [this, owed](const fate& came) mutable {
-            if (came.is == fate::kind::refused && activity_.active)
+            if (came.is == fate::kind::refused && activity_.active && known_)
               return ask_other_port(owed);
             if (!came.done())
               return give_up_accepting(owed, came.why);
@@ -565,8 +569,10 @@ private:
                   && came.reads[1].front().value == setup_.active_value;
     if (!active)
       activity_.active = false;
-    if (came.reads.size() == 3 && !came.reads[0].empty()
-        && came.reads[0].front().mod_revision != at_) {
+    if (came.reads.size() == 3 && came.reads[0].empty() && known_) {
+      forget();
+    } else if (came.reads.size() == 3 && !came.reads[0].empty()
+               && came.reads[0].front().mod_revision != at_) {
       if (auto known = store::decode_record(came.reads[0].front().value); known.ok())
         adopt(std::move(*known), came.reads[0].front().mod_revision);
     }
@@ -851,7 +857,6 @@ private:
       }
       spdlog::info("instance {}: removed", name_);
       forget();
-      answer_waiting();
     });
   }
 
@@ -915,6 +920,7 @@ private:
   std::optional<model::record> known_; ///< as last written or read; none before and after its life
   store::revision at_ = 0;             ///< of the record's key
   std::map<std::string, model::binding> bindings_;
+  store::revision bindings_at_ = 0; ///< of this actor's last write to one
   model::circumstances around_;
   std::string waiting_for_;
 

@@ -11,7 +11,7 @@ namespace {
 
 using model::wall_time;
 
-// -- enumerations as the words that are stored ---------------------------------------------------
+// -- enumerations as the words that are stored ----------------------------------------------------
 
 template <class Enum, std::size_t Count>
 using words = std::array<std::pair<Enum, const char*>, Count>;
@@ -20,15 +20,15 @@ constexpr words<model::node_phase, 3> node_phases{{{model::node_phase::placed, "
                                                    {model::node_phase::started, "started"},
                                                    {model::node_phase::removing, "removing"}}};
 constexpr words<model::operation_type, 3> operation_types{
-  {{model::operation_type::provision, "provision"},
-   {model::operation_type::update, "update"},
-   {model::operation_type::deprovision, "deprovision"}}};
+    {{model::operation_type::provision, "provision"},
+     {model::operation_type::update, "update"},
+     {model::operation_type::deprovision, "deprovision"}}};
 constexpr words<model::operation_state, 3> operation_states{
-  {{model::operation_state::in_progress, "in progress"},
-   {model::operation_state::succeeded, "succeeded"},
-   {model::operation_state::failed, "failed"}}};
+    {{model::operation_state::in_progress, "in progress"},
+     {model::operation_state::succeeded, "succeeded"},
+     {model::operation_state::failed, "failed"}}};
 constexpr words<model::record_phase, 2> record_phases{
-  {{model::record_phase::accepting, "accepting"}, {model::record_phase::accepted, "accepted"}}};
+    {{model::record_phase::accepting, "accepting"}, {model::record_phase::accepted, "accepted"}}};
 
 template <class Enum, std::size_t Count>
 const char* word_for(const words<Enum, Count>& known, Enum wanted) {
@@ -52,9 +52,13 @@ public:
       refuse(std::string{name} + " is missing or no string");
     return json::string_member(object_, name);
   }
-  wall_time time(const char* name) {
-    return wall_time{model::duration{json::integer_member(object_, name)}};
+  std::int64_t integer(const char* name) {
+    const auto* found = json::member(object_, name);
+    if (found == nullptr || !found->IsInt64())
+      refuse(std::string{name} + " is missing or no whole number");
+    return json::integer_member(object_, name);
   }
+  wall_time time(const char* name) { return wall_time{model::duration{integer(name)}}; }
   model::credentials credentials(const char* name) {
     const auto* found = json::member(object_, name);
     if (found == nullptr)
@@ -112,15 +116,18 @@ json::value encode_desired(const model::desired_state& desired, json::document& 
   return object;
 }
 
-model::desired_state decode_desired(const json::value& object) {
+model::desired_state decode_desired(const json::value& object, std::string& why) {
+  reader in{object};
   model::desired_state desired;
   if (const auto* exists = json::member(object, "exists"); exists != nullptr && exists->IsBool())
     desired.exists = exists->GetBool();
-  desired.node_count = static_cast<int>(json::integer_member(object, "node_count"));
+  // Nothing may stand in for it: a count of 0 would take the nodes away.
+  desired.node_count = static_cast<int>(in.integer("node_count"));
   if (const auto* cells = json::member(object, "cells"); cells != nullptr && cells->IsArray())
     for (const auto& guid : cells->GetArray())
       if (guid.IsString())
         desired.cells.emplace_back(guid.GetString(), guid.GetStringLength());
+  why = in.why();
   return desired;
 }
 
@@ -155,8 +162,12 @@ model::operation decode_operation(const json::value& object, std::string& why) {
   op.started_at = in.time("started_at");
   op.deadline = in.time("deadline");
   op.failing_because = json::string_member(object, "failing_because");
-  if (const auto* before = json::member(object, "desired_before"))
-    op.desired_before = decode_desired(*before);
+  if (const auto* before = json::member(object, "desired_before")) {
+    std::string wrong;
+    op.desired_before = decode_desired(*before, wrong);
+    if (!wrong.empty())
+      in.refuse("desired_before: " + wrong);
+  }
   op.parameters_before = json::string_member(object, "parameters_before");
   op.requested = json::string_member(object, "requested");
   if (const auto* failed = json::member(object, "failed_cells"); failed && failed->IsObject())
@@ -262,18 +273,25 @@ result<model::record> decode_record(std::string_view text) {
     known.application = in.credentials("app_credentials");
     known.replication = in.credentials("replication_credentials");
     known.patroni = in.credentials("patroni_credentials");
-    known.allocated_port = static_cast<int>(json::integer_member(object, "allocated_port"));
+    known.allocated_port = static_cast<int>(in.integer("allocated_port"));
     known.scope = in.text("scope");
     known.phase = in.word("phase", record_phases);
+    auto note = [&](const char* part, const std::string& why) {
+      if (!why.empty())
+        in.refuse(std::string{part} + ": " + why);
+    };
     std::string why;
     if (const auto* desired = json::member(object, "desired"))
-      known.desired = decode_desired(*desired);
+      known.desired = decode_desired(*desired, why);
     else
       in.refuse("desired is missing");
+    note("desired", why);
+    why.clear();
     if (const auto* op = json::member(object, "operation"))
       known.current = decode_operation(*op, why);
     else
       in.refuse("operation is missing");
+    note("operation", why);
     const auto* nodes = json::member(object, "nodes");
     if (nodes == nullptr || !nodes->IsArray()) {
       in.refuse("nodes is missing or no list");
@@ -281,12 +299,9 @@ result<model::record> decode_record(std::string_view text) {
       for (const auto& n : nodes->GetArray()) {
         std::string wrong;
         known.nodes.push_back(decode_node(n, wrong));
-        if (why.empty())
-          why = wrong;
+        note("nodes", wrong);
       }
     }
-    if (!why.empty())
-      in.refuse(why);
     known.switching_to = json::string_member(object, "switching_to");
     if (const auto* led = json::member(object, "had_leader"); led != nullptr && led->IsBool())
       known.had_leader = led->GetBool();

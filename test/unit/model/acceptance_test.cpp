@@ -34,7 +34,9 @@ record known_in(operation_type type, operation_state state) {
   return r;
 }
 
-record settled() { return known_in(operation_type::provision, operation_state::succeeded); }
+record settled() {
+  return known_in(operation_type::provision, operation_state::succeeded);
+}
 
 update_request update_to(const std::string& parameters) {
   update_request asked;
@@ -51,7 +53,9 @@ update_request growth() {
   return asked;
 }
 
-deprovision_request removal() { return {"i/1", "service", "plan", 100s}; }
+deprovision_request removal() {
+  return {"i/1", "service", "plan", 100s};
+}
 
 bind_request binding_of(const std::string& id) {
   return {"i/1", {id, "service", "plan", "app", "{}"}};
@@ -67,7 +71,7 @@ constexpr auto failed = operation_state::failed;
 
 } // namespace
 
-// -- the first record ------------------------------------------------------------------------------
+// -- the first record -----------------------------------------------------------------------------
 
 TEST_CASE("a new record is not accepted yet, has a safe scope and ends before its plan's time") {
   new_instance_values values;
@@ -87,7 +91,7 @@ TEST_CASE("a new record is not accepted yet, has a safe scope and ends before it
   CHECK(r.nodes.empty());
 }
 
-// -- provision -------------------------------------------------------------------------------------
+// -- provision ------------------------------------------------------------------------------------
 
 TEST_CASE("the same provision again is the same operation while it runs, and done after it") {
   auto said = judge_provision(provisioning(), known_in(operation_type::provision, in_progress));
@@ -127,7 +131,7 @@ TEST_CASE("a provision of what failed or is being removed conflicts") {
   CHECK(contains(said.description, "being removed"));
 }
 
-// -- update ----------------------------------------------------------------------------------------
+// -- update ---------------------------------------------------------------------------------------
 
 TEST_CASE("an update becomes a new operation that remembers what was before") {
   auto r = judge_update(growth(), settled(), "second", now + 5s);
@@ -232,7 +236,7 @@ TEST_CASE("an update that leaves fewer named cells than nodes is refused") {
   CHECK(judge_update(growth(), known, "x", now).answer.is == verdict_kind::bad_request);
 }
 
-// -- deprovision -----------------------------------------------------------------------------------
+// -- deprovision ----------------------------------------------------------------------------------
 
 TEST_CASE("a removal supersedes whatever is under way and ends a switchover") {
   for (auto type : {operation_type::provision, operation_type::update}) {
@@ -272,7 +276,7 @@ TEST_CASE("a removal with another service or plan is refused, without them it is
   CHECK(judge_deprovision(asked, settled(), "x", now).answer.is == verdict_kind::accepted);
 }
 
-// -- bind and unbind -------------------------------------------------------------------------------
+// -- bind and unbind ------------------------------------------------------------------------------
 
 TEST_CASE("a binding may be made, is there already, or conflicts") {
   auto asked = binding_of("b");
@@ -305,9 +309,11 @@ TEST_CASE("a binding needs an instance that exists") {
 
 TEST_CASE("an unbind needs the binding, its service and its plan") {
   std::map<std::string, binding> existing{{"b", binding_of("b").wanted}};
-  CHECK(judge_unbind({"i/1", "b", "service", "plan"}, settled(), existing).is == verdict_kind::done);
+  CHECK(judge_unbind({"i/1", "b", "service", "plan"}, settled(), existing).is
+        == verdict_kind::done);
   CHECK(judge_unbind({"i/1", "b", "", ""}, settled(), existing).is == verdict_kind::done);
-  CHECK(judge_unbind({"i/1", "c", "service", "plan"}, settled(), existing).is == verdict_kind::gone);
+  CHECK(judge_unbind({"i/1", "c", "service", "plan"}, settled(), existing).is
+        == verdict_kind::gone);
   CHECK(judge_unbind({"i/1", "b", "other", "plan"}, settled(), existing).is
         == verdict_kind::bad_request);
   CHECK(judge_unbind({"i/1", "b", "service", "other"}, settled(), existing).is

@@ -19,7 +19,8 @@ std::string nested(std::size_t depth, char open, char close) {
 } // namespace
 
 TEST_CASE("malformed texts are refused with the byte at which they are wrong") {
-  for (const char* text : {"", " ", "{", "{\"a\":}", "[1,]", "nul", "{} x", "\"\xff\"", "{'a':1}"}) {
+  for (const std::string text :
+       {"", " ", "{", "{\"a\":}", "[1,]", "nul", "{} x", "\"\xff\"", "{'a':1}"}) {
     CAPTURE(text);
     auto parsed = json::parse(text);
     REQUIRE_FALSE(parsed.ok());

@@ -1,5 +1,5 @@
-// The plan function against a simulated world: whatever the order of events, it does no harm, and in a
-// world where nothing fails it arrives.
+// The plan function against any record and any observation, where it must do no harm, and against a
+// world where nothing fails, where it must arrive.
 #include "model/plan.hpp"
 
 #include <doctest/doctest.h>
@@ -186,7 +186,7 @@ struct chaos {
     op.type = !r.desired.exists ? operation_type::deprovision
               : maybe(50)       ? operation_type::update
                                 : operation_type::provision;
-    op.state = maybe(70) ? operation_state::in_progress
+    op.state = maybe(70)   ? operation_state::in_progress
                : maybe(50) ? operation_state::succeeded
                            : operation_state::failed;
     op.deadline = start + std::chrono::seconds{below(20)};
@@ -200,8 +200,12 @@ struct chaos {
         r.desired.cells.push_back("cell" + std::to_string(below(5)));
     int nodes = below(6);
     for (int i = 0; i < nodes; ++i) {
-      node n{"n" + std::to_string(i), "cell" + std::to_string(below(5)), "s", "p",
-             static_cast<node_phase>(below(3)), std::nullopt};
+      node n{"n" + std::to_string(i),
+             "cell" + std::to_string(below(5)),
+             "s",
+             "p",
+             static_cast<node_phase>(below(3)),
+             std::nullopt};
       if (maybe(30))
         n.start_may_arrive_until = start + std::chrono::seconds{below(20)};
       r.nodes.push_back(n);
@@ -269,7 +273,7 @@ TEST_CASE("whatever is recorded and seen, no step goes beyond what is written") 
   }
 }
 
-TEST_CASE("whatever is recorded and seen, the leader is never given up while the instance is to live") {
+TEST_CASE("whatever is recorded and seen, the leader is not given up while the instance lives") {
   chaos any{std::mt19937{815}};
   for (int run = 0; run < 20'000; ++run) {
     CAPTURE(run);
@@ -290,7 +294,7 @@ TEST_CASE("whatever is recorded and seen, the leader is never given up while the
   }
 }
 
-TEST_CASE("whatever is recorded and seen, a node leaves the record only after its removal is certain") {
+TEST_CASE("whatever is recorded and seen, a node is forgotten only after it is surely removed") {
   chaos any{std::mt19937{1848}};
   for (int run = 0; run < 20'000; ++run) {
     CAPTURE(run);

@@ -10,8 +10,12 @@ namespace {
 const wall_time now{1'000'000s};
 const port_range range{100, 103, 60s};
 
-port_use held() { return {"someone", std::nullopt, 1}; }
-port_use resting_for(duration since) { return {"someone", now - since, 1}; }
+port_use held() {
+  return {"someone", std::nullopt, 1};
+}
+port_use resting_for(duration since) {
+  return {"someone", now - since, 1};
+}
 
 } // namespace
 
@@ -40,8 +44,8 @@ TEST_CASE("a starting point outside the range is brought into it") {
 }
 
 TEST_CASE("there is no port when all are held or rest") {
-  CHECK(choose_port(range, {{100, held()}, {101, held()}, {102, resting_for(1s)}, {103, held()}}, 101,
-                    now)
+  CHECK(choose_port(range, {{100, held()}, {101, held()}, {102, resting_for(1s)}, {103, held()}},
+                    101, now)
         == std::nullopt);
 }
 

@@ -101,9 +101,9 @@ TEST_CASE("an operation that has nothing to go back to reads back without it") {
 
 TEST_CASE("the record has the field names of the original's schema") {
   auto document = parsed(encode_record(full_record()));
-  for (const char* name : {"instance_id", "service_id", "plan_id", "organization_guid", "space_guid",
-                           "admin_credentials", "superuser_credentials", "app_credentials",
-                           "allocated_port", "nodes"})
+  for (const char* name :
+       {"instance_id", "service_id", "plan_id", "organization_guid", "space_guid",
+        "admin_credentials", "superuser_credentials", "app_credentials", "allocated_port", "nodes"})
     CHECK_MESSAGE(json::member(document, name) != nullptr, name);
   for (const char* name : {"admin_credentials", "superuser_credentials", "app_credentials"}) {
     const auto& pair = document[name];
@@ -142,7 +142,7 @@ TEST_CASE("fields that are not known are ignored") {
 
 TEST_CASE("a missing field is an error that names it") {
   for (const char* name : {"instance_id", "service_id", "plan_id", "scope", "phase", "desired",
-                           "operation", "nodes"}) {
+                           "operation", "nodes", "allocated_port"}) {
     CAPTURE(name);
     auto why = error_after([&](auto& d) { d.RemoveMember(name); });
     CHECK(why.starts_with("record: "));
@@ -153,7 +153,7 @@ TEST_CASE("a missing field is an error that names it") {
     CHECK(error_after([&](auto& d) { d["nodes"][1].RemoveMember(name); }).find(name)
           != std::string::npos);
   }
-  for (const char* name : {"id", "type", "state"}) {
+  for (const char* name : {"id", "type", "state", "started_at", "deadline"}) {
     CAPTURE(name);
     CHECK(error_after([&](auto& d) { d["operation"].RemoveMember(name); }).find(name)
           != std::string::npos);
@@ -163,16 +163,37 @@ TEST_CASE("a missing field is an error that names it") {
 TEST_CASE("a field of the wrong type or with an unknown word is an error that names it") {
   CHECK(error_after([](auto& d) { d["scope"].SetInt(5); }).find("scope") != std::string::npos);
   CHECK(error_after([](auto& d) { d["nodes"].SetObject(); }).find("nodes") != std::string::npos);
-  CHECK(error_after([](auto& d) { d["phase"].SetString("dreaming"); })
-          .find("phase has the unknown value \"dreaming\"")
+  CHECK(error_after([](auto& d) {
+          d["phase"].SetString("dreaming");
+        }).find("phase has the unknown value \"dreaming\"")
         != std::string::npos);
-  CHECK(error_after([](auto& d) { d["nodes"][0]["phase"].SetString("lost"); })
-          .find("phase has the unknown value \"lost\"")
+  CHECK(error_after([](auto& d) {
+          d["nodes"][0]["phase"].SetString("lost");
+        }).find("phase has the unknown value \"lost\"")
         != std::string::npos);
-  CHECK(error_after([](auto& d) { d["operation"]["state"].SetString("odd"); })
-          .find("state has the unknown value \"odd\"")
+  CHECK(error_after([](auto& d) {
+          d["operation"]["state"].SetString("odd");
+        }).find("state has the unknown value \"odd\"")
         != std::string::npos);
   CHECK_FALSE(error_after([](auto& d) { d["operation"].SetInt(5); }).empty());
+  CHECK(error_after([](auto& d) {
+          d["nodes"][0]["start_may_arrive_until"].SetString("soon");
+        }).find("start_may_arrive_until")
+        != std::string::npos);
+}
+
+TEST_CASE("a record without a count of nodes is an error, so that none are taken away by mistake") {
+  CHECK(error_after([](auto& d) {
+          d["desired"].RemoveMember("node_count");
+        }).find("desired: node_count")
+        != std::string::npos);
+  CHECK(error_after([](auto& d) { d["desired"].SetInt(5); }).find("desired") != std::string::npos);
+  CHECK(error_after([](auto& d) { d["desired"]["node_count"].SetString("2"); }).find("node_count")
+        != std::string::npos);
+  CHECK(error_after([](auto& d) {
+          d["operation"]["desired_before"].RemoveMember("node_count");
+        }).find("operation: desired_before: node_count")
+        != std::string::npos);
 }
 
 TEST_CASE("what is no JSON object is an error") {
@@ -228,8 +249,10 @@ TEST_CASE("the active broker reads back as it was written") {
 
 TEST_CASE("a member as Patroni writes it is read") {
   auto m = decode_member(
-    R"({"conn_url":"postgres://127.77.0.11:5432/postgres","api_url":"http://127.77.0.11:8008/patroni",)"
-    R"("state":"running","role":"master","version":"3.0.2","xlog_location":50331968,"timeline":1})");
+      R"({"conn_url":"postgres://127.77.0.11:5432/postgres",)"
+      R"("api_url":"http://127.77.0.11:8008/patroni",)"
+      R"("state":"running","role":"master","version":"3.0.2","xlog_location":50331968,)"
+      R"("timeline":1})");
   REQUIRE(m.ok());
   CHECK(m->running());
   CHECK(m->api_url == "http://127.77.0.11:8008/patroni");

@@ -1,0 +1,853 @@
+// The broker's API over real HTTP, in front of a backend that says what a test wants.
+#include "http/routes.hpp"
+
+#include <doctest/doctest.h>
+
+#include <mutex>
+
+#include "model/json.hpp"
+#include "raw_socket.hpp"
+
+using namespace matriarch;
+using namespace matriarch::http;
+using namespace matriarch::test;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr const char* good_credentials = "Authorization: Basic dXNlcjpwYXNz\r\n"; // user:pass
+constexpr const char* version = "X-Broker-API-Version: 2.17\r\n";
+
+model::catalog small_catalog() {
+  model::plan p;
+  p.id = "plan-id";
+  p.name = "small";
+  p.description = "two nodes";
+  p.metadata = R"({"bullets":["x"]})";
+  p.maximum_polling_duration = 600;
+  model::plan unbindable = p;
+  unbindable.id = "closed-id";
+  unbindable.name = "closed";
+  unbindable.bindable = false;
+  model::service s;
+  s.id = "service-id";
+  s.name = "postgresql";
+  s.description = "clusters";
+  s.tags = {"sql"};
+  s.plans = {p, unbindable};
+  return {{s}};
+}
+
+model::cell_table two_cells() {
+  model::cell_view a, b;
+  a.guid = "cell-a";
+  a.availability_zone = "z1";
+  a.reachable = true;
+  b.guid = "cell-b";
+  b.availability_zone = "z2";
+  return std::make_shared<const std::vector<model::cell_view>>(std::vector{a, b});
+}
+
+model::instance_snapshot instance_of(model::operation_type type, model::operation_state state) {
+  model::instance_snapshot s;
+  auto& r = s.known;
+  r.instance_id = "known";
+  r.service_id = "service-id";
+  r.plan_id = "plan-id";
+  r.parameters = R"({"node-count":2})";
+  r.admin = {"admin", "secret-1"};
+  r.superuser = {"super", "secret-2"};
+  r.application = {"app/user", "p@ss:w"};
+  r.replication = {"repl", "secret-4"};
+  r.patroni = {"pat", "secret-5"};
+  r.allocated_port = 30007;
+  r.current.id = "op-1";
+  r.current.type = type;
+  r.current.state = state;
+  r.current.description = "the final words";
+  r.nodes = {{"n1", "cell-a", "service-id", "plan-id", model::node_phase::started, {}}};
+  s.seen.members["n1"] = {"running", "http://h:8008/patroni", "postgres://h:5432/postgres"};
+  s.seen.leader = "n1";
+  s.progress = "members starting, stopped";
+  s.bindings["b"] = {"b", "service-id", "plan-id", "app", "{}"};
+  return s;
+}
+
+model::snapshot_ptr snapshot(model::operation_type type, model::operation_state state) {
+  return std::make_shared<const model::instance_snapshot>(instance_of(type, state));
+}
+
+model::snapshot_ptr settled() {
+  return snapshot(model::operation_type::provision, model::operation_state::succeeded);
+}
+
+/// A broker whose backend answers each request with `says`, and keeps what it was asked.
+struct broker {
+  model::snapshot_ptr known; ///< found under any name it was asked for, if set
+  std::function<model::verdict(const model::request&)> says = [](const model::request&) {
+    return model::verdict{model::verdict_kind::accepted, "", "op-1"};
+  };
+  broker_health health{true, true, true};
+  model::demote_report report;
+
+  explicit broker(bool strict = true) {
+    route_settings settings;
+    settings.catalog = small_catalog();
+    settings.username = "user";
+    settings.password = "pass";
+    settings.strict = strict;
+    settings.advertise_host = "db.example.org";
+    backend behind;
+    behind.find = [this](const std::string& name) {
+      std::lock_guard guard{mutex_};
+      names_.push_back(name);
+      return known;
+    };
+    behind.all = [this] { return known ? std::vector{known} : std::vector<model::snapshot_ptr>{}; };
+    behind.cells = [] { return two_cells(); };
+    behind.health = [this] { return health; };
+    behind.ask = [this](model::request what, std::chrono::milliseconds, auto done) {
+      {
+        std::lock_guard guard{mutex_};
+        asked_.push_back(what);
+      }
+      done(says(what));
+    };
+    behind.demote = [this](const model::demote_request&, auto done) { done(report); };
+    server_ = std::make_unique<server>(server_options{}, make_routes(settings, behind));
+    REQUIRE_FALSE(server_->start().has_value());
+  }
+
+  raw_answer send_as(const std::string& headers, const std::string& verb, const std::string& path,
+                     const std::string& body = {}) {
+    return ask(server_->port(), verb + " " + path + " HTTP/1.1\r\nHost: h\r\n" + headers
+                                    + "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n"
+                                    + body);
+  }
+  raw_answer send(const std::string& verb, const std::string& path, const std::string& body = {}) {
+    return send_as(std::string{good_credentials} + version, verb, path, body);
+  }
+
+  std::vector<model::request> asked() {
+    std::lock_guard guard{mutex_};
+    return asked_;
+  }
+  std::vector<std::string> names() {
+    std::lock_guard guard{mutex_};
+    return names_;
+  }
+  /// The only request that reached the backend.
+  template <class Request>
+  Request only() {
+    auto all = asked();
+    REQUIRE(all.size() == 1);
+    REQUIRE(std::holds_alternative<Request>(all[0]));
+    return std::get<Request>(all[0]);
+  }
+
+private:
+  std::mutex mutex_;
+  std::vector<model::request> asked_;
+  std::vector<std::string> names_;
+  std::unique_ptr<server> server_;
+};
+
+json::document json_of(const raw_answer& answer) {
+  auto parsed = json::parse(answer.body);
+  REQUIRE_MESSAGE(parsed.ok(), answer.body);
+  CHECK(answer.header("Content-Type") == "application/json");
+  return std::move(*parsed);
+}
+
+/// Checks for an OSB error of that status and returns its description.
+std::string error_of(const raw_answer& answer, int status, const std::string& code = {}) {
+  CHECK(answer.status == status);
+  auto body = json_of(answer);
+  CHECK(json::string_member(body, "error") == code);
+  auto description = json::string_member(body, "description");
+  CHECK_FALSE(description.empty());
+  return description;
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+const std::string here = "/v2/service_instances/one";
+const std::string binding_path = here + "/service_bindings/b";
+const std::string incomplete = "?accepts_incomplete=true";
+const std::string ids = "service_id=service-id&plan_id=plan-id";
+
+/// A provision's body; `more` begins with a comma.
+std::string body_with(const std::string& more = {}) {
+  return R"({"service_id":"service-id","plan_id":"plan-id","organization_guid":"o",)"
+         R"("space_guid":"s")"
+         + more + "}";
+}
+
+} // namespace
+
+// -- access ---------------------------------------------------------------------------------------
+
+TEST_CASE("without the right credentials every path but healthz answers 401") {
+  for (bool strict : {true, false}) {
+    broker b{strict};
+    for (const std::string wrong :
+         {"", "Authorization: Basic dXNlcjp3cm9uZw==\r\n", "Authorization: Basic\r\n",
+          "Authorization: Bearer dXNlcjpwYXNz\r\n", "Authorization: Basic dXNlcjpwYXNzX\r\n"})
+      for (const std::string path :
+           {"/v2/catalog", "/v2/service_instances/x", "/admin/cells", "/nowhere"}) {
+        CAPTURE(wrong);
+        CAPTURE(path);
+        auto answer = b.send_as(std::string{wrong} + version, "GET", path);
+        error_of(answer, 401);
+        CHECK(answer.header("WWW-Authenticate").starts_with("Basic "));
+      }
+    CHECK(b.asked().empty());
+    CHECK(b.send_as("", "GET", "/healthz").status == 200);
+  }
+}
+
+TEST_CASE("the name of the scheme may be in any case") {
+  broker b;
+  CHECK(b.send_as(std::string{"Authorization: bAsIc dXNlcjpwYXNz\r\n"} + version, "GET",
+                  "/v2/catalog")
+            .status
+        == 200);
+}
+
+TEST_CASE("an API version that is missing or of another major number answers 412") {
+  broker b;
+  error_of(b.send_as(good_credentials, "GET", "/v2/catalog"), 412);
+  for (const std::string other : {"1.0", "3.0", "2", "2.", "two", "2.x", "22.1"}) {
+    CAPTURE(other);
+    auto header = std::string{good_credentials} + "X-Broker-API-Version: " + other + "\r\n";
+    CHECK(contains(error_of(b.send_as(header, "GET", "/v2/catalog"), 412), "2.17"));
+    error_of(b.send_as(header, "PUT", here + incomplete, body_with()), 412);
+  }
+  for (const std::string good : {"2.0", "2.17", "2.99"})
+    CHECK(b.send_as(std::string{good_credentials} + "X-Broker-API-Version: " + good + "\r\n", "GET",
+                    "/v2/catalog")
+              .status
+          == 200);
+  CHECK(b.asked().empty());
+}
+
+TEST_CASE("a broker that is not strict needs no version, but refuses a wrong one") {
+  broker b{false};
+  CHECK(b.send_as(good_credentials, "GET", "/v2/catalog").status == 200);
+  error_of(b.send_as(std::string{good_credentials} + "X-Broker-API-Version: 3.0\r\n", "GET",
+                     "/v2/catalog"),
+           412);
+}
+
+TEST_CASE("admin paths need no version") {
+  broker b;
+  CHECK(b.send_as(good_credentials, "GET", "/admin/cells").status == 200);
+}
+
+TEST_CASE("the request identity is echoed with every answer, errors too") {
+  broker b;
+  auto answer_to = [&](const std::string& headers, const std::string& verb,
+                       const std::string& path) {
+    return b.send_as(headers + "X-Broker-API-Request-Identity: 7-of-9\r\n", verb, path);
+  };
+  auto good = std::string{good_credentials} + version;
+  for (const auto& answer :
+       {answer_to(good, "GET", "/v2/catalog"), answer_to("", "GET", "/v2/catalog"),
+        answer_to(good_credentials, "GET", "/v2/catalog"), answer_to(good, "PUT", here),
+        answer_to(good, "GET", "/nowhere"), answer_to(good, "POST", "/v2/catalog"),
+        answer_to(good, "DELETE", here + incomplete + "&" + ids), answer_to(good, "GET", here)}) {
+    CAPTURE(answer.status);
+    CHECK(answer.header("X-Broker-API-Request-Identity") == "7-of-9");
+  }
+}
+
+TEST_CASE("a method that a path does not take answers 405 and says which it takes") {
+  broker b;
+  auto allowed = [&](const std::string& verb, const std::string& path) {
+    auto answer = b.send(verb, path);
+    error_of(answer, 405);
+    return answer.header("Allow");
+  };
+  CHECK(allowed("POST", "/v2/catalog") == "GET");
+  CHECK(allowed("POST", here) == "GET, PUT, PATCH, DELETE");
+  CHECK(allowed("PUT", here + "/last_operation") == "GET");
+  CHECK(allowed("PATCH", binding_path) == "GET, PUT, DELETE");
+  CHECK(allowed("DELETE", binding_path + "/last_operation") == "GET");
+  CHECK(allowed("POST", "/admin/cells") == "GET");
+  CHECK(allowed("GET", "/admin/cells/cell-a/demote") == "POST");
+  CHECK(allowed("DELETE", "/admin/service_instances") == "GET");
+  CHECK(allowed("DELETE", "/admin/service_instances/x") == "GET");
+  CHECK(allowed("POST", "/healthz") == "GET");
+  CHECK(b.asked().empty());
+}
+
+TEST_CASE("a path that is not there answers 404") {
+  broker b;
+  for (const std::string path : {"/", "/v2", "/v2/service_instances", "/v2/service_instances/",
+                                 "/v2/service_instances/a/b", "/admin", "/admin/x"}) {
+    CAPTURE(path);
+    error_of(b.send("GET", path), 404);
+  }
+}
+
+// -- catalog --------------------------------------------------------------------------------------
+
+TEST_CASE("the catalog has the fields that the specification requires, and schemas") {
+  broker b;
+  auto answer = b.send("GET", "/v2/catalog");
+  CHECK(answer.status == 200);
+  auto body = json_of(answer);
+  REQUIRE(body["services"].Size() == 1);
+  const auto& service = body["services"][0];
+  CHECK(json::string_member(service, "id") == "service-id");
+  CHECK(json::string_member(service, "name") == "postgresql");
+  CHECK(json::string_member(service, "description") == "clusters");
+  CHECK(service["bindable"].IsTrue());
+  CHECK(service["plan_updateable"].IsFalse());
+  CHECK(service["instances_retrievable"].IsTrue());
+  CHECK(service["bindings_retrievable"].IsTrue());
+  CHECK(json::text_of(service["tags"]) == R"(["sql"])");
+  REQUIRE(service["plans"].Size() == 2);
+  const auto& plan = service["plans"][0];
+  CHECK(json::string_member(plan, "id") == "plan-id");
+  CHECK(json::string_member(plan, "name") == "small");
+  CHECK(json::string_member(plan, "description") == "two nodes");
+  CHECK(plan["free"].IsTrue());
+  CHECK(plan["maximum_polling_duration"].GetInt() == 600);
+  CHECK(json::text_of(plan["metadata"]) == R"({"bullets":["x"]})");
+  CHECK(json::member(plan, "bindable") == nullptr);
+  CHECK(service["plans"][1]["bindable"].IsFalse());
+  CHECK(json::member(plan, "provision") == nullptr);
+  for (const std::string verb : {"create", "update"}) {
+    const auto& schema = plan["schemas"]["service_instance"][verb.c_str()]["parameters"];
+    CHECK(json::string_member(schema, "$schema") == "http://json-schema.org/draft-04/schema#");
+    CHECK(schema["additionalProperties"].IsFalse());
+    CHECK(schema["properties"]["node-count"]["minimum"].GetInt() == 1);
+    CHECK(schema["properties"]["node-count"]["maximum"].GetInt() == 2);
+    CHECK(json::string_member(schema["properties"]["cells"], "type") == "array");
+  }
+}
+
+// -- bad input ------------------------------------------------------------------------------------
+
+TEST_CASE("a body that is no JSON object is refused with 400 and reaches nobody") {
+  for (bool strict : {true, false}) {
+    broker b{strict};
+    for (const std::string verb : {"PUT", "PATCH"})
+      for (const auto& path : {here, binding_path})
+        for (const std::string body :
+             {"", "{", "[]", "5", "null", "\"x\"", "{\"a\":1,\"a\":2}", "\xff"}) {
+          if (path == binding_path && std::string{verb} == "PATCH")
+            continue;
+          CAPTURE(body);
+          error_of(b.send(verb, path + incomplete, body), 400);
+        }
+    CHECK(b.asked().empty());
+  }
+}
+
+TEST_CASE("another content type than JSON is refused, one with a charset is not") {
+  broker b;
+  auto headers = std::string{good_credentials} + version + "Content-Type: ";
+  auto path = here + incomplete;
+  CHECK(contains(error_of(b.send_as(headers + "text/plain\r\n", "PUT", path, body_with()), 400),
+                 "text/plain"));
+  CHECK(b.asked().empty());
+  CHECK(b.send_as(headers + "application/json; charset=utf-8\r\n", "PUT", path, body_with()).status
+        == 202);
+}
+
+TEST_CASE("what is wrong in a provision is refused with 400 and named") {
+  broker b;
+  struct wrong {
+    std::string body;
+    std::string names;
+  };
+  const std::string rest = R"("organization_guid":"o","space_guid":"s"})";
+  auto with_parameters = [](const std::string& p) { return body_with(",\"parameters\":" + p); };
+  const std::vector<wrong> table{
+      {R"({"plan_id":"plan-id",)" + rest, "service_id"},
+      {R"({"service_id":"","plan_id":"plan-id",)" + rest, "service_id"},
+      {R"({"service_id":5,"plan_id":"plan-id",)" + rest, "service_id"},
+      {R"({"service_id":null,"plan_id":"plan-id",)" + rest, "service_id"},
+      {R"({"service_id":"other","plan_id":"plan-id",)" + rest, "service_id"},
+      {R"({"service_id":"service-id",)" + rest, "plan_id"},
+      {R"({"service_id":"service-id","plan_id":"",)" + rest, "plan_id"},
+      {R"({"service_id":"service-id","plan_id":[],)" + rest, "plan_id"},
+      {R"({"service_id":"service-id","plan_id":"other",)" + rest, "plan_id"},
+      {R"({"service_id":"service-id","plan_id":"plan-id","space_guid":"s"})", "organization_guid"},
+      {R"({"service_id":"service-id","plan_id":"plan-id","organization_guid":"","space_guid":"s"})",
+       "organization_guid"},
+      {R"({"service_id":"service-id","plan_id":"plan-id","organization_guid":"o"})", "space_guid"},
+      {R"({"service_id":"service-id","plan_id":"plan-id","organization_guid":"o","space_guid":{}})",
+       "space_guid"},
+      {body_with(R"(,"context":5)"), "context"},
+      {with_parameters("[]"), "parameters"},
+      {with_parameters("\"x\""), "parameters"},
+      {with_parameters(R"({"node-count":0})"), "parameters.node-count"},
+      {with_parameters(R"({"node-count":-1})"), "parameters.node-count"},
+      {with_parameters(R"({"node-count":2.5})"), "parameters.node-count"},
+      {with_parameters(R"({"node-count":2.0})"), "parameters.node-count"},
+      {with_parameters(R"({"node-count":"two"})"), "parameters.node-count"},
+      {with_parameters(R"({"node-count":null})"), "parameters.node-count"},
+      {with_parameters(R"({"node-count":3})"), "parameters.node-count"},
+      {with_parameters(R"({"node-count":99999999999999999999})"), "parameters.node-count"},
+      {with_parameters(R"({"cells":"cell-a"})"), "parameters.cells"},
+      {with_parameters(R"({"cells":[]})"), "parameters.cells"},
+      {with_parameters(R"({"cells":[1]})"), "parameters.cells"},
+      {with_parameters(R"({"cells":["cell-a","nowhere"]})"), "\"nowhere\""},
+      {with_parameters(R"({"cells":["cell-a","cell-a"]})"), "twice"},
+      {with_parameters(R"({"cells":["cell-a"]})"), "parameters.cells"},
+      {with_parameters(R"({"node-count":2,"cells":["cell-b"]})"), "parameters.cells"},
+      {with_parameters(R"({"node_count":2})"), "parameters.node_count"},
+  };
+  for (const auto& [body, names] : table) {
+    CAPTURE(body);
+    CHECK(contains(error_of(b.send("PUT", here + incomplete, body), 400), names));
+  }
+  CHECK(b.asked().empty());
+}
+
+TEST_CASE("what is wrong in an update is refused with 400 and named") {
+  broker b;
+  auto refused = [&](const std::string& body) {
+    return error_of(b.send("PATCH", here + incomplete, body), 400);
+  };
+  CHECK(contains(refused("{}"), "service_id"));
+  CHECK(contains(refused(R"({"service_id":"other"})"), "service_id"));
+  CHECK(contains(refused(R"({"service_id":"service-id","plan_id":"other"})"), "plan_id"));
+  CHECK(contains(refused(R"({"service_id":"service-id","plan_id":7})"), "plan_id"));
+  CHECK(contains(refused(R"({"service_id":"service-id","parameters":5})"), "parameters"));
+  CHECK(contains(refused(R"({"service_id":"service-id","previous_values":5})"), "previous_values"));
+  for (const std::string count : {"0", "-1", "2.5", "\"two\"", "3"})
+    CHECK(contains(refused(std::string{R"({"service_id":"service-id","parameters":{"node-count":)"}
+                           + count + "}}"),
+                   "parameters.node-count"));
+  CHECK(contains(refused(R"({"service_id":"service-id","parameters":{"cells":["x"]}})"),
+                 "parameters.cells"));
+  CHECK(b.asked().empty());
+}
+
+TEST_CASE("what is wrong in a bind is refused with 400 and named") {
+  broker b;
+  auto refused = [&](const std::string& body) {
+    return error_of(b.send("PUT", binding_path, body), 400);
+  };
+  CHECK(contains(refused(R"({"plan_id":"plan-id"})"), "service_id"));
+  CHECK(contains(refused(R"({"service_id":"service-id","plan_id":""})"), "plan_id"));
+  CHECK(contains(refused(R"({"service_id":"x","plan_id":"plan-id"})"), "service_id"));
+  CHECK(contains(refused(R"({"service_id":"service-id","plan_id":"x"})"), "plan_id"));
+  CHECK(contains(refused(R"({"service_id":"service-id","plan_id":"closed-id"})"), "not bindable"));
+  CHECK(contains(refused(R"({"service_id":"service-id","plan_id":"plan-id","app_guid":5})"),
+                 "app_guid"));
+  CHECK(contains(refused(R"({"service_id":"service-id","plan_id":"plan-id","bind_resource":[]})"),
+                 "bind_resource"));
+  CHECK(contains(refused(R"({"service_id":"service-id","plan_id":"plan-id","parameters":{"a":1}})"),
+                 "parameters.a"));
+  CHECK(b.asked().empty());
+}
+
+TEST_CASE("a DELETE needs the ids in its query, and they have to be the catalog's") {
+  broker b;
+  for (const auto& path : {here, binding_path}) {
+    auto refused = [&](const std::string& query) {
+      return error_of(b.send("DELETE", path + incomplete + query), 400);
+    };
+    CHECK(contains(refused("&plan_id=plan-id"), "service_id"));
+    CHECK(contains(refused("&service_id=&plan_id=plan-id"), "service_id"));
+    CHECK(contains(refused("&service_id=service-id"), "plan_id"));
+    CHECK(contains(refused("&service_id=x&plan_id=plan-id"), "service_id"));
+    CHECK(contains(refused("&service_id=service-id&plan_id=x"), "plan_id"));
+  }
+  CHECK(b.asked().empty());
+}
+
+TEST_CASE("a broker that is not strict takes a DELETE without ids and a PUT without organisation") {
+  broker b{false};
+  CHECK(b.send("DELETE", here + incomplete).status == 202);
+  CHECK(
+      b.send("PUT", here + incomplete, R"({"service_id":"service-id","plan_id":"plan-id"})").status
+      == 202);
+}
+
+TEST_CASE("a strict broker requires accepts_incomplete=true") {
+  broker b;
+  for (const std::string query : {"?", "?accepts_incomplete=false&", "?accepts_incomplete=&"}) {
+    CAPTURE(query);
+    error_of(b.send("PUT", here + query, body_with(R"(,"accepts_incomplete":true)")), 422,
+             "AsyncRequired");
+    error_of(b.send("PATCH", here + query, R"({"service_id":"service-id"})"), 422, "AsyncRequired");
+    error_of(b.send("DELETE", here + query + ids), 422, "AsyncRequired");
+  }
+  CHECK(b.asked().empty());
+}
+
+// -- what reaches the backend ---------------------------------------------------------------------
+
+TEST_CASE("a provision reaches the backend with its plan's defaults and its parameters") {
+  broker b;
+  auto answer = b.send("PUT", here + incomplete, body_with(R"(,"unknown_extension":{"a":1})"));
+  CHECK(answer.status == 202);
+  CHECK(json::string_member(json_of(answer), "operation") == "op-1");
+  auto asked = b.only<model::provision_request>();
+  CHECK(asked.instance_id == "one");
+  CHECK(asked.organization_guid == "o");
+  CHECK(asked.space_guid == "s");
+  CHECK(asked.parameters == "{}");
+  CHECK(asked.desired == model::desired_state{true, 2, {}});
+  CHECK(asked.longest == 600s);
+}
+
+TEST_CASE("a provision's parameters become what is desired") {
+  broker b;
+  b.send("PUT", here + incomplete,
+         body_with(R"(,"parameters":{"node-count":1,"cells":["cell-b","cell-a"]})"));
+  auto asked = b.only<model::provision_request>();
+  CHECK(asked.desired == model::desired_state{true, 1, {"cell-b", "cell-a"}});
+  CHECK(asked.parameters == R"({"cells":["cell-b","cell-a"],"node-count":1})");
+}
+
+TEST_CASE("an update leaves open what it does not say") {
+  broker b;
+  CHECK(b.send("PATCH", here + incomplete,
+               R"({"service_id":"service-id","previous_values":{"plan_id":"x"}})")
+            .status
+        == 202);
+  auto asked = b.only<model::update_request>();
+  CHECK_FALSE(asked.node_count.has_value());
+  CHECK_FALSE(asked.cells.has_value());
+  CHECK(asked.plan_id.empty());
+  CHECK(asked.longest == 600s);
+}
+
+TEST_CASE("ids are decoded once, whatever their characters") {
+  broker b;
+  b.send("PUT", "/v2/service_instances/a%2Fb%20%C3%BC%252F" + incomplete, body_with());
+  CHECK(b.only<model::provision_request>().instance_id == "a/b ü%2F");
+  broker c;
+  c.says = [](const auto&) { return model::verdict{model::verdict_kind::not_found, "no"}; };
+  c.send("DELETE", "/v2/service_instances/x%2Fy/service_bindings/%2e%2e?" + ids);
+  auto unbind = c.only<model::unbind_request>();
+  CHECK(unbind.instance_id == "x/y");
+  CHECK(unbind.binding_id == "..");
+}
+
+TEST_CASE("a snapshot is looked up by the safe name of the id") {
+  broker b;
+  b.known = settled();
+  CHECK(b.send("GET", "/v2/service_instances/a%2Fb/last_operation").status == 200);
+  REQUIRE(b.names().size() == 1);
+  CHECK(b.names()[0].starts_with("~"));
+}
+
+// -- verdicts -------------------------------------------------------------------------------------
+
+TEST_CASE("each verdict has its status, and a body that says why") {
+  broker b;
+  using model::verdict_kind;
+  struct row {
+    verdict_kind is;
+    int status;
+    const char* code;
+  };
+  for (auto [is, status, code] :
+       {row{verdict_kind::bad_request, 400, ""}, row{verdict_kind::conflict, 409, ""},
+        row{verdict_kind::busy, 422, "ConcurrencyError"}, row{verdict_kind::refused, 422, ""},
+        row{verdict_kind::unavailable, 503, ""}}) {
+    CAPTURE(status);
+    b.says = [is = is](const auto&) { return model::verdict{is, "the reason"}; };
+    for (const auto& answer :
+         {b.send("PUT", here + incomplete, body_with()),
+          b.send("PATCH", here + incomplete, R"({"service_id":"service-id"})"),
+          b.send("DELETE", here + incomplete + "&" + ids),
+          b.send("PUT", binding_path, R"({"service_id":"service-id","plan_id":"plan-id"})"),
+          b.send("DELETE", binding_path + "?" + ids)}) {
+      CHECK(error_of(answer, status, code) == "the reason");
+      CHECK((status == 503) == !answer.header("Retry-After").empty());
+    }
+  }
+}
+
+TEST_CASE("what is not there answers 404, and 410 to a DELETE") {
+  broker b;
+  b.says = [](const auto&) { return model::verdict{model::verdict_kind::not_found, "none"}; };
+  error_of(b.send("PATCH", here + incomplete, R"({"service_id":"service-id"})"), 404);
+  error_of(b.send("PUT", binding_path, R"({"service_id":"service-id","plan_id":"plan-id"})"), 404);
+  error_of(b.send("DELETE", here + incomplete + "&" + ids), 410);
+  error_of(b.send("DELETE", binding_path + "?" + ids), 410);
+  b.says = [](const auto&) { return model::verdict{model::verdict_kind::gone, "gone"}; };
+  error_of(b.send("DELETE", here + incomplete + "&" + ids), 410);
+  error_of(b.send("DELETE", binding_path + "?" + ids), 410);
+}
+
+TEST_CASE("what is so already answers 200") {
+  broker b;
+  b.says = [](const auto&) { return model::verdict{model::verdict_kind::done}; };
+  CHECK(b.send("PUT", here + incomplete, body_with()).status == 200);
+  CHECK(b.send("PATCH", here + incomplete, R"({"service_id":"service-id"})").status == 200);
+  auto answer = b.send("DELETE", binding_path + "?" + ids);
+  CHECK(answer.status == 200);
+  CHECK(answer.body == "{}");
+}
+
+// -- synchronous ----------------------------------------------------------------------------------
+
+namespace {
+
+/// Accepts everything and ends operations as told.
+auto ending_with(model::verdict end) {
+  return [end](const model::request& what) {
+    return std::holds_alternative<model::await_request>(what)
+               ? end
+               : model::verdict{model::verdict_kind::accepted, "", "op-1"};
+  };
+}
+
+model::verdict ended(model::operation_type type, model::operation_state state) {
+  return {model::verdict_kind::done, "", "op-1", snapshot(type, state)};
+}
+
+} // namespace
+
+TEST_CASE("a caller who cannot poll gets the outcome itself from a broker that is not strict") {
+  broker b{false};
+  using model::operation_state;
+  using model::operation_type;
+  b.says = ending_with(ended(operation_type::provision, operation_state::succeeded));
+  CHECK(b.send("PUT", here, body_with()).status == 201);
+  auto asked = b.asked();
+  REQUIRE(asked.size() == 2);
+  REQUIRE(std::holds_alternative<model::await_request>(asked[1]));
+  CHECK(std::get<model::await_request>(asked[1]).instance_id == "one");
+  CHECK(std::get<model::await_request>(asked[1]).operation_id == "op-1");
+  b.says = ending_with(ended(operation_type::update, operation_state::succeeded));
+  CHECK(b.send("PATCH", here, R"({"service_id":"service-id"})").status == 200);
+  b.says = ending_with({model::verdict_kind::gone, "gone"});
+  CHECK(b.send("DELETE", here).status == 200);
+}
+
+TEST_CASE("a synchronous request whose operation fails answers 500 with the reason") {
+  broker b{false};
+  b.says = ending_with(ended(model::operation_type::provision, model::operation_state::failed));
+  CHECK(error_of(b.send("PUT", here, body_with()), 500) == "the final words");
+}
+
+TEST_CASE("a synchronous request that another one superseded answers 500") {
+  broker b{false};
+  auto other = instance_of(model::operation_type::deprovision, model::operation_state::in_progress);
+  other.known.current.id = "op-2";
+  b.says = ending_with(
+      {model::verdict_kind::done, "", "", std::make_shared<const model::instance_snapshot>(other)});
+  CHECK(contains(error_of(b.send("PUT", here, body_with()), 500), "superseded"));
+}
+
+TEST_CASE("a synchronous request that takes too long answers 202, to be polled") {
+  broker b{false};
+  b.says = ending_with({model::verdict_kind::unavailable, "time-out"});
+  auto answer = b.send("PUT", here, body_with());
+  CHECK(answer.status == 202);
+  CHECK(json::string_member(json_of(answer), "operation") == "op-1");
+}
+
+TEST_CASE("accepts_incomplete in the body counts for a broker that is not strict") {
+  broker b{false};
+  CHECK(b.send("PUT", here, body_with(R"(,"accepts_incomplete":true)")).status == 202);
+  b.only<model::provision_request>();
+}
+
+// -- reads ----------------------------------------------------------------------------------------
+
+TEST_CASE("last_operation is answered from the snapshot, without asking the backend") {
+  broker b;
+  b.known = snapshot(model::operation_type::provision, model::operation_state::in_progress);
+  auto answer = b.send("GET", here + "/last_operation?operation=op-1&service_id=service-id");
+  CHECK(answer.status == 200);
+  CHECK_FALSE(answer.header("Retry-After").empty());
+  auto body = json_of(answer);
+  CHECK(json::string_member(body, "state") == "in progress");
+  CHECK(json::string_member(body, "description") == "members starting, stopped");
+  for (auto [state, word] : {std::pair{model::operation_state::succeeded, "succeeded"},
+                             std::pair{model::operation_state::failed, "failed"}}) {
+    b.known = snapshot(model::operation_type::provision, state);
+    answer = b.send("GET", here + "/last_operation");
+    CHECK(answer.status == 200);
+    CHECK(answer.header("Retry-After").empty());
+    body = json_of(answer);
+    CHECK(json::string_member(body, "state") == word);
+    CHECK(json::string_member(body, "description") == "the final words");
+    CHECK(json::member(body, "instance_usable") == nullptr);
+  }
+  CHECK(b.asked().empty());
+}
+
+TEST_CASE("an instance without a snapshot is looked up") {
+  broker b;
+  auto path = here + "/last_operation";
+  b.says = [](const auto&) { return model::verdict{model::verdict_kind::done, "", "", settled()}; };
+  CHECK(b.send("GET", path).status == 200);
+  CHECK(b.only<model::lookup_request>().instance_id == "one");
+  b.says = [](const auto&) { return model::verdict{model::verdict_kind::not_found, "none"}; };
+  error_of(b.send("GET", path), 404);
+  error_of(b.send("GET", here), 404);
+  b.says = [](const auto&) { return model::verdict{model::verdict_kind::gone, "gone"}; };
+  error_of(b.send("GET", path), 410);
+  error_of(b.send("GET", here), 404);
+  b.says = [](const auto&) { return model::verdict{model::verdict_kind::unavailable, "etcd"}; };
+  CHECK_FALSE(b.send("GET", path).header("Retry-After").empty());
+  error_of(b.send("GET", path), 503);
+}
+
+TEST_CASE("an instance can be fetched once it is provisioned, without secrets") {
+  broker b;
+  b.known = settled();
+  auto answer = b.send("GET", here);
+  CHECK(answer.status == 200);
+  auto body = json_of(answer);
+  CHECK(json::string_member(body, "service_id") == "service-id");
+  CHECK(json::string_member(body, "plan_id") == "plan-id");
+  CHECK(json::text_of(body["parameters"]) == R"({"node-count":2})");
+  CHECK_FALSE(contains(answer.body, "secret"));
+  for (auto state : {model::operation_state::in_progress, model::operation_state::failed}) {
+    b.known = snapshot(model::operation_type::provision, state);
+    error_of(b.send("GET", here), 404);
+  }
+  b.known = snapshot(model::operation_type::update, model::operation_state::in_progress);
+  CHECK(b.send("GET", here).status == 200);
+}
+
+// -- bindings -------------------------------------------------------------------------------------
+
+TEST_CASE("a new binding answers 201 with credentials whose special characters are encoded") {
+  broker b;
+  b.says = [](const auto&) {
+    return model::verdict{model::verdict_kind::created, "", "", settled()};
+  };
+  auto answer = b.send("PUT", binding_path,
+                       R"({"service_id":"service-id","plan_id":"plan-id",)"
+                       R"("bind_resource":{"app_guid":"the-app"}})");
+  CHECK(answer.status == 201);
+  CHECK(b.only<model::bind_request>().wanted.app_guid == "the-app");
+  auto body = json_of(answer);
+  const auto& c = body["credentials"];
+  CHECK(json::string_member(c, "uri")
+        == "postgres://app%2Fuser:p%40ss%3Aw@db.example.org:30007/db");
+  CHECK(json::string_member(c, "jdbcUrl")
+        == "jdbc:postgresql://db.example.org:30007/db?user=app%2Fuser&password=p%40ss%3Aw");
+  CHECK(json::string_member(c, "host") == "db.example.org");
+  CHECK(c["port"].GetInt() == 30007);
+  CHECK(json::string_member(c, "name") == "db");
+  CHECK(json::string_member(c, "username") == "app/user");
+  CHECK(json::string_member(c, "password") == "p@ss:w");
+  CHECK(json::text_of(body["endpoints"])
+        == R"([{"host":"db.example.org","ports":["30007"],"protocol":"tcp"}])");
+  for (const std::string absent : {"syslog_drain_url", "route_service_url", "volume_mounts"})
+    CHECK(json::member(body, absent) == nullptr);
+}
+
+TEST_CASE("a binding that exists answers 200 with the same credentials") {
+  broker b;
+  b.says = [](const auto&) { return model::verdict{model::verdict_kind::done, "", "", settled()}; };
+  auto again = b.send("PUT", binding_path, R"({"service_id":"service-id","plan_id":"plan-id"})");
+  CHECK(again.status == 200);
+  b.known = settled();
+  auto fetched = b.send("GET", binding_path);
+  CHECK(fetched.status == 200);
+  CHECK(json::text_of(json_of(again)["credentials"])
+        == json::text_of(json_of(fetched)["credentials"]));
+}
+
+TEST_CASE("a binding that is not there answers 404, and so does its last_operation") {
+  broker b;
+  b.known = settled();
+  error_of(b.send("GET", here + "/service_bindings/other"), 404);
+  error_of(b.send("GET", here + "/service_bindings/other/last_operation"), 404);
+  auto answer = b.send("GET", binding_path + "/last_operation");
+  CHECK(answer.status == 200);
+  CHECK(json::string_member(json_of(answer), "state") == "succeeded");
+}
+
+// -- the operator's -------------------------------------------------------------------------------
+
+namespace {
+
+void expect_no_password(const json::value& v) {
+  if (v.IsObject())
+    for (const auto& m : v.GetObject()) {
+      CHECK(std::string{m.name.GetString()} != "password");
+      expect_no_password(m.value);
+    }
+  if (v.IsArray())
+    for (const auto& one : v.GetArray())
+      expect_no_password(one);
+}
+
+} // namespace
+
+TEST_CASE("the operator's answers hold no password") {
+  broker b;
+  b.known = settled();
+  for (const std::string path :
+       {"/admin/cells", "/admin/service_instances", "/admin/service_instances/known"}) {
+    CAPTURE(path);
+    auto answer = b.send("GET", path);
+    CHECK(answer.status == 200);
+    expect_no_password(json_of(answer));
+    CHECK_FALSE(contains(answer.body, "secret-"));
+    CHECK_FALSE(contains(answer.body, "p@ss"));
+  }
+}
+
+TEST_CASE("the operator sees an instance in the original's shape") {
+  broker b;
+  b.known = settled();
+  auto body = json_of(b.send("GET", "/admin/service_instances/known"));
+  for (const std::string name :
+       {"instance_id", "service_id", "plan_id", "organization_guid", "space_guid",
+        "admin_credentials", "superuser_credentials", "app_credentials", "allocated_port", "nodes"})
+    CHECK_MESSAGE(json::member(body, name) != nullptr, name);
+  const auto& node = body["nodes"][0];
+  CHECK(json::string_member(node, "node_id") == "n1");
+  CHECK(json::string_member(node, "backend_id") == "cell-a");
+  CHECK(json::string_member(node, "role") == "leader");
+  CHECK(json::string_member(node, "state") == "running");
+  CHECK(json::text_of(body["bindings"]) == R"(["b"])");
+}
+
+TEST_CASE("the operator sees the cells") {
+  broker b;
+  auto body = json_of(b.send("GET", "/admin/cells"));
+  REQUIRE(body.Size() == 2);
+  CHECK(json::string_member(body[0], "guid") == "cell-a");
+  CHECK(json::string_member(body[0], "az") == "z1");
+  CHECK(body[0]["reachable"].IsTrue());
+  CHECK(body[1]["reachable"].IsFalse());
+}
+
+TEST_CASE("a demotion tells what moved, what did not, and of a cell that is not there") {
+  broker b;
+  error_of(b.send("POST", "/admin/cells/nowhere/demote"), 404);
+  b.report.known = true;
+  b.report.entries = {{"i1", "n1", "n2", ""}};
+  auto answer = b.send("POST", "/admin/cells/cell-a/demote");
+  CHECK(answer.status == 200);
+  CHECK(json::string_member(json_of(answer)["demoted"][0], "to") == "n2");
+  b.report.entries.push_back({"i2", "n3", "", "no replica"});
+  answer = b.send("POST", "/admin/cells/cell-a/demote");
+  CHECK(answer.status == 500);
+  CHECK(json::string_member(json_of(answer)["failed"][0], "description") == "no replica");
+}
+
+TEST_CASE("healthz tells what is out of reach, but answers 200 all the same") {
+  broker b;
+  auto body = json_of(b.send_as("", "GET", "/healthz"));
+  CHECK(json::string_member(body, "status") == "ok");
+  CHECK(json::text_of(body["unreachable_cells"]) == R"(["cell-b"])");
+  b.health.etcd_reachable = false;
+  auto answer = b.send_as("", "GET", "/healthz");
+  CHECK(answer.status == 200);
+  body = json_of(answer);
+  CHECK(json::string_member(body, "status") == "degraded");
+  CHECK(json::string_member(body, "etcd") == "unreachable");
+}
