@@ -1,0 +1,325 @@
+#include <doctest/doctest.h>
+
+#include "requests.hpp"
+#include "store/record_json.hpp"
+
+using namespace matriarch;
+using namespace matriarch::simulation;
+using namespace std::chrono_literals;
+using model::verdict_kind;
+namespace keys = store::keys;
+
+namespace {
+
+void add_broker(stage& here, const std::string& address) {
+  broker_settings how;
+  how.address = address;
+  here.brokers.push_back(std::make_unique<simulated_broker>(here.outside, how));
+  here.run();
+  here.pass(1s);
+}
+
+} // namespace
+
+TEST_CASE("a second broker waits, serves reads and refuses to change anything") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  add_broker(here, "127.0.0.1:9090");
+  auto& second = *here.brokers[1];
+  CHECK(here.broker().active());
+  CHECK_FALSE(second.active());
+  REQUIRE(second.find("db"));
+  CHECK(second.find("db")->known.current.state == model::operation_state::succeeded);
+  auto look = second.ask(model::lookup_request{"db"});
+  auto change = second.ask(resize("db", 3));
+  auto fresh = second.ask(provision("other"));
+  here.pass(1s);
+  REQUIRE(look->has_value());
+  CHECK((*look)->is == verdict_kind::done);
+  REQUIRE(change->has_value());
+  CHECK((*change)->is == verdict_kind::unavailable);
+  REQUIRE(fresh->has_value());
+  CHECK((*fresh)->is == verdict_kind::unavailable);
+  CHECK(leftovers(here.outside, "other").empty());
+}
+
+TEST_CASE("a waiting broker follows what the active one does") {
+  stage here;
+  add_broker(here, "127.0.0.1:9090");
+  auto& second = *here.brokers[1];
+  REQUIRE(make(here, "db"));
+  here.pass(1s);
+  REQUIRE(second.find("db"));
+  CHECK(second.find("db")->known.current.state == model::operation_state::succeeded);
+  CHECK(second.find("db")->seen.leader == here.outside.leader_of("db"));
+  REQUIRE(here.ask(deprovision("db")).is == verdict_kind::accepted);
+  REQUIRE(finish(here, "db"));
+  here.pass(1s);
+  CHECK(second.find("db") == nullptr);
+}
+
+TEST_CASE("a waiting broker takes over when the lease ends, and finishes what was begun") {
+  stage here;
+  add_broker(here, "127.0.0.1:9090");
+  REQUIRE(here.ask(provision("db", 3)).is == verdict_kind::accepted);
+  here.pass(300ms);
+  here.brokers.erase(here.brokers.begin());
+  here.pass(5s);
+  CHECK_FALSE(here.broker().active());
+  here.pass(10s);
+  CHECK(here.broker().active());
+  REQUIRE(finish(here, "db"));
+  CHECK(succeeded(here.outside, "db"));
+  CHECK(cells_agree(here.outside, "db"));
+  CHECK(here.outside.running_nodes("db") == 3);
+}
+
+TEST_CASE("a broker that resigns is followed at once") {
+  stage here;
+  add_broker(here, "127.0.0.1:9090");
+  here.broker().resign();
+  here.pass(100ms);
+  CHECK_FALSE(here.broker().active());
+  CHECK(here.brokers[1]->active());
+}
+
+TEST_CASE("a broker of the same address takes its predecessor's place at once") {
+  stage here;
+  auto fleet = here.outside.etcd.value(keys::fleet);
+  here.brokers.clear();
+  here.brokers.push_back(std::make_unique<simulated_broker>(here.outside));
+  here.pass(250ms);
+  CHECK(here.broker().active());
+  CHECK(here.outside.etcd.value(keys::fleet) == fleet);
+  // The predecessor's lease ends without consequence.
+  here.pass(30s);
+  CHECK(here.broker().active());
+  CHECK(here.outside.etcd.contains(keys::active));
+}
+
+TEST_CASE("a broker whose lease cannot be renewed stops acting before the lease has ended") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  here.outside.etcd_reachable = false;
+  bool both = false;
+  here.outside.watch_over = [&] {
+    both = both || (here.broker().active() && !here.outside.etcd.contains(keys::active));
+  };
+  here.pass(15s);
+  CHECK_FALSE(here.broker().active());
+  CHECK_FALSE(both);
+  CHECK(here.ask(resize("db", 3)).is == verdict_kind::unavailable);
+  REQUIRE(here.broker().find("db"));
+  here.outside.etcd_reachable = true;
+  here.pass(5s);
+  CHECK(here.broker().active());
+  CHECK(here.ask(resize("db", 3)).is == verdict_kind::accepted);
+  REQUIRE(finish(here, "db"));
+  CHECK(succeeded(here.outside, "db"));
+}
+
+TEST_CASE("a broker that has lost the key without knowing it changes nothing") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  here.broker().hold_watch(true);
+  here.outside.etcd.put(keys::active, store::encode_active({"other", "127.0.0.1:9090"}));
+  auto before = here.outside.record_of("db")->write_id;
+  CHECK(here.ask(resize("db", 3)).is == verdict_kind::unavailable);
+  CHECK(here.ask(provision("fresh")).is == verdict_kind::unavailable);
+  CHECK(here.outside.record_of("db")->write_id == before);
+  CHECK(leftovers(here.outside, "fresh").empty());
+}
+
+TEST_CASE("placement waits until every cell has been asked once") {
+  stage here(1);
+  here.brokers.clear();
+  here.outside.cells().push_back({"c2", "z2", "http://cell2:8080"});
+  here.outside.at("c2").health = manner::hanging;
+  here.brokers.push_back(std::make_unique<simulated_broker>(here.outside));
+  here.pass(250ms);
+  REQUIRE(here.broker().active());
+  REQUIRE(here.ask(provision("db", 1)).is == verdict_kind::accepted);
+  here.pass(2s);
+  CHECK(here.outside.record_of("db")->nodes.empty());
+  here.pass(2s);
+  CHECK(here.outside.record_of("db")->nodes.size() == 1);
+  REQUIRE(finish(here, "db"));
+  CHECK(succeeded(here.outside, "db"));
+}
+
+TEST_CASE("many placements at once fill the cells evenly and within their capacity") {
+  stage here(3);
+  for (auto& one : here.outside.cells())
+    one.capacity = 20;
+  here.pass(5s);
+  for (int i = 0; i < 30; ++i)
+    (void)here.broker().ask(provision("db" + std::to_string(i), 2));
+  here.pass(30s);
+  for (int i = 0; i < 30; ++i)
+    CHECK(succeeded(here.outside, "db" + std::to_string(i)));
+  for (auto& one : here.outside.cells()) {
+    CHECK(one.nodes.size() == 20);
+  }
+  for (const auto& one : here.outside.orders("PUT"))
+    CHECK(one.status == 201);
+}
+
+TEST_CASE("a cell that is away is shown so, and as reachable when it is back") {
+  stage here(2);
+  here.outside.at("c2").health = manner::away;
+  here.pass(10s);
+  auto reachable = [&](const std::string& guid) {
+    auto table = here.broker().cells();
+    for (const auto& one : *table)
+      if (one.guid == guid)
+        return one.reachable;
+    return false;
+  };
+  CHECK(reachable("c1"));
+  CHECK_FALSE(reachable("c2"));
+  here.outside.at("c2").health = manner::well;
+  here.pass(10s);
+  CHECK(reachable("c2"));
+}
+
+TEST_CASE("a demotion moves every leader off the cell and reports it") {
+  stage here(3);
+  for (int i = 0; i < 6; ++i)
+    REQUIRE(make(here, "db" + std::to_string(i), 2));
+  auto leaders_on = [&](const std::string& cell) {
+    std::size_t count = 0;
+    for (int i = 0; i < 6; ++i) {
+      auto name = "db" + std::to_string(i);
+      count += here.outside.nodes_of(name).at(here.outside.leader_of(name)) == cell ? 1 : 0;
+    }
+    return count;
+  };
+  std::string busiest = "c1";
+  for (const auto& one : here.outside.cells())
+    if (leaders_on(one.guid) > leaders_on(busiest))
+      busiest = one.guid;
+  auto expected = leaders_on(busiest);
+  REQUIRE(expected > 0);
+  auto came = here.broker().demote(busiest);
+  here.pass(10s);
+  REQUIRE(came->has_value());
+  CHECK((*came)->known);
+  CHECK((*came)->entries.size() == expected);
+  for (const auto& entry : (*came)->entries) {
+    CHECK_FALSE(entry.to.empty());
+    CHECK(entry.why == "");
+    CHECK(here.outside.leader_of(entry.instance_id) == entry.to);
+  }
+  CHECK(leaders_on(busiest) == 0);
+}
+
+TEST_CASE("a demotion that Patroni refuses reports why and can be repeated") {
+  stage here(2);
+  REQUIRE(make(here, "db", 2));
+  auto leader = here.outside.leader_of("db");
+  auto cell = here.outside.nodes_of("db").at(leader);
+  here.outside.switchover_failure = "not now";
+  auto came = here.broker().demote(cell);
+  here.pass(10s);
+  REQUIRE(came->has_value());
+  REQUIRE((*came)->entries.size() == 1);
+  CHECK((*came)->entries.front().to == "");
+  CHECK((*came)->entries.front().why.find("not now") != std::string::npos);
+  CHECK(here.outside.leader_of("db") == leader);
+  here.pass(10s);
+  here.outside.switchover_failure.clear();
+  auto again = here.broker().demote(cell);
+  here.pass(10s);
+  REQUIRE(again->has_value());
+  REQUIRE((*again)->entries.size() == 1);
+  CHECK_FALSE((*again)->entries.front().to.empty());
+}
+
+TEST_CASE("a demotion of a single node reports that there is nowhere to go") {
+  stage here(2);
+  REQUIRE(make(here, "db", 1));
+  auto cell = here.outside.nodes_of("db").at(here.outside.leader_of("db"));
+  auto came = here.broker().demote(cell);
+  here.pass(1s);
+  REQUIRE(came->has_value());
+  REQUIRE((*came)->entries.size() == 1);
+  CHECK_FALSE((*came)->entries.front().why.empty());
+  auto unknown = here.broker().demote("no such cell");
+  here.pass(1s);
+  REQUIRE(unknown->has_value());
+  CHECK_FALSE((*unknown)->known);
+}
+
+TEST_CASE("late news of an earlier life does not reach the instance that is there now") {
+  for (unsigned seed = 1; seed <= 20; ++seed) {
+    CAPTURE(seed);
+    broker_settings how;
+    how.seed = seed;
+    stage here(3, how);
+    REQUIRE(make(here, "db"));
+    here.broker().hold_watch(true);
+    REQUIRE(here.ask(deprovision("db")).is == verdict_kind::accepted);
+    REQUIRE(here.pass_until([&] { return !here.outside.record_of("db"); }, 60s));
+    auto said = here.ask(provision("db"));
+    REQUIRE(said.is == verdict_kind::accepted);
+    auto end = here.broker().ask(model::await_request{"db", said.operation_id});
+    here.run();
+    here.broker().hold_watch(false);
+    REQUIRE(finish(here, "db"));
+    here.pass(1s);
+    CHECK(succeeded(here.outside, "db"));
+    CHECK(cells_agree(here.outside, "db"));
+    REQUIRE(end->has_value());
+    CHECK((*end)->is == verdict_kind::done);
+  }
+}
+
+TEST_CASE("late news of a removed instance does not bring it back") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  here.broker().hold_watch(true);
+  auto unheard = here.outside.etcd.history().size();
+  // Written at rest, and so with nothing to do for an actor that believed it.
+  auto note = resize("db", 2);
+  note.parameters = "{\"note\":1}";
+  REQUIRE(here.ask(note).is == verdict_kind::done);
+  REQUIRE(here.ask(deprovision("db")).is == verdict_kind::accepted);
+  REQUIRE(here.pass_until([&] { return !here.outside.record_of("db"); }, 60s));
+  here.pass(1s);
+  for (; unheard < here.outside.etcd.history().size(); ++unheard) {
+    here.broker().hear_one();
+    CHECK(here.broker().find("db") == nullptr);
+  }
+  CHECK(here.ask(model::lookup_request{"db"}).is == verdict_kind::gone);
+}
+
+TEST_CASE("an instance that is removed from etcd by hand is forgotten") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  here.outside.etcd.erase(keys::record("db"));
+  here.pass(1s);
+  CHECK(here.broker().find("db") == nullptr);
+  CHECK(here.ask(model::lookup_request{"db"}).is == verdict_kind::not_found);
+}
+
+TEST_CASE("whatever the order in which the actors run, the operations end as asked") {
+  for (unsigned seed = 1; seed <= 20; ++seed) {
+    CAPTURE(seed);
+    broker_settings how;
+    how.seed = seed;
+    stage here(4, how);
+    auto first = here.broker().ask(provision("db", 2));
+    auto second = here.broker().ask(provision("other", 3));
+    here.pass(20s);
+    CHECK(succeeded(here.outside, "db"));
+    CHECK(succeeded(here.outside, "other"));
+    auto moving = here.broker().ask(move("db", {"c3", "c4"}));
+    auto removal = here.broker().ask(deprovision("other"));
+    here.pass(30s);
+    CHECK(succeeded(here.outside, "db"));
+    CHECK(cells_agree(here.outside, "db"));
+    CHECK(leftovers(here.outside, "other").empty());
+    CHECK(here.outside.node_count() == 2);
+    CHECK(here.outside.violations.empty());
+  }
+}

@@ -1,0 +1,97 @@
+#pragma once
+
+#include "simulated_broker.hpp"
+#include "store/keys.hpp"
+
+/// The requests that the tests make, and what they wait for.
+namespace matriarch::simulation {
+
+inline constexpr model::duration polling = std::chrono::seconds{600};
+
+inline model::provision_request provision(const std::string& id, int nodes = 2) {
+  model::provision_request asked;
+  asked.instance_id = id;
+  asked.service_id = "service";
+  asked.plan_id = "plan";
+  asked.organization_guid = "org";
+  asked.space_guid = "space";
+  asked.desired.node_count = nodes;
+  asked.longest = polling;
+  return asked;
+}
+
+inline model::update_request resize(const std::string& id, int nodes) {
+  model::update_request asked;
+  asked.instance_id = id;
+  asked.service_id = "service";
+  asked.parameters = "{\"node-count\":" + std::to_string(nodes) + "}";
+  asked.node_count = nodes;
+  asked.longest = polling;
+  return asked;
+}
+
+inline model::update_request move(const std::string& id, std::vector<std::string> cells) {
+  model::update_request asked;
+  asked.instance_id = id;
+  asked.service_id = "service";
+  asked.parameters = "{\"cells\":[";
+  for (const auto& one : cells)
+    asked.parameters += (one == cells.front() ? "\"" : ",\"") + one + "\"";
+  asked.parameters += "]}";
+  asked.cells = std::move(cells);
+  asked.longest = polling;
+  return asked;
+}
+
+inline model::deprovision_request deprovision(const std::string& id) {
+  return {id, "service", "plan", polling};
+}
+
+/// Whether etcd says that the instance's operation has ended.
+inline bool ended(const world& outside, const std::string& name) {
+  auto known = outside.record_of(name);
+  return !known || known->current.state != model::operation_state::in_progress;
+}
+
+inline bool succeeded(const world& outside, const std::string& name) {
+  auto known = outside.record_of(name);
+  return known && known->current.state == model::operation_state::succeeded;
+}
+
+/// Lets time pass until the operation has ended in etcd.
+inline bool finish(stage& here, const std::string& name,
+                   model::duration at_most = std::chrono::seconds{900}) {
+  return here.pass_until([&] { return ended(here.outside, name); }, at_most);
+}
+
+/// Provisions and waits for success.
+inline bool make(stage& here, const std::string& name, int nodes = 2) {
+  auto said = here.ask(provision(name, nodes));
+  return said.is == model::verdict_kind::accepted && finish(here, name)
+         && succeeded(here.outside, name);
+}
+
+inline std::vector<model::node> recorded_nodes(const world& outside, const std::string& name) {
+  auto known = outside.record_of(name);
+  return known ? known->nodes : std::vector<model::node>{};
+}
+
+/// Whether the cells run exactly the nodes that the record names, each where it names it.
+inline bool cells_agree(const world& outside, const std::string& name) {
+  std::map<std::string, std::string> recorded;
+  for (const auto& n : recorded_nodes(outside, name))
+    recorded[n.node_id] = n.cell;
+  return recorded == outside.nodes_of(name);
+}
+
+/// What is left in etcd of an instance besides its tombstone and its resting port.
+inline std::vector<std::string> leftovers(const world& outside, const std::string& name) {
+  std::vector<std::string> found;
+  for (const auto& entry : outside.etcd.range(store::keys_below("/")))
+    if (entry.key.starts_with(store::keys::everything_of(name))
+        || entry.key == store::keys::allocation(name))
+      found.push_back(entry.key);
+  return found;
+}
+
+} // namespace matriarch::simulation

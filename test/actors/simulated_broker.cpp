@@ -1,0 +1,382 @@
+#include "simulated_broker.hpp"
+
+#include <caf/all.hpp>
+#include <caf/scheduler/test_coordinator.hpp>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <random>
+
+#include "actors/cell_directory.hpp"
+#include "actors/gateway.hpp"
+#include "actors/instance_directory.hpp"
+#include "actors/leadership.hpp"
+#include "actors/pending_answers.hpp"
+#include "actors/port_registry.hpp"
+#include "store/keys.hpp"
+#include "store/record_json.hpp"
+
+namespace matriarch::simulation {
+
+struct http_came {
+  std::uint64_t ticket;
+  http::outcome outcome;
+};
+struct commit_came {
+  std::uint64_t ticket;
+  store::commit_result outcome;
+};
+
+} // namespace matriarch::simulation
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::simulation::http_came)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::simulation::commit_came)
+
+namespace matriarch::simulation {
+
+namespace {
+
+using namespace std::chrono_literals;
+namespace keys = store::keys;
+
+// Above every answer's own time-out.
+constexpr std::chrono::milliseconds patience = 60s;
+constexpr model::duration step = 50ms;
+
+/// What the mocks share. The world's answers come late, perhaps after the broker's end: they hold it
+/// weakly.
+struct epoch {
+  world* outside = nullptr;
+  std::map<std::string, caf::actor_addr> writer_of; ///< who last wrote a key
+};
+
+using http_mock = actors::http_actor::extend<caf::reacts_to<http_came>>;
+using store_mock = actors::store_actor::extend<caf::reacts_to<commit_came>>;
+
+struct http_state {
+  actors::pending_answers<http::outcome> owed;
+};
+struct store_state {
+  actors::pending_answers<store::commit_result> owed;
+};
+
+/// A function for the world to call with an answer, at any time.
+template <class Came, class Outcome, class Self>
+std::function<void(Outcome)> reply_to(Self self, const std::shared_ptr<epoch>& here,
+                                      std::uint64_t ticket) {
+  return [to = caf::actor_cast<caf::weak_actor_ptr>(self->address()), ticket,
+          still = std::weak_ptr<epoch>{here}](Outcome came) {
+    if (still.expired())
+      return;
+    if (auto alive = caf::actor_cast<caf::strong_actor_ptr>(to))
+      caf::anon_send(caf::actor_cast<caf::actor>(alive), Came{ticket, std::move(came)});
+  };
+}
+
+http_mock::behavior_type behave_as_http(http_mock::stateful_pointer<http_state> self,
+                                        const std::weak_ptr<epoch>& still) {
+  return {
+    [=](const http::outgoing& what) -> caf::result<http::outcome> {
+      auto owed = self->make_response_promise<http::outcome>();
+      auto ticket = self->state.owed.add(owed);
+      if (auto here = still.lock())
+        here->outside->send(what, reply_to<http_came, http::outcome>(self, here, ticket));
+      return owed;
+    },
+    [=](http_came& came) { self->state.owed.keep(came.ticket, std::move(came.outcome)); },
+  };
+}
+
+store_mock::behavior_type behave_as_store(store_mock::stateful_pointer<store_state> self,
+                                          const std::weak_ptr<epoch>& still) {
+  return {
+    [=](const store::transaction& what) -> caf::result<store::commit_result> {
+      auto owed = self->make_response_promise<store::commit_result>();
+      auto ticket = self->state.owed.add(owed);
+      if (auto here = still.lock()) {
+        for (const auto& one : what.then)
+          if (const auto* put = std::get_if<store::put>(&one))
+            here->writer_of[put->key] = caf::actor_cast<caf::actor_addr>(self->current_sender());
+        here->outside->commit(what,
+                              reply_to<commit_came, store::commit_result>(self, here, ticket));
+      }
+      return owed;
+    },
+    [=](const store::key_range& range) -> store::range_result {
+      auto here = still.lock();
+      return here ? here->outside->range(range) : store::range_result{};
+    },
+    [=](const actors::grant_lease& what) -> store::lease_result {
+      auto here = still.lock();
+      return here ? here->outside->grant_lease(what.ttl) : store::lease_result{};
+    },
+    [=](const actors::keep_lease& what) -> store::lease_result {
+      auto here = still.lock();
+      return here ? here->outside->keep_lease(what.lease) : store::lease_result{};
+    },
+    [=](const actors::revoke_lease& what) -> store::lease_result {
+      auto here = still.lock();
+      return here ? here->outside->revoke_lease(what.lease) : store::lease_result{};
+    },
+    [=](commit_came& came) { self->state.owed.keep(came.ticket, std::move(came.outcome)); },
+  };
+}
+
+actors::database_actor::behavior_type behave_as_database(actors::database_actor::pointer,
+                                                         const std::weak_ptr<epoch>& still) {
+  return {
+    [=](const actors::lag_question& asked) -> actors::lag_answer {
+      auto here = still.lock();
+      if (!here)
+        return {};
+      auto behind = here->outside->lag_at(asked.conn_url);
+      return behind.ok() ? actors::lag_answer{true, *behind, ""}
+                         : actors::lag_answer{false, {}, behind.error()};
+    },
+  };
+}
+
+struct actor_config : caf::actor_system_config {
+  actor_config() { set("scheduler.policy", caf::atom("testing")); }
+};
+
+} // namespace
+
+struct simulated_broker::actors {
+  actors(world& with, const broker_settings& how)
+      : outside(with), seed(how.seed), chance(how.seed), here(std::make_shared<epoch>(epoch{&with, {}})),
+        scheduler(dynamic_cast<caf::scheduler::test_coordinator&>(system.scheduler())),
+        who{with.new_id(), how.address} {
+    // Thousands of brokers would say the same; with this variable one test can be read along.
+    spdlog::set_level(std::getenv("TEST_LOG") != nullptr ? spdlog::level::debug : spdlog::level::off);
+    system.await_actors_before_shutdown(false);
+    matriarch::actors::environment chance_and_time;
+    chance_and_time.now = [&with] { return with.now(); };
+    chance_and_time.new_id = [&with] { return with.new_id(); };
+    chance_and_time.new_password = [&with] { return "secret-" + with.new_id(); };
+    std::weak_ptr<epoch> still = here;
+    http = system.spawn(behave_as_http, still);
+    store = system.spawn(behave_as_store, still);
+    database = system.spawn(behave_as_database, still);
+    ports = matriarch::actors::spawn_port_registry(system, how.ports, chance_and_time);
+    std::vector<matriarch::actors::cell_settings> settings;
+    for (const auto& one : with.cells())
+      settings.push_back({one.guid, one.availability_zone, one.uri, "admin", "secret"});
+    cells = matriarch::actors::spawn_cell_directory(system, settings, http, out);
+    directory = matriarch::actors::spawn_instance_directory(
+      system, {store, http, database, ports, cells, chance_and_time, &out,
+               store::encode_active(who)});
+    gateway = std::make_unique<matriarch::actors::gateway>(system, directory, out);
+    leadership =
+      matriarch::actors::spawn_leadership(system, {store, directory, who, with.new_id()});
+    list();
+  }
+
+  ~actors() {
+    here.reset();
+    gateway.reset();
+    auto end = caf::exit_reason::user_shutdown;
+    caf::anon_send_exit(leadership, end);
+    caf::anon_send_exit(directory, end);
+    caf::anon_send_exit(cells, end);
+    caf::anon_send_exit(ports, end);
+    caf::anon_send_exit(database, end);
+    caf::anon_send_exit(http, end);
+    caf::anon_send_exit(store, end);
+    while (scheduler.try_run_once()) {
+    }
+  }
+
+  /// What the etcd watcher does with a listing.
+  void list() {
+    auto everything = outside.etcd.range({keys::first, keys::last});
+    matriarch::actors::key_listing routing{{}, outside.etcd.at()};
+    for (const auto& entry : everything)
+      if (entry.key.starts_with(keys::routing))
+        routing.found.push_back(entry);
+    caf::anon_send(ports, std::move(routing));
+    caf::anon_send(directory,
+                   matriarch::actors::key_listing{std::move(everything), outside.etcd.at()});
+    caf::anon_send(directory, matriarch::actors::etcd_reachable{true, ""});
+    watched = outside.etcd.history().size();
+  }
+
+  /// What the etcd watcher does with changes.
+  bool pump() {
+    auto left = outside.etcd.history().size() - watched;
+    if (held || !outside.etcd_reachable || left == 0)
+      return false;
+    tell(seed == 0 ? left : 1 + chance() % left);
+    return true;
+  }
+
+  void tell(std::size_t count) {
+    const auto& history = outside.etcd.history();
+    matriarch::actors::key_changes services;
+    matriarch::actors::key_changes routing;
+    matriarch::actors::key_changes own;
+    for (; count > 0 && watched < history.size(); --count, ++watched) {
+      const auto& one = history[watched];
+      if (one.entry.key.starts_with(keys::services))
+        services.changes.push_back(one);
+      else if (one.entry.key.starts_with(keys::routing))
+        routing.changes.push_back(one);
+      else if (one.entry.key.starts_with(keys::own))
+        own.changes.push_back(one);
+    }
+    if (!services.changes.empty())
+      caf::anon_send(directory, std::move(services));
+    if (!routing.changes.empty())
+      caf::anon_send(ports, std::move(routing));
+    if (!own.changes.empty())
+      caf::anon_send(leadership, std::move(own));
+  }
+
+  void run() {
+    while (!outside.crashed()) {
+      if (seed != 0 && scheduler.jobs.size() > 1)
+        std::swap(scheduler.jobs.front(), scheduler.jobs[chance() % scheduler.jobs.size()]);
+      if (!scheduler.try_run_once() && !pump())
+        return;
+    }
+  }
+
+  world& outside;
+  unsigned seed;
+  std::minstd_rand chance;
+  matriarch::actors::published out;
+  std::shared_ptr<epoch> here;
+  std::size_t watched = 0;
+  bool held = false;
+
+  actor_config config;
+  caf::actor_system system{config};
+  caf::scheduler::test_coordinator& scheduler;
+  store::active_broker who;
+  http_mock http;
+  store_mock store;
+  matriarch::actors::database_actor database;
+  matriarch::actors::port_registry_actor ports;
+  matriarch::actors::cell_directory_actor cells;
+  matriarch::actors::instance_directory_actor directory;
+  matriarch::actors::leadership_actor leadership;
+  std::unique_ptr<matriarch::actors::gateway> gateway;
+};
+
+simulated_broker::simulated_broker(world& outside, broker_settings how)
+    : self_(std::make_unique<actors>(outside, how)) {}
+simulated_broker::~simulated_broker() = default;
+
+void simulated_broker::run() {
+  self_->run();
+}
+
+void simulated_broker::pass(model::duration how_long) {
+  if (self_->outside.crashed())
+    return;
+  self_->scheduler.advance_time(how_long);
+  self_->run();
+}
+
+awaited_verdict simulated_broker::ask(model::request what) {
+  auto came = std::make_shared<std::optional<model::verdict>>();
+  self_->gateway->ask(std::move(what), patience, [came](model::verdict said) { *came = said; });
+  return came;
+}
+
+awaited_report simulated_broker::demote(const std::string& cell) {
+  auto came = std::make_shared<std::optional<model::demote_report>>();
+  self_->gateway->ask(model::demote_request{cell},
+                      [came](model::demote_report said) { *came = said; });
+  return came;
+}
+
+void simulated_broker::resign() {
+  caf::anon_send(self_->leadership, matriarch::actors::stop_atom::value);
+  run();
+}
+
+void simulated_broker::kill_instance(const std::string& name) {
+  auto found = self_->here->writer_of.find(keys::record(name));
+  if (found == self_->here->writer_of.end())
+    return;
+  if (auto alive = caf::actor_cast<caf::strong_actor_ptr>(found->second))
+    caf::anon_send_exit(caf::actor_cast<caf::actor>(alive),
+                        caf::exit_reason::unhandled_exception);
+}
+
+void simulated_broker::hold_watch(bool hold) {
+  self_->held = hold;
+}
+
+void simulated_broker::hear_one() {
+  self_->tell(1);
+  run();
+}
+
+void simulated_broker::list_again() {
+  self_->list();
+}
+
+bool simulated_broker::active() const {
+  return self_->out.status.active;
+}
+
+model::snapshot_ptr simulated_broker::find(const std::string& name) const {
+  return self_->out.instances.find(name);
+}
+
+model::cell_table simulated_broker::cells() const {
+  return self_->out.status.cells.load();
+}
+
+// -- stage -----------------------------------------------------------------------------------------------------
+
+stage::stage(int cells, broker_settings how) : outside(cells), how_(how) {
+  brokers.push_back(std::make_unique<simulated_broker>(outside, how_));
+  run();
+  pass(1s);
+}
+
+void stage::run() {
+  for (std::size_t seen = 0; seen != outside.etcd.history().size();) {
+    seen = outside.etcd.history().size();
+    for (auto& one : brokers)
+      one->run();
+  }
+}
+
+void stage::pass(model::duration how_long) {
+  for (; how_long > 0ms && !outside.crashed(); how_long -= step) {
+    outside.pass(std::min(step, how_long));
+    for (auto& one : brokers)
+      one->pass(std::min(step, how_long));
+    run();
+  }
+}
+
+bool stage::pass_until(const std::function<bool()>& condition, model::duration at_most) {
+  run();
+  for (; !outside.crashed() && !condition(); at_most -= step) {
+    if (at_most <= 0ms)
+      return false;
+    pass(step);
+  }
+  return true;
+}
+
+model::verdict stage::ask(model::request what) {
+  auto came = broker().ask(std::move(what));
+  pass_until([&] { return came->has_value(); }, patience + 1s);
+  return came->value_or(model::verdict{});
+}
+
+void stage::restart() {
+  brokers.erase(brokers.begin());
+  outside.forget_crash();
+  brokers.insert(brokers.begin(), std::make_unique<simulated_broker>(outside, how_));
+  run();
+}
+
+} // namespace matriarch::simulation

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/ports.hpp"
+#include "model/requests.hpp"
+#include "world.hpp"
+
+namespace matriarch::simulation {
+
+/// An answer that may be still to come.
+using awaited_verdict = std::shared_ptr<std::optional<model::verdict>>;
+using awaited_report = std::shared_ptr<std::optional<model::demote_report>>;
+
+struct broker_settings {
+  std::string address = "127.0.0.1:8080";
+  model::port_range ports{30000, 30199, std::chrono::hours{1}};
+  /// 0 runs the actors in the order of their messages, and changes in etcd come all at once; any other
+  /// number is the seed of another order, in which they come in pieces.
+  unsigned seed = 0;
+};
+
+/// All actors of a broker in one actor system of virtual time, with mocks of the outside in front of a
+/// world. Nothing runs by itself: the functions below run the actors. Its end is a crash: nothing is
+/// given back or finished.
+class simulated_broker {
+public:
+  explicit simulated_broker(world& outside, broker_settings how = {});
+  ~simulated_broker();
+  simulated_broker(const simulated_broker&) = delete;
+  simulated_broker& operator=(const simulated_broker&) = delete;
+
+  /// Runs the actors until there is nothing to do at this moment. Time does not pass.
+  void run();
+  /// Moves the actors' clock and runs them; the world's clock is moved by the caller.
+  void pass(model::duration how_long);
+
+  awaited_verdict ask(model::request what);
+  awaited_report demote(const std::string& cell);
+  /// Gives the leadership up, as a clean end does.
+  void resign();
+  /// Ends an instance's actor by an error. It must have written to etcd before.
+  void kill_instance(const std::string& name);
+  /// Whether changes in etcd reach this broker; they are not lost, but wait.
+  void hold_watch(bool hold);
+  /// One of the changes that wait.
+  void hear_one();
+  /// A gap in the watch: everything is listed anew.
+  void list_again();
+
+  [[nodiscard]] bool active() const;
+  [[nodiscard]] model::snapshot_ptr find(const std::string& name) const;
+  [[nodiscard]] model::cell_table cells() const;
+
+private:
+  struct actors;
+  std::unique_ptr<actors> self_;
+};
+
+/// A world and its brokers, whose clocks run together.
+class stage {
+public:
+  explicit stage(int cells = 3, broker_settings how = {});
+
+  world outside;
+  std::vector<std::unique_ptr<simulated_broker>> brokers;
+  [[nodiscard]] simulated_broker& broker() { return *brokers.front(); }
+
+  void run();
+  void pass(model::duration how_long);
+  /// Lets time pass until the condition holds, or the world has crashed its broker; false if that
+  /// takes longer than `at_most`.
+  bool pass_until(const std::function<bool()>& condition, model::duration at_most);
+  /// The answer; unanswered requests answer `unavailable` with an empty description in the end.
+  model::verdict ask(model::request what);
+  /// Ends the first broker and starts another of its address on what is in etcd.
+  void restart();
+
+private:
+  broker_settings how_;
+};
+
+} // namespace matriarch::simulation

@@ -1,0 +1,527 @@
+#include "world.hpp"
+
+#include <algorithm>
+
+#include "model/json.hpp"
+#include "store/keys.hpp"
+#include "store/record_json.hpp"
+
+namespace matriarch::simulation {
+
+namespace {
+
+namespace keys = store::keys;
+using namespace std::chrono_literals;
+
+// What the etcd client takes for a transaction before it says that it does not know.
+constexpr duration etcd_timeout = 3s;
+// How much later than that a transaction on its way may still be done.
+constexpr duration lateness = 700ms;
+// Patroni's ttl: a stopped member's key goes by itself after it.
+constexpr duration member_life = 30s;
+
+bool within(const store::key_range& keys, const std::string& key) {
+  return keys.last.empty() ? key == keys.first : key >= keys.first && key < keys.last;
+}
+
+bool writes(const store::transaction& what) {
+  return std::any_of(what.then.begin(), what.then.end(), [](const auto& one) {
+    return !std::holds_alternative<store::read>(one);
+  });
+}
+
+std::string header(const http::outgoing& what, const std::string& name) {
+  for (const auto& [key, value] : what.headers)
+    if (key == name)
+      return value;
+  return "";
+}
+
+/// The part of a URL between `//` and the next `/`.
+std::string authority(const std::string& url) {
+  auto begin = url.find("//") + 2;
+  return url.substr(begin, url.find('/', begin) - begin);
+}
+
+std::string host(const std::string& url) {
+  auto text = authority(url);
+  return text.substr(0, text.find(':'));
+}
+
+} // namespace
+
+// -- etcd ------------------------------------------------------------------------------------------------
+
+bool simulated_etcd::holds(const store::compare& condition) const {
+  auto found = keys_.find(condition.key);
+  auto compared = [&](auto left, auto right) {
+    switch (condition.how) {
+      case store::compare::relation::equal:
+        return left == right;
+      case store::compare::relation::not_equal:
+        return left != right;
+      case store::compare::relation::less:
+        return left < right;
+      case store::compare::relation::greater:
+        return left > right;
+    }
+    return false;
+  };
+  switch (condition.what) {
+    case store::compare::subject::create_revision:
+      return compared(found == keys_.end() ? 0 : found->second.create_revision, condition.number);
+    case store::compare::subject::mod_revision:
+      return compared(found == keys_.end() ? 0 : found->second.mod_revision, condition.number);
+    case store::compare::subject::value:
+      return found != keys_.end() && compared(found->second.value, condition.text);
+  }
+  return false;
+}
+
+store::commit_result simulated_etcd::commit(const store::transaction& what) {
+  store::commit_result came;
+  bool held = std::all_of(what.compares.begin(), what.compares.end(),
+                          [this](const auto& one) { return holds(one); });
+  const auto& branch = held ? what.then : what.otherwise;
+  if (std::any_of(branch.begin(), branch.end(),
+                  [](const auto& one) { return !std::holds_alternative<store::read>(one); }))
+    ++at_;
+  for (const auto& one : branch) {
+    if (const auto* put = std::get_if<store::put>(&one))
+      put_now(*put);
+    else if (const auto* gone = std::get_if<store::erase>(&one))
+      erase_now(gone->keys);
+    else
+      came.reads.push_back(range(std::get<store::read>(one).keys));
+  }
+  came.state = held ? store::commit_state::committed : store::commit_state::refused;
+  came.at = at_;
+  return came;
+}
+
+std::vector<store::key_value> simulated_etcd::range(const store::key_range& keys) const {
+  std::vector<store::key_value> found;
+  for (auto at = keys_.lower_bound(keys.first); at != keys_.end() && within(keys, at->first); ++at)
+    found.push_back(at->second);
+  return found;
+}
+
+std::optional<std::string> simulated_etcd::value(const std::string& key) const {
+  auto found = keys_.find(key);
+  return found == keys_.end() ? std::nullopt : std::optional{found->second.value};
+}
+
+void simulated_etcd::put(const std::string& key, const std::string& value) {
+  ++at_;
+  put_now({key, value});
+}
+
+void simulated_etcd::erase(const std::string& key) {
+  ++at_;
+  erase_now({key, ""});
+}
+
+void simulated_etcd::put_now(const store::put& what) {
+  auto& entry = keys_[what.key];
+  if (entry.create_revision == 0)
+    entry.create_revision = at_;
+  entry.key = what.key;
+  entry.value = what.value;
+  entry.mod_revision = at_;
+  entry.lease = what.lease;
+  history_.push_back({store::change::kind::put, entry});
+}
+
+void simulated_etcd::erase_now(const store::key_range& keys) {
+  for (auto at = keys_.lower_bound(keys.first); at != keys_.end() && within(keys, at->first);) {
+    store::key_value gone;
+    gone.key = at->first;
+    gone.mod_revision = at_;
+    history_.push_back({store::change::kind::erase, std::move(gone)});
+    at = keys_.erase(at);
+  }
+}
+
+store::lease_id simulated_etcd::grant(wall_time until) {
+  leases_[++last_lease_] = until;
+  return last_lease_;
+}
+
+bool simulated_etcd::renew(store::lease_id lease, wall_time until) {
+  auto found = leases_.find(lease);
+  if (found != leases_.end())
+    found->second = until;
+  return found != leases_.end();
+}
+
+void simulated_etcd::revoke(store::lease_id lease) {
+  leases_.erase(lease);
+  std::vector<std::string> held;
+  for (const auto& [key, entry] : keys_)
+    if (entry.lease == lease)
+      held.push_back(key);
+  for (const auto& key : held)
+    erase(key);
+}
+
+void simulated_etcd::end_leases(wall_time now) {
+  std::vector<store::lease_id> over;
+  for (const auto& [lease, until] : leases_)
+    if (until <= now)
+      over.push_back(lease);
+  for (auto lease : over)
+    revoke(lease);
+}
+
+// -- time and crashes --------------------------------------------------------------------------------------
+
+world::world(int cells) {
+  for (int i = 1; i <= cells; ++i) {
+    auto number = std::to_string(i);
+    cells_.push_back({"c" + number, "z" + number, "http://cell" + number + ":8080"});
+  }
+}
+
+void world::pass(duration how_long) {
+  auto until = now_ + how_long;
+  while (!later_.empty() && later_.begin()->first <= until) {
+    auto next = later_.extract(later_.begin());
+    now_ = std::max(now_, next.key());
+    next.mapped()();
+  }
+  now_ = until;
+  etcd.end_leases(now_);
+  if (watch_over)
+    watch_over();
+}
+
+void world::after(duration pause, std::function<void()> what) {
+  later_.emplace(now_ + pause, std::move(what));
+}
+
+void world::crash_at(int effect, moment when) {
+  crash_at_ = effect;
+  crash_when_ = when;
+}
+
+void world::forget_crash() {
+  crash_at_.reset();
+  crashed_ = false;
+}
+
+bool world::effect(const std::function<void()>& what) {
+  if (crashed_)
+    return false;
+  ++effects_;
+  bool here = crash_at_ && effects_ == *crash_at_;
+  crashed_ = here;
+  if (!here || crash_when_ == moment::after)
+    what();
+  return !here;
+}
+
+std::string world::new_id() {
+  return "id-" + std::to_string(++last_id_);
+}
+
+// -- etcd as the brokers see it ------------------------------------------------------------------------------
+
+void world::commit(const store::transaction& what,
+                   std::function<void(store::commit_result)> reply) {
+  if (crashed_)
+    return;
+  if (!etcd_reachable)
+    return reply({store::commit_state::not_done, 0, {}, "connection refused"});
+  if (!writes(what))
+    return reply(etcd.commit(what));
+  auto becomes = fate_of ? fate_of(what) : fault::none;
+  auto unanswered = [this, reply] {
+    after(etcd_timeout, [reply] { reply({store::commit_state::unknown, 0, {}, "timed out"}); });
+  };
+  store::commit_result came;
+  bool answered = effect([&] {
+    switch (becomes) {
+      case fault::none:
+      case fault::lost_answer:
+        came = etcd.commit(what);
+        break;
+      case fault::late:
+        after(etcd_timeout + lateness, [this, what] { etcd.commit(what); });
+        break;
+      case fault::lost_request:
+      case fault::not_done:
+        break;
+    }
+  });
+  if (!answered)
+    return;
+  if (becomes == fault::none)
+    reply(came);
+  else if (becomes == fault::not_done)
+    reply({store::commit_state::not_done, 0, {}, "no leader"});
+  else
+    unanswered();
+}
+
+store::range_result world::range(const store::key_range& keys) {
+  if (!etcd_reachable)
+    return {false, 0, {}, "connection refused"};
+  return {true, etcd.at(), etcd.range(keys), ""};
+}
+
+store::lease_result world::grant_lease(std::chrono::seconds ttl) {
+  if (!etcd_reachable)
+    return {};
+  return {store::lease_result::state::held, etcd.grant(now_ + ttl), ttl};
+}
+
+store::lease_result world::keep_lease(store::lease_id lease) {
+  if (!etcd_reachable)
+    return {};
+  // The leadership's ttl; there are no other leases.
+  bool held = etcd.renew(lease, now_ + 10s);
+  return {held ? store::lease_result::state::held : store::lease_result::state::gone, lease, 10s};
+}
+
+store::lease_result world::revoke_lease(store::lease_id lease) {
+  if (!etcd_reachable)
+    return {};
+  etcd.revoke(lease);
+  return {store::lease_result::state::gone, lease};
+}
+
+// -- cells ---------------------------------------------------------------------------------------------------
+
+void world::send(const http::outgoing& what, std::function<void(http::outcome)> reply) {
+  if (crashed_)
+    return;
+  auto found = std::find_if(cells_.begin(), cells_.end(), [&](const cell& one) {
+    return what.url.starts_with(one.uri + "/");
+  });
+  if (found == cells_.end()) {
+    effect([&] { switch_over(what, host(what.url), reply); });
+    return;
+  }
+  auto& where = *found;
+  auto path = what.url.substr(where.uri.size());
+  bool order = what.verb != "GET";
+  auto how = order ? where.orders : where.health;
+  auto timed_out = [this, what, reply] {
+    after(what.timeout, [reply] { reply({0, "", "timed out", false}); });
+  };
+  if (how == manner::away)
+    return reply({0, "", "connection refused", true});
+  if (how == manner::hanging)
+    return timed_out();
+  if (!order) {
+    if (how == manner::failing)
+      return reply({500, "{}", "", false});
+    return reply({200,
+                  "{\"status\":\"ok\",\"fencing\":\"pid-namespace\",\"capacity\":"
+                    + std::to_string(where.capacity) + "}",
+                  "", false});
+  }
+  constexpr std::string_view prefix = "/v2/service_instances/";
+  auto node_id = path.substr(prefix.size(), path.find('?') - prefix.size());
+  if (what.verb == "PUT") {
+    auto scope = header(what, "X-Matriarch-Scope");
+    auto known = record_of(scope);
+    const auto* n = known ? known->find_node(node_id) : nullptr;
+    if (n == nullptr || n->cell != where.guid)
+      violations.push_back("node " + node_id + " was started before it was recorded");
+  }
+  bool answered = effect([&] {
+    if (where.transit == 0ms && how != manner::mute)
+      return reply(obey(where, what, node_id));
+    // On its way: it arrives whatever becomes of the broker, and of its patience.
+    bool silent = how == manner::mute || where.transit >= what.timeout;
+    after(where.transit, [this, guid = where.guid, what, node_id, reply, silent] {
+      auto came = obey(at(guid), what, node_id);
+      if (!silent)
+        reply(came);
+    });
+    if (silent)
+      timed_out();
+  });
+  (void)answered;
+  if (watch_over)
+    watch_over();
+}
+
+http::outcome world::obey(cell& where, const http::outgoing& what, const std::string& node_id) {
+  auto came = [&]() -> http::outcome {
+    if (where.orders == manner::failing)
+      return {500, "{\"description\":\"out of order\"}", "", false};
+    auto scope = header(what, "X-Matriarch-Scope");
+    auto at = std::stoll("0" + header(what, "X-Matriarch-Revision"));
+    if (at < where.newest[scope])
+      return {412, "{\"error\":\"StaleRequest\",\"description\":\"older than one seen\"}", "", false};
+    where.newest[scope] = at;
+    if (what.verb == "PUT")
+      return start(where, what, node_id);
+    bool was = where.nodes.contains(node_id);
+    remove(where, node_id);
+    return {was ? 200 : 410, "{}", "", false};
+  }();
+  orders_.push_back({what.verb, where.guid, node_id, now_, came.status});
+  return came;
+}
+
+http::outcome world::start(cell& where, const http::outgoing& what, const std::string& node_id) {
+  if (where.graves.contains(node_id))
+    return {410, "{\"description\":\"buried\"}", "", false};
+  if (where.nodes.contains(node_id))
+    return {200, "{}", "", false};
+  if (where.orders == manner::full || static_cast<int>(where.nodes.size()) >= where.capacity)
+    return {422, "{\"error\":\"CapacityExceeded\",\"description\":\"full\"}", "", false};
+  auto body = json::parse(what.body);
+  if (!body.ok() || json::member(*body, "parameters") == nullptr)
+    return {400, "{\"description\":\"bad body\"}", "", false};
+  auto scope = json::string_member(*json::member(*body, "parameters"), "PATRONI_SCOPE");
+  where.nodes[node_id] = {scope, json::string_member(*body, "plan_id")};
+  after(member_delay, [this, scope, node_id] {
+    if (!in_a_cell(node_id))
+      return;
+    write_member(scope, node_id, "starting");
+    after(running_delay, [this, scope, node_id] {
+      if (!in_a_cell(node_id))
+        return;
+      write_member(scope, node_id, "running");
+      elect(scope);
+    });
+  });
+  return {201, "{}", "", false};
+}
+
+void world::remove(cell& where, const std::string& node_id) {
+  where.graves.insert(node_id);
+  auto found = where.nodes.find(node_id);
+  if (found == where.nodes.end())
+    return;
+  auto scope = found->second.scope;
+  where.nodes.erase(found);
+  if (!member_state(scope, node_id).empty()) {
+    write_member(scope, node_id, "stopped");
+    after(member_life, [this, scope, node_id] {
+      if (member_state(scope, node_id) == "stopped")
+        etcd.erase(keys::member(scope, node_id));
+    });
+  }
+  if (leader_of(scope) == node_id) {
+    etcd.erase(keys::leader(scope));
+    after(failover_delay, [this, scope] { elect(scope); });
+  }
+}
+
+bool world::in_a_cell(const std::string& node) const {
+  return std::any_of(cells_.begin(), cells_.end(),
+                     [&](const cell& one) { return one.nodes.contains(node); });
+}
+
+void world::write_member(const std::string& scope, const std::string& node,
+                         const std::string& state) {
+  etcd.put(keys::member(scope, node),
+           "{\"state\":\"" + state + "\",\"api_url\":\"http://" + node
+             + ":8008/patroni\",\"conn_url\":\"postgres://" + node + ":5432/postgres\"}");
+}
+
+void world::elect(const std::string& scope) {
+  if (!leader_of(scope).empty())
+    return;
+  for (const auto& [node, where] : nodes_of(scope))
+    if (member_state(scope, node) == "running")
+      return etcd.put(keys::leader(scope), node);
+}
+
+void world::switch_over(const http::outgoing& what, const std::string& node_id,
+                        const std::function<void(http::outcome)>& reply) {
+  auto body = json::parse(what.body);
+  std::string scope;
+  for (const auto& one : cells_)
+    if (auto found = one.nodes.find(node_id); found != one.nodes.end())
+      scope = found->second.scope;
+  if (scope.empty() || !body.ok())
+    return reply({0, "", "connection refused", true});
+  if (!switchover_failure.empty())
+    return reply({503, switchover_failure, "", false});
+  auto from = json::string_member(*body, "leader");
+  auto to = json::string_member(*body, "candidate");
+  after(switchover_delay, [this, scope, from, to, reply] {
+    if (leader_of(scope) != from || member_state(scope, to) != "running")
+      return reply({412, "leader or candidate is not what was said", "", false});
+    etcd.put(keys::leader(scope), to);
+    reply({200, "Successfully switched over", "", false});
+  });
+}
+
+result<std::map<std::string, std::int64_t>> world::lag_at(const std::string& conn_url) const {
+  auto node = host(conn_url);
+  for (const auto& one : cells_) {
+    auto found = one.nodes.find(node);
+    if (found == one.nodes.end() || leader_of(found->second.scope) != node)
+      continue;
+    std::map<std::string, std::int64_t> behind;
+    for (const auto& [other, where] : nodes_of(found->second.scope))
+      if (other != node && member_state(found->second.scope, other) == "running")
+        behind[other] = lag;
+    return behind;
+  }
+  return failure{"no leader there"};
+}
+
+// -- what a test may look at -----------------------------------------------------------------------------------
+
+cell& world::at(const std::string& guid) {
+  return *std::find_if(cells_.begin(), cells_.end(),
+                       [&](const cell& one) { return one.guid == guid; });
+}
+
+std::map<std::string, std::string> world::nodes_of(const std::string& scope) const {
+  std::map<std::string, std::string> found;
+  for (const auto& one : cells_)
+    for (const auto& [id, n] : one.nodes)
+      if (n.scope == scope)
+        found[id] = one.guid;
+  return found;
+}
+
+std::size_t world::node_count() const {
+  std::size_t count = 0;
+  for (const auto& one : cells_)
+    count += one.nodes.size();
+  return count;
+}
+
+int world::running_nodes(const std::string& scope) const {
+  int count = 0;
+  for (const auto& [id, where] : nodes_of(scope))
+    count += member_state(scope, id) == "running" ? 1 : 0;
+  return count;
+}
+
+std::string world::leader_of(const std::string& scope) const {
+  return etcd.value(keys::leader(scope)).value_or("");
+}
+
+std::string world::member_state(const std::string& scope, const std::string& node) const {
+  auto text = etcd.value(keys::member(scope, node));
+  auto known = text ? store::decode_member(*text) : result<model::member>{failure{""}};
+  return known.ok() ? known->state : "";
+}
+
+std::optional<model::record> world::record_of(const std::string& name) const {
+  auto text = etcd.value(keys::record(name));
+  if (!text)
+    return std::nullopt;
+  auto known = store::decode_record(*text);
+  return known.ok() ? std::optional{*known} : std::nullopt;
+}
+
+std::vector<order> world::orders(const std::string& verb) const {
+  std::vector<order> found;
+  std::copy_if(orders_.begin(), orders_.end(), std::back_inserter(found),
+               [&](const order& one) { return one.verb == verb; });
+  return found;
+}
+
+} // namespace matriarch::simulation

@@ -1,0 +1,202 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "http/event_loop.hpp"
+#include "model/observation.hpp"
+#include "model/record.hpp"
+#include "model/result.hpp"
+#include "store/etcd.hpp"
+
+/// The world outside a broker as plain data in virtual time: etcd, the cells, and Patroni on the nodes.
+/// It outlives every broker, so that a test can end one at any moment and start another on what is left.
+namespace matriarch::simulation {
+
+using model::duration;
+using model::wall_time;
+
+// -- etcd ------------------------------------------------------------------------------------------------
+
+/// What becomes of a transaction on its way to etcd and back.
+enum class fault {
+  none,
+  lost_answer,  ///< done, but the answer is `unknown`
+  lost_request, ///< not done, and the answer is `unknown`
+  late,         ///< the answer is `unknown`; done a while after it
+  not_done,     ///< etcd refuses it with an error
+};
+
+/// etcd's keys, revisions, transactions and leases.
+class simulated_etcd {
+public:
+  store::commit_result commit(const store::transaction& what);
+  [[nodiscard]] std::vector<store::key_value> range(const store::key_range& keys) const;
+  [[nodiscard]] std::optional<std::string> value(const std::string& key) const;
+  [[nodiscard]] bool contains(const std::string& key) const { return value(key).has_value(); }
+  [[nodiscard]] store::revision at() const { return at_; }
+
+  /// What others than the broker write.
+  void put(const std::string& key, const std::string& value);
+  void erase(const std::string& key);
+
+  store::lease_id grant(wall_time until);
+  bool renew(store::lease_id lease, wall_time until);
+  void revoke(store::lease_id lease);
+  void end_leases(wall_time now);
+
+  /// Every change there was, in order.
+  [[nodiscard]] const std::vector<store::change>& history() const { return history_; }
+
+private:
+  [[nodiscard]] bool holds(const store::compare& condition) const;
+  void put_now(const store::put& what);
+  void erase_now(const store::key_range& keys);
+
+  std::map<std::string, store::key_value> keys_;
+  std::map<store::lease_id, wall_time> leases_;
+  std::vector<store::change> history_;
+  store::revision at_ = 1;
+  store::lease_id last_lease_ = 0;
+};
+
+// -- cells -----------------------------------------------------------------------------------------------
+
+/// How a cell treats what is sent to it.
+enum class manner {
+  well,
+  away,    ///< refuses the connection
+  hanging, ///< takes the connection and never answers; does nothing
+  mute,    ///< does what it is told and never answers
+  failing, ///< answers 500 to orders, doing nothing
+  full,    ///< answers 422 to new nodes
+};
+
+struct cell_node {
+  std::string scope;
+  std::string plan_id;
+};
+
+struct cell {
+  std::string guid;
+  std::string availability_zone;
+  std::string uri;
+  int capacity = 100;
+  manner orders = manner::well;  ///< of PUT and DELETE
+  manner health = manner::well;  ///< of GET /healthz
+  duration transit{0};           ///< an order reaches the cell so long after it was sent
+  std::map<std::string, cell_node> nodes = {};
+  std::set<std::string> graves = {};
+  std::map<std::string, store::revision> newest = {}; ///< by scope
+};
+
+/// An order that reached a cell.
+struct order {
+  std::string verb;
+  std::string cell;
+  std::string node_id;
+  wall_time at;
+  int status = 0; ///< of the answer
+};
+
+// -- everything ------------------------------------------------------------------------------------------
+
+/// Before or after an effect on the outside has happened.
+enum class moment { before, after };
+
+class world {
+public:
+  /// Cells `c1`, `c2`, … each in a zone of its own.
+  explicit world(int cells = 3);
+  world(const world&) = delete;
+  world& operator=(const world&) = delete;
+
+  // -- time
+
+  [[nodiscard]] wall_time now() const { return now_; }
+  /// Lets time pass here; the brokers' clocks are moved by simulated_broker.
+  void pass(duration how_long);
+  void after(duration pause, std::function<void()> what);
+
+  // -- as the mock actors use it
+
+  void commit(const store::transaction& what, std::function<void(store::commit_result)> reply);
+  store::range_result range(const store::key_range& keys);
+  store::lease_result grant_lease(std::chrono::seconds ttl);
+  store::lease_result keep_lease(store::lease_id lease);
+  store::lease_result revoke_lease(store::lease_id lease);
+  void send(const http::outgoing& what, std::function<void(http::outcome)> reply);
+  /// The lag of each running replica, by node id, as the leader at that address tells; a failure if
+  /// there is no leader.
+  [[nodiscard]] result<std::map<std::string, std::int64_t>> lag_at(const std::string& conn_url) const;
+
+  // -- what a test may look at
+
+  [[nodiscard]] cell& at(const std::string& guid);
+  [[nodiscard]] std::vector<cell>& cells() { return cells_; }
+  /// All nodes of a scope that are in cells: node id to cell.
+  [[nodiscard]] std::map<std::string, std::string> nodes_of(const std::string& scope) const;
+  /// All nodes in cells, of whatever scope.
+  [[nodiscard]] std::size_t node_count() const;
+  [[nodiscard]] int running_nodes(const std::string& scope) const;
+  [[nodiscard]] std::string leader_of(const std::string& scope) const;
+  [[nodiscard]] std::optional<model::record> record_of(const std::string& name) const;
+  [[nodiscard]] std::string member_state(const std::string& scope, const std::string& node) const;
+  [[nodiscard]] std::vector<order> orders(const std::string& verb) const;
+  /// Rules of the house that were broken, in words; checked at each order.
+  std::vector<std::string> violations;
+
+  // -- knobs
+
+  simulated_etcd etcd;
+  bool etcd_reachable = true;
+  /// Says what becomes of each transaction that writes.
+  std::function<fault(const store::transaction&)> fate_of;
+  duration member_delay{500};   ///< from a node's start to its member key
+  duration running_delay{2000}; ///< from its member key to `running`
+  duration failover_delay{1000};
+  duration switchover_delay{1500};
+  std::string switchover_failure; ///< Patroni's words, if it refuses
+  std::int64_t lag = 0;           ///< of each replica, in bytes
+  /// Called after each step of time and each order.
+  std::function<void()> watch_over;
+
+  // -- crashes
+
+  /// From here on nothing that a broker does has any effect, until forget_crash().
+  void crash_at(int effect, moment when);
+  [[nodiscard]] bool crashed() const { return crashed_; }
+  void forget_crash();
+  /// Effects of brokers on the outside so far: transactions that write, orders, switchovers.
+  [[nodiscard]] int effects() const { return effects_; }
+
+  [[nodiscard]] std::string new_id();
+
+private:
+  /// Counts an effect and does it, unless the broker crashes before; false if it is not to be answered.
+  bool effect(const std::function<void()>& what);
+  http::outcome obey(cell& where, const http::outgoing& what, const std::string& node_id);
+  http::outcome start(cell& where, const http::outgoing& what, const std::string& node_id);
+  void remove(cell& where, const std::string& node_id);
+  void switch_over(const http::outgoing& what, const std::string& node_id,
+                   const std::function<void(http::outcome)>& reply);
+  void write_member(const std::string& scope, const std::string& node, const std::string& state);
+  [[nodiscard]] bool in_a_cell(const std::string& node) const;
+  void elect(const std::string& scope);
+
+  wall_time now_{std::chrono::hours{24 * 365 * 50}};
+  std::multimap<wall_time, std::function<void()>> later_;
+  std::vector<cell> cells_;
+  std::vector<order> orders_;
+  int effects_ = 0;
+  std::optional<int> crash_at_;
+  moment crash_when_ = moment::before;
+  bool crashed_ = false;
+  int last_id_ = 0;
+};
+
+} // namespace matriarch::simulation
