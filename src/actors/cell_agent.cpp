@@ -26,6 +26,9 @@ constexpr caf::timespan first_pause_when_away = 250ms;
 constexpr caf::timespan longest_pause_when_away = 4s;
 // Starting nodes is bound by the cell's disk: more at once only makes each slower.
 constexpr std::size_t orders_at_once = 8;
+// An order that has waited for so long is not sent any more: who gave it is about to give up on it, and
+// a node that starts after that would be nobody's.
+constexpr caf::timespan longest_wait = 60s;
 constexpr std::size_t longest_quote = 300;
 
 std::string shortened(const std::string& text) {
@@ -97,6 +100,7 @@ private:
     http::outgoing what;
     judge rule;
     caf::typed_response_promise<cell_answer> owed;
+    caf::actor_clock::time_point too_late;
   };
 
   // -- orders --------------------------------------------------------------------------------------
@@ -161,7 +165,7 @@ private:
 
   caf::result<cell_answer> enqueue(http::outgoing what, judge rule) {
     auto owed = self_->make_response_promise<cell_answer>();
-    waiting_.push_back({std::move(what), rule, owed});
+    waiting_.push_back({std::move(what), rule, owed, self_->clock().now() + longest_wait});
     send_next();
     return owed;
   }
@@ -170,6 +174,10 @@ private:
     while (under_way_ < orders_at_once && !waiting_.empty()) {
       auto next = std::move(waiting_.front());
       waiting_.pop_front();
+      if (self_->clock().now() > next.too_late) {
+        next.owed.deliver(cell_answer{cell_answer::kind::unsent, "too many orders are under way"});
+        continue;
+      }
       ++under_way_;
       auto patience = next.what.timeout + 5s; // the event loop's own time-out comes first
       auto done = [this, owed = next.owed](cell_answer answer) mutable {

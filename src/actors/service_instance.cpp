@@ -24,7 +24,8 @@ namespace keys = store::keys;
 // Above the etcd client's own time-out: its answer always comes first.
 constexpr caf::timespan store_patience = 10s;
 constexpr caf::timespan placement_patience = 30s;
-constexpr caf::timespan cell_patience = 120s; // an order may wait behind others at its cell
+// Above the time that an order may wait behind others at its agent, and then take.
+constexpr caf::timespan cell_patience = 120s;
 constexpr caf::timespan database_patience = 10s;
 // Patroni answers a switchover when it is done, 2 s on an idle machine.
 constexpr std::chrono::milliseconds switchover_time = 15s;

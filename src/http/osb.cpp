@@ -507,6 +507,8 @@ response instance(const model::instance_snapshot& known) {
     return error(404, op.state == model::operation_state::failed
                         ? "provisioning of this instance failed"
                         : "this instance is still being provisioned");
+  if (!known.known.had_leader)
+    return error(404, "this instance was never provisioned completely");
   auto body = object();
   json::add(body, "service_id", known.known.service_id, body);
   json::add(body, "plan_id", known.known.plan_id, body);

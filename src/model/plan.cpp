@@ -48,6 +48,10 @@ private:
       auto failed = around_.failed_starts.find(n.node_id);
       if (started || failed != around_.failed_starts.end())
         n.start_may_arrive_until.reset();
+      // Before it is asked again, for instance by the next broker, that has to be written down.
+      if (n.phase == node_phase::placed && n.start_may_arrive_until
+          && *n.start_may_arrive_until < around_.now + start_timeout)
+        n.start_may_arrive_until = around_.now + start_timeout + start_margin;
       if (n.phase == node_phase::placed && started) {
         n.phase = node_phase::started;
       } else if (n.phase == node_phase::placed && failed != around_.failed_starts.end()) {
@@ -280,13 +284,14 @@ private:
 
   // -- away ---------------------------------------------------------------------------------------
 
-  /// Replicas first, the leader last, so that it ends cleanly with nobody to take over.
+  /// Replicas first, the leader last, so that it ends cleanly with nobody to take over. A replica on a
+  /// cell that does not answer is not waited for: it may be away for long.
   void remove_all_nodes() {
     bool replicas_left = false;
     for (auto& n : next_.nodes)
       if (!around_.seen.leads(n.node_id)) {
         n.phase = node_phase::removing;
-        replicas_left = true;
+        replicas_left = replicas_left || !around_.failed_removals.contains(n.node_id);
       }
     if (!replicas_left)
       for (auto& n : next_.nodes)

@@ -44,8 +44,8 @@ namespace keys = store::keys;
 constexpr std::chrono::milliseconds patience = 60s;
 constexpr model::duration step = 50ms;
 
-/// What the mocks share. The world's answers come late, perhaps after the broker's end: they hold it
-/// weakly.
+/// What the mocks share. The world's answers come late, perhaps after the broker's end: they hold
+/// it weakly.
 struct epoch {
   world* outside = nullptr;
   std::map<std::string, caf::actor_addr> writer_of; ///< who last wrote a key
@@ -145,11 +145,13 @@ struct actor_config : caf::actor_system_config {
 
 struct simulated_broker::actors {
   actors(world& with, const broker_settings& how)
-      : outside(with), seed(how.seed), chance(how.seed), here(std::make_shared<epoch>(epoch{&with, {}})),
+      : outside(with), seed(how.seed), chance(how.seed),
+        here(std::make_shared<epoch>(epoch{&with, {}})),
         scheduler(dynamic_cast<caf::scheduler::test_coordinator&>(system.scheduler())),
         who{with.new_id(), how.address} {
     // Thousands of brokers would say the same; with this variable one test can be read along.
-    spdlog::set_level(std::getenv("TEST_LOG") != nullptr ? spdlog::level::debug : spdlog::level::off);
+    bool aloud = std::getenv("TEST_LOG") != nullptr;
+    spdlog::set_level(aloud ? spdlog::level::debug : spdlog::level::off);
     system.await_actors_before_shutdown(false);
     matriarch::actors::environment chance_and_time;
     chance_and_time.now = [&with] { return with.now(); };
@@ -331,7 +333,7 @@ model::cell_table simulated_broker::cells() const {
   return self_->out.status.cells.load();
 }
 
-// -- stage -----------------------------------------------------------------------------------------------------
+// -- stage ---------------------------------------------------------------------------------------
 
 stage::stage(int cells, broker_settings how) : outside(cells), how_(how) {
   brokers.push_back(std::make_unique<simulated_broker>(outside, how_));

@@ -18,14 +18,14 @@ using awaited_report = std::shared_ptr<std::optional<model::demote_report>>;
 struct broker_settings {
   std::string address = "127.0.0.1:8080";
   model::port_range ports{30000, 30199, std::chrono::hours{1}};
-  /// 0 runs the actors in the order of their messages, and changes in etcd come all at once; any other
-  /// number is the seed of another order, in which they come in pieces.
+  /// 0 runs the actors in the order of their messages, and changes in etcd come all at once; any
+  /// other number is the seed of another order, in which they come in pieces.
   unsigned seed = 0;
 };
 
-/// All actors of a broker in one actor system of virtual time, with mocks of the outside in front of a
-/// world. Nothing runs by itself: the functions below run the actors. Its end is a crash: nothing is
-/// given back or finished.
+/// All actors of a broker in one actor system of virtual time, with mocks of the outside in front
+/// of a world. Nothing runs by itself: the functions below run the actors. Its end is a crash:
+/// nothing is given back or finished.
 class simulated_broker {
 public:
   explicit simulated_broker(world& outside, broker_settings how = {});

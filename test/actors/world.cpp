@@ -50,7 +50,7 @@ std::string host(const std::string& url) {
 
 } // namespace
 
-// -- etcd ------------------------------------------------------------------------------------------------
+// -- etcd ----------------------------------------------------------------------------------------
 
 bool simulated_etcd::holds(const store::compare& condition) const {
   auto found = keys_.find(condition.key);
@@ -173,7 +173,7 @@ void simulated_etcd::end_leases(wall_time now) {
     revoke(lease);
 }
 
-// -- time and crashes --------------------------------------------------------------------------------------
+// -- time and crashes ----------------------------------------------------------------------------
 
 world::world(int cells) {
   for (int i = 1; i <= cells; ++i) {
@@ -224,7 +224,7 @@ std::string world::new_id() {
   return "id-" + std::to_string(++last_id_);
 }
 
-// -- etcd as the brokers see it ------------------------------------------------------------------------------
+// -- etcd as the brokers see it ------------------------------------------------------------------
 
 void world::commit(const store::transaction& what,
                    std::function<void(store::commit_result)> reply) {
@@ -290,7 +290,7 @@ store::lease_result world::revoke_lease(store::lease_id lease) {
   return {store::lease_result::state::gone, lease};
 }
 
-// -- cells ---------------------------------------------------------------------------------------------------
+// -- cells ---------------------------------------------------------------------------------------
 
 void world::send(const http::outgoing& what, std::function<void(http::outcome)> reply) {
   if (crashed_)
@@ -330,7 +330,7 @@ void world::send(const http::outgoing& what, std::function<void(http::outcome)> 
     if (n == nullptr || n->cell != where.guid)
       violations.push_back("node " + node_id + " was started before it was recorded");
   }
-  bool answered = effect([&] {
+  effect([&] {
     if (where.transit == 0ms && how != manner::mute)
       return reply(obey(where, what, node_id));
     // On its way: it arrives whatever becomes of the broker, and of its patience.
@@ -343,7 +343,6 @@ void world::send(const http::outgoing& what, std::function<void(http::outcome)> 
     if (silent)
       timed_out();
   });
-  (void)answered;
   if (watch_over)
     watch_over();
 }
@@ -355,7 +354,7 @@ http::outcome world::obey(cell& where, const http::outgoing& what, const std::st
     auto scope = header(what, "X-Matriarch-Scope");
     auto at = std::stoll("0" + header(what, "X-Matriarch-Revision"));
     if (at < where.newest[scope])
-      return {412, "{\"error\":\"StaleRequest\",\"description\":\"older than one seen\"}", "", false};
+      return {412, "{\"error\":\"StaleRequest\",\"description\":\"older\"}", "", false};
     where.newest[scope] = at;
     if (what.verb == "PUT")
       return start(where, what, node_id);
@@ -469,7 +468,7 @@ result<std::map<std::string, std::int64_t>> world::lag_at(const std::string& con
   return failure{"no leader there"};
 }
 
-// -- what a test may look at -----------------------------------------------------------------------------------
+// -- what a test may look at ---------------------------------------------------------------------
 
 cell& world::at(const std::string& guid) {
   return *std::find_if(cells_.begin(), cells_.end(),

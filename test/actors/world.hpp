@@ -13,14 +13,15 @@
 #include "model/result.hpp"
 #include "store/etcd.hpp"
 
-/// The world outside a broker as plain data in virtual time: etcd, the cells, and Patroni on the nodes.
-/// It outlives every broker, so that a test can end one at any moment and start another on what is left.
+/// The world outside a broker as plain data in virtual time: etcd, the cells, and Patroni on the
+/// nodes. It outlives every broker, so that a test can end one at any moment and start another on
+/// what is left.
 namespace matriarch::simulation {
 
 using model::duration;
 using model::wall_time;
 
-// -- etcd ------------------------------------------------------------------------------------------------
+// -- etcd ----------------------------------------------------------------------------------------
 
 /// What becomes of a transaction on its way to etcd and back.
 enum class fault {
@@ -64,7 +65,7 @@ private:
   store::lease_id last_lease_ = 0;
 };
 
-// -- cells -----------------------------------------------------------------------------------------------
+// -- cells ---------------------------------------------------------------------------------------
 
 /// How a cell treats what is sent to it.
 enum class manner {
@@ -103,7 +104,7 @@ struct order {
   int status = 0; ///< of the answer
 };
 
-// -- everything ------------------------------------------------------------------------------------------
+// -- everything ----------------------------------------------------------------------------------
 
 /// Before or after an effect on the outside has happened.
 enum class moment { before, after };
@@ -132,7 +133,8 @@ public:
   void send(const http::outgoing& what, std::function<void(http::outcome)> reply);
   /// The lag of each running replica, by node id, as the leader at that address tells; a failure if
   /// there is no leader.
-  [[nodiscard]] result<std::map<std::string, std::int64_t>> lag_at(const std::string& conn_url) const;
+  [[nodiscard]] result<std::map<std::string, std::int64_t>> lag_at(
+    const std::string& conn_url) const;
 
   // -- what a test may look at
 
@@ -177,7 +179,8 @@ public:
   [[nodiscard]] std::string new_id();
 
 private:
-  /// Counts an effect and does it, unless the broker crashes before; false if it is not to be answered.
+  /// Counts an effect and does it, unless the broker crashes before; false if it is not to be
+  /// answered.
   bool effect(const std::function<void()>& what);
   http::outcome obey(cell& where, const http::outgoing& what, const std::string& node_id);
   http::outcome start(cell& where, const http::outgoing& what, const std::string& node_id);

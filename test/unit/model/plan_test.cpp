@@ -588,6 +588,27 @@ TEST_CASE("removal takes the replicas first and the leader last") {
   CHECK(phase_of(*last.write, "n2") == node_phase::removing);
 }
 
+TEST_CASE("removal does not keep the leader for a replica whose cell is away") {
+  auto known = instance_with({node_on("n1", "a", node_phase::removing), node_on("n2", "b")},
+                             operation_type::deprovision);
+  auto c = running({"n1", "n2"}, "n2");
+  c.failed_removals["n1"] = "cannot be reached";
+  auto d = decide(known, c);
+  REQUIRE(d.write.has_value());
+  CHECK(phase_of(*d.write, "n2") == node_phase::removing);
+}
+
+TEST_CASE("before a start is asked for again, how long it may be on its way is written down anew") {
+  auto late = node_on("n1", "a", node_phase::placed);
+  late.start_may_arrive_until = start + 1s;
+  auto known = instance_with({late}, operation_type::provision);
+  circumstances c;
+  c.now = start + 1min;
+  auto d = decide(known, c);
+  REQUIRE(d.write.has_value());
+  CHECK(d.write->find_node("n1")->start_may_arrive_until == c.now + start_timeout + start_margin);
+}
+
 TEST_CASE("removal starts no node, not even one that was written down") {
   auto known = instance_with({node_on("n1", "a", node_phase::placed)}, operation_type::deprovision);
   circumstances c;
