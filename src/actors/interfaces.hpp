@@ -73,7 +73,9 @@ using service_instance_actor = caf::typed_actor<
   /// Whether this broker acts.
   caf::reacts_to<activity>,
   /// Time has passed.
-  caf::reacts_to<tick_atom>>;
+  caf::reacts_to<tick_atom>,
+  /// Time to try a transaction again that was not answered.
+  caf::reacts_to<again_atom, std::function<void()>>>;
 
 /// The map from an instance's id to its actor.
 using instance_directory_actor = caf::typed_actor<

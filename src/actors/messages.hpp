@@ -149,6 +149,7 @@ struct instance_start {
 // -- messages that an actor sends itself -----------------------------------------------------------------
 
 using tick_atom = caf::atom_constant<caf::atom("tick")>;
+using again_atom = caf::atom_constant<caf::atom("again")>;
 using stop_atom = caf::atom_constant<caf::atom("stop")>;
 
 } // namespace matriarch::actors
@@ -186,4 +187,5 @@ MATRIARCH_LOCAL_MESSAGE(matriarch::actors::port_settled)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::lag_question)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::lag_answer)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::instance_start)
+MATRIARCH_LOCAL_MESSAGE(std::function<void()>)
 #undef MATRIARCH_LOCAL_MESSAGE

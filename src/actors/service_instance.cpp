@@ -7,6 +7,7 @@
 #include <set>
 
 #include "actors/alarm.hpp"
+#include "actors/record_writer.hpp"
 #include "model/acceptance.hpp"
 #include "model/json.hpp"
 #include "model/names.hpp"
@@ -21,8 +22,7 @@ namespace {
 using namespace std::chrono_literals;
 namespace keys = store::keys;
 
-// Above the etcd client's own time-out: its answer always comes first.
-constexpr caf::timespan store_patience = 10s;
+constexpr caf::timespan port_patience = 10s; // the registry answers from memory
 constexpr caf::timespan placement_patience = 30s;
 // Above the time that an order may wait behind others at its agent, and then take.
 constexpr caf::timespan cell_patience = 120s;
@@ -38,31 +38,13 @@ constexpr caf::timespan removal_retry_pause = 2s;
 constexpr caf::timespan switchover_retry_pause = 2s;
 constexpr std::size_t longest_quote = 300;
 
-/// What became of a change.
-struct fate {
-  enum class kind { done, refused, not_done };
-  kind is = kind::not_done;
-  store::revision at = 0;
-  std::string why = {}; ///< for the one who asked
-  [[nodiscard]] bool done() const { return is == kind::done; }
-};
-
-/// A transaction that changes this instance's keys.
-struct change {
-  std::vector<store::compare> compares;
-  std::vector<store::operation> operations;
-  /// Read when a compare does not hold, after the record and `/matriarch/active`.
-  store::key_range witness;
-  /// Whether `witness` shows that this very change was made by an earlier, unanswered try.
-  std::function<bool(const std::vector<store::key_value>&)> made;
-};
-
 class service_instance {
 public:
   service_instance(service_instance_actor::pointer self, instance_setup setup, instance_start start,
                    activity now)
       : self_(self), alarm_(self), setup_(std::move(setup)), name_(std::move(start.name)),
-        record_key_(keys::record(name_)), activity_(std::move(now)) {
+        record_key_(keys::record(name_)),
+        writer_(self, setup_.store, record_key_, setup_.active_value), activity_(std::move(now)) {
     around_.seen = std::move(start.seen);
     bindings_ = std::move(start.bindings);
     if (start.known)
@@ -92,6 +74,7 @@ public:
         if (alarm_.rings())
           tick();
       },
+      [](again_atom, const std::function<void()>& attempt) { attempt(); },
     };
   }
 
@@ -218,7 +201,9 @@ private:
   template <class Request>
   void take(Request asked, answer owed) {
     if (busy_ || !waiting_.empty())
-      waiting_.push_back([this, asked = std::move(asked), owed]() mutable { serve(asked, owed); });
+      waiting_.push_back(
+        {self_->clock().now() + model::request_patience,
+         [this, asked = std::move(asked), owed]() mutable { serve(asked, owed); }});
     else
       serve(asked, owed);
   }
@@ -380,7 +365,7 @@ private:
   void accept(model::provision_request asked, answer owed) {
     busy_ = true;
     ended_ = false;
-    self_->request(setup_.ports, store_patience, port_order{name_})
+    self_->request(setup_.ports, port_patience, port_order{name_})
       .then(
         [this, owed, asked = std::move(asked)](const port_offer& offer) mutable {
           busy_ = false;
@@ -446,7 +431,7 @@ private:
       give_up_accepting(owed, offer.why);
       go_on();
     };
-    self_->request(setup_.ports, store_patience, port_order{name_})
+    self_->request(setup_.ports, port_patience, port_order{name_})
       .then([done](const port_offer& offer) mutable { done(offer); },
             [done](const caf::error&) mutable {
               done({0, 0, 0, "no port could be reserved in time"});
@@ -492,7 +477,7 @@ private:
 
   // -- writing -------------------------------------------------------------------------------------------
 
-  using after_commit = std::function<void(const fate& came)>;
+  using after_commit = record_writer::after;
 
   /// Writes the record, and with it other keys, if it still is as this actor knows it.
   void write(model::record next, std::vector<store::compare> compares,
@@ -519,85 +504,35 @@ private:
     });
   }
 
-  /// Does one transaction at a time. Every effect that follows rests on this broker being the active
-  /// one, so each compares that too.
   void commit(change what, after_commit then) {
     busy_ = true;
-    what.compares.push_back(store::has_value(keys::active, setup_.active_value));
-    attempt(std::make_shared<const change>(std::move(what)), std::move(then), false);
+    writer_.commit(std::move(what), [this, then = std::move(then)](const fate& came) {
+      busy_ = false;
+      if (came.is == fate::kind::refused)
+        learn_refusal(came);
+      if (!came.done())
+        write_again_at_ = self_->clock().now() + write_retry_pause;
+      then(came);
+      go_on();
+    });
   }
 
-  /// `open`: an earlier try was not answered. The same transaction is tried until its fate is known;
-  /// its compares see to it that it happens once.
-  void attempt(std::shared_ptr<const change> what, after_commit then, bool open) {
-    store::transaction asked;
-    asked.compares = what->compares;
-    asked.then = what->operations;
-    asked.otherwise = {store::read{{record_key_, ""}}, store::read{{keys::active, ""}},
-                       store::read{what->witness}};
-    auto again = [this, what, then](bool now_open) {
-      retry_ = [this, what, then, now_open] { attempt(what, then, now_open); };
-      alarm_.set(write_retry_pause);
-    };
-    self_->request(setup_.store, store_patience, std::move(asked))
-      .then(
-        [this, what, then, open, again](const store::commit_result& came) {
-          switch (came.state) {
-            case store::commit_state::committed:
-              return end_commit(then, {fate::kind::done, came.at});
-            case store::commit_state::refused:
-              return refused(*what, then, came);
-            case store::commit_state::unknown:
-              return again(true);
-            case store::commit_state::not_done:
-              if (open)
-                return again(true);
-              return end_commit(then, {fate::kind::not_done, 0,
-                                       "etcd cannot be reached: " + came.error
-                                         + "; nothing was changed, try again"});
-          }
-        },
-        [again](const caf::error&) { again(true); });
-  }
-
-  void refused(const change& what, const after_commit& then, const store::commit_result& came) {
-    if (came.reads.size() == 3 && what.made(came.reads[2])) {
-      const auto& found = came.reads[2];
-      return end_commit(
-        then, {fate::kind::done, found.empty() ? came.at : found.front().mod_revision});
-    }
-    bool active = came.reads.size() == 3 && !came.reads[1].empty()
-                  && came.reads[1].front().value == setup_.active_value;
-    if (!active)
+  /// A refusal shows how things are: who acts, and what the record is.
+  void learn_refusal(const fate& came) {
+    if (!came.active)
       activity_.active = false;
-    if (came.reads.size() == 3 && came.reads[0].empty() && known_) {
-      forget();
-    } else if (came.reads.size() == 3 && !came.reads[0].empty()
-               && came.reads[0].front().mod_revision != at_) {
-      if (auto known = store::decode_record(came.reads[0].front().value); known.ok())
-        adopt(std::move(*known), came.reads[0].front().mod_revision);
+    if (came.record.empty()) {
+      if (known_)
+        forget();
+    } else if (came.record.front().mod_revision != at_) {
+      if (auto known = store::decode_record(came.record.front().value); known.ok())
+        adopt(std::move(*known), came.record.front().mod_revision);
     }
-    end_commit(then, {fate::kind::refused, 0,
-                      active ? "this instance was changed at the same time; try again"
-                             : "this broker is not the active one; try again in a few seconds"});
-  }
-
-  void end_commit(const after_commit& then, const fate& came) {
-    busy_ = false;
-    if (!came.done())
-      write_again_at_ = self_->clock().now() + write_retry_pause;
-    then(came);
-    go_on();
   }
 
   // -- the loop: decide, write, act --------------------------------------------------------------------
 
   void tick() {
-    if (retry_) {
-      auto again = std::exchange(retry_, nullptr);
-      again();
-      return;
-    }
     if (!placing_)
       around_.shortage.reset();
     if (self_->clock().now() >= switchover_again_at_)
@@ -612,7 +547,9 @@ private:
     while (!waiting_.empty() && !busy_) {
       auto next = std::move(waiting_.front());
       waiting_.pop_front();
-      next();
+      // Who has been told that it could not be done must not find it done later.
+      if (self_->clock().now() < next.too_late)
+        next.serve();
     }
     if (busy_)
       return;
@@ -916,6 +853,7 @@ private:
   instance_setup setup_;
   std::string name_;
   std::string record_key_;
+  record_writer writer_;
   activity activity_;
 
   std::optional<model::record> known_; ///< as last written or read; none before and after its life
@@ -926,8 +864,11 @@ private:
   std::string waiting_for_;
 
   bool busy_ = false; ///< a write, or the acceptance of this instance, is under way
-  std::function<void()> retry_; ///< a write whose fate is not known yet
-  std::deque<std::function<void()>> waiting_;
+  struct waiting_request {
+    caf::actor_clock::time_point too_late;
+    std::function<void()> serve;
+  };
+  std::deque<waiting_request> waiting_;
   struct awaited {
     std::string operation_id;
     answer owed;

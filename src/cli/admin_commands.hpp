@@ -10,8 +10,8 @@
 
 namespace matriarch::cli {
 
-/// `matriarch service-status [id]`: all service instances, or one if `id` is not empty. `uri` is the
-/// value of $BROKER_URI, or null. Returns an exit code.
+/// `matriarch service-status [id]`: all service instances, or one if `id` is not empty. `uri` is
+/// the value of $BROKER_URI, or null. Returns an exit code.
 [[nodiscard]] int service_status(const char* uri, const std::string& id, bool as_json,
                                  std::ostream& out, std::ostream& err);
 

@@ -32,7 +32,11 @@ constexpr std::size_t actor_threads = 2;
 constexpr auto farewell = 3s; // to give up the lease; it ends by itself soon after
 
 struct actor_config : caf::actor_system_config {
-  actor_config() { set("scheduler.max-threads", actor_threads); }
+  actor_config() {
+    set("scheduler.max-threads", actor_threads);
+    // Stealing threads look around for work a hundred times a second; sharing ones sleep until there is.
+    set("scheduler.policy", caf::atom("sharing"));
+  }
 };
 
 std::vector<actors::cell_settings> cells_of(const config::broker_config& from) {

@@ -14,8 +14,8 @@ struct broker_uri {
   std::string password;
 };
 
-/// Reads `http://user:password@host:port`; user and password are percent-decoded. `value` is null if
-/// the variable is not set. The failure is one line that never contains the value.
+/// Reads `http://user:password@host:port`; user and password are percent-decoded. `value` is null
+/// if the variable is not set. The failure is one line that never contains the value.
 [[nodiscard]] result<broker_uri> parse_broker_uri(const char* value);
 
 } // namespace matriarch::cli

@@ -24,15 +24,18 @@ struct server {
   std::string description;
   /// The environment variable that stands in for --config; none if empty.
   std::string config_variable;
+  /// The example in conf/ that explains every key.
+  std::string example;
   int (*run)(const std::string& config_path);
 };
 
 const std::vector<server>& servers() {
   static const std::vector<server> all{
       {"broker", "Serve the Open Service Broker API and /admin", "PATRONI_BROKER_CONFIG",
-       broker::run},
-      {"cell", "Run the database nodes of one machine", "", cell::run},
-      {"router", "Open the public ports and keep HAProxy pointed at the leaders", "", router::run},
+       "production.yml", broker::run},
+      {"cell", "Run the database nodes of one machine", "", "cell.yml", cell::run},
+      {"router", "Open the public ports and keep HAProxy pointed at the leaders", "", "router.yml",
+       router::run},
   };
   return all;
 }
@@ -89,6 +92,7 @@ int run(const std::vector<std::string>& arguments, std::ostream& out, std::ostre
                      "What goes to stderr: " + CLI::detail::join(log_levels(), ", "))
         ->option_text("LEVEL (default: info)")
         ->check(CLI::IsMember(log_levels()).description(""));
+    command->footer("The configuration's keys are explained in conf/" + server.example + ".");
   }
 
   const std::string for_operators = "For operators; they ask the broker at $BROKER_URI "

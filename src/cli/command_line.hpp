@@ -10,7 +10,7 @@ namespace matriarch::cli {
 inline constexpr int exit_success = 0;
 /// Something could not be done: the broker cannot be reached, or answers an error.
 inline constexpr int exit_failure = 1;
-/// The command line, the configuration or an environment variable is wrong; trying again won't help.
+/// The command line, the configuration or an environment variable is wrong: trying again is no use.
 inline constexpr int exit_usage = 2;
 
 /// Does what `arguments` (without the program's name) say and returns the exit code. What was asked

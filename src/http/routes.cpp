@@ -16,9 +16,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// etcd's own time-outs are 3 s: a request that needs several transactions is answered well within the
-// platform's 60 s.
-constexpr std::chrono::milliseconds write_patience = 20s;
 // A caller who cannot poll waits for the end of an operation for so long; platforms give up after 60 s.
 constexpr std::chrono::milliseconds synchronous_patience = 50s;
 
@@ -166,7 +163,7 @@ private:
     if (auto known = find(id))
       return to.send(read(*known));
     auto later = std::make_shared<responder>(std::move(to));
-    behind_.ask(model::lookup_request{id}, write_patience,
+    behind_.ask(model::lookup_request{id}, model::request_patience,
                 [later, read = std::move(read), after_removal](const model::verdict& said) {
                   if (said.is == model::verdict_kind::done && said.instance)
                     return later->send(read(*said.instance));
@@ -260,7 +257,7 @@ private:
     bool wait = !read.accepts_incomplete;
     constexpr bool removal = std::is_same_v<Request, model::deprovision_request>;
     auto id = read.asked.instance_id;
-    behind_.ask(std::move(read.asked), write_patience,
+    behind_.ask(std::move(read.asked), model::request_patience,
                 [self = shared_from_this(), id, wait, on_success, to](const model::verdict& said) {
                   if (said.is == model::verdict_kind::done)
                     return to->send({200, "{}", {}});
@@ -294,7 +291,7 @@ private:
 
   void bind(model::bind_request asked, later to) const {
     auto wanted = asked.wanted;
-    behind_.ask(std::move(asked), write_patience,
+    behind_.ask(std::move(asked), model::request_patience,
                 [to, wanted, host = settings_.advertise_host](const model::verdict& said) {
                   bool created = said.is == model::verdict_kind::created;
                   if (!created && said.is != model::verdict_kind::done)
@@ -304,7 +301,7 @@ private:
   }
 
   void unbind(model::unbind_request asked, later to) const {
-    behind_.ask(std::move(asked), write_patience, [to](const model::verdict& said) {
+    behind_.ask(std::move(asked), model::request_patience, [to](const model::verdict& said) {
       if (said.is == model::verdict_kind::done)
         return to->send({200, "{}", {}});
       if (said.is == model::verdict_kind::not_found)

@@ -11,6 +11,10 @@
 /// What the platform and the operator ask for, checked against the catalog, free of HTTP.
 namespace matriarch::model {
 
+/// How long a change may take until it is accepted: etcd's own time-outs are 3 s, so one that needs
+/// several transactions is answered well within the platform's 60 s.
+inline constexpr duration request_patience = std::chrono::seconds{20};
+
 struct provision_request {
   std::string instance_id;
   std::string service_id;

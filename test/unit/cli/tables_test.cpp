@@ -32,13 +32,17 @@ TEST_CASE("a table lets no control character through") {
 TEST_CASE("instances are shown with a line for each node") {
   const auto text = instances_table(R"([
     {"instance_id":"b1","allocated_port":30000,
-     "operation":{"type":"provision","state":"succeeded","description":"master running; replicas running"},
-     "nodes":[{"node_id":"n1","backend_id":"cell-z1-1","phase":"started","role":"master","state":"running"},
-              {"node_id":"n2","backend_id":"cell-z2-1","phase":"started","role":"replica","state":"running"}]},
+     "operation":{"type":"provision","state":"succeeded",
+                  "description":"master running; replicas running"},
+     "nodes":[{"node_id":"n1","backend_id":"cell-z1-1","phase":"started",
+               "role":"master","state":"running"},
+              {"node_id":"n2","backend_id":"cell-z2-1","phase":"started",
+               "role":"replica","state":"running"}]},
     {"instance_id":"b2","allocated_port":30001,
      "operation":{"type":"update","state":"in progress","description":"members stopped, stopped"},
      "nodes":[{"node_id":"n3","backend_id":"cell-z1-2","phase":"placed"},
-              {"node_id":"n4","backend_id":"cell-z2-2","phase":"removing","role":"replica","state":"running"}]},
+              {"node_id":"n4","backend_id":"cell-z2-2","phase":"removing",
+               "role":"replica","state":"running"}]},
     {"instance_id":"b3","nodes":[]}])");
   REQUIRE(text.ok());
   CHECK(*text
@@ -61,7 +65,8 @@ TEST_CASE("one instance is shown in detail, without its credentials") {
     "organization_guid":"o","space_guid":"","scope":"b1","allocated_port":30000,
     "admin_credentials":{"username":"pgadmin","password":"s3cret"},
     "operation":{"type":"update","state":"succeeded","description":"master running"},
-    "nodes":[{"node_id":"n1","backend_id":"c1","phase":"started","role":"replica","state":"running"}]})");
+    "nodes":[{"node_id":"n1","backend_id":"c1","phase":"started",
+               "role":"replica","state":"running"}]})");
   REQUIRE(text.ok());
   CHECK(*text
         == "instance      b1\n"

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "actors/interfaces.hpp"
+
+namespace matriarch::actors {
+
+/// A transaction that changes an instance's keys.
+struct change {
+  std::vector<store::compare> compares;
+  std::vector<store::operation> operations;
+  /// Read when a compare does not hold.
+  store::key_range witness;
+  /// Whether `witness` shows that this very change was made by an earlier, unanswered try.
+  std::function<bool(const std::vector<store::key_value>&)> made;
+};
+
+/// What became of a change.
+struct fate {
+  enum class kind {
+    done,
+    refused,  ///< a compare did not hold; `active` and `record` say how things are
+    not_done, ///< etcd could not be reached
+  };
+  kind is = kind::not_done;
+  store::revision at = 0;
+  std::string why = {}; ///< for the one who asked
+  bool active = true;   ///< of a refused one: whether this broker still is the active one
+  std::vector<store::key_value> record = {}; ///< of a refused one: the record's key, if it exists
+  [[nodiscard]] bool done() const { return is == kind::done; }
+};
+
+/// Makes the changes of one instance, one at a time, on behalf of its actor. Every effect that follows
+/// a change rests on this broker being the active one, so each compares that too. A transaction
+/// without an answer is tried again, the same, until its fate is known: its compares see to it that it
+/// happens once, and its write_id tells that it has.
+class record_writer {
+public:
+  using after = std::function<void(const fate&)>;
+
+  record_writer(service_instance_actor::pointer self, store_actor store, std::string record_key,
+                std::string active_value)
+      : self_(self), store_(std::move(store)), record_key_(std::move(record_key)),
+        active_value_(std::move(active_value)) {}
+
+  /// Calls `then` once, later. No other change may be under way.
+  void commit(change what, after then);
+
+private:
+  void attempt(const std::shared_ptr<const change>& what, const after& then, bool open);
+  [[nodiscard]] fate judge_refusal(const change& what, const store::commit_result& came) const;
+
+  service_instance_actor::pointer self_;
+  store_actor store_;
+  std::string record_key_;
+  std::string active_value_;
+};
+
+} // namespace matriarch::actors
