@@ -26,8 +26,8 @@ constexpr caf::timespan first_pause_when_away = 250ms;
 constexpr caf::timespan longest_pause_when_away = 4s;
 // Starting nodes is bound by the cell's disk: more at once only makes each slower.
 constexpr std::size_t orders_at_once = 8;
-// An order that has waited for so long is not sent any more: who gave it is about to give up on it, and
-// a node that starts after that would be nobody's.
+// An order that has waited for so long is not sent any more: who gave it is about to give up on it,
+// and a node that starts after that would be nobody's.
 constexpr caf::timespan longest_wait = 60s;
 constexpr std::size_t longest_quote = 300;
 
@@ -38,8 +38,7 @@ std::string shortened(const std::string& text) {
 std::string description_in(const http::outcome& came) {
   auto parsed = json::parse(came.body);
   auto text = parsed.ok() ? json::string_member(*parsed, "description") : std::string{};
-  return "answered " + std::to_string(came.status)
-         + (text.empty() ? "" : ": " + shortened(text));
+  return "answered " + std::to_string(came.status) + (text.empty() ? "" : ": " + shortened(text));
 }
 
 /// Node ids are made here, of characters that need no escaping.
@@ -85,12 +84,14 @@ public:
   cell_agent_actor::behavior_type behavior() {
     ask_health();
     return {
-      [this](const start_order& order) { return enqueue(start_request(order), judge_start); },
-      [this](const removal_order& order) { return enqueue(removal_request(order), judge_removal); },
-      [this](tick_atom) {
-        if (alarm_.rings())
-          ask_health();
-      },
+        [this](const start_order& order) { return enqueue(start_request(order), judge_start); },
+        [this](const removal_order& order) {
+          return enqueue(removal_request(order), judge_removal);
+        },
+        [this](tick_atom) {
+          if (alarm_.rings())
+            ask_health();
+        },
     };
   }
 
@@ -103,7 +104,7 @@ private:
     caf::actor_clock::time_point too_late;
   };
 
-  // -- orders --------------------------------------------------------------------------------------
+  // -- orders -------------------------------------------------------------------------------------
 
   http::outgoing request(std::string verb, std::string url, const model::record& instance,
                          store::revision at, const std::string& fleet) const {
@@ -121,7 +122,8 @@ private:
   }
 
   http::outgoing start_request(const start_order& order) const {
-    auto what = request("PUT", node_url(cell_, order.node_id), order.instance, order.at, order.fleet);
+    auto what =
+        request("PUT", node_url(cell_, order.node_id), order.instance, order.at, order.fleet);
     what.timeout = start_time;
     what.body = start_body(order);
     return what;
@@ -186,22 +188,24 @@ private:
         send_next();
       };
       self_->request(http_, patience, std::move(next.what))
-        .then([done, rule = next.rule](const http::outcome& came) mutable { done(rule(came)); },
-              [done](const caf::error&) mutable {
-                done({cell_answer::kind::unknown, "no answer in time"});
-              });
+          .then([done, rule = next.rule](const http::outcome& came) mutable { done(rule(came)); },
+                [done](const caf::error&) mutable {
+                  done({cell_answer::kind::unknown, "no answer in time"});
+                });
     }
   }
 
-  // -- health ----------------------------------------------------------------------------------------
+  // -- health -------------------------------------------------------------------------------------
 
   void ask_health() {
     http::outgoing what;
     what.url = cell_.uri + "/healthz";
     what.timeout = health_time;
     self_->request(http_, health_time + 2s, std::move(what))
-      .then([this](const http::outcome& came) { note(came); },
-            [this](const caf::error&) { note({0, "", "no answer in time", false}); });
+        .then([this](const http::outcome& came) { note(came); },
+              [this](const caf::error&) {
+                note({0, "", "no answer in time", false});
+              });
   }
 
   void note(const http::outcome& came) {
@@ -222,14 +226,14 @@ private:
       else
         spdlog::warn("cell {} cannot be reached and is tried again: {}", cell_.guid, seen.why);
     }
-    away_pause_ = seen.reachable ? first_pause_when_away
-                                 : std::min(away_pause_ * 2, longest_pause_when_away);
+    away_pause_ =
+        seen.reachable ? first_pause_when_away : std::min(away_pause_ * 2, longest_pause_when_away);
     alarm_.set(seen.reachable ? health_pause : jittered(away_pause_));
     self_->send(directory_, std::move(seen));
   }
 
-  /// Three quarters to all of a pause, so that the agents of cells that went away together do not all
-  /// ask at once.
+  /// Three quarters to all of a pause, so that the agents of cells that went away together do not
+  /// all ask at once.
   caf::timespan jittered(caf::timespan pause) {
     std::uniform_int_distribution<caf::timespan::rep> any{pause.count() * 3 / 4, pause.count()};
     return caf::timespan{any(chance_)};
@@ -256,13 +260,13 @@ struct state {
 cell_agent_actor spawn_cell_agent(caf::actor_system& system, cell_settings cell, http_actor http,
                                   cell_directory_actor directory) {
   return system.spawn(
-    [](cell_agent_actor::stateful_pointer<state> self, cell_settings which, http_actor outside,
-       cell_directory_actor tell) -> cell_agent_actor::behavior_type {
-      self->state.self = std::make_unique<cell_agent>(self, std::move(which), std::move(outside),
-                                                      std::move(tell));
-      return self->state.self->behavior();
-    },
-    std::move(cell), std::move(http), std::move(directory));
+      [](cell_agent_actor::stateful_pointer<state> self, cell_settings which, http_actor outside,
+         cell_directory_actor tell) -> cell_agent_actor::behavior_type {
+        self->state.self = std::make_unique<cell_agent>(self, std::move(which), std::move(outside),
+                                                        std::move(tell));
+        return self->state.self->behavior();
+      },
+      std::move(cell), std::move(http), std::move(directory));
 }
 
 } // namespace matriarch::actors

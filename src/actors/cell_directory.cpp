@@ -31,22 +31,22 @@ public:
       self_->quit(told.reason);
     });
     return {
-      [this](start_order& order) { return pass_on(order); },
-      [this](removal_order& order) { return pass_on(order); },
-      [this](placement_order& order) -> caf::result<model::placement> {
-        auto owed = self_->make_response_promise<model::placement>();
-        waiting_.emplace_back(std::move(order), owed);
-        place_waiting();
-        return owed;
-      },
-      [this](const cells_in_use& now) {
-        if (now.cells.empty())
-          used_by_.erase(now.name);
-        else
-          used_by_[now.name] = now.cells;
-        publish();
-      },
-      [this](const cell_health& seen) { note(seen); },
+        [this](start_order& order) { return pass_on(order); },
+        [this](removal_order& order) { return pass_on(order); },
+        [this](placement_order& order) -> caf::result<model::placement> {
+          auto owed = self_->make_response_promise<model::placement>();
+          waiting_.emplace_back(std::move(order), owed);
+          place_waiting();
+          return owed;
+        },
+        [this](const cells_in_use& now) {
+          if (now.cells.empty())
+            used_by_.erase(now.name);
+          else
+            used_by_[now.name] = now.cells;
+          publish();
+        },
+        [this](const cell_health& seen) { note(seen); },
     };
   }
 
@@ -133,12 +133,13 @@ cell_directory_actor spawn_cell_directory(caf::actor_system& system,
                                           std::vector<cell_settings> cells, http_actor http,
                                           published& out) {
   return system.spawn(
-    [](cell_directory_actor::stateful_pointer<state> self, const std::vector<cell_settings>& which,
-       const http_actor& outside, published* to) -> cell_directory_actor::behavior_type {
-      self->state.self = std::make_unique<cell_directory>(self, which, outside, *to);
-      return self->state.self->behavior();
-    },
-    std::move(cells), std::move(http), &out);
+      [](cell_directory_actor::stateful_pointer<state> self,
+         const std::vector<cell_settings>& which, const http_actor& outside,
+         published* to) -> cell_directory_actor::behavior_type {
+        self->state.self = std::make_unique<cell_directory>(self, which, outside, *to);
+        return self->state.self->behavior();
+      },
+      std::move(cells), std::move(http), &out);
 }
 
 } // namespace matriarch::actors

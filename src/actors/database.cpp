@@ -10,8 +10,8 @@ namespace matriarch::actors {
 
 namespace {
 
-// The question is asked while an operation waits for it and again half a second later: one that takes
-// longer than this is better asked anew, of whoever leads then.
+// The question is asked while an operation waits for it and again half a second later: one that
+// takes longer than this is better asked anew, of whoever leads then.
 constexpr const char* connect_seconds = "3";
 constexpr const char* session_settings = "-c statement_timeout=3000 -c application_name=matriarch";
 
@@ -20,14 +20,15 @@ using rows = std::unique_ptr<PGresult, decltype(&PQclear)>;
 
 /// How far each streaming replica's replay is behind the leader's current position.
 constexpr const char* lag_of_each_replica =
-  "select application_name,"
-  " coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn), 9223372036854775807)::bigint"
-  " from pg_stat_replication where state = 'streaming'";
+    "select application_name,"
+    " coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn), 9223372036854775807)::bigint"
+    " from pg_stat_replication where state = 'streaming'";
 
 lag_answer ask(const lag_question& question) {
-  // `conn_url` is the member's own word for its host, port and database; user and password are ours.
-  std::array<const char*, 7> names{"dbname",          "user",        "password", "connect_timeout",
-                                   "options",         "sslmode",     nullptr};
+  // `conn_url` is the member's own word for its host, port and database; user and password are
+  // ours.
+  std::array<const char*, 7> names{"dbname",  "user",    "password", "connect_timeout",
+                                   "options", "sslmode", nullptr};
   std::array<const char*, 7> values{question.conn_url.c_str(),
                                     question.superuser.username.c_str(),
                                     question.superuser.password.c_str(),
@@ -38,7 +39,8 @@ lag_answer ask(const lag_question& question) {
   constexpr int expand_dbname = 1;
   connection server{PQconnectdbParams(names.data(), values.data(), expand_dbname), PQfinish};
   if (PQstatus(server.get()) != CONNECTION_OK)
-    return {false, {}, std::string{"cannot connect to the leader: "} + PQerrorMessage(server.get())};
+    return {
+        false, {}, std::string{"cannot connect to the leader: "} + PQerrorMessage(server.get())};
   rows found{PQexec(server.get(), lag_of_each_replica), PQclear};
   if (PQresultStatus(found.get()) != PGRES_TUPLES_OK)
     return {false, {}, std::string{"the leader did not say: "} + PQerrorMessage(server.get())};

@@ -4,7 +4,8 @@
 
 namespace matriarch::actors {
 
-/// PostgreSQL through libpq, on a thread of its own: libpq resolves names and handshakes blockingly.
+/// PostgreSQL through libpq, on a thread of its own: libpq resolves names and handshakes
+/// blockingly.
 [[nodiscard]] database_actor spawn_database(caf::actor_system& system);
 
 } // namespace matriarch::actors

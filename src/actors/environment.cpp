@@ -36,7 +36,7 @@ std::string random_uuid() {
 /// 192 bits in characters that need no escaping anywhere.
 std::string random_password() {
   constexpr std::string_view letters =
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
   std::string text;
   for (auto byte : random_bytes<32>())
     text += letters[byte % letters.size()];

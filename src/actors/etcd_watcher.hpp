@@ -14,9 +14,9 @@ struct watcher_setup {
   leadership_actor leadership;
 };
 
-/// The etcd watcher: one watch over everything this program reads, turned into messages for those it
-/// concerns. It is the follower's thread that speaks; nobody asks it anything, so it has no mailbox.
-/// Ends with the returned handle.
+/// The etcd watcher: one watch over everything this program reads, turned into messages for those
+/// it concerns. It is the follower's thread that speaks; nobody asks it anything, so it has no
+/// mailbox. Ends with the returned handle.
 [[nodiscard]] std::unique_ptr<store::follower> start_etcd_watcher(store::etcd_client& etcd,
                                                                   watcher_setup tell);
 

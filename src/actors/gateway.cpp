@@ -33,21 +33,21 @@ namespace {
 
 caf::behavior behave(caf::event_based_actor* self, const instance_directory_actor& directory) {
   return {
-    [=](question& asked) {
-      self->request(directory, asked.patience, std::move(asked.what))
-        .then([answer = asked.answer](model::verdict& said) { answer(std::move(said)); },
-              [answer = asked.answer](const caf::error&) {
-                answer({model::verdict_kind::unavailable,
-                        "the request could not be finished in time; ask again for its state"});
-              });
-    },
-    [=](demote_question& asked) {
-      self->request(directory, demotion_patience, std::move(asked.what))
-        .then([answer = asked.answer](model::demote_report& said) { answer(std::move(said)); },
-              [answer = asked.answer](const caf::error&) {
-                answer({true, {{"", "", "", "the switchovers did not end in time"}}});
-              });
-    },
+      [=](question& asked) {
+        self->request(directory, asked.patience, std::move(asked.what))
+            .then([answer = asked.answer](model::verdict& said) { answer(std::move(said)); },
+                  [answer = asked.answer](const caf::error&) {
+                    answer({model::verdict_kind::unavailable,
+                            "the request could not be finished in time; ask again for its state"});
+                  });
+      },
+      [=](demote_question& asked) {
+        self->request(directory, demotion_patience, std::move(asked.what))
+            .then([answer = asked.answer](model::demote_report& said) { answer(std::move(said)); },
+                  [answer = asked.answer](const caf::error&) {
+                    answer({true, {{"", "", "", "the switchovers did not end in time"}}});
+                  });
+      },
   };
 }
 

@@ -15,18 +15,18 @@ struct state {
 worker::behavior_type behave(worker::stateful_pointer<state> self, http::event_loop* loop) {
   auto weak = caf::actor_cast<caf::actor_addr>(self);
   return {
-    [=](http::outgoing& what) -> caf::result<http::outcome> {
-      auto owed = self->make_response_promise<http::outcome>();
-      auto ticket = self->state.requests.add(owed);
-      loop->send(std::move(what), [weak, ticket](http::outcome answer) {
-        if (auto strong = caf::actor_cast<caf::actor>(weak))
-          caf::anon_send(strong, ticket, std::move(answer));
-      });
-      return owed;
-    },
-    [=](std::uint64_t ticket, http::outcome& answer) {
-      self->state.requests.keep(ticket, std::move(answer));
-    },
+      [=](http::outgoing& what) -> caf::result<http::outcome> {
+        auto owed = self->make_response_promise<http::outcome>();
+        auto ticket = self->state.requests.add(owed);
+        loop->send(std::move(what), [weak, ticket](http::outcome answer) {
+          if (auto strong = caf::actor_cast<caf::actor>(weak))
+            caf::anon_send(strong, ticket, std::move(answer));
+        });
+        return owed;
+      },
+      [=](std::uint64_t ticket, http::outcome& answer) {
+        self->state.requests.keep(ticket, std::move(answer));
+      },
   };
 }
 

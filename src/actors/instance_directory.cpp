@@ -67,43 +67,42 @@ public:
       self_->quit(told.reason);
     });
     return {
-      [this](model::request& what) { return route(std::move(what)); },
-      [this](const model::demote_request& what) { return demote(what); },
-      [this](const key_listing& all) { load(all); },
-      [this](const key_changes& changed) { pass_on(changed); },
-      [this](const etcd_reachable& now) {
-        if (now.reachable)
-          spdlog::info("etcd answers");
-        else
-          spdlog::warn("etcd cannot be reached and is tried again: {}", now.why);
-        setup_.out->status.etcd_reachable = now.reachable;
-      },
-      [this](const activity& now) {
-        activity_ = now;
-        setup_.out->status.active = now.active;
-        for (const auto& [name, instance] : instances_)
-          self_->send(instance, activity_);
-      },
-      [this](tick_atom) {
-        if (!alarm_.rings())
-          return;
-        for (const auto& name : std::exchange(to_revive_, {}))
-          revive(name);
-      },
+        [this](model::request& what) { return route(std::move(what)); },
+        [this](const model::demote_request& what) { return demote(what); },
+        [this](const key_listing& all) { load(all); },
+        [this](const key_changes& changed) { pass_on(changed); },
+        [this](const etcd_reachable& now) {
+          if (now.reachable)
+            spdlog::info("etcd answers");
+          else
+            spdlog::warn("etcd cannot be reached and is tried again: {}", now.why);
+          setup_.out->status.etcd_reachable = now.reachable;
+        },
+        [this](const activity& now) {
+          activity_ = now;
+          setup_.out->status.active = now.active;
+          for (const auto& [name, instance] : instances_)
+            self_->send(instance, activity_);
+        },
+        [this](tick_atom) {
+          if (!alarm_.rings())
+            return;
+          for (const auto& name : std::exchange(to_revive_, {}))
+            revive(name);
+        },
     };
   }
 
 private:
   using answer = caf::typed_response_promise<model::verdict>;
 
-  // -- actors --------------------------------------------------------------------------------------------
+  // -- actors -------------------------------------------------------------------------------------
 
   service_instance_actor spawn(instance_start start) {
     auto name = start.name;
     if (start.known)
       name_of_scope_[start.known->scope] = name;
-    auto instance =
-      spawn_service_instance(self_->system(), setup_, std::move(start), activity_);
+    auto instance = spawn_service_instance(self_->system(), setup_, std::move(start), activity_);
     self_->monitor(instance);
     instances_[name] = instance;
     name_of_actor_[instance.address()] = name;
@@ -139,18 +138,18 @@ private:
       alarm_.set(retry_pause);
     };
     self_->request(setup_.store, store_patience, store::keys_below(keys::everything_of(name)))
-      .then(
-        [this, name, failed](const store::range_result& found) {
-          if (!found.ok)
-            return failed();
-          reviving_.erase(name);
-          if (!instances_.contains(name)) // a request may have brought it back in between
-            load({found.found, found.at}, false);
-        },
-        [failed](const caf::error&) { failed(); });
+        .then(
+            [this, name, failed](const store::range_result& found) {
+              if (!found.ok)
+                return failed();
+              reviving_.erase(name);
+              if (!instances_.contains(name)) // a request may have brought it back in between
+                load({found.found, found.at}, false);
+            },
+            [failed](const caf::error&) { failed(); });
   }
 
-  // -- from etcd -------------------------------------------------------------------------------------------
+  // -- from etcd ----------------------------------------------------------------------------------
 
   /// All keys as of a revision. `complete`: an instance that is not in it does not exist.
   void load(const key_listing& all, bool complete = true) {
@@ -199,8 +198,7 @@ private:
       // A record or a binding stands under the name, everything of Patroni's under the scope.
       bool own = key.rest == "state" || key.rest.starts_with("bindings/");
       const auto& name = own || scope == name_of_scope_.end() ? key.first : scope->second;
-      if (!instances_.contains(name) && key.rest == "state"
-          && c.what == store::change::kind::put)
+      if (!instances_.contains(name) && key.rest == "state" && c.what == store::change::kind::put)
         heard_of(name, c.entry);
       by_name[name].changes.push_back(c);
     }
@@ -209,8 +207,8 @@ private:
         self_->send(found->second, std::move(changes));
   }
 
-  /// A record without an actor. If this broker acts, it may be an echo of its own: of an instance that
-  /// has been removed since. So etcd is asked whether it is still there.
+  /// A record without an actor. If this broker acts, it may be an echo of its own: of an instance
+  /// that has been removed since. So etcd is asked whether it is still there.
   void heard_of(const std::string& name, const store::key_value& entry) {
     if (activity_.active)
       revive(name);
@@ -231,7 +229,7 @@ private:
     spawn(std::move(start));
   }
 
-  // -- requests ----------------------------------------------------------------------------------------------
+  // -- requests -----------------------------------------------------------------------------------
 
   caf::result<model::verdict> route(model::request what) {
     auto owed = self_->make_response_promise<model::verdict>();
@@ -249,17 +247,17 @@ private:
     asked.then = {store::read{store::keys_below(keys::everything_of(name))},
                   store::read{{keys::tombstone(name), ""}}};
     self_->request(setup_.store, store_patience, std::move(asked))
-      .then(
-        [this, name, what = std::move(what), owed](const store::commit_result& came) mutable {
-          if (came.state == store::commit_state::committed && came.reads.size() == 2)
-            return looked_up(name, std::move(what), owed, came);
-          owed.deliver(model::verdict{model::verdict_kind::unavailable,
-                                      "etcd cannot be reached: " + came.error + "; try again"});
-        },
-        [owed](const caf::error&) mutable {
-          owed.deliver(
-            model::verdict{model::verdict_kind::unavailable, "etcd did not answer; try again"});
-        });
+        .then(
+            [this, name, what = std::move(what), owed](const store::commit_result& came) mutable {
+              if (came.state == store::commit_state::committed && came.reads.size() == 2)
+                return looked_up(name, std::move(what), owed, came);
+              owed.deliver(model::verdict{model::verdict_kind::unavailable,
+                                          "etcd cannot be reached: " + came.error + "; try again"});
+            },
+            [owed](const caf::error&) mutable {
+              owed.deliver(model::verdict{model::verdict_kind::unavailable,
+                                          "etcd did not answer; try again"});
+            });
   }
 
   void looked_up(const std::string& name, model::request what, answer owed,
@@ -301,10 +299,10 @@ private:
     together->owed = owed;
     for (const auto& [name, instance] : instances_)
       self_->request(instance, demotion_patience, what)
-        .then([together](const model::demote_report& one) { together->add(one); },
-              [together, name = name](const caf::error&) {
-                together->add({true, {{name, "", "", "the switchover did not end in time"}}});
-              });
+          .then([together](const model::demote_report& one) { together->add(one); },
+                [together, name = name](const caf::error&) {
+                  together->add({true, {{name, "", "", "the switchover did not end in time"}}});
+                });
     return owed;
   }
 
@@ -327,12 +325,12 @@ struct state {
 
 instance_directory_actor spawn_instance_directory(caf::actor_system& system, instance_setup setup) {
   return system.spawn(
-    [](instance_directory_actor::stateful_pointer<state> self,
-       const instance_setup& with) -> instance_directory_actor::behavior_type {
-      self->state.self = std::make_unique<instance_directory>(self, with);
-      return self->state.self->behavior();
-    },
-    std::move(setup));
+      [](instance_directory_actor::stateful_pointer<state> self,
+         const instance_setup& with) -> instance_directory_actor::behavior_type {
+        self->state.self = std::make_unique<instance_directory>(self, with);
+        return self->state.self->behavior();
+      },
+      std::move(setup));
 }
 
 } // namespace matriarch::actors

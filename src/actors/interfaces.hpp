@@ -5,100 +5,97 @@
 /// The map of the house: every actor and every message it takes.
 namespace matriarch::actors {
 
-// -- the outside world, so that a test can stand in for it -------------------------------------------
+// -- the outside world, so that a test can stand in for it ----------------------------------------
 
 /// etcd's transactions, reads and leases. Answers always, at the latest after its own time-out.
 using store_actor = caf::typed_actor<
-  /// Does a transaction.
-  caf::replies_to<store::transaction>::with<store::commit_result>,
-  /// Reads a range, linearizably.
-  caf::replies_to<store::key_range>::with<store::range_result>,
-  /// The three things one can do with a lease.
-  caf::replies_to<grant_lease>::with<store::lease_result>,
-  caf::replies_to<keep_lease>::with<store::lease_result>,
-  caf::replies_to<revoke_lease>::with<store::lease_result>>;
+    /// Does a transaction.
+    caf::replies_to<store::transaction>::with<store::commit_result>,
+    /// Reads a range, linearizably.
+    caf::replies_to<store::key_range>::with<store::range_result>,
+    /// The three things one can do with a lease.
+    caf::replies_to<grant_lease>::with<store::lease_result>,
+    caf::replies_to<keep_lease>::with<store::lease_result>,
+    caf::replies_to<revoke_lease>::with<store::lease_result>>;
 
 /// Outgoing HTTP: the cells' API and Patroni's REST API.
 using http_actor = caf::typed_actor<
-  /// Makes one request; answers always, at the latest after the request's own time-out.
-  caf::replies_to<http::outgoing>::with<http::outcome>>;
+    /// Makes one request; answers always, at the latest after the request's own time-out.
+    caf::replies_to<http::outgoing>::with<http::outcome>>;
 
 /// PostgreSQL itself, through libpq.
 using database_actor = caf::typed_actor<
-  /// Asks `pg_stat_replication` on a leader.
-  caf::replies_to<lag_question>::with<lag_answer>>;
+    /// Asks `pg_stat_replication` on a leader.
+    caf::replies_to<lag_question>::with<lag_answer>>;
 
-// -- the broker -----------------------------------------------------------------------------------------
+// -- the broker -----------------------------------------------------------------------------------
 
 /// The conversation with one cell.
 using cell_agent_actor = caf::typed_actor<
-  /// Starts a node; done twice is done once.
-  caf::replies_to<start_order>::with<cell_answer>,
-  /// Removes a node; done twice is done once.
-  caf::replies_to<removal_order>::with<cell_answer>,
-  /// Time to ask the cell how it is.
-  caf::reacts_to<tick_atom>>;
+    /// Starts a node; done twice is done once.
+    caf::replies_to<start_order>::with<cell_answer>,
+    /// Removes a node; done twice is done once.
+    caf::replies_to<removal_order>::with<cell_answer>,
+    /// Time to ask the cell how it is.
+    caf::reacts_to<tick_atom>>;
 
 /// All cells: their load, their health, and which take a new node.
 using cell_directory_actor = caf::typed_actor<
-  /// Passed on to the cell's agent.
-  caf::replies_to<start_order>::with<cell_answer>,
-  caf::replies_to<removal_order>::with<cell_answer>,
-  /// Chooses cells, once every cell has been asked how it is, and reserves them.
-  caf::replies_to<placement_order>::with<model::placement>,
-  /// From an instance's actor, whenever its nodes have changed.
-  caf::reacts_to<cells_in_use>,
-  /// From a cell's agent, whenever it has asked.
-  caf::reacts_to<cell_health>>;
+    /// Passed on to the cell's agent.
+    caf::replies_to<start_order>::with<cell_answer>,
+    caf::replies_to<removal_order>::with<cell_answer>,
+    /// Chooses cells, once every cell has been asked how it is, and reserves them.
+    caf::replies_to<placement_order>::with<model::placement>,
+    /// From an instance's actor, whenever its nodes have changed.
+    caf::reacts_to<cells_in_use>,
+    /// From a cell's agent, whenever it has asked.
+    caf::reacts_to<cell_health>>;
 
 /// Which port belongs to which instance.
 using port_registry_actor = caf::typed_actor<
-  /// Offers a port that no other instance holds, rests with or has been offered.
-  caf::replies_to<port_order>::with<port_offer>,
-  /// Forgets an offer.
-  caf::reacts_to<port_settled>,
-  /// From the etcd watcher, of `/routing/`.
-  caf::reacts_to<key_listing>,
-  caf::reacts_to<key_changes>>;
+    /// Offers a port that no other instance holds, rests with or has been offered.
+    caf::replies_to<port_order>::with<port_offer>,
+    /// Forgets an offer.
+    caf::reacts_to<port_settled>,
+    /// From the etcd watcher, of `/routing/`.
+    caf::reacts_to<key_listing>, caf::reacts_to<key_changes>>;
 
 /// One service instance: its record, its plan, its operation and its bindings.
 using service_instance_actor = caf::typed_actor<
-  /// What the platform asks of this instance.
-  caf::replies_to<model::request>::with<model::verdict>,
-  /// Switches over if the leader is on that cell; an empty report if it is not.
-  caf::replies_to<model::demote_request>::with<model::demote_report>,
-  /// This instance's keys and those of its scope have changed, or all of them as they are.
-  caf::reacts_to<key_changes>,
-  caf::reacts_to<key_listing>,
-  /// Whether this broker acts.
-  caf::reacts_to<activity>,
-  /// Time has passed.
-  caf::reacts_to<tick_atom>,
-  /// Time to try a transaction again that was not answered.
-  caf::reacts_to<again_atom, std::function<void()>>>;
+    /// What the platform asks of this instance.
+    caf::replies_to<model::request>::with<model::verdict>,
+    /// Switches over if the leader is on that cell; an empty report if it is not.
+    caf::replies_to<model::demote_request>::with<model::demote_report>,
+    /// This instance's keys and those of its scope have changed, or all of them as they are.
+    caf::reacts_to<key_changes>, caf::reacts_to<key_listing>,
+    /// Whether this broker acts.
+    caf::reacts_to<activity>,
+    /// Time has passed.
+    caf::reacts_to<tick_atom>,
+    /// Time to try a transaction again that was not answered.
+    caf::reacts_to<again_atom, std::function<void()>>>;
 
 /// The map from an instance's id to its actor.
 using instance_directory_actor = caf::typed_actor<
-  /// Passed on to the instance's actor; of an instance that is not known here, etcd is asked first.
-  caf::replies_to<model::request>::with<model::verdict>,
-  /// Moves every leader off a cell.
-  caf::replies_to<model::demote_request>::with<model::demote_report>,
-  /// From the etcd watcher.
-  caf::reacts_to<key_listing>,
-  caf::reacts_to<key_changes>,
-  caf::reacts_to<etcd_reachable>,
-  /// From leadership.
-  caf::reacts_to<activity>,
-  /// Time to ask etcd again after an instance whose actor has to be started anew.
-  caf::reacts_to<tick_atom>>;
+    /// Passed on to the instance's actor; of an instance that is not known here, etcd is asked
+    /// first.
+    caf::replies_to<model::request>::with<model::verdict>,
+    /// Moves every leader off a cell.
+    caf::replies_to<model::demote_request>::with<model::demote_report>,
+    /// From the etcd watcher.
+    caf::reacts_to<key_listing>, caf::reacts_to<key_changes>, caf::reacts_to<etcd_reachable>,
+    /// From leadership.
+    caf::reacts_to<activity>,
+    /// Time to ask etcd again after an instance whose actor has to be started anew.
+    caf::reacts_to<tick_atom>>;
 
 /// The lease on `/matriarch/active`.
 using leadership_actor = caf::typed_actor<
-  /// From the etcd watcher, of `/matriarch/active`.
-  caf::reacts_to<key_changes>,
-  /// Time to take, renew or look at the lease.
-  caf::reacts_to<tick_atom>,
-  /// Gives the lease up; answers when it is gone or cannot be given up.
-  caf::replies_to<stop_atom>::with<bool>>;
+    /// From the etcd watcher, of `/matriarch/active`.
+    caf::reacts_to<key_changes>,
+    /// Time to take, renew or look at the lease.
+    caf::reacts_to<tick_atom>,
+    /// Gives the lease up; answers when it is gone or cannot be given up.
+    caf::replies_to<stop_atom>::with<bool>>;
 
 } // namespace matriarch::actors

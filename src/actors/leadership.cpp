@@ -32,21 +32,22 @@ public:
   leadership_actor::behavior_type behavior() {
     alarm_.set(0s);
     return {
-      [this](const key_changes& changed) {
-        for (const auto& c : changed.changes)
-          if (c.entry.key == keys::active)
-            look_at(c.entry);
-      },
-      [this](tick_atom) {
-        if (alarm_.rings())
-          tick();
-      },
-      [this](stop_atom) { return stop(); },
+        [this](const key_changes& changed) {
+          for (const auto& c : changed.changes)
+            if (c.entry.key == keys::active)
+              look_at(c.entry);
+        },
+        [this](tick_atom) {
+          if (alarm_.rings())
+            tick();
+        },
+        [this](stop_atom) { return stop(); },
     };
   }
 
 private:
-  /// The key has changed: it may be free now, or lost. What changed before this broker took it is old.
+  /// The key has changed: it may be free now, or lost. What changed before this broker took it is
+  /// old.
   void look_at(const store::key_value& entry) {
     if (entry.value == own_value_ || entry.mod_revision <= taken_at_)
       return;
@@ -76,37 +77,37 @@ private:
   void request_lease() {
     asked_at_ = now();
     self_->request(setup_.store, patience, grant_lease{lease_ttl})
-      .then(
-        [this](const store::lease_result& got) {
-          if (got.is != store::lease_result::state::held)
-            return done(retry_pause);
-          lease_ = got.id;
-          renewed_at_ = asked_at_;
-          take();
-        },
-        [this](const caf::error&) { done(retry_pause); });
+        .then(
+            [this](const store::lease_result& got) {
+              if (got.is != store::lease_result::state::held)
+                return done(retry_pause);
+              lease_ = got.id;
+              renewed_at_ = asked_at_;
+              take();
+            },
+            [this](const caf::error&) { done(retry_pause); });
   }
 
   void renew() {
     asked_at_ = now();
     self_->request(setup_.store, patience, keep_lease{lease_})
-      .then(
-        [this](const store::lease_result& got) {
-          switch (got.is) {
-            case store::lease_result::state::held:
-              renewed_at_ = asked_at_;
-              if (active_)
-                return done(renewal_pause);
-              return take();
-            case store::lease_result::state::gone:
-              lease_ = 0;
-              become(false, "the lease on " + keys::active + " has ended");
-              return done(0s);
-            case store::lease_result::state::unreachable:
-              return done(retry_pause);
-          }
-        },
-        [this](const caf::error&) { done(retry_pause); });
+        .then(
+            [this](const store::lease_result& got) {
+              switch (got.is) {
+              case store::lease_result::state::held:
+                renewed_at_ = asked_at_;
+                if (active_)
+                  return done(renewal_pause);
+                return take();
+              case store::lease_result::state::gone:
+                lease_ = 0;
+                become(false, "the lease on " + keys::active + " has ended");
+                return done(0s);
+              case store::lease_result::state::unreachable:
+                return done(retry_pause);
+              }
+            },
+            [this](const caf::error&) { done(retry_pause); });
   }
 
   /// Puts the key under the lease if it is free, or is that of an earlier broker of this address.
@@ -120,33 +121,33 @@ private:
     what.otherwise = {store::read{{keys::active, ""}}};
     predecessor_.clear();
     self_->request(setup_.store, patience, std::move(what))
-      .then(
-        [this](const store::commit_result& came) {
-          if (came.state == store::commit_state::committed) {
-            taken_at_ = came.at;
-            return settle_fleet();
-          }
-          if (came.state != store::commit_state::refused)
-            return done(retry_pause);
-          if (came.reads.empty() || came.reads.front().empty())
-            return done(0s);
-          const auto& holder = came.reads.front().front();
-          if (holder.value == own_value_ && holder.lease == lease_) {
-            taken_at_ = holder.mod_revision;
-            return settle_fleet();
-          }
-          auto who = store::decode_active(holder.value);
-          if (who.ok() && who->address == setup_.self.address) {
-            predecessor_ = holder.value;
-            return done(0s);
-          }
-          if (!waiting_said_)
-            spdlog::info("another broker is active ({}); this one waits and serves reads",
-                         who.ok() ? who->address : "unknown");
-          waiting_said_ = true;
-          done(renewal_pause);
-        },
-        [this](const caf::error&) { done(retry_pause); });
+        .then(
+            [this](const store::commit_result& came) {
+              if (came.state == store::commit_state::committed) {
+                taken_at_ = came.at;
+                return settle_fleet();
+              }
+              if (came.state != store::commit_state::refused)
+                return done(retry_pause);
+              if (came.reads.empty() || came.reads.front().empty())
+                return done(0s);
+              const auto& holder = came.reads.front().front();
+              if (holder.value == own_value_ && holder.lease == lease_) {
+                taken_at_ = holder.mod_revision;
+                return settle_fleet();
+              }
+              auto who = store::decode_active(holder.value);
+              if (who.ok() && who->address == setup_.self.address) {
+                predecessor_ = holder.value;
+                return done(0s);
+              }
+              if (!waiting_said_)
+                spdlog::info("another broker is active ({}); this one waits and serves reads",
+                             who.ok() ? who->address : "unknown");
+              waiting_said_ = true;
+              done(renewal_pause);
+            },
+            [this](const caf::error&) { done(retry_pause); });
   }
 
   /// Reads the id of the fleet, or gives it one.
@@ -156,15 +157,15 @@ private:
     what.then = {store::put{keys::fleet, setup_.new_fleet}, store::read{{keys::fleet, ""}}};
     what.otherwise = {store::read{{keys::fleet, ""}}};
     self_->request(setup_.store, patience, std::move(what))
-      .then(
-        [this](const store::commit_result& came) {
-          if (came.reads.empty() || came.reads.back().empty())
-            return done(retry_pause);
-          fleet_ = came.reads.back().front().value;
-          become(true, "");
-          done(renewal_pause);
-        },
-        [this](const caf::error&) { done(retry_pause); });
+        .then(
+            [this](const store::commit_result& came) {
+              if (came.reads.empty() || came.reads.back().empty())
+                return done(retry_pause);
+              fleet_ = came.reads.back().front().value;
+              become(true, "");
+              done(renewal_pause);
+            },
+            [this](const caf::error&) { done(retry_pause); });
   }
 
   void become(bool active, const std::string& why) {
@@ -188,8 +189,8 @@ private:
       return owed;
     }
     self_->request(setup_.store, patience, revoke_lease{lease_})
-      .then([owed](const store::lease_result&) mutable { owed.deliver(true); },
-            [owed](const caf::error&) mutable { owed.deliver(false); });
+        .then([owed](const store::lease_result&) mutable { owed.deliver(true); },
+              [owed](const caf::error&) mutable { owed.deliver(false); });
     return owed;
   }
 
@@ -217,12 +218,12 @@ struct state {
 
 leadership_actor spawn_leadership(caf::actor_system& system, leadership_setup setup) {
   return system.spawn(
-    [](leadership_actor::stateful_pointer<state> self,
-       leadership_setup how) -> leadership_actor::behavior_type {
-      self->state.self = std::make_unique<leadership>(self, std::move(how));
-      return self->state.self->behavior();
-    },
-    std::move(setup));
+      [](leadership_actor::stateful_pointer<state> self,
+         leadership_setup how) -> leadership_actor::behavior_type {
+        self->state.self = std::make_unique<leadership>(self, std::move(how));
+        return self->state.self->behavior();
+      },
+      std::move(setup));
 }
 
 } // namespace matriarch::actors

@@ -21,7 +21,7 @@
 /// What the actors say to each other: values only.
 namespace matriarch::actors {
 
-// -- etcd ------------------------------------------------------------------------------------------
+// -- etcd -----------------------------------------------------------------------------------------
 
 struct grant_lease {
   std::chrono::seconds ttl;
@@ -33,7 +33,8 @@ struct revoke_lease {
   store::lease_id lease;
 };
 
-/// Everything there is in etcd as of a revision: at the start and whenever the watch had to begin anew.
+/// Everything there is in etcd as of a revision: at the start and whenever the watch had to begin
+/// anew.
 struct key_listing {
   std::vector<store::key_value> found;
   store::revision at = 0;
@@ -48,7 +49,7 @@ struct etcd_reachable {
   std::string why;
 };
 
-// -- leadership --------------------------------------------------------------------------------------
+// -- leadership -----------------------------------------------------------------------------------
 
 /// Whether this broker may cause effects, and the id of the fleet it works for.
 struct activity {
@@ -56,7 +57,7 @@ struct activity {
   std::string fleet;
 };
 
-// -- cells -------------------------------------------------------------------------------------------
+// -- cells ----------------------------------------------------------------------------------------
 
 /// Start a node. It is written down already.
 struct start_order {
@@ -97,13 +98,14 @@ struct cells_in_use {
   std::string name;
   std::vector<std::string> cells;
 };
-/// Choose cells for new nodes of an instance, and reserve them until the instance reports its nodes.
+/// Choose cells for new nodes of an instance, and reserve them until the instance reports its
+/// nodes.
 struct placement_order {
   std::string name;
   model::placement_request where;
 };
 
-// -- ports -------------------------------------------------------------------------------------------
+// -- ports ----------------------------------------------------------------------------------------
 
 /// Reserve a port for an instance.
 struct port_order {
@@ -122,7 +124,7 @@ struct port_settled {
   bool taken = false;
 };
 
-// -- PostgreSQL ----------------------------------------------------------------------------------------
+// -- PostgreSQL -----------------------------------------------------------------------------------
 
 /// Ask a leader how far each replica is behind.
 struct lag_question {
@@ -135,7 +137,7 @@ struct lag_answer {
   std::string why;
 };
 
-// -- instances -----------------------------------------------------------------------------------------
+// -- instances ------------------------------------------------------------------------------------
 
 /// What a new actor of an instance begins with.
 struct instance_start {
@@ -146,7 +148,7 @@ struct instance_start {
   model::cluster_view seen;
 };
 
-// -- messages that an actor sends itself -----------------------------------------------------------------
+// -- messages that an actor sends itself ----------------------------------------------------------
 
 using tick_atom = caf::atom_constant<caf::atom("tick")>;
 using again_atom = caf::atom_constant<caf::atom("again")>;

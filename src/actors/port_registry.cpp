@@ -68,8 +68,8 @@ struct state {
     if (!port)
       return {0, 0, 0,
               "no public port is free: all of " + std::to_string(range.first) + " to "
-                + std::to_string(range.last)
-                + " are held or resting; widen routing.first and routing.last"};
+                  + std::to_string(range.last)
+                  + " are held or resting; widen routing.first and routing.last"};
     offered[name] = *port;
     auto found = known.find(*port);
     next = *port == range.last ? range.first : *port + 1;
@@ -83,17 +83,17 @@ port_registry_actor::behavior_type behave(port_registry_actor::stateful_pointer<
   self->state.range = range;
   self->state.outside = outside;
   return {
-    [=](const port_order& order) { return self->state.offer(order.name); },
-    [=](const port_settled& settled) { self->state.settle(settled); },
-    [=](const key_listing& all) {
-      self->state.known.clear();
-      for (const auto& entry : all.found)
-        self->state.learn(entry, false);
-    },
-    [=](const key_changes& changed) {
-      for (const auto& c : changed.changes)
-        self->state.learn(c.entry, c.what == store::change::kind::erase);
-    },
+      [=](const port_order& order) { return self->state.offer(order.name); },
+      [=](const port_settled& settled) { self->state.settle(settled); },
+      [=](const key_listing& all) {
+        self->state.known.clear();
+        for (const auto& entry : all.found)
+          self->state.learn(entry, false);
+      },
+      [=](const key_changes& changed) {
+        for (const auto& c : changed.changes)
+          self->state.learn(c.entry, c.what == store::change::kind::erase);
+      },
   };
 }
 

@@ -34,26 +34,26 @@ void record_writer::attempt(const std::shared_ptr<const change>& what, const aft
                         std::function<void()>{[this, what, then] { attempt(what, then, true); }});
   };
   self_->request(store_, store_patience, std::move(asked))
-    .then(
-      [this, what, then, open, again](const store::commit_result& came) {
-        switch (came.state) {
-          case store::commit_state::committed:
-            return then({fate::kind::done, came.at});
-          case store::commit_state::refused:
-            if (came.reads.size() == asked_in_refusal)
-              return then(judge_refusal(*what, came));
-            return again();
-          case store::commit_state::unknown:
-            return again();
-          case store::commit_state::not_done:
-            if (open)
+      .then(
+          [this, what, then, open, again](const store::commit_result& came) {
+            switch (came.state) {
+            case store::commit_state::committed:
+              return then({fate::kind::done, came.at});
+            case store::commit_state::refused:
+              if (came.reads.size() == asked_in_refusal)
+                return then(judge_refusal(*what, came));
               return again();
-            return then({fate::kind::not_done, 0,
-                         "etcd cannot be reached: " + came.error
-                           + "; nothing was changed, try again"});
-        }
-      },
-      [again](const caf::error&) { again(); });
+            case store::commit_state::unknown:
+              return again();
+            case store::commit_state::not_done:
+              if (open)
+                return again();
+              return then(
+                  {fate::kind::not_done, 0,
+                   "etcd cannot be reached: " + came.error + "; nothing was changed, try again"});
+            }
+          },
+          [again](const caf::error&) { again(); });
 }
 
 fate record_writer::judge_refusal(const change& what, const store::commit_result& came) const {

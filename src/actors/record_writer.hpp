@@ -34,10 +34,10 @@ struct fate {
   [[nodiscard]] bool done() const { return is == kind::done; }
 };
 
-/// Makes the changes of one instance, one at a time, on behalf of its actor. Every effect that follows
-/// a change rests on this broker being the active one, so each compares that too. A transaction
-/// without an answer is tried again, the same, until its fate is known: its compares see to it that it
-/// happens once, and its write_id tells that it has.
+/// Makes the changes of one instance, one at a time, on behalf of its actor. Every effect that
+/// follows a change rests on this broker being the active one, so each compares that too. A
+/// transaction without an answer is tried again, the same, until its fate is known: its compares
+/// see to it that it happens once, and its write_id tells that it has.
 class record_writer {
 public:
   using after = std::function<void(const fate&)>;

@@ -54,34 +54,34 @@ public:
   service_instance_actor::behavior_type behavior() {
     go_on();
     return {
-      [this](model::request& what) -> caf::result<model::verdict> {
-        auto owed = self_->make_response_promise<model::verdict>();
-        std::visit([&](auto& asked) { take(std::move(asked), owed); }, what);
-        return owed;
-      },
-      [this](const model::demote_request& what) { return demote(what); },
-      [this](const key_changes& changed) {
-        for (const auto& c : changed.changes)
-          learn(c.entry, c.what == store::change::kind::erase);
-        seen_changed();
-      },
-      [this](const key_listing& all) { relearn(all); },
-      [this](const activity& now) {
-        activity_ = now;
-        go_on();
-      },
-      [this](tick_atom) {
-        if (alarm_.rings())
-          tick();
-      },
-      [](again_atom, const std::function<void()>& attempt) { attempt(); },
+        [this](model::request& what) -> caf::result<model::verdict> {
+          auto owed = self_->make_response_promise<model::verdict>();
+          std::visit([&](auto& asked) { take(std::move(asked), owed); }, what);
+          return owed;
+        },
+        [this](const model::demote_request& what) { return demote(what); },
+        [this](const key_changes& changed) {
+          for (const auto& c : changed.changes)
+            learn(c.entry, c.what == store::change::kind::erase);
+          seen_changed();
+        },
+        [this](const key_listing& all) { relearn(all); },
+        [this](const activity& now) {
+          activity_ = now;
+          go_on();
+        },
+        [this](tick_atom) {
+          if (alarm_.rings())
+            tick();
+        },
+        [](again_atom, const std::function<void()>& attempt) { attempt(); },
     };
   }
 
 private:
   using answer = caf::typed_response_promise<model::verdict>;
 
-  // -- what is known ---------------------------------------------------------------------------------
+  // -- what is known ------------------------------------------------------------------------------
 
   void adopt(model::record known, store::revision at) {
     known_ = std::move(known);
@@ -135,8 +135,9 @@ private:
     }
   }
 
-  /// What this actor wrote itself comes back with a revision that it knows. Anything newer is another
-  /// broker's, or somebody's by hand; while a write is under way, its compares find that out.
+  /// What this actor wrote itself comes back with a revision that it knows. Anything newer is
+  /// another broker's, or somebody's by hand; while a write is under way, its compares find that
+  /// out.
   void learn_record(const store::key_value& entry, bool erased) {
     if (busy_ || entry.mod_revision <= at_)
       return;
@@ -177,7 +178,7 @@ private:
     go_on();
   }
 
-  // -- publishing --------------------------------------------------------------------------------------
+  // -- publishing ---------------------------------------------------------------------------------
 
   [[nodiscard]] model::snapshot_ptr snapshot() const {
     auto newest = std::make_shared<model::instance_snapshot>();
@@ -195,15 +196,16 @@ private:
     answer_waiting();
   }
 
-  // -- requests ----------------------------------------------------------------------------------------
+  // -- requests -----------------------------------------------------------------------------------
 
-  /// Requests that change something wait until the write under way has ended: each sees its outcome.
+  /// Requests that change something wait until the write under way has ended: each sees its
+  /// outcome.
   template <class Request>
   void take(Request asked, answer owed) {
     if (busy_ || !waiting_.empty())
       waiting_.push_back(
-        {self_->clock().now() + model::request_patience,
-         [this, asked = std::move(asked), owed]() mutable { serve(asked, owed); }});
+          {self_->clock().now() + model::request_patience,
+           [this, asked = std::move(asked), owed]() mutable { serve(asked, owed); }});
     else
       serve(asked, owed);
   }
@@ -251,7 +253,8 @@ private:
 
   void serve(model::update_request& asked, answer owed) {
     if (must_exist(asked.instance_id, owed))
-      rule(model::judge_update(asked, *known_, setup_.outside.new_id(), setup_.outside.now()), owed);
+      rule(model::judge_update(asked, *known_, setup_.outside.new_id(), setup_.outside.now()),
+           owed);
   }
 
   void serve(model::deprovision_request& asked, answer owed) {
@@ -305,7 +308,9 @@ private:
     what.compares = {store::absent(key), store::unchanged_since(record_key_, at_)};
     what.operations = {store::put{key, value}};
     what.witness = {key, ""};
-    what.made = [value](const auto& found) { return !found.empty() && found.front().value == value; };
+    what.made = [value](const auto& found) {
+      return !found.empty() && found.front().value == value;
+    };
     commit(std::move(what), [this, owed, wanted = asked.wanted](const fate& came) mutable {
       if (!came.done())
         return refuse(owed, model::verdict_kind::unavailable, came.why);
@@ -351,53 +356,52 @@ private:
       bool ended = !known_ || known_->current.id != one.operation_id
                    || known_->current.state != model::operation_state::in_progress;
       if (ended)
-        one.owed.deliver(known_ ? model::verdict{model::verdict_kind::done, "", one.operation_id,
-                                                 snapshot()}
-                                : model::verdict{model::verdict_kind::gone});
+        one.owed.deliver(
+            known_ ? model::verdict{model::verdict_kind::done, "", one.operation_id, snapshot()}
+                   : model::verdict{model::verdict_kind::gone});
       return ended;
     });
   }
 
-  // -- accepting a new instance ----------------------------------------------------------------------
+  // -- accepting a new instance -------------------------------------------------------------------
 
-  /// The order matters: record, port, phase, snapshot, answer. A crash at any point before the phase is
-  /// written leaves a record that says `accepting`, which nobody was promised.
+  /// The order matters: record, port, phase, snapshot, answer. A crash at any point before the
+  /// phase is written leaves a record that says `accepting`, which nobody was promised.
   void accept(model::provision_request asked, answer owed) {
     busy_ = true;
     ended_ = false;
     self_->request(setup_.ports, port_patience, port_order{name_})
-      .then(
-        [this, owed, asked = std::move(asked)](const port_offer& offer) mutable {
-          busy_ = false;
-          if (offer.port == 0) {
-            refuse(owed, model::verdict_kind::refused, offer.why);
-            ended_ = true;
-            return go_on();
-          }
-          create(asked, offer, owed);
-        },
-        [this, owed](const caf::error&) mutable {
-          busy_ = false;
-          refuse(owed, model::verdict_kind::unavailable, "no port could be reserved in time");
-          ended_ = true;
-          go_on();
-        });
+        .then(
+            [this, owed, asked = std::move(asked)](const port_offer& offer) mutable {
+              busy_ = false;
+              if (offer.port == 0) {
+                refuse(owed, model::verdict_kind::refused, offer.why);
+                ended_ = true;
+                return go_on();
+              }
+              create(asked, offer, owed);
+            },
+            [this, owed](const caf::error&) mutable {
+              busy_ = false;
+              refuse(owed, model::verdict_kind::unavailable, "no port could be reserved in time");
+              ended_ = true;
+              go_on();
+            });
   }
 
   void create(const model::provision_request& asked, const port_offer& offer, answer owed) {
     auto password = [this](const char* username) {
       return model::credentials{username, setup_.outside.new_password()};
     };
-    auto fresh = model::new_record(asked, {setup_.outside.new_id(), password("pgadmin"),
-                                           password("postgres"), password("appuser"),
-                                           password("replicator"), password("patroni"),
-                                           setup_.outside.now()});
-    write(std::move(fresh), {}, {},
-          [this, offer, owed](const fate& came) mutable {
-            if (!came.done())
-              return give_up_accepting(owed, came.why);
-            take_port(offer, owed);
-          });
+    auto fresh =
+        model::new_record(asked, {setup_.outside.new_id(), password("pgadmin"),
+                                  password("postgres"), password("appuser"), password("replicator"),
+                                  password("patroni"), setup_.outside.now()});
+    write(std::move(fresh), {}, {}, [this, offer, owed](const fate& came) mutable {
+      if (!came.done())
+        return give_up_accepting(owed, came.why);
+      take_port(offer, owed);
+    });
   }
 
   void take_port(const port_offer& offer, answer owed) {
@@ -432,10 +436,10 @@ private:
       go_on();
     };
     self_->request(setup_.ports, port_patience, port_order{name_})
-      .then([done](const port_offer& offer) mutable { done(offer); },
-            [done](const caf::error&) mutable {
-              done({0, 0, 0, "no port could be reserved in time"});
-            });
+        .then([done](const port_offer& offer) mutable { done(offer); },
+              [done](const caf::error&) mutable {
+                done({0, 0, 0, "no port could be reserved in time"});
+              });
   }
 
   void confirm(answer owed) {
@@ -448,7 +452,7 @@ private:
                    known_->allocated_port, known_->current.id);
       publish();
       owed.deliver(
-        model::verdict{model::verdict_kind::accepted, "", known_->current.id, snapshot()});
+          model::verdict{model::verdict_kind::accepted, "", known_->current.id, snapshot()});
     });
   }
 
@@ -462,7 +466,8 @@ private:
   void undo_accepting() {
     change what;
     what.compares = {store::unchanged_since(record_key_, at_)};
-    what.operations = {store::erase{{record_key_, ""}}, store::erase{{keys::allocation(name_), ""}}};
+    what.operations = {store::erase{{record_key_, ""}},
+                       store::erase{{keys::allocation(name_), ""}}};
     if (known_->allocated_port != 0)
       what.operations.push_back(store::erase{{keys::port(known_->allocated_port), ""}});
     what.witness = {record_key_, ""};
@@ -475,7 +480,7 @@ private:
     });
   }
 
-  // -- writing -------------------------------------------------------------------------------------------
+  // -- writing ------------------------------------------------------------------------------------
 
   using after_commit = record_writer::after;
 
@@ -496,12 +501,12 @@ private:
       auto written = store::decode_record(found.front().value);
       return written.ok() && written->write_id == id;
     };
-    commit(std::move(what), [this, next = std::move(next), then = std::move(then)](
-                              const fate& came) mutable {
-      if (came.done())
-        adopt(std::move(next), came.at);
-      then(came);
-    });
+    commit(std::move(what),
+           [this, next = std::move(next), then = std::move(then)](const fate& came) mutable {
+             if (came.done())
+               adopt(std::move(next), came.at);
+             then(came);
+           });
   }
 
   void commit(change what, after_commit then) {
@@ -530,7 +535,7 @@ private:
     }
   }
 
-  // -- the loop: decide, write, act --------------------------------------------------------------------
+  // -- the loop: decide, write, act ---------------------------------------------------------------
 
   void tick() {
     if (!placing_)
@@ -585,9 +590,8 @@ private:
     return known_
            && (known_->current.state == model::operation_state::in_progress
                || !known_->desired.exists || !known_->switching_to.empty()
-               || std::any_of(known_->nodes.begin(), known_->nodes.end(), [](const auto& n) {
-                    return n.phase != model::node_phase::started;
-                  })
+               || std::any_of(known_->nodes.begin(), known_->nodes.end(),
+                              [](const auto& n) { return n.phase != model::node_phase::started; })
                || static_cast<int>(known_->nodes.size()) != known_->desired.node_count);
   }
 
@@ -620,7 +624,7 @@ private:
     around_.lag.erase(node_id);
   }
 
-  // -- steps -----------------------------------------------------------------------------------------------
+  // -- steps --------------------------------------------------------------------------------------
 
   void perform(const model::add_nodes& step) {
     if (placing_ || around_.shortage)
@@ -628,26 +632,26 @@ private:
     placing_ = true;
     auto decided_at = at_;
     self_->request(setup_.cells, placement_patience, placement_order{name_, step.where})
-      .then(
-        [this, decided_at, count = step.where.count](const model::placement& chosen) {
-          placing_ = false;
-          if (busy_ || !known_ || at_ != decided_at)
-            return go_on();
-          if (static_cast<int>(chosen.cells.size()) < count) {
-            around_.shortage = chosen;
-            return go_on();
-          }
-          std::vector<std::string> ids;
-          for (std::size_t i = 0; i < chosen.cells.size(); ++i)
-            ids.push_back(setup_.outside.new_id());
-          model::decision next;
-          next.write = model::with_new_nodes(*known_, ids, chosen.cells, setup_.outside.now());
-          write_decision(std::move(next));
-        },
-        [this](const caf::error&) {
-          placing_ = false;
-          go_on();
-        });
+        .then(
+            [this, decided_at, count = step.where.count](const model::placement& chosen) {
+              placing_ = false;
+              if (busy_ || !known_ || at_ != decided_at)
+                return go_on();
+              if (static_cast<int>(chosen.cells.size()) < count) {
+                around_.shortage = chosen;
+                return go_on();
+              }
+              std::vector<std::string> ids;
+              for (std::size_t i = 0; i < chosen.cells.size(); ++i)
+                ids.push_back(setup_.outside.new_id());
+              model::decision next;
+              next.write = model::with_new_nodes(*known_, ids, chosen.cells, setup_.outside.now());
+              write_decision(std::move(next));
+            },
+            [this](const caf::error&) {
+              placing_ = false;
+              go_on();
+            });
   }
 
   void perform(const model::start_node& step) {
@@ -658,23 +662,25 @@ private:
     auto done = [this, id = n->node_id, cell = n->cell](const cell_answer& said) {
       starting_.erase(id);
       switch (said.is) {
-        case cell_answer::kind::done:
-          around_.confirmed_started.insert(id);
-          break;
-        case cell_answer::kind::unsent:
-        case cell_answer::kind::refused:
-          around_.confirmed_removed.insert(id);
-          [[fallthrough]];
-        case cell_answer::kind::unknown:
-          spdlog::warn("instance {}: cell {} did not start node {}: {}", name_, cell, id, said.why);
-          around_.failed_starts[id] = said.why;
-          break;
+      case cell_answer::kind::done:
+        around_.confirmed_started.insert(id);
+        break;
+      case cell_answer::kind::unsent:
+      case cell_answer::kind::refused:
+        around_.confirmed_removed.insert(id);
+        [[fallthrough]];
+      case cell_answer::kind::unknown:
+        spdlog::warn("instance {}: cell {} did not start node {}: {}", name_, cell, id, said.why);
+        around_.failed_starts[id] = said.why;
+        break;
       }
       go_on();
     };
     self_->request(setup_.cells, cell_patience, std::move(order))
-      .then([done](const cell_answer& said) { done(said); },
-            [done](const caf::error&) { done({cell_answer::kind::unknown, "no answer in time"}); });
+        .then([done](const cell_answer& said) { done(said); },
+              [done](const caf::error&) {
+                done({cell_answer::kind::unknown, "no answer in time"});
+              });
   }
 
   void perform(const model::remove_node& step) {
@@ -704,8 +710,10 @@ private:
       alarm_.set(removal_retry_pause);
     };
     self_->request(setup_.cells, cell_patience, std::move(order))
-      .then([done](const cell_answer& said) { done(said); },
-            [done](const caf::error&) { done({cell_answer::kind::unknown, "no answer in time"}); });
+        .then([done](const cell_answer& said) { done(said); },
+              [done](const caf::error&) {
+                done({cell_answer::kind::unknown, "no answer in time"});
+              });
   }
 
   void perform(const model::ask_lag&) {
@@ -724,10 +732,13 @@ private:
       alarm_.set(lag_pause);
       go_on();
     };
-    self_->request(setup_.database, database_patience,
-                   lag_question{leader->second.conn_url, known_->superuser})
-      .then([done](const lag_answer& said) { done(said); },
-            [done](const caf::error&) { done({false, {}, "the leader did not answer in time"}); });
+    self_
+        ->request(setup_.database, database_patience,
+                  lag_question{leader->second.conn_url, known_->superuser})
+        .then([done](const lag_answer& said) { done(said); },
+              [done](const caf::error&) {
+                done({false, {}, "the leader did not answer in time"});
+              });
   }
 
   void perform(const model::failover_from& step) {
@@ -743,8 +754,8 @@ private:
     json::add(body, "candidate", step.to, body);
     http::outgoing what;
     what.verb = "POST";
-    what.url = leader->second.api_url.substr(0, leader->second.api_url.rfind("/patroni"))
-               + "/switchover";
+    what.url =
+        leader->second.api_url.substr(0, leader->second.api_url.rfind("/patroni")) + "/switchover";
     what.username = known_->patroni.username;
     what.password = known_->patroni.password;
     what.headers = {{"Content-Type", "application/json"}};
@@ -756,10 +767,10 @@ private:
       // After a 200 the leader key may reach this actor a moment later: no need to ask again yet.
       switchover_again_at_ = self_->clock().now() + switchover_retry_pause;
       if (came.status != 200 && !around_.seen.leads(to)) {
-        around_.failed_switchover =
-          came.status == 0 ? came.error
-                           : "Patroni answered " + std::to_string(came.status) + ": "
-                               + came.body.substr(0, longest_quote);
+        around_.failed_switchover = came.status == 0
+                                        ? came.error
+                                        : "Patroni answered " + std::to_string(came.status) + ": "
+                                              + came.body.substr(0, longest_quote);
         spdlog::warn("instance {}: the switchover failed: {}", name_, around_.failed_switchover);
         alarm_.set(switchover_retry_pause);
         answer_demotions();
@@ -767,8 +778,10 @@ private:
       go_on();
     };
     self_->request(setup_.http, switchover_time + 5s, std::move(what))
-      .then([done](const http::outcome& came) { done(came); },
-            [done](const caf::error&) { done({0, "", "Patroni did not answer in time", false}); });
+        .then([done](const http::outcome& came) { done(came); },
+              [done](const caf::error&) {
+                done({0, "", "Patroni did not answer in time", false});
+              });
   }
 
   /// The end: one transaction, so that no part of the instance outlives the others.
@@ -782,12 +795,15 @@ private:
                        store::erase{{keys::allocation(name_), ""}},
                        store::put{keys::tombstone(name_), value}};
     if (known_->scope != name_)
-      what.operations.push_back(store::erase{store::keys_below(keys::everything_of(known_->scope))});
+      what.operations.push_back(
+          store::erase{store::keys_below(keys::everything_of(known_->scope))});
     if (known_->allocated_port != 0)
-      what.operations.push_back(store::put{keys::port(known_->allocated_port),
-                                           store::encode_port_use({name_, now, 0})});
+      what.operations.push_back(
+          store::put{keys::port(known_->allocated_port), store::encode_port_use({name_, now, 0})});
     what.witness = {keys::tombstone(name_), ""};
-    what.made = [value](const auto& found) { return !found.empty() && found.front().value == value; };
+    what.made = [value](const auto& found) {
+      return !found.empty() && found.front().value == value;
+    };
     commit(std::move(what), [this](const fate& came) {
       if (!came.done()) {
         spdlog::warn("instance {}: not released: {}", name_, came.why);
@@ -798,7 +814,7 @@ private:
     });
   }
 
-  // -- demotion ------------------------------------------------------------------------------------------
+  // -- demotion -----------------------------------------------------------------------------------
 
   struct demotion {
     std::string from;
@@ -825,13 +841,12 @@ private:
     around_.failed_switchover.clear();
     auto next = *known_;
     next.switching_to = candidate->node_id;
-    write(std::move(next), {}, {},
-          [this, owed, from = leader->node_id](const fate& came) mutable {
-            if (came.done())
-              demotions_.push_back({from, owed});
-            else
-              owed.deliver(model::demote_report{true, {{name_, from, "", came.why}}});
-          });
+    write(std::move(next), {}, {}, [this, owed, from = leader->node_id](const fate& came) mutable {
+      if (came.done())
+        demotions_.push_back({from, owed});
+      else
+        owed.deliver(model::demote_report{true, {{name_, from, "", came.why}}});
+    });
     return owed;
   }
 
@@ -897,13 +912,13 @@ struct state {
 service_instance_actor spawn_service_instance(caf::actor_system& system, instance_setup setup,
                                               instance_start start, activity now) {
   return system.spawn(
-    [](service_instance_actor::stateful_pointer<state> self, const instance_setup& with,
-       instance_start from, activity as) -> service_instance_actor::behavior_type {
-      self->state.self =
-        std::make_unique<service_instance>(self, with, std::move(from), std::move(as));
-      return self->state.self->behavior();
-    },
-    std::move(setup), std::move(start), std::move(now));
+      [](service_instance_actor::stateful_pointer<state> self, const instance_setup& with,
+         instance_start from, activity as) -> service_instance_actor::behavior_type {
+        self->state.self =
+            std::make_unique<service_instance>(self, with, std::move(from), std::move(as));
+        return self->state.self->behavior();
+      },
+      std::move(setup), std::move(start), std::move(now));
 }
 
 } // namespace matriarch::actors

@@ -19,9 +19,9 @@ struct instance_setup {
 
 /// The actor of one service instance: the only writer of its record.
 ///
-/// A request changes what is desired. Whatever happens then - an answer, a change in etcd, a tick - the
-/// actor calls model::decide(), writes the record that it demands, and only then does the steps that
-/// the written record allows. It publishes a snapshot at each change.
+/// A request changes what is desired. Whatever happens then - an answer, a change in etcd, a tick -
+/// the actor calls model::decide(), writes the record that it demands, and only then does the steps
+/// that the written record allows. It publishes a snapshot at each change.
 [[nodiscard]] service_instance_actor spawn_service_instance(caf::actor_system& system,
                                                             instance_setup setup,
                                                             instance_start start, activity now);

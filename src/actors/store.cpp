@@ -7,10 +7,9 @@ namespace matriarch::actors {
 namespace {
 
 /// The public interface, and the answers as they come from etcd's thread.
-using worker = store_actor::extend<
-  caf::reacts_to<std::uint64_t, store::commit_result>,
-  caf::reacts_to<std::uint64_t, store::range_result>,
-  caf::reacts_to<std::uint64_t, store::lease_result>>;
+using worker = store_actor::extend<caf::reacts_to<std::uint64_t, store::commit_result>,
+                                   caf::reacts_to<std::uint64_t, store::range_result>,
+                                   caf::reacts_to<std::uint64_t, store::lease_result>>;
 
 struct state {
   pending_answers<store::commit_result> commits;
@@ -27,40 +26,40 @@ worker::behavior_type behave(worker::stateful_pointer<state> self, store::etcd_c
     };
   };
   return {
-    [=](store::transaction& what) -> caf::result<store::commit_result> {
-      auto owed = self->make_response_promise<store::commit_result>();
-      etcd->commit(std::move(what), answer_to(self->state.commits.add(owed)));
-      return owed;
-    },
-    [=](const store::key_range& keys) -> caf::result<store::range_result> {
-      auto owed = self->make_response_promise<store::range_result>();
-      etcd->range(keys, answer_to(self->state.ranges.add(owed)));
-      return owed;
-    },
-    [=](const grant_lease& what) -> caf::result<store::lease_result> {
-      auto owed = self->make_response_promise<store::lease_result>();
-      etcd->grant_lease(what.ttl, answer_to(self->state.leases.add(owed)));
-      return owed;
-    },
-    [=](const keep_lease& what) -> caf::result<store::lease_result> {
-      auto owed = self->make_response_promise<store::lease_result>();
-      etcd->keep_alive(what.lease, answer_to(self->state.leases.add(owed)));
-      return owed;
-    },
-    [=](const revoke_lease& what) -> caf::result<store::lease_result> {
-      auto owed = self->make_response_promise<store::lease_result>();
-      etcd->revoke_lease(what.lease, answer_to(self->state.leases.add(owed)));
-      return owed;
-    },
-    [=](std::uint64_t ticket, store::commit_result& answer) {
-      self->state.commits.keep(ticket, std::move(answer));
-    },
-    [=](std::uint64_t ticket, store::range_result& answer) {
-      self->state.ranges.keep(ticket, std::move(answer));
-    },
-    [=](std::uint64_t ticket, store::lease_result& answer) {
-      self->state.leases.keep(ticket, std::move(answer));
-    },
+      [=](store::transaction& what) -> caf::result<store::commit_result> {
+        auto owed = self->make_response_promise<store::commit_result>();
+        etcd->commit(std::move(what), answer_to(self->state.commits.add(owed)));
+        return owed;
+      },
+      [=](const store::key_range& keys) -> caf::result<store::range_result> {
+        auto owed = self->make_response_promise<store::range_result>();
+        etcd->range(keys, answer_to(self->state.ranges.add(owed)));
+        return owed;
+      },
+      [=](const grant_lease& what) -> caf::result<store::lease_result> {
+        auto owed = self->make_response_promise<store::lease_result>();
+        etcd->grant_lease(what.ttl, answer_to(self->state.leases.add(owed)));
+        return owed;
+      },
+      [=](const keep_lease& what) -> caf::result<store::lease_result> {
+        auto owed = self->make_response_promise<store::lease_result>();
+        etcd->keep_alive(what.lease, answer_to(self->state.leases.add(owed)));
+        return owed;
+      },
+      [=](const revoke_lease& what) -> caf::result<store::lease_result> {
+        auto owed = self->make_response_promise<store::lease_result>();
+        etcd->revoke_lease(what.lease, answer_to(self->state.leases.add(owed)));
+        return owed;
+      },
+      [=](std::uint64_t ticket, store::commit_result& answer) {
+        self->state.commits.keep(ticket, std::move(answer));
+      },
+      [=](std::uint64_t ticket, store::range_result& answer) {
+        self->state.ranges.keep(ticket, std::move(answer));
+      },
+      [=](std::uint64_t ticket, store::lease_result& answer) {
+        self->state.leases.keep(ticket, std::move(answer));
+      },
   };
 }
 

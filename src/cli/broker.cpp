@@ -27,14 +27,16 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// The actors wait for etcd and cells, never for a processor: two threads serve thousands of instances.
+// The actors wait for etcd and cells, never for a processor: two threads serve thousands of
+// instances.
 constexpr std::size_t actor_threads = 2;
 constexpr auto farewell = 3s; // to give up the lease; it ends by itself soon after
 
 struct actor_config : caf::actor_system_config {
   actor_config() {
     set("scheduler.max-threads", actor_threads);
-    // Stealing threads look around for work a hundred times a second; sharing ones sleep until there is.
+    // Stealing threads look around for work a hundred times a second; sharing ones sleep until
+    // there is.
     set("scheduler.policy", caf::atom("sharing"));
   }
 };
@@ -42,8 +44,7 @@ struct actor_config : caf::actor_system_config {
 std::vector<actors::cell_settings> cells_of(const config::broker_config& from) {
   std::vector<actors::cell_settings> cells;
   for (const auto& cell : from.cells)
-    cells.push_back(
-      {cell.guid, cell.availability_zone, cell.uri, cell.username, cell.password});
+    cells.push_back({cell.guid, cell.availability_zone, cell.uri, cell.username, cell.password});
   return cells;
 }
 
@@ -54,17 +55,16 @@ public:
       : settings_(std::move(settings)), etcd_(loop_, settings_.etcd.machines), system_(config_),
         store_(actors::spawn_store(system_, etcd_)), http_(actors::spawn_http(system_, loop_)),
         database_(actors::spawn_database(system_)),
-        ports_(actors::spawn_port_registry(
-          system_,
-          {settings_.routing.first, settings_.routing.last,
-           model::duration{settings_.routing.rest_milliseconds}},
-          outside_)),
+        ports_(actors::spawn_port_registry(system_,
+                                           {settings_.routing.first, settings_.routing.last,
+                                            model::duration{settings_.routing.rest_milliseconds}},
+                                           outside_)),
         cells_(actors::spawn_cell_directory(system_, cells_of(settings_), http_, published_)),
         self_{outside_.new_id(),
               fmt::format("{}:{}", settings_.broker.bind_host, settings_.broker.port)},
-        directory_(actors::spawn_instance_directory(
-          system_, {store_, http_, database_, ports_, cells_, outside_, &published_,
-                    store::encode_active(self_)})),
+        directory_(actors::spawn_instance_directory(system_, {store_, http_, database_, ports_,
+                                                              cells_, outside_, &published_,
+                                                              store::encode_active(self_)})),
         gateway_(std::make_unique<actors::gateway>(system_, directory_, published_)),
         server_({settings_.broker.bind_host, settings_.broker.port, settings_.broker.threads},
                 http::make_routes({settings_.catalog, settings_.broker.username,
@@ -72,8 +72,8 @@ public:
                                    settings_.broker.advertise_host},
                                   backend())) {}
 
-  /// Binds before anything is done: the listening socket proves that no earlier broker of this address
-  /// is left.
+  /// Binds before anything is done: the listening socket proves that no earlier broker of this
+  /// address is left.
   std::optional<std::string> start() {
     if (auto failed = server_.start())
       return failed;
@@ -86,7 +86,7 @@ public:
     server_.stop();
     caf::scoped_actor here{system_};
     here->request(leadership_, farewell, actors::stop_atom::value)
-      .receive([](bool) {}, [](const caf::error&) {});
+        .receive([](bool) {}, [](const caf::error&) {});
     // The watch ends on the thread that calls it, so that no call is under way.
     std::promise<void> ended;
     loop_.post([&] {
@@ -162,7 +162,7 @@ int run(const std::string& config_path) {
   auto ending = hold_back_signals();
   auto settings = config::load_broker_config(config_path);
   if (!settings.ok()) {
-    fmt::print(stderr, "{}\n", settings.error());
+    fmt::print(stderr, "matriarch broker: {}\n", settings.error());
     return 2;
   }
   for (const auto& warning : settings->warnings)
@@ -171,7 +171,7 @@ int run(const std::string& config_path) {
   const auto port = settings->broker.port;
   broker running{std::move(*settings)};
   if (auto failed = running.start()) {
-    fmt::print(stderr, "the broker cannot start: {}\n", *failed);
+    fmt::print(stderr, "matriarch broker: cannot start: {}\n", *failed);
     return 1;
   }
   spdlog::info("the broker serves at http://{}:{}", host, port);

@@ -11,36 +11,36 @@ namespace {
 
 const char* word_for(model::node_phase phase) {
   switch (phase) {
-    case model::node_phase::placed:
-      return "placed";
-    case model::node_phase::started:
-      return "started";
-    case model::node_phase::removing:
-      return "removing";
+  case model::node_phase::placed:
+    return "placed";
+  case model::node_phase::started:
+    return "started";
+  case model::node_phase::removing:
+    return "removing";
   }
   return "";
 }
 
 const char* word_for(model::operation_type type) {
   switch (type) {
-    case model::operation_type::provision:
-      return "provision";
-    case model::operation_type::update:
-      return "update";
-    case model::operation_type::deprovision:
-      return "deprovision";
+  case model::operation_type::provision:
+    return "provision";
+  case model::operation_type::update:
+    return "update";
+  case model::operation_type::deprovision:
+    return "deprovision";
   }
   return "";
 }
 
 const char* word_for(model::operation_state state) {
   switch (state) {
-    case model::operation_state::in_progress:
-      return "in progress";
-    case model::operation_state::succeeded:
-      return "succeeded";
-    case model::operation_state::failed:
-      return "failed";
+  case model::operation_state::in_progress:
+    return "in progress";
+  case model::operation_state::succeeded:
+    return "succeeded";
+  case model::operation_state::failed:
+    return "failed";
   }
   return "";
 }

@@ -232,9 +232,9 @@ struct timer {
 
 } // namespace
 
-/// A thread around epoll, which drives libcurl, timers and deadlines, and what other threads ask for.
-/// How many requests go to one host at a time is counted here, not by libcurl: streams are not to
-/// wait for, nor take, what is meant for requests, and a waiting request's deadline counts too.
+/// A thread around epoll, which drives libcurl, timers and deadlines, and what other threads ask
+/// for. How many requests go to one host at a time is counted here, not by libcurl: streams are not
+/// to wait for, nor take, what is meant for requests, and a waiting request's deadline counts too.
 struct event_loop::implementation {
   struct dropped {
     task_id id;

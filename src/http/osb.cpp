@@ -112,8 +112,9 @@ void read_node_count(const json::value& given, body_reader& body, const rules& b
 void read_cells(const json::value& given, body_reader& body, const rules& by,
                 cluster_parameters& into) {
   if (!given.IsArray() || given.Empty())
-    return body.refuse("parameters.cells has to be a list of one cell's guid or more; the cells are "
-                       + guids_of(by.cells));
+    return body.refuse(
+        "parameters.cells has to be a list of one cell's guid or more; the cells are "
+        + guids_of(by.cells));
   std::vector<std::string> cells;
   for (const auto& one : given.GetArray()) {
     if (!one.IsString())
@@ -217,7 +218,8 @@ query_ids read_query_ids(const request& got, const rules& by) {
   if (service == nullptr)
     ids.wrong = error(400, "service_id \"" + ids.service_id + "\" is not in the catalog");
   else if (ids.plan = service->find_plan(ids.plan_id); ids.plan == nullptr && !ids.plan_id.empty())
-    ids.wrong = error(400, "plan_id \"" + ids.plan_id + "\" is no plan of service " + service->name);
+    ids.wrong =
+        error(400, "plan_id \"" + ids.plan_id + "\" is no plan of service " + service->name);
   return ids;
 }
 
@@ -241,11 +243,11 @@ json::value parameter_schema(std::size_t cell_count, json::document& owner) {
   return parse_into(R"({"$schema":"http://json-schema.org/draft-04/schema#","type":"object",)"
                     R"("additionalProperties":false,"properties":{)"
                     R"("node-count":{"type":"integer","minimum":1,"maximum":)"
-                      + std::to_string(cell_count)
-                      + R"(,"description":"How many PostgreSQL nodes the cluster has."},)"
-                        R"("cells":{"type":"array","minItems":1,"uniqueItems":true,)"
-                        R"("items":{"type":"string"},"description":)"
-                        R"("The guids of the cells that the nodes shall be on."}}})",
+                        + std::to_string(cell_count)
+                        + R"(,"description":"How many PostgreSQL nodes the cluster has."},)"
+                          R"("cells":{"type":"array","minItems":1,"uniqueItems":true,)"
+                          R"("items":{"type":"string"},"description":)"
+                          R"("The guids of the cells that the nodes shall be on."}}})",
                     owner);
 }
 
@@ -378,7 +380,8 @@ checked<model::update_request> update(const request& got, const std::string& id,
   (void)body.object("previous_values");
   const auto* service = by.catalog.find_service(asked.service_id);
   if (!body.wrong() && service == nullptr)
-    body.refuse("service_id \"" + asked.service_id + "\" is not in the catalog; see GET /v2/catalog");
+    body.refuse("service_id \"" + asked.service_id
+                + "\" is not in the catalog; see GET /v2/catalog");
   const model::plan* plan = nullptr;
   if (!asked.plan_id.empty())
     plan = find_plan(body, by, asked.service_id, asked.plan_id);
@@ -449,23 +452,23 @@ checked<model::unbind_request> unbind(const request& got, const std::string& id,
 
 response refusal(const model::verdict& said) {
   switch (said.is) {
-    case model::verdict_kind::bad_request:
-      return error(400, said.description);
-    case model::verdict_kind::not_found:
-      return error(404, said.description);
-    case model::verdict_kind::conflict:
-      return error(409, said.description);
-    case model::verdict_kind::gone:
-      return error(410, said.description);
-    case model::verdict_kind::busy:
-      return error(422, said.description, "ConcurrencyError");
-    case model::verdict_kind::refused:
-      return error(422, said.description);
-    case model::verdict_kind::created:
-    case model::verdict_kind::done:
-    case model::verdict_kind::accepted:
-    case model::verdict_kind::unavailable:
-      break;
+  case model::verdict_kind::bad_request:
+    return error(400, said.description);
+  case model::verdict_kind::not_found:
+    return error(404, said.description);
+  case model::verdict_kind::conflict:
+    return error(409, said.description);
+  case model::verdict_kind::gone:
+    return error(410, said.description);
+  case model::verdict_kind::busy:
+    return error(422, said.description, "ConcurrencyError");
+  case model::verdict_kind::refused:
+    return error(422, said.description);
+  case model::verdict_kind::created:
+  case model::verdict_kind::done:
+  case model::verdict_kind::accepted:
+  case model::verdict_kind::unavailable:
+    break;
   }
   auto unavailable = error(503, said.description);
   unavailable.headers.emplace_back("Retry-After", try_again_seconds);
@@ -490,7 +493,7 @@ response catalog(const model::catalog& offered, std::size_t cell_count) {
 response last_operation(const model::instance_snapshot& known) {
   const auto& op = known.known.current;
   bool in_progress = op.state == model::operation_state::in_progress;
-  const char* state = in_progress ? "in progress"
+  const char* state = in_progress                                     ? "in progress"
                       : op.state == model::operation_state::succeeded ? "succeeded"
                                                                       : "failed";
   // Platforms poll this for each of their instances: it is written directly, without a document.
@@ -505,8 +508,8 @@ response instance(const model::instance_snapshot& known) {
   const auto& op = known.known.current;
   if (op.type == model::operation_type::provision && op.state != model::operation_state::succeeded)
     return error(404, op.state == model::operation_state::failed
-                        ? "provisioning of this instance failed"
-                        : "this instance is still being provisioned");
+                          ? "provisioning of this instance failed"
+                          : "this instance is still being provisioned");
   if (!known.known.had_leader)
     return error(404, "this instance was never provisioned completely");
   auto body = object();

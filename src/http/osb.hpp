@@ -9,8 +9,8 @@
 #include "model/observation.hpp"
 #include "model/requests.hpp"
 
-/// The Open Service Broker API's requests and answers as text: everything that depends on their form,
-/// nothing that depends on what exists.
+/// The Open Service Broker API's requests and answers as text: everything that depends on their
+/// form, nothing that depends on what exists.
 namespace matriarch::http::osb {
 
 /// `{"error"?, "description"}` with a status.
@@ -39,9 +39,8 @@ using checked = std::variant<parsed<Request>, response>;
                                                           const rules& by);
 [[nodiscard]] checked<model::update_request> update(const request& got, const std::string& id,
                                                     const rules& by);
-[[nodiscard]] checked<model::deprovision_request> deprovision(const request& got,
-                                                              const std::string& id,
-                                                              const rules& by);
+[[nodiscard]] checked<model::deprovision_request>
+deprovision(const request& got, const std::string& id, const rules& by);
 [[nodiscard]] checked<model::bind_request> bind(const request& got, const std::string& id,
                                                 const std::string& binding_id, const rules& by);
 [[nodiscard]] checked<model::unbind_request> unbind(const request& got, const std::string& id,

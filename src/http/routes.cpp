@@ -16,7 +16,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// A caller who cannot poll waits for the end of an operation for so long; platforms give up after 60 s.
+// A caller who cannot poll waits for the end of an operation for so long; platforms give up after
+// 60 s.
 constexpr std::chrono::milliseconds synchronous_patience = 50s;
 
 std::string base64(const std::string& text) {
@@ -74,8 +75,8 @@ public:
       return binding(got, got.segments[2], got.segments[4], std::move(to));
     if (matches(got, {"v2", "service_instances", "*", "service_bindings", "*", "last_operation"}))
       return got.verb == method::get
-               ? binding_last_operation(got.segments[2], got.segments[4], std::move(to))
-               : wrong_method(to, "GET");
+                 ? binding_last_operation(got.segments[2], got.segments[4], std::move(to))
+                 : wrong_method(to, "GET");
     if (!got.segments.empty() && got.segments[0] == "admin")
       return admin(got, std::move(to));
     to.send(osb::error(404, "there is nothing at this path; the API begins with /v2/catalog"));
@@ -97,7 +98,7 @@ private:
     to.send(std::move(answer));
   }
 
-  // -- access ----------------------------------------------------------------------------------------
+  // -- access -------------------------------------------------------------------------------------
 
   [[nodiscard]] std::optional<response> refuse_access(const request& got) const {
     if (!authorized(got)) {
@@ -115,7 +116,7 @@ private:
       return osb::error(412, "the header X-Broker-API-Version is missing; send 2.17");
     if (!supported_version(*version))
       return osb::error(412, "X-Broker-API-Version " + *version
-                               + " is not supported; this broker speaks 2.17");
+                                 + " is not supported; this broker speaks 2.17");
     return std::nullopt;
   }
 
@@ -131,7 +132,7 @@ private:
     return basic && same_secret(std::string_view{*sent}.substr(scheme.size()), authorization_);
   }
 
-  // -- reading ---------------------------------------------------------------------------------------
+  // -- reading ------------------------------------------------------------------------------------
 
   [[nodiscard]] response health() const {
     auto now = behind_.health();
@@ -155,8 +156,8 @@ private:
     return behind_.find(model::name_of(id));
   }
 
-  /// Answers with `read` of the instance: from its snapshot, or after etcd was asked whether it exists.
-  /// `after_removal` is the status for one that did.
+  /// Answers with `read` of the instance: from its snapshot, or after etcd was asked whether it
+  /// exists. `after_removal` is the status for one that did.
   void with_instance(const std::string& id, responder to,
                      std::function<response(const model::instance_snapshot&)> read,
                      int after_removal = 404) const {
@@ -182,8 +183,8 @@ private:
                   [binding_id, host = settings_.advertise_host](const auto& known) {
                     auto found = known.bindings.find(binding_id);
                     return found == known.bindings.end()
-                             ? osb::error(404, "there is no binding " + model::quoted(binding_id))
-                             : osb::binding(200, known, found->second, host);
+                               ? osb::error(404, "there is no binding " + model::quoted(binding_id))
+                               : osb::binding(200, known, found->second, host);
                   });
   }
 
@@ -196,9 +197,10 @@ private:
     });
   }
 
-  // -- writing ---------------------------------------------------------------------------------------
+  // -- writing ------------------------------------------------------------------------------------
 
-  /// What the current cells and the catalog allow; `holds` keeps the cells while a request is parsed.
+  /// What the current cells and the catalog allow; `holds` keeps the cells while a request is
+  /// parsed.
   template <class Parse, class Then>
   void parse(responder to, Parse read, Then then) const {
     auto table = cells();
@@ -211,47 +213,47 @@ private:
 
   void instance(const request& got, const std::string& id, responder to) const {
     switch (got.verb) {
-      case method::get:
-        return with_instance(id, std::move(to), osb::instance);
-      case method::put:
-        return parse(
+    case method::get:
+      return with_instance(id, std::move(to), osb::instance);
+    case method::put:
+      return parse(
           std::move(to), [&](const auto& by) { return osb::provision(got, id, by); },
           [this](auto read, auto later) { start(std::move(read), 201, later); });
-      case method::patch:
-        return parse(
+    case method::patch:
+      return parse(
           std::move(to), [&](const auto& by) { return osb::update(got, id, by); },
           [this](auto read, auto later) { start(std::move(read), 200, later); });
-      case method::del:
-        return parse(
+    case method::del:
+      return parse(
           std::move(to), [&](const auto& by) { return osb::deprovision(got, id, by); },
           [this](auto read, auto later) { start(std::move(read), 200, later); });
-      default:
-        return wrong_method(to, "GET, PUT, PATCH, DELETE");
+    default:
+      return wrong_method(to, "GET, PUT, PATCH, DELETE");
     }
   }
 
   void binding(const request& got, const std::string& id, const std::string& binding_id,
                responder to) const {
     switch (got.verb) {
-      case method::get:
-        return fetch_binding(id, binding_id, std::move(to));
-      case method::put:
-        return parse(
+    case method::get:
+      return fetch_binding(id, binding_id, std::move(to));
+    case method::put:
+      return parse(
           std::move(to), [&](const auto& by) { return osb::bind(got, id, binding_id, by); },
           [this](auto read, auto later) { bind(std::move(read.asked), later); });
-      case method::del:
-        return parse(
+    case method::del:
+      return parse(
           std::move(to), [&](const auto& by) { return osb::unbind(got, id, binding_id, by); },
           [this](auto read, auto later) { unbind(std::move(read.asked), later); });
-      default:
-        return wrong_method(to, "GET, PUT, DELETE");
+    default:
+      return wrong_method(to, "GET, PUT, DELETE");
     }
   }
 
   using later = std::shared_ptr<responder>;
 
-  /// A change that takes time: 202 at once, or the outcome once it is there. `on_success` is the status
-  /// of a synchronous success.
+  /// A change that takes time: 202 at once, or the outcome once it is there. `on_success` is the
+  /// status of a synchronous success.
   template <class Request>
   void start(osb::parsed<Request> read, int on_success, later to) const {
     bool wait = !read.accepts_incomplete;
@@ -310,7 +312,7 @@ private:
     });
   }
 
-  // -- the operator's ----------------------------------------------------------------------------------
+  // -- the operator's -----------------------------------------------------------------------------
 
   void admin(const request& got, responder to) const {
     if (matches(got, {"admin", "cells"}))
@@ -322,8 +324,9 @@ private:
       return got.verb == method::get ? to.send(admin::instances(behind_.all()))
                                      : wrong_method(to, "GET");
     if (matches(got, {"admin", "service_instances", "*"}))
-      return got.verb == method::get ? with_instance(got.segments[2], std::move(to), admin::instance)
-                                     : wrong_method(to, "GET");
+      return got.verb == method::get
+                 ? with_instance(got.segments[2], std::move(to), admin::instance)
+                 : wrong_method(to, "GET");
     to.send(osb::error(404, "there is nothing at this path; see /admin/cells and "
                             "/admin/service_instances"));
   }

@@ -29,7 +29,7 @@ struct backend {
   std::function<broker_health()> health;
   std::function<void(model::request, std::chrono::milliseconds patience,
                      std::function<void(model::verdict)>)>
-    ask;
+      ask;
   std::function<void(model::demote_request, std::function<void(model::demote_report)>)> demote;
 };
 
@@ -37,9 +37,9 @@ struct route_settings {
   model::catalog catalog;
   std::string username;
   std::string password;
-  /// The Open Service Broker API 2.17 to the letter. Otherwise, as in the seeds' examples: no version
-  /// header, no organisation or space, `accepts_incomplete` in the body, and without it a synchronous
-  /// answer.
+  /// The Open Service Broker API 2.17 to the letter. Otherwise, as in the seeds' examples: no
+  /// version header, no organisation or space, `accepts_incomplete` in the body, and without it a
+  /// synchronous answer.
   bool strict = true;
   /// Where the routers are reached: the host in credentials.
   std::string advertise_host;

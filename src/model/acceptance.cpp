@@ -13,12 +13,12 @@ wall_time deadline_for(wall_time now, duration longest) {
 
 const char* name_of_type(operation_type type) {
   switch (type) {
-    case operation_type::provision:
-      return "provisioning";
-    case operation_type::update:
-      return "an update";
-    case operation_type::deprovision:
-      return "its removal";
+  case operation_type::provision:
+    return "provisioning";
+  case operation_type::update:
+    return "an update";
+  case operation_type::deprovision:
+    return "its removal";
   }
   return "an operation";
 }
@@ -28,9 +28,10 @@ bool in_progress(const record& known) {
 }
 
 verdict busy(const record& known) {
-  return {verdict_kind::busy,
-          std::string{name_of_type(known.current.type)}
-            + " of this instance is still in progress; poll last_operation and try again after it"};
+  return {
+      verdict_kind::busy,
+      std::string{name_of_type(known.current.type)}
+          + " of this instance is still in progress; poll last_operation and try again after it"};
 }
 
 /// The parameters of an instance after an update: those of the update replace those of one name.
@@ -91,12 +92,11 @@ verdict judge_provision(const provision_request& asked, const record& known) {
   compare("organization_guid", asked.organization_guid, known.organization_guid);
   compare("space_guid", asked.space_guid, known.space_guid);
   if (asked.parameters != known.parameters && differs.empty())
-    differs = "the parameters are " + asked.parameters + ", but this instance's are "
-              + known.parameters;
+    differs =
+        "the parameters are " + asked.parameters + ", but this instance's are " + known.parameters;
   if (!differs.empty())
-    return {verdict_kind::conflict,
-            "an instance of this id exists with other attributes: " + differs
-              + "; use another id, or update the instance"};
+    return {verdict_kind::conflict, "an instance of this id exists with other attributes: "
+                                        + differs + "; use another id, or update the instance"};
   if (!known.desired.exists)
     return {verdict_kind::conflict,
             "the instance of this id is being removed; wait for its end or use another id"};
@@ -106,7 +106,7 @@ verdict judge_provision(const provision_request& asked, const record& known) {
     if (known.current.state == operation_state::failed)
       return {verdict_kind::conflict,
               "provisioning of this instance failed: " + known.current.description
-                + "; remove it before it is created again"};
+                  + "; remove it before it is created again"};
   }
   return {verdict_kind::done, "", known.current.id};
 }
@@ -114,14 +114,15 @@ verdict judge_provision(const provision_request& asked, const record& known) {
 ruling judge_update(const update_request& asked, const record& known,
                     const std::string& operation_id, wall_time now) {
   if (asked.service_id != known.service_id)
-    return {{verdict_kind::bad_request, mismatch("service_id", asked.service_id, known.service_id)}};
+    return {
+        {verdict_kind::bad_request, mismatch("service_id", asked.service_id, known.service_id)}};
   if (!asked.plan_id.empty() && asked.plan_id != known.plan_id)
     return {{verdict_kind::refused,
              "this service's plans cannot be changed after creation (plan_updateable is false): "
-               + mismatch("plan_id", asked.plan_id, known.plan_id)}};
+                 + mismatch("plan_id", asked.plan_id, known.plan_id)}};
   if (in_progress(known)) {
-    bool same = known.current.type == operation_type::update
-                && known.current.requested == asked.parameters;
+    bool same =
+        known.current.type == operation_type::update && known.current.requested == asked.parameters;
     return {same ? verdict{verdict_kind::accepted, "", known.current.id} : busy(known)};
   }
   if (known.current.type == operation_type::provision
@@ -142,8 +143,8 @@ ruling judge_update(const update_request& asked, const record& known,
   if (!cells.empty() && static_cast<int>(cells.size()) < next.desired.node_count)
     return {{verdict_kind::bad_request,
              "parameters.cells names " + std::to_string(cells.size())
-               + " cells, but the cluster has " + std::to_string(next.desired.node_count)
-               + " nodes; name at least as many cells as nodes, or give a lower node-count"}};
+                 + " cells, but the cluster has " + std::to_string(next.desired.node_count)
+                 + " nodes; name at least as many cells as nodes, or give a lower node-count"}};
   // A failed update has already gone back, or goes on by itself: the same request is a new attempt.
   if (next.desired == known.desired && known.current.state == operation_state::succeeded) {
     if (next.parameters == known.parameters)
@@ -164,7 +165,8 @@ ruling judge_update(const update_request& asked, const record& known,
 ruling judge_deprovision(const deprovision_request& asked, const record& known,
                          const std::string& operation_id, wall_time now) {
   if (!asked.service_id.empty() && asked.service_id != known.service_id)
-    return {{verdict_kind::bad_request, mismatch("service_id", asked.service_id, known.service_id)}};
+    return {
+        {verdict_kind::bad_request, mismatch("service_id", asked.service_id, known.service_id)}};
   if (!asked.plan_id.empty() && asked.plan_id != known.plan_id)
     return {{verdict_kind::bad_request, mismatch("plan_id", asked.plan_id, known.plan_id)}};
   if (!known.desired.exists && in_progress(known))
@@ -199,8 +201,8 @@ verdict judge_bind(const bind_request& asked, const record& known,
     if (in_progress(known))
       return busy(known);
     if (known.current.state == operation_state::failed)
-      return {verdict_kind::refused, "provisioning of this instance failed: "
-                                       + known.current.description};
+      return {verdict_kind::refused,
+              "provisioning of this instance failed: " + known.current.description};
   }
   return {verdict_kind::created};
 }

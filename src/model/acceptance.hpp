@@ -8,8 +8,9 @@
 #include "model/record.hpp"
 #include "model/requests.hpp"
 
-/// Whether a request is accepted, given what is recorded: the OSB specification's rules for requests
-/// that are repeated, that contradict what exists, or that come while something else is under way.
+/// Whether a request is accepted, given what is recorded: the OSB specification's rules for
+/// requests that are repeated, that contradict what exists, or that come while something else is
+/// under way.
 namespace matriarch::model {
 
 /// Either a verdict that ends the matter, or what has to be written first.
@@ -19,8 +20,8 @@ struct ruling {
   std::optional<record> write = {};
 };
 
-/// A share of its plan's `maximum_polling_duration` that an operation may take, so that it has ended,
-/// with its reason, before the platform gives up on it.
+/// A share of its plan's `maximum_polling_duration` that an operation may take, so that it has
+/// ended, with its reason, before the platform gives up on it.
 inline constexpr double share_of_polling = 0.9;
 
 /// The first record of an instance: phase `accepting`, its operation in progress.

@@ -102,7 +102,8 @@ result<document> parse(std::string_view text, std::size_t deepest) {
     rapidjson::Reader reader;
     rapidjson::MemoryStream stream{text.data(), text.size()};
     rapidjson::EncodedInputStream<rapidjson::UTF8<>, rapidjson::MemoryStream> in{stream};
-    constexpr unsigned flags = rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag
+    constexpr unsigned flags = rapidjson::kParseIterativeFlag
+                               | rapidjson::kParseValidateEncodingFlag
                                | rapidjson::kParseFullPrecisionFlag;
     auto status = reader.Parse<flags>(in, guard);
     if (!status.IsError())

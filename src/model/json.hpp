@@ -16,8 +16,8 @@ using value = rapidjson::Value;
 using document = rapidjson::Document;
 
 /// Parses one JSON text, without recursion, so that no depth of nesting can exhaust the stack. The
-/// failure says at which byte and what was wrong. A key that appears twice in one object is refused:
-/// readers differ in which one counts. `deepest` bounds the nesting.
+/// failure says at which byte and what was wrong. A key that appears twice in one object is
+/// refused: readers differ in which one counts. `deepest` bounds the nesting.
 [[nodiscard]] result<document> parse(std::string_view text, std::size_t deepest = 64);
 
 /// The compact text of a value.

@@ -9,8 +9,9 @@ namespace matriarch::model {
 
 namespace {
 
-constexpr std::size_t longest_plain_name = 64; // PostgreSQL's and HAProxy's identifiers end near there
-constexpr std::size_t digest_bytes_kept = 20;  // 160 bits: no two ids of one fleet will share a name
+constexpr std::size_t longest_plain_name =
+    64; // PostgreSQL's and HAProxy's identifiers end near there
+constexpr std::size_t digest_bytes_kept = 20; // 160 bits: no two ids of one fleet will share a name
 
 bool is_plain(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'

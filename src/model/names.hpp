@@ -5,10 +5,10 @@
 
 namespace matriarch::model {
 
-/// The name of an instance or a binding in keys, scopes, HAProxy listens and file names: the id itself
-/// where it consists of letters, digits, `_`, `-` and inner dots, 64 at most; any other id becomes `~`
-/// and the first 40 hexadecimal digits of its SHA-256. The OSB specification allows any character in
-/// an id; this is the one place that makes them safe. The record keeps the true id.
+/// The name of an instance or a binding in keys, scopes, HAProxy listens and file names: the id
+/// itself where it consists of letters, digits, `_`, `-` and inner dots, 64 at most; any other id
+/// becomes `~` and the first 40 hexadecimal digits of its SHA-256. The OSB specification allows any
+/// character in an id; this is the one place that makes them safe. The record keeps the true id.
 [[nodiscard]] std::string name_of(std::string_view id);
 
 /// An id as it stands in a sentence: in quotes, and shortened where it is very long.

@@ -17,7 +17,8 @@ struct candidate {
 };
 
 double load_of(const candidate& c) {
-  return static_cast<double>(c.nodes) / (c.cell->capacity > 0 ? c.cell->capacity : assumed_capacity);
+  return static_cast<double>(c.nodes)
+         / (c.cell->capacity > 0 ? c.cell->capacity : assumed_capacity);
 }
 
 bool full(const candidate& c) {

@@ -43,8 +43,8 @@ private:
   /// Writes down what the cells have confirmed since the last write.
   void note_confirmations() {
     for (auto& n : next_.nodes) {
-      bool started = around_.confirmed_started.contains(n.node_id)
-                     || around_.seen.members.contains(n.node_id);
+      bool started =
+          around_.confirmed_started.contains(n.node_id) || around_.seen.members.contains(n.node_id);
       auto failed = around_.failed_starts.find(n.node_id);
       if (started || failed != around_.failed_starts.end())
         n.start_may_arrive_until.reset();
@@ -78,7 +78,8 @@ private:
       next_.switching_to.clear();
       if (in_progress())
         next_.current.switched_over = true;
-    } else if (!around_.failed_switchover.empty() || next_.find_node(next_.switching_to) == nullptr) {
+    } else if (!around_.failed_switchover.empty()
+               || next_.find_node(next_.switching_to) == nullptr) {
       next_.switching_to.clear();
     }
   }
@@ -270,7 +271,8 @@ private:
 
   void switch_over(const std::vector<node*>& staying) {
     if (!around_.failed_switchover.empty()) {
-      result_.waiting_for = "the switchover failed and is tried again: " + around_.failed_switchover;
+      result_.waiting_for =
+          "the switchover failed and is tried again: " + around_.failed_switchover;
       return;
     }
     if (next_.switching_to.empty()) {
@@ -284,8 +286,8 @@ private:
 
   // -- away ---------------------------------------------------------------------------------------
 
-  /// Replicas first, the leader last, so that it ends cleanly with nobody to take over. A replica on a
-  /// cell that does not answer is not waited for: it may be away for long.
+  /// Replicas first, the leader last, so that it ends cleanly with nobody to take over. A replica
+  /// on a cell that does not answer is not waited for: it may be away for long.
   void remove_all_nodes() {
     bool replicas_left = false;
     for (auto& n : next_.nodes)
@@ -318,7 +320,7 @@ private:
       result_.steps.push_back(release_port{});
   }
 
-  // -- what the record as it stands allows ----------------------------------------------------------
+  // -- what the record as it stands allows --------------------------------------------------------
 
   void follow_up(const node& n) {
     if (n.phase == node_phase::placed && !around_.confirmed_started.contains(n.node_id)
@@ -349,7 +351,8 @@ record with_new_nodes(record known, const std::vector<std::string>& node_ids,
   return known;
 }
 
-std::string describe(const record& known, const cluster_view& seen, const std::string& waiting_for) {
+std::string describe(const record& known, const cluster_view& seen,
+                     const std::string& waiting_for) {
   auto state_of = [&](const node& n) {
     auto found = seen.members.find(n.node_id);
     return found == seen.members.end() || found->second.state.empty() ? std::string{"stopped"}

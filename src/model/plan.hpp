@@ -11,9 +11,9 @@
 #include "model/placement.hpp"
 #include "model/record.hpp"
 
-/// The heart of the broker: one pure function that compares what is desired, recorded and observed and
-/// says what comes next. Provisioning, growing, shrinking, moving, resuming after a crash and deleting
-/// are this one function, called again whenever something changed.
+/// The heart of the broker: one pure function that compares what is desired, recorded and observed
+/// and says what comes next. Provisioning, growing, shrinking, moving, resuming after a crash and
+/// deleting are this one function, called again whenever something changed.
 namespace matriarch::model {
 
 /// How far a replica may be behind and still take over: what Patroni's `maximum_lag_on_failover`
@@ -40,7 +40,7 @@ struct circumstances {
   wall_time now;
 };
 
-// -- steps, by the names that operators see ---------------------------------------------------------
+// -- steps, by the names that operators see -------------------------------------------------------
 
 /// Choose cells and write down new nodes on them.
 struct add_nodes {
@@ -84,8 +84,8 @@ struct decision {
 [[nodiscard]] record with_new_nodes(record known, const std::vector<std::string>& node_ids,
                                     const std::vector<std::string>& cells, wall_time now);
 
-/// `members stopped, stopped`; `master running; replicas starting, running`: the words of the seeds,
-/// from the members' real states, followed by what else is being waited for.
+/// `members stopped, stopped`; `master running; replicas starting, running`: the words of the
+/// seeds, from the members' real states, followed by what else is being waited for.
 [[nodiscard]] std::string describe(const record& known, const cluster_view& seen,
                                    const std::string& waiting_for = {});
 

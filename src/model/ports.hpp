@@ -12,8 +12,8 @@ namespace matriarch::model {
 struct port_range {
   int first = 30000;
   int last = 32767;
-  /// How long a released port is not given to another instance, so that a forgotten client of the old
-  /// one does not reach the new one.
+  /// How long a released port is not given to another instance, so that a forgotten client of the
+  /// old one does not reach the new one.
   duration rest{};
 };
 
@@ -24,9 +24,9 @@ struct port_use {
   std::int64_t revision = 0; ///< of its key, to be compared when it is taken
 };
 
-/// The lowest port of the range that is neither held nor resting, beginning at `from` and going round.
-[[nodiscard]] std::optional<int> choose_port(const port_range& range,
-                                             const std::map<int, port_use>& known, int from,
-                                             wall_time now);
+/// The lowest port of the range that is neither held nor resting, beginning at `from` and going
+/// round.
+[[nodiscard]] std::optional<int>
+choose_port(const port_range& range, const std::map<int, port_use>& known, int from, wall_time now);
 
 } // namespace matriarch::model

@@ -33,8 +33,8 @@ struct node {
   std::string service_id;
   std::string plan_id;
   node_phase phase = node_phase::placed;
-  /// Until when a request to start it may still reach the cell; not set once its outcome is known. A
-  /// node is not forgotten before: a late start would run on unrecorded.
+  /// Until when a request to start it may still reach the cell; not set once its outcome is known.
+  /// A node is not forgotten before: a late start would run on unrecorded.
   std::optional<wall_time> start_may_arrive_until;
   bool operator==(const node&) const = default;
 };
@@ -79,7 +79,8 @@ enum class record_phase {
   accepted,
 };
 
-/// The record of one service instance, `/service/<name>/state`. Only the instance's actor writes it.
+/// The record of one service instance, `/service/<name>/state`. Only the instance's actor writes
+/// it.
 struct record {
   std::string instance_id;
   std::string service_id;

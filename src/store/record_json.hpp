@@ -9,8 +9,9 @@
 #include "model/record.hpp"
 #include "model/result.hpp"
 
-/// The values of this program's keys in etcd, and of those Patroni keys that it reads. The record has
-/// the field names of the seeds' etcd schema, so that what was written for the original reads on.
+/// The values of this program's keys in etcd, and of those Patroni keys that it reads. The record
+/// has the field names of the seeds' etcd schema, so that what was written for the original reads
+/// on.
 namespace matriarch::store {
 
 [[nodiscard]] std::string encode_record(const model::record& known);

@@ -335,9 +335,7 @@ TEST_CASE("a move keeps as many running nodes as were asked for at every moment"
     if (!before.contains(one.guid))
       target.push_back(one.guid);
   int fewest = 2;
-  here.outside.watch_over = [&] {
-    fewest = std::min(fewest, here.outside.running_nodes("db"));
-  };
+  here.outside.watch_over = [&] { fewest = std::min(fewest, here.outside.running_nodes("db")); };
   REQUIRE(here.ask(move("db", target)).is == verdict_kind::accepted);
   REQUIRE(finish(here, "db"));
   CHECK(succeeded(here.outside, "db"));

@@ -28,8 +28,8 @@ struct scenario {
 bool runs(stage& here, int nodes, const std::vector<std::string>& among = {}) {
   auto known = here.outside.record_of("db");
   if (!known || known->current.state != model::operation_state::succeeded
-      || here.outside.running_nodes("db") != nodes
-      || static_cast<int>(known->nodes.size()) != nodes || !cells_agree(here.outside, "db"))
+      || here.outside.running_nodes("db") != nodes || static_cast<int>(known->nodes.size()) != nodes
+      || !cells_agree(here.outside, "db"))
     return false;
   return std::all_of(known->nodes.begin(), known->nodes.end(), [&](const auto& n) {
     return n.phase == model::node_phase::started

@@ -77,63 +77,63 @@ std::function<void(Outcome)> reply_to(Self self, const std::shared_ptr<epoch>& h
 http_mock::behavior_type behave_as_http(http_mock::stateful_pointer<http_state> self,
                                         const std::weak_ptr<epoch>& still) {
   return {
-    [=](const http::outgoing& what) -> caf::result<http::outcome> {
-      auto owed = self->make_response_promise<http::outcome>();
-      auto ticket = self->state.owed.add(owed);
-      if (auto here = still.lock())
-        here->outside->send(what, reply_to<http_came, http::outcome>(self, here, ticket));
-      return owed;
-    },
-    [=](http_came& came) { self->state.owed.keep(came.ticket, std::move(came.outcome)); },
+      [=](const http::outgoing& what) -> caf::result<http::outcome> {
+        auto owed = self->make_response_promise<http::outcome>();
+        auto ticket = self->state.owed.add(owed);
+        if (auto here = still.lock())
+          here->outside->send(what, reply_to<http_came, http::outcome>(self, here, ticket));
+        return owed;
+      },
+      [=](http_came& came) { self->state.owed.keep(came.ticket, std::move(came.outcome)); },
   };
 }
 
 store_mock::behavior_type behave_as_store(store_mock::stateful_pointer<store_state> self,
                                           const std::weak_ptr<epoch>& still) {
   return {
-    [=](const store::transaction& what) -> caf::result<store::commit_result> {
-      auto owed = self->make_response_promise<store::commit_result>();
-      auto ticket = self->state.owed.add(owed);
-      if (auto here = still.lock()) {
-        for (const auto& one : what.then)
-          if (const auto* put = std::get_if<store::put>(&one))
-            here->writer_of[put->key] = caf::actor_cast<caf::actor_addr>(self->current_sender());
-        here->outside->commit(what,
-                              reply_to<commit_came, store::commit_result>(self, here, ticket));
-      }
-      return owed;
-    },
-    [=](const store::key_range& range) -> store::range_result {
-      auto here = still.lock();
-      return here ? here->outside->range(range) : store::range_result{};
-    },
-    [=](const actors::grant_lease& what) -> store::lease_result {
-      auto here = still.lock();
-      return here ? here->outside->grant_lease(what.ttl) : store::lease_result{};
-    },
-    [=](const actors::keep_lease& what) -> store::lease_result {
-      auto here = still.lock();
-      return here ? here->outside->keep_lease(what.lease) : store::lease_result{};
-    },
-    [=](const actors::revoke_lease& what) -> store::lease_result {
-      auto here = still.lock();
-      return here ? here->outside->revoke_lease(what.lease) : store::lease_result{};
-    },
-    [=](commit_came& came) { self->state.owed.keep(came.ticket, std::move(came.outcome)); },
+      [=](const store::transaction& what) -> caf::result<store::commit_result> {
+        auto owed = self->make_response_promise<store::commit_result>();
+        auto ticket = self->state.owed.add(owed);
+        if (auto here = still.lock()) {
+          for (const auto& one : what.then)
+            if (const auto* put = std::get_if<store::put>(&one))
+              here->writer_of[put->key] = caf::actor_cast<caf::actor_addr>(self->current_sender());
+          here->outside->commit(what,
+                                reply_to<commit_came, store::commit_result>(self, here, ticket));
+        }
+        return owed;
+      },
+      [=](const store::key_range& range) -> store::range_result {
+        auto here = still.lock();
+        return here ? here->outside->range(range) : store::range_result{};
+      },
+      [=](const actors::grant_lease& what) -> store::lease_result {
+        auto here = still.lock();
+        return here ? here->outside->grant_lease(what.ttl) : store::lease_result{};
+      },
+      [=](const actors::keep_lease& what) -> store::lease_result {
+        auto here = still.lock();
+        return here ? here->outside->keep_lease(what.lease) : store::lease_result{};
+      },
+      [=](const actors::revoke_lease& what) -> store::lease_result {
+        auto here = still.lock();
+        return here ? here->outside->revoke_lease(what.lease) : store::lease_result{};
+      },
+      [=](commit_came& came) { self->state.owed.keep(came.ticket, std::move(came.outcome)); },
   };
 }
 
 actors::database_actor::behavior_type behave_as_database(actors::database_actor::pointer,
                                                          const std::weak_ptr<epoch>& still) {
   return {
-    [=](const actors::lag_question& asked) -> actors::lag_answer {
-      auto here = still.lock();
-      if (!here)
-        return {};
-      auto behind = here->outside->lag_at(asked.conn_url);
-      return behind.ok() ? actors::lag_answer{true, *behind, ""}
-                         : actors::lag_answer{false, {}, behind.error()};
-    },
+      [=](const actors::lag_question& asked) -> actors::lag_answer {
+        auto here = still.lock();
+        if (!here)
+          return {};
+        auto behind = here->outside->lag_at(asked.conn_url);
+        return behind.ok() ? actors::lag_answer{true, *behind, ""}
+                           : actors::lag_answer{false, {}, behind.error()};
+      },
   };
 }
 
@@ -167,11 +167,11 @@ struct simulated_broker::actors {
       settings.push_back({one.guid, one.availability_zone, one.uri, "admin", "secret"});
     cells = matriarch::actors::spawn_cell_directory(system, settings, http, out);
     directory = matriarch::actors::spawn_instance_directory(
-      system, {store, http, database, ports, cells, chance_and_time, &out,
-               store::encode_active(who)});
+        system,
+        {store, http, database, ports, cells, chance_and_time, &out, store::encode_active(who)});
     gateway = std::make_unique<matriarch::actors::gateway>(system, directory, out);
     leadership =
-      matriarch::actors::spawn_leadership(system, {store, directory, who, with.new_id()});
+        matriarch::actors::spawn_leadership(system, {store, directory, who, with.new_id()});
     list();
   }
 
@@ -304,8 +304,7 @@ void simulated_broker::kill_instance(const std::string& name) {
   if (found == self_->here->writer_of.end())
     return;
   if (auto alive = caf::actor_cast<caf::strong_actor_ptr>(found->second))
-    caf::anon_send_exit(caf::actor_cast<caf::actor>(alive),
-                        caf::exit_reason::unhandled_exception);
+    caf::anon_send_exit(caf::actor_cast<caf::actor>(alive), caf::exit_reason::unhandled_exception);
 }
 
 void simulated_broker::hold_watch(bool hold) {

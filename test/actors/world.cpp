@@ -25,9 +25,8 @@ bool within(const store::key_range& keys, const std::string& key) {
 }
 
 bool writes(const store::transaction& what) {
-  return std::any_of(what.then.begin(), what.then.end(), [](const auto& one) {
-    return !std::holds_alternative<store::read>(one);
-  });
+  return std::any_of(what.then.begin(), what.then.end(),
+                     [](const auto& one) { return !std::holds_alternative<store::read>(one); });
 }
 
 std::string header(const http::outgoing& what, const std::string& name) {
@@ -56,24 +55,24 @@ bool simulated_etcd::holds(const store::compare& condition) const {
   auto found = keys_.find(condition.key);
   auto compared = [&](auto left, auto right) {
     switch (condition.how) {
-      case store::compare::relation::equal:
-        return left == right;
-      case store::compare::relation::not_equal:
-        return left != right;
-      case store::compare::relation::less:
-        return left < right;
-      case store::compare::relation::greater:
-        return left > right;
+    case store::compare::relation::equal:
+      return left == right;
+    case store::compare::relation::not_equal:
+      return left != right;
+    case store::compare::relation::less:
+      return left < right;
+    case store::compare::relation::greater:
+      return left > right;
     }
     return false;
   };
   switch (condition.what) {
-    case store::compare::subject::create_revision:
-      return compared(found == keys_.end() ? 0 : found->second.create_revision, condition.number);
-    case store::compare::subject::mod_revision:
-      return compared(found == keys_.end() ? 0 : found->second.mod_revision, condition.number);
-    case store::compare::subject::value:
-      return found != keys_.end() && compared(found->second.value, condition.text);
+  case store::compare::subject::create_revision:
+    return compared(found == keys_.end() ? 0 : found->second.create_revision, condition.number);
+  case store::compare::subject::mod_revision:
+    return compared(found == keys_.end() ? 0 : found->second.mod_revision, condition.number);
+  case store::compare::subject::value:
+    return found != keys_.end() && compared(found->second.value, condition.text);
   }
   return false;
 }
@@ -241,16 +240,16 @@ void world::commit(const store::transaction& what,
   store::commit_result came;
   bool answered = effect([&] {
     switch (becomes) {
-      case fault::none:
-      case fault::lost_answer:
-        came = etcd.commit(what);
-        break;
-      case fault::late:
-        after(etcd_timeout + lateness, [this, what] { etcd.commit(what); });
-        break;
-      case fault::lost_request:
-      case fault::not_done:
-        break;
+    case fault::none:
+    case fault::lost_answer:
+      came = etcd.commit(what);
+      break;
+    case fault::late:
+      after(etcd_timeout + lateness, [this, what] { etcd.commit(what); });
+      break;
+    case fault::lost_request:
+    case fault::not_done:
+      break;
     }
   });
   if (!answered)
@@ -295,9 +294,8 @@ store::lease_result world::revoke_lease(store::lease_id lease) {
 void world::send(const http::outgoing& what, std::function<void(http::outcome)> reply) {
   if (crashed_)
     return;
-  auto found = std::find_if(cells_.begin(), cells_.end(), [&](const cell& one) {
-    return what.url.starts_with(one.uri + "/");
-  });
+  auto found = std::find_if(cells_.begin(), cells_.end(),
+                            [&](const cell& one) { return what.url.starts_with(one.uri + "/"); });
   if (found == cells_.end()) {
     effect([&] { switch_over(what, host(what.url), reply); });
     return;
@@ -318,7 +316,7 @@ void world::send(const http::outgoing& what, std::function<void(http::outcome)> 
       return reply({500, "{}", "", false});
     return reply({200,
                   "{\"status\":\"ok\",\"fencing\":\"pid-namespace\",\"capacity\":"
-                    + std::to_string(where.capacity) + "}",
+                      + std::to_string(where.capacity) + "}",
                   "", false});
   }
   constexpr std::string_view prefix = "/v2/service_instances/";
@@ -419,9 +417,9 @@ bool world::in_a_cell(const std::string& node) const {
 
 void world::write_member(const std::string& scope, const std::string& node,
                          const std::string& state) {
-  etcd.put(keys::member(scope, node),
-           "{\"state\":\"" + state + "\",\"api_url\":\"http://" + node
-             + ":8008/patroni\",\"conn_url\":\"postgres://" + node + ":5432/postgres\"}");
+  etcd.put(keys::member(scope, node), "{\"state\":\"" + state + "\",\"api_url\":\"http://" + node
+                                          + ":8008/patroni\",\"conn_url\":\"postgres://" + node
+                                          + ":5432/postgres\"}");
 }
 
 void world::elect(const std::string& scope) {

@@ -87,9 +87,9 @@ struct cell {
   std::string availability_zone;
   std::string uri;
   int capacity = 100;
-  manner orders = manner::well;  ///< of PUT and DELETE
-  manner health = manner::well;  ///< of GET /healthz
-  duration transit{0};           ///< an order reaches the cell so long after it was sent
+  manner orders = manner::well; ///< of PUT and DELETE
+  manner health = manner::well; ///< of GET /healthz
+  duration transit{0};          ///< an order reaches the cell so long after it was sent
   std::map<std::string, cell_node> nodes = {};
   std::set<std::string> graves = {};
   std::map<std::string, store::revision> newest = {}; ///< by scope
@@ -133,8 +133,8 @@ public:
   void send(const http::outgoing& what, std::function<void(http::outcome)> reply);
   /// The lag of each running replica, by node id, as the leader at that address tells; a failure if
   /// there is no leader.
-  [[nodiscard]] result<std::map<std::string, std::int64_t>> lag_at(
-    const std::string& conn_url) const;
+  [[nodiscard]] result<std::map<std::string, std::int64_t>>
+  lag_at(const std::string& conn_url) const;
 
   // -- what a test may look at
 

@@ -20,8 +20,8 @@ int main(int count, char** words) {
   matriarch::http::server_options options;
   options.bind_host = words[1];
   options.port = static_cast<std::uint16_t>(std::atoi(words[2]));
-  matriarch::http::server trivial{options, [](matriarch::http::request,
-                                              matriarch::http::responder answer) {
+  matriarch::http::server trivial{options,
+                                  [](matriarch::http::request, matriarch::http::responder answer) {
                                     answer.send({200, "{}", {}, "application/json"});
                                   }};
   if (auto error = trivial.start()) {

@@ -65,8 +65,8 @@ model::instance_snapshot instance_of(model::operation_type type, model::operatio
   r.current.type = type;
   r.current.state = state;
   r.current.description = "the final words";
-  r.had_leader = type != model::operation_type::provision
-                 || state == model::operation_state::succeeded;
+  r.had_leader =
+      type != model::operation_type::provision || state == model::operation_state::succeeded;
   r.nodes = {{"n1", "cell-a", "service-id", "plan-id", model::node_phase::started, {}}};
   s.seen.members["n1"] = {"running", "http://h:8008/patroni", "postgres://h:5432/postgres"};
   s.seen.leader = "n1";
@@ -715,8 +715,8 @@ TEST_CASE("an instance can be fetched once it is provisioned, without secrets") 
     b.known = snapshot(model::operation_type::provision, state);
     error_of(b.send("GET", here), 404);
   }
-  auto never_made = instance_of(model::operation_type::deprovision,
-                                model::operation_state::in_progress);
+  auto never_made =
+      instance_of(model::operation_type::deprovision, model::operation_state::in_progress);
   never_made.known.had_leader = false;
   b.known = std::make_shared<const model::instance_snapshot>(never_made);
   error_of(b.send("GET", here), 404);
