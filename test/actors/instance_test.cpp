@@ -217,6 +217,22 @@ TEST_CASE("a write without an answer that was not done is done once") {
     }
 }
 
+TEST_CASE("a request that its sender has given up waiting for is not carried out later") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  here.outside.fate_of = [](const auto& what) {
+    return writes_record(what, "db") ? fault::lost_request : fault::none;
+  };
+  CHECK(here.ask(resize("db", 3)).is == verdict_kind::unavailable);
+  CHECK(here.ask(deprovision("db")).is == verdict_kind::unavailable);
+  here.pass(2 * model::request_patience);
+  here.outside.fate_of = nullptr;
+  here.pass(1min);
+  auto known = here.outside.record_of("db");
+  REQUIRE(known.has_value());
+  CHECK(known->desired.exists);
+}
+
 TEST_CASE("when etcd refuses, the answer is unavailable and nothing is written") {
   stage here;
   here.outside.fate_of = [](const auto& what) {
