@@ -31,8 +31,9 @@ constexpr caf::timespan database_patience = 10s;
 constexpr std::chrono::milliseconds switchover_time = 15s;
 // How often an operation under way is looked at when nothing happens: deadlines are minutes.
 constexpr caf::timespan working_pause = 1s;
-// The lag is asked on a timer during a move only; half a second costs a leader nothing.
-constexpr caf::timespan lag_pause = 500ms;
+// The lag is asked on a timer, and only while a replica starts or a move waits for it: four short
+// connections a second for some seconds cost a leader nothing.
+constexpr caf::timespan lag_pause = 250ms;
 constexpr caf::timespan write_retry_pause = 500ms;
 constexpr caf::timespan removal_retry_pause = 2s;
 constexpr caf::timespan switchover_retry_pause = 2s;
@@ -716,6 +717,14 @@ private:
               });
   }
 
+  /// A replica that streams runs, whatever its member key still says.
+  void learn_lag(const std::map<std::string, std::int64_t>& lag) {
+    around_.lag = lag;
+    for (auto& [node_id, member] : around_.seen.members)
+      if (lag.contains(node_id) && member.starting())
+        member.state = "running";
+  }
+
   void perform(const model::ask_lag&) {
     auto leader = around_.seen.members.find(around_.seen.leader);
     if (asking_lag_ || leader == around_.seen.members.end() || self_->clock().now() < lag_again_at_)
@@ -726,9 +735,10 @@ private:
       asking_lag_ = false;
       lag_again_at_ = self_->clock().now() + lag_pause;
       if (said.ok && asked_of == around_.seen.leader)
-        around_.lag = said.lag;
-      else if (!said.ok)
+        learn_lag(said.lag);
+      else if (!said.ok && said.why != lag_refusal_)
         spdlog::warn("instance {}: {}", name_, said.why);
+      lag_refusal_ = said.why;
       alarm_.set(lag_pause);
       go_on();
     };
@@ -894,6 +904,7 @@ private:
   bool ended_ = false; ///< there is no instance of this id any more, and nobody waits for one
   bool placing_ = false;
   bool asking_lag_ = false;
+  std::string lag_refusal_; ///< what was last said instead of the lag; logged once
   bool switching_over_ = false;
   std::set<std::string> starting_;
   std::set<std::string> removing_;

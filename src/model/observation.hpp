@@ -15,6 +15,7 @@ struct member {
   std::string api_url;  ///< `http://host:8008/patroni`
   std::string conn_url; ///< `postgres://host:5432/postgres`
   [[nodiscard]] bool running() const { return state == "running"; }
+  [[nodiscard]] bool starting() const { return state == "starting"; }
   bool operator==(const member&) const = default;
 };
 

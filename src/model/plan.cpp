@@ -173,8 +173,13 @@ private:
     }
     if (staying.size() > wanted)
       shed(staying, wanted);
-    if (!all_run(staying))
+    if (!all_run(staying)) {
+      // Patroni says that a replica runs only in its next round, up to loop_wait late; the leader
+      // knows at once who streams.
+      if (in_progress() && around_.seen.running(around_.seen.leader) && any_starts(staying))
+        result_.steps.push_back(ask_lag{});
       return;
+    }
     if (!leaving.empty()) {
       let_go(staying, leaving);
       return;
@@ -203,6 +208,13 @@ private:
     return !around_.seen.leader.empty()
            && std::all_of(nodes.begin(), nodes.end(),
                           [&](const node* n) { return around_.seen.running(n->node_id); });
+  }
+
+  [[nodiscard]] bool any_starts(const std::vector<node*>& nodes) const {
+    return std::any_of(nodes.begin(), nodes.end(), [&](const node* n) {
+      auto found = around_.seen.members.find(n->node_id);
+      return found != around_.seen.members.end() && found->second.starting();
+    });
   }
 
   [[nodiscard]] bool leader_among(const std::vector<node*>& nodes) const {

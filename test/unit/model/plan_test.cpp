@@ -588,6 +588,17 @@ TEST_CASE("removal takes the replicas first and the leader last") {
   CHECK(phase_of(*last.write, "n2") == node_phase::removing);
 }
 
+TEST_CASE("while a replica starts, the leader is asked whether it streams already") {
+  auto known = instance_with({node_on("n1", "a"), node_on("n2", "b")}, operation_type::provision);
+  auto c = running({"n1", "n2"}, "n1");
+  c.seen.members["n2"].state = "starting";
+  known.had_leader = true;
+  auto d = decide(known, c);
+  CHECK(steps_of<ask_lag>(d).size() == 1);
+  c.seen.members["n2"].state = "creating replica";
+  CHECK(steps_of<ask_lag>(decide(known, c)).empty());
+}
+
 TEST_CASE("removal does not keep the leader for a replica whose cell is away") {
   auto known = instance_with({node_on("n1", "a", node_phase::removing), node_on("n2", "b")},
                              operation_type::deprovision);
