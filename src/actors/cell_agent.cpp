@@ -46,12 +46,18 @@ std::string node_url(const cell_settings& cell, const std::string& node_id) {
   return cell.uri + "/v2/service_instances/" + node_id;
 }
 
+/// The plan that the node was placed with; the instance's may have changed since.
+const std::string& plan_of(const model::record& instance, const std::string& node_id) {
+  const auto* node = instance.find_node(node_id);
+  return node == nullptr ? instance.plan_id : node->plan_id;
+}
+
 std::string start_body(const start_order& order) {
   const auto& instance = order.instance;
   json::document body;
   body.SetObject();
   json::add(body, "service_id", instance.service_id, body);
-  json::add(body, "plan_id", instance.plan_id, body);
+  json::add(body, "plan_id", plan_of(instance, order.node_id), body);
   json::add(body, "organization_guid", instance.organization_guid, body);
   json::add(body, "space_guid", instance.space_guid, body);
   json::value parameters{rapidjson::kObjectType};
@@ -70,6 +76,14 @@ std::string start_body(const start_order& order) {
   add("REPLICATION_PASSWORD", instance.replication.password);
   add("PATRONI_USERNAME", instance.patroni.username);
   add("PATRONI_PASSWORD", instance.patroni.password);
+  const auto& settings = instance.desired.settings;
+  add("PATRONI_DYNAMIC_CONFIG", model::dynamic_configuration(settings));
+  if (!settings.node_type.empty())
+    add("NODE_TYPE", settings.node_type);
+  if (!instance.etcd.username.empty()) {
+    add("ETCD_USERNAME", instance.etcd.username);
+    add("ETCD_PASSWORD", instance.etcd.password);
+  }
   json::add(body, "parameters", std::move(parameters), body);
   return json::text_of(body);
 }
@@ -133,13 +147,13 @@ private:
     // Plan and service ids come from the catalog, whose ids may hold any character.
     auto url = node_url(cell_, order.node_id)
                + "?service_id=" + http::percent_encoded(order.instance.service_id)
-               + "&plan_id=" + http::percent_encoded(order.instance.plan_id);
+               + "&plan_id=" + http::percent_encoded(plan_of(order.instance, order.node_id));
     auto what = request("DELETE", std::move(url), order.instance, order.at, order.fleet);
     what.timeout = removal_time;
     json::document body;
     body.SetObject();
     json::add(body, "service_id", order.instance.service_id, body);
-    json::add(body, "plan_id", order.instance.plan_id, body);
+    json::add(body, "plan_id", plan_of(order.instance, order.node_id), body);
     what.body = json::text_of(body);
     return what;
   }

@@ -1,22 +1,23 @@
 #include "actors/database.hpp"
 
-#include <libpq-fe.h>
-
-#include <array>
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
+
+#include "actors/leader_roles.hpp"
+#include "actors/postgresql.hpp"
 
 namespace matriarch::actors {
 
 namespace {
 
-// The question is asked while an operation waits for it and again half a second later: one that
-// takes longer than this is better asked anew, of whoever leads then.
-constexpr const char* connect_seconds = "3";
-constexpr const char* session_settings = "-c statement_timeout=3000 -c application_name=matriarch";
+using namespace std::chrono_literals;
 
-using connection = std::unique_ptr<PGconn, decltype(&PQfinish)>;
-using rows = std::unique_ptr<PGresult, decltype(&PQclear)>;
+// A leader that hangs holds up one worker for some seconds; the others go on.
+constexpr std::size_t workers = 8;
+// Such a question is asked while an operation waits for it, and again half a second later: one that
+// takes longer is better asked anew, of whoever leads then.
+constexpr auto longest_question = 5s;
 
 /// How far each streaming replica's replay is behind the leader's current position.
 constexpr const char* lag_of_each_replica =
@@ -24,40 +25,97 @@ constexpr const char* lag_of_each_replica =
     " coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn), 9223372036854775807)::bigint"
     " from pg_stat_replication where state = 'streaming'";
 
+postgresql::deadline soon() {
+  return std::chrono::steady_clock::now() + longest_question;
+}
+
 lag_answer ask(const lag_question& question) {
-  // `conn_url` is the member's own word for its host, port and database; user and password are
-  // ours.
-  std::array<const char*, 7> names{"dbname",  "user",    "password", "connect_timeout",
-                                   "options", "sslmode", nullptr};
-  std::array<const char*, 7> values{question.conn_url.c_str(),
-                                    question.superuser.username.c_str(),
-                                    question.superuser.password.c_str(),
-                                    connect_seconds,
-                                    session_settings,
-                                    "prefer",
-                                    nullptr};
-  constexpr int expand_dbname = 1;
-  connection server{PQconnectdbParams(names.data(), values.data(), expand_dbname), PQfinish};
-  if (PQstatus(server.get()) != CONNECTION_OK)
-    return {
-        false, {}, std::string{"cannot connect to the leader: "} + PQerrorMessage(server.get())};
-  rows found{PQexec(server.get(), lag_of_each_replica), PQclear};
-  if (PQresultStatus(found.get()) != PGRES_TUPLES_OK)
-    return {false, {}, std::string{"the leader did not say: "} + PQerrorMessage(server.get())};
+  auto leader = postgresql::session::open(question.conn_url, question.superuser, soon());
+  if (!leader.ok())
+    return {false, {}, "cannot connect to the leader: " + leader.error()};
+  auto found = leader->run(lag_of_each_replica);
+  if (!found.ok())
+    return {false, {}, "the leader did not say how far its replicas are: " + found.error()};
   lag_answer answer{true, {}, {}};
-  for (int i = 0; i < PQntuples(found.get()); ++i)
-    answer.lag[PQgetvalue(found.get(), i, 0)] = std::atoll(PQgetvalue(found.get(), i, 1));
+  for (int i = 0; i < PQntuples(found->get()); ++i)
+    answer.lag[postgresql::text_at(*found, i, 0)] =
+        std::atoll(postgresql::text_at(*found, i, 1).c_str());
   return answer;
 }
 
-database_actor::behavior_type behave(database_actor::pointer) {
-  return {[](const lag_question& question) { return ask(question); }};
+settings_answer ask(const settings_question& question) {
+  auto node = postgresql::session::open(question.conn_url, question.superuser, soon());
+  if (!node.ok())
+    return {false, "", "cannot connect to the node: " + node.error()};
+  auto found = node->run("select coalesce(current_setting(" + node->literal(model::settings_mark)
+                         + ", true), '')");
+  if (!found.ok())
+    return {false, "", "the node did not say which settings it has: " + found.error()};
+  return {true, postgresql::text_at(*found, 0, 0), ""};
 }
+
+database_actor::behavior_type work(database_actor::pointer,
+                                   const std::shared_ptr<known_passwords>& passwords) {
+  return {
+      [](const lag_question& question) { return ask(question); },
+      [=](const role_order& order) { return make_roles(order, *passwords); },
+      [](const settings_question& question) { return ask(question); },
+  };
+}
+
+/// Gives each question to the worker that has the fewest.
+class front {
+public:
+  explicit front(database_actor::pointer self) : self_(self) {
+    auto passwords = std::make_shared<known_passwords>();
+    for (auto& one : team_)
+      one.handle = self->spawn<caf::detached + caf::linked>(work, passwords);
+  }
+
+  template <class Answer, class Question>
+  caf::result<Answer> pass_on(const Question& what) {
+    auto owed = self_->make_response_promise<Answer>();
+    auto& least = *std::ranges::min_element(team_, {}, &worker::open);
+    ++least.open;
+    self_->request(least.handle, caf::infinite, what)
+        .then(
+            [&least, owed](Answer& said) mutable {
+              --least.open;
+              owed.deliver(std::move(said));
+            },
+            [&least, owed](const caf::error& why) mutable {
+              --least.open;
+              owed.deliver(why);
+            });
+    return owed;
+  }
+
+private:
+  struct worker {
+    database_actor handle;
+    int open = 0;
+  };
+  database_actor::pointer self_;
+  std::array<worker, workers> team_;
+};
+
+struct state {
+  std::unique_ptr<front> self;
+};
 
 } // namespace
 
 database_actor spawn_database(caf::actor_system& system) {
-  return system.spawn<caf::detached>(behave);
+  return system.spawn(
+      [](database_actor::stateful_pointer<state> self) -> database_actor::behavior_type {
+        self->state.self = std::make_unique<front>(self);
+        auto* team = self->state.self.get();
+        return {
+            [=](const lag_question& what) { return team->pass_on<lag_answer>(what); },
+            [=](const role_order& what) { return team->pass_on<role_answer>(what); },
+            [=](const settings_question& what) { return team->pass_on<settings_answer>(what); },
+        };
+      });
 }
 
 } // namespace matriarch::actors

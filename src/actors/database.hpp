@@ -4,7 +4,7 @@
 
 namespace matriarch::actors {
 
-/// PostgreSQL through libpq, on a thread of its own: libpq resolves names and handshakes
+/// PostgreSQL through libpq, on a few threads of its own: libpq resolves names and handshakes
 /// blockingly.
 [[nodiscard]] database_actor spawn_database(caf::actor_system& system);
 

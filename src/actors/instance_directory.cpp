@@ -162,7 +162,7 @@ private:
       keys_of[key.first].push_back(entry);
       if (key.rest != "state")
         continue;
-      auto known = store::decode_record(entry.value);
+      auto known = store::decode_record(entry.value, *setup_.keys);
       if (!known.ok()) {
         spdlog::error("{} cannot be read and is left alone: {}", entry.key, known.error());
         continue;
@@ -217,7 +217,7 @@ private:
   }
 
   void spawn_from(const std::string& name, const store::key_value& entry) {
-    auto known = store::decode_record(entry.value);
+    auto known = store::decode_record(entry.value, *setup_.keys);
     if (!known.ok()) {
       spdlog::error("{} cannot be read and is left alone: {}", entry.key, known.error());
       return;

@@ -16,7 +16,10 @@ using store_actor = caf::typed_actor<
     /// The three things one can do with a lease.
     caf::replies_to<grant_lease>::with<store::lease_result>,
     caf::replies_to<keep_lease>::with<store::lease_result>,
-    caf::replies_to<revoke_lease>::with<store::lease_result>>;
+    caf::replies_to<revoke_lease>::with<store::lease_result>,
+    /// Lets a scope's own user of etcd write that scope's keys, or deletes it.
+    caf::replies_to<admit_user>::with<user_answer>,
+    caf::replies_to<dismiss_user>::with<user_answer>>;
 
 /// Outgoing HTTP: the cells' API and Patroni's REST API.
 using http_actor = caf::typed_actor<
@@ -26,7 +29,11 @@ using http_actor = caf::typed_actor<
 /// PostgreSQL itself, through libpq.
 using database_actor = caf::typed_actor<
     /// Asks `pg_stat_replication` on a leader.
-    caf::replies_to<lag_question>::with<lag_answer>>;
+    caf::replies_to<lag_question>::with<lag_answer>,
+    /// Makes the roles of an instance's bindings what they shall be.
+    caf::replies_to<role_order>::with<role_answer>,
+    /// Asks a node which settings it has taken up.
+    caf::replies_to<settings_question>::with<settings_answer>>;
 
 // -- the broker -----------------------------------------------------------------------------------
 

@@ -137,6 +137,59 @@ struct lag_answer {
   std::string why;
 };
 
+/// A role as it shall be. Its password reaches PostgreSQL as a SCRAM verifier only.
+struct wanted_role {
+  model::credentials who;
+  bool read_only = false;
+  int connection_limit = -1;
+  std::optional<model::wall_time> valid_until = {};
+  bool operator==(const wanted_role&) const = default;
+};
+/// Make the roles of an instance's bindings what they shall be: create, alter and drop, and wait
+/// until the replicas have replayed it. Done twice is done once.
+struct role_order {
+  std::string conn_url; ///< of the leader's member key
+  model::credentials superuser;
+  /// The role that owns whatever applications make: the instance's application user.
+  std::string owner;
+  /// Whether applications log in as the owner itself (bindings with shared credentials).
+  bool owner_logs_in = false;
+  std::vector<wanted_role> wanted;
+};
+struct role_answer {
+  bool ok = false;
+  std::string why = {};
+  int replicas = 0; ///< that stream from the leader
+  int replayed = 0; ///< of these, how many have the change
+};
+
+/// Ask a node which settings it has taken up.
+struct settings_question {
+  std::string conn_url; ///< of the node's member key
+  model::credentials superuser;
+};
+struct settings_answer {
+  bool ok = false;
+  std::string digest = {}; ///< the value of model::settings_mark, or empty
+  std::string why = {};
+};
+
+// -- etcd's users ---------------------------------------------------------------------------------
+
+/// Let this user, made if it is not there, write Patroni's keys of a scope and no others.
+struct admit_user {
+  std::string scope;
+  model::credentials who;
+};
+/// Delete the user; one that is not there counts as deleted.
+struct dismiss_user {
+  std::string username;
+};
+struct user_answer {
+  bool ok = false;
+  std::string why = {};
+};
+
 // -- instances ------------------------------------------------------------------------------------
 
 /// What a new actor of an instance begins with.
@@ -188,6 +241,13 @@ MATRIARCH_LOCAL_MESSAGE(matriarch::actors::port_offer)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::port_settled)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::lag_question)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::lag_answer)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::role_order)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::role_answer)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::settings_question)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::settings_answer)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::admit_user)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::dismiss_user)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::user_answer)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::instance_start)
 MATRIARCH_LOCAL_MESSAGE(std::function<void()>)
 #undef MATRIARCH_LOCAL_MESSAGE

@@ -7,11 +7,13 @@
 #include <set>
 
 #include "actors/alarm.hpp"
+#include "actors/instance_bindings.hpp"
 #include "actors/record_writer.hpp"
 #include "model/acceptance.hpp"
 #include "model/json.hpp"
 #include "model/names.hpp"
 #include "model/plan.hpp"
+#include "model/times.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
 
@@ -27,6 +29,8 @@ constexpr caf::timespan placement_patience = 30s;
 // Above the time that an order may wait behind others at its agent, and then take.
 constexpr caf::timespan cell_patience = 120s;
 constexpr caf::timespan database_patience = 10s;
+// A user, a role and its grants are a dozen requests, each within the etcd client's own time-out.
+constexpr caf::timespan user_patience = 30s;
 // Patroni answers a switchover when it is done, 2 s on an idle machine.
 constexpr std::chrono::milliseconds switchover_time = 15s;
 // How often an operation under way is looked at when nothing happens: deadlines are minutes.
@@ -37,6 +41,13 @@ constexpr caf::timespan lag_pause = 250ms;
 constexpr caf::timespan write_retry_pause = 500ms;
 constexpr caf::timespan removal_retry_pause = 2s;
 constexpr caf::timespan switchover_retry_pause = 2s;
+// Patroni restarts PostgreSQL in place: a clean stop with its last checkpoint, and the start.
+constexpr std::chrono::milliseconds restart_time = 60s;
+constexpr std::chrono::milliseconds configure_time = 10s;
+// How often nodes are asked which settings they have: they look for them every loop_wait seconds.
+constexpr caf::timespan settings_pause = 500ms;
+// etcd takes 128 in a transaction; the record is one of them.
+constexpr std::size_t most_operations = 100;
 constexpr std::size_t longest_quote = 300;
 
 class service_instance {
@@ -45,9 +56,9 @@ public:
                    activity now)
       : self_(self), alarm_(self), setup_(std::move(setup)), name_(std::move(start.name)),
         record_key_(keys::record(name_)),
-        writer_(self, setup_.store, record_key_, setup_.active_value), activity_(std::move(now)) {
+        writer_(self, setup_.store, record_key_, setup_.active_value), activity_(std::move(now)),
+        bindings_(binding_host_of_this(), std::move(start.bindings)) {
     around_.seen = std::move(start.seen);
-    bindings_ = std::move(start.bindings);
     if (start.known)
       adopt(std::move(*start.known), start.at);
   }
@@ -82,6 +93,34 @@ public:
 private:
   using answer = caf::typed_response_promise<model::verdict>;
 
+  /// What the bindings may use of this actor.
+  binding_host binding_host_of_this() {
+    binding_host host;
+    host.self = self_;
+    host.name = name_;
+    host.outside = setup_.outside;
+    host.database = setup_.database;
+    host.ports = setup_.ports;
+    host.keys = setup_.keys;
+    host.known = [this] { return known_ ? &*known_ : nullptr; };
+    host.at = [this] { return at_; };
+    host.seen = [this]() -> const model::cluster_view& { return around_.seen; };
+    host.commit = [this](change what, after_commit then) {
+      commit(std::move(what), std::move(then));
+    };
+    host.write = [this](model::record next, std::vector<store::compare> compares,
+                        std::vector<store::operation> operations, after_commit then) {
+      write(std::move(next), std::move(compares), std::move(operations), std::move(then));
+    };
+    host.may_act = [this](answer& owed) { return may_act(owed); };
+    host.hold = [this](bool held) { busy_ = held; };
+    host.go_on = [this] { go_on(); };
+    host.publish = [this] { publish(); };
+    host.snapshot = [this] { return snapshot(); };
+    host.wake = [this](caf::timespan pause) { alarm_.set(pause); };
+    return host;
+  }
+
   // -- what is known ------------------------------------------------------------------------------
 
   void adopt(model::record known, store::revision at) {
@@ -93,8 +132,9 @@ private:
   void forget() {
     known_.reset();
     at_ = 0;
-    bindings_.clear();
+    bindings_.forget();
     around_ = {};
+    admitted_ = dismissed_ = false;
     report_cells();
     setup_.out->instances.remove(name_);
     ended_ = true;
@@ -114,13 +154,7 @@ private:
     if (entry.key == record_key_) {
       learn_record(entry, erased);
     } else if (entry.key.starts_with(keys::bindings(name_))) {
-      if (entry.mod_revision <= bindings_at_) // an echo of what this actor wrote
-        return;
-      std::erase_if(bindings_, [&](const auto& one) {
-        return keys::binding(name_, model::name_of(one.first)) == entry.key;
-      });
-      if (!erased)
-        learn_binding(entry);
+      bindings_.learn(entry, erased);
     } else if (known_ && entry.key.starts_with(keys::members(known_->scope))) {
       auto node_id = entry.key.substr(keys::members(known_->scope).size());
       auto seen = erased ? result<model::member>{failure{""}} : store::decode_member(entry.value);
@@ -130,10 +164,17 @@ private:
         around_.seen.members.erase(node_id);
     } else if (known_ && entry.key == keys::leader(known_->scope)) {
       auto before = std::exchange(around_.seen.leader, erased ? "" : entry.value);
-      // Positions are relative to the leader that was asked.
       if (before != around_.seen.leader)
-        around_.lag.clear();
+        forget_what_the_leader_said();
+    } else if (known_ && entry.key == keys::sync(known_->scope)) {
+      around_.seen.synchronous = erased ? std::set<std::string>{} : store::decode_sync(entry.value);
     }
+  }
+
+  /// Positions are relative to the leader that was asked, and a node that was demoted has restarted.
+  void forget_what_the_leader_said() {
+    around_.lag.clear();
+    around_.settings.clear();
   }
 
   /// What this actor wrote itself comes back with a revision that it knows. Anything newer is
@@ -144,31 +185,26 @@ private:
       return;
     if (erased) {
       forget();
-    } else if (auto known = store::decode_record(entry.value); known.ok()) {
+    } else if (auto known = store::decode_record(entry.value, *setup_.keys); known.ok()) {
       adopt(std::move(*known), entry.mod_revision);
     }
-  }
-
-  void learn_binding(const store::key_value& entry) {
-    if (auto known = store::decode_binding(entry.value); known.ok())
-      bindings_[known->binding_id] = *known;
   }
 
   /// Everything as it is in etcd, after a gap in the watch.
   void relearn(const key_listing& all) {
     around_.seen = {};
-    around_.lag.clear();
-    bool newer = !busy_ && all.at >= bindings_at_;
-    if (newer)
-      bindings_.clear();
+    forget_what_the_leader_said();
+    std::vector<store::key_value> bindings;
     bool recorded = false;
     for (const auto& entry : all.found) {
       recorded = recorded || entry.key == record_key_;
-      if (!entry.key.starts_with(keys::bindings(name_)))
+      if (entry.key.starts_with(keys::bindings(name_)))
+        bindings.push_back(entry);
+      else
         learn(entry, false);
-      else if (newer)
-        learn_binding(entry);
     }
+    if (!busy_)
+      bindings_.relearn(bindings, all.at);
     if (!recorded && known_ && !busy_ && all.at >= at_)
       forget();
     seen_changed();
@@ -185,7 +221,7 @@ private:
     auto newest = std::make_shared<model::instance_snapshot>();
     newest->known = *known_;
     newest->seen = around_.seen;
-    newest->bindings = bindings_;
+    newest->bindings = bindings_.all();
     newest->progress = model::describe(*known_, around_.seen, waiting_for_);
     return newest;
   }
@@ -293,62 +329,45 @@ private:
   }
 
   void serve(model::bind_request& asked, answer owed) {
-    if (!must_exist(asked.instance_id, owed))
-      return;
-    auto said = model::judge_bind(asked, *known_, bindings_);
-    said.instance = snapshot();
-    if (said.is != model::verdict_kind::created) {
-      owed.deliver(std::move(said));
-      return;
-    }
-    if (!may_act(owed))
-      return;
-    auto key = keys::binding(name_, model::name_of(asked.wanted.binding_id));
-    auto value = store::encode_binding(asked.wanted);
-    change what;
-    what.compares = {store::absent(key), store::unchanged_since(record_key_, at_)};
-    what.operations = {store::put{key, value}};
-    what.witness = {key, ""};
-    what.made = [value](const auto& found) {
-      return !found.empty() && found.front().value == value;
-    };
-    commit(std::move(what), [this, owed, wanted = asked.wanted](const fate& came) mutable {
-      if (!came.done())
-        return refuse(owed, model::verdict_kind::unavailable, came.why);
-      bindings_[wanted.binding_id] = wanted;
-      bindings_at_ = came.at;
-      publish();
-      owed.deliver(model::verdict{model::verdict_kind::created, "", "", snapshot()});
-    });
+    if (must_exist(asked.instance_id, owed))
+      bindings_.bind(asked, owed);
   }
 
   void serve(model::unbind_request& asked, answer owed) {
-    if (!known_) {
+    if (known_)
+      bindings_.unbind(asked, owed);
+    else
       refuse(owed, model::verdict_kind::gone,
              "there is no service instance " + model::quoted(asked.instance_id));
+  }
+
+  /// The same values, sealed anew.
+  void serve(model::reencrypt_request& asked, answer owed) {
+    if (!must_exist(asked.instance_id, owed) || !may_act(owed))
       return;
-    }
-    auto said = model::judge_unbind(asked, *known_, bindings_);
-    if (said.is != model::verdict_kind::done) {
-      owed.deliver(std::move(said));
-      return;
-    }
-    if (!may_act(owed))
-      return;
-    auto key = keys::binding(name_, model::name_of(asked.binding_id));
-    change what;
-    what.compares = {store::unchanged_since(record_key_, at_)};
-    what.operations = {store::erase{{key, ""}}};
-    what.witness = {key, ""};
-    what.made = [](const auto& found) { return found.empty(); };
-    commit(std::move(what), [this, owed, id = asked.binding_id](const fate& came) mutable {
+    write(*known_, {}, {}, [this, owed](const fate& came) mutable {
       if (!came.done())
         return refuse(owed, model::verdict_kind::unavailable, came.why);
-      bindings_.erase(id);
-      bindings_at_ = came.at;
-      publish();
-      owed.deliver(model::verdict{model::verdict_kind::done});
+      rewrite_bindings(bindings_.rewritten(), owed);
     });
+  }
+
+  void rewrite_bindings(std::vector<store::operation> left, answer owed) {
+    if (left.empty()) {
+      owed.deliver(model::verdict{model::verdict_kind::done});
+      return;
+    }
+    auto batch = std::min(left.size(), most_operations);
+    std::vector<store::operation> now(std::make_move_iterator(left.end() - batch),
+                                      std::make_move_iterator(left.end()));
+    left.resize(left.size() - batch);
+    write(*known_, {}, std::move(now),
+          [this, left = std::move(left), owed](const fate& came) mutable {
+            if (!came.done())
+              return refuse(owed, model::verdict_kind::unavailable, came.why);
+            bindings_.wrote(came.at);
+            rewrite_bindings(std::move(left), owed);
+          });
   }
 
   /// Tells those who wait for the end of an operation, if it has come.
@@ -397,12 +416,19 @@ private:
     auto fresh =
         model::new_record(asked, {setup_.outside.new_id(), password("pgadmin"),
                                   password("postgres"), password("appuser"), password("replicator"),
-                                  password("patroni"), setup_.outside.now()});
+                                  password("patroni"), etcd_user(), setup_.outside.now()});
     write(std::move(fresh), {}, {}, [this, offer, owed](const fate& came) mutable {
       if (!came.done())
         return give_up_accepting(owed, came.why);
       take_port(offer, owed);
     });
+  }
+
+  /// etcd's users are named like the scopes that they may write.
+  [[nodiscard]] model::credentials etcd_user() const {
+    if (!setup_.etcd_users)
+      return {};
+    return {"scope-" + name_, setup_.outside.new_password()};
   }
 
   void take_port(const port_offer& offer, answer owed) {
@@ -494,12 +520,12 @@ private:
     what.compares.push_back(at_ == 0 ? store::absent(record_key_)
                                      : store::unchanged_since(record_key_, at_));
     what.operations = std::move(operations);
-    what.operations.push_back(store::put{record_key_, store::encode_record(next)});
+    what.operations.push_back(store::put{record_key_, store::encode_record(next, *setup_.keys)});
     what.witness = {record_key_, ""};
-    what.made = [id = next.write_id](const std::vector<store::key_value>& found) {
+    what.made = [id = next.write_id, keys = setup_.keys](const auto& found) {
       if (found.empty())
         return false;
-      auto written = store::decode_record(found.front().value);
+      auto written = store::decode_record(found.front().value, *keys);
       return written.ok() && written->write_id == id;
     };
     commit(std::move(what),
@@ -531,7 +557,7 @@ private:
       if (known_)
         forget();
     } else if (came.record.front().mod_revision != at_) {
-      if (auto known = store::decode_record(came.record.front().value); known.ok())
+      if (auto known = store::decode_record(came.record.front().value, *setup_.keys); known.ok())
         adopt(std::move(*known), came.record.front().mod_revision);
     }
   }
@@ -578,11 +604,13 @@ private:
     auto next = model::decide(*known_, around_);
     waiting_for_ = next.waiting_for;
     publish();
-    if (next.write)
+    if (next.write) {
       write_decision(std::move(next));
-    else
+    } else {
       for (const auto& step : next.steps)
         std::visit([this](const auto& s) { perform(s); }, step);
+      bindings_.tend();
+    }
     if (pending())
       alarm_.set(working_pause);
   }
@@ -591,6 +619,7 @@ private:
     return known_
            && (known_->current.state == model::operation_state::in_progress
                || !known_->desired.exists || !known_->switching_to.empty()
+               || known_->taking_up.has_value() || bindings_.pending()
                || std::any_of(known_->nodes.begin(), known_->nodes.end(),
                               [](const auto& n) { return n.phase != model::node_phase::started; })
                || static_cast<int>(known_->nodes.size()) != known_->desired.node_count);
@@ -611,9 +640,32 @@ private:
               forget_node(n.node_id);
             if (before == model::operation_state::in_progress
                 && known_->current.state != model::operation_state::in_progress)
-              spdlog::info("instance {}: {} {}: {}", name_, store::text_of(known_->current.type),
-                           store::text_of(known_->current.state), known_->current.description);
+              tell_end();
           });
+  }
+
+  void tell_end() {
+    const auto& op = known_->current;
+    spdlog::info("instance {}: {} {}: {}", name_, store::text_of(op.type), store::text_of(op.state),
+                 op.description);
+    audit_end(store::text_of(op.state));
+  }
+
+  /// The request's own line of the audit trail says who asked; this one says how it ended.
+  void audit_end(const char* result) {
+    const auto& op = known_->current;
+    auto now = setup_.outside.now();
+    json::document line;
+    line.SetObject();
+    json::add(line, "time", model::text_of(now), line);
+    json::add(line, "action", std::string{"end of "} + store::text_of(op.type), line);
+    json::add(line, "instance_id", known_->instance_id, line);
+    json::add(line, "operation", op.id, line);
+    json::add(line, "originating_identity", op.requested_by, line);
+    json::add(line, "result", result, line);
+    json::add(line, "description", op.description, line);
+    json::add(line, "duration_ms", (now - op.started_at).count(), line);
+    setup_.audit(json::text_of(line));
   }
 
   void forget_node(const std::string& node_id) {
@@ -623,6 +675,7 @@ private:
     around_.failed_removals.erase(node_id);
     around_.seen.members.erase(node_id);
     around_.lag.erase(node_id);
+    around_.settings.erase(node_id);
   }
 
   // -- steps --------------------------------------------------------------------------------------
@@ -647,6 +700,7 @@ private:
                 ids.push_back(setup_.outside.new_id());
               model::decision next;
               next.write = model::with_new_nodes(*known_, ids, chosen.cells, setup_.outside.now());
+              not_sent_.insert(ids.begin(), ids.end());
               write_decision(std::move(next));
             },
             [this](const caf::error&) {
@@ -657,8 +711,11 @@ private:
 
   void perform(const model::start_node& step) {
     const auto* n = known_->find_node(step.node_id);
+    if (!known_->etcd.username.empty() && !admitted_)
+      return admit_to_etcd();
     if (!starting_.insert(step.node_id).second)
       return;
+    not_sent_.erase(step.node_id);
     start_order order{n->cell, n->node_id, *known_, at_, activity_.fleet};
     auto done = [this, id = n->node_id, cell = n->cell](const cell_answer& said) {
       starting_.erase(id);
@@ -684,6 +741,25 @@ private:
               });
   }
 
+  /// Before the first node starts, Patroni's user of etcd has to be there.
+  void admit_to_etcd() {
+    if (std::exchange(admitting_, true))
+      return;
+    auto done = [this](const user_answer& said) {
+      admitting_ = false;
+      admitted_ = said.ok;
+      if (said.ok)
+        return go_on();
+      spdlog::warn("instance {}: its user of etcd is not made yet: {}", name_, said.why);
+      alarm_.set(write_retry_pause);
+    };
+    self_->request(setup_.store, user_patience, admit_user{known_->scope, known_->etcd})
+        .then([done](const user_answer& said) { done(said); },
+              [done](const caf::error&) {
+                done({false, "etcd did not answer in time"});
+              });
+  }
+
   void perform(const model::remove_node& step) {
     const auto* n = known_->find_node(step.node_id);
     // A start that is still under way has to end first, or it could follow the removal.
@@ -692,6 +768,9 @@ private:
     if (self_->clock().now() < remove_again_at_[step.node_id])
       return alarm_.set(removal_retry_pause);
     removing_.insert(step.node_id);
+    // No start of it can be on its way: there is nothing to outlast.
+    if (not_sent_.erase(step.node_id) != 0)
+      around_.failed_starts[step.node_id] = "superseded before it was started";
     removal_order order{n->cell, n->node_id, *known_, at_, activity_.fleet};
     auto done = [this, id = n->node_id, cell = n->cell](const cell_answer& said) {
       removing_.erase(id);
@@ -758,18 +837,8 @@ private:
     if (self_->clock().now() < switchover_again_at_)
       return alarm_.set(switchover_retry_pause);
     switching_over_ = true;
-    json::document body;
-    body.SetObject();
-    json::add(body, "leader", step.from, body);
-    json::add(body, "candidate", step.to, body);
-    http::outgoing what;
-    what.verb = "POST";
-    what.url =
-        leader->second.api_url.substr(0, leader->second.api_url.rfind("/patroni")) + "/switchover";
-    what.username = known_->patroni.username;
-    what.password = known_->patroni.password;
-    what.headers = {{"Content-Type", "application/json"}};
-    what.body = json::text_of(body);
+    auto what = patroni_request(leader->second, "POST", "/switchover",
+                                json::object_text({{"leader", step.from}, {"candidate", step.to}}));
     what.timeout = switchover_time;
     spdlog::info("instance {}: switching over from {} to {}", name_, step.from, step.to);
     auto done = [this, to = step.to](const http::outcome& came) {
@@ -777,10 +846,7 @@ private:
       // After a 200 the leader key may reach this actor a moment later: no need to ask again yet.
       switchover_again_at_ = self_->clock().now() + switchover_retry_pause;
       if (came.status != 200 && !around_.seen.leads(to)) {
-        around_.failed_switchover = came.status == 0
-                                        ? came.error
-                                        : "Patroni answered " + std::to_string(came.status) + ": "
-                                              + came.body.substr(0, longest_quote);
+        around_.failed_switchover = refusal_of(came);
         spdlog::warn("instance {}: the switchover failed: {}", name_, around_.failed_switchover);
         alarm_.set(switchover_retry_pause);
         answer_demotions();
@@ -794,8 +860,129 @@ private:
               });
   }
 
+  // -- settings -----------------------------------------------------------------------------------
+
+  /// A member's own REST API: its `api_url` ends with /patroni.
+  [[nodiscard]] http::outgoing patroni_request(const model::member& of, std::string verb,
+                                               const std::string& path, std::string body) const {
+    http::outgoing what;
+    what.verb = std::move(verb);
+    what.url = of.api_url.substr(0, of.api_url.rfind("/patroni")) + path;
+    what.username = known_->patroni.username;
+    what.password = known_->patroni.password;
+    what.headers = {{"Content-Type", "application/json"}};
+    what.body = std::move(body);
+    return what;
+  }
+
+  /// Why Patroni did not do as it was asked.
+  static std::string refusal_of(const http::outcome& came) {
+    return came.status == 0 ? came.error
+                            : "Patroni answered " + std::to_string(came.status) + ": "
+                                  + came.body.substr(0, longest_quote);
+  }
+
+  void perform(const model::configure& step) {
+    auto leader = around_.seen.members.find(around_.seen.leader);
+    if (configuring_ || leader == around_.seen.members.end())
+      return;
+    configuring_ = true;
+    auto what = patroni_request(leader->second, "PATCH", "/config", step.patch);
+    what.timeout = configure_time;
+    auto done = [this, digest = step.digest](const http::outcome& came) {
+      configuring_ = false;
+      if (came.status == 200) {
+        around_.configured = digest;
+        return go_on();
+      }
+      spdlog::warn("instance {}: the settings are not set: {}", name_, refusal_of(came));
+      alarm_.set(settings_pause);
+    };
+    self_->request(setup_.http, configure_time + 5s, std::move(what))
+        .then([done](const http::outcome& came) { done(came); },
+              [done](const caf::error&) {
+                done({0, "", "Patroni did not answer in time", false});
+              });
+  }
+
+  void perform(const model::ask_settings& step) {
+    if (self_->clock().now() < settings_again_at_)
+      return alarm_.set(settings_pause);
+    for (const auto& id : step.node_ids) {
+      auto found = around_.seen.members.find(id);
+      if (found != around_.seen.members.end() && asking_settings_.insert(id).second)
+        ask_settings_of(id, found->second);
+    }
+    alarm_.set(settings_pause);
+  }
+
+  /// PostgreSQL knows which settings it has read, Patroni whether they need a restart: in this
+  /// order, since Patroni notes the restart before it has PostgreSQL read the settings.
+  void ask_settings_of(const std::string& id, const model::member& member) {
+    auto not_now = [this, id] {
+      asking_settings_.erase(id);
+      settings_again_at_ = self_->clock().now() + settings_pause;
+      alarm_.set(settings_pause);
+    };
+    self_
+        ->request(setup_.database, database_patience,
+                  settings_question{member.conn_url, known_->superuser})
+        .then(
+            [this, id, member, not_now](const settings_answer& said) {
+              if (!said.ok || !known_)
+                return not_now();
+              auto what = patroni_request(member, "GET", "/patroni", "");
+              self_->request(setup_.http, database_patience, std::move(what))
+                  .then(
+                      [this, id, said, not_now](const http::outcome& came) {
+                        not_now();
+                        learn_settings(id, said.digest, came);
+                      },
+                      [not_now](const caf::error&) { not_now(); });
+            },
+            [not_now](const caf::error&) { not_now(); });
+  }
+
+  void learn_settings(const std::string& id, const std::string& digest,
+                      const http::outcome& patroni) {
+    auto parsed = json::parse(patroni.body);
+    if (patroni.status == 0 || !parsed.ok() || !parsed->IsObject())
+      return;
+    const auto* waits = json::member(*parsed, "pending_restart");
+    around_.settings[id] = {digest, waits != nullptr && waits->IsBool() && waits->GetBool()};
+    go_on();
+  }
+
+  void perform(const model::restart_node& step) {
+    auto found = around_.seen.members.find(step.node_id);
+    if (found == around_.seen.members.end() || self_->clock().now() < settings_again_at_
+        || !restarting_.insert(step.node_id).second)
+      return;
+    spdlog::info("instance {}: restarting node {} with its new settings", name_, step.node_id);
+    auto what = patroni_request(found->second, "POST", "/restart", "{}");
+    what.timeout = restart_time;
+    auto done = [this, id = step.node_id](const http::outcome& came) {
+      restarting_.erase(id);
+      around_.settings.erase(id);
+      settings_again_at_ = self_->clock().now() + settings_pause;
+      if (came.status != 200)
+        spdlog::warn("instance {}: node {} was not restarted: {}", name_, id, refusal_of(came));
+      alarm_.set(settings_pause);
+      go_on();
+    };
+    self_->request(setup_.http, restart_time + 5s, std::move(what))
+        .then([done](const http::outcome& came) { done(came); },
+              [done](const caf::error&) {
+                done({0, "", "Patroni did not answer in time", false});
+              });
+  }
+
+  // -- the end ------------------------------------------------------------------------------------
+
   /// The end: one transaction, so that no part of the instance outlives the others.
   void perform(const model::release_port&) {
+    if (!known_->etcd.username.empty() && !dismissed_)
+      return dismiss_from_etcd();
     auto now = setup_.outside.now();
     model::tombstone left{known_->instance_id, known_->current.id, now};
     auto value = store::encode_tombstone(left);
@@ -803,13 +990,15 @@ private:
     what.compares = {store::unchanged_since(record_key_, at_)};
     what.operations = {store::erase{store::keys_below(keys::everything_of(name_))},
                        store::erase{{keys::allocation(name_), ""}},
+                       store::erase{{keys::read_only_allocation(name_), ""}},
                        store::put{keys::tombstone(name_), value}};
     if (known_->scope != name_)
       what.operations.push_back(
           store::erase{store::keys_below(keys::everything_of(known_->scope))});
-    if (known_->allocated_port != 0)
-      what.operations.push_back(
-          store::put{keys::port(known_->allocated_port), store::encode_port_use({name_, now, 0})});
+    for (int port : {known_->allocated_port, known_->read_only_port})
+      if (port != 0)
+        what.operations.push_back(
+            store::put{keys::port(port), store::encode_port_use({name_, now, 0})});
     what.witness = {keys::tombstone(name_), ""};
     what.made = [value](const auto& found) {
       return !found.empty() && found.front().value == value;
@@ -820,8 +1009,27 @@ private:
         return;
       }
       spdlog::info("instance {}: removed", name_);
+      audit_end("succeeded");
       forget();
     });
+  }
+
+  void dismiss_from_etcd() {
+    if (std::exchange(admitting_, true))
+      return;
+    auto done = [this](const user_answer& said) {
+      admitting_ = false;
+      dismissed_ = said.ok;
+      if (said.ok)
+        return go_on();
+      spdlog::warn("instance {}: its user of etcd is not deleted yet: {}", name_, said.why);
+      alarm_.set(write_retry_pause);
+    };
+    self_->request(setup_.store, user_patience, dismiss_user{known_->etcd.username})
+        .then([done](const user_answer& said) { done(said); },
+              [done](const caf::error&) {
+                done({false, "etcd did not answer in time"});
+              });
   }
 
   // -- demotion -----------------------------------------------------------------------------------
@@ -843,7 +1051,7 @@ private:
     const model::node* candidate = nullptr;
     for (const auto& n : known_->nodes)
       if (n.phase == model::node_phase::started && n.cell != what.cell
-          && around_.seen.running(n.node_id))
+          && model::may_take_over(*known_, around_.seen, n.node_id))
         candidate = &n;
     if (candidate == nullptr)
       return report("no replica runs on another cell");
@@ -883,8 +1091,7 @@ private:
 
   std::optional<model::record> known_; ///< as last written or read; none before and after its life
   store::revision at_ = 0;             ///< of the record's key
-  std::map<std::string, model::binding> bindings_;
-  store::revision bindings_at_ = 0; ///< of this actor's last write to one
+  instance_bindings bindings_;
   model::circumstances around_;
   std::string waiting_for_;
 
@@ -906,7 +1113,15 @@ private:
   bool asking_lag_ = false;
   std::string lag_refusal_; ///< what was last said instead of the lag; logged once
   bool switching_over_ = false;
+  bool admitting_ = false; ///< etcd is being asked to make or to delete this scope's user
+  bool admitted_ = false;
+  bool dismissed_ = false;
+  bool configuring_ = false;
+  std::set<std::string> asking_settings_;
+  std::set<std::string> restarting_;
+  caf::actor_clock::time_point settings_again_at_;
   std::set<std::string> starting_;
+  std::set<std::string> not_sent_; ///< nodes that this actor placed and has not begun to start
   std::set<std::string> removing_;
   std::map<std::string, caf::actor_clock::time_point> remove_again_at_;
   caf::actor_clock::time_point write_again_at_;

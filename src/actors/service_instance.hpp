@@ -2,6 +2,7 @@
 
 #include "actors/environment.hpp"
 #include "actors/interfaces.hpp"
+#include "store/keyring.hpp"
 
 namespace matriarch::actors {
 
@@ -15,6 +16,11 @@ struct instance_setup {
   environment outside;
   published* out = nullptr;
   std::string active_value; ///< of `/matriarch/active` while this broker acts
+  std::shared_ptr<const store::keyring> keys = std::make_shared<const store::keyring>();
+  /// Whether each scope gets a user of etcd, because etcd asks for users.
+  bool etcd_users = false;
+  /// Gets a line of the audit trail when an operation has ended.
+  std::function<void(std::string)> audit = [](const std::string&) {};
 };
 
 /// The actor of one service instance: the only writer of its record.

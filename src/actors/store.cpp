@@ -1,6 +1,8 @@
 #include "actors/store.hpp"
 
 #include "actors/pending_answers.hpp"
+#include "store/etcd_access.hpp"
+#include "store/keys.hpp"
 
 namespace matriarch::actors {
 
@@ -9,12 +11,14 @@ namespace {
 /// The public interface, and the answers as they come from etcd's thread.
 using worker = store_actor::extend<caf::reacts_to<std::uint64_t, store::commit_result>,
                                    caf::reacts_to<std::uint64_t, store::range_result>,
-                                   caf::reacts_to<std::uint64_t, store::lease_result>>;
+                                   caf::reacts_to<std::uint64_t, store::lease_result>,
+                                   caf::reacts_to<std::uint64_t, user_answer>>;
 
 struct state {
   pending_answers<store::commit_result> commits;
   pending_answers<store::range_result> ranges;
   pending_answers<store::lease_result> leases;
+  pending_answers<user_answer> users;
 };
 
 worker::behavior_type behave(worker::stateful_pointer<state> self, store::etcd_client* etcd) {
@@ -24,6 +28,9 @@ worker::behavior_type behave(worker::stateful_pointer<state> self, store::etcd_c
       if (auto strong = caf::actor_cast<caf::actor>(weak))
         caf::anon_send(strong, ticket, std::move(answer));
     };
+  };
+  auto answer_of_user = [](auto answer) {
+    return [answer](std::string why) { answer(user_answer{why.empty(), std::move(why)}); };
   };
   return {
       [=](store::transaction& what) -> caf::result<store::commit_result> {
@@ -51,6 +58,19 @@ worker::behavior_type behave(worker::stateful_pointer<state> self, store::etcd_c
         etcd->revoke_lease(what.lease, answer_to(self->state.leases.add(owed)));
         return owed;
       },
+      [=](const admit_user& what) -> caf::result<user_answer> {
+        auto owed = self->make_response_promise<user_answer>();
+        etcd->admit_user(what.who.username, what.who.password,
+                         {store::keys_below(store::keys::everything_of(what.scope))},
+                         store::written_by_patroni(what.scope),
+                         answer_of_user(answer_to(self->state.users.add(owed))));
+        return owed;
+      },
+      [=](const dismiss_user& what) -> caf::result<user_answer> {
+        auto owed = self->make_response_promise<user_answer>();
+        etcd->dismiss_user(what.username, answer_of_user(answer_to(self->state.users.add(owed))));
+        return owed;
+      },
       [=](std::uint64_t ticket, store::commit_result& answer) {
         self->state.commits.keep(ticket, std::move(answer));
       },
@@ -59,6 +79,9 @@ worker::behavior_type behave(worker::stateful_pointer<state> self, store::etcd_c
       },
       [=](std::uint64_t ticket, store::lease_result& answer) {
         self->state.leases.keep(ticket, std::move(answer));
+      },
+      [=](std::uint64_t ticket, user_answer& answer) {
+        self->state.users.keep(ticket, std::move(answer));
       },
   };
 }

@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include "cell/certificate.hpp"
 #include "model/json.hpp"
 #include "store/keys.hpp"
 
@@ -131,12 +132,13 @@ std::string agent::directory_of(const std::string& node_id) const {
 }
 
 std::optional<std::string> agent::load() {
-  // Nodes pass through to what is theirs, but cannot list what there is.
+  // Without a namespace of its own a node passes through to what is its own.
   for (auto [name, mode] : {std::pair{"nodes", 0711}, std::pair{"trash", 0700}})
     if (auto error = make_directory(fmt::format("{}/{}", config_.data_dir, name),
                                     static_cast<mode_t>(mode), agents_own()))
       return error;
-  if (auto closed = first_closed(config_.data_dir + "/nodes", user_.uid, user_.groups))
+  auto above = fs::path{config_.data_dir}.parent_path().string();
+  if (auto closed = first_closed(above, user_.uid, user_.groups))
     return fmt::format("cell.data_dir {}: the user {}, as whom nodes run, cannot pass through {}; "
                        "allow it with: chmod o+x {}",
                        config_.data_dir, user_.name, *closed, *closed);
@@ -154,7 +156,20 @@ std::optional<std::string> agent::load() {
   }
   for (const auto& name : names_in(config_.data_dir + "/nodes"))
     load_node(name);
-  return std::nullopt;
+  return close_data_dir();
+}
+
+/// Shuts everybody out of the data directory. A node finds its own in its namespace, so no other
+/// cell's nodes on this machine can reach it either, although they run as the same user.
+std::optional<std::string> agent::close_data_dir() const {
+  for (const auto& [id, found] : nodes_)
+    if (how_ != fencing::none && found->is == state::starting && !found->record.isolated) {
+      spdlog::warn("node {} was started by an older cell: until it is restarted, a superuser of "
+                   "another database here can read its files",
+                   id);
+      return std::nullopt;
+    }
+  return make_directory(config_.data_dir, 0700, agents_own());
 }
 
 void agent::load_node(const std::string& name) {
@@ -267,6 +282,7 @@ http::response agent::health() const {
   json::add(body, "nodes", static_cast<std::int64_t>(nodes_.size()), body);
   json::add(body, "capacity", static_cast<std::int64_t>(config_.capacity), body);
   json::add(body, "fencing", name_of(how_), body);
+  json::add(body, "isolation", how_ == fencing::none ? "none" : "mount-namespace", body);
   json::add(body, "etcd", announcer_.reachable() ? "reachable" : "unreachable", body);
   http::response made;
   made.body = json::text_of(body);
@@ -433,12 +449,65 @@ std::string agent::registrar_key(const node& which) const {
                      which.record.request.node_id, which.record.where.port);
 }
 
+/// The key and the certificate that PostgreSQL shows: the operator's as they are now, or the node's
+/// own, made once.
+std::optional<std::string> agent::write_certificate(const node& which) const {
+  const auto& tls = config_.postgresql.tls;
+  const auto& paths = which.paths;
+  if (!tls.certificate.empty()) {
+    if (auto error = copy_file(tls.certificate, paths.certificate))
+      return error;
+    if (auto error = copy_file(tls.key, paths.key))
+      return error;
+    return tls.authority.empty() ? std::nullopt : copy_file(tls.authority, paths.authority);
+  }
+  auto there = read_file(paths.certificate);
+  if (!there)
+    return there.error();
+  if (*there)
+    return std::nullopt;
+  auto made = make_key_pair(which.record.request.node_id, which.record.where.host);
+  if (!made)
+    return made.error();
+  // The certificate last: where it is, its key is too.
+  if (auto error = replace_file(paths.key, made->key, nodes_own()))
+    return error;
+  return replace_file(paths.certificate, made->certificate, nodes_own());
+}
+
+/// What Patroni needs to speak TLS with etcd: copies, for it runs as another user and may see no
+/// other directory of the operator's.
+std::optional<std::string> agent::write_etcd_files(const node& which) const {
+  const auto& etcd = config_.etcd;
+  const auto& paths = which.paths;
+  for (const auto& [from, to] : {std::pair{&etcd.tls_authority, &paths.etcd_authority},
+                                 {&etcd.tls_certificate, &paths.etcd_certificate},
+                                 {&etcd.tls_key, &paths.etcd_key}})
+    if (!from->empty())
+      if (auto error = copy_file(*from, *to))
+        return error;
+  return std::nullopt;
+}
+
+std::optional<std::string> agent::copy_file(const std::string& from, const std::string& to) const {
+  auto text = read_file(from);
+  if (!text)
+    return text.error();
+  if (!*text)
+    return fmt::format("there is no file {}", from);
+  return replace_file(to, **text, nodes_own());
+}
+
 std::optional<std::string> agent::write_files(const node& which) const {
   const auto& paths = which.paths;
   const auto& record = which.record;
   for (const auto& directory : {paths.home, paths.run})
     if (auto error = make_directory(directory, 0700, nodes_own()))
       return error;
+  if (auto error = write_certificate(which))
+    return error;
+  if (auto error = write_etcd_files(which))
+    return error;
   if (auto error = replace_file(paths.patroni, render_patroni(config_, record, paths), nodes_own()))
     return error;
   if (auto error =
@@ -457,6 +526,7 @@ void agent::launch_node(const node_ptr& which) {
     return ended(which);
   }
   record.kept_by = how_;
+  record.isolated = how_ != fencing::none;
   auto failed = write_files(*which);
   if (!failed) {
     launch what;
@@ -466,6 +536,8 @@ void agent::launch_node(const node_ptr& which) {
     what.log = which->paths.log;
     what.user = user_;
     what.how = how_;
+    what.hidden = config_.data_dir;
+    what.shown = which->paths.directory;
     auto started = start_process(what, [&](const process_identity& identity) {
       record.process = identity;
       auto error = save_node(*which);

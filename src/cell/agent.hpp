@@ -89,6 +89,7 @@ private:
   // -- what is on disk
   [[nodiscard]] std::optional<std::string> load();
   void load_node(const std::string& name);
+  [[nodiscard]] std::optional<std::string> close_data_dir() const;
   [[nodiscard]] std::optional<std::string> save_fence();
   [[nodiscard]] std::optional<std::string> save_node(const node& which);
   [[nodiscard]] std::string directory_of(const std::string& node_id) const;
@@ -108,6 +109,10 @@ private:
 
   // -- a node's life
   void launch_node(const node_ptr& which);
+  [[nodiscard]] std::optional<std::string> write_certificate(const node& which) const;
+  [[nodiscard]] std::optional<std::string> write_etcd_files(const node& which) const;
+  [[nodiscard]] std::optional<std::string> copy_file(const std::string& from,
+                                                     const std::string& to) const;
   [[nodiscard]] std::optional<std::string> write_files(const node& which) const;
   void ended(const node_ptr& which);
   void probe(const node_ptr& which);

@@ -17,6 +17,7 @@
 #include "http/event_loop.hpp"
 #include "http/server.hpp"
 #include "store/etcd.hpp"
+#include "store/etcd_access.hpp"
 
 namespace matriarch::cell {
 
@@ -55,9 +56,12 @@ sigset_t block_ending_signals() {
 } // namespace
 
 int run(const std::string& config_path) {
-  auto config = load_cell_config(config_path);
-  if (!config)
-    return refuse(wrong_configuration, config.error());
+  auto loaded = load_cell_config(config_path);
+  if (!loaded)
+    return refuse(wrong_configuration, loaded.error());
+  for (const auto& warning : loaded->warnings)
+    spdlog::warn("{}", warning);
+  const auto* config = &loaded->config;
   auto user = find_user(config->run_as);
   if (!user)
     return refuse(wrong_configuration,
@@ -70,10 +74,11 @@ int run(const std::string& config_path) {
   if (how == fencing::none)
     spdlog::warn(
         "nodes run without namespaces, for neither root nor user namespaces are available: "
-        "a Patroni that is killed can leave its PostgreSQL behind until it is restarted");
+        "a Patroni that is killed can leave its PostgreSQL behind until it is restarted, and a "
+        "database's superuser can read the files of other nodes");
 
   http::event_loop loop;
-  store::etcd_client etcd{loop, config->etcd_machines};
+  store::etcd_client etcd{loop, store::access_of(config->etcd)};
   auto opened = agent::open(*config, *user, how, loop, etcd);
   if (!opened)
     return refuse(wrong_configuration, fmt::format("{}: {}", config_path, opened.error()));

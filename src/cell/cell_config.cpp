@@ -20,9 +20,18 @@ constexpr std::string_view patroni_executable = "/usr/bin/patroni";
 constexpr std::string_view postgresql_bin_dir = "/usr/lib/postgresql/15/bin";
 
 /// The cell decides these for each node; a plan that set them would break the node.
-constexpr std::array<std::string_view, 8> reserved_parameters = {
+constexpr std::array<std::string_view, 12> reserved_parameters = {
     "listen_addresses", "port",       "unix_socket_directories", "cluster_name", "data_directory",
-    "hba_file",         "ident_file", "logging_collector"};
+    "hba_file",         "ident_file", "logging_collector",       "ssl",          "ssl_cert_file",
+    "ssl_key_file",     "ssl_ca_file"};
+
+/// PostgreSQL does not tell upper case from lower case in a parameter's name; merging has to.
+std::string lower_case(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  return text;
+}
 
 std::string scalar(const section& from, const std::string& name) {
   auto node = from.node(name);
@@ -34,11 +43,15 @@ std::string scalar(const section& from, const std::string& name) {
 postgresql_parameters read_parameters(const section& parent) {
   postgresql_parameters parameters;
   auto from = parent.child_or_empty("parameters");
-  for (const auto& name : from.names()) {
+  for (const auto& given : from.names()) {
+    auto name = lower_case(given);
     if (std::find(reserved_parameters.begin(), reserved_parameters.end(), name)
         != reserved_parameters.end())
-      from.refuse(name, fmt::format("{} is set by the cell for each node; remove it", name));
-    parameters[name] = scalar(from, name);
+      from.refuse(given, fmt::format("{} is set by the cell for each node; remove it", given));
+    if (!parameters.emplace(name, scalar(from, given)).second)
+      from.refuse(given, fmt::format("{} is there twice: PostgreSQL does not tell upper case from "
+                                     "lower case",
+                                     name));
   }
   return parameters;
 }
@@ -62,8 +75,9 @@ endpoint_pool read_endpoints(const section& cell) {
 }
 
 void read_cell(const section& from, cell_config& into) {
-  from.allow({"guid", "availability_zone", "bind_host", "port", "username", "password", "data_dir",
-              "capacity", "addresses", "host", "first_port", "last_port", "run_as", "uri"});
+  from.allow({"guid", "availability_zone", "bind_host", "port", "username", "password",
+              "password_file", "data_dir", "capacity", "addresses", "host", "first_port",
+              "last_port", "run_as", "uri"});
   into.guid = from.text("guid");
   if (into.guid.find('/') != std::string::npos)
     from.refuse("guid", "guid must not contain a slash: it is part of an etcd key");
@@ -72,7 +86,7 @@ void read_cell(const section& from, cell_config& into) {
   into.port = static_cast<std::uint16_t>(from.number("port", 1, 65535));
   into.uri = from.text("uri", fmt::format("http://{}:{}", into.bind_host, into.port));
   into.username = from.text("username");
-  into.password = from.text("password");
+  into.password = from.secret("password");
   into.data_dir = from.text("data_dir");
   if (into.data_dir.front() != '/' || into.data_dir == "/")
     from.refuse("data_dir", "data_dir must be an absolute path of a directory of the cell's own");
@@ -103,27 +117,30 @@ void read_patroni(const section& from, patroni_settings& into) {
       from.number("master_start_timeout", 0, 86'400, into.master_start_timeout);
 }
 
+void read_node_tls(const section& from, node_tls_settings& into) {
+  from.allow({"certificate", "key", "authority"});
+  into.certificate = from.file("certificate");
+  into.key = from.secret_file("key");
+  if (from.has("authority"))
+    into.authority = from.file("authority");
+}
+
 cell_config read(const section& top) {
   cell_config config;
   top.allow({"cell", "etcd", "patroni", "postgresql", "plans"});
   read_cell(top.child("cell"), config);
 
-  auto etcd = top.child("etcd");
-  etcd.allow({"machines"});
-  config.etcd_machines = etcd.texts("machines");
-  if (config.etcd_machines.empty())
-    etcd.refuse("etcd needs machines, a list such as [http://127.0.0.1:2379]");
-  for (const auto& machine : config.etcd_machines)
-    if (!machine.starts_with("http://"))
-      etcd.refuse("machines",
-                  fmt::format("\"{}\" is no etcd endpoint; write http://host:port", machine));
+  config.etcd = config::read_etcd(top.child("etcd"));
 
   read_patroni(top.child_or_empty("patroni"), config.patroni);
 
   auto postgresql = top.child_or_empty("postgresql");
-  postgresql.allow({"bin_dir", "parameters"});
+  postgresql.allow({"bin_dir", "parameters", "tls", "require_tls"});
   config.postgresql.bin_dir = postgresql.text("bin_dir", std::string{postgresql_bin_dir});
   config.postgresql.parameters = read_parameters(postgresql);
+  config.postgresql.require_tls = postgresql.flag("require_tls", false);
+  if (postgresql.has("tls"))
+    read_node_tls(postgresql.child("tls"), config.postgresql.tls);
 
   auto plans = top.child_or_empty("plans");
   for (const auto& id : plans.names()) {
@@ -144,9 +161,11 @@ postgresql_parameters cell_config::parameters_of(std::string_view plan_id) const
   return merged;
 }
 
-result<cell_config> load_cell_config(const std::string& path) {
+result<loaded_cell_config> load_cell_config(const std::string& path) {
   try {
-    return read(section::parse_file(path));
+    auto top = section::parse_file(path);
+    auto config = read(top);
+    return loaded_cell_config{std::move(config), top.warnings()};
   } catch (const config::config_error& wrong) {
     return failure{wrong.message};
   }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cell/endpoints.hpp"
+#include "config/etcd_section.hpp"
 #include "model/result.hpp"
 
 /// What `matriarch cell` reads from its configuration file; conf/cell.yml shows every key.
@@ -27,9 +28,19 @@ struct patroni_settings {
   bool failsafe_mode = true;
 };
 
+/// The certificate that all nodes of a cell show to PostgreSQL's clients, as PEM files of the
+/// operator's. Empty: each node makes one for itself.
+struct node_tls_settings {
+  std::string certificate;
+  std::string key;
+  std::string authority; ///< who may sign certificates of clients; empty: none are asked for
+};
+
 struct postgresql_settings {
   std::string bin_dir;
   postgresql_parameters parameters;
+  node_tls_settings tls = {};
+  bool require_tls = false; ///< whether connections without TLS are refused
 };
 
 struct cell_config {
@@ -46,7 +57,7 @@ struct cell_config {
   endpoint_pool endpoints;
   /// The user that nodes run as. PostgreSQL refuses to run as root.
   std::string run_as;
-  std::vector<std::string> etcd_machines;
+  config::etcd_settings etcd;
   patroni_settings patroni;
   postgresql_settings postgresql;
   /// What a plan changes in PostgreSQL's parameters, by plan id.
@@ -56,7 +67,13 @@ struct cell_config {
   [[nodiscard]] postgresql_parameters parameters_of(std::string_view plan_id) const;
 };
 
+/// A configuration, and what is allowed in it but likely to hurt.
+struct loaded_cell_config {
+  cell_config config;
+  std::vector<std::string> warnings;
+};
+
 /// Reads a file. The failure is one line that names the file, the line and what is allowed.
-[[nodiscard]] result<cell_config> load_cell_config(const std::string& path);
+[[nodiscard]] result<loaded_cell_config> load_cell_config(const std::string& path);
 
 } // namespace matriarch::cell

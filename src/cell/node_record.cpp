@@ -13,6 +13,8 @@ namespace {
 
 constexpr std::size_t longest_role_name = 63;   // PostgreSQL cuts longer identifiers
 constexpr std::size_t longest_password = 1'000; // libpq's limit for a password in a file is near
+constexpr std::size_t longest_etcd_user = 256;  // a scope, with what may be put before it
+constexpr std::size_t longest_node_type = 64;   // a label; node ids are no longer either
 
 constexpr std::array<std::string_view, 3> fencing_names = {"pid-namespace", "user-namespace",
                                                            "none"};
@@ -90,7 +92,68 @@ std::optional<std::string> fill_roles(const json::value& parameters, node_reques
   return std::nullopt;
 }
 
-json::value roles_of(const node_request& request, json::document& owner) {
+/// The optional user of etcd.
+std::optional<std::string> fill_etcd(const json::value& parameters, node_request& into) {
+  constexpr std::string_view username = "ETCD_USERNAME";
+  constexpr std::string_view password = "ETCD_PASSWORD";
+  if (!json::member(parameters, username) && !json::member(parameters, password))
+    return std::nullopt;
+  into.etcd.username = json::string_member(parameters, username);
+  into.etcd.password = json::string_member(parameters, password);
+  if (auto fault = fault_of(username, into.etcd.username, longest_etcd_user))
+    return fault;
+  return fault_of(password, into.etcd.password, longest_password);
+}
+
+/// The optional dynamic configuration. What it says is Patroni's to judge; here it only has to be
+/// something that can be merged.
+std::optional<std::string> fill_dynamic_configuration(const json::value& parameters,
+                                                      node_request& into) {
+  const auto* given = json::member(parameters, "PATRONI_DYNAMIC_CONFIG");
+  if (!given)
+    return std::nullopt;
+  constexpr const char* wanted = "parameters.PATRONI_DYNAMIC_CONFIG must be the text of a JSON "
+                                 "object, with objects as postgresql and postgresql.parameters";
+  if (!given->IsString())
+    return wanted;
+  into.dynamic_configuration = {given->GetString(), given->GetStringLength()};
+  if (into.dynamic_configuration.size() > longest_dynamic_configuration)
+    return fmt::format("parameters.PATRONI_DYNAMIC_CONFIG is longer than {} bytes",
+                       longest_dynamic_configuration);
+  auto parsed = json::parse(into.dynamic_configuration);
+  if (!parsed || !parsed->IsObject())
+    return wanted;
+  const auto* postgresql = json::member(*parsed, "postgresql");
+  if (!postgresql)
+    return std::nullopt;
+  if (!postgresql->IsObject())
+    return wanted;
+  const auto* settings = json::member(*postgresql, "parameters");
+  if (!settings)
+    return std::nullopt;
+  if (!settings->IsObject())
+    return wanted;
+  for (const auto& setting : settings->GetObject())
+    if (setting.value.IsObject() || setting.value.IsArray())
+      return fmt::format("parameters.PATRONI_DYNAMIC_CONFIG: PostgreSQL's parameter {} must be a "
+                         "text, a number, a flag or null",
+                         setting.name.GetString());
+  return std::nullopt;
+}
+
+std::optional<std::string> fill_node_type(const json::value& parameters, node_request& into) {
+  const auto* given = json::member(parameters, "NODE_TYPE");
+  if (!given)
+    return std::nullopt;
+  into.node_type = json::string_member(parameters, "NODE_TYPE");
+  if (!is_name(into.node_type, longest_node_type))
+    return fmt::format("parameters.NODE_TYPE must be 1 to {} letters, digits, '_', '-', '.' or "
+                       "'~', and not start with a dot",
+                       longest_node_type);
+  return std::nullopt;
+}
+
+json::value parameters_of(const node_request& request, json::document& owner) {
   json::value parameters{rapidjson::kObjectType};
   auto put = [&](const std::string& name, const std::string& text) {
     parameters.AddMember(json::string(name, owner), json::string(text, owner),
@@ -102,6 +165,14 @@ json::value roles_of(const node_request& request, json::document& owner) {
     put(fmt::format("{}_USERNAME", field.prefix), (request.*field.member).username);
     put(fmt::format("{}_PASSWORD", field.prefix), (request.*field.member).password);
   }
+  if (!request.etcd.username.empty()) {
+    put("ETCD_USERNAME", request.etcd.username);
+    put("ETCD_PASSWORD", request.etcd.password);
+  }
+  if (!request.dynamic_configuration.empty())
+    put("PATRONI_DYNAMIC_CONFIG", request.dynamic_configuration);
+  if (!request.node_type.empty())
+    put("NODE_TYPE", request.node_type);
   return parameters;
 }
 
@@ -127,8 +198,9 @@ result<node_request> read_request(std::string_view node_id, const json::value& b
                     longest_scope)};
   if (json::string_member(*parameters, "NODE_ID", node_id) != node_id)
     return failure{"parameters.NODE_ID is not the node that the path names"};
-  if (auto fault = fill_roles(*parameters, request))
-    return failure{*std::move(fault)};
+  for (auto* fill : {fill_roles, fill_etcd, fill_dynamic_configuration, fill_node_type})
+    if (auto fault = fill(*parameters, request))
+      return failure{*std::move(fault)};
   return request;
 }
 
@@ -160,11 +232,12 @@ std::string text_of(const node_record& node) {
   json::add(all, "plan_id", request.plan_id, all);
   json::add(all, "organization_guid", request.organization_guid, all);
   json::add(all, "space_guid", request.space_guid, all);
-  json::add(all, "parameters", roles_of(request, all), all);
+  json::add(all, "parameters", parameters_of(request, all), all);
   json::add(all, "host", node.where.host, all);
   json::add(all, "port", node.where.port, all);
   json::add(all, "api_port", node.where.api_port, all);
   json::add(all, "fencing", name_of(node.kept_by), all);
+  json::add(all, "isolated", node.isolated, all);
   if (node.process) {
     json::value process{rapidjson::kObjectType};
     json::add(process, "pid", node.process->pid, all);
@@ -197,6 +270,8 @@ result<node_record> parse_node_record(std::string_view text) {
   if (kind == fencing_names.end())
     return failure{"fencing is missing or unknown"};
   node.kept_by = static_cast<fencing>(kind - fencing_names.begin());
+  const auto* isolated = json::member(*parsed, "isolated");
+  node.isolated = isolated && isolated->IsBool() && isolated->GetBool();
   if (const auto* process = json::member(*parsed, "process"); process && process->IsObject())
     node.process =
         process_identity{static_cast<int>(json::integer_member(*process, "pid")),

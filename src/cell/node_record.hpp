@@ -29,6 +29,13 @@ struct node_request {
   role app_user;    ///< owns the database `db`
   role replication; ///< of the replicas
   role patroni;     ///< what Patroni's REST API demands for anything but reading
+  /// The cluster's own user of etcd, for a node's Patroni; no name if the broker has made none.
+  role etcd = {};
+  /// Patroni's dynamic configuration for a new cluster, over the cell's own: a JSON object's text,
+  /// or empty. Patroni reads it once, when the cluster is made.
+  std::string dynamic_configuration = {};
+  /// What kind of node the plan asks for; a label that the cell keeps. Empty: any.
+  std::string node_type = {};
   bool operator==(const node_request&) const = default;
 };
 
@@ -36,6 +43,10 @@ struct node_request {
 /// keep.
 inline constexpr std::size_t longest_node_id = 64;
 inline constexpr std::size_t longest_scope = 128;
+
+/// Bytes of PATRONI_DYNAMIC_CONFIG: hundreds of parameters, and far below what etcd takes as one
+/// value (1.5 MB).
+inline constexpr std::size_t longest_dynamic_configuration = 64 * 1024;
 
 /// Whether a text can be a node's id: letters, digits, `_`, `-`, `.` and `~`, not starting with a
 /// dot. It becomes a directory's name and a part of etcd keys.
@@ -71,6 +82,8 @@ struct node_record {
   /// The first process of the node's latest start, if there was one.
   std::optional<process_identity> process;
   fencing kept_by = fencing::none;
+  /// Whether that process sees no other node's files.
+  bool isolated = false;
   bool operator==(const node_record&) const = default;
 };
 

@@ -2,9 +2,6 @@
 
 #include <yaml-cpp/yaml.h>
 
-#include <array>
-#include <set>
-
 #include <fmt/format.h>
 
 namespace matriarch::cell {
@@ -14,13 +11,8 @@ namespace {
 // sockaddr_un holds 108 bytes with the final zero.
 constexpr std::size_t longest_socket_path = 107;
 
-/// Patroni takes these from the cluster's configuration in etcd alone, for all members must agree.
-const std::set<std::string_view> cluster_wide = {
-    "max_connections", "max_locks_per_transaction", "max_worker_processes",
-    "wal_level",       "max_prepared_transactions", "max_wal_senders",
-    "wal_log_hints",   "max_replication_slots",     "track_commit_timestamp",
-    "hot_standby",
-};
+/// Debian's bundle of authorities. Without any, Patroni would take every certificate for etcd's.
+constexpr std::string_view system_authorities = "/etc/ssl/certs/ca-certificates.crt";
 
 /// What every node needs, whatever its plan says otherwise.
 const postgresql_parameters foundations = {
@@ -32,6 +24,8 @@ const postgresql_parameters foundations = {
     {"wal_keep_size", "128MB"},
     // A new replica streams at once; the default of 5 s is most of the time a provision takes.
     {"wal_retrieve_retry_interval", "500ms"},
+    {"password_encryption", "scram-sha-256"},
+    {"ssl_min_protocol_version", "TLSv1.2"},
 };
 
 std::string address(const std::string& host, int port) {
@@ -44,10 +38,6 @@ bool socket_fits(const node_paths& paths, const endpoint& where) {
 
 void write(YAML::Emitter& out, std::string_view key, const std::string& text) {
   out << YAML::Key << std::string{key} << YAML::Value << YAML::DoubleQuoted << text;
-}
-
-void write(YAML::Emitter& out, std::string_view key, std::int64_t number) {
-  out << YAML::Key << std::string{key} << YAML::Value << number;
 }
 
 void write(YAML::Emitter& out, std::string_view key, bool flag) {
@@ -79,21 +69,70 @@ void write(YAML::Emitter& out, std::string_view key, const std::vector<std::stri
   out << YAML::EndSeq;
 }
 
-void write_bootstrap(YAML::Emitter& out, const patroni_settings& patroni,
-                     const postgresql_parameters& parameters, const node_paths& paths) {
+void write(YAML::Emitter& out, const json::value& what) {
+  if (what.IsObject()) {
+    out << YAML::BeginMap;
+    for (const auto& member : what.GetObject()) {
+      out << YAML::Key << YAML::DoubleQuoted << member.name.GetString() << YAML::Value;
+      write(out, member.value);
+    }
+    out << YAML::EndMap;
+  } else if (what.IsArray()) {
+    out << YAML::BeginSeq;
+    for (const auto& item : what.GetArray())
+      write(out, item);
+    out << YAML::EndSeq;
+  } else if (what.IsString()) {
+    out << YAML::DoubleQuoted << std::string{what.GetString(), what.GetStringLength()};
+  } else if (what.IsNull()) {
+    out << YAML::Null;
+  } else {
+    out << json::text_of(what); // numbers and flags are the same in both
+  }
+}
+
+/// Merges as Patroni's PATCH /config does: key by key, and null removes (RFC 7396).
+void merge(json::value& into, const json::value& from, json::document& owner) {
+  for (const auto& member : from.GetObject()) {
+    auto found = into.FindMember(member.name);
+    bool there = found != into.MemberEnd();
+    if (member.value.IsNull()) {
+      if (there)
+        into.RemoveMember(found);
+    } else if (there && found->value.IsObject() && member.value.IsObject()) {
+      merge(found->value, member.value, owner);
+    } else {
+      json::value name{member.name, owner.GetAllocator()};
+      json::value copy{member.value, owner.GetAllocator()};
+      if (there)
+        found->value = std::move(copy);
+      else
+        into.AddMember(std::move(name), std::move(copy), owner.GetAllocator());
+    }
+  }
+}
+
+/// PostgreSQL does not tell upper case from lower case in a parameter's name.
+void lower_names(json::document& configuration) {
+  auto postgresql = configuration.FindMember("postgresql");
+  if (postgresql == configuration.MemberEnd())
+    return;
+  auto parameters = postgresql->value.FindMember("parameters");
+  if (parameters == postgresql->value.MemberEnd())
+    return;
+  for (auto& parameter : parameters->value.GetObject()) {
+    std::string name{parameter.name.GetString(), parameter.name.GetStringLength()};
+    for (auto& c : name)
+      c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    parameter.name = json::string(name, configuration);
+  }
+}
+
+void write_bootstrap(YAML::Emitter& out, const cell_config& config, const node_request& request,
+                     const node_paths& paths) {
   open(out, "bootstrap");
-  open(out, "dcs");
-  write(out, "ttl", patroni.ttl);
-  write(out, "loop_wait", patroni.loop_wait);
-  write(out, "retry_timeout", patroni.retry_timeout);
-  write(out, "maximum_lag_on_failover", patroni.maximum_lag_on_failover);
-  write(out, "master_start_timeout", patroni.master_start_timeout);
-  write(out, "failsafe_mode", patroni.failsafe_mode);
-  open(out, "postgresql");
-  write(out, "use_pg_rewind", true);
-  write(out, "use_slots", true);
-  write(out, "parameters", parameters);
-  out << YAML::EndMap << YAML::EndMap;
+  out << YAML::Key << "dcs" << YAML::Value;
+  write(out, dynamic_configuration(config, request));
   out << YAML::Key << "initdb" << YAML::Value << YAML::BeginSeq;
   out << YAML::BeginMap << YAML::Key << "encoding" << YAML::Value << "UTF8" << YAML::EndMap;
   out << YAML::BeginMap << YAML::Key << "locale" << YAML::Value << "C.UTF-8" << YAML::EndMap;
@@ -105,10 +144,9 @@ void write_bootstrap(YAML::Emitter& out, const patroni_settings& patroni,
 }
 
 void write_postgresql(YAML::Emitter& out, const cell_config& config, const node_record& node,
-                      const node_paths& paths, const postgresql_parameters& parameters) {
+                      const node_paths& paths) {
   const auto& request = node.request;
   auto listen = address(node.where.host, node.where.port);
-  auto clients = config.endpoints.clients();
   open(out, "postgresql");
   write(out, "listen", listen);
   write(out, "connect_address", listen);
@@ -125,13 +163,58 @@ void write_postgresql(YAML::Emitter& out, const cell_config& config, const node_
   write(out, "superuser", request.superuser);
   write(out, "replication", request.replication);
   out << YAML::EndMap;
-  write(out, "parameters", parameters);
+  postgresql_parameters local = {
+      {"unix_socket_directories", socket_fits(paths, node.where) ? paths.run : ""},
+      {"ssl", "on"},
+      {"ssl_cert_file", paths.certificate},
+      {"ssl_key_file", paths.key},
+  };
+  if (!config.postgresql.tls.authority.empty())
+    local["ssl_ca_file"] = paths.authority;
+  write(out, "parameters", local);
+  // The first line that fits decides. `all` does not stand for replication, so nobody but the
+  // replication user replicates, and that user does nothing else.
+  const auto* host = config.postgresql.require_tls ? "hostssl" : "host";
+  auto clients = config.endpoints.clients();
+  auto replication = sql_identifier(request.replication.username);
   write(out, "pg_hba",
         std::vector<std::string>{
+            fmt::format("local replication {} scram-sha-256", replication),
+            fmt::format("local all {} reject", replication),
             "local all all scram-sha-256",
-            fmt::format("host replication all {} scram-sha-256", clients),
-            fmt::format("host all all {} scram-sha-256", clients),
+            fmt::format("{} replication {} {} scram-sha-256", host, replication, clients),
+            fmt::format("host all {} all reject", replication),
+            fmt::format("{} all all {} scram-sha-256", host, clients),
         });
+  out << YAML::EndMap;
+}
+
+void write_etcd(YAML::Emitter& out, const cell_config& config, const node_request& request,
+                const node_paths& paths) {
+  const auto& etcd = config.etcd;
+  std::vector<std::string> hosts;
+  for (const auto& machine : etcd.machines)
+    hosts.push_back(machine.substr(machine.find("://") + 3));
+  bool tls = etcd.machines.front().starts_with("https://");
+  open(out, "etcd3");
+  write(out, "hosts", hosts);
+  write(out, "protocol", std::string{tls ? "https" : "http"});
+  // A cluster's own user can write that cluster's keys only.
+  if (!request.etcd.username.empty()) {
+    write(out, "username", request.etcd.username);
+    write(out, "password", request.etcd.password);
+  } else if (!etcd.username.empty()) {
+    write(out, "username", etcd.username);
+    write(out, "password", etcd.password);
+  }
+  if (tls) {
+    write(out, "cacert",
+          etcd.tls_authority.empty() ? std::string{system_authorities} : paths.etcd_authority);
+    if (!etcd.tls_certificate.empty()) {
+      write(out, "cert", paths.etcd_certificate);
+      write(out, "key", paths.etcd_key);
+    }
+  }
   out << YAML::EndMap;
 }
 
@@ -140,26 +223,43 @@ void write_postgresql(YAML::Emitter& out, const cell_config& config, const node_
 node_paths::node_paths(const std::string& directory)
     : directory(directory), record(directory + "/node.json"), patroni(directory + "/patroni.yml"),
       bootstrap_script(directory + "/bootstrap.sh"), bootstrap_sql(directory + "/bootstrap.sql"),
+      certificate(directory + "/server.crt"), key(directory + "/server.key"),
+      authority(directory + "/authority.crt"), etcd_authority(directory + "/etcd-authority.crt"),
+      etcd_certificate(directory + "/etcd.crt"), etcd_key(directory + "/etcd.key"),
       log(directory + "/log"), home(directory + "/home"), data(home + "/data"), run(home + "/run") {
+}
+
+json::document dynamic_configuration(const cell_config& config, const node_request& request) {
+  const auto& patroni = config.patroni;
+  json::document all;
+  all.SetObject();
+  json::add(all, "ttl", patroni.ttl, all);
+  json::add(all, "loop_wait", patroni.loop_wait, all);
+  json::add(all, "retry_timeout", patroni.retry_timeout, all);
+  json::add(all, "maximum_lag_on_failover", patroni.maximum_lag_on_failover, all);
+  json::add(all, "master_start_timeout", patroni.master_start_timeout, all);
+  json::add(all, "failsafe_mode", patroni.failsafe_mode, all);
+  auto wanted = config.parameters_of(request.plan_id);
+  wanted.insert(foundations.begin(), foundations.end());
+  json::value parameters{rapidjson::kObjectType};
+  for (const auto& [name, text] : wanted)
+    parameters.AddMember(json::string(name, all), json::string(text, all), all.GetAllocator());
+  json::value postgresql{rapidjson::kObjectType};
+  json::add(postgresql, "use_pg_rewind", true, all);
+  json::add(postgresql, "use_slots", true, all);
+  json::add(postgresql, "parameters", std::move(parameters), all);
+  json::add(all, "postgresql", std::move(postgresql), all);
+  if (!request.dynamic_configuration.empty())
+    if (auto asked = json::parse(request.dynamic_configuration)) {
+      lower_names(*asked);
+      merge(all, *asked, all);
+    }
+  return all;
 }
 
 std::string render_patroni(const cell_config& config, const node_record& node,
                            const node_paths& paths) {
   const auto& request = node.request;
-  auto wanted = config.parameters_of(request.plan_id);
-  wanted.insert(foundations.begin(), foundations.end());
-  postgresql_parameters shared;
-  postgresql_parameters local;
-  for (const auto& [name, text] : wanted)
-    (cluster_wide.contains(name) ? shared : local)[name] = text;
-  local["unix_socket_directories"] = socket_fits(paths, node.where) ? paths.run : "";
-
-  std::vector<std::string> machines;
-  for (const auto& machine : config.etcd_machines) {
-    auto host = machine.substr(machine.find("://") + 3);
-    machines.push_back(host.substr(0, host.find('/')));
-  }
-
   YAML::Emitter out;
   // PostgreSQL's parameters may hold any character, and PyYAML refuses some as they are.
   out.SetOutputCharset(YAML::EscapeNonAscii);
@@ -173,15 +273,12 @@ std::string render_patroni(const cell_config& config, const node_record& node,
   write(out, "connect_address", api);
   write(out, "authentication", request.patroni);
   out << YAML::EndMap;
-  open(out, "etcd3");
-  write(out, "hosts", machines);
-  write(out, "protocol", std::string{"http"});
-  out << YAML::EndMap;
+  write_etcd(out, config, request, paths);
   open(out, "watchdog");
   write(out, "mode", std::string{"off"});
   out << YAML::EndMap;
-  write_bootstrap(out, config.patroni, shared, paths);
-  write_postgresql(out, config, node, paths, local);
+  write_bootstrap(out, config, request, paths);
+  write_postgresql(out, config, node, paths);
   out << YAML::EndMap;
   return std::string{out.c_str()} + "\n";
 }
@@ -198,7 +295,7 @@ SET statement_timeout = 0;
 SET standard_conforming_strings = on;
 SET password_encryption = 'scram-sha-256';
 CREATE ROLE {0} WITH LOGIN CREATEROLE CREATEDB PASSWORD {1};
-CREATE ROLE {2} WITH LOGIN CREATEDB PASSWORD {3};
+CREATE ROLE {2} WITH LOGIN PASSWORD {3};
 CREATE DATABASE {4} OWNER {2};
 )",
                      admin, sql_literal(request.admin.password), app_user,

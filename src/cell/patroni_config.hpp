@@ -5,6 +5,7 @@
 
 #include "cell/cell_config.hpp"
 #include "cell/node_record.hpp"
+#include "model/json.hpp"
 
 /// The files that Patroni and PostgreSQL are started with.
 namespace matriarch::cell {
@@ -19,7 +20,13 @@ struct node_paths {
   std::string patroni;          ///< patroni.yml
   std::string bootstrap_script; ///< run once in a new cluster, after initdb
   std::string bootstrap_sql;    ///< what it runs
-  std::string log;              ///< what Patroni and PostgreSQL print
+  std::string certificate;      ///< what PostgreSQL shows to its clients, with its key
+  std::string key;
+  std::string authority;        ///< who may sign certificates of clients; seldom there
+  std::string etcd_authority;   ///< who signed etcd's certificate; seldom there
+  std::string etcd_certificate; ///< Patroni's own for etcd, with its key; seldom there
+  std::string etcd_key;
+  std::string log; ///< what Patroni and PostgreSQL print
   std::string home;
   std::string data; ///< PostgreSQL's data directory, below home
   std::string run;  ///< PostgreSQL's socket, below home
@@ -28,7 +35,14 @@ struct node_paths {
 /// The database that every new cluster gets, owned by the application user.
 inline constexpr std::string_view app_database = "db";
 
-/// Patroni's configuration, as YAML.
+/// What a new cluster of this node begins with as Patroni's dynamic configuration: the cell's own
+/// settings, its plan's, and what the broker asks for over them; PostgreSQL's parameters one by one.
+[[nodiscard]] json::document dynamic_configuration(const cell_config& config,
+                                                   const node_request& request);
+
+/// Patroni's configuration, as YAML. PostgreSQL's parameters are in the dynamic configuration, and
+/// only the node's own places are in the local one: Patroni prefers the local one, so nothing that
+/// is there could be changed for the cluster.
 [[nodiscard]] std::string render_patroni(const cell_config& config, const node_record& node,
                                          const node_paths& paths);
 

@@ -55,7 +55,10 @@ struct prepared {
   const gid_t* groups;
   std::size_t group_count;
   bool change_user;
-  bool own_proc;
+  bool own_mounts;
+  const char* hidden;         ///< shows `shown` only; nullptr: nothing is hidden
+  char* const* path_to_shown; ///< the directories from `hidden` to `shown`, itself the last
+  const char* shown;
   int log;
   int go;
 };
@@ -77,12 +80,40 @@ bool map_user(const prepared& how) {
          && write_whole("/proc/self/gid_map", how.gid_map);
 }
 
-/// Shows the namespace's processes in /proc. Only /proc is made private: in a chroot the root is no
-/// mount point, so that making everything private fails there.
-bool mount_proc() {
+/// Makes a copy of all that is mounted the root, so that what is mounted in it stays in it. In a
+/// chroot the root is no mount point and cannot be kept from telling others what is mounted on it,
+/// but /proc can, so the copy is made there. Then shows the namespace's processes in /proc.
+bool own_root() {
   if (::mount(nullptr, "/proc", nullptr, MS_PRIVATE, nullptr) != 0 && errno != EINVAL)
     return false;
-  return ::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) == 0;
+  return ::mount("/", "/proc", nullptr, MS_BIND | MS_REC, nullptr) == 0
+         // It still hears of what the machine's administrator unmounts.
+         && ::mount(nullptr, "/proc", nullptr, MS_SLAVE | MS_REC, nullptr) == 0
+         && ::chroot("/proc") == 0 && ::chdir("/") == 0
+         && ::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) == 0;
+}
+
+/// PostgreSQL's parallel workers share memory by files here, which belong to the same user in all
+/// nodes. It also makes them end with the namespace.
+bool own_shared_memory() {
+  return ::mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777") == 0
+         || errno == ENOENT;
+}
+
+/// Covers a directory with an empty one that nobody can list, in which one of its own is shown
+/// again.
+bool hide_others(const prepared& how) {
+  if (::chdir(how.shown) != 0
+      // Some directories need no more; the limit keeps a mistake from eating memory.
+      || ::mount("tmpfs", how.hidden, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+                 "mode=0711,size=64k")
+             != 0)
+    return false;
+  ::umask(0);
+  for (auto* const* directory = how.path_to_shown; *directory; ++directory)
+    if (::mkdir(*directory, S_IRWXU | S_IXGRP | S_IXOTH) != 0)
+      return false;
+  return ::mount(".", how.shown, nullptr, MS_BIND, nullptr) == 0;
 }
 
 /// By bare system calls: the C library's functions would wait for the agent's other threads to
@@ -112,11 +143,11 @@ void restore_signals() {
   if (go != 1)
     ::_exit(exit_not_recorded);
   ::setsid();
-  ::umask(077);
   if (how.uid_map && !map_user(how))
     ::_exit(exit_no_namespace);
-  if (how.own_proc && !mount_proc())
+  if (how.own_mounts && (!own_root() || !own_shared_memory() || (how.hidden && !hide_others(how))))
     ::_exit(exit_no_namespace);
+  ::umask(077);
   if (how.change_user && !change_user(how))
     ::_exit(exit_no_user);
   ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
@@ -139,9 +170,9 @@ void restore_signals() {
 unsigned long flags_of(fencing how) {
   switch (how) {
   case fencing::pid_namespace:
-    return CLONE_NEWPID | CLONE_NEWNS;
+    return CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC;
   case fencing::user_namespace:
-    return CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS;
+    return CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC;
   case fencing::none:
     break;
   }
@@ -198,6 +229,16 @@ std::vector<char*> pointers_to(const std::vector<std::string>& texts) {
   return pointers;
 }
 
+/// The directories from below `upper` to `lower`, which lies below it.
+std::vector<std::string> way_to(const std::string& upper, const std::string& lower) {
+  std::vector<std::string> way;
+  for (auto slash = lower.find('/', upper.size() + 1); slash != std::string::npos;
+       slash = lower.find('/', slash + 1))
+    way.push_back(lower.substr(0, slash));
+  way.push_back(lower);
+  return way;
+}
+
 bool works(fencing how) {
   // In a user namespace root could only be itself, and PostgreSQL does not run as root.
   if ((how == fencing::pid_namespace) != (geteuid() == 0))
@@ -210,7 +251,7 @@ bool works(fencing how) {
   prepared trial{};
   trial.uid_map = how == fencing::user_namespace ? uid_map.c_str() : nullptr;
   trial.gid_map = gid_map.c_str();
-  trial.own_proc = true;
+  trial.own_mounts = true;
   trial.log = STDERR_FILENO;
   trial.go = go[0];
   auto child = fork_into(how);
@@ -287,7 +328,12 @@ result<process_identity> start_process(const launch& what,
   how.groups = what.user.groups.data();
   how.group_count = what.user.groups.size();
   how.change_user = geteuid() == 0;
-  how.own_proc = what.how != fencing::none;
+  how.own_mounts = what.how != fencing::none;
+  auto way = way_to(what.hidden, what.shown);
+  auto path_to_shown = pointers_to(way);
+  how.hidden = what.hidden.empty() ? nullptr : what.hidden.c_str();
+  how.path_to_shown = path_to_shown.data();
+  how.shown = what.shown.c_str();
   how.log = log;
   how.go = go[0];
   // No signal may reach the child before it has let go of the agent's handlers.

@@ -36,9 +36,14 @@ struct launch {
   std::string log; ///< gets what the program prints, appended
   system_user user;
   fencing how = fencing::none;
+  /// With a namespace: the program finds nothing below the directory `hidden` but `shown`, which
+  /// lies below it. Both empty: it sees what all see.
+  std::string hidden = {};
+  std::string shown = {};
 };
 
-/// Starts a program as the first process of a namespace of its own, or as a plain process. It
+/// Starts a program as the first process of a namespace of its own, or as a plain process. In a
+/// namespace it has file systems, shared memory and processes of its own: it finds no other node's. It
 /// belongs to a session of its own and outlives this program. `record` is called before the program
 /// runs: it writes the identity down, and if it cannot, or if this program ends before, nothing is
 /// started.

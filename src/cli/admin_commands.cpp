@@ -16,12 +16,24 @@ namespace {
 /// A listing of 100,000 instances takes seconds; after half a minute nobody waits any more.
 constexpr std::chrono::seconds patience{30};
 
-http::outcome get(const broker_uri& broker, const std::string& path) {
+/// Each instance is a transaction or two of etcd, a few at a time: 10,000 of them take minutes.
+constexpr std::chrono::seconds patience_of_sweeps{600};
+
+/// What one of the commands asks the broker, and how its answer is shown.
+struct question {
+  std::string verb;
+  std::string path;
+  std::chrono::seconds patience;
+  result<std::string> (*for_people)(std::string_view);
+};
+
+http::outcome ask(const broker_uri& broker, const question& what) {
   http::outgoing request;
-  request.url = broker.address + path;
+  request.verb = what.verb;
+  request.url = broker.address + what.path;
   request.username = broker.username;
   request.password = broker.password;
-  request.timeout = patience;
+  request.timeout = what.patience;
   // Shared: the loop may still hold its copy when this function has returned.
   const auto answer = std::make_shared<std::promise<http::outcome>>();
   auto arrival = answer->get_future();
@@ -36,20 +48,19 @@ int complain(std::ostream& err, const std::string& why, int code) {
   return code;
 }
 
-int show(const char* uri, const std::string& path, bool as_json,
-         result<std::string> (*for_people)(std::string_view), std::ostream& out,
+int show(const char* uri, const question& what, bool as_json, std::ostream& out,
          std::ostream& err) {
   const auto broker = parse_broker_uri(uri);
   if (!broker)
     return complain(err, broker.error(), exit_usage);
-  const auto body = body_of(get(*broker, path), *broker);
+  const auto body = body_of(ask(*broker, what), *broker);
   if (!body)
     return complain(err, body.error(), exit_failure);
   if (as_json) {
     out << *body << (body->ends_with('\n') ? "" : "\n");
     return exit_success;
   }
-  const auto text = for_people(*body);
+  const auto text = what.for_people(*body);
   if (!text)
     return complain(err, broker->address + ": " + text.error() + "; does BROKER_URI name a broker?",
                     exit_failure);
@@ -79,14 +90,20 @@ result<std::string> body_of(const http::outcome& answer, const broker_uri& broke
 
 int service_status(const char* uri, const std::string& id, bool as_json, std::ostream& out,
                    std::ostream& err) {
+  const std::string all = "/admin/service_instances";
   if (id.empty())
-    return show(uri, "/admin/service_instances", as_json, instances_table, out, err);
-  return show(uri, "/admin/service_instances/" + http::percent_encoded(id), as_json,
-              instance_details, out, err);
+    return show(uri, {"GET", all, patience, instances_table}, as_json, out, err);
+  return show(uri, {"GET", all + "/" + http::percent_encoded(id), patience, instance_details},
+              as_json, out, err);
 }
 
 int show_cells(const char* uri, bool as_json, std::ostream& out, std::ostream& err) {
-  return show(uri, "/admin/cells", as_json, cells_table, out, err);
+  return show(uri, {"GET", "/admin/cells", patience, cells_table}, as_json, out, err);
+}
+
+int reencrypt(const char* uri, bool as_json, std::ostream& out, std::ostream& err) {
+  return show(uri, {"POST", "/admin/reencrypt", patience_of_sweeps, reencryption_line}, as_json,
+              out, err);
 }
 
 } // namespace matriarch::cli

@@ -18,6 +18,9 @@ namespace matriarch::cli {
 /// `matriarch show-cells`: the cells, as the broker sees them.
 [[nodiscard]] int show_cells(const char* uri, bool as_json, std::ostream& out, std::ostream& err);
 
+/// `matriarch reencrypt`: has all instances' secrets in etcd written anew, with the newest key.
+[[nodiscard]] int reencrypt(const char* uri, bool as_json, std::ostream& out, std::ostream& err);
+
 /// The body of a 200; of anything else one line that says what to do about it.
 [[nodiscard]] result<std::string> body_of(const http::outcome& answer, const broker_uri& broker);
 

@@ -1,8 +1,11 @@
 #include "cli/broker.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
+#include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <caf/all.hpp>
 #include <cstdio>
@@ -20,6 +23,8 @@
 #include "config/broker_config.hpp"
 #include "http/routes.hpp"
 #include "http/server.hpp"
+#include "store/etcd_access.hpp"
+#include "store/keyring.hpp"
 
 namespace matriarch::broker {
 
@@ -48,11 +53,55 @@ std::vector<actors::cell_settings> cells_of(const config::broker_config& from) {
   return cells;
 }
 
+http::credential_set credentials_of(const std::vector<config::login>& from) {
+  http::credential_set all;
+  for (const auto& one : from)
+    if (one.token.empty())
+      all.users.push_back({one.username, one.password});
+    else
+      all.tokens.push_back(one.token);
+  return all;
+}
+
+/// Where the lines of the audit trail go: to a file of their own, each written at once, or to the
+/// log. Throws spdlog::spdlog_ex if the file cannot be opened.
+http::audit_sink audit_sink_of(const std::string& file) {
+  if (file.empty())
+    return [](const std::string& line) { spdlog::info("audit {}", line); };
+  // Who did what is for the operator, not for everybody on this machine.
+  if (int made = ::open(file.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0640); made >= 0)
+    ::close(made);
+  auto trail = spdlog::basic_logger_mt("audit", file);
+  trail->set_pattern("%v");
+  trail->flush_on(spdlog::level::info);
+  return [trail](const std::string& line) { trail->info("{}", line); };
+}
+
+/// What could not be read from the configuration's file itself.
+struct derived_settings {
+  std::shared_ptr<const store::keyring> keys;
+  http::audit_sink audit;
+};
+
+result<derived_settings> derive(const config::broker_config& from) {
+  auto keys = from.secrets.key_file.empty() ? result<store::keyring>{store::keyring{}}
+                                            : store::keyring::parse(from.secrets.keys);
+  if (!keys.ok())
+    return failure{from.secrets.key_file + ": " + keys.error()};
+  try {
+    return derived_settings{std::make_shared<const store::keyring>(std::move(*keys)),
+                            audit_sink_of(from.audit_file)};
+  } catch (const spdlog::spdlog_ex& wrong) {
+    return failure{std::string{"the audit trail's file cannot be opened: "} + wrong.what()};
+  }
+}
+
 /// The broker's parts, in the order in which they depend on each other.
 class broker {
 public:
-  explicit broker(config::broker_config settings)
-      : settings_(std::move(settings)), etcd_(loop_, settings_.etcd.machines), system_(config_),
+  broker(config::broker_config settings, derived_settings derived)
+      : settings_(std::move(settings)), derived_(std::move(derived)),
+        etcd_(loop_, store::access_of(settings_.etcd)), system_(config_),
         store_(actors::spawn_store(system_, etcd_)), http_(actors::spawn_http(system_, loop_)),
         database_(actors::spawn_database(system_)),
         ports_(actors::spawn_port_registry(system_,
@@ -62,14 +111,15 @@ public:
         cells_(actors::spawn_cell_directory(system_, cells_of(settings_), http_, published_)),
         self_{outside_.new_id(),
               fmt::format("{}:{}", settings_.broker.bind_host, settings_.broker.port)},
-        directory_(actors::spawn_instance_directory(system_, {store_, http_, database_, ports_,
-                                                              cells_, outside_, &published_,
-                                                              store::encode_active(self_)})),
+        directory_(actors::spawn_instance_directory(
+            system_, {store_, http_, database_, ports_, cells_, outside_, &published_,
+                      store::encode_active(self_), derived_.keys, !settings_.etcd.username.empty(),
+                      derived_.audit})),
         gateway_(std::make_unique<actors::gateway>(system_, directory_, published_)),
         server_({settings_.broker.bind_host, settings_.broker.port, settings_.broker.threads},
-                http::make_routes({settings_.catalog, settings_.broker.username,
-                                   settings_.broker.password, settings_.broker.strict,
-                                   settings_.broker.advertise_host},
+                http::make_routes({settings_.catalog, credentials_of(settings_.broker.users),
+                                   credentials_of(settings_.broker.admins), settings_.broker.strict,
+                                   settings_.broker.advertise_host, derived_.audit},
                                   backend())) {}
 
   /// Binds before anything is done: the listening socket proves that no earlier broker of this
@@ -127,6 +177,7 @@ private:
   }
 
   config::broker_config settings_;
+  derived_settings derived_;
   actors::environment outside_ = actors::real_environment();
   actors::published published_;
   http::event_loop loop_;
@@ -167,9 +218,14 @@ int run(const std::string& config_path) {
   }
   for (const auto& warning : settings->warnings)
     spdlog::warn("{}", warning);
+  auto derived = derive(*settings);
+  if (!derived.ok()) {
+    fmt::print(stderr, "matriarch broker: {}\n", derived.error());
+    return 2;
+  }
   const auto host = settings->broker.bind_host;
   const auto port = settings->broker.port;
-  broker running{std::move(*settings)};
+  broker running{std::move(*settings), std::move(*derived)};
   if (auto failed = running.start()) {
     fmt::print(stderr, "matriarch broker: cannot start: {}\n", *failed);
     return 1;

@@ -102,7 +102,10 @@ int run(const std::vector<std::string>& arguments, std::ostream& out, std::ostre
   status->add_option("id", instance, "Only this service instance, in detail")->option_text(" ");
   auto* cells = app.add_subcommand("show-cells", "Show the cells: load, reachability, fencing")
                     ->group(for_operators);
-  for (auto* command : {status, cells}) {
+  auto* rewrite =
+      app.add_subcommand("reencrypt", "Write all secrets in etcd anew, with the newest key")
+          ->group(for_operators);
+  for (auto* command : {status, cells, rewrite}) {
     command->add_flag("--json", as_json, "Print the broker's answer as it is");
     command->footer("It asks the broker at $BROKER_URI, http://user:password@host:port.");
   }
@@ -143,6 +146,8 @@ int run(const std::vector<std::string>& arguments, std::ostream& out, std::ostre
       return server.run(config_path);
     }
   const auto* uri = std::getenv("BROKER_URI");
+  if (name == "reencrypt")
+    return reencrypt(uri, as_json, out, err);
   return name == "show-cells" ? show_cells(uri, as_json, out, err)
                               : service_status(uri, instance, as_json, out, err);
 }

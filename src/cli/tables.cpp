@@ -234,4 +234,16 @@ result<std::string> cells_table(std::string_view answer) {
   return text;
 }
 
+result<std::string> reencryption_line(std::string_view answer) {
+  const auto parsed = json::parse(answer);
+  if (!parsed)
+    return unexpected(parsed.error());
+  const auto* instances = json::member(*parsed, "instances");
+  if (instances == nullptr || !instances->IsUint64())
+    return unexpected("it does not say how many instances were rewritten");
+  const auto count = instances->GetUint64();
+  return "The secrets of " + std::to_string(count) + (count == 1 ? " instance" : " instances")
+         + " were written anew, with the newest key.\n";
+}
+
 } // namespace matriarch::cli

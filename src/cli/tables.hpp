@@ -8,7 +8,7 @@
 #include "model/json.hpp"
 #include "model/result.hpp"
 
-/// What `service-status` and `show-cells` print for people, as functions of the broker's answers.
+/// What the operator's commands print for people, as functions of the broker's answers.
 namespace matriarch::cli {
 
 struct column {
@@ -30,6 +30,9 @@ struct column {
 
 /// Of `GET /admin/cells`: a line for each cell, and how many cannot be reached.
 [[nodiscard]] result<std::string> cells_table(std::string_view answer);
+
+/// Of `POST /admin/reencrypt`: how many instances were rewritten.
+[[nodiscard]] result<std::string> reencryption_line(std::string_view answer);
 
 /// `text` with every control character replaced by "?", so that it is one line.
 [[nodiscard]] std::string printable(std::string_view text);

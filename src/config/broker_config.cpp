@@ -1,148 +1,84 @@
 #include "config/broker_config.hpp"
 
-#include <rapidjson/stringbuffer.h>
-#include <rapidjson/writer.h>
-
-#include <charconv>
+#include <algorithm>
 #include <fstream>
 #include <iterator>
-#include <optional>
 #include <regex>
 #include <set>
 
+#include "config/catalog_section.hpp"
+#include "config/uri.hpp"
 #include "config/yaml_reader.hpp"
-#include "model/json.hpp"
 
 namespace matriarch::config {
 
 namespace {
 
-using json_writer = rapidjson::Writer<rapidjson::StringBuffer>;
-
 constexpr std::int64_t greatest_port = 65535;
 
-/// Cloud Controller itself stops polling after a week, so more would promise what nobody waits for.
-constexpr std::int64_t longest_polling_seconds = 7LL * 24 * 60 * 60;
+// -- who may log in -------------------------------------------------------------------------------
 
-bool is_one_of(char c, std::string_view others) {
-  return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9')
-         || others.find(c) != std::string_view::npos;
+login user_of(const section& from) {
+  login user;
+  user.username = from.text("username");
+  if (user.username.find(':') != std::string::npos)
+    from.refuse("username", "a username must not contain a colon: basic authentication ends the "
+                            "user's name there");
+  user.password = from.secret("password");
+  return user;
 }
 
-bool consists_of(std::string_view text, std::string_view others) {
-  return std::ranges::all_of(text, [&](char c) { return is_one_of(c, others); });
+/// One of `users:`, of either kind.
+login login_of(const section& from) {
+  from.allow({"username", "password", "password_file", "token", "token_file"});
+  if (!from.has("token") && !from.has("token_file"))
+    return user_of(from);
+  for (const auto* name : {"username", "password", "password_file"})
+    if (from.has(name))
+      from.refuse(name, "one of users has either a username and a password, or a token");
+  const auto* name = from.has("token") ? "token" : "token_file";
+  login bearer;
+  bearer.token = from.secret("token");
+  // RFC 6750, section 2.1: anything else cannot be sent.
+  const auto text = bearer.token.substr(0, bearer.token.find_last_not_of('=') + 1);
+  if (text.empty() || !consists_of(text, "-._~+/"))
+    from.refuse(name, "a token must consist of letters, digits and \"-._~+/\", with \"=\" at its "
+                      "end only");
+  return bearer;
 }
 
-// -- addresses ------------------------------------------------------------------------------------
-
-/// Why `uri` is no `http://host:port`, or nothing.
-std::optional<std::string> fault_of_uri(const std::string& uri) {
-  constexpr std::string_view scheme = "http://";
-  constexpr std::string_view wanted = "must be a URI such as http://10.0.0.1:8901";
-  // Not repeated in the message: what stands before the @ may be a password.
-  if (uri.find('@') != std::string::npos)
-    return "must not contain a user or a password";
-  if (uri.starts_with("https://"))
-    return "must start with http://: TLS to cells and etcd is not supported";
-  if (!uri.starts_with(scheme))
-    return std::string(wanted) + ", found \"" + uri + "\"";
-  const auto authority = std::string_view(uri).substr(scheme.size());
-  const auto bracket = authority.starts_with('[') ? authority.find(']') : 0;
-  const auto colon = authority.find(':', bracket == std::string_view::npos ? 0 : bracket);
-  const auto host = authority.substr(0, colon);
-  const auto host_is_good =
-      host.starts_with('[') ? host.ends_with(']') && host.size() > 2 && consists_of(host, "[]:.%")
-                            : !host.empty() && consists_of(host, ".-_");
-  if (!host_is_good)
-    return std::string(wanted) + ", found \"" + uri + "\"";
-  if (colon == std::string_view::npos)
-    return std::nullopt;
-  const auto port = authority.substr(colon + 1);
-  std::int64_t number = 0;
-  const auto parsed = std::from_chars(port.data(), port.data() + port.size(), number);
-  if (parsed.ec != std::errc() || parsed.ptr != port.data() + port.size() || number < 1
-      || number > greatest_port)
-    return "must have a port from 1 to 65535 after its host, found \"" + uri + "\"";
-  return std::nullopt;
+/// The username and password of this mapping, and then its `users:`.
+std::vector<login> logins_of(const section& from) {
+  std::vector<login> logins{user_of(from)};
+  for (const auto& entry : from.children("users"))
+    logins.push_back(login_of(entry));
+  return logins;
 }
 
-std::string without_last_slash(std::string uri) {
-  if (uri.ends_with('/'))
-    uri.pop_back();
-  return uri;
-}
-
-// -- metadata: YAML to JSON -----------------------------------------------------------------------
-
-/// YAML's own rules, narrowed to what JSON can say: an unquoted true, false, null or JSON number is
-/// that, and anything else is a string.
-void write_json(const YAML::Node& node, json_writer& writer) {
-  switch (node.Type()) {
-  case YAML::NodeType::Map:
-    writer.StartObject();
-    for (const auto& entry : node) {
-      writer.Key(entry.first.Scalar().c_str());
-      write_json(entry.second, writer);
-    }
-    writer.EndObject();
-    return;
-  case YAML::NodeType::Sequence:
-    writer.StartArray();
-    for (const auto& item : node)
-      write_json(item, writer);
-    writer.EndArray();
-    return;
-  case YAML::NodeType::Scalar: {
-    static const std::regex number(R"(-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?)");
-    const auto& text = node.Scalar();
-    // yaml-cpp marks a quoted scalar with the tag "!" and a plain one with "?".
-    const auto plain = node.Tag() == "?";
-    if (plain && (text == "true" || text == "false"))
-      writer.Bool(text == "true");
-    else if (plain && std::regex_match(text, number))
-      writer.RawValue(text.c_str(), text.size(), rapidjson::kNumberType);
-    else
-      writer.String(text.c_str(), static_cast<rapidjson::SizeType>(text.size()));
-    return;
-  }
-  default:
-    writer.Null();
-  }
-}
-
-std::string metadata_of(const section& from) {
-  if (!from.has("metadata"))
-    return {};
-  (void)from.child("metadata"); // refuses anything but a mapping
-  rapidjson::StringBuffer buffer;
-  json_writer writer(buffer);
-  write_json(from.node("metadata"), writer);
-  std::string text(buffer.GetString(), buffer.GetSize());
-  const auto parsed = json::parse(text);
-  if (!parsed)
-    from.refuse("metadata", "metadata cannot be written as JSON: " + parsed.error());
-  return text;
+std::vector<login> admins_of(const section& from, const std::vector<login>& users) {
+  from.allow({"username", "password", "password_file", "users"});
+  auto admins = logins_of(from);
+  for (const auto& admin : admins)
+    if (std::ranges::find(users, admin) != users.end())
+      from.refuse("broker.admin and broker have a user or a token in common: the platform could "
+                  "call /admin with it. Give each its own");
+  return admins;
 }
 
 // -- the sections ---------------------------------------------------------------------------------
 
-/// Refuses a name that `cf create-service` could not take as it stands.
-void check_cli_friendly(const section& from, const std::string& name) {
-  if (!consists_of(name, ".-"))
-    from.refuse("name", "name must consist of letters, digits, periods and hyphens, found \"" + name
-                            + "\"");
-}
-
 broker_settings broker_of(const section& from) {
-  from.allow({"bind_host", "port", "username", "password", "strict", "advertise_host", "threads"});
+  from.allow({"bind_host", "port", "username", "password", "password_file", "users", "admin",
+              "strict", "advertise_host", "threads"});
   broker_settings broker;
   broker.bind_host = from.text("bind_host", broker.bind_host);
   broker.port = static_cast<std::uint16_t>(from.number("port", 1, greatest_port, broker.port));
-  broker.username = from.text("username");
-  if (broker.username.find(':') != std::string::npos)
-    from.refuse("username", "broker.username must not contain a colon: basic authentication ends "
-                            "the user's name there");
-  broker.password = from.text("password");
+  broker.users = logins_of(from);
+  if (from.has("admin"))
+    broker.admins = admins_of(from.child("admin"), broker.users);
+  else
+    from.warn("admin", "broker.admin is missing, so the platform's credentials can call /admin as "
+                       "well; give the operators credentials of their own");
   broker.strict = from.flag("strict", broker.strict);
   broker.advertise_host = from.text("advertise_host", broker.bind_host);
   if (broker.advertise_host == "0.0.0.0" || broker.advertise_host == "::"
@@ -161,7 +97,7 @@ std::vector<cell_settings> cells_of(const section& top) {
   std::set<std::string> guids;
   std::set<std::string> uris;
   for (const auto& from : top.children("cells")) {
-    from.allow({"guid", "availability_zone", "uri", "username", "password"});
+    from.allow({"guid", "availability_zone", "uri", "username", "password", "password_file"});
     cell_settings cell;
     cell.guid = from.text("guid");
     // It becomes part of etcd's keys, where a slash would start another level.
@@ -172,33 +108,21 @@ std::vector<cell_settings> cells_of(const section& top) {
       from.refuse("guid", "two cells have the guid \"" + cell.guid + "\"; each needs its own");
     cell.availability_zone = from.text("availability_zone");
     cell.uri = without_last_slash(from.text("uri"));
-    if (const auto fault = fault_of_uri(cell.uri))
+    if (cell.uri.starts_with(https_scheme))
+      from.refuse("uri", "the uri of cell \"" + cell.guid
+                             + "\" must start with http://: TLS to cells is not supported");
+    if (const auto fault = fault_of_uri(cell.uri, http_scheme))
       from.refuse("uri", "the uri of cell \"" + cell.guid + "\" " + *fault);
     if (!uris.insert(cell.uri).second)
       from.refuse("uri", "two cells have the uri " + cell.uri + "; each needs its own");
     cell.username = from.text("username");
-    cell.password = from.text("password");
+    cell.password = from.secret("password");
     cells.push_back(std::move(cell));
   }
   if (cells.empty())
     top.refuse("cells", "cells must list at least one cell: without one there is nowhere to run a "
                         "database");
   return cells;
-}
-
-etcd_settings etcd_of(const section& from) {
-  from.allow({"machines"});
-  etcd_settings etcd;
-  for (const auto& listed : from.texts("machines")) {
-    const auto machine = without_last_slash(listed);
-    if (const auto fault = fault_of_uri(machine))
-      from.refuse("machines", "each of etcd.machines " + *fault);
-    etcd.machines.push_back(machine);
-  }
-  if (etcd.machines.empty())
-    from.refuse("machines",
-                "etcd.machines must list at least one URI such as http://127.0.0.1:2379");
-  return etcd;
 }
 
 routing_settings routing_of(const section& from) {
@@ -214,95 +138,23 @@ routing_settings routing_of(const section& from) {
   return routing;
 }
 
-model::provision_settings provision_of(const section& from, std::size_t cells) {
-  from.allow({"engine", "node_count", "credentials"});
-  model::provision_settings provision;
-  provision.engine = from.text("engine", provision.engine);
-  if (provision.engine != "postgresql")
-    from.refuse("engine", "provision.engine must be postgresql, the only engine so far, found \""
-                              + provision.engine + "\"");
-  const auto most = static_cast<std::int64_t>(cells);
-  provision.node_count = static_cast<int>(from.number("node_count", 1, most, provision.node_count));
-  if (provision.node_count > most)
-    from.refuse("provision.node_count is missing; its default of "
-                + std::to_string(provision.node_count) + " is more than the number of cells, "
-                + std::to_string(most) + ": write node_count, from 1 to " + std::to_string(most));
-  const auto credentials = from.text("credentials", "shared");
-  if (credentials != "shared")
-    from.refuse("credentials",
-                "provision.credentials must be shared, the only mode so far, found \"" + credentials
-                    + "\"");
-  return provision;
+secrets_settings secrets_of(const section& from) {
+  from.allow({"key_file"});
+  secrets_settings secrets;
+  secrets.key_file = from.text("key_file");
+  secrets.keys = from.secret_file_text("key_file");
+  return secrets;
 }
 
-model::plan plan_of(const section& from, std::size_t cells) {
-  from.allow({"id", "name", "description", "free", "bindable", "metadata",
-              "maximum_polling_duration", "provision"});
-  model::plan plan;
-  plan.id = from.text("id");
-  plan.name = from.text("name");
-  check_cli_friendly(from, plan.name);
-  plan.description = from.text("description");
-  plan.free = from.flag("free", plan.free);
-  if (from.has("bindable"))
-    plan.bindable = from.flag("bindable");
-  plan.metadata = metadata_of(from);
-  plan.maximum_polling_duration = from.number(
-      "maximum_polling_duration", 1, longest_polling_seconds, plan.maximum_polling_duration);
-  plan.provision = provision_of(from.child_or_empty("provision"), cells);
-  return plan;
+std::string audit_file_of(const section& from) {
+  from.allow({"file"});
+  return from.text("file");
 }
 
-model::service service_of(const section& from, std::size_t cells, std::set<std::string>& plan_ids) {
-  from.allow(
-      {"id", "name", "description", "bindable", "plan_updateable", "tags", "metadata", "plans"});
-  model::service service;
-  service.id = from.text("id");
-  service.name = from.text("name");
-  check_cli_friendly(from, service.name);
-  service.description = from.text("description");
-  service.bindable = from.flag("bindable", service.bindable);
-  service.plan_updateable = from.flag("plan_updateable", service.plan_updateable);
-  service.tags = from.texts("tags");
-  service.metadata = metadata_of(from);
-  std::set<std::string> names;
-  for (const auto& entry : from.children("plans")) {
-    auto plan = plan_of(entry, cells);
-    if (!plan_ids.insert(plan.id).second)
-      entry.refuse("id", "two plans have the id \"" + plan.id + "\"; each needs its own");
-    if (!names.insert(plan.name).second)
-      entry.refuse("name", "two plans of service \"" + service.name + "\" have the name \""
-                               + plan.name + "\"; each needs its own");
-    service.plans.push_back(std::move(plan));
-  }
-  if (service.plans.empty())
-    from.refuse("plans", "service \"" + service.name + "\" must list at least one plan");
-  return service;
-}
-
-model::catalog catalog_of(const section& from, std::size_t cells) {
-  from.allow({"services"});
-  model::catalog catalog;
-  std::set<std::string> ids;
-  std::set<std::string> names;
-  std::set<std::string> plan_ids;
-  for (const auto& entry : from.children("services")) {
-    auto service = service_of(entry, cells, plan_ids);
-    if (!ids.insert(service.id).second)
-      entry.refuse("id", "two services have the id \"" + service.id + "\"; each needs its own");
-    if (!names.insert(service.name).second)
-      entry.refuse("name",
-                   "two services have the name \"" + service.name + "\"; each needs its own");
-    catalog.services.push_back(std::move(service));
-  }
-  if (catalog.services.empty())
-    from.refuse("services", "catalog.services must list at least one service");
-  return catalog;
-}
-
-std::vector<std::string> warnings_of(const std::string& path, const broker_config& config,
+std::vector<std::string> warnings_of(const std::string& path, const section& top,
+                                     const broker_config& config,
                                      std::string_view local_port_range) {
-  std::vector<std::string> warnings;
+  auto warnings = top.warnings();
   const auto& routing = config.routing;
   const auto range = std::to_string(routing.first) + " to " + std::to_string(routing.last);
   static const std::regex two_numbers(R"(\s*([0-9]{1,5})\s+([0-9]{1,5})\s*)");
@@ -326,14 +178,18 @@ std::vector<std::string> warnings_of(const std::string& path, const broker_confi
 
 broker_config config_of(const std::string& path, const section& top,
                         std::string_view local_port_range) {
-  top.allow({"broker", "cells", "etcd", "routing", "catalog"});
+  top.allow({"broker", "cells", "etcd", "routing", "secrets", "audit", "catalog"});
   broker_config config;
   config.broker = broker_of(top.child("broker"));
   config.cells = cells_of(top);
-  config.etcd = etcd_of(top.child("etcd"));
+  config.etcd = read_etcd(top.child("etcd"));
   config.routing = routing_of(top.child_or_empty("routing"));
-  config.catalog = catalog_of(top.child("catalog"), config.cells.size());
-  config.warnings = warnings_of(path, config, local_port_range);
+  if (top.has("secrets"))
+    config.secrets = secrets_of(top.child("secrets"));
+  if (top.has("audit"))
+    config.audit_file = audit_file_of(top.child("audit"));
+  config.catalog = read_catalog(top.child("catalog"), config.cells.size());
+  config.warnings = warnings_of(path, top, config, local_port_range);
   return config;
 }
 

@@ -5,10 +5,20 @@
 #include <string_view>
 #include <vector>
 
+#include "config/etcd_section.hpp"
 #include "model/catalog.hpp"
 #include "model/result.hpp"
 
 namespace matriarch::config {
+
+/// Somebody who may log in: by a username and a password (basic authentication), or by a token
+/// (`Authorization: Bearer …`); the other fields are empty.
+struct login {
+  std::string username;
+  std::string password;
+  std::string token;
+  bool operator==(const login&) const = default;
+};
 
 /// `broker:`, how this broker is reached and how strict it is.
 struct broker_settings {
@@ -16,8 +26,10 @@ struct broker_settings {
   std::string bind_host = "127.0.0.1";
   /// 1 to 65535; the seeds' examples use 3000.
   std::uint16_t port = 3000;
-  std::string username;
-  std::string password;
+  /// Who may call `/v2`; at least one, the first being `broker.username`.
+  std::vector<login> users;
+  /// Who may call `/admin`, and nobody else then; none if `users` may do both.
+  std::vector<login> admins;
   /// The Open Service Broker API 2.17 to the letter; without it the seeds' short `curl` lines work.
   bool strict = true;
   /// The host in binding credentials: where the routers are reached. By default `bind_host`.
@@ -36,18 +48,18 @@ struct cell_settings {
   std::string password;
 };
 
-/// `etcd:`.
-struct etcd_settings {
-  /// `http://host:port` each, without a slash at its end; at least one.
-  std::vector<std::string> machines;
-};
-
 /// `routing:`, the public ports of the instances.
 struct routing_settings {
   std::uint16_t first = 30000;
   std::uint16_t last = 32767;
   /// How long the port of a removed instance rests before another may have it, in milliseconds.
   std::int64_t rest_milliseconds = 7LL * 24 * 60 * 60 * 1000;
+};
+
+/// `secrets:`, how the secrets within etcd are sealed.
+struct secrets_settings {
+  std::string key_file; ///< empty: they are written as they are
+  std::string keys;     ///< the text of that file, for store::keyring::parse()
 };
 
 /// The configuration of `matriarch broker`.
@@ -57,6 +69,9 @@ struct broker_config {
   std::vector<cell_settings> cells;
   etcd_settings etcd;
   routing_settings routing;
+  secrets_settings secrets;
+  /// Where the lines of the audit trail go; empty: to the log.
+  std::string audit_file;
   model::catalog catalog;
   /// What is allowed but likely to hurt, one line each; the caller logs them.
   std::vector<std::string> warnings;

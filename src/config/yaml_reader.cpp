@@ -1,11 +1,14 @@
 #include "config/yaml_reader.hpp"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <iterator>
 #include <limits>
 #include <numeric>
 #include <sstream>
@@ -52,6 +55,11 @@ std::string kind_of(const YAML::Node& node) {
   default:
     return "nothing";
   }
+}
+
+/// The same without the value: where a mapping or a list should be, the value may be a secret.
+std::string structure_of(const YAML::Node& node) {
+  return node.IsScalar() ? "a text" : kind_of(node);
 }
 
 bool name_character(char c) {
@@ -169,8 +177,10 @@ std::optional<std::string> nearest(std::string_view word,
   return best;
 }
 
-section::section(std::string path, std::string where, YAML::Node node, int line)
-    : path_(std::move(path)), where_(std::move(where)), node_(std::move(node)), line_(line) {}
+section::section(std::string path, std::string where, YAML::Node node, int line,
+                 shared_warnings warnings)
+    : path_(std::move(path)), where_(std::move(where)), node_(std::move(node)), line_(line),
+      warnings_(std::move(warnings)) {}
 
 section section::parse_file(const std::string& path) {
   std::ostringstream text;
@@ -196,7 +206,8 @@ section section::parse_text(const std::string& path, const std::string& text) {
       fail(path, line_of_node(root),
            "a configuration is a mapping of keys to values, found " + kind_of(root));
     first_pass(path).visit(root, "", 0);
-    return section(path, "", root, line_of_node(root));
+    return section(path, "", root, line_of_node(root),
+                   std::make_shared<std::vector<std::string>>());
   } catch (const YAML::Exception& error) {
     fail(path, std::max(error.mark.line + 1, 1), "not valid YAML: " + error.msg);
   }
@@ -241,14 +252,14 @@ section section::child(std::string_view name) const {
   if (!found)
     refuse_missing(name, "a mapping");
   if (!found->IsMap())
-    refuse(name, full_name(name) + " must be a mapping, found " + kind_of(*found));
-  return section(path_, full_name(name), *found, line_of(name));
+    refuse(name, full_name(name) + " must be a mapping, found " + structure_of(*found));
+  return section(path_, full_name(name), *found, line_of(name), warnings_);
 }
 
 section section::child_or_empty(std::string_view name) const {
   if (has(name))
     return child(name);
-  return section(path_, full_name(name), YAML::Node(YAML::NodeType::Map), line_of(name));
+  return section(path_, full_name(name), YAML::Node(YAML::NodeType::Map), line_of(name), warnings_);
 }
 
 std::vector<section> section::children(std::string_view name) const {
@@ -256,14 +267,15 @@ std::vector<section> section::children(std::string_view name) const {
   if (!found)
     return {};
   if (!found->IsSequence())
-    refuse(name, full_name(name) + " must be a list, found " + kind_of(*found));
+    refuse(name, full_name(name) + " must be a list, found " + structure_of(*found));
   std::vector<section> list;
   for (std::size_t i = 0; i < found->size(); ++i) {
     const auto item = (*found)[i];
     const auto item_name = full_name(name) + "[" + std::to_string(i) + "]";
     if (!item.IsMap())
-      fail(path_, line_of_node(item), item_name + " must be a mapping, found " + kind_of(item));
-    list.push_back(section(path_, item_name, item, line_of_node(item)));
+      fail(path_, line_of_node(item),
+           item_name + " must be a mapping, found " + structure_of(item));
+    list.push_back(section(path_, item_name, item, line_of_node(item), warnings_));
   }
   return list;
 }
@@ -287,6 +299,51 @@ std::string section::text(std::string_view name, std::optional<std::string> othe
   if (!otherwise)
     refuse_missing(name, "a text");
   return *otherwise;
+}
+
+std::string section::secret(std::string_view name) const {
+  const auto file_name = std::string(name) + "_file";
+  if (!has(file_name)) {
+    if (!has(name))
+      refuse(name, full_name(name) + " is missing; it must be a text, or " + file_name
+                       + " must name a file whose first line it is");
+    return text(name);
+  }
+  if (has(name))
+    refuse(file_name, full_name(name) + " and " + file_name + " are both there; keep one of them");
+  auto content = secret_file_text(file_name);
+  auto line = content.substr(0, content.find_first_of("\r\n"));
+  if (line.empty())
+    refuse(file_name, full_name(file_name)
+                          + " names a file whose first line is empty; the secret "
+                            "must stand there");
+  return line;
+}
+
+std::string section::file(std::string_view name) const {
+  auto path = text(name);
+  struct stat status {};
+  std::ifstream opened(path);
+  if (!opened || ::stat(path.c_str(), &status) != 0)
+    refuse(name,
+           full_name(name) + ": the file " + path + " cannot be read: " + std::strerror(errno));
+  if (S_ISDIR(status.st_mode))
+    refuse(name, full_name(name) + " must name a file; " + path + " is a directory");
+  return path;
+}
+
+std::string section::secret_file(std::string_view name) const {
+  auto path = file(name);
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0 && (status.st_mode & S_IROTH) != 0)
+    warn(name, full_name(name) + ": every user of this machine can read " + path
+                   + "; chmod 0600 keeps it to its owner");
+  return path;
+}
+
+std::string section::secret_file_text(std::string_view name) const {
+  std::ifstream opened(secret_file(name), std::ios::binary);
+  return {std::istreambuf_iterator<char>(opened), {}};
 }
 
 std::int64_t section::number(std::string_view name, std::int64_t least, std::int64_t greatest,
@@ -379,6 +436,10 @@ void section::refuse(std::string_view name, const std::string& why) const {
 
 void section::refuse(const std::string& why) const {
   fail(path_, line_, why);
+}
+
+void section::warn(std::string_view name, const std::string& why) const {
+  warnings_->push_back(path_ + ":" + std::to_string(line_of(name)) + ": " + why);
 }
 
 void section::refuse_missing(std::string_view name, std::string_view wanted) const {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -44,6 +45,16 @@ public:
   /// A non-empty string. Without `otherwise` it is required.
   [[nodiscard]] std::string text(std::string_view name,
                                  std::optional<std::string> otherwise = std::nullopt) const;
+  /// A secret, which no error ever shows: the value of `name`, or the first line of the file that
+  /// `<name>_file` names; an error if both are there, or neither. allow() both.
+  [[nodiscard]] std::string secret(std::string_view name) const;
+  /// The path of a file that can be read.
+  [[nodiscard]] std::string file(std::string_view name) const;
+  /// The same for a file that holds a secret: warns if every user of the machine can read it.
+  [[nodiscard]] std::string secret_file(std::string_view name) const;
+  /// The whole text of a file that holds a secret.
+  [[nodiscard]] std::string secret_file_text(std::string_view name) const;
+
   /// An integer within [least, greatest].
   [[nodiscard]] std::int64_t number(std::string_view name, std::int64_t least,
                                     std::int64_t greatest,
@@ -65,8 +76,15 @@ public:
   [[noreturn]] void refuse(std::string_view name, const std::string& why) const;
   [[noreturn]] void refuse(const std::string& why) const;
 
+  /// What is allowed but likely to hurt: noted as `path:line: why`, for whoever has the top.
+  void warn(std::string_view name, const std::string& why) const;
+  /// What this mapping, those above and those below have been warned of so far.
+  [[nodiscard]] const std::vector<std::string>& warnings() const { return *warnings_; }
+
 private:
-  section(std::string path, std::string where, YAML::Node node, int line);
+  using shared_warnings = std::shared_ptr<std::vector<std::string>>;
+
+  section(std::string path, std::string where, YAML::Node node, int line, shared_warnings warnings);
 
   /// `broker.port`, or the bare name at the top.
   [[nodiscard]] std::string full_name(std::string_view name) const;
@@ -83,6 +101,7 @@ private:
   std::string where_; ///< `broker`, `cells[2]`; empty at the top
   YAML::Node node_;
   int line_ = 1;
+  shared_warnings warnings_; ///< one list for the whole file
 };
 
 /// Of `candidates` the one nearest to `word` by edit distance, if one is near enough to be meant.

@@ -4,6 +4,8 @@
 
 #include "http/osb.hpp"
 #include "model/json.hpp"
+#include "model/names.hpp"
+#include "model/times.hpp"
 
 namespace matriarch::http::admin {
 
@@ -45,6 +47,34 @@ const char* word_for(model::operation_state state) {
   return "";
 }
 
+const char* word_for(model::binding_phase phase) {
+  switch (phase) {
+  case model::binding_phase::creating:
+    return "creating";
+  case model::binding_phase::ready:
+    return "ready";
+  case model::binding_phase::removing:
+    return "removing";
+  }
+  return "";
+}
+
+const char* word_for(model::synchronous_mode mode) {
+  switch (mode) {
+  case model::synchronous_mode::off:
+    return "off";
+  case model::synchronous_mode::on:
+    return "on";
+  case model::synchronous_mode::strict:
+    return "strict";
+  }
+  return "";
+}
+
+const char* word_for(model::credentials_mode mode) {
+  return mode == model::credentials_mode::per_binding ? "per-binding" : "shared";
+}
+
 /// Only the name: an operator's screen is no place for a tenant's password.
 json::value without_password(const model::credentials& user, json::document& owner) {
   json::value object{rapidjson::kObjectType};
@@ -68,6 +98,56 @@ json::value node_json(const model::node& n, const model::cluster_view& seen,
   return object;
 }
 
+json::value settings_json(const model::cluster_settings& settings, json::document& owner) {
+  json::value object{rapidjson::kObjectType};
+  json::add(object, "synchronous", word_for(settings.synchronous), owner);
+  json::add(object, "ttl", settings.ttl, owner);
+  json::add(object, "node_type", settings.node_type, owner);
+  json::add(object, "credentials", word_for(settings.credentials), owner);
+  json::add(object, "connection_limit", settings.connection_limit, owner);
+  json::value parameters{rapidjson::kObjectType};
+  for (const auto& [name, text] : settings.parameters)
+    parameters.AddMember(json::string(name, owner), json::string(text, owner),
+                         owner.GetAllocator());
+  json::add(object, "parameters", std::move(parameters), owner);
+  return object;
+}
+
+json::value desired_json(const model::desired_state& desired, json::document& owner) {
+  json::value object{rapidjson::kObjectType};
+  json::add(object, "node_count", desired.node_count, owner);
+  json::value cells{rapidjson::kArrayType};
+  for (const auto& guid : desired.cells)
+    cells.PushBack(json::string(guid, owner), owner.GetAllocator());
+  json::add(object, "cells", std::move(cells), owner);
+  json::add(object, "settings", settings_json(desired.settings, owner), owner);
+  return object;
+}
+
+json::value operation_json(const model::instance_snapshot& one, json::document& owner) {
+  const auto& op = one.known.current;
+  bool in_progress = op.state == model::operation_state::in_progress;
+  json::value object{rapidjson::kObjectType};
+  json::add(object, "id", op.id, owner);
+  json::add(object, "type", word_for(op.type), owner);
+  json::add(object, "state", word_for(op.state), owner);
+  json::add(object, "description", in_progress ? one.progress : op.description, owner);
+  json::add(object, "requested_by", op.requested_by, owner);
+  return object;
+}
+
+json::value binding_json(const model::binding& which, json::document& owner) {
+  json::value object{rapidjson::kObjectType};
+  json::add(object, "binding_id", which.binding_id, owner);
+  json::add(object, "phase", word_for(which.phase), owner);
+  json::add(object, "read_only", which.read_only, owner);
+  if (which.expires_at)
+    json::add(object, "expires_at", model::text_of(*which.expires_at), owner);
+  if (!which.note.empty())
+    json::add(object, "description", which.note, owner);
+  return object;
+}
+
 json::value instance_json(const model::instance_snapshot& one, json::document& owner) {
   const auto& known = one.known;
   json::value object{rapidjson::kObjectType};
@@ -80,29 +160,20 @@ json::value instance_json(const model::instance_snapshot& one, json::document& o
   json::add(object, "superuser_credentials", without_password(known.superuser, owner), owner);
   json::add(object, "app_credentials", without_password(known.application, owner), owner);
   json::add(object, "allocated_port", known.allocated_port, owner);
+  json::add(object, "read_only_port", known.read_only_port, owner);
   json::add(object, "scope", known.scope, owner);
-  json::value desired{rapidjson::kObjectType};
-  json::add(desired, "node_count", known.desired.node_count, owner);
-  json::value cells{rapidjson::kArrayType};
-  for (const auto& guid : known.desired.cells)
-    cells.PushBack(json::string(guid, owner), owner.GetAllocator());
-  json::add(desired, "cells", std::move(cells), owner);
-  json::add(object, "desired", std::move(desired), owner);
-  const auto& op = known.current;
-  bool in_progress = op.state == model::operation_state::in_progress;
-  json::value operation{rapidjson::kObjectType};
-  json::add(operation, "id", op.id, owner);
-  json::add(operation, "type", word_for(op.type), owner);
-  json::add(operation, "state", word_for(op.state), owner);
-  json::add(operation, "description", in_progress ? one.progress : op.description, owner);
-  json::add(object, "operation", std::move(operation), owner);
+  json::add(object, "maintenance_version", known.maintenance_version, owner);
+  json::add(object, "desired", desired_json(known.desired, owner), owner);
+  json::add(object, "settings", settings_json(known.in_force, owner), owner);
+  json::add(object, "operation", operation_json(one, owner), owner);
   json::value nodes{rapidjson::kArrayType};
   for (const auto& n : known.nodes)
     nodes.PushBack(node_json(n, one.seen, owner), owner.GetAllocator());
   json::add(object, "nodes", std::move(nodes), owner);
   json::value bindings{rapidjson::kArrayType};
-  for (const auto& [id, binding] : one.bindings)
-    bindings.PushBack(json::string(id, owner), owner.GetAllocator());
+  for (const auto& [id, which] : one.bindings)
+    bindings.PushBack(binding_json(which, owner), owner.GetAllocator());
+  json::add(object, "binding_count", static_cast<int>(one.bindings.size()), owner);
   json::add(object, "bindings", std::move(bindings), owner);
   return object;
 }
@@ -151,7 +222,7 @@ response instance(const model::instance_snapshot& one) {
 
 response demoted(const std::string& cell, const model::demote_report& report) {
   if (!report.known)
-    return osb::error(404, "there is no cell \"" + cell + "\"; see GET /admin/cells");
+    return osb::error(404, "there is no cell " + model::quoted(cell) + "; see GET /admin/cells");
   json::document body;
   body.SetObject();
   json::value moved{rapidjson::kArrayType};
@@ -173,6 +244,26 @@ response demoted(const std::string& cell, const model::demote_report& report) {
   if (!complete)
     json::add(body, "description", "some leaders are still on this cell; try again", body);
   return {complete ? 200 : 500, json::text_of(body), {}};
+}
+
+response reencrypted(const reencryption_report& report) {
+  json::document body;
+  body.SetObject();
+  json::add(body, "instances", static_cast<std::int64_t>(report.instances), body);
+  json::value failed{rapidjson::kArrayType};
+  for (const auto& entry : report.failed) {
+    json::value object{rapidjson::kObjectType};
+    json::add(object, "instance_id", entry.instance_id, body);
+    json::add(object, "description", entry.why, body);
+    failed.PushBack(object, body.GetAllocator());
+  }
+  json::add(body, "failed", std::move(failed), body);
+  if (!report.failed.empty())
+    json::add(body, "description",
+              std::to_string(report.failed.size())
+                  + " instances were not rewritten and may need the old key still; try again",
+              body);
+  return {report.failed.empty() ? 200 : 500, json::text_of(body), {}};
 }
 
 } // namespace matriarch::http::admin

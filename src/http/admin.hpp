@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "http/reencryption.hpp"
 #include "http/server.hpp"
 #include "model/observation.hpp"
 #include "model/requests.hpp"
@@ -13,5 +14,6 @@ namespace matriarch::http::admin {
 [[nodiscard]] response instances(const std::vector<model::snapshot_ptr>& all);
 [[nodiscard]] response instance(const model::instance_snapshot& one);
 [[nodiscard]] response demoted(const std::string& cell, const model::demote_report& report);
+[[nodiscard]] response reencrypted(const reencryption_report& report);
 
 } // namespace matriarch::http::admin

@@ -187,6 +187,18 @@ std::optional<std::string> prepare(transfer& self) {
   curl_easy_setopt(h, CURLOPT_PRIVATE, &self);
   curl_easy_setopt(h, CURLOPT_URL, what.url.c_str());
   curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
+  // A certificate that nobody vouches for, or that is another host's, ends the connection.
+  curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, 1L);
+  curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, 2L);
+  if (!what.tls.authority.empty()) {
+    curl_easy_setopt(h, CURLOPT_CAINFO, what.tls.authority.c_str());
+    // Or else the system's authorities would be trusted as well.
+    curl_easy_setopt(h, CURLOPT_CAPATH, nullptr);
+  }
+  if (!what.tls.certificate.empty())
+    curl_easy_setopt(h, CURLOPT_SSLCERT, what.tls.certificate.c_str());
+  if (!what.tls.key.empty())
+    curl_easy_setopt(h, CURLOPT_SSLKEY, what.tls.key.c_str());
   curl_easy_setopt(h, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
   curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
   // Cells and etcd are reached directly, whatever the environment says about proxies.

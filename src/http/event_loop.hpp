@@ -11,16 +11,25 @@
 
 namespace matriarch::http {
 
+/// PEM files for outgoing TLS. Empty: the system's authorities; no client certificate.
+struct tls_files {
+  std::string authority = {};   ///< certificates of those who may sign the server's
+  std::string certificate = {}; ///< the client's own
+  std::string key = {};
+  bool operator==(const tls_files&) const = default;
+};
+
 /// A request that this program makes of another.
 struct outgoing {
   std::string verb = "GET";
-  /// `http://host:port/path`, already percent-encoded.
+  /// `http://host:port/path` or `https://…`, already percent-encoded.
   std::string url;
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
   /// Basic authentication, if `username` is not empty.
   std::string username;
   std::string password;
+  tls_files tls = {};
   std::chrono::milliseconds connect_timeout{1'000};
   /// From the call to the end of the answer. Not used by streams.
   std::chrono::milliseconds timeout{5'000};

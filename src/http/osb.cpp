@@ -1,10 +1,11 @@
 #include "http/osb.hpp"
 
 #include <algorithm>
-#include <set>
 
 #include "http/percent_encoding.hpp"
 #include "model/json.hpp"
+#include "model/names.hpp"
+#include "model/times.hpp"
 
 namespace matriarch::http::osb {
 
@@ -16,6 +17,10 @@ constexpr const char* poll_again_seconds = "2";
 constexpr const char* try_again_seconds = "5";
 // The database that a new cluster's application user owns; `matriarch cell` makes it.
 constexpr const char* database_name = "db";
+// The record holds what a request says and is written with each change, and etcd takes 1.5 MB at
+// once. GUIDs have 36 bytes, a platform's context some 500.
+constexpr std::size_t longest_text = 4 * 1024;
+constexpr std::size_t longest_object = 64 * 1024;
 
 /// Reads a request's body field by field and keeps the first thing that is wrong.
 class body_reader {
@@ -35,6 +40,8 @@ public:
       body_ = std::move(*parsed);
   }
 
+  bool has(const char* name) { return member(name) != nullptr; }
+
   /// A string; empty if it is missing and need not be there.
   std::string text(const char* name, bool required) {
     const auto* found = member(name);
@@ -49,6 +56,8 @@ public:
     }
     if (required && found->GetStringLength() == 0)
       refuse(std::string{name} + " must not be empty");
+    if (found->GetStringLength() > longest_text)
+      refuse(std::string{name} + " is longer than " + std::to_string(longest_text) + " bytes");
     return {found->GetString(), found->GetStringLength()};
   }
 
@@ -64,6 +73,19 @@ public:
     return found;
   }
 
+  /// An object's canonical text, if it is there.
+  std::optional<std::string> object_text(const char* name) {
+    const auto* found = object(name);
+    if (found == nullptr)
+      return std::nullopt;
+    auto text = json::canonical_text_of(*found);
+    if (text.size() > longest_object)
+      refuse(std::string{name} + " is longer than " + std::to_string(longest_object) + " bytes");
+    return text;
+  }
+
+  [[nodiscard]] bool has(const char* name) const { return member(name) != nullptr; }
+
   bool flag(const char* name) {
     const auto* found = member(name);
     return found != nullptr && found->IsBool() && found->GetBool();
@@ -76,7 +98,7 @@ public:
   [[nodiscard]] const std::optional<response>& wrong() const { return wrong_; }
 
 private:
-  const json::value* member(const char* name) {
+  [[nodiscard]] const json::value* member(const char* name) const {
     return body_.IsObject() ? json::member(body_, name) : nullptr;
   }
 
@@ -98,58 +120,66 @@ std::string guids_of(const std::vector<model::cell_view>& cells) {
   return all;
 }
 
-void read_node_count(const json::value& given, body_reader& body, const rules& by,
-                     cluster_parameters& into) {
-  auto most = static_cast<std::int64_t>(by.cells.size());
-  if (!given.IsInt64() || given.GetInt64() < 1 || given.GetInt64() > most)
-    body.refuse("parameters.node-count is " + json::text_of(given)
-                + "; it has to be a whole number from 1 to " + std::to_string(most)
-                + ", the number of cells");
-  else
-    into.node_count = static_cast<int>(given.GetInt64());
+/// What a schema cannot say of the parameters.
+std::string addition_to(const violation& wrong, const rules& by) {
+  if (wrong.parameter == "node-count")
+    return ", the number of cells";
+  return wrong.parameter == "cells" ? "; the cells are " + guids_of(by.cells) : "";
+}
+
+/// The parameters, if the schema allows them.
+const json::value* checked_parameters(body_reader& body, const parameter_schema& schema,
+                                      const rules& by) {
+  const auto* given = body.object("parameters");
+  if (given == nullptr)
+    return nullptr;
+  if (auto wrong = schema.check(*given)) {
+    body.refuse(wrong->sentence + addition_to(*wrong, by));
+    return nullptr;
+  }
+  return given;
 }
 
 void read_cells(const json::value& given, body_reader& body, const rules& by,
                 cluster_parameters& into) {
-  if (!given.IsArray() || given.Empty())
-    return body.refuse(
-        "parameters.cells has to be a list of one cell's guid or more; the cells are "
-        + guids_of(by.cells));
-  std::vector<std::string> cells;
+  auto& cells = into.cells.emplace();
   for (const auto& one : given.GetArray()) {
-    if (!one.IsString())
-      return body.refuse("parameters.cells has to hold strings only, but holds "
-                         + json::text_of(one));
     std::string guid{one.GetString(), one.GetStringLength()};
-    bool known = std::any_of(by.cells.begin(), by.cells.end(),
-                             [&](const auto& cell) { return cell.guid == guid; });
-    if (!known)
-      return body.refuse("parameters.cells names \"" + guid + "\", which is no cell; the cells are "
-                         + guids_of(by.cells));
-    if (std::find(cells.begin(), cells.end(), guid) != cells.end())
-      return body.refuse("parameters.cells names \"" + guid + "\" twice");
+    if (std::ranges::find(by.cells, guid, &model::cell_view::guid) == by.cells.end())
+      return body.refuse("parameters.cells names " + model::quoted(guid)
+                         + ", which is no cell; the cells are " + guids_of(by.cells));
     cells.push_back(std::move(guid));
   }
-  into.cells = std::move(cells);
 }
 
 cluster_parameters read_parameters(body_reader& body, const rules& by) {
   cluster_parameters read;
-  const auto* given = body.object("parameters");
+  const auto* given = checked_parameters(body, by.schemas.of_cluster, by);
   if (given == nullptr)
     return read;
   read.text = json::canonical_text_of(*given);
-  for (const auto& m : given->GetObject()) {
-    std::string_view name{m.name.GetString(), m.name.GetStringLength()};
-    if (name == "node-count")
-      read_node_count(m.value, body, by, read);
-    else if (name == "cells")
-      read_cells(m.value, body, by, read);
-    else
-      body.refuse("parameters." + std::string{name}
-                  + " is not known; the parameters are node-count and cells");
-  }
+  if (const auto* count = json::member(*given, "node-count"))
+    read.node_count = count->GetInt();
+  if (const auto* cells = json::member(*given, "cells"))
+    read_cells(*cells, body, by, read);
   return read;
+}
+
+/// The version in maintenance_info, of which the rest does not matter here.
+std::optional<std::string> read_maintenance_version(body_reader& body) {
+  const auto* given = body.object("maintenance_info");
+  if (given == nullptr)
+    return std::nullopt;
+  const auto* version = json::member(*given, "version");
+  if (version == nullptr || !version->IsString()) {
+    body.refuse("maintenance_info.version has to be a string: the version that the catalog names");
+    return std::nullopt;
+  }
+  return json::string_member(*given, "version");
+}
+
+std::string version_of(const model::plan& plan) {
+  return plan.maintenance ? plan.maintenance->version : std::string{};
 }
 
 /// Refuses a count of nodes that does not fit on the named cells.
@@ -160,19 +190,27 @@ void compare_counts(body_reader& body, int nodes, const std::vector<std::string>
                 + " nodes; name at least as many cells as nodes, or give a lower node-count");
 }
 
-/// The plan of these ids; refuses what is not in the catalog.
-const model::plan* find_plan(body_reader& body, const rules& by, const std::string& service_id,
-                             const std::string& plan_id) {
+/// The service of that id; refuses one that is not in the catalog.
+const model::service* find_service(body_reader& body, const rules& by,
+                                   const std::string& service_id) {
   if (body.wrong())
     return nullptr;
   const auto* service = by.catalog.find_service(service_id);
-  if (service == nullptr) {
-    body.refuse("service_id \"" + service_id + "\" is not in the catalog; see GET /v2/catalog");
+  if (service == nullptr)
+    body.refuse("service_id " + model::quoted(service_id)
+                + " is not in the catalog; see GET /v2/catalog");
+  return service;
+}
+
+/// The plan of these ids; refuses what is not in the catalog.
+const model::plan* find_plan(body_reader& body, const rules& by, const std::string& service_id,
+                             const std::string& plan_id) {
+  const auto* service = find_service(body, by, service_id);
+  if (service == nullptr)
     return nullptr;
-  }
   const auto* plan = service->find_plan(plan_id);
   if (plan == nullptr)
-    body.refuse("plan_id \"" + plan_id + "\" is no plan of service " + service->name
+    body.refuse("plan_id " + model::quoted(plan_id) + " is no plan of service " + service->name
                 + "; see GET /v2/catalog");
   return plan;
 }
@@ -187,6 +225,46 @@ response async_required() {
                "this service plan requires client support for asynchronous service operations: "
                "send accepts_incomplete=true",
                "AsyncRequired");
+}
+
+response maintenance_conflict(const std::string& named, const std::string& offered) {
+  return error(
+      422,
+      "maintenance_info.version is " + model::quoted(named) + ", but "
+          + (offered.empty() ? "this plan has none" : "the catalog's is " + model::quoted(offered))
+          + "; fetch the catalog again",
+      "MaintenanceInfoConflict");
+}
+
+/// What an update may need to know of the service's plans.
+std::map<std::string, model::plan_offer> offers_of(const model::service& service) {
+  std::map<std::string, model::plan_offer> offers;
+  for (const auto& plan : service.plans)
+    offers[plan.id] = {plan.provision.node_count, plan.provision.settings, version_of(plan),
+                       plan.plan_updateable.value_or(service.plan_updateable)};
+  return offers;
+}
+
+/// The application that a binding is for, in bind_resource; older platforms have it beside that.
+void read_bind_resource(body_reader& body, std::string& app_guid) {
+  const auto* resource = body.object("bind_resource");
+  const auto* given = resource == nullptr ? nullptr : json::member(*resource, "app_guid");
+  if (given == nullptr || given->IsNull())
+    return;
+  app_guid = json::string_member(*resource, "app_guid");
+  if (!given->IsString())
+    body.refuse("bind_resource.app_guid has to be a string");
+  else if (app_guid.size() > longest_text)
+    body.refuse("bind_resource.app_guid is longer than " + std::to_string(longest_text) + " bytes");
+}
+
+void read_predecessor(body_reader& body, const model::plan& plan, std::string& into) {
+  if (!body.has("predecessor_binding_id"))
+    return;
+  into = body.text("predecessor_binding_id", true);
+  if (!plan.binding_rotatable)
+    body.refuse("plan " + plan.name
+                + " has no binding_rotatable: bind without a predecessor_binding_id");
 }
 
 model::duration longest(const model::plan& plan) {
@@ -216,10 +294,11 @@ query_ids read_query_ids(const request& got, const rules& by) {
     return ids;
   const auto* service = by.catalog.find_service(ids.service_id);
   if (service == nullptr)
-    ids.wrong = error(400, "service_id \"" + ids.service_id + "\" is not in the catalog");
+    ids.wrong = error(400, "service_id " + model::quoted(ids.service_id)
+                               + " is not in the catalog; see GET /v2/catalog");
   else if (ids.plan = service->find_plan(ids.plan_id); ids.plan == nullptr && !ids.plan_id.empty())
-    ids.wrong =
-        error(400, "plan_id \"" + ids.plan_id + "\" is no plan of service " + service->name);
+    ids.wrong = error(400, "plan_id " + model::quoted(ids.plan_id) + " is no plan of service "
+                               + service->name + "; see GET /v2/catalog");
   return ids;
 }
 
@@ -232,81 +311,13 @@ model::duration longest_of_all(const model::catalog& offered) {
   return std::chrono::seconds{seconds};
 }
 
-json::value parse_into(const std::string& text, json::document& owner) {
-  auto parsed = json::parse(text);
-  return parsed.ok() ? json::value{*parsed, owner.GetAllocator()}
-                     : json::value{rapidjson::kObjectType};
-}
-
-/// The JSON schema of the parameters node-count and cells.
-json::value parameter_schema(std::size_t cell_count, json::document& owner) {
-  return parse_into(R"({"$schema":"http://json-schema.org/draft-04/schema#","type":"object",)"
-                    R"("additionalProperties":false,"properties":{)"
-                    R"("node-count":{"type":"integer","minimum":1,"maximum":)"
-                        + std::to_string(cell_count)
-                        + R"(,"description":"How many PostgreSQL nodes the cluster has."},)"
-                          R"("cells":{"type":"array","minItems":1,"uniqueItems":true,)"
-                          R"("items":{"type":"string"},"description":)"
-                          R"("The guids of the cells that the nodes shall be on."}}})",
-                    owner);
-}
-
-json::value in_schema(json::value parameters, json::document& owner) {
-  json::value holder{rapidjson::kObjectType};
-  json::add(holder, "parameters", std::move(parameters), owner);
-  return holder;
-}
-
-json::value plan_json(const model::plan& plan, std::size_t cell_count, json::document& owner) {
-  json::value object{rapidjson::kObjectType};
-  json::add(object, "id", plan.id, owner);
-  json::add(object, "name", plan.name, owner);
-  json::add(object, "description", plan.description, owner);
-  json::add(object, "free", plan.free, owner);
-  if (plan.bindable)
-    json::add(object, "bindable", *plan.bindable, owner);
-  if (!plan.metadata.empty())
-    json::add(object, "metadata", parse_into(plan.metadata, owner), owner);
-  json::add(object, "maximum_polling_duration", plan.maximum_polling_duration, owner);
-  json::value instance{rapidjson::kObjectType};
-  json::add(instance, "create", in_schema(parameter_schema(cell_count, owner), owner), owner);
-  json::add(instance, "update", in_schema(parameter_schema(cell_count, owner), owner), owner);
-  json::value schemas{rapidjson::kObjectType};
-  json::add(schemas, "service_instance", std::move(instance), owner);
-  json::add(object, "schemas", std::move(schemas), owner);
-  return object;
-}
-
-json::value service_json(const model::service& service, std::size_t cell_count,
-                         json::document& owner) {
-  json::value object{rapidjson::kObjectType};
-  json::add(object, "id", service.id, owner);
-  json::add(object, "name", service.name, owner);
-  json::add(object, "description", service.description, owner);
-  json::add(object, "bindable", service.bindable, owner);
-  json::add(object, "instances_retrievable", true, owner);
-  json::add(object, "bindings_retrievable", true, owner);
-  json::add(object, "plan_updateable", service.plan_updateable, owner);
-  if (!service.tags.empty()) {
-    json::value tags{rapidjson::kArrayType};
-    for (const auto& tag : service.tags)
-      tags.PushBack(json::string(tag, owner), owner.GetAllocator());
-    json::add(object, "tags", std::move(tags), owner);
-  }
-  if (!service.metadata.empty())
-    json::add(object, "metadata", parse_into(service.metadata, owner), owner);
-  json::value plans{rapidjson::kArrayType};
-  for (const auto& plan : service.plans)
-    plans.PushBack(plan_json(plan, cell_count, owner), owner.GetAllocator());
-  json::add(object, "plans", std::move(plans), owner);
-  return object;
-}
-
-json::value credentials_json(const model::record& known, const std::string& host,
+/// What applications need to reach a database as that user. Every character of a name or a password
+/// is safe in the URIs.
+json::value credentials_json(const model::credentials& user, const std::string& host, int port,
                              json::document& owner) {
-  const auto& user = known.application;
-  auto port = std::to_string(known.allocated_port);
-  auto place = host + ":" + port + "/" + database_name;
+  bool is_ipv6 = host.find(':') != std::string::npos;
+  auto place =
+      (is_ipv6 ? "[" + host + "]" : host) + ":" + std::to_string(port) + "/" + database_name;
   auto name = percent_encoded(user.username);
   auto password = percent_encoded(user.password);
   json::value object{rapidjson::kObjectType};
@@ -314,11 +325,63 @@ json::value credentials_json(const model::record& known, const std::string& host
   json::add(object, "jdbcUrl",
             "jdbc:postgresql://" + place + "?user=" + name + "&password=" + password, owner);
   json::add(object, "host", host, owner);
-  json::add(object, "port", known.allocated_port, owner);
+  json::add(object, "port", port, owner);
   json::add(object, "name", database_name, owner);
   json::add(object, "username", user.username, owner);
   json::add(object, "password", user.password, owner);
   return object;
+}
+
+/// The superuser's part of a binding's credentials.
+json::value superuser_json(const binding_view& shown, json::document& owner) {
+  const auto& known = shown.known.known;
+  auto whole = credentials_json(known.superuser, shown.host, known.allocated_port, owner);
+  json::value object{rapidjson::kObjectType};
+  for (const auto* name : {"username", "password", "uri"})
+    json::add(object, name, std::move(whole[name]), owner);
+  return object;
+}
+
+json::value endpoints_json(const std::string& host, int port, json::document& owner) {
+  json::value ports{rapidjson::kArrayType};
+  ports.PushBack(json::string(std::to_string(port), owner), owner.GetAllocator());
+  json::value endpoint{rapidjson::kObjectType};
+  json::add(endpoint, "host", host, owner);
+  json::add(endpoint, "ports", std::move(ports), owner);
+  json::add(endpoint, "protocol", "tcp", owner);
+  json::value endpoints{rapidjson::kArrayType};
+  endpoints.PushBack(endpoint, owner.GetAllocator());
+  return endpoints;
+}
+
+/// When the credentials end, if they do.
+void add_binding_metadata(json::document& body, const model::binding& which) {
+  json::value metadata{rapidjson::kObjectType};
+  if (which.expires_at)
+    json::add(metadata, "expires_at", model::text_of(*which.expires_at), body);
+  if (which.renew_before)
+    json::add(metadata, "renew_before", model::text_of(*which.renew_before), body);
+  if (!metadata.ObjectEmpty())
+    json::add(body, "metadata", std::move(metadata), body);
+}
+
+json::document binding_json(const binding_view& shown) {
+  const auto& known = shown.known.known;
+  const auto& which = shown.which;
+  const auto& user = which.role.username.empty() ? known.application : which.role;
+  int port =
+      which.read_only && known.read_only_port != 0 ? known.read_only_port : known.allocated_port;
+  json::document body;
+  body.SetObject();
+  auto credentials = credentials_json(user, shown.host, port, body);
+  if (shown.with_superuser)
+    json::add(credentials, "superuser", superuser_json(shown, body), body);
+  json::add(body, "credentials", std::move(credentials), body);
+  json::add(body, "endpoints", endpoints_json(shown.host, port, body), body);
+  add_binding_metadata(body, which);
+  if (!which.note.empty())
+    json::add(body, "description", which.note, body);
+  return body;
 }
 
 response answer(int status, const json::document& body) {
@@ -329,6 +392,23 @@ json::document object() {
   json::document body;
   body.SetObject();
   return body;
+}
+
+json::value parse_into(const std::string& text, json::document& owner) {
+  auto parsed = json::parse(text);
+  return parsed.ok() ? json::value{*parsed, owner.GetAllocator()}
+                     : json::value{rapidjson::kObjectType};
+}
+
+/// The body of a last_operation. Platforms poll it for each of their instances: it is written
+/// directly, without a document.
+std::string state_text(std::string_view state, std::string_view description) {
+  return description.empty() ? json::object_text({{"state", state}})
+                             : json::object_text({{"state", state}, {"description", description}});
+}
+
+response in_progress(std::string_view description) {
+  return {200, state_text("in progress", description), {{"Retry-After", poll_again_seconds}}};
 }
 
 } // namespace
@@ -351,18 +431,25 @@ checked<model::provision_request> provision(const request& got, const std::strin
   asked.plan_id = body.text("plan_id", true);
   asked.organization_guid = body.text("organization_guid", by.strict);
   asked.space_guid = body.text("space_guid", by.strict);
-  (void)body.object("context");
+  asked.context = body.object_text("context").value_or("{}");
+  auto version = read_maintenance_version(body);
   const auto* plan = find_plan(body, by, asked.service_id, asked.plan_id);
   auto parameters = read_parameters(body, by);
   if (body.wrong())
     return *body.wrong();
+  const auto& settings = plan->provision;
   asked.parameters = parameters.text;
   asked.longest = longest(*plan);
-  asked.desired.node_count = parameters.node_count.value_or(plan->provision.node_count);
+  asked.desired.node_count = parameters.node_count.value_or(settings.node_count);
   asked.desired.cells = parameters.cells.value_or(std::vector<std::string>{});
+  asked.desired.settings = settings.settings;
+  asked.maintenance_version = version_of(*plan);
+  asked.requested_by = by.requested_by;
   compare_counts(body, asked.desired.node_count, asked.desired.cells);
   if (body.wrong())
     return *body.wrong();
+  if (version && *version != asked.maintenance_version)
+    return maintenance_conflict(*version, asked.maintenance_version);
   read.accepts_incomplete = accepts_incomplete(got, body.flag("accepts_incomplete"), by.strict);
   if (by.strict && !read.accepts_incomplete)
     return async_required();
@@ -376,12 +463,12 @@ checked<model::update_request> update(const request& got, const std::string& id,
   asked.instance_id = id;
   asked.service_id = body.text("service_id", true);
   asked.plan_id = body.text("plan_id", false);
-  (void)body.object("context");
+  if (body.has("plan_id") && asked.plan_id.empty())
+    body.refuse("plan_id must not be empty; leave it out to keep the plan");
+  auto context = body.object_text("context");
   (void)body.object("previous_values");
-  const auto* service = by.catalog.find_service(asked.service_id);
-  if (!body.wrong() && service == nullptr)
-    body.refuse("service_id \"" + asked.service_id
-                + "\" is not in the catalog; see GET /v2/catalog");
+  asked.maintenance_version = read_maintenance_version(body);
+  const auto* service = find_service(body, by, asked.service_id);
   const model::plan* plan = nullptr;
   if (!asked.plan_id.empty())
     plan = find_plan(body, by, asked.service_id, asked.plan_id);
@@ -391,6 +478,10 @@ checked<model::update_request> update(const request& got, const std::string& id,
   asked.parameters = parameters.text;
   asked.node_count = parameters.node_count;
   asked.cells = parameters.cells;
+  asked.offers = offers_of(*service);
+  if (service->allow_context_updates)
+    asked.context = std::move(context);
+  asked.requested_by = by.requested_by;
   asked.longest = plan != nullptr ? longest(*plan) : longest_of_all(by.catalog);
   read.accepts_incomplete = accepts_incomplete(got, body.flag("accepts_incomplete"), by.strict);
   if (by.strict && !read.accepts_incomplete)
@@ -404,7 +495,7 @@ checked<model::deprovision_request> deprovision(const request& got, const std::s
   if (ids.wrong)
     return *ids.wrong;
   parsed<model::deprovision_request> read;
-  read.asked = {id, ids.service_id, ids.plan_id,
+  read.asked = {id, ids.service_id, ids.plan_id, by.requested_by,
                 ids.plan != nullptr ? longest(*ids.plan) : longest_of_all(by.catalog)};
   read.accepts_incomplete = accepts_incomplete(got, false, by.strict);
   if (by.strict && !read.accepts_incomplete)
@@ -422,21 +513,25 @@ checked<model::bind_request> bind(const request& got, const std::string& id,
   wanted.service_id = body.text("service_id", true);
   wanted.plan_id = body.text("plan_id", true);
   wanted.app_guid = body.text("app_guid", false);
-  if (const auto* resource = body.object("bind_resource"); resource != nullptr)
-    wanted.app_guid = json::string_member(*resource, "app_guid", wanted.app_guid);
+  read_bind_resource(body, wanted.app_guid);
   (void)body.object("context");
   const auto* plan = find_plan(body, by, wanted.service_id, wanted.plan_id);
-  if (const auto* parameters = body.object("parameters"); parameters != nullptr) {
-    wanted.parameters = json::canonical_text_of(*parameters);
-    for (const auto& m : parameters->GetObject())
-      body.refuse("parameters." + std::string{m.name.GetString(), m.name.GetStringLength()}
-                  + " is not known; a binding has no parameters");
-  }
   if (body.wrong())
     return *body.wrong();
   const auto* service = by.catalog.find_service(wanted.service_id);
   if (!plan->bindable.value_or(service->bindable))
     return error(400, "plan " + plan->name + " is not bindable");
+  read_predecessor(body, *plan, wanted.predecessor);
+  if (const auto* given = checked_parameters(body, by.schemas.of_binding(*plan), by)) {
+    wanted.parameters = json::canonical_text_of(*given);
+    const auto* read_only = json::member(*given, "read-only");
+    wanted.read_only = read_only != nullptr && read_only->GetBool();
+  }
+  if (body.wrong())
+    return *body.wrong();
+  read.asked.lifetime = plan->provision.binding_lifetime;
+  read.accepts_incomplete = accepts_incomplete(got, body.flag("accepts_incomplete"), by.strict);
+  read.asked.may_poll = read.accepts_incomplete;
   return read;
 }
 
@@ -446,7 +541,8 @@ checked<model::unbind_request> unbind(const request& got, const std::string& id,
   if (ids.wrong)
     return *ids.wrong;
   parsed<model::unbind_request> read;
-  read.asked = {id, binding_id, ids.service_id, ids.plan_id};
+  read.accepts_incomplete = accepts_incomplete(got, false, by.strict);
+  read.asked = {id, binding_id, ids.service_id, ids.plan_id, read.accepts_incomplete};
   return read;
 }
 
@@ -464,6 +560,8 @@ response refusal(const model::verdict& said) {
     return error(422, said.description, "ConcurrencyError");
   case model::verdict_kind::refused:
     return error(422, said.description);
+  case model::verdict_kind::outdated:
+    return error(422, said.description, "MaintenanceInfoConflict");
   case model::verdict_kind::created:
   case model::verdict_kind::done:
   case model::verdict_kind::accepted:
@@ -481,61 +579,76 @@ response accepted(const std::string& operation_id) {
   return answer(202, body);
 }
 
-response catalog(const model::catalog& offered, std::size_t cell_count) {
-  auto body = object();
-  json::value services{rapidjson::kArrayType};
-  for (const auto& service : offered.services)
-    services.PushBack(service_json(service, cell_count, body), body.GetAllocator());
-  json::add(body, "services", std::move(services), body);
-  return answer(200, body);
-}
-
 response last_operation(const model::instance_snapshot& known) {
   const auto& op = known.known.current;
-  bool in_progress = op.state == model::operation_state::in_progress;
-  const char* state = in_progress                                     ? "in progress"
-                      : op.state == model::operation_state::succeeded ? "succeeded"
-                                                                      : "failed";
-  // Platforms poll this for each of their instances: it is written directly, without a document.
-  const auto& description = in_progress ? known.progress : op.description;
-  response said{200, json::object_text({{"state", state}, {"description", description}}), {}};
-  if (in_progress)
-    said.headers.emplace_back("Retry-After", poll_again_seconds);
-  return said;
+  if (op.state == model::operation_state::in_progress)
+    return in_progress(known.progress);
+  bool failed = op.state == model::operation_state::failed;
+  auto body = state_text(failed ? "failed" : "succeeded", op.description);
+  // What failed updates and removals leave behind (OSB 2.17, "Polling Last Operation"): an update
+  // is taken back or goes on by itself, a removal cannot be.
+  if (failed && op.type == model::operation_type::update)
+    body.insert(body.size() - 1, R"(,"instance_usable":true,"update_repeatable":true)");
+  if (failed && op.type == model::operation_type::deprovision)
+    body.insert(body.size() - 1, R"(,"instance_usable":false)");
+  return {200, std::move(body), {}};
 }
 
 response instance(const model::instance_snapshot& known) {
-  const auto& op = known.known.current;
+  const auto& record = known.known;
+  const auto& op = record.current;
   if (op.type == model::operation_type::provision && op.state != model::operation_state::succeeded)
     return error(404, op.state == model::operation_state::failed
                           ? "provisioning of this instance failed"
                           : "this instance is still being provisioned");
-  if (!known.known.had_leader)
+  if (!record.had_leader)
     return error(404, "this instance was never provisioned completely");
   auto body = object();
-  json::add(body, "service_id", known.known.service_id, body);
-  json::add(body, "plan_id", known.known.plan_id, body);
-  json::add(body, "parameters", parse_into(known.known.parameters, body), body);
+  json::add(body, "service_id", record.service_id, body);
+  json::add(body, "plan_id", record.plan_id, body);
+  json::add(body, "parameters", parse_into(record.parameters, body), body);
+  if (!record.maintenance_version.empty()) {
+    json::value maintenance{rapidjson::kObjectType};
+    json::add(maintenance, "version", record.maintenance_version, body);
+    json::add(body, "maintenance_info", std::move(maintenance), body);
+  }
+  json::value attributes{rapidjson::kObjectType};
+  json::add(attributes, "node-count", std::to_string(record.desired.node_count), body);
+  json::value metadata{rapidjson::kObjectType};
+  json::add(metadata, "attributes", std::move(attributes), body);
+  json::add(body, "metadata", std::move(metadata), body);
   return answer(200, body);
 }
 
-response binding(int status, const model::instance_snapshot& known, const model::binding& which,
-                 const std::string& host) {
-  auto body = object();
-  json::add(body, "credentials", credentials_json(known.known, host, body), body);
-  json::value endpoint{rapidjson::kObjectType};
-  json::add(endpoint, "host", host, body);
-  json::value ports{rapidjson::kArrayType};
-  ports.PushBack(json::string(std::to_string(known.known.allocated_port), body),
-                 body.GetAllocator());
-  json::add(endpoint, "ports", std::move(ports), body);
-  json::add(endpoint, "protocol", "tcp", body);
-  json::value endpoints{rapidjson::kArrayType};
-  endpoints.PushBack(endpoint, body.GetAllocator());
-  json::add(body, "endpoints", std::move(endpoints), body);
-  if (status == 200)
-    json::add(body, "parameters", parse_into(which.parameters, body), body);
-  return answer(status, body);
+response binding(int status, const binding_view& shown) {
+  return answer(status, binding_json(shown));
+}
+
+response fetched_binding(const binding_view& shown) {
+  if (shown.which.phase != model::binding_phase::ready)
+    return error(404,
+                 "binding " + model::quoted(shown.which.binding_id)
+                     + (shown.which.phase == model::binding_phase::creating ? " is still being made"
+                                                                            : " is being removed"));
+  auto body = binding_json(shown);
+  json::add(body, "parameters", parse_into(shown.which.parameters, body), body);
+  return answer(200, body);
+}
+
+response binding_last_operation(const model::instance_snapshot& known,
+                                const std::string& binding_id) {
+  auto found = known.bindings.find(binding_id);
+  if (found == known.bindings.end())
+    return known.known.ended_bindings.contains(binding_id)
+               ? error(410, "binding " + model::quoted(binding_id) + " has been removed")
+               : no_binding(binding_id);
+  if (found->second.phase != model::binding_phase::ready)
+    return in_progress(found->second.note);
+  return {200, state_text("succeeded", found->second.note), {}};
+}
+
+response no_binding(const std::string& binding_id) {
+  return error(404, "there is no binding " + model::quoted(binding_id));
 }
 
 } // namespace matriarch::http::osb

@@ -4,6 +4,7 @@
 #include <string>
 #include <variant>
 
+#include "http/parameter_schemas.hpp"
 #include "http/server.hpp"
 #include "model/catalog.hpp"
 #include "model/observation.hpp"
@@ -21,7 +22,10 @@ namespace matriarch::http::osb {
 struct rules {
   const model::catalog& catalog;
   const std::vector<model::cell_view>& cells;
+  const parameter_schemas& schemas;
   bool strict = true;
+  /// The originating identity of the request, `platform {json}`, or empty.
+  std::string requested_by = {};
 };
 
 /// A request that can be asked, and whether the platform can wait for the end of its operation.
@@ -51,11 +55,24 @@ deprovision(const request& got, const std::string& id, const rules& by);
 /// 202 with the operation.
 [[nodiscard]] response accepted(const std::string& operation_id);
 
-[[nodiscard]] response catalog(const model::catalog& offered, std::size_t cell_count);
 [[nodiscard]] response last_operation(const model::instance_snapshot& known);
 [[nodiscard]] response instance(const model::instance_snapshot& known);
-/// The credentials of a binding, with status 200, or 201 for a new one.
-[[nodiscard]] response binding(int status, const model::instance_snapshot& known,
-                               const model::binding& which, const std::string& host);
+
+/// How a binding's answer is made.
+struct binding_view {
+  const model::instance_snapshot& known;
+  const model::binding& which;
+  const std::string& host; ///< where the routers are reached
+  /// Whether the plan lets applications have the superuser.
+  bool with_superuser = false;
+};
+/// A new binding (201) or one that was there (200), with its credentials.
+[[nodiscard]] response binding(int status, const binding_view& shown);
+/// The same for a later reader, with its parameters; 404 unless it is ready.
+[[nodiscard]] response fetched_binding(const binding_view& shown);
+[[nodiscard]] response binding_last_operation(const model::instance_snapshot& known,
+                                              const std::string& binding_id);
+/// 404.
+[[nodiscard]] response no_binding(const std::string& binding_id);
 
 } // namespace matriarch::http::osb

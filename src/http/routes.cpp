@@ -1,12 +1,13 @@
 #include "http/routes.hpp"
 
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-
 #include <algorithm>
 
 #include "http/admin.hpp"
+#include "http/catalog_page.hpp"
+#include "http/originating_identity.hpp"
 #include "http/osb.hpp"
+#include "http/reencryption.hpp"
+#include "http/utf8.hpp"
 #include "model/json.hpp"
 #include "model/names.hpp"
 
@@ -20,19 +21,10 @@ using namespace std::chrono_literals;
 // 60 s.
 constexpr std::chrono::milliseconds synchronous_patience = 50s;
 
-std::string base64(const std::string& text) {
-  std::string encoded(4 * ((text.size() + 2) / 3) + 1, '\0');
-  int size = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(encoded.data()),
-                             reinterpret_cast<const unsigned char*>(text.data()),
-                             static_cast<int>(text.size()));
-  encoded.resize(static_cast<std::size_t>(size));
-  return encoded;
-}
-
-/// In constant time for texts of one length.
-bool same_secret(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
-}
+// The same for a binding, which the instance's actor gives up after 50 s by itself.
+constexpr std::chrono::milliseconds binding_patience = 55s;
+// How much of a wrong header an error repeats.
+constexpr std::size_t longest_shown = 100;
 
 /// `2.0` to `2.99…`: minor versions only add.
 bool supported_version(const std::string& version) {
@@ -50,21 +42,47 @@ bool matches(const request& got, std::initializer_list<std::string_view> pattern
                     });
 }
 
+bool is_utf8_throughout(const request& got) {
+  return std::ranges::all_of(got.segments, is_utf8)
+         && std::ranges::all_of(got.query, [](const auto& pair) { return is_utf8(pair.second); });
+}
+
 class routes : public std::enable_shared_from_this<routes> {
 public:
   routes(route_settings settings, backend behind)
-      : settings_(std::move(settings)), behind_(std::move(behind)),
-        authorization_(base64(settings_.username + ":" + settings_.password)) {}
+      : settings_(std::move(settings)), behind_(std::move(behind)), platform_(settings_.platform),
+        admin_(settings_.admin.empty() ? settings_.platform : settings_.admin),
+        pages_(settings_.catalog) {}
 
-  void serve(request got, responder to) const {
+  void serve(request arrived, responder to_sender) {
+    auto since = std::chrono::steady_clock::now();
+    auto whole = std::make_shared<const request>(std::move(arrived));
+    const auto& got = *whole;
+    reply to{std::move(to_sender)};
+    // Every answer to this request carries the identity it came with (OSB, "Request Identity").
     if (const auto* identity = got.header("x-broker-api-request-identity"))
-      echo_identity(*identity, to);
+      to.add_header("X-Broker-API-Request-Identity", *identity);
     if (matches(got, {"healthz"}))
       return got.verb == method::get ? to.send(health()) : wrong_method(to, "GET");
-    if (auto refused = refuse_access(got))
-      return to.send(std::move(*refused));
+    auto who = read_authorization(got);
+    auto user = admit(got, who);
+    if (!user) {
+      to.audit({whole, who.username, refused_access, since}, settings_.audit);
+      return to.send(no_access());
+    }
+    if (auto action = action_of(got); !action.empty())
+      to.audit({whole, *user, action, since}, settings_.audit);
+    if (auto wrong = refuse_head(got))
+      return to.send(std::move(*wrong));
+    route(got, std::move(to));
+  }
+
+private:
+  using cell_table = model::cell_table;
+
+  void route(const request& got, reply to) {
     if (matches(got, {"v2", "catalog"}))
-      return got.verb == method::get ? to.send(osb::catalog(settings_.catalog, cells()->size()))
+      return got.verb == method::get ? to.send(pages_.page(cells()->size())->answer(got))
                                      : wrong_method(to, "GET");
     if (matches(got, {"v2", "service_instances", "*"}))
       return instance(got, got.segments[2], std::move(to));
@@ -82,17 +100,9 @@ public:
     to.send(osb::error(404, "there is nothing at this path; the API begins with /v2/catalog"));
   }
 
-private:
-  using cell_table = model::cell_table;
-
   [[nodiscard]] cell_table cells() const { return behind_.cells(); }
 
-  /// Every answer to this request carries the identity it came with (OSB, "Request Identity").
-  static void echo_identity(const std::string& identity, responder& to) {
-    to.add_header("X-Broker-API-Request-Identity", identity);
-  }
-
-  static void wrong_method(responder& to, const std::string& allowed) {
+  static void wrong_method(reply& to, const std::string& allowed) {
     auto answer = osb::error(405, "this path takes " + allowed + " only");
     answer.headers.emplace_back("Allow", allowed);
     to.send(std::move(answer));
@@ -100,13 +110,34 @@ private:
 
   // -- access -------------------------------------------------------------------------------------
 
-  [[nodiscard]] std::optional<response> refuse_access(const request& got) const {
-    if (!authorized(got)) {
-      auto answer = osb::error(401, "the user name or the password is wrong; send them by basic "
-                                    "authentication");
-      answer.headers.emplace_back("WWW-Authenticate", "Basic realm=\"matriarch\"");
-      return answer;
-    }
+  /// Whose credentials these are, if they are good for that path.
+  [[nodiscard]] std::optional<std::string> admit(const request& got,
+                                                 const authorization& who) const {
+    auto as_platform = platform_.admit(who);
+    auto as_admin = admin_.admit(who);
+    if (got.segments.empty() || got.segments[0] == "v2")
+      return as_platform;
+    if (got.segments[0] == "admin")
+      return as_admin;
+    return as_platform ? as_platform : as_admin;
+  }
+
+  [[nodiscard]] response no_access() const {
+    auto answer = osb::error(401, settings_.admin.empty()
+                                      ? "the user name, the password or the token is wrong"
+                                      : "the user name, the password or the token is wrong, or not "
+                                        "for this path: /v2 takes the platform's credentials, "
+                                        "/admin the operator's");
+    answer.headers.emplace_back("WWW-Authenticate", "Basic realm=\"matriarch\"");
+    if (!settings_.platform.tokens.empty() || !settings_.admin.tokens.empty())
+      answer.headers.emplace_back("WWW-Authenticate", "Bearer realm=\"matriarch\"");
+    return answer;
+  }
+
+  /// What is wrong with a request whatever its path.
+  [[nodiscard]] std::optional<response> refuse_head(const request& got) const {
+    if (!is_utf8_throughout(got))
+      return osb::error(400, "the path and the query have to be UTF-8, percent-encoded");
     if (got.segments.empty() || got.segments[0] != "v2")
       return std::nullopt;
     const auto* version = got.header("x-broker-api-version");
@@ -115,21 +146,9 @@ private:
     if (version == nullptr)
       return osb::error(412, "the header X-Broker-API-Version is missing; send 2.17");
     if (!supported_version(*version))
-      return osb::error(412, "X-Broker-API-Version " + *version
+      return osb::error(412, "X-Broker-API-Version " + legible(*version, longest_shown)
                                  + " is not supported; this broker speaks 2.17");
     return std::nullopt;
-  }
-
-  [[nodiscard]] bool authorized(const request& got) const {
-    const auto* sent = got.header("authorization");
-    if (sent == nullptr)
-      return false;
-    constexpr std::string_view scheme = "basic ";
-    bool basic = sent->size() > scheme.size()
-                 && std::equal(scheme.begin(), scheme.end(), sent->begin(), [](char a, char b) {
-                      return a == (b >= 'A' && b <= 'Z' ? b - 'A' + 'a' : b);
-                    });
-    return basic && same_secret(std::string_view{*sent}.substr(scheme.size()), authorization_);
   }
 
   // -- reading ------------------------------------------------------------------------------------
@@ -158,12 +177,12 @@ private:
 
   /// Answers with `read` of the instance: from its snapshot, or after etcd was asked whether it
   /// exists. `after_removal` is the status for one that did.
-  void with_instance(const std::string& id, responder to,
+  void with_instance(const std::string& id, reply to,
                      std::function<response(const model::instance_snapshot&)> read,
                      int after_removal = 404) const {
     if (auto known = find(id))
       return to.send(read(*known));
-    auto later = std::make_shared<responder>(std::move(to));
+    auto later = std::make_shared<reply>(std::move(to));
     behind_.ask(model::lookup_request{id}, model::request_patience,
                 [later, read = std::move(read), after_removal](const model::verdict& said) {
                   if (said.is == model::verdict_kind::done && said.instance)
@@ -174,83 +193,92 @@ private:
                 });
   }
 
-  void last_operation(const std::string& id, responder to) const {
+  void last_operation(const std::string& id, reply to) const {
     with_instance(id, std::move(to), osb::last_operation, 410);
   }
 
-  void fetch_binding(const std::string& id, const std::string& binding_id, responder to) const {
-    with_instance(id, std::move(to),
-                  [binding_id, host = settings_.advertise_host](const auto& known) {
-                    auto found = known.bindings.find(binding_id);
-                    return found == known.bindings.end()
-                               ? osb::error(404, "there is no binding " + model::quoted(binding_id))
-                               : osb::binding(200, known, found->second, host);
-                  });
+  void fetch_binding(const std::string& id, const std::string& binding_id, reply to) const {
+    with_instance(id, std::move(to), [self = shared_from_this(), binding_id](const auto& known) {
+      auto found = known.bindings.find(binding_id);
+      return found == known.bindings.end() ? osb::no_binding(binding_id)
+                                           : osb::fetched_binding(self->view(known, found->second));
+    });
   }
 
   void binding_last_operation(const std::string& id, const std::string& binding_id,
-                              responder to) const {
-    with_instance(id, std::move(to), [binding_id](const auto& known) {
-      if (!known.bindings.contains(binding_id))
-        return osb::error(404, "there is no binding " + model::quoted(binding_id));
-      return response{200, R"({"state":"succeeded","description":"the binding exists"})", {}};
-    });
+                              reply to) const {
+    with_instance(
+        id, std::move(to),
+        [binding_id](const auto& known) { return osb::binding_last_operation(known, binding_id); },
+        410);
+  }
+
+  [[nodiscard]] osb::binding_view view(const model::instance_snapshot& known,
+                                       const model::binding& which) const {
+    const auto* service = settings_.catalog.find_service(which.service_id);
+    const auto* plan = service == nullptr ? nullptr : service->find_plan(which.plan_id);
+    return {known, which, settings_.advertise_host,
+            plan != nullptr && plan->provision.superuser_in_bindings};
   }
 
   // -- writing ------------------------------------------------------------------------------------
 
-  /// What the current cells and the catalog allow; `holds` keeps the cells while a request is
-  /// parsed.
+  /// Has a change read by what the catalog and the cells allow now: `then` gets a good one, the
+  /// sender hears of a bad one.
   template <class Parse, class Then>
-  void parse(responder to, Parse read, Then then) const {
+  void parse(const request& got, reply to, Parse read, Then then) {
+    auto identity = read_originating_identity(got);
+    if (!identity.ok())
+      return to.send(osb::error(400, identity.error()));
     auto table = cells();
-    auto checked = read(osb::rules{settings_.catalog, *table, settings_.strict});
+    auto page = pages_.page(table->size());
+    auto checked = read(osb::rules{settings_.catalog, *table, page->schemas(), settings_.strict,
+                                   *identity ? (*identity)->text() : std::string{}});
     if (auto* wrong = std::get_if<response>(&checked))
       to.send(std::move(*wrong));
     else
-      then(std::move(std::get<0>(checked)), std::make_shared<responder>(std::move(to)));
+      then(std::move(std::get<0>(checked)), std::make_shared<reply>(std::move(to)));
   }
 
-  void instance(const request& got, const std::string& id, responder to) const {
+  void instance(const request& got, const std::string& id, reply to) {
     switch (got.verb) {
     case method::get:
       return with_instance(id, std::move(to), osb::instance);
     case method::put:
       return parse(
-          std::move(to), [&](const auto& by) { return osb::provision(got, id, by); },
+          got, std::move(to), [&](const auto& by) { return osb::provision(got, id, by); },
           [this](auto read, auto later) { start(std::move(read), 201, later); });
     case method::patch:
       return parse(
-          std::move(to), [&](const auto& by) { return osb::update(got, id, by); },
+          got, std::move(to), [&](const auto& by) { return osb::update(got, id, by); },
           [this](auto read, auto later) { start(std::move(read), 200, later); });
     case method::del:
       return parse(
-          std::move(to), [&](const auto& by) { return osb::deprovision(got, id, by); },
+          got, std::move(to), [&](const auto& by) { return osb::deprovision(got, id, by); },
           [this](auto read, auto later) { start(std::move(read), 200, later); });
     default:
       return wrong_method(to, "GET, PUT, PATCH, DELETE");
     }
   }
 
-  void binding(const request& got, const std::string& id, const std::string& binding_id,
-               responder to) const {
+  void binding(const request& got, const std::string& id, const std::string& binding_id, reply to) {
     switch (got.verb) {
     case method::get:
       return fetch_binding(id, binding_id, std::move(to));
     case method::put:
       return parse(
-          std::move(to), [&](const auto& by) { return osb::bind(got, id, binding_id, by); },
+          got, std::move(to), [&](const auto& by) { return osb::bind(got, id, binding_id, by); },
           [this](auto read, auto later) { bind(std::move(read.asked), later); });
     case method::del:
       return parse(
-          std::move(to), [&](const auto& by) { return osb::unbind(got, id, binding_id, by); },
+          got, std::move(to), [&](const auto& by) { return osb::unbind(got, id, binding_id, by); },
           [this](auto read, auto later) { unbind(std::move(read.asked), later); });
     default:
       return wrong_method(to, "GET, PUT, DELETE");
     }
   }
 
-  using later = std::shared_ptr<responder>;
+  using later = std::shared_ptr<reply>;
 
   /// A change that takes time: 202 at once, or the outcome once it is there. `on_success` is the
   /// status of a synchronous success.
@@ -291,21 +319,32 @@ private:
                 });
   }
 
+  /// How long the instance may take for a binding.
+  static std::chrono::milliseconds patience(bool may_poll) {
+    return may_poll ? std::chrono::milliseconds{model::request_patience} : binding_patience;
+  }
+
   void bind(model::bind_request asked, later to) const {
-    auto wanted = asked.wanted;
-    behind_.ask(std::move(asked), model::request_patience,
-                [to, wanted, host = settings_.advertise_host](const model::verdict& said) {
-                  bool created = said.is == model::verdict_kind::created;
-                  if (!created && said.is != model::verdict_kind::done)
-                    return to->send(osb::refusal(said));
-                  to->send(osb::binding(created ? 201 : 200, *said.instance, wanted, host));
-                });
+    auto patience_now = patience(asked.may_poll);
+    behind_.ask(
+        std::move(asked), patience_now,
+        [self = shared_from_this(), to](const model::verdict& said) {
+          bool created = said.is == model::verdict_kind::created;
+          if (said.is == model::verdict_kind::accepted)
+            return to->send(osb::accepted(said.operation_id));
+          if ((!created && said.is != model::verdict_kind::done) || !said.bound || !said.instance)
+            return to->send(osb::refusal(said));
+          to->send(osb::binding(created ? 201 : 200, self->view(*said.instance, *said.bound)));
+        });
   }
 
   void unbind(model::unbind_request asked, later to) const {
-    behind_.ask(std::move(asked), model::request_patience, [to](const model::verdict& said) {
+    auto patience_now = patience(asked.may_poll);
+    behind_.ask(std::move(asked), patience_now, [to](const model::verdict& said) {
       if (said.is == model::verdict_kind::done)
         return to->send({200, "{}", {}});
+      if (said.is == model::verdict_kind::accepted)
+        return to->send(osb::accepted(said.operation_id));
       if (said.is == model::verdict_kind::not_found)
         return to->send(osb::error(410, said.description));
       to->send(osb::refusal(said));
@@ -314,7 +353,7 @@ private:
 
   // -- the operator's -----------------------------------------------------------------------------
 
-  void admin(const request& got, responder to) const {
+  void admin(const request& got, reply to) const {
     if (matches(got, {"admin", "cells"}))
       return got.verb == method::get ? to.send(admin::cells(*cells())) : wrong_method(to, "GET");
     if (matches(got, {"admin", "cells", "*", "demote"}))
@@ -327,12 +366,27 @@ private:
       return got.verb == method::get
                  ? with_instance(got.segments[2], std::move(to), admin::instance)
                  : wrong_method(to, "GET");
+    if (matches(got, {"admin", "reencrypt"}))
+      return got.verb == method::post ? reencrypt(std::move(to)) : wrong_method(to, "POST");
     to.send(osb::error(404, "there is nothing at this path; see /admin/cells and "
                             "/admin/service_instances"));
   }
 
-  void demote(const std::string& cell, responder to) const {
-    auto later = std::make_shared<responder>(std::move(to));
+  void reencrypt(reply to) const {
+    // Another broker's instances would all fail, and of those not loaded nobody would hear.
+    if (auto now = behind_.health(); !now.loaded || !now.active)
+      return to.send(osb::refusal({model::verdict_kind::unavailable,
+                                   now.loaded ? "another broker is active; ask that one"
+                                              : "the broker has not read its instances from etcd "
+                                                "yet; try again"}));
+    auto later = std::make_shared<reply>(std::move(to));
+    reencrypt_all(behind_, [later](const reencryption_report& report) {
+      later->send(admin::reencrypted(report));
+    });
+  }
+
+  void demote(const std::string& cell, reply to) const {
+    auto later = std::make_shared<reply>(std::move(to));
     behind_.demote(model::demote_request{cell}, [later, cell](const model::demote_report& report) {
       later->send(admin::demoted(cell, report));
     });
@@ -340,13 +394,15 @@ private:
 
   route_settings settings_;
   backend behind_;
-  std::string authorization_;
+  gate platform_;
+  gate admin_;
+  catalog_pages pages_;
 };
 
 } // namespace
 
 handler make_routes(route_settings settings, backend behind) {
-  auto all = std::make_shared<const routes>(std::move(settings), std::move(behind));
+  auto all = std::make_shared<routes>(std::move(settings), std::move(behind));
   return [all](request got, responder to) { all->serve(std::move(got), std::move(to)); };
 }
 

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "http/access.hpp"
+#include "http/audit.hpp"
 #include "http/server.hpp"
 #include "model/catalog.hpp"
 #include "model/observation.hpp"
@@ -35,14 +37,18 @@ struct backend {
 
 struct route_settings {
   model::catalog catalog;
-  std::string username;
-  std::string password;
+  /// Who may use `/v2`.
+  credential_set platform;
+  /// Who may use `/admin`; if it is empty, the platform's may.
+  credential_set admin;
   /// The Open Service Broker API 2.17 to the letter. Otherwise, as in the seeds' examples: no
   /// version header, no organisation or space, `accepts_incomplete` in the body, and without it a
   /// synchronous answer.
   bool strict = true;
   /// Where the routers are reached: the host in credentials.
   std::string advertise_host;
+  /// Where the audit trail goes; none is kept if it is not set.
+  audit_sink audit;
 };
 
 /// The broker's API: the Open Service Broker routes under `/v2`, the operator's under `/admin`, and

@@ -1,5 +1,7 @@
 #include "model/acceptance.hpp"
 
+#include <algorithm>
+
 #include "model/json.hpp"
 #include "model/names.hpp"
 
@@ -51,6 +53,46 @@ std::string merged(const std::string& old_parameters, const std::string& update)
   return json::canonical_text_of(into);
 }
 
+bool names_node_count(const std::string& parameters) {
+  auto read = json::parse(parameters);
+  return read.ok() && json::member(*read, "node-count") != nullptr;
+}
+
+const plan_offer* offer_of(const update_request& asked, const std::string& plan_id) {
+  auto found = asked.offers.find(plan_id);
+  return found == asked.offers.end() ? nullptr : &found->second;
+}
+
+/// OSB 2.17, "Maintenance Info Object": a version that is not the catalog's is a conflict.
+std::optional<verdict> judge_maintenance(const update_request& asked, const plan_offer* offer) {
+  if (!asked.maintenance_version)
+    return std::nullopt;
+  auto offered = offer == nullptr ? std::string{} : offer->maintenance_version;
+  if (*asked.maintenance_version == offered)
+    return std::nullopt;
+  return verdict{
+      verdict_kind::outdated,
+      "maintenance_info.version is \"" + *asked.maintenance_version + "\", but "
+          + (offered.empty() ? "this plan has none" : "the catalog's is \"" + offered + "\"")
+          + "; fetch the catalog again"};
+}
+
+bool may_change_plan(const update_request& asked, const record& known) {
+  const auto* now = offer_of(asked, known.plan_id);
+  return now != nullptr && now->updateable;
+}
+
+/// Whether an update concerns the cluster at all, and not its context alone.
+bool asks_for_work(const update_request& asked, const record& known) {
+  return (!asked.plan_id.empty() && asked.plan_id != known.plan_id) || asked.maintenance_version
+         || asked.parameters != "{}";
+}
+
+/// What an update asks for, to recognise it when it is sent again.
+std::string text_of(const update_request& asked) {
+  return asked.parameters + " " + asked.plan_id + " " + asked.maintenance_version.value_or("");
+}
+
 std::string mismatch(const std::string& field, const std::string& given, const std::string& has) {
   return field + " is \"" + given + "\", but this instance's is \"" + has + "\"";
 }
@@ -70,9 +112,14 @@ record new_record(const provision_request& asked, new_instance_values values) {
   fresh.application = std::move(values.application);
   fresh.replication = std::move(values.replication);
   fresh.patroni = std::move(values.patroni);
+  fresh.etcd = std::move(values.etcd);
+  fresh.maintenance_version = asked.maintenance_version;
+  fresh.context = asked.context;
   fresh.scope = name_of(asked.instance_id);
   fresh.phase = record_phase::accepting;
   fresh.desired = asked.desired;
+  fresh.in_force = asked.desired.settings; // a new cluster begins with them
+  fresh.current.requested_by = asked.requested_by;
   fresh.current.id = std::move(values.operation_id);
   fresh.current.type = operation_type::provision;
   fresh.current.started_at = values.now;
@@ -116,15 +163,22 @@ ruling judge_update(const update_request& asked, const record& known,
   if (asked.service_id != known.service_id)
     return {
         {verdict_kind::bad_request, mismatch("service_id", asked.service_id, known.service_id)}};
-  if (!asked.plan_id.empty() && asked.plan_id != known.plan_id)
-    return {{verdict_kind::refused,
-             "this service's plans cannot be changed after creation (plan_updateable is false): "
-                 + mismatch("plan_id", asked.plan_id, known.plan_id)}};
-  if (in_progress(known)) {
+  bool plan_changes = !asked.plan_id.empty() && asked.plan_id != known.plan_id;
+  const auto* offer = offer_of(asked, plan_changes ? asked.plan_id : known.plan_id);
+  if (auto wrong = judge_maintenance(asked, offer))
+    return {std::move(*wrong)};
+  auto requested = text_of(asked);
+  bool only_context = asked.context && !asks_for_work(asked, known);
+  if (in_progress(known) && !only_context) {
     bool same =
-        known.current.type == operation_type::update && known.current.requested == asked.parameters;
+        known.current.type == operation_type::update && known.current.requested == requested;
     return {same ? verdict{verdict_kind::accepted, "", known.current.id} : busy(known)};
   }
+  if (plan_changes && !may_change_plan(asked, known))
+    return {{verdict_kind::refused,
+             "instances of this plan cannot be changed to another (its plan_updateable is false): "
+                 + mismatch("plan_id", asked.plan_id, known.plan_id)
+                 + "; create an instance of that plan instead"}};
   if (known.current.type == operation_type::provision
       && known.current.state == operation_state::failed)
     return {{verdict_kind::refused,
@@ -135,6 +189,18 @@ ruling judge_update(const update_request& asked, const record& known,
 
   record next = known;
   next.parameters = merged(known.parameters, asked.parameters);
+  if (asked.context)
+    next.context = *asked.context;
+  if (offer != nullptr && (plan_changes || asked.maintenance_version)) {
+    next.desired.settings = offer->settings;
+    next.maintenance_version = offer->maintenance_version;
+  }
+  if (plan_changes) {
+    next.plan_id = asked.plan_id;
+    // A count that the user once named stays; one that came with the plan goes with it.
+    if (!names_node_count(next.parameters))
+      next.desired.node_count = offer->node_count;
+  }
   if (asked.node_count)
     next.desired.node_count = *asked.node_count;
   if (asked.cells)
@@ -146,10 +212,10 @@ ruling judge_update(const update_request& asked, const record& known,
                  + " cells, but the cluster has " + std::to_string(next.desired.node_count)
                  + " nodes; name at least as many cells as nodes, or give a lower node-count"}};
   // A failed update has already gone back, or goes on by itself: the same request is a new attempt.
-  if (next.desired == known.desired && known.current.state == operation_state::succeeded) {
-    if (next.parameters == known.parameters)
-      return {{verdict_kind::done, "", known.current.id}};
-    return {{verdict_kind::done, "", known.current.id}, std::move(next)};
+  bool succeeded = known.current.state == operation_state::succeeded;
+  if (only_context || (next.desired == known.desired && succeeded)) {
+    verdict done{verdict_kind::done, "", known.current.id};
+    return next == known ? ruling{done} : ruling{done, std::move(next)};
   }
   next.current = operation{};
   next.current.id = operation_id;
@@ -157,8 +223,11 @@ ruling judge_update(const update_request& asked, const record& known,
   next.current.started_at = now;
   next.current.deadline = deadline_for(now, asked.longest);
   next.current.desired_before = known.desired;
+  next.current.plan_id_before = known.plan_id;
+  next.current.maintenance_version_before = known.maintenance_version;
   next.current.parameters_before = known.parameters;
-  next.current.requested = asked.parameters;
+  next.current.requested = std::move(requested);
+  next.current.requested_by = asked.requested_by;
   return {{verdict_kind::accepted, "", operation_id}, std::move(next)};
 }
 
@@ -177,46 +246,141 @@ ruling judge_deprovision(const deprovision_request& asked, const record& known,
   next.current = operation{};
   next.current.id = operation_id;
   next.current.type = operation_type::deprovision;
+  next.current.requested_by = asked.requested_by;
   next.current.started_at = now;
   next.current.deadline = deadline_for(now, asked.longest);
   return {{verdict_kind::accepted, "", operation_id}, std::move(next)};
 }
 
-verdict judge_bind(const bind_request& asked, const record& known,
-                   const std::map<std::string, binding>& existing) {
-  if (asked.wanted.service_id != known.service_id)
-    return {verdict_kind::bad_request,
-            mismatch("service_id", asked.wanted.service_id, known.service_id)};
-  if (asked.wanted.plan_id != known.plan_id)
-    return {verdict_kind::bad_request, mismatch("plan_id", asked.wanted.plan_id, known.plan_id)};
-  if (auto found = existing.find(asked.wanted.binding_id); found != existing.end()) {
-    if (found->second == asked.wanted)
-      return {verdict_kind::done};
-    return {verdict_kind::conflict,
-            "a binding of this id exists with other attributes; use another id"};
-  }
-  if (!known.desired.exists)
-    return {verdict_kind::busy, "this instance is being removed"};
-  if (known.current.type == operation_type::provision) {
-    if (in_progress(known))
-      return busy(known);
-    if (known.current.state == operation_state::failed)
-      return {verdict_kind::refused,
-              "provisioning of this instance failed: " + known.current.description};
-  }
-  return {verdict_kind::created};
+namespace {
+
+/// What two bind requests have to share to be the same.
+bool same_request(const binding& a, const binding& b) {
+  return a.service_id == b.service_id && a.plan_id == b.plan_id && a.app_guid == b.app_guid
+         && a.parameters == b.parameters && a.predecessor == b.predecessor;
 }
 
-verdict judge_unbind(const unbind_request& asked, const record& known,
-                     const std::map<std::string, binding>& existing) {
+/// Why no binding can be made of this instance as it is, if so.
+std::optional<verdict> refuse_binding(const record& known) {
+  if (!known.desired.exists)
+    return verdict{verdict_kind::busy, "this instance is being removed"};
+  if (known.current.type != operation_type::provision)
+    return std::nullopt;
+  if (in_progress(known))
+    return busy(known);
+  if (known.current.state == operation_state::failed)
+    return verdict{verdict_kind::refused,
+                   "provisioning of this instance failed: " + known.current.description};
+  return std::nullopt;
+}
+
+/// Takes over what a rotation leaves out; the answer says what is wrong with the predecessor.
+std::optional<verdict> follow(binding& fresh, const std::map<std::string, binding>& existing,
+                              wall_time now) {
+  if (fresh.predecessor.empty())
+    return std::nullopt;
+  auto found = existing.find(fresh.predecessor);
+  if (found == existing.end() || found->second.phase != binding_phase::ready)
+    return verdict{verdict_kind::bad_request, "predecessor_binding_id " + quoted(fresh.predecessor)
+                                                  + " is no binding of this instance"};
+  const auto& before = found->second;
+  if (before.expires_at && *before.expires_at <= now)
+    return verdict{verdict_kind::bad_request, "predecessor_binding_id " + quoted(fresh.predecessor)
+                                                  + " has expired; bind without it"};
+  if (fresh.app_guid.empty())
+    fresh.app_guid = before.app_guid;
+  if (fresh.parameters == "{}") {
+    fresh.parameters = before.parameters;
+    fresh.read_only = before.read_only;
+  }
+  return std::nullopt;
+}
+
+} // namespace
+
+binding_ruling judge_bind(const bind_request& asked, const record& known,
+                          const std::map<std::string, binding>& existing,
+                          new_binding_values values) {
+  auto fresh = asked.wanted;
+  if (fresh.service_id != known.service_id)
+    return {
+        {verdict_kind::bad_request, mismatch("service_id", fresh.service_id, known.service_id)}};
+  auto found = existing.find(fresh.binding_id);
+  if (found == existing.end() && fresh.plan_id != known.plan_id)
+    return {{verdict_kind::bad_request, mismatch("plan_id", fresh.plan_id, known.plan_id)}};
+  auto wrong = follow(fresh, existing, values.now);
+  if (found != existing.end()) {
+    const auto& there = found->second;
+    if (there.phase == binding_phase::removing)
+      return {{verdict_kind::busy, "the binding of this id is being removed; try again after it"}};
+    if (!same_request(there, fresh))
+      return {{verdict_kind::conflict,
+               "a binding of this id exists with other attributes; use another id"}};
+    return {{there.phase == binding_phase::ready ? verdict_kind::done : verdict_kind::accepted, "",
+             there.operation_id}};
+  }
+  if (wrong)
+    return {std::move(*wrong)};
+  if (auto refused = refuse_binding(known))
+    return {std::move(*refused)};
+  fresh.operation_id = std::move(values.operation_id);
+  fresh.polled = asked.may_poll;
+  fresh.created_at = values.now;
+  if (known.in_force.credentials == credentials_mode::per_binding) {
+    fresh.role = std::move(values.role);
+    if (asked.lifetime > 0) {
+      fresh.expires_at = values.now + std::chrono::seconds{asked.lifetime};
+      fresh.renew_before = values.now + std::chrono::seconds{asked.lifetime} * 2 / 3;
+    }
+    fresh.phase = binding_phase::creating;
+    return {{verdict_kind::accepted, "", fresh.operation_id}, std::move(fresh)};
+  }
+  fresh.phase = binding_phase::ready;
+  return {{verdict_kind::created, "", fresh.operation_id}, std::move(fresh)};
+}
+
+binding_ruling judge_unbind(const unbind_request& asked, const record& known,
+                            const std::map<std::string, binding>& existing,
+                            std::string operation_id) {
   auto found = existing.find(asked.binding_id);
   if (found == existing.end())
-    return {verdict_kind::gone, "there is no binding " + quoted(asked.binding_id)};
+    return {{verdict_kind::gone, "there is no binding " + quoted(asked.binding_id)}};
+  const auto& there = found->second;
   if (!asked.service_id.empty() && asked.service_id != known.service_id)
-    return {verdict_kind::bad_request, mismatch("service_id", asked.service_id, known.service_id)};
-  if (!asked.plan_id.empty() && asked.plan_id != found->second.plan_id)
-    return {verdict_kind::bad_request, mismatch("plan_id", asked.plan_id, found->second.plan_id)};
-  return {verdict_kind::done};
+    return {
+        {verdict_kind::bad_request, mismatch("service_id", asked.service_id, known.service_id)}};
+  if (!asked.plan_id.empty() && asked.plan_id != there.plan_id)
+    return {{verdict_kind::bad_request, mismatch("plan_id", asked.plan_id, there.plan_id)}};
+  if (there.phase == binding_phase::removing)
+    return {{verdict_kind::accepted, "", there.operation_id}};
+  // A role of its own has to end first; with the instance it ends anyway.
+  bool failed = known.current.type == operation_type::provision
+                && known.current.state == operation_state::failed;
+  if (there.role.username.empty() || !known.desired.exists || failed)
+    return {{verdict_kind::done}};
+  auto leaving = there;
+  leaving.phase = binding_phase::removing;
+  leaving.operation_id = std::move(operation_id);
+  leaving.polled = asked.may_poll;
+  leaving.note.clear();
+  return {{verdict_kind::accepted, "", leaving.operation_id}, std::move(leaving)};
+}
+
+void forget_ended_bindings(record& known, wall_time now) {
+  std::erase_if(known.ended_bindings,
+                [&](const auto& one) { return one.second + tombstone_life < now; });
+}
+
+bool has_own_roles(const record& known, const std::map<std::string, binding>& bindings) {
+  return known.in_force.credentials == credentials_mode::per_binding
+         || std::ranges::any_of(bindings,
+                                [](const auto& one) { return !one.second.role.username.empty(); });
+}
+
+bool owner_logs_in(const record& known, const std::map<std::string, binding>& bindings) {
+  return known.in_force.credentials == credentials_mode::shared
+         || std::ranges::any_of(bindings,
+                                [](const auto& one) { return one.second.role.username.empty(); });
 }
 
 } // namespace matriarch::model

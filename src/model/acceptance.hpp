@@ -28,6 +28,7 @@ inline constexpr double share_of_polling = 0.9;
 struct new_instance_values {
   std::string operation_id;
   credentials admin, superuser, application, replication, patroni;
+  credentials etcd; ///< without a username where etcd has no users
   wall_time now;
 };
 [[nodiscard]] record new_record(const provision_request& asked, new_instance_values values);
@@ -41,12 +42,40 @@ struct new_instance_values {
 [[nodiscard]] ruling judge_deprovision(const deprovision_request& asked, const record& known,
                                        const std::string& operation_id, wall_time now);
 
-/// What a bind leads to, before anything is written: `created` means that it may be.
-[[nodiscard]] verdict judge_bind(const bind_request& asked, const record& known,
-                                 const std::map<std::string, binding>& existing);
+/// A verdict on a bind or an unbind, and the binding as it has to be written before that holds.
+struct binding_ruling {
+  verdict answer;
+  std::optional<binding> write = {};
+};
 
-/// What an unbind leads to: `done` means that the binding is to be removed.
-[[nodiscard]] verdict judge_unbind(const unbind_request& asked, const record& known,
-                                   const std::map<std::string, binding>& existing);
+/// What a new binding gets.
+struct new_binding_values {
+  std::string operation_id;
+  credentials role; ///< its own, where the plan gives each binding one
+  wall_time now;
+};
+
+/// What a bind leads to. `accepted`: its role is to be made, or is being made; `created`: it is
+/// complete with what is written; `done`: it is there already.
+[[nodiscard]] binding_ruling judge_bind(const bind_request& asked, const record& known,
+                                        const std::map<std::string, binding>& existing,
+                                        new_binding_values values);
+
+/// What an unbind leads to. `accepted`: its role is to be removed, or is being removed; `done`: the
+/// binding can be deleted as it is.
+[[nodiscard]] binding_ruling judge_unbind(const unbind_request& asked, const record& known,
+                                          const std::map<std::string, binding>& existing,
+                                          std::string operation_id);
+
+/// Drops those ended bindings that nobody polls any more, after `tombstone_life`.
+void forget_ended_bindings(record& known, wall_time now);
+
+/// Whether this instance's PostgreSQL has, or may have, roles of bindings.
+[[nodiscard]] bool has_own_roles(const record& known,
+                                 const std::map<std::string, binding>& bindings);
+
+/// Whether applications log in as the instance's application user itself.
+[[nodiscard]] bool owner_logs_in(const record& known,
+                                 const std::map<std::string, binding>& bindings);
 
 } // namespace matriarch::model

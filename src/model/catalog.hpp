@@ -7,12 +7,9 @@
 #include <string_view>
 #include <vector>
 
-namespace matriarch::model {
+#include "model/settings.hpp"
 
-/// Whose PostgreSQL role an application gets from a binding.
-enum class credentials_mode {
-  shared, ///< every binding of an instance gets the instance's application user, as in the seeds
-};
+namespace matriarch::model {
 
 /// What a plan means for this broker. The platform never sees it.
 struct provision_settings {
@@ -20,7 +17,17 @@ struct provision_settings {
   std::string engine = "postgresql";
   /// How many nodes an instance has unless its request says `node-count`; 1 to the number of cells.
   int node_count = 2;
-  credentials_mode credentials = credentials_mode::shared;
+  cluster_settings settings;
+  /// After how many seconds a binding's credentials expire; 0: never.
+  std::int64_t binding_lifetime = 0;
+  /// Whether a binding's credentials hold the superuser's too, under `superuser`.
+  bool superuser_in_bindings = false;
+};
+
+/// A plan's version as operators see it (OSB 2.17, "Maintenance Info Object").
+struct maintenance_info {
+  std::string version;     ///< semantic versioning 2.0
+  std::string description; ///< what taking up this version means for users; may be empty
 };
 
 /// A service plan (OSB 2.17, "Service Plan Object").
@@ -32,6 +39,11 @@ struct plan {
   bool free = true;
   /// Overrides the service's `bindable` if it is there.
   std::optional<bool> bindable;
+  /// Whether instances of this plan may be changed to another; overrides the service's.
+  std::optional<bool> plan_updateable;
+  /// Whether a binding may be made as the successor of another.
+  bool binding_rotatable = false;
+  std::optional<maintenance_info> maintenance;
   /// The text of a JSON object; empty if the plan has none.
   std::string metadata;
   /// How long a platform may poll `last_operation`, in seconds.
@@ -47,6 +59,8 @@ struct service {
   std::string description;
   bool bindable = true;
   bool plan_updateable = false;
+  /// Whether an update may change the `context` alone.
+  bool allow_context_updates = false;
   std::vector<std::string> tags;
   /// The text of a JSON object; empty if the service has none.
   std::string metadata;

@@ -10,8 +10,8 @@ namespace matriarch::model {
 namespace {
 
 constexpr std::size_t longest_plain_name =
-    64; // PostgreSQL's and HAProxy's identifiers end near there
-constexpr std::size_t digest_bytes_kept = 20; // 160 bits: no two ids of one fleet will share a name
+    64;                                 // PostgreSQL's and HAProxy's identifiers end near there
+constexpr std::size_t digits_kept = 40; // 160 bits: no two ids of one fleet will share a name
 
 bool is_plain(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'
@@ -25,15 +25,19 @@ std::string name_of(std::string_view id) {
                && id.back() != '.' && std::all_of(id.begin(), id.end(), is_plain);
   if (plain)
     return std::string{id};
+  return "~" + start_of_sha256(id, digits_kept);
+}
+
+std::string start_of_sha256(std::string_view text, std::size_t digits) {
   std::array<unsigned char, SHA256_DIGEST_LENGTH> digest{};
-  SHA256(reinterpret_cast<const unsigned char*>(id.data()), id.size(), digest.data());
-  constexpr std::string_view digits = "0123456789abcdef";
-  std::string name = "~";
-  for (std::size_t i = 0; i < digest_bytes_kept; ++i) {
-    name += digits[digest[i] >> 4];
-    name += digits[digest[i] & 0x0f];
+  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data());
+  constexpr std::string_view hexadecimal = "0123456789abcdef";
+  std::string start;
+  for (auto byte : digest) {
+    start += hexadecimal[byte >> 4];
+    start += hexadecimal[byte & 0x0f];
   }
-  return name;
+  return start.substr(0, digits);
 }
 
 std::string quoted(std::string_view id) {

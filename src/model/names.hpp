@@ -11,6 +11,9 @@ namespace matriarch::model {
 /// character in an id; this is the one place that makes them safe. The record keeps the true id.
 [[nodiscard]] std::string name_of(std::string_view id);
 
+/// The first `digits` hexadecimal digits of a text's SHA-256; 64 at most.
+[[nodiscard]] std::string start_of_sha256(std::string_view text, std::size_t digits);
+
 /// An id as it stands in a sentence: in quotes, and shortened where it is very long.
 [[nodiscard]] std::string quoted(std::string_view id);
 

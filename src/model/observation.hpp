@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -11,9 +12,10 @@ namespace matriarch::model {
 
 /// A node as it describes itself under Patroni's `members/`.
 struct member {
-  std::string state;    ///< Patroni's word: running, starting, stopped, creating replica, …
-  std::string api_url;  ///< `http://host:8008/patroni`
-  std::string conn_url; ///< `postgres://host:5432/postgres`
+  std::string state;         ///< Patroni's word: running, starting, stopped, creating replica, …
+  std::string api_url;       ///< `http://host:8008/patroni`
+  std::string conn_url;      ///< `postgres://host:5432/postgres`
+  std::int64_t timeline = 0; ///< PostgreSQL's; it grows with each promotion
   [[nodiscard]] bool running() const { return state == "running"; }
   [[nodiscard]] bool starting() const { return state == "starting"; }
   bool operator==(const member&) const = default;
@@ -23,6 +25,8 @@ struct member {
 struct cluster_view {
   std::map<std::string, member> members; ///< by node id
   std::string leader;                    ///< the node id in Patroni's `leader` key, or empty
+  /// The node ids in Patroni's `sync` key: only these may take over from a synchronous leader.
+  std::set<std::string> synchronous;
   bool operator==(const cluster_view&) const = default;
 
   [[nodiscard]] bool running(const std::string& node_id) const {

@@ -1,6 +1,7 @@
 #include "model/plan.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 namespace matriarch::model {
 
@@ -135,6 +136,8 @@ private:
       // After a switchover the new nodes hold the leader: going back would move it twice.
       if (!op.switched_over && op.desired_before) {
         next_.desired = *op.desired_before;
+        next_.plan_id = op.plan_id_before;
+        next_.maintenance_version = op.maintenance_version_before;
         next_.parameters = op.parameters_before;
       }
       next_.switching_to.clear();
@@ -146,6 +149,8 @@ private:
 
   [[nodiscard]] bool may_stay(const node& n) const {
     const auto& cells = next_.desired.cells;
+    if (n.node_type != next_.desired.settings.node_type)
+      return false;
     return cells.empty() || std::find(cells.begin(), cells.end(), n.cell) != cells.end();
   }
 
@@ -167,6 +172,9 @@ private:
       (may_stay(n) ? staying : leaving).push_back(&n);
     }
     auto wanted = static_cast<std::size_t>(next_.desired.node_count);
+    // Nodes of another type come up with the new settings, and need not be restarted for them.
+    if (!leaving.empty() && staying.empty() && all_run(leaving) && !announce_settings())
+      return;
     if (staying.size() < wanted) {
       add(static_cast<int>(wanted - staying.size()), staying);
       return;
@@ -192,6 +200,8 @@ private:
       result_.waiting_for = removal_text();
       return;
     }
+    if (!take_up_settings(staying))
+      return;
     if (in_progress() && next_.switching_to.empty() && leader_among(staying))
       end_operation(operation_state::succeeded, describe(next_, around_.seen));
   }
@@ -242,8 +252,11 @@ private:
   /// Too many nodes on cells they may be on: replicas go, those first that run least. The leader is
   /// never the one removed.
   void shed(std::vector<node*>& staying, std::size_t wanted) {
+    constexpr int indispensable = 3;
     auto rank = [&](const node* n) {
       if (around_.seen.leads(n->node_id) || next_.switching_to == n->node_id)
+        return indispensable;
+      if (around_.seen.synchronous.contains(n->node_id))
         return 2;
       return around_.seen.running(n->node_id) ? 1 : 0;
     };
@@ -253,7 +266,7 @@ private:
     // that was never confirmed holds no data yet.
     bool leader_runs = around_.seen.running(around_.seen.leader);
     while (staying.size() > wanted && (leader_runs || !next_.had_leader)
-           && rank(staying.back()) < 2) {
+           && rank(staying.back()) < indispensable) {
       staying.back()->phase = node_phase::removing;
       staying.pop_back();
     }
@@ -272,28 +285,139 @@ private:
       result_.waiting_for = "waiting for " + list_of(behind) + " to stream without lag";
       return;
     }
-    if (!leader_among(staying)) {
-      switch_over(staying);
-      return;
+    if (leader_among(staying)) {
+      for (auto* n : leaving)
+        n->phase = node_phase::removing;
+      result_.waiting_for = removal_text();
+    } else if (candidates(staying).empty()) {
+      // The synchronous replica is one of those that leave. Once they are gone Patroni makes
+      // another one synchronous; the leader and all that stay still run meanwhile.
+      for (auto* n : leaving)
+        if (!around_.seen.leads(n->node_id))
+          n->phase = node_phase::removing;
+      result_.waiting_for = "waiting for one of the nodes that stay to be the synchronous replica";
+    } else {
+      switch_over(candidates(staying));
     }
-    for (auto* n : leaving)
-      n->phase = node_phase::removing;
-    result_.waiting_for = removal_text();
   }
 
-  void switch_over(const std::vector<node*>& staying) {
+  /// Those that may lead next.
+  [[nodiscard]] std::vector<node*> candidates(const std::vector<node*>& nodes) const {
+    std::vector<node*> able;
+    std::ranges::copy_if(nodes, std::back_inserter(able), [&](const node* n) {
+      return may_take_over(next_, around_.seen, n->node_id);
+    });
+    return able;
+  }
+
+  /// `able`: at least one, all of which stream.
+  void switch_over(const std::vector<node*>& able) {
     if (!around_.failed_switchover.empty()) {
       result_.waiting_for =
           "the switchover failed and is tried again: " + around_.failed_switchover;
       return;
     }
     if (next_.switching_to.empty()) {
-      auto nearest = std::min_element(staying.begin(), staying.end(), [&](auto* a, auto* b) {
+      auto nearest = std::min_element(able.begin(), able.end(), [&](auto* a, auto* b) {
         return around_.lag.at(a->node_id) < around_.lag.at(b->node_id);
       });
       next_.switching_to = (*nearest)->node_id;
     }
     result_.waiting_for = "switching over to " + next_.switching_to;
+  }
+
+  // -- settings ---------------------------------------------------------------------------------
+
+  /// Makes the settings on the way to the desired ones Patroni's configuration; true once they are,
+  /// or if there is nothing to change.
+  bool announce_settings() {
+    const auto& desired = next_.desired.settings;
+    if (!next_.taking_up && same_configuration(next_.in_force, desired))
+      return true;
+    auto to = next_settings(next_.taking_up.value_or(next_.in_force), desired);
+    if (next_.taking_up != to) {
+      // What was being taken up until now may have been set already: it has to be unset too.
+      if (next_.taking_up)
+        next_.in_force.parameters.insert(next_.taking_up->parameters.begin(),
+                                         next_.taking_up->parameters.end());
+      next_.taking_up = to;
+      return false;
+    }
+    auto digest = digest_of(to);
+    if (around_.configured == digest)
+      return true;
+    result_.waiting_for = "telling Patroni the new settings";
+    result_.steps.push_back(configure{configuration_patch(next_.in_force, to), digest});
+    return false;
+  }
+
+  /// Brings the cluster to the desired settings; true once it has them. All nodes run.
+  bool take_up_settings(const std::vector<node*>& nodes) {
+    if (!announce_settings())
+      return false;
+    if (!next_.taking_up) {
+      next_.in_force = next_.desired.settings;
+      return true;
+    }
+    const auto to = *next_.taking_up;
+    if (auto late = not_taken_up(nodes, digest_of(to)); !late.empty()) {
+      result_.waiting_for = "waiting for " + list_of(late) + " to take up the new settings";
+      result_.steps.push_back(ask_settings{std::move(late)});
+    } else if (!restart_next(nodes, order_of(next_.in_force, to))) {
+      next_.in_force = to;
+      next_.taking_up.reset();
+    }
+    return false;
+  }
+
+  [[nodiscard]] std::vector<std::string> not_taken_up(const std::vector<node*>& nodes,
+                                                      const std::string& digest) const {
+    std::vector<std::string> late;
+    for (const auto* n : nodes) {
+      auto said = around_.settings.find(n->node_id);
+      if (said == around_.settings.end() || said->second.digest != digest)
+        late.push_back(n->node_id);
+    }
+    return late;
+  }
+
+  /// One node after the other restarts, so that all others run; false if none needs to any more.
+  /// The leader hands over to a replica that has restarted, unless it has to be the first.
+  bool restart_next(const std::vector<node*>& nodes, restart_order order) {
+    std::vector<node*> replicas;
+    bool leader_waits = false;
+    const node* waiting_replica = nullptr;
+    for (auto* n : nodes) {
+      bool waits = around_.settings.at(n->node_id).pending_restart;
+      if (around_.seen.leads(n->node_id)) {
+        leader_waits = waits;
+        continue;
+      }
+      replicas.push_back(n);
+      if (waits && waiting_replica == nullptr)
+        waiting_replica = n;
+    }
+    if (leader_waits && (order == restart_order::leader_first || replicas.empty()))
+      restart(around_.seen.leader);
+    else if (waiting_replica != nullptr)
+      restart(waiting_replica->node_id);
+    else if (leader_waits)
+      hand_over(replicas);
+    return leader_waits || waiting_replica != nullptr;
+  }
+
+  void restart(const std::string& node_id) {
+    result_.waiting_for = "restarting " + node_id + " with the new settings";
+    result_.steps.push_back(restart_node{node_id});
+  }
+
+  void hand_over(const std::vector<node*>& replicas) {
+    auto able = candidates(replicas);
+    std::erase_if(able, [&](const node* n) { return !streams(*n); });
+    if (!able.empty())
+      return switch_over(able);
+    result_.steps.push_back(ask_lag{});
+    result_.waiting_for = "waiting for a replica that can take over";
   }
 
   // -- away ---------------------------------------------------------------------------------------
@@ -355,11 +479,20 @@ decision decide(const record& known, const circumstances& around) {
   return planner{known, around}.run();
 }
 
+bool may_take_over(const record& known, const cluster_view& seen, const std::string& node_id) {
+  if (!seen.running(node_id) || seen.leads(node_id))
+    return false;
+  // Patroni goes by what it was last told, before all nodes have taken it up.
+  bool synchronous = known.taking_up.value_or(known.in_force).synchronous != synchronous_mode::off;
+  return !synchronous || seen.synchronous.contains(node_id);
+}
+
 record with_new_nodes(record known, const std::vector<std::string>& node_ids,
                       const std::vector<std::string>& cells, wall_time now) {
   for (std::size_t i = 0; i < cells.size(); ++i)
     known.nodes.push_back({node_ids[i], cells[i], known.service_id, known.plan_id,
-                           node_phase::placed, now + start_timeout + start_margin});
+                           known.desired.settings.node_type, node_phase::placed,
+                           now + start_timeout + start_margin});
   return known;
 }
 

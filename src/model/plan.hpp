@@ -20,6 +20,12 @@ namespace matriarch::model {
 /// allows by default.
 inline constexpr std::int64_t negligible_lag_bytes = 1024 * 1024;
 
+/// What a node said of the settings it has taken up.
+struct node_settings {
+  std::string digest;
+  bool pending_restart = false; ///< some of them wait for a restart of its PostgreSQL
+};
+
 /// What the actor knows beyond the record: everything here is lost in a crash, and may be.
 struct circumstances {
   cluster_view seen;
@@ -37,6 +43,10 @@ struct circumstances {
   std::optional<placement> shortage;
   /// What came of the last switchover, if it failed; kept until it may be tried again.
   std::string failed_switchover;
+  /// The digest of the settings that Patroni has confirmed as the cluster's.
+  std::string configured;
+  /// What nodes said of the settings, by node id; forgotten when a node restarts.
+  std::map<std::string, node_settings> settings;
   wall_time now;
 };
 
@@ -61,10 +71,24 @@ struct failover_from {
   std::string from;
   std::string to;
 };
+/// Tell Patroni the cluster's new settings.
+struct configure {
+  std::string patch;  ///< of Patroni's dynamic configuration
+  std::string digest; ///< of the settings it leads to
+};
+/// Ask these nodes which settings they have taken up.
+struct ask_settings {
+  std::vector<std::string> node_ids;
+};
+/// Have Patroni restart a node's PostgreSQL.
+struct restart_node {
+  std::string node_id;
+};
 /// Delete all keys, let the port rest and leave a tombstone, in one transaction.
 struct release_port {};
 
-using step = std::variant<add_nodes, start_node, remove_node, ask_lag, failover_from, release_port>;
+using step = std::variant<add_nodes, start_node, remove_node, ask_lag, failover_from, configure,
+                          ask_settings, restart_node, release_port>;
 
 /// What comes next.
 struct decision {
@@ -79,6 +103,11 @@ struct decision {
 };
 
 [[nodiscard]] decision decide(const record& known, const circumstances& around);
+
+/// Whether Patroni would let this node take over from the leader: any that runs, but of a
+/// synchronous cluster only a synchronous replica.
+[[nodiscard]] bool may_take_over(const record& known, const cluster_view& seen,
+                                 const std::string& node_id);
 
 /// A record with these nodes written down on those cells. `node_ids` and `cells` are of one length.
 [[nodiscard]] record with_new_nodes(record known, const std::vector<std::string>& node_ids,

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "model/settings.hpp"
+
 /// What is true of a service instance, whoever asks: plain values, written to etcd as they are.
 namespace matriarch::model {
 
@@ -18,6 +20,9 @@ struct credentials {
   std::string password;
   bool operator==(const credentials&) const = default;
 };
+
+/// The database of a new cluster, which its application user owns.
+inline constexpr const char* application_database = "db";
 
 /// Where a node stands in its life. The cell hears of a node only after `placed` is in etcd, and a
 /// node leaves the record only after its removal is certain.
@@ -32,6 +37,8 @@ struct node {
   std::string cell; ///< the guid of the cell it is on; `backend_id` in the seeds' JSON
   std::string service_id;
   std::string plan_id;
+  /// `cluster_settings::node_type` when it was placed.
+  std::string node_type = {};
   node_phase phase = node_phase::placed;
   /// Until when a request to start it may still reach the cell; not set once its outcome is known.
   /// A node is not forgotten before: a late start would run on unrecorded.
@@ -44,7 +51,8 @@ struct desired_state {
   bool exists = true;
   int node_count = 2;
   /// The cells that the nodes shall be on; empty means any.
-  std::vector<std::string> cells;
+  std::vector<std::string> cells = {};
+  cluster_settings settings = {};
   bool operator==(const desired_state&) const = default;
 };
 
@@ -62,11 +70,16 @@ struct operation {
   wall_time deadline;
   /// Why it cannot succeed any more; set while what it made is being taken back.
   std::string failing_because;
-  /// Of an update: what was desired before and the parameters that went with it, to go back to.
+  /// Of an update: what was desired before, and the plan, maintenance version and parameters that
+  /// went with it, to go back to.
   std::optional<desired_state> desired_before;
+  std::string plan_id_before;
+  std::string maintenance_version_before;
   std::string parameters_before;
-  /// Of an update: the request's own parameters, to recognise it when it is sent again.
+  /// Of an update: what the request itself asked for, to recognise it when it is sent again.
   std::string requested;
+  /// Who asked: the originating identity as the platform sent it (`platform {json}`); may be empty.
+  std::string requested_by;
   /// Cells that failed to start a node in this operation, with the reason; not tried again.
   std::map<std::string, std::string> failed_cells;
   /// Set once an update has moved the leader: from there on it only goes forward.
@@ -94,16 +107,31 @@ struct record {
   credentials application;
   credentials replication;
   credentials patroni; ///< of Patroni's REST API
+  /// The user of etcd that may write this scope's keys; empty where etcd asks for none.
+  credentials etcd;
   int allocated_port = 0;
+  /// The second public port, which leads to the replicas; 0 until a read-only binding needs it.
+  int read_only_port = 0;
+  /// Of the plan's maintenance_info, as last applied; empty if the plan had none.
+  std::string maintenance_version;
+  /// The platform's `context`, as canonical JSON, as last sent.
+  std::string context = "{}";
   std::string scope;
   record_phase phase = record_phase::accepting;
   desired_state desired;
+  /// The settings that all nodes are known to have taken up.
+  cluster_settings in_force;
+  /// The settings that they are taking up; not set while nothing is changing.
+  std::optional<cluster_settings> taking_up;
   operation current;
   std::vector<node> nodes;
   /// The node that shall lead, while a switchover is under way.
   std::string switching_to;
   /// True once a leader has run: from then on there is data to lose.
   bool had_leader = false;
+  /// Bindings that ended by an operation which somebody may still poll, and since when they are
+  /// gone.
+  std::map<std::string, wall_time> ended_bindings;
   /// Fresh with each write, so that a writer recognises its own after a time-out.
   std::string write_id;
 
@@ -119,13 +147,37 @@ struct record {
   bool operator==(const record&) const = default;
 };
 
-/// A binding, `/service/<name>/bindings/<binding>`.
+/// Where a binding stands. It is written down before its role is made, and leaves etcd after its
+/// role is gone.
+enum class binding_phase {
+  creating, ///< its role is being made
+  ready,
+  removing, ///< its role is being removed
+};
+
+/// A binding, `/service/<name>/bindings/<binding>`: the desired state of a PostgreSQL role.
 struct binding {
   std::string binding_id;
   std::string service_id;
   std::string plan_id;
   std::string app_guid;
   std::string parameters = "{}"; ///< canonical JSON
+  /// The binding that this one takes over from, if it was asked for as a rotation.
+  std::string predecessor = {};
+  bool read_only = false;
+  /// Its own role; without a username, the instance's application user.
+  credentials role = {};
+  binding_phase phase = binding_phase::creating;
+  /// Of the request that made it, and after an unbind of that one.
+  std::string operation_id = {};
+  /// Whether somebody was told to poll for the end of that operation.
+  bool polled = false;
+  wall_time created_at = {};
+  std::optional<wall_time> expires_at = {};
+  /// From when on a successor should be made; not after `expires_at`.
+  std::optional<wall_time> renew_before = {};
+  /// What a user should know besides; for instance that no replica has the role yet.
+  std::string note = {};
   bool operator==(const binding&) const = default;
 };
 

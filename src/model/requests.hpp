@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,7 +24,18 @@ struct provision_request {
   std::string space_guid;
   std::string parameters = "{}"; ///< canonical JSON
   desired_state desired;
-  duration longest{}; ///< the plan's maximum_polling_duration
+  std::string maintenance_version; ///< the plan's
+  std::string context = "{}";      ///< canonical JSON
+  std::string requested_by;        ///< the originating identity, `platform {json}`, or empty
+  duration longest{};              ///< the plan's maximum_polling_duration
+};
+
+/// What the catalog says of a plan, as far as an update needs it.
+struct plan_offer {
+  int node_count = 2;
+  cluster_settings settings;
+  std::string maintenance_version; ///< empty if the plan has none
+  bool updateable = false;         ///< whether its instances may change to another plan
 };
 
 struct update_request {
@@ -33,6 +45,13 @@ struct update_request {
   std::string parameters = "{}";
   std::optional<int> node_count;
   std::optional<std::vector<std::string>> cells;
+  /// The version that the request names; naming it takes up the plan's settings as they are now.
+  std::optional<std::string> maintenance_version;
+  /// All plans of the service, by id: which one the instance has is not the request's to say.
+  std::map<std::string, plan_offer> offers;
+  /// The new context, if the request has one; canonical JSON.
+  std::optional<std::string> context;
+  std::string requested_by;
   duration longest{};
 };
 
@@ -40,12 +59,17 @@ struct deprovision_request {
   std::string instance_id;
   std::string service_id; ///< empty: not given, which only a broker that is not strict lets pass
   std::string plan_id;
+  std::string requested_by;
   duration longest{};
 };
 
 struct bind_request {
   std::string instance_id;
+  /// Without role, operation and times, which the instance's actor adds.
   binding wanted;
+  std::int64_t lifetime = 0; ///< the plan's binding_lifetime in seconds; 0: no end
+  /// Whether the platform can poll: then an answer that takes long is `accepted` instead.
+  bool may_poll = false;
 };
 
 struct unbind_request {
@@ -53,6 +77,12 @@ struct unbind_request {
   std::string binding_id;
   std::string service_id;
   std::string plan_id;
+  bool may_poll = false;
+};
+
+/// Has everything of this instance that holds secrets written anew, with the newest key.
+struct reencrypt_request {
+  std::string instance_id;
 };
 
 /// Asks for the instance as it is, with a linearizable look into etcd if it is not known here.
@@ -80,6 +110,7 @@ enum class verdict_kind {
   conflict,    ///< exists with other attributes
   busy,        ///< another operation is in progress
   refused,     ///< understood, but not possible
+  outdated,    ///< the maintenance version named is not the catalog's
   not_found,   ///< there is no such thing and, as far as is known, never was
   gone,        ///< there was such a thing
   unavailable, ///< cannot be said or done now; nothing was changed; try again
@@ -92,6 +123,8 @@ struct verdict {
   std::string operation_id = {};
   /// The instance after the request, where there is one.
   std::shared_ptr<const struct instance_snapshot> instance = nullptr;
+  /// Of a bind: the binding as it is now.
+  std::optional<binding> bound = {};
 };
 
 /// The end of a demote request.
@@ -107,6 +140,6 @@ struct demote_report {
 };
 
 using request = std::variant<provision_request, update_request, deprovision_request, bind_request,
-                             unbind_request, lookup_request, await_request>;
+                             unbind_request, reencrypt_request, lookup_request, await_request>;
 
 } // namespace matriarch::model

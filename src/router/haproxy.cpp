@@ -91,18 +91,6 @@ std::string read_file(const std::string& path) {
   return {std::istreambuf_iterator<char>{in}, {}};
 }
 
-/// Replaces a file as a whole, so that no reader ever sees half of it.
-bool write_file(const std::string& path, const std::string& text) {
-  auto draft = path + ".draft";
-  {
-    std::ofstream out{draft, std::ios::binary | std::ios::trunc};
-    out << text;
-    if (!out.flush())
-      return false;
-  }
-  return ::rename(draft.c_str(), path.c_str()) == 0;
-}
-
 /// Starts a program with none of this one's files, signals or session. 0 and errno if it could not.
 pid_t spawn(const std::vector<std::string>& arguments, int output) {
   posix_spawn_file_actions_t files;
@@ -194,6 +182,24 @@ void leave_out(apply_outcome& outcome,
 }
 
 } // namespace
+
+bool write_private_file(const std::string& path, const std::string& text) {
+  auto draft = path + ".draft";
+  ::unlink(draft.c_str()); // one that was left behind keeps its rights
+  {
+    descriptor out{::open(draft.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)};
+    if (out < 0)
+      return false;
+    std::string_view unwritten = text;
+    while (!unwritten.empty()) {
+      auto written = ::write(out, unwritten.data(), unwritten.size());
+      if (written <= 0)
+        return false;
+      unwritten.remove_prefix(static_cast<std::size_t>(written));
+    }
+  }
+  return ::rename(draft.c_str(), path.c_str()) == 0;
+}
 
 haproxy::haproxy(std::string executable, std::string data_dir)
     : executable_(std::move(executable)), data_dir_(std::move(data_dir)) {}
@@ -321,8 +327,6 @@ result<std::string> haproxy::ask(std::string_view command,
     else if (errno != EAGAIN || !wait_for(socket, POLLOUT, deadline))
       return failure{"HAProxy's master does not take commands"};
   }
-  // HAProxy's master keeps the connection open until its client has no more to say.
-  ::shutdown(socket, SHUT_WR);
   // The master ends the connection when the client has nothing more to say.
   ::shutdown(socket, SHUT_WR);
   std::string answer;
@@ -351,7 +355,7 @@ bool haproxy::runs(const haproxy_config& config) const {
                 != std::string::npos;
 }
 
-void haproxy::end_sessions(const std::vector<followers_of>& of) {
+void haproxy::end_sessions(const std::vector<misplaced_servers>& of) {
   // While HAProxy reloads, its master does not answer for a moment.
   haproxy_processes found;
   for (auto deadline = clock::now() + 5s; found.master == 0;
@@ -374,11 +378,11 @@ void haproxy::end_sessions(const std::vector<followers_of>& of) {
   std::set<server_key> servers;
   for (const auto& one : of)
     for (const auto& server : one.servers)
-      servers.emplace(one.listen, server);
+      servers.emplace(one.proxy, server);
   for (auto worker : found.current)
-    for (const auto& [listen, server] : servers) {
-      add(worker, fmt::format("set server {}/{} health down", listen, server));
-      add(worker, fmt::format("shutdown sessions server {}/{}", listen, server));
+    for (const auto& [proxy, server] : servers) {
+      add(worker, fmt::format("set server {}/{} health down", proxy, server));
+      add(worker, fmt::format("shutdown sessions server {}/{}", proxy, server));
     }
   send();
   // A worker that was replaced takes no command about its servers ("Proxy is disabled"), but each
@@ -398,7 +402,7 @@ void haproxy::end_sessions(const std::vector<followers_of>& of) {
 haproxy::run_result haproxy::check(const haproxy_config& config) const {
   auto candidate = path("candidate.cfg");
   auto output = path("candidate.log");
-  if (!write_file(candidate, config.text()))
+  if (!write_private_file(candidate, config.text()))
     return {false, fmt::format("{} cannot be written: {}", candidate, std::strerror(errno))};
   descriptor log{::open(output.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)};
   auto child = log < 0 ? 0 : spawn({executable_, "-c", "-f", candidate}, log);
@@ -484,8 +488,8 @@ apply_outcome haproxy::apply(const haproxy_config& wanted,
       if (auto states = ask("@1 show servers state", answer_patience))
         up = servers_up(*states);
     auto before = read_file(path("haproxy.cfg"));
-    if (!write_file(path("server-state"), server_state_file(outcome.applied, up, leaders()))
-        || !write_file(path("haproxy.cfg"), outcome.applied.text())) {
+    if (!write_private_file(path("server-state"), server_state_file(outcome.applied, up, leaders()))
+        || !write_private_file(path("haproxy.cfg"), outcome.applied.text())) {
       outcome.error = fmt::format("{} cannot be written to: {}", data_dir_, std::strerror(errno));
       return outcome;
     }
@@ -498,7 +502,7 @@ apply_outcome haproxy::apply(const haproxy_config& wanted,
     }
     // The file stays what HAProxy runs, for whoever adopts it.
     if (is_running && !before.empty())
-      write_file(path("haproxy.cfg"), before);
+      (void)write_private_file(path("haproxy.cfg"), before);
     outcome.error =
         fmt::format("HAProxy did not {}: {}", is_running ? "reload" : "start", alerts_in(*printed));
     auto taken = ports_not_bound(*printed);
@@ -533,7 +537,7 @@ std::optional<std::string> haproxy::start(const haproxy_config& config) {
   if (master == 0)
     return fmt::format("{} cannot be run: {}", executable_, std::strerror(errno));
   hold(master);
-  write_file(path("haproxy.pid"), fmt::format("{} {}\n", master, start_of(master)));
+  (void)write_private_file(path("haproxy.pid"), fmt::format("{} {}\n", master, start_of(master)));
   for (auto deadline = clock::now() + reload_patience; clock::now() < deadline;
        std::this_thread::sleep_for(look_again)) {
     if (!running())

@@ -29,9 +29,9 @@ struct apply_outcome {
   bool started = false;
 };
 
-/// A listen and those of its servers that do not lead.
-struct followers_of {
-  std::string listen;
+/// A listen or backend, and those of its servers that are not what it leads to any more.
+struct misplaced_servers {
+  std::string proxy;
   std::vector<std::string> servers;
 };
 
@@ -60,14 +60,14 @@ public:
 
   /// Makes HAProxy run a configuration, or as much of it as it can: what HAProxy refuses, and ports
   /// that are taken, are left out. Does nothing if it runs exactly that already. `leaders` tells
-  /// the leading server by listen, asked for at the last moment.
+  /// the leading server by listen or backend, asked for at the last moment.
   [[nodiscard]] apply_outcome
   apply(const haproxy_config& wanted,
         const std::function<std::map<std::string, std::string>()>& leaders);
 
-  /// Takes servers that do not lead to be down until their next check, and ends their sessions in
-  /// all workers: those of before a reload do not check, so their sessions would stay.
-  void end_sessions(const std::vector<followers_of>& of);
+  /// Takes these servers to be down until their next check, and ends their sessions in all workers:
+  /// those of before a reload do not check, so their sessions would stay.
+  void end_sessions(const std::vector<misplaced_servers>& of);
 
   /// Lets the sessions that there are go on for up to `grace`, takes no new ones, and ends HAProxy.
   void stop(std::chrono::milliseconds grace);
@@ -104,6 +104,10 @@ private:
   pid_t master_ = 0;
   int master_handle_ = -1; ///< a pidfd: it means this process for ever, where a pid is used again
 };
+
+/// Replaces a file as a whole, so that no reader ever sees half of it; its owner alone can read it.
+/// False, and errno, if it could not.
+[[nodiscard]] bool write_private_file(const std::string& path, const std::string& text);
 
 /// Holds the data directory for as long as it lives, so that no two routers act on it.
 class directory_lock {

@@ -22,6 +22,11 @@ constexpr std::string_view description_prefix = "    description ";
 /// The backend of the broker that acts; no instance can have this name.
 const std::string active_broker = ":active-broker";
 
+/// What follows an instance's name in those of its other sections; a name holds no colon but the
+/// one that may be its first character.
+constexpr std::string_view read_only_suffix = ":read-only";
+constexpr std::string_view read_only_leader_suffix = ":read-only-leader";
+
 bool is_letter_or_digit(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
@@ -58,10 +63,6 @@ std::string literal(std::string_view text) {
   return expression;
 }
 
-std::string bind_line(const std::string& host, std::uint16_t port) {
-  return fmt::format("    bind {}\n", endpoint{host, port}.text());
-}
-
 std::string server_line(const haproxy_server& server, std::string_view options) {
   return fmt::format("    server {} {}{}\n", server.name, server.where.text(), options);
 }
@@ -76,32 +77,65 @@ std::string check_options(const routed_member& member) {
   return options;
 }
 
-haproxy_listen listen_of(const router_config& settings, const route& what) {
-  haproxy_listen one{haproxy_name(what.instance), settings.bind_host, what.port, {}, {}};
-  one.text = fmt::format("\nlisten {}\n", one.name) + bind_line(one.bind_host, one.port);
+/// The check that finds the members of a scope with this role, and the members as servers of
+/// `proxy`, after `options` of its own.
+void add_members(haproxy_listen& into, const router_config& settings, const route& what,
+                 const std::string& proxy, std::string_view role, std::string_view options) {
   // The scope comes first: Patroni's answer is then always read to its end. Without the scope an
   // address that another cluster has got meanwhile would be taken for this one's.
-  one.text += fmt::format("    option httpchk\n"
-                          "    http-check send meth GET uri /primary\n"
-                          "    http-check expect rstring "
-                          R"('"patroni": *\{{[^}}]*"scope": *"{}"')"
-                          "\n"
-                          "    http-check expect status 200\n",
-                          literal(what.scope));
-  one.text += fmt::format("    default-server inter {}ms fastinter {}ms fall 2 rise 1\n"
-                          "    default-server on-marked-down shutdown-sessions "
-                          "init-addr libc,none\n",
-                          settings.check_interval.count(), settings.check_interval.count() / 2);
+  into.text += fmt::format("    option httpchk\n"
+                           "    http-check send meth GET uri /{}\n"
+                           "    http-check expect rstring "
+                           R"('"patroni": *\{{[^}}]*"scope": *"{}"')"
+                           "\n"
+                           "    http-check expect status 200\n",
+                           role, literal(what.scope));
+  into.text += options;
+  into.text += fmt::format("    default-server inter {}ms fastinter {}ms fall 2 rise 1\n"
+                           "    default-server on-marked-down shutdown-sessions "
+                           "init-addr libc,none\n",
+                           settings.check_interval.count(), settings.check_interval.count() / 2);
   for (const auto& member : what.members) {
-    one.servers.push_back({one.name, haproxy_name(member.name), member.postgresql});
-    one.text += server_line(one.servers.back(), check_options(member));
+    into.servers.push_back({proxy, haproxy_name(member.name), member.postgresql});
+    into.text += server_line(into.servers.back(), check_options(member));
   }
+}
+
+haproxy_listen begun_listen(std::string name, const std::string& host, std::uint16_t port,
+                            std::string_view bind_options = {}) {
+  haproxy_listen one{std::move(name), host, port, {}, {}};
+  one.text = fmt::format("\nlisten {}\n    bind {}{}\n", one.name, endpoint{host, port}.text(),
+                         bind_options);
   return one;
 }
 
-haproxy_listen listen_of(const router_config& settings, const broker_front& front) {
-  haproxy_listen one{broker_listen, settings.bind_host, front.listen, {}, {}};
-  one.text = fmt::format("\nlisten {}\n", one.name) + bind_line(one.bind_host, one.port);
+haproxy_listen listen_of(const router_config& settings, const route& what) {
+  auto one = begun_listen(haproxy_name(what.instance), settings.bind_host, what.port);
+  add_members(one, settings, what, one.name, "primary", {});
+  return one;
+}
+
+haproxy_listen read_only_listen_of(const router_config& settings, const route& what) {
+  auto one = begun_listen(read_only_listen(what.instance), settings.bind_host, what.read_only_port);
+  auto leader = read_only_leader(what.instance);
+  add_members(one, settings, what, one.name, "replica",
+              fmt::format("    balance leastconn\n"
+                          "    use_backend {} if {{ nbsrv({}) eq 0 }}\n",
+                          leader, one.name));
+  // A backend of its own, for the listen of the first port may be left out.
+  one.text += fmt::format("\nbackend {}\n", leader);
+  add_members(one, settings, what, leader, "primary", {});
+  return one;
+}
+
+haproxy_listen listen_of(const router_config& settings, const broker_front& front,
+                         std::string_view certificate) {
+  std::string tls;
+  if (front.has_tls())
+    tls = fmt::format(" ssl crt {} alpn http/1.1 ssl-min-ver TLSv1.2", certificate_path(settings));
+  auto one = begun_listen(broker_listen, settings.bind_host, front.listen, tls);
+  if (front.has_tls())
+    one.text += fmt::format("    # the certificate {}\n", model::start_of_sha256(certificate, 16));
   // One broker acts. Its standby refuses what writes, so it serves only while nobody acts. The
   // server's time is above the 50 s that a broker lets a synchronous request wait.
   constexpr std::string_view options = "    mode http\n"
@@ -125,9 +159,11 @@ haproxy_listen listen_of(const router_config& settings, const broker_front& fron
       }
   };
   one.text += options;
+  // Who a request came from is for this proxy to say: the audit trail records it.
   one.text += fmt::format("    timeout client 60s\n"
                           "    timeout http-request 10s\n"
                           "    timeout http-keep-alive 10s\n"
+                          "    http-request del-header X-Forwarded-For\n"
                           "    http-check expect status 200\n"
                           "    use_backend {0} if {{ nbsrv({0}) gt 0 }}\n",
                           active_broker);
@@ -182,6 +218,9 @@ std::string haproxy_name(std::string_view name) {
 }
 
 std::string instance_of(std::string_view haproxy_name) {
+  for (auto suffix : {read_only_suffix, read_only_leader_suffix})
+    if (haproxy_name.size() > suffix.size() && haproxy_name.ends_with(suffix))
+      haproxy_name.remove_suffix(suffix.size());
   std::string name{haproxy_name};
   if (!name.empty() && name.front() == ':')
     name.front() = '~';
@@ -221,13 +260,37 @@ const haproxy_listen* haproxy_config::listen_at(int line) const {
   return nullptr;
 }
 
-haproxy_config haproxy_config_of(const router_config& settings, const std::vector<route>& served) {
+std::string read_only_listen(std::string_view instance) {
+  return haproxy_name(instance) + std::string{read_only_suffix};
+}
+
+std::string read_only_leader(std::string_view instance) {
+  return haproxy_name(instance) + std::string{read_only_leader_suffix};
+}
+
+bool is_first_port(const haproxy_listen& listen) {
+  return listen.name != broker_listen && !is_read_only_port(listen);
+}
+
+bool is_read_only_port(const haproxy_listen& listen) {
+  return listen.name.ends_with(read_only_suffix);
+}
+
+std::string certificate_path(const router_config& settings) {
+  return settings.data_dir + "/broker.pem";
+}
+
+haproxy_config haproxy_config_of(const router_config& settings, const std::vector<route>& served,
+                                 std::string_view certificate) {
   haproxy_config config;
   config.head = head_of(settings);
   if (settings.broker)
-    config.listens.push_back(listen_of(settings, *settings.broker));
-  for (const auto& one : served)
+    config.listens.push_back(listen_of(settings, *settings.broker, certificate));
+  for (const auto& one : served) {
     config.listens.push_back(listen_of(settings, one));
+    if (one.read_only_port != 0)
+      config.listens.push_back(read_only_listen_of(settings, one));
+  }
   return config;
 }
 
@@ -298,9 +361,9 @@ std::string server_state_file(const haproxy_config& config,
       "srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord "
       "srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n";
   for (const auto& listen : config.listens) {
-    auto leader = leaders.find(listen.name);
     auto id = 0;
     for (const auto& server : listen.servers) {
+      auto leader = leaders.find(server.proxy);
       auto was = up.find({server.proxy, server.name});
       auto is_up = was != up.end() && was->second == server.where
                    && (leader == leaders.end() || leader->second == server.name);

@@ -47,15 +47,29 @@ struct haproxy_config {
 /// The name of an instance's listen or of a member's server. HAProxy takes letters, digits, `-`,
 /// `_`, `.` and `:`; so the `~` of a name that is a hash becomes `:`.
 [[nodiscard]] std::string haproxy_name(std::string_view name);
-/// The other way round, for names of instances.
+/// The other way round, for the listens of instances: both of an instance's lead to its name.
 [[nodiscard]] std::string instance_of(std::string_view haproxy_name);
 
 /// The listen of the brokers; no instance can have this name.
 inline const std::string broker_listen = ":broker";
 
-/// What HAProxy shall run. Equal arguments give equal texts.
+/// The listen of an instance's second port, which leads to its replicas, and the backend that it
+/// uses while no replica is up; no instance can have these names.
+[[nodiscard]] std::string read_only_listen(std::string_view instance);
+[[nodiscard]] std::string read_only_leader(std::string_view instance);
+
+/// Whether a listen is that of an instance's first port, or of its second; the brokers' is neither.
+[[nodiscard]] bool is_first_port(const haproxy_listen& listen);
+[[nodiscard]] bool is_read_only_port(const haproxy_listen& listen);
+
+/// Where the certificate and the key of the brokers' port are, as one file.
+[[nodiscard]] std::string certificate_path(const router_config& settings);
+
+/// What HAProxy shall run. Equal arguments give equal texts. `certificate` is what is at
+/// certificate_path(): HAProxy reads it anew with a configuration that is another text.
 [[nodiscard]] haproxy_config haproxy_config_of(const router_config& settings,
-                                               const std::vector<route>& served);
+                                               const std::vector<route>& served,
+                                               std::string_view certificate = {});
 
 /// Reads back a text that haproxy_config::text() made, of this or an earlier version.
 [[nodiscard]] haproxy_config parse_haproxy_config(std::string_view text);
@@ -67,8 +81,8 @@ using server_key = std::pair<std::string, std::string>;
 [[nodiscard]] std::map<server_key, endpoint> servers_up(std::string_view show_servers_state);
 
 /// The server-state-file for a configuration: up are the servers in `up` that are still where they
-/// were, unless another is known to lead (`leaders`, server by listen). All others are down until
-/// their first check, where HAProxy 2.6 would take any new server to be up.
+/// were, unless another is known to lead (`leaders`, server by listen or backend). All others are
+/// down until their first check, where HAProxy 2.6 would take any new server to be up.
 [[nodiscard]] std::string server_state_file(const haproxy_config& config,
                                             const std::map<server_key, endpoint>& up,
                                             const std::map<std::string, std::string>& leaders);

@@ -3,7 +3,9 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <functional>
 #include <future>
 #include <map>
@@ -22,11 +24,13 @@
 #include "http/server.hpp"
 #include "model/json.hpp"
 #include "router/background.hpp"
+#include "router/certificate.hpp"
 #include "router/haproxy.hpp"
 #include "router/haproxy_config.hpp"
 #include "router/router_config.hpp"
 #include "router/routing_table.hpp"
 #include "store/etcd.hpp"
+#include "store/etcd_access.hpp"
 #include "store/keys.hpp"
 
 namespace matriarch::router {
@@ -50,6 +54,8 @@ constexpr std::chrono::milliseconds longest_pause{5'000};
 constexpr std::chrono::seconds settled_after{30};
 /// Between two looks at whether HAProxy runs.
 constexpr std::chrono::milliseconds watch_pause{250};
+/// Between two looks at whether the certificate was renewed, which is days before the old one ends.
+constexpr std::chrono::seconds certificate_pause{10};
 /// How long a router that starts waits for etcd before it serves what it served last.
 constexpr std::chrono::milliseconds etcd_patience{3'000};
 
@@ -80,6 +86,7 @@ public:
 
   void start() {
     update_status();
+    look_at_certificate();
     applier_->submit([this] {
       auto adopted = haproxy_.adopt();
       auto last = haproxy_.last_configuration();
@@ -188,7 +195,8 @@ private:
       std::map<std::string, std::string> leaders;
       for (const auto& one : routes_.served)
         if (auto leader = table_.leader(one.scope); !leader.empty())
-          leaders[haproxy_name(one.instance)] = haproxy_name(leader);
+          for (const auto& proxy : {haproxy_name(one.instance), read_only_leader(one.instance)})
+            leaders[proxy] = haproxy_name(leader);
       std::lock_guard guard{mutex_};
       leaders_ = std::move(leaders);
     }
@@ -199,7 +207,7 @@ private:
   }
 
   void note_leaders(const std::vector<leader_change>& changes) {
-    std::vector<followers_of> followers;
+    std::vector<misplaced_servers> misplaced;
     for (const auto& change : changes) {
       if (change.now.empty())
         continue;
@@ -213,19 +221,23 @@ private:
         if (!change.before.empty())
           servers.insert(haproxy_name(change.before));
         servers.erase(haproxy_name(change.now));
-        followers.push_back({haproxy_name(one.instance), {servers.begin(), servers.end()}});
+        misplaced.push_back({haproxy_name(one.instance), {servers.begin(), servers.end()}});
+        if (one.read_only_port != 0) {
+          misplaced.push_back({read_only_leader(one.instance), misplaced.back().servers});
+          misplaced.push_back({read_only_listen(one.instance), {haproxy_name(change.now)}});
+        }
         if (!change.before.empty())
           spdlog::info("instance {}: {} leads instead of {}", one.instance, change.now,
                        change.before);
       }
     }
-    end_sessions(followers);
+    end_sessions(misplaced);
     // The worker that a reload is just starting may not have been told.
     if (busy_)
-      told_during_apply_.insert(told_during_apply_.end(), followers.begin(), followers.end());
+      told_during_apply_.insert(told_during_apply_.end(), misplaced.begin(), misplaced.end());
   }
 
-  void end_sessions(const std::vector<followers_of>& of) {
+  void end_sessions(const std::vector<misplaced_servers>& of) {
     if (has_haproxy_ && !of.empty())
       ender_->submit([this, of] { haproxy_.end_sessions(of); });
   }
@@ -241,7 +253,7 @@ private:
 
   void apply_routes() {
     if (!busy_ && !frozen_ && listed_)
-      apply(haproxy_config_of(settings_, routes_.served));
+      apply(haproxy_config_of(settings_, routes_.served, certificate_));
   }
 
   void apply(haproxy_config wanted) {
@@ -326,12 +338,45 @@ private:
     }
   }
 
+  /// Takes up the certificate of the brokers' port when its files have changed. One that is no good
+  /// is not taken up: the old one serves on.
+  void look_at_certificate() {
+    if (!settings_.broker || !settings_.broker->has_tls())
+      return;
+    loop_.after(certificate_pause, [this] { look_at_certificate(); });
+    auto pem = read_certificate(settings_.broker->tls_certificate, settings_.broker->tls_key);
+    if (pem && *pem == certificate_)
+      return;
+    auto wrong = pem ? keep_certificate(*pem) : std::optional{pem.error()};
+    if (wrong != certificate_error_ && wrong)
+      spdlog::error("the certificate of the brokers' port stays the old one: {}", *wrong);
+    certificate_error_ = wrong;
+    if (wrong)
+      return;
+    if (!certificate_.empty())
+      spdlog::info("the brokers' port gets its new certificate");
+    certificate_ = *pem;
+    schedule();
+  }
+
+  /// Writes what HAProxy reads; why it could not, if so.
+  [[nodiscard]] std::optional<std::string> keep_certificate(const std::string& pem) const {
+    auto path = certificate_path(settings_);
+    if (write_private_file(path, pem))
+      return std::nullopt;
+    return fmt::format("{} cannot be written: {}", path, std::strerror(errno));
+  }
+
   // -- what it says of itself ---------------------------------------------------------------------
 
   [[nodiscard]] std::size_t routes_served() const {
     return static_cast<std::size_t>(
-        std::count_if(served_.listens.begin(), served_.listens.end(),
-                      [](const haproxy_listen& one) { return one.name != broker_listen; }));
+        std::count_if(served_.listens.begin(), served_.listens.end(), is_first_port));
+  }
+
+  [[nodiscard]] std::size_t read_only_routes_served() const {
+    return static_cast<std::size_t>(
+        std::count_if(served_.listens.begin(), served_.listens.end(), is_read_only_port));
   }
 
   void update_status() {
@@ -342,6 +387,9 @@ private:
     json::add(body, "status", all_served ? "ok" : has_haproxy_ ? "degraded" : "down", body);
     json::add(body, "routes",
               static_cast<std::int64_t>(has_haproxy_ ? routes_served() : std::size_t{0}), body);
+    json::add(body, "read_only_routes",
+              static_cast<std::int64_t>(has_haproxy_ ? read_only_routes_served() : std::size_t{0}),
+              body);
     json::value left(rapidjson::kArrayType);
     for (const auto& one : unserved_) {
       json::value entry(rapidjson::kObjectType);
@@ -371,8 +419,10 @@ private:
   routes routes_;
   haproxy_config served_; ///< what HAProxy runs
   std::vector<left_out> unserved_;
-  std::vector<followers_of> told_during_apply_;
-  std::string error_; ///< of the last attempt
+  std::vector<misplaced_servers> told_during_apply_;
+  std::string error_;       ///< of the last attempt
+  std::string certificate_; ///< of the brokers' port, with its key, as HAProxy shall have it
+  std::optional<std::string> certificate_error_; ///< why the files' content was not taken up
 
   bool etcd_reachable_ = false;
   bool listed_ = false;      ///< etcd has told everything once
@@ -422,12 +472,15 @@ int run(const std::string& config_path) {
   ::signal(SIGPIPE, SIG_IGN);
   spdlog::set_default_logger(spdlog::stderr_logger_mt("router"));
 
+  for (const auto& warning : config->warnings)
+    spdlog::warn("{}", warning);
+
   auto lock = directory_lock::take(config->data_dir);
   if (!lock)
     return refuse(cannot_serve, lock.error());
 
   auto loop = std::make_unique<http::event_loop>();
-  auto etcd = std::make_unique<store::etcd_client>(*loop, config->etcd_machines);
+  auto etcd = std::make_unique<store::etcd_client>(*loop, store::access_of(config->etcd));
   auto router = std::make_unique<program>(*config, *loop, *etcd);
 
   http::server_options options;

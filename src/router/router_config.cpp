@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "config/yaml_reader.hpp"
+#include "router/certificate.hpp"
 #include "router/endpoint.hpp"
 
 namespace matriarch::router {
@@ -69,8 +70,19 @@ void read_router(const section& from, router_config& into) {
   into.status_port = static_cast<std::uint16_t>(status.number("port", 0, 65535, 8890));
 }
 
+void read_tls(const section& from, broker_front& into) {
+  from.allow({"certificate", "key"});
+  // Without a key of its own the certificate's file holds it.
+  into.tls_certificate =
+      from.has("key") ? from.file("certificate") : from.secret_file("certificate");
+  if (from.has("key"))
+    into.tls_key = from.secret_file("key");
+  if (auto pem = read_certificate(into.tls_certificate, into.tls_key); !pem)
+    from.refuse(from.has("key") ? "key" : "certificate", "broker.tls: " + pem.error());
+}
+
 broker_front read_broker(const section& from) {
-  from.allow({"listen", "servers"});
+  from.allow({"listen", "servers", "tls"});
   broker_front front;
   front.listen = static_cast<std::uint16_t>(from.number("listen", 1, 65535));
   front.servers = from.texts("servers");
@@ -79,6 +91,8 @@ broker_front read_broker(const section& from) {
   for (const auto& server : front.servers)
     if (!endpoint_of(server))
       from.refuse("servers", fmt::format("\"{}\" is no broker's address; write host:port", server));
+  if (from.has("tls"))
+    read_tls(from.child("tls"), front);
   return front;
 }
 
@@ -88,15 +102,8 @@ router_config read(const section& top) {
   read_router(top.child("router"), config);
   if (top.has("broker"))
     config.broker = read_broker(top.child("broker"));
-  auto etcd = top.child("etcd");
-  etcd.allow({"machines"});
-  config.etcd_machines = etcd.texts("machines");
-  if (config.etcd_machines.empty())
-    etcd.refuse("etcd needs machines, a list such as [http://127.0.0.1:2379]");
-  for (const auto& machine : config.etcd_machines)
-    if (!machine.starts_with("http://"))
-      etcd.refuse("machines",
-                  fmt::format("\"{}\" is no etcd endpoint; write http://host:port", machine));
+  config.etcd = config::read_etcd(top.child("etcd"));
+  config.warnings = top.warnings();
   return config;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "config/etcd_section.hpp"
 #include "model/result.hpp"
 
 /// What `matriarch router` reads from its configuration file; conf/router.yml shows every key.
@@ -16,6 +17,11 @@ struct broker_front {
   std::uint16_t listen = 0;
   /// `host:port` of each broker.
   std::vector<std::string> servers;
+  /// PEM files, if the port shall speak TLS; the key may be in the certificate's file.
+  std::string tls_certificate;
+  std::string tls_key;
+
+  [[nodiscard]] bool has_tls() const { return !tls_certificate.empty(); }
 };
 
 struct router_config {
@@ -33,7 +39,9 @@ struct router_config {
   std::string status_host = "127.0.0.1";
   std::uint16_t status_port = 0;
   std::optional<broker_front> broker;
-  std::vector<std::string> etcd_machines;
+  config::etcd_settings etcd;
+  /// What is allowed but likely to hurt, one line each; the caller logs them.
+  std::vector<std::string> warnings;
 };
 
 /// Reads a file. The failure is one line that names the file, the line and what is allowed.

@@ -11,7 +11,7 @@ namespace matriarch::router {
 
 namespace {
 
-enum class kind { other, allocation, record, member, leader };
+enum class kind { other, allocation, read_only_allocation, record, member, leader };
 
 /// What a key is about: `owner` is the instance or the scope.
 struct meaning {
@@ -21,10 +21,14 @@ struct meaning {
 };
 
 meaning meaning_of(std::string_view key) {
-  if (key.starts_with(store::keys::allocations)) {
-    auto instance = key.substr(store::keys::allocations.size());
+  for (auto [prefix, is] :
+       {std::pair<std::string_view, kind>{store::keys::allocations, kind::allocation},
+        {store::keys::read_only_allocations, kind::read_only_allocation}}) {
+    if (!key.starts_with(prefix))
+      continue;
+    auto instance = key.substr(prefix.size());
     if (!instance.empty() && instance.find('/') == std::string_view::npos)
-      return {kind::allocation, instance};
+      return {is, instance};
     return {};
   }
   if (!key.starts_with(store::keys::services))
@@ -79,8 +83,9 @@ bool routing_table::put(std::string_view key, std::string_view value) {
   auto about = meaning_of(key);
   std::string owner{about.owner};
   switch (about.is) {
-  case kind::allocation: {
-    auto& known = allocations_[owner];
+  case kind::allocation:
+  case kind::read_only_allocation: {
+    auto& known = (about.is == kind::allocation ? allocations_ : read_only_allocations_)[owner];
     if (known == value)
       return false;
     known = value;
@@ -124,6 +129,8 @@ bool routing_table::erase(std::string_view key) {
   switch (about.is) {
   case kind::allocation:
     return allocations_.erase(owner) > 0;
+  case kind::read_only_allocation:
+    return read_only_allocations_.erase(owner) > 0;
   case kind::record: {
     auto known = records_.extract(owner);
     if (!known)
@@ -167,6 +174,8 @@ bool routing_table::list(const std::vector<std::pair<std::string, std::string>>&
   };
   for (const auto& [instance, port] : allocations_)
     note(store::keys::allocation(instance));
+  for (const auto& [instance, port] : read_only_allocations_)
+    note(store::keys::read_only_allocation(instance));
   for (const auto& [scope, known] : clusters_)
     for (const auto& [name, member] : known.members)
       if (member.has_key)
@@ -202,34 +211,48 @@ void routing_table::forget(const std::string& scope) {
 routes routing_table::current() const {
   routes all;
   std::map<std::uint16_t, std::string> holders;
-  for (const auto& [instance, text] : allocations_) {
-    auto known = records_.find(instance);
-    if (known == records_.end() || !known->second.accepted)
-      continue;
+  // The port that an instance has been given, if it can have it.
+  auto port_for = [&](const std::string& instance,
+                      const std::string& text) -> std::optional<std::uint16_t> {
     auto port = port_of(text);
     if (!port) {
       all.unserved.push_back({0, instance,
                               "its allocation in etcd is no port, 1 to 65535; write "
                               "the instance's port there"});
-      continue;
+      return std::nullopt;
     }
-    route one{instance, known->second.scope, *port, {}};
+    auto [holder, is_first] = holders.emplace(*port, instance);
+    if (is_first)
+      return port;
+    all.unserved.push_back({*port, instance,
+                            fmt::format("its port is allocated to instance {} too; give one of "
+                                        "them another",
+                                        holder->second)});
+    return std::nullopt;
+  };
+  for (const auto& [instance, text] : allocations_) {
+    auto known = records_.find(instance);
+    if (known == records_.end() || !known->second.accepted)
+      continue;
+    route one{instance, known->second.scope, 0, {}};
     if (auto found = clusters_.find(one.scope); found != clusters_.end())
       for (const auto& [name, announced] : found->second.members)
         if (announced.member && (announced.has_key || known->second.nodes.contains(name)))
           one.members.push_back(*announced.member);
-    if (one.members.empty())
+    // What is no port is said even before there is a member.
+    if (one.members.empty() && port_of(text))
       continue;
-    auto [holder, is_first] = holders.emplace(*port, instance);
-    if (!is_first) {
-      all.unserved.push_back({*port, instance,
-                              fmt::format("its port is allocated to instance {} too; give one of "
-                                          "them another",
-                                          holder->second)});
+    auto port = port_for(instance, text);
+    if (!port)
       continue;
-    }
+    one.port = *port;
     all.served.push_back(std::move(one));
   }
+  // After all first ports: none of them is given up for a second one.
+  for (auto& one : all.served)
+    if (auto given = read_only_allocations_.find(one.instance);
+        given != read_only_allocations_.end())
+      one.read_only_port = port_for(one.instance, given->second).value_or(0);
   return all;
 }
 

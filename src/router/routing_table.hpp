@@ -22,12 +22,13 @@ struct routed_member {
   bool operator==(const routed_member&) const = default;
 };
 
-/// One instance's public port and the members one of which leads.
+/// One instance's public ports and the members one of which leads.
 struct route {
   std::string instance; ///< the name of the instance in keys
   std::string scope;
   std::uint16_t port = 0;
   std::vector<routed_member> members; ///< at least one, sorted by name
+  std::uint16_t read_only_port = 0;   ///< leads to the replicas; 0 if there is none
   bool operator==(const route&) const = default;
 };
 
@@ -94,15 +95,18 @@ private:
     std::string leader;
   };
 
+  using allocations = std::map<std::string, std::string, std::less<>>; ///< ports by instance
+
   static record record_of(std::string_view name, std::string_view text);
   static std::optional<routed_member> member_of(std::string_view name, std::string_view text);
   [[nodiscard]] bool is_listed(const std::string& scope, const std::string& node) const;
   /// Forgets the members and the leader of scopes that no record has any more.
   void forget(const std::string& scope);
 
-  std::map<std::string, std::string, std::less<>> allocations_; ///< by instance
-  std::map<std::string, record, std::less<>> records_;          ///< by instance
-  std::map<std::string, cluster, std::less<>> clusters_;        ///< by scope
+  allocations allocations_;
+  allocations read_only_allocations_;
+  std::map<std::string, record, std::less<>> records_;   ///< by instance
+  std::map<std::string, cluster, std::less<>> clusters_; ///< by scope
   std::vector<leader_change> leader_changes_;
 };
 

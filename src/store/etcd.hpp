@@ -8,9 +8,7 @@
 #include <variant>
 #include <vector>
 
-namespace matriarch::http {
-class event_loop;
-}
+#include "http/event_loop.hpp"
 
 /// etcd's v3 API, through its JSON gateway.
 namespace matriarch::store {
@@ -111,16 +109,32 @@ struct change {
   key_value entry;
 };
 
+/// How an etcd cluster is reached.
+struct etcd_access {
+  /// `http://host:port` or `https://host:port`, at least one; a slash at the end is ignored.
+  std::vector<std::string> endpoints;
+  /// Who this program is to etcd; empty if etcd asks for no user. The client fetches the token that
+  /// goes with each request by itself, and a new one when etcd does not know it any more.
+  std::string username = {};
+  std::string password = {};
+  /// Of https endpoints; PEM files. Empty: the system's authorities, and no client certificate.
+  http::tls_files tls = {};
+};
+
+class etcd_session;
+
 /// A client of an etcd cluster. It asks one endpoint at a time and goes to the next when one fails:
 /// within the call where that is safe, which for a transaction means that the first certainly did
-/// nothing with it, else with the next call. Every call ends within its time-out; reads are
-/// linearizable. All members may be called from any thread; the calls back come on the event loop's
-/// thread. Error messages say what was asked of whom and what came, and hold no stored values.
+/// nothing with it, else with the next call. Every call ends within its time-out, however many
+/// endpoints and tokens it takes; reads are linearizable. All members may be called from any
+/// thread; the calls back come on the event loop's thread. Error messages say what was asked of
+/// whom and what came, and hold no stored values.
 class etcd_client {
 public:
-  /// `endpoints`: `http://host:port`, at least one (else std::invalid_argument is thrown; a slash
-  /// at the end is ignored). `timeout` is for each call, whatever number of endpoints it takes.
-  /// `loop` must outlive this.
+  /// `loop` must outlive this. Throws std::invalid_argument without an endpoint.
+  etcd_client(http::event_loop& loop, etcd_access access,
+              std::chrono::milliseconds timeout = std::chrono::milliseconds{3'000});
+  /// The same for an etcd without TLS and users.
   etcd_client(http::event_loop& loop, std::vector<std::string> endpoints,
               std::chrono::milliseconds timeout = std::chrono::milliseconds{3'000});
   /// Calls that are under way are not answered any more: nothing is called after this returns, if
@@ -139,9 +153,18 @@ public:
   /// `gone` if etcd has taken the lease and its keys away, now or before; else `unreachable`.
   void revoke_lease(lease_id lease, std::function<void(lease_result)> done);
 
+  /// Makes a user of etcd, if there is none of this name, with this password, that may read
+  /// `readable` and write `writable`, and nothing else: by a role of its own name. Done twice is
+  /// done once. `done` gets an empty text, or why it could not be done, for instance because a user
+  /// of that name has other roles. What was done until the time-out stays; done again, it goes on.
+  void admit_user(std::string username, std::string password, std::vector<key_range> readable,
+                  std::vector<key_range> writable, std::function<void(std::string)> done);
+  /// Deletes that user and its role; what is not there counts as deleted.
+  void dismiss_user(std::string username, std::function<void(std::string)> done);
+
   [[nodiscard]] http::event_loop& loop() const;
-  [[nodiscard]] const std::vector<std::string>& endpoints() const;
-  [[nodiscard]] std::chrono::milliseconds timeout() const;
+  /// For the followers, which have the same endpoints and token.
+  [[nodiscard]] const std::shared_ptr<etcd_session>& session() const;
 
 private:
   struct implementation;

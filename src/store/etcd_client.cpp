@@ -1,12 +1,13 @@
 #include <algorithm>
 #include <atomic>
 #include <set>
-#include <stdexcept>
 #include <utility>
 
 #include "http/event_loop.hpp"
 #include "store/etcd.hpp"
 #include "store/etcd_json.hpp"
+#include "store/etcd_session.hpp"
+#include "store/etcd_users.hpp"
 #include "store/wording.hpp"
 
 namespace matriarch::store {
@@ -16,10 +17,9 @@ namespace {
 using clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-/// The greatest time to make a connection to one endpoint; less where the call's time-out has to
-/// suffice for several. On one network a connection takes milliseconds; a lost SYN is sent again
-/// after one second.
-constexpr milliseconds longest_connect{1'000};
+/// How often one call is repeated with a new token. The second serves a call that had an old token
+/// just when etcd's users changed; a token that is new and refused all the same is etcd's fault.
+constexpr int most_renewals = 2;
 
 /// The description of a transaction for error messages: its keys, never its values.
 std::string words_for(const transaction& what) {
@@ -83,15 +83,7 @@ compare has_value(std::string key, std::string value) {
 }
 
 struct etcd_client::implementation : std::enable_shared_from_this<etcd_client::implementation> {
-  implementation(http::event_loop& used_loop, std::vector<std::string> known_endpoints,
-                 milliseconds each_timeout)
-      : loop(used_loop), endpoints(std::move(known_endpoints)), timeout(each_timeout) {
-    if (endpoints.empty())
-      throw std::invalid_argument{"an etcd client needs at least one endpoint"};
-    for (auto& one : endpoints)
-      while (one.ends_with('/'))
-        one.pop_back();
-  }
+  explicit implementation(std::shared_ptr<etcd_session> used) : session(std::move(used)) {}
 
   /// What came of a call at the last endpoint that was asked.
   struct ending {
@@ -109,66 +101,89 @@ struct etcd_client::implementation : std::enable_shared_from_this<etcd_client::i
     /// May be asked again though it may have been done.
     bool repeatable = false;
     std::function<void(ending)> done;
+    /// By default the client's time-out from the start.
     clock::time_point deadline = {};
     std::size_t attempts_left = 0;
+    int renewals_left = most_renewals;
     bool perhaps_done = false;
   };
 
-  http::event_loop& loop;
-  std::vector<std::string> endpoints;
-  milliseconds timeout;
+  const std::shared_ptr<etcd_session> session;
   std::atomic<std::size_t> current = 0;
   std::atomic<bool> closed = false;
 
   void start(call what) {
-    what.deadline = clock::now() + timeout;
+    if (what.deadline == clock::time_point{})
+      what.deadline = clock::now() + session->timeout();
     // A second attempt at the only endpoint: the first may have taken a connection that an etcd
     // that has restarted since had forgotten.
-    what.attempts_left = std::max<std::size_t>(endpoints.size(), 2);
+    what.attempts_left = std::max<std::size_t>(session->endpoints().size(), 2);
     attempt(std::make_shared<call>(std::move(what)), current);
   }
 
   void attempt(std::shared_ptr<call> what, std::size_t at) {
+    session->token(at, what->deadline,
+                   [self = shared_from_this(), what, at](const result<std::string>& token) {
+                     if (self->closed)
+                       return;
+                     if (token)
+                       self->send(what, at, *token);
+                     else
+                       self->end(*what, {}, token.error());
+                   });
+  }
+
+  void send(const std::shared_ptr<call>& what, std::size_t at, const std::string& token) {
     auto left = std::max(milliseconds{1},
                          std::chrono::duration_cast<milliseconds>(what->deadline - clock::now()));
     auto fair_share = std::max(milliseconds{1}, left / static_cast<int>(what->attempts_left));
-    http::outgoing request;
-    request.verb = "POST";
-    request.url = endpoints[at] + what->path;
-    // An endpoint without a leader then says so at once instead of after seconds.
-    request.headers.emplace_back("Grpc-Metadata-hasleader", "true");
-    request.body = what->body;
+    auto request = session->request(at, what->path, what->body, token);
     request.connect_timeout = std::min(longest_connect, fair_share);
     // What cannot be repeated may as well wait here to the end. With a single endpoint a second
     // attempt is made only when the first fails fast.
-    request.timeout = what->repeatable && endpoints.size() > 1 ? fair_share : left;
+    request.timeout = what->repeatable && session->endpoints().size() > 1 ? fair_share : left;
     --what->attempts_left;
-    loop.send(std::move(request), [self = shared_from_this(), what, at](http::outcome answer) {
-      if (!self->closed)
-        self->judge(what, at, std::move(answer));
-    });
+    session->loop().send(std::move(request),
+                         [self = shared_from_this(), what, at, token](http::outcome answer) {
+                           if (!self->closed)
+                             self->judge(what, at, token, std::move(answer));
+                         });
   }
 
-  void judge(const std::shared_ptr<call>& what, std::size_t at, http::outcome answer) {
-    ending end;
-    bool elsewhere = false;
-    if (answer.status != 200) {
-      bool nothing_happened = answer.never_sent;
-      elsewhere = true;
-      if (answer.status == 0) {
-        end.error = answer.error;
-      } else {
-        auto why = etcd_json::read_refusal(answer.body);
-        elsewhere = etcd_json::worth_another_endpoint(answer.status, why);
-        nothing_happened = etcd_json::certainly_not_done(answer.status, why);
-        end.error =
-            endpoints[at] + " answered " + std::to_string(answer.status) + ": " + why.message;
-      }
-      end.error = what->words + ": " + bounded(end.error);
-      what->perhaps_done = what->perhaps_done || !nothing_happened;
+  void end(const call& what, http::outcome answer, const std::string& error) {
+    what.done({.answer = std::move(answer),
+               .perhaps_done = what.perhaps_done,
+               .error = error.empty() ? error : what.words + ": " + bounded(error)});
+  }
+
+  void judge(const std::shared_ptr<call>& what, std::size_t at, const std::string& token,
+             http::outcome answer) {
+    if (answer.status == 200) {
+      end(*what, std::move(answer), {});
+      return;
     }
-    const auto next = (at + 1) % endpoints.size();
+    bool nothing_happened = answer.never_sent;
+    bool elsewhere = true;
+    auto error = answer.error;
+    if (answer.status != 0) {
+      auto why = etcd_json::read_refusal(answer.body);
+      if (!session->username().empty() && etcd_json::refuses_token(answer.status, why)) {
+        session->forget(token);
+        if (what->renewals_left > 0 && clock::now() < what->deadline) {
+          --what->renewals_left;
+          ++what->attempts_left;
+          attempt(what, at);
+          return;
+        }
+      }
+      elsewhere = etcd_json::worth_another_endpoint(answer.status, why);
+      nothing_happened = etcd_json::certainly_not_done(answer.status, why);
+      error = session->endpoints()[at] + " answered " + std::to_string(answer.status) + ": "
+              + why.message;
+    }
+    what->perhaps_done = what->perhaps_done || !nothing_happened;
     if (elsewhere) {
+      const auto next = (at + 1) % session->endpoints().size();
       // Unless another call has moved on already.
       auto expected = at;
       current.compare_exchange_strong(expected, next);
@@ -178,9 +193,25 @@ struct etcd_client::implementation : std::enable_shared_from_this<etcd_client::i
         return;
       }
     }
-    end.perhaps_done = what->perhaps_done;
-    end.answer = std::move(answer);
-    what->done(std::move(end));
+    end(*what, std::move(answer), error);
+  }
+
+  /// How etcd's users are changed: several calls with the time-out of one.
+  etcd_users::ask for_users(std::string words) {
+    return [self = shared_from_this(), words = std::move(words),
+            deadline = clock::now() + session->timeout()](
+               std::string path, std::string body, std::function<void(etcd_users::answer)> done) {
+      self->start(
+          {.path = std::move(path),
+           .body = std::move(body),
+           .words = words,
+           .repeatable = true,
+           .done =
+               [done = std::move(done)](ending end) {
+                 done({end.answer.status, std::move(end.answer.body), std::move(end.error)});
+               },
+           .deadline = deadline});
+    };
   }
 
   /// A lease call whose answer is read by `interpret` if there is one; `not_found` is what etcd's
@@ -213,24 +244,24 @@ struct etcd_client::implementation : std::enable_shared_from_this<etcd_client::i
   }
 };
 
+etcd_client::etcd_client(http::event_loop& loop, etcd_access access, milliseconds timeout)
+    : self_(std::make_shared<implementation>(
+        std::make_shared<etcd_session>(loop, std::move(access), timeout))) {}
+
 etcd_client::etcd_client(http::event_loop& loop, std::vector<std::string> endpoints,
                          milliseconds timeout)
-    : self_(std::make_shared<implementation>(loop, std::move(endpoints), timeout)) {}
+    : etcd_client(loop, etcd_access{std::move(endpoints)}, timeout) {}
 
 etcd_client::~etcd_client() {
   self_->closed = true;
 }
 
 http::event_loop& etcd_client::loop() const {
-  return self_->loop;
+  return self_->session->loop();
 }
 
-const std::vector<std::string>& etcd_client::endpoints() const {
-  return self_->endpoints;
-}
-
-milliseconds etcd_client::timeout() const {
-  return self_->timeout;
+const std::shared_ptr<etcd_session>& etcd_client::session() const {
+  return self_->session;
 }
 
 void etcd_client::commit(transaction what, std::function<void(commit_result)> done) {
@@ -323,6 +354,21 @@ void etcd_client::revoke_lease(lease_id lease, std::function<void(lease_result)>
         result.is = lease_result::state::gone;
       },
       std::move(done));
+}
+
+// -- users --------------------------------------------------------------------
+
+void etcd_client::admit_user(std::string username, std::string password,
+                             std::vector<key_range> readable, std::vector<key_range> writable,
+                             std::function<void(std::string)> done) {
+  auto words = "admitting user \"" + bounded(username) + "\" to etcd";
+  etcd_users::admit(self_->for_users(std::move(words)), std::move(username), std::move(password),
+                    readable, writable, std::move(done));
+}
+
+void etcd_client::dismiss_user(std::string username, std::function<void(std::string)> done) {
+  auto words = "dismissing user \"" + bounded(username) + "\" from etcd";
+  etcd_users::dismiss(self_->for_users(std::move(words)), std::move(username), std::move(done));
 }
 
 } // namespace matriarch::store

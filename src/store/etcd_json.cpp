@@ -434,7 +434,22 @@ refusal read_refusal(std::string_view text) {
   return why;
 }
 
+bool refuses_token(int status, const refusal& why) {
+  constexpr int unauthorized = 401;
+  if (status == unauthorized || why.code == unauthenticated)
+    return true;
+  // A watch has the words only; the last two are one refusal of several versions.
+  for (const auto* words : {"invalid auth token", "user name is empty", "revision in header is old",
+                            "revision of auth store is old"})
+    if (why.message.find(words) != std::string::npos)
+      return true;
+  return false;
+}
+
 bool certainly_not_done(int status, const refusal& why) {
+  // Tokens are looked at first.
+  if (refuses_token(status, why))
+    return true;
   switch (why.code) {
   case invalid_argument:
   case not_found:

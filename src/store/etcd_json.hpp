@@ -86,6 +86,10 @@ struct refusal {
 /// certainly was not done.
 [[nodiscard]] bool certainly_not_done(int status, const refusal& why);
 
+/// True if etcd does not accept the token that came with the request, because it has forgotten it,
+/// or its users have changed meanwhile: the same request with a new token may be accepted.
+[[nodiscard]] bool refuses_token(int status, const refusal& why);
+
 /// True if another endpoint of the same cluster may answer differently. False where the request
 /// itself is at fault.
 [[nodiscard]] bool worth_another_endpoint(int status, const refusal& why);

@@ -9,6 +9,7 @@
 #include "http/event_loop.hpp"
 #include "store/etcd.hpp"
 #include "store/etcd_json.hpp"
+#include "store/etcd_session.hpp"
 #include "store/wording.hpp"
 
 namespace matriarch::store {
@@ -40,7 +41,7 @@ constexpr milliseconds shortest_silence{400};
 /// ahead of the changes before them.
 struct follower::implementation : std::enable_shared_from_this<follower::implementation> {
   implementation(etcd_client& etcd, key_range followed, listener told, options chosen)
-      : loop_(etcd.loop()), endpoints_(etcd.endpoints()), timeout_(etcd.timeout()),
+      : session_(etcd.session()), loop_(session_->loop()), timeout_(session_->timeout()),
         keys_(std::move(followed)), tell_(std::move(told)), how_(chosen) {
     how_.silence_limit = std::max(how_.silence_limit, shortest_silence);
     how_.first_pause = std::max(how_.first_pause, milliseconds{1});
@@ -49,9 +50,9 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
     listing_timeout_ = timeout_;
   }
 
+  const std::shared_ptr<etcd_session> session_;
   http::event_loop& loop_;
-  std::vector<std::string> endpoints_;
-  milliseconds timeout_;
+  const milliseconds timeout_;
   key_range keys_;
   listener tell_;
   options how_;
@@ -62,6 +63,10 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
   std::uint64_t round_ = 0;
   milliseconds pause_;
   milliseconds listing_timeout_;
+  /// With which the last request went.
+  std::string token_;
+  /// The token was fetched because another had been refused, and has not yet proved good.
+  bool token_is_fresh_ = false;
   std::optional<bool> reachable_;
   std::optional<http::event_loop::task_id> stream_;
   std::optional<http::event_loop::task_id> request_;
@@ -93,15 +98,20 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
     };
   }
 
-  [[nodiscard]] const std::string& endpoint() const { return endpoints_[endpoint_]; }
+  [[nodiscard]] const std::string& endpoint() const { return session_->endpoints()[endpoint_]; }
 
-  [[nodiscard]] http::outgoing request(const char* path, std::string body) const {
-    http::outgoing what;
-    what.verb = "POST";
-    what.url = endpoint() + path;
-    what.headers.emplace_back("Grpc-Metadata-hasleader", "true");
-    what.body = std::move(body);
-    return what;
+  /// Hands over the request as soon as there is a token for it; without one this round has failed.
+  void prepare(std::string path, std::string body, std::function<void(http::outgoing)> then) {
+    session_->token(endpoint_, clock::now() + timeout_,
+                    in_this_round([this, path = std::move(path), body = std::move(body),
+                                   then = std::move(then)](const result<std::string>& token) {
+                      if (!token) {
+                        fail(token.error());
+                        return;
+                      }
+                      token_ = *token;
+                      then(session_->request(endpoint_, path, body, token_));
+                    }));
   }
 
   void report(bool is_reachable, const std::string& why) {
@@ -149,9 +159,26 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
     stop();
     const auto said =
         "following " + bounded(keys_.first) + " at " + endpoint() + ": " + bounded(why);
-    endpoint_ = (endpoint_ + 1) % endpoints_.size();
+    endpoint_ = (endpoint_ + 1) % session_->endpoints().size();
+    token_is_fresh_ = false;
     start_after_pause();
     report(false, said);
+  }
+
+  /// True if it goes on with a new token: nothing is wrong with an etcd that has forgotten one, as
+  /// it does when it is restarted, unless it refuses the new one too.
+  bool renewed(int status, const etcd_json::refusal& why) {
+    if (session_->username().empty() || token_is_fresh_ || !etcd_json::refuses_token(status, why))
+      return false;
+    stop();
+    session_->forget(token_);
+    token_is_fresh_ = true;
+    start();
+    return true;
+  }
+  bool renewed(const http::outcome& answer) {
+    return answer.status != 0 && answer.status != 200
+           && renewed(answer.status, etcd_json::read_refusal(answer.body));
   }
 
   /// The changes since `seen_` cannot be had any more.
@@ -164,17 +191,20 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
   // -- listing ------------------------------------------------------------------
 
   void list() {
-    auto what = request("/v3/kv/range", etcd_json::range_body(keys_));
-    what.timeout = listing_timeout_;
-    request_ = loop_.send(std::move(what), in_this_round([this](http::outcome answer) {
-                            request_.reset();
-                            listed(std::move(answer));
-                          }));
+    prepare("/v3/kv/range", etcd_json::range_body(keys_), [this](http::outgoing what) {
+      what.timeout = listing_timeout_;
+      request_ = loop_.send(std::move(what), in_this_round([this](http::outcome answer) {
+                              request_.reset();
+                              listed(std::move(answer));
+                            }));
+    });
   }
 
   void listed(http::outcome answer) {
     if (answer.status == 0 && !answer.never_sent)
       listing_timeout_ = std::min(listing_timeout_ * 2, std::max(longest_listing, timeout_));
+    if (renewed(answer))
+      return;
     auto everything = understood(answer);
     if (!everything) {
       fail(everything.error());
@@ -206,18 +236,21 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
   // -- watching -----------------------------------------------------------------
 
   void watch() {
-    last_line_ = clock::now();
-    auto what = request("/v3/watch", etcd_json::watch_body(keys_, seen_ + 1));
-    stream_ = loop_.stream(std::move(what),
-                           in_this_round([this](const std::string& text) { line(text); }),
-                           in_this_round([this](const http::outcome& answer) {
-                             stream_.reset();
-                             ended(answer);
-                           }));
-    look_out();
+    prepare("/v3/watch", etcd_json::watch_body(keys_, seen_ + 1), [this](http::outgoing what) {
+      last_line_ = clock::now();
+      stream_ = loop_.stream(std::move(what),
+                             in_this_round([this](const std::string& text) { line(text); }),
+                             in_this_round([this](const http::outcome& answer) {
+                               stream_.reset();
+                               ended(answer);
+                             }));
+      look_out();
+    });
   }
 
   void ended(const http::outcome& answer) {
+    if (renewed(answer))
+      return;
     if (answer.status == 0) {
       fail(answer.error);
     } else if (answer.status != 200) {
@@ -246,7 +279,8 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
       return;
     }
     if (!read->error.empty()) {
-      fail(read->error);
+      if (!renewed(200, {-1, read->error}))
+        fail(read->error);
       return;
     }
     if (read->created) {
@@ -320,22 +354,25 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
 
   void ask(const key_range& which) {
     const bool whole_range = which.last == keys_.last;
-    auto what = request("/v3/kv/range", etcd_json::newest_body(which, seen_));
-    what.timeout = std::min(timeout_, how_.silence_limit / 2);
-    what.connect_timeout = std::min(what.connect_timeout, what.timeout);
     asking_ = true;
-    request_ = loop_.send(std::move(what),
-                          in_this_round([this, whole_range, seen = seen_,
-                                         deliveries = deliveries_](const http::outcome& answer) {
-                            request_.reset();
-                            asking_ = false;
-                            answered(answer, whole_range, seen, deliveries);
-                          }));
+    prepare("/v3/kv/range", etcd_json::newest_body(which, seen_),
+            [this, whole_range, seen = seen_, deliveries = deliveries_](http::outgoing what) {
+              what.timeout = std::min(timeout_, how_.silence_limit / 2);
+              what.connect_timeout = std::min(what.connect_timeout, what.timeout);
+              request_ =
+                  loop_.send(std::move(what), in_this_round([=, this](const http::outcome& answer) {
+                               request_.reset();
+                               asking_ = false;
+                               answered(answer, whole_range, seen, deliveries);
+                             }));
+            });
   }
 
   /// `seen` and `deliveries` are from when it was asked.
   void answered(const http::outcome& answer, bool whole_range, revision seen,
                 std::uint64_t deliveries) {
+    if (renewed(answer))
+      return;
     auto newest = understood(answer);
     if (!newest) {
       fail(newest.error());
@@ -371,6 +408,7 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
     owed_since_.reset();
     last_line_ = clock::now();
     pause_ = how_.first_pause;
+    token_is_fresh_ = false;
     report(true, {});
   }
 };

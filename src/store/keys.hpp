@@ -44,12 +44,29 @@ inline std::string leader(std::string_view scope) {
 inline std::string initialize(std::string_view scope) {
   return services + std::string{scope} + "/initialize";
 }
+/// Which members are synchronous.
+inline std::string sync(std::string_view scope) {
+  return services + std::string{scope} + "/sync";
+}
+inline std::string optime(std::string_view scope) {
+  return services + std::string{scope} + "/optime/";
+}
 
 inline const std::string next_port = "/routing/nextport";
 inline const std::string allocations = "/routing/allocation/";
 inline const std::string ports = "/routing/port/";
 inline std::string allocation(std::string_view name) {
   return allocations + std::string{name};
+}
+/// The second public port of an instance, which leads to its replicas.
+inline const std::string read_only_allocations = "/routing/readonly/";
+inline std::string read_only_allocation(std::string_view name) {
+  return read_only_allocations + std::string{name};
+}
+/// Who an instance's second port is reserved for, as opposed to its first. Not a key: names hold no
+/// slash.
+inline std::string read_only_holder(std::string_view name) {
+  return std::string{name} + "/read-only";
 }
 inline std::string port(int number) {
   return ports + std::to_string(number);

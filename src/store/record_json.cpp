@@ -1,6 +1,8 @@
 #include "store/record_json.hpp"
 
 #include <array>
+#include <optional>
+#include <sstream>
 #include <utility>
 
 #include "model/json.hpp"
@@ -27,6 +29,17 @@ constexpr words<model::operation_state, 3> operation_states{
     {{model::operation_state::in_progress, "in progress"},
      {model::operation_state::succeeded, "succeeded"},
      {model::operation_state::failed, "failed"}}};
+constexpr words<model::credentials_mode, 2> credentials_modes{
+    {{model::credentials_mode::per_binding, "per-binding"},
+     {model::credentials_mode::shared, "shared"}}};
+constexpr words<model::synchronous_mode, 3> synchronous_modes{
+    {{model::synchronous_mode::off, "off"},
+     {model::synchronous_mode::on, "on"},
+     {model::synchronous_mode::strict, "strict"}}};
+constexpr words<model::binding_phase, 3> binding_phases{
+    {{model::binding_phase::creating, "creating"},
+     {model::binding_phase::ready, "ready"},
+     {model::binding_phase::removing, "removing"}}};
 constexpr words<model::record_phase, 2> record_phases{
     {{model::record_phase::accepting, "accepting"}, {model::record_phase::accepted, "accepted"}}};
 
@@ -36,6 +49,16 @@ const char* word_for(const words<Enum, Count>& known, Enum wanted) {
     if (value == wanted)
       return word;
   return "";
+}
+
+/// Where a sealed password belongs.
+std::string place_of(const std::string& owner, const char* field) {
+  return owner + "/" + field;
+}
+
+/// What a binding's role belongs to.
+std::string owner_of_role(std::string_view name, const std::string& binding_id) {
+  return std::string{name} + "/bindings/" + binding_id;
 }
 
 /// Reads a JSON object; the first thing that is wrong is kept.
@@ -59,11 +82,31 @@ public:
     return json::integer_member(object_, name);
   }
   wall_time time(const char* name) { return wall_time{model::duration{integer(name)}}; }
-  model::credentials credentials(const char* name) {
+  std::optional<wall_time> time_if_any(const char* name) {
+    if (json::member(object_, name) == nullptr)
+      return std::nullopt;
+    return time(name);
+  }
+  bool flag(const char* name, bool otherwise) {
+    const auto* found = json::member(object_, name);
+    if (found == nullptr)
+      return otherwise;
+    if (!found->IsBool())
+      refuse(std::string{name} + " is neither true nor false");
+    return found->IsTrue();
+  }
+  /// `owner` is what the credentials belong to: the first part of their place.
+  model::credentials credentials(const char* name, const std::string& owner, const keyring& keys) {
     const auto* found = json::member(object_, name);
     if (found == nullptr)
       return {};
-    return {json::string_member(*found, "username"), json::string_member(*found, "password")};
+    model::credentials who{json::string_member(*found, "username"), {}};
+    auto password = keys.open(json::string_member(*found, "password"), place_of(owner, name));
+    if (password)
+      who.password = *std::move(password);
+    else
+      refuse(std::string{name} + ": " + password.error());
+    return who;
   }
   template <class Enum, std::size_t Count>
   Enum word(const char* name, const words<Enum, Count>& known) {
@@ -97,13 +140,56 @@ struct writer {
   void add(const char* name, const T& what) {
     json::add(owner, name, what, owner);
   }
-  void add_credentials(const char* name, const model::credentials& c) {
+  void add_credentials(const char* name, const model::credentials& c, const std::string& of,
+                       const keyring& keys) {
     json::value pair{rapidjson::kObjectType};
     json::add(pair, "username", c.username, owner);
-    json::add(pair, "password", c.password, owner);
+    json::add(pair, "password", keys.seal(c.password, place_of(of, name)), owner);
     json::add(owner, name, std::move(pair), owner);
   }
 };
+
+/// An object whose members are texts named by texts.
+json::value encode_texts(const std::map<std::string, std::string>& texts, json::document& owner) {
+  json::value object{rapidjson::kObjectType};
+  for (const auto& [name, text] : texts)
+    object.AddMember(json::string(name, owner), json::string(text, owner), owner.GetAllocator());
+  return object;
+}
+
+std::map<std::string, std::string> decode_texts(const json::value& object, const char* name) {
+  std::map<std::string, std::string> texts;
+  if (const auto* found = json::member(object, name); found != nullptr && found->IsObject())
+    for (const auto& m : found->GetObject())
+      if (m.value.IsString())
+        texts.emplace(std::string{m.name.GetString(), m.name.GetStringLength()},
+                      std::string{m.value.GetString(), m.value.GetStringLength()});
+  return texts;
+}
+
+json::value encode_settings(const model::cluster_settings& settings, json::document& owner) {
+  json::value object{rapidjson::kObjectType};
+  json::add(object, "parameters", encode_texts(settings.parameters, owner), owner);
+  json::add(object, "synchronous", word_for(synchronous_modes, settings.synchronous), owner);
+  json::add(object, "ttl", settings.ttl, owner);
+  json::add(object, "node_type", settings.node_type, owner);
+  json::add(object, "credentials", word_for(credentials_modes, settings.credentials), owner);
+  json::add(object, "connection_limit", settings.connection_limit, owner);
+  return object;
+}
+
+model::cluster_settings decode_settings(const json::value& object, std::string& why) {
+  reader in{object};
+  model::cluster_settings settings;
+  settings.parameters = decode_texts(object, "parameters");
+  settings.synchronous = in.word("synchronous", synchronous_modes);
+  settings.ttl = static_cast<int>(in.integer("ttl"));
+  settings.node_type = json::string_member(object, "node_type");
+  settings.credentials = in.word("credentials", credentials_modes);
+  settings.connection_limit = static_cast<int>(in.integer("connection_limit"));
+  why = in.why();
+  return settings;
+}
 
 json::value encode_desired(const model::desired_state& desired, json::document& owner) {
   json::value object{rapidjson::kObjectType};
@@ -113,6 +199,7 @@ json::value encode_desired(const model::desired_state& desired, json::document& 
   for (const auto& guid : desired.cells)
     cells.PushBack(json::string(guid, owner), owner.GetAllocator());
   json::add(object, "cells", std::move(cells), owner);
+  json::add(object, "settings", encode_settings(desired.settings, owner), owner);
   return object;
 }
 
@@ -127,6 +214,15 @@ model::desired_state decode_desired(const json::value& object, std::string& why)
     for (const auto& guid : cells->GetArray())
       if (guid.IsString())
         desired.cells.emplace_back(guid.GetString(), guid.GetStringLength());
+  if (const auto* settings = json::member(object, "settings")) {
+    std::string wrong;
+    desired.settings = decode_settings(*settings, wrong);
+    if (!wrong.empty())
+      in.refuse("settings: " + wrong);
+  } else {
+    // From before there were settings: every application then had the instance's one user.
+    desired.settings.credentials = model::credentials_mode::shared;
+  }
   why = in.why();
   return desired;
 }
@@ -142,12 +238,12 @@ json::value encode_operation(const model::operation& op, json::document& owner) 
   json::add(object, "failing_because", op.failing_because, owner);
   if (op.desired_before)
     json::add(object, "desired_before", encode_desired(*op.desired_before, owner), owner);
+  json::add(object, "plan_id_before", op.plan_id_before, owner);
+  json::add(object, "maintenance_version_before", op.maintenance_version_before, owner);
   json::add(object, "parameters_before", op.parameters_before, owner);
   json::add(object, "requested", op.requested, owner);
-  json::value failed{rapidjson::kObjectType};
-  for (const auto& [guid, why] : op.failed_cells)
-    failed.AddMember(json::string(guid, owner), json::string(why, owner), owner.GetAllocator());
-  json::add(object, "failed_cells", std::move(failed), owner);
+  json::add(object, "requested_by", op.requested_by, owner);
+  json::add(object, "failed_cells", encode_texts(op.failed_cells, owner), owner);
   json::add(object, "switched_over", op.switched_over, owner);
   return object;
 }
@@ -168,14 +264,13 @@ model::operation decode_operation(const json::value& object, std::string& why) {
     if (!wrong.empty())
       in.refuse("desired_before: " + wrong);
   }
+  op.plan_id_before = json::string_member(object, "plan_id_before");
+  op.maintenance_version_before = json::string_member(object, "maintenance_version_before");
   op.parameters_before = json::string_member(object, "parameters_before");
   op.requested = json::string_member(object, "requested");
-  if (const auto* failed = json::member(object, "failed_cells"); failed && failed->IsObject())
-    for (const auto& m : failed->GetObject())
-      if (m.value.IsString())
-        op.failed_cells[m.name.GetString()] = m.value.GetString();
-  if (const auto* moved = json::member(object, "switched_over"); moved && moved->IsBool())
-    op.switched_over = moved->GetBool();
+  op.requested_by = json::string_member(object, "requested_by");
+  op.failed_cells = decode_texts(object, "failed_cells");
+  op.switched_over = in.flag("switched_over", false);
   why = in.why();
   return op;
 }
@@ -186,6 +281,7 @@ json::value encode_node(const model::node& n, json::document& owner) {
   json::add(object, "backend_id", n.cell, owner);
   json::add(object, "plan_id", n.plan_id, owner);
   json::add(object, "service_id", n.service_id, owner);
+  json::add(object, "node_type", n.node_type, owner);
   json::add(object, "phase", word_for(node_phases, n.phase), owner);
   if (n.start_may_arrive_until)
     json::add(object, "start_may_arrive_until", milliseconds(*n.start_may_arrive_until), owner);
@@ -199,9 +295,9 @@ model::node decode_node(const json::value& object, std::string& why) {
   n.cell = in.text("backend_id");
   n.plan_id = in.text("plan_id");
   n.service_id = in.text("service_id");
+  n.node_type = json::string_member(object, "node_type");
   n.phase = in.word("phase", node_phases);
-  if (json::member(object, "start_may_arrive_until") != nullptr)
-    n.start_may_arrive_until = in.time("start_may_arrive_until");
+  n.start_may_arrive_until = in.time_if_any("start_may_arrive_until");
   why = in.why();
   return n;
 }
@@ -231,7 +327,7 @@ const char* text_of(model::operation_state state) {
   return word_for(operation_states, state);
 }
 
-std::string encode_record(const model::record& known) {
+std::string encode_record(const model::record& known, const keyring& keys) {
   writer out;
   out.add("instance_id", known.instance_id);
   out.add("service_id", known.service_id);
@@ -239,15 +335,23 @@ std::string encode_record(const model::record& known) {
   out.add("organization_guid", known.organization_guid);
   out.add("space_guid", known.space_guid);
   out.add("parameters", known.parameters);
-  out.add_credentials("admin_credentials", known.admin);
-  out.add_credentials("superuser_credentials", known.superuser);
-  out.add_credentials("app_credentials", known.application);
-  out.add_credentials("replication_credentials", known.replication);
-  out.add_credentials("patroni_credentials", known.patroni);
+  out.add_credentials("admin_credentials", known.admin, known.instance_id, keys);
+  out.add_credentials("superuser_credentials", known.superuser, known.instance_id, keys);
+  out.add_credentials("app_credentials", known.application, known.instance_id, keys);
+  out.add_credentials("replication_credentials", known.replication, known.instance_id, keys);
+  out.add_credentials("patroni_credentials", known.patroni, known.instance_id, keys);
+  if (!known.etcd.username.empty())
+    out.add_credentials("etcd_credentials", known.etcd, known.instance_id, keys);
   out.add("allocated_port", known.allocated_port);
+  out.add("read_only_port", known.read_only_port);
+  out.add("maintenance_version", known.maintenance_version);
+  out.add("context", known.context);
   out.add("scope", known.scope);
   out.add("phase", word_for(record_phases, known.phase));
   json::add(out.owner, "desired", encode_desired(known.desired, out.owner), out.owner);
+  json::add(out.owner, "in_force", encode_settings(known.in_force, out.owner), out.owner);
+  if (known.taking_up)
+    json::add(out.owner, "taking_up", encode_settings(*known.taking_up, out.owner), out.owner);
   json::add(out.owner, "operation", encode_operation(known.current, out.owner), out.owner);
   json::value nodes{rapidjson::kArrayType};
   for (const auto& n : known.nodes)
@@ -255,12 +359,17 @@ std::string encode_record(const model::record& known) {
   json::add(out.owner, "nodes", std::move(nodes), out.owner);
   out.add("switching_to", known.switching_to);
   out.add("had_leader", known.had_leader);
+  json::value ended{rapidjson::kObjectType};
+  for (const auto& [binding_id, since] : known.ended_bindings)
+    ended.AddMember(json::string(binding_id, out.owner), json::value{milliseconds(since)},
+                    out.owner.GetAllocator());
+  json::add(out.owner, "ended_bindings", std::move(ended), out.owner);
   out.add("write_id", known.write_id);
   return json::text_of(out.owner);
 }
 
-result<model::record> decode_record(std::string_view text) {
-  return decode<model::record>(text, "record", [](reader& in, const json::value& object) {
+result<model::record> decode_record(std::string_view text, const keyring& keys) {
+  return decode<model::record>(text, "record", [&](reader& in, const json::value& object) {
     model::record known;
     known.instance_id = in.text("instance_id");
     known.service_id = in.text("service_id");
@@ -268,12 +377,16 @@ result<model::record> decode_record(std::string_view text) {
     known.organization_guid = json::string_member(object, "organization_guid");
     known.space_guid = json::string_member(object, "space_guid");
     known.parameters = json::string_member(object, "parameters", "{}");
-    known.admin = in.credentials("admin_credentials");
-    known.superuser = in.credentials("superuser_credentials");
-    known.application = in.credentials("app_credentials");
-    known.replication = in.credentials("replication_credentials");
-    known.patroni = in.credentials("patroni_credentials");
+    known.admin = in.credentials("admin_credentials", known.instance_id, keys);
+    known.superuser = in.credentials("superuser_credentials", known.instance_id, keys);
+    known.application = in.credentials("app_credentials", known.instance_id, keys);
+    known.replication = in.credentials("replication_credentials", known.instance_id, keys);
+    known.patroni = in.credentials("patroni_credentials", known.instance_id, keys);
+    known.etcd = in.credentials("etcd_credentials", known.instance_id, keys);
     known.allocated_port = static_cast<int>(in.integer("allocated_port"));
+    known.read_only_port = static_cast<int>(json::integer_member(object, "read_only_port"));
+    known.maintenance_version = json::string_member(object, "maintenance_version");
+    known.context = json::string_member(object, "context", "{}");
     known.scope = in.text("scope");
     known.phase = in.word("phase", record_phases);
     auto note = [&](const char* part, const std::string& why) {
@@ -286,6 +399,17 @@ result<model::record> decode_record(std::string_view text) {
     else
       in.refuse("desired is missing");
     note("desired", why);
+    auto settings = [&](const char* name) -> std::optional<model::cluster_settings> {
+      const auto* found = json::member(object, name);
+      if (found == nullptr)
+        return std::nullopt;
+      std::string wrong;
+      auto read = decode_settings(*found, wrong);
+      note(name, wrong);
+      return read;
+    };
+    known.in_force = settings("in_force").value_or(known.desired.settings);
+    known.taking_up = settings("taking_up");
     why.clear();
     if (const auto* op = json::member(object, "operation"))
       known.current = decode_operation(*op, why);
@@ -303,31 +427,62 @@ result<model::record> decode_record(std::string_view text) {
       }
     }
     known.switching_to = json::string_member(object, "switching_to");
-    if (const auto* led = json::member(object, "had_leader"); led != nullptr && led->IsBool())
-      known.had_leader = led->GetBool();
+    known.had_leader = in.flag("had_leader", false);
+    if (const auto* ended = json::member(object, "ended_bindings"); ended && ended->IsObject())
+      for (const auto& m : ended->GetObject())
+        if (m.value.IsInt64())
+          known.ended_bindings.emplace(std::string{m.name.GetString(), m.name.GetStringLength()},
+                                       wall_time{model::duration{m.value.GetInt64()}});
     known.write_id = json::string_member(object, "write_id");
     return known;
   });
 }
 
-std::string encode_binding(const model::binding& known) {
+std::string encode_binding(const model::binding& known, std::string_view name,
+                           const keyring& keys) {
   writer out;
   out.add("binding_id", known.binding_id);
   out.add("service_id", known.service_id);
   out.add("plan_id", known.plan_id);
   out.add("app_guid", known.app_guid);
   out.add("parameters", known.parameters);
+  out.add("predecessor", known.predecessor);
+  out.add("read_only", known.read_only);
+  if (!known.role.username.empty())
+    out.add_credentials("role", known.role, owner_of_role(name, known.binding_id), keys);
+  out.add("phase", word_for(binding_phases, known.phase));
+  out.add("operation_id", known.operation_id);
+  out.add("polled", known.polled);
+  out.add("created_at", milliseconds(known.created_at));
+  if (known.expires_at)
+    out.add("expires_at", milliseconds(*known.expires_at));
+  if (known.renew_before)
+    out.add("renew_before", milliseconds(*known.renew_before));
+  out.add("note", known.note);
   return json::text_of(out.owner);
 }
 
-result<model::binding> decode_binding(std::string_view text) {
-  return decode<model::binding>(text, "binding", [](reader& in, const json::value& object) {
+result<model::binding> decode_binding(std::string_view text, std::string_view name,
+                                      const keyring& keys) {
+  return decode<model::binding>(text, "binding", [&](reader& in, const json::value& object) {
     model::binding known;
     known.binding_id = in.text("binding_id");
     known.service_id = in.text("service_id");
     known.plan_id = in.text("plan_id");
     known.app_guid = json::string_member(object, "app_guid");
     known.parameters = json::string_member(object, "parameters", "{}");
+    known.predecessor = json::string_member(object, "predecessor");
+    known.read_only = in.flag("read_only", false);
+    known.role = in.credentials("role", owner_of_role(name, known.binding_id), keys);
+    // From before bindings had phases: what was written then was ready.
+    known.phase = json::member(object, "phase") == nullptr ? model::binding_phase::ready
+                                                           : in.word("phase", binding_phases);
+    known.operation_id = json::string_member(object, "operation_id");
+    known.polled = in.flag("polled", false);
+    known.created_at = in.time_if_any("created_at").value_or(wall_time{});
+    known.expires_at = in.time_if_any("expires_at");
+    known.renew_before = in.time_if_any("renew_before");
+    known.note = json::string_member(object, "note");
     return known;
   });
 }
@@ -355,11 +510,10 @@ std::string encode_port_use(const model::port_use& use) {
 }
 
 result<model::port_use> decode_port_use(std::string_view text, std::int64_t revision) {
-  return decode<model::port_use>(text, "port", [&](reader& in, const json::value& object) {
+  return decode<model::port_use>(text, "port", [&](reader& in, const json::value&) {
     model::port_use use;
     use.name = in.text("instance");
-    if (json::member(object, "resting_since") != nullptr)
-      use.resting_since = in.time("resting_since");
+    use.resting_since = in.time_if_any("resting_since");
     use.revision = revision;
     return use;
   });
@@ -367,10 +521,22 @@ result<model::port_use> decode_port_use(std::string_view text, std::int64_t revi
 
 result<model::member> decode_member(std::string_view text) {
   return decode<model::member>(text, "member", [](reader&, const json::value& object) {
-    return model::member{json::string_member(object, "state"),
-                         json::string_member(object, "api_url"),
-                         json::string_member(object, "conn_url")};
+    return model::member{
+        json::string_member(object, "state"), json::string_member(object, "api_url"),
+        json::string_member(object, "conn_url"), json::integer_member(object, "timeline")};
   });
+}
+
+std::set<std::string> decode_sync(std::string_view text) {
+  auto parsed = json::parse(text);
+  if (!parsed)
+    return {};
+  std::set<std::string> standbys;
+  std::istringstream listed{json::string_member(*parsed, "sync_standby")};
+  for (std::string name; std::getline(listed, name, ',');)
+    if (!name.empty())
+      standbys.insert(name);
+  return standbys;
 }
 
 std::string encode_active(const active_broker& who) {

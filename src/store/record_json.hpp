@@ -1,6 +1,6 @@
 #pragma once
 
-#include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -8,18 +8,23 @@
 #include "model/ports.hpp"
 #include "model/record.hpp"
 #include "model/result.hpp"
+#include "store/keyring.hpp"
 
 /// The values of this program's keys in etcd, and of those Patroni keys that it reads. The record
 /// has the field names of the seeds' etcd schema, so that what was written for the original reads
 /// on.
 namespace matriarch::store {
 
-[[nodiscard]] std::string encode_record(const model::record& known);
+/// Passwords are sealed with `keys`.
+[[nodiscard]] std::string encode_record(const model::record& known, const keyring& keys);
 /// Fields that are not known are ignored, so that an older broker reads what a newer one wrote.
-[[nodiscard]] result<model::record> decode_record(std::string_view text);
+[[nodiscard]] result<model::record> decode_record(std::string_view text, const keyring& keys);
 
-[[nodiscard]] std::string encode_binding(const model::binding& known);
-[[nodiscard]] result<model::binding> decode_binding(std::string_view text);
+/// `name` is the instance's, as in its keys: a sealed password opens in its own binding only.
+[[nodiscard]] std::string encode_binding(const model::binding& known, std::string_view name,
+                                         const keyring& keys);
+[[nodiscard]] result<model::binding> decode_binding(std::string_view text, std::string_view name,
+                                                    const keyring& keys);
 
 [[nodiscard]] std::string encode_tombstone(const model::tombstone& known);
 [[nodiscard]] result<model::tombstone> decode_tombstone(std::string_view text);
@@ -30,6 +35,11 @@ namespace matriarch::store {
 
 /// Patroni's description of a member.
 [[nodiscard]] result<model::member> decode_member(std::string_view text);
+
+/// The standbys in Patroni's `sync` key (`{"leader":"a","sync_standby":"b,c"}`), which may take
+/// over from a synchronous leader. What cannot be read names none: to take nobody for a synchronous
+/// standby loses no data.
+[[nodiscard]] std::set<std::string> decode_sync(std::string_view text);
 
 /// Who holds `/matriarch/active`.
 struct active_broker {

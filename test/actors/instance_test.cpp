@@ -76,7 +76,7 @@ TEST_CASE("the record says accepting before the port is taken, and the port befo
     if (one.entry.key.starts_with(keys::ports)) {
       order.emplace_back("port");
     } else if (one.entry.key == keys::record("db")) {
-      auto known = store::decode_record(one.entry.value);
+      auto known = store::decode_record(one.entry.value, store::keyring{});
       REQUIRE(known.ok());
       bool accepting = known->phase == model::record_phase::accepting;
       order.emplace_back(accepting ? (known->allocated_port == 0 ? "accepting" : "accepting, port")
@@ -184,7 +184,7 @@ TEST_CASE("a write without an answer that was done is recognised and happens onc
     std::size_t writes = 0;
     for (const auto& one : fresh.outside.etcd.history())
       if (one.entry.key == keys::record("db")) {
-        auto known = store::decode_record(one.entry.value);
+        auto known = store::decode_record(one.entry.value, store::keyring{});
         REQUIRE(known.ok());
         ids.insert(known->write_id);
         ++writes;
@@ -210,7 +210,7 @@ TEST_CASE("a write without an answer that was not done is done once") {
       std::size_t writes = 0;
       for (const auto& one : here.outside.etcd.history())
         if (one.entry.key == keys::record("db")) {
-          ids.insert(store::decode_record(one.entry.value)->write_id);
+          ids.insert(store::decode_record(one.entry.value, store::keyring{})->write_id);
           ++writes;
         }
       CHECK(ids.size() == writes);
@@ -473,24 +473,6 @@ TEST_CASE("who awaits an operation is answered at its end") {
   here.pass(1s);
   REQUIRE(end->has_value());
   CHECK((*end)->is == verdict_kind::gone);
-}
-
-TEST_CASE("a binding is written once, found again, and removed with unbind") {
-  stage here;
-  REQUIRE(make(here, "db"));
-  model::bind_request asked{"db", {"b1", "service", "plan", "app", "{}"}};
-  int seen = 0;
-  here.outside.fate_of = [&](const auto&) {
-    return ++seen == 1 ? fault::lost_answer : fault::none;
-  };
-  CHECK(here.ask(asked).is == verdict_kind::created);
-  CHECK(here.ask(asked).is == verdict_kind::done);
-  CHECK(here.outside.etcd.contains(keys::binding("db", "b1")));
-  CHECK(here.broker().find("db")->bindings.contains("b1"));
-  seen = 0;
-  CHECK(here.ask(model::unbind_request{"db", "b1", "service", "plan"}).is == verdict_kind::done);
-  CHECK(here.ask(model::unbind_request{"db", "b1", "service", "plan"}).is == verdict_kind::gone);
-  CHECK_FALSE(here.outside.etcd.contains(keys::binding("db", "b1")));
 }
 
 TEST_CASE("a failover of Patroni's own is seen without a write to the record") {

@@ -43,8 +43,41 @@ inline model::update_request move(const std::string& id, std::vector<std::string
   return asked;
 }
 
+/// The settings of the plan `large`: everything about it is another plan's but the count.
+inline model::cluster_settings large_settings() {
+  model::cluster_settings settings;
+  settings.parameters["max_connections"] = "200";
+  return settings;
+}
+
+/// A change to another plan, of these settings.
+inline model::update_request change_plan(const std::string& id, const std::string& plan_id,
+                                         model::cluster_settings settings = large_settings()) {
+  model::update_request asked;
+  asked.instance_id = id;
+  asked.service_id = "service";
+  asked.plan_id = plan_id;
+  asked.longest = polling;
+  asked.offers["plan"] = {2, {}, "", true};
+  asked.offers[plan_id] = {2, std::move(settings), "", true};
+  return asked;
+}
+
+inline model::bind_request bind(const std::string& id, const std::string& binding_id) {
+  model::bind_request asked;
+  asked.instance_id = id;
+  asked.wanted.binding_id = binding_id;
+  asked.wanted.service_id = "service";
+  asked.wanted.plan_id = "plan";
+  return asked;
+}
+
+inline model::unbind_request unbind(const std::string& id, const std::string& binding_id) {
+  return {id, binding_id, "service", "plan", false};
+}
+
 inline model::deprovision_request deprovision(const std::string& id) {
-  return {id, "service", "plan", polling};
+  return {id, "service", "plan", "", polling};
 }
 
 /// Whether etcd says that the instance's operation has ended.
@@ -89,7 +122,8 @@ inline std::vector<std::string> leftovers(const world& outside, const std::strin
   std::vector<std::string> found;
   for (const auto& entry : outside.etcd.range(store::keys_below("/")))
     if (entry.key.starts_with(store::keys::everything_of(name))
-        || entry.key == store::keys::allocation(name))
+        || entry.key == store::keys::allocation(name)
+        || entry.key == store::keys::read_only_allocation(name))
       found.push_back(entry.key);
   return found;
 }

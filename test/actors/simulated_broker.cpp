@@ -119,6 +119,16 @@ store_mock::behavior_type behave_as_store(store_mock::stateful_pointer<store_sta
         auto here = still.lock();
         return here ? here->outside->revoke_lease(what.lease) : store::lease_result{};
       },
+      [=](const actors::admit_user& what) -> actors::user_answer {
+        if (auto here = still.lock())
+          here->outside->admit_user(what.who.username, what.who.password);
+        return {true, ""};
+      },
+      [=](const actors::dismiss_user& what) -> actors::user_answer {
+        if (auto here = still.lock())
+          here->outside->dismiss_user(what.username);
+        return {true, ""};
+      },
       [=](commit_came& came) { self->state.owed.keep(came.ticket, std::move(came.outcome)); },
   };
 }
@@ -133,6 +143,24 @@ actors::database_actor::behavior_type behave_as_database(actors::database_actor:
         auto behind = here->outside->lag_at(asked.conn_url);
         return behind.ok() ? actors::lag_answer{true, *behind, ""}
                            : actors::lag_answer{false, {}, behind.error()};
+      },
+      [=](const actors::role_order& order) -> actors::role_answer {
+        auto here = still.lock();
+        if (!here)
+          return {};
+        roles wanted{order.owner_logs_in, {}};
+        for (const auto& one : order.wanted)
+          wanted.password_of[one.who.username] = one.who.password;
+        auto replayed = here->outside->set_roles(order.conn_url, std::move(wanted));
+        return replayed.ok() ? actors::role_answer{true, "", *replayed, *replayed}
+                             : actors::role_answer{false, replayed.error(), 0, 0};
+      },
+      [=](const actors::settings_question& asked) -> actors::settings_answer {
+        auto here = still.lock();
+        auto digest = here ? here->outside->settings_at(asked.conn_url)
+                           : result<std::string>{failure{"no world"}};
+        return digest.ok() ? actors::settings_answer{true, *digest, ""}
+                           : actors::settings_answer{false, "", digest.error()};
       },
   };
 }
@@ -166,9 +194,11 @@ struct simulated_broker::actors {
     for (const auto& one : with.cells())
       settings.push_back({one.guid, one.availability_zone, one.uri, "admin", "secret"});
     cells = matriarch::actors::spawn_cell_directory(system, settings, http, out);
-    directory = matriarch::actors::spawn_instance_directory(
-        system,
-        {store, http, database, ports, cells, chance_and_time, &out, store::encode_active(who)});
+    matriarch::actors::instance_setup setup{
+        store, http, database, ports, cells, chance_and_time, &out, store::encode_active(who)};
+    setup.etcd_users = how.etcd_users;
+    setup.keys = how.keys;
+    directory = matriarch::actors::spawn_instance_directory(system, setup);
     gateway = std::make_unique<matriarch::actors::gateway>(system, directory, out);
     leadership =
         matriarch::actors::spawn_leadership(system, {store, directory, who, with.new_id()});
@@ -335,6 +365,7 @@ model::cell_table simulated_broker::cells() const {
 // -- stage ---------------------------------------------------------------------------------------
 
 stage::stage(int cells, broker_settings how) : outside(cells), how_(how) {
+  outside.keys_to_read = how.keys;
   brokers.push_back(std::make_unique<simulated_broker>(outside, how_));
   run();
   pass(1s);

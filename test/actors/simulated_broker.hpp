@@ -7,6 +7,7 @@
 
 #include "model/ports.hpp"
 #include "model/requests.hpp"
+#include "store/keyring.hpp"
 #include "world.hpp"
 
 namespace matriarch::simulation {
@@ -21,6 +22,8 @@ struct broker_settings {
   /// 0 runs the actors in the order of their messages, and changes in etcd come all at once; any
   /// other number is the seed of another order, in which they come in pieces.
   unsigned seed = 0;
+  bool etcd_users = false;
+  std::shared_ptr<const store::keyring> keys = std::make_shared<const store::keyring>();
 };
 
 /// All actors of a broker in one actor system of virtual time, with mocks of the outside in front

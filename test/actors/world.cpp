@@ -297,7 +297,7 @@ void world::send(const http::outgoing& what, std::function<void(http::outcome)> 
   auto found = std::find_if(cells_.begin(), cells_.end(),
                             [&](const cell& one) { return what.url.starts_with(one.uri + "/"); });
   if (found == cells_.end()) {
-    effect([&] { switch_over(what, host(what.url), reply); });
+    answer_as_patroni(what, host(what.url), reply);
     return;
   }
   auto& where = *found;
@@ -374,8 +374,14 @@ http::outcome world::start(cell& where, const http::outgoing& what, const std::s
   auto body = json::parse(what.body);
   if (!body.ok() || json::member(*body, "parameters") == nullptr)
     return {400, "{\"description\":\"bad body\"}", "", false};
-  auto scope = json::string_member(*json::member(*body, "parameters"), "PATRONI_SCOPE");
-  where.nodes[node_id] = {scope, json::string_member(*body, "plan_id")};
+  const auto& parameters = *json::member(*body, "parameters");
+  auto scope = json::string_member(parameters, "PATRONI_SCOPE");
+  if (nodes_of(scope).empty()) {
+    auto settings = json::parse(json::string_member(parameters, "PATRONI_DYNAMIC_CONFIG"));
+    if (settings.ok())
+      configure(*settings, scope);
+  }
+  where.nodes[node_id] = {scope, json::string_member(*body, "plan_id"), configured_[scope]};
   after(member_delay, [this, scope, node_id] {
     if (!in_a_cell(node_id))
       return;
@@ -385,6 +391,7 @@ http::outcome world::start(cell& where, const http::outgoing& what, const std::s
         return;
       write_member(scope, node_id, "running");
       elect(scope);
+      choose_synchronous(scope);
     });
   });
   return {201, "{}", "", false};
@@ -407,6 +414,8 @@ void world::remove(cell& where, const std::string& node_id) {
   if (leader_of(scope) == node_id) {
     etcd.erase(keys::leader(scope));
     after(failover_delay, [this, scope] { elect(scope); });
+  } else {
+    choose_synchronous(scope);
   }
 }
 
@@ -426,29 +435,149 @@ void world::elect(const std::string& scope) {
   if (!leader_of(scope).empty())
     return;
   for (const auto& [node, where] : nodes_of(scope))
-    if (member_state(scope, node) == "running")
-      return etcd.put(keys::leader(scope), node);
+    if (member_state(scope, node) == "running") {
+      etcd.put(keys::leader(scope), node);
+      return choose_synchronous(scope);
+    }
 }
 
-void world::switch_over(const http::outgoing& what, const std::string& node_id,
-                        const std::function<void(http::outcome)>& reply) {
-  auto body = json::parse(what.body);
-  std::string scope;
-  for (const auto& one : cells_)
+// -- Patroni's REST API --------------------------------------------------------------------------
+
+cell_node* world::find_node(const std::string& node_id) {
+  for (auto& one : cells_)
     if (auto found = one.nodes.find(node_id); found != one.nodes.end())
-      scope = found->second.scope;
-  if (scope.empty() || !body.ok())
+      return &found->second;
+  return nullptr;
+}
+
+void world::answer_as_patroni(const http::outgoing& what, const std::string& node_id,
+                              const std::function<void(http::outcome)>& reply) {
+  const auto* node = find_node(node_id);
+  if (node == nullptr)
     return reply({0, "", "connection refused", true});
+  if (what.verb == "GET")
+    return reply({200,
+                  std::string{"{\"state\":\"running\",\"pending_restart\":"}
+                      + (node->pending_restart ? "true}" : "false}"),
+                  "", false});
+  auto body = json::parse(what.body);
+  if (!body.ok())
+    return reply({400, "bad body", "", false});
+  auto scope = node->scope;
+  effect([&] {
+    if (what.url.ends_with("/config")) {
+      configure(*body, scope);
+      reply({200, "{}", "", false});
+    } else if (what.url.ends_with("/restart")) {
+      restart_node(node_id, scope, reply);
+    } else {
+      switch_over(*body, scope, reply);
+    }
+  });
+}
+
+void world::configure(const json::value& patch, const std::string& scope) {
+  if (const auto* flag = json::member(patch, "synchronous_mode"); flag != nullptr && flag->IsTrue())
+    synchronous_.insert(scope);
+  else
+    synchronous_.erase(scope);
+  const auto& parameters = *json::member(*json::member(patch, "postgresql"), "parameters");
+  auto digest = json::string_member(parameters, model::settings_mark);
+  configured_[scope] = digest;
+  after(settings_delay, [this, scope, digest] {
+    for (const auto& [id, where] : nodes_of(scope)) {
+      auto& node = *find_node(id);
+      if (node.digest == digest || configured_[scope] != digest)
+        continue;
+      node.digest = digest;
+      node.pending_restart = settings_need_restart;
+    }
+    choose_synchronous(scope);
+  });
+}
+
+void world::restart_node(const std::string& node_id, const std::string& scope,
+                         const std::function<void(http::outcome)>& reply) {
+  restarts_.push_back({node_id, leader_of(scope) == node_id});
+  write_member(scope, node_id, "restarting");
+  after(restart_delay, [this, node_id, scope, reply] {
+    auto* node = find_node(node_id);
+    if (node == nullptr)
+      return;
+    node->pending_restart = false;
+    write_member(scope, node_id, "running");
+    reply({200, "restarted successfully", "", false});
+  });
+}
+
+/// Of a synchronous cluster Patroni names one replica that the leader waits for.
+void world::choose_synchronous(const std::string& scope) {
+  auto leader = leader_of(scope);
+  std::string chosen;
+  if (synchronous_.contains(scope) && !leader.empty())
+    for (const auto& [id, where] : nodes_of(scope))
+      if (id != leader && member_state(scope, id) == "running" && chosen.empty())
+        chosen = id;
+  auto value = "{\"leader\":\"" + leader + "\",\"sync_standby\":\"" + chosen + "\"}";
+  if (chosen.empty())
+    value = "{}";
+  if (synchronous_.contains(scope) && etcd.value(keys::sync(scope)) != value)
+    etcd.put(keys::sync(scope), value);
+}
+
+void world::switch_over(const json::value& body, const std::string& scope,
+                        const std::function<void(http::outcome)>& reply) {
   if (!switchover_failure.empty())
     return reply({503, switchover_failure, "", false});
-  auto from = json::string_member(*body, "leader");
-  auto to = json::string_member(*body, "candidate");
+  auto from = json::string_member(body, "leader");
+  auto to = json::string_member(body, "candidate");
   after(switchover_delay, [this, scope, from, to, reply] {
     if (leader_of(scope) != from || member_state(scope, to) != "running")
       return reply({412, "leader or candidate is not what was said", "", false});
+    auto synchronous = store::decode_sync(etcd.value(keys::sync(scope)).value_or("{}"));
+    if (synchronous_.contains(scope) && !synchronous.contains(to))
+      return reply({412, "candidate name does not match with sync_standby", "", false});
+    ++switchovers_;
     etcd.put(keys::leader(scope), to);
+    if (auto* node = find_node(from)) // it has stopped, and starts again as a replica
+      node->pending_restart = false;
+    choose_synchronous(scope);
     reply({200, "Successfully switched over", "", false});
   });
+}
+
+// -- PostgreSQL ----------------------------------------------------------------------------------
+
+result<int> world::set_roles(const std::string& conn_url, roles wanted) {
+  if (!database_failure.empty())
+    return failure{database_failure};
+  auto id = host(conn_url);
+  const auto* node = find_node(id);
+  if (node == nullptr || leader_of(node->scope) != id)
+    return failure{"no leader there"};
+  effect([&] { roles_[node->scope] = std::move(wanted); });
+  return replicas_that_replay;
+}
+
+roles world::roles_of(const std::string& scope) const {
+  auto found = roles_.find(scope);
+  return found == roles_.end() ? roles{} : found->second;
+}
+
+result<std::string> world::settings_at(const std::string& conn_url) const {
+  auto id = host(conn_url);
+  for (const auto& one : cells_)
+    if (auto found = one.nodes.find(id); found != one.nodes.end())
+      return found->second.digest;
+  return failure{"no node there"};
+}
+
+void world::admit_user(const std::string& username, const std::string& password) {
+  effect([&] { etcd_users_[username] = password; });
+}
+
+void world::dismiss_user(const std::string& username) {
+  effect([&] { etcd_users_.erase(username); });
 }
 
 result<std::map<std::string, std::int64_t>> world::lag_at(const std::string& conn_url) const {
@@ -510,7 +639,7 @@ std::optional<model::record> world::record_of(const std::string& name) const {
   auto text = etcd.value(keys::record(name));
   if (!text)
     return std::nullopt;
-  auto known = store::decode_record(*text);
+  auto known = store::decode_record(*text, *keys_to_read);
   return known.ok() ? std::optional{*known} : std::nullopt;
 }
 

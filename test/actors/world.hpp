@@ -8,10 +8,12 @@
 #include <vector>
 
 #include "http/event_loop.hpp"
+#include "model/json.hpp"
 #include "model/observation.hpp"
 #include "model/record.hpp"
 #include "model/result.hpp"
 #include "store/etcd.hpp"
+#include "store/keyring.hpp"
 
 /// The world outside a broker as plain data in virtual time: etcd, the cells, and Patroni on the
 /// nodes. It outlives every broker, so that a test can end one at any moment and start another on
@@ -80,6 +82,16 @@ enum class manner {
 struct cell_node {
   std::string scope;
   std::string plan_id;
+  std::string digest = {};      ///< of the settings that its PostgreSQL has read
+  bool pending_restart = false; ///< some of them wait for a restart
+};
+
+// -- PostgreSQL ----------------------------------------------------------------------------------
+
+/// The roles of a cluster's bindings, which all its nodes share.
+struct roles {
+  bool owner_logs_in = true;
+  std::map<std::string, std::string> password_of; ///< by user name
 };
 
 struct cell {
@@ -131,6 +143,13 @@ public:
   store::lease_result keep_lease(store::lease_id lease);
   store::lease_result revoke_lease(store::lease_id lease);
   void send(const http::outgoing& what, std::function<void(http::outcome)> reply);
+  /// Makes the roles of the cluster whose leader is at that address what they shall be; the failure
+  /// says why that cannot be done now.
+  result<int> set_roles(const std::string& conn_url, roles wanted);
+  /// The digest of the settings that the node at that address has read.
+  [[nodiscard]] result<std::string> settings_at(const std::string& conn_url) const;
+  void admit_user(const std::string& username, const std::string& password);
+  void dismiss_user(const std::string& username);
   /// The lag of each running replica, by node id, as the leader at that address tells; a failure if
   /// there is no leader.
   [[nodiscard]] result<std::map<std::string, std::int64_t>>
@@ -149,12 +168,24 @@ public:
   [[nodiscard]] std::optional<model::record> record_of(const std::string& name) const;
   [[nodiscard]] std::string member_state(const std::string& scope, const std::string& node) const;
   [[nodiscard]] std::vector<order> orders(const std::string& verb) const;
+  [[nodiscard]] roles roles_of(const std::string& scope) const;
+  /// The users that etcd has for scopes: name to password.
+  [[nodiscard]] const std::map<std::string, std::string>& etcd_users() const { return etcd_users_; }
+  /// The nodes that were restarted by Patroni, in their order, each with whether it led.
+  struct restart {
+    std::string node_id;
+    bool led = false;
+  };
+  [[nodiscard]] const std::vector<restart>& restarts() const { return restarts_; }
+  [[nodiscard]] int switchovers() const { return switchovers_; }
   /// Rules of the house that were broken, in words; checked at each order.
   std::vector<std::string> violations;
 
   // -- knobs
 
   simulated_etcd etcd;
+  /// What a test reads sealed records with.
+  std::shared_ptr<const store::keyring> keys_to_read = std::make_shared<const store::keyring>();
   bool etcd_reachable = true;
   /// Says what becomes of each transaction that writes.
   std::function<fault(const store::transaction&)> fate_of;
@@ -163,7 +194,13 @@ public:
   duration failover_delay{1000};
   duration switchover_delay{1500};
   std::string switchover_failure; ///< Patroni's words, if it refuses
-  std::int64_t lag = 0;           ///< of each replica, in bytes
+  duration settings_delay{
+      1000}; ///< from a change of Patroni's configuration to each node's reading
+  duration restart_delay{800};
+  bool settings_need_restart = true;
+  std::string database_failure; ///< why no roles can be made, if so
+  int replicas_that_replay = 1;
+  std::int64_t lag = 0; ///< of each replica, in bytes
   /// Called after each step of time and each order.
   std::function<void()> watch_over;
 
@@ -185,8 +222,16 @@ private:
   http::outcome obey(cell& where, const http::outgoing& what, const std::string& node_id);
   http::outcome start(cell& where, const http::outgoing& what, const std::string& node_id);
   void remove(cell& where, const std::string& node_id);
-  void switch_over(const http::outgoing& what, const std::string& node_id,
+  /// Patroni's REST API on a node.
+  void answer_as_patroni(const http::outgoing& what, const std::string& node_id,
+                         const std::function<void(http::outcome)>& reply);
+  void switch_over(const json::value& body, const std::string& scope,
                    const std::function<void(http::outcome)>& reply);
+  void configure(const json::value& patch, const std::string& scope);
+  void restart_node(const std::string& node_id, const std::string& scope,
+                    const std::function<void(http::outcome)>& reply);
+  [[nodiscard]] cell_node* find_node(const std::string& node_id);
+  void choose_synchronous(const std::string& scope);
   void write_member(const std::string& scope, const std::string& node, const std::string& state);
   [[nodiscard]] bool in_a_cell(const std::string& node) const;
   void elect(const std::string& scope);
@@ -195,6 +240,12 @@ private:
   std::multimap<wall_time, std::function<void()>> later_;
   std::vector<cell> cells_;
   std::vector<order> orders_;
+  std::map<std::string, roles> roles_;            ///< by scope
+  std::map<std::string, std::string> configured_; ///< the settings' digest by scope
+  std::set<std::string> synchronous_;             ///< scopes in synchronous_mode
+  std::map<std::string, std::string> etcd_users_;
+  std::vector<restart> restarts_;
+  int switchovers_ = 0;
   int effects_ = 0;
   std::optional<int> crash_at_;
   moment crash_when_ = moment::before;

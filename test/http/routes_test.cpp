@@ -1,197 +1,14 @@
-// The broker's API over real HTTP, in front of a backend that says what a test wants.
-#include "http/routes.hpp"
-
-#include <doctest/doctest.h>
-
-#include <mutex>
-
-#include "model/json.hpp"
-#include "raw_socket.hpp"
+// What the broker's API takes and answers, whatever exists behind it.
+#include "stand_in_broker.hpp"
 
 using namespace matriarch;
-using namespace matriarch::http;
 using namespace matriarch::test;
 using namespace std::chrono_literals;
 
-namespace {
-
-constexpr const char* good_credentials = "Authorization: Basic dXNlcjpwYXNz\r\n"; // user:pass
-constexpr const char* version = "X-Broker-API-Version: 2.17\r\n";
-
-model::catalog small_catalog() {
-  model::plan p;
-  p.id = "plan-id";
-  p.name = "small";
-  p.description = "two nodes";
-  p.metadata = R"({"bullets":["x"]})";
-  p.maximum_polling_duration = 600;
-  model::plan unbindable = p;
-  unbindable.id = "closed-id";
-  unbindable.name = "closed";
-  unbindable.bindable = false;
-  model::service s;
-  s.id = "service-id";
-  s.name = "postgresql";
-  s.description = "clusters";
-  s.tags = {"sql"};
-  s.plans = {p, unbindable};
-  return {{s}};
-}
-
-model::cell_table two_cells() {
-  model::cell_view a, b;
-  a.guid = "cell-a";
-  a.availability_zone = "z1";
-  a.reachable = true;
-  b.guid = "cell-b";
-  b.availability_zone = "z2";
-  return std::make_shared<const std::vector<model::cell_view>>(std::vector{a, b});
-}
-
-model::instance_snapshot instance_of(model::operation_type type, model::operation_state state) {
-  model::instance_snapshot s;
-  auto& r = s.known;
-  r.instance_id = "known";
-  r.service_id = "service-id";
-  r.plan_id = "plan-id";
-  r.parameters = R"({"node-count":2})";
-  r.admin = {"admin", "secret-1"};
-  r.superuser = {"super", "secret-2"};
-  r.application = {"app/user", "p@ss:w"};
-  r.replication = {"repl", "secret-4"};
-  r.patroni = {"pat", "secret-5"};
-  r.allocated_port = 30007;
-  r.current.id = "op-1";
-  r.current.type = type;
-  r.current.state = state;
-  r.current.description = "the final words";
-  r.had_leader =
-      type != model::operation_type::provision || state == model::operation_state::succeeded;
-  r.nodes = {{"n1", "cell-a", "service-id", "plan-id", model::node_phase::started, {}}};
-  s.seen.members["n1"] = {"running", "http://h:8008/patroni", "postgres://h:5432/postgres"};
-  s.seen.leader = "n1";
-  s.progress = "members starting, stopped";
-  s.bindings["b"] = {"b", "service-id", "plan-id", "app", "{}"};
-  return s;
-}
-
-model::snapshot_ptr snapshot(model::operation_type type, model::operation_state state) {
-  return std::make_shared<const model::instance_snapshot>(instance_of(type, state));
-}
-
-model::snapshot_ptr settled() {
-  return snapshot(model::operation_type::provision, model::operation_state::succeeded);
-}
-
-/// A broker whose backend answers each request with `says`, and keeps what it was asked.
-struct broker {
-  model::snapshot_ptr known; ///< found under any name it was asked for, if set
-  std::function<model::verdict(const model::request&)> says = [](const model::request&) {
-    return model::verdict{model::verdict_kind::accepted, "", "op-1"};
-  };
-  broker_health health{true, true, true};
-  model::demote_report report;
-
-  explicit broker(bool strict = true) {
-    route_settings settings;
-    settings.catalog = small_catalog();
-    settings.username = "user";
-    settings.password = "pass";
-    settings.strict = strict;
-    settings.advertise_host = "db.example.org";
-    backend behind;
-    behind.find = [this](const std::string& name) {
-      std::lock_guard guard{mutex_};
-      names_.push_back(name);
-      return known;
-    };
-    behind.all = [this] { return known ? std::vector{known} : std::vector<model::snapshot_ptr>{}; };
-    behind.cells = [] { return two_cells(); };
-    behind.health = [this] { return health; };
-    behind.ask = [this](model::request what, std::chrono::milliseconds, auto done) {
-      {
-        std::lock_guard guard{mutex_};
-        asked_.push_back(what);
-      }
-      done(says(what));
-    };
-    behind.demote = [this](const model::demote_request&, auto done) { done(report); };
-    server_ = std::make_unique<server>(server_options{}, make_routes(settings, behind));
-    REQUIRE_FALSE(server_->start().has_value());
-  }
-
-  raw_answer send_as(const std::string& headers, const std::string& verb, const std::string& path,
-                     const std::string& body = {}) {
-    return ask(server_->port(), verb + " " + path + " HTTP/1.1\r\nHost: h\r\n" + headers
-                                    + "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n"
-                                    + body);
-  }
-  raw_answer send(const std::string& verb, const std::string& path, const std::string& body = {}) {
-    return send_as(std::string{good_credentials} + version, verb, path, body);
-  }
-
-  std::vector<model::request> asked() {
-    std::lock_guard guard{mutex_};
-    return asked_;
-  }
-  std::vector<std::string> names() {
-    std::lock_guard guard{mutex_};
-    return names_;
-  }
-  /// The only request that reached the backend.
-  template <class Request>
-  Request only() {
-    auto all = asked();
-    REQUIRE(all.size() == 1);
-    REQUIRE(std::holds_alternative<Request>(all[0]));
-    return std::get<Request>(all[0]);
-  }
-
-private:
-  std::mutex mutex_;
-  std::vector<model::request> asked_;
-  std::vector<std::string> names_;
-  std::unique_ptr<server> server_;
-};
-
-json::document json_of(const raw_answer& answer) {
-  auto parsed = json::parse(answer.body);
-  REQUIRE_MESSAGE(parsed.ok(), answer.body);
-  CHECK(answer.header("Content-Type") == "application/json");
-  return std::move(*parsed);
-}
-
-/// Checks for an OSB error of that status and returns its description.
-std::string error_of(const raw_answer& answer, int status, const std::string& code = {}) {
-  CHECK(answer.status == status);
-  auto body = json_of(answer);
-  CHECK(json::string_member(body, "error") == code);
-  auto description = json::string_member(body, "description");
-  CHECK_FALSE(description.empty());
-  return description;
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-const std::string here = "/v2/service_instances/one";
-const std::string binding_path = here + "/service_bindings/b";
-const std::string incomplete = "?accepts_incomplete=true";
-const std::string ids = "service_id=service-id&plan_id=plan-id";
-
-/// A provision's body; `more` begins with a comma.
-std::string body_with(const std::string& more = {}) {
-  return R"({"service_id":"service-id","plan_id":"plan-id","organization_guid":"o",)"
-         R"("space_guid":"s")"
-         + more + "}";
-}
-
-} // namespace
-
 // -- access ---------------------------------------------------------------------------------------
 
-TEST_CASE("without the right credentials every path but healthz answers 401") {
+TEST_CASE("ALL-1, CAT-19, LOP-13: without the right credentials every path but healthz "
+          "answers 401") {
   for (bool strict : {true, false}) {
     broker b{strict};
     for (const std::string wrong :
@@ -218,7 +35,8 @@ TEST_CASE("the name of the scheme may be in any case") {
         == 200);
 }
 
-TEST_CASE("an API version that is missing or of another major number answers 412") {
+TEST_CASE("ALL-2, ALL-3, ALL-4, CAT-19, LOP-13: an API version that is missing or of another "
+          "major number answers 412") {
   broker b;
   error_of(b.send_as(good_credentials, "GET", "/v2/catalog"), 412);
   for (const std::string other : {"1.0", "3.0", "2", "2.", "two", "2.x", "22.1"}) {
@@ -248,7 +66,7 @@ TEST_CASE("admin paths need no version") {
   CHECK(b.send_as(good_credentials, "GET", "/admin/cells").status == 200);
 }
 
-TEST_CASE("the request identity is echoed with every answer, errors too") {
+TEST_CASE("ALL-5: the request identity is echoed with every answer, errors too") {
   broker b;
   auto answer_to = [&](const std::string& headers, const std::string& verb,
                        const std::string& path) {
@@ -296,12 +114,13 @@ TEST_CASE("a path that is not there answers 404") {
 
 // -- catalog --------------------------------------------------------------------------------------
 
-TEST_CASE("the catalog has the fields that the specification requires, and schemas") {
+TEST_CASE("CAT-1, CAT-2, CAT-3, CAT-7, CAT-9, CAT-10, CAT-12, CAT-15: the catalog has the "
+          "fields that the specification requires, and schemas") {
   broker b;
   auto answer = b.send("GET", "/v2/catalog");
   CHECK(answer.status == 200);
   auto body = json_of(answer);
-  REQUIRE(body["services"].Size() == 1);
+  REQUIRE(body["services"].Size() == 2);
   const auto& service = body["services"][0];
   CHECK(json::string_member(service, "id") == "service-id");
   CHECK(json::string_member(service, "name") == "postgresql");
@@ -311,7 +130,7 @@ TEST_CASE("the catalog has the fields that the specification requires, and schem
   CHECK(service["instances_retrievable"].IsTrue());
   CHECK(service["bindings_retrievable"].IsTrue());
   CHECK(json::text_of(service["tags"]) == R"(["sql"])");
-  REQUIRE(service["plans"].Size() == 2);
+  REQUIRE(service["plans"].Size() == 3);
   const auto& plan = service["plans"][0];
   CHECK(json::string_member(plan, "id") == "plan-id");
   CHECK(json::string_member(plan, "name") == "small");
@@ -334,7 +153,8 @@ TEST_CASE("the catalog has the fields that the specification requires, and schem
 
 // -- bad input ------------------------------------------------------------------------------------
 
-TEST_CASE("a body that is no JSON object is refused with 400 and reaches nobody") {
+TEST_CASE("PRV-9, UPD-7, BND-9, ALL-9: a body that is no JSON object is refused with 400 and "
+          "reaches nobody") {
   for (bool strict : {true, false}) {
     broker b{strict};
     for (const std::string verb : {"PUT", "PATCH"})
@@ -350,7 +170,7 @@ TEST_CASE("a body that is no JSON object is refused with 400 and reaches nobody"
   }
 }
 
-TEST_CASE("another content type than JSON is refused, one with a charset is not") {
+TEST_CASE("ALL-15: another content type than JSON is refused, one with a charset is not") {
   broker b;
   auto headers = std::string{good_credentials} + version + "Content-Type: ";
   auto path = here + incomplete;
@@ -361,7 +181,8 @@ TEST_CASE("another content type than JSON is refused, one with a charset is not"
         == 202);
 }
 
-TEST_CASE("what is wrong in a provision is refused with 400 and named") {
+TEST_CASE("PRV-10, PRV-11, PRV-12, PRV-13, PRV-14, PRV-15, PRV-16, PRV-17: what is wrong in a "
+          "provision is refused with 400 and named") {
   broker b;
   struct wrong {
     std::string body;
@@ -412,7 +233,8 @@ TEST_CASE("what is wrong in a provision is refused with 400 and named") {
   CHECK(b.asked().empty());
 }
 
-TEST_CASE("what is wrong in an update is refused with 400 and named") {
+TEST_CASE("UPD-4, UPD-5, UPD-6, UPD-8: what is wrong in an update is refused with 400 and "
+          "named") {
   broker b;
   auto refused = [&](const std::string& body) {
     return error_of(b.send("PATCH", here + incomplete, body), 400);
@@ -432,7 +254,8 @@ TEST_CASE("what is wrong in an update is refused with 400 and named") {
   CHECK(b.asked().empty());
 }
 
-TEST_CASE("what is wrong in a bind is refused with 400 and named") {
+TEST_CASE("BND-6, BND-7, BND-8, BND-10, BND-19: what is wrong in a bind is refused with 400 "
+          "and named") {
   broker b;
   auto refused = [&](const std::string& body) {
     return error_of(b.send("PUT", binding_path, body), 400);
@@ -451,7 +274,8 @@ TEST_CASE("what is wrong in a bind is refused with 400 and named") {
   CHECK(b.asked().empty());
 }
 
-TEST_CASE("a DELETE needs the ids in its query, and they have to be the catalog's") {
+TEST_CASE("DEP-3, UNB-3, UNB-8: a DELETE needs the ids in its query, and they have to be the "
+          "catalog's") {
   broker b;
   for (const auto& path : {here, binding_path}) {
     auto refused = [&](const std::string& query) {
@@ -474,7 +298,7 @@ TEST_CASE("a broker that is not strict takes a DELETE without ids and a PUT with
       == 202);
 }
 
-TEST_CASE("a strict broker requires accepts_incomplete=true") {
+TEST_CASE("PRV-3, PRV-4, UPD-3, DEP-5: a strict broker requires accepts_incomplete=true") {
   broker b;
   for (const std::string query : {"?", "?accepts_incomplete=false&", "?accepts_incomplete=&"}) {
     CAPTURE(query);
@@ -488,7 +312,8 @@ TEST_CASE("a strict broker requires accepts_incomplete=true") {
 
 // -- what reaches the backend ---------------------------------------------------------------------
 
-TEST_CASE("a provision reaches the backend with its plan's defaults and its parameters") {
+TEST_CASE("PRV-2, ALL-7: a provision reaches the backend with its plan's defaults and its "
+          "parameters") {
   broker b;
   auto answer = b.send("PUT", here + incomplete, body_with(R"(,"unknown_extension":{"a":1})"));
   CHECK(answer.status == 202);
@@ -498,7 +323,8 @@ TEST_CASE("a provision reaches the backend with its plan's defaults and its para
   CHECK(asked.organization_guid == "o");
   CHECK(asked.space_guid == "s");
   CHECK(asked.parameters == "{}");
-  CHECK(asked.desired == model::desired_state{true, 2, {}});
+  CHECK(asked.desired.node_count == 2);
+  CHECK(asked.desired.cells.empty());
   CHECK(asked.longest == 600s);
 }
 
@@ -507,11 +333,12 @@ TEST_CASE("a provision's parameters become what is desired") {
   b.send("PUT", here + incomplete,
          body_with(R"(,"parameters":{"node-count":1,"cells":["cell-b","cell-a"]})"));
   auto asked = b.only<model::provision_request>();
-  CHECK(asked.desired == model::desired_state{true, 1, {"cell-b", "cell-a"}});
+  CHECK(asked.desired.node_count == 1);
+  CHECK(asked.desired.cells == std::vector<std::string>{"cell-b", "cell-a"});
   CHECK(asked.parameters == R"({"cells":["cell-b","cell-a"],"node-count":1})");
 }
 
-TEST_CASE("an update leaves open what it does not say") {
+TEST_CASE("UPD-2, UPD-9, UPD-10, UPD-21: an update leaves open what it does not say") {
   broker b;
   CHECK(b.send("PATCH", here + incomplete,
                R"({"service_id":"service-id","previous_values":{"plan_id":"x"}})")
@@ -524,7 +351,7 @@ TEST_CASE("an update leaves open what it does not say") {
   CHECK(asked.longest == 600s);
 }
 
-TEST_CASE("ids are decoded once, whatever their characters") {
+TEST_CASE("ALL-16: ids are decoded once, whatever their characters") {
   broker b;
   b.send("PUT", "/v2/service_instances/a%2Fb%20%C3%BC%252F" + incomplete, body_with());
   CHECK(b.only<model::provision_request>().instance_id == "a/b ü%2F");
@@ -546,7 +373,8 @@ TEST_CASE("a snapshot is looked up by the safe name of the id") {
 
 // -- verdicts -------------------------------------------------------------------------------------
 
-TEST_CASE("each verdict has its status, and a body that says why") {
+TEST_CASE("ALL-8, ALL-10, PRV-7, UPD-11, UPD-14, UPD-15, BND-5, BND-12, UNB-7, DEP-6: each "
+          "verdict has its status, and a body that says why") {
   broker b;
   using model::verdict_kind;
   struct row {
@@ -572,7 +400,7 @@ TEST_CASE("each verdict has its status, and a body that says why") {
   }
 }
 
-TEST_CASE("what is not there answers 404, and 410 to a DELETE") {
+TEST_CASE("UPD-16, BND-13, UNB-4, DEP-4: what is not there answers 404, and 410 to a DELETE") {
   broker b;
   b.says = [](const auto&) { return model::verdict{model::verdict_kind::not_found, "none"}; };
   error_of(b.send("PATCH", here + incomplete, R"({"service_id":"service-id"})"), 404);
@@ -584,7 +412,7 @@ TEST_CASE("what is not there answers 404, and 410 to a DELETE") {
   error_of(b.send("DELETE", binding_path + "?" + ids), 410);
 }
 
-TEST_CASE("what is so already answers 200") {
+TEST_CASE("PRV-5, UPD-1, UNB-1: what is so already answers 200") {
   broker b;
   b.says = [](const auto&) { return model::verdict{model::verdict_kind::done}; };
   CHECK(b.send("PUT", here + incomplete, body_with()).status == 200);
@@ -608,7 +436,7 @@ auto ending_with(model::verdict end) {
 }
 
 model::verdict ended(model::operation_type type, model::operation_state state) {
-  return {model::verdict_kind::done, "", "op-1", snapshot(type, state)};
+  return found(snapshot(type, state));
 }
 
 } // namespace
@@ -630,7 +458,7 @@ TEST_CASE("a caller who cannot poll gets the outcome itself from a broker that i
   CHECK(b.send("DELETE", here).status == 200);
 }
 
-TEST_CASE("a synchronous request whose operation fails answers 500 with the reason") {
+TEST_CASE("DEP-8: a synchronous request whose operation fails answers 500 with the reason") {
   broker b{false};
   b.says = ending_with(ended(model::operation_type::provision, model::operation_state::failed));
   CHECK(error_of(b.send("PUT", here, body_with()), 500) == "the final words");
@@ -640,8 +468,7 @@ TEST_CASE("a synchronous request that another one superseded answers 500") {
   broker b{false};
   auto other = instance_of(model::operation_type::deprovision, model::operation_state::in_progress);
   other.known.current.id = "op-2";
-  b.says = ending_with(
-      {model::verdict_kind::done, "", "", std::make_shared<const model::instance_snapshot>(other)});
+  b.says = ending_with(found(std::make_shared<const model::instance_snapshot>(other)));
   CHECK(contains(error_of(b.send("PUT", here, body_with()), 500), "superseded"));
 }
 
@@ -661,7 +488,8 @@ TEST_CASE("accepts_incomplete in the body counts for a broker that is not strict
 
 // -- reads ----------------------------------------------------------------------------------------
 
-TEST_CASE("last_operation is answered from the snapshot, without asking the backend") {
+TEST_CASE("LOP-1, LOP-2, LOP-7, LOP-9, LOP-10, ALL-13: last_operation is answered from the "
+          "snapshot, without asking the backend") {
   broker b;
   b.known = snapshot(model::operation_type::provision, model::operation_state::in_progress);
   auto answer = b.send("GET", here + "/last_operation?operation=op-1&service_id=service-id");
@@ -684,10 +512,10 @@ TEST_CASE("last_operation is answered from the snapshot, without asking the back
   CHECK(b.asked().empty());
 }
 
-TEST_CASE("an instance without a snapshot is looked up") {
+TEST_CASE("LOP-4, LOP-5, GIN-2: an instance without a snapshot is looked up") {
   broker b;
   auto path = here + "/last_operation";
-  b.says = [](const auto&) { return model::verdict{model::verdict_kind::done, "", "", settled()}; };
+  b.says = [](const auto&) { return found(settled()); };
   CHECK(b.send("GET", path).status == 200);
   CHECK(b.only<model::lookup_request>().instance_id == "one");
   b.says = [](const auto&) { return model::verdict{model::verdict_kind::not_found, "none"}; };
@@ -701,7 +529,8 @@ TEST_CASE("an instance without a snapshot is looked up") {
   error_of(b.send("GET", path), 503);
 }
 
-TEST_CASE("an instance can be fetched once it is provisioned, without secrets") {
+TEST_CASE("GIN-1, GIN-3, GIN-4, GIN-5: an instance can be fetched once it is provisioned, "
+          "without secrets") {
   broker b;
   b.known = settled();
   auto answer = b.send("GET", here);
@@ -726,11 +555,10 @@ TEST_CASE("an instance can be fetched once it is provisioned, without secrets") 
 
 // -- bindings -------------------------------------------------------------------------------------
 
-TEST_CASE("a new binding answers 201 with credentials whose special characters are encoded") {
+TEST_CASE("BND-1, BND-14, BND-15, BND-18: a new binding answers 201 with credentials whose "
+          "special characters are encoded") {
   broker b;
-  b.says = [](const auto&) {
-    return model::verdict{model::verdict_kind::created, "", "", settled()};
-  };
+  b.says = [](const auto&) { return bound(model::verdict_kind::created, ready_binding()); };
   auto answer = b.send("PUT", binding_path,
                        R"({"service_id":"service-id","plan_id":"plan-id",)"
                        R"("bind_resource":{"app_guid":"the-app"}})");
@@ -753,9 +581,9 @@ TEST_CASE("a new binding answers 201 with credentials whose special characters a
     CHECK(json::member(body, absent) == nullptr);
 }
 
-TEST_CASE("a binding that exists answers 200 with the same credentials") {
+TEST_CASE("BND-4, GBN-1: a binding that exists answers 200 with the same credentials") {
   broker b;
-  b.says = [](const auto&) { return model::verdict{model::verdict_kind::done, "", "", settled()}; };
+  b.says = [](const auto&) { return bound(model::verdict_kind::done, ready_binding()); };
   auto again = b.send("PUT", binding_path, R"({"service_id":"service-id","plan_id":"plan-id"})");
   CHECK(again.status == 200);
   b.known = settled();
@@ -765,7 +593,8 @@ TEST_CASE("a binding that exists answers 200 with the same credentials") {
         == json::text_of(json_of(fetched)["credentials"]));
 }
 
-TEST_CASE("a binding that is not there answers 404, and so does its last_operation") {
+TEST_CASE("GBN-2, BLO-1, BLO-2: a binding that is not there answers 404, and so does its "
+          "last_operation") {
   broker b;
   b.known = settled();
   error_of(b.send("GET", here + "/service_bindings/other"), 404);
@@ -819,7 +648,9 @@ TEST_CASE("the operator sees an instance in the original's shape") {
   CHECK(json::string_member(node, "backend_id") == "cell-a");
   CHECK(json::string_member(node, "role") == "leader");
   CHECK(json::string_member(node, "state") == "running");
-  CHECK(json::text_of(body["bindings"]) == R"(["b"])");
+  CHECK(json::text_of(body["bindings"])
+        == R"([{"binding_id":"b","phase":"ready","read_only":false}])");
+  CHECK(body["binding_count"].GetInt() == 1);
 }
 
 TEST_CASE("the operator sees the cells") {

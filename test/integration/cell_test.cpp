@@ -12,7 +12,9 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
+#include <memory>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -24,6 +26,8 @@
 #include "http/event_loop.hpp"
 #include "model/json.hpp"
 #include "store/etcd.hpp"
+#include "store/etcd_access.hpp"
+#include "store/keys.hpp"
 
 namespace matriarch::cell {
 
@@ -56,10 +60,24 @@ std::string content(const std::string& path) {
 
 using headers = std::vector<std::pair<std::string, std::string>>;
 
+/// Every role's password, and the same inside a JSON string.
+const std::string hard_password = "it's \"hard\" \\ to :quote$ %s";
+const std::string hard_password_json = "it's \\\"hard\\\" \\\\ to :quote$ %s";
+
+/// How a test connects to a node, other than by default.
+struct manner {
+  std::string sslmode = "prefer";
+  std::string sslrootcert = {};
+  std::string replication = {};
+};
+
 /// A cell's program with an etcd, both real, and what a test asks of them.
 class cell {
 public:
-  cell() {
+  /// `more`: further lines of its configuration, below `postgresql:`.
+  explicit cell(etcd_server::options how = {},
+                const std::function<std::string(const etcd_server&)>& more = nullptr)
+      : etcd(how) {
     if (!executable_)
       throw std::runtime_error{"CELL_PROGRAM must name the cell's program"};
     std::string name = "/tmp/matriarch-cell-XXXXXX";
@@ -72,11 +90,13 @@ public:
         "cell: {{guid: c1, availability_zone: z1, port: {}, username: u, password: p, data_dir: "
         "{}/d, "
         "capacity: 2, addresses: 127.{}.{}.0/28}}\n"
-        "etcd: {{machines: ['{}']}}\n"
+        "etcd: {{machines: ['{}']{}}}\n"
         "patroni: {{ttl: 5, loop_wait: 1, retry_timeout: 2}}\n"
-        "postgresql: {{parameters: {{shared_buffers: 16MB, max_connections: 50}}}}\n",
+        "postgresql:\n  parameters: {{shared_buffers: 16MB, max_connections: 50}}\n{}",
         // Any octets do; these keep parallel runs apart.
-        port_, directory_, 150 + ::getpid() % 50, ::getpid() / 50 % 256, etcd.url());
+        port_, directory_, 150 + ::getpid() % 50, ::getpid() / 50 % 256, etcd.url(),
+        etcd_access(how), more ? more(etcd) : "");
+    client = std::make_unique<store::etcd_client>(loop, client_access(how));
     start();
   }
 
@@ -144,12 +164,14 @@ public:
     return awaited<http::outcome>([&](auto done) { loop.send(question, done); });
   }
 
+  /// `more`: further members of parameters, as JSON that begins with a comma.
   int put(const std::string& node, const std::string& scope, headers with = {},
-          const std::string& plan = "p1") {
+          const std::string& plan = "p1", const std::string& more = {}) {
     auto parameters = fmt::format(R"("PATRONI_SCOPE":"{}","NODE_ID":"{}")", scope, node);
     for (const auto* name : {"ADMIN", "SUPERUSER", "APPUSER", "REPLICATION", "PATRONI"})
       parameters += fmt::format(R"(,"{0}_USERNAME":"{1}","{0}_PASSWORD":"{2}")", name,
-                                user_name(name), "it's \\\"hard\\\" \\\\ to :quote$ %s");
+                                user_name(name), hard_password_json);
+    parameters += more;
     return ask("PUT", "/v2/service_instances/" + node,
                fmt::format(R"({{"service_id":"s1","plan_id":"{}","parameters":{{{}}}}})", plan,
                            parameters),
@@ -178,6 +200,11 @@ public:
 
   bool runs(const std::string& node) {
     return becomes([&] { return states()[node] == "running"; });
+  }
+
+  /// Whether a new cluster's node is complete: its roles are made after it first runs.
+  bool takes_connections(const std::string& node) {
+    return runs(node) && becomes([&] { return query(node, "APPUSER", "db", "select 1") == "1"; });
   }
 
   /// The first process of each node, as written on disk.
@@ -214,7 +241,7 @@ public:
   /// The values of all keys below a prefix.
   std::vector<std::string> values(const std::string& prefix) {
     auto read = awaited<store::range_result>(
-        [&](auto done) { client.range(store::keys_below(prefix), done); });
+        [&](auto done) { client->range(store::keys_below(prefix), done); });
     std::vector<std::string> found;
     for (const auto& entry : read.found)
       found.push_back(entry.value);
@@ -223,14 +250,31 @@ public:
 
   /// The first field of a query's answer, or what went wrong.
   std::string query(const std::string& node, const std::string& role, const std::string& database,
-                    const std::string& sql) {
-    const char* names[] = {"host", "port", "user", "password", "dbname", "connect_timeout",
-                           nullptr};
-    auto user = user_name(role);
-    const char* values[] = {
-        hosts_[node].c_str(), "5432", user.c_str(), "it's \"hard\" \\ to :quote$ %s",
-        database.c_str(),     "5",    nullptr};
-    auto* connection = PQconnectdbParams(names, values, 0);
+                    const std::string& sql, const manner& how = {}) {
+    std::map<const char*, std::string> with{{"host", hosts_[node]},
+                                            {"port", "5432"},
+                                            {"user", user_name(role)},
+                                            {"password", hard_password},
+                                            {"dbname", database},
+                                            {"connect_timeout", "5"},
+                                            {"sslmode", how.sslmode},
+                                            {"sslrootcert", how.sslrootcert},
+                                            {"replication", how.replication}};
+    std::vector<const char*> names;
+    std::vector<const char*> values;
+    for (const auto& [name, value] : with)
+      if (!value.empty()) {
+        names.push_back(name);
+        values.push_back(value.c_str());
+      }
+    names.push_back(nullptr);
+    values.push_back(nullptr);
+    auto* connection = PQconnectdbParams(names.data(), values.data(), 0);
+    if (PQstatus(connection) != CONNECTION_OK) {
+      std::string why = PQerrorMessage(connection);
+      PQfinish(connection);
+      return why;
+    }
     auto* answer = PQexec(connection, sql.c_str());
     std::string text = PQresultStatus(answer) == PGRES_TUPLES_OK && PQntuples(answer) > 0
                            ? PQgetvalue(answer, 0, 0)
@@ -241,6 +285,58 @@ public:
     return text;
   }
 
+  /// Asks a node's Patroni, with its credentials.
+  http::outcome patroni(const std::string& node, const std::string& verb, const std::string& path,
+                        const std::string& body) {
+    http::outgoing question;
+    question.verb = verb;
+    question.url = fmt::format("http://{}:8008{}", hosts_[node], path);
+    question.body = body;
+    question.username = user_name("PATRONI");
+    question.password = hard_password;
+    question.timeout = 29s;
+    return awaited<http::outcome>([&](auto done) { loop.send(question, done); });
+  }
+
+  /// What a program prints that a database's superuser runs on the server, errors too.
+  std::string run_in(const std::string& node, const std::string& command) {
+    auto sql = fmt::format("create temporary table said (line text); copy said from program "
+                           "$copy${{ {}; }} 2>&1 || true$copy$ with (delimiter e'\\x01'); "
+                           "select string_agg(line, E'\\n') from said",
+                           command);
+    return query(node, "SUPERUSER", "postgres", sql);
+  }
+
+  /// Whether the second node of two streams from the first or the first from the second.
+  bool one_streams() {
+    auto streams = "select count(*) from pg_stat_replication where state = 'streaming'";
+    return becomes([&] {
+      return query("n1", "SUPERUSER", "postgres", streams) == "1"
+             || query("n2", "SUPERUSER", "postgres", streams) == "1";
+    });
+  }
+
+  std::string leader() {
+    for (const auto* node : {"n1", "n2"})
+      if (query(node, "SUPERUSER", "postgres", "select pg_is_in_recovery()") == "f")
+        return node;
+    return "";
+  }
+
+  /// Switches over as soon as Patroni agrees that it can.
+  bool switches_over() {
+    std::string from;
+    return becomes([&] {
+             from = leader();
+             auto answer =
+                 patroni(from, "POST", "/switchover", fmt::format(R"({{"leader":"{}"}})", from));
+             return answer.status == 200;
+           })
+           && becomes([&] { return !leader().empty() && leader() != from; });
+  }
+
+  [[nodiscard]] std::string data_dir() const { return directory_ + "/d"; }
+
   std::string health(const std::string& field) {
     auto body = json::parse(ask("GET", "/healthz").body);
     return body ? json::string_member(*body, field) : "";
@@ -250,10 +346,32 @@ public:
 
   etcd_server etcd;
   http::event_loop loop;
-  store::etcd_client client{loop, {etcd.url()}};
+  std::unique_ptr<store::etcd_client> client;
   std::string password = "p";
 
 private:
+  /// The cell is root to an etcd with users, for brevity; a node is not.
+  std::string etcd_access(const etcd_server::options& how) const {
+    std::string text;
+    if (!how.root_password.empty())
+      text += ", username: root, password: " + how.root_password;
+    if (how.tls)
+      text += ", tls: {authority: " + etcd.tls().authority()
+              + ", certificate: " + etcd.tls().client() + ", key: " + etcd.tls().client_key() + "}";
+    return text;
+  }
+
+  store::etcd_access client_access(const etcd_server::options& how) const {
+    store::etcd_access access{.endpoints = {etcd.url()}};
+    if (!how.root_password.empty()) {
+      access.username = "root";
+      access.password = how.root_password;
+    }
+    if (how.tls)
+      access.tls = {etcd.tls().authority(), etcd.tls().client(), etcd.tls().client_key()};
+    return access;
+  }
+
   static std::string user_name(const std::string& role) {
     return role == "SUPERUSER" ? "postgres" : "the " + role + "'s user";
   }
@@ -283,8 +401,7 @@ TEST_CASE(
   REQUIRE(one.runs("n2"));
 
   INFO("the replica streams, and the application user has its database");
-  auto replicas = "select count(*) from pg_stat_replication where state = 'streaming'";
-  CHECK(becomes([&] { return one.query("n1", "SUPERUSER", "postgres", replicas) == "1"; }));
+  CHECK(one.one_streams());
   CHECK(one.query("n1", "APPUSER", "db", "create table t (i int)") == "done");
   CHECK(one.query("n1", "ADMIN", "postgres", "create role r") == "done");
   CHECK(one.query("n2", "APPUSER", "db", "select pg_is_in_recovery()") == "t");
@@ -326,6 +443,184 @@ TEST_CASE(
   CHECK(one.remove("n1") == 410);
   CHECK(one.put("n1", "scope") == 410);
   CHECK(one.log().find("hard") == std::string::npos);
+}
+
+TEST_CASE("who replicates does nothing else, and nobody else replicates") {
+  // Patroni shows etcd a certificate here, for it does not in any other test.
+  cell one{{.tls = true, .asks_for_certificates = true}};
+  REQUIRE(one.put("n1", "scope") == 201);
+  REQUIRE(one.takes_connections("n1"));
+  for (const std::string sslmode : {"require", "disable"}) {
+    CAPTURE(sslmode);
+    CHECK(one.query("n1", "APPUSER", "db", "select 1", {sslmode}) == "1");
+    for (const auto* role : {"APPUSER", "ADMIN", "SUPERUSER"}) {
+      auto said = one.query("n1", role, "db", "IDENTIFY_SYSTEM", {sslmode, "", "true"});
+      CAPTURE(said);
+      CHECK(said.find("no pg_hba.conf entry for replication") != std::string::npos);
+    }
+    CHECK(one.query("n1", "REPLICATION", "postgres", "IDENTIFY_SYSTEM", {sslmode, "", "true"})
+              .find("FATAL")
+          == std::string::npos);
+    for (const auto* replication : {"false", "database"}) {
+      auto said =
+          one.query("n1", "REPLICATION", "postgres", "select 1", {sslmode, "", replication});
+      CAPTURE(said);
+      CHECK(said.find("pg_hba.conf rejects connection") != std::string::npos);
+    }
+  }
+  CHECK(one.query("n1", "APPUSER", "db", "create database more").find("permission denied")
+        != std::string::npos);
+  CHECK(one.query("n1", "SUPERUSER", "postgres",
+                  "select count(*) from pg_authid where rolpassword not like 'SCRAM-SHA-256$%'")
+        == "0");
+}
+
+TEST_CASE("what the broker asks for is what the cluster has, and can be changed for all of it") {
+  cell one;
+  const std::string mark = "it's a \"mark\" \\ \u00fc\u20ac";
+  const std::string wanted =
+      R"(,"PATRONI_DYNAMIC_CONFIG":"{\"synchronous_mode\":true,\"postgresql\":{\"parameters\":)"
+      R"({\"shared_buffers\":\"20MB\",\"max_connections\":\"60\",\"matriarch.settings\":)"
+      R"(\"it's a \\\"mark\\\" \\\\ \u00fc\u20ac\"}}}","NODE_TYPE":"small")";
+  REQUIRE(one.put("n1", "scope", {}, "p1", wanted) == 201);
+  CHECK(one.put("n1", "scope", {}, "p1", wanted) == 200);
+  REQUIRE(one.runs("n1"));
+  REQUIRE(one.put("n2", "scope", {}, "p1", wanted) == 201);
+  REQUIRE(one.runs("n2"));
+  REQUIRE(one.one_streams());
+  auto setting = [&](const std::string& node, const std::string& name) {
+    return one.query(node, "SUPERUSER", "postgres", "select current_setting('" + name + "')");
+  };
+  for (const auto* node : {"n1", "n2"}) {
+    CAPTURE(node);
+    CHECK(setting(node, "matriarch.settings") == mark);
+    CHECK(setting(node, "shared_buffers") == "20MB");
+    CHECK(setting(node, "max_connections") == "60");
+    CHECK(setting(node, "ssl_min_protocol_version") == "TLSv1.2");
+  }
+  CHECK(becomes([&] { return setting("n1", "synchronous_standby_names") == "n2"; }));
+
+  INFO("no node's local configuration is in the way of a change");
+  CHECK(one.patroni("n1", "PATCH", "/config",
+                    R"({"postgresql":{"parameters":{"matriarch.settings":"next","work_mem":"5MB",)"
+                    R"("wal_retrieve_retry_interval":"700ms"}}})")
+            .status
+        == 200);
+  for (const auto* node : {"n1", "n2"}) {
+    CAPTURE(node);
+    CHECK(becomes([&] { return setting(node, "matriarch.settings") == "next"; }));
+    CHECK(setting(node, "work_mem") == "5MB");
+    CHECK(setting(node, "wal_retrieve_retry_interval") == "700ms");
+  }
+}
+
+TEST_CASE("a database's superuser finds nothing of other nodes: no file, no process") {
+  cell one;
+  cell neighbour; // another cell on the same machine
+  REQUIRE(one.health("isolation") == "mount-namespace");
+  REQUIRE(one.put("n1", "mine") == 201);
+  REQUIRE(one.takes_connections("n1"));
+  REQUIRE(one.put("n2", "theirs") == 201);
+  REQUIRE(one.takes_connections("n2"));
+  REQUIRE(neighbour.put("n1", "theirs") == 201);
+  REQUIRE(neighbour.takes_connections("n1"));
+
+  INFO("its own files are there");
+  auto own = one.data_dir() + "/nodes/n1";
+  CHECK(one.run_in("n1", "cat " + own + "/patroni.yml").find("scope: \"mine\"")
+        != std::string::npos);
+  CHECK(one.query("n1", "SUPERUSER", "postgres",
+                  "select length(pg_read_file('" + own + "/patroni.yml')) > 0")
+        == "t");
+
+  for (const auto& other : {one.data_dir() + "/nodes/n2", neighbour.data_dir() + "/nodes/n1"}) {
+    CAPTURE(other);
+    for (const auto* file : {"/patroni.yml", "/server.key", "/home/data/PG_VERSION"}) {
+      CAPTURE(file);
+      REQUIRE(fs::exists(other + file));
+      auto refused = [](const std::string& text) {
+        return text.find("No such file") != std::string::npos
+               || text.find("Permission denied") != std::string::npos;
+      };
+      CHECK(refused(one.run_in("n1", "cat " + other + file)));
+      CHECK(refused(
+          one.query("n1", "SUPERUSER", "postgres", "select pg_read_file('" + other + file + "')")));
+    }
+    CHECK(one.run_in("n1", "ls -a " + other).find("cannot access") != std::string::npos);
+  }
+  CHECK(one.run_in("n1", "ls " + one.data_dir() + "/nodes").find("cannot open")
+        != std::string::npos);
+
+  INFO("it sees its own processes only, and can end no other");
+  CHECK(one.run_in("n1", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").find("nodes/n2")
+        == std::string::npos);
+  CHECK(one.run_in("n1", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").find("nodes/n1")
+        != std::string::npos);
+  auto victim = one.pids()["n2"];
+  CHECK(one.run_in("n1", fmt::format("kill -9 {}", victim)).find("No such process")
+        != std::string::npos);
+  CHECK(one.run_in("n1", "ls /dev/shm") != one.run_in("n2", "ls /dev/shm"));
+  CHECK(one.pids()["n2"] == victim);
+  CHECK(::kill(victim, 0) == 0);
+}
+
+TEST_CASE("nobody but a node's own user can read its files, and those hold all its secrets") {
+  cell one;
+  REQUIRE(one.put("n1", "scope") == 201);
+  REQUIRE(one.runs("n1"));
+  CHECK((fs::status(one.data_dir()).permissions() & fs::perms{077}) == fs::perms::none);
+  std::size_t seen = 0;
+  for (const auto& entry : fs::recursive_directory_iterator{one.data_dir()})
+    if (entry.is_regular_file()) {
+      CAPTURE(entry.path());
+      CHECK((entry.status().permissions() & fs::perms{077}) == fs::perms::none);
+      ++seen;
+    }
+  CHECK(seen > 100); // PostgreSQL's own are among them
+  for (const auto& entry : fs::directory_iterator{"/proc"}) {
+    CAPTURE(entry.path());
+    CHECK(content(entry.path() / "cmdline").find("hard\"") == std::string::npos);
+  }
+}
+
+TEST_CASE("nodes live with an etcd user that may write nothing but Patroni's own keys") {
+  auto with_tls = [](const etcd_server& etcd) {
+    return "  require_tls: true\n  tls: {certificate: " + etcd.tls().server()
+           + ", key: " + etcd.tls().server_key() + "}\n";
+  };
+  cell one{{.tls = true, .root_password = "rootpw"}, with_tls};
+  auto admitted = awaited<std::string>([&](auto done) {
+    one.client->admit_user("scope-user", "it's \"hard\"",
+                           {store::keys_below(store::keys::everything_of("scope"))},
+                           store::written_by_patroni("scope"), done);
+  });
+  REQUIRE(admitted == "");
+  const std::string user = R"(,"ETCD_USERNAME":"scope-user","ETCD_PASSWORD":"it's \"hard\"")";
+  REQUIRE(one.put("n1", "scope", {}, "p1", user) == 201);
+  REQUIRE(one.put("n2", "scope", {}, "p1", user) == 201);
+  REQUIRE(one.runs("n1"));
+  REQUIRE(one.runs("n2"));
+  REQUIRE(one.one_streams());
+
+  INFO("TLS is the operator's, and without it there is no connection");
+  CHECK(one.query("n1", "APPUSER", "db", "select 1", {"verify-ca", one.etcd.tls().authority()})
+        == "1");
+  CHECK(one.query("n1", "APPUSER", "db", "select 1", {"disable"}).find("no encryption")
+        != std::string::npos);
+
+  INFO("a switchover, also after etcd has forgotten all tokens, and a failover");
+  CHECK(one.switches_over());
+  REQUIRE(one.one_streams());
+  one.etcd.stop();
+  one.etcd.start();
+  CHECK(one.switches_over());
+  REQUIRE(one.one_streams());
+  auto old = one.leader();
+  one.kill(); // or it would start the leader again before its lease ends
+  ::kill(one.pids()[old], SIGKILL);
+  CHECK(becomes([&] { return !one.leader().empty() && one.leader() != old; }));
+  one.start();
+  CHECK(one.one_streams());
 }
 
 TEST_CASE("a request that was overtaken or comes from another fleet has no effect") {

@@ -326,7 +326,7 @@ TEST_CASE("a member without a leader does nothing with a transaction and says so
 
 TEST_CASE("a client without endpoints is refused") {
   http::event_loop loop;
-  CHECK_THROWS_AS((etcd_client{loop, {}}), std::invalid_argument);
+  CHECK_THROWS_AS((etcd_client{loop, std::vector<std::string>{}}), std::invalid_argument);
 }
 
 } // namespace matriarch::store

@@ -501,4 +501,106 @@ TEST_CASE("fragments are told when they are whole, and not at all if the rest is
   CHECK(now.transitions.back().second.find("no leader") != std::string::npos);
 }
 
+// -- user and password ----------------------------------------------------------------------------
+
+TEST_CASE("over TLS and with a password a follower survives that its token is forgotten") {
+  const std::string password = "the root of it all";
+  etcd_server server{{.tls = true, .root_password = password}};
+  http::event_loop loop;
+  etcd_client etcd{loop,
+                   {.endpoints = {server.url()},
+                    .username = "root",
+                    .password = password,
+                    .tls = {server.tls().authority()}},
+                   20s};
+  watcher seen{etcd, keys_below("/service/")};
+  REQUIRE(seen.is_reachable(true));
+  write(etcd, "/service/a", "before");
+  REQUIRE(seen.sees("/service/a", "before"));
+  server.stop();
+  REQUIRE(seen.is_reachable(false));
+  server.start();
+  write(etcd, "/service/a", "after");
+  REQUIRE(seen.sees("/service/a", "after"));
+  REQUIRE(seen.is_reachable(true));
+  CHECK(seen.state.now().listings == 1);
+}
+
+TEST_CASE("a refused token is no lost connection: a follower goes on with another at once") {
+  // Which request meets the refusal.
+  std::string refused_path;
+  std::string refusal = R"({"error":"etcdserver: invalid auth token","code":16})";
+  int status = 401;
+  int answered_before = 0;
+  SUBCASE("the listing") {
+    refused_path = "/v3/kv/range";
+  }
+  SUBCASE("a check for changes") {
+    refused_path = "/v3/kv/range";
+    answered_before = 2;
+  }
+  SUBCASE("the watch") {
+    refused_path = "/v3/watch";
+    status = 200;
+    refusal = R"({"result":{"header":{"cluster_id":"1","revision":"5"},"watch_id":"-1",)"
+              R"("created":true,"canceled":true,"cancel_reason":)"
+              R"("rpc error: code = Unauthenticated desc = etcdserver: invalid auth token"}})"
+              "\n";
+  }
+  struct counts {
+    int tokens = 0;
+    int asked = 0;
+    bool refused = false;
+  };
+  test::shared_state<counts> count;
+  test::etcd_stand_in server{[&](const auto& path, const auto& body) -> test::etcd_stand_in::reply {
+    bool refuse = false;
+    count.change([&](counts& now) {
+      now.tokens += path == "/v3/auth/authenticate" ? 1 : 0;
+      now.asked += path == refused_path ? 1 : 0;
+      refuse = path == refused_path && now.asked == answered_before + 1;
+      now.refused = now.refused || refuse;
+    });
+    if (refuse)
+      return {status, refusal};
+    if (path == "/v3/auth/authenticate")
+      return {200, R"({"header":{},"token":"t.1"})"};
+    return play(path, body, played{});
+  }};
+  http::event_loop loop;
+  etcd_client etcd{loop, {.endpoints = {server.url()}, .username = "u", .password = "p"}};
+  auto how = watcher::quick();
+  how.silence_limit = 1s;
+  watcher seen{etcd, keys_below("/service/"), how};
+  REQUIRE(count.becomes([&](const counts& now) { return now.refused && now.tokens == 2; }));
+  // It stands, and is checked again.
+  REQUIRE(count.becomes([&](const counts& now) { return now.asked > answered_before + 1; }));
+  REQUIRE(seen.is_reachable(true));
+  auto now = seen.state.now();
+  CHECK(now.listings == 1);
+  CHECK(now.transitions.size() == 1);
+}
+
+TEST_CASE("a follower whose password is wrong says so") {
+  etcd_server server{{.root_password = "the root of it all"}};
+  http::event_loop loop;
+  etcd_client etcd{
+      loop, {.endpoints = {server.url()}, .username = "root", .password = "secret-password"}, 20s};
+  watcher seen{etcd, keys_below("/service/")};
+  REQUIRE(seen.is_reachable(false));
+  auto why = seen.state.now().transitions.back().second;
+  CHECK(why.find("etcd refuses user \"root\"") != std::string::npos);
+  CHECK(why.find("secret") == std::string::npos);
+}
+
+TEST_CASE("a follower that may not read its range says so instead of asking for tokens for ever") {
+  etcd_server server{{.root_password = "the root of it all"}};
+  server.control({"user", "add", "guest:pw"}, "the root of it all");
+  http::event_loop loop;
+  etcd_client etcd{loop, {.endpoints = {server.url()}, .username = "guest", .password = "pw"}, 20s};
+  watcher seen{etcd, keys_below("/service/")};
+  REQUIRE(seen.is_reachable(false));
+  CHECK(seen.state.now().transitions.back().second.find("permission denied") != std::string::npos);
+}
+
 } // namespace matriarch::store

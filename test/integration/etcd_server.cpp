@@ -78,12 +78,21 @@ etcd_server::etcd_server(unstarted) {
   choose_ports();
 }
 
-etcd_server::etcd_server() : etcd_server(unstarted{}) {
+etcd_server::etcd_server() : etcd_server(options{}) {}
+
+etcd_server::etcd_server(options how) : etcd_server(unstarted{}) {
+  how_ = std::move(how);
+  if (how_.tls) {
+    certificates_ = std::make_unique<certificates>(directory_);
+    choose_ports();
+  }
   // Somebody else may take a free port before etcd does: then there are others.
   for (int tries_left = 5;; --tries_left) {
     initial_cluster_ = name_ + "=" + peer_url_;
     try {
       start();
+      if (!how_.root_password.empty())
+        turn_authentication_on(how_.root_password);
       return;
     } catch (const std::runtime_error& why) {
       if (tries_left == 0
@@ -120,8 +129,29 @@ std::vector<std::unique_ptr<etcd_server>> etcd_server::cluster(std::size_t membe
 
 void etcd_server::choose_ports() {
   port_ = free_port();
-  url_ = "http://127.0.0.1:" + std::to_string(port_);
+  health_port_ = free_port();
+  url_ = (how_.tls ? "https://127.0.0.1:" : "http://127.0.0.1:") + std::to_string(port_);
+  health_url_ = "http://127.0.0.1:" + std::to_string(health_port_);
   peer_url_ = "http://127.0.0.1:" + std::to_string(free_port());
+}
+
+void etcd_server::turn_authentication_on(const std::string& root_password) const {
+  control({"user", "add", "root:" + root_password});
+  control({"role", "add", "root"});
+  control({"user", "grant-role", "root", "root"});
+  control({"auth", "enable"});
+}
+
+void etcd_server::control(const std::vector<std::string>& words,
+                          const std::string& root_password) const {
+  std::vector<std::string> all{"env", "ETCDCTL_API=3", "etcdctl", "--endpoints", url_};
+  if (!root_password.empty())
+    all.insert(all.end(), {"--user", "root:" + root_password});
+  if (how_.tls)
+    all.insert(all.end(), {"--cacert", certificates_->authority(), "--cert",
+                           certificates_->client(), "--key", certificates_->client_key()});
+  all.insert(all.end(), words.begin(), words.end());
+  run(all);
 }
 
 void etcd_server::start() {
@@ -132,26 +162,35 @@ void etcd_server::start() {
 void etcd_server::launch() {
   // Faster elections than the default, for tests that end a leader. No fsync: what these tests end
   // is a process, not the machine.
-  const std::vector<std::string> words{"etcd",
-                                       "--name",
-                                       name_,
-                                       "--data-dir",
-                                       directory_ / "data",
-                                       "--listen-client-urls",
-                                       url_,
-                                       "--advertise-client-urls",
-                                       url_,
-                                       "--listen-peer-urls",
-                                       peer_url_,
-                                       "--initial-advertise-peer-urls",
-                                       peer_url_,
-                                       "--initial-cluster",
-                                       initial_cluster_,
-                                       "--heartbeat-interval",
-                                       "50",
-                                       "--election-timeout",
-                                       "500",
-                                       "--unsafe-no-fsync"};
+  std::vector<std::string> words{"etcd",
+                                 "--name",
+                                 name_,
+                                 "--data-dir",
+                                 directory_ / "data",
+                                 "--listen-client-urls",
+                                 url_,
+                                 "--advertise-client-urls",
+                                 url_,
+                                 "--listen-peer-urls",
+                                 peer_url_,
+                                 "--initial-advertise-peer-urls",
+                                 peer_url_,
+                                 "--initial-cluster",
+                                 initial_cluster_,
+                                 "--heartbeat-interval",
+                                 "50",
+                                 "--election-timeout",
+                                 "500",
+                                 "--unsafe-no-fsync",
+                                 "--listen-metrics-urls",
+                                 health_url_};
+  if (how_.tls)
+    words.insert(words.end(), {"--cert-file", certificates_->server(), "--key-file",
+                               certificates_->server_key()});
+  if (how_.asks_for_certificates)
+    words.insert(words.end(),
+                 {"--client-cert-auth", "--trusted-ca-file", certificates_->authority()});
+  words.insert(words.end(), how_.words.begin(), how_.words.end());
   std::vector<char*> arguments;
   for (const auto& word : words)
     arguments.push_back(const_cast<char*>(word.c_str()));
@@ -184,7 +223,7 @@ void etcd_server::await_ready() {
 }
 
 bool etcd_server::healthy() const {
-  return ask(port_, "/health").find("\"health\":\"true\"") != std::string::npos;
+  return ask(health_port_, "/health").find("\"health\":\"true\"") != std::string::npos;
 }
 
 bool etcd_server::running() {

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "certificates.hpp"
+
 namespace matriarch::test {
 
 /// A real etcd on free loopback ports with its data in a temporary directory. It is ready when the
@@ -15,8 +17,19 @@ namespace matriarch::test {
 /// and end with the last lines of etcd's log.
 class etcd_server {
 public:
+  struct options {
+    /// https with a certificate of `tls()`; and whether clients need one too.
+    bool tls = false;
+    bool asks_for_certificates = false;
+    /// If not empty: authentication is on, with this password of the user `root`.
+    std::string root_password = {};
+    /// Further words of etcd's command line.
+    std::vector<std::string> words = {};
+  };
+
   /// A cluster of one.
   etcd_server();
+  explicit etcd_server(options how);
   ~etcd_server();
   etcd_server(const etcd_server&) = delete;
   etcd_server& operator=(const etcd_server&) = delete;
@@ -24,10 +37,18 @@ public:
   /// Several members of one cluster, all ready.
   [[nodiscard]] static std::vector<std::unique_ptr<etcd_server>> cluster(std::size_t members);
 
-  /// For clients: `http://127.0.0.1:port`.
+  /// For clients: `http://127.0.0.1:port`, or https with TLS.
   [[nodiscard]] const std::string& url() const { return url_; }
   [[nodiscard]] int port() const { return port_; }
   [[nodiscard]] pid_t pid() const { return pid_; }
+
+  /// Only with TLS.
+  [[nodiscard]] const certificates& tls() const { return *certificates_; }
+
+  /// Makes the user root and asks for users from then on.
+  void turn_authentication_on(const std::string& root_password) const;
+  /// Runs etcdctl with these words, as root if there is a password.
+  void control(const std::vector<std::string>& words, const std::string& root_password = {}) const;
 
   /// Ends it in an orderly way, or at once (`kill`). The data stays.
   void stop();
@@ -53,12 +74,16 @@ private:
   [[nodiscard]] bool running();
   [[nodiscard]] std::string log_tail() const;
 
+  options how_;
   std::filesystem::path directory_;
+  std::unique_ptr<certificates> certificates_;
   std::string name_ = "one";
   std::string url_;
   std::string peer_url_;
   std::string initial_cluster_;
+  std::string health_url_; ///< without TLS in any case
   int port_ = 0;
+  int health_port_ = 0;
   pid_t pid_ = 0;
 };
 

@@ -28,10 +28,12 @@
 #include <vector>
 
 #include "awaiting.hpp"
+#include "certificates.hpp"
 #include "etcd_server.hpp"
 #include "http/event_loop.hpp"
 #include "http/server.hpp"
 #include "model/json.hpp"
+#include "router/certificate.hpp"
 #include "router/haproxy.hpp"
 #include "store/etcd.hpp"
 
@@ -155,6 +157,7 @@ public:
   }
 
   void leads(bool now) { leads_ = now; }
+  void replicates(bool now) { replicates_ = now; }
   [[nodiscard]] int checks() const { return checks_; }
   [[nodiscard]] int connections() const { return connections_; }
   [[nodiscard]] const std::string& name() const { return name_; }
@@ -167,7 +170,9 @@ public:
 private:
   void answer(const http::request& got, http::responder& to) {
     ++checks_;
-    auto code = got.segments == std::vector<std::string>{"primary"} && leads_ ? 200 : 503;
+    auto asked = got.segments.empty() ? std::string{} : got.segments[0];
+    bool is_so = (asked == "primary" && leads_) || (asked == "replica" && replicates_);
+    auto code = is_so ? 200 : 503;
     to.send({code,
              R"({"state": "running", "role": "replica", "patroni": {"version": "3.0.2", "scope": ")"
                  + scope_ + R"("}})",
@@ -207,6 +212,7 @@ private:
   std::string name_;
   std::string scope_;
   std::atomic<bool> leads_ = false;
+  std::atomic<bool> replicates_ = false;
   std::atomic<int> checks_ = 0;
   std::atomic<int> connections_ = 0;
   std::atomic<bool> ending_ = false;
@@ -220,6 +226,7 @@ struct router_status {
   std::string status;
   std::string etcd;
   std::int64_t routes = -1;
+  std::int64_t read_only_routes = -1;
   std::int64_t reloads = -1;
   std::vector<std::string> left_out;
 };
@@ -227,8 +234,10 @@ struct router_status {
 /// An etcd, and a router on it that can be killed and started again.
 class platform {
 public:
-  /// `broker` is the section of that name, if there shall be one.
-  explicit platform(const std::string& broker = {}) : etcd_(loop_, {server_.url()}) {
+  /// `broker` is the section of that name, if there shall be one. `how` the etcd is; with TLS it
+  /// asks for users too.
+  explicit platform(const std::string& broker = {}, etcd_server::options how = {})
+      : server_(how), etcd_(loop_, access_to(how)) {
     auto pattern = (std::filesystem::temp_directory_path() / "matriarch-router-XXXXXX").string();
     if (::mkdtemp(pattern.data()) == nullptr)
       throw std::runtime_error{"cannot make a temporary directory"};
@@ -237,7 +246,7 @@ public:
     std::ofstream{directory_ / "router.yml"}
         << "router: {data_dir: " << (directory_ / "data").string()
         << ", stop_grace: 100ms, check_interval: 200ms, status: {port: " << status_port_ << "}}\n"
-        << broker << "etcd: {machines: ['" << server_.url() << "']}\n";
+        << broker << "etcd: {machines: ['" << server_.url() << "']" << access_lines(how) << "}\n";
   }
 
   ~platform() {
@@ -283,9 +292,12 @@ public:
   }
 
   /// What a GET of a path on a port of 127.0.0.1 brings.
-  http::outcome fetch(int port, const std::string& path) {
+  http::outcome fetch(int port, const std::string& path, const std::string& scheme = "http",
+                      const std::string& authority = {}) {
     http::outgoing ask;
-    ask.url = "http://127.0.0.1:" + std::to_string(port) + path;
+    ask.url = scheme + "://127.0.0.1:" + std::to_string(port) + path;
+    ask.headers.emplace_back("X-Forwarded-For", "192.0.2.1");
+    ask.tls.authority = authority;
     return awaited<http::outcome>([&](auto done) { loop_.send(ask, done); });
   }
 
@@ -298,6 +310,7 @@ public:
     now.status = json::string_member(*body, "status");
     now.etcd = json::string_member(*body, "etcd");
     now.routes = json::integer_member(*body, "routes", -1);
+    now.read_only_routes = json::integer_member(*body, "read_only_routes", -1);
     now.reloads = json::integer_member(*body, "reloads", -1);
     if (auto left = json::member(*body, "left_out"))
       for (const auto& one : left->GetArray())
@@ -339,6 +352,10 @@ public:
     put(keys);
   }
 
+  void add_read_only_port(const std::string& name, int port) {
+    put({{"/routing/readonly/" + name, std::to_string(port)}});
+  }
+
   /// The leader of an instance becomes another one, as Patroni does it.
   void lead(const std::string& name, fake_member& now) {
     put({{"/service/" + name + "/leader", now.name()}});
@@ -356,7 +373,33 @@ public:
 
   std::filesystem::path directory() const { return directory_; }
 
+  /// Whether the router has logged such a line.
+  [[nodiscard]] bool has_logged(const std::string& text) const {
+    std::ifstream log{directory_ / "router.log"};
+    return std::string{std::istreambuf_iterator<char>{log}, {}}.find(text) != std::string::npos;
+  }
+
 private:
+  [[nodiscard]] store::etcd_access access_to(const etcd_server::options& how) const {
+    store::etcd_access access{{server_.url()}};
+    if (!how.root_password.empty()) {
+      access.username = "root";
+      access.password = how.root_password;
+    }
+    if (how.tls)
+      access.tls.authority = server_.tls().authority();
+    return access;
+  }
+  /// The same in the router's configuration.
+  [[nodiscard]] std::string access_lines(const etcd_server::options& how) const {
+    std::string lines;
+    if (!how.root_password.empty())
+      lines += ", username: root, password: " + how.root_password;
+    if (how.tls)
+      lines += ", tls: {authority: " + server_.tls().authority() + "}";
+    return lines;
+  }
+
   void commit(store::transaction write) {
     auto done = awaited<store::commit_result>([&](auto then) { etcd_.commit(write, then); });
     if (done.state != store::commit_state::committed)
@@ -377,6 +420,11 @@ public:
   explicit fake_broker(std::string name)
       : name_(std::move(name)), server_({}, [this](auto got, auto to) {
           auto is_check = got.segments == std::vector<std::string>{"healthz"};
+          if (got.segments == std::vector<std::string>{"forwarded"}) {
+            auto* forwarded = got.header("x-forwarded-for");
+            to.send({200, forwarded == nullptr ? "" : *forwarded, {}});
+            return;
+          }
           to.send({200,
                    is_check ? (active_ ? R"({"active":true})" : R"({"active":false})") : name_,
                    {}});
@@ -393,6 +441,29 @@ private:
   std::string name_;
   std::atomic<bool> active_ = false;
   http::server server_;
+};
+
+/// A directory that is gone when this is.
+class scratch_directory {
+public:
+  scratch_directory() {
+    auto pattern = (std::filesystem::temp_directory_path() / "matriarch-router-XXXXXX").string();
+    if (::mkdtemp(pattern.data()) == nullptr)
+      throw std::runtime_error{"cannot make a temporary directory"};
+    path_ = pattern;
+  }
+  ~scratch_directory() { std::filesystem::remove_all(path_); }
+  scratch_directory(const scratch_directory&) = delete;
+  scratch_directory& operator=(const scratch_directory&) = delete;
+
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  [[nodiscard]] std::filesystem::path sub(const std::string& name) const {
+    std::filesystem::create_directory(path_ / name);
+    return path_ / name;
+  }
+
+private:
+  std::filesystem::path path_;
 };
 
 /// A port that something else listens on, until this goes.
@@ -629,6 +700,207 @@ TEST_CASE("the broker that acts is reached through the router, its standby while
   two.acts(true);
   CHECK(eventually([&] { return all.fetch(port, "/").body == "two"; }));
   CHECK(all.status().routes == 0);
+}
+
+TEST_CASE("a broker hears the client's address from the router alone") {
+  fake_broker one{"one"};
+  one.acts(true);
+  auto port = fresh_port();
+  platform all{"broker: {listen: " + std::to_string(port) + ", servers: [" + one.address()
+               + "]}\n"};
+  all.start();
+  CHECK(eventually([&] { return all.fetch(port, "/").body == "one"; }));
+  CHECK(all.fetch(port, "/forwarded").body == "127.0.0.1");
+}
+
+TEST_CASE("the brokers' port speaks TLS alone, and takes up a certificate that was renewed") {
+  scratch_directory files;
+  test::certificates first{files.sub("first")}, second{files.sub("second")};
+  // As a program does that renews certificates: each file is replaced at once, one after the other.
+  auto install = [&](const std::string& from, const std::string& name) {
+    std::filesystem::copy_file(from, files.path() / (name + ".new"));
+    std::filesystem::rename(files.path() / (name + ".new"), files.path() / name);
+  };
+  install(first.server(), "broker.pem");
+  install(first.server_key(), "broker.key");
+  fake_broker one{"one"};
+  one.acts(true);
+  auto port = fresh_port();
+  platform all{"broker: {listen: " + std::to_string(port) + ", servers: [" + one.address()
+               + "], tls: {certificate: " + (files.path() / "broker.pem").string()
+               + ", key: " + (files.path() / "broker.key").string() + "}}\n"};
+  all.start();
+  auto body_by = [&](const test::certificates& trusted) {
+    return all.fetch(port, "/", "https", trusted.authority()).body;
+  };
+  CHECK(eventually([&] { return body_by(first) == "one"; }));
+  CHECK(all.fetch(port, "/").body != "one");
+  CHECK(all.fetch(port, "/").status / 100 != 2);
+  // It holds the key.
+  CHECK((std::filesystem::status(all.directory() / "data/broker.pem").permissions()
+         & std::filesystem::perms::all)
+        == (std::filesystem::perms::owner_read | std::filesystem::perms::owner_write));
+
+  // A certificate without its key, for as long as the router likes to look: nothing changes.
+  install(second.server(), "broker.pem");
+  CHECK(eventually([&] { return all.has_logged("stays the old one"); }));
+  CHECK(body_by(first) == "one");
+  install(second.server_key(), "broker.key");
+  CHECK(eventually([&] { return body_by(second) == "one"; }));
+  CHECK(body_by(first).empty());
+}
+
+TEST_CASE("a certificate is taken with its key alone") {
+  scratch_directory files;
+  test::certificates made{files.path()};
+  auto error = [](const std::string& certificate, const std::string& key) {
+    auto read = read_certificate(certificate, key);
+    return read ? "no error" : read.error();
+  };
+  auto both = read_certificate(made.server(), made.server_key());
+  REQUIRE_MESSAGE(both.ok(), both.error());
+  auto one_file = (files.path() / "both.pem").string();
+  std::ofstream{one_file} << *both;
+  CHECK(error(one_file, "") == "no error");
+  CHECK(error(made.server(), made.client_key())
+        == "the key in " + made.client_key() + " is not that of the first certificate in "
+               + made.server());
+  CHECK(error(made.server(), "")
+        == made.server() + " holds no key in PEM that can be read without a passphrase");
+  CHECK(error(made.server_key(), "") == made.server_key() + " holds no certificate in PEM");
+  CHECK(error("/nonexistent", "") == "/nonexistent cannot be read: No such file or directory");
+}
+
+TEST_CASE("a router reaches etcd by TLS and as a user") {
+  etcd_server::options how;
+  how.tls = true;
+  how.root_password = "secret-of-root";
+  platform all{{}, how};
+  fake_member n1{"n1", address(1), "a"};
+  n1.leads(true);
+  auto port = fresh_port();
+  all.add("a", port, {&n1});
+  all.start();
+  CHECK(eventually([&] { return who_answers(port) == "n1"; }));
+  CHECK_FALSE(all.has_logged("secret-of-root"));
+}
+
+TEST_CASE("a read-only port leads to the replicas, and to the leader while none is up") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "a"}, n3{"n3", address(3), "a"};
+  n1.leads(true);
+  auto port = fresh_port();
+  auto read_only = fresh_port();
+  all.add("a", port, {&n1, &n2, &n3});
+  all.lead("a", n1);
+  all.start();
+  REQUIRE(eventually([&] { return who_answers(port) == "n1"; }));
+  all.add_read_only_port("a", read_only);
+  CHECK(eventually([&] { return who_answers(read_only) == "n1"; }));
+  CHECK(all.serves(1));
+  CHECK(all.status().read_only_routes == 1);
+
+  n2.replicates(true);
+  REQUIRE(eventually([&] { return who_answers(read_only) == "n2"; }));
+  connection held{read_only};
+  CHECK(held.name() == "n2");
+  for (int i = 0; i < 10; ++i)
+    CHECK(who_answers(read_only) == "n2");
+  n3.replicates(true);
+  REQUIRE(eventually([&] { return who_answers(read_only) == "n3"; }));
+  std::map<std::string, int> shares;
+  std::vector<std::unique_ptr<connection>> many;
+  for (int i = 0; i < 9; ++i) {
+    many.push_back(std::make_unique<connection>(read_only));
+    ++shares[many.back()->name()];
+  }
+  CHECK(shares["n2"] >= 3);
+  CHECK(shares["n3"] >= 3);
+
+  n2.replicates(false);
+  CHECK(held.ends());
+  n3.replicates(false);
+  CHECK(eventually([&] { return who_answers(read_only) == "n1"; }));
+  CHECK(who_answers(port) == "n1");
+
+  all.erase("/routing/readonly/a");
+  CHECK(eventually([&] { return who_answers(read_only).empty(); }));
+  CHECK(who_answers(port) == "n1");
+}
+
+TEST_CASE("read-only sessions end with a replica that becomes the leader, also after a reload") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "a"}, other{"o", address(3), "b"};
+  n1.leads(true);
+  n2.replicates(true);
+  auto port = fresh_port();
+  auto read_only = fresh_port();
+  all.add("a", port, {&n1, &n2});
+  all.add_read_only_port("a", read_only);
+  all.lead("a", n1);
+  all.start();
+  REQUIRE(eventually([&] { return who_answers(read_only) == "n2"; }));
+  connection old{read_only};
+  all.reload(1, "b", other);
+  CHECK(old.works());
+  CHECK(who_answers(read_only) == "n2");
+  n2.replicates(false);
+  n1.leads(false);
+  n2.leads(true);
+  n1.replicates(true);
+  all.lead("a", n2);
+  CHECK(old.ends());
+  CHECK(eventually([&] { return who_answers(read_only) == "n1"; }));
+  CHECK(eventually([&] { return who_answers(port) == "n2"; }));
+}
+
+TEST_CASE("a replica of another scope at a member's old address is never read from") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"}, stranger{"n2", address(2), "stranger"};
+  n1.leads(true);
+  stranger.replicates(true);
+  auto read_only = fresh_port();
+  all.add("a", fresh_port(), {&n1, &stranger});
+  all.add_read_only_port("a", read_only);
+  all.start();
+  REQUIRE(eventually([&] { return who_answers(read_only) == "n1"; }));
+  auto before = stranger.checks();
+  REQUIRE(eventually([&] { return stranger.checks() > before + 4; }));
+  CHECK(who_answers(read_only) == "n1");
+  CHECK(stranger.connections() == 0);
+}
+
+TEST_CASE("of an instance's two ports the one that is free is served") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"};
+  n1.leads(true);
+  n1.replicates(true);
+  auto port = fresh_port();
+  auto read_only = std::make_unique<taken_port>();
+  all.add("a", port, {&n1});
+  all.start();
+  REQUIRE(eventually([&] { return who_answers(port) == "n1"; }));
+  all.add_read_only_port("a", read_only->number());
+  CHECK(eventually([&] { return all.status().left_out == std::vector<std::string>{"a"}; }));
+  CHECK(who_answers(port) == "n1");
+  CHECK(all.status().routes == 1);
+  CHECK(all.status().read_only_routes == 0);
+  auto number = read_only->number();
+  read_only.reset();
+  CHECK(eventually([&] { return who_answers(number) == "n1"; }));
+
+  // The other way round, from the start.
+  CHECK(all.end(SIGTERM) == 0);
+  taken_port taken;
+  all.put({{"/routing/allocation/a", std::to_string(taken.number())}});
+  all.start();
+  CHECK(eventually([&] { return who_answers(number) == "n1"; }));
+  n1.replicates(false);
+  CHECK(eventually([&] { return who_answers(number) == "n1"; }));
+  CHECK(eventually([&] {
+    auto now = all.status();
+    return now.read_only_routes == 1 && now.routes == 0;
+  }));
 }
 
 TEST_CASE("an instance that HAProxy refuses is left out, the others are served") {

@@ -14,7 +14,10 @@ const std::string etcd_line = "etcd: {machines: [http://127.0.0.1:2379]}\n";
 
 result<cell_config> loaded(const std::string& text) {
   test::temporary_directory directory;
-  return load_cell_config(directory.file("cell.yml", text));
+  auto read = load_cell_config(directory.file("cell.yml", text));
+  if (!read)
+    return failure{read.error()};
+  return read->config;
 }
 
 /// The message of a configuration that must be refused.
@@ -34,8 +37,9 @@ bool holds(const std::string& text, const std::string& part) {
 } // namespace
 
 TEST_CASE("the documented example is a valid configuration") {
-  auto config = load_cell_config(std::string{CONF_FOLDER} + "/cell.yml");
-  REQUIRE_MESSAGE(config.ok(), (config.ok() ? "" : config.error()));
+  auto read = load_cell_config(std::string{CONF_FOLDER} + "/cell.yml");
+  REQUIRE_MESSAGE(read.ok(), (read.ok() ? "" : read.error()));
+  const auto* config = &read->config;
   CHECK(config->guid == "cell-z1-1");
   CHECK(config->uri == "http://127.0.0.1:8901");
   CHECK(config->capacity == 16);
@@ -64,6 +68,33 @@ TEST_CASE("a plan has the cell's parameters and its own") {
   CHECK(config->parameters_of("p2") == postgresql_parameters{{"a", "1"}, {"b", "2"}});
 }
 
+TEST_CASE("the names of parameters are merged without regard to their case") {
+  auto config = loaded(cell_line + etcd_line
+                       + "postgresql: {parameters: {Work_Mem: 1MB}}\n"
+                         "plans: {p1: {parameters: {WORK_MEM: 2MB}}}\n");
+  REQUIRE_MESSAGE(config.ok(), (config.ok() ? "" : config.error()));
+  CHECK(config->parameters_of("p1") == postgresql_parameters{{"work_mem", "2MB"}});
+}
+
+TEST_CASE("the certificate of all nodes and the users of etcd come from the configuration") {
+  test::temporary_directory directory;
+  auto pem = directory.file("some.pem", "x");
+  auto password = directory.file("password", "q\n");
+  auto config = loaded(with(cell_line, "password: p", "password_file: " + password)
+                       + "etcd: {machines: ['https://e:2379'], username: cell, password: z, tls: "
+                         "{authority: "
+                       + pem + "}}\npostgresql: {require_tls: true, tls: {certificate: " + pem
+                       + ", key: " + pem + "}}\n");
+  REQUIRE_MESSAGE(config.ok(), (config.ok() ? "" : config.error()));
+  CHECK(config->password == "q");
+  CHECK(config->etcd.username == "cell");
+  CHECK(config->etcd.tls_authority == pem);
+  CHECK(config->postgresql.require_tls);
+  CHECK(config->postgresql.tls.certificate == pem);
+  CHECK(config->postgresql.tls.key == pem);
+  CHECK(config->postgresql.tls.authority.empty());
+}
+
 TEST_CASE("a wrong configuration is refused in one line that names what is wrong") {
   for (auto [text, word] : {
            std::pair{cell_line, "etcd"},
@@ -82,6 +113,9 @@ TEST_CASE("a wrong configuration is refused in one line that names what is wrong
            {cell_line + "etcd: {machines: [127.0.0.1:2379]}\n", "http://"},
            {cell_line + etcd_line + "patroni: {retry_timeout: 1}\n", "retry_timeout"},
            {cell_line + etcd_line + "postgresql: {parameters: {port: 1}}\n", "port"},
+           {cell_line + etcd_line + "postgresql: {parameters: {SSL_Key_File: /k}}\n", "SSL_Key"},
+           {cell_line + etcd_line + "postgresql: {parameters: {a: 1, A: 2}}\n", "twice"},
+           {cell_line + etcd_line + "postgresql: {tls: {key: /nowhere}}\n", "certificate"},
            {cell_line + etcd_line + "plans: {p: {driver: docker}}\n", "driver"},
        }) {
     CAPTURE(text);

@@ -7,7 +7,7 @@ namespace matriarch::cell {
 
 namespace {
 
-/// A body as the broker sends it, with one parameter changed, or removed if `text` is null.
+/// A body as the broker sends it, with one parameter changed or added, or removed if `text` is null.
 std::string body(const char* changed = "", const char* text = nullptr) {
   json::document parameters;
   parameters.SetObject();
@@ -23,6 +23,8 @@ std::string body(const char* changed = "", const char* text = nullptr) {
     }
     json::add(parameters, name, value, parameters);
   }
+  if (text && *changed && !json::member(parameters, changed))
+    json::add(parameters, changed, text, parameters);
   return R"({"service_id":"s","plan_id":"p","organization_guid":"o","space_guid":"sp","parameters":)"
          + json::text_of(parameters) + "}";
 }
@@ -58,6 +60,33 @@ TEST_CASE("a request without a needed parameter is refused and names it") {
   }
 }
 
+TEST_CASE("what a plan asks for and etcd's user come with the request, or not at all") {
+  auto plain = parse_node_request("n1", body());
+  REQUIRE(plain.ok());
+  CHECK(plain->etcd.username.empty());
+  CHECK(plain->dynamic_configuration.empty());
+  CHECK(plain->node_type.empty());
+  auto wanted = R"({"ttl":5,"postgresql":{"parameters":{"a.b":"c"}}})";
+  auto configured = parse_node_request("n1", body("PATRONI_DYNAMIC_CONFIG", wanted));
+  REQUIRE(configured.ok());
+  CHECK(configured->dynamic_configuration == wanted);
+  auto typed = parse_node_request("n1", body("NODE_TYPE", "small"));
+  REQUIRE(typed.ok());
+  CHECK(typed->node_type == "small");
+}
+
+TEST_CASE("a dynamic configuration that could not be merged is refused") {
+  auto too_long = R"({"a":")" + std::string(longest_dynamic_configuration, 'x') + "\"}";
+  for (const auto* text :
+       {"", "{", "[]", "7", "null", R"({"postgresql":7})", R"({"postgresql":{"parameters":[]}})",
+        R"({"postgresql":{"parameters":{"a":{}}}})", R"({"a":1,"a":2})", too_long.c_str()}) {
+    CAPTURE(text);
+    auto request = parse_node_request("n1", body("PATRONI_DYNAMIC_CONFIG", text));
+    REQUIRE_FALSE(request.ok());
+    CHECK(request.error().find("PATRONI_DYNAMIC_CONFIG") != std::string::npos);
+  }
+}
+
 TEST_CASE("a request that is no such JSON is refused") {
   for (const auto* text : {"", "{", "[]", "7", "{}", R"({"service_id":"s","plan_id":"p"})",
                            R"({"service_id":"s","plan_id":"p","parameters":[]})"}) {
@@ -76,6 +105,9 @@ TEST_CASE("what Patroni or PostgreSQL could not take is refused, and no password
                             {"ADMIN_USERNAME", "v-APPUSER_USERNAME"},
                             {"NODE_ID", "n2"},
                             {"PATRONI_SCOPE", "a/b"},
+                            {"ETCD_USERNAME", "without a password"},
+                            {"ETCD_PASSWORD", "secret without a user"},
+                            {"NODE_TYPE", "a b"},
                             {"PATRONI_SCOPE", ".a"}}) {
     CAPTURE(name);
     auto request = parse_node_request("n1", body(name, text));
@@ -101,10 +133,14 @@ TEST_CASE("a node's id is safe as a directory's name") {
 TEST_CASE("a node's record comes back from its text") {
   auto request = parse_node_request("n1", body("APPUSER_PASSWORD", "a\"b\\c"));
   REQUIRE(request.ok());
+  request->etcd = {"e", "f"};
+  request->dynamic_configuration = R"({"ttl":5})";
+  request->node_type = "small";
   node_record node{*request,
                    {"127.77.1.3", 5432, 8008},
                    process_identity{4711, 1ULL << 40, "boot"},
-                   fencing::user_namespace};
+                   fencing::user_namespace,
+                   true};
   auto read = parse_node_record(text_of(node));
   REQUIRE(read.ok());
   CHECK(*read == node);
@@ -112,6 +148,19 @@ TEST_CASE("a node's record comes back from its text") {
   read = parse_node_record(text_of(node));
   REQUIRE(read.ok());
   CHECK(*read == node);
+}
+
+TEST_CASE("a record of an older agent is read on") {
+  auto request = parse_node_request("n1", body());
+  REQUIRE(request.ok());
+  auto text = text_of(node_record{*request, {"127.77.1.3", 5432, 8008}, {}, fencing::none});
+  auto isolated = text.find(",\"isolated\":false");
+  REQUIRE(isolated != std::string::npos);
+  text.erase(isolated, std::string{",\"isolated\":false"}.size());
+  auto read = parse_node_record(text);
+  REQUIRE(read.ok());
+  CHECK(read->request == *request);
+  CHECK_FALSE(read->isolated);
 }
 
 TEST_CASE("a damaged record is refused") {

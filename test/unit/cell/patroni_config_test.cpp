@@ -2,6 +2,9 @@
 
 #include <yaml-cpp/yaml.h>
 
+#include <map>
+#include <vector>
+
 #include "cell/patroni_config.hpp"
 
 namespace matriarch::cell {
@@ -13,7 +16,7 @@ const std::string hostile = "a'b\"c\\d:e%f$g;`h`{i}#j - *k &l !m\t";
 cell_config some_config() {
   cell_config config;
   config.endpoints = *endpoint_pool::of_network("127.77.1.0/24");
-  config.etcd_machines = {"http://127.0.0.1:2379", "http://10.0.0.2:4001/"};
+  config.etcd.machines = {"http://127.0.0.1:2379", "http://10.0.0.2:4001"};
   config.patroni = {"/usr/bin/patroni", 5, 1, 2, 60, 777, false};
   config.postgresql = {"/usr/lib/postgresql/15/bin",
                        {{"shared_buffers", "16MB"}, {"max_connections", "50"}}};
@@ -86,31 +89,116 @@ TEST_CASE("every password comes back from the YAML as it was") {
   CHECK(text(authentication["replication"]["password"]) == hostile);
 }
 
-TEST_CASE("parameters that all members share go to the cluster, the others stay local") {
+TEST_CASE("PostgreSQL's parameters belong to the cluster, and only the node's places are local") {
   auto yaml = rendered(some_node());
   auto shared = yaml["bootstrap"]["dcs"]["postgresql"]["parameters"];
-  auto local = yaml["postgresql"]["parameters"];
   CHECK(text(shared["max_connections"]) == "50");
+  CHECK(text(shared["shared_buffers"]) == "16MB");
   CHECK(text(shared["wal_log_hints"]) == "on");
-  CHECK_FALSE(local["max_connections"]);
-  CHECK(text(local["shared_buffers"]) == "16MB");
-  CHECK(text(local["wal_retrieve_retry_interval"]) == "500ms");
+  CHECK(text(shared["wal_retrieve_retry_interval"]) == "500ms");
+  CHECK(text(shared["ssl_min_protocol_version"]) == "TLSv1.2");
+  CHECK(text(shared["password_encryption"]) == "scram-sha-256");
+  // Patroni prefers local ones to what PATCH /config sets.
+  auto local = yaml["postgresql"]["parameters"].as<std::map<std::string, std::string>>();
+  CHECK(local
+        == std::map<std::string, std::string>{{"ssl", "on"},
+                                              {"ssl_cert_file", "/d/nodes/n1/server.crt"},
+                                              {"ssl_key_file", "/d/nodes/n1/server.key"},
+                                              {"unix_socket_directories", "/d/nodes/n1/home/run"}});
 }
 
 TEST_CASE("a plan's parameters replace the cell's and the built-in ones") {
-  auto local = rendered(some_node("big"))["postgresql"]["parameters"];
-  CHECK(text(local["shared_buffers"]) == "64MB");
-  CHECK(text(local["wal_keep_size"]) == "1GB");
+  auto shared = rendered(some_node("big"))["bootstrap"]["dcs"]["postgresql"]["parameters"];
+  CHECK(text(shared["shared_buffers"]) == "64MB");
+  CHECK(text(shared["wal_keep_size"]) == "1GB");
 }
 
-TEST_CASE("nobody is let in without a password") {
-  auto yaml = rendered(some_node());
-  std::size_t lines = 0;
-  for (const auto& line : yaml["postgresql"]["pg_hba"]) {
-    CHECK(text(line).ends_with(" scram-sha-256"));
-    ++lines;
-  }
-  CHECK(lines == 3);
+TEST_CASE("what the broker asks for goes over all else, parameter by parameter") {
+  auto node = some_node("big");
+  node.request.dynamic_configuration =
+      R"({"ttl":20,"synchronous_mode":true,"failsafe_mode":null,"postgresql":{"parameters":)"
+      R"({"Shared_Buffers":"1GB","work_mem":4096,"wal_keep_size":null,)"
+      R"("matriarch.settings":"it's \"\\ \u00fc\u20ac"}}})";
+  auto dcs = rendered(node)["bootstrap"]["dcs"];
+  CHECK(dcs["ttl"].as<int>() == 20);
+  CHECK(dcs["loop_wait"].as<int>() == 1);
+  CHECK(dcs["synchronous_mode"].as<bool>());
+  CHECK_FALSE(dcs["failsafe_mode"]);
+  CHECK(dcs["postgresql"]["use_pg_rewind"].as<bool>());
+  auto shared = dcs["postgresql"]["parameters"];
+  CHECK(text(shared["shared_buffers"]) == "1GB");
+  CHECK_FALSE(shared["Shared_Buffers"]);
+  CHECK(text(shared["work_mem"]) == "4096");
+  CHECK_FALSE(shared["wal_keep_size"]);
+  CHECK(text(shared["max_connections"]) == "50");
+  CHECK(text(shared["matriarch.settings"]) == "it's \"\\ \u00fc\u20ac");
+}
+
+namespace {
+
+std::vector<std::string> hba_of(const cell_config& config, const node_record& node) {
+  return YAML::Load(render_patroni(config, node, node_paths{"/d"}))["postgresql"]["pg_hba"]
+      .as<std::vector<std::string>>();
+}
+
+} // namespace
+
+TEST_CASE("nobody is let in without a password, and only the replication user replicates") {
+  auto node = some_node();
+  node.request.replication.username = "the \"r";
+  CHECK(hba_of(some_config(), node)
+        == std::vector<std::string>{
+            "local replication \"the \"\"r\" scram-sha-256",
+            "local all \"the \"\"r\" reject",
+            "local all all scram-sha-256",
+            "host replication \"the \"\"r\" 127.0.0.0/8 scram-sha-256",
+            "host all \"the \"\"r\" all reject",
+            "host all all 127.0.0.0/8 scram-sha-256",
+        });
+}
+
+TEST_CASE("where TLS is required no line lets a plain connection in") {
+  auto config = some_config();
+  config.postgresql.require_tls = true;
+  for (const auto& line : hba_of(config, some_node()))
+    CHECK(
+        (line.starts_with("local ") || line.starts_with("hostssl ") || line.ends_with(" reject")));
+}
+
+TEST_CASE("Patroni is the cluster's own user of etcd, or the cell's where there is none") {
+  auto config = some_config();
+  auto node = some_node();
+  auto etcd = [&] {
+    return YAML::Load(render_patroni(config, node, node_paths{"/d/nodes/n1"}))["etcd3"];
+  };
+  CHECK_FALSE(etcd()["username"]);
+  CHECK(text(etcd()["protocol"]) == "http");
+  CHECK_FALSE(etcd()["cacert"]);
+  config.etcd.username = "cell";
+  config.etcd.password = hostile;
+  CHECK(text(etcd()["username"]) == "cell");
+  CHECK(text(etcd()["password"]) == hostile);
+  node.request.etcd = {"c1", "p"};
+  CHECK(text(etcd()["username"]) == "c1");
+  CHECK(text(etcd()["password"]) == "p");
+}
+
+TEST_CASE("Patroni never takes an etcd whose certificate nobody signed") {
+  auto config = some_config();
+  config.etcd.machines = {"https://e1:2379"};
+  auto etcd = [&] {
+    return YAML::Load(render_patroni(config, some_node(), node_paths{"/d/nodes/n1"}))["etcd3"];
+  };
+  CHECK(text(etcd()["hosts"][0]) == "e1:2379");
+  CHECK(text(etcd()["protocol"]) == "https");
+  CHECK(text(etcd()["cacert"]) == "/etc/ssl/certs/ca-certificates.crt");
+  CHECK_FALSE(etcd()["cert"]);
+  config.etcd.tls_authority = "/secret/authority";
+  config.etcd.tls_certificate = "/secret/certificate";
+  config.etcd.tls_key = "/secret/key";
+  CHECK(text(etcd()["cacert"]) == "/d/nodes/n1/etcd-authority.crt");
+  CHECK(text(etcd()["cert"]) == "/d/nodes/n1/etcd.crt");
+  CHECK(text(etcd()["key"]) == "/d/nodes/n1/etcd.key");
 }
 
 TEST_CASE("where the socket's path would be too long there is no socket") {
@@ -135,7 +223,7 @@ TEST_CASE("the bootstrap SQL makes both roles and the application's database") {
   CHECK(sql.find("CREATE ROLE \"admin\" WITH LOGIN CREATEROLE CREATEDB PASSWORD "
                  + sql_literal(hostile))
         != std::string::npos);
-  CHECK(sql.find("CREATE ROLE \"app\" WITH LOGIN CREATEDB PASSWORD " + sql_literal(hostile))
+  CHECK(sql.find("CREATE ROLE \"app\" WITH LOGIN PASSWORD " + sql_literal(hostile))
         != std::string::npos);
   CHECK(sql.find("CREATE DATABASE \"db\" OWNER \"app\";") != std::string::npos);
   // A statement that fails must not put a password into the log.

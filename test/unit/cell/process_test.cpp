@@ -115,6 +115,37 @@ TEST_CASE("the end of a namespace's first process is the end of them all") {
   CHECK(kill_all_below(directory.path(), some_user().uid) == 0);
 }
 
+TEST_CASE("in a namespace a program finds its own part of a hidden directory, and no more") {
+  auto how = strongest_fencing();
+  if (how == fencing::none)
+    return; // /healthz says that there is no isolation
+  temporary_directory directory;
+  auto upper = directory.path() + "/d";
+  for (const auto& name : {upper, upper + "/n", upper + "/n/mine", upper + "/n/others"})
+    REQUIRE(::mkdir(name.c_str(), 0777) == 0);
+  for (const auto* name : {"/d/secret", "/d/n/mine/own", "/d/n/others/secret"})
+    REQUIRE_FALSE(replace_file(directory.path() + name, "text\n", {some_user().uid, 0}));
+  auto what = shell(directory,
+                    "cat " + upper + "/n/mine/own; echo new > " + upper + "/n/mine/new; cat "
+                        + upper + "/secret " + upper + "/n/others/secret || ls /dev/shm",
+                    how);
+  ::chmod((upper + "/n/mine").c_str(), 0777);
+  what.hidden = upper;
+  what.shown = upper + "/n/mine";
+  what.directory = what.shown;
+  auto started = start_process(what, recorded);
+  REQUIRE(started.ok());
+  REQUIRE(becomes([&] { return has_ended(*started); }));
+  auto said = log_of(directory);
+  CAPTURE(said);
+  CHECK(said.starts_with("text\n"));
+  CHECK(said.find("text", 1) == std::string::npos);
+  // What it writes is there for all, and what it does not see is there still.
+  CHECK(read_file(upper + "/n/mine/new")->has_value());
+  CHECK(names_in(upper) == std::vector<std::string>{"n", "secret"});
+  CHECK(names_in(upper + "/n") == std::vector<std::string>{"mine", "others"});
+}
+
 TEST_CASE("without a namespace what is left is found by its working directory") {
   temporary_directory directory;
   auto started = start_process(

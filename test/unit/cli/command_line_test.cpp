@@ -30,8 +30,8 @@ TEST_CASE("help lists every command and ends well") {
   const auto help = run({"--help"});
   CHECK(help.code == 0);
   CHECK(help.err.empty());
-  for (const auto* name :
-       {"broker", "cell", "router", "service-status", "show-cells", "BROKER_URI", "Exit codes"})
+  for (const auto* name : {"broker", "cell", "router", "service-status", "show-cells", "reencrypt",
+                           "BROKER_URI", "Exit codes"})
     CHECK(contains(help.out, name));
   const auto one = run({"show-cells", "--help"});
   CHECK(one.code == 0);
@@ -78,7 +78,7 @@ TEST_CASE("a server needs a configuration, and a bad one is exit code 2") {
 
 TEST_CASE("the operator's commands need BROKER_URI") {
   ::unsetenv("BROKER_URI");
-  for (const auto* name : {"show-cells", "service-status"}) {
+  for (const auto* name : {"show-cells", "service-status", "reencrypt"}) {
     const auto without = run({name});
     CHECK(without.code == 2);
     CHECK(without.out.empty());

@@ -101,6 +101,15 @@ TEST_CASE("cells that cannot be reached stand out") {
            "cell-z2-1: connection refused\n");
 }
 
+TEST_CASE("a re-encryption is told in one line") {
+  CHECK(*reencryption_line(R"({"instances":12,"failed":[]})")
+        == "The secrets of 12 instances were written anew, with the newest key.\n");
+  CHECK(*reencryption_line(R"({"instances":1,"failed":[]})")
+        == "The secrets of 1 instance were written anew, with the newest key.\n");
+  for (const auto* answer : {"<html>", "[]", "{}", R"({"instances":"1"})", R"({"instances":-1})"})
+    CHECK_FALSE(reencryption_line(answer).ok());
+}
+
 TEST_CASE("an answer that no broker gives is a failure") {
   for (const auto* answer : {"<html>", "{}", "[1]", "\"x\""}) {
     CHECK_FALSE(instances_table(answer).ok());

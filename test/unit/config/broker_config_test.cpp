@@ -1,12 +1,18 @@
 #include <doctest/doctest.h>
 
+#include <unistd.h>
+
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <string>
 
 #include "config/broker_config.hpp"
 
 using matriarch::config::broker_config;
 using matriarch::config::load_broker_config;
+using matriarch::config::login;
 using matriarch::config::parse_broker_config;
 
 namespace {
@@ -50,6 +56,10 @@ std::string error_of(const std::string& text) {
   return parsed.ok() ? "no error" : parsed.error();
 }
 
+/// The smallest configuration in which operators have credentials of their own.
+const std::string separate =
+    std::string(smallest).insert(smallest.find("cells:"), "  admin: {username: a, password: ap}\n");
+
 std::string plan_with(const std::string& lines) {
   return smallest + lines;
 }
@@ -77,7 +87,16 @@ TEST_CASE("what is left out takes the defaults") {
   CHECK(plan.maximum_polling_duration == 600);
   CHECK(plan.provision.engine == "postgresql");
   CHECK(plan.provision.node_count == 2);
-  CHECK(config.warnings.empty());
+  CHECK(plan.provision.settings == matriarch::model::cluster_settings{});
+  CHECK(plan.provision.settings.credentials == matriarch::model::credentials_mode::per_binding);
+  CHECK(plan.provision.binding_lifetime == 0);
+  CHECK_FALSE(plan.provision.superuser_in_bindings);
+  CHECK_FALSE(plan.plan_updateable);
+  CHECK_FALSE(plan.binding_rotatable);
+  CHECK_FALSE(plan.maintenance);
+  CHECK_FALSE(service.allow_context_updates);
+  CHECK(config.secrets.key_file.empty());
+  CHECK(config.audit_file.empty());
 }
 
 TEST_CASE("what is given is taken") {
@@ -88,8 +107,8 @@ TEST_CASE("what is given is taken") {
                     "      free: false\n      bindable: false\n      maximum_polling_duration: 60\n"
                     "      provision: {node_count: 1}\n"))
            + "routing: {first: 1000, last: 1000, rest: 10s}\n");
-  CHECK(config.broker.username == "u");
-  CHECK(config.broker.password == "p");
+  CHECK(config.broker.users == std::vector<login>{{"u", "p", ""}});
+  CHECK(config.broker.admins.empty());
   CHECK(config.broker.port == 1);
   CHECK(config.broker.advertise_host == "10.0.0.1");
   CHECK_FALSE(config.broker.strict);
@@ -148,21 +167,29 @@ TEST_CASE("the routing range is not empty") {
 }
 
 TEST_CASE("a routing range that meets the kernel's local ports is warned of") {
-  CHECK(good(smallest, "32768\t60999\n").warnings.empty());
-  CHECK(good(smallest, "").warnings.empty());
-  CHECK(good(smallest, "nonsense").warnings.empty());
-  CHECK(good(smallest, "1024 29999").warnings.empty());
-  const auto warnings = good(smallest, "32767\t60999\n").warnings;
+  CHECK(good(separate, "32768\t60999\n").warnings.empty());
+  CHECK(good(separate, "").warnings.empty());
+  CHECK(good(separate, "nonsense").warnings.empty());
+  CHECK(good(separate, "1024 29999").warnings.empty());
+  const auto warnings = good(separate, "32767\t60999\n").warnings;
   REQUIRE(warnings.size() == 1);
   CHECK(warnings[0].starts_with("f.yml: routing's ports 30000 to 32767 meet the kernel's local "
                                 "ports 32767 to 60999: "));
-  CHECK(good(smallest, "1024 30000").warnings.size() == 1);
+  CHECK(good(separate, "1024 30000").warnings.size() == 1);
 }
 
 TEST_CASE("a broker's port within the routing range is warned of") {
-  const auto warnings = good(with("  username: u\n", "  username: u\n  port: 30000\n")).warnings;
+  const auto warnings =
+      good(with("  username: u\n", "  username: u\n  port: 30000\n", separate)).warnings;
   REQUIRE(warnings.size() == 1);
   CHECK(warnings[0].starts_with("f.yml: broker.port 30000 is one of routing's ports"));
+}
+
+TEST_CASE("a broker whose platform can call /admin is warned of") {
+  const auto warnings = good(smallest).warnings;
+  REQUIRE(warnings.size() == 1);
+  CHECK(warnings[0].starts_with("f.yml:1: broker.admin is missing, so the platform's credentials "
+                                "can call /admin as well"));
 }
 
 TEST_CASE("applications cannot be told to connect to a wildcard address") {
@@ -176,11 +203,72 @@ TEST_CASE("applications cannot be told to connect to a wildcard address") {
 
 TEST_CASE("the broker's user and password are required") {
   CHECK(error_of(with("  password: p\n", ""))
-        == "f.yml:1: broker.password is missing; it must be a text");
+        == "f.yml:1: broker.password is missing; it must be a text, or password_file must name a "
+           "file whose first line it is");
   CHECK(error_of(with("  username: u\n", ""))
         == "f.yml:1: broker.username is missing; it must be a text");
   CHECK(error_of(with("  username: u\n", "  username: a:b\n"))
-            .starts_with("f.yml:2: broker.username must not contain a colon"));
+            .starts_with("f.yml:2: a username must not contain a colon"));
+}
+
+TEST_CASE("several users and tokens can be valid at a time, for rotation") {
+  const auto config =
+      good(with("  username: u\n", "  username: u\n  users:\n  - {username: u, password: next}\n"
+                                   "  - token: aB1-._~+/==\n"
+                                   "  admin:\n    username: a\n    password: ap\n"
+                                   "    users: [{token: t}]\n"));
+  CHECK(config.broker.users
+        == std::vector<login>{{"u", "p", ""}, {"u", "next", ""}, {"", "", "aB1-._~+/=="}});
+  CHECK(config.broker.admins == std::vector<login>{{"a", "ap", ""}, {"", "", "t"}});
+  CHECK(config.warnings.empty());
+}
+
+TEST_CASE("a user is either a name and a password or a token that can be sent") {
+  const auto error_of_user = [](const std::string& user) {
+    return error_of(with("  username: u\n", "  username: u\n  users: [" + user + "]\n"));
+  };
+  CHECK(error_of_user("{username: a, token: t}")
+        == "f.yml:3: one of users has either a username and a password, or a token");
+  CHECK(error_of_user("{}").starts_with("f.yml:3: broker.users[0].username is missing"));
+  CHECK(error_of_user("{username: a}").starts_with("f.yml:3: broker.users[0].password is missing"));
+  CHECK(error_of_user("{username: 'a:b', password: p}")
+            .starts_with("f.yml:3: a username must not contain a colon"));
+  for (const auto* token : {"'hunter 2'", "'='", "'a=b'", "hünter2"}) {
+    const auto error = error_of_user(std::string("{token: ") + token + "}");
+    CHECK(error
+          == "f.yml:3: a token must consist of letters, digits and \"-._~+/\", with \"=\" at its "
+             "end only");
+  }
+  CHECK(error_of_user("hunter2").find("hunter2") == std::string::npos);
+}
+
+TEST_CASE("the platform and the operators have nothing in common") {
+  const auto with_admin = [](const std::string& admin) {
+    return error_of(
+        with("  username: u\n", "  username: u\n  users: [{token: t}]\n  admin: " + admin + "\n"));
+  };
+  CHECK(with_admin("{username: u, password: p}")
+            .starts_with("f.yml:4: broker.admin and broker have a user or a token in common"));
+  CHECK(with_admin("{username: a, password: p, users: [{token: t}]}")
+            .starts_with("f.yml:4: broker.admin and broker have a user or a token in common"));
+  CHECK(with_admin("{username: u, password: other}") == "no error");
+}
+
+TEST_CASE("the keys for etcd's secrets are read from their file") {
+  const auto path =
+      (std::filesystem::temp_directory_path() / ("matriarch-keys-" + std::to_string(::getpid())))
+          .string();
+  std::ofstream(path) << "# newest\nabc\n\ndef\n";
+  const auto config = good(smallest + "secrets: {key_file: " + path + "}\naudit: {file: /a/b}\n");
+  CHECK(config.secrets.key_file == path);
+  CHECK(config.secrets.keys == "# newest\nabc\n\ndef\n");
+  CHECK(config.audit_file == "/a/b");
+  std::filesystem::remove(path);
+  CHECK(error_of(smallest + "secrets:\n  key_file: " + path + "\n")
+        == "f.yml:19: secrets.key_file: the file " + path
+               + " cannot be read: No such file or directory");
+  CHECK(error_of(smallest + "secrets: {}\n").starts_with("f.yml:18: secrets.key_file is missing"));
+  CHECK(error_of(smallest + "audit: {}\n").starts_with("f.yml:18: audit.file is missing"));
 }
 
 TEST_CASE("cells are there, complete and distinct") {
@@ -209,7 +297,7 @@ TEST_CASE("a cell's address is a plain http URI") {
         == "f.yml:5: the uri of cell \"c1\" must be a URI such as http://10.0.0.1:8901, "
            "found \"127.0.0.1:8901\"");
   CHECK(error_of_uri("https://h:1")
-        == "f.yml:5: the uri of cell \"c1\" must start with http://: TLS to cells and etcd is not "
+        == "f.yml:5: the uri of cell \"c1\" must start with http://: TLS to cells is not "
            "supported");
   CHECK(error_of_uri("http://user:secret@h:1")
         == "f.yml:5: the uri of cell \"c1\" must not contain a user or a password");
@@ -225,12 +313,9 @@ TEST_CASE("a cell's address is a plain http URI") {
     CHECK(error_of_uri(uri) == "no error");
 }
 
-TEST_CASE("etcd has at least one machine with a plain http URI") {
+TEST_CASE("etcd has at least one machine") {
   CHECK(error_of(with("[http://127.0.0.1:2379/]", "[]"))
         == "f.yml:8: etcd.machines must list at least one URI such as http://127.0.0.1:2379");
-  CHECK(error_of(with("[http://127.0.0.1:2379/]", "[https://h:2379]"))
-        == "f.yml:8: each of etcd.machines must start with http://: TLS to cells and etcd is not "
-           "supported");
   CHECK(error_of(with("etcd:\n  machines: [http://127.0.0.1:2379/]\n", ""))
         == "f.yml:1: etcd is missing; it must be a mapping");
 }
@@ -303,9 +388,8 @@ TEST_CASE("an engine or a credentials mode that does not exist is refused") {
   CHECK(
       error_of(plan_with("      provision: {engine: mysql}\n"))
       == "f.yml:18: provision.engine must be postgresql, the only engine so far, found \"mysql\"");
-  CHECK(error_of(plan_with("      provision: {credentials: per-binding}\n"))
-        == "f.yml:18: provision.credentials must be shared, the only mode so far, found "
-           "\"per-binding\"");
+  CHECK(error_of(plan_with("      provision: {credentials: own}\n"))
+        == "f.yml:18: provision.credentials must be per-binding or shared, found \"own\"");
 }
 
 TEST_CASE("a polling duration is at most a week") {
@@ -317,11 +401,12 @@ TEST_CASE("a polling duration is at most a week") {
 
 TEST_CASE("an unknown key is an error in every section") {
   CHECK(error_of(smallest + "callbacks: {}\n")
-        == "f.yml:18: unknown key \"callbacks\"; Allowed: broker, cells, etcd, routing, catalog");
+        == "f.yml:18: unknown key \"callbacks\"; Allowed: broker, cells, etcd, routing, "
+           "secrets, audit, catalog");
   CHECK(error_of(with("  username: u\n", "  usrname: u\n"))
         == "f.yml:2: unknown key \"usrname\" in broker; did you mean \"username\"? Allowed: "
-           "bind_host, "
-           "port, username, password, strict, advertise_host, threads");
+           "bind_host, port, username, password, password_file, users, admin, strict, "
+           "advertise_host, threads");
   CHECK(error_of(with("guid: c2", "guids: c2"))
             .starts_with("f.yml:6: unknown key \"guids\" in cells[1]; did you mean \"guid\"?"));
   CHECK(error_of(with("machines", "machine"))
@@ -345,30 +430,47 @@ TEST_CASE("the examples' configuration is valid and has the examples' ids and pa
   INFO((loaded.ok() ? "" : loaded.error()));
   REQUIRE(loaded.ok());
   CHECK(loaded->broker.port == 3000);
-  CHECK(loaded->broker.username == "starkandwayne");
-  CHECK(loaded->broker.password == "starkandwayne");
+  CHECK(loaded->broker.users == std::vector<login>{{"starkandwayne", "starkandwayne", ""}});
   CHECK_FALSE(loaded->broker.strict);
   CHECK(loaded->cells.size() == 4);
   const auto* service = loaded->catalog.find_service("beb5973c-e1b2-11e5-a736-c7c0b526363d");
   REQUIRE(service);
-  CHECK(service->find_plan("b96d0936-e423-11e5-accb-93d374e93368"));
+  CHECK(service->plan_updateable);
+  CHECK(service->plans.at(0).id == "b96d0936-e423-11e5-accb-93d374e93368");
+  CHECK(service->plans.at(0).name == "cluster");
 }
 
 TEST_CASE("production's configuration has no password of its own") {
-  for (const auto* name :
-       {"BIND_HOST", "USERNAME", "ROUTER_HOST", "CELL_USERNAME", "CELL_PASSWORD"})
-    ::setenv((std::string("MATRIARCH_") + name).c_str(), "value", 1);
+  // The files that it names, and its text with them.
+  const auto directory =
+      std::filesystem::temp_directory_path() / ("matriarch-etc-" + std::to_string(::getpid()));
+  std::filesystem::create_directory(directory);
+  for (const auto* name : {"next-password", "platform-token", "etcd-password", "etcd-authority.pem",
+                           "etcd-client.pem", "etcd-client-key.pem", "secrets.keys"})
+    std::ofstream(directory / name) << name;
+  std::ifstream file(CONF_FOLDER "/production.yml");
+  std::string text{std::istreambuf_iterator<char>(file), {}};
+  const std::string folder = "/etc/matriarch";
+  for (std::size_t at = 0; (at = text.find(folder, at)) != std::string::npos;)
+    text.replace(at, folder.size(), directory.string());
+
+  for (const auto* name : {"BIND_HOST", "USERNAME", "ROUTER_HOST", "CELL_USERNAME", "CELL_PASSWORD",
+                           "ADMIN_USERNAME", "ADMIN_PASSWORD"})
+    ::setenv((std::string("MATRIARCH_") + name).c_str(), (std::string("value-of-") + name).c_str(),
+             1);
   ::unsetenv("MATRIARCH_PASSWORD");
-  const auto without = load_broker_config(CONF_FOLDER "/production.yml");
-  REQUIRE_FALSE(without.ok());
-  CHECK(without.error().find("broker.password needs the environment variable MATRIARCH_PASSWORD, "
-                             "which is not set")
+  CHECK(error_of(text).find("broker.password needs the environment variable MATRIARCH_PASSWORD, "
+                            "which is not set")
         != std::string::npos);
   ::setenv("MATRIARCH_PASSWORD", "value", 1);
-  const auto loaded = load_broker_config(CONF_FOLDER "/production.yml");
-  INFO((loaded.ok() ? "" : loaded.error()));
-  REQUIRE(loaded.ok());
-  CHECK(loaded->broker.strict);
+  const auto config = good(text);
+  CHECK(config.broker.strict);
+  CHECK(config.broker.users.size() == 3);
+  CHECK(config.broker.users[2].token == "platform-token");
+  CHECK(config.broker.admins.size() == 1);
+  CHECK(config.etcd.password == "etcd-password");
+  CHECK(config.secrets.keys == "secrets.keys");
+  std::filesystem::remove_all(directory);
 }
 
 TEST_CASE("a configuration that is not there is a failure of one line") {

@@ -124,7 +124,7 @@ TEST_CASE("a value of the wrong kind says what was found and what is allowed") {
   CHECK(error_of([&] { (void)top.children("cells"); })
         == "f.yml:8: cells must be a list, found a mapping");
   CHECK(error_of([&] { (void)top.children("items"); })
-        == "f.yml:10: items[0] must be a mapping, found \"3\"");
+        == "f.yml:10: items[0] must be a mapping, found a text");
   CHECK(error_of([&] { (void)broker.child("host"); })
         == "f.yml:5: broker.host must be a mapping, found a list");
 }
@@ -200,4 +200,82 @@ TEST_CASE("a file is read whole") {
   CHECK(error_of([&] { (void)section::parse_file(path.string()); })
         == path.string() + ":1: the configuration is empty");
   std::filesystem::remove(path);
+}
+
+namespace {
+
+/// A file that is gone when this is.
+class scratch_file {
+public:
+  explicit scratch_file(const std::string& text,
+                        std::filesystem::perms mode = std::filesystem::perms::owner_read)
+      : path_(std::filesystem::temp_directory_path()
+              / ("matriarch-secret-" + std::to_string(::getpid()))) {
+    std::ofstream(path_) << text;
+    std::filesystem::permissions(path_, mode);
+  }
+  ~scratch_file() { std::filesystem::remove(path_); }
+  scratch_file(const scratch_file&) = delete;
+  scratch_file& operator=(const scratch_file&) = delete;
+  [[nodiscard]] std::string path() const { return path_.string(); }
+
+private:
+  std::filesystem::path path_;
+};
+
+} // namespace
+
+TEST_CASE("a secret is a value, or the first line of a file") {
+  const scratch_file file("first line \r\nsecond\n");
+  const auto top = parse("password: p\ntoken_file: " + file.path() + "\n");
+  CHECK(top.secret("password") == "p");
+  CHECK(top.secret("token") == "first line ");
+  CHECK(top.warnings().empty());
+}
+
+TEST_CASE("a secret that is missing, doubled or unreadable is refused without showing it") {
+  const scratch_file empty("\nhunter2\n");
+  const auto top = parse("broker:\n  a: 1\n  password: hunter2\n  password_file: /nonexistent\n"
+                         "  token_file: /nonexistent\n  dir_file: /\n  list: [hunter2]\n"
+                         "  empty_file: "
+                         + empty.path() + "\n")
+                       .child("broker");
+  const auto error = [&](std::string_view name) {
+    auto text = error_of([&] { (void)top.secret(name); });
+    CHECK(text.find("hunter2") == std::string::npos);
+    return text;
+  };
+  CHECK(error("nothing")
+        == "f.yml:1: broker.nothing is missing; it must be a text, or nothing_file must name a "
+           "file whose first line it is");
+  CHECK(error("password")
+        == "f.yml:4: broker.password and password_file are both there; keep one of them");
+  CHECK(error("token")
+        == "f.yml:5: broker.token_file: the file /nonexistent cannot be read: No such file or "
+           "directory");
+  CHECK(error("dir") == "f.yml:6: broker.dir_file must name a file; / is a directory");
+  CHECK(error("list") == "f.yml:7: broker.list must be a text, found a list");
+  CHECK(error("empty").starts_with("f.yml:8: broker.empty_file names a file whose first line is "
+                                   "empty"));
+}
+
+TEST_CASE("a value where a mapping should be may be a secret, and is not shown") {
+  const auto top = parse("users: hunter2\nadmin: hunter2\nlist: [hunter2]\n");
+  CHECK(error_of([&] { (void)top.children("users"); })
+        == "f.yml:1: users must be a list, found a text");
+  CHECK(error_of([&] { (void)top.child("admin"); })
+        == "f.yml:2: admin must be a mapping, found a text");
+  CHECK(error_of([&] { (void)top.children("list"); })
+        == "f.yml:3: list[0] must be a mapping, found a text");
+}
+
+TEST_CASE("a secret's file that everybody can read is warned of") {
+  using std::filesystem::perms;
+  const scratch_file file("s\n", perms::owner_read | perms::others_read);
+  const auto top = parse("etcd:\n  password_file: " + file.path() + "\n");
+  CHECK(top.child("etcd").secret("password") == "s");
+  CHECK(top.warnings()
+        == std::vector<std::string>{"f.yml:2: etcd.password_file: every user of this machine can "
+                                    "read "
+                                    + file.path() + "; chmod 0600 keeps it to its owner"});
 }

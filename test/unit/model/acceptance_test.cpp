@@ -54,7 +54,7 @@ update_request growth() {
 }
 
 deprovision_request removal() {
-  return {"i/1", "service", "plan", 100s};
+  return {"i/1", "service", "plan", "", 100s};
 }
 
 bind_request binding_of(const std::string& id) {
@@ -143,9 +143,8 @@ TEST_CASE("an update becomes a new operation that remembers what was before") {
   CHECK(r.write->current.type == operation_type::update);
   CHECK(r.write->current.state == in_progress);
   CHECK(r.write->current.deadline == now + 95s);
-  CHECK(r.write->current.desired_before == desired_state{true, 2, {}});
+  CHECK(r.write->current.desired_before == desired_state{true, 2, {}, {}});
   CHECK(r.write->current.parameters_before == R"({"node-count":2})");
-  CHECK(r.write->current.requested == R"({"node-count":3})");
 }
 
 TEST_CASE("an update's parameters replace those of one name and leave the others") {
@@ -278,44 +277,278 @@ TEST_CASE("a removal with another service or plan is refused, without them it is
 
 // -- bind and unbind ------------------------------------------------------------------------------
 
-TEST_CASE("a binding may be made, is there already, or conflicts") {
+using binding_map = std::map<std::string, binding>;
+
+binding_ruling ruled(const bind_request& asked, const record& known,
+                     const binding_map& existing = {}) {
+  return judge_bind(asked, known, existing, {"op", {"role", "secret"}, now});
+}
+
+/// The binding as it stands after its role was made.
+binding ready(const bind_request& asked, const record& known) {
+  auto made = *ruled(asked, known).write;
+  made.phase = binding_phase::ready;
+  return made;
+}
+
+record shared() {
+  auto known = settled();
+  known.in_force.credentials = credentials_mode::shared;
+  return known;
+}
+
+TEST_CASE("a binding is written with a role of its own before the role is made") {
+  auto r = ruled(binding_of("b"), settled());
+  CHECK(r.answer.is == verdict_kind::accepted);
+  REQUIRE(r.write);
+  CHECK(r.write->phase == binding_phase::creating);
+  CHECK(r.write->role == credentials{"role", "secret"});
+  CHECK(r.write->operation_id == "op");
+  CHECK(r.write->created_at == now);
+  CHECK_FALSE(r.write->expires_at);
+}
+
+TEST_CASE("a binding of shared credentials is complete at once and has no role") {
+  auto r = ruled(binding_of("b"), shared());
+  CHECK(r.answer.is == verdict_kind::created);
+  REQUIRE(r.write);
+  CHECK(r.write->phase == binding_phase::ready);
+  CHECK(r.write->role.username.empty());
+}
+
+TEST_CASE("a binding may be made, is being made, is there already, or conflicts") {
   auto asked = binding_of("b");
-  CHECK(judge_bind(asked, settled(), {}).is == verdict_kind::created);
-  std::map<std::string, binding> existing{{"b", asked.wanted}};
-  CHECK(judge_bind(asked, settled(), existing).is == verdict_kind::done);
-  CHECK(judge_bind(binding_of("c"), settled(), existing).is == verdict_kind::created);
-  asked.wanted.app_guid = "other";
-  CHECK(judge_bind(asked, settled(), existing).is == verdict_kind::conflict);
+  binding_map existing{{"b", *ruled(asked, settled()).write}};
+  auto again = ruled(asked, settled(), existing);
+  CHECK(again.answer.is == verdict_kind::accepted);
+  CHECK(again.answer.operation_id == "op");
+  CHECK_FALSE(again.write);
+  existing["b"].phase = binding_phase::ready;
+  CHECK(ruled(asked, settled(), existing).answer.is == verdict_kind::done);
+  CHECK(ruled(binding_of("c"), settled(), existing).answer.is == verdict_kind::accepted);
+  auto other = asked;
+  other.wanted.app_guid = "other";
+  CHECK(ruled(other, settled(), existing).answer.is == verdict_kind::conflict);
+  existing["b"].phase = binding_phase::removing;
+  CHECK(ruled(asked, settled(), existing).answer.is == verdict_kind::busy);
 }
 
 TEST_CASE("a binding needs the instance's service and plan") {
   auto asked = binding_of("b");
   asked.wanted.service_id = "other";
-  CHECK(judge_bind(asked, settled(), {}).is == verdict_kind::bad_request);
+  CHECK(ruled(asked, settled()).answer.is == verdict_kind::bad_request);
   asked = binding_of("b");
   asked.wanted.plan_id = "other";
-  CHECK(judge_bind(asked, settled(), {}).is == verdict_kind::bad_request);
+  CHECK(ruled(asked, settled()).answer.is == verdict_kind::bad_request);
+}
+
+TEST_CASE("a binding made under an earlier plan is found again under that plan") {
+  auto asked = binding_of("b");
+  binding_map existing{{"b", ready(asked, settled())}};
+  auto known = settled();
+  known.plan_id = "larger";
+  CHECK(ruled(asked, known, existing).answer.is == verdict_kind::done);
 }
 
 TEST_CASE("a binding needs an instance that exists") {
   auto verdict_in = [](operation_type type, operation_state state) {
-    return judge_bind(binding_of("b"), known_in(type, state), {}).is;
+    return ruled(binding_of("b"), known_in(type, state)).answer.is;
   };
   CHECK(verdict_in(operation_type::provision, in_progress) == verdict_kind::busy);
   CHECK(verdict_in(operation_type::provision, failed) == verdict_kind::refused);
   CHECK(verdict_in(operation_type::deprovision, in_progress) == verdict_kind::busy);
-  CHECK(verdict_in(operation_type::update, in_progress) == verdict_kind::created);
+  CHECK(verdict_in(operation_type::update, in_progress) == verdict_kind::accepted);
+}
+
+TEST_CASE("a binding with a lifetime says when it ends and when to renew it, which is before") {
+  auto asked = binding_of("b");
+  asked.lifetime = 90;
+  auto made = *ruled(asked, settled()).write;
+  CHECK(made.expires_at == now + 90s);
+  CHECK(made.renew_before == now + 60s);
+}
+
+TEST_CASE("a successor takes over what it leaves out, and its predecessor stays") {
+  auto first = binding_of("b");
+  first.wanted.app_guid = "app";
+  first.wanted.parameters = R"({"read-only":true})";
+  first.wanted.read_only = true;
+  binding_map existing{{"b", ready(first, settled())}};
+  auto next = binding_of("c");
+  next.wanted.app_guid.clear();
+  next.wanted.predecessor = "b";
+  auto r = ruled(next, settled(), existing);
+  REQUIRE(r.write);
+  CHECK(r.write->app_guid == "app");
+  CHECK(r.write->read_only);
+  CHECK(r.write->parameters == first.wanted.parameters);
+  existing["c"] = *r.write;
+  CHECK(ruled(next, settled(), existing).answer.is == verdict_kind::accepted);
+}
+
+TEST_CASE("a successor needs a predecessor that is there and has not expired") {
+  auto next = binding_of("c");
+  next.wanted.predecessor = "b";
+  CHECK(ruled(next, settled()).answer.is == verdict_kind::bad_request);
+  auto first = binding_of("b");
+  first.lifetime = 1;
+  binding_map existing{{"b", ready(first, settled())}};
+  CHECK(ruled(next, settled(), existing).answer.is == verdict_kind::accepted);
+  existing["b"].expires_at = now;
+  CHECK(ruled(next, settled(), existing).answer.is == verdict_kind::bad_request);
+}
+
+TEST_CASE("an unbind is written before the role is removed") {
+  binding_map existing{{"b", ready(binding_of("b"), settled())}};
+  auto r = judge_unbind({"i/1", "b", "service", "plan", true}, settled(), existing, "off");
+  CHECK(r.answer.is == verdict_kind::accepted);
+  REQUIRE(r.write);
+  CHECK(r.write->phase == binding_phase::removing);
+  CHECK(r.write->operation_id == "off");
+  CHECK(r.write->polled);
+  existing["b"] = *r.write;
+  auto again = judge_unbind({"i/1", "b", "service", "plan"}, settled(), existing, "other");
+  CHECK(again.answer.is == verdict_kind::accepted);
+  CHECK(again.answer.operation_id == "off");
+  CHECK_FALSE(again.write);
+}
+
+TEST_CASE("a binding without a role, or of an instance that goes, is deleted as it is") {
+  auto kind = [](const record& known, const binding& there) {
+    return judge_unbind({"i/1", "b", "service", "plan"}, known, {{"b", there}}, "off").answer.is;
+  };
+  CHECK(kind(shared(), ready(binding_of("b"), shared())) == verdict_kind::done);
+  auto with_role = ready(binding_of("b"), settled());
+  CHECK(kind(known_in(operation_type::deprovision, in_progress), with_role) == verdict_kind::done);
+  CHECK(kind(known_in(operation_type::provision, failed), with_role) == verdict_kind::done);
 }
 
 TEST_CASE("an unbind needs the binding, its service and its plan") {
-  std::map<std::string, binding> existing{{"b", binding_of("b").wanted}};
-  CHECK(judge_unbind({"i/1", "b", "service", "plan"}, settled(), existing).is
-        == verdict_kind::done);
-  CHECK(judge_unbind({"i/1", "b", "", ""}, settled(), existing).is == verdict_kind::done);
-  CHECK(judge_unbind({"i/1", "c", "service", "plan"}, settled(), existing).is
-        == verdict_kind::gone);
-  CHECK(judge_unbind({"i/1", "b", "other", "plan"}, settled(), existing).is
-        == verdict_kind::bad_request);
-  CHECK(judge_unbind({"i/1", "b", "service", "other"}, settled(), existing).is
-        == verdict_kind::bad_request);
+  binding_map existing{{"b", ready(binding_of("b"), settled())}};
+  auto kind = [&](const unbind_request& asked) {
+    return judge_unbind(asked, settled(), existing, "off").answer.is;
+  };
+  CHECK(kind({"i/1", "b", "service", "plan"}) == verdict_kind::accepted);
+  CHECK(kind({"i/1", "b", "", ""}) == verdict_kind::accepted);
+  CHECK(kind({"i/1", "c", "service", "plan"}) == verdict_kind::gone);
+  CHECK(kind({"i/1", "b", "other", "plan"}) == verdict_kind::bad_request);
+  CHECK(kind({"i/1", "b", "service", "other"}) == verdict_kind::bad_request);
+}
+
+TEST_CASE("ended bindings are forgotten after a week") {
+  auto known = settled();
+  known.ended_bindings = {{"old", now - tombstone_life - 1s}, {"new", now}};
+  forget_ended_bindings(known, now);
+  CHECK(known.ended_bindings.size() == 1);
+  CHECK(known.ended_bindings.contains("new"));
+}
+
+TEST_CASE("the owner logs in only while a binding without a role may use it") {
+  binding_map with_role{{"b", ready(binding_of("b"), settled())}};
+  CHECK(has_own_roles(settled(), {}));
+  CHECK_FALSE(owner_logs_in(settled(), with_role));
+  CHECK(owner_logs_in(shared(), {}));
+  CHECK_FALSE(has_own_roles(shared(), {}));
+  // After a change of plan, bindings of the other kind stay what they are.
+  CHECK(has_own_roles(shared(), with_role));
+  CHECK(owner_logs_in(settled(), {{"b", ready(binding_of("b"), shared())}}));
+}
+
+// -- changes of plan, maintenance and context -----------------------------------------------------
+
+cluster_settings large() {
+  cluster_settings settings;
+  settings.parameters["max_connections"] = "200";
+  return settings;
+}
+
+update_request to_plan(const std::string& plan_id) {
+  auto asked = update_to("{}");
+  asked.plan_id = plan_id;
+  asked.offers["plan"] = {2, {}, "1.0.0", true};
+  asked.offers["large"] = {3, large(), "2.0.0", false};
+  return asked;
+}
+
+TEST_CASE("a change of plan takes the plan's settings, version and count of nodes") {
+  auto known = settled();
+  known.parameters = "{}";
+  auto r = judge_update(to_plan("large"), known, "op", now);
+  CHECK(r.answer.is == verdict_kind::accepted);
+  REQUIRE(r.write);
+  CHECK(r.write->plan_id == "large");
+  CHECK(r.write->desired.settings == large());
+  CHECK(r.write->desired.node_count == 3);
+  CHECK(r.write->maintenance_version == "2.0.0");
+  CHECK(r.write->current.plan_id_before == "plan");
+  CHECK(r.write->in_force == known.in_force);
+}
+
+TEST_CASE("a change of plan leaves a count of nodes that the user named") {
+  auto r = judge_update(to_plan("large"), settled(), "op", now);
+  REQUIRE(r.write);
+  CHECK(r.write->desired.node_count == 2);
+}
+
+TEST_CASE("a plan whose instances stay is left with a reason, and nothing changes") {
+  auto known = settled();
+  known.plan_id = "large";
+  auto r = judge_update(to_plan("plan"), known, "op", now);
+  CHECK(r.answer.is == verdict_kind::refused);
+  CHECK_FALSE(r.write);
+  CHECK(r.answer.description.find("plan_updateable is false") != std::string::npos);
+}
+
+TEST_CASE("an update without a plan keeps the settings, whatever the catalog has become") {
+  auto asked = growth();
+  asked.offers["plan"] = {5, large(), "9.0.0", true};
+  auto r = judge_update(asked, settled(), "op", now);
+  REQUIRE(r.write);
+  CHECK(r.write->desired.settings == settled().desired.settings);
+  CHECK(r.write->maintenance_version.empty());
+}
+
+TEST_CASE("naming the catalog's maintenance version takes up its settings") {
+  auto asked = update_to("{}");
+  asked.offers["plan"] = {2, large(), "1.1.0", true};
+  asked.maintenance_version = "1.1.0";
+  auto r = judge_update(asked, settled(), "op", now);
+  REQUIRE(r.write);
+  CHECK(r.answer.is == verdict_kind::accepted);
+  CHECK(r.write->maintenance_version == "1.1.0");
+  CHECK(r.write->desired.settings == large());
+}
+
+TEST_CASE("another maintenance version than the catalog's is a conflict") {
+  auto asked = update_to("{}");
+  asked.offers["plan"] = {2, {}, "1.1.0", true};
+  asked.maintenance_version = "1.0.0";
+  auto r = judge_update(asked, settled(), "op", now);
+  CHECK(r.answer.is == verdict_kind::outdated);
+  CHECK_FALSE(r.write);
+  asked.offers["plan"].maintenance_version = "";
+  CHECK(judge_update(asked, settled(), "op", now).answer.is == verdict_kind::outdated);
+}
+
+TEST_CASE("a new context alone is written at once, also while an operation is in progress") {
+  auto asked = update_to("{}");
+  asked.context = R"({"platform":"cloudfoundry"})";
+  for (auto known : {settled(), known_in(operation_type::update, in_progress)}) {
+    auto r = judge_update(asked, known, "op", now);
+    CHECK(r.answer.is == verdict_kind::done);
+    REQUIRE(r.write);
+    CHECK(r.write->context == *asked.context);
+    CHECK(r.write->current == known.current);
+    known.context = *asked.context;
+    CHECK_FALSE(judge_update(asked, known, "op", now).write);
+  }
+}
+
+TEST_CASE("the same change of plan is recognised while it is in progress, another is not") {
+  auto r = judge_update(to_plan("large"), settled(), "op", now);
+  REQUIRE(r.write);
+  auto again = judge_update(to_plan("large"), *r.write, "x", now);
+  CHECK(again.answer.is == verdict_kind::accepted);
+  CHECK(again.answer.operation_id == "op");
+  CHECK(judge_update(growth(), *r.write, "x", now).answer.is == verdict_kind::busy);
 }

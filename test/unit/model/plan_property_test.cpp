@@ -14,11 +14,19 @@ namespace {
 
 const wall_time start{1'700'000'000s};
 
+cluster_settings with_connections(int count) {
+  cluster_settings settings;
+  settings.parameters["max_connections"] = std::to_string(count);
+  return settings;
+}
+
 /// Cells that do what they are asked, Patroni that makes members, and time that passes.
 struct world {
   std::vector<cell_view> cells;
   record known;
   circumstances around;
+  cluster_settings configured;       ///< what Patroni was told
+  std::map<std::string, int> in_use; ///< connections of each node since its last start
   int next_id = 0;
   bool released = false;
   bool kept_a_leader = true;
@@ -87,8 +95,41 @@ struct world {
     REQUIRE(around.seen.running(s.to));
     around.seen.leader = s.to;
     around.lag.clear();
+    around.settings.clear();
+    in_use[s.from] = std::max(connections(configured), connections_of(s.to)); // it starts anew
+  }
+  void perform(const configure& s) {
+    around.configured = s.digest;
+    configured = known.taking_up.value();
+  }
+  void perform(const ask_settings& s) {
+    for (const auto& id : s.node_ids)
+      around.settings[id] = {around.configured, connections_of(id) != connections(configured)};
+  }
+  void perform(const restart_node& s) {
+    bool others_run = std::ranges::all_of(around.seen.members,
+                                          [](const auto& one) { return one.second.running(); });
+    REQUIRE(others_run);
+    take_up(s.node_id);
   }
   void perform(const release_port&) { released = true; }
+
+  static int connections(const cluster_settings& settings) {
+    auto found = settings.parameters.find("max_connections");
+    return found == settings.parameters.end() ? 100 : std::stoi(found->second);
+  }
+  /// A new node begins with what the cluster is configured as.
+  int connections_of(const std::string& node_id) {
+    return in_use.emplace(node_id, connections(configured)).first->second;
+  }
+  /// PostgreSQL's rule: a standby has at least what its primary has.
+  void take_up(const std::string& node_id) {
+    in_use[node_id] = connections(configured);
+    around.settings.erase(node_id);
+    for (const auto& [id, m] : around.seen.members)
+      if (id != around.seen.leader)
+        CHECK(connections_of(id) >= connections_of(around.seen.leader));
+  }
 
   /// One round: what is written is written, and only if nothing was, the steps are done.
   bool round() {
@@ -136,7 +177,7 @@ TEST_CASE("in a world without faults every life of an instance arrives where it 
     int cell_count = std::uniform_int_distribution{2, 6}(random);
     auto pick_count = [&] { return std::uniform_int_distribution{1, cell_count}(random); };
     world w{cell_count};
-    w.ask(operation_type::provision, {true, pick_count(), {}});
+    w.ask(operation_type::provision, {true, pick_count(), {}, {}});
     for (int change = 0; change < 6; ++change) {
       REQUIRE(w.settles(enough_rounds));
       CHECK(w.known.current.state == operation_state::succeeded);
@@ -147,7 +188,10 @@ TEST_CASE("in a world without faults every life of an instance arrives where it 
       REQUIRE(w.known.find_node(w.around.seen.leader) != nullptr);
       CHECK(w.around.seen.members.size() == w.known.nodes.size());
       CHECK(w.known.switching_to.empty());
-      desired_state next{true, pick_count(), {}};
+      CHECK(w.known.in_force == w.known.desired.settings);
+      for (const auto& n : w.known.nodes)
+        CHECK(w.connections_of(n.node_id) == world::connections(w.known.desired.settings));
+      desired_state next{true, pick_count(), {}, {}};
       if (change % 2 == 1) {
         std::vector<std::string> all;
         for (const auto& c : w.cells)
@@ -156,6 +200,7 @@ TEST_CASE("in a world without faults every life of an instance arrives where it 
         all.resize(static_cast<std::size_t>(next.node_count));
         next.cells = all;
       }
+      next.settings = with_connections(std::uniform_int_distribution{99, 103}(random));
       w.ask(operation_type::update, next);
     }
     CHECK(w.kept_a_leader);
@@ -192,7 +237,7 @@ struct chaos {
     op.deadline = start + std::chrono::seconds{below(20)};
     op.switched_over = maybe(20);
     if (op.type == operation_type::update)
-      op.desired_before = desired_state{true, 1 + below(4), {}};
+      op.desired_before = desired_state{true, 1 + below(4), {}, {}};
     if (op.type == operation_type::provision && maybe(15))
       op.failing_because = "a reason";
     if (maybe(40))
@@ -200,18 +245,20 @@ struct chaos {
         r.desired.cells.push_back("cell" + std::to_string(below(5)));
     int nodes = below(6);
     for (int i = 0; i < nodes; ++i) {
-      node n{"n" + std::to_string(i),
-             "cell" + std::to_string(below(5)),
-             "s",
-             "p",
-             static_cast<node_phase>(below(3)),
-             std::nullopt};
+      node n{"n" + std::to_string(i), "cell" + std::to_string(below(5)), "s",         "p",
+             maybe(80) ? "" : "big",  static_cast<node_phase>(below(3)), std::nullopt};
       if (maybe(30))
         n.start_may_arrive_until = start + std::chrono::seconds{below(20)};
       r.nodes.push_back(n);
     }
     if (maybe(20))
       r.switching_to = "n" + std::to_string(below(6));
+    if (maybe(30))
+      r.desired.settings = with_connections(100 + below(3));
+    if (maybe(30))
+      r.taking_up = with_connections(100 + below(3));
+    if (maybe(20))
+      r.in_force.synchronous = synchronous_mode::on;
     return r;
   }
 

@@ -13,7 +13,7 @@ const wall_time start{1'700'000'000s};
 
 node node_on(const std::string& id, const std::string& cell,
              node_phase phase = node_phase::started) {
-  return {id, cell, "service", "plan", phase, std::nullopt};
+  return {id, cell, "service", "plan", "", phase, std::nullopt};
 }
 
 /// A record whose operation of that type is in progress.
@@ -34,7 +34,8 @@ record instance_with(std::vector<node> nodes, operation_type type, int node_coun
     r.desired.exists = false;
   if (type == operation_type::update) {
     r.parameters = R"({"new":1})";
-    r.current.desired_before = desired_state{true, 2, {}};
+    r.current.desired_before = desired_state{true, 2, {}, {}};
+    r.current.plan_id_before = "plan before";
     r.current.parameters_before = R"({"old":1})";
   }
   return r;
@@ -711,4 +712,231 @@ TEST_CASE("nodes on their way out are no members, except when the whole instance
   CHECK(describe(known, seen) == "master running; replicas running");
   known.nodes.clear();
   CHECK(describe(known, {}) == "no members");
+}
+
+// -- settings -------------------------------------------------------------------------------------
+
+namespace {
+
+cluster_settings with_connections(const std::string& count) {
+  cluster_settings settings;
+  settings.parameters["max_connections"] = count;
+  return settings;
+}
+
+/// Three nodes that run, `a` leads, and the settings of that many connections are wanted.
+record changing(const std::string& from, const std::string& to) {
+  auto known = instance_with({node_on("a", "1"), node_on("b", "2"), node_on("c", "3")},
+                             operation_type::update, 3);
+  known.in_force = with_connections(from);
+  known.desired.settings = with_connections(to);
+  known.current.desired_before->settings = known.in_force;
+  known.current.desired_before->node_count = 3;
+  return known;
+}
+
+/// All nodes have read these settings; those named wait for a restart.
+void took_up(circumstances& c, const cluster_settings& settings, const ids& waiting) {
+  c.configured = digest_of(settings);
+  for (const auto& [id, member] : c.seen.members)
+    c.settings[id] = {c.configured, std::ranges::find(waiting, id) != waiting.end()};
+}
+
+} // namespace
+
+TEST_CASE("new settings are written down before Patroni hears of them") {
+  auto known = changing("100", "200");
+  auto c = running({"a", "b", "c"}, "a");
+  auto first = decide(known, c);
+  CHECK(steps_of<configure>(first).empty());
+  REQUIRE(first.write);
+  CHECK(first.write->taking_up == known.desired.settings);
+  auto then = decide(*first.write, c);
+  REQUIRE(steps_of<configure>(then).size() == 1);
+  CHECK(steps_of<configure>(then)[0].digest == digest_of(known.desired.settings));
+}
+
+TEST_CASE("nodes are asked until each has read the settings") {
+  auto known = changing("100", "200");
+  known.taking_up = known.desired.settings;
+  auto c = running({"a", "b", "c"}, "a");
+  took_up(c, known.desired.settings, {});
+  c.settings["b"].digest = "older";
+  auto d = decide(known, c);
+  REQUIRE(steps_of<ask_settings>(d).size() == 1);
+  CHECK(steps_of<ask_settings>(d)[0].node_ids == ids{"b"});
+  CHECK(steps_of<restart_node>(d).empty());
+}
+
+TEST_CASE("more connections: replicas restart one by one, then one of them takes over") {
+  auto known = changing("100", "200");
+  known.taking_up = known.desired.settings;
+  auto c = running({"a", "b", "c"}, "a");
+  took_up(c, known.desired.settings, {"a", "b", "c"});
+  CHECK(ids_of<restart_node>(decide(known, c)) == ids{"b"});
+  took_up(c, known.desired.settings, {"a", "c"});
+  CHECK(ids_of<restart_node>(decide(known, c)) == ids{"c"});
+  took_up(c, known.desired.settings, {"a"});
+  auto asking = decide(known, c);
+  CHECK(steps_of<ask_lag>(asking).size() == 1);
+  CHECK_FALSE(asking.write);
+  c.lag = {{"b", 10}, {"c", 0}};
+  auto handing = decide(known, c);
+  REQUIRE(handing.write);
+  CHECK(handing.write->switching_to == "c");
+  CHECK(steps_of<restart_node>(handing).empty());
+}
+
+TEST_CASE("fewer connections: the leader restarts first, and nobody takes over") {
+  auto known = changing("200", "100");
+  known.taking_up = known.desired.settings;
+  auto c = running({"a", "b", "c"}, "a");
+  took_up(c, known.desired.settings, {"a", "b", "c"});
+  CHECK(ids_of<restart_node>(decide(known, c)) == ids{"a"});
+  took_up(c, known.desired.settings, {"b", "c"});
+  CHECK(ids_of<restart_node>(decide(known, c)) == ids{"b"});
+}
+
+TEST_CASE("the next node restarts only when all run again") {
+  auto known = changing("100", "200");
+  known.taking_up = known.desired.settings;
+  auto c = running({"a", "b", "c"}, "a");
+  took_up(c, known.desired.settings, {"a", "c"});
+  c.seen.members["b"].state = "restarting";
+  CHECK(ids_of<restart_node>(decide(known, c)).empty());
+}
+
+TEST_CASE("a lone leader restarts in place") {
+  auto known = changing("100", "200");
+  known.taking_up = known.desired.settings;
+  known.nodes = {node_on("a", "1")};
+  known.desired.node_count = 1;
+  auto c = running({"a"}, "a");
+  took_up(c, known.desired.settings, {"a"});
+  CHECK(ids_of<restart_node>(decide(known, c)) == ids{"a"});
+}
+
+TEST_CASE("settings that every node has are in force, and the update has succeeded") {
+  auto known = changing("100", "200");
+  known.taking_up = known.desired.settings;
+  auto c = running({"a", "b", "c"}, "a");
+  took_up(c, known.desired.settings, {});
+  auto next = after(known, decide(known, c));
+  CHECK(next.in_force == known.desired.settings);
+  CHECK_FALSE(next.taking_up);
+  CHECK(after(next, decide(next, c)).current.state == operation_state::succeeded);
+}
+
+TEST_CASE("an update that ends too late takes the plan and the settings back, and on every node") {
+  auto known = changing("100", "200");
+  known.taking_up = known.desired.settings;
+  known.plan_id = "new plan";
+  auto c = running({"a", "b", "c"}, "a");
+  took_up(c, known.desired.settings, {"a", "c"});
+  c.now = known.current.deadline;
+  auto failed = after(known, decide(known, c));
+  CHECK(failed.current.state == operation_state::failed);
+  CHECK(failed.plan_id == "plan before");
+  CHECK(failed.desired.settings == with_connections("100"));
+  auto back = after(failed, decide(failed, c));
+  CHECK(back.taking_up == with_connections("100"));
+  auto told = decide(back, c);
+  REQUIRE(steps_of<configure>(told).size() == 1);
+  CHECK(steps_of<configure>(told)[0].digest == digest_of(with_connections("100")));
+}
+
+TEST_CASE("a parameter that only the abandoned settings had is unset on the way back") {
+  auto known = changing("100", "100");
+  known.taking_up = with_connections("100");
+  known.taking_up->parameters["work_mem"] = "8MB";
+  auto c = running({"a", "b", "c"}, "a");
+  auto back = after(known, decide(known, c));
+  CHECK(back.taking_up == known.desired.settings);
+  auto told = decide(back, c);
+  REQUIRE(steps_of<configure>(told).size() == 1);
+  CHECK(contains(steps_of<configure>(told)[0].patch, "\"work_mem\":null"));
+}
+
+TEST_CASE("another type of node replaces every node before the old ones go") {
+  auto known = instance_with({node_on("a", "1"), node_on("b", "2")}, operation_type::update);
+  known.desired.settings.node_type = "big";
+  auto c = running({"a", "b"}, "a");
+  auto d = decide(known, c);
+  REQUIRE(steps_of<add_nodes>(d).size() == 1);
+  CHECK(steps_of<add_nodes>(d)[0].where.count == 2);
+  auto added = with_new_nodes(known, {"c", "d"}, {"3", "4"}, start);
+  CHECK(added.find_node("c")->node_type == "big");
+  for (auto& n : added.nodes)
+    n.phase = node_phase::started;
+  c = running({"a", "b", "c", "d"}, "a");
+  c.lag = {{"b", 0}, {"c", 0}, {"d", 0}};
+  auto switching = after(added, decide(added, c));
+  CHECK((switching.switching_to == "c" || switching.switching_to == "d"));
+  c.seen.leader = "c";
+  auto leaving = after(switching, decide(switching, c));
+  CHECK(phase_of(leaving, "a") == node_phase::removing);
+  CHECK(phase_of(leaving, "b") == node_phase::removing);
+}
+
+TEST_CASE("nodes of another type wait for the new settings to be set, and need no restart") {
+  auto known = instance_with({node_on("a", "1"), node_on("b", "2")}, operation_type::update);
+  known.desired.settings = with_connections("200");
+  known.desired.settings.node_type = "big";
+  auto c = running({"a", "b"}, "a");
+  auto first = after(known, decide(known, c));
+  CHECK(first.taking_up == known.desired.settings);
+  auto telling = decide(first, c);
+  CHECK(steps_of<configure>(telling).size() == 1);
+  CHECK(steps_of<add_nodes>(telling).empty());
+  c.configured = digest_of(known.desired.settings);
+  CHECK(steps_of<add_nodes>(decide(first, c)).size() == 1);
+}
+
+// -- synchronous clusters -------------------------------------------------------------------------
+
+TEST_CASE("of a synchronous cluster only the synchronous replica takes over") {
+  auto known = instance_with({node_on("a", "1"), node_on("b", "2"), node_on("c", "3")},
+                             operation_type::update, 2);
+  known.in_force.synchronous = known.desired.settings.synchronous = synchronous_mode::on;
+  known.desired.cells = {"2", "3"};
+  auto c = running({"a", "b", "c"}, "a");
+  c.lag = {{"b", 0}, {"c", 0}};
+  c.seen.synchronous = {"c"};
+  CHECK(after(known, decide(known, c)).switching_to == "c");
+  CHECK_FALSE(may_take_over(known, c.seen, "b"));
+  CHECK_FALSE(may_take_over(known, c.seen, "a"));
+}
+
+TEST_CASE("a move of a synchronous cluster lets a replica go to make another one synchronous") {
+  auto known =
+      instance_with({node_on("a", "1"), node_on("b", "2"), node_on("c", "3"), node_on("d", "4")},
+                    operation_type::update, 2);
+  known.in_force.synchronous = known.desired.settings.synchronous = synchronous_mode::on;
+  known.desired.cells = {"3", "4"};
+  auto c = running({"a", "b", "c", "d"}, "a");
+  c.lag = {{"b", 0}, {"c", 0}, {"d", 0}};
+  c.seen.synchronous = {"b"};
+  auto next = after(known, decide(known, c));
+  CHECK(phase_of(next, "b") == node_phase::removing);
+  CHECK(phase_of(next, "a") == node_phase::started);
+  CHECK(next.switching_to.empty());
+}
+
+TEST_CASE("the synchronous replica is the last to go when a cluster shrinks") {
+  auto known = instance_with({node_on("a", "1"), node_on("b", "2"), node_on("c", "3")},
+                             operation_type::update, 2);
+  auto c = running({"a", "b", "c"}, "a");
+  c.seen.synchronous = {"c"};
+  auto next = after(known, decide(known, c));
+  CHECK(phase_of(next, "b") == node_phase::removing);
+  CHECK(phase_of(next, "c") == node_phase::started);
+}
+
+TEST_CASE("any replica takes over once Patroni was told that the cluster is not synchronous") {
+  auto known = instance_with({node_on("a", "1"), node_on("b", "2")}, operation_type::update);
+  known.in_force.synchronous = synchronous_mode::on;
+  auto c = running({"a", "b"}, "a");
+  CHECK_FALSE(may_take_over(known, c.seen, "b"));
+  known.taking_up = cluster_settings{};
+  CHECK(may_take_over(known, c.seen, "b"));
 }

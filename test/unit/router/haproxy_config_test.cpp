@@ -21,7 +21,8 @@ route route_of(const std::string& instance, std::uint16_t port) {
           instance,
           port,
           {{"n1", {"127.0.1.1", 5432}, {"127.0.1.1", 8008}, false},
-           {"n2", {"127.0.1.2", 5432}, {"127.0.1.2", 8008}, false}}};
+           {"n2", {"127.0.1.2", 5432}, {"127.0.1.2", 8008}, false}},
+          0};
 }
 
 bool contains(const std::string& text, const std::string& part) {
@@ -78,7 +79,7 @@ TEST_CASE("Patroni may be at another address and speak TLS") {
 
 TEST_CASE("the brokers have a listen if they are configured") {
   auto with = settings();
-  with.broker = broker_front{8888, {"127.0.0.1:3000", "127.0.0.1:3001"}};
+  with.broker = broker_front{8888, {"127.0.0.1:3000", "127.0.0.1:3001"}, "", ""};
   auto config = haproxy_config_of(with, {route_of("a", 30001)});
   REQUIRE(config.listens.size() == 2);
   CHECK(config.listens[0].name == ":broker");
@@ -91,12 +92,74 @@ TEST_CASE("the brokers have a listen if they are configured") {
   CHECK(contains(config.listens[0].text, "    server broker2 127.0.0.1:3001 check\n"));
 }
 
+TEST_CASE("the brokers' port speaks TLS and nothing else if it has a certificate") {
+  auto with = settings();
+  with.broker = broker_front{8888, {"127.0.0.1:3000"}, "/c.pem", ""};
+  auto config = haproxy_config_of(with, {}, "certificate and key");
+  CHECK(contains(config.listens[0].text,
+                 "    bind 127.0.0.1:8888 ssl crt /var/lib/router/broker.pem alpn http/1.1 "
+                 "ssl-min-ver TLSv1.2\n"));
+  CHECK(config.listens[0].text.find("certificate and key") == std::string::npos);
+  CHECK(haproxy_config_of(with, {}, "another").text() != config.text());
+  auto again = parse_haproxy_config(config.text());
+  CHECK(again.listens == config.listens);
+  CHECK(again.text() == config.text());
+}
+
+TEST_CASE("the audit trail gets the client's address from this proxy alone") {
+  auto with = settings();
+  with.broker = broker_front{8888, {"127.0.0.1:3000"}, "", ""};
+  auto text = haproxy_config_of(with, {}).text();
+  CHECK(contains(text, "    option forwardfor\n"));
+  CHECK(contains(text, "    http-request del-header X-Forwarded-For\n"));
+}
+
+TEST_CASE("a read-only port leads to the replicas, and to the leader while there is none") {
+  auto one = route_of("a", 30001);
+  one.members.resize(1);
+  one.read_only_port = 30002;
+  auto config = haproxy_config_of(settings(), {one});
+  REQUIRE(config.listens.size() == 2);
+  CHECK(is_first_port(config.listens[0]));
+  CHECK_FALSE(is_first_port(config.listens[1]));
+  CHECK(config.listens[1].port == 30002);
+  CHECK(config.listens[1].servers
+        == std::vector<haproxy_server>{{"a:read-only", "n1", {"127.0.1.1", 5432}},
+                                       {"a:read-only-leader", "n1", {"127.0.1.1", 5432}}});
+  CHECK(config.listens[1].text == R"(
+listen a:read-only
+    bind 127.0.0.1:30002
+    option httpchk
+    http-check send meth GET uri /replica
+    http-check expect rstring '"patroni": *\{[^}]*"scope": *"a"'
+    http-check expect status 200
+    balance leastconn
+    use_backend a:read-only-leader if { nbsrv(a:read-only) eq 0 }
+    default-server inter 500ms fastinter 250ms fall 2 rise 1
+    default-server on-marked-down shutdown-sessions init-addr libc,none
+    server n1 127.0.1.1:5432 check port 8008
+
+backend a:read-only-leader
+    option httpchk
+    http-check send meth GET uri /primary
+    http-check expect rstring '"patroni": *\{[^}]*"scope": *"a"'
+    http-check expect status 200
+    default-server inter 500ms fastinter 250ms fall 2 rise 1
+    default-server on-marked-down shutdown-sessions init-addr libc,none
+    server n1 127.0.1.1:5432 check port 8008
+)");
+  CHECK(parse_haproxy_config(config.text()).listens == config.listens);
+}
+
 TEST_CASE("names become names of HAProxy, and those of instances come back") {
   CHECK(haproxy_name("c45ecc24-aa5d_1.x") == "c45ecc24-aa5d_1.x");
   auto hashed = model::name_of("strange id");
   CHECK(haproxy_name(hashed) == ":" + hashed.substr(1));
   CHECK(instance_of(haproxy_name(hashed)) == hashed);
   CHECK(instance_of("plain") == "plain");
+  CHECK(instance_of(read_only_listen("plain")) == "plain");
+  CHECK(instance_of(read_only_listen(hashed)) == hashed);
+  CHECK(instance_of(read_only_leader(hashed)) == hashed);
   for (auto name : {"a b", "a\nb", "", "~short", "a/b"}) {
     auto made = haproxy_name(name);
     CHECK(made.size() == 41);
@@ -106,7 +169,7 @@ TEST_CASE("names become names of HAProxy, and those of instances come back") {
 
 TEST_CASE("a configuration is read back from its own text") {
   auto with = settings();
-  with.broker = broker_front{8888, {"127.0.0.1:3000"}};
+  with.broker = broker_front{8888, {"127.0.0.1:3000"}, "", ""};
   auto config = haproxy_config_of(with, {route_of("a", 30001), route_of("b", 30002)});
   auto again = parse_haproxy_config(config.text());
   CHECK(again.text() == config.text());
@@ -161,6 +224,21 @@ TEST_CASE("a server that has moved, or does not lead any more, starts down") {
   CHECK(server_state_file(config, {{{"a", "n1"}, {"127.0.1.9", 5432}}}, {}) == all_down);
   CHECK(server_state_file(config, {{{"a", "n1"}, {"127.0.1.1", 5432}}}, {{"a", "n2"}}) == all_down);
   CHECK(server_state_file(config, {{{"a", "n1"}, {"127.0.1.1", 5432}}}, {{"a", "n1"}}) != all_down);
+}
+
+TEST_CASE("behind a read-only port only the leader's backend knows who leads") {
+  auto one = route_of("a", 30001);
+  one.read_only_port = 30002;
+  auto config = haproxy_config_of(settings(), {one});
+  std::map<server_key, endpoint> up;
+  for (const auto* proxy : {"a:read-only", "a:read-only-leader"})
+    for (const auto& member : one.members)
+      up[{proxy, member.name}] = member.postgresql;
+  auto text = server_state_file(config, up, {{"a", "n1"}, {"a:read-only-leader", "n1"}});
+  CHECK(contains(text, "1 a:read-only 1 n1 - 2 "));
+  CHECK(contains(text, "1 a:read-only 2 n2 - 2 "));
+  CHECK(contains(text, "1 a:read-only-leader 3 n1 - 2 "));
+  CHECK(contains(text, "1 a:read-only-leader 4 n2 - 0 "));
 }
 
 TEST_CASE("the master's processes are read") {

@@ -71,7 +71,23 @@ TEST_CASE("a wrong configuration is refused with the reason") {
                  "host:port"));
   CHECK(contains(error("router: {data_dir: /r}\n"), "etcd"));
   CHECK(contains(error("router: {data_dir: /r}\netcd: {machines: ['127.0.0.1:2379']}\n"),
-                 "http://host:port"));
+                 "must be a URI such as http://"));
+  CHECK(contains(
+      error("router: {data_dir: /r}\nbroker: {listen: 1, servers: ['h:1'], tls: {}}\n" + etcd),
+      "broker.tls.certificate is missing"));
+  CHECK(contains(error("router: {data_dir: /r}\nbroker: {listen: 1, servers: ['h:1'], tls: "
+                       "{certificate: /nonexistent}}\n"
+                       + etcd),
+                 "/nonexistent cannot be read"));
+}
+
+TEST_CASE("etcd's user is read") {
+  auto config = load("router: {data_dir: /r}\netcd: {machines: ['https://h:1'], username: router, "
+                     "password: p}\n");
+  REQUIRE_MESSAGE(config.ok(), config.error());
+  CHECK(config->etcd.machines == std::vector<std::string>{"https://h:1"});
+  CHECK(config->etcd.username == "router");
+  CHECK(config->etcd.password == "p");
 }
 
 } // namespace matriarch::router

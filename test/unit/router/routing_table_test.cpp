@@ -37,7 +37,8 @@ const route served_one{"a",
                        "a",
                        30001,
                        {{"n1", {"127.0.1.1", 5432}, {"127.0.1.1", 8008}, false},
-                        {"n2", {"127.0.1.2", 5432}, {"127.0.1.2", 8008}, false}}};
+                        {"n2", {"127.0.1.2", 5432}, {"127.0.1.2", 8008}, false}},
+                       0};
 
 } // namespace
 
@@ -153,6 +154,44 @@ TEST_CASE("an allocation that is no port is left out and said") {
   CHECK(all.served.empty());
   REQUIRE(all.unserved.size() == 1);
   CHECK(all.unserved[0].instance == "a");
+}
+
+TEST_CASE("an instance gets and loses a read-only port") {
+  auto table = one_instance();
+  CHECK(table.put("/routing/readonly/a", "30002"));
+  CHECK_FALSE(table.put("/routing/readonly/a", "30002"));
+  auto expected = served_one;
+  expected.read_only_port = 30002;
+  CHECK(table.current() == routes{{expected}, {}});
+  CHECK(table.erase("/routing/readonly/a"));
+  CHECK(table.current() == routes{{served_one}, {}});
+  table.put("/routing/readonly/a", "30002");
+  CHECK(table.list({{"/routing/allocation/a", "30001"},
+                    {"/service/a/state", record("a", "accepted", {"n1", "n2"})}}));
+  CHECK(table.current() == routes{{served_one}, {}});
+}
+
+TEST_CASE("a read-only port alone serves nothing") {
+  auto table = one_instance();
+  table.put("/routing/readonly/a", "30002");
+  table.erase("/routing/allocation/a");
+  CHECK(table.current() == routes{});
+  CHECK_FALSE(table.put("/routing/readonly/a/b", "30003"));
+}
+
+TEST_CASE("a read-only port that cannot be is left out, and the first port served") {
+  auto table = one_instance();
+  table.put("/routing/allocation/b", "30002");
+  table.put("/service/b/state", record("b", "accepted", {"m"}));
+  table.put("/service/b/members/m", member("127.0.1.3"));
+  for (const auto* port : {"30001", "30002", "many"}) {
+    table.put("/routing/readonly/a", port);
+    auto all = table.current();
+    CHECK(all.served.size() == 2);
+    CHECK(all.served[0] == served_one);
+    REQUIRE(all.unserved.size() == 1);
+    CHECK(all.unserved[0].instance == "a");
+  }
 }
 
 TEST_CASE("values that cannot be read are no members and no accepted records") {

@@ -258,6 +258,22 @@ TEST_CASE("a transaction that etcd refuses before it writes is certainly not don
   CHECK(codec::certainly_not_done(404, {-1, "Not Found"}));
 }
 
+TEST_CASE("a refusal of the token is told from others, and with it nothing was done") {
+  for (const char* words :
+       {"etcdserver: invalid auth token", "etcdserver: user name is empty",
+        "auth: revision in header is old", "etcdserver: revision of auth store is old",
+        "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token"}) {
+    CAPTURE(words);
+    CHECK(codec::refuses_token(500, {2, words}));
+    CHECK(codec::certainly_not_done(500, {2, words}));
+  }
+  CHECK(codec::refuses_token(401, {-1, "who are you?"}));
+  CHECK(codec::refuses_token(0, {16, "in other words"}));
+  CHECK_FALSE(codec::refuses_token(403, {7, "etcdserver: permission denied"}));
+  CHECK_FALSE(codec::refuses_token(400, {3, "etcdserver: duplicate key given in txn request"}));
+  CHECK_FALSE(codec::refuses_token(503, {14, "etcdserver: no leader"}));
+}
+
 TEST_CASE("a transaction that etcd may have written is not called undone") {
   auto certain = [](int status, int code, const std::string& message) {
     return codec::certainly_not_done(status, codec::read_refusal(error_body(code, message)));

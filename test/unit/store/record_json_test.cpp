@@ -12,6 +12,30 @@ namespace {
 
 const model::wall_time moment{1'700'000'000'123ms};
 
+/// Settings in which no field has its default.
+model::cluster_settings settings(const std::string& shared_buffers) {
+  model::cluster_settings s;
+  s.parameters = {{"shared_buffers", shared_buffers}, {"work_mem", "4MB"}};
+  s.synchronous = model::synchronous_mode::strict;
+  s.ttl = 20;
+  s.node_type = "small";
+  s.credentials = model::credentials_mode::shared;
+  s.connection_limit = 50;
+  return s;
+}
+
+const keyring no_keys;
+
+/// A keyring whose keys are of that one digit each.
+keyring keys_of(const std::string& digits) {
+  std::string text;
+  for (char digit : digits)
+    text += std::string(64, digit) + "\n";
+  auto read = keyring::parse(text);
+  REQUIRE(read.ok());
+  return *read;
+}
+
 /// A record in which no field has its default.
 model::record full_record() {
   model::record r;
@@ -26,10 +50,16 @@ model::record full_record() {
   r.application = {"app", "p3"};
   r.replication = {"repl", "p4"};
   r.patroni = {"patroni", "p5"};
+  r.etcd = {"an id", "p6"};
   r.allocated_port = 30001;
+  r.read_only_port = 30002;
+  r.maintenance_version = "1.2.3";
+  r.context = R"({"platform":"cloudfoundry"})";
   r.scope = "scope";
   r.phase = model::record_phase::accepted;
-  r.desired = {false, 3, {"a", "b", "c"}};
+  r.desired = {false, 3, {"a", "b", "c"}, settings("64MB")};
+  r.in_force = settings("32MB");
+  r.taking_up = settings("48MB");
   r.current.id = "op";
   r.current.type = model::operation_type::update;
   r.current.state = model::operation_state::failed;
@@ -37,16 +67,20 @@ model::record full_record() {
   r.current.started_at = moment;
   r.current.deadline = moment + 1h;
   r.current.failing_because = "a reason";
-  r.current.desired_before = model::desired_state{true, 2, {"a"}};
+  r.current.desired_before = model::desired_state{true, 2, {"a"}, settings("16MB")};
+  r.current.plan_id_before = "other plan";
+  r.current.maintenance_version_before = "1.0.0";
   r.current.parameters_before = R"({"node-count":2})";
   r.current.requested = R"({"node-count":3})";
+  r.current.requested_by = R"(cloudfoundry {"user_id":"u"})";
   r.current.failed_cells = {{"c", "full"}, {"d", "burns"}};
   r.current.switched_over = true;
-  r.nodes = {{"n1", "a", "service", "plan", model::node_phase::placed, moment + 20s},
-             {"n2", "b", "service", "plan", model::node_phase::started, std::nullopt},
-             {"n3", "c", "service", "plan", model::node_phase::removing, std::nullopt}};
+  r.nodes = {{"n1", "a", "service", "plan", "small", model::node_phase::placed, moment + 20s},
+             {"n2", "b", "service", "plan", "small", model::node_phase::started, std::nullopt},
+             {"n3", "c", "service", "plan", "small", model::node_phase::removing, std::nullopt}};
   r.switching_to = "n2";
   r.had_leader = true;
+  r.ended_bindings = {{"b/1", moment}, {"b2", moment + 1h}};
   r.write_id = "w";
   return r;
 }
@@ -60,16 +94,16 @@ json::document parsed(const std::string& text) {
 /// The error of decoding the full record after a change to its JSON.
 template <class Change>
 std::string error_after(Change change) {
-  auto document = parsed(encode_record(full_record()));
+  auto document = parsed(encode_record(full_record(), no_keys));
   change(document);
-  auto decoded = decode_record(json::text_of(document));
+  auto decoded = decode_record(json::text_of(document), no_keys);
   return decoded.ok() ? "" : decoded.error();
 }
 
 } // namespace
 
 TEST_CASE("a full record reads back as it was written") {
-  auto decoded = decode_record(encode_record(full_record()));
+  auto decoded = decode_record(encode_record(full_record(), no_keys), no_keys);
   REQUIRE(decoded.ok());
   CHECK(*decoded == full_record());
 }
@@ -84,7 +118,7 @@ TEST_CASE("every phase, type and state reads back") {
         r.phase = phase;
         r.current.type = type;
         r.current.state = state;
-        auto decoded = decode_record(encode_record(r));
+        auto decoded = decode_record(encode_record(r, no_keys), no_keys);
         REQUIRE(decoded.ok());
         CHECK(*decoded == r);
       }
@@ -94,13 +128,13 @@ TEST_CASE("an operation that has nothing to go back to reads back without it") {
   auto r = full_record();
   r.current.desired_before.reset();
   r.nodes.clear();
-  auto decoded = decode_record(encode_record(r));
+  auto decoded = decode_record(encode_record(r, no_keys), no_keys);
   REQUIRE(decoded.ok());
   CHECK(*decoded == r);
 }
 
 TEST_CASE("the record has the field names of the original's schema") {
-  auto document = parsed(encode_record(full_record()));
+  auto document = parsed(encode_record(full_record(), no_keys));
   for (const char* name :
        {"instance_id", "service_id", "plan_id", "organization_guid", "space_guid",
         "admin_credentials", "superuser_credentials", "app_credentials", "allocated_port", "nodes"})
@@ -119,7 +153,7 @@ TEST_CASE("the record has the field names of the original's schema") {
 }
 
 TEST_CASE("the record has the words that other programs read") {
-  auto document = parsed(encode_record(full_record()));
+  auto document = parsed(encode_record(full_record(), no_keys));
   CHECK(json::string_member(document, "scope") == "scope");
   CHECK(json::string_member(document, "phase") == "accepted");
   CHECK(json::string_member(document, "write_id") == "w");
@@ -130,12 +164,12 @@ TEST_CASE("the record has the words that other programs read") {
 }
 
 TEST_CASE("fields that are not known are ignored") {
-  auto document = parsed(encode_record(full_record()));
+  auto document = parsed(encode_record(full_record(), no_keys));
   json::add(document, "from_the_future", "x", document);
   json::add(document["operation"], "more", 1, document);
   json::add(document["nodes"][0], "colour", "blue", document);
   json::add(document["desired"], "spare", true, document);
-  auto decoded = decode_record(json::text_of(document));
+  auto decoded = decode_record(json::text_of(document), no_keys);
   REQUIRE(decoded.ok());
   CHECK(*decoded == full_record());
 }
@@ -199,8 +233,8 @@ TEST_CASE("a record without a count of nodes is an error, so that none are taken
 TEST_CASE("what is no JSON object is an error") {
   for (const char* text : {"", "{", "[]", "5", "null"}) {
     CAPTURE(text);
-    CHECK_FALSE(decode_record(text).ok());
-    CHECK_FALSE(decode_binding(text).ok());
+    CHECK_FALSE(decode_record(text, no_keys).ok());
+    CHECK_FALSE(decode_binding(text, "i", no_keys).ok());
     CHECK_FALSE(decode_tombstone(text).ok());
     CHECK_FALSE(decode_port_use(text, 1).ok());
     CHECK_FALSE(decode_member(text).ok());
@@ -208,14 +242,177 @@ TEST_CASE("what is no JSON object is an error") {
   }
 }
 
+namespace {
+
+/// A binding in which no field has its default.
+model::binding full_binding() {
+  model::binding b;
+  b.binding_id = "b/1";
+  b.service_id = "service";
+  b.plan_id = "plan";
+  b.app_guid = "app";
+  b.parameters = R"({"read-only":true})";
+  b.predecessor = "b/0";
+  b.read_only = true;
+  b.role = {"role", "p7"};
+  b.phase = model::binding_phase::removing;
+  b.operation_id = "op";
+  b.polled = true;
+  b.created_at = moment;
+  b.expires_at = moment + 2h;
+  b.renew_before = moment + 1h;
+  b.note = "no replica has it yet";
+  return b;
+}
+
+} // namespace
+
 TEST_CASE("a binding reads back as it was written") {
-  model::binding b{"b/1", "service", "plan", "app", R"({"a":1})"};
-  auto decoded = decode_binding(encode_binding(b));
-  REQUIRE(decoded.ok());
-  CHECK(*decoded == b);
-  auto broken = decode_binding(R"({"service_id":"s","plan_id":"p"})");
+  auto b = full_binding();
+  for (auto phase : {model::binding_phase::creating, model::binding_phase::ready,
+                     model::binding_phase::removing}) {
+    b.phase = phase;
+    auto decoded = decode_binding(encode_binding(b, "i", no_keys), "i", no_keys);
+    REQUIRE(decoded.ok());
+    CHECK(*decoded == b);
+  }
+  auto broken = decode_binding(R"({"service_id":"s","plan_id":"p"})", "i", no_keys);
   REQUIRE_FALSE(broken.ok());
   CHECK(broken.error().find("binding_id") != std::string::npos);
+}
+
+TEST_CASE("a binding of shared credentials without an end reads back without them") {
+  auto b = full_binding();
+  b.role = {};
+  b.expires_at.reset();
+  b.renew_before.reset();
+  auto decoded = decode_binding(encode_binding(b, "i", no_keys), "i", no_keys);
+  REQUIRE(decoded.ok());
+  CHECK(*decoded == b);
+}
+
+TEST_CASE("a binding from before bindings had roles is ready and has the instance's user") {
+  auto old = decode_binding(
+      R"({"binding_id":"b","service_id":"s","plan_id":"p","app_guid":"a","parameters":"{}"})", "i",
+      no_keys);
+  REQUIRE(old.ok());
+  CHECK(old->phase == model::binding_phase::ready);
+  CHECK(old->role.username.empty());
+  CHECK_FALSE(old->read_only);
+  CHECK_FALSE(old->expires_at.has_value());
+}
+
+// -- records from before there were settings ------------------------------------------------------
+
+TEST_CASE(
+    "a record from before there were settings has shared credentials and nothing to take up") {
+  auto document = parsed(encode_record(full_record(), no_keys));
+  for (const char* name : {"etcd_credentials", "read_only_port", "maintenance_version", "context",
+                           "in_force", "taking_up", "ended_bindings"})
+    document.RemoveMember(name);
+  document["desired"].RemoveMember("settings");
+  auto& op = document["operation"];
+  for (const char* name : {"plan_id_before", "maintenance_version_before", "requested_by"})
+    op.RemoveMember(name);
+  op["desired_before"].RemoveMember("settings");
+  for (auto& n : document["nodes"].GetArray())
+    n.RemoveMember("node_type");
+
+  auto old = decode_record(json::text_of(document), no_keys);
+  REQUIRE_MESSAGE(old.ok(), old.error());
+  model::cluster_settings shared;
+  shared.credentials = model::credentials_mode::shared;
+  CHECK(old->desired.settings == shared);
+  CHECK(old->in_force == shared);
+  CHECK_FALSE(old->taking_up.has_value());
+  REQUIRE(old->current.desired_before.has_value());
+  CHECK(old->current.desired_before->settings == shared);
+  CHECK(old->current.plan_id_before.empty());
+  CHECK(old->nodes[0].node_type.empty());
+  CHECK(old->etcd.username.empty());
+  CHECK(old->read_only_port == 0);
+  CHECK(old->context == "{}");
+  CHECK(old->ended_bindings.empty());
+}
+
+TEST_CASE("settings that cannot be read are an error, not a cluster of other settings") {
+  CHECK(error_after([](auto& d) {
+          d["desired"]["settings"]["synchronous"].SetString("perhaps");
+        }).find("desired: settings: synchronous has the unknown value \"perhaps\"")
+        != std::string::npos);
+  CHECK(error_after([](auto& d) { d["in_force"].SetInt(1); }).find("in_force: not an object")
+        != std::string::npos);
+  CHECK(error_after([](auto& d) {
+          d["taking_up"].RemoveMember("credentials");
+        }).find("taking_up: credentials")
+        != std::string::npos);
+}
+
+TEST_CASE("every mode of the settings reads back") {
+  auto r = full_record();
+  for (auto synchronous :
+       {model::synchronous_mode::off, model::synchronous_mode::on, model::synchronous_mode::strict})
+    for (auto credentials :
+         {model::credentials_mode::per_binding, model::credentials_mode::shared}) {
+      r.desired.settings.synchronous = synchronous;
+      r.desired.settings.credentials = credentials;
+      auto decoded = decode_record(encode_record(r, no_keys), no_keys);
+      REQUIRE(decoded.ok());
+      CHECK(*decoded == r);
+    }
+}
+
+// -- sealed passwords -----------------------------------------------------------------------------
+
+TEST_CASE("with keys no password stands in a record, and all read back") {
+  auto keys = keys_of("1");
+  auto text = encode_record(full_record(), keys);
+  for (const char* password : {"p1", "p2", "p3", "p4", "p5", "p6"})
+    CHECK_MESSAGE(text.find('"' + std::string{password} + '"') == std::string::npos, password);
+  auto decoded = decode_record(text, keys);
+  REQUIRE_MESSAGE(decoded.ok(), decoded.error());
+  CHECK(*decoded == full_record());
+}
+
+TEST_CASE(
+    "a record that was written without keys reads with them, so that they can be introduced") {
+  auto decoded = decode_record(encode_record(full_record(), no_keys), keys_of("1"));
+  REQUIRE(decoded.ok());
+  CHECK(*decoded == full_record());
+}
+
+TEST_CASE("a record whose key is missing is an error that names the field") {
+  for (const auto& keys : {no_keys, keys_of("2")}) {
+    auto decoded = decode_record(encode_record(full_record(), keys_of("1")), keys);
+    REQUIRE_FALSE(decoded.ok());
+    CHECK(decoded.error().find("record: admin_credentials: ") == 0);
+    CHECK(decoded.error().find("secrets.key_file") != std::string::npos);
+  }
+}
+
+TEST_CASE("a password that was moved to another instance or field does not open") {
+  auto keys = keys_of("1");
+  auto document = parsed(encode_record(full_record(), keys));
+  document["instance_id"].SetString("another");
+  CHECK_FALSE(decode_record(json::text_of(document), keys).ok());
+
+  document = parsed(encode_record(full_record(), keys));
+  document["app_credentials"]["password"].CopyFrom(document["superuser_credentials"]["password"],
+                                                   document.GetAllocator());
+  CHECK_FALSE(decode_record(json::text_of(document), keys).ok());
+}
+
+TEST_CASE("with keys a binding's password does not stand in it, and opens in this binding only") {
+  auto keys = keys_of("1");
+  auto text = encode_binding(full_binding(), "i", keys);
+  CHECK(text.find("\"p7\"") == std::string::npos);
+  auto decoded = decode_binding(text, "i", keys);
+  REQUIRE_MESSAGE(decoded.ok(), decoded.error());
+  CHECK(*decoded == full_binding());
+  CHECK_FALSE(decode_binding(text, "another", keys).ok());
+  auto document = parsed(text);
+  document["binding_id"].SetString("b/2");
+  CHECK_FALSE(decode_binding(json::text_of(document), "i", keys).ok());
 }
 
 TEST_CASE("a tombstone reads back as it was written") {
@@ -257,10 +454,25 @@ TEST_CASE("a member as Patroni writes it is read") {
   CHECK(m->running());
   CHECK(m->api_url == "http://127.77.0.11:8008/patroni");
   CHECK(m->conn_url == "postgres://127.77.0.11:5432/postgres");
+  CHECK(m->timeline == 1);
 }
 
 TEST_CASE("a member that does not say its state is not running") {
   auto m = decode_member("{}");
   REQUIRE(m.ok());
   CHECK_FALSE(m->running());
+}
+
+TEST_CASE("the synchronous standbys are read from Patroni's key") {
+  using names = std::set<std::string>;
+  CHECK(decode_sync(R"({"leader":"a","sync_standby":"b,c"})") == names{"b", "c"});
+  CHECK(decode_sync(R"({"leader":"a","sync_standby":"b"})") == names{"b"});
+}
+
+TEST_CASE("where nothing says who is a synchronous standby nobody is") {
+  for (const char* text : {"", "null", "{}", "[]", R"({"leader":"a","sync_standby":null})",
+                           R"({"leader":null,"sync_standby":""})", R"({"sync_standby":["b"]})"}) {
+    CAPTURE(text);
+    CHECK(decode_sync(text).empty());
+  }
 }

@@ -1,0 +1,434 @@
+#include "actors/instance_bindings.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "model/acceptance.hpp"
+#include "model/names.hpp"
+#include "store/keys.hpp"
+#include "store/record_json.hpp"
+
+namespace matriarch::actors {
+
+namespace {
+
+using namespace std::chrono_literals;
+namespace keys = store::keys;
+
+constexpr caf::timespan port_patience = 10s; // the registry answers from memory
+// Above what the database actor allows itself for one order, waiting for a worker included.
+constexpr caf::timespan database_patience = 60s;
+// Between two tries: a failover takes seconds, and whoever waits for a binding sees it end.
+constexpr caf::timespan pause_when_awaited = 250ms;
+constexpr caf::timespan pause_otherwise = 10s;
+// A platform that can poll gets its answer at once if it is there by then.
+constexpr caf::timespan poll_after = 2s;
+// Platforms give up after 60 s.
+constexpr caf::timespan longest_wait = 50s;
+// etcd takes 128 operations in a transaction; the record may be one of them.
+constexpr std::size_t most_settled_at_once = 100;
+
+/// A user name that no other binding ever had or will have, well below PostgreSQL's 63 bytes.
+std::string role_name(std::string id) {
+  std::erase(id, '-');
+  return "binding_" + id;
+}
+
+} // namespace
+
+// -- from etcd ------------------------------------------------------------------------------------
+
+void instance_bindings::learn(const store::key_value& entry, bool erased) {
+  if (entry.mod_revision <= at_)
+    return;
+  std::erase_if(known_, [&](const auto& one) { return key_of(one.first) == entry.key; });
+  if (!erased)
+    learn_one(entry);
+}
+
+void instance_bindings::learn_one(const store::key_value& entry) {
+  auto read = store::decode_binding(entry.value, host_.name, *host_.keys);
+  if (read.ok())
+    known_[read->binding_id] = *read;
+  else
+    spdlog::error("{} cannot be read and is left alone: {}", entry.key, read.error());
+}
+
+void instance_bindings::relearn(const std::vector<store::key_value>& found, store::revision at) {
+  if (at < at_)
+    return;
+  known_.clear();
+  for (const auto& entry : found)
+    learn_one(entry);
+}
+
+void instance_bindings::forget() {
+  known_.clear();
+  confirmed_.reset();
+  at_ = 0;
+  for (auto& one : std::exchange(waiting_, {}))
+    one.owed.deliver(
+        model::verdict{one.removal ? model::verdict_kind::done : model::verdict_kind::not_found,
+                       one.removal ? "" : "the service instance has been removed"});
+}
+
+// -- requests -------------------------------------------------------------------------------------
+
+void instance_bindings::bind(const model::bind_request& asked, answer owed) {
+  const auto& outside = host_.outside;
+  auto ruling = model::judge_bind(
+      asked, *host_.known(), known_,
+      {outside.new_id(), {role_name(outside.new_id()), outside.new_password()}, outside.now()});
+  const auto& id = asked.wanted.binding_id;
+  if (ruling.write) {
+    if (!host_.may_act(owed))
+      return;
+    bool wants_port = ruling.write->read_only && host_.known()->read_only_port == 0
+                      && host_.known()->desired.node_count > 1;
+    if (wants_port)
+      write_with_port(std::move(*ruling.write), owed);
+    else
+      write_new(std::move(*ruling.write), owed);
+  } else if (ruling.answer.is == model::verdict_kind::accepted) {
+    wait(id, owed, false, asked.may_poll);
+  } else if (ruling.answer.is == model::verdict_kind::done) {
+    owed.deliver(success(model::verdict_kind::done, id));
+  } else {
+    owed.deliver(std::move(ruling.answer));
+  }
+}
+
+void instance_bindings::write_new(model::binding fresh, answer owed) {
+  auto key = key_of(fresh.binding_id);
+  auto value = store::encode_binding(fresh, host_.name, *host_.keys);
+  change what;
+  what.compares = {store::absent(key),
+                   store::unchanged_since(keys::record(host_.name), host_.at())};
+  what.operations = {store::put{key, value}};
+  what.witness = {key, ""};
+  what.made = [value](const auto& found) { return !found.empty() && found.front().value == value; };
+  host_.commit(std::move(what), [this, owed, fresh](const fate& came) mutable {
+    if (!came.done()) {
+      owed.deliver(model::verdict{model::verdict_kind::unavailable, came.why});
+      return;
+    }
+    known_[fresh.binding_id] = fresh;
+    at_ = came.at;
+    host_.publish();
+    if (fresh.phase == model::binding_phase::ready)
+      owed.deliver(success(model::verdict_kind::created, fresh.binding_id));
+    else
+      wait(fresh.binding_id, owed, false, fresh.polled);
+  });
+}
+
+/// The first read-only binding of an instance with replicas opens its second public port.
+void instance_bindings::write_with_port(model::binding fresh, answer owed) {
+  host_.hold(true);
+  auto done = [this, fresh = std::move(fresh), owed](const port_offer& offer) mutable {
+    host_.hold(false);
+    if (offer.port != 0)
+      return take_port(std::move(fresh), offer, owed);
+    owed.deliver(model::verdict{model::verdict_kind::refused, offer.why});
+    host_.go_on();
+  };
+  host_.self->request(host_.ports, port_patience, port_order{keys::read_only_holder(host_.name)})
+      .then([done](const port_offer& offer) mutable { done(offer); },
+            [done](const caf::error&) mutable {
+              done({0, 0, 0, "no port could be reserved in time; try again"});
+            });
+}
+
+void instance_bindings::take_port(model::binding fresh, const port_offer& offer, answer owed) {
+  const auto* known = host_.known();
+  if (known == nullptr) {
+    owed.deliver(model::verdict{model::verdict_kind::not_found, "the instance was removed"});
+    return host_.go_on();
+  }
+  auto next = *known;
+  next.read_only_port = offer.port;
+  auto port_key = keys::port(offer.port);
+  host_.write(
+      std::move(next),
+      {offer.at == 0 ? store::absent(port_key) : store::unchanged_since(port_key, offer.at)},
+      {store::put{port_key, store::encode_port_use({host_.name, std::nullopt, 0})},
+       store::put{keys::read_only_allocation(host_.name), std::to_string(offer.port)},
+       store::put{keys::next_port, std::to_string(offer.next)}},
+      [this, fresh = std::move(fresh), owed](const fate& came) mutable {
+        host_.self->send(host_.ports,
+                         port_settled{keys::read_only_holder(host_.name), came.done()});
+        if (came.done())
+          return write_new(std::move(fresh), owed);
+        owed.deliver(model::verdict{model::verdict_kind::unavailable, came.why});
+      });
+}
+
+void instance_bindings::unbind(const model::unbind_request& asked, answer owed) {
+  auto ruling = model::judge_unbind(asked, *host_.known(), known_, host_.outside.new_id());
+  if (ruling.answer.is == model::verdict_kind::done) {
+    if (host_.may_act(owed))
+      erase_now(asked.binding_id, owed);
+  } else if (ruling.answer.is != model::verdict_kind::accepted) {
+    owed.deliver(std::move(ruling.answer));
+  } else if (!ruling.write) {
+    wait(asked.binding_id, owed, true, asked.may_poll);
+  } else if (host_.may_act(owed)) {
+    auto leaving = std::move(*ruling.write);
+    auto key = key_of(leaving.binding_id);
+    auto value = store::encode_binding(leaving, host_.name, *host_.keys);
+    change what;
+    what.compares = {store::unchanged_since(keys::record(host_.name), host_.at())};
+    what.operations = {store::put{key, value}};
+    what.witness = {key, ""};
+    what.made = [value](const auto& found) {
+      return !found.empty() && found.front().value == value;
+    };
+    host_.commit(std::move(what), [this, owed, leaving](const fate& came) mutable {
+      if (!came.done()) {
+        owed.deliver(model::verdict{model::verdict_kind::unavailable, came.why});
+        return;
+      }
+      known_[leaving.binding_id] = leaving;
+      at_ = came.at;
+      host_.publish();
+      refuse_binds(leaving.binding_id);
+      wait(leaving.binding_id, owed, true, leaving.polled);
+    });
+  }
+}
+
+/// A binding without a role of its own ends with its record.
+void instance_bindings::erase_now(const std::string& binding_id, answer owed) {
+  auto key = key_of(binding_id);
+  change what;
+  what.compares = {store::unchanged_since(keys::record(host_.name), host_.at())};
+  what.operations = {store::erase{{key, ""}}};
+  what.witness = {key, ""};
+  what.made = [](const auto& found) { return found.empty(); };
+  host_.commit(std::move(what), [this, owed, binding_id](const fate& came) mutable {
+    if (!came.done()) {
+      owed.deliver(model::verdict{model::verdict_kind::unavailable, came.why});
+      return;
+    }
+    known_.erase(binding_id);
+    at_ = came.at;
+    host_.publish();
+    owed.deliver(model::verdict{model::verdict_kind::done});
+  });
+}
+
+std::vector<store::operation> instance_bindings::rewritten() const {
+  std::vector<store::operation> puts;
+  for (const auto& [id, one] : known_)
+    puts.push_back(put_of(one));
+  return puts;
+}
+
+// -- who waits ------------------------------------------------------------------------------------
+
+void instance_bindings::wait(const std::string& binding_id, const answer& owed, bool removal,
+                             bool may_poll) {
+  waiting_.push_back({binding_id, owed, removal, may_poll, host_.self->clock().now()});
+  if (may_poll)
+    host_.wake(poll_after);
+}
+
+bool instance_bindings::pending() const {
+  return std::ranges::any_of(
+      known_, [](const auto& one) { return one.second.phase != model::binding_phase::ready; });
+}
+
+model::verdict instance_bindings::success(model::verdict_kind is,
+                                          const std::string& binding_id) const {
+  model::verdict said{is, ""};
+  said.instance = host_.snapshot();
+  if (auto found = known_.find(binding_id); found != known_.end()) {
+    said.operation_id = found->second.operation_id;
+    said.bound = found->second;
+  }
+  return said;
+}
+
+void instance_bindings::tell_ready(const std::string& binding_id) {
+  // The request that made it waits longest.
+  auto is = model::verdict_kind::created;
+  std::erase_if(waiting_, [&](waiter& one) {
+    if (one.binding_id != binding_id || one.removal)
+      return false;
+    one.owed.deliver(success(is, binding_id));
+    is = model::verdict_kind::done;
+    return true;
+  });
+}
+
+void instance_bindings::tell_removed(const std::string& binding_id) {
+  std::erase_if(waiting_, [&](waiter& one) {
+    bool concerned = one.binding_id == binding_id && one.removal;
+    if (concerned)
+      one.owed.deliver(model::verdict{model::verdict_kind::done});
+    return concerned;
+  });
+}
+
+/// An unbind supersedes the bind that is under way.
+void instance_bindings::refuse_binds(const std::string& binding_id) {
+  std::erase_if(waiting_, [&](waiter& one) {
+    bool concerned = one.binding_id == binding_id && !one.removal;
+    if (concerned)
+      one.owed.deliver(
+          model::verdict{model::verdict_kind::busy, "the binding of this id is being removed"});
+    return concerned;
+  });
+}
+
+void instance_bindings::tell_pollers() {
+  auto now = host_.self->clock().now();
+  std::erase_if(waiting_, [&](waiter& one) {
+    if (one.may_poll && now >= one.since + poll_after) {
+      one.owed.deliver(success(model::verdict_kind::accepted, one.binding_id));
+      return true;
+    }
+    if (now < one.since + longest_wait)
+      return false;
+    one.owed.deliver(model::verdict{model::verdict_kind::unavailable,
+                                    "the cluster's leader could not be asked in time; what was "
+                                    "asked for goes on, ask again for its state"});
+    return true;
+  });
+  if (std::ranges::any_of(waiting_, &waiter::may_poll))
+    host_.wake(poll_after);
+}
+
+// -- the loop -------------------------------------------------------------------------------------
+
+std::string instance_bindings::key_of(const std::string& binding_id) const {
+  return keys::binding(host_.name, model::name_of(binding_id));
+}
+
+store::operation instance_bindings::put_of(const model::binding& one) const {
+  return store::put{key_of(one.binding_id), store::encode_binding(one, host_.name, *host_.keys)};
+}
+
+/// What the leader's roles shall be; nothing while there is none to make them, or nothing to make.
+std::optional<instance_bindings::state_of_roles> instance_bindings::wanted_state() const {
+  const auto& known = *host_.known();
+  const auto& seen = host_.seen();
+  if (!known.desired.exists || !model::has_own_roles(known, known_) || !seen.running(seen.leader))
+    return std::nullopt;
+  state_of_roles wanted;
+  wanted.term = seen.leader + " " + std::to_string(seen.members.at(seen.leader).timeline);
+  wanted.owner_logs_in = model::owner_logs_in(known, known_);
+  for (const auto& [id, one] : known_)
+    if (one.phase != model::binding_phase::removing && !one.role.username.empty())
+      wanted.wanted.push_back(
+          {one.role, one.read_only, known.in_force.connection_limit, one.expires_at});
+  return wanted;
+}
+
+void instance_bindings::tend() {
+  tell_pollers();
+  if (asking_) // what the roles are is not known before its end
+    return;
+  auto wanted = wanted_state();
+  if (!wanted)
+    return;
+  if (confirmed_ == wanted)
+    return settle();
+  auto now = host_.self->clock().now();
+  if (now < again_at_)
+    return host_.wake(again_at_ - now);
+  ask(std::move(*wanted));
+}
+
+void instance_bindings::ask(state_of_roles wanted) {
+  asking_ = true;
+  confirmed_.reset();
+  const auto& known = *host_.known();
+  const auto& leader = host_.seen().members.at(host_.seen().leader);
+  role_order order{leader.conn_url, known.superuser, known.application.username,
+                   wanted.owner_logs_in, wanted.wanted};
+  auto done = [this, wanted = std::move(wanted)](const role_answer& said) {
+    asking_ = false;
+    if (said.ok) {
+      confirmed_ = wanted;
+      replicas_ = said.replicas;
+      replayed_ = said.replayed;
+      refusal_.clear();
+    } else {
+      if (said.why != refusal_)
+        spdlog::warn("instance {}: the roles of its bindings are not made yet: {}", host_.name,
+                     said.why);
+      refusal_ = said.why;
+      again_at_ = host_.self->clock().now() + (pending() ? pause_when_awaited : pause_otherwise);
+    }
+    host_.go_on();
+  };
+  host_.self->request(host_.database, database_patience, std::move(order))
+      .then([done](const role_answer& said) { done(said); },
+            [done](const caf::error&) {
+              done({false, "PostgreSQL did not answer in time", 0, 0});
+            });
+}
+
+std::string instance_bindings::note_on_replicas() const {
+  if (replicas_ == 0)
+    return "no replica streams from the leader: until one does, the role is on the leader alone";
+  if (replayed_ < replicas_)
+    return std::to_string(replayed_) + " of " + std::to_string(replicas_)
+           + " replicas have the role so far";
+  return {};
+}
+
+/// The roles are as they shall be: what is being made is ready, what is being removed is gone.
+void instance_bindings::settle() {
+  std::vector<std::string> made;
+  std::vector<std::string> ended;
+  std::vector<store::operation> operations;
+  auto next = *host_.known();
+  for (const auto& [id, one] : known_) {
+    if (one.phase == model::binding_phase::ready || operations.size() == most_settled_at_once)
+      continue;
+    if (one.phase == model::binding_phase::creating) {
+      auto ready = one;
+      ready.phase = model::binding_phase::ready;
+      ready.note = note_on_replicas();
+      operations.push_back(put_of(ready));
+      made.push_back(id);
+    } else {
+      operations.push_back(store::erase{{key_of(id), ""}});
+      ended.push_back(id);
+      if (one.polled)
+        next.ended_bindings[id] = host_.outside.now();
+    }
+  }
+  if (operations.empty())
+    return;
+  model::forget_ended_bindings(next, host_.outside.now());
+  host_.write(std::move(next), {}, std::move(operations), [this, made, ended](const fate& came) {
+    if (!came.done()) {
+      spdlog::warn("instance {}: bindings not written: {}", host_.name, came.why);
+      return;
+    }
+    at_ = came.at;
+    settled(made, ended);
+  });
+}
+
+void instance_bindings::settled(const std::vector<std::string>& made,
+                                const std::vector<std::string>& ended) {
+  for (const auto& id : made) {
+    auto& one = known_[id];
+    one.phase = model::binding_phase::ready;
+    one.note = note_on_replicas();
+  }
+  for (const auto& id : ended)
+    known_.erase(id);
+  host_.publish();
+  for (const auto& id : made)
+    tell_ready(id);
+  for (const auto& id : ended)
+    tell_removed(id);
+}
+
+} // namespace matriarch::actors

@@ -1,0 +1,133 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "actors/environment.hpp"
+#include "actors/interfaces.hpp"
+#include "actors/record_writer.hpp"
+#include "store/keyring.hpp"
+
+namespace matriarch::actors {
+
+/// What the bindings of an instance need of its actor.
+struct binding_host {
+  service_instance_actor::pointer self;
+  std::string name;
+  environment outside;
+  database_actor database;
+  port_registry_actor ports;
+  std::shared_ptr<const store::keyring> keys;
+  /// The instance's record and the revision of its key; nullptr while there is none.
+  std::function<const model::record*()> known;
+  std::function<store::revision()> at;
+  std::function<const model::cluster_view&()> seen;
+  /// Makes a change of keys other than the record; no other change may be under way.
+  std::function<void(change, record_writer::after)> commit;
+  /// Writes the record and with it other keys.
+  std::function<void(model::record, std::vector<store::compare>, std::vector<store::operation>,
+                     record_writer::after)>
+      write;
+  /// Whether this broker may change anything; answers if it may not.
+  std::function<bool(caf::typed_response_promise<model::verdict>&)> may_act;
+  /// Holds the actor's other changes back while a port is asked for, and no longer.
+  std::function<void(bool)> hold;
+  /// Has the actor look what comes next.
+  std::function<void()> go_on;
+  std::function<void()> publish;
+  std::function<model::snapshot_ptr()> snapshot;
+  std::function<void(caf::timespan)> wake;
+};
+
+/// The bindings of one instance, as part of its actor: their records in etcd are the desired state
+/// of PostgreSQL's roles.
+///
+/// A bind writes the binding as `creating`, an unbind as `removing`. tend() compares what the roles
+/// shall be with what the leader was last made to have, asks the database actor to make them so
+/// after any difference (also after a change of leader or timeline, and at each start), and when
+/// that is done writes `ready` or deletes the binding, and answers whoever waits.
+class instance_bindings {
+public:
+  using answer = caf::typed_response_promise<model::verdict>;
+
+  instance_bindings(binding_host host, std::map<std::string, model::binding> known)
+      : host_(std::move(host)), known_(std::move(known)) {}
+
+  [[nodiscard]] const std::map<std::string, model::binding>& all() const { return known_; }
+
+  // -- from etcd ----------------------------------------------------------------------------------
+
+  /// One binding's key has changed; an echo of what this actor wrote is passed over.
+  void learn(const store::key_value& entry, bool erased);
+  /// All bindings' keys as of a revision.
+  void relearn(const std::vector<store::key_value>& found, store::revision at);
+  void forget();
+
+  // -- requests -----------------------------------------------------------------------------------
+
+  void bind(const model::bind_request& asked, answer owed);
+  void unbind(const model::unbind_request& asked, answer owed);
+  /// All bindings as they are to be written when they are encrypted anew.
+  [[nodiscard]] std::vector<store::operation> rewritten() const;
+  /// They were written at that revision.
+  void wrote(store::revision at) { at_ = at; }
+
+  // -- the loop -----------------------------------------------------------------------------------
+
+  /// Called whenever something may have changed and no change of keys is under way.
+  void tend();
+  /// Whether somebody waits for a role.
+  [[nodiscard]] bool pending() const;
+
+private:
+  struct waiter {
+    std::string binding_id;
+    answer owed;
+    bool removal = false;
+    bool may_poll = false;
+    caf::actor_clock::time_point since;
+  };
+  /// What the leader's roles were last made to be, or are being made.
+  struct state_of_roles {
+    std::string term; ///< which leader, of which timeline
+    bool owner_logs_in = false;
+    std::vector<wanted_role> wanted;
+    bool operator==(const state_of_roles&) const = default;
+  };
+
+  void learn_one(const store::key_value& entry);
+  void write_new(model::binding fresh, answer owed);
+  void write_with_port(model::binding fresh, answer owed);
+  void take_port(model::binding fresh, const port_offer& offer, answer owed);
+  void erase_now(const std::string& binding_id, answer owed);
+  void wait(const std::string& binding_id, const answer& owed, bool removal, bool may_poll);
+  void tell_ready(const std::string& binding_id);
+  void tell_removed(const std::string& binding_id);
+  void tell_pollers();
+  void refuse_binds(const std::string& binding_id);
+  [[nodiscard]] std::string key_of(const std::string& binding_id) const;
+  [[nodiscard]] store::operation put_of(const model::binding& one) const;
+  [[nodiscard]] model::verdict success(model::verdict_kind is, const std::string& binding_id) const;
+  [[nodiscard]] std::optional<state_of_roles> wanted_state() const;
+  void ask(state_of_roles wanted);
+  void settle();
+  void settled(const std::vector<std::string>& made, const std::vector<std::string>& ended);
+  [[nodiscard]] std::string note_on_replicas() const;
+
+  binding_host host_;
+  std::map<std::string, model::binding> known_;
+  store::revision at_ = 0; ///< of this actor's last write to one
+  std::vector<waiter> waiting_;
+  std::optional<state_of_roles> confirmed_;
+  int replicas_ = 0; ///< that streamed when that was confirmed
+  int replayed_ = 0; ///< of these, how many had it
+  bool asking_ = false;
+  std::string refusal_; ///< what was last said instead; logged once
+  caf::actor_clock::time_point again_at_;
+};
+
+} // namespace matriarch::actors

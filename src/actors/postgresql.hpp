@@ -1,0 +1,49 @@
+#pragma once
+
+#include <libpq-fe.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "model/record.hpp"
+#include "model/result.hpp"
+
+/// The little that this project adds to libpq. Everything blocks, up to a deadline.
+namespace matriarch::actors::postgresql {
+
+using rows = std::unique_ptr<PGresult, decltype(&PQclear)>;
+using deadline = std::chrono::steady_clock::time_point;
+
+/// A session as a superuser, of which nothing that it says reaches PostgreSQL's log.
+class session {
+public:
+  /// `conn_url` is a member's own word for its host, port and database; another `database` may be
+  /// named instead. No call on the session lasts beyond `until`.
+  [[nodiscard]] static result<session> open(const std::string& conn_url,
+                                            const model::credentials& who, deadline until,
+                                            const std::string& database = {});
+
+  /// Runs one statement, or several as one transaction, and gives the last one's rows. The failure
+  /// is PostgreSQL's own message without the statement, in which there may be secrets.
+  [[nodiscard]] result<rows> run(const std::string& sql);
+
+  /// Texts as parts of a statement.
+  [[nodiscard]] std::string identifier(const std::string& name) const;
+  [[nodiscard]] std::string literal(const std::string& text) const;
+  /// The SCRAM verifier of a password, which is all that PostgreSQL gets of it.
+  [[nodiscard]] result<std::string> verifier(const std::string& username,
+                                             const std::string& password) const;
+
+private:
+  using connection = std::unique_ptr<PGconn, decltype(&PQfinish)>;
+  session(connection server, deadline until) : server_(std::move(server)), until_(until) {}
+
+  connection server_;
+  deadline until_;
+};
+
+/// A field as text; empty if it is null.
+[[nodiscard]] std::string text_at(const rows& from, int row, int column);
+
+} // namespace matriarch::actors::postgresql

@@ -1,0 +1,13 @@
+#pragma once
+
+#include <cstddef>
+
+#include "config/yaml_reader.hpp"
+#include "model/catalog.hpp"
+
+namespace matriarch::config {
+
+/// Reads the mapping at `catalog:` for a broker with so many cells. Throws config_error.
+[[nodiscard]] model::catalog read_catalog(const section& from, std::size_t cells);
+
+} // namespace matriarch::config

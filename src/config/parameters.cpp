@@ -1,0 +1,134 @@
+#include "config/parameters.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <optional>
+#include <regex>
+
+namespace matriarch::config {
+
+namespace {
+
+/// PostgreSQL compares the names of parameters without regard to case, in ASCII.
+std::string lower_case(std::string text) {
+  std::ranges::transform(text, text.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  return text;
+}
+
+/// Parameters that a plan cannot have; a name that ends in `*` stands for all that begin so.
+struct reserved_parameter {
+  std::string_view name;
+  std::string_view why;
+};
+
+constexpr std::string_view of_cell = "each cell sets it for its own nodes";
+constexpr std::string_view of_patroni = "Patroni sets it";
+constexpr std::string_view of_recovery = "Patroni sets what concerns recovery and replication";
+constexpr std::string_view of_replication = "replication and pg_rewind need it as the cell sets it";
+constexpr std::string_view of_access = "who may log in, and how, is not a plan's to say";
+constexpr std::string_view of_archive = "WAL archiving belongs to backups, not to a plan";
+
+constexpr std::array<reserved_parameter, 31> reserved_parameters{{
+    {"listen_addresses", of_cell},
+    {"port", of_cell},
+    {"unix_socket_*", of_cell},
+    {"data_directory", of_cell},
+    {"config_file", of_cell},
+    {"external_pid_file", of_cell},
+    {"bonjour*", of_cell},
+    {"ssl", "each node has a certificate of its own, which its cell makes"},
+    {"ssl_*", "each node has a certificate of its own, which its cell makes"},
+    {"hba_file", of_access},
+    {"ident_file", of_access},
+    {"password_encryption", of_access},
+    {"krb_*", of_access},
+    {"db_user_namespace", of_access},
+    {"cluster_name", of_patroni},
+    {"synchronous_standby_names", "Patroni sets it; write synchronous: true in the plan instead"},
+    {"wal_level", of_replication},
+    {"wal_log_hints", of_replication},
+    {"hot_standby", of_replication},
+    {"full_page_writes", of_replication},
+    {"fsync", "a cluster that does not write to disk loses what it has acknowledged"},
+    {"primary_conninfo", of_recovery},
+    {"primary_slot_name", of_recovery},
+    {"promote_trigger_file", of_recovery},
+    {"restore_command", of_recovery},
+    {"recovery_*", of_recovery},
+    {"archive_*", of_archive},
+    {"include", "a file of a node is not a plan's to read"},
+    {"include_*", "a file of a node is not a plan's to read"},
+    {"default_transaction_read_only", "the roles of read-only bindings have it instead"},
+    {"matriarch.*", "this program marks with it which settings a node has taken up"},
+}};
+
+bool matches(std::string_view name, std::string_view pattern) {
+  if (!pattern.ends_with('*'))
+    return name == pattern;
+  return name.starts_with(pattern.substr(0, pattern.size() - 1));
+}
+
+/// The parameters that Patroni checks itself: below the least it goes on with its own default and
+/// says so in its log alone.
+struct counted_parameter {
+  std::string_view name;
+  long least;
+};
+constexpr std::array<counted_parameter, 6> counted_parameters{{
+    {"max_connections", 25},
+    {"max_locks_per_transaction", 32},
+    {"max_prepared_transactions", 0},
+    {"max_replication_slots", 4},
+    {"max_wal_senders", 3},
+    {"max_worker_processes", 2},
+}};
+
+void check_count(const section& from, const std::string& name, const std::string& text) {
+  const auto counted = std::ranges::find(counted_parameters, name, &counted_parameter::name);
+  if (counted == counted_parameters.end())
+    return;
+  long number = 0;
+  const auto* end = text.data() + text.size();
+  const auto parsed = std::from_chars(text.data(), end, number);
+  if (parsed.ec != std::errc() || parsed.ptr != end || number < counted->least
+      || number > greatest_backend_count)
+    from.refuse(name, name + " must be an integer from " + std::to_string(counted->least) + " to "
+                          + std::to_string(greatest_backend_count)
+                          + " (Patroni goes on with its own default otherwise), found \"" + text
+                          + "\"");
+}
+
+} // namespace
+
+std::map<std::string, std::string> read_parameters(const section& from) {
+  // An extension's parameter has the extension's name before a period.
+  static const std::regex identifier("[a-z_][a-z0-9_$]{0,62}(\\.[a-z_][a-z0-9_$]{0,62})?");
+  std::map<std::string, std::string> parameters;
+  for (const auto& given : from.names()) {
+    const auto name = lower_case(given);
+    if (!std::regex_match(name, identifier))
+      from.refuse(given, "\"" + given
+                             + "\" is no name of a PostgreSQL parameter: letters, digits, _ and $, "
+                               "and a period after an extension's name");
+    const auto reserved = std::ranges::find_if(
+        reserved_parameters, [&](const auto& one) { return matches(name, one.name); });
+    if (reserved != reserved_parameters.end())
+      from.refuse(given, "a plan cannot set " + given + ": " + std::string(reserved->why));
+    const auto value = from.node(given);
+    if (!value.IsScalar())
+      from.refuse(given, given + " must be a text or a number: PostgreSQL has no other values");
+    const auto& text = value.Scalar();
+    if (std::ranges::any_of(text, [](unsigned char c) { return c < ' ' || c == 0x7f; }))
+      from.refuse(given, given + " must not contain control characters");
+    check_count(from, name, text);
+    if (!parameters.emplace(name, text).second)
+      from.refuse(given, "two parameters have the name " + name
+                             + ": PostgreSQL does not tell upper case from lower case");
+  }
+  return parameters;
+}
+
+} // namespace matriarch::config

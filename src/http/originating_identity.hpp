@@ -1,0 +1,26 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "http/server.hpp"
+#include "model/json.hpp"
+#include "model/result.hpp"
+
+namespace matriarch::http {
+
+/// Who, on the platform, is behind a request (OSB 2.17, "Originating Identity").
+struct originating_identity {
+  std::string platform; ///< `cloudfoundry`, `kubernetes`, …
+  json::document value; ///< an object, whose members are the platform's affair
+
+  /// `platform {json}`, with the keys sorted.
+  [[nodiscard]] std::string text() const;
+};
+
+/// From the header X-Broker-API-Originating-Identity, if there is one; the failure says what is
+/// wrong with it.
+[[nodiscard]] result<std::optional<originating_identity>>
+read_originating_identity(const request& got);
+
+} // namespace matriarch::http

@@ -1,0 +1,71 @@
+#include "http/reencryption.hpp"
+
+namespace matriarch::http {
+
+namespace {
+
+// Enough to keep etcd busy, and far below what the broker has under way at most: platforms are
+// served meanwhile.
+constexpr std::size_t most_at_once = 16;
+
+class sweep : public std::enable_shared_from_this<sweep> {
+public:
+  sweep(const backend& behind, std::function<void(reencryption_report)> done)
+      : ask_(behind.ask), done_(std::move(done)) {
+    for (const auto& one : behind.all())
+      left_.push_back(one->known.instance_id);
+  }
+
+  /// Asks as many instances as may be under way. Answers may come from within `ask_`, and those do
+  /// not get here again, however many there are.
+  void go_on() {
+    std::unique_lock guard{mutex_};
+    if (asking_)
+      return;
+    asking_ = true;
+    while (!left_.empty() && under_way_ < most_at_once) {
+      auto id = std::move(left_.back());
+      left_.pop_back();
+      ++under_way_;
+      guard.unlock();
+      ask_(model::reencrypt_request{id}, model::request_patience,
+           [self = shared_from_this(), id](const model::verdict& said) { self->heard(id, said); });
+      guard.lock();
+    }
+    asking_ = false;
+    if (left_.empty() && under_way_ == 0 && done_) {
+      auto done = std::exchange(done_, nullptr);
+      guard.unlock();
+      done(std::move(report_));
+    }
+  }
+
+private:
+  void heard(const std::string& id, const model::verdict& said) {
+    {
+      std::lock_guard guard{mutex_};
+      --under_way_;
+      if (said.is == model::verdict_kind::done)
+        ++report_.instances;
+      else if (said.is != model::verdict_kind::not_found && said.is != model::verdict_kind::gone)
+        report_.failed.push_back({id, said.description});
+    }
+    go_on();
+  }
+
+  decltype(backend::ask) ask_;
+  std::function<void(reencryption_report)> done_;
+  std::mutex mutex_;
+  std::vector<std::string> left_;
+  std::size_t under_way_ = 0;
+  bool asking_ = false;
+  reencryption_report report_;
+};
+
+} // namespace
+
+void reencrypt_all(const backend& behind, std::function<void(reencryption_report)> done) {
+  std::make_shared<sweep>(behind, std::move(done))->go_on();
+}
+
+} // namespace matriarch::http

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace matriarch::http {
+
+/// Whether the bytes are UTF-8 throughout. What is not cannot be written into JSON.
+[[nodiscard]] bool is_utf8(std::string_view text);
+
+/// `text` as it may stand in JSON: bytes that are no UTF-8 become `?`, and what exceeds `most`
+/// bytes is cut and ends in `…`.
+[[nodiscard]] std::string legible(std::string_view text, std::size_t most);
+
+} // namespace matriarch::http

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <string>
+
+#include "model/result.hpp"
+
+namespace matriarch::router {
+
+/// Reads a server's certificate and its key from PEM files: `certificate` with those between it and
+/// the authority, and `key`, which may be empty if the key is in the same file. What it returns is
+/// one text that HAProxy takes. The failure says which file lacks what, or that the two do not
+/// belong together.
+[[nodiscard]] result<std::string> read_certificate(const std::string& certificate,
+                                                   const std::string& key);
+
+} // namespace matriarch::router

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "store/etcd.hpp"
+
+namespace matriarch::config {
+struct etcd_settings;
+}
+
+namespace matriarch::store {
+
+/// What `etcd:` of a configuration means for a client.
+[[nodiscard]] etcd_access access_of(const config::etcd_settings& settings);
+
+/// The keys that Patroni writes of a scope: what a scope's own user of etcd may write. The record
+/// and the bindings of the instance, which are beside them, are not among them.
+[[nodiscard]] std::vector<key_range> written_by_patroni(std::string_view scope);
+
+} // namespace matriarch::store

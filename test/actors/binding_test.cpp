@@ -1,0 +1,276 @@
+#include <doctest/doctest.h>
+
+#include "requests.hpp"
+#include "store/record_json.hpp"
+
+using namespace matriarch;
+using namespace matriarch::simulation;
+using namespace std::chrono_literals;
+using model::verdict_kind;
+namespace keys = store::keys;
+
+namespace {
+
+std::optional<model::binding> recorded(const world& outside, const std::string& binding_id) {
+  auto text = outside.etcd.value(keys::binding("db", binding_id));
+  if (!text)
+    return std::nullopt;
+  auto read = store::decode_binding(*text, "db", store::keyring{});
+  return read.ok() ? std::optional{*read} : std::nullopt;
+}
+
+model::provision_request shared_provision() {
+  auto asked = provision("db");
+  asked.desired.settings.credentials = model::credentials_mode::shared;
+  return asked;
+}
+
+} // namespace
+
+TEST_CASE("a bind answers with credentials once the leader has the role") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  auto said = here.ask(bind("db", "b1"));
+  CHECK(said.is == verdict_kind::created);
+  REQUIRE(said.bound);
+  CHECK(said.bound->phase == model::binding_phase::ready);
+  CHECK(said.bound->note.empty());
+  auto made = here.outside.roles_of("db");
+  CHECK(made.password_of.at(said.bound->role.username) == said.bound->role.password);
+  CHECK_FALSE(made.owner_logs_in);
+  auto again = here.ask(bind("db", "b1"));
+  CHECK(again.is == verdict_kind::done);
+  CHECK(again.bound->role == said.bound->role);
+}
+
+TEST_CASE("an unbind answers once the role is gone, and a second one finds nothing") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  auto first = here.ask(bind("db", "b1"));
+  auto second = here.ask(bind("db", "b2"));
+  CHECK(here.ask(unbind("db", "b1")).is == verdict_kind::done);
+  auto left = here.outside.roles_of("db").password_of;
+  CHECK(left.size() == 1);
+  CHECK(left.contains(second.bound->role.username));
+  CHECK_FALSE(here.outside.etcd.contains(keys::binding("db", "b1")));
+  CHECK(here.ask(unbind("db", "b1")).is == verdict_kind::gone);
+}
+
+TEST_CASE("a write of a binding whose answer is lost is recognised") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  int seen = 0;
+  here.outside.fate_of = [&](const auto&) {
+    return ++seen == 1 ? fault::lost_answer : fault::none;
+  };
+  CHECK(here.ask(bind("db", "b1")).is == verdict_kind::created);
+  seen = 0;
+  CHECK(here.ask(unbind("db", "b1")).is == verdict_kind::done);
+}
+
+TEST_CASE("a bind waits for the end of a failover") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  auto leader = here.outside.leader_of("db");
+  here.outside.etcd.erase(keys::leader("db"));
+  auto came = here.broker().ask(bind("db", "b1"));
+  here.pass(10s);
+  CHECK_FALSE(came->has_value());
+  REQUIRE(recorded(here.outside, "b1"));
+  here.outside.etcd.put(keys::leader("db"), leader);
+  here.pass(1s);
+  REQUIRE(came->has_value());
+  CHECK((*came)->is == verdict_kind::created);
+}
+
+TEST_CASE("a platform that polls is told so, and polls to the end") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  here.outside.database_failure = "the leader does not answer";
+  auto asked = bind("db", "b1");
+  asked.may_poll = true;
+  auto said = here.ask(asked);
+  CHECK(said.is == verdict_kind::accepted);
+  CHECK_FALSE(said.operation_id.empty());
+  CHECK(here.broker().find("db")->bindings.at("b1").phase == model::binding_phase::creating);
+  CHECK(here.ask(asked).operation_id == said.operation_id);
+  here.outside.database_failure.clear();
+  here.pass(1s);
+  CHECK(here.broker().find("db")->bindings.at("b1").phase == model::binding_phase::ready);
+  here.outside.database_failure = "the leader does not answer";
+  auto leaving = unbind("db", "b1");
+  leaving.may_poll = true;
+  CHECK(here.ask(leaving).is == verdict_kind::accepted);
+  here.outside.database_failure.clear();
+  here.pass(1s);
+  CHECK_FALSE(here.broker().find("db")->bindings.contains("b1"));
+  CHECK(here.broker().find("db")->known.ended_bindings.contains("b1"));
+  here.restart();
+  CHECK(here.broker().find("db")->known.ended_bindings.contains("b1"));
+}
+
+TEST_CASE("a bind that takes too long is given up by its asker, and goes on") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  here.outside.database_failure = "the leader does not answer";
+  auto came = here.broker().ask(bind("db", "b1"));
+  here.pass(55s);
+  REQUIRE(came->has_value());
+  CHECK((*came)->is == verdict_kind::unavailable);
+  here.outside.database_failure.clear();
+  here.pass(1s);
+  CHECK(here.ask(bind("db", "b1")).is == verdict_kind::done);
+}
+
+TEST_CASE("an unbind supersedes a bind under way") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  here.outside.database_failure = "the leader does not answer";
+  auto binding = here.broker().ask(bind("db", "b1"));
+  here.pass(500ms);
+  auto leaving = here.broker().ask(unbind("db", "b1"));
+  here.pass(500ms);
+  REQUIRE(binding->has_value());
+  CHECK((*binding)->is == verdict_kind::busy);
+  here.outside.database_failure.clear();
+  here.pass(1s);
+  REQUIRE(leaving->has_value());
+  CHECK((*leaving)->is == verdict_kind::done);
+  CHECK(here.outside.roles_of("db").password_of.empty());
+}
+
+TEST_CASE("a binding that no replica has yet says so") {
+  stage here;
+  here.outside.replicas_that_replay = 0;
+  REQUIRE(make(here, "db", 1));
+  auto said = here.ask(bind("db", "b1"));
+  REQUIRE(said.bound);
+  CHECK(said.bound->note.find("no replica") != std::string::npos);
+}
+
+TEST_CASE("roles are compared again after a change of leader, of its timeline, and at a start") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  auto made = here.ask(bind("db", "b1")).bound->role.username;
+  auto lost = [&] {
+    REQUIRE(
+        here.outside.set_roles("postgres://" + here.outside.leader_of("db") + ":5432/postgres", {})
+            .ok());
+  };
+  auto has_it = [&] { return here.outside.roles_of("db").password_of.contains(made); };
+  auto old_leader = here.outside.leader_of("db");
+  lost();
+  for (const auto& n : recorded_nodes(here.outside, "db"))
+    if (n.node_id != old_leader)
+      here.outside.etcd.put(keys::leader("db"), n.node_id);
+  here.pass(1s);
+  CHECK(has_it());
+  lost();
+  here.pass(1s);
+  CHECK_FALSE(has_it());
+  auto leader = here.outside.leader_of("db");
+  here.outside.etcd.put(keys::member("db", leader),
+                        "{\"state\":\"running\",\"timeline\":7,\"api_url\":\"http://" + leader
+                            + ":8008/patroni\",\"conn_url\":\"postgres://" + leader
+                            + ":5432/postgres\"}");
+  here.pass(1s);
+  CHECK(has_it());
+  lost();
+  here.restart();
+  here.pass(2s);
+  CHECK(has_it());
+}
+
+TEST_CASE("shared credentials need no role and no database") {
+  stage here;
+  here.outside.database_failure = "must not be asked";
+  REQUIRE(here.ask(shared_provision()).is == verdict_kind::accepted);
+  REQUIRE(finish(here, "db"));
+  auto said = here.ask(bind("db", "b1"));
+  CHECK(said.is == verdict_kind::created);
+  CHECK(said.bound->role.username.empty());
+  CHECK(here.ask(unbind("db", "b1")).is == verdict_kind::done);
+}
+
+TEST_CASE("the first read-only binding opens a second port, which rests with the instance's end") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  auto asked = bind("db", "b1");
+  asked.wanted.read_only = true;
+  auto said = here.ask(asked);
+  CHECK(said.is == verdict_kind::created);
+  auto port = said.instance->known.read_only_port;
+  CHECK(port != 0);
+  CHECK(port != said.instance->known.allocated_port);
+  CHECK(here.outside.etcd.value(keys::read_only_allocation("db")) == std::to_string(port));
+  asked.wanted.binding_id = "b2";
+  CHECK(here.ask(asked).instance->known.read_only_port == port);
+  REQUIRE(make(here, "other"));
+  CHECK(here.outside.record_of("other")->allocated_port != port);
+  REQUIRE(here.ask(deprovision("db")).is == verdict_kind::accepted);
+  REQUIRE(finish(here, "db"));
+  CHECK(leftovers(here.outside, "db").empty());
+  auto use = here.outside.etcd.value(keys::port(port));
+  REQUIRE(use);
+  CHECK(use->find("resting_since") != std::string::npos);
+}
+
+TEST_CASE("with the instance all its bindings end, and an unbind after that is gone") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  REQUIRE(here.ask(bind("db", "b1")).is == verdict_kind::created);
+  REQUIRE(here.ask(deprovision("db")).is == verdict_kind::accepted);
+  REQUIRE(finish(here, "db"));
+  CHECK(leftovers(here.outside, "db").empty());
+  CHECK(here.ask(unbind("db", "b1")).is == verdict_kind::gone);
+}
+
+TEST_CASE("a scope's user of etcd is there before its first node, and gone after its last") {
+  broker_settings how;
+  how.etcd_users = true;
+  stage here(3, how);
+  bool too_early = false;
+  here.outside.watch_over = [&] {
+    too_early = too_early || (here.outside.node_count() > 0 && here.outside.etcd_users().empty());
+  };
+  REQUIRE(make(here, "db"));
+  CHECK_FALSE(too_early);
+  auto known = here.outside.record_of("db");
+  CHECK(here.outside.etcd_users().at(known->etcd.username) == known->etcd.password);
+  REQUIRE(here.ask(deprovision("db")).is == verdict_kind::accepted);
+  REQUIRE(finish(here, "db"));
+  CHECK(here.outside.etcd_users().empty());
+}
+
+TEST_CASE("with a key no password stands in etcd, and a newer key takes over when asked") {
+  auto old_keys = store::keyring::parse(std::string(64, 'a'));
+  auto new_keys = store::keyring::parse(std::string(64, 'b') + "\n" + std::string(64, 'a'));
+  auto only_new = store::keyring::parse(std::string(64, 'b'));
+  REQUIRE((old_keys.ok() && new_keys.ok() && only_new.ok()));
+  broker_settings how;
+  how.keys = std::make_shared<const store::keyring>(*old_keys);
+  stage here(3, how);
+  REQUIRE(make(here, "db"));
+  auto said = here.ask(bind("db", "b1"));
+  REQUIRE(said.bound);
+  auto holds = [&](const std::string& secret) {
+    for (const auto& entry : here.outside.etcd.range(store::keys_below("/")))
+      if (entry.value.find(secret) != std::string::npos)
+        return true;
+    return false;
+  };
+  CHECK_FALSE(holds(said.bound->role.password));
+  CHECK_FALSE(holds("secret-"));
+  here.brokers.clear();
+  how.keys = std::make_shared<const store::keyring>(*new_keys);
+  here.brokers.push_back(std::make_unique<simulated_broker>(here.outside, how));
+  here.pass(2s);
+  REQUIRE(here.ask(model::reencrypt_request{"db"}).is == verdict_kind::done);
+  here.brokers.clear();
+  how.keys = std::make_shared<const store::keyring>(*only_new);
+  here.brokers.push_back(std::make_unique<simulated_broker>(here.outside, how));
+  here.pass(2s);
+  auto again = here.ask(bind("db", "b1"));
+  REQUIRE(again.bound);
+  CHECK(again.bound->role == said.bound->role);
+}

@@ -1,0 +1,279 @@
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "http/routes.hpp"
+#include "model/json.hpp"
+#include "raw_socket.hpp"
+
+/// The broker's API over real HTTP, in front of a backend that says what a test wants.
+namespace matriarch::test {
+
+using namespace matriarch::http;
+
+inline constexpr const char* good_credentials =
+    "Authorization: Basic dXNlcjpwYXNz\r\n"; // user:pass
+inline constexpr const char* version = "X-Broker-API-Version: 2.17\r\n";
+
+inline model::catalog small_catalog() {
+  model::plan p;
+  p.id = "plan-id";
+  p.name = "small";
+  p.description = "two nodes";
+  p.metadata = R"({"bullets":["x"]})";
+  p.maximum_polling_duration = 600;
+  p.binding_rotatable = true;
+  p.maintenance = model::maintenance_info{"1.2.0", "restarts the nodes"};
+  p.provision.settings.parameters["work_mem"] = "5MB";
+  p.provision.binding_lifetime = 3600;
+  model::plan unbindable = p;
+  unbindable.id = "closed-id";
+  unbindable.name = "closed";
+  unbindable.bindable = false;
+  unbindable.plan_updateable = true;
+  unbindable.binding_rotatable = false;
+  unbindable.maintenance.reset();
+  model::plan open = p;
+  open.id = "open-id";
+  open.name = "open";
+  open.binding_rotatable = false;
+  open.maintenance.reset();
+  open.provision.settings.credentials = model::credentials_mode::shared;
+  open.provision.superuser_in_bindings = true;
+  model::service s;
+  s.id = "service-id";
+  s.name = "postgresql";
+  s.description = "clusters";
+  s.tags = {"sql"};
+  s.allow_context_updates = true;
+  s.plans = {p, unbindable, open};
+  model::service fixed = s;
+  fixed.id = "fixed-service";
+  fixed.name = "fixed";
+  fixed.allow_context_updates = false;
+  fixed.plans = {p};
+  fixed.plans[0].id = "fixed-plan";
+  return {{s, fixed}};
+}
+
+inline model::cell_table two_cells() {
+  model::cell_view a, b;
+  a.guid = "cell-a";
+  a.availability_zone = "z1";
+  a.reachable = true;
+  b.guid = "cell-b";
+  b.availability_zone = "z2";
+  return std::make_shared<const std::vector<model::cell_view>>(std::vector{a, b});
+}
+
+/// A binding with the instance's application user.
+inline model::binding ready_binding() {
+  model::binding made;
+  made.binding_id = "b";
+  made.service_id = "service-id";
+  made.plan_id = "plan-id";
+  made.app_guid = "app";
+  made.phase = model::binding_phase::ready;
+  made.operation_id = "op-b";
+  return made;
+}
+
+inline model::instance_snapshot instance_of(model::operation_type type,
+                                            model::operation_state state) {
+  model::instance_snapshot s;
+  auto& r = s.known;
+  r.instance_id = "known";
+  r.service_id = "service-id";
+  r.plan_id = "plan-id";
+  r.parameters = R"({"node-count":2})";
+  r.admin = {"admin", "secret-1"};
+  r.superuser = {"super", "secret-2"};
+  r.application = {"app/user", "p@ss:w"};
+  r.replication = {"repl", "secret-4"};
+  r.patroni = {"pat", "secret-5"};
+  r.allocated_port = 30007;
+  r.current.id = "op-1";
+  r.current.type = type;
+  r.current.state = state;
+  r.current.description = "the final words";
+  r.had_leader =
+      type != model::operation_type::provision || state == model::operation_state::succeeded;
+  model::node n;
+  n.node_id = "n1";
+  n.cell = "cell-a";
+  n.service_id = "service-id";
+  n.plan_id = "plan-id";
+  n.phase = model::node_phase::started;
+  r.nodes = {n};
+  s.seen.members["n1"] = {"running", "http://h:8008/patroni", "postgres://h:5432/postgres", 1};
+  s.seen.leader = "n1";
+  s.progress = "members starting, stopped";
+  s.bindings["b"] = ready_binding();
+  return s;
+}
+
+inline model::snapshot_ptr snapshot(model::operation_type type, model::operation_state state) {
+  return std::make_shared<const model::instance_snapshot>(instance_of(type, state));
+}
+
+inline model::snapshot_ptr settled() {
+  return snapshot(model::operation_type::provision, model::operation_state::succeeded);
+}
+
+inline model::snapshot_ptr with_binding(const model::binding& one, int read_only_port = 0) {
+  auto s = instance_of(model::operation_type::provision, model::operation_state::succeeded);
+  s.known.read_only_port = read_only_port;
+  s.bindings[one.binding_id] = one;
+  return std::make_shared<const model::instance_snapshot>(s);
+}
+
+/// What an instance says of a lookup or an ended operation.
+inline model::verdict found(model::snapshot_ptr instance) {
+  model::verdict said{model::verdict_kind::done};
+  said.instance = std::move(instance);
+  return said;
+}
+
+/// What it says of a bind.
+inline model::verdict bound(model::verdict_kind is, const model::binding& one,
+                            int read_only_port = 0) {
+  model::verdict said{is};
+  said.bound = one;
+  said.operation_id = one.operation_id;
+  said.instance = with_binding(one, read_only_port);
+  return said;
+}
+
+/// A broker whose backend answers each request with `says`, and keeps what it was asked.
+struct broker {
+  model::snapshot_ptr known; ///< found under any name it was asked for, if set
+  std::size_t copies = 1;    ///< how often it is among all instances
+  std::function<model::verdict(const model::request&)> says = [](const model::request&) {
+    return model::verdict{model::verdict_kind::accepted, "", "op-1"};
+  };
+  broker_health health{true, true, true};
+  model::cell_table cells = two_cells();
+  model::demote_report report;
+
+  using answering = std::function<void(const model::request&, std::function<void(model::verdict)>)>;
+
+  /// `edit` changes the settings; `answer` is asked instead of `says`, if it is there.
+  explicit broker(bool strict = true, const std::function<void(route_settings&)>& edit = {},
+                  const answering& answer = {}) {
+    route_settings settings;
+    settings.catalog = small_catalog();
+    settings.platform.users = {{"user", "pass"}};
+    settings.strict = strict;
+    settings.advertise_host = "db.example.org";
+    settings.audit = [this](std::string line) {
+      std::lock_guard guard{mutex_};
+      trail_.push_back(std::move(line));
+    };
+    if (edit)
+      edit(settings);
+    backend behind;
+    behind.find = [this](const std::string& name) {
+      std::lock_guard guard{mutex_};
+      names_.push_back(name);
+      return known;
+    };
+    behind.all = [this] { return known ? std::vector(copies, known) : none(); };
+    behind.cells = [this] { return cells; };
+    behind.health = [this] { return health; };
+    behind.ask = [this, answer](model::request what, std::chrono::milliseconds, auto done) {
+      {
+        std::lock_guard guard{mutex_};
+        asked_.push_back(what);
+      }
+      if (answer)
+        answer(what, done);
+      else
+        done(says(what));
+    };
+    behind.demote = [this](const model::demote_request&, auto done) { done(report); };
+    server_ = std::make_unique<server>(server_options{}, make_routes(settings, behind));
+    REQUIRE_FALSE(server_->start().has_value());
+  }
+
+  raw_answer send_as(const std::string& headers, const std::string& verb, const std::string& path,
+                     const std::string& body = {}) {
+    return ask(server_->port(), verb + " " + path + " HTTP/1.1\r\nHost: h\r\n" + headers
+                                    + "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n"
+                                    + body);
+  }
+  raw_answer send(const std::string& verb, const std::string& path, const std::string& body = {}) {
+    return send_as(std::string{good_credentials} + version, verb, path, body);
+  }
+
+  std::vector<model::request> asked() {
+    std::lock_guard guard{mutex_};
+    return asked_;
+  }
+  /// The audit trail so far.
+  std::vector<std::string> trail() {
+    std::lock_guard guard{mutex_};
+    return trail_;
+  }
+  std::vector<std::string> names() {
+    std::lock_guard guard{mutex_};
+    return names_;
+  }
+  /// The only request that reached the backend.
+  template <class Request>
+  Request only() {
+    auto all = asked();
+    REQUIRE(all.size() == 1);
+    REQUIRE(std::holds_alternative<Request>(all[0]));
+    return std::get<Request>(all[0]);
+  }
+
+private:
+  static std::vector<model::snapshot_ptr> none() { return {}; }
+
+  std::mutex mutex_;
+  std::vector<std::string> trail_;
+  std::vector<model::request> asked_;
+  std::vector<std::string> names_;
+  std::unique_ptr<server> server_;
+};
+
+inline json::document json_of(const raw_answer& answer) {
+  auto parsed = json::parse(answer.body);
+  REQUIRE_MESSAGE(parsed.ok(), answer.body);
+  CHECK(answer.header("Content-Type") == "application/json");
+  return std::move(*parsed);
+}
+
+/// Checks for an OSB error of that status and returns its description.
+inline std::string error_of(const raw_answer& answer, int status, const std::string& code = {}) {
+  CHECK(answer.status == status);
+  auto body = json_of(answer);
+  CHECK(json::string_member(body, "error") == code);
+  auto description = json::string_member(body, "description");
+  CHECK_FALSE(description.empty());
+  return description;
+}
+
+inline bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+inline const std::string here = "/v2/service_instances/one";
+inline const std::string binding_path = here + "/service_bindings/b";
+inline const std::string incomplete = "?accepts_incomplete=true";
+inline const std::string ids = "service_id=service-id&plan_id=plan-id";
+
+/// A provision's body; `more` begins with a comma.
+inline std::string body_with(const std::string& more = {}) {
+  return R"({"service_id":"service-id","plan_id":"plan-id","organization_guid":"o",)"
+         R"("space_guid":"s")"
+         + more + "}";
+}
+
+} // namespace matriarch::test

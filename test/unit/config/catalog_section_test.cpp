@@ -1,0 +1,223 @@
+#include <doctest/doctest.h>
+
+#include <string>
+
+#include "config/catalog_section.hpp"
+
+using matriarch::config::config_error;
+using matriarch::config::read_catalog;
+using matriarch::config::section;
+using matriarch::model::credentials_mode;
+using matriarch::model::synchronous_mode;
+
+namespace {
+
+/// A catalog with one plan; `plan` is further lines of it, from the 10th on, indented by four.
+std::string catalog_with(const std::string& plan) {
+  return "services:\n- id: s1\n  name: postgresql\n  description: a service\n  tags: [a]\n"
+         "  plans:\n  - id: p1\n    name: cluster\n    description: a plan\n"
+         + plan;
+}
+
+matriarch::model::plan plan_of(const std::string& plan) {
+  const auto top = section::parse_text("f.yml", catalog_with(plan));
+  return read_catalog(top, 4).services.at(0).plans.at(0);
+}
+
+std::string error_in(const std::string& text) {
+  try {
+    (void)read_catalog(section::parse_text("f.yml", text), 4);
+  } catch (const config_error& error) {
+    return error.message;
+  }
+  return "no error";
+}
+
+std::string error_of(const std::string& plan) {
+  return error_in(catalog_with(plan));
+}
+
+std::string error_of_provision(const std::string& keys) {
+  return error_of("    provision: {" + keys + "}\n");
+}
+
+std::string error_of_parameters(const std::string& parameters) {
+  return error_of_provision("parameters: {" + parameters + "}");
+}
+
+} // namespace
+
+TEST_CASE("everything that a plan can say is read") {
+  const auto plan = plan_of(R"(    plan_updateable: true
+    binding_rotatable: true
+    maintenance_info: {version: 1.2.3-rc.1+5, description: a restart}
+    provision:
+      engine: postgresql
+      node_count: 3
+      credentials: per-binding
+      synchronous: strict
+      ttl: 5
+      node_type: small.v1
+      connection_limit: 50
+      binding_lifetime: 90d
+      superuser_in_bindings: true
+      parameters:
+        Shared_Buffers: 64MB
+        max_connections: 200
+        jit: off
+        pg_stat_statements.max: '1000'
+        shared_preload_libraries: ''
+)");
+  CHECK(plan.plan_updateable == true);
+  CHECK(plan.binding_rotatable);
+  REQUIRE(plan.maintenance);
+  CHECK(plan.maintenance->version == "1.2.3-rc.1+5");
+  CHECK(plan.maintenance->description == "a restart");
+  const auto& provision = plan.provision;
+  CHECK(provision.node_count == 3);
+  CHECK(provision.binding_lifetime == 90LL * 24 * 60 * 60);
+  CHECK(provision.superuser_in_bindings);
+  CHECK(provision.settings.credentials == credentials_mode::per_binding);
+  CHECK(provision.settings.synchronous == synchronous_mode::strict);
+  CHECK(provision.settings.ttl == 5);
+  CHECK(provision.settings.node_type == "small.v1");
+  CHECK(provision.settings.connection_limit == 50);
+  CHECK(provision.settings.parameters
+        == std::map<std::string, std::string>{{"shared_buffers", "64MB"},
+                                              {"max_connections", "200"},
+                                              {"jit", "off"},
+                                              {"pg_stat_statements.max", "1000"},
+                                              {"shared_preload_libraries", ""}});
+  CHECK(plan_of("    provision: {credentials: shared}\n").provision.settings.credentials
+        == credentials_mode::shared);
+  CHECK(plan_of("    provision: {synchronous: true}\n").provision.settings.synchronous
+        == synchronous_mode::on);
+}
+
+TEST_CASE("a service can allow updates of its context") {
+  auto text = catalog_with("");
+  text.insert(text.find("  tags"), "  allow_context_updates: true\n");
+  CHECK(read_catalog(section::parse_text("f.yml", text), 4).services[0].allow_context_updates);
+}
+
+TEST_CASE("CAT-6 the catalog's texts have 255 characters at most") {
+  const std::string longest(255, 'x');
+  const auto replaced = [](const std::string& from, const std::string& to) {
+    auto text = catalog_with("");
+    return text.replace(text.find(from), from.size(), to);
+  };
+  for (const auto* key : {"name: cluster", "id: p1", "description: a plan", "id: s1",
+                          "name: postgresql", "description: a service"}) {
+    const auto name = std::string(key).substr(0, std::string(key).find(':') + 2);
+    CHECK(error_in(replaced(key, name + longest)) == "no error");
+    CHECK(error_in(replaced(key, name + longest + "x")).find(" has 256 characters; ")
+          != std::string::npos);
+  }
+  CHECK(error_in(replaced("[a]", "[" + longest + "]")) == "no error");
+  CHECK(error_in(replaced("[a]", "[" + longest + "x]")).starts_with("f.yml:5: a tag has 256"));
+  // Characters, not bytes.
+  std::string umlauts;
+  for (int i = 0; i < 255; ++i)
+    umlauts += "ü";
+  CHECK(error_in(replaced("a plan", umlauts)) == "no error");
+}
+
+TEST_CASE("CAT-13 a maintenance version is a semantic version") {
+  const auto error_of_version = [](const std::string& version) {
+    return error_of("    maintenance_info:\n      version: '" + version + "'\n");
+  };
+  for (const auto* version : {"0.0.0", "1.0.0", "10.20.30-alpha.1", "1.0.0-0a", "1.0.0+001",
+                              "1.0.0-rc.1+build.5", "1.0.0--"})
+    CHECK(error_of_version(version) == "no error");
+  for (const auto* version :
+       {"1", "1.0", "v1.0.0", "01.0.0", "1.0.0-01", "1.0.0-", "1.0.0+", "1.0.0 ", "1.0.0-a..b"})
+    CHECK(error_of_version(version)
+          == std::string("f.yml:11: maintenance_info.version must be a semantic version such as "
+                         "1.0.0 or 2.1.0-rc.1, found \"")
+                 + version + "\"");
+  CHECK(error_of("    maintenance_info: {description: d}\n")
+            .starts_with("f.yml:10: services[0].plans[0].maintenance_info.version is missing"));
+}
+
+TEST_CASE("a plan's settings have bounds") {
+  for (const auto* ttl : {"4", "3601", "x"})
+    CHECK(error_of_provision(std::string("ttl: ") + ttl)
+              .starts_with("f.yml:10: services[0].plans[0].provision.ttl must be an integer from 5 "
+                           "to 3600"));
+  CHECK(error_of_provision("connection_limit: 0")
+            .find("connection_limit must be an integer from 1 to 262143")
+        != std::string::npos);
+  for (const auto* lifetime : {"59s", "36501d"})
+    CHECK(error_of_provision(std::string("binding_lifetime: ") + lifetime)
+              .starts_with("f.yml:10: provision.binding_lifetime must be from 1m to 36500d"));
+  CHECK(error_of_provision("binding_lifetime: 1m") == "no error");
+  CHECK(error_of_provision("synchronous: yes")
+        == "f.yml:10: provision.synchronous must be false, true or strict, found \"yes\"");
+  CHECK(error_of_provision("node_type: a b")
+            .starts_with("f.yml:10: node_type must consist of letters"));
+  CHECK(error_of_provision("connection_limit: 51, parameters: {max_connections: 50}")
+        == "f.yml:10: provision.connection_limit must not be greater than the plan's "
+           "max_connections, 50; found 51");
+  CHECK(error_of_provision("connection_limit: 50, parameters: {max_connections: 50}")
+        == "no error");
+}
+
+TEST_CASE("settings that contradict each other are refused") {
+  CHECK(error_of_provision("node_count: 1, synchronous: strict")
+            .starts_with("f.yml:10: provision.synchronous must not be strict with a node_count of "
+                         "1"));
+  CHECK(error_of_provision("node_count: 1, synchronous: true") == "no error");
+  for (const auto* key : {"connection_limit: 5", "binding_lifetime: 1h"})
+    CHECK(error_of_provision(std::string("credentials: shared, ") + key)
+              .find(" needs credentials: per-binding")
+          != std::string::npos);
+}
+
+TEST_CASE("a rotation that changes no password is warned of") {
+  const auto top = section::parse_text(
+      "f.yml", catalog_with("    binding_rotatable: true\n    provision: {credentials: shared}\n"));
+  (void)read_catalog(top, 4);
+  REQUIRE(top.warnings().size() == 1);
+  CHECK(top.warnings()[0].starts_with("f.yml:10: plan \"cluster\" has shared credentials"));
+}
+
+TEST_CASE("parameters that are not a plan's are refused with the reason") {
+  CHECK(error_of_parameters("listen_addresses: '*'")
+        == "f.yml:10: a plan cannot set listen_addresses: each cell sets it for its own nodes");
+  CHECK(error_of_parameters("Synchronous_Standby_Names: x")
+        == "f.yml:10: a plan cannot set Synchronous_Standby_Names: Patroni sets it; write "
+           "synchronous: true in the plan instead");
+  for (const auto* name :
+       {"port", "unix_socket_directories", "ssl", "ssl_cert_file", "wal_level", "hot_standby",
+        "wal_log_hints", "cluster_name", "archive_mode", "archive_command", "matriarch.settings",
+        "password_encryption", "hba_file", "data_directory", "restore_command", "fsync",
+        "recovery_target_time", "primary_conninfo"})
+    CHECK(error_of_parameters(std::string(name) + ": x").find("a plan cannot set ")
+          != std::string::npos);
+  for (const auto* name : {"hot_standby_feedback", "work_mem", "temp_file_limit", "wal_buffers",
+                           "_my.own$setting", "TimeZone"})
+    CHECK(error_of_parameters(std::string(name) + ": x") == "no error");
+}
+
+TEST_CASE("what is no parameter of PostgreSQL is refused") {
+  for (const auto* name : {"'work mem'", "work-mem", "1st", "a.b.c", "'x = y'", "\"a'b\"", "''"})
+    CHECK(
+        error_of_parameters(std::string(name) + ": x").find("is no name of a PostgreSQL parameter")
+        != std::string::npos);
+  CHECK(error_of_parameters("work_mem: [1]").find("work_mem must be a text or a number")
+        != std::string::npos);
+  CHECK(error_of_parameters("work_mem: ~").find("work_mem must be a text or a number")
+        != std::string::npos);
+  CHECK(error_of_parameters("work_mem: \"a\\nb\"").find("control characters") != std::string::npos);
+  CHECK(error_of_parameters("work_mem: 1, WORK_MEM: 2")
+            .starts_with("f.yml:10: two parameters have the name work_mem"));
+}
+
+TEST_CASE("numbers that Patroni would replace by its default are refused") {
+  for (const auto* parameter :
+       {"max_connections: 24", "max_connections: 262144", "max_connections: 1e2",
+        "max_connections: '-1'", "max_wal_senders: 2", "max_replication_slots: 3",
+        "max_worker_processes: 1", "max_locks_per_transaction: 31", "max_prepared_transactions: x"})
+    CHECK(error_of_parameters(parameter).find("must be an integer from ") != std::string::npos);
+  CHECK(error_of_parameters("max_connections: 25, max_prepared_transactions: 0") == "no error");
+}
