@@ -17,6 +17,9 @@ namespace {
 using clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
+/// Before a request is repeated during which etcd's users changed: about what a change takes.
+constexpr milliseconds pause_for_users{10};
+
 /// How often one call is repeated with a new token. The second serves a call that had an old token
 /// just when etcd's users changed; a token that is new and refused all the same is etcd's fault.
 constexpr int most_renewals = 2;
@@ -167,6 +170,15 @@ struct etcd_client::implementation : std::enable_shared_from_this<etcd_client::i
     auto error = answer.error;
     if (answer.status != 0) {
       auto why = etcd_json::read_refusal(answer.body);
+      // Each instance that is made or removed changes etcd's users a dozen times within a moment.
+      if (etcd_json::users_changed_meanwhile(why)
+          && clock::now() + pause_for_users < what->deadline) {
+        session->forget(token); // some kinds of token carry the users' revision
+        ++what->attempts_left;
+        session->loop().after(pause_for_users,
+                              [self = shared_from_this(), what, at] { self->attempt(what, at); });
+        return;
+      }
       if (!session->username().empty() && etcd_json::refuses_token(answer.status, why)) {
         session->forget(token);
         if (what->renewals_left > 0 && clock::now() < what->deadline) {

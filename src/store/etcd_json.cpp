@@ -438,12 +438,16 @@ bool refuses_token(int status, const refusal& why) {
   constexpr int unauthorized = 401;
   if (status == unauthorized || why.code == unauthenticated)
     return true;
-  // A watch has the words only; the last two are one refusal of several versions.
-  for (const auto* words : {"invalid auth token", "user name is empty", "revision in header is old",
-                            "revision of auth store is old"})
-    if (why.message.find(words) != std::string::npos)
-      return true;
-  return false;
+  // A watch has the words only.
+  return why.message.find("invalid auth token") != std::string::npos
+         || why.message.find("user name is empty") != std::string::npos
+         || users_changed_meanwhile(why);
+}
+
+bool users_changed_meanwhile(const refusal& why) {
+  // One refusal, in the words of several versions.
+  return why.message.find("revision in header is old") != std::string::npos
+         || why.message.find("revision of auth store is old") != std::string::npos;
 }
 
 bool certainly_not_done(int status, const refusal& why) {

@@ -90,6 +90,10 @@ struct refusal {
 /// or its users have changed meanwhile: the same request with a new token may be accepted.
 [[nodiscard]] bool refuses_token(int status, const refusal& why);
 
+/// True if etcd's users changed while it looked at the request: sent again it may be accepted at
+/// once.
+[[nodiscard]] bool users_changed_meanwhile(const refusal& why);
+
 /// True if another endpoint of the same cluster may answer differently. False where the request
 /// itself is at fault.
 [[nodiscard]] bool worth_another_endpoint(int status, const refusal& why);

@@ -383,6 +383,29 @@ TEST_CASE("what a role may do too much is taken back") {
   CHECK_FALSE(reads(a, "/k3"));
 }
 
+TEST_CASE("while users are made, other requests are done all the same") {
+  etcd_server server{protected_by_password()};
+  http::event_loop loop;
+  etcd_client etcd{loop, as_root(server), unhurried};
+  constexpr int many = 12;
+  test::shared_state<std::vector<std::string>> errors;
+  auto note = [&](std::string error) {
+    errors.change([&](auto& all) { all.push_back(std::move(error)); });
+  };
+  for (int i = 0; i < many; ++i) {
+    auto name = "scope-" + std::to_string(i);
+    etcd.admit_user(name, "pw", {}, {keys_below("/service/" + name + "/members/")}, note);
+    transaction what;
+    what.then = {put{"/meanwhile/" + std::to_string(i), "x", 0}};
+    etcd.commit(what, [&](commit_result came) {
+      note(came.state == commit_state::committed ? "" : "not committed: " + came.error);
+    });
+  }
+  REQUIRE(errors.becomes([&](auto& all) { return all.size() == 2 * many; }));
+  for (const auto& error : errors.now())
+    CHECK_MESSAGE(error.empty(), error);
+}
+
 TEST_CASE("a dismissed user is gone with its role, and one that was never there counts as gone") {
   etcd_server server{protected_by_password()};
   http::event_loop loop;

@@ -267,6 +267,8 @@ TEST_CASE("a refusal of the token is told from others, and with it nothing was d
     CHECK(codec::refuses_token(500, {2, words}));
     CHECK(codec::certainly_not_done(500, {2, words}));
   }
+  CHECK(codec::users_changed_meanwhile({3, "etcdserver: revision of auth store is old"}));
+  CHECK_FALSE(codec::users_changed_meanwhile({16, "etcdserver: invalid auth token"}));
   CHECK(codec::refuses_token(401, {-1, "who are you?"}));
   CHECK(codec::refuses_token(0, {16, "in other words"}));
   CHECK_FALSE(codec::refuses_token(403, {7, "etcdserver: permission denied"}));
