@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+import urllib.parse
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "platform")]
@@ -29,6 +30,7 @@ GOAL_MOVE_GAP = 2.0
 GOAL_KILL_GAP = 6.0
 GOAL_OF_TRIVIAL = 0.85
 GOAL_MEMORY_MB = 40
+GOAL_BINDING_MS = 50
 
 ROWS = []
 
@@ -107,6 +109,38 @@ def write_gaps(platform, rounds):
                              ("longest write gap, leader killed", GOAL_KILL_GAP, kills),
                              ("the same, its node alone", GOAL_KILL_GAP, restarts)):
         row(what, f"{goal:.1f} s", f"{max(gaps):.2f} s", f"median {statistics.median(gaps):.2f} s of {rounds}")
+
+
+def bindings(platform, rounds):
+    """Bind and unbind beside the statements alone, in turn, on the same leader with a replica."""
+    platform.create("bound", nodes=2)
+    platform.wait_all_running("bound", 2)
+    poller = Poller(platform)
+    ids = platform.ids_of("bound")
+    timed = {"bind": [], "unbind": [], "its statements": [], "the end's statements": []}
+
+    def measure(what, action):
+        start = time.monotonic()
+        action()
+        timed[what].append(time.monotonic() - start)
+
+    def ask(method, path, status, body=None):
+        answer = poller.ask(method, path, body)
+        if answer[0] != status:
+            raise Failed(f"{method} {path} was answered {answer}")
+    owner = platform.record("bound")["app_credentials"]["username"]
+    floor_of = floor.Roles(lambda: platform.connect(platform.leader("bound")), owner)
+    for number in range(rounds):
+        path = platform.binding_path("bound", f"timed{number}")
+        measure("bind", lambda: ask("PUT", path, 201, ids))
+        measure("its statements", lambda: floor_of.create(f"timed{number}"))
+        measure("unbind", lambda: ask("DELETE", path + "?" + urllib.parse.urlencode(ids), 200))
+        measure("the end's statements", lambda: floor_of.drop(f"timed{number}"))
+    platform.remove("bound")
+    for what, ground in (("bind", "its statements"), ("unbind", "the end's statements")):
+        whole, alone = (statistics.median(timed[name]) * 1000 for name in (what, ground))
+        row(f"{what}, beyond its statements", f"{GOAL_BINDING_MS} ms", f"{whole - alone:.0f} ms",
+            f"{whole:.0f} ms - {alone:.0f} ms, medians of {rounds}, in turn, each with its replica's replay")
 
 
 class Poller:
@@ -206,6 +240,7 @@ def main():
         print("With real cells:", flush=True)
         platform.wait_broker_acts()
         cold_provision(platform, 1 if quick else 5)
+        bindings(platform, 5 if quick else 30)
         write_gaps(platform, 1 if quick else 3)
     print_table()
     return 0

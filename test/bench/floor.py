@@ -1,5 +1,6 @@
-"""The floor of a cold provision: the same two Patroni nodes, started directly.
+"""The floors: what a provision, a bind and an unbind would take if there were nothing but PostgreSQL.
 
+Of a cold provision: the same two Patroni nodes, started directly.
 Their configuration is what the cells wrote for two nodes of a real cluster, with other names and
 directories; so both sides do the same work, and what differs is the orchestration.
 """
@@ -17,6 +18,42 @@ import psycopg2
 import yaml
 
 from local_platform import Failed, processes_of, wait_until
+
+
+class Roles:
+    """The statements of a bind and of an unbind, each with a connection of its own and the wait until
+    every replica has replayed them."""
+
+    # What it verifies does not matter here.
+    VERIFIER = "SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0c2FsdA==$" + "A" * 43 + "=:" + "A" * 43 + "="
+
+    def __init__(self, connect, owner):
+        self.connect, self.owner = connect, owner
+
+    def create(self, name):
+        self._run(f"create role {name} login password '{self.VERIFIER}' connection limit 50; "
+                  f"grant {self.owner} to {name}; alter role {name} set role = '{self.owner}'")
+
+    def drop(self, name):
+        self._run(f"alter role {name} nologin",
+                  f"select pg_terminate_backend(pid) from pg_stat_activity where usename = '{name}'",
+                  f"reassign owned by {name} to {self.owner}; drop owned by {name}; drop role {name}")
+
+    def _run(self, *transactions):
+        with contextlib.closing(self.connect()) as connection:
+            cursor = connection.cursor()
+            for transaction in transactions:
+                cursor.execute(transaction)
+            cursor.execute("select pg_current_wal_lsn()")
+            position = cursor.fetchone()[0]
+            def replayed():
+                cursor.execute("select coalesce(bool_and(replay_lsn >= %s::pg_lsn), true) from pg_stat_replication",
+                               (position,))
+                return cursor.fetchone()[0]
+            end = time.monotonic() + 10
+            while not replayed():  # without a pause: it is a floor
+                if time.monotonic() > end:
+                    raise Failed("a replica did not replay in 10 s")
 
 
 def templates_of(platform, instance):

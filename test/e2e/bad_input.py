@@ -46,6 +46,7 @@ def provision(platform):
         ("an unknown service", put({**GOOD, "service_id": "nothing"}), 400),
         ("an unknown plan", put({**GOOD, "plan_id": "nothing"}), 400),
         ("parameters that are a list", put({**GOOD, "parameters": []}), 400),
+        ("a context that is a list", put({**GOOD, "context": []}), 400),
         ("an unknown parameter", put(with_parameters(nodes=2)), 400),
         ("no node", put(with_parameters(node_count=0)), 400),
         ("fewer than no nodes", put(with_parameters(node_count=-1)), 400),
@@ -67,6 +68,7 @@ def provision(platform):
 def contradictions(platform):
     platform.create("good", nodes=2)
     platform.bind("good", "app")
+    platform.witnesses.append(lambda: platform.roles("good"))
     path = "/v2/service_instances/good"
     binding = path + "/service_bindings/"
     patch = lambda **parameters: ("PATCH", path, {"service_id": SERVICE, "parameters": {
@@ -95,6 +97,7 @@ def contradictions(platform):
         ("the end of a binding under another plan", ("DELETE", binding + "app", None,
                                                      {**IDS, "plan_id": "nothing"}), 400),
     ])
+    platform.witnesses.clear()
     platform.unbind("good", "app")
     platform.remove("good")
 

@@ -4,7 +4,9 @@ import contextlib
 import pathlib
 import sys
 
-from local_platform import Failed
+import psycopg2
+
+from local_platform import Failed, ask_postgresql, wait_until
 
 SCENARIOS = []  # (file, title, function) in the order of their definition
 
@@ -16,6 +18,21 @@ def scenario(title):
         SCENARIOS.append((file, title, function))
         return function
     return mark
+
+
+def rows_of(uri, statement, *values, **parameters):
+    """The rows of one statement, as an application sees them."""
+    return ask_postgresql(lambda: psycopg2.connect(uri, **{"connect_timeout": 10, **parameters}),
+                          statement, *values)
+
+
+def sqlstate(uri, statement, **parameters):
+    """The SQLSTATE that a statement ends with; None if it succeeds."""
+    try:
+        rows_of(uri, statement, **parameters)
+        return None
+    except psycopg2.Error as error:
+        return error.pgcode or f"no code: {str(error).strip()}"
 
 
 def equal(found, wanted, what):
@@ -50,7 +67,7 @@ def names_in(value):
 
 def json_error(answer, what, error=None):
     """An error as the specification wants it: a JSON object with a description for a person."""
-    status, headers, body = answer
+    status, headers, body = answer[:3]
     true(isinstance(body, dict), f"{what}: the body is no JSON object: {body!r}")
     true(headers.get("Content-Type", "").startswith("application/json"),
          f"{what}: the content type is {headers.get('Content-Type')}")
@@ -58,6 +75,25 @@ def json_error(answer, what, error=None):
          f"{what}: {status} without a description: {body}")
     if error is not None:
         equal(body.get("error"), error, f"{what}: the error code")
+
+
+REFUSALS = ("authentication failed", "not permitted to log in", "does not exist", "no pg_hba.conf entry",
+            "pg_hba.conf rejects")
+
+
+def connects(uri, **parameters):
+    """Whether PostgreSQL lets one in. While nobody is there to say so (after a failover the router
+    has to see the new leader first) it is asked again."""
+    said = ["nothing"]
+
+    def answered():
+        try:
+            psycopg2.connect(uri, **{"connect_timeout": 10, **parameters}).close()
+            return "yes"
+        except psycopg2.OperationalError as error:
+            said[0] = str(error).strip()
+            return "no" if any(reason in said[0] for reason in REFUSALS) else None
+    return wait_until(answered, 30, lambda: f"PostgreSQL to let one in or to refuse; it said {said[0]}") == "yes"
 
 
 # Patroni writes under its scope at any time, cells and the broker renew what is theirs.
@@ -74,13 +110,16 @@ def recorded(platform):
 
 @contextlib.contextmanager
 def nothing_changes(platform):
-    """What happens inside must leave no trace in etcd nor on a cell."""
+    """What happens inside must leave no trace in etcd, on a cell, nor in what the platform's
+    witnesses see (the roles in PostgreSQL, for instance)."""
     keys, nodes = recorded(platform), platform.running_nodes()
+    seen = [witness() for witness in platform.witnesses]
     yield
     now = recorded(platform)
     changed = sorted(key for key in keys.keys() | now.keys() if keys.get(key) != now.get(key))
     true(not changed, f"changed in etcd: {changed}")
     equal(platform.running_nodes(), nodes, "the nodes on the cells")
+    equal([witness() for witness in platform.witnesses], seen, "what the witnesses see")
 
 
 def exactly_as_asked(platform, instance, nodes, cells=None):
@@ -97,6 +136,7 @@ def exactly_as_asked(platform, instance, nodes, cells=None):
         equal(sorted(listed.values()), sorted(cells), "the cells used")
     ports = [key for key, value in platform.keys("/routing/port/").items()
              if instance in value and not platform.rests(value)]
-    equal(len(ports), 1, f"the number of ports of {instance}")
-    equal(int(ports[0].rsplit("/", 1)[1]), platform.public_port(instance), "the public port")
+    numbers = sorted(int(key.rsplit("/", 1)[1]) for key in ports)
+    wanted = {platform.public_port(instance), platform.read_only_port(instance)} - {None}
+    equal(numbers, sorted(wanted), f"the ports of {instance}")
     equal(record["allocated_port"], platform.public_port(instance), "the record's port")

@@ -1,18 +1,27 @@
 #!/usr/bin/python3
-"""Runs the end-to-end scenarios, in their order, on one platform that all of them share.
+"""Runs the end-to-end scenarios, in their order.
 
     run.py                    all of them
-    run.py move kill          those whose file or name contains one of the words
+    run.py move kill          those of a file, or whose name contains one of the words
     run.py --list             their names
+    run.py --rows             the rows of the OSB checklist and their tests, without running them
 
 A scenario is a function marked with @scenario("what holds"). It makes what it needs and removes it;
 after each one nothing may be left on the platform. A failure shows its traceback and the ends of
 the logs, and is cleaned up so that the next scenario starts afresh.
+
+A file's scenarios run on the platform that its PLATFORM describes (options of Platform); without
+one, on conf/dev.yml's. Files that follow each other with the same options share a platform. Where a
+file has a function finish(platform), its scenarios share what they make, and that function removes
+it after the last of them.
 """
 
 import argparse
+import contextlib
 import importlib
+import itertools
 import json
+import os
 import pathlib
 import signal
 import sys
@@ -23,25 +32,31 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "platform")]
 
 import checks  # noqa: E402
-from local_platform import Failed, Platform, tail  # noqa: E402
+from local_platform import Failed, Platform, processes_of, tail  # noqa: E402
 
 # The cheap ones first: what is wrong everywhere shows early.
 FILES = ["configuration", "life_cycle", "seeds_readme", "operators", "bad_input", "two_requests",
-         "move", "broker_killed", "outages"]
+         "move", "broker_killed", "outages", "conformance", "bindings", "plans", "tenants", "secrecy"]
 
 
-def clean_up(platform):
-    """Brings the platform back to its first state after a scenario that failed."""
+def revive(platform):
+    """Lets everything run again that a scenario stopped and did not get to start."""
+    for pid in processes_of(platform.directory):
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGCONT)
     for process in platform.processes:
-        if process.alive():
-            process.kill(signal.SIGCONT)
-        elif process is platform.broker:
-            continue
-        else:
+        if process is not platform.broker and not process.alive():
             process.start()
     if not platform.broker.alive():
         platform.start_broker()
     platform.wait_broker_acts()
+
+
+def clean_up(platform):
+    """Brings the platform back to its first state after a scenario that failed."""
+    platform.witnesses.clear()
+    for cell in platform.held:
+        cell.obey()
     for instance in platform.osb("GET", "/admin/service_instances")[2]:
         name = instance["instance_id"]
         status = platform.osb("DELETE", platform.instance_path(name), None, {
@@ -49,58 +64,92 @@ def clean_up(platform):
             "accepts_incomplete": "true"})[0]
         if status == 202:
             platform.wait_operation(name)
+    platform.plan_of.clear()
 
 
-def run_one(platform, title, function):
-    """Gives whether it held."""
+def run_one(platform, function, shared=False):
+    """Gives whether it held. `shared`: what it made is for others too."""
     try:
         function(platform)
-        platform.wait_nothing_left()
+        if not shared:
+            platform.wait_nothing_left()
         return True
     except Exception:  # whatever it was, the next scenario is to be run
         traceback.print_exc(file=sys.stdout)
-        for process in platform.processes:
+        for process in [platform.broker] if shared else platform.processes:
             print(f"--- {process.name}{'' if process.alive() else ' (ended)'}, its log's end:")
-            print(tail(process.log, 25 if process is platform.broker else 8))
+            print(tail(process.log, 25 if process is platform.broker and not shared else 8))
         platform.failed = True
         try:
-            clean_up(platform)
-            platform.wait_nothing_left()
+            revive(platform)
+            if not shared:
+                clean_up(platform)
+                platform.wait_nothing_left()
         except Exception as error:
             print(f"could not be cleaned up: {error}")
         return False
+
+
+class Results:
+    def __init__(self):
+        self.passed, self.failed, self.held = 0, [], {}
+
+    def note(self, file, title, held, seconds):
+        print(f"{'ok    ' if held else 'FAILED'} {seconds:6.1f} s  {file}: {title}", flush=True)
+        self.held[title] = held
+        self.passed += held
+        self.failed += [] if held else [f"{file}: {title}"]
+
+
+def run_file(platform, file, scenarios, results):
+    """Runs a file's scenarios on a platform, and what removes what they share."""
+    finish = getattr(sys.modules[file], "finish", None)
+    for _, title, function in scenarios:
+        start = time.monotonic()
+        held = run_one(platform, function, shared=finish is not None)
+        results.note(file, title, held, time.monotonic() - start)
+    if finish is not None:
+        start = time.monotonic()
+        held = run_one(platform, finish)
+        results.note(file, "nothing of it is left", held, time.monotonic() - start)
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("words", nargs="*")
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--rows", action="store_true")
     parser.add_argument("--counts", type=pathlib.Path, help="where to write how many passed and failed")
     chosen = parser.parse_args()
 
     for name in FILES:
         importlib.import_module(name)
+    if chosen.rows:
+        sys.modules["conformance"].print_rows()
+        return 0
     scenarios = [(file, title, function) for file, title, function in checks.SCENARIOS
-                 if not chosen.words or any(word in f"{file} {title}" for word in chosen.words)]
+                 if not chosen.words or any(word == file or word not in FILES and word in title
+                                            for word in chosen.words)]
     if chosen.list:
         for file, title, _ in scenarios:
             print(f"{file}: {title}")
         return 0
 
-    passed, failed = 0, []
-    try:
-        with Platform(say=print) as platform:
-            print(f"The platform runs in {platform.directory}.", flush=True)
-            for file, title, function in scenarios:
-                start = time.monotonic()
-                held = run_one(platform, title, function)
-                seconds = time.monotonic() - start
-                print(f"{'ok    ' if held else 'FAILED'} {seconds:6.1f} s  {file}: {title}", flush=True)
-                passed += held
-                failed += [] if held else [f"{file}: {title}"]
-    except Failed as error:
-        print(f"The platform could not be started: {error}")
-        failed.append("the platform")
+    results = Results()
+    options_of = lambda file: getattr(sys.modules[file], "PLATFORM", {})
+    by_file = [(file, list(group)) for file, group in itertools.groupby(scenarios, lambda entry: entry[0])]
+    for options, files in itertools.groupby(by_file, lambda entry: options_of(entry[0])):
+        try:
+            with Platform(**options, say=print) as platform:
+                print(f"The platform runs in {platform.directory}.", flush=True)
+                for file, group in files:
+                    run_file(platform, file, group, results)
+        except Failed as error:
+            print(f"The platform could not be started: {error}")
+            results.failed.append("the platform of " + ", ".join(f"{name}" for name in options or ["dev.yml"]))
+    if any(file == "conformance" for file, _ in by_file):
+        sys.modules["conformance"].print_rows(results.held)
+    passed, failed = results.passed, results.failed
     if failed:
         print("\nFailed:\n  " + "\n  ".join(failed))
     if chosen.counts:

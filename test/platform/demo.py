@@ -11,7 +11,7 @@ import time
 
 from local_platform import Failed, Platform, Writer, wait_until
 
-INSTANCE, BINDING = "demo", "app"
+INSTANCE, BINDING, OTHER_BINDING = "demo", "app", "reports"
 
 
 class StoryEnds(Exception):
@@ -89,12 +89,15 @@ def tell(platform, story):
         assert len(zones) == 2, f"both nodes are in {zones}"
         details.append("in two availability zones")
 
-    with story.step("bind") as details:
+    with story.step("bind two applications") as details:
         credentials = platform.bind(INSTANCE, BINDING)
+        other = platform.bind(INSTANCE, OTHER_BINDING)
         uri = credentials["uri"]
         port = platform.public_port(INSTANCE)
-        story.say(f"public port {port}, user {credentials['username']}")
-        details.append(f"public port {port}")
+        for name, given in ((BINDING, credentials), (OTHER_BINDING, other)):
+            story.say(f"{name}: public port {port}, user {given['username']}")
+        assert credentials["username"] != other["username"], "both have one user"
+        details.append(f"public port {port}, a user for each")
 
     with story.step("use it with psql through the public port") as details:
         psql(uri, "create table greeting (words text)")
@@ -103,6 +106,19 @@ def tell(platform, story):
         version = psql(uri, "show server_version").split()[0]
         assert psql(uri, "select pg_is_in_recovery()") == "f", "the public port leads to a replica"
         details.append(f"PostgreSQL {version}")
+
+    with story.step("let the other alter the table, and unbind it") as details:
+        psql(other["uri"], "alter table greeting add column said_by text")
+        psql(other["uri"], "insert into greeting values ('hello too', 'the other')")
+        platform.unbind(INSTANCE, OTHER_BINDING)
+        try:
+            psql(other["uri"], "select 1")
+            raise Failed("its password is still accepted")
+        except Failed as refused:
+            assert "authentication failed" in str(refused), str(refused)
+            story.say(str(refused).split("\n")[0])
+        story.say(psql(uri, "select words, said_by from greeting order by words desc limit 1"))
+        details.append("its password is refused, what it wrote stays")
 
     with story.step("grow to three nodes") as details:
         platform.update(INSTANCE, node_count=3)

@@ -4,6 +4,8 @@
         platform.provision("db", nodes=2)
         operation = platform.wait_operation("db")
 
+    with Platform(strict=True, etcd_auth=True, secrets=True) as platform:  # and other variants
+
 Everything is real: real etcd, Patroni, PostgreSQL and HAProxy. Several platforms can run on one
 machine at a time: each takes a second octet x of its own and lives on 127.x.0.0/16, with all its
 files in one directory below /tmp. Leaving the `with` block stops every process, also after Ctrl-C.
@@ -12,6 +14,7 @@ files in one directory below /tmp. Leaving the `with` block stops every process,
 import base64
 import concurrent.futures
 import contextlib
+import hashlib
 import http.client
 import json
 import os
@@ -21,6 +24,7 @@ import select
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -42,6 +46,8 @@ SERVICE = "beb5973c-e1b2-11e5-a736-c7c0b526363d"
 PLAN = "b96d0936-e423-11e5-accb-93d374e93368"
 USERNAME = PASSWORD = "starkandwayne"
 API_VERSION = "2.17"
+# Stands for the credentials that belong to a path: the operators' below /admin, else the platform's.
+ITS_OWN = object()
 
 # Generous: two cores share them with a compiler at times. Nothing waits for them to pass.
 START_DEADLINE = 60
@@ -70,12 +76,18 @@ def wait_until(condition, deadline, what):
         time.sleep(POLL)
 
 
-def http_json(method, url, body=None, headers=None, auth=None, timeout=70):
-    """One request on a connection of its own: (status, headers, JSON value or text)."""
+def http_json(method, url, body=None, headers=None, auth=None, timeout=70, context=None):
+    """One request on a connection of its own: (status, headers, JSON value or text). `auth` is a
+    pair of user and password, or a bearer token; `context` is for https."""
     parts = urllib.parse.urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout)
+    if parts.scheme == "https":
+        connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=timeout, context=context)
+    else:
+        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout)
     sent = {"Connection": "close", **(headers or {})}
-    if auth:
+    if isinstance(auth, str):
+        sent["Authorization"] = "Bearer " + auth
+    elif auth:
         sent["Authorization"] = "Basic " + base64.b64encode(":".join(auth).encode()).decode()
     if body is not None and not isinstance(body, (bytes, str)):
         body = json.dumps(body)
@@ -281,6 +293,32 @@ def command_of(pid):
     return []
 
 
+def descendants_of(pid):
+    """The pids of all processes below one, from the top down."""
+    found = [pid]
+    children = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            children.setdefault(parent_of(int(entry)), []).append(int(entry))
+    for one in found:
+        found += children.get(one, [])
+    return found[1:]
+
+
+def ask_postgresql(connect, statement, *values):
+    """The rows of one statement on a connection of its own."""
+    with contextlib.closing(connect()) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        cursor.execute(statement, values or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def encoded(text):
+    """As etcd's JSON gateway wants keys and values."""
+    return base64.b64encode(text.encode()).decode()
+
+
 def name_of_process(pid):
     with contextlib.suppress(OSError):
         return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
@@ -310,11 +348,57 @@ def listening_below(octet):
     return found
 
 
-class Platform:
-    """See the module. `fixed` puts the broker and the public ports on localhost, as `make up` does."""
+def password_for(user):
+    """A word that stands nowhere else; the same each time."""
+    return hashlib.sha256(f"the password of {user}".encode()).hexdigest()[:32]
 
-    def __init__(self, fixed=False, simulated=False, say=None):
-        self.fixed, self.simulated = fixed, simulated
+
+def certificate_for(directory, address):
+    """A self-signed certificate for an address: (certificate's file, key's file)."""
+    certificate, key = directory / "certificate.pem", directory / "certificate-key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+                    "-nodes", "-days", "2", "-subj", "/CN=matriarch", "-keyout", key, "-out", certificate,
+                    "-addext", f"subjectAltName=IP:{address},IP:127.0.0.1"],
+                   check=True, capture_output=True, timeout=30)
+    key.chmod(0o600)
+    return certificate, key
+
+
+class Platform:
+    """See the module.
+
+    fixed      the broker and the public ports are on localhost, as `make up` wants them
+    simulated  all cells are simulated_cell.py, whose nodes appear at once
+    strict     the broker is strict
+    etcd_auth  etcd asks for users: broker, cells and router have one each
+    etcd_tls   etcd speaks TLS
+    tls        the router's port to the broker speaks TLS
+    secrets    what is secret in etcd is sealed; there is a file of the audit trail, the passwords
+               come from files, and operators have credentials of their own
+    held       how many cells there are besides that do what a test tells them (held_cell.py)
+    edit       called as edit(kind, configuration) with kind broker, cell and router, before the
+               start: changes what else is to be different
+    """
+
+    def __init__(self, fixed=False, simulated=False, strict=False, etcd_auth=False,
+                 etcd_tls=False, tls=False, secrets=False, held=0, edit=None, say=None):
+        self.fixed, self.simulated, self.strict = fixed, simulated, strict
+        self.etcd_auth, self.etcd_tls, self.tls, self.secrets = etcd_auth, etcd_tls, tls, secrets
+        self.edit = edit
+        self.held_count = held
+        self.held = []  # the cells that do what a test tells them
+        self.plan_of = {}  # instance -> plan, of those that have another than PLAN
+        # Where secrets are looked for, each is a word that means nothing else.
+        own = lambda name: password_for(name) if secrets else PASSWORD
+        self.auth = (USERNAME, own("platform"))
+        self.admin_auth = ("operator", own("operator")) if secrets else self.auth
+        self.token = own("token")
+        self.cell_credentials = ("containers", own("cells") if secrets else "containers")
+        self.first_key = hashlib.sha256(password_for("key").encode()).hexdigest()
+        self.etcd_token = None
+        self.tls_context = None
+        # What must not change either when nothing may: functions that give something comparable.
+        self.witnesses = []
         self.say = say or (lambda text: None)
         self.processes = []
         self.failed = False
@@ -346,9 +430,15 @@ class Platform:
         # The user postgres has to get to its nodes' directories.
         self.directory.chmod(0o755)
         self._choose_addresses()
+        if self.tls or self.etcd_tls:
+            self.certificate, self.certificate_key = certificate_for(self.directory, self.public_host)
+            self.tls_context = ssl.create_default_context(cafile=str(self.certificate))
+        self._start_held_cells()
         self._write_configurations()
         self.etcd.start()
         wait_until(self._etcd_healthy, START_DEADLINE, "etcd")
+        if self.etcd_auth:
+            self._turn_on_etcd_users()
         for process in [*self.cells, self.router, self.broker]:
             if process is not None:
                 process.start()
@@ -368,6 +458,8 @@ class Platform:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for cell in self.held:
+            cell.close()
         others = [process for process in self.processes if process is not self.etcd]
         with concurrent.futures.ThreadPoolExecutor() as pool:
             list(pool.map(lambda process: process.stop(), others))
@@ -396,7 +488,7 @@ class Platform:
             for log in [*self.directory.glob("*.log"), *self.directory.glob("*.yml")]:
                 shutil.copy(log, kept)
             for log in self.directory.glob("*/nodes/*/log"):
-                kept.joinpath(f"node-{log.parent.name}.log").write_text(tail(log, 500))
+                kept.joinpath(f"node-{log.parent.name}.log").write_text(tail(log, 500) or "")
             self.say(f"The logs are in {kept}.")
         shutil.rmtree(self.directory, ignore_errors=True)
         if self.octet_lock:
@@ -428,16 +520,22 @@ class Platform:
         self.broker_host = "localhost" if self.fixed else self.address
         self.broker_port = 3000
         self.fronted_port = 8888  # the broker through HAProxy
-        self.etcd_uri = f"http://{self.address}:2379"
+        self.etcd_uri = f"{'https' if self.etcd_tls else 'http'}://{self.address}:2379"
         self.broker_uri = f"http://{self.broker_host}:{self.broker_port}"
+        # For the operator's commands.
         self.broker_uri_with_credentials = (
-            f"http://{USERNAME}:{PASSWORD}@{self.broker_host}:{self.broker_port}")
+            f"http://{self.admin_auth[0]}:{self.admin_auth[1]}@{self.broker_host}:{self.broker_port}")
         # guid -> (number, availability zone, agent's address), of the cells in conf/dev.yml
         self.cell_addresses = {
             cell["guid"]: (n, cell["availability_zone"], f"127.{octet}.{n}.1:8901")
             for n, cell in enumerate(self._example("dev")["cells"], 1)}
         self.guids = list(self.cell_addresses)
         self.zones = {guid: zone for guid, (_, zone, _) in self.cell_addresses.items()}
+
+    def _start_held_cells(self):
+        from held_cell import HeldCell
+        for number in range(1, self.held_count + 1):
+            self.held.append(HeldCell(f"held-{number}", f"z{number}", f"127.{self.octet}.{100 + number}.1", self))
 
     def _write_configurations(self):
         directory = self.directory
@@ -448,7 +546,10 @@ class Platform:
             "--listen-peer-urls", f"http://{self.address}:2380",
             "--initial-advertise-peer-urls", f"http://{self.address}:2380",
             "--initial-cluster", f"platform=http://{self.address}:2380",
-            "--logger", "zap", "--log-level", "warn"])
+            # The cheapest: each login costs what this says.
+            "--bcrypt-cost", "4",
+            "--logger", "zap", "--log-level", "warn",
+            *(["--cert-file", self.certificate, "--key-file", self.certificate_key] if self.etcd_tls else [])])
         self.cells = []
         for guid, (number, zone, address) in self.cell_addresses.items():
             if self.simulated:
@@ -457,15 +558,26 @@ class Platform:
                            "--etcd", self.etcd_uri, "--zone", zone]
             else:
                 path = directory / f"{guid}.yml"
-                path.write_text(yaml.safe_dump(self.cell_configuration(number, guid, zone, address)))
+                self._write(path, "cell", self.cell_configuration(number, guid, zone, address))
                 command = [MATRIARCH, "cell", "--config", path]
             self.cells.append(add(guid, command))
         path = directory / "router.yml"
-        path.write_text(yaml.safe_dump(self.router_configuration()))
+        self._write(path, "router", self.router_configuration())
         self.router = None if self.simulated else add("router", [MATRIARCH, "router", "--config", path])
         self.broker_config = directory / "broker.yml"
-        self.broker_config.write_text(yaml.safe_dump(self.broker_configuration()))
+        self._write(self.broker_config, "broker", self.broker_configuration())
         self.broker = add("broker", [MATRIARCH, "broker", "--config", self.broker_config])
+
+    def _write(self, path, kind, config):
+        """Passwords may be in it: nobody else reads it."""
+        if self.etcd_auth:
+            config["etcd"].update(username=kind, password=self.etcd_password(kind))
+        if self.etcd_tls:
+            config["etcd"]["tls"] = {"authority": str(self.certificate)}
+        if self.edit:
+            self.edit(kind, config)
+        path.touch(mode=0o600)
+        path.write_text(yaml.safe_dump(config))
 
     def _add_process(self, name, command):
         process = Process(name, command, self.directory)
@@ -478,9 +590,35 @@ class Platform:
         config["broker"].update(port=self.broker_port, bind_host=self.public_host,
                                 advertise_host=self.public_host)
         config["etcd"]["machines"] = [self.etcd_uri]
+        config["broker"]["strict"] = self.strict
         for cell in config["cells"]:
             cell["uri"] = "http://" + self.cell_addresses[cell["guid"]][2]
+            cell["username"], cell["password"] = self.cell_credentials
+        for cell in self.held:
+            config["cells"].append({"guid": cell.guid, "availability_zone": cell.zone, "uri": cell.uri,
+                                    "username": self.cell_credentials[0], "password": self.cell_credentials[1]})
+        if self.secrets:
+            del config["broker"]["password"]
+            config["broker"]["password_file"] = self.secret_file("platform", self.auth[1])
+            config["broker"]["users"] = [{"token_file": self.secret_file("token", self.token)}]
+            config["broker"]["admin"] = {"username": self.admin_auth[0],
+                                         "password_file": self.secret_file("operator", self.admin_auth[1])}
+            self.key_file = self.secret_file("keys", self.first_key)
+            config["secrets"] = {"key_file": self.key_file}
+            config["audit"] = {"file": str(self.audit_file)}
         return config
+
+    def secret_file(self, name, text):
+        """Writes a file that only its owner reads; gives its path."""
+        path = self.directory / "secrets" / name
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(text + "\n")
+        return str(path)
+
+    @property
+    def audit_file(self):
+        return self.directory / "audit.jsonl"
 
     @staticmethod
     def _example(name):
@@ -507,7 +645,66 @@ class Platform:
         config["router"]["status"] = {"bind_host": self.address, "port": 8890}
         config["broker"] = {"listen": self.fronted_port, "servers": [f"{self.public_host}:{self.broker_port}"]}
         config["etcd"]["machines"] = [self.etcd_uri]
+        if self.tls:
+            config["broker"]["tls"] = {"certificate": str(self.certificate), "key": str(self.certificate_key)}
         return config
+
+    # --- etcd's users --------------------------------------------------------------------------
+
+    @staticmethod
+    def etcd_password(user):
+        return password_for("etcd's " + user)
+
+    def _turn_on_etcd_users(self):
+        """The users as an operator would make them: each program may do what it has to."""
+        def permit(role, permission, prefix):
+            end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+            self.etcd_call("/v3/auth/role/grant", {"name": role, "perm": {
+                "permType": permission, "key": encoded(prefix), "range_end": encoded(end)}})
+        for user in ("root", "broker", "cell", "router"):
+            self.etcd_call("/v3/auth/user/add", {"name": user, "password": self.etcd_password(user)})
+        for role in ("root", "cell", "router"):
+            self.etcd_call("/v3/auth/role/add", {"name": role})
+        permit("cell", "READWRITE", "/cells/")
+        permit("cell", "READWRITE", "/postgresql-brokerpatroni/")
+        permit("router", "READ", "/")
+        # The broker makes a user for each scope, for which etcd demands the role root.
+        for user, role in (("root", "root"), ("broker", "root"), ("cell", "cell"), ("router", "router")):
+            self.etcd_call("/v3/auth/user/grant", {"user": user, "role": role})
+        self.etcd_call("/v3/auth/enable", {})
+        self.etcd_users_at_start = self.etcd_users()
+
+    def etcd_users(self):
+        """The names of all users of etcd."""
+        return sorted(self.etcd_call("/v3/auth/user/list", {}).get("users", []))
+
+    def etcd_status(self, path, body, user=None, password=None):
+        """A request to etcd's JSON gateway as that user, or as nobody: (status, JSON)."""
+        headers = {}
+        if user is not None:
+            status, answer = self._post_to_etcd("/v3/auth/authenticate", {"name": user, "password": password})
+            if status != 200:
+                return status, answer
+            headers["Authorization"] = answer["token"]
+        return self._post_to_etcd(path, body, headers)
+
+    def _post_to_etcd(self, path, body, headers=None):
+        status, _, answer = http_json("POST", self.etcd_uri + path, body, headers, timeout=10,
+                                      context=self.tls_context)
+        return status, answer
+
+    def etcd_call(self, path, body):
+        """A request to etcd that must succeed; as root where there are users."""
+        def ask():
+            return self._post_to_etcd(path, body, {"Authorization": self.etcd_token} if self.etcd_token else {})
+        status, answer = ask()
+        if status in (400, 401) and self.etcd_auth:  # no token yet, or one that has ended
+            self.etcd_token = self._post_to_etcd("/v3/auth/authenticate", {
+                "name": "root", "password": self.etcd_password("root")})[1]["token"]
+            status, answer = ask()
+        if status != 200:
+            raise Failed(f"etcd answered {status} to {path}: {answer}")
+        return answer
 
     # --- is it there ---------------------------------------------------------------------------
 
@@ -515,7 +712,7 @@ class Platform:
         if not self.etcd.alive():
             raise Failed(f"etcd ended: {tail(self.etcd.log)}")
         with contextlib.suppress(OSError):
-            return http_json("GET", self.etcd_uri + "/health", timeout=2)[0] == 200
+            return http_json("GET", self.etcd_uri + "/health", timeout=2, context=self.tls_context)[0] == 200
         return False
 
     def wait_broker(self, deadline=START_DEADLINE):
@@ -561,16 +758,22 @@ class Platform:
         if not self.router.alive():
             raise Failed(f"the router ended: {tail(self.router.log)}")
         with contextlib.suppress(OSError):
-            return http_json("GET", f"http://{self.public_host}:{self.fronted_port}/v2/catalog",
+            return http_json("GET", f"{self.fronted_uri}/v2/catalog",
                              headers={"X-Broker-API-Version": API_VERSION},
-                             auth=(USERNAME, PASSWORD), timeout=2)[0] == 200
+                             auth=self.auth, timeout=2, context=self.tls_context)[0] == 200
         return False
+
+    @property
+    def fronted_uri(self):
+        """The broker through the router's HAProxy."""
+        return f"{'https' if self.tls else 'http'}://{self.public_host}:{self.fronted_port}"
 
     # --- the broker's API ----------------------------------------------------------------------
 
-    def osb(self, method, path, body=None, params=None, headers=None, auth=(USERNAME, PASSWORD),
-            timeout=70):
+    def osb(self, method, path, body=None, params=None, headers=None, auth=ITS_OWN, timeout=70):
         """A request to the broker: (status, headers, JSON)."""
+        if auth is ITS_OWN:
+            auth = self.admin_auth if path.startswith("/admin") else self.auth
         query = "?" + urllib.parse.urlencode(params) if params else ""
         return http_json(method, self.broker_uri + path + query, body,
                          {"X-Broker-API-Version": API_VERSION, **(headers or {})}, auth, timeout)
@@ -586,31 +789,49 @@ class Platform:
             parameters["node-count"] = nodes
         if cells is not None:
             parameters["cells"] = cells
+        elif self.held:
+            parameters["cells"] = self.guids  # not on those that only pretend
+        if plan != PLAN:
+            self.plan_of[instance] = plan
         return self._expect(expect, "PUT", self.instance_path(instance), {
             "service_id": SERVICE, "plan_id": plan, "organization_guid": "org",
             "space_guid": "space", "parameters": parameters}, {"accepts_incomplete": "true"})
 
-    def update(self, instance, expect=202, **parameters):
-        """Asks for a change, asynchronously: update("db", node_count=3, cells=[…])."""
-        wanted = {name.replace("_", "-"): value for name, value in parameters.items()}
-        return self._expect(expect, "PATCH", self.instance_path(instance), {
-            "service_id": SERVICE, "parameters": wanted}, {"accepts_incomplete": "true"})
+    def update(self, instance, expect=202, plan=None, body=None, **parameters):
+        """Asks for a change, asynchronously: update("db", node_count=3, cells=[…], plan=…)."""
+        wanted = {"service_id": SERVICE, **(body or {})}
+        if parameters:
+            wanted["parameters"] = {name.replace("_", "-"): value for name, value in parameters.items()}
+        if plan is not None:
+            wanted["plan_id"] = plan
+        answer = self._expect(expect, "PATCH", self.instance_path(instance), wanted,
+                              {"accepts_incomplete": "true"})
+        if plan is not None and expect in (200, 202):
+            self.plan_of[instance] = plan
+        return answer
 
-    def deprovision(self, instance, expect=202, plan=PLAN):
+    def ids_of(self, instance):
+        return {"service_id": SERVICE, "plan_id": self.plan_of.get(instance, PLAN)}
+
+    def deprovision(self, instance, expect=202):
         return self._expect(expect, "DELETE", self.instance_path(instance), None, {
-            "service_id": SERVICE, "plan_id": plan, "accepts_incomplete": "true"})
+            **self.ids_of(instance), "accepts_incomplete": "true"})
 
-    def bind(self, instance, binding, expect=201, plan=PLAN):
-        """Binds; gives the credentials."""
-        answer = self._expect(
-            expect, "PUT", f"{self.instance_path(instance)}/service_bindings/{binding}",
-            {"service_id": SERVICE, "plan_id": plan})
-        return answer.get("credentials")
+    def binding_path(self, instance, binding):
+        return f"{self.instance_path(instance)}/service_bindings/{urllib.parse.quote(binding, safe='')}"
 
-    def unbind(self, instance, binding, expect=200, plan=PLAN):
-        return self._expect(
-            expect, "DELETE", f"{self.instance_path(instance)}/service_bindings/{binding}", None,
-            {"service_id": SERVICE, "plan_id": plan})
+    def bind(self, instance, binding, expect=201, **body):
+        """Binds; gives the credentials. Further fields of the request: app_guid="…", parameters={…}."""
+        return self.bound(instance, binding, expect, **body).get("credentials")
+
+    def bound(self, instance, binding, expect=201, **body):
+        """Binds; gives all of the answer."""
+        return self._expect(expect, "PUT", self.binding_path(instance, binding),
+                            {**self.ids_of(instance), **body})
+
+    def unbind(self, instance, binding, expect=200):
+        return self._expect(expect, "DELETE", self.binding_path(instance, binding), None,
+                            self.ids_of(instance))
 
     def _expect(self, expect, method, path, body=None, params=None):
         status, _, answer = self.osb(method, path, body, params)
@@ -618,19 +839,20 @@ class Platform:
             raise Failed(f"{method} {path} was answered {status} instead of {expect}: {answer}")
         return answer
 
-    def last_operation(self, instance):
-        """(status, JSON) of last_operation."""
-        status, _, answer = self.osb("GET", self.instance_path(instance) + "/last_operation")
+    def last_operation(self, instance, binding=None):
+        """(status, JSON) of last_operation, of an instance or of a binding."""
+        path = self.instance_path(instance) if binding is None else self.binding_path(instance, binding)
+        status, _, answer = self.osb("GET", path + "/last_operation")
         return status, answer
 
-    def wait_operation(self, instance, deadline=OPERATION_DEADLINE, heard=None, until=None):
+    def wait_operation(self, instance, deadline=OPERATION_DEADLINE, heard=None, until=None, binding=None):
         """Polls last_operation until the operation ends, or `until(operation)` is true. `heard`
         gets each new line."""
         operation = Operation()
         start = time.monotonic()
         while True:
             try:
-                status, answer = self.last_operation(instance)
+                status, answer = self.last_operation(instance, binding)
             except OSError:
                 status, answer = 0, None  # the broker may be restarting
             operation.seconds = time.monotonic() - start
@@ -652,9 +874,9 @@ class Platform:
                              f"{operation.lines[-1:]}")
             time.sleep(POLL)
 
-    def create(self, instance, nodes=2, cells=None):
+    def create(self, instance, nodes=2, cells=None, plan=PLAN):
         """A cluster from PUT to `succeeded`."""
-        self.provision(instance, nodes, cells)
+        self.provision(instance, nodes, cells, plan=plan)
         return self.wait_operation(instance).must_succeed()
 
     def remove(self, instance):
@@ -680,10 +902,6 @@ class Platform:
         return http_json(method, f"http://{self.cell_addresses[guid][2]}{path}", body,
                          auth=self.cell_credentials, timeout=timeout)
 
-    @property
-    def cell_credentials(self):
-        return ("containers", "containers")
-
     def running_nodes(self):
         """node_id -> (guid, scope) of every node that a cell has, whatever the broker knows."""
         found = {}
@@ -693,7 +911,63 @@ class Platform:
                 raise Failed(f"{guid} answered {status} when asked for its nodes: {answer}")
             for node in answer["nodes"]:
                 found[node["node_id"]] = (guid, node["scope"])
+        for cell in self.held:
+            found.update({node: (cell.guid, scope) for node, scope in dict(cell.nodes).items()})
         return found
+
+    def node_files(self, node):
+        """The directory of a node on its cell."""
+        for guid in self.guids:
+            if (self.directory / guid / "nodes" / node).is_dir():
+                return self.directory / guid / "nodes" / node
+        raise Failed(f"no cell has files of node {node}")
+
+    def node_configuration(self, node):
+        """What the cell wrote for a node's Patroni: addresses and passwords, as root sees them."""
+        return yaml.safe_load((self.node_files(node) / "patroni.yml").read_text())
+
+    def connect(self, node, database="postgres", **parameters):
+        """A connection to one node's PostgreSQL, as the superuser unless told otherwise."""
+        config = self.node_configuration(node)["postgresql"]
+        host, port = config["connect_address"].rsplit(":", 1)
+        superuser = config["authentication"]["superuser"]
+        connection = psycopg2.connect(**{
+            "host": host, "port": port, "dbname": database, "connect_timeout": 5,
+            "user": superuser["username"], "password": superuser["password"], **parameters})
+        connection.autocommit = True
+        return connection
+
+    def ask_node(self, node, statement, *values, **parameters):
+        """The rows that a statement gives on one node, as the superuser unless told otherwise."""
+        return ask_postgresql(lambda: self.connect(node, **parameters), statement, *values)
+
+    def roles(self, instance):
+        """The roles on the leader, with what they may: (name, may log in, may connect how often)."""
+        return self.ask_node(self.leader(instance), "select rolname, rolcanlogin, rolconnlimit, rolsuper "
+                             "from pg_roles where rolname !~ '^pg_' order by 1")
+
+    def freeze_node(self, node, number=signal.SIGSTOP):
+        """Stops all processes of a node where they are; SIGCONT lets them go on."""
+        above = self.node_pid(node)
+        for pid in [above, *descendants_of(above)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    @staticmethod
+    def freeze_process(process, go_on=False):
+        """Stops one of the platform's programs where it is, or lets it go on."""
+        process.kill(signal.SIGCONT if go_on else signal.SIGSTOP)
+
+    @contextlib.contextmanager
+    def frozen(self, *nodes):
+        """All processes of these nodes stand still inside; nothing of theirs ends."""
+        for node in nodes:
+            self.freeze_node(node)
+        try:
+            yield
+        finally:
+            for node in nodes:
+                self.freeze_node(node, signal.SIGCONT)
 
     def node_pid(self, node):
         """The pid, as seen from here, of pid 1 of the node's PID namespace (or of its Patroni)."""
@@ -731,9 +1005,8 @@ class Platform:
         """key -> value of everything below a prefix, read linearizably."""
         first = prefix.encode()
         last = first[:-1] + bytes([first[-1] + 1])
-        _, _, answer = http_json("POST", self.etcd_uri + "/v3/kv/range", {
-            "key": base64.b64encode(first).decode(), "range_end": base64.b64encode(last).decode()},
-            timeout=10)
+        answer = self.etcd_call("/v3/kv/range", {
+            "key": base64.b64encode(first).decode(), "range_end": base64.b64encode(last).decode()})
         return {base64.b64decode(entry["key"]).decode(): base64.b64decode(entry.get("value", "")).decode()
                 for entry in answer.get("kvs", [])}
 
@@ -763,6 +1036,11 @@ class Platform:
 
     def public_port(self, instance):
         return int(self.keys(f"/routing/allocation/{instance}")[f"/routing/allocation/{instance}"])
+
+    def read_only_port(self, instance):
+        """The second public port; None while there is none."""
+        text = self.keys(f"/routing/readonly/{instance}").get(f"/routing/readonly/{instance}")
+        return None if text is None else int(text)
 
     # --- what may happen to the broker ---------------------------------------------------------
 
@@ -806,6 +1084,9 @@ class Platform:
             left.append(f"key {key}")
         for guid in self.guids:
             left += [f"file {path}" for path in self._node_files(guid)]
+        left += [f"node {node} on {cell.guid}" for cell in self.held for node in dict(cell.nodes)]
+        if self.etcd_auth:
+            left += [f"etcd's user {user}" for user in self.etcd_users() if user not in self.etcd_users_at_start]
         return left
 
     def wait_nothing_left(self, deadline=30):
