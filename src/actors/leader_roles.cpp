@@ -129,14 +129,10 @@ result<found_roles> look(session& on) {
   for (int i = 0; i < PQntuples(came->get()); ++i) {
     if (text_at(*came, i, 9) == "t")
       return failure{"the node asked is a replica; its leader has changed"};
-    found[text_at(*came, i, 0)] = {text_at(*came, i, 1) == mark,
-                                   text_at(*came, i, 2) == "t",
-                                   std::stoi(text_at(*came, i, 3)),
-                                   text_at(*came, i, 4),
-                                   text_at(*came, i, 5),
-                                   text_at(*came, i, 6),
-                                   text_at(*came, i, 7),
-                                   text_at(*came, i, 8) == "t"};
+    found[text_at(*came, i, 0)] = {
+        text_at(*came, i, 1) == mark, text_at(*came, i, 2) == "t", std::stoi(text_at(*came, i, 3)),
+        text_at(*came, i, 4),         text_at(*came, i, 5),        text_at(*came, i, 6),
+        text_at(*came, i, 7),         text_at(*came, i, 8) == "t"};
   }
   return found;
 }
@@ -171,8 +167,8 @@ public:
     if (!script.ok())
       return {false, script.error()};
     // Standbys tell at once that they have replayed such a commit, the asynchronous ones too.
-    auto done = leader_->run("begin; set local synchronous_commit = remote_apply;" + *script
-                             + "commit");
+    auto done =
+        leader_->run("begin; set local synchronous_commit = remote_apply;" + *script + "commit");
     return done.ok() ? await_replay() : role_answer{false, done.error()};
   }
 
@@ -182,7 +178,8 @@ private:
   static trouble fault_of(const model::credentials& who) {
     if (who.username.empty() || who.username.size() > longest_identifier)
       return "a role's name has to have 1 to 63 bytes: " + model::quoted(who.username);
-    if (who.username.find('\0') != std::string::npos || who.password.find('\0') != std::string::npos)
+    if (who.username.find('\0') != std::string::npos
+        || who.password.find('\0') != std::string::npos)
       return "a role's name and password must not hold a zero byte";
     return std::nullopt;
   }
@@ -215,9 +212,9 @@ private:
     std::string names;
     for (const auto& name : leaving_)
       names += (names.empty() ? "" : ",") + leader_->literal(name);
-    auto ended = leader_->run("select pg_terminate_backend(pid, "
-                              + std::to_string(session_end_milliseconds)
-                              + ") from pg_stat_activity where usename in (" + names + ")");
+    auto ended =
+        leader_->run("select pg_terminate_backend(pid, " + std::to_string(session_end_milliseconds)
+                     + ") from pg_stat_activity where usename in (" + names + ")");
     if (!ended.ok())
       return ended.error();
     for (int i = 0; i < PQntuples(ended->get()); ++i)
@@ -263,8 +260,8 @@ private:
       return std::nullopt;
     auto owner = id(order_.owner);
     auto readers = id(readers_);
-    auto database = session::open(order_.conn_url, order_.superuser, until_,
-                                  model::application_database);
+    auto database =
+        session::open(order_.conn_url, order_.superuser, until_, model::application_database);
     if (!database.ok())
       return database.error();
     auto name = leader_->identifier(model::application_database);
@@ -272,20 +269,27 @@ private:
     if (!found_.contains(readers_))
       script += "create role " + readers + " nologin;";
     // Without these a reader could still fill the disk.
-    script += "revoke temporary on database " + name + " from public;"
-              "revoke execute on function lo_creat(integer), lo_create(oid),"
-              " lo_from_bytea(oid, bytea) from public;"
-              "grant execute on function lo_creat(integer), lo_create(oid),"
-              " lo_from_bytea(oid, bytea) to " + owner + ";"
-              "alter default privileges for role " + owner + " grant usage on schemas to " + readers
+    script += "revoke temporary on database " + name
+              + " from public;"
+                "revoke execute on function lo_creat(integer), lo_create(oid),"
+                " lo_from_bytea(oid, bytea) from public;"
+                "grant execute on function lo_creat(integer), lo_create(oid),"
+                " lo_from_bytea(oid, bytea) to "
+              + owner
+              + ";"
+                "alter default privileges for role "
+              + owner + " grant usage on schemas to " + readers
               + ";alter default privileges for role " + owner + " grant select on tables to "
               + readers + ";alter default privileges for role " + owner
               + " grant select on sequences to " + readers + ";";
     auto reader_text = leader_->literal(readers_);
     script += "do $$ declare s text; begin for s in select nspname from pg_namespace"
               " where nspname !~ '^pg_' and nspname <> 'information_schema' loop"
-              " execute format('grant usage on schema %I to %I', s, " + reader_text + ");"
-              " execute format('grant select on all tables in schema %I to %I', s, " + reader_text
+              " execute format('grant usage on schema %I to %I', s, "
+              + reader_text
+              + ");"
+                " execute format('grant select on all tables in schema %I to %I', s, "
+              + reader_text
               + "); execute format('grant select on all sequences in schema %I to %I', s, "
               + reader_text + "); end loop; end $$;";
     auto done = database->run(script);
@@ -316,11 +320,10 @@ private:
       return failure{"a role " + model::quoted(name) + " exists that is no binding's"};
     auto group = wanted.read_only ? readers_ : order_.owner;
     auto until = wanted.valid_until ? model::text_of(*wanted.valid_until) : std::string{};
-    auto settings = wanted.read_only ? std::string{"default_transaction_read_only=on"}
-                                     : "role=" + order_.owner;
+    auto settings =
+        wanted.read_only ? std::string{"default_transaction_read_only=on"} : "role=" + order_.owner;
     bool exists = there != found_.end();
-    bool same_password =
-        exists && passwords_.match(there->second.verifier, wanted.who.password);
+    bool same_password = exists && passwords_.match(there->second.verifier, wanted.who.password);
     if (same_password && there->second.logs_in
         && there->second.connection_limit == wanted.connection_limit
         && there->second.valid_until == until && lists(there->second.memberships, group)
@@ -360,7 +363,8 @@ private:
       auto came = leader_->run(question);
       if (!came.ok())
         return {false, came.error()};
-      role_answer answer{true, "", std::stoi(text_at(*came, 0, 0)), std::stoi(text_at(*came, 0, 1))};
+      role_answer answer{true, "", std::stoi(text_at(*came, 0, 0)),
+                         std::stoi(text_at(*came, 0, 1))};
       if (answer.replayed == answer.replicas || std::chrono::steady_clock::now() > end)
         return answer;
       std::this_thread::sleep_for(replay_pause);

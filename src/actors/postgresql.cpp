@@ -36,9 +36,14 @@ result<session> session::open(const std::string& conn_url, const model::credenti
   // The first dbname is read as a URL, and what stands after it wins.
   std::array<const char*, 8> names{"dbname",  "user",    "password", "connect_timeout",
                                    "options", "sslmode", "dbname",   nullptr};
-  std::array<const char*, 8> values{conn_url.c_str(), who.username.c_str(), who.password.c_str(),
-                                    connect_seconds,  session_settings,     "prefer",
-                                    nullptr,          nullptr};
+  std::array<const char*, 8> values{conn_url.c_str(),
+                                    who.username.c_str(),
+                                    who.password.c_str(),
+                                    connect_seconds,
+                                    session_settings,
+                                    "prefer",
+                                    nullptr,
+                                    nullptr};
   if (database.empty())
     names[6] = nullptr;
   else
@@ -47,6 +52,9 @@ result<session> session::open(const std::string& conn_url, const model::credenti
   connection server{PQconnectdbParams(names.data(), values.data(), expand_dbname), PQfinish};
   if (PQstatus(server.get()) != CONNECTION_OK)
     return failure{first_line(PQerrorMessage(server.get()))};
+  // What succeeds with a notice has succeeded; libpq would print it on stderr.
+  PQsetNoticeProcessor(
+      server.get(), [](void*, const char*) {}, nullptr);
   return session{std::move(server), until};
 }
 

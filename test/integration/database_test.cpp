@@ -1,0 +1,289 @@
+// The roles of bindings on a real PostgreSQL.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "actors/leader_roles.hpp"
+#include "postgresql_server.hpp"
+
+using namespace matriarch;
+using namespace matriarch::actors;
+using namespace std::chrono_literals;
+using test::client;
+using test::postgresql_server;
+
+namespace {
+
+/// What an instance's actor would order of this server.
+struct instance {
+  const postgresql_server& server;
+  role_order order = {};
+  known_passwords passwords = {};
+
+  explicit instance(const postgresql_server& on) : server(on) {
+    order.conn_url = on.url();
+    order.superuser = postgresql_server::superuser();
+    order.owner = "appuser";
+  }
+
+  wanted_role& want(const std::string& name, bool read_only = false) {
+    order.wanted.push_back({{name, "password of " + name}, read_only});
+    return order.wanted.back();
+  }
+  void drop(const std::string& name) {
+    std::erase_if(order.wanted, [&](const auto& one) { return one.who.username == name; });
+  }
+  role_answer make() { return make_roles(order, passwords); }
+  /// The order, which has to succeed.
+  void must_make() {
+    auto said = make();
+    REQUIRE_MESSAGE(said.ok, said.why);
+  }
+
+  [[nodiscard]] client as(const std::string& name, const std::string& database = "db") const {
+    return client{server, {name, "password of " + name}, database};
+  }
+  [[nodiscard]] client admin(const std::string& database = "db") const {
+    return client{server, postgresql_server::superuser(), database};
+  }
+};
+
+bool holds(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+} // namespace
+
+TEST_CASE("what one binding makes, another uses and alters") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.want("two");
+  app.must_make();
+  app.as("one").ask("create table t (n int); insert into t values (1)");
+  auto two = app.as("two");
+  CHECK(two.refusal("alter table t add column m int; insert into t values (2, 3)").empty());
+  CHECK(two.ask("select count(*) from t") == "2");
+  CHECK(app.admin().ask("select tableowner from pg_tables where tablename = 't'") == "appuser");
+}
+
+TEST_CASE("a role that is not wanted any more is let in no more, and what it made stays") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.want("two");
+  app.must_make();
+  auto one = app.as("one");
+  one.ask("set role none");
+  one.ask("create schema own");
+  one.ask("create table own.t (n int)");
+  one.ask("select lo_create(4711)");
+  app.admin("postgres").ask("create database second");
+  app.admin("postgres").ask("grant create on database second to one");
+  auto elsewhere = app.as("one", "second");
+  elsewhere.ask("set role none");
+  elsewhere.ask("create schema mine");
+  app.drop("one");
+  app.must_make();
+  CHECK_FALSE(one.refusal("select 1").empty());
+  CHECK_FALSE(app.as("one").connected());
+  CHECK(app.admin().ask("select count(*) from pg_roles where rolname = 'one'") == "0");
+  CHECK(app.as("two").refusal("insert into own.t values (1)").empty());
+  CHECK(app.admin("second").ask("select nspowner::regrole from pg_namespace where nspname = 'mine'")
+        == "appuser");
+}
+
+TEST_CASE("a read-only role reads what was made before and later, and writes nothing") {
+  postgresql_server server;
+  instance app{server};
+  app.want("writer");
+  app.must_make();
+  auto writer = app.as("writer");
+  writer.ask("create table before (n serial); create schema s; create table s.t (n int)");
+  app.want("reader", true);
+  app.must_make();
+  writer.ask("create table later (n int); create schema l; create table l.t (n int)");
+  auto reader = app.as("reader");
+  for (const char* table : {"before", "s.t", "later", "l.t"}) {
+    CAPTURE(table);
+    CHECK(reader.refusal(std::string{"select * from "} + table).empty());
+  }
+  CHECK(reader.refusal("select last_value from before_n_seq").empty());
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    CAPTURE(attempt);
+    for (const char* what :
+         {"insert into before values (1)", "update before set n = 2", "delete from s.t",
+          "truncate later", "create table mine (n int)", "create temporary table mine (n int)",
+          "create schema mine", "select lo_create(0)", "select nextval('before_n_seq')",
+          "set role appuser"}) {
+      CAPTURE(what);
+      CHECK_FALSE(reader.refusal(what).empty());
+    }
+    // What a session can set by itself must not be all that protects.
+    reader.ask("set default_transaction_read_only = off");
+  }
+  CHECK(holds(reader.refusal("select rolpassword from pg_authid"), "permission denied"));
+}
+
+TEST_CASE("an order that is done twice changes nothing") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.want("reader", true).valid_until = model::wall_time{4'000'000'000s};
+  app.must_make();
+  auto state = [&] {
+    return app.admin().ask("select string_agg(rolname || xmin, ',' order by rolname) from "
+                           "pg_authid");
+  };
+  auto before = state();
+  app.must_make();
+  CHECK(state() == before);
+  // Nor with passwords that have to be looked at anew.
+  instance anew{server};
+  anew.order = app.order;
+  anew.must_make();
+  CHECK(state() == before);
+}
+
+TEST_CASE("roles that are not ours are left alone, and their names are not taken") {
+  postgresql_server server;
+  instance app{server};
+  auto admin = app.admin();
+  admin.ask("create role somebody login password 'his own'");
+  app.must_make();
+  CHECK(client{server, {"somebody", "his own"}}.connected());
+  app.want("somebody");
+  auto said = app.make();
+  CHECK_FALSE(said.ok);
+  CHECK(holds(said.why, "no binding's"));
+  CHECK(client{server, {"somebody", "his own"}}.connected());
+}
+
+TEST_CASE("what was changed by hand is put right, and an application's own settings stay") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one").connection_limit = 7;
+  app.must_make();
+  auto admin = app.admin();
+  auto limit = [&] { return admin.ask("select rolconnlimit from pg_roles where rolname = 'one'"); };
+  admin.ask("alter role one nologin connection limit 1 password 'another'");
+  admin.ask("alter role one reset role");
+  admin.ask("alter role one set search_path = own");
+  app.must_make();
+  CHECK(limit() == "7");
+  auto one = app.as("one");
+  REQUIRE(one.connected());
+  CHECK(one.ask("select current_user") == "appuser");
+  CHECK(one.ask("show search_path") == "own");
+  app.order.wanted.front().connection_limit = 3;
+  app.must_make();
+  CHECK(limit() == "3");
+}
+
+TEST_CASE("a role has no more connections than it may, and none after its end") {
+  postgresql_server server;
+  instance app{server};
+  app.want("narrow").connection_limit = 1;
+  app.want("ended").valid_until = model::wall_time{1'000'000'000s};
+  app.want("lasting").valid_until = model::wall_time{4'000'000'000s};
+  app.must_make();
+  auto first = app.as("narrow");
+  CHECK(first.connected());
+  CHECK_FALSE(app.as("narrow").connected());
+  CHECK_FALSE(app.as("ended").connected());
+  CHECK(app.as("lasting").connected());
+}
+
+TEST_CASE("the owner logs in only where bindings are to share it") {
+  postgresql_server server;
+  instance app{server};
+  auto admin = app.admin();
+  auto logs_in = [&] {
+    return admin.ask("select rolcanlogin from pg_roles where rolname = 'appuser'");
+  };
+  app.must_make();
+  CHECK(logs_in() == "f");
+  app.order.owner_logs_in = true;
+  app.must_make();
+  CHECK(logs_in() == "t");
+}
+
+TEST_CASE("the answer comes once the replica has the role, or says that it has not") {
+  postgresql_server server;
+  instance app{server};
+  auto alone = app.make();
+  CHECK(alone.ok);
+  CHECK(alone.replicas == 0);
+  postgresql_server replica{server};
+  auto admin = app.admin();
+  REQUIRE(client{replica, postgresql_server::superuser(), "postgres"}.connected());
+  auto streams = [&] {
+    return admin.ask("select count(*) from pg_stat_replication where state = 'streaming' and "
+                     "replay_lsn is not null")
+           == "1";
+  };
+  while (!streams()) // the program's own time-out ends a wait in vain
+    admin.ask("select pg_sleep(0.02)");
+  app.want("one");
+  auto said = app.make();
+  CHECK(said.ok);
+  CHECK(said.replicas == 1);
+  CHECK(said.replayed == 1);
+  CHECK(client{replica, {"one", "password of one"}}.connected());
+  client{replica, postgresql_server::superuser(), "postgres"}.ask("select pg_wal_replay_pause()");
+  app.want("two");
+  auto paused = app.make();
+  CHECK(paused.ok);
+  CHECK(paused.replicas == 1);
+  CHECK(paused.replayed == 0);
+  instance astray{replica};
+  auto refused = astray.make();
+  CHECK_FALSE(refused.ok);
+  CHECK(holds(refused.why, "replica"));
+}
+
+TEST_CASE("neither a password nor its verifier reaches PostgreSQL's log") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.must_make();
+  app.admin().ask("create role taken");
+  app.want("taken");
+  CHECK_FALSE(app.make().ok);
+  auto log = server.log();
+  CHECK(holds(log, "create role taken")); // it does log statements
+  CHECK_FALSE(holds(log, "password of"));
+  CHECK_FALSE(holds(log, "SCRAM-SHA-256$"));
+}
+
+TEST_CASE(
+    "names and passwords of any characters work, and names that PostgreSQL would cut do not") {
+  postgresql_server server;
+  instance app{server};
+  std::string strange = "a\"b'c\\d;-- 😀";
+  std::string longest = std::string(63 - strange.size(), 'x') + strange;
+  std::string password = strange;
+  while (password.size() < 900)
+    password += password;
+  app.order.wanted.push_back({{longest, password}});
+  app.must_make();
+  CHECK(client{server, {longest, password}}.connected());
+  app.must_make();
+  app.order.wanted.clear();
+  app.must_make();
+  CHECK_FALSE(client{server, {longest, password}}.connected());
+  app.order.wanted.push_back({{longest + "y", password}});
+  CHECK(holds(app.make().why, "63 bytes"));
+  app.order.wanted = {{{"zero", std::string{"a\0b", 3}}}};
+  CHECK(holds(app.make().why, "zero byte"));
+}
+
+TEST_CASE("a leader that does not answer is given up with a message") {
+  postgresql_server server;
+  instance app{server};
+  app.must_make();
+  server.pause();
+  auto said = app.make();
+  CHECK_FALSE(said.ok);
+  CHECK_FALSE(said.why.empty());
+}
