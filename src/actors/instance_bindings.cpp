@@ -266,7 +266,7 @@ void instance_bindings::tell_removed(const std::string& binding_id) {
   std::erase_if(waiting_, [&](waiter& one) {
     bool concerned = one.binding_id == binding_id && one.removal;
     if (concerned)
-      one.owed.deliver(model::verdict{model::verdict_kind::done});
+      one.owed.deliver(model::verdict{model::verdict_kind::done, note_on_replicas()});
     return concerned;
   });
 }
@@ -335,9 +335,10 @@ void instance_bindings::tend() {
     return;
   if (confirmed_ == wanted)
     return settle();
+  auto again_at = refused_at_ + (pending() ? pause_when_awaited : pause_otherwise);
   auto now = host_.self->clock().now();
-  if (now < again_at_)
-    return host_.wake(again_at_ - now);
+  if (!refusal_.empty() && now < again_at)
+    return host_.wake(again_at - now);
   ask(std::move(*wanted));
 }
 
@@ -346,8 +347,8 @@ void instance_bindings::ask(state_of_roles wanted) {
   confirmed_.reset();
   const auto& known = *host_.known();
   const auto& leader = host_.seen().members.at(host_.seen().leader);
-  role_order order{leader.conn_url, known.superuser, known.application.username,
-                   wanted.owner_logs_in, wanted.wanted};
+  role_order order{leader.conn_url, known.superuser, known.application, wanted.owner_logs_in,
+                   wanted.wanted};
   auto done = [this, wanted = std::move(wanted)](const role_answer& said) {
     asking_ = false;
     if (said.ok) {
@@ -360,7 +361,7 @@ void instance_bindings::ask(state_of_roles wanted) {
         spdlog::warn("instance {}: the roles of its bindings are not made yet: {}", host_.name,
                      said.why);
       refusal_ = said.why;
-      again_at_ = host_.self->clock().now() + (pending() ? pause_when_awaited : pause_otherwise);
+      refused_at_ = host_.self->clock().now();
     }
     host_.go_on();
   };
@@ -373,10 +374,10 @@ void instance_bindings::ask(state_of_roles wanted) {
 
 std::string instance_bindings::note_on_replicas() const {
   if (replicas_ == 0)
-    return "no replica streams from the leader: until one does, the role is on the leader alone";
+    return "no replica streams from the leader: until one does, the change is on the leader alone";
   if (replayed_ < replicas_)
     return std::to_string(replayed_) + " of " + std::to_string(replicas_)
-           + " replicas have the role so far";
+           + " replicas have the change so far";
   return {};
 }
 

@@ -127,7 +127,7 @@ private:
   int replayed_ = 0; ///< of these, how many had it
   bool asking_ = false;
   std::string refusal_; ///< what was last said instead; logged once
-  caf::actor_clock::time_point again_at_;
+  caf::actor_clock::time_point refused_at_;
 };
 
 } // namespace matriarch::actors

@@ -143,7 +143,8 @@ result<found_roles> look(session& on) {
 class role_maker {
 public:
   role_maker(const role_order& order, known_passwords& passwords, postgresql::deadline until)
-      : order_(order), passwords_(passwords), until_(until), readers_(order.owner + "_readers") {}
+      : order_(order), passwords_(passwords), until_(until),
+        readers_(order.owner.username + "_readers") {}
 
   role_answer make() {
     for (const auto& one : order_.wanted)
@@ -157,7 +158,7 @@ public:
     if (!found.ok())
       return {false, found.error()};
     found_ = std::move(*found);
-    if (!found_.contains(order_.owner))
+    if (!found_.contains(order_.owner.username))
       return {false, "the instance's application user does not exist yet"};
     if (auto wrong = let_go())
       return {false, *wrong};
@@ -235,8 +236,8 @@ private:
       return where.error();
     std::string script;
     for (const auto& name : leaving_)
-      script += "reassign owned by " + id(name) + " to " + id(order_.owner) + ";drop owned by "
-                + id(name) + ";";
+      script += "reassign owned by " + id(name) + " to " + id(order_.owner.username)
+                + ";drop owned by " + id(name) + ";";
     for (int i = 0; i < PQntuples(where->get()); ++i) {
       auto database =
           session::open(order_.conn_url, order_.superuser, until_, text_at(*where, i, 0));
@@ -258,7 +259,7 @@ private:
     });
     if (!fresh)
       return std::nullopt;
-    auto owner = id(order_.owner);
+    auto owner = id(order_.owner.username);
     auto readers = id(readers_);
     auto database =
         session::open(order_.conn_url, order_.superuser, until_, model::application_database);
@@ -268,6 +269,10 @@ private:
     std::string script;
     if (!found_.contains(readers_))
       script += "create role " + readers + " nologin;";
+    auto elsewhere = close_other_databases();
+    if (!elsewhere.ok())
+      return elsewhere.error();
+    script += *elsewhere;
     // Without these a reader could still fill the disk.
     script += "revoke temporary on database " + name
               + " from public;"
@@ -296,14 +301,30 @@ private:
     return done.ok() ? trouble{} : trouble{done.error()};
   }
 
+  /// Whoever may connect to another database can fill the disk from there. An operator who makes
+  /// one for applications grants them the right to connect.
+  result<std::string> close_other_databases() {
+    auto found = leader_->run("select datname from pg_database where datallowconn and datname <> "
+                              + leader_->literal(model::application_database));
+    if (!found.ok())
+      return failure{found.error()};
+    std::string script;
+    for (int i = 0; i < PQntuples(found->get()); ++i)
+      script +=
+          "revoke connect, temporary on database " + id(text_at(*found, i, 0)) + " from public;";
+    return script;
+  }
+
   // -- the changes
 
   result<std::string> changes() {
     std::string script;
     for (const auto& name : leaving_)
       script += "drop role " + id(name) + ";";
-    if (found_[order_.owner].logs_in != order_.owner_logs_in)
-      script += "alter role " + id(order_.owner) + (order_.owner_logs_in ? " login;" : " nologin;");
+    auto owner = change_of_owner();
+    if (!owner.ok())
+      return owner;
+    script += *owner;
     for (const auto& one : order_.wanted) {
       auto change = change_of(one);
       if (!change.ok())
@@ -313,15 +334,31 @@ private:
     return script;
   }
 
+  /// Any application may have changed its password: it works as the owner.
+  result<std::string> change_of_owner() {
+    const auto& there = found_[order_.owner.username];
+    const auto& [name, password] = order_.owner;
+    bool right = !order_.owner_logs_in || passwords_.match(there.verifier, password);
+    if (there.logs_in == order_.owner_logs_in && right)
+      return std::string{};
+    auto text = "alter role " + id(name) + (order_.owner_logs_in ? " login" : " nologin");
+    if (right)
+      return text + ";";
+    auto verifier = leader_->verifier(name, password);
+    if (!verifier.ok())
+      return verifier;
+    return text + " password " + leader_->literal(*verifier) + ";";
+  }
+
   result<std::string> change_of(const wanted_role& wanted) {
     const auto& name = wanted.who.username;
     auto there = found_.find(name);
     if (there != found_.end() && !there->second.marked)
       return failure{"a role " + model::quoted(name) + " exists that is no binding's"};
-    auto group = wanted.read_only ? readers_ : order_.owner;
+    auto group = wanted.read_only ? readers_ : order_.owner.username;
     auto until = wanted.valid_until ? model::text_of(*wanted.valid_until) : std::string{};
-    auto settings =
-        wanted.read_only ? std::string{"default_transaction_read_only=on"} : "role=" + order_.owner;
+    auto settings = wanted.read_only ? std::string{"default_transaction_read_only=on"}
+                                     : "role=" + order_.owner.username;
     bool exists = there != found_.end();
     bool same_password = exists && passwords_.match(there->second.verifier, wanted.who.password);
     if (same_password && there->second.logs_in
@@ -341,7 +378,7 @@ private:
     }
     text += ";alter role " + id(name) + " set "
             + (wanted.read_only ? std::string{"default_transaction_read_only = on"}
-                                : "role = " + leader_->literal(order_.owner))
+                                : "role = " + leader_->literal(order_.owner.username))
             + ";grant " + id(group) + " to " + id(name) + ";comment on role " + id(name) + " is "
             + leader_->literal(mark) + ";";
     return text;

@@ -151,7 +151,7 @@ struct role_order {
   std::string conn_url; ///< of the leader's member key
   model::credentials superuser;
   /// The role that owns whatever applications make: the instance's application user.
-  std::string owner;
+  model::credentials owner;
   /// Whether applications log in as the owner itself (bindings with shared credentials).
   bool owner_logs_in = false;
   std::vector<wanted_role> wanted;

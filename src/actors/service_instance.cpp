@@ -171,10 +171,11 @@ private:
     }
   }
 
-  /// Positions are relative to the leader that was asked, and a node that was demoted has restarted.
+  /// Positions are relative to the leader that was asked, and who was demoted has restarted.
   void forget_what_the_leader_said() {
     around_.lag.clear();
     around_.settings.clear();
+    around_.restarted.clear();
   }
 
   /// What this actor wrote itself comes back with a revision that it knows. Anything newer is
@@ -661,9 +662,11 @@ private:
     json::add(line, "action", std::string{"end of "} + store::text_of(op.type), line);
     json::add(line, "instance_id", known_->instance_id, line);
     json::add(line, "operation", op.id, line);
-    json::add(line, "originating_identity", op.requested_by, line);
+    if (!op.requested_by.empty())
+      json::add(line, "originating_identity", op.requested_by, line);
     json::add(line, "result", result, line);
-    json::add(line, "description", op.description, line);
+    if (!op.description.empty())
+      json::add(line, "description", op.description, line);
     json::add(line, "duration_ms", (now - op.started_at).count(), line);
     setup_.audit(json::text_of(line));
   }
@@ -893,6 +896,7 @@ private:
       configuring_ = false;
       if (came.status == 200) {
         around_.configured = digest;
+        around_.restarted.clear();
         return go_on();
       }
       spdlog::warn("instance {}: the settings are not set: {}", name_, refusal_of(came));
@@ -953,6 +957,13 @@ private:
     go_on();
   }
 
+  /// What a leader takes up by its restart, a replica can take up by one more.
+  void note_restart(const std::string& id) {
+    if (around_.seen.leads(id))
+      around_.restarted.clear();
+    around_.restarted.insert(id);
+  }
+
   void perform(const model::restart_node& step) {
     auto found = around_.seen.members.find(step.node_id);
     if (found == around_.seen.members.end() || self_->clock().now() < settings_again_at_
@@ -965,7 +976,9 @@ private:
       restarting_.erase(id);
       around_.settings.erase(id);
       settings_again_at_ = self_->clock().now() + settings_pause;
-      if (came.status != 200)
+      if (came.status == 200)
+        note_restart(id);
+      else
         spdlog::warn("instance {}: node {} was not restarted: {}", name_, id, refusal_of(came));
       alarm_.set(settings_pause);
       go_on();

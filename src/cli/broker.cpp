@@ -69,8 +69,10 @@ http::audit_sink audit_sink_of(const std::string& file) {
   if (file.empty())
     return [](const std::string& line) { spdlog::info("audit {}", line); };
   // Who did what is for the operator, not for everybody on this machine.
-  if (int made = ::open(file.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0640); made >= 0)
-    ::close(made);
+  int made = ::open(file.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0640);
+  if (made < 0) // spdlog would make missing directories: a mistyped path is a mistake
+    throw spdlog::spdlog_ex{file, errno};
+  ::close(made);
   auto trail = spdlog::basic_logger_mt("audit", file);
   trail->set_pattern("%v");
   trail->flush_on(spdlog::level::info);

@@ -341,6 +341,8 @@ private:
   void unbind(model::unbind_request asked, later to) const {
     auto patience_now = patience(asked.may_poll);
     behind_.ask(std::move(asked), patience_now, [to](const model::verdict& said) {
+      if (said.is == model::verdict_kind::done && !said.description.empty())
+        return to->send({200, json::object_text({{"description", said.description}}), {}});
       if (said.is == model::verdict_kind::done)
         return to->send({200, "{}", {}});
       if (said.is == model::verdict_kind::accepted)

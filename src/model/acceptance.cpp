@@ -274,6 +274,15 @@ std::optional<verdict> refuse_binding(const record& known) {
   return std::nullopt;
 }
 
+void take_over(binding& fresh, const binding& before) {
+  if (fresh.app_guid.empty())
+    fresh.app_guid = before.app_guid;
+  if (fresh.parameters == "{}") {
+    fresh.parameters = before.parameters;
+    fresh.read_only = before.read_only;
+  }
+}
+
 /// Takes over what a rotation leaves out; the answer says what is wrong with the predecessor.
 std::optional<verdict> follow(binding& fresh, const std::map<std::string, binding>& existing,
                               wall_time now) {
@@ -287,12 +296,7 @@ std::optional<verdict> follow(binding& fresh, const std::map<std::string, bindin
   if (before.expires_at && *before.expires_at <= now)
     return verdict{verdict_kind::bad_request, "predecessor_binding_id " + quoted(fresh.predecessor)
                                                   + " has expired; bind without it"};
-  if (fresh.app_guid.empty())
-    fresh.app_guid = before.app_guid;
-  if (fresh.parameters == "{}") {
-    fresh.parameters = before.parameters;
-    fresh.read_only = before.read_only;
-  }
+  take_over(fresh, before);
   return std::nullopt;
 }
 
@@ -308,9 +312,10 @@ binding_ruling judge_bind(const bind_request& asked, const record& known,
   auto found = existing.find(fresh.binding_id);
   if (found == existing.end() && fresh.plan_id != known.plan_id)
     return {{verdict_kind::bad_request, mismatch("plan_id", fresh.plan_id, known.plan_id)}};
-  auto wrong = follow(fresh, existing, values.now);
   if (found != existing.end()) {
     const auto& there = found->second;
+    if (!fresh.predecessor.empty() && fresh.predecessor == there.predecessor)
+      take_over(fresh, there); // the predecessor itself may be gone by now
     if (there.phase == binding_phase::removing)
       return {{verdict_kind::busy, "the binding of this id is being removed; try again after it"}};
     if (!same_request(there, fresh))
@@ -319,7 +324,7 @@ binding_ruling judge_bind(const bind_request& asked, const record& known,
     return {{there.phase == binding_phase::ready ? verdict_kind::done : verdict_kind::accepted, "",
              there.operation_id}};
   }
-  if (wrong)
+  if (auto wrong = follow(fresh, existing, values.now))
     return {std::move(*wrong)};
   if (auto refused = refuse_binding(known))
     return {std::move(*refused)};

@@ -397,13 +397,23 @@ private:
       if (waits && waiting_replica == nullptr)
         waiting_replica = n;
     }
-    if (leader_waits && (order == restart_order::leader_first || replicas.empty()))
+    // A replica that still waits after a restart keeps what its primary has more of, because the
+    // cluster began with more than its plan said: then the leader goes first after all.
+    bool in_vain = waiting_replica != nullptr && restarted(waiting_replica->node_id);
+    bool leader_goes = order == restart_order::leader_first || replicas.empty() || in_vain;
+    if (leader_waits && leader_goes && !restarted(around_.seen.leader))
       restart(around_.seen.leader);
-    else if (waiting_replica != nullptr)
+    else if (waiting_replica != nullptr && !in_vain)
       restart(waiting_replica->node_id);
-    else if (leader_waits)
+    else if (leader_waits && !leader_goes)
       hand_over(replicas);
+    else if (leader_waits || in_vain)
+      result_.waiting_for = "a node still asks for a restart after one; see its log";
     return leader_waits || waiting_replica != nullptr;
+  }
+
+  [[nodiscard]] bool restarted(const std::string& node_id) const {
+    return around_.restarted.contains(node_id);
   }
 
   void restart(const std::string& node_id) {

@@ -47,6 +47,8 @@ struct circumstances {
   std::string configured;
   /// What nodes said of the settings, by node id; forgotten when a node restarts.
   std::map<std::string, node_settings> settings;
+  /// Nodes that have restarted with the settings that are being taken up.
+  std::set<std::string> restarted;
   wall_time now;
 };
 

@@ -23,7 +23,7 @@ struct instance {
   explicit instance(const postgresql_server& on) : server(on) {
     order.conn_url = on.url();
     order.superuser = postgresql_server::superuser();
-    order.owner = "appuser";
+    order.owner = {"appuser", "the owner's"};
   }
 
   wanted_role& want(const std::string& name, bool read_only = false) {
@@ -125,6 +125,51 @@ TEST_CASE("a read-only role reads what was made before and later, and writes not
   CHECK(holds(reader.refusal("select rolpassword from pg_authid"), "permission denied"));
 }
 
+TEST_CASE("a read-only role is let into no other database, where it could write") {
+  postgresql_server server;
+  instance app{server};
+  app.want("reader", true);
+  app.must_make();
+  CHECK(app.as("reader").connected());
+  CHECK_FALSE(app.as("reader", "postgres").connected());
+  CHECK_FALSE(app.as("reader", "template1").connected());
+}
+
+TEST_CASE("what an application puts in the way of PostgreSQL's functions is never run") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.must_make();
+  auto one = app.as("one");
+  for (const char* arguments : {"text, text", "text, text, text"})
+    one.ask(std::string{"create function public.format("} + arguments
+            + ") returns text language plpgsql as $$ begin execute 'alter role appuser superuser'; "
+              "return 'select 1'; end $$");
+  one.ask("alter database db set search_path = public, pg_catalog");
+  app.want("reader", true);
+  app.must_make();
+  app.drop("one");
+  app.must_make();
+  CHECK(app.admin("postgres").ask("select rolsuper from pg_roles where rolname = 'appuser'")
+        == "f");
+}
+
+TEST_CASE("what an application sets for its whole database holds up no order") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.must_make();
+  auto one = app.as("one");
+  one.ask("set role none; create schema own; set role appuser");
+  one.ask("alter database db set default_transaction_read_only = on");
+  one.ask("alter database db set role = 'appuser'");
+  app.want("reader", true);
+  app.must_make();
+  app.drop("one");
+  app.must_make();
+  CHECK_FALSE(app.as("one").connected());
+}
+
 TEST_CASE("an order that is done twice changes nothing") {
   postgresql_server server;
   instance app{server};
@@ -203,9 +248,11 @@ TEST_CASE("the owner logs in only where bindings are to share it") {
   };
   app.must_make();
   CHECK(logs_in() == "f");
+  admin.ask("alter role appuser password 'an application changed it'");
   app.order.owner_logs_in = true;
   app.must_make();
   CHECK(logs_in() == "t");
+  CHECK(client{server, app.order.owner}.connected());
 }
 
 TEST_CASE("the answer comes once the replica has the role, or says that it has not") {
@@ -222,7 +269,7 @@ TEST_CASE("the answer comes once the replica has the role, or says that it has n
                      "replay_lsn is not null")
            == "1";
   };
-  while (!streams()) // the program's own time-out ends a wait in vain
+  for (int looks = 0; looks < 1'000 && !streams(); ++looks)
     admin.ask("select pg_sleep(0.02)");
   app.want("one");
   auto said = app.make();

@@ -386,6 +386,18 @@ TEST_CASE("a successor takes over what it leaves out, and its predecessor stays"
   CHECK(ruled(next, settled(), existing).answer.is == verdict_kind::accepted);
 }
 
+TEST_CASE("a successor is found again by the same request after its predecessor has gone") {
+  auto first = binding_of("b");
+  first.wanted.app_guid = "app";
+  first.wanted.parameters = R"({"read-only":true})";
+  auto next = binding_of("c");
+  next.wanted.app_guid.clear();
+  next.wanted.predecessor = "b";
+  auto made = *ruled(next, settled(), {{"b", ready(first, settled())}}).write;
+  made.phase = binding_phase::ready;
+  CHECK(ruled(next, settled(), {{"c", made}}).answer.is == verdict_kind::done);
+}
+
 TEST_CASE("a successor needs a predecessor that is there and has not expired") {
   auto next = binding_of("c");
   next.wanted.predecessor = "b";

@@ -797,6 +797,21 @@ TEST_CASE("fewer connections: the leader restarts first, and nobody takes over")
   CHECK(ids_of<restart_node>(decide(known, c)) == ids{"b"});
 }
 
+TEST_CASE(
+    "a replica that still waits after its restart waits for its leader, which goes first then") {
+  auto known = changing("100", "200");
+  known.taking_up = known.desired.settings;
+  auto c = running({"a", "b", "c"}, "a");
+  took_up(c, known.desired.settings, {"a", "b", "c"});
+  c.restarted = {"b"};
+  CHECK(ids_of<restart_node>(decide(known, c)) == ids{"a"});
+  // And nobody is restarted over and over.
+  c.restarted = {"a", "b"};
+  auto d = decide(known, c);
+  CHECK(ids_of<restart_node>(d).empty());
+  CHECK(contains(d.waiting_for, "still asks for a restart"));
+}
+
 TEST_CASE("the next node restarts only when all run again") {
   auto known = changing("100", "200");
   known.taking_up = known.desired.settings;
