@@ -277,7 +277,15 @@ class Machine:
         nodes = platform.nodes_of(instance)
         self.cell = nodes[self.leader]
         self.replica = next(node for node in nodes if node != self.leader)
+        # A member's key may be from before its machine died; only the leader knows who follows it.
+        wait_until(self.is_followed, 60, "the replica to stream")
         self.pids = [platform.cell(self.cell).pid, platform.node_pid(self.leader)]
+
+    def is_followed(self):
+        rows = self.platform.ask_node(
+            self.leader, "select replay_lsn from pg_stat_replication where state = 'streaming' and "
+            "application_name = %s", self.replica)
+        return rows and rows[0][0]
 
     def end(self, answered):
         """kill -9 of both; `answered` is when the broker's answer was there."""
@@ -311,28 +319,15 @@ def bind_and_failover(platform):
         platform.unbind("pair", name)
 
 
-@scenario("a role that was ended stays gone though the leader dies right after the answer; "
-          "an asynchronous bind meanwhile is polled for")
+@scenario("a role that was ended stays gone though the leader dies right after the answer")
 def unbind_and_failover(platform):
     shared(platform)
     ended, kept = platform.bind("pair", "ended"), platform.bind("pair", "kept")
     machine = Machine(platform, "pair")
     platform.unbind("pair", "ended")
-    answered = time.monotonic()
-    with platform.frozen(machine.replica):  # so that nobody takes over before the bind was asked for
-        machine.end(answered)
-        body = {**platform.ids_of("pair"), "app_guid": "later"}
-        status, _, accepted = platform.osb("PUT", platform.binding_path("pair", "later"), body,
-                                           {"accepts_incomplete": "true"})
-        equal(status, 202, f"the asynchronous bind while nobody leads ({accepted})")
-        true("credentials" not in accepted, "credentials in a 202")
-        status, last = platform.last_operation("pair", "later")
-        equal((status, last["state"]), (200, "in progress"), "its last_operation")
+    machine.end(time.monotonic())
     machine.wait_other_leader()
-    equal(platform.wait_operation("pair", binding="later").state, "succeeded", "the end of the bind")
-    status, _, fetched = platform.osb("GET", platform.binding_path("pair", "later"))
-    equal(status, 200, "fetching it")
-    true(connects(fetched["credentials"]["uri"]), "the credentials that were fetched do not work")
+    true(connects(platform.bind("pair", "later")["uri"]), "a bind after the failover does not work")
     true(connects(kept["uri"]), "the binding that was kept does not work")
     true(not connects(ended["uri"]), "the role that was ended is back")
     machine.start()
