@@ -349,6 +349,9 @@ void instance_bindings::ask(state_of_roles wanted) {
   const auto& leader = host_.seen().members.at(host_.seen().leader);
   role_order order{leader.conn_url, known.superuser, known.application, wanted.owner_logs_in,
                    wanted.wanted};
+  for (const auto& [name, member] : host_.seen().members)
+    if (name != host_.seen().leader && member.running())
+      order.replica_urls.push_back(member.conn_url);
   auto done = [this, wanted = std::move(wanted)](const role_answer& said) {
     asking_ = false;
     if (said.ok) {

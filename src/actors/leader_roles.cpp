@@ -12,6 +12,8 @@
 #include <thread>
 #include <vector>
 
+#include <spdlog/spdlog.h>
+
 #include "actors/postgresql.hpp"
 #include "model/names.hpp"
 #include "model/times.hpp"
@@ -31,11 +33,11 @@ constexpr const char* mark = "matriarch binding";
 constexpr auto longest_order = 15s;
 // A replica that does not replay within this time may be away for long: the answer says so.
 constexpr auto longest_replay = 2s;
-constexpr auto replay_pause = 3ms;
 // PostgreSQL cuts longer names, silently.
 constexpr std::size_t longest_identifier = 63;
+constexpr auto short_pause = 3ms; // between two looks at something that takes milliseconds
 // Sessions that are told to end do so at their next look, unless they are in a long system call.
-constexpr int session_end_milliseconds = 5'000;
+constexpr auto longest_session_end = 5s;
 
 // -- SCRAM (RFC 5802, 7677), as far as it takes to check a verifier --------------------------------
 
@@ -95,7 +97,6 @@ struct found_role {
   std::string verifier;
   std::string settings;    ///< `role=appuser`, …
   std::string memberships; ///< names, comma-separated
-  bool owns = false;       ///< something in some database depends on it
 };
 
 using found_roles = std::map<std::string, found_role>;
@@ -110,8 +111,6 @@ constexpr const char* all_roles =
     "  where setrole = r.oid and setdatabase = 0), ''),"
     " coalesce((select string_agg(g.rolname, ',' order by g.rolname) from pg_auth_members m"
     "  join pg_roles g on g.oid = m.roleid where m.member = r.oid), ''),"
-    " exists (select from pg_shdepend d where d.refclassid = 'pg_authid'::regclass"
-    "  and d.refobjid = r.oid and d.deptype in ('o', 'a')),"
     " pg_is_in_recovery()"
     " from pg_authid r where r.rolname !~ '^pg_'";
 
@@ -127,12 +126,12 @@ result<found_roles> look(session& on) {
     return failure{came.error()};
   found_roles found;
   for (int i = 0; i < PQntuples(came->get()); ++i) {
-    if (text_at(*came, i, 9) == "t")
+    if (text_at(*came, i, 8) == "t")
       return failure{"the node asked is a replica; its leader has changed"};
     found[text_at(*came, i, 0)] = {
         text_at(*came, i, 1) == mark, text_at(*came, i, 2) == "t", std::stoi(text_at(*came, i, 3)),
         text_at(*came, i, 4),         text_at(*came, i, 5),        text_at(*came, i, 6),
-        text_at(*came, i, 7),         text_at(*came, i, 8) == "t"};
+        text_at(*came, i, 7)};
   }
   return found;
 }
@@ -167,10 +166,9 @@ public:
     auto script = changes();
     if (!script.ok())
       return {false, script.error()};
-    // Standbys tell at once that they have replayed such a commit, the asynchronous ones too.
-    auto done =
-        leader_->run("begin; set local synchronous_commit = remote_apply;" + *script + "commit");
-    return done.ok() ? await_replay() : role_answer{false, done.error()};
+    if (auto wrong = commit(*script))
+      return {false, *wrong};
+    return await_replay();
   }
 
 private:
@@ -195,33 +193,68 @@ private:
   // -- who leaves
 
   /// Roles of ours that are not wanted lose their login, their sessions and what they own; the
-  /// dropping itself is one of changes().
+  /// dropping itself is one of changes(). The owner loses its login and its sessions only.
   trouble let_go() {
     std::string closing;
+    std::string names;
+    auto close = [&](const std::string& name) {
+      if (found_[name].logs_in)
+        closing += "alter role " + id(name) + " nologin;";
+      names += (names.empty() ? "" : ",") + leader_->literal(name);
+    };
     for (const auto& [name, role] : found_)
       if (role.marked && !is_wanted(name))
         leaving_.push_back(name);
-    if (leaving_.empty())
+    for (const auto& name : leaving_)
+      close(name);
+    std::string leaving_names = names;
+    auto& owner = found_[order_.owner.username];
+    if (owner.logs_in && !order_.owner_logs_in)
+      close(order_.owner.username);
+    if (names.empty())
       return std::nullopt;
-    for (const auto& name : leaving_)
-      if (found_[name].logs_in)
-        closing += "alter role " + id(name) + " nologin;";
     // Committed before the sessions end: none of them can come back.
-    if (!closing.empty())
-      if (auto done = leader_->run(closing); !done.ok())
-        return done.error();
-    std::string names;
-    for (const auto& name : leaving_)
-      names += (names.empty() ? "" : ",") + leader_->literal(name);
-    auto ended =
-        leader_->run("select pg_terminate_backend(pid, " + std::to_string(session_end_milliseconds)
-                     + ") from pg_stat_activity where usename in (" + names + ")");
-    if (!ended.ok())
-      return ended.error();
-    for (int i = 0; i < PQntuples(ended->get()); ++i)
-      if (text_at(*ended, i, 0) != "t")
+    if (auto wrong = commit(closing))
+      return wrong;
+    owner.logs_in = order_.owner_logs_in && owner.logs_in;
+    if (auto wrong = end_sessions(*leader_, names))
+      return wrong;
+    // Before the roles are gone, so that an order that is cut off here begins here again.
+    if (auto wrong = end_sessions_on_replicas(names))
+      return wrong;
+    return leaving_.empty() ? std::nullopt : hand_over(leaving_names);
+  }
+
+  /// Ends all sessions of these roles and waits until they are gone; one that ends by itself
+  /// meanwhile is gone as well.
+  trouble end_sessions(session& on, const std::string& names) const {
+    auto end = std::min(until_, std::chrono::steady_clock::now() + longest_session_end);
+    while (true) {
+      auto told = on.run("select pg_terminate_backend(pid) from pg_stat_activity where "
+                         "backend_type = 'client backend' and usename in ("
+                         + names + ")");
+      if (!told.ok())
+        return told.error();
+      if (PQntuples(told->get()) == 0)
+        return std::nullopt;
+      if (std::chrono::steady_clock::now() > end)
         return "a session of a role that was revoked does not end";
-    return hand_over(names);
+      std::this_thread::sleep_for(short_pause);
+    }
+  }
+
+  /// On the replicas as well, once they know that the roles may not log in. A replica that does not
+  /// answer cannot be helped: the number of those that replayed tells of it.
+  trouble end_sessions_on_replicas(const std::string& names) {
+    if (order_.replica_urls.empty())
+      return std::nullopt;
+    if (auto reached = await_replay(); !reached.ok)
+      return reached.why;
+    for (const auto& url : order_.replica_urls)
+      if (auto replica = session::open(url, order_.superuser, until_); replica.ok())
+        if (auto wrong = end_sessions(*replica, names))
+          spdlog::warn("the replica {} may still have sessions of revoked roles: {}", url, *wrong);
+    return std::nullopt;
   }
 
   /// In each database where something belongs to them or names them: only there it can be changed.
@@ -243,13 +276,29 @@ private:
           session::open(order_.conn_url, order_.superuser, until_, text_at(*where, i, 0));
       if (!database.ok())
         return database.error();
-      if (auto done = database->run(script); !done.ok())
+      auto name = text_at(*where, i, 0);
+      bool read = found_.contains(readers_) && name == model::application_database;
+      // What the roles made as themselves was outside the owner's default privileges.
+      if (auto done = database->run(script + (read ? grant_reading() : "")); !done.ok())
         return done.error();
     }
     return std::nullopt;
   }
 
   // -- who reads
+
+  /// Lets readers read all there is in the current database.
+  [[nodiscard]] std::string grant_reading() const {
+    auto readers = leader_->literal(readers_);
+    return "do $$ declare s text; begin for s in select nspname from pg_namespace"
+           " where nspname !~ '^pg_' and nspname <> 'information_schema' loop"
+           " execute format('grant usage on schema %I to %I', s, "
+           + readers
+           + ");"
+             " execute format('grant select on all tables in schema %I to %I', s, "
+           + readers + "); execute format('grant select on all sequences in schema %I to %I', s, "
+           + readers + "); end loop; end $$;";
+  }
 
   /// A role of its own for reading, which sees what applications have made and will make.
   /// pg_read_all_data would show the passwords' verifiers in pg_authid as well.
@@ -287,16 +336,7 @@ private:
               + ";alter default privileges for role " + owner + " grant select on tables to "
               + readers + ";alter default privileges for role " + owner
               + " grant select on sequences to " + readers + ";";
-    auto reader_text = leader_->literal(readers_);
-    script += "do $$ declare s text; begin for s in select nspname from pg_namespace"
-              " where nspname !~ '^pg_' and nspname <> 'information_schema' loop"
-              " execute format('grant usage on schema %I to %I', s, "
-              + reader_text
-              + ");"
-                " execute format('grant select on all tables in schema %I to %I', s, "
-              + reader_text
-              + "); execute format('grant select on all sequences in schema %I to %I', s, "
-              + reader_text + "); end loop; end $$;";
+    script += grant_reading();
     auto done = database->run(script);
     return done.ok() ? trouble{} : trouble{done.error()};
   }
@@ -386,7 +426,18 @@ private:
 
   // -- the replicas
 
-  /// Waits until each replica that streams has replayed what was committed, or the time is up.
+  /// One transaction. It does not wait for synchronous standbys, without any bound, as others do:
+  /// await_replay() does.
+  trouble commit(const std::string& script) {
+    if (script.empty())
+      return std::nullopt;
+    auto done = leader_->run("begin;" + script + "commit");
+    return done.ok() ? trouble{} : trouble{done.error()};
+  }
+
+  /// Waits until each replica that streams has replayed what was committed, or the time is up; all
+  /// such waits of an order share longest_replay. A replica reports whenever it has replayed all it
+  /// got, and with each piece it gets.
   role_answer await_replay() {
     auto position = leader_->run("select pg_current_wal_lsn()");
     if (!position.ok())
@@ -395,16 +446,19 @@ private:
                     + leader_->literal(text_at(*position, 0, 0))
                     + ") from pg_stat_replication where state = 'streaming'"
                       " and replay_lsn is not null";
-    auto end = std::chrono::steady_clock::now() + longest_replay;
+    auto start = std::chrono::steady_clock::now();
     while (true) {
       auto came = leader_->run(question);
       if (!came.ok())
         return {false, came.error()};
       role_answer answer{true, "", std::stoi(text_at(*came, 0, 0)),
                          std::stoi(text_at(*came, 0, 1))};
-      if (answer.replayed == answer.replicas || std::chrono::steady_clock::now() > end)
+      auto waited = std::chrono::steady_clock::now() - start;
+      if (answer.replayed == answer.replicas || waited > replay_patience_) {
+        replay_patience_ -= std::min<std::chrono::steady_clock::duration>(waited, replay_patience_);
         return answer;
-      std::this_thread::sleep_for(replay_pause);
+      }
+      std::this_thread::sleep_for(short_pause);
     }
   }
 
@@ -415,6 +469,7 @@ private:
   std::optional<session> leader_;
   found_roles found_;
   std::vector<std::string> leaving_;
+  std::chrono::steady_clock::duration replay_patience_ = longest_replay;
 };
 
 } // namespace

@@ -155,6 +155,9 @@ struct role_order {
   /// Whether applications log in as the owner itself (bindings with shared credentials).
   bool owner_logs_in = false;
   std::vector<wanted_role> wanted;
+  /// Of the replicas' member keys: sessions of a revoked role end there too. One that cannot be
+  /// reached holds nothing up.
+  std::vector<std::string> replica_urls = {};
 };
 struct role_answer {
   bool ok = false;

@@ -13,12 +13,14 @@ namespace {
 constexpr const char* connect_seconds = "3";
 // Nothing that is said here may be logged, not even a statement that fails or takes long. And the
 // database is the application's: what it may have set for all its sessions, or put in the way of
-// PostgreSQL's own functions, must not count for a superuser.
+// PostgreSQL's own functions, must not count for a superuser. No commit waits for a synchronous
+// standby: that has no bound, since not even statement_timeout ends it.
 constexpr const char* session_settings =
     "-c search_path=pg_catalog,pg_temp -c role=none -c default_transaction_read_only=off"
     " -c application_name=matriarch -c statement_timeout=10s -c lock_timeout=5s"
     " -c log_statement=none -c log_min_error_statement=panic -c log_min_duration_statement=-1"
-    " -c log_min_duration_sample=-1 -c track_activities=off";
+    " -c log_min_duration_sample=-1 -c log_transaction_sample_rate=0 -c track_activities=off"
+    " -c synchronous_commit=local";
 
 int milliseconds_left(deadline until) {
   auto left = std::chrono::duration_cast<std::chrono::milliseconds>(

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <thread>
 
 #include "actors/leader_roles.hpp"
 #include "postgresql_server.hpp"
@@ -50,6 +51,17 @@ struct instance {
 
 bool holds(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
+}
+
+/// A replica that is known to stream: it has told the leader how far it has replayed.
+void await_streaming(client& admin) {
+  auto streams = [&] {
+    return admin.ask("select count(*) from pg_stat_replication where state = 'streaming' and "
+                     "replay_lsn is not null")
+           == "1";
+  };
+  for (int looks = 0; looks < 1'000 && !streams(); ++looks)
+    admin.ask("select pg_sleep(0.02)");
 }
 
 } // namespace
@@ -264,13 +276,7 @@ TEST_CASE("the answer comes once the replica has the role, or says that it has n
   postgresql_server replica{server};
   auto admin = app.admin();
   REQUIRE(client{replica, postgresql_server::superuser(), "postgres"}.connected());
-  auto streams = [&] {
-    return admin.ask("select count(*) from pg_stat_replication where state = 'streaming' and "
-                     "replay_lsn is not null")
-           == "1";
-  };
-  for (int looks = 0; looks < 1'000 && !streams(); ++looks)
-    admin.ask("select pg_sleep(0.02)");
+  await_streaming(admin);
   app.want("one");
   auto said = app.make();
   CHECK(said.ok);
@@ -333,4 +339,108 @@ TEST_CASE("a leader that does not answer is given up with a message") {
   auto said = app.make();
   CHECK_FALSE(said.ok);
   CHECK_FALSE(said.why.empty());
+}
+
+TEST_CASE("the sessions of a role that is revoked end on the replicas too") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.want("reader", true);
+  app.want("other");
+  app.must_make();
+  app.as("one").ask("create table t (n int)");
+  postgresql_server replica{server};
+  auto admin = app.admin();
+  await_streaming(admin);
+  app.order.replica_urls = {replica.url()};
+  client one{replica, {"one", "password of one"}};
+  client reader{replica, {"reader", "password of reader"}};
+  client other{replica, {"other", "password of other"}};
+  REQUIRE(one.refusal("select * from t").empty());
+  REQUIRE(reader.refusal("select * from t").empty());
+  app.drop("one");
+  app.drop("reader");
+  app.must_make();
+  CHECK_FALSE(one.refusal("select 1").empty());
+  CHECK_FALSE(reader.refusal("select 1").empty());
+  CHECK(other.refusal("select * from t").empty());
+}
+
+TEST_CASE("a replica that cannot be reached does not hold up a revocation") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.must_make();
+  app.order.replica_urls = {"postgres://127.0.0.1:1/postgres"};
+  app.drop("one");
+  app.must_make();
+}
+
+TEST_CASE("a leader that waits for an absent replica does not hold up the answer") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.want("two");
+  app.must_make();
+  auto admin = app.admin();
+  app.as("one").ask("set role none; create schema own");
+  admin.ask("alter system set synchronous_standby_names = 'absent'");
+  admin.ask("select pg_reload_conf()");
+  auto waits = [&] { return admin.ask("show synchronous_standby_names") == "absent"; };
+  for (int looks = 0; looks < 1'000 && !waits(); ++looks)
+    admin.ask("select pg_sleep(0.02)");
+  app.drop("one");
+  app.want("three");
+  auto said = app.make();
+  CHECK_MESSAGE(said.ok, said.why);
+  CHECK(said.replicas == 0);
+  CHECK(app.as("three").connected());
+  CHECK_FALSE(app.as("one").connected());
+}
+
+TEST_CASE("sessions of the owner end once nobody shares it any more") {
+  postgresql_server server;
+  instance app{server};
+  app.order.owner_logs_in = true;
+  app.must_make();
+  client shared{server, app.order.owner};
+  REQUIRE(shared.connected());
+  app.order.owner_logs_in = false;
+  app.must_make();
+  CHECK_FALSE(shared.refusal("select 1").empty());
+}
+
+TEST_CASE("what a revoked role handed over can be read by those who only read") {
+  postgresql_server server;
+  instance app{server};
+  app.want("reader", true);
+  app.want("one");
+  app.must_make();
+  app.as("one").ask("set role none; create schema own; create table own.t (n int)");
+  app.drop("one");
+  app.must_make();
+  CHECK(app.as("reader").refusal("select * from own.t") == "");
+}
+
+TEST_CASE("a role with many sessions that come and go is revoked at once") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.must_make();
+  std::vector<std::jthread> busy;
+  for (int i = 0; i < 6; ++i)
+    busy.emplace_back([&](const std::stop_token& over) {
+      while (!over.stop_requested())
+        app.as("one").refusal("select 1");
+    });
+  for (int i = 0; i < 10; ++i) {
+    app.order.wanted.clear();
+    auto said = app.make();
+    CHECK_MESSAGE(said.ok, said.why);
+    CHECK(app.admin().ask("select count(*) from pg_stat_activity where backend_type = 'client "
+                          "backend' and usesysid not in (select oid from pg_authid)")
+          == "0");
+    app.want("one");
+    app.must_make();
+  }
 }
