@@ -100,14 +100,8 @@ void instance_bindings::bind(const model::bind_request& asked, answer owed) {
 }
 
 void instance_bindings::write_new(model::binding fresh, answer owed) {
-  auto key = key_of(fresh.binding_id);
-  auto value = store::encode_binding(fresh, host_.name, *host_.keys);
-  change what;
-  what.compares = {store::absent(key),
-                   store::unchanged_since(keys::record(host_.name), host_.at())};
-  what.operations = {store::put{key, value}};
-  what.witness = {key, ""};
-  what.made = [value](const auto& found) { return !found.empty() && found.front().value == value; };
+  auto what = change_to(fresh);
+  what.compares.push_back(store::absent(key_of(fresh.binding_id)));
   host_.commit(std::move(what), [this, owed, fresh](const fate& came) mutable {
     if (!came.done()) {
       owed.deliver(model::verdict{model::verdict_kind::unavailable, came.why});
@@ -175,16 +169,7 @@ void instance_bindings::unbind(const model::unbind_request& asked, answer owed) 
     wait(asked.binding_id, owed, true, asked.may_poll);
   } else if (host_.may_act(owed)) {
     auto leaving = std::move(*ruling.write);
-    auto key = key_of(leaving.binding_id);
-    auto value = store::encode_binding(leaving, host_.name, *host_.keys);
-    change what;
-    what.compares = {store::unchanged_since(keys::record(host_.name), host_.at())};
-    what.operations = {store::put{key, value}};
-    what.witness = {key, ""};
-    what.made = [value](const auto& found) {
-      return !found.empty() && found.front().value == value;
-    };
-    host_.commit(std::move(what), [this, owed, leaving](const fate& came) mutable {
+    host_.commit(change_to(leaving), [this, owed, leaving](const fate& came) mutable {
       if (!came.done()) {
         owed.deliver(model::verdict{model::verdict_kind::unavailable, came.why});
         return;
@@ -304,6 +289,18 @@ void instance_bindings::tell_pollers() {
 
 std::string instance_bindings::key_of(const std::string& binding_id) const {
   return keys::binding(host_.name, model::name_of(binding_id));
+}
+
+/// A binding as it shall stand in etcd, if the record is still as this actor knows it.
+change instance_bindings::change_to(const model::binding& next) const {
+  auto key = key_of(next.binding_id);
+  auto value = store::encode_binding(next, host_.name, *host_.keys);
+  change what;
+  what.compares = {store::unchanged_since(keys::record(host_.name), host_.at())};
+  what.operations = {store::put{key, value}};
+  what.witness = {key, ""};
+  what.made = [value](const auto& found) { return !found.empty() && found.front().value == value; };
+  return what;
 }
 
 store::operation instance_bindings::put_of(const model::binding& one) const {

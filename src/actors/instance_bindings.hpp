@@ -110,6 +110,7 @@ private:
   void tell_pollers();
   void refuse_binds(const std::string& binding_id);
   [[nodiscard]] std::string key_of(const std::string& binding_id) const;
+  [[nodiscard]] change change_to(const model::binding& next) const;
   [[nodiscard]] store::operation put_of(const model::binding& one) const;
   [[nodiscard]] model::verdict success(model::verdict_kind is, const std::string& binding_id) const;
   [[nodiscard]] std::optional<state_of_roles> wanted_state() const;
