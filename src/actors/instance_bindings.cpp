@@ -355,14 +355,14 @@ void instance_bindings::ask(state_of_roles wanted) {
       confirmed_ = wanted;
       replicas_ = said.replicas;
       replayed_ = said.replayed;
-      refusal_.clear();
     } else {
       if (said.why != refusal_)
         spdlog::warn("instance {}: the roles of its bindings are not made yet: {}", host_.name,
                      said.why);
-      refusal_ = said.why;
       refused_at_ = host_.self->clock().now();
     }
+    if (std::exchange(refusal_, said.why) != said.why)
+      host_.publish();
     host_.go_on();
   };
   host_.self->request(host_.database, database_patience, std::move(order))
@@ -374,10 +374,11 @@ void instance_bindings::ask(state_of_roles wanted) {
 
 std::string instance_bindings::note_on_replicas() const {
   if (replicas_ == 0)
-    return "no replica streams from the leader: until one does, the change is on the leader alone";
+    return "when this was done no replica streamed from the leader, which alone has the change "
+           "until one does";
   if (replayed_ < replicas_)
-    return std::to_string(replayed_) + " of " + std::to_string(replicas_)
-           + " replicas have the change so far";
+    return "when this was done " + std::to_string(replayed_) + " of " + std::to_string(replicas_)
+           + " replicas had the change";
   return {};
 }
 

@@ -58,6 +58,8 @@ public:
       : host_(std::move(host)), known_(std::move(known)) {}
 
   [[nodiscard]] const std::map<std::string, model::binding>& all() const { return known_; }
+  /// Why the roles could not be made when that was last tried; empty if they could.
+  [[nodiscard]] const std::string& refusal() const { return refusal_; }
 
   // -- from etcd ----------------------------------------------------------------------------------
 
@@ -127,7 +129,7 @@ private:
   int replicas_ = 0; ///< that streamed when that was confirmed
   int replayed_ = 0; ///< of these, how many had it
   bool asking_ = false;
-  std::string refusal_; ///< what was last said instead; logged once
+  std::string refusal_; ///< what was last said instead; logged and published once
   caf::actor_clock::time_point refused_at_;
 };
 

@@ -223,6 +223,7 @@ private:
     newest->known = *known_;
     newest->seen = around_.seen;
     newest->bindings = bindings_.all();
+    newest->roles_wait_for = bindings_.refusal();
     newest->progress = model::describe(*known_, around_.seen, waiting_for_);
     return newest;
   }

@@ -77,9 +77,42 @@ const json::value& nodes_of(const json::value& instance) {
   return nodes != nullptr && nodes->IsArray() ? *nodes : none;
 }
 
-std::string port_of(const json::value& instance) {
-  const auto port = json::integer_member(instance, "allocated_port");
+std::string port_of(const json::value& instance, std::string_view which = "allocated_port") {
+  const auto port = json::integer_member(instance, which);
   return port == 0 ? "-" : std::to_string(port);
+}
+
+/// `synchronous on, max_connections 200`: those in force that are not Patroni's defaults.
+std::string settings_of(const json::value& instance) {
+  const auto* settings = json::member(instance, "settings");
+  if (settings == nullptr || !settings->IsObject())
+    return "-";
+  std::string text = "synchronous " + shown(*settings, "synchronous");
+  if (const auto ttl = json::integer_member(*settings, "ttl"); ttl > 0)
+    text += ", ttl " + std::to_string(ttl) + " s";
+  if (const auto* parameters = json::member(*settings, "parameters");
+      parameters != nullptr && parameters->IsObject())
+    for (const auto& one : parameters->GetObject())
+      text += std::string(", ") + one.name.GetString() + " "
+              + shown(*parameters, {one.name.GetString(), one.name.GetStringLength()});
+  return text;
+}
+
+/// `2 ready, 1 creating: <why it takes so long>`.
+std::string bindings_of(const json::value& instance) {
+  const auto* bindings = json::member(instance, "bindings");
+  if (bindings == nullptr || !bindings->IsArray() || bindings->Empty())
+    return "-";
+  std::string text;
+  for (const std::string phase : {"ready", "creating", "removing"}) {
+    const auto count = std::ranges::count_if(bindings->GetArray(), [&](const auto& one) {
+      return one.IsObject() && json::string_member(one, "phase") == phase;
+    });
+    if (count > 0)
+      text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + phase;
+  }
+  const auto why = json::string_member(instance, "roles_wait_for");
+  return text + (why.empty() ? "" : ": " + why);
 }
 
 failure unexpected(const std::string& why) {
@@ -181,6 +214,10 @@ result<std::string> instance_details(std::string_view answer) {
       {"organization", shown(instance, "organization_guid")},
       {"space", shown(instance, "space_guid")},
       {"port", port_of(instance)},
+      {"read-only", port_of(instance, "read_only_port")},
+      {"maintenance", shown(instance, "maintenance_version")},
+      {"settings", settings_of(instance)},
+      {"bindings", bindings_of(instance)},
       {"operation", operation_of(instance, true)},
   };
   std::string text;

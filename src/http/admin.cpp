@@ -175,6 +175,8 @@ json::value instance_json(const model::instance_snapshot& one, json::document& o
     bindings.PushBack(binding_json(which, owner), owner.GetAllocator());
   json::add(object, "binding_count", static_cast<int>(one.bindings.size()), owner);
   json::add(object, "bindings", std::move(bindings), owner);
+  if (!one.roles_wait_for.empty())
+    json::add(object, "roles_wait_for", one.roles_wait_for, owner);
   return object;
 }
 

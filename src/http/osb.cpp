@@ -643,7 +643,7 @@ response binding_last_operation(const model::instance_snapshot& known,
                ? error(410, "binding " + model::quoted(binding_id) + " has been removed")
                : no_binding(binding_id);
   if (found->second.phase != model::binding_phase::ready)
-    return in_progress(found->second.note);
+    return in_progress(known.roles_wait_for);
   return {200, state_text("succeeded", found->second.note), {}};
 }
 

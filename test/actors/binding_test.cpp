@@ -117,8 +117,10 @@ TEST_CASE("a bind that takes too long is given up by its asker, and goes on") {
   here.pass(55s);
   REQUIRE(came->has_value());
   CHECK((*came)->is == verdict_kind::unavailable);
+  CHECK(here.broker().find("db")->roles_wait_for == "the leader does not answer");
   here.outside.database_failure.clear();
   here.pass(1s);
+  CHECK(here.broker().find("db")->roles_wait_for.empty());
   CHECK(here.ask(bind("db", "b1")).is == verdict_kind::done);
 }
 

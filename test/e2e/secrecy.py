@@ -236,6 +236,16 @@ def tls(platform):
         status, _, answer = http_json("GET", platform.fronted_uri + path, None, {"X-Broker-API-Version": API_VERSION},
                                       auth, context=platform.tls_context)
         equal(status, 200, f"{path} by https ({answer})")
+    user, password = platform.admin_auth
+    address = platform.fronted_uri.removeprefix("https://")
+    told = {**os.environ, "BROKER_URI": f"https://{user}:{password}@{address}",
+            "BROKER_CA_FILE": str(platform.certificate)}
+    done = subprocess.run([MATRIARCH, "show-cells"], capture_output=True, text=True, timeout=60, env=told)
+    equal(done.returncode, 0, f"an operator's command by https: {done.stderr}")
+    del told["BROKER_CA_FILE"]
+    done = subprocess.run([MATRIARCH, "show-cells"], capture_output=True, text=True, timeout=60, env=told)
+    true(done.returncode != 0 and "certificate" in done.stderr,
+         f"a certificate that nobody vouches for was taken: {done.stdout}{done.stderr}")
     try:
         status, _, answer = http_json("GET", platform.fronted_uri.replace("https:", "http:") + "/v2/catalog", None,
                                       {"X-Broker-API-Version": API_VERSION}, platform.auth)

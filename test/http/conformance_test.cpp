@@ -614,10 +614,11 @@ TEST_CASE("GBN-1, GBN-2, GBN-3: a binding can be fetched while it is ready, and 
 TEST_CASE("BLO-1, BLO-3, LOP-9: a binding's last operation follows its phase") {
   broker b;
   auto one = own_role_binding();
-  auto state = [&](model::binding_phase phase, const std::string& note) {
+  auto state = [&](model::binding_phase phase, const std::string& why) {
     one.phase = phase;
-    one.note = note;
-    b.known = with_binding(one);
+    auto shown = *with_binding(one);
+    shown.roles_wait_for = why;
+    b.known = std::make_shared<const model::instance_snapshot>(shown);
     auto answer = b.send("GET", binding_path + "/last_operation?operation=op-b");
     CHECK(answer.status == 200);
     CHECK(answer.header("Retry-After").empty() == (phase == model::binding_phase::ready));

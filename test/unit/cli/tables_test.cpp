@@ -63,6 +63,10 @@ TEST_CASE("no instances and no cells are said in words") {
 TEST_CASE("one instance is shown in detail, without its credentials") {
   const auto text = instance_details(R"({"instance_id":"b1","service_id":"s","plan_id":"p",
     "organization_guid":"o","space_guid":"","scope":"b1","allocated_port":30000,
+    "read_only_port":30001,"maintenance_version":"1.2.0",
+    "settings":{"synchronous":"on","ttl":30,"parameters":{"max_connections":"200"}},
+    "bindings":[{"phase":"ready"},{"phase":"removing"},{"phase":"ready"}],
+    "roles_wait_for":"a lock",
     "admin_credentials":{"username":"pgadmin","password":"s3cret"},
     "operation":{"type":"update","state":"succeeded","description":"master running"},
     "nodes":[{"node_id":"n1","backend_id":"c1","phase":"started",
@@ -76,6 +80,10 @@ TEST_CASE("one instance is shown in detail, without its credentials") {
            "organization  o\n"
            "space         -\n"
            "port          30000\n"
+           "read-only     30001\n"
+           "maintenance   1.2.0\n"
+           "settings      synchronous on, ttl 30 s, max_connections 200\n"
+           "bindings      2 ready, 1 removing: a lock\n"
            "operation     update succeeded: master running\n"
            "\n"
            "NODE  CELL  ROLE     STATE    PHASE\n"
