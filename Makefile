@@ -1,6 +1,14 @@
 # Each command does all its own set-up on a Debian 12 that has nothing but git and make.
 
 BUILD   ?= build
+# The tests run what is compiled with AddressSanitizer and UndefinedBehaviorSanitizer. Not
+# optimised: that compiles in less than half the time, and the tests mostly wait for databases.
+TEST_BUILD   ?= build-test
+TEST_OPTIONS := -Db_sanitize=address,undefined -Doptimization=0 -Ddebug=true -Dcpp_args=-g1 -Dbenchmarks=false
+# And once more with ThreadSanitizer, the unit and actor tests only; it needs g++.
+THREAD_BUILD   ?= build-thread
+THREAD_OPTIONS := -Db_sanitize=thread -Doptimization=1 -Ddebug=true -Dcpp_args=-g1 -Dbenchmarks=false
+
 PYTHON  := /usr/bin/python3
 SOURCES  = $(shell find src test -name '*.cpp' -o -name '*.hpp')
 SCRIPTS  = $(shell grep -rlE '^\#!/usr/bin/env bash' test/platform .ci)
@@ -9,14 +17,14 @@ SCRIPTS  = $(shell grep -rlE '^\#!/usr/bin/env bash' test/platform .ci)
 export MATRIARCH_BUILD := $(abspath $(BUILD))
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test up configured program build check bench packages format
+.PHONY: help demo test up configured program build test-build test-threads check bench packages format
 
 help:
 	@echo 'make demo      the whole story on a local platform: create, bind, grow, move, fail over, remove'
-	@echo 'make test      every test: unit, http, actors, integration, end to end'
+	@echo 'make test      every test: unit, http, actors, integration, end to end, with ASan and UBSan; what CI runs'
 	@echo 'make up        the same platform in the foreground, the broker at http://localhost:3000'
 	@echo 'make build     compile to $(BUILD)/'
-	@echo 'make check     what CI does, and format and lint'
+	@echo 'make check     what CI runs, and format, lint, and the unit and actor tests with ThreadSanitizer'
 	@echo 'make bench     what it reaches, beside what it shall reach'
 	@echo 'make format    apply .clang-format'
 	@echo 'make packages  install what is missing (the others do so by themselves)'
@@ -37,8 +45,17 @@ program: configured
 demo: program
 	@$(PYTHON) test/platform/demo.py
 
-test: build
-	@$(PYTHON) test/platform/run_tests.py
+test-build: packages
+	@[ -f $(TEST_BUILD)/build.ninja ] || meson setup $(TEST_BUILD) $(TEST_OPTIONS)
+	@ninja -C $(TEST_BUILD)
+
+test: test-build
+	@MATRIARCH_BUILD=$(abspath $(TEST_BUILD)) $(PYTHON) test/platform/run_tests.py
+
+# `meson test` compiles what these tests need.
+test-threads: packages
+	@[ -f $(THREAD_BUILD)/build.ninja ] || CXX=g++ meson setup $(THREAD_BUILD) $(THREAD_OPTIONS)
+	@MATRIARCH_BUILD=$(abspath $(THREAD_BUILD)) $(PYTHON) test/platform/run_tests.py unit actors
 
 up: program
 	@$(PYTHON) test/platform/up.py
@@ -47,12 +64,13 @@ bench: build
 	@test/platform/install-packages bench
 	@$(PYTHON) test/bench/bench.py
 
-check: build
+check: packages
 	@test/platform/install-packages check
 	clang-format --dry-run -Werror $(SOURCES)
 	shellcheck $(SCRIPTS)
 	@$(PYTHON) test/platform/lint.py
-	@$(PYTHON) test/platform/run_tests.py
+	@$(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory test-threads
 
 format:
 	@test/platform/install-packages check

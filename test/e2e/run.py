@@ -68,11 +68,14 @@ def clean_up(platform):
 
 
 def run_one(platform, function, shared=False):
-    """Gives whether it held. `shared`: what it made is for others too."""
+    """Gives whether it held, without a sanitizer's report. `shared`: what it made is for others too."""
     try:
         function(platform)
         if not shared:
             platform.wait_nothing_left()
+        reports = platform.sanitizer_reports()
+        if reports:
+            raise Failed("\n".join(reports))
         return True
     except Exception:  # whatever it was, the next scenario is to be run
         traceback.print_exc(file=sys.stdout)
@@ -80,6 +83,7 @@ def run_one(platform, function, shared=False):
             print(f"--- {process.name}{'' if process.alive() else ' (ended)'}, its log's end:")
             print(tail(process.log, 25 if process is platform.broker and not shared else 8))
         platform.failed = True
+        print("\n".join(platform.sanitizer_reports()))
         try:
             revive(platform)
             if not shared:
@@ -145,8 +149,8 @@ def main():
                 for file, group in files:
                     run_file(platform, file, group, results)
         except Failed as error:
-            print(f"The platform could not be started: {error}")
-            results.failed.append("the platform of " + ", ".join(f"{name}" for name in options or ["dev.yml"]))
+            print(f"The platform did not start or end well: {error}")
+            results.failed.append("start and end of the platform of " + ", ".join(options or ["dev.yml"]))
     if any(file == "conformance" for file, _ in by_file):
         sys.modules["conformance"].print_rows(results.held)
     passed, failed = results.passed, results.failed

@@ -36,6 +36,8 @@ import psycopg2
 import psycopg2.extensions
 import yaml
 
+import sanitizers
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("MATRIARCH_BUILD", ROOT / "build"))
 MATRIARCH = BUILD / "matriarch"
@@ -401,6 +403,7 @@ class Platform:
         self.witnesses = []
         self.say = say or (lambda text: None)
         self.processes = []
+        self.reports = sanitizers.Reports()
         self.failed = False
         self.directory = None
         self.octet_lock = self.etcd = None
@@ -421,7 +424,9 @@ class Platform:
 
     def __exit__(self, kind, *_):
         self.failed = self.failed or kind is not None
-        self.stop()
+        badly_ended = self.stop()
+        if badly_ended and kind is None:
+            raise Failed("\n".join(badly_ended))
 
     def start(self):
         if not MATRIARCH.exists():
@@ -451,9 +456,13 @@ class Platform:
         self.listening_at_start = listening_below(self.octet)
 
     def stop(self):
-        """Stops everything, within a bounded time, and removes the directory. Safe to call twice."""
+        """Stops everything, within a bounded time, and removes the directory. Safe to call twice.
+
+        Gives what was wrong with how this project's programs ended, in words: sanitizers' reports
+        and exit codes.
+        """
         if self.directory is None or not self.stopped.acquire(blocking=False):
-            return
+            return []
         # From here on nothing may interrupt: every wait below ends by itself.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -461,6 +470,7 @@ class Platform:
         for cell in self.held:
             cell.close()
         others = [process for process in self.processes if process is not self.etcd]
+        own = [process for process in others if process.alive() and process.command[0] == str(MATRIARCH)]
         with concurrent.futures.ThreadPoolExecutor() as pool:
             list(pool.map(lambda process: process.stop(), others))
         # Cells leave their nodes running when they stop. Each node's pid 1, asked to end, stops
@@ -481,6 +491,11 @@ class Platform:
             wait_until(lambda: not left(), STOP_DEADLINE, "")
         if self.etcd:
             self.etcd.stop()
+        # SIGKILL is how stop() itself ends one that is too slow.
+        badly_ended = [f"{process.name} ended with status {process.running.returncode} when it was asked to stop"
+                       for process in own if process.running.returncode not in (0, -signal.SIGKILL)]
+        badly_ended += self.sanitizer_reports()
+        self.failed = self.failed or bool(badly_ended)
         if self.failed:
             kept = BUILD / "logs"
             shutil.rmtree(kept, ignore_errors=True)
@@ -495,6 +510,11 @@ class Platform:
             self.octet_lock.close()
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        return badly_ended
+
+    def sanitizer_reports(self):
+        """What sanitizers have written since the last call, into any log of the platform's programs."""
+        return self.reports.new_in(self.directory.glob("*.log"))
 
     def _choose_addresses(self):
         # An abstract socket's name belongs to the machine's network, like the addresses it stands

@@ -16,6 +16,8 @@ import subprocess
 import sys
 import time
 
+import sanitizers  # noqa: F401, its import sets their options
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("MATRIARCH_BUILD", ROOT / "build"))
 MESON_GROUPS = ["unit", "http", "actors", "integration"]
@@ -29,7 +31,7 @@ def run_meson_group(group):
     log = BUILD / "meson-logs/testlog.json"
     log.unlink(missing_ok=True)
     status = subprocess.run(
-        ["meson", "test", "-C", BUILD, "--no-rebuild", "--print-errorlogs", "--suite", group,
+        ["meson", "test", "-C", BUILD, "--print-errorlogs", "--suite", group,
          "--timeout-multiplier", TIMEOUT_MULTIPLIER]).returncode
     passed = failed = 0
     for line in log.read_text().splitlines() if log.exists() else []:
