@@ -58,6 +58,10 @@ raw_socket::~raw_socket() {
   close();
 }
 
+void raw_socket::end_sending() {
+  ::shutdown(descriptor_, SHUT_WR);
+}
+
 void raw_socket::close() {
   if (descriptor_ >= 0)
     ::close(std::exchange(descriptor_, -1));

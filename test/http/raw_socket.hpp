@@ -35,6 +35,8 @@ public:
   [[nodiscard]] bool at_end();
   /// True if nothing waits to be read at this moment.
   [[nodiscard]] bool silent();
+  /// Sends nothing more, and can still receive.
+  void end_sending();
   void close();
   /// Closes so that the other side sees a reset instead of an end.
   void reset();
