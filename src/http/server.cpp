@@ -182,6 +182,37 @@ struct link {
   }
 };
 
+/// The connections of nobody known, and which of them has to make room for another. It is one of the
+/// address that has the most, so that one flooding machine only ever drives out its own; of these
+/// the oldest, for who means well sends a request soon, and nobody can make theirs look younger.
+class waiting_room {
+public:
+  void add(const std::shared_ptr<link>& l) { of_[std::string{host_of(*l)}][l->number] = l; }
+
+  /// Does nothing if it is not there.
+  void remove(const link& l) {
+    auto found = of_.find(host_of(l));
+    if (found == of_.end())
+      return;
+    found->second.erase(l.number);
+    if (found->second.empty())
+      of_.erase(found);
+  }
+
+  [[nodiscard]] std::shared_ptr<link> next_to_go() const {
+    auto most =
+        std::ranges::max_element(of_, {}, [](const auto& one) { return one.second.size(); });
+    return most == of_.end() ? nullptr : most->second.begin()->second;
+  }
+
+private:
+  static std::string_view host_of(const link& l) {
+    return std::string_view{l.remote}.substr(0, l.remote.rfind(':'));
+  }
+
+  std::map<std::string, std::map<std::uint64_t, std::shared_ptr<link>>, std::less<>> of_;
+};
+
 class worker;
 
 /// Where other threads leave answers for a worker. It outlives the worker, so that a responder can
@@ -432,7 +463,7 @@ private:
   }
 
   void accept_some() {
-    for (int i = 0; i < accepted_at_once && !shared_->draining; ++i) {
+    for (int i = 0; i < accepted_at_once; ++i) {
       sockaddr_storage address{};
       socklen_t length = sizeof address;
       int fd = ::accept4(listener_, reinterpret_cast<sockaddr*>(&address), &length,
@@ -456,7 +487,7 @@ private:
       l->trusted = !shared_->parts.admit;
       links_[fd] = l;
       if (!l->trusted)
-        strangers_[l->number] = l;
+        strangers_.add(l);
       try {
         reactor()->registerFd(key(), fd, l->awaited, net::Polling::Mode::Level);
       } catch (...) {
@@ -465,13 +496,10 @@ private:
     }
   }
 
-  /// Closes a connection for a new one. Strangers' go first, the oldest before the others: who means
-  /// well sends a request soon, and nobody can make theirs look younger.
+  /// Closes a connection for a new one; strangers' go first.
   bool make_room() {
-    std::shared_ptr<link> chosen;
-    if (!strangers_.empty())
-      chosen = strangers_.begin()->second;
-    else
+    auto chosen = strangers_.next_to_go();
+    if (!chosen)
       for (auto& [fd, l] : links_)
         if (l->between_requests() && (!chosen || l->deadline < chosen->deadline))
           chosen = l;
@@ -563,7 +591,7 @@ private:
       return;
     l->open = false;
     l->body.release();
-    strangers_.erase(l->number);
+    strangers_.remove(*l);
     links_.erase(l->descriptor);
     --shared_->connections;
     try {
@@ -723,7 +751,7 @@ private:
     }
     if (!content.user.empty() && !l.trusted) {
       l.trusted = true;
-      strangers_.erase(l.number);
+      strangers_.remove(l);
     }
     return std::nullopt;
   }
@@ -797,6 +825,9 @@ private:
   void drain() {
     if (!deaf_) {
       deaf_ = true;
+      // Whoever is connected as far as the kernel knows would be reset with the listening socket.
+      if (listening_)
+        accept_some();
       listen(false);
       listener_ = -1;
       std::lock_guard guard{shared_->mutex};
@@ -810,6 +841,11 @@ private:
       if (all || l->between_requests())
         done.push_back(l);
     for (auto& l : done) {
+      // A request that has arrived in this moment is still served.
+      if (!all && (receive(l), l->open) && !l->between_requests()) {
+        settle(l);
+        continue;
+      }
       if (l->now == link::phase::answering)
         apologise(*l);
       remove(l);
@@ -841,8 +877,7 @@ private:
   bool reported_ = false;
   std::uint64_t accepted_ = 0;
   std::unordered_map<int, std::shared_ptr<link>> links_;
-  /// Those of nobody known, in the order in which they came.
-  std::map<std::uint64_t, std::shared_ptr<link>> strangers_;
+  waiting_room strangers_;
 };
 
 } // namespace

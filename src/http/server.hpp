@@ -100,9 +100,10 @@ struct server_options {
   /// exceed this is answered with 503. Sixty-four of the largest.
   std::size_t max_bodies_bytes = 64 * 1024 * 1024;
   /// Connections at a time, and never more than half of the descriptors that the process may have:
-  /// the others are for what the handler does. Beyond, the oldest connection of a stranger is
-  /// closed for the new one, then the one that is unused for the longest time; if all are in use,
-  /// the new one is answered with 503. 1,024: a platform keeps some tens.
+  /// the others are for what the handler does. Beyond, a stranger's connection is closed for the
+  /// new one (of the address that has the most, the oldest), then the one that is unused for the
+  /// longest time; if all are in use, the new one is answered with 503. 1,024: a platform keeps
+  /// some tens.
   std::size_t max_connections = 1'024;
   /// How long a client may take to send its head and its body.
   std::chrono::milliseconds receive_timeout{10'000};

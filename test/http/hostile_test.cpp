@@ -96,6 +96,19 @@ TEST_CASE("strangers' connections make room for others, the oldest first") {
   CHECK(status_of(platform, catalog) == 200);
 }
 
+TEST_CASE("an address that floods drives out its own connections, not another's") {
+  broker b{true, {}, {}, with([](auto& o) { o.max_connections = 8; })};
+  auto quiet = raw_socket::to(b.port(), 2);
+  quiet.send("GET /v2/catalog HTTP/1.1\r\nHost: h\r\n");
+  std::vector<raw_socket> flood;
+  for (int i = 0; i < 100; ++i)
+    flood.push_back(raw_socket::to(b.port(), 3));
+  // The last one served: the server has seen all of them.
+  REQUIRE(status_of(flood.back(), health) == 200);
+  CHECK(status_of(quiet, std::string{good_credentials} + version + "\r\n") == 200);
+  CHECK(b.load().closed_for_room == 93);
+}
+
 TEST_CASE("a known client's unused connection gives way only when there are no strangers") {
   broker b{true, {}, {}, with([](auto& o) { o.max_connections = 2; })};
   auto first = raw_socket::to(b.port());

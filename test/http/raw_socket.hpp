@@ -13,8 +13,8 @@ namespace matriarch::test {
 class raw_socket {
 public:
   explicit raw_socket(int descriptor = -1) : descriptor_(descriptor) {}
-  /// Connects to 127.0.0.1.
-  static raw_socket to(std::uint16_t port);
+  /// Connects to 127.0.0.1, from an address of 127.0.0.0/8: from 127.0.0.`last`.
+  static raw_socket to(std::uint16_t port, std::uint8_t last = 1);
   raw_socket(raw_socket&& other) noexcept;
   raw_socket& operator=(raw_socket&& other) noexcept;
   ~raw_socket();
