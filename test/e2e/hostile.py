@@ -4,7 +4,6 @@ what is tried here is the broker's own edge."""
 import collections
 import contextlib
 import json
-import signal
 import time
 
 from checks import equal, scenario, true
