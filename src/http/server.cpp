@@ -374,6 +374,7 @@ public:
       started_ = true;
       box_->belong_to(this);
     }
+    bool called = false;
     for (const auto& event : ready) {
       auto fd = static_cast<int>(event.getTag().value());
       if (fd == box_->descriptor())
@@ -381,10 +382,14 @@ public:
       else if (fd == timer_)
         on_tick();
       else if (fd == listener_)
-        accept_some();
+        called = true;
       else
         on_event(event, fd);
     }
+    // Last: a new connection may get the number of one that was closed in this round, and must not
+    // get what the round still had to tell of that one.
+    if (called)
+      accept_some();
     if (shared_->draining)
       drain();
   }

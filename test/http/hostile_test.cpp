@@ -109,6 +109,31 @@ TEST_CASE("an address that floods drives out its own connections, not another's"
   CHECK(b.load().closed_for_room == 93);
 }
 
+TEST_CASE("what is still to be told of a closed connection never meets the next of its number") {
+  broker b{true, {}, {}, with([](auto& o) { o.max_connections = 4; })};
+  std::atomic<bool> ended = false;
+  std::vector<std::thread> floods;
+  for (int i = 0; i < 2; ++i)
+    floods.emplace_back([&] {
+      while (!ended) {
+        std::vector<raw_socket> some;
+        for (int n = 0; n < 8; ++n)
+          some.push_back(raw_socket::to(b.port(), 3));
+        for (auto& one : some)
+          one.reset();
+      }
+    });
+  int right = 0;
+  for (int i = 0; i < 3'000; ++i) {
+    auto client = raw_socket::to(b.port(), 2);
+    right += status_of(client, catalog) == 200 ? 1 : 0;
+  }
+  ended = true;
+  for (auto& one : floods)
+    one.join();
+  CHECK(right == 3'000);
+}
+
 TEST_CASE("a known client's unused connection gives way only when there are no strangers") {
   broker b{true, {}, {}, with([](auto& o) { o.max_connections = 2; })};
   auto first = raw_socket::to(b.port());
