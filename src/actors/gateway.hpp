@@ -14,15 +14,21 @@ public:
   gateway(caf::actor_system& system, instance_directory_actor directory, published& out);
   ~gateway();
 
-  /// Exactly one answer comes, at the latest after `patience`, `unavailable` then.
+  /// Exactly one answer comes, at the latest after `patience`, `unavailable` then; at once where too
+  /// many wait already.
   void ask(model::request what, std::chrono::milliseconds patience,
            std::function<void(model::verdict)> answer);
   void ask(model::demote_request what, std::function<void(model::demote_report)> answer);
 
+  /// Nobody waits for the end of an operation any more: those who did, and who would, are answered
+  /// `unavailable`. For a broker that stops, whose operations go on after its next start.
+  void stop_waiting();
+
 private:
+  struct desk;
   caf::actor worker_;
   published& out_;
-  std::shared_ptr<std::atomic<int>> under_way_;
+  std::shared_ptr<desk> desk_;
 };
 
 } // namespace matriarch::actors

@@ -8,8 +8,12 @@
 #include <unistd.h>
 
 #include <caf/all.hpp>
+#include <condition_variable>
 #include <cstdio>
 #include <future>
+#include <mutex>
+#include <stop_token>
+#include <thread>
 
 #include "actors/cell_directory.hpp"
 #include "actors/database.hpp"
@@ -35,7 +39,10 @@ using namespace std::chrono_literals;
 // The actors wait for etcd and cells, never for a processor: two threads serve thousands of
 // instances.
 constexpr std::size_t actor_threads = 2;
-constexpr auto farewell = 3s; // to give up the lease; it ends by itself soon after
+constexpr auto farewell = 1s; // to give up the lease; it ends by itself soon after
+// Everything that is under way can be taken up again by the next start, so a stop need not wait for
+// what hangs: a database that does not answer, a handler. Service managers are promised 5 s.
+constexpr auto longest_stop = 4500ms;
 
 struct actor_config : caf::actor_system_config {
   actor_config() {
@@ -118,7 +125,7 @@ public:
                       store::encode_active(self_), derived_.keys, !settings_.etcd.username.empty(),
                       derived_.audit})),
         gateway_(std::make_unique<actors::gateway>(system_, directory_, published_)),
-        server_({settings_.broker.bind_host, settings_.broker.port, settings_.broker.threads},
+        server_(server_options(),
                 http::make_routes({settings_.catalog, credentials_of(settings_.broker.users),
                                    credentials_of(settings_.broker.admins), settings_.broker.strict,
                                    settings_.broker.advertise_host, derived_.audit},
@@ -135,6 +142,7 @@ public:
   }
 
   void stop() {
+    gateway_->stop_waiting();
     server_.stop();
     caf::scoped_actor here{system_};
     here->request(leadership_, farewell, actors::stop_atom::value)
@@ -158,6 +166,15 @@ public:
   }
 
 private:
+  [[nodiscard]] http::server_options server_options() const {
+    http::server_options options;
+    options.bind_host = settings_.broker.bind_host;
+    options.port = settings_.broker.port;
+    options.threads = settings_.broker.threads;
+    options.warn = [](const std::string& line) { spdlog::warn("{}", line); };
+    return options;
+  }
+
   http::backend backend() {
     http::backend behind;
     behind.find = [this](const std::string& name) { return published_.instances.find(name); };
@@ -199,6 +216,17 @@ private:
   std::unique_ptr<store::follower> watcher_;
 };
 
+/// Ends the process if that takes longer than `longest_stop`; until the thread is told to stop.
+void end_in_time(const std::stop_token& ended) {
+  std::mutex mutex;
+  std::condition_variable_any changed;
+  std::unique_lock lock{mutex};
+  if (changed.wait_for(lock, ended, longest_stop, [&] { return ended.stop_requested(); }))
+    return;
+  spdlog::warn("the broker ends although not everything has; it goes on at the next start");
+  ::_exit(0);
+}
+
 /// SIGTERM and SIGINT wait for wait_for_end(); every thread started later inherits that.
 sigset_t hold_back_signals() {
   sigset_t ending;
@@ -227,6 +255,7 @@ int run(const std::string& config_path) {
   }
   const auto host = settings->broker.bind_host;
   const auto port = settings->broker.port;
+  std::jthread limit; // outlives the broker, whose parts' ends are limited too
   broker running{std::move(*settings), std::move(*derived)};
   if (auto failed = running.start()) {
     fmt::print(stderr, "matriarch broker: cannot start: {}\n", *failed);
@@ -236,6 +265,7 @@ int run(const std::string& config_path) {
   int signal = 0;
   sigwait(&ending, &signal);
   spdlog::info("the broker stops");
+  limit = std::jthread{end_in_time};
   running.stop();
   return 0;
 }

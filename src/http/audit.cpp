@@ -144,7 +144,8 @@ std::string action_of(const request& got) {
   return "unknown";
 }
 
-std::string audit_line(const audited_request& about, const response& answer, model::wall_time now) {
+std::string audit_line(const audited_request& about, const response& answer, model::wall_time now,
+                       std::uint64_t left_out) {
   const auto& got = *about.got;
   line_writer line;
   line.add_text("time", model::text_of(now));
@@ -161,7 +162,24 @@ std::string audit_line(const audited_request& about, const response& answer, mod
   auto took = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now()
                                                                     - about.since);
   json::add(line.owner(), "duration_ms", static_cast<std::int64_t>(took.count()), line.owner());
+  if (left_out > 0)
+    json::add(line.owner(), "left_out", static_cast<std::int64_t>(left_out), line.owner());
   return json::text_of(line.owner());
+}
+
+std::optional<std::uint64_t> line_limiter::admit(time_point now) {
+  auto earned = (now - earned_) / pace;
+  if (earned > 0) {
+    left_ = static_cast<int>(
+        std::min<std::int64_t>(burst, left_ + std::min<std::int64_t>(burst, earned)));
+    earned_ += earned * pace;
+  }
+  if (left_ == 0) {
+    ++left_out_;
+    return std::nullopt;
+  }
+  --left_;
+  return std::exchange(left_out_, 0);
 }
 
 reply::~reply() {

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "http/server.hpp"
@@ -30,9 +32,30 @@ struct audited_request {
 /// What a request is called in the trail; empty if it changes nothing.
 [[nodiscard]] std::string action_of(const request& got);
 
-/// The line about a request and its answer.
+/// The line about a request and its answer. `left_out`: how many like it were not written since the
+/// last one.
 [[nodiscard]] std::string audit_line(const audited_request& about, const response& answer,
-                                     model::wall_time now);
+                                     model::wall_time now, std::uint64_t left_out = 0);
+
+/// Keeps strangers from filling the disk: of the lines that they can cause, `burst` are written at
+/// once and one a second on average, 86,400 a day; the others are counted. Not for several threads
+/// at a time.
+class line_limiter {
+public:
+  using time_point = std::chrono::steady_clock::time_point;
+  /// A person who mistypes a password, or a platform with an old one, is seen in full.
+  static constexpr int burst = 60;
+  static constexpr std::chrono::seconds pace{1};
+
+  /// Whether a line may be written now: how many were left out since the last one.
+  [[nodiscard]] std::optional<std::uint64_t> admit(time_point now);
+
+private:
+  int left_ = burst;
+  /// Up to when lines have been earned.
+  time_point earned_{};
+  std::uint64_t left_out_ = 0;
+};
 
 /// The one answer that a request gets, of which the trail hears before the sender does.
 class reply {

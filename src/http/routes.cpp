@@ -1,6 +1,7 @@
 #include "http/routes.hpp"
 
 #include <algorithm>
+#include <mutex>
 
 #include "http/admin.hpp"
 #include "http/catalog_page.hpp"
@@ -25,6 +26,8 @@ constexpr std::chrono::milliseconds synchronous_patience = 50s;
 constexpr std::chrono::milliseconds binding_patience = 55s;
 // How much of a wrong header an error repeats.
 constexpr std::size_t longest_shown = 100;
+constexpr const char* identity_header = "x-broker-api-request-identity";
+constexpr const char* identity_name = "X-Broker-API-Request-Identity";
 
 /// `2.0` to `2.99…`: minor versions only add.
 bool supported_version(const std::string& version) {
@@ -54,24 +57,39 @@ public:
         admin_(settings_.admin.empty() ? settings_.platform : settings_.admin),
         pages_(settings_.catalog) {}
 
+  /// What strangers are refused costs them more than it costs here: nothing is read of a body, and
+  /// few of them get a line in the trail.
+  admission admit(const request& got) {
+    if (is_open(got))
+      return {};
+    auto since = std::chrono::steady_clock::now();
+    auto who = read_authorization(got);
+    if (auto user = user_of(got, who))
+      return {std::nullopt, std::move(*user)};
+    auto answer = no_access();
+    if (auto left_out = may_be_written(since))
+      settings_.audit(audit_line(
+          {std::make_shared<const request>(got), who.username, refused_access, since}, answer,
+          std::chrono::floor<model::duration>(std::chrono::system_clock::now()), *left_out));
+    // Every answer to a request carries the identity it came with (OSB, "Request Identity").
+    if (const auto* identity = got.header(identity_header))
+      answer.headers.emplace_back(identity_name, *identity);
+    return {std::move(answer), {}};
+  }
+
   void serve(request arrived, responder to_sender) {
     auto since = std::chrono::steady_clock::now();
     auto whole = std::make_shared<const request>(std::move(arrived));
     const auto& got = *whole;
     reply to{std::move(to_sender)};
-    // Every answer to this request carries the identity it came with (OSB, "Request Identity").
-    if (const auto* identity = got.header("x-broker-api-request-identity"))
-      to.add_header("X-Broker-API-Request-Identity", *identity);
-    if (matches(got, {"healthz"}))
+    if (const auto* identity = got.header(identity_header))
+      to.add_header(identity_name, *identity);
+    if (is_open(got))
       return got.verb == method::get ? to.send(health()) : wrong_method(to, "GET");
-    auto who = read_authorization(got);
-    auto user = admit(got, who);
-    if (!user) {
-      to.audit({whole, who.username, refused_access, since}, settings_.audit);
+    if (got.user.empty())
       return to.send(no_access());
-    }
     if (auto action = action_of(got); !action.empty())
-      to.audit({whole, *user, action, since}, settings_.audit);
+      to.audit({whole, got.user, action, since}, settings_.audit);
     if (auto wrong = refuse_head(got))
       return to.send(std::move(*wrong));
     route(got, std::move(to));
@@ -110,9 +128,20 @@ private:
 
   // -- access -------------------------------------------------------------------------------------
 
+  /// Whether strangers may ask this.
+  static bool is_open(const request& got) { return matches(got, {"healthz"}); }
+
+  /// Whether a line about a refusal may go into the trail now, and how many could not before.
+  std::optional<std::uint64_t> may_be_written(line_limiter::time_point now) {
+    if (!settings_.audit)
+      return std::nullopt;
+    std::lock_guard guard{refusals_mutex_};
+    return refusals_.admit(now);
+  }
+
   /// Whose credentials these are, if they are good for that path.
-  [[nodiscard]] std::optional<std::string> admit(const request& got,
-                                                 const authorization& who) const {
+  [[nodiscard]] std::optional<std::string> user_of(const request& got,
+                                                   const authorization& who) const {
     auto as_platform = platform_.admit(who);
     auto as_admin = admin_.admit(who);
     if (got.segments.empty() || got.segments[0] == "v2")
@@ -399,13 +428,16 @@ private:
   gate platform_;
   gate admin_;
   catalog_pages pages_;
+  std::mutex refusals_mutex_;
+  line_limiter refusals_;
 };
 
 } // namespace
 
-handler make_routes(route_settings settings, backend behind) {
+service make_routes(route_settings settings, backend behind) {
   auto all = std::make_shared<routes>(std::move(settings), std::move(behind));
-  return [all](request got, responder to) { all->serve(std::move(got), std::move(to)); };
+  return {[all](const request& got) { return all->admit(got); },
+          [all](request got, responder to) { all->serve(std::move(got), std::move(to)); }};
 }
 
 } // namespace matriarch::http

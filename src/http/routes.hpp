@@ -52,7 +52,7 @@ struct route_settings {
 };
 
 /// The broker's API: the Open Service Broker routes under `/v2`, the operator's under `/admin`, and
-/// `/healthz`.
-[[nodiscard]] handler make_routes(route_settings settings, backend behind);
+/// `/healthz`. Its doorkeeper lets strangers reach `/healthz` only.
+[[nodiscard]] service make_routes(route_settings settings, backend behind);
 
 } // namespace matriarch::http

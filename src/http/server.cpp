@@ -1,11 +1,11 @@
-// The wall around Pistache 0.0.5. Pistache's reactor, transport and peers carry the bytes; its HTTP
-// parser, response writer, listener and router are not used, because most of what is wrong with
-// them cannot be repaired from outside. The traps, and what stands against each:
+// The wall around Pistache 0.0.5. Pistache's reactor waits for the sockets; its HTTP parser, response
+// writer, transport, listener and router are not used, because most of what is wrong with them
+// cannot be repaired from outside. The traps, and what stands against each:
 //
 //  1. Pistache queues answers by descriptor number, so that the answer to a client that left can
 //     reach the next client with that number. Here an answer belongs to a `link`, which is closed
 //     on the only thread that closes its descriptor, and is written by that same thread: no number
-//     is ever looked up. Transport's own write queue stays empty.
+//     is ever looked up.
 //  2. A chunked request can hang Pistache's parser for ever: Transfer-Encoding is refused with 411.
 //  3. An exception out of a handler ends the process unless it is a std::exception: all are caught,
 //     and the responder that unwinding drops answers 500.
@@ -21,6 +21,11 @@
 //     spins the accept thread: a responder answers in its destructor, the clock only runs while the
 //     client sends or should read, and accepting pauses when there are no descriptors.
 // 10. Pistache's router is not safe with several threads: there is one handler for everything.
+// 11. A transport reads one connection until it has nothing more to say, so that one client that
+//     sends as fast as it is served keeps the others waiting for ever: here each gets one read a
+//     round.
+//
+// What a stranger can make the server do is bounded: `server_options` says how.
 
 #include "http/server.hpp"
 
@@ -28,10 +33,7 @@
 #include <fmt/format.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
-#include <pistache/peer.h>
 #include <pistache/reactor.h>
-#include <pistache/tcp.h>
-#include <pistache/transport.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/timerfd.h>
@@ -42,13 +44,13 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstring>
-#include <ctime>
+#include <map>
 #include <mutex>
 #include <thread>
 #include <unordered_map>
 
+#include "http/answer_text.hpp"
 #include "http/request_head.hpp"
-#include "model/json.hpp"
 
 namespace matriarch::http {
 
@@ -65,115 +67,64 @@ constexpr milliseconds tick{500};
 /// An unused connection is closed after this, later than proxies do (HAProxy: 60 s at most by
 /// habit), so that it is not closed under their hands.
 constexpr milliseconds idle_patience{75'000};
-/// A client that reads nothing of its answer for so long is gone.
-constexpr milliseconds write_patience{30'000};
+/// What a client has to read of its answer in write_patience.
+constexpr std::size_t least_progress = 64 * 1024;
 /// After the last answer a connection stays half open for so long, for a client that is still
 /// sending would otherwise be told "reset" and might never read it.
 constexpr milliseconds linger_patience{2'000};
 /// What such a client may send meanwhile.
 constexpr std::size_t linger_bytes = 64 * 1024 * 1024;
-/// How long `stop` waits for answers under way. Shorter than service managers' patience.
-constexpr milliseconds drain_patience{10'000};
+/// How long the threads have to send 503 for the answers that did not come until then.
+constexpr milliseconds abandon_patience{500};
+/// What is read of one connection before the others get their turn.
+constexpr std::size_t read_at_once = 16 * 1024;
+/// An unused connection keeps no more memory than this for its next request: most have less.
+constexpr std::size_t kept_input = 4 * 1024;
+/// What is read ahead of the request that is being answered: the next one's head.
+constexpr std::size_t read_ahead = 16 * 1024;
+/// How often a lack of connections is reported: a line for each would be a flood of its own.
+constexpr std::chrono::seconds warning_pace{60};
 /// New connections that are taken before the present ones are looked at again.
 constexpr int accepted_at_once = 64;
 /// The kernel's queue of connections that are not accepted yet; capped by net.core.somaxconn.
 constexpr int backlog = 1024;
 
-std::string_view reason_of(int status) {
-  using named = std::pair<int, std::string_view>;
-  constexpr std::array known{named{200, "OK"},
-                             named{201, "Created"},
-                             named{202, "Accepted"},
-                             named{204, "No Content"},
-                             named{304, "Not Modified"},
-                             named{400, "Bad Request"},
-                             named{401, "Unauthorized"},
-                             named{403, "Forbidden"},
-                             named{404, "Not Found"},
-                             named{405, "Method Not Allowed"},
-                             named{406, "Not Acceptable"},
-                             named{408, "Request Timeout"},
-                             named{409, "Conflict"},
-                             named{410, "Gone"},
-                             named{411, "Length Required"},
-                             named{412, "Precondition Failed"},
-                             named{413, "Content Too Large"},
-                             named{414, "URI Too Long"},
-                             named{415, "Unsupported Media Type"},
-                             named{417, "Expectation Failed"},
-                             named{422, "Unprocessable Content"},
-                             named{429, "Too Many Requests"},
-                             named{431, "Request Header Fields Too Large"},
-                             named{500, "Internal Server Error"},
-                             named{501, "Not Implemented"},
-                             named{502, "Bad Gateway"},
-                             named{503, "Service Unavailable"},
-                             named{504, "Gateway Timeout"},
-                             named{505, "HTTP Version Not Supported"}};
-  for (auto& [number, reason] : known)
-    if (number == status)
-      return reason;
-  // A client goes by the number; RFC 9112, section 4, allows any phrase.
-  return "Status";
-}
-
-/// The Date header's value, made once a second on each thread.
-std::string_view date_now() {
-  thread_local std::time_t made_at = 0;
-  thread_local std::string text;
-  if (auto now = std::time(nullptr); now != made_at) {
-    constexpr std::array days{"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-    constexpr std::array months{"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-    std::tm t{};
-    ::gmtime_r(&now, &t);
-    text = fmt::format("{}, {:02} {} {} {:02}:{:02}:{:02} GMT", days[t.tm_wday], t.tm_mday,
-                       months[t.tm_mon], t.tm_year + 1900, t.tm_hour, t.tm_min, t.tm_sec);
-    made_at = now;
+/// A part of the memory for bodies, given back by its end. It may outlive the server.
+class reservation {
+public:
+  reservation() = default;
+  reservation(reservation&& other) noexcept
+      : taken_(std::move(other.taken_)), bytes_(std::exchange(other.bytes_, 0)) {}
+  reservation& operator=(reservation&& other) noexcept {
+    release();
+    taken_ = std::move(other.taken_);
+    bytes_ = std::exchange(other.bytes_, 0);
+    return *this;
   }
-  return text;
-}
+  ~reservation() { release(); }
 
-/// True if a handler's header may be sent: it is not one of the server's own and cannot end a line.
-bool is_sendable(const std::string& name, const std::string& value) {
-  auto is = [&](std::string_view own) {
-    return std::equal(name.begin(), name.end(), own.begin(), own.end(),
-                      [](unsigned char a, unsigned char b) { return std::tolower(a) == b; });
-  };
-  return !name.empty() && !is("content-length") && !is("content-type") && !is("connection")
-         && !is("transfer-encoding") && !is("date")
-         && (name + value).find_first_of(std::string_view{"\r\n\0", 3}) == std::string::npos;
-}
+  /// Takes `bytes` of `most`; false if there are not so many left.
+  [[nodiscard]] bool take(std::shared_ptr<std::atomic<std::size_t>> from, std::size_t bytes,
+                          std::size_t most) {
+    release();
+    if (from->fetch_add(bytes) + bytes > most) {
+      from->fetch_sub(bytes);
+      return false;
+    }
+    taken_ = std::move(from);
+    bytes_ = bytes;
+    return true;
+  }
 
-std::string text_of(const response& answer, bool without_body, bool keep_alive) {
-  std::string text;
-  text.reserve(256 + answer.body.size());
-  auto out = std::back_inserter(text);
-  fmt::format_to(out, "HTTP/1.1 {} {}\r\nDate: {}\r\nConnection: {}\r\n", answer.status,
-                 reason_of(answer.status), date_now(), keep_alive ? "keep-alive" : "close");
-  for (auto& [name, value] : answer.headers)
-    if (is_sendable(name, value))
-      fmt::format_to(out, "{}: {}\r\n", name, value);
-  // RFC 9110, section 8.6: these have no body and say nothing of its length.
-  if (answer.status == 204 || answer.status == 304)
-    return text += "\r\n";
-  if (!answer.body.empty() && is_sendable("type", answer.content_type))
-    fmt::format_to(out, "Content-Type: {}\r\n", answer.content_type);
-  fmt::format_to(out, "Content-Length: {}\r\n\r\n", answer.body.size());
-  if (!without_body)
-    text += answer.body;
-  return text;
-}
+  void release() {
+    if (auto from = std::exchange(taken_, nullptr))
+      from->fetch_sub(std::exchange(bytes_, 0));
+  }
 
-response error_answer(int status, std::string_view description) {
-  json::document body;
-  body.SetObject();
-  json::add(body, "description", description, body);
-  response answer;
-  answer.status = status;
-  answer.body = json::text_of(body);
-  return answer;
-}
+private:
+  std::shared_ptr<std::atomic<std::size_t>> taken_;
+  std::size_t bytes_ = 0;
+};
 
 /// One connection. Everything here belongs to its worker's thread.
 struct link {
@@ -188,25 +139,78 @@ struct link {
 
   int descriptor = -1;
   std::string remote;
+  /// The place in the order in which connections came.
+  std::uint64_t number = 0;
+  /// Somebody whom the doorkeeper recognised has used it; always so without a doorkeeper.
+  bool trusted = false;
   bool open = true;
   phase now = phase::receiving;
+  /// The client has ended its side: it sends no more, and may still read.
+  bool ended = false;
   /// Which request is being answered: an answer to an earlier one comes too late.
   std::uint64_t turn = 0;
+  /// What the reactor was told to wait for.
+  net::Polling::NotifyOn awaited = net::Polling::NotifyOn::Read;
 
   std::string in;
   /// How much of `in` was searched for the end of the head.
   std::size_t searched = 0;
   std::optional<request_head> head;
+  /// The room for the body of the present request.
+  reservation body;
   std::size_t dropped_bytes = 0;
 
   std::string out;
   std::size_t written = 0;
+  /// How much of `out` was written when its deadline was set.
+  std::size_t written_before = 0;
 
   /// Guards `process` against being entered again by an answer that comes at once.
   bool processing = false;
   clock::time_point deadline = clock::time_point::max();
   /// When the first byte of the present request came.
   std::optional<clock::time_point> begun;
+
+  [[nodiscard]] bool between_requests() const {
+    return now == phase::receiving && in.empty() && !head && out.empty();
+  }
+  /// More is read of a client than is served only to learn that it has left.
+  [[nodiscard]] bool wants_input() const {
+    return !ended
+           && (now == phase::closing || (now == phase::receiving && out.empty())
+               || in.size() < read_ahead);
+  }
+};
+
+/// The connections of nobody known, and which of them has to make room for another. It is one of the
+/// address that has the most, so that one flooding machine only ever drives out its own; of these
+/// the oldest, for who means well sends a request soon, and nobody can make theirs look younger.
+class waiting_room {
+public:
+  void add(const std::shared_ptr<link>& l) { of_[std::string{host_of(*l)}][l->number] = l; }
+
+  /// Does nothing if it is not there.
+  void remove(const link& l) {
+    auto found = of_.find(host_of(l));
+    if (found == of_.end())
+      return;
+    found->second.erase(l.number);
+    if (found->second.empty())
+      of_.erase(found);
+  }
+
+  [[nodiscard]] std::shared_ptr<link> next_to_go() const {
+    auto most =
+        std::ranges::max_element(of_, {}, [](const auto& one) { return one.second.size(); });
+    return most == of_.end() ? nullptr : most->second.begin()->second;
+  }
+
+private:
+  static std::string_view host_of(const link& l) {
+    return std::string_view{l.remote}.substr(0, l.remote.rfind(':'));
+  }
+
+  std::map<std::string, std::map<std::uint64_t, std::shared_ptr<link>>, std::less<>> of_;
 };
 
 class worker;
@@ -291,7 +295,7 @@ private:
 /// What the workers of one server share.
 struct common {
   server_options options;
-  handler serve;
+  service parts;
   int listener = -1;
   std::uint16_t port = 0;
 
@@ -303,6 +307,14 @@ struct common {
   /// Workers that accept no more, and of these the ones without connections.
   std::size_t deaf = 0;
   std::size_t empty = 0;
+
+  std::atomic<std::size_t> connections = 0;
+  std::atomic<std::uint64_t> closed_for_room = 0;
+  std::atomic<std::uint64_t> turned_away = 0;
+  /// What was reported of the two, and when, as a steady clock's count.
+  std::atomic<std::uint64_t> reported = 0;
+  std::atomic<clock::rep> reported_at = 0;
+  std::shared_ptr<std::atomic<std::size_t>> bodies = std::make_shared<std::atomic<std::size_t>>(0);
 };
 
 } // namespace
@@ -314,30 +326,23 @@ public:
   std::uint64_t turn = 0;
   bool without_body = false;
   bool keep_alive = true;
+  reservation body;
 
   void send(const response& answer);
 };
 
 namespace {
 
-/// Hands Pistache's events to the worker that owns this transport.
-class input_handler : public net::Tcp::Handler {
-public:
-  void onInput(const char* bytes, std::size_t count,
-               const std::shared_ptr<net::Tcp::Peer>& peer) override;
-  void onDisconnection(const std::shared_ptr<net::Tcp::Peer>& peer) override;
-  std::shared_ptr<net::Tcp::Handler> clone() const override {
-    return std::make_shared<input_handler>();
-  }
-};
-
 /// One thread's connections: accepts them, cuts what arrives into requests, and writes the answers.
-class worker : public net::Tcp::Transport {
+class worker : public net::Aio::Handler {
 public:
-  explicit worker(std::shared_ptr<common> shared)
-      : Transport(std::make_shared<input_handler>()), shared_(std::move(shared)) {}
+  explicit worker(std::shared_ptr<common> shared) : shared_(std::move(shared)) {}
 
   ~worker() override {
+    for (auto& [fd, l] : links_) {
+      l->open = false;
+      ::close(fd);
+    }
     if (timer_ >= 0)
       ::close(timer_);
   }
@@ -348,7 +353,6 @@ public:
 
   // Called once, before the threads run.
   void registerPoller(net::Polling::Epoll& poller) override {
-    Transport::registerPoller(poller);
     box_ = std::make_shared<mailbox>();
     timer_ = ::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (timer_ < 0)
@@ -370,6 +374,7 @@ public:
       started_ = true;
       box_->belong_to(this);
     }
+    bool called = false;
     for (const auto& event : ready) {
       auto fd = static_cast<int>(event.getTag().value());
       if (fd == box_->descriptor())
@@ -377,40 +382,16 @@ public:
       else if (fd == timer_)
         on_tick();
       else if (fd == listener_)
-        accept_some();
+        called = true;
       else
         on_event(event, fd);
     }
+    // Last: a new connection may get the number of one that was closed in this round, and must not
+    // get what the round still had to tell of that one.
+    if (called)
+      accept_some();
     if (shared_->draining)
       drain();
-  }
-
-  void on_input(int fd, const char* bytes, std::size_t count) {
-    auto found = links_.find(fd);
-    if (found == links_.end())
-      return;
-    auto l = found->second;
-    if (l->now == link::phase::closing) {
-      l->dropped_bytes += count;
-      if (l->dropped_bytes > linger_bytes)
-        ::shutdown(fd, SHUT_RDWR);
-      return;
-    }
-    // More than one whole request ahead of the answers is no pipelining but a flood.
-    if (l->in.size() + count > 2 * (max_head_bytes + shared_->options.max_body_bytes)) {
-      ::shutdown(fd, SHUT_RDWR);
-      return;
-    }
-    l->in.append(bytes, count);
-    process(l);
-  }
-
-  void on_disconnection(int fd) {
-    auto found = links_.find(fd);
-    if (found == links_.end())
-      return;
-    found->second->open = false;
-    links_.erase(found);
   }
 
   /// Sends an answer, if its client is still there and waits for it.
@@ -422,8 +403,10 @@ public:
     write(*l, std::move(text));
     if (!keep_alive || shared_->draining)
       close_after_answer(*l);
-    else
-      process(l);
+    if (l->processing)
+      return;
+    process(l);
+    settle(l);
   }
 
 private:
@@ -434,29 +417,58 @@ private:
 
   void on_event(const net::Aio::FdSet::Entry& event, int fd) {
     auto found = links_.find(fd);
-    if (found != links_.end()) {
-      auto l = found->second;
-      if (event.isWritable())
-        flush(l);
-      if (!event.isReadable() || !l->open)
-        return;
-    } else if (peers.contains(fd)) {
+    if (found == links_.end())
+      return; // closed earlier in the same round
+    auto l = found->second;
+    // An error comes without any of the flags, and is read like an end.
+    bool failed = !event.isReadable() && !event.isWritable();
+    if (event.isHangup() || (failed && l->ended))
+      return remove(l);
+    if (event.isWritable())
+      flush(l);
+    if ((event.isReadable() || failed) && l->open && !l->ended)
+      receive(l);
+    settle(l);
+  }
+
+  void receive(const std::shared_ptr<link>& l) {
+    auto got = ::recv(l->descriptor, buffer_.data(), buffer_.size(), MSG_DONTWAIT);
+    if (got < 0) {
+      if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
+        remove(l);
       return;
     }
-    // One event at a time, and without the writable flag, which Transport takes for its own queue.
-    net::Polling::Event single{event.getTag()};
-    single.flags = net::Flags<net::Polling::NotifyOn>{net::Polling::NotifyOn::Read};
-    try {
-      Transport::onReady(net::Aio::FdSet{{single}});
-    } catch (...) {
-      // An event of a descriptor that was closed earlier in the same round.
-      if (links_.contains(fd))
-        ::shutdown(fd, SHUT_RDWR);
+    if (got == 0) {
+      l->ended = true;
+      return;
     }
+    auto count = static_cast<std::size_t>(got);
+    if (l->now == link::phase::closing) {
+      l->dropped_bytes += count;
+      if (l->dropped_bytes > linger_bytes)
+        remove(l);
+      return;
+    }
+    l->in.append(buffer_.data(), count);
+    process(l);
+  }
+
+  /// Closes what is done with, and tells the reactor what is awaited of the others.
+  void settle(const std::shared_ptr<link>& l) {
+    if (!l->open)
+      return;
+    if (l->ended && l->now != link::phase::answering && l->out.empty())
+      return remove(l);
+    using net::Polling::NotifyOn;
+    auto wanted = l->wants_input() ? NotifyOn::Read : NotifyOn::None;
+    if (!l->out.empty())
+      wanted = wanted | NotifyOn::Write;
+    if (wanted != l->awaited)
+      reactor()->modifyFd(key(), l->descriptor, l->awaited = wanted, net::Polling::Mode::Level);
   }
 
   void accept_some() {
-    for (int i = 0; i < accepted_at_once && !shared_->draining; ++i) {
+    for (int i = 0; i < accepted_at_once; ++i) {
       sockaddr_storage address{};
       socklen_t length = sizeof address;
       int fd = ::accept4(listener_, reinterpret_cast<sockaddr*>(&address), &length,
@@ -466,16 +478,53 @@ private:
           listen(false);
         return;
       }
+      if (++shared_->connections > shared_->options.max_connections && !make_room()) {
+        turn_away(fd);
+        continue;
+      }
       int one = 1;
       ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
       auto l = std::make_shared<link>();
       l->descriptor = fd;
       l->remote = text_of(address);
       l->deadline = clock::now() + shared_->options.receive_timeout;
+      l->number = ++accepted_;
+      l->trusted = !shared_->parts.admit;
       links_[fd] = l;
-      handleNewPeer(net::Tcp::Peer::Create(
-          fd, net::Address::fromUnix(reinterpret_cast<sockaddr*>(&address))));
+      if (!l->trusted)
+        strangers_.add(l);
+      try {
+        reactor()->registerFd(key(), fd, l->awaited, net::Polling::Mode::Level);
+      } catch (...) {
+        remove(l);
+      }
     }
+  }
+
+  /// Closes a connection for a new one; strangers' go first.
+  bool make_room() {
+    auto chosen = strangers_.next_to_go();
+    if (!chosen)
+      for (auto& [fd, l] : links_)
+        if (l->between_requests() && (!chosen || l->deadline < chosen->deadline))
+          chosen = l;
+    if (!chosen)
+      return false;
+    ++shared_->closed_for_room;
+    remove(chosen);
+    return true;
+  }
+
+  void turn_away(int fd) {
+    ++shared_->turned_away;
+    --shared_->connections;
+    auto text =
+        http::text_of(unavailable_answer("All connections are in use; try again."), false, false);
+    (void)::send(fd, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    ::shutdown(fd, SHUT_WR);
+    // What has arrived is taken, for closing over it would be a reset and might cost the answer.
+    (void)::recv(fd, buffer_.data(), buffer_.size(), MSG_DONTWAIT);
+    ::close(fd);
   }
 
   /// Takes the listening socket out of the reactor, or back in.
@@ -507,6 +556,7 @@ private:
     if (!shared_->draining)
       listen(true);
     auto now = clock::now();
+    report(now);
     std::vector<std::shared_ptr<link>> late;
     for (auto& [fd, l] : links_)
       if (l->deadline <= now)
@@ -514,21 +564,47 @@ private:
     for (auto& l : late) {
       bool halfway =
           l->now == link::phase::receiving && l->out.empty() && (!l->in.empty() || l->head);
-      if (halfway)
-        refuse(*l, {408, "The request did not arrive in time; send it again."});
-      else
+      if (!halfway) {
         remove(l);
+        continue;
+      }
+      refuse(*l, 408, "The request did not arrive in time; send it again.");
+      settle(l);
     }
   }
 
-  /// Closes a connection at once. Not to be called while its input is being read.
+  void report(clock::time_point now) {
+    auto& all = *shared_;
+    std::uint64_t closed = all.closed_for_room;
+    std::uint64_t away = all.turned_away;
+    auto before = all.reported.load();
+    auto at = all.reported_at.load();
+    if (!all.options.warn || closed + away == before
+        || (before > 0 && now < clock::time_point{clock::duration{at}} + warning_pace)
+        || !all.reported.compare_exchange_strong(before, closed + away))
+      return;
+    all.reported_at = now.time_since_epoch().count();
+    all.options.warn(
+        fmt::format("all {} connections are in use: since the start, {} were closed to "
+                    "make room for others and {} new ones were turned away",
+                    all.options.max_connections, closed, away));
+  }
+
+  /// Closes a connection at once. Not to be called while its input is being processed.
   void remove(const std::shared_ptr<link>& l) {
-    auto fd = l->descriptor;
-    on_disconnection(fd);
-    if (auto found = peers.find(fd); found != peers.end()) {
-      auto peer = found->second;
-      removePeer(peer);
+    if (!l->open)
+      return;
+    l->open = false;
+    l->body.release();
+    strangers_.remove(*l);
+    links_.erase(l->descriptor);
+    --shared_->connections;
+    try {
+      reactor()->removeFd(key(), l->descriptor);
+    } catch (...) {
+      // It never got into the reactor.
     }
+    ::close(l->descriptor);
   }
 
   void write(link& l, std::string text) {
@@ -540,19 +616,13 @@ private:
     if (sent == static_cast<ssize_t>(text.size()))
       return;
     if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
-      // The reader's end of this will be noticed as an event.
+      // The reactor tells of this as a hang-up.
       ::shutdown(l.descriptor, SHUT_RDWR);
       return;
     }
     l.out = std::move(text);
-    l.written = static_cast<std::size_t>(std::max<ssize_t>(0, sent));
-    l.deadline = clock::now() + write_patience;
-    watch(l, net::Polling::NotifyOn::Read | net::Polling::NotifyOn::Write
-                 | net::Polling::NotifyOn::Shutdown);
-  }
-
-  void watch(const link& l, net::Polling::NotifyOn what) {
-    reactor()->modifyFd(key(), l.descriptor, what, net::Polling::Mode::Edge);
+    l.written = l.written_before = static_cast<std::size_t>(std::max<ssize_t>(0, sent));
+    l.deadline = clock::now() + shared_->options.write_patience;
   }
 
   void flush(const std::shared_ptr<link>& l) {
@@ -565,13 +635,15 @@ private:
         return;
       }
       l->written += static_cast<std::size_t>(sent);
-      l->deadline = clock::now() + write_patience;
+      if (l->written - l->written_before >= least_progress) {
+        l->written_before = l->written;
+        l->deadline = clock::now() + shared_->options.write_patience;
+      }
     }
     if (l->out.empty())
       return;
     l->out = {};
     l->written = 0;
-    watch(*l, net::Polling::NotifyOn::Read | net::Polling::NotifyOn::Shutdown);
     if (l->now == link::phase::closing)
       end_writing(*l);
     else
@@ -581,6 +653,7 @@ private:
   void close_after_answer(link& l) {
     l.now = link::phase::closing;
     l.in = {};
+    l.body.release();
     if (l.out.empty())
       end_writing(l);
   }
@@ -590,9 +663,11 @@ private:
     l.deadline = clock::now() + linger_patience;
   }
 
-  void refuse(link& l, const refusal& why) {
+  void refuse(link& l, int status, std::string_view why) { refuse(l, error_answer(status, why)); }
+
+  void refuse(link& l, const response& why) {
     bool head_only = l.head ? l.head->content.verb == method::head : l.in.starts_with("HEAD ");
-    write(l, http::text_of(error_answer(why.status, why.description), head_only, false));
+    write(l, http::text_of(why, head_only, false));
     close_after_answer(l);
   }
 
@@ -604,6 +679,8 @@ private:
     while (l->open && l->now == link::phase::receiving && l->out.empty()) {
       if (!l->head && !read_head_of(*l))
         break;
+      if (!l->head)
+        continue;
       if (l->in.size() < l->head->content_length)
         break;
       serve(l);
@@ -613,6 +690,8 @@ private:
       return;
     auto now = clock::now();
     if (l->in.empty() && !l->head) {
+      if (l->in.capacity() > kept_input)
+        l->in = {};
       l->begun.reset();
       l->deadline = now + idle_patience;
     } else {
@@ -622,7 +701,8 @@ private:
     }
   }
 
-  /// True if the head of the next request is there and good.
+  /// False if the head of the next request is not there yet. Afterwards there is one in the link, or
+  /// it has been answered.
   bool read_head_of(link& l) {
     // RFC 9112, section 2.2: empty lines before a request are tolerated.
     while (l.in.starts_with("\r\n"))
@@ -631,46 +711,105 @@ private:
          at = l.in.find('\n', at + 1)) {
       l.searched = at + 1;
       if (at == 0 || l.in[at - 1] != '\r') {
-        refuse(l, {400, "A line of the head ends without a carriage return; end each with CR LF."});
+        refuse(l, 400, "A line of the head ends without a carriage return; end each with CR LF.");
         return false;
       }
-      if (at >= 3 && l.in[at - 2] == '\n' && at <= max_head_bytes)
-        return take_head(l, at - 3);
+      if (at >= 3 && l.in[at - 2] == '\n' && at <= max_head_bytes) {
+        take_head(l, at - 3);
+        return true;
+      }
       if (at > max_head_bytes)
         break;
     }
     if (l.in.size() > max_head_bytes)
-      refuse(l, {431, "The request's head is longer than 16 kB."});
+      refuse(l, 431, "The request's head is longer than 16 kB.");
     return false;
   }
 
-  bool take_head(link& l, std::size_t length) {
+  void take_head(link& l, std::size_t length) {
     auto read = http::read_head(std::string_view{l.in}.substr(0, length));
-    if (auto* refused = std::get_if<refusal>(&read)) {
-      refuse(l, *refused);
-      return false;
-    }
+    if (auto* refused = std::get_if<refusal>(&read))
+      return refuse(l, refused->status, refused->description);
     l.head = std::move(std::get<request_head>(read));
     l.in.erase(0, length + 4);
     l.searched = 0;
-    auto most = shared_->options.max_body_bytes;
-    if (l.head->content_length > most) {
-      refuse(l, {413, "The request's body is longer than " + std::to_string(most) + " bytes."});
-      return false;
+    l.head->content.remote = l.remote;
+    if (auto refused = ask_doorkeeper(l))
+      turn_down(l, *refused);
+    else
+      reserve_body(l);
+  }
+
+  /// What the doorkeeper answers instead of the handler.
+  std::optional<response> ask_doorkeeper(link& l) {
+    auto& doorkeeper = shared_->parts.admit;
+    if (!doorkeeper)
+      return std::nullopt;
+    auto& content = l.head->content;
+    try {
+      auto said = doorkeeper(content);
+      if (said.refusal)
+        return std::move(said.refusal);
+      content.user = std::move(said.user);
+    } catch (...) {
+      return error_answer(500, "The request could not be looked at; try it again.");
     }
-    if (l.head->expects_continue && l.in.size() < l.head->content_length)
+    if (!content.user.empty() && !l.trusted) {
+      l.trusted = true;
+      strangers_.remove(l);
+    }
+    return std::nullopt;
+  }
+
+  /// Answers for the doorkeeper. The connection stays if the body is there, or there is none.
+  void turn_down(link& l, const response& why) {
+    if (l.in.size() < l.head->content_length || !stays(l))
+      return refuse(l, why);
+    l.in.erase(0, l.head->content_length);
+    bool without_body = l.head->content.verb == method::head;
+    l.head.reset();
+    l.begun.reset();
+    write(l, http::text_of(why, without_body, true));
+  }
+
+  /// Whether the connection is used for more than the request at its start. A stranger's is not if
+  /// more has come already: each of a stranger's requests costs as many reads as another's.
+  [[nodiscard]] bool stays(const link& l) const {
+    return l.head->keep_alive && !shared_->draining
+           && (l.trusted || l.in.size() <= l.head->content_length);
+  }
+
+  /// Finds room for the body, if it may come.
+  void reserve_body(link& l) {
+    auto& options = shared_->options;
+    auto length = l.head->content_length;
+    bool stranger = shared_->parts.admit && l.head->content.user.empty();
+    auto most = stranger ? std::min(options.max_stranger_body_bytes, options.max_body_bytes)
+                         : options.max_body_bytes;
+    if (length > most) {
+      refuse(l, 413, "The request's body is longer than " + std::to_string(most) + " bytes.");
+      return;
+    }
+    if (length > 0 && !l.body.take(shared_->bodies, length, options.max_bodies_bytes)) {
+      refuse(l, unavailable_answer("Too many bodies are under way; try again."));
+      return;
+    }
+    if (l.head->expects_continue && l.in.size() < length)
       write(l, "HTTP/1.1 100 Continue\r\n\r\n");
-    return true;
   }
 
   void serve(const std::shared_ptr<link>& l) {
+    bool again = stays(*l);
     auto head = std::move(*l->head);
     l->head.reset();
     l->begun.reset();
     auto& content = head.content;
-    content.body = l->in.substr(0, head.content_length);
-    l->in.erase(0, head.content_length);
-    content.remote = l->remote;
+    if (head.content_length > 0) {
+      // The connection keeps no room for another body.
+      auto rest = l->in.substr(head.content_length);
+      l->in.resize(head.content_length);
+      content.body = std::exchange(l->in, std::move(rest));
+    }
     l->now = link::phase::answering;
     // A handler may take its time; only the client's leaving ends this.
     l->deadline = clock::time_point::max();
@@ -679,9 +818,10 @@ private:
     to->to = l;
     to->turn = ++l->turn;
     to->without_body = content.verb == method::head;
-    to->keep_alive = head.keep_alive;
+    to->keep_alive = again;
+    to->body = std::move(l->body);
     try {
-      shared_->serve(std::move(content), responder{std::move(to)});
+      shared_->parts.serve(std::move(content), responder{std::move(to)});
     } catch (...) {
       // The responder that was dropped has answered.
     }
@@ -690,6 +830,9 @@ private:
   void drain() {
     if (!deaf_) {
       deaf_ = true;
+      // Whoever is connected as far as the kernel knows would be reset with the listening socket.
+      if (listening_)
+        accept_some();
       listen(false);
       listener_ = -1;
       std::lock_guard guard{shared_->mutex};
@@ -700,10 +843,18 @@ private:
     bool all = shared_->abandoning;
     std::vector<std::shared_ptr<link>> done;
     for (auto& [fd, l] : links_)
-      if (all || (l->now == link::phase::receiving && l->in.empty() && !l->head && l->out.empty()))
+      if (all || l->between_requests())
         done.push_back(l);
-    for (auto& l : done)
+    for (auto& l : done) {
+      // A request that has arrived in this moment is still served.
+      if (!all && (receive(l), l->open) && !l->between_requests()) {
+        settle(l);
+        continue;
+      }
+      if (l->now == link::phase::answering)
+        apologise(*l);
       remove(l);
+    }
     if (links_.empty() && !reported_) {
       reported_ = true;
       std::lock_guard guard{shared_->mutex};
@@ -712,29 +863,32 @@ private:
     }
   }
 
+  /// The last word to a client whose answer did not come in time.
+  void apologise(link& l) {
+    write(l, http::text_of(unavailable_answer("This server stops before the outcome is known; ask "
+                                              "again for the state."),
+                           false, false));
+    (void)::recv(l.descriptor, buffer_.data(), buffer_.size(), MSG_DONTWAIT);
+  }
+
   std::shared_ptr<common> shared_;
   std::shared_ptr<mailbox> box_;
+  std::array<char, read_at_once> buffer_{};
   int timer_ = -1;
   int listener_ = -1;
   bool started_ = false;
   bool listening_ = true;
   bool deaf_ = false;
   bool reported_ = false;
+  std::uint64_t accepted_ = 0;
   std::unordered_map<int, std::shared_ptr<link>> links_;
+  waiting_room strangers_;
 };
-
-void input_handler::onInput(const char* bytes, std::size_t count,
-                            const std::shared_ptr<net::Tcp::Peer>& peer) {
-  static_cast<worker*>(transport())->on_input(peer->fd(), bytes, count);
-}
-
-void input_handler::onDisconnection(const std::shared_ptr<net::Tcp::Peer>& peer) {
-  static_cast<worker*>(transport())->on_disconnection(peer->fd());
-}
 
 } // namespace
 
 void responder::connection::send(const response& answer) {
+  body.release(); // before the client can know that it has
   keep_alive = keep_alive && !box->leaving();
   auto text = text_of(answer, without_body, keep_alive);
   if (auto* here = box->worker_here())
@@ -828,9 +982,12 @@ std::optional<std::string> server::implementation::bind() {
   return fmt::format("cannot listen on {}: {}", where, std::strerror(error));
 }
 
-server::server(server_options options, handler serve) : self_(std::make_unique<implementation>()) {
+server::server(server_options options, handler serve)
+    : server(std::move(options), service{{}, std::move(serve)}) {}
+
+server::server(server_options options, service both) : self_(std::make_unique<implementation>()) {
   self_->shared->options = std::move(options);
-  self_->shared->serve = std::move(serve);
+  self_->shared->parts = std::move(both);
 }
 
 server::~server() {
@@ -848,6 +1005,9 @@ std::optional<std::string> server::start() {
     limit.rlim_cur = limit.rlim_max;
     ::setrlimit(RLIMIT_NOFILE, &limit);
   }
+  if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+    shared.options.max_connections =
+        std::min<std::size_t>(shared.options.max_connections, limit.rlim_cur / 2);
   if (auto error = self_->bind())
     return error;
   try {
@@ -878,11 +1038,11 @@ void server::stop() {
   for (auto& box : shared.boxes)
     box->leave();
   wake_all();
-  if (!shared.changed.wait_for(lock, drain_patience, all_empty)) {
+  if (!shared.changed.wait_for(lock, shared.options.drain_patience, all_empty)) {
     shared.abandoning = true;
     wake_all();
     // A worker that does not even come round to this is stuck in a handler.
-    shared.changed.wait_for(lock, drain_patience, all_empty);
+    shared.changed.wait_for(lock, abandon_patience, all_empty);
   }
   lock.unlock();
   for (auto& box : shared.boxes)
@@ -893,6 +1053,12 @@ void server::stop() {
 
 std::uint16_t server::port() const {
   return self_->shared->port;
+}
+
+server_load server::load() const {
+  const auto& shared = *self_->shared;
+  return {shared.connections, shared.options.max_connections, *shared.bodies,
+          shared.closed_for_room, shared.turned_away};
 }
 
 } // namespace matriarch::http

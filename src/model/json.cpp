@@ -6,6 +6,7 @@
 #include <rapidjson/writer.h>
 
 #include <algorithm>
+#include <charconv>
 #include <set>
 #include <vector>
 
@@ -13,7 +14,12 @@ namespace matriarch::json {
 
 namespace {
 
-/// Passes events on to the document and stops the parse where a text is nested too deeply.
+/// A double's largest value has 309 digits, and 17 say which one it is.
+constexpr std::size_t longest_number = 400;
+
+/// Passes events on to the document and stops the parse where a text is nested too deeply, repeats a
+/// key, or holds a number that cannot be meant. Numbers come as texts and are read here: RapidJSON's
+/// exact reading leaves its tables, and ends the process, on 0.000…1 with some hundred zeros.
 class depth_guard {
 public:
   using Ch = char;
@@ -26,8 +32,24 @@ public:
   bool Int64(std::int64_t i) { return into_.Int64(i); }
   bool Uint64(std::uint64_t i) { return into_.Uint64(i); }
   bool Double(double d) { return into_.Double(d); }
-  bool RawNumber(const char* s, rapidjson::SizeType n, bool copy) {
-    return into_.RawNumber(s, n, copy);
+  bool RawNumber(const char* s, rapidjson::SizeType n, bool) {
+    auto whole = [&](auto& into) {
+      auto [end, error] = std::from_chars(s, s + n, into);
+      return error == std::errc{} && end == s + n;
+    };
+    std::int64_t narrow = 0;
+    std::uint64_t wide = 0;
+    double real = 0;
+    if (n <= longest_number) {
+      if (whole(narrow))
+        return into_.Int64(narrow);
+      if (whole(wide))
+        return into_.Uint64(wide);
+      if (whole(real))
+        return into_.Double(real);
+    }
+    bad_number_ = true;
+    return false;
   }
   bool String(const char* s, rapidjson::SizeType n, bool copy) { return into_.String(s, n, copy); }
   bool StartObject() { return enter() && (keys_.emplace_back(), into_.StartObject()); }
@@ -51,6 +73,7 @@ public:
 
   [[nodiscard]] const std::string& repeated() const { return repeated_; }
   [[nodiscard]] bool too_deep() const { return depth_ > deepest_; }
+  [[nodiscard]] bool bad_number() const { return bad_number_; }
 
 private:
   bool enter() { return ++depth_ <= deepest_; }
@@ -60,6 +83,7 @@ private:
   std::size_t depth_ = 0;
   std::vector<std::set<std::string>> keys_;
   std::string repeated_;
+  bool bad_number_ = false;
 };
 
 template <class Writer>
@@ -104,12 +128,14 @@ result<document> parse(std::string_view text, std::size_t deepest) {
     rapidjson::EncodedInputStream<rapidjson::UTF8<>, rapidjson::MemoryStream> in{stream};
     constexpr unsigned flags = rapidjson::kParseIterativeFlag
                                | rapidjson::kParseValidateEncodingFlag
-                               | rapidjson::kParseFullPrecisionFlag;
+                               | rapidjson::kParseNumbersAsStringsFlag;
     auto status = reader.Parse<flags>(in, guard);
     if (!status.IsError())
       return true;
     if (!guard.repeated().empty())
       why = "the key \"" + guard.repeated() + "\" appears twice in one object";
+    else if (guard.bad_number())
+      why = "a number is too large, too small or too long";
     else if (guard.too_deep())
       why = "nested more than " + std::to_string(deepest) + " levels deep";
     else

@@ -34,8 +34,12 @@ bool readable_within_patience(int descriptor) {
 
 } // namespace
 
-raw_socket raw_socket::to(std::uint16_t port) {
+raw_socket raw_socket::to(std::uint16_t port, std::uint8_t last) {
   raw_socket made{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  auto from = loopback(0);
+  from.sin_addr.s_addr = htonl(INADDR_LOOPBACK - 1 + last);
+  if (last != 1 && ::bind(made.descriptor_, reinterpret_cast<sockaddr*>(&from), sizeof from) != 0)
+    throw std::runtime_error{"cannot connect from 127.0.0." + std::to_string(last)};
   auto address = loopback(port);
   if (::connect(made.descriptor_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
     throw std::runtime_error{"cannot connect to port " + std::to_string(port)};
@@ -56,6 +60,10 @@ raw_socket& raw_socket::operator=(raw_socket&& other) noexcept {
 
 raw_socket::~raw_socket() {
   close();
+}
+
+void raw_socket::end_sending() {
+  ::shutdown(descriptor_, SHUT_WR);
 }
 
 void raw_socket::close() {

@@ -13,8 +13,8 @@ namespace matriarch::test {
 class raw_socket {
 public:
   explicit raw_socket(int descriptor = -1) : descriptor_(descriptor) {}
-  /// Connects to 127.0.0.1.
-  static raw_socket to(std::uint16_t port);
+  /// Connects to 127.0.0.1, from an address of 127.0.0.0/8: from 127.0.0.`last`.
+  static raw_socket to(std::uint16_t port, std::uint8_t last = 1);
   raw_socket(raw_socket&& other) noexcept;
   raw_socket& operator=(raw_socket&& other) noexcept;
   ~raw_socket();
@@ -35,6 +35,8 @@ public:
   [[nodiscard]] bool at_end();
   /// True if nothing waits to be read at this moment.
   [[nodiscard]] bool silent();
+  /// Sends nothing more, and can still receive.
+  void end_sending();
   void close();
   /// Closes so that the other side sees a reset instead of an end.
   void reset();

@@ -165,7 +165,7 @@ struct broker {
 
   /// `edit` changes the settings; `answer` is asked instead of `says`, if it is there.
   explicit broker(bool strict = true, const std::function<void(route_settings&)>& edit = {},
-                  const answering& answer = {}) {
+                  const answering& answer = {}, server_options options = {}) {
     route_settings settings;
     settings.catalog = small_catalog();
     settings.platform.users = {{"user", "pass"}};
@@ -197,7 +197,7 @@ struct broker {
         done(says(what));
     };
     behind.demote = [this](const model::demote_request&, auto done) { done(report); };
-    server_ = std::make_unique<server>(server_options{}, make_routes(settings, behind));
+    server_ = std::make_unique<server>(std::move(options), make_routes(settings, behind));
     REQUIRE_FALSE(server_->start().has_value());
   }
 
@@ -210,6 +210,10 @@ struct broker {
   raw_answer send(const std::string& verb, const std::string& path, const std::string& body = {}) {
     return send_as(std::string{good_credentials} + version, verb, path, body);
   }
+
+  [[nodiscard]] std::uint16_t port() const { return server_->port(); }
+  [[nodiscard]] server_load load() const { return server_->load(); }
+  void stop() { server_->stop(); }
 
   std::vector<model::request> asked() {
     std::lock_guard guard{mutex_};

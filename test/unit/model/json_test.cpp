@@ -81,3 +81,36 @@ TEST_CASE("strings keep their zero bytes") {
   REQUIRE(parsed.ok());
   CHECK(json::string_member(*parsed, "s") == std::string("a\0b", 3));
 }
+
+TEST_CASE("numbers are read to the last bit, and written again the same") {
+  for (const std::string text :
+       {"0", "-0", "7", "-7", "2147483648", "9223372036854775807", "-9223372036854775808",
+        "18446744073709551615", "0.1", "-0.5", "1e300", "123456789.12345679", "2.5e-300"}) {
+    CAPTURE(text);
+    auto parsed = json::parse("[" + text + "]");
+    REQUIRE(parsed.ok());
+    auto again = json::parse(json::text_of(*parsed));
+    REQUIRE(again.ok());
+    CHECK(*again == *parsed);
+  }
+  auto numbers = json::parse("[5, -5, 5.0, 18446744073709551615, 18446744073709551616]");
+  REQUIRE(numbers.ok());
+  CHECK((*numbers)[0].IsInt());
+  CHECK((*numbers)[0].IsUint());
+  CHECK((*numbers)[1].IsInt());
+  CHECK((*numbers)[2].IsDouble());
+  CHECK((*numbers)[3].GetUint64() == 18446744073709551615U);
+  CHECK((*numbers)[4].GetDouble() == 18446744073709551616.0);
+}
+
+TEST_CASE("a number that no double holds, or of hundreds of digits, is refused and ends nothing") {
+  // RapidJSON's own reading leaves its tables with the third.
+  for (const std::string& text :
+       {std::string{"1e999"}, std::string{"1e-999"}, "0." + std::string(1'000'000, '0') + "1",
+        std::string(1'000'000, '9'), "1e" + std::string(1'000'000, '9'),
+        "0." + std::string(700, '0') + "1e700"}) {
+    auto parsed = json::parse("{\"a\":" + text + "}");
+    REQUIRE_FALSE(parsed.ok());
+    CHECK(parsed.error().find("at byte ") != std::string::npos);
+  }
+}
