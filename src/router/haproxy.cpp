@@ -142,6 +142,18 @@ std::string start_of(pid_t process) {
   return fields[start];
 }
 
+/// The arguments of a process; empty if there is none, or not to be read.
+std::vector<std::string> arguments_of(std::string_view process) {
+  auto text = read_file(fmt::format("/proc/{}/cmdline", process));
+  std::vector<std::string> words;
+  for (std::size_t begin = 0; begin < text.size();) {
+    auto end = std::min(text.find('\0', begin), text.size());
+    words.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return words;
+}
+
 /// Why HAProxy could not listen there, if it could not. Its listeners and the connections they have
 /// accepted share their port (SO_REUSEPORT), so its own ports count as free; those of anybody else
 /// do not.
@@ -283,6 +295,14 @@ std::optional<haproxy_config> haproxy::last_configuration() const {
   return parse_haproxy_config(text);
 }
 
+std::optional<std::chrono::sys_time<std::chrono::milliseconds>> haproxy::last_configured() const {
+  std::error_code error;
+  auto written = std::filesystem::last_write_time(path("haproxy.cfg"), error);
+  if (error)
+    return std::nullopt;
+  return std::chrono::floor<std::chrono::milliseconds>(std::chrono::file_clock::to_sys(written));
+}
+
 void haproxy::stop(std::chrono::milliseconds grace) {
   auto gone_by = [&](std::chrono::milliseconds patience) {
     for (auto deadline = clock::now() + patience; running();
@@ -355,6 +375,31 @@ bool haproxy::runs(const haproxy_config& config) const {
                 != std::string::npos;
 }
 
+/// Commands for workers, sent as few lines: each is a connection of its own.
+class haproxy::command_list {
+public:
+  explicit command_list(const haproxy& to) : to_(to) {}
+  ~command_list() { send(); }
+  command_list(const command_list&) = delete;
+  command_list& operator=(const command_list&) = delete;
+
+  void add(int worker, const std::string& command) {
+    line_ += fmt::format("{}@!{} {}", line_.empty() ? "" : ";", worker, command);
+    if (line_.size() > longest_command)
+      send();
+  }
+
+private:
+  void send() {
+    if (!line_.empty())
+      (void)to_.ask(line_, answer_patience); // a worker that has ended has no sessions
+    line_.clear();
+  }
+
+  const haproxy& to_;
+  std::string line_;
+};
+
 void haproxy::end_sessions(const std::vector<misplaced_servers>& of) {
   // While HAProxy reloads, its master does not answer for a moment.
   haproxy_processes found;
@@ -364,37 +409,55 @@ void haproxy::end_sessions(const std::vector<misplaced_servers>& of) {
       return;
     found = processes(answer_patience);
   }
-  std::string commands;
-  auto send = [&] {
-    if (!commands.empty())
-      (void)ask(commands, answer_patience); // a worker that has ended has no sessions
-    commands.clear();
-  };
-  auto add = [&](int worker, const std::string& command) {
-    commands += fmt::format("{}@!{} {}", commands.empty() ? "" : ";", worker, command);
-    if (commands.size() > longest_command)
-      send();
-  };
   std::set<server_key> servers;
   for (const auto& one : of)
     for (const auto& server : one.servers)
       servers.emplace(one.proxy, server);
-  for (auto worker : found.current)
-    for (const auto& [proxy, server] : servers) {
-      add(worker, fmt::format("set server {}/{} health down", proxy, server));
-      add(worker, fmt::format("shutdown sessions server {}/{}", proxy, server));
-    }
-  send();
+  {
+    command_list commands{*this};
+    for (auto worker : found.current)
+      for (const auto& [proxy, server] : servers) {
+        commands.add(worker, fmt::format("set server {}/{} health down", proxy, server));
+        commands.add(worker, fmt::format("shutdown sessions server {}/{}", proxy, server));
+      }
+  }
+  (void)end_old_sessions(found.old,
+                         [&](const server_key& server) { return servers.contains(server); });
+}
+
+std::optional<haproxy::old_workers> haproxy::end_lost_sessions() {
+  auto found = processes(answer_patience);
+  if (found.master == 0)
+    return std::nullopt;
+  old_workers seen{static_cast<int>(found.old.size()), 0};
+  if (found.old.empty())
+    return seen;
+  auto states = ask("@1 show servers state", answer_patience);
+  if (!states)
+    return std::nullopt;
+  check_results results{*states};
+  seen.ended = end_old_sessions(found.old,
+                                [&](const server_key& server) { return results.is_lost(server); });
+  return seen;
+}
+
+std::size_t
+haproxy::end_old_sessions(const std::vector<int>& workers,
+                          const std::function<bool(const server_key&)>& is_meant) const {
   // A worker that was replaced takes no command about its servers ("Proxy is disabled"), but each
   // of its sessions can be ended, and it gets no new ones.
-  for (auto worker : found.old) {
+  std::size_t ended = 0;
+  for (auto worker : workers) {
     auto sessions = ask(fmt::format("@!{} show sess", worker), answer_patience);
     if (!sessions)
-      continue;
-    for (const auto& id : sessions_with(servers, *sessions))
-      add(worker, "shutdown session " + id);
-    send();
+      continue; // it has just ended
+    command_list commands{*this};
+    for (const auto& id : sessions_with(is_meant, *sessions)) {
+      commands.add(worker, "shutdown session " + id);
+      ++ended;
+    }
   }
+  return ended;
 }
 
 // -- its configuration ----------------------------------------------------------------------------
@@ -525,7 +588,22 @@ std::string haproxy::printed_since(std::size_t offset) const {
   return text.size() > offset ? text.substr(offset) : text;
 }
 
+void haproxy::kill_leftovers() const {
+  // Workers have their master's command line, and no other HAProxy has this file's name in its own.
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator{"/proc", ignored}) {
+    auto name = entry.path().filename().string();
+    auto arguments = arguments_of(name);
+    if (std::find(arguments.begin(), arguments.end(), "-W") == arguments.end()
+        || std::find(arguments.begin(), arguments.end(), path("haproxy.cfg")) == arguments.end())
+      continue;
+    spdlog::warn("process {} of an HAProxy whose master has ended is killed", name);
+    ::kill(static_cast<pid_t>(std::stol(name)), SIGKILL);
+  }
+}
+
 std::optional<std::string> haproxy::start(const haproxy_config& config) {
+  kill_leftovers();
   auto log_path = path("haproxy.log");
   descriptor log{
       ::open(log_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600)};

@@ -40,7 +40,8 @@ struct misplaced_servers {
 /// their own; apply() and stop() on one at a time, the others may be called beside them.
 ///
 /// HAProxy belongs to a session of its own and outlives a router that is killed. The next router
-/// finds it by its pid and start time, which are in a file. Workers end with their master.
+/// finds it by its pid and start time, which are in a file. Workers end with their master, unless
+/// they hang: start() kills such, for their listeners would get a share of the connections.
 class haproxy {
 public:
   haproxy(std::string executable, std::string data_dir);
@@ -57,6 +58,9 @@ public:
 
   /// What HAProxy was last told to run, from the file; nothing if there is no such file.
   [[nodiscard]] std::optional<haproxy_config> last_configuration() const;
+  /// When that was.
+  [[nodiscard]] std::optional<std::chrono::sys_time<std::chrono::milliseconds>>
+  last_configured() const;
 
   /// Makes HAProxy run a configuration, or as much of it as it can: what HAProxy refuses, and ports
   /// that are taken, are left out. Does nothing if it runs exactly that already. `leaders` tells
@@ -69,10 +73,23 @@ public:
   /// those of before a reload do not check, so their sessions would stay.
   void end_sessions(const std::vector<misplaced_servers>& of);
 
+  /// What end_lost_sessions() has found.
+  struct old_workers {
+    int count = 0;         ///< workers of before a reload that still have sessions
+    std::size_t ended = 0; ///< sessions that it has ended
+  };
+
+  /// Ends the sessions of old workers whose server is down or gone, as the current worker's checks
+  /// say: old workers do not check. To be called every now and then, for a frozen server ends no
+  /// connection itself and may be down long before another one leads. Nothing if the master does
+  /// not answer.
+  [[nodiscard]] std::optional<old_workers> end_lost_sessions();
+
   /// Lets the sessions that there are go on for up to `grace`, takes no new ones, and ends HAProxy.
   void stop(std::chrono::milliseconds grace);
 
 private:
+  class command_list;
   struct run_result {
     bool succeeded = false;
     std::string printed;
@@ -82,6 +99,9 @@ private:
                                         std::chrono::milliseconds patience) const;
   [[nodiscard]] haproxy_processes processes(std::chrono::milliseconds patience) const;
   [[nodiscard]] bool runs(const haproxy_config& config) const;
+  [[nodiscard]] std::size_t
+  end_old_sessions(const std::vector<int>& workers,
+                   const std::function<bool(const server_key&)>& is_meant) const;
   [[nodiscard]] run_result check(const haproxy_config& config) const;
   void leave_out_taken_ports(apply_outcome& outcome);
   void leave_out_refused(apply_outcome& outcome) const;
@@ -92,6 +112,7 @@ private:
   void hold(pid_t master);
   void let_go();
   void signal(int number);
+  void kill_leftovers() const;
   [[nodiscard]] std::string path(std::string_view name) const;
 
   std::string executable_;

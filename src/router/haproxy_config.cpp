@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdint>
-#include <iterator>
-#include <sstream>
 
 #include <fmt/format.h>
 
@@ -42,8 +40,14 @@ std::vector<std::string_view> lines_of(std::string_view text) {
 }
 
 std::vector<std::string> words_of(std::string_view line) {
-  std::istringstream in{std::string{line}};
-  return {std::istream_iterator<std::string>{in}, {}};
+  constexpr std::string_view blanks = " \t\r";
+  std::vector<std::string> words;
+  for (auto begin = line.find_first_not_of(blanks); begin != std::string_view::npos;) {
+    auto end = line.find_first_of(blanks, begin);
+    words.emplace_back(line.substr(begin, end - begin));
+    begin = line.find_first_not_of(blanks, end);
+  }
+  return words;
 }
 
 int number_of(std::string_view text) {
@@ -182,6 +186,7 @@ std::string head_of(const router_config& settings) {
   return fmt::format("    maxconn {0}\n"
                      "    no strict-limits\n"
                      "    hard-stop-after {1}ms\n"
+                     "    mworker-max-reloads {3}\n"
                      "    server-state-file {2}/server-state\n"
                      "    stats socket {2}/stats.sock mode 600 level operator\n"
                      "\n"
@@ -201,7 +206,8 @@ std::string head_of(const router_config& settings) {
                      "    srvtcpka-idle 60s\n"
                      "    srvtcpka-intvl 10s\n"
                      "    srvtcpka-cnt 6\n",
-                     settings.maxconn, settings.hard_stop_after.count(), settings.data_dir);
+                     settings.maxconn, settings.hard_stop_after.count(), settings.data_dir,
+                     settings.max_old_workers);
 }
 
 } // namespace
@@ -396,7 +402,29 @@ haproxy_processes parse_show_proc(std::string_view answer) {
   return found;
 }
 
-std::vector<std::string> sessions_with(const std::set<server_key>& servers,
+check_results::check_results(std::string_view show_servers_state) {
+  // be_id be_name srv_id srv_name srv_addr srv_op_state … srv_check_status (11th) srv_check_result …
+  // The result is forgotten when the next check begins, and one of a frozen server is nearly always
+  // under way; the status is kept, and 1 before the first check.
+  constexpr std::size_t proxy = 1, server = 3, state = 5, status = 10;
+  constexpr std::string_view stopped = "0", not_checked = "1";
+  for (auto line : lines_of(show_servers_state)) {
+    auto words = words_of(line);
+    // The brokers' requests have time-outs of their own.
+    if (line.starts_with('#') || words.size() <= status || words[proxy] == broker_listen
+        || words[proxy] == active_broker)
+      continue;
+    proxies_.insert(words[proxy]);
+    if (words[state] != stopped || words[status] == not_checked)
+      not_failed_.emplace(words[proxy], words[server]);
+  }
+}
+
+bool check_results::is_lost(const server_key& server) const {
+  return proxies_.contains(server.first) && !not_failed_.contains(server);
+}
+
+std::vector<std::string> sessions_with(const std::function<bool(const server_key&)>& is_meant,
                                        std::string_view show_sess) {
   // `0x564d557968c0: proto=tcpv4 src=127.0.0.1:47776 fe=a be=a srv=n1 ts=00 …`
   std::vector<std::string> ids;
@@ -411,7 +439,8 @@ std::vector<std::string> sessions_with(const std::set<server_key>& servers,
       if (word.starts_with("srv="))
         with.second = word.substr(4);
     }
-    if (servers.contains(with))
+    // It has none yet while it waits for one.
+    if (with.second != "<none>" && is_meant(with))
       ids.emplace_back(line.substr(0, colon));
   }
   return ids;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -87,6 +88,22 @@ using server_key = std::pair<std::string, std::string>;
                                             const std::map<server_key, endpoint>& up,
                                             const std::map<std::string, std::string>& leaders);
 
+/// What the checks of a worker say of the servers of its instances' ports.
+class check_results {
+public:
+  /// From the answer to `show servers state`.
+  explicit check_results(std::string_view show_servers_state);
+
+  /// Whether a session with that server has nothing more to hope for: the server's check has failed
+  /// so that it is down, or it is no server of this listen or backend any more. Not if the listen
+  /// or backend itself is unknown, nor before a server's first check.
+  [[nodiscard]] bool is_lost(const server_key& server) const;
+
+private:
+  std::set<std::string, std::less<>> proxies_;
+  std::set<server_key> not_failed_;
+};
+
 /// The worker processes as the master tells them.
 struct haproxy_processes {
   int master = 0;
@@ -97,9 +114,9 @@ struct haproxy_processes {
 /// Reads the answer to `show proc`; `master` is 0 if it is no such answer.
 [[nodiscard]] haproxy_processes parse_show_proc(std::string_view answer);
 
-/// The ids of the sessions with any of these servers, from the answer to `show sess`.
-[[nodiscard]] std::vector<std::string> sessions_with(const std::set<server_key>& servers,
-                                                     std::string_view show_sess);
+/// The ids of the sessions with a server of which that is true, from the answer to `show sess`.
+[[nodiscard]] std::vector<std::string>
+sessions_with(const std::function<bool(const server_key&)>& is_meant, std::string_view show_sess);
 
 /// The ports that HAProxy says it could not bind, from what it printed.
 [[nodiscard]] std::set<std::uint16_t> ports_not_bound(std::string_view printed);

@@ -23,6 +23,7 @@
 #include "http/event_loop.hpp"
 #include "http/server.hpp"
 #include "model/json.hpp"
+#include "model/times.hpp"
 #include "router/background.hpp"
 #include "router/certificate.hpp"
 #include "router/haproxy.hpp"
@@ -45,6 +46,11 @@ constexpr int wrong_configuration = 2;
 
 /// From the first change to the reload: a new instance's keys come within some milliseconds.
 constexpr std::chrono::milliseconds settle{50};
+/// The same for each worker that earlier reloads have left behind, and the longest: when connections
+/// are long and changes many, more of these share a reload, and connections live through more of
+/// them. A new instance is not kept waiting for more than a second.
+constexpr std::chrono::milliseconds settle_per_old_worker{50};
+constexpr std::chrono::milliseconds longest_settle{1'000};
 /// Between attempts at what was left out; a port that is freed is served soon after.
 constexpr std::chrono::milliseconds left_out_pause{5'000};
 /// After a failure, doubled with each further one.
@@ -54,6 +60,9 @@ constexpr std::chrono::milliseconds longest_pause{5'000};
 constexpr std::chrono::seconds settled_after{30};
 /// Between two looks at whether HAProxy runs.
 constexpr std::chrono::milliseconds watch_pause{250};
+/// Between two looks at whether a worker of before a reload has sessions with a server that is down.
+/// A look costs some milliseconds, and nothing while there is no such worker.
+constexpr std::chrono::milliseconds old_workers_pause{1'000};
 /// Between two looks at whether the certificate was renewed, which is days before the old one ends.
 constexpr std::chrono::seconds certificate_pause{10};
 /// How long a router that starts waits for etcd before it serves what it served last.
@@ -127,8 +136,10 @@ public:
 private:
   void begin(bool adopted, const std::optional<haproxy_config>& last) {
     has_haproxy_ = adopted;
-    if (last)
+    if (last) {
       served_ = *last;
+      routes_as_of_ = haproxy_.last_configured();
+    }
     if (!adopted)
       served_.listens.clear();
     else
@@ -157,6 +168,9 @@ private:
         spdlog::info("etcd is reachable");
       else
         spdlog::warn("etcd cannot be reached, the last routes stay: {}", why);
+      if (etcd_reachable_ && !is)
+        routes_as_of_ =
+            std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
       etcd_reachable_ = is;
       if (!is)
         serve_last();
@@ -168,6 +182,7 @@ private:
         store::follower::options{});
     loop_.after(etcd_patience, [this] { serve_last(); });
     watch();
+    look_at_old_workers();
   }
 
   /// Without etcd what was served last is better than nothing: the checks still tell who leads.
@@ -245,10 +260,11 @@ private:
   void schedule() {
     dirty_ = true;
     if (!busy_ && settling_ == 0 && !frozen_)
-      settling_ = loop_.after(settle, [this] {
-        settling_ = 0;
-        apply_routes();
-      });
+      settling_ = loop_.after(
+          std::clamp(settle_per_old_worker * old_workers_, settle, longest_settle), [this] {
+            settling_ = 0;
+            apply_routes();
+          });
   }
 
   void apply_routes() {
@@ -338,6 +354,25 @@ private:
     }
   }
 
+  /// Ends what a frozen server leaves open in workers of before a reload.
+  void look_at_old_workers() {
+    if (frozen_)
+      return;
+    ender_->submit([this] {
+      auto seen = haproxy_.running() ? haproxy_.end_lost_sessions() : std::nullopt;
+      loop_.post([this, seen] {
+        if (seen && seen->ended > 0)
+          spdlog::info(
+              "{} sessions of before a reload are ended, for their servers are down or gone",
+              seen->ended);
+        auto count = seen ? seen->count : has_haproxy_ ? old_workers_ : 0;
+        if (std::exchange(old_workers_, count) != count)
+          update_status();
+        loop_.after(old_workers_pause, [this] { look_at_old_workers(); });
+      });
+    });
+  }
+
   /// Takes up the certificate of the brokers' port when its files have changed. One that is no good
   /// is not taken up: the old one serves on.
   void look_at_certificate() {
@@ -382,7 +417,7 @@ private:
   void update_status() {
     json::document body;
     body.SetObject();
-    auto is_well = has_haproxy_ && error_.empty();
+    auto is_well = has_haproxy_ && error_.empty() && etcd_reachable_;
     auto all_served = is_well && unserved_.empty();
     json::add(body, "status", all_served ? "ok" : has_haproxy_ ? "degraded" : "down", body);
     json::add(body, "routes",
@@ -400,7 +435,10 @@ private:
     }
     json::add(body, "left_out", std::move(left), body);
     json::add(body, "reloads", reloads_, body);
+    json::add(body, "old_workers", std::int64_t{old_workers_}, body);
     json::add(body, "etcd", etcd_reachable_ ? "reachable" : "unreachable", body);
+    if (!etcd_reachable_ && has_haproxy_ && routes_as_of_)
+      json::add(body, "routes_as_of", model::text_of(*routes_as_of_), body);
     json::add(body, "haproxy", has_haproxy_ ? "running" : "not running", body);
     if (!error_.empty())
       json::add(body, "error", error_, body);
@@ -425,6 +463,9 @@ private:
   std::optional<std::string> certificate_error_; ///< why the files' content was not taken up
 
   bool etcd_reachable_ = false;
+  /// Until when etcd told of every change, as far as known: before it was lost, or of an earlier run.
+  std::optional<model::wall_time> routes_as_of_;
+  int old_workers_ = 0;      ///< as of the last look
   bool listed_ = false;      ///< etcd has told everything once
   bool has_haproxy_ = false; ///< as of the last look
   bool busy_ = false;        ///< an apply is under way

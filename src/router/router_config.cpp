@@ -39,7 +39,7 @@ std::string host(const section& from, std::string_view name) {
 
 void read_router(const section& from, router_config& into) {
   from.allow({"bind_host", "data_dir", "haproxy", "maxconn", "check_interval", "hard_stop_after",
-              "stop_grace", "status"});
+              "max_old_workers", "stop_grace", "status"});
   into.bind_host = host(from, "bind_host");
   into.data_dir = from.text("data_dir");
   if (into.data_dir.front() != '/' || into.data_dir == "/")
@@ -62,6 +62,8 @@ void read_router(const section& from, router_config& into) {
       time_between(from, "check_interval", std::chrono::milliseconds{50}, into.check_interval);
   into.hard_stop_after =
       time_between(from, "hard_stop_after", std::chrono::seconds{1}, into.hard_stop_after);
+  into.max_old_workers =
+      static_cast<int>(from.number("max_old_workers", 1, 1'000, into.max_old_workers));
   into.stop_grace = time_between(from, "stop_grace", std::chrono::milliseconds{0}, into.stop_grace);
 
   auto status = from.child_or_empty("status");

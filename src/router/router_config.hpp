@@ -34,6 +34,8 @@ struct router_config {
   std::chrono::milliseconds check_interval{500};
   /// How long connections of before a reload may go on.
   std::chrono::milliseconds hard_stop_after{std::chrono::hours{1}};
+  /// How many reloads a connection may live through: one more ends the oldest worker.
+  int max_old_workers = 50;
   /// How long open connections may go on once the router is told to end.
   std::chrono::milliseconds stop_grace{std::chrono::seconds{5}};
   std::string status_host = "127.0.0.1";

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -20,6 +21,7 @@
 #include <iterator>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <stdexcept>
@@ -150,6 +152,7 @@ public:
     thread_ = std::thread{[this] { serve(); }};
   }
   ~fake_member() {
+    freezes(false);
     ending_ = true;
     thread_.join();
     ::close(listener_);
@@ -158,6 +161,13 @@ public:
 
   void leads(bool now) { leads_ = now; }
   void replicates(bool now) { replicates_ = now; }
+  /// All its processes stand still: its kernel accepts connections, and nothing is answered.
+  void freezes(bool now) {
+    frozen_ = now;
+    std::lock_guard guard{mutex_};
+    if (!now)
+      unanswered_.clear();
+  }
   [[nodiscard]] int checks() const { return checks_; }
   [[nodiscard]] int connections() const { return connections_; }
   [[nodiscard]] const std::string& name() const { return name_; }
@@ -169,6 +179,11 @@ public:
 
 private:
   void answer(const http::request& got, http::responder& to) {
+    if (frozen_) {
+      std::lock_guard guard{mutex_};
+      unanswered_.push_back(std::move(to));
+      return;
+    }
     ++checks_;
     auto asked = got.segments.empty() ? std::string{} : got.segments[0];
     bool is_so = (asked == "primary" && leads_) || (asked == "replica" && replicates_);
@@ -182,6 +197,10 @@ private:
   void serve() {
     std::vector<pollfd> sockets{{listener_, POLLIN, 0}};
     while (!ending_) {
+      if (frozen_) {
+        std::this_thread::sleep_for(10ms);
+        continue;
+      }
       ::poll(sockets.data(), sockets.size(), 20);
       if (sockets[0].revents != 0) {
         int client = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
@@ -213,6 +232,9 @@ private:
   std::string scope_;
   std::atomic<bool> leads_ = false;
   std::atomic<bool> replicates_ = false;
+  std::atomic<bool> frozen_ = false;
+  std::mutex mutex_;
+  std::vector<http::responder> unanswered_;
   std::atomic<int> checks_ = 0;
   std::atomic<int> connections_ = 0;
   std::atomic<bool> ending_ = false;
@@ -225,9 +247,11 @@ private:
 struct router_status {
   std::string status;
   std::string etcd;
+  std::string routes_as_of;
   std::int64_t routes = -1;
   std::int64_t read_only_routes = -1;
   std::int64_t reloads = -1;
+  std::int64_t old_workers = -1;
   std::vector<std::string> left_out;
 };
 
@@ -235,8 +259,9 @@ struct router_status {
 class platform {
 public:
   /// `broker` is the section of that name, if there shall be one. `how` the etcd is; with TLS it
-  /// asks for users too.
-  explicit platform(const std::string& broker = {}, etcd_server::options how = {})
+  /// asks for users too. `more` of the router's own settings begins with a comma.
+  explicit platform(const std::string& broker = {}, etcd_server::options how = {},
+                    const std::string& more = {})
       : server_(how), etcd_(loop_, access_to(how)) {
     auto pattern = (std::filesystem::temp_directory_path() / "matriarch-router-XXXXXX").string();
     if (::mkdtemp(pattern.data()) == nullptr)
@@ -245,7 +270,8 @@ public:
     status_port_ = fresh_port();
     std::ofstream{directory_ / "router.yml"}
         << "router: {data_dir: " << (directory_ / "data").string()
-        << ", stop_grace: 100ms, check_interval: 200ms, status: {port: " << status_port_ << "}}\n"
+        << ", stop_grace: 100ms, check_interval: 200ms, status: {port: " << status_port_ << "}"
+        << more << "}\n"
         << broker << "etcd: {machines: ['" << server_.url() << "']" << access_lines(how) << "}\n";
   }
 
@@ -280,6 +306,25 @@ public:
       throw std::runtime_error{"the router does not start; see " + log};
   }
 
+  /// Stops the router where it is, or lets it go on.
+  void freeze(bool now) { ::kill(router_, now ? SIGSTOP : SIGCONT); }
+
+  /// HAProxy's processes: the master first, then the workers from the oldest to the newest.
+  [[nodiscard]] std::vector<pid_t> processes_of_haproxy() const {
+    std::vector<pid_t> found;
+    auto wanted = (directory_ / "data/haproxy.cfg").string();
+    for (const auto& entry : std::filesystem::directory_iterator{"/proc"}) {
+      auto name = entry.path().filename().string();
+      if (name.find_first_not_of("0123456789") != std::string::npos)
+        continue;
+      std::ifstream in{entry.path() / "cmdline"};
+      if (std::string{std::istreambuf_iterator<char>{in}, {}}.find(wanted) != std::string::npos)
+        found.push_back(std::stoi(name));
+    }
+    std::sort(found.begin(), found.end());
+    return found;
+  }
+
   /// Ends the router; its exit code, or -1 if it was killed.
   int end(int signal) {
     if (router_ == 0)
@@ -309,9 +354,11 @@ public:
       return now;
     now.status = json::string_member(*body, "status");
     now.etcd = json::string_member(*body, "etcd");
+    now.routes_as_of = json::string_member(*body, "routes_as_of");
     now.routes = json::integer_member(*body, "routes", -1);
     now.read_only_routes = json::integer_member(*body, "read_only_routes", -1);
     now.reloads = json::integer_member(*body, "reloads", -1);
+    now.old_workers = json::integer_member(*body, "old_workers", -1);
     if (auto left = json::member(*body, "left_out"))
       for (const auto& one : left->GetArray())
         now.left_out.push_back(json::string_member(one, "instance"));
@@ -619,6 +666,106 @@ TEST_CASE("a connection of before a reload ends when its leader is replaced") {
   CHECK(oldest.ends());
   CHECK(old.ends());
   CHECK(eventually([&] { return who_answers(port) == "n2"; }));
+}
+
+TEST_CASE(
+    "a connection of before a reload ends when its server freezes, before another one leads") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "a"}, other{"o", address(3), "b"};
+  n1.leads(true);
+  n2.replicates(true);
+  auto port = fresh_port();
+  auto read_only = fresh_port();
+  all.add("a", port, {&n1, &n2});
+  all.add_read_only_port("a", read_only);
+  all.lead("a", n1);
+  all.start();
+  REQUIRE(eventually([&] { return who_answers(port) == "n1"; }));
+  REQUIRE(eventually([&] { return who_answers(read_only) == "n2"; }));
+  connection oldest{port};
+  connection reads{read_only};
+  all.reload(1, "b", other);
+  connection old{port};
+  all.reload(1, "c", other);
+  connection current{port};
+  CHECK(oldest.works());
+  CHECK(reads.works());
+  n1.freezes(true);
+  CHECK(current.ends());
+  CHECK(old.ends());
+  CHECK(oldest.ends());
+  CHECK(reads.works());
+  n2.freezes(true);
+  CHECK(reads.ends());
+}
+
+TEST_CASE("a connection ends whose server was frozen and replaced while there was no router") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "a"}, other{"o", address(3), "b"};
+  n1.leads(true);
+  auto port = fresh_port();
+  all.add("a", port, {&n1});
+  all.lead("a", n1);
+  all.start();
+  REQUIRE(eventually([&] { return who_answers(port) == "n1"; }));
+  connection held{port};
+  all.reload(1, "b", other);
+  all.end(SIGKILL);
+  n1.freezes(true);
+  n2.leads(true);
+  all.erase("/service/a/members/n1");
+  all.add("a", port, {&n2});
+  all.lead("a", n2);
+  all.start();
+  CHECK(held.ends());
+  CHECK(eventually([&] { return who_answers(port) == "n2"; }));
+}
+
+TEST_CASE("a router that hangs leaves HAProxy following the leader, and catches up afterwards") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "a"}, other{"o", address(3), "b"};
+  n1.leads(true);
+  auto port = fresh_port();
+  all.add("a", port, {&n1, &n2});
+  all.lead("a", n1);
+  all.start();
+  REQUIRE(eventually([&] { return who_answers(port) == "n1"; }));
+  connection old{port};
+  all.reload(1, "b", other);
+  connection current{port};
+  all.freeze(true);
+  n1.leads(false);
+  n2.leads(true);
+  all.lead("a", n2);
+  CHECK(current.ends());
+  CHECK(eventually([&] { return who_answers(port) == "n2"; }));
+  CHECK(old.works());
+  all.freeze(false);
+  CHECK(old.ends());
+}
+
+TEST_CASE("workers of before reloads are bounded in number, and the youngest stay") {
+  platform all{{}, {}, ", max_old_workers: 3"};
+  fake_member n1{"n1", address(1), "a"}, other{"o", address(3), "b"};
+  n1.leads(true);
+  auto port = fresh_port();
+  all.add("a", port, {&n1});
+  all.start();
+  REQUIRE(eventually([&] { return who_answers(port) == "n1"; }));
+  std::vector<std::unique_ptr<connection>> held;
+  constexpr int reloads = 8, kept = 3;
+  for (int i = 0; i < reloads; ++i) {
+    held.push_back(std::make_unique<connection>(port));
+    all.reload(1, "b" + std::to_string(i), other);
+  }
+  for (int i = 0; i < reloads; ++i)
+    CHECK((i < reloads - kept ? held[i]->ends() : held[i]->works()));
+  // With the master and the current worker.
+  CHECK(eventually([&] { return all.processes_of_haproxy().size() == kept + 2; }));
+  CHECK(eventually([&] { return all.status().old_workers == kept; }));
+  held.clear();
+  CHECK(eventually([&] { return all.status().old_workers == 0; }));
+  CHECK(all.processes_of_haproxy().size() == 2);
 }
 
 TEST_CASE("a port that something else uses is left out until it is free, the others are served") {
@@ -968,6 +1115,59 @@ TEST_CASE("HAProxy is started again when it ends") {
   CHECK(all.serves(1));
 }
 
+TEST_CASE("HAProxy whose master or worker is killed is started again, and nothing of it is left") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"}, other{"o", address(3), "b"};
+  n1.leads(true);
+  auto port = fresh_port();
+  all.add("a", port, {&n1});
+  all.start();
+  REQUIRE(eventually([&] { return who_answers(port) == "n1"; }));
+  std::vector<pid_t> before;
+  auto is_another = [&] {
+    auto now = all.processes_of_haproxy();
+    return now.size() == 2 && std::none_of(now.begin(), now.end(), [&](pid_t one) {
+             return std::count(before.begin(), before.end(), one) > 0;
+           });
+  };
+  auto serves_again = [&] {
+    // Many times: a listener that was left behind would get every second connection.
+    return eventually(is_another) && eventually([&] { return who_answers(port) == "n1"; })
+           && std::all_of(before.begin(), before.end(),
+                          [&](pid_t) { return who_answers(port) == "n1"; });
+  };
+  SUBCASE("the worker") {
+    before = all.processes_of_haproxy();
+    ::kill(before.back(), SIGKILL);
+    CHECK(serves_again());
+  }
+  SUBCASE("the master") {
+    before = all.processes_of_haproxy();
+    ::kill(before.front(), SIGKILL);
+    CHECK(serves_again());
+  }
+  SUBCASE("the master of workers that hang, old and current") {
+    connection old{port};
+    all.reload(1, "b", other);
+    before = all.processes_of_haproxy();
+    REQUIRE(before.size() == 3);
+    for (auto worker : {before[1], before[2]})
+      ::kill(worker, SIGSTOP);
+    ::kill(before.front(), SIGKILL);
+    CHECK(serves_again());
+    CHECK(old.ends());
+  }
+  SUBCASE("the master of a worker that hangs, and the router before it") {
+    before = all.processes_of_haproxy();
+    all.end(SIGKILL);
+    ::kill(before.back(), SIGSTOP);
+    ::kill(before.front(), SIGKILL);
+    all.start();
+    CHECK(serves_again());
+  }
+  CHECK(eventually([&] { return all.status().status == "ok"; }));
+}
+
 TEST_CASE("without etcd the router serves what it served last, also after a start") {
   platform all;
   fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "b"};
@@ -977,9 +1177,12 @@ TEST_CASE("without etcd the router serves what it served last, also after a star
   all.add("a", port, {&n1});
   all.start();
   REQUIRE(eventually([&] { return who_answers(port) == "n1"; }));
+  REQUIRE(all.serves(1));
   connection held{port};
   all.etcd().kill();
   CHECK(eventually([&] { return all.status().etcd == "unreachable"; }));
+  CHECK(all.status().status == "degraded");
+  CHECK_FALSE(all.status().routes_as_of.empty());
   CHECK(held.works());
   CHECK(who_answers(port) == "n1");
   CHECK(all.end(SIGTERM) == 0);
@@ -987,12 +1190,16 @@ TEST_CASE("without etcd the router serves what it served last, also after a star
 
   all.start();
   CHECK(eventually([&] { return who_answers(port) == "n1"; }));
+  CHECK(eventually([&] { return all.status().routes == 1; }));
+  CHECK(all.status().status == "degraded");
+  CHECK_FALSE(all.status().routes_as_of.empty());
   all.etcd().start();
   auto second = fresh_port();
   CHECK(eventually([&] { return all.status().etcd == "reachable"; }));
   all.add("b", second, {&n2});
   CHECK(eventually([&] { return who_answers(second) == "n2"; }));
   CHECK(all.serves(2));
+  CHECK(all.status().routes_as_of.empty());
 }
 
 } // namespace matriarch::router

@@ -56,6 +56,7 @@ listen a.b
   auto text = config.text();
   CHECK(contains(text, "    maxconn 4000\n"));
   CHECK(contains(text, "    hard-stop-after 3600000ms\n"));
+  CHECK(contains(text, "    mworker-max-reloads 50\n"));
   CHECK(contains(text, "    server-state-file /var/lib/router/server-state\n"));
   CHECK(contains(text, "    load-server-state-from-file global\n"));
   CHECK(contains(text, "    retries 0\n"));
@@ -258,12 +259,35 @@ TEST_CASE("the master's processes are read") {
   CHECK(parse_show_proc("").master == 0);
 }
 
+TEST_CASE("lost are servers whose check has failed, and those that are not there any more") {
+  check_results results{
+      columns + "3 a 1 n1 127.0.1.1 2 0 1 1 7 15 3 2 6 0 1 0 - 5432 - 0 8008 - - 8008\n"
+      + "3 a 2 n2 127.0.1.2 0 0 1 1 6 17 2 0 6 0 1 0 - 5432 - 0 8008 - - 8008\n"
+      // One check of two has failed.
+      + "3 a 3 n3 127.0.1.3 2 0 1 1 6 17 2 1 6 0 1 0 - 5432 - 0 8008 - - 8008\n"
+      // It is being checked again.
+      + "3 a 5 n5 127.0.1.5 0 0 1 1 6 17 0 0 6 0 1 0 - 5432 - 0 8008 - - 8008\n"
+      // Not checked yet.
+      + "3 a 4 n4 127.0.1.4 0 0 1 1 0 1 0 0 6 0 1 0 - 5432 - 0 8008 - - 8008\n"
+      + "4 :broker 1 broker1 127.0.1.5 0 0 1 1 6 17 2 0 6 0 1 0 - 80 - 0 0 - - 0\n"};
+  CHECK_FALSE(results.is_lost({"a", "n1"}));
+  CHECK(results.is_lost({"a", "n2"}));
+  CHECK_FALSE(results.is_lost({"a", "n3"}));
+  CHECK_FALSE(results.is_lost({"a", "n4"}));
+  CHECK(results.is_lost({"a", "n5"}));
+  CHECK(results.is_lost({"a", "n6"}));
+  CHECK_FALSE(results.is_lost({"b", "n1"}));
+  CHECK_FALSE(results.is_lost({":broker", "broker1"}));
+  CHECK_FALSE(check_results{""}.is_lost({"a", "n2"}));
+}
+
 TEST_CASE("the sessions with a server are found") {
   auto ids = sessions_with(
-      {{":ab", "n1"}, {"c", "n1"}},
+      [](const server_key& with) { return with.second != "n2"; },
       "0x564d557968c0: proto=tcpv4 src=127.0.0.1:47776 fe=:ab be=:ab srv=n1 ts=00 epoch=0 age=1s\n"
       "0x564d557968c1: proto=tcpv4 src=127.0.0.1:47777 fe=:ab be=:ab srv=n2 ts=00 epoch=0 age=1s\n"
       "0x564d557968c2: proto=tcpv4 src=127.0.0.1:47778 fe=c be=c srv=n1 ts=00 epoch=0 age=1s\n"
+      "0x564d557968c3: proto=tcpv4 src=127.0.0.1:47779 fe=c be=c srv=<none> ts=00 epoch=0 age=1s\n"
       "0x564d558f8c70: proto=sockpair src=unix:1 fe=GLOBAL be=<NONE> srv=<none> ts=00 epoch=0\n\n");
   CHECK(ids == std::vector<std::string>{"0x564d557968c0", "0x564d557968c2"});
 }

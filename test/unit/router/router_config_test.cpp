@@ -41,6 +41,7 @@ TEST_CASE("the example configuration is read") {
   CHECK(config->maxconn == 4000);
   CHECK(config->check_interval == 500ms);
   CHECK(config->hard_stop_after == 1h);
+  CHECK(config->max_old_workers == 50);
   CHECK(config->stop_grace == 5s);
   CHECK(config->status_port == 8890);
   REQUIRE(config->broker);
@@ -67,6 +68,7 @@ TEST_CASE("a wrong configuration is refused with the reason") {
   CHECK(contains(error("router: {data_dir: /r, bind_host: 'x y'}\n" + etcd), "x y"));
   CHECK(contains(error("router: {data_dir: /r, check_interval: 1ms}\n" + etcd), "50ms"));
   CHECK(contains(error("router: {data_dir: /r, hard_stop_after: 7d}\n" + etcd), "24h"));
+  CHECK(contains(error("router: {data_dir: /r, max_old_workers: 0}\n" + etcd), "max_old_workers"));
   CHECK(contains(error("router: {data_dir: /r}\nbroker: {listen: 1, servers: [x]}\n" + etcd),
                  "host:port"));
   CHECK(contains(error("router: {data_dir: /r}\n"), "etcd"));
