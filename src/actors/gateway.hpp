@@ -19,6 +19,10 @@ public:
            std::function<void(model::verdict)> answer);
   void ask(model::demote_request what, std::function<void(model::demote_report)> answer);
 
+  /// Whether etcd can be reached. Once it has been out of reach for a moment, what needs it is
+  /// answered `unavailable` at once, and so is everything that waits for it already.
+  void note_etcd(bool reachable);
+
 private:
   caf::actor worker_;
   published& out_;
