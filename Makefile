@@ -22,7 +22,8 @@ export PYTHONDONTWRITEBYTECODE := 1
 help:
 	@echo 'make demo      the whole story on a local platform: create, bind, grow, move, fail over, remove'
 	@echo 'make test      every test: unit, http, actors, integration, end to end, with ASan and UBSan; what CI runs'
-	@echo 'make up        the same platform in the foreground, the broker at http://localhost:3000'
+	@echo 'make up        the same platform in the foreground, the broker at http://localhost:3000;'
+	@echo '               with BROKERS=2 two of them, behind HAProxy'
 	@echo 'make build     compile to $(BUILD)/'
 	@echo 'make check     what CI runs, and format, lint, and the unit and actor tests with ThreadSanitizer'
 	@echo 'make bench     what it reaches, beside what it shall reach'
@@ -58,7 +59,7 @@ test-threads: packages
 	@MATRIARCH_BUILD=$(abspath $(THREAD_BUILD)) $(PYTHON) test/platform/run_tests.py unit actors
 
 up: program
-	@$(PYTHON) test/platform/up.py
+	@BROKERS=$(BROKERS) $(PYTHON) test/platform/up.py
 
 bench: build
 	@test/platform/install-packages bench

@@ -4,6 +4,8 @@
 
 #include <stdexcept>
 
+#include "model/smooth_clock.hpp"
+
 namespace matriarch::actors {
 
 namespace {
@@ -46,8 +48,15 @@ std::string random_password() {
 } // namespace
 
 environment real_environment() {
-  return {[] {
-            return std::chrono::time_point_cast<model::duration>(std::chrono::system_clock::now());
+  struct shared_clock {
+    std::mutex guard;
+    model::smooth_clock smooth;
+  };
+  auto clock = std::make_shared<shared_clock>();
+  return {[clock] {
+            std::lock_guard lock{clock->guard};
+            return clock->smooth.read(std::chrono::steady_clock::now(),
+                                      std::chrono::system_clock::now());
           },
           random_uuid, random_password};
 }

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -16,6 +17,7 @@ namespace matriarch::actors {
 
 /// What a program needs of chance and time, passed in so that a test can decide it.
 struct environment {
+  /// Never jumps where the system's clock is set: deadlines are counted by it.
   std::function<model::wall_time()> now;
   /// A new node, operation or write id: unique for ever.
   std::function<std::string()> new_id;
@@ -23,7 +25,7 @@ struct environment {
   std::function<std::string()> new_password;
 };
 
-/// The system's clock and OpenSSL's random source.
+/// The system's clock, made smooth, and OpenSSL's random source.
 [[nodiscard]] environment real_environment();
 
 /// The newest snapshot of each instance: written by the instances' actors, read by the HTTP threads
@@ -74,9 +76,19 @@ private:
 
 /// What the whole broker publishes besides the instances.
 struct status_board {
+  using steady_time = std::chrono::steady_clock::time_point;
+
   std::atomic<bool> loaded{false};         ///< all instances have been read from etcd
   std::atomic<bool> etcd_reachable{false}; ///< the watch is connected
   std::atomic<bool> active{false};         ///< this broker acts
+  /// How often that has begun.
+  std::atomic<unsigned> outages{0};
+  /// etcd answers, but does not take what this broker writes.
+  std::atomic<bool> etcd_refuses_writes{false};
+  /// When etcd last answered a question; never, so far, is the clock's beginning.
+  std::atomic<steady_time> etcd_heard{steady_time{}};
+  /// Until then the lease on the right to act cannot have ended, whatever has been heard since.
+  std::atomic<steady_time> acts_until{steady_time::max()};
   std::atomic<model::cell_table> cells{std::make_shared<const std::vector<model::cell_view>>()};
 };
 

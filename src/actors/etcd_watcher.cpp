@@ -6,6 +6,14 @@ namespace matriarch::actors {
 
 namespace keys = store::keys;
 
+namespace {
+
+// Users wait for an answer while it is not known that etcd is gone: half of this without a sign of
+// life, and half for the answer to a question, which a busy etcd needs a tenth of.
+constexpr std::chrono::milliseconds silence{5'000};
+
+} // namespace
+
 std::unique_ptr<store::follower> start_etcd_watcher(store::etcd_client& etcd, watcher_setup tell) {
   store::follower::listener listener;
   listener.listed = [tell](std::vector<store::key_value> found, store::revision at) {
@@ -36,10 +44,12 @@ std::unique_ptr<store::follower> start_etcd_watcher(store::etcd_client& etcd, wa
       caf::anon_send(tell.leadership, std::move(own));
   };
   listener.reachable = [tell](bool reachable, std::string why) {
+    tell.edge->note_etcd(reachable);
     caf::anon_send(tell.directory, etcd_reachable{reachable, std::move(why)});
   };
   return std::make_unique<store::follower>(etcd, store::key_range{keys::first, keys::last},
-                                           std::move(listener), store::follower::options{});
+                                           std::move(listener),
+                                           store::follower::options{.silence_limit = silence});
 }
 
 } // namespace matriarch::actors

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "actors/environment.hpp"
+#include "actors/gateway.hpp"
 #include "actors/interfaces.hpp"
 
 namespace matriarch::actors {
@@ -12,6 +13,7 @@ struct watcher_setup {
   instance_directory_actor directory;
   port_registry_actor ports;
   leadership_actor leadership;
+  gateway* edge; ///< lives longer than the watcher
 };
 
 /// The etcd watcher: one watch over everything this program reads, turned into messages for those

@@ -2,6 +2,7 @@
 
 #include <map>
 #include <mutex>
+#include <vector>
 
 #include "model/result.hpp"
 #include "model/under_way.hpp"
@@ -13,6 +14,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr caf::timespan demotion_patience = 45s;
+// An etcd that restarts, or another endpoint, is there again before anybody has to be refused.
+constexpr caf::timespan moment = 1s;
 
 struct question {
   model::request what;
@@ -24,18 +27,109 @@ struct demote_question {
   std::function<void(model::demote_report)> answer;
 };
 
+/// An outage, by its number, has lasted for a moment.
+struct still_away {
+  unsigned outage;
+};
+
 } // namespace
 
 } // namespace matriarch::actors
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::question)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::demote_question)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::still_away)
 
 namespace matriarch::actors {
 
+/// The answers that are owed, each given once. It outlives the gateway, for some come later.
+struct answers_owed {
+  struct entry {
+    std::string instance_id;
+    std::function<void(model::verdict)> answer;
+    /// For the end of an operation: it was accepted, and is waited for also while etcd is away.
+    bool for_an_end = false;
+  };
+
+  /// The number under which an answer is owed, or why it is not.
+  result<std::uint64_t> enter(entry one) {
+    std::lock_guard guard{mutex_};
+    if (stopping_ && one.for_an_end)
+      return failure{"the broker stops"};
+    if (etcd_away_ && !one.for_an_end)
+      return failure{"etcd cannot be reached: nothing was changed; try again"};
+    if (auto full = under_way_.enter(one.instance_id))
+      return failure{*full};
+    open_.emplace(++last_, std::move(one));
+    return last_;
+  }
+
+  /// Answers, if that was not done before.
+  void tell(std::uint64_t number, model::verdict said) {
+    std::function<void(model::verdict)> answer;
+    {
+      std::lock_guard guard{mutex_};
+      auto found = open_.find(number);
+      if (found == open_.end())
+        return;
+      answer = std::move(found->second.answer);
+      under_way_.leave(found->second.instance_id);
+      open_.erase(found);
+    }
+    answer(std::move(said));
+  }
+
+  /// From here on nobody waits for the end of an operation.
+  void stop() {
+    {
+      std::lock_guard guard{mutex_};
+      stopping_ = true;
+    }
+    refuse(true, "the broker stops");
+  }
+
+  /// While etcd is away, everything else is refused at once.
+  void note_etcd(bool away) {
+    {
+      std::lock_guard guard{mutex_};
+      etcd_away_ = away;
+    }
+    if (away)
+      refuse(false, "etcd cannot be reached, and whether this was done will show when it is back; "
+                    "ask again then");
+  }
+
+private:
+  void refuse(bool those_for_an_end, const std::string& why) {
+    std::vector<std::uint64_t> numbers;
+    {
+      std::lock_guard guard{mutex_};
+      for (const auto& [number, one] : open_)
+        if (one.for_an_end == those_for_an_end)
+          numbers.push_back(number);
+    }
+    for (auto number : numbers)
+      tell(number, {model::verdict_kind::unavailable, why});
+  }
+
+  std::mutex mutex_;
+  model::requests_under_way under_way_;
+  std::map<std::uint64_t, entry> open_;
+  std::uint64_t last_ = 0;
+  bool stopping_ = false;
+  bool etcd_away_ = false;
+};
+
 namespace {
 
-caf::behavior behave(caf::event_based_actor* self, const instance_directory_actor& directory) {
+struct edge_state {
+  bool etcd_reachable = true;
+  unsigned outage = 0;
+};
+
+caf::behavior behave(caf::stateful_actor<edge_state>* self,
+                     const instance_directory_actor& directory, status_board* status,
+                     const std::shared_ptr<answers_owed>& owed) {
   return {
       [=](question& asked) {
         self->request(directory, asked.patience, std::move(asked.what))
@@ -44,6 +138,21 @@ caf::behavior behave(caf::event_based_actor* self, const instance_directory_acto
                     answer({model::verdict_kind::unavailable,
                             "the request could not be finished in time; ask again for its state"});
                   });
+      },
+      [=](const etcd_reachable& now) {
+        if (now.reachable) {
+          owed->note_etcd(false);
+        } else if (self->state.etcd_reachable) {
+          self->delayed_send(self, moment, still_away{++self->state.outage});
+        }
+        self->state.etcd_reachable = now.reachable;
+      },
+      [=](const still_away& then) {
+        if (self->state.etcd_reachable || then.outage != self->state.outage)
+          return;
+        // In this order: what is queued now is counted to this outage, and refused with it.
+        ++status->outages;
+        owed->note_etcd(true);
       },
       [=](demote_question& asked) {
         self->request(directory, demotion_patience, std::move(asked.what))
@@ -57,51 +166,9 @@ caf::behavior behave(caf::event_based_actor* self, const instance_directory_acto
 
 } // namespace
 
-/// The answers that are owed. It outlives the gateway, for some come later.
-struct gateway::desk {
-  using teller = std::function<void(model::verdict)>;
-  struct owed {
-    std::string instance_id;
-    teller answer;
-    bool waits_for_end = false;
-  };
-
-  std::mutex mutex;
-  model::requests_under_way under_way;
-  std::map<std::uint64_t, owed> open;
-  std::uint64_t last = 0;
-  bool stopping = false;
-
-  /// The number under which an answer is owed, or why it is not.
-  result<std::uint64_t> enter(owed one) {
-    std::lock_guard guard{mutex};
-    if (stopping && one.waits_for_end)
-      return failure{"the broker stops"};
-    if (auto full = under_way.enter(one.instance_id))
-      return failure{*full};
-    open.emplace(++last, std::move(one));
-    return last;
-  }
-
-  /// Answers, if that was not done before.
-  void tell(std::uint64_t number, model::verdict said) {
-    teller answer;
-    {
-      std::lock_guard guard{mutex};
-      auto found = open.find(number);
-      if (found == open.end())
-        return;
-      answer = std::move(found->second.answer);
-      under_way.leave(found->second.instance_id);
-      open.erase(found);
-    }
-    answer(std::move(said));
-  }
-};
-
 gateway::gateway(caf::actor_system& system, instance_directory_actor directory, published& out)
-    : worker_(system.spawn(behave, std::move(directory))), out_(out),
-      desk_(std::make_shared<desk>()) {}
+    : owed_(std::make_shared<answers_owed>()),
+      worker_(system.spawn(behave, std::move(directory), &out.status, owed_)), out_(out) {}
 
 gateway::~gateway() {
   caf::anon_send_exit(worker_, caf::exit_reason::user_shutdown);
@@ -115,29 +182,24 @@ void gateway::ask(model::request what, std::chrono::milliseconds patience,
     return;
   }
   auto id = std::visit([](const auto& asked) { return asked.instance_id; }, what);
-  bool waits_for_end = std::holds_alternative<model::await_request>(what);
-  auto entered = desk_->enter({std::move(id), answer, waits_for_end});
+  bool for_an_end = std::holds_alternative<model::await_request>(what);
+  auto entered = owed_->enter({std::move(id), answer, for_an_end});
   if (!entered.ok()) {
     answer({model::verdict_kind::unavailable, entered.error()});
     return;
   }
-  auto told = [desk = desk_, number = *entered](model::verdict said) {
-    desk->tell(number, std::move(said));
+  auto told = [owed = owed_, number = *entered](model::verdict said) {
+    owed->tell(number, std::move(said));
   };
   caf::anon_send(worker_, question{std::move(what), patience, std::move(told)});
 }
 
 void gateway::stop_waiting() {
-  std::vector<std::uint64_t> numbers;
-  {
-    std::lock_guard guard{desk_->mutex};
-    desk_->stopping = true;
-    for (const auto& [number, one] : desk_->open)
-      if (one.waits_for_end)
-        numbers.push_back(number);
-  }
-  for (auto number : numbers)
-    desk_->tell(number, {model::verdict_kind::unavailable, "the broker stops"});
+  owed_->stop();
+}
+
+void gateway::note_etcd(bool reachable) {
+  caf::anon_send(worker_, etcd_reachable{reachable, ""});
 }
 
 void gateway::ask(model::demote_request what, std::function<void(model::demote_report)> answer) {

@@ -7,6 +7,8 @@
 
 namespace matriarch::actors {
 
+struct answers_owed;
+
 /// The edge between the HTTP threads and the actors. A request goes in as plain values; its answer
 /// comes to a function, on one of the actors' threads.
 class gateway {
@@ -24,11 +26,14 @@ public:
   /// `unavailable`. For a broker that stops, whose operations go on after its next start.
   void stop_waiting();
 
+  /// Whether etcd can be reached. Once it has been out of reach for a moment, what needs it is
+  /// answered `unavailable` at once, and so is everything that waits for it already.
+  void note_etcd(bool reachable);
+
 private:
-  struct desk;
+  std::shared_ptr<answers_owed> owed_;
   caf::actor worker_;
   published& out_;
-  std::shared_ptr<desk> desk_;
 };
 
 } // namespace matriarch::actors

@@ -96,6 +96,11 @@ using instance_directory_actor = caf::typed_actor<
     /// Time to ask etcd again after an instance whose actor has to be started anew.
     caf::reacts_to<tick_atom>>;
 
+/// Whether etcd answers, and takes what is written.
+using etcd_pulse_actor = caf::typed_actor<
+    /// Time to ask.
+    caf::reacts_to<tick_atom>>;
+
 /// The lease on `/matriarch/active`.
 using leadership_actor = caf::typed_actor<
     /// From the etcd watcher, of `/matriarch/active`.

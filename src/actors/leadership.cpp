@@ -82,10 +82,16 @@ private:
               if (got.is != store::lease_result::state::held)
                 return done(retry_pause);
               lease_ = got.id;
-              renewed_at_ = asked_at_;
+              note_renewal();
               take();
             },
             [this](const caf::error&) { done(retry_pause); });
+  }
+
+  void note_renewal() {
+    renewed_at_ = asked_at_;
+    if (setup_.out != nullptr)
+      setup_.out->status.acts_until = renewed_at_ + trust_in_lease;
   }
 
   void renew() {
@@ -95,7 +101,7 @@ private:
             [this](const store::lease_result& got) {
               switch (got.is) {
               case store::lease_result::state::held:
-                renewed_at_ = asked_at_;
+                note_renewal();
                 if (active_)
                   return done(renewal_pause);
                 return take();

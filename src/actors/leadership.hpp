@@ -15,7 +15,8 @@ struct leadership_setup {
   store_actor store;
   instance_directory_actor directory;
   store::active_broker self;
-  std::string new_fleet; ///< the id that a fleet without one gets
+  std::string new_fleet;    ///< the id that a fleet without one gets
+  published* out = nullptr; ///< learns until when the lease can be trusted
 };
 
 [[nodiscard]] leadership_actor spawn_leadership(caf::actor_system& system, leadership_setup setup);

@@ -243,7 +243,7 @@ private:
   void take(Request asked, answer owed) {
     if (busy_ || !waiting_.empty())
       waiting_.push_back(
-          {self_->clock().now() + model::request_patience,
+          {self_->clock().now() + model::request_patience, setup_.out->status.outages,
            [this, asked = std::move(asked), owed]() mutable { serve(asked, owed); }});
     else
       serve(asked, owed);
@@ -255,10 +255,16 @@ private:
 
   /// Whether this broker may change anything; answers if it may not.
   bool may_act(answer& owed) {
-    if (!activity_.active)
+    if (!acts())
       refuse(owed, model::verdict_kind::unavailable,
              "this broker is not the active one; try again in a few seconds");
-    return activity_.active;
+    return acts();
+  }
+
+  /// A process that was stopped and goes on may have lost its lease long before it hears of it: the
+  /// time tells.
+  [[nodiscard]] bool acts() const {
+    return activity_.active && self_->clock().now() < setup_.out->status.acts_until.load();
   }
 
   bool must_exist(const std::string& instance_id, answer& owed) {
@@ -582,7 +588,7 @@ private:
       auto next = std::move(waiting_.front());
       waiting_.pop_front();
       // Who has been told that it could not be done must not find it done later.
-      if (self_->clock().now() < next.too_late)
+      if (self_->clock().now() < next.too_late && next.outage == setup_.out->status.outages)
         next.serve();
     }
     if (busy_)
@@ -592,8 +598,10 @@ private:
         self_->quit();
       return;
     }
-    if (!activity_.active) {
+    if (!acts()) {
       publish();
+      if (activity_.active && pending()) // the renewal of the lease is late, perhaps not too late
+        alarm_.set(working_pause);
       return;
     }
     if (self_->clock().now() < write_again_at_)
@@ -1060,7 +1068,7 @@ private:
     auto report = [&](const std::string& why) {
       return model::demote_report{true, {{known_->instance_id, leader->node_id, "", why}}};
     };
-    if (busy_ || !activity_.active || !known_->switching_to.empty())
+    if (busy_ || !acts() || !known_->switching_to.empty())
       return report("it is being changed at this moment; try again");
     const model::node* candidate = nullptr;
     for (const auto& n : known_->nodes)
@@ -1112,6 +1120,7 @@ private:
   bool busy_ = false; ///< a write, or the acceptance of this instance, is under way
   struct waiting_request {
     caf::actor_clock::time_point too_late;
+    unsigned outage; ///< the last one when it came
     std::function<void()> serve;
   };
   std::deque<waiting_request> waiting_;

@@ -17,6 +17,7 @@
 
 #include "actors/cell_directory.hpp"
 #include "actors/database.hpp"
+#include "actors/etcd_pulse.hpp"
 #include "actors/etcd_watcher.hpp"
 #include "actors/gateway.hpp"
 #include "actors/http.hpp"
@@ -136,8 +137,11 @@ public:
   std::optional<std::string> start() {
     if (auto failed = server_.start())
       return failed;
-    leadership_ = actors::spawn_leadership(system_, {store_, directory_, self_, outside_.new_id()});
-    watcher_ = actors::start_etcd_watcher(etcd_, {directory_, ports_, leadership_});
+    leadership_ = actors::spawn_leadership(
+        system_, {store_, directory_, self_, outside_.new_id(), &published_});
+    pulse_ = actors::spawn_etcd_pulse(
+        system_, {store_, store::encode_active(self_), outside_, &published_.status});
+    watcher_ = actors::start_etcd_watcher(etcd_, {directory_, ports_, leadership_, gateway_.get()});
     return std::nullopt;
   }
 
@@ -156,6 +160,7 @@ public:
     ended.get_future().wait();
     gateway_.reset();
     auto shutdown = caf::exit_reason::user_shutdown;
+    caf::anon_send_exit(pulse_, shutdown);
     caf::anon_send_exit(leadership_, shutdown);
     caf::anon_send_exit(directory_, shutdown);
     caf::anon_send_exit(cells_, shutdown);
@@ -181,8 +186,12 @@ private:
     behind.all = [this] { return published_.instances.all(); };
     behind.cells = [this] { return published_.status.cells.load(); };
     behind.health = [this] {
-      return http::broker_health{published_.status.etcd_reachable, published_.status.active,
-                                 published_.status.loaded};
+      const auto& now = published_.status;
+      http::broker_health how{now.etcd_reachable, now.active, now.loaded, now.etcd_refuses_writes};
+      if (auto heard = now.etcd_heard.load(); heard != actors::status_board::steady_time{})
+        how.etcd_age = std::chrono::duration_cast<std::chrono::seconds>(
+            std::chrono::steady_clock::now() - heard);
+      return how;
     };
     behind.ask = [this](model::request what, std::chrono::milliseconds patience,
                         std::function<void(model::verdict)> answer) {
@@ -213,6 +222,7 @@ private:
   std::unique_ptr<actors::gateway> gateway_;
   http::server server_;
   actors::leadership_actor leadership_;
+  actors::etcd_pulse_actor pulse_;
   std::unique_ptr<store::follower> watcher_;
 };
 

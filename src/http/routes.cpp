@@ -85,7 +85,7 @@ public:
     if (const auto* identity = got.header(identity_header))
       to.add_header(identity_name, *identity);
     if (is_open(got))
-      return got.verb == method::get ? to.send(health()) : wrong_method(to, "GET");
+      return got.verb == method::get ? to.send(health(got)) : wrong_method(to, "GET");
     if (got.user.empty())
       return to.send(no_access());
     if (auto action = action_of(got); !action.empty())
@@ -182,13 +182,22 @@ private:
 
   // -- reading ------------------------------------------------------------------------------------
 
-  [[nodiscard]] response health() const {
+  /// 503 only where there is nothing to serve: a broker that has lost etcd still answers reads. With
+  /// `?active` also where this broker is not the one that acts, for a balancer that looks at the
+  /// status alone.
+  [[nodiscard]] response health(const request& got) const {
     auto now = behind_.health();
     json::document body;
     body.SetObject();
-    bool well = now.etcd_reachable && now.loaded;
-    json::add(body, "status", well ? "ok" : "degraded", body);
-    json::add(body, "etcd", now.etcd_reachable ? "reachable" : "unreachable", body);
+    bool well = now.etcd_reachable && !now.etcd_refuses_writes;
+    json::add(body, "status", !now.loaded ? "starting" : well ? "ok" : "degraded", body);
+    json::add(body, "etcd",
+              !now.etcd_reachable       ? "unreachable"
+              : now.etcd_refuses_writes ? "refuses writes"
+                                        : "reachable",
+              body);
+    if (now.etcd_age)
+      json::add(body, "etcd_age", static_cast<std::int64_t>(now.etcd_age->count()), body);
     json::add(body, "active", now.active, body);
     json::add(body, "instances_loaded", now.loaded, body);
     json::value lost{rapidjson::kArrayType};
@@ -196,7 +205,8 @@ private:
       if (!cell.reachable)
         lost.PushBack(json::string(cell.guid, body), body.GetAllocator());
     json::add(body, "unreachable_cells", std::move(lost), body);
-    return {200, json::text_of(body), {}};
+    bool fit = now.loaded && (now.active || got.query_value("active") == nullptr);
+    return {fit ? 200 : 503, json::text_of(body), {}};
   }
 
   /// The newest snapshot of an instance, or nullptr.
@@ -385,6 +395,9 @@ private:
   // -- the operator's -----------------------------------------------------------------------------
 
   void admin(const request& got, reply to) const {
+    // How old a copy may be that was not confirmed since (RFC 9111, section 5.1).
+    if (auto age = behind_.health().etcd_age)
+      to.add_header("Age", std::to_string(age->count()));
     if (matches(got, {"admin", "cells"}))
       return got.verb == method::get ? to.send(admin::cells(*cells())) : wrong_method(to, "GET");
     if (matches(got, {"admin", "cells", "*", "demote"}))

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,9 @@ struct broker_health {
   bool etcd_reachable = false;
   bool active = false;
   bool loaded = false;
+  bool etcd_refuses_writes = false;
+  /// Since etcd last answered: answers are as of then. None if it never has.
+  std::optional<std::chrono::seconds> etcd_age = {};
 };
 
 /// What the routes need of the rest of the broker. Reads answer at once; `ask` and `demote` answer

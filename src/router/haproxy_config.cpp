@@ -149,8 +149,7 @@ haproxy_listen listen_of(const router_config& settings, const broker_front& fron
                                        "    retries 2\n"
                                        "    timeout server 70s\n"
                                        "    timeout queue 5s\n"
-                                       "    option httpchk\n"
-                                       "    http-check send meth GET uri /healthz\n";
+                                       "    option httpchk\n";
   auto add_servers = [&](const std::string& proxy) {
     one.text += fmt::format("    default-server inter {}ms fastinter {}ms fall 2 rise 1 "
                             "init-addr libc,none\n",
@@ -164,17 +163,22 @@ haproxy_listen listen_of(const router_config& settings, const broker_front& fron
   };
   one.text += options;
   // Who a request came from is for this proxy to say: the audit trail records it.
-  one.text += fmt::format("    timeout client 60s\n"
-                          "    timeout http-request 10s\n"
-                          "    timeout http-keep-alive 10s\n"
-                          "    http-request del-header X-Forwarded-For\n"
-                          "    http-check expect status 200\n"
-                          "    use_backend {0} if {{ nbsrv({0}) gt 0 }}\n",
-                          active_broker);
+  one.text +=
+      fmt::format("    timeout client 60s\n"
+                  "    timeout http-request 10s\n"
+                  "    timeout http-keep-alive 10s\n"
+                  "    http-request del-header X-Forwarded-For\n"
+                  "    http-check send meth GET uri /healthz\n"
+                  "    http-check expect status 200\n"
+                  "    http-error status 503 content-type application/json hdr Retry-After 5 "
+                  "string '{{\"description\":\"no broker can be reached; try again\"}}'\n"
+                  "    use_backend {0} if {{ nbsrv({0}) gt 0 }}\n",
+                  active_broker);
   add_servers(one.name);
   one.text += fmt::format("\nbackend {}\n", active_broker);
   one.text += options;
-  one.text += "    http-check expect rstring '\"active\": *true'\n";
+  one.text += "    http-check send meth GET uri /healthz?active\n"
+              "    http-check expect status 200\n";
   add_servers(active_broker);
   return one;
 }

@@ -78,6 +78,8 @@ inline std::string cell(std::string_view guid) {
 
 inline const std::string active = "/matriarch/active";
 inline const std::string fleet = "/matriarch/fleet";
+/// When the active broker last wrote: only to see whether etcd takes it.
+inline const std::string heartbeat = "/matriarch/heartbeat";
 inline const std::string graves = "/matriarch/graves/";
 inline const std::string tombstones = "/matriarch/tombstones/";
 inline std::string grave(std::string_view cell_guid, std::string_view node) {

@@ -201,7 +201,7 @@ struct simulated_broker::actors {
     directory = matriarch::actors::spawn_instance_directory(system, setup);
     gateway = std::make_unique<matriarch::actors::gateway>(system, directory, out);
     leadership =
-        matriarch::actors::spawn_leadership(system, {store, directory, who, with.new_id()});
+        matriarch::actors::spawn_leadership(system, {store, directory, who, with.new_id(), &out});
     list();
   }
 

@@ -11,14 +11,6 @@ def provision_body(nodes):
             "parameters": {"node-count": nodes}}
 
 
-def health(platform):
-    """What /healthz says; an empty object if there is no answer."""
-    try:
-        return platform.osb("GET", "/healthz", auth=None)[2]
-    except OSError:
-        return {}
-
-
 @scenario("without etcd a provision is answered 503, and works as soon as etcd is back")
 def etcd_frozen(platform):
     platform.create("before", nodes=1)
@@ -31,7 +23,7 @@ def etcd_frozen(platform):
         answer = platform.osb("GET", path + "unknown/last_operation")
         equal(answer[0], 503, f"whether an unknown id exists, without etcd ({answer[2]})")
         equal(platform.last_operation("before")[1]["state"], "succeeded", "a read without etcd")
-        wait_until(lambda: health(platform)["etcd"] == "unreachable", 30, "/healthz to tell")
+        wait_until(lambda: platform.health()[1].get("etcd") == "unreachable", 30, "/healthz to tell")
     finally:
         platform.etcd.kill(signal.SIGCONT)
     platform.wait_broker_acts()
@@ -48,7 +40,7 @@ def start_without_etcd(platform):
     platform.etcd.kill(signal.SIGSTOP)
     try:
         platform.broker.start()
-        wait_until(lambda: health(platform).get("etcd") == "unreachable", 30,
+        wait_until(lambda: platform.health()[1].get("etcd") == "unreachable", 30,
                    "/healthz to tell that etcd is away")
     finally:
         platform.etcd.kill(signal.SIGCONT)
@@ -62,7 +54,7 @@ def cell_away(platform):
     guid = platform.guids[0]
     away = platform.cell(guid)
     equal(away.stop(), 0, f"the status that {guid} ended with after SIGTERM")
-    wait_until(lambda: health(platform)["unreachable_cells"] == [guid], 30, "/healthz to name the cell")
+    wait_until(lambda: platform.health()[1].get("unreachable_cells") == [guid], 30, "/healthz to name the cell")
     platform.stop_broker()
     platform.broker.start()
     platform.wait_broker()

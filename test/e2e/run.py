@@ -36,7 +36,8 @@ from local_platform import Failed, Platform, processes_of, tail  # noqa: E402
 
 # The cheap ones first: what is wrong everywhere shows early.
 FILES = ["configuration", "life_cycle", "seeds_readme", "operators", "bad_input", "two_requests",
-         "move", "broker_killed", "outages", "hostile", "conformance", "bindings", "plans", "tenants", "secrecy"]
+         "move", "broker_killed", "outages", "hostile", "conformance", "bindings", "plans", "tenants",
+         "secrecy", "two_brokers"]
 
 
 def revive(platform):
@@ -45,10 +46,12 @@ def revive(platform):
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGCONT)
     for process in platform.processes:
-        if process is not platform.broker and not process.alive():
+        if process not in platform.brokers and not process.alive():
             process.start()
-    if not platform.broker.alive():
-        platform.start_broker()
+    for broker in platform.brokers:
+        if not broker.alive():
+            broker.start()
+    platform.wait_broker()
     platform.wait_broker_acts()
 
 

@@ -677,6 +677,43 @@ TEST_CASE("a demotion tells what moved, what did not, and of a cell that is not 
   CHECK(json::string_member(json_of(answer)["failed"][0], "description") == "no replica");
 }
 
+TEST_CASE("healthz answers 503 only where there is nothing to serve yet") {
+  broker b;
+  b.health.loaded = b.health.active = b.health.etcd_reachable = false;
+  auto answer = b.send_as("", "GET", "/healthz");
+  CHECK(answer.status == 503);
+  CHECK(json::string_member(json_of(answer), "status") == "starting");
+  b.health.loaded = true;
+  CHECK(b.send_as("", "GET", "/healthz").status == 200);
+}
+
+TEST_CASE("healthz?active answers 200 only where the broker acts") {
+  broker b;
+  CHECK(b.send_as("", "GET", "/healthz?active").status == 200);
+  b.health.active = false;
+  CHECK(b.send_as("", "GET", "/healthz?active").status == 503);
+  CHECK(b.send_as("", "GET", "/healthz").status == 200);
+}
+
+TEST_CASE("healthz tells of an etcd that takes no writes") {
+  broker b;
+  b.health.etcd_refuses_writes = true;
+  auto answer = b.send_as("", "GET", "/healthz");
+  CHECK(answer.status == 200);
+  auto body = json_of(answer);
+  CHECK(json::string_member(body, "status") == "degraded");
+  CHECK(json::string_member(body, "etcd") == "refuses writes");
+}
+
+TEST_CASE("an operator's answers tell their age, once etcd has been heard") {
+  broker b;
+  CHECK(b.send("GET", "/admin/cells").header("Age").empty());
+  b.health.etcd_age = std::chrono::seconds{34};
+  CHECK(b.send("GET", "/admin/cells").header("Age") == "34");
+  CHECK(b.send("GET", "/admin/service_instances").header("Age") == "34");
+  CHECK(json::integer_member(json_of(b.send_as("", "GET", "/healthz")), "etcd_age") == 34);
+}
+
 TEST_CASE("healthz tells what is out of reach, but answers 200 all the same") {
   broker b;
   auto body = json_of(b.send_as("", "GET", "/healthz"));

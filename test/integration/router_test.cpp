@@ -472,9 +472,8 @@ public:
             to.send({200, forwarded == nullptr ? "" : *forwarded, {}});
             return;
           }
-          to.send({200,
-                   is_check ? (active_ ? R"({"active":true})" : R"({"active":false})") : name_,
-                   {}});
+          bool asks_for_active = got.query_value("active") != nullptr;
+          to.send({is_check && asks_for_active && !active_ ? 503 : 200, name_, {}});
         }) {
     if (auto error = server_.start())
       throw std::runtime_error{*error};

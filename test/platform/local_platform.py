@@ -377,16 +377,17 @@ class Platform:
     tls        the router's port to the broker speaks TLS
     secrets    what is secret in etcd is sealed; there is a file of the audit trail, the passwords
                come from files, and operators have credentials of their own
+    brokers    how many brokers there are; with more than one, requests go through the router's HAProxy
     held       how many cells there are besides that do what a test tells them (held_cell.py)
     edit       called as edit(kind, configuration) with kind broker, cell and router, before the
                start: changes what else is to be different
     """
 
     def __init__(self, fixed=False, simulated=False, strict=False, etcd_auth=False,
-                 etcd_tls=False, tls=False, secrets=False, held=0, edit=None, say=None):
+                 etcd_tls=False, tls=False, secrets=False, held=0, edit=None, say=None, brokers=1):
         self.fixed, self.simulated, self.strict = fixed, simulated, strict
         self.etcd_auth, self.etcd_tls, self.tls, self.secrets = etcd_auth, etcd_tls, tls, secrets
-        self.edit = edit
+        self.edit, self.broker_count = edit, brokers
         self.held_count = held
         self.held = []  # the cells that do what a test tells them
         self.plan_of = {}  # instance -> plan, of those that have another than PLAN
@@ -444,7 +445,7 @@ class Platform:
         wait_until(self._etcd_healthy, START_DEADLINE, "etcd")
         if self.etcd_auth:
             self._turn_on_etcd_users()
-        for process in [*self.cells, self.router, self.broker]:
+        for process in [*self.cells, self.router, *self.brokers]:
             if process is not None:
                 process.start()
         for guid in self.cell_addresses:
@@ -538,8 +539,16 @@ class Platform:
         self.address = f"127.{self.octet}.0.1"
         self.public_host = "127.0.0.1" if self.fixed else self.address
         self.broker_host = "localhost" if self.fixed else self.address
-        self.broker_port = 3000
-        self.fronted_port = 8888  # the broker through HAProxy
+        # Where the brokers listen, and HAProxy in front of them. What is told to a person is port 3000.
+        if self.broker_count == 1:
+            self.broker_addresses, self.fronted_port = [(self.public_host, 3000)], 8888
+        elif self.fixed:
+            self.broker_addresses = [(self.public_host, 3001 + n) for n in range(self.broker_count)]
+            self.fronted_port = 3000
+        else:
+            self.broker_addresses = [(f"127.{octet}.0.{1 + n}", 3000) for n in range(self.broker_count)]
+            self.fronted_port = 8888
+        self.broker_port = 3000 if self.broker_count == 1 else self.fronted_port
         self.etcd_uri = f"{'https' if self.etcd_tls else 'http'}://{self.address}:2379"
         self.broker_uri = f"http://{self.broker_host}:{self.broker_port}"
         # For the operator's commands.
@@ -584,9 +593,13 @@ class Platform:
         path = directory / "router.yml"
         self._write(path, "router", self.router_configuration())
         self.router = None if self.simulated else add("router", [MATRIARCH, "router", "--config", path])
-        self.broker_config = directory / "broker.yml"
-        self._write(self.broker_config, "broker", self.broker_configuration())
-        self.broker = add("broker", [MATRIARCH, "broker", "--config", self.broker_config])
+        self.brokers = []
+        for number, where in enumerate(self.broker_addresses, 1):
+            name = "broker" if self.broker_count == 1 else f"broker-{number}"
+            path = directory / f"{name}.yml"
+            self._write(path, "broker", self.broker_configuration(where))
+            self.brokers.append(add(name, [MATRIARCH, "broker", "--config", path]))
+        self.broker, self.broker_config = self.brokers[0], directory / f"{self.brokers[0].name}.yml"
 
     def _write(self, path, kind, config):
         """Passwords may be in it: nobody else reads it."""
@@ -604,10 +617,11 @@ class Platform:
         self.processes.append(process)
         return process
 
-    def broker_configuration(self):
-        """conf/dev.yml with this platform's addresses."""
+    def broker_configuration(self, where=None):
+        """conf/dev.yml with this platform's addresses; `where` that broker listens: (host, port)."""
         config = self._example("dev")
-        config["broker"].update(port=self.broker_port, bind_host=self.public_host,
+        host, port = where or self.broker_addresses[0]
+        config["broker"].update(port=port, bind_host=host,
                                 advertise_host=self.public_host)
         config["etcd"]["machines"] = [self.etcd_uri]
         config["broker"]["strict"] = self.strict
@@ -663,7 +677,8 @@ class Platform:
         config = self._example("router")
         config["router"].update(bind_host=self.public_host, data_dir=str(self.directory / "router"))
         config["router"]["status"] = {"bind_host": self.address, "port": 8890}
-        config["broker"] = {"listen": self.fronted_port, "servers": [f"{self.public_host}:{self.broker_port}"]}
+        config["broker"] = {"listen": self.fronted_port,
+                            "servers": [f"{host}:{port}" for host, port in self.broker_addresses]}
         config["etcd"]["machines"] = [self.etcd_uri]
         if self.tls:
             config["broker"]["tls"] = {"certificate": str(self.certificate), "key": str(self.certificate_key)}
@@ -750,8 +765,9 @@ class Platform:
         last = {}
         def acts():
             with contextlib.suppress(OSError):
-                last.update(self.osb("GET", "/healthz", auth=None, timeout=2)[2])
-                return last["status"] == "ok" and last["active"]
+                answer = self.osb("GET", "/healthz", auth=None, timeout=2)[2]
+                last.update(answer if isinstance(answer, dict) else {})
+                return last.get("status") == "ok" and last["active"]
             return False
         wait_until(acts, deadline, lambda: f"the broker to act; /healthz said {last}")
 
@@ -790,12 +806,14 @@ class Platform:
 
     # --- the broker's API ----------------------------------------------------------------------
 
-    def osb(self, method, path, body=None, params=None, headers=None, auth=ITS_OWN, timeout=70):
-        """A request to the broker: (status, headers, JSON)."""
+    def osb(self, method, path, body=None, params=None, headers=None, auth=ITS_OWN, timeout=70,
+            broker=None):
+        """A request to the broker, or to the one of that number, from 0: (status, headers, JSON)."""
         if auth is ITS_OWN:
             auth = self.admin_auth if path.startswith("/admin") else self.auth
         query = "?" + urllib.parse.urlencode(params) if params else ""
-        return http_json(method, self.broker_uri + path + query, body,
+        uri = self.broker_uri if broker is None else "http://{}:{}".format(*self.broker_addresses[broker])
+        return http_json(method, uri + path + query, body,
                          {"X-Broker-API-Version": API_VERSION, **(headers or {})}, auth, timeout)
 
     @staticmethod
@@ -1063,6 +1081,28 @@ class Platform:
         return None if text is None else int(text)
 
     # --- what may happen to the broker ---------------------------------------------------------
+
+    def health(self, broker=None, params=None):
+        """What /healthz says: (status, JSON); (0, {}) if there is no answer."""
+        try:
+            status, _, answer = self.osb("GET", "/healthz", None, params, auth=None, timeout=2, broker=broker)
+            return status, answer if isinstance(answer, dict) else {}
+        except OSError:
+            return 0, {}
+
+    def active_broker(self):
+        """The number, from 0, of the broker that says it acts; None while none does."""
+        for number in range(len(self.brokers)):
+            if self.health(number, {"active": ""})[0] == 200:
+                return number
+        return None
+
+    def wait_active_broker(self, other_than=None, deadline=START_DEADLINE):
+        """Waits until a broker acts, and not that one. Gives its number."""
+        def acts():
+            number = self.active_broker()
+            return None if number in (None, other_than) else (number,)
+        return wait_until(acts, deadline, "a broker to act")[0]
 
     def restart_broker(self, kill9=False):
         """Ends the broker (kill -9, or SIGTERM and a clean end) and starts it again."""

@@ -1,5 +1,7 @@
 #!/usr/bin/python3
-"""`make up`: the platform in the foreground until Ctrl-C, with the broker at localhost:3000."""
+"""`make up`: the platform in the foreground until Ctrl-C, with the broker at localhost:3000.
+
+With BROKERS=2 there are two, of which one acts, and HAProxy at localhost:3000 in front of them."""
 
 import os
 import signal
@@ -25,16 +27,28 @@ The broker serves at {uri}. Paste into another terminal:
   curl -s $BROKER_URI/admin/cells | jq .
   curl -XDELETE "$BROKER_URI/v2/service_instances/$id?service_id={service}&plan_id={plan}"
 
-etcd: ETCDCTL_ENDPOINTS={etcd}    logs: {directory}/*.log
+{brokers}etcd: ETCDCTL_ENDPOINTS={etcd}    logs: {directory}/*.log
 Ctrl-C stops everything and removes the data.
 """
 
 
+BROKERS = """Behind that address is HAProxy, and behind it: {addresses}. One of them acts:
+
+  for each in {addresses}; do curl -s http://$each/healthz | jq -c .; done
+  kill -9 {pid}     # the first; the other takes over within ten seconds, with SIGTERM at once
+
+"""
+
+
 def main():
-    print("Starting etcd, four cells in two availability zones, the router and the broker …", flush=True)
-    with Platform(fixed=True, say=print) as platform:
+    count = int(os.environ.get("BROKERS") or 1)
+    said = "the broker" if count == 1 else f"{count} brokers"
+    print(f"Starting etcd, four cells in two availability zones, the router and {said} …", flush=True)
+    with Platform(fixed=True, brokers=count, say=print) as platform:
+        addresses = " ".join(f"{host}:{port}" for host, port in platform.broker_addresses)
         print(PASTE.format(
             uri=platform.broker_uri_with_credentials, matriarch=os.path.relpath(MATRIARCH),
+            brokers="" if count == 1 else BROKERS.format(addresses=addresses, pid=platform.broker.pid),
             service=SERVICE, plan=PLAN, etcd=platform.etcd_uri, directory=platform.directory), flush=True)
         ended = threading.Event()
         signal.signal(signal.SIGINT, lambda *_: ended.set())

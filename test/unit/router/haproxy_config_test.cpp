@@ -86,6 +86,7 @@ TEST_CASE("the brokers have a listen if they are configured") {
   CHECK(config.listens[0].name == ":broker");
   CHECK(contains(config.listens[0].text, "    bind 127.0.0.1:8888\n    mode http\n"));
   CHECK(contains(config.listens[0].text, "    http-check send meth GET uri /healthz\n"));
+  CHECK(contains(config.listens[0].text, "    http-check send meth GET uri /healthz?active\n"));
   CHECK(contains(config.listens[0].text, "    use_backend :active-broker if "));
   CHECK(contains(config.listens[0].text, "\nbackend :active-broker\n"));
   REQUIRE(config.listens[0].servers.size() == 4);
