@@ -17,7 +17,12 @@ SCRIPTS  = $(shell grep -rlE '^\#!/usr/bin/env bash' test/platform .ci)
 export MATRIARCH_BUILD := $(abspath $(BUILD))
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test up configured program build test-build test-threads check bench packages format
+# How long to soak, the rounds of kills, and the seed of both (a random one, which is told, unless set).
+MINUTES ?= 30
+ROUNDS  ?= 50
+
+.PHONY: help demo test up configured program build test-build test-threads check bench soak kills \
+        packages format
 
 help:
 	@echo 'make demo      the whole story on a local platform: create, bind, grow, move, fail over, remove'
@@ -27,6 +32,8 @@ help:
 	@echo 'make build     compile to $(BUILD)/'
 	@echo 'make check     what CI runs, and format, lint, and the unit and actor tests with ThreadSanitizer'
 	@echo 'make bench     what it reaches, beside what it shall reach'
+	@echo 'make soak      clusters made, changed and deleted while everything is killed (MINUTES=30 SEED=)'
+	@echo 'make kills     kill -9 of the broker in the middle of each workflow (ROUNDS=50 SEED=)'
 	@echo 'make format    apply .clang-format'
 	@echo 'make packages  install what is missing (the others do so by themselves)'
 
@@ -64,6 +71,12 @@ up: program
 bench: build
 	@test/platform/install-packages bench
 	@$(PYTHON) test/bench/bench.py
+
+soak: program
+	@$(PYTHON) test/e2e/soak.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+kills: program
+	@$(PYTHON) test/e2e/kills.py --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
 check: packages
 	@test/platform/install-packages check

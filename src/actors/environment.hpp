@@ -81,7 +81,7 @@ struct status_board {
   std::atomic<bool> loaded{false};         ///< all instances have been read from etcd
   std::atomic<bool> etcd_reachable{false}; ///< the watch is connected
   std::atomic<bool> active{false};         ///< this broker acts
-  /// How often that has begun.
+  /// How often etcd has been out of reach for more than a moment.
   std::atomic<unsigned> outages{0};
   /// etcd answers, but does not take what this broker writes.
   std::atomic<bool> etcd_refuses_writes{false};

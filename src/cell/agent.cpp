@@ -3,6 +3,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <signal.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -142,6 +143,11 @@ std::optional<std::string> agent::load() {
     return fmt::format("cell.data_dir {}: the user {}, as whom nodes run, cannot pass through {}; "
                        "allow it with: chmod o+x {}",
                        config_.data_dir, user_.name, *closed, *closed);
+  struct statvfs mounted {};
+  if (::statvfs(config_.data_dir.c_str(), &mounted) == 0 && (mounted.f_flag & ST_NOEXEC) != 0)
+    return fmt::format("cell.data_dir {} is mounted with noexec, but each node has a script there "
+                       "that starts PostgreSQL; mount it without, or choose another directory",
+                       config_.data_dir);
   auto path = config_.data_dir + "/fence.json";
   auto text = read_file(path);
   if (!text)
@@ -498,12 +504,42 @@ std::optional<std::string> agent::copy_file(const std::string& from, const std::
   return replace_file(to, **text, nodes_own());
 }
 
+/// The node's own view of PostgreSQL's programs. They belong to the agent: a database's superuser
+/// must not replace what is started next.
+std::optional<std::string> agent::write_programs(const node& which) const {
+  const auto& directory = which.paths.programs;
+  if (auto error = make_directory(directory, 0755, agents_own()))
+    return error;
+  std::error_code error;
+  for (const auto& name : names_in(config_.postgresql.bin_dir)) {
+    auto link = fs::path{directory} / name;
+    auto target = fs::path{config_.postgresql.bin_dir} / name;
+    std::error_code none_yet;
+    if (name == "postgres" || fs::read_symlink(link, none_yet) == target)
+      continue;
+    fs::remove(link, error);
+    fs::create_symlink(target, link, error);
+    if (error)
+      return fmt::format("cannot make {}: {}", link.string(), error.message());
+  }
+  auto script = directory + "/postgres";
+  if (auto failed =
+          replace_file(script, render_postgres_script(config_, which.paths), agents_own()))
+    return failed;
+  fs::permissions(script, fs::perms{0755}, error);
+  if (error)
+    return fmt::format("cannot make {} executable: {}", script, error.message());
+  return std::nullopt;
+}
+
 std::optional<std::string> agent::write_files(const node& which) const {
   const auto& paths = which.paths;
   const auto& record = which.record;
   for (const auto& directory : {paths.home, paths.run})
     if (auto error = make_directory(directory, 0700, nodes_own()))
       return error;
+  if (auto error = write_programs(which))
+    return error;
   if (auto error = write_certificate(which))
     return error;
   if (auto error = write_etcd_files(which))

@@ -113,6 +113,7 @@ private:
   [[nodiscard]] std::optional<std::string> write_etcd_files(const node& which) const;
   [[nodiscard]] std::optional<std::string> copy_file(const std::string& from,
                                                      const std::string& to) const;
+  [[nodiscard]] std::optional<std::string> write_programs(const node& which) const;
   [[nodiscard]] std::optional<std::string> write_files(const node& which) const;
   void ended(const node_ptr& which);
   void probe(const node_ptr& which);

@@ -138,7 +138,7 @@ void write_bootstrap(YAML::Emitter& out, const cell_config& config, const node_r
   out << YAML::BeginMap << YAML::Key << "locale" << YAML::Value << "C.UTF-8" << YAML::EndMap;
   out << YAML::BeginMap << YAML::Key << "auth" << YAML::Value << "scram-sha-256" << YAML::EndMap;
   out << "data-checksums" << YAML::EndSeq;
-  // /bin/sh runs it, so that the script needs no right to be executed where noexec is set.
+  // /bin/sh runs it, so that the script needs no right to be executed.
   write(out, "post_bootstrap", "/bin/sh " + shell_word(paths.bootstrap_script));
   out << YAML::EndMap;
 }
@@ -150,7 +150,7 @@ void write_postgresql(YAML::Emitter& out, const cell_config& config, const node_
   open(out, "postgresql");
   write(out, "listen", listen);
   write(out, "connect_address", listen);
-  write(out, "bin_dir", config.postgresql.bin_dir);
+  write(out, "bin_dir", paths.programs);
   write(out, "data_dir", paths.data);
   write(out, "pgpass", paths.home + "/pgpass");
   // Without a socket Patroni falls back to TCP.
@@ -223,11 +223,11 @@ void write_etcd(YAML::Emitter& out, const cell_config& config, const node_reques
 node_paths::node_paths(const std::string& directory)
     : directory(directory), record(directory + "/node.json"), patroni(directory + "/patroni.yml"),
       bootstrap_script(directory + "/bootstrap.sh"), bootstrap_sql(directory + "/bootstrap.sql"),
-      certificate(directory + "/server.crt"), key(directory + "/server.key"),
-      authority(directory + "/authority.crt"), etcd_authority(directory + "/etcd-authority.crt"),
-      etcd_certificate(directory + "/etcd.crt"), etcd_key(directory + "/etcd.key"),
-      log(directory + "/log"), home(directory + "/home"), data(home + "/data"), run(home + "/run") {
-}
+      programs(directory + "/bin"), certificate(directory + "/server.crt"),
+      key(directory + "/server.key"), authority(directory + "/authority.crt"),
+      etcd_authority(directory + "/etcd-authority.crt"), etcd_certificate(directory + "/etcd.crt"),
+      etcd_key(directory + "/etcd.key"), log(directory + "/log"), home(directory + "/home"),
+      data(home + "/data"), run(home + "/run") {}
 
 json::document dynamic_configuration(const cell_config& config, const node_request& request) {
   const auto& patroni = config.patroni;
@@ -306,6 +306,19 @@ std::string render_bootstrap_script(const cell_config& config, const node_paths&
   return fmt::format(
       "exec {} --no-psqlrc --quiet --set ON_ERROR_STOP=1 --file {} --dbname \"$1\"\n",
       shell_word(config.postgresql.bin_dir + "/psql"), shell_word(paths.bootstrap_sql));
+}
+
+std::string render_postgres_script(const cell_config& config, const node_paths& paths) {
+  // Without --single it starts as a replica, for which the label is what it needs.
+  return fmt::format(R"(#!/bin/sh
+if [ "$1" = --single ] && [ -e {} ]; then
+  echo 'a copy that was never started is no crashed leader: it is started as a replica' >&2
+  exit 1
+fi
+exec {} "$@"
+)",
+                     shell_word(paths.data + "/backup_label"),
+                     shell_word(config.postgresql.bin_dir + "/postgres"));
 }
 
 namespace {

@@ -20,6 +20,7 @@ struct node_paths {
   std::string patroni;          ///< patroni.yml
   std::string bootstrap_script; ///< run once in a new cluster, after initdb
   std::string bootstrap_sql;    ///< what it runs
+  std::string programs;         ///< PostgreSQL's as Patroni finds them: links, but for `postgres`
   std::string certificate;      ///< what PostgreSQL shows to its clients, with its key
   std::string key;
   std::string authority;        ///< who may sign certificates of clients; seldom there
@@ -52,6 +53,13 @@ inline constexpr std::string_view app_database = "db";
 /// The shell script that Patroni runs with a connection string, to run the SQL.
 [[nodiscard]] std::string render_bootstrap_script(const cell_config& config,
                                                   const node_paths& paths);
+
+/// The shell script that Patroni runs as `postgres`: PostgreSQL itself, except that it refuses to
+/// recover in single-user mode what pg_basebackup has copied and nobody has started yet. Such a copy
+/// looks like a leader that has crashed. Recovered alone it would write WAL of its own, where its
+/// leader's differs, miss all that its leader had written there, and could still take over.
+[[nodiscard]] std::string render_postgres_script(const cell_config& config,
+                                                 const node_paths& paths);
 
 /// `text` as an SQL identifier, and as an SQL literal with standard_conforming_strings.
 [[nodiscard]] std::string sql_identifier(std::string_view text);

@@ -254,10 +254,15 @@ ruling judge_deprovision(const deprovision_request& asked, const record& known,
 
 namespace {
 
-/// What two bind requests have to share to be the same.
+/// What two bind requests have to share to be the same, besides the plan.
 bool same_request(const binding& a, const binding& b) {
-  return a.service_id == b.service_id && a.plan_id == b.plan_id && a.app_guid == b.app_guid
-         && a.parameters == b.parameters && a.predecessor == b.predecessor;
+  return a.service_id == b.service_id && a.app_guid == b.app_guid && a.parameters == b.parameters
+         && a.predecessor == b.predecessor;
+}
+
+/// Platforms send the plan that the instance has by now; the binding may be from before a change.
+bool plan_fits(const std::string& given, const record& known, const binding& there) {
+  return given == known.plan_id || given == there.plan_id;
 }
 
 /// Why no binding can be made of this instance as it is, if so.
@@ -318,7 +323,7 @@ binding_ruling judge_bind(const bind_request& asked, const record& known,
       take_over(fresh, there); // the predecessor itself may be gone by now
     if (there.phase == binding_phase::removing)
       return {{verdict_kind::busy, "the binding of this id is being removed; try again after it"}};
-    if (!same_request(there, fresh))
+    if (!same_request(there, fresh) || !plan_fits(fresh.plan_id, known, there))
       return {{verdict_kind::conflict,
                "a binding of this id exists with other attributes; use another id"}};
     return {{there.phase == binding_phase::ready ? verdict_kind::done : verdict_kind::accepted, "",
@@ -354,8 +359,8 @@ binding_ruling judge_unbind(const unbind_request& asked, const record& known,
   if (!asked.service_id.empty() && asked.service_id != known.service_id)
     return {
         {verdict_kind::bad_request, mismatch("service_id", asked.service_id, known.service_id)}};
-  if (!asked.plan_id.empty() && asked.plan_id != there.plan_id)
-    return {{verdict_kind::bad_request, mismatch("plan_id", asked.plan_id, there.plan_id)}};
+  if (!asked.plan_id.empty() && !plan_fits(asked.plan_id, known, there))
+    return {{verdict_kind::bad_request, mismatch("plan_id", asked.plan_id, known.plan_id)}};
   if (there.phase == binding_phase::removing)
     return {{verdict_kind::accepted, "", there.operation_id}};
   // A role of its own has to end first; with the instance it ends anyway.

@@ -1,6 +1,13 @@
 """A cluster moves to other machines while an application writes."""
 
-from checks import equal, exactly_as_asked, scenario, true
+import contextlib
+import os
+import shutil
+import subprocess
+
+import psycopg2
+
+from checks import equal, exactly_as_asked, rows_of, scenario, true
 from local_platform import Writer, wait_until
 
 
@@ -60,3 +67,44 @@ def node_dies(platform):
     exactly_as_asked(platform, "survivor", 2)
     platform.unbind("survivor", "app")
     platform.remove("survivor")
+
+
+def copy_leader(platform, leader, replica):
+    """Gives a node that does not run the data directory that it has right after pg_basebackup."""
+    home = platform.node_files(replica) / "home"
+    postgresql = platform.node_configuration(leader)["postgresql"]
+    host, port = postgresql["connect_address"].rsplit(":", 1)
+    replication = postgresql["authentication"]["replication"]
+    shutil.rmtree(home / "data")
+    subprocess.run(["pg_basebackup", "-D", home / "data", "-X", "stream", "--checkpoint=fast", "-h", host,
+                    "-p", port, "-U", replication["username"]],
+                   env={**os.environ, "PGPASSWORD": replication["password"]}, check=True, timeout=60)
+    whose = home.stat()
+    for directory, _, files in os.walk(home / "data"):
+        for path in [directory, *(os.path.join(directory, name) for name in files)]:
+            os.chown(path, whose.st_uid, whose.st_gid)
+
+
+@scenario("a node that dies between its copy and its first start follows its leader from where the copy ends")
+def copy_dies(platform):
+    # Patroni takes such a copy for a leader that crashed, and would have it write WAL of its own.
+    platform.create("copied", nodes=2)
+    uri = platform.bind("copied", "app")["uri"]
+    rows_of(uri, "create table before_the_copy (n int)")
+    leader = platform.leader("copied")
+    replica = next(node for node in platform.nodes_of("copied") if node != leader)
+    cell = platform.nodes_of("copied")[replica]
+    platform.kill_machine(cell)
+    copy_leader(platform, leader, replica)
+    rows_of(uri, "create table after_the_copy (n int)")
+    platform.start_machine(cell)
+    platform.wait_all_running("copied", 2)
+
+    def caught_up():
+        with contextlib.suppress(psycopg2.OperationalError):  # it has not started yet
+            return platform.ask_node(replica, "select 1 from pg_tables where tablename = 'after_the_copy'",
+                                     dbname="db")
+    wait_until(caught_up, 60, "the replica to have what came after its copy")
+    platform.wait_cells_seen()
+    platform.unbind("copied", "app")
+    platform.remove("copied")

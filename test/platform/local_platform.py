@@ -1131,7 +1131,7 @@ class Platform:
         own = {process.pid for process in self.processes if process.running}
         for pid in processes_of(self.directory):
             command = command_of(pid)
-            if pid in own or "haproxy" in "".join(command[:1]) and self._below_router(pid):
+            if pid in own or self._is_routers_haproxy(command):
                 continue
             if command:
                 left.append(f"process {pid}: {' '.join(command).strip()[:120]}")
@@ -1153,12 +1153,9 @@ class Platform:
         """Waits until leftovers() is empty: HAProxy may need a moment to let a port go."""
         wait_until(lambda: not self.leftovers(), deadline, lambda: f"nothing left of {self.leftovers()}")
 
-    def _below_router(self, pid):
-        while pid and pid != 1:
-            if self.router is not None and pid == self.router.pid:
-                return True
-            pid = parent_of(pid)
-        return False
+    def _is_routers_haproxy(self, command):
+        """Also when its router was killed and another one has adopted it."""
+        return "haproxy" in "".join(command[:1]) and f"{self.directory}/router/" in " ".join(command)
 
     def _new_addresses(self):
         return sorted(listening_below(self.octet) - self.listening_at_start)

@@ -230,6 +230,18 @@ TEST_CASE("the bootstrap SQL makes both roles and the application's database") {
   CHECK(sql.find("SET log_min_error_statement = panic;") < sql.find("CREATE ROLE"));
 }
 
+TEST_CASE("PostgreSQL is started by a script that recovers no copy as if it were a leader") {
+  auto config = some_config();
+  config.postgresql.bin_dir = "/usr/my sql/bin";
+  auto script = render_postgres_script(config, node_paths{"/d/it's"});
+  CHECK(script.starts_with("#!/bin/sh\n"));
+  CHECK(script.find("[ \"$1\" = --single ] && [ -e '/d/it'\\''s/home/data/backup_label' ]")
+        != std::string::npos);
+  CHECK(script.ends_with("exec '/usr/my sql/bin/postgres' \"$@\"\n"));
+  auto patroni = YAML::Load(render_patroni(config, some_node(), node_paths{"/d/n"}));
+  CHECK(patroni["postgresql"]["bin_dir"].as<std::string>() == "/d/n/bin");
+}
+
 TEST_CASE("the bootstrap script holds no secret") {
   auto script = render_bootstrap_script(some_config(), node_paths{"/d/it's"});
   CHECK(script.find("'/d/it'\\''s/bootstrap.sql'") != std::string::npos);

@@ -342,12 +342,16 @@ TEST_CASE("a binding needs the instance's service and plan") {
   CHECK(ruled(asked, settled()).answer.is == verdict_kind::bad_request);
 }
 
-TEST_CASE("a binding made under an earlier plan is found again under that plan") {
+TEST_CASE("a binding made under an earlier plan is found again under that plan and the new one") {
   auto asked = binding_of("b");
   binding_map existing{{"b", ready(asked, settled())}};
   auto known = settled();
   known.plan_id = "larger";
   CHECK(ruled(asked, known, existing).answer.is == verdict_kind::done);
+  asked.wanted.plan_id = "larger";
+  CHECK(ruled(asked, known, existing).answer.is == verdict_kind::done);
+  asked.wanted.plan_id = "other";
+  CHECK(ruled(asked, known, existing).answer.is == verdict_kind::conflict);
 }
 
 TEST_CASE("a binding needs an instance that exists") {
@@ -445,6 +449,18 @@ TEST_CASE("an unbind needs the binding, its service and its plan") {
   CHECK(kind({"i/1", "c", "service", "plan"}) == verdict_kind::gone);
   CHECK(kind({"i/1", "b", "other", "plan"}) == verdict_kind::bad_request);
   CHECK(kind({"i/1", "b", "service", "other"}) == verdict_kind::bad_request);
+}
+
+TEST_CASE("a binding made under an earlier plan is removed under that plan and the new one") {
+  binding_map existing{{"b", ready(binding_of("b"), settled())}};
+  auto known = settled();
+  known.plan_id = "larger";
+  auto kind = [&](const std::string& plan_id) {
+    return judge_unbind({"i/1", "b", "service", plan_id}, known, existing, "off").answer.is;
+  };
+  CHECK(kind("plan") == verdict_kind::accepted);
+  CHECK(kind("larger") == verdict_kind::accepted);
+  CHECK(kind("other") == verdict_kind::bad_request);
 }
 
 TEST_CASE("ended bindings are forgotten after a week") {
