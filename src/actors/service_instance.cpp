@@ -31,6 +31,8 @@ constexpr caf::timespan cell_patience = 120s;
 constexpr caf::timespan database_patience = 10s;
 // A user, a role and its grants are a dozen requests, each within the etcd client's own time-out.
 constexpr caf::timespan user_patience = 30s;
+// etcd gives up on a request after 5 s and two election time-outs, 7 s by default.
+constexpr caf::timespan longest_in_etcd = 8s;
 // Patroni answers a switchover when it is done, 2 s on an idle machine.
 constexpr std::chrono::milliseconds switchover_time = 15s;
 // How often an operation under way is looked at when nothing happens: deadlines are minutes.
@@ -61,6 +63,7 @@ public:
     around_.seen = std::move(start.seen);
     if (start.known)
       adopt(std::move(*start.known), start.at);
+    outlast_admissions();
   }
 
   service_instance_actor::behavior_type behavior() {
@@ -80,6 +83,7 @@ public:
         [this](const key_listing& all) { relearn(all); },
         [this](const activity& now) {
           activity_ = now;
+          outlast_admissions();
           go_on();
         },
         [this](tick_atom) {
@@ -285,7 +289,11 @@ private:
   }
 
   void serve(model::provision_request& asked, answer owed) {
-    if (known_) {
+    if (known_ && known_->phase == model::record_phase::accepting) {
+      // What a broker that ended has begun: whoever acts takes it back, so it promises nothing.
+      refuse(owed, model::verdict_kind::unavailable,
+             "an earlier provision of this id is being taken back; try again in a few seconds");
+    } else if (known_) {
       auto said = model::judge_provision(asked, *known_);
       said.instance = snapshot();
       owed.deliver(std::move(said));
@@ -762,6 +770,7 @@ private:
       admitted_ = said.ok;
       if (said.ok)
         return go_on();
+      dismiss_after_ = self_->clock().now() + longest_in_etcd;
       spdlog::warn("instance {}: its user of etcd is not made yet: {}", name_, said.why);
       alarm_.set(write_retry_pause);
     };
@@ -1036,7 +1045,19 @@ private:
     });
   }
 
+  /// Whoever acted before this actor may have left the making of the user unanswered: it comes
+  /// before the first start of a node.
+  void outlast_admissions() {
+    if (known_ && std::ranges::any_of(known_->nodes, [](const auto& n) {
+          return n.phase == model::node_phase::placed;
+        }))
+      dismiss_after_ = self_->clock().now() + longest_in_etcd;
+  }
+
   void dismiss_from_etcd() {
+    // A user whose making was not answered could still be made after its end.
+    if (auto now = self_->clock().now(); now < dismiss_after_)
+      return alarm_.set(dismiss_after_ - now);
     if (std::exchange(admitting_, true))
       return;
     auto done = [this](const user_answer& said) {
@@ -1139,6 +1160,7 @@ private:
   bool admitting_ = false; ///< etcd is being asked to make or to delete this scope's user
   bool admitted_ = false;
   bool dismissed_ = false;
+  caf::actor_clock::time_point dismiss_after_;
   bool configuring_ = false;
   std::set<std::string> asking_settings_;
   std::set<std::string> restarting_;

@@ -155,9 +155,8 @@ TEST_CASE("roles are compared again after a change of leader, of its timeline, a
   REQUIRE(make(here, "db"));
   auto made = here.ask(bind("db", "b1")).bound->role.username;
   auto lost = [&] {
-    REQUIRE(
-        here.outside.set_roles("postgres://" + here.outside.leader_of("db") + ":5432/postgres", {})
-            .ok());
+    auto leader = "postgres://" + here.outside.leader_of("db") + ":5432/postgres";
+    REQUIRE(here.outside.change_roles(leader, {true, {made}, {}, {}}).ok());
   };
   auto has_it = [&] { return here.outside.roles_of("db").password_of.contains(made); };
   auto old_leader = here.outside.leader_of("db");

@@ -19,19 +19,20 @@
 
 namespace matriarch::simulation {
 
-struct http_came {
+/// An answer of the world to one of a mock's questions.
+template <class Answer>
+struct came {
   std::uint64_t ticket;
-  http::outcome outcome;
-};
-struct commit_came {
-  std::uint64_t ticket;
-  store::commit_result outcome;
+  Answer answer;
 };
 
 } // namespace matriarch::simulation
 
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::simulation::http_came)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::simulation::commit_came)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::simulation::came<matriarch::http::outcome>)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::simulation::came<matriarch::store::commit_result>)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::simulation::came<matriarch::store::lease_result>)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::simulation::came<matriarch::actors::user_answer>)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::simulation::came<matriarch::actors::role_answer>)
 
 namespace matriarch::simulation {
 
@@ -42,49 +43,62 @@ namespace keys = store::keys;
 
 // Above every answer's own time-out.
 constexpr std::chrono::milliseconds patience = 60s;
-constexpr model::duration step = 50ms;
+// The least that time moves by: what happens within it happens together.
+constexpr model::duration step = 1ms;
 
 /// What the mocks share. The world's answers come late, perhaps after the broker's end: they hold
 /// it weakly.
 struct epoch {
   world* outside = nullptr;
+  std::shared_ptr<wire> line;
   std::map<std::string, caf::actor_addr> writer_of; ///< who last wrote a key
 };
 
-using http_mock = actors::http_actor::extend<caf::reacts_to<http_came>>;
-using store_mock = actors::store_actor::extend<caf::reacts_to<commit_came>>;
+using http_mock = actors::http_actor::extend<caf::reacts_to<came<http::outcome>>>;
+using store_mock = actors::store_actor::extend<caf::reacts_to<came<store::commit_result>>,
+                                               caf::reacts_to<came<store::lease_result>>,
+                                               caf::reacts_to<came<actors::user_answer>>>;
+using database_mock = actors::database_actor::extend<caf::reacts_to<came<actors::role_answer>>>;
 
 struct http_state {
   actors::pending_answers<http::outcome> owed;
 };
 struct store_state {
-  actors::pending_answers<store::commit_result> owed;
+  actors::pending_answers<store::commit_result> commits;
+  actors::pending_answers<store::lease_result> leases;
+  actors::pending_answers<actors::user_answer> users;
+};
+struct database_state {
+  actors::pending_answers<actors::role_answer> owed;
 };
 
-/// A function for the world to call with an answer, at any time.
-template <class Came, class Outcome, class Self>
-std::function<void(Outcome)> reply_to(Self self, const std::shared_ptr<epoch>& here,
-                                      std::uint64_t ticket) {
-  return [to = caf::actor_cast<caf::weak_actor_ptr>(self->address()), ticket,
-          still = std::weak_ptr<epoch>{here}](Outcome came) {
-    if (still.expired())
-      return;
-    if (auto alive = caf::actor_cast<caf::strong_actor_ptr>(to))
-      caf::anon_send(caf::actor_cast<caf::actor>(alive), Came{ticket, std::move(came)});
-  };
+/// A promise, and the function for the world to keep it with, at any time.
+template <class Answer, class Self>
+std::pair<caf::typed_response_promise<Answer>, std::function<void(Answer)>>
+promise(Self self, actors::pending_answers<Answer>& owed, const std::shared_ptr<epoch>& here) {
+  auto promised = self->template make_response_promise<Answer>();
+  auto ticket = owed.add(promised);
+  return {promised, [to = caf::actor_cast<caf::weak_actor_ptr>(self->address()), ticket,
+                     still = std::weak_ptr<epoch>{here}](Answer answer) {
+            if (still.expired())
+              return;
+            if (auto alive = caf::actor_cast<caf::strong_actor_ptr>(to))
+              caf::anon_send(caf::actor_cast<caf::actor>(alive),
+                             came<Answer>{ticket, std::move(answer)});
+          }};
 }
 
 http_mock::behavior_type behave_as_http(http_mock::stateful_pointer<http_state> self,
                                         const std::weak_ptr<epoch>& still) {
   return {
       [=](const http::outgoing& what) -> caf::result<http::outcome> {
-        auto owed = self->make_response_promise<http::outcome>();
-        auto ticket = self->state.owed.add(owed);
-        if (auto here = still.lock())
-          here->outside->send(what, reply_to<http_came, http::outcome>(self, here, ticket));
-        return owed;
+        auto here = still.lock();
+        auto [promised, keep] = promise(self, self->state.owed, here);
+        if (here)
+          here->line->send(what, keep);
+        return promised;
       },
-      [=](http_came& came) { self->state.owed.keep(came.ticket, std::move(came.outcome)); },
+      [=](came<http::outcome>& one) { self->state.owed.keep(one.ticket, std::move(one.answer)); },
   };
 }
 
@@ -92,49 +106,74 @@ store_mock::behavior_type behave_as_store(store_mock::stateful_pointer<store_sta
                                           const std::weak_ptr<epoch>& still) {
   return {
       [=](const store::transaction& what) -> caf::result<store::commit_result> {
-        auto owed = self->make_response_promise<store::commit_result>();
-        auto ticket = self->state.owed.add(owed);
-        if (auto here = still.lock()) {
+        auto here = still.lock();
+        auto [promised, keep] = promise(self, self->state.commits, here);
+        if (here) {
           for (const auto& one : what.then)
             if (const auto* put = std::get_if<store::put>(&one))
               here->writer_of[put->key] = caf::actor_cast<caf::actor_addr>(self->current_sender());
-          here->outside->commit(what,
-                                reply_to<commit_came, store::commit_result>(self, here, ticket));
+          here->line->commit(what, keep);
         }
-        return owed;
+        return promised;
       },
       [=](const store::key_range& range) -> store::range_result {
         auto here = still.lock();
         return here ? here->outside->range(range) : store::range_result{};
       },
-      [=](const actors::grant_lease& what) -> store::lease_result {
+      [=](const actors::grant_lease& what) -> caf::result<store::lease_result> {
         auto here = still.lock();
-        return here ? here->outside->grant_lease(what.ttl) : store::lease_result{};
+        auto [promised, keep] = promise(self, self->state.leases, here);
+        if (here)
+          here->line->grant_lease(what.ttl, keep);
+        return promised;
       },
-      [=](const actors::keep_lease& what) -> store::lease_result {
+      [=](const actors::keep_lease& what) -> caf::result<store::lease_result> {
         auto here = still.lock();
-        return here ? here->outside->keep_lease(what.lease) : store::lease_result{};
+        auto [promised, keep] = promise(self, self->state.leases, here);
+        if (here)
+          here->line->keep_lease(what.lease, keep);
+        return promised;
       },
-      [=](const actors::revoke_lease& what) -> store::lease_result {
+      [=](const actors::revoke_lease& what) -> caf::result<store::lease_result> {
         auto here = still.lock();
-        return here ? here->outside->revoke_lease(what.lease) : store::lease_result{};
+        auto [promised, keep] = promise(self, self->state.leases, here);
+        if (here)
+          here->line->revoke_lease(what.lease, keep);
+        return promised;
       },
-      [=](const actors::admit_user& what) -> actors::user_answer {
-        if (auto here = still.lock())
-          here->outside->admit_user(what.who.username, what.who.password);
-        return {true, ""};
+      [=](const actors::admit_user& what) -> caf::result<actors::user_answer> {
+        auto here = still.lock();
+        auto [promised, keep] = promise(self, self->state.users, here);
+        if (here)
+          here->line->admit_user(what.who.username, what.who.password, [keep = keep](bool ok) {
+            keep({ok, ok ? "" : "timed out"});
+          });
+        return promised;
       },
-      [=](const actors::dismiss_user& what) -> actors::user_answer {
-        if (auto here = still.lock())
-          here->outside->dismiss_user(what.username);
-        return {true, ""};
+      [=](const actors::dismiss_user& what) -> caf::result<actors::user_answer> {
+        auto here = still.lock();
+        auto [promised, keep] = promise(self, self->state.users, here);
+        if (here)
+          here->line->dismiss_user(what.username, [keep = keep](bool ok) {
+            keep({ok, ok ? "" : "timed out"});
+          });
+        return promised;
       },
-      [=](commit_came& came) { self->state.owed.keep(came.ticket, std::move(came.outcome)); },
+      [=](came<store::commit_result>& one) {
+        self->state.commits.keep(one.ticket, std::move(one.answer));
+      },
+      [=](came<store::lease_result>& one) {
+        self->state.leases.keep(one.ticket, std::move(one.answer));
+      },
+      [=](came<actors::user_answer>& one) {
+        self->state.users.keep(one.ticket, std::move(one.answer));
+      },
   };
 }
 
-actors::database_actor::behavior_type behave_as_database(actors::database_actor::pointer,
-                                                         const std::weak_ptr<epoch>& still) {
+database_mock::behavior_type
+behave_as_database(database_mock::stateful_pointer<database_state> self,
+                   const std::weak_ptr<epoch>& still) {
   return {
       [=](const actors::lag_question& asked) -> actors::lag_answer {
         auto here = still.lock();
@@ -144,16 +183,19 @@ actors::database_actor::behavior_type behave_as_database(actors::database_actor:
         return behind.ok() ? actors::lag_answer{true, *behind, ""}
                            : actors::lag_answer{false, {}, behind.error()};
       },
-      [=](const actors::role_order& order) -> actors::role_answer {
+      [=](const actors::role_order& order) -> caf::result<actors::role_answer> {
         auto here = still.lock();
-        if (!here)
-          return {};
+        auto [promised, keep] = promise(self, self->state.owed, here);
         roles wanted{order.owner_logs_in, {}};
         for (const auto& one : order.wanted)
           wanted.password_of[one.who.username] = one.who.password;
-        auto replayed = here->outside->set_roles(order.conn_url, std::move(wanted));
-        return replayed.ok() ? actors::role_answer{true, "", *replayed, *replayed}
-                             : actors::role_answer{false, replayed.error(), 0, 0};
+        if (here)
+          here->line->set_roles(
+              order.conn_url, std::move(wanted), [keep = keep](const result<int>& replayed) {
+                keep(replayed.ok() ? actors::role_answer{true, "", *replayed, *replayed}
+                                   : actors::role_answer{false, replayed.error(), 0, 0});
+              });
+        return promised;
       },
       [=](const actors::settings_question& asked) -> actors::settings_answer {
         auto here = still.lock();
@@ -161,6 +203,9 @@ actors::database_actor::behavior_type behave_as_database(actors::database_actor:
                            : result<std::string>{failure{"no world"}};
         return digest.ok() ? actors::settings_answer{true, *digest, ""}
                            : actors::settings_answer{false, "", digest.error()};
+      },
+      [=](came<actors::role_answer>& one) {
+        self->state.owed.keep(one.ticket, std::move(one.answer));
       },
   };
 }
@@ -174,7 +219,8 @@ struct actor_config : caf::actor_system_config {
 struct simulated_broker::actors {
   actors(world& with, const broker_settings& how)
       : outside(with), seed(how.seed), chance(how.seed),
-        here(std::make_shared<epoch>(epoch{&with, {}})),
+        line(std::make_shared<wire>(with, how.latency, how.planted)),
+        here(std::make_shared<epoch>(epoch{&with, line, {}})),
         scheduler(dynamic_cast<caf::scheduler::test_coordinator&>(system.scheduler())),
         who{with.new_id(), how.address} {
     // Thousands of brokers would say the same; with this variable one test can be read along.
@@ -207,6 +253,8 @@ struct simulated_broker::actors {
 
   ~actors() {
     here.reset();
+    if (!line->is_cut())
+      line->cut(way::undone);
     gateway.reset();
     auto end = caf::exit_reason::user_shutdown;
     caf::anon_send_exit(leadership, end);
@@ -265,22 +313,53 @@ struct simulated_broker::actors {
       caf::anon_send(leadership, std::move(own));
   }
 
+  [[nodiscard]] bool stopped() const { return frozen || line->is_cut(); }
+
   void run() {
-    while (!outside.crashed()) {
+    while (!stopped()) {
       if (seed != 0 && scheduler.jobs.size() > 1)
         std::swap(scheduler.jobs.front(), scheduler.jobs[chance() % scheduler.jobs.size()]);
-      if (!scheduler.try_run_once() && !pump())
+      if (scheduler.try_run_once()) {
+        ++messages;
+        if (after_message)
+          after_message();
+      } else if (!pump()) {
         return;
+      }
     }
+  }
+
+  void pass(model::duration how_long) {
+    owed_time += how_long;
+    if (stopped())
+      return;
+    scheduler.advance_time(std::exchange(owed_time, 0ms));
+    run();
+  }
+
+  /// How long until the next of the actors' timers.
+  [[nodiscard]] model::duration next() {
+    const auto& timers = scheduler.clock().schedule();
+    if (!stopped() && scheduler.has_job())
+      return 0ms;
+    if (stopped() || timers.empty())
+      return model::duration::max();
+    auto left = timers.begin()->first - scheduler.clock().now();
+    return std::chrono::ceil<model::duration>(left);
   }
 
   world& outside;
   unsigned seed;
   std::minstd_rand chance;
   matriarch::actors::published out;
+  std::shared_ptr<wire> line;
   std::shared_ptr<epoch> here;
   std::size_t watched = 0;
   bool held = false;
+  bool frozen = false;
+  model::duration owed_time{0}; ///< that passed while it was frozen
+  int messages = 0;
+  std::function<void()> after_message;
 
   actor_config config;
   caf::actor_system system{config};
@@ -288,7 +367,7 @@ struct simulated_broker::actors {
   store::active_broker who;
   http_mock http;
   store_mock store;
-  matriarch::actors::database_actor database;
+  database_mock database;
   matriarch::actors::port_registry_actor ports;
   matriarch::actors::cell_directory_actor cells;
   matriarch::actors::instance_directory_actor directory;
@@ -305,10 +384,35 @@ void simulated_broker::run() {
 }
 
 void simulated_broker::pass(model::duration how_long) {
-  if (self_->outside.crashed())
-    return;
-  self_->scheduler.advance_time(how_long);
-  self_->run();
+  self_->pass(how_long);
+}
+
+model::duration simulated_broker::next() const {
+  return self_->next();
+}
+
+wire& simulated_broker::line() {
+  return *self_->line;
+}
+
+void simulated_broker::freeze() {
+  self_->frozen = true;
+}
+
+void simulated_broker::thaw() {
+  self_->frozen = false;
+}
+
+bool simulated_broker::answers() const {
+  return !self_->stopped();
+}
+
+int simulated_broker::messages() const {
+  return self_->messages;
+}
+
+void simulated_broker::after_each_message(std::function<void()> then) {
+  self_->after_message = std::move(then);
 }
 
 awaited_verdict simulated_broker::ask(model::request what) {
@@ -372,28 +476,44 @@ stage::stage(int cells, broker_settings how) : outside(cells), how_(how) {
 }
 
 void stage::run() {
-  for (std::size_t seen = 0; seen != outside.etcd.history().size();) {
+  std::size_t seen = 0;
+  do {
     seen = outside.etcd.history().size();
     for (auto& one : brokers)
       one->run();
-  }
+  } while (seen != outside.etcd.history().size());
+}
+
+model::duration stage::until_next(model::duration at_most) const {
+  auto left = std::min(at_most, outside.next() - outside.now());
+  for (const auto& one : brokers)
+    left = std::min(left, one->next());
+  return std::max(left, step);
+}
+
+void stage::advance(model::duration how_long) {
+  outside.pass(how_long);
+  for (auto& one : brokers)
+    one->pass(how_long);
+  run();
 }
 
 void stage::pass(model::duration how_long) {
-  for (; how_long > 0ms && !outside.crashed(); how_long -= step) {
-    outside.pass(std::min(step, how_long));
-    for (auto& one : brokers)
-      one->pass(std::min(step, how_long));
-    run();
+  while (how_long > 0ms) {
+    auto now = until_next(how_long);
+    how_long -= now;
+    advance(now);
   }
 }
 
 bool stage::pass_until(const std::function<bool()>& condition, model::duration at_most) {
   run();
-  for (; !outside.crashed() && !condition(); at_most -= step) {
+  while (!condition()) {
     if (at_most <= 0ms)
       return false;
-    pass(step);
+    auto now = until_next(at_most);
+    at_most -= now;
+    advance(now);
   }
   return true;
 }
@@ -406,7 +526,6 @@ model::verdict stage::ask(model::request what) {
 
 void stage::restart() {
   brokers.erase(brokers.begin());
-  outside.forget_crash();
   brokers.insert(brokers.begin(), std::make_unique<simulated_broker>(outside, how_));
   run();
 }

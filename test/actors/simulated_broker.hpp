@@ -8,6 +8,7 @@
 #include "model/ports.hpp"
 #include "model/requests.hpp"
 #include "store/keyring.hpp"
+#include "wire.hpp"
 #include "world.hpp"
 
 namespace matriarch::simulation {
@@ -24,6 +25,8 @@ struct broker_settings {
   unsigned seed = 0;
   bool etcd_users = false;
   std::shared_ptr<const store::keyring> keys = std::make_shared<const store::keyring>();
+  latencies latency = {};
+  bug planted = bug::none;
 };
 
 /// All actors of a broker in one actor system of virtual time, with mocks of the outside in front
@@ -40,6 +43,19 @@ public:
   void run();
   /// Moves the actors' clock and runs them; the world's clock is moved by the caller.
   void pass(model::duration how_long);
+  /// How long until one of its timers; the greatest duration if there is none.
+  [[nodiscard]] model::duration next() const;
+
+  /// Its connection to the world. Once it is cut nothing runs here any more.
+  [[nodiscard]] wire& line();
+  /// Stops all of it, as SIGSTOP does, and lets it go on; its clocks have gone on meanwhile.
+  void freeze();
+  void thaw();
+  /// Whether it is neither cut off nor frozen.
+  [[nodiscard]] bool answers() const;
+  /// The messages that its actors have taken so far.
+  [[nodiscard]] int messages() const;
+  void after_each_message(std::function<void()> then);
 
   awaited_verdict ask(model::request what);
   awaited_report demote(const std::string& cell);
@@ -74,8 +90,8 @@ public:
 
   void run();
   void pass(model::duration how_long);
-  /// Lets time pass until the condition holds, or the world has crashed its broker; false if that
-  /// takes longer than `at_most`.
+  /// Lets time pass until the condition holds; false if that takes longer than `at_most`. It is
+  /// looked at whenever something has happened.
   bool pass_until(const std::function<bool()>& condition, model::duration at_most);
   /// The answer; unanswered requests answer `unavailable` with an empty description in the end.
   model::verdict ask(model::request what);
@@ -83,6 +99,9 @@ public:
   void restart();
 
 private:
+  [[nodiscard]] model::duration until_next(model::duration at_most) const;
+  void advance(model::duration how_long);
+
   broker_settings how_;
 };
 

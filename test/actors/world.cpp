@@ -24,11 +24,6 @@ bool within(const store::key_range& keys, const std::string& key) {
   return keys.last.empty() ? key == keys.first : key >= keys.first && key < keys.last;
 }
 
-bool writes(const store::transaction& what) {
-  return std::any_of(what.then.begin(), what.then.end(),
-                     [](const auto& one) { return !std::holds_alternative<store::read>(one); });
-}
-
 std::string header(const http::outgoing& what, const std::string& name) {
   for (const auto& [key, value] : what.headers)
     if (key == name)
@@ -42,9 +37,21 @@ std::string authority(const std::string& url) {
   return url.substr(begin, url.find('/', begin) - begin);
 }
 
+matriarch::cell::fencing_claim claim_of(const http::outgoing& what) {
+  return {header(what, "X-Matriarch-Scope"), std::stoll("0" + header(what, "X-Matriarch-Revision")),
+          header(what, "X-Matriarch-Fleet")};
+}
+
 std::string host(const std::string& url) {
   auto text = authority(url);
   return text.substr(0, text.find(':'));
+}
+
+/// The node that an order to the cell at `uri` is about.
+std::string node_in(const std::string& url, const std::string& uri) {
+  constexpr std::string_view prefix = "/v2/service_instances/";
+  auto path = url.substr(uri.size());
+  return path.substr(prefix.size(), path.find('?') - prefix.size());
 }
 
 } // namespace
@@ -77,11 +84,20 @@ bool simulated_etcd::holds(const store::compare& condition) const {
   return false;
 }
 
+bool simulated_etcd::has_leases_of(const std::vector<store::operation>& branch) const {
+  return std::ranges::all_of(branch, [this](const store::operation& one) {
+    const auto* put = std::get_if<store::put>(&one);
+    return put == nullptr || put->lease == 0 || leases_.contains(put->lease);
+  });
+}
+
 store::commit_result simulated_etcd::commit(const store::transaction& what) {
   store::commit_result came;
   bool held = std::all_of(what.compares.begin(), what.compares.end(),
                           [this](const auto& one) { return holds(one); });
   const auto& branch = held ? what.then : what.otherwise;
+  if (!has_leases_of(branch))
+    return {store::commit_state::not_done, at_, {}, "requested lease not found"};
   if (std::any_of(branch.begin(), branch.end(),
                   [](const auto& one) { return !std::holds_alternative<store::read>(one); }))
     ++at_;
@@ -163,6 +179,13 @@ void simulated_etcd::revoke(store::lease_id lease) {
     erase(key);
 }
 
+wall_time simulated_etcd::next_end() const {
+  auto next = wall_time::max();
+  for (const auto& [lease, until] : leases_)
+    next = std::min(next, until);
+  return next;
+}
+
 void simulated_etcd::end_leases(wall_time now) {
   std::vector<store::lease_id> over;
   for (const auto& [lease, until] : leases_)
@@ -172,7 +195,7 @@ void simulated_etcd::end_leases(wall_time now) {
     revoke(lease);
 }
 
-// -- time and crashes ----------------------------------------------------------------------------
+// -- time --------------------------------------------------------------------------------------
 
 world::world(int cells) {
   for (int i = 1; i <= cells; ++i) {
@@ -182,6 +205,8 @@ world::world(int cells) {
 }
 
 void world::pass(duration how_long) {
+  if (watch_over)
+    watch_over();
   auto until = now_ + how_long;
   while (!later_.empty() && later_.begin()->first <= until) {
     auto next = later_.extract(later_.begin());
@@ -194,29 +219,12 @@ void world::pass(duration how_long) {
     watch_over();
 }
 
+wall_time world::next() const {
+  return later_.empty() ? etcd.next_end() : std::min(etcd.next_end(), later_.begin()->first);
+}
+
 void world::after(duration pause, std::function<void()> what) {
   later_.emplace(now_ + pause, std::move(what));
-}
-
-void world::crash_at(int effect, moment when) {
-  crash_at_ = effect;
-  crash_when_ = when;
-}
-
-void world::forget_crash() {
-  crash_at_.reset();
-  crashed_ = false;
-}
-
-bool world::effect(const std::function<void()>& what) {
-  if (crashed_)
-    return false;
-  ++effects_;
-  bool here = crash_at_ && effects_ == *crash_at_;
-  crashed_ = here;
-  if (!here || crash_when_ == moment::after)
-    what();
-  return !here;
 }
 
 std::string world::new_id() {
@@ -227,39 +235,23 @@ std::string world::new_id() {
 
 void world::commit(const store::transaction& what,
                    std::function<void(store::commit_result)> reply) {
-  if (crashed_)
-    return;
   if (!etcd_reachable)
     return reply({store::commit_state::not_done, 0, {}, "connection refused"});
-  if (!writes(what))
+  switch (fate_of ? fate_of(what) : fault::none) {
+  case fault::none:
     return reply(etcd.commit(what));
-  auto becomes = fate_of ? fate_of(what) : fault::none;
-  auto unanswered = [this, reply] {
-    after(etcd_timeout, [reply] { reply({store::commit_state::unknown, 0, {}, "timed out"}); });
-  };
-  store::commit_result came;
-  bool answered = effect([&] {
-    switch (becomes) {
-    case fault::none:
-    case fault::lost_answer:
-      came = etcd.commit(what);
-      break;
-    case fault::late:
-      after(etcd_timeout + lateness, [this, what] { etcd.commit(what); });
-      break;
-    case fault::lost_request:
-    case fault::not_done:
-      break;
-    }
-  });
-  if (!answered)
-    return;
-  if (becomes == fault::none)
-    reply(came);
-  else if (becomes == fault::not_done)
-    reply({store::commit_state::not_done, 0, {}, "no leader"});
-  else
-    unanswered();
+  case fault::not_done:
+    return reply({store::commit_state::not_done, 0, {}, "no leader"});
+  case fault::lost_answer:
+    etcd.commit(what);
+    break;
+  case fault::late:
+    after(etcd_timeout + lateness, [this, what] { etcd.commit(what); });
+    break;
+  case fault::lost_request:
+    break;
+  }
+  after(etcd_timeout, [reply] { reply({store::commit_state::unknown, 0, {}, "timed out"}); });
 }
 
 store::range_result world::range(const store::key_range& keys) {
@@ -291,17 +283,34 @@ store::lease_result world::revoke_lease(store::lease_id lease) {
 
 // -- cells ---------------------------------------------------------------------------------------
 
+cell* world::cell_of(const std::string& url) {
+  auto found =
+      std::ranges::find_if(cells_, [&](const cell& one) { return url.starts_with(one.uri + "/"); });
+  return found == cells_.end() ? nullptr : &*found;
+}
+
+bool world::is_order(const http::outgoing& what) const {
+  return what.verb != "GET" && std::ranges::any_of(cells_, [&](const cell& one) {
+           return what.url.starts_with(one.uri + "/");
+         });
+}
+
+void world::expect_recorded(const http::outgoing& what) {
+  const auto& where = *cell_of(what.url);
+  auto node_id = node_in(what.url, where.uri);
+  auto known = record_of(header(what, "X-Matriarch-Scope"));
+  const auto* n = known ? known->find_node(node_id) : nullptr;
+  if (what.verb == "PUT" && (n == nullptr || n->cell != where.guid))
+    violations.push_back("node " + node_id + " was started before it was recorded");
+  if (what.verb == "DELETE" && n != nullptr && n->phase != model::node_phase::removing)
+    violations.push_back("node " + node_id + " was removed before that was recorded");
+}
+
 void world::send(const http::outgoing& what, std::function<void(http::outcome)> reply) {
-  if (crashed_)
-    return;
-  auto found = std::find_if(cells_.begin(), cells_.end(),
-                            [&](const cell& one) { return what.url.starts_with(one.uri + "/"); });
-  if (found == cells_.end()) {
-    answer_as_patroni(what, host(what.url), reply);
-    return;
-  }
+  auto* found = cell_of(what.url);
+  if (found == nullptr)
+    return answer_as_patroni(what, host(what.url), reply);
   auto& where = *found;
-  auto path = what.url.substr(where.uri.size());
   bool order = what.verb != "GET";
   auto how = order ? where.orders : where.health;
   auto timed_out = [this, what, reply] {
@@ -319,18 +328,10 @@ void world::send(const http::outgoing& what, std::function<void(http::outcome)> 
                       + std::to_string(where.capacity) + "}",
                   "", false});
   }
-  constexpr std::string_view prefix = "/v2/service_instances/";
-  auto node_id = path.substr(prefix.size(), path.find('?') - prefix.size());
-  if (what.verb == "PUT") {
-    auto scope = header(what, "X-Matriarch-Scope");
-    auto known = record_of(scope);
-    const auto* n = known ? known->find_node(node_id) : nullptr;
-    if (n == nullptr || n->cell != where.guid)
-      violations.push_back("node " + node_id + " was started before it was recorded");
-  }
-  effect([&] {
-    if (where.transit == 0ms && how != manner::mute)
-      return reply(obey(where, what, node_id));
+  auto node_id = node_in(what.url, where.uri);
+  if (where.transit == 0ms && how != manner::mute) {
+    reply(obey(where, what, node_id));
+  } else {
     // On its way: it arrives whatever becomes of the broker, and of its patience.
     bool silent = how == manner::mute || where.transit >= what.timeout;
     after(where.transit, [this, guid = where.guid, what, node_id, reply, silent] {
@@ -340,7 +341,7 @@ void world::send(const http::outgoing& what, std::function<void(http::outcome)> 
     });
     if (silent)
       timed_out();
-  });
+  }
   if (watch_over)
     watch_over();
 }
@@ -349,13 +350,12 @@ http::outcome world::obey(cell& where, const http::outgoing& what, const std::st
   auto came = [&]() -> http::outcome {
     if (where.orders == manner::failing)
       return {500, "{\"description\":\"out of order\"}", "", false};
-    auto scope = header(what, "X-Matriarch-Scope");
-    auto at = std::stoll("0" + header(what, "X-Matriarch-Revision"));
-    if (at < where.newest[scope])
-      return {412, "{\"error\":\"StaleRequest\",\"description\":\"older\"}", "", false};
-    where.newest[scope] = at;
+    if (auto why = where.fence.refusal_of(claim_of(what)); why && cells_are_fenced)
+      return {412, json::object_text({{"error", "StaleRequest"}, {"description", *why}}), "",
+              false};
     if (what.verb == "PUT")
       return start(where, what, node_id);
+    where.fence.note(claim_of(what));
     bool was = where.nodes.contains(node_id);
     remove(where, node_id);
     return {was ? 200 : 410, "{}", "", false};
@@ -365,10 +365,12 @@ http::outcome world::obey(cell& where, const http::outgoing& what, const std::st
 }
 
 http::outcome world::start(cell& where, const http::outgoing& what, const std::string& node_id) {
-  if (where.graves.contains(node_id))
+  if (where.fence.buried(node_id) && cells_are_fenced)
     return {410, "{\"description\":\"buried\"}", "", false};
-  if (where.nodes.contains(node_id))
+  if (where.nodes.contains(node_id)) {
+    where.fence.note(claim_of(what));
     return {200, "{}", "", false};
+  }
   if (where.orders == manner::full || static_cast<int>(where.nodes.size()) >= where.capacity)
     return {422, "{\"error\":\"CapacityExceeded\",\"description\":\"full\"}", "", false};
   auto body = json::parse(what.body);
@@ -376,6 +378,10 @@ http::outcome world::start(cell& where, const http::outgoing& what, const std::s
     return {400, "{\"description\":\"bad body\"}", "", false};
   const auto& parameters = *json::member(*body, "parameters");
   auto scope = json::string_member(parameters, "PATRONI_SCOPE");
+  where.fence.note(claim_of(what));
+  auto known = record_of(scope);
+  if (!known || known->find_node(node_id) == nullptr)
+    violations.push_back("node " + node_id + " came up when no record named it any more");
   if (nodes_of(scope).empty()) {
     auto settings = json::parse(json::string_member(parameters, "PATRONI_DYNAMIC_CONFIG"));
     if (settings.ok())
@@ -398,12 +404,13 @@ http::outcome world::start(cell& where, const http::outgoing& what, const std::s
 }
 
 void world::remove(cell& where, const std::string& node_id) {
-  where.graves.insert(node_id);
+  where.fence.bury(node_id, now_.time_since_epoch().count());
   auto found = where.nodes.find(node_id);
   if (found == where.nodes.end())
     return;
   auto scope = found->second.scope;
   where.nodes.erase(found);
+  note_loss(scope, node_id);
   if (!member_state(scope, node_id).empty()) {
     write_member(scope, node_id, "stopped");
     after(member_life, [this, scope, node_id] {
@@ -417,6 +424,23 @@ void world::remove(cell& where, const std::string& node_id) {
   } else {
     choose_synchronous(scope);
   }
+}
+
+/// The data goes with the nodes: while the cluster is wanted, neither the leader nor the last copy
+/// may be removed.
+void world::note_loss(const std::string& scope, const std::string& node_id) {
+  auto known = record_of(scope);
+  if (known && known->desired.exists && known->desired.node_count > 0 && known->had_leader) {
+    if (leader_of(scope) == node_id)
+      violations.push_back("node " + node_id + " was removed while it led");
+    if (nodes_of(scope).empty())
+      violations.push_back("node " + node_id + " was removed, the last copy of " + scope);
+  }
+  if (!nodes_of(scope).empty())
+    return;
+  roles_.erase(scope);
+  configured_.erase(scope);
+  synchronous_.erase(scope);
 }
 
 bool world::in_a_cell(const std::string& node) const {
@@ -436,6 +460,8 @@ void world::elect(const std::string& scope) {
     return;
   for (const auto& [node, where] : nodes_of(scope))
     if (member_state(scope, node) == "running") {
+      if (!etcd.contains(keys::initialize(scope)))
+        etcd.put(keys::initialize(scope), "7460000000000000000");
       etcd.put(keys::leader(scope), node);
       return choose_synchronous(scope);
     }
@@ -464,16 +490,14 @@ void world::answer_as_patroni(const http::outgoing& what, const std::string& nod
   if (!body.ok())
     return reply({400, "bad body", "", false});
   auto scope = node->scope;
-  effect([&] {
-    if (what.url.ends_with("/config")) {
-      configure(*body, scope);
-      reply({200, "{}", "", false});
-    } else if (what.url.ends_with("/restart")) {
-      restart_node(node_id, scope, reply);
-    } else {
-      switch_over(*body, scope, reply);
-    }
-  });
+  if (what.url.ends_with("/config")) {
+    configure(*body, scope);
+    reply({200, "{}", "", false});
+  } else if (what.url.ends_with("/restart")) {
+    restart_node(node_id, scope, reply);
+  } else {
+    switch_over(*body, scope, reply);
+  }
 }
 
 void world::configure(const json::value& patch, const std::string& scope) {
@@ -548,15 +572,52 @@ void world::switch_over(const json::value& body, const std::string& scope,
 
 // -- PostgreSQL ----------------------------------------------------------------------------------
 
-result<int> world::set_roles(const std::string& conn_url, roles wanted) {
+result<role_changes> world::compare_roles(const std::string& conn_url, const roles& wanted) const {
+  auto scope = scope_led_at(conn_url);
+  if (!scope.ok())
+    return failure{scope.error()};
+  auto there = roles_of(*scope).password_of;
+  role_changes changes;
+  changes.owner_logs_in = wanted.owner_logs_in;
+  for (const auto& [name, password] : there)
+    if (!wanted.password_of.contains(name))
+      changes.dropped.insert(name);
+  for (const auto& [name, password] : wanted.password_of)
+    (there.contains(name) ? changes.altered : changes.created)[name] = password;
+  return changes;
+}
+
+result<int> world::change_roles(const std::string& conn_url, const role_changes& what) {
+  auto scope = scope_led_at(conn_url);
+  if (!scope.ok())
+    return failure{scope.error()};
+  auto next = roles_of(*scope);
+  next.owner_logs_in = what.owner_logs_in;
+  for (const auto& name : what.dropped)
+    if (next.password_of.erase(name) == 0)
+      return failure{"role " + name + " does not exist"};
+  for (const auto& [name, password] : what.created)
+    if (!next.password_of.emplace(name, password).second)
+      return failure{"role " + name + " already exists"};
+  for (const auto& [name, password] : what.altered) {
+    auto found = next.password_of.find(name);
+    if (found == next.password_of.end())
+      return failure{"role " + name + " does not exist"};
+    found->second = password;
+  }
+  roles_[*scope] = std::move(next);
+  return replicas_that_replay;
+}
+
+result<std::string> world::scope_led_at(const std::string& conn_url) const {
   if (!database_failure.empty())
     return failure{database_failure};
   auto id = host(conn_url);
-  const auto* node = find_node(id);
-  if (node == nullptr || leader_of(node->scope) != id)
-    return failure{"no leader there"};
-  effect([&] { roles_[node->scope] = std::move(wanted); });
-  return replicas_that_replay;
+  for (const auto& one : cells_)
+    if (auto found = one.nodes.find(id);
+        found != one.nodes.end() && leader_of(found->second.scope) == id)
+      return found->second.scope;
+  return failure{"no leader there"};
 }
 
 roles world::roles_of(const std::string& scope) const {
@@ -573,11 +634,11 @@ result<std::string> world::settings_at(const std::string& conn_url) const {
 }
 
 void world::admit_user(const std::string& username, const std::string& password) {
-  effect([&] { etcd_users_[username] = password; });
+  etcd_users_[username] = password;
 }
 
 void world::dismiss_user(const std::string& username) {
-  effect([&] { etcd_users_.erase(username); });
+  etcd_users_.erase(username);
 }
 
 result<std::map<std::string, std::int64_t>> world::lag_at(const std::string& conn_url) const {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cell/fence.hpp"
 #include "http/event_loop.hpp"
 #include "model/json.hpp"
 #include "model/observation.hpp"
@@ -51,12 +52,15 @@ public:
   bool renew(store::lease_id lease, wall_time until);
   void revoke(store::lease_id lease);
   void end_leases(wall_time now);
+  /// When the next of the leases ends; the end of time if there is none.
+  [[nodiscard]] wall_time next_end() const;
 
   /// Every change there was, in order.
   [[nodiscard]] const std::vector<store::change>& history() const { return history_; }
 
 private:
   [[nodiscard]] bool holds(const store::compare& condition) const;
+  [[nodiscard]] bool has_leases_of(const std::vector<store::operation>& branch) const;
   void put_now(const store::put& what);
   void erase_now(const store::key_range& keys);
 
@@ -94,6 +98,14 @@ struct roles {
   std::map<std::string, std::string> password_of; ///< by user name
 };
 
+/// The statements of a broker that has seen which roles there are. They may arrive late.
+struct role_changes {
+  bool owner_logs_in = true;
+  std::set<std::string> dropped;
+  std::map<std::string, std::string> created; ///< with their passwords
+  std::map<std::string, std::string> altered;
+};
+
 struct cell {
   std::string guid;
   std::string availability_zone;
@@ -103,8 +115,7 @@ struct cell {
   manner health = manner::well; ///< of GET /healthz
   duration transit{0};          ///< an order reaches the cell so long after it was sent
   std::map<std::string, cell_node> nodes = {};
-  std::set<std::string> graves = {};
-  std::map<std::string, store::revision> newest = {}; ///< by scope
+  matriarch::cell::fence fence = {};
 };
 
 /// An order that reached a cell.
@@ -118,9 +129,6 @@ struct order {
 
 // -- everything ----------------------------------------------------------------------------------
 
-/// Before or after an effect on the outside has happened.
-enum class moment { before, after };
-
 class world {
 public:
   /// Cells `c1`, `c2`, … each in a zone of its own.
@@ -133,6 +141,8 @@ public:
   [[nodiscard]] wall_time now() const { return now_; }
   /// Lets time pass here; the brokers' clocks are moved by simulated_broker.
   void pass(duration how_long);
+  /// When something happens next by itself; the end of time if nothing does.
+  [[nodiscard]] wall_time next() const;
   void after(duration pause, std::function<void()> what);
 
   // -- as the mock actors use it
@@ -143,9 +153,16 @@ public:
   store::lease_result keep_lease(store::lease_id lease);
   store::lease_result revoke_lease(store::lease_id lease);
   void send(const http::outgoing& what, std::function<void(http::outcome)> reply);
-  /// Makes the roles of the cluster whose leader is at that address what they shall be; the failure
-  /// says why that cannot be done now.
-  result<int> set_roles(const std::string& conn_url, roles wanted);
+  /// Whether this is an order to a cell.
+  [[nodiscard]] bool is_order(const http::outgoing& what) const;
+  /// Write first, act second: checked when an order is sent.
+  void expect_recorded(const http::outgoing& what);
+  /// What has to be done to make the roles of the cluster whose leader is at that address what they
+  /// shall be; the failure says why that cannot be said now.
+  [[nodiscard]] result<role_changes> compare_roles(const std::string& conn_url,
+                                                   const roles& wanted) const;
+  /// Does it, in one transaction; the number of replicas that replay.
+  result<int> change_roles(const std::string& conn_url, const role_changes& what);
   /// The digest of the settings that the node at that address has read.
   [[nodiscard]] result<std::string> settings_at(const std::string& conn_url) const;
   void admit_user(const std::string& username, const std::string& password);
@@ -159,6 +176,7 @@ public:
 
   [[nodiscard]] cell& at(const std::string& guid);
   [[nodiscard]] std::vector<cell>& cells() { return cells_; }
+  [[nodiscard]] const std::vector<cell>& cells() const { return cells_; }
   /// All nodes of a scope that are in cells: node id to cell.
   [[nodiscard]] std::map<std::string, std::string> nodes_of(const std::string& scope) const;
   /// All nodes in cells, of whatever scope.
@@ -201,27 +219,20 @@ public:
   std::string database_failure; ///< why no roles can be made, if so
   int replicas_that_replay = 1;
   std::int64_t lag = 0; ///< of each replica, in bytes
+  bool cells_are_fenced = true;
   /// Called after each step of time and each order.
   std::function<void()> watch_over;
-
-  // -- crashes
-
-  /// From here on nothing that a broker does has any effect, until forget_crash().
-  void crash_at(int effect, moment when);
-  [[nodiscard]] bool crashed() const { return crashed_; }
-  void forget_crash();
-  /// Effects of brokers on the outside so far: transactions that write, orders, switchovers.
-  [[nodiscard]] int effects() const { return effects_; }
 
   [[nodiscard]] std::string new_id();
 
 private:
-  /// Counts an effect and does it, unless the broker crashes before; false if it is not to be
-  /// answered.
-  bool effect(const std::function<void()>& what);
+  /// The scope whose leader is at that address.
+  [[nodiscard]] result<std::string> scope_led_at(const std::string& conn_url) const;
+  [[nodiscard]] cell* cell_of(const std::string& url);
   http::outcome obey(cell& where, const http::outgoing& what, const std::string& node_id);
   http::outcome start(cell& where, const http::outgoing& what, const std::string& node_id);
   void remove(cell& where, const std::string& node_id);
+  void note_loss(const std::string& scope, const std::string& node_id);
   /// Patroni's REST API on a node.
   void answer_as_patroni(const http::outgoing& what, const std::string& node_id,
                          const std::function<void(http::outcome)>& reply);
@@ -246,10 +257,6 @@ private:
   std::map<std::string, std::string> etcd_users_;
   std::vector<restart> restarts_;
   int switchovers_ = 0;
-  int effects_ = 0;
-  std::optional<int> crash_at_;
-  moment crash_when_ = moment::before;
-  bool crashed_ = false;
   int last_id_ = 0;
 };
 

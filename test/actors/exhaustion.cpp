@@ -1,0 +1,395 @@
+#include "exhaustion.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <charconv>
+#include <set>
+#include <thread>
+#include <utility>
+
+#include "model/plan.hpp"
+
+namespace matriarch::simulation {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+// Long enough for every time-out on the way, the lease of a dead broker and Patroni's ttl.
+constexpr model::duration longest_errand = 1500s;
+// Members of removed nodes end with their ttl, and removals outlast the orders they follow.
+constexpr model::duration calm_after = 45s;
+constexpr model::duration longest_calm = 240s;
+// From the moment that the next broker acts to the arrival of what the last one had sent.
+constexpr model::duration late_after = 300ms;
+// An order arrives at the latest within its time-out and a margin; this is within both.
+constexpr model::duration latest_arrival = model::start_timeout + model::duration{1500};
+// etcd itself gives a request up after 7 s, and so, for this harness, do Patroni and PostgreSQL.
+constexpr model::duration latest_arrival_of_others = 6500ms;
+// How long a workflow's tail, when nobody waits any more, counts as part of it.
+constexpr model::duration tail = 1s;
+
+struct named_variant {
+  variant how;
+  const char* name;
+};
+constexpr std::array<named_variant, 12> names{{{variant::cut, "cut"},
+                                               {variant::cut_undone, "cut-undone"},
+                                               {variant::cut_done, "cut-done"},
+                                               {variant::cut_mixed, "cut-mixed"},
+                                               {variant::cut_late, "cut-late"},
+                                               {variant::cut_later, "cut-later"},
+                                               {variant::cut_twice, "cut-twice"},
+                                               {variant::takeover, "takeover"},
+                                               {variant::thaw, "thaw"},
+                                               {variant::undone, "undone"},
+                                               {variant::done, "done"},
+                                               {variant::late, "late"}}};
+
+bool at_a_message(variant how) {
+  return how != variant::undone && how != variant::done && how != variant::late;
+}
+
+bool has_successor(variant how) {
+  return how == variant::takeover || how == variant::thaw;
+}
+
+way fate_in(variant how, int nth) {
+  switch (how) {
+  case variant::cut_done:
+  case variant::cut_twice:
+  case variant::done:
+    return way::done;
+  case variant::cut_mixed:
+    return std::array{way::late, way::done, way::undone}[static_cast<std::size_t>(nth % 3)];
+  case variant::cut_late:
+  case variant::cut_later:
+  case variant::takeover:
+  case variant::late:
+    return way::late;
+  default:
+    return way::undone;
+  }
+}
+
+const workflow* find_workflow(const std::string& name) {
+  for (const auto& one : workflows())
+    if (one.name == name)
+      return &one;
+  return nullptr;
+}
+
+broker_settings settings_for(unsigned seed, bug planted) {
+  broker_settings how;
+  how.seed = seed;
+  how.etcd_users = true;
+  // Long enough for other messages to come in between.
+  how.latency = {4ms, 30ms, 30ms, 15ms};
+  how.planted = planted;
+  return how;
+}
+
+/// One run of a workflow.
+class trial {
+public:
+  trial(const workflow& what, unsigned seed, bug planted, bool with_successor)
+      : what_(what), here_(what.cells, settings_for(seed, planted)) {
+    if (with_successor) {
+      auto second = settings_for(seed, planted);
+      second.address = "127.0.0.1:8081";
+      here_.brokers.push_back(std::make_unique<simulated_broker>(here_.outside, second));
+      here_.pass(500ms);
+    }
+    if (what_.prepare)
+      what_.prepare(here_);
+    line_ = here_.broker().line().shared_from_this();
+    first_message_ = here_.broker().messages();
+    first_effect_ = line_->effects();
+    user_ = std::make_unique<platform>(here_, what_.errands);
+  }
+
+  /// What there is to cut: how many effects were on their way after each message.
+  struct course {
+    std::vector<std::size_t> on_their_way;
+    /// Whether something was sent out since the message before.
+    std::vector<bool> sent;
+    int effects = 0;
+  };
+
+  course undisturbed() {
+    course seen;
+    int before = first_effect_;
+    here_.broker().after_each_message([&] {
+      seen.on_their_way.push_back(line_->in_flight().size());
+      seen.sent.push_back(line_->effects() != before);
+      before = line_->effects();
+    });
+    live();
+    here_.pass(tail);
+    here_.broker().after_each_message({});
+    seen.effects = line_->effects() - first_effect_;
+    return seen;
+  }
+
+  void disturb(const cut_point& where) {
+    where_ = where;
+    if (at_a_message(where.how))
+      here_.broker().after_each_message([this] {
+        if (!struck_at_ && here_.broker().messages() - first_message_ == where_.step)
+          strike();
+      });
+    else
+      line_->fate_of = [this](int number) {
+        return number - first_effect_ == where_.step ? fate_in(where_.how, 0) : way::through;
+      };
+  }
+
+  std::vector<std::string> run() {
+    live();
+    bool disturbed = !where_.workflow.empty() && at_a_message(where_.how);
+    here_.pass_until([&] { return tend() && (!disturbed || settled()); }, longest_calm);
+    here_.pass_until([&] { return !tend(); }, calm_after);
+    auto broken = all_broken();
+    for (auto left = longest_calm; !broken.empty() && left > 0s; left -= calm_after) {
+      here_.pass_until([&] { return !tend(); }, calm_after);
+      broken = all_broken();
+    }
+    return broken;
+  }
+
+private:
+  std::vector<std::string> all_broken() {
+    auto broken = broken_rules(here_.outside, what_.expected);
+    for (const auto& one : user_->complaints())
+      broken.push_back("the platform: " + one);
+    if (!user_->done())
+      broken.push_back("the platform never ends: " + user_->state());
+    return broken;
+  }
+
+  void live() {
+    here_.pass_until([&] { return tend() && user_->done(); }, longest_errand);
+  }
+
+  /// In the middle of the broker's actors: the world is disconnected first.
+  void strike() {
+    struck_at_ = here_.outside.now();
+    if (where_.how == variant::thaw) {
+      line_->hold();
+      here_.broker().freeze();
+    } else {
+      line_->cut([this](int nth) { return fate_in(where_.how, nth); });
+    }
+  }
+
+  [[nodiscard]] bool settled() const { return !struck_at_ || (released_ && !thaw_at_); }
+
+  /// Between the brokers' turns: restarts, late arrivals, and the platform. True always.
+  bool tend() {
+    if (struck_at_ && !replaced_)
+      replace();
+    if (second_ && second_->is_cut()) {
+      second_.reset();
+      here_.restart();
+    }
+    if (where_.how == variant::cut_later && replaced_
+        && here_.outside.now() >= *struck_at_ + latest_arrival_of_others)
+      line_->release_all_but_orders();
+    if (replaced_ && !released_ && here_.outside.now() >= release_at())
+      release();
+    if (thaw_at_ && here_.outside.now() >= *thaw_at_) {
+      thaw_at_.reset();
+      here_.broker().thaw();
+    }
+    user_->tend();
+    return true;
+  }
+
+  void replace() {
+    replaced_ = true;
+    if (where_.how == variant::thaw)
+      return;
+    // The actor system is discarded.
+    if (where_.how == variant::takeover) {
+      here_.brokers.erase(here_.brokers.begin());
+      return;
+    }
+    here_.restart();
+    if (where_.how == variant::cut_twice)
+      cut_again();
+  }
+
+  /// The second crash comes somewhere in what the next broker does first.
+  void cut_again() {
+    constexpr int stride = 13;
+    constexpr int first_steps = 97;
+    int step = 1 + (where_.step * stride) % first_steps;
+    auto second = here_.broker().line().shared_from_this();
+    here_.broker().after_each_message([this, step, second, count = 0]() mutable {
+      if (++count == step)
+        second->cut(where_.step % 2 == 0 ? way::done : way::undone);
+    });
+    here_.run();
+    second_ = second;
+  }
+
+  [[nodiscard]] model::wall_time release_at() {
+    if (where_.how == variant::cut_later)
+      return *struck_at_ + latest_arrival;
+    if (!acting_since_ && here_.brokers.back()->active())
+      acting_since_ = here_.outside.now();
+    return acting_since_ ? *acting_since_ + late_after : model::wall_time::max();
+  }
+
+  void release() {
+    released_ = true;
+    line_->release();
+    if (where_.how == variant::thaw)
+      thaw_at_ = here_.outside.now() + late_after;
+  }
+
+  const workflow& what_;
+  stage here_;
+  std::shared_ptr<wire> line_;   ///< of the first broker
+  std::shared_ptr<wire> second_; ///< of the second one, while it shall be cut off too
+  int first_message_ = 0;
+  int first_effect_ = 0;
+  std::unique_ptr<platform> user_;
+  cut_point where_;
+  std::optional<model::wall_time> struck_at_;
+  std::optional<model::wall_time> acting_since_;
+  std::optional<model::wall_time> thaw_at_;
+  bool replaced_ = false;
+  bool released_ = false;
+};
+
+std::vector<cut_point> points_of(const workflow& what, unsigned seed, const trial::course& seen) {
+  std::vector<cut_point> points;
+  int step = 0;
+  auto add = [&](variant how) { points.push_back({what.name, step, how, seed}); };
+  for (std::size_t i = 0; i < seen.on_their_way.size(); ++i) {
+    ++step;
+    if (seen.on_their_way[i] == 0) {
+      add(variant::cut);
+      add(variant::cut_twice);
+      continue;
+    }
+    for (auto how : {variant::cut_undone, variant::cut_done, variant::cut_late})
+      add(how);
+    if (seen.on_their_way[i] > 1)
+      add(variant::cut_mixed);
+    if (seen.sent[i])
+      for (auto how : {variant::cut_later, variant::takeover, variant::thaw})
+        add(how);
+  }
+  for (step = 1; step <= seen.effects; ++step)
+    for (auto how : {variant::undone, variant::done, variant::late})
+      add(how);
+  return points;
+}
+
+} // namespace
+
+const char* name_of(variant how) {
+  return std::ranges::find(names, how, &named_variant::how)->name;
+}
+
+std::string text_of(const cut_point& where) {
+  return fmt::format("{}:{}:{}:{}", where.workflow, where.step, name_of(where.how), where.seed);
+}
+
+result<cut_point> cut_point_from(const std::string& text) {
+  std::vector<std::string> parts;
+  for (std::size_t from = 0; from <= text.size();) {
+    auto colon = std::min(text.find(':', from), text.size());
+    parts.push_back(text.substr(from, colon - from));
+    from = colon + 1;
+  }
+  constexpr std::size_t expected = 4;
+  if (parts.size() != expected)
+    return failure{"a cut point is WORKFLOW:STEP:VARIANT:SEED, for instance move:42:cut-late:3"};
+  cut_point where;
+  where.workflow = parts[0];
+  if (find_workflow(where.workflow) == nullptr)
+    return failure{"there is no workflow " + where.workflow};
+  auto how = std::ranges::find_if(names, [&](const auto& one) { return one.name == parts[2]; });
+  if (how == names.end())
+    return failure{"there is no variant " + parts[2]};
+  where.how = how->how;
+  auto number = [](const std::string& digits, auto& into) {
+    auto [end, wrong] = std::from_chars(digits.data(), digits.data() + digits.size(), into);
+    return wrong == std::errc{} && end == digits.data() + digits.size();
+  };
+  if (!number(parts[1], where.step) || !number(parts[3], where.seed))
+    return failure{"the step and the seed are numbers"};
+  return where;
+}
+
+std::vector<std::string> run_to(const cut_point& where, bug planted) {
+  trial one{*find_workflow(where.workflow), where.seed, planted, has_successor(where.how)};
+  one.disturb(where);
+  return one.run();
+}
+
+tally exhaust(const workflow& what, const extent& how) {
+  tally sum;
+  sum.workflow = what.name;
+  std::vector<cut_point> points;
+  std::set<variant> variants;
+  for (unsigned seed = 0; seed < how.seeds; ++seed) {
+    auto seen = trial{what, seed, how.planted, false}.undisturbed();
+    sum.messages += static_cast<int>(seen.on_their_way.size());
+    sum.effects += seen.effects;
+    std::ranges::copy(points_of(what, seed, seen), std::back_inserter(points));
+  }
+  std::vector<std::vector<std::string>> broken(points.size());
+  std::atomic<std::size_t> next{0};
+  std::atomic<std::size_t> violations{0};
+  std::atomic<std::size_t> tried{0};
+  auto work = [&] {
+    for (auto i = next++; i < points.size() && violations < how.enough; i = next++) {
+      broken[i] = run_to(points[i], how.planted);
+      violations += broken[i].empty() ? 0 : 1;
+      ++tried;
+    }
+  };
+  std::vector<std::thread> helpers;
+  for (int i = 1; i < how.threads; ++i)
+    helpers.emplace_back(work);
+  work();
+  for (auto& one : helpers)
+    one.join();
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    variants.insert(points[i].how);
+    if (!broken[i].empty())
+      sum.violations.push_back({points[i], broken[i]});
+  }
+  sum.variants = static_cast<int>(variants.size());
+  sum.cut_points = static_cast<int>(tried);
+  return sum;
+}
+
+std::string table_of(const std::vector<tally>& tallies) {
+  auto text = fmt::format("{:<16} {:>8} {:>8} {:>8} {:>10} {:>10}\n", "workflow", "messages",
+                          "effects", "variants", "cut points", "violations");
+  auto row = [](const std::string& name, const tally& one, std::size_t violations) {
+    return fmt::format("{:<16} {:>8} {:>8} {:>8} {:>10} {:>10}\n", name, one.messages, one.effects,
+                       one.variants, one.cut_points, violations);
+  };
+  tally sum;
+  std::size_t violations = 0;
+  for (const auto& one : tallies) {
+    text += row(one.workflow, one, one.violations.size());
+    sum.messages += one.messages;
+    sum.effects += one.effects;
+    sum.variants = std::max(sum.variants, one.variants);
+    sum.cut_points += one.cut_points;
+    violations += one.violations.size();
+  }
+  return text + row("all", sum, violations);
+}
+
+} // namespace matriarch::simulation

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "workflows.hpp"
+
+/// Workflows that are cut off after every message and at every write, in every way.
+namespace matriarch::simulation {
+
+/// Where and how a workflow is disturbed. For the first group a step is a message that an actor has
+/// taken, for the second an effect that is sent out; both are counted from the workflow's start.
+enum class variant {
+  cut,        ///< a crash while nothing is on its way; the broker is restarted, as in all of these
+  cut_undone, ///< a crash; what is on its way never arrives
+  cut_done,   ///< a crash; what is on its way arrives unanswered
+  cut_mixed,  ///< a crash; of several effects on their way some arrive, some do not, some are late
+  cut_late,   ///< a crash; what is on its way arrives when the next broker acts
+  cut_later,  ///< the same, as late as an order may be
+  cut_twice,  ///< a crash, and another one while the next broker picks up what it found
+  takeover,   ///< a crash; another broker's turn comes, and then what is on its way arrives
+  thaw,       ///< frozen while another broker takes over; what is on its way arrives, then it thaws
+  undone,     ///< no crash; an effect does not arrive
+  done,       ///< no crash; an effect's answer is lost
+  late,       ///< no crash; an effect arrives after its sender has given it up
+};
+
+[[nodiscard]] const char* name_of(variant how);
+
+/// One place to disturb a workflow at. As text: `move:42:cut-late:3`.
+struct cut_point {
+  std::string workflow;
+  int step = 0;
+  variant how = variant::cut;
+  unsigned seed = 0;
+  bool operator==(const cut_point&) const = default;
+};
+
+[[nodiscard]] std::string text_of(const cut_point& where);
+/// A cut point from its text; a failure says what is wrong with it.
+[[nodiscard]] result<cut_point> cut_point_from(const std::string& text);
+
+/// Runs a workflow with one disturbance; the rules that were broken, in words.
+[[nodiscard]] std::vector<std::string> run_to(const cut_point& where, bug planted = bug::none);
+
+/// What came of all cut points of a workflow.
+struct tally {
+  std::string workflow;
+  int messages = 0; ///< of the undisturbed workflow
+  int effects = 0;
+  int variants = 0;
+  int cut_points = 0;
+  struct violation {
+    cut_point where;
+    std::vector<std::string> broken;
+  };
+  std::vector<violation> violations;
+};
+
+struct extent {
+  unsigned seeds = 1; ///< the orders in which actors run, from 0; each has its own cut points
+  int threads = 1;
+  bug planted = bug::none;
+  std::size_t enough = static_cast<std::size_t>(-1); ///< stops after so many violations
+};
+
+/// Disturbs a workflow everywhere.
+[[nodiscard]] tally exhaust(const workflow& what, const extent& how);
+
+/// The tallies as a table, with their sum.
+[[nodiscard]] std::string table_of(const std::vector<tally>& tallies);
+
+} // namespace matriarch::simulation

@@ -1,0 +1,93 @@
+#define DOCTEST_CONFIG_IMPLEMENT
+#include <doctest/doctest.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <string_view>
+#include <thread>
+
+#include "exhaustion.hpp"
+
+using namespace matriarch;
+using namespace matriarch::simulation;
+
+namespace {
+
+extent all_of_it;
+
+/// How many broken cut points are told of in full; the others are like them.
+constexpr std::size_t told_of = 5;
+
+void tell(const tally& one) {
+  for (std::size_t i = 0; i < one.violations.size() && i < told_of; ++i) {
+    const auto& [where, broken] = one.violations[i];
+    std::printf("--replay=%s\n", text_of(where).c_str());
+    for (const auto& rule : broken)
+      std::printf("    %s\n", rule.c_str());
+  }
+  if (one.violations.size() > told_of)
+    std::printf("    … and %zu more\n", one.violations.size() - told_of);
+}
+
+std::vector<tally> tallies;
+
+int replay(const std::string& text) {
+  auto where = cut_point_from(text);
+  if (!where.ok()) {
+    std::fprintf(stderr, "%s\n", where.error().c_str());
+    return EXIT_FAILURE;
+  }
+  auto broken = run_to(*where);
+  for (const auto& rule : broken)
+    std::printf("%s: %s\n", text.c_str(), rule.c_str());
+  if (broken.empty())
+    std::printf("%s: nothing lost, nothing left\n", text.c_str());
+  return broken.empty() ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/// The value of `--name=value`, or nullptr if it is another argument.
+const char* value_of(std::string_view argument, std::string_view name) {
+  return argument.starts_with(name) ? argument.data() + name.size() : nullptr;
+}
+
+} // namespace
+
+TEST_CASE("whatever is cut off, wherever: nothing is lost, and nothing is left") {
+  for (const auto& one : workflows()) {
+    tallies.push_back(exhaust(one, all_of_it));
+    tell(tallies.back());
+    CHECK_MESSAGE(tallies.back().violations.empty(), one.name);
+  }
+}
+
+int main(int count, char** arguments) {
+  all_of_it.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  bool only_table = false;
+  std::string only;
+  for (int i = 1; i < count; ++i) {
+    if (const auto* text = value_of(arguments[i], "--replay="))
+      return replay(text);
+    if (const auto* number = value_of(arguments[i], "--seeds="))
+      all_of_it.seeds = static_cast<unsigned>(std::atoi(number));
+    else if (const auto* number = value_of(arguments[i], "--threads="))
+      all_of_it.threads = std::atoi(number);
+    else if (const auto* name = value_of(arguments[i], "--workflow="))
+      only = name;
+    else if (std::string_view{arguments[i]} == "--table")
+      only_table = true;
+  }
+  if (only_table) {
+    for (const auto& one : workflows())
+      if (only.empty() || only == one.name) {
+        tallies.push_back(exhaust(one, all_of_it));
+        tell(tallies.back());
+      }
+    std::printf("%s", table_of(tallies).c_str());
+    return EXIT_SUCCESS;
+  }
+  doctest::Context context{count, arguments};
+  auto ended = context.run();
+  if (!tallies.empty())
+    std::printf("%s", table_of(tallies).c_str());
+  return ended;
+}

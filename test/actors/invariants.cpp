@@ -1,0 +1,227 @@
+#include "invariants.hpp"
+
+#include <algorithm>
+
+#include "requests.hpp"
+#include "store/keys.hpp"
+#include "store/record_json.hpp"
+
+namespace matriarch::simulation {
+
+namespace {
+
+namespace keys = store::keys;
+
+class inspection {
+public:
+  inspection(const world& outside, const std::map<std::string, expectation>& expected)
+      : outside_(outside), expected_(expected) {}
+
+  std::vector<std::string> run() {
+    broken_ = outside_.violations;
+    for (const auto& [name, wanted] : expected_)
+      inspect(name, wanted);
+    inspect_cells();
+    inspect_keys();
+    inspect_ports();
+    inspect_users();
+    inspect_past();
+    return std::move(broken_);
+  }
+
+private:
+  void expect(bool holds, const std::string& otherwise) {
+    if (!holds)
+      broken_.push_back(otherwise);
+  }
+
+  // -- an instance --------------------------------------------------------------------------------
+
+  void inspect(const std::string& name, const expectation& wanted) {
+    auto known = outside_.record_of(name);
+    if (!known)
+      return expect(false, name + " has no record");
+    using model::operation_state;
+    expect(known->phase == model::record_phase::accepted && known->desired.exists,
+           name + " is not accepted");
+    expect(known->current.state != operation_state::in_progress,
+           "the operation of " + name + " has not ended");
+    expect(known->current.state != operation_state::failed,
+           "the operation of " + name + " failed: " + known->current.description);
+    expect(known->switching_to.empty(), name + " is still switching over");
+    inspect_nodes(*known, wanted);
+    inspect_settings(*known, wanted);
+    inspect_bindings(*known, wanted);
+  }
+
+  void inspect_nodes(const model::record& known, const expectation& wanted) {
+    const auto& name = known.instance_id;
+    expect(known.desired.node_count == wanted.nodes
+               && static_cast<int>(known.nodes.size()) == wanted.nodes
+               && outside_.running_nodes(known.scope) == wanted.nodes,
+           name + " has " + std::to_string(outside_.running_nodes(known.scope))
+               + " running nodes of " + std::to_string(known.nodes.size()) + " recorded and "
+               + std::to_string(wanted.nodes) + " wanted");
+    for (const auto& n : known.nodes) {
+      expect(n.phase == model::node_phase::started,
+             "node " + n.node_id + " is not recorded as started");
+      expect(wanted.cells.empty() || std::ranges::find(wanted.cells, n.cell) != wanted.cells.end(),
+             "node " + n.node_id + " is on cell " + n.cell + ", which was not asked for");
+    }
+    expect(known.find_node(outside_.leader_of(known.scope)) != nullptr, name + " has no leader");
+  }
+
+  void inspect_settings(const model::record& known, const expectation& wanted) {
+    expect(known.desired.settings == wanted.settings && known.in_force == wanted.settings
+               && !known.taking_up,
+           known.instance_id + " has not taken up its settings");
+    auto digest = model::digest_of(wanted.settings);
+    for (const auto& n : known.nodes) {
+      auto has = outside_.settings_at("postgres://" + n.node_id + ":5432/postgres");
+      expect(has.ok() && (*has == digest || has->empty()),
+             "node " + n.node_id + " has other settings than its record");
+    }
+  }
+
+  static std::string names_in(const std::map<std::string, std::string>& roles) {
+    std::string text;
+    for (const auto& [name, password] : roles)
+      text += (text.empty() ? "" : ", ") + name;
+    return text.empty() ? "(none)" : text;
+  }
+
+  void inspect_bindings(const model::record& known, const expectation& wanted) {
+    std::set<std::string> recorded;
+    std::map<std::string, std::string> passwords;
+    for (const auto& entry : outside_.etcd.range(store::keys_below(keys::bindings(known.scope)))) {
+      auto one = store::decode_binding(entry.value, known.scope, *outside_.keys_to_read);
+      expect(one.ok() && one->phase == model::binding_phase::ready, entry.key + " is not ready");
+      if (!one.ok())
+        continue;
+      recorded.insert(one->binding_id);
+      passwords[one->role.username] = one->role.password;
+    }
+    expect(recorded == wanted.bindings, known.instance_id + " has other bindings than asked for");
+    const auto made = outside_.roles_of(known.scope).password_of;
+    expect(made == passwords, known.instance_id + " has the roles " + names_in(made)
+                                  + " for the bindings' " + names_in(passwords));
+  }
+
+  // -- everything ---------------------------------------------------------------------------------
+
+  void inspect_cells() {
+    std::map<std::string, std::string> recorded;
+    for (const auto& [name, wanted] : expected_)
+      for (const auto& n : recorded_nodes(outside_, name))
+        recorded[n.node_id] = n.cell;
+    for (const auto& one : outside_.cells())
+      for (const auto& [id, node] : one.nodes) {
+        auto found = recorded.find(id);
+        expect(found != recorded.end() && found->second == one.guid,
+               "node " + id + " runs on cell " + one.guid + " and is in no record");
+      }
+  }
+
+  /// Every key is a live record's, or one of those that are meant to stay.
+  void inspect_keys() {
+    for (const auto& entry : outside_.etcd.range(store::keys_below("/"))) {
+      const auto& key = entry.key;
+      if (key.starts_with(keys::services))
+        expect(belongs_to_a_record(key), key + " is left behind");
+      else if (key.starts_with(keys::allocations))
+        expect(expected_.contains(key.substr(keys::allocations.size())), key + " is left behind");
+      else if (key.starts_with(keys::read_only_allocations))
+        expect(expected_.contains(key.substr(keys::read_only_allocations.size())),
+               key + " is left behind");
+      else if (key.starts_with(keys::tombstones))
+        expect(!expected_.contains(key.substr(keys::tombstones.size())),
+               key + " stands beside the living");
+      else
+        expect(key == keys::active || key == keys::fleet || key == keys::next_port
+                   || key.starts_with(keys::ports) || key.starts_with(keys::graves),
+               key + " is nobody's");
+    }
+  }
+
+  bool belongs_to_a_record(const std::string& key) {
+    return std::ranges::any_of(expected_, [&](const auto& one) {
+      const auto& name = one.first;
+      auto members = keys::members(name);
+      if (!key.starts_with(members))
+        return key.starts_with(keys::everything_of(name));
+      auto known = outside_.record_of(name);
+      return known && known->find_node(key.substr(members.size())) != nullptr;
+    });
+  }
+
+  void inspect_ports() {
+    std::map<int, std::string> held;
+    for (const auto& [name, wanted] : expected_) {
+      auto known = outside_.record_of(name);
+      if (!known)
+        continue;
+      for (int port : {known->allocated_port, known->read_only_port})
+        if (port != 0)
+          expect(held.emplace(port, name).second, "two instances have one port");
+      expect(outside_.etcd.value(keys::allocation(name)) == std::to_string(known->allocated_port),
+             "the allocation of " + name + " is not its port");
+    }
+    for (const auto& entry : outside_.etcd.range(store::keys_below(keys::ports))) {
+      auto port = std::stoi(entry.key.substr(keys::ports.size()));
+      auto use = store::decode_port_use(entry.value, entry.mod_revision);
+      if (!use.ok() || use->resting_since)
+        continue;
+      expect(held.contains(port) && held[port] == use->name, entry.key + " is held by nobody");
+      held.erase(port);
+    }
+    expect(held.empty(), "a record names a port that is not its own");
+  }
+
+  void inspect_users() {
+    std::map<std::string, std::string> wanted;
+    for (const auto& [name, one] : expected_)
+      if (auto known = outside_.record_of(name); known && !known->etcd.username.empty())
+        wanted[known->etcd.username] = known->etcd.password;
+    expect(outside_.etcd_users() == wanted, "etcd has other users than there are scopes");
+  }
+
+  /// A port never went from one instance to another without a rest, and whatever node a record
+  /// ever named is in it or in its grave.
+  void inspect_past() {
+    std::map<std::string, std::string> holder; // of a port's key
+    std::set<std::pair<std::string, std::string>> ever;
+    for (const auto& change : outside_.etcd.history()) {
+      const auto& key = change.entry.key;
+      bool erased = change.what == store::change::kind::erase;
+      if (key.starts_with(keys::ports)) {
+        auto use = store::decode_port_use(change.entry.value, 0);
+        if (!erased && use.ok() && !use->resting_since && !holder[key].empty())
+          expect(holder[key] == use->name, key + " was given away while it was held");
+        holder[key] = erased || !use.ok() || use->resting_since ? "" : use->name;
+      } else if (!erased && key.starts_with(keys::services) && key.ends_with("/state")) {
+        auto known = store::decode_record(change.entry.value, *outside_.keys_to_read);
+        if (known.ok())
+          for (const auto& n : known->nodes)
+            ever.emplace(n.cell, n.node_id);
+      }
+    }
+    for (const auto& [name, wanted] : expected_)
+      for (const auto& n : recorded_nodes(outside_, name))
+        ever.erase({n.cell, n.node_id});
+    for (const auto& [cell, node] : ever)
+      expect(outside_.etcd.contains(keys::grave(cell, node)), "node " + node + " has no grave");
+  }
+
+  const world& outside_;
+  const std::map<std::string, expectation>& expected_;
+  std::vector<std::string> broken_;
+};
+
+} // namespace
+
+std::vector<std::string> broken_rules(const world& outside,
+                                      const std::map<std::string, expectation>& expected) {
+  return inspection{outside, expected}.run();
+}
+
+} // namespace matriarch::simulation

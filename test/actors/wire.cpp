@@ -1,0 +1,254 @@
+#include "wire.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "store/keys.hpp"
+#include "store/record_json.hpp"
+
+namespace matriarch::simulation {
+
+namespace {
+
+namespace keys = store::keys;
+using namespace std::chrono_literals;
+
+// What the etcd client takes for a call before it says that it does not know.
+constexpr duration etcd_patience = 3s;
+constexpr duration database_patience = 5s;
+// An order may reach a cell up to model::start_margin after its time-out: this is well within it.
+constexpr duration lateness_of_orders = 2s;
+constexpr duration lateness_of_others = 700ms;
+// A write that comes after the orders that rest on it: longer than an order's own way.
+constexpr duration write_second = 200ms;
+
+bool writes(const store::transaction& what) {
+  auto changes = [](const store::operation& one) {
+    return !std::holds_alternative<store::read>(one);
+  };
+  return std::ranges::any_of(what.then, changes) || std::ranges::any_of(what.otherwise, changes);
+}
+
+const store::put* put_under(const store::transaction& what, const std::string& prefix) {
+  for (const auto& one : what.then)
+    if (const auto* put = std::get_if<store::put>(&one);
+        put != nullptr && put->key.starts_with(prefix))
+      return put;
+  return nullptr;
+}
+
+bool places_nodes(const store::transaction& what, const store::keyring& sealed_with) {
+  const auto* put = put_under(what, keys::services);
+  if (put == nullptr || !put->key.ends_with("/state"))
+    return false;
+  auto next = store::decode_record(put->value, sealed_with);
+  return next.ok() && std::ranges::any_of(next->nodes, [](const auto& n) {
+           return n.phase == model::node_phase::placed;
+         });
+}
+
+} // namespace
+
+// -- effects in general --------------------------------------------------------------------------
+
+template <class Answer>
+void wire::emit(std::string what, duration transit, duration patience, duration lateness,
+                const std::function<void(Answer)>& reply, const Answer& unanswered,
+                std::function<void(const std::function<void(Answer)>&)> apply) {
+  auto heard = [self = shared_from_this(), reply](Answer came) {
+    if (!self->cut_)
+      reply(std::move(came));
+  };
+  send_out({std::move(what), transit, patience, lateness, lateness == lateness_of_orders,
+            [heard, apply = std::move(apply)](bool answered) {
+              apply(answered ? std::function<void(Answer)>{heard} : [](Answer) {});
+            },
+            [heard, unanswered] { heard(unanswered); }});
+}
+
+void wire::send_out(effect one) {
+  if (cut_)
+    return;
+  int number = ++effects_;
+  auto become = fate_of ? fate_of(number) : way::through;
+  if (cut_) // by whoever was asked
+    return;
+  if (become != way::through)
+    outside_.after(one.patience, one.give_up);
+  switch (become) {
+  case way::undone:
+    break;
+  case way::done:
+    outside_.after(one.transit, [arrive = one.arrive] { arrive(false); });
+    break;
+  case way::late:
+    outside_.after(one.patience + one.lateness, [arrive = one.arrive] { arrive(false); });
+    break;
+  case way::through:
+    if (one.transit == 0ms)
+      return one.arrive(true);
+    outside_.after(one.transit, [self = shared_from_this(), number] { self->arrive(number); });
+    in_flight_.emplace(number, std::move(one));
+    break;
+  }
+}
+
+void wire::arrive(int number) {
+  auto found = in_flight_.find(number);
+  if (held_ || found == in_flight_.end())
+    return;
+  auto one = std::move(found->second);
+  in_flight_.erase(found);
+  one.arrive(true);
+}
+
+void wire::cut(const std::function<way(int nth)>& fate) {
+  cut_ = true;
+  int nth = 0;
+  for (auto& [number, one] : std::exchange(in_flight_, {}))
+    switch (fate(nth++)) {
+    case way::through:
+    case way::done:
+      one.arrive(false);
+      break;
+    case way::late:
+      (one.order ? late_orders_ : late_).emplace_back([arrive = one.arrive] { arrive(false); });
+      break;
+    case way::undone:
+      break;
+    }
+}
+
+void wire::release() {
+  held_ = false;
+  for (auto& [number, one] : std::exchange(in_flight_, {}))
+    one.arrive(true);
+  release_all_but_orders();
+  for (auto& one : std::exchange(late_orders_, {}))
+    one();
+}
+
+void wire::release_all_but_orders() {
+  for (auto& one : std::exchange(late_, {}))
+    one();
+}
+
+std::vector<std::string> wire::in_flight() const {
+  std::vector<std::string> words;
+  for (const auto& [number, one] : in_flight_)
+    words.push_back(one.what);
+  return words;
+}
+
+// -- etcd ----------------------------------------------------------------------------------------
+
+void wire::commit(const store::transaction& what, std::function<void(store::commit_result)> reply) {
+  if (cut_)
+    return;
+  if (!writes(what))
+    return outside_.commit(what, std::move(reply));
+  if (planted_ == bug::act_first && places_nodes(what, *outside_.keys_to_read)) {
+    commit_now(what, write_second, [](const auto&) {});
+    return reply({store::commit_state::committed, outside_.etcd.at() + 1});
+  }
+  if (planted_ == bug::piecemeal_removal && put_under(what, keys::tombstones) != nullptr)
+    return commit_in_pieces(what, reply);
+  if (planted_ == bug::no_graves) {
+    auto fewer = what;
+    std::erase_if(fewer.then, [](const store::operation& one) {
+      const auto* put = std::get_if<store::put>(&one);
+      return put != nullptr && put->key.starts_with(keys::graves);
+    });
+    return commit_now(fewer, how_.etcd, reply);
+  }
+  commit_now(what, how_.etcd, reply);
+}
+
+void wire::commit_now(const store::transaction& what, duration transit,
+                      const std::function<void(store::commit_result)>& reply) {
+  const auto* put = what.then.empty() ? nullptr : std::get_if<store::put>(&what.then.back());
+  emit<store::commit_result>("a write" + (put == nullptr ? std::string{} : " of " + put->key),
+                             transit, etcd_patience, lateness_of_others, reply,
+                             {store::commit_state::unknown, 0, {}, "timed out"},
+                             [this, what](const auto& answer) { outside_.commit(what, answer); });
+}
+
+void wire::commit_in_pieces(const store::transaction& what,
+                            const std::function<void(store::commit_result)>& reply) {
+  auto piece = what;
+  piece.then = {what.then.front()};
+  store::transaction rest;
+  rest.then.assign(what.then.begin() + 1, what.then.end());
+  commit_now(piece, how_.etcd, [this, rest, reply](const store::commit_result& came) {
+    if (came.state != store::commit_state::committed || rest.then.empty())
+      return reply(came);
+    commit_in_pieces(rest, reply);
+  });
+}
+
+void wire::grant_lease(std::chrono::seconds ttl, std::function<void(store::lease_result)> reply) {
+  emit<store::lease_result>("a lease", how_.etcd, etcd_patience, lateness_of_others, reply, {},
+                            [this, ttl](const auto& answer) { answer(outside_.grant_lease(ttl)); });
+}
+
+void wire::keep_lease(store::lease_id lease, std::function<void(store::lease_result)> reply) {
+  emit<store::lease_result>(
+      "a renewal of the lease", how_.etcd, etcd_patience, lateness_of_others, reply, {},
+      [this, lease](const auto& answer) { answer(outside_.keep_lease(lease)); });
+}
+
+void wire::revoke_lease(store::lease_id lease, std::function<void(store::lease_result)> reply) {
+  emit<store::lease_result>(
+      "the lease's end", how_.etcd, etcd_patience, lateness_of_others, reply, {},
+      [this, lease](const auto& answer) { answer(outside_.revoke_lease(lease)); });
+}
+
+void wire::admit_user(const std::string& username, const std::string& password,
+                      std::function<void(bool)> reply) {
+  emit<bool>("a new user of etcd", how_.etcd, etcd_patience, lateness_of_others, reply, false,
+             [this, username, password](const auto& answer) {
+               outside_.admit_user(username, password);
+               answer(true);
+             });
+}
+
+void wire::dismiss_user(const std::string& username, std::function<void(bool)> reply) {
+  emit<bool>("the end of a user of etcd", how_.etcd, etcd_patience, lateness_of_others, reply,
+             false, [this, username](const auto& answer) {
+               outside_.dismiss_user(username);
+               answer(true);
+             });
+}
+
+// -- HTTP ----------------------------------------------------------------------------------------
+
+void wire::send(const http::outgoing& what, std::function<void(http::outcome)> reply) {
+  if (cut_)
+    return;
+  if (what.verb == "GET")
+    return outside_.send(what, std::move(reply));
+  bool order = outside_.is_order(what);
+  if (order)
+    outside_.expect_recorded(what);
+  emit<http::outcome>(what.verb + " " + what.url, order ? how_.cell : how_.patroni, what.timeout,
+                      order ? lateness_of_orders : lateness_of_others, reply,
+                      {0, "", "timed out", false},
+                      [this, what](const auto& answer) { outside_.send(what, answer); });
+}
+
+// -- PostgreSQL ----------------------------------------------------------------------------------
+
+void wire::set_roles(const std::string& conn_url, const roles& wanted,
+                     std::function<void(result<int>)> reply) {
+  if (cut_)
+    return;
+  auto what = outside_.compare_roles(conn_url, wanted);
+  if (!what.ok())
+    return reply(failure{what.error()});
+  emit<result<int>>("roles", how_.database, database_patience, lateness_of_others, reply,
+                    failure{"timed out"}, [this, conn_url, what = *what](const auto& answer) {
+                      answer(outside_.change_roles(conn_url, what));
+                    });
+}
+
+} // namespace matriarch::simulation

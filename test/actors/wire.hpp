@@ -1,0 +1,113 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "world.hpp"
+
+namespace matriarch::simulation {
+
+/// What becomes of an effect on its way from a broker to the world.
+enum class way {
+  through, ///< it arrives, and its answer comes back
+  undone,  ///< it never arrives, and nothing comes back
+  done,    ///< it arrives, and its answer is lost
+  late,    ///< nothing comes back in time; it arrives after that
+};
+
+/// How long things take on their way to the world. With 0 they are there at once.
+struct latencies {
+  duration etcd{0};
+  duration cell{0};
+  duration patroni{0};
+  duration database{0};
+};
+
+/// Bugs of a broker that can be planted between it and the world: the tests of the tests.
+enum class bug {
+  none,
+  act_first,         ///< a record that places nodes is written after the cells have heard of them
+  no_graves,         ///< no graves are written
+  piecemeal_removal, ///< the transaction that removes an instance is done in pieces
+};
+
+/// One broker's connection to the world. Everything that a broker changes outside itself passes
+/// here, is counted, and may be lost or late.
+class wire : public std::enable_shared_from_this<wire> {
+public:
+  explicit wire(world& outside, latencies how = {}, bug planted = bug::none)
+      : outside_(outside), how_(how), planted_(planted) {}
+
+  // -- as a broker's mock actors use it; a reply comes at once, later or never
+
+  void commit(const store::transaction& what, std::function<void(store::commit_result)> reply);
+  void grant_lease(std::chrono::seconds ttl, std::function<void(store::lease_result)> reply);
+  void keep_lease(store::lease_id lease, std::function<void(store::lease_result)> reply);
+  void revoke_lease(store::lease_id lease, std::function<void(store::lease_result)> reply);
+  void send(const http::outgoing& what, std::function<void(http::outcome)> reply);
+  /// The reply gets the number of replicas that replay.
+  void set_roles(const std::string& conn_url, const roles& wanted,
+                 std::function<void(result<int>)> reply);
+  void admit_user(const std::string& username, const std::string& password,
+                  std::function<void(bool)> reply);
+  void dismiss_user(const std::string& username, std::function<void(bool)> reply);
+
+  // -- as a test uses it
+
+  /// Ends the connection, as a crash does. What is on its way meets the fate of its place in the
+  /// order in which it was sent; what is late arrives at release().
+  void cut(const std::function<way(int nth)>& fate);
+  void cut(way fate) {
+    cut([fate](int) { return fate; });
+  }
+  [[nodiscard]] bool is_cut() const { return cut_; }
+  /// Stops what is on its way to the world until release().
+  void hold() { held_ = true; }
+  void release();
+  /// etcd, Patroni and PostgreSQL give up earlier than the way to a cell may last.
+  void release_all_but_orders();
+  /// What is on its way to the world, in words, in the order in which it was sent.
+  [[nodiscard]] std::vector<std::string> in_flight() const;
+  /// The effects that were sent so far.
+  [[nodiscard]] int effects() const { return effects_; }
+  /// Decides the fate of an effect by its number, from 1; all get through if it is not set.
+  std::function<way(int number)> fate_of;
+
+private:
+  struct effect {
+    std::string what;
+    duration transit;  ///< to the world
+    duration patience; ///< of whoever sent it
+    duration lateness; ///< how much later than that it can still arrive
+    bool order;        ///< to a cell
+    std::function<void(bool answered)> arrive;
+    std::function<void()> give_up;
+  };
+
+  /// Sends an effect. `apply` does it and gives the answer to the function that it gets.
+  template <class Answer>
+  void emit(std::string what, duration transit, duration patience, duration lateness,
+            const std::function<void(Answer)>& reply, const Answer& unanswered,
+            std::function<void(const std::function<void(Answer)>&)> apply);
+  void send_out(effect one);
+  void arrive(int number);
+  void commit_now(const store::transaction& what, duration transit,
+                  const std::function<void(store::commit_result)>& reply);
+  void commit_in_pieces(const store::transaction& what,
+                        const std::function<void(store::commit_result)>& reply);
+
+  world& outside_;
+  latencies how_;
+  bug planted_;
+  bool cut_ = false;
+  bool held_ = false;
+  int effects_ = 0;
+  std::map<int, effect> in_flight_;
+  std::vector<std::function<void()>> late_; ///< what was cut off and arrives at release()
+  std::vector<std::function<void()>> late_orders_;
+};
+
+} // namespace matriarch::simulation

@@ -1,0 +1,97 @@
+#include "workflows.hpp"
+
+#include <stdexcept>
+
+#include "requests.hpp"
+
+namespace matriarch::simulation {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+model::cluster_settings connections(const char* count) {
+  model::cluster_settings settings;
+  settings.parameters["max_connections"] = count;
+  return settings;
+}
+
+/// What is done before the cut has to succeed.
+void must(bool succeeded, const char* what) {
+  if (!succeeded)
+    throw std::logic_error{std::string{what} + " failed before anything was cut off"};
+}
+
+std::function<void(stage&)> with_nodes(int count) {
+  return [count](stage& here) { must(make(here, "db", count), "a provision"); };
+}
+
+void with_a_binding(stage& here) {
+  must(make(here, "db", 2), "a provision");
+  must(here.ask(bind("db", "b1")).is == model::verdict_kind::created, "a bind");
+}
+
+model::bind_request rotation() {
+  auto asked = bind("db", "b2");
+  asked.wanted.predecessor = "b1";
+  return asked;
+}
+
+errand after_a_while(model::request what, model::duration pause) {
+  errand one{std::move(what)};
+  one.pause = pause;
+  return one;
+}
+
+errand without_waiting(model::request what) {
+  errand one{std::move(what)};
+  one.not_awaited = true;
+  return one;
+}
+
+errand mitigated(model::request what) {
+  errand one{std::move(what)};
+  one.mitigated = true;
+  return one;
+}
+
+std::vector<workflow> all() {
+  auto lower = connections("50");
+  auto higher = connections("200");
+  std::vector<workflow> list;
+  list.push_back({"provision", {}, {{provision("db", 2)}}, {{"db", {2}}}});
+  list.push_back({"grow", with_nodes(2), {{resize("db", 3)}}, {{"db", {3}}}});
+  list.push_back(
+      {"move", with_nodes(2), {{move("db", {"c3", "c4"})}}, {{"db", {2, {"c3", "c4"}}}}});
+  list.push_back({"deprovision", with_nodes(2), {{deprovision("db")}}, {}});
+  list.push_back({"shrink", with_nodes(3), {{resize("db", 2)}}, {{"db", {2}}}});
+  list.push_back({"plan-up",
+                  with_nodes(2),
+                  {{change_plan("db", "large", higher)}},
+                  {{"db", {2, {}, higher}}}});
+  list.push_back({"plan-down",
+                  with_nodes(2),
+                  {{change_plan("db", "small", lower)}},
+                  {{"db", {2, {}, lower}}}});
+  list.push_back({"delete-midway",
+                  {},
+                  {without_waiting(provision("db", 2)), after_a_while(deprovision("db"), 1200ms)},
+                  {}});
+  list.push_back({"mitigation", {}, {mitigated(provision("db", 2)), {deprovision("db")}}, {}});
+  list.push_back({"bind", with_nodes(2), {{bind("db", "b1")}}, {{"db", {2, {}, {}, {"b1"}}}}});
+  list.push_back({"unbind", with_a_binding, {{unbind("db", "b1")}}, {{"db", {2}}}});
+  list.push_back({"rotate",
+                  with_a_binding,
+                  {{rotation()}, {unbind("db", "b1")}},
+                  {{"db", {2, {}, {}, {"b2"}}}}});
+  return list;
+}
+
+} // namespace
+
+const std::vector<workflow>& workflows() {
+  static const auto list = all();
+  return list;
+}
+
+} // namespace matriarch::simulation
