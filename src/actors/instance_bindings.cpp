@@ -84,8 +84,7 @@ void instance_bindings::bind(const model::bind_request& asked, answer owed) {
   if (ruling.write) {
     if (!host_.may_act(owed))
       return;
-    bool wants_port = ruling.write->read_only && host_.known()->read_only_port == 0
-                      && host_.known()->desired.node_count > 1;
+    bool wants_port = ruling.write->read_only && host_.known()->read_only_port == 0;
     if (wants_port)
       write_with_port(std::move(*ruling.write), owed);
     else
@@ -117,7 +116,8 @@ void instance_bindings::write_new(model::binding fresh, answer owed) {
   });
 }
 
-/// The first read-only binding of an instance with replicas opens its second public port.
+/// The first read-only binding of an instance opens its second public port. Also while there is
+/// no replica: the router leads to the leader then, and to the replicas once there are some.
 void instance_bindings::write_with_port(model::binding fresh, answer owed) {
   host_.hold(true);
   auto done = [this, fresh = std::move(fresh), owed](const port_offer& offer) mutable {

@@ -318,10 +318,6 @@ private:
     std::string script;
     if (!found_.contains(readers_))
       script += "create role " + readers + " nologin;";
-    auto elsewhere = close_other_databases();
-    if (!elsewhere.ok())
-      return elsewhere.error();
-    script += *elsewhere;
     // Without these a reader could still fill the disk.
     script += "revoke temporary on database " + name
               + " from public;"
@@ -341,11 +337,13 @@ private:
     return done.ok() ? trouble{} : trouble{done.error()};
   }
 
-  /// Whoever may connect to another database can fill the disk from there. An operator who makes
-  /// one for applications grants them the right to connect.
+  /// Applications are confined to their own database: in another one they could fill the disk, out
+  /// of sight. An operator who makes a database for applications grants them the right to connect.
   result<std::string> close_other_databases() {
     auto found = leader_->run("select datname from pg_database where datallowconn and datname <> "
-                              + leader_->literal(model::application_database));
+                              + leader_->literal(model::application_database)
+                              + " and (has_database_privilege('public', oid, 'connect')"
+                                " or has_database_privilege('public', oid, 'temporary'))");
     if (!found.ok())
       return failure{found.error()};
     std::string script;
@@ -358,7 +356,10 @@ private:
   // -- the changes
 
   result<std::string> changes() {
-    std::string script;
+    auto closed = close_other_databases();
+    if (!closed.ok())
+      return closed;
+    auto script = std::move(*closed);
     for (const auto& name : leaving_)
       script += "drop role " + id(name) + ";";
     auto owner = change_of_owner();

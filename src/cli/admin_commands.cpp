@@ -27,12 +27,14 @@ struct question {
   result<std::string> (*for_people)(std::string_view);
 };
 
-http::outcome ask(const broker_uri& broker, const question& what) {
+http::outcome ask(const broker_uri& broker, const std::string& authority_file,
+                  const question& what) {
   http::outgoing request;
   request.verb = what.verb;
   request.url = broker.address + what.path;
   request.username = broker.username;
   request.password = broker.password;
+  request.tls.authority = authority_file;
   request.timeout = what.patience;
   // Shared: the loop may still hold its copy when this function has returned.
   const auto answer = std::make_shared<std::promise<http::outcome>>();
@@ -48,12 +50,12 @@ int complain(std::ostream& err, const std::string& why, int code) {
   return code;
 }
 
-int show(const char* uri, const question& what, bool as_json, std::ostream& out,
+int show(const broker_access& access, const question& what, bool as_json, std::ostream& out,
          std::ostream& err) {
-  const auto broker = parse_broker_uri(uri);
+  const auto broker = parse_broker_uri(access.uri);
   if (!broker)
     return complain(err, broker.error(), exit_usage);
-  const auto body = body_of(ask(*broker, what), *broker);
+  const auto body = body_of(ask(*broker, access.authority_file, what), *broker);
   if (!body)
     return complain(err, body.error(), exit_failure);
   if (as_json) {
@@ -88,21 +90,21 @@ result<std::string> body_of(const http::outcome& answer, const broker_uri& broke
                  + (why.empty() ? "" : ": " + why)};
 }
 
-int service_status(const char* uri, const std::string& id, bool as_json, std::ostream& out,
-                   std::ostream& err) {
+int service_status(const broker_access& broker, const std::string& id, bool as_json,
+                   std::ostream& out, std::ostream& err) {
   const std::string all = "/admin/service_instances";
   if (id.empty())
-    return show(uri, {"GET", all, patience, instances_table}, as_json, out, err);
-  return show(uri, {"GET", all + "/" + http::percent_encoded(id), patience, instance_details},
+    return show(broker, {"GET", all, patience, instances_table}, as_json, out, err);
+  return show(broker, {"GET", all + "/" + http::percent_encoded(id), patience, instance_details},
               as_json, out, err);
 }
 
-int show_cells(const char* uri, bool as_json, std::ostream& out, std::ostream& err) {
-  return show(uri, {"GET", "/admin/cells", patience, cells_table}, as_json, out, err);
+int show_cells(const broker_access& broker, bool as_json, std::ostream& out, std::ostream& err) {
+  return show(broker, {"GET", "/admin/cells", patience, cells_table}, as_json, out, err);
 }
 
-int reencrypt(const char* uri, bool as_json, std::ostream& out, std::ostream& err) {
-  return show(uri, {"POST", "/admin/reencrypt", patience_of_sweeps, reencryption_line}, as_json,
+int reencrypt(const broker_access& broker, bool as_json, std::ostream& out, std::ostream& err) {
+  return show(broker, {"POST", "/admin/reencrypt", patience_of_sweeps, reencryption_line}, as_json,
               out, err);
 }
 

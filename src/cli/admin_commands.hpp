@@ -10,16 +10,18 @@
 
 namespace matriarch::cli {
 
-/// `matriarch service-status [id]`: all service instances, or one if `id` is not empty. `uri` is
-/// the value of $BROKER_URI, or null. Returns an exit code.
-[[nodiscard]] int service_status(const char* uri, const std::string& id, bool as_json,
+/// `matriarch service-status [id]`: all service instances, or one if `id` is not empty. Returns an
+/// exit code.
+[[nodiscard]] int service_status(const broker_access& broker, const std::string& id, bool as_json,
                                  std::ostream& out, std::ostream& err);
 
 /// `matriarch show-cells`: the cells, as the broker sees them.
-[[nodiscard]] int show_cells(const char* uri, bool as_json, std::ostream& out, std::ostream& err);
+[[nodiscard]] int show_cells(const broker_access& broker, bool as_json, std::ostream& out,
+                             std::ostream& err);
 
 /// `matriarch reencrypt`: has all instances' secrets in etcd written anew, with the newest key.
-[[nodiscard]] int reencrypt(const char* uri, bool as_json, std::ostream& out, std::ostream& err);
+[[nodiscard]] int reencrypt(const broker_access& broker, bool as_json, std::ostream& out,
+                            std::ostream& err);
 
 /// The body of a 200; of anything else one line that says what to do about it.
 [[nodiscard]] result<std::string> body_of(const http::outcome& answer, const broker_uri& broker);

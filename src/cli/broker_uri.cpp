@@ -51,10 +51,10 @@ bool is_port(std::string_view text) {
 result<broker_uri> parse_broker_uri(const char* value) {
   if (value == nullptr || *value == '\0')
     return wrong("is not set: it says where the broker is, and who asks");
-  constexpr std::string_view scheme = "http://";
   std::string_view rest(value);
+  const std::string_view scheme = rest.starts_with("https://") ? "https://" : "http://";
   if (!rest.starts_with(scheme))
-    return wrong("must start with http://");
+    return wrong("must start with http:// or https://");
   rest.remove_prefix(scheme.size());
   // A password may hold an @ that nobody encoded; a host holds none.
   const auto at = rest.rfind('@');

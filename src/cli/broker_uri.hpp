@@ -6,15 +6,24 @@
 
 namespace matriarch::cli {
 
+/// What an operator's command was told of the broker.
+struct broker_access {
+  /// The value of $BROKER_URI, or null if it is not set.
+  const char* uri = nullptr;
+  /// A PEM file of the authorities that may sign the broker's certificate; empty: the system's.
+  std::string authority_file = {};
+};
+
 /// Where $BROKER_URI says that the broker is, and who asks.
 struct broker_uri {
-  /// `http://host:port`, without credentials and without a slash at its end: it may be printed.
+  /// `http://host:port` or `https://host:port`, without credentials and without a slash at its end:
+  /// it may be printed.
   std::string address;
   std::string username;
   std::string password;
 };
 
-/// Reads `http://user:password@host:port`; user and password are percent-decoded. `value` is null
+/// Reads `http://user:password@host:port`, or the same with `https://`; user and password are percent-decoded. `value` is null
 /// if the variable is not set. The failure is one line that never contains the value.
 [[nodiscard]] result<broker_uri> parse_broker_uri(const char* value);
 

@@ -77,6 +77,7 @@ int run(const std::vector<std::string>& arguments, std::ostream& out, std::ostre
   std::string config_path;
   std::string log_level = "info";
   std::string instance;
+  std::string authority_file;
   bool as_json = false;
 
   for (const auto& server : servers()) {
@@ -96,7 +97,7 @@ int run(const std::vector<std::string>& arguments, std::ostream& out, std::ostre
   }
 
   const std::string for_operators = "For operators; they ask the broker at $BROKER_URI "
-                                    "(http://user:password@host:port)";
+                                    "(http://user:password@host:port, or https://)";
   auto* status = app.add_subcommand("service-status", "Show all service instances, or one")
                      ->group(for_operators);
   status->add_option("id", instance, "Only this service instance, in detail")->option_text(" ");
@@ -107,7 +108,14 @@ int run(const std::vector<std::string>& arguments, std::ostream& out, std::ostre
           ->group(for_operators);
   for (auto* command : {status, cells, rewrite}) {
     command->add_flag("--json", as_json, "Print the broker's answer as it is");
-    command->footer("It asks the broker at $BROKER_URI, http://user:password@host:port.");
+    command
+        ->add_option("--ca-file", authority_file,
+                     "Who may sign the certificate of an https:// broker, in PEM")
+        ->option_text("FILE (default: $BROKER_CA_FILE, or the system's)")
+        ->envname("BROKER_CA_FILE")
+        ->check(CLI::ExistingFile.description(""));
+    command->footer(
+        "It asks the broker at $BROKER_URI, http://user:password@host:port or https://.");
   }
 
   const auto chosen = [&] {
@@ -145,11 +153,11 @@ int run(const std::vector<std::string>& arguments, std::ostream& out, std::ostre
       set_up_logging(log_level);
       return server.run(config_path);
     }
-  const auto* uri = std::getenv("BROKER_URI");
+  const broker_access broker{std::getenv("BROKER_URI"), authority_file};
   if (name == "reencrypt")
-    return reencrypt(uri, as_json, out, err);
-  return name == "show-cells" ? show_cells(uri, as_json, out, err)
-                              : service_status(uri, instance, as_json, out, err);
+    return reencrypt(broker, as_json, out, err);
+  return name == "show-cells" ? show_cells(broker, as_json, out, err)
+                              : service_status(broker, instance, as_json, out, err);
 }
 
 } // namespace matriarch::cli

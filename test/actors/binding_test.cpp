@@ -216,6 +216,17 @@ TEST_CASE("the first read-only binding opens a second port, which rests with the
   CHECK(use->find("resting_since") != std::string::npos);
 }
 
+TEST_CASE("a read-only binding of a single node has the second port as well") {
+  stage here;
+  REQUIRE(here.ask(provision("db", 1)).is == verdict_kind::accepted);
+  REQUIRE(finish(here, "db"));
+  auto asked = bind("db", "b1");
+  asked.wanted.read_only = true;
+  auto said = here.ask(asked);
+  CHECK(said.is == verdict_kind::created);
+  CHECK(said.instance->known.read_only_port != 0);
+}
+
 TEST_CASE("with the instance all its bindings end, and an unbind after that is gone") {
   stage here;
   REQUIRE(make(here, "db"));

@@ -252,3 +252,22 @@ def tls(platform):
         raise Failed(f"plain HTTP was answered {status}: {answer}")
     except (http.client.HTTPException, OSError):
         pass
+
+
+@scenario("an operator's command asks by https, and only a broker whose certificate is signed by one who may")
+def operator_by_https(platform):
+    user, password = platform.admin_auth
+    def show(uri, *options, **variables):
+        place = uri.replace("://", f"://{user}:{password}@")
+        done = subprocess.run([MATRIARCH, "show-cells", *options], text=True, capture_output=True, timeout=60,
+                              env={**os.environ, "BROKER_URI": place, **variables})
+        true(password not in done.stdout + done.stderr, "the password is shown")
+        return done
+    authority = str(platform.certificate)
+    for how in (show(platform.fronted_uri, "--ca-file", authority),
+                show(platform.fronted_uri, BROKER_CA_FILE=authority)):
+        equal(how.returncode, 0, how.stderr)
+        true(all(guid[:8] in how.stdout for guid in platform.guids), f"not all cells in {how.stdout}")
+    stranger = show(platform.fronted_uri)
+    equal(stranger.returncode, 1, "the exit code where nobody vouches for the broker")
+    true("certificate" in stranger.stderr, f"the message says nothing of a certificate: {stranger.stderr}")

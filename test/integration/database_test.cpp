@@ -137,14 +137,30 @@ TEST_CASE("a read-only role reads what was made before and later, and writes not
   CHECK(holds(reader.refusal("select rolpassword from pg_authid"), "permission denied"));
 }
 
-TEST_CASE("a read-only role is let into no other database, where it could write") {
+TEST_CASE("no application is let into a database other than its own") {
   postgresql_server server;
   instance app{server};
+  app.want("writer");
+  app.must_make();
+  for (const char* database : {"postgres", "template1"}) {
+    CAPTURE(database);
+    CHECK_FALSE(app.as("writer", database).connected());
+  }
+  CHECK(app.as("writer").connected());
+  app.admin("postgres").ask("create database added");
+  app.admin("postgres").ask("create database granted");
+  app.admin("postgres").ask("grant connect on database granted to appuser");
   app.want("reader", true);
   app.must_make();
-  CHECK(app.as("reader").connected());
-  CHECK_FALSE(app.as("reader", "postgres").connected());
-  CHECK_FALSE(app.as("reader", "template1").connected());
+  for (const char* name : {"writer", "reader"}) {
+    CAPTURE(name);
+    CHECK(app.as(name).connected());
+    for (const char* database : {"postgres", "template1", "added"}) {
+      CAPTURE(database);
+      CHECK_FALSE(app.as(name, database).connected());
+    }
+  }
+  CHECK(app.as("writer", "granted").connected());
 }
 
 TEST_CASE("what an application puts in the way of PostgreSQL's functions is never run") {

@@ -24,6 +24,7 @@ TEST_CASE("user and password in BROKER_URI may be percent-encoded, or hold what 
   CHECK(parse_broker_uri("http://a:p@[::1]:80")->address == "http://[::1]:80");
   CHECK(parse_broker_uri("http://a:p@[::1]")->address == "http://[::1]");
   CHECK(parse_broker_uri("http://a:@h")->password.empty());
+  CHECK(parse_broker_uri("https://a:b@h:1/")->address == "https://h:1");
 }
 
 TEST_CASE("a BROKER_URI that is not set or wrong says how to write it") {
@@ -31,8 +32,9 @@ TEST_CASE("a BROKER_URI that is not set or wrong says how to write it") {
         == "BROKER_URI is not set: it says where the broker is, and who asks; write for example "
            "export BROKER_URI=http://user:password@localhost:3000");
   CHECK(parse_broker_uri("").error().starts_with("BROKER_URI is not set"));
-  CHECK(
-      parse_broker_uri("https://a:b@h").error().starts_with("BROKER_URI must start with http://;"));
+  for (const auto* value : {"ftp://a:b@h", "a:b@h", "HTTP:/a:b@h", "httpss://a:b@h"})
+    CHECK(parse_broker_uri(value).error().starts_with(
+        "BROKER_URI must start with http:// or https://;"));
   for (const auto* value : {"http://h:3000", "http://a@h:1", "http://:p@h", "http://"})
     CHECK(parse_broker_uri(value).error().starts_with(
         "BROKER_URI must name the broker's user and password;"));
@@ -47,7 +49,7 @@ TEST_CASE("a BROKER_URI that is not set or wrong says how to write it") {
 }
 
 TEST_CASE("no message about BROKER_URI repeats the password") {
-  for (const auto* value : {"https://u:s3cret@h", "http://u:s3cret@", "http://u:s3cret@h:0",
+  for (const auto* value : {"ftp://u:s3cret@h", "https://u:s3cret@", "http://u:s3cret@h:0",
                             "http://u:s3cret%@h", "u:s3cret@h", "http://u:s3cret@h/x"})
     CHECK(parse_broker_uri(value).error().find("s3cret") == std::string::npos);
 }

@@ -86,6 +86,19 @@ TEST_CASE("the operator's commands need BROKER_URI") {
   }
 }
 
+TEST_CASE("a file of authorities that is not there is named, wherever it was named") {
+  ::setenv("BROKER_URI", "https://user:s3cret@127.0.0.1:1", 1);
+  const auto by_option = run({"show-cells", "--ca-file", "/nonexistent.pem"});
+  ::setenv("BROKER_CA_FILE", "/nonexistent.pem", 1);
+  const auto by_variable = run({"show-cells"});
+  ::unsetenv("BROKER_CA_FILE");
+  ::unsetenv("BROKER_URI");
+  for (const auto& refused : {by_option, by_variable}) {
+    CHECK(refused.code == 2);
+    CHECK(contains(refused.err, "/nonexistent.pem"));
+  }
+}
+
 TEST_CASE("a broker that cannot be reached is exit code 1, and the password stays secret") {
   // Port 1 on loopback: nothing listens there, and no test program could.
   ::setenv("BROKER_URI", "http://user:s3cret@127.0.0.1:1", 1);
