@@ -78,6 +78,9 @@ struct status_board {
   std::atomic<bool> etcd_reachable{false}; ///< the watch is connected
   std::atomic<bool> active{false};         ///< this broker acts
   std::atomic<model::cell_table> cells{std::make_shared<const std::vector<model::cell_view>>()};
+  /// Why nothing is repaired although cells seem lost; empty if that is not so.
+  std::atomic<std::shared_ptr<const std::string>> repair_halted{
+      std::make_shared<const std::string>()};
 };
 
 /// What every actor may read or publish to. Lives longer than the actors.

@@ -110,7 +110,8 @@ public:
                                            {settings_.routing.first, settings_.routing.last,
                                             model::duration{settings_.routing.rest_milliseconds}},
                                            outside_)),
-        cells_(actors::spawn_cell_directory(system_, cells_of(settings_), http_, published_)),
+        cells_(actors::spawn_cell_directory(
+            system_, {cells_of(settings_), http_, settings_.repair, &published_})),
         self_{outside_.new_id(),
               fmt::format("{}:{}", settings_.broker.bind_host, settings_.broker.port)},
         directory_(actors::spawn_instance_directory(
@@ -130,7 +131,7 @@ public:
     if (auto failed = server_.start())
       return failed;
     leadership_ = actors::spawn_leadership(system_, {store_, directory_, self_, outside_.new_id()});
-    watcher_ = actors::start_etcd_watcher(etcd_, {directory_, ports_, leadership_});
+    watcher_ = actors::start_etcd_watcher(etcd_, {directory_, ports_, cells_, leadership_});
     return std::nullopt;
   }
 
@@ -165,7 +166,8 @@ private:
     behind.cells = [this] { return published_.status.cells.load(); };
     behind.health = [this] {
       return http::broker_health{published_.status.etcd_reachable, published_.status.active,
-                                 published_.status.loaded};
+                                 published_.status.loaded,
+                                 *published_.status.repair_halted.load()};
     };
     behind.ask = [this](model::request what, std::chrono::milliseconds patience,
                         std::function<void(model::verdict)> answer) {

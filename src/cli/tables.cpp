@@ -182,6 +182,7 @@ result<std::string> instance_details(std::string_view answer) {
       {"space", shown(instance, "space_guid")},
       {"port", port_of(instance)},
       {"operation", operation_of(instance, true)},
+      {"repair", shown(instance, "repair")},
   };
   std::string text;
   for (const auto& [name, value] : facts)
@@ -211,7 +212,7 @@ result<std::string> cells_table(std::string_view answer) {
     };
     std::string status = is("reachable", true) ? "reachable" : "unknown";
     if (is("reachable", false)) {
-      status = "UNREACHABLE";
+      status = is("lost", true) ? "LOST" : "UNREACHABLE";
       ++unreachable;
       if (const auto why = json::string_member(cell, "last_error"); !why.empty())
         errors += printable(shown(cell, "guid") + ": " + why) + "\n";

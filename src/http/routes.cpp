@@ -162,11 +162,18 @@ private:
     json::add(body, "etcd", now.etcd_reachable ? "reachable" : "unreachable", body);
     json::add(body, "active", now.active, body);
     json::add(body, "instances_loaded", now.loaded, body);
+    json::value unreachable{rapidjson::kArrayType};
     json::value lost{rapidjson::kArrayType};
-    for (const auto& cell : *cells())
+    for (const auto& cell : *cells()) {
       if (!cell.reachable)
+        unreachable.PushBack(json::string(cell.guid, body), body.GetAllocator());
+      if (cell.lost)
         lost.PushBack(json::string(cell.guid, body), body.GetAllocator());
-    json::add(body, "unreachable_cells", std::move(lost), body);
+    }
+    json::add(body, "unreachable_cells", std::move(unreachable), body);
+    json::add(body, "lost_cells", std::move(lost), body);
+    if (!now.repair_halted.empty())
+      json::add(body, "repair_halted", now.repair_halted, body);
     return {200, json::text_of(body), {}};
   }
 

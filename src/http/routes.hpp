@@ -20,6 +20,8 @@ struct broker_health {
   bool etcd_reachable = false;
   bool active = false;
   bool loaded = false;
+  /// Why nothing is repaired although cells seem lost; empty if that is not so.
+  std::string repair_halted = {};
 };
 
 /// What the routes need of the rest of the broker. Reads answer at once; `ask` and `demote` answer

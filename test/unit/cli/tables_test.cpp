@@ -77,6 +77,7 @@ TEST_CASE("one instance is shown in detail, without its credentials") {
            "space         -\n"
            "port          30000\n"
            "operation     update succeeded: master running\n"
+           "repair        -\n"
            "\n"
            "NODE  CELL  ROLE     STATE    PHASE\n"
            "n1    c1    replica  running  started\n");
