@@ -1,26 +1,37 @@
 #include "actors/cell_directory.hpp"
 
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
 #include <set>
+
+#include "actors/alarm.hpp"
+#include "store/keys.hpp"
 
 namespace matriarch::actors {
 
 namespace {
 
+namespace keys = store::keys;
+
+// All instances of a lost cell ask at once, and the first to ask need not be the first to be served.
+constexpr caf::timespan gathering = std::chrono::seconds{1};
+
 class cell_directory {
 public:
-  cell_directory(cell_directory_actor::pointer self, const std::vector<cell_settings>& cells,
-                 const http_actor& http, published& out)
-      : self_(self), out_(out) {
-    for (const auto& cell : cells) {
+  cell_directory(cell_directory_actor::pointer self, const cell_directory_setup& setup)
+      : self_(self), alarm_(self), repair_(setup.repair), out_(*setup.out) {
+    for (const auto& cell : setup.cells) {
       model::cell_view view;
       view.guid = cell.guid;
       view.availability_zone = cell.availability_zone;
       view.uri = cell.uri;
       view.username = cell.username;
       views_.push_back(std::move(view));
-      agents_.emplace(cell.guid, spawn_cell_agent(self_->system(), cell, http, self_));
+      agents_.emplace(cell.guid, spawn_cell_agent(self_->system(), cell, setup.http, self_));
       not_asked_yet_.insert(cell.guid);
     }
+    news_.after = repair_.after;
     publish();
   }
 
@@ -30,6 +41,7 @@ public:
         self_->send_exit(agent, told.reason);
       self_->quit(told.reason);
     });
+    self_->set_down_handler([this](const caf::down_msg& down) { end_turns_of(down.source); });
     return {
         [this](start_order& order) { return pass_on(order); },
         [this](removal_order& order) { return pass_on(order); },
@@ -39,14 +51,36 @@ public:
           place_waiting();
           return owed;
         },
-        [this](const cells_in_use& now) {
-          if (now.cells.empty())
-            used_by_.erase(now.name);
-          else
-            used_by_[now.name] = now.cells;
-          publish();
-        },
+        [this](const cells_in_use& now) { note(now); },
         [this](const cell_health& seen) { note(seen); },
+        [this](const turn_wanted& asked) { line_up(asked); },
+        [this](const turn_over& over) { end_turn(over.name); },
+        [this](const key_listing& all) {
+          announced_.clear();
+          for (const auto& entry : all.found)
+            announced_.insert(entry.key);
+          watch(active_, etcd_reachable_, true);
+        },
+        [this](const key_changes& changed) {
+          for (const auto& c : changed.changes)
+            if (c.what == store::change::kind::erase)
+              announced_.erase(c.entry.key);
+            else
+              announced_.insert(c.entry.key);
+          judge();
+        },
+        [this](const activity& now) {
+          seeking_.clear();
+          turns_.clear();
+          watch(now.active, etcd_reachable_, listed_);
+        },
+        [this](const etcd_reachable& now) { watch(active_, now.reachable, listed_); },
+        [this](tick_atom) {
+          if (!alarm_.rings())
+            return;
+          judge();
+          give_turns();
+        },
     };
   }
 
@@ -75,9 +109,159 @@ private:
       }
     }
     not_asked_yet_.erase(seen.guid);
+    judge();
     publish();
     place_waiting();
   }
+
+  void note(const cells_in_use& now) {
+    if (now.nodes.empty()) {
+      used_by_.erase(now.name);
+    } else {
+      auto& used = used_by_[now.name];
+      auto who = caf::actor_cast<caf::actor_addr>(self_->current_sender());
+      bool told = used.who == who;
+      used.who = who;
+      used.nodes = now.nodes;
+      used.cells.clear();
+      for (const auto& n : now.nodes)
+        used.cells.push_back(n.cell);
+      if (!told && news_.watching)
+        tell(used);
+    }
+    judge();
+    publish();
+  }
+
+  // -- which cells are lost -----------------------------------------------------------------------
+
+  /// Silence says something only while this broker acts and etcd answers, and only from then on.
+  void watch(bool active, bool etcd, bool listed) {
+    active_ = active;
+    etcd_reachable_ = etcd;
+    listed_ = listed;
+    bool watching = active_ && etcd_reachable_ && listed_;
+    if (watching != news_.watching)
+      silent_since_.clear();
+    judge(watching);
+  }
+
+  void judge() { judge(news_.watching); }
+
+  void judge(bool watching) {
+    cell_news now{watching, {}, "", repair_.after};
+    if (watching) {
+      auto at =
+          std::chrono::duration_cast<model::steady_time>(self_->clock().now().time_since_epoch());
+      auto judged = model::judge_cells(signs(), silent_since_, at, repair_.after);
+      silent_since_ = std::move(judged.silent_since);
+      now.lost = std::move(judged.lost);
+      now.halted = std::move(judged.halted);
+      if (judged.look_again_at)
+        alarm_.set(*judged.look_again_at - at);
+    }
+    if (now == news_)
+      return;
+    say(now);
+    news_ = std::move(now);
+    for (auto& view : views_)
+      view.lost = news_.lost.contains(view.guid);
+    out_.status.repair_halted.store(std::make_shared<const std::string>(news_.halted));
+    publish();
+    for (const auto& [name, used] : used_by_)
+      tell(used);
+  }
+
+  void say(const cell_news& now) const {
+    for (const auto& guid : now.lost)
+      if (!news_.lost.contains(guid))
+        spdlog::warn("cell {} is lost: nothing has been heard of it or its nodes for {} s; its "
+                     "nodes are replaced",
+                     guid, std::chrono::duration_cast<std::chrono::seconds>(repair_.after).count());
+    for (const auto& guid : news_.lost)
+      if (now.watching && !now.lost.contains(guid))
+        spdlog::info("cell {} is not lost any more", guid);
+    if (!now.halted.empty() && now.halted != news_.halted)
+      spdlog::warn("{}", now.halted);
+  }
+
+  [[nodiscard]] std::vector<model::cell_signs> signs() const {
+    std::map<std::string, model::cell_signs> by_guid;
+    for (const auto& view : views_)
+      by_guid[view.guid].reachable = view.reachable;
+    // Nodes may also be on cells that have left the configuration.
+    for (const auto& [name, used] : used_by_)
+      for (const auto& n : used.nodes) {
+        auto& cell = by_guid[n.cell];
+        cell.members = cell.members || n.member;
+      }
+    std::vector<model::cell_signs> all;
+    for (auto& [guid, cell] : by_guid) {
+      cell.guid = guid;
+      cell.announced = announced_.contains(keys::cell(guid));
+      all.push_back(cell);
+    }
+    return all;
+  }
+
+  struct user {
+    std::vector<std::string> cells; ///< of its nodes and of those that are reserved for it
+    std::vector<cells_in_use::place> nodes;
+    caf::actor_addr who;
+  };
+
+  void tell(const user& used) {
+    if (auto alive = caf::actor_cast<caf::strong_actor_ptr>(used.who))
+      self_->send(caf::actor_cast<service_instance_actor>(alive), news_);
+  }
+
+  // -- turns --------------------------------------------------------------------------------------
+
+  struct seeker {
+    std::string name;
+    bool leader_lost = false;
+    caf::actor_addr who;
+  };
+
+  void line_up(const turn_wanted& asked) {
+    auto sender = self_->current_sender();
+    end_turn(asked.name);
+    self_->monitor(caf::actor_cast<service_instance_actor>(sender));
+    if (seeking_.empty())
+      gathered_at_ = self_->clock().now() + gathering;
+    seeking_.push_back({asked.name, asked.leader_lost, caf::actor_cast<caf::actor_addr>(sender)});
+    alarm_.set(gathering);
+  }
+
+  /// Those first whose leader was lost: they have one good copy left, or none but it.
+  void give_turns() {
+    if (self_->clock().now() < gathered_at_)
+      return;
+    while (static_cast<int>(turns_.size()) < repair_.parallel && !seeking_.empty()) {
+      auto next = std::ranges::find_if(seeking_, &seeker::leader_lost);
+      if (next == seeking_.end())
+        next = seeking_.begin();
+      if (auto alive = caf::actor_cast<caf::strong_actor_ptr>(next->who)) {
+        turns_[next->name] = next->who;
+        self_->send(caf::actor_cast<service_instance_actor>(alive), turn_atom::value);
+      }
+      seeking_.erase(next);
+    }
+  }
+
+  void end_turn(const std::string& name) {
+    std::erase_if(seeking_, [&](const seeker& one) { return one.name == name; });
+    turns_.erase(name);
+    give_turns();
+  }
+
+  void end_turns_of(const caf::actor_addr& ended) {
+    std::erase_if(seeking_, [&](const seeker& one) { return one.who == ended; });
+    std::erase_if(turns_, [&](const auto& one) { return one.second == ended; });
+    give_turns();
+  }
+
+  // -- placement ----------------------------------------------------------------------------------
 
   /// Before every cell has been asked once, the first to answer would get everything.
   void place_waiting() {
@@ -86,7 +270,7 @@ private:
     for (auto& [order, owed] : waiting_) {
       auto chosen = model::choose_cells(order.where, views_);
       if (static_cast<int>(chosen.cells.size()) == order.where.count) {
-        auto& reserved = used_by_[order.name];
+        auto& reserved = used_by_[order.name].cells;
         reserved = order.where.used;
         reserved.insert(reserved.end(), chosen.cells.begin(), chosen.cells.end());
         count();
@@ -100,8 +284,8 @@ private:
 
   void count() {
     std::map<std::string, int> nodes;
-    for (const auto& [name, cells] : used_by_)
-      for (const auto& guid : cells)
+    for (const auto& [name, used] : used_by_)
+      for (const auto& guid : used.cells)
         ++nodes[guid];
     for (auto& view : views_)
       view.nodes = nodes[view.guid];
@@ -115,12 +299,24 @@ private:
   }
 
   cell_directory_actor::pointer self_;
+  alarm<cell_directory_actor::pointer> alarm_;
+  model::repair_settings repair_;
   published& out_;
   std::vector<model::cell_view> views_;
   std::map<std::string, cell_agent_actor> agents_;
-  std::map<std::string, std::vector<std::string>> used_by_; ///< the cells of each instance's nodes
+  std::map<std::string, user> used_by_; ///< by the instance's name
   std::set<std::string> not_asked_yet_;
   std::vector<std::pair<placement_order, caf::typed_response_promise<model::placement>>> waiting_;
+
+  bool active_ = false;
+  bool etcd_reachable_ = false;
+  bool listed_ = false;             ///< etcd has been read
+  std::set<std::string> announced_; ///< keys below `/cells/`
+  model::silences silent_since_;
+  cell_news news_; ///< as last told to the instances
+  caf::actor_clock::time_point gathered_at_;
+  std::vector<seeker> seeking_;                  ///< in the order in which they asked
+  std::map<std::string, caf::actor_addr> turns_; ///< by the instance's name
 };
 
 struct state {
@@ -129,17 +325,14 @@ struct state {
 
 } // namespace
 
-cell_directory_actor spawn_cell_directory(caf::actor_system& system,
-                                          std::vector<cell_settings> cells, http_actor http,
-                                          published& out) {
+cell_directory_actor spawn_cell_directory(caf::actor_system& system, cell_directory_setup setup) {
   return system.spawn(
       [](cell_directory_actor::stateful_pointer<state> self,
-         const std::vector<cell_settings>& which, const http_actor& outside,
-         published* to) -> cell_directory_actor::behavior_type {
-        self->state.self = std::make_unique<cell_directory>(self, which, outside, *to);
+         const cell_directory_setup& with) -> cell_directory_actor::behavior_type {
+        self->state.self = std::make_unique<cell_directory>(self, with);
         return self->state.self->behavior();
       },
-      std::move(cells), std::move(http), &out);
+      std::move(setup));
 }
 
 } // namespace matriarch::actors

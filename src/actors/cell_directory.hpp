@@ -3,13 +3,22 @@
 #include "actors/cell_agent.hpp"
 #include "actors/environment.hpp"
 #include "actors/interfaces.hpp"
+#include "model/repair.hpp"
 
 namespace matriarch::actors {
 
-/// Spawns an agent for each cell, adds up the cells' load from what the instances report, and
-/// publishes the table of cells at each change.
+/// What the cell directory works with.
+struct cell_directory_setup {
+  std::vector<cell_settings> cells;
+  http_actor http;
+  model::repair_settings repair;
+  published* out = nullptr;
+};
+
+/// Spawns an agent for each cell, adds up the cells' load from what the instances report, judges
+/// which cells are lost, and publishes the table of cells at each change. Instances that have to be
+/// repaired get their turns from it.
 [[nodiscard]] cell_directory_actor spawn_cell_directory(caf::actor_system& system,
-                                                        std::vector<cell_settings> cells,
-                                                        http_actor http, published& out);
+                                                        cell_directory_setup setup);
 
 } // namespace matriarch::actors

@@ -90,6 +90,9 @@ struct status_board {
   /// Until then the lease on the right to act cannot have ended, whatever has been heard since.
   std::atomic<steady_time> acts_until{steady_time::max()};
   std::atomic<model::cell_table> cells{std::make_shared<const std::vector<model::cell_view>>()};
+  /// Why nothing is repaired although cells seem lost; empty if that is not so.
+  std::atomic<std::shared_ptr<const std::string>> repair_halted{
+      std::make_shared<const std::string>()};
 };
 
 /// What every actor may read or publish to. Lives longer than the actors.

@@ -18,21 +18,28 @@ std::unique_ptr<store::follower> start_etcd_watcher(store::etcd_client& etcd, wa
   store::follower::listener listener;
   listener.listed = [tell](std::vector<store::key_value> found, store::revision at) {
     key_listing routing{{}, at};
+    key_listing cells{{}, at};
     for (const auto& entry : found)
       if (entry.key.starts_with(keys::routing))
         routing.found.push_back(entry);
+      else if (entry.key.starts_with(keys::cells))
+        cells.found.push_back(entry);
     caf::anon_send(tell.ports, std::move(routing));
+    caf::anon_send(tell.cells, std::move(cells));
     caf::anon_send(tell.directory, key_listing{std::move(found), at});
   };
   listener.changed = [tell](std::vector<store::change> changes, store::revision) {
     key_changes services;
     key_changes routing;
+    key_changes cells;
     key_changes own;
     for (auto& change : changes) {
       if (change.entry.key.starts_with(keys::services))
         services.changes.push_back(std::move(change));
       else if (change.entry.key.starts_with(keys::routing))
         routing.changes.push_back(std::move(change));
+      else if (change.entry.key.starts_with(keys::cells))
+        cells.changes.push_back(std::move(change));
       else if (change.entry.key.starts_with(keys::own))
         own.changes.push_back(std::move(change));
     }
@@ -40,6 +47,8 @@ std::unique_ptr<store::follower> start_etcd_watcher(store::etcd_client& etcd, wa
       caf::anon_send(tell.directory, std::move(services));
     if (!routing.changes.empty())
       caf::anon_send(tell.ports, std::move(routing));
+    if (!cells.changes.empty())
+      caf::anon_send(tell.cells, std::move(cells));
     if (!own.changes.empty())
       caf::anon_send(tell.leadership, std::move(own));
   };

@@ -12,6 +12,7 @@ namespace matriarch::actors {
 struct watcher_setup {
   instance_directory_actor directory;
   port_registry_actor ports;
+  cell_directory_actor cells;
   leadership_actor leadership;
   gateway* edge; ///< lives longer than the watcher
 };

@@ -77,10 +77,12 @@ public:
           else
             spdlog::warn("etcd cannot be reached and is tried again: {}", now.why);
           setup_.out->status.etcd_reachable = now.reachable;
+          self_->send(setup_.cells, now);
         },
         [this](const activity& now) {
           activity_ = now;
           setup_.out->status.active = now.active;
+          self_->send(setup_.cells, activity_); // before an instance asks for its turn
           for (const auto& [name, instance] : instances_)
             self_->send(instance, activity_);
         },

@@ -46,7 +46,7 @@ using cell_agent_actor = caf::typed_actor<
     /// Time to ask the cell how it is.
     caf::reacts_to<tick_atom>>;
 
-/// All cells: their load, their health, and which take a new node.
+/// All cells: their load, their health, which take a new node, and which are lost.
 using cell_directory_actor = caf::typed_actor<
     /// Passed on to the cell's agent.
     caf::replies_to<start_order>::with<cell_answer>,
@@ -56,7 +56,15 @@ using cell_directory_actor = caf::typed_actor<
     /// From an instance's actor, whenever its nodes have changed.
     caf::reacts_to<cells_in_use>,
     /// From a cell's agent, whenever it has asked.
-    caf::reacts_to<cell_health>>;
+    caf::reacts_to<cell_health>,
+    /// From an instance's actor that has to be repaired: asks for a turn, and gives it back.
+    caf::reacts_to<turn_wanted>, caf::reacts_to<turn_over>,
+    /// From the etcd watcher, of `/cells/`.
+    caf::reacts_to<key_listing>, caf::reacts_to<key_changes>,
+    /// From the instance directory: whether there is anything to go by.
+    caf::reacts_to<activity>, caf::reacts_to<etcd_reachable>,
+    /// Time to see whether a cell is lost.
+    caf::reacts_to<tick_atom>>;
 
 /// Which port belongs to which instance.
 using port_registry_actor = caf::typed_actor<
@@ -77,6 +85,8 @@ using service_instance_actor = caf::typed_actor<
     caf::reacts_to<key_changes>, caf::reacts_to<key_listing>,
     /// Whether this broker acts.
     caf::reacts_to<activity>,
+    /// From the cell directory: which cells are lost, and that it is this instance's turn.
+    caf::reacts_to<cell_news>, caf::reacts_to<turn_atom>,
     /// Time has passed.
     caf::reacts_to<tick_atom>,
     /// Time to try a transaction again that was not answered.

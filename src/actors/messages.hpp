@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "model/placement.hpp"
 #include "model/plan.hpp"
 #include "model/ports.hpp"
+#include "model/repair.hpp"
 #include "model/requests.hpp"
 #include "store/etcd.hpp"
 
@@ -93,10 +95,34 @@ struct cell_health {
   std::string fencing;
   std::string why; ///< why it is not reachable
 };
-/// The cells of an instance's nodes, one entry a node: its share of their load.
+/// Where an instance's nodes are: its share of the cells' load, and what speaks for the cells.
 struct cells_in_use {
+  struct place {
+    std::string node_id;
+    std::string cell;
+    bool member = false; ///< its member key is in etcd
+    bool operator==(const place&) const = default;
+  };
   std::string name;
-  std::vector<std::string> cells;
+  std::vector<place> nodes;
+};
+/// Which cells are lost, for the instances on them.
+struct cell_news {
+  /// Whether anything can be said of that now: this broker acts, and etcd answers.
+  bool watching = false;
+  std::set<std::string> lost = {};
+  std::string halted = {}; ///< why nothing is to be repaired, if so
+  model::duration after{}; ///< how long a node may be unwell before it is replaced
+  bool operator==(const cell_news&) const = default;
+};
+/// This instance has something to repair, and waits for its turn. The answer is a turn_atom.
+struct turn_wanted {
+  std::string name;
+  bool leader_lost = false; ///< it had to fail over: its turn comes before others'
+};
+/// It has nothing to repair any more, or cannot at present.
+struct turn_over {
+  std::string name;
 };
 /// Choose cells for new nodes of an instance, and reserve them until the instance reports its
 /// nodes.
@@ -208,6 +234,7 @@ struct instance_start {
 
 using tick_atom = caf::atom_constant<caf::atom("tick")>;
 using again_atom = caf::atom_constant<caf::atom("again")>;
+using turn_atom = caf::atom_constant<caf::atom("turn")>;
 using stop_atom = caf::atom_constant<caf::atom("stop")>;
 
 } // namespace matriarch::actors
@@ -238,6 +265,9 @@ MATRIARCH_LOCAL_MESSAGE(matriarch::actors::removal_order)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_answer)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_health)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cells_in_use)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_news)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::turn_wanted)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::turn_over)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::placement_order)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::port_order)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::port_offer)

@@ -51,6 +51,10 @@ constexpr caf::timespan settings_pause = 500ms;
 // etcd takes 128 in a transaction; the record is one of them.
 constexpr std::size_t most_operations = 100;
 constexpr std::size_t longest_quote = 300;
+// Patroni's keys of a dead member end within its ttl, the leader's and the member's own one.
+constexpr caf::timespan longest_failover = 60s;
+// A cell that failed to start a node for a repair is left in peace for so long.
+constexpr caf::timespan avoidance = 60s;
 
 class service_instance {
 public:
@@ -84,6 +88,20 @@ public:
         [this](const activity& now) {
           activity_ = now;
           outlast_admissions();
+          if (!now.active)
+            turn_asked_ = around_.repair_turn = false; // all turns end with the activity
+          go_on();
+        },
+        [this](const cell_news& now) {
+          if (now.watching != news_.watching)
+            unwell_since_.clear();
+          news_ = now;
+          around_.lost_cells = now.lost;
+          around_.repair_halted = now.halted;
+          go_on();
+        },
+        [this](turn_atom) {
+          around_.repair_turn = turn_asked_;
           go_on();
         },
         [this](tick_atom) {
@@ -139,18 +157,28 @@ private:
     bindings_.forget();
     around_ = {};
     admitted_ = dismissed_ = false;
+    unwell_since_.clear();
+    avoid_.clear();
+    repair_.clear();
+    ask_for_turn(false);
     report_cells();
     setup_.out->instances.remove(name_);
     ended_ = true;
     answer_waiting();
   }
 
-  void report_cells() {
-    cells_in_use used{name_, {}};
+  [[nodiscard]] std::vector<cells_in_use::place> places() const {
+    std::vector<cells_in_use::place> all;
     if (known_)
       for (const auto& n : known_->nodes)
-        used.cells.push_back(n.cell);
-    self_->send(setup_.cells, std::move(used));
+        all.push_back({n.node_id, n.cell, around_.seen.members.contains(n.node_id)});
+    return all;
+  }
+
+  /// After each write too: it ends what was reserved for it.
+  void report_cells() {
+    reported_ = places();
+    self_->send(setup_.cells, cells_in_use{name_, reported_});
   }
 
   /// A key of this instance or of its scope has changed in etcd.
@@ -168,8 +196,11 @@ private:
         around_.seen.members.erase(node_id);
     } else if (known_ && entry.key == keys::leader(known_->scope)) {
       auto before = std::exchange(around_.seen.leader, erased ? "" : entry.value);
-      if (before != around_.seen.leader)
+      if (before != around_.seen.leader) {
+        if (!before.empty())
+          led_before_ = {before, self_->clock().now()};
         forget_what_the_leader_said();
+      }
     } else if (known_ && entry.key == keys::sync(known_->scope)) {
       around_.seen.synchronous = erased ? std::set<std::string>{} : store::decode_sync(entry.value);
     }
@@ -216,6 +247,8 @@ private:
   }
 
   void seen_changed() {
+    if (places() != reported_)
+      report_cells();
     answer_demotions();
     go_on();
   }
@@ -229,6 +262,7 @@ private:
     newest->bindings = bindings_.all();
     newest->roles_wait_for = bindings_.refusal();
     newest->progress = model::describe(*known_, around_.seen, waiting_for_);
+    newest->repair = repair_;
     return newest;
   }
 
@@ -607,6 +641,7 @@ private:
       return;
     }
     if (!acts()) {
+      repair_.clear();
       publish();
       if (activity_.active && pending()) // the renewal of the lease is late, perhaps not too late
         alarm_.set(working_pause);
@@ -619,9 +654,14 @@ private:
       return;
     }
     around_.now = setup_.outside.now();
+    look_at_health();
     auto next = model::decide(*known_, around_);
     waiting_for_ = next.waiting_for;
+    if (next.repair != repair_)
+      spdlog::info("instance {}: {}", name_, next.repair.empty() ? "repaired" : next.repair);
+    repair_ = next.repair;
     publish();
+    ask_for_turn(next.wants_turn);
     if (next.write) {
       write_decision(std::move(next));
     } else {
@@ -634,13 +674,69 @@ private:
   }
 
   [[nodiscard]] bool pending() const {
-    return known_
-           && (known_->current.state == model::operation_state::in_progress
-               || !known_->desired.exists || !known_->switching_to.empty()
-               || known_->taking_up.has_value() || bindings_.pending()
-               || std::any_of(known_->nodes.begin(), known_->nodes.end(),
-                              [](const auto& n) { return n.phase != model::node_phase::started; })
-               || static_cast<int>(known_->nodes.size()) != known_->desired.node_count);
+    if (!known_)
+      return false;
+    if (known_->current.state == model::operation_state::in_progress || !known_->desired.exists
+        || !known_->switching_to.empty() || known_->taking_up.has_value() || bindings_.pending()
+        || around_.repair_turn || around_.shortage)
+      return true;
+    int present = 0;
+    for (const auto& n : known_->nodes) {
+      bool removing = n.phase == model::node_phase::removing;
+      present += removing ? 0 : 1;
+      // A lost cell is not asked: whoever hears of it again says so.
+      if (n.phase != model::node_phase::started
+          && !(removing && around_.lost_cells.contains(n.cell)))
+        return true;
+    }
+    return present != known_->desired.node_count;
+  }
+
+  // -- repair -------------------------------------------------------------------------------------
+
+  void ask_for_turn(bool wanted) {
+    if (wanted == turn_asked_)
+      return;
+    turn_asked_ = wanted;
+    if (wanted) {
+      // Whoever led until it was unwell was lost; who handed over before is a replica like others.
+      auto unwell = unwell_since_.find(led_before_.node_id);
+      bool leader_lost =
+          unwell != unwell_since_.end() && unwell->second <= led_before_.until + longest_failover;
+      self_->send(setup_.cells, turn_wanted{name_, leader_lost});
+    } else {
+      around_.repair_turn = false;
+      self_->send(setup_.cells, turn_over{name_});
+    }
+  }
+
+  /// Which nodes have been unwell for too long, and which cells may be tried again.
+  void look_at_health() {
+    auto now = self_->clock().now();
+    std::erase_if(avoid_, [&](const auto& one) { return one.second.until <= now; });
+    around_.avoid.clear();
+    for (const auto& [cell, why] : avoid_)
+      around_.avoid[cell] = why.reason;
+    around_.unhealthy.clear();
+    if (!news_.watching)
+      return;
+    std::map<std::string, caf::actor_clock::time_point> unwell;
+    for (const auto& n : known_->nodes) {
+      auto found = around_.seen.members.find(n.node_id);
+      // A copy of a big database takes its time.
+      bool well = found != around_.seen.members.end()
+                  && (found->second.running() || found->second.copying());
+      if (n.phase != model::node_phase::started || well)
+        continue;
+      auto earlier = unwell_since_.find(n.node_id);
+      auto since = earlier == unwell_since_.end() ? now : earlier->second;
+      unwell[n.node_id] = since;
+      if (now - since >= news_.after)
+        around_.unhealthy.insert(n.node_id);
+      else
+        alarm_.set(since + news_.after - now);
+    }
+    unwell_since_ = std::move(unwell);
   }
 
   void write_decision(model::decision next) {
@@ -692,6 +788,7 @@ private:
     around_.confirmed_removed.erase(node_id);
     around_.confirmed_started.erase(node_id);
     around_.failed_starts.erase(node_id);
+    around_.unanswered_starts.erase(node_id);
     around_.failed_removals.erase(node_id);
     around_.seen.members.erase(node_id);
     around_.lag.erase(node_id);
@@ -750,6 +847,10 @@ private:
       case cell_answer::kind::unknown:
         spdlog::warn("instance {}: cell {} did not start node {}: {}", name_, cell, id, said.why);
         around_.failed_starts[id] = said.why;
+        if (said.is == cell_answer::kind::unknown)
+          around_.unanswered_starts.insert(id);
+        if (known_ && known_->current.state != model::operation_state::in_progress)
+          avoid_[cell] = {self_->clock().now() + avoidance, said.why};
         break;
       }
       go_on();
@@ -759,6 +860,15 @@ private:
               [done](const caf::error&) {
                 done({cell_answer::kind::unknown, "no answer in time"});
               });
+  }
+
+  /// For how long a start of the node may still arrive at its cell, if one may.
+  [[nodiscard]] std::optional<caf::timespan> may_still_start(const std::string& node_id) const {
+    const auto* n = known_ ? known_->find_node(node_id) : nullptr;
+    auto now = setup_.outside.now();
+    if (n == nullptr || !n->start_may_arrive_until || now > *n->start_may_arrive_until)
+      return std::nullopt;
+    return *n->start_may_arrive_until - now + 1ms;
   }
 
   /// Before the first node starts, Patroni's user of etcd has to be there.
@@ -796,8 +906,15 @@ private:
     auto done = [this, id = n->node_id, cell = n->cell](const cell_answer& said) {
       removing_.erase(id);
       if (said.is == cell_answer::kind::done) {
-        remove_again_at_.erase(id);
         around_.failed_removals.erase(id);
+        // A cell that digs no graves of its own may yet obey a start that is on its way: it is
+        // asked once more after that could have come.
+        if (auto left = may_still_start(id)) {
+          remove_again_at_[id] = self_->clock().now() + *left;
+          alarm_.set(*left);
+          return;
+        }
+        remove_again_at_.erase(id);
         around_.confirmed_removed.insert(id);
         go_on();
         return;
@@ -1137,6 +1254,21 @@ private:
   instance_bindings bindings_;
   model::circumstances around_;
   std::string waiting_for_;
+  std::string repair_; ///< what is being repaired, in words
+
+  cell_news news_;
+  bool turn_asked_ = false;
+  struct {
+    std::string node_id;
+    caf::actor_clock::time_point until;
+  } led_before_; ///< who led before the leader of now
+  std::map<std::string, caf::actor_clock::time_point> unwell_since_; ///< by node id
+  struct avoidance_of_a_cell {
+    caf::actor_clock::time_point until;
+    std::string reason;
+  };
+  std::map<std::string, avoidance_of_a_cell> avoid_; ///< by the cell's guid
+  std::vector<cells_in_use::place> reported_;
 
   bool busy_ = false; ///< a write, or the acceptance of this instance, is under way
   struct waiting_request {

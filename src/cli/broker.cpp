@@ -118,7 +118,8 @@ public:
                                            {settings_.routing.first, settings_.routing.last,
                                             model::duration{settings_.routing.rest_milliseconds}},
                                            outside_)),
-        cells_(actors::spawn_cell_directory(system_, cells_of(settings_), http_, published_)),
+        cells_(actors::spawn_cell_directory(
+            system_, {cells_of(settings_), http_, settings_.repair, &published_})),
         self_{outside_.new_id(),
               fmt::format("{}:{}", settings_.broker.bind_host, settings_.broker.port)},
         directory_(actors::spawn_instance_directory(
@@ -141,7 +142,7 @@ public:
         system_, {store_, directory_, self_, outside_.new_id(), &published_});
     pulse_ = actors::spawn_etcd_pulse(
         system_, {store_, store::encode_active(self_), outside_, &published_.status});
-    watcher_ = actors::start_etcd_watcher(etcd_, {directory_, ports_, leadership_, gateway_.get()});
+    watcher_ = actors::start_etcd_watcher(etcd_, {directory_, ports_, cells_, leadership_, gateway_.get()});
     return std::nullopt;
   }
 
@@ -188,6 +189,7 @@ private:
     behind.health = [this] {
       const auto& now = published_.status;
       http::broker_health how{now.etcd_reachable, now.active, now.loaded, now.etcd_refuses_writes};
+      how.repair_halted = *now.repair_halted.load();
       if (auto heard = now.etcd_heard.load(); heard != actors::status_board::steady_time{})
         how.etcd_age = std::chrono::duration_cast<std::chrono::seconds>(
             std::chrono::steady_clock::now() - heard);

@@ -219,6 +219,7 @@ result<std::string> instance_details(std::string_view answer) {
       {"settings", settings_of(instance)},
       {"bindings", bindings_of(instance)},
       {"operation", operation_of(instance, true)},
+      {"repair", shown(instance, "repair")},
   };
   std::string text;
   for (const auto& [name, value] : facts)
@@ -248,7 +249,7 @@ result<std::string> cells_table(std::string_view answer) {
     };
     std::string status = is("reachable", true) ? "reachable" : "unknown";
     if (is("reachable", false)) {
-      status = "UNREACHABLE";
+      status = is("lost", true) ? "LOST" : "UNREACHABLE";
       ++unreachable;
       if (const auto why = json::string_member(cell, "last_error"); !why.empty())
         errors += printable(shown(cell, "guid") + ": " + why) + "\n";

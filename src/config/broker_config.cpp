@@ -146,6 +146,30 @@ secrets_settings secrets_of(const section& from) {
   return secrets;
 }
 
+/// `repair:`, what happens to the nodes of a cell that is gone.
+model::repair_settings repair_of(const section& from) {
+  // A lease in etcd ends after ten seconds, Patroni's ttl is thirty: sooner tells nothing.
+  constexpr std::int64_t shortest = 5'000;
+  constexpr std::int64_t short_for_production = 60'000;
+  constexpr std::int64_t longest = 7LL * 24 * 60 * 60 * 1000;
+  // Each copies whole databases over the network; more at once only makes each slower.
+  constexpr std::int64_t most_at_once = 100;
+  from.allow({"after", "parallel"});
+  model::repair_settings repair;
+  auto after = from.milliseconds("after", repair.after.count());
+  if (after < shortest || after > longest)
+    from.refuse("after",
+                "repair.after must be 5s to 7d: how long nothing is heard of a cell before "
+                "its nodes are replaced");
+  if (after < short_for_production)
+    from.warn("after",
+              "repair.after is shorter than a machine takes to start again: nodes would be "
+              "copied elsewhere that are about to come back; 5m is a good value");
+  repair.after = model::duration{after};
+  repair.parallel = static_cast<int>(from.number("parallel", 1, most_at_once, repair.parallel));
+  return repair;
+}
+
 std::string audit_file_of(const section& from) {
   from.allow({"file"});
   return from.text("file");
@@ -178,12 +202,13 @@ std::vector<std::string> warnings_of(const std::string& path, const section& top
 
 broker_config config_of(const std::string& path, const section& top,
                         std::string_view local_port_range) {
-  top.allow({"broker", "cells", "etcd", "routing", "secrets", "audit", "catalog"});
+  top.allow({"broker", "cells", "etcd", "routing", "repair", "secrets", "audit", "catalog"});
   broker_config config;
   config.broker = broker_of(top.child("broker"));
   config.cells = cells_of(top);
   config.etcd = read_etcd(top.child("etcd"));
   config.routing = routing_of(top.child_or_empty("routing"));
+  config.repair = repair_of(top.child_or_empty("repair"));
   if (top.has("secrets"))
     config.secrets = secrets_of(top.child("secrets"));
   if (top.has("audit"))

@@ -7,6 +7,7 @@
 
 #include "config/etcd_section.hpp"
 #include "model/catalog.hpp"
+#include "model/repair.hpp"
 #include "model/result.hpp"
 
 namespace matriarch::config {
@@ -70,6 +71,7 @@ struct broker_config {
   etcd_settings etcd;
   routing_settings routing;
   secrets_settings secrets;
+  model::repair_settings repair;
   /// Where the lines of the audit trail go; empty: to the log.
   std::string audit_file;
   model::catalog catalog;

@@ -91,6 +91,8 @@ json::value node_json(const model::node& n, const model::cluster_view& seen,
   json::add(object, "plan_id", n.plan_id, owner);
   json::add(object, "service_id", n.service_id, owner);
   json::add(object, "phase", word_for(n.phase), owner);
+  if (!n.failing.empty())
+    json::add(object, "failing", n.failing, owner);
   json::add(object, "role", seen.leads(n.node_id) ? "leader" : "replica", owner);
   json::add(object, "state", found == seen.members.end() ? "stopped" : found->second.state, owner);
   if (found != seen.members.end())
@@ -166,6 +168,7 @@ json::value instance_json(const model::instance_snapshot& one, json::document& o
   json::add(object, "desired", desired_json(known.desired, owner), owner);
   json::add(object, "settings", settings_json(known.in_force, owner), owner);
   json::add(object, "operation", operation_json(one, owner), owner);
+  json::add(object, "repair", one.repair, owner);
   json::value nodes{rapidjson::kArrayType};
   for (const auto& n : known.nodes)
     nodes.PushBack(node_json(n, one.seen, owner), owner.GetAllocator());
@@ -193,6 +196,7 @@ response cells(const std::vector<model::cell_view>& all) {
     json::add(object, "username", cell.username, body);
     json::add(object, "reachable", cell.reachable, body);
     json::add(object, "cordoned", cell.cordoned, body);
+    json::add(object, "lost", cell.lost, body);
     json::add(object, "nodes", cell.nodes, body);
     json::add(object, "capacity", cell.capacity, body);
     json::add(object, "fencing", cell.fencing, body);

@@ -200,11 +200,18 @@ private:
       json::add(body, "etcd_age", static_cast<std::int64_t>(now.etcd_age->count()), body);
     json::add(body, "active", now.active, body);
     json::add(body, "instances_loaded", now.loaded, body);
+    json::value unreachable{rapidjson::kArrayType};
     json::value lost{rapidjson::kArrayType};
-    for (const auto& cell : *cells())
+    for (const auto& cell : *cells()) {
       if (!cell.reachable)
+        unreachable.PushBack(json::string(cell.guid, body), body.GetAllocator());
+      if (cell.lost)
         lost.PushBack(json::string(cell.guid, body), body.GetAllocator());
-    json::add(body, "unreachable_cells", std::move(lost), body);
+    }
+    json::add(body, "unreachable_cells", std::move(unreachable), body);
+    json::add(body, "lost_cells", std::move(lost), body);
+    if (!now.repair_halted.empty())
+      json::add(body, "repair_halted", now.repair_halted, body);
     bool fit = now.loaded && (now.active || got.query_value("active") == nullptr);
     return {fit ? 200 : 503, json::text_of(body), {}};
   }

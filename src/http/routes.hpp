@@ -24,6 +24,8 @@ struct broker_health {
   bool etcd_refuses_writes = false;
   /// Since etcd last answered: answers are as of then. None if it never has.
   std::optional<std::chrono::seconds> etcd_age = {};
+  /// Why nothing is repaired although cells seem lost; empty if that is not so.
+  std::string repair_halted = {};
 };
 
 /// What the routes need of the rest of the broker. Reads answer at once; `ask` and `demote` answer

@@ -203,8 +203,13 @@ ruling judge_update(const update_request& asked, const record& known,
   }
   if (asked.node_count)
     next.desired.node_count = *asked.node_count;
-  if (asked.cells)
+  if (asked.cells) {
     next.desired.cells = *asked.cells;
+    // Naming the same cells once more brings back what a repair had to put elsewhere.
+    if (*asked.cells == known.desired.cells)
+      for (auto& n : next.nodes)
+        n.instead_of.clear();
+  }
   const auto& cells = next.desired.cells;
   if (!cells.empty() && static_cast<int>(cells.size()) < next.desired.node_count)
     return {{verdict_kind::bad_request,
@@ -213,7 +218,8 @@ ruling judge_update(const update_request& asked, const record& known,
                  + " nodes; name at least as many cells as nodes, or give a lower node-count"}};
   // A failed update has already gone back, or goes on by itself: the same request is a new attempt.
   bool succeeded = known.current.state == operation_state::succeeded;
-  if (only_context || (next.desired == known.desired && succeeded)) {
+  bool nothing_to_do = next.desired == known.desired && next.nodes == known.nodes && succeeded;
+  if (only_context || nothing_to_do) {
     verdict done{verdict_kind::done, "", known.current.id};
     return next == known ? ruling{done} : ruling{done, std::move(next)};
   }

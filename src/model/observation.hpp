@@ -18,6 +18,7 @@ struct member {
   std::int64_t timeline = 0; ///< PostgreSQL's; it grows with each promotion
   [[nodiscard]] bool running() const { return state == "running"; }
   [[nodiscard]] bool starting() const { return state == "starting"; }
+  [[nodiscard]] bool copying() const { return state == "creating replica"; }
   bool operator==(const member&) const = default;
 };
 
@@ -46,8 +47,9 @@ struct cell_view {
   std::string username;
   bool reachable = false;
   bool cordoned = false;
-  int nodes = 0;    ///< recorded on it, reservations included
-  int capacity = 0; ///< 0 where the cell does not say
+  bool lost = false; ///< its nodes are being replaced
+  int nodes = 0;     ///< recorded on it, reservations included
+  int capacity = 0;  ///< 0 where the cell does not say
   std::string fencing = "unknown";
   std::string last_error;
   bool operator==(const cell_view&) const = default;
@@ -65,6 +67,8 @@ struct instance_snapshot {
   std::string roles_wait_for = {};
   /// last_operation's description while the operation is in progress.
   std::string progress;
+  /// What is being repaired, or why it is not; for the operator. Empty if nothing has to be.
+  std::string repair;
 };
 
 using snapshot_ptr = std::shared_ptr<const instance_snapshot>;

@@ -61,11 +61,14 @@ placement choose_cells(const placement_request& asked, const std::vector<cell_vi
   for (const auto& guid : asked.used)
     count(guid);
 
+  auto is_preferred = [&](const std::string& guid) {
+    return std::find(asked.preferred.begin(), asked.preferred.end(), guid) != asked.preferred.end();
+  };
   while (static_cast<int>(chosen.cells.size()) < asked.count) {
     candidate* best = nullptr;
     auto rank = [&](const candidate& c) {
-      return std::tuple{on_cell[c.cell->guid], in_zone[c.cell->availability_zone], load_of(c),
-                        c.cell->guid};
+      return std::tuple{on_cell[c.cell->guid], !is_preferred(c.cell->guid),
+                        in_zone[c.cell->availability_zone], load_of(c), c.cell->guid};
     };
     for (auto& c : candidates)
       if (!full(c) && (best == nullptr || rank(c) < rank(*best)))

@@ -13,6 +13,8 @@ struct placement_request {
   int count = 1;
   /// Only these cells; empty means any.
   std::vector<std::string> among;
+  /// These rather than other cells, as long as the cluster does not use them yet.
+  std::vector<std::string> preferred = {};
   /// Cells of the cluster's other nodes, one entry a node.
   std::vector<std::string> used;
   /// Cells not to be tried, with the reason.
@@ -29,8 +31,8 @@ struct placement {
   bool may_improve = false;
 };
 
-/// Chooses cells in the order of (already used by this cluster, this cluster's nodes in the zone,
-/// load ÷ capacity, guid). A cell the cluster already uses is the fallback when others are lost,
+/// Chooses cells in the order of (already used by this cluster, not preferred, this cluster's nodes
+/// in the zone, load ÷ capacity, guid). A cell the cluster already uses is the fallback when others are lost,
 /// full or cordoned. Cells that are out of reach, full, cordoned or to be avoided are never chosen.
 [[nodiscard]] placement choose_cells(const placement_request& asked,
                                      const std::vector<cell_view>& cells);

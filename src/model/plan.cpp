@@ -24,10 +24,11 @@ public:
     note_confirmations();
     note_switchover();
     give_up_in_time();
-    if (next_.desired.exists)
-      approach();
-    else
+    if (!next_.desired.exists)
       remove_everything();
+    else if (look_for_repairs())
+      approach();
+    describe_repairs();
     for (const auto& n : known_.nodes)
       follow_up(n);
     bool agreed = !next_.switching_to.empty() && next_.switching_to == known_.switching_to;
@@ -47,7 +48,10 @@ private:
       bool started =
           around_.confirmed_started.contains(n.node_id) || around_.seen.members.contains(n.node_id);
       auto failed = around_.failed_starts.find(n.node_id);
-      if (started || failed != around_.failed_starts.end())
+      // A start without an answer may still arrive; one that the cell refused, or never got, not.
+      bool certain_failure =
+          failed != around_.failed_starts.end() && !around_.unanswered_starts.contains(n.node_id);
+      if (started || certain_failure)
         n.start_may_arrive_until.reset();
       // Before it is asked again, for instance by the next broker, that has to be written down.
       if (n.phase == node_phase::placed && n.start_may_arrive_until
@@ -57,13 +61,16 @@ private:
         n.phase = node_phase::started;
       } else if (n.phase == node_phase::placed && failed != around_.failed_starts.end()) {
         n.phase = node_phase::removing;
-        next_.current.failed_cells[n.cell] = failed->second;
+        if (in_progress())
+          next_.current.failed_cells[n.cell] = failed->second;
       }
+      if (n.forgotten && n.phase != node_phase::removing && has_member(n))
+        n.forgotten = false; // it came back after all
     }
     std::erase_if(next_.nodes, [&](const node& n) {
-      bool certain = n.phase == node_phase::removing
-                     && around_.confirmed_removed.contains(n.node_id)
-                     && (!n.start_may_arrive_until || around_.now > *n.start_may_arrive_until);
+      bool confirmed = around_.confirmed_removed.contains(n.node_id)
+                       && (!n.start_may_arrive_until || around_.now > *n.start_may_arrive_until);
+      bool certain = n.phase == node_phase::removing && (confirmed || n.forgotten);
       if (certain)
         result_.buried.push_back(n);
       return certain;
@@ -113,7 +120,11 @@ private:
         continue;
       auto why = around_.failed_removals.find(n.node_id);
       left.push_back("cell " + n.cell + " has not confirmed the removal of node " + n.node_id
-                     + (why == around_.failed_removals.end() ? "" : " (" + why->second + ")"));
+                     + (why == around_.failed_removals.end() ? "" : " (" + why->second + ")")
+                     + (lost(n) ? "; if the cell never comes back, tell it with matriarch "
+                                  "forget-cell "
+                                      + n.cell
+                                : ""));
     }
     auto text = list_of(left);
     auto states = describe(next_, around_.seen);
@@ -149,9 +160,10 @@ private:
 
   [[nodiscard]] bool may_stay(const node& n) const {
     const auto& cells = next_.desired.cells;
-    if (n.node_type != next_.desired.settings.node_type)
+    if (!n.failing.empty() || n.node_type != next_.desired.settings.node_type)
       return false;
-    return cells.empty() || std::find(cells.begin(), cells.end(), n.cell) != cells.end();
+    return cells.empty() || n.instead_of == cells
+           || std::find(cells.begin(), cells.end(), n.cell) != cells.end();
   }
 
   [[nodiscard]] bool streams(const node& n) const {
@@ -184,7 +196,8 @@ private:
     if (!all_run(staying)) {
       // Patroni says that a replica runs only in its next round, up to loop_wait late; the leader
       // knows at once who streams.
-      if (in_progress() && around_.seen.running(around_.seen.leader) && any_starts(staying))
+      if ((in_progress() || around_.repair_turn) && around_.seen.running(around_.seen.leader)
+          && any_starts(staying))
         result_.steps.push_back(ask_lag{});
       return;
     }
@@ -192,9 +205,11 @@ private:
       let_go(staying, leaving);
       return;
     }
-    // A cell that failed to start a node may hang for long: its clean-up is not the user's concern.
+    // A cell that failed to start a node may hang for long, and a lost one may be away for ever:
+    // their clean-up is not the user's concern.
     bool removing = std::any_of(next_.nodes.begin(), next_.nodes.end(), [&](const node& n) {
-      return n.phase == node_phase::removing && !next_.current.failed_cells.contains(n.cell);
+      return n.phase == node_phase::removing && !next_.current.failed_cells.contains(n.cell)
+             && n.failing.empty() && !lost(n);
     });
     if (removing) {
       result_.waiting_for = removal_text();
@@ -233,12 +248,27 @@ private:
   }
 
   void add(int count, const std::vector<node*>& staying) {
+    // There is data already: without a leader a new node has nothing to copy.
+    if (next_.had_leader && !leader_runs()) {
+      result_.waiting_for = "waiting for a leader before a node is added";
+      return;
+    }
     placement_request where;
     where.count = count;
-    where.among = next_.desired.cells;
     for (const auto* n : staying)
       where.used.push_back(n->cell);
-    where.avoid = next_.current.failed_cells;
+    if (in_progress() || !around_.repair_turn) {
+      where.among = next_.desired.cells;
+      where.avoid = next_.current.failed_cells;
+    } else {
+      // A node in the wrong place is better than none; but those that failed are the last to get
+      // another.
+      where.preferred = next_.desired.cells;
+      where.avoid = around_.avoid;
+      for (const auto& n : next_.nodes)
+        if (n.phase == node_phase::removing && !n.failing.empty())
+          where.used.push_back(n.cell);
+    }
     if (around_.shortage) {
       result_.waiting_for = "no cell for a node: " + around_.shortage->shortage;
       if (!around_.shortage->may_improve) {
@@ -264,8 +294,7 @@ private:
                      [&](const node* a, const node* b) { return rank(a) > rank(b); });
     // Without a leader there is no telling which copy is the good one: nothing is given up. A start
     // that was never confirmed holds no data yet.
-    bool leader_runs = around_.seen.running(around_.seen.leader);
-    while (staying.size() > wanted && (leader_runs || !next_.had_leader)
+    while (staying.size() > wanted && (leader_runs() || !next_.had_leader)
            && rank(staying.back()) < indispensable) {
       staying.back()->phase = node_phase::removing;
       staying.pop_back();
@@ -286,14 +315,21 @@ private:
       return;
     }
     if (leader_among(staying)) {
-      for (auto* n : leaving)
-        n->phase = node_phase::removing;
-      result_.waiting_for = removal_text();
+      for (auto* n : leaving) {
+        // No one asked for this one to go: the leader may have acknowledged by its copy alone.
+        if (!n->failing.empty() && around_.seen.synchronous.contains(n->node_id))
+          result_.waiting_for = "node " + n->node_id
+                                + " is the synchronous replica, and not given up until another is";
+        else
+          n->phase = node_phase::removing;
+      }
+      if (result_.waiting_for.empty())
+        result_.waiting_for = removal_text();
     } else if (candidates(staying).empty()) {
       // The synchronous replica is one of those that leave. Once they are gone Patroni makes
       // another one synchronous; the leader and all that stay still run meanwhile.
       for (auto* n : leaving)
-        if (!around_.seen.leads(n->node_id))
+        if (!around_.seen.leads(n->node_id) && n->failing.empty())
           n->phase = node_phase::removing;
       result_.waiting_for = "waiting for one of the nodes that stay to be the synchronous replica";
     } else {
@@ -430,6 +466,133 @@ private:
     result_.waiting_for = "waiting for a replica that can take over";
   }
 
+  // -- repair -----------------------------------------------------------------------------------
+
+  [[nodiscard]] bool has_member(const node& n) const {
+    return around_.seen.members.contains(n.node_id);
+  }
+
+  [[nodiscard]] bool lost(const node& n) const { return around_.lost_cells.contains(n.cell); }
+
+  /// A leader that nobody has written down is another cluster's, or a mistake: no reason to give
+  /// anything up.
+  [[nodiscard]] bool leader_runs() const {
+    return around_.seen.running(around_.seen.leader)
+           && next_.find_node(around_.seen.leader) != nullptr;
+  }
+
+  /// What is wrong with a node that ought to be well; empty if nothing is.
+  [[nodiscard]] std::string trouble_with(const node& n) const {
+    if (n.phase != node_phase::started || around_.seen.leads(n.node_id))
+      return {};
+    if (n.forgotten && !has_member(n))
+      return "cell " + n.cell + " was forgotten";
+    if (lost(n) && !has_member(n))
+      return "cell " + n.cell + " is lost";
+    if (around_.unhealthy.contains(n.node_id) && !around_.seen.running(n.node_id))
+      return "it does not run";
+    return {};
+  }
+
+  /// Why a repair would risk data now; empty if it would not.
+  [[nodiscard]] std::string repair_risk() const {
+    if (!around_.repair_halted.empty())
+      return around_.repair_halted;
+    if (around_.seen.leader.empty())
+      return "no member leads, so there is no telling which copy is the good one; waiting for one "
+             "to lead again";
+    const auto* leader = next_.find_node(around_.seen.leader);
+    if (leader == nullptr)
+      return "the leader, " + around_.seen.leader
+             + ", is not in this instance's record; see matriarch orphans";
+    if (!leader_runs())
+      return "the leader, " + around_.seen.leader + ", does not run yet";
+    return {};
+  }
+
+  /// Marks the nodes that have to be replaced; false if nothing more may be done now. A marked node
+  /// counts as one that leaves: so its replacement comes first, and it goes once that one streams.
+  bool look_for_repairs() {
+    auto present = std::count_if(next_.nodes.begin(), next_.nodes.end(),
+                                 [](const node& n) { return n.phase != node_phase::removing; });
+    const auto wanted = static_cast<std::ptrdiff_t>(next_.desired.node_count);
+    bool marked = false;
+    std::vector<node*> broken;
+    for (auto& n : next_.nodes) {
+      if (n.phase == node_phase::removing)
+        continue;
+      auto trouble = trouble_with(n);
+      // It has come back before anything was put in its place, or everybody follows it now.
+      if (!n.failing.empty() && trouble.empty()
+          && (present <= wanted || around_.seen.leads(n.node_id)))
+        n.failing.clear();
+      if (!n.failing.empty())
+        marked = true;
+      else if (!trouble.empty())
+        broken.push_back(&n);
+    }
+    if ((!marked && broken.empty()) || !next_.current.failing_because.empty())
+      return true;
+    // A user's request goes first; what was marked before it is replaced along with it.
+    if (in_progress()) {
+      if (!broken.empty())
+        why_not_ = "waits for the end of the operation in progress";
+      return true;
+    }
+    why_not_ = repair_risk();
+    if (!why_not_.empty())
+      return false;
+    // While no cell can take a node others may have their turn.
+    result_.wants_turn = !around_.shortage;
+    if (!around_.repair_turn) {
+      why_not_ = around_.shortage ? "no cell can take a node: " + around_.shortage->shortage
+                                  : "other instances are repaired first";
+      return false;
+    }
+    for (auto* n : broken) {
+      n->failing = trouble_with(*n);
+      // One too many already: this one was to replace another, and is replaced in its turn.
+      if (present > wanted && !around_.seen.synchronous.contains(n->node_id)) {
+        n->phase = node_phase::removing;
+        --present;
+      }
+    }
+    return true;
+  }
+
+  void describe_repairs() {
+    if (!next_.desired.exists)
+      return;
+    result_.wants_turn =
+        result_.wants_turn && std::ranges::any_of(next_.nodes, [&](const node& n) {
+          return n.phase != node_phase::removing && !(n.failing + trouble_with(n)).empty();
+        });
+    std::vector<std::string> said;
+    for (const auto& n : next_.nodes) {
+      if (n.phase == node_phase::removing && !n.failing.empty())
+        said.push_back("node " + n.node_id + " is removed from cell " + n.cell
+                       + (lost(n)             ? " when the cell is back"
+                          : may_be_removed(n) ? ""
+                                              : ", but not while no other member leads and runs"));
+      else if (n.phase != node_phase::removing && !n.failing.empty())
+        said.push_back("replacing node " + n.node_id + " on cell " + n.cell + ": " + n.failing);
+      else if (auto trouble = trouble_with(n); !trouble.empty())
+        said.push_back("node " + n.node_id + " on cell " + n.cell
+                       + " has to be replaced: " + trouble);
+      else if (!n.instead_of.empty() && n.instead_of == next_.desired.cells)
+        said.push_back("node " + n.node_id + " is on cell " + n.cell
+                       + ", because none of the cells asked for was free");
+    }
+    if (said.empty())
+      return;
+    for (const auto& one : said)
+      result_.repair += (result_.repair.empty() ? "" : "; ") + one;
+    if (!why_not_.empty())
+      result_.repair += "; not now: " + why_not_;
+    else if (result_.wants_turn && !result_.waiting_for.empty())
+      result_.repair += "; " + result_.waiting_for;
+  }
+
   // -- away ---------------------------------------------------------------------------------------
 
   /// Replicas first, the leader last, so that it ends cleanly with nobody to take over. A replica
@@ -439,7 +602,7 @@ private:
     for (auto& n : next_.nodes)
       if (!around_.seen.leads(n.node_id)) {
         n.phase = node_phase::removing;
-        replicas_left = replicas_left || !around_.failed_removals.contains(n.node_id);
+        replicas_left = replicas_left || !(around_.failed_removals.contains(n.node_id) || lost(n));
       }
     if (!replicas_left)
       for (auto& n : next_.nodes)
@@ -472,15 +635,24 @@ private:
     if (n.phase == node_phase::placed && !around_.confirmed_started.contains(n.node_id)
         && !around_.failed_starts.contains(n.node_id)) {
       result_.steps.push_back(start_node{n.node_id});
-    } else if (n.phase == node_phase::removing && !around_.confirmed_removed.contains(n.node_id)) {
+    } else if (n.phase == node_phase::removing && !around_.confirmed_removed.contains(n.node_id)
+               && !lost(n) && may_be_removed(n)) {
       result_.steps.push_back(remove_node{n.node_id});
     }
+  }
+
+  /// A node that was to go long ago, on a cell that comes back only now, may hold the last copy.
+  [[nodiscard]] bool may_be_removed(const node& n) const {
+    if (!known_.desired.exists || !known_.current.failing_because.empty() || !known_.had_leader)
+      return true;
+    return leader_runs() && !around_.seen.leads(n.node_id);
   }
 
   const record& known_;
   const circumstances& around_;
   record next_;
   decision result_;
+  std::string why_not_; ///< why what has to be repaired is not, in words
 };
 
 } // namespace
@@ -499,10 +671,14 @@ bool may_take_over(const record& known, const cluster_view& seen, const std::str
 
 record with_new_nodes(record known, const std::vector<std::string>& node_ids,
                       const std::vector<std::string>& cells, wall_time now) {
-  for (std::size_t i = 0; i < cells.size(); ++i)
+  const auto& named = known.desired.cells;
+  for (std::size_t i = 0; i < cells.size(); ++i) {
     known.nodes.push_back({node_ids[i], cells[i], known.service_id, known.plan_id,
                            known.desired.settings.node_type, node_phase::placed,
                            now + start_timeout + start_margin});
+    if (std::find(named.begin(), named.end(), cells[i]) == named.end())
+      known.nodes.back().instead_of = named;
+  }
   return known;
 }
 

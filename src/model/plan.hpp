@@ -12,8 +12,8 @@
 #include "model/record.hpp"
 
 /// The heart of the broker: one pure function that compares what is desired, recorded and observed
-/// and says what comes next. Provisioning, growing, shrinking, moving, resuming after a crash and
-/// deleting are this one function, called again whenever something changed.
+/// and says what comes next. Provisioning, growing, shrinking, moving, repairing, resuming after a
+/// crash and deleting are this one function, called again whenever something changed.
 namespace matriarch::model {
 
 /// How far a replica may be behind and still take over: what Patroni's `maximum_lag_on_failover`
@@ -35,8 +35,10 @@ struct circumstances {
   std::set<std::string> confirmed_removed;
   /// Nodes whose start the cell has confirmed.
   std::set<std::string> confirmed_started;
-  /// Nodes whose start the cell has refused, with the reason; nothing of them runs.
+  /// Nodes whose start has failed, with the reason.
   std::map<std::string, std::string> failed_starts;
+  /// Those of them whose cell has not answered: the start may still arrive there.
+  std::set<std::string> unanswered_starts;
   /// What was last said of a removal that did not succeed, by node.
   std::map<std::string, std::string> failed_removals;
   /// The cells' answer to the last AddNode step, if there was one and it found too few.
@@ -49,6 +51,16 @@ struct circumstances {
   std::map<std::string, node_settings> settings;
   /// Nodes that have restarted with the settings that are being taken up.
   std::set<std::string> restarted;
+  /// Cells that are lost: nothing has been heard of them, or of their nodes, for long.
+  std::set<std::string> lost_cells;
+  /// Nodes that have not run for long, although their cells are there.
+  std::set<std::string> unhealthy;
+  /// Why nothing may be repaired now; empty if that is not so.
+  std::string repair_halted;
+  /// Whether it is this instance's turn: only some are repaired at a time.
+  bool repair_turn = false;
+  /// Cells that failed a repair of late, with the reason; not tried again for a while.
+  std::map<std::string, std::string> avoid;
   wall_time now;
 };
 
@@ -102,6 +114,10 @@ struct decision {
   std::vector<step> steps = {};
   /// For the user: what is being waited for. Empty if it is the members themselves.
   std::string waiting_for = {};
+  /// For the operator: what is being repaired, or why it is not. Empty if nothing has to be.
+  std::string repair = {};
+  /// Whether a turn is needed to go on with a repair, or to begin one.
+  bool wants_turn = false;
 };
 
 [[nodiscard]] decision decide(const record& known, const circumstances& around);

@@ -43,6 +43,13 @@ struct node {
   /// Until when a request to start it may still reach the cell; not set once its outcome is known.
   /// A node is not forgotten before: a late start would run on unrecorded.
   std::optional<wall_time> start_may_arrive_until;
+  /// Why repair replaces it: its cell is lost, or it stays unhealthy. Empty for all others.
+  std::string failing = {};
+  /// The cells it should be on, if a repair found none of them free. It stays where it is for as
+  /// long as these are the cells that are asked for.
+  std::vector<std::string> instead_of = {};
+  /// An operator has said that its cell never comes back: its removal needs no confirmation.
+  bool forgotten = false;
   bool operator==(const node&) const = default;
 };
 

@@ -191,14 +191,27 @@ model::cluster_settings decode_settings(const json::value& object, std::string& 
   return settings;
 }
 
+json::value encode_list(const std::vector<std::string>& texts, json::document& owner) {
+  json::value list{rapidjson::kArrayType};
+  for (const auto& text : texts)
+    list.PushBack(json::string(text, owner), owner.GetAllocator());
+  return list;
+}
+
+std::vector<std::string> decode_list(const json::value& object, const char* name) {
+  std::vector<std::string> texts;
+  if (const auto* list = json::member(object, name); list != nullptr && list->IsArray())
+    for (const auto& text : list->GetArray())
+      if (text.IsString())
+        texts.emplace_back(text.GetString(), text.GetStringLength());
+  return texts;
+}
+
 json::value encode_desired(const model::desired_state& desired, json::document& owner) {
   json::value object{rapidjson::kObjectType};
   json::add(object, "exists", desired.exists, owner);
   json::add(object, "node_count", desired.node_count, owner);
-  json::value cells{rapidjson::kArrayType};
-  for (const auto& guid : desired.cells)
-    cells.PushBack(json::string(guid, owner), owner.GetAllocator());
-  json::add(object, "cells", std::move(cells), owner);
+  json::add(object, "cells", encode_list(desired.cells, owner), owner);
   json::add(object, "settings", encode_settings(desired.settings, owner), owner);
   return object;
 }
@@ -210,10 +223,7 @@ model::desired_state decode_desired(const json::value& object, std::string& why)
     desired.exists = exists->GetBool();
   // Nothing may stand in for it: a count of 0 would take the nodes away.
   desired.node_count = static_cast<int>(in.integer("node_count"));
-  if (const auto* cells = json::member(object, "cells"); cells != nullptr && cells->IsArray())
-    for (const auto& guid : cells->GetArray())
-      if (guid.IsString())
-        desired.cells.emplace_back(guid.GetString(), guid.GetStringLength());
+  desired.cells = decode_list(object, "cells");
   if (const auto* settings = json::member(object, "settings")) {
     std::string wrong;
     desired.settings = decode_settings(*settings, wrong);
@@ -285,6 +295,12 @@ json::value encode_node(const model::node& n, json::document& owner) {
   json::add(object, "phase", word_for(node_phases, n.phase), owner);
   if (n.start_may_arrive_until)
     json::add(object, "start_may_arrive_until", milliseconds(*n.start_may_arrive_until), owner);
+  if (!n.failing.empty())
+    json::add(object, "failing", n.failing, owner);
+  if (!n.instead_of.empty())
+    json::add(object, "instead_of", encode_list(n.instead_of, owner), owner);
+  if (n.forgotten)
+    json::add(object, "forgotten", true, owner);
   return object;
 }
 
@@ -298,6 +314,9 @@ model::node decode_node(const json::value& object, std::string& why) {
   n.node_type = json::string_member(object, "node_type");
   n.phase = in.word("phase", node_phases);
   n.start_may_arrive_until = in.time_if_any("start_may_arrive_until");
+  n.failing = json::string_member(object, "failing");
+  n.instead_of = decode_list(object, "instead_of");
+  n.forgotten = in.flag("forgotten", false);
   why = in.why();
   return n;
 }

@@ -239,7 +239,7 @@ struct simulated_broker::actors {
     std::vector<matriarch::actors::cell_settings> settings;
     for (const auto& one : with.cells())
       settings.push_back({one.guid, one.availability_zone, one.uri, "admin", "secret"});
-    cells = matriarch::actors::spawn_cell_directory(system, settings, http, out);
+    cells = matriarch::actors::spawn_cell_directory(system, {settings, http, how.repair, &out});
     matriarch::actors::instance_setup setup{
         store, http, database, ports, cells, chance_and_time, &out, store::encode_active(who)};
     setup.etcd_users = how.etcd_users;
@@ -272,10 +272,14 @@ struct simulated_broker::actors {
   void list() {
     auto everything = outside.etcd.range({keys::first, keys::last});
     matriarch::actors::key_listing routing{{}, outside.etcd.at()};
+    matriarch::actors::key_listing announced{{}, outside.etcd.at()};
     for (const auto& entry : everything)
       if (entry.key.starts_with(keys::routing))
         routing.found.push_back(entry);
+      else if (entry.key.starts_with(keys::cells))
+        announced.found.push_back(entry);
     caf::anon_send(ports, std::move(routing));
+    caf::anon_send(cells, std::move(announced));
     caf::anon_send(directory,
                    matriarch::actors::key_listing{std::move(everything), outside.etcd.at()});
     caf::anon_send(directory, matriarch::actors::etcd_reachable{true, ""});
@@ -295,6 +299,7 @@ struct simulated_broker::actors {
     const auto& history = outside.etcd.history();
     matriarch::actors::key_changes services;
     matriarch::actors::key_changes routing;
+    matriarch::actors::key_changes announced;
     matriarch::actors::key_changes own;
     for (; count > 0 && watched < history.size(); --count, ++watched) {
       const auto& one = history[watched];
@@ -302,6 +307,8 @@ struct simulated_broker::actors {
         services.changes.push_back(one);
       else if (one.entry.key.starts_with(keys::routing))
         routing.changes.push_back(one);
+      else if (one.entry.key.starts_with(keys::cells))
+        announced.changes.push_back(one);
       else if (one.entry.key.starts_with(keys::own))
         own.changes.push_back(one);
     }
@@ -309,6 +316,8 @@ struct simulated_broker::actors {
       caf::anon_send(directory, std::move(services));
     if (!routing.changes.empty())
       caf::anon_send(ports, std::move(routing));
+    if (!announced.changes.empty())
+      caf::anon_send(cells, std::move(announced));
     if (!own.changes.empty())
       caf::anon_send(leadership, std::move(own));
   }
@@ -450,6 +459,10 @@ void simulated_broker::hear_one() {
   run();
 }
 
+void simulated_broker::lose_etcd(const std::string& why) {
+  caf::anon_send(self_->directory, matriarch::actors::etcd_reachable{false, why});
+}
+
 void simulated_broker::list_again() {
   self_->list();
 }
@@ -464,6 +477,10 @@ model::snapshot_ptr simulated_broker::find(const std::string& name) const {
 
 model::cell_table simulated_broker::cells() const {
   return self_->out.status.cells.load();
+}
+
+std::string simulated_broker::repair_halted() const {
+  return *self_->out.status.repair_halted.load();
 }
 
 // -- stage ---------------------------------------------------------------------------------------

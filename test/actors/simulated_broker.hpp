@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "model/ports.hpp"
+#include "model/repair.hpp"
 #include "model/requests.hpp"
 #include "store/keyring.hpp"
 #include "wire.hpp"
@@ -24,6 +25,7 @@ struct broker_settings {
   /// other number is the seed of another order, in which they come in pieces.
   unsigned seed = 0;
   bool etcd_users = false;
+  model::repair_settings repair = {};
   std::shared_ptr<const store::keyring> keys = std::make_shared<const store::keyring>();
   latencies latency = {};
   bug planted = bug::none;
@@ -67,12 +69,15 @@ public:
   void hold_watch(bool hold);
   /// One of the changes that wait.
   void hear_one();
+  /// The watch says that etcd cannot be reached; list_again() ends that.
+  void lose_etcd(const std::string& why);
   /// A gap in the watch: everything is listed anew.
   void list_again();
 
   [[nodiscard]] bool active() const;
   [[nodiscard]] model::snapshot_ptr find(const std::string& name) const;
   [[nodiscard]] model::cell_table cells() const;
+  [[nodiscard]] std::string repair_halted() const;
 
 private:
   struct actors;

@@ -85,6 +85,7 @@ TEST_CASE("one instance is shown in detail, without its credentials") {
            "settings      synchronous on, ttl 30 s, max_connections 200\n"
            "bindings      2 ready, 1 removing: a lock\n"
            "operation     update succeeded: master running\n"
+           "repair        -\n"
            "\n"
            "NODE  CELL  ROLE     STATE    PHASE\n"
            "n1    c1    replica  running  started\n");

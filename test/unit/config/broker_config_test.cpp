@@ -159,6 +159,29 @@ TEST_CASE("ports lie between 1 and 65535") {
         == "f.yml:18: routing.last must be an integer from 1 to 65535, found \"70000\"");
 }
 
+TEST_CASE("repair has its defaults, takes its values, and refuses what would do harm") {
+  CHECK(good(smallest).repair.after == std::chrono::minutes{5});
+  CHECK(good(smallest).repair.parallel == 2);
+  const auto given = good(smallest + "repair: {after: 10m, parallel: 4}\n");
+  CHECK(given.repair.after == std::chrono::minutes{10});
+  CHECK(given.repair.parallel == 4);
+  for (const auto* wrong : {"0s", "4999ms", "8d"})
+    CHECK(error_of(smallest + "repair: {after: " + wrong + "}\n")
+          == "f.yml:18: repair.after must be 5s to 7d: how long nothing is heard of a cell before "
+             "its nodes are replaced");
+  CHECK(error_of(smallest + "repair: {parallel: 0}\n")
+        == "f.yml:18: repair.parallel must be an integer from 1 to 100, found \"0\"");
+  CHECK(error_of(smallest + "repair: {afer: 1m}\n").find("did you mean \"after\"?")
+        != std::string::npos);
+}
+
+TEST_CASE("a repair that comes sooner than a machine can start again is warned of") {
+  const auto warnings = good(smallest + "repair: {after: 10s}\n").warnings;
+  REQUIRE(warnings.size() == good(smallest).warnings.size() + 1);
+  CHECK(warnings.back().starts_with("f.yml:18: repair.after is shorter than"));
+  CHECK(good(smallest + "repair: {after: 1m}\n").warnings == good(smallest).warnings);
+}
+
 TEST_CASE("the routing range is not empty") {
   CHECK(error_of(smallest + "routing:\n  first: 30001\n  last: 30000\n")
         == "f.yml:20: routing.first must not be greater than routing.last, found 30001 and 30000");
@@ -402,7 +425,7 @@ TEST_CASE("a polling duration is at most a week") {
 TEST_CASE("an unknown key is an error in every section") {
   CHECK(error_of(smallest + "callbacks: {}\n")
         == "f.yml:18: unknown key \"callbacks\"; Allowed: broker, cells, etcd, routing, "
-           "secrets, audit, catalog");
+           "repair, secrets, audit, catalog");
   CHECK(error_of(with("  username: u\n", "  usrname: u\n"))
         == "f.yml:2: unknown key \"usrname\" in broker; did you mean \"username\"? Allowed: "
            "bind_host, port, username, password, password_file, users, admin, strict, "

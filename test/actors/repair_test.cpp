@@ -1,0 +1,521 @@
+// Self-repair in virtual time: cells that go for good, or come back at a bad moment.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "model/plan.hpp"
+#include "requests.hpp"
+#include "store/record_json.hpp"
+
+using namespace matriarch;
+using namespace matriarch::simulation;
+using namespace std::chrono_literals;
+using model::verdict_kind;
+namespace keys = store::keys;
+
+namespace {
+
+constexpr model::duration repair_after = 60s;
+// Patroni's ttl: for so long the keys of what is dead stay in etcd.
+constexpr model::duration ttl = 30s;
+
+broker_settings settings(int parallel = 2) {
+  broker_settings how;
+  how.repair = {repair_after, parallel};
+  return how;
+}
+
+std::string member_text(const std::string& node, const std::string& state) {
+  return "{\"state\":\"" + state + "\",\"api_url\":\"http://" + node
+         + ":8008/patroni\",\"conn_url\":\"postgres://" + node + ":5432/postgres\"}";
+}
+
+/// As Patroni's leader race, of those with a running member.
+void elect(world& outside, const std::string& scope) {
+  if (outside.leader_of(scope).empty())
+    for (const auto& [node, where] : outside.nodes_of(scope))
+      if (outside.member_state(scope, node) == "running")
+        return outside.etcd.put(keys::leader(scope), node);
+}
+
+/// The machine dies with all that runs on it; its disk is kept.
+void lose(world& outside, const std::string& guid) {
+  auto& gone = outside.at(guid);
+  gone.orders = gone.health = manner::away;
+  outside.after(ttl, [&outside, guid] {
+    if (outside.at(guid).health != manner::away)
+      return;
+    std::set<std::string> scopes;
+    for (const auto& [node, what] : outside.at(guid).nodes) {
+      outside.etcd.erase(keys::member(what.scope, node));
+      if (outside.leader_of(what.scope) == node)
+        outside.etcd.erase(keys::leader(what.scope));
+      scopes.insert(what.scope);
+    }
+    for (const auto& scope : scopes)
+      elect(outside, scope);
+  });
+}
+
+/// It starts again, with what is on its disk.
+void bring_back(world& outside, const std::string& guid) {
+  auto& back = outside.at(guid);
+  back.orders = back.health = manner::well;
+  for (const auto& [node, what] : back.nodes) {
+    outside.etcd.put(keys::member(what.scope, node), member_text(node, "running"));
+    elect(outside, what.scope);
+  }
+}
+
+std::string cell_of(const world& outside, const std::string& name, const std::string& node_id) {
+  for (const auto& n : recorded_nodes(outside, name))
+    if (n.node_id == node_id)
+      return n.cell;
+  return "";
+}
+
+/// The cell of the leader, and that of one of the others.
+std::string leaders_cell(const world& outside, const std::string& name) {
+  return cell_of(outside, name, outside.leader_of(name));
+}
+std::string replicas_cell(const world& outside, const std::string& name) {
+  for (const auto& n : recorded_nodes(outside, name))
+    if (n.node_id != outside.leader_of(name) && n.phase == model::node_phase::started)
+      return n.cell;
+  return "";
+}
+
+std::set<std::string> started_cells(const world& outside, const std::string& name) {
+  std::set<std::string> found;
+  for (const auto& n : recorded_nodes(outside, name))
+    if (n.phase == model::node_phase::started && outside.member_state(name, n.node_id) == "running")
+      found.insert(n.cell);
+  return found;
+}
+
+/// Two nodes run that are none of a lost cell's, one of them leads, and no third is wanted.
+bool repaired(const world& outside, const std::string& name, std::size_t nodes = 2) {
+  auto known = outside.record_of(name);
+  return known && started_cells(outside, name).size() == nodes
+         && std::ranges::all_of(known->nodes,
+                                [&](const auto& n) {
+                                  return n.phase == model::node_phase::removing
+                                         || outside.member_state(name, n.node_id) == "running";
+                                })
+         && known->find_node(outside.leader_of(name)) != nullptr;
+}
+
+/// Loses a cell, and waits until what was on it runs elsewhere.
+bool repairs_loss(stage& here, const std::string& guid, const std::string& name = "db") {
+  lose(here.outside, guid);
+  here.pass(ttl + 1s);
+  return here.pass_until([&] { return repaired(here.outside, name); }, 10min);
+}
+
+/// Whether the record has these nodes only, and the cells run no others.
+bool tidy(const world& outside, const std::string& name, std::size_t nodes = 2) {
+  return recorded_nodes(outside, name).size() == nodes && cells_agree(outside, name);
+}
+
+std::size_t starts(const world& outside) {
+  return outside.orders("PUT").size();
+}
+
+std::string repair_of(stage& here, const std::string& name) {
+  auto published = here.broker().find(name);
+  return published ? published->repair : "";
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+} // namespace
+
+TEST_CASE("the nodes of a lost cell are replaced, and removed from it when it comes back") {
+  for (bool leader : {false, true}) {
+    CAPTURE(leader);
+    stage here(5, settings());
+    REQUIRE(make(here, "db"));
+    auto before = here.outside.record_of("db")->current;
+    auto gone = leader ? leaders_cell(here.outside, "db") : replicas_cell(here.outside, "db");
+    auto node = here.outside.at(gone).nodes.begin()->first;
+    lose(here.outside, gone);
+    here.pass(ttl + repair_after - 2s);
+    CHECK(recorded_nodes(here.outside, "db").size() == 2); // not yet: it may still come back
+    REQUIRE(here.pass_until([&] { return repaired(here.outside, "db"); }, 60s));
+    CHECK(started_cells(here.outside, "db").count(gone) == 0);
+    CHECK(here.outside.record_of("db")->current == before); // nobody asked for it
+    CHECK(here.outside.at(gone).nodes.contains(node));
+    CHECK(
+        contains(repair_of(here, "db"), "is removed from cell " + gone + " when the cell is back"));
+    bring_back(here.outside, gone);
+    REQUIRE(here.pass_until([&] { return tidy(here.outside, "db"); }, 60s));
+    CHECK(here.outside.at(gone).nodes.empty());
+    CHECK(here.outside.etcd.contains(keys::grave(gone, node)));
+    CHECK(here.pass_until([&] { return repair_of(here, "db").empty(); }, 10s));
+    CHECK(here.outside.violations.empty());
+  }
+}
+
+TEST_CASE("a cell whose lease or a member on it is there is not lost") {
+  for (bool by_lease : {true, false}) {
+    CAPTURE(by_lease);
+    stage here(5, settings());
+    REQUIRE(make(here, "db"));
+    auto& cell = here.outside.at(replicas_cell(here.outside, "db"));
+    auto node = cell.nodes.begin()->first;
+    if (by_lease) {
+      here.outside.etcd.put(keys::cell(cell.guid), "{}");
+      lose(here.outside, cell.guid);
+    } else {
+      cell.orders = cell.health = manner::away; // only its agent died
+    }
+    here.pass(repair_after + ttl - 5s);
+    CHECK(recorded_nodes(here.outside, "db").size() == 2);
+    here.pass(10min);
+    // With the lease there, the cell is not lost, but its node is unwell while the other one leads.
+    CHECK(here.broker().cells()->at(0).lost == false);
+    for (const auto& view : *here.broker().cells())
+      CHECK_FALSE(view.lost);
+    if (!by_lease) {
+      CHECK(recorded_nodes(here.outside, "db").size() == 2);
+      CHECK(here.outside.record_of("db")->find_node(node) != nullptr);
+    }
+  }
+}
+
+TEST_CASE("the clock of a loss restarts when a broker becomes active and when etcd comes back") {
+  for (bool by_restart : {true, false}) {
+    CAPTURE(by_restart);
+    stage here(5, settings());
+    REQUIRE(make(here, "db"));
+    lose(here.outside, replicas_cell(here.outside, "db"));
+    here.pass(ttl + repair_after - 3s);
+    if (by_restart) {
+      here.restart();
+    } else {
+      here.broker().lose_etcd("frozen");
+      here.pass(1s);
+      here.broker().list_again();
+    }
+    here.pass(repair_after - 5s);
+    CHECK(recorded_nodes(here.outside, "db").size() == 2);
+    CHECK(here.pass_until([&] { return repaired(here.outside, "db"); }, 60s));
+  }
+}
+
+TEST_CASE("when more than half of the cells seem lost nothing is repaired") {
+  stage here(4, settings());
+  REQUIRE(make(here, "db"));
+  auto leader = leaders_cell(here.outside, "db");
+  for (const auto& cell : std::vector<cell>(here.outside.cells()))
+    if (cell.guid != leader)
+      lose(here.outside, cell.guid);
+  here.pass(20min);
+  CHECK(recorded_nodes(here.outside, "db").size() == 2);
+  CHECK(contains(repair_of(here, "db"), "3 of 4 cells seem lost"));
+  CHECK(contains(here.broker().repair_halted(), "3 of 4 cells seem lost"));
+}
+
+TEST_CASE("both cells of a cluster lost, then one back: no empty database, and then a repair") {
+  for (bool old_leader : {true, false}) {
+    CAPTURE(old_leader);
+    stage here(6, settings());
+    REQUIRE(make(here, "db"));
+    here.outside.etcd.put(keys::initialize("db"), "7000000000000000001");
+    auto first = leaders_cell(here.outside, "db");
+    auto second = replicas_cell(here.outside, "db");
+    auto orders = starts(here.outside);
+    lose(here.outside, first);
+    lose(here.outside, second);
+    here.pass(20min);
+    CHECK(starts(here.outside) == orders); // a new node has nothing to copy
+    CHECK(recorded_nodes(here.outside, "db").size() == 2);
+    CHECK(contains(repair_of(here, "db"), "no member leads"));
+    auto back = old_leader ? first : second;
+    auto survivor = here.outside.at(back).nodes.begin()->first;
+    bring_back(here.outside, back);
+    here.pass(10s);
+    REQUIRE(here.pass_until([&] { return repaired(here.outside, "db"); }, 5min));
+    CHECK(here.outside.leader_of("db") == survivor);
+    CHECK(here.outside.etcd.contains(keys::initialize("db")));
+  }
+}
+
+TEST_CASE("a node whose removal is pending is kept if it holds the last copy") {
+  stage here(7, settings());
+  REQUIRE(make(here, "db"));
+  auto gone = replicas_cell(here.outside, "db");
+  auto last = here.outside.at(gone).nodes.begin()->first;
+  REQUIRE(repairs_loss(here, gone));
+  // Now those two go as well, and the old one comes back alone.
+  for (const auto& guid : started_cells(here.outside, "db"))
+    lose(here.outside, guid);
+  here.pass(5min);
+  bring_back(here.outside, gone);
+  CHECK(here.outside.leader_of("db") == last);
+  REQUIRE(here.pass_until([&] { return repaired(here.outside, "db"); }, 10min));
+  CHECK(here.outside.leader_of("db") != last);
+  CHECK(here.pass_until([&] { return !here.outside.at(gone).nodes.contains(last); }, 1min));
+}
+
+TEST_CASE("a named cell that is free takes the replacement, else any, which is said and stays") {
+  stage here(5, settings());
+  here.ask([&] {
+    auto asked = provision("db");
+    asked.desired.cells = {"c1", "c2", "c4"};
+    asked.parameters = "{\"cells\":[\"c1\",\"c2\",\"c4\"]}";
+    return asked;
+  }());
+  REQUIRE(finish(here, "db"));
+  REQUIRE(succeeded(here.outside, "db"));
+  auto first = replicas_cell(here.outside, "db");
+  REQUIRE(repairs_loss(here, first));
+  for (const auto& guid : started_cells(here.outside, "db"))
+    CHECK((guid == "c1" || guid == "c2" || guid == "c4"));
+  CHECK_FALSE(contains(repair_of(here, "db"), "none of the cells asked for"));
+  // The next one finds no other named cell that this cluster does not use.
+  auto second = replicas_cell(here.outside, "db");
+  auto leader = leaders_cell(here.outside, "db");
+  REQUIRE(repairs_loss(here, second));
+  auto now = started_cells(here.outside, "db");
+  CHECK(now.size() == 2);
+  CHECK((now.contains("c3") || now.contains("c5")));
+  CHECK(contains(repair_of(here, "db"), "because none of the cells asked for was free"));
+  here.pass(10min);
+  CHECK(started_cells(here.outside, "db") == now);
+  // Naming the same cells again brings the node back onto them.
+  bring_back(here.outside, first);
+  bring_back(here.outside, second);
+  here.pass(1min);
+  CHECK(here.ask(move("db", {"c1", "c2", "c4"})).is == verdict_kind::accepted);
+  REQUIRE(finish(here, "db"));
+  CHECK(succeeded(here.outside, "db"));
+  for (const auto& guid : started_cells(here.outside, "db"))
+    CHECK((guid == "c1" || guid == "c2" || guid == "c4"));
+}
+
+TEST_CASE("an update during a repair is accepted, and done together with it") {
+  for (int nodes : {1, 2, 3}) {
+    CAPTURE(nodes);
+    stage here(6, settings());
+    REQUIRE(make(here, "db"));
+    auto gone = replicas_cell(here.outside, "db");
+    lose(here.outside, gone);
+    REQUIRE(here.pass_until(
+        [&] {
+          auto all = recorded_nodes(here.outside, "db");
+          return std::ranges::any_of(all, [](const auto& n) { return !n.failing.empty(); })
+                 && all.size() == 3;
+        },
+        10min));
+    auto asked = resize("db", nodes);
+    asked.parameters = "{\"node-count\":" + std::to_string(nodes) + "}";
+    auto said = here.ask(asked);
+    CHECK((said.is == verdict_kind::accepted || (nodes == 2 && said.is == verdict_kind::done)));
+    REQUIRE(here.pass_until(
+        [&] { return repaired(here.outside, "db", static_cast<std::size_t>(nodes)); }, 10min));
+    here.pass(10s);
+    CHECK(succeeded(here.outside, "db"));
+    CHECK(started_cells(here.outside, "db").count(gone) == 0);
+  }
+}
+
+TEST_CASE("a deprovision with a lost cell fails in time, names it, and ends when it is back") {
+  stage here(5, settings());
+  REQUIRE(make(here, "db"));
+  auto gone = replicas_cell(here.outside, "db");
+  lose(here.outside, gone);
+  here.pass(ttl + 5s);
+  CHECK(here.ask(deprovision("db")).is == verdict_kind::accepted);
+  REQUIRE(finish(here, "db"));
+  auto op = here.outside.record_of("db")->current;
+  CHECK(op.state == model::operation_state::failed);
+  CHECK(contains(op.description, "cell " + gone + " has not confirmed"));
+  CHECK(contains(op.description, "matriarch forget-cell " + gone));
+  CHECK(here.outside.node_count() == 1);
+  bring_back(here.outside, gone);
+  CHECK(here.pass_until([&] { return leftovers(here.outside, "db").empty(); }, 2min));
+  CHECK(here.outside.node_count() == 0);
+}
+
+TEST_CASE("a node that stays down on a cell that is there is made anew under another id") {
+  stage here(3, settings());
+  REQUIRE(make(here, "db", 3));
+  auto cell = replicas_cell(here.outside, "db");
+  auto node = here.outside.at(cell).nodes.begin()->first;
+  here.outside.etcd.put(keys::member("db", node), member_text(node, "start failed"));
+  here.pass(repair_after - 3s);
+  CHECK(recorded_nodes(here.outside, "db").size() == 3);
+  REQUIRE(here.pass_until([&] { return recorded_nodes(here.outside, "db").size() == 4; }, 10s));
+  CHECK(here.outside.at(cell).nodes.contains(node)); // the new one first
+  REQUIRE(here.pass_until(
+      [&] {
+        return recorded_nodes(here.outside, "db").size() == 3
+               && here.outside.running_nodes("db") == 3;
+      },
+      2min));
+  CHECK(here.outside.record_of("db")->find_node(node) == nullptr);
+  CHECK(cells_agree(here.outside, "db"));
+}
+
+TEST_CASE("a replica that copies a big database is not disturbed") {
+  stage here(5, settings());
+  REQUIRE(make(here, "db"));
+  auto cell = replicas_cell(here.outside, "db");
+  auto node = here.outside.at(cell).nodes.begin()->first;
+  here.outside.etcd.put(keys::member("db", node), member_text(node, "creating replica"));
+  here.pass(30min);
+  CHECK(recorded_nodes(here.outside, "db").size() == 2);
+}
+
+TEST_CASE("a lost node is given up only once its replacement is not behind") {
+  stage here(5, settings());
+  REQUIRE(make(here, "db"));
+  here.outside.lag = 10 * model::negligible_lag_bytes;
+  auto gone = replicas_cell(here.outside, "db");
+  auto node = here.outside.at(gone).nodes.begin()->first;
+  lose(here.outside, gone);
+  here.pass(10min);
+  REQUIRE(here.outside.record_of("db")->find_node(node) != nullptr);
+  CHECK(here.outside.record_of("db")->find_node(node)->phase == model::node_phase::started);
+  here.outside.lag = 0;
+  here.pass(10s);
+  CHECK(here.outside.record_of("db")->find_node(node)->phase == model::node_phase::removing);
+}
+
+TEST_CASE("a node that /sync names is never given up by a repair") {
+  stage here(5, settings());
+  auto asked = provision("db");
+  asked.desired.settings.synchronous = model::synchronous_mode::on;
+  here.ask(asked);
+  REQUIRE(finish(here, "db"));
+  auto gone = replicas_cell(here.outside, "db");
+  auto node = here.outside.at(gone).nodes.begin()->first;
+  auto leader = here.outside.leader_of("db");
+  lose(here.outside, gone);
+  // Patroni would name another one as soon as that streams; suppose that it does not.
+  auto standby = node;
+  here.outside.watch_over = [&] {
+    auto text = "{\"leader\":\"" + leader + "\",\"sync_standby\":\"" + standby + "\"}";
+    if (here.outside.etcd.value(keys::sync("db")) != text)
+      here.outside.etcd.put(keys::sync("db"), text);
+  };
+  here.pass(10min);
+  REQUIRE(here.outside.record_of("db")->find_node(node) != nullptr);
+  CHECK(here.outside.record_of("db")->find_node(node)->phase == model::node_phase::started);
+  CHECK(contains(repair_of(here, "db"), "synchronous replica"));
+  standby = here.outside.record_of("db")->nodes.back().node_id;
+  here.pass(10s);
+  CHECK(here.outside.record_of("db")->find_node(node)->phase == model::node_phase::removing);
+}
+
+TEST_CASE("only so many instances are repaired at a time, and those first that lost their leader") {
+  stage here(4, settings(1));
+  std::vector<std::string> names{"a", "b", "c", "d"};
+  for (const auto& name : names) {
+    auto asked = provision(name);
+    asked.desired.cells = {"c1", "c2"};
+    here.ask(asked);
+    REQUIRE(finish(here, name));
+  }
+  // Of two the leader is moved onto the cell that is lost, of two off it.
+  for (const auto& name : names)
+    for (const auto& n : recorded_nodes(here.outside, name))
+      if ((n.cell == "c2") == (name == "c" || name == "d"))
+        here.outside.etcd.put(keys::leader(name), n.node_id);
+  here.pass(5min);
+  lose(here.outside, "c2");
+  here.pass(ttl + 1s);
+  auto repairing = [&] {
+    std::vector<std::string> busy;
+    for (const auto& name : names) {
+      auto known = here.outside.record_of(name);
+      if (std::ranges::any_of(known->nodes, [](const auto& n) {
+            return !n.failing.empty() && n.phase != model::node_phase::removing;
+          }))
+        busy.push_back(name);
+    }
+    return busy;
+  };
+  std::vector<std::string> order;
+  here.outside.watch_over = [&] {
+    auto busy = repairing();
+    CHECK(busy.size() <= 1);
+    for (const auto& name : busy)
+      if (std::ranges::find(order, name) == order.end())
+        order.push_back(name);
+  };
+  REQUIRE(here.pass_until(
+      [&] {
+        return std::ranges::all_of(names,
+                                   [&](const auto& name) { return repaired(here.outside, name); });
+      },
+      15min));
+  REQUIRE(order.size() == 4);
+  CHECK(std::set<std::string>{order[0], order[1]} == std::set<std::string>{"c", "d"});
+  here.outside.watch_over = nullptr;
+}
+
+TEST_CASE("an instance whose actor ends gives its turn back") {
+  stage here(4, settings(1));
+  REQUIRE(make(here, "a"));
+  REQUIRE(make(here, "b"));
+  here.outside.lag = 10 * model::negligible_lag_bytes; // the first to begin cannot end
+  auto both = started_cells(here.outside, "a");
+  std::string shared;
+  for (const auto& guid : started_cells(here.outside, "b"))
+    if (both.contains(guid))
+      shared = guid;
+  if (shared.empty())
+    return;
+  lose(here.outside, shared);
+  auto marked = [&](const std::string& name) {
+    return std::ranges::any_of(recorded_nodes(here.outside, name),
+                               [](const auto& n) { return !n.failing.empty(); });
+  };
+  REQUIRE(here.pass_until([&] { return marked("a") || marked("b"); }, 10min));
+  std::string first = marked("a") ? "a" : "b";
+  std::string other = first == "a" ? "b" : "a";
+  here.pass(30s);
+  CHECK_FALSE(marked(other));
+  here.broker().kill_instance(first);
+  CHECK(here.pass_until([&] { return marked(other); }, 30s));
+}
+
+TEST_CASE("a repair that no cell can take waits, lets others go first, and goes on later") {
+  stage here(3, settings(1));
+  for (auto& one : here.outside.cells())
+    one.capacity = 1;
+  REQUIRE(make(here, "a"));
+  here.outside.at("c3").orders = manner::full;
+  lose(here.outside, replicas_cell(here.outside, "a"));
+  here.pass(10min);
+  auto known = here.outside.record_of("a");
+  CHECK(known->current.state == model::operation_state::succeeded);
+  here.outside.at("c3").orders = manner::well;
+  here.outside.at("c3").capacity = 10;
+  CHECK(here.pass_until([&] { return repaired(here.outside, "a"); }, 5min));
+}
+
+TEST_CASE("a broker that ends in the middle of a repair is followed by one that goes on with it") {
+  for (auto moment_of_end : {1, 2, 3, 4, 5, 6}) {
+    CAPTURE(moment_of_end);
+    stage here(5, settings());
+    REQUIRE(make(here, "db"));
+    auto gone = replicas_cell(here.outside, "db");
+    lose(here.outside, gone);
+    here.pass(ttl + repair_after - 3s);
+    here.outside.crash_at(here.outside.effects() + moment_of_end, moment::after);
+    here.pass_until([&] { return here.outside.crashed(); }, 60s);
+    if (!here.outside.crashed())
+      here.outside.forget_crash();
+    else
+      here.restart();
+    REQUIRE(here.pass_until([&] { return repaired(here.outside, "db"); }, 10min));
+    bring_back(here.outside, gone);
+    CHECK(here.pass_until([&] { return tidy(here.outside, "db"); }, 2min));
+    CHECK(here.outside.violations.empty());
+  }
+}

@@ -1,0 +1,309 @@
+// Repair as the plan function sees it; whole repairs are in test/actors/repair_test.cpp.
+#include "model/plan.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <random>
+
+using namespace matriarch::model;
+using namespace std::chrono_literals;
+
+namespace {
+
+const wall_time start{1'700'000'000s};
+
+node node_on(const std::string& id, const std::string& cell) {
+  return {id, cell, "service", "plan", "", node_phase::started, std::nullopt};
+}
+
+/// A cluster at rest: n1 on a leads, n2 on b follows.
+record at_rest() {
+  record r;
+  r.phase = record_phase::accepted;
+  r.current.state = operation_state::succeeded;
+  r.current.type = operation_type::provision;
+  r.nodes = {node_on("n1", "a"), node_on("n2", "b")};
+  r.had_leader = true;
+  return r;
+}
+
+/// b is lost, and it is this instance's turn.
+circumstances b_lost() {
+  circumstances c;
+  c.now = start;
+  c.seen.members["n1"].state = "running";
+  c.seen.leader = "n1";
+  c.lost_cells = {"b"};
+  c.repair_turn = true;
+  return c;
+}
+
+template <class T>
+std::vector<T> steps_of(const decision& d) {
+  std::vector<T> found;
+  for (const auto& s : d.steps)
+    if (const auto* one = std::get_if<T>(&s))
+      found.push_back(*one);
+  return found;
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+/// At rest, with n2 marked.
+record marked() {
+  auto r = at_rest();
+  r.nodes[1].failing = "cell b is lost";
+  return r;
+}
+
+} // namespace
+
+TEST_CASE("a node on a lost cell is first marked in the record, then another is placed") {
+  auto known = at_rest();
+  auto d = decide(known, b_lost());
+  REQUIRE(d.write);
+  CHECK(d.write->nodes[1].failing == "cell b is lost");
+  CHECK(d.write->nodes[1].phase == node_phase::started);
+  CHECK(d.write->current == known.current);
+  CHECK(d.wants_turn);
+  d = decide(marked(), b_lost());
+  CHECK_FALSE(d.write);
+  REQUIRE(steps_of<add_nodes>(d).size() == 1);
+  auto where = steps_of<add_nodes>(d)[0].where;
+  CHECK(where.count == 1);
+  CHECK(where.used == std::vector<std::string>{"a"});
+  CHECK(contains(d.repair, "replacing node n2 on cell b: cell b is lost"));
+}
+
+TEST_CASE("without a turn a lost node is reported, the turn asked for, and nothing done") {
+  for (auto known : {at_rest(), marked()}) {
+    auto around = b_lost();
+    around.repair_turn = false;
+    auto d = decide(known, around);
+    CHECK_FALSE(d.write);
+    CHECK(d.steps.empty());
+    CHECK(d.wants_turn);
+    CHECK(contains(d.repair, "other instances are repaired first"));
+  }
+}
+
+TEST_CASE(
+    "no repair goes on while none, a stranger or a stopped node leads, or while all is halted") {
+  for (auto known : {at_rest(), marked()})
+    for (int variant = 0; variant < 4; ++variant) {
+      CAPTURE(variant);
+      auto around = b_lost();
+      if (variant == 0)
+        around.seen.leader.clear();
+      if (variant == 1) {
+        around.seen.leader = "stranger";
+        around.seen.members["stranger"].state = "running";
+      }
+      if (variant == 2)
+        around.seen.members["n1"].state = "stopped";
+      if (variant == 3)
+        around.repair_halted = "most cells seem lost";
+      auto d = decide(known, around);
+      CHECK_FALSE(d.write);
+      CHECK(d.steps.empty());
+      CHECK_FALSE(d.wants_turn); // others can use it
+      CHECK(contains(d.repair, "not now: "));
+    }
+}
+
+TEST_CASE("a marked node goes once its replacement runs without lag, not before") {
+  auto known = marked();
+  known.nodes.push_back(node_on("n3", "c"));
+  auto around = b_lost();
+  around.seen.members["n3"].state = "creating replica";
+  CHECK_FALSE(decide(known, around).write);
+  around.seen.members["n3"].state = "running";
+  auto d = decide(known, around);
+  CHECK_FALSE(d.write);
+  CHECK(steps_of<ask_lag>(d).size() == 1);
+  around.lag["n3"] = negligible_lag_bytes + 1;
+  CHECK_FALSE(decide(known, around).write);
+  around.lag["n3"] = 0;
+  d = decide(known, around);
+  REQUIRE(d.write);
+  CHECK(d.write->find_node("n2")->phase == node_phase::removing);
+  CHECK_FALSE(d.wants_turn);
+  // The lost cell is not asked; when it is back, it is.
+  CHECK(steps_of<remove_node>(decide(*d.write, around)).empty());
+  around.lost_cells.clear();
+  CHECK(steps_of<remove_node>(decide(*d.write, around)).size() == 1);
+}
+
+TEST_CASE("a pending removal waits while nobody else leads and runs") {
+  auto known = marked();
+  known.nodes[1].phase = node_phase::removing;
+  known.nodes.push_back(node_on("n3", "c"));
+  auto around = b_lost();
+  around.lost_cells.clear();
+  around.seen.members["n2"].state = "running";
+  CHECK(steps_of<remove_node>(decide(known, around)).size() == 1);
+  around.seen.leader.clear();
+  CHECK(steps_of<remove_node>(decide(known, around)).empty());
+  around.seen.leader = "n2";
+  CHECK(steps_of<remove_node>(decide(known, around)).empty());
+  known.desired.exists = false; // it is wanted that nothing is left
+  known.current.type = operation_type::deprovision;
+  CHECK_FALSE(steps_of<remove_node>(decide(known, around)).empty());
+}
+
+TEST_CASE("a node that comes back before a replacement is placed keeps its place, later not") {
+  auto known = marked();
+  auto around = b_lost();
+  around.lost_cells.clear();
+  around.seen.members["n2"].state = "running";
+  auto d = decide(known, around);
+  REQUIRE(d.write);
+  CHECK(d.write->nodes[1].failing.empty());
+  known.nodes.push_back(node_on("n3", "c"));
+  around.seen.members["n3"].state = "running";
+  around.lag["n3"] = 0;
+  d = decide(known, around);
+  REQUIRE(d.write);
+  CHECK(d.write->find_node("n2")->phase == node_phase::removing);
+  around.seen.leader = "n2"; // everybody follows it now
+  d = decide(known, around);
+  REQUIRE(d.write);
+  CHECK(d.write->find_node("n2")->phase == node_phase::started);
+  CHECK(d.write->find_node("n2")->failing.empty());
+}
+
+TEST_CASE("a replacement that is lost too makes room for another, so nodes do not pile up") {
+  auto known = marked();
+  known.nodes.push_back(node_on("n3", "c"));
+  auto around = b_lost();
+  around.lost_cells.insert("c");
+  auto d = decide(known, around);
+  REQUIRE(d.write);
+  CHECK(d.write->find_node("n2")->phase == node_phase::started);
+  CHECK(d.write->find_node("n3")->phase == node_phase::removing);
+  auto next = decide(*d.write, around);
+  REQUIRE(steps_of<add_nodes>(next).size() == 1);
+  // Where the replacement failed is the last place to try again.
+  auto used = steps_of<add_nodes>(next)[0].where.used;
+  CHECK(std::ranges::find(used, "c") != used.end());
+}
+
+TEST_CASE("while a user's operation goes on, no node is marked, and the reason is said") {
+  auto known = at_rest();
+  known.current.state = operation_state::in_progress;
+  known.current.type = operation_type::update;
+  known.current.deadline = start + 1h;
+  auto d = decide(known, b_lost());
+  CHECK_FALSE(d.write);
+  CHECK(contains(d.repair, "waits for the end of the operation"));
+}
+
+TEST_CASE("a replacement is wanted on a named cell, but put elsewhere rather than nowhere") {
+  auto known = marked();
+  known.desired.cells = {"a", "b"};
+  auto where = steps_of<add_nodes>(decide(known, b_lost())).at(0).where;
+  CHECK(where.among.empty());
+  CHECK(where.preferred == known.desired.cells);
+  auto next = with_new_nodes(known, {"n3"}, {"c"}, start);
+  CHECK(next.find_node("n3")->instead_of == known.desired.cells);
+  auto around = b_lost();
+  around.seen.members["n3"].state = "running";
+  around.lag["n3"] = 0;
+  auto d = decide(next, around);
+  REQUIRE(d.write);
+  CHECK(d.write->find_node("n3")->phase == node_phase::started);
+  CHECK(d.write->find_node("n2")->phase == node_phase::removing);
+  CHECK(contains(decide(*d.write, around).repair, "none of the cells asked for was free"));
+}
+
+TEST_CASE("a forgotten node needs no confirmation to be buried, nor a lost cell to be replaced") {
+  auto known = at_rest();
+  known.nodes[1].forgotten = true;
+  auto around = b_lost();
+  around.lost_cells.clear();
+  auto d = decide(known, around);
+  REQUIRE(d.write);
+  CHECK(d.write->nodes[1].failing == "cell b was forgotten");
+  known.nodes[1].phase = node_phase::removing;
+  d = decide(known, around);
+  REQUIRE(d.write);
+  REQUIRE(d.buried.size() == 1);
+  CHECK(d.buried[0].node_id == "n2");
+  // Unless it is there after all.
+  known = at_rest();
+  known.nodes[1].forgotten = true;
+  around.seen.members["n2"].state = "running";
+  d = decide(known, around);
+  REQUIRE(d.write);
+  CHECK_FALSE(d.write->nodes[1].forgotten);
+}
+
+TEST_CASE("whatever is recorded and seen, a repair gives nothing up without another good leader") {
+  std::mt19937 random{1911};
+  auto maybe = [&](int percent) {
+    return std::uniform_int_distribution{1, 100}(random) <= percent;
+  };
+  auto below = [&](int n) { return std::uniform_int_distribution{0, n - 1}(random); };
+  int given_up = 0;
+  for (int run = 0; run < 20'000; ++run) {
+    CAPTURE(run);
+    auto known = at_rest();
+    known.nodes.clear();
+    known.desired.node_count = 1 + below(3);
+    if (maybe(50))
+      known.in_force.synchronous = known.desired.settings.synchronous = synchronous_mode::on;
+    for (int i = 0; i < known.desired.node_count + below(2); ++i) {
+      known.nodes.push_back(node_on("n" + std::to_string(i), "cell" + std::to_string(below(4))));
+      auto& n = known.nodes.back();
+      n.phase = static_cast<node_phase>(below(3));
+      if (maybe(40))
+        n.failing = "a reason";
+      n.forgotten = maybe(5);
+    }
+    circumstances around;
+    around.now = start;
+    around.repair_turn = maybe(80);
+    for (int i = 0; i < 4; ++i) {
+      auto id = "n" + std::to_string(i);
+      if (maybe(70))
+        around.seen.members[id].state = maybe(80) ? "running" : "starting";
+      if (maybe(70))
+        around.lag[id] = maybe(80) ? 0 : 2 * negligible_lag_bytes;
+      if (maybe(20))
+        around.unhealthy.insert(id);
+      if (maybe(30))
+        around.lost_cells.insert("cell" + std::to_string(i));
+      if (maybe(30))
+        around.seen.synchronous.insert(id);
+    }
+    if (maybe(85))
+      around.seen.leader = "n" + std::to_string(below(5));
+    auto d = decide(known, around);
+    const auto& leader = around.seen.leader;
+    bool leads = around.seen.running(leader) && known.find_node(leader) != nullptr;
+    for (const auto& n : known.nodes) {
+      if (n.phase == node_phase::removing)
+        continue;
+      const auto* then = d.write ? d.write->find_node(n.node_id) : &n;
+      if (then == nullptr || then->phase != node_phase::removing)
+        continue;
+      ++given_up;
+      REQUIRE(leads);
+      REQUIRE(n.node_id != leader);
+      if (!then->failing.empty())
+        REQUIRE_FALSE(around.seen.synchronous.contains(n.node_id));
+    }
+    for (const auto& s : d.steps) {
+      if (std::holds_alternative<add_nodes>(s))
+        REQUIRE(around.seen.running(leader));
+      if (const auto* gone = std::get_if<remove_node>(&s)) {
+        REQUIRE(around.seen.running(leader));
+        REQUIRE(gone->node_id != leader);
+      }
+    }
+  }
+  CHECK(given_up > 100);
+}
