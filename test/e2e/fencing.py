@@ -163,8 +163,7 @@ def frozen_and_thawed(platform, plan, agent_too):
         finally:
             platform.freeze_process(agent, go_on=True)
         writer.wait_for_writes(100)
-        wait_until(lambda: platform.ask_node(old, "select pg_is_in_recovery()") == [(True,)] if is_up(platform, old)
-                   else False, 60, "the old leader to come back as a replica")
+        wait_until(lambda: follows(platform, old), 60, "the old leader to come back as a replica")
     exactly_as_asked(platform, "fenced", 2)
     equal(platform.leader("fenced"), new, "who leads after the old leader went on")
     # Its own rows are gone, and it has the others: it was rewound, or copied anew.
@@ -184,12 +183,10 @@ def frozen_and_thawed(platform, plan, agent_too):
     return lost, agent
 
 
-def is_up(platform, node):
-    try:
-        platform.connect(node).close()
-        return True
-    except (psycopg2.Error, Failed):
-        return False
+def follows(platform, node):
+    with contextlib.suppress(psycopg2.Error, Failed):
+        return platform.ask_node(node, "select pg_is_in_recovery()") == [(True,)]
+    return False
 
 
 @scenario("a leader that froze and was replaced takes no write when it goes on, and follows")

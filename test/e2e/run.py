@@ -36,7 +36,8 @@ from local_platform import Failed, Platform, processes_of, tail  # noqa: E402
 
 # The cheap ones first: what is wrong everywhere shows early.
 FILES = ["configuration", "life_cycle", "seeds_readme", "operators", "bad_input", "two_requests",
-         "move", "broker_killed", "fencing", "outages", "conformance", "bindings", "plans", "tenants", "secrecy"]
+         "move", "broker_killed", "fencing", "router_killed", "outages", "conformance", "bindings", "plans",
+         "tenants", "secrecy"]
 
 
 def revive(platform):
