@@ -14,7 +14,9 @@
 #include <spdlog/spdlog.h>
 
 #include "cell/certificate.hpp"
+#include "cell/lock_guard.hpp"
 #include "model/json.hpp"
+#include "store/etcd_access.hpp"
 #include "store/keys.hpp"
 
 namespace matriarch::cell {
@@ -31,6 +33,11 @@ constexpr milliseconds tick_pause{250};
 // A node that starts is looked at often, for somebody waits; one that runs only to notice a change.
 constexpr milliseconds probe_pause_starting{500};
 constexpr milliseconds probe_pause_running{5'000};
+// A leader that freezes is to be known as such before another one leads, which takes Patroni's ttl.
+constexpr milliseconds probe_pause_leading{1'000};
+// An agent that stood still for so long stood still with its machine, and somebody may have taken
+// over from its leaders: Patroni's shortest ttl is longer.
+constexpr seconds standstill{3};
 // PostgreSQL's clean stop takes two seconds, more where a checkpoint has much to write.
 constexpr seconds clean_stop{20};
 // Patroni loses a signal that comes before it has set its handlers, so it is sent again.
@@ -230,6 +237,7 @@ void agent::start() {
     if (fence_.buried(id))
       begin_stopping(found);
   }
+  last_tick_ = clock::now();
   tick();
   bound_logs();
 }
@@ -538,11 +546,17 @@ std::optional<std::string> agent::write_files(const node& which) const {
   for (const auto& directory : {paths.home, paths.run})
     if (auto error = make_directory(directory, 0700, nodes_own()))
       return error;
+  // Python lists it.
+  if (auto error = make_directory(paths.python, 0755, agents_own()))
+    return error;
   if (auto error = write_programs(which))
     return error;
   if (auto error = write_certificate(which))
     return error;
   if (auto error = write_etcd_files(which))
+    return error;
+  if (auto error = replace_file(paths.python + "/sitecustomize.py", std::string{lock_guard_text()},
+                                nodes_own()))
     return error;
   if (auto error = replace_file(paths.patroni, render_patroni(config_, record, paths), nodes_own()))
     return error;
@@ -555,6 +569,9 @@ std::optional<std::string> agent::write_files(const node& which) const {
 void agent::launch_node(const node_ptr& which) {
   auto& record = which->record;
   which->started_at = clock::now();
+  // Patroni never starts PostgreSQL as a leader before it answers.
+  which->may_lead = false;
+  which->silent = false;
   // Nothing of an earlier start may still write into the data directory.
   if (auto left = kill_leftovers(*which); left > 0) {
     spdlog::warn("node {}: killed {} processes that an earlier start had left behind",
@@ -567,7 +584,8 @@ void agent::launch_node(const node_ptr& which) {
   if (!failed) {
     launch what;
     what.arguments = {config_.patroni.executable, which->paths.patroni};
-    what.environment = {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=" + which->paths.home};
+    what.environment = {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=" + which->paths.home,
+                        "PYTHONPATH=" + which->paths.python};
     what.directory = which->paths.home;
     what.log = which->paths.log;
     what.user = user_;
@@ -617,9 +635,13 @@ void agent::probe(const node_ptr& which) {
 void agent::probed(const node_ptr& which, const http::outcome& answer) {
   which->probing = false;
   bool runs = false;
-  if (answer.status != 0)
-    if (auto body = json::parse(answer.body))
-      runs = json::string_member(*body, "state") == "running";
+  if (answer.status == 0)
+    which->silent = true;
+  else if (auto body = json::parse(answer.body)) {
+    runs = json::string_member(*body, "state") == "running";
+    which->silent = false;
+    which->may_lead = json::string_member(*body, "role") != "replica";
+  }
   if (which->is == state::starting && runs) {
     which->is = state::running;
     announcer_.put(registrar_key(*which), name_of(which->record.where));
@@ -630,8 +652,41 @@ void agent::probed(const node_ptr& which, const http::outcome& answer) {
     spdlog::warn("node {}: PostgreSQL does not run; Patroni is taking care of it",
                  which->record.request.node_id);
   }
-  which->probe_at =
-      clock::now() + (which->is == state::starting ? probe_pause_starting : probe_pause_running);
+  which->probe_at = clock::now()
+                    + (which->is == state::starting ? probe_pause_starting
+                       : which->may_lead            ? probe_pause_leading
+                                                    : probe_pause_running);
+}
+
+/// Fences a leader that does not answer: once another one leads, it is killed, for as soon as it went
+/// on it would take writes that its successor never gets, until its Patroni has seen what happened.
+/// When it is started again it follows, by pg_rewind if need be.
+void agent::kill_if_replaced(const node_ptr& which) {
+  if (std::exchange(which->asking_who_leads, true))
+    return;
+  const auto& request = which->record.request;
+  if (!which->etcd) {
+    auto access = store::access_of(config_.etcd);
+    if (!request.etcd.username.empty()) {
+      access.username = request.etcd.username;
+      access.password = request.etcd.password;
+    }
+    which->etcd = std::make_unique<store::etcd_client>(loop_, std::move(access));
+  }
+  which->etcd->range(
+      {store::keys::leader(request.scope), {}},
+      life_.guard([this, which](const store::range_result& read) {
+        which->asking_who_leads = false;
+        const auto& id = which->record.request.node_id;
+        auto is_up = which->is == state::starting || which->is == state::running;
+        if (!read.ok || read.found.empty() || read.found[0].value == id || !which->silent
+            || !which->may_lead || !is_up || !which->record.process)
+          return;
+        spdlog::warn("node {} is killed, for it does not answer and {} leads in its place", id,
+                     read.found[0].value);
+        which->may_lead = false;
+        signal_process(*which->record.process, SIGKILL);
+      }));
 }
 
 void agent::begin_stopping(const node_ptr& which) {
@@ -742,14 +797,21 @@ void agent::look_after(const node_ptr& which) {
     (void)kill_leftovers(*which);
     return ended(which);
   }
+  if (which->silent && which->may_lead)
+    kill_if_replaced(which);
   if (!which->probing && clock::now() >= which->probe_at)
     probe(which);
 }
 
 void agent::tick() {
   loop_.after(tick_pause, life_.guard([this] { tick(); }));
+  auto now = clock::now();
+  auto stood_still = now - std::exchange(last_tick_, now) > standstill;
   // Looking after a node may remove it from the map.
   auto nodes = nodes_;
+  if (stood_still)
+    for (const auto& [id, which] : nodes)
+      which->silent = true;
   for (const auto& [id, which] : nodes)
     look_after(which);
 }

@@ -72,6 +72,11 @@ private:
     clock::time_point restart_at;
     clock::time_point probe_at;
     bool probing = false;
+    // Whether it has to be fenced:
+    bool may_lead = true; ///< it led when it was last heard of, or nothing is known yet
+    bool silent = false;  ///< its Patroni has not answered since
+    bool asking_who_leads = false;
+    std::unique_ptr<store::etcd_client> etcd; ///< as the user that its Patroni is; made when needed
     // While stopping:
     clock::time_point kill_at;
     clock::time_point signal_at;
@@ -118,6 +123,7 @@ private:
   void ended(const node_ptr& which);
   void probe(const node_ptr& which);
   void probed(const node_ptr& which, const http::outcome& answer);
+  void kill_if_replaced(const node_ptr& which);
   void begin_stopping(const node_ptr& which);
   void go_on_stopping(const node_ptr& which);
   void clear_away(const node_ptr& which);
@@ -141,6 +147,7 @@ private:
   std::map<std::string, node_ptr> nodes_;
   announcer announcer_;
   remover remover_;
+  clock::time_point last_tick_;
   lifetime life_;
 };
 

@@ -227,7 +227,7 @@ node_paths::node_paths(const std::string& directory)
       key(directory + "/server.key"), authority(directory + "/authority.crt"),
       etcd_authority(directory + "/etcd-authority.crt"), etcd_certificate(directory + "/etcd.crt"),
       etcd_key(directory + "/etcd.key"), log(directory + "/log"), home(directory + "/home"),
-      data(home + "/data"), run(home + "/run") {}
+      data(home + "/data"), run(home + "/run"), python(directory + "/python") {}
 
 json::document dynamic_configuration(const cell_config& config, const node_request& request) {
   const auto& patroni = config.patroni;

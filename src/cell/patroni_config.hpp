@@ -29,8 +29,9 @@ struct node_paths {
   std::string etcd_key;
   std::string log; ///< what Patroni and PostgreSQL print
   std::string home;
-  std::string data; ///< PostgreSQL's data directory, below home
-  std::string run;  ///< PostgreSQL's socket, below home
+  std::string data;   ///< PostgreSQL's data directory, below home
+  std::string run;    ///< PostgreSQL's socket, below home
+  std::string python; ///< what Patroni's Python loads first
 };
 
 /// The database that every new cluster gets, owned by the application user.

@@ -142,7 +142,8 @@ public:
         system_, {store_, directory_, self_, outside_.new_id(), &published_});
     pulse_ = actors::spawn_etcd_pulse(
         system_, {store_, store::encode_active(self_), outside_, &published_.status});
-    watcher_ = actors::start_etcd_watcher(etcd_, {directory_, ports_, cells_, leadership_, gateway_.get()});
+    watcher_ = actors::start_etcd_watcher(
+        etcd_, {directory_, ports_, cells_, leadership_, gateway_.get()});
     return std::nullopt;
   }
 

@@ -36,8 +36,8 @@ from local_platform import Failed, Platform, processes_of, tail  # noqa: E402
 
 # The cheap ones first: what is wrong everywhere shows early.
 FILES = ["configuration", "life_cycle", "seeds_readme", "operators", "bad_input", "two_requests",
-         "move", "broker_killed", "kills", "outages", "hostile", "conformance", "bindings", "plans", "tenants",
-         "secrecy", "two_brokers", "soak"]
+         "move", "broker_killed", "kills", "fencing", "router_killed", "outages", "hostile", "conformance",
+         "bindings", "plans", "tenants", "secrecy", "two_brokers", "soak"]
 
 
 def revive(platform):

@@ -998,14 +998,16 @@ class Platform:
 
     @contextlib.contextmanager
     def frozen(self, *nodes):
-        """All processes of these nodes stand still inside; nothing of theirs ends."""
+        """All processes of these nodes stand still inside, and go on afterwards if the cell has not
+        killed them: it does so with a leader that does not answer while another one leads."""
         for node in nodes:
             self.freeze_node(node)
         try:
             yield
         finally:
             for node in nodes:
-                self.freeze_node(node, signal.SIGCONT)
+                with contextlib.suppress(Failed):
+                    self.freeze_node(node, signal.SIGCONT)
 
     def node_pid(self, node):
         """The pid, as seen from here, of pid 1 of the node's PID namespace (or of its Patroni)."""
