@@ -244,33 +244,42 @@ void agent::start() {
 
 // -- requests -------------------------------------------------------------------------------------
 
-http::handler agent::handler() {
+http::service agent::service() {
   auto serve_if_there =
       life_.guard([this](const http::request& asked, const reply& to) { serve(asked, to); });
-  return [serve_if_there, &loop = loop_](http::request asked, http::responder responder) {
-    auto to = std::make_shared<http::responder>(std::move(responder));
-    loop.post([serve_if_there, to, asked = std::move(asked)] { serve_if_there(asked, to); });
-  };
+  return {[expected = expected_authorization_](const http::request& asked) {
+            return admit(asked, expected);
+          },
+          [serve_if_there, &loop = loop_](http::request asked, http::responder responder) {
+            auto to = std::make_shared<http::responder>(std::move(responder));
+            loop.post(
+                [serve_if_there, to, asked = std::move(asked)] { serve_if_there(asked, to); });
+          }};
 }
 
-bool agent::may_enter(const http::request& asked) const {
+http::admission agent::admit(const http::request& asked, const std::string& expected) {
   const auto* given = asked.header("authorization");
-  return given && given->size() == expected_authorization_.size()
-         && CRYPTO_memcmp(given->data(), expected_authorization_.data(), given->size()) == 0;
+  if (given && given->size() == expected.size()
+      && CRYPTO_memcmp(given->data(), expected.data(), given->size()) == 0)
+    return {std::nullopt, "broker"};
+  if (is_health(asked))
+    return {};
+  auto refused = answer(401, "the cell's user name and password are needed");
+  refused.headers.emplace_back("WWW-Authenticate", "Basic realm=\"matriarch cell\"");
+  return {std::move(refused), {}};
+}
+
+bool agent::is_health(const http::request& asked) {
+  return asked.segments.size() == 1 && asked.segments[0] == "healthz";
 }
 
 void agent::serve(const http::request& asked, const reply& to) {
   using http::method;
   const auto& path = asked.segments;
-  if (path.size() == 1 && path[0] == "healthz") {
+  if (is_health(asked)) {
     if (asked.verb != method::get && asked.verb != method::head)
       return to->send(answer(405, "healthz can only be read, with GET"));
     return to->send(health());
-  }
-  if (!may_enter(asked)) {
-    auto refused = answer(401, "the cell's user name and password are needed");
-    refused.headers.emplace_back("WWW-Authenticate", "Basic realm=\"matriarch cell\"");
-    return to->send(refused);
   }
   if (path.size() < 2 || path.size() > 3 || path[0] != "v2" || path[1] != "service_instances")
     return to->send(answer(404, "there is nothing here; see GET /healthz and "

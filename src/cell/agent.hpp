@@ -38,7 +38,7 @@ public:
   agent& operator=(const agent&) = delete;
 
   /// What the HTTP server calls; from any thread, also when the agent is gone.
-  [[nodiscard]] http::handler handler();
+  [[nodiscard]] http::service service();
 
   /// Begins to look after the nodes; on the loop's thread.
   void start();
@@ -109,7 +109,9 @@ private:
   void deprovision(const std::string& node_id, const http::request& asked, const reply& to);
   [[nodiscard]] http::response health() const;
   [[nodiscard]] http::response listing() const;
-  [[nodiscard]] bool may_enter(const http::request& asked) const;
+  /// Lets strangers reach /healthz only, before anything is read of a body.
+  static http::admission admit(const http::request& asked, const std::string& expected);
+  static bool is_health(const http::request& asked);
   [[nodiscard]] std::optional<endpoint> free_endpoint() const;
 
   // -- a node's life

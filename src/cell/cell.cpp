@@ -87,7 +87,7 @@ int run(const std::string& config_path) {
   http::server_options options;
   options.bind_host = config->bind_host;
   options.port = config->port;
-  http::server server{options, cell->handler()};
+  http::server server{options, cell->service()};
   if (auto error = server.start()) {
     on_loop(loop, [&] { cell.reset(); });
     return refuse(cannot_serve, *error);
