@@ -9,7 +9,7 @@ SCRIPTS  = $(shell grep -rlE '^\#!/usr/bin/env bash' test/platform .ci)
 export MATRIARCH_BUILD := $(abspath $(BUILD))
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test up configured program build check bench packages format
+.PHONY: help demo test up configured program build check bench outages packages format
 
 help:
 	@echo 'make demo      the whole story on a local platform: create, bind, grow, move, fail over, remove'
@@ -19,6 +19,7 @@ help:
 	@echo 'make build     compile to $(BUILD)/'
 	@echo 'make check     what CI does, and format and lint'
 	@echo 'make bench     what it reaches, beside what it shall reach'
+	@echo 'make outages   what an outage of each part looks like, measured; about half an hour'
 	@echo 'make format    apply .clang-format'
 	@echo 'make packages  install what is missing (the others do so by themselves)'
 
@@ -47,6 +48,10 @@ up: program
 bench: build
 	@test/platform/install-packages bench
 	@$(PYTHON) test/bench/bench.py
+
+outages: program
+	@test/platform/install-packages outages
+	@$(PYTHON) test/bench/outages.py $(OUTAGES)
 
 check: build
 	@test/platform/install-packages check
