@@ -22,7 +22,7 @@ MINUTES ?= 30
 ROUNDS  ?= 50
 
 .PHONY: help demo test up configured program build test-build test-threads check bench soak kills \
-        packages format
+        outages packages format
 
 help:
 	@echo 'make demo      the whole story on a local platform: create, bind, grow, move, fail over, remove'
@@ -32,6 +32,7 @@ help:
 	@echo 'make build     compile to $(BUILD)/'
 	@echo 'make check     what CI runs, and format, lint, and the unit and actor tests with ThreadSanitizer'
 	@echo 'make bench     what it reaches, beside what it shall reach'
+	@echo 'make outages   what an outage of each part looks like, measured; about half an hour'
 	@echo 'make soak      clusters made, changed and deleted while everything is killed (MINUTES=30 SEED=)'
 	@echo 'make kills     kill -9 of the broker in the middle of each workflow (ROUNDS=50 SEED=)'
 	@echo 'make format    apply .clang-format'
@@ -71,6 +72,10 @@ up: program
 bench: build
 	@test/platform/install-packages bench
 	@$(PYTHON) test/bench/bench.py
+
+outages: program
+	@test/platform/install-packages outages
+	@$(PYTHON) test/bench/outages.py $(OUTAGES)
 
 soak: program
 	@$(PYTHON) test/e2e/soak.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))

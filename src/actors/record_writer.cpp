@@ -44,6 +44,8 @@ void record_writer::attempt(const std::shared_ptr<const change>& what, const aft
                 return then(judge_refusal(*what, came));
               return again();
             case store::commit_state::unknown:
+              if (came.over && !open)
+                return look(what, then, came.error, again);
               return again();
             case store::commit_state::not_done:
               if (open)
@@ -52,6 +54,25 @@ void record_writer::attempt(const std::shared_ptr<const change>& what, const aft
                   {fate::kind::not_done, 0,
                    "etcd cannot be reached: " + came.error + "; nothing was changed, try again"});
             }
+          },
+          [again](const caf::error&) { again(); });
+}
+
+void record_writer::look(const std::shared_ptr<const change>& what, const after& then,
+                         const std::string& why, const std::function<void()>& again) {
+  store::transaction asked;
+  asked.then = {store::read{what->witness}};
+  self_->request(store_, store_patience, std::move(asked))
+      .then(
+          [what, then, why, again](const store::commit_result& came) {
+            if (came.state != store::commit_state::committed || came.reads.size() != 1)
+              return again();
+            const auto& witness = came.reads.front();
+            if (what->made(witness))
+              return then(
+                  {fate::kind::done, witness.empty() ? came.at : witness.front().mod_revision});
+            then({fate::kind::not_done, 0,
+                  "etcd does not take it: " + why + "; nothing was changed, try again"});
           },
           [again](const caf::error&) { again(); });
 }

@@ -24,7 +24,7 @@ struct fate {
   enum class kind {
     done,
     refused,  ///< a compare did not hold; `active` and `record` say how things are
-    not_done, ///< etcd could not be reached
+    not_done, ///< etcd could not be reached, or has no space
   };
   kind is = kind::not_done;
   store::revision at = 0;
@@ -52,6 +52,9 @@ public:
 
 private:
   void attempt(const std::shared_ptr<const change>& what, const after& then, bool open);
+  /// Has etcd done it, or not? It will not do it any more.
+  void look(const std::shared_ptr<const change>& what, const after& then, const std::string& why,
+            const std::function<void()>& again);
   [[nodiscard]] fate judge_refusal(const change& what, const store::commit_result& came) const;
 
   service_instance_actor::pointer self_;

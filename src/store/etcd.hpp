@@ -84,6 +84,8 @@ struct commit_result {
   /// One list for each `read` of the branch that was done, in their order.
   std::vector<std::vector<key_value>> reads = {};
   std::string error = {};
+  /// Of an `unknown` one: etcd has dealt with it and will not do it any more, so a read tells.
+  bool over = false;
 };
 
 struct range_result {

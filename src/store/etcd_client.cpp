@@ -292,6 +292,8 @@ void etcd_client::commit(transaction what, std::function<void(commit_result)> do
          if (!end.error.empty()) {
            commit_result result;
            result.state = end.perhaps_done ? commit_state::unknown : commit_state::not_done;
+           result.over = end.answer.status != 0
+                         && etcd_json::is_out_of_space(etcd_json::read_refusal(end.answer.body));
            result.error = std::move(end.error);
            done(std::move(result));
            return;

@@ -476,6 +476,10 @@ bool certainly_not_done(int status, const refusal& why) {
   return why.message == "etcdserver: no leader" || why.message == "etcdserver: too many requests";
 }
 
+bool is_out_of_space(const refusal& why) {
+  return why.message.find("database space exceeded") != std::string::npos;
+}
+
 bool worth_another_endpoint(int status, const refusal& why) {
   switch (why.code) {
   case invalid_argument:

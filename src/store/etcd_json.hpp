@@ -94,6 +94,10 @@ struct refusal {
 /// once.
 [[nodiscard]] bool users_changed_meanwhile(const refusal& why);
 
+/// True if etcd has no space left. It also says so of a transaction that it has just done (3.4: the
+/// one that fills it), but does none later that it said this of.
+[[nodiscard]] bool is_out_of_space(const refusal& why);
+
 /// True if another endpoint of the same cluster may answer differently. False where the request
 /// itself is at fault.
 [[nodiscard]] bool worth_another_endpoint(int status, const refusal& why);

@@ -1,9 +1,11 @@
 """Parts that cannot be reached: said once, retried, served again as soon as they are back."""
 
 import signal
+import time
 
 from checks import equal, exactly_as_asked, json_error, scenario, true
-from local_platform import PLAN, SERVICE, wait_until
+from local_platform import PLAN, SERVICE, Writer, wait_until
+from witnesses import Caller, Reader
 
 
 def provision_body(nodes):
@@ -11,26 +13,72 @@ def provision_body(nodes):
             "parameters": {"node-count": nodes}}
 
 
-@scenario("without etcd a provision is answered 503, and works as soon as etcd is back")
+# Long enough for every lease to end, and for a leader without failsafe_mode to step down.
+FREEZE = 12
+
+
+@scenario("etcd is frozen: databases and reads go on, changes are refused at once, all ends by itself")
 def etcd_frozen(platform):
-    platform.create("before", nodes=1)
-    platform.etcd.kill(signal.SIGSTOP)
-    try:
-        path = "/v2/service_instances/"
-        answer = platform.osb("PUT", path + "frozen", provision_body(1), {"accepts_incomplete": "true"})
-        equal(answer[0], 503, f"a provision without etcd ({answer[2]})")
-        json_error(answer, "a provision without etcd")
-        answer = platform.osb("GET", path + "unknown/last_operation")
-        equal(answer[0], 503, f"whether an unknown id exists, without etcd ({answer[2]})")
-        equal(platform.last_operation("before")[1]["state"], "succeeded", "a read without etcd")
-        wait_until(lambda: platform.health()[1].get("etcd") == "unreachable", 30, "/healthz to tell")
-    finally:
-        platform.etcd.kill(signal.SIGCONT)
+    platform.create("before", nodes=2)
+    uri = platform.bind("before", "app")["uri"]
+    leader = platform.leader("before")
+    with Writer(uri) as writer, Reader(platform, "before") as reader:
+        writer.wait_for_writes(20)
+        platform.etcd.kill(signal.SIGSTOP)
+        frozen_at = time.monotonic()
+        try:
+            with Caller(platform, "during") as caller:
+                wait_until(lambda: platform.health()[1].get("etcd") == "unreachable", 30, "/healthz to tell")
+                equal(platform.health()[0], 200, "the status of /healthz while there is a copy to read from")
+                answer = platform.osb("GET", platform.instance_path("unknown") + "/last_operation")
+                equal(answer[0], 503, f"whether an unknown id exists, without etcd ({answer[2]})")
+                wait_until(lambda: platform.health()[1].get("etcd_age", 0) >= FREEZE, 2 * FREEZE, "etcd's age")
+                age = int(platform.osb("GET", "/admin/service_instances")[1]["Age"])
+                true(age >= FREEZE, f"the age of an operator's answer: {age}")
+                known_at = time.monotonic()
+                refused = len(caller.refusals())
+                platform.etcd.kill(signal.SIGCONT)
+                caller.wait_taken()
+        finally:
+            platform.etcd.kill(signal.SIGCONT)
+        platform.wait_operation("during").must_succeed()
+        writer.wait_for_writes(20)
+    true(refused > 0, "nothing was refused")
+    caller.must_be_told_to_return()
+    equal(reader.failures, [], "reads that failed")
+    equal(writer.missing(), [], "acknowledged rows that are missing")
+    print(f"       frozen {known_at - frozen_at:.0f} s: longest gap of the application {writer.longest_gap():.2f} s, "
+          f"refused first after {caller.refusals()[0]:.1f} s, last after {caller.refusals(known_at)[-1]:.3f} s")
     platform.wait_broker_acts()
-    platform.create("frozen", nodes=1)
-    exactly_as_asked(platform, "frozen", 1)
-    exactly_as_asked(platform, "before", 1)
-    for name in ("before", "frozen"):
+    exactly_as_asked(platform, "during", 1)
+    exactly_as_asked(platform, "before", 2)
+    equal(platform.leader("before"), leader, "the leader after the freeze")
+    platform.unbind("before", "app")
+    for name in ("before", "during"):
+        platform.remove(name)
+
+
+@scenario("etcd is out of space: it is said, changes are refused, and taken once there is space again")
+def etcd_out_of_space(platform):
+    platform.create("before", nodes=1)
+    member = platform.etcd_call("/v3/cluster/member/list", {})["members"][0]["ID"]
+    alarm = {"memberID": member, "alarm": "NOSPACE"}
+    platform.etcd_call("/v3/maintenance/alarm", {**alarm, "action": "ACTIVATE"})
+    try:
+        answer = platform.osb("PUT", platform.instance_path("during"), provision_body(1),
+                              {"accepts_incomplete": "true"})
+        equal(answer[0], 503, f"a provision ({answer[2]})")
+        json_error(answer, "a provision while etcd takes nothing")
+        true("space" in answer[2]["description"], f"the reason is not told: {answer[2]}")
+        wait_until(lambda: platform.health()[1].get("etcd") == "refuses writes", 30, "/healthz to tell")
+        equal(platform.health()[0], 200, "the status of /healthz")
+        equal(platform.last_operation("before")[1]["state"], "succeeded", "a read")
+    finally:
+        platform.etcd_call("/v3/maintenance/alarm", {**alarm, "action": "DEACTIVATE"})
+    platform.wait_broker_acts()
+    platform.create("during", nodes=1)
+    for name in ("before", "during"):
+        exactly_as_asked(platform, name, 1)
         platform.remove(name)
 
 

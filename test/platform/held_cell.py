@@ -5,6 +5,7 @@ PostgreSQL behind it.
 """
 
 import threading
+import time
 
 from simulated_cell import Cell, Handler, Server
 
@@ -35,6 +36,7 @@ class HeldCell(Cell):
         self.uri = f"http://{host}:8901"
         self.hides = set()  # scopes whose nodes start and do not appear
         self.refuses_start = set()  # scopes whose PUT is answered with 500
+        self.answers_late = {}  # scope -> seconds: nodes start, and the answer to their PUT comes that late
         self.refuses_stop = set()  # scopes whose DELETE is answered with 500
         self.hidden = []  # (node, scope) of those that have not appeared
         own = type("Own", (Answering,), {"cell": self, "wbufsize": -1, "disable_nagle_algorithm": True})
@@ -44,6 +46,10 @@ class HeldCell(Cell):
     def start(self, node, scope):
         if scope in self.refuses_start:
             return 500
+        if scope in self.answers_late:
+            status = super().start(node, scope)
+            time.sleep(self.answers_late[scope])  # is the lateness itself
+            return status
         if scope not in self.hides:
             return super().start(node, scope)
         with self.lock:
@@ -62,6 +68,7 @@ class HeldCell(Cell):
     def obey(self):
         """From here on everything starts, appears and stops at once."""
         self.refuses_start.clear()
+        self.answers_late.clear()
         self.refuses_stop.clear()
         self.hides.clear()
         hidden, self.hidden = self.hidden, []

@@ -37,6 +37,7 @@ import psycopg2.extensions
 import yaml
 
 import sanitizers
+from slow_proxy import SlowProxy
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("MATRIARCH_BUILD", ROOT / "build"))
@@ -372,6 +373,9 @@ class Platform:
     fixed      the broker and the public ports are on localhost, as `make up` wants them
     simulated  all cells are simulated_cell.py, whose nodes appear at once
     strict     the broker is strict
+    etcds      how many members etcd has
+    etcd_quota how many bytes etcd may hold
+    etcd_slow  the broker reaches etcd through self.proxy, a SlowProxy
     etcd_auth  etcd asks for users: broker, cells and router have one each
     etcd_tls   etcd speaks TLS
     tls        the router's port to the broker speaks TLS
@@ -384,7 +388,9 @@ class Platform:
     """
 
     def __init__(self, fixed=False, simulated=False, strict=False, etcd_auth=False,
-                 etcd_tls=False, tls=False, secrets=False, held=0, edit=None, say=None, brokers=1):
+                 etcd_tls=False, tls=False, secrets=False, held=0, edit=None, say=None, brokers=1,
+                 etcds=1, etcd_quota=None, etcd_slow=False):
+        self.etcd_count, self.etcd_quota, self.etcd_slow, self.proxy = etcds, etcd_quota, etcd_slow, None
         self.fixed, self.simulated, self.strict = fixed, simulated, strict
         self.etcd_auth, self.etcd_tls, self.tls, self.secrets = etcd_auth, etcd_tls, tls, secrets
         self.edit, self.broker_count = edit, brokers
@@ -408,6 +414,7 @@ class Platform:
         self.failed = False
         self.directory = None
         self.octet_lock = self.etcd = None
+        self.etcds, self.brokers = [], []
         self.stopped = threading.Lock()
 
     # --- start and stop ------------------------------------------------------------------------
@@ -441,7 +448,8 @@ class Platform:
             self.tls_context = ssl.create_default_context(cafile=str(self.certificate))
         self._start_held_cells()
         self._write_configurations()
-        self.etcd.start()
+        for member in self.etcds:
+            member.start()
         wait_until(self._etcd_healthy, START_DEADLINE, "etcd")
         if self.etcd_auth:
             self._turn_on_etcd_users()
@@ -470,14 +478,14 @@ class Platform:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         for cell in self.held:
             cell.close()
-        others = [process for process in self.processes if process is not self.etcd]
+        others = [process for process in self.processes if process not in self.etcds]
         own = [process for process in others if process.alive() and process.command[0] == str(MATRIARCH)]
         with concurrent.futures.ThreadPoolExecutor() as pool:
             list(pool.map(lambda process: process.stop(), others))
         # Cells leave their nodes running when they stop. Each node's pid 1, asked to end, stops
         # PostgreSQL cleanly, for which Patroni needs etcd; whatever is left then is killed.
-        etcd_pid = self.etcd.pid if self.etcd and self.etcd.running else None
-        left = lambda: [pid for pid in processes_of(self.directory) if pid != etcd_pid]
+        etcd_pids = [member.pid for member in self.etcds if member.running]
+        left = lambda: [pid for pid in processes_of(self.directory) if pid not in etcd_pids]
         for pid in left():
             # Patroni stops PostgreSQL fast; PostgreSQL itself would wait for its clients.
             if name_of_process(pid) != "postgres":
@@ -490,8 +498,10 @@ class Platform:
                 os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(Failed):
             wait_until(lambda: not left(), STOP_DEADLINE, "")
-        if self.etcd:
-            self.etcd.stop()
+        for member in self.etcds:
+            member.stop()
+        if self.proxy:
+            self.proxy.cut()
         # SIGKILL is how stop() itself ends one that is too slow.
         badly_ended = [f"{process.name} ended with status {process.running.returncode} when it was asked to stop"
                        for process in own if process.running.returncode not in (0, -signal.SIGKILL)]
@@ -549,7 +559,11 @@ class Platform:
             self.broker_addresses = [(f"127.{octet}.0.{1 + n}", 3000) for n in range(self.broker_count)]
             self.fronted_port = 8888
         self.broker_port = 3000 if self.broker_count == 1 else self.fronted_port
-        self.etcd_uri = f"{'https' if self.etcd_tls else 'http'}://{self.address}:2379"
+        scheme = "https" if self.etcd_tls else "http"
+        # The first is where this program asks.
+        self.etcd_uris = [f"{scheme}://{host}:2379" for host in
+                          [self.address, *(f"127.{octet}.0.{10 + n}" for n in range(2, self.etcd_count + 1))]]
+        self.etcd_uri = self.etcd_uris[0]
         self.broker_uri = f"http://{self.broker_host}:{self.broker_port}"
         # For the operator's commands.
         self.broker_uri_with_credentials = (
@@ -569,16 +583,22 @@ class Platform:
     def _write_configurations(self):
         directory = self.directory
         add = self._add_process
-        self.etcd = add("etcd", [
-            "etcd", "--name", "platform", "--data-dir", directory / "etcd",
-            "--listen-client-urls", self.etcd_uri, "--advertise-client-urls", self.etcd_uri,
-            "--listen-peer-urls", f"http://{self.address}:2380",
-            "--initial-advertise-peer-urls", f"http://{self.address}:2380",
-            "--initial-cluster", f"platform=http://{self.address}:2380",
-            # The cheapest: each login costs what this says.
-            "--bcrypt-cost", "4",
-            "--logger", "zap", "--log-level", "warn",
-            *(["--cert-file", self.certificate, "--key-file", self.certificate_key] if self.etcd_tls else [])])
+        peers = [uri.replace("https", "http").replace(":2379", ":2380") for uri in self.etcd_uris]
+        names = ["etcd", *(f"etcd-{number}" for number in range(2, self.etcd_count + 1))]
+        for name, uri, peer in zip(names, self.etcd_uris, peers):
+            self.etcds.append(add(name, [
+                "etcd", "--name", name, "--data-dir", directory / name,
+                "--listen-client-urls", uri, "--advertise-client-urls", uri,
+                "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+                "--initial-cluster", ",".join(f"{other}={at}" for other, at in zip(names, peers)),
+                # The cheapest: each login costs what this says.
+                "--bcrypt-cost", "4",
+                "--logger", "zap", "--log-level", "warn",
+                *(["--quota-backend-bytes", self.etcd_quota] if self.etcd_quota else []),
+                *(["--cert-file", self.certificate, "--key-file", self.certificate_key] if self.etcd_tls else [])]))
+        self.etcd = self.etcds[0]
+        if self.etcd_slow:
+            self.proxy = SlowProxy((f"127.{self.octet}.0.3", 2379), (self.address, 2379))
         self.cells = []
         for guid, (number, zone, address) in self.cell_addresses.items():
             if self.simulated:
@@ -593,7 +613,6 @@ class Platform:
         path = directory / "router.yml"
         self._write(path, "router", self.router_configuration())
         self.router = None if self.simulated else add("router", [MATRIARCH, "router", "--config", path])
-        self.brokers = []
         for number, where in enumerate(self.broker_addresses, 1):
             name = "broker" if self.broker_count == 1 else f"broker-{number}"
             path = directory / f"{name}.yml"
@@ -623,7 +642,7 @@ class Platform:
         host, port = where or self.broker_addresses[0]
         config["broker"].update(port=port, bind_host=host,
                                 advertise_host=self.public_host)
-        config["etcd"]["machines"] = [self.etcd_uri]
+        config["etcd"]["machines"] = [self.proxy.uri] if self.proxy else self.etcd_uris
         config["broker"]["strict"] = self.strict
         for cell in config["cells"]:
             cell["uri"] = "http://" + self.cell_addresses[cell["guid"]][2]
@@ -668,7 +687,7 @@ class Platform:
             username=self.cell_credentials[0], password=self.cell_credentials[1])
         for unused in ("uri", "host", "first_port", "last_port", "run_as"):
             config["cell"].pop(unused, None)
-        config["etcd"]["machines"] = [self.etcd_uri]
+        config["etcd"]["machines"] = self.etcd_uris
         config.setdefault("patroni", {}).update(ttl=5, loop_wait=1, retry_timeout=2)
         return config
 
@@ -679,7 +698,7 @@ class Platform:
         config["router"]["status"] = {"bind_host": self.address, "port": 8890}
         config["broker"] = {"listen": self.fronted_port,
                             "servers": [f"{host}:{port}" for host, port in self.broker_addresses]}
-        config["etcd"]["machines"] = [self.etcd_uri]
+        config["etcd"]["machines"] = self.etcd_uris
         if self.tls:
             config["broker"]["tls"] = {"certificate": str(self.certificate), "key": str(self.certificate_key)}
         return config

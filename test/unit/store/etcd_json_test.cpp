@@ -292,6 +292,14 @@ TEST_CASE("a transaction that etcd may have written is not called undone") {
   CHECK_FALSE(codec::certainly_not_done(408, {-1, "Request Timeout"}));
 }
 
+TEST_CASE("an etcd without space is known by its words") {
+  auto is_out = [](const std::string& message) {
+    return codec::is_out_of_space(codec::read_refusal(error_body(8, message)));
+  };
+  CHECK(is_out("etcdserver: mvcc: database space exceeded"));
+  CHECK_FALSE(is_out("etcdserver: too many requests"));
+}
+
 TEST_CASE("another endpoint is asked about what is the endpoint's fault, not the request's") {
   CHECK(codec::worth_another_endpoint(503, {14, "etcdserver: no leader"}));
   CHECK(codec::worth_another_endpoint(404, {-1, "Not Found"}));
