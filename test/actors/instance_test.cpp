@@ -54,6 +54,31 @@ TEST_CASE("a provision ends succeeded with the nodes asked for, one leader and a
   CHECK(here.outside.violations.empty());
 }
 
+TEST_CASE("a provision whose nodes appear at once waits for nothing") {
+  stage here;
+  here.outside.member_delay = here.outside.running_delay = here.outside.failover_delay =
+      model::duration{0};
+  auto asked_at = here.outside.now();
+  REQUIRE(here.ask(provision("db")).is == verdict_kind::accepted);
+  auto answered_after = here.outside.now() - asked_at;
+  REQUIRE(here.pass_until([&] { return succeeded(here.outside, "db"); }, 1s));
+  // What asking for a verdict lets pass, and one step of this time's.
+  CHECK(here.outside.now() - asked_at <= answered_after + 100ms);
+}
+
+TEST_CASE("a provision reads nothing of the other instances, however many there are") {
+  stage here(20);
+  auto ranges_for = [&](const std::string& name) {
+    auto before = here.outside.ranges_read;
+    REQUIRE(make(here, name, 2));
+    return here.outside.ranges_read - before;
+  };
+  auto alone = ranges_for("first");
+  for (int i = 0; i < 30; ++i)
+    REQUIRE(make(here, "other" + std::to_string(i), 2));
+  CHECK(ranges_for("last") == alone);
+}
+
 TEST_CASE("the same provision sent again while it is in progress gets the same operation") {
   stage here;
   auto first = here.ask(provision("db"));

@@ -255,6 +255,7 @@ void world::commit(const store::transaction& what,
 }
 
 store::range_result world::range(const store::key_range& keys) {
+  ++ranges_read;
   if (!etcd_reachable)
     return {false, 0, {}, "connection refused"};
   return {true, etcd.at(), etcd.range(keys), ""};

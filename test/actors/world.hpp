@@ -196,6 +196,8 @@ public:
   };
   [[nodiscard]] const std::vector<restart>& restarts() const { return restarts_; }
   [[nodiscard]] int switchovers() const { return switchovers_; }
+  /// How often a broker has read a range of keys.
+  int ranges_read = 0;
   /// Rules of the house that were broken, in words; checked at each order.
   std::vector<std::string> violations;
 

@@ -11,6 +11,7 @@ its own, and after a deprovision nothing may be left.
 
 import argparse
 import collections
+import json
 import pathlib
 import random
 import statistics
@@ -83,17 +84,19 @@ class Rounds:
         except Failed as error:
             raise Failed(f"round {number + 1}, {workflow} killed after {moment:.2f} s, {met}: {error}") from error
         self.met[workflow][met] += 1
-        self.say(f"  {number + 1:3}  {workflow:<12} killed after {moment:5.2f} s, {met:<20}  {state} after {took:5.1f} s",
-                 flush=True)
+        self.say(f"  {number + 1:3}  {workflow:<12} killed after {moment:5.2f} s, {met:<21}  "
+                 f"{state} after {took:5.1f} s", flush=True)
 
     def where_it_fell(self, workflow):
         """What was written when the broker died, as etcd has it."""
         instance = self.instance()
         record = self.platform.record(instance)
         if workflow in ("bind", "unbind"):
-            binding = self.platform.keys(f"/service/{instance}/bindings/").get(f"/service/{instance}/bindings/app", "")
-            made, going = '"ready"' in binding, binding and '"ready"' not in binding
-            return "in its middle" if going else "at its end" if made == (workflow == "bind") else "before its acceptance"
+            key = f"/service/{instance}/bindings/app"
+            binding = self.platform.keys(key).get(key)
+            if binding is not None and json.loads(binding)["phase"] != "ready":
+                return "in its middle"
+            return "at its end" if (binding is not None) == (workflow == "bind") else "before its acceptance"
         if record is None:
             return "before its acceptance" if workflow == "provision" else "at its end"
         operation = record["operation"]

@@ -52,6 +52,19 @@ def admin(platform):
     platform.remove("shown")
 
 
+@scenario("an operator is answered one JSON document: 200 for what is there, 404 for what is not")
+def found_or_not(platform):
+    platform.create("there", nodes=1)
+    for path, wanted in (("/admin/cells", 200), ("/admin/service_instances", 200),
+                         ("/admin/service_instances/there", 200), ("/admin/service_instances/nobody", 404),
+                         ("/admin/nothing", 404)):
+        # Two documents in a row would be no JSON, and come as a text.
+        status, headers, answer = platform.osb("GET", path)
+        equal((status, headers["Content-Type"], type(answer) in (dict, list)), (wanted, "application/json", True),
+              f"{path}: {answer}")
+    platform.remove("there")
+
+
 @scenario("demoting a cell moves its leaders away and keeps its nodes")
 def demote(platform):
     platform.create("led", nodes=2)

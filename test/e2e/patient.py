@@ -63,6 +63,8 @@ class Patient:
         while True:
             try:
                 return check()
+            except psycopg2.ProgrammingError:
+                raise  # the server understood, and it is wrong
             except (Failed, KeyError, TypeError, *CUT_OFF) as error:
                 if time.monotonic() > end:
                     raise Failed(f"{what}, for {patience} s: {type(error).__name__}: {error}") from error

@@ -87,7 +87,10 @@ class SteadyWriter(Writer):
                 true(not cursor.fetchone()[0], "the public port leads to a replica")
                 cursor.execute(f"select number from {self.table}")
                 return {row[0] for row in cursor.fetchall()}
-        present = self.patient.eventually(read, "the rows cannot be read")
+        try:
+            present = self.patient.eventually(read, "the rows cannot be read")
+        except psycopg2.errors.UndefinedTable:
+            present = set()
         return sorted(number for number, _ in self.acknowledged if number not in present)
 
 
@@ -349,22 +352,24 @@ class Soak:
                   f"{len(self.tenants)} tenants")
         for thread in [self.killer, *self.tenants]:
             thread.start()
-        next_line = 0
-        while not self.closing.is_set() and time.monotonic() - self.started < self.seconds:
+        next_line, end = 0, self.started + self.seconds
+        while any(tenant.is_alive() for tenant in self.tenants):
             self.look_at_processes()
             self.look_at_ports()
-            if time.monotonic() - self.started >= next_line:
+            now = time.monotonic()
+            if now >= self.started + next_line:
                 next_line += 20
                 self.sample()
                 self.progress()
-            self.closing.wait(1)
+            if now >= end and not self.closing.is_set():
+                self.closing.set()
+                self.tell("no more kills; the tenants come to an end")
+            if now >= end + 2 * OPERATION_PATIENCE:
+                self.violated("the tenants did not come to an end")
+                break
+            self.ended.wait(1)
         self.closing.set()
-        self.tell("no more kills; the tenants come to an end")
         self.killer.join(60)
-        for tenant in self.tenants:
-            tenant.join(2 * OPERATION_PATIENCE)
-            if tenant.is_alive():
-                self.violated(f"{tenant.name} did not come to an end")
         self.sample()
         if not self.violations:
             try:
