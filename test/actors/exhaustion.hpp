@@ -60,6 +60,7 @@ struct tally {
 struct extent {
   unsigned seeds = 1; ///< the orders in which actors run, from 0; each has its own cut points
   int threads = 1;
+  std::size_t every = 1; ///< only each so-manieth cut point
   bug planted = bug::none;
   std::size_t enough = static_cast<std::size_t>(-1); ///< stops after so many violations
 };

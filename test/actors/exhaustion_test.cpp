@@ -69,6 +69,8 @@ int main(int count, char** arguments) {
       return replay(text);
     if (const auto* number = value_of(arguments[i], "--seeds="))
       all_of_it.seeds = static_cast<unsigned>(std::atoi(number));
+    else if (const auto* number = value_of(arguments[i], "--every="))
+      all_of_it.every = static_cast<std::size_t>(std::max(1, std::atoi(number)));
     else if (const auto* number = value_of(arguments[i], "--threads="))
       all_of_it.threads = std::atoi(number);
     else if (const auto* name = value_of(arguments[i], "--workflow="))
