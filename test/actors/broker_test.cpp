@@ -74,6 +74,26 @@ TEST_CASE("a waiting broker takes over when the lease ends, and finishes what wa
   CHECK(here.outside.running_nodes("db") == 3);
 }
 
+TEST_CASE("a waiting broker promises nothing of an instance that will be taken back") {
+  stage here;
+  auto& line = here.broker().line();
+  line.fate_of = [last = line.effects() + 2](int number) {
+    return number <= last ? way::through : way::undone;
+  };
+  here.broker().ask(provision("db"));
+  here.run();
+  REQUIRE(here.outside.record_of("db"));
+  REQUIRE(here.outside.record_of("db")->phase == model::record_phase::accepting);
+  broker_settings how;
+  how.address = "127.0.0.1:8081";
+  here.brokers.front() = std::make_unique<simulated_broker>(here.outside, how);
+  here.run();
+  REQUIRE_FALSE(here.broker().active());
+  CHECK(here.ask(provision("db")).is == verdict_kind::unavailable);
+  CHECK(here.pass_until([&] { return !here.outside.record_of("db"); }, 30s));
+  CHECK(here.ask(provision("db")).is == verdict_kind::accepted);
+}
+
 TEST_CASE("a broker that resigns is followed at once") {
   stage here;
   add_broker(here, "127.0.0.1:9090");

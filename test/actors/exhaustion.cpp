@@ -82,13 +82,15 @@ const workflow* find_workflow(const std::string& name) {
   return nullptr;
 }
 
-broker_settings settings_for(unsigned seed, bug planted) {
+broker_settings settings_for(const workflow& what, unsigned seed, bug planted) {
   broker_settings how;
   how.seed = seed;
   how.etcd_users = true;
   // Long enough for other messages to come in between.
   how.latency = {4ms, 30ms, 30ms, 15ms};
   how.planted = planted;
+  if (what.tune)
+    what.tune(how);
   return how;
 }
 
@@ -96,9 +98,10 @@ broker_settings settings_for(unsigned seed, bug planted) {
 class trial {
 public:
   trial(const workflow& what, unsigned seed, bug planted, bool with_successor)
-      : what_(what), here_(what.cells, settings_for(seed, planted)) {
+      : what_(what), here_(what.cells, settings_for(what, seed, planted)) {
+    here_.outside.cells_are_fenced = planted != bug::no_fences;
     if (with_successor) {
-      auto second = settings_for(seed, planted);
+      auto second = settings_for(what, seed, planted);
       second.address = "127.0.0.1:8081";
       here_.brokers.push_back(std::make_unique<simulated_broker>(here_.outside, second));
       here_.pass(500ms);
@@ -149,6 +152,8 @@ public:
 
   std::vector<std::string> run() {
     live();
+    if (what_.afterwards)
+      what_.afterwards(here_.outside);
     bool disturbed = !where_.workflow.empty() && at_a_message(where_.how);
     here_.pass_until([&] { return tend() && (!disturbed || settled()); }, longest_calm);
     here_.pass_until([&] { return !tend(); }, calm_after);
@@ -171,7 +176,9 @@ private:
   }
 
   void live() {
-    here_.pass_until([&] { return tend() && user_->done(); }, longest_errand);
+    here_.pass_until(
+        [&] { return tend() && user_->done() && (!what_.over || what_.over(here_.outside)); },
+        longest_errand);
   }
 
   /// In the middle of the broker's actors: the world is disconnected first.

@@ -60,6 +60,45 @@ TEST_CASE("whatever is cut off, wherever: nothing is lost, and nothing is left")
   }
 }
 
+// The harness itself is shown to see: with a rule of the broker taken out it has to complain.
+
+namespace {
+
+std::size_t violations_with(bug planted, const char* workflow_name) {
+  auto how = all_of_it;
+  how.planted = planted;
+  how.enough = 1;
+  for (const auto& one : workflows())
+    if (one.name == workflow_name)
+      return exhaust(one, how).violations.size();
+  return 0;
+}
+
+} // namespace
+
+TEST_CASE("the harness finds nodes that are started before they are written down") {
+  CHECK(violations_with(bug::act_first, "provision") > 0);
+  CHECK(violations_with(bug::act_first, "grow") > 0);
+}
+
+TEST_CASE("the harness finds removed nodes that have no grave") {
+  CHECK(violations_with(bug::no_graves, "move") > 0);
+  CHECK(violations_with(bug::no_graves, "deprovision") > 0);
+}
+
+TEST_CASE("the harness finds a removal that is done in pieces") {
+  CHECK(violations_with(bug::piecemeal_removal, "deprovision") > 0);
+  CHECK(violations_with(bug::piecemeal_removal, "delete-midway") > 0);
+}
+
+TEST_CASE("the harness finds a broker that writes when it is another's turn") {
+  CHECK(violations_with(bug::no_turns, "deprovision") > 0);
+}
+
+TEST_CASE("the harness finds cells that obey whatever arrives, however late") {
+  CHECK(violations_with(bug::no_fences, "delete-midway") > 0);
+}
+
 int main(int count, char** arguments) {
   all_of_it.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   bool only_table = false;

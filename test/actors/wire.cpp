@@ -153,15 +153,16 @@ void wire::commit(const store::transaction& what, std::function<void(store::comm
   }
   if (planted_ == bug::piecemeal_removal && put_under(what, keys::tombstones) != nullptr)
     return commit_in_pieces(what, reply);
-  if (planted_ == bug::no_graves) {
-    auto fewer = what;
-    std::erase_if(fewer.then, [](const store::operation& one) {
+  auto sent = what;
+  if (planted_ == bug::no_graves)
+    std::erase_if(sent.then, [](const store::operation& one) {
       const auto* put = std::get_if<store::put>(&one);
       return put != nullptr && put->key.starts_with(keys::graves);
     });
-    return commit_now(fewer, how_.etcd, reply);
-  }
-  commit_now(what, how_.etcd, reply);
+  bool leadership = put_under(what, keys::active) != nullptr;
+  if (planted_ == bug::no_turns && !leadership)
+    std::erase_if(sent.compares, [](const auto& one) { return one.key == keys::active; });
+  commit_now(sent, how_.etcd, reply);
 }
 
 void wire::commit_now(const store::transaction& what, duration transit,

@@ -26,12 +26,15 @@ struct latencies {
   duration database{0};
 };
 
-/// Bugs of a broker that can be planted between it and the world: the tests of the tests.
+/// Bugs of a broker, or of its cells, that can be planted between it and the world: the tests of
+/// the tests.
 enum class bug {
   none,
   act_first,         ///< a record that places nodes is written after the cells have heard of them
   no_graves,         ///< no graves are written
   piecemeal_removal, ///< the transaction that removes an instance is done in pieces
+  no_turns,          ///< writes do not compare which broker acts
+  no_fences,         ///< the cells obey old orders, and start nodes that they have removed
 };
 
 /// One broker's connection to the world. Everything that a broker changes outside itself passes

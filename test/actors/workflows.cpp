@@ -31,6 +31,17 @@ void with_a_binding(stage& here) {
   must(here.ask(bind("db", "b1")).is == model::verdict_kind::created, "a bind");
 }
 
+model::bind_request reading(const std::string& binding_id) {
+  auto asked = simulation::bind("db", binding_id);
+  asked.wanted.read_only = true;
+  return asked;
+}
+
+void with_a_reader(stage& here) {
+  must(make(here, "db", 2), "a provision");
+  must(here.ask(reading("b1")).is == model::verdict_kind::created, "a bind");
+}
+
 model::bind_request rotation() {
   auto asked = bind("db", "b2");
   asked.wanted.predecessor = "b1";
@@ -84,6 +95,33 @@ std::vector<workflow> all() {
                   with_a_binding,
                   {{rotation()}, {unbind("db", "b1")}},
                   {{"db", {2, {}, {}, {"b2"}}}}});
+  list.push_back(
+      {"bind-unbind", with_nodes(2), {{bind("db", "b1")}, {unbind("db", "b1")}}, {{"db", {2}}}});
+  list.push_back({"bind-reader", with_nodes(2), {{reading("b1")}}, {{"db", {2, {}, {}, {"b1"}}}}});
+  list.push_back({"deprovision-bound", with_a_reader, {{deprovision("db")}}, {}});
+  list.push_back({"move-delete",
+                  with_nodes(2),
+                  {without_waiting(move("db", {"c3", "c4"})), after_a_while(deprovision("db"), 4s)},
+                  {}});
+  auto synchronous = connections("200");
+  synchronous.synchronous = model::synchronous_mode::on;
+  list.push_back({"plan-synchronous",
+                  with_nodes(2),
+                  {{change_plan("db", "safe", synchronous)}},
+                  {{"db", {2, {}, synchronous}}}});
+  list.push_back({"provision-elsewhere",
+                  [](stage& here) { here.outside.at("c1").orders = manner::failing; },
+                  {{provision("db", 2)}},
+                  {{"db", {2, {"c2", "c3", "c4"}}}},
+                  {},
+                  [](world& outside) { outside.at("c1").orders = manner::well; }});
+  list.push_back({"provision-two",
+                  {},
+                  {without_waiting(provision("db", 1)), {provision("db2", 1)}},
+                  {{"db", {1}}, {"db2", {1}}},
+                  {},
+                  {},
+                  [](broker_settings& how) { how.ports.last = how.ports.first + 1; }});
   return list;
 }
 

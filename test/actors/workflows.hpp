@@ -10,13 +10,17 @@
 
 namespace matriarch::simulation {
 
-/// Something that a broker does from a request to its end, to be cut off anywhere.
+/// Something that a broker does from a request, or by itself, to its end, to be cut off anywhere.
 struct workflow {
   std::string name;
   std::function<void(stage&)> prepare; ///< nothing is cut off during it
   std::vector<errand> errands;
   std::map<std::string, expectation> expected; ///< every instance that there shall be in the end
-  /// Instances that may be there or not, since the platform did not wait for an answer.
+  /// What the broker does by itself is over; without it, the errands' end is.
+  std::function<bool(const world&)> over = {};
+  /// What happens outside once it is over, before everything has to be in order.
+  std::function<void(world&)> afterwards = {};
+  std::function<void(broker_settings&)> tune = {};
   int cells = 4;
 };
 
