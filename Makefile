@@ -21,7 +21,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 MINUTES ?= 30
 ROUNDS  ?= 50
 
-.PHONY: help demo test up configured program build test-build test-threads check bench soak kills \
+.PHONY: help demo test up configured program build test-build test-threads check bench soak crowd kills \
         outages packages format
 
 help:
@@ -34,6 +34,7 @@ help:
 	@echo 'make bench     what it reaches, beside what it shall reach'
 	@echo 'make outages   what an outage of each part looks like, measured; about half an hour'
 	@echo 'make soak      clusters made, changed and deleted while everything is killed (MINUTES=30 SEED=)'
+	@echo 'make crowd     1,000 provisions at once, on simulated cells that fail'
 	@echo 'make kills     kill -9 of the broker in the middle of each workflow (ROUNDS=50 SEED=)'
 	@echo 'make format    apply .clang-format'
 	@echo 'make packages  install what is missing (the others do so by themselves)'
@@ -79,6 +80,9 @@ outages: program
 
 soak: program
 	@$(PYTHON) test/e2e/soak.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+crowd: program
+	@$(PYTHON) test/e2e/crowd.py
 
 kills: program
 	@$(PYTHON) test/e2e/kills.py --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))

@@ -31,7 +31,7 @@ struct circumstances {
   cluster_view seen;
   /// Replicas that stream from the leader, with their lag in bytes, as last asked.
   std::map<std::string, std::int64_t> lag;
-  /// Nodes whose removal the cell has confirmed.
+  /// Nodes whose removal the cell has confirmed when no start of theirs could be on its way.
   std::set<std::string> confirmed_removed;
   /// Nodes whose start the cell has confirmed.
   std::set<std::string> confirmed_started;

@@ -445,6 +445,21 @@ TEST_CASE("a start that arrives long after its time-out leaves no node behind") 
   CHECK(here.outside.at("c1").nodes.empty());
 }
 
+TEST_CASE("a start that arrives after its removal was confirmed is removed again") {
+  stage here(3);
+  auto& slow = here.outside.at("c1");
+  slow.transit = 17s;
+  here.outside.cells_are_fenced = false; // foreign ones remember nobody whom they have buried
+  REQUIRE(here.ask(provision("db", 2)).is == verdict_kind::accepted);
+  slow.transit = 0s;
+  REQUIRE(finish(here, "db"));
+  CHECK(succeeded(here.outside, "db"));
+  here.pass(60s);
+  CHECK(here.outside.orders("DELETE").size() >= 2);
+  CHECK(cells_agree(here.outside, "db"));
+  CHECK(slow.nodes.empty());
+}
+
 TEST_CASE("a provision that no cell can take fails, says why and leaves no nodes") {
   stage here(2);
   here.outside.at("c1").orders = manner::full;

@@ -5,6 +5,7 @@
     run.py move kill          those of a file, or whose name contains one of the words
     run.py --list             their names
     run.py --rows             the rows of the OSB checklist and their tests, without running them
+    run.py --defects          what the original gets wrong and the tests that would catch it, likewise
 
 A scenario is a function marked with @scenario("what holds"). It makes what it needs and removes it;
 after each one nothing may be left on the platform. A failure shows its traceback and the ends of
@@ -35,9 +36,9 @@ import checks  # noqa: E402
 from local_platform import Failed, Platform, processes_of, tail  # noqa: E402
 
 # The cheap ones first: what is wrong everywhere shows early.
-FILES = ["configuration", "life_cycle", "seeds_readme", "operators", "bad_input", "two_requests",
+FILES = ["defects", "configuration", "life_cycle", "seeds_readme", "operators", "bad_input", "two_requests",
          "move", "broker_killed", "kills", "fencing", "router_killed", "outages", "hostile", "conformance",
-         "bindings", "plans", "tenants", "secrecy", "two_brokers", "soak"]
+         "bindings", "plans", "tenants", "secrecy", "two_brokers", "crowd", "soak"]
 
 
 def revive(platform):
@@ -126,6 +127,7 @@ def main():
     parser.add_argument("words", nargs="*")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--rows", action="store_true")
+    parser.add_argument("--defects", action="store_true")
     parser.add_argument("--counts", type=pathlib.Path, help="where to write how many passed and failed")
     chosen = parser.parse_args()
 
@@ -134,6 +136,9 @@ def main():
     if chosen.rows:
         sys.modules["conformance"].print_rows()
         return 0
+    if chosen.defects:
+        sys.modules["defects"].print_defects()
+        return 1 if sys.modules["defects"].missing() else 0
     scenarios = [(file, title, function) for file, title, function in checks.SCENARIOS
                  if not chosen.words or any(word == file or word not in FILES and word in title
                                             for word in chosen.words)]

@@ -372,6 +372,8 @@ class Platform:
 
     fixed      the broker and the public ports are on localhost, as `make up` wants them
     simulated  all cells are simulated_cell.py, whose nodes appear at once
+    cells      how many cells there are, in two zones, if not those of conf/dev.yml
+    failures   the share of orders that simulated cells treat badly
     strict     the broker is strict
     etcds      how many members etcd has
     etcd_quota how many bytes etcd may hold
@@ -389,11 +391,12 @@ class Platform:
 
     def __init__(self, fixed=False, simulated=False, strict=False, etcd_auth=False,
                  etcd_tls=False, tls=False, secrets=False, held=0, edit=None, say=None, brokers=1,
-                 etcds=1, etcd_quota=None, etcd_slow=False):
+                 etcds=1, etcd_quota=None, etcd_slow=False, cells=None, failures=0):
         self.etcd_count, self.etcd_quota, self.etcd_slow, self.proxy = etcds, etcd_quota, etcd_slow, None
         self.fixed, self.simulated, self.strict = fixed, simulated, strict
         self.etcd_auth, self.etcd_tls, self.tls, self.secrets = etcd_auth, etcd_tls, tls, secrets
         self.edit, self.broker_count = edit, brokers
+        self.cell_count, self.failures = cells, failures
         self.held_count = held
         self.held = []  # the cells that do what a test tells them
         self.plan_of = {}  # instance -> plan, of those that have another than PLAN
@@ -571,7 +574,7 @@ class Platform:
         # guid -> (number, availability zone, agent's address), of the cells in conf/dev.yml
         self.cell_addresses = {
             cell["guid"]: (n, cell["availability_zone"], f"127.{octet}.{n}.1:8901")
-            for n, cell in enumerate(self._example("dev")["cells"], 1)}
+            for n, cell in enumerate(self._example_cells(), 1)}
         self.guids = list(self.cell_addresses)
         self.zones = {guid: zone for guid, (_, zone, _) in self.cell_addresses.items()}
 
@@ -604,7 +607,7 @@ class Platform:
             if self.simulated:
                 program = pathlib.Path(__file__).with_name("simulated_cell.py")
                 command = ["/usr/bin/python3", program, "--guid", guid, "--listen", address,
-                           "--etcd", self.etcd_uri, "--zone", zone]
+                           "--etcd", self.etcd_uri, "--zone", zone, "--failures", self.failures]
             else:
                 path = directory / f"{guid}.yml"
                 self._write(path, "cell", self.cell_configuration(number, guid, zone, address))
@@ -644,6 +647,7 @@ class Platform:
                                 advertise_host=self.public_host)
         config["etcd"]["machines"] = [self.proxy.uri] if self.proxy else self.etcd_uris
         config["broker"]["strict"] = self.strict
+        config["cells"] = self._example_cells()
         for cell in config["cells"]:
             cell["uri"] = "http://" + self.cell_addresses[cell["guid"]][2]
             cell["username"], cell["password"] = self.cell_credentials
@@ -672,6 +676,13 @@ class Platform:
     @property
     def audit_file(self):
         return self.directory / "audit.jsonl"
+
+    def _example_cells(self):
+        cells = self._example("dev")["cells"]
+        if self.cell_count is not None:
+            cells = [{"guid": f"cell-z{1 + n % 2}-{1 + n // 2}", "availability_zone": f"z{1 + n % 2}"}
+                     for n in range(self.cell_count)]
+        return cells
 
     @staticmethod
     def _example(name):

@@ -1,18 +1,38 @@
 #!/usr/bin/python3
 """A cell whose nodes appear at once: it speaks a cell's HTTP and writes Patroni's keys itself.
 
-What remains of a provision's time with such cells is the orchestrator's own share.
+What remains of a provision's time with such cells is the orchestrator's own share. With --failures
+it treats that share of its orders badly, each time in another way; the seed makes it repeatable for
+one order of requests.
 """
 
 import argparse
 import base64
 import http.client
 import http.server
+import collections
 import json
+import random
 import signal
 import sys
 import threading
+import time
 import urllib.parse
+
+# What may become of an order, and how often one is among the bad ones.
+MISFORTUNES = {
+    "refused": 30,           # 500, not done
+    "done and refused": 15,  # done, then 500
+    "done and cut": 15,      # done, and the connection ends without an answer
+    "slow": 20,              # done and answered after up to three seconds
+    "hanging": 10,           # neither done nor answered
+    "done and hanging": 5,   # done, and never answered
+    "late": 5,               # done when the broker has given up waiting
+}
+# The broker waits 15 s for a start, and allows 5 s more for one that is still on its way.
+LATE = 16.5
+# Longer than anybody waits, in seconds.
+HANGING = 60
 
 
 class Etcd:
@@ -43,6 +63,21 @@ class Cell:
         self.host = arguments.listen.split(":")[0]
         self.nodes = {}  # node id -> scope
         self.lock = threading.Lock()
+        self.failures = getattr(arguments, "failures", 0)
+        self.choice = random.Random(f"{getattr(arguments, 'seed', 0)} {self.guid}")
+        self.happened = collections.Counter()
+
+    def misfortune(self):
+        """What becomes of the next order; None if nothing bad."""
+        if not self.failures:
+            return None
+        with self.lock:
+            if self.choice.random() >= self.failures:
+                self.happened["well"] += 1
+                return None
+            what = self.choice.choices(list(MISFORTUNES), MISFORTUNES.values())[0]
+            self.happened[what] += 1
+            return what
 
     def start(self, node, scope):
         with self.lock:
@@ -81,14 +116,33 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_PUT(self):
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
-        self.answer(self.cell.start(self.node(), body["parameters"]["PATRONI_SCOPE"]), {})
+        self.obey(lambda: self.cell.start(self.node(), body["parameters"]["PATRONI_SCOPE"]))
 
     def do_DELETE(self):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.answer(self.cell.stop(self.node()), {})
+        self.obey(lambda: self.cell.stop(self.node()))
+
+    def obey(self, order):
+        how = self.cell.misfortune()
+        if how == "slow":
+            time.sleep(self.cell.choice.uniform(0.1, 3))
+        elif how == "late":
+            time.sleep(LATE)
+        status = None if how in ("refused", "hanging") else order()
+        if how in ("hanging", "done and hanging"):
+            time.sleep(HANGING)
+        if how in ("refused", "done and refused"):
+            self.answer(500, {"description": "a simulated failure"})
+        elif how in (None, "slow"):
+            self.answer(status, {})
+        else:
+            self.close_connection = True
 
     def do_GET(self):
         cell = self.cell
+        if self.path == "/happened":
+            self.answer(200, cell.happened)
+            return
         if self.path == "/healthz":
             self.answer(200, {"status": "ok", "guid": cell.guid, "availability_zone": cell.zone,
                               "nodes": len(cell.nodes), "capacity": 10_000, "fencing": "none",
@@ -116,12 +170,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128
 
 
 def main():
     parser = argparse.ArgumentParser()
     for name in ("guid", "listen", "etcd", "zone"):
         parser.add_argument("--" + name, required=True)
+    parser.add_argument("--failures", type=float, default=0)
+    parser.add_argument("--seed", default="0")
     arguments = parser.parse_args()
     Handler.cell = Cell(arguments)
     Handler.wbufsize = -1  # buffered: the whole answer is one segment
