@@ -9,6 +9,14 @@ TEST_OPTIONS := -Db_sanitize=address,undefined -Doptimization=0 -Ddebug=true -Dc
 THREAD_BUILD   ?= build-thread
 THREAD_OPTIONS := -Db_sanitize=thread -Doptimization=1 -Ddebug=true -Dcpp_args=-g1 -Dbenchmarks=false
 
+# What the fuzzers run, compiled with clang, which brings them; g++ is the judge of warnings.
+# SECONDS: how long each target runs; TARGET: the targets, all unless some are named.
+FUZZ_BUILD   ?= build-fuzz
+FUZZ_OPTIONS := -Dfuzz=true -Dtests=false -Dwerror=false -Db_lundef=false -Db_sanitize=address,undefined \
+                -Doptimization=1 -Ddebug=true -Dcpp_args=-g1
+SECONDS      ?= 60
+TARGET       ?=
+
 PYTHON  := /usr/bin/python3
 SOURCES  = $(shell find src test -name '*.cpp' -o -name '*.hpp')
 SCRIPTS  = $(shell grep -rlE '^\#!/usr/bin/env bash' test/platform .ci)
@@ -22,7 +30,7 @@ MINUTES ?= 30
 ROUNDS  ?= 50
 
 .PHONY: help demo test up configured program build test-build test-threads check bench soak crowd kills \
-        outages packages format
+        outages fuzz packages format
 
 help:
 	@echo 'make demo      the whole story on a local platform: create, bind, grow, move, fail over, remove'
@@ -31,6 +39,7 @@ help:
 	@echo '               with BROKERS=2 two of them, behind HAProxy'
 	@echo 'make build     compile to $(BUILD)/'
 	@echo 'make check     what CI runs, and format, lint, and the unit and actor tests with ThreadSanitizer'
+	@echo 'make fuzz      each fuzz target for a minute, or with SECONDS=600 TARGET=osb otherwise'
 	@echo 'make bench     what it reaches, beside what it shall reach'
 	@echo 'make outages   what an outage of each part looks like, measured; about half an hour'
 	@echo 'make soak      clusters made, changed and deleted while everything is killed (MINUTES=30 SEED=)'
@@ -74,6 +83,11 @@ bench: build
 	@test/platform/install-packages bench
 	@$(PYTHON) test/bench/bench.py
 
+fuzz: packages
+	@test/platform/install-packages fuzz
+	@[ -f $(FUZZ_BUILD)/build.ninja ] || CXX=clang++-14 meson setup $(FUZZ_BUILD) $(FUZZ_OPTIONS)
+	@ninja -C $(FUZZ_BUILD) fuzzers
+	@MATRIARCH_BUILD=$(abspath $(FUZZ_BUILD)) $(PYTHON) test/fuzz/fuzz.py --seconds $(SECONDS) $(TARGET)
 outages: program
 	@test/platform/install-packages outages
 	@$(PYTHON) test/bench/outages.py $(OUTAGES)

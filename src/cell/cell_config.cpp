@@ -151,6 +151,17 @@ cell_config read(const section& top) {
   return config;
 }
 
+template <class Parse>
+result<loaded_cell_config> loaded(Parse parse) {
+  try {
+    auto top = parse();
+    auto config = read(top);
+    return loaded_cell_config{std::move(config), top.warnings()};
+  } catch (const config::config_error& wrong) {
+    return failure{wrong.message};
+  }
+}
+
 } // namespace
 
 postgresql_parameters cell_config::parameters_of(std::string_view plan_id) const {
@@ -161,14 +172,12 @@ postgresql_parameters cell_config::parameters_of(std::string_view plan_id) const
   return merged;
 }
 
+result<loaded_cell_config> parse_cell_config(const std::string& path, const std::string& text) {
+  return loaded([&] { return section::parse_text(path, text); });
+}
+
 result<loaded_cell_config> load_cell_config(const std::string& path) {
-  try {
-    auto top = section::parse_file(path);
-    auto config = read(top);
-    return loaded_cell_config{std::move(config), top.warnings()};
-  } catch (const config::config_error& wrong) {
-    return failure{wrong.message};
-  }
+  return loaded([&] { return section::parse_file(path); });
 }
 
 } // namespace matriarch::cell

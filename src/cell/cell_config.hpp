@@ -73,6 +73,10 @@ struct loaded_cell_config {
   std::vector<std::string> warnings;
 };
 
+/// Reads a configuration from its text. `path` is only named in messages.
+[[nodiscard]] result<loaded_cell_config> parse_cell_config(const std::string& path,
+                                                           const std::string& text);
+
 /// Reads a file. The failure is one line that names the file, the line and what is allowed.
 [[nodiscard]] result<loaded_cell_config> load_cell_config(const std::string& path);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -153,6 +154,12 @@ std::optional<std::string> fill_node_type(const json::value& parameters, node_re
   return std::nullopt;
 }
 
+/// The number of that name if there is one and it is an int, else 0.
+int number_member(const json::value& object, std::string_view name) {
+  auto whole = json::integer_member(object, name);
+  return std::in_range<int>(whole) ? static_cast<int>(whole) : 0;
+}
+
 json::value parameters_of(const node_request& request, json::document& owner) {
   json::value parameters{rapidjson::kObjectType};
   auto put = [&](const std::string& name, const std::string& text) {
@@ -261,8 +268,8 @@ result<node_record> parse_node_record(std::string_view text) {
   node_record node;
   node.request = *std::move(request);
   node.where.host = json::string_member(*parsed, "host");
-  node.where.port = static_cast<int>(json::integer_member(*parsed, "port"));
-  node.where.api_port = static_cast<int>(json::integer_member(*parsed, "api_port"));
+  node.where.port = number_member(*parsed, "port");
+  node.where.api_port = number_member(*parsed, "api_port");
   if (node.where.host.empty() || node.where.port == 0 || node.where.api_port == 0)
     return failure{"host, port or api_port is missing"};
   auto kind = std::find(fencing_names.begin(), fencing_names.end(),
@@ -274,7 +281,7 @@ result<node_record> parse_node_record(std::string_view text) {
   node.isolated = isolated && isolated->IsBool() && isolated->GetBool();
   if (const auto* process = json::member(*parsed, "process"); process && process->IsObject())
     node.process =
-        process_identity{static_cast<int>(json::integer_member(*process, "pid")),
+        process_identity{number_member(*process, "pid"),
                          static_cast<std::uint64_t>(json::integer_member(*process, "start_time")),
                          json::string_member(*process, "boot_id")};
   return node;

@@ -109,14 +109,23 @@ router_config read(const section& top) {
   return config;
 }
 
-} // namespace
-
-result<router_config> load_router_config(const std::string& path) {
+template <class Parse>
+result<router_config> loaded(Parse parse) {
   try {
-    return read(section::parse_file(path));
+    return read(parse());
   } catch (const config::config_error& wrong) {
     return failure{wrong.message};
   }
+}
+
+} // namespace
+
+result<router_config> parse_router_config(const std::string& path, const std::string& text) {
+  return loaded([&] { return section::parse_text(path, text); });
+}
+
+result<router_config> load_router_config(const std::string& path) {
+  return loaded([&] { return section::parse_file(path); });
 }
 
 } // namespace matriarch::router

@@ -46,6 +46,10 @@ struct router_config {
   std::vector<std::string> warnings;
 };
 
+/// Reads a configuration from its text. `path` is only named in messages.
+[[nodiscard]] result<router_config> parse_router_config(const std::string& path,
+                                                        const std::string& text);
+
 /// Reads a file. The failure is one line that names the file, the line and what is allowed.
 [[nodiscard]] result<router_config> load_router_config(const std::string& path);
 

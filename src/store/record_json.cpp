@@ -61,6 +61,10 @@ std::string owner_of_role(std::string_view name, const std::string& binding_id) 
   return std::string{name} + "/bindings/" + binding_id;
 }
 
+/// In milliseconds since 1970. ISO 8601, in which platforms are told times, has four digits for a
+/// year, and far beyond them the calendar's numbers overflow.
+constexpr std::int64_t year_10000 = 253'402'300'800'000;
+
 /// Reads a JSON object; the first thing that is wrong is kept.
 class reader {
 public:
@@ -81,7 +85,21 @@ public:
       refuse(std::string{name} + " is missing or no whole number");
     return json::integer_member(object_, name);
   }
-  wall_time time(const char* name) { return wall_time{model::duration{integer(name)}}; }
+  /// Cut off, a number would be another one: 4,294,967,296 nodes would be none.
+  int number(const char* name) {
+    auto whole = integer(name);
+    if (std::in_range<int>(whole))
+      return static_cast<int>(whole);
+    refuse(std::string{name} + " is too large or too small");
+    return 0;
+  }
+  wall_time time(const char* name) {
+    auto since_1970 = integer(name);
+    if (since_1970 >= 0 && since_1970 < year_10000)
+      return wall_time{model::duration{since_1970}};
+    refuse(std::string{name} + " is no time, milliseconds since 1970");
+    return {};
+  }
   std::optional<wall_time> time_if_any(const char* name) {
     if (json::member(object_, name) == nullptr)
       return std::nullopt;
@@ -183,10 +201,10 @@ model::cluster_settings decode_settings(const json::value& object, std::string& 
   model::cluster_settings settings;
   settings.parameters = decode_texts(object, "parameters");
   settings.synchronous = in.word("synchronous", synchronous_modes);
-  settings.ttl = static_cast<int>(in.integer("ttl"));
+  settings.ttl = in.number("ttl");
   settings.node_type = json::string_member(object, "node_type");
   settings.credentials = in.word("credentials", credentials_modes);
-  settings.connection_limit = static_cast<int>(in.integer("connection_limit"));
+  settings.connection_limit = in.number("connection_limit");
   why = in.why();
   return settings;
 }
@@ -222,7 +240,7 @@ model::desired_state decode_desired(const json::value& object, std::string& why)
   if (const auto* exists = json::member(object, "exists"); exists != nullptr && exists->IsBool())
     desired.exists = exists->GetBool();
   // Nothing may stand in for it: a count of 0 would take the nodes away.
-  desired.node_count = static_cast<int>(in.integer("node_count"));
+  desired.node_count = in.number("node_count");
   desired.cells = decode_list(object, "cells");
   if (const auto* settings = json::member(object, "settings")) {
     std::string wrong;
@@ -402,8 +420,9 @@ result<model::record> decode_record(std::string_view text, const keyring& keys) 
     known.replication = in.credentials("replication_credentials", known.instance_id, keys);
     known.patroni = in.credentials("patroni_credentials", known.instance_id, keys);
     known.etcd = in.credentials("etcd_credentials", known.instance_id, keys);
-    known.allocated_port = static_cast<int>(in.integer("allocated_port"));
-    known.read_only_port = static_cast<int>(json::integer_member(object, "read_only_port"));
+    known.allocated_port = in.number("allocated_port");
+    if (json::member(object, "read_only_port") != nullptr)
+      known.read_only_port = in.number("read_only_port");
     known.maintenance_version = json::string_member(object, "maintenance_version");
     known.context = json::string_member(object, "context", "{}");
     known.scope = in.text("scope");

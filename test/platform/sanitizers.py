@@ -19,7 +19,7 @@ OPTIONS = {
     # AddressSanitizer would have terabytes. With less quarantine memory stays comparable.
     "ASAN_OPTIONS": f"{COMMON}:detect_leaks=1:disable_coredump=1:detect_stack_use_after_return=1:"
                     "strict_string_checks=1:check_initialization_order=1:quarantine_size_mb=32",
-    "UBSAN_OPTIONS": f"{COMMON}:print_stacktrace=1",
+    "UBSAN_OPTIONS": f"{COMMON}:print_stacktrace=1:suppressions={SUPPRESSIONS / 'undefined.txt'}",
     "LSAN_OPTIONS": f"print_suppressions=0:suppressions={SUPPRESSIONS / 'leaks.txt'}",
     "TSAN_OPTIONS": f"{COMMON}:second_deadlock_stack=1:suppressions={SUPPRESSIONS / 'threads.txt'}",
 }

@@ -170,4 +170,14 @@ TEST_CASE("a damaged record is refused") {
   }
 }
 
+TEST_CASE("a port that is none as it stands is not cut to another one") {
+  auto request = parse_node_request("n1", body());
+  REQUIRE(request.ok());
+  auto text = text_of(node_record{*request, {"127.77.1.3", 5432, 8008}, {}, fencing::none});
+  auto port = text.find(R"("port":5432)");
+  REQUIRE(port != std::string::npos);
+  text.replace(port, std::string{R"("port":5432)"}.size(), R"("port":4294972728)");
+  CHECK_FALSE(parse_node_record(text).ok());
+}
+
 } // namespace matriarch::cell

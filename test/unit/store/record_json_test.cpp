@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <limits>
+
 #include "model/json.hpp"
 
 using namespace matriarch;
@@ -228,6 +230,30 @@ TEST_CASE("a record without a count of nodes is an error, so that none are taken
           d["operation"]["desired_before"].RemoveMember("node_count");
         }).find("operation: desired_before: node_count")
         != std::string::npos);
+}
+
+TEST_CASE("a number that no field can hold is an error, not another number") {
+  constexpr std::int64_t none_in_32_bits = 1LL << 32;
+  CHECK(error_after([](auto& d) {
+          d["desired"]["node_count"].SetInt64(none_in_32_bits);
+        }).find("desired: node_count")
+        != std::string::npos);
+  CHECK(error_after([](auto& d) { d["in_force"]["ttl"].SetInt64(-none_in_32_bits); }).find("ttl")
+        != std::string::npos);
+  for (const char* port : {"allocated_port", "read_only_port"})
+    CHECK(error_after([&](auto& d) { d[port].SetInt64(none_in_32_bits + 5432); }).find(port)
+          != std::string::npos);
+}
+
+TEST_CASE("a time that no calendar can tell is an error") {
+  for (std::int64_t far :
+       {std::int64_t{-1}, std::int64_t{253'402'300'800'000},
+        std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max()})
+    CHECK(error_after([&](auto& d) { d["operation"]["deadline"].SetInt64(far); }).find("deadline")
+          != std::string::npos);
+  CHECK(error_after([](auto& d) {
+          d["operation"]["deadline"].SetInt64(253'402'300'799'999);
+        }).empty());
 }
 
 TEST_CASE("what is no JSON object is an error") {

@@ -1,0 +1,80 @@
+// What a cell is asked to start, up to the files that Patroni and PostgreSQL are started with.
+#include <yaml-cpp/yaml.h>
+
+#include "cell/cell_config.hpp"
+#include "cell/node_record.hpp"
+#include "cell/patroni_config.hpp"
+#include "fuzz/fuzz.hpp"
+
+using namespace matriarch;
+using namespace matriarch::cell;
+using fuzz::must;
+
+namespace {
+
+cell_config some_config() {
+  cell_config config;
+  config.guid = "cell-1";
+  config.data_dir = "/data";
+  config.endpoints = *endpoint_pool::of_network("127.77.1.0/24");
+  config.etcd.machines = {"http://127.0.0.1:2379"};
+  config.postgresql.bin_dir = "/usr/lib/postgresql/15/bin";
+  config.postgresql.parameters = {{"shared_buffers", "16MB"}};
+  return config;
+}
+
+void must_say(const YAML::Node& where, const char* name, const std::string& wanted) {
+  auto found = where[name];
+  must(found && found.IsScalar() && found.Scalar() == wanted, "Patroni gets what was asked for",
+       name);
+}
+
+void look_at(const node_record& node) {
+  auto text = text_of(node);
+  fuzz::must_be_json(text);
+  auto again = parse_node_record(text);
+  must(again.ok() && *again == node, "a node's record is read as it was written", text);
+
+  static const auto config = some_config();
+  node_paths paths{"/data/nodes/" + node.request.node_id};
+  auto yaml = render_patroni(config, node, paths);
+  YAML::Node read;
+  try {
+    read = YAML::Load(yaml);
+  } catch (const YAML::Exception& wrong) {
+    must(false, wrong.what(), yaml);
+  }
+  must_say(read, "scope", node.request.scope);
+  must_say(read, "name", node.request.node_id);
+  must_say(read["restapi"]["authentication"], "password", node.request.patroni.password);
+  auto logins = read["postgresql"]["authentication"];
+  must_say(logins["superuser"], "username", node.request.superuser.username);
+  must_say(logins["superuser"], "password", node.request.superuser.password);
+  must_say(logins["replication"], "password", node.request.replication.password);
+  must(!render_bootstrap_sql(node.request).empty(), "there is SQL");
+}
+
+} // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  fuzz::input in{data, size, 2};
+  if (in.which == 0) {
+    auto asked = parse_node_request("n1", in.text);
+    if (!asked) {
+      fuzz::must_be_an_error(asked.error());
+      return 0;
+    }
+    look_at({*asked, {"127.77.1.2", 5432, 8008}, std::nullopt, fencing::none, false});
+  } else {
+    auto node = parse_node_record(in.text);
+    if (!node) {
+      fuzz::must_be_an_error(node.error());
+      return 0;
+    }
+    auto before = json::parse(in.text);
+    auto after = json::parse(text_of(*node));
+    fuzz::must_agree(*before, *after);
+    look_at(*node);
+  }
+  return 0;
+}
