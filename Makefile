@@ -88,6 +88,7 @@ fuzz: packages
 	@[ -f $(FUZZ_BUILD)/build.ninja ] || CXX=clang++-14 meson setup $(FUZZ_BUILD) $(FUZZ_OPTIONS)
 	@ninja -C $(FUZZ_BUILD) fuzzers
 	@MATRIARCH_BUILD=$(abspath $(FUZZ_BUILD)) $(PYTHON) test/fuzz/fuzz.py --seconds $(SECONDS) $(TARGET)
+
 outages: program
 	@test/platform/install-packages outages
 	@$(PYTHON) test/bench/outages.py $(OUTAGES)
