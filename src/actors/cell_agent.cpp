@@ -24,6 +24,9 @@ constexpr caf::timespan health_pause = 2s;
 // A cell that is away is asked again soon at first, then less and less often.
 constexpr caf::timespan first_pause_when_away = 250ms;
 constexpr caf::timespan longest_pause_when_away = 4s;
+// What runs without a record does no harm by the minute.
+constexpr caf::timespan listing_pause = 1min;
+constexpr std::chrono::milliseconds listing_time = 5s;
 // Starting nodes is bound by the cell's disk: more at once only makes each slower.
 constexpr std::size_t orders_at_once = 8;
 // An order that has waited for so long is not sent any more: who gave it is about to give up on it,
@@ -102,6 +105,7 @@ public:
         [this](const removal_order& order) {
           return enqueue(removal_request(order), judge_removal);
         },
+        [this](const orphan_order& order) { return enqueue(orphan_request(order), judge_removal); },
         [this](tick_atom) {
           if (alarm_.rings())
             ask_health();
@@ -120,8 +124,8 @@ private:
 
   // -- orders -------------------------------------------------------------------------------------
 
-  http::outgoing request(std::string verb, std::string url, const model::record& instance,
-                         store::revision at, const std::string& fleet) const {
+  http::outgoing request(std::string verb, std::string url, const std::string& scope,
+                         const std::string& fleet) const {
     http::outgoing what;
     what.verb = std::move(verb);
     what.url = std::move(url);
@@ -129,31 +133,42 @@ private:
     what.password = cell_.password;
     what.headers = {{"Content-Type", "application/json"},
                     {"X-Broker-API-Version", "2.17"},
-                    {"X-Matriarch-Scope", instance.scope},
-                    {"X-Matriarch-Revision", std::to_string(at)},
+                    {"X-Matriarch-Scope", scope},
                     {"X-Matriarch-Fleet", fleet}};
     return what;
   }
 
   http::outgoing start_request(const start_order& order) const {
-    auto what =
-        request("PUT", node_url(cell_, order.node_id), order.instance, order.at, order.fleet);
+    auto what = request("PUT", node_url(cell_, order.node_id), order.instance.scope, order.fleet);
+    what.headers.emplace_back("X-Matriarch-Revision", std::to_string(order.at));
     what.timeout = start_time;
     what.body = start_body(order);
     return what;
   }
 
   http::outgoing removal_request(const removal_order& order) const {
+    auto what = removal_of({order.node_id, order.instance.scope, order.instance.service_id,
+                            plan_of(order.instance, order.node_id)},
+                           order.fleet);
+    what.headers.emplace_back("X-Matriarch-Revision", std::to_string(order.at));
+    return what;
+  }
+
+  http::outgoing orphan_request(const orphan_order& order) const {
+    return removal_of(order.node, order.fleet);
+  }
+
+  http::outgoing removal_of(const model::listed_node& node, const std::string& fleet) const {
     // Plan and service ids come from the catalog, whose ids may hold any character.
-    auto url = node_url(cell_, order.node_id)
-               + "?service_id=" + http::percent_encoded(order.instance.service_id)
-               + "&plan_id=" + http::percent_encoded(plan_of(order.instance, order.node_id));
-    auto what = request("DELETE", std::move(url), order.instance, order.at, order.fleet);
+    auto url = node_url(cell_, node.node_id)
+               + "?service_id=" + http::percent_encoded(node.service_id)
+               + "&plan_id=" + http::percent_encoded(node.plan_id);
+    auto what = request("DELETE", std::move(url), node.scope, fleet);
     what.timeout = removal_time;
     json::document body;
     body.SetObject();
-    json::add(body, "service_id", order.instance.service_id, body);
-    json::add(body, "plan_id", plan_of(order.instance, order.node_id), body);
+    json::add(body, "service_id", node.service_id, body);
+    json::add(body, "plan_id", node.plan_id, body);
     what.body = json::text_of(body);
     return what;
   }
@@ -240,9 +255,46 @@ private:
       else
         spdlog::warn("cell {} cannot be reached and is tried again: {}", cell_.guid, seen.why);
     }
+    // At once when it is back, for it may bring what was removed meanwhile.
+    if (!seen.reachable)
+      list_at_ = {};
+    else if (self_->clock().now() >= list_at_)
+      ask_listing();
     away_pause_ =
         seen.reachable ? first_pause_when_away : std::min(away_pause_ * 2, longest_pause_when_away);
     alarm_.set(seen.reachable ? health_pause : jittered(away_pause_));
+    self_->send(directory_, std::move(seen));
+  }
+
+  // -- what runs there ----------------------------------------------------------------------------
+
+  void ask_listing() {
+    list_at_ = self_->clock().now() + listing_pause;
+    http::outgoing what;
+    what.url = cell_.uri + "/v2/service_instances";
+    what.username = cell_.username;
+    what.password = cell_.password;
+    what.timeout = listing_time;
+    self_->request(http_, listing_time + 2s, std::move(what))
+        .then([this](const http::outcome& came) { note_listing(came); }, [](const caf::error&) {});
+  }
+
+  /// A cell of another make has no list; an unreadable one is none either.
+  void note_listing(const http::outcome& came) {
+    auto parsed = json::parse(came.body);
+    const auto* nodes =
+        came.status == 200 && parsed.ok() ? json::member(*parsed, "nodes") : nullptr;
+    if (nodes == nullptr || !nodes->IsArray())
+      return;
+    cell_listing seen{cell_.guid, {}};
+    for (const auto& entry : nodes->GetArray()) {
+      model::listed_node node{
+          json::string_member(entry, "node_id"), json::string_member(entry, "scope"),
+          json::string_member(entry, "service_id"), json::string_member(entry, "plan_id")};
+      if (node.node_id.empty() || node.scope.empty())
+        return;
+      seen.nodes.push_back(std::move(node));
+    }
     self_->send(directory_, std::move(seen));
   }
 
@@ -261,6 +313,7 @@ private:
   std::deque<order> waiting_;
   std::size_t under_way_ = 0;
   std::optional<bool> reachable_;
+  caf::actor_clock::time_point list_at_;
   caf::timespan away_pause_ = first_pause_when_away;
   std::minstd_rand chance_{static_cast<unsigned>(std::hash<std::string>{}(cell_.guid))};
 };

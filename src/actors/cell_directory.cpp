@@ -6,6 +6,7 @@
 #include <set>
 
 #include "actors/alarm.hpp"
+#include "actors/orphan_watch.hpp"
 #include "store/keys.hpp"
 
 namespace matriarch::actors {
@@ -31,6 +32,8 @@ public:
       agents_.emplace(cell.guid, spawn_cell_agent(self_->system(), cell, setup.http, self_));
       not_asked_yet_.insert(cell.guid);
     }
+    orphans_ = spawn_orphan_watch(
+        self_->system(), {setup.store, self_, setup.outside, setup.active_value, setup.out});
     news_.after = repair_.after;
     publish();
   }
@@ -39,12 +42,14 @@ public:
     self_->set_exit_handler([this](const caf::exit_msg& told) {
       for (const auto& [guid, agent] : agents_)
         self_->send_exit(agent, told.reason);
+      self_->send_exit(orphans_, told.reason);
       self_->quit(told.reason);
     });
     self_->set_down_handler([this](const caf::down_msg& down) { end_turns_of(down.source); });
     return {
         [this](start_order& order) { return pass_on(order); },
         [this](removal_order& order) { return pass_on(order); },
+        [this](orphan_order& order) { return pass_on(order); },
         [this](placement_order& order) -> caf::result<model::placement> {
           auto owed = self_->make_response_promise<model::placement>();
           waiting_.emplace_back(std::move(order), owed);
@@ -69,7 +74,15 @@ public:
               announced_.insert(c.entry.key);
           judge();
         },
+        [this](const cell_listing& seen) { compare(seen); },
+        [this](const model::forget_request& what) { return forget(what.cell); },
+        [this](model::orphan_removal& what) -> caf::result<model::verdict> {
+          auto owed = self_->make_response_promise<model::verdict>();
+          owed.delegate(orphans_, std::move(what));
+          return owed;
+        },
         [this](const activity& now) {
+          self_->send(orphans_, now);
           seeking_.clear();
           turns_.clear();
           watch(now.active, etcd_reachable_, listed_);
@@ -115,20 +128,20 @@ private:
   }
 
   void note(const cells_in_use& now) {
-    if (now.nodes.empty()) {
+    auto& used = used_by_[now.name];
+    tally(used, -1);
+    used.nodes = now.nodes;
+    used.cells.clear();
+    for (const auto& n : now.nodes)
+      used.cells.push_back(n.cell);
+    tally(used, 1);
+    auto who = caf::actor_cast<caf::actor_addr>(self_->current_sender());
+    bool told = used.who == who;
+    used.who = who;
+    if (!told && news_.watching)
+      tell(used);
+    if (now.nodes.empty())
       used_by_.erase(now.name);
-    } else {
-      auto& used = used_by_[now.name];
-      auto who = caf::actor_cast<caf::actor_addr>(self_->current_sender());
-      bool told = used.who == who;
-      used.who = who;
-      used.nodes = now.nodes;
-      used.cells.clear();
-      for (const auto& n : now.nodes)
-        used.cells.push_back(n.cell);
-      if (!told && news_.watching)
-        tell(used);
-    }
     judge();
     publish();
   }
@@ -155,6 +168,8 @@ private:
           std::chrono::duration_cast<model::steady_time>(self_->clock().now().time_since_epoch());
       auto judged = model::judge_cells(signs(), silent_since_, at, repair_.after);
       silent_since_ = std::move(judged.silent_since);
+      // One that shows a sign of life has come back after all.
+      std::erase_if(forgotten_, [this](const auto& guid) { return !silent_since_.contains(guid); });
       now.lost = std::move(judged.lost);
       now.halted = std::move(judged.halted);
       if (judged.look_again_at)
@@ -170,6 +185,44 @@ private:
     publish();
     for (const auto& [name, used] : used_by_)
       tell(used);
+  }
+
+  /// A cell that anything speaks for may still run its nodes.
+  model::forget_report forget(const std::string& guid) {
+    auto all = signs();
+    auto cell = std::ranges::find(all, guid, &model::cell_signs::guid);
+    if (cell == all.end())
+      return {false, "", {}};
+    std::string why;
+    if (!news_.watching)
+      why = "this broker is not the active one, or etcd cannot be reached";
+    else if (cell->reachable)
+      why = "it answers; remove it from the configuration, or move its nodes, instead";
+    else if (cell->announced)
+      why = "its lease in etcd is alive, so the machine runs; repair the way to it instead";
+    else if (cell->members)
+      why = "a node on it is alive in etcd; try again when its key has ended, in half a minute";
+    if (!why.empty())
+      return {true, why, {}};
+    spdlog::warn("cell {} is forgotten: an operator says that it never comes back", guid);
+    forgotten_.insert(guid);
+    judge();
+    return {true, "", {}};
+  }
+
+  /// What of a cell's list no instance has reported to be there.
+  void compare(const cell_listing& seen) {
+    if (!news_.watching)
+      return;
+    std::set<std::string> recorded;
+    for (const auto& [name, used] : used_by_)
+      for (const auto& n : used.nodes)
+        if (n.cell == seen.guid)
+          recorded.insert(n.node_id);
+    cell_comparison compared{seen.guid, {}, model::unrecorded(seen.nodes, recorded)};
+    for (const auto& node : seen.nodes)
+      compared.listed.insert(node.node_id);
+    self_->send(orphans_, std::move(compared));
   }
 
   void say(const cell_news& now) const {
@@ -190,14 +243,13 @@ private:
     for (const auto& view : views_)
       by_guid[view.guid].reachable = view.reachable;
     // Nodes may also be on cells that have left the configuration.
-    for (const auto& [name, used] : used_by_)
-      for (const auto& n : used.nodes) {
-        auto& cell = by_guid[n.cell];
-        cell.members = cell.members || n.member;
-      }
+    for (const auto& [guid, sum] : on_cell_)
+      if (sum.recorded > 0)
+        by_guid[guid].members = sum.members > 0;
     std::vector<model::cell_signs> all;
     for (auto& [guid, cell] : by_guid) {
       cell.guid = guid;
+      cell.forgotten = forgotten_.contains(guid);
       cell.announced = announced_.contains(keys::cell(guid));
       all.push_back(cell);
     }
@@ -270,9 +322,11 @@ private:
     for (auto& [order, owed] : waiting_) {
       auto chosen = model::choose_cells(order.where, views_);
       if (static_cast<int>(chosen.cells.size()) == order.where.count) {
-        auto& reserved = used_by_[order.name].cells;
-        reserved = order.where.used;
-        reserved.insert(reserved.end(), chosen.cells.begin(), chosen.cells.end());
+        auto& used = used_by_[order.name];
+        tally(used, -1);
+        used.cells = order.where.used;
+        used.cells.insert(used.cells.end(), chosen.cells.begin(), chosen.cells.end());
+        tally(used, 1);
         count();
       }
       owed.deliver(std::move(chosen));
@@ -283,12 +337,19 @@ private:
   }
 
   void count() {
-    std::map<std::string, int> nodes;
-    for (const auto& [name, used] : used_by_)
-      for (const auto& guid : used.cells)
-        ++nodes[guid];
     for (auto& view : views_)
-      view.nodes = nodes[view.guid];
+      view.nodes = on_cell_[view.guid].load;
+  }
+
+  /// Adds an instance's share to the sums, or takes it away.
+  void tally(const user& used, int sign) {
+    for (const auto& guid : used.cells)
+      on_cell_[guid].load += sign;
+    for (const auto& n : used.nodes) {
+      auto& sum = on_cell_[n.cell];
+      sum.recorded += sign;
+      sum.members += n.member ? sign : 0;
+    }
   }
 
   void publish() {
@@ -304,7 +365,14 @@ private:
   published& out_;
   std::vector<model::cell_view> views_;
   std::map<std::string, cell_agent_actor> agents_;
+  orphan_watch_actor orphans_;
   std::map<std::string, user> used_by_; ///< by the instance's name
+  struct sums {
+    int load = 0;     ///< nodes, and what is reserved
+    int recorded = 0; ///< nodes in records
+    int members = 0;  ///< of these, how many have their member key
+  };
+  std::map<std::string, sums> on_cell_; ///< of all instances, by the cell's guid
   std::set<std::string> not_asked_yet_;
   std::vector<std::pair<placement_order, caf::typed_response_promise<model::placement>>> waiting_;
 
@@ -313,7 +381,8 @@ private:
   bool listed_ = false;             ///< etcd has been read
   std::set<std::string> announced_; ///< keys below `/cells/`
   model::silences silent_since_;
-  cell_news news_; ///< as last told to the instances
+  std::set<std::string> forgotten_; ///< cells that an operator has given up
+  cell_news news_;                  ///< as last told to the instances
   caf::actor_clock::time_point gathered_at_;
   std::vector<seeker> seeking_;                  ///< in the order in which they asked
   std::map<std::string, caf::actor_addr> turns_; ///< by the instance's name

@@ -11,6 +11,9 @@ namespace matriarch::actors {
 struct cell_directory_setup {
   std::vector<cell_settings> cells;
   http_actor http;
+  store_actor store;
+  environment outside;
+  std::string active_value; ///< of `/matriarch/active` while this broker acts
   model::repair_settings repair;
   published* out = nullptr;
 };

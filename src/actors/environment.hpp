@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "model/observation.hpp"
+#include "model/orphans.hpp"
 
 namespace matriarch::actors {
 
@@ -90,6 +91,9 @@ struct status_board {
   /// Until then the lease on the right to act cannot have ended, whatever has been heard since.
   std::atomic<steady_time> acts_until{steady_time::max()};
   std::atomic<model::cell_table> cells{std::make_shared<const std::vector<model::cell_view>>()};
+  /// What cells run without a record, as this broker knows while it acts.
+  std::atomic<std::shared_ptr<const std::vector<model::orphan>>> orphans{
+      std::make_shared<const std::vector<model::orphan>>()};
   /// Why nothing is repaired although cells seem lost; empty if that is not so.
   std::atomic<std::shared_ptr<const std::string>> repair_halted{
       std::make_shared<const std::string>()};

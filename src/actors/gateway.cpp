@@ -16,6 +16,9 @@ using namespace std::chrono_literals;
 constexpr caf::timespan demotion_patience = 45s;
 // An etcd that restarts, or another endpoint, is there again before anybody has to be refused.
 constexpr caf::timespan moment = 1s;
+constexpr caf::timespan forgetting_patience = 45s;
+// A removal takes 40 s at most, or waits behind others.
+constexpr caf::timespan removal_patience = 50s;
 
 struct question {
   model::request what;
@@ -25,6 +28,14 @@ struct question {
 struct demote_question {
   model::demote_request what;
   std::function<void(model::demote_report)> answer;
+};
+struct forget_question {
+  model::forget_request what;
+  std::function<void(model::forget_report)> answer;
+};
+struct orphan_question {
+  model::orphan_removal what;
+  std::function<void(model::verdict)> answer;
 };
 
 /// An outage, by its number, has lasted for a moment.
@@ -39,6 +50,8 @@ struct still_away {
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::question)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::demote_question)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::still_away)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::forget_question)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::orphan_question)
 
 namespace matriarch::actors {
 
@@ -128,8 +141,8 @@ struct edge_state {
 };
 
 caf::behavior behave(caf::stateful_actor<edge_state>* self,
-                     const instance_directory_actor& directory, status_board* status,
-                     const std::shared_ptr<answers_owed>& owed) {
+                     const instance_directory_actor& directory, const cell_directory_actor& cells,
+                     status_board* status, const std::shared_ptr<answers_owed>& owed) {
   return {
       [=](question& asked) {
         self->request(directory, asked.patience, std::move(asked.what))
@@ -161,14 +174,31 @@ caf::behavior behave(caf::stateful_actor<edge_state>* self,
                     answer({true, {{"", "", "", "the switchovers did not end in time"}}});
                   });
       },
+      [=](forget_question& asked) {
+        self->request(directory, forgetting_patience, std::move(asked.what))
+            .then([answer = asked.answer](model::forget_report& said) { answer(std::move(said)); },
+                  [answer = asked.answer](const caf::error&) {
+                    answer({true, "it could not be finished in time; try again", {}});
+                  });
+      },
+      [=](orphan_question& asked) {
+        self->request(cells, removal_patience, std::move(asked.what))
+            .then([answer = asked.answer](model::verdict& said) { answer(std::move(said)); },
+                  [answer = asked.answer](const caf::error&) {
+                    answer({model::verdict_kind::unavailable,
+                            "the cell has not removed it in time; see matriarch orphans"});
+                  });
+      },
   };
 }
 
 } // namespace
 
-gateway::gateway(caf::actor_system& system, instance_directory_actor directory, published& out)
+gateway::gateway(caf::actor_system& system, instance_directory_actor directory,
+                 cell_directory_actor cells, published& out)
     : owed_(std::make_shared<answers_owed>()),
-      worker_(system.spawn(behave, std::move(directory), &out.status, owed_)), out_(out) {}
+      worker_(system.spawn(behave, std::move(directory), std::move(cells), &out.status, owed_)),
+      out_(out) {}
 
 gateway::~gateway() {
   caf::anon_send_exit(worker_, caf::exit_reason::user_shutdown);
@@ -204,6 +234,14 @@ void gateway::note_etcd(bool reachable) {
 
 void gateway::ask(model::demote_request what, std::function<void(model::demote_report)> answer) {
   caf::anon_send(worker_, demote_question{std::move(what), std::move(answer)});
+}
+
+void gateway::ask(model::forget_request what, std::function<void(model::forget_report)> answer) {
+  caf::anon_send(worker_, forget_question{std::move(what), std::move(answer)});
+}
+
+void gateway::ask(model::orphan_removal what, std::function<void(model::verdict)> answer) {
+  caf::anon_send(worker_, orphan_question{std::move(what), std::move(answer)});
 }
 
 } // namespace matriarch::actors

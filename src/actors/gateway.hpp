@@ -13,7 +13,8 @@ struct answers_owed;
 /// comes to a function, on one of the actors' threads.
 class gateway {
 public:
-  gateway(caf::actor_system& system, instance_directory_actor directory, published& out);
+  gateway(caf::actor_system& system, instance_directory_actor directory, cell_directory_actor cells,
+          published& out);
   ~gateway();
 
   /// Exactly one answer comes, at the latest after `patience`, `unavailable` then; at once where too
@@ -21,6 +22,8 @@ public:
   void ask(model::request what, std::chrono::milliseconds patience,
            std::function<void(model::verdict)> answer);
   void ask(model::demote_request what, std::function<void(model::demote_report)> answer);
+  void ask(model::forget_request what, std::function<void(model::forget_report)> answer);
+  void ask(model::orphan_removal what, std::function<void(model::verdict)> answer);
 
   /// Nobody waits for the end of an operation any more: those who did, and who would, are answered
   /// `unavailable`. For a broker that stops, whose operations go on after its next start.

@@ -22,6 +22,9 @@ constexpr caf::timespan retry_pause = 500ms;
 // A demotion is one switchover for each leader on the cell, all at once.
 constexpr caf::timespan demotion_patience = 40s;
 
+// A write or two of each instance; they wait for their turn as requests do.
+constexpr caf::timespan forgetting_patience = 30s;
+
 /// `/service/<first>/<rest>` taken apart; empty parts if it is no such key.
 struct service_key {
   std::string first;
@@ -69,6 +72,7 @@ public:
     return {
         [this](model::request& what) { return route(std::move(what)); },
         [this](const model::demote_request& what) { return demote(what); },
+        [this](const model::forget_request& what) { return forget(what); },
         [this](const key_listing& all) { load(all); },
         [this](const key_changes& changed) { pass_on(changed); },
         [this](const etcd_reachable& now) {
@@ -306,6 +310,45 @@ private:
                   together->add({true, {{name, "", "", "the switchover did not end in time"}}});
                 });
     return owed;
+  }
+
+  caf::result<model::forget_report> forget(const model::forget_request& what) {
+    auto owed = self_->make_response_promise<model::forget_report>();
+    self_->request(setup_.cells, store_patience, what)
+        .then(
+            [this, what, owed](model::forget_report& allowed) mutable {
+              if (!allowed.known || !allowed.refused.empty()) {
+                owed.deliver(std::move(allowed));
+                return;
+              }
+              forget_everywhere(what, owed);
+            },
+            [owed](const caf::error&) mutable {
+              owed.deliver(model::forget_report{true, "the broker is too busy; try again", {}});
+            });
+    return owed;
+  }
+
+  void forget_everywhere(const model::forget_request& what,
+                         caf::typed_response_promise<model::forget_report> owed) {
+    auto all = std::make_shared<model::forget_report>();
+    all->known = true;
+    if (instances_.empty()) {
+      owed.deliver(*all);
+      return;
+    }
+    auto open = std::make_shared<std::size_t>(instances_.size());
+    auto add = [all, open, owed](const model::forget_report& one) mutable {
+      all->entries.insert(all->entries.end(), one.entries.begin(), one.entries.end());
+      if (--*open == 0)
+        owed.deliver(*all);
+    };
+    for (const auto& [name, instance] : instances_)
+      self_->request(instance, forgetting_patience, what)
+          .then([add](const model::forget_report& one) mutable { add(one); },
+                [add, name = name](const caf::error&) mutable {
+                  add({true, "", {{name, "", false, "it did not answer in time; try again"}}});
+                });
   }
 
   instance_directory_actor::pointer self_;

@@ -43,6 +43,8 @@ using cell_agent_actor = caf::typed_actor<
     caf::replies_to<start_order>::with<cell_answer>,
     /// Removes a node; done twice is done once.
     caf::replies_to<removal_order>::with<cell_answer>,
+    /// Removes a node that has no record.
+    caf::replies_to<orphan_order>::with<cell_answer>,
     /// Time to ask the cell how it is.
     caf::reacts_to<tick_atom>>;
 
@@ -51,6 +53,7 @@ using cell_directory_actor = caf::typed_actor<
     /// Passed on to the cell's agent.
     caf::replies_to<start_order>::with<cell_answer>,
     caf::replies_to<removal_order>::with<cell_answer>,
+    caf::replies_to<orphan_order>::with<cell_answer>,
     /// Chooses cells, once every cell has been asked how it is, and reserves them.
     caf::replies_to<placement_order>::with<model::placement>,
     /// From an instance's actor, whenever its nodes have changed.
@@ -63,7 +66,24 @@ using cell_directory_actor = caf::typed_actor<
     caf::reacts_to<key_listing>, caf::reacts_to<key_changes>,
     /// From the instance directory: whether there is anything to go by.
     caf::reacts_to<activity>, caf::reacts_to<etcd_reachable>,
+    /// From a cell's agent: what runs there.
+    caf::reacts_to<cell_listing>,
+    /// Whether a cell may be forgotten; it counts as lost from then on.
+    caf::replies_to<model::forget_request>::with<model::forget_report>,
+    /// Passed on to the orphan watch.
+    caf::replies_to<model::orphan_removal>::with<model::verdict>,
     /// Time to see whether a cell is lost.
+    caf::reacts_to<tick_atom>>;
+
+/// What cells run without a record, and what is kept of removed things.
+using orphan_watch_actor = caf::typed_actor<
+    /// From the cell directory, for each list of a cell.
+    caf::reacts_to<cell_comparison>,
+    /// An operator decides that an orphan goes.
+    caf::replies_to<model::orphan_removal>::with<model::verdict>,
+    /// Whether this broker acts.
+    caf::reacts_to<activity>,
+    /// Time to clear what has served.
     caf::reacts_to<tick_atom>>;
 
 /// Which port belongs to which instance.
@@ -81,6 +101,8 @@ using service_instance_actor = caf::typed_actor<
     caf::replies_to<model::request>::with<model::verdict>,
     /// Switches over if the leader is on that cell; an empty report if it is not.
     caf::replies_to<model::demote_request>::with<model::demote_report>,
+    /// Its nodes on that cell need no confirmation any more, and are replaced.
+    caf::replies_to<model::forget_request>::with<model::forget_report>,
     /// This instance's keys and those of its scope have changed, or all of them as they are.
     caf::reacts_to<key_changes>, caf::reacts_to<key_listing>,
     /// Whether this broker acts.
@@ -99,6 +121,8 @@ using instance_directory_actor = caf::typed_actor<
     caf::replies_to<model::request>::with<model::verdict>,
     /// Moves every leader off a cell.
     caf::replies_to<model::demote_request>::with<model::demote_report>,
+    /// Has every instance forget its nodes on a cell, if the cell directory allows it.
+    caf::replies_to<model::forget_request>::with<model::forget_report>,
     /// From the etcd watcher.
     caf::reacts_to<key_listing>, caf::reacts_to<key_changes>, caf::reacts_to<etcd_reachable>,
     /// From leadership.

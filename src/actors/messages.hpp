@@ -13,6 +13,7 @@
 
 #include "http/event_loop.hpp"
 #include "model/observation.hpp"
+#include "model/orphans.hpp"
 #include "model/placement.hpp"
 #include "model/plan.hpp"
 #include "model/ports.hpp"
@@ -77,6 +78,12 @@ struct removal_order {
   store::revision at = 0;
   std::string fleet;
 };
+/// Remove a node that has no record; no revision goes with it, for there is none.
+struct orphan_order {
+  std::string cell;
+  model::listed_node node;
+  std::string fleet;
+};
 struct cell_answer {
   enum class kind {
     done,    ///< confirmed
@@ -94,6 +101,17 @@ struct cell_health {
   int capacity = 0;
   std::string fencing;
   std::string why; ///< why it is not reachable
+};
+/// All nodes of a cell, as it has just listed them.
+struct cell_listing {
+  std::string guid;
+  std::vector<model::listed_node> nodes;
+};
+/// The same, compared with what is recorded.
+struct cell_comparison {
+  std::string cell;
+  std::set<std::string> listed; ///< node ids
+  std::vector<model::listed_node> without_record;
 };
 /// Where an instance's nodes are: its share of the cells' load, and what speaks for the cells.
 struct cells_in_use {
@@ -265,6 +283,12 @@ MATRIARCH_LOCAL_MESSAGE(matriarch::actors::removal_order)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_answer)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_health)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cells_in_use)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::orphan_order)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_listing)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_comparison)
+MATRIARCH_LOCAL_MESSAGE(matriarch::model::orphan_removal)
+MATRIARCH_LOCAL_MESSAGE(matriarch::model::forget_request)
+MATRIARCH_LOCAL_MESSAGE(matriarch::model::forget_report)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_news)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::turn_wanted)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::turn_over)

@@ -79,6 +79,7 @@ public:
           return owed;
         },
         [this](const model::demote_request& what) { return demote(what); },
+        [this](const model::forget_request& what) { return forget_cell(what.cell); },
         [this](const key_changes& changed) {
           for (const auto& c : changed.changes)
             learn(c.entry, c.what == store::change::kind::erase);
@@ -741,8 +742,9 @@ private:
 
   void write_decision(model::decision next) {
     std::vector<store::operation> graves;
+    auto grave = store::encode_grave({known_->scope, setup_.outside.now()});
     for (const auto& n : next.buried)
-      graves.push_back(store::put{keys::grave(n.cell, n.node_id), known_->scope});
+      graves.push_back(store::put{keys::grave(n.cell, n.node_id), grave});
     auto before = known_->current.state;
     write(std::move(*next.write), {}, std::move(graves),
           [this, before, buried = next.buried](const fate& came) {
@@ -1190,6 +1192,46 @@ private:
               [done](const caf::error&) {
                 done({false, "etcd did not answer in time"});
               });
+  }
+
+  // -- cells that never come back -----------------------------------------------------------------
+
+  caf::result<model::forget_report> forget_cell(const std::string& cell) {
+    auto owed = self_->make_response_promise<model::forget_report>();
+    waiting_.push_back({self_->clock().now() + model::request_patience, setup_.out->status.outages,
+                        [this, cell, owed] { forget_nodes(cell, owed); }});
+    go_on();
+    return owed;
+  }
+
+  /// Marks the nodes on the cell: those that are to go are buried unconfirmed, the others replaced.
+  void forget_nodes(const std::string& cell,
+                    caf::typed_response_promise<model::forget_report> owed) {
+    model::forget_report report{true, "", {}};
+    auto next = known_.value_or(model::record{});
+    for (auto& n : next.nodes)
+      if (n.cell == cell) {
+        n.forgotten = true;
+        report.entries.push_back(
+            {next.instance_id, n.node_id, n.phase == model::node_phase::removing, ""});
+      }
+    if (!known_ || next == *known_) {
+      owed.deliver(std::move(report));
+      return;
+    }
+    auto failed = [owed, report](const std::string& why) mutable {
+      for (auto& entry : report.entries)
+        entry.why = why;
+      owed.deliver(std::move(report));
+    };
+    if (!activity_.active)
+      return failed("this broker is not the active one");
+    write(std::move(next), {}, {}, [owed, report, failed](const fate& came) mutable {
+      if (came.done())
+        owed.deliver(std::move(report));
+      else
+        failed(came.why);
+    });
   }
 
   // -- demotion -----------------------------------------------------------------------------------

@@ -19,6 +19,9 @@ constexpr std::chrono::seconds patience{30};
 /// Each instance is a transaction or two of etcd, a few at a time: 10,000 of them take minutes.
 constexpr std::chrono::seconds patience_of_sweeps{600};
 
+/// A node is removed within 40 s, or the broker says why not before a minute is over.
+constexpr std::chrono::seconds patience_of_removals{60};
+
 /// What one of the commands asks the broker, and how its answer is shown.
 struct question {
   std::string verb;
@@ -101,6 +104,28 @@ int service_status(const broker_access& broker, const std::string& id, bool as_j
 
 int show_cells(const broker_access& broker, bool as_json, std::ostream& out, std::ostream& err) {
   return show(broker, {"GET", "/admin/cells", patience, cells_table}, as_json, out, err);
+}
+
+int forget_cell(const broker_access& broker, const std::string& cell, bool as_json,
+                std::ostream& out, std::ostream& err) {
+  return show(broker,
+              {"POST", "/admin/cells/" + http::percent_encoded(cell) + "/forget",
+               patience_of_removals, forgotten_lines},
+              as_json, out, err);
+}
+
+int orphans(const broker_access& broker, bool as_json, std::ostream& out, std::ostream& err) {
+  return show(broker, {"GET", "/admin/orphans", patience, orphans_table}, as_json, out, err);
+}
+
+int remove_orphan(const broker_access& broker, const std::string& cell, const std::string& node_id,
+                  bool as_json, std::ostream& out, std::ostream& err) {
+  return show(
+      broker,
+      {"DELETE",
+       "/admin/orphans/" + http::percent_encoded(cell) + "/" + http::percent_encoded(node_id),
+       patience_of_removals, removal_line},
+      as_json, out, err);
 }
 
 int reencrypt(const broker_access& broker, bool as_json, std::ostream& out, std::ostream& err) {

@@ -19,6 +19,19 @@ namespace matriarch::cli {
 [[nodiscard]] int show_cells(const broker_access& broker, bool as_json, std::ostream& out,
                              std::ostream& err);
 
+/// `matriarch forget-cell CELL`: says that a cell never comes back.
+[[nodiscard]] int forget_cell(const broker_access& broker, const std::string& cell, bool as_json,
+                              std::ostream& out, std::ostream& err);
+
+/// `matriarch orphans`: what cells run without a record.
+[[nodiscard]] int orphans(const broker_access& broker, bool as_json, std::ostream& out,
+                          std::ostream& err);
+
+/// `matriarch remove-orphan CELL NODE`: has the cell remove it.
+[[nodiscard]] int remove_orphan(const broker_access& broker, const std::string& cell,
+                                const std::string& node_id, bool as_json, std::ostream& out,
+                                std::ostream& err);
+
 /// `matriarch reencrypt`: has all instances' secrets in etcd written anew, with the newest key.
 [[nodiscard]] int reencrypt(const broker_access& broker, bool as_json, std::ostream& out,
                             std::ostream& err);

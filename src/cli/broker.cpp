@@ -118,15 +118,16 @@ public:
                                            {settings_.routing.first, settings_.routing.last,
                                             model::duration{settings_.routing.rest_milliseconds}},
                                            outside_)),
-        cells_(actors::spawn_cell_directory(
-            system_, {cells_of(settings_), http_, settings_.repair, &published_})),
         self_{outside_.new_id(),
               fmt::format("{}:{}", settings_.broker.bind_host, settings_.broker.port)},
+        cells_(actors::spawn_cell_directory(system_, {cells_of(settings_), http_, store_, outside_,
+                                                      store::encode_active(self_), settings_.repair,
+                                                      &published_})),
         directory_(actors::spawn_instance_directory(
             system_, {store_, http_, database_, ports_, cells_, outside_, &published_,
                       store::encode_active(self_), derived_.keys, !settings_.etcd.username.empty(),
                       derived_.audit})),
-        gateway_(std::make_unique<actors::gateway>(system_, directory_, published_)),
+        gateway_(std::make_unique<actors::gateway>(system_, directory_, cells_, published_)),
         server_(server_options(),
                 http::make_routes({settings_.catalog, credentials_of(settings_.broker.users),
                                    credentials_of(settings_.broker.admins), settings_.broker.strict,
@@ -204,6 +205,15 @@ private:
                            std::function<void(model::demote_report)> answer) {
       gateway_->ask(std::move(what), std::move(answer));
     };
+    behind.orphans = [this] { return published_.status.orphans.load(); };
+    behind.forget = [this](model::forget_request what,
+                           std::function<void(model::forget_report)> answer) {
+      gateway_->ask(std::move(what), std::move(answer));
+    };
+    behind.remove_orphan = [this](model::orphan_removal what,
+                                  std::function<void(model::verdict)> answer) {
+      gateway_->ask(std::move(what), std::move(answer));
+    };
     return behind;
   }
 
@@ -219,8 +229,8 @@ private:
   actors::http_actor http_;
   actors::database_actor database_;
   actors::port_registry_actor ports_;
-  actors::cell_directory_actor cells_;
   store::active_broker self_;
+  actors::cell_directory_actor cells_;
   actors::instance_directory_actor directory_;
   std::unique_ptr<actors::gateway> gateway_;
   http::server server_;

@@ -78,6 +78,8 @@ int run(const std::vector<std::string>& arguments, std::ostream& out, std::ostre
   std::string log_level = "info";
   std::string instance;
   std::string authority_file;
+  std::string cell;
+  std::string node;
   bool as_json = false;
 
   for (const auto& server : servers()) {
@@ -106,7 +108,19 @@ int run(const std::vector<std::string>& arguments, std::ostream& out, std::ostre
   auto* rewrite =
       app.add_subcommand("reencrypt", "Write all secrets in etcd anew, with the newest key")
           ->group(for_operators);
-  for (auto* command : {status, cells, rewrite}) {
+  auto* forget =
+      app.add_subcommand("forget-cell", "Say that a cell never comes back, nor what ran on it")
+          ->group(for_operators);
+  forget->add_option("cell", cell, "The cell's guid")->option_text(" ")->required();
+  auto* strays = app.add_subcommand("orphans", "Show nodes that cells run and no record names")
+                     ->group(for_operators);
+  auto* stray = app.add_subcommand("remove-orphan", "Remove such a node, with its data")
+                    ->group(for_operators);
+  stray->add_option("cell", cell, "The guid of the cell that runs it")
+      ->option_text(" ")
+      ->required();
+  stray->add_option("node", node, "The node's id")->option_text(" ")->required();
+  for (auto* command : {status, cells, rewrite, forget, strays, stray}) {
     command->add_flag("--json", as_json, "Print the broker's answer as it is");
     command
         ->add_option("--ca-file", authority_file,
@@ -156,6 +170,12 @@ int run(const std::vector<std::string>& arguments, std::ostream& out, std::ostre
   const broker_access broker{std::getenv("BROKER_URI"), authority_file};
   if (name == "reencrypt")
     return reencrypt(broker, as_json, out, err);
+  if (name == "forget-cell")
+    return forget_cell(broker, cell, as_json, out, err);
+  if (name == "orphans")
+    return orphans(broker, as_json, out, err);
+  if (name == "remove-orphan")
+    return remove_orphan(broker, cell, node, as_json, out, err);
   return name == "show-cells" ? show_cells(broker, as_json, out, err)
                               : service_status(broker, instance, as_json, out, err);
 }

@@ -272,6 +272,43 @@ result<std::string> cells_table(std::string_view answer) {
   return text;
 }
 
+result<std::string> forgotten_lines(std::string_view answer) {
+  const auto parsed = json::parse(answer);
+  if (!parsed)
+    return unexpected(parsed.error());
+  std::string text = "Cell " + printable(shown(*parsed, "cell")) + " is forgotten.\n";
+  for (const auto& [name, what] :
+       {std::pair{"buried", "needs no confirmation of its removal any more"},
+        {"replaced", "is replaced"}}) {
+    const auto* nodes = json::member(*parsed, name);
+    if (nodes == nullptr || !nodes->IsArray())
+      return unexpected(std::string{"it does not say which nodes are "} + name);
+    for (const auto& node : nodes->GetArray())
+      text += "  node " + printable(shown(node, "node_id")) + " of "
+              + printable(shown(node, "instance_id")) + " " + what + "\n";
+  }
+  return text;
+}
+
+result<std::string> orphans_table(std::string_view answer) {
+  const auto parsed = list_of_objects(answer);
+  if (!parsed)
+    return failure{parsed.error()};
+  if (parsed->Empty())
+    return std::string("There are no orphans.\n");
+  rows content;
+  for (const auto& orphan : parsed->GetArray())
+    content.push_back({shown(orphan, "cell"), shown(orphan, "node_id"), shown(orphan, "scope")});
+  return table({{"CELL", 64}, {"NODE", 64}, {"SCOPE", 64}}, content)
+         + "\nThese nodes run, but no record names them, and nothing says that they were removed. "
+           "They may be\nall that is left of a database. To remove one and its data: "
+           "matriarch remove-orphan CELL NODE\n";
+}
+
+result<std::string> removal_line(std::string_view) {
+  return std::string("The node and its data are removed.\n");
+}
+
 result<std::string> reencryption_line(std::string_view answer) {
   const auto parsed = json::parse(answer);
   if (!parsed)

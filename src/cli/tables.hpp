@@ -31,6 +31,15 @@ struct column {
 /// Of `GET /admin/cells`: a line for each cell, and how many cannot be reached.
 [[nodiscard]] result<std::string> cells_table(std::string_view answer);
 
+/// Of `POST /admin/cells/<guid>/forget`: what becomes of the nodes on it.
+[[nodiscard]] result<std::string> forgotten_lines(std::string_view answer);
+
+/// Of `GET /admin/orphans`: a line for each.
+[[nodiscard]] result<std::string> orphans_table(std::string_view answer);
+
+/// Of `DELETE /admin/orphans/<cell>/<node>`.
+[[nodiscard]] result<std::string> removal_line(std::string_view answer);
+
 /// Of `POST /admin/reencrypt`: how many instances were rewritten.
 [[nodiscard]] result<std::string> reencryption_line(std::string_view answer);
 

@@ -252,6 +252,51 @@ response demoted(const std::string& cell, const model::demote_report& report) {
   return {complete ? 200 : 500, json::text_of(body), {}};
 }
 
+response forgotten(const std::string& cell, const model::forget_report& report) {
+  if (!report.known)
+    return osb::error(404, "there is no cell " + model::quoted(cell) + "; see GET /admin/cells");
+  if (!report.refused.empty())
+    return osb::error(409, "cell " + cell + " is not forgotten: " + report.refused);
+  json::document body;
+  body.SetObject();
+  json::value buried{rapidjson::kArrayType};
+  json::value replaced{rapidjson::kArrayType};
+  json::value failed{rapidjson::kArrayType};
+  for (const auto& entry : report.entries) {
+    json::value object{rapidjson::kObjectType};
+    json::add(object, "instance_id", entry.instance_id, body);
+    json::add(object, "node_id", entry.node_id, body);
+    if (!entry.why.empty())
+      json::add(object, "description", entry.why, body);
+    auto& list = !entry.why.empty() ? failed : entry.buried ? buried : replaced;
+    list.PushBack(object, body.GetAllocator());
+  }
+  bool complete = failed.Empty();
+  json::add(body, "cell", cell, body);
+  json::add(body, "buried", std::move(buried), body);
+  json::add(body, "replaced", std::move(replaced), body);
+  json::add(body, "failed", std::move(failed), body);
+  if (!complete)
+    json::add(body, "description", "not all nodes on this cell could be forgotten; try again",
+              body);
+  return {complete ? 200 : 500, json::text_of(body), {}};
+}
+
+response orphans(const std::vector<model::orphan>& all) {
+  json::document body;
+  body.SetArray();
+  for (const auto& one : all) {
+    json::value object{rapidjson::kObjectType};
+    json::add(object, "cell", one.cell, body);
+    json::add(object, "node_id", one.node.node_id, body);
+    json::add(object, "scope", one.node.scope, body);
+    json::add(object, "service_id", one.node.service_id, body);
+    json::add(object, "plan_id", one.node.plan_id, body);
+    body.PushBack(object, body.GetAllocator());
+  }
+  return {200, json::text_of(body), {}};
+}
+
 response reencrypted(const reencryption_report& report) {
   json::document body;
   body.SetObject();

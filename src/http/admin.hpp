@@ -5,6 +5,7 @@
 #include "http/reencryption.hpp"
 #include "http/server.hpp"
 #include "model/observation.hpp"
+#include "model/orphans.hpp"
 #include "model/requests.hpp"
 
 /// The operator's answers, in the seeds' JSON shapes and never with a password.
@@ -14,6 +15,8 @@ namespace matriarch::http::admin {
 [[nodiscard]] response instances(const std::vector<model::snapshot_ptr>& all);
 [[nodiscard]] response instance(const model::instance_snapshot& one);
 [[nodiscard]] response demoted(const std::string& cell, const model::demote_report& report);
+[[nodiscard]] response forgotten(const std::string& cell, const model::forget_report& report);
+[[nodiscard]] response orphans(const std::vector<model::orphan>& all);
 [[nodiscard]] response reencrypted(const reencryption_report& report);
 
 } // namespace matriarch::http::admin

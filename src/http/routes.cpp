@@ -410,6 +410,15 @@ private:
     if (matches(got, {"admin", "cells", "*", "demote"}))
       return got.verb == method::post ? demote(got.segments[2], std::move(to))
                                       : wrong_method(to, "POST");
+    if (matches(got, {"admin", "cells", "*", "forget"}))
+      return got.verb == method::post ? forget(got.segments[2], std::move(to))
+                                      : wrong_method(to, "POST");
+    if (matches(got, {"admin", "orphans"}))
+      return got.verb == method::get ? orphans(to) : wrong_method(to, "GET");
+    if (matches(got, {"admin", "orphans", "*", "*"}))
+      return got.verb == method::del
+                 ? remove_orphan(got.segments[2], got.segments[3], std::move(to))
+                 : wrong_method(to, "DELETE");
     if (matches(got, {"admin", "service_instances"}))
       return got.verb == method::get ? to.send(admin::instances(behind_.all()))
                                      : wrong_method(to, "GET");
@@ -419,17 +428,50 @@ private:
                  : wrong_method(to, "GET");
     if (matches(got, {"admin", "reencrypt"}))
       return got.verb == method::post ? reencrypt(std::move(to)) : wrong_method(to, "POST");
-    to.send(osb::error(404, "there is nothing at this path; see /admin/cells and "
+    to.send(osb::error(404, "there is nothing at this path; see /admin/cells, /admin/orphans and "
                             "/admin/service_instances"));
+  }
+
+  /// Whether this broker is the one that knows; answers if it is not.
+  bool must_act(reply& to) const {
+    auto now = behind_.health();
+    if (now.loaded && now.active)
+      return true;
+    to.send(osb::refusal({model::verdict_kind::unavailable,
+                          now.loaded ? "another broker is active; ask that one"
+                                     : "the broker has not read its instances from etcd yet; try "
+                                       "again"}));
+    return false;
+  }
+
+  void forget(const std::string& cell, reply to) const {
+    if (!must_act(to))
+      return;
+    auto later = std::make_shared<reply>(std::move(to));
+    behind_.forget({cell}, [later, cell](const model::forget_report& report) {
+      later->send(admin::forgotten(cell, report));
+    });
+  }
+
+  void orphans(reply& to) const {
+    if (must_act(to))
+      to.send(admin::orphans(*behind_.orphans()));
+  }
+
+  void remove_orphan(const std::string& cell, const std::string& node_id, reply to) const {
+    if (!must_act(to))
+      return;
+    auto later = std::make_shared<reply>(std::move(to));
+    behind_.remove_orphan({cell, node_id}, [later](const model::verdict& said) {
+      later->send(said.is == model::verdict_kind::done ? response{200, "{}", {}}
+                                                       : osb::refusal(said));
+    });
   }
 
   void reencrypt(reply to) const {
     // Another broker's instances would all fail, and of those not loaded nobody would hear.
-    if (auto now = behind_.health(); !now.loaded || !now.active)
-      return to.send(osb::refusal({model::verdict_kind::unavailable,
-                                   now.loaded ? "another broker is active; ask that one"
-                                              : "the broker has not read its instances from etcd "
-                                                "yet; try again"}));
+    if (!must_act(to))
+      return;
     auto later = std::make_shared<reply>(std::move(to));
     reencrypt_all(behind_, [later](const reencryption_report& report) {
       later->send(admin::reencrypted(report));

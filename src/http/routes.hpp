@@ -12,6 +12,7 @@
 #include "http/server.hpp"
 #include "model/catalog.hpp"
 #include "model/observation.hpp"
+#include "model/orphans.hpp"
 #include "model/requests.hpp"
 
 namespace matriarch::http {
@@ -28,8 +29,8 @@ struct broker_health {
   std::string repair_halted = {};
 };
 
-/// What the routes need of the rest of the broker. Reads answer at once; `ask` and `demote` answer
-/// later, once, on any thread.
+/// What the routes need of the rest of the broker. Reads answer at once; those that take a function
+/// answer later, once, on any thread.
 struct backend {
   std::function<model::snapshot_ptr(const std::string& name)> find;
   std::function<std::vector<model::snapshot_ptr>()> all;
@@ -39,6 +40,9 @@ struct backend {
                      std::function<void(model::verdict)>)>
       ask;
   std::function<void(model::demote_request, std::function<void(model::demote_report)>)> demote;
+  std::function<std::shared_ptr<const std::vector<model::orphan>>()> orphans;
+  std::function<void(model::forget_request, std::function<void(model::forget_report)>)> forget;
+  std::function<void(model::orphan_removal, std::function<void(model::verdict)>)> remove_orphan;
 };
 
 struct route_settings {

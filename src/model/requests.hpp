@@ -101,6 +101,11 @@ struct demote_request {
   std::string cell;
 };
 
+/// An operator says that a cell never comes back.
+struct forget_request {
+  std::string cell;
+};
+
 /// What became of a request.
 enum class verdict_kind {
   created,     ///< done, and it was new
@@ -137,6 +142,19 @@ struct demote_report {
     std::string why; ///< why not, if it did not
   };
   std::vector<entry> entries;
+};
+
+/// The end of a forget request.
+struct forget_report {
+  bool known = false;  ///< whether there is such a cell
+  std::string refused; ///< why it cannot be forgotten, if so
+  struct entry {
+    std::string instance_id;
+    std::string node_id;
+    bool buried = false; ///< it was to go; otherwise it is replaced
+    std::string why;     ///< why not, if it could not be written down
+  };
+  std::vector<entry> entries; ///< one for each node on the cell
 };
 
 using request = std::variant<provision_request, update_request, deprovision_request, bind_request,

@@ -82,8 +82,11 @@ inline const std::string fleet = "/matriarch/fleet";
 inline const std::string heartbeat = "/matriarch/heartbeat";
 inline const std::string graves = "/matriarch/graves/";
 inline const std::string tombstones = "/matriarch/tombstones/";
+inline std::string graves_on(std::string_view cell_guid) {
+  return graves + std::string{cell_guid} + "/";
+}
 inline std::string grave(std::string_view cell_guid, std::string_view node) {
-  return graves + std::string{cell_guid} + "/" + std::string{node};
+  return graves_on(cell_guid) + std::string{node};
 }
 inline std::string tombstone(std::string_view name) {
   return tombstones + std::string{name};

@@ -539,6 +539,21 @@ result<model::tombstone> decode_tombstone(std::string_view text) {
   });
 }
 
+std::string encode_grave(const model::grave& known) {
+  writer out;
+  out.add("scope", known.scope);
+  if (known.buried_at)
+    out.add("buried_at", milliseconds(*known.buried_at));
+  return json::text_of(out.owner);
+}
+
+model::grave decode_grave(std::string_view text) {
+  auto read = decode<model::grave>(text, "grave", [](reader& in, const json::value&) {
+    return model::grave{in.text("scope"), in.time_if_any("buried_at")};
+  });
+  return read.ok() ? *read : model::grave{std::string{text}, std::nullopt};
+}
+
 std::string encode_port_use(const model::port_use& use) {
   writer out;
   out.add("instance", use.name);

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "model/observation.hpp"
+#include "model/orphans.hpp"
 #include "model/ports.hpp"
 #include "model/record.hpp"
 #include "model/result.hpp"
@@ -28,6 +29,10 @@ namespace matriarch::store {
 
 [[nodiscard]] std::string encode_tombstone(const model::tombstone& known);
 [[nodiscard]] result<model::tombstone> decode_tombstone(std::string_view text);
+
+[[nodiscard]] std::string encode_grave(const model::grave& known);
+/// Any text is one: the earliest graves held the bare scope.
+[[nodiscard]] model::grave decode_grave(std::string_view text);
 
 [[nodiscard]] std::string encode_port_use(const model::port_use& use);
 /// `revision` is the key's own.

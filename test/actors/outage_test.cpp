@@ -50,6 +50,7 @@ instance_directory_actor::behavior_type silent_directory(
         return self->state.back();
       },
       [](const model::demote_request&) { return model::demote_report{}; },
+      [](const model::forget_request&) { return model::forget_report{}; },
       [](const key_listing&) {},
       [](const key_changes&) {},
       [](const etcd_reachable&) {},
@@ -67,7 +68,7 @@ struct edge {
 
   edge() {
     out.status.loaded = true;
-    door.emplace(time.system, directory, out);
+    door.emplace(time.system, directory, cell_directory_actor{}, out);
     time.run();
   }
   ~edge() {

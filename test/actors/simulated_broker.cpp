@@ -239,13 +239,15 @@ struct simulated_broker::actors {
     std::vector<matriarch::actors::cell_settings> settings;
     for (const auto& one : with.cells())
       settings.push_back({one.guid, one.availability_zone, one.uri, "admin", "secret"});
-    cells = matriarch::actors::spawn_cell_directory(system, {settings, http, how.repair, &out});
+    cells = matriarch::actors::spawn_cell_directory(
+        system,
+        {settings, http, store, chance_and_time, store::encode_active(who), how.repair, &out});
     matriarch::actors::instance_setup setup{
         store, http, database, ports, cells, chance_and_time, &out, store::encode_active(who)};
     setup.etcd_users = how.etcd_users;
     setup.keys = how.keys;
     directory = matriarch::actors::spawn_instance_directory(system, setup);
-    gateway = std::make_unique<matriarch::actors::gateway>(system, directory, out);
+    gateway = std::make_unique<matriarch::actors::gateway>(system, directory, cells, out);
     leadership =
         matriarch::actors::spawn_leadership(system, {store, directory, who, with.new_id(), &out});
     list();
@@ -435,6 +437,26 @@ awaited_report simulated_broker::demote(const std::string& cell) {
   self_->gateway->ask(model::demote_request{cell},
                       [came](model::demote_report said) { *came = said; });
   return came;
+}
+
+std::shared_ptr<std::optional<model::forget_report>>
+simulated_broker::forget(const std::string& cell) {
+  auto came = std::make_shared<std::optional<model::forget_report>>();
+  self_->gateway->ask(model::forget_request{cell},
+                      [came](model::forget_report said) { *came = said; });
+  return came;
+}
+
+awaited_verdict simulated_broker::remove_orphan(const std::string& cell,
+                                                const std::string& node_id) {
+  auto came = std::make_shared<std::optional<model::verdict>>();
+  self_->gateway->ask(model::orphan_removal{cell, node_id},
+                      [came](model::verdict said) { *came = said; });
+  return came;
+}
+
+std::vector<model::orphan> simulated_broker::orphans() const {
+  return *self_->out.status.orphans.load();
 }
 
 void simulated_broker::resign() {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "model/orphans.hpp"
 #include "model/ports.hpp"
 #include "model/repair.hpp"
 #include "model/requests.hpp"
@@ -61,6 +62,9 @@ public:
 
   awaited_verdict ask(model::request what);
   awaited_report demote(const std::string& cell);
+  std::shared_ptr<std::optional<model::forget_report>> forget(const std::string& cell);
+  awaited_verdict remove_orphan(const std::string& cell, const std::string& node_id);
+  [[nodiscard]] std::vector<model::orphan> orphans() const;
   /// Gives the leadership up, as a clean end does.
   void resign();
   /// Ends an instance's actor by an error. It must have written to etcd before.

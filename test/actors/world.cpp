@@ -38,8 +38,12 @@ std::string authority(const std::string& url) {
 }
 
 matriarch::cell::fencing_claim claim_of(const http::outgoing& what) {
-  return {header(what, "X-Matriarch-Scope"), std::stoll("0" + header(what, "X-Matriarch-Revision")),
-          header(what, "X-Matriarch-Fleet")};
+  matriarch::cell::fencing_claim claim;
+  claim.scope = header(what, "X-Matriarch-Scope");
+  claim.fleet = header(what, "X-Matriarch-Fleet");
+  if (auto revision = header(what, "X-Matriarch-Revision"); !revision.empty())
+    claim.revision = std::stoll(revision);
+  return claim;
 }
 
 std::string host(const std::string& url) {
@@ -312,6 +316,7 @@ void world::send(const http::outgoing& what, std::function<void(http::outcome)> 
   if (found == nullptr)
     return answer_as_patroni(what, host(what.url), reply);
   auto& where = *found;
+  auto path = what.url.substr(where.uri.size());
   bool order = what.verb != "GET";
   auto how = order ? where.orders : where.health;
   auto timed_out = [this, what, reply] {
@@ -324,6 +329,8 @@ void world::send(const http::outgoing& what, std::function<void(http::outcome)> 
   if (!order) {
     if (how == manner::failing)
       return reply({500, "{}", "", false});
+    if (path == "/v2/service_instances")
+      return reply(list(where));
     return reply({200,
                   "{\"status\":\"ok\",\"fencing\":\"pid-namespace\",\"capacity\":"
                       + std::to_string(where.capacity) + "}",
@@ -347,11 +354,21 @@ void world::send(const http::outgoing& what, std::function<void(http::outcome)> 
     watch_over();
 }
 
+http::outcome world::list(const cell& where) {
+  if (where.foreign)
+    return {404, "{}", "", false};
+  std::string nodes;
+  for (const auto& [id, n] : where.nodes)
+    nodes += (nodes.empty() ? "" : ",") + ("{\"node_id\":\"" + id) + "\",\"scope\":\"" + n.scope
+             + "\",\"service_id\":\"service\",\"plan_id\":\"" + n.plan_id + "\"}";
+  return {200, "{\"nodes\":[" + nodes + "]}", "", false};
+}
+
 http::outcome world::obey(cell& where, const http::outgoing& what, const std::string& node_id) {
   auto came = [&]() -> http::outcome {
     if (where.orders == manner::failing)
       return {500, "{\"description\":\"out of order\"}", "", false};
-    if (auto why = where.fence.refusal_of(claim_of(what)); why && cells_are_fenced)
+    if (auto why = where.fence.refusal_of(claim_of(what)); why && fences(where))
       return {412, json::object_text({{"error", "StaleRequest"}, {"description", *why}}), "",
               false};
     if (what.verb == "PUT")
@@ -366,7 +383,7 @@ http::outcome world::obey(cell& where, const http::outgoing& what, const std::st
 }
 
 http::outcome world::start(cell& where, const http::outgoing& what, const std::string& node_id) {
-  if (where.fence.buried(node_id) && cells_are_fenced)
+  if (where.fence.buried(node_id) && fences(where))
     return {410, "{\"description\":\"buried\"}", "", false};
   if (where.nodes.contains(node_id)) {
     where.fence.note(claim_of(what));

@@ -114,6 +114,7 @@ struct cell {
   manner orders = manner::well; ///< of PUT and DELETE
   manner health = manner::well; ///< of GET /healthz
   duration transit{0};          ///< an order reaches the cell so long after it was sent
+  bool foreign = false;         ///< of another make: it digs no graves, and lists nothing
   std::map<std::string, cell_node> nodes = {};
   matriarch::cell::fence fence = {};
 };
@@ -231,6 +232,8 @@ private:
   /// The scope whose leader is at that address.
   [[nodiscard]] result<std::string> scope_led_at(const std::string& conn_url) const;
   [[nodiscard]] cell* cell_of(const std::string& url);
+  static http::outcome list(const cell& where);
+  [[nodiscard]] bool fences(const cell& where) const { return cells_are_fenced && !where.foreign; }
   http::outcome obey(cell& where, const http::outgoing& what, const std::string& node_id);
   http::outcome start(cell& where, const http::outgoing& what, const std::string& node_id);
   void remove(cell& where, const std::string& node_id);

@@ -38,7 +38,7 @@ from local_platform import Failed, Platform, processes_of, tail  # noqa: E402
 # The cheap ones first: what is wrong everywhere shows early.
 FILES = ["defects", "configuration", "life_cycle", "seeds_readme", "operators", "bad_input", "two_requests",
          "move", "broker_killed", "kills", "fencing", "router_killed", "outages", "hostile", "conformance",
-         "bindings", "plans", "tenants", "secrecy", "two_brokers", "crowd", "soak"]
+         "bindings", "plans", "tenants", "secrecy", "repair", "two_brokers", "crowd", "soak"]
 
 
 def revive(platform):

@@ -97,6 +97,9 @@ TEST_CASE("a method that a path does not take answers 405 and says which it take
   CHECK(allowed("DELETE", binding_path + "/last_operation") == "GET");
   CHECK(allowed("POST", "/admin/cells") == "GET");
   CHECK(allowed("GET", "/admin/cells/cell-a/demote") == "POST");
+  CHECK(allowed("GET", "/admin/cells/cell-a/forget") == "POST");
+  CHECK(allowed("POST", "/admin/orphans") == "GET");
+  CHECK(allowed("GET", "/admin/orphans/cell-a/n1") == "DELETE");
   CHECK(allowed("DELETE", "/admin/service_instances") == "GET");
   CHECK(allowed("DELETE", "/admin/service_instances/x") == "GET");
   CHECK(allowed("POST", "/healthz") == "GET");
@@ -714,11 +717,55 @@ TEST_CASE("an operator's answers tell their age, once etcd has been heard") {
   CHECK(json::integer_member(json_of(b.send_as("", "GET", "/healthz")), "etcd_age") == 34);
 }
 
+TEST_CASE("forgetting a cell tells what becomes of its nodes, or why it is not forgotten") {
+  broker b;
+  error_of(b.send("POST", "/admin/cells/nowhere/forget"), 404);
+  b.forgotten = {true, "it answers", {}};
+  CHECK(contains(error_of(b.send("POST", "/admin/cells/cell-a/forget"), 409), "it answers"));
+  b.forgotten = {true, "", {{"i1", "n1", true, ""}, {"i2", "n2", false, ""}}};
+  auto answer = b.send("POST", "/admin/cells/cell-a/forget");
+  CHECK(answer.status == 200);
+  CHECK(json::string_member(json_of(answer)["buried"][0], "node_id") == "n1");
+  CHECK(json::string_member(json_of(answer)["replaced"][0], "instance_id") == "i2");
+  b.forgotten.entries.push_back({"i3", "n3", false, "etcd cannot be reached"});
+  answer = b.send("POST", "/admin/cells/cell-a/forget");
+  CHECK(answer.status == 500);
+  CHECK(json::string_member(json_of(answer)["failed"][0], "description")
+        == "etcd cannot be reached");
+  b.health.active = false;
+  error_of(b.send("POST", "/admin/cells/cell-a/forget"), 503);
+}
+
+TEST_CASE("orphans are listed, and one is removed by its cell and id") {
+  broker b;
+  b.orphans = {{"cell-a", {"n1", "db", "s", "p"}}};
+  auto listed = b.send("GET", "/admin/orphans");
+  CHECK(listed.status == 200);
+  CHECK(json::string_member(json_of(listed)[0], "cell") == "cell-a");
+  CHECK(json::string_member(json_of(listed)[0], "node_id") == "n1");
+  CHECK(json::string_member(json_of(listed)[0], "scope") == "db");
+  b.removal.is = model::verdict_kind::done;
+  CHECK(b.send("DELETE", "/admin/orphans/cell-a/n%31").status == 200);
+  CHECK(b.removed == std::vector<std::string>{"cell-a/n1"});
+  b.removal = {model::verdict_kind::not_found, "there is none"};
+  CHECK(contains(error_of(b.send("DELETE", "/admin/orphans/cell-a/n2"), 404), "there is none"));
+  // A broker that does not act has compared nothing: an empty list would be a lie.
+  b.health.active = false;
+  error_of(b.send("GET", "/admin/orphans"), 503);
+  error_of(b.send("DELETE", "/admin/orphans/cell-a/n1"), 503);
+  CHECK(b.removed.size() == 2);
+}
+
 TEST_CASE("healthz tells what is out of reach, but answers 200 all the same") {
   broker b;
   auto body = json_of(b.send_as("", "GET", "/healthz"));
   CHECK(json::string_member(body, "status") == "ok");
   CHECK(json::text_of(body["unreachable_cells"]) == R"(["cell-b"])");
+  CHECK(json::text_of(body["lost_cells"]) == "[]");
+  CHECK_FALSE(body.HasMember("repair_halted"));
+  b.health.repair_halted = "most cells seem lost";
+  CHECK(json::string_member(json_of(b.send_as("", "GET", "/healthz")), "repair_halted")
+        == "most cells seem lost");
   b.health.etcd_reachable = false;
   auto answer = b.send_as("", "GET", "/healthz");
   CHECK(answer.status == 200);

@@ -160,6 +160,10 @@ struct broker {
   broker_health health{true, true, true};
   model::cell_table cells = two_cells();
   model::demote_report report;
+  model::forget_report forgotten;
+  std::vector<model::orphan> orphans;
+  std::vector<std::string> removed; ///< orphans that were to be removed
+  model::verdict removal;
 
   using answering = std::function<void(const model::request&, std::function<void(model::verdict)>)>;
 
@@ -197,6 +201,12 @@ struct broker {
         done(says(what));
     };
     behind.demote = [this](const model::demote_request&, auto done) { done(report); };
+    behind.forget = [this](const model::forget_request&, auto done) { done(forgotten); };
+    behind.orphans = [this] { return std::make_shared<const std::vector<model::orphan>>(orphans); };
+    behind.remove_orphan = [this](const model::orphan_removal& what, auto done) {
+      removed.push_back(what.cell + "/" + what.node_id);
+      done(removal);
+    };
     server_ = std::make_unique<server>(std::move(options), make_routes(settings, behind));
     REQUIRE_FALSE(server_->start().has_value());
   }

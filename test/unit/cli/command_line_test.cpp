@@ -31,7 +31,7 @@ TEST_CASE("help lists every command and ends well") {
   CHECK(help.code == 0);
   CHECK(help.err.empty());
   for (const auto* name : {"broker", "cell", "router", "service-status", "show-cells", "reencrypt",
-                           "BROKER_URI", "Exit codes"})
+                           "forget-cell", "orphans", "remove-orphan", "BROKER_URI", "Exit codes"})
     CHECK(contains(help.out, name));
   const auto one = run({"show-cells", "--help"});
   CHECK(one.code == 0);
@@ -78,8 +78,13 @@ TEST_CASE("a server needs a configuration, and a bad one is exit code 2") {
 
 TEST_CASE("the operator's commands need BROKER_URI") {
   ::unsetenv("BROKER_URI");
-  for (const auto* name : {"show-cells", "service-status", "reencrypt"}) {
-    const auto without = run({name});
+  for (const auto& command : std::vector<std::vector<std::string>>{{"show-cells"},
+                                                                   {"service-status"},
+                                                                   {"reencrypt"},
+                                                                   {"orphans"},
+                                                                   {"forget-cell", "c1"},
+                                                                   {"remove-orphan", "c1", "n1"}}) {
+    const auto without = run(command);
     CHECK(without.code == 2);
     CHECK(without.out.empty());
     CHECK(without.err.starts_with("matriarch: BROKER_URI is not set"));

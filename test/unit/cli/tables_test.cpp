@@ -110,6 +110,32 @@ TEST_CASE("cells that cannot be reached stand out") {
            "cell-z2-1: connection refused\n");
 }
 
+TEST_CASE("a lost cell stands out more than one that cannot be reached") {
+  const auto text = cells_table(
+      R"([{"guid":"c1","uri":"http://u","az":"z1","reachable":false,"lost":true,"nodes":0}])");
+  REQUIRE(text.ok());
+  CHECK(text->find("c1    z1    LOST") != std::string::npos);
+}
+
+TEST_CASE("forgetting a cell tells what becomes of each node on it") {
+  CHECK(*forgotten_lines(R"({"cell":"c1","buried":[{"instance_id":"i1","node_id":"n1"}],
+                             "replaced":[{"instance_id":"i2","node_id":"n2"}],"failed":[]})")
+        == "Cell c1 is forgotten.\n"
+           "  node n1 of i1 needs no confirmation of its removal any more\n"
+           "  node n2 of i2 is replaced\n");
+  for (const auto* answer : {"<html>", "[]", "{}"})
+    CHECK_FALSE(forgotten_lines(answer).ok());
+}
+
+TEST_CASE("orphans are shown with what to do about them") {
+  CHECK(*orphans_table("[]") == "There are no orphans.\n");
+  const auto text = orphans_table(R"([{"cell":"c1","node_id":"n1","scope":"db"}])");
+  REQUIRE(text.ok());
+  CHECK(text->starts_with("CELL  NODE  SCOPE\nc1    n1    db\n"));
+  CHECK(text->find("matriarch remove-orphan CELL NODE") != std::string::npos);
+  CHECK_FALSE(orphans_table("{}").ok());
+}
+
 TEST_CASE("a re-encryption is told in one line") {
   CHECK(*reencryption_line(R"({"instances":12,"failed":[]})")
         == "The secrets of 12 instances were written anew, with the newest key.\n");

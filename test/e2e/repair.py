@@ -1,0 +1,203 @@
+"""Cells that are gone for good, what they bring when they are back, and nodes that nobody has recorded."""
+
+import contextlib
+import json
+
+from checks import equal, exactly_as_asked, recorded, rows_of, scenario, true
+from local_platform import PLAN, SERVICE, Writer, wait_until
+
+REPAIR_AFTER = 15  # seconds; with Patroni's ttl of 5 s and etcd's leases of 10 s a repair begins after 25 s
+
+
+def quickly(kind, configuration):
+    if kind == "broker":
+        configuration["repair"] = {"after": f"{REPAIR_AFTER}s", "parallel": 2}
+
+
+PLATFORM = {"edit": quickly}
+
+
+def health(platform):
+    return platform.osb("GET", "/healthz", auth=None)[2]
+
+
+def admin(platform, method, path):
+    return platform.osb(method, path, auth=platform.admin_auth)
+
+
+def replaced(platform, instance, lost):
+    """The cells of the running nodes, once as many as asked for run elsewhere; None before."""
+    record = platform.record(instance)
+    staying = {node["node_id"]: node["backend_id"] for node in record["nodes"] if node["phase"] == "started"}
+    members = platform.keys(f"/service/{platform.scope_of(instance)}/members/")
+    running = {key.rsplit("/", 1)[1] for key, text in members.items()
+               if json.loads(text)["state"] in ("running", "streaming")}
+    done = (len(staying) == record["desired"]["node_count"] and lost not in staying.values()
+            and set(staying) <= running and platform.leader(instance) in staying)
+    return sorted(staying.values()) if done else None
+
+
+def lose(platform, instance, guid, deadline=120):
+    """Kills a machine, and waits until its node of the instance runs elsewhere."""
+    platform.kill_machine(guid)
+    wait_until(lambda: guid in health(platform)["lost_cells"], deadline, f"/healthz to call {guid} lost")
+    return wait_until(lambda: replaced(platform, instance, guid), deadline,
+                      lambda: f"{instance} to be repaired: {platform.admin(instance)['repair']}")
+
+
+@scenario("a lost cell's node is replaced, nothing is lost, and the old node goes when the cell is back")
+def lost_for_good(platform):
+    for which in ("replica", "leader"):
+        platform.create("kept", nodes=2)
+        uri = platform.bound("kept", "b")["uri"]
+        leader = platform.leader("kept")
+        nodes = platform.nodes_of("kept")
+        node = leader if which == "leader" else next(one for one in nodes if one != leader)
+        guid = nodes[node]
+        before = platform.last_operation("kept")[1]
+        with Writer(uri) as writer:
+            writer.wait_for_writes(50)
+        kept = len(writer.acknowledged)
+        lose(platform, "kept", guid)
+        equal(platform.last_operation("kept")[1], before, "last_operation, which nobody asked to change")
+        wait_until(lambda: f"removed from cell {guid}" in platform.admin("kept")["repair"], 30,
+                   "the instance to tell what waits for the cell")
+        with Writer(uri) as writer:
+            writer.wait_for_writes(20, deadline=60)
+        equal(rows_of(uri, "select count(*) from written")[0][0] >= kept, True, "the rows from before")
+        platform.start_machine(guid)
+        wait_until(lambda: node not in platform.running_nodes(), 90, "the old node to be removed")
+        exactly_as_asked(platform, "kept", 2)
+        wait_until(lambda: not platform.admin("kept")["repair"] and not health(platform)["lost_cells"], 30,
+                   "nothing to be repaired any more")
+        platform.unbind("kept", "b")
+        platform.remove("kept")
+
+
+@scenario("both cells of a cluster are lost and one comes back: its data is there, and then repaired")
+def lost_together(platform):
+    platform.create("double", nodes=2)
+    uri = platform.bound("double", "b")["uri"]
+    with Writer(uri) as writer:
+        writer.wait_for_writes(20)
+    scope = platform.scope_of("double")
+    initialize = platform.keys(f"/service/{scope}/initialize")
+    nodes = platform.nodes_of("double")
+    leader = platform.leader("double")
+    others = [node for node in nodes if node != leader]
+    platform.kill_machine(nodes[leader])
+    platform.kill_machine(nodes[others[0]])
+    wait_until(lambda: len(health(platform)["lost_cells"]) == 2, 120, "both cells to be lost")
+    wait_until(lambda: "no member leads" in platform.admin("double")["repair"], 30, "the broker to wait")
+    equal({node["node_id"] for node in platform.record("double")["nodes"]}, set(nodes),
+          "the nodes while nobody leads")
+    platform.start_machine(nodes[leader])
+    wait_until(lambda: replaced(platform, "double", nodes[others[0]]), 120,
+               lambda: f"a repair: {platform.admin('double')['repair']}")
+    equal(platform.keys(f"/service/{scope}/initialize"), initialize, "the cluster's identity")
+    platform.start_machine(nodes[others[0]])
+    exactly_as_asked(platform, "double", 2)
+    written = wait_until(lambda: count_or_none(uri), 60, "the database to answer")
+    true(written >= len(writer.acknowledged), f"{written} rows of {len(writer.acknowledged)} are left")
+    platform.unbind("double", "b")
+    platform.remove("double")
+
+
+def count_or_none(uri):
+    with contextlib.suppress(Exception):
+        return rows_of(uri, "select count(*) from written")[0][0]
+
+
+@scenario("a node without a record is reported and kept, until an operator has it removed")
+def orphan(platform):
+    platform.create("owner", nodes=1)
+    guid = platform.guids[-1]
+    body = {"service_id": SERVICE, "plan_id": PLAN, "organization_guid": "o", "space_guid": "s",
+            "parameters": {"PATRONI_SCOPE": "nobody", "NODE_ID": "stray"}}
+    parameters = body["parameters"]
+    for role in ("ADMIN", "SUPERUSER", "APPUSER", "REPLICATION", "PATRONI"):
+        parameters[f"{role}_USERNAME"], parameters[f"{role}_PASSWORD"] = role.lower(), "secret"
+    status, _, answer = platform.cell_request(guid, "PUT", "/v2/service_instances/stray", body)
+    equal(status, 201, f"a node that nobody records ({answer})")
+    mine = [{"cell": guid, "node_id": "stray"}]
+    listed = lambda: [{name: one[name] for name in ("cell", "node_id")}
+                      for one in admin(platform, "GET", "/admin/orphans")[2]]
+    wait_until(lambda: listed() == mine, 200, lambda: f"the orphan to be reported; found {listed()}")
+    true("stray" in platform.running_nodes(), "the orphan was removed without anybody's word")
+    status, _, answer = admin(platform, "DELETE", f"/admin/orphans/{guid}/stray")
+    equal((status, answer), (200, {}), "the removal")
+    true("stray" not in platform.running_nodes(), "the orphan is still there")
+    equal(listed(), [], "the orphans after that")
+    equal(admin(platform, "DELETE", f"/admin/orphans/{guid}/stray")[0], 404, "a second removal")
+    clear_scope(platform, "nobody")
+    exactly_as_asked(platform, "owner", 1)
+    platform.remove("owner")
+
+
+def clear_scope(platform, scope):
+    """What Patroni wrote for a cluster that no broker knows."""
+    import base64
+    first = f"/service/{scope}/".encode()
+    platform.etcd_call("/v3/kv/deleterange", {
+        "key": base64.b64encode(first).decode(),
+        "range_end": base64.b64encode(first[:-1] + b"0").decode()})
+
+
+@scenario("a cell that answers is not forgotten; a lost one is, and its node comes to nothing when it is back")
+def forgotten(platform):
+    platform.create("moved", nodes=2)
+    leader = platform.leader("moved")
+    nodes = platform.nodes_of("moved")
+    node = next(one for one in nodes if one != leader)
+    guid = nodes[node]
+    path = f"/admin/cells/{guid}/forget"
+    equal(admin(platform, "POST", path)[0], 409, "forgetting a cell that answers")
+    equal(admin(platform, "POST", "/admin/cells/nowhere/forget")[0], 404, "forgetting no cell")
+    lose(platform, "moved", guid)
+    status, _, answer = admin(platform, "POST", path)
+    equal(status, 200, f"forgetting the lost cell ({answer})")
+    equal([one["node_id"] for one in answer["buried"]], [node], "what is buried")
+    wait_until(lambda: len(platform.record("moved")["nodes"]) == 2, 30, "the lost node to leave the record")
+    platform.start_machine(guid)
+    wait_until(lambda: node not in platform.running_nodes(), 120, "the grave to have its way")
+    exactly_as_asked(platform, "moved", 2)
+    platform.remove("moved")
+
+
+@scenario("a broker on an empty etcd, beside cells that run databases, removes nothing and is refused")
+def empty_etcd(platform):
+    platform.create("treasure", nodes=2)
+    nodes = platform.running_nodes()
+    with contextlib.ExitStack() as undo:
+        before = {key: value for key, value in recorded(platform).items()
+                  if key.startswith(("/service/treasure/state", "/routing/", "/matriarch/"))}
+        platform.stop_broker()
+        hide(platform, before)
+        undo.callback(show, platform, before)
+        undo.callback(platform.stop_broker)
+        platform.start_broker()
+        seen = lambda: {one["node_id"] for one in admin(platform, "GET", "/admin/orphans")[2]}
+        wait_until(lambda: seen() == set(nodes), 200, lambda: f"all nodes to be orphans; found {seen()}")
+        equal(platform.running_nodes(), nodes, "the nodes beside a broker that knows none")
+        guid = next(iter(nodes.values()))[0]
+        status, _, answer = admin(platform, "DELETE", f"/admin/orphans/{guid}/{next(iter(nodes))}")
+        true(status >= 400 and "fleet" in answer["description"], f"another fleet's removal: {status} {answer}")
+        equal(platform.running_nodes(), nodes, "the nodes after another fleet's order")
+    platform.start_broker()
+    exactly_as_asked(platform, "treasure", 2)
+    platform.remove("treasure")
+
+
+def hide(platform, keys):
+    import base64
+    for key in keys:
+        platform.etcd_call("/v3/kv/deleterange", {"key": base64.b64encode(key.encode()).decode()})
+
+
+def show(platform, keys):
+    import base64
+    for key in [key for key in platform.keys("/matriarch/") if key != "/matriarch/active"]:
+        platform.etcd_call("/v3/kv/deleterange", {"key": base64.b64encode(key.encode()).decode()})
+    for key, value in keys.items():
+        platform.etcd_call("/v3/kv/put", {"key": base64.b64encode(key.encode()).decode(),
+                                          "value": base64.b64encode(value.encode()).decode()})
