@@ -92,10 +92,6 @@ TEST_CASE("the harness finds a removal that is done in pieces") {
   CHECK(violations_with(bug::piecemeal_removal, "delete-midway") > 0);
 }
 
-TEST_CASE("the harness finds a broker that writes when it is another's turn") {
-  CHECK(violations_with(bug::no_turns, "deprovision") > 0);
-}
-
 TEST_CASE("the harness finds cells that obey whatever arrives, however late") {
   CHECK(violations_with(bug::no_fences, "delete-midway") > 0);
 }

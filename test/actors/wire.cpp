@@ -52,14 +52,14 @@ bool places_nodes(const store::transaction& what, const store::keyring& sealed_w
 // -- effects in general --------------------------------------------------------------------------
 
 template <class Answer>
-void wire::emit(std::string what, duration transit, duration patience, duration lateness,
+void wire::emit(std::string what, traffic by, duration transit, duration patience,
                 const std::function<void(Answer)>& reply, const Answer& unanswered,
                 std::function<void(const std::function<void(Answer)>&)> apply) {
   auto heard = [self = shared_from_this(), reply](Answer came) {
     if (!self->cut_)
       reply(std::move(came));
   };
-  send_out({std::move(what), transit, patience, lateness, lateness == lateness_of_orders,
+  send_out({std::move(what), by, transit, patience,
             [heard, apply = std::move(apply)](bool answered) {
               apply(answered ? std::function<void(Answer)>{heard} : [](Answer) {});
             },
@@ -73,6 +73,8 @@ void wire::send_out(effect one) {
   auto become = fate_of ? fate_of(number) : way::through;
   if (cut_) // by whoever was asked
     return;
+  if (become == way::late && one.by == traffic::statement)
+    become = way::undone;
   if (become != way::through)
     outside_.after(one.patience, one.give_up);
   switch (become) {
@@ -82,7 +84,9 @@ void wire::send_out(effect one) {
     outside_.after(one.transit, [arrive = one.arrive] { arrive(false); });
     break;
   case way::late:
-    outside_.after(one.patience + one.lateness, [arrive = one.arrive] { arrive(false); });
+    outside_.after(one.patience
+                       + (one.by == traffic::order ? lateness_of_orders : lateness_of_others),
+                   [arrive = one.arrive] { arrive(false); });
     break;
   case way::through:
     if (one.transit == 0ms)
@@ -112,7 +116,10 @@ void wire::cut(const std::function<way(int nth)>& fate) {
       one.arrive(false);
       break;
     case way::late:
-      (one.order ? late_orders_ : late_).emplace_back([arrive = one.arrive] { arrive(false); });
+      if (one.by != traffic::statement)
+        (one.by == traffic::order ? late_orders_ : late_).emplace_back([arrive = one.arrive] {
+          arrive(false);
+        });
       break;
     case way::undone:
       break;
@@ -159,9 +166,6 @@ void wire::commit(const store::transaction& what, std::function<void(store::comm
       const auto* put = std::get_if<store::put>(&one);
       return put != nullptr && put->key.starts_with(keys::graves);
     });
-  bool leadership = put_under(what, keys::active) != nullptr;
-  if (planted_ == bug::no_turns && !leadership)
-    std::erase_if(sent.compares, [](const auto& one) { return one.key == keys::active; });
   commit_now(sent, how_.etcd, reply);
 }
 
@@ -169,7 +173,7 @@ void wire::commit_now(const store::transaction& what, duration transit,
                       const std::function<void(store::commit_result)>& reply) {
   const auto* put = what.then.empty() ? nullptr : std::get_if<store::put>(&what.then.back());
   emit<store::commit_result>("a write" + (put == nullptr ? std::string{} : " of " + put->key),
-                             transit, etcd_patience, lateness_of_others, reply,
+                             traffic::request, transit, etcd_patience, reply,
                              {store::commit_state::unknown, 0, {}, "timed out"},
                              [this, what](const auto& answer) { outside_.commit(what, answer); });
 }
@@ -188,25 +192,25 @@ void wire::commit_in_pieces(const store::transaction& what,
 }
 
 void wire::grant_lease(std::chrono::seconds ttl, std::function<void(store::lease_result)> reply) {
-  emit<store::lease_result>("a lease", how_.etcd, etcd_patience, lateness_of_others, reply, {},
+  emit<store::lease_result>("a lease", traffic::request, how_.etcd, etcd_patience, reply, {},
                             [this, ttl](const auto& answer) { answer(outside_.grant_lease(ttl)); });
 }
 
 void wire::keep_lease(store::lease_id lease, std::function<void(store::lease_result)> reply) {
   emit<store::lease_result>(
-      "a renewal of the lease", how_.etcd, etcd_patience, lateness_of_others, reply, {},
+      "a renewal of the lease", traffic::request, how_.etcd, etcd_patience, reply, {},
       [this, lease](const auto& answer) { answer(outside_.keep_lease(lease)); });
 }
 
 void wire::revoke_lease(store::lease_id lease, std::function<void(store::lease_result)> reply) {
   emit<store::lease_result>(
-      "the lease's end", how_.etcd, etcd_patience, lateness_of_others, reply, {},
+      "the lease's end", traffic::request, how_.etcd, etcd_patience, reply, {},
       [this, lease](const auto& answer) { answer(outside_.revoke_lease(lease)); });
 }
 
 void wire::admit_user(const std::string& username, const std::string& password,
                       std::function<void(bool)> reply) {
-  emit<bool>("a new user of etcd", how_.etcd, etcd_patience, lateness_of_others, reply, false,
+  emit<bool>("a new user of etcd", traffic::request, how_.etcd, etcd_patience, reply, false,
              [this, username, password](const auto& answer) {
                outside_.admit_user(username, password);
                answer(true);
@@ -214,8 +218,8 @@ void wire::admit_user(const std::string& username, const std::string& password,
 }
 
 void wire::dismiss_user(const std::string& username, std::function<void(bool)> reply) {
-  emit<bool>("the end of a user of etcd", how_.etcd, etcd_patience, lateness_of_others, reply,
-             false, [this, username](const auto& answer) {
+  emit<bool>("the end of a user of etcd", traffic::request, how_.etcd, etcd_patience, reply, false,
+             [this, username](const auto& answer) {
                outside_.dismiss_user(username);
                answer(true);
              });
@@ -231,8 +235,8 @@ void wire::send(const http::outgoing& what, std::function<void(http::outcome)> r
   bool order = outside_.is_order(what);
   if (order)
     outside_.expect_recorded(what);
-  emit<http::outcome>(what.verb + " " + what.url, order ? how_.cell : how_.patroni, what.timeout,
-                      order ? lateness_of_orders : lateness_of_others, reply,
+  emit<http::outcome>(what.verb + " " + what.url, order ? traffic::order : traffic::request,
+                      order ? how_.cell : how_.patroni, what.timeout, reply,
                       {0, "", "timed out", false},
                       [this, what](const auto& answer) { outside_.send(what, answer); });
 }
@@ -246,7 +250,7 @@ void wire::set_roles(const std::string& conn_url, const roles& wanted,
   auto what = outside_.compare_roles(conn_url, wanted);
   if (!what.ok())
     return reply(failure{what.error()});
-  emit<result<int>>("roles", how_.database, database_patience, lateness_of_others, reply,
+  emit<result<int>>("roles", traffic::statement, how_.database, database_patience, reply,
                     failure{"timed out"}, [this, conn_url, what = *what](const auto& answer) {
                       answer(outside_.change_roles(conn_url, what));
                     });

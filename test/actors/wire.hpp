@@ -33,7 +33,6 @@ enum class bug {
   act_first,         ///< a record that places nodes is written after the cells have heard of them
   no_graves,         ///< no graves are written
   piecemeal_removal, ///< the transaction that removes an instance is done in pieces
-  no_turns,          ///< writes do not compare which broker acts
   no_fences,         ///< the cells obey old orders, and start nodes that they have removed
 };
 
@@ -80,19 +79,24 @@ public:
   std::function<way(int number)> fate_of;
 
 private:
+  /// How an effect travels, which says how late it can be.
+  enum class traffic {
+    order,     ///< to a cell: for as long as the fence has to hold
+    request,   ///< to etcd or Patroni, which give up earlier
+    statement, ///< to PostgreSQL: it ends with its session, so it arrives in time or never
+  };
   struct effect {
     std::string what;
+    traffic by;
     duration transit;  ///< to the world
     duration patience; ///< of whoever sent it
-    duration lateness; ///< how much later than that it can still arrive
-    bool order;        ///< to a cell
     std::function<void(bool answered)> arrive;
     std::function<void()> give_up;
   };
 
   /// Sends an effect. `apply` does it and gives the answer to the function that it gets.
   template <class Answer>
-  void emit(std::string what, duration transit, duration patience, duration lateness,
+  void emit(std::string what, traffic by, duration transit, duration patience,
             const std::function<void(Answer)>& reply, const Answer& unanswered,
             std::function<void(const std::function<void(Answer)>&)> apply);
   void send_out(effect one);

@@ -548,6 +548,7 @@ void world::restart_node(const std::string& node_id, const std::string& scope,
       return;
     node->pending_restart = false;
     write_member(scope, node_id, "running");
+    choose_synchronous(scope);
     reply({200, "restarted successfully", "", false});
   });
 }
