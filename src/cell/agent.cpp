@@ -604,7 +604,8 @@ void agent::probed(const node_ptr& which, const http::outcome& answer) {
   else if (auto body = json::parse(answer.body)) {
     runs = json::string_member(*body, "state") == "running";
     which->silent = false;
-    which->may_lead = json::string_member(*body, "role") != "replica";
+    // While it recovers its role is still what it was before it crashed.
+    which->may_lead = runs && json::string_member(*body, "role") != "replica";
   }
   if (which->is == state::starting && runs) {
     which->is = state::running;
