@@ -17,6 +17,9 @@ from offers import STRICT, SYNCHRONOUS
 
 PLATFORM = STRICT
 
+# Seconds; a busy machine fails over more than once.
+PATIENCE = 90
+
 
 class DirectWriters:
     """Clients that know a node's own address and write to it without pause, past the router, whatever
@@ -156,24 +159,20 @@ def frozen_and_thawed(platform, plan, agent_too):
             platform.freeze_process(agent)
         try:
             with platform.frozen(old):
-                frozen = time.monotonic()
-                new = another_leader(platform, "fenced", old)
-                writer.wait_for_writes(20)
+                another_leader(platform, "fenced", old)
+                writer.wait_for_writes(20, PATIENCE)
             thawed = time.monotonic()
         finally:
             platform.freeze_process(agent, go_on=True)
-        writer.wait_for_writes(100)
-        wait_until(lambda: follows(platform, old), 60, "the old leader to come back as a replica")
+        writer.wait_for_writes(100, PATIENCE)
     exactly_as_asked(platform, "fenced", 2)
-    equal(platform.leader("fenced"), new, "who leads after the old leader went on")
-    # Its own rows are gone, and it has the others: it was rewound, or copied anew.
-    count = lambda node: platform.ask_node(node, "select count(*) from direct")
-    wait_until(lambda: count(old) == count(new), 30, "the old leader to have its successor's rows")
-    since = frozen if plan is None else 0.0  # a replica that acknowledges nothing may be behind
-    missing = writer.missing()
-    lost_by_port = [number for number, at in writer.acknowledged if number in missing and at >= since]
-    true(not lost_by_port, f"rows acknowledged by the public port are missing: {lost_by_port[:5]}")
-    lost = direct.lost(new, since)
+    # What only the old leader had is gone, and it has the others: it was rewound, or copied anew.
+    wait_until(lambda: agree(platform, "fenced"), PATIENCE, "both nodes to have the same rows")
+    if plan == SYNCHRONOUS:
+        missing = writer.missing()
+        true(not missing, f"{len(missing)} rows acknowledged by the public port are missing: {missing[:5]}")
+    # Without a synchronous replica the last rows before a failover may be lost as ever.
+    lost = direct.lost(platform.leader("fenced"), thawed if plan is None else 0.0)
     after = [at - thawed for _, at in direct.acknowledged if at >= thawed]
     print(f"       {'asynchronous' if plan is None else 'synchronous'}: {len(direct.acknowledged)} rows written "
           f"directly, {len(after)} of them after the thaw"
@@ -183,9 +182,12 @@ def frozen_and_thawed(platform, plan, agent_too):
     return lost, agent
 
 
-def follows(platform, node):
+def agree(platform, name):
+    """Whether all nodes of an instance have the same rows."""
     with contextlib.suppress(psycopg2.Error, Failed):
-        return platform.ask_node(node, "select pg_is_in_recovery()") == [(True,)]
+        found = [platform.ask_node(node, "select count(*), max(number) from direct")
+                 for node in platform.nodes_of(name)]
+        return all(one == found[0] for one in found)
     return False
 
 
