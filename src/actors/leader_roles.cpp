@@ -153,6 +153,8 @@ public:
     if (!opened.ok())
       return {false, "cannot connect to the leader: " + opened.error()};
     leader_.emplace(std::move(*opened));
+    if (auto wrong = end_earlier_orders())
+      return {false, *wrong};
     auto found = look(*leader_);
     if (!found.ok())
       return {false, found.error()};
@@ -173,6 +175,18 @@ public:
 
 private:
   using trouble = std::optional<std::string>;
+
+  /// An order of a broker that stood still or is gone may have a session yet: what it would make
+  /// after this order has looked, no binding would own.
+  trouble end_earlier_orders() {
+    std::string name = leader_->literal("matriarch roles");
+    auto ended =
+        leader_->run("set application_name = " + name + "; select pg_terminate_backend(pid, "
+                     + std::to_string(longest_session_end / 1ms)
+                     + ") from pg_stat_activity where application_name = " + name
+                     + " and usename = current_user and pid <> pg_backend_pid()");
+    return ended.ok() ? trouble{} : trouble{ended.error()};
+  }
 
   static trouble fault_of(const model::credentials& who) {
     if (who.username.empty() || who.username.size() > longest_identifier)

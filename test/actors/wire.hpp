@@ -81,9 +81,11 @@ public:
 private:
   /// How an effect travels, which says how late it can be.
   enum class traffic {
-    order,     ///< to a cell: for as long as the fence has to hold
-    request,   ///< to etcd or Patroni, which give up earlier
-    statement, ///< to PostgreSQL: it ends with its session, so it arrives in time or never
+    order,   ///< to a cell: for as long as the fence has to hold
+    request, ///< to etcd or Patroni, which give up earlier
+    /// To PostgreSQL: taken to end with its session, so that it arrives in time or never. Nothing
+    /// there would refuse a late one.
+    statement,
   };
   struct effect {
     std::string what;

@@ -79,6 +79,20 @@ TEST_CASE("what one binding makes, another uses and alters") {
   CHECK(app.admin().ask("select tableowner from pg_tables where tablename = 't'") == "appuser");
 }
 
+TEST_CASE("an order ends what an earlier one has not finished") {
+  postgresql_server server;
+  instance app{server};
+  auto earlier = app.admin();
+  earlier.ask("set application_name = 'matriarch roles'");
+  earlier.ask("begin");
+  earlier.ask("create role late login");
+  auto other = app.admin();
+  app.want("one");
+  app.must_make();
+  CHECK_FALSE(earlier.refusal("commit").empty());
+  CHECK(other.ask("select count(*) from pg_roles where rolname = 'late'") == "0");
+}
+
 TEST_CASE("a role that is not wanted any more is let in no more, and what it made stays") {
   postgresql_server server;
   instance app{server};
