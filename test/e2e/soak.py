@@ -44,6 +44,9 @@ SYNCHRONOUS_LARGE = "f2b0c1d4-3a52-4c0e-9d0b-1f6f3c2a7e58"
 PARTS = ["broker", "cell agent", "router", "HAProxy", "etcd", "leader's node", "leader's machine"]
 CHANGES = ["grow", "shrink", "move", "plan change", "bind", "unbind"]
 
+# From how many seconds on the thirds of a run are compared: before, everybody still warms up.
+LONG_ENOUGH = 300
+
 
 def edit(kind, config):
     """A second synchronous plan, to change to."""
@@ -144,7 +147,7 @@ class Tenant(threading.Thread):
 
     def live(self):
         """Some changes, in a random order, each followed by a look at what runs."""
-        bag = CHANGES * 1
+        bag = list(CHANGES)
         self.choice.shuffle(bag)
         for change in bag:
             if self.soak.closing.is_set():
@@ -425,6 +428,8 @@ class Soak:
 
     def check_memory(self):
         """Nobody grows. A part that was killed begins anew, and PostgreSQL's is not ours."""
+        if self.seconds < LONG_ENOUGH:
+            return
         for name in self.memory:
             first, last = self.thirds(name)
             # Allocators need a while to settle, and a broker remembers what it has removed for a week.
