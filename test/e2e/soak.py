@@ -65,6 +65,7 @@ class SteadyWriter(Writer):
     """A writer that does not mind when it cannot begin at once."""
 
     PAUSE = 0.05  # 20 rows a second for each tenant
+    TIMEOUT = 3.0  # no gap is judged here, and a busy machine shall write as well
 
     def __init__(self, uri, patient):
         super().__init__(uri)
