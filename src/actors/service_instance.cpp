@@ -283,8 +283,18 @@ private:
     if (busy_ || !waiting_.empty())
       waiting_.push_back(
           {self_->clock().now() + model::request_patience, setup_.out->status.outages,
-           [this, asked = std::move(asked), owed]() mutable { serve(asked, owed); }});
+           [this, asked = std::move(asked), owed]() mutable { judge(asked, owed); }});
     else
+      judge(asked, owed);
+  }
+
+  /// What another broker is changing is not for this one's copy to rule on: it may be old.
+  template <class Request>
+  void judge(Request& asked, answer owed) {
+    constexpr bool only_reads =
+        std::is_same_v<Request,
+                       model::lookup_request> || std::is_same_v<Request, model::await_request>;
+    if (only_reads || !known_ || may_act(owed))
       serve(asked, owed);
   }
 

@@ -264,4 +264,25 @@ TEST_CASE("the pulse tells how long etcd has not been heard, and that it takes n
   CHECK_FALSE(here.etcd->keys.contains(store::keys::heartbeat));
 }
 
+TEST_CASE("a broker that does not act refuses every change, whatever its copy says of it") {
+  simulation::stage here;
+  simulation::broker_settings how;
+  how.address = "127.0.0.1:9090";
+  here.brokers.push_back(std::make_unique<simulation::simulated_broker>(here.outside, how));
+  REQUIRE(here.ask(simulation::provision("db")).is == verdict_kind::accepted);
+  here.pass(10ms);
+  auto& waiting = *here.brokers[1];
+  REQUIRE_FALSE(waiting.active());
+  REQUIRE(waiting.find("db"));
+  // The active one would say: accepted again, not the same, and still in progress.
+  auto other = simulation::provision("db", 3);
+  for (const model::request& what : std::vector<model::request>{simulation::provision("db"), other,
+                                                                simulation::resize("db", 3)}) {
+    auto said = waiting.ask(what);
+    here.run();
+    REQUIRE(said->has_value());
+    CHECK((*said)->is == verdict_kind::unavailable);
+  }
+}
+
 } // namespace matriarch::actors
