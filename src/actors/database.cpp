@@ -66,8 +66,8 @@ database_actor::behavior_type work(database_actor::pointer,
 /// Gives each question to the worker that has the fewest.
 class front {
 public:
-  explicit front(database_actor::pointer self) : self_(self) {
-    auto passwords = std::make_shared<known_passwords>();
+  front(database_actor::pointer self, const std::shared_ptr<known_passwords>& passwords)
+      : self_(self) {
     for (auto& one : team_)
       one.handle = self->spawn<caf::detached + caf::linked>(work, passwords);
   }
@@ -106,16 +106,19 @@ struct state {
 } // namespace
 
 database_actor spawn_database(caf::actor_system& system) {
+  // (CAF 0.17 binds a reference to nothing where an actor starts without arguments.)
   return system.spawn(
-      [](database_actor::stateful_pointer<state> self) -> database_actor::behavior_type {
-        self->state.self = std::make_unique<front>(self);
+      [](database_actor::stateful_pointer<state> self,
+         const std::shared_ptr<known_passwords>& passwords) -> database_actor::behavior_type {
+        self->state.self = std::make_unique<front>(self, passwords);
         auto* team = self->state.self.get();
         return {
             [=](const lag_question& what) { return team->pass_on<lag_answer>(what); },
             [=](const role_order& what) { return team->pass_on<role_answer>(what); },
             [=](const settings_question& what) { return team->pass_on<settings_answer>(what); },
         };
-      });
+      },
+      std::make_shared<known_passwords>());
 }
 
 } // namespace matriarch::actors

@@ -64,7 +64,7 @@ DEFECTS = {
             "a cell that fails to start a node is skipped for the next one",
             "a request without an answer ends at its time-out and may have been seen"]),
         ("etcd stopped: requests hang", [
-            "without etcd a provision is answered 503, and works as soon as etcd is back"]),
+            "etcd is frozen: databases and reads go on, changes are refused at once, all ends by itself"]),
         ("etcd refusing: a PUT is answered 202", [
             "when etcd refuses, the answer is unavailable and nothing is written",
             "when etcd refuses in the middle of an acceptance, what was written is taken back"]),
