@@ -135,6 +135,10 @@ owner agent::nodes_own() const {
   return {user_.uid, user_.gid};
 }
 
+owner agent::shown_to_nodes() const {
+  return {geteuid(), user_.gid};
+}
+
 std::string agent::directory_of(const std::string& node_id) const {
   return fmt::format("{}/nodes/{}", config_.data_dir, node_id);
 }
@@ -525,7 +529,7 @@ std::optional<std::string> agent::copy_file(const std::string& from, const std::
 /// must not replace what is started next.
 std::optional<std::string> agent::write_programs(const node& which) const {
   const auto& directory = which.paths.programs;
-  if (auto error = make_directory(directory, 0755, agents_own()))
+  if (auto error = make_directory(directory, 0750, shown_to_nodes()))
     return error;
   std::error_code error;
   for (const auto& name : names_in(config_.postgresql.bin_dir)) {
@@ -556,7 +560,7 @@ std::optional<std::string> agent::write_files(const node& which) const {
     if (auto error = make_directory(directory, 0700, nodes_own()))
       return error;
   // Python lists it.
-  if (auto error = make_directory(paths.python, 0755, agents_own()))
+  if (auto error = make_directory(paths.python, 0750, shown_to_nodes()))
     return error;
   if (auto error = write_programs(which))
     return error;

@@ -100,6 +100,8 @@ private:
   [[nodiscard]] std::string directory_of(const std::string& node_id) const;
   [[nodiscard]] owner agents_own() const;
   [[nodiscard]] owner nodes_own() const;
+  /// Of what nodes may read, by their group, and not change.
+  [[nodiscard]] owner shown_to_nodes() const;
 
   // -- requests
   void serve(const http::request& asked, const reply& to);

@@ -8,6 +8,7 @@ end-to-end scenarios as one each. Exit code 0 only if nothing failed and somethi
 With arguments, only those groups: run_tests.py unit e2e
 """
 
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -23,6 +24,9 @@ BUILD = pathlib.Path(os.environ.get("MATRIARCH_BUILD", ROOT / "build"))
 MESON_GROUPS = ["unit", "http", "actors", "integration"]
 # Meson's 30 s for a test are meant for a machine that does nothing else.
 TIMEOUT_MULTIPLIER = "4"
+# As many as run.py has.
+E2E_PARTS = 3
+SCENARIO_ENDED = re.compile(r"(ok    |FAILED) +[0-9.]+ s  ")
 CASES = re.compile(r"\[doctest\] test cases:\s*(\d+)\s*\|\s*(\d+) passed\s*\|\s*(\d+) failed")
 
 
@@ -52,16 +56,36 @@ def run_meson_group(group):
     return passed, failed
 
 
-def run_e2e():
-    """Runs the end-to-end scenarios; gives (passed, failed)."""
-    counts = BUILD / "e2e-counts.json"
+def run_e2e_part(part):
+    """Runs a part of the end-to-end scenarios; gives (passed, failed, what it printed)."""
+    counts = BUILD / f"e2e-counts-{part}.json"
     counts.unlink(missing_ok=True)
-    status = subprocess.run([sys.executable, ROOT / "test/e2e/run.py", "--counts", counts]).returncode
+    with (BUILD / f"e2e-{part}.log").open("w+") as log:
+        running = subprocess.Popen([sys.executable, "-u", ROOT / "test/e2e/run.py", "--part", str(part),
+                                    "--counts", counts], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   text=True, errors="replace")
+        for line in running.stdout:
+            log.write(line)
+            if SCENARIO_ENDED.match(line):
+                print(line, end="", flush=True)
+        status = running.wait()
+        log.seek(0)
+        text = log.read()
     if not counts.exists():
-        return 0, 1
+        return 0, 1, text
     found = json.loads(counts.read_text())
     failed = found["failed"]
-    return found["passed"], failed if failed or status == 0 else 1
+    return found["passed"], failed if failed or status == 0 else 1, text
+
+
+def run_e2e():
+    """Runs the end-to-end scenarios, all parts beside each other; gives (passed, failed)."""
+    with concurrent.futures.ThreadPoolExecutor(E2E_PARTS) as pool:
+        parts = list(pool.map(run_e2e_part, range(1, E2E_PARTS + 1)))
+    for number, (_, failed, text) in enumerate(parts, start=1):
+        if failed:
+            print(f"\n--- all that part {number} printed:\n{text}", flush=True)
+    return sum(part[0] for part in parts), sum(part[1] for part in parts)
 
 
 def main():
