@@ -1651,6 +1651,7 @@ def _(platform):
 def _(platform):
     shared(platform)
     port, nodes = platform.public_port("solo"), platform.nodes_of("solo")
+    resting = [f"/routing/port/{held}" for held in (port, platform.read_only_port("solo"))]
     uri = expect(bind(platform, "solo", "last", ids(LASTING)), 201).body["credentials"]["uri"]
     true(connects(uri), "it was not there")
     expect(delete(platform, "solo", {**ids(LASTING), **ASYNC}), 202)
@@ -1660,7 +1661,7 @@ def _(platform):
         for node in nodes:
             true(not (platform.directory / guid / "nodes" / node).exists(), f"files of {node} on {guid}")
     left = [key for key, value in platform.keys().items() if "solo" in key or "\"solo\"" in value]
-    left = [key for key in left if not key.startswith("/matriarch/") and key != f"/routing/port/{port}"]
+    left = [key for key in left if not key.startswith("/matriarch/") and key not in resting]
     equal(left, [], "its keys")
     wait_until(lambda: not listens(platform, port), 30, "the router to let the port go")
 

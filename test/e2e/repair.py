@@ -49,7 +49,7 @@ def lose(platform, instance, guid, deadline=120):
 def lost_for_good(platform):
     for which in ("replica", "leader"):
         platform.create("kept", nodes=2)
-        uri = platform.bound("kept", "b")["uri"]
+        uri = platform.bound("kept", "b")["credentials"]["uri"]
         leader = platform.leader("kept")
         nodes = platform.nodes_of("kept")
         node = leader if which == "leader" else next(one for one in nodes if one != leader)
@@ -77,7 +77,7 @@ def lost_for_good(platform):
 @scenario("both cells of a cluster are lost and one comes back: its data is there, and then repaired")
 def lost_together(platform):
     platform.create("double", nodes=2)
-    uri = platform.bound("double", "b")["uri"]
+    uri = platform.bound("double", "b")["credentials"]["uri"]
     with Writer(uri) as writer:
         writer.wait_for_writes(20)
     scope = platform.scope_of("double")
