@@ -13,6 +13,8 @@
 #include <numeric>
 #include <sstream>
 
+#include "model/utf8.hpp"
+
 namespace matriarch::config {
 
 namespace {
@@ -24,7 +26,8 @@ constexpr int deepest_nesting = 64;
 constexpr int most_values = 1'000'000;
 
 [[noreturn]] void fail(const std::string& path, int line, const std::string& why) {
-  throw config_error{path + ":" + std::to_string(line) + ": " + why};
+  // It may repeat what is in the file, which need not be text.
+  throw config_error{path + ":" + std::to_string(line) + ": " + one_line(why, why.size())};
 }
 
 int line_of_node(const YAML::Node& node) {

@@ -4,9 +4,9 @@
 
 #include "http/originating_identity.hpp"
 #include "http/parameter_schemas.hpp"
-#include "http/utf8.hpp"
 #include "model/json.hpp"
 #include "model/times.hpp"
+#include "model/utf8.hpp"
 
 namespace matriarch::http {
 

@@ -1,7 +1,7 @@
 #include "http/originating_identity.hpp"
 
 #include "http/base64.hpp"
-#include "http/utf8.hpp"
+#include "model/utf8.hpp"
 
 namespace matriarch::http {
 

@@ -8,9 +8,9 @@
 #include "http/originating_identity.hpp"
 #include "http/osb.hpp"
 #include "http/reencryption.hpp"
-#include "http/utf8.hpp"
 #include "model/json.hpp"
 #include "model/names.hpp"
+#include "model/utf8.hpp"
 
 namespace matriarch::http {
 

@@ -10,6 +10,9 @@
 #include <set>
 #include <vector>
 
+#include "model/names.hpp"
+#include "model/utf8.hpp"
+
 namespace matriarch::json {
 
 namespace {
@@ -51,9 +54,13 @@ public:
     bad_number_ = true;
     return false;
   }
-  bool String(const char* s, rapidjson::SizeType n, bool copy) { return into_.String(s, n, copy); }
+  bool String(const char* s, rapidjson::SizeType n, bool copy) {
+    return is_text({s, n}) && into_.String(s, n, copy);
+  }
   bool StartObject() { return enter() && (keys_.emplace_back(), into_.StartObject()); }
   bool Key(const char* s, rapidjson::SizeType n, bool copy) {
+    if (!is_text({s, n}))
+      return false;
     if (!keys_.back().emplace(s, n).second) {
       repeated_ = std::string(s, n);
       return false;
@@ -72,17 +79,25 @@ public:
   }
 
   [[nodiscard]] const std::string& repeated() const { return repeated_; }
+  [[nodiscard]] bool has_half_character() const { return half_character_; }
   [[nodiscard]] bool too_deep() const { return depth_ > deepest_; }
   [[nodiscard]] bool bad_number() const { return bad_number_; }
 
 private:
   bool enter() { return ++depth_ <= deepest_; }
+  /// RapidJSON checks the bytes and lets the escape of half a character pass (`\udc00` alone): what
+  /// it makes of that is no UTF-8, so nobody could read it again once it is written.
+  bool is_text(std::string_view text) {
+    half_character_ = !is_utf8(text);
+    return !half_character_;
+  }
 
   document& into_;
   std::size_t deepest_;
   std::size_t depth_ = 0;
   std::vector<std::set<std::string>> keys_;
   std::string repeated_;
+  bool half_character_ = false;
   bool bad_number_ = false;
 };
 
@@ -133,7 +148,9 @@ result<document> parse(std::string_view text, std::size_t deepest) {
     if (!status.IsError())
       return true;
     if (!guard.repeated().empty())
-      why = "the key \"" + guard.repeated() + "\" appears twice in one object";
+      why = "the key " + model::quoted(guard.repeated()) + " appears twice in one object";
+    else if (guard.has_half_character())
+      why = "a string has half a surrogate pair, which is no character";
     else if (guard.bad_number())
       why = "a number is too large, too small or too long";
     else if (guard.too_deep())

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 
+#include "model/utf8.hpp"
+
 namespace matriarch::model {
 
 namespace {
@@ -42,8 +44,7 @@ std::string start_of_sha256(std::string_view text, std::size_t digits) {
 
 std::string quoted(std::string_view id) {
   constexpr std::size_t longest = 100; // platforms use UUIDs; an id that is longer is a mistake
-  auto shown = std::string{id.substr(0, longest)};
-  return "\"" + shown + (id.size() > longest ? "…" : "") + "\"";
+  return "\"" + one_line(id, longest) + "\"";
 }
 
 } // namespace matriarch::model

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "model/json.hpp"
+#include "model/names.hpp"
 
 namespace matriarch::store {
 
@@ -124,6 +125,8 @@ public:
       who.password = *std::move(password);
     else
       refuse(std::string{name} + ": " + password.error());
+    if (who.username.empty() && !who.password.empty())
+      refuse(std::string{name} + " has a password and no username");
     return who;
   }
   template <class Enum, std::size_t Count>
@@ -132,7 +135,7 @@ public:
     for (const auto& [value, word] : known)
       if (given == word)
         return value;
-    refuse(std::string{name} + " has the unknown value \"" + given + "\"");
+    refuse(std::string{name} + " has the unknown value " + model::quoted(given));
     return known.front().first;
   }
   void refuse(const std::string& why) {

@@ -56,7 +56,7 @@ void identity(std::string_view text) {
     return fuzz::must_be_an_error(read.error());
   must(read->has_value(), "a header that is there is read");
   auto shown = (*read)->text();
-  must(http::is_utf8(shown), "the identity is UTF-8", shown);
+  must(is_utf8(shown), "the identity is UTF-8", shown);
   // Written as a platform would, it is the same again.
   got.headers[0].second =
       (*read)->platform + " " + store::etcd_json::base64(json::text_of((*read)->value));
@@ -77,18 +77,18 @@ void authorization(std::string_view text) {
 
 void texts(std::string_view text) {
   for (std::size_t most : {std::size_t{0}, std::size_t{1}, std::size_t{7}, text.size()}) {
-    auto shown = http::legible(text, most);
-    must(http::is_utf8(shown), "what is shown is UTF-8", shown);
+    auto shown = legible(text, most);
+    must(is_utf8(shown), "what is shown is UTF-8", shown);
     must(shown.size() <= most + std::string_view{"…"}.size(), "what is shown is cut", shown);
   }
-  if (http::is_utf8(text))
-    must(http::legible(text, text.size()) == text, "what is UTF-8 is shown as it is", text);
+  if (is_utf8(text))
+    must(legible(text, text.size()) == text, "what is UTF-8 is shown as it is", text);
   auto name = model::name_of(text);
   must(!name.empty() && name.size() <= 64 && name.find('/') == std::string::npos,
        "a name fits into a key", name);
   must(model::name_of(text) == name, "an id has one name");
-  if (http::is_utf8(text))
-    must(http::is_utf8(model::quoted(text)), "an id is quoted as UTF-8", model::quoted(text));
+  if (is_utf8(text))
+    must(is_utf8(model::quoted(text)), "an id is quoted as UTF-8", model::quoted(text));
   if (auto where = router::endpoint_of(text)) {
     must(router::is_host(where->host) && where->port != 0, "an endpoint is a host and a port",
          text);

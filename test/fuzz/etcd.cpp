@@ -51,7 +51,6 @@ void follow(std::string_view lines) {
       return;
     must(line->compacted >= 0, "no revision is negative");
     for (const auto& one : line->events) {
-      must(one.what == change::kind::put || one.entry.value.empty(), "what is gone has no value");
       if (one.what == change::kind::put)
         table.put(one.entry.key, one.entry.value);
       else

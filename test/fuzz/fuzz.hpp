@@ -8,8 +8,8 @@
 #include <string_view>
 #include <utility>
 
-#include "http/utf8.hpp"
 #include "model/json.hpp"
+#include "model/utf8.hpp"
 
 /// What the fuzz targets share. A target's LLVMFuzzerTestOneInput() gets a text from outside, hands
 /// it to the code that reads such texts, and checks what holds of every outcome.
@@ -41,12 +41,12 @@ struct input {
 inline void must_be_an_error(std::string_view text) {
   must(!text.empty(), "an error says something");
   must(text.find('\n') == std::string_view::npos, "an error is one line", text);
-  must(matriarch::http::is_utf8(text), "an error is UTF-8", text);
+  must(matriarch::is_utf8(text), "an error is UTF-8", text);
 }
 
 /// A text that this program makes is JSON, and stays the same when it is read and written again.
 inline void must_be_json(std::string_view text) {
-  must(matriarch::http::is_utf8(text), "JSON is UTF-8", text);
+  must(matriarch::is_utf8(text), "JSON is UTF-8", text);
   auto read = matriarch::json::parse(text, 200);
   must(read.ok(), "what is written can be read", text);
   must(matriarch::json::text_of(*read) == text, "what is read is written the same", text);

@@ -140,7 +140,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     // What etcd holds of an instance is shown as it stands.
     model::instance_snapshot known;
     known.known.parameters = known.known.context = in.text;
-    known.known.current.description = http::legible(in.text, 500);
+    known.known.current.description = legible(in.text, 500);
     known.known.current.state = model::operation_state::failed;
     fuzz::must_be_json(http::osb::instance(known).body);
     fuzz::must_be_json(http::osb::last_operation(known).body);

@@ -178,6 +178,13 @@ TEST_CASE("what is no configuration is refused in one line") {
   CHECK(parse_error("a: &x\n  b: *x\n").find("refers to itself") != std::string::npos);
   CHECK(parse_error("a: *nobody\n").starts_with("f.yml:1: not valid YAML: "));
   CHECK(parse_error("[a]: b\n").find("a key must be a word") != std::string::npos);
+  // yaml-cpp repeats what it stumbles over.
+  for (const std::string text : {"a: \"\\\x01\"\n", "a: \"\\\xff\"\n", "a: \"\\\x7f\"\n"}) {
+    auto error = parse_error(text);
+    CAPTURE(error);
+    CHECK(error.starts_with("f.yml:1: not valid YAML: "));
+    CHECK(error.ends_with("?"));
+  }
 }
 
 TEST_CASE("a file that cannot be read is an error with its path") {

@@ -18,6 +18,25 @@ std::string nested(std::size_t depth, char open, char close) {
 
 } // namespace
 
+TEST_CASE("half a character is refused, for what it became could not be read again") {
+  for (const std::string text : {R"("\udc00")", R"({"a":"x\ude00y"})", R"({"\udfff":1})",
+                                 R"("\ud83d")", R"(["\ud83d\u0041"])"}) {
+    CAPTURE(text);
+    auto parsed = json::parse(text);
+    REQUIRE_FALSE(parsed.ok());
+    CHECK(parsed.error().find("surrogate") != std::string::npos);
+  }
+  CHECK(canonical(R"("\ud83d\ude00")") == "\"😀\"");
+}
+
+TEST_CASE("a key that appears twice is shown on one line, and not at any length") {
+  auto parsed = json::parse(R"({"a\nb":1,"a\nb":2})");
+  REQUIRE_FALSE(parsed.ok());
+  CHECK(parsed.error().find("\"a?b\" appears twice") != std::string::npos);
+  auto key = std::string(5'000, 'k');
+  CHECK(json::parse("{\"" + key + "\":1,\"" + key + "\":2}").error().size() < 200);
+}
+
 TEST_CASE("malformed texts are refused with the byte at which they are wrong") {
   for (const std::string text :
        {"", " ", "{", "{\"a\":}", "[1,]", "nul", "{} x", "\"\xff\"", "{'a':1}"}) {

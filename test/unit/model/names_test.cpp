@@ -56,3 +56,10 @@ TEST_CASE("an id is quoted, and shortened beyond 100 bytes") {
   CHECK(quoted(hundred) == "\"" + hundred + "\"");
   CHECK(quoted(hundred + "z") == "\"" + hundred + "…\"");
 }
+
+TEST_CASE("an id is quoted as text on one line, whatever it is") {
+  // The hundredth byte is in the middle of a character.
+  CHECK(quoted(std::string(99, 'y') + "üz") == "\"" + std::string(99, 'y') + "…\"");
+  CHECK(quoted("a\nb\x7f") == "\"a?b?\"");
+  CHECK(quoted("\xff") == "\"?\"");
+}

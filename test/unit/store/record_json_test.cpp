@@ -388,6 +388,12 @@ TEST_CASE("every mode of the settings reads back") {
     }
 }
 
+TEST_CASE("a password without a username is an error, not forgotten") {
+  for (const char* name : {"app_credentials", "etcd_credentials"})
+    CHECK(error_after([&](auto& d) { d[name].RemoveMember("username"); }).find(name)
+          != std::string::npos);
+}
+
 // -- sealed passwords -----------------------------------------------------------------------------
 
 TEST_CASE("with keys no password stands in a record, and all read back") {

@@ -1,10 +1,10 @@
-#include "http/utf8.hpp"
+#include "model/utf8.hpp"
 
 #include <algorithm>
 #include <rapidjson/encodings.h>
 #include <rapidjson/memorystream.h>
 
-namespace matriarch::http {
+namespace matriarch {
 
 namespace {
 
@@ -44,4 +44,11 @@ std::string legible(std::string_view text, std::size_t most) {
   return shown;
 }
 
-} // namespace matriarch::http
+std::string one_line(std::string_view text, std::size_t most) {
+  auto shown = legible(text, most);
+  std::ranges::replace_if(
+      shown, [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }, '?');
+  return shown;
+}
+
+} // namespace matriarch

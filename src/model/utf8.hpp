@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-namespace matriarch::http {
+namespace matriarch {
 
 /// Whether the bytes are UTF-8 throughout. What is not cannot be written into JSON.
 [[nodiscard]] bool is_utf8(std::string_view text);
@@ -13,4 +13,7 @@ namespace matriarch::http {
 /// bytes is cut and ends in `…`.
 [[nodiscard]] std::string legible(std::string_view text, std::size_t most);
 
-} // namespace matriarch::http
+/// The same on one line, as it may stand in a message: control characters become `?` too.
+[[nodiscard]] std::string one_line(std::string_view text, std::size_t most);
+
+} // namespace matriarch
