@@ -362,7 +362,7 @@ def with_held_cell(platform, name, hit):
     operation.must_succeed()
     platform.wait_all_running("wanted", 5)
     platform.remove("wanted")
-    row(name, "not affected", "answered", f"a provision that met it succeeded after {seconds(ended)}",
+    row(name, "none there", "not measured", f"a provision that met it succeeded after {seconds(ended)}",
         "used again when it obeys")
 
 
