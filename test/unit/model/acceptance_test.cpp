@@ -224,6 +224,25 @@ TEST_CASE("an update that failed may be tried again") {
   CHECK(judge_update(growth(), known, "again", now).answer.is == verdict_kind::accepted);
 }
 
+TEST_CASE("naming the same cells again is an operation if a repair has left them, else nothing") {
+  auto known = settled();
+  known.desired.cells = {"a", "b"};
+  known.nodes = {{"n1", "c", "service", "plan", "", node_phase::started, std::nullopt}};
+  auto asked = update_to(R"({"cells":["a","b"]})");
+  asked.cells = {"a", "b"};
+  CHECK(judge_update(asked, known, "second", now).answer.is == verdict_kind::done);
+  known.nodes[0].instead_of = {"a", "b"};
+  auto ruled = judge_update(asked, known, "second", now);
+  CHECK(ruled.answer.is == verdict_kind::accepted);
+  REQUIRE(ruled.write);
+  CHECK(ruled.write->nodes[0].instead_of.empty());
+  // Other cells leave the mark: if the update fails, the node may stay where it is.
+  asked.cells = {"a", "d"};
+  ruled = judge_update(asked, known, "second", now);
+  REQUIRE(ruled.write);
+  CHECK_FALSE(ruled.write->nodes[0].instead_of.empty());
+}
+
 TEST_CASE("an update that leaves fewer named cells than nodes is refused") {
   auto asked = update_to(R"({"cells":["a"]})");
   asked.cells = {"a"};

@@ -50,6 +50,18 @@ TEST_CASE("the zones of the nodes that exist count") {
         == guids{"c"});
 }
 
+TEST_CASE("a preferred cell is taken first, but not one that the cluster uses already") {
+  auto asked = nodes(1);
+  asked.preferred = {"b", "c"};
+  asked.used = {"b"};
+  const std::vector<cell_view> cells{cell("a", "z1"), cell("b", "z2"), cell("c", "z2", 9)};
+  CHECK(choose_cells(asked, cells).cells == guids{"c"});
+  asked.used = {"b", "c"};
+  CHECK(choose_cells(asked, cells).cells == guids{"a"});
+  asked.used = {"a", "b", "c"};
+  CHECK(choose_cells(asked, cells).cells == guids{"b"});
+}
+
 TEST_CASE("within a zone the cell with the lowest load for its capacity is chosen") {
   CHECK(choose_cells(nodes(1), {cell("a", "z", 2, 4), cell("b", "z", 3, 10)}).cells == guids{"b"});
 }

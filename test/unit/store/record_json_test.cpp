@@ -80,6 +80,9 @@ model::record full_record() {
   r.nodes = {{"n1", "a", "service", "plan", "small", model::node_phase::placed, moment + 20s},
              {"n2", "b", "service", "plan", "small", model::node_phase::started, std::nullopt},
              {"n3", "c", "service", "plan", "small", model::node_phase::removing, std::nullopt}};
+  r.nodes[1].failing = "cell b is lost";
+  r.nodes[1].forgotten = true;
+  r.nodes[2].instead_of = {"a", "b"};
   r.switching_to = "n2";
   r.had_leader = true;
   r.ended_bindings = {{"b/1", moment}, {"b2", moment + 1h}};
@@ -445,6 +448,16 @@ TEST_CASE("with keys a binding's password does not stand in it, and opens in thi
   auto document = parsed(text);
   document["binding_id"].SetString("b/2");
   CHECK_FALSE(decode_binding(json::text_of(document), "i", keys).ok());
+}
+
+TEST_CASE("a grave reads back as it was written, and so does one of the bare scope") {
+  auto decoded = decode_grave(encode_grave({"i", moment}));
+  CHECK(decoded.scope == "i");
+  CHECK(decoded.buried_at == moment);
+  for (const auto* text : {"i", "{", "7"}) {
+    CHECK(decode_grave(text).scope == text);
+    CHECK_FALSE(decode_grave(text).buried_at.has_value());
+  }
 }
 
 TEST_CASE("a tombstone reads back as it was written") {
