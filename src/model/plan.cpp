@@ -201,6 +201,11 @@ private:
         result_.steps.push_back(ask_lag{});
       return;
     }
+    // One that is on its way out leads all the same: its start came to nothing as far as its cell
+    // said, or it took over while its cell was away. It goes as soon as it has handed over.
+    if (auto* leader = next_.find_node(around_.seen.leader);
+        leader != nullptr && leader->phase == node_phase::removing)
+      leaving.push_back(leader);
     if (!leaving.empty()) {
       let_go(staying, leaving);
       return;

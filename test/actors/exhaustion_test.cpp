@@ -80,6 +80,7 @@ std::size_t violations_with(bug planted, const char* workflow_name) {
 TEST_CASE("the harness finds nodes that are started before they are written down") {
   CHECK(violations_with(bug::act_first, "provision") > 0);
   CHECK(violations_with(bug::act_first, "grow") > 0);
+  CHECK(violations_with(bug::act_first, "repair") > 0);
 }
 
 TEST_CASE("the harness finds removed nodes that have no grave") {

@@ -418,7 +418,8 @@ TEST_CASE("a switchover that Patroni refuses is tried again until it succeeds") 
 }
 
 TEST_CASE("a cell that fails to start a node is skipped for the next one") {
-  for (auto how : {manner::full, manner::failing, manner::away, manner::hanging, manner::mute}) {
+  for (auto how : {manner::full, manner::failing, manner::lying, manner::away, manner::hanging,
+                   manner::mute}) {
     CAPTURE(static_cast<int>(how));
     stage here(3);
     here.outside.at("c1").orders = how;

@@ -33,21 +33,6 @@ model::forget_report forget(stage& here, const std::string& cell) {
   return came->value_or(model::forget_report{});
 }
 
-/// The machine is gone with all that ran on it.
-void lose(world& outside, const std::string& guid) {
-  auto& gone = outside.at(guid);
-  gone.orders = gone.health = manner::away;
-  for (const auto& [node, what] : gone.nodes) {
-    outside.etcd.erase(keys::member(what.scope, node));
-    if (outside.leader_of(what.scope) != node)
-      continue;
-    outside.etcd.erase(keys::leader(what.scope));
-    for (const auto& [other, cell] : outside.nodes_of(what.scope))
-      if (other != node && outside.member_state(what.scope, other) == "running")
-        outside.etcd.put(keys::leader(what.scope), other);
-  }
-}
-
 std::string any_cell_of(const world& outside, const std::string& name) {
   return recorded_nodes(outside, name).front().cell;
 }
@@ -171,7 +156,7 @@ TEST_CASE("a cell that anything speaks for is not forgotten") {
   here.outside.at(cell).orders = here.outside.at(cell).health = manner::away;
   here.pass(10s);
   CHECK(contains(forget(here, cell).refused, "is alive in etcd"));
-  lose(here.outside, cell);
+  here.outside.lose(cell, 0s);
   here.outside.etcd.put(keys::cell(cell), "{}");
   here.pass(1s);
   CHECK(contains(forget(here, cell).refused, "lease"));
@@ -185,7 +170,7 @@ TEST_CASE("a forgotten cell's nodes are replaced at once, and need no confirmati
   REQUIRE(make(here, "db"));
   auto cell = any_cell_of(here.outside, "db");
   auto node = here.outside.at(cell).nodes.begin()->first;
-  lose(here.outside, cell);
+  here.outside.lose(cell, 0s);
   here.pass(10s);
   auto report = forget(here, cell);
   REQUIRE(report.entries.size() == 1);
@@ -209,7 +194,7 @@ TEST_CASE("a deprovision that waits for a lost cell ends when the cell is forgot
   stage here(4);
   REQUIRE(make(here, "db"));
   auto cell = any_cell_of(here.outside, "db");
-  lose(here.outside, cell);
+  here.outside.lose(cell, 0s);
   here.pass(10s);
   here.ask(deprovision("db"));
   REQUIRE(finish(here, "db"));
@@ -224,7 +209,7 @@ TEST_CASE("a forgotten cell stays forgotten when the broker is started again") {
   stage here(4);
   REQUIRE(make(here, "db"));
   auto cell = any_cell_of(here.outside, "db");
-  lose(here.outside, cell);
+  here.outside.lose(cell, 0s);
   here.pass(10s);
   forget(here, cell);
   here.restart();

@@ -16,8 +16,7 @@ namespace keys = store::keys;
 namespace {
 
 constexpr model::duration repair_after = 60s;
-// Patroni's ttl: for so long the keys of what is dead stay in etcd.
-constexpr model::duration ttl = 30s;
+constexpr model::duration ttl = world::ttl;
 
 broker_settings settings(int parallel = 2) {
   broker_settings how;
@@ -28,43 +27,6 @@ broker_settings settings(int parallel = 2) {
 std::string member_text(const std::string& node, const std::string& state) {
   return "{\"state\":\"" + state + "\",\"api_url\":\"http://" + node
          + ":8008/patroni\",\"conn_url\":\"postgres://" + node + ":5432/postgres\"}";
-}
-
-/// As Patroni's leader race, of those with a running member.
-void elect(world& outside, const std::string& scope) {
-  if (outside.leader_of(scope).empty())
-    for (const auto& [node, where] : outside.nodes_of(scope))
-      if (outside.member_state(scope, node) == "running")
-        return outside.etcd.put(keys::leader(scope), node);
-}
-
-/// The machine dies with all that runs on it; its disk is kept.
-void lose(world& outside, const std::string& guid) {
-  auto& gone = outside.at(guid);
-  gone.orders = gone.health = manner::away;
-  outside.after(ttl, [&outside, guid] {
-    if (outside.at(guid).health != manner::away)
-      return;
-    std::set<std::string> scopes;
-    for (const auto& [node, what] : outside.at(guid).nodes) {
-      outside.etcd.erase(keys::member(what.scope, node));
-      if (outside.leader_of(what.scope) == node)
-        outside.etcd.erase(keys::leader(what.scope));
-      scopes.insert(what.scope);
-    }
-    for (const auto& scope : scopes)
-      elect(outside, scope);
-  });
-}
-
-/// It starts again, with what is on its disk.
-void bring_back(world& outside, const std::string& guid) {
-  auto& back = outside.at(guid);
-  back.orders = back.health = manner::well;
-  for (const auto& [node, what] : back.nodes) {
-    outside.etcd.put(keys::member(what.scope, node), member_text(node, "running"));
-    elect(outside, what.scope);
-  }
 }
 
 std::string cell_of(const world& outside, const std::string& name, const std::string& node_id) {
@@ -107,7 +69,7 @@ bool repaired(const world& outside, const std::string& name, std::size_t nodes =
 
 /// Loses a cell, and waits until what was on it runs elsewhere.
 bool repairs_loss(stage& here, const std::string& guid, const std::string& name = "db") {
-  lose(here.outside, guid);
+  here.outside.lose(guid);
   here.pass(ttl + 1s);
   return here.pass_until([&] { return repaired(here.outside, name); }, 10min);
 }
@@ -140,7 +102,7 @@ TEST_CASE("the nodes of a lost cell are replaced, and removed from it when it co
     auto before = here.outside.record_of("db")->current;
     auto gone = leader ? leaders_cell(here.outside, "db") : replicas_cell(here.outside, "db");
     auto node = here.outside.at(gone).nodes.begin()->first;
-    lose(here.outside, gone);
+    here.outside.lose(gone);
     here.pass(ttl + repair_after - 2s);
     CHECK(recorded_nodes(here.outside, "db").size() == 2); // not yet: it may still come back
     REQUIRE(here.pass_until([&] { return repaired(here.outside, "db"); }, 60s));
@@ -149,7 +111,7 @@ TEST_CASE("the nodes of a lost cell are replaced, and removed from it when it co
     CHECK(here.outside.at(gone).nodes.contains(node));
     CHECK(
         contains(repair_of(here, "db"), "is removed from cell " + gone + " when the cell is back"));
-    bring_back(here.outside, gone);
+    here.outside.bring_back(gone);
     REQUIRE(here.pass_until([&] { return tidy(here.outside, "db"); }, 60s));
     CHECK(here.outside.at(gone).nodes.empty());
     CHECK(here.outside.etcd.contains(keys::grave(gone, node)));
@@ -167,7 +129,7 @@ TEST_CASE("a cell whose lease or a member on it is there is not lost") {
     auto node = cell.nodes.begin()->first;
     if (by_lease) {
       here.outside.etcd.put(keys::cell(cell.guid), "{}");
-      lose(here.outside, cell.guid);
+      here.outside.lose(cell.guid);
     } else {
       cell.orders = cell.health = manner::away; // only its agent died
     }
@@ -190,7 +152,7 @@ TEST_CASE("the clock of a loss restarts when a broker becomes active and when et
     CAPTURE(by_restart);
     stage here(5, settings());
     REQUIRE(make(here, "db"));
-    lose(here.outside, replicas_cell(here.outside, "db"));
+    here.outside.lose(replicas_cell(here.outside, "db"));
     here.pass(ttl + repair_after - 3s);
     if (by_restart) {
       here.restart();
@@ -211,7 +173,7 @@ TEST_CASE("when more than half of the cells seem lost nothing is repaired") {
   auto leader = leaders_cell(here.outside, "db");
   for (const auto& cell : std::vector<simulation::cell>(here.outside.cells()))
     if (cell.guid != leader)
-      lose(here.outside, cell.guid);
+      here.outside.lose(cell.guid);
   here.pass(20min);
   CHECK(recorded_nodes(here.outside, "db").size() == 2);
   CHECK(contains(repair_of(here, "db"), "3 of 4 cells seem lost"));
@@ -227,15 +189,15 @@ TEST_CASE("both cells of a cluster lost, then one back: no empty database, and t
     auto first = leaders_cell(here.outside, "db");
     auto second = replicas_cell(here.outside, "db");
     auto orders = starts(here.outside);
-    lose(here.outside, first);
-    lose(here.outside, second);
+    here.outside.lose(first);
+    here.outside.lose(second);
     here.pass(20min);
     CHECK(starts(here.outside) == orders); // a new node has nothing to copy
     CHECK(recorded_nodes(here.outside, "db").size() == 2);
     CHECK(contains(repair_of(here, "db"), "no member leads"));
     auto back = old_leader ? first : second;
     auto survivor = here.outside.at(back).nodes.begin()->first;
-    bring_back(here.outside, back);
+    here.outside.bring_back(back);
     here.pass(10s);
     REQUIRE(here.pass_until([&] { return repaired(here.outside, "db"); }, 5min));
     CHECK(here.outside.leader_of("db") == survivor);
@@ -251,9 +213,9 @@ TEST_CASE("a node whose removal is pending is kept if it holds the last copy") {
   REQUIRE(repairs_loss(here, gone));
   // Now those two go as well, and the old one comes back alone.
   for (const auto& guid : started_cells(here.outside, "db"))
-    lose(here.outside, guid);
+    here.outside.lose(guid);
   here.pass(5min);
-  bring_back(here.outside, gone);
+  here.outside.bring_back(gone);
   CHECK(here.outside.leader_of("db") == last);
   REQUIRE(here.pass_until([&] { return repaired(here.outside, "db"); }, 10min));
   CHECK(here.outside.leader_of("db") != last);
@@ -286,8 +248,8 @@ TEST_CASE("a named cell that is free takes the replacement, else any, which is s
   here.pass(10min);
   CHECK(started_cells(here.outside, "db") == now);
   // Naming the same cells again brings the node back onto them.
-  bring_back(here.outside, first);
-  bring_back(here.outside, second);
+  here.outside.bring_back(first);
+  here.outside.bring_back(second);
   here.pass(1min);
   CHECK(here.ask(move("db", {"c1", "c2", "c4"})).is == verdict_kind::accepted);
   REQUIRE(finish(here, "db"));
@@ -302,7 +264,7 @@ TEST_CASE("an update during a repair is accepted, and done together with it") {
     stage here(6, settings());
     REQUIRE(make(here, "db"));
     auto gone = replicas_cell(here.outside, "db");
-    lose(here.outside, gone);
+    here.outside.lose(gone);
     REQUIRE(here.pass_until(
         [&] {
           auto all = recorded_nodes(here.outside, "db");
@@ -326,7 +288,7 @@ TEST_CASE("a deprovision with a lost cell fails in time, names it, and ends when
   stage here(5, settings());
   REQUIRE(make(here, "db"));
   auto gone = replicas_cell(here.outside, "db");
-  lose(here.outside, gone);
+  here.outside.lose(gone);
   here.pass(ttl + 5s);
   CHECK(here.ask(deprovision("db")).is == verdict_kind::accepted);
   REQUIRE(finish(here, "db"));
@@ -335,7 +297,7 @@ TEST_CASE("a deprovision with a lost cell fails in time, names it, and ends when
   CHECK(contains(op.description, "cell " + gone + " has not confirmed"));
   CHECK(contains(op.description, "matriarch forget-cell " + gone));
   CHECK(here.outside.node_count() == 1);
-  bring_back(here.outside, gone);
+  here.outside.bring_back(gone);
   CHECK(here.pass_until([&] { return leftovers(here.outside, "db").empty(); }, 2min));
   CHECK(here.outside.node_count() == 0);
 }
@@ -376,7 +338,7 @@ TEST_CASE("a lost node is given up only once its replacement is not behind") {
   here.outside.lag = 10 * model::negligible_lag_bytes;
   auto gone = replicas_cell(here.outside, "db");
   auto node = here.outside.at(gone).nodes.begin()->first;
-  lose(here.outside, gone);
+  here.outside.lose(gone);
   here.pass(10min);
   REQUIRE(here.outside.record_of("db")->find_node(node) != nullptr);
   CHECK(here.outside.record_of("db")->find_node(node)->phase == model::node_phase::started);
@@ -394,7 +356,7 @@ TEST_CASE("a node that /sync names is never given up by a repair") {
   auto gone = replicas_cell(here.outside, "db");
   auto node = here.outside.at(gone).nodes.begin()->first;
   auto leader = here.outside.leader_of("db");
-  lose(here.outside, gone);
+  here.outside.lose(gone);
   // Patroni would name another one as soon as that streams; suppose that it does not.
   auto standby = node;
   here.outside.watch_over = [&] {
@@ -426,7 +388,7 @@ TEST_CASE("only so many instances are repaired at a time, and those first that l
       if ((n.cell == "c2") == (name == "c" || name == "d"))
         here.outside.etcd.put(keys::leader(name), n.node_id);
   here.pass(5min);
-  lose(here.outside, "c2");
+  here.outside.lose("c2");
   here.pass(ttl + 1s);
   auto repairing = [&] {
     std::vector<std::string> busy;
@@ -470,7 +432,7 @@ TEST_CASE("an instance whose actor ends gives its turn back") {
       shared = guid;
   if (shared.empty())
     return;
-  lose(here.outside, shared);
+  here.outside.lose(shared);
   auto marked = [&](const std::string& name) {
     return std::ranges::any_of(recorded_nodes(here.outside, name),
                                [](const auto& n) { return !n.failing.empty(); });
@@ -490,7 +452,7 @@ TEST_CASE("a repair that no cell can take waits, lets others go first, and goes 
     one.capacity = 1;
   REQUIRE(make(here, "a"));
   here.outside.at("c3").orders = manner::full;
-  lose(here.outside, replicas_cell(here.outside, "a"));
+  here.outside.lose(replicas_cell(here.outside, "a"));
   here.pass(10min);
   auto known = here.outside.record_of("a");
   CHECK(known->current.state == model::operation_state::succeeded);
@@ -505,11 +467,11 @@ TEST_CASE("a broker that ends in the middle of a repair is followed by one that 
     stage here(5, settings());
     REQUIRE(make(here, "db"));
     auto gone = replicas_cell(here.outside, "db");
-    lose(here.outside, gone);
+    here.outside.lose(gone);
     here.pass(ttl + repair_after - 2s + steps * 200ms);
     here.restart();
     REQUIRE(here.pass_until([&] { return repaired(here.outside, "db"); }, 10min));
-    bring_back(here.outside, gone);
+    here.outside.bring_back(gone);
     CHECK(here.pass_until([&] { return tidy(here.outside, "db"); }, 2min));
     CHECK(here.outside.violations.empty());
   }

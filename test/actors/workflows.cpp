@@ -1,5 +1,6 @@
 #include "workflows.hpp"
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "requests.hpp"
@@ -66,6 +67,49 @@ errand mitigated(model::request what) {
   return one;
 }
 
+// -- repair --------------------------------------------------------------------------------------
+
+constexpr model::duration repair_after = 10s;
+
+/// A cluster has lost a machine, its leader's or another's, and its repair is about to begin.
+std::function<void(stage&)> with_a_cell_lost(bool leaders) {
+  return [leaders](stage& here) {
+    must(make(here, "db", 2), "a provision");
+    auto leader = here.outside.leader_of("db");
+    for (const auto& n : recorded_nodes(here.outside, "db"))
+      if ((n.node_id == leader) == leaders)
+        here.outside.lose(n.cell);
+    here.pass(world::ttl + repair_after - 2s);
+    must(recorded_nodes(here.outside, "db").size() == 2, "to wait for the cell");
+  };
+}
+
+/// Two nodes run elsewhere; the one on the lost cell is only kept in mind.
+bool is_replaced(const world& outside) {
+  return outside.running_nodes("db") == 2
+         && std::ranges::any_of(recorded_nodes(outside, "db"), [](const model::node& one) {
+              return one.phase == model::node_phase::removing;
+            });
+}
+
+void bring_all_back(world& outside) {
+  for (const auto& one : outside.cells())
+    if (one.health == manner::away)
+      outside.bring_back(one.guid);
+}
+
+workflow repair(const char* name, bool leaders) {
+  return {name,
+          with_a_cell_lost(leaders),
+          {},
+          {{"db", {2}}},
+          is_replaced,
+          bring_all_back,
+          [](broker_settings& how) {
+            how.repair = {repair_after, 1};
+          }};
+}
+
 std::vector<workflow> all() {
   auto lower = connections("50");
   auto higher = connections("200");
@@ -115,6 +159,13 @@ std::vector<workflow> all() {
                   {{"db", {2, {"c2", "c3", "c4"}}}},
                   {},
                   [](world& outside) { outside.at("c1").orders = manner::well; }});
+  // The node that is replaced leads, and has to hand over first.
+  list.push_back({"provision-untold",
+                  [](stage& here) { here.outside.at("c1").orders = manner::lying; },
+                  {{provision("db", 2)}},
+                  {{"db", {2}}},
+                  {},
+                  [](world& outside) { outside.at("c1").orders = manner::well; }});
   list.push_back({"provision-two",
                   {},
                   {without_waiting(provision("db", 1)), {provision("db2", 1)}},
@@ -122,6 +173,8 @@ std::vector<workflow> all() {
                   {},
                   {},
                   [](broker_settings& how) { how.ports.last = how.ports.first + 1; }});
+  list.push_back(repair("repair", false));
+  list.push_back(repair("repair-leader", true));
   return list;
 }
 

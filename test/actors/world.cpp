@@ -365,14 +365,17 @@ http::outcome world::list(const cell& where) {
 }
 
 http::outcome world::obey(cell& where, const http::outgoing& what, const std::string& node_id) {
+  const http::outcome out_of_order{500, "{\"description\":\"out of order\"}", "", false};
   auto came = [&]() -> http::outcome {
-    if (where.orders == manner::failing)
-      return {500, "{\"description\":\"out of order\"}", "", false};
+    if (where.orders == manner::failing || (where.orders == manner::lying && what.verb == "DELETE"))
+      return out_of_order;
     if (auto why = where.fence.refusal_of(claim_of(what)); why && fences(where))
       return {412, json::object_text({{"error", "StaleRequest"}, {"description", *why}}), "",
               false};
-    if (what.verb == "PUT")
-      return start(where, what, node_id);
+    if (what.verb == "PUT") {
+      auto said = start(where, what, node_id);
+      return where.orders == manner::lying ? out_of_order : said;
+    }
     where.fence.note(claim_of(what));
     bool was = where.nodes.contains(node_id);
     remove(where, node_id);
@@ -483,6 +486,35 @@ void world::elect(const std::string& scope) {
       etcd.put(keys::leader(scope), node);
       return choose_synchronous(scope);
     }
+}
+
+// -- machines ------------------------------------------------------------------------------------
+
+void world::lose(const std::string& guid, duration keys_last) {
+  auto& gone = at(guid);
+  gone.orders = gone.health = manner::away;
+  after(keys_last, [this, guid] {
+    if (at(guid).health != manner::away)
+      return; // it came back in time
+    std::set<std::string> scopes;
+    for (const auto& [node, what] : at(guid).nodes) {
+      etcd.erase(keys::member(what.scope, node));
+      if (leader_of(what.scope) == node)
+        etcd.erase(keys::leader(what.scope));
+      scopes.insert(what.scope);
+    }
+    for (const auto& scope : scopes)
+      elect(scope);
+  });
+}
+
+void world::bring_back(const std::string& guid) {
+  auto& back = at(guid);
+  back.orders = back.health = manner::well;
+  for (const auto& [node, what] : back.nodes) {
+    write_member(what.scope, node, "running");
+    elect(what.scope);
+  }
 }
 
 // -- Patroni's REST API --------------------------------------------------------------------------

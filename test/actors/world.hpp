@@ -80,6 +80,7 @@ enum class manner {
   hanging, ///< takes the connection and never answers; does nothing
   mute,    ///< does what it is told and never answers
   failing, ///< answers 500 to orders, doing nothing
+  lying,   ///< the same, but the nodes that it says it did not start run
   full,    ///< answers 422 to new nodes
 };
 
@@ -227,6 +228,16 @@ public:
   std::function<void()> watch_over;
 
   [[nodiscard]] std::string new_id();
+
+  // -- machines
+
+  /// Patroni's ttl: for so long the keys of what is dead stay in etcd.
+  static constexpr duration ttl{30'000};
+  /// The machine dies with all that runs on it, and its disk is kept. What its nodes wrote into etcd
+  /// ends so long after it, and others lead.
+  void lose(const std::string& guid, duration keys_last = ttl);
+  /// It starts again, with what is on its disk.
+  void bring_back(const std::string& guid);
 
 private:
   /// The scope whose leader is at that address.

@@ -442,6 +442,29 @@ TEST_CASE("the switchover goes to the nearest replica and is written before it i
   CHECK(steps_of<remove_node>(next).empty());
 }
 
+TEST_CASE("a leader that is to be removed hands over to one that stays, and goes then") {
+  for (auto type : {operation_type::provision, operation_type::update}) {
+    auto known = instance_with(
+        {node_on("n1", "a", node_phase::removing), node_on("n2", "b"), node_on("n3", "c")}, type);
+    known.had_leader = true;
+    auto c = running({"n1", "n2", "n3"}, "n1");
+    auto d = decide(known, c);
+    CHECK(steps_of<remove_node>(d).empty());
+    CHECK(steps_of<ask_lag>(d).size() == 1);
+    CHECK(d.waiting_for == "waiting for n2, n3 to stream without lag");
+    c.lag = {{"n2", 10}, {"n3", 0}};
+    d = decide(known, c);
+    REQUIRE(d.write.has_value());
+    CHECK(d.write->switching_to == "n3");
+    known = *d.write;
+    d = decide(known, c);
+    REQUIRE(steps_of<failover_from>(d).size() == 1);
+    CHECK(ids_of<remove_node>(d).empty());
+    c.seen.leader = "n3";
+    CHECK(ids_of<remove_node>(decide(known, c)) == ids{"n1"});
+  }
+}
+
 TEST_CASE("no switchover is asked for while nobody leads") {
   auto known = moving();
   known.switching_to = "n4";
