@@ -330,7 +330,7 @@ void instance_bindings::tend() {
   auto wanted = wanted_state();
   if (!wanted)
     return;
-  if (confirmed_ == wanted)
+  if (confirmed_ == wanted && !note_may_be_over())
     return settle();
   auto again_at = refused_at_ + (pending() ? pause_when_awaited : pause_otherwise);
   auto now = host_.self->clock().now();
@@ -349,6 +349,7 @@ void instance_bindings::ask(state_of_roles wanted) {
   for (const auto& [name, member] : host_.seen().members)
     if (name != host_.seen().leader && member.running())
       order.replica_urls.push_back(member.conn_url);
+  replicas_asked_ = order.replica_urls.size();
   auto done = [this, wanted = std::move(wanted)](const role_answer& said) {
     asking_ = false;
     if (said.ok) {
@@ -372,6 +373,16 @@ void instance_bindings::ask(state_of_roles wanted) {
             });
 }
 
+/// A replica has come since a binding was told that none, or not all, had its role.
+bool instance_bindings::note_may_be_over() const {
+  const auto& seen = host_.seen();
+  auto running = std::ranges::count_if(seen.members, [&](const auto& one) {
+    return one.first != seen.leader && one.second.running();
+  });
+  return static_cast<std::size_t>(running) > replicas_asked_
+         && std::ranges::any_of(known_, [](const auto& one) { return !one.second.note.empty(); });
+}
+
 std::string instance_bindings::note_on_replicas() const {
   if (replicas_ == 0)
     return "when this was done no replica streamed from the leader, which alone has the change "
@@ -382,54 +393,60 @@ std::string instance_bindings::note_on_replicas() const {
   return {};
 }
 
-/// The roles are as they shall be: what is being made is ready, what is being removed is gone.
+/// The roles are as they shall be: what is being made is ready, what is being removed is gone, and
+/// what was not on all replicas yet is on them.
 void instance_bindings::settle() {
-  std::vector<std::string> made;
-  std::vector<std::string> ended;
+  settlement what;
   std::vector<store::operation> operations;
   auto next = *host_.known();
+  const auto note = note_on_replicas();
   for (const auto& [id, one] : known_) {
-    if (one.phase == model::binding_phase::ready || operations.size() == most_settled_at_once)
-      continue;
-    if (one.phase == model::binding_phase::creating) {
-      auto ready = one;
-      ready.phase = model::binding_phase::ready;
-      ready.note = note_on_replicas();
-      operations.push_back(put_of(ready));
-      made.push_back(id);
-    } else {
+    if (operations.size() == most_settled_at_once)
+      break;
+    if (one.phase == model::binding_phase::removing) {
       operations.push_back(store::erase{{key_of(id), ""}});
-      ended.push_back(id);
+      what.ended.push_back(id);
       if (one.polled)
         next.ended_bindings[id] = host_.outside.now();
+      continue;
     }
+    bool fresh = one.phase == model::binding_phase::creating;
+    if (!fresh && (one.note.empty() || !note.empty()))
+      continue;
+    auto ready = one;
+    ready.phase = model::binding_phase::ready;
+    ready.note = note;
+    operations.push_back(put_of(ready));
+    (fresh ? what.made : what.reached).push_back(id);
   }
   if (operations.empty())
     return;
   model::forget_ended_bindings(next, host_.outside.now());
-  host_.write(std::move(next), {}, std::move(operations), [this, made, ended](const fate& came) {
-    if (!came.done()) {
-      spdlog::warn("instance {}: bindings not written: {}", host_.name, came.why);
-      return;
-    }
-    at_ = came.at;
-    settled(made, ended);
-  });
+  host_.write(std::move(next), {}, std::move(operations),
+              [this, note, what = std::move(what)](const fate& came) {
+                if (!came.done()) {
+                  spdlog::warn("instance {}: bindings not written: {}", host_.name, came.why);
+                  return;
+                }
+                at_ = came.at;
+                settled(what, note);
+              });
 }
 
-void instance_bindings::settled(const std::vector<std::string>& made,
-                                const std::vector<std::string>& ended) {
-  for (const auto& id : made) {
+void instance_bindings::settled(const settlement& what, const std::string& note) {
+  for (const auto& id : what.made) {
     auto& one = known_[id];
     one.phase = model::binding_phase::ready;
-    one.note = note_on_replicas();
+    one.note = note;
   }
-  for (const auto& id : ended)
+  for (const auto& id : what.reached)
+    known_[id].note.clear();
+  for (const auto& id : what.ended)
     known_.erase(id);
   host_.publish();
-  for (const auto& id : made)
+  for (const auto& id : what.made)
     tell_ready(id);
-  for (const auto& id : ended)
+  for (const auto& id : what.ended)
     tell_removed(id);
 }
 

@@ -118,7 +118,14 @@ private:
   [[nodiscard]] std::optional<state_of_roles> wanted_state() const;
   void ask(state_of_roles wanted);
   void settle();
-  void settled(const std::vector<std::string>& made, const std::vector<std::string>& ended);
+  /// What settle() wrote, by binding id.
+  struct settlement {
+    std::vector<std::string> made;
+    std::vector<std::string> reached; ///< by all replicas, since they were made
+    std::vector<std::string> ended;
+  };
+  void settled(const settlement& what, const std::string& note);
+  [[nodiscard]] bool note_may_be_over() const;
   [[nodiscard]] std::string note_on_replicas() const;
 
   binding_host host_;
@@ -126,8 +133,9 @@ private:
   store::revision at_ = 0; ///< of this actor's last write to one
   std::vector<waiter> waiting_;
   std::optional<state_of_roles> confirmed_;
-  int replicas_ = 0; ///< that streamed when that was confirmed
-  int replayed_ = 0; ///< of these, how many had it
+  int replicas_ = 0;               ///< that streamed when that was confirmed
+  int replayed_ = 0;               ///< of these, how many had it
+  std::size_t replicas_asked_ = 0; ///< that ran when that was asked for
   bool asking_ = false;
   std::string refusal_; ///< what was last said instead; logged and published once
   caf::actor_clock::time_point refused_at_;

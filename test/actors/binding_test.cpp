@@ -150,6 +150,19 @@ TEST_CASE("a binding that no replica has yet says so") {
   CHECK(said.bound->note.find("no replica") != std::string::npos);
 }
 
+TEST_CASE("what a binding said of missing replicas is taken back once they have its role") {
+  stage here;
+  here.outside.replicas_that_replay = 0;
+  REQUIRE(make(here, "db", 1));
+  REQUIRE_FALSE(here.ask(bind("db", "b1")).bound->note.empty());
+  here.outside.replicas_that_replay = 1;
+  REQUIRE(here.ask(resize("db", 2)).is == verdict_kind::accepted);
+  REQUIRE(finish(here, "db"));
+  here.pass(5s);
+  CHECK(here.broker().find("db")->bindings.at("b1").note.empty());
+  CHECK(recorded(here.outside, "b1")->note.empty());
+}
+
 TEST_CASE("roles are compared again after a change of leader, of its timeline, and at a start") {
   stage here;
   REQUIRE(make(here, "db"));
