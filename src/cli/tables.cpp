@@ -82,9 +82,9 @@ std::string port_of(const json::value& instance, std::string_view which = "alloc
   return port == 0 ? "-" : std::to_string(port);
 }
 
-/// `synchronous on, max_connections 200`: those in force that are not Patroni's defaults.
-std::string settings_of(const json::value& instance) {
-  const auto* settings = json::member(instance, "settings");
+/// `synchronous on, max_connections 200`: those of that name that are not Patroni's defaults.
+std::string settings_of(const json::value& instance, std::string_view name) {
+  const auto* settings = json::member(instance, name);
   if (settings == nullptr || !settings->IsObject())
     return "-";
   std::string text = "synchronous " + shown(*settings, "synchronous");
@@ -216,7 +216,8 @@ result<std::string> instance_details(std::string_view answer) {
       {"port", port_of(instance)},
       {"read-only", port_of(instance, "read_only_port")},
       {"maintenance", shown(instance, "maintenance_version")},
-      {"settings", settings_of(instance)},
+      {"settings", settings_of(instance, "settings")},
+      {"taking up", settings_of(instance, "taking_up")},
       {"bindings", bindings_of(instance)},
       {"operation", operation_of(instance, true)},
       {"repair", shown(instance, "repair")},

@@ -167,6 +167,8 @@ json::value instance_json(const model::instance_snapshot& one, json::document& o
   json::add(object, "maintenance_version", known.maintenance_version, owner);
   json::add(object, "desired", desired_json(known.desired, owner), owner);
   json::add(object, "settings", settings_json(known.in_force, owner), owner);
+  if (known.taking_up)
+    json::add(object, "taking_up", settings_json(*known.taking_up, owner), owner);
   json::add(object, "operation", operation_json(one, owner), owner);
   json::add(object, "repair", one.repair, owner);
   json::value nodes{rapidjson::kArrayType};

@@ -656,6 +656,17 @@ TEST_CASE("the operator sees an instance in the original's shape") {
   CHECK(body["binding_count"].GetInt() == 1);
 }
 
+TEST_CASE("the operator sees what settings nodes are taking up, beside those in force") {
+  broker b;
+  auto s = instance_of(model::operation_type::update, model::operation_state::in_progress);
+  s.known.taking_up = s.known.in_force;
+  s.known.taking_up->parameters["work_mem"] = "8MB";
+  b.known = std::make_shared<const model::instance_snapshot>(s);
+  auto body = json_of(b.send("GET", "/admin/service_instances/known"));
+  CHECK(json::string_member(body["taking_up"]["parameters"], "work_mem") == "8MB");
+  CHECK_FALSE(body["settings"]["parameters"].HasMember("work_mem"));
+}
+
 TEST_CASE("the operator sees the cells") {
   broker b;
   auto body = json_of(b.send("GET", "/admin/cells"));

@@ -65,6 +65,7 @@ TEST_CASE("one instance is shown in detail, without its credentials") {
     "organization_guid":"o","space_guid":"","scope":"b1","allocated_port":30000,
     "read_only_port":30001,"maintenance_version":"1.2.0",
     "settings":{"synchronous":"on","ttl":30,"parameters":{"max_connections":"200"}},
+    "taking_up":{"synchronous":"off"},
     "bindings":[{"phase":"ready"},{"phase":"removing"},{"phase":"ready"}],
     "roles_wait_for":"a lock",
     "admin_credentials":{"username":"pgadmin","password":"s3cret"},
@@ -83,6 +84,7 @@ TEST_CASE("one instance is shown in detail, without its credentials") {
            "read-only     30001\n"
            "maintenance   1.2.0\n"
            "settings      synchronous on, ttl 30 s, max_connections 200\n"
+           "taking up     synchronous off\n"
            "bindings      2 ready, 1 removing: a lock\n"
            "operation     update succeeded: master running\n"
            "repair        -\n"
