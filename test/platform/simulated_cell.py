@@ -79,22 +79,23 @@ class Cell:
             self.happened[what] += 1
             return what
 
-    def start(self, node, scope):
+    def start(self, node, scope, may_lead):
         with self.lock:
-            if node in self.nodes:
-                return 200
+            known = node in self.nodes
             self.nodes[node] = scope
+        if known and not may_lead:
+            return 200
         leader = f"/service/{scope}/leader"
         member = {"conn_url": f"postgres://{self.host}:5432/postgres",
                   "api_url": f"http://{self.host}:8008/patroni", "state": "running", "timeline": 1}
         key = f"/service/{scope}/members/{node}"
-        # Whoever comes first leads.
+        # Whoever comes first leads, of those that may: no key was ever created before the first revision.
         self.etcd.call("/v3/kv/txn", {
-            "compare": [{"target": "CREATE", "key": encoded(leader), "createRevision": "0"}],
+            "compare": [{"target": "CREATE", "key": encoded(leader), "createRevision": "0" if may_lead else "-1"}],
             "success": [put_of(leader, node), put_of(f"/service/{scope}/initialize", "7000000000000000000"),
                         put_of(key, json.dumps({**member, "role": "master"}))],
-            "failure": [put_of(key, json.dumps({**member, "role": "replica"}))]})
-        return 201
+            "failure": [] if known else [put_of(key, json.dumps({**member, "role": "replica"}))]})
+        return 200 if known else 201
 
     def stop(self, node):
         with self.lock:
@@ -116,11 +117,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_PUT(self):
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
-        self.obey(lambda: self.cell.start(self.node(), body["parameters"]["PATRONI_SCOPE"]))
+        # A node that the broker takes for failed is replaced. Did it lead, it would have to hand over
+        # first, and there is no PostgreSQL here to say who streams; real nodes are tested with that.
+        self.obey(lambda well: self.cell.start(self.node(), body["parameters"]["PATRONI_SCOPE"], may_lead=well))
 
     def do_DELETE(self):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.obey(lambda: self.cell.stop(self.node()))
+        self.obey(lambda _: self.cell.stop(self.node()))
 
     def obey(self, order):
         how = self.cell.misfortune()
@@ -128,12 +131,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             time.sleep(self.cell.choice.uniform(0.1, 3))
         elif how == "late":
             time.sleep(LATE)
-        status = None if how in ("refused", "hanging") else order()
+        well = how in (None, "slow")
+        status = None if how in ("refused", "hanging") else order(well)
         if how in ("hanging", "done and hanging"):
             time.sleep(HANGING)
         if how in ("refused", "done and refused"):
             self.answer(500, {"description": "a simulated failure"})
-        elif how in (None, "slow"):
+        elif well:
             self.answer(status, {})
         else:
             self.close_connection = True
