@@ -7,7 +7,7 @@ TEST_BUILD   ?= build-test
 TEST_OPTIONS := -Db_sanitize=address,undefined -Doptimization=0 -Ddebug=true -Dcpp_args=-g1 -Dbenchmarks=false
 # And once more with ThreadSanitizer, the unit and actor tests only; it needs g++.
 THREAD_BUILD   ?= build-thread
-THREAD_OPTIONS := -Db_sanitize=thread -Doptimization=1 -Ddebug=true -Dcpp_args=-g1 -Dbenchmarks=false
+THREAD_OPTIONS := -Db_sanitize=thread -Doptimization=0 -Ddebug=true -Dcpp_args=-g1 -Dbenchmarks=false
 
 # What the fuzzers run, compiled with clang, which brings them; g++ is the judge of warnings.
 # SECONDS: how long each target runs; TARGET: the targets, all unless some are named.
