@@ -106,6 +106,19 @@ std::optional<std::string> fill_etcd(const json::value& parameters, node_request
   return fault_of(password, into.etcd.password, longest_password);
 }
 
+/// Whether all keys in it are as short as any setting's name, PostgreSQL's 63 bytes and a prefix.
+/// YAML takes no key of more than 1,024 on a line, and Patroni reads YAML.
+bool has_short_keys(const json::value& what) {
+  constexpr std::size_t longest_key = 128;
+  if (what.IsObject())
+    return std::ranges::all_of(what.GetObject(), [](const auto& one) {
+      return one.name.GetStringLength() <= longest_key && has_short_keys(one.value);
+    });
+  return !what.IsArray() || std::ranges::all_of(what.GetArray(), [](const auto& one) {
+    return has_short_keys(one);
+  });
+}
+
 /// The optional dynamic configuration. What it says is Patroni's to judge; here it only has to be
 /// something that can be merged.
 std::optional<std::string> fill_dynamic_configuration(const json::value& parameters,
@@ -124,6 +137,9 @@ std::optional<std::string> fill_dynamic_configuration(const json::value& paramet
   auto parsed = json::parse(into.dynamic_configuration);
   if (!parsed || !parsed->IsObject())
     return wanted;
+  if (!has_short_keys(*parsed))
+    return "parameters.PATRONI_DYNAMIC_CONFIG has a key that is no setting's name: it is longer "
+           "than 128 bytes";
   const auto* postgresql = json::member(*parsed, "postgresql");
   if (!postgresql)
     return std::nullopt;

@@ -13,6 +13,9 @@
 #include <numeric>
 #include <sstream>
 
+#include <yaml-cpp/anchor.h>
+#include <yaml-cpp/eventhandler.h>
+
 #include "model/utf8.hpp"
 
 namespace matriarch::config {
@@ -44,6 +47,38 @@ std::string joined(const std::vector<std::string>& words) {
   for (const auto& word : words)
     text += (text.empty() ? "" : ", ") + word;
   return text;
+}
+
+/// Notes where documents begin, and passes over all else.
+class document_counter : public YAML::EventHandler {
+public:
+  std::vector<int> lines; ///< from 0
+
+  void OnDocumentStart(const YAML::Mark& where) override { lines.push_back(where.line); }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                  YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+};
+
+/// The line, from 1, at which another document begins after the first one. YAML::LoadAll() would
+/// tell too, but of some texts that begin with a comma it makes documents without end.
+std::optional<int> line_of_second_document(const std::string& text) {
+  std::istringstream in{text};
+  YAML::Parser parser{in};
+  document_counter seen;
+  while (seen.lines.size() < 2 && parser.HandleNextDocument(seen)) {
+  }
+  if (seen.lines.size() < 2)
+    return std::nullopt;
+  return std::max(seen.lines[1] + 1, 1);
 }
 
 /// What a person would call the value that was found.
@@ -198,13 +233,11 @@ section section::parse_file(const std::string& path) {
 
 section section::parse_text(const std::string& path, const std::string& text) {
   try {
-    const auto documents = YAML::LoadAll(text);
-    if (documents.size() > 1)
-      fail(path, line_of_node(documents[1]),
-           "a second YAML document starts here; a configuration is one document");
-    if (documents.empty() || documents[0].IsNull())
+    if (auto line = line_of_second_document(text))
+      fail(path, *line, "a second YAML document starts here; a configuration is one document");
+    auto root = YAML::Load(text);
+    if (!root.IsDefined() || root.IsNull())
       fail(path, 1, "the configuration is empty");
-    auto root = documents[0];
     if (!root.IsMap())
       fail(path, line_of_node(root),
            "a configuration is a mapping of keys to values, found " + kind_of(root));

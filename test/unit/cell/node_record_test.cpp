@@ -77,9 +77,11 @@ TEST_CASE("what a plan asks for and etcd's user come with the request, or not at
 
 TEST_CASE("a dynamic configuration that could not be merged is refused") {
   auto too_long = R"({"a":")" + std::string(longest_dynamic_configuration, 'x') + "\"}";
+  auto long_key = R"({"postgresql":{"parameters":{")" + std::string(129, 'x') + "\":1}}}";
   for (const auto* text :
        {"", "{", "[]", "7", "null", R"({"postgresql":7})", R"({"postgresql":{"parameters":[]}})",
-        R"({"postgresql":{"parameters":{"a":{}}}})", R"({"a":1,"a":2})", too_long.c_str()}) {
+        R"({"postgresql":{"parameters":{"a":{}}}})", R"({"a":1,"a":2})", too_long.c_str(),
+        long_key.c_str()}) {
     CAPTURE(text);
     auto request = parse_node_request("n1", body("PATRONI_DYNAMIC_CONFIG", text));
     REQUIRE_FALSE(request.ok());
