@@ -4,8 +4,6 @@
 #include <sys/stat.h>
 
 #include <cstdio>
-#include <functional>
-#include <future>
 #include <memory>
 
 #include <fmt/format.h>
@@ -29,16 +27,6 @@ constexpr int wrong_configuration = 2;
 int refuse(int code, const std::string& why) {
   fmt::print(stderr, "matriarch cell: {}\n", why);
   return code;
-}
-
-/// Runs something on the event loop's thread and waits for it.
-void on_loop(http::event_loop& loop, std::function<void()> what) {
-  std::promise<void> done;
-  loop.post([&] {
-    what();
-    done.set_value();
-  });
-  done.get_future().wait();
 }
 
 /// The signals that end the program, blocked in every thread started from here on, so that
@@ -89,10 +77,10 @@ int run(const std::string& config_path) {
   options.port = config->port;
   http::server server{options, cell->service()};
   if (auto error = server.start()) {
-    on_loop(loop, [&] { cell.reset(); });
+    loop.run([&] { cell.reset(); });
     return refuse(cannot_serve, *error);
   }
-  on_loop(loop, [&] { cell->start(); });
+  loop.run([&] { cell->start(); });
   spdlog::info("cell {} serves on http://{}:{}, fencing {}", config->guid, config->bind_host,
                server.port(), name_of(how));
 
@@ -100,7 +88,7 @@ int run(const std::string& config_path) {
   ::sigwait(&ending, &received);
   spdlog::info("ending on signal {}; the nodes go on running", received);
   server.stop();
-  on_loop(loop, [&] { cell.reset(); });
+  loop.run([&] { cell.reset(); });
   return 0;
 }
 

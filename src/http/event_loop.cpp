@@ -10,6 +10,7 @@
 #include <array>
 #include <atomic>
 #include <deque>
+#include <future>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -652,6 +653,15 @@ event_loop::task_id event_loop::after(milliseconds delay, std::function<void()> 
 
 void event_loop::post(std::function<void()> then) {
   self_->give(std::move(then));
+}
+
+void event_loop::run(const std::function<void()>& what) {
+  std::promise<void> done;
+  post([&] {
+    what();
+    done.set_value();
+  });
+  done.get_future().wait();
 }
 
 void event_loop::cancel(task_id task) {

@@ -82,6 +82,9 @@ public:
   /// Calls `then` soon, on the loop's thread.
   void post(std::function<void()> then);
 
+  /// Calls `what` on the loop's thread, and waits for its end; not to be used on that thread.
+  void run(const std::function<void()>& what);
+
   /// Ends a request, a stream or a timer without calling anything: no call begins after this
   /// returns, though one on the loop's thread may be under way. Unknown ids are ignored.
   void cancel(task_id task);

@@ -73,16 +73,6 @@ int refuse(int code, const std::string& why) {
   return code;
 }
 
-/// Runs something on the event loop's thread and waits for it.
-void on_loop(http::event_loop& loop, std::function<void()> what) {
-  std::promise<void> done;
-  loop.post([&] {
-    what();
-    done.set_value();
-  });
-  done.get_future().wait();
-}
-
 /// The router's state and what moves it. All members run on the event loop's thread, except where
 /// noted. What blocks is done by two threads: one brings HAProxy to its configuration, one ends
 /// sessions, which cannot wait for a reload.
@@ -532,12 +522,12 @@ int run(const std::string& config_path) {
                       }};
   auto refused = server.start();
   if (!refused) {
-    on_loop(*loop, [&] { router->start(); });
+    loop->run([&] { router->start(); });
     spdlog::info("router follows etcd; its status is at http://{}:{}/healthz", config->status_host,
                  server.port());
     int received = 0;
     ::sigwait(&ending, &received);
-    on_loop(*loop, [&] { router->freeze(); });
+    loop->run([&] { router->freeze(); });
     if (received == SIGUSR1) {
       spdlog::info("ending; HAProxy goes on serving");
     } else {
@@ -546,7 +536,7 @@ int run(const std::string& config_path) {
     }
     server.stop();
   }
-  on_loop(*loop, [&] { router->stop_following(); });
+  loop->run([&] { router->stop_following(); });
   router->end_threads();
   etcd.reset();
   loop.reset();

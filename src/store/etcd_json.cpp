@@ -3,6 +3,7 @@
 #include <rapidjson/stringbuffer.h>
 #include <rapidjson/writer.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 
@@ -21,6 +22,13 @@ constexpr int failed_precondition = 9;
 constexpr int out_of_range = 11;
 constexpr int unimplemented = 12;
 constexpr int unauthenticated = 16;
+
+/// Whether etcd says that the request itself is wrong, which it checks before it writes anything.
+bool blames_request(int code) {
+  constexpr std::array codes{invalid_argument,    not_found,    already_exists, permission_denied,
+                             failed_precondition, out_of_range, unimplemented,  unauthenticated};
+  return std::ranges::find(codes, code) != codes.end();
+}
 
 constexpr std::string_view alphabet =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -452,25 +460,12 @@ bool users_changed_meanwhile(const refusal& why) {
 
 bool certainly_not_done(int status, const refusal& why) {
   // Tokens are looked at first.
-  if (refuses_token(status, why))
+  if (refuses_token(status, why) || blames_request(why.code))
     return true;
-  switch (why.code) {
-  case invalid_argument:
-  case not_found:
-  case already_exists:
-  case permission_denied:
-  case failed_precondition:
-  case out_of_range:
-  case unimplemented:
-  case unauthenticated:
-    return true; // etcd checks all of these before it writes anything
-  case -1:
-    // Not etcd's own words: somebody in front of it turned the request away. 408 (time-out) is
-    // the one 4xx that says nothing about what became of it.
+  // Not etcd's own words: somebody in front of it turned the request away. 408 (time-out) is the
+  // one 4xx that says nothing about what became of it.
+  if (why.code == -1)
     return status >= 400 && status < 500 && status != 408;
-  default:
-    break;
-  }
   // Both are said before the transaction is proposed to the cluster. "database space exceeded" is
   // not among them: etcd 3.4 also says it of a transaction that it has just done.
   return why.message == "etcdserver: no leader" || why.message == "etcdserver: too many requests";
@@ -481,19 +476,7 @@ bool is_out_of_space(const refusal& why) {
 }
 
 bool worth_another_endpoint(int status, const refusal& why) {
-  switch (why.code) {
-  case invalid_argument:
-  case not_found:
-  case already_exists:
-  case permission_denied:
-  case failed_precondition:
-  case out_of_range:
-  case unimplemented:
-  case unauthenticated:
-    return false;
-  default:
-    return status != 200;
-  }
+  return status != 200 && !blames_request(why.code);
 }
 
 } // namespace matriarch::store::etcd_json
