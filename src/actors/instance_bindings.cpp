@@ -22,6 +22,8 @@ constexpr caf::timespan database_patience = 60s;
 // Between two tries: a failover takes seconds, and whoever waits for a binding sees it end.
 constexpr caf::timespan pause_when_awaited = 250ms;
 constexpr caf::timespan pause_otherwise = 10s;
+// What holds up the end of a role are transactions of applications, seconds or hours long.
+constexpr caf::timespan pause_when_lingering = 5s;
 // A platform that can poll gets its answer at once if it is there by then.
 constexpr caf::timespan poll_after = 2s;
 // Platforms give up after 60 s.
@@ -43,28 +45,40 @@ void instance_bindings::learn(const store::key_value& entry, bool erased) {
   if (entry.mod_revision <= at_)
     return;
   std::erase_if(known_, [&](const auto& one) { return key_of(one.first) == entry.key; });
+  unreadable_.erase(entry.key);
   if (!erased)
     learn_one(entry);
 }
 
 void instance_bindings::learn_one(const store::key_value& entry) {
   auto read = store::decode_binding(entry.value, host_.name, *host_.keys);
-  if (read.ok())
+  if (read.ok()) {
     known_[read->binding_id] = *read;
-  else
+  } else {
+    unreadable_.insert(entry.key);
     spdlog::error("{} cannot be read and is left alone: {}", entry.key, read.error());
+  }
+}
+
+std::set<std::string> instance_bindings::unreadable() const {
+  std::set<std::string> names;
+  for (const auto& key : unreadable_)
+    names.insert(key.substr(keys::bindings(host_.name).size()));
+  return names;
 }
 
 void instance_bindings::relearn(const std::vector<store::key_value>& found, store::revision at) {
   if (at < at_)
     return;
   known_.clear();
+  unreadable_.clear();
   for (const auto& entry : found)
     learn_one(entry);
 }
 
 void instance_bindings::forget() {
   known_.clear();
+  unreadable_.clear();
   confirmed_.reset();
   at_ = 0;
   for (auto& one : std::exchange(waiting_, {}))
@@ -76,6 +90,11 @@ void instance_bindings::forget() {
 // -- requests -------------------------------------------------------------------------------------
 
 void instance_bindings::bind(const model::bind_request& asked, answer owed) {
+  if (unreadable_.contains(key_of(asked.wanted.binding_id))) {
+    owed.deliver(model::verdict{model::verdict_kind::unavailable,
+                                model::unreadable(asked.wanted.binding_id)});
+    return;
+  }
   const auto& outside = host_.outside;
   auto ruling = model::judge_bind(
       asked, *host_.known(), known_,
@@ -159,7 +178,13 @@ void instance_bindings::take_port(model::binding fresh, const port_offer& offer,
 }
 
 void instance_bindings::unbind(const model::unbind_request& asked, answer owed) {
-  auto ruling = model::judge_unbind(asked, *host_.known(), known_, host_.outside.new_id());
+  if (unreadable_.contains(key_of(asked.binding_id))) {
+    owed.deliver(
+        model::verdict{model::verdict_kind::unavailable, model::unreadable(asked.binding_id)});
+    return;
+  }
+  auto ruling = model::judge_unbind(asked, *host_.known(), known_, host_.outside.new_id(),
+                                    host_.outside.now());
   if (ruling.answer.is == model::verdict_kind::done) {
     if (host_.may_act(owed))
       erase_now(asked.binding_id, owed);
@@ -276,9 +301,10 @@ void instance_bindings::tell_pollers() {
     }
     if (now < one.since + longest_wait)
       return false;
-    one.owed.deliver(model::verdict{model::verdict_kind::unavailable,
-                                    "the cluster's leader could not be asked in time; what was "
-                                    "asked for goes on, ask again for its state"});
+    one.owed.deliver(
+        model::verdict{model::verdict_kind::unavailable,
+                       (refusal_.empty() ? "the cluster's leader could not be asked" : refusal_)
+                           + "; what was asked for goes on, ask again for its state"});
     return true;
   });
   if (std::ranges::any_of(waiting_, &waiter::may_poll))
@@ -316,10 +342,16 @@ std::optional<instance_bindings::state_of_roles> instance_bindings::wanted_state
   state_of_roles wanted;
   wanted.term = seen.leader + " " + std::to_string(seen.members.at(seen.leader).timeline);
   wanted.owner_logs_in = model::owner_logs_in(known, known_);
-  for (const auto& [id, one] : known_)
-    if (one.phase != model::binding_phase::removing && !one.role.username.empty())
+  wanted.some_unknown = !unreadable_.empty();
+  for (const auto& [id, one] : known_) {
+    if (one.role.username.empty())
+      continue;
+    if (one.phase == model::binding_phase::removing)
+      wanted.revoked.push_back(one.role.username);
+    else
       wanted.wanted.push_back(
           {one.role, one.read_only, known.in_force.connection_limit, one.expires_at});
+  }
   return wanted;
 }
 
@@ -330,9 +362,15 @@ void instance_bindings::tend() {
   auto wanted = wanted_state();
   if (!wanted)
     return;
-  if (confirmed_ == wanted && !note_may_be_over())
-    return settle();
-  auto again_at = refused_at_ + (pending() ? pause_when_awaited : pause_otherwise);
+  bool made = confirmed_ == wanted;
+  if (made && settle())
+    return;
+  if (made && lingering_.empty() && !note_may_be_over())
+    return;
+  auto again_at = refused_at_
+                  + (made        ? pause_when_lingering
+                     : pending() ? pause_when_awaited
+                                 : pause_otherwise);
   auto now = host_.self->clock().now();
   if (!refusal_.empty() && now < again_at)
     return host_.wake(again_at - now);
@@ -344,26 +382,18 @@ void instance_bindings::ask(state_of_roles wanted) {
   confirmed_.reset();
   const auto& known = *host_.known();
   const auto& leader = host_.seen().members.at(host_.seen().leader);
-  role_order order{leader.conn_url, known.superuser, known.application, wanted.owner_logs_in,
-                   wanted.wanted};
+  role_order order{leader.conn_url,      known.superuser, known.application,
+                   wanted.owner_logs_in, wanted.wanted,   {},
+                   wanted.some_unknown,  wanted.revoked};
   for (const auto& [name, member] : host_.seen().members)
     if (name != host_.seen().leader && member.running())
       order.replica_urls.push_back(member.conn_url);
   replicas_asked_ = order.replica_urls.size();
   auto done = [this, wanted = std::move(wanted)](const role_answer& said) {
     asking_ = false;
-    if (said.ok) {
+    if (said.ok)
       confirmed_ = wanted;
-      replicas_ = said.replicas;
-      replayed_ = said.replayed;
-    } else {
-      if (said.why != refusal_)
-        spdlog::warn("instance {}: the roles of its bindings are not made yet: {}", host_.name,
-                     said.why);
-      refused_at_ = host_.self->clock().now();
-    }
-    if (std::exchange(refusal_, said.why) != said.why)
-      host_.publish();
+    note_answer(said);
     host_.go_on();
   };
   host_.self->request(host_.database, database_patience, std::move(order))
@@ -371,6 +401,27 @@ void instance_bindings::ask(state_of_roles wanted) {
             [done](const caf::error&) {
               done({false, "PostgreSQL did not answer in time", 0, 0});
             });
+}
+
+void instance_bindings::note_answer(const role_answer& said) {
+  auto why = said.why;
+  if (said.ok) {
+    replicas_ = said.replicas;
+    replayed_ = said.replayed;
+    lingering_ = said.lingering;
+    for (const auto& [role, reason] : lingering_)
+      why += (why.empty() ? "" : "; ") + ("the role " + role)
+             + " is revoked, and not gone yet: " + reason;
+  }
+  if (!why.empty())
+    refused_at_ = host_.self->clock().now();
+  if (why == refusal_)
+    return;
+  refusal_ = why;
+  if (!why.empty())
+    spdlog::warn("instance {}: the roles of its bindings are not as they shall be yet: {}",
+                 host_.name, why);
+  host_.publish();
 }
 
 /// A replica has come since a binding was told that none, or not all, had its role.
@@ -395,7 +446,7 @@ std::string instance_bindings::note_on_replicas() const {
 
 /// The roles are as they shall be: what is being made is ready, what is being removed is gone, and
 /// what was not on all replicas yet is on them.
-void instance_bindings::settle() {
+bool instance_bindings::settle() {
   settlement what;
   std::vector<store::operation> operations;
   auto next = *host_.known();
@@ -404,6 +455,8 @@ void instance_bindings::settle() {
     if (operations.size() == most_settled_at_once)
       break;
     if (one.phase == model::binding_phase::removing) {
+      if (lingering_.contains(one.role.username))
+        continue;
       operations.push_back(store::erase{{key_of(id), ""}});
       what.ended.push_back(id);
       if (one.polled)
@@ -420,7 +473,7 @@ void instance_bindings::settle() {
     (fresh ? what.made : what.reached).push_back(id);
   }
   if (operations.empty())
-    return;
+    return false;
   model::forget_ended_bindings(next, host_.outside.now());
   host_.write(std::move(next), {}, std::move(operations),
               [this, note, what = std::move(what)](const fate& came) {
@@ -431,6 +484,7 @@ void instance_bindings::settle() {
                 at_ = came.at;
                 settled(what, note);
               });
+  return true;
 }
 
 void instance_bindings::settled(const settlement& what, const std::string& note) {

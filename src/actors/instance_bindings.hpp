@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -58,8 +59,11 @@ public:
       : host_(std::move(host)), known_(std::move(known)) {}
 
   [[nodiscard]] const std::map<std::string, model::binding>& all() const { return known_; }
-  /// Why the roles could not be made when that was last tried; empty if they could.
+  /// Why the roles could not be made when that was last tried, or which are not gone yet; empty if
+  /// they are as they shall be.
   [[nodiscard]] const std::string& refusal() const { return refusal_; }
+  /// The names of the keys that hold bindings nobody can read.
+  [[nodiscard]] std::set<std::string> unreadable() const;
 
   // -- from etcd ----------------------------------------------------------------------------------
 
@@ -98,6 +102,8 @@ private:
     std::string term; ///< which leader, of which timeline
     bool owner_logs_in = false;
     std::vector<wanted_role> wanted;
+    bool some_unknown = false;
+    std::vector<std::string> revoked;
     bool operator==(const state_of_roles&) const = default;
   };
 
@@ -117,7 +123,9 @@ private:
   [[nodiscard]] model::verdict success(model::verdict_kind is, const std::string& binding_id) const;
   [[nodiscard]] std::optional<state_of_roles> wanted_state() const;
   void ask(state_of_roles wanted);
-  void settle();
+  void note_answer(const role_answer& said);
+  /// Whether there is something to write, which is under way then.
+  bool settle();
   /// What settle() wrote, by binding id.
   struct settlement {
     std::vector<std::string> made;
@@ -130,12 +138,16 @@ private:
 
   binding_host host_;
   std::map<std::string, model::binding> known_;
+  /// Keys whose values cannot be read. What they say is not known, so no role is taken away for the
+  /// want of a binding.
+  std::set<std::string> unreadable_;
   store::revision at_ = 0; ///< of this actor's last write to one
   std::vector<waiter> waiting_;
   std::optional<state_of_roles> confirmed_;
-  int replicas_ = 0;               ///< that streamed when that was confirmed
-  int replayed_ = 0;               ///< of these, how many had it
-  std::size_t replicas_asked_ = 0; ///< that ran when that was asked for
+  int replicas_ = 0;                             ///< that streamed when that was confirmed
+  int replayed_ = 0;                             ///< of these, how many had it
+  std::map<std::string, std::string> lingering_; ///< roles not dropped yet then, and why
+  std::size_t replicas_asked_ = 0;               ///< that ran when that was asked for
   bool asking_ = false;
   std::string refusal_; ///< what was last said instead; logged and published once
   caf::actor_clock::time_point refused_at_;

@@ -31,6 +31,9 @@ using postgresql::text_at;
 constexpr const char* mark = "matriarch binding";
 // Role changes take milliseconds, unless sessions hold locks on what a leaving role owns.
 constexpr auto longest_order = 15s;
+// What waits for a lock holds up everybody who comes after it: an application's long transaction may
+// delay the end of a role, not the work of the other applications.
+constexpr const char* longest_lock = "200ms";
 // A replica that does not replay within this time may be away for long: the answer says so.
 constexpr auto longest_replay = 2s;
 // PostgreSQL cuts longer names, silently.
@@ -170,7 +173,10 @@ public:
       return {false, script.error()};
     if (auto wrong = commit(*script))
       return {false, *wrong};
-    return await_replay();
+    auto lingering = drop_leaving();
+    auto answer = await_replay();
+    answer.lingering = std::move(lingering);
+    return answer;
   }
 
 private:
@@ -206,8 +212,8 @@ private:
 
   // -- who leaves
 
-  /// Roles of ours that are not wanted lose their login, their sessions and what they own; the
-  /// dropping itself is one of changes(). The owner loses its login and its sessions only.
+  /// Roles of ours that are not wanted lose their login and their sessions; what they own waits for
+  /// drop_leaving(). The owner loses its login and its sessions only.
   trouble let_go() {
     std::string closing;
     std::string names;
@@ -217,26 +223,48 @@ private:
       names += (names.empty() ? "" : ",") + leader_->literal(name);
     };
     for (const auto& [name, role] : found_)
-      if (role.marked && !is_wanted(name))
+      if (role.marked && !is_wanted(name) && may_go(name))
         leaving_.push_back(name);
     for (const auto& name : leaving_)
       close(name);
-    std::string leaving_names = names;
     auto& owner = found_[order_.owner.username];
-    if (owner.logs_in && !order_.owner_logs_in)
+    if (owner.logs_in && !owner_logs_in())
       close(order_.owner.username);
     if (names.empty())
       return std::nullopt;
     // Committed before the sessions end: none of them can come back.
     if (auto wrong = commit(closing))
       return wrong;
-    owner.logs_in = order_.owner_logs_in && owner.logs_in;
+    owner.logs_in = owner_logs_in() && owner.logs_in;
     if (auto wrong = end_sessions(*leader_, names))
       return wrong;
     // Before the roles are gone, so that an order that is cut off here begins here again.
-    if (auto wrong = end_sessions_on_replicas(names))
-      return wrong;
-    return leaving_.empty() ? std::nullopt : hand_over(leaving_names);
+    return end_sessions_on_replicas(names);
+  }
+
+  [[nodiscard]] bool may_go(const std::string& name) const {
+    return !order_.some_unknown || std::ranges::find(order_.revoked, name) != order_.revoked.end();
+  }
+
+  /// A binding that cannot be read may be one that shares the owner.
+  [[nodiscard]] bool owner_logs_in() const {
+    auto there = found_.find(order_.owner.username);
+    return order_.owner_logs_in
+           || (order_.some_unknown && there != found_.end() && there->second.logs_in);
+  }
+
+  /// The roles that leave hand over what they own and are dropped, each by itself and after all
+  /// else: others' transactions can hold that up for as long as they last.
+  std::map<std::string, std::string> drop_leaving() {
+    std::map<std::string, std::string> lingering;
+    for (const auto& name : leaving_) {
+      auto wrong = hand_over(name);
+      if (!wrong)
+        wrong = commit("drop role " + id(name) + ";");
+      if (wrong)
+        lingering[name] = *wrong;
+    }
+    return lingering;
   }
 
   /// Ends all sessions of these roles and waits until they are gone; one that ends by itself
@@ -271,20 +299,18 @@ private:
     return std::nullopt;
   }
 
-  /// In each database where something belongs to them or names them: only there it can be changed.
-  trouble hand_over(const std::string& names) {
+  /// What it made goes to the owner, and nothing names it any more: in each database for itself.
+  trouble hand_over(const std::string& leaving) {
     auto where = leader_->run(
         "select distinct coalesce(b.datname, current_database()) from pg_shdepend d"
         " join pg_authid r on r.oid = d.refobjid left join pg_database b on b.oid = d.dbid"
-        " where d.refclassid = 'pg_authid'::regclass and d.deptype in ('o', 'a')"
-        " and r.rolname in ("
-        + names + ")");
+        " where d.refclassid = 'pg_authid'::regclass and r.rolname = "
+        + leader_->literal(leaving));
     if (!where.ok())
       return where.error();
-    std::string script;
-    for (const auto& name : leaving_)
-      script += "reassign owned by " + id(name) + " to " + id(order_.owner.username)
-                + ";drop owned by " + id(name) + ";";
+    auto script = std::string{"set lock_timeout = '"} + longest_lock + "';reassign owned by "
+                  + id(leaving) + " to " + id(order_.owner.username) + ";drop owned by "
+                  + id(leaving) + ";";
     for (int i = 0; i < PQntuples(where->get()); ++i) {
       auto database =
           session::open(order_.conn_url, order_.superuser, until_, text_at(*where, i, 0));
@@ -374,8 +400,6 @@ private:
     if (!closed.ok())
       return closed;
     auto script = std::move(*closed);
-    for (const auto& name : leaving_)
-      script += "drop role " + id(name) + ";";
     auto owner = change_of_owner();
     if (!owner.ok())
       return owner;
@@ -393,10 +417,11 @@ private:
   result<std::string> change_of_owner() {
     const auto& there = found_[order_.owner.username];
     const auto& [name, password] = order_.owner;
-    bool right = !order_.owner_logs_in || passwords_.match(there.verifier, password);
-    if (there.logs_in == order_.owner_logs_in && right)
+    bool logs_in = owner_logs_in();
+    bool right = !logs_in || passwords_.match(there.verifier, password);
+    if (there.logs_in == logs_in && right)
       return std::string{};
-    auto text = "alter role " + id(name) + (order_.owner_logs_in ? " login" : " nologin");
+    auto text = "alter role " + id(name) + (logs_in ? " login" : " nologin");
     if (right)
       return text + ";";
     auto verifier = leader_->verifier(name, password);

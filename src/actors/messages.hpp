@@ -202,12 +202,17 @@ struct role_order {
   /// Of the replicas' member keys: sessions of a revoked role end there too. One that cannot be
   /// reached holds nothing up.
   std::vector<std::string> replica_urls = {};
+  /// Whether there are bindings that nobody can read: no role is taken away then but those named.
+  bool some_unknown = false;
+  std::vector<std::string> revoked = {};
 };
 struct role_answer {
   bool ok = false;
   std::string why = {};
   int replicas = 0; ///< that stream from the leader
   int replayed = 0; ///< of these, how many have the change
+  /// The roles that cannot log in any more and have no sessions, but are not dropped yet, and why.
+  std::map<std::string, std::string> lingering = {};
 };
 
 /// Ask a node which settings it has taken up.

@@ -261,6 +261,7 @@ private:
     newest->known = *known_;
     newest->seen = around_.seen;
     newest->bindings = bindings_.all();
+    newest->unreadable_bindings = bindings_.unreadable();
     newest->roles_wait_for = bindings_.refusal();
     newest->progress = model::describe(*known_, around_.seen, waiting_for_);
     newest->repair = repair_;
@@ -406,18 +407,11 @@ private:
   void serve(model::reencrypt_request& asked, answer owed) {
     if (!must_exist(asked.instance_id, owed) || !may_act(owed))
       return;
-    write(*known_, {}, {}, [this, owed](const fate& came) mutable {
-      if (!came.done())
-        return refuse(owed, model::verdict_kind::unavailable, came.why);
-      rewrite_bindings(bindings_.rewritten(), owed);
-    });
+    rewrite(bindings_.rewritten(), owed);
   }
 
-  void rewrite_bindings(std::vector<store::operation> left, answer owed) {
-    if (left.empty()) {
-      owed.deliver(model::verdict{model::verdict_kind::done});
-      return;
-    }
+  /// The record once more, and with it some of its bindings, until none is left.
+  void rewrite(std::vector<store::operation> left, answer owed) {
     auto batch = std::min(left.size(), most_operations);
     std::vector<store::operation> now(std::make_move_iterator(left.end() - batch),
                                       std::make_move_iterator(left.end()));
@@ -427,7 +421,10 @@ private:
             if (!came.done())
               return refuse(owed, model::verdict_kind::unavailable, came.why);
             bindings_.wrote(came.at);
-            rewrite_bindings(std::move(left), owed);
+            if (left.empty())
+              owed.deliver(model::verdict{model::verdict_kind::done});
+            else
+              rewrite(std::move(left), owed);
           });
   }
 

@@ -263,11 +263,15 @@ model::plan plan_of(const section& from, std::size_t cells) {
   return plan;
 }
 
-model::service service_of(const section& from, std::size_t cells, std::set<std::string>& plan_ids) {
+/// `ids`: those of all services and plans before it. A platform knows both by them alone.
+model::service service_of(const section& from, std::size_t cells, std::set<std::string>& ids) {
   from.allow({"id", "name", "description", "bindable", "plan_updateable", "allow_context_updates",
               "tags", "metadata", "plans"});
   model::service service;
   service.id = short_text(from, "id");
+  if (!ids.insert(service.id).second)
+    from.refuse("id",
+                "another service or plan has the id \"" + service.id + "\"; each needs its own");
   service.name = cli_friendly_name(from, "name");
   service.description = short_text(from, "description");
   service.bindable = from.flag("bindable", service.bindable);
@@ -278,8 +282,9 @@ model::service service_of(const section& from, std::size_t cells, std::set<std::
   std::set<std::string> names;
   for (const auto& entry : from.children("plans")) {
     auto plan = plan_of(entry, cells);
-    if (!plan_ids.insert(plan.id).second)
-      entry.refuse("id", "two plans have the id \"" + plan.id + "\"; each needs its own");
+    if (!ids.insert(plan.id).second)
+      entry.refuse("id",
+                   "another service or plan has the id \"" + plan.id + "\"; each needs its own");
     if (!names.insert(plan.name).second)
       entry.refuse("name", "two plans of service \"" + service.name + "\" have the name \""
                                + plan.name + "\"; each needs its own");
@@ -297,11 +302,8 @@ model::catalog read_catalog(const section& from, std::size_t cells) {
   model::catalog catalog;
   std::set<std::string> ids;
   std::set<std::string> names;
-  std::set<std::string> plan_ids;
   for (const auto& entry : from.children("services")) {
-    auto service = service_of(entry, cells, plan_ids);
-    if (!ids.insert(service.id).second)
-      entry.refuse("id", "two services have the id \"" + service.id + "\"; each needs its own");
+    auto service = service_of(entry, cells, ids);
     if (!names.insert(service.name).second)
       entry.refuse("name",
                    "two services have the name \"" + service.name + "\"; each needs its own");

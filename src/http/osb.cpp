@@ -1,8 +1,10 @@
 #include "http/osb.hpp"
 
 #include <algorithm>
+#include <cctype>
 
 #include "http/percent_encoding.hpp"
+#include "model/acceptance.hpp"
 #include "model/json.hpp"
 #include "model/names.hpp"
 #include "model/times.hpp"
@@ -22,12 +24,22 @@ constexpr const char* database_name = "db";
 constexpr std::size_t longest_text = 4 * 1024;
 constexpr std::size_t longest_object = 64 * 1024;
 
+/// Whether that media type is JSON's, whatever its parameters are.
+bool is_json(std::string_view media_type) {
+  constexpr std::string_view json = "application/json";
+  auto type = media_type.substr(0, media_type.find(';'));
+  type = type.substr(0, type.find_last_not_of(" \t") + 1);
+  return std::ranges::equal(type, json, {}, [](char c) {
+    return static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  });
+}
+
 /// Reads a request's body field by field and keeps the first thing that is wrong.
 class body_reader {
 public:
   body_reader(const request& got, bool strict) {
     const auto* type = got.header("content-type");
-    if (strict && type != nullptr && !type->starts_with("application/json")) {
+    if (strict && type != nullptr && !is_json(*type)) {
       refuse("the Content-Type is \"" + *type + "\"; send application/json");
       return;
     }
@@ -84,7 +96,11 @@ public:
     return text;
   }
 
-  [[nodiscard]] bool has(const char* name) const { return member(name) != nullptr; }
+  /// Null is as good as nothing.
+  [[nodiscard]] bool has(const char* name) const {
+    const auto* found = member(name);
+    return found != nullptr && !found->IsNull();
+  }
 
   bool flag(const char* name) {
     const auto* found = member(name);
@@ -636,19 +652,28 @@ response fetched_binding(const binding_view& shown) {
 }
 
 response binding_last_operation(const model::instance_snapshot& known,
-                                const std::string& binding_id) {
+                                const std::string& binding_id, model::wall_time now) {
   auto found = known.bindings.find(binding_id);
   if (found == known.bindings.end())
     return known.known.ended_bindings.contains(binding_id)
                ? error(410, "binding " + model::quoted(binding_id) + " has been removed")
-               : no_binding(binding_id);
-  if (found->second.phase != model::binding_phase::ready)
+               : no_binding(known, binding_id);
+  const auto& which = found->second;
+  if (which.phase == model::binding_phase::ready)
+    return {200, state_text("succeeded", which.note), {}};
+  if (now <= which.asked_at + model::longest_binding_operation)
     return in_progress(known.roles_wait_for);
-  return {200, state_text("succeeded", found->second.note), {}};
+  return {200,
+          state_text("failed", "not done in time, and still tried: "
+                                   + (known.roles_wait_for.empty() ? "the cluster has no leader"
+                                                                   : known.roles_wait_for)),
+          {}};
 }
 
-response no_binding(const std::string& binding_id) {
-  return error(404, "there is no binding " + model::quoted(binding_id));
+response no_binding(const model::instance_snapshot& known, const std::string& binding_id) {
+  if (!known.unreadable_bindings.contains(model::name_of(binding_id)))
+    return error(404, "there is no binding " + model::quoted(binding_id));
+  return refusal({model::verdict_kind::unavailable, model::unreadable(binding_id)});
 }
 
 } // namespace matriarch::http::osb

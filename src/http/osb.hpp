@@ -70,9 +70,11 @@ struct binding_view {
 [[nodiscard]] response binding(int status, const binding_view& shown);
 /// The same for a later reader, with its parameters; 404 unless it is ready.
 [[nodiscard]] response fetched_binding(const binding_view& shown);
+/// `failed` once it takes longer than model::longest_binding_operation; `now` is the system's time.
 [[nodiscard]] response binding_last_operation(const model::instance_snapshot& known,
-                                              const std::string& binding_id);
-/// 404.
-[[nodiscard]] response no_binding(const std::string& binding_id);
+                                              const std::string& binding_id, model::wall_time now);
+/// 404; 503 if there is one that cannot be read.
+[[nodiscard]] response no_binding(const model::instance_snapshot& known,
+                                  const std::string& binding_id);
 
 } // namespace matriarch::http::osb

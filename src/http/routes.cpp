@@ -26,6 +26,7 @@ constexpr std::chrono::milliseconds synchronous_patience = 50s;
 constexpr std::chrono::milliseconds binding_patience = 55s;
 // How much of a wrong header an error repeats.
 constexpr std::size_t longest_shown = 100;
+// Every answer to a request carries the identity it came with (OSB, "Request Identity").
 constexpr const char* identity_header = "x-broker-api-request-identity";
 constexpr const char* identity_name = "X-Broker-API-Request-Identity";
 
@@ -71,9 +72,6 @@ public:
       settings_.audit(audit_line(
           {std::make_shared<const request>(got), who.username, refused_access, since}, answer,
           std::chrono::floor<model::duration>(std::chrono::system_clock::now()), *left_out));
-    // Every answer to a request carries the identity it came with (OSB, "Request Identity").
-    if (const auto* identity = got.header(identity_header))
-      answer.headers.emplace_back(identity_name, *identity);
     return {std::move(answer), {}};
   }
 
@@ -246,7 +244,7 @@ private:
   void fetch_binding(const std::string& id, const std::string& binding_id, reply to) const {
     with_instance(id, std::move(to), [self = shared_from_this(), binding_id](const auto& known) {
       auto found = known.bindings.find(binding_id);
-      return found == known.bindings.end() ? osb::no_binding(binding_id)
+      return found == known.bindings.end() ? osb::no_binding(known, binding_id)
                                            : osb::fetched_binding(self->view(known, found->second));
     });
   }
@@ -255,7 +253,10 @@ private:
                               reply to) const {
     with_instance(
         id, std::move(to),
-        [binding_id](const auto& known) { return osb::binding_last_operation(known, binding_id); },
+        [binding_id](const auto& known) {
+          auto now = std::chrono::floor<model::duration>(std::chrono::system_clock::now());
+          return osb::binding_last_operation(known, binding_id, now);
+        },
         410);
   }
 
@@ -499,7 +500,8 @@ private:
 service make_routes(route_settings settings, backend behind) {
   auto all = std::make_shared<routes>(std::move(settings), std::move(behind));
   return {[all](const request& got) { return all->admit(got); },
-          [all](request got, responder to) { all->serve(std::move(got), std::move(to)); }};
+          [all](request got, responder to) { all->serve(std::move(got), std::move(to)); },
+          identity_header, identity_name};
 }
 
 } // namespace matriarch::http

@@ -665,10 +665,17 @@ private:
 
   void refuse(link& l, int status, std::string_view why) { refuse(l, error_answer(status, why)); }
 
-  void refuse(link& l, const response& why) {
+  void refuse(link& l, response why) {
     bool head_only = l.head ? l.head->content.verb == method::head : l.in.starts_with("HEAD ");
+    echo(l, why);
     write(l, http::text_of(why, head_only, false));
     close_after_answer(l);
+  }
+
+  void echo(const link& l, response& into) const {
+    const auto& name = shared_->parts.echoed;
+    if (const auto* value = l.head && !name.empty() ? l.head->content.header(name) : nullptr)
+      into.headers.emplace_back(shared_->parts.echoed_name, *value);
   }
 
   /// Serves what has arrived on a connection, as far as it is complete.
@@ -762,9 +769,10 @@ private:
   }
 
   /// Answers for the doorkeeper. The connection stays if the body is there, or there is none.
-  void turn_down(link& l, const response& why) {
+  void turn_down(link& l, response why) {
     if (l.in.size() < l.head->content_length || !stays(l))
-      return refuse(l, why);
+      return refuse(l, std::move(why));
+    echo(l, why);
     l.in.erase(0, l.head->content_length);
     bool without_body = l.head->content.verb == method::head;
     l.head.reset();

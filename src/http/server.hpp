@@ -85,6 +85,10 @@ using doorkeeper = std::function<admission(const request&)>;
 struct service {
   doorkeeper admit;
   handler serve;
+  /// A header of requests that the server's own answers to them repeat: its name as it is looked for
+  /// and as it is written.
+  std::string echoed = {};
+  std::string echoed_name = {};
 };
 
 struct server_options {

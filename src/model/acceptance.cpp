@@ -224,6 +224,8 @@ ruling judge_update(const update_request& asked, const record& known,
     return next == known ? ruling{done} : ruling{done, std::move(next)};
   }
   next.current = operation{};
+  for (auto& n : next.nodes)
+    n.left_over = n.phase == node_phase::removing;
   next.current.id = operation_id;
   next.current.type = operation_type::update;
   next.current.started_at = now;
@@ -237,12 +239,23 @@ ruling judge_update(const update_request& asked, const record& known,
   return {{verdict_kind::accepted, "", operation_id}, std::move(next)};
 }
 
+namespace {
+
+/// Until a platform has heard that a change of plan succeeded it sends the plan of before; for ever,
+/// if it never heard that the change was accepted.
+bool is_plan_of(const record& known, const std::string& plan_id) {
+  return plan_id == known.plan_id
+         || (!known.current.plan_id_before.empty() && plan_id == known.current.plan_id_before);
+}
+
+} // namespace
+
 ruling judge_deprovision(const deprovision_request& asked, const record& known,
                          const std::string& operation_id, wall_time now) {
   if (!asked.service_id.empty() && asked.service_id != known.service_id)
     return {
         {verdict_kind::bad_request, mismatch("service_id", asked.service_id, known.service_id)}};
-  if (!asked.plan_id.empty() && asked.plan_id != known.plan_id)
+  if (!asked.plan_id.empty() && !is_plan_of(known, asked.plan_id))
     return {{verdict_kind::bad_request, mismatch("plan_id", asked.plan_id, known.plan_id)}};
   if (!known.desired.exists && in_progress(known))
     return {{verdict_kind::accepted, "", known.current.id}};
@@ -252,6 +265,7 @@ ruling judge_deprovision(const deprovision_request& asked, const record& known,
   next.current = operation{};
   next.current.id = operation_id;
   next.current.type = operation_type::deprovision;
+  next.current.plan_id_before = known.current.plan_id_before; // it may be asked for once more
   next.current.requested_by = asked.requested_by;
   next.current.started_at = now;
   next.current.deadline = deadline_for(now, asked.longest);
@@ -268,7 +282,7 @@ bool same_request(const binding& a, const binding& b) {
 
 /// Platforms send the plan that the instance has by now; the binding may be from before a change.
 bool plan_fits(const std::string& given, const record& known, const binding& there) {
-  return given == known.plan_id || given == there.plan_id;
+  return is_plan_of(known, given) || given == there.plan_id;
 }
 
 /// Why no binding can be made of this instance as it is, if so.
@@ -321,7 +335,7 @@ binding_ruling judge_bind(const bind_request& asked, const record& known,
     return {
         {verdict_kind::bad_request, mismatch("service_id", fresh.service_id, known.service_id)}};
   auto found = existing.find(fresh.binding_id);
-  if (found == existing.end() && fresh.plan_id != known.plan_id)
+  if (found == existing.end() && !is_plan_of(known, fresh.plan_id))
     return {{verdict_kind::bad_request, mismatch("plan_id", fresh.plan_id, known.plan_id)}};
   if (found != existing.end()) {
     const auto& there = found->second;
@@ -329,6 +343,8 @@ binding_ruling judge_bind(const bind_request& asked, const record& known,
       take_over(fresh, there); // the predecessor itself may be gone by now
     if (there.phase == binding_phase::removing)
       return {{verdict_kind::busy, "the binding of this id is being removed; try again after it"}};
+    if (!known.desired.exists)
+      return {{verdict_kind::busy, "this instance is being removed"}};
     if (!same_request(there, fresh) || !plan_fits(fresh.plan_id, known, there))
       return {{verdict_kind::conflict,
                "a binding of this id exists with other attributes; use another id"}};
@@ -341,7 +357,11 @@ binding_ruling judge_bind(const bind_request& asked, const record& known,
     return {std::move(*refused)};
   fresh.operation_id = std::move(values.operation_id);
   fresh.polled = asked.may_poll;
-  fresh.created_at = values.now;
+  fresh.created_at = fresh.asked_at = values.now;
+  if (fresh.read_only && known.in_force.credentials == credentials_mode::shared)
+    return {{verdict_kind::refused,
+             "this instance gives all its bindings one user, which can write; upgrade it to its "
+             "plan's newest version, or leave read-only out"}};
   if (known.in_force.credentials == credentials_mode::per_binding) {
     fresh.role = std::move(values.role);
     if (asked.lifetime > 0) {
@@ -357,7 +377,7 @@ binding_ruling judge_bind(const bind_request& asked, const record& known,
 
 binding_ruling judge_unbind(const unbind_request& asked, const record& known,
                             const std::map<std::string, binding>& existing,
-                            std::string operation_id) {
+                            std::string operation_id, wall_time now) {
   auto found = existing.find(asked.binding_id);
   if (found == existing.end())
     return {{verdict_kind::gone, "there is no binding " + quoted(asked.binding_id)}};
@@ -378,13 +398,24 @@ binding_ruling judge_unbind(const unbind_request& asked, const record& known,
   leaving.phase = binding_phase::removing;
   leaving.operation_id = std::move(operation_id);
   leaving.polled = asked.may_poll;
+  leaving.asked_at = now;
   leaving.note.clear();
   return {{verdict_kind::accepted, "", leaving.operation_id}, std::move(leaving)};
+}
+
+std::string unreadable(const std::string& binding_id) {
+  return "the record of binding " + quoted(binding_id)
+         + " cannot be read; the broker's log says why, and an operator has to put it right";
 }
 
 void forget_ended_bindings(record& known, wall_time now) {
   std::erase_if(known.ended_bindings,
                 [&](const auto& one) { return one.second + tombstone_life < now; });
+  // Of an application that binds all the time; the record has to stay far below etcd's 1.5 MB.
+  constexpr std::size_t most_remembered = 1'000;
+  while (known.ended_bindings.size() > most_remembered)
+    known.ended_bindings.erase(std::ranges::min_element(
+        known.ended_bindings, {}, [](const auto& one) { return one.second; }));
 }
 
 bool has_own_roles(const record& known, const std::map<std::string, binding>& bindings) {

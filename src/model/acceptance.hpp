@@ -65,9 +65,13 @@ struct new_binding_values {
 /// binding can be deleted as it is.
 [[nodiscard]] binding_ruling judge_unbind(const unbind_request& asked, const record& known,
                                           const std::map<std::string, binding>& existing,
-                                          std::string operation_id);
+                                          std::string operation_id, wall_time now);
 
-/// Drops those ended bindings that nobody polls any more, after `tombstone_life`.
+/// What is said of a binding whose record in etcd cannot be read.
+[[nodiscard]] std::string unreadable(const std::string& binding_id);
+
+/// Drops those ended bindings that nobody polls any more, after `tombstone_life`, and of very many
+/// the oldest.
 void forget_ended_bindings(record& known, wall_time now);
 
 /// Whether this instance's PostgreSQL has, or may have, roles of bindings.

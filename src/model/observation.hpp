@@ -63,6 +63,8 @@ struct instance_snapshot {
   record known;
   cluster_view seen;
   std::map<std::string, binding> bindings; ///< by binding id
+  /// Bindings that are in etcd and cannot be read, by the names of their keys.
+  std::set<std::string> unreadable_bindings = {};
   /// Why the roles of these bindings are not as they shall be, as last heard; empty if they are.
   std::string roles_wait_for = {};
   /// last_operation's description while the operation is in progress.

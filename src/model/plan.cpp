@@ -130,7 +130,19 @@ private:
     auto states = describe(next_, around_.seen);
     if (around_.shortage)
       text += (text.empty() ? "" : "; ") + ("no cell for a node: " + around_.shortage->shortage);
+    else if (text.empty())
+      text = waited_for();
     return text.empty() ? "last seen: " + states : text + "; last seen: " + states;
+  }
+
+  /// What the next step would be, or wait for, if there were time left.
+  [[nodiscard]] std::string waited_for() const {
+    planner as_if{known_, around_};
+    as_if.note_confirmations();
+    as_if.note_switchover();
+    if (as_if.next_.desired.exists && as_if.look_for_repairs())
+      as_if.approach();
+    return as_if.result_.waiting_for;
   }
 
   /// The operation cannot succeed. What was asked for is taken back as far as that is safe.
@@ -212,9 +224,10 @@ private:
     }
     // A cell that failed to start a node may hang for long, and a lost one may be away for ever:
     // their clean-up is not the user's concern.
+    // Nor is that what an earlier operation has left on a cell that does not confirm.
     bool removing = std::any_of(next_.nodes.begin(), next_.nodes.end(), [&](const node& n) {
       return n.phase == node_phase::removing && !next_.current.failed_cells.contains(n.cell)
-             && n.failing.empty() && !lost(n);
+             && n.failing.empty() && !n.left_over && !lost(n);
     });
     if (removing) {
       result_.waiting_for = removal_text();
@@ -528,8 +541,11 @@ private:
         continue;
       auto trouble = trouble_with(n);
       // It has come back before anything was put in its place, or everybody follows it now.
+      // So it has while the leader waits for its word: Patroni names no other one as long as it runs.
+      bool vouches =
+          around_.seen.running(n.node_id) && around_.seen.synchronous.contains(n.node_id);
       if (!n.failing.empty() && trouble.empty()
-          && (present <= wanted || around_.seen.leads(n.node_id)))
+          && (present <= wanted || vouches || around_.seen.leads(n.node_id)))
         n.failing.clear();
       if (!n.failing.empty())
         marked = true;
@@ -538,21 +554,23 @@ private:
     }
     if ((!marked && broken.empty()) || !next_.current.failing_because.empty())
       return true;
-    // A user's request goes first; what was marked before it is replaced along with it.
-    if (in_progress()) {
+    // An update would wait for what is broken: it is replaced along with it, as is what was marked
+    // before. A provision has its own way with nodes that fail.
+    bool updating = in_progress() && next_.current.type == operation_type::update;
+    if (in_progress() && (broken.empty() || !updating)) {
       if (!broken.empty())
         why_not_ = "waits for the end of the operation in progress";
       return true;
     }
     why_not_ = repair_risk();
     if (!why_not_.empty())
-      return false;
+      return updating;
     // While no cell can take a node others may have their turn.
     result_.wants_turn = !around_.shortage;
     if (!around_.repair_turn) {
       why_not_ = around_.shortage ? "no cell can take a node: " + around_.shortage->shortage
                                   : "other instances are repaired first";
-      return false;
+      return updating;
     }
     for (auto* n : broken) {
       n->failing = trouble_with(*n);
@@ -578,7 +596,9 @@ private:
         said.push_back("node " + n.node_id + " is removed from cell " + n.cell
                        + (lost(n)             ? " when the cell is back"
                           : may_be_removed(n) ? ""
-                                              : ", but not while no other member leads and runs"));
+                          : around_.seen.synchronous.contains(n.node_id)
+                              ? ", but not while it is the synchronous replica"
+                              : ", but not while no other member leads and runs"));
       else if (n.phase != node_phase::removing && !n.failing.empty())
         said.push_back("replacing node " + n.node_id + " on cell " + n.cell + ": " + n.failing);
       else if (auto trouble = trouble_with(n); !trouble.empty())
@@ -650,7 +670,9 @@ private:
   [[nodiscard]] bool may_be_removed(const node& n) const {
     if (!known_.desired.exists || !known_.current.failing_because.empty() || !known_.had_leader)
       return true;
-    return leader_runs() && !around_.seen.leads(n.node_id);
+    // Nobody asked for this one to go, and the leader acknowledges by its word.
+    bool vouches = !n.failing.empty() && around_.seen.synchronous.contains(n.node_id);
+    return leader_runs() && !around_.seen.leads(n.node_id) && !vouches;
   }
 
   const record& known_;

@@ -50,6 +50,8 @@ struct node {
   std::vector<std::string> instead_of = {};
   /// An operator has said that its cell never comes back: its removal needs no confirmation.
   bool forgotten = false;
+  /// Its removal began before the operation in progress, which does not wait for it.
+  bool left_over = false;
   bool operator==(const node&) const = default;
 };
 
@@ -180,6 +182,8 @@ struct binding {
   /// Whether somebody was told to poll for the end of that operation.
   bool polled = false;
   wall_time created_at = {};
+  /// When that operation was asked for.
+  wall_time asked_at = {};
   std::optional<wall_time> expires_at = {};
   /// From when on a successor should be made; not after `expires_at`.
   std::optional<wall_time> renew_before = {};
@@ -187,6 +191,9 @@ struct binding {
   std::string note = {};
   bool operator==(const binding&) const = default;
 };
+
+/// After how long a binding that is not made, or not removed, is called failed. The work goes on.
+inline constexpr duration longest_binding_operation = std::chrono::minutes{10};
 
 /// What is left of an instance after its removal, `/matriarch/tombstones/<name>`.
 struct tombstone {

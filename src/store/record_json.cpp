@@ -322,6 +322,8 @@ json::value encode_node(const model::node& n, json::document& owner) {
     json::add(object, "instead_of", encode_list(n.instead_of, owner), owner);
   if (n.forgotten)
     json::add(object, "forgotten", true, owner);
+  if (n.left_over)
+    json::add(object, "left_over", true, owner);
   return object;
 }
 
@@ -338,6 +340,7 @@ model::node decode_node(const json::value& object, std::string& why) {
   n.failing = json::string_member(object, "failing");
   n.instead_of = decode_list(object, "instead_of");
   n.forgotten = in.flag("forgotten", false);
+  n.left_over = in.flag("left_over", false);
   why = in.why();
   return n;
 }
@@ -495,6 +498,7 @@ std::string encode_binding(const model::binding& known, std::string_view name,
   out.add("operation_id", known.operation_id);
   out.add("polled", known.polled);
   out.add("created_at", milliseconds(known.created_at));
+  out.add("asked_at", milliseconds(known.asked_at));
   if (known.expires_at)
     out.add("expires_at", milliseconds(*known.expires_at));
   if (known.renew_before)
@@ -521,6 +525,7 @@ result<model::binding> decode_binding(std::string_view text, std::string_view na
     known.operation_id = json::string_member(object, "operation_id");
     known.polled = in.flag("polled", false);
     known.created_at = in.time_if_any("created_at").value_or(wall_time{});
+    known.asked_at = in.time_if_any("asked_at").value_or(known.created_at);
     known.expires_at = in.time_if_any("expires_at");
     known.renew_before = in.time_if_any("renew_before");
     known.note = json::string_member(object, "note");

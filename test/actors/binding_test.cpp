@@ -141,6 +141,46 @@ TEST_CASE("an unbind supersedes a bind under way") {
   CHECK(here.outside.roles_of("db").password_of.empty());
 }
 
+TEST_CASE("a binding that cannot be read keeps its role, and is not said to be absent") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  REQUIRE(here.ask(bind("db", "b1")).bound);
+  auto key = keys::binding("db", "b1");
+  auto good = *here.outside.etcd.value(key);
+  auto role = recorded(here.outside, "b1")->role.username;
+  here.outside.etcd.put(key, good.substr(0, good.size() / 2));
+  here.pass(1s);
+  CHECK(here.ask(bind("db", "b2")).is == verdict_kind::created);
+  CHECK(here.ask(unbind("db", "b2")).is == verdict_kind::done);
+  CHECK(here.outside.roles_of("db").password_of.size() == 1);
+  CHECK(here.outside.roles_of("db").password_of.contains(role));
+  CHECK(here.ask(bind("db", "b1")).is == verdict_kind::unavailable);
+  CHECK(here.ask(unbind("db", "b1")).is == verdict_kind::unavailable);
+  CHECK(here.broker().find("db")->unreadable_bindings.contains("b1"));
+  here.outside.etcd.put(key, good);
+  here.pass(1s);
+  CHECK(here.ask(bind("db", "b1")).is == verdict_kind::done);
+  CHECK(here.ask(unbind("db", "b1")).is == verdict_kind::done);
+  CHECK(here.outside.roles_of("db").password_of.empty());
+}
+
+TEST_CASE("a role that cannot be dropped yet holds up its own unbind and nothing else") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  REQUIRE(here.ask(bind("db", "b1")).bound);
+  here.outside.lingering = "a lock";
+  auto asked = unbind("db", "b1");
+  asked.may_poll = true;
+  CHECK(here.ask(asked).is == verdict_kind::accepted);
+  CHECK(here.ask(bind("db", "b2")).is == verdict_kind::created);
+  CHECK(recorded(here.outside, "b1")->phase == model::binding_phase::removing);
+  CHECK(here.broker().find("db")->roles_wait_for.find("a lock") != std::string::npos);
+  here.outside.lingering.clear();
+  here.pass(10s);
+  CHECK_FALSE(recorded(here.outside, "b1"));
+  CHECK(here.broker().find("db")->roles_wait_for.empty());
+}
+
 TEST_CASE("a binding that no replica has yet says so") {
   stage here;
   here.outside.replicas_that_replay = 0;

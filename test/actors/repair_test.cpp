@@ -284,6 +284,20 @@ TEST_CASE("an update during a repair is accepted, and done together with it") {
   }
 }
 
+TEST_CASE("an update of a cluster that has just lost a machine replaces its node as well") {
+  stage here(6, settings());
+  REQUIRE(make(here, "db"));
+  auto gone = replicas_cell(here.outside, "db");
+  here.outside.lose(gone);
+  here.pass(ttl + 5s);
+  REQUIRE(here.ask(resize("db", 3)).is == verdict_kind::accepted);
+  REQUIRE(finish(here, "db", 5min));
+  CHECK(succeeded(here.outside, "db"));
+  CHECK(repaired(here.outside, "db", 3));
+  here.outside.bring_back(gone);
+  CHECK(here.pass_until([&] { return tidy(here.outside, "db", 3); }, 1min));
+}
+
 TEST_CASE("a deprovision with a lost cell fails in time, names it, and ends when it is back") {
   stage here(5, settings());
   REQUIRE(make(here, "db"));

@@ -189,10 +189,17 @@ behave_as_database(database_mock::stateful_pointer<database_state> self,
         roles wanted{order.owner_logs_in, {}};
         for (const auto& one : order.wanted)
           wanted.password_of[one.who.username] = one.who.password;
+        if (order.some_unknown)
+          wanted.revoked.emplace(order.revoked.begin(), order.revoked.end());
+        std::map<std::string, std::string> lingering;
+        if (here && !here->outside->lingering.empty())
+          for (const auto& name : order.revoked)
+            lingering[name] = here->outside->lingering;
         if (here)
           here->line->set_roles(
-              order.conn_url, std::move(wanted), [keep = keep](const result<int>& replayed) {
-                keep(replayed.ok() ? actors::role_answer{true, "", *replayed, *replayed}
+              order.conn_url, std::move(wanted),
+              [keep = keep, lingering](const result<int>& replayed) {
+                keep(replayed.ok() ? actors::role_answer{true, "", *replayed, *replayed, lingering}
                                    : actors::role_answer{false, replayed.error(), 0, 0});
               });
         return promised;

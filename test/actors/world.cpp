@@ -631,7 +631,7 @@ result<role_changes> world::compare_roles(const std::string& conn_url, const rol
   role_changes changes;
   changes.owner_logs_in = wanted.owner_logs_in;
   for (const auto& [name, password] : there)
-    if (!wanted.password_of.contains(name))
+    if (!wanted.password_of.contains(name) && (!wanted.revoked || wanted.revoked->contains(name)))
       changes.dropped.insert(name);
   for (const auto& [name, password] : wanted.password_of)
     (there.contains(name) ? changes.altered : changes.created)[name] = password;
@@ -645,7 +645,7 @@ result<int> world::change_roles(const std::string& conn_url, const role_changes&
   auto next = roles_of(*scope);
   next.owner_logs_in = what.owner_logs_in;
   for (const auto& name : what.dropped)
-    if (next.password_of.erase(name) == 0)
+    if (lingering.empty() && next.password_of.erase(name) == 0)
       return failure{"role " + name + " does not exist"};
   for (const auto& [name, password] : what.created)
     if (!next.password_of.emplace(name, password).second)

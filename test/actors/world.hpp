@@ -97,6 +97,8 @@ struct cell_node {
 struct roles {
   bool owner_logs_in = true;
   std::map<std::string, std::string> password_of; ///< by user name
+  /// In an order: if set, the only ones that may be dropped.
+  std::optional<std::set<std::string>> revoked = {};
 };
 
 /// The statements of a broker that has seen which roles there are. They may arrive late.
@@ -221,6 +223,7 @@ public:
   duration restart_delay{800};
   bool settings_need_restart = true;
   std::string database_failure; ///< why no roles can be made, if so
+  std::string lingering;        ///< why roles cannot be dropped, if so
   int replicas_that_replay = 1;
   std::int64_t lag = 0; ///< of each replica, in bytes
   bool cells_are_fenced = true;

@@ -615,6 +615,7 @@ TEST_CASE("GBN-1, GBN-2, GBN-3: a binding can be fetched while it is ready, and 
 TEST_CASE("BLO-1, BLO-3, LOP-9: a binding's last operation follows its phase") {
   broker b;
   auto one = own_role_binding();
+  one.asked_at = std::chrono::floor<model::duration>(std::chrono::system_clock::now());
   auto state = [&](model::binding_phase phase, const std::string& why) {
     one.phase = phase;
     auto shown = *with_binding(one);
@@ -630,6 +631,28 @@ TEST_CASE("BLO-1, BLO-3, LOP-9: a binding's last operation follows its phase") {
         == R"({"state":"in progress","description":"waiting"})");
   CHECK(state(model::binding_phase::ready, "") == R"({"state":"succeeded"})");
   CHECK(state(model::binding_phase::removing, "") == R"({"state":"in progress"})");
+}
+
+TEST_CASE("BLO-1: what is not done for so long is called failed, with why it is") {
+  broker b;
+  auto one = own_role_binding();
+  one.phase = model::binding_phase::creating;
+  one.asked_at = std::chrono::floor<model::duration>(std::chrono::system_clock::now())
+                 - model::longest_binding_operation - 1s;
+  b.known = with_binding(one);
+  auto body = json_of(b.send("GET", binding_path + "/last_operation"));
+  CHECK(json::string_member(body, "state") == "failed");
+  CHECK(json::string_member(body, "description").find("no leader") != std::string::npos);
+}
+
+TEST_CASE("BND-1, UNB-1: a binding that cannot be read is not said to be absent") {
+  broker b;
+  auto s = instance_of(model::operation_type::provision, model::operation_state::succeeded);
+  s.unreadable_bindings = {"sealed"};
+  b.known = std::make_shared<const model::instance_snapshot>(s);
+  error_of(b.send("GET", here + "/service_bindings/sealed"), 503);
+  error_of(b.send("GET", here + "/service_bindings/sealed/last_operation"), 503);
+  error_of(b.send("GET", here + "/service_bindings/other"), 404);
 }
 
 TEST_CASE("BLO-2, BLO-3: a binding that was polled to its end answers 410, an unknown one 404") {

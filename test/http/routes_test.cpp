@@ -77,7 +77,9 @@ TEST_CASE("ALL-5: the request identity is echoed with every answer, errors too")
        {answer_to(good, "GET", "/v2/catalog"), answer_to("", "GET", "/v2/catalog"),
         answer_to(good_credentials, "GET", "/v2/catalog"), answer_to(good, "PUT", here),
         answer_to(good, "GET", "/nowhere"), answer_to(good, "POST", "/v2/catalog"),
-        answer_to(good, "DELETE", here + incomplete + "&" + ids), answer_to(good, "GET", here)}) {
+        answer_to(good, "DELETE", here + incomplete + "&" + ids), answer_to(good, "GET", here),
+        b.send_as(good + "X-Broker-API-Request-Identity: 7-of-9\r\n", "PUT", here,
+                  std::string(1'048'577, ' '))}) {
     CAPTURE(answer.status);
     CHECK(answer.header("X-Broker-API-Request-Identity") == "7-of-9");
   }
@@ -180,8 +182,9 @@ TEST_CASE("ALL-15: another content type than JSON is refused, one with a charset
   CHECK(contains(error_of(b.send_as(headers + "text/plain\r\n", "PUT", path, body_with()), 400),
                  "text/plain"));
   CHECK(b.asked().empty());
-  CHECK(b.send_as(headers + "application/json; charset=utf-8\r\n", "PUT", path, body_with()).status
-        == 202);
+  for (const char* type : {"application/json; charset=utf-8", "Application/JSON ;q=1"})
+    CHECK(b.send_as(headers + type + "\r\n", "PUT", path, body_with()).status == 202);
+  CHECK(b.send_as(headers + "application/jsonx\r\n", "PUT", path, body_with()).status == 400);
 }
 
 TEST_CASE("PRV-10, PRV-11, PRV-12, PRV-13, PRV-14, PRV-15, PRV-16, PRV-17: what is wrong in a "

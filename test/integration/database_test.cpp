@@ -39,6 +39,7 @@ struct instance {
   void must_make() {
     auto said = make();
     REQUIRE_MESSAGE(said.ok, said.why);
+    REQUIRE(said.lingering.empty());
   }
 
   [[nodiscard]] client as(const std::string& name, const std::string& database = "db") const {
@@ -450,6 +451,62 @@ TEST_CASE("what a revoked role handed over can be read by those who only read") 
   app.drop("one");
   app.must_make();
   CHECK(app.as("reader").refusal("select * from own.t") == "");
+}
+
+TEST_CASE("a role that policies and grants name is dropped all the same") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.want("two");
+  app.must_make();
+  app.as("two").ask("create table t (n int); alter table t enable row level security; "
+                    "create policy p on t to one; grant select on t to one");
+  app.drop("one");
+  app.must_make();
+  CHECK(app.admin().ask("select count(*) from pg_roles where rolname = 'one'") == "0");
+  CHECK(app.as("two").refusal("select * from t") == "");
+}
+
+TEST_CASE("a transaction that holds what a role leaves behind delays its end, and nobody else") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.want("two");
+  app.must_make();
+  app.as("one").ask("set role none; create table t (n int); grant select on t to appuser");
+  auto busy = app.as("two");
+  busy.ask("begin");
+  busy.ask("select count(*) from t");
+  app.drop("one");
+  app.want("three");
+  auto said = app.make();
+  REQUIRE_MESSAGE(said.ok, said.why);
+  REQUIRE(said.lingering.contains("one"));
+  CHECK(holds(said.lingering["one"], "lock timeout"));
+  CHECK(app.as("three").refusal("select 1") == "");
+  CHECK_FALSE(app.as("one").connected());
+  busy.ask("commit");
+  app.must_make();
+  CHECK(app.as("two").refusal("insert into t values (1)") == "");
+  CHECK(app.admin().ask("select count(*) from pg_roles where rolname = 'one'") == "0");
+}
+
+TEST_CASE("while some bindings cannot be read only the roles that are named are taken away") {
+  postgresql_server server;
+  instance app{server};
+  for (const char* name : {"one", "two", "three"})
+    app.want(name);
+  app.order.owner_logs_in = true;
+  app.must_make();
+  app.drop("one");
+  app.drop("two");
+  app.order.owner_logs_in = false;
+  app.order.some_unknown = true;
+  app.order.revoked = {"two"};
+  app.must_make();
+  CHECK(app.as("one").connected());
+  CHECK_FALSE(app.as("two").connected());
+  CHECK(client{server, app.order.owner, "db"}.connected());
 }
 
 TEST_CASE("a role with many sessions that come and go is revoked at once") {

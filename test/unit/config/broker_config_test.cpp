@@ -379,16 +379,18 @@ TEST_CASE("ids and names in the catalog are unique") {
            + plan(plan_id, "cluster");
   };
   CHECK(error_of(smallest + plan("p1", "other"))
-        == "f.yml:18: two plans have the id \"p1\"; each needs its own");
+        == "f.yml:18: another service or plan has the id \"p1\"; each needs its own");
   CHECK(error_of(smallest + plan("p2", "cluster"))
         == "f.yml:18: two plans of service \"postgresql\" have the name \"cluster\"; each needs "
            "its own");
   CHECK(error_of(smallest + service("s1", "other", "p2"))
-        == "f.yml:18: two services have the id \"s1\"; each needs its own");
+        == "f.yml:18: another service or plan has the id \"s1\"; each needs its own");
   CHECK(error_of(smallest + service("s2", "postgresql", "p2"))
         == "f.yml:19: two services have the name \"postgresql\"; each needs its own");
   CHECK(error_of(smallest + service("s2", "other", "p1"))
-        == "f.yml:22: two plans have the id \"p1\"; each needs its own");
+        == "f.yml:22: another service or plan has the id \"p1\"; each needs its own");
+  CHECK(error_of(smallest + service("p1", "other", "p2"))
+        == "f.yml:18: another service or plan has the id \"p1\"; each needs its own");
   CHECK(error_of(smallest + service("s2", "other", "p2")) == "no error");
 }
 

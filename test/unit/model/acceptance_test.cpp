@@ -243,6 +243,16 @@ TEST_CASE("naming the same cells again is an operation if a repair has left them
   CHECK_FALSE(ruled.write->nodes[0].instead_of.empty());
 }
 
+TEST_CASE("an update marks what earlier ones have not removed yet") {
+  auto known = settled();
+  known.nodes = {{"n1", "a", "service", "plan", "", node_phase::removing, std::nullopt},
+                 {"n2", "b", "service", "plan", "", node_phase::started, std::nullopt}};
+  auto r = judge_update(growth(), known, "op", now);
+  REQUIRE(r.write);
+  CHECK(r.write->nodes[0].left_over);
+  CHECK_FALSE(r.write->nodes[1].left_over);
+}
+
 TEST_CASE("an update that leaves fewer named cells than nodes is refused") {
   auto asked = update_to(R"({"cells":["a"]})");
   asked.cells = {"a"};
@@ -435,14 +445,15 @@ TEST_CASE("a successor needs a predecessor that is there and has not expired") {
 
 TEST_CASE("an unbind is written before the role is removed") {
   binding_map existing{{"b", ready(binding_of("b"), settled())}};
-  auto r = judge_unbind({"i/1", "b", "service", "plan", true}, settled(), existing, "off");
+  auto r = judge_unbind({"i/1", "b", "service", "plan", true}, settled(), existing, "off", now);
   CHECK(r.answer.is == verdict_kind::accepted);
   REQUIRE(r.write);
   CHECK(r.write->phase == binding_phase::removing);
   CHECK(r.write->operation_id == "off");
+  CHECK(r.write->asked_at == now);
   CHECK(r.write->polled);
   existing["b"] = *r.write;
-  auto again = judge_unbind({"i/1", "b", "service", "plan"}, settled(), existing, "other");
+  auto again = judge_unbind({"i/1", "b", "service", "plan"}, settled(), existing, "other", now);
   CHECK(again.answer.is == verdict_kind::accepted);
   CHECK(again.answer.operation_id == "off");
   CHECK_FALSE(again.write);
@@ -450,7 +461,8 @@ TEST_CASE("an unbind is written before the role is removed") {
 
 TEST_CASE("a binding without a role, or of an instance that goes, is deleted as it is") {
   auto kind = [](const record& known, const binding& there) {
-    return judge_unbind({"i/1", "b", "service", "plan"}, known, {{"b", there}}, "off").answer.is;
+    return judge_unbind({"i/1", "b", "service", "plan"}, known, {{"b", there}}, "off", now)
+        .answer.is;
   };
   CHECK(kind(shared(), ready(binding_of("b"), shared())) == verdict_kind::done);
   auto with_role = ready(binding_of("b"), settled());
@@ -461,7 +473,7 @@ TEST_CASE("a binding without a role, or of an instance that goes, is deleted as 
 TEST_CASE("an unbind needs the binding, its service and its plan") {
   binding_map existing{{"b", ready(binding_of("b"), settled())}};
   auto kind = [&](const unbind_request& asked) {
-    return judge_unbind(asked, settled(), existing, "off").answer.is;
+    return judge_unbind(asked, settled(), existing, "off", now).answer.is;
   };
   CHECK(kind({"i/1", "b", "service", "plan"}) == verdict_kind::accepted);
   CHECK(kind({"i/1", "b", "", ""}) == verdict_kind::accepted);
@@ -475,11 +487,56 @@ TEST_CASE("a binding made under an earlier plan is removed under that plan and t
   auto known = settled();
   known.plan_id = "larger";
   auto kind = [&](const std::string& plan_id) {
-    return judge_unbind({"i/1", "b", "service", plan_id}, known, existing, "off").answer.is;
+    return judge_unbind({"i/1", "b", "service", plan_id}, known, existing, "off", now).answer.is;
   };
   CHECK(kind("plan") == verdict_kind::accepted);
   CHECK(kind("larger") == verdict_kind::accepted);
   CHECK(kind("other") == verdict_kind::bad_request);
+}
+
+TEST_CASE("until a change of plan was heard of, the plan of before is the instance's as well") {
+  for (auto state : {in_progress, succeeded}) {
+    auto known = known_in(operation_type::update, state);
+    known.plan_id = "larger";
+    known.current.plan_id_before = "plan";
+    auto leaving = [&](const char* plan_id) {
+      return judge_deprovision({"i/1", "service", plan_id, "", 600s}, known, "off", now);
+    };
+    CHECK(leaving("plan").answer.is == verdict_kind::accepted);
+    CHECK(leaving("larger").answer.is == verdict_kind::accepted);
+    CHECK(leaving("other").answer.is == verdict_kind::bad_request);
+    CHECK(ruled(binding_of("b"), known).answer.is == verdict_kind::accepted);
+    // A platform that was not answered asks once more.
+    known = *leaving("plan").write;
+    CHECK(leaving("plan").answer.is == verdict_kind::accepted);
+    known.current.state = failed;
+    CHECK(leaving("plan").answer.is == verdict_kind::accepted);
+  }
+}
+
+TEST_CASE("no binding that shall only read gets the user that all share") {
+  auto asked = binding_of("b");
+  asked.wanted.read_only = true;
+  auto r = ruled(asked, shared());
+  CHECK(r.answer.is == verdict_kind::refused);
+  CHECK(contains(r.answer.description, "upgrade"));
+  CHECK_FALSE(r.write);
+}
+
+TEST_CASE("a binding of an instance that goes is not given out again") {
+  binding_map existing{{"b", ready(binding_of("b"), settled())}};
+  auto known = known_in(operation_type::deprovision, in_progress);
+  CHECK(ruled(binding_of("b"), known, existing).answer.is == verdict_kind::busy);
+}
+
+TEST_CASE("of very many ended bindings the last are remembered") {
+  auto known = settled();
+  for (int i = 0; i < 3'000; ++i)
+    known.ended_bindings["b" + std::to_string(i)] = now + std::chrono::seconds{i};
+  forget_ended_bindings(known, now + 1h);
+  CHECK(known.ended_bindings.size() == 1'000);
+  CHECK(known.ended_bindings.contains("b2999"));
+  CHECK_FALSE(known.ended_bindings.contains("b1999"));
 }
 
 TEST_CASE("ended bindings are forgotten after a week") {

@@ -191,14 +191,65 @@ TEST_CASE("a replacement that is lost too makes room for another, so nodes do no
   CHECK(std::ranges::find(used, "c") != used.end());
 }
 
-TEST_CASE("while a user's operation goes on, no node is marked, and the reason is said") {
+TEST_CASE("while a provision goes on, no node is marked, and the reason is said") {
   auto known = at_rest();
   known.current.state = operation_state::in_progress;
-  known.current.type = operation_type::update;
   known.current.deadline = start + 1h;
   auto d = decide(known, b_lost());
   CHECK_FALSE(d.write);
   CHECK(contains(d.repair, "waits for the end of the operation"));
+}
+
+TEST_CASE("an update replaces what is broken instead of waiting for it") {
+  auto known = at_rest();
+  known.current.state = operation_state::in_progress;
+  known.current.type = operation_type::update;
+  known.current.deadline = start + 1h;
+  known.desired.node_count = 3;
+  auto d = decide(known, b_lost());
+  REQUIRE(d.write);
+  CHECK(d.write->find_node("n2")->failing == "cell b is lost");
+  auto next = decide(*d.write, b_lost());
+  REQUIRE(steps_of<add_nodes>(next).size() == 1);
+  CHECK(steps_of<add_nodes>(next)[0].where.count == 2);
+  // Without a turn it goes on as far as it can.
+  auto others_first = b_lost();
+  others_first.repair_turn = false;
+  d = decide(known, others_first);
+  CHECK_FALSE(d.write);
+  CHECK(steps_of<add_nodes>(d).size() == 1);
+}
+
+TEST_CASE("a marked node that comes back as the synchronous replica stays, its replacement goes") {
+  auto known = marked();
+  known.in_force.synchronous = synchronous_mode::on;
+  known.nodes.push_back(node_on("n3", "c"));
+  auto around = b_lost();
+  around.lost_cells.clear();
+  around.seen.members["n2"].state = around.seen.members["n3"].state = "running";
+  around.seen.synchronous = {"n2"};
+  auto d = decide(known, around);
+  REQUIRE(d.write);
+  CHECK(d.write->find_node("n2")->failing.empty());
+  CHECK(d.write->find_node("n2")->phase == node_phase::started);
+  CHECK(d.write->find_node("n3")->phase == node_phase::removing);
+  CHECK(d.write->find_node("n1")->phase == node_phase::started);
+}
+
+TEST_CASE(
+    "a node on its way out that is the synchronous replica by now is kept, and that is said") {
+  auto known = marked();
+  known.nodes[1].phase = node_phase::removing;
+  known.nodes.push_back(node_on("n3", "c"));
+  auto around = b_lost();
+  around.lost_cells.clear();
+  around.seen.members["n2"].state = around.seen.members["n3"].state = "running";
+  around.seen.synchronous = {"n2"};
+  auto d = decide(known, around);
+  CHECK(steps_of<remove_node>(d).empty());
+  CHECK(contains(d.repair, "not while it is the synchronous replica"));
+  around.seen.synchronous = {"n3"};
+  CHECK(steps_of<remove_node>(decide(known, around)).size() == 1);
 }
 
 TEST_CASE("a replacement is wanted on a named cell, but put elsewhere rather than nowhere") {

@@ -528,6 +528,30 @@ TEST_CASE("a switchover to a node that is no longer there is dropped") {
   CHECK(d.write->switching_to.empty());
 }
 
+TEST_CASE("an operation that misses its deadline says what it waited for") {
+  auto known = moving();
+  auto c = running({"n1", "n2", "n3", "n4"}, "n1");
+  c.now = known.current.deadline;
+  CHECK(contains(decide(known, c).write->current.description,
+                 "waiting for n3, n4 to stream without lag; last seen: master running"));
+  c.lag = {{"n3", 0}, {"n4", 0}};
+  c.failed_switchover = "412: not now";
+  CHECK(contains(decide(known, c).write->current.description, "412: not now"));
+}
+
+TEST_CASE("an update does not wait for what an earlier one has left on a cell that is silent") {
+  auto known = instance_with(
+      {node_on("n1", "a"), node_on("n2", "b"), node_on("n3", "c", node_phase::removing)},
+      operation_type::update);
+  auto c = running({"n1", "n2"}, "n1");
+  CHECK_FALSE(decide(known, c).write); // it removes that itself
+  known.nodes[2].left_over = true;
+  auto d = decide(known, c);
+  REQUIRE(d.write);
+  CHECK(d.write->current.state == operation_state::succeeded);
+  CHECK(ids_of<remove_node>(d) == ids{"n3"}); // and goes on asking the cell
+}
+
 TEST_CASE("a move that misses its deadline before the switchover goes back to what was desired") {
   auto known = moving();
   known.switching_to = "n4";
