@@ -30,7 +30,7 @@ MINUTES ?= 30
 ROUNDS  ?= 50
 
 .PHONY: help demo test up configured program build test-build test-threads check bench soak crowd kills \
-        outages fuzz packages format
+        hostile outages fuzz packages format
 
 help:
 	@echo 'make demo      the whole story on a local platform: create, bind, grow, move, fail over, remove'
@@ -44,6 +44,7 @@ help:
 	@echo 'make outages   what an outage of each part looks like, measured; about half an hour'
 	@echo 'make soak      clusters made, changed and deleted while everything is killed (MINUTES=30 SEED=)'
 	@echo 'make crowd     1,000 provisions at once, on simulated cells that fail'
+	@echo 'make hostile   100,000 aborted requests and floods of all kinds, with the memory that they take'
 	@echo 'make kills     kill -9 of the broker in the middle of each workflow (ROUNDS=50 SEED=)'
 	@echo 'make format    apply .clang-format'
 	@echo 'make packages  install what is missing (the others do so by themselves)'
@@ -98,6 +99,9 @@ soak: program
 
 crowd: program
 	@$(PYTHON) test/e2e/crowd.py
+
+hostile: program
+	@$(PYTHON) test/bench/hostile.py
 
 kills: program
 	@$(PYTHON) test/e2e/kills.py --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))

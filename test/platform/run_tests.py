@@ -26,7 +26,7 @@ MESON_GROUPS = ["unit", "http", "actors", "integration"]
 TIMEOUT_MULTIPLIER = "4"
 WAITING = ["integration", "e2e"]
 # As many as run.py has.
-E2E_PARTS = 3
+E2E_PARTS = 4
 SCENARIO_ENDED = re.compile(r"(ok    |FAILED) +[0-9.]+ s  ")
 CASES = re.compile(r"\[doctest\] test cases:\s*(\d+)\s*\|\s*(\d+) passed\s*\|\s*(\d+) failed")
 
