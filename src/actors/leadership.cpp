@@ -47,10 +47,12 @@ public:
 
 private:
   /// The key has changed: it may be free now, or lost. What changed before this broker took it is
-  /// old.
+  /// old. What comes while it is being taken counts as well: the answer that says that it was taken
+  /// may be the older news of the two.
   void look_at(const store::key_value& entry) {
     if (entry.value == own_value_ || entry.mod_revision <= taken_at_)
       return;
+    lost_ = true;
     become(false, keys::active + " was changed by somebody else");
     alarm_.set(0s);
   }
@@ -101,9 +103,9 @@ private:
             [this](const store::lease_result& got) {
               switch (got.is) {
               case store::lease_result::state::held:
-                note_renewal();
                 if (active_)
-                  return done(renewal_pause);
+                  return look_whose();
+                note_renewal();
                 return take();
               case store::lease_result::state::gone:
                 lease_ = 0;
@@ -116,25 +118,48 @@ private:
             [this](const caf::error&) { done(retry_pause); });
   }
 
-  /// Puts the key under the lease if it is free, or is that of an earlier broker of this address.
+  /// A lease lives on when its key is another's. The watch tells that first, but its changes can be
+  /// late, and after a gap they do not come at all. So the lease counts as renewed only when etcd
+  /// has said that the key is as this broker wrote it.
+  void look_whose() {
+    self_->request(setup_.store, patience, store::key_range{keys::active, ""})
+        .then(
+            [this](const store::range_result& came) {
+              if (!came.ok)
+                return done(retry_pause);
+              if (came.found.empty() || came.found.front().value != own_value_
+                  || came.found.front().mod_revision != taken_at_)
+                become(false, keys::active + " was found changed by somebody else");
+              if (!active_)
+                return done(0s);
+              note_renewal();
+              done(renewal_pause);
+            },
+            [this](const caf::error&) { done(retry_pause); });
+  }
+
+  /// Puts the key under the lease if it is free, or is that of an earlier run of this broker.
   void take() {
+    if (stopping_)
+      return done(retry_pause);
     store::transaction what;
-    if (predecessor_.empty())
-      what.compares = {store::absent(keys::active)};
-    else
-      what.compares = {store::has_value(keys::active, predecessor_)};
+    what.compares = {predecessor_at_ == 0 ? store::absent(keys::active)
+                                          : store::unchanged_since(keys::active, predecessor_at_)};
     what.then = {store::put{keys::active, own_value_, lease_}};
     what.otherwise = {store::read{{keys::active, ""}}};
-    predecessor_.clear();
+    predecessor_at_ = 0;
     self_->request(setup_.store, patience, std::move(what))
         .then(
             [this](const store::commit_result& came) {
-              if (came.state == store::commit_state::committed) {
+              bool taken = came.state == store::commit_state::committed;
+              if (!taken && came.state != store::commit_state::refused)
+                return done(retry_pause);
+              if (began_at_ == 0)
+                began_at_ = came.at;
+              if (taken) {
                 taken_at_ = came.at;
                 return settle_fleet();
               }
-              if (came.state != store::commit_state::refused)
-                return done(retry_pause);
               if (came.reads.empty() || came.reads.front().empty())
                 return done(0s);
               const auto& holder = came.reads.front().front();
@@ -143,29 +168,50 @@ private:
                 return settle_fleet();
               }
               auto who = store::decode_active(holder.value);
-              if (who.ok() && who->address == setup_.self.address) {
-                predecessor_ = holder.value;
+              if (holder.value == own_value_
+                  || (who.ok() && is_predecessor(*who, holder.mod_revision))) {
+                predecessor_at_ = holder.mod_revision;
                 return done(0s);
               }
               if (!waiting_said_)
                 spdlog::info("another broker is active ({}); this one waits and serves reads",
-                             who.ok() ? who->address : "unknown");
+                             who.ok() ? name_of(*who) : "unknown");
               waiting_said_ = true;
               done(renewal_pause);
             },
             [this](const caf::error&) { done(retry_pause); });
   }
 
-  /// Reads the id of the fleet, or gives it one.
+  /// Whether an earlier run of this broker wrote that, which is certainly over: this one holds its
+  /// socket. What comes into the key after that is a living broker's, whatever it says: two that
+  /// cannot be told apart would else take the key from each other for ever.
+  [[nodiscard]] bool is_predecessor(const store::active_broker& who, store::revision at) const {
+    return !who.machine.empty() && who.machine == setup_.self.machine
+           && who.address == setup_.self.address && at <= began_at_;
+  }
+
+  [[nodiscard]] static std::string name_of(const store::active_broker& who) {
+    return who.host.empty() ? who.address : who.host + ", " + who.address;
+  }
+
+  /// Reads the id of the fleet, or gives it one, if the key still is as this broker has written it.
+  /// After that it acts.
   void settle_fleet() {
     store::transaction what;
-    what.compares = {store::absent(keys::fleet)};
-    what.then = {store::put{keys::fleet, setup_.new_fleet}, store::read{{keys::fleet, ""}}};
-    what.otherwise = {store::read{{keys::fleet, ""}}};
+    what.compares = {store::unchanged_since(keys::active, taken_at_), store::absent(keys::fleet)};
+    what.then = {store::put{keys::fleet, setup_.new_fleet}, store::read{{keys::active, ""}},
+                 store::read{{keys::fleet, ""}}};
+    what.otherwise = {store::read{{keys::active, ""}}, store::read{{keys::fleet, ""}}};
+    lost_ = false; // the answer will be newer than what was heard until now
     self_->request(setup_.store, patience, std::move(what))
         .then(
             [this](const store::commit_result& came) {
-              if (came.reads.empty() || came.reads.back().empty())
+              if (came.reads.size() != 2)
+                return done(retry_pause);
+              const auto& holder = came.reads.front();
+              if (lost_ || holder.empty() || holder.front().mod_revision != taken_at_)
+                return done(0s);
+              if (came.reads.back().empty() || stopping_)
                 return done(retry_pause);
               fleet_ = came.reads.back().front().value;
               become(true, "");
@@ -204,10 +250,13 @@ private:
   alarm<leadership_actor::pointer> alarm_;
   leadership_setup setup_;
   std::string own_value_;
-  std::string predecessor_;
   std::string fleet_;
   store::lease_id lease_ = 0;
-  store::revision taken_at_ = 0;
+  /// How far etcd had come when it first told this broker about the key.
+  store::revision began_at_ = 0;
+  store::revision predecessor_at_ = 0; ///< of the key to take over; 0 if there is none
+  store::revision taken_at_ = 0;       ///< of the key, as this broker last wrote it
+  bool lost_ = false; ///< the watch has shown the key as another's since etcd was last asked
   caf::actor_clock::time_point asked_at_;
   caf::actor_clock::time_point renewed_at_;
   bool active_ = false;

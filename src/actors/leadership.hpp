@@ -9,8 +9,8 @@ namespace matriarch::actors {
 /// Holds `/matriarch/active` by a lease, so that of all brokers on one etcd one acts.
 ///
 /// It tries to take the key when there is none, and takes over the key of an earlier broker of its
-/// own address, which its listening socket proves to be gone. It tells the instance directory at
-/// each change whether this broker is active.
+/// own address on its own machine, which its listening socket proves to be gone. It tells the
+/// instance directory at each change whether this broker is active.
 struct leadership_setup {
   store_actor store;
   instance_directory_actor directory;

@@ -25,6 +25,7 @@
 #include "actors/leadership.hpp"
 #include "actors/port_registry.hpp"
 #include "actors/store.hpp"
+#include "cli/machine.hpp"
 #include "config/broker_config.hpp"
 #include "http/routes.hpp"
 #include "http/server.hpp"
@@ -119,7 +120,8 @@ public:
                                             model::duration{settings_.routing.rest_milliseconds}},
                                            outside_)),
         self_{outside_.new_id(),
-              fmt::format("{}:{}", settings_.broker.bind_host, settings_.broker.port)},
+              fmt::format("{}:{}", settings_.broker.bind_host, settings_.broker.port),
+              cli::host_name(), cli::machine_identity()},
         cells_(actors::spawn_cell_directory(system_, {cells_of(settings_), http_, store_, outside_,
                                                       store::encode_active(self_), settings_.repair,
                                                       &published_})),
@@ -135,7 +137,7 @@ public:
                                   backend())) {}
 
   /// Binds before anything is done: the listening socket proves that no earlier broker of this
-  /// address is left.
+  /// address is left on this machine.
   std::optional<std::string> start() {
     if (auto failed = server_.start())
       return failed;

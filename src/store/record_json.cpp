@@ -604,12 +604,16 @@ std::string encode_active(const active_broker& who) {
   writer out;
   out.add("broker_id", who.broker_id);
   out.add("address", who.address);
+  out.add("host", who.host);
+  out.add("machine", who.machine);
   return json::text_of(out.owner);
 }
 
 result<active_broker> decode_active(std::string_view text) {
-  return decode<active_broker>(text, "active broker", [](reader& in, const json::value&) {
-    return active_broker{in.text("broker_id"), in.text("address")};
+  return decode<active_broker>(text, "active broker", [](reader& in, const json::value& found) {
+    // Earlier brokers did not write the last two.
+    return active_broker{in.text("broker_id"), in.text("address"),
+                         json::string_member(found, "host"), json::string_member(found, "machine")};
   });
 }
 

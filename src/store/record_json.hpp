@@ -50,6 +50,11 @@ namespace matriarch::store {
 struct active_broker {
   std::string broker_id; ///< of one run of one broker
   std::string address;   ///< `host:port` it listens at
+  /// The name of its machine, for those who read the key.
+  std::string host = {};
+  /// Where that address is an address: two brokers with the same `machine` cannot both listen at
+  /// it. Empty if that is not known.
+  std::string machine = {};
 };
 [[nodiscard]] std::string encode_active(const active_broker& who);
 [[nodiscard]] result<active_broker> decode_active(std::string_view text);

@@ -1,5 +1,8 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <utility>
+
 #include "requests.hpp"
 #include "store/record_json.hpp"
 
@@ -17,6 +20,45 @@ void add_broker(stage& here, const std::string& address) {
   here.brokers.push_back(std::make_unique<simulated_broker>(here.outside, how));
   here.run();
   here.pass(1s);
+}
+
+bool gives_fleet(const store::transaction& what) {
+  return std::ranges::any_of(what.then, [](const store::operation& one) {
+    const auto* put = std::get_if<store::put>(&one);
+    return put != nullptr && put->key == keys::fleet;
+  });
+}
+
+const std::string& value_of_other() {
+  static const std::string value = store::encode_active({"other", "127.0.0.1:9090"});
+  return value;
+}
+
+int acting(const stage& here) {
+  return static_cast<int>(
+      std::ranges::count_if(here.brokers, [](const auto& one) { return one->active(); }));
+}
+
+/// How often the right to act has been taken so far.
+int takeovers(const stage& here) {
+  return static_cast<int>(
+      std::ranges::count_if(here.outside.etcd.history(), [](const store::change& one) {
+        return one.entry.key == keys::active && one.what == store::change::kind::put;
+      }));
+}
+
+/// Two brokers of one address, each started `apart` after the one before, once nobody acts.
+void start_two(stage& here, broker_settings how, const std::string& second_machine,
+               model::duration apart) {
+  here.brokers.clear();
+  here.pass(30s);
+  REQUIRE_FALSE(here.outside.etcd.contains(keys::active));
+  for (unsigned nth = 0; nth < 2; ++nth) {
+    here.brokers.push_back(std::make_unique<simulated_broker>(here.outside, how));
+    here.pass(apart);
+    how.machine = second_machine;
+    how.seed += how.seed == 0 ? 0 : 100;
+  }
 }
 
 } // namespace
@@ -115,6 +157,123 @@ TEST_CASE("a broker of the same address takes its predecessor's place at once") 
   here.pass(30s);
   CHECK(here.broker().active());
   CHECK(here.outside.etcd.contains(keys::active));
+}
+
+TEST_CASE("a broker of the same address on another machine is no predecessor") {
+  for (const std::string machine : {"another machine", ""}) {
+    CAPTURE(machine);
+    broker_settings how;
+    how.machine = machine.empty() ? "" : "machine";
+    stage here(3, how);
+    REQUIRE(here.broker().active());
+    here.brokers.clear();
+    how.machine = machine;
+    here.brokers.push_back(std::make_unique<simulated_broker>(here.outside, how));
+    here.pass(5s);
+    CHECK_FALSE(here.broker().active());
+    here.pass(10s);
+    CHECK(here.broker().active());
+  }
+}
+
+TEST_CASE("of two machines' brokers with one address one acts, and stays") {
+  for (unsigned seed = 0; seed <= 10; ++seed)
+    for (auto apart : {0ms, 1ms, 2ms, 3ms, 5ms, 7ms, 20ms, 1000ms}) {
+      CAPTURE(seed);
+      CAPTURE(apart.count());
+      broker_settings how;
+      how.seed = seed;
+      how.latency.etcd = 3ms;
+      stage here(1, how);
+      auto before = takeovers(here);
+      start_two(here, how, "another machine", apart);
+      bool both = false;
+      here.outside.watch_over = [&] { both = both || acting(here) > 1; };
+      here.pass(1min);
+      CHECK_FALSE(both);
+      CHECK(acting(here) == 1);
+      CHECK(takeovers(here) == before + 1);
+    }
+}
+
+TEST_CASE("even of two brokers that take each other for one, one acts, and stays") {
+  for (unsigned seed = 0; seed <= 10; ++seed)
+    for (auto apart : {0ms, 1ms, 2ms, 3ms, 5ms, 7ms, 20ms, 1000ms}) {
+      CAPTURE(seed);
+      CAPTURE(apart.count());
+      broker_settings how;
+      how.seed = seed;
+      how.latency.etcd = 3ms;
+      stage here(1, how);
+      auto before = takeovers(here);
+      start_two(here, how, how.machine, apart);
+      here.pass(5s);
+      bool not_one = false;
+      here.outside.watch_over = [&] { not_one = not_one || acting(here) != 1; };
+      here.pass(1min);
+      CHECK_FALSE(not_one);
+      CHECK(takeovers(here) <= before + 2);
+    }
+}
+
+TEST_CASE("a broker that loses the key before it acts does not begin to") {
+  // The other's write comes before the last transaction, or before that one's answer.
+  for (bool after : {false, true}) {
+    CAPTURE(after);
+    stage here;
+    here.brokers.clear();
+    here.pass(30s);
+    bool acted = false;
+    int asked = 0;
+    here.outside.fate_of = [&](const store::transaction& what) {
+      if (!gives_fleet(what) || ++asked > 1)
+        return fault::none;
+      auto write = [&here] { here.outside.etcd.put(keys::active, value_of_other()); };
+      if (after)
+        here.outside.after(10ms, write);
+      else
+        write();
+      return after ? fault::slow_answer : fault::none;
+    };
+    here.brokers.push_back(std::make_unique<simulated_broker>(here.outside));
+    here.broker().after_each_message([&] { acted = acted || here.broker().active(); });
+    here.pass(20s);
+    CHECK(asked == 1);
+    CHECK_FALSE(acted);
+    here.outside.etcd.erase(keys::active);
+    here.pass(1s);
+    CHECK(here.broker().active());
+  }
+}
+
+TEST_CASE("a broker finds out that it has lost the key though no watch tells") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  here.broker().hold_watch(true);
+  here.outside.etcd.put(keys::active, value_of_other());
+  here.pass(4s);
+  CHECK_FALSE(here.broker().active());
+  here.pass(30s);
+  CHECK_FALSE(here.broker().active());
+  here.outside.etcd.erase(keys::active);
+  here.pass(5s);
+  CHECK(here.broker().active());
+  CHECK(here.ask(resize("db", 3)).is == verdict_kind::accepted);
+}
+
+TEST_CASE("a broker that had lost the key meanwhile begins anew") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  here.broker().hold_watch(true);
+  auto own = here.outside.etcd.value(keys::active);
+  REQUIRE(own);
+  here.outside.etcd.put(keys::active, value_of_other());
+  REQUIRE(here.ask(resize("db", 3)).is == verdict_kind::unavailable);
+  here.outside.etcd.put(keys::active, *own);
+  // The instance's actor heard of it, the others did not.
+  here.pass(5s);
+  CHECK(here.broker().active());
+  CHECK(here.ask(resize("db", 3)).is == verdict_kind::accepted);
 }
 
 TEST_CASE("a broker whose lease cannot be renewed stops acting before the lease has ended") {

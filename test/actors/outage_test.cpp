@@ -172,9 +172,11 @@ store_actor::behavior_type behave_as(store_actor::pointer, std::shared_ptr<small
         if (etcd->away)
           return came;
         came.state = store::commit_state::committed;
+        came.at = 1;
         for (const auto& one : what.compares)
-          if (one.what == store::compare::subject::value ? etcd->keys[one.key] != one.text
-                                                         : etcd->keys.contains(one.key))
+          if (one.what == store::compare::subject::value
+                  ? etcd->keys[one.key] != one.text
+                  : etcd->keys.contains(one.key) != (one.number != 0))
             came.state = store::commit_state::refused;
         bool holds = came.state == store::commit_state::committed;
         for (const auto& one : holds ? what.then : what.otherwise) {

@@ -229,7 +229,7 @@ struct simulated_broker::actors {
         line(std::make_shared<wire>(with, how.latency, how.planted)),
         here(std::make_shared<epoch>(epoch{&with, line, {}})),
         scheduler(dynamic_cast<caf::scheduler::test_coordinator&>(system.scheduler())),
-        who{with.new_id(), how.address} {
+        who{with.new_id(), how.address, "host", how.machine} {
     // Thousands of brokers would say the same; with this variable one test can be read along.
     bool aloud = std::getenv("TEST_LOG") != nullptr;
     spdlog::set_level(aloud ? spdlog::level::debug : spdlog::level::off);

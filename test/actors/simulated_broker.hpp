@@ -30,6 +30,7 @@ struct broker_settings {
   std::shared_ptr<const store::keyring> keys = std::make_shared<const store::keyring>();
   latencies latency = {};
   bug planted = bug::none;
+  std::string machine = "machine"; ///< that it runs on; empty if it does not know
 };
 
 /// All actors of a broker in one actor system of virtual time, with mocks of the outside in front

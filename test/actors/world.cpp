@@ -244,6 +244,8 @@ void world::commit(const store::transaction& what,
   switch (fate_of ? fate_of(what) : fault::none) {
   case fault::none:
     return reply(etcd.commit(what));
+  case fault::slow_answer:
+    return after(etcd_timeout / 2, [reply, came = etcd.commit(what)] { reply(came); });
   case fault::not_done:
     return reply({store::commit_state::not_done, 0, {}, "no leader"});
   case fault::lost_answer:
@@ -259,7 +261,8 @@ void world::commit(const store::transaction& what,
 }
 
 store::range_result world::range(const store::key_range& keys) {
-  ++ranges_read;
+  if (!keys.last.empty())
+    ++ranges_read;
   if (!etcd_reachable)
     return {false, 0, {}, "connection refused"};
   return {true, etcd.at(), etcd.range(keys), ""};

@@ -33,6 +33,7 @@ enum class fault {
   lost_request, ///< not done, and the answer is `unknown`
   late,         ///< the answer is `unknown`; done a while after it
   not_done,     ///< etcd refuses it with an error
+  slow_answer,  ///< done at once; the answer is true, and old when it comes
 };
 
 /// etcd's keys, revisions, transactions and leases.

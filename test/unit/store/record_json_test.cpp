@@ -484,10 +484,20 @@ TEST_CASE("a port reads back as held or resting, with its key's revision") {
 }
 
 TEST_CASE("the active broker reads back as it was written") {
-  auto decoded = decode_active(encode_active({"id", "127.0.0.1:3000"}));
+  auto decoded = decode_active(encode_active({"id", "127.0.0.1:3000", "host", "machine"}));
   REQUIRE(decoded.ok());
   CHECK(decoded->broker_id == "id");
   CHECK(decoded->address == "127.0.0.1:3000");
+  CHECK(decoded->host == "host");
+  CHECK(decoded->machine == "machine");
+}
+
+TEST_CASE("an active broker that did not say where it runs is read") {
+  auto decoded = decode_active(R"({"broker_id":"id","address":"127.0.0.1:3000"})");
+  REQUIRE(decoded.ok());
+  CHECK(decoded->address == "127.0.0.1:3000");
+  CHECK(decoded->host == "");
+  CHECK(decoded->machine == "");
 }
 
 TEST_CASE("a member as Patroni writes it is read") {

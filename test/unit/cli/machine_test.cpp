@@ -1,0 +1,34 @@
+#include "cli/machine.hpp"
+
+#include <doctest/doctest.h>
+
+#include <set>
+
+using namespace matriarch::cli;
+
+TEST_CASE("machines that differ in one mark are two") {
+  machine_marks one{"disk", "host", "boot", "network"};
+  std::set<std::string> seen{identity_of(one)};
+  for (auto mark : {&machine_marks::machine_id, &machine_marks::host_name, &machine_marks::boot_id,
+                    &machine_marks::network_namespace}) {
+    auto other = one;
+    other.*mark += "2";
+    CHECK(seen.insert(identity_of(other)).second);
+  }
+  CHECK(seen.contains(identity_of(one)));
+}
+
+TEST_CASE("a machine without an id of its disk is known by the other marks") {
+  CHECK(identity_of({"", "", "boot", "network"}) != "");
+  CHECK(identity_of({"", "", "boot", "network"}) != identity_of({"", "", "boot", "other"}));
+}
+
+TEST_CASE("what other machines can have as well identifies none") {
+  CHECK(identity_of({"disk", "host", "", "network"}) == "");
+  CHECK(identity_of({"disk", "host", "boot", ""}) == "");
+}
+
+TEST_CASE("a machine stays the one it is") {
+  CHECK(machine_identity() == machine_identity());
+  CHECK(host_name() == host_name());
+}
