@@ -214,6 +214,7 @@ private:
               if (came.reads.back().empty() || stopping_)
                 return done(retry_pause);
               fleet_ = came.reads.back().front().value;
+              settled_at_ = came.at;
               become(true, "");
               done(renewal_pause);
             },
@@ -229,7 +230,7 @@ private:
     else
       spdlog::warn("this broker is not active any more: {}", why);
     waiting_said_ = false;
-    self_->send(setup_.directory, activity{active_, fleet_});
+    self_->send(setup_.directory, activity{active_, fleet_, settled_at_});
   }
 
   caf::result<bool> stop() {
@@ -256,6 +257,7 @@ private:
   store::revision began_at_ = 0;
   store::revision predecessor_at_ = 0; ///< of the key to take over; 0 if there is none
   store::revision taken_at_ = 0;       ///< of the key, as this broker last wrote it
+  store::revision settled_at_ = 0;     ///< etcd's, when it last confirmed that before this one acts
   bool lost_ = false; ///< the watch has shown the key as another's since etcd was last asked
   caf::actor_clock::time_point asked_at_;
   caf::actor_clock::time_point renewed_at_;

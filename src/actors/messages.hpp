@@ -58,6 +58,9 @@ struct etcd_reachable {
 struct activity {
   bool active = false;
   std::string fleet;
+  /// The key was this broker's at that revision, where its last term began: what etcd said of the
+  /// key at an earlier one is over.
+  store::revision since = 0;
 };
 
 // -- cells ----------------------------------------------------------------------------------------

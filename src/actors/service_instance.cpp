@@ -609,7 +609,8 @@ private:
 
   /// A refusal shows how things are: who acts, and what the record is.
   void learn_refusal(const fate& came) {
-    if (!came.active)
+    // A refusal of an earlier term can come late; nobody would take back what it says of this one.
+    if (!came.active && came.at > activity_.since)
       activity_.active = false;
     if (came.record.empty()) {
       if (known_)

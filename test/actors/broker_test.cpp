@@ -276,6 +276,33 @@ TEST_CASE("a broker that had lost the key meanwhile begins anew") {
   CHECK(here.ask(resize("db", 3)).is == verdict_kind::accepted);
 }
 
+TEST_CASE("a refusal that comes when the broker acts again stops nothing") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  here.broker().hold_watch(true);
+  here.outside.etcd.erase(keys::active);
+  bool slow = false;
+  here.outside.fate_of = [&](const store::transaction&) {
+    return std::exchange(slow, true) ? fault::none : fault::slow_answer;
+  };
+  auto refused = here.broker().ask(resize("db", 3));
+  here.run();
+  REQUIRE(slow);
+  here.broker().hold_watch(false);
+  here.run();
+  CHECK_FALSE(here.broker().active());
+  here.pass(100ms);
+  REQUIRE(here.broker().active());
+  REQUIRE_FALSE(refused->has_value());
+  here.pass(5s);
+  REQUIRE(refused->has_value());
+  CHECK((*refused)->is == verdict_kind::unavailable);
+  CHECK(here.broker().active());
+  CHECK(here.ask(resize("db", 3)).is == verdict_kind::accepted);
+  REQUIRE(finish(here, "db"));
+  CHECK(succeeded(here.outside, "db"));
+}
+
 TEST_CASE("a broker whose lease cannot be renewed stops acting before the lease has ended") {
   stage here;
   REQUIRE(make(here, "db"));
