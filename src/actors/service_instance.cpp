@@ -475,11 +475,26 @@ private:
         model::new_record(asked, {setup_.outside.new_id(), password("pgadmin"),
                                   password("postgres"), password("appuser"), password("replicator"),
                                   password("patroni"), etcd_user(), setup_.outside.now()});
-    write(std::move(fresh), {}, {}, [this, offer, owed](const fate& came) mutable {
-      if (!came.done())
-        return give_up_accepting(owed, came.why);
-      take_port(offer, owed);
-    });
+    // Who leads without a record runs, with data that an operator may want: that is never undone.
+    write(std::move(fresh), {store::absent(keys::leader(name_))}, erasures_of_another_life(),
+          [this, offer, owed](const fate& came) mutable {
+            bool led = came.is == fate::kind::refused && came.active && came.record.empty();
+            if (led)
+              return give_up_accepting(owed, "a cluster that no record names leads under this id; "
+                                             "matriarch orphans shows its nodes");
+            if (!came.done())
+              return give_up_accepting(owed, came.why);
+            take_port(offer, owed);
+          });
+  }
+
+  /// A node that was buried unseen writes Patroni's keys once more when its cell is back. With
+  /// `initialize` of another life no node of this one would ever bootstrap. etcd takes no put of a
+  /// key that its transaction erases: all but the record's goes.
+  [[nodiscard]] std::vector<store::operation> erasures_of_another_life() const {
+    auto all = store::keys_below(keys::everything_of(name_));
+    auto after_record = record_key_ + '\0';
+    return {store::erase{{all.first, record_key_}}, store::erase{{after_record, all.last}}};
   }
 
   /// etcd's users are named like the scopes that they may write.

@@ -93,6 +93,37 @@ TEST_CASE("the same provision sent again while it is in progress gets the same o
   CHECK(here.outside.node_count() == 2);
 }
 
+TEST_CASE("an instance begins without what another life of its id has left in etcd") {
+  stage here;
+  auto below = keys::everything_of("db");
+  for (const auto* name : {"config", "history", "status", "sync", "zzz"})
+    here.outside.etcd.put(below + name, "old");
+  here.outside.etcd.put(keys::initialize("db"), "7000000000000000001");
+  here.outside.etcd.put(keys::member("db", "old"), "{\"state\":\"stopped\"}");
+  here.outside.etcd.put(keys::initialize("db2"), "another's");
+  here.outside.etcd.put(keys::initialize("d"), "another's");
+  REQUIRE(make(here, "db"));
+  for (const auto& entry : here.outside.etcd.range(store::keys_below(below)))
+    CHECK(entry.value != "old");
+  CHECK(here.outside.etcd.value(keys::initialize("db")) != "7000000000000000001");
+  CHECK_FALSE(here.outside.etcd.contains(keys::member("db", "old")));
+  CHECK(here.outside.etcd.contains(keys::initialize("db2")));
+  CHECK(here.outside.etcd.contains(keys::initialize("d")));
+}
+
+TEST_CASE("no instance is made in the place of a cluster that has a leader and no record") {
+  stage here;
+  here.outside.etcd.put(keys::initialize("db"), "7000000000000000001");
+  here.outside.etcd.put(keys::leader("db"), "old");
+  auto said = here.ask(provision("db"));
+  CHECK(said.is == verdict_kind::unavailable);
+  CHECK(said.description.find("matriarch orphans") != std::string::npos);
+  CHECK(here.outside.etcd.value(keys::initialize("db")) == "7000000000000000001");
+  CHECK_FALSE(here.outside.record_of("db"));
+  here.outside.etcd.erase(keys::leader("db"));
+  REQUIRE(make(here, "db"));
+}
+
 TEST_CASE("the record says accepting before the port is taken, and the port before accepted") {
   stage here;
   REQUIRE(here.ask(provision("db")).is == verdict_kind::accepted);

@@ -205,6 +205,24 @@ TEST_CASE("a deprovision that waits for a lost cell ends when the cell is forgot
   CHECK(here.pass_until([&] { return leftovers(here.outside, "db").empty(); }, 30s));
 }
 
+TEST_CASE("an instance can be made anew after a forgotten cell brought its old life back") {
+  stage here(4);
+  REQUIRE(make(here, "db"));
+  auto cell = any_cell_of(here.outside, "db");
+  here.outside.lose(cell, 0s);
+  here.pass(10s);
+  here.ask(deprovision("db"));
+  REQUIRE(finish(here, "db"));
+  forget(here, cell);
+  REQUIRE(here.pass_until([&] { return leftovers(here.outside, "db").empty(); }, 30s));
+  here.outside.bring_back(cell);
+  CHECK(here.outside.etcd.contains(keys::initialize("db")));
+  REQUIRE(here.pass_until([&] { return here.outside.nodes_of("db").empty(); }, two_listings));
+  here.pass(1min);
+  CHECK(make(here, "db"));
+  CHECK(cells_agree(here.outside, "db"));
+}
+
 TEST_CASE("a forgotten cell stays forgotten when the broker is started again") {
   stage here(4);
   REQUIRE(make(here, "db"));

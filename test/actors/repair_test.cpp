@@ -185,7 +185,8 @@ TEST_CASE("both cells of a cluster lost, then one back: no empty database, and t
     CAPTURE(old_leader);
     stage here(6, settings());
     REQUIRE(make(here, "db"));
-    here.outside.etcd.put(keys::initialize("db"), "7000000000000000001");
+    auto identity = here.outside.etcd.value(keys::initialize("db"));
+    REQUIRE(identity);
     auto first = leaders_cell(here.outside, "db");
     auto second = replicas_cell(here.outside, "db");
     auto orders = starts(here.outside);
@@ -201,7 +202,7 @@ TEST_CASE("both cells of a cluster lost, then one back: no empty database, and t
     here.pass(10s);
     REQUIRE(here.pass_until([&] { return repaired(here.outside, "db"); }, 5min));
     CHECK(here.outside.leader_of("db") == survivor);
-    CHECK(here.outside.etcd.contains(keys::initialize("db")));
+    CHECK(here.outside.etcd.value(keys::initialize("db")) == identity);
   }
 }
 

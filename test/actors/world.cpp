@@ -95,7 +95,23 @@ bool simulated_etcd::has_leases_of(const std::vector<store::operation>& branch) 
   });
 }
 
+/// etcd refuses a transaction that puts a key twice, or one that it also erases.
+bool simulated_etcd::has_duplicates(const std::vector<store::operation>& branch) {
+  std::set<std::string> put_keys;
+  for (const auto& one : branch)
+    if (const auto* put = std::get_if<store::put>(&one); put && !put_keys.insert(put->key).second)
+      return true;
+  return std::ranges::any_of(branch, [&](const store::operation& one) {
+    const auto* gone = std::get_if<store::erase>(&one);
+    return gone && std::ranges::any_of(put_keys, [&](const auto& key) {
+             return within(gone->keys, key);
+           });
+  });
+}
+
 store::commit_result simulated_etcd::commit(const store::transaction& what) {
+  if (has_duplicates(what.then) || has_duplicates(what.otherwise))
+    return {store::commit_state::not_done, at_, {}, "duplicate key given in txn request"};
   store::commit_result came;
   bool held = std::all_of(what.compares.begin(), what.compares.end(),
                           [this](const auto& one) { return holds(one); });
@@ -417,11 +433,8 @@ http::outcome world::start(cell& where, const http::outgoing& what, const std::s
       return;
     write_member(scope, node_id, "starting");
     after(running_delay, [this, scope, node_id] {
-      if (!in_a_cell(node_id))
-        return;
-      write_member(scope, node_id, "running");
-      elect(scope);
-      choose_synchronous(scope);
+      if (in_a_cell(node_id))
+        get_data(scope, node_id);
     });
   });
   return {201, "{}", "", false};
@@ -479,16 +492,44 @@ void world::write_member(const std::string& scope, const std::string& node,
                                           + ":5432/postgres\"}");
 }
 
+/// Only who has the data of the cluster that `initialize` names may lead it.
 void world::elect(const std::string& scope) {
   if (!leader_of(scope).empty())
     return;
-  for (const auto& [node, where] : nodes_of(scope))
-    if (member_state(scope, node) == "running") {
-      if (!etcd.contains(keys::initialize(scope)))
-        etcd.put(keys::initialize(scope), "7460000000000000000");
-      etcd.put(keys::leader(scope), node);
-      return choose_synchronous(scope);
-    }
+  auto initialized = etcd.value(keys::initialize(scope));
+  for (const auto& [node, where] : nodes_of(scope)) {
+    const auto& identity = find_node(node)->identity;
+    if (member_state(scope, node) != "running" || (initialized && *initialized != identity))
+      continue;
+    if (!initialized)
+      etcd.put(keys::initialize(scope), identity);
+    etcd.put(keys::leader(scope), node);
+    for (const auto& [other, there] : nodes_of(scope))
+      if (find_node(other)->identity.empty() && member_state(scope, other) == "stopped")
+        after(running_delay, [this, scope, other] { get_data(scope, other); });
+    return choose_synchronous(scope);
+  }
+}
+
+void world::get_data(const std::string& scope, const std::string& node_id) {
+  auto* node = find_node(node_id);
+  if (node == nullptr || !node->identity.empty())
+    return;
+  auto initialized = etcd.value(keys::initialize(scope));
+  if (initialized && leader_of(scope).empty())
+    return write_member(scope, node_id, "stopped"); // it waits for a leader to copy from
+  if (!initialized) {
+    initialized = std::to_string(7460000000000000000 + ++bootstraps_);
+    etcd.put(keys::initialize(scope), *initialized);
+  }
+  node->identity = *initialized;
+  run(scope, node_id);
+}
+
+void world::run(const std::string& scope, const std::string& node_id) {
+  write_member(scope, node_id, "running");
+  elect(scope);
+  choose_synchronous(scope);
 }
 
 // -- machines ------------------------------------------------------------------------------------
@@ -515,8 +556,13 @@ void world::bring_back(const std::string& guid) {
   auto& back = at(guid);
   back.orders = back.health = manner::well;
   for (const auto& [node, what] : back.nodes) {
-    write_member(what.scope, node, "running");
-    elect(what.scope);
+    auto initialized = etcd.value(keys::initialize(what.scope));
+    if (what.identity.empty()) {
+      write_member(what.scope, node, "starting");
+      get_data(what.scope, node);
+    } else if (!initialized || *initialized == what.identity) {
+      run(what.scope, node);
+    } // else Patroni ends: this is another cluster
   }
 }
 

@@ -62,6 +62,7 @@ public:
 private:
   [[nodiscard]] bool holds(const store::compare& condition) const;
   [[nodiscard]] bool has_leases_of(const std::vector<store::operation>& branch) const;
+  [[nodiscard]] static bool has_duplicates(const std::vector<store::operation>& branch);
   void put_now(const store::put& what);
   void erase_now(const store::key_range& keys);
 
@@ -90,6 +91,7 @@ struct cell_node {
   std::string plan_id;
   std::string digest = {};      ///< of the settings that its PostgreSQL has read
   bool pending_restart = false; ///< some of them wait for a restart
+  std::string identity = {};    ///< of the cluster whose data it has; none before there is any
 };
 
 // -- PostgreSQL ----------------------------------------------------------------------------------
@@ -266,6 +268,10 @@ private:
   void write_member(const std::string& scope, const std::string& node, const std::string& state);
   [[nodiscard]] bool in_a_cell(const std::string& node) const;
   void elect(const std::string& scope);
+  /// Patroni on a node without data: it copies the leader's, or makes a cluster if there is none.
+  void get_data(const std::string& scope, const std::string& node_id);
+  /// PostgreSQL runs on a node with data.
+  void run(const std::string& scope, const std::string& node_id);
 
   wall_time now_{std::chrono::hours{24 * 365 * 50}};
   std::multimap<wall_time, std::function<void()>> later_;
@@ -277,6 +283,7 @@ private:
   std::map<std::string, std::string> etcd_users_;
   std::vector<restart> restarts_;
   int switchovers_ = 0;
+  int bootstraps_ = 0;
   int last_id_ = 0;
 };
 
