@@ -25,6 +25,21 @@ const std::string active_broker = ":active-broker";
 constexpr std::string_view read_only_suffix = ":read-only";
 constexpr std::string_view read_only_leader_suffix = ":read-only-leader";
 
+/// Counts the connections of all instances' ports; no instance can have this name.
+constexpr std::string_view instance_connections = ":instance-connections";
+
+/// What of the connections is kept for the brokers' port: whoever takes all that there are for
+/// instances leaves the operator a way in.
+constexpr int share_of_brokers = 10;
+
+int connections_of_brokers(const router_config& settings) {
+  return settings.broker ? std::max(1, settings.maxconn / share_of_brokers) : 0;
+}
+
+int connections_of_instances(const router_config& settings) {
+  return std::max(1, settings.maxconn - connections_of_brokers(settings));
+}
+
 bool is_letter_or_digit(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
@@ -113,14 +128,34 @@ haproxy_listen begun_listen(std::string name, const std::string& host, std::uint
   return one;
 }
 
+/// How many connections a port that leads to so many members may have at a time. What is above waits
+/// in the kernel and harms no other port. Where PostgreSQL takes fewer it shall be the one to refuse,
+/// for its refusal says why: hence twice what it takes.
+void add_limits(haproxy_listen& into, const router_config& settings, const route& what,
+                std::size_t members) {
+  auto useful =
+      2 * static_cast<std::int64_t>(what.max_connections) * static_cast<std::int64_t>(members);
+  auto limit = std::max<std::int64_t>(settings.max_connections_per_port, useful);
+  into.text += fmt::format("    maxconn {}\n",
+                           std::min<std::int64_t>(limit, connections_of_instances(settings)));
+  // HAProxy's maxconn of all ports cannot be shared out; a table of one entry counts for that.
+  if (settings.broker)
+    into.text +=
+        fmt::format("    tcp-request connection track-sc0 int(1) table {0}\n"
+                    "    tcp-request connection reject if {{ sc0_conn_cur({0}) gt {1} }}\n",
+                    instance_connections, connections_of_instances(settings));
+}
+
 haproxy_listen listen_of(const router_config& settings, const route& what) {
   auto one = begun_listen(haproxy_name(what.instance), settings.bind_host, what.port);
+  add_limits(one, settings, what, 1);
   add_members(one, settings, what, one.name, "primary", {});
   return one;
 }
 
 haproxy_listen read_only_listen_of(const router_config& settings, const route& what) {
   auto one = begun_listen(read_only_listen(what.instance), settings.bind_host, what.read_only_port);
+  add_limits(one, settings, what, std::max<std::size_t>(what.members.size(), 2) - 1);
   auto leader = read_only_leader(what.instance);
   add_members(one, settings, what, one.name, "replica",
               fmt::format("    balance leastconn\n"
@@ -138,6 +173,7 @@ haproxy_listen listen_of(const router_config& settings, const broker_front& fron
   if (front.has_tls())
     tls = fmt::format(" ssl crt {} alpn http/1.1 ssl-min-ver TLSv1.2", certificate_path(settings));
   auto one = begun_listen(broker_listen, settings.bind_host, front.listen, tls);
+  one.text += fmt::format("    maxconn {}\n", connections_of_brokers(settings));
   if (front.has_tls())
     one.text += fmt::format("    # the certificate {}\n", model::start_of_sha256(certificate, 16));
   // One broker acts. Its standby refuses what writes, so it serves only while nobody acts. The
@@ -186,32 +222,40 @@ haproxy_listen listen_of(const router_config& settings, const broker_front& fron
 std::string head_of(const router_config& settings) {
   // Without any listener HAProxy does not start: the stats socket is one, and serves operators.
   // 24 days is nearly HAProxy's longest time: idle pools are not cut, and dead peers are found by
-  // the kernel's keep-alive within two minutes.
-  return fmt::format("    maxconn {0}\n"
-                     "    no strict-limits\n"
-                     "    hard-stop-after {1}ms\n"
-                     "    mworker-max-reloads {3}\n"
-                     "    server-state-file {2}/server-state\n"
-                     "    stats socket {2}/stats.sock mode 600 level operator\n"
-                     "\n"
-                     "defaults\n"
-                     "    mode tcp\n"
-                     "    load-server-state-from-file global\n"
-                     "    retries 0\n"
-                     "    timeout connect 2s\n"
-                     "    timeout check 2s\n"
-                     "    timeout client 24d\n"
-                     "    timeout server 24d\n"
-                     "    option clitcpka\n"
-                     "    clitcpka-idle 60s\n"
-                     "    clitcpka-intvl 10s\n"
-                     "    clitcpka-cnt 6\n"
-                     "    option srvtcpka\n"
-                     "    srvtcpka-idle 60s\n"
-                     "    srvtcpka-intvl 10s\n"
-                     "    srvtcpka-cnt 6\n",
-                     settings.maxconn, settings.hard_stop_after.count(), settings.data_dir,
-                     settings.max_old_workers);
+  // the kernel's keep-alive within two minutes. PostgreSQL ends a client that says nothing after its
+  // authentication_timeout; one that ignores even that would hold its connection here for all of
+  // those days, but for the time-out of what is half closed.
+  auto head = fmt::format("    maxconn {0}\n"
+                          "    no strict-limits\n"
+                          "    hard-stop-after {1}ms\n"
+                          "    mworker-max-reloads {3}\n"
+                          "    server-state-file {2}/server-state\n"
+                          "    stats socket {2}/stats.sock mode 600 level operator\n"
+                          "\n"
+                          "defaults\n"
+                          "    mode tcp\n"
+                          "    load-server-state-from-file global\n"
+                          "    retries 0\n"
+                          "    timeout connect 2s\n"
+                          "    timeout check 2s\n"
+                          "    timeout client 24d\n"
+                          "    timeout client-fin 10s\n"
+                          "    timeout server 24d\n"
+                          "    option clitcpka\n"
+                          "    clitcpka-idle 60s\n"
+                          "    clitcpka-intvl 10s\n"
+                          "    clitcpka-cnt 6\n"
+                          "    option srvtcpka\n"
+                          "    srvtcpka-idle 60s\n"
+                          "    srvtcpka-intvl 10s\n"
+                          "    srvtcpka-cnt 6\n",
+                          settings.maxconn, settings.hard_stop_after.count(), settings.data_dir,
+                          settings.max_old_workers);
+  if (settings.broker)
+    head += fmt::format("\nbackend {}\n"
+                        "    stick-table type integer size 1 nopurge store conn_cur\n",
+                        instance_connections);
+  return head;
 }
 
 } // namespace

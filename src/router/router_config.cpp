@@ -38,8 +38,8 @@ std::string host(const section& from, std::string_view name) {
 }
 
 void read_router(const section& from, router_config& into) {
-  from.allow({"bind_host", "data_dir", "haproxy", "maxconn", "check_interval", "hard_stop_after",
-              "max_old_workers", "stop_grace", "status"});
+  from.allow({"bind_host", "data_dir", "haproxy", "maxconn", "max_connections_per_port",
+              "check_interval", "hard_stop_after", "max_old_workers", "stop_grace", "status"});
   into.bind_host = host(from, "bind_host");
   into.data_dir = from.text("data_dir");
   if (into.data_dir.front() != '/' || into.data_dir == "/")
@@ -58,6 +58,8 @@ void read_router(const section& from, router_config& into) {
     from.refuse("haproxy",
                 "haproxy must be the absolute path of HAProxy, such as /usr/sbin/haproxy");
   into.maxconn = static_cast<int>(from.number("maxconn", 1, 1'000'000, into.maxconn));
+  into.max_connections_per_port = static_cast<int>(
+      from.number("max_connections_per_port", 1, 1'000'000, into.max_connections_per_port));
   into.check_interval =
       time_between(from, "check_interval", std::chrono::milliseconds{50}, into.check_interval);
   into.hard_stop_after =

@@ -31,6 +31,9 @@ struct router_config {
   std::string haproxy = "/usr/sbin/haproxy";
   /// Connections at a time, over all ports.
   int maxconn = 4'000;
+  /// Connections at a time on one instance's port, or more if its plan's max_connections asks for
+  /// more. Five times PostgreSQL's default of 100; eight ports take all there are.
+  int max_connections_per_port = 500;
   std::chrono::milliseconds check_interval{500};
   /// How long connections of before a reload may go on.
   std::chrono::milliseconds hard_stop_after{std::chrono::hours{1}};

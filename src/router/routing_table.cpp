@@ -1,6 +1,7 @@
 #include "router/routing_table.hpp"
 
 #include <algorithm>
+#include <charconv>
 
 #include <fmt/format.h>
 
@@ -50,6 +51,20 @@ meaning meaning_of(std::string_view key) {
   return {};
 }
 
+/// PostgreSQL's own greatest value.
+constexpr int greatest_max_connections = 262'143;
+
+/// 0 unless the settings say how many there may be.
+int max_connections_in(const json::value* settings) {
+  const auto* parameters = settings != nullptr ? json::member(*settings, "parameters") : nullptr;
+  if (parameters == nullptr)
+    return 0;
+  auto text = json::string_member(*parameters, "max_connections");
+  int number = 0;
+  std::from_chars(text.data(), text.data() + text.size(), number);
+  return std::clamp(number, 0, greatest_max_connections);
+}
+
 } // namespace
 
 routing_table::record routing_table::record_of(std::string_view name, std::string_view text) {
@@ -63,6 +78,11 @@ routing_table::record routing_table::record_of(std::string_view name, std::strin
   if (auto nodes = json::member(*parsed, "nodes"); nodes && nodes->IsArray())
     for (const auto& node : nodes->GetArray())
       known.nodes.insert(json::string_member(node, "node_id"));
+  // While a change is being taken up, a member may have either.
+  const auto* desired = json::member(*parsed, "desired");
+  known.max_connections = std::max(
+      max_connections_in(json::member(*parsed, "in_force")),
+      max_connections_in(desired != nullptr ? json::member(*desired, "settings") : nullptr));
   return known;
 }
 
@@ -235,6 +255,7 @@ routes routing_table::current() const {
     if (known == records_.end() || !known->second.accepted)
       continue;
     route one{instance, known->second.scope, 0, {}};
+    one.max_connections = known->second.max_connections;
     if (auto found = clusters_.find(one.scope); found != clusters_.end())
       for (const auto& [name, announced] : found->second.members)
         if (announced.member && (announced.has_key || known->second.nodes.contains(name)))

@@ -29,6 +29,7 @@ struct route {
   std::uint16_t port = 0;
   std::vector<routed_member> members; ///< at least one, sorted by name
   std::uint16_t read_only_port = 0;   ///< leads to the replicas; 0 if there is none
+  int max_connections = 0;            ///< of each member's PostgreSQL; 0 if the record has none
   bool operator==(const route&) const = default;
 };
 
@@ -83,6 +84,7 @@ private:
     std::string scope;
     bool accepted = false;
     std::set<std::string> nodes;
+    int max_connections = 0;
     bool operator==(const record&) const = default;
   };
   struct announced_member {

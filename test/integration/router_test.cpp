@@ -133,6 +133,28 @@ private:
   std::string name_;
 };
 
+/// Connections of clients that say nothing, and close them when this goes.
+class silent_clients {
+public:
+  silent_clients(int port, int count) {
+    auto to = address_of("127.0.0.1", port);
+    for (int i = 0; i < count; ++i) {
+      // Where the kernel's queue is full, connecting takes a while.
+      sockets_.push_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+      ::connect(sockets_.back(), reinterpret_cast<sockaddr*>(&to), sizeof to);
+    }
+  }
+  ~silent_clients() {
+    for (auto one : sockets_)
+      ::close(one);
+  }
+  silent_clients(const silent_clients&) = delete;
+  silent_clients& operator=(const silent_clients&) = delete;
+
+private:
+  std::vector<int> sockets_;
+};
+
 /// Pretends to be a member: Patroni's REST API on port 8008, and a database on 5432 that says its
 /// name and then returns what it gets.
 class fake_member {
@@ -846,6 +868,48 @@ TEST_CASE("the broker that acts is reached through the router, its standby while
   two.acts(true);
   CHECK(eventually([&] { return all.fetch(port, "/").body == "two"; }));
   CHECK(all.status().routes == 0);
+}
+
+TEST_CASE("silent clients on one port keep nobody else out, nor on all ports the operator") {
+  fake_broker broker{"acts"};
+  broker.acts(true);
+  auto front = fresh_port();
+  // Six of the connections are the broker's.
+  platform all{"broker: {listen: " + std::to_string(front) + ", servers: [" + broker.address()
+                   + "]}\n",
+               {},
+               ", maxconn: 60, max_connections_per_port: 20"};
+  fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "b"}, n3{"n3", address(3), "c"};
+  const std::vector<fake_member*> members{&n1, &n2, &n3};
+  std::vector<int> ports;
+  for (const auto* name : {"a", "b", "c"}) {
+    auto* member = members[ports.size()];
+    member->leads(true);
+    ports.push_back(fresh_port());
+    all.add(name, ports.back(), {member});
+  }
+  all.start();
+  REQUIRE(all.serves(3));
+  for (std::size_t i = 0; i < 3; ++i)
+    REQUIRE(eventually([&] { return who_answers(ports[i]) == members[i]->name(); }));
+  auto answers = [&] { return all.fetch(front, "/").body == "acts"; };
+  REQUIRE(eventually(answers));
+  auto before = n1.connections();
+  {
+    // Each of them reaches the database, which can then end it.
+    silent_clients many{ports[0], 100};
+    REQUIRE(eventually([&] { return n1.connections() == before + 20; }));
+    CHECK(who_answers(ports[1]) == "n2");
+    CHECK(who_answers(ports[2]) == "n3");
+    CHECK(answers());
+    CHECK(n1.connections() == before + 20);
+    silent_clients on_the_second{ports[1], 20}, on_the_third{ports[2], 100};
+    // 54 are the instances'; the 55th is refused at once.
+    CHECK(eventually([&] { return who_answers(ports[2]).empty(); }));
+    CHECK(answers());
+  }
+  for (std::size_t i = 0; i < 3; ++i)
+    CHECK(eventually([&] { return who_answers(ports[i]) == members[i]->name(); }));
 }
 
 TEST_CASE("a broker hears the client's address from the router alone") {

@@ -22,6 +22,7 @@ route route_of(const std::string& instance, std::uint16_t port) {
           port,
           {{"n1", {"127.0.1.1", 5432}, {"127.0.1.1", 8008}, false},
            {"n2", {"127.0.1.2", 5432}, {"127.0.1.2", 8008}, false}},
+          0,
           0};
 }
 
@@ -44,6 +45,7 @@ TEST_CASE("an instance's listen checks for the primary of its own scope") {
   CHECK(config.listens[0].text == R"(
 listen a.b
     bind 127.0.0.1:30001
+    maxconn 500
     option httpchk
     http-check send meth GET uri /primary
     http-check expect rstring '"patroni": *\{[^}]*"scope": *"a\x2eb"'
@@ -60,6 +62,7 @@ listen a.b
   CHECK(contains(text, "    server-state-file /var/lib/router/server-state\n"));
   CHECK(contains(text, "    load-server-state-from-file global\n"));
   CHECK(contains(text, "    retries 0\n"));
+  CHECK(contains(text, "    timeout client-fin 10s\n"));
 }
 
 TEST_CASE("a scope cannot say anything else than itself in the check") {
@@ -84,7 +87,8 @@ TEST_CASE("the brokers have a listen if they are configured") {
   auto config = haproxy_config_of(with, {route_of("a", 30001)});
   REQUIRE(config.listens.size() == 2);
   CHECK(config.listens[0].name == ":broker");
-  CHECK(contains(config.listens[0].text, "    bind 127.0.0.1:8888\n    mode http\n"));
+  CHECK(contains(config.listens[0].text,
+                 "    bind 127.0.0.1:8888\n    maxconn 400\n    mode http\n"));
   CHECK(contains(config.listens[0].text, "    http-check send meth GET uri /healthz\n"));
   CHECK(contains(config.listens[0].text, "    http-check send meth GET uri /healthz?active\n"));
   CHECK(contains(config.listens[0].text, "    use_backend :active-broker if "));
@@ -92,6 +96,57 @@ TEST_CASE("the brokers have a listen if they are configured") {
   REQUIRE(config.listens[0].servers.size() == 4);
   CHECK(config.listens[0].servers[3].proxy == ":active-broker");
   CHECK(contains(config.listens[0].text, "    server broker2 127.0.0.1:3001 check\n"));
+}
+
+TEST_CASE("no instance's port can take the connections of all others") {
+  auto with = settings();
+  auto one = route_of("a", 30001);
+  one.read_only_port = 30002;
+  one.members.push_back({"n3", {"127.0.1.3", 5432}, {"127.0.1.3", 8008}, false});
+  auto limits = [&] {
+    std::vector<std::string> found;
+    for (const auto& listen : haproxy_config_of(with, {one}).listens)
+      if (listen.name != ":broker") {
+        auto at = listen.text.find("    maxconn ") + 12;
+        found.push_back(listen.text.substr(at, listen.text.find('\n', at) - at));
+      }
+    return found;
+  };
+  using texts = std::vector<std::string>;
+  CHECK(limits() == texts{"500", "500"});
+  with.max_connections_per_port = 70;
+  CHECK(limits() == texts{"70", "70"});
+  // Who is too many for PostgreSQL hears it from PostgreSQL; here there are two replicas.
+  one.max_connections = 300;
+  CHECK(limits() == texts{"600", "1200"});
+  one.max_connections = 262'143;
+  CHECK(limits() == texts{"4000", "4000"});
+  with.broker = broker_front{8888, {"127.0.0.1:3000"}, "", ""};
+  CHECK(limits() == texts{"3600", "3600"});
+  with.maxconn = 1;
+  CHECK(limits() == texts{"1", "1"});
+}
+
+TEST_CASE("what instances' ports take together leaves the brokers' port its share") {
+  auto with = settings();
+  auto one = route_of("a", 30001);
+  one.read_only_port = 30002;
+  CHECK_FALSE(contains(haproxy_config_of(with, {one}).text(), "tcp-request"));
+  with.broker = broker_front{8888, {"127.0.0.1:3000"}, "", ""};
+  auto config = haproxy_config_of(with, {one});
+  CHECK(contains(config.head, "\nbackend :instance-connections\n"
+                              "    stick-table type integer size 1 nopurge store conn_cur\n"));
+  REQUIRE(config.listens.size() == 3);
+  CHECK(contains(config.listens[0].text, "    maxconn 400\n"));
+  CHECK_FALSE(contains(config.listens[0].text, "tcp-request"));
+  for (std::size_t i : {1, 2})
+    CHECK(contains(config.listens[i].text,
+                   "    tcp-request connection track-sc0 int(1) table :instance-connections\n"
+                   "    tcp-request connection reject if { sc0_conn_cur(:instance-connections) gt "
+                   "3600 }\n"));
+  auto again = parse_haproxy_config(config.text());
+  CHECK(again.head == config.head);
+  CHECK(again.listens == config.listens);
 }
 
 TEST_CASE("the brokers' port speaks TLS and nothing else if it has a certificate") {
@@ -131,6 +186,7 @@ TEST_CASE("a read-only port leads to the replicas, and to the leader while there
   CHECK(config.listens[1].text == R"(
 listen a:read-only
     bind 127.0.0.1:30002
+    maxconn 500
     option httpchk
     http-check send meth GET uri /replica
     http-check expect rstring '"patroni": *\{[^}]*"scope": *"a"'

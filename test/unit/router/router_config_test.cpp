@@ -39,6 +39,7 @@ TEST_CASE("the example configuration is read") {
   REQUIRE_MESSAGE(config.ok(), config.error());
   CHECK(config->data_dir == "/var/lib/matriarch/router");
   CHECK(config->maxconn == 4000);
+  CHECK(config->max_connections_per_port == 500);
   CHECK(config->check_interval == 500ms);
   CHECK(config->hard_stop_after == 1h);
   CHECK(config->max_old_workers == 50);
@@ -53,6 +54,7 @@ TEST_CASE("the data directory and etcd are all that has to be said") {
   REQUIRE_MESSAGE(config.ok(), config.error());
   CHECK(config->data_dir == "/tmp/r");
   CHECK(config->haproxy == "/usr/sbin/haproxy");
+  CHECK(config->max_connections_per_port == 500);
   CHECK_FALSE(config->broker);
 }
 
@@ -68,6 +70,10 @@ TEST_CASE("a wrong configuration is refused with the reason") {
   CHECK(contains(error("router: {data_dir: /r, bind_host: 'x y'}\n" + etcd), "x y"));
   CHECK(contains(error("router: {data_dir: /r, check_interval: 1ms}\n" + etcd), "50ms"));
   CHECK(contains(error("router: {data_dir: /r, hard_stop_after: 7d}\n" + etcd), "24h"));
+  CHECK(contains(error("router: {data_dir: /r, max_connections_per_port: 0}\n" + etcd),
+                 "max_connections_per_port"));
+  CHECK(contains(error("router: {data_dir: /r, max_connections_per_port: 1000001}\n" + etcd),
+                 "max_connections_per_port"));
   CHECK(contains(error("router: {data_dir: /r, max_old_workers: 0}\n" + etcd), "max_old_workers"));
   CHECK(contains(error("router: {data_dir: /r}\nbroker: {listen: 1, servers: [x]}\n" + etcd),
                  "host:port"));

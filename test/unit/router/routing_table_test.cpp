@@ -38,9 +38,32 @@ const route served_one{"a",
                        30001,
                        {{"n1", {"127.0.1.1", 5432}, {"127.0.1.1", 8008}, false},
                         {"n2", {"127.0.1.2", 5432}, {"127.0.1.2", 8008}, false}},
+                       0,
                        0};
 
 } // namespace
+
+TEST_CASE("a route knows the greatest max_connections that its members may have") {
+  auto table = one_instance();
+  auto connections = [&](const std::string& settings) {
+    table.put("/service/a/state",
+              R"({"scope":"a","phase":"accepted","nodes":[{"node_id":"n1"},{"node_id":"n2"}])"
+                  + settings + "}");
+    return table.current().served.at(0).max_connections;
+  };
+  auto parameters = [](const std::string& value) {
+    return R"({"parameters":{"max_connections":")" + value + R"("}})";
+  };
+  CHECK(connections("") == 0);
+  CHECK(connections(R"(,"desired":{"settings":)" + parameters("200") + "}") == 200);
+  CHECK(connections(R"(,"desired":{"settings":)" + parameters("200") + R"(},"in_force":)"
+                    + parameters("300"))
+        == 300);
+  CHECK(connections(R"(,"in_force":)" + parameters("many")) == 0);
+  CHECK(connections(R"(,"in_force":)" + parameters("-5")) == 0);
+  CHECK(connections(R"(,"in_force":)" + parameters("9000000")) == 262'143);
+  CHECK(connections(R"(,"desired":7,"in_force":{"parameters":[]})") == 0);
+}
 
 TEST_CASE("an instance is served once it has a port, an accepted record and a member") {
   routing_table table;
