@@ -105,10 +105,13 @@ def handed_over(platform):
                           "insert into own values (1)")
     rows_of(first["uri"], "create schema s; create table s.t (n int); create view v as select 1 as n; "
                           "create function f() returns int language sql as 'select 1'; create type mood as enum ('a')")
+    # What names the role must not hold up its end either.
+    rows_of(first["uri"], "create table guarded (n int); alter table guarded enable row level security; "
+                          f"create policy p on guarded to \"{first['username']}\"")
     platform.unbind("pair", "first")
     second = platform.bind("pair", "second")
     rows_of(second["uri"], "alter table own add column words text; drop table own; drop schema s cascade; "
-                           "drop view v; drop function f(); drop type mood")
+                           "drop view v; drop function f(); drop type mood; drop table guarded")
     platform.unbind("pair", "second")
 
 

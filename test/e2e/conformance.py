@@ -1650,8 +1650,8 @@ def _(platform):
 @row("DEP-7", "a removal removes everything: nodes, files, keys, port")
 def _(platform):
     shared(platform)
-    port, nodes = platform.public_port("solo"), platform.nodes_of("solo")
-    resting = [f"/routing/port/{held}" for held in (port, platform.read_only_port("solo"))]
+    ports = [port for port in (platform.public_port("solo"), platform.read_only_port("solo")) if port]
+    nodes = platform.nodes_of("solo")
     uri = expect(bind(platform, "solo", "last", ids(LASTING)), 201).body["credentials"]["uri"]
     true(connects(uri), "it was not there")
     expect(delete(platform, "solo", {**ids(LASTING), **ASYNC}), 202)
@@ -1661,9 +1661,13 @@ def _(platform):
         for node in nodes:
             true(not (platform.directory / guid / "nodes" / node).exists(), f"files of {node} on {guid}")
     left = [key for key, value in platform.keys().items() if "solo" in key or "\"solo\"" in value]
+    resting = [f"/routing/port/{port}" for port in ports]
+    for key in resting:
+        true(platform.rests(platform.keys(key)[key]), f"{key} does not rest: {platform.keys(key)}")
     left = [key for key in left if not key.startswith("/matriarch/") and key not in resting]
     equal(left, [], "its keys")
-    wait_until(lambda: not listens(platform, port), 30, "the router to let the port go")
+    for port in ports:
+        wait_until(lambda port=port: not listens(platform, port), 30, f"the router to let port {port} go")
 
 
 def listens(platform, port):

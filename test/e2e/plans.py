@@ -205,6 +205,22 @@ def maintenance(platform):
     equal(shows(platform, "changing", "work_mem"), ["4MB"] * 2, "work_mem at the end")
 
 
+@scenario("while a plan changes, what names the plan of before is served: a bind, and a removal")
+def plan_of_before(platform):
+    platform.provision("leaving", nodes=1)
+    platform.wait_operation("leaving").must_succeed()
+    path, before = platform.instance_path("leaving"), {"service_id": SERVICE, "plan_id": PLAN}
+    status, _, answer = platform.osb("PATCH", path, {**before, "plan_id": LARGE}, ASYNC)
+    equal(status, 202, f"the change ({answer})")
+    status, _, answer = platform.osb("PUT", path + "/service_bindings/early", before, ASYNC)
+    true(status in (201, 202), f"a bind meanwhile: {status} {answer}")
+    status, _, answer = platform.osb("DELETE", path, None, {**before, **ASYNC})
+    equal(status, 202, f"a removal meanwhile ({answer})")
+    true(platform.wait_operation("leaving").gone, "the instance is still there")
+    equal([node for node, (_, scope) in platform.running_nodes().items() if scope == "leaving"], [],
+          "its nodes")
+
+
 @scenario("a change of plan that is not declared is refused, and everything stays as it is")
 def refused(platform):
     shared(platform)
