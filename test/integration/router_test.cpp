@@ -957,7 +957,8 @@ TEST_CASE("the brokers' port speaks TLS alone, and takes up a certificate that w
   CHECK(body_by(first) == "one");
   install(second.server_key(), "broker.key");
   CHECK(eventually([&] { return body_by(second) == "one"; }));
-  CHECK(body_by(first).empty());
+  // The worker of before the reload may have one more connection in its queue.
+  CHECK(eventually([&] { return body_by(first).empty(); }));
 }
 
 TEST_CASE("a certificate is taken with its key alone") {
