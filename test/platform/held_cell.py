@@ -43,15 +43,15 @@ class HeldCell(Cell):
         self.server = Server((host, 8901), own)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def start(self, node, scope):
+    def start(self, node, scope, may_lead=True):
         if scope in self.refuses_start:
             return 500
         if scope in self.answers_late:
-            status = super().start(node, scope)
+            status = super().start(node, scope, may_lead)
             time.sleep(self.answers_late[scope])  # is the lateness itself
             return status
         if scope not in self.hides:
-            return super().start(node, scope)
+            return super().start(node, scope, may_lead)
         with self.lock:
             known = node in self.nodes
             self.nodes[node] = scope

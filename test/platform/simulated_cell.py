@@ -79,7 +79,7 @@ class Cell:
             self.happened[what] += 1
             return what
 
-    def start(self, node, scope, may_lead):
+    def start(self, node, scope, may_lead=True):
         with self.lock:
             known = node in self.nodes
             self.nodes[node] = scope
