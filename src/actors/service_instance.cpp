@@ -48,6 +48,8 @@ constexpr std::chrono::milliseconds restart_time = 60s;
 constexpr std::chrono::milliseconds configure_time = 10s;
 // How often nodes are asked which settings they have: they look for them every loop_wait seconds.
 constexpr caf::timespan settings_pause = 500ms;
+// Patroni looks for changes every loop_wait seconds, 10 by default, and tells PostgreSQL at once.
+constexpr caf::timespan longest_settings = 30s;
 // etcd takes 128 in a transaction; the record is one of them.
 constexpr std::size_t most_operations = 100;
 constexpr std::size_t longest_quote = 300;
@@ -1072,12 +1074,39 @@ private:
   void perform(const model::ask_settings& step) {
     if (self_->clock().now() < settings_again_at_)
       return alarm_.set(settings_pause);
+    remind(step.node_ids);
     for (const auto& id : step.node_ids) {
       auto found = around_.seen.members.find(id);
       if (found != around_.seen.members.end() && asking_settings_.insert(id).second)
         ask_settings_of(id, found->second);
     }
     alarm_.set(settings_pause);
+  }
+
+  /// Patroni 3.0.2 compares a change with what runs only if it knows that PostgreSQL is up. One that
+  /// comes while a copy begins it takes for known, and never writes it down until the next start.
+  void remind(const std::vector<std::string>& late) {
+    auto now = self_->clock().now();
+    std::erase_if(late_since_, [&](const auto& one) {
+      return std::ranges::find(late, one.first) == late.end();
+    });
+    for (const auto& id : late) {
+      auto since = late_since_.try_emplace(id, now).first;
+      auto found = around_.seen.members.find(id);
+      if (now - since->second < longest_settings || found == around_.seen.members.end())
+        continue;
+      since->second = now;
+      bool leads = around_.seen.leads(id);
+      spdlog::warn("instance {}: node {} does not take up its settings, and is {}", name_, id,
+                   leads ? "told once more" : "restarted");
+      auto what = leads
+                      ? patroni_request(found->second, "POST", "/reload", "")
+                      : patroni_request(found->second, "POST", "/restart", R"({"role":"replica"})");
+      what.timeout = restart_time;
+      self_->request(setup_.http, restart_time + 5s, std::move(what))
+          .then([this](const http::outcome&) { alarm_.set(settings_pause); },
+                [](const caf::error&) {});
+    }
   }
 
   /// PostgreSQL knows which settings it has read, Patroni whether they need a restart: in this
@@ -1360,6 +1389,8 @@ private:
   caf::actor_clock::time_point dismiss_after_;
   bool configuring_ = false;
   std::set<std::string> asking_settings_;
+  /// Since when nodes have been asked in vain whether they have the settings.
+  std::map<std::string, caf::actor_clock::time_point> late_since_;
   std::set<std::string> restarting_;
   caf::actor_clock::time_point settings_again_at_;
   std::set<std::string> starting_;

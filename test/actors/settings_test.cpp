@@ -45,6 +45,21 @@ TEST_CASE("more connections: every replica restarts before one of them takes ove
   CHECK_FALSE(known->taking_up);
 }
 
+TEST_CASE("a replica that has missed a change of its settings is restarted, and then has them") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  auto leader = here.outside.leader_of("db");
+  std::string replica;
+  for (const auto& n : recorded_nodes(here.outside, "db"))
+    if (n.node_id != leader)
+      replica = n.node_id;
+  here.outside.missed_settings = {replica};
+  REQUIRE(change(here, "up", connections("200")));
+  REQUIRE_FALSE(here.outside.restarts().empty());
+  CHECK(here.outside.restarts().front().node_id == replica);
+  CHECK(here.outside.switchovers() == 1);
+}
+
 TEST_CASE("fewer connections: the leader restarts first and stays the leader") {
   stage here;
   REQUIRE(make(here, "db", 3));

@@ -610,7 +610,7 @@ void world::configure(const json::value& patch, const std::string& scope) {
   after(settings_delay, [this, scope, digest] {
     for (const auto& [id, where] : nodes_of(scope)) {
       auto& node = *find_node(id);
-      if (node.digest == digest || configured_[scope] != digest)
+      if (node.digest == digest || configured_[scope] != digest || missed_settings.contains(id))
         continue;
       node.digest = digest;
       node.pending_restart = settings_need_restart;
@@ -628,6 +628,8 @@ void world::restart_node(const std::string& node_id, const std::string& scope,
     if (node == nullptr)
       return;
     node->pending_restart = false;
+    if (missed_settings.erase(node_id) != 0)
+      node->digest = configured_[scope];
     write_member(scope, node_id, "running");
     choose_synchronous(scope);
     reply({200, "restarted successfully", "", false});

@@ -225,8 +225,9 @@ public:
       1000}; ///< from a change of Patroni's configuration to each node's reading
   duration restart_delay{800};
   bool settings_need_restart = true;
-  std::string database_failure; ///< why no roles can be made, if so
-  std::string lingering;        ///< why roles cannot be dropped, if so
+  std::set<std::string> missed_settings; ///< nodes that hear of no change before they are restarted
+  std::string database_failure;          ///< why no roles can be made, if so
+  std::string lingering;                 ///< why roles cannot be dropped, if so
   int replicas_that_replay = 1;
   std::int64_t lag = 0; ///< of each replica, in bytes
   bool cells_are_fenced = true;
