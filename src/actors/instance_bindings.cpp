@@ -79,6 +79,7 @@ void instance_bindings::relearn(const std::vector<store::key_value>& found, stor
 void instance_bindings::forget() {
   known_.clear();
   unreadable_.clear();
+  lingering_.clear();
   confirmed_.reset();
   at_ = 0;
   for (auto& one : std::exchange(waiting_, {}))

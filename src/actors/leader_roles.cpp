@@ -34,6 +34,8 @@ constexpr auto longest_order = 15s;
 // What waits for a lock holds up everybody who comes after it: an application's long transaction may
 // delay the end of a role, not the work of the other applications.
 constexpr const char* longest_lock = "200ms";
+// Of an order's time; the rest is for what others wait for.
+constexpr auto longest_dropping = 5s;
 // A replica that does not replay within this time may be away for long: the answer says so.
 constexpr auto longest_replay = 2s;
 // PostgreSQL cuts longer names, silently.
@@ -257,8 +259,10 @@ private:
   /// else: others' transactions can hold that up for as long as they last.
   std::map<std::string, std::string> drop_leaving() {
     std::map<std::string, std::string> lingering;
+    auto end = std::chrono::steady_clock::now() + longest_dropping;
     for (const auto& name : leaving_) {
-      auto wrong = hand_over(name);
+      auto wrong = std::chrono::steady_clock::now() > end ? trouble{"others are dropped first"}
+                                                          : hand_over(name);
       if (!wrong)
         wrong = commit("drop role " + id(name) + ";");
       if (wrong)

@@ -157,6 +157,11 @@ TEST_CASE("a binding that cannot be read keeps its role, and is not said to be a
   CHECK(here.ask(bind("db", "b1")).is == verdict_kind::unavailable);
   CHECK(here.ask(unbind("db", "b1")).is == verdict_kind::unavailable);
   CHECK(here.broker().find("db")->unreadable_bindings.contains("b1"));
+  here.restart();
+  here.pass(2s);
+  CHECK(here.ask(bind("db", "b3")).is == verdict_kind::created);
+  CHECK(here.ask(unbind("db", "b3")).is == verdict_kind::done);
+  CHECK(here.outside.roles_of("db").password_of.contains(role));
   here.outside.etcd.put(key, good);
   here.pass(1s);
   CHECK(here.ask(bind("db", "b1")).is == verdict_kind::done);
