@@ -52,6 +52,15 @@ bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
+/// b is there again, and so is n2, which the leader waits for; n3 runs in its place.
+circumstances n2_back_as_synchronous() {
+  auto c = b_lost();
+  c.lost_cells.clear();
+  c.seen.members["n2"].state = c.seen.members["n3"].state = "running";
+  c.seen.synchronous = {"n2"};
+  return c;
+}
+
 /// At rest, with n2 marked.
 record marked() {
   auto r = at_rest();
@@ -224,11 +233,7 @@ TEST_CASE("a marked node that comes back as the synchronous replica stays, its r
   auto known = marked();
   known.in_force.synchronous = synchronous_mode::on;
   known.nodes.push_back(node_on("n3", "c"));
-  auto around = b_lost();
-  around.lost_cells.clear();
-  around.seen.members["n2"].state = around.seen.members["n3"].state = "running";
-  around.seen.synchronous = {"n2"};
-  auto d = decide(known, around);
+  auto d = decide(known, n2_back_as_synchronous());
   REQUIRE(d.write);
   CHECK(d.write->find_node("n2")->failing.empty());
   CHECK(d.write->find_node("n2")->phase == node_phase::started);
@@ -241,10 +246,7 @@ TEST_CASE(
   auto known = marked();
   known.nodes[1].phase = node_phase::removing;
   known.nodes.push_back(node_on("n3", "c"));
-  auto around = b_lost();
-  around.lost_cells.clear();
-  around.seen.members["n2"].state = around.seen.members["n3"].state = "running";
-  around.seen.synchronous = {"n2"};
+  auto around = n2_back_as_synchronous();
   auto d = decide(known, around);
   CHECK(steps_of<remove_node>(d).empty());
   CHECK(contains(d.repair, "not while it is the synchronous replica"));
