@@ -90,10 +90,12 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
   /// Since when the watch owes changes that are known to be there.
   std::optional<clock::time_point> owed_since_;
 
+  /// What waits for an answer does not keep this alive: an answer that never comes, because the loop
+  /// ends before it, would do so for ever.
   template <class Function>
   auto in_this_round(Function then) {
-    return [self = shared_from_this(), round = round_, then = std::move(then)](auto&&... what) {
-      if (!self->closed_ && self->round_ == round)
+    return [weak = weak_from_this(), round = round_, then = std::move(then)](auto&&... what) {
+      if (auto self = weak.lock(); self && !self->closed_ && self->round_ == round)
         then(std::forward<decltype(what)>(what)...);
     };
   }

@@ -581,6 +581,28 @@ TEST_CASE("a refused token is no lost connection: a follower goes on with anothe
   CHECK(now.transitions.size() == 1);
 }
 
+TEST_CASE("nothing is left of a follower that waited for a token until all ended") {
+  test::shared_state<int> asked;
+  test::etcd_stand_in server{[&](const auto&, const auto&) -> test::etcd_stand_in::reply {
+    asked.change([](int& count) { ++count; });
+    return {200, "{", test::etcd_stand_in::after::stay}; // and never the rest
+  }};
+  auto held = std::make_shared<int>();
+  std::weak_ptr<int> left = held;
+  {
+    http::event_loop loop;
+    etcd_client etcd{loop, {.endpoints = {server.url()}, .username = "u", .password = "p"}, 60s};
+    follower one{etcd,
+                 keys_below("/service/"),
+                 {.listed = [held = std::move(held)](auto&&...) {},
+                  .changed = [](auto&&...) {},
+                  .reachable = [](auto&&...) {}},
+                 watcher::quick()};
+    REQUIRE(asked.becomes([](int count) { return count == 1; }));
+  }
+  CHECK(left.expired());
+}
+
 TEST_CASE("a follower whose password is wrong says so") {
   etcd_server server{{.root_password = "the root of it all"}};
   http::event_loop loop;
