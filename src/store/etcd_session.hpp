@@ -67,7 +67,7 @@ private:
 
 /// The greatest time to make a connection to one endpoint; less where a call's time-out has to
 /// suffice for several. On one network a connection takes milliseconds; a lost SYN is sent again
-/// after one second.
-inline constexpr std::chrono::milliseconds longest_connect{1'000};
+/// after one second, and where etcd's processors are busy TLS alone takes as long.
+inline constexpr std::chrono::milliseconds longest_connect{3'000};
 
 } // namespace matriarch::store

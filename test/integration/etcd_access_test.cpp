@@ -73,7 +73,8 @@ TEST_CASE("over TLS a client knows etcd by its authority, and nobody else") {
   http::event_loop loop;
 
   SUBCASE("with the authority everything works") {
-    etcd_client etcd{loop, {.endpoints = {server.url()}, .tls = {server.tls().authority()}}};
+    etcd_client etcd{
+        loop, {.endpoints = {server.url()}, .tls = {server.tls().authority()}}, unhurried};
     CHECK(writes(etcd, "/a"));
     CHECK(found(etcd, {"/a", ""}).found.size() == 1);
     auto lease = awaited<lease_result>([&](auto done) { etcd.grant_lease(5s, done); });
@@ -81,7 +82,7 @@ TEST_CASE("over TLS a client knows etcd by its authority, and nobody else") {
   }
 
   SUBCASE("without it nothing is sent") {
-    etcd_client etcd{loop, etcd_access{.endpoints = {server.url()}}};
+    etcd_client etcd{loop, etcd_access{.endpoints = {server.url()}}, unhurried};
     auto refused = written(etcd, "/a", "secret-value");
     CHECK(refused.state == commit_state::not_done);
     CHECK(holds(refused.error, "certificate"));
@@ -90,14 +91,16 @@ TEST_CASE("over TLS a client knows etcd by its authority, and nobody else") {
 
   SUBCASE("the system's authorities do not count where one is given") {
     // Somebody else's authority: the client's own certificate, which signed nobody.
-    etcd_client etcd{loop, {.endpoints = {server.url()}, .tls = {server.tls().client()}}};
+    etcd_client etcd{
+        loop, {.endpoints = {server.url()}, .tls = {server.tls().client()}}, unhurried};
     CHECK(written(etcd, "/a").state == commit_state::not_done);
   }
 
   SUBCASE("under a name that is not in its certificate it is refused") {
     etcd_client etcd{loop,
                      {.endpoints = {"https://localhost:" + std::to_string(server.port())},
-                      .tls = {server.tls().authority()}}};
+                      .tls = {server.tls().authority()}},
+                     unhurried};
     auto refused = written(etcd, "/a");
     CHECK(refused.state == commit_state::not_done);
     CHECK(holds(refused.error, "localhost"));
@@ -108,11 +111,12 @@ TEST_CASE("a client shows its certificate to an etcd that asks for one") {
   etcd_server server{{.tls = true, .asks_for_certificates = true}};
   const auto& tls = server.tls();
   http::event_loop loop;
-  etcd_client without{loop, {.endpoints = {server.url()}, .tls = {tls.authority()}}};
+  etcd_client without{loop, {.endpoints = {server.url()}, .tls = {tls.authority()}}, unhurried};
   CHECK_FALSE(reads(without, "/a"));
   etcd_client with{
       loop,
-      {.endpoints = {server.url()}, .tls = {tls.authority(), tls.client(), tls.client_key()}}};
+      {.endpoints = {server.url()}, .tls = {tls.authority(), tls.client(), tls.client_key()}},
+      unhurried};
   CHECK(writes(with, "/a"));
 }
 
