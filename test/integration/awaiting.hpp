@@ -12,7 +12,7 @@
 namespace matriarch::test {
 
 /// A test that waits longer has failed; long enough for a machine that does much else.
-constexpr std::chrono::seconds patience{30};
+constexpr std::chrono::seconds patience{180};
 
 /// The value that an asynchronous call hands to its callback: `call` gets the callback.
 template <class Value>

@@ -112,7 +112,9 @@ public:
 private:
   [[nodiscard]] bool readable() const {
     pollfd one{socket_, POLLIN, 0};
-    return ::poll(&one, 1, 30'000) > 0;
+    return ::poll(&one, 1,
+                  static_cast<int>(std::chrono::milliseconds{matriarch::test::patience}.count()))
+           > 0;
   }
   std::string line() {
     std::string text;
@@ -395,9 +397,9 @@ public:
     });
   }
 
-  void put(std::vector<std::pair<std::string, std::string>> keys) {
+  void put(const std::vector<std::pair<std::string, std::string>>& keys) {
     store::transaction write;
-    for (auto& [key, value] : keys)
+    for (const auto& [key, value] : keys)
       write.then.emplace_back(store::put{key, value});
     commit(std::move(write));
   }
@@ -407,10 +409,13 @@ public:
     commit(std::move(write));
   }
 
-  /// Writes an instance with these members, the first of which leads, if any does.
-  void add(const std::string& name, int port, const std::vector<fake_member*>& members) {
+  using keys_and_values = std::vector<std::pair<std::string, std::string>>;
+
+  /// What says that there is an instance with these members.
+  static keys_and_values keys_of(const std::string& name, int port,
+                                 const std::vector<fake_member*>& members) {
     std::string nodes;
-    std::vector<std::pair<std::string, std::string>> keys;
+    keys_and_values keys;
     for (auto* one : members) {
       nodes += (nodes.empty() ? "" : ",") + (R"({"node_id":")" + one->name() + R"("})");
       keys.emplace_back("/service/" + name + "/members/" + one->name(), one->announcement());
@@ -418,7 +423,11 @@ public:
     keys.emplace_back("/service/" + name + "/state",
                       R"({"scope":")" + name + R"(","phase":"accepted","nodes":[)" + nodes + "]}");
     keys.emplace_back("/routing/allocation/" + name, std::to_string(port));
-    put(keys);
+    return keys;
+  }
+
+  void add(const std::string& name, int port, const std::vector<fake_member*>& members) {
+    put(keys_of(name, port, members));
   }
 
   void add_read_only_port(const std::string& name, int port) {
@@ -593,8 +602,11 @@ TEST_CASE("many new instances at once are few reloads") {
   all.start();
   REQUIRE(all.serves(0));
   auto before = all.status().reloads;
+  platform::keys_and_values many;
   for (int i = 0; i < 20; ++i)
-    all.add("a" + std::to_string(i), fresh_port(), {&n1});
+    for (auto& one : platform::keys_of("a" + std::to_string(i), fresh_port(), {&n1}))
+      many.push_back(std::move(one));
+  all.put(many);
   CHECK(all.serves(20));
   CHECK(all.status().reloads - before <= 3);
 }
@@ -610,17 +622,16 @@ TEST_CASE("reloads end no connection, and never send a new one to a replica") {
   REQUIRE(eventually([&] { return who_answers(port) == "n1"; }));
 
   std::vector<std::unique_ptr<connection>> held;
-  std::atomic<bool> ending = false;
   std::map<std::string, int> answers;
-  std::thread asks{[&] {
-    while (!ending)
+  std::jthread asks{[&](const std::stop_token& ending) {
+    while (!ending.stop_requested())
       ++answers[who_answers(port)];
   }};
   for (int i = 0; i < 5; ++i) {
     held.push_back(std::make_unique<connection>(port));
     all.reload(1, "b" + std::to_string(i), other);
   }
-  ending = true;
+  asks.request_stop();
   asks.join();
   CHECK(answers["n1"] > 50);
   CHECK(answers.size() == 1);
@@ -1008,8 +1019,9 @@ TEST_CASE("a read-only port leads to the replicas, and to the leader while none 
   REQUIRE(eventually([&] { return who_answers(port) == "n1"; }));
   all.add_read_only_port("a", read_only);
   CHECK(eventually([&] { return who_answers(read_only) == "n1"; }));
+  // HAProxy serves a port a moment before the router says so.
+  CHECK(eventually([&] { return all.status().read_only_routes == 1; }));
   CHECK(all.serves(1));
-  CHECK(all.status().read_only_routes == 1);
 
   n2.replicates(true);
   REQUIRE(eventually([&] { return who_answers(read_only) == "n2"; }));
