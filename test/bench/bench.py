@@ -89,7 +89,7 @@ def write_gaps(platform, rounds):
             at, leader = time.monotonic(), platform.leader(name)
             cell = platform.nodes_of(name)[leader]
             platform.kill_machine(cell)
-            wait_until(lambda: platform.leader(name) not in (None, leader), 60, "another leader")
+            wait_until(lambda: platform.leader(name) not in (None, leader), "another leader")
             writer.wait_for_writes(50)
             kills.append(writer.longest_gap(since=at))
             platform.start_machine(cell)
@@ -211,7 +211,7 @@ def polling_rate(platform, rounds):
                 return connection.getresponse().status == 200
             except OSError:
                 return False
-        wait_until(serves, 10, "the trivial server")
+        wait_until(serves, "the trivial server")
         polls, bare = [], []
         for _ in range(rounds):
             polls.append(rate(platform.broker_uri + "/v2/service_instances/polled/last_operation", headers))

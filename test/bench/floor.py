@@ -93,7 +93,7 @@ def seconds_of_one_start(platform, templates, number):
             with (own / "log").open("ab") as log:
                 started.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                                 start_new_session=True))
-        wait_until(lambda: any(_streams(*leader) for leader in leaders), 60, "a streaming replica")
+        wait_until(lambda: any(_streams(*leader) for leader in leaders), "a streaming replica")
         return time.monotonic() - start
     finally:
         for process in started:
@@ -105,7 +105,7 @@ def seconds_of_one_start(platform, templates, number):
         for pid in processes_of(base):
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not processes_of(base), 10, "the floor's processes to end")
+        wait_until(lambda: not processes_of(base), "the floor's processes to end")
         subprocess.run(["etcdctl", "--endpoints", platform.etcd_uri, "del", "--prefix", f"/service/{scope}/"],
                        stdout=subprocess.DEVNULL, check=True)
         shutil.rmtree(base)

@@ -326,7 +326,7 @@ def with_cell(platform, name, hit, heal, by_itself="yes"):
             back = time.monotonic()
             platform.wait_cells_seen()
             # A start without an answer may still arrive: the node's removal is confirmed after that.
-            wait_until(lambda: len(platform.record("wanted")["nodes"]) == 2, 150, "what was replaced to be gone")
+            wait_until(lambda: len(platform.record("wanted")["nodes"]) == 2, "what was replaced to be gone")
             cleaned = time.monotonic() - back
             exactly_as_asked(platform, "wanted", 2)
             writer.wait_for_writes(50)
@@ -356,7 +356,7 @@ def with_held_cell(platform, name, hit):
     hit(held)
     start = time.monotonic()
     platform.provision("wanted", nodes=5, cells=[*platform.guids, held.guid])
-    operation = platform.wait_operation("wanted", deadline=400)
+    operation = platform.wait_operation("wanted")
     ended = time.monotonic() - start
     held.obey()
     operation.must_succeed()
@@ -394,7 +394,7 @@ def machine_dies(platform):
             time.sleep(0.1)
         platform.start_machine(guid)
         back = time.monotonic()
-        platform.wait_all_running("app", 2, deadline=180)
+        platform.wait_all_running("app", 2)
         whole = time.monotonic() - back
         writer.wait_for_writes(50)
     equal(writer.missing(), [], "acknowledged rows that are missing")
@@ -476,14 +476,14 @@ def disk_filled(platform, name, fill, at_most):
             before = len(writer.acknowledged)
             # The length is the outage's own, unless another leader ends it.
             with contextlib.suppress(Failed):
-                wait_until(lambda: platform.leader("app") not in (None, leader), at_most, "another leader")
+                wait_until(lambda: platform.leader("app") not in (None, leader), "another leader", at_most)
                 writer.wait_for_writes(50)
             failed_over = platform.leader("app") != leader
             filling.unlink()
             freed = time.monotonic()
             caller.wait_taken()
             platform.wait_operation("wanted").must_succeed()
-            platform.wait_all_running("app", 2, deadline=180)
+            platform.wait_all_running("app", 2)
             whole = time.monotonic() - freed
             writer.wait_for_writes(50)
         missing = writer.missing()

@@ -46,7 +46,7 @@ def finish(platform):
 
 def session(uri):
     """An open connection, as an application keeps one."""
-    connection = psycopg2.connect(uri, connect_timeout=10)
+    connection = psycopg2.connect(uri, connect_timeout=60)
     connection.autocommit = True
     return connection
 
@@ -62,7 +62,7 @@ def wait_answers(platform, node):
         with contextlib.suppress(psycopg2.OperationalError):
             return platform.ask_node(node, "select true")
         return None
-    wait_until(answers, 60, f"node {node} to answer")
+    wait_until(answers, f"node {node} to answer")
 
 
 @scenario("two applications share tables, and what one made the other may alter; each has its own role")
@@ -141,7 +141,7 @@ def read_only(platform):
     port = platform.read_only_port("pair")
     true(port is not None and port != platform.public_port("pair"), f"the second public port is {port}")
     equal(int(reader["port"]), port, "the port of the credentials")
-    wait_until(lambda: reads(reader["uri"]) == [(True, 1)], 30, "the second port to lead to a replica that has the row")
+    wait_until(lambda: reads(reader["uri"]) == [(True, 1)], "the second port to lead to a replica that has the row")
     on_leader = reader["uri"].replace(f":{port}/", f":{platform.public_port('pair')}/")
     for statement in ("insert into readable values (2)", "create table more (n int)", "delete from readable",
                       "truncate readable", "drop table readable"):
@@ -155,10 +155,10 @@ def read_only(platform):
     # Without a replica it leads to the leader.
     platform.update("pair", node_count=1)
     platform.wait_operation("pair").must_succeed()
-    wait_until(lambda: reads(reader["uri"]) == [(False, 1)], 30, "the second port to lead to the only node")
+    wait_until(lambda: reads(reader["uri"]) == [(False, 1)], "the second port to lead to the only node")
     platform.update("pair", node_count=2)
     platform.wait_operation("pair").must_succeed()
-    wait_until(lambda: reads(reader["uri"]) == [(True, 1)], 30, "the second port to lead to the new replica")
+    wait_until(lambda: reads(reader["uri"]) == [(True, 1)], "the second port to lead to the new replica")
     exactly_as_asked(platform, "pair", 2)
     rows_of(writer["uri"], "drop table readable; drop schema later cascade")
     platform.unbind("pair", "reader")
@@ -281,7 +281,7 @@ class Machine:
         self.cell = nodes[self.leader]
         self.replica = next(node for node in nodes if node != self.leader)
         # A member's key may be from before its machine died; only the leader knows who follows it.
-        wait_until(self.is_followed, 60, "the replica to stream")
+        wait_until(self.is_followed, "the replica to stream")
         self.pids = [platform.cell(self.cell).pid, platform.node_pid(self.leader)]
 
     def is_followed(self):
@@ -298,7 +298,7 @@ class Machine:
         self.platform.cell(self.cell).running.wait()
 
     def wait_other_leader(self):
-        return wait_until(lambda: self.platform.leader(self.instance) == self.replica, 60, "the replica to lead")
+        return wait_until(lambda: self.platform.leader(self.instance) == self.replica, "the replica to lead")
 
     def start(self):
         self.platform.start_machine(self.cell)

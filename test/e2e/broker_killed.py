@@ -9,7 +9,7 @@ def killed_in_the_middle(platform, instance, reached):
 
     The moment is looked for in etcd and on the cells, not in the broker, which may be busy.
     """
-    wait_until(reached, 60, "the middle of the operation")
+    wait_until(reached, "the middle of the operation")
     status, last = platform.last_operation(instance)
     equal((status, last["state"]), (200, "in progress"), "the operation at the moment of the kill")
     platform.restart_broker(kill9=True)

@@ -93,7 +93,7 @@ def connects(uri, **parameters):
         except psycopg2.OperationalError as error:
             said[0] = str(error).strip()
             return "no" if any(reason in said[0] for reason in REFUSALS) else None
-    return wait_until(answered, 30, lambda: f"PostgreSQL to let one in or to refuse; it said {said[0]}") == "yes"
+    return wait_until(answered, lambda: f"PostgreSQL to let one in or to refuse; it said {said[0]}") == "yes"
 
 
 # Patroni writes under its scope at any time, cells and the broker renew what is theirs.

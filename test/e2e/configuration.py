@@ -5,7 +5,7 @@ import subprocess
 import yaml
 
 from checks import equal, scenario, true
-from local_platform import MATRIARCH
+from local_platform import MATRIARCH, PATIENCE
 
 
 def said(platform, command, text, wanted, what):
@@ -14,7 +14,7 @@ def said(platform, command, text, wanted, what):
     path.unlink(missing_ok=True)
     if text is not None:
         path.write_text(text)
-    done = subprocess.run([MATRIARCH, command, "--config", path], text=True, capture_output=True, timeout=20)
+    done = subprocess.run([MATRIARCH, command, "--config", path], text=True, capture_output=True, timeout=PATIENCE)
     equal(done.returncode, 2, f"{what}: the exit code; stderr: {done.stderr!r}")
     lines = done.stderr.splitlines()
     equal(len(lines), 1, f"{what}: the number of lines in {lines}")
@@ -60,7 +60,7 @@ def others(platform):
 def environment(platform):
     path = platform.directory / "wrong.yml"
     path.unlink(missing_ok=True)
-    done = subprocess.run([MATRIARCH, "broker"], text=True, capture_output=True, timeout=20,
+    done = subprocess.run([MATRIARCH, "broker"], text=True, capture_output=True, timeout=PATIENCE,
                           env={"PATRONI_BROKER_CONFIG": str(path)})
     equal(done.returncode, 2, f"the exit code; stderr: {done.stderr!r}")
     true(str(path) in done.stderr, f"no path in {done.stderr!r}")

@@ -448,7 +448,7 @@ def _(platform):
         with contextlib.suppress(OSError):
             return send("GET", "/healthz")[2].get("instances_loaded")
     try:
-        wait_until(loaded, 30, "the standby to have read etcd")
+        wait_until(loaded, "the standby to have read etcd")
         for method, path, body in (
                 ("PUT", instance("x") + "?accepts_incomplete=true", wanted()),
                 ("PATCH", instance("main") + "?accepts_incomplete=true",
@@ -912,7 +912,7 @@ def _(platform):
     cell.hides.add("halted")
     try:
         expect(put(platform, "halted", wanted()), 202)
-        wait_until(lambda: "halted" in cell.nodes.values(), 30, "the node to be started")
+        wait_until(lambda: "halted" in cell.nodes.values(), "the node to be started")
         expect(delete(platform, "halted", {**ids(), **ASYNC}), 202)
         true(platform.wait_operation("halted").gone, "it is still there")
     finally:
@@ -1639,7 +1639,7 @@ def _(platform):
         expect(put(platform, "busy", wanted(cells=["held-1"])), 202)
         created(platform, "busy")
         expect(patch(platform, "busy", update(node_count=2, cells=["held-1", "held-2"])), 202)
-        wait_until(lambda: "busy" in cell.nodes.values(), 30, "the second node to be started")
+        wait_until(lambda: "busy" in cell.nodes.values(), "the second node to be started")
         expect(delete(platform, "busy", {**ids(), **ASYNC}), 202)
         true(platform.wait_operation("busy").gone, "it is still there")
     finally:
@@ -1667,7 +1667,7 @@ def _(platform):
     left = [key for key in left if not key.startswith("/matriarch/") and key not in resting]
     equal(left, [], "its keys")
     for port in ports:
-        wait_until(lambda port=port: not listens(platform, port), 30, f"the router to let port {port} go")
+        wait_until(lambda port=port: not listens(platform, port), f"the router to let port {port} go")
 
 
 def listens(platform, port):
@@ -1693,7 +1693,7 @@ def _(platform):
     # Cleaning goes on; whoever asks again may wait for its end.
     answer = delete(platform, "stuck", {**ids(HURRIED), **ASYNC})
     expect(answer, 202, 410)
-    wait_until(lambda: last(platform, "stuck").status == 410, 60, "the removal to be finished after all")
+    wait_until(lambda: last(platform, "stuck").status == 410, "the removal to be finished after all")
     true("stuck" not in cell.nodes.values(), "its node still runs")
 
 
@@ -1705,7 +1705,7 @@ def _(platform):
     first.refuses_stop.add("halted-2")
     try:
         before = expect(put(platform, "halted-2", wanted()), 202).body["operation"]
-        wait_until(lambda: "halted-2" in first.nodes.values(), 30, "the node to be started")
+        wait_until(lambda: "halted-2" in first.nodes.values(), "the node to be started")
         answer = expect(delete(platform, "halted-2", {**ids(), **ASYNC}), 202)
         true(answer.body["operation"] != before, "the removal has the provision's operation")
         equal(last(platform, "halted-2").body["state"], "in progress", "the removal's state")

@@ -12,13 +12,10 @@ import time
 import psycopg2
 
 from checks import equal, exactly_as_asked, scenario, true
-from local_platform import Failed, Writer, http_json, wait_until
+from local_platform import PATIENCE, Failed, Writer, http_json, wait_until
 from offers import STRICT, SYNCHRONOUS
 
 PLATFORM = STRICT
-
-# Seconds; a busy machine fails over more than once.
-PATIENCE = 90
 
 
 class DirectWriters:
@@ -40,7 +37,7 @@ class DirectWriters:
         self.first = platform.ask_node(node, "select coalesce(max(number), 0) from direct")[0][0]
         for thread in self.threads:
             thread.start()
-        wait_until(lambda: len(self.acknowledged) > 50, 30, "the direct writers to write")
+        wait_until(lambda: len(self.acknowledged) > 50, "the direct writers to write")
         return self
 
     def __exit__(self, *_):
@@ -81,12 +78,12 @@ def cluster(platform, name, plan=None):
             leader = platform.leader(name)
             return any(node != leader and node in platform.keys(f"/service/{name}/sync").get(
                 f"/service/{name}/sync", "") for node in platform.nodes_of(name))
-        wait_until(has_standby, 30, "the replica to be synchronous")
+        wait_until(has_standby, "the replica to be synchronous")
     return platform.leader(name), platform.bind(name, "app")["uri"]
 
 
 def another_leader(platform, name, old):
-    return wait_until(lambda: platform.leader(name) not in (None, old) and platform.leader(name), 60,
+    return wait_until(lambda: platform.leader(name) not in (None, old) and platform.leader(name),
                       "another leader")
 
 
@@ -107,7 +104,7 @@ def has_ended(connection):
             return True
 
 
-def when_ended(connections, deadline=60):
+def when_ended(connections):
     """The moment at which each of these connections was ended, by its name."""
     ended = {}
 
@@ -116,7 +113,7 @@ def when_ended(connections, deadline=60):
             if name not in ended and has_ended(connection):
                 ended[name] = time.monotonic()
         return len(ended) == len(connections)
-    wait_until(all_ended, deadline, lambda: f"connections to end: {sorted(connections.keys() - ended.keys())}")
+    wait_until(all_ended, lambda: f"connections to end: {sorted(connections.keys() - ended.keys())}")
     return ended
 
 
@@ -126,11 +123,11 @@ def connections_follow(platform):
     connections = {}
     with Writer(uri) as writer:
         for name in ("before two reloads", "before a reload", "after it"):
-            connections[name] = psycopg2.connect(uri, connect_timeout=10)
+            connections[name] = psycopg2.connect(uri, connect_timeout=60)
             if name != "after it":
                 reloads = router_status(platform)["reloads"]
                 platform.create(f"another-{len(connections)}", nodes=1)
-                wait_until(lambda: router_status(platform)["reloads"] > reloads, 30, "a reload of HAProxy")
+                wait_until(lambda: router_status(platform)["reloads"] > reloads, "a reload of HAProxy")
         true(not any(has_ended(connection) for connection in connections.values()), "a reload ended a connection")
         with platform.frozen(old):
             frozen = time.monotonic()
@@ -160,14 +157,14 @@ def frozen_and_thawed(platform, plan, agent_too):
         try:
             with platform.frozen(old):
                 another_leader(platform, "fenced", old)
-                writer.wait_for_writes(20, PATIENCE)
+                writer.wait_for_writes(20)
             thawed = time.monotonic()
         finally:
             platform.freeze_process(agent, go_on=True)
-        writer.wait_for_writes(100, PATIENCE)
+        writer.wait_for_writes(100)
     exactly_as_asked(platform, "fenced", 2)
     # What only the old leader had is gone, and it has the others: it was rewound, or copied anew.
-    wait_until(lambda: agree(platform, "fenced"), PATIENCE, "both nodes to have the same rows")
+    wait_until(lambda: agree(platform, "fenced"), "both nodes to have the same rows")
     if plan == SYNCHRONOUS:
         missing = writer.missing()
         true(not missing, f"{len(missing)} rows acknowledged by the public port are missing: {missing[:5]}")
@@ -243,7 +240,7 @@ def key_is_not_stolen(platform):
     platform.create("guarded", nodes=1)
     node = platform.leader("guarded")
     host = platform.etcd_uri.split("://")[1]
-    ran = subprocess.run(["/usr/bin/python3", "-c", LEASES, host], capture_output=True, text=True, timeout=60,
+    ran = subprocess.run(["/usr/bin/python3", "-c", LEASES, host], capture_output=True, text=True, timeout=PATIENCE,
                          env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(platform.node_files(node) / "python")})
     equal(ran.stdout.strip(), "held", f"what Patroni does with its key ({ran.stderr.strip()[-600:]})")
     platform.remove("guarded")

@@ -82,7 +82,7 @@ def trail(platform):
     def one_more():
         stranger_flood(target, 1, threads=1)
         return written() > so_far
-    wait_until(one_more, 30, "a line about the rest of the flood")
+    wait_until(one_more, "a line about the rest of the flood")
     seconds = time.monotonic() - start
     grown = sum(path.stat().st_size for path in files) - before
     new = [json.loads(line) for line in platform.audit_file.read_text().splitlines()[lines:]]
@@ -169,7 +169,7 @@ def graceful_stop(platform):
     names = ["going-1", "going-2"]
     with frozen(platform, platform.cells):
         held = Holders(platform, names)
-        wait_until(lambda: all((platform.record(name) or {}).get("phase") == "accepted" for name in names), 30,
+        wait_until(lambda: all((platform.record(name) or {}).get("phase") == "accepted" for name in names),
                    "the operations to be accepted")
         seconds = seconds_of_stop(platform)
         print(f"       with silent, slow, deaf and waiting clients: {seconds:.1f} s from SIGTERM to the end")

@@ -28,7 +28,7 @@ def life(platform):
     equal(platform.bind("life", "app", expect=200), credentials, "the credentials of a repeated bind")
     status, _, fetched = platform.osb("GET", "/v2/service_instances/life/service_bindings/app")
     equal((status, fetched.get("credentials")), (200, credentials), "fetching the binding")
-    with contextlib.closing(psycopg2.connect(credentials["uri"], connect_timeout=5)) as connection:
+    with contextlib.closing(psycopg2.connect(credentials["uri"], connect_timeout=60)) as connection:
         with connection, connection.cursor() as cursor:
             cursor.execute("create table kept (number int)")
             cursor.execute("insert into kept values (42)")
@@ -42,7 +42,7 @@ def life(platform):
     platform.wait_operation("life").must_succeed()
     exactly_as_asked(platform, "life", 1)
     equal(platform.leader("life"), leader, "the leader after shrinking")
-    with contextlib.closing(psycopg2.connect(credentials["uri"], connect_timeout=5)) as connection:
+    with contextlib.closing(psycopg2.connect(credentials["uri"], connect_timeout=60)) as connection:
         with connection, connection.cursor() as cursor:
             cursor.execute("select number from kept")
             equal(cursor.fetchall(), [(42,)], "the row through the public port")

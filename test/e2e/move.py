@@ -8,7 +8,7 @@ import subprocess
 import psycopg2
 
 from checks import equal, exactly_as_asked, rows_of, scenario, true
-from local_platform import Writer, wait_until
+from local_platform import PATIENCE, Writer, wait_until
 
 
 @scenario("a move leaves the old cells, lands on the named ones and loses no acknowledged write")
@@ -41,7 +41,7 @@ def machine_dies(platform):
     with Writer(uri) as writer:
         writer.wait_for_writes(20)
         platform.kill_machine(cell)
-        wait_until(lambda: platform.leader("survivor") not in (None, killed), 60, "another leader")
+        wait_until(lambda: platform.leader("survivor") not in (None, killed), "another leader")
         writer.wait_for_writes(50)  # the public port follows the leader
     print(f"       longest gap {writer.longest_gap():.2f} s")
     platform.start_machine(cell)
@@ -78,7 +78,7 @@ def copy_leader(platform, leader, replica):
     shutil.rmtree(home / "data")
     subprocess.run(["pg_basebackup", "-D", home / "data", "-X", "stream", "--checkpoint=fast", "-h", host,
                     "-p", port, "-U", replication["username"]],
-                   env={**os.environ, "PGPASSWORD": replication["password"]}, check=True, timeout=60)
+                   env={**os.environ, "PGPASSWORD": replication["password"]}, check=True, timeout=PATIENCE)
     whose = home.stat()
     for directory, _, files in os.walk(home / "data"):
         for path in [directory, *(os.path.join(directory, name) for name in files)]:
@@ -104,7 +104,7 @@ def copy_dies(platform):
         with contextlib.suppress(psycopg2.OperationalError):  # it has not started yet
             return platform.ask_node(replica, "select 1 from pg_tables where tablename = 'after_the_copy'",
                                      dbname="db")
-    wait_until(caught_up, 60, "the replica to have what came after its copy")
+    wait_until(caught_up, "the replica to have what came after its copy")
     platform.wait_cells_seen()
     platform.unbind("copied", "app")
     platform.remove("copied")

@@ -5,12 +5,12 @@ import os
 import subprocess
 
 from checks import equal, exactly_as_asked, names_in, scenario, true
-from local_platform import MATRIARCH
+from local_platform import MATRIARCH, PATIENCE
 
 
 def matriarch(platform, *words):
     """Runs an operator's command against this platform: (status, stdout, stderr)."""
-    done = subprocess.run([MATRIARCH, *words], text=True, capture_output=True, timeout=60,
+    done = subprocess.run([MATRIARCH, *words], text=True, capture_output=True, timeout=PATIENCE,
                           env={**os.environ, "BROKER_URI": platform.broker_uri_with_credentials})
     return done.returncode, done.stdout, done.stderr
 

@@ -106,13 +106,13 @@ def synchronous(platform):
     change(platform, uri, SYNCHRONOUS, "synchronous")
     leader = platform.leader("changing")
     replica = next(node for node in platform.nodes_of("changing") if node != leader)
-    wait_until(lambda: replica in platform.keys("/service/changing/").get("/service/changing/sync", ""), 30,
+    wait_until(lambda: replica in platform.keys("/service/changing/").get("/service/changing/sync", ""),
                "the replica to be synchronous")
     cell = platform.nodes_of("changing")[leader]
     with Writer(uri, "killed") as writer:
         writer.wait_for_writes(50)
         platform.kill_machine(cell)
-        wait_until(lambda: platform.leader("changing") not in (None, leader), 60, "another leader")
+        wait_until(lambda: platform.leader("changing") not in (None, leader), "another leader")
         writer.wait_for_writes(50)
     missing = writer.missing()
     true(not missing, f"{len(missing)} acknowledged rows are missing: {missing[:5]}")
@@ -146,23 +146,23 @@ def strictly(platform):
     replica = next(node for node in platform.nodes_of("strictly") if node != leader)
     rows_of(uri, "create table t (n int)")
     # Patroni trusts in a replica as soon as it has written its name there.
-    wait_until(lambda: replica in platform.keys("/service/strictly/").get("/service/strictly/sync", ""), 30,
+    wait_until(lambda: replica in platform.keys("/service/strictly/").get("/service/strictly/sync", ""),
                "the replica to be synchronous")
     waits = lambda: platform.ask_node(leader, "select count(*) from pg_stat_activity where wait_event = 'SyncRep' "
                                               "and query like 'insert into t%%'") == [(1,)]
     with concurrent.futures.ThreadPoolExecutor() as pool:
         with platform.frozen(replica):
             write = pool.submit(rows_of, uri, "insert into t values (1)")
-            wait_until(waits, 30, "the write to wait for a replica")
+            wait_until(waits, "the write to wait for a replica")
             # A plan that is not strict gives up waiting as soon as Patroni misses the replica.
-            wait_until(lambda: f"/service/strictly/members/{replica}" not in platform.keys("/service/strictly/"), 60,
+            wait_until(lambda: f"/service/strictly/members/{replica}" not in platform.keys("/service/strictly/"),
                        "the replica to be missed")
-            wait_until(lambda: platform.ask_node(leader, "show synchronous_standby_names") == [("*",)], 60,
+            wait_until(lambda: platform.ask_node(leader, "show synchronous_standby_names") == [("*",)],
                        "Patroni to demand any replica")
             true(waits() and not write.done(), "the write was acknowledged without a replica")
         write.result(60)
     wait_until(lambda: platform.ask_node(leader, "select count(*) from pg_stat_replication "
-                                                 "where sync_state = 'sync'") == [(1,)], 60, "the replica to be back")
+                                                 "where sync_state = 'sync'") == [(1,)], "the replica to be back")
     rows_of(uri, "insert into t values (2)")
     exactly_as_asked(platform, "strictly", 2)
     platform.unbind("strictly", "app")

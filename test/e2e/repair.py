@@ -40,11 +40,11 @@ def replaced(platform, instance, lost):
     return sorted(staying.values()) if done else None
 
 
-def lose(platform, instance, guid, deadline=120):
+def lose(platform, instance, guid):
     """Kills a machine, and waits until its node of the instance runs elsewhere."""
     platform.kill_machine(guid)
-    wait_until(lambda: guid in health(platform)["lost_cells"], deadline, f"/healthz to call {guid} lost")
-    return wait_until(lambda: replaced(platform, instance, guid), deadline,
+    wait_until(lambda: guid in health(platform)["lost_cells"], f"/healthz to call {guid} lost")
+    return wait_until(lambda: replaced(platform, instance, guid),
                       lambda: f"{instance} to be repaired: {platform.admin(instance)['repair']}")
 
 
@@ -63,15 +63,15 @@ def lost_for_good(platform):
         wait_replayed(platform, "kept")
         lose(platform, "kept", guid)
         equal(platform.last_operation("kept")[1], before, "last_operation, which nobody asked to change")
-        wait_until(lambda: f"removed from cell {guid}" in platform.admin("kept")["repair"], 30,
+        wait_until(lambda: f"removed from cell {guid}" in platform.admin("kept")["repair"],
                    "the instance to tell what waits for the cell")
-        wait_until(lambda: rows_of_or_none(uri), 60, "the database to answer")
+        wait_until(lambda: rows_of_or_none(uri), "the database to answer")
         equal(writer.missing(), [], "the rows that are missing")
         platform.start_machine(guid)
-        wait_until(lambda: node not in platform.running_nodes(), 90, "the old node to be removed")
-        wait_until(lambda: len(platform.record("kept")["nodes"]) == 2, 30, "the old node to leave the record")
+        wait_until(lambda: node not in platform.running_nodes(), "the old node to be removed")
+        wait_until(lambda: len(platform.record("kept")["nodes"]) == 2, "the old node to leave the record")
         exactly_as_asked(platform, "kept", 2)
-        wait_until(lambda: not platform.admin("kept")["repair"] and not health(platform)["lost_cells"], 30,
+        wait_until(lambda: not platform.admin("kept")["repair"] and not health(platform)["lost_cells"],
                    "nothing to be repaired any more")
         platform.unbind("kept", "b")
         platform.remove("kept")
@@ -91,19 +91,19 @@ def lost_together(platform):
     others = [node for node in nodes if node != leader]
     platform.kill_machine(nodes[leader])
     platform.kill_machine(nodes[others[0]])
-    wait_until(lambda: len(health(platform)["lost_cells"]) == 2, 120, "both cells to be lost")
-    wait_until(lambda: "no member leads" in platform.admin("double")["repair"], 30, "the broker to wait")
+    wait_until(lambda: len(health(platform)["lost_cells"]) == 2, "both cells to be lost")
+    wait_until(lambda: "no member leads" in platform.admin("double")["repair"], "the broker to wait")
     equal({node["node_id"] for node in platform.record("double")["nodes"]}, set(nodes),
           "the nodes while nobody leads")
     platform.start_machine(nodes[leader])
-    wait_until(lambda: replaced(platform, "double", nodes[others[0]]), 120,
+    wait_until(lambda: replaced(platform, "double", nodes[others[0]]),
                lambda: f"a repair: {platform.admin('double')['repair']}")
     equal(platform.keys(f"/service/{scope}/initialize"), initialize, "the cluster's identity")
     platform.start_machine(nodes[others[0]])
-    wait_until(lambda: others[0] not in platform.running_nodes(), 90, "the old node to be removed")
-    wait_until(lambda: len(platform.record("double")["nodes"]) == 2, 30, "the old node to leave the record")
+    wait_until(lambda: others[0] not in platform.running_nodes(), "the old node to be removed")
+    wait_until(lambda: len(platform.record("double")["nodes"]) == 2, "the old node to leave the record")
     exactly_as_asked(platform, "double", 2)
-    wait_until(lambda: rows_of_or_none(uri), 60, "the database to answer")
+    wait_until(lambda: rows_of_or_none(uri), "the database to answer")
     equal(writer.missing(), [], "the rows that are missing")
     platform.unbind("double", "b")
     platform.remove("double")
@@ -118,7 +118,7 @@ def wait_replayed(platform, instance):
     """Waits until the replicas have all that was acknowledged: the plan is not a synchronous one."""
     leader = platform.leader(instance)
     wait_until(lambda: platform.ask_node(leader, "select bool_and(replay_lsn >= pg_current_wal_lsn()) "
-                                         "from pg_stat_replication")[0][0], 30, "the replicas to replay it")
+                                         "from pg_stat_replication")[0][0], "the replicas to replay it")
 
 
 @scenario("a node without a record is reported and kept, until an operator has it removed")
@@ -135,7 +135,7 @@ def orphan(platform):
     mine = [{"cell": guid, "node_id": "stray"}]
     listed = lambda: [{name: one[name] for name in ("cell", "node_id")}
                       for one in admin(platform, "GET", "/admin/orphans")[2]]
-    wait_until(lambda: listed() == mine, 200, lambda: f"the orphan to be reported; found {listed()}")
+    wait_until(lambda: listed() == mine, lambda: f"the orphan to be reported; found {listed()}")
     true("stray" in platform.running_nodes(), "the orphan was removed without anybody's word")
     status, _, answer = admin(platform, "DELETE", f"/admin/orphans/{guid}/stray")
     equal((status, answer), (200, {}), "the removal")
@@ -169,9 +169,9 @@ def forgotten(platform):
     status, _, answer = admin(platform, "POST", path)
     equal(status, 200, f"forgetting the lost cell ({answer})")
     equal([one["node_id"] for one in answer["buried"]], [node], "what is buried")
-    wait_until(lambda: len(platform.record("moved")["nodes"]) == 2, 30, "the lost node to leave the record")
+    wait_until(lambda: len(platform.record("moved")["nodes"]) == 2, "the lost node to leave the record")
     platform.start_machine(guid)
-    wait_until(lambda: node not in platform.running_nodes(), 120, "the grave to have its way")
+    wait_until(lambda: node not in platform.running_nodes(), "the grave to have its way")
     exactly_as_asked(platform, "moved", 2)
     platform.remove("moved")
 
@@ -189,7 +189,7 @@ def empty_etcd(platform):
         undo.callback(platform.stop_broker)
         platform.start_broker()
         seen = lambda: {one["node_id"] for one in admin(platform, "GET", "/admin/orphans")[2]}
-        wait_until(lambda: seen() == set(nodes), 200, lambda: f"all nodes to be orphans; found {seen()}")
+        wait_until(lambda: seen() == set(nodes), lambda: f"all nodes to be orphans; found {seen()}")
         equal(platform.running_nodes(), nodes, "the nodes beside a broker that knows none")
         guid = next(iter(nodes.values()))[0]
         status, _, answer = admin(platform, "DELETE", f"/admin/orphans/{guid}/{next(iter(nodes))}")

@@ -33,11 +33,11 @@ def haproxy_killed(platform):
     platform.create("served", nodes=1, plan=SINGLE)
     uri = platform.bind("served", "app")["uri"]
     for what, which in (("worker", -1), ("master", 0)):
-        wait_until(lambda: lets_in(uri), 30, "the port to let one in")
+        wait_until(lambda: lets_in(uri), "the port to let one in")
         before = haproxy(platform)
         killed = time.monotonic()
         os.kill(before[which], signal.SIGKILL)
-        wait_until(lambda: not set(before) & set(haproxy(platform)) and lets_in(uri), 30,
+        wait_until(lambda: not set(before) & set(haproxy(platform)) and lets_in(uri),
                    "another HAProxy to let one in")
         print(f"       {what} killed: let in again after {time.monotonic() - killed:.2f} s")
     platform.remove("served")
@@ -48,7 +48,7 @@ def haproxy_killed(platform):
 def router_killed(platform):
     platform.create("served", nodes=1, plan=SINGLE)
     uri = platform.bind("served", "app")["uri"]
-    wait_until(lambda: lets_in(uri), 30, "the port to let one in")
+    wait_until(lambda: lets_in(uri), "the port to let one in")
     before = haproxy(platform)
     with contextlib.closing(psycopg2.connect(uri)) as held:
         cursor = held.cursor()
@@ -67,7 +67,7 @@ def router_killed(platform):
             with contextlib.suppress(OSError):
                 return router_status(platform)["status"] == "ok"
             return False
-        wait_until(is_ready, 30, "the router to follow etcd")
+        wait_until(is_ready, "the router to follow etcd")
         print(f"       the next router followed etcd after {time.monotonic() - started:.2f} s")
         equal(haproxy(platform), before, "HAProxy's processes")
         equal(works(), [(1,)], "a connection of before, with the next router")

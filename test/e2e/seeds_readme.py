@@ -89,7 +89,7 @@ def watch(shell, line, nodes):
         if seen[-1:] != [entry]:
             seen.append(entry)
         return entry[0] != "in progress"
-    wait_until(ended, 120, lambda: f"the end of the operation; last_operation said {seen}")
+    wait_until(ended, lambda: f"the end of the operation; last_operation said {seen}")
     documented_progress(seen, nodes)
 
 

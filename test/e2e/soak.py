@@ -379,7 +379,7 @@ class Soak:
             try:
                 self.platform.wait_broker_acts()
                 self.platform.wait_cells_seen()
-                self.platform.wait_nothing_left(120)
+                self.platform.wait_nothing_left()
                 masters = [pid for pid in self.killer.haproxies()
                            if name_of_process(parent_of(pid)) != "haproxy"]
                 equal(len(masters), 1, "HAProxy's master processes")

@@ -34,7 +34,7 @@ def ask_until_taken(platform, method, path, body=None, params=None, wanted=(200,
         true(answer[1].get("Retry-After", "").isdigit(), f"a 503 without Retry-After: {answer[2]}")
         refusals.append(str(answer[2]))
         return False
-    wait_until(taken, 60, lambda: f"{method} {path} to be taken; it was answered {refusals[-1:]}")
+    wait_until(taken, lambda: f"{method} {path} to be taken; it was answered {refusals[-1:]}")
     return len(refusals)
 
 
@@ -45,7 +45,7 @@ def standby(platform):
     platform.create("seen", nodes=1)
     path = platform.instance_path("seen")
     wait_until(lambda: platform.osb("GET", path + "/last_operation", broker=waiting)[2].get("state") == "succeeded",
-               10, "the broker that waits to follow")
+               "the broker that waits to follow")
     equal(platform.osb("GET", path, broker=waiting)[2], platform.osb("GET", path, broker=active)[2],
           "the instance as both brokers tell it")
     status, headers, listed = platform.osb("GET", "/admin/service_instances", broker=waiting)
@@ -86,7 +86,7 @@ def rolling_restart(platform):
                 equal(platform.brokers[active].stop(), 0, "the status that a broker ended with after SIGTERM")
                 platform.wait_active_broker(other_than=active)
                 platform.brokers[active].start()
-                wait_until(lambda: platform.health(active)[0] == 200, 30, "the restarted broker to follow")
+                wait_until(lambda: platform.health(active)[0] == 200, "the restarted broker to follow")
         finally:
             over.set()
         names = [name for one in asked for name in one.result()]
@@ -103,7 +103,7 @@ def taken_over(platform, name, strike):
     """A provision of two nodes is hit by `strike(broker)` in its middle, and ended by the other broker."""
     active = platform.wait_active_broker()
     platform.provision(name, nodes=2)
-    wait_until(lambda: len(platform.running_nodes()) >= 1, 60, "the first node")
+    wait_until(lambda: len(platform.running_nodes()) >= 1, "the first node")
     strike(platform.brokers[active])
     platform.wait_active_broker(other_than=active)
     platform.wait_operation(name).must_succeed()
@@ -133,12 +133,12 @@ def thawed(platform):
         late = pool.submit(platform.osb, "PATCH", platform.instance_path("slept"), provision_body(3),
                            {"accepts_incomplete": "true"}, broker=active)
         # They have to be there before it goes on.
-        wait_until(lambda: connections_to(platform.broker_addresses[active]) >= 5, 10, "the requests to arrive")
+        wait_until(lambda: connections_to(platform.broker_addresses[active]) >= 5, "the requests to arrive")
         platform.freeze_process(platform.brokers[active], go_on=True)
         for one in [*stale, late]:
             answer = one.result()
             equal(answer[0], 503, f"a write at the broker that thawed ({answer[2]})")
-    wait_until(lambda: platform.health(active)[1].get("etcd") == "reachable", 30,
+    wait_until(lambda: platform.health(active)[1].get("etcd") == "reachable",
                "the broker that thawed to reach etcd")
     equal(platform.active_broker(), other_than(active), "the broker that acts")
     equal(platform.record("slept"), record, "the record")

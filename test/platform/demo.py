@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from local_platform import Failed, Platform, Writer, wait_until
+from local_platform import PATIENCE, Failed, Platform, Writer, wait_until
 
 INSTANCE, BINDING, OTHER_BINDING = "demo", "app", "reports"
 
@@ -53,7 +53,7 @@ class Story:
 def psql(uri, statement):
     """Runs the real psql."""
     done = subprocess.run(["psql", uri, "--no-psqlrc", "-qAtc", statement], text=True,
-                          capture_output=True, timeout=30)
+                          capture_output=True, timeout=PATIENCE)
     if done.returncode != 0:
         raise Failed(f"psql: {done.stderr.strip()}")
     return done.stdout.strip()
@@ -157,7 +157,7 @@ def tell(platform, story):
             platform.kill_machine(cell)
             story.say(f"killed leader {killed[:4]} on {cell}, and the cell's agent")
             leader = wait_until(lambda: platform.leader(INSTANCE) not in (None, killed)
-                                and platform.leader(INSTANCE), 60, "another node to lead")
+                                and platform.leader(INSTANCE), "another node to lead")
             writer.wait_for_writes(50)
             gap = writer.longest_gap(since=at)
             story.say(f"{leader[:4]} leads; longest gap between two writes {gap:.2f} s")

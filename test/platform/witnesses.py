@@ -64,8 +64,8 @@ class Caller:
         self.ended.set()
         self.thread.join(80)
 
-    def wait_taken(self, deadline=60):
-        return wait_until(lambda: self.taken_at, deadline,
+    def wait_taken(self):
+        return wait_until(lambda: self.taken_at,
                           lambda: f"{self.instance} to be taken; last answers: {self.answers[-2:]}")
 
     def refusals(self, until=None):
