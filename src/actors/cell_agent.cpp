@@ -173,10 +173,17 @@ private:
     return what;
   }
 
+  /// Without the address that the outcome names: a tenant may read this, in last_operation.
+  static cell_answer no_answer(const http::outcome& came) {
+    if (came.never_sent)
+      return {cell_answer::kind::unsent, "it cannot be reached"};
+    return {cell_answer::kind::unknown, "it does not answer"};
+  }
+
   static cell_answer judge_start(const http::outcome& came) {
     using kind = cell_answer::kind;
     if (came.status == 0)
-      return {came.never_sent ? kind::unsent : kind::unknown, came.error};
+      return no_answer(came);
     // 409 is a foreign cell's word for a node it has already: its member key will show.
     if (came.status == 200 || came.status == 201 || came.status == 202 || came.status == 409)
       return {kind::done};
@@ -188,7 +195,7 @@ private:
   static cell_answer judge_removal(const http::outcome& came) {
     using kind = cell_answer::kind;
     if (came.status == 0)
-      return {came.never_sent ? kind::unsent : kind::unknown, came.error};
+      return no_answer(came);
     if (came.status == 200 || came.status == 410)
       return {kind::done};
     return {kind::refused, description_in(came)};
@@ -217,10 +224,16 @@ private:
         send_next();
       };
       self_->request(http_, patience, std::move(next.what))
-          .then([done, rule = next.rule](const http::outcome& came) mutable { done(rule(came)); },
-                [done](const caf::error&) mutable {
-                  done({cell_answer::kind::unknown, "no answer in time"});
-                });
+          .then(
+              [this, done, rule = next.rule](const http::outcome& came) mutable {
+                // What a cell that is away is logged for once.
+                if (came.status == 0 && reachable_.value_or(true))
+                  spdlog::warn("cell {}: {}", cell_.guid, came.error);
+                done(rule(came));
+              },
+              [done](const caf::error&) mutable {
+                done({cell_answer::kind::unknown, "no answer in time"});
+              });
     }
   }
 

@@ -310,6 +310,7 @@ TEST_CASE("a deprovision with a lost cell fails in time, names it, and ends when
   auto op = here.outside.record_of("db")->current;
   CHECK(op.state == model::operation_state::failed);
   CHECK(contains(op.description, "cell " + gone + " has not confirmed"));
+  CHECK_FALSE(contains(op.description, "http")); // a tenant reads it
   CHECK(contains(op.description, "matriarch forget-cell " + gone));
   CHECK(here.outside.node_count() == 1);
   here.outside.bring_back(gone);

@@ -339,10 +339,11 @@ void world::send(const http::outgoing& what, std::function<void(http::outcome)> 
   bool order = what.verb != "GET";
   auto how = order ? where.orders : where.health;
   auto timed_out = [this, what, reply] {
-    after(what.timeout, [reply] { reply({0, "", "timed out", false}); });
+    auto error = what.verb + " " + what.url + ": timed out";
+    after(what.timeout, [reply, error] { reply({0, "", error, false}); });
   };
   if (how == manner::away)
-    return reply({0, "", "connection refused", true});
+    return reply({0, "", what.verb + " " + what.url + ": connection refused", true});
   if (how == manner::hanging)
     return timed_out();
   if (!order) {
