@@ -2,8 +2,9 @@
 
 BUILD   ?= build
 # The tests run what is compiled with AddressSanitizer and UndefinedBehaviorSanitizer. Of the latter
-# without the checks of every pointer: they double the time of compiling, AddressSanitizer sees most
-# of what they would, and the fuzzers run with all of them. -Og compiles as fast as -O0.
+# without the checks of each use of a pointer, which double the time of compiling: a null pointer and
+# most of what is out of bounds AddressSanitizer sees as well; a wrong dynamic type or alignment only
+# the fuzzers' build does, in what they run through. -Og compiles as fast as -O0.
 TEST_BUILD   ?= build-test
 UNCHECKED    := -fno-sanitize=null,alignment,object-size,vptr,pointer-overflow,nonnull-attribute,returns-nonnull-attribute
 TEST_OPTIONS := -Db_sanitize=address,undefined -Doptimization=g -Ddebug=true -Dbenchmarks=false \

@@ -173,11 +173,11 @@ private:
     return what;
   }
 
-  /// Without the address that the outcome names: a tenant may read this, in last_operation.
+  /// Tenants are told without the address that the outcome names.
   static cell_answer no_answer(const http::outcome& came) {
     if (came.never_sent)
-      return {cell_answer::kind::unsent, "it cannot be reached"};
-    return {cell_answer::kind::unknown, "it does not answer"};
+      return {cell_answer::kind::unsent, "it cannot be reached", came.error};
+    return {cell_answer::kind::unknown, "it does not answer", came.error};
   }
 
   static cell_answer judge_start(const http::outcome& came) {
@@ -224,16 +224,10 @@ private:
         send_next();
       };
       self_->request(http_, patience, std::move(next.what))
-          .then(
-              [this, done, rule = next.rule](const http::outcome& came) mutable {
-                // What a cell that is away is logged for once.
-                if (came.status == 0 && reachable_.value_or(true))
-                  spdlog::warn("cell {}: {}", cell_.guid, came.error);
-                done(rule(came));
-              },
-              [done](const caf::error&) mutable {
-                done({cell_answer::kind::unknown, "no answer in time"});
-              });
+          .then([done, rule = next.rule](const http::outcome& came) mutable { done(rule(came)); },
+                [done](const caf::error&) mutable {
+                  done({cell_answer::kind::unknown, "no answer in time"});
+                });
     }
   }
 

@@ -9,6 +9,7 @@
 #include <charconv>
 #include <map>
 #include <optional>
+#include <random>
 #include <thread>
 #include <vector>
 
@@ -259,10 +260,13 @@ private:
   /// else: others' transactions can hold that up for as long as they last.
   std::map<std::string, std::string> drop_leaving() {
     std::map<std::string, std::string> lingering;
+    // In another order each time, so that those that are held up leave time to everyone else at last.
+    std::shuffle(leaving_.begin(), leaving_.end(), std::minstd_rand{std::random_device{}()});
     auto end = std::chrono::steady_clock::now() + longest_dropping;
     for (const auto& name : leaving_) {
-      auto wrong = std::chrono::steady_clock::now() > end ? trouble{"others are dropped first"}
-                                                          : hand_over(name);
+      auto wrong = std::chrono::steady_clock::now() > end
+                       ? trouble{"others took the time; it is tried again"}
+                       : hand_over(name);
       if (!wrong)
         wrong = commit("drop role " + id(name) + ";");
       if (wrong)

@@ -95,7 +95,9 @@ struct cell_answer {
     unknown, ///< no answer, or one that leaves it open
   };
   kind is = kind::unknown;
-  std::string why = {};
+  std::string why = {};    ///< in words that a tenant may read
+  std::string detail = {}; ///< for the log, if it says more: where the cell listens, for example
+  [[nodiscard]] const std::string& for_the_log() const { return detail.empty() ? why : detail; }
 };
 /// How a cell is, as its agent last saw it.
 struct cell_health {

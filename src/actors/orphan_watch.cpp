@@ -125,7 +125,7 @@ private:
     auto warn = [which, then](const cell_answer& said) {
       if (said.is != cell_answer::kind::done)
         spdlog::warn("cell {} has not removed node {}, which has no record: {}", which.cell,
-                     which.node.node_id, said.why);
+                     which.node.node_id, said.for_the_log());
       then(said);
     };
     self_

@@ -872,7 +872,8 @@ private:
         around_.confirmed_removed.insert(id);
         [[fallthrough]];
       case cell_answer::kind::unknown:
-        spdlog::warn("instance {}: cell {} did not start node {}: {}", name_, cell, id, said.why);
+        spdlog::warn("instance {}: cell {} did not start node {}: {}", name_, cell, id,
+                     said.for_the_log());
         around_.failed_starts[id] = said.why;
         if (said.is == cell_answer::kind::unknown)
           around_.unanswered_starts.insert(id);
@@ -948,7 +949,7 @@ private:
       }
       if (around_.failed_removals[id] != said.why)
         spdlog::warn("instance {}: cell {} has not removed node {} and is asked again: {}", name_,
-                     cell, id, said.why);
+                     cell, id, said.for_the_log());
       around_.failed_removals[id] = said.why;
       publish();
       remove_again_at_[id] = self_->clock().now() + removal_retry_pause;

@@ -125,9 +125,11 @@ struct etcd_client::implementation : std::enable_shared_from_this<etcd_client::i
   }
 
   void attempt(std::shared_ptr<call> what, std::size_t at) {
+    // Weak: the session holds this until a token comes, which may be never.
     session->token(at, what->deadline,
-                   [self = shared_from_this(), what, at](const result<std::string>& token) {
-                     if (self->closed)
+                   [weak = weak_from_this(), what, at](const result<std::string>& token) {
+                     auto self = weak.lock();
+                     if (!self || self->closed)
                        return;
                      if (token)
                        self->send(what, at, *token);

@@ -39,6 +39,9 @@ http::outgoing etcd_session::request(std::size_t endpoint, const std::string& pa
   http::outgoing what;
   what.verb = "POST";
   what.url = access_.endpoints[endpoint] + path;
+  // With several, the next one is tried after the event loop's second.
+  if (access_.endpoints.size() == 1)
+    what.connect_timeout = longest_connect;
   // An endpoint without a leader then says so at once instead of after seconds.
   what.headers.emplace_back("Grpc-Metadata-hasleader", "true");
   if (!token.empty())

@@ -65,8 +65,8 @@ private:
   bool fetching_ = false;
 };
 
-/// The greatest time to make a connection to one endpoint; less where a call's time-out has to
-/// suffice for several. On one network a connection takes milliseconds; a lost SYN is sent again
+/// The greatest time to make a connection; of a call's own time-out it is one attempt's share at most,
+/// and every call has two. On one network a connection takes milliseconds; a lost SYN is sent again
 /// after one second, and where etcd's processors are busy TLS alone takes as long.
 inline constexpr std::chrono::milliseconds longest_connect{3'000};
 

@@ -1,6 +1,7 @@
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>
@@ -122,7 +123,9 @@ int main(int count, char** arguments) {
         tell(tallies.back());
       }
     std::printf("%s", table_of(tallies).c_str());
-    return EXIT_SUCCESS;
+    return std::ranges::all_of(tallies, [](const auto& one) { return one.violations.empty(); })
+               ? EXIT_SUCCESS
+               : EXIT_FAILURE;
   }
   doctest::Context context{count, arguments};
   auto ended = context.run();

@@ -26,7 +26,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "e2e"), str(HERE.parent / "platform")]
 
 from checks import equal, exactly_as_asked, true  # noqa: E402
-from local_platform import PLAN, SERVICE, Failed, Platform, Writer, encoded, tail, wait_until  # noqa: E402
+from local_platform import Failed, Platform, Writer, encoded, tail, wait_until  # noqa: E402
 from witnesses import Caller, Reader  # noqa: E402
 
 OUTAGES = []  # (name, platform's options, function)

@@ -132,7 +132,7 @@ def use(platform, corpus, broker):
         osb("PUT", "/v2/service_instances/wrong?accepts_incomplete=true", wrong)
 
     def wait():
-        wait_until(lambda: osb("GET", f"{instance}/last_operation")[2].get("state") != "in progress", 120,
+        wait_until(lambda: osb("GET", f"{instance}/last_operation")[2].get("state") != "in progress",
                    "the operation")
         add_keys(corpus, platform.keys())
         for record in platform.directory.glob("*/nodes/*/node.json"):

@@ -491,6 +491,38 @@ TEST_CASE("a transaction that holds what a role leaves behind delays its end, an
   CHECK(app.admin().ask("select count(*) from pg_roles where rolname = 'one'") == "0");
 }
 
+TEST_CASE("roles that are held up for long do not keep another from going") {
+  // More than an order has time to wait for.
+  constexpr int held_up = 30;
+  postgresql_server server;
+  instance app{server};
+  app.want("reader");
+  app.want("z_free");
+  for (int i = 0; i < held_up; ++i)
+    app.want("held_" + std::to_string(i));
+  app.must_make();
+  auto busy = app.as("reader");
+  busy.ask("begin");
+  for (int i = 0; i < held_up; ++i) {
+    auto number = std::to_string(i);
+    app.as("held_" + number)
+        .ask("set role none; create table t" + number + " (n int); grant select on t" + number
+             + " to appuser");
+    busy.ask("select count(*) from t" + number);
+    app.drop("held_" + number);
+  }
+  app.drop("z_free");
+  auto is_gone = [&] {
+    return app.admin().ask("select count(*) from pg_roles where rolname = 'z_free'") == "0";
+  };
+  for (int orders = 0; orders < 20 && !is_gone(); ++orders) {
+    auto said = app.make();
+    REQUIRE_MESSAGE(said.ok, said.why);
+    CHECK(said.lingering.size() >= held_up);
+  }
+  CHECK(is_gone());
+}
+
 TEST_CASE("while some bindings cannot be read only the roles that are named are taken away") {
   postgresql_server server;
   instance app{server};

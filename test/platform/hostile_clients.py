@@ -279,7 +279,7 @@ def idle_connections(target, count):
                 pass
         return still
     with contextlib.suppress(Failed):
-        wait_until(lambda: left() <= MOST_CONNECTIONS, "")
+        wait_until(lambda: left() <= MOST_CONNECTIONS, "", 20)
     still = left()
     for connection in held:
         connection.close()
