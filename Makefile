@@ -45,7 +45,7 @@ help:
 	@echo 'make check     what CI runs, and format, lint, and the unit and actor tests with ThreadSanitizer'
 	@echo 'make fuzz      each fuzz target for a minute, or with SECONDS=600 TARGET=osb otherwise'
 	@echo 'make bench     what it reaches, beside what it shall reach'
-	@echo 'make outages   what an outage of each part looks like, measured; about half an hour'
+	@echo 'make outages   what an outage of each part looks like, measured; a quarter of an hour'
 	@echo 'make soak      clusters made, changed and deleted while everything is killed (MINUTES=30 SEED=)'
 	@echo 'make crowd     1,000 provisions at once, on simulated cells that fail'
 	@echo 'make hostile   100,000 aborted requests and floods of all kinds, with the memory that they take'
