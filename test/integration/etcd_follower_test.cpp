@@ -598,7 +598,7 @@ TEST_CASE("nothing is left of a follower that waited for a token until all ended
                   .changed = [](auto&&...) {},
                   .reachable = [](auto&&...) {}},
                  watcher::quick()};
-    REQUIRE(asked.becomes([](int count) { return count == 1; }));
+    REQUIRE(asked.becomes([](int count) { return count >= 1; }));
   }
   CHECK(left.expired());
 }
