@@ -72,6 +72,12 @@ inline std::string port(int number) {
   return ports + std::to_string(number);
 }
 
+/// What each router says of itself, under its own lease.
+inline const std::string routers = "/routers/";
+inline std::string router(std::string_view id) {
+  return routers + std::string{id};
+}
+
 inline std::string cell(std::string_view guid) {
   return cells + std::string{guid};
 }

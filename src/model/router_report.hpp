@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace matriarch::model {
+
+/// What a router says of itself, for as long as it lives.
+struct router_report {
+  /// Its own, of all routers of a fleet: letters, digits, `-`, `_`, `.` and `:`.
+  std::string id;
+  /// The name of its machine, for people.
+  std::string host;
+  /// A revision of etcd. Every change up to and including it that matters to routing is in the
+  /// router's HAProxy, and takes connections.
+  std::int64_t serves = 0;
+  /// The ports that it should open and cannot, in ascending order.
+  std::vector<std::uint16_t> unbound;
+  bool operator==(const router_report&) const = default;
+};
+
+} // namespace matriarch::model

@@ -1,0 +1,52 @@
+#include "store/router_json.hpp"
+
+#include <algorithm>
+#include <charconv>
+
+#include "model/json.hpp"
+
+namespace matriarch::store {
+
+std::string encode_router_report(const model::router_report& known) {
+  json::document out;
+  out.SetObject();
+  json::add(out, "id", known.id, out);
+  json::add(out, "host", known.host, out);
+  json::add(out, "serves", std::to_string(known.serves), out);
+  json::value ports(rapidjson::kArrayType);
+  for (auto port : known.unbound)
+    ports.PushBack(static_cast<int>(port), out.GetAllocator());
+  json::add(out, "unbound", std::move(ports), out);
+  return json::text_of(out);
+}
+
+result<model::router_report> decode_router_report(std::string_view text) {
+  auto parsed = json::parse(text);
+  if (!parsed)
+    return failure{"a router's key holds no JSON: " + parsed.error()};
+  if (!parsed->IsObject())
+    return failure{"a router's key holds no object"};
+  model::router_report known;
+  known.id = json::string_member(*parsed, "id");
+  if (known.id.empty())
+    return failure{"a router's key holds no id"};
+  known.host = json::string_member(*parsed, "host");
+  const auto serves = json::string_member(*parsed, "serves");
+  const auto* end = serves.data() + serves.size();
+  auto read = std::from_chars(serves.data(), end, known.serves);
+  if (read.ec != std::errc{} || read.ptr != end || known.serves < 0)
+    return failure{"serves of router " + known.id + " is no revision"};
+  if (const auto* ports = json::member(*parsed, "unbound")) {
+    if (!ports->IsArray())
+      return failure{"unbound of router " + known.id + " is no list"};
+    for (const auto& port : ports->GetArray()) {
+      if (!port.IsInt() || port.GetInt() < 1 || port.GetInt() > 65'535)
+        return failure{"unbound of router " + known.id + " holds what is no port"};
+      known.unbound.push_back(static_cast<std::uint16_t>(port.GetInt()));
+    }
+    std::sort(known.unbound.begin(), known.unbound.end());
+  }
+  return known;
+}
+
+} // namespace matriarch::store
