@@ -252,10 +252,10 @@ bool is_plan_of(const record& known, const std::string& plan_id) {
 
 ruling judge_deprovision(const deprovision_request& asked, const record& known,
                          const std::string& operation_id, wall_time now) {
-  if (!asked.service_id.empty() && asked.service_id != known.service_id)
+  if (asked.service_id != known.service_id)
     return {
         {verdict_kind::bad_request, mismatch("service_id", asked.service_id, known.service_id)}};
-  if (!asked.plan_id.empty() && !is_plan_of(known, asked.plan_id))
+  if (!is_plan_of(known, asked.plan_id))
     return {{verdict_kind::bad_request, mismatch("plan_id", asked.plan_id, known.plan_id)}};
   if (!known.desired.exists && in_progress(known))
     return {{verdict_kind::accepted, "", known.current.id}};
@@ -382,10 +382,10 @@ binding_ruling judge_unbind(const unbind_request& asked, const record& known,
   if (found == existing.end())
     return {{verdict_kind::gone, "there is no binding " + quoted(asked.binding_id)}};
   const auto& there = found->second;
-  if (!asked.service_id.empty() && asked.service_id != known.service_id)
+  if (asked.service_id != known.service_id)
     return {
         {verdict_kind::bad_request, mismatch("service_id", asked.service_id, known.service_id)}};
-  if (!asked.plan_id.empty() && !plan_fits(asked.plan_id, known, there))
+  if (!plan_fits(asked.plan_id, known, there))
     return {{verdict_kind::bad_request, mismatch("plan_id", asked.plan_id, known.plan_id)}};
   if (there.phase == binding_phase::removing)
     return {{verdict_kind::accepted, "", there.operation_id}};

@@ -57,7 +57,7 @@ struct update_request {
 
 struct deprovision_request {
   std::string instance_id;
-  std::string service_id; ///< empty: not given, which only a broker that is not strict lets pass
+  std::string service_id;
   std::string plan_id;
   std::string requested_by;
   duration longest{};

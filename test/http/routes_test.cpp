@@ -281,27 +281,73 @@ TEST_CASE("BND-6, BND-7, BND-8, BND-10, BND-19: what is wrong in a bind is refus
 }
 
 TEST_CASE("DEP-3, UNB-3, UNB-8: a DELETE needs the ids in its query, and they have to be the "
-          "catalog's") {
-  broker b;
-  for (const auto& path : {here, binding_path}) {
-    auto refused = [&](const std::string& query) {
-      return error_of(b.send("DELETE", path + incomplete + query), 400);
-    };
-    CHECK(contains(refused("&plan_id=plan-id"), "service_id"));
-    CHECK(contains(refused("&service_id=&plan_id=plan-id"), "service_id"));
-    CHECK(contains(refused("&service_id=service-id"), "plan_id"));
-    CHECK(contains(refused("&service_id=x&plan_id=plan-id"), "service_id"));
-    CHECK(contains(refused("&service_id=service-id&plan_id=x"), "plan_id"));
+          "catalog's, strict or not") {
+  for (bool strict : {true, false}) {
+    broker b{strict};
+    for (const auto& path : {here, binding_path}) {
+      auto refused = [&](const std::string& query) {
+        return error_of(b.send("DELETE", path + incomplete + query), 400);
+      };
+      CHECK(contains(refused(""), "service_id"));
+      CHECK(contains(refused("&plan_id=plan-id"), "service_id"));
+      CHECK(contains(refused("&service_id=&plan_id=plan-id"), "service_id"));
+      CHECK(contains(refused("&service_id=service-id"), "plan_id"));
+      CHECK(contains(refused("&service_id=service-id&plan_id="), "plan_id"));
+      CHECK(contains(refused("&service_id=x&plan_id=plan-id"), "service_id"));
+      CHECK(contains(refused("&service_id=service-id&plan_id=x"), "plan_id"));
+    }
+    CHECK(b.asked().empty());
   }
-  CHECK(b.asked().empty());
 }
 
-TEST_CASE("a broker that is not strict takes a DELETE without ids and a PUT without organisation") {
+TEST_CASE("a broker that is not strict does without organisation and space, and without nothing "
+          "else") {
   broker b{false};
-  CHECK(b.send("DELETE", here + incomplete).status == 202);
-  CHECK(
-      b.send("PUT", here + incomplete, R"({"service_id":"service-id","plan_id":"plan-id"})").status
-      == 202);
+  using fields = std::map<std::string, std::string>;
+  auto body_of = [](const fields& all) {
+    std::string body;
+    for (const auto& [name, value] : all)
+      body += (body.empty() ? "{\"" : ",\"") + name + "\":\"" + value + "\"";
+    return body.empty() ? "{}" : body + "}";
+  };
+  auto query_of = [](const fields& all) {
+    std::string query{incomplete};
+    for (const auto& [name, value] : all)
+      query += "&" + name + "=" + value;
+    return query;
+  };
+  const fields ids_of_both{{"service_id", "service-id"}, {"plan_id", "plan-id"}};
+  struct row {
+    std::string verb;
+    std::string path;
+    fields required;
+  };
+  for (const auto& one :
+       {row{"PUT", here, ids_of_both}, row{"PATCH", here, {{"service_id", "service-id"}}},
+        row{"DELETE", here, ids_of_both}, row{"PUT", binding_path, ids_of_both},
+        row{"DELETE", binding_path, ids_of_both}}) {
+    auto send = [&](const fields& given) {
+      return one.verb == "DELETE"
+                 ? b.send(one.verb, one.path + query_of(given))
+                 : b.send(one.verb, one.path + std::string{incomplete}, body_of(given));
+    };
+    CAPTURE(one.verb);
+    CAPTURE(one.path);
+    for (const auto& [name, value] : one.required) {
+      auto before = b.asked().size();
+      auto without = one.required;
+      without.erase(name);
+      CHECK(contains(error_of(send(without), 400), name));
+      without[name] = "";
+      CHECK(contains(error_of(send(without), 400), name));
+      without[name] = "another";
+      CHECK(contains(error_of(send(without), 400), name));
+      CHECK(b.asked().size() == before);
+    }
+    auto before = b.asked().size();
+    CHECK(send(one.required).status < 300);
+    CHECK(b.asked().size() == before + 1);
+  }
 }
 
 TEST_CASE("PRV-3, PRV-4, UPD-3, DEP-5: a strict broker requires accepts_incomplete=true") {
@@ -461,7 +507,7 @@ TEST_CASE("a caller who cannot poll gets the outcome itself from a broker that i
   b.says = ending_with(ended(operation_type::update, operation_state::succeeded));
   CHECK(b.send("PATCH", here, R"({"service_id":"service-id"})").status == 200);
   b.says = ending_with({model::verdict_kind::gone, "gone"});
-  CHECK(b.send("DELETE", here).status == 200);
+  CHECK(b.send("DELETE", here + "?" + ids).status == 200);
 }
 
 TEST_CASE("DEP-8: a synchronous request whose operation fails answers 500 with the reason") {

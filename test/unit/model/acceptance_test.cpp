@@ -293,15 +293,18 @@ TEST_CASE("the same removal again is the same operation, and a new one after it 
   CHECK(r.write.has_value());
 }
 
-TEST_CASE("a removal with another service or plan is refused, without them it is not") {
+TEST_CASE("a removal with another service or plan, or without one, is refused") {
   auto asked = removal();
   asked.service_id = "other";
   CHECK(judge_deprovision(asked, settled(), "x", now).answer.is == verdict_kind::bad_request);
   asked = removal();
   asked.plan_id = "other";
   CHECK(judge_deprovision(asked, settled(), "x", now).answer.is == verdict_kind::bad_request);
-  asked.service_id = asked.plan_id = "";
-  CHECK(judge_deprovision(asked, settled(), "x", now).answer.is == verdict_kind::accepted);
+  asked.plan_id = "";
+  CHECK(judge_deprovision(asked, settled(), "x", now).answer.is == verdict_kind::bad_request);
+  asked = removal();
+  asked.service_id = "";
+  CHECK(judge_deprovision(asked, settled(), "x", now).answer.is == verdict_kind::bad_request);
 }
 
 // -- bind and unbind ------------------------------------------------------------------------------
@@ -476,7 +479,8 @@ TEST_CASE("an unbind needs the binding, its service and its plan") {
     return judge_unbind(asked, settled(), existing, "off", now).answer.is;
   };
   CHECK(kind({"i/1", "b", "service", "plan"}) == verdict_kind::accepted);
-  CHECK(kind({"i/1", "b", "", ""}) == verdict_kind::accepted);
+  CHECK(kind({"i/1", "b", "", "plan"}) == verdict_kind::bad_request);
+  CHECK(kind({"i/1", "b", "service", ""}) == verdict_kind::bad_request);
   CHECK(kind({"i/1", "c", "service", "plan"}) == verdict_kind::gone);
   CHECK(kind({"i/1", "b", "other", "plan"}) == verdict_kind::bad_request);
   CHECK(kind({"i/1", "b", "service", "other"}) == verdict_kind::bad_request);
