@@ -29,6 +29,7 @@
 #include "config/broker_config.hpp"
 #include "http/routes.hpp"
 #include "http/server.hpp"
+#include "http/tenant_text.hpp"
 #include "store/etcd_access.hpp"
 #include "store/keyring.hpp"
 
@@ -54,6 +55,13 @@ struct actor_config : caf::actor_system_config {
     set("scheduler.policy", caf::atom("sharing"));
   }
 };
+
+std::vector<std::string> hosts_of(const config::etcd_settings& etcd) {
+  std::vector<std::string> hosts;
+  for (const auto& machine : etcd.machines)
+    hosts.emplace_back(http::host_in(machine));
+  return hosts;
+}
 
 std::vector<actors::cell_settings> cells_of(const config::broker_config& from) {
   std::vector<actors::cell_settings> cells;
@@ -133,7 +141,8 @@ public:
         server_(server_options(),
                 http::make_routes({settings_.catalog, credentials_of(settings_.broker.users),
                                    credentials_of(settings_.broker.admins), settings_.broker.strict,
-                                   settings_.broker.advertise_host, derived_.audit},
+                                   settings_.broker.advertise_host, hosts_of(settings_.etcd),
+                                   derived_.audit},
                                   backend())) {}
 
   /// Binds before anything is done: the listening socket proves that no earlier broker of this

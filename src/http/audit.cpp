@@ -201,6 +201,8 @@ void reply::add_header(std::string name, std::string value) {
 
 void reply::send(response answer) {
   record(answer);
+  if (reword_)
+    answer.body = reword_(std::move(answer.body));
   to_.send(std::move(answer));
 }
 

@@ -69,6 +69,8 @@ public:
   /// Has the answer written into the trail.
   void audit(audited_request about, const audit_sink& into);
   void add_header(std::string name, std::string value);
+  /// Has the answer's body rewritten for its sender; the trail keeps it as it was made.
+  void reword(std::function<std::string(std::string body)> how) { reword_ = std::move(how); }
   /// Sends the answer. A second call does nothing.
   void send(response answer);
 
@@ -81,6 +83,7 @@ private:
 
   responder to_;
   std::unique_ptr<trail> trail_;
+  std::function<std::string(std::string)> reword_;
 };
 
 } // namespace matriarch::http

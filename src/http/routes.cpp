@@ -8,6 +8,7 @@
 #include "http/originating_identity.hpp"
 #include "http/osb.hpp"
 #include "http/reencryption.hpp"
+#include "http/tenant_text.hpp"
 #include "model/json.hpp"
 #include "model/names.hpp"
 #include "model/utf8.hpp"
@@ -88,6 +89,10 @@ public:
       return to.send(no_access());
     if (auto action = action_of(got); !action.empty())
       to.audit({whole, got.user, action, since}, settings_.audit);
+    if (is_for_tenants(got))
+      to.reword([self = shared_from_this(), whole](std::string body) {
+        return self->for_tenants(*whole, std::move(body));
+      });
     if (auto wrong = refuse_head(got))
       return to.send(std::move(*wrong));
     route(got, std::move(to));
@@ -117,6 +122,41 @@ private:
   }
 
   [[nodiscard]] cell_table cells() const { return behind_.cells(); }
+
+  /// Whether users of the platform read the answer. What the catalog describes is the operator's own
+  /// choice of words.
+  static bool is_for_tenants(const request& got) {
+    return got.segments.size() > 1 && got.segments[0] == "v2" && got.segments[1] != "catalog";
+  }
+
+  /// An answer whose description says nothing of where the platform's parts are, whoever's words it
+  /// repeats. This is the one place that all such answers pass; the log, the audit trail and the
+  /// operator's answers say more.
+  [[nodiscard]] std::string for_tenants(const request& asked, std::string body) const {
+    if (body.find(R"("description":)") == std::string::npos)
+      return body;
+    auto parsed = json::parse(body);
+    if (!parsed.ok() || !parsed->IsObject())
+      return body;
+    auto said = parsed->FindMember("description");
+    if (said == parsed->MemberEnd() || !said->value.IsString())
+      return body;
+    auto known_cells = cells();
+    host_names names;
+    names.internal.assign(settings_.internal_hosts.begin(), settings_.internal_hosts.end());
+    // What the sender has named itself may be repeated.
+    names.shown.assign(asked.segments.begin(), asked.segments.end());
+    for (const auto& cell : *known_cells) {
+      names.internal.push_back(host_in(cell.uri));
+      names.shown.emplace_back(cell.guid);
+    }
+    std::string_view text{said->value.GetString(), said->value.GetStringLength()};
+    auto shown = without_addresses(text, names);
+    if (shown == text)
+      return body;
+    said->value = json::string(shown, *parsed);
+    return json::text_of(*parsed);
+  }
 
   static void wrong_method(reply& to, const std::string& allowed) {
     auto answer = osb::error(405, "this path takes " + allowed + " only");

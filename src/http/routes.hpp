@@ -57,6 +57,8 @@ struct route_settings {
   bool strict = true;
   /// Where the routers are reached: the host in credentials.
   std::string advertise_host;
+  /// Hosts of which no answer under `/v2` speaks, besides the cells': etcd's.
+  std::vector<std::string> internal_hosts;
   /// Where the audit trail goes; none is kept if it is not set.
   audit_sink audit;
 };
