@@ -47,6 +47,10 @@ constexpr seconds longest_answer{28};
 // A directory that cannot be removed, say on a failing disk, is tried again at a calm pace.
 constexpr seconds removal_pause{2};
 constexpr seconds log_look{60};
+// Python reads Patroni's modules in a third of a second; a machine that boots takes longer.
+constexpr seconds longest_guard_check{60};
+// Somebody may have put the right Patroni in place.
+constexpr seconds guard_check_pause{60};
 // Twice this for each node: the log and the one before it.
 constexpr std::size_t longest_log = 8 * 1024 * 1024;
 
@@ -242,6 +246,7 @@ void agent::start() {
       begin_stopping(found);
   }
   last_tick_ = clock::now();
+  begin_guard_check();
   tick();
   bound_logs();
 }
@@ -303,12 +308,17 @@ void agent::serve(const http::request& asked, const reply& to) {
 http::response agent::health() const {
   json::document body;
   body.SetObject();
-  json::add(body, "status", "ok", body);
+  json::add(body, "status", guard_ == guard_state::refused ? "degraded" : "ok", body);
   json::add(body, "guid", config_.guid, body);
   json::add(body, "availability_zone", config_.availability_zone, body);
   json::add(body, "nodes", static_cast<std::int64_t>(nodes_.size()), body);
   json::add(body, "capacity", static_cast<std::int64_t>(config_.capacity), body);
-  json::add(body, "fencing", name_of(how_), body);
+  // What the broker shows of this cell: where no leader can be fenced that is more than a detail.
+  json::add(body, "fencing",
+            std::string{name_of(how_)} + (guard_ == guard_state::refused ? ", unguarded" : ""),
+            body);
+  if (guard_ == guard_state::refused)
+    json::add(body, "guard", guard_refusal_, body);
   json::add(body, "isolation", how_ == fencing::none ? "none" : "mount-namespace", body);
   json::add(body, "etcd", announcer_.reachable() ? "reachable" : "unreachable", body);
   http::response made;
@@ -385,6 +395,13 @@ void agent::provision(const std::string& node_id, const http::request& asked, co
                                             node_id)));
   if (auto known = nodes_.find(node_id); known != nodes_.end())
     return provision_again(known->second, *wanted, *claim, to);
+  if (guard_ == guard_state::unknown)
+    return waiting_for_guard_.push_back(
+        life_.guard([this, node_id, asked, to] { provision(node_id, asked, to); }));
+  if (guard_ == guard_state::refused)
+    return to->send(
+        answer(422, fmt::format("the cell {} starts no nodes: {}", config_.guid, guard_refusal_),
+               "Unguarded"));
   if (nodes_.size() >= config_.capacity)
     return to->send(answer(422,
                            fmt::format("the cell {} is full: it has {} nodes and a capacity of "
@@ -436,6 +453,10 @@ void agent::provision_again(const node_ptr& known, const node_request& wanted,
 void agent::deprovision(const std::string& node_id, const http::request& asked, const reply& to) {
   if (!is_node_id(node_id))
     return to->send(answer(410, "there can be no node of that id"));
+  // A cell is a service broker too, and a removal ends data: it says what it means.
+  for (const char* name : {"service_id", "plan_id"})
+    if (const auto* given = asked.query_value(name); given == nullptr || given->empty())
+      return to->send(answer(400, fmt::format("{} is missing in the query", name)));
   auto claim = claim_of(asked);
   if (!claim)
     return to->send(answer(400, claim.error()));
@@ -467,6 +488,88 @@ void agent::deprovision(const std::string& node_id, const http::request& asked, 
   known->waiters.push_back({to, clock::now() + longest_answer});
   if (known->is != state::stopping)
     begin_stopping(known);
+}
+
+// -- whether Patroni is one that can be guarded ---------------------------------------------------
+
+std::vector<std::string> agent::environment_of(const std::string& home,
+                                               const std::string& python) const {
+  return {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=" + home, "PYTHONPATH=" + python};
+}
+
+/// Python lists the directory and reads what is in it.
+std::optional<std::string> agent::write_guard(const std::string& directory) const {
+  if (auto error = make_directory(directory, 0750, shown_to_nodes()))
+    return error;
+  return replace_file(directory + "/sitecustomize.py", lock_guard_text(), nodes_own());
+}
+
+/// Runs Patroni as a node does, to the point where it has loaded what the guard changes.
+void agent::begin_guard_check() {
+  guard_check_at_ = clock::now() + longest_guard_check;
+  auto directory = config_.data_dir + "/guard";
+  auto python = directory + "/python";
+  auto failed = make_directory(directory, 0711, agents_own());
+  if (!failed)
+    failed = write_guard(python);
+  if (!failed)
+    failed = replace_file(directory + "/log", "", agents_own());
+  if (failed)
+    return settle_guard(*failed);
+  launch what;
+  what.arguments = {config_.patroni.executable, "--version"};
+  what.environment = environment_of("/", python);
+  what.environment.push_back(fmt::format("{}=1", lock_guard_check));
+  what.directory = "/";
+  what.log = directory + "/log";
+  what.user = user_;
+  what.how = how_;
+  what.hidden = config_.data_dir;
+  what.shown = directory;
+  // It starts nothing and writes nothing: a later agent need not know of it.
+  auto started = start_process(what, [](const process_identity&) { return true; });
+  if (!started)
+    return settle_guard(started.error());
+  guard_check_ = *started;
+}
+
+void agent::go_on_checking_guard() {
+  auto now = clock::now();
+  if (!guard_check_) {
+    if (guard_ == guard_state::refused && now >= guard_check_at_)
+      begin_guard_check();
+    return;
+  }
+  if (is_alive(*guard_check_)) {
+    if (now >= guard_check_at_)
+      signal_process(*guard_check_, SIGKILL);
+    return;
+  }
+  auto how = reap(*guard_check_);
+  guard_check_.reset();
+  if (how == fmt::format("exit code {}", lock_guard_holds))
+    return settle_guard(std::nullopt);
+  auto said = read_file(config_.data_dir + "/guard/log");
+  auto words = said && *said ? **said : std::string{};
+  words = words.substr(0, words.find('\n'));
+  if (how != fmt::format("exit code {}", lock_guard_refused))
+    words = fmt::format("{} does not load the guard of the leader's key ({}{}{})",
+                        config_.patroni.executable, how.value_or("it ended"),
+                        words.empty() ? "" : ": ", words);
+  settle_guard(words);
+}
+
+void agent::settle_guard(std::optional<std::string> refusal) {
+  auto before = guard_;
+  guard_ = refusal ? guard_state::refused : guard_state::holds;
+  guard_refusal_ = std::move(refusal).value_or("");
+  guard_check_at_ = clock::now() + guard_check_pause;
+  if (guard_ == guard_state::refused && before != guard_)
+    spdlog::error("no nodes are started: {}", guard_refusal_);
+  else if (guard_ == guard_state::holds && before == guard_state::refused)
+    spdlog::info("nodes are started again: this Patroni can be guarded");
+  for (const auto& go_on : std::exchange(waiting_for_guard_, {}))
+    go_on();
 }
 
 // -- a node's life --------------------------------------------------------------------------------
@@ -559,17 +662,13 @@ std::optional<std::string> agent::write_files(const node& which) const {
   for (const auto& directory : {paths.home, paths.run})
     if (auto error = make_directory(directory, 0700, nodes_own()))
       return error;
-  // Python lists it.
-  if (auto error = make_directory(paths.python, 0750, shown_to_nodes()))
+  if (auto error = write_guard(paths.python))
     return error;
   if (auto error = write_programs(which))
     return error;
   if (auto error = write_certificate(which))
     return error;
   if (auto error = write_etcd_files(which))
-    return error;
-  if (auto error = replace_file(paths.python + "/sitecustomize.py", std::string{lock_guard_text()},
-                                nodes_own()))
     return error;
   if (auto error = replace_file(paths.patroni, render_patroni(config_, record, paths), nodes_own()))
     return error;
@@ -581,6 +680,12 @@ std::optional<std::string> agent::write_files(const node& which) const {
 
 void agent::launch_node(const node_ptr& which) {
   auto& record = which->record;
+  // Not even one that ran here before: it would lead as if nobody had led since.
+  if (guard_ != guard_state::holds) {
+    which->is = state::restarting;
+    which->restart_at = clock::now();
+    return;
+  }
   which->started_at = clock::now();
   // Patroni never starts PostgreSQL as a leader before it answers.
   which->may_lead = false;
@@ -597,8 +702,7 @@ void agent::launch_node(const node_ptr& which) {
   if (!failed) {
     launch what;
     what.arguments = {config_.patroni.executable, which->paths.patroni};
-    what.environment = {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=" + which->paths.home,
-                        "PYTHONPATH=" + which->paths.python};
+    what.environment = environment_of(which->paths.home, which->paths.python);
     what.directory = which->paths.home;
     what.log = which->paths.log;
     what.user = user_;
@@ -807,6 +911,9 @@ void agent::look_after(const node_ptr& which) {
     auto how = process ? reap(*process) : std::nullopt;
     spdlog::warn("node {} ended{}", which->record.request.node_id,
                  how ? fmt::format(" ({})", *how) : "");
+    // Patroni was replaced since it was looked at.
+    if (how == fmt::format("exit code {}", lock_guard_refused) && !guard_check_)
+      begin_guard_check();
     // At once, for a PostgreSQL that nobody watches goes on taking writes.
     (void)kill_leftovers(*which);
     return ended(which);
@@ -828,6 +935,7 @@ void agent::tick() {
       which->silent = true;
   for (const auto& [id, which] : nodes)
     look_after(which);
+  go_on_checking_guard();
 }
 
 void agent::bound_logs() {

@@ -116,6 +116,14 @@ private:
   static bool is_health(const http::request& asked);
   [[nodiscard]] std::optional<endpoint> free_endpoint() const;
 
+  // -- whether Patroni is one that can be guarded
+  void begin_guard_check();
+  void go_on_checking_guard();
+  void settle_guard(std::optional<std::string> refusal);
+  [[nodiscard]] std::vector<std::string> environment_of(const std::string& home,
+                                                        const std::string& python) const;
+  [[nodiscard]] std::optional<std::string> write_guard(const std::string& directory) const;
+
   // -- a node's life
   void launch_node(const node_ptr& which);
   [[nodiscard]] std::optional<std::string> write_certificate(const node& which) const;
@@ -151,6 +159,15 @@ private:
   std::map<std::string, node_ptr> nodes_;
   announcer announcer_;
   remover remover_;
+
+  /// Whether this cell's Patroni can be kept from taking the leader's key from a successor: no node
+  /// is started before that is known, nor where it is not so.
+  enum class guard_state { unknown, holds, refused };
+  guard_state guard_ = guard_state::unknown;
+  std::string guard_refusal_; ///< in words
+  std::optional<process_identity> guard_check_;
+  clock::time_point guard_check_at_; ///< when it is looked at again, or has taken too long
+  std::vector<std::function<void()>> waiting_for_guard_;
   clock::time_point last_tick_;
   lifetime life_;
 };

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string>
 #include <string_view>
 
 namespace matriarch::cell {
@@ -12,6 +13,18 @@ namespace matriarch::cell {
 /// successor's key, which thereupon gave up and lost what it had acknowledged, in synchronous
 /// clusters too. Later versions compare first; this makes the old ones do the same, and does
 /// nothing to the later ones.
-[[nodiscard]] std::string_view lock_guard_text();
+///
+/// Which of the two a Patroni is, is not told by its version: its own code is played against an etcd
+/// of a few lines. One that passes neither as it is nor with the guard ends its process with
+/// `lock_guard_refused`, before it has done anything, and says why on standard error.
+[[nodiscard]] std::string lock_guard_text();
+
+/// With this variable in the environment the program only looks at its Patroni and ends, with one of
+/// the two codes. A program that ends otherwise has not heard of the guard.
+inline constexpr std::string_view lock_guard_check = "MATRIARCH_CHECKS_PATRONI";
+
+// Exit codes that neither Python nor Patroni have; the second is EX_CONFIG of sysexits.h.
+inline constexpr int lock_guard_holds = 86;
+inline constexpr int lock_guard_refused = 78;
 
 } // namespace matriarch::cell

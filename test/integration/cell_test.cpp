@@ -112,6 +112,19 @@ public:
     }
   }
 
+  /// Has the cell start Patroni by a script of these lines, from its next start on.
+  void start_patroni_by(const std::string& lines) {
+    auto script = directory_ + "/patroni";
+    std::ofstream{script} << "#!/bin/sh\n" << lines << "\n";
+    ::chmod(script.c_str(), 0755);
+    auto path = directory_ + "/cell.yml";
+    auto text = content(path);
+    const std::string section = "patroni: {";
+    if (text.find(script) == std::string::npos)
+      text.insert(text.find(section) + section.size(), "executable: " + script + ", ");
+    std::ofstream{path} << text;
+  }
+
   void start() {
     if (!launched())
       throw std::runtime_error{"the cell does not answer"};
@@ -709,6 +722,40 @@ TEST_CASE("only who knows the password gets in, and only what makes sense is don
   CHECK(one.ask("GET", "/healthz").status == 200);
   one.password = "p";
   CHECK(one.states().empty());
+}
+
+TEST_CASE("where Patroni cannot be guarded no node starts, and the cell says so") {
+  cell c;
+  REQUIRE(c.put("n1", "guarded") == 201);
+  REQUIRE(c.runs("n1"));
+  auto health = [&] { return c.ask("GET", "/healthz").body; };
+  CHECK(health().find("unguarded") == std::string::npos);
+  c.kill();
+  // Python that looks at nobody's modules but its own.
+  c.start_patroni_by("exec /usr/bin/python3 -I /usr/bin/patroni \"$@\"");
+  c.start();
+  CHECK(c.put("n2", "guarded") == 422);
+  CHECK(health().find("unguarded") != std::string::npos);
+  CHECK(health().find("degraded") != std::string::npos);
+  CHECK(health().find("does not load the guard") != std::string::npos);
+  // What runs goes on; once it has ended it does not come back unguarded.
+  CHECK(c.runs("n1"));
+  ::kill(c.pids().at("n1"), SIGKILL);
+  CHECK(becomes([&] { return c.states()["n1"] == "restarting"; }));
+  c.kill();
+  c.start_patroni_by("exec /usr/bin/patroni \"$@\"");
+  c.start();
+  CHECK(c.runs("n1"));
+  CHECK(c.put("n2", "guarded") == 201);
+  CHECK(health().find("unguarded") == std::string::npos);
+}
+
+TEST_CASE("a removal that does not say of what service and plan changes nothing") {
+  cell c;
+  REQUIRE(c.put("n1", "kept") == 201);
+  for (const std::string query : {"", "?service_id=s1", "?plan_id=p1", "?service_id=&plan_id=p1"})
+    CHECK(c.ask("DELETE", "/v2/service_instances/n1" + query).status == 400);
+  CHECK(c.runs("n1"));
 }
 
 TEST_CASE("two cells never share a data directory") {
