@@ -27,6 +27,8 @@ constexpr caf::timespan longest_pause_when_away = 4s;
 // What runs without a record does no harm by the minute.
 constexpr caf::timespan listing_pause = 1min;
 constexpr std::chrono::milliseconds listing_time = 5s;
+// A key is made in a millisecond.
+constexpr std::chrono::milliseconds certificate_time = 5s;
 // Starting nodes is bound by the cell's disk: more at once only makes each slower.
 constexpr std::size_t orders_at_once = 8;
 // An order that has waited for so long is not sent any more: who gave it is about to give up on it,
@@ -94,32 +96,44 @@ std::string start_body(const start_order& order) {
 class cell_agent {
 public:
   cell_agent(cell_agent_actor::pointer self, cell_settings cell, http_actor http,
-             cell_directory_actor directory)
+             certification certificates, cell_directory_actor directory)
       : self_(self), alarm_(self), cell_(std::move(cell)), http_(std::move(http)),
-        directory_(std::move(directory)) {}
+        certificates_(std::move(certificates)), directory_(std::move(directory)) {}
 
   cell_agent_actor::behavior_type behavior() {
     ask_health();
     return {
-        [this](const start_order& order) { return enqueue(start_request(order), judge_start); },
+        [this](const start_order& order) { return start(order); },
         [this](const removal_order& order) {
-          return enqueue(removal_request(order), judge_removal);
+          return enqueue({removal_request(order), judge_removal});
         },
-        [this](const orphan_order& order) { return enqueue(orphan_request(order), judge_removal); },
+        [this](const orphan_order& order) {
+          return enqueue({orphan_request(order), judge_removal});
+        },
+        [this](const renewal_order& order) { renew(order); },
         [this](tick_atom) {
-          if (alarm_.rings())
-            ask_health();
+          if (!alarm_.rings())
+            return;
+          ask_health();
+          send_next();
         },
     };
   }
 
 private:
   using judge = cell_answer (*)(const http::outcome&);
+  /// Whom a certificate is for.
+  struct bearer {
+    std::string node_id;
+    std::string scope;
+    std::string fleet;
+  };
   struct order {
     http::outgoing what;
     judge rule;
-    caf::typed_response_promise<cell_answer> owed;
-    caf::actor_clock::time_point too_late;
+    std::optional<bearer> certified_first = {};
+    caf::typed_response_promise<cell_answer> owed = {};
+    caf::actor_clock::time_point too_late = {};
   };
 
   // -- orders -------------------------------------------------------------------------------------
@@ -201,34 +215,170 @@ private:
     return {kind::refused, description_in(came)};
   }
 
-  caf::result<cell_answer> enqueue(http::outgoing what, judge rule) {
-    auto owed = self_->make_response_promise<cell_answer>();
-    waiting_.push_back({std::move(what), rule, owed, self_->clock().now() + longest_wait});
+  caf::result<cell_answer> start(const start_order& order) {
+    struct order asked {
+      start_request(order), judge_start
+    };
+    if (!certificates_.public_host.empty())
+      asked.certified_first = bearer{order.node_id, order.instance.scope, order.fleet};
+    return enqueue(std::move(asked));
+  }
+
+  caf::result<cell_answer> enqueue(order what) {
+    what.owed = self_->make_response_promise<cell_answer>();
+    what.too_late = self_->clock().now() + longest_wait;
+    auto owed = what.owed;
+    waiting_.push_back(std::move(what));
     send_next();
     return owed;
   }
 
+  /// A broker that has just begun to act may not know yet who signs: starts wait for that.
+  [[nodiscard]] bool can_be_sent(const order& which) {
+    return !which.certified_first || certificates_.board->authority.load() || is_too_late(which);
+  }
+
+  [[nodiscard]] bool is_too_late(const order& which) {
+    return self_->clock().now() > which.too_late;
+  }
+
   void send_next() {
-    while (under_way_ < orders_at_once && !waiting_.empty()) {
-      auto next = std::move(waiting_.front());
-      waiting_.pop_front();
-      if (self_->clock().now() > next.too_late) {
-        next.owed.deliver(cell_answer{cell_answer::kind::unsent, "too many orders are under way"});
+    while (under_way_ < orders_at_once) {
+      auto found =
+          std::ranges::find_if(waiting_, [this](const order& which) { return can_be_sent(which); });
+      if (found == waiting_.end())
+        return;
+      auto next = std::move(*found);
+      waiting_.erase(found);
+      if (is_too_late(next)) {
+        give_up(next);
         continue;
       }
       ++under_way_;
-      auto patience = next.what.timeout + 5s; // the event loop's own time-out comes first
-      auto done = [this, owed = next.owed](cell_answer answer) mutable {
+      if (!next.certified_first) {
+        send(std::move(next));
+        continue;
+      }
+      auto whom = *std::exchange(next.certified_first, {});
+      certify(whom, [this, next](const certified& came) mutable {
+        if (came.failed)
+          return answer(next.owed, *came.failed);
+        if (!is_too_late(next))
+          return send(std::move(next));
         --under_way_;
-        owed.deliver(std::move(answer));
+        give_up(next);
         send_next();
-      };
-      self_->request(http_, patience, std::move(next.what))
-          .then([done, rule = next.rule](const http::outcome& came) mutable { done(rule(came)); },
-                [done](const caf::error&) mutable {
-                  done({cell_answer::kind::unknown, "no answer in time"});
-                });
+      });
     }
+  }
+
+  void give_up(order& which) {
+    auto known = which.certified_first && !certificates_.board->authority.load()
+                     ? "it is not known yet who signs the fleet's certificates"
+                     : "too many orders are under way";
+    which.owed.deliver(cell_answer{cell_answer::kind::unsent, known});
+  }
+
+  void answer(caf::typed_response_promise<cell_answer> owed, cell_answer said) {
+    --under_way_;
+    owed.deliver(std::move(said));
+    send_next();
+  }
+
+  void send(order next) {
+    auto patience = next.what.timeout + 5s; // the event loop's own time-out comes first
+    auto done = [this, owed = next.owed](cell_answer said) { answer(owed, std::move(said)); };
+    self_->request(http_, patience, std::move(next.what))
+        .then([done, rule = next.rule](const http::outcome& came) { done(rule(came)); },
+              [done](const caf::error&) {
+                done({cell_answer::kind::unknown, "no answer in time"});
+              });
+  }
+
+  // -- certificates -------------------------------------------------------------------------------
+
+  /// What came of a certificate: that it is there, or that the cell takes none (its nodes have
+  /// certificates of their own, or it is of another make), or why nobody can tell.
+  struct certified {
+    std::optional<cell_answer> failed = {};
+    bool taken = false;
+  };
+  using certified_function = std::function<void(const certified&)>;
+
+  http::outgoing certificate_request(const bearer& whom, const char* part, std::string body) const {
+    auto what = request("PUT", node_url(cell_, whom.node_id) + part, whom.scope, whom.fleet);
+    what.timeout = certificate_time;
+    what.body = std::move(body);
+    return what;
+  }
+
+  /// Has the cell make a key for a node, signs for it, and hands the certificate over. The key never
+  /// leaves the cell.
+  void certify(const bearer& whom, certified_function then) {
+    ask(certificate_request(whom, "/key", "{}"), [this, whom, then](const http::outcome& came) {
+      if (came.status == 0)
+        return then({no_answer(came)});
+      auto parsed = json::parse(came.body);
+      auto request =
+          parsed.ok() ? json::string_member(*parsed, "certificate_request") : std::string{};
+      auto by = certificates_.board->authority.load();
+      if (came.status != 200 || request.empty() || !by)
+        return then({});
+      auto now = certificates_.now();
+      auto host = json::string_member(*parsed, "host");
+      auto made = tls::certify(*by, request,
+                               {whom.node_id, certificates_.hosts_of(whom.node_id, host)}, now);
+      if (!made) {
+        spdlog::error("cell {}: node {} gets no certificate: {}", cell_.guid, whom.node_id,
+                      made.error());
+        return then({});
+      }
+      hand_over(whom, json::object_text({{"certificate", *made}, {"authorities", by->shown(now)}}),
+                then);
+    });
+  }
+
+  void hand_over(const bearer& whom, std::string body, const certified_function& then) {
+    ask(certificate_request(whom, "/certificate", std::move(body)),
+        [then](const http::outcome& came) {
+          if (came.status == 200)
+            return then({{}, true});
+          // Nothing has been started. The cell's agent may just have been started anew.
+          then({came.status == 0 ? no_answer(came)
+                                 : cell_answer{cell_answer::kind::unknown, description_in(came)}});
+        });
+  }
+
+  void ask(http::outgoing what, std::function<void(const http::outcome&)> then) {
+    auto patience = what.timeout + 5s;
+    self_->request(http_, patience, std::move(what))
+        .then([then](const http::outcome& came) { then(came); },
+              [then](const caf::error&) {
+                then({0, "", "no answer in time", false});
+              });
+  }
+
+  /// One after the other, beside the orders: a cell may have hundreds of nodes.
+  void renew(const renewal_order& order) {
+    auto same = [&](const bearer& one) { return one.node_id == order.node_id; };
+    if (std::ranges::none_of(to_renew_, same))
+      to_renew_.push_back({order.node_id, order.scope, order.fleet});
+    if (to_renew_.size() == 1)
+      renew_next();
+  }
+
+  void renew_next() {
+    certify(to_renew_.front(), [this](const certified& came) {
+      auto whom = std::move(to_renew_.front());
+      to_renew_.pop_front();
+      if (came.taken)
+        spdlog::info("node {} on cell {} has a new certificate", whom.node_id, cell_.guid);
+      else if (came.failed)
+        spdlog::warn("node {} on cell {} has no new certificate yet: {}", whom.node_id, cell_.guid,
+                     came.failed->for_the_log());
+      if (!to_renew_.empty())
+        renew_next();
+    });
   }
 
   // -- health -------------------------------------------------------------------------------------
@@ -300,6 +450,9 @@ private:
           json::string_member(entry, "service_id"), json::string_member(entry, "plan_id")};
       if (node.node_id.empty() || node.scope.empty())
         return;
+      if (auto certificate = json::string_member(entry, "certificate"); !certificate.empty())
+        seen.certificates.push_back(
+            {node.node_id, node.scope, json::string_member(entry, "host"), std::move(certificate)});
       seen.nodes.push_back(std::move(node));
     }
     self_->send(directory_, std::move(seen));
@@ -316,8 +469,10 @@ private:
   alarm<cell_agent_actor::pointer> alarm_;
   cell_settings cell_;
   http_actor http_;
+  certification certificates_;
   cell_directory_actor directory_;
   std::deque<order> waiting_;
+  std::deque<bearer> to_renew_; ///< the first is being renewed
   std::size_t under_way_ = 0;
   std::optional<bool> reachable_;
   caf::actor_clock::time_point list_at_;
@@ -332,15 +487,15 @@ struct state {
 } // namespace
 
 cell_agent_actor spawn_cell_agent(caf::actor_system& system, cell_settings cell, http_actor http,
-                                  cell_directory_actor directory) {
+                                  certification certificates, cell_directory_actor directory) {
   return system.spawn(
       [](cell_agent_actor::stateful_pointer<state> self, cell_settings which, http_actor outside,
-         cell_directory_actor tell) -> cell_agent_actor::behavior_type {
+         certification with, cell_directory_actor tell) -> cell_agent_actor::behavior_type {
         self->state.self = std::make_unique<cell_agent>(self, std::move(which), std::move(outside),
-                                                        std::move(tell));
+                                                        std::move(with), std::move(tell));
         return self->state.self->behavior();
       },
-      std::move(cell), std::move(http), std::move(directory));
+      std::move(cell), std::move(http), std::move(certificates), std::move(directory));
 }
 
 } // namespace matriarch::actors

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "actors/environment.hpp"
 #include "actors/interfaces.hpp"
 
 namespace matriarch::actors {
@@ -12,9 +13,27 @@ struct cell_settings {
   std::string password;
 };
 
+/// What the certificates of nodes are made with.
+struct certification {
+  /// What applications call the routers; empty: nodes get no certificates.
+  std::string public_host;
+  const status_board* board = nullptr; ///< tells who signs
+  std::function<model::wall_time()> now;
+
+  /// What the certificate of a node names: its clients reach it through the routers, the broker by
+  /// its id, and other members at its address.
+  [[nodiscard]] std::set<std::string> hosts_of(const std::string& node_id,
+                                               const std::string& address) const {
+    return {public_host, node_id, address};
+  }
+};
+
 /// Speaks with one cell: a bounded number of orders at a time, each with a time-out, and a question
-/// after its health every few seconds, of which it tells the cell directory.
+/// after its health every few seconds, of which it tells the cell directory. A node is started with
+/// a certificate of the fleet's authority, if its cell takes one: the cell makes the key and keeps
+/// it.
 [[nodiscard]] cell_agent_actor spawn_cell_agent(caf::actor_system& system, cell_settings cell,
-                                                http_actor http, cell_directory_actor directory);
+                                                http_actor http, certification certificates,
+                                                cell_directory_actor directory);
 
 } // namespace matriarch::actors

@@ -21,7 +21,9 @@ constexpr caf::timespan gathering = std::chrono::seconds{1};
 class cell_directory {
 public:
   cell_directory(cell_directory_actor::pointer self, const cell_directory_setup& setup)
-      : self_(self), alarm_(self), repair_(setup.repair), out_(*setup.out) {
+      : self_(self), alarm_(self), repair_(setup.repair), out_(*setup.out),
+        authority_(setup.authority), certificates_{setup.public_host, &setup.out->status,
+                                                   setup.outside.now} {
     for (const auto& cell : setup.cells) {
       model::cell_view view;
       view.guid = cell.guid;
@@ -29,7 +31,8 @@ public:
       view.uri = cell.uri;
       view.username = cell.username;
       views_.push_back(std::move(view));
-      agents_.emplace(cell.guid, spawn_cell_agent(self_->system(), cell, setup.http, self_));
+      agents_.emplace(cell.guid,
+                      spawn_cell_agent(self_->system(), cell, setup.http, certificates_, self_));
       not_asked_yet_.insert(cell.guid);
     }
     orphans_ = spawn_orphan_watch(
@@ -83,6 +86,9 @@ public:
         },
         [this](const activity& now) {
           self_->send(orphans_, now);
+          if (authority_)
+            self_->send(authority_, now);
+          fleet_ = now.fleet;
           seeking_.clear();
           turns_.clear();
           watch(now.active, etcd_reachable_, listed_);
@@ -123,6 +129,7 @@ private:
     }
     not_asked_yet_.erase(seen.guid);
     judge();
+    renew(seen.guid);
     publish();
     place_waiting();
   }
@@ -210,8 +217,10 @@ private:
     return {true, "", {}};
   }
 
-  /// What of a cell's list no instance has reported to be there.
+  /// What of a cell's list no instance has reported to be there, and what needs a certificate.
   void compare(const cell_listing& seen) {
+    to_renew_[seen.guid] = seen;
+    renew(seen.guid);
     if (!news_.watching)
       return;
     std::set<std::string> recorded;
@@ -223,6 +232,19 @@ private:
     for (const auto& node : seen.nodes)
       compared.listed.insert(node.node_id);
     self_->send(orphans_, std::move(compared));
+  }
+
+  /// Has the nodes of a cell's latest list certified, as soon as that can be judged.
+  void renew(const std::string& guid) {
+    auto by = out_.status.authority.load();
+    auto found = to_renew_.find(guid);
+    if (!news_.watching || !by || certificates_.public_host.empty() || found == to_renew_.end())
+      return;
+    for (const auto& node : found->second.certificates)
+      if (tls::is_to_be_renewed(node.certificate, certificates_.hosts_of(node.node_id, node.host),
+                                *by, certificates_.now()))
+        self_->send(agents_.at(guid), renewal_order{node.node_id, node.scope, fleet_});
+    to_renew_.erase(found);
   }
 
   void say(const cell_news& now) const {
@@ -363,6 +385,10 @@ private:
   alarm<cell_directory_actor::pointer> alarm_;
   model::repair_settings repair_;
   published& out_;
+  authority_keeper_actor authority_;
+  certification certificates_;
+  std::string fleet_;
+  std::map<std::string, cell_listing> to_renew_; ///< by cell, if that was not judged yet
   std::vector<model::cell_view> views_;
   std::map<std::string, cell_agent_actor> agents_;
   orphan_watch_actor orphans_;

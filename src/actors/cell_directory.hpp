@@ -16,6 +16,9 @@ struct cell_directory_setup {
   std::string active_value; ///< of `/matriarch/active` while this broker acts
   model::repair_settings repair;
   published* out = nullptr;
+  /// What applications call the routers; empty: nodes get no certificates.
+  std::string public_host = {};
+  authority_keeper_actor authority = {}; ///< hears whether this broker acts, if there is one
 };
 
 /// Spawns an agent for each cell, adds up the cells' load from what the instances report, judges

@@ -13,6 +13,7 @@
 
 #include "model/observation.hpp"
 #include "model/orphans.hpp"
+#include "tls/authorities.hpp"
 
 namespace matriarch::actors {
 
@@ -94,6 +95,8 @@ struct status_board {
   /// What cells run without a record, as this broker knows while it acts.
   std::atomic<std::shared_ptr<const std::vector<model::orphan>>> orphans{
       std::make_shared<const std::vector<model::orphan>>()};
+  /// Who signs the fleet's certificates; nobody until that is known.
+  std::atomic<tls::authorities_ptr> authority{nullptr};
   /// Why nothing is repaired although cells seem lost; empty if that is not so.
   std::atomic<std::shared_ptr<const std::string>> repair_halted{
       std::make_shared<const std::string>()};

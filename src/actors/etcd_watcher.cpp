@@ -19,11 +19,16 @@ std::unique_ptr<store::follower> start_etcd_watcher(store::etcd_client& etcd, wa
   listener.listed = [tell](std::vector<store::key_value> found, store::revision at) {
     key_listing routing{{}, at};
     key_listing cells{{}, at};
+    key_listing own{{}, at};
     for (const auto& entry : found)
       if (entry.key.starts_with(keys::routing))
         routing.found.push_back(entry);
       else if (entry.key.starts_with(keys::cells))
         cells.found.push_back(entry);
+      else if (entry.key.starts_with(keys::own))
+        own.found.push_back(entry);
+    if (tell.authority)
+      caf::anon_send(tell.authority, std::move(own));
     caf::anon_send(tell.ports, std::move(routing));
     caf::anon_send(tell.cells, std::move(cells));
     caf::anon_send(tell.directory, key_listing{std::move(found), at});
@@ -49,6 +54,8 @@ std::unique_ptr<store::follower> start_etcd_watcher(store::etcd_client& etcd, wa
       caf::anon_send(tell.ports, std::move(routing));
     if (!cells.changes.empty())
       caf::anon_send(tell.cells, std::move(cells));
+    if (!own.changes.empty() && tell.authority)
+      caf::anon_send(tell.authority, own);
     if (!own.changes.empty())
       caf::anon_send(tell.leadership, std::move(own));
   };

@@ -14,7 +14,8 @@ struct watcher_setup {
   port_registry_actor ports;
   cell_directory_actor cells;
   leadership_actor leadership;
-  gateway* edge; ///< lives longer than the watcher
+  gateway* edge;                         ///< lives longer than the watcher
+  authority_keeper_actor authority = {}; ///< if there is one
 };
 
 /// The etcd watcher: one watch over everything this program reads, turned into messages for those

@@ -45,6 +45,8 @@ using cell_agent_actor = caf::typed_actor<
     caf::replies_to<removal_order>::with<cell_answer>,
     /// Removes a node that has no record.
     caf::replies_to<orphan_order>::with<cell_answer>,
+    /// Gives a node another certificate.
+    caf::reacts_to<renewal_order>,
     /// Time to ask the cell how it is.
     caf::reacts_to<tick_atom>>;
 
@@ -73,6 +75,15 @@ using cell_directory_actor = caf::typed_actor<
     /// Passed on to the orphan watch.
     caf::replies_to<model::orphan_removal>::with<model::verdict>,
     /// Time to see whether a cell is lost.
+    caf::reacts_to<tick_atom>>;
+
+/// Who signs the fleet's certificates.
+using authority_keeper_actor = caf::typed_actor<
+    /// From the etcd watcher, of `/matriarch/`.
+    caf::reacts_to<key_listing>, caf::reacts_to<key_changes>,
+    /// Whether this broker acts.
+    caf::reacts_to<activity>,
+    /// Time to look whether a successor has to be made.
     caf::reacts_to<tick_atom>>;
 
 /// What cells run without a record, and what is kept of removed things.

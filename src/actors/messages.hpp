@@ -87,6 +87,12 @@ struct orphan_order {
   model::listed_node node;
   std::string fleet;
 };
+/// Sign another certificate for a node.
+struct renewal_order {
+  std::string node_id;
+  std::string scope;
+  std::string fleet;
+};
 struct cell_answer {
   enum class kind {
     done,    ///< confirmed
@@ -111,6 +117,15 @@ struct cell_health {
 struct cell_listing {
   std::string guid;
   std::vector<model::listed_node> nodes;
+  /// What a node shows to PostgreSQL's clients.
+  struct shown {
+    std::string node_id;
+    std::string scope;
+    std::string host; ///< its own address
+    std::string certificate;
+  };
+  std::vector<shown> certificates =
+      {}; ///< of those nodes whose certificates are the fleet's affair
 };
 /// The same, compared with what is recorded.
 struct cell_comparison {
@@ -290,6 +305,7 @@ MATRIARCH_LOCAL_MESSAGE(matriarch::actors::etcd_reachable)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::activity)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::start_order)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::removal_order)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::renewal_order)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_answer)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_health)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cells_in_use)

@@ -13,11 +13,11 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include "cell/certificate.hpp"
 #include "cell/lock_guard.hpp"
 #include "model/json.hpp"
 #include "store/etcd_access.hpp"
 #include "store/keys.hpp"
+#include "tls/certificate.hpp"
 
 namespace matriarch::cell {
 
@@ -51,6 +51,12 @@ constexpr seconds log_look{60};
 constexpr seconds longest_guard_check{60};
 // Somebody may have put the right Patroni in place.
 constexpr seconds guard_check_pause{60};
+// The broker signs for a key at once.
+constexpr seconds key_waits{60};
+// What a node shows until it has a certificate of the fleet's: nobody looks at its end.
+constexpr std::chrono::days unchecked_life{10 * 365};
+// The clocks of clients differ.
+constexpr std::chrono::days backdated{1};
 // Twice this for each node: the log and the one before it.
 constexpr std::size_t longest_log = 8 * 1024 * 1024;
 
@@ -80,6 +86,21 @@ http::response answer(int status, std::string_view description = {}, const char*
   made.status = status;
   made.body = json::text_of(body);
   return made;
+}
+
+/// A file that has to be there.
+result<std::string> text_in(const std::string& path) {
+  auto text = read_file(path);
+  if (!text)
+    return failure{text.error()};
+  if (!*text)
+    return failure{fmt::format("there is no file {}", path)};
+  return **std::move(text);
+}
+
+std::string first_certificate_in(std::string_view text) {
+  auto all = tls::certificates_in(text);
+  return all.empty() ? "" : std::move(all.front());
 }
 
 /// The broker's claim in a request's headers; the failure is the client's.
@@ -211,6 +232,10 @@ void agent::load_node(const std::string& name) {
   auto found = std::make_shared<node>(*std::move(record), directory);
   bool alive = found->record.process && is_alive(*found->record.process);
   found->is = alive ? state::starting : state::restarting;
+  // An agent may end between writing what a node is to read and having it read.
+  found->reload_wanted = alive;
+  if (auto there = read_file(found->paths.certificate); there && *there)
+    found->certificate = first_certificate_in(**there);
   spdlog::info("node {} of {} found {}", name, found->record.request.scope,
                alive ? "running" : "ended");
   nodes_.emplace(name, std::move(found));
@@ -290,13 +315,19 @@ void agent::serve(const http::request& asked, const reply& to) {
       return to->send(answer(405, "healthz can only be read, with GET"));
     return to->send(health());
   }
-  if (path.size() < 2 || path.size() > 3 || path[0] != "v2" || path[1] != "service_instances")
+  if (path.size() < 2 || path.size() > 4 || path[0] != "v2" || path[1] != "service_instances"
+      || (path.size() == 4 && path[3] != "key" && path[3] != "certificate"))
     return to->send(answer(404, "there is nothing here; see GET /healthz and "
                                 "GET /v2/service_instances"));
   if (path.size() == 2) {
     if (asked.verb != method::get)
       return to->send(answer(405, "the list of nodes can only be read, with GET"));
     return to->send(listing());
+  }
+  if (path.size() == 4) {
+    if (asked.verb != method::put)
+      return to->send(answer(405, "a node's key is made, and its certificate handed over, by PUT"));
+    return path[3] == "key" ? make_key(path[2], asked, to) : take_certificate(path[2], asked, to);
   }
   if (asked.verb == method::put)
     return provision(path[2], asked, to);
@@ -354,6 +385,9 @@ http::response agent::listing() const {
     json::add(entry, "state", word_for(which->is), body);
     json::add(entry, "host", which->record.where.host, body);
     json::add(entry, "port", which->record.where.port, body);
+    if (config_.postgresql.tls.certificate.empty())
+      json::add(entry, "certificate", which->certificate.empty() ? "none" : which->certificate,
+                body);
     nodes.PushBack(entry, body.GetAllocator());
   }
   json::add(body, "nodes", std::move(nodes), body);
@@ -366,10 +400,27 @@ std::optional<endpoint> agent::free_endpoint() const {
   std::set<std::string> taken;
   for (const auto& [id, which] : nodes_)
     taken.insert(name_of(which->record.where));
+  for (const auto& [id, waiting] : pending_)
+    taken.insert(name_of(waiting.where));
   return choose_endpoint(
       config_.endpoints, taken, fence_.resting(), wall_milliseconds(), [](const endpoint& where) {
         return can_listen(where.host, where.port) && can_listen(where.host, where.api_port);
       });
+}
+
+http::response agent::full() const {
+  return answer(422,
+                fmt::format("the cell {} is full: it has {} nodes and a capacity of {}",
+                            config_.guid, nodes_.size(), config_.capacity),
+                "CapacityExceeded");
+}
+
+http::response agent::no_address_left() const {
+  return answer(422,
+                fmt::format("the cell {} has no address left: it has {} nodes and {} addresses, of "
+                            "which others may hold some",
+                            config_.guid, nodes_.size(), config_.endpoints.size()),
+                "CapacityExceeded");
 }
 
 void agent::provision(const std::string& node_id, const http::request& asked, const reply& to) {
@@ -403,18 +454,11 @@ void agent::provision(const std::string& node_id, const http::request& asked, co
         answer(422, fmt::format("the cell {} starts no nodes: {}", config_.guid, guard_refusal_),
                "Unguarded"));
   if (nodes_.size() >= config_.capacity)
-    return to->send(answer(422,
-                           fmt::format("the cell {} is full: it has {} nodes and a capacity of "
-                                       "{}",
-                                       config_.guid, nodes_.size(), config_.capacity),
-                           "CapacityExceeded"));
-  auto where = free_endpoint();
+    return to->send(full());
+  auto waiting = pending_.extract(node_id);
+  auto where = waiting ? std::optional{waiting.mapped().where} : free_endpoint();
   if (!where)
-    return to->send(answer(422,
-                           fmt::format("the cell {} has no address left: it has {} nodes and {} "
-                                       "addresses, of which others may hold some",
-                                       config_.guid, nodes_.size(), config_.endpoints.size()),
-                           "CapacityExceeded"));
+    return to->send(no_address_left());
 
   fence_.note(*claim);
   fence_.occupy(*where);
@@ -423,6 +467,8 @@ void agent::provision(const std::string& node_id, const http::request& asked, co
   auto made = std::make_shared<node>(node_record{*std::move(wanted), *where, std::nullopt, how_},
                                      directory_of(node_id));
   auto error = make_directory(made->paths.directory, 0711, agents_own());
+  if (!error && waiting && !waiting.mapped().certificate.empty())
+    error = install(*made, waiting.mapped());
   if (!error)
     error = save_node(*made);
   if (error) {
@@ -572,6 +618,119 @@ void agent::settle_guard(std::optional<std::string> refusal) {
     go_on();
 }
 
+// -- certificates ---------------------------------------------------------------------------------
+
+/// Whether a request about a node's certificate is refused, and for that reason.
+std::optional<http::response> agent::refuse_certificate(const std::string& node_id,
+                                                        const http::request& asked) const {
+  if (!is_node_id(node_id))
+    return answer(400, "there can be no node of that id");
+  auto claim = claim_of(asked);
+  if (!claim)
+    return answer(400, claim.error());
+  if (auto refusal = fence_.refusal_of(*claim))
+    return answer(412, *refusal, "StaleRequest");
+  if (fence_.buried(node_id))
+    return answer(410, fmt::format("the node {} was removed from this cell", node_id));
+  if (!config_.postgresql.tls.certificate.empty())
+    return answer(409, "the nodes of this cell show the certificate of its configuration");
+  return std::nullopt;
+}
+
+/// Makes a key for a node, which may be still to come: its address is decided with it, for the
+/// certificate names it. Nothing is started, and what is not used is forgotten.
+void agent::make_key(const std::string& node_id, const http::request& asked, const reply& to) {
+  if (auto refused = refuse_certificate(node_id, asked))
+    return to->send(*std::move(refused));
+  auto now = clock::now();
+  std::erase_if(pending_, [&](const auto& one) { return one.second.until <= now; });
+  pending_.erase(node_id);
+  auto known = nodes_.find(node_id);
+  if (known == nodes_.end() && nodes_.size() + pending_.size() >= config_.capacity)
+    return to->send(full());
+  auto where = known == nodes_.end() ? free_endpoint() : std::optional{known->second->record.where};
+  if (!where)
+    return to->send(no_address_left());
+  auto key = tls::make_key();
+  auto request = key ? tls::make_request(*key) : key;
+  if (!request)
+    return to->send(answer(500, request.error()));
+  pending_[node_id] = {*std::move(key), *where, now + key_waits, "", ""};
+  json::document body;
+  body.SetObject();
+  json::add(body, "certificate_request", *request, body);
+  json::add(body, "host", where->host, body);
+  http::response made;
+  made.body = json::text_of(body);
+  to->send(std::move(made));
+}
+
+void agent::take_certificate(const std::string& node_id, const http::request& asked,
+                             const reply& to) {
+  if (auto refused = refuse_certificate(node_id, asked))
+    return to->send(*std::move(refused));
+  auto waiting = pending_.find(node_id);
+  if (waiting == pending_.end())
+    return to->send(answer(409, fmt::format("no key of the node {} waits for a certificate; have "
+                                            "one made first, with PUT …/key",
+                                            node_id)));
+  auto body = json::parse(asked.body);
+  auto certificate = body ? json::string_member(*body, "certificate") : std::string{};
+  auto authorities = body ? json::string_member(*body, "authorities") : std::string{};
+  if (!tls::belong_together({waiting->second.key, certificate}))
+    return to->send(answer(400, "the body needs a certificate, in PEM, of the key that was made "
+                                "here last for this node"));
+  waiting->second.certificate = std::move(certificate);
+  waiting->second.authorities = std::move(authorities);
+  auto known = nodes_.find(node_id);
+  if (known == nodes_.end())
+    return to->send(answer(200)); // the node is about to come
+  auto& which = *known->second;
+  auto error = install(which, waiting->second);
+  pending_.erase(waiting);
+  if (!error)
+    error = replace_file(which.paths.patroni, render_patroni(config_, which.record, which.paths),
+                         nodes_own());
+  if (error) {
+    spdlog::error("node {}: {}", node_id, *error);
+    return to->send(answer(500, *error));
+  }
+  which.reload_wanted = true;
+  which.probe_at = clock::now();
+  spdlog::info("node {} has a new certificate", node_id);
+  to->send(answer(200));
+}
+
+/// Writes a key and its certificate down for PostgreSQL. It shows them from its next start or
+/// reload on.
+std::optional<std::string> agent::install(node& which, const pending_certificate& what) const {
+  if (auto error = replace_file(which.paths.fleet, what.authorities, nodes_own()))
+    return error;
+  if (auto error = replace_file(which.paths.certificate, what.certificate + what.key, nodes_own()))
+    return error;
+  which.certificate = first_certificate_in(what.certificate);
+  return std::nullopt;
+}
+
+/// Has Patroni read its configuration, and PostgreSQL its own and its certificate. Neither ends a
+/// connection.
+void agent::reload(const node_ptr& which) {
+  which->reload_wanted = false;
+  const auto& record = which->record;
+  http::outgoing what;
+  what.verb = "POST";
+  what.url = fmt::format("http://{}:{}/reload", record.where.host, record.where.api_port);
+  what.username = record.request.patroni.username;
+  what.password = record.request.patroni.password;
+  what.timeout = seconds{2};
+  what.max_answer_bytes = 64 * 1024;
+  loop_.send(std::move(what), life_.guard([which](const http::outcome& came) {
+    // It says 202, and 200 where it had nothing to do. Otherwise the next look tries again.
+    if (came.status < 200 || came.status > 299)
+      which->reload_wanted = true;
+  }));
+}
+
 // -- a node's life --------------------------------------------------------------------------------
 
 std::string agent::registrar_key(const node& which) const {
@@ -579,30 +738,37 @@ std::string agent::registrar_key(const node& which) const {
                      which.record.request.node_id, which.record.where.port);
 }
 
-/// The key and the certificate that PostgreSQL shows: the operator's as they are now, or the node's
-/// own, made once.
-std::optional<std::string> agent::write_certificate(const node& which) const {
+/// The key and the certificate that PostgreSQL shows: the operator's as they are now, or what the
+/// node has, or, so that clients can encrypt, one that nobody can check.
+std::optional<std::string> agent::write_certificate(node& which) const {
   const auto& tls = config_.postgresql.tls;
   const auto& paths = which.paths;
   if (!tls.certificate.empty()) {
-    if (auto error = copy_file(tls.certificate, paths.certificate))
-      return error;
-    if (auto error = copy_file(tls.key, paths.key))
+    auto certificate = text_in(tls.certificate);
+    if (!certificate)
+      return certificate.error();
+    auto key = text_in(tls.key);
+    if (!key)
+      return key.error();
+    // A file need not end with a line's end, and a PEM block has to begin on a line of its own.
+    if (auto error = replace_file(paths.certificate, *certificate + "\n" + *key, nodes_own()))
       return error;
     return tls.authority.empty() ? std::nullopt : copy_file(tls.authority, paths.authority);
   }
   auto there = read_file(paths.certificate);
   if (!there)
     return there.error();
-  if (*there)
+  if (*there) {
+    which.certificate = first_certificate_in(**there);
     return std::nullopt;
-  auto made = make_key_pair(which.record.request.node_id, which.record.where.host);
+  }
+  auto now = model::wall_time{milliseconds{wall_milliseconds()}};
+  auto made = tls::make_unchecked({which.record.request.node_id, {which.record.where.host}},
+                                  {now - backdated, now + unchecked_life});
   if (!made)
     return made.error();
-  // The certificate last: where it is, its key is too.
-  if (auto error = replace_file(paths.key, made->key, nodes_own()))
-    return error;
-  return replace_file(paths.certificate, made->certificate, nodes_own());
+  which.certificate = made->certificate;
+  return replace_file(paths.certificate, made->certificate + made->key, nodes_own());
 }
 
 /// What Patroni needs to speak TLS with etcd: copies, for it runs as another user and may see no
@@ -620,12 +786,10 @@ std::optional<std::string> agent::write_etcd_files(const node& which) const {
 }
 
 std::optional<std::string> agent::copy_file(const std::string& from, const std::string& to) const {
-  auto text = read_file(from);
+  auto text = text_in(from);
   if (!text)
     return text.error();
-  if (!*text)
-    return fmt::format("there is no file {}", from);
-  return replace_file(to, **text, nodes_own());
+  return replace_file(to, *text, nodes_own());
 }
 
 /// The node's own view of PostgreSQL's programs. They belong to the agent: a database's superuser
@@ -656,7 +820,7 @@ std::optional<std::string> agent::write_programs(const node& which) const {
   return std::nullopt;
 }
 
-std::optional<std::string> agent::write_files(const node& which) const {
+std::optional<std::string> agent::write_files(node& which) const {
   const auto& paths = which.paths;
   const auto& record = which.record;
   for (const auto& directory : {paths.home, paths.run})
@@ -751,6 +915,8 @@ void agent::probe(const node_ptr& which) {
 
 void agent::probed(const node_ptr& which, const http::outcome& answer) {
   which->probing = false;
+  if (answer.status != 0 && which->reload_wanted)
+    reload(which);
   bool runs = false;
   if (answer.status == 0)
     which->silent = true;

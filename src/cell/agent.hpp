@@ -72,6 +72,8 @@ private:
     clock::time_point restart_at;
     clock::time_point probe_at;
     bool probing = false;
+    std::string certificate;    ///< the first of what it shows to PostgreSQL's clients
+    bool reload_wanted = false; ///< what it has to read has changed, or may have
     // Whether it has to be fenced:
     bool may_lead = true; ///< it led when it was last heard of, or nothing is known yet
     bool silent = false;  ///< its Patroni has not answered since
@@ -87,6 +89,15 @@ private:
     std::vector<waiter> waiters;
   };
   using node_ptr = std::shared_ptr<node>;
+
+  /// A key that was made for a node, and what it waits for.
+  struct pending_certificate {
+    std::string key;
+    endpoint where;          ///< of the node
+    clock::time_point until; ///< then it is forgotten
+    std::string certificate; ///< empty until it has come
+    std::string authorities; ///< who may have signed it
+  };
 
   agent(const cell_config& config, const system_user& user, fencing how, http::event_loop& loop,
         store::etcd_client& etcd, directory_lock lock);
@@ -124,14 +135,26 @@ private:
                                                         const std::string& python) const;
   [[nodiscard]] std::optional<std::string> write_guard(const std::string& directory) const;
 
+  [[nodiscard]] http::response full() const;
+  [[nodiscard]] http::response no_address_left() const;
+
+  // -- certificates
+  [[nodiscard]] std::optional<http::response> refuse_certificate(const std::string& node_id,
+                                                                 const http::request& asked) const;
+  void make_key(const std::string& node_id, const http::request& asked, const reply& to);
+  void take_certificate(const std::string& node_id, const http::request& asked, const reply& to);
+  [[nodiscard]] std::optional<std::string> install(node& which,
+                                                   const pending_certificate& what) const;
+  void reload(const node_ptr& which);
+
   // -- a node's life
   void launch_node(const node_ptr& which);
-  [[nodiscard]] std::optional<std::string> write_certificate(const node& which) const;
+  [[nodiscard]] std::optional<std::string> write_certificate(node& which) const;
   [[nodiscard]] std::optional<std::string> write_etcd_files(const node& which) const;
   [[nodiscard]] std::optional<std::string> copy_file(const std::string& from,
                                                      const std::string& to) const;
   [[nodiscard]] std::optional<std::string> write_programs(const node& which) const;
-  [[nodiscard]] std::optional<std::string> write_files(const node& which) const;
+  [[nodiscard]] std::optional<std::string> write_files(node& which) const;
   void ended(const node_ptr& which);
   void probe(const node_ptr& which);
   void probed(const node_ptr& which, const http::outcome& answer);
@@ -157,6 +180,7 @@ private:
   std::string expected_authorization_;
   fence fence_;
   std::map<std::string, node_ptr> nodes_;
+  std::map<std::string, pending_certificate> pending_; ///< by node id
   announcer announcer_;
   remover remover_;
 

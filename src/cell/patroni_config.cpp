@@ -167,7 +167,7 @@ void write_postgresql(YAML::Emitter& out, const cell_config& config, const node_
       {"unix_socket_directories", socket_fits(paths, node.where) ? paths.run : ""},
       {"ssl", "on"},
       {"ssl_cert_file", paths.certificate},
-      {"ssl_key_file", paths.key},
+      {"ssl_key_file", paths.certificate},
   };
   if (!config.postgresql.tls.authority.empty())
     local["ssl_ca_file"] = paths.authority;
@@ -223,8 +223,8 @@ void write_etcd(YAML::Emitter& out, const cell_config& config, const node_reques
 node_paths::node_paths(const std::string& directory)
     : directory(directory), record(directory + "/node.json"), patroni(directory + "/patroni.yml"),
       bootstrap_script(directory + "/bootstrap.sh"), bootstrap_sql(directory + "/bootstrap.sql"),
-      programs(directory + "/bin"), certificate(directory + "/server.crt"),
-      key(directory + "/server.key"), authority(directory + "/authority.crt"),
+      programs(directory + "/bin"), certificate(directory + "/server.pem"),
+      fleet(directory + "/fleet.crt"), authority(directory + "/authority.crt"),
       etcd_authority(directory + "/etcd-authority.crt"), etcd_certificate(directory + "/etcd.crt"),
       etcd_key(directory + "/etcd.key"), log(directory + "/log"), home(directory + "/home"),
       data(home + "/data"), run(home + "/run"), python(directory + "/python") {}

@@ -21,8 +21,9 @@ struct node_paths {
   std::string bootstrap_script; ///< run once in a new cluster, after initdb
   std::string bootstrap_sql;    ///< what it runs
   std::string programs;         ///< PostgreSQL's as Patroni finds them: links, but for `postgres`
-  std::string certificate;      ///< what PostgreSQL shows to its clients, with its key
-  std::string key;
+  std::string certificate;      ///< what PostgreSQL shows to its clients, and its key: one file, so
+                                ///< that nobody ever finds one without the other
+  std::string fleet;            ///< the certificates of who may have signed it; if it was signed
   std::string authority;        ///< who may sign certificates of clients; seldom there
   std::string etcd_authority;   ///< who signed etcd's certificate; seldom there
   std::string etcd_certificate; ///< Patroni's own for etcd, with its key; seldom there

@@ -15,6 +15,7 @@
 #include <stop_token>
 #include <thread>
 
+#include "actors/authority_keeper.hpp"
 #include "actors/cell_directory.hpp"
 #include "actors/database.hpp"
 #include "actors/etcd_pulse.hpp"
@@ -130,9 +131,10 @@ public:
         self_{outside_.new_id(),
               fmt::format("{}:{}", settings_.broker.bind_host, settings_.broker.port),
               cli::host_name(), cli::machine_identity()},
-        cells_(actors::spawn_cell_directory(system_, {cells_of(settings_), http_, store_, outside_,
-                                                      store::encode_active(self_), settings_.repair,
-                                                      &published_})),
+        authority_(find_authority()),
+        cells_(actors::spawn_cell_directory(
+            system_, {cells_of(settings_), http_, store_, outside_, store::encode_active(self_),
+                      settings_.repair, &published_, settings_.broker.advertise_host, authority_})),
         directory_(actors::spawn_instance_directory(
             system_, {store_, http_, database_, ports_, cells_, outside_, &published_,
                       store::encode_active(self_), derived_.keys, !settings_.etcd.username.empty(),
@@ -155,7 +157,7 @@ public:
     pulse_ = actors::spawn_etcd_pulse(
         system_, {store_, store::encode_active(self_), outside_, &published_.status});
     watcher_ = actors::start_etcd_watcher(
-        etcd_, {directory_, ports_, cells_, leadership_, gateway_.get()});
+        etcd_, {directory_, ports_, cells_, leadership_, gateway_.get(), authority_});
     return std::nullopt;
   }
 
@@ -178,6 +180,8 @@ public:
     caf::anon_send_exit(leadership_, shutdown);
     caf::anon_send_exit(directory_, shutdown);
     caf::anon_send_exit(cells_, shutdown);
+    if (authority_)
+      caf::anon_send_exit(authority_, shutdown);
     caf::anon_send_exit(ports_, shutdown);
     caf::anon_send_exit(database_, shutdown);
     caf::anon_send_exit(http_, shutdown);
@@ -194,6 +198,16 @@ private:
     return options;
   }
 
+  /// The operator's authority is known from the start; the fleet's own is in etcd, and has a keeper.
+  actors::authority_keeper_actor find_authority() {
+    const auto& operators = settings_.authority;
+    if (operators.all.empty())
+      return actors::spawn_authority_keeper(
+          system_, {store_, outside_, store::encode_active(self_), derived_.keys, &published_});
+    published_.status.authority = std::make_shared<const tls::authorities>(operators);
+    return {};
+  }
+
   http::backend backend() {
     http::backend behind;
     behind.find = [this](const std::string& name) { return published_.instances.find(name); };
@@ -207,6 +221,10 @@ private:
         how.etcd_age = std::chrono::duration_cast<std::chrono::seconds>(
             std::chrono::steady_clock::now() - heard);
       return how;
+    };
+    behind.authority = [this] {
+      auto known = published_.status.authority.load();
+      return known ? known->shown(outside_.now()) : std::string{};
     };
     behind.ask = [this](model::request what, std::chrono::milliseconds patience,
                         std::function<void(model::verdict)> answer) {
@@ -241,6 +259,7 @@ private:
   actors::database_actor database_;
   actors::port_registry_actor ports_;
   store::active_broker self_;
+  actors::authority_keeper_actor authority_;
   actors::cell_directory_actor cells_;
   actors::instance_directory_actor directory_;
   std::unique_ptr<actors::gateway> gateway_;

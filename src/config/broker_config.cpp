@@ -146,6 +146,19 @@ secrets_settings secrets_of(const section& from) {
   return secrets;
 }
 
+/// `authority:`, an operator's own.
+tls::authorities authority_of(const section& from) {
+  from.allow({"certificate", "key", "successor"});
+  std::string successor;
+  if (from.has("successor"))
+    successor = from.file_text("successor");
+  auto authority = tls::operators_authority(
+      {from.secret_file_text("key"), from.file_text("certificate")}, successor);
+  if (!authority)
+    from.refuse(authority.error());
+  return *std::move(authority);
+}
+
 /// `repair:`, what happens to the nodes of a cell that is gone.
 model::repair_settings repair_of(const section& from) {
   // A lease in etcd ends after ten seconds, Patroni's ttl is thirty: sooner tells nothing.
@@ -202,7 +215,8 @@ std::vector<std::string> warnings_of(const std::string& path, const section& top
 
 broker_config config_of(const std::string& path, const section& top,
                         std::string_view local_port_range) {
-  top.allow({"broker", "cells", "etcd", "routing", "repair", "secrets", "audit", "catalog"});
+  top.allow(
+      {"broker", "cells", "etcd", "routing", "repair", "secrets", "authority", "audit", "catalog"});
   broker_config config;
   config.broker = broker_of(top.child("broker"));
   config.cells = cells_of(top);
@@ -211,6 +225,8 @@ broker_config config_of(const std::string& path, const section& top,
   config.repair = repair_of(top.child_or_empty("repair"));
   if (top.has("secrets"))
     config.secrets = secrets_of(top.child("secrets"));
+  if (top.has("authority"))
+    config.authority = authority_of(top.child("authority"));
   if (top.has("audit"))
     config.audit_file = audit_file_of(top.child("audit"));
   config.catalog = read_catalog(top.child("catalog"), config.cells.size());

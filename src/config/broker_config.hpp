@@ -9,6 +9,7 @@
 #include "model/catalog.hpp"
 #include "model/repair.hpp"
 #include "model/result.hpp"
+#include "tls/authorities.hpp"
 
 namespace matriarch::config {
 
@@ -71,6 +72,8 @@ struct broker_config {
   etcd_settings etcd;
   routing_settings routing;
   secrets_settings secrets;
+  /// `authority:`, who signs the databases' certificates; none: the fleet makes its own.
+  tls::authorities authority;
   model::repair_settings repair;
   /// Where the lines of the audit trail go; empty: to the log.
   std::string audit_file;

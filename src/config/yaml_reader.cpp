@@ -368,6 +368,11 @@ std::string section::file(std::string_view name) const {
   return path;
 }
 
+std::string section::file_text(std::string_view name) const {
+  std::ifstream opened(file(name), std::ios::binary);
+  return {std::istreambuf_iterator<char>(opened), {}};
+}
+
 std::string section::secret_file(std::string_view name) const {
   auto path = file(name);
   struct stat status {};

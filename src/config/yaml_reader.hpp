@@ -50,7 +50,9 @@ public:
   [[nodiscard]] std::string secret(std::string_view name) const;
   /// The path of a file that can be read.
   [[nodiscard]] std::string file(std::string_view name) const;
-  /// The same for a file that holds a secret: warns if every user of the machine can read it.
+  /// The whole text of a file.
+  [[nodiscard]] std::string file_text(std::string_view name) const;
+  /// The same as file() for a file that holds a secret: warns if every user of the machine can read it.
   [[nodiscard]] std::string secret_file(std::string_view name) const;
   /// The whole text of a file that holds a secret.
   [[nodiscard]] std::string secret_file_text(std::string_view name) const;

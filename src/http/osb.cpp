@@ -330,29 +330,36 @@ model::duration longest_of_all(const model::catalog& offered) {
 
 /// What applications need to reach a database as that user. Every character of a name or a password
 /// is safe in the URIs.
-json::value credentials_json(const model::credentials& user, const std::string& host, int port,
+json::value credentials_json(const model::credentials& user, const binding_view& shown, int port,
                              json::document& owner) {
+  const auto& host = shown.host;
   bool is_ipv6 = host.find(':') != std::string::npos;
   auto place =
       (is_ipv6 ? "[" + host + "]" : host) + ":" + std::to_string(port) + "/" + database_name;
   auto name = percent_encoded(user.username);
   auto password = percent_encoded(user.password);
   json::value object{rapidjson::kObjectType};
-  json::add(object, "uri", "postgres://" + name + ":" + password + "@" + place, owner);
+  // Some drivers' registries know this scheme alone.
+  json::add(object, "uri", "postgresql://" + name + ":" + password + "@" + place, owner);
   json::add(object, "jdbcUrl",
             "jdbc:postgresql://" + place + "?user=" + name + "&password=" + password, owner);
-  json::add(object, "host", host, owner);
+  // Libraries that read bindings by themselves look for one or the other of these names.
+  for (const auto* name_of_host : {"host", "hostname"})
+    json::add(object, name_of_host, host, owner);
   json::add(object, "port", port, owner);
-  json::add(object, "name", database_name, owner);
+  for (const auto* name_of_database : {"name", "database", "dbname"})
+    json::add(object, name_of_database, database_name, owner);
   json::add(object, "username", user.username, owner);
   json::add(object, "password", user.password, owner);
+  if (!shown.authority.empty())
+    json::add(object, "ca_certificate", shown.authority, owner);
   return object;
 }
 
 /// The superuser's part of a binding's credentials.
 json::value superuser_json(const binding_view& shown, json::document& owner) {
   const auto& known = shown.known.known;
-  auto whole = credentials_json(known.superuser, shown.host, known.allocated_port, owner);
+  auto whole = credentials_json(known.superuser, shown, known.allocated_port, owner);
   json::value object{rapidjson::kObjectType};
   for (const auto* name : {"username", "password", "uri"})
     json::add(object, name, std::move(whole[name]), owner);
@@ -390,7 +397,7 @@ json::document binding_json(const binding_view& shown) {
       which.read_only && known.read_only_port != 0 ? known.read_only_port : known.allocated_port;
   json::document body;
   body.SetObject();
-  auto credentials = credentials_json(user, shown.host, port, body);
+  auto credentials = credentials_json(user, shown, port, body);
   if (shown.with_superuser)
     json::add(credentials, "superuser", superuser_json(shown, body), body);
   json::add(body, "credentials", std::move(credentials), body);

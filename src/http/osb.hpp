@@ -63,6 +63,8 @@ struct binding_view {
   const model::instance_snapshot& known;
   const model::binding& which;
   const std::string& host; ///< where the routers are reached
+  /// The certificates of who may have signed what clients are shown there, as PEM.
+  std::string authority = {};
   /// Whether the plan lets applications have the superuser.
   bool with_superuser = false;
 };

@@ -284,6 +284,8 @@ private:
   void fetch_binding(const std::string& id, const std::string& binding_id, reply to) const {
     with_instance(id, std::move(to), [self = shared_from_this(), binding_id](const auto& known) {
       auto found = known.bindings.find(binding_id);
+      if (auto refused = self->refuse_credentials())
+        return *refused;
       return found == known.bindings.end() ? osb::no_binding(known, binding_id)
                                            : osb::fetched_binding(self->view(known, found->second));
     });
@@ -300,11 +302,24 @@ private:
         410);
   }
 
+  [[nodiscard]] std::string authority() const {
+    return behind_.authority ? behind_.authority() : std::string{};
+  }
+
+  /// Credentials without the certificate that they are to be checked with would be incomplete. It
+  /// takes a moment, and only at the very first start of a fleet or where etcd cannot be reached.
+  [[nodiscard]] std::optional<response> refuse_credentials() const {
+    if (!behind_.authority || !behind_.authority().empty())
+      return std::nullopt;
+    return osb::refusal({model::verdict_kind::unavailable,
+                         "it is not known yet who signs the databases' certificates; try again"});
+  }
+
   [[nodiscard]] osb::binding_view view(const model::instance_snapshot& known,
                                        const model::binding& which) const {
     const auto* service = settings_.catalog.find_service(which.service_id);
     const auto* plan = service == nullptr ? nullptr : service->find_plan(which.plan_id);
-    return {known, which, settings_.advertise_host,
+    return {known, which, settings_.advertise_host, authority(),
             plan != nullptr && plan->provision.superuser_in_bindings};
   }
 
@@ -412,6 +427,8 @@ private:
   }
 
   void bind(model::bind_request asked, later to) const {
+    if (auto refused = refuse_credentials())
+      return to->send(*std::move(refused));
     auto patience_now = patience(asked.may_poll);
     behind_.ask(
         std::move(asked), patience_now,

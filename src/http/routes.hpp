@@ -36,6 +36,9 @@ struct backend {
   std::function<std::vector<model::snapshot_ptr>()> all;
   std::function<model::cell_table()> cells;
   std::function<broker_health()> health;
+  /// The certificates of who may have signed what clients of databases are shown, as PEM; empty
+  /// while that is not known. Bindings have none if it is not set.
+  std::function<std::string()> authority;
   std::function<void(model::request, std::chrono::milliseconds patience,
                      std::function<void(model::verdict)>)>
       ask;

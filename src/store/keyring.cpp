@@ -182,4 +182,10 @@ result<std::string> keyring::open(std::string_view sealed, std::string_view plac
   return failure{"a sealed secret does not open: it was altered, or moved here from elsewhere"};
 }
 
+bool keyring::seals_like(std::string_view sealed) const {
+  if (keys_.empty())
+    return !sealed.starts_with(mark);
+  return sealed.starts_with(std::string{mark} + keys_.front().id + ":");
+}
+
 } // namespace matriarch::store

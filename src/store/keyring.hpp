@@ -30,6 +30,10 @@ public:
   /// The failure says that a key is missing, or that the text was altered; never the text.
   [[nodiscard]] result<std::string> open(std::string_view sealed, std::string_view place) const;
 
+  /// Whether a text is as seal() would leave it now: sealed with the newest key, or not at all where
+  /// there is none.
+  [[nodiscard]] bool seals_like(std::string_view sealed) const;
+
   /// Whether there is a key to seal with.
   [[nodiscard]] bool encrypts() const { return !keys_.empty(); }
 

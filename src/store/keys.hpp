@@ -83,6 +83,8 @@ inline std::string cell(std::string_view guid) {
 }
 
 inline const std::string active = "/matriarch/active";
+/// Who signs the fleet's certificates, with the sealed key.
+inline const std::string authority = "/matriarch/authority";
 inline const std::string fleet = "/matriarch/fleet";
 /// When the active broker last wrote: only to see whether etcd takes it.
 inline const std::string heartbeat = "/matriarch/heartbeat";

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <random>
 
+#include "actors/authority_keeper.hpp"
 #include "actors/cell_directory.hpp"
 #include "actors/gateway.hpp"
 #include "actors/instance_directory.hpp"
@@ -246,9 +247,12 @@ struct simulated_broker::actors {
     std::vector<matriarch::actors::cell_settings> settings;
     for (const auto& one : with.cells())
       settings.push_back({one.guid, one.availability_zone, one.uri, "admin", "secret"});
-    cells = matriarch::actors::spawn_cell_directory(
-        system,
-        {settings, http, store, chance_and_time, store::encode_active(who), how.repair, &out});
+    if (!how.public_host.empty())
+      authority = matriarch::actors::spawn_authority_keeper(
+          system, {store, chance_and_time, store::encode_active(who), how.keys, &out});
+    cells = matriarch::actors::spawn_cell_directory(system, {settings, http, store, chance_and_time,
+                                                             store::encode_active(who), how.repair,
+                                                             &out, how.public_host, authority});
     matriarch::actors::instance_setup setup{
         store, http, database, ports, cells, chance_and_time, &out, store::encode_active(who)};
     setup.etcd_users = how.etcd_users;
@@ -269,6 +273,8 @@ struct simulated_broker::actors {
     caf::anon_send_exit(leadership, end);
     caf::anon_send_exit(directory, end);
     caf::anon_send_exit(cells, end);
+    if (authority)
+      caf::anon_send_exit(authority, end);
     caf::anon_send_exit(ports, end);
     caf::anon_send_exit(database, end);
     caf::anon_send_exit(http, end);
@@ -282,11 +288,16 @@ struct simulated_broker::actors {
     auto everything = outside.etcd.range({keys::first, keys::last});
     matriarch::actors::key_listing routing{{}, outside.etcd.at()};
     matriarch::actors::key_listing announced{{}, outside.etcd.at()};
+    matriarch::actors::key_listing own{{}, outside.etcd.at()};
     for (const auto& entry : everything)
       if (entry.key.starts_with(keys::routing))
         routing.found.push_back(entry);
       else if (entry.key.starts_with(keys::cells))
         announced.found.push_back(entry);
+      else if (entry.key.starts_with(keys::own))
+        own.found.push_back(entry);
+    if (authority)
+      caf::anon_send(authority, std::move(own));
     caf::anon_send(ports, std::move(routing));
     caf::anon_send(cells, std::move(announced));
     caf::anon_send(directory,
@@ -327,6 +338,8 @@ struct simulated_broker::actors {
       caf::anon_send(ports, std::move(routing));
     if (!announced.changes.empty())
       caf::anon_send(cells, std::move(announced));
+    if (!own.changes.empty() && authority)
+      caf::anon_send(authority, own);
     if (!own.changes.empty())
       caf::anon_send(leadership, std::move(own));
   }
@@ -387,6 +400,7 @@ struct simulated_broker::actors {
   store_mock store;
   database_mock database;
   matriarch::actors::port_registry_actor ports;
+  matriarch::actors::authority_keeper_actor authority;
   matriarch::actors::cell_directory_actor cells;
   matriarch::actors::instance_directory_actor directory;
   matriarch::actors::leadership_actor leadership;
@@ -506,6 +520,10 @@ model::snapshot_ptr simulated_broker::find(const std::string& name) const {
 
 model::cell_table simulated_broker::cells() const {
   return self_->out.status.cells.load();
+}
+
+tls::authorities_ptr simulated_broker::authority() const {
+  return self_->out.status.authority.load();
 }
 
 std::string simulated_broker::repair_halted() const {

@@ -10,6 +10,7 @@
 #include "model/repair.hpp"
 #include "model/requests.hpp"
 #include "store/keyring.hpp"
+#include "tls/authorities.hpp"
 #include "wire.hpp"
 #include "world.hpp"
 
@@ -31,6 +32,7 @@ struct broker_settings {
   latencies latency = {};
   bug planted = bug::none;
   std::string machine = "machine"; ///< that it runs on; empty if it does not know
+  std::string public_host = {};    ///< nodes get certificates for it, if it is there
 };
 
 /// All actors of a broker in one actor system of virtual time, with mocks of the outside in front
@@ -83,6 +85,8 @@ public:
   [[nodiscard]] model::snapshot_ptr find(const std::string& name) const;
   [[nodiscard]] model::cell_table cells() const;
   [[nodiscard]] std::string repair_halted() const;
+  /// Who signs the nodes' certificates; nobody until that is known.
+  [[nodiscard]] tls::authorities_ptr authority() const;
 
 private:
   struct actors;

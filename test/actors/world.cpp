@@ -5,6 +5,7 @@
 #include "model/json.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
+#include "tls/certificate.hpp"
 
 namespace matriarch::simulation {
 
@@ -55,7 +56,12 @@ std::string host(const std::string& url) {
 std::string node_in(const std::string& url, const std::string& uri) {
   constexpr std::string_view prefix = "/v2/service_instances/";
   auto path = url.substr(uri.size());
-  return path.substr(prefix.size(), path.find('?') - prefix.size());
+  return path.substr(prefix.size(), path.find_first_of("?/", prefix.size()) - prefix.size());
+}
+
+/// Whether an order is about a node's key or certificate.
+bool is_certification(const std::string& url) {
+  return url.ends_with("/key") || url.ends_with("/certificate");
 }
 
 } // namespace
@@ -379,8 +385,13 @@ http::outcome world::list(const cell& where) {
     return {404, "{}", "", false};
   std::string nodes;
   for (const auto& [id, n] : where.nodes)
-    nodes += (nodes.empty() ? "" : ",") + ("{\"node_id\":\"" + id) + "\",\"scope\":\"" + n.scope
-             + "\",\"service_id\":\"service\",\"plan_id\":\"" + n.plan_id + "\"}";
+    nodes += (nodes.empty() ? "" : ",")
+             + json::object_text({{"node_id", id},
+                                  {"scope", n.scope},
+                                  {"service_id", "service"},
+                                  {"plan_id", n.plan_id},
+                                  {"host", where.guid},
+                                  {"certificate", n.certificate.empty() ? "none" : n.certificate}});
   return {200, "{\"nodes\":[" + nodes + "]}", "", false};
 }
 
@@ -392,6 +403,8 @@ http::outcome world::obey(cell& where, const http::outgoing& what, const std::st
     if (auto why = where.fence.refusal_of(claim_of(what)); why && fences(where))
       return {412, json::object_text({{"error", "StaleRequest"}, {"description", *why}}), "",
               false};
+    if (is_certification(what.url))
+      return certify(where, what, node_id);
     if (what.verb == "PUT") {
       auto said = start(where, what, node_id);
       return where.orders == manner::lying ? out_of_order : said;
@@ -401,8 +414,36 @@ http::outcome world::obey(cell& where, const http::outgoing& what, const std::st
     remove(where, node_id);
     return {was ? 200 : 410, "{}", "", false};
   }();
-  orders_.push_back({what.verb, where.guid, node_id, now_, came.status});
+  auto verb = is_certification(what.url) ? what.url.substr(what.url.rfind('/') + 1) : what.verb;
+  orders_.push_back({verb, where.guid, node_id, now_, came.status});
   return came;
+}
+
+/// What an agent does with PUT …/key and PUT …/certificate.
+http::outcome world::certify(cell& where, const http::outgoing& what, const std::string& node_id) {
+  if (where.foreign)
+    return {404, "{}", "", false};
+  if (where.fence.buried(node_id))
+    return {410, "{}", "", false};
+  if (what.url.ends_with("/key")) {
+    auto key = tls::make_key();
+    auto request = tls::make_request(*key);
+    where.pending[node_id] = {*key, ""};
+    return {200, json::object_text({{"certificate_request", *request}, {"host", where.guid}}), "",
+            false};
+  }
+  auto waiting = where.pending.find(node_id);
+  auto body = json::parse(what.body);
+  auto certificate = body.ok() ? json::string_member(*body, "certificate") : std::string{};
+  if (waiting == where.pending.end() || !tls::belong_together({waiting->second.first, certificate}))
+    return {409, "{\"description\":\"no such key\"}", "", false};
+  if (auto known = where.nodes.find(node_id); known != where.nodes.end()) {
+    known->second.certificate = certificate;
+    where.pending.erase(waiting);
+  } else {
+    waiting->second.second = certificate;
+  }
+  return {200, "{}", "", false};
 }
 
 http::outcome world::start(cell& where, const http::outgoing& what, const std::string& node_id) {
@@ -429,6 +470,8 @@ http::outcome world::start(cell& where, const http::outgoing& what, const std::s
       configure(*settings, scope);
   }
   where.nodes[node_id] = {scope, json::string_member(*body, "plan_id"), configured_[scope]};
+  if (auto waiting = where.pending.extract(node_id))
+    where.nodes[node_id].certificate = waiting.mapped().second;
   after(member_delay, [this, scope, node_id] {
     if (!in_a_cell(node_id))
       return;

@@ -92,6 +92,7 @@ struct cell_node {
   std::string digest = {};      ///< of the settings that its PostgreSQL has read
   bool pending_restart = false; ///< some of them wait for a restart
   std::string identity = {};    ///< of the cluster whose data it has; none before there is any
+  std::string certificate = {}; ///< what it shows; none if it never got one
 };
 
 // -- PostgreSQL ----------------------------------------------------------------------------------
@@ -121,6 +122,8 @@ struct cell {
   manner health = manner::well; ///< of GET /healthz
   duration transit{0};          ///< an order reaches the cell so long after it was sent
   bool foreign = false;         ///< of another make: it digs no graves, and lists nothing
+  /// Keys that were made and wait for their certificate or their node, and what has come for them.
+  std::map<std::string, std::pair<std::string, std::string>> pending = {};
   std::map<std::string, cell_node> nodes = {};
   matriarch::cell::fence fence = {};
 };
@@ -253,6 +256,7 @@ private:
   static http::outcome list(const cell& where);
   [[nodiscard]] bool fences(const cell& where) const { return cells_are_fenced && !where.foreign; }
   http::outcome obey(cell& where, const http::outgoing& what, const std::string& node_id);
+  http::outcome certify(cell& where, const http::outgoing& what, const std::string& node_id);
   http::outcome start(cell& where, const http::outgoing& what, const std::string& node_id);
   void remove(cell& where, const std::string& node_id);
   void note_loss(const std::string& scope, const std::string& node_id);

@@ -494,7 +494,7 @@ TEST_CASE("BND-14: a binding with a role of its own has that role's credentials,
   const std::string name = "r%C3%B6le%2F%3A%40";
   const std::string password = "%22%5C%27%2520%20%2B%26%3F%23%3D%F0%9F%98%80%3B%0A";
   CHECK(json::string_member(c, "uri")
-        == "postgres://" + name + ":" + password + "@db.example.org:30007/db");
+        == "postgresql://" + name + ":" + password + "@db.example.org:30007/db");
   CHECK(json::string_member(c, "jdbcUrl")
         == "jdbc:postgresql://db.example.org:30007/db?user=" + name + "&password=" + password);
   CHECK(json::string_member(c, "username") == made.role.username);
@@ -512,7 +512,7 @@ TEST_CASE("BND-14: the superuser is in a binding only where the plan says so") {
   auto body = json_of(b.send("PUT", binding_path, bind_body("open-id")));
   CHECK(json::text_of(body["credentials"]["superuser"])
         == R"({"username":"super","password":"secret-2",)"
-           R"("uri":"postgres://super:secret-2@db.example.org:30007/db"})");
+           R"("uri":"postgresql://super:secret-2@db.example.org:30007/db"})");
   b.says = [&](const auto&) { return bound(model::verdict_kind::created, ready_binding()); };
   CHECK_FALSE(contains(b.send("PUT", binding_path, bind_body("plan-id")).body, "secret-2"));
 }

@@ -619,18 +619,32 @@ TEST_CASE("BND-1, BND-14, BND-15, BND-18: a new binding answers 201 with credent
   auto body = json_of(answer);
   const auto& c = body["credentials"];
   CHECK(json::string_member(c, "uri")
-        == "postgres://app%2Fuser:p%40ss%3Aw@db.example.org:30007/db");
+        == "postgresql://app%2Fuser:p%40ss%3Aw@db.example.org:30007/db");
   CHECK(json::string_member(c, "jdbcUrl")
         == "jdbc:postgresql://db.example.org:30007/db?user=app%2Fuser&password=p%40ss%3Aw");
-  CHECK(json::string_member(c, "host") == "db.example.org");
+  for (const auto* name : {"host", "hostname"})
+    CHECK(json::string_member(c, name) == "db.example.org");
   CHECK(c["port"].GetInt() == 30007);
-  CHECK(json::string_member(c, "name") == "db");
+  for (const auto* name : {"name", "database", "dbname"})
+    CHECK(json::string_member(c, name) == "db");
+  CHECK(json::string_member(c, "ca_certificate") == b.authority);
   CHECK(json::string_member(c, "username") == "app/user");
   CHECK(json::string_member(c, "password") == "p@ss:w");
   CHECK(json::text_of(body["endpoints"])
         == R"([{"host":"db.example.org","ports":["30007"],"protocol":"tcp"}])");
   for (const std::string absent : {"syslog_drain_url", "route_service_url", "volume_mounts"})
     CHECK(json::member(body, absent) == nullptr);
+}
+
+TEST_CASE("no credentials are given while it is not known who signs the databases' certificates") {
+  broker b;
+  b.authority.clear();
+  b.known = settled();
+  error_of(b.send("PUT", binding_path, R"({"service_id":"service-id","plan_id":"plan-id"})"), 503);
+  CHECK(b.asked().empty());
+  auto fetched = b.send("GET", binding_path);
+  error_of(fetched, 503);
+  CHECK_FALSE(fetched.header("Retry-After").empty());
 }
 
 TEST_CASE("BND-4, GBN-1: a binding that exists answers 200 with the same credentials") {

@@ -159,6 +159,7 @@ struct broker {
   };
   broker_health health{true, true, true};
   model::cell_table cells = two_cells();
+  std::string authority = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
   model::demote_report report;
   model::forget_report forgotten;
   std::vector<model::orphan> orphans;
@@ -190,6 +191,7 @@ struct broker {
     behind.all = [this] { return known ? std::vector(copies, known) : none(); };
     behind.cells = [this] { return cells; };
     behind.health = [this] { return health; };
+    behind.authority = [this] { return authority; };
     behind.ask = [this, answer](model::request what, std::chrono::milliseconds, auto done) {
       {
         std::lock_guard guard{mutex_};

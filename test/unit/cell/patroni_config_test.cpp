@@ -102,8 +102,8 @@ TEST_CASE("PostgreSQL's parameters belong to the cluster, and only the node's pl
   auto local = yaml["postgresql"]["parameters"].as<std::map<std::string, std::string>>();
   CHECK(local
         == std::map<std::string, std::string>{{"ssl", "on"},
-                                              {"ssl_cert_file", "/d/nodes/n1/server.crt"},
-                                              {"ssl_key_file", "/d/nodes/n1/server.key"},
+                                              {"ssl_cert_file", "/d/nodes/n1/server.pem"},
+                                              {"ssl_key_file", "/d/nodes/n1/server.pem"},
                                               {"unix_socket_directories", "/d/nodes/n1/home/run"}});
 }
 

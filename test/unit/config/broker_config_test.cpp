@@ -294,6 +294,34 @@ TEST_CASE("the keys for etcd's secrets are read from their file") {
   CHECK(error_of(smallest + "audit: {}\n").starts_with("f.yml:18: audit.file is missing"));
 }
 
+TEST_CASE("an operator's authority is read from its files, and one that cannot sign is refused") {
+  const auto directory =
+      std::filesystem::temp_directory_path() / ("matriarch-pem-" + std::to_string(::getpid()));
+  std::filesystem::create_directory(directory);
+  const matriarch::model::wall_time now{};
+  const auto authority =
+      matriarch::tls::make_authority("operator", {now, now + std::chrono::days{99}});
+  const auto server =
+      matriarch::tls::make_unchecked({"n1", {"h"}}, {now, now + std::chrono::days{99}});
+  std::ofstream(directory / "authority.pem") << authority->certificate;
+  std::ofstream(directory / "authority.key") << authority->key;
+  std::ofstream(directory / "server.pem") << server->certificate;
+  const auto with_files = [&](const std::string& certificate, const std::string& key) {
+    return smallest + "authority:\n  certificate: " + (directory / certificate).string()
+           + "\n  key: " + (directory / key).string() + "\n";
+  };
+  CHECK(good(smallest).authority.all.empty());
+  CHECK(good(with_files("authority.pem", "authority.key")).authority.all.size() == 1);
+  CHECK(error_of(with_files("server.pem", "authority.key"))
+            .starts_with("f.yml:18: authority.certificate is not an authority's"));
+  CHECK(error_of(with_files("authority.pem", "server.pem"))
+            .starts_with("f.yml:18: authority.key is no key in PEM"));
+  CHECK(error_of(with_files("authority.pem", "none"))
+            .starts_with("f.yml:20: authority.key: the file"));
+  CHECK(error_of(smallest + "authority: {}\n").starts_with("f.yml:18: authority.key is missing"));
+  std::filesystem::remove_all(directory);
+}
+
 TEST_CASE("cells are there, complete and distinct") {
   CHECK(error_of("broker: {username: u, password: p}\ncells: []\n")
             .starts_with("f.yml:2: cells must list at least one cell"));
@@ -427,7 +455,7 @@ TEST_CASE("a polling duration is at most a week") {
 TEST_CASE("an unknown key is an error in every section") {
   CHECK(error_of(smallest + "callbacks: {}\n")
         == "f.yml:18: unknown key \"callbacks\"; Allowed: broker, cells, etcd, routing, "
-           "repair, secrets, audit, catalog");
+           "repair, secrets, authority, audit, catalog");
   CHECK(error_of(with("  username: u\n", "  usrname: u\n"))
         == "f.yml:2: unknown key \"usrname\" in broker; did you mean \"username\"? Allowed: "
            "bind_host, port, username, password, password_file, users, admin, strict, "

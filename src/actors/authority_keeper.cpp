@@ -1,0 +1,163 @@
+#include "actors/authority_keeper.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include "actors/alarm.hpp"
+#include "model/times.hpp"
+#include "store/authority_json.hpp"
+#include "store/keys.hpp"
+
+namespace matriarch::actors {
+
+namespace {
+
+using namespace std::chrono_literals;
+namespace keys = store::keys;
+
+// Above the etcd client's own time-out: its answer always comes first.
+constexpr caf::timespan store_patience = 10s;
+constexpr caf::timespan retry_pause = 500ms;
+// A successor is not made to the minute, but a broker that runs for years has to make it.
+constexpr caf::timespan look_pause = 1h;
+
+class authority_keeper {
+public:
+  authority_keeper(authority_keeper_actor::pointer self, authority_setup setup)
+      : self_(self), alarm_(self), setup_(std::move(setup)) {}
+
+  authority_keeper_actor::behavior_type behavior() {
+    return {
+        [this](const key_listing& all) {
+          for (const auto& entry : all.found)
+            if (entry.key == keys::authority)
+              take(entry);
+        },
+        [this](const key_changes& changed) {
+          for (const auto& c : changed.changes)
+            if (c.entry.key == keys::authority && c.what == store::change::kind::put)
+              take(c.entry);
+        },
+        [this](const activity& now) {
+          active_ = now.active;
+          look();
+        },
+        [this](tick_atom) {
+          if (alarm_.rings())
+            look();
+        },
+    };
+  }
+
+private:
+  /// What etcd holds; what came late is older than what is known.
+  void take(const store::key_value& entry) {
+    if (entry.mod_revision <= at_)
+      return;
+    at_ = entry.mod_revision;
+    auto read = store::decode_authorities(entry.value, *setup_.keys);
+    readable_ = read.ok();
+    if (!readable_)
+      return spdlog::error("{} cannot be read and is left alone; no certificate is signed: {}",
+                           keys::authority, read.error());
+    sealed_as_now_ = read->sealed_as_now;
+    publish(std::move(read->known));
+  }
+
+  void publish(tls::authorities now_are) {
+    known_ = std::move(now_are);
+    setup_.out->status.authority.store(std::make_shared<const tls::authorities>(known_));
+  }
+
+  /// Reads the key as it is, for to make an authority where there is one would be a disaster.
+  void look() {
+    if (!active_ || busy_)
+      return;
+    busy_ = true;
+    self_->request(setup_.store, store_patience, store::key_range{keys::authority, ""})
+        .then(
+            [this](const store::range_result& came) {
+              if (!came.ok)
+                return done(retry_pause);
+              if (came.found.empty()) {
+                at_ = 0;
+                readable_ = true;
+                known_ = {};
+              } else {
+                take(came.found.front());
+              }
+              decide();
+            },
+            [this](const caf::error&) { done(retry_pause); });
+  }
+
+  void done(caf::timespan pause) {
+    busy_ = false;
+    alarm_.set(pause);
+  }
+
+  void decide() {
+    if (!readable_)
+      return done(look_pause);
+    auto next = tls::next_of(known_, setup_.outside.now());
+    if (!next) {
+      spdlog::error("the fleet's authority cannot be made: {}", next.error());
+      return done(look_pause);
+    }
+    if (!*next && sealed_as_now_)
+      return done(look_pause);
+    write(*next ? **std::move(next) : known_);
+  }
+
+  /// Written before anything is signed with it, and by the active broker alone.
+  void write(tls::authorities next) {
+    store::transaction what;
+    what.compares = {at_ == 0 ? store::absent(keys::authority)
+                              : store::unchanged_since(keys::authority, at_),
+                     store::has_value(keys::active, setup_.active_value)};
+    what.then = {store::put{keys::authority, store::encode_authorities(next, *setup_.keys)}};
+    self_->request(setup_.store, store_patience, std::move(what))
+        .then(
+            [this, next = std::move(next)](const store::commit_result& came) mutable {
+              // Whatever else came of it, the next look shows.
+              if (came.state != store::commit_state::committed)
+                return done(retry_pause);
+              if (next.all.size() > known_.all.size())
+                spdlog::info("the fleet has {} authority: it ends on {}",
+                             known_.all.empty() ? "an" : "another",
+                             model::text_of(next.all.back().until));
+              at_ = came.at;
+              sealed_as_now_ = true;
+              publish(std::move(next));
+              done(look_pause);
+            },
+            [this](const caf::error&) { done(retry_pause); });
+  }
+
+  authority_keeper_actor::pointer self_;
+  alarm<authority_keeper_actor::pointer> alarm_;
+  authority_setup setup_;
+  bool active_ = false;
+  bool busy_ = false;
+  tls::authorities known_;
+  store::revision at_ = 0; ///< of the key, as last read or written; 0 if there is none
+  bool readable_ = true;
+  bool sealed_as_now_ = true; ///< with the newest of the keys
+};
+
+struct state {
+  std::unique_ptr<authority_keeper> self;
+};
+
+} // namespace
+
+authority_keeper_actor spawn_authority_keeper(caf::actor_system& system, authority_setup setup) {
+  return system.spawn(
+      [](authority_keeper_actor::stateful_pointer<state> self,
+         authority_setup with) -> authority_keeper_actor::behavior_type {
+        self->state.self = std::make_unique<authority_keeper>(self, std::move(with));
+        return self->state.self->behavior();
+      },
+      std::move(setup));
+}
+
+} // namespace matriarch::actors

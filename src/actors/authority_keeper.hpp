@@ -1,0 +1,26 @@
+#pragma once
+
+#include <memory>
+
+#include "actors/environment.hpp"
+#include "actors/interfaces.hpp"
+#include "store/keyring.hpp"
+
+namespace matriarch::actors {
+
+/// What the authority keeper works with.
+struct authority_setup {
+  store_actor store;
+  environment outside;
+  std::string active_value; ///< of `/matriarch/active` while this broker acts
+  std::shared_ptr<const store::keyring> keys = std::make_shared<const store::keyring>();
+  published* out = nullptr;
+};
+
+/// Reads the fleet's authorities from etcd and publishes them. While this broker acts it makes the
+/// first one and each successor when its time has come, and has them sealed with the newest key. A
+/// fleet whose operator configured an authority needs no keeper.
+[[nodiscard]] authority_keeper_actor spawn_authority_keeper(caf::actor_system& system,
+                                                            authority_setup setup);
+
+} // namespace matriarch::actors

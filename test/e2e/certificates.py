@@ -1,0 +1,211 @@
+"""`sslmode=verify-full` with nothing but a binding's credentials, by the real psql through the public port."""
+
+import contextlib
+import json
+import os
+import subprocess
+
+import yaml
+
+from checks import equal, scenario, true
+from local_platform import http_json, wait_until
+from tenants import GUARDED
+
+PLATFORM = GUARDED
+
+
+def finish(platform):
+    for entry in platform.osb("GET", "/admin/service_instances")[2]:
+        platform.deprovision(entry["instance_id"])
+        platform.wait_operation(entry["instance_id"]).must_succeed()
+
+
+def psql(platform, credentials, statement="select 1", **other):
+    """What psql says to a statement, and what it complains of; it checks the server by what the binding holds."""
+    authority = platform.directory / "binding-authority.pem"
+    authority.write_text(credentials["ca_certificate"])
+    parameters = {"host": credentials["hostname"], "port": credentials["port"], "dbname": credentials["dbname"],
+                  "user": credentials["username"], "sslmode": "verify-full", "sslrootcert": authority,
+                  "connect_timeout": 20, **other}
+    done = subprocess.run(
+        ["psql", "--no-psqlrc", "-qAtc", statement, " ".join(f"{name}={value}" for name, value in parameters.items())],
+        env={**os.environ, "PGPASSWORD": credentials["password"]}, text=True, capture_output=True, timeout=60)
+    return done.stdout.strip(), done.stderr.strip()
+
+
+def must_verify(platform, credentials, **other):
+    equal(psql(platform, credentials, **other), ("1", ""), "what psql says")
+
+
+def wait_verified(platform, credentials, **other):
+    last = []
+    def verified():
+        last[:] = psql(platform, credentials, **other)
+        return last == ["1", ""]
+    wait_until(verified, lambda: f"psql to take the server's certificate; it said {last}")
+
+
+def fetched(platform, instance, binding):
+    return platform.osb("GET", platform.binding_path(instance, binding), None, platform.ids_of(instance))[2]["credentials"]
+
+
+def started_at(platform, node):
+    return platform.ask_node(node, "select pg_postmaster_start_time()")
+
+
+def own_authority(directory, name):
+    """A new authority: the files of its certificate and its key."""
+    certificate, key = directory / f"{name}.pem", directory / f"{name}.key"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-days", "400", "-subj", f"/CN={name}", "-addext", "basicConstraints=critical,CA:TRUE",
+                    "-keyout", key, "-out", certificate], check=True, capture_output=True, timeout=60)
+    key.chmod(0o600)
+    return certificate, key
+
+
+@contextlib.contextmanager
+def configured(platform, change):
+    """The broker runs with another configuration, and as before at the end."""
+    before = platform.broker_config.read_text()
+    config = yaml.safe_load(before)
+    change(config)
+    platform.broker_config.write_text(yaml.safe_dump(config))
+    platform.restart_broker()
+    try:
+        yield
+    finally:
+        platform.broker_config.write_text(before)
+        platform.restart_broker()
+
+
+@scenario("psql verifies the server by a binding alone, before and after a failover, a restart and a move")
+def verified(platform):
+    platform.create("checked", nodes=2)
+    binding = platform.bind("checked", "app")
+    equal({name: binding[name] for name in ("hostname", "database", "dbname")},
+          {"hostname": binding["host"], "database": binding["name"], "dbname": binding["name"]}, "the new keys")
+    true(binding["uri"].startswith("postgresql://"), f"the scheme of {binding['uri'].split('@')[-1]}")
+    equal(fetched(platform, "checked", "app"), binding, "the binding as it is fetched")
+    must_verify(platform, binding)
+    # Whoever knows another authority alone, or calls the server otherwise, refuses it.
+    stranger, _ = own_authority(platform.directory, "stranger")
+    true("certificate verify failed" in psql(platform, binding, sslrootcert=stranger)[1], "another authority vouches too")
+    true("does not match host name" in psql(platform, binding, host="elsewhere.example.org",
+                                            hostaddr=binding["hostname"])[1], "the certificate is for any name")
+
+    killed = platform.leader("checked")
+    platform.kill_machine(platform.nodes_of("checked")[killed])
+    wait_until(lambda: platform.leader("checked") not in (None, killed), "another leader")
+    wait_verified(platform, binding)
+    platform.start_machine(platform.nodes_of("checked")[killed])
+    platform.wait_all_running("checked", 2)
+    must_verify(platform, binding)
+    # Every node has such a certificate, whether it leads or not.
+    for node in platform.nodes_of("checked"):
+        host, port = platform.node_configuration(node)["postgresql"]["connect_address"].rsplit(":", 1)
+        must_verify(platform, binding, hostaddr=host, port=port)
+
+    platform.wait_cells_seen()
+    others = [guid for guid in platform.guids if guid not in platform.nodes_of("checked").values()]
+    platform.update("checked", cells=others)
+    platform.wait_operation("checked").must_succeed()
+    wait_verified(platform, binding)
+
+
+@scenario("the authority's key is in etcd sealed, in no answer, and sealed anew with the newest key")
+def sealed(platform):
+    stored = lambda: json.loads(platform.keys("/matriarch/authority")["/matriarch/authority"])["authorities"][0]
+    before = stored()
+    true(before["key"].startswith("sealed:") and "PRIVATE" not in json.dumps(before), "the key is not sealed")
+    for path in ("/admin/service_instances", "/admin/cells", "/healthz"):
+        text = json.dumps(platform.osb("GET", path)[2])
+        true(before["key"] not in text and "PRIVATE KEY" not in text, f"{path} shows the key")
+    old = open(platform.key_file).read()
+    with open(platform.key_file, "w") as keys:
+        keys.write("ab" * 32 + "\n" + old)
+    platform.restart_broker()
+    wait_until(lambda: stored()["key"] != before["key"], "the key to be sealed anew")
+    equal(stored()["certificate"], before["certificate"], "the authority")
+    # As everything else in etcd, so that the old key can go; and the other way around.
+    equal(platform.osb("POST", "/admin/reencrypt")[0], 200, "the sealing of all else")
+    with open(platform.key_file, "w") as keys:
+        keys.write("ab" * 32 + "\n")
+    platform.restart_broker()
+    true(platform.bind("checked", "later")["ca_certificate"] == before["certificate"], "another authority")
+    with open(platform.key_file, "w") as keys:
+        keys.write(old + "ab" * 32 + "\n")
+    platform.restart_broker()
+    equal(platform.osb("POST", "/admin/reencrypt")[0], 200, "the sealing of all else")
+    wait_until(lambda: stored()["key"].split(":")[1] == before["key"].split(":")[1], "the first key's seal")
+    with open(platform.key_file, "w") as keys:
+        keys.write(old)
+    platform.unbind("checked", "later")
+
+
+@scenario("a node that an earlier release left with a certificate of its own gets the fleet's, and is not restarted")
+def earlier_release(platform):
+    binding = fetched(platform, "checked", "app")
+    leader = platform.leader("checked")
+    cell = platform.cell(platform.nodes_of("checked")[leader])
+    before = started_at(platform, leader)
+    cell.stop()
+    # As that release wrote it: certificate and key in two files, signed by itself.
+    files = platform.node_files(leader)
+    config = platform.node_configuration(leader)
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-days", "400", "-subj", f"/CN={leader}", "-keyout", files / "server.key", "-out", files / "server.crt"],
+                   check=True, capture_output=True, timeout=60)
+    whose = (files / "server.pem").stat()
+    for name in ("server.key", "server.crt"):
+        os.chown(files / name, whose.st_uid, whose.st_gid)
+        (files / name).chmod(0o600)
+    for name in ("server.pem", "fleet.crt"):
+        (files / name).unlink()
+    config["postgresql"]["parameters"].update(ssl_cert_file=str(files / "server.crt"), ssl_key_file=str(files / "server.key"))
+    (files / "patroni.yml").write_text(yaml.safe_dump(config))
+    api = config["restapi"]
+    status, _, answer = http_json("POST", f"http://{api['connect_address']}/reload", auth=(
+        api["authentication"]["username"], api["authentication"]["password"]))
+    true(status in (200, 202), f"Patroni's answer: {answer}")
+    wait_until(lambda: "certificate verify failed" in psql(platform, binding)[1], "the node to show what it had")
+    platform.start_machine(platform.nodes_of("checked")[leader])
+    platform.restart_broker()  # or it would look within a minute
+    wait_verified(platform, binding)
+    equal(started_at(platform, leader), before, "the start of PostgreSQL")
+
+
+@scenario("another public host is in the nodes' certificates soon, without a restart")
+def another_host(platform):
+    leader = platform.leader("checked")
+    before = started_at(platform, leader)
+    def change(config):
+        config["broker"]["advertise_host"] = "databases.example.org"
+    with configured(platform, change):
+        binding = fetched(platform, "checked", "app")
+        equal(binding["hostname"], "databases.example.org", "the host of the binding")
+        wait_verified(platform, binding, hostaddr=platform.public_host)
+    wait_verified(platform, fetched(platform, "checked", "app"))
+    equal(started_at(platform, leader), before, "the start of PostgreSQL")
+
+
+@scenario("an operator's authority signs for nodes that live, and a file that cannot sign is refused")
+def operators_authority(platform):
+    certificate, key = own_authority(platform.directory, "operator")
+    later, _ = own_authority(platform.directory, "successor")
+    def change(config):
+        config["authority"] = {"certificate": str(certificate), "key": str(key), "successor": str(later)}
+    with configured(platform, change):
+        binding = fetched(platform, "checked", "app")
+        equal(binding["ca_certificate"], certificate.read_text() + later.read_text(), "what the binding holds")
+        wait_verified(platform, binding)
+        equal(psql(platform, binding, sslrootcert=certificate), ("1", ""), "what signed is not the operator's")
+    wait_verified(platform, fetched(platform, "checked", "app"))
+    wrong = platform.directory / "wrong.yml"
+    config = yaml.safe_load(platform.broker_config.read_text())
+    config["authority"] = {"certificate": str(certificate), "key": str(later)}
+    wrong.write_text(yaml.safe_dump(config))
+    wrong.chmod(0o600)
+    done = subprocess.run([*platform.broker.command[:2], "--config", str(wrong)], text=True, capture_output=True, timeout=60)
+    equal(done.returncode, 2, "the exit code")
+    true("authority.key" in done.stderr, f"what is said: {done.stderr}")
+    platform.unbind("checked", "app")
