@@ -13,6 +13,7 @@
 
 #include "model/observation.hpp"
 #include "model/orphans.hpp"
+#include "model/routes.hpp"
 #include "tls/authorities.hpp"
 
 namespace matriarch::actors {
@@ -92,6 +93,8 @@ struct status_board {
   /// Until then the lease on the right to act cannot have ended, whatever has been heard since.
   std::atomic<steady_time> acts_until{steady_time::max()};
   std::atomic<model::cell_table> cells{std::make_shared<const std::vector<model::cell_view>>()};
+  /// What the routers serve. Only those who wait for it are told of a change.
+  std::atomic<model::router_table> routers{std::make_shared<const model::routers>()};
   /// What cells run without a record, as this broker knows while it acts.
   std::atomic<std::shared_ptr<const std::vector<model::orphan>>> orphans{
       std::make_shared<const std::vector<model::orphan>>()};

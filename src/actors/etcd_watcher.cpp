@@ -20,6 +20,7 @@ std::unique_ptr<store::follower> start_etcd_watcher(store::etcd_client& etcd, wa
     key_listing routing{{}, at};
     key_listing cells{{}, at};
     key_listing own{{}, at};
+    key_listing routers{{}, at};
     for (const auto& entry : found)
       if (entry.key.starts_with(keys::routing))
         routing.found.push_back(entry);
@@ -27,16 +28,21 @@ std::unique_ptr<store::follower> start_etcd_watcher(store::etcd_client& etcd, wa
         cells.found.push_back(entry);
       else if (entry.key.starts_with(keys::own))
         own.found.push_back(entry);
+      else if (entry.key.starts_with(keys::routers))
+        routers.found.push_back(entry);
+    routers.found.insert(routers.found.end(), routing.found.begin(), routing.found.end());
     if (tell.authority)
       caf::anon_send(tell.authority, std::move(own));
     caf::anon_send(tell.ports, std::move(routing));
     caf::anon_send(tell.cells, std::move(cells));
+    caf::anon_send(tell.routers, std::move(routers));
     caf::anon_send(tell.directory, key_listing{std::move(found), at});
   };
   listener.changed = [tell](std::vector<store::change> changes, store::revision) {
     key_changes services;
     key_changes routing;
     key_changes cells;
+    key_changes routers;
     key_changes own;
     for (auto& change : changes) {
       if (change.entry.key.starts_with(keys::services))
@@ -45,11 +51,16 @@ std::unique_ptr<store::follower> start_etcd_watcher(store::etcd_client& etcd, wa
         routing.changes.push_back(std::move(change));
       else if (change.entry.key.starts_with(keys::cells))
         cells.changes.push_back(std::move(change));
+      else if (change.entry.key.starts_with(keys::routers))
+        routers.changes.push_back(std::move(change));
       else if (change.entry.key.starts_with(keys::own))
         own.changes.push_back(std::move(change));
     }
+    routers.changes.insert(routers.changes.end(), routing.changes.begin(), routing.changes.end());
     if (!services.changes.empty())
       caf::anon_send(tell.directory, std::move(services));
+    if (!routers.changes.empty())
+      caf::anon_send(tell.routers, std::move(routers));
     if (!routing.changes.empty())
       caf::anon_send(tell.ports, std::move(routing));
     if (!cells.changes.empty())

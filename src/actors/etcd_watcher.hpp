@@ -13,6 +13,7 @@ struct watcher_setup {
   instance_directory_actor directory;
   port_registry_actor ports;
   cell_directory_actor cells;
+  router_directory_actor routers;
   leadership_actor leadership;
   gateway* edge;                         ///< lives longer than the watcher
   authority_keeper_actor authority = {}; ///< if there is one

@@ -80,6 +80,8 @@ void instance_bindings::forget() {
   known_.clear();
   unreadable_.clear();
   lingering_.clear();
+  unserved_.clear();
+  unserved_words_.clear();
   confirmed_.reset();
   at_ = 0;
   for (auto& one : std::exchange(waiting_, {}))
@@ -104,6 +106,9 @@ void instance_bindings::bind(const model::bind_request& asked, answer owed) {
   if (ruling.write) {
     if (!host_.may_act(owed))
       return;
+    // A binding without a role of its own is complete with its record, but for the way to it.
+    if (ruling.write->phase == model::binding_phase::ready && !is_served(*ruling.write))
+      ruling.write->phase = model::binding_phase::creating;
     bool wants_port = ruling.write->read_only && host_.known()->read_only_port == 0;
     if (wants_port)
       write_with_port(std::move(*ruling.write), owed);
@@ -225,6 +230,7 @@ void instance_bindings::erase_now(const std::string& binding_id, answer owed) {
     known_.erase(binding_id);
     at_ = came.at;
     host_.publish();
+    refuse_binds(binding_id);
     owed.deliver(model::verdict{model::verdict_kind::done});
   });
 }
@@ -304,7 +310,7 @@ void instance_bindings::tell_pollers() {
       return false;
     one.owed.deliver(
         model::verdict{model::verdict_kind::unavailable,
-                       (refusal_.empty() ? "the cluster's leader could not be asked" : refusal_)
+                       (refusal().empty() ? "the cluster's leader could not be asked" : refusal())
                            + "; what was asked for goes on, ask again for its state"});
     return true;
   });
@@ -361,12 +367,14 @@ void instance_bindings::tend() {
   if (asking_) // what the roles are is not known before its end
     return;
   auto wanted = wanted_state();
-  if (!wanted)
-    return;
-  bool made = confirmed_ == wanted;
+  const auto& known = *host_.known();
+  bool nothing_to_make = known.desired.exists && !model::has_own_roles(known, known_);
+  bool made = wanted ? confirmed_ == wanted : nothing_to_make;
+  unserved_.clear();
   if (made && settle())
     return;
-  if (made && lingering_.empty() && !note_may_be_over())
+  note_unserved();
+  if (!wanted || (made && lingering_.empty() && !note_may_be_over()))
     return;
   auto again_at = refused_at_
                   + (made        ? pause_when_lingering
@@ -467,9 +475,12 @@ bool instance_bindings::settle() {
     bool fresh = one.phase == model::binding_phase::creating;
     if (!fresh && (one.note.empty() || !note.empty()))
       continue;
+    if (fresh && !is_served(one))
+      continue;
     auto ready = one;
     ready.phase = model::binding_phase::ready;
-    ready.note = note;
+    if (!one.role.username.empty())
+      ready.note = note;
     operations.push_back(put_of(ready));
     (fresh ? what.made : what.reached).push_back(id);
   }
@@ -488,11 +499,48 @@ bool instance_bindings::settle() {
   return true;
 }
 
+bool instance_bindings::is_served(const model::binding& fresh) {
+  auto wanted = host_.route(fresh.read_only);
+  auto wait = model::waits_for(host_.routing(), wanted);
+  if (wait.over())
+    return true;
+  unserved_[fresh.read_only] = wanted;
+  return false;
+}
+
+bool instance_bindings::is_told_of(bool read_only) const {
+  return !unreadable_.empty() || std::ranges::any_of(known_, [&](const auto& one) {
+    return one.second.read_only == read_only && one.second.phase != model::binding_phase::creating;
+  });
+}
+
+void instance_bindings::note_unserved() {
+  std::string words;
+  for (const auto& [read_only, wanted] : unserved_) {
+    auto wait = model::waits_for(host_.routing(), wanted);
+    auto more = model::words_of(wait, host_.routing(), wanted);
+    words += (words.empty() || more.empty() ? "" : "; ") + more;
+    if (!wait.unbound.empty() && !is_told_of(read_only))
+      host_.change_port(read_only);
+  }
+  if (words == std::exchange(unserved_words_, words))
+    return;
+  host_.publish();
+}
+
+std::vector<model::route> instance_bindings::unserved() const {
+  std::vector<model::route> all;
+  for (const auto& [read_only, wanted] : unserved_)
+    all.push_back(wanted);
+  return all;
+}
+
 void instance_bindings::settled(const settlement& what, const std::string& note) {
   for (const auto& id : what.made) {
     auto& one = known_[id];
     one.phase = model::binding_phase::ready;
-    one.note = note;
+    if (!one.role.username.empty())
+      one.note = note;
   }
   for (const auto& id : what.reached)
     known_[id].note.clear();

@@ -27,6 +27,12 @@ struct binding_host {
   std::function<const model::record*()> known;
   std::function<store::revision()> at;
   std::function<const model::cluster_view&()> seen;
+  /// What the routers serve, as of the last look.
+  std::function<const model::routers&()> routing;
+  /// What the client of a binding connects to.
+  std::function<model::route(bool read_only)> route;
+  /// Exchanges a public port that nobody has been told of.
+  std::function<void(bool read_only)> change_port;
   /// Makes a change of keys other than the record; no other change may be under way.
   std::function<void(change, record_writer::after)> commit;
   /// Writes the record and with it other keys.
@@ -50,7 +56,8 @@ struct binding_host {
 /// A bind writes the binding as `creating`, an unbind as `removing`. tend() compares what the roles
 /// shall be with what the leader was last made to have, asks the database actor to make them so
 /// after any difference (also after a change of leader or timeline, and at each start), and when
-/// that is done writes `ready` or deletes the binding, and answers whoever waits.
+/// that is done writes `ready` or deletes the binding, and answers whoever waits. A binding is
+/// `ready` only when every router serves what its client connects to.
 class instance_bindings {
 public:
   using answer = caf::typed_response_promise<model::verdict>;
@@ -61,7 +68,11 @@ public:
   [[nodiscard]] const std::map<std::string, model::binding>& all() const { return known_; }
   /// Why the roles could not be made when that was last tried, or which are not gone yet; empty if
   /// they are as they shall be.
-  [[nodiscard]] const std::string& refusal() const { return refusal_; }
+  [[nodiscard]] const std::string& refusal() const {
+    return refusal_.empty() ? unserved_words_ : refusal_;
+  }
+  /// What new bindings wait for although their roles are as they shall be.
+  [[nodiscard]] std::vector<model::route> unserved() const;
   /// The names of the keys that hold bindings nobody can read.
   [[nodiscard]] std::set<std::string> unreadable() const;
 
@@ -124,6 +135,11 @@ private:
   [[nodiscard]] std::optional<state_of_roles> wanted_state() const;
   void ask(state_of_roles wanted);
   void note_answer(const role_answer& said);
+  /// Whether a client of this new binding would be let in at its port; notes what is waited for.
+  [[nodiscard]] bool is_served(const model::binding& fresh);
+  /// Whether a client may know that port.
+  [[nodiscard]] bool is_told_of(bool read_only) const;
+  void note_unserved();
   /// Whether there is something to write, which is under way then.
   bool settle();
   /// What settle() wrote, by binding id.
@@ -149,6 +165,8 @@ private:
   std::map<std::string, std::string> lingering_; ///< roles not dropped yet then, and why
   std::size_t replicas_asked_ = 0;               ///< that ran when that was asked for
   bool asking_ = false;
+  std::map<bool, model::route> unserved_; ///< by whether it is the read-only one
+  std::string unserved_words_;
   std::string refusal_; ///< what was last said instead; logged and published once
   caf::actor_clock::time_point refused_at_;
 };

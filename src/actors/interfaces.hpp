@@ -106,6 +106,13 @@ using port_registry_actor = caf::typed_actor<
     /// From the etcd watcher, of `/routing/`.
     caf::reacts_to<key_listing>, caf::reacts_to<key_changes>>;
 
+/// Which routers there are, and what they serve.
+using router_directory_actor = caf::typed_actor<
+    /// From an instance's actor that waits for its route.
+    caf::reacts_to<routes_wanted>,
+    /// From the etcd watcher, of `/routers/` and `/routing/`.
+    caf::reacts_to<key_listing>, caf::reacts_to<key_changes>>;
+
 /// One service instance: its record, its plan, its operation and its bindings.
 using service_instance_actor = caf::typed_actor<
     /// What the platform asks of this instance.
@@ -120,6 +127,8 @@ using service_instance_actor = caf::typed_actor<
     caf::reacts_to<activity>,
     /// From the cell directory: which cells are lost, and that it is this instance's turn.
     caf::reacts_to<cell_news>, caf::reacts_to<turn_atom>,
+    /// From the router directory: what it waits for may have come.
+    caf::reacts_to<routed_atom>,
     /// Time has passed.
     caf::reacts_to<tick_atom>,
     /// Time to try a transaction again that was not answered.

@@ -19,6 +19,7 @@
 #include "model/ports.hpp"
 #include "model/repair.hpp"
 #include "model/requests.hpp"
+#include "model/routes.hpp"
 #include "store/etcd.hpp"
 
 /// What the actors say to each other: values only.
@@ -188,6 +189,19 @@ struct port_settled {
   bool taken = false;
 };
 
+// -- routers --------------------------------------------------------------------------------------
+
+/// An instance waits until its routes are served. It replaces what the same one has said before;
+/// without routes it waits no more. The answer is a routed_atom, once, when all of them are served
+/// or a router cannot open one of their ports.
+struct routes_wanted {
+  std::string name;
+  std::vector<model::route> routes = {};
+  /// Of the table that was looked at: later changes are worth an answer.
+  std::uint64_t seen = 0;
+  bool operator==(const routes_wanted&) const = default;
+};
+
 // -- PostgreSQL -----------------------------------------------------------------------------------
 
 /// Ask a leader how far each replica is behind.
@@ -278,6 +292,7 @@ struct instance_start {
 using tick_atom = caf::atom_constant<caf::atom("tick")>;
 using again_atom = caf::atom_constant<caf::atom("again")>;
 using turn_atom = caf::atom_constant<caf::atom("turn")>;
+using routed_atom = caf::atom_constant<caf::atom("routed")>;
 using stop_atom = caf::atom_constant<caf::atom("stop")>;
 
 } // namespace matriarch::actors
@@ -322,6 +337,7 @@ MATRIARCH_LOCAL_MESSAGE(matriarch::actors::placement_order)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::port_order)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::port_offer)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::port_settled)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::routes_wanted)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::lag_question)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::lag_answer)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::role_order)

@@ -16,6 +16,7 @@ namespace keys = store::keys;
 struct state {
   model::port_range range;
   environment outside;
+  const published* out = nullptr;
   std::map<int, model::port_use> known;
   std::map<std::string, int> offered; ///< by the instance's name
   int next = 0;
@@ -64,12 +65,15 @@ struct state {
     for (const auto& [other, port] : offered)
       if (other != name)
         taken[port] = model::port_use{other, std::nullopt, 0};
-    auto port = model::choose_port(range, taken, next == 0 ? range.first : next, outside.now());
+    auto routers = out->status.routers.load();
+    auto port = model::choose_port(range, taken, next == 0 ? range.first : next, outside.now(),
+                                   routers->unusable_ports());
     if (!port)
       return {0, 0, 0,
               "no public port is free: all of " + std::to_string(range.first) + " to "
                   + std::to_string(range.last)
-                  + " are held or resting; widen routing.first and routing.last"};
+                  + " are held or resting, or something else on a router's machine has them; widen "
+                    "routing.first and routing.last"};
     offered[name] = *port;
     auto found = known.find(*port);
     next = *port == range.last ? range.first : *port + 1;
@@ -79,8 +83,9 @@ struct state {
 
 port_registry_actor::behavior_type behave(port_registry_actor::stateful_pointer<state> self,
                                           const model::port_range& range,
-                                          const environment& outside) {
+                                          const environment& outside, const published* out) {
   self->state.range = range;
+  self->state.out = out;
   self->state.outside = outside;
   return {
       [=](const port_order& order) { return self->state.offer(order.name); },
@@ -100,8 +105,8 @@ port_registry_actor::behavior_type behave(port_registry_actor::stateful_pointer<
 } // namespace
 
 port_registry_actor spawn_port_registry(caf::actor_system& system, model::port_range range,
-                                        environment outside) {
-  return system.spawn(behave, range, std::move(outside));
+                                        environment outside, const published& out) {
+  return system.spawn(behave, range, std::move(outside), &out);
 }
 
 } // namespace matriarch::actors

@@ -55,6 +55,8 @@ constexpr std::size_t most_operations = 100;
 constexpr std::size_t longest_quote = 300;
 // Patroni's keys of a dead member end within its ttl, the leader's and the member's own one.
 constexpr caf::timespan longest_failover = 60s;
+// Where no port can be had for a while, none is asked for more often than this.
+constexpr caf::timespan port_retry_pause = 2s;
 // A cell that failed to start a node for a repair is left in peace for so long.
 constexpr caf::timespan avoidance = 60s;
 
@@ -107,6 +109,10 @@ public:
           around_.repair_turn = turn_asked_;
           go_on();
         },
+        [this](routed_atom) {
+          awaited_routes_ = {}; // whoever told it keeps nothing of this any more
+          go_on();
+        },
         [this](tick_atom) {
           if (alarm_.rings())
             tick();
@@ -130,6 +136,12 @@ private:
     host.known = [this] { return known_ ? &*known_ : nullptr; };
     host.at = [this] { return at_; };
     host.seen = [this]() -> const model::cluster_view& { return around_.seen; };
+    host.routing = [this]() -> const model::routers& { return *around_.routing; };
+    host.route = [this](bool read_only) {
+      return model::route{around_.routed_at,
+                          read_only ? known_->read_only_port : known_->allocated_port};
+    };
+    host.change_port = [this](bool read_only) { change_port(read_only); };
     host.commit = [this](change what, after_commit then) {
       commit(std::move(what), std::move(then));
     };
@@ -149,6 +161,8 @@ private:
   // -- what is known ------------------------------------------------------------------------------
 
   void adopt(model::record known, store::revision at) {
+    if (!known_ || !model::routed_alike(*known_, known))
+      note_route(at);
     known_ = std::move(known);
     at_ = at;
     report_cells();
@@ -159,6 +173,9 @@ private:
     at_ = 0;
     bindings_.forget();
     around_ = {};
+    addresses_.clear();
+    unserved_.reset();
+    watch_routes();
     admitted_ = dismissed_ = false;
     unwell_since_.clear();
     avoid_.clear();
@@ -194,12 +211,16 @@ private:
       auto node_id = entry.key.substr(keys::members(known_->scope).size());
       auto seen = erased ? result<model::member>{failure{""}} : store::decode_member(entry.value);
       if (seen.ok())
+        note_address(node_id, *seen, entry);
+      if (seen.ok())
         around_.seen.members[node_id] = *seen;
       else
         around_.seen.members.erase(node_id);
     } else if (known_ && entry.key == keys::leader(known_->scope)) {
       auto before = std::exchange(around_.seen.leader, erased ? "" : entry.value);
       if (before != around_.seen.leader) {
+        if (!erased)
+          note_route(entry.mod_revision);
         if (!before.empty())
           led_before_ = {before, self_->clock().now()};
         forget_what_the_leader_said();
@@ -207,6 +228,22 @@ private:
     } else if (known_ && entry.key == keys::sync(known_->scope)) {
       around_.seen.synchronous = erased ? std::set<std::string>{} : store::decode_sync(entry.value);
     }
+  }
+
+  /// What routers read of this instance was changed at that revision.
+  void note_route(store::revision at) { around_.routed_at = std::max(around_.routed_at, at); }
+
+  /// A member's key is written every few seconds, and routers care for its addresses alone. Which
+  /// write brought them is not known of a key that is met for the first time: its first one did, for
+  /// a node keeps its addresses.
+  void note_address(const std::string& node_id, const model::member& now,
+                    const store::key_value& entry) {
+    auto address = now.conn_url + ' ' + now.api_url;
+    auto [known, first] = addresses_.try_emplace(node_id, address);
+    if (first)
+      note_route(entry.create_revision);
+    else if (std::exchange(known->second, address) != address)
+      note_route(entry.mod_revision);
   }
 
   /// Positions are relative to the leader that was asked, and who was demoted has restarted.
@@ -252,7 +289,6 @@ private:
   void seen_changed() {
     if (places() != reported_)
       report_cells();
-    answer_demotions();
     go_on();
   }
 
@@ -267,6 +303,7 @@ private:
     newest->roles_wait_for = bindings_.refusal();
     newest->progress = model::describe(*known_, around_.seen, waiting_for_);
     newest->repair = repair_;
+    newest->route_waits_for = route_details();
     return newest;
   }
 
@@ -384,6 +421,7 @@ private:
             around_.failed_removals.clear();
             around_.shortage.reset();
             around_.failed_switchover.clear();
+            accepted_at_ = at_;
             spdlog::info("instance {}: {} accepted (operation {})", name_,
                          store::text_of(known_->current.type), known_->current.id);
             publish();
@@ -393,8 +431,10 @@ private:
   }
 
   void serve(model::bind_request& asked, answer owed) {
-    if (must_exist(asked.instance_id, owed))
-      bindings_.bind(asked, owed);
+    if (!must_exist(asked.instance_id, owed))
+      return;
+    around_.routing = setup_.out->status.routers.load();
+    bindings_.bind(asked, owed);
   }
 
   void serve(model::unbind_request& asked, answer owed) {
@@ -666,6 +706,8 @@ private:
         self_->quit();
       return;
     }
+    around_.routing = setup_.out->status.routers.load();
+    answer_demotions();
     if (!acts()) {
       repair_.clear();
       publish();
@@ -680,12 +722,14 @@ private:
       return;
     }
     around_.now = setup_.outside.now();
+    around_.reroutes = around_.routed_at >= accepted_at_;
     look_at_health();
     auto next = model::decide(*known_, around_);
     waiting_for_ = next.waiting_for;
     if (next.repair != repair_)
       spdlog::info("instance {}: {}", name_, next.repair.empty() ? "repaired" : next.repair);
     repair_ = next.repair;
+    unserved_ = next.unserved;
     publish();
     ask_for_turn(next.wants_turn);
     if (next.write) {
@@ -693,8 +737,10 @@ private:
     } else {
       for (const auto& step : next.steps)
         std::visit([this](const auto& s) { perform(s); }, step);
-      bindings_.tend();
+      if (!busy_)
+        bindings_.tend();
     }
+    watch_routes();
     if (pending())
       alarm_.set(working_pause);
   }
@@ -716,6 +762,90 @@ private:
         return true;
     }
     return present != known_->desired.node_count;
+  }
+
+  // -- routers ------------------------------------------------------------------------------------
+
+  [[nodiscard]] std::vector<model::route> unserved_routes() const {
+    auto all = bindings_.unserved();
+    if (unserved_ && std::ranges::find(all, *unserved_) == all.end())
+      all.push_back(*unserved_);
+    if (!demotions_.empty())
+      all.push_back(new_leader());
+    return all;
+  }
+
+  /// Has the router directory tell when what is waited for may have come.
+  void watch_routes() {
+    routes_wanted now{name_, unserved_routes(),
+                      around_.routing ? around_.routing->version : std::uint64_t{0}};
+    if (now.routes == awaited_routes_)
+      return;
+    awaited_routes_ = now.routes;
+    self_->send(setup_.routers, std::move(now));
+  }
+
+  [[nodiscard]] std::string route_details() const {
+    std::string text;
+    if (around_.routing)
+      for (const auto& one : unserved_routes()) {
+        auto more =
+            model::details_of(model::waits_for(*around_.routing, one), *around_.routing, one);
+        text += (text.empty() || more.empty() ? "" : "; ") + more;
+      }
+    return text;
+  }
+
+  void perform(const model::change_port& step) {
+    if (step.from == known_->allocated_port)
+      change_port(false);
+  }
+
+  /// Gives this instance another public port, its first or its second one. Nobody may have been told
+  /// of the old one. Which rests: a router may come that has had it.
+  void change_port(bool read_only) {
+    if (busy_)
+      return;
+    if (auto now = self_->clock().now(); now < port_again_at_)
+      return alarm_.set(port_again_at_ - now);
+    busy_ = true;
+    auto holder = read_only ? keys::read_only_holder(name_) : name_;
+    auto done = [this, read_only](const port_offer& offer) {
+      busy_ = false;
+      around_.no_other_port = offer.why;
+      port_again_at_ = self_->clock().now() + port_retry_pause;
+      if (offer.port == 0 || !known_ || !acts())
+        return go_on();
+      exchange_port(read_only, offer);
+    };
+    self_->request(setup_.ports, port_patience, port_order{holder})
+        .then([done](const port_offer& offer) { done(offer); },
+              [done](const caf::error&) {
+                done({0, 0, 0, "no port could be reserved in time"});
+              });
+  }
+
+  void exchange_port(bool read_only, const port_offer& offer) {
+    auto next = *known_;
+    auto before = std::exchange(read_only ? next.read_only_port : next.allocated_port, offer.port);
+    auto holder = read_only ? keys::read_only_holder(name_) : name_;
+    auto port_key = keys::port(offer.port);
+    write(
+        std::move(next),
+        {offer.at == 0 ? store::absent(port_key) : store::unchanged_since(port_key, offer.at)},
+        {store::put{port_key, store::encode_port_use({name_, std::nullopt, 0})},
+         store::put{read_only ? keys::read_only_allocation(name_) : keys::allocation(name_),
+                    std::to_string(offer.port)},
+         store::put{keys::next_port, std::to_string(offer.next)},
+         store::put{keys::port(before), store::encode_port_use({name_, setup_.outside.now(), 0})}},
+        [this, holder, before, port = offer.port](const fate& came) {
+          self_->send(setup_.ports, port_settled{holder, came.done()});
+          if (came.done())
+            spdlog::warn("instance {}: port {} cannot be opened by a router; it gets {} instead",
+                         name_, before, port);
+          else
+            spdlog::warn("instance {}: its port is not exchanged yet: {}", name_, came.why);
+        });
   }
 
   // -- repair -------------------------------------------------------------------------------------
@@ -818,6 +948,7 @@ private:
     around_.unanswered_starts.erase(node_id);
     around_.failed_removals.erase(node_id);
     around_.seen.members.erase(node_id);
+    addresses_.erase(node_id);
     around_.lag.erase(node_id);
     around_.settings.erase(node_id);
   }
@@ -1289,6 +1420,8 @@ private:
 
   // -- demotion -----------------------------------------------------------------------------------
 
+  [[nodiscard]] model::route new_leader() const { return {around_.routed_at, 0, false}; }
+
   struct demotion {
     std::string from;
     caf::typed_response_promise<model::demote_report> owed;
@@ -1323,10 +1456,14 @@ private:
     return owed;
   }
 
+  /// One is over when clients are led to the new leader too: its operator stops the old one's machine
+  /// next.
   void answer_demotions() {
     std::erase_if(demotions_, [this](demotion& one) {
       const auto& leader = around_.seen.leader;
       bool moved = !leader.empty() && leader != one.from;
+      if (moved && !model::waits_for(*around_.routing, new_leader()).over())
+        return false;
       if (!moved && around_.failed_switchover.empty())
         return false;
       one.owed.deliver(model::demote_report{true,
@@ -1349,6 +1486,12 @@ private:
   instance_bindings bindings_;
   model::circumstances around_;
   std::string waiting_for_;
+  /// The revision of the request that is in progress, if this actor has written it.
+  store::revision accepted_at_ = 0;
+  std::map<std::string, std::string> addresses_; ///< of members, by node id, as last told
+  std::optional<model::route> unserved_;         ///< what the operation waits for
+  std::vector<model::route> awaited_routes_;     ///< as the router directory knows
+  caf::actor_clock::time_point port_again_at_;
   std::string repair_; ///< what is being repaired, in words
 
   cell_news news_;

@@ -13,6 +13,7 @@ struct instance_setup {
   database_actor database;
   port_registry_actor ports;
   cell_directory_actor cells;
+  router_directory_actor routers;
   environment outside;
   published* out = nullptr;
   std::string active_value; ///< of `/matriarch/active` while this broker acts

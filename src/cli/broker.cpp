@@ -25,6 +25,7 @@
 #include "actors/instance_directory.hpp"
 #include "actors/leadership.hpp"
 #include "actors/port_registry.hpp"
+#include "actors/router_directory.hpp"
 #include "actors/store.hpp"
 #include "cli/machine.hpp"
 #include "config/broker_config.hpp"
@@ -127,7 +128,9 @@ public:
         ports_(actors::spawn_port_registry(system_,
                                            {settings_.routing.first, settings_.routing.last,
                                             model::duration{settings_.routing.rest_milliseconds}},
-                                           outside_)),
+                                           outside_, published_)),
+        routers_(actors::spawn_router_directory(
+            system_, {outside_, settings_.routing.wait_for_routers, &published_})),
         self_{outside_.new_id(),
               fmt::format("{}:{}", settings_.broker.bind_host, settings_.broker.port),
               cli::host_name(), cli::machine_identity()},
@@ -136,7 +139,7 @@ public:
             system_, {cells_of(settings_), http_, store_, outside_, store::encode_active(self_),
                       settings_.repair, &published_, settings_.broker.advertise_host, authority_})),
         directory_(actors::spawn_instance_directory(
-            system_, {store_, http_, database_, ports_, cells_, outside_, &published_,
+            system_, {store_, http_, database_, ports_, cells_, routers_, outside_, &published_,
                       store::encode_active(self_), derived_.keys, !settings_.etcd.username.empty(),
                       derived_.audit})),
         gateway_(std::make_unique<actors::gateway>(system_, directory_, cells_, published_)),
@@ -157,7 +160,7 @@ public:
     pulse_ = actors::spawn_etcd_pulse(
         system_, {store_, store::encode_active(self_), outside_, &published_.status});
     watcher_ = actors::start_etcd_watcher(
-        etcd_, {directory_, ports_, cells_, leadership_, gateway_.get(), authority_});
+        etcd_, {directory_, ports_, cells_, routers_, leadership_, gateway_.get(), authority_});
     return std::nullopt;
   }
 
@@ -182,6 +185,7 @@ public:
     caf::anon_send_exit(cells_, shutdown);
     if (authority_)
       caf::anon_send_exit(authority_, shutdown);
+    caf::anon_send_exit(routers_, shutdown);
     caf::anon_send_exit(ports_, shutdown);
     caf::anon_send_exit(database_, shutdown);
     caf::anon_send_exit(http_, shutdown);
@@ -258,6 +262,7 @@ private:
   actors::http_actor http_;
   actors::database_actor database_;
   actors::port_registry_actor ports_;
+  actors::router_directory_actor routers_;
   store::active_broker self_;
   actors::authority_keeper_actor authority_;
   actors::cell_directory_actor cells_;

@@ -126,7 +126,7 @@ std::vector<cell_settings> cells_of(const section& top) {
 }
 
 routing_settings routing_of(const section& from) {
-  from.allow({"first", "last", "rest"});
+  from.allow({"first", "last", "rest", "wait_for_routers"});
   routing_settings routing;
   routing.first = static_cast<std::uint16_t>(from.number("first", 1, greatest_port, routing.first));
   routing.last = static_cast<std::uint16_t>(from.number("last", 1, greatest_port, routing.last));
@@ -135,6 +135,7 @@ routing_settings routing_of(const section& from) {
                 "routing.first must not be greater than routing.last, found "
                     + std::to_string(routing.first) + " and " + std::to_string(routing.last));
   routing.rest_milliseconds = from.milliseconds("rest", routing.rest_milliseconds);
+  routing.wait_for_routers = from.flag("wait_for_routers", routing.wait_for_routers);
   return routing;
 }
 

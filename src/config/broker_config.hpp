@@ -56,6 +56,8 @@ struct routing_settings {
   std::uint16_t last = 32767;
   /// How long the port of a removed instance rests before another may have it, in milliseconds.
   std::int64_t rest_milliseconds = 7LL * 24 * 60 * 60 * 1000;
+  /// Whether nothing that clients connect to is called done before the routers serve it.
+  bool wait_for_routers = true;
 };
 
 /// `secrets:`, how the secrets within etcd are sealed.

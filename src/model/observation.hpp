@@ -71,6 +71,8 @@ struct instance_snapshot {
   std::string progress;
   /// What is being repaired, or why it is not; for the operator. Empty if nothing has to be.
   std::string repair;
+  /// Which routers do not serve it yet although something waits for that; for the operator.
+  std::string route_waits_for = {};
 };
 
 using snapshot_ptr = std::shared_ptr<const instance_snapshot>;

@@ -235,8 +235,30 @@ private:
     }
     if (!take_up_settings(staying))
       return;
-    if (in_progress() && next_.switching_to.empty() && leader_among(staying))
+    if (in_progress() && next_.switching_to.empty() && leader_among(staying) && is_served())
       end_operation(operation_state::succeeded, describe(next_, around_.seen));
+  }
+
+  /// Whether clients reach what the operation in progress has made; says what it waits for if not.
+  [[nodiscard]] bool is_served() {
+    static const routers not_awaited;
+    const auto& routing = around_.routing ? *around_.routing : not_awaited;
+    bool new_port = next_.current.type == operation_type::provision;
+    route wanted{around_.routed_at, new_port ? next_.allocated_port : 0,
+                 new_port || around_.reroutes};
+    auto wait = waits_for(routing, wanted);
+    // What is about to be written is something else to serve.
+    if (wait.over() && (!routing.awaited || routed_alike(known_, next_)))
+      return true;
+    result_.unserved = wanted;
+    result_.waiting_for = words_of(wait, routing, wanted);
+    if (wait.unbound.empty())
+      return false;
+    if (around_.no_other_port.empty())
+      result_.steps.push_back(change_port{wanted.port});
+    else
+      result_.waiting_for += ", and " + around_.no_other_port;
+    return false;
   }
 
   [[nodiscard]] std::string removal_text() const {

@@ -10,6 +10,7 @@
 #include "model/observation.hpp"
 #include "model/placement.hpp"
 #include "model/record.hpp"
+#include "model/routes.hpp"
 
 /// The heart of the broker: one pure function that compares what is desired, recorded and observed
 /// and says what comes next. Provisioning, growing, shrinking, moving, repairing, resuming after a
@@ -61,6 +62,14 @@ struct circumstances {
   bool repair_turn = false;
   /// Cells that failed a repair of late, with the reason; not tried again for a while.
   std::map<std::string, std::string> avoid;
+  /// What the routers say, if they are waited for, and the revision of the last change that they have
+  /// to serve.
+  router_table routing;
+  std::int64_t routed_at = 0;
+  /// Whether the operation in progress has changed, or may have, what is routed.
+  bool reroutes = true;
+  /// Why the port of an instance that is being made cannot be exchanged; empty if it can.
+  std::string no_other_port;
   wall_time now;
 };
 
@@ -98,11 +107,16 @@ struct ask_settings {
 struct restart_node {
   std::string node_id;
 };
+/// Give an instance that is being made another public port: a router cannot open this one, and nobody
+/// has been told of it yet.
+struct change_port {
+  int from = 0;
+};
 /// Delete all keys, let the port rest and leave a tombstone, in one transaction.
 struct release_port {};
 
 using step = std::variant<add_nodes, start_node, remove_node, ask_lag, failover_from, configure,
-                          ask_settings, restart_node, release_port>;
+                          ask_settings, restart_node, change_port, release_port>;
 
 /// What comes next.
 struct decision {
@@ -114,6 +128,8 @@ struct decision {
   std::vector<step> steps = {};
   /// For the user: what is being waited for. Empty if it is the members themselves.
   std::string waiting_for = {};
+  /// What the operation waits for until clients reach what it has made; not set if it does not.
+  std::optional<route> unserved = {};
   /// For the operator: what is being repaired, or why it is not. Empty if nothing has to be.
   std::string repair = {};
   /// Whether a turn is needed to go on with a repair, or to begin one.

@@ -5,8 +5,10 @@
 namespace matriarch::model {
 
 std::optional<int> choose_port(const port_range& range, const std::map<int, port_use>& known,
-                               int from, wall_time now) {
+                               int from, wall_time now, const std::set<int>& unusable) {
   auto available = [&](int port) {
+    if (unusable.contains(port))
+      return false;
     auto found = known.find(port);
     return found == known.end()
            || (found->second.resting_since && *found->second.resting_since + range.rest <= now);

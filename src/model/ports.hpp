@@ -2,6 +2,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "model/record.hpp"
@@ -24,9 +25,10 @@ struct port_use {
   std::int64_t revision = 0; ///< of its key, to be compared when it is taken
 };
 
-/// The lowest port of the range that is neither held nor resting, beginning at `from` and going
-/// round.
-[[nodiscard]] std::optional<int>
-choose_port(const port_range& range, const std::map<int, port_use>& known, int from, wall_time now);
+/// The lowest port of the range that is neither held nor resting, nor one of `unusable`, beginning at
+/// `from` and going round.
+[[nodiscard]] std::optional<int> choose_port(const port_range& range,
+                                             const std::map<int, port_use>& known, int from,
+                                             wall_time now, const std::set<int>& unusable = {});
 
 } // namespace matriarch::model

@@ -94,6 +94,13 @@ TEST_CASE("the harness finds a removal that is done in pieces") {
   CHECK(violations_with(bug::piecemeal_removal, "delete-midway") > 0);
 }
 
+TEST_CASE("the harness finds success that is told before a router has confirmed it") {
+  CHECK(violations_with(bug::unconfirmed, "provision") > 0);
+  CHECK(violations_with(bug::unconfirmed, "bind-reader") > 0);
+  CHECK(violations_with(bug::unconfirmed, "move") > 0);
+  CHECK(violations_with(bug::unconfirmed, "provision-lost-port") > 0);
+}
+
 TEST_CASE("the harness finds cells that obey whatever arrives, however late") {
   CHECK(violations_with(bug::no_fences, "delete-midway") > 0);
 }

@@ -137,8 +137,9 @@ private:
         expect(!expected_.contains(key.substr(keys::tombstones.size())),
                key + " stands beside the living");
       else
-        expect(key == keys::active || key == keys::fleet || key == keys::next_port
-                   || key.starts_with(keys::ports) || key.starts_with(keys::graves),
+        expect(key.starts_with(keys::routers) || key == keys::active || key == keys::fleet
+                   || key == keys::next_port || key.starts_with(keys::ports)
+                   || key.starts_with(keys::graves),
                key + " is nobody's");
     }
   }

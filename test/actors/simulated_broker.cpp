@@ -15,6 +15,7 @@
 #include "actors/leadership.hpp"
 #include "actors/pending_answers.hpp"
 #include "actors/port_registry.hpp"
+#include "actors/router_directory.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
 
@@ -243,7 +244,9 @@ struct simulated_broker::actors {
     http = system.spawn(behave_as_http, still);
     store = system.spawn(behave_as_store, still);
     database = system.spawn(behave_as_database, still);
-    ports = matriarch::actors::spawn_port_registry(system, how.ports, chance_and_time);
+    ports = matriarch::actors::spawn_port_registry(system, how.ports, chance_and_time, out);
+    routers = matriarch::actors::spawn_router_directory(
+        system, {chance_and_time, how.wait_for_routers && how.planted != bug::unconfirmed, &out});
     std::vector<matriarch::actors::cell_settings> settings;
     for (const auto& one : with.cells())
       settings.push_back({one.guid, one.availability_zone, one.uri, "admin", "secret"});
@@ -253,8 +256,9 @@ struct simulated_broker::actors {
     cells = matriarch::actors::spawn_cell_directory(system, {settings, http, store, chance_and_time,
                                                              store::encode_active(who), how.repair,
                                                              &out, how.public_host, authority});
-    matriarch::actors::instance_setup setup{
-        store, http, database, ports, cells, chance_and_time, &out, store::encode_active(who)};
+    matriarch::actors::instance_setup setup{store,           http,  database,
+                                            ports,           cells, routers,
+                                            chance_and_time, &out,  store::encode_active(who)};
     setup.etcd_users = how.etcd_users;
     setup.keys = how.keys;
     directory = matriarch::actors::spawn_instance_directory(system, setup);
@@ -275,6 +279,7 @@ struct simulated_broker::actors {
     caf::anon_send_exit(cells, end);
     if (authority)
       caf::anon_send_exit(authority, end);
+    caf::anon_send_exit(routers, end);
     caf::anon_send_exit(ports, end);
     caf::anon_send_exit(database, end);
     caf::anon_send_exit(http, end);
@@ -289,17 +294,22 @@ struct simulated_broker::actors {
     matriarch::actors::key_listing routing{{}, outside.etcd.at()};
     matriarch::actors::key_listing announced{{}, outside.etcd.at()};
     matriarch::actors::key_listing own{{}, outside.etcd.at()};
-    for (const auto& entry : everything)
+    matriarch::actors::key_listing routed{{}, outside.etcd.at()};
+    for (const auto& entry : everything) {
+      if (entry.key.starts_with(keys::routing) || entry.key.starts_with(keys::routers))
+        routed.found.push_back(entry);
       if (entry.key.starts_with(keys::routing))
         routing.found.push_back(entry);
       else if (entry.key.starts_with(keys::cells))
         announced.found.push_back(entry);
       else if (entry.key.starts_with(keys::own))
         own.found.push_back(entry);
+    }
     if (authority)
       caf::anon_send(authority, std::move(own));
     caf::anon_send(ports, std::move(routing));
     caf::anon_send(cells, std::move(announced));
+    caf::anon_send(routers, std::move(routed));
     caf::anon_send(directory,
                    matriarch::actors::key_listing{std::move(everything), outside.etcd.at()});
     caf::anon_send(directory, matriarch::actors::etcd_reachable{true, ""});
@@ -321,8 +331,11 @@ struct simulated_broker::actors {
     matriarch::actors::key_changes routing;
     matriarch::actors::key_changes announced;
     matriarch::actors::key_changes own;
+    matriarch::actors::key_changes routed;
     for (; count > 0 && watched < history.size(); --count, ++watched) {
       const auto& one = history[watched];
+      if (one.entry.key.starts_with(keys::routing) || one.entry.key.starts_with(keys::routers))
+        routed.changes.push_back(one);
       if (one.entry.key.starts_with(keys::services))
         services.changes.push_back(one);
       else if (one.entry.key.starts_with(keys::routing))
@@ -340,6 +353,8 @@ struct simulated_broker::actors {
       caf::anon_send(cells, std::move(announced));
     if (!own.changes.empty() && authority)
       caf::anon_send(authority, own);
+    if (!routed.changes.empty())
+      caf::anon_send(routers, std::move(routed));
     if (!own.changes.empty())
       caf::anon_send(leadership, std::move(own));
   }
@@ -401,6 +416,7 @@ struct simulated_broker::actors {
   database_mock database;
   matriarch::actors::port_registry_actor ports;
   matriarch::actors::authority_keeper_actor authority;
+  matriarch::actors::router_directory_actor routers;
   matriarch::actors::cell_directory_actor cells;
   matriarch::actors::instance_directory_actor directory;
   matriarch::actors::leadership_actor leadership;
@@ -526,6 +542,10 @@ tls::authorities_ptr simulated_broker::authority() const {
   return self_->out.status.authority.load();
 }
 
+model::router_table simulated_broker::routers() const {
+  return self_->out.status.routers.load();
+}
+
 std::string simulated_broker::repair_halted() const {
   return *self_->out.status.repair_halted.load();
 }
@@ -533,7 +553,8 @@ std::string simulated_broker::repair_halted() const {
 // -- stage ---------------------------------------------------------------------------------------
 
 stage::stage(int cells, broker_settings how) : outside(cells), how_(how) {
-  outside.keys_to_read = how.keys;
+  outside.keys_to_read = outside.routers.keys = how.keys;
+  outside.success_is_served = how.wait_for_routers;
   brokers.push_back(std::make_unique<simulated_broker>(outside, how_));
   run();
   pass(1s);

@@ -9,6 +9,7 @@
 #include "model/ports.hpp"
 #include "model/repair.hpp"
 #include "model/requests.hpp"
+#include "model/routes.hpp"
 #include "store/keyring.hpp"
 #include "tls/authorities.hpp"
 #include "wire.hpp"
@@ -27,6 +28,7 @@ struct broker_settings {
   /// other number is the seed of another order, in which they come in pieces.
   unsigned seed = 0;
   bool etcd_users = false;
+  bool wait_for_routers = true;
   model::repair_settings repair = {};
   std::shared_ptr<const store::keyring> keys = std::make_shared<const store::keyring>();
   latencies latency = {};
@@ -84,6 +86,7 @@ public:
   [[nodiscard]] bool active() const;
   [[nodiscard]] model::snapshot_ptr find(const std::string& name) const;
   [[nodiscard]] model::cell_table cells() const;
+  [[nodiscard]] model::router_table routers() const;
   [[nodiscard]] std::string repair_halted() const;
   /// Who signs the nodes' certificates; nobody until that is known.
   [[nodiscard]] tls::authorities_ptr authority() const;

@@ -33,6 +33,7 @@ enum class bug {
   act_first,         ///< a record that places nodes is written after the cells have heard of them
   no_graves,         ///< no graves are written
   piecemeal_removal, ///< the transaction that removes an instance is done in pieces
+  unconfirmed,       ///< success is told before a router has confirmed
   no_fences,         ///< the cells obey old orders, and start nodes that they have removed
 };
 

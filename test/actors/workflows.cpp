@@ -67,6 +67,32 @@ errand mitigated(model::request what) {
   return one;
 }
 
+// -- routers --------------------------------------------------------------------------------------
+
+/// Another router, which has read what there is.
+void add_router(stage& here, const std::string& id, model::duration pause) {
+  here.outside.routers.add(id, pause);
+  here.pass(1s);
+}
+
+/// One of two routers stands still, and its lease lives on for a while.
+void with_a_router_still(stage& here) {
+  add_router(here, "r2", 50ms);
+  here.outside.routers.stand_still("r2");
+}
+
+/// The only router dies in the middle of what follows, and comes back when its lease has ended.
+void with_a_router_that_dies(stage& here) {
+  here.outside.after(1s, [&outside = here.outside] { outside.routers.kill("r1"); });
+  here.outside.after(14s, [&outside = here.outside] { outside.routers.start("r1"); });
+}
+
+/// Something else has the next ports at one of two routers, which says so when it should open them.
+void with_ports_taken(stage& here) {
+  add_router(here, "r2", 400ms);
+  here.outside.routers.at("r2").taken = {30000, 30001, 30002};
+}
+
 // -- repair --------------------------------------------------------------------------------------
 
 constexpr model::duration repair_after = 10s;
@@ -173,6 +199,25 @@ std::vector<workflow> all() {
                   {},
                   {},
                   [](broker_settings& how) { how.ports.last = how.ports.first + 1; }});
+  list.push_back(
+      {"provision-router-still", with_a_router_still, {{provision("db", 1)}}, {{"db", {1}}}});
+  list.push_back(
+      {"provision-router-dies", with_a_router_that_dies, {{provision("db", 1)}}, {{"db", {1}}}});
+  list.push_back({"provision-lost-port", with_ports_taken, {{provision("db", 1)}}, {{"db", {1}}}});
+  list.push_back({"move-two-routers",
+                  [](stage& here) {
+                    add_router(here, "r2", 700ms);
+                    must(make(here, "db", 2), "a provision");
+                  },
+                  {{move("db", {"c3", "c4"})}},
+                  {{"db", {2, {"c3", "c4"}}}}});
+  list.push_back({"bind-lost-port",
+                  [](stage& here) {
+                    must(make(here, "db", 1), "a provision");
+                    here.outside.routers.at("r1").taken = {30001};
+                  },
+                  {{reading("b1")}},
+                  {{"db", {1, {}, {}, {"b1"}}}}});
   list.push_back(repair("repair", false));
   list.push_back(repair("repair-leader", true));
   return list;

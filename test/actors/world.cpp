@@ -223,7 +223,11 @@ void simulated_etcd::end_leases(wall_time now) {
 
 // -- time --------------------------------------------------------------------------------------
 
-world::world(int cells) {
+world::world(int cells)
+    : routers(etcd, [this](duration pause, std::function<void()> what) {
+        after(pause, std::move(what));
+      }) {
+  routers.add("r1");
   for (int i = 1; i <= cells; ++i) {
     auto number = std::to_string(i);
     cells_.push_back({"c" + number, "z" + number, "http://cell" + number + ":8080"});
@@ -233,11 +237,13 @@ world::world(int cells) {
 void world::pass(duration how_long) {
   if (watch_over)
     watch_over();
+  routers.look();
   auto until = now_ + how_long;
   while (!later_.empty() && later_.begin()->first <= until) {
     auto next = later_.extract(later_.begin());
     now_ = std::max(now_, next.key());
     next.mapped()();
+    routers.look();
   }
   now_ = until;
   etcd.end_leases(now_);
@@ -265,21 +271,58 @@ void world::commit(const store::transaction& what,
     return reply({store::commit_state::not_done, 0, {}, "connection refused"});
   switch (fate_of ? fate_of(what) : fault::none) {
   case fault::none:
-    return reply(etcd.commit(what));
+    return reply(commit_now(what));
   case fault::slow_answer:
-    return after(etcd_timeout / 2, [reply, came = etcd.commit(what)] { reply(came); });
+    return after(etcd_timeout / 2, [reply, came = commit_now(what)] { reply(came); });
   case fault::not_done:
     return reply({store::commit_state::not_done, 0, {}, "no leader"});
   case fault::lost_answer:
-    etcd.commit(what);
+    commit_now(what);
     break;
   case fault::late:
-    after(etcd_timeout + lateness, [this, what] { etcd.commit(what); });
+    after(etcd_timeout + lateness, [this, what] { commit_now(what); });
     break;
   case fault::lost_request:
     break;
   }
   after(etcd_timeout, [reply] { reply({store::commit_state::unknown, 0, {}, "timed out"}); });
+}
+
+store::commit_result world::commit_now(const store::transaction& what) {
+  auto came = etcd.commit(what);
+  if (came.state == store::commit_state::committed)
+    for (const auto& one : what.then)
+      if (const auto* put = std::get_if<store::put>(&one);
+          put && put->key.starts_with(keys::services))
+        expect_served(*put);
+  routers.look();
+  return came;
+}
+
+void world::expect_served(const store::put& what) {
+  auto name = what.key.substr(keys::services.size());
+  name = name.substr(0, name.find('/'));
+  auto known = record_of(name);
+  if (!known || !success_is_served)
+    return;
+  auto check = [&](const std::string& id, int port, const std::string& called) {
+    if (!called_done_.insert(id).second)
+      return;
+    if (auto fault = routers.fault_at(name, port); !fault.empty())
+      violations.push_back(called + " when " + fault);
+  };
+  if (what.key == keys::record(name)) {
+    const auto& op = known->current;
+    if (op.state == model::operation_state::succeeded
+        && op.type != model::operation_type::deprovision)
+      check(op.id, known->allocated_port, "an operation was called succeeded");
+  } else if (what.key.starts_with(keys::bindings(name))) {
+    auto one = store::decode_binding(what.value, name, *keys_to_read);
+    if (one.ok() && one->phase == model::binding_phase::ready)
+      check(name + "/" + one->binding_id,
+            one->read_only ? known->read_only_port : known->allocated_port,
+            "a binding was called ready");
+  }
 }
 
 store::range_result world::range(const store::key_range& keys) {

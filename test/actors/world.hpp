@@ -13,6 +13,7 @@
 #include "model/observation.hpp"
 #include "model/record.hpp"
 #include "model/result.hpp"
+#include "routers.hpp"
 #include "store/etcd.hpp"
 #include "store/keyring.hpp"
 
@@ -214,6 +215,10 @@ public:
   // -- knobs
 
   simulated_etcd etcd;
+  /// One, `r1`, unless a test adds others.
+  simulation::routers routers;
+  /// Nothing that clients connect to may be called done before the routers serve it.
+  bool success_is_served = true;
   /// What a test reads sealed records with.
   std::shared_ptr<const store::keyring> keys_to_read = std::make_shared<const store::keyring>();
   bool etcd_reachable = true;
@@ -250,6 +255,9 @@ public:
   void bring_back(const std::string& guid);
 
 private:
+  store::commit_result commit_now(const store::transaction& what);
+  /// Checks what is called done just now.
+  void expect_served(const store::put& what);
   /// The scope whose leader is at that address.
   [[nodiscard]] result<std::string> scope_led_at(const std::string& conn_url) const;
   [[nodiscard]] cell* cell_of(const std::string& url);
@@ -287,6 +295,7 @@ private:
   std::set<std::string> synchronous_;             ///< scopes in synchronous_mode
   std::map<std::string, std::string> etcd_users_;
   std::vector<restart> restarts_;
+  std::set<std::string> called_done_; ///< operations and bindings
   int switchovers_ = 0;
   int bootstraps_ = 0;
   int last_id_ = 0;

@@ -654,6 +654,9 @@ class Platform:
                                 advertise_host=self.public_host)
         config["etcd"]["machines"] = [self.proxy.uri] if self.proxy else self.etcd_uris
         config["broker"]["strict"] = self.strict
+        # Simulated cells have no databases, so there is no router to serve any.
+        if self.simulated:
+            config["routing"]["wait_for_routers"] = False
         config["cells"] = self._example_cells()
         for cell in config["cells"]:
             cell["uri"] = "http://" + self.cell_addresses[cell["guid"]][2]
@@ -740,6 +743,7 @@ class Platform:
         permit("cell", "READWRITE", "/cells/")
         permit("cell", "READWRITE", "/postgresql-brokerpatroni/")
         permit("router", "READ", "/")
+        permit("router", "READWRITE", "/routers/")
         # The broker makes a user for each scope, for which etcd demands the role root.
         for user, role in (("root", "root"), ("broker", "root"), ("cell", "cell"), ("router", "router")):
             self.etcd_call("/v3/auth/user/grant", {"user": user, "role": role})
@@ -804,7 +808,8 @@ class Platform:
             with contextlib.suppress(OSError):
                 answer = self.osb("GET", "/healthz", auth=None, timeout=20)[2]
                 last.update(answer if isinstance(answer, dict) else {})
-                return last.get("status") == "ok" and last["active"]
+                # "degraded" it may be all the same, for instance while no router is there.
+                return last.get("etcd") == "reachable" and last["instances_loaded"] and last["active"]
             return False
         wait_until(acts, lambda: f"the broker to act; /healthz said {last}")
 
@@ -1186,7 +1191,7 @@ class Platform:
                 left.append(f"process {pid}: {' '.join(command).strip()[:120]}")
         left += [f"held address {address}" for address in self._new_addresses()]
         for key, value in self.keys().items():
-            if key.startswith(("/matriarch/", "/cells/")) or key == "/routing/nextport":
+            if key.startswith(("/matriarch/", "/cells/", "/routers/")) or key == "/routing/nextport":
                 continue
             if key.startswith("/routing/port/") and self.rests(value):
                 continue

@@ -76,6 +76,7 @@ TEST_CASE("what is left out takes the defaults") {
   CHECK(config.routing.first == 30000);
   CHECK(config.routing.last == 32767);
   CHECK(config.routing.rest_milliseconds == 7LL * 24 * 3600 * 1000);
+  CHECK(config.routing.wait_for_routers);
   const auto& service = config.catalog.services.at(0);
   CHECK(service.bindable);
   CHECK_FALSE(service.plan_updateable);
@@ -106,7 +107,7 @@ TEST_CASE("what is given is taken") {
                 plan_with(
                     "      free: false\n      bindable: false\n      maximum_polling_duration: 60\n"
                     "      provision: {node_count: 1}\n"))
-           + "routing: {first: 1000, last: 1000, rest: 10s}\n");
+           + "routing: {first: 1000, last: 1000, rest: 10s, wait_for_routers: false}\n");
   CHECK(config.broker.users == std::vector<login>{{"u", "p", ""}});
   CHECK(config.broker.admins.empty());
   CHECK(config.broker.port == 1);
@@ -121,6 +122,7 @@ TEST_CASE("what is given is taken") {
   CHECK(config.etcd.machines.at(0) == "http://127.0.0.1:2379");
   CHECK(config.routing.first == 1000);
   CHECK(config.routing.rest_milliseconds == 10'000);
+  CHECK_FALSE(config.routing.wait_for_routers);
   const auto& plan = config.catalog.services[0].plans[0];
   CHECK_FALSE(plan.free);
   CHECK(plan.bindable == false);

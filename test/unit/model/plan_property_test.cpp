@@ -112,6 +112,7 @@ struct world {
     REQUIRE(others_run);
     take_up(s.node_id);
   }
+  void perform(const change_port&) { FAIL("no router has said that it cannot open a port"); }
   void perform(const release_port&) { released = true; }
 
   static int connections(const cluster_settings& settings) {

@@ -1,0 +1,127 @@
+#include "model/routes.hpp"
+
+#include <algorithm>
+
+namespace matriarch::model {
+
+namespace {
+
+std::string list_of(const std::vector<std::string>& words) {
+  std::string text;
+  for (const auto& word : words)
+    text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
+std::string what_is_served(const route& wanted) {
+  return wanted.port == 0 ? "the change" : "port " + std::to_string(wanted.port);
+}
+
+bool opens(const router_report& said, int port) {
+  return std::ranges::find(said.unbound, port) == said.unbound.end();
+}
+
+void keep_parameters(cluster_settings& settings) {
+  auto parameters = std::move(settings.parameters);
+  settings = {};
+  settings.parameters = std::move(parameters);
+}
+
+/// Without what no router reads.
+record as_routed(record known) {
+  keep_parameters(known.desired.settings);
+  keep_parameters(known.in_force);
+  known.taking_up.reset();
+  known.write_id.clear();
+  known.ended_bindings.clear();
+  known.current = {};
+  known.switching_to.clear();
+  known.had_leader = false;
+  known.parameters.clear();
+  known.context.clear();
+  known.organization_guid.clear();
+  known.space_guid.clear();
+  known.maintenance_version.clear();
+  known.plan_id.clear();
+  known.desired.node_count = 0;
+  known.desired.cells.clear();
+  for (auto& n : known.nodes) {
+    n.phase = node_phase::placed;
+    n.start_may_arrive_until.reset();
+    n.failing.clear();
+    n.instead_of.clear();
+    n.forgotten = n.left_over = false;
+  }
+  return known;
+}
+
+} // namespace
+
+std::set<int> routers::unusable_ports() const {
+  std::set<int> all;
+  for (const auto& [id, router] : living)
+    all.insert(router.said.unbound.begin(), router.said.unbound.end());
+  return all;
+}
+
+bool routers::all_well() const {
+  return (!awaited || !living.empty()) && lost_ports.empty();
+}
+
+std::string words_of(const routers& all) {
+  if (all.living.empty())
+    return all.awaited ? "no router is there; nothing that clients connect to is called done"
+                       : "no router is there, and none is waited for";
+  if (!all.holding_up.empty())
+    return std::to_string(all.holding_up.size()) + " of " + std::to_string(all.living.size())
+           + " routers do not serve yet what is waited for";
+  return all.awaited ? "served" : "not waited for";
+}
+
+route_wait waits_for(const routers& all, const route& wanted) {
+  route_wait wait;
+  if (!all.awaited)
+    return wait;
+  wait.nobody = wanted.one_at_least && all.living.empty();
+  for (const auto& [id, router] : all.living) {
+    if (wanted.port != 0 && !opens(router.said, wanted.port))
+      wait.unbound.push_back(id);
+    if (router.said.serves < wanted.changed_at)
+      wait.behind.push_back(id);
+  }
+  return wait;
+}
+
+std::string words_of(const route_wait& wait, const routers& all, const route& wanted) {
+  if (wait.nobody)
+    return "no router is there that serves " + what_is_served(wanted) + "; waiting for one";
+  if (!wait.unbound.empty())
+    return "port " + std::to_string(wanted.port)
+           + " cannot be opened by a router: something else on its machine has it";
+  if (wait.behind.empty())
+    return {};
+  auto who = all.living.size() == 1 ? std::string{"the router"}
+                                    : std::to_string(wait.behind.size()) + " of "
+                                          + std::to_string(all.living.size()) + " routers";
+  return who + (wait.behind.size() == 1 ? " does" : " do") + " not serve " + what_is_served(wanted)
+         + " yet";
+}
+
+std::string details_of(const route_wait& wait, const routers& all, const route& wanted) {
+  if (wait.nobody)
+    return words_of(wait, all, wanted);
+  std::string text;
+  if (!wait.unbound.empty())
+    text = "router " + list_of(wait.unbound) + " cannot open port " + std::to_string(wanted.port);
+  for (const auto& id : wait.behind)
+    text += (text.empty() ? "" : "; ") + ("router " + id + " serves revision ")
+            + std::to_string(all.living.at(id).said.serves) + ", and not "
+            + std::to_string(wanted.changed_at) + " yet";
+  return text;
+}
+
+bool routed_alike(const record& one, const record& other) {
+  return as_routed(one) == as_routed(other);
+}
+
+} // namespace matriarch::model

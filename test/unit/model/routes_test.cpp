@@ -1,0 +1,201 @@
+#include "model/routes.hpp"
+
+#include <doctest/doctest.h>
+
+#include "model/plan.hpp"
+
+using namespace matriarch::model;
+using namespace std::chrono_literals;
+
+namespace {
+
+router_view serving(std::int64_t revision, std::vector<std::uint16_t> unbound = {}) {
+  return {{"", "a-host", revision, std::move(unbound)}, {}};
+}
+
+routers with(std::map<std::string, router_view> living) {
+  routers all;
+  all.awaited = true;
+  all.living = std::move(living);
+  return all;
+}
+
+const route wanted{100, 30001};
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+/// A provision of which nothing is left to do but to be reached.
+record provisioned(operation_type type = operation_type::provision) {
+  record r;
+  r.instance_id = "i";
+  r.phase = record_phase::accepted;
+  r.desired.node_count = 1;
+  r.allocated_port = 30001;
+  r.current.type = type;
+  r.current.deadline = wall_time{100s};
+  r.had_leader = true;
+  r.nodes = {{"n1", "a", "service", "plan", "", node_phase::started, std::nullopt}};
+  return r;
+}
+
+circumstances around(routers all) {
+  circumstances c;
+  c.seen.members["n1"].state = "running";
+  c.seen.leader = "n1";
+  c.confirmed_started.insert("n1");
+  c.routing = std::make_shared<const routers>(std::move(all));
+  c.routed_at = 100;
+  return c;
+}
+
+bool succeeds(const decision& d) {
+  return d.write && d.write->current.state == operation_state::succeeded;
+}
+
+} // namespace
+
+// -- what is waited for ---------------------------------------------------------------------------
+
+TEST_CASE("a route is served once every router serves its last change") {
+  CHECK(waits_for(with({{"r1", serving(100)}, {"r2", serving(180)}}), wanted).over());
+  auto wait = waits_for(with({{"r1", serving(100)}, {"r2", serving(99)}}), wanted);
+  CHECK_FALSE(wait.over());
+  CHECK(wait.behind == std::vector<std::string>{"r2"});
+}
+
+TEST_CASE("one router at least has to be there, unless nothing about the route has changed") {
+  CHECK(waits_for(with({}), wanted).nobody);
+  CHECK(waits_for(with({}), {100, 0, false}).over());
+}
+
+TEST_CASE("a port that one router cannot open is not served, and others' ports do not matter") {
+  auto wait = waits_for(with({{"r1", serving(100)}, {"r2", serving(100, {30001})}}), wanted);
+  CHECK(wait.unbound == std::vector<std::string>{"r2"});
+  CHECK_FALSE(wait.over());
+  CHECK(waits_for(with({{"r1", serving(100, {30002})}}), wanted).over());
+  // An update tells nobody of a port.
+  CHECK(waits_for(with({{"r1", serving(100, {30001})}}), {100, 0}).over());
+}
+
+TEST_CASE("nothing is waited for where the configuration says so") {
+  auto all = with({{"r1", serving(1, {30001})}});
+  all.awaited = false;
+  CHECK(waits_for(all, wanted).over());
+  all.living.clear();
+  CHECK(waits_for(all, wanted).over());
+}
+
+TEST_CASE("tenants hear what is waited for, but no router's id; operators hear which it is") {
+  auto words = [](const routers& all) { return words_of(waits_for(all, wanted), all, wanted); };
+  CHECK(words(with({})) == "no router is there that serves port 30001; waiting for one");
+  CHECK(words(with({{"host-7", serving(9)}})) == "the router does not serve port 30001 yet");
+  auto two = with({{"host-7", serving(9)}, {"host-8", serving(100)}});
+  CHECK(words(two) == "1 of 2 routers does not serve port 30001 yet");
+  auto details = details_of(waits_for(two, wanted), two, wanted);
+  CHECK(details == "router host-7 serves revision 9, and not 100 yet");
+  auto lost = with({{"host-7", serving(100, {30001})}});
+  CHECK(contains(words(lost), "port 30001 cannot be opened by a router"));
+  CHECK_FALSE(contains(words(lost), "host-7"));
+  CHECK(contains(details_of(waits_for(lost, wanted), lost, wanted), "host-7"));
+  auto served = with({{"host-7", serving(100)}});
+  CHECK(words(served).empty());
+  CHECK(details_of(waits_for(served, wanted), served, wanted).empty());
+}
+
+TEST_CASE("routers in general are told of without their names") {
+  CHECK(contains(words_of(with({})), "no router is there"));
+  CHECK_FALSE(with({}).all_well());
+  auto all = with({{"host-7", serving(9)}, {"host-8", serving(100)}});
+  CHECK(words_of(all) == "served");
+  CHECK(all.all_well());
+  all.holding_up["host-7"] = 3;
+  CHECK(words_of(all) == "1 of 2 routers do not serve yet what is waited for");
+  all.lost_ports[30001] = "db";
+  CHECK_FALSE(all.all_well());
+  CHECK(routers{}.all_well());
+}
+
+TEST_CASE("a record is routed otherwise by its port and nodes, not by its operation or write") {
+  record one = provisioned();
+  auto other = one;
+  other.write_id = "another";
+  other.current.state = operation_state::succeeded;
+  other.had_leader = false;
+  other.switching_to = "n1";
+  other.ended_bindings["b"] = {};
+  other.nodes[0].phase = node_phase::removing;
+  other.desired.settings.connection_limit = 7;
+  CHECK(routed_alike(one, other));
+  for (auto change : std::vector<void (*)(record&)>{
+           [](record& r) { r.allocated_port = 30002; }, [](record& r) { r.read_only_port = 30003; },
+           [](record& r) { r.phase = record_phase::accepting; },
+           [](record& r) { r.scope = "another"; }, [](record& r) { r.nodes.clear(); },
+           [](record& r) { r.nodes[0].node_id = "n2"; },
+           [](record& r) { r.desired.settings.parameters["max_connections"] = "9"; },
+           [](record& r) { r.in_force.parameters["max_connections"] = "9"; }}) {
+    auto changed = one;
+    change(changed);
+    CHECK_FALSE(routed_alike(one, changed));
+  }
+}
+
+// -- decisions ------------------------------------------------------------------------------------
+
+TEST_CASE("a provision succeeds only when every router serves its port") {
+  auto known = provisioned();
+  auto d = decide(known, around(with({{"r1", serving(99)}})));
+  CHECK_FALSE(succeeds(d));
+  CHECK(d.waiting_for == "the router does not serve port 30001 yet");
+  CHECK(d.unserved == route{100, 30001, true});
+  CHECK_FALSE(succeeds(decide(known, around(with({})))));
+  CHECK(succeeds(decide(known, around(with({{"r1", serving(100)}})))));
+  circumstances without = around({});
+  CHECK(succeeds(decide(known, without)));
+}
+
+TEST_CASE("an update waits for routers, and for one at least if it has changed the route") {
+  auto known = provisioned(operation_type::update);
+  CHECK_FALSE(succeeds(decide(known, around(with({{"r1", serving(99)}})))));
+  CHECK_FALSE(succeeds(decide(known, around(with({})))));
+  auto unmoved = around(with({}));
+  unmoved.reroutes = false;
+  CHECK(succeeds(decide(known, unmoved)));
+  // Its port is nothing that an update could do anything about.
+  CHECK(succeeds(decide(known, around(with({{"r1", serving(100, {30001})}})))));
+}
+
+TEST_CASE("what routers have not read yet is written before success is") {
+  auto known = provisioned(operation_type::update);
+  known.nodes.push_back({"n2", "b", "service", "plan", "", node_phase::removing, std::nullopt});
+  auto c = around(with({{"r1", serving(100)}}));
+  c.confirmed_removed.insert("n2");
+  auto d = decide(known, c);
+  REQUIRE(d.write);
+  CHECK(d.write->nodes.size() == 1);
+  CHECK_FALSE(succeeds(d));
+  CHECK(succeeds(decide(*d.write, c)));
+}
+
+TEST_CASE("a port that a router cannot open is exchanged while nobody has been told of it") {
+  auto known = provisioned();
+  auto c = around(with({{"r1", serving(100)}, {"r2", serving(100, {30001})}}));
+  auto d = decide(known, c);
+  CHECK_FALSE(succeeds(d));
+  REQUIRE(d.steps.size() == 1);
+  CHECK(std::get<change_port>(d.steps[0]).from == 30001);
+  c.no_other_port = "no public port is free";
+  d = decide(known, c);
+  CHECK(d.steps.empty());
+  CHECK(contains(d.waiting_for, "no public port is free"));
+}
+
+TEST_CASE("a provision that no router serves fails in time, and says why") {
+  auto known = provisioned();
+  auto c = around(with({}));
+  c.now = known.current.deadline;
+  auto d = decide(known, c);
+  REQUIRE(d.write);
+  CHECK(contains(d.write->current.failing_because, "no router is there"));
+}
