@@ -106,6 +106,10 @@ int show_cells(const broker_access& broker, bool as_json, std::ostream& out, std
   return show(broker, {"GET", "/admin/cells", patience, cells_table}, as_json, out, err);
 }
 
+int show_routers(const broker_access& broker, bool as_json, std::ostream& out, std::ostream& err) {
+  return show(broker, {"GET", "/admin/routers", patience, routers_table}, as_json, out, err);
+}
+
 int forget_cell(const broker_access& broker, const std::string& cell, bool as_json,
                 std::ostream& out, std::ostream& err) {
   return show(broker,

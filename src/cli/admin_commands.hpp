@@ -19,6 +19,10 @@ namespace matriarch::cli {
 [[nodiscard]] int show_cells(const broker_access& broker, bool as_json, std::ostream& out,
                              std::ostream& err);
 
+/// `matriarch show-routers`: the routers, what they serve, and what waits for them.
+[[nodiscard]] int show_routers(const broker_access& broker, bool as_json, std::ostream& out,
+                               std::ostream& err);
+
 /// `matriarch forget-cell CELL`: says that a cell never comes back.
 [[nodiscard]] int forget_cell(const broker_access& broker, const std::string& cell, bool as_json,
                               std::ostream& out, std::ostream& err);

@@ -217,6 +217,7 @@ private:
     behind.find = [this](const std::string& name) { return published_.instances.find(name); };
     behind.all = [this] { return published_.instances.all(); };
     behind.cells = [this] { return published_.status.cells.load(); };
+    behind.routers = [this] { return published_.status.routers.load(); };
     behind.health = [this] {
       const auto& now = published_.status;
       http::broker_health how{now.etcd_reachable, now.active, now.loaded, now.etcd_refuses_writes};

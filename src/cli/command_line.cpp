@@ -105,6 +105,9 @@ int run(const std::vector<std::string>& arguments, std::ostream& out, std::ostre
   status->add_option("id", instance, "Only this service instance, in detail")->option_text(" ");
   auto* cells = app.add_subcommand("show-cells", "Show the cells: load, reachability, fencing")
                     ->group(for_operators);
+  auto* routers =
+      app.add_subcommand("show-routers", "Show the routers: what they serve, what waits for them")
+          ->group(for_operators);
   auto* rewrite =
       app.add_subcommand("reencrypt", "Write all secrets in etcd anew, with the newest key")
           ->group(for_operators);
@@ -120,7 +123,7 @@ int run(const std::vector<std::string>& arguments, std::ostream& out, std::ostre
       ->option_text(" ")
       ->required();
   stray->add_option("node", node, "The node's id")->option_text(" ")->required();
-  for (auto* command : {status, cells, rewrite, forget, strays, stray}) {
+  for (auto* command : {status, cells, routers, rewrite, forget, strays, stray}) {
     command->add_flag("--json", as_json, "Print the broker's answer as it is");
     command
         ->add_option("--ca-file", authority_file,
@@ -168,6 +171,8 @@ int run(const std::vector<std::string>& arguments, std::ostream& out, std::ostre
       return server.run(config_path);
     }
   const broker_access broker{std::getenv("BROKER_URI"), authority_file};
+  if (name == "show-routers")
+    return show_routers(broker, as_json, out, err);
   if (name == "reencrypt")
     return reencrypt(broker, as_json, out, err);
   if (name == "forget-cell")

@@ -221,6 +221,7 @@ result<std::string> instance_details(std::string_view answer) {
       {"bindings", bindings_of(instance)},
       {"operation", operation_of(instance, true)},
       {"repair", shown(instance, "repair")},
+      {"routers", shown(instance, "route_waits_for")},
   };
   std::string text;
   for (const auto& [name, value] : facts)
@@ -271,6 +272,62 @@ result<std::string> cells_table(std::string_view answer) {
             + (parsed->Size() == 1 ? " cell" : " cells") + " cannot be reached by the broker.\n"
             + errors;
   return text;
+}
+
+namespace {
+
+/// `30007, 30009 and 12 more`.
+std::string some_of(const json::value& router, std::string_view name) {
+  constexpr rapidjson::SizeType most = 5;
+  const auto* list = json::member(router, name);
+  if (list == nullptr || !list->IsArray() || list->Empty())
+    return "-";
+  std::string text;
+  for (rapidjson::SizeType i = 0; i < std::min(most, list->Size()); ++i)
+    text += (text.empty() ? "" : ", ") + json::text_of((*list)[i]);
+  return list->Size() <= most ? text
+                              : text + " and " + std::to_string(list->Size() - most) + " more";
+}
+
+std::string status_of_router(const json::value& router) {
+  const auto* awaited = json::member(router, "awaited");
+  if (awaited != nullptr && awaited->IsFalse())
+    return "not waited for";
+  const auto held = json::integer_member(router, "holds_up");
+  return held == 0 ? "up to date" : "HOLDS UP " + std::to_string(held);
+}
+
+} // namespace
+
+result<std::string> routers_table(std::string_view answer) {
+  const auto parsed = list_of_objects(answer);
+  if (!parsed)
+    return failure{parsed.error()};
+  if (parsed->Empty())
+    return std::string("There are no routers: no lease of one lives in etcd.\n");
+  rows content;
+  std::string lost;
+  for (const auto& router : parsed->GetArray()) {
+    content.push_back({shown(router, "id"), shown(router, "host"), shown(router, "since"),
+                       shown(router, "serves"), shown(router, "behind"), status_of_router(router),
+                       some_of(router, "unbound")});
+    const auto* ports = json::member(router, "lost");
+    if (ports == nullptr || !ports->IsArray())
+      continue;
+    for (const auto& one : ports->GetArray())
+      lost += printable("Port " + shown(one, "port") + " of instance " + shown(one, "instance")
+                        + " is not open at router " + shown(router, "id"))
+              + ": something else on its machine has it.\n";
+  }
+  return table({{"ROUTER", 64},
+                {"HOST", 40},
+                {"SINCE"},
+                {"SERVES"},
+                {"BEHIND"},
+                {"STATUS"},
+                {"UNBOUND PORTS", 60}},
+               content)
+         + (lost.empty() ? "" : "\n" + lost);
 }
 
 result<std::string> forgotten_lines(std::string_view answer) {

@@ -31,6 +31,9 @@ struct column {
 /// Of `GET /admin/cells`: a line for each cell, and how many cannot be reached.
 [[nodiscard]] result<std::string> cells_table(std::string_view answer);
 
+/// Of `GET /admin/routers`: a line for each router, and the instances' ports that one cannot open.
+[[nodiscard]] result<std::string> routers_table(std::string_view answer);
+
 /// Of `POST /admin/cells/<guid>/forget`: what becomes of the nodes on it.
 [[nodiscard]] result<std::string> forgotten_lines(std::string_view answer);
 

@@ -171,6 +171,8 @@ json::value instance_json(const model::instance_snapshot& one, json::document& o
     json::add(object, "taking_up", settings_json(*known.taking_up, owner), owner);
   json::add(object, "operation", operation_json(one, owner), owner);
   json::add(object, "repair", one.repair, owner);
+  if (!one.route_waits_for.empty())
+    json::add(object, "route_waits_for", one.route_waits_for, owner);
   json::value nodes{rapidjson::kArrayType};
   for (const auto& n : known.nodes)
     nodes.PushBack(node_json(n, one.seen, owner), owner.GetAllocator());
@@ -204,6 +206,39 @@ response cells(const std::vector<model::cell_view>& all) {
     json::add(object, "fencing", cell.fencing, body);
     if (!cell.last_error.empty())
       json::add(object, "last_error", cell.last_error, body);
+    body.PushBack(object, body.GetAllocator());
+  }
+  return {200, json::text_of(body), {}};
+}
+
+response routers(const model::routers& all) {
+  json::document body;
+  body.SetArray();
+  for (const auto& [id, router] : all.living) {
+    const auto& said = router.said;
+    json::value object{rapidjson::kObjectType};
+    json::add(object, "id", id, body);
+    json::add(object, "host", said.host, body);
+    json::add(object, "since", model::text_of(router.since), body);
+    json::add(object, "serves", std::to_string(said.serves), body);
+    json::add(object, "behind", std::max<std::int64_t>(0, all.newest - said.serves), body);
+    json::add(object, "awaited", all.awaited, body);
+    auto held = all.holding_up.find(id);
+    json::add(object, "holds_up", held == all.holding_up.end() ? 0 : held->second, body);
+    json::value unbound{rapidjson::kArrayType};
+    json::value lost{rapidjson::kArrayType};
+    for (int port : said.unbound) {
+      unbound.PushBack(port, body.GetAllocator());
+      auto found = all.lost_ports.find(port);
+      if (found == all.lost_ports.end())
+        continue;
+      json::value entry{rapidjson::kObjectType};
+      json::add(entry, "port", port, body);
+      json::add(entry, "instance", found->second, body);
+      lost.PushBack(entry, body.GetAllocator());
+    }
+    json::add(object, "unbound", std::move(unbound), body);
+    json::add(object, "lost", std::move(lost), body);
     body.PushBack(object, body.GetAllocator());
   }
   return {200, json::text_of(body), {}};

@@ -7,11 +7,13 @@
 #include "model/observation.hpp"
 #include "model/orphans.hpp"
 #include "model/requests.hpp"
+#include "model/routes.hpp"
 
 /// The operator's answers, in the seeds' JSON shapes and never with a password.
 namespace matriarch::http::admin {
 
 [[nodiscard]] response cells(const std::vector<model::cell_view>& all);
+[[nodiscard]] response routers(const model::routers& all);
 [[nodiscard]] response instances(const std::vector<model::snapshot_ptr>& all);
 [[nodiscard]] response instance(const model::instance_snapshot& one);
 [[nodiscard]] response demoted(const std::string& cell, const model::demote_report& report);

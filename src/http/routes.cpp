@@ -227,7 +227,8 @@ private:
     auto now = behind_.health();
     json::document body;
     body.SetObject();
-    bool well = now.etcd_reachable && !now.etcd_refuses_writes;
+    auto routers = behind_.routers();
+    bool well = now.etcd_reachable && !now.etcd_refuses_writes && routers->all_well();
     json::add(body, "status", !now.loaded ? "starting" : well ? "ok" : "degraded", body);
     json::add(body, "etcd",
               !now.etcd_reachable       ? "unreachable"
@@ -250,6 +251,12 @@ private:
     json::add(body, "lost_cells", std::move(lost), body);
     if (!now.repair_halted.empty())
       json::add(body, "repair_halted", now.repair_halted, body);
+    json::add(body, "routers", static_cast<std::int64_t>(routers->living.size()), body);
+    json::add(body, "routing", model::words_of(*routers), body);
+    json::value lost_ports{rapidjson::kArrayType};
+    for (const auto& [port, instance] : routers->lost_ports)
+      lost_ports.PushBack(port, body.GetAllocator());
+    json::add(body, "lost_ports", std::move(lost_ports), body);
     bool fit = now.loaded && (now.active || got.query_value("active") == nullptr);
     return {fit ? 200 : 503, json::text_of(body), {}};
   }
@@ -471,6 +478,9 @@ private:
     if (matches(got, {"admin", "cells", "*", "forget"}))
       return got.verb == method::post ? forget(got.segments[2], std::move(to))
                                       : wrong_method(to, "POST");
+    if (matches(got, {"admin", "routers"}))
+      return got.verb == method::get ? to.send(admin::routers(*behind_.routers()))
+                                     : wrong_method(to, "GET");
     if (matches(got, {"admin", "orphans"}))
       return got.verb == method::get ? orphans(to) : wrong_method(to, "GET");
     if (matches(got, {"admin", "orphans", "*", "*"}))
@@ -486,8 +496,8 @@ private:
                  : wrong_method(to, "GET");
     if (matches(got, {"admin", "reencrypt"}))
       return got.verb == method::post ? reencrypt(std::move(to)) : wrong_method(to, "POST");
-    to.send(osb::error(404, "there is nothing at this path; see /admin/cells, /admin/orphans and "
-                            "/admin/service_instances"));
+    to.send(osb::error(404, "there is nothing at this path; see /admin/cells, /admin/routers, "
+                            "/admin/orphans and /admin/service_instances"));
   }
 
   /// Whether this broker is the one that knows; answers if it is not.

@@ -14,6 +14,7 @@
 #include "model/observation.hpp"
 #include "model/orphans.hpp"
 #include "model/requests.hpp"
+#include "model/routes.hpp"
 
 namespace matriarch::http {
 
@@ -39,6 +40,7 @@ struct backend {
   /// The certificates of who may have signed what clients of databases are shown, as PEM; empty
   /// while that is not known. Bindings have none if it is not set.
   std::function<std::string()> authority;
+  std::function<model::router_table()> routers;
   std::function<void(model::request, std::chrono::milliseconds patience,
                      std::function<void(model::verdict)>)>
       ask;

@@ -847,3 +847,47 @@ TEST_CASE("healthz tells what is out of reach, but answers 200 all the same") {
   CHECK(json::string_member(body, "status") == "degraded");
   CHECK(json::string_member(body, "etcd") == "unreachable");
 }
+
+TEST_CASE("healthz says that no router is there, and which ports are lost, but names no router") {
+  broker b;
+  b.routers.awaited = true;
+  auto answer = b.send_as("", "GET", "/healthz");
+  CHECK(answer.status == 200);
+  auto body = json_of(answer);
+  CHECK(json::string_member(body, "status") == "degraded");
+  CHECK(contains(json::string_member(body, "routing"), "no router is there"));
+  b.routers.living["secret-host"] = {{"secret-host", "secret-host", 7, {30001}}, {}};
+  body = json_of(b.send_as("", "GET", "/healthz"));
+  CHECK(json::string_member(body, "status") == "ok");
+  CHECK(json::string_member(body, "routing") == "served");
+  CHECK(json::integer_member(body, "routers") == 1);
+  CHECK(json::text_of(body["lost_ports"]) == "[]");
+  b.routers.lost_ports[30001] = "db";
+  b.routers.holding_up["secret-host"] = 2;
+  answer = b.send_as("", "GET", "/healthz");
+  body = json_of(answer);
+  CHECK(json::string_member(body, "status") == "degraded");
+  CHECK(json::text_of(body["lost_ports"]) == "[30001]");
+  CHECK(contains(json::string_member(body, "routing"), "1 of 1 routers"));
+  CHECK_FALSE(contains(answer.body, "secret-host"));
+}
+
+TEST_CASE("an operator sees each router, how far behind it is, and whose ports it cannot open") {
+  broker b;
+  b.routers.awaited = true;
+  b.routers.newest = 12;
+  b.routers.living["r1"] = {{"r1", "h1", 12, {}}, model::wall_time{}};
+  b.routers.living["r2"] = {{"r2", "h2", 7, {30001, 30002}}, model::wall_time{}};
+  b.routers.holding_up["r2"] = 3;
+  b.routers.lost_ports[30001] = "db";
+  auto body = json_of(b.send("GET", "/admin/routers"));
+  REQUIRE(body.Size() == 2);
+  CHECK(json::text_of(body[0])
+        == R"({"id":"r1","host":"h1","since":"1970-01-01T00:00:00.000Z","serves":"12","behind":0,)"
+           R"("awaited":true,"holds_up":0,"unbound":[],"lost":[]})");
+  CHECK(json::text_of(body[1])
+        == R"({"id":"r2","host":"h2","since":"1970-01-01T00:00:00.000Z","serves":"7","behind":5,)"
+           R"("awaited":true,"holds_up":3,"unbound":[30001,30002],)"
+           R"("lost":[{"port":30001,"instance":"db"}]})");
+  error_of(b.send("POST", "/admin/routers"), 405);
+}

@@ -158,6 +158,7 @@ struct broker {
     return model::verdict{model::verdict_kind::accepted, "", "op-1"};
   };
   broker_health health{true, true, true};
+  model::routers routers;
   model::cell_table cells = two_cells();
   std::string authority = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
   model::demote_report report;
@@ -192,6 +193,7 @@ struct broker {
     behind.cells = [this] { return cells; };
     behind.health = [this] { return health; };
     behind.authority = [this] { return authority; };
+    behind.routers = [this] { return std::make_shared<const model::routers>(routers); };
     behind.ask = [this, answer](model::request what, std::chrono::milliseconds, auto done) {
       {
         std::lock_guard guard{mutex_};

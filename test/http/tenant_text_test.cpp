@@ -147,17 +147,29 @@ TEST_CASE("what libpq and libcurl say of a real failure tells a tenant nothing o
 
 TEST_CASE("what is said without an address stays as it is") {
   for (const std::string plain :
-       {"master running; replicas copying, stopped", "no members",
+       {"master running; replicas copying, stopped",
+        "no members",
         "service_id \"x\" is not in the catalog; see GET /v2/catalog",
         "X-Broker-API-Version 3.0 is not supported; this broker speaks 2.17",
         "parameters.cells names 2 cells, but the cluster is to have 3 nodes; name more",
         "removing 0d9c from cell z1; last seen: master running; replicas running",
         "the public port 30007 is given to another; no port of 30000 to 32767 is free",
+        "master running; 1 of 2 routers does not serve port 30007 yet",
+        "master running; no router is there that serves port 30007; waiting for one",
+        "replicas running; port 30007 cannot be opened by a router: something else on its machine "
+        "has it, and no public port is free",
         "the Content-Type is \"text/plain\"; send application/json, and/or nothing",
         "the credentials expired at 2026-11-26T10:55:27.000Z, at 10:55:27",
         "the role x is revoked, and not gone yet: permission denied for schema public (1:2)",
-        "a row (a, b) = ('c', \"d\"): [e] {f} <g> `h` i=j...", "", ":", "/", "\"\"", "(", "port",
-        "port 80", "there is nothing at this path; the API begins with /v2/catalog"})
+        "a row (a, b) = ('c', \"d\"): [e] {f} <g> `h` i=j...",
+        "",
+        ":",
+        "/",
+        "\"\"",
+        "(",
+        "port",
+        "port 80",
+        "there is nothing at this path; the API begins with /v2/catalog"})
     CHECK(without_addresses(plain, {}) == plain);
 }
 

@@ -30,8 +30,9 @@ TEST_CASE("help lists every command and ends well") {
   const auto help = run({"--help"});
   CHECK(help.code == 0);
   CHECK(help.err.empty());
-  for (const auto* name : {"broker", "cell", "router", "service-status", "show-cells", "reencrypt",
-                           "forget-cell", "orphans", "remove-orphan", "BROKER_URI", "Exit codes"})
+  for (const auto* name :
+       {"broker", "cell", "router", "service-status", "show-cells", "show-routers", "reencrypt",
+        "forget-cell", "orphans", "remove-orphan", "BROKER_URI", "Exit codes"})
     CHECK(contains(help.out, name));
   const auto one = run({"show-cells", "--help"});
   CHECK(one.code == 0);
@@ -79,6 +80,7 @@ TEST_CASE("a server needs a configuration, and a bad one is exit code 2") {
 TEST_CASE("the operator's commands need BROKER_URI") {
   ::unsetenv("BROKER_URI");
   for (const auto& command : std::vector<std::vector<std::string>>{{"show-cells"},
+                                                                   {"show-routers"},
                                                                    {"service-status"},
                                                                    {"reencrypt"},
                                                                    {"orphans"},

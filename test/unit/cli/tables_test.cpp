@@ -58,6 +58,7 @@ TEST_CASE("instances are shown with a line for each node") {
 TEST_CASE("no instances and no cells are said in words") {
   CHECK(*instances_table("[]") == "There are no service instances.\n");
   CHECK(*cells_table("[]") == "There are no cells.\n");
+  CHECK(*routers_table("[]") == "There are no routers: no lease of one lives in etcd.\n");
 }
 
 TEST_CASE("one instance is shown in detail, without its credentials") {
@@ -88,6 +89,7 @@ TEST_CASE("one instance is shown in detail, without its credentials") {
            "bindings      2 ready, 1 removing: a lock\n"
            "operation     update succeeded: master running\n"
            "repair        -\n"
+           "routers       -\n"
            "\n"
            "NODE  CELL  ROLE     STATE    PHASE\n"
            "n1    c1    replica  running  started\n");
@@ -138,6 +140,24 @@ TEST_CASE("orphans are shown with what to do about them") {
   CHECK_FALSE(orphans_table("{}").ok());
 }
 
+TEST_CASE("routers are shown with what waits for them, and the ports that they have lost") {
+  const auto text = routers_table(R"([
+    {"id":"r1","host":"h1","since":"2026-11-21T07:30:05.250Z","serves":"4711","behind":0,
+     "awaited":true,"holds_up":0,"unbound":[],"lost":[]},
+    {"id":"r2","host":"h2","since":"2026-11-21T07:30:06.000Z","serves":"4700","behind":11,
+     "awaited":true,"holds_up":3,"unbound":[1,2,3,4,5,6,7],"lost":[{"port":4,"instance":"db"}]},
+    {"id":"r3","host":"h3","serves":"1","behind":0,"awaited":false,"holds_up":0}])");
+  REQUIRE(text.ok());
+  CHECK(*text
+        == "ROUTER  HOST  SINCE                     SERVES  BEHIND  STATUS          UNBOUND PORTS\n"
+           "r1      h1    2026-11-21T07:30:05.250Z  4711    0       up to date      -\n"
+           "r2      h2    2026-11-21T07:30:06.000Z  4700    11      HOLDS UP 3      1, 2, 3, 4, 5 "
+           "and 2 more\n"
+           "r3      h3    -                         1       0       not waited for  -\n"
+           "\nPort 4 of instance db is not open at router r2: something else on its machine has "
+           "it.\n");
+}
+
 TEST_CASE("a re-encryption is told in one line") {
   CHECK(*reencryption_line(R"({"instances":12,"failed":[]})")
         == "The secrets of 12 instances were written anew, with the newest key.\n");
@@ -151,6 +171,7 @@ TEST_CASE("an answer that no broker gives is a failure") {
   for (const auto* answer : {"<html>", "{}", "[1]", "\"x\""}) {
     CHECK_FALSE(instances_table(answer).ok());
     CHECK_FALSE(cells_table(answer).ok());
+    CHECK_FALSE(routers_table(answer).ok());
   }
   for (const auto* answer : {"<html>", "[]", "7"})
     CHECK_FALSE(instance_details(answer).ok());
