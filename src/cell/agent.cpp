@@ -234,6 +234,8 @@ void agent::load_node(const std::string& name) {
   found->is = alive ? state::starting : state::restarting;
   // An agent may end between writing what a node is to read and having it read.
   found->reload_wanted = alive;
+  if (alive)
+    renew_access(*found);
   if (auto there = read_file(found->paths.certificate); there && *there)
     found->certificate = first_certificate_in(**there);
   spdlog::info("node {} of {} found {}", name, found->record.request.scope,
@@ -891,6 +893,24 @@ void agent::launch_node(const node_ptr& which) {
   which->probe_at = clock::now() + probe_pause_starting;
   spdlog::info("node {} of {} started on {}, process {}", record.request.node_id,
                record.request.scope, name_of(record.where), record.process->pid);
+}
+
+/// A node outlives its agent, and may have a pg_hba.conf as an earlier one made it. Patroni writes
+/// that file from its own configuration, which it reads once it is told to.
+void agent::renew_access(const node& which) const {
+  const auto& id = which.record.request.node_id;
+  auto text = read_file(which.paths.patroni);
+  if (!text || !*text)
+    return spdlog::error("node {}: cannot read {}", id, which.paths.patroni);
+  auto renewed = with_access_rules(**text, access_rules(config_, which.record.request));
+  if (!renewed)
+    return spdlog::error("node {}: {} is of another form, and is left as it is", id,
+                         which.paths.patroni);
+  if (*renewed == **text)
+    return;
+  if (auto error = replace_file(which.paths.patroni, *renewed, nodes_own()))
+    return spdlog::error("node {}: {}", id, *error);
+  spdlog::info("node {}: its pg_hba.conf is brought up to date", id);
 }
 
 void agent::ended(const node_ptr& which) {

@@ -155,6 +155,7 @@ private:
                                                      const std::string& to) const;
   [[nodiscard]] std::optional<std::string> write_programs(const node& which) const;
   [[nodiscard]] std::optional<std::string> write_files(node& which) const;
+  void renew_access(const node& which) const;
   void ended(const node_ptr& which);
   void probe(const node_ptr& which);
   void probed(const node_ptr& which, const http::outcome& answer);

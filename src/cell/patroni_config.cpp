@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "model/names.hpp"
+
 namespace matriarch::cell {
 
 namespace {
@@ -13,6 +15,8 @@ constexpr std::size_t longest_socket_path = 107;
 
 /// Debian's bundle of authorities. Without any, Patroni would take every certificate for etcd's.
 constexpr std::string_view system_authorities = "/etc/ssl/certs/ca-certificates.crt";
+
+constexpr std::string_view access_key = "pg_hba";
 
 /// What every node needs, whatever its plan says otherwise.
 const postgresql_parameters foundations = {
@@ -172,20 +176,7 @@ void write_postgresql(YAML::Emitter& out, const cell_config& config, const node_
   if (!config.postgresql.tls.authority.empty())
     local["ssl_ca_file"] = paths.authority;
   write(out, "parameters", local);
-  // The first line that fits decides. `all` does not stand for replication, so nobody but the
-  // replication user replicates, and that user does nothing else.
-  const auto* host = config.postgresql.require_tls ? "hostssl" : "host";
-  auto clients = config.endpoints.clients();
-  auto replication = sql_identifier(request.replication.username);
-  write(out, "pg_hba",
-        std::vector<std::string>{
-            fmt::format("local replication {} scram-sha-256", replication),
-            fmt::format("local all {} reject", replication),
-            "local all all scram-sha-256",
-            fmt::format("{} replication {} {} scram-sha-256", host, replication, clients),
-            fmt::format("host all {} all reject", replication),
-            fmt::format("{} all all {} scram-sha-256", host, clients),
-        });
+  write(out, access_key, access_rules(config, request));
   out << YAML::EndMap;
 }
 
@@ -281,6 +272,53 @@ std::string render_patroni(const cell_config& config, const node_record& node,
   write_postgresql(out, config, node, paths);
   out << YAML::EndMap;
   return std::string{out.c_str()} + "\n";
+}
+
+std::vector<std::string> access_rules(const cell_config& config, const node_request& request) {
+  // The first line that fits decides. `all` does not stand for replication, so nobody but the
+  // replication user replicates, and that user does nothing else.
+  const auto* host = config.postgresql.require_tls ? "hostssl" : "host";
+  auto clients = config.endpoints.clients();
+  auto replication = sql_identifier(request.replication.username);
+  // Who is revoked becomes a member: that needs no reload, and no role can hold it up.
+  auto revoked = "+" + sql_identifier(model::revoked_role(request.app_user.username));
+  return {
+      fmt::format("local all {} reject", revoked),
+      fmt::format("local replication {} reject", revoked),
+      fmt::format("host all {} all reject", revoked),
+      fmt::format("host replication {} all reject", revoked),
+      fmt::format("local replication {} scram-sha-256", replication),
+      fmt::format("local all {} reject", replication),
+      "local all all scram-sha-256",
+      fmt::format("{} replication {} {} scram-sha-256", host, replication, clients),
+      fmt::format("host all {} all reject", replication),
+      fmt::format("{} all all {} scram-sha-256", host, clients),
+  };
+}
+
+std::optional<std::string> with_access_rules(const std::string& patroni,
+                                             const std::vector<std::string>& rules) {
+  // The emitter writes one line for each, so that all others stay byte for byte as they are.
+  YAML::Emitter out;
+  out.SetOutputCharset(YAML::EscapeNonAscii);
+  out << YAML::BeginMap << YAML::Key << "postgresql" << YAML::Value << YAML::BeginMap;
+  write(out, access_key, rules);
+  out << YAML::EndMap << YAML::EndMap;
+  std::string section = out.c_str();
+  section = section.substr(section.find('\n') + 1) + "\n";
+  auto title = section.substr(0, section.find('\n') + 1);
+  auto start = patroni.find("\n" + title);
+  if (start == std::string::npos)
+    return std::nullopt;
+  ++start;
+  auto end = start + title.size();
+  while (patroni.compare(end, 4, "    ") == 0) {
+    auto line = patroni.find('\n', end);
+    if (line == std::string::npos)
+      return std::nullopt;
+    end = line + 1;
+  }
+  return patroni.substr(0, start) + section + patroni.substr(end);
 }
 
 std::string render_bootstrap_sql(const node_request& request) {

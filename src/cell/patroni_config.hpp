@@ -1,7 +1,9 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "cell/cell_config.hpp"
 #include "cell/node_record.hpp"
@@ -48,6 +50,15 @@ inline constexpr std::string_view app_database = "db";
 /// is there could be changed for the cluster.
 [[nodiscard]] std::string render_patroni(const cell_config& config, const node_record& node,
                                          const node_paths& paths);
+
+/// Who is let in: the lines of pg_hba.conf.
+[[nodiscard]] std::vector<std::string> access_rules(const cell_config& config,
+                                                    const node_request& request);
+
+/// A text of render_patroni(), of this or an earlier version, with these lines of pg_hba.conf
+/// instead of its own, and all else as it is. Nothing if the text is of another form.
+[[nodiscard]] std::optional<std::string> with_access_rules(const std::string& patroni,
+                                                           const std::vector<std::string>& rules);
 
 /// The SQL that makes the administrator, the application user and its database in a new cluster.
 [[nodiscard]] std::string render_bootstrap_sql(const node_request& request);

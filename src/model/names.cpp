@@ -47,4 +47,12 @@ std::string quoted(std::string_view id) {
   return "\"" + one_line(id, longest) + "\"";
 }
 
+std::string readers_role(const std::string& owner) {
+  return owner + "_readers";
+}
+
+std::string revoked_role(const std::string& owner) {
+  return owner + "_revoked";
+}
+
 } // namespace matriarch::model

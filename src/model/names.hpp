@@ -17,4 +17,9 @@ namespace matriarch::model {
 /// An id as it stands in a sentence: in quotes, and shortened where it is very long.
 [[nodiscard]] std::string quoted(std::string_view id);
 
+/// The PostgreSQL role whose members read what the owner's applications make, and the one whose
+/// members pg_hba.conf refuses; `owner` is the instance's application user.
+[[nodiscard]] std::string readers_role(const std::string& owner);
+[[nodiscard]] std::string revoked_role(const std::string& owner);
+
 } // namespace matriarch::model

@@ -311,6 +311,17 @@ public:
     return awaited<http::outcome>([&](auto done) { loop.send(question, done); });
   }
 
+  /// Takes out of a node's patroni.yml what earlier agents did not write.
+  void make_access_earlier(const std::string& node) const {
+    auto path = data_dir() + "/nodes/" + node + "/patroni.yml";
+    std::istringstream lines{content(path)};
+    std::string text;
+    for (std::string line; std::getline(lines, line);)
+      if (line.find("_revoked") == std::string::npos)
+        text += line + "\n";
+    std::ofstream{path} << text;
+  }
+
   /// What a program prints that a database's superuser runs on the server, errors too.
   std::string run_in(const std::string& node, const std::string& command) {
     auto sql = fmt::format("create temporary table said (line text); copy said from program "
@@ -433,6 +444,21 @@ TEST_CASE(
   one.start();
   CHECK(one.runs("n1"));
   CHECK(one.runs("n2"));
+  CHECK(one.pids() == pids);
+
+  INFO("a node that an earlier agent started gets the pg_hba.conf of today");
+  auto refuses = [&](const std::string& node) {
+    return one.query(node, "SUPERUSER", "postgres",
+                     "select count(*) from pg_hba_file_rules where auth_method = 'reject' and "
+                     "'+the APPUSER''s user_revoked' = any (user_name)");
+  };
+  CHECK(refuses("n1") == "4");
+  one.kill();
+  one.make_access_earlier("n1");
+  CHECK(one.patroni("n1", "POST", "/reload", "").status == 202);
+  CHECK(becomes([&] { return refuses("n1") == "0"; }));
+  one.start();
+  CHECK(becomes([&] { return refuses("n1") == "4"; }));
   CHECK(one.pids() == pids);
 
   INFO("and it starts a node again that another agent had started");

@@ -148,6 +148,10 @@ TEST_CASE("nobody is let in without a password, and only the replication user re
   node.request.replication.username = "the \"r";
   CHECK(hba_of(some_config(), node)
         == std::vector<std::string>{
+            "local all +\"app_revoked\" reject",
+            "local replication +\"app_revoked\" reject",
+            "host all +\"app_revoked\" all reject",
+            "host replication +\"app_revoked\" all reject",
             "local replication \"the \"\"r\" scram-sha-256",
             "local all \"the \"\"r\" reject",
             "local all all scram-sha-256",
@@ -155,6 +159,23 @@ TEST_CASE("nobody is let in without a password, and only the replication user re
             "host all \"the \"\"r\" all reject",
             "host all all 127.0.0.0/8 scram-sha-256",
         });
+}
+
+TEST_CASE(
+    "an earlier patroni.yml gets the lines of pg_hba.conf of today, and stays as it is else") {
+  auto config = some_config();
+  auto node = some_node();
+  auto text = render_patroni(config, node, node_paths{"/d"});
+  auto rules = access_rules(config, node.request);
+  CHECK(with_access_rules(text, rules) == text);
+  auto earlier = with_access_rules(text, {"local all all scram-sha-256", "host all all all x"});
+  REQUIRE(earlier);
+  CHECK(*earlier != text);
+  auto read = YAML::Load(*earlier);
+  CHECK(read["postgresql"]["pg_hba"].size() == 2);
+  CHECK(with_access_rules(*earlier, rules) == text);
+  CHECK(with_access_rules(*with_access_rules(text, {}), rules) == text);
+  CHECK_FALSE(with_access_rules("scope: c1\n", rules));
 }
 
 TEST_CASE("where TLS is required no line lets a plain connection in") {
