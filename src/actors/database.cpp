@@ -1,11 +1,16 @@
 #include "actors/database.hpp"
 
-#include <algorithm>
 #include <cstdlib>
+#include <functional>
+#include <list>
 #include <memory>
+#include <set>
+#include <vector>
 
+#include "actors/guarded.hpp"
 #include "actors/leader_roles.hpp"
 #include "actors/postgresql.hpp"
+#include "actors/role_removal.hpp"
 
 namespace matriarch::actors {
 
@@ -13,8 +18,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// A leader that hangs holds up one worker for some seconds; the others go on.
-constexpr std::size_t workers = 8;
+// A worker waits most of its time, and costs a thread. Whatever an instance's node or tenant holds
+// up, that instance occupies seven at most, four of them by removals: it takes many of them to keep
+// another one waiting, and each gives its worker back within seconds.
+constexpr std::size_t most_workers = 96;
 // Such a question is asked while an operation waits for it, and again half a second later: one that
 // takes longer is better asked anew, of whoever leads then.
 constexpr auto longest_question = 5s;
@@ -57,46 +64,91 @@ settings_answer ask(const settings_question& question) {
 database_actor::behavior_type work(database_actor::pointer,
                                    const std::shared_ptr<known_passwords>& passwords) {
   return {
-      [](const lag_question& question) { return ask(question); },
-      [=](const role_order& order) { return make_roles(order, *passwords); },
-      [](const settings_question& question) { return ask(question); },
+      [](const lag_question& question) {
+        return guarded<lag_answer>([&] { return ask(question); });
+      },
+      [=](const role_order& order) {
+        return guarded<role_answer>([&] { return make_roles(order, *passwords); });
+      },
+      [](const role_removal& order) {
+        return guarded<role_removal_answer>([&] { return remove_role(order); });
+      },
+      [](const settings_question& question) {
+        return guarded<settings_answer>([&] { return ask(question); });
+      },
   };
 }
 
-/// Gives each question to the worker that has the fewest.
+/// Gives each job to a worker that has none, and makes one if there is none. Of the jobs of one kind
+/// for one instance, or for one role that goes, only one is under way; the others wait in their order.
 class front {
 public:
-  front(database_actor::pointer self, const std::shared_ptr<known_passwords>& passwords)
-      : self_(self) {
-    for (auto& one : team_)
-      one.handle = self->spawn<caf::detached + caf::linked>(work, passwords);
-  }
+  front(database_actor::pointer self, std::shared_ptr<known_passwords> passwords)
+      : self_(self), passwords_(std::move(passwords)) {}
 
   template <class Answer, class Question>
-  caf::result<Answer> pass_on(const Question& what) {
+  caf::result<Answer> pass_on(const char* kind, const Question& what) {
     auto owed = self_->make_response_promise<Answer>();
-    auto& least = *std::ranges::min_element(team_, {}, &worker::open);
-    ++least.open;
-    self_->request(least.handle, caf::infinite, what)
-        .then(
-            [&least, owed](Answer& said) mutable {
-              --least.open;
-              owed.deliver(std::move(said));
-            },
-            [&least, owed](const caf::error& why) mutable {
-              --least.open;
-              owed.deliver(why);
-            });
+    auto line = kind + (" " + what.instance);
+    if constexpr (std::is_same_v<Question, role_removal>)
+      line += " " + what.name;
+    jobs_.push_back({line, [this, owed, what, line](const database_actor& worker) mutable {
+                       auto over = [this, worker, line] {
+                         busy_.erase(line);
+                         idle_.push_back(worker);
+                         go_on();
+                       };
+                       self_->request(worker, caf::infinite, what)
+                           .then(
+                               [owed, over](Answer& said) mutable {
+                                 owed.deliver(std::move(said));
+                                 over();
+                               },
+                               [owed, over](const caf::error& why) mutable {
+                                 owed.deliver(why);
+                                 over();
+                               });
+                     }});
+    go_on();
     return owed;
   }
 
 private:
-  struct worker {
-    database_actor handle;
-    int open = 0;
+  struct job {
+    std::string line;
+    std::function<void(const database_actor&)> begin;
   };
+
+  void go_on() {
+    for (auto next = jobs_.begin(); next != jobs_.end();) {
+      if (idle_.empty() && made_ == most_workers)
+        return;
+      if (!busy_.insert(next->line).second) {
+        ++next;
+        continue;
+      }
+      auto begin = std::move(next->begin);
+      next = jobs_.erase(next);
+      begin(free_worker());
+    }
+  }
+
+  database_actor free_worker() {
+    if (idle_.empty()) {
+      ++made_;
+      return self_->spawn<caf::detached + caf::linked>(work, passwords_);
+    }
+    auto worker = idle_.back();
+    idle_.pop_back();
+    return worker;
+  }
+
   database_actor::pointer self_;
-  std::array<worker, workers> team_;
+  std::shared_ptr<known_passwords> passwords_;
+  std::list<job> jobs_;
+  std::set<std::string> busy_; ///< lines of which a job is under way
+  std::vector<database_actor> idle_;
+  std::size_t made_ = 0;
 };
 
 struct state {
@@ -113,9 +165,14 @@ database_actor spawn_database(caf::actor_system& system) {
         self->state.self = std::make_unique<front>(self, passwords);
         auto* team = self->state.self.get();
         return {
-            [=](const lag_question& what) { return team->pass_on<lag_answer>(what); },
-            [=](const role_order& what) { return team->pass_on<role_answer>(what); },
-            [=](const settings_question& what) { return team->pass_on<settings_answer>(what); },
+            [=](const lag_question& what) { return team->pass_on<lag_answer>("lag", what); },
+            [=](const role_order& what) { return team->pass_on<role_answer>("roles", what); },
+            [=](const role_removal& what) {
+              return team->pass_on<role_removal_answer>("removal", what);
+            },
+            [=](const settings_question& what) {
+              return team->pass_on<settings_answer>("settings", what);
+            },
         };
       },
       std::make_shared<known_passwords>());

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "model/acceptance.hpp"
 #include "model/names.hpp"
@@ -24,6 +25,14 @@ constexpr caf::timespan pause_when_awaited = 250ms;
 constexpr caf::timespan pause_otherwise = 10s;
 // What holds up the end of a role are transactions of applications, seconds or hours long.
 constexpr caf::timespan pause_when_lingering = 5s;
+// Of one instance, at a time; those that were tried already leave room for others.
+constexpr std::size_t most_removals = 4;
+constexpr std::size_t most_lingering_removals = 2;
+// What keeps one role from being made its tenant has to mend; whoever waits is told before the end.
+constexpr caf::timespan pause_when_unmade = 1s;
+constexpr caf::timespan tell_unmade_after = 5s;
+// A replica that is held back serves nobody: looked at again soon.
+constexpr caf::timespan pause_when_held_back = 1s;
 // A platform that can poll gets its answer at once if it is there by then.
 constexpr caf::timespan poll_after = 2s;
 // Platforms give up after 60 s.
@@ -79,7 +88,10 @@ void instance_bindings::relearn(const std::vector<store::key_value>& found, stor
 void instance_bindings::forget() {
   known_.clear();
   unreadable_.clear();
-  lingering_.clear();
+  unmade_.clear();
+  leaving_.clear();
+  remove_again_at_.clear();
+  caught_up_.clear();
   unserved_.clear();
   unserved_words_.clear();
   confirmed_.reset();
@@ -300,18 +312,25 @@ void instance_bindings::refuse_binds(const std::string& binding_id) {
 }
 
 void instance_bindings::tell_pollers() {
+  if (waiting_.empty())
+    return;
   auto now = host_.self->clock().now();
+  const auto trouble_of = troubles();
   std::erase_if(waiting_, [&](waiter& one) {
     if (one.may_poll && now >= one.since + poll_after) {
       one.owed.deliver(success(model::verdict_kind::accepted, one.binding_id));
       return true;
     }
-    if (now < one.since + longest_wait)
+    auto trouble = trouble_of.find(one.binding_id);
+    bool hopeless = trouble != trouble_of.end() && !one.removal && !one.may_poll
+                    && now >= one.since + tell_unmade_after;
+    if (now < one.since + longest_wait && !hopeless)
       return false;
-    one.owed.deliver(
-        model::verdict{model::verdict_kind::unavailable,
-                       (refusal().empty() ? "the cluster's leader could not be asked" : refusal())
-                           + "; what was asked for goes on, ask again for its state"});
+    auto why = trouble != trouble_of.end() ? trouble->second
+               : refusal().empty()         ? "the cluster's leader could not be asked"
+                                           : refusal();
+    one.owed.deliver(model::verdict{model::verdict_kind::unavailable,
+                                    why + "; what was asked for goes on, ask again for its state"});
     return true;
   });
   if (std::ranges::any_of(waiting_, &waiter::may_poll))
@@ -356,16 +375,29 @@ std::optional<instance_bindings::state_of_roles> instance_bindings::wanted_state
     if (one.phase == model::binding_phase::removing)
       wanted.revoked.push_back(one.role.username);
     else
-      wanted.wanted.push_back(
-          {one.role, one.read_only, known.in_force.connection_limit, one.expires_at});
+      wanted.wanted.push_back({one.role, one.read_only, known.in_force.connection_limit,
+                               one.expires_at, one.phase == model::binding_phase::creating});
   }
   return wanted;
 }
 
+std::map<std::string, std::string> instance_bindings::running_replicas() const {
+  std::map<std::string, std::string> running;
+  for (const auto& [name, member] : host_.seen().members)
+    if (name != host_.seen().leader && member.running())
+      running[name] = member.conn_url;
+  return running;
+}
+
 void instance_bindings::tend() {
   tell_pollers();
-  if (asking_) // what the roles are is not known before its end
-    return;
+  // What the roles are is not known before an order's end.
+  if (!asking_)
+    tend_roles();
+  tend_removal();
+}
+
+void instance_bindings::tend_roles() {
   auto wanted = wanted_state();
   const auto& known = *host_.known();
   bool nothing_to_make = known.desired.exists && !model::has_own_roles(known, known_);
@@ -374,16 +406,43 @@ void instance_bindings::tend() {
   if (made && settle())
     return;
   note_unserved();
-  if (!wanted || (made && lingering_.empty() && !note_may_be_over()))
+  if (!wanted)
     return;
-  auto again_at = refused_at_
-                  + (made        ? pause_when_lingering
-                     : pending() ? pause_when_awaited
-                                 : pause_otherwise);
+  bool held_back = may_be_let_go();
+  bool again = std::ranges::any_of(leaving_, [](const auto& one) { return !one.second.empty(); });
+  if (made && unmade_.empty() && !held_back && !note_may_be_over() && !again)
+    return;
+  auto pause = !made              ? (refusal_.empty() ? caf::timespan{0}
+                                     : pending()      ? pause_when_awaited
+                                                      : pause_otherwise)
+               : !unmade_.empty() ? pause_when_unmade
+               : held_back        ? pause_when_held_back
+                                  : pause_when_lingering;
   auto now = host_.self->clock().now();
-  if (!refusal_.empty() && now < again_at)
-    return host_.wake(again_at - now);
+  if (now < answered_at_ + pause)
+    return host_.wake(answered_at_ + pause - now);
   ask(std::move(*wanted));
+}
+
+/// Each role by itself, so that none waits for another one; those that have not been tried yet first,
+/// and always with room for one more of them.
+void instance_bindings::tend_removal() {
+  if (leaving_.empty() || !host_.known()->desired.exists
+      || !host_.seen().running(host_.seen().leader))
+    return;
+  auto now = host_.self->clock().now();
+  for (bool lingering : {false, true})
+    for (const auto& [role, why] : leaving_) {
+      if (removing_.size() >= (lingering ? most_lingering_removals : most_removals))
+        return;
+      if (removing_.contains(role) || why.empty() == lingering)
+        continue;
+      auto again_at = remove_again_at_[role];
+      if (lingering && now < again_at)
+        host_.wake(again_at - now);
+      else
+        ask_for_removal(role);
+    }
 }
 
 void instance_bindings::ask(state_of_roles wanted) {
@@ -391,13 +450,9 @@ void instance_bindings::ask(state_of_roles wanted) {
   confirmed_.reset();
   const auto& known = *host_.known();
   const auto& leader = host_.seen().members.at(host_.seen().leader);
-  role_order order{leader.conn_url,      known.superuser, known.application,
-                   wanted.owner_logs_in, wanted.wanted,   {},
-                   wanted.some_unknown,  wanted.revoked};
-  for (const auto& [name, member] : host_.seen().members)
-    if (name != host_.seen().leader && member.running())
-      order.replica_urls.push_back(member.conn_url);
-  replicas_asked_ = order.replica_urls.size();
+  role_order order{host_.name,           leader.conn_url, known.superuser,     known.application,
+                   wanted.owner_logs_in, wanted.wanted,   wanted.some_unknown, wanted.revoked};
+  replicas_asked_ = running_replicas().size();
   auto done = [this, wanted = std::move(wanted)](const role_answer& said) {
     asking_ = false;
     if (said.ok)
@@ -408,29 +463,89 @@ void instance_bindings::ask(state_of_roles wanted) {
   host_.self->request(host_.database, database_patience, std::move(order))
       .then([done](const role_answer& said) { done(said); },
             [done](const caf::error&) {
-              done({false, "PostgreSQL did not answer in time", 0, 0});
+              done({false, "PostgreSQL did not answer in time"});
             });
 }
 
 void instance_bindings::note_answer(const role_answer& said) {
-  auto why = said.why;
+  answered_at_ = host_.self->clock().now();
+  auto before = troubles();
   if (said.ok) {
     replicas_ = said.replicas;
     replayed_ = said.replayed;
-    lingering_ = said.lingering;
-    for (const auto& [role, reason] : lingering_)
-      why += (why.empty() ? "" : "; ") + ("the role " + role)
-             + " is revoked, and not gone yet: " + reason;
+    caught_up_ = said.caught_up;
+    unmade_ = said.unmade;
+    // What a removal has said of a role holds until the next one.
+    for (auto& [role, why] : std::exchange(leaving_, said.leaving))
+      if (auto there = leaving_.find(role); there != leaving_.end() && there->second.empty())
+        there->second = why;
   }
-  if (!why.empty())
-    refused_at_ = host_.self->clock().now();
-  if (why == refusal_)
+  if (said.why == refusal_ && before == troubles())
     return;
-  refusal_ = why;
-  if (!why.empty())
+  refusal_ = said.why;
+  if (!said.why.empty())
     spdlog::warn("instance {}: the roles of its bindings are not as they shall be yet: {}",
-                 host_.name, why);
+                 host_.name, said.why);
+  log_troubles(before);
   host_.publish();
+}
+
+void instance_bindings::ask_for_removal(const std::string& role) {
+  removing_.insert(role);
+  const auto& known = *host_.known();
+  const auto& leader = host_.seen().members.at(host_.seen().leader);
+  role_removal order{host_.name, leader.conn_url,   known.superuser, known.application,
+                     role,       running_replicas()};
+  auto done = [this, role](const role_removal_answer& said) {
+    removing_.erase(role);
+    note_removal(role, said);
+    host_.go_on();
+  };
+  host_.self->request(host_.database, database_patience, std::move(order))
+      .then([done](const role_removal_answer& said) { done(said); },
+            [done](const caf::error&) {
+              done({false, "PostgreSQL did not answer in time"});
+            });
+}
+
+void instance_bindings::note_removal(const std::string& role, const role_removal_answer& said) {
+  auto before = troubles();
+  remove_again_at_[role] = host_.self->clock().now() + pause_when_lingering;
+  if (said.gone) {
+    leaving_.erase(role);
+    remove_again_at_.erase(role);
+  } else if (auto there = leaving_.find(role); there != leaving_.end()) {
+    there->second = said.why;
+  }
+  if (before == troubles())
+    return;
+  log_troubles(before);
+  host_.publish();
+}
+
+std::map<std::string, std::string> instance_bindings::troubles() const {
+  std::map<std::string, std::string> found;
+  for (const auto& [id, one] : known_) {
+    const auto& role = role_of(one);
+    bool leaves = one.phase == model::binding_phase::removing;
+    const auto& among = leaves ? leaving_ : unmade_;
+    if (auto there = among.find(role); there != among.end() && !there->second.empty())
+      found[id] = leaves ? "it cannot be used any more, and its role " + role
+                               + " is not gone yet: " + there->second
+                         : there->second;
+  }
+  return found;
+}
+
+void instance_bindings::log_troubles(const std::map<std::string, std::string>& before) const {
+  for (const auto& [id, why] : troubles())
+    if (auto known = before.find(id); known == before.end() || known->second != why)
+      spdlog::warn("instance {}: binding {}: {}", host_.name, id, why);
+}
+
+/// The role that a binding's credentials name.
+const std::string& instance_bindings::role_of(const model::binding& one) const {
+  return one.role.username.empty() ? host_.known()->application.username : one.role.username;
 }
 
 /// A replica has come since a binding was told that none, or not all, had its role.
@@ -464,7 +579,7 @@ bool instance_bindings::settle() {
     if (operations.size() == most_settled_at_once)
       break;
     if (one.phase == model::binding_phase::removing) {
-      if (lingering_.contains(one.role.username))
+      if (leaving_.contains(one.role.username))
         continue;
       operations.push_back(store::erase{{key_of(id), ""}});
       what.ended.push_back(id);
@@ -473,6 +588,8 @@ bool instance_bindings::settle() {
       continue;
     }
     bool fresh = one.phase == model::binding_phase::creating;
+    if (fresh && unmade_.contains(role_of(one)))
+      continue;
     if (!fresh && (one.note.empty() || !note.empty()))
       continue;
     if (fresh && !is_served(one))
@@ -484,7 +601,8 @@ bool instance_bindings::settle() {
     operations.push_back(put_of(ready));
     (fresh ? what.made : what.reached).push_back(id);
   }
-  if (operations.empty())
+  bool held = hold_back(next);
+  if (operations.empty() && !held)
     return false;
   model::forget_ended_bindings(next, host_.outside.now());
   host_.write(std::move(next), {}, std::move(operations),
@@ -533,6 +651,27 @@ std::vector<model::route> instance_bindings::unserved() const {
   for (const auto& [read_only, wanted] : unserved_)
     all.push_back(wanted);
   return all;
+}
+
+/// A node that is not known to have a revocation lets the revoked in, also one that is only coming
+/// back: nobody is to be led there until it has it. Gives whether that changes anything.
+bool instance_bindings::hold_back(model::record& next) const {
+  bool revokes = std::ranges::any_of(
+      known_, [](const auto& one) { return one.second.phase == model::binding_phase::removing; });
+  bool changes = false;
+  for (auto& node : next.nodes) {
+    bool is_safe = node.node_id == host_.seen().leader || caught_up_.contains(node.node_id);
+    bool hold = !is_safe && (revokes || node.held_back) && model::has_own_roles(next, known_);
+    changes |= hold != std::exchange(node.held_back, hold);
+  }
+  return changes;
+}
+
+/// Whether a node is held back that may have caught up since.
+bool instance_bindings::may_be_let_go() const {
+  return std::ranges::any_of(host_.known()->nodes, [&](const auto& node) {
+    return node.held_back && host_.seen().running(node.node_id);
+  });
 }
 
 void instance_bindings::settled(const settlement& what, const std::string& note) {

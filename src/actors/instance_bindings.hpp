@@ -54,10 +54,15 @@ struct binding_host {
 /// of PostgreSQL's roles.
 ///
 /// A bind writes the binding as `creating`, an unbind as `removing`. tend() compares what the roles
-/// shall be with what the leader was last made to have, asks the database actor to make them so
-/// after any difference (also after a change of leader or timeline, and at each start), and when
-/// that is done writes `ready` or deletes the binding, and answers whoever waits. A binding is
-/// `ready` only when every router serves what its client connects to.
+/// shall be with what the leader was last made to have, and asks the database actor to make them so
+/// after any difference (also after a change of leader or timeline, and at each start). Roles that
+/// are to go cannot log in from then on; a second order removes them, which may take as long as
+/// their tenant holds it up, beside those that make others. Whatever is done is written: `ready`, or
+/// the binding is deleted; and whoever waits is answered. A binding is `ready` only when every router
+/// serves what its client connects to.
+///
+/// A replica that does not have a revocation yet lets the revoked in. It is written down as held
+/// back, so that the routers give it no new connections, until it has.
 class instance_bindings {
 public:
   using answer = caf::typed_response_promise<model::verdict>;
@@ -66,13 +71,15 @@ public:
       : host_(std::move(host)), known_(std::move(known)) {}
 
   [[nodiscard]] const std::map<std::string, model::binding>& all() const { return known_; }
-  /// Why the roles could not be made when that was last tried, or which are not gone yet; empty if
-  /// they are as they shall be.
+  /// Why nothing could be made when that was last tried, or what new bindings wait for although their
+  /// roles are as they shall be; empty if neither is so.
   [[nodiscard]] const std::string& refusal() const {
     return refusal_.empty() ? unserved_words_ : refusal_;
   }
   /// What new bindings wait for although their roles are as they shall be.
   [[nodiscard]] std::vector<model::route> unserved() const;
+  /// By binding id, why its role could not be made, or is not gone yet.
+  [[nodiscard]] std::map<std::string, std::string> troubles() const;
   /// The names of the keys that hold bindings nobody can read.
   [[nodiscard]] std::set<std::string> unreadable() const;
 
@@ -133,13 +140,22 @@ private:
   [[nodiscard]] store::operation put_of(const model::binding& one) const;
   [[nodiscard]] model::verdict success(model::verdict_kind is, const std::string& binding_id) const;
   [[nodiscard]] std::optional<state_of_roles> wanted_state() const;
+  [[nodiscard]] std::map<std::string, std::string> running_replicas() const;
+  void tend_roles();
+  void tend_removal();
   void ask(state_of_roles wanted);
+  void ask_for_removal(const std::string& role);
   void note_answer(const role_answer& said);
   /// Whether a client of this new binding would be let in at its port; notes what is waited for.
   [[nodiscard]] bool is_served(const model::binding& fresh);
   /// Whether a client may know that port.
   [[nodiscard]] bool is_told_of(bool read_only) const;
   void note_unserved();
+  void note_removal(const std::string& role, const role_removal_answer& said);
+  void log_troubles(const std::map<std::string, std::string>& before) const;
+  [[nodiscard]] const std::string& role_of(const model::binding& one) const;
+  [[nodiscard]] bool hold_back(model::record& next) const;
+  [[nodiscard]] bool may_be_let_go() const;
   /// Whether there is something to write, which is under way then.
   bool settle();
   /// What settle() wrote, by binding id.
@@ -160,15 +176,21 @@ private:
   store::revision at_ = 0; ///< of this actor's last write to one
   std::vector<waiter> waiting_;
   std::optional<state_of_roles> confirmed_;
-  int replicas_ = 0;                             ///< that streamed when that was confirmed
-  int replayed_ = 0;                             ///< of these, how many had it
-  std::map<std::string, std::string> lingering_; ///< roles not dropped yet then, and why
-  std::size_t replicas_asked_ = 0;               ///< that ran when that was asked for
+  int replicas_ = 0;                          ///< that streamed when that was confirmed
+  int replayed_ = 0;                          ///< of these, how many had it
+  std::map<std::string, std::string> unmade_; ///< roles not made then, and why
+  std::set<std::string> caught_up_;           ///< nodes whose replicas had it
+  std::size_t replicas_asked_ = 0;            ///< that ran when that was asked for
   bool asking_ = false;
   std::map<bool, model::route> unserved_; ///< by whether it is the read-only one
   std::string unserved_words_;
   std::string refusal_; ///< what was last said instead; logged and published once
-  caf::actor_clock::time_point refused_at_;
+  caf::actor_clock::time_point answered_at_;
+  /// Roles that are to be removed from the leader, and why they are not gone yet.
+  std::map<std::string, std::string> leaving_;
+  std::set<std::string> removing_; ///< of these, those that are asked for
+  /// When to try again what lingers.
+  std::map<std::string, caf::actor_clock::time_point> remove_again_at_;
 };
 
 } // namespace matriarch::actors

@@ -32,6 +32,8 @@ using database_actor = caf::typed_actor<
     caf::replies_to<lag_question>::with<lag_answer>,
     /// Makes the roles of an instance's bindings what they shall be.
     caf::replies_to<role_order>::with<role_answer>,
+    /// Removes roles whose login is refused already.
+    caf::replies_to<role_removal>::with<role_removal_answer>,
     /// Asks a node which settings it has taken up.
     caf::replies_to<settings_question>::with<settings_answer>>;
 

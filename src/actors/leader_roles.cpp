@@ -1,20 +1,12 @@
 #include "actors/leader_roles.hpp"
 
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
-
 #include <algorithm>
-#include <array>
-#include <charconv>
-#include <map>
 #include <optional>
-#include <random>
 #include <thread>
 #include <vector>
 
-#include <spdlog/spdlog.h>
-
+#include "actors/binding_roles.hpp"
+#include "actors/login_check.hpp"
 #include "actors/postgresql.hpp"
 #include "model/names.hpp"
 #include "model/times.hpp"
@@ -24,132 +16,41 @@ namespace matriarch::actors {
 namespace {
 
 using namespace std::chrono_literals;
-using postgresql::rows;
 using postgresql::session;
 using postgresql::text_at;
+using clock = std::chrono::steady_clock;
+using trouble = std::optional<std::string>;
 
-/// What tells our roles from those that somebody made by hand; only a superuser can set it.
-constexpr const char* mark = "matriarch binding";
-// Role changes take milliseconds, unless sessions hold locks on what a leaving role owns.
-constexpr auto longest_order = 15s;
-// What waits for a lock holds up everybody who comes after it: an application's long transaction may
-// delay the end of a role, not the work of the other applications.
-constexpr const char* longest_lock = "200ms";
-// Of an order's time; the rest is for what others wait for.
-constexpr auto longest_dropping = 5s;
-// A replica that does not replay within this time may be away for long: the answer says so.
+// Role changes take milliseconds, logins somewhat more.
+constexpr auto longest_order = 8s;
+// A role that its own session has locked costs lock_timeout: no more of them than the others can
+// wait for.
+constexpr auto longest_locked = 1s;
+// A login takes milliseconds; where the application's database keeps it waiting, others wait too.
+constexpr auto longest_logins = 3s;
+// A replica that does not replay within this time may be away for long: the answer says so. And
+// one that has not got a revocation a second after it was asked for is to be kept from clients.
 constexpr auto longest_replay = 2s;
+constexpr auto longest_replay_of_revocation = 600ms;
+// A replica whose replay stands still for so long is held up, say by a query.
+constexpr auto longest_standstill = 1s;
 // PostgreSQL cuts longer names, silently.
 constexpr std::size_t longest_identifier = 63;
 constexpr auto short_pause = 3ms; // between two looks at something that takes milliseconds
-// Sessions that are told to end do so at their next look, unless they are in a long system call.
-constexpr auto longest_session_end = 5s;
 
-// -- SCRAM (RFC 5802, 7677), as far as it takes to check a verifier --------------------------------
-
-using digest = std::array<unsigned char, 32>; // SHA-256
-
-std::optional<std::vector<unsigned char>> from_base64(std::string_view text) {
-  std::vector<unsigned char> bytes(text.size() / 4 * 3 + 3);
-  int size = EVP_DecodeBlock(bytes.data(), reinterpret_cast<const unsigned char*>(text.data()),
-                             static_cast<int>(text.size()));
-  if (size < 0)
-    return std::nullopt;
-  auto padding = std::count(text.begin(), text.end(), '=');
-  bytes.resize(static_cast<std::size_t>(size - padding));
-  return bytes;
-}
-
-/// `SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>`: whether it is that password's.
-bool is_verifier_of(std::string_view verifier, const std::string& password) {
-  constexpr std::string_view method = "SCRAM-SHA-256$";
-  if (!verifier.starts_with(method))
-    return false;
-  verifier.remove_prefix(method.size());
-  auto colon = verifier.find(':');
-  auto dollar = verifier.find('$');
-  auto last_colon = verifier.rfind(':');
-  if (colon == verifier.npos || dollar == verifier.npos || last_colon <= dollar || colon > dollar)
-    return false;
-  int iterations = 0;
-  std::from_chars(verifier.data(), verifier.data() + colon, iterations);
-  auto salt = from_base64(verifier.substr(colon + 1, dollar - colon - 1));
-  auto stored = from_base64(verifier.substr(dollar + 1, last_colon - dollar - 1));
-  digest salted{};
-  digest client_key{};
-  digest stored_key{};
-  if (!salt || !stored || stored->size() != stored_key.size() || iterations < 1
-      || PKCS5_PBKDF2_HMAC(password.data(), static_cast<int>(password.size()), salt->data(),
-                           static_cast<int>(salt->size()), iterations, EVP_sha256(),
-                           static_cast<int>(salted.size()), salted.data())
-             != 1)
-    return false;
-  constexpr std::string_view label = "Client Key";
-  HMAC(EVP_sha256(), salted.data(), static_cast<int>(salted.size()),
-       reinterpret_cast<const unsigned char*>(label.data()), label.size(), client_key.data(),
-       nullptr);
-  EVP_Digest(client_key.data(), client_key.size(), stored_key.data(), nullptr, EVP_sha256(),
-             nullptr);
-  return CRYPTO_memcmp(stored_key.data(), stored->data(), stored_key.size()) == 0;
-}
-
-// -- what there is --------------------------------------------------------------------------------
-
-struct found_role {
-  bool marked = false;
-  bool logs_in = false;
-  int connection_limit = -1;
-  std::string valid_until; ///< as model::text_of() writes it; empty for ever
-  std::string verifier;
-  std::string settings;    ///< `role=appuser`, …
-  std::string memberships; ///< names, comma-separated
+/// A change of one role.
+struct change {
+  std::string name;
+  std::string script;
 };
-
-using found_roles = std::map<std::string, found_role>;
-
-constexpr const char* all_roles =
-    "select r.rolname, coalesce(shobj_description(r.oid, 'pg_authid'), ''), r.rolcanlogin,"
-    " r.rolconnlimit,"
-    " case when isfinite(r.rolvaliduntil) then to_char(r.rolvaliduntil at time zone 'UTC',"
-    " 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') else '' end,"
-    " coalesce(r.rolpassword, ''),"
-    " coalesce((select array_to_string(setconfig, ',') from pg_db_role_setting"
-    "  where setrole = r.oid and setdatabase = 0), ''),"
-    " coalesce((select string_agg(g.rolname, ',' order by g.rolname) from pg_auth_members m"
-    "  join pg_roles g on g.oid = m.roleid where m.member = r.oid), ''),"
-    " pg_is_in_recovery()"
-    " from pg_authid r where r.rolname !~ '^pg_'";
-
-/// Whether a comma-separated list has an entry.
-bool lists(const std::string& list, const std::string& entry) {
-  return ("," + list + ",").find("," + entry + ",") != std::string::npos;
-}
-
-/// All roles of the cluster; a failure if this is no leader.
-result<found_roles> look(session& on) {
-  auto came = on.run(all_roles);
-  if (!came.ok())
-    return failure{came.error()};
-  found_roles found;
-  for (int i = 0; i < PQntuples(came->get()); ++i) {
-    if (text_at(*came, i, 8) == "t")
-      return failure{"the node asked is a replica; its leader has changed"};
-    found[text_at(*came, i, 0)] = {
-        text_at(*came, i, 1) == mark, text_at(*came, i, 2) == "t", std::stoi(text_at(*came, i, 3)),
-        text_at(*came, i, 4),         text_at(*came, i, 5),        text_at(*came, i, 6),
-        text_at(*came, i, 7)};
-  }
-  return found;
-}
-
-// -- the order ------------------------------------------------------------------------------------
 
 /// The work of one order, as statements.
 class role_maker {
 public:
-  role_maker(const role_order& order, known_passwords& passwords, postgresql::deadline until)
-      : order_(order), passwords_(passwords), until_(until),
-        readers_(order.owner.username + "_readers") {}
+  role_maker(const role_order& order, known_passwords& passwords)
+      : order_(order), passwords_(passwords), until_(clock::now() + longest_order),
+        readers_(model::readers_role(order.owner.username)),
+        revoked_(model::revoked_role(order.owner.username)) {}
 
   role_answer make() {
     for (const auto& one : order_.wanted)
@@ -159,44 +60,22 @@ public:
     if (!opened.ok())
       return {false, "cannot connect to the leader: " + opened.error()};
     leader_.emplace(std::move(*opened));
-    if (auto wrong = end_earlier_orders())
+    if (auto wrong = end_earlier_orders(*leader_, "roles"))
       return {false, *wrong};
-    auto found = look(*leader_);
+    auto found = find_roles(*leader_, order_.owner.username);
     if (!found.ok())
       return {false, found.error()};
     found_ = std::move(*found);
     if (!found_.contains(order_.owner.username))
       return {false, "the instance's application user does not exist yet"};
-    if (auto wrong = let_go())
+    refuse_logins();
+    if (auto wrong = make_wanted())
       return {false, *wrong};
-    if (auto wrong = prepare_reading())
-      return {false, *wrong};
-    auto script = changes();
-    if (!script.ok())
-      return {false, script.error()};
-    if (auto wrong = commit(*script))
-      return {false, *wrong};
-    auto lingering = drop_leaving();
-    auto answer = await_replay();
-    answer.lingering = std::move(lingering);
-    return answer;
+    check_logins();
+    return await_replay();
   }
 
 private:
-  using trouble = std::optional<std::string>;
-
-  /// An order of a broker that stood still or is gone may have a session yet: what it would make
-  /// after this order has looked, no binding would own.
-  trouble end_earlier_orders() {
-    std::string name = leader_->literal("matriarch roles");
-    auto ended =
-        leader_->run("set application_name = " + name + "; select pg_terminate_backend(pid, "
-                     + std::to_string(longest_session_end / 1ms)
-                     + ") from pg_stat_activity where application_name = " + name
-                     + " and usename = current_user and pid <> pg_backend_pid()");
-    return ended.ok() ? trouble{} : trouble{ended.error()};
-  }
-
   static trouble fault_of(const model::credentials& who) {
     if (who.username.empty() || who.username.size() > longest_identifier)
       return "a role's name has to have 1 to 63 bytes: " + model::quoted(who.username);
@@ -213,38 +92,6 @@ private:
                                [&](const auto& one) { return one.who.username == name; });
   }
 
-  // -- who leaves
-
-  /// Roles of ours that are not wanted lose their login and their sessions; what they own waits for
-  /// drop_leaving(). The owner loses its login and its sessions only.
-  trouble let_go() {
-    std::string closing;
-    std::string names;
-    auto close = [&](const std::string& name) {
-      if (found_[name].logs_in)
-        closing += "alter role " + id(name) + " nologin;";
-      names += (names.empty() ? "" : ",") + leader_->literal(name);
-    };
-    for (const auto& [name, role] : found_)
-      if (role.marked && !is_wanted(name) && may_go(name))
-        leaving_.push_back(name);
-    for (const auto& name : leaving_)
-      close(name);
-    auto& owner = found_[order_.owner.username];
-    if (owner.logs_in && !owner_logs_in())
-      close(order_.owner.username);
-    if (names.empty())
-      return std::nullopt;
-    // Committed before the sessions end: none of them can come back.
-    if (auto wrong = commit(closing))
-      return wrong;
-    owner.logs_in = owner_logs_in() && owner.logs_in;
-    if (auto wrong = end_sessions(*leader_, names))
-      return wrong;
-    // Before the roles are gone, so that an order that is cut off here begins here again.
-    return end_sessions_on_replicas(names);
-  }
-
   [[nodiscard]] bool may_go(const std::string& name) const {
     return !order_.some_unknown || std::ranges::find(order_.revoked, name) != order_.revoked.end();
   }
@@ -256,96 +103,182 @@ private:
            || (order_.some_unknown && there != found_.end() && there->second.logs_in);
   }
 
-  /// The roles that leave hand over what they own and are dropped, each by itself and after all
-  /// else: others' transactions can hold that up for as long as they last.
-  std::map<std::string, std::string> drop_leaving() {
-    std::map<std::string, std::string> lingering;
-    // In another order each time, so that those that are held up leave time to everyone else at last.
-    std::shuffle(leaving_.begin(), leaving_.end(), std::minstd_rand{std::random_device{}()});
-    auto end = std::chrono::steady_clock::now() + longest_dropping;
-    for (const auto& name : leaving_) {
-      auto wrong = std::chrono::steady_clock::now() > end
-                       ? trouble{"others took the time; it is tried again"}
-                       : hand_over(name);
-      if (!wrong)
-        wrong = commit("drop role " + id(name) + ";");
-      if (wrong)
-        lingering[name] = *wrong;
+  // -- who leaves
+
+  /// In pg_hba.conf first, where nothing can hold it up; then, against a pg_hba.conf of before, in
+  /// the roles themselves, once their sessions have been told to end: what these have locked
+  /// nevertheless is left to the removal.
+  void refuse_logins() {
+    std::vector<change> memberships;
+    std::vector<change> logins;
+    for (const auto& [name, role] : found_) {
+      if (!role.marked || is_wanted(name) || !may_go(name))
+        continue;
+      answer_.leaving[name];
+      if (role.in_revoked)
+        continue;
+      memberships.push_back({name, "grant " + id(revoked_) + " to " + id(name) + ";"});
+      if (role.logs_in)
+        logins.push_back({name, "alter role " + id(name) + " nologin;"});
     }
-    return lingering;
+    revokes_ = !memberships.empty();
+    if (revokes_ && !found_.contains(revoked_))
+      (void)leader_->run("create role " + id(revoked_) + " nologin");
+    for (const auto& [name, why] : run_all(memberships))
+      answer_.leaving[name] = why;
+    close_owner(logins);
+    if (!logins.empty())
+      (void)leader_->run("select pg_terminate_backend(a.pid) from pg_stat_activity a join pg_authid"
+                         " r on r.oid = a.usesysid where r.rolname in ("
+                         + names_in(logins) + ")");
+    (void)run_all(logins);
   }
 
-  /// Ends all sessions of these roles and waits until they are gone; one that ends by itself
-  /// meanwhile is gone as well.
-  trouble end_sessions(session& on, const std::string& names) const {
-    auto end = std::min(until_, std::chrono::steady_clock::now() + longest_session_end);
-    while (true) {
-      auto told = on.run("select pg_terminate_backend(pid) from pg_stat_activity where "
-                         "backend_type = 'client backend' and usename in ("
-                         + names + ")");
-      if (!told.ok())
-        return told.error();
-      if (PQntuples(told->get()) == 0)
-        return std::nullopt;
-      if (std::chrono::steady_clock::now() > end)
-        return "a session of a role that was revoked does not end";
-      std::this_thread::sleep_for(short_pause);
-    }
+  [[nodiscard]] std::string names_in(const std::vector<change>& changes) const {
+    std::set<std::string> names;
+    for (const auto& one : changes)
+      names.insert(one.name);
+    return literals(*leader_, names);
   }
 
-  /// On the replicas as well, once they know that the roles may not log in. A replica that does not
-  /// answer cannot be helped: the number of those that replayed tells of it.
-  trouble end_sessions_on_replicas(const std::string& names) {
-    if (order_.replica_urls.empty())
-      return std::nullopt;
-    if (auto reached = await_replay(); !reached.ok)
-      return reached.why;
-    for (const auto& url : order_.replica_urls)
-      if (auto replica = session::open(url, order_.superuser, until_); replica.ok())
-        if (auto wrong = end_sessions(*replica, names))
-          spdlog::warn("the replica {} may still have sessions of revoked roles: {}", url, *wrong);
-    return std::nullopt;
+  /// Everybody is a member of the owner, which therefore cannot be put into that group.
+  void close_owner(std::vector<change>& logins) {
+    const auto& name = order_.owner.username;
+    const auto& owner = found_[name];
+    if (owner_logs_in() || !(owner.logs_in || owner.has_sessions))
+      return;
+    answer_.leaving[name];
+    if (owner.logs_in)
+      logins.push_back({name, "alter role " + id(name) + " nologin;"});
   }
 
-  /// What it made goes to the owner, and nothing names it any more: in each database for itself.
-  trouble hand_over(const std::string& leaving) {
-    auto where = leader_->run(
-        "select distinct coalesce(b.datname, current_database()) from pg_shdepend d"
-        " join pg_authid r on r.oid = d.refobjid left join pg_database b on b.oid = d.dbid"
-        " where d.refclassid = 'pg_authid'::regclass and r.rolname = "
-        + leader_->literal(leaving));
-    if (!where.ok())
-      return where.error();
-    auto script = std::string{"set lock_timeout = '"} + longest_lock + "';reassign owned by "
-                  + id(leaving) + " to " + id(order_.owner.username) + ";drop owned by "
-                  + id(leaving) + ";";
-    for (int i = 0; i < PQntuples(where->get()); ++i) {
-      auto database =
-          session::open(order_.conn_url, order_.superuser, until_, text_at(*where, i, 0));
-      if (!database.ok())
-        return database.error();
-      auto name = text_at(*where, i, 0);
-      bool read = found_.contains(readers_) && name == model::application_database;
-      // What the roles made as themselves was outside the owner's default privileges.
-      if (auto done = database->run(script + (read ? grant_reading() : "")); !done.ok())
+  // -- who stays
+
+  trouble make_wanted() {
+    auto closed = close_other_databases();
+    if (!closed.ok())
+      return closed.error();
+    if (!closed->empty())
+      if (auto done = leader_->run(*closed); !done.ok())
         return done.error();
-    }
+    std::vector<change> changes;
+    if (auto wrong = change_of_owner(changes))
+      return wrong;
+    if (auto wrong = prepare_reading())
+      for (const auto& one : order_.wanted)
+        if (one.read_only && !found_.contains(one.who.username))
+          answer_.unmade[one.who.username] = *wrong;
+    for (const auto& one : order_.wanted)
+      if (!answer_.unmade.contains(one.who.username))
+        if (auto wrong = change_of(one, changes))
+          answer_.unmade[one.who.username] = *wrong;
+    // New ones first: somebody waits for them.
+    std::ranges::stable_partition(changes,
+                                  [&](const auto& one) { return !found_.contains(one.name); });
+    answer_.unmade.merge(run_all(changes));
     return std::nullopt;
   }
 
-  // -- who reads
+  /// All in one transaction if that works, else each in its own. Gives those that could not be
+  /// made, and why.
+  std::map<std::string, std::string> run_all(const std::vector<change>& changes) {
+    std::map<std::string, std::string> failed;
+    std::string all;
+    for (const auto& one : changes)
+      all += one.script;
+    if (all.empty() || leader_->run(all).ok())
+      return failed;
+    auto end = clock::now() + longest_locked;
+    for (const auto& one : changes)
+      if (clock::now() > end)
+        failed[one.name] = "others took the time; it is tried again";
+      else if (auto done = leader_->run(one.script); !done.ok())
+        failed[one.name] = done.error();
+    return failed;
+  }
 
-  /// Lets readers read all there is in the current database.
-  [[nodiscard]] std::string grant_reading() const {
-    auto readers = leader_->literal(readers_);
-    return "do $$ declare s text; begin for s in select nspname from pg_namespace"
-           " where nspname !~ '^pg_' and nspname <> 'information_schema' loop"
-           " execute format('grant usage on schema %I to %I', s, "
-           + readers
-           + ");"
-             " execute format('grant select on all tables in schema %I to %I', s, "
-           + readers + "); execute format('grant select on all sequences in schema %I to %I', s, "
-           + readers + "); end loop; end $$;";
+  /// Of the roles that bindings wait for, and which exist now.
+  void check_logins() {
+    auto end = std::min(until_, clock::now() + longest_logins);
+    for (const auto& one : order_.wanted) {
+      const auto& name = one.who.username;
+      if (!one.fresh || answer_.unmade.contains(name))
+        continue;
+      if (clock::now() > end)
+        answer_.unmade[name] = "logins took too long; it is tried again";
+      else if (auto wrong = fault_of_login(*leader_, order_, one, end))
+        answer_.unmade[name] = *wrong;
+    }
+  }
+
+  /// Applications are confined to their own database: in another one they could fill the disk, out
+  /// of sight. An operator who makes a database for applications grants them the right to connect.
+  result<std::string> close_other_databases() {
+    auto found = leader_->run("select datname from pg_database where datallowconn and datname <> "
+                              + leader_->literal(model::application_database)
+                              + " and (has_database_privilege('public', oid, 'connect')"
+                                " or has_database_privilege('public', oid, 'temporary'))");
+    if (!found.ok())
+      return failure{found.error()};
+    std::string script;
+    for (int i = 0; i < PQntuples(found->get()); ++i)
+      script +=
+          "revoke connect, temporary on database " + id(text_at(*found, i, 0)) + " from public;";
+    return script;
+  }
+
+  /// Any application may have changed its password: it works as the owner.
+  trouble change_of_owner(std::vector<change>& changes) {
+    const auto& there = found_[order_.owner.username];
+    const auto& [name, password] = order_.owner;
+    bool right = passwords_.match(there.verifier, password);
+    if (!owner_logs_in() || (there.logs_in && right))
+      return std::nullopt;
+    auto text = "alter role " + id(name) + " login";
+    if (!right) {
+      auto verifier = leader_->verifier(name, password);
+      if (!verifier.ok())
+        return verifier.error();
+      text += " password " + leader_->literal(*verifier);
+    }
+    changes.push_back({name, text + ";"});
+    return std::nullopt;
+  }
+
+  trouble change_of(const wanted_role& wanted, std::vector<change>& changes) {
+    const auto& name = wanted.who.username;
+    auto found = found_.find(name);
+    bool exists = found != found_.end();
+    auto there = exists ? found->second : found_role{};
+    if (exists && !there.marked)
+      return "a role " + model::quoted(name) + " exists that is no binding's";
+    auto until = wanted.valid_until ? model::text_of(*wanted.valid_until) : std::string{};
+    bool same_password = exists && passwords_.match(there.verifier, wanted.who.password);
+    bool same_work = wanted.read_only ? there.in_readers && there.reads_only
+                                      : there.in_owner && there.becomes_owner;
+    if (same_password && there.logs_in && there.connection_limit == wanted.connection_limit
+        && there.valid_until == until && same_work && !there.in_revoked)
+      return std::nullopt; // an application may have settings of its own besides
+    auto text = (exists ? "alter role " : "create role ") + id(name)
+                + " login nosuperuser nocreatedb nocreaterole noreplication connection limit "
+                + std::to_string(wanted.connection_limit) + " valid until "
+                + leader_->literal(until.empty() ? "infinity" : until);
+    if (!same_password) {
+      auto verifier = leader_->verifier(name, wanted.who.password);
+      if (!verifier.ok())
+        return verifier.error();
+      text += " password " + leader_->literal(*verifier);
+    }
+    if (there.in_revoked)
+      text += ";revoke " + id(revoked_) + " from " + id(name);
+    text += ";alter role " + id(name) + " set "
+            + (wanted.read_only ? std::string{"default_transaction_read_only = on"}
+                                : "role = " + leader_->literal(order_.owner.username))
+            + ";grant " + id(wanted.read_only ? readers_ : order_.owner.username) + " to "
+            + id(name) + ";comment on role " + id(name) + " is " + leader_->literal(binding_mark)
+            + ";";
+    changes.push_back({name, text});
+    return std::nullopt;
   }
 
   /// A role of its own for reading, which sees what applications have made and will make.
@@ -380,132 +313,48 @@ private:
               + ";alter default privileges for role " + owner + " grant select on tables to "
               + readers + ";alter default privileges for role " + owner
               + " grant select on sequences to " + readers + ";";
-    script += grant_reading();
+    script += grant_reading(*database, readers_);
     auto done = database->run(script);
     return done.ok() ? trouble{} : trouble{done.error()};
   }
 
-  /// Applications are confined to their own database: in another one they could fill the disk, out
-  /// of sight. An operator who makes a database for applications grants them the right to connect.
-  result<std::string> close_other_databases() {
-    auto found = leader_->run("select datname from pg_database where datallowconn and datname <> "
-                              + leader_->literal(model::application_database)
-                              + " and (has_database_privilege('public', oid, 'connect')"
-                                " or has_database_privilege('public', oid, 'temporary'))");
-    if (!found.ok())
-      return failure{found.error()};
-    std::string script;
-    for (int i = 0; i < PQntuples(found->get()); ++i)
-      script +=
-          "revoke connect, temporary on database " + id(text_at(*found, i, 0)) + " from public;";
-    return script;
-  }
-
-  // -- the changes
-
-  result<std::string> changes() {
-    auto closed = close_other_databases();
-    if (!closed.ok())
-      return closed;
-    auto script = std::move(*closed);
-    auto owner = change_of_owner();
-    if (!owner.ok())
-      return owner;
-    script += *owner;
-    for (const auto& one : order_.wanted) {
-      auto change = change_of(one);
-      if (!change.ok())
-        return change;
-      script += *change;
-    }
-    return script;
-  }
-
-  /// Any application may have changed its password: it works as the owner.
-  result<std::string> change_of_owner() {
-    const auto& there = found_[order_.owner.username];
-    const auto& [name, password] = order_.owner;
-    bool logs_in = owner_logs_in();
-    bool right = !logs_in || passwords_.match(there.verifier, password);
-    if (there.logs_in == logs_in && right)
-      return std::string{};
-    auto text = "alter role " + id(name) + (logs_in ? " login" : " nologin");
-    if (right)
-      return text + ";";
-    auto verifier = leader_->verifier(name, password);
-    if (!verifier.ok())
-      return verifier;
-    return text + " password " + leader_->literal(*verifier) + ";";
-  }
-
-  result<std::string> change_of(const wanted_role& wanted) {
-    const auto& name = wanted.who.username;
-    auto there = found_.find(name);
-    if (there != found_.end() && !there->second.marked)
-      return failure{"a role " + model::quoted(name) + " exists that is no binding's"};
-    auto group = wanted.read_only ? readers_ : order_.owner.username;
-    auto until = wanted.valid_until ? model::text_of(*wanted.valid_until) : std::string{};
-    auto settings = wanted.read_only ? std::string{"default_transaction_read_only=on"}
-                                     : "role=" + order_.owner.username;
-    bool exists = there != found_.end();
-    bool same_password = exists && passwords_.match(there->second.verifier, wanted.who.password);
-    if (same_password && there->second.logs_in
-        && there->second.connection_limit == wanted.connection_limit
-        && there->second.valid_until == until && lists(there->second.memberships, group)
-        && lists(there->second.settings, settings))
-      return std::string{}; // an application may have settings of its own besides
-    auto text = (exists ? "alter role " : "create role ") + id(name)
-                + " login nosuperuser nocreatedb nocreaterole noreplication connection limit "
-                + std::to_string(wanted.connection_limit) + " valid until "
-                + leader_->literal(until.empty() ? "infinity" : until);
-    if (!same_password) {
-      auto verifier = leader_->verifier(name, wanted.who.password);
-      if (!verifier.ok())
-        return verifier;
-      text += " password " + leader_->literal(*verifier);
-    }
-    text += ";alter role " + id(name) + " set "
-            + (wanted.read_only ? std::string{"default_transaction_read_only = on"}
-                                : "role = " + leader_->literal(order_.owner.username))
-            + ";grant " + id(group) + " to " + id(name) + ";comment on role " + id(name) + " is "
-            + leader_->literal(mark) + ";";
-    return text;
-  }
-
   // -- the replicas
 
-  /// One transaction. It does not wait for synchronous standbys, without any bound, as others do:
-  /// await_replay() does.
-  trouble commit(const std::string& script) {
-    if (script.empty())
-      return std::nullopt;
-    auto done = leader_->run("begin;" + script + "commit");
-    return done.ok() ? trouble{} : trouble{done.error()};
-  }
-
-  /// Waits until each replica that streams has replayed what was committed, or the time is up; all
-  /// such waits of an order share longest_replay. A replica reports whenever it has replayed all it
-  /// got, and with each piece it gets.
+  /// Waits until each replica that streams has replayed what was committed, or the time is up, or
+  /// nothing moves any more. A replica reports whenever it has replayed all it got, and with each
+  /// piece it gets.
   role_answer await_replay() {
     auto position = leader_->run("select pg_current_wal_lsn()");
     if (!position.ok())
       return {false, position.error()};
-    auto question = "select count(*), count(*) filter (where replay_lsn >= "
-                    + leader_->literal(text_at(*position, 0, 0))
-                    + ") from pg_stat_replication where state = 'streaming'"
-                      " and replay_lsn is not null";
-    auto start = std::chrono::steady_clock::now();
+    auto question =
+        "select application_name, replay_lsn >= " + leader_->literal(text_at(*position, 0, 0))
+        + ", replay_lsn from pg_stat_replication where state = 'streaming'"
+          " and replay_lsn is not null order by pid";
+    auto end = clock::now() + (revokes_ ? longest_replay_of_revocation : longest_replay);
+    auto moved_at = clock::now();
+    std::string where;
     while (true) {
       auto came = leader_->run(question);
       if (!came.ok())
         return {false, came.error()};
-      role_answer answer{true, "", std::stoi(text_at(*came, 0, 0)),
-                         std::stoi(text_at(*came, 0, 1))};
-      auto waited = std::chrono::steady_clock::now() - start;
-      if (answer.replayed == answer.replicas || waited > replay_patience_) {
-        replay_patience_ -= std::min<std::chrono::steady_clock::duration>(waited, replay_patience_);
-        return answer;
+      answer_.ok = true;
+      answer_.replicas = PQntuples(came->get());
+      answer_.replayed = 0;
+      answer_.caught_up.clear();
+      std::string now_at;
+      for (int i = 0; i < answer_.replicas; ++i) {
+        now_at += text_at(*came, i, 2) + " ";
+        if (text_at(*came, i, 1) != "t")
+          continue;
+        ++answer_.replayed;
+        answer_.caught_up.insert(text_at(*came, i, 0));
       }
+      auto now = clock::now();
+      if (now_at != std::exchange(where, now_at))
+        moved_at = now;
+      if (answer_.replayed == answer_.replicas || now > end || now > moved_at + longest_standstill)
+        return answer_;
       std::this_thread::sleep_for(short_pause);
     }
   }
@@ -514,35 +363,17 @@ private:
   known_passwords& passwords_;
   postgresql::deadline until_;
   std::string readers_;
+  std::string revoked_;
   std::optional<session> leader_;
   found_roles found_;
-  std::vector<std::string> leaving_;
-  std::chrono::steady_clock::duration replay_patience_ = longest_replay;
+  bool revokes_ = false; ///< somebody whose login was not refused yet
+  role_answer answer_;
 };
 
 } // namespace
 
-bool known_passwords::match(const std::string& verifier, const std::string& password) {
-  constexpr std::size_t digest_digits = 64;
-  // Enough for the roles of thousands of instances; forgetting costs only time.
-  constexpr std::size_t most_remembered = 100'000;
-  auto both = model::start_of_sha256(verifier + '\0' + password, digest_digits);
-  {
-    std::lock_guard lock{guard_};
-    if (matching_.contains(both))
-      return true;
-  }
-  if (!is_verifier_of(verifier, password))
-    return false;
-  std::lock_guard lock{guard_};
-  if (matching_.size() >= most_remembered)
-    matching_.clear();
-  matching_.insert(std::move(both));
-  return true;
-}
-
 role_answer make_roles(const role_order& order, known_passwords& passwords) {
-  return role_maker{order, passwords, std::chrono::steady_clock::now() + longest_order}.make();
+  return role_maker{order, passwords}.make();
 }
 
 } // namespace matriarch::actors

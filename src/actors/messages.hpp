@@ -206,6 +206,7 @@ struct routes_wanted {
 
 /// Ask a leader how far each replica is behind.
 struct lag_question {
+  std::string instance;
   std::string conn_url; ///< `postgres://host:port/…`, of the leader's member key
   model::credentials superuser;
 };
@@ -221,21 +222,26 @@ struct wanted_role {
   bool read_only = false;
   int connection_limit = -1;
   std::optional<model::wall_time> valid_until = {};
-  bool operator==(const wanted_role&) const = default;
+  /// Whether its binding is still being made: it counts as made once a login with it has worked.
+  bool fresh = false;
+  /// Whether the role is the same; that its binding has been made since changes nothing of it.
+  bool operator==(const wanted_role& other) const {
+    return who == other.who && read_only == other.read_only
+           && connection_limit == other.connection_limit && valid_until == other.valid_until;
+  }
 };
-/// Make the roles of an instance's bindings what they shall be: create, alter and drop, and wait
-/// until the replicas have replayed it. Done twice is done once.
+/// Make the roles of an instance's bindings what they shall be: refuse the login of those that are
+/// not wanted any more, create and alter the others, and wait until the replicas have replayed it.
+/// Done twice is done once. It takes some seconds at most, whatever the roles' sessions do.
 struct role_order {
+  std::string instance; ///< of the orders of one instance only one is under way
   std::string conn_url; ///< of the leader's member key
   model::credentials superuser;
   /// The role that owns whatever applications make: the instance's application user.
   model::credentials owner;
   /// Whether applications log in as the owner itself (bindings with shared credentials).
   bool owner_logs_in = false;
-  std::vector<wanted_role> wanted;
-  /// Of the replicas' member keys: sessions of a revoked role end there too. One that cannot be
-  /// reached holds nothing up.
-  std::vector<std::string> replica_urls = {};
+  std::vector<wanted_role> wanted = {};
   /// Whether there are bindings that nobody can read: no role is taken away then but those named.
   bool some_unknown = false;
   std::vector<std::string> revoked = {};
@@ -245,12 +251,34 @@ struct role_answer {
   std::string why = {};
   int replicas = 0; ///< that stream from the leader
   int replayed = 0; ///< of these, how many have the change
-  /// The roles that cannot log in any more and have no sessions, but are not dropped yet, and why.
-  std::map<std::string, std::string> lingering = {};
+  /// The roles that are to be removed, or the owner, whose sessions are to end; for a
+  /// role_removal. With a reason where not even their login could be refused.
+  std::map<std::string, std::string> leaving = {};
+  /// The wanted roles that could not be made, and why.
+  std::map<std::string, std::string> unmade = {};
+  /// The replicas, by the names under which they stream, that have the change.
+  std::set<std::string> caught_up = {};
+};
+/// Remove a role whose login is refused already: end its sessions everywhere, hand over what it
+/// owns, drop it. Of the owner only the sessions end. What is not done within some seconds is left
+/// for the next such order.
+struct role_removal {
+  std::string instance; ///< of the removals of one role only one is under way
+  std::string conn_url;
+  model::credentials superuser;
+  model::credentials owner;
+  std::string name;
+  /// The running replicas: by node id, the `conn_url` of their member keys.
+  std::map<std::string, std::string> replicas = {};
+};
+struct role_removal_answer {
+  bool gone = false;
+  std::string why = {}; ///< if it is not
 };
 
 /// Ask a node which settings it has taken up.
 struct settings_question {
+  std::string instance;
   std::string conn_url; ///< of the node's member key
   model::credentials superuser;
 };
@@ -342,6 +370,8 @@ MATRIARCH_LOCAL_MESSAGE(matriarch::actors::lag_question)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::lag_answer)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::role_order)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::role_answer)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::role_removal)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::role_removal_answer)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::settings_question)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::settings_answer)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::admit_user)

@@ -3,25 +3,33 @@
 #include <poll.h>
 
 #include <algorithm>
-#include <array>
 
 namespace matriarch::actors::postgresql {
 
 namespace {
 
 // A leader on the same network answers in milliseconds; one that does not is asked again later.
-constexpr const char* connect_seconds = "3";
+constexpr auto longest_connect = std::chrono::seconds{3};
 // Nothing that is said here may be logged, not even a statement that fails or takes long. And the
 // database is the application's: what it may have set for all its sessions, or put in the way of
-// PostgreSQL's own functions, must not count for a superuser. No commit waits for a synchronous
-// standby: that has no bound, since not even statement_timeout ends it.
+// PostgreSQL's own functions, must not count for a superuser; here is what counts from the first
+// moment on, and reset_settings has the rest. What waits for a lock holds up everybody who comes
+// after it. No commit waits for a synchronous standby: that has no bound, since not even
+// statement_timeout ends it.
 constexpr const char* session_settings =
     "-c search_path=pg_catalog,pg_temp -c role=none -c default_transaction_read_only=off"
-    " -c application_name=matriarch -c statement_timeout=10s -c lock_timeout=5s"
+    " -c default_transaction_isolation=read\\ committed -c default_transaction_deferrable=off"
+    " -c local_preload_libraries= -c exit_on_error=off -c datestyle=ISO -c row_security=off"
+    " -c standard_conforming_strings=on"
+    " -c application_name=matriarch -c statement_timeout=10s -c lock_timeout=200ms"
     " -c log_statement=none -c log_min_error_statement=panic -c log_min_duration_statement=-1"
     " -c log_min_duration_sample=-1 -c log_transaction_sample_rate=0 -c track_activities=off"
     " -c synchronous_commit=local -c idle_session_timeout=0"
     " -c idle_in_transaction_session_timeout=0";
+/// Whatever else was set for the database goes back to what PostgreSQL was built with.
+constexpr const char* reset_settings =
+    "select set_config(name, coalesce(boot_val, ''), false) from pg_settings"
+    " where source in ('database', 'user', 'database user')";
 
 int milliseconds_left(deadline until) {
   auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -37,31 +45,62 @@ std::string first_line(const char* text) {
 
 } // namespace
 
-result<session> session::open(const std::string& conn_url, const model::credentials& who,
-                              deadline until, const std::string& database) {
-  // The first dbname is read as a URL, and what stands after it wins.
-  std::array<const char*, 8> names{"dbname",  "user",    "password", "connect_timeout",
-                                   "options", "sslmode", "dbname",   nullptr};
-  std::array<const char*, 8> values{conn_url.c_str(),
-                                    who.username.c_str(),
-                                    who.password.c_str(),
-                                    connect_seconds,
-                                    session_settings,
-                                    "prefer",
-                                    nullptr,
-                                    nullptr};
-  if (database.empty())
-    names[6] = nullptr;
-  else
-    values[6] = database.c_str();
+result<session> session::connect(std::vector<parameter> given, deadline until) {
+  std::vector<const char*> names;
+  std::vector<const char*> values;
+  for (const auto& [name, value] : given) {
+    names.push_back(name);
+    values.push_back(value);
+  }
+  names.push_back(nullptr);
+  values.push_back(nullptr);
   constexpr int expand_dbname = 1;
-  connection server{PQconnectdbParams(names.data(), values.data(), expand_dbname), PQfinish};
-  if (PQstatus(server.get()) != CONNECTION_OK)
+  connection server{PQconnectStartParams(names.data(), values.data(), expand_dbname), PQfinish};
+  auto end = std::min(until, std::chrono::steady_clock::now() + longest_connect);
+  auto next =
+      PQstatus(server.get()) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
+  while (next == PGRES_POLLING_READING || next == PGRES_POLLING_WRITING) {
+    pollfd ready{PQsocket(server.get()),
+                 static_cast<short>(next == PGRES_POLLING_READING ? POLLIN : POLLOUT), 0};
+    if (poll(&ready, 1, milliseconds_left(end)) <= 0)
+      return failure{"PostgreSQL did not let a session in in time"};
+    next = PQconnectPoll(server.get());
+  }
+  if (next != PGRES_POLLING_OK)
     return failure{first_line(PQerrorMessage(server.get()))};
   // What succeeds with a notice has succeeded; libpq would print it on stderr.
   PQsetNoticeProcessor(
       server.get(), [](void*, const char*) {}, nullptr);
   return session{std::move(server), until};
+}
+
+result<session> session::open(const std::string& conn_url, const model::credentials& who,
+                              deadline until, const std::string& database) {
+  // The first dbname is read as a URL, and what stands after it wins.
+  std::vector<parameter> given{{"dbname", conn_url.c_str()},       {"user", who.username.c_str()},
+                               {"password", who.password.c_str()}, {"options", session_settings},
+                               {"client_encoding", "UTF8"},        {"sslmode", "prefer"}};
+  if (database.empty())
+    return connect(std::move(given), until);
+  given.push_back({"dbname", database.c_str()});
+  auto opened = connect(std::move(given), until);
+  if (opened.ok())
+    if (auto reset = opened->run(reset_settings); !reset.ok())
+      return failure{reset.error()};
+  return opened;
+}
+
+result<session> session::open_as_application(const std::string& conn_url,
+                                             const model::credentials& who,
+                                             const std::string& database, deadline until,
+                                             const std::string& options) {
+  return connect({{"dbname", conn_url.c_str()},
+                  {"user", who.username.c_str()},
+                  {"password", who.password.c_str()},
+                  {"options", options.c_str()},
+                  {"sslmode", "prefer"},
+                  {"dbname", database.c_str()}},
+                 until);
 }
 
 result<rows> session::run(const std::string& sql) {
@@ -70,6 +109,7 @@ result<rows> session::run(const std::string& sql) {
     return failure{first_line(PQerrorMessage(server))};
   rows last{nullptr, PQclear};
   std::string wrong;
+  state_.clear();
   while (true) {
     while (PQisBusy(server) == 1) {
       pollfd readable{PQsocket(server), POLLIN, 0};
@@ -85,6 +125,8 @@ result<rows> session::run(const std::string& sql) {
     if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK && wrong.empty()) {
       const char* message = PQresultErrorField(next.get(), PG_DIAG_MESSAGE_PRIMARY);
       wrong = message == nullptr ? "the connection was lost" : message;
+      const char* state = PQresultErrorField(next.get(), PG_DIAG_SQLSTATE);
+      state_ = state == nullptr ? "" : state;
     }
     last = std::move(next);
   }

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "model/record.hpp"
 #include "model/result.hpp"
@@ -15,7 +16,8 @@ namespace matriarch::actors::postgresql {
 using rows = std::unique_ptr<PGresult, decltype(&PQclear)>;
 using deadline = std::chrono::steady_clock::time_point;
 
-/// A session as a superuser, of which nothing that it says reaches PostgreSQL's log.
+/// A session as a superuser, of which nothing that it says reaches PostgreSQL's log, and in which
+/// no setting counts that somebody made for the database.
 class session {
 public:
   /// `conn_url` is a member's own word for its host, port and database; another `database` may be
@@ -24,9 +26,18 @@ public:
                                             const model::credentials& who, deadline until,
                                             const std::string& database = {});
 
+  /// A session as an application opens it, but for `options`: with all settings that count for it.
+  [[nodiscard]] static result<session>
+  open_as_application(const std::string& conn_url, const model::credentials& who,
+                      const std::string& database, deadline until, const std::string& options = {});
+
   /// Runs one statement, or several as one transaction, and gives the last one's rows. The failure
   /// is PostgreSQL's own message without the statement, in which there may be secrets.
   [[nodiscard]] result<rows> run(const std::string& sql);
+
+  /// Whether the last failure of run() was that somebody else's transaction holds what it needs.
+  [[nodiscard]] bool was_locked_out() const { return state_ == "55P03"; }
+  void until(deadline when) { until_ = when; }
 
   /// Texts as parts of a statement.
   [[nodiscard]] std::string identifier(const std::string& name) const;
@@ -39,8 +50,15 @@ private:
   using connection = std::unique_ptr<PGconn, decltype(&PQfinish)>;
   session(connection server, deadline until) : server_(std::move(server)), until_(until) {}
 
+  struct parameter {
+    const char* name;
+    const char* value;
+  };
+  static result<session> connect(std::vector<parameter> given, deadline until);
+
   connection server_;
   deadline until_;
+  std::string state_;
 };
 
 /// A field as text; empty if it is null.

@@ -301,6 +301,7 @@ private:
     newest->bindings = bindings_.all();
     newest->unreadable_bindings = bindings_.unreadable();
     newest->roles_wait_for = bindings_.refusal();
+    newest->binding_troubles = bindings_.troubles();
     newest->progress = model::describe(*known_, around_.seen, waiting_for_);
     newest->repair = repair_;
     newest->route_waits_for = route_details();
@@ -1120,7 +1121,7 @@ private:
     };
     self_
         ->request(setup_.database, database_patience,
-                  lag_question{leader->second.conn_url, known_->superuser})
+                  lag_question{name_, leader->second.conn_url, known_->superuser})
         .then([done](const lag_answer& said) { done(said); },
               [done](const caf::error&) {
                 done({false, {}, "the leader did not answer in time"});
@@ -1251,7 +1252,7 @@ private:
     };
     self_
         ->request(setup_.database, database_patience,
-                  settings_question{member.conn_url, known_->superuser})
+                  settings_question{name_, member.conn_url, known_->superuser})
         .then(
             [this, id, member, not_now](const settings_answer& said) {
               if (!said.ok || !known_)

@@ -182,8 +182,12 @@ json::value instance_json(const model::instance_snapshot& one, json::document& o
     bindings.PushBack(binding_json(which, owner), owner.GetAllocator());
   json::add(object, "binding_count", static_cast<int>(one.bindings.size()), owner);
   json::add(object, "bindings", std::move(bindings), owner);
-  if (!one.roles_wait_for.empty())
-    json::add(object, "roles_wait_for", one.roles_wait_for, owner);
+  auto waits_for = one.roles_wait_for;
+  for (const auto& [binding_id, why] : one.binding_troubles)
+    waits_for +=
+        (waits_for.empty() ? "binding " : "; binding ") + model::quoted(binding_id) + ": " + why;
+  if (!waits_for.empty())
+    json::add(object, "roles_wait_for", waits_for, owner);
   return object;
 }
 

@@ -668,12 +668,14 @@ response binding_last_operation(const model::instance_snapshot& known,
   const auto& which = found->second;
   if (which.phase == model::binding_phase::ready)
     return {200, state_text("succeeded", which.note), {}};
+  auto trouble = known.binding_troubles.find(binding_id);
+  const auto& why =
+      trouble == known.binding_troubles.end() ? known.roles_wait_for : trouble->second;
   if (now <= which.asked_at + model::longest_binding_operation)
-    return in_progress(known.roles_wait_for);
+    return in_progress(why);
   return {200,
           state_text("failed", "not done in time, and still tried: "
-                                   + (known.roles_wait_for.empty() ? "the cluster has no leader"
-                                                                   : known.roles_wait_for)),
+                                   + (why.empty() ? "the cluster has no leader" : why)),
           {}};
 }
 

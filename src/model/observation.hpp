@@ -65,8 +65,10 @@ struct instance_snapshot {
   std::map<std::string, binding> bindings; ///< by binding id
   /// Bindings that are in etcd and cannot be read, by the names of their keys.
   std::set<std::string> unreadable_bindings = {};
-  /// Why the roles of these bindings are not as they shall be, as last heard; empty if they are.
+  /// Why no roles could be made as they shall be, as last heard; empty if they could.
   std::string roles_wait_for = {};
+  /// By binding id, what keeps one binding from being made, or from being gone.
+  std::map<std::string, std::string> binding_troubles = {};
   /// last_operation's description while the operation is in progress.
   std::string progress;
   /// What is being repaired, or why it is not; for the operator. Empty if nothing has to be.

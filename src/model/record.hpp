@@ -52,6 +52,8 @@ struct node {
   bool forgotten = false;
   /// Its removal began before the operation in progress, which does not wait for it.
   bool left_over = false;
+  /// It is a replica that may not know yet who was revoked: it gets no new connections.
+  bool held_back = false;
   bool operator==(const node&) const = default;
 };
 

@@ -324,6 +324,8 @@ json::value encode_node(const model::node& n, json::document& owner) {
     json::add(object, "forgotten", true, owner);
   if (n.left_over)
     json::add(object, "left_over", true, owner);
+  if (n.held_back)
+    json::add(object, "held_back", true, owner);
   return object;
 }
 
@@ -341,6 +343,7 @@ model::node decode_node(const json::value& object, std::string& why) {
   n.instead_of = decode_list(object, "instead_of");
   n.forgotten = in.flag("forgotten", false);
   n.left_over = in.flag("left_over", false);
+  n.held_back = in.flag("held_back", false);
   why = in.why();
   return n;
 }

@@ -179,11 +179,54 @@ TEST_CASE("a role that cannot be dropped yet holds up its own unbind and nothing
   CHECK(here.ask(asked).is == verdict_kind::accepted);
   CHECK(here.ask(bind("db", "b2")).is == verdict_kind::created);
   CHECK(recorded(here.outside, "b1")->phase == model::binding_phase::removing);
-  CHECK(here.broker().find("db")->roles_wait_for.find("a lock") != std::string::npos);
+  CHECK(here.broker().find("db")->binding_troubles.at("b1").find("a lock") != std::string::npos);
+  CHECK(here.outside.roles_of("db").refused.size() == 1);
   here.outside.lingering.clear();
   here.pass(10s);
   CHECK_FALSE(recorded(here.outside, "b1"));
-  CHECK(here.broker().find("db")->roles_wait_for.empty());
+  CHECK(here.broker().find("db")->binding_troubles.empty());
+}
+
+TEST_CASE("a binding whose login does not work is not made, says why, and holds up no other") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  here.outside.unmade = "a setting of the database";
+  auto came = here.broker().ask(bind("db", "b1"));
+  here.pass(6s);
+  REQUIRE(came->has_value());
+  CHECK((*came)->is == verdict_kind::unavailable);
+  CHECK((*came)->description.find("a setting of the database") != std::string::npos);
+  CHECK(here.broker().find("db")->binding_troubles.contains("b1"));
+  here.outside.unmade.clear();
+  here.pass(2s);
+  CHECK(here.ask(bind("db", "b1")).is == verdict_kind::done);
+  CHECK(here.broker().find("db")->binding_troubles.empty());
+}
+
+TEST_CASE("a replica that does not have a revocation is held back until it has it") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  REQUIRE(here.ask(bind("db", "b1")).bound);
+  auto held_back = [&] {
+    std::set<std::string> names;
+    for (const auto& node : here.broker().find("db")->known.nodes)
+      if (node.held_back)
+        names.insert(node.node_id);
+    return names;
+  };
+  std::string replica;
+  for (const auto& node : here.broker().find("db")->known.nodes)
+    if (node.node_id != here.outside.leader_of("db"))
+      replica = node.node_id;
+  here.outside.stands_still = {replica};
+  CHECK(here.ask(unbind("db", "b1")).is == verdict_kind::done);
+  CHECK(held_back() == std::set{replica});
+  here.pass(5s);
+  CHECK(held_back() == std::set{replica});
+  here.restart();
+  here.outside.stands_still.clear();
+  here.pass(3s);
+  CHECK(held_back().empty());
 }
 
 TEST_CASE("a binding that no replica has yet says so") {
@@ -215,6 +258,7 @@ TEST_CASE("roles are compared again after a change of leader, of its timeline, a
   auto lost = [&] {
     auto leader = "postgres://" + here.outside.leader_of("db") + ":5432/postgres";
     REQUIRE(here.outside.change_roles(leader, {true, {made}, {}, {}}).ok());
+    REQUIRE(here.outside.drop_roles(leader, {made}).ok());
   };
   auto has_it = [&] { return here.outside.roles_of("db").password_of.contains(made); };
   auto old_leader = here.outside.leader_of("db");

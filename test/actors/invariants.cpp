@@ -65,6 +65,7 @@ private:
     for (const auto& n : known.nodes) {
       expect(n.phase == model::node_phase::started,
              "node " + n.node_id + " is not recorded as started");
+      expect(!n.held_back, "node " + n.node_id + " is held back and has every revocation");
       expect(wanted.cells.empty() || std::ranges::find(wanted.cells, n.cell) != wanted.cells.end(),
              "node " + n.node_id + " is on cell " + n.cell + ", which was not asked for");
     }

@@ -35,6 +35,7 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::simulation::came<matriarch::store::comm
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::simulation::came<matriarch::store::lease_result>)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::simulation::came<matriarch::actors::user_answer>)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::simulation::came<matriarch::actors::role_answer>)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::simulation::came<matriarch::actors::role_removal_answer>)
 
 namespace matriarch::simulation {
 
@@ -60,7 +61,9 @@ using http_mock = actors::http_actor::extend<caf::reacts_to<came<http::outcome>>
 using store_mock = actors::store_actor::extend<caf::reacts_to<came<store::commit_result>>,
                                                caf::reacts_to<came<store::lease_result>>,
                                                caf::reacts_to<came<actors::user_answer>>>;
-using database_mock = actors::database_actor::extend<caf::reacts_to<came<actors::role_answer>>>;
+using database_mock =
+    actors::database_actor::extend<caf::reacts_to<came<actors::role_answer>>,
+                                   caf::reacts_to<came<actors::role_removal_answer>>>;
 
 struct http_state {
   actors::pending_answers<http::outcome> owed;
@@ -72,6 +75,7 @@ struct store_state {
 };
 struct database_state {
   actors::pending_answers<actors::role_answer> owed;
+  actors::pending_answers<actors::role_removal_answer> removals;
 };
 
 /// A promise, and the function for the world to keep it with, at any time.
@@ -193,16 +197,38 @@ behave_as_database(database_mock::stateful_pointer<database_state> self,
           wanted.password_of[one.who.username] = one.who.password;
         if (order.some_unknown)
           wanted.revoked.emplace(order.revoked.begin(), order.revoked.end());
-        std::map<std::string, std::string> lingering;
-        if (here && !here->outside->lingering.empty())
-          for (const auto& name : order.revoked)
-            lingering[name] = here->outside->lingering;
+        std::map<std::string, std::string> unmade;
+        if (here && !here->outside->unmade.empty())
+          for (const auto& one : order.wanted)
+            if (one.fresh)
+              unmade[one.who.username] = here->outside->unmade;
         if (here)
           here->line->set_roles(
               order.conn_url, std::move(wanted),
-              [keep = keep, lingering](const result<int>& replayed) {
-                keep(replayed.ok() ? actors::role_answer{true, "", *replayed, *replayed, lingering}
-                                   : actors::role_answer{false, replayed.error(), 0, 0});
+              [keep = keep, unmade](const result<roles_made>& made) {
+                if (!made.ok())
+                  return keep({false, made.error()});
+                actors::role_answer said{true, "", made->replayed, made->replayed};
+                for (const auto& name : made->leaving)
+                  said.leaving[name];
+                said.unmade = unmade;
+                said.caught_up = made->caught_up;
+                keep(std::move(said));
+              });
+        return promised;
+      },
+      [=](const actors::role_removal& order) -> caf::result<actors::role_removal_answer> {
+        auto here = still.lock();
+        auto [promised, keep] = promise(self, self->state.removals, here);
+        if (here)
+          here->line->drop_roles(
+              order.conn_url, {order.name},
+              [keep = keep, still](const result<std::set<std::string>>& left) {
+                auto world = still.lock();
+                if (!left.ok())
+                  keep({false, left.error()});
+                else
+                  keep({left->empty(), left->empty() || !world ? "" : world->outside->lingering});
               });
         return promised;
       },
@@ -215,6 +241,9 @@ behave_as_database(database_mock::stateful_pointer<database_state> self,
       },
       [=](came<actors::role_answer>& one) {
         self->state.owed.keep(one.ticket, std::move(one.answer));
+      },
+      [=](came<actors::role_removal_answer>& one) {
+        self->state.removals.keep(one.ticket, std::move(one.answer));
       },
   };
 }

@@ -244,16 +244,28 @@ void wire::send(const http::outgoing& what, std::function<void(http::outcome)> r
 // -- PostgreSQL ----------------------------------------------------------------------------------
 
 void wire::set_roles(const std::string& conn_url, const roles& wanted,
-                     std::function<void(result<int>)> reply) {
+                     std::function<void(result<roles_made>)> reply) {
   if (cut_)
     return;
   auto what = outside_.compare_roles(conn_url, wanted);
   if (!what.ok())
     return reply(failure{what.error()});
-  emit<result<int>>("roles", traffic::statement, how_.database, database_patience, reply,
-                    failure{"timed out"}, [this, conn_url, what = *what](const auto& answer) {
-                      answer(outside_.change_roles(conn_url, what));
-                    });
+  emit<result<roles_made>>("roles", traffic::statement, how_.database, database_patience, reply,
+                           failure{"timed out"},
+                           [this, conn_url, what = *what](const auto& answer) {
+                             answer(outside_.change_roles(conn_url, what));
+                           });
+}
+
+void wire::drop_roles(const std::string& conn_url, const std::set<std::string>& names,
+                      std::function<void(result<std::set<std::string>>)> reply) {
+  if (cut_)
+    return;
+  emit<result<std::set<std::string>>>("removal of roles", traffic::statement, how_.database,
+                                      database_patience, reply, failure{"timed out"},
+                                      [this, conn_url, names](const auto& answer) {
+                                        answer(outside_.drop_roles(conn_url, names));
+                                      });
 }
 
 } // namespace matriarch::simulation

@@ -51,9 +51,11 @@ public:
   void keep_lease(store::lease_id lease, std::function<void(store::lease_result)> reply);
   void revoke_lease(store::lease_id lease, std::function<void(store::lease_result)> reply);
   void send(const http::outgoing& what, std::function<void(http::outcome)> reply);
-  /// The reply gets the number of replicas that replay.
   void set_roles(const std::string& conn_url, const roles& wanted,
-                 std::function<void(result<int>)> reply);
+                 std::function<void(result<roles_made>)> reply);
+  /// The reply gets those that are there yet.
+  void drop_roles(const std::string& conn_url, const std::set<std::string>& names,
+                  std::function<void(result<std::set<std::string>>)> reply);
   void admit_user(const std::string& username, const std::string& password,
                   std::function<void(bool)> reply);
   void dismiss_user(const std::string& username, std::function<void(bool)> reply);

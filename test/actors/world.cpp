@@ -770,21 +770,21 @@ result<role_changes> world::compare_roles(const std::string& conn_url, const rol
   changes.owner_logs_in = wanted.owner_logs_in;
   for (const auto& [name, password] : there)
     if (!wanted.password_of.contains(name) && (!wanted.revoked || wanted.revoked->contains(name)))
-      changes.dropped.insert(name);
+      changes.refused.insert(name);
   for (const auto& [name, password] : wanted.password_of)
     (there.contains(name) ? changes.altered : changes.created)[name] = password;
   return changes;
 }
 
-result<int> world::change_roles(const std::string& conn_url, const role_changes& what) {
+result<roles_made> world::change_roles(const std::string& conn_url, const role_changes& what) {
   auto scope = scope_led_at(conn_url);
   if (!scope.ok())
     return failure{scope.error()};
   auto next = roles_of(*scope);
   next.owner_logs_in = what.owner_logs_in;
-  for (const auto& name : what.dropped)
-    if (lingering.empty() && next.password_of.erase(name) == 0)
-      return failure{"role " + name + " does not exist"};
+  for (const auto& name : what.refused)
+    if (next.password_of.contains(name))
+      next.refused.insert(name);
   for (const auto& [name, password] : what.created)
     if (!next.password_of.emplace(name, password).second)
       return failure{"role " + name + " already exists"};
@@ -793,9 +793,29 @@ result<int> world::change_roles(const std::string& conn_url, const role_changes&
     if (found == next.password_of.end())
       return failure{"role " + name + " does not exist"};
     found->second = password;
+    next.refused.erase(name);
   }
+  roles_made made{replicas_that_replay, {}, next.refused};
+  for (const auto& one : cells_)
+    for (const auto& [id, node] : one.nodes)
+      if (node.scope == *scope && !stands_still.contains(id))
+        made.caught_up.insert(id);
   roles_[*scope] = std::move(next);
-  return replicas_that_replay;
+  return made;
+}
+
+result<std::set<std::string>> world::drop_roles(const std::string& conn_url,
+                                                const std::set<std::string>& names) {
+  auto scope = scope_led_at(conn_url);
+  if (!scope.ok())
+    return failure{scope.error()};
+  if (!lingering.empty())
+    return names;
+  auto& there = roles_[*scope];
+  for (const auto& name : names)
+    if (there.refused.erase(name) > 0)
+      there.password_of.erase(name);
+  return std::set<std::string>{};
 }
 
 result<std::string> world::scope_led_at(const std::string& conn_url) const {

@@ -102,6 +102,7 @@ struct cell_node {
 struct roles {
   bool owner_logs_in = true;
   std::map<std::string, std::string> password_of; ///< by user name
+  std::set<std::string> refused = {};             ///< of these, who cannot log in any more
   /// In an order: if set, the only ones that may be dropped.
   std::optional<std::set<std::string>> revoked = {};
 };
@@ -109,9 +110,15 @@ struct roles {
 /// The statements of a broker that has seen which roles there are. They may arrive late.
 struct role_changes {
   bool owner_logs_in = true;
-  std::set<std::string> dropped;
+  std::set<std::string> refused;
   std::map<std::string, std::string> created; ///< with their passwords
   std::map<std::string, std::string> altered;
+};
+
+struct roles_made {
+  int replayed = 0;
+  std::set<std::string> caught_up; ///< the nodes that have the change
+  std::set<std::string> leaving;   ///< roles that are to be dropped
 };
 
 struct cell {
@@ -173,7 +180,10 @@ public:
   [[nodiscard]] result<role_changes> compare_roles(const std::string& conn_url,
                                                    const roles& wanted) const;
   /// Does it, in one transaction; the number of replicas that replay.
-  result<int> change_roles(const std::string& conn_url, const role_changes& what);
+  result<roles_made> change_roles(const std::string& conn_url, const role_changes& what);
+  /// Drops roles, of which those that `lingering` holds up stay: they are given.
+  result<std::set<std::string>> drop_roles(const std::string& conn_url,
+                                           const std::set<std::string>& names);
   /// The digest of the settings that the node at that address has read.
   [[nodiscard]] result<std::string> settings_at(const std::string& conn_url) const;
   void admit_user(const std::string& username, const std::string& password);
@@ -236,6 +246,8 @@ public:
   std::set<std::string> missed_settings; ///< nodes that hear of no change before they are restarted
   std::string database_failure;          ///< why no roles can be made, if so
   std::string lingering;                 ///< why roles cannot be dropped, if so
+  std::string unmade;                    ///< why new roles do not work, if so
+  std::set<std::string> stands_still;    ///< nodes that do not replay
   int replicas_that_replay = 1;
   std::int64_t lag = 0; ///< of each replica, in bytes
   bool cells_are_fenced = true;

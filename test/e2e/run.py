@@ -42,7 +42,8 @@ PARTS = [
     ["defects", "configuration", "life_cycle", "seeds_readme", "operators", "bad_input", "two_requests",
      "move"],
     ["fencing", "router_killed", "outages", "hostile", "broker_killed", "kills"],
-    ["conformance", "bindings", "tenants", "certificates", "secrecy", "two_brokers", "crowd", "soak"],
+    ["conformance", "bindings", "hostile_tenant", "tenants", "certificates", "secrecy", "two_brokers", "crowd",
+     "soak"],
     ["repair", "plans"],
 ]
 FILES = list(itertools.chain(*PARTS))

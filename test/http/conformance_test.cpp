@@ -631,6 +631,12 @@ TEST_CASE("BLO-1, BLO-3, LOP-9: a binding's last operation follows its phase") {
         == R"({"state":"in progress","description":"waiting"})");
   CHECK(state(model::binding_phase::ready, "") == R"({"state":"succeeded"})");
   CHECK(state(model::binding_phase::removing, "") == R"({"state":"in progress"})");
+  auto shown = *with_binding(one);
+  shown.roles_wait_for = "waiting";
+  shown.binding_troubles = {{"other", "another's"}, {one.binding_id, "its own"}};
+  b.known = std::make_shared<const model::instance_snapshot>(shown);
+  CHECK(b.send("GET", binding_path + "/last_operation").body
+        == R"({"state":"in progress","description":"its own"})");
 }
 
 TEST_CASE("BLO-1: what is not done for so long is called failed, with why it is") {

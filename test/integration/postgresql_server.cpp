@@ -27,6 +27,9 @@ constexpr const char* programs = "/usr/lib/postgresql/15/bin/";
 // PostgreSQL is ready in a second; this is for a machine that does much else.
 constexpr auto longest_start = 60s;
 constexpr auto look_again = 20ms;
+// All of them loopback: replication too.
+constexpr const char* everybody = "host all all 127.0.0.0/8 scram-sha-256\n"
+                                  "host replication all 127.0.0.0/8 scram-sha-256\n";
 
 /// Becomes `postgres` in a child process, since PostgreSQL refuses root, and runs the words.
 [[noreturn]] void become(const std::vector<std::string>& words, const std::string& log) {
@@ -83,17 +86,25 @@ void postgresql_server::make_directory() {
   port_ = free_port();
 }
 
-postgresql_server::postgresql_server() {
+void postgresql_server::forget_who_is_refused() const {
+  std::ofstream{directory_ / "data/pg_hba.conf"} << everybody;
+  client admin{*this, superuser(), "postgres"};
+  auto since = admin.ask("select pg_conf_load_time()");
+  admin.ask("select pg_reload_conf()");
+  while (client{*this, superuser(), "postgres"}.ask("select pg_conf_load_time()") == since)
+    std::this_thread::sleep_for(look_again);
+}
+
+postgresql_server::postgresql_server(std::vector<std::string> settings)
+    : settings_(std::move(settings)) {
   make_directory();
   auto password = directory_ / "password";
   std::ofstream{password} << superuser().password << '\n';
   run({std::string{programs} + "initdb", "--pgdata", directory_ / "data", "--username", "postgres",
        "--auth", "scram-sha-256", "--pwfile", password, "--locale", "C.UTF-8", "--no-sync"},
       directory_ / "log");
-  // All of them loopback: replication too.
-  std::ofstream{directory_ / "data/pg_hba.conf"} << "host all all 127.0.0.0/8 scram-sha-256\n"
-                                                    "host replication all 127.0.0.0/8 "
-                                                    "scram-sha-256\n";
+  std::ofstream{directory_ / "data/pg_hba.conf"} << "host all +\"appuser_revoked\" all reject\n"
+                                                 << everybody;
   launch();
   client admin{*this, superuser(), "postgres"};
   admin.ask("create role appuser login");
@@ -111,11 +122,15 @@ postgresql_server::postgresql_server(const postgresql_server& primary) {
 }
 
 void postgresql_server::launch() {
-  pid_ = start({std::string{programs} + "postgres", "-D", directory_ / "data", "-p",
-                std::to_string(port_), "-c", "listen_addresses=127.0.0.1", "-c",
-                "unix_socket_directories=", "-c", "fsync=off", "-c", "log_statement=all", "-c",
-                "log_min_duration_statement=0", "-c", "wal_retrieve_retry_interval=100ms"},
-               directory_ / "log");
+  std::vector<std::string> words{std::string{programs} + "postgres", "-D", directory_ / "data",
+                                 "-p", std::to_string(port_)};
+  for (const char* setting :
+       {"listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "log_statement=all",
+        "log_min_duration_statement=0", "wal_retrieve_retry_interval=100ms"})
+    words.insert(words.end(), {"-c", setting});
+  for (const auto& setting : settings_)
+    words.insert(words.end(), {"-c", setting});
+  pid_ = start(words, directory_ / "log");
   auto until = std::chrono::steady_clock::now() + longest_start;
   auto where = "host=127.0.0.1 port=" + std::to_string(port_);
   while (PQping(where.c_str()) != PQPING_OK) {

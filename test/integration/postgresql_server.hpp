@@ -13,11 +13,12 @@
 namespace matriarch::test {
 
 /// A real PostgreSQL on a free loopback port, with a superuser `postgres`, a role `appuser` and its
-/// database `db`, as a cell makes them. It is ready when the constructor returns, and gone with its
+/// database `db`, as a cell makes them, and a cell's pg_hba.conf. It is ready when the constructor returns, and gone with its
 /// files when this goes or when the thread that started it ends. Failures are std::runtime_error.
 class postgresql_server {
 public:
-  postgresql_server();
+  /// With settings of its own: `max_locks_per_transaction=10`.
+  explicit postgresql_server(std::vector<std::string> settings = {});
   /// A streaming replica of that one.
   explicit postgresql_server(const postgresql_server& primary);
   ~postgresql_server();
@@ -29,6 +30,9 @@ public:
   /// Everything that it has written to its log.
   [[nodiscard]] std::string log() const;
 
+  /// Gives it a pg_hba.conf as earlier cells made it, which refuses nobody.
+  void forget_who_is_refused() const;
+
   /// Freezes its sessions: a client finds a socket that takes what it sends, and no answer.
   void pause() const;
   void resume() const;
@@ -38,6 +42,7 @@ private:
   void launch();
 
   std::filesystem::path directory_;
+  std::vector<std::string> settings_;
   int port_ = 0;
   pid_t pid_ = -1;
 };

@@ -83,6 +83,7 @@ model::record full_record() {
   r.nodes[1].failing = "cell b is lost";
   r.nodes[1].forgotten = true;
   r.nodes[1].left_over = true;
+  r.nodes[1].held_back = true;
   r.nodes[2].instead_of = {"a", "b"};
   r.switching_to = "n2";
   r.had_leader = true;

@@ -1,0 +1,83 @@
+#include "actors/binding_roles.hpp"
+
+#include "model/names.hpp"
+
+namespace matriarch::actors {
+
+using namespace std::chrono_literals;
+using postgresql::session;
+using postgresql::text_at;
+
+namespace {
+
+// Sessions that are told to end do so at their next look, unless they are in a long system call.
+constexpr auto longest_session_end = 5s;
+
+} // namespace
+
+result<found_roles> find_roles(session& on, const std::string& owner) {
+  auto member_of = [&](const std::string& group) {
+    return "exists (select from pg_auth_members m join pg_roles g on g.oid = m.roleid"
+           " where m.member = r.oid and g.rolname = "
+           + on.literal(group) + ")";
+  };
+  auto has_set = [&](const std::string& setting) {
+    return "exists (select from pg_db_role_setting where setrole = r.oid and setdatabase = 0 and "
+           + on.literal(setting) + " = any (setconfig))";
+  };
+  auto came =
+      on.run("select r.rolname, coalesce(shobj_description(r.oid, 'pg_authid'), ''),"
+             " r.rolcanlogin, r.rolconnlimit,"
+             " case when isfinite(r.rolvaliduntil) then to_char(r.rolvaliduntil at time zone 'UTC',"
+             " 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') else '' end,"
+             " coalesce(r.rolpassword, ''),"
+             " exists (select from pg_stat_activity a where a.usesysid = r.oid),"
+             + member_of(owner) + "," + member_of(model::readers_role(owner)) + ","
+             + member_of(model::revoked_role(owner)) + "," + has_set("role=" + owner) + ","
+             + has_set("default_transaction_read_only=on")
+             + ", pg_is_in_recovery() from pg_authid r where r.rolname !~ '^pg_'");
+  if (!came.ok())
+    return failure{came.error()};
+  found_roles found;
+  for (int i = 0; i < PQntuples(came->get()); ++i) {
+    auto text = [&](int column) { return text_at(*came, i, column); };
+    auto flag = [&](int column) { return text(column) == "t"; };
+    if (flag(12))
+      return failure{"the node asked is a replica; its leader has changed"};
+    found[text(0)] = {text(1) == binding_mark,
+                      flag(2),
+                      std::stoi(text(3)),
+                      text(4),
+                      text(5),
+                      flag(6),
+                      flag(7),
+                      flag(8),
+                      flag(9),
+                      flag(10),
+                      flag(11)};
+  }
+  return found;
+}
+
+std::optional<std::string> end_earlier_orders(session& on, const std::string& kind) {
+  auto name = on.literal("matriarch " + kind);
+  auto ended = on.run("set application_name = " + name + "; select pg_terminate_backend(pid, "
+                      + std::to_string(longest_session_end / 1ms)
+                      + ") from pg_stat_activity where application_name = " + name
+                      + " and usename = current_user and pid <> pg_backend_pid()");
+  return ended.ok() ? std::nullopt : std::optional{ended.error()};
+}
+
+std::string grant_reading(const session& in, const std::string& readers) {
+  auto name = in.literal(readers);
+  return "do $$ declare s text; begin for s in select nspname from pg_namespace"
+         " where nspname !~ '^pg_' and nspname <> 'information_schema' loop"
+         " execute format('grant usage on schema %I to %I', s, "
+         + name
+         + ");"
+           " execute format('grant select on all tables in schema %I to %I', s, "
+         + name + "); execute format('grant select on all sequences in schema %I to %I', s, " + name
+         + "); end loop; end $$;";
+}
+
+} // namespace matriarch::actors

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include "actors/messages.hpp"
+#include "actors/postgresql.hpp"
+
+/// What the roles of bindings look like in PostgreSQL, and which there are.
+namespace matriarch::actors {
+
+/// The comment that tells our roles from those that somebody made by hand; only a superuser can set
+/// it.
+inline constexpr const char* binding_mark = "matriarch binding";
+
+struct found_role {
+  bool marked = false;
+  bool logs_in = false;
+  int connection_limit = -1;
+  std::string valid_until; ///< as model::text_of() writes it; empty for ever
+  std::string verifier;    ///< the role may have written it itself
+  bool has_sessions = false;
+  bool in_owner = false; ///< a member of the owner, and so on
+  bool in_readers = false;
+  bool in_revoked = false;
+  bool becomes_owner = false; ///< with its first statement, unless it says otherwise
+  bool reads_only = false;    ///< likewise
+};
+
+using found_roles = std::map<std::string, found_role>;
+
+/// All roles of the cluster; a failure if this is no leader.
+[[nodiscard]] result<found_roles> find_roles(postgresql::session& on, const std::string& owner);
+
+/// Ends what an earlier order of this `kind` has not finished, of a broker that stood still or is
+/// gone: what it would do after this one has looked, nobody would know of.
+[[nodiscard]] std::optional<std::string> end_earlier_orders(postgresql::session& on,
+                                                            const std::string& kind);
+
+/// What lets `readers` read all there is in a session's database.
+[[nodiscard]] std::string grant_reading(const postgresql::session& in, const std::string& readers);
+
+/// `names` as literals, comma-separated.
+template <class Names>
+std::string literals(const postgresql::session& in, const Names& names) {
+  std::string list;
+  for (const auto& name : names)
+    list += (list.empty() ? "" : ",") + in.literal(name);
+  return list;
+}
+
+} // namespace matriarch::actors

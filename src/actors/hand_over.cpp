@@ -1,0 +1,215 @@
+#include "actors/hand_over.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <set>
+#include <vector>
+
+namespace matriarch::actors {
+
+using postgresql::session;
+using postgresql::text_at;
+
+namespace {
+
+// A statement for a table locks its indexes, its TOAST table and its sequences as well: with these it
+// stays below the few thousand locks that a PostgreSQL of default settings has.
+constexpr std::size_t largest_batch = 100;
+// Each thing that somebody holds costs lock_timeout, in each batch that it is in.
+constexpr std::size_t most_passed_over = 10;
+// The database is its owner's: a list of what is in it may be long, a look has to be short.
+constexpr std::size_t most_listed = 1'000;
+
+/// One thing that names the role, and what ends that.
+struct item {
+  std::string object; ///< as in pg_shdepend: classid.objid
+  std::string statement;
+};
+
+class handing_over {
+public:
+  handing_over(session& in, const std::string& leaving, const std::string& heir,
+               postgresql::deadline end)
+      : in_(in), end_(end), leaving_(in.literal(leaving)), from_(in.identifier(leaving)),
+        to_(in.identifier(heir)) {}
+
+  std::optional<std::string> run() {
+    for (auto look : {&handing_over::owned, &handing_over::policies, &handing_over::privileges})
+      if (auto wrong = do_all(look))
+        return wrong;
+    if (!first_trouble_.empty())
+      return first_trouble_;
+    // What is left is of few kinds, and little.
+    auto rest = in_.run("reassign owned by " + from_ + " to " + to_ + "; drop owned by " + from_);
+    if (rest.ok())
+      return std::nullopt;
+    return in_.was_locked_out() ? locked_by_others : rest.error();
+  }
+
+private:
+  /// Some of what in the session's database depends on the role, as `d`.
+  [[nodiscard]] std::string dependent(const char* kind, const char* classes,
+                                      const char* but = "") const {
+    std::string passed_over;
+    for (const auto& object : passed_over_)
+      passed_over += (passed_over.empty() ? "" : ",") + in_.literal(object);
+    return " from (select d.classid, d.objid, d.refobjid from pg_shdepend d"
+           " where d.refclassid = 'pg_authid'::regclass and d.refobjid = (select oid from pg_authid"
+           " where rolname = "
+           + leaving_ + ") and d.deptype = '" + kind
+           + "' and d.dbid = (select oid from pg_database where datname = current_database())"
+             " and d.classid in (select k::regclass from unnest(array["
+           + classes + "]) k)"
+           + (passed_over.empty() ? ""
+                                  : " and d.classid || '.' || d.objid not in (" + passed_over + ")")
+           + but + " limit " + std::to_string(most_listed) + ") d";
+  }
+
+  /// A sequence of a column goes with its table, a multirange with its range.
+  [[nodiscard]] std::string owned() const {
+    return "select d.classid || '.' || d.objid, format('alter %s %s owner to %s',"
+           " case i.type when 'function' then 'routine' when 'procedure' then 'routine'"
+           "  when 'aggregate' then 'routine' when 'statistics object' then 'statistics'"
+           "  when 'foreign-data wrapper' then 'foreign data wrapper' else i.type end,"
+           " i.identity, "
+           + in_.literal(to_) + ")"
+           + dependent("o",
+                       "'pg_class', 'pg_proc', 'pg_namespace', 'pg_type', 'pg_collation',"
+                       "'pg_conversion', 'pg_operator', 'pg_opclass', 'pg_opfamily',"
+                       "'pg_largeobject', 'pg_ts_config', 'pg_ts_dict', 'pg_language',"
+                       "'pg_foreign_data_wrapper', 'pg_foreign_server', 'pg_statistic_ext',"
+                       "'pg_publication'",
+                       " and not exists (select from pg_depend o join pg_class s on s.oid = o.objid"
+                       "  where d.classid = 'pg_class'::regclass and o.classid = d.classid"
+                       "  and o.objid = d.objid and o.refclassid = d.classid and s.relkind = 'S'"
+                       "  and o.deptype in ('a', 'i'))"
+                       " and not exists (select from pg_type t where"
+                       "  d.classid = 'pg_type'::regclass and t.oid = d.objid and t.typtype = 'm')")
+           + " cross join lateral pg_identify_object(d.classid, d.objid, 0) i";
+  }
+
+  /// A policy that names nobody else goes.
+  [[nodiscard]] std::string policies() const {
+    return "select d.classid || '.' || d.objid, case when others is null"
+           " then format('drop policy %I on %s', p.polname, p.polrelid::regclass)"
+           " else format('alter policy %I on %s to %s', p.polname, p.polrelid::regclass, others) "
+           "end"
+           + dependent("r", "'pg_policy'")
+           + " join pg_policy p on p.oid = d.objid"
+             " cross join lateral (select string_agg(case o when 0 then 'public'"
+             "  else o::regrole::text end, ',') others"
+             "  from unnest(p.polroles) o where o <> d.refobjid) a";
+  }
+
+  /// Each privilege is taken away by whoever granted it, for nobody else can; the superuser that
+  /// this is acts as the owner.
+  [[nodiscard]] std::string privileges() const {
+    return "select object, string_agg(statement, ';') from (select d.classid || '.' || d.objid"
+           " object, format('%srevoke %s on %s %s from %s cascade;reset role',"
+           "  case g.grantor when s.owner then ''"
+           "   else format('set role %I;', pg_get_userbyid(g.grantor)) end,"
+           "  string_agg(distinct g.privilege_type || coalesce(' (' || quote_ident(s.part) || ')', "
+           "''), ','),"
+           "  case i.type when 'sequence' then 'sequence' when 'function' then 'routine'"
+           "   when 'procedure' then 'routine' when 'aggregate' then 'routine'"
+           "   when 'schema' then 'schema' when 'type' then 'type' when 'language' then 'language'"
+           "   when 'large object' then 'large object' when 'server' then 'foreign server'"
+           "   when 'foreign-data wrapper' then 'foreign data wrapper' else 'table' end,"
+           "  i.identity, "
+           + in_.literal(from_) + ") statement"
+           + dependent("a", "'pg_class', 'pg_proc', 'pg_namespace', 'pg_type', 'pg_language',"
+                            "'pg_largeobject', 'pg_foreign_server', 'pg_foreign_data_wrapper'")
+           + " cross join lateral pg_identify_object(d.classid, d.objid, 0) i"
+             " cross join lateral (select relowner owner, relacl acl, null::name part"
+             "   from pg_class where d.classid = 'pg_class'::regclass and oid = d.objid"
+             "  union all select relowner, attacl, attname from pg_attribute"
+             "   join pg_class c on c.oid = attrelid"
+             "   where d.classid = 'pg_class'::regclass and attrelid = d.objid"
+             "  union all select proowner, proacl, null from pg_proc"
+             "   where d.classid = 'pg_proc'::regclass and oid = d.objid"
+             "  union all select nspowner, nspacl, null from pg_namespace"
+             "   where d.classid = 'pg_namespace'::regclass and oid = d.objid"
+             "  union all select typowner, typacl, null from pg_type"
+             "   where d.classid = 'pg_type'::regclass and oid = d.objid"
+             "  union all select lanowner, lanacl, null from pg_language"
+             "   where d.classid = 'pg_language'::regclass and oid = d.objid"
+             "  union all select lomowner, lomacl, null from pg_largeobject_metadata"
+             "   where d.classid = 'pg_largeobject'::regclass and oid = d.objid"
+             "  union all select srvowner, srvacl, null from pg_foreign_server"
+             "   where d.classid = 'pg_foreign_server'::regclass and oid = d.objid"
+             "  union all select fdwowner, fdwacl, null from pg_foreign_data_wrapper"
+             "   where d.classid = 'pg_foreign_data_wrapper'::regclass and oid = d.objid) s"
+             " cross join lateral aclexplode(s.acl) g where g.grantee = d.refobjid"
+             " group by d.classid, d.objid, i.type, i.identity, s.owner, s.part is null, g.grantor"
+             ") all_of_them group by object";
+  }
+
+  /// Until a look finds nothing but what was passed over.
+  std::optional<std::string> do_all(std::string (handing_over::*look)() const) {
+    std::set<std::string> done;
+    while (true) {
+      auto came = in_.run((this->*look)());
+      if (!came.ok())
+        return came.error();
+      std::vector<item> found;
+      for (int i = 0; i < PQntuples(came->get()); ++i) {
+        found.push_back({text_at(*came, i, 0), text_at(*came, i, 1)});
+        if (!done.insert(found.back().object).second)
+          return "something that names it stays as it was";
+      }
+      if (found.empty())
+        return std::nullopt;
+      for (std::size_t at = 0; at < found.size();) {
+        if (std::chrono::steady_clock::now() > end_)
+          return "what it owned is being handed over; it is much, and it goes on";
+        auto size = std::min(size_, found.size() - at);
+        if (do_some(found, at, size))
+          at += size;
+        else if (size > 1)
+          size_ = size / 2;
+        else if (!pass_over(found[at++].object))
+          return first_trouble_;
+      }
+    }
+  }
+
+  /// One transaction.
+  bool do_some(const std::vector<item>& found, std::size_t at, std::size_t size) {
+    std::string script;
+    for (auto i = at; i < at + size; ++i)
+      script += found[i].statement + ";";
+    auto done = in_.run(script + "reset role");
+    if (done.ok()) {
+      size_ = std::min(largest_batch, size_ * 2);
+      return true;
+    }
+    last_trouble_ = in_.was_locked_out() ? locked_by_others : done.error();
+    return false;
+  }
+
+  bool pass_over(const std::string& object) {
+    passed_over_.push_back(object);
+    if (first_trouble_.empty())
+      first_trouble_ = last_trouble_;
+    return passed_over_.size() < most_passed_over;
+  }
+
+  session& in_;
+  postgresql::deadline end_;
+  std::string leaving_; ///< as a literal
+  std::string from_;    ///< as identifiers
+  std::string to_;
+  std::size_t size_ = largest_batch;
+  std::vector<std::string> passed_over_;
+  std::string first_trouble_;
+  std::string last_trouble_;
+};
+
+} // namespace
+
+std::optional<std::string> hand_over(session& in, const std::string& leaving,
+                                     const std::string& heir, postgresql::deadline end) {
+  return handing_over{in, leaving, heir, end}.run();
+}
+
+} // namespace matriarch::actors

@@ -1,0 +1,151 @@
+#include "actors/login_check.hpp"
+
+#include <vector>
+
+#include <spdlog/spdlog.h>
+
+#include "model/names.hpp"
+
+namespace matriarch::actors {
+
+namespace {
+
+using postgresql::session;
+using postgresql::text_at;
+using trouble = std::optional<std::string>;
+
+// A database may have any number of settings: so many are tried one by one, each by a login.
+constexpr std::size_t most_tried = 20;
+
+/// A setting that counts for every session of the database, and what PostgreSQL has without it.
+struct setting {
+  std::string name;
+  std::string usual;
+};
+
+class login_check {
+public:
+  login_check(session& leader, const role_order& order, const wanted_role& wanted,
+              postgresql::deadline until)
+      : leader_(leader), order_(order), wanted_(wanted), until_(until) {}
+
+  trouble run() {
+    auto wrong = log_in();
+    if (!wrong)
+      return wrong;
+    if (auto locked = unlock())
+      return locked->empty() ? log_in() : locked;
+    if (auto culprit = find_setting())
+      return culprit;
+    return "a login with its credentials does not work yet: " + *wrong;
+  }
+
+private:
+  [[nodiscard]] trouble log_in(const std::string& options = {}) const {
+    auto opened = session::open_as_application(order_.conn_url, wanted_.who,
+                                               model::application_database, until_, options);
+    if (!opened.ok())
+      return opened.error();
+    // No function and no operator, for the database may have its own.
+    auto came = opened->run("select current_user");
+    if (!came.ok())
+      return came.error();
+    auto worker = text_at(*came, 0, 0);
+    const auto& expected = wanted_.read_only ? wanted_.who.username : order_.owner.username;
+    if (worker != expected)
+      return "it works as " + model::quoted(worker) + " and not as " + model::quoted(expected);
+    return std::nullopt;
+  }
+
+  /// The database's limit of connections, and who may connect to it, are its owner's to set.
+  trouble unlock() {
+    auto database = leader_.literal(model::application_database);
+    auto found =
+        leader_.run("select d.datconnlimit, d.datallowconn,"
+                    " has_database_privilege("
+                    + leader_.literal(wanted_.who.username)
+                    + ", d.oid, 'connect') from pg_database d where d.datname = " + database);
+    if (!found.ok())
+      return found.error();
+    if (PQntuples(found->get()) == 0)
+      return "there is no database " + std::string{model::application_database} + " any more";
+    auto name = leader_.identifier(model::application_database);
+    std::string script;
+    if (text_at(*found, 0, 0) == "0")
+      script += "alter database " + name + " connection limit -1;";
+    if (text_at(*found, 0, 1) != "t")
+      script += "alter database " + name + " allow_connections true;";
+    if (text_at(*found, 0, 2) != "t")
+      script += "grant connect on database " + name + " to "
+                + leader_.identifier(order_.owner.username) + ","
+                + leader_.identifier(wanted_.who.username) + ";";
+    if (script.empty())
+      return std::nullopt;
+    spdlog::info("instance {}: its database lets nobody in, which is taken back", order_.instance);
+    auto done = leader_.run(script);
+    return done.ok() ? "" : done.error();
+  }
+
+  /// Which setting it is: the one without which a login works.
+  [[nodiscard]] trouble find_setting() const {
+    auto found =
+        leader_.run("select distinct split_part(s, '=', 1), p.boot_val from pg_db_role_setting"
+                    " cross join lateral unnest(setconfig) s left join pg_settings p"
+                    " on p.name = split_part(s, '=', 1) where setdatabase in (0, (select"
+                    " oid from pg_database where datname = "
+                    + leader_.literal(model::application_database)
+                    + ")) and setrole in (0, (select oid from pg_roles where rolname = "
+                    + leader_.literal(wanted_.who.username)
+                    + ")) and split_part(s, '=', 1)"
+                      " not in ('role', 'default_transaction_read_only') limit "
+                    + std::to_string(most_tried));
+    if (!found.ok())
+      return std::nullopt;
+    std::vector<setting> made;
+    for (int i = 0; i < PQntuples(found->get()); ++i)
+      made.push_back({text_at(*found, i, 0), text_at(*found, i, 1)});
+    for (const auto& one : made)
+      if (!log_in(without(one)))
+        return "the setting " + one.name + " of the database " + model::application_database
+               + " keeps every new session from working; whoever made it takes it back with: alter"
+                 " database "
+               + model::application_database + " reset " + one.name
+               + " (a session that begins with the option " + without(one) + " is let in)";
+    std::string all;
+    std::string names;
+    for (const auto& one : made) {
+      all += (all.empty() ? "" : " ") + without(one);
+      names += (names.empty() ? "" : ", ") + one.name;
+    }
+    if (made.size() > 1 && !log_in(all))
+      return "the settings of the database " + std::string{model::application_database}
+             + " keep every new session from working; some of these have to be taken back: "
+             + names;
+    return std::nullopt;
+  }
+
+  /// As a session's options, where a blank separates.
+  [[nodiscard]] static std::string without(const setting& one) {
+    std::string option = "-c " + one.name + "=";
+    for (char c : one.usual) {
+      if (c == ' ' || c == '\\')
+        option += '\\';
+      option += c;
+    }
+    return option;
+  }
+
+  session& leader_;
+  const role_order& order_;
+  const wanted_role& wanted_;
+  postgresql::deadline until_;
+};
+
+} // namespace
+
+trouble fault_of_login(session& leader, const role_order& order, const wanted_role& wanted,
+                       postgresql::deadline until) {
+  return login_check{leader, order, wanted, until}.run();
+}
+
+} // namespace matriarch::actors

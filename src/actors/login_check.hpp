@@ -1,0 +1,20 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "actors/messages.hpp"
+#include "actors/postgresql.hpp"
+
+namespace matriarch::actors {
+
+/// Logs in with a new binding's credentials at the leader as an application does, and does the
+/// least that one does. Gives what keeps it from working, in words for whoever made the database
+/// so: its owner may have made settings that end every session. What locks everybody out, so that
+/// nobody but a superuser could take it back, is taken back. `leader` is a superuser's session.
+[[nodiscard]] std::optional<std::string> fault_of_login(postgresql::session& leader,
+                                                        const role_order& order,
+                                                        const wanted_role& wanted,
+                                                        postgresql::deadline until);
+
+} // namespace matriarch::actors

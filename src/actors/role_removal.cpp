@@ -1,0 +1,209 @@
+#include "actors/role_removal.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <spdlog/spdlog.h>
+
+#include "actors/binding_roles.hpp"
+#include "actors/hand_over.hpp"
+#include "actors/session_ends.hpp"
+#include "model/names.hpp"
+
+namespace matriarch::actors {
+
+namespace {
+
+using namespace std::chrono_literals;
+using postgresql::session;
+using postgresql::text_at;
+using clock = std::chrono::steady_clock;
+using trouble = std::optional<std::string>;
+
+constexpr auto longest_order = 15s;
+// Sessions look within milliseconds whether they are to end, unless they compute. What keeps one
+// is to be known after 5 s.
+constexpr auto longest_session_end = 4s;
+constexpr auto shortest_pause = 3ms; // between two looks at something that takes milliseconds
+constexpr auto longest_pause = 100ms;
+// A replica that does not answer cannot be helped, and must not take the time of the others.
+constexpr auto longest_replica_connect = 500ms;
+// What an application does to its own database can hold up every new session there.
+constexpr auto longest_database_connect = 2s;
+constexpr auto longest_dropping = 5s;
+
+class role_remover {
+public:
+  explicit role_remover(const role_removal& order)
+      : order_(order), until_(clock::now() + longest_order) {}
+
+  role_removal_answer remove() {
+    auto opened = session::open(order_.conn_url, order_.superuser, until_);
+    if (!opened.ok())
+      return {false, "cannot connect to the leader: " + opened.error()};
+    leader_.emplace(std::move(*opened));
+    if (auto wrong = end_earlier_orders(*leader_, "removal " + order_.name))
+      return {false, *wrong};
+    auto found = find_roles(*leader_, order_.owner.username);
+    if (!found.ok())
+      return {false, found.error()};
+    if (!found->contains(order_.name))
+      return {true};
+    read_ = found->contains(model::readers_role(order_.owner.username));
+    if (auto wrong = end_all_sessions())
+      return {false, *wrong};
+    if (order_.name == order_.owner.username)
+      return {true};
+    if (auto wrong = drop())
+      return {false, *wrong};
+    return {true};
+  }
+
+private:
+  struct replica {
+    std::string name;
+    session on;
+    bool over = false;
+  };
+
+  /// On the leader and on every replica that can be reached. On a replica also those that come yet:
+  /// it lets the role in until it has replayed that it is refused.
+  trouble end_all_sessions() {
+    std::vector<replica> replicas;
+    for (const auto& [name, url] : order_.replicas) {
+      auto opened = session::open(url, order_.superuser, clock::now() + longest_replica_connect);
+      if (!opened.ok())
+        continue;
+      opened->until(until_);
+      replicas.push_back({name, std::move(*opened)});
+    }
+    auto end = clock::now() + longest_session_end;
+    auto pause = std::chrono::milliseconds{shortest_pause};
+    while (true) {
+      auto open = end_sessions(*leader_, {order_.name});
+      if (!open.ok())
+        return open.error();
+      if (open->empty())
+        refuse_login();
+      auto left = open->empty() ? trouble{} : trouble{open->begin()->second};
+      bool all_over = !left;
+      for (auto& one : replicas) {
+        if (!one.over)
+          one.over = is_over(one, left);
+        all_over &= one.over;
+      }
+      if (all_over || clock::now() > end)
+        return left;
+      std::this_thread::sleep_for(pause);
+      pause = std::min<std::chrono::milliseconds>(pause * 2, longest_pause);
+    }
+  }
+
+  /// Whether a replica has no such session and lets none in; or cannot be asked.
+  bool is_over(replica& one, trouble& left) const {
+    auto open = end_sessions(one.on, {order_.name});
+    if (!open.ok()) {
+      spdlog::warn("the replica {} may still have sessions of a revoked role: {}", one.name,
+                   open.error());
+      return true;
+    }
+    if (!open->empty()) {
+      if (!left)
+        left = "on a replica, " + open->begin()->second;
+      return false;
+    }
+    auto knows = one.on.run("select count(*) from pg_authid r where r.rolcanlogin and r.rolname = "
+                            + one.on.literal(order_.name)
+                            + " and not exists (select from pg_auth_members m join pg_authid g on"
+                              " g.oid = m.roleid where m.member = r.oid and g.rolname = "
+                            + one.on.literal(model::revoked_role(order_.owner.username)) + ")");
+    return !knows.ok() || text_at(*knows, 0, 0) == "0";
+  }
+
+  /// The order that refused its login may have found the role locked by the role's own sessions.
+  void refuse_login() {
+    if (!std::exchange(tried_, true))
+      (void)leader_->run("alter role " + leader_->identifier(order_.name) + " nologin");
+  }
+
+  /// Others' transactions can hold this up for as long as they last.
+  trouble drop() {
+    const auto& name = order_.name;
+    auto end = clock::now() + longest_dropping;
+    if (auto wrong = roll_back_prepared())
+      return wrong;
+    auto where = leader_->run(
+        "select distinct coalesce(b.datname, current_database()) from pg_shdepend d"
+        " join pg_authid r on r.oid = d.refobjid left join pg_database b on b.oid = d.dbid"
+        " where d.refclassid = 'pg_authid'::regclass and r.rolname = "
+        + leader_->literal(name));
+    if (!where.ok())
+      return where.error();
+    for (int i = 0; i < PQntuples(where->get()); ++i) {
+      auto database = open(text_at(*where, i, 0));
+      if (!database.ok())
+        return database.error();
+      if (auto wrong = hand_over(*database, name, order_.owner.username, end))
+        return wrong;
+      // What the role made as itself was outside the owner's default privileges.
+      if (read_ && text_at(*where, i, 0) == model::application_database)
+        (void)database->run(grant_reading(*database, model::readers_role(order_.owner.username)));
+    }
+    auto gone = leader_->run("drop role " + leader_->identifier(name));
+    if (gone.ok())
+      return std::nullopt;
+    return leader_->was_locked_out() ? locked_by_others : gone.error();
+  }
+
+  /// A transaction that was prepared has no session to end. Those that the role itself owns, and
+  /// those that changed the role: nobody else can.
+  trouble roll_back_prepared() {
+    auto found = leader_->run("select p.database, p.gid from pg_prepared_xacts p, pg_authid r"
+                              " where r.rolname = "
+                              + leader_->literal(order_.name)
+                              + " and (p.owner = r.rolname or p.transaction = r.xmax"
+                                " or exists (select from pg_db_role_setting s"
+                                "  where s.setrole = r.oid and s.xmax = p.transaction))");
+    if (!found.ok())
+      return found.error();
+    for (int i = 0; i < PQntuples(found->get()); ++i) {
+      auto database = open(text_at(*found, i, 0));
+      if (!database.ok())
+        return database.error();
+      if (auto done =
+              database->run("rollback prepared " + database->literal(text_at(*found, i, 1)));
+          !done.ok())
+        return done.error();
+    }
+    return std::nullopt;
+  }
+
+  result<session> open(const std::string& database) {
+    auto opened =
+        session::open(order_.conn_url, order_.superuser,
+                      std::min(until_, clock::now() + longest_database_connect), database);
+    if (!opened.ok())
+      return failure{"the database " + model::quoted(database)
+                     + " lets no session in: " + opened.error()};
+    opened->until(until_);
+    return opened;
+  }
+
+  const role_removal& order_;
+  postgresql::deadline until_;
+  std::optional<session> leader_;
+  bool read_ = false;  ///< whether there are roles that only read
+  bool tried_ = false; ///< to make it `nologin`
+};
+
+} // namespace
+
+role_removal_answer remove_role(const role_removal& order) {
+  return role_remover{order}.remove();
+}
+
+} // namespace matriarch::actors

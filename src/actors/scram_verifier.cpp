@@ -1,0 +1,100 @@
+#include "actors/scram_verifier.hpp"
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <vector>
+
+#include "model/names.hpp"
+
+namespace matriarch::actors {
+
+namespace {
+
+using bytes = std::vector<unsigned char>;
+
+// RFC 5802 and 7677, with what libpq chooses: `SCRAM-SHA-256$4096:<salt>$<stored key>:<server key>`.
+constexpr std::string_view beginning = "SCRAM-SHA-256$4096:";
+constexpr int iterations = 4096;
+constexpr std::size_t salt_size = 16;
+constexpr std::size_t key_size = 32; // SHA-256
+// In base64 three bytes become four characters, and what is left over is padded.
+constexpr std::size_t salt_digits = 24;
+constexpr std::size_t key_digits = 44;
+
+/// Exactly `size` bytes in their one base64 form; nothing else, for OpenSSL itself takes much.
+std::optional<bytes> from_base64(std::string_view text, std::size_t size) {
+  bytes decoded(text.size() / 4 * 3 + 1);
+  auto count = EVP_DecodeBlock(decoded.data(), reinterpret_cast<const unsigned char*>(text.data()),
+                               static_cast<int>(text.size()));
+  if (count < 0 || static_cast<std::size_t>(count) < size)
+    return std::nullopt;
+  decoded.resize(size);
+  bytes again(text.size() + 1);
+  EVP_EncodeBlock(again.data(), decoded.data(), static_cast<int>(size));
+  if (!std::equal(text.begin(), text.end(), again.begin()))
+    return std::nullopt;
+  return decoded;
+}
+
+bytes keyed(const bytes& key, std::string_view label) {
+  bytes digest(key_size);
+  HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
+       reinterpret_cast<const unsigned char*>(label.data()), label.size(), digest.data(), nullptr);
+  return digest;
+}
+
+bool same(const bytes& one, const bytes& other) {
+  return one.size() == other.size() && CRYPTO_memcmp(one.data(), other.data(), one.size()) == 0;
+}
+
+} // namespace
+
+bool is_verifier_of(std::string_view verifier, const std::string& password) {
+  if (!verifier.starts_with(beginning)
+      || verifier.size() != beginning.size() + salt_digits + 1 + key_digits + 1 + key_digits)
+    return false;
+  verifier.remove_prefix(beginning.size());
+  if (verifier[salt_digits] != '$' || verifier[salt_digits + 1 + key_digits] != ':')
+    return false;
+  auto salt = from_base64(verifier.substr(0, salt_digits), salt_size);
+  auto stored = from_base64(verifier.substr(salt_digits + 1, key_digits), key_size);
+  auto server = from_base64(verifier.substr(salt_digits + 1 + key_digits + 1), key_size);
+  bytes salted(key_size);
+  if (!salt || !stored || !server
+      || PKCS5_PBKDF2_HMAC(password.data(), static_cast<int>(password.size()), salt->data(),
+                           static_cast<int>(salt->size()), iterations, EVP_sha256(),
+                           static_cast<int>(salted.size()), salted.data())
+             != 1)
+    return false;
+  auto client_key = keyed(salted, "Client Key");
+  bytes stored_key(key_size);
+  EVP_Digest(client_key.data(), client_key.size(), stored_key.data(), nullptr, EVP_sha256(),
+             nullptr);
+  return same(stored_key, *stored) && same(keyed(salted, "Server Key"), *server);
+}
+
+bool known_passwords::match(const std::string& verifier, const std::string& password) {
+  constexpr std::size_t digest_digits = 64;
+  // Enough for the roles of thousands of instances; forgetting costs only time.
+  constexpr std::size_t most_remembered = 100'000;
+  auto both = model::start_of_sha256(verifier + '\0' + password, digest_digits);
+  {
+    std::lock_guard lock{guard_};
+    if (matching_.contains(both))
+      return true;
+  }
+  if (!is_verifier_of(verifier, password))
+    return false;
+  std::lock_guard lock{guard_};
+  if (matching_.size() >= most_remembered)
+    matching_.clear();
+  matching_.insert(std::move(both));
+  return true;
+}
+
+} // namespace matriarch::actors

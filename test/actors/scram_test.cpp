@@ -1,0 +1,59 @@
+#include <doctest/doctest.h>
+
+#include <stdexcept>
+
+#include "actors/guarded.hpp"
+#include "actors/messages.hpp"
+#include "actors/scram_verifier.hpp"
+
+using namespace matriarch::actors;
+
+namespace {
+
+// As libpq makes it of the password `pencil`.
+const std::string good =
+    "SCRAM-SHA-256$4096:AAECAwQFBgcICQoLDA0ODw==$zHCdol2044/ZyWzPLi7oxApCkamKw9Z+E4U/QApd/"
+    "5Y=:dd5peBOitVnLNFu7VmwP+HiDaaw4OUCv396eVCWhYiE=";
+
+std::string with(std::size_t at, const std::string& piece) {
+  auto changed = good;
+  changed.replace(at, piece.size(), piece);
+  return changed;
+}
+
+} // namespace
+
+TEST_CASE("libpq's own verifier is that of its password and of no other") {
+  CHECK(is_verifier_of(good, "pencil"));
+  CHECK_FALSE(is_verifier_of(good, "pencils"));
+  CHECK_FALSE(is_verifier_of(good, ""));
+}
+
+TEST_CASE("a verifier of any other form is nobody's, and costs no work") {
+  const auto salt = good.find(':') + 1;
+  const auto stored = good.rfind('$') + 1;
+  const auto server = good.rfind(':') + 1;
+  for (std::size_t size = 0; size < good.size(); ++size)
+    CHECK_FALSE(is_verifier_of(good.substr(0, size), "pencil"));
+  for (std::size_t at = 0; at < good.size(); ++at)
+    for (const char* piece : {"=", "==", "====", "\n", " ", "$", ":", "A"}) {
+      auto changed = with(at, std::string{piece}.substr(0, good.size() - at));
+      if (changed != good)
+        CHECK_FALSE(is_verifier_of(changed, "pencil"));
+    }
+  CHECK_FALSE(is_verifier_of(good + "=", "pencil"));
+  CHECK_FALSE(is_verifier_of(with(salt, std::string(24, '=')), "pencil"));
+  CHECK_FALSE(is_verifier_of(with(stored, std::string(44, '=')), "pencil"));
+  CHECK_FALSE(is_verifier_of(with(server, std::string(44, '=')), "pencil"));
+  for (const char* count :
+       {"0", "-1", "4095", "04096", "+4096", "2000000000", "99999999999999", ""})
+    CHECK_FALSE(
+        is_verifier_of("SCRAM-SHA-256$" + std::string{count} + good.substr(salt - 1), "pencil"));
+}
+
+TEST_CASE("what a job throws is an answer that says so") {
+  auto said = guarded<role_answer>([]() -> role_answer { throw std::length_error{"too long"}; });
+  CHECK_FALSE(said.ok);
+  CHECK(said.why.find("too long") != std::string::npos);
+  CHECK_FALSE(guarded<lag_answer>([]() -> lag_answer { throw 42; }).ok);
+}

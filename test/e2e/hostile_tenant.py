@@ -1,0 +1,160 @@
+"""What a tenant does against its own instance: it holds up no other binding, and nothing outlives its binding."""
+
+import contextlib
+import json
+import time
+
+import psycopg2
+import psycopg2.extras
+
+from checks import connects, equal, rows_of, scenario, true
+from local_platform import wait_until
+from offers import STRICT
+
+PLATFORM = STRICT
+
+
+def shared(platform):
+    if not platform.keys("/service/pair/state"):
+        platform.provision("pair", 2)
+        platform.wait_operation("pair").must_succeed()
+    for text in platform.keys("/service/pair/bindings/").values():  # what a scenario left that failed
+        platform.unbind("pair", json.loads(text)["binding_id"])
+
+
+def finish(platform):
+    for entry in platform.osb("GET", "/admin/service_instances")[2]:
+        platform.deprovision(entry["instance_id"])
+        platform.wait_operation(entry["instance_id"]).must_succeed()
+    platform.plan_of.clear()
+
+
+def session(credentials, async_=False):
+    connection = psycopg2.connect(credentials["uri"], connect_timeout=60, async_=async_)
+    if async_:
+        psycopg2.extras.wait_select(connection)
+    else:
+        connection.autocommit = True
+    return connection
+
+
+def run_on(connection, *statements):
+    """On a session that does not wait by itself."""
+    for statement in statements:
+        cursor = connection.cursor()
+        cursor.execute(statement)
+        psycopg2.extras.wait_select(connection)
+
+
+def run(connection, *statements):
+    cursor = connection.cursor()
+    for statement in statements:
+        cursor.execute(statement)
+    return cursor.fetchall() if cursor.description else []
+
+
+def unbind(platform, binding):
+    """As a platform that polls. Gives when it was accepted."""
+    status, _, answer = platform.osb("DELETE", platform.binding_path("pair", binding), None,
+                                     {**platform.ids_of("pair"), "accepts_incomplete": "true"})
+    true(status in (200, 202), f"the unbind is answered {status} ({answer})")
+    return time.monotonic()
+
+
+def refused(credentials, since, *passwords):
+    """Whether its own password or one that it made is tried: no login works any more, and that stays so."""
+    tried = lambda: [connects(credentials["uri"], password=password)
+                     for password in (credentials["password"], *passwords)]
+    wait_until(lambda: not any(tried()), "its logins to be refused")
+    print(f"       refused at the latest {time.monotonic() - since:.2f} s after the unbind was accepted")
+    for _ in range(3):
+        true(not any(tried()), "a login works after one was refused")
+
+
+def others_work(platform, kept, name):
+    """Another binding goes on, and one comes and goes at once."""
+    rows_of(kept["uri"], "select 1")
+    start = time.monotonic()
+    given = platform.bind("pair", name)
+    true(connects(given["uri"]), "a new binding does not work")
+    platform.unbind("pair", name)
+    print(f"       meanwhile bound and unbound in {time.monotonic() - start:.2f} s")
+    true(not connects(given["uri"]), "the other binding works after its end")
+
+
+def gone(platform, binding):
+    equal(platform.wait_operation("pair", binding=binding).state, "gone", f"the end of {binding}")
+
+
+@scenario("a binding that keeps its own role locked ends, and no other waits for it")
+def own_row(platform):
+    shared(platform)
+    held, kept = platform.bind("pair", "held"), platform.bind("pair", "kept")
+    with contextlib.closing(session(held)) as holder:
+        run(holder, "set role none", "begin", "alter role current_user password 'mine'")
+        since = unbind(platform, "held")
+        refused(held, since, "mine")
+        others_work(platform, kept, "other")
+        gone(platform, "held")
+        refused(held, since, "mine")
+    platform.unbind("pair", "kept")
+
+
+def busy(platform, credentials):
+    return platform.ask_node(platform.leader("pair"), "select true from pg_stat_activity where state = 'active' "
+                             "and query ~ 'SCRAM' and usename = %s", credentials["username"])
+
+
+def verifier(iterations, salt="QUFB" * 5 + "QQ=="):
+    return f"SCRAM-SHA-256${iterations}:{salt}${'A' * 43}=:{'A' * 43}="
+
+
+@scenario("a session that does not end is named to its own binding, whose login is refused all the same")
+def endless_session(platform):
+    shared(platform)
+    held, kept = platform.bind("pair", "held"), platform.bind("pair", "kept")
+    with contextlib.closing(session(held, async_=True)) as holder:
+        # PostgreSQL tries whether it is an empty password's, for some seconds, and looks for nothing meanwhile.
+        run_on(holder, "set role none", "begin", "alter role current_user password 'mine'")
+        cursor = holder.cursor()
+        cursor.execute(f"alter role current_user password '{verifier(1_500_000)}'")
+        wait_until(lambda: busy(platform, held), "the session to be at it")
+        since = unbind(platform, "held")
+        refused(held, since, "mine")
+        others_work(platform, kept, "other")
+        words = lambda: platform.last_operation("pair", "held")[1].get("description", "")
+        wait_until(lambda: "does not end" in words(), "last_operation to name the session")
+        print(f"       named {time.monotonic() - since:.1f} s after the unbind: {words()}")
+        refused(held, since, "mine")
+        gone(platform, "held")
+    platform.unbind("pair", "kept")
+
+
+@scenario("a verifier that a tenant writes itself neither stops the broker nor outlives the next change of roles")
+def verifiers(platform):
+    shared(platform)
+    first = platform.bind("pair", "first")
+    for written in (verifier(4096, "=" * 24), verifier(4096, "="), verifier(300_000)):
+        with contextlib.closing(session(first)) as tenant:
+            run(tenant, "set role none", f"alter role current_user password '{written}'")
+        true(connects(platform.bind("pair", "second")["uri"]), f"a bind after {written}")
+        wait_until(lambda: connects(first["uri"]), "its own password to work again")
+        platform.unbind("pair", "second")
+    platform.unbind("pair", "first")
+
+
+@scenario("a binding that a setting of the database keeps from working is not said to be made, and says which it is")
+def broken_database(platform):
+    shared(platform)
+    first = platform.bind("pair", "first")
+    with contextlib.closing(session(first)) as tenant:
+        run(tenant, "alter database db set local_preload_libraries = 'nope'")
+        status, _, answer = platform.osb("PUT", platform.binding_path("pair", "second"), platform.ids_of("pair"))
+        true(status not in (200, 201), "a binding that does not work is said to be made")
+        true("local_preload_libraries" in answer.get("description", ""), f"the answer does not name it: {answer}")
+        run(tenant, "alter database db reset local_preload_libraries")
+    # What was asked for goes on.
+    wait_until(lambda: platform.osb("GET", platform.binding_path("pair", "second"))[0] == 200, "the binding to be made")
+    true(connects(platform.bind("pair", "second", expect=200)["uri"]), "the binding does not work")
+    for name in ("first", "second"):
+        platform.unbind("pair", name)

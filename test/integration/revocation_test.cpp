@@ -1,0 +1,246 @@
+// Roles that are revoked, on a real PostgreSQL, whatever they do against it.
+#include <doctest/doctest.h>
+
+#include <poll.h>
+#include <signal.h>
+
+#include <array>
+
+#include "role_orders.hpp"
+
+using namespace matriarch;
+using namespace matriarch::test;
+
+namespace {
+
+/// A process of PostgreSQL's that stands still as if in a system call: it does not look for signals.
+class standstill {
+public:
+  explicit standstill(client& session) : pid_(std::stoi(session.ask("select pg_backend_pid()"))) {
+    ::kill(pid_, SIGSTOP);
+  }
+  ~standstill() { end(); }
+  standstill(const standstill&) = delete;
+  standstill& operator=(const standstill&) = delete;
+
+  void end() {
+    if (pid_ > 0)
+      ::kill(std::exchange(pid_, 0), SIGCONT);
+  }
+
+private:
+  pid_t pid_;
+};
+
+/// A login that has passed pg_hba.conf and waits for the client's proof.
+class begun_login {
+public:
+  begun_login(const postgresql_server& at, const std::string& who)
+      : server_(nullptr, PQfinish), password_("password of " + who) {
+    auto url = at.url();
+    std::array<const char*, 6> names{"dbname", "user", "password", "sslmode", "dbname", nullptr};
+    std::array<const char*, 6> values{url.c_str(), who.c_str(), password_.c_str(),
+                                      "disable",   "db",        nullptr};
+    server_.reset(PQconnectStartParams(names.data(), values.data(), 1));
+    auto next = PGRES_POLLING_WRITING;
+    while (next == PGRES_POLLING_WRITING) {
+      wait(POLLOUT);
+      next = PQconnectPoll(server_.get());
+    }
+    REQUIRE(next == PGRES_POLLING_READING);
+    wait(POLLIN); // the server asks for the proof
+  }
+
+  /// Whether the rest of it succeeds.
+  bool goes_on() {
+    auto next = PQconnectPoll(server_.get());
+    while (next == PGRES_POLLING_WRITING || next == PGRES_POLLING_READING) {
+      wait(next == PGRES_POLLING_WRITING ? POLLOUT : POLLIN);
+      next = PQconnectPoll(server_.get());
+    }
+    return next == PGRES_POLLING_OK;
+  }
+
+private:
+  void wait(short event) const {
+    pollfd ready{PQsocket(server_.get()), event, 0};
+    ::poll(&ready, 1, 20'000);
+  }
+
+  std::unique_ptr<PGconn, decltype(&PQfinish)> server_;
+  std::string password_;
+};
+
+/// A session that keeps its own role's row locked.
+client locking(const instance& app, const std::string& name) {
+  auto session = app.as(name);
+  session.ask("set role none");
+  session.ask("begin");
+  session.ask("alter role current_user password 'mine'");
+  return session;
+}
+
+} // namespace
+
+TEST_CASE(
+    "a role that keeps its own row locked is refused at once, and others are made meanwhile") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.must_make();
+  auto holder = locking(app, "one");
+  standstill still{holder}; // it keeps the lock
+  app.drop("one");
+  app.want_fresh("two");
+  auto said = app.refuse_and_make();
+  REQUIRE_MESSAGE(said.ok, said.why);
+  CHECK(said.unmade.empty());
+  CHECK(said.leaving.contains("one"));
+  CHECK_FALSE(app.as("one").connected());
+  CHECK_FALSE(client{server, {"one", "mine"}}.connected());
+  CHECK(app.as("two").connected());
+  still.end();
+  app.must_make();
+  CHECK_FALSE(app.has("one"));
+}
+
+TEST_CASE("a role that keeps its own row locked goes with its session") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.must_make();
+  auto holder = locking(app, "one");
+  app.drop("one");
+  app.must_make();
+  CHECK_FALSE(app.has("one"));
+  CHECK_FALSE(holder.refusal("commit").empty());
+}
+
+TEST_CASE("under a pg_hba.conf of before, a role that keeps its own row locked goes all the same") {
+  postgresql_server server;
+  server.forget_who_is_refused();
+  instance app{server};
+  app.want("one");
+  app.must_make();
+  auto holder = locking(app, "one");
+  app.drop("one");
+  app.must_make();
+  CHECK_FALSE(app.has("one"));
+  CHECK_FALSE(app.as("one").connected());
+}
+
+TEST_CASE("a session that does not end is told of its own binding, and holds up no other") {
+  postgresql_server server;
+  instance app{server};
+  for (const char* name : {"one", "two", "three"})
+    app.want(name);
+  app.must_make();
+  auto one = app.as("one");
+  auto two = app.as("two");
+  standstill still{one};
+  app.drop("one");
+  app.drop("two");
+  auto said = app.make();
+  REQUIRE_MESSAGE(said.ok, said.why);
+  REQUIRE(app.lingering.contains("one"));
+  CHECK(holds(app.lingering["one"], "does not end"));
+  CHECK_FALSE(app.as("one").connected());
+  CHECK_FALSE(app.has("two"));
+  CHECK(app.as("three").connected());
+  still.end();
+  app.must_make();
+  CHECK_FALSE(app.has("one"));
+}
+
+TEST_CASE("a login that had begun before the revocation does not end after it") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.want("two");
+  app.must_make();
+  auto holder = locking(app, "one");
+  standstill still{holder}; // else the role itself could be closed
+  begun_login login{server, "one"};
+  begun_login other{server, "two"};
+  app.drop("one");
+  auto said = app.make();
+  REQUIRE_MESSAGE(said.ok, said.why);
+  CHECK_FALSE(login.goes_on());
+  CHECK(other.goes_on());
+}
+
+TEST_CASE("what a role has prepared is rolled back, in whichever database it is") {
+  postgresql_server server{{"max_prepared_transactions=10"}};
+  instance app{server};
+  app.want("one");
+  app.must_make();
+  app.admin("postgres").ask("create database second");
+  app.admin("postgres").ask("grant connect, create on database second to one");
+  auto prepare = [&](const std::string& database, const std::string& what) {
+    auto one = app.as("one", database);
+    one.ask("set role none");
+    one.ask("begin");
+    one.ask(what);
+    one.ask("prepare transaction '" + database + "'");
+  };
+  prepare("db", "alter role current_user password 'mine'");
+  prepare("second", "create schema mine");
+  app.drop("one");
+  app.must_make();
+  CHECK_FALSE(app.has("one"));
+  CHECK(app.admin().ask("select count(*) from pg_prepared_xacts") == "0");
+}
+
+TEST_CASE("what a role has prepared as the owner does not keep its own row") {
+  postgresql_server server{{"max_prepared_transactions=10"}};
+  instance app{server};
+  app.want("one");
+  app.must_make();
+  auto one = app.as("one");
+  one.ask("set role none");
+  one.ask("begin");
+  one.ask("alter role current_user password 'mine'");
+  one.ask("set role appuser");
+  one.ask("prepare transaction 'p'");
+  app.drop("one");
+  app.must_make();
+  CHECK_FALSE(app.has("one"));
+}
+
+TEST_CASE("a replica that stands still is not said to have a revocation, and its sessions end") {
+  postgresql_server server;
+  instance app{server};
+  app.want("reader", true);
+  app.must_make();
+  postgresql_server replica{server};
+  auto admin = app.admin();
+  await_streaming(admin);
+  app.replicas = {{"walreceiver", replica.url()}};
+  app.must_make();
+  client on_replica{replica, postgresql_server::superuser(), "postgres"};
+  client reader{replica, {"reader", "password of reader"}};
+  REQUIRE(reader.connected());
+  on_replica.ask("select pg_wal_replay_pause()");
+  app.drop("reader");
+  auto said = app.make();
+  REQUIRE_MESSAGE(said.ok, said.why);
+  CHECK_FALSE(said.caught_up.contains("walreceiver"));
+  CHECK_FALSE(reader.refusal("select 1").empty());
+  on_replica.ask("select pg_wal_replay_resume()");
+  said = app.make();
+  CHECK(said.caught_up.contains("walreceiver"));
+  CHECK_FALSE(client{replica, {"reader", "password of reader"}}.connected());
+}
+
+TEST_CASE("a role that a binding cannot be read of is let in again once it is wanted") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.must_make();
+  app.drop("one");
+  REQUIRE(app.refuse_and_make().ok);
+  CHECK_FALSE(app.as("one").connected());
+  app.want("one");
+  app.must_make();
+  CHECK(app.as("one").connected());
+}

@@ -1,0 +1,97 @@
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "actors/leader_roles.hpp"
+#include "actors/role_removal.hpp"
+#include "postgresql_server.hpp"
+
+namespace matriarch::test {
+
+using namespace actors;
+using namespace std::chrono_literals;
+
+/// What an instance's actor would order of a server.
+struct instance {
+  const postgresql_server& server;
+  role_order order = {};
+  std::map<std::string, std::string> replicas = {};
+  std::map<std::string, std::string> lingering = {}; ///< after make()
+  known_passwords passwords = {};
+
+  explicit instance(const postgresql_server& on) : server(on) {
+    order.conn_url = on.url();
+    order.superuser = postgresql_server::superuser();
+    order.owner = {"appuser", "the owner's"};
+  }
+
+  wanted_role& want(const std::string& name, bool read_only = false) {
+    order.wanted.push_back({{name, "password of " + name}, read_only});
+    return order.wanted.back();
+  }
+  /// One whose binding is being made.
+  wanted_role& want_fresh(const std::string& name, bool read_only = false) {
+    auto& wanted = want(name, read_only);
+    wanted.fresh = true;
+    return wanted;
+  }
+  void drop(const std::string& name) {
+    std::erase_if(order.wanted, [&](const auto& one) { return one.who.username == name; });
+  }
+  /// The order alone: the roles that are not wanted are refused, and there yet.
+  role_answer refuse_and_make() { return make_roles(order, passwords); }
+  void remove(const std::map<std::string, std::string>& leaving) {
+    for (const auto& [name, why] : leaving)
+      if (auto said =
+              remove_role({"", order.conn_url, order.superuser, order.owner, name, replicas});
+          !said.gone)
+        lingering[name] = said.why;
+  }
+  /// Both orders, one after the other.
+  role_answer make() {
+    auto said = refuse_and_make();
+    lingering.clear();
+    if (said.ok && !said.leaving.empty())
+      remove(said.leaving);
+    return said;
+  }
+  /// Both orders, which have to succeed with everything.
+  void must_make() {
+    auto said = make();
+    REQUIRE_MESSAGE(said.ok, said.why);
+    for (const auto& [name, why] : said.unmade)
+      FAIL(name << " was not made: " << why);
+    for (const auto& [name, why] : lingering)
+      FAIL(name << " lingers: " << why);
+  }
+
+  [[nodiscard]] client as(const std::string& name, const std::string& database = "db") const {
+    return client{server, {name, "password of " + name}, database};
+  }
+  [[nodiscard]] client admin(const std::string& database = "db") const {
+    return client{server, postgresql_server::superuser(), database};
+  }
+  [[nodiscard]] bool has(const std::string& role) const {
+    return admin("postgres").ask("select count(*) from pg_roles where rolname = '" + role + "'")
+           == "1";
+  }
+};
+
+inline bool holds(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+/// Waits for a replica that is known to stream: it has told the leader how far it has replayed.
+inline void await_streaming(client& admin) {
+  auto streams = [&] {
+    return admin.ask("select count(*) from pg_stat_replication where state = 'streaming' and "
+                     "replay_lsn is not null")
+           == "1";
+  };
+  for (int looks = 0; looks < 1'000 && !streams(); ++looks)
+    admin.ask("select pg_sleep(0.02)");
+}
+
+} // namespace matriarch::test
