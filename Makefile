@@ -7,7 +7,7 @@ BUILD   ?= build
 # the fuzzers' build does, in what they run through. -Og compiles as fast as -O0.
 TEST_BUILD   ?= build-test
 UNCHECKED    := -fno-sanitize=null,alignment,object-size,vptr,pointer-overflow,nonnull-attribute,returns-nonnull-attribute
-TEST_OPTIONS := -Db_sanitize=address,undefined -Doptimization=g -Ddebug=true -Dbenchmarks=false \
+TEST_OPTIONS := -Db_sanitize=address,undefined -Doptimization=g -Ddebug=true \
                 '-Dcpp_args=["-g1","$(UNCHECKED)"]'
 # And once more with ThreadSanitizer, the unit and actor tests only; it needs g++.
 THREAD_BUILD   ?= build-thread
@@ -85,7 +85,6 @@ up: program
 	@BROKERS=$(BROKERS) $(PYTHON) test/platform/up.py
 
 bench: build
-	@test/platform/install-packages bench
 	@$(PYTHON) test/bench/bench.py
 
 fuzz: packages

@@ -57,58 +57,106 @@ class Roles:
 
 
 def templates_of(platform, instance):
-    """What the cells wrote for an instance's nodes: (node id, its directory, its files by name)."""
+    """What the cells wrote for an instance's nodes: (node id, its directory, its files by name). All of
+    it but what the node itself has made, so that a file that cells add one day is not missed here."""
     found = []
     for node in platform.nodes_of(instance):
-        for path in platform.directory.rglob("patroni.yml"):
-            if node in str(path):
-                files = {file.name: file.read_text() for file in path.parent.iterdir()
-                         if file.suffix in (".yml", ".sh", ".sql")}
-                found.append((node, str(path.parent), files))
+        directory = platform.node_files(node)
+        files = {str(path.relative_to(directory)): path.readlink() if path.is_symlink() else path.read_text()
+                 for part in ("*", "bin/*") for path in directory.glob(part)
+                 if path.name not in ("node.json", "log") and (path.is_symlink() or path.is_file())}
+        found.append((node, str(directory), files))
     if len(found) != 2:
-        raise Failed(f"found {len(found)} patroni.yml of {instance} instead of 2")
+        raise Failed(f"found {len(found)} nodes of {instance} instead of 2")
     return found
 
 
-def seconds_of_one_start(platform, templates, number):
-    """Starts both nodes at once and waits until the replica streams. Stops and removes them."""
+@contextlib.contextmanager
+def pair(platform, templates, number):
+    """Both nodes, started at once: given when the replica streams, stopped and removed at the end."""
     base = platform.directory / f"floor{number}"
     base.mkdir(mode=0o755)
-    scope = f"floor{number}"
-    started, leaders = [], []
+    made = Pair(base, f"floor{number}")
     try:
+        made.start(templates)
+        yield made
+    finally:
+        made.stop()
+        wait_until(lambda: not processes_of(base), "the floor's processes to end")
+        subprocess.run(["etcdctl", "--endpoints", platform.etcd_uri, "del", "--prefix", f"/service/{made.scope}/"],
+                       stdout=subprocess.DEVNULL, check=True)
+        shutil.rmtree(base)
+
+
+class Pair:
+    def __init__(self, base, scope):
+        self.base, self.scope = base, scope
+        self.nodes = []  # (directory, "host:port", the superuser)
+        self.processes = []
+        self.seconds = None  # from the start until the replica streamed
+
+    def start(self, templates):
         commands = []
         for position, (node, directory, files) in enumerate(templates):
-            own = base / f"n{position}"
-            files = {name: text.replace(directory, str(own)).replace(node, f"{scope}-{position}")
-                     for name, text in files.items()}
+            own = self.base / f"n{position}"
+            files = {name: text.replace(directory, str(own)).replace(node, f"{self.scope}-{position}")
+                     if isinstance(text, str) else text for name, text in files.items()}
             config = yaml.safe_load(files["patroni.yml"])
-            config["scope"] = scope
+            config["scope"] = self.scope
             _make_node_directory(own, config, files)
-            superuser = config["postgresql"]["authentication"]["superuser"]
-            leaders.append((config["postgresql"]["connect_address"], superuser))
+            self.nodes.append((own, config["postgresql"]["connect_address"],
+                               config["postgresql"]["authentication"]["superuser"]))
             commands.append((own, _start_command(own)))
         start = time.monotonic()
         for own, command in commands:
             with (own / "log").open("ab") as log:
-                started.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                                start_new_session=True))
-        wait_until(lambda: any(_streams(*leader) for leader in leaders), "a streaming replica")
-        return time.monotonic() - start
-    finally:
-        for process in started:
+                self.processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                                       start_new_session=True))
+        ended = lambda: any(process.poll() is not None for process in self.processes)
+        said = lambda: " … ".join(_end_of(own) for own, _, _ in self.nodes)
+        wait_until(lambda: ended() or any(_streams(where, who) for _, where, who in self.nodes),
+                   lambda: "a streaming replica; the nodes say: " + said())
+        if ended():
+            raise Failed("a node of the floor ended: " + said())
+        self.seconds = time.monotonic() - start
+
+    def uri(self):
+        """For a client that finds the leader by itself, as libpq can."""
+        who = self.nodes[0][2]
+        hosts, ports = zip(*(where.split(":") for _, where, _ in self.nodes))
+        return (f"host={','.join(hosts)} port={','.join(ports)} user={who['username']} password={who['password']} "
+                "dbname=postgres target_session_attrs=read-write")
+
+    def kill_leader(self):
+        """As if its machine were dead."""
+        for own, where, who in self.nodes:
+            if _streams(where, who):
+                for pid in processes_of(own):
+                    with contextlib.suppress(OSError):
+                        os.kill(pid, signal.SIGKILL)
+                return
+        raise Failed("no node of the floor leads")
+
+    def stop(self):
+        for process in self.processes:
             with contextlib.suppress(OSError):
                 process.send_signal(signal.SIGTERM)
-        for process in started:
+        for process in self.processes:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(20)
-        for pid in processes_of(base):
+        for pid in processes_of(self.base):
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not processes_of(base), "the floor's processes to end")
-        subprocess.run(["etcdctl", "--endpoints", platform.etcd_uri, "del", "--prefix", f"/service/{scope}/"],
-                       stdout=subprocess.DEVNULL, check=True)
-        shutil.rmtree(base)
+
+
+def seconds_of_one_start(platform, templates, number):
+    with pair(platform, templates, number) as both:
+        return both.seconds
+
+
+def _end_of(own):
+    """The last words of a node: why it came to nothing is to be seen at once."""
+    return (own / "log").read_text(errors="replace")[-600:]
 
 
 def _make_node_directory(own, config, files):
@@ -118,12 +166,18 @@ def _make_node_directory(own, config, files):
         if path:
             pathlib.Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, text in files.items():
-        (own / name).write_text(text)
+        path = own / name
+        path.parent.mkdir(exist_ok=True)
+        if isinstance(text, str):
+            path.write_text(text)
+            path.chmod(0o700 if text.startswith("#!") else 0o600)
+        else:
+            path.symlink_to(text)
     (own / "patroni.yml").write_text(yaml.safe_dump(config))
     if os.getuid() == 0:
         user = pwd.getpwnam("postgres")
         for path in [own, *own.rglob("*")]:
-            os.chown(path, user.pw_uid, user.pw_gid)
+            os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
 
 
 def _start_command(own):
