@@ -146,7 +146,7 @@ agent::agent(const cell_config& config, const system_user& user, fencing how,
              http::event_loop& loop, store::etcd_client& etcd, directory_lock lock)
     : config_(config), user_(user), how_(how), loop_(loop), lock_(std::move(lock)),
       expected_authorization_("Basic " + base64(config.username + ":" + config.password)),
-      announcer_(etcd) {
+      announcer_(etcd, "the cell") {
   char name[256] = "localhost";
   ::gethostname(name, sizeof name - 1);
   hostname_ = name;

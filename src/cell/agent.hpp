@@ -9,17 +9,17 @@
 #include <string>
 #include <vector>
 
-#include "cell/announcer.hpp"
 #include "cell/cell_config.hpp"
 #include "cell/fence.hpp"
 #include "cell/files.hpp"
-#include "cell/lifetime.hpp"
 #include "cell/node_record.hpp"
 #include "cell/patroni_config.hpp"
 #include "cell/process.hpp"
 #include "cell/restart_pause.hpp"
 #include "http/event_loop.hpp"
 #include "http/server.hpp"
+#include "store/announcer.hpp"
+#include "store/lifetime.hpp"
 
 namespace matriarch::cell {
 
@@ -182,7 +182,7 @@ private:
   fence fence_;
   std::map<std::string, node_ptr> nodes_;
   std::map<std::string, pending_certificate> pending_; ///< by node id
-  announcer announcer_;
+  store::announcer announcer_;
   remover remover_;
 
   /// Whether this cell's Patroni can be kept from taking the leader's key from a successor: no node
@@ -194,7 +194,7 @@ private:
   clock::time_point guard_check_at_; ///< when it is looked at again, or has taken too long
   std::vector<std::function<void()>> waiting_for_guard_;
   clock::time_point last_tick_;
-  lifetime life_;
+  store::lifetime life_;
 };
 
 } // namespace matriarch::cell

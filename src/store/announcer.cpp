@@ -1,8 +1,10 @@
-#include "cell/announcer.hpp"
+#include "store/announcer.hpp"
+
+#include <utility>
 
 #include <spdlog/spdlog.h>
 
-namespace matriarch::cell {
+namespace matriarch::store {
 
 namespace {
 
@@ -15,7 +17,8 @@ constexpr std::size_t most_operations = 100;
 
 } // namespace
 
-announcer::announcer(store::etcd_client& etcd) : etcd_(etcd) {}
+announcer::announcer(etcd_client& etcd, std::string whose)
+    : etcd_(etcd), whose_(std::move(whose)) {}
 
 void announcer::start() {
   started_ = true;
@@ -63,9 +66,9 @@ void announcer::again() {
 
 void announcer::grant() {
   busy_ = true;
-  etcd_.grant_lease(lease_length, life_.guard([this](const store::lease_result& answer) {
-    heard(answer.is == store::lease_result::state::held, answer.error);
-    if (answer.is != store::lease_result::state::held)
+  etcd_.grant_lease(lease_length, life_.guard([this](const lease_result& answer) {
+    heard(answer.is == lease_result::state::held, answer.error);
+    if (answer.is != lease_result::state::held)
       return again();
     lease_ = answer.id;
     busy_ = false;
@@ -75,7 +78,7 @@ void announcer::grant() {
 
 void announcer::commit() {
   busy_ = true;
-  store::transaction all;
+  transaction all;
   std::map<std::string, std::string> put;
   std::vector<std::string> erased;
   for (const auto& [key, value] : wanted_)
@@ -86,22 +89,22 @@ void announcer::commit() {
   if (put.empty())
     for (const auto& [key, waiting] : unwanted_)
       if (erased.size() < most_operations) {
-        all.then.emplace_back(store::erase{{key, {}}});
+        all.then.emplace_back(erase{{key, {}}});
         erased.push_back(key);
       }
-  etcd_.commit(std::move(all), life_.guard([this, put, erased](const store::commit_result& answer) {
-    heard(answer.state == store::commit_state::committed, answer.error);
+  etcd_.commit(std::move(all), life_.guard([this, put, erased](const commit_result& answer) {
+    heard(answer.state == commit_state::committed, answer.error);
     switch (answer.state) {
-    case store::commit_state::committed:
+    case commit_state::committed:
       busy_ = false;
       committed(put, erased);
       return step();
-    case store::commit_state::unknown:
+    case commit_state::unknown:
       doubtful_.push_back(lease_);
       lose_lease();
       return again();
-    case store::commit_state::refused:
-    case store::commit_state::not_done:
+    case commit_state::refused:
+    case commit_state::not_done:
       // Perhaps the lease has ended: the next beat will tell.
       return again();
     }
@@ -124,9 +127,9 @@ void announcer::committed(const std::map<std::string, std::string>& put,
 
 void announcer::revoke() {
   busy_ = true;
-  etcd_.revoke_lease(doubtful_.back(), life_.guard([this](const store::lease_result& answer) {
-    heard(answer.is != store::lease_result::state::unreachable, answer.error);
-    if (answer.is == store::lease_result::state::unreachable)
+  etcd_.revoke_lease(doubtful_.back(), life_.guard([this](const lease_result& answer) {
+    heard(answer.is != lease_result::state::unreachable, answer.error);
+    if (answer.is == lease_result::state::unreachable)
       return again();
     doubtful_.pop_back();
     // A late write may have moved a key back under the lease that ended now.
@@ -140,11 +143,11 @@ void announcer::beat() {
   etcd_.loop().after(beat_pause, life_.guard([this] { beat(); }));
   if (lease_ == 0)
     return;
-  etcd_.keep_alive(lease_, life_.guard([this, of = lease_](const store::lease_result& answer) {
-    heard(answer.is != store::lease_result::state::unreachable, answer.error);
-    if (answer.is != store::lease_result::state::gone || of != lease_)
+  etcd_.keep_alive(lease_, life_.guard([this, of = lease_](const lease_result& answer) {
+    heard(answer.is != lease_result::state::unreachable, answer.error);
+    if (answer.is != lease_result::state::gone || of != lease_)
       return;
-    spdlog::warn("the cell's lease in etcd has ended; taking a new one");
+    spdlog::warn("{}'s lease in etcd has ended; taking a new one", whose_);
     lose_lease();
     step();
   }));
@@ -158,10 +161,11 @@ void announcer::lose_lease() {
 void announcer::heard(bool answered, const std::string& error) {
   reachable_ = answered;
   if (!answered && !complained_)
-    spdlog::warn("etcd cannot be reached, the cell goes on without it and keeps trying: {}", error);
+    spdlog::warn("{}'s keys cannot be written to etcd; it goes on without and keeps trying: {}",
+                 whose_, error);
   if (answered && complained_)
-    spdlog::info("etcd can be reached again");
+    spdlog::info("{}'s keys can be written to etcd again", whose_);
   complained_ = !answered;
 }
 
-} // namespace matriarch::cell
+} // namespace matriarch::store

@@ -3,7 +3,7 @@
 #include <memory>
 #include <utility>
 
-namespace matriarch::cell {
+namespace matriarch::store {
 
 /// A member of an object that hands out callbacks: they do nothing once the object is gone. The
 /// object must be destroyed on the thread that makes the calls.
@@ -25,4 +25,4 @@ private:
   std::shared_ptr<int> token_ = std::make_shared<int>();
 };
 
-} // namespace matriarch::cell
+} // namespace matriarch::store

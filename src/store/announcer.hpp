@@ -7,22 +7,23 @@
 #include <string>
 #include <vector>
 
-#include "cell/lifetime.hpp"
 #include "http/event_loop.hpp"
 #include "store/etcd.hpp"
+#include "store/lifetime.hpp"
 
-namespace matriarch::cell {
+namespace matriarch::store {
 
 /// Keeps keys in etcd under a lease for as long as it lives. A lease that ended is replaced and all
 /// keys are put again; what could not be done is tried again until it is done. Belongs to the event
 /// loop's thread.
 class announcer {
 public:
-  /// The lease's length: an agent that restarts at once keeps its keys, and one that is gone is
+  /// The lease's length: a program that restarts at once keeps its keys, and one that is gone is
   /// seen to be gone soon.
   static constexpr std::chrono::seconds lease_length{10};
 
-  explicit announcer(store::etcd_client& etcd);
+  /// `whose` keys they are, for the log: "the cell".
+  announcer(etcd_client& etcd, std::string whose);
 
   /// Begins. Until then keys are only remembered.
   void start();
@@ -49,11 +50,12 @@ private:
   void heard(bool answered, const std::string& error);
   void lose_lease();
 
-  store::etcd_client& etcd_;
-  store::lease_id lease_ = 0;
+  etcd_client& etcd_;
+  std::string whose_;
+  lease_id lease_ = 0;
   /// Leases under which a write may still be under way. They end before a removal is confirmed, or
   /// such a write could bring the key back.
-  std::vector<store::lease_id> doubtful_;
+  std::vector<lease_id> doubtful_;
   std::map<std::string, std::string> wanted_;
   std::set<std::string> written_; ///< of the wanted ones, under the lease
   std::map<std::string, std::vector<std::function<void()>>> unwanted_;
@@ -64,4 +66,4 @@ private:
   lifetime life_;
 };
 
-} // namespace matriarch::cell
+} // namespace matriarch::store
