@@ -2,30 +2,29 @@
 
 #include <fcntl.h>
 #include <netdb.h>
-#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <set>
 #include <sstream>
 #include <thread>
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+
+#include "router/descriptor.hpp"
+#include "router/words.hpp"
 
 namespace matriarch::router {
 
@@ -34,57 +33,16 @@ namespace {
 using namespace std::chrono_literals;
 using clock = std::chrono::steady_clock;
 
-/// An answer on the master socket takes a millisecond, and some hundred while HAProxy reloads.
+/// An answer takes a millisecond, and some hundred while HAProxy reloads.
 constexpr std::chrono::milliseconds answer_patience{2'000};
-/// A reload takes 0.1 s with some listens and a second with thousands; a busy machine needs more.
+/// A start or a reload takes half a second with thousands of ports; a busy machine needs more.
 constexpr std::chrono::milliseconds reload_patience{30'000};
 /// HAProxy that an earlier router has just started or reloaded gets there in a second.
 constexpr std::chrono::milliseconds adopt_patience{10'000};
-/// How long a port is left alone that HAProxy could not open although it seemed free: each attempt
-/// pauses all the others for two seconds.
-constexpr std::chrono::minutes failed_bind_pause{1};
 /// Between two looks at whether HAProxy has got there.
 constexpr std::chrono::milliseconds look_again{10};
 /// What HAProxy prints is kept for whoever looks for a reason; a line for each change of a server.
 constexpr std::uintmax_t longest_log = 4 * 1024 * 1024;
-/// A command line must fit into HAProxy's buffer of 16 kB.
-constexpr std::size_t longest_command = 8 * 1024;
-/// How often listens are left out and the rest is tried before an apply is given up: HAProxy names
-/// all of one kind at once, so more than a few rounds mean something else is wrong.
-constexpr int rounds = 10;
-
-constexpr std::string_view port_taken =
-    "something else uses its port on this machine; end that, or give the instance another port";
-
-/// A file descriptor that closes itself.
-class descriptor {
-public:
-  explicit descriptor(int number) : number_(number) {}
-  ~descriptor() {
-    if (number_ >= 0)
-      ::close(number_);
-  }
-  descriptor(const descriptor&) = delete;
-  descriptor& operator=(const descriptor&) = delete;
-  operator int() const { return number_; }
-
-private:
-  int number_;
-};
-
-int milliseconds_until(clock::time_point deadline) {
-  auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - clock::now());
-  return static_cast<int>(std::max<std::int64_t>(0, left.count()));
-}
-
-bool wait_for(int file, short events, clock::time_point deadline) {
-  pollfd one{file, events, 0};
-  int ready = 0;
-  do
-    ready = ::poll(&one, 1, milliseconds_until(deadline));
-  while (ready < 0 && errno == EINTR);
-  return ready > 0;
-}
 
 std::string read_file(const std::string& path) {
   std::ifstream in{path, std::ios::binary};
@@ -154,9 +112,8 @@ std::vector<std::string> arguments_of(std::string_view process) {
   return words;
 }
 
-/// Why HAProxy could not listen there, if it could not. Its listeners and the connections they have
-/// accepted share their port (SO_REUSEPORT), so its own ports count as free; those of anybody else
-/// do not.
+} // namespace
+
 std::optional<std::string> why_not_bound(const std::string& host, std::uint16_t port) {
   addrinfo hints{};
   hints.ai_family = AF_UNSPEC;
@@ -170,7 +127,6 @@ std::optional<std::string> why_not_bound(const std::string& host, std::uint16_t 
     descriptor probe{::socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     int on = 1;
     ::setsockopt(probe, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    ::setsockopt(probe, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
     wrong = ::bind(probe, address->ai_addr, address->ai_addrlen) == 0 ? 0 : errno;
   }
   ::freeaddrinfo(found);
@@ -181,19 +137,6 @@ std::optional<std::string> why_not_bound(const std::string& host, std::uint16_t 
                                            "router.bind_host and this router's rights",
                                            host, std::strerror(wrong));
 }
-
-/// Leaves out the listens for which there is a reason.
-void leave_out(apply_outcome& outcome,
-               const std::function<std::optional<std::string>(const haproxy_listen&)>& reason) {
-  std::erase_if(outcome.applied.listens, [&](const haproxy_listen& listen) {
-    auto why = reason(listen);
-    if (why)
-      outcome.unserved.push_back({listen.port, instance_of(listen.name), *why});
-    return why.has_value();
-  });
-}
-
-} // namespace
 
 bool write_private_file(const std::string& path, const std::string& text) {
   auto draft = path + ".draft";
@@ -269,7 +212,7 @@ bool haproxy::adopt() {
   auto answers = [&] {
     for (auto deadline = clock::now() + adopt_patience; running() && clock::now() < deadline;
          std::this_thread::sleep_for(look_again))
-      if (processes(answer_patience).master == master)
+      if (processes().master == master)
         return true;
     return false;
   };
@@ -283,24 +226,7 @@ bool haproxy::adopt() {
     stop(0ms);
     return false;
   }
-  auto last = last_configuration();
-  running_ = last && runs(*last) ? last : std::nullopt;
   return true;
-}
-
-std::optional<haproxy_config> haproxy::last_configuration() const {
-  auto text = read_file(path("haproxy.cfg"));
-  if (text.empty())
-    return std::nullopt;
-  return parse_haproxy_config(text);
-}
-
-std::optional<std::chrono::sys_time<std::chrono::milliseconds>> haproxy::last_configured() const {
-  std::error_code error;
-  auto written = std::filesystem::last_write_time(path("haproxy.cfg"), error);
-  if (error)
-    return std::nullopt;
-  return std::chrono::floor<std::chrono::milliseconds>(std::chrono::file_clock::to_sys(written));
 }
 
 void haproxy::stop(std::chrono::milliseconds grace) {
@@ -321,266 +247,95 @@ void haproxy::stop(std::chrono::milliseconds grace) {
     }
   }
   let_go();
-  running_.reset();
 }
 
 // -- its command line -----------------------------------------------------------------------------
 
-result<std::string> haproxy::ask(std::string_view command,
-                                 std::chrono::milliseconds patience) const {
-  auto deadline = clock::now() + patience;
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  auto where = path("master.sock");
-  if (where.size() >= sizeof address.sun_path)
-    return failure{"the path of HAProxy's master socket is too long"};
-  std::memcpy(address.sun_path, where.c_str(), where.size() + 1);
-  descriptor socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
-  if (::connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
-    return failure{fmt::format("HAProxy's master socket {}: {}", where, std::strerror(errno))};
-  auto line = fmt::format("{}\n", command);
-  std::string_view unsent = line;
-  while (!unsent.empty()) {
-    auto sent = ::send(socket, unsent.data(), unsent.size(), MSG_NOSIGNAL);
-    if (sent > 0)
-      unsent.remove_prefix(static_cast<std::size_t>(sent));
-    else if (errno != EAGAIN || !wait_for(socket, POLLOUT, deadline))
-      return failure{"HAProxy's master does not take commands"};
-  }
-  // The master ends the connection when the client has nothing more to say.
-  ::shutdown(socket, SHUT_WR);
-  std::string answer;
-  std::array<char, 65'536> piece;
-  while (wait_for(socket, POLLIN, deadline)) {
-    auto got = ::recv(socket, piece.data(), piece.size(), 0);
-    if (got == 0)
-      return answer;
-    if (got > 0)
-      answer.append(piece.data(), static_cast<std::size_t>(got));
-    else if (errno != EAGAIN && errno != EINTR)
-      return failure{"HAProxy's master closed the connection"};
-  }
-  return failure{"HAProxy's master does not answer"};
+haproxy_socket haproxy::worker() const {
+  return haproxy_socket{path("stats.sock")};
 }
 
-haproxy_processes haproxy::processes(std::chrono::milliseconds patience) const {
-  auto answer = ask("show proc", patience);
+result<std::string> haproxy::ask_worker(int pid, std::string_view command) const {
+  return haproxy_socket{path("master.sock")}.ask(fmt::format("@!{} {}", pid, command),
+                                                 answer_patience);
+}
+
+haproxy_processes haproxy::processes() const {
+  auto answer = haproxy_socket{path("master.sock")}.ask("show proc", answer_patience);
   return answer ? parse_show_proc(*answer) : haproxy_processes{};
 }
 
-bool haproxy::runs(const haproxy_config& config) const {
-  auto answer = ask("@1 show info", answer_patience);
-  return answer
-         && answer->find(fmt::format("\ndescription: {}\n", config.description()))
-                != std::string::npos;
+std::string haproxy::description() const {
+  auto answer = haproxy_socket{path("master.sock")}.ask("@1 show info", answer_patience);
+  if (!answer)
+    return {};
+  constexpr std::string_view label = "\ndescription: ";
+  auto at = answer->find(label);
+  if (at == std::string::npos)
+    return {};
+  at += label.size();
+  return answer->substr(at, answer->find('\n', at) - at);
 }
 
-/// Commands for workers, sent as few lines: each is a connection of its own.
-class haproxy::command_list {
-public:
-  explicit command_list(const haproxy& to) : to_(to) {}
-  ~command_list() { send(); }
-  command_list(const command_list&) = delete;
-  command_list& operator=(const command_list&) = delete;
-
-  void add(int worker, const std::string& command) {
-    line_ += fmt::format("{}@!{} {}", line_.empty() ? "" : ";", worker, command);
-    if (line_.size() > longest_command)
-      send();
+result<told_state> haproxy::tell() const {
+  told_state told;
+  auto worker_socket = worker();
+  auto servers = worker_socket.ask("show servers state", answer_patience);
+  if (!servers)
+    return failure{servers.error()};
+  told.servers = *std::move(servers);
+  auto frontends = worker_socket.ask("show stat -1 1 -1", answer_patience);
+  if (!frontends)
+    return failure{frontends.error()};
+  told.frontends = *std::move(frontends);
+  for (auto which : all_maps) {
+    auto map = worker_socket.ask("show map " + path_of(which, data_dir_), answer_patience);
+    if (!map)
+      return failure{map.error()};
+    told.maps.push_back(*std::move(map));
   }
-
-private:
-  void send() {
-    if (!line_.empty())
-      (void)to_.ask(line_, answer_patience); // a worker that has ended has no sessions
-    line_.clear();
-  }
-
-  const haproxy& to_;
-  std::string line_;
-};
-
-void haproxy::end_sessions(const std::vector<misplaced_servers>& of) {
-  // While HAProxy reloads, its master does not answer for a moment.
-  haproxy_processes found;
-  for (auto deadline = clock::now() + 5s; found.master == 0;
-       std::this_thread::sleep_for(look_again)) {
-    if (!running() || clock::now() > deadline)
-      return;
-    found = processes(answer_patience);
-  }
-  std::set<server_key> servers;
-  for (const auto& one : of)
-    for (const auto& server : one.servers)
-      servers.emplace(one.proxy, server);
-  {
-    command_list commands{*this};
-    for (auto worker : found.current)
-      for (const auto& [proxy, server] : servers) {
-        commands.add(worker, fmt::format("set server {}/{} health down", proxy, server));
-        commands.add(worker, fmt::format("shutdown sessions server {}/{}", proxy, server));
-      }
-  }
-  (void)end_old_sessions(found.old,
-                         [&](const server_key& server) { return servers.contains(server); });
+  return told;
 }
 
-std::optional<haproxy::old_workers> haproxy::end_lost_sessions() {
-  auto found = processes(answer_patience);
-  if (found.master == 0)
+// -- its files ------------------------------------------------------------------------------------
+
+std::optional<std::string> haproxy::write(const haproxy_files& files) const {
+  auto written = files.text.empty() || write_private_file(path("haproxy.cfg"), files.text);
+  written = written && write_private_file(path("server-state"), files.server_state);
+  for (auto which : all_maps)
+    if (auto index = static_cast<std::size_t>(which); index < files.maps.size())
+      written = written && write_private_file(path_of(which, data_dir_), files.maps[index]);
+  if (written)
     return std::nullopt;
-  old_workers seen{static_cast<int>(found.old.size()), 0};
-  if (found.old.empty())
-    return seen;
-  auto states = ask("@1 show servers state", answer_patience);
-  if (!states)
+  return fmt::format("{} cannot be written to: {}", data_dir_, std::strerror(errno));
+}
+
+proxy_state haproxy::written() const {
+  told_state told;
+  told.servers = read_file(path("server-state"));
+  for (auto which : all_maps)
+    told.maps.push_back(read_file(path_of(which, data_dir_)));
+  return state_of(told);
+}
+
+std::optional<std::chrono::sys_time<std::chrono::milliseconds>> haproxy::written_at() const {
+  std::error_code error;
+  auto written = std::filesystem::last_write_time(path("server-state"), error);
+  if (error)
     return std::nullopt;
-  check_results results{*states};
-  seen.ended = end_old_sessions(found.old,
-                                [&](const server_key& server) { return results.is_lost(server); });
-  return seen;
+  return std::chrono::floor<std::chrono::milliseconds>(std::chrono::file_clock::to_sys(written));
 }
 
-std::size_t
-haproxy::end_old_sessions(const std::vector<int>& workers,
-                          const std::function<bool(const server_key&)>& is_meant) const {
-  // A worker that was replaced takes no command about its servers ("Proxy is disabled"), but each
-  // of its sessions can be ended, and it gets no new ones.
-  std::size_t ended = 0;
-  for (auto worker : workers) {
-    auto sessions = ask(fmt::format("@!{} show sess", worker), answer_patience);
-    if (!sessions)
-      continue; // it has just ended
-    command_list commands{*this};
-    for (const auto& id : sessions_with(is_meant, *sessions)) {
-      commands.add(worker, "shutdown session " + id);
-      ++ended;
-    }
+std::set<std::uint16_t> haproxy::ports_in_file() const {
+  std::set<std::uint16_t> ports;
+  auto text = read_file(path("haproxy.cfg"));
+  for (auto line : lines_of(text)) {
+    auto words = words_of(line);
+    if (words.size() > 1 && words[0] == "bind")
+      if (auto where = endpoint_of(words[1]))
+        ports.insert(where->port);
   }
-  return ended;
-}
-
-// -- its configuration ----------------------------------------------------------------------------
-
-haproxy::run_result haproxy::check(const haproxy_config& config) const {
-  auto candidate = path("candidate.cfg");
-  auto output = path("candidate.log");
-  if (!write_private_file(candidate, config.text()))
-    return {false, fmt::format("{} cannot be written: {}", candidate, std::strerror(errno))};
-  descriptor log{::open(output.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)};
-  auto child = log < 0 ? 0 : spawn({executable_, "-c", "-f", candidate}, log);
-  if (child == 0)
-    return {false, fmt::format("{} cannot be run: {}", executable_, std::strerror(errno))};
-  auto deadline = clock::now() + reload_patience;
-  int status = 0;
-  pid_t ended = 0;
-  while ((ended = ::waitpid(child, &status, WNOHANG)) == 0) {
-    if (clock::now() > deadline) {
-      ::kill(child, SIGKILL);
-      ::waitpid(child, nullptr, 0);
-      return {false, "haproxy -c does not end"};
-    }
-    std::this_thread::sleep_for(look_again);
-  }
-  return {ended == child && WIFEXITED(status) && WEXITSTATUS(status) == 0, read_file(output)};
-}
-
-void haproxy::leave_out_taken_ports(apply_outcome& outcome) {
-  // One port that cannot be bound fails the whole reload, after HAProxy has paused all its other
-  // listeners for two seconds: so it is tried first.
-  auto is_held = [&](const haproxy_listen& listen) {
-    return running_
-           && std::any_of(running_->listens.begin(), running_->listens.end(),
-                          [&](const haproxy_listen& one) {
-                            return one.port == listen.port && one.bind_host == listen.bind_host;
-                          });
-  };
-  std::erase_if(not_bound_,
-                [](const auto& entry) { return clock::now() - entry.second > failed_bind_pause; });
-  leave_out(outcome, [&](const haproxy_listen& listen) -> std::optional<std::string> {
-    if (is_held(listen))
-      return std::nullopt;
-    if (not_bound_.contains(listen.port))
-      return std::string{port_taken};
-    return why_not_bound(listen.bind_host, listen.port);
-  });
-}
-
-void haproxy::leave_out_refused(apply_outcome& outcome) const {
-  for (int round = 0; round < rounds; ++round) {
-    auto checked = check(outcome.applied);
-    outcome.error.clear();
-    if (checked.succeeded)
-      return;
-    outcome.error = "HAProxy refuses its configuration: " + alerts_in(checked.printed);
-    std::set<std::string> refused;
-    for (auto line : lines_refused(checked.printed, path("candidate.cfg")))
-      if (auto listen = outcome.applied.listen_at(line))
-        refused.insert(listen->name);
-    if (refused.empty())
-      return;
-    leave_out(outcome, [&](const haproxy_listen& listen) -> std::optional<std::string> {
-      if (refused.contains(listen.name))
-        return outcome.error;
-      return std::nullopt;
-    });
-  }
-}
-
-apply_outcome haproxy::apply(const haproxy_config& wanted,
-                             const std::function<std::map<std::string, std::string>()>& leaders) {
-  apply_outcome outcome;
-  outcome.applied = wanted;
-  auto is_running = running();
-  if (!is_running)
-    running_.reset();
-  leave_out_taken_ports(outcome);
-  if (is_running && running_ && running_->text() == outcome.applied.text())
-    return outcome;
-  leave_out_refused(outcome);
-  if (!outcome.error.empty())
-    return outcome;
-
-  for (int round = 0; round < rounds; ++round) {
-    if (is_running && running_ && running_->text() == outcome.applied.text()) {
-      outcome.error.clear();
-      return outcome;
-    }
-    std::map<server_key, endpoint> up;
-    if (is_running)
-      if (auto states = ask("@1 show servers state", answer_patience))
-        up = servers_up(*states);
-    auto before = read_file(path("haproxy.cfg"));
-    if (!write_private_file(path("server-state"), server_state_file(outcome.applied, up, leaders()))
-        || !write_private_file(path("haproxy.cfg"), outcome.applied.text())) {
-      outcome.error = fmt::format("{} cannot be written to: {}", data_dir_, std::strerror(errno));
-      return outcome;
-    }
-    auto printed = is_running ? reload(outcome.applied) : start(outcome.applied);
-    if (!printed) {
-      running_ = outcome.applied;
-      (is_running ? outcome.reloaded : outcome.started) = true;
-      outcome.error.clear();
-      return outcome;
-    }
-    // The file stays what HAProxy runs, for whoever adopts it.
-    if (is_running && !before.empty())
-      (void)write_private_file(path("haproxy.cfg"), before);
-    outcome.error =
-        fmt::format("HAProxy did not {}: {}", is_running ? "reload" : "start", alerts_in(*printed));
-    auto taken = ports_not_bound(*printed);
-    for (auto port : taken)
-      not_bound_[port] = clock::now();
-    auto count = outcome.applied.listens.size();
-    leave_out(outcome, [&](const haproxy_listen& listen) -> std::optional<std::string> {
-      if (taken.contains(listen.port))
-        return std::string{port_taken};
-      return std::nullopt;
-    });
-    if (outcome.applied.listens.size() == count || running() != is_running)
-      return outcome;
-  }
-  return outcome;
+  return ports;
 }
 
 std::string haproxy::printed_since(std::size_t offset) const {
@@ -602,7 +357,7 @@ void haproxy::kill_leftovers() const {
   }
 }
 
-std::optional<std::string> haproxy::start(const haproxy_config& config) {
+std::optional<std::string> haproxy::start(const std::string& wanted) {
   kill_leftovers();
   auto log_path = path("haproxy.log");
   descriptor log{
@@ -620,8 +375,8 @@ std::optional<std::string> haproxy::start(const haproxy_config& config) {
        std::this_thread::sleep_for(look_again)) {
     if (!running())
       break;
-    auto found = processes(answer_patience);
-    if (found.master == master && runs(config))
+    auto found = processes();
+    if (found.master == master && description() == wanted)
       return std::nullopt;
   }
   signal(SIGKILL);
@@ -631,7 +386,7 @@ std::optional<std::string> haproxy::start(const haproxy_config& config) {
   return printed_since(0);
 }
 
-std::optional<std::string> haproxy::reload(const haproxy_config& config) {
+std::optional<std::string> haproxy::reload(const std::string& wanted) {
   auto log_path = path("haproxy.log");
   std::error_code unreadable;
   auto length = std::filesystem::file_size(log_path, unreadable);
@@ -640,7 +395,7 @@ std::optional<std::string> haproxy::reload(const haproxy_config& config) {
   // HAProxy appends, so it goes on at the start.
   if (length > longest_log && ::truncate(log_path.c_str(), 0) == 0)
     length = 0;
-  auto before = processes(answer_patience);
+  auto before = processes();
   if (before.master == 0)
     return "its master does not answer";
   signal(SIGUSR2);
@@ -648,14 +403,14 @@ std::optional<std::string> haproxy::reload(const haproxy_config& config) {
        std::this_thread::sleep_for(look_again)) {
     if (!running())
       break;
-    auto now = processes(answer_patience);
+    auto now = processes();
     if (now.failed_reloads > before.failed_reloads)
       break;
     auto is_new = !now.current.empty()
                   && std::none_of(now.current.begin(), now.current.end(), [&](int worker) {
                        return std::count(before.current.begin(), before.current.end(), worker) > 0;
                      });
-    if (is_new && runs(config))
+    if (is_new && description() == wanted)
       return std::nullopt;
   }
   return printed_since(length);

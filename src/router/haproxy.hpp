@@ -3,10 +3,10 @@
 #include <sys/types.h>
 
 #include <chrono>
-#include <functional>
-#include <map>
+#include <cstdint>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,30 +14,20 @@
 
 #include "model/result.hpp"
 #include "router/haproxy_config.hpp"
+#include "router/haproxy_socket.hpp"
 
 namespace matriarch::router {
 
-/// What came of bringing HAProxy to a configuration.
-struct apply_outcome {
-  /// Empty if HAProxy runs `applied`; else why it does not, while it goes on as before.
-  std::string error;
-  haproxy_config applied;
-  /// Listens that were left out so that the others can be served.
-  std::vector<left_out> unserved;
-  /// Whether HAProxy was reloaded or started for this, or ran it already.
-  bool reloaded = false;
-  bool started = false;
-};
-
-/// A listen or backend, and those of its servers that are not what it leads to any more.
-struct misplaced_servers {
-  std::string proxy;
-  std::vector<std::string> servers;
+/// What HAProxy reads when it starts.
+struct haproxy_files {
+  std::string text; ///< empty: what is there stays
+  std::string server_state;
+  std::vector<std::string> maps; ///< in the order of all_maps
 };
 
 /// HAProxy's master process: starting, adopting, reloading and stopping it. Its files are in the
 /// router's data directory. The calls block for up to some seconds, so they belong on a thread of
-/// their own; apply() and stop() on one at a time, the others may be called beside them.
+/// their own; all but running() on one at a time.
 ///
 /// HAProxy belongs to a session of its own and outlives a router that is killed. The next router
 /// finds it by its pid and start time, which are in a file. Workers end with their master, unless
@@ -53,61 +43,42 @@ public:
   /// does not answer is ended.
   bool adopt();
 
-  /// Whether the master runs. Does not block.
+  /// Whether the master runs. Does not block; from any thread.
   [[nodiscard]] bool running();
 
-  /// What HAProxy was last told to run, from the file; nothing if there is no such file.
-  [[nodiscard]] std::optional<haproxy_config> last_configuration() const;
-  /// When that was.
-  [[nodiscard]] std::optional<std::chrono::sys_time<std::chrono::milliseconds>>
-  last_configured() const;
+  /// Replaces the files. Why it could not, if so.
+  [[nodiscard]] std::optional<std::string> write(const haproxy_files& files) const;
 
-  /// Makes HAProxy run a configuration, or as much of it as it can: what HAProxy refuses, and ports
-  /// that are taken, are left out. Does nothing if it runs exactly that already. `leaders` tells
-  /// the leading server by listen or backend, asked for at the last moment.
-  [[nodiscard]] apply_outcome
-  apply(const haproxy_config& wanted,
-        const std::function<std::map<std::string, std::string>()>& leaders);
+  /// The state of the ports that the files hold, of those that have servers; empty if there are none.
+  [[nodiscard]] proxy_state written() const;
 
-  /// Takes these servers to be down until their next check, and ends their sessions in all workers:
-  /// those of before a reload do not check, so their sessions would stay.
-  void end_sessions(const std::vector<misplaced_servers>& of);
+  /// When that was written; nothing if it was not.
+  [[nodiscard]] std::optional<std::chrono::sys_time<std::chrono::milliseconds>> written_at() const;
 
-  /// What end_lost_sessions() has found.
-  struct old_workers {
-    int count = 0;         ///< workers of before a reload that still have sessions
-    std::size_t ended = 0; ///< sessions that it has ended
-  };
+  /// The ports of the `bind` lines in HAProxy's file.
+  [[nodiscard]] std::set<std::uint16_t> ports_in_file() const;
 
-  /// Ends the sessions of old workers whose server is down or gone, as the current worker's checks
-  /// say: old workers do not check. To be called every now and then, for a frozen server ends no
-  /// connection itself and may be down long before another one leads. Nothing if the master does
-  /// not answer.
-  [[nodiscard]] std::optional<old_workers> end_lost_sessions();
+  /// Has HAProxy read its files, by a start or a reload, until it says `wanted` of itself. Both
+  /// return what HAProxy printed if it did not come to that.
+  [[nodiscard]] std::optional<std::string> start(const std::string& wanted);
+  [[nodiscard]] std::optional<std::string> reload(const std::string& wanted);
+
+  /// What the current worker says of itself; empty if it does not answer.
+  [[nodiscard]] std::string description() const;
+  /// What it does with the ports.
+  [[nodiscard]] result<told_state> tell() const;
+  /// Its commands.
+  [[nodiscard]] haproxy_socket worker() const;
+
+  /// The processes; master is 0 if it does not answer.
+  [[nodiscard]] haproxy_processes processes() const;
+  /// A command to a worker of that pid, also one of before a reload.
+  [[nodiscard]] result<std::string> ask_worker(int pid, std::string_view command) const;
 
   /// Lets the sessions that there are go on for up to `grace`, takes no new ones, and ends HAProxy.
   void stop(std::chrono::milliseconds grace);
 
 private:
-  class command_list;
-  struct run_result {
-    bool succeeded = false;
-    std::string printed;
-  };
-
-  [[nodiscard]] result<std::string> ask(std::string_view command,
-                                        std::chrono::milliseconds patience) const;
-  [[nodiscard]] haproxy_processes processes(std::chrono::milliseconds patience) const;
-  [[nodiscard]] bool runs(const haproxy_config& config) const;
-  [[nodiscard]] std::size_t
-  end_old_sessions(const std::vector<int>& workers,
-                   const std::function<bool(const server_key&)>& is_meant) const;
-  [[nodiscard]] run_result check(const haproxy_config& config) const;
-  void leave_out_taken_ports(apply_outcome& outcome);
-  void leave_out_refused(apply_outcome& outcome) const;
-  /// Both return what HAProxy printed if it did not come to run the configuration.
-  [[nodiscard]] std::optional<std::string> start(const haproxy_config& config);
-  [[nodiscard]] std::optional<std::string> reload(const haproxy_config& config);
   [[nodiscard]] std::string printed_since(std::size_t offset) const;
   void hold(pid_t master);
   void let_go();
@@ -117,14 +88,18 @@ private:
 
   std::string executable_;
   std::string data_dir_;
-  /// What runs, as far as this program knows.
-  std::optional<haproxy_config> running_;
-  /// The ports that HAProxy could not open, and when it tried.
-  std::map<std::uint16_t, std::chrono::steady_clock::time_point> not_bound_;
   std::mutex mutex_; ///< for the two below
   pid_t master_ = 0;
   int master_handle_ = -1; ///< a pidfd: it means this process for ever, where a pid is used again
 };
+
+/// What is said of a port that something else has.
+inline constexpr std::string_view port_taken =
+    "something else uses its port on this machine; end that, or give the instance another port";
+
+/// Why HAProxy could not listen there, if it could not. A listener of this or another HAProxy counts
+/// as somebody else's, although the kernel would let both have the port and share its connections.
+[[nodiscard]] std::optional<std::string> why_not_bound(const std::string& host, std::uint16_t port);
 
 /// Replaces a file as a whole, so that no reader ever sees half of it; its owner alone can read it.
 /// False, and errno, if it could not.

@@ -1,12 +1,14 @@
 #include "router/haproxy_config.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cstdint>
+#include <functional>
+#include <optional>
 
 #include <fmt/format.h>
 
 #include "model/names.hpp"
+#include "router/words.hpp"
 
 namespace matriarch::router {
 
@@ -17,20 +19,22 @@ constexpr std::string_view first_line =
 
 constexpr std::string_view description_prefix = "    description ";
 
-/// The backend of the broker that acts; no instance can have this name.
+/// The backend of the broker that acts.
 const std::string active_broker = ":active-broker";
 
-/// What follows an instance's name in those of its other sections; a name holds no colon but the
-/// one that may be its first character.
-constexpr std::string_view read_only_suffix = ":read-only";
-constexpr std::string_view read_only_leader_suffix = ":read-only-leader";
-
-/// Counts the connections of all instances' ports; no instance can have this name.
+/// Tables of how many connections there are: to all instances, to a node, and by address and port. A
+/// session can be counted in three.
 constexpr std::string_view instance_connections = ":instance-connections";
+constexpr std::string_view node_connections = ":node-connections";
+constexpr std::string_view source_connections = ":source-connections";
 
 /// What of the connections is kept for the brokers' port: whoever takes all that there are for
 /// instances leaves the operator a way in.
 constexpr int share_of_brokers = 10;
+
+/// Where the master's reloads are counted: a worker of before so many ends, with its sessions. They
+/// are rare: an upgrade, a setting, a certificate, more slots, a port that became free.
+constexpr int most_reloads = 100;
 
 int connections_of_brokers(const router_config& settings) {
   return settings.broker ? std::max(1, settings.maxconn / share_of_brokers) : 0;
@@ -40,142 +44,48 @@ int connections_of_instances(const router_config& settings) {
   return std::max(1, settings.maxconn - connections_of_brokers(settings));
 }
 
-bool is_letter_or_digit(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+/// How a kind of service is let in and checked, as lines of a listen in which {proxy}, {data_dir},
+/// and {interval} are filled in.
+struct port_kind {
+  /// Says by the first bytes, at least eight, who need not be counted.
+  std::string_view admission;
+  std::string_view checks;
+};
+
+constexpr port_kind postgresql_of_patroni{
+    // A whole request to cancel (its code is 80877102) takes no place of PostgreSQL's, is dealt with
+    // at once, and has to get through while a port is full: it is how a query is ended that holds it
+    // up.
+    "    tcp-request content set-var(sess.code) req.payload(4,4),hex\n"
+    "    tcp-request content set-var(sess.cancels) int(1) if { var(sess.code) -m str 04D2162E } { "
+    "req.len ge 16 }\n"
+    "    tcp-request content accept if { var(sess.cancels) -m found }\n",
+    // The scope comes first: Patroni's answer is then always read to its end. Without the scope an
+    // address that another cluster has got meanwhile would be taken for this one's.
+    "    option httpchk\n"
+    "    http-check send meth GET uri-lf \"/%[be_name,map({checks},none)]\"\n"
+    "    http-check expect string-lf '\"scope\": \"%[be_name,map({scopes},-)]\"'\n"
+    "    http-check expect status 200\n"};
+
+std::string with(std::string_view text,
+                 std::initializer_list<std::pair<std::string_view, std::string>> values) {
+  std::string filled{text};
+  for (const auto& [name, value] : values)
+    for (auto at = filled.find(name); at != std::string::npos; at = filled.find(name, at))
+      filled.replace(at, name.size(), value);
+  return filled;
 }
 
-std::vector<std::string_view> lines_of(std::string_view text) {
-  std::vector<std::string_view> lines;
-  while (!text.empty()) {
-    auto end = text.find('\n');
-    lines.push_back(text.substr(0, end));
-    text = end == std::string_view::npos ? std::string_view{} : text.substr(end + 1);
-  }
-  return lines;
-}
-
-std::vector<std::string> words_of(std::string_view line) {
-  constexpr std::string_view blanks = " \t\r";
-  std::vector<std::string> words;
-  for (auto begin = line.find_first_not_of(blanks); begin != std::string_view::npos;) {
-    auto end = line.find_first_of(blanks, begin);
-    words.emplace_back(line.substr(begin, end - begin));
-    begin = line.find_first_not_of(blanks, end);
-  }
-  return words;
-}
-
-int number_of(std::string_view text) {
-  int number = 0;
-  std::from_chars(text.data(), text.data() + text.size(), number);
-  return number;
-}
-
-/// A text as a regular expression that matches it alone, safe within single quotes.
-std::string literal(std::string_view text) {
-  std::string expression;
-  for (char c : text)
-    if (is_letter_or_digit(c) || c == '_' || c == '-')
-      expression += c;
-    else
-      expression += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-  return expression;
-}
-
-std::string server_line(const haproxy_server& server, std::string_view options) {
-  return fmt::format("    server {} {}{}\n", server.name, server.where.text(), options);
-}
-
-std::string check_options(const routed_member& member) {
-  auto options = fmt::format(" check port {}", member.patroni.port);
-  // The cluster's members check each other's certificates; here the scope in the answer counts.
-  if (member.patroni_has_tls)
-    options += " check-ssl verify none";
-  if (member.patroni.host != member.postgresql.host)
-    options += " addr " + member.patroni.host;
-  return options;
-}
-
-/// The check that finds the members of a scope with this role, and the members as servers of
-/// `proxy`, after `options` of its own.
-void add_members(haproxy_listen& into, const router_config& settings, const route& what,
-                 const std::string& proxy, std::string_view role, std::string_view options) {
-  // The scope comes first: Patroni's answer is then always read to its end. Without the scope an
-  // address that another cluster has got meanwhile would be taken for this one's.
-  into.text += fmt::format("    option httpchk\n"
-                           "    http-check send meth GET uri /{}\n"
-                           "    http-check expect rstring "
-                           R"('"patroni": *\{{[^}}]*"scope": *"{}"')"
-                           "\n"
-                           "    http-check expect status 200\n",
-                           role, literal(what.scope));
-  into.text += options;
-  into.text += fmt::format("    default-server inter {}ms fastinter {}ms fall 2 rise 1\n"
-                           "    default-server on-marked-down shutdown-sessions "
-                           "init-addr libc,none\n",
-                           settings.check_interval.count(), settings.check_interval.count() / 2);
-  for (const auto& member : what.members) {
-    into.servers.push_back({proxy, haproxy_name(member.name), member.postgresql});
-    into.text += server_line(into.servers.back(), check_options(member));
-  }
-}
-
-haproxy_listen begun_listen(std::string name, const std::string& host, std::uint16_t port,
-                            std::string_view bind_options = {}) {
-  haproxy_listen one{std::move(name), host, port, {}, {}};
-  one.text = fmt::format("\nlisten {}\n    bind {}{}\n", one.name, endpoint{host, port}.text(),
-                         bind_options);
-  return one;
-}
-
-/// How many connections a port that leads to so many members may have at a time. What is above waits
-/// in the kernel and harms no other port. Where PostgreSQL takes fewer it shall be the one to refuse,
-/// for its refusal says why: hence twice what it takes.
-void add_limits(haproxy_listen& into, const router_config& settings, const route& what,
-                std::size_t members) {
-  auto useful =
-      2 * static_cast<std::int64_t>(what.max_connections) * static_cast<std::int64_t>(members);
-  auto limit = std::max<std::int64_t>(settings.max_connections_per_port, useful);
-  into.text += fmt::format("    maxconn {}\n",
-                           std::min<std::int64_t>(limit, connections_of_instances(settings)));
-  // HAProxy's maxconn of all ports cannot be shared out; a table of one entry counts for that.
-  if (settings.broker)
-    into.text +=
-        fmt::format("    tcp-request connection track-sc0 int(1) table {0}\n"
-                    "    tcp-request connection reject if {{ sc0_conn_cur({0}) gt {1} }}\n",
-                    instance_connections, connections_of_instances(settings));
-}
-
-haproxy_listen listen_of(const router_config& settings, const route& what) {
-  auto one = begun_listen(haproxy_name(what.instance), settings.bind_host, what.port);
-  add_limits(one, settings, what, 1);
-  add_members(one, settings, what, one.name, "primary", {});
-  return one;
-}
-
-haproxy_listen read_only_listen_of(const router_config& settings, const route& what) {
-  auto one = begun_listen(read_only_listen(what.instance), settings.bind_host, what.read_only_port);
-  add_limits(one, settings, what, std::max<std::size_t>(what.members.size(), 2) - 1);
-  auto leader = read_only_leader(what.instance);
-  add_members(one, settings, what, one.name, "replica",
-              fmt::format("    balance leastconn\n"
-                          "    use_backend {} if {{ nbsrv({}) eq 0 }}\n",
-                          leader, one.name));
-  // A backend of its own, for the listen of the first port may be left out.
-  one.text += fmt::format("\nbackend {}\n", leader);
-  add_members(one, settings, what, leader, "primary", {});
-  return one;
-}
-
-haproxy_listen listen_of(const router_config& settings, const broker_front& front,
-                         std::string_view certificate) {
+std::string broker_text(const router_config& settings, const broker_front& front,
+                        std::string_view certificate) {
   std::string tls;
   if (front.has_tls())
     tls = fmt::format(" ssl crt {} alpn http/1.1 ssl-min-ver TLSv1.2", certificate_path(settings));
-  auto one = begun_listen(broker_listen, settings.bind_host, front.listen, tls);
-  one.text += fmt::format("    maxconn {}\n", connections_of_brokers(settings));
+  auto text = fmt::format("\nlisten {}\n    bind {}{}\n    maxconn {}\n", broker_listen,
+                          endpoint{settings.bind_host, front.listen}.text(), tls,
+                          connections_of_brokers(settings));
   if (front.has_tls())
-    one.text += fmt::format("    # the certificate {}\n", model::start_of_sha256(certificate, 16));
+    text += fmt::format("    # the certificate {}\n", model::start_of_sha256(certificate, 16));
   // One broker acts. Its standby refuses what writes, so it serves only while nobody acts. The
   // server's time is above the 50 s that a broker lets a synchronous request wait.
   constexpr std::string_view options = "    mode http\n"
@@ -186,247 +96,297 @@ haproxy_listen listen_of(const router_config& settings, const broker_front& fron
                                        "    timeout server 70s\n"
                                        "    timeout queue 5s\n"
                                        "    option httpchk\n";
-  auto add_servers = [&](const std::string& proxy) {
-    one.text += fmt::format("    default-server inter {}ms fastinter {}ms fall 2 rise 1 "
-                            "init-addr libc,none\n",
-                            settings.check_interval.count(), settings.check_interval.count() / 2);
+  auto add_servers = [&] {
+    text += fmt::format("    default-server inter {}ms fastinter {}ms fall 2 rise 1 "
+                        "init-addr libc,none\n",
+                        settings.check_interval.count(), settings.check_interval.count() / 2);
     auto number = 0;
     for (const auto& address : front.servers)
-      if (auto where = endpoint_of(address)) {
-        one.servers.push_back({proxy, fmt::format("broker{}", ++number), *where});
-        one.text += server_line(one.servers.back(), " check");
-      }
+      if (auto where = endpoint_of(address))
+        text += fmt::format("    server broker{} {} check\n", ++number, where->text());
   };
-  one.text += options;
+  text += options;
   // Who a request came from is for this proxy to say: the audit trail records it.
-  one.text +=
-      fmt::format("    timeout client 60s\n"
-                  "    timeout http-request 10s\n"
-                  "    timeout http-keep-alive 10s\n"
-                  "    http-request del-header X-Forwarded-For\n"
-                  "    http-check send meth GET uri /healthz\n"
-                  "    http-check expect status 200\n"
-                  "    http-error status 503 content-type application/json hdr Retry-After 5 "
-                  "string '{{\"description\":\"no broker can be reached; try again\"}}'\n"
-                  "    use_backend {0} if {{ nbsrv({0}) gt 0 }}\n",
-                  active_broker);
-  add_servers(one.name);
-  one.text += fmt::format("\nbackend {}\n", active_broker);
-  one.text += options;
-  one.text += "    http-check send meth GET uri /healthz?active\n"
-              "    http-check expect status 200\n";
-  add_servers(active_broker);
-  return one;
+  text += fmt::format("    timeout client 60s\n"
+                      "    timeout http-request 10s\n"
+                      "    timeout http-keep-alive 10s\n"
+                      "    http-request del-header X-Forwarded-For\n"
+                      "    http-check send meth GET uri /healthz\n"
+                      "    http-check expect status 200\n"
+                      "    http-error status 503 content-type application/json hdr Retry-After 5 "
+                      "string '{{\"description\":\"no broker can be reached; try again\"}}'\n"
+                      "    use_backend {0} if {{ nbsrv({0}) gt 0 }}\n",
+                      active_broker);
+  add_servers();
+  text += fmt::format("\nbackend {}\n", active_broker);
+  text += options;
+  text += "    http-check send meth GET uri /healthz?active\n"
+          "    http-check expect status 200\n";
+  add_servers();
+  return text;
 }
 
 std::string head_of(const router_config& settings) {
-  // Without any listener HAProxy does not start: the stats socket is one, and serves operators.
+  // Without any listener HAProxy does not start: the stats socket is one.
   // 24 days is nearly HAProxy's longest time: idle pools are not cut, and dead peers are found by
   // the kernel's keep-alive within two minutes. PostgreSQL ends a client that says nothing after its
   // authentication_timeout; one that ignores even that would hold its connection here for all of
   // those days, but for the time-out of what is half closed.
-  auto head = fmt::format("    maxconn {0}\n"
-                          "    no strict-limits\n"
-                          "    hard-stop-after {1}ms\n"
-                          "    mworker-max-reloads {3}\n"
-                          "    server-state-file {2}/server-state\n"
-                          "    stats socket {2}/stats.sock mode 600 level operator\n"
-                          "\n"
-                          "defaults\n"
-                          "    mode tcp\n"
-                          "    load-server-state-from-file global\n"
-                          "    retries 0\n"
-                          "    timeout connect 2s\n"
-                          "    timeout check 2s\n"
-                          "    timeout client 24d\n"
-                          "    timeout client-fin 10s\n"
-                          "    timeout server 24d\n"
-                          "    option clitcpka\n"
-                          "    clitcpka-idle 60s\n"
-                          "    clitcpka-intvl 10s\n"
-                          "    clitcpka-cnt 6\n"
-                          "    option srvtcpka\n"
-                          "    srvtcpka-idle 60s\n"
-                          "    srvtcpka-intvl 10s\n"
-                          "    srvtcpka-cnt 6\n",
-                          settings.maxconn, settings.hard_stop_after.count(), settings.data_dir,
-                          settings.max_old_workers);
+  return fmt::format(
+      "    maxconn {0}\n"
+      "    no strict-limits\n"
+      "    mworker-max-reloads {2}\n"
+      "    server-state-file {1}/server-state\n"
+      "    stats socket {1}/stats.sock mode 600 level admin\n"
+      // Otherwise a few clients that talk to the socket would keep the router off it.
+      "    stats maxconn 100\n"
+      "\n"
+      "defaults\n"
+      "    mode tcp\n"
+      "    load-server-state-from-file global\n"
+      "    retries 0\n"
+      "    timeout connect 2s\n"
+      "    timeout check 2s\n"
+      "    timeout client 24d\n"
+      "    timeout client-fin 10s\n"
+      "    timeout server 24d\n"
+      "    option clitcpka\n"
+      "    clitcpka-idle 60s\n"
+      "    clitcpka-intvl 10s\n"
+      "    clitcpka-cnt 6\n"
+      "    option srvtcpka\n"
+      "    srvtcpka-idle 60s\n"
+      "    srvtcpka-intvl 10s\n"
+      "    srvtcpka-cnt 6\n"
+      "    default-server inter {3}ms fastinter {4}ms fall 2 rise 1 on-marked-down "
+      "shutdown-sessions init-addr none\n"
+      "\nbackend {7}\n"
+      "    stick-table type integer size 1 nopurge store conn_cur\n"
+      "\nbackend {5}\n"
+      "    stick-table type string len 8 size 10k expire 1h store conn_cur\n"
+      "\nbackend {6}\n"
+      "    stick-table type string len 48 size 100k expire 1h store conn_cur\n",
+      settings.maxconn, settings.data_dir, most_reloads, settings.check_interval.count(),
+      settings.check_interval.count() / 2, node_connections, source_connections,
+      instance_connections);
+}
+
+/// Who is let in, and to whom. HAProxy's tables count; the numbers are in a map, so that they can
+/// change while it runs. `set maxconn frontend` is no way: 2.6 may deadlock over it.
+std::string admission_of(const router_config& settings, const port_kind& kind,
+                         const std::string& proxy) {
+  // What is accepted: by address and port, and of all.
+  constexpr std::string_view accepted =
+      "    tcp-request connection set-var(sess.port) dst_port\n"
+      "    tcp-request connection set-var(sess.limits) dst_port,map({limits},0:0:0:0:0:0)\n"
+      "    tcp-request connection set-var(sess.all) var(sess.limits),field(4,:)\n"
+      "    tcp-request connection set-var(sess.all_nearly) var(sess.limits),field(5,:)\n"
+      "    tcp-request connection set-var(sess.all_share) var(sess.limits),field(6,:)\n"
+      "    tcp-request connection track-sc1 src,concat(:,sess.port) table {sources}\n"
+      "    tcp-request connection track-sc2 int(1) table {instances}\n"
+      "    tcp-request connection reject if { sc2_conn_cur gt {most} }\n"
+      "    tcp-request connection reject if { fe_conn,sub(sess.all) gt 0 }\n"
+      "    tcp-request connection reject if { fe_conn,sub(sess.all_nearly) gt 0 } { "
+      "sc1_conn_cur,sub(sess.all_share) gt 0 }\n";
+  // What goes to a node: the database's clients speak first. While a port has no server of its own
+  // its sessions count for the node that they go to.
+  constexpr std::string_view passed =
+      "    tcp-request inspect-delay {patience}ms\n"
+      "    tcp-request content set-var(sess.begun) int(1) if { req.len ge 8 }\n"
+      "    tcp-request content reject unless { var(sess.begun) -m found }\n"
+      "{admission}"
+      "    tcp-request content set-var(sess.servers) nbsrv({proxy})\n"
+      "    tcp-request content set-var(sess.node) str({proxy})\n"
+      "    tcp-request content set-var(sess.node) dst_port,map({fallbacks},{proxy}) if { "
+      "nbsrv({proxy}) eq 0 }\n"
+      "    tcp-request content set-var(sess.servers) int(1) if { nbsrv({proxy}) eq 0 }\n"
+      "    tcp-request content set-var(sess.most) "
+      "var(sess.limits),field(1,:),mul(sess.servers)\n"
+      "    tcp-request content set-var(sess.nearly) "
+      "var(sess.limits),field(2,:),mul(sess.servers)\n"
+      "    tcp-request content set-var(sess.share) "
+      "var(sess.limits),field(3,:),mul(sess.servers)\n"
+      "    tcp-request content track-sc0 var(sess.node) table {nodes}\n"
+      "    tcp-request content reject if { sc0_conn_cur,sub(sess.most) gt 0 }\n"
+      "    tcp-request content reject if { sc0_conn_cur,sub(sess.nearly) gt 0 } { "
+      "sc1_conn_cur,sub(sess.share) gt 0 }\n"
+      "    tcp-request content accept\n";
+  return with(std::string{accepted} + std::string{passed},
+              {{"{admission}", std::string{kind.admission}},
+               {"{limits}", path_of(haproxy_map::limits, settings.data_dir)},
+               {"{fallbacks}", path_of(haproxy_map::fallbacks, settings.data_dir)},
+               {"{patience}", std::to_string(settings.limits.first_bytes.count())},
+               {"{most}", std::to_string(connections_of_instances(settings))},
+               {"{instances}", std::string{instance_connections}},
+               {"{nodes}", std::string{node_connections}},
+               {"{sources}", std::string{source_connections}},
+               {"{proxy}", proxy}});
+}
+
+std::string slot_line(const server_slot& slot) {
+  const auto content = slot.holds.value_or(slot_content{nowhere, nowhere});
+  // The cluster's members check each other's certificates; here the scope in the answer counts.
+  return fmt::format("    server {} {} check addr {} port {}{}{}\n", slot.name,
+                     content.postgresql.text(), content.patroni.host, content.patroni.port,
+                     slot.has_tls ? " check-ssl verify none" : "", slot.holds ? "" : " disabled");
+}
+
+/// The listen of a port; only its backend if the port is not to be opened, for another port may use
+/// its servers.
+std::string port_text(const router_config& settings, std::uint16_t port, const port_state& state) {
+  const auto proxy = proxy_of(port);
+  const auto& kind = postgresql_of_patroni;
+  auto text = fmt::format("\n{} {}\n", state.bound ? "listen" : "backend", proxy);
+  if (state.bound) {
+    text += fmt::format("    bind {}\n", endpoint{settings.bind_host, port}.text());
+    text += admission_of(settings, kind, proxy);
+    text += fmt::format("    use_backend %[dst_port,map({},none)] if {{ nbsrv({}) eq 0 }}\n",
+                        path_of(haproxy_map::fallbacks, settings.data_dir), proxy);
+  }
+  text += "    balance leastconn\n";
+  text += with(kind.checks, {{"{checks}", path_of(haproxy_map::checks, settings.data_dir)},
+                             {"{scopes}", path_of(haproxy_map::scopes, settings.data_dir)}});
+  for (const auto& slot : state.slots)
+    text += slot_line(slot);
+  return text;
+}
+
+std::string text_without_description(const router_config& settings, const proxy_state& state,
+                                     std::string_view certificate) {
+  auto text = head_of(settings);
   if (settings.broker)
-    head += fmt::format("\nbackend {}\n"
-                        "    stick-table type integer size 1 nopurge store conn_cur\n",
-                        instance_connections);
-  return head;
+    text += broker_text(settings, *settings.broker, certificate);
+  for (const auto& [port, one] : state)
+    text += port_text(settings, port, one);
+  return text;
+}
+
+std::vector<server_slot> empty_slots(const port_shape& shape) {
+  std::vector<server_slot> slots;
+  for (auto has_tls : {false, true})
+    for (int number = 1; number <= (has_tls ? shape.tls : shape.plain); ++number)
+      slots.push_back({slot_name(number, has_tls), has_tls, std::nullopt, false, false, false});
+  return slots;
+}
+
+/// How many slots it takes for so many servers, in steps of what a port has anyway.
+int slots_for(std::ptrdiff_t servers, int step) {
+  return static_cast<int>((servers + step - 1) / step) * step;
 }
 
 } // namespace
 
-std::string haproxy_name(std::string_view name) {
-  auto is_plain = [](char c) { return is_letter_or_digit(c) || c == '-' || c == '_' || c == '.'; };
-  auto is_hash = name.size() == 41 && name.front() == '~';
-  auto rest = is_hash ? name.substr(1) : name;
-  if (!rest.empty() && rest.size() <= 64 && std::all_of(rest.begin(), rest.end(), is_plain))
-    return is_hash ? ":" + std::string{rest} : std::string{rest};
-  // A key that nobody here wrote can hold anything: a space makes any of them one to be hashed.
-  auto hashed = model::name_of(" " + std::string{name});
-  return ":" + hashed.substr(1);
+haproxy_shape shape_of(const proxy_state& state) {
+  haproxy_shape shape;
+  for (const auto& [port, one] : state) {
+    auto tls = std::count_if(one.slots.begin(), one.slots.end(),
+                             [](const server_slot& slot) { return slot.has_tls; });
+    shape[port] = {one.bound, static_cast<int>(one.slots.size()) - static_cast<int>(tls),
+                   static_cast<int>(tls)};
+  }
+  return shape;
 }
 
-std::string instance_of(std::string_view haproxy_name) {
-  for (auto suffix : {read_only_suffix, read_only_leader_suffix})
-    if (haproxy_name.size() > suffix.size() && haproxy_name.ends_with(suffix))
-      haproxy_name.remove_suffix(suffix.size());
-  std::string name{haproxy_name};
-  if (!name.empty() && name.front() == ':')
-    name.front() = '~';
-  return name;
+haproxy_shape shape_for(const router_config& settings, const port_table& wanted,
+                        const haproxy_shape& now, const std::function<bool(std::uint16_t)>& free) {
+  auto is_tls = [](const slot_content& server) { return server.patroni_has_tls; };
+  auto some_plain = false, some_tls = false;
+  for (const auto& [port, one] : wanted)
+    for (const auto& server : one->servers)
+      (is_tls(server) ? some_tls : some_plain) = true;
+  const auto step = settings.slots;
+  // What there is already is kept: less of it would be a reload too.
+  for (const auto& [port, one] : now) {
+    some_plain = some_plain || one.plain > 0;
+    some_tls = some_tls || one.tls > 0;
+  }
+  const port_shape usual{true, some_plain || !some_tls ? step : 0,
+                         some_tls || !some_plain ? step : 0};
+  haproxy_shape shape;
+  for (int port = settings.first_port; port <= settings.last_port; ++port)
+    shape.emplace(static_cast<std::uint16_t>(port), usual);
+  for (const auto& [port, one] : wanted) {
+    auto& needed = shape.emplace(port, usual).first->second;
+    auto tls = std::count_if(one->servers.begin(), one->servers.end(), is_tls);
+    auto plain = static_cast<std::ptrdiff_t>(one->servers.size()) - tls;
+    needed.plain = std::max(needed.plain, slots_for(plain, step));
+    needed.tls = std::max(needed.tls, slots_for(tls, step));
+  }
+  for (auto& [port, one] : shape) {
+    auto known = now.find(port);
+    if (known != now.end()) {
+      one.plain = std::max(one.plain, known->second.plain);
+      one.tls = std::max(one.tls, known->second.tls);
+      one.bound = known->second.bound || (wanted.contains(port) && free(port));
+    } else {
+      one.bound = free(port);
+    }
+  }
+  return shape;
 }
 
-std::string haproxy_config::description() const {
+proxy_state empty_state(const haproxy_shape& shape) {
+  proxy_state state;
+  for (const auto& [port, one] : shape) {
+    auto& known = state[port];
+    known.bound = known.open = one.bound;
+    known.slots = empty_slots(one);
+  }
+  return state;
+}
+
+std::string haproxy_text(const router_config& settings, const proxy_state& state,
+                         std::string_view certificate) {
+  return fmt::format("{}global\n{}{}\n{}", first_line, description_prefix,
+                     description_of(settings, shape_of(state), certificate),
+                     text_without_description(settings, state, certificate));
+}
+
+std::string description_of(const router_config& settings, const haproxy_shape& shape,
+                           std::string_view certificate) {
   // FNV-1a, 64 bits: it has to be the same in every build, and tells apart, but protects nothing.
   std::uint64_t hash = 14695981039346656037u;
-  auto add = [&](std::string_view text) {
-    for (unsigned char c : text)
-      hash = (hash ^ c) * 1099511628211u;
-  };
-  add(head);
-  for (const auto& listen : listens)
-    add(listen.text);
-  return fmt::format("routes-{:016x}", hash);
+  for (unsigned char c : text_without_description(settings, empty_state(shape), certificate))
+    hash = (hash ^ c) * 1099511628211u;
+  return fmt::format("ports-{:016x}", hash);
 }
 
-std::string haproxy_config::text() const {
-  std::string all{first_line};
-  all += fmt::format("global\n{}{}\n{}", description_prefix, description(), head);
-  for (const auto& listen : listens)
-    all += listen.text;
-  return all;
+std::string map_text(haproxy_map which, const proxy_state& state) {
+  std::string text;
+  for (const auto& [port, one] : state)
+    if (const auto& value = value_in(which, one); !value.empty())
+      text += fmt::format("{} {}\n", key_in(which, port), value);
+  return text;
 }
 
-const haproxy_listen* haproxy_config::listen_at(int line) const {
-  // The comment, `global` and the description precede the head.
-  auto next = 4 + std::count(head.begin(), head.end(), '\n');
-  for (const auto& listen : listens) {
-    auto first = next;
-    next += std::count(listen.text.begin(), listen.text.end(), '\n');
-    if (line >= first && line < next)
-      return &listen;
-  }
-  return nullptr;
-}
-
-std::string read_only_listen(std::string_view instance) {
-  return haproxy_name(instance) + std::string{read_only_suffix};
-}
-
-std::string read_only_leader(std::string_view instance) {
-  return haproxy_name(instance) + std::string{read_only_leader_suffix};
-}
-
-bool is_first_port(const haproxy_listen& listen) {
-  return listen.name != broker_listen && !is_read_only_port(listen);
-}
-
-bool is_read_only_port(const haproxy_listen& listen) {
-  return listen.name.ends_with(read_only_suffix);
-}
-
-std::string certificate_path(const router_config& settings) {
-  return settings.data_dir + "/broker.pem";
-}
-
-haproxy_config haproxy_config_of(const router_config& settings, const std::vector<route>& served,
-                                 std::string_view certificate) {
-  haproxy_config config;
-  config.head = head_of(settings);
-  if (settings.broker)
-    config.listens.push_back(listen_of(settings, *settings.broker, certificate));
-  for (const auto& one : served) {
-    config.listens.push_back(listen_of(settings, one));
-    if (one.read_only_port != 0)
-      config.listens.push_back(read_only_listen_of(settings, one));
-  }
-  return config;
-}
-
-haproxy_config parse_haproxy_config(std::string_view text) {
-  haproxy_config config;
-  auto in_head = false;
-  std::string blank; // belongs to the section after it
-  std::string proxy;
-  for (auto line : lines_of(text)) {
-    auto words = words_of(line);
-    if (words.empty()) {
-      blank += "\n";
-      continue;
-    }
-    if ((words[0] == "listen" || words[0] == "backend") && words.size() > 1)
-      proxy = words[1];
-    if (words[0] == "listen" && words.size() > 1)
-      config.listens.push_back({words[1], {}, 0, {}, {}});
-    else if (config.listens.empty() && !in_head) {
-      in_head = line.starts_with(description_prefix);
-      continue;
-    }
-    auto whole = blank + std::string{line} + "\n";
-    blank.clear();
-    if (config.listens.empty()) {
-      config.head += whole;
-      continue;
-    }
-    auto& listen = config.listens.back();
-    listen.text += whole;
-    if (words[0] == "bind" && words.size() > 1) {
-      if (auto where = endpoint_of(words[1])) {
-        listen.bind_host = where->host;
-        listen.port = where->port;
-      }
-    } else if (words[0] == "server" && words.size() > 2) {
-      if (auto where = endpoint_of(words[2]))
-        listen.servers.push_back({proxy, words[1], *where});
-    }
-  }
-  return config;
-}
-
-std::map<server_key, endpoint> servers_up(std::string_view show_servers_state) {
-  // be_id be_name srv_id srv_name srv_addr srv_op_state … srv_fqdn (18th) srv_port (19th)
-  constexpr std::size_t listen = 1, server = 3, address = 4, state = 5, host = 17, port = 18;
-  constexpr std::string_view running = "2";
-  std::map<server_key, endpoint> up;
-  for (auto line : lines_of(show_servers_state)) {
-    auto words = words_of(line);
-    if (words.size() <= port || words[state] != running)
-      continue;
-    if (auto number = port_of(words[port]))
-      up[{words[listen], words[server]}] = {words[host] == "-" ? words[address] : words[host],
-                                            *number};
-  }
-  return up;
-}
-
-std::string server_state_file(const haproxy_config& config,
-                              const std::map<server_key, endpoint>& up,
-                              const std::map<std::string, std::string>& leaders) {
+std::string server_state_file(const proxy_state& state) {
   // The version and the names of HAProxy 2.6's columns. It finds servers by their names; the ids
-  // do not matter. A port of 0 would be taken for the server's port.
+  // do not matter.
   std::string text =
       "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight "
       "srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health "
       "srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord "
       "srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n";
-  for (const auto& listen : config.listens) {
+  for (const auto& [port, one] : state) {
     auto id = 0;
-    for (const auto& server : listen.servers) {
-      auto leader = leaders.find(server.proxy);
-      auto was = up.find({server.proxy, server.name});
-      auto is_up = was != up.end() && was->second == server.where
-                   && (leader == leaders.end() || leader->second == server.name);
-      // Running has the state 2 and the health of `rise 1 fall 2` at its best, which is 2.
-      text += fmt::format("1 {} {} {} - {} 0 1 1 0 1 0 {} 6 0 0 0 - {} - 0 0 - - 0\n", server.proxy,
-                          ++id, server.name, is_up ? 2 : 0, is_up ? 2 : 0, server.where.port);
+    for (const auto& slot : one.slots) {
+      ++id;
+      if (!slot.holds)
+        continue;
+      auto is_up = one.check == leader_check && one.leader ? slot.holds == one.leader : slot.up;
+      // Running has the state 2 and the health of `rise 1 fall 2` at its best, which is 2. The
+      // administrative state of one that is drained is 8.
+      text += fmt::format("1 {} {} {} {} {} {} 1 1 0 1 0 {} 6 0 0 0 - {} - 0 {} {} - 0\n",
+                          proxy_of(port), id, slot.name, slot.holds->postgresql.host, is_up ? 2 : 0,
+                          slot.drained ? 8 : 0, is_up ? 2 : 0, slot.holds->postgresql.port,
+                          slot.holds->patroni.port, slot.holds->patroni.host);
     }
   }
   return text;
+}
+
+std::string certificate_path(const router_config& settings) {
+  return settings.data_dir + "/broker.pem";
 }
 
 haproxy_processes parse_show_proc(std::string_view answer) {
@@ -450,50 +410,6 @@ haproxy_processes parse_show_proc(std::string_view answer) {
   return found;
 }
 
-check_results::check_results(std::string_view show_servers_state) {
-  // be_id be_name srv_id srv_name srv_addr srv_op_state … srv_check_status (11th) srv_check_result …
-  // The result is forgotten when the next check begins, and one of a frozen server is nearly always
-  // under way; the status is kept, and 1 before the first check.
-  constexpr std::size_t proxy = 1, server = 3, state = 5, status = 10;
-  constexpr std::string_view stopped = "0", not_checked = "1";
-  for (auto line : lines_of(show_servers_state)) {
-    auto words = words_of(line);
-    // The brokers' requests have time-outs of their own.
-    if (line.starts_with('#') || words.size() <= status || words[proxy] == broker_listen
-        || words[proxy] == active_broker)
-      continue;
-    proxies_.insert(words[proxy]);
-    if (words[state] != stopped || words[status] == not_checked)
-      not_failed_.emplace(words[proxy], words[server]);
-  }
-}
-
-bool check_results::is_lost(const server_key& server) const {
-  return proxies_.contains(server.first) && !not_failed_.contains(server);
-}
-
-std::vector<std::string> sessions_with(const std::function<bool(const server_key&)>& is_meant,
-                                       std::string_view show_sess) {
-  // `0x564d557968c0: proto=tcpv4 src=127.0.0.1:47776 fe=a be=a srv=n1 ts=00 …`
-  std::vector<std::string> ids;
-  for (auto line : lines_of(show_sess)) {
-    auto colon = line.find(": ");
-    if (!line.starts_with("0x") || colon == std::string_view::npos)
-      continue;
-    server_key with;
-    for (const auto& word : words_of(line.substr(colon + 1))) {
-      if (word.starts_with("be="))
-        with.first = word.substr(3);
-      if (word.starts_with("srv="))
-        with.second = word.substr(4);
-    }
-    // It has none yet while it waits for one.
-    if (with.second != "<none>" && is_meant(with))
-      ids.emplace_back(line.substr(0, colon));
-  }
-  return ids;
-}
-
 std::set<std::uint16_t> ports_not_bound(std::string_view printed) {
   std::set<std::uint16_t> ports;
   for (auto line : lines_of(printed)) {
@@ -507,16 +423,6 @@ std::set<std::uint16_t> ports_not_bound(std::string_view printed) {
         ports.insert(*port);
   }
   return ports;
-}
-
-std::set<int> lines_refused(std::string_view printed, std::string_view path) {
-  std::set<int> numbers;
-  auto wanted = fmt::format("[{}:", path);
-  for (auto line : lines_of(printed))
-    if (line.find("[ALERT]") != std::string_view::npos)
-      if (auto at = line.find(wanted); at != std::string_view::npos)
-        numbers.insert(number_of(line.substr(at + wanted.size())));
-  return numbers;
 }
 
 std::string alerts_in(std::string_view printed) {
@@ -535,7 +441,11 @@ std::string alerts_in(std::string_view printed) {
       alerts += said;
     }
   }
-  return alerts.empty() ? last : alerts;
+  if (alerts.empty())
+    alerts = last;
+  // The same may be wrong with each of thousands of ports; haproxy.log has it all.
+  constexpr std::size_t longest = 1'000;
+  return alerts.size() > longest ? alerts.substr(0, longest) + "…" : alerts;
 }
 
 } // namespace matriarch::router

@@ -5,104 +5,63 @@
 #include <set>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
+#include "router/haproxy_state.hpp"
 #include "router/router_config.hpp"
-#include "router/routing_table.hpp"
 
-/// HAProxy's files as texts: its configuration, and what it knows of its servers.
+/// HAProxy's files as texts: its configuration, the maps that it reads, and what it knows of its
+/// servers. While it runs all that changes goes by its socket; the files are for its next start.
 namespace matriarch::router {
 
-struct haproxy_server {
-  std::string proxy; ///< the listen or backend it is in
-  std::string name;
-  endpoint where;
-  bool operator==(const haproxy_server&) const = default;
+/// How many slots a port has, and whether HAProxy shall open it.
+struct port_shape {
+  bool bound = true;
+  int plain = 0; ///< for servers whose Patroni speaks HTTP
+  int tls = 0;   ///< and HTTPS
+  bool operator==(const port_shape&) const = default;
 };
+/// What only a reload can change. By port.
+using haproxy_shape = std::map<std::uint16_t, port_shape>;
 
-/// One `listen` section, with the backends after it that belong to it.
-struct haproxy_listen {
-  std::string name;
-  std::string bind_host;
-  std::uint16_t port = 0;
-  std::vector<haproxy_server> servers;
-  std::string text; ///< the whole section
-  bool operator==(const haproxy_listen&) const = default;
-};
+/// The shape that a state of HAProxy has.
+[[nodiscard]] haproxy_shape shape_of(const proxy_state& state);
 
-/// A whole configuration, in sections that can be left out.
-struct haproxy_config {
-  std::string head; ///< `global` without the description, and `defaults`
-  std::vector<haproxy_listen> listens;
+/// The shape that HAProxy needs: that of `now` if it is enough, so that it is reloaded as seldom as
+/// can be. Every port of the range has the settings' slots for what kind of servers there is, for
+/// both while there is none; more where a port's servers do not fit. A wanted port out of the range
+/// is added. `free` says of a port that HAProxy does not have whether it could be opened; one that
+/// cannot is not. Those of `now` that are not bound are opened only when they are wanted.
+[[nodiscard]] haproxy_shape shape_for(const router_config& settings, const port_table& wanted,
+                                      const haproxy_shape& now,
+                                      const std::function<bool(std::uint16_t)>& free);
 
-  /// HAProxy tells its `description`, so this says which configuration a worker runs: it is made
-  /// from everything else in the text.
-  [[nodiscard]] std::string description() const;
-  [[nodiscard]] std::string text() const;
-  /// The listen that holds a line of text(), counted from 1; nullptr if none does.
-  [[nodiscard]] const haproxy_listen* listen_at(int line) const;
-  bool operator==(const haproxy_config&) const = default;
-};
+/// An empty state of that shape: nothing is in it and every port is open, as HAProxy starts.
+[[nodiscard]] proxy_state empty_state(const haproxy_shape& shape);
 
-/// The name of an instance's listen or of a member's server. HAProxy takes letters, digits, `-`,
-/// `_`, `.` and `:`; so the `~` of a name that is a hash becomes `:`.
-[[nodiscard]] std::string haproxy_name(std::string_view name);
-/// The other way round, for the listens of instances: both of an instance's lead to its name.
-[[nodiscard]] std::string instance_of(std::string_view haproxy_name);
+/// HAProxy's file. Equal arguments give equal texts. What is in the slots is for the next start:
+/// description() does not tell it. `certificate` is what is at certificate_path().
+[[nodiscard]] std::string haproxy_text(const router_config& settings, const proxy_state& state,
+                                       std::string_view certificate = {});
 
-/// The listen of the brokers; no instance can have this name.
+/// HAProxy tells its `description`, so this says whether it runs what haproxy_text() would have it
+/// run, whatever is in the slots.
+[[nodiscard]] std::string description_of(const router_config& settings, const haproxy_shape& shape,
+                                         std::string_view certificate = {});
+
+/// The text of a map's file.
+[[nodiscard]] std::string map_text(haproxy_map which, const proxy_state& state);
+
+/// The server-state-file: who is drained, and that those in slots are up whom etcd has called the
+/// leader, or who were up when HAProxy was asked last. All others are down until their first check,
+/// where HAProxy 2.6 would take any server to be up.
+[[nodiscard]] std::string server_state_file(const proxy_state& state);
+
+/// The listen of the brokers.
 inline const std::string broker_listen = ":broker";
-
-/// The listen of an instance's second port, which leads to its replicas, and the backend that it
-/// uses while no replica is up; no instance can have these names.
-[[nodiscard]] std::string read_only_listen(std::string_view instance);
-[[nodiscard]] std::string read_only_leader(std::string_view instance);
-
-/// Whether a listen is that of an instance's first port, or of its second; the brokers' is neither.
-[[nodiscard]] bool is_first_port(const haproxy_listen& listen);
-[[nodiscard]] bool is_read_only_port(const haproxy_listen& listen);
 
 /// Where the certificate and the key of the brokers' port are, as one file.
 [[nodiscard]] std::string certificate_path(const router_config& settings);
-
-/// What HAProxy shall run. Equal arguments give equal texts. `certificate` is what is at
-/// certificate_path(): HAProxy reads it anew with a configuration that is another text.
-[[nodiscard]] haproxy_config haproxy_config_of(const router_config& settings,
-                                               const std::vector<route>& served,
-                                               std::string_view certificate = {});
-
-/// Reads back a text that haproxy_config::text() made, of this or an earlier version.
-[[nodiscard]] haproxy_config parse_haproxy_config(std::string_view text);
-
-/// A listen or backend, and one of its servers.
-using server_key = std::pair<std::string, std::string>;
-
-/// The servers that are up, and where, from the answer to `show servers state`.
-[[nodiscard]] std::map<server_key, endpoint> servers_up(std::string_view show_servers_state);
-
-/// The server-state-file for a configuration: up are the servers in `up` that are still where they
-/// were, unless another is known to lead (`leaders`, server by listen or backend). All others are
-/// down until their first check, where HAProxy 2.6 would take any new server to be up.
-[[nodiscard]] std::string server_state_file(const haproxy_config& config,
-                                            const std::map<server_key, endpoint>& up,
-                                            const std::map<std::string, std::string>& leaders);
-
-/// What the checks of a worker say of the servers of its instances' ports.
-class check_results {
-public:
-  /// From the answer to `show servers state`.
-  explicit check_results(std::string_view show_servers_state);
-
-  /// Whether a session with that server has nothing more to hope for: the server's check has failed
-  /// so that it is down, or it is no server of this listen or backend any more. Not if the listen
-  /// or backend itself is unknown, nor before a server's first check.
-  [[nodiscard]] bool is_lost(const server_key& server) const;
-
-private:
-  std::set<std::string, std::less<>> proxies_;
-  std::set<server_key> not_failed_;
-};
 
 /// The worker processes as the master tells them.
 struct haproxy_processes {
@@ -114,15 +73,8 @@ struct haproxy_processes {
 /// Reads the answer to `show proc`; `master` is 0 if it is no such answer.
 [[nodiscard]] haproxy_processes parse_show_proc(std::string_view answer);
 
-/// The ids of the sessions with a server of which that is true, from the answer to `show sess`.
-[[nodiscard]] std::vector<std::string>
-sessions_with(const std::function<bool(const server_key&)>& is_meant, std::string_view show_sess);
-
 /// The ports that HAProxy says it could not bind, from what it printed.
 [[nodiscard]] std::set<std::uint16_t> ports_not_bound(std::string_view printed);
-
-/// The lines of the configuration file `path` that HAProxy complains about, from what it printed.
-[[nodiscard]] std::set<int> lines_refused(std::string_view printed, std::string_view path);
 
 /// The alerts in what HAProxy printed, on one line; without any, the last line.
 [[nodiscard]] std::string alerts_in(std::string_view printed);

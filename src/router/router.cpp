@@ -1,8 +1,10 @@
 #include "router/router.hpp"
 
 #include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -11,7 +13,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,8 +27,11 @@
 #include "model/times.hpp"
 #include "router/background.hpp"
 #include "router/certificate.hpp"
-#include "router/haproxy.hpp"
-#include "router/haproxy_config.hpp"
+#include "router/haproxy_keeper.hpp"
+#include "router/host_addresses.hpp"
+#include "router/old_sessions.hpp"
+#include "router/port_table.hpp"
+#include "router/report_publisher.hpp"
 #include "router/router_config.hpp"
 #include "router/routing_table.hpp"
 #include "store/etcd.hpp"
@@ -44,13 +48,6 @@ using clock = std::chrono::steady_clock;
 constexpr int cannot_serve = 1;
 constexpr int wrong_configuration = 2;
 
-/// From the first change to the reload: a new instance's keys come within some milliseconds.
-constexpr std::chrono::milliseconds settle{50};
-/// The same for each worker that earlier reloads have left behind, and the longest: when connections
-/// are long and changes many, more of these share a reload, and connections live through more of
-/// them. A new instance is not kept waiting for more than a second.
-constexpr std::chrono::milliseconds settle_per_old_worker{50};
-constexpr std::chrono::milliseconds longest_settle{1'000};
 /// Between attempts at what was left out; a port that is freed is served soon after.
 constexpr std::chrono::milliseconds left_out_pause{5'000};
 /// After a failure, doubled with each further one.
@@ -60,47 +57,81 @@ constexpr std::chrono::milliseconds longest_pause{5'000};
 constexpr std::chrono::seconds settled_after{30};
 /// Between two looks at whether HAProxy runs.
 constexpr std::chrono::milliseconds watch_pause{250};
-/// Between two looks at whether a worker of before a reload has sessions with a server that is down.
-/// A look costs some milliseconds, and nothing while there is no such worker.
+/// Between two writes of the files that the next start reads: enough changes share one.
+constexpr std::chrono::milliseconds save_pause{1'000};
+/// Between two looks at workers of before a reload, while there are any: a server that stands still
+/// is found by the current worker's checks, and sessions with it are ended then.
 constexpr std::chrono::milliseconds old_workers_pause{1'000};
+/// How long changes wait that nobody waits for, such as a member's position, before the router says
+/// that it serves them.
+constexpr std::chrono::milliseconds news_pause{2'000};
 /// Between two looks at whether the certificate was renewed, which is days before the old one ends.
 constexpr std::chrono::seconds certificate_pause{10};
 /// How long a router that starts waits for etcd before it serves what it served last.
 constexpr std::chrono::milliseconds etcd_patience{3'000};
+/// How long a router that ends waits for etcd to take its key away: the lease would end it anyway.
+constexpr std::chrono::milliseconds withdraw_patience{2'000};
 
 int refuse(int code, const std::string& why) {
   fmt::print(stderr, "matriarch router: {}\n", why);
   return code;
 }
 
+std::string host_name() {
+  std::array<char, 256> name{};
+  ::gethostname(name.data(), name.size() - 1);
+  return name.data();
+}
+
+/// A name that earlier routers gave an instance's listen in HAProxy: the `~` of a name that is a hash
+/// became `:`.
+std::string earlier_name(std::string name) {
+  if (name.starts_with('~'))
+    name.front() = ':';
+  return name;
+}
+
 /// The router's state and what moves it. All members run on the event loop's thread, except where
-/// noted. What blocks is done by two threads: one brings HAProxy to its configuration, one ends
-/// sessions, which cannot wait for a reload.
+/// noted. What blocks is done by a thread that keeps HAProxy at what is wanted.
 class program {
 public:
   program(const router_config& settings, http::event_loop& loop, store::etcd_client& etcd)
-      : settings_(settings), loop_(loop), etcd_(etcd),
-        haproxy_(settings.haproxy, settings.data_dir), applier_(std::make_unique<background>()),
-        ender_(std::make_unique<background>()) {}
+      : settings_(settings), loop_(loop), etcd_(etcd), keeper_(settings),
+        worker_(std::make_unique<background>()) {}
 
-  void start() {
+  /// `status_port` is where the status is served.
+  void start(int status_port) {
+    auto host = host_name();
+    auto id = settings_.id.empty() ? fmt::format("{}:{}", host, status_port) : settings_.id;
+    publisher_ = std::make_unique<report_publisher>(etcd_, id, host);
+    addresses_ = std::make_unique<host_addresses>(loop_, [this] {
+      note_routes();
+      apply();
+    });
     update_status();
     look_at_certificate();
-    applier_->submit([this] {
-      auto adopted = haproxy_.adopt();
-      auto last = haproxy_.last_configuration();
-      loop_.post([this, adopted, last] { begin(adopted, last); });
+    worker_->submit([this] {
+      auto adopted = keeper_.adopt();
+      auto last = keeper_.last_table();
+      auto last_at = keeper_.last_at();
+      loop_.post([this, adopted, last, last_at] {
+        routes_as_of_ = last_at;
+        begin(adopted, last);
+      });
     });
   }
 
-  /// Nothing is changed from here on, but sessions are still ended.
-  void freeze() { frozen_ = true; }
+  /// Nothing is changed from here on. `then` is called when etcd has this router's key no more.
+  void freeze(std::function<void()> then) {
+    frozen_ = true;
+    publisher_->withdraw(std::move(then));
+  }
 
   /// Stops HAProxy; from any thread, after freeze().
   void stop_haproxy() {
     std::promise<void> stopped;
-    applier_->submit([&] {
-      haproxy_.stop(settings_.stop_grace);
+    worker_->submit([&] {
+      keeper_.stop(settings_.stop_grace);
       stopped.set_value();
     });
     stopped.get_future().wait();
@@ -109,12 +140,13 @@ public:
   void stop_following() {
     frozen_ = true;
     follower_.reset();
+    publisher_.reset();
   }
 
   /// From any thread but the loop's; afterwards nothing posts to the loop any more.
   void end_threads() {
-    ender_.reset();
-    applier_.reset();
+    worker_.reset();
+    addresses_.reset();
   }
 
   /// For the status server, from any thread: the HTTP status and the body.
@@ -124,34 +156,32 @@ public:
   }
 
 private:
-  void begin(bool adopted, const std::optional<haproxy_config>& last) {
+  void begin(bool adopted, const port_table& last) {
     has_haproxy_ = adopted;
-    if (last) {
-      served_ = *last;
-      routes_as_of_ = haproxy_.last_configured();
+    served_ = adopted ? last : port_table{};
+    last_ = last;
+    if (adopted) {
+      spdlog::info("HAProxy of an earlier router goes on serving {} ports", served_.size());
+      look_at_old_workers();
     }
-    if (!adopted)
-      served_.listens.clear();
-    else
-      spdlog::info("HAProxy of an earlier router goes on serving {} ports", served_.listens.size());
     update_status();
 
     store::follower::listener tell;
-    tell.listed = [this](std::vector<store::key_value> all, store::revision) {
+    tell.listed = [this](std::vector<store::key_value> all, store::revision at) {
       std::vector<std::pair<std::string, std::string>> keys;
       for (auto& one : all)
         keys.emplace_back(std::move(one.key), std::move(one.value));
       auto changed = table_.list(keys);
       auto is_first = !std::exchange(listed_, true);
-      note_changes(changed || is_first);
+      note_changes(changed || is_first, at);
     };
-    tell.changed = [this](std::vector<store::change> changes, store::revision) {
+    tell.changed = [this](std::vector<store::change> changes, store::revision at) {
       auto changed = false;
       for (const auto& one : changes)
         changed = (one.what == store::change::kind::put ? table_.put(one.entry.key, one.entry.value)
                                                         : table_.erase(one.entry.key))
                   || changed;
-      note_changes(changed);
+      note_changes(changed, at);
     };
     tell.reachable = [this](bool is, std::string why) {
       if (is)
@@ -166,147 +196,146 @@ private:
         serve_last();
       update_status();
     };
-    // Everything from /routing/ to the end of /service/.
+    // Everything from /routers/ over /routing/ to the end of /service/.
     follower_ = std::make_unique<store::follower>(
-        etcd_, store::key_range{store::keys::routing, store::keys::last}, std::move(tell),
+        etcd_, store::key_range{store::keys::routers, store::keys::last}, std::move(tell),
         store::follower::options{});
     loop_.after(etcd_patience, [this] { serve_last(); });
     watch();
-    look_at_old_workers();
+    save();
+    tell_news();
   }
 
   /// Without etcd what was served last is better than nothing: the checks still tell who leads.
   void serve_last() {
     if (listed_ || has_haproxy_ || busy_ || frozen_)
       return;
-    applier_->submit([this] {
-      auto last = haproxy_.last_configuration();
-      loop_.post([this, last] {
-        if (!last || listed_ || has_haproxy_ || busy_ || frozen_)
-          return;
-        spdlog::info("serving the {} ports of last time until etcd is there", last->listens.size());
-        apply(*last);
-      });
-    });
+    spdlog::info("serving the {} ports of last time until etcd is there", last_.size());
+    wanted_ = last_;
+    bring_about();
   }
 
   // -- from keys to HAProxy -----------------------------------------------------------------------
 
-  void note_changes(bool routes_changed) {
-    if (routes_changed)
-      routes_ = table_.current();
+  void note_changes(bool routes_changed, store::revision at) {
+    revision_ = std::max(revision_, at);
     auto changes = table_.take_leader_changes();
-    if (routes_changed || !changes.empty()) {
-      std::map<std::string, std::string> leaders;
-      for (const auto& one : routes_.served)
-        if (auto leader = table_.leader(one.scope); !leader.empty())
-          for (const auto& proxy : {haproxy_name(one.instance), read_only_leader(one.instance)})
-            leaders[proxy] = haproxy_name(leader);
-      std::lock_guard guard{mutex_};
-      leaders_ = std::move(leaders);
-    }
-    if (!changes.empty())
+    auto news = table_.take_news();
+    if (routes_changed) {
+      routes_ = table_.current();
+      note_routes();
+    } else if (!changes.empty()) {
       note_leaders(changes);
-    if (routes_changed)
-      schedule();
-  }
-
-  void note_leaders(const std::vector<leader_change>& changes) {
-    std::vector<misplaced_servers> misplaced;
-    for (const auto& change : changes) {
-      if (change.now.empty())
-        continue;
-      for (const auto& one : routes_.served) {
-        if (one.scope != change.scope)
-          continue;
-        std::set<std::string> servers;
-        for (const auto& member : one.members)
-          servers.insert(haproxy_name(member.name));
-        // It may have been a member only before a reload.
-        if (!change.before.empty())
-          servers.insert(haproxy_name(change.before));
-        servers.erase(haproxy_name(change.now));
-        misplaced.push_back({haproxy_name(one.instance), {servers.begin(), servers.end()}});
-        if (one.read_only_port != 0) {
-          misplaced.push_back({read_only_leader(one.instance), misplaced.back().servers});
-          misplaced.push_back({read_only_listen(one.instance), {haproxy_name(change.now)}});
-        }
-        if (!change.before.empty())
+    }
+    for (const auto& change : changes)
+      for (const auto& one : routes_.served)
+        if (one.scope == change.scope && !change.before.empty())
           spdlog::info("instance {}: {} leads instead of {}", one.instance, change.now,
                        change.before);
+    if (routes_changed || !changes.empty() || news)
+      apply();
+  }
+
+  /// Makes the table of ports what the routes say.
+  void note_routes() {
+    nowhere_.clear();
+    port_table all;
+    for (const auto& one : routes_.served)
+      all.merge(ports_of_route(one));
+    (void)replace(wanted_, std::move(all));
+  }
+
+  /// The same for the instances of which the leader alone has changed.
+  void note_leaders(const std::vector<leader_change>& changes) {
+    for (const auto& change : changes)
+      for (const auto& one : routes_.served)
+        if (one.scope == change.scope)
+          for (auto& [port, ports] : ports_of_route(one))
+            if (auto& known = wanted_[port]; known == nullptr || *known != *ports)
+              known = std::move(ports);
+  }
+
+  port_table ports_of_route(const route& one) {
+    auto placed = one;
+    std::erase_if(placed.members, [&](routed_member& member) {
+      auto postgresql = addresses_->of(member.postgresql.host);
+      auto patroni = addresses_->of(member.patroni.host);
+      if (!postgresql || !patroni) {
+        nowhere_.push_back({one.port, one.instance,
+                            fmt::format("the host of its node {} has no address; see its cell's "
+                                        "configuration and this machine's resolver",
+                                        member.name)});
+        return true;
       }
-    }
-    end_sessions(misplaced);
-    // The worker that a reload is just starting may not have been told.
-    if (busy_)
-      told_during_apply_.insert(told_during_apply_.end(), misplaced.begin(), misplaced.end());
+      member.postgresql.host = *postgresql;
+      member.patroni.host = *patroni;
+      return false;
+    });
+    return ports_of(placed, table_.leader(one.scope), settings_.limits, table_.routers());
   }
 
-  void end_sessions(const std::vector<misplaced_servers>& of) {
-    if (has_haproxy_ && !of.empty())
-      ender_->submit([this, of] { haproxy_.end_sessions(of); });
-  }
-
-  void schedule() {
+  void apply() {
     dirty_ = true;
-    if (!busy_ && settling_ == 0 && !frozen_)
-      settling_ = loop_.after(
-          std::clamp(settle_per_old_worker * old_workers_, settle, longest_settle), [this] {
-            settling_ = 0;
-            apply_routes();
-          });
-  }
-
-  void apply_routes() {
     if (!busy_ && !frozen_ && listed_)
-      apply(haproxy_config_of(settings_, routes_.served, certificate_));
+      bring_about();
   }
 
-  void apply(haproxy_config wanted) {
+  void bring_about() {
     loop_.cancel(std::exchange(retry_, 0));
-    loop_.cancel(std::exchange(settling_, 0));
     dirty_ = false;
     busy_ = true;
-    applier_->submit([this, wanted = std::move(wanted)] {
-      auto outcome = haproxy_.apply(wanted, [this] {
-        std::lock_guard guard{mutex_};
-        return leaders_;
+    worker_->submit([this, wanted = wanted_, certificate = certificate_, at = revision_,
+                     is_from_etcd = listed_] {
+      auto outcome = keeper_.bring_about(wanted, certificate);
+      loop_.post([this, wanted, at, is_from_etcd, outcome = std::move(outcome)] {
+        note_outcome(wanted, is_from_etcd ? at : 0, outcome);
       });
-      loop_.post([this, outcome = std::move(outcome)] { note_outcome(outcome); });
     });
   }
 
-  void note_outcome(const apply_outcome& outcome) {
+  void note_outcome(const port_table& wanted, store::revision at, const keeper_outcome& outcome) {
     busy_ = false;
-    has_haproxy_ = haproxy_.running();
-    if (outcome.error.empty())
-      served_ = outcome.applied;
-    else
+    has_haproxy_ = keeper_.running();
+    if (outcome.error.empty()) {
+      served_ = wanted;
+      serves_ = at;
+    } else if (outcome.error != error_) {
       spdlog::error("{}", outcome.error);
+    }
     error_ = outcome.error;
-    if (outcome.reloaded || outcome.started) {
+    if (outcome.started || outcome.reloaded) {
       reloads_ += outcome.reloaded ? 1 : 0;
       spdlog::info("HAProxy {} and serves {} instances", outcome.started ? "started" : "reloaded",
                    routes_served());
     }
     if (outcome.started)
       started_at_ = clock::now();
+    if (outcome.reloaded)
+      look_at_old_workers();
 
+    unbound_ = outcome.unbound;
     auto unserved = routes_.unserved;
-    unserved.insert(unserved.end(), outcome.unserved.begin(), outcome.unserved.end());
+    unserved.insert(unserved.end(), nowhere_.begin(), nowhere_.end());
+    for (const auto& [port, why] : unbound_)
+      if (auto found = wanted.find(port); found != wanted.end())
+        unserved.push_back({port, found->second->instance, why});
     for (const auto& one : unserved)
       if (std::find(unserved_.begin(), unserved_.end(), one) == unserved_.end())
         spdlog::warn("instance {} is not served on port {}: {}", one.instance, one.port,
                      one.reason);
     unserved_ = std::move(unserved);
 
-    end_sessions(std::exchange(told_during_apply_, {}));
+    publish();
     if (!outcome.error.empty())
       retry_after_failure();
-    else if (!outcome.unserved.empty())
+    else if (!unserved_.empty() || !unbound_.empty())
       retry(left_out_pause);
+    if (!outcome.is_settled)
+      settle();
+    if (old_workers_ > 0)
+      look_at_old_workers();
     if (dirty_)
-      apply_routes();
+      apply();
     update_status();
   }
 
@@ -314,10 +343,12 @@ private:
     loop_.cancel(retry_);
     retry_ = loop_.after(pause, [this] {
       retry_ = 0;
-      if (listed_)
-        apply_routes();
-      else
+      if (listed_ && !busy_ && !frozen_) {
+        note_routes(); // names may have got addresses
+        bring_about();
+      } else {
         serve_last();
+      }
     });
   }
 
@@ -326,17 +357,37 @@ private:
     ++failures_;
   }
 
+  /// Servers that were drained at a change of leaders are followed by their checks again, once those
+  /// have failed: HAProxy can follow the next change by itself then, whatever becomes of this router.
+  void settle() {
+    if (std::exchange(settling_, true))
+      return;
+    loop_.after(settings_.check_interval, [this] {
+      worker_->submit([this] {
+        auto outcome = keeper_.settle();
+        loop_.post([this, outcome] {
+          settling_ = false;
+          if (!outcome.error.empty() && !busy_)
+            apply();
+          else if (!outcome.is_settled && !frozen_)
+            settle();
+        });
+      });
+    });
+  }
+
   /// Notices that HAProxy has ended.
   void watch() {
     loop_.after(watch_pause, [this] { watch(); });
     if (busy_ || frozen_)
       return;
-    if (has_haproxy_ && !haproxy_.running()) {
+    if (has_haproxy_ && !keeper_.running()) {
       has_haproxy_ = false;
       spdlog::error("HAProxy has ended and is started again; its messages are in {}/haproxy.log",
                     settings_.data_dir);
       if (clock::now() - started_at_ > settled_after)
         failures_ = 0;
+      publish();
       retry_after_failure();
       update_status();
     } else if (has_haproxy_ && error_.empty() && clock::now() - started_at_ > settled_after) {
@@ -344,21 +395,51 @@ private:
     }
   }
 
-  /// Ends what a frozen server leaves open in workers of before a reload.
+  /// Keeps the files current that a start reads while there is no etcd.
+  void save() {
+    loop_.after(save_pause, [this] { save(); });
+    if (!frozen_)
+      worker_->submit([this] {
+        if (auto wrong = keeper_.save())
+          spdlog::error("{}", *wrong);
+      });
+  }
+
+  /// Ends sessions in workers of before a reload whose server is not used any more.
   void look_at_old_workers() {
-    if (frozen_)
+    if (frozen_ || std::exchange(looking_, true))
       return;
-    ender_->submit([this] {
-      auto seen = haproxy_.running() ? haproxy_.end_lost_sessions() : std::nullopt;
+    std::map<std::string, std::uint16_t, std::less<>> earlier;
+    for (const auto& one : routes_.served) {
+      auto name = earlier_name(one.instance);
+      earlier[name] = earlier[name + ":read-only-leader"] = one.port;
+      if (one.read_only_port != 0)
+        earlier[name + ":read-only"] = one.read_only_port;
+    }
+    auto port_of = [earlier = std::move(earlier),
+                    is_known = listed_](std::string_view proxy) -> std::optional<std::uint16_t> {
+      if (auto port = port_of_proxy(proxy))
+        return port;
+      if (auto found = earlier.find(proxy); found != earlier.end())
+        return found->second;
+      // The brokers' requests have time-outs of their own.
+      if (!is_known || proxy.starts_with(":broker") || proxy.starts_with(":active-broker"))
+        return 0;
+      return std::nullopt;
+    };
+    worker_->submit([this, port_of] {
+      auto seen = keeper_.running() ? keeper_.look_at_old_workers(port_of) : std::nullopt;
       loop_.post([this, seen] {
+        looking_ = false;
         if (seen && seen->ended > 0)
-          spdlog::info(
-              "{} sessions of before a reload are ended, for their servers are down or gone",
-              seen->ended);
+          spdlog::info("{} sessions of before a reload are ended, for their servers are not used "
+                       "any more",
+                       seen->ended);
         auto count = seen ? seen->count : has_haproxy_ ? old_workers_ : 0;
         if (std::exchange(old_workers_, count) != count)
           update_status();
-        loop_.after(old_workers_pause, [this] { look_at_old_workers(); });
+        if (old_workers_ > 0 || !seen)
+          loop_.after(old_workers_pause, [this] { look_at_old_workers(); });
       });
     });
   }
@@ -381,7 +462,7 @@ private:
     if (!certificate_.empty())
       spdlog::info("the brokers' port gets its new certificate");
     certificate_ = *pem;
-    schedule();
+    apply();
   }
 
   /// Writes what HAProxy reads; why it could not, if so.
@@ -394,15 +475,30 @@ private:
 
   // -- what it says of itself ---------------------------------------------------------------------
 
-  [[nodiscard]] std::size_t routes_served() const {
-    return static_cast<std::size_t>(
-        std::count_if(served_.listens.begin(), served_.listens.end(), is_first_port));
+  /// Says in etcd what is served. Without HAProxy nothing is.
+  void publish() {
+    std::vector<std::uint16_t> ports;
+    for (const auto& [port, why] : unbound_)
+      ports.push_back(port);
+    if (listed_ && !frozen_)
+      publisher_->say(has_haproxy_ ? serves_ : 0, std::move(ports));
   }
 
-  [[nodiscard]] std::size_t read_only_routes_served() const {
-    return static_cast<std::size_t>(
-        std::count_if(served_.listens.begin(), served_.listens.end(), is_read_only_port));
+  /// What nobody waits for is said every now and then all the same.
+  void tell_news() {
+    loop_.after(news_pause, [this] { tell_news(); });
+    if (revision_ > serves_)
+      apply();
   }
+
+  [[nodiscard]] std::int64_t count_served(bool to_leader) const {
+    if (!has_haproxy_)
+      return 0;
+    return std::count_if(served_.begin(), served_.end(), [&](const auto& entry) {
+      return entry.second->to_leader == to_leader && !unbound_.contains(entry.first);
+    });
+  }
+  [[nodiscard]] std::int64_t routes_served() const { return count_served(true); }
 
   void update_status() {
     json::document body;
@@ -410,11 +506,8 @@ private:
     auto is_well = has_haproxy_ && error_.empty() && etcd_reachable_;
     auto all_served = is_well && unserved_.empty();
     json::add(body, "status", all_served ? "ok" : has_haproxy_ ? "degraded" : "down", body);
-    json::add(body, "routes",
-              static_cast<std::int64_t>(has_haproxy_ ? routes_served() : std::size_t{0}), body);
-    json::add(body, "read_only_routes",
-              static_cast<std::int64_t>(has_haproxy_ ? read_only_routes_served() : std::size_t{0}),
-              body);
+    json::add(body, "routes", routes_served(), body);
+    json::add(body, "read_only_routes", count_served(false), body);
     json::value left(rapidjson::kArrayType);
     for (const auto& one : unserved_) {
       json::value entry(rapidjson::kObjectType);
@@ -424,6 +517,12 @@ private:
       left.PushBack(entry, body.GetAllocator());
     }
     json::add(body, "left_out", std::move(left), body);
+    json::value closed(rapidjson::kArrayType);
+    for (const auto& [port, why] : unbound_)
+      closed.PushBack(static_cast<int>(port), body.GetAllocator());
+    json::add(body, "unbound", std::move(closed), body);
+    json::add(body, "serves", serves_, body);
+    json::add(body, "routers", table_.routers(), body);
     json::add(body, "reloads", reloads_, body);
     json::add(body, "old_workers", std::int64_t{old_workers_}, body);
     json::add(body, "etcd", etcd_reachable_ ? "reachable" : "unreachable", body);
@@ -440,14 +539,21 @@ private:
   const router_config& settings_;
   http::event_loop& loop_;
   store::etcd_client& etcd_;
-  haproxy haproxy_;
+  haproxy_keeper keeper_; ///< on the worker's thread, but for running()
   std::unique_ptr<store::follower> follower_;
+  std::unique_ptr<report_publisher> publisher_;
+  std::unique_ptr<host_addresses> addresses_;
 
   routing_table table_;
   routes routes_;
-  haproxy_config served_; ///< what HAProxy runs
+  std::vector<left_out> nowhere_; ///< nodes whose hosts have no address
+  port_table wanted_;
+  port_table last_;                              ///< of an earlier run
+  port_table served_;                            ///< what HAProxy does
+  store::revision revision_ = 0;                 ///< up to which wanted_ is what etcd says
+  store::revision serves_ = 0;                   ///< and served_
+  std::map<std::uint16_t, std::string> unbound_; ///< ports that HAProxy does not have, and why
   std::vector<left_out> unserved_;
-  std::vector<misplaced_servers> told_during_apply_;
   std::string error_;       ///< of the last attempt
   std::string certificate_; ///< of the brokers' port, with its key, as HAProxy shall have it
   std::optional<std::string> certificate_error_; ///< why the files' content was not taken up
@@ -458,22 +564,21 @@ private:
   int old_workers_ = 0;      ///< as of the last look
   bool listed_ = false;      ///< etcd has told everything once
   bool has_haproxy_ = false; ///< as of the last look
-  bool busy_ = false;        ///< an apply is under way
-  bool dirty_ = false;       ///< something has changed since it began
-  bool frozen_ = false;      ///< the program is ending
+  bool busy_ = false;        ///< HAProxy is being brought to what is wanted
+  bool dirty_ = false;       ///< something has changed since that began
+  bool settling_ = false;
+  bool looking_ = false; ///< at old workers
+  bool frozen_ = false;  ///< the program is ending
   int failures_ = 0;
   std::int64_t reloads_ = 0;
   clock::time_point started_at_{};
-  http::event_loop::task_id settling_ = 0;
   http::event_loop::task_id retry_ = 0;
 
-  std::mutex mutex_;                           ///< for what other threads read
-  std::map<std::string, std::string> leaders_; ///< the leading server by listen
+  std::mutex mutex_; ///< for what other threads read
   int status_code_ = 503;
   std::string status_;
 
-  std::unique_ptr<background> applier_;
-  std::unique_ptr<background> ender_;
+  std::unique_ptr<background> worker_;
 };
 
 http::response answer_to(const http::request& asked, program& router) {
@@ -522,12 +627,14 @@ int run(const std::string& config_path) {
                       }};
   auto refused = server.start();
   if (!refused) {
-    loop->run([&] { router->start(); });
+    loop->run([&] { router->start(server.port()); });
     spdlog::info("router follows etcd; its status is at http://{}:{}/healthz", config->status_host,
                  server.port());
     int received = 0;
     ::sigwait(&ending, &received);
-    loop->run([&] { router->freeze(); });
+    auto withdrawn = std::make_shared<std::promise<void>>();
+    loop->run([&] { router->freeze([withdrawn] { withdrawn->set_value(); }); });
+    (void)withdrawn->get_future().wait_for(withdraw_patience);
     if (received == SIGUSR1) {
       spdlog::info("ending; HAProxy goes on serving");
     } else {

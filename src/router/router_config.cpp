@@ -37,9 +37,53 @@ std::string host(const section& from, std::string_view name) {
   return text;
 }
 
+/// What can stand in a key of etcd and is easy to read.
+constexpr std::size_t longest_id = 128;
+
+void read_id(const section& from, router_config& into) {
+  into.id = from.has("id") ? from.text("id") : std::string{};
+  auto is_plain = [](unsigned char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-'
+           || c == '_' || c == '.' || c == ':';
+  };
+  if (into.id.size() > longest_id || !std::all_of(into.id.begin(), into.id.end(), is_plain))
+    from.refuse("id",
+                fmt::format("id may have letters, digits, -, _, . and :, {} at most", longest_id));
+}
+
+void read_ports(const section& from, router_config& into) {
+  auto ports = from.child_or_empty("ports");
+  ports.allow({"first", "last"});
+  into.first_port = static_cast<std::uint16_t>(ports.number("first", 1, 65535, into.first_port));
+  into.last_port = static_cast<std::uint16_t>(ports.number("last", 1, 65535, into.last_port));
+  if (into.first_port > into.last_port)
+    ports.refuse(
+        fmt::format("ports: first, {}, is above last, {}", into.first_port, into.last_port));
+  into.slots = static_cast<int>(from.number("slots", 1, 100, into.slots));
+}
+
+void read_limits(const section& from, limit_settings& into) {
+  from.allow({"reserve", "routers", "nearly_full", "per_source", "first_bytes"});
+  into.reserve = static_cast<int>(from.number("reserve", 0, 100'000, into.reserve));
+  into.routers = static_cast<int>(from.number("routers", 1, 1'000, into.routers));
+  into.nearly_full = static_cast<int>(from.number("nearly_full", 0, 100, into.nearly_full));
+  into.per_source = static_cast<int>(from.number("per_source", 0, 100, into.per_source));
+  into.first_bytes =
+      time_between(from, "first_bytes", std::chrono::milliseconds{100}, into.first_bytes);
+}
+
 void read_router(const section& from, router_config& into) {
-  from.allow({"bind_host", "data_dir", "haproxy", "maxconn", "max_connections_per_port",
-              "check_interval", "hard_stop_after", "max_old_workers", "stop_grace", "status"});
+  from.allow({"id", "bind_host", "ports", "slots", "data_dir", "haproxy", "maxconn",
+              "max_connections_per_port", "limits", "check_interval", "hard_stop_after",
+              "max_old_workers", "stop_grace", "status"});
+  // Earlier routers reloaded HAProxy at each change; an operator's file shall still do.
+  for (auto gone : {"hard_stop_after", "max_old_workers"})
+    if (from.has(gone))
+      from.warn(gone, fmt::format("router.{} has no effect any more, for HAProxy is not reloaded "
+                                  "when instances come and go; take it out",
+                                  gone));
+  read_id(from, into);
+  read_ports(from, into);
   into.bind_host = host(from, "bind_host");
   into.data_dir = from.text("data_dir");
   if (into.data_dir.front() != '/' || into.data_dir == "/")
@@ -58,14 +102,11 @@ void read_router(const section& from, router_config& into) {
     from.refuse("haproxy",
                 "haproxy must be the absolute path of HAProxy, such as /usr/sbin/haproxy");
   into.maxconn = static_cast<int>(from.number("maxconn", 1, 1'000'000, into.maxconn));
-  into.max_connections_per_port = static_cast<int>(
-      from.number("max_connections_per_port", 1, 1'000'000, into.max_connections_per_port));
+  into.limits.per_port =
+      static_cast<int>(from.number("max_connections_per_port", 1, 1'000'000, into.limits.per_port));
+  read_limits(from.child_or_empty("limits"), into.limits);
   into.check_interval =
       time_between(from, "check_interval", std::chrono::milliseconds{50}, into.check_interval);
-  into.hard_stop_after =
-      time_between(from, "hard_stop_after", std::chrono::seconds{1}, into.hard_stop_after);
-  into.max_old_workers =
-      static_cast<int>(from.number("max_old_workers", 1, 1'000, into.max_old_workers));
   into.stop_grace = time_between(from, "stop_grace", std::chrono::milliseconds{0}, into.stop_grace);
 
   auto status = from.child_or_empty("status");

@@ -8,6 +8,7 @@
 
 #include "config/etcd_section.hpp"
 #include "model/result.hpp"
+#include "router/limits.hpp"
 
 /// What `matriarch router` reads from its configuration file; conf/router.yml shows every key.
 namespace matriarch::router {
@@ -25,20 +26,22 @@ struct broker_front {
 };
 
 struct router_config {
+  /// This router's own among all of the fleet; empty: the machine's name and the status port.
+  std::string id;
   /// The address on which the public ports are opened.
   std::string bind_host = "127.0.0.1";
   std::string data_dir;
   std::string haproxy = "/usr/sbin/haproxy";
+  /// The public ports, as the broker's `routing` has them.
+  std::uint16_t first_port = 30'000;
+  std::uint16_t last_port = 32'767;
+  /// How many servers a port has room for without a reload. While an instance of three nodes moves
+  /// to other machines it has six.
+  int slots = 6;
   /// Connections at a time, over all ports.
   int maxconn = 4'000;
-  /// Connections at a time on one instance's port, or more if its plan's max_connections asks for
-  /// more. Five times PostgreSQL's default of 100; eight ports take all there are.
-  int max_connections_per_port = 500;
+  limit_settings limits;
   std::chrono::milliseconds check_interval{500};
-  /// How long connections of before a reload may go on.
-  std::chrono::milliseconds hard_stop_after{std::chrono::hours{1}};
-  /// How many reloads a connection may live through: one more ends the oldest worker.
-  int max_old_workers = 50;
   /// How long open connections may go on once the router is told to end.
   std::chrono::milliseconds stop_grace{std::chrono::seconds{5}};
   std::string status_host = "127.0.0.1";

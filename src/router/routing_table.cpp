@@ -12,7 +12,17 @@ namespace matriarch::router {
 
 namespace {
 
-enum class kind { other, allocation, read_only_allocation, record, member, leader };
+enum class kind {
+  other,
+  allocation,
+  read_only_allocation,
+  routing, ///< something else below /routing/
+  record,
+  member,
+  leader,
+  config,
+  router
+};
 
 /// What a key is about: `owner` is the instance or the scope.
 struct meaning {
@@ -32,6 +42,10 @@ meaning meaning_of(std::string_view key) {
       return {is, instance};
     return {};
   }
+  if (key.starts_with(store::keys::routing))
+    return {kind::routing};
+  if (key.starts_with(store::keys::routers))
+    return {kind::router};
   if (!key.starts_with(store::keys::services))
     return {};
   auto rest = key.substr(store::keys::services.size());
@@ -44,6 +58,8 @@ meaning meaning_of(std::string_view key) {
     return {kind::record, owner};
   if (rest == "leader")
     return {kind::leader, owner};
+  if (rest == "config")
+    return {kind::config, owner};
   constexpr std::string_view members = "members/";
   if (rest.starts_with(members) && rest.size() > members.size()
       && rest.find('/', members.size()) == std::string_view::npos)
@@ -54,15 +70,24 @@ meaning meaning_of(std::string_view key) {
 /// PostgreSQL's own greatest value.
 constexpr int greatest_max_connections = 262'143;
 
-/// 0 unless the settings say how many there may be.
-int max_connections_in(const json::value* settings) {
+/// Nothing unless the settings, or Patroni's `postgresql`, say how many there may be.
+std::optional<int> max_connections_in(const json::value* settings) {
   const auto* parameters = settings != nullptr ? json::member(*settings, "parameters") : nullptr;
   if (parameters == nullptr)
-    return 0;
-  auto text = json::string_member(*parameters, "max_connections");
-  int number = 0;
-  std::from_chars(text.data(), text.data() + text.size(), number);
-  return std::clamp(number, 0, greatest_max_connections);
+    return std::nullopt;
+  auto number = json::integer_member(*parameters, "max_connections");
+  if (number == 0) {
+    auto text = json::string_member(*parameters, "max_connections");
+    std::from_chars(text.data(), text.data() + text.size(), number);
+  }
+  if (number < 1)
+    return std::nullopt;
+  return static_cast<int>(std::min<std::int64_t>(number, greatest_max_connections));
+}
+
+std::string state_of_member(std::string_view text) {
+  auto parsed = json::parse(text);
+  return parsed ? json::string_member(*parsed, "state") : std::string{};
 }
 
 } // namespace
@@ -78,12 +103,17 @@ routing_table::record routing_table::record_of(std::string_view name, std::strin
   if (auto nodes = json::member(*parsed, "nodes"); nodes && nodes->IsArray())
     for (const auto& node : nodes->GetArray())
       known.nodes.insert(json::string_member(node, "node_id"));
-  // While a change is being taken up, a member may have either.
-  const auto* desired = json::member(*parsed, "desired");
-  known.max_connections = std::max(
-      max_connections_in(json::member(*parsed, "in_force")),
-      max_connections_in(desired != nullptr ? json::member(*desired, "settings") : nullptr));
+  known.max_connections = max_connections_in(json::member(*parsed, "in_force"));
   return known;
+}
+
+int routing_table::max_connections_of(const record& known, const cluster* of) {
+  // While a change is being taken up a member may have what was or what comes: so the smaller one.
+  auto configured = of != nullptr ? of->max_connections : std::nullopt;
+  if (known.max_connections && configured)
+    return std::min(*known.max_connections, *configured);
+  return known.max_connections ? *known.max_connections
+                               : configured.value_or(default_max_connections);
 }
 
 std::optional<routed_member> routing_table::member_of(std::string_view name,
@@ -102,6 +132,9 @@ std::optional<routed_member> routing_table::member_of(std::string_view name,
 bool routing_table::put(std::string_view key, std::string_view value) {
   auto about = meaning_of(key);
   std::string owner{about.owner};
+  if (about.is == kind::allocation || about.is == kind::read_only_allocation
+      || about.is == kind::routing || about.is == kind::record || about.is == kind::leader)
+    news_ = true;
   switch (about.is) {
   case kind::allocation:
   case kind::read_only_allocation: {
@@ -122,13 +155,16 @@ bool routing_table::put(std::string_view key, std::string_view value) {
     return true;
   }
   case kind::member: {
-    announced_member now{member_of(about.member, value)};
+    announced_member now{member_of(about.member, value), true, state_of_member(value)};
     auto& members = clusters_[owner].members;
     auto known = members.find(std::string{about.member});
     if (known != members.end() && known->second == now)
       return false;
+    news_ = true;
+    auto is_elsewhere = known == members.end() || known->second.member != now.member
+                        || known->second.has_key != now.has_key;
     members.insert_or_assign(std::string{about.member}, std::move(now));
-    return true;
+    return is_elsewhere;
   }
   case kind::leader: {
     auto& known = clusters_[owner].leader;
@@ -137,6 +173,18 @@ bool routing_table::put(std::string_view key, std::string_view value) {
           {owner, std::exchange(known, std::string{value}), std::string{value}});
     return false;
   }
+  case kind::config: {
+    auto parsed = json::parse(value);
+    auto& known = clusters_[owner].max_connections;
+    auto now = std::optional{default_max_connections};
+    if (parsed)
+      if (auto given = max_connections_in(json::member(*parsed, "postgresql")))
+        now = given;
+    return std::exchange(known, now) != now;
+  }
+  case kind::router:
+    return routers_.emplace(key).second;
+  case kind::routing:
   case kind::other:
     return false;
   }
@@ -146,6 +194,7 @@ bool routing_table::put(std::string_view key, std::string_view value) {
 bool routing_table::erase(std::string_view key) {
   auto about = meaning_of(key);
   std::string owner{about.owner};
+  news_ = news_ || (about.is != kind::other && about.is != kind::router);
   switch (about.is) {
   case kind::allocation:
     return allocations_.erase(owner) > 0;
@@ -177,6 +226,10 @@ bool routing_table::erase(std::string_view key) {
     // Without a leader's key nobody else leads yet: the last one stays known.
     forget(owner);
     return false;
+  case kind::router:
+    return routers_.erase(std::string{key}) > 0;
+  case kind::config: // a cluster's that is being removed, or another is written at once
+  case kind::routing:
   case kind::other:
     return false;
   }
@@ -192,6 +245,8 @@ bool routing_table::list(const std::vector<std::pair<std::string, std::string>>&
     if (!keys.contains(key))
       gone.push_back(std::move(key));
   };
+  for (const auto& key : routers_)
+    note(key);
   for (const auto& [instance, port] : allocations_)
     note(store::keys::allocation(instance));
   for (const auto& [instance, port] : read_only_allocations_)
@@ -255,8 +310,10 @@ routes routing_table::current() const {
     if (known == records_.end() || !known->second.accepted)
       continue;
     route one{instance, known->second.scope, 0, {}};
-    one.max_connections = known->second.max_connections;
-    if (auto found = clusters_.find(one.scope); found != clusters_.end())
+    auto found = clusters_.find(one.scope);
+    one.max_connections =
+        max_connections_of(known->second, found == clusters_.end() ? nullptr : &found->second);
+    if (found != clusters_.end())
       for (const auto& [name, announced] : found->second.members)
         if (announced.member && (announced.has_key || known->second.nodes.contains(name)))
           one.members.push_back(*announced.member);

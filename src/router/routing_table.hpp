@@ -22,6 +22,9 @@ struct routed_member {
   bool operator==(const routed_member&) const = default;
 };
 
+/// PostgreSQL's own, which is Patroni's too.
+inline constexpr int default_max_connections = 100;
+
 /// One instance's public ports and the members one of which leads.
 struct route {
   std::string instance; ///< the name of the instance in keys
@@ -29,7 +32,8 @@ struct route {
   std::uint16_t port = 0;
   std::vector<routed_member> members; ///< at least one, sorted by name
   std::uint16_t read_only_port = 0;   ///< leads to the replicas; 0 if there is none
-  int max_connections = 0;            ///< of each member's PostgreSQL; 0 if the record has none
+  /// Of each member's PostgreSQL: what all of them have for certain, also while it is changed.
+  int max_connections = default_max_connections;
   bool operator==(const route&) const = default;
 };
 
@@ -76,6 +80,13 @@ public:
   /// another leader is.
   [[nodiscard]] std::vector<leader_change> take_leader_changes();
 
+  /// Whether anything has been put or erased since the last call of which people shall hear soon
+  /// that it is served: what the broker waits for.
+  [[nodiscard]] bool take_news() { return std::exchange(news_, false); }
+
+  /// How many routers have a key.
+  [[nodiscard]] int routers() const { return static_cast<int>(routers_.size()); }
+
   /// The last known leader of a scope; empty if none is known.
   [[nodiscard]] std::string leader(const std::string& scope) const;
 
@@ -84,21 +95,24 @@ private:
     std::string scope;
     bool accepted = false;
     std::set<std::string> nodes;
-    int max_connections = 0;
+    std::optional<int> max_connections; ///< of the settings in force, if they say
     bool operator==(const record&) const = default;
   };
   struct announced_member {
     std::optional<routed_member> member; ///< nothing if it cannot be read
     bool has_key = true;
+    std::string state; ///< Patroni's word, such as running
     bool operator==(const announced_member&) const = default;
   };
   struct cluster {
     std::map<std::string, announced_member> members;
     std::string leader;
+    std::optional<int> max_connections; ///< of Patroni's configuration, if there is any
   };
 
   using allocations = std::map<std::string, std::string, std::less<>>; ///< ports by instance
 
+  [[nodiscard]] static int max_connections_of(const record& known, const cluster* of);
   static record record_of(std::string_view name, std::string_view text);
   static std::optional<routed_member> member_of(std::string_view name, std::string_view text);
   [[nodiscard]] bool is_listed(const std::string& scope, const std::string& node) const;
@@ -110,6 +124,8 @@ private:
   std::map<std::string, record, std::less<>> records_;   ///< by instance
   std::map<std::string, cluster, std::less<>> clusters_; ///< by scope
   std::vector<leader_change> leader_changes_;
+  std::set<std::string, std::less<>> routers_; ///< keys
+  bool news_ = false;
 };
 
 } // namespace matriarch::router

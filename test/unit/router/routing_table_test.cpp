@@ -39,30 +39,81 @@ const route served_one{"a",
                        {{"n1", {"127.0.1.1", 5432}, {"127.0.1.1", 8008}, false},
                         {"n2", {"127.0.1.2", 5432}, {"127.0.1.2", 8008}, false}},
                        0,
-                       0};
+                       default_max_connections};
 
 } // namespace
 
-TEST_CASE("a route knows the greatest max_connections that its members may have") {
+TEST_CASE("a route knows the max_connections that all its members have for certain") {
   auto table = one_instance();
-  auto connections = [&](const std::string& settings) {
+  auto record_says = [&](const std::string& settings) {
     table.put("/service/a/state",
               R"({"scope":"a","phase":"accepted","nodes":[{"node_id":"n1"},{"node_id":"n2"}])"
                   + settings + "}");
     return table.current().served.at(0).max_connections;
   };
-  auto parameters = [](const std::string& value) {
-    return R"({"parameters":{"max_connections":")" + value + R"("}})";
+  auto patroni_says = [&](const std::string& parameters) {
+    CHECK_FALSE(parameters.empty());
+    table.put("/service/a/config", R"({"ttl":30,"postgresql":{"parameters":)" + parameters + "}}");
+    return table.current().served.at(0).max_connections;
   };
-  CHECK(connections("") == 0);
-  CHECK(connections(R"(,"desired":{"settings":)" + parameters("200") + "}") == 200);
-  CHECK(connections(R"(,"desired":{"settings":)" + parameters("200") + R"(},"in_force":)"
-                    + parameters("300"))
-        == 300);
-  CHECK(connections(R"(,"in_force":)" + parameters("many")) == 0);
-  CHECK(connections(R"(,"in_force":)" + parameters("-5")) == 0);
-  CHECK(connections(R"(,"in_force":)" + parameters("9000000")) == 262'143);
-  CHECK(connections(R"(,"desired":7,"in_force":{"parameters":[]})") == 0);
+  auto in_force = [](const std::string& value) {
+    return R"(,"in_force":{"parameters":{"max_connections":")" + value + R"("}})";
+  };
+  CHECK(record_says("") == 100);
+  CHECK(record_says(in_force("300")) == 300);
+  CHECK(record_says(in_force("many")) == 100);
+  CHECK(record_says(in_force("-5")) == 100);
+  CHECK(record_says(in_force("9000000")) == 262'143);
+  CHECK(record_says(R"(,"in_force":{"parameters":[]})") == 100);
+  // The record of a plan that does not say: the cells' own configuration is Patroni's.
+  CHECK(patroni_says(R"({"max_connections":"40"})") == 40);
+  CHECK(patroni_says(R"({"max_connections":50})") == 50);
+  // It is raised: until the record says so some node may have what was.
+  CHECK(record_says(in_force("50")) == 50);
+  CHECK(patroni_says(R"({"max_connections":"150"})") == 50);
+  CHECK(record_says(in_force("150")) == 150);
+  // And lowered, to PostgreSQL's default.
+  CHECK(patroni_says("{}") == 100);
+  CHECK(record_says("") == 100);
+}
+
+TEST_CASE("routers are counted by their keys") {
+  auto table = one_instance();
+  CHECK(table.routers() == 0);
+  CHECK(table.put("/routers/a", "{}"));
+  CHECK_FALSE(table.put("/routers/a", R"({"serves":"7"})"));
+  CHECK(table.put("/routers/b", "{}"));
+  CHECK(table.routers() == 2);
+  CHECK(table.erase("/routers/a"));
+  CHECK(table.routers() == 1);
+  CHECK(table.list({}));
+  CHECK(table.routers() == 0);
+}
+
+TEST_CASE("news is what a broker waits for, and nothing else") {
+  auto table = one_instance();
+  CHECK(table.take_news());
+  CHECK_FALSE(table.take_news());
+  auto is_news = [&](const std::string& key, const std::string& value) {
+    (void)table.put(key, value);
+    return table.take_news();
+  };
+  CHECK(is_news("/routing/allocation/a", "30001"));
+  CHECK(is_news("/routing/readonly/a", "30002"));
+  CHECK(is_news("/routing/port/30001", "{}"));
+  CHECK(is_news("/service/a/state", record("a", "accepted", {"n1", "n2"})));
+  CHECK(is_news("/service/a/leader", "n1"));
+  CHECK_FALSE(is_news("/service/a/members/n1", member("127.0.1.1")));
+  // It has begun to run, at the same address.
+  CHECK(is_news("/service/a/members/n1",
+                R"({"conn_url":"postgres://127.0.1.1:5432/postgres",)"
+                R"("api_url":"http://127.0.1.1:8008/patroni","state":"starting"})"));
+  CHECK(is_news("/service/a/members/n1", member("127.0.1.1")));
+  CHECK_FALSE(is_news("/routers/a", "{}"));
+  CHECK_FALSE(is_news("/service/a/status", "{}"));
+  CHECK_FALSE(is_news("/service/a/bindings/b", "{}"));
+  (void)table.erase("/service/a/leader");
+  CHECK(table.take_news());
 }
 
 TEST_CASE("an instance is served once it has a port, an accepted record and a member") {

@@ -1,0 +1,303 @@
+#include "router/haproxy_keeper.hpp"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "router/old_sessions.hpp"
+
+namespace matriarch::router {
+
+namespace {
+
+/// An answer takes less than a millisecond, and hundreds while HAProxy reloads on a busy machine.
+constexpr std::chrono::milliseconds answer_patience{2'000};
+/// How long a port is left alone that HAProxy could not open although it seemed free: each attempt
+/// pauses all the others for two seconds.
+constexpr std::chrono::minutes failed_bind_pause{1};
+/// How often ports are left out and the rest is tried before a start is given up: HAProxy names all
+/// of them at once, so more than a few rounds mean something else is wrong.
+constexpr int rounds = 10;
+
+/// What was up stays up over a reload, where it still is a server of the port.
+void carry_over(proxy_state& to, const proxy_state& from) {
+  for (auto& [port, known] : to) {
+    auto before = from.find(port);
+    if (before == from.end())
+      continue;
+    for (auto& slot : known.slots)
+      for (const auto& old : before->second.slots)
+        if (slot.holds && slot.holds == old.holds && old.up && !old.drained && !slot.drained)
+          slot.up = true;
+  }
+}
+
+bool is_of_this_form(std::string_view description) {
+  return description.starts_with("ports-");
+}
+
+} // namespace
+
+haproxy_keeper::haproxy_keeper(const router_config& settings)
+    : settings_(settings), haproxy_(settings.haproxy, settings.data_dir) {}
+
+bool haproxy_keeper::adopt() {
+  if (!haproxy_.adopt())
+    return false;
+  description_ = haproxy_.description();
+  // One of before commands went by the socket has ports of other names, which a reload takes over.
+  if (!is_of_this_form(description_))
+    held_ = haproxy_.ports_in_file();
+  return true;
+}
+
+/// Asks HAProxy what it does; false if it does not say.
+bool haproxy_keeper::learn() {
+  auto told = haproxy_.tell();
+  if (!told)
+    return false;
+  state_ = state_of(*told);
+  is_known_ = true;
+  return true;
+}
+
+bool haproxy_keeper::is_free(std::uint16_t port) {
+  std::erase_if(not_bound_,
+                [](const auto& entry) { return clock::now() - entry.second > failed_bind_pause; });
+  if (held_.contains(port)) {
+    reasons_.erase(port);
+    return true;
+  }
+  auto why = not_bound_.contains(port) ? std::optional{std::string{port_taken}}
+                                       : why_not_bound(settings_.bind_host, port);
+  if (why)
+    reasons_[port] = *why;
+  else
+    reasons_.erase(port);
+  return !why;
+}
+
+haproxy_shape haproxy_keeper::needed_shape(const port_table& wanted) {
+  return shape_for(settings_, wanted, is_known_ ? shape_of(state_) : haproxy_shape{},
+                   [&](std::uint16_t port) { return is_free(port); });
+}
+
+haproxy_files haproxy_keeper::files_of(const proxy_state& state, std::string text) const {
+  haproxy_files files{std::move(text), server_state_file(state), {}};
+  for (auto which : all_maps)
+    files.maps.push_back(map_text(which, state));
+  return files;
+}
+
+keeper_outcome haproxy_keeper::bring_about(const port_table& wanted,
+                                           const std::string& certificate) {
+  keeper_outcome outcome;
+  if (!haproxy_.running()) {
+    held_.clear();
+    is_known_ = false;
+    description_.clear();
+  } else if (!is_known_ && is_of_this_form(description_) && !learn()) {
+    outcome.error = "HAProxy does not say what it does";
+    return outcome;
+  }
+  // Seldom does HAProxy have to be another one: most changes are looked at in a moment.
+  if (certificate != certificate_ || !fits(wanted)) {
+    if (auto described = describe(needed_shape(wanted), certificate); description_ != described)
+      restart(wanted, certificate, outcome);
+    if (outcome.error.empty())
+      certificate_ = certificate;
+  }
+  if (outcome.error.empty())
+    tell(wanted, outcome);
+  note_unbound(wanted, outcome);
+  outcome.is_settled = unsettled(state_).empty();
+  return outcome;
+}
+
+/// Whether HAProxy has a port for each that is wanted, with room for its servers.
+bool haproxy_keeper::fits(const port_table& wanted) const {
+  return is_known_ && std::all_of(wanted.begin(), wanted.end(), [&](const auto& entry) {
+           auto known = state_.find(entry.first);
+           if (known == state_.end() || !known->second.bound)
+             return false;
+           if (known->second.done == entry.second)
+             return true;
+           const auto& servers = entry.second->servers;
+           const auto& slots = known->second.slots;
+           auto tls = std::count_if(servers.begin(), servers.end(),
+                                    [](const slot_content& one) { return one.patroni_has_tls; });
+           auto tls_slots = std::count_if(slots.begin(), slots.end(),
+                                          [](const server_slot& one) { return one.has_tls; });
+           return tls <= tls_slots && std::ssize(servers) - tls <= std::ssize(slots) - tls_slots;
+         });
+}
+
+/// What HAProxy says of itself when it has that shape. To make it out takes a while where there are
+/// thousands of ports, and the last one is nearly always the one that is asked for.
+const std::string& haproxy_keeper::describe(const haproxy_shape& shape,
+                                            const std::string& certificate) {
+  if (described_.empty() || shape != described_shape_ || certificate != described_certificate_) {
+    described_ = description_of(settings_, shape, certificate);
+    described_shape_ = shape;
+    described_certificate_ = certificate;
+  }
+  return described_;
+}
+
+/// Has HAProxy started or reloaded in the shape that is wanted.
+void haproxy_keeper::restart(const port_table& wanted, const std::string& certificate,
+                             keeper_outcome& outcome) {
+  const auto was_running = haproxy_.running();
+  // The servers' checks have had their say since it was asked last.
+  if (was_running && is_known_ && !learn()) {
+    outcome.error = "HAProxy does not say what it does";
+    return;
+  }
+  for (int round = 0; round < rounds; ++round) {
+    auto shape = needed_shape(wanted);
+    auto description = describe(shape, certificate);
+    if (was_running && description == description_) {
+      outcome.error.clear();
+      return;
+    }
+    auto next = empty_state(shape);
+    (void)router::bring_about(wanted, next, settings_.data_dir);
+    if (is_known_)
+      carry_over(next, state_);
+    if (auto wrong = haproxy_.write(files_of(next, haproxy_text(settings_, next, certificate)))) {
+      outcome.error = *wrong;
+      return;
+    }
+    auto printed = was_running ? haproxy_.reload(description) : haproxy_.start(description);
+    if (!printed) {
+      (was_running ? outcome.reloaded : outcome.started) = true;
+      description_ = description;
+      held_.clear();
+      outcome.error = learn() ? "" : "HAProxy does not say what it does";
+      return;
+    }
+    outcome.error = fmt::format("HAProxy did not {}: {}", was_running ? "reload" : "start",
+                                alerts_in(*printed));
+    auto taken = ports_not_bound(*printed);
+    for (auto port : taken)
+      not_bound_[port] = clock::now();
+    if (taken.empty() || haproxy_.running() != was_running)
+      return;
+  }
+}
+
+/// Tells HAProxy by commands what to do.
+void haproxy_keeper::tell(const port_table& wanted, keeper_outcome& outcome) {
+  refused_.clear();
+  // What is refused may have been so because HAProxy was not as it was taken to be: once more.
+  for (auto attempt : {1, 2}) {
+    auto changes = router::bring_about(wanted, state_, settings_.data_dir);
+    if (!changes.lines.empty())
+      is_saved_ = false;
+    auto sent = haproxy_.worker().send(changes.lines, answer_patience);
+    if (!sent.error.empty()) {
+      // Nobody knows how many of them it has carried out.
+      is_known_ = false;
+      outcome.error = sent.error;
+      return;
+    }
+    if (sent.refused.empty())
+      return;
+    spdlog::warn("HAProxy refuses commands for {} ports: {}", sent.refused.size(), sent.reason);
+    if (attempt == 2)
+      for (const auto& line : sent.refused) {
+        refused_.emplace(line.port, "HAProxy says: " + sent.reason);
+        state_[line.port].done.reset();
+      }
+    else if (!learn()) {
+      is_known_ = false;
+      outcome.error = "HAProxy does not say what it does";
+      return;
+    }
+  }
+}
+
+void haproxy_keeper::note_unbound(const port_table& wanted, keeper_outcome& outcome) {
+  auto note = [&](std::uint16_t port) {
+    auto known = state_.find(port);
+    if (known != state_.end() && known->second.bound)
+      return;
+    // One that is free by now is opened as soon as somebody wants it.
+    if (!is_free(port) || wanted.contains(port))
+      outcome.unbound.emplace(port, reasons_.contains(port) ? reasons_[port]
+                                                            : std::string{"it is being opened"});
+  };
+  if (!is_known_)
+    return;
+  for (int port = settings_.first_port; port <= settings_.last_port; ++port)
+    note(static_cast<std::uint16_t>(port));
+  for (const auto& [port, one] : wanted)
+    note(port);
+  for (const auto& [port, why] : refused_)
+    if (wanted.contains(port))
+      outcome.unbound.emplace(port, why);
+}
+
+keeper_outcome haproxy_keeper::settle() {
+  keeper_outcome outcome;
+  if (!is_known_)
+    return outcome;
+  // Of thousands of ports only these are asked about.
+  std::string told;
+  for (auto port : unsettled(state_)) {
+    auto answer = haproxy_.worker().ask("show servers state " + proxy_of(port), answer_patience);
+    if (!answer) {
+      outcome.error = answer.error();
+      return outcome;
+    }
+    told += *answer;
+  }
+  auto lines = router::settle(state_, told);
+  if (!lines.empty()) {
+    is_saved_ = false;
+    auto sent = haproxy_.worker().send(lines, answer_patience);
+    if (!sent.error.empty() || !sent.refused.empty())
+      is_known_ = false;
+    outcome.error = sent.error;
+  }
+  outcome.is_settled = unsettled(state_).empty();
+  return outcome;
+}
+
+std::optional<std::string> haproxy_keeper::save() {
+  if (!is_known_ || is_saved_)
+    return std::nullopt;
+  auto wrong = haproxy_.write(files_of(state_, {}));
+  is_saved_ = !wrong;
+  return wrong;
+}
+
+std::optional<haproxy_keeper::old_workers> haproxy_keeper::look_at_old_workers(
+    const std::function<std::optional<std::uint16_t>(std::string_view)>& port_of) {
+  auto found = haproxy_.processes();
+  if (found.master == 0)
+    return std::nullopt;
+  old_workers seen{static_cast<int>(found.old.size()), 0};
+  if (found.old.empty() || !is_known_)
+    return seen;
+  auto told = haproxy_.tell();
+  if (!told)
+    return std::nullopt;
+  auto now = state_of(*told);
+  for (auto worker : found.old) {
+    auto sessions = haproxy_.ask_worker(worker, "show sess");
+    auto servers = haproxy_.ask_worker(worker, "show servers state");
+    if (!sessions || !servers)
+      continue; // it has just ended
+    for (const auto& id : sessions_to_end(*sessions, *servers, now, port_of)) {
+      (void)haproxy_.ask_worker(worker, "shutdown session " + id);
+      ++seen.ended;
+    }
+  }
+  return seen;
+}
+
+} // namespace matriarch::router

@@ -1,0 +1,106 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "router/haproxy.hpp"
+
+namespace matriarch::router {
+
+/// What came of bringing HAProxy to what is wanted.
+struct keeper_outcome {
+  /// Empty if HAProxy does what is wanted, but for `unbound`, and has said so just now; else why not.
+  std::string error;
+  bool started = false;
+  bool reloaded = false;
+  /// The ports that it should have and does not, and why.
+  std::map<std::uint16_t, std::string> unbound;
+  /// Whether settle() has something to do.
+  bool is_settled = true;
+};
+
+/// Keeps HAProxy at what is wanted: by commands as long as that is enough, by a reload where it is
+/// not, by a start where it does not run. The calls block, and come one at a time.
+class haproxy_keeper {
+public:
+  explicit haproxy_keeper(const router_config& settings);
+
+  /// Takes over HAProxy of an earlier router, whatever its configuration; true if there was one.
+  bool adopt();
+  [[nodiscard]] bool running() { return haproxy_.running(); }
+
+  /// What HAProxy was last brought to, by this router or an earlier one.
+  [[nodiscard]] port_table last_table() const { return table_of(haproxy_.written()); }
+
+  /// When that was.
+  [[nodiscard]] std::optional<std::chrono::sys_time<std::chrono::milliseconds>> last_at() const {
+    return haproxy_.written_at();
+  }
+
+  /// Makes HAProxy do what is wanted. `certificate` is that of the brokers' port.
+  [[nodiscard]] keeper_outcome bring_about(const port_table& wanted,
+                                           const std::string& certificate);
+
+  /// Has servers that were drained at a change of leaders followed by their checks again, once those
+  /// have failed.
+  [[nodiscard]] keeper_outcome settle();
+
+  /// Writes the files that the next start reads, if anything has changed since. Why it could not, if
+  /// so.
+  [[nodiscard]] std::optional<std::string> save();
+
+  /// What there is of workers of before a reload.
+  struct old_workers {
+    int count = 0;         ///< how many there are, with sessions
+    std::size_t ended = 0; ///< sessions that were ended, for their server is not used any more
+  };
+  /// Looks after them: see sessions_to_end(). Nothing if HAProxy does not answer.
+  [[nodiscard]] std::optional<old_workers>
+  look_at_old_workers(const std::function<std::optional<std::uint16_t>(std::string_view)>& port_of);
+
+  void stop(std::chrono::milliseconds grace) { haproxy_.stop(grace); }
+
+private:
+  using clock = std::chrono::steady_clock;
+
+  [[nodiscard]] bool learn();
+  [[nodiscard]] bool is_free(std::uint16_t port);
+  [[nodiscard]] bool fits(const port_table& wanted) const;
+  [[nodiscard]] const std::string& describe(const haproxy_shape& shape,
+                                            const std::string& certificate);
+  [[nodiscard]] haproxy_shape needed_shape(const port_table& wanted);
+  void restart(const port_table& wanted, const std::string& certificate, keeper_outcome& outcome);
+  void tell(const port_table& wanted, keeper_outcome& outcome);
+  void note_unbound(const port_table& wanted, keeper_outcome& outcome);
+  [[nodiscard]] haproxy_files files_of(const proxy_state& state, std::string text) const;
+
+  const router_config& settings_;
+  haproxy haproxy_;
+  /// What HAProxy says that it runs.
+  std::string description_;
+  /// With which certificate.
+  std::optional<std::string> certificate_;
+  /// The last description that was made out, and of what.
+  std::string described_;
+  haproxy_shape described_shape_;
+  std::string described_certificate_;
+  proxy_state state_;
+  bool is_known_ = false; ///< state_ is what HAProxy does
+  bool is_saved_ = false;
+  /// Why ports could not be opened, and which of them HAProxy failed to open although they seemed free,
+  /// with the time.
+  std::map<std::uint16_t, std::string> reasons_;
+  std::map<std::uint16_t, clock::time_point> not_bound_;
+  /// What HAProxy of an earlier form has open.
+  std::set<std::uint16_t> held_;
+  /// Ports whose commands HAProxy refused, and what it said.
+  std::map<std::uint16_t, std::string> refused_;
+};
+
+} // namespace matriarch::router

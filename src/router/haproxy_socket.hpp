@@ -1,0 +1,39 @@
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/result.hpp"
+#include "router/haproxy_state.hpp"
+
+namespace matriarch::router {
+
+/// Commands to HAProxy: each call is a connection of its own to one of its Unix sockets, the
+/// worker's or the master's, and blocks until the answer is there.
+class haproxy_socket {
+public:
+  explicit haproxy_socket(std::string path) : path_(std::move(path)) {}
+
+  /// The answer to one line. The failure says what HAProxy did not do.
+  [[nodiscard]] result<std::string> ask(std::string_view line,
+                                        std::chrono::milliseconds patience) const;
+
+  /// What came of several lines.
+  struct outcome {
+    std::string error;                 ///< why HAProxy could not be told; empty if it was
+    std::vector<command_line> refused; ///< what it did not do, and only that if there is no error
+    std::string reason;                ///< what it said of the first of these
+  };
+  /// Sends them in order, as few at a time as fit; those of a batch that is refused once more by
+  /// themselves, for each of them may be done twice. It asks at least once, so that no error means that
+  /// HAProxy answers.
+  [[nodiscard]] outcome send(const std::vector<command_line>& lines,
+                             std::chrono::milliseconds patience) const;
+
+private:
+  std::string path_;
+};
+
+} // namespace matriarch::router

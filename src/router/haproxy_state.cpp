@@ -1,0 +1,399 @@
+#include "router/haproxy_state.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <functional>
+#include <iterator>
+
+#include <fmt/format.h>
+
+#include "router/words.hpp"
+
+namespace matriarch::router {
+
+namespace {
+
+// HAProxy's columns of `show servers state`, and the bits of the administrative state.
+constexpr std::size_t proxy_column = 1, server_column = 3, address_column = 4, state_column = 5,
+                      admin_column = 6, check_status_column = 10, port_column = 18,
+                      check_port_column = 21, check_address_column = 22;
+constexpr std::string_view stopped = "0", not_checked = "1";
+constexpr int in_maintenance = 1, in_drain = 8;
+
+/// HAProxy's buffer for a line has 16 kB.
+constexpr std::size_t longest_line = 8'000;
+
+/// Commands for one port, collected into one line, or several if they are many.
+class line {
+public:
+  line(std::uint16_t port, std::vector<command_line>& into)
+      : port_(port), proxy_(proxy_of(port)), into_(into) {}
+  ~line() {
+    if (!text_.empty())
+      into_.push_back({std::move(text_), port_});
+  }
+  line(const line&) = delete;
+  line& operator=(const line&) = delete;
+
+  void add(const std::string& command) {
+    if (text_.size() > longest_line) {
+      into_.push_back({std::move(text_), port_});
+      text_.clear();
+    }
+    if (!text_.empty())
+      text_ += ';';
+    text_ += command;
+  }
+  void set(const server_slot& slot, std::string_view what) {
+    add(fmt::format("set server {}/{} {}", proxy_, slot.name, what));
+  }
+  void end_sessions(const server_slot& slot) {
+    add(fmt::format("shutdown sessions server {}/{}", proxy_, slot.name));
+  }
+  void ready_once_checked(const server_slot& slot) {
+    add(fmt::format("set server {0}/{1} state ready;set server {0}/{1} health down", proxy_,
+                    slot.name));
+  }
+  void frontend(bool open) {
+    add(fmt::format("{} frontend {}", open ? "enable" : "disable", proxy_));
+  }
+
+private:
+  std::uint16_t port_;
+  std::string proxy_;
+  std::vector<command_line>& into_;
+  std::string text_;
+};
+
+std::string& value_in(haproxy_map which, port_state& port) {
+  return const_cast<std::string&>(value_in(which, std::as_const(port)));
+}
+
+void set_map(line& out, haproxy_map which, std::uint16_t port, port_state& state,
+             const std::string& value, const std::string& data_dir) {
+  auto& known = value_in(which, state);
+  if (known == value)
+    return;
+  auto path = path_of(which, data_dir);
+  auto key = key_in(which, port);
+  // A key that is added twice would be there twice.
+  if (value.empty())
+    out.add(fmt::format("del map {} {}", path, key));
+  else
+    out.add(fmt::format("{} map {} {} {}", known.empty() ? "add" : "set", path, key, value));
+  known = value;
+}
+
+void fill(line& out, server_slot& slot, const slot_content& with) {
+  out.set(slot, fmt::format("addr {} port {}", with.postgresql.host, with.postgresql.port));
+  out.set(slot, fmt::format("check-addr {} port {}", with.patroni.host, with.patroni.port));
+  // Ready is up at once: in the same line it is taken down until its check has passed.
+  out.ready_once_checked(slot);
+  slot.holds = with;
+  slot.drained = false;
+}
+
+void empty(line& out, server_slot& slot) {
+  out.set(slot, "state maint");
+  out.end_sessions(slot);
+  out.set(slot, fmt::format("addr {} port {}", nowhere.host, nowhere.port));
+  slot.holds.reset();
+  slot.drained = false;
+}
+
+void drain(line& out, server_slot& slot) {
+  out.set(slot, "state drain");
+  out.end_sessions(slot);
+  slot.drained = true;
+}
+
+using slot_names = std::set<std::string, std::less<>>;
+
+/// Makes HAProxy follow a change of the leader before its checks do. Slots that were just filled are
+/// down until their check has passed, and follow it from the start: so HAProxy can do with them what
+/// has to be done if this router dies in the next moment.
+void follow_leader(line& out, port_state& state, const wanted_port& wanted,
+                   const slot_names& filled) {
+  if (!wanted.leader || state.leader == wanted.leader)
+    return;
+  // All that are to have no sessions any more: on a leader's port the others; on the other port the
+  // leader itself. Their checks may say otherwise for a while: so they are drained.
+  for (auto& slot : state.slots)
+    if (slot.holds && (slot.holds == wanted.leader) != wanted.to_leader
+        && !filled.contains(slot.name))
+      drain(out, slot);
+  if (wanted.to_leader)
+    for (auto& slot : state.slots)
+      if (slot.holds == wanted.leader) {
+        out.set(slot, "health up");
+        out.set(slot, "state ready");
+        slot.drained = false;
+      }
+  state.leader = wanted.leader;
+}
+
+void close(line& out, std::uint16_t port, port_state& state, const std::string& data_dir) {
+  if (state.bound && state.open)
+    out.frontend(false);
+  state.open = false;
+  for (auto& slot : state.slots)
+    if (slot.holds)
+      empty(out, slot);
+  for (auto which : all_maps)
+    set_map(out, which, port, state, {}, data_dir);
+  state.leader.reset();
+  state.done.reset();
+}
+
+bool is_closed(const port_state& state) {
+  return !(state.bound && state.open)
+         && std::all_of(std::begin(all_maps), std::end(all_maps),
+                        [&](haproxy_map which) { return value_in(which, state).empty(); })
+         && std::none_of(state.slots.begin(), state.slots.end(),
+                         [](const server_slot& slot) { return slot.holds.has_value(); });
+}
+
+bool is_wanted(const std::vector<slot_content>& servers, const slot_content& one) {
+  return std::binary_search(servers.begin(), servers.end(), one);
+}
+
+/// False if not all servers have a slot; `filled` gets the names of those that were filled.
+bool place(line& out, port_state& state, const std::vector<slot_content>& servers,
+           slot_names& filled) {
+  for (auto& slot : state.slots)
+    if (slot.holds && !is_wanted(servers, *slot.holds))
+      empty(out, slot);
+  auto all_fit = true;
+  for (const auto& server : servers) {
+    auto has = [&](const server_slot& slot) { return slot.holds == server; };
+    if (std::any_of(state.slots.begin(), state.slots.end(), has))
+      continue;
+    auto free = std::find_if(state.slots.begin(), state.slots.end(), [&](const server_slot& slot) {
+      return !slot.holds && slot.has_tls == server.patroni_has_tls;
+    });
+    if (free == state.slots.end()) {
+      all_fit = false;
+      continue;
+    }
+    fill(out, *free, server);
+    filled.insert(free->name);
+  }
+  return all_fit;
+}
+
+} // namespace
+
+std::string proxy_of(std::uint16_t port) {
+  return fmt::format("p{}", port);
+}
+
+std::optional<std::uint16_t> port_of_proxy(std::string_view name) {
+  if (!name.starts_with('p'))
+    return std::nullopt;
+  return port_of(name.substr(1));
+}
+
+std::string slot_name(int number, bool has_tls) {
+  return fmt::format("{}{}", has_tls ? 's' : 'n', number);
+}
+
+std::string path_of(haproxy_map which, const std::string& data_dir) {
+  constexpr std::array<std::string_view, 4> names{"scopes", "checks", "fallbacks", "limits"};
+  return fmt::format("{}/{}.map", data_dir, names[static_cast<std::size_t>(which)]);
+}
+
+std::string key_in(haproxy_map which, std::uint16_t port) {
+  return which == haproxy_map::scopes || which == haproxy_map::checks ? proxy_of(port)
+                                                                      : std::to_string(port);
+}
+
+const std::string& value_in(haproxy_map which, const port_state& port) {
+  switch (which) {
+  case haproxy_map::scopes:
+    return port.scope;
+  case haproxy_map::checks:
+    return port.check;
+  case haproxy_map::fallbacks:
+    return port.fallback;
+  case haproxy_map::limits:
+    return port.limits;
+  }
+  return port.limits;
+}
+
+port_changes bring_about(const port_table& wanted, proxy_state& state,
+                         const std::string& data_dir) {
+  port_changes changes;
+  // First of all what must not be reached any more, which also frees nothing that others wait for.
+  for (auto& [port, known] : state)
+    if (!wanted.contains(port) && !is_closed(known)) {
+      line out{port, changes.lines};
+      close(out, port, known, data_dir);
+    }
+  for (const auto& [port, want] : wanted) {
+    auto found = state.find(port);
+    if (found == state.end() || !found->second.bound)
+      changes.unbound.insert(port);
+    if (found == state.end())
+      continue;
+    auto& known = found->second;
+    if (known.done == want)
+      continue;
+    line out{port, changes.lines};
+    auto set = [&](haproxy_map which, const std::string& value) {
+      set_map(out, which, port, known, value, data_dir);
+    };
+    // The checks of a new server begin at once, and need these.
+    set(haproxy_map::scopes, want->scope);
+    set(haproxy_map::checks, want->check);
+    set(haproxy_map::fallbacks, want->fallback == 0 ? "" : proxy_of(want->fallback));
+    set(haproxy_map::limits, want->limits.text());
+    slot_names filled;
+    auto all_fit = place(out, known, want->servers, filled);
+    follow_leader(out, known, *want, filled);
+    if (known.bound && !known.open)
+      out.frontend(true);
+    known.open = true;
+    if (all_fit)
+      known.done = want;
+    else
+      changes.crowded.insert(port);
+  }
+  return changes;
+}
+
+std::vector<command_line> settle(proxy_state& state, std::string_view told) {
+  std::vector<command_line> lines;
+  for (auto text : lines_of(told)) {
+    auto words = words_of(text);
+    if (words.size() <= check_status_column || words[state_column] != stopped
+        || words[check_status_column] == not_checked)
+      continue;
+    auto port = port_of_proxy(words[proxy_column]);
+    auto known = port ? state.find(*port) : state.end();
+    if (known == state.end())
+      continue;
+    for (auto& slot : known->second.slots)
+      if (slot.name == words[server_column] && slot.drained) {
+        line out{*port, lines};
+        out.set(slot, "state ready");
+        slot.drained = false;
+      }
+  }
+  return lines;
+}
+
+std::vector<std::uint16_t> unsettled(const proxy_state& state) {
+  std::vector<std::uint16_t> ports;
+  for (const auto& [port, one] : state)
+    if (std::any_of(one.slots.begin(), one.slots.end(),
+                    [](const server_slot& slot) { return slot.drained; }))
+      ports.push_back(port);
+  return ports;
+}
+
+proxy_state state_of(const told_state& told) {
+  proxy_state state;
+  for (auto text : lines_of(told.servers)) {
+    auto words = words_of(text);
+    if (words.size() <= check_address_column)
+      continue;
+    auto port = port_of_proxy(words[proxy_column]);
+    if (!port)
+      continue;
+    auto& known = state[*port];
+    known.bound = known.open = false;
+    server_slot slot;
+    slot.name = words[server_column];
+    slot.has_tls = slot.name.starts_with('s');
+    auto admin = number_of(words[admin_column]);
+    auto database_port = port_of(words[port_column]);
+    auto check_port = port_of(words[check_port_column]);
+    if ((admin & in_maintenance) == 0 && words[address_column] != nowhere.host && database_port
+        && check_port) {
+      auto check_host =
+          words[check_address_column] == "-" ? words[address_column] : words[check_address_column];
+      slot.holds = slot_content{
+          {words[address_column], *database_port}, {check_host, *check_port}, slot.has_tls};
+      slot.drained = (admin & in_drain) != 0;
+      slot.up = words[state_column] != stopped;
+      slot.is_checked = words[check_status_column] != not_checked;
+    }
+    known.slots.push_back(std::move(slot));
+  }
+  // `p30001,FRONTEND,…,OPEN,…`
+  for (auto text : lines_of(told.frontends)) {
+    auto comma = text.find(',');
+    if (comma == std::string_view::npos)
+      continue;
+    auto port = port_of_proxy(text.substr(0, comma));
+    auto found = port ? state.find(*port) : state.end();
+    if (found == state.end())
+      continue;
+    found->second.bound = true;
+    found->second.open = text.find(",OPEN,") != std::string_view::npos;
+  }
+  // `0x5581… p30001 primary`; the files lack the first word.
+  for (auto which : all_maps) {
+    auto index = static_cast<std::size_t>(which);
+    if (index >= told.maps.size())
+      break;
+    for (auto text : lines_of(told.maps[index])) {
+      auto words = words_of(text);
+      if (!words.empty() && words[0].starts_with("0x"))
+        words.erase(words.begin());
+      if (words.size() < 2)
+        continue;
+      auto port = which == haproxy_map::scopes || which == haproxy_map::checks
+                      ? port_of_proxy(words[0])
+                      : port_of(words[0]);
+      if (auto found = port ? state.find(*port) : state.end(); found != state.end())
+        value_in(which, found->second) = words[1];
+    }
+  }
+  for (auto& [port, known] : state) {
+    if (known.check != leader_check)
+      continue;
+    auto takes = [](const server_slot& slot) { return slot.holds && slot.up && !slot.drained; };
+    auto only = std::find_if(known.slots.begin(), known.slots.end(), takes);
+    if (only != known.slots.end() && std::none_of(only + 1, known.slots.end(), takes))
+      known.leader = only->holds;
+  }
+  return state;
+}
+
+port_table table_of(const proxy_state& state) {
+  port_table table;
+  for (const auto& [port, known] : state) {
+    wanted_port one;
+    for (const auto& slot : known.slots)
+      if (slot.holds)
+        one.servers.push_back(*slot.holds);
+    if (one.servers.empty() || known.scope.empty())
+      continue;
+    std::sort(one.servers.begin(), one.servers.end());
+    one.scope = known.scope;
+    one.check = known.check;
+    one.fallback = port_of_proxy(known.fallback).value_or(0);
+    one.to_leader = known.check == leader_check;
+    one.leader = known.leader;
+    one.limits = port_limits_of(known.limits);
+    table.emplace(port, std::make_shared<const wanted_port>(std::move(one)));
+  }
+  return table;
+}
+
+std::string refusal_in(std::string_view answer) {
+  // What these commands say when they have done it, or when there was nothing to do.
+  constexpr std::array<std::string_view, 4> fine{"IP changed from", "no need to change the",
+                                                 "All sockets are already", "port changed from"};
+  for (auto text : lines_of(answer))
+    if (!text.empty() && std::none_of(fine.begin(), fine.end(), [&](std::string_view start) {
+          return text.starts_with(start);
+        }))
+      return std::string{text};
+  return {};
+}
+
+} // namespace matriarch::router

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "http/event_loop.hpp"
+#include "router/background.hpp"
+
+namespace matriarch::router {
+
+/// The addresses of hosts, for HAProxy takes no names while it runs. Looking one up may take seconds,
+/// and is done by a thread of its own. Belongs to the event loop's thread.
+class host_addresses {
+public:
+  /// `changed` is called when a name that was asked for has got an address, or another one.
+  host_addresses(http::event_loop& loop, std::function<void()> changed)
+      : loop_(loop), changed_(std::move(changed)) {}
+
+  /// An address itself, or that of a name as it was last found; nothing while there is none. What is
+  /// asked for is looked up again every now and then.
+  [[nodiscard]] std::optional<std::string> of(const std::string& host);
+
+private:
+  struct entry {
+    std::optional<std::string> address;
+    std::chrono::steady_clock::time_point looked_up;
+    bool is_being_looked_up = false;
+  };
+  void look_up(const std::string& host, entry& known);
+
+  http::event_loop& loop_;
+  std::function<void()> changed_;
+  std::map<std::string, entry> known_;
+  background looker_;
+};
+
+} // namespace matriarch::router

@@ -1,0 +1,50 @@
+#include "router/port_table.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace matriarch::router {
+
+port_table ports_of(const route& what, const std::string& leader, const limit_settings& limits,
+                    int routers) {
+  wanted_port first;
+  first.instance = what.instance;
+  first.scope = what.scope;
+  first.check = leader_check;
+  for (const auto& member : what.members) {
+    slot_content where{member.postgresql, member.patroni, member.patroni_has_tls};
+    if (member.name == leader)
+      first.leader = where;
+    first.servers.push_back(std::move(where));
+  }
+  // Two members at one address are one server: which of them it is, its Patroni says.
+  std::sort(first.servers.begin(), first.servers.end());
+  first.servers.erase(std::unique(first.servers.begin(), first.servers.end()), first.servers.end());
+  first.limits = limits_of(what.max_connections, 1, limits, routers);
+
+  port_table ports;
+  if (what.read_only_port != 0) {
+    auto second = first;
+    second.check = replica_check;
+    second.fallback = what.port;
+    second.to_leader = false;
+    second.limits = limits_of(what.max_connections, static_cast<int>(first.servers.size()) - 1,
+                              limits, routers);
+    ports.emplace(what.read_only_port, std::make_shared<const wanted_port>(std::move(second)));
+  }
+  ports.emplace(what.port, std::make_shared<const wanted_port>(std::move(first)));
+  return ports;
+}
+
+bool replace(port_table& table, port_table now) {
+  auto changed = now.size() != table.size();
+  for (auto& [port, wanted] : now)
+    if (auto known = table.find(port); known != table.end() && *known->second == *wanted)
+      wanted = known->second;
+    else
+      changed = true;
+  table = std::move(now);
+  return changed;
+}
+
+} // namespace matriarch::router

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "router/limits.hpp"
+#include "router/routing_table.hpp"
+
+/// What HAProxy shall do with each public port, as opposed to what it does.
+namespace matriarch::router {
+
+/// Where a member's database and its Patroni are: what a slot of HAProxy's holds. The hosts are
+/// addresses, for HAProxy takes no names while it runs.
+struct slot_content {
+  endpoint postgresql;
+  endpoint patroni;
+  bool patroni_has_tls = false;
+  auto operator<=>(const slot_content&) const = default;
+};
+
+/// What a public port shall do.
+struct wanted_port {
+  std::string instance;
+  std::string scope; ///< a server's Patroni has to answer so
+  std::string check; ///< the path that Patroni answers with 200 if the server is the right one
+  /// The port whose servers are used while none of its own is up; 0 if there is none.
+  std::uint16_t fallback = 0;
+  /// Whether it leads to the cluster's leader, or to the others.
+  bool to_leader = true;
+  std::vector<slot_content> servers; ///< sorted
+  /// Whom etcd names as the leader; nothing if nobody is, or one that is no server of this port.
+  std::optional<slot_content> leader;
+  port_limits limits;
+  bool operator==(const wanted_port&) const = default;
+};
+
+/// By port. What has not changed is the same object as before, so that a look at it tells.
+using port_table = std::map<std::uint16_t, std::shared_ptr<const wanted_port>>;
+
+/// What says of a cluster that a member is its leader, or a replica that serves readers: paths of
+/// Patroni's REST API.
+inline const std::string leader_check = "primary";
+/// A replica that is so far behind serves reads that are too old to be of use, and one that has lost
+/// its leader's WAL never catches up: 64 MB are some seconds of a busy leader's WAL.
+inline const std::string replica_check = "replica?lag=64MB";
+
+/// The ports of one route. `leader` is the name of the leading member, empty if none is known;
+/// `routers` is how many share what a node takes.
+[[nodiscard]] port_table ports_of(const route& what, const std::string& leader,
+                                  const limit_settings& limits, int routers);
+
+/// Puts `now` into `table`, keeping the objects of what is equal. True if anything is another.
+bool replace(port_table& table, port_table now);
+
+} // namespace matriarch::router

@@ -1,0 +1,143 @@
+#include "router_platform.hpp"
+
+/// What strangers without credentials can do to others.
+namespace matriarch::router {
+
+namespace {
+
+/// A record with these connections, of an instance with one member that leads.
+platform::keys_and_values keys_with(const std::string& name, int port, fake_member& member,
+                                    int max_connections) {
+  auto keys = platform::keys_of(name, port, {&member});
+  keys.emplace_back("/service/" + name + "/leader", member.name());
+  keys.emplace_back("/service/" + name + "/config",
+                    R"({"postgresql":{"parameters":{"max_connections":")"
+                        + std::to_string(max_connections) + R"("}}})");
+  return keys;
+}
+
+} // namespace
+
+TEST_CASE("clients that say nothing reach no database, and keep nobody out") {
+  platform all{{}, {}, ", max_connections_per_port: 100, limits: {first_bytes: 1s}"};
+  fake_member n1{"n1", address(1), "a"};
+  n1.leads(true);
+  auto port = all.port();
+  all.start();
+  REQUIRE(all.says_that_it_serves(all.put(keys_with("a", port, n1, 20))));
+  idle_clients silent{port, 1'000, "127.0.0.2"};
+  CHECK(who_answers(port) == "n1");
+  CHECK(n1.connections() == 1);
+  // From their own address too, when they have had their time.
+  CHECK(eventually([&] { return connection{port, "127.0.0.2"}.name() == "n1"; }));
+}
+
+TEST_CASE(
+    "clients that say a little take no more of a node than the limit, and leave room for others") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"};
+  n1.leads(true);
+  n1.replicates(true);
+  auto port = all.port();
+  auto read_only = all.port();
+  all.start();
+  // Ten of twenty are let through; above nine of them an address gets no more if it has many.
+  REQUIRE(all.says_that_it_serves(all.put(keys_with("a", port, n1, 20))));
+  {
+    idle_clients many{port, 1'000, "127.0.0.2", hello};
+    REQUIRE(eventually([&] { return n1.open() == 9; }));
+    CHECK(who_answers(port) == "n1");
+    CHECK(connection{port, "127.0.0.2"}.name().empty());
+    connection one{port, "127.0.0.3"};
+    CHECK(one.works());
+    CHECK(connection{port, "127.0.0.4"}.name().empty()); // it is full
+    CHECK(n1.open() <= 10);
+  }
+  REQUIRE(eventually([&] { return n1.open() == 0; }));
+  // On the port for readers the leader's sessions count as its own.
+  n1.replicates(false);
+  REQUIRE(all.says_that_it_serves(all.put({{"/routing/readonly/a", std::to_string(read_only)}})));
+  REQUIRE(eventually([&] { return who_answers(read_only) == "n1"; }));
+  REQUIRE(eventually([&] { return n1.open() == 0; }));
+  idle_clients many{port, 100, "127.0.0.2", hello};
+  REQUIRE(eventually([&] { return n1.open() == 9; }));
+  idle_clients more{read_only, 100, "127.0.0.3", hello};
+  CHECK(eventually([&] { return n1.open() == 10; }));
+  CHECK(who_answers(read_only).empty());
+}
+
+TEST_CASE("a request to cancel gets through while a port is full") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"};
+  n1.leads(true);
+  auto port = all.port();
+  all.start();
+  REQUIRE(all.says_that_it_serves(all.put(keys_with("a", port, n1, 20))));
+  idle_clients many{port, 9, "127.0.0.2", hello}, other{port, 1, "127.0.0.3", hello};
+  REQUIRE(eventually([&] { return n1.open() == 10; }));
+  CHECK(who_answers(port).empty());
+  const std::string cancel{"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x01\0\0\0\x02", 16};
+  CHECK(connection{port, "127.0.0.4", cancel}.name() == "n1");
+}
+
+TEST_CASE("routers share what a node takes") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"};
+  n1.leads(true);
+  auto port = all.port();
+  all.start();
+  REQUIRE(all.says_that_it_serves(all.put(keys_with("a", port, n1, 20))));
+  REQUIRE(all.says_that_it_serves(all.put({{"/routers/two", "{}"}, {"/routing/port/1", "{}"}})));
+  idle_clients many{port, 100, "127.0.0.2", hello}, more{port, 100, "127.0.0.3", hello};
+  CHECK(eventually([&] { return n1.open() == 5; }));
+  CHECK(who_answers(port).empty());
+  // The other one has gone.
+  REQUIRE(all.says_that_it_serves(all.put({{"/routing/port/1", "{ }"}})));
+  all.erase("/routers/two");
+  CHECK(eventually([&] { return who_answers(port) == "n1"; }));
+}
+
+TEST_CASE("no port can take all connections, nor all ports those of the operator") {
+  http::server broker{{}, [](const http::request&, http::responder to) {
+                        to.send({200, "acts", {}});
+                      }};
+  REQUIRE_FALSE(broker.start());
+  auto front = fresh_port();
+  // Six of the connections are the broker's.
+  platform all{"broker: {listen: " + std::to_string(front)
+                   + ", servers: ['127.0.0.1:" + std::to_string(broker.port()) + "']}\n",
+               {},
+               ", maxconn: 60, max_connections_per_port: 20, limits: {per_source: 100, "
+               "first_bytes: 1h}"};
+  fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "b"}, n3{"n3", address(3), "c"};
+  const std::vector<fake_member*> members{&n1, &n2, &n3};
+  std::vector<int> ports;
+  for (const auto* name : {"a", "b", "c"}) {
+    auto* member = members[ports.size()];
+    member->leads(true);
+    ports.push_back(all.port());
+    all.put(keys_with(name, ports.back(), *member, 20));
+  }
+  all.start();
+  REQUIRE(all.serves(3));
+  for (std::size_t i = 0; i < 3; ++i)
+    REQUIRE(eventually([&] { return who_answers(ports[i]) == members[i]->name(); }));
+  auto answers = [&] { return all.fetch(front, "/").body == "acts"; };
+  REQUIRE(eventually(answers));
+  {
+    idle_clients many{ports[0], 100};
+    CHECK(eventually([&] { return who_answers(ports[0]).empty(); }));
+    CHECK(who_answers(ports[1]) == "n2");
+    CHECK(who_answers(ports[2]) == "n3");
+    CHECK(answers());
+    idle_clients on_the_second{ports[1], 20}, on_the_third{ports[2], 100};
+    // 54 are the instances'; the 55th is refused at once.
+    CHECK(eventually([&] { return who_answers(ports[2]).empty(); }));
+    CHECK(answers());
+  }
+  for (std::size_t i = 0; i < 3; ++i)
+    CHECK(eventually([&] { return who_answers(ports[i]) == members[i]->name(); }));
+  broker.stop();
+}
+
+} // namespace matriarch::router

@@ -1,0 +1,65 @@
+#include "router_platform.hpp"
+
+/// What a router says of itself in etcd.
+namespace matriarch::router {
+
+TEST_CASE("a router says what it serves, and then a connection reaches the leader") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "a"};
+  n1.leads(true);
+  all.start();
+  auto port = all.port();
+  // Nobody has checked it yet when the router says that it is served.
+  auto keys = platform::keys_of("a", port, {&n1, &n2});
+  keys.emplace_back("/service/a/leader", "n1");
+  auto at = all.put(keys);
+  REQUIRE(all.says_that_it_serves(at));
+  CHECK(who_answers(port) == "n1");
+  CHECK(all.report()->unbound.empty());
+  CHECK_FALSE(all.report()->host.empty());
+  auto read_only = all.port();
+  REQUIRE(all.says_that_it_serves(all.put({{"/routing/readonly/a", std::to_string(read_only)}})));
+  CHECK(who_answers(read_only) == "n1");
+  REQUIRE(all.says_that_it_serves(all.lead("a", n2)));
+  CHECK(who_answers(port) == "n2");
+  // Also what changes nothing here is said, for somebody may wait for it.
+  CHECK(all.says_that_it_serves(all.put({{"/routing/port/30001", "{}"}})));
+  CHECK(all.says_that_it_serves(all.put({{"/service/a/members/n1", n1.announcement() + " "}})));
+}
+
+TEST_CASE("a router whose HAProxy stands still says nothing new, and all when it goes on") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"};
+  n1.leads(true);
+  all.start();
+  auto port = all.port();
+  REQUIRE(all.says_that_it_serves(all.add("a", port, {&n1})));
+  auto processes = all.processes_of_haproxy();
+  REQUIRE(processes.size() == 2);
+  ::kill(processes.back(), SIGSTOP);
+  auto at = all.put({{"/routing/port/30001", "{}"}});
+  CHECK(eventually([&] { return all.has_logged("HAProxy does not answer"); }));
+  CHECK(all.report()->serves < at);
+  at = all.erase("/routing/allocation/a");
+  CHECK(eventually([&] { return all.status().status == "degraded"; }));
+  CHECK(all.report()->serves < at);
+  ::kill(processes.back(), SIGCONT);
+  CHECK(all.says_that_it_serves(at));
+  CHECK(connection{port}.is_refused());
+  CHECK(all.status().reloads == 0);
+}
+
+TEST_CASE(
+    "a router that has ended says nothing any more, and one that was killed only for a while") {
+  platform all;
+  all.start();
+  REQUIRE(eventually([&] { return all.report().has_value(); }));
+  CHECK(all.end(SIGUSR1) == 0);
+  CHECK_FALSE(all.report());
+  all.start();
+  REQUIRE(eventually([&] { return all.report().has_value(); }));
+  all.end(SIGKILL);
+  CHECK(eventually([&] { return !all.report(); }));
+}
+
+} // namespace matriarch::router
