@@ -1,10 +1,13 @@
 #include "cell/patroni_config.hpp"
 
+#include <charconv>
+
 #include <yaml-cpp/yaml.h>
 
 #include <fmt/format.h>
 
 #include "model/names.hpp"
+#include "model/settings.hpp"
 
 namespace matriarch::cell {
 
@@ -23,7 +26,6 @@ const postgresql_parameters foundations = {
     {"wal_level", "replica"},
     {"hot_standby", "on"},
     {"wal_log_hints", "on"}, // pg_rewind needs it, or checksums
-    {"max_wal_senders", "10"},
     {"max_replication_slots", "10"},
     {"wal_keep_size", "128MB"},
     // A new replica streams at once; the default of 5 s is most of the time a provision takes.
@@ -116,6 +118,38 @@ void merge(json::value& into, const json::value& from, json::document& owner) {
   }
 }
 
+/// PostgreSQL's in a dynamic configuration; nullptr if whoever asked for it has taken them out.
+json::value* parameters_in(json::document& configuration) {
+  auto postgresql = configuration.FindMember("postgresql");
+  if (postgresql == configuration.MemberEnd() || !postgresql->value.IsObject())
+    return nullptr;
+  auto parameters = postgresql->value.FindMember("parameters");
+  if (parameters == postgresql->value.MemberEnd() || !parameters->value.IsObject())
+    return nullptr;
+  return &parameters->value;
+}
+
+/// See model::wal_senders_beside(): the cell's own configuration may have another number of
+/// connections than the broker knows of.
+void make_room_for_replicas(json::document& configuration) {
+  auto* found = parameters_in(configuration);
+  if (found == nullptr)
+    return;
+  auto& parameters = *found;
+  auto number_of = [&](const char* name, int otherwise) {
+    auto number = static_cast<int>(json::integer_member(parameters, name, otherwise));
+    auto text = json::string_member(parameters, name);
+    std::from_chars(text.data(), text.data() + text.size(), number);
+    return number;
+  };
+  constexpr int default_connections = 100, default_senders = 10;
+  auto needed = model::wal_senders_beside(number_of("max_connections", default_connections));
+  if (number_of("max_wal_senders", default_senders) >= needed)
+    return;
+  parameters.RemoveMember("max_wal_senders");
+  json::add(parameters, "max_wal_senders", std::to_string(needed), configuration);
+}
+
 /// PostgreSQL does not tell upper case from lower case in a parameter's name.
 void lower_names(json::document& configuration) {
   auto postgresql = configuration.FindMember("postgresql");
@@ -173,6 +207,12 @@ void write_postgresql(YAML::Emitter& out, const cell_config& config, const node_
       {"ssl_cert_file", paths.certificate},
       {"ssl_key_file", paths.certificate},
   };
+  // A client that does not say who it is holds one of the node's connections for so long. PostgreSQL's
+  // minute is for people who type a password. Here, so that nodes that live get it too.
+  auto shared = dynamic_configuration(config, request);
+  auto* asked = parameters_in(shared);
+  if (asked == nullptr || json::member(*asked, "authentication_timeout") == nullptr)
+    local["authentication_timeout"] = "10s";
   if (!config.postgresql.tls.authority.empty())
     local["ssl_ca_file"] = paths.authority;
   write(out, "parameters", local);
@@ -245,6 +285,7 @@ json::document dynamic_configuration(const cell_config& config, const node_reque
       lower_names(*asked);
       merge(all, *asked, all);
     }
+  make_room_for_replicas(all);
   return all;
 }
 

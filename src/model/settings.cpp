@@ -81,6 +81,26 @@ std::string with_parameters(json::document all, json::value parameters) {
 
 } // namespace
 
+int wal_senders_beside(int max_connections) {
+  // PostgreSQL's own number: enough for the replicas of a cluster, those that are being made among
+  // them, and their copies of the leader.
+  constexpr int of_replicas = 10;
+  // All backends together may be 262,143; some are workers.
+  constexpr int most_backends = 262'000;
+  return std::max(of_replicas,
+                  std::min(max_connections + of_replicas, most_backends - max_connections));
+}
+
+void make_room_for_replicas(std::map<std::string, std::string>& parameters) {
+  cluster_settings settings;
+  settings.parameters = parameters;
+  const auto connections = value_of(settings, standby_limits[0]);
+  const auto senders = value_of(settings, standby_limits[3]);
+  const auto needed = wal_senders_beside(static_cast<int>(connections));
+  if (senders < needed)
+    parameters["max_wal_senders"] = std::to_string(needed);
+}
+
 bool same_configuration(const cluster_settings& a, const cluster_settings& b) {
   return a.parameters == b.parameters && a.synchronous == b.synchronous && a.ttl == b.ttl;
 }

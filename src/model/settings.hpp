@@ -43,6 +43,15 @@ struct cluster_settings {
 /// shows it has read them.
 inline constexpr const char* settings_mark = "matriarch.settings";
 
+/// How many walsenders a node needs that has so many connections for others, PostgreSQL's default of
+/// 100 unless the settings say more. Whoever reaches its public port takes one by asking for
+/// replication, before PostgreSQL looks who that is, and inside TLS no router sees it: so there are
+/// more than all of them may take, and those of the replicas beside.
+[[nodiscard]] int wal_senders_beside(int max_connections);
+
+/// Sees to it that there are as many in a plan's parameters.
+void make_room_for_replicas(std::map<std::string, std::string>& parameters);
+
 /// Whether Patroni has to be told of the difference: parameters, synchronous mode or ttl.
 [[nodiscard]] bool same_configuration(const cluster_settings& a, const cluster_settings& b);
 

@@ -101,10 +101,34 @@ TEST_CASE("PostgreSQL's parameters belong to the cluster, and only the node's pl
   // Patroni prefers local ones to what PATCH /config sets.
   auto local = yaml["postgresql"]["parameters"].as<std::map<std::string, std::string>>();
   CHECK(local
-        == std::map<std::string, std::string>{{"ssl", "on"},
+        == std::map<std::string, std::string>{{"authentication_timeout", "10s"},
+                                              {"ssl", "on"},
                                               {"ssl_cert_file", "/d/nodes/n1/server.pem"},
                                               {"ssl_key_file", "/d/nodes/n1/server.pem"},
                                               {"unix_socket_directories", "/d/nodes/n1/home/run"}});
+}
+
+TEST_CASE("there are more walsenders than strangers can take, and those of the replicas beside") {
+  auto senders_with = [](const std::string& parameters) {
+    auto node = some_node();
+    node.request.dynamic_configuration = R"({"postgresql":{"parameters":{)" + parameters + "}}}";
+    return text(rendered(node)["bootstrap"]["dcs"]["postgresql"]["parameters"]["max_wal_senders"]);
+  };
+  CHECK(senders_with("") == "60"); // the cell says 50
+  CHECK(senders_with(R"("max_connections":"200")") == "210");
+  CHECK(senders_with(R"("max_connections":200,"max_wal_senders":"20")") == "210");
+  CHECK(senders_with(R"("max_wal_senders":"300")") == "300");
+  CHECK(senders_with(R"("max_connections":null)") == "110");
+  auto node = some_node();
+  node.request.dynamic_configuration = R"({"postgresql":null})";
+  CHECK_FALSE(rendered(node)["bootstrap"]["dcs"]["postgresql"]);
+}
+
+TEST_CASE("a plan may say how long a client may take to log in") {
+  auto node = some_node();
+  node.request.dynamic_configuration =
+      R"({"postgresql":{"parameters":{"authentication_timeout":"30s"}}})";
+  CHECK_FALSE(rendered(node)["postgresql"]["parameters"]["authentication_timeout"]);
 }
 
 TEST_CASE("a plan's parameters replace the cell's and the built-in ones") {

@@ -85,6 +85,7 @@ TEST_CASE("everything that a plan can say is read") {
   CHECK(provision.settings.parameters
         == std::map<std::string, std::string>{{"shared_buffers", "64MB"},
                                               {"max_connections", "200"},
+                                              {"max_wal_senders", "210"},
                                               {"jit", "off"},
                                               {"pg_stat_statements.max", "1000"},
                                               {"shared_preload_libraries", ""}});

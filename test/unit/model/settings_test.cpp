@@ -28,6 +28,20 @@ const json::value& parameters_in(const json::document& configuration) {
 
 } // namespace
 
+TEST_CASE("a plan has more walsenders than strangers can take through its connections") {
+  auto senders_of = [](std::map<std::string, std::string> parameters) {
+    make_room_for_replicas(parameters);
+    return parameters["max_wal_senders"];
+  };
+  CHECK(senders_of({}) == "110");
+  CHECK(senders_of({{"max_connections", "200"}}) == "210");
+  CHECK(senders_of({{"max_connections", "200"}, {"max_wal_senders", "20"}}) == "210");
+  CHECK(senders_of({{"max_connections", "200"}, {"max_wal_senders", "400"}}) == "400");
+  // PostgreSQL has at most 262,143 backends of all kinds.
+  CHECK(senders_of({{"max_connections", "200000"}}) == "62000");
+  CHECK(senders_of({{"max_connections", "262143"}}) == "10");
+}
+
 TEST_CASE("a new cluster's configuration holds its parameters and the mark of its settings") {
   auto settings = of({{"shared_buffers", "64MB"}, {"application_name", "it's \"quoted\""}});
   auto configuration = parsed(dynamic_configuration(settings));
