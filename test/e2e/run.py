@@ -41,7 +41,7 @@ from local_platform import Failed, Platform, processes_of, tail  # noqa: E402
 PARTS = [
     ["defects", "configuration", "life_cycle", "seeds_readme", "operators", "bad_input", "two_requests",
      "move"],
-    ["fencing", "router_killed", "outages", "hostile", "broker_killed", "kills"],
+    ["fencing", "router_killed", "strangers", "outages", "hostile", "broker_killed", "kills"],
     ["conformance", "bindings", "hostile_tenant", "tenants", "certificates", "secrecy", "two_brokers", "crowd",
      "soak"],
     ["repair", "plans", "tools"],

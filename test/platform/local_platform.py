@@ -559,6 +559,8 @@ class Platform:
         self.address = f"127.{self.octet}.0.1"
         self.public_host = "127.0.0.1" if self.fixed else self.address
         self.broker_host = "localhost" if self.fixed else self.address
+        # As many as the largest scenario uses: HAProxy has each of them from its start.
+        self.public_ports = {"first": 30000, "last": 32767 if self.fixed or self.simulated else 30499}
         # Where the brokers listen, and HAProxy in front of them. What is told to a person is port 3000.
         if self.broker_count == 1:
             self.broker_addresses, self.fronted_port = [(self.public_host, 3000)], 8888
@@ -654,6 +656,7 @@ class Platform:
                                 advertise_host=self.public_host)
         config["etcd"]["machines"] = [self.proxy.uri] if self.proxy else self.etcd_uris
         config["broker"]["strict"] = self.strict
+        config["routing"].update(self.public_ports)
         # Simulated cells have no databases, so there is no router to serve any.
         if self.simulated:
             config["routing"]["wait_for_routers"] = False
@@ -717,6 +720,7 @@ class Platform:
         config = self._example("router")
         config["router"].update(bind_host=self.public_host, data_dir=str(self.directory / "router"))
         config["router"]["status"] = {"bind_host": self.address, "port": 8890}
+        config["router"]["ports"] = self.public_ports
         config["broker"] = {"listen": self.fronted_port,
                             "servers": [f"{host}:{port}" for host, port in self.broker_addresses]}
         config["etcd"]["machines"] = self.etcd_uris
