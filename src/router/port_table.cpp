@@ -25,6 +25,12 @@ port_table ports_of(const route& what, const std::string& leader, const limit_se
   port_table ports;
   if (what.read_only_port != 0) {
     auto second = first;
+    // A reader whose login is refused must not find a replica that does not know it yet.
+    std::erase_if(second.servers, [&](const slot_content& server) {
+      return std::any_of(what.members.begin(), what.members.end(), [&](const auto& member) {
+        return member.held_back && member.postgresql == server.postgresql && member.name != leader;
+      });
+    });
     second.check = replica_check;
     second.fallback = what.port;
     second.to_leader = false;

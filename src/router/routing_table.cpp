@@ -85,6 +85,11 @@ std::optional<int> max_connections_in(const json::value* settings) {
   return static_cast<int>(std::min<std::int64_t>(number, greatest_max_connections));
 }
 
+bool is_set(const json::value& object, std::string_view name) {
+  const auto* flag = json::member(object, name);
+  return flag != nullptr && flag->IsBool() && flag->GetBool();
+}
+
 std::string state_of_member(std::string_view text) {
   auto parsed = json::parse(text);
   return parsed ? json::string_member(*parsed, "state") : std::string{};
@@ -101,8 +106,11 @@ routing_table::record routing_table::record_of(std::string_view name, std::strin
   known.scope = json::string_member(*parsed, "scope", name);
   known.accepted = json::string_member(*parsed, "phase", "accepted") == "accepted";
   if (auto nodes = json::member(*parsed, "nodes"); nodes && nodes->IsArray())
-    for (const auto& node : nodes->GetArray())
+    for (const auto& node : nodes->GetArray()) {
       known.nodes.insert(json::string_member(node, "node_id"));
+      if (is_set(node, "held_back"))
+        known.held_back.insert(json::string_member(node, "node_id"));
+    }
   known.max_connections = max_connections_in(json::member(*parsed, "in_force"));
   return known;
 }
@@ -315,8 +323,10 @@ routes routing_table::current() const {
         max_connections_of(known->second, found == clusters_.end() ? nullptr : &found->second);
     if (found != clusters_.end())
       for (const auto& [name, announced] : found->second.members)
-        if (announced.member && (announced.has_key || known->second.nodes.contains(name)))
+        if (announced.member && (announced.has_key || known->second.nodes.contains(name))) {
           one.members.push_back(*announced.member);
+          one.members.back().held_back = known->second.held_back.contains(name);
+        }
     // What is no port is said even before there is a member.
     if (one.members.empty() && port_of(text))
       continue;

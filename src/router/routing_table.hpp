@@ -19,6 +19,8 @@ struct routed_member {
   endpoint postgresql;
   endpoint patroni;
   bool patroni_has_tls = false;
+  /// It may not know yet whose login was refused last: no reader is led there.
+  bool held_back = false;
   bool operator==(const routed_member&) const = default;
 };
 
@@ -95,6 +97,7 @@ private:
     std::string scope;
     bool accepted = false;
     std::set<std::string> nodes;
+    std::set<std::string> held_back; ///< of these
     std::optional<int> max_connections; ///< of the settings in force, if they say
     bool operator==(const record&) const = default;
   };

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "router/port_table.hpp"
 #include "router/routing_table.hpp"
 
 namespace matriarch::router {
@@ -243,6 +244,22 @@ TEST_CASE("an instance gets and loses a read-only port") {
   CHECK(table.list({{"/routing/allocation/a", "30001"},
                     {"/service/a/state", record("a", "accepted", {"n1", "n2"})}}));
   CHECK(table.current() == routes{{served_one}, {}});
+}
+
+TEST_CASE("a replica that is held back is no reader's, and leads once it is the leader") {
+  auto table = one_instance();
+  table.put("/routing/readonly/a", "30002");
+  table.put("/service/a/leader", "n1");
+  table.put("/service/a/state", R"({"scope":"a","phase":"accepted","nodes":[{"node_id":"n1"},)"
+                                R"({"node_id":"n2","held_back":true}]})");
+  auto servers_at = [&](std::uint16_t port, const std::string& leader) {
+    return ports_of(table.current().served.at(0), leader, {}, 1).at(port)->servers.size();
+  };
+  CHECK(servers_at(30001, "n1") == 2);
+  CHECK(servers_at(30002, "n1") == 1);
+  CHECK(servers_at(30002, "n2") == 2);
+  table.put("/service/a/state", record("a", "accepted", {"n1", "n2"}));
+  CHECK(servers_at(30002, "n1") == 2);
 }
 
 TEST_CASE("a read-only port alone serves nothing") {
