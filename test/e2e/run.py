@@ -44,7 +44,7 @@ PARTS = [
     ["fencing", "router_killed", "strangers", "outages", "hostile", "broker_killed", "kills"],
     ["conformance", "bindings", "hostile_tenant", "tenants", "certificates", "secrecy", "two_brokers", "crowd",
      "soak"],
-    ["repair", "plans", "tools"],
+    ["repair", "plans", "routers", "tools"],
 ]
 FILES = list(itertools.chain(*PARTS))
 

@@ -1,0 +1,123 @@
+"""What is called done is served: the broker waits for routers. One of them is played by hand here: its
+key in etcd is what the broker goes by."""
+
+import contextlib
+import json
+
+from checks import equal, exactly_as_asked, scenario, true
+from local_platform import encoded, wait_until
+from operators import matriarch
+from router_killed import lets_in
+
+ALL_THERE_WILL_BE = 2**53  # a revision above every one of a test's
+
+
+def waiting(kind, config):
+    if kind == "broker":
+        config["routing"]["wait_for_routers"] = True
+
+
+PLATFORM = {"edit": waiting}
+
+
+def say(platform, serves=ALL_THERE_WILL_BE, unbound=(), router="by-hand"):
+    platform.etcd_call("/v3/kv/put", {"key": encoded(f"/routers/{router}"), "value": encoded(json.dumps(
+        {"id": router, "host": "hand-host", "serves": str(serves), "unbound": list(unbound)}))})
+
+
+def gone(platform, router="by-hand"):
+    platform.etcd_call("/v3/kv/deleterange", {"key": encoded(f"/routers/{router}")})
+
+
+@contextlib.contextmanager
+def by_hand(platform, **said):
+    """A router that says so, and whose lease ends with the block."""
+    say(platform, **said)
+    try:
+        yield
+    finally:
+        gone(platform)
+
+
+def health(platform):
+    return platform.osb("GET", "/healthz", auth=None)[2]
+
+
+def routers(platform):
+    return {one["id"]: one for one in platform.osb("GET", "/admin/routers")[2]}
+
+
+@scenario("a provision waits for a router that is behind, says so, and succeeds when it serves")
+def provision_waits(platform):
+    with by_hand(platform, serves=1):
+        wait_until(lambda: "by-hand" in routers(platform), "the broker to know the router")
+        platform.provision("late", nodes=1)
+        seen = platform.wait_operation("late", until=lambda one: "not serve port" in one.lines[-1][1])
+        equal(seen.lines[-1][0], "in progress", "the operation")
+        true("by-hand" not in str(seen.lines) and "hand-host" not in str(seen.lines),
+             f"last_operation names the router: {seen.lines}")
+        equal(routers(platform)["by-hand"]["holds_up"], 1, "what waits for it")
+        true("1 of" in health(platform)["routing"], f"healthz: {health(platform)['routing']}")
+        status, out, err = matriarch(platform, "show-routers")
+        equal(status, 0, err)
+        true("by-hand" in out and "hand-host" in out and "HOLDS UP 1" in out, out)
+        status, out, _ = matriarch(platform, "service-status", "late")
+        true(status == 0 and "router by-hand serves revision 1" in out, out)
+        say(platform)
+        platform.wait_operation("late").must_succeed()
+    exactly_as_asked(platform, "late", 1)
+    platform.remove("late")
+
+
+@scenario("a router whose lease ends is not waited for any longer")
+def lease_ends(platform):
+    with by_hand(platform, serves=1):
+        platform.provision("left", nodes=1)
+        platform.wait_operation("left", until=lambda one: "not serve port" in one.lines[-1][1])
+    # Others say nothing yet where the routers are of an earlier release: one has to be there.
+    with by_hand(platform):
+        platform.wait_operation("left").must_succeed()
+    platform.remove("left")
+
+
+@scenario("a port that a router cannot open is exchanged before anybody is told of it")
+def port_exchanged(platform):
+    with by_hand(platform, serves=1):
+        platform.provision("moved", nodes=1)
+        platform.wait_operation("moved", until=lambda one: "not serve port" in one.lines[-1][1])
+        port = platform.public_port("moved")
+        say(platform, unbound=[port])
+        platform.wait_operation("moved").must_succeed()
+        true(platform.public_port("moved") != port, "the port is the one that cannot be opened")
+        credentials = platform.bind("moved", "app")
+        equal(credentials["port"], platform.public_port("moved"), "the port in the credentials")
+        wait_until(lambda: lets_in(credentials["uri"]), "the new port to let one in")
+        # From now on somebody knows it.
+        say(platform, unbound=[credentials["port"]])
+        wait_until(lambda: health(platform)["lost_ports"] == [credentials["port"]], "healthz to tell of it")
+        equal(health(platform)["status"], "degraded", "healthz's status")
+        true("is not open at router by-hand" in matriarch(platform, "show-routers")[1],
+             "show-routers does not tell of the lost port")
+        platform.unbind("moved", "app")
+    platform.remove("moved")
+
+
+@scenario("a bind waits for a router that is behind; a platform that can poll is told so")
+def bind_waits(platform):
+    with by_hand(platform):
+        platform.create("bound", nodes=1)
+        say(platform, serves=1)
+        wait_until(lambda: routers(platform)["by-hand"]["serves"] == "1", "the broker to hear of it")
+        status, _, answer = platform.osb("PUT", platform.binding_path("bound", "app"),
+                                         platform.ids_of("bound"), {"accepts_incomplete": "true"})
+        equal(status, 202, f"the bind: {answer}")
+        status, answer = platform.last_operation("bound", "app")
+        equal((status, answer["state"]), (200, "in progress"), "the binding's last_operation")
+        true("not serve port" in answer["description"], answer)
+        say(platform)
+        platform.wait_operation("bound", binding="app").must_succeed()
+        # Unbinding waits for nobody.
+        say(platform, serves=1)
+        platform.unbind("bound", "app")
+        say(platform)
+    platform.remove("bound")
