@@ -3,21 +3,14 @@ key in etcd is what the broker goes by."""
 
 import contextlib
 import json
+import signal
 
-from checks import equal, exactly_as_asked, scenario, true
+from checks import equal, exactly_as_asked, rows_of, scenario, true
 from local_platform import encoded, wait_until
 from operators import matriarch
 from router_killed import lets_in
 
 ALL_THERE_WILL_BE = 2**53  # a revision above every one of a test's
-
-
-def waiting(kind, config):
-    if kind == "broker":
-        config["routing"]["wait_for_routers"] = True
-
-
-PLATFORM = {"edit": waiting}
 
 
 def say(platform, serves=ALL_THERE_WILL_BE, unbound=(), router="by-hand"):
@@ -74,9 +67,7 @@ def lease_ends(platform):
     with by_hand(platform, serves=1):
         platform.provision("left", nodes=1)
         platform.wait_operation("left", until=lambda one: "not serve port" in one.lines[-1][1])
-    # Others say nothing yet where the routers are of an earlier release: one has to be there.
-    with by_hand(platform):
-        platform.wait_operation("left").must_succeed()
+    platform.wait_operation("left").must_succeed()
     platform.remove("left")
 
 
@@ -121,3 +112,38 @@ def bind_waits(platform):
         platform.unbind("bound", "app")
         say(platform)
     platform.remove("bound")
+
+
+@scenario("credentials work with the first connection after the answer to a bind")
+def first_connection(platform):
+    for number in range(3):
+        name = f"first-{number}"
+        platform.create(name, nodes=1)
+        for binding, parameters in (("writer", {}), ("reader", {"parameters": {"read-only": True}})):
+            credentials = platform.bind(name, binding, **parameters)
+            equal(rows_of(credentials["uri"], "select 1"), [(1,)], f"the first connection of {name}'s {binding}")
+            platform.unbind(name, binding)
+        platform.remove(name)
+
+
+@scenario("while the only router is away nothing that clients connect to is called done")
+def router_away(platform):
+    platform.create("before", nodes=1)
+    platform.router.kill(signal.SIGSTOP)
+    wait_until(lambda: not platform.keys("/routers/"), "the frozen router's lease to end")
+    wait_until(lambda: health(platform)["status"] == "degraded", "healthz to tell of it")
+    true("no router is there" in health(platform)["routing"], health(platform)["routing"])
+    platform.provision("meanwhile", nodes=1)
+    seen = platform.wait_operation("meanwhile", until=lambda one: "no router is there" in one.lines[-1][1])
+    equal(seen.lines[-1][0], "in progress", "the operation")
+    status, _, answer = platform.osb("PUT", platform.binding_path("before", "app"), platform.ids_of("before"),
+                                     {"accepts_incomplete": "true"})
+    equal(status, 202, f"a bind: {answer}")
+    platform.router.kill(signal.SIGCONT)
+    platform.wait_operation("meanwhile").must_succeed()
+    platform.wait_operation("before", binding="app").must_succeed()
+    credentials = platform.osb("GET", platform.binding_path("before", "app"))[2]["credentials"]
+    equal(rows_of(credentials["uri"], "select 1"), [(1,)], "the first connection")
+    platform.unbind("before", "app")
+    for name in ("before", "meanwhile"):
+        platform.remove(name)
