@@ -253,6 +253,9 @@ TEST_CASE("a binding with shared credentials waits for the routers as others do"
   REQUIRE(came->has_value());
   CHECK((*came)->is == verdict_kind::created);
   CHECK((*came)->bound->note.empty());
+  auto written = store::decode_binding(*here.outside.etcd.value(keys::binding("db", "b1")), "db",
+                                       store::keyring{});
+  CHECK(written->note.empty());
   CHECK(here.outside.violations.empty());
 }
 
@@ -325,8 +328,9 @@ TEST_CASE("a port that a router says it cannot open is not offered") {
   second.looks_ahead = true;
   here.outside.routers.start("r2");
   here.pass(1s);
-  REQUIRE(make(here, "db"));
+  REQUIRE(here.ask(provision("db")).is == verdict_kind::accepted);
   CHECK(here.outside.record_of("db")->allocated_port == 30002);
+  REQUIRE(finish(here, "db"));
   CHECK(here.outside.violations.empty());
 }
 
