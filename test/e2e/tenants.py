@@ -111,7 +111,7 @@ def files(platform):
         data = other.config["postgresql"]["data_dir"]
         for path in (f"{data}/PG_VERSION", f"{other.files}/patroni.yml", f"{other.files}/node.json",
                      f"{other.files}/bootstrap.sql", f"{other.files}/log", f"{data}/../pgpass",
-                     f"{other.files}/server.key", str(platform.directory / "broker.yml"),
+                     f"{other.files}/server.pem", str(platform.directory / "broker.yml"),
                      str(platform.directory / f"{platform.guids[0]}.yml"), str(platform.directory / "secrets/keys")):
             for command in (f"cat '{path}'", f"cat '/proc/1/root{path}'", f"cat '/proc/self/root{path}'"):
                 found = run_on_node(own, command)

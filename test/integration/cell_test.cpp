@@ -574,7 +574,7 @@ TEST_CASE("a database's superuser finds nothing of other nodes: no file, no proc
 
   for (const auto& other : {one.data_dir() + "/nodes/n2", neighbour.data_dir() + "/nodes/n1"}) {
     CAPTURE(other);
-    for (const auto* file : {"/patroni.yml", "/server.key", "/home/data/PG_VERSION"}) {
+    for (const auto* file : {"/patroni.yml", "/server.pem", "/home/data/PG_VERSION"}) {
       CAPTURE(file);
       REQUIRE(fs::exists(other + file));
       auto refused = [](const std::string& text) {
