@@ -309,8 +309,11 @@ private:
 
   /// Those first whose leader was lost: they have one good copy left, or none but it.
   void give_turns() {
-    if (self_->clock().now() < gathered_at_)
+    if (seeking_.empty())
       return;
+    // The alarm may have rung for something else, just before.
+    if (auto now = self_->clock().now(); now < gathered_at_)
+      return alarm_.set(gathered_at_ - now);
     while (static_cast<int>(turns_.size()) < repair_.parallel && !seeking_.empty()) {
       auto next = std::ranges::find_if(seeking_, &seeker::leader_lost);
       if (next == seeking_.end())
