@@ -86,6 +86,8 @@ struct status_board {
   std::atomic<bool> active{false};         ///< this broker acts
   /// How often etcd has been out of reach for more than a moment.
   std::atomic<unsigned> outages{0};
+  /// Clusters that take up parameters which they were made without.
+  std::atomic<int> adopting{0};
   /// etcd answers, but does not take what this broker writes.
   std::atomic<bool> etcd_refuses_writes{false};
   /// When etcd last answered a question; never, so far, is the clock's beginning.

@@ -6,6 +6,7 @@
 #include <deque>
 #include <set>
 
+#include "actors/adoption.hpp"
 #include "actors/alarm.hpp"
 #include "actors/instance_bindings.hpp"
 #include "actors/record_writer.hpp"
@@ -41,6 +42,8 @@ constexpr caf::timespan working_pause = 1s;
 // connections a second for some seconds cost a leader nothing.
 constexpr caf::timespan lag_pause = 250ms;
 constexpr caf::timespan write_retry_pause = 500ms;
+// How often a cluster looks whether it may take up parameters that it was made without.
+constexpr caf::timespan adoption_pause = 5s;
 constexpr caf::timespan removal_retry_pause = 2s;
 constexpr caf::timespan switchover_retry_pause = 2s;
 // Patroni restarts PostgreSQL in place: a clean stop with its last checkpoint, and the start.
@@ -67,6 +70,7 @@ public:
       : self_(self), alarm_(self), setup_(std::move(setup)), name_(std::move(start.name)),
         record_key_(keys::record(name_)),
         writer_(self, setup_.store, record_key_, setup_.active_value), activity_(std::move(now)),
+        adoption_(setup_.parameters, setup_.out->status.adopting),
         bindings_(binding_host_of_this(), std::move(start.bindings)) {
     around_.seen = std::move(start.seen);
     if (start.known)
@@ -722,6 +726,8 @@ private:
       undo_accepting();
       return;
     }
+    if (adopt_parameters())
+      return;
     around_.now = setup_.outside.now();
     around_.reroutes = around_.routed_at >= accepted_at_;
     look_at_health();
@@ -744,6 +750,21 @@ private:
     watch_routes();
     if (pending())
       alarm_.set(working_pause);
+  }
+
+  /// True if what the cluster was made without is being written down as desired.
+  bool adopt_parameters() {
+    adoption_.end_if_over(*known_);
+    if (!adoption_.is_due(*known_) || !around_.seen.running(around_.seen.leader))
+      return false;
+    auto next = adoption_.begin(*known_);
+    if (!next) {
+      alarm_.set(adoption_pause);
+      return false;
+    }
+    spdlog::info("instance {}: it gets the parameters that it was made without", name_);
+    write(std::move(*next), {}, {}, [](const fate&) {});
+    return true;
   }
 
   [[nodiscard]] bool pending() const {
@@ -1484,6 +1505,7 @@ private:
 
   std::optional<model::record> known_; ///< as last written or read; none before and after its life
   store::revision at_ = 0;             ///< of the record's key
+  adoption adoption_;
   instance_bindings bindings_;
   model::circumstances around_;
   std::string waiting_for_;

@@ -22,6 +22,8 @@ struct instance_setup {
   bool etcd_users = false;
   /// Gets a line of the audit trail when an operation has ended.
   std::function<void(std::string)> audit = [](const std::string&) {};
+  /// Parameters that clusters get which were made without them: model::default_parameters().
+  std::map<std::string, std::string> parameters = {};
 };
 
 /// The actor of one service instance: the only writer of its record.

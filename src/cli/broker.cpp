@@ -141,7 +141,7 @@ public:
         directory_(actors::spawn_instance_directory(
             system_, {store_, http_, database_, ports_, cells_, routers_, outside_, &published_,
                       store::encode_active(self_), derived_.keys, !settings_.etcd.username.empty(),
-                      derived_.audit})),
+                      derived_.audit, model::default_parameters()})),
         gateway_(std::make_unique<actors::gateway>(system_, directory_, cells_, published_)),
         server_(server_options(),
                 http::make_routes({settings_.catalog, credentials_of(settings_.broker.users),

@@ -86,6 +86,46 @@ constexpr std::array<counted_parameter, 6> counted_parameters{{
     {"max_worker_processes", 2},
 }};
 
+/// The parameters that bound what the leader's disk holds of its WAL, in MB.
+struct wal_parameter {
+  std::string_view name;
+  std::int64_t least;
+};
+constexpr std::array<wal_parameter, 2> wal_parameters{{
+    {"max_slot_wal_keep_size", 32}, // two files of WAL
+    {"wal_keep_size", 0},
+}};
+constexpr std::int64_t most_wal = 1024 * 1024; // 1 TB
+
+/// A size as PostgreSQL reads it for these two, in MB rounded down; nothing if it is none.
+std::optional<std::int64_t> megabytes_of(const std::string& text) {
+  static const std::regex size(" *([0-9]{1,15}) *(kB|MB|GB|TB)? *");
+  std::smatch parts;
+  if (!std::regex_match(text, parts, size))
+    return std::nullopt;
+  constexpr std::int64_t step = 1024;
+  const std::int64_t number = std::stoll(parts[1]);
+  const auto unit = parts[2].str();
+  if (unit == "kB")
+    return number / step;
+  const auto factor = unit == "GB" ? step : unit == "TB" ? step * step : 1;
+  return std::min(number, most_wal + 1) * factor;
+}
+
+/// -1 stands for no bound, and a plan may not take the bound away: one replica that does not fetch
+/// its WAL would fill the leader's disk.
+void check_wal(const section& from, const std::string& name, const std::string& text) {
+  const auto found = std::ranges::find(wal_parameters, name, &wal_parameter::name);
+  if (found == wal_parameters.end())
+    return;
+  const auto size = megabytes_of(text);
+  if (!size || *size < found->least || *size > most_wal)
+    from.refuse(name, name + " must be from " + std::to_string(found->least)
+                          + "MB to 1TB, in kB, MB, GB or TB: without a bound one replica that does "
+                            "not fetch its WAL fills the leader's disk; found \""
+                          + text + "\"");
+}
+
 void check_count(const section& from, const std::string& name, const std::string& text) {
   const auto counted = std::ranges::find(counted_parameters, name, &counted_parameter::name);
   if (counted == counted_parameters.end())
@@ -124,6 +164,7 @@ std::map<std::string, std::string> read_parameters(const section& from) {
     if (std::ranges::any_of(text, [](unsigned char c) { return c < ' ' || c == 0x7f; }))
       from.refuse(given, given + " must not contain control characters");
     check_count(from, name, text);
+    check_wal(from, name, text);
     if (!parameters.emplace(name, text).second)
       from.refuse(given, "two parameters have the name " + name
                              + ": PostgreSQL does not tell upper case from lower case");

@@ -101,6 +101,16 @@ void make_room_for_replicas(std::map<std::string, std::string>& parameters) {
     parameters["max_wal_senders"] = std::to_string(needed);
 }
 
+const std::map<std::string, std::string>& default_parameters() {
+  static const std::map<std::string, std::string> all{
+      // What a slot may keep on the leader's disk for who does not fetch it. PostgreSQL's own default
+      // has no bound, and a leader whose disk is full is nobody's. At 14 MB/s, which is much for one
+      // instance, this lasts five minutes, and a replica that stands for that long is made anew.
+      {"max_slot_wal_keep_size", "4GB"},
+  };
+  return all;
+}
+
 bool same_configuration(const cluster_settings& a, const cluster_settings& b) {
   return a.parameters == b.parameters && a.synchronous == b.synchronous && a.ttl == b.ttl;
 }

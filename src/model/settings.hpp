@@ -39,6 +39,9 @@ struct cluster_settings {
   bool operator==(const cluster_settings&) const = default;
 };
 
+/// Parameters of PostgreSQL that every cluster has unless its plan has others.
+[[nodiscard]] const std::map<std::string, std::string>& default_parameters();
+
 /// The PostgreSQL parameter in which a cluster carries the digest of its settings: a node that
 /// shows it has read them.
 inline constexpr const char* settings_mark = "matriarch.settings";

@@ -88,7 +88,10 @@ TEST_CASE("what is left out takes the defaults") {
   CHECK(plan.maximum_polling_duration == 600);
   CHECK(plan.provision.engine == "postgresql");
   CHECK(plan.provision.node_count == 2);
-  CHECK(plan.provision.settings == matriarch::model::cluster_settings{});
+  matriarch::model::cluster_settings otherwise;
+  otherwise.parameters = matriarch::model::default_parameters();
+  matriarch::model::make_room_for_replicas(otherwise.parameters);
+  CHECK(plan.provision.settings == otherwise);
   CHECK(plan.provision.settings.credentials == matriarch::model::credentials_mode::per_binding);
   CHECK(plan.provision.binding_lifetime == 0);
   CHECK_FALSE(plan.provision.superuser_in_bindings);

@@ -86,6 +86,7 @@ TEST_CASE("everything that a plan can say is read") {
         == std::map<std::string, std::string>{{"shared_buffers", "64MB"},
                                               {"max_connections", "200"},
                                               {"max_wal_senders", "210"},
+                                              {"max_slot_wal_keep_size", "4GB"},
                                               {"jit", "off"},
                                               {"pg_stat_statements.max", "1000"},
                                               {"shared_preload_libraries", ""}});
@@ -212,6 +213,26 @@ TEST_CASE("what is no parameter of PostgreSQL is refused") {
   CHECK(error_of_parameters("work_mem: \"a\\nb\"").find("control characters") != std::string::npos);
   CHECK(error_of_parameters("work_mem: 1, WORK_MEM: 2")
             .starts_with("f.yml:10: two parameters have the name work_mem"));
+}
+
+TEST_CASE("what a slot keeps of the WAL is bounded in every plan, and by a figure of its own") {
+  auto of = [](const std::string& provision) {
+    return plan_of("    provision: " + provision + "\n").provision.settings.parameters;
+  };
+  CHECK(of("{}").at("max_slot_wal_keep_size") == "4GB");
+  CHECK(of("{parameters: {Max_Slot_Wal_Keep_Size: 10GB}}").at("max_slot_wal_keep_size") == "10GB");
+  for (const auto* parameter :
+       {"max_slot_wal_keep_size: '-1'", "max_slot_wal_keep_size: 31MB", "wal_keep_size: 2TB",
+        "max_slot_wal_keep_size: 1048577", "max_slot_wal_keep_size: 999999999999999TB",
+        "max_slot_wal_keep_size: 32767kB", "max_slot_wal_keep_size: 64mb", "wal_keep_size: x",
+        "max_slot_wal_keep_size: ''"})
+    CHECK_MESSAGE(error_of_parameters(parameter).find("fills the leader's disk")
+                      != std::string::npos,
+                  parameter);
+  for (const auto* parameter :
+       {"max_slot_wal_keep_size: 32MB", "max_slot_wal_keep_size: 1048576", "wal_keep_size: 0",
+        "max_slot_wal_keep_size: 1TB", "max_slot_wal_keep_size: '64 MB'"})
+    CHECK_MESSAGE(error_of_parameters(parameter) == "no error", parameter);
 }
 
 TEST_CASE("numbers that Patroni would replace by its default are refused") {
