@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <shared_mutex>
 #include <string>
 #include <unordered_map>
@@ -13,6 +14,7 @@
 
 #include "model/observation.hpp"
 #include "model/orphans.hpp"
+#include "model/replica_health.hpp"
 #include "model/routes.hpp"
 #include "tls/authorities.hpp"
 
@@ -44,7 +46,12 @@ public:
 
   void publish(const std::string& name, model::snapshot_ptr newest) {
     auto& shard = shards_[index_of(name)];
+    bool well = model::unwell_nodes(newest->known, newest->seen) == 0;
     std::unique_lock lock{shard.guard};
+    if (well)
+      shard.unwell.erase(name);
+    else
+      shard.unwell.insert(name);
     shard.entries[name] = std::move(newest);
   }
 
@@ -52,6 +59,24 @@ public:
     auto& shard = shards_[index_of(name)];
     std::unique_lock lock{shard.guard};
     shard.entries.erase(name);
+    shard.unwell.erase(name);
+  }
+
+  /// Which instances have nodes that are not well.
+  struct unwell_instances {
+    std::size_t count = 0;
+    std::vector<std::string> some; ///< the ids of up to `most` of them
+  };
+  [[nodiscard]] unwell_instances unwell(std::size_t most) const {
+    unwell_instances found;
+    for (const auto& shard : shards_) {
+      std::shared_lock lock{shard.guard};
+      found.count += shard.unwell.size();
+      for (const auto& name : shard.unwell)
+        if (found.some.size() < most)
+          found.some.push_back(shard.entries.at(name)->known.instance_id);
+    }
+    return found;
   }
 
   [[nodiscard]] std::vector<model::snapshot_ptr> all() const {
@@ -68,6 +93,7 @@ private:
   struct part {
     mutable std::shared_mutex guard;
     std::unordered_map<std::string, model::snapshot_ptr> entries;
+    std::set<std::string> unwell; ///< those of `entries` that have nodes that are not well
   };
   static constexpr std::size_t shard_count = 64; // well above any number of HTTP threads
   static std::size_t index_of(const std::string& name) {

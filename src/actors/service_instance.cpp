@@ -14,6 +14,7 @@
 #include "model/json.hpp"
 #include "model/names.hpp"
 #include "model/plan.hpp"
+#include "model/replica_health.hpp"
 #include "model/times.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
@@ -38,9 +39,15 @@ constexpr caf::timespan longest_in_etcd = 8s;
 constexpr std::chrono::milliseconds switchover_time = 15s;
 // How often an operation under way is looked at when nothing happens: deadlines are minutes.
 constexpr caf::timespan working_pause = 1s;
-// The lag is asked on a timer, and only while a replica starts or a move waits for it: four short
-// connections a second for some seconds cost a leader nothing.
+// The lag is asked on a timer, and only while something waits for a replica: four short connections
+// a second for some seconds cost a leader nothing. What takes longer, because one does not replicate
+// at all, is asked for less often.
 constexpr caf::timespan lag_pause = 250ms;
+constexpr caf::timespan longest_lag_pause = 2s;
+constexpr int most_same_answers = 20; // 5 s; a replica that starts streams within two
+// How long the leader's answer is good for a decision: it was true when it was given, and the
+// decision comes with it.
+constexpr caf::timespan lag_validity = 1s;
 constexpr caf::timespan write_retry_pause = 500ms;
 // How often a cluster looks whether it may take up parameters that it was made without.
 constexpr caf::timespan adoption_pause = 5s;
@@ -103,7 +110,8 @@ public:
         },
         [this](const cell_news& now) {
           if (now.watching != news_.watching)
-            unwell_since_.clear();
+            for (auto& [node_id, one] : health_)
+              one.unwell_for = model::duration{0};
           news_ = now;
           around_.lost_cells = now.lost;
           around_.repair_halted = now.halted;
@@ -181,7 +189,7 @@ private:
     unserved_.reset();
     watch_routes();
     admitted_ = dismissed_ = false;
-    unwell_since_.clear();
+    health_.clear();
     avoid_.clear();
     repair_.clear();
     ask_for_turn(false);
@@ -252,9 +260,14 @@ private:
 
   /// Positions are relative to the leader that was asked, and who was demoted has restarted.
   void forget_what_the_leader_said() {
-    around_.lag.clear();
+    forget_lag();
     around_.settings.clear();
     around_.restarted.clear();
+  }
+
+  void forget_lag() {
+    around_.lag.clear();
+    around_.lag_told = false;
   }
 
   /// What this actor wrote itself comes back with a revision that it knows. Anything newer is
@@ -272,7 +285,9 @@ private:
 
   /// Everything as it is in etcd, after a gap in the watch.
   void relearn(const key_listing& all) {
+    auto standing = std::move(around_.seen.standing);
     around_.seen = {};
+    around_.seen.standing = std::move(standing);
     forget_what_the_leader_said();
     std::vector<store::key_value> bindings;
     bool recorded = false;
@@ -396,7 +411,8 @@ private:
 
   void serve(model::update_request& asked, answer owed) {
     if (must_exist(asked.instance_id, owed))
-      rule(model::judge_update(asked, *known_, setup_.outside.new_id(), setup_.outside.now()),
+      rule(model::judge_update(asked, *known_, setup_.outside.new_id(), setup_.outside.now(),
+                               model::unwell_nodes(*known_, around_.seen) == 0),
            owed);
   }
 
@@ -427,6 +443,7 @@ private:
             around_.shortage.reset();
             around_.failed_switchover.clear();
             accepted_at_ = at_;
+            forget_lag(); // what comes goes by what the leader says from now on
             spdlog::info("instance {}: {} accepted (operation {})", name_,
                          store::text_of(known_->current.type), known_->current.id);
             publish();
@@ -713,6 +730,7 @@ private:
     }
     around_.routing = setup_.out->status.routers.load();
     answer_demotions();
+    look_at_health();
     if (!acts()) {
       repair_.clear();
       publish();
@@ -730,7 +748,6 @@ private:
       return;
     around_.now = setup_.outside.now();
     around_.reroutes = around_.routed_at >= accepted_at_;
-    look_at_health();
     auto next = model::decide(*known_, around_);
     waiting_for_ = next.waiting_for;
     if (next.repair != repair_)
@@ -878,9 +895,10 @@ private:
     turn_asked_ = wanted;
     if (wanted) {
       // Whoever led until it was unwell was lost; who handed over before is a replica like others.
-      auto unwell = unwell_since_.find(led_before_.node_id);
-      bool leader_lost =
-          unwell != unwell_since_.end() && unwell->second <= led_before_.until + longest_failover;
+      auto unwell = health_.find(led_before_.node_id);
+      bool leader_lost = unwell != health_.end() && !unwell->second.well
+                         && unwell->second.unwell_for
+                                >= self_->clock().now() - led_before_.until - longest_failover;
       self_->send(setup_.cells, turn_wanted{name_, leader_lost});
     } else {
       around_.repair_turn = false;
@@ -895,26 +913,27 @@ private:
     around_.avoid.clear();
     for (const auto& [cell, why] : avoid_)
       around_.avoid[cell] = why.reason;
+    if (now >= lag_heard_at_ + lag_validity)
+      forget_lag();
     around_.unhealthy.clear();
-    if (!news_.watching)
-      return;
-    std::map<std::string, caf::actor_clock::time_point> unwell;
-    for (const auto& n : known_->nodes) {
-      auto found = around_.seen.members.find(n.node_id);
-      // A copy of a big database takes its time.
-      bool well = found != around_.seen.members.end()
-                  && (found->second.running() || found->second.copying());
-      if (n.phase != model::node_phase::started || well)
-        continue;
-      auto earlier = unwell_since_.find(n.node_id);
-      auto since = earlier == unwell_since_.end() ? now : earlier->second;
-      unwell[n.node_id] = since;
-      if (now - since >= news_.after)
-        around_.unhealthy.insert(n.node_id);
-      else
-        alarm_.set(since + news_.after - now);
-    }
-    unwell_since_ = std::move(unwell);
+    around_.ask_leader = false;
+    // While etcd is out of reach nothing is heard of anybody's getting on.
+    if (!setup_.out->status.etcd_reachable)
+      return health_.clear();
+    model::health_signs signs;
+    signs.now = std::chrono::floor<model::steady_time>(now.time_since_epoch());
+    // Who does not act asks no leader, and has to wait for as long as positions may take.
+    if (activity_.active)
+      signs.after = news_.after;
+    signs.streaming = around_.lag_told ? &around_.lag : nullptr;
+    auto said = model::judge_health(*known_, around_.seen, health_, signs);
+    health_ = std::move(said.history);
+    around_.seen.standing = std::move(said.standing);
+    around_.ask_leader = said.ask_leader;
+    if (news_.watching)
+      around_.unhealthy = std::move(said.unhealthy);
+    if (said.look_again_at)
+      alarm_.set(*said.look_again_at - signs.now);
   }
 
   void write_decision(model::decision next) {
@@ -1118,26 +1137,41 @@ private:
   /// A replica that streams runs, whatever its member key still says.
   void learn_lag(const std::map<std::string, std::int64_t>& lag) {
     around_.lag = lag;
+    around_.lag_told = true;
+    lag_heard_at_ = self_->clock().now();
     for (auto& [node_id, member] : around_.seen.members)
       if (lag.contains(node_id) && member.starting())
         member.state = "running";
   }
 
+  /// Longer, if nothing has changed for a while.
+  void rest_before_asking(const lag_answer& said) {
+    std::map<std::string, bool> streaming;
+    for (const auto& [node_id, lag] : said.lag)
+      streaming[node_id] = lag <= model::negligible_lag_bytes;
+    bool same = said.ok && streaming == last_streaming_;
+    same_answers_ = same ? same_answers_ + 1 : 0;
+    auto pause = same_answers_ < most_same_answers ? lag_pause : longest_lag_pause;
+    last_streaming_ = std::move(streaming);
+    lag_again_at_ = self_->clock().now() + pause;
+    alarm_.set(pause);
+  }
+
   void perform(const model::ask_lag&) {
     auto leader = around_.seen.members.find(around_.seen.leader);
-    if (asking_lag_ || leader == around_.seen.members.end() || self_->clock().now() < lag_again_at_)
-      return alarm_.set(lag_pause);
+    auto now = self_->clock().now();
+    if (asking_lag_ || leader == around_.seen.members.end() || now < lag_again_at_)
+      return alarm_.set(std::max<caf::timespan>(lag_again_at_ - now, lag_pause));
     asking_lag_ = true;
     auto asked_of = around_.seen.leader;
     auto done = [this, asked_of](const lag_answer& said) {
       asking_lag_ = false;
-      lag_again_at_ = self_->clock().now() + lag_pause;
+      rest_before_asking(said);
       if (said.ok && asked_of == around_.seen.leader)
         learn_lag(said.lag);
       else if (!said.ok && said.why != lag_refusal_)
         spdlog::warn("instance {}: {}", name_, said.why);
       lag_refusal_ = said.why;
-      alarm_.set(lag_pause);
       go_on();
     };
     self_
@@ -1464,7 +1498,7 @@ private:
           && model::may_take_over(*known_, around_.seen, n.node_id))
         candidate = &n;
     if (candidate == nullptr)
-      return report("no replica runs on another cell");
+      return report("no replica is well on another cell");
     auto owed = self_->make_response_promise<model::demote_report>();
     around_.failed_switchover.clear();
     auto next = *known_;
@@ -1523,7 +1557,7 @@ private:
     std::string node_id;
     caf::actor_clock::time_point until;
   } led_before_; ///< who led before the leader of now
-  std::map<std::string, caf::actor_clock::time_point> unwell_since_; ///< by node id
+  model::health_history health_;
   struct avoidance_of_a_cell {
     caf::actor_clock::time_point until;
     std::string reason;
@@ -1548,6 +1582,8 @@ private:
   bool ended_ = false; ///< there is no instance of this id any more, and nobody waits for one
   bool placing_ = false;
   bool asking_lag_ = false;
+  int same_answers_ = 0;
+  std::map<std::string, bool> last_streaming_; ///< who did, and whether without lag
   std::string lag_refusal_; ///< what was last said instead of the lag; logged once
   bool switching_over_ = false;
   bool admitting_ = false; ///< etcd is being asked to make or to delete this scope's user
@@ -1566,6 +1602,7 @@ private:
   std::map<std::string, caf::actor_clock::time_point> remove_again_at_;
   caf::actor_clock::time_point write_again_at_;
   caf::actor_clock::time_point lag_again_at_;
+  caf::actor_clock::time_point lag_heard_at_;
   caf::actor_clock::time_point switchover_again_at_;
 };
 

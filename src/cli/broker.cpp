@@ -222,6 +222,11 @@ private:
       const auto& now = published_.status;
       http::broker_health how{now.etcd_reachable, now.active, now.loaded, now.etcd_refuses_writes};
       how.repair_halted = *now.repair_halted.load();
+      // Enough to begin with; service-status has all of them.
+      constexpr std::size_t most_told = 20;
+      auto unwell = published_.instances.unwell(most_told);
+      how.unwell_instances = unwell.count;
+      how.some_unwell = std::move(unwell.some);
       if (auto heard = now.etcd_heard.load(); heard != actors::status_board::steady_time{})
         how.etcd_age = std::chrono::duration_cast<std::chrono::seconds>(
             std::chrono::steady_clock::now() - heard);

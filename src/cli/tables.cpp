@@ -68,7 +68,11 @@ std::string state_of(const json::value& node) {
   const auto state = json::string_member(node, "state");
   if (phase == "removing" || (state.empty() && !phase.empty()))
     return phase;
-  return state.empty() ? "-" : state;
+  if (state.empty())
+    return "-";
+  const auto health = json::string_member(node, "health");
+  // An older broker says nothing of it.
+  return state + (state == "running" && !health.empty() && health != "well" ? ", not well" : "");
 }
 
 const json::value& nodes_of(const json::value& instance) {
@@ -229,10 +233,12 @@ result<std::string> instance_details(std::string_view answer) {
   rows content;
   for (const auto& node : nodes_of(instance).GetArray())
     content.push_back({shown(node, "node_id"), shown(node, "backend_id"), role_of(node),
-                       shown(node, "state"), shown(node, "phase")});
+                       shown(node, "state"), shown(node, "phase"), shown(node, "health")});
   if (content.empty())
     return text + "\nIt has no nodes.\n";
-  return text + '\n' + table({{"NODE", 64}, {"CELL", 64}, {"ROLE"}, {"STATE"}, {"PHASE"}}, content);
+  return text + '\n'
+         + table({{"NODE", 64}, {"CELL", 64}, {"ROLE"}, {"STATE"}, {"PHASE"}, {"HEALTH", 120}},
+                 content);
 }
 
 result<std::string> cells_table(std::string_view answer) {

@@ -5,6 +5,7 @@
 #include "http/osb.hpp"
 #include "model/json.hpp"
 #include "model/names.hpp"
+#include "model/replica_health.hpp"
 #include "model/times.hpp"
 
 namespace matriarch::http::admin {
@@ -95,6 +96,7 @@ json::value node_json(const model::node& n, const model::cluster_view& seen,
     json::add(object, "failing", n.failing, owner);
   json::add(object, "role", seen.leads(n.node_id) ? "leader" : "replica", owner);
   json::add(object, "state", found == seen.members.end() ? "stopped" : found->second.state, owner);
+  json::add(object, "health", model::health_in_words(seen, n.node_id), owner);
   if (found != seen.members.end())
     json::add(object, "conn_url", found->second.conn_url, owner);
   return object;

@@ -7,6 +7,7 @@
 #include "model/acceptance.hpp"
 #include "model/json.hpp"
 #include "model/names.hpp"
+#include "model/plan.hpp"
 #include "model/times.hpp"
 
 namespace matriarch::http::osb {
@@ -607,7 +608,10 @@ response last_operation(const model::instance_snapshot& known) {
   if (op.state == model::operation_state::in_progress)
     return in_progress(known.progress);
   bool failed = op.state == model::operation_state::failed;
-  auto body = state_text(failed ? "failed" : "succeeded", op.description);
+  // What was true when it succeeded need not be so any more: who looks is told of it here.
+  bool stands = !failed && !known.seen.standing.empty();
+  auto body = state_text(failed ? "failed" : "succeeded",
+                         stands ? model::describe(known.known, known.seen) : op.description);
   // What failed updates and removals leave behind (OSB 2.17, "Polling Last Operation"): an update
   // is taken back or goes on by itself, a removal cannot be.
   if (failed && op.type == model::operation_type::update)

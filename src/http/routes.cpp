@@ -257,6 +257,14 @@ private:
     for (const auto& [port, instance] : routers->lost_ports)
       lost_ports.PushBack(port, body.GetAllocator());
     json::add(body, "lost_ports", std::move(lost_ports), body);
+    json::add(body, "unwell_instances", static_cast<std::int64_t>(now.unwell_instances), body);
+    // How many is no secret; which ones is for the operator, who may be asked for by a credential.
+    if (!now.some_unwell.empty() && admin_.admit(read_authorization(got))) {
+      json::value some{rapidjson::kArrayType};
+      for (const auto& id : now.some_unwell)
+        some.PushBack(json::string(id, body), body.GetAllocator());
+      json::add(body, "unwell", std::move(some), body);
+    }
     bool fit = now.loaded && (now.active || got.query_value("active") == nullptr);
     return {fit ? 200 : 503, json::text_of(body), {}};
   }

@@ -159,7 +159,7 @@ verdict judge_provision(const provision_request& asked, const record& known) {
 }
 
 ruling judge_update(const update_request& asked, const record& known,
-                    const std::string& operation_id, wall_time now) {
+                    const std::string& operation_id, wall_time now, bool all_well) {
   if (asked.service_id != known.service_id)
     return {
         {verdict_kind::bad_request, mismatch("service_id", asked.service_id, known.service_id)}};
@@ -218,7 +218,9 @@ ruling judge_update(const update_request& asked, const record& known,
                  + " nodes; name at least as many cells as nodes, or give a lower node-count"}};
   // A failed update has already gone back, or goes on by itself: the same request is a new attempt.
   bool succeeded = known.current.state == operation_state::succeeded;
-  bool nothing_to_do = next.desired == known.desired && next.nodes == known.nodes && succeeded;
+  // What is asked for is there only if all of it is well: else it is waited for.
+  bool nothing_to_do = next.desired == known.desired && next.nodes == known.nodes && succeeded
+                       && (all_well || !asks_for_work(asked, known));
   if (only_context || nothing_to_do) {
     verdict done{verdict_kind::done, "", known.current.id};
     return next == known ? ruling{done} : ruling{done, std::move(next)};

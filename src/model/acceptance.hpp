@@ -36,8 +36,10 @@ struct new_instance_values {
 /// For an instance that exists already: 202 with the same operation, 200, or 409.
 [[nodiscard]] verdict judge_provision(const provision_request& asked, const record& known);
 
+/// `all_well`: of the nodes, as they are seen. What is asked for and there already is done only then.
 [[nodiscard]] ruling judge_update(const update_request& asked, const record& known,
-                                  const std::string& operation_id, wall_time now);
+                                  const std::string& operation_id, wall_time now,
+                                  bool all_well = true);
 
 [[nodiscard]] ruling judge_deprovision(const deprovision_request& asked, const record& known,
                                        const std::string& operation_id, wall_time now);

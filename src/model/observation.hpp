@@ -16,6 +16,10 @@ struct member {
   std::string api_url;       ///< `http://host:8008/patroni`
   std::string conn_url;      ///< `postgres://host:5432/postgres`
   std::int64_t timeline = 0; ///< PostgreSQL's; it grows with each promotion
+  /// How far it is in the WAL, in bytes: what a leader has written, what a replica has received or
+  /// replayed. 0 where it does not say.
+  std::int64_t position = 0;
+  bool streaming = false; ///< it says that it receives the WAL as it is written (Patroni 3.1)
   [[nodiscard]] bool running() const { return state == "running"; }
   [[nodiscard]] bool starting() const { return state == "starting"; }
   [[nodiscard]] bool copying() const { return state == "creating replica"; }
@@ -28,11 +32,18 @@ struct cluster_view {
   std::string leader;                    ///< the node id in Patroni's `leader` key, or empty
   /// The node ids in Patroni's `sync` key: only these may take over from a synchronous leader.
   std::set<std::string> synchronous;
+  /// What judge_health() found: nodes that run and do not replicate, with what there is to say to
+  /// an operator. They are not well, and count nowhere.
+  std::map<std::string, std::string> standing = {};
   bool operator==(const cluster_view&) const = default;
 
   [[nodiscard]] bool running(const std::string& node_id) const {
     auto found = members.find(node_id);
     return found != members.end() && found->second.running();
+  }
+  /// Whether it runs and, if it is a replica, replicates: judge_health() has the rule.
+  [[nodiscard]] bool well(const std::string& node_id) const {
+    return running(node_id) && !standing.contains(node_id);
   }
   [[nodiscard]] bool leads(const std::string& node_id) const {
     return !leader.empty() && leader == node_id;

@@ -28,6 +28,8 @@ public:
       remove_everything();
     else if (look_for_repairs())
       approach();
+    if (around_.ask_leader && leader_runs())
+      ask_leader();
     describe_repairs();
     for (const auto& n : known_.nodes)
       follow_up(n);
@@ -178,9 +180,43 @@ private:
            || std::find(cells.begin(), cells.end(), n.cell) != cells.end();
   }
 
+  /// As the leader has just said, or, of a Patroni that tells of it, the node itself.
   [[nodiscard]] bool streams(const node& n) const {
+    auto found = around_.seen.members.find(n.node_id);
+    return around_.lag.contains(n.node_id)
+           || (found != around_.seen.members.end() && found->second.running()
+               && found->second.streaming);
+  }
+
+  [[nodiscard]] bool streams_without_lag(const node& n) const {
     auto lag = around_.lag.find(n.node_id);
     return lag != around_.lag.end() && lag->second <= negligible_lag_bytes;
+  }
+
+  /// Whether it streams for sure, or leads: where a node is given up, or success told, it is not
+  /// enough that the others run.
+  [[nodiscard]] bool surely_well(const node& n) const {
+    return around_.seen.leads(n.node_id) ? around_.seen.running(n.node_id) : streams(n);
+  }
+
+  void ask_leader() {
+    bool asked = std::ranges::any_of(
+        result_.steps, [](const step& one) { return std::holds_alternative<ask_lag>(one); });
+    if (!asked)
+      result_.steps.push_back(ask_lag{});
+  }
+
+  /// Whether all of these are well; the leader is asked until they are.
+  bool all_surely_well(const std::vector<node*>& nodes) {
+    std::vector<std::string> others;
+    for (const auto* n : nodes)
+      if (!surely_well(*n))
+        others.push_back(n->node_id);
+    if (others.empty())
+      return true;
+    ask_leader();
+    result_.waiting_for = "waiting for " + list_of(others) + " to stream from the leader";
+    return false;
   }
 
   void approach() {
@@ -203,14 +239,14 @@ private:
       add(static_cast<int>(wanted - staying.size()), staying);
       return;
     }
-    if (staying.size() > wanted)
-      shed(staying, wanted);
+    if (staying.size() > wanted && !shed(staying, wanted))
+      return;
     if (!all_run(staying)) {
       // Patroni says that a replica runs only in its next round, up to loop_wait late; the leader
       // knows at once who streams.
       if ((in_progress() || around_.repair_turn) && around_.seen.running(around_.seen.leader)
           && any_starts(staying))
-        result_.steps.push_back(ask_lag{});
+        ask_leader();
       return;
     }
     // One that is on its way out leads all the same: its start came to nothing as far as its cell
@@ -235,7 +271,8 @@ private:
     }
     if (!take_up_settings(staying))
       return;
-    if (in_progress() && next_.switching_to.empty() && leader_among(staying) && is_served())
+    if (in_progress() && next_.switching_to.empty() && leader_among(staying) && is_served()
+        && all_surely_well(staying))
       end_operation(operation_state::succeeded, describe(next_, around_.seen));
   }
 
@@ -319,16 +356,23 @@ private:
     result_.steps.push_back(add_nodes{std::move(where)});
   }
 
-  /// Too many nodes on cells they may be on: replicas go, those first that run least. The leader is
-  /// never the one removed.
-  void shed(std::vector<node*>& staying, std::size_t wanted) {
-    constexpr int indispensable = 3;
+  /// Too many nodes on cells they may be on: replicas go, those first that are least of use. The
+  /// leader is never the one removed. False if the leader has to be asked first who streams: the one
+  /// that goes may be the only other one that does.
+  bool shed(std::vector<node*>& staying, std::size_t wanted) {
+    bool known = std::ranges::all_of(staying, [&](const node* n) { return surely_well(*n); });
+    if (leader_runs() && !around_.lag_told && !known) {
+      ask_leader();
+      result_.waiting_for = "asking the leader which replicas stream";
+      return false;
+    }
+    constexpr int indispensable = 4;
     auto rank = [&](const node* n) {
       if (around_.seen.leads(n->node_id) || next_.switching_to == n->node_id)
         return indispensable;
-      if (around_.seen.synchronous.contains(n->node_id))
-        return 2;
-      return around_.seen.running(n->node_id) ? 1 : 0;
+      if (streams(*n))
+        return around_.seen.synchronous.contains(n->node_id) ? 3 : 2;
+      return around_.seen.well(n->node_id) ? 1 : 0;
     };
     std::stable_sort(staying.begin(), staying.end(),
                      [&](const node* a, const node* b) { return rank(a) > rank(b); });
@@ -341,16 +385,17 @@ private:
     }
     if (staying.size() > wanted)
       result_.waiting_for = "waiting for a leader before a node is removed";
+    return true;
   }
 
   /// The nodes that stay all run; the others go, once those that stay hold the data.
   void let_go(const std::vector<node*>& staying, const std::vector<node*>& leaving) {
     std::vector<std::string> behind;
     for (const auto* n : staying)
-      if (!around_.seen.leads(n->node_id) && !streams(*n))
+      if (!around_.seen.leads(n->node_id) && !streams_without_lag(*n))
         behind.push_back(n->node_id);
     if (!behind.empty()) {
-      result_.steps.push_back(ask_lag{});
+      ask_leader();
       result_.waiting_for = "waiting for " + list_of(behind) + " to stream without lag";
       return;
     }
@@ -477,6 +522,11 @@ private:
     // cluster began with more than its plan said: then the leader goes first after all.
     bool in_vain = waiting_replica != nullptr && restarted(waiting_replica->node_id);
     bool leader_goes = order == restart_order::leader_first || replicas.empty() || in_vain;
+    // One at a time, while all others are well. What an operation that has failed leaves behind is
+    // made good in any case: the settings themselves may be what keeps replicas from streaming.
+    if (in_progress() && (leader_waits || (waiting_replica != nullptr && !in_vain))
+        && !all_surely_well(nodes))
+      return true;
     if (leader_waits && leader_goes && !restarted(around_.seen.leader))
       restart(around_.seen.leader);
     else if (waiting_replica != nullptr && !in_vain)
@@ -499,10 +549,10 @@ private:
 
   void hand_over(const std::vector<node*>& replicas) {
     auto able = candidates(replicas);
-    std::erase_if(able, [&](const node* n) { return !streams(*n); });
+    std::erase_if(able, [&](const node* n) { return !streams_without_lag(*n); });
     if (!able.empty())
       return switch_over(able);
-    result_.steps.push_back(ask_lag{});
+    ask_leader();
     result_.waiting_for = "waiting for a replica that can take over";
   }
 
@@ -529,8 +579,8 @@ private:
       return "cell " + n.cell + " was forgotten";
     if (lost(n) && !has_member(n))
       return "cell " + n.cell + " is lost";
-    if (around_.unhealthy.contains(n.node_id) && !around_.seen.running(n.node_id))
-      return "it does not run";
+    if (around_.unhealthy.contains(n.node_id) && !around_.seen.well(n.node_id) && !streams(n))
+      return around_.seen.running(n.node_id) ? "it runs but does not replicate" : "it does not run";
     return {};
   }
 
@@ -594,6 +644,14 @@ private:
                                   : "other instances are repaired first";
       return updating;
     }
+    // Where a node is says much, and the leader knows: nothing is given up before it was asked.
+    bool stands = std::ranges::any_of(
+        broken, [&](const node* n) { return around_.seen.running(n->node_id); });
+    if (stands && !around_.lag_told) {
+      ask_leader();
+      why_not_ = "asking the leader which replicas stream";
+      return updating;
+    }
     for (auto* n : broken) {
       n->failing = trouble_with(*n);
       // One too many already: this one was to replace another, and is replaced in its turn.
@@ -620,6 +678,8 @@ private:
                           : may_be_removed(n) ? ""
                           : around_.seen.synchronous.contains(n.node_id)
                               ? ", but not while it is the synchronous replica"
+                          : is_ahead(n)
+                              ? ", but not while the leader is on an older timeline than it"
                               : ", but not while no other member leads and runs"));
       else if (n.phase != node_phase::removing && !n.failing.empty())
         said.push_back("replacing node " + n.node_id + " on cell " + n.cell + ": " + n.failing);
@@ -688,13 +748,23 @@ private:
     }
   }
 
+  /// Nobody asked for this one to go, and it was promoted later than the leader: it may have
+  /// acknowledged what the leader never had.
+  [[nodiscard]] bool is_ahead(const node& n) const {
+    auto leader = around_.seen.members.find(around_.seen.leader);
+    auto found = around_.seen.members.find(n.node_id);
+    return !n.failing.empty() && leader != around_.seen.members.end()
+           && found != around_.seen.members.end() && leader->second.timeline > 0
+           && found->second.timeline > leader->second.timeline;
+  }
+
   /// A node that was to go long ago, on a cell that comes back only now, may hold the last copy.
   [[nodiscard]] bool may_be_removed(const node& n) const {
     if (!known_.desired.exists || !known_.current.failing_because.empty() || !known_.had_leader)
       return true;
     // Nobody asked for this one to go, and the leader acknowledges by its word.
     bool vouches = !n.failing.empty() && around_.seen.synchronous.contains(n.node_id);
-    return leader_runs() && !around_.seen.leads(n.node_id) && !vouches;
+    return leader_runs() && !around_.seen.leads(n.node_id) && !vouches && !is_ahead(n);
   }
 
   const record& known_;
@@ -711,7 +781,7 @@ decision decide(const record& known, const circumstances& around) {
 }
 
 bool may_take_over(const record& known, const cluster_view& seen, const std::string& node_id) {
-  if (!seen.running(node_id) || seen.leads(node_id))
+  if (!seen.well(node_id) || seen.leads(node_id))
     return false;
   // Patroni goes by what it was last told, before all nodes have taken it up.
   bool synchronous = known.taking_up.value_or(known.in_force).synchronous != synchronous_mode::off;
@@ -735,8 +805,10 @@ std::string describe(const record& known, const cluster_view& seen,
                      const std::string& waiting_for) {
   auto state_of = [&](const node& n) {
     auto found = seen.members.find(n.node_id);
-    return found == seen.members.end() || found->second.state.empty() ? std::string{"stopped"}
-                                                                      : found->second.state;
+    if (found == seen.members.end() || found->second.state.empty())
+      return std::string{"stopped"};
+    bool stands = found->second.running() && !seen.well(n.node_id);
+    return found->second.state + (stands ? " but not replicating" : "");
   };
   std::string leader;
   std::vector<std::string> others;

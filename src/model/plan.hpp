@@ -30,8 +30,12 @@ struct node_settings {
 /// What the actor knows beyond the record: everything here is lost in a crash, and may be.
 struct circumstances {
   cluster_view seen;
-  /// Replicas that stream from the leader, with their lag in bytes, as last asked.
+  /// Replicas that stream from the leader, with their lag in bytes, as it has just said.
   std::map<std::string, std::int64_t> lag;
+  /// Whether it has: who is not in `lag` does not stream, then.
+  bool lag_told = false;
+  /// A replica seems to stand still: the leader should be asked.
+  bool ask_leader = false;
   /// Nodes whose removal the cell has confirmed when no start of theirs could be on its way.
   std::set<std::string> confirmed_removed;
   /// Nodes whose start the cell has confirmed.
@@ -54,7 +58,7 @@ struct circumstances {
   std::set<std::string> restarted;
   /// Cells that are lost: nothing has been heard of them, or of their nodes, for long.
   std::set<std::string> lost_cells;
-  /// Nodes that have not run for long, although their cells are there.
+  /// Nodes that have not been well for long, although their cells are there.
   std::set<std::string> unhealthy;
   /// Why nothing may be repaired now; empty if that is not so.
   std::string repair_halted;
@@ -87,7 +91,7 @@ struct start_node {
 struct remove_node {
   std::string node_id;
 };
-/// Ask the leader how far its replicas are behind.
+/// Ask the leader which replicas stream, and how far they are behind.
 struct ask_lag {};
 /// Ask Patroni to let `to` lead instead of `from`.
 struct failover_from {
@@ -138,8 +142,8 @@ struct decision {
 
 [[nodiscard]] decision decide(const record& known, const circumstances& around);
 
-/// Whether Patroni would let this node take over from the leader: any that runs, but of a
-/// synchronous cluster only a synchronous replica.
+/// Whether this node may take over from the leader: any that is well, but of a synchronous cluster
+/// Patroni lets only a synchronous replica.
 [[nodiscard]] bool may_take_over(const record& known, const cluster_view& seen,
                                  const std::string& node_id);
 
@@ -148,7 +152,8 @@ struct decision {
                                     const std::vector<std::string>& cells, wall_time now);
 
 /// `members stopped, stopped`; `master running; replicas starting, running`: the words of the
-/// seeds, from the members' real states, followed by what else is being waited for.
+/// seeds, from the members' real states, followed by what else is being waited for. Of a replica
+/// that is not well although it runs, `running but not replicating`.
 [[nodiscard]] std::string describe(const record& known, const cluster_view& seen,
                                    const std::string& waiting_for = {});
 

@@ -585,9 +585,12 @@ result<model::port_use> decode_port_use(std::string_view text, std::int64_t revi
 
 result<model::member> decode_member(std::string_view text) {
   return decode<model::member>(text, "member", [](reader&, const json::value& object) {
-    return model::member{
-        json::string_member(object, "state"), json::string_member(object, "api_url"),
-        json::string_member(object, "conn_url"), json::integer_member(object, "timeline")};
+    return model::member{json::string_member(object, "state"),
+                         json::string_member(object, "api_url"),
+                         json::string_member(object, "conn_url"),
+                         json::integer_member(object, "timeline"),
+                         json::integer_member(object, "xlog_location"),
+                         json::string_member(object, "replication_state") == "streaming"};
   });
 }
 

@@ -719,6 +719,39 @@ TEST_CASE("the operator sees an instance in the original's shape") {
   CHECK(body["binding_count"].GetInt() == 1);
 }
 
+TEST_CASE("a replica that does not replicate is told of to the operator, and to the platform") {
+  broker b;
+  auto s = instance_of(model::operation_type::update, model::operation_state::succeeded);
+  s.known.current.description = "master running; replicas running";
+  model::node other;
+  other.node_id = "n2";
+  other.phase = model::node_phase::started;
+  s.known.nodes.push_back(other);
+  s.seen.members["n2"].state = "running";
+  b.known = std::make_shared<const model::instance_snapshot>(s);
+  auto path = "/v2/service_instances/known/last_operation";
+  CHECK(json::string_member(json_of(b.send("GET", path)), "description")
+        == "master running; replicas running");
+  s.seen.standing["n2"] = "it runs but does not replicate";
+  b.known = std::make_shared<const model::instance_snapshot>(s);
+  CHECK(json::string_member(json_of(b.send("GET", path)), "description")
+        == "master running; replicas running but not replicating");
+  auto nodes = json_of(b.send("GET", "/admin/service_instances/known"));
+  CHECK(json::string_member(nodes["nodes"][0], "health") == "well");
+  CHECK(json::string_member(nodes["nodes"][1], "health") == "it runs but does not replicate");
+}
+
+TEST_CASE("healthz tells how many instances are not well, and the operator which") {
+  broker b;
+  CHECK(json_of(b.send_as("", "GET", "/healthz"))["unwell_instances"].GetInt() == 0);
+  b.health.unwell_instances = 30;
+  b.health.some_unwell = {"i1", "i2"};
+  auto open = json_of(b.send_as("", "GET", "/healthz"));
+  CHECK(open["unwell_instances"].GetInt() == 30);
+  CHECK_FALSE(open.HasMember("unwell"));
+  CHECK(json::text_of(json_of(b.send("GET", "/healthz"))["unwell"]) == R"(["i1","i2"])");
+}
+
 TEST_CASE("the operator sees what settings nodes are taking up, beside those in force") {
   broker b;
   auto s = instance_of(model::operation_type::update, model::operation_state::in_progress);

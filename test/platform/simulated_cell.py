@@ -94,7 +94,9 @@ class Cell:
             "compare": [{"target": "CREATE", "key": encoded(leader), "createRevision": "0" if may_lead else "-1"}],
             "success": [put_of(leader, node), put_of(f"/service/{scope}/initialize", "7000000000000000000"),
                         put_of(key, json.dumps({**member, "role": "master"}))],
-            "failure": [] if known else [put_of(key, json.dumps({**member, "role": "replica"}))]})
+            # As later Patronis say of themselves: there is no PostgreSQL here whom the broker could ask.
+            "failure": [] if known else [put_of(key, json.dumps(
+                {**member, "role": "replica", "replication_state": "streaming"}))]})
         return 200 if known else 201
 
     def stop(self, node):

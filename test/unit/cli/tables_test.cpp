@@ -55,6 +55,19 @@ TEST_CASE("instances are shown with a line for each node") {
            "b3        -      -          -        -         -\n");
 }
 
+TEST_CASE("a node that runs and is not well stands out") {
+  const auto text = instances_table(R"([{"instance_id":"b1","nodes":[
+    {"backend_id":"c1","phase":"started","role":"master","state":"running","health":"well"},
+    {"backend_id":"c2","phase":"started","role":"replica","state":"running","health":"stands"},
+    {"backend_id":"c3","phase":"started","role":"replica","state":"starting","health":"starts"}]}])");
+  REQUIRE(text.ok());
+  CHECK(*text
+        == "INSTANCE  PORT  CELL  ROLE     STATE              OPERATION\n"
+           "b1        -     c1    leader   running            -\n"
+           "                c2    replica  running, not well\n"
+           "                c3    replica  starting\n");
+}
+
 TEST_CASE("no instances and no cells are said in words") {
   CHECK(*instances_table("[]") == "There are no service instances.\n");
   CHECK(*cells_table("[]") == "There are no cells.\n");
@@ -72,7 +85,7 @@ TEST_CASE("one instance is shown in detail, without its credentials") {
     "admin_credentials":{"username":"pgadmin","password":"s3cret"},
     "operation":{"type":"update","state":"succeeded","description":"master running"},
     "nodes":[{"node_id":"n1","backend_id":"c1","phase":"started",
-               "role":"replica","state":"running"}]})");
+               "role":"replica","state":"running","health":"it runs but does not replicate"}]})");
   REQUIRE(text.ok());
   CHECK(*text
         == "instance      b1\n"
@@ -91,8 +104,8 @@ TEST_CASE("one instance is shown in detail, without its credentials") {
            "repair        -\n"
            "routers       -\n"
            "\n"
-           "NODE  CELL  ROLE     STATE    PHASE\n"
-           "n1    c1    replica  running  started\n");
+           "NODE  CELL  ROLE     STATE    PHASE    HEALTH\n"
+           "n1    c1    replica  running  started  it runs but does not replicate\n");
   CHECK(instance_details("{}")->ends_with("\nIt has no nodes.\n"));
 }
 

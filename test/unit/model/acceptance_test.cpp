@@ -147,6 +147,20 @@ TEST_CASE("an update becomes a new operation that remembers what was before") {
   CHECK(r.write->current.parameters_before == R"({"node-count":2})");
 }
 
+TEST_CASE("an update to what is there already is an operation while not all of it is well") {
+  auto known = settled();
+  auto asked = update_to(R"({"node-count":2})");
+  asked.node_count = known.desired.node_count;
+  known.parameters = asked.parameters;
+  CHECK(judge_update(asked, known, "second", now, true).answer.is == verdict_kind::done);
+  auto r = judge_update(asked, known, "second", now, false);
+  CHECK(r.answer.is == verdict_kind::accepted);
+  REQUIRE(r.write);
+  CHECK(r.write->desired == known.desired);
+  // Who asks for nothing is answered at once.
+  CHECK(judge_update(update_to("{}"), known, "second", now, false).answer.is == verdict_kind::done);
+}
+
 TEST_CASE("an update's parameters replace those of one name and leave the others") {
   auto asked = update_to(R"({"cells":["a","b"]})");
   asked.cells = {"a", "b"};

@@ -89,12 +89,14 @@ struct world {
     for (const auto& [id, m] : around.seen.members)
       if (id != around.seen.leader)
         around.lag[id] = 0;
+    around.lag_told = true;
   }
   void perform(const failover_from& s) {
     REQUIRE(around.seen.leader == s.from);
     REQUIRE(around.seen.running(s.to));
     around.seen.leader = s.to;
     around.lag.clear();
+    around.lag_told = false;
     around.settings.clear();
     in_use[s.from] = std::max(connections(configured), connections_of(s.to)); // it starts anew
   }

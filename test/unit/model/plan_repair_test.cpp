@@ -58,6 +58,8 @@ circumstances n2_back_as_synchronous() {
   c.lost_cells.clear();
   c.seen.members["n2"].state = c.seen.members["n3"].state = "running";
   c.seen.synchronous = {"n2"};
+  c.lag = {{"n2", 0}, {"n3", 0}};
+  c.lag_told = true;
   return c;
 }
 

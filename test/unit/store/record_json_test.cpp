@@ -512,6 +512,12 @@ TEST_CASE("a member as Patroni writes it is read") {
   CHECK(m->api_url == "http://127.77.0.11:8008/patroni");
   CHECK(m->conn_url == "postgres://127.77.0.11:5432/postgres");
   CHECK(m->timeline == 1);
+  CHECK(m->position == 50331968);
+  CHECK_FALSE(m->streaming);
+  m = decode_member(R"({"state":"running","replication_state":"streaming"})"); // later Patronis
+  REQUIRE(m.ok());
+  CHECK(m->position == 0);
+  CHECK(m->streaming);
 }
 
 TEST_CASE("a member that does not say its state is not running") {

@@ -1,0 +1,210 @@
+// Where the plan function counts nodes, only those count that are well.
+#include "model/plan.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+using namespace matriarch::model;
+using namespace std::chrono_literals;
+
+namespace {
+
+const wall_time start{1'700'000'000s};
+
+/// n1 leads, n2 and n3 follow; so many are wanted.
+record three_nodes(int wanted) {
+  record r;
+  r.phase = record_phase::accepted;
+  r.desired.node_count = wanted;
+  r.current.type = operation_type::update;
+  r.current.deadline = start + 540s;
+  r.had_leader = true;
+  for (const char* id : {"n1", "n2", "n3"})
+    r.nodes.push_back(
+        {id, std::string{"cell of "} + id, "service", "plan", "", node_phase::started, {}});
+  return r;
+}
+
+/// All run; n2 gets no further, which has been found out if `noticed`.
+circumstances n2_stands(bool noticed) {
+  circumstances c;
+  c.now = start;
+  c.seen.leader = "n1";
+  for (const char* id : {"n1", "n2", "n3"})
+    c.seen.members[id].state = "running";
+  if (noticed)
+    c.seen.standing["n2"] = "it runs but does not replicate";
+  return c;
+}
+
+/// The leader has said that only n3 streams.
+circumstances told(circumstances c) {
+  c.lag_told = true;
+  c.lag = {{"n3", 0}};
+  return c;
+}
+
+bool asks_the_leader(const decision& d) {
+  return std::ranges::any_of(d.steps,
+                             [](const step& s) { return std::holds_alternative<ask_lag>(s); });
+}
+
+template <class Step>
+bool has(const decision& d) {
+  return std::ranges::any_of(d.steps,
+                             [](const step& s) { return std::holds_alternative<Step>(s); });
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+} // namespace
+
+TEST_CASE("success is told only once the leader itself says that every replica streams") {
+  for (bool noticed : {false, true})
+    for (auto type : {operation_type::provision, operation_type::update}) {
+      CAPTURE(noticed);
+      auto known = three_nodes(3);
+      known.current.type = type;
+      auto around = n2_stands(noticed);
+      auto d = decide(known, around);
+      CHECK_FALSE(d.write);
+      CHECK(asks_the_leader(d));
+      CHECK(d.waiting_for == "waiting for n2, n3 to stream from the leader");
+      d = decide(known, told(around));
+      CHECK_FALSE(d.write);
+      CHECK(asks_the_leader(d));
+      CHECK(d.waiting_for == "waiting for n2 to stream from the leader");
+      around = told(n2_stands(false));
+      around.lag["n2"] = 100 * negligible_lag_bytes; // it streams, however late
+      d = decide(known, around);
+      REQUIRE(d.write);
+      CHECK(d.write->current.state == operation_state::succeeded);
+    }
+}
+
+TEST_CASE("of nodes too many that one goes which replicates nothing, once the leader was asked") {
+  for (bool noticed : {false, true}) {
+    CAPTURE(noticed);
+    auto known = three_nodes(2);
+    auto d = decide(known, n2_stands(noticed));
+    CHECK_FALSE(d.write);
+    CHECK(asks_the_leader(d));
+    d = decide(known, told(n2_stands(noticed)));
+    REQUIRE(d.write);
+    CHECK(d.write->find_node("n2")->phase == node_phase::removing);
+    CHECK(d.write->find_node("n3")->phase == node_phase::started);
+  }
+}
+
+TEST_CASE("a replica whose own Patroni says that it streams is taken at its word") {
+  auto known = three_nodes(3);
+  auto around = n2_stands(false);
+  around.seen.members["n2"].streaming = around.seen.members["n3"].streaming = true;
+  auto d = decide(known, around);
+  REQUIRE(d.write);
+  CHECK(d.write->current.state == operation_state::succeeded);
+  around.seen.members["n2"].state = "stopped";
+  CHECK_FALSE(decide(known, around).write);
+}
+
+TEST_CASE("the synchronous replica is kept before others that stream") {
+  auto known = three_nodes(2);
+  auto around = n2_stands(false);
+  around.lag_told = true;
+  around.lag = {{"n2", 0}, {"n3", 0}};
+  around.seen.synchronous = {"n3"};
+  auto d = decide(known, around);
+  REQUIRE(d.write);
+  CHECK(d.write->find_node("n3")->phase == node_phase::started);
+}
+
+TEST_CASE("no node restarts for an update while another replicates nothing") {
+  auto known = three_nodes(3);
+  known.desired.settings.parameters["max_connections"] = "200";
+  known.taking_up = known.desired.settings;
+  auto digest = digest_of(known.desired.settings);
+  auto around = told(n2_stands(true));
+  around.configured = digest;
+  for (const char* id : {"n1", "n2", "n3"})
+    around.settings[id] = {digest, true};
+  auto d = decide(known, around);
+  CHECK_FALSE(has<restart_node>(d));
+  CHECK(asks_the_leader(d));
+  // What a failed update has to take back is not held up: it may be what keeps the replica away.
+  known.current.state = operation_state::failed;
+  CHECK(has<restart_node>(decide(known, around)));
+  known.current.state = operation_state::in_progress;
+  around = told(n2_stands(false));
+  around.configured = digest;
+  around.lag["n2"] = 0;
+  for (const char* id : {"n1", "n2", "n3"})
+    around.settings[id] = {digest, true};
+  CHECK(has<restart_node>(decide(known, around)));
+}
+
+TEST_CASE("who does not replicate does not take over") {
+  auto known = three_nodes(3);
+  CHECK(may_take_over(known, n2_stands(false).seen, "n2"));
+  CHECK_FALSE(may_take_over(known, n2_stands(true).seen, "n2"));
+  CHECK(may_take_over(known, n2_stands(true).seen, "n3"));
+}
+
+TEST_CASE("a replica that stands is described so, without naming it") {
+  auto seen = n2_stands(true).seen;
+  CHECK(describe(three_nodes(3), seen)
+        == "master running; replicas running but not replicating, running");
+  seen.members["n2"].state = "starting"; // then that is what there is to say
+  CHECK(describe(three_nodes(3), seen) == "master running; replicas starting, running");
+}
+
+TEST_CASE("a replica that seems to stand has the leader asked, if one runs") {
+  auto known = three_nodes(3);
+  known.current.state = operation_state::succeeded;
+  auto around = n2_stands(false);
+  CHECK_FALSE(asks_the_leader(decide(known, around)));
+  around.ask_leader = true;
+  CHECK(asks_the_leader(decide(known, around)));
+  around.seen.members["n1"].state = "stopped";
+  CHECK_FALSE(asks_the_leader(decide(known, around)));
+}
+
+TEST_CASE("a replica that stands for long is replaced, but not before the leader was asked") {
+  auto known = three_nodes(3);
+  known.current.state = operation_state::succeeded;
+  auto around = n2_stands(true);
+  around.unhealthy = {"n2"};
+  auto d = decide(known, around);
+  CHECK(d.wants_turn);
+  CHECK_FALSE(d.write);
+  around.repair_turn = true;
+  d = decide(known, around);
+  CHECK_FALSE(d.write);
+  CHECK(asks_the_leader(d));
+  CHECK(contains(d.repair, "has to be replaced: it runs but does not replicate"));
+  around = told(around);
+  d = decide(known, around);
+  REQUIRE(d.write);
+  CHECK(d.write->find_node("n2")->failing == "it runs but does not replicate");
+  CHECK(d.write->find_node("n2")->phase == node_phase::started); // its replacement comes first
+  CHECK(d.write->find_node("n3")->failing.empty());
+  around.lag["n2"] = 5; // it streams after all
+  CHECK_FALSE(decide(known, around).write);
+}
+
+TEST_CASE("a failing node that was promoted later than the leader is not given up") {
+  auto known = three_nodes(2);
+  known.current.state = operation_state::succeeded;
+  known.find_node("n2")->failing = "it runs but does not replicate";
+  known.find_node("n2")->phase = node_phase::removing;
+  auto around = told(n2_stands(true));
+  around.seen.members["n1"].timeline = 4;
+  around.seen.members["n2"].timeline = 5;
+  auto d = decide(known, around);
+  CHECK_FALSE(has<remove_node>(d));
+  CHECK(contains(d.repair, "the leader is on an older timeline"));
+  around.seen.members["n1"].timeline = 5;
+  CHECK(has<remove_node>(decide(known, around)));
+}

@@ -1,0 +1,324 @@
+// Which nodes are well, from what their members' keys say over time.
+#include "model/replica_health.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace matriarch::model;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr duration after = 5min;
+using lags = std::map<std::string, std::int64_t>;
+
+/// n1 leads, n2 and n3 follow; each look is as of `now`.
+struct cluster {
+  record known;
+  cluster_view seen;
+  health_history history;
+  steady_time now = 1000s;
+  duration repair_after = after;
+
+  cluster() {
+    for (const char* id : {"n1", "n2", "n3"}) {
+      known.nodes.push_back({id, "cell", "service", "plan", "", node_phase::started, std::nullopt});
+      seen.members[id].state = "running";
+      at(id, 1, 1000);
+    }
+    seen.leader = "n1";
+  }
+
+  member& of(const std::string& id) { return seen.members[id]; }
+  void at(const std::string& id, std::int64_t timeline, std::int64_t position) {
+    of(id).timeline = timeline;
+    of(id).position = position;
+  }
+
+  health_verdict look(const lags* streaming = nullptr) {
+    auto said = judge_health(known, seen, history, {now, repair_after, streaming});
+    history = said.history;
+    seen.standing = said.standing;
+    return said;
+  }
+
+  /// Time passes, and the leader writes.
+  health_verdict go_on(duration passed, const lags* streaming = nullptr) {
+    now += passed;
+    of("n1").position += 1000;
+    return look(streaming);
+  }
+
+  /// n2 has stood for so long that it counts as such.
+  void let_n2_stand() {
+    look();
+    for (int i = 0; i < 4; ++i) {
+      of("n3").position += 1000;
+      go_on(10s);
+    }
+    const lags only_n3{{"n3", 0}};
+    go_on(1s, &only_n3);
+    REQUIRE(seen.standing.contains("n2"));
+  }
+};
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+} // namespace
+
+TEST_CASE("a replica that stays where it is while the leader goes on is not well after a while") {
+  cluster c;
+  c.look();
+  const lags only_n3{{"n3", 0}};
+  c.now += 1h; // until it writes, nobody is behind
+  c.look();
+  c.go_on(0ms);
+  CHECK(c.look().look_again_at == c.now + longest_standstill);
+  auto said = c.go_on(longest_standstill - 1ms, &only_n3);
+  CHECK(said.standing.empty());
+  CHECK_FALSE(said.ask_leader);
+  said = c.go_on(1ms, &only_n3);
+  CHECK(said.ask_leader);
+  REQUIRE(said.standing.size() == 1);
+  CHECK(contains(said.standing["n2"], "runs but does not replicate"));
+  CHECK(contains(said.standing["n2"], "stays at 0/3E8, and the leader is at 0/FA0"));
+  CHECK_FALSE(c.seen.well("n2"));
+  CHECK(c.seen.well("n3"));
+  CHECK(c.seen.well("n1"));
+}
+
+TEST_CASE("before a replica counts as standing the leader is asked, and if it streams it is well") {
+  cluster c;
+  c.look();
+  c.go_on(1s);
+  auto said = c.go_on(longest_standstill);
+  CHECK(said.standing.empty());
+  CHECK(said.ask_leader);
+  const lags both{{"n2", 9}, {"n3", 9}};
+  said = c.look(&both);
+  CHECK(said.standing.empty());
+  CHECK_FALSE(said.ask_leader);
+  CHECK(said.look_again_at == c.now + longest_standstill); // it may not be true for ever
+  // A leader that does not answer keeps nobody well.
+  c.go_on(longest_standstill);
+  said = c.go_on(longest_wait_for_word);
+  CHECK(said.standing.size() == 2);
+}
+
+TEST_CASE("an idle cluster is well, whatever its replicas do") {
+  cluster c;
+  for (int i = 0; i < 100; ++i) {
+    c.now += 1min;
+    auto said = c.look();
+    CHECK(said.standing.empty());
+    CHECK_FALSE(said.ask_leader);
+    CHECK(said.unhealthy.empty());
+  }
+}
+
+TEST_CASE("a replica that is behind and gets on is well, however slow it is") {
+  cluster c;
+  for (int i = 0; i < 100; ++i) {
+    c.go_on(20s);
+    ++c.of("n2").position;
+    ++c.of("n3").position;
+    CHECK(c.look().standing.empty());
+  }
+}
+
+TEST_CASE("who passes the same positions again and again does not get on") {
+  cluster c;
+  c.look();
+  const lags nobody;
+  health_verdict said;
+  for (int i = 0; i < 20; ++i) {
+    c.at("n2", 1, i % 2 == 0 ? 900 : 1000);
+    said = c.go_on(5s, &nobody);
+  }
+  CHECK(said.standing.contains("n2"));
+}
+
+TEST_CASE("a replica on an older timeline is left behind, even if it is further on it") {
+  cluster c;
+  c.at("n2", 1, 5000);
+  c.look();
+  c.at("n1", 2, 1500);
+  c.at("n3", 2, 1500);
+  c.seen.members["n3"].streaming = true;
+  const lags only_n3{{"n3", 0}};
+  c.now += longest_standstill;
+  c.look();
+  c.now += longest_standstill;
+  auto said = c.look(&only_n3);
+  REQUIRE(said.standing.contains("n2"));
+  CHECK(contains(said.standing["n2"], "of timeline 1, and the leader is at 0/5DC of timeline 2"));
+  CHECK_FALSE(said.standing.contains("n3"));
+  // Once it follows, it is further than ever, wherever that is.
+  c.at("n2", 2, 1400);
+  CHECK(c.look().standing.empty());
+}
+
+TEST_CASE("nobody is judged while nobody leads, or the leader does not say where it is") {
+  for (int variant = 0; variant < 3; ++variant) {
+    CAPTURE(variant);
+    cluster c;
+    c.look();
+    c.go_on(1s);
+    if (variant == 0)
+      c.seen.leader.clear();
+    if (variant == 1)
+      c.of("n1").state = "stopped";
+    if (variant == 2)
+      c.at("n1", 0, 0);
+    const lags nobody;
+    c.now += 10min;
+    auto said = c.look(&nobody);
+    CHECK(said.standing.empty());
+    CHECK_FALSE(said.ask_leader);
+  }
+}
+
+TEST_CASE("a replica that does not say where it is, of a leader that does, is not well") {
+  cluster c;
+  c.at("n2", 0, 0);
+  c.look();
+  const lags only_n3{{"n3", 0}};
+  auto said = c.go_on(longest_standstill, &only_n3);
+  REQUIRE(said.standing.contains("n2"));
+  CHECK(contains(said.standing["n2"], "does not say how far it is"));
+}
+
+TEST_CASE("a node that stands, or does not run, is unhealthy after repair.after, not before") {
+  for (bool stands : {true, false}) {
+    CAPTURE(stands);
+    cluster c;
+    c.look();
+    if (!stands)
+      c.of("n2").state = "stopped";
+    const lags only_n3{{"n3", 0}};
+    c.of("n3").position += 1000;
+    c.go_on(1ms, &only_n3); // from here on the one is unwell
+    health_verdict said;
+    for (duration passed{0}; passed < after - 10s; passed += 10s) {
+      c.of("n3").position += 1000;
+      said = c.go_on(10s, &only_n3);
+      CHECK(said.unhealthy.empty());
+    }
+    c.of("n3").position += 1000;
+    said = c.go_on(10s, &only_n3);
+    CHECK(said.unhealthy == std::set<std::string>{"n2"});
+  }
+}
+
+TEST_CASE("a replica that starts and ends for ever is unhealthy in the end") {
+  cluster c;
+  c.look();
+  const lags nobody;
+  duration passed{0};
+  while (passed < 4 * after) {
+    c.of("n2").state = passed % 10s == 0s ? "starting" : "running";
+    c.at("n2", 1, c.of("n1").position); // it has all there is whenever it runs
+    c.at("n3", 1, c.of("n1").position);
+    passed += 5s;
+    c.now += 5s;
+    if (c.look(&nobody).unhealthy.contains("n2"))
+      break;
+  }
+  CHECK(passed > after);
+  CHECK(passed < 3 * after);
+}
+
+TEST_CASE("what a node was is forgotten once it has been well for a while") {
+  cluster c;
+  c.look();
+  c.of("n2").state = "stopped";
+  c.look();
+  c.now += after - 10s;
+  c.look();
+  c.of("n2").state = "running";
+  c.look();
+  c.now += convalescence;
+  c.look();
+  c.of("n2").state = "stopped";
+  c.look();
+  c.now += after - 1s;
+  CHECK(c.look().unhealthy.empty());
+  c.now += 1s;
+  CHECK(c.look().unhealthy.contains("n2"));
+}
+
+TEST_CASE("what a node was is forgotten while nothing happens, too") {
+  cluster c;
+  c.look();
+  c.of("n2").state = "stopped";
+  c.look();
+  c.now += after - 10s;
+  c.look();
+  c.of("n2").state = "running";
+  c.look();
+  c.now += 10h; // an idle cluster says nothing
+  c.of("n2").state = "stopped";
+  CHECK(c.look().unhealthy.empty());
+  c.now += 1min;
+  CHECK(c.look().unhealthy.empty());
+}
+
+TEST_CASE("a copy takes its time, and begins anew") {
+  cluster c;
+  c.let_n2_stand();
+  c.of("n3").streaming = true;
+  c.of("n2").state = "creating replica";
+  CHECK(c.look().standing.empty());
+  c.now += 10h;
+  CHECK(c.look().unhealthy.empty());
+  c.of("n2").state = "running";
+  c.at("n2", 1, 500);
+  CHECK(c.look().standing.empty());
+}
+
+TEST_CASE("a replica that gets on again is well at once") {
+  cluster c;
+  c.let_n2_stand();
+  ++c.of("n2").position;
+  CHECK(c.look().standing.empty());
+}
+
+TEST_CASE("a leader that comes and goes does not make a standing replica well") {
+  cluster c;
+  c.let_n2_stand();
+  c.of("n1").state = "restarting";
+  CHECK(c.look().standing.contains("n2"));
+  c.seen.leader.clear();
+  CHECK(c.look().standing.contains("n2"));
+}
+
+TEST_CASE("a plan's long ttl makes Patroni write seldom, and a short repair.after look sooner") {
+  cluster c;
+  const lags nobody;
+  c.known.in_force.ttl = 300;
+  c.look();
+  c.go_on(0s, &nobody);
+  CHECK(c.go_on(299s, &nobody).standing.empty());
+  CHECK(c.go_on(1s, &nobody).standing.size() == 2);
+  cluster hasty;
+  hasty.repair_after = 5s;
+  hasty.look();
+  hasty.go_on(0s, &nobody);
+  CHECK(hasty.go_on(5s, &nobody).unhealthy.size() == 2);
+}
+
+TEST_CASE("words for a node's health, and how many are not well") {
+  cluster c;
+  CHECK(health_in_words(c.seen, "n2") == "well");
+  c.let_n2_stand();
+  CHECK(contains(health_in_words(c.seen, "n2"), "does not replicate"));
+  c.of("n3").state = "start failed";
+  CHECK(contains(health_in_words(c.seen, "n3"), "start failed"));
+  c.known.current.state = operation_state::succeeded;
+  CHECK(unwell_nodes(c.known, c.seen) == 2);
+  c.known.current.state = operation_state::in_progress; // starts are part of it
+  CHECK(unwell_nodes(c.known, c.seen) == 1);
+  c.known.desired.exists = false;
+  CHECK(unwell_nodes(c.known, c.seen) == 0);
+}
