@@ -105,6 +105,13 @@ TEST_CASE("the harness finds cells that obey whatever arrives, however late") {
   CHECK(violations_with(bug::no_fences, "delete-midway") > 0);
 }
 
+TEST_CASE("the harness finds a replica that counts as well and gets no further") {
+  CHECK(violations_with(bug::running_is_well, "repair-standing") > 0);
+  CHECK(violations_with(bug::running_is_well, "shrink-standing") > 0);
+  CHECK(violations_with(bug::running_is_well, "plan-standing") > 0);
+  CHECK(violations_with(bug::running_is_well, "grow-standing") > 0);
+}
+
 int main(int count, char** arguments) {
   all_of_it.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   bool only_table = false;

@@ -58,9 +58,9 @@ private:
     const auto& name = known.instance_id;
     expect(known.desired.node_count == wanted.nodes
                && static_cast<int>(known.nodes.size()) == wanted.nodes
-               && outside_.running_nodes(known.scope) == wanted.nodes,
-           name + " has " + std::to_string(outside_.running_nodes(known.scope))
-               + " running nodes of " + std::to_string(known.nodes.size()) + " recorded and "
+               && outside_.well_nodes(known.scope) == wanted.nodes,
+           name + " has " + std::to_string(outside_.well_nodes(known.scope))
+               + " nodes that are well of " + std::to_string(known.nodes.size()) + " recorded and "
                + std::to_string(wanted.nodes) + " wanted");
     for (const auto& n : known.nodes) {
       expect(n.phase == model::node_phase::started,

@@ -185,7 +185,7 @@ behave_as_database(database_mock::stateful_pointer<database_state> self,
         auto here = still.lock();
         if (!here)
           return {};
-        auto behind = here->outside->lag_at(asked.conn_url);
+        auto behind = here->line->lag_at(asked.conn_url);
         return behind.ok() ? actors::lag_answer{true, *behind, ""}
                            : actors::lag_answer{false, {}, behind.error()};
       },
@@ -290,6 +290,7 @@ struct simulated_broker::actors {
                                             chance_and_time, &out,  store::encode_active(who)};
     setup.etcd_users = how.etcd_users;
     setup.keys = how.keys;
+    setup.parameters = how.parameters;
     directory = matriarch::actors::spawn_instance_directory(system, setup);
     gateway = std::make_unique<matriarch::actors::gateway>(system, directory, cells, out);
     leadership =

@@ -33,6 +33,8 @@ struct broker_settings {
   std::shared_ptr<const store::keyring> keys = std::make_shared<const store::keyring>();
   latencies latency = {};
   bug planted = bug::none;
+  /// That clusters get which were made without them.
+  std::map<std::string, std::string> parameters = {};
   std::string machine = "machine"; ///< that it runs on; empty if it does not know
   std::string public_host = {};    ///< nodes get certificates for it, if it is there
 };

@@ -35,6 +35,7 @@ enum class bug {
   piecemeal_removal, ///< the transaction that removes an instance is done in pieces
   unconfirmed,       ///< success is told before a router has confirmed
   no_fences,         ///< the cells obey old orders, and start nodes that they have removed
+  running_is_well,   ///< a replica that runs and gets no further is taken for one that streams
 };
 
 /// One broker's connection to the world. Everything that a broker changes outside itself passes
@@ -56,6 +57,10 @@ public:
   /// The reply gets those that are there yet.
   void drop_roles(const std::string& conn_url, const std::set<std::string>& names,
                   std::function<void(result<std::set<std::string>>)> reply);
+  [[nodiscard]] result<std::map<std::string, std::int64_t>>
+  lag_at(const std::string& conn_url) const {
+    return outside_.lag_at(conn_url, planted_ == bug::running_is_well);
+  }
   void admit_user(const std::string& username, const std::string& password,
                   std::function<void(bool)> reply);
   void dismiss_user(const std::string& username, std::function<void(bool)> reply);

@@ -96,6 +96,8 @@ void with_ports_taken(stage& here) {
 // -- repair --------------------------------------------------------------------------------------
 
 constexpr model::duration repair_after = 10s;
+// Of a replica that stands still: no machine has to be given up first, and less is asked meanwhile.
+constexpr model::duration replaced_after = 4s;
 
 /// A cluster has lost a machine, its leader's or another's, and its repair is about to begin.
 std::function<void(stage&)> with_a_cell_lost(bool leaders) {
@@ -134,6 +136,43 @@ workflow repair(const char* name, bool leaders) {
           [](broker_settings& how) {
             how.repair = {repair_after, 1};
           }};
+}
+
+// -- replicas that stand still -------------------------------------------------------------------
+
+/// The replica that was placed first runs on and gets no further, while the leader does.
+void let_one_stand(stage& here) {
+  auto leader = here.outside.leader_of("db");
+  for (const auto& n : recorded_nodes(here.outside, "db"))
+    if (n.node_id != leader) {
+      here.outside.stand_still(n.node_id);
+      break;
+    }
+  here.outside.write_wal("db");
+  here.pass(1s);
+}
+
+std::function<void(stage&)> with_one_standing(int count, model::duration since = 0s) {
+  return [count, since](stage& here) {
+    must(make(here, "db", count), "a provision");
+    let_one_stand(here);
+    here.pass(since);
+    must(here.outside.well_nodes("db") == count - 1, "to wait for the repair");
+  };
+}
+
+void repaired_soon(broker_settings& how) {
+  how.repair = {replaced_after, 1};
+}
+
+workflow standing(const char* name, std::function<void(stage&)> prepare,
+                  std::vector<errand> errands, expectation wanted) {
+  workflow one{name, std::move(prepare), std::move(errands), {{"db", std::move(wanted)}}};
+  one.over = [count = one.expected.at("db").nodes](const world& outside) {
+    return outside.well_nodes("db") == count;
+  };
+  one.tune = repaired_soon;
+  return one;
 }
 
 std::vector<workflow> all() {
@@ -220,6 +259,16 @@ std::vector<workflow> all() {
                   {{"db", {1, {}, {}, {"b1"}}}}});
   list.push_back(repair("repair", false));
   list.push_back(repair("repair-leader", true));
+  list.push_back(standing("repair-standing", with_one_standing(2, replaced_after - 2s), {}, {2}));
+  list.push_back(standing("shrink-standing", with_one_standing(3), {{resize("db", 2)}}, {2}));
+  list.push_back(standing("plan-standing", with_one_standing(2),
+                          {{change_plan("db", "large", higher)}}, {2, {}, higher}));
+  // The new node itself never gets anything.
+  auto grows_in_vain = [](stage& here) {
+    must(make(here, "db", 2), "a provision");
+    here.outside.next_nodes_stand = 1;
+  };
+  list.push_back(standing("grow-standing", grows_in_vain, {{resize("db", 3)}}, {3}));
   return list;
 }
 

@@ -289,7 +289,10 @@ void world::commit(const store::transaction& what,
 }
 
 store::commit_result world::commit_now(const store::transaction& what) {
+  auto before = operations_in_progress(what);
   auto came = etcd.commit(what);
+  if (came.state == store::commit_state::committed)
+    note_success(before);
   if (came.state == store::commit_state::committed)
     for (const auto& one : what.then)
       if (const auto* put = std::get_if<store::put>(&one);
@@ -322,6 +325,37 @@ void world::expect_served(const store::put& what) {
       check(name + "/" + one->binding_id,
             one->read_only ? known->read_only_port : known->allocated_port,
             "a binding was called ready");
+  }
+}
+
+/// The records that a transaction writes whose operation is in progress before it.
+std::set<std::string> world::operations_in_progress(const store::transaction& what) const {
+  std::set<std::string> found;
+  for (const auto& one : what.then)
+    if (const auto* put = std::get_if<store::put>(&one);
+        put != nullptr && put->key.starts_with(keys::services) && put->key.ends_with("/state"))
+      if (auto text = etcd.value(put->key))
+        if (auto known = store::decode_record(*text, *keys_to_read);
+            known.ok() && known->current.state == model::operation_state::in_progress)
+          found.insert(put->key);
+  return found;
+}
+
+/// Success is never told while a node that was asked for is not well.
+void world::note_success(const std::set<std::string>& in_progress) {
+  for (const auto& key : in_progress) {
+    auto known = store::decode_record(*etcd.value(key), *keys_to_read);
+    if (!known.ok() || known->current.state != model::operation_state::succeeded
+        || !known->desired.exists)
+      continue;
+    int well = 0;
+    for (const auto& n : known->nodes)
+      if (n.phase == model::node_phase::started && is_well(known->scope, n.node_id))
+        ++well;
+    if (well < known->desired.node_count)
+      violations.push_back("success was told of " + known->instance_id + " with "
+                           + std::to_string(well) + " of "
+                           + std::to_string(known->desired.node_count) + " nodes well");
   }
 }
 
@@ -533,7 +567,10 @@ void world::remove(cell& where, const std::string& node_id) {
   if (found == where.nodes.end())
     return;
   auto scope = found->second.scope;
+  bool was_well = is_well(scope, node_id);
   where.nodes.erase(found);
+  if (was_well)
+    note_loss_of_health(scope, node_id);
   note_loss(scope, node_id);
   if (!member_state(scope, node_id).empty()) {
     write_member(scope, node_id, "stopped");
@@ -548,6 +585,16 @@ void world::remove(cell& where, const std::string& node_id) {
   } else {
     choose_synchronous(scope);
   }
+}
+
+/// At no moment are there fewer nodes that are well than were asked for, because one was removed.
+void world::note_loss_of_health(const std::string& scope, const std::string& node_id) {
+  auto known = record_of(scope);
+  if (known && known->desired.exists && known->had_leader
+      && well_nodes(scope) < known->desired.node_count)
+    violations.push_back("node " + node_id + " was removed, which was well, and only "
+                         + std::to_string(well_nodes(scope)) + " of "
+                         + std::to_string(known->desired.node_count) + " are left that are");
 }
 
 /// The data goes with the nodes: while the cluster is wanted, neither the leader nor the last copy
@@ -574,9 +621,55 @@ bool world::in_a_cell(const std::string& node) const {
 
 void world::write_member(const std::string& scope, const std::string& node,
                          const std::string& state) {
-  etcd.put(keys::member(scope, node), "{\"state\":\"" + state + "\",\"api_url\":\"http://" + node
-                                          + ":8008/patroni\",\"conn_url\":\"postgres://" + node
-                                          + ":5432/postgres\"}");
+  auto text = "{\"state\":\"" + state + "\",\"api_url\":\"http://" + node
+              + ":8008/patroni\",\"conn_url\":\"postgres://" + node + ":5432/postgres\"";
+  if (auto stuck = stuck_at_.find(node); state == "running")
+    text += ",\"timeline\":1,\"xlog_location\":"
+            + std::to_string(stuck == stuck_at_.end() ? written_of(scope) : stuck->second);
+  etcd.put(keys::member(scope, node), text + "}");
+}
+
+// -- replication ---------------------------------------------------------------------------------
+
+namespace {
+
+constexpr std::int64_t megabyte = 1024 * 1024;
+
+} // namespace
+
+std::int64_t world::written_of(const std::string& scope) const {
+  auto found = written_.find(scope);
+  return found == written_.end() ? megabyte : found->second;
+}
+
+void world::write_wal(const std::string& scope) {
+  written_[scope] = written_of(scope) + megabyte;
+  for (const auto& [node, where] : nodes_of(scope))
+    if (member_state(scope, node) == "running" && !stuck_at_.contains(node))
+      write_member(scope, node, "running");
+}
+
+void world::stand_still(const std::string& node_id) {
+  if (const auto* node = find_node(node_id))
+    stuck_at_[node_id] = written_of(node->scope);
+}
+
+void world::go_on_replicating(const std::string& node_id) {
+  stuck_at_.erase(node_id);
+  if (const auto* node = find_node(node_id))
+    write_member(node->scope, node_id, "running");
+}
+
+bool world::is_well(const std::string& scope, const std::string& node) const {
+  return member_state(scope, node) == "running"
+         && (!stuck_at_.contains(node) || leader_of(scope) == node);
+}
+
+int world::well_nodes(const std::string& scope) const {
+  int count = 0;
+  for (const auto& [id, where] : nodes_of(scope))
+    count += is_well(scope, id) ? 1 : 0;
+  return count;
 }
 
 /// Only who has the data of the cluster that `initialize` names may lead it.
@@ -610,6 +703,11 @@ void world::get_data(const std::string& scope, const std::string& node_id) {
     etcd.put(keys::initialize(scope), *initialized);
   }
   node->identity = *initialized;
+  if (next_nodes_stand > 0 && !leader_of(scope).empty()) {
+    --next_nodes_stand;
+    stand_still(node_id);
+    write_wal(scope);
+  }
   run(scope, node_id);
 }
 
@@ -709,6 +807,10 @@ void world::configure(const json::value& patch, const std::string& scope) {
 void world::restart_node(const std::string& node_id, const std::string& scope,
                          const std::function<void(http::outcome)>& reply) {
   restarts_.push_back({node_id, leader_of(scope) == node_id});
+  auto known = record_of(scope);
+  if (known && known->current.state == model::operation_state::in_progress
+      && well_nodes(scope) < known->desired.node_count)
+    violations.push_back("node " + node_id + " was restarted while another was not well");
   write_member(scope, node_id, "restarting");
   after(restart_delay, [this, node_id, scope, reply] {
     auto* node = find_node(node_id);
@@ -850,7 +952,8 @@ void world::dismiss_user(const std::string& username) {
   etcd_users_.erase(username);
 }
 
-result<std::map<std::string, std::int64_t>> world::lag_at(const std::string& conn_url) const {
+result<std::map<std::string, std::int64_t>> world::lag_at(const std::string& conn_url,
+                                                          bool standing) const {
   auto node = host(conn_url);
   for (const auto& one : cells_) {
     auto found = one.nodes.find(node);
@@ -858,7 +961,8 @@ result<std::map<std::string, std::int64_t>> world::lag_at(const std::string& con
       continue;
     std::map<std::string, std::int64_t> behind;
     for (const auto& [other, where] : nodes_of(found->second.scope))
-      if (other != node && member_state(found->second.scope, other) == "running")
+      if (other != node && member_state(found->second.scope, other) == "running"
+          && (standing || !stuck_at_.contains(other)))
         behind[other] = lag;
     return behind;
   }

@@ -188,10 +188,10 @@ public:
   [[nodiscard]] result<std::string> settings_at(const std::string& conn_url) const;
   void admit_user(const std::string& username, const std::string& password);
   void dismiss_user(const std::string& username);
-  /// The lag of each running replica, by node id, as the leader at that address tells; a failure if
-  /// there is no leader.
-  [[nodiscard]] result<std::map<std::string, std::int64_t>>
-  lag_at(const std::string& conn_url) const;
+  /// The lag of each replica that streams, by node id, as the leader at that address tells; a
+  /// failure if there is no leader. `standing`: of those too that run and do not.
+  [[nodiscard]] result<std::map<std::string, std::int64_t>> lag_at(const std::string& conn_url,
+                                                                   bool standing = false) const;
 
   // -- what a test may look at
 
@@ -203,6 +203,9 @@ public:
   /// All nodes in cells, of whatever scope.
   [[nodiscard]] std::size_t node_count() const;
   [[nodiscard]] int running_nodes(const std::string& scope) const;
+  /// Whether it runs and, if it is a replica, replicates.
+  [[nodiscard]] bool is_well(const std::string& scope, const std::string& node) const;
+  [[nodiscard]] int well_nodes(const std::string& scope) const;
   [[nodiscard]] std::string leader_of(const std::string& scope) const;
   [[nodiscard]] std::optional<model::record> record_of(const std::string& name) const;
   [[nodiscard]] std::string member_state(const std::string& scope, const std::string& node) const;
@@ -251,6 +254,7 @@ public:
   int replicas_that_replay = 1;
   std::int64_t lag = 0; ///< of each replica, in bytes
   bool cells_are_fenced = true;
+  int next_nodes_stand = 0; ///< so many of the next that get data replicate nothing
   /// Called after each step of time and each order.
   std::function<void()> watch_over;
 
@@ -266,6 +270,14 @@ public:
   /// It starts again, with what is on its disk.
   void bring_back(const std::string& guid);
 
+  // -- replication
+
+  /// The leader of a scope writes, and whoever replicates has it at once.
+  void write_wal(const std::string& scope);
+  /// The node runs on, and gets no further than it is.
+  void stand_still(const std::string& node_id);
+  void go_on_replicating(const std::string& node_id);
+
 private:
   store::commit_result commit_now(const store::transaction& what);
   /// Checks what is called done just now.
@@ -280,6 +292,10 @@ private:
   http::outcome start(cell& where, const http::outgoing& what, const std::string& node_id);
   void remove(cell& where, const std::string& node_id);
   void note_loss(const std::string& scope, const std::string& node_id);
+  void note_loss_of_health(const std::string& scope, const std::string& node_id);
+  [[nodiscard]] std::int64_t written_of(const std::string& scope) const;
+  void note_success(const std::set<std::string>& in_progress);
+  [[nodiscard]] std::set<std::string> operations_in_progress(const store::transaction& what) const;
   /// Patroni's REST API on a node.
   void answer_as_patroni(const http::outgoing& what, const std::string& node_id,
                          const std::function<void(http::outcome)>& reply);
@@ -306,6 +322,8 @@ private:
   std::map<std::string, std::string> configured_; ///< the settings' digest by scope
   std::set<std::string> synchronous_;             ///< scopes in synchronous_mode
   std::map<std::string, std::string> etcd_users_;
+  std::map<std::string, std::int64_t> written_;  ///< the leader's position by scope
+  std::map<std::string, std::int64_t> stuck_at_; ///< the positions of nodes that stand still
   std::vector<restart> restarts_;
   std::set<std::string> called_done_; ///< operations and bindings
   int switchovers_ = 0;
