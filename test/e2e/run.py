@@ -44,7 +44,7 @@ PARTS = [
     ["fencing", "router_killed", "strangers", "outages", "hostile", "broker_killed", "kills"],
     ["conformance", "bindings", "hostile_tenant", "tenants", "certificates", "secrecy", "two_brokers", "crowd",
      "soak"],
-    ["repair", "plans", "routers", "tools"],
+    ["repair", "left_behind", "plans", "routers", "tools"],
 ]
 FILES = list(itertools.chain(*PARTS))
 
