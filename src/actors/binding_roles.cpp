@@ -68,16 +68,4 @@ std::optional<std::string> end_earlier_orders(session& on, const std::string& ki
   return ended.ok() ? std::nullopt : std::optional{ended.error()};
 }
 
-std::string grant_reading(const session& in, const std::string& readers) {
-  auto name = in.literal(readers);
-  return "do $$ declare s text; begin for s in select nspname from pg_namespace"
-         " where nspname !~ '^pg_' and nspname <> 'information_schema' loop"
-         " execute format('grant usage on schema %I to %I', s, "
-         + name
-         + ");"
-           " execute format('grant select on all tables in schema %I to %I', s, "
-         + name + "); execute format('grant select on all sequences in schema %I to %I', s, " + name
-         + "); end loop; end $$;";
-}
-
 } // namespace matriarch::actors

@@ -38,9 +38,6 @@ using found_roles = std::map<std::string, found_role>;
 [[nodiscard]] std::optional<std::string> end_earlier_orders(postgresql::session& on,
                                                             const std::string& kind);
 
-/// What lets `readers` read all there is in a session's database.
-[[nodiscard]] std::string grant_reading(const postgresql::session& in, const std::string& readers);
-
 /// `names` as literals, comma-separated.
 template <class Names>
 std::string literals(const postgresql::session& in, const Names& names) {

@@ -10,6 +10,7 @@
 #include "actors/guarded.hpp"
 #include "actors/leader_roles.hpp"
 #include "actors/postgresql.hpp"
+#include "actors/rights_upkeep.hpp"
 #include "actors/role_removal.hpp"
 
 namespace matriarch::actors {
@@ -22,6 +23,9 @@ using namespace std::chrono_literals;
 // up, that instance occupies seven at most, four of them by removals: it takes many of them to keep
 // another one waiting, and each gives its worker back within seconds.
 constexpr std::size_t most_workers = 96;
+// Comparisons of rights that are under way at a time, of all instances: nobody but a new reader waits
+// for one, and each keeps a leader busy.
+constexpr std::size_t most_comparisons = 4;
 // Such a question is asked while an operation waits for it, and again half a second later: one that
 // takes longer is better asked anew, of whoever leads then.
 constexpr auto longest_question = 5s;
@@ -73,6 +77,9 @@ database_actor::behavior_type work(database_actor::pointer,
       [](const role_removal& order) {
         return guarded<role_removal_answer>([&] { return remove_role(order); });
       },
+      [](const rights_order& order) {
+        return guarded<rights_answer>([&] { return keep_rights(order); });
+      },
       [](const settings_question& question) {
         return guarded<settings_answer>([&] { return ask(question); });
       },
@@ -92,6 +99,8 @@ public:
     auto line = kind + (" " + what.instance);
     if constexpr (std::is_same_v<Question, role_removal>)
       line += " " + what.name;
+    if constexpr (std::is_same_v<Question, rights_order>)
+      line = kind + std::to_string(std::hash<std::string>{}(what.instance) % most_comparisons);
     jobs_.push_back({line, [this, owed, what, line](const database_actor& worker) mutable {
                        auto over = [this, worker, line] {
                          busy_.erase(line);
@@ -170,6 +179,7 @@ database_actor spawn_database(caf::actor_system& system) {
             [=](const role_removal& what) {
               return team->pass_on<role_removal_answer>("removal", what);
             },
+            [=](const rights_order& what) { return team->pass_on<rights_answer>("rights", what); },
             [=](const settings_question& what) {
               return team->pass_on<settings_answer>("settings", what);
             },

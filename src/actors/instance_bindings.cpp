@@ -95,6 +95,7 @@ void instance_bindings::forget() {
   unserved_.clear();
   unserved_words_.clear();
   confirmed_.reset();
+  rights_.forget();
   at_ = 0;
   for (auto& one : std::exchange(waiting_, {}))
     one.owed.deliver(
@@ -372,9 +373,12 @@ std::optional<instance_bindings::state_of_roles> instance_bindings::wanted_state
   for (const auto& [id, one] : known_) {
     if (one.role.username.empty())
       continue;
+    // A reader's role comes after its rights, on the replicas too.
+    bool early =
+        one.read_only && one.phase == model::binding_phase::creating && !rights_.served(one);
     if (one.phase == model::binding_phase::removing)
       wanted.revoked.push_back(one.role.username);
-    else
+    else if (!early)
       wanted.wanted.push_back({one.role, one.read_only, known.in_force.connection_limit,
                                one.expires_at, one.phase == model::binding_phase::creating});
   }
@@ -391,6 +395,7 @@ std::map<std::string, std::string> instance_bindings::running_replicas() const {
 
 void instance_bindings::tend() {
   tell_pollers();
+  rights_.tend(known_);
   // What the roles are is not known before an order's end.
   if (!asking_)
     tend_roles();
@@ -568,13 +573,18 @@ std::string instance_bindings::note_on_replicas() const {
   return {};
 }
 
+std::string instance_bindings::note_on(const model::binding& one) const {
+  auto note = note_on_replicas();
+  auto of_rights = one.read_only ? rights_.note() : std::string{};
+  return note.empty() || of_rights.empty() ? note + of_rights : note + "; " + of_rights;
+}
+
 /// The roles are as they shall be: what is being made is ready, what is being removed is gone, and
 /// what was not on all replicas yet is on them.
 bool instance_bindings::settle() {
   settlement what;
   std::vector<store::operation> operations;
   auto next = *host_.known();
-  const auto note = note_on_replicas();
   for (const auto& [id, one] : known_) {
     if (operations.size() == most_settled_at_once)
       break;
@@ -590,7 +600,8 @@ bool instance_bindings::settle() {
     bool fresh = one.phase == model::binding_phase::creating;
     if (fresh && unmade_.contains(role_of(one)))
       continue;
-    if (!fresh && (one.note.empty() || !note.empty()))
+    auto note = note_on(one);
+    if (fresh ? one.read_only && !rights_.served(one) : one.note.empty() || !note.empty())
       continue;
     if (fresh && !is_served(one))
       continue;
@@ -599,20 +610,23 @@ bool instance_bindings::settle() {
     if (!one.role.username.empty())
       ready.note = note;
     operations.push_back(put_of(ready));
-    (fresh ? what.made : what.reached).push_back(id);
+    if (fresh)
+      what.made[id] = note;
+    else
+      what.reached.push_back(id);
   }
   bool held = hold_back(next);
   if (operations.empty() && !held)
     return false;
   model::forget_ended_bindings(next, host_.outside.now());
   host_.write(std::move(next), {}, std::move(operations),
-              [this, note, what = std::move(what)](const fate& came) {
+              [this, what = std::move(what)](const fate& came) {
                 if (!came.done()) {
                   spdlog::warn("instance {}: bindings not written: {}", host_.name, came.why);
                   return;
                 }
                 at_ = came.at;
-                settled(what, note);
+                settled(what);
               });
   return true;
 }
@@ -674,8 +688,8 @@ bool instance_bindings::may_be_let_go() const {
   });
 }
 
-void instance_bindings::settled(const settlement& what, const std::string& note) {
-  for (const auto& id : what.made) {
+void instance_bindings::settled(const settlement& what) {
+  for (const auto& [id, note] : what.made) {
     auto& one = known_[id];
     one.phase = model::binding_phase::ready;
     if (!one.role.username.empty())
@@ -686,7 +700,7 @@ void instance_bindings::settled(const settlement& what, const std::string& note)
   for (const auto& id : what.ended)
     known_.erase(id);
   host_.publish();
-  for (const auto& id : what.made)
+  for (const auto& [id, note] : what.made)
     tell_ready(id);
   for (const auto& id : what.ended)
     tell_removed(id);

@@ -11,6 +11,7 @@
 #include "actors/environment.hpp"
 #include "actors/interfaces.hpp"
 #include "actors/record_writer.hpp"
+#include "actors/rights_keeper.hpp"
 #include "store/keyring.hpp"
 
 namespace matriarch::actors {
@@ -68,13 +69,17 @@ public:
   using answer = caf::typed_response_promise<model::verdict>;
 
   instance_bindings(binding_host host, std::map<std::string, model::binding> known)
-      : host_(std::move(host)), known_(std::move(known)) {}
+      : host_(std::move(host)), known_(std::move(known)), rights_(host_) {}
+  instance_bindings(const instance_bindings&) = delete;
+  instance_bindings& operator=(const instance_bindings&) = delete;
 
   [[nodiscard]] const std::map<std::string, model::binding>& all() const { return known_; }
-  /// Why nothing could be made when that was last tried, or what new bindings wait for although their
-  /// roles are as they shall be; empty if neither is so.
+  /// Why nothing could be made when that was last tried, rights included, or what new bindings wait
+  /// for although their roles are as they shall be; empty if neither is so.
   [[nodiscard]] const std::string& refusal() const {
-    return refusal_.empty() ? unserved_words_ : refusal_;
+    return !refusal_.empty()            ? refusal_
+           : !rights_.trouble().empty() ? rights_.trouble()
+                                        : unserved_words_;
   }
   /// What new bindings wait for although their roles are as they shall be.
   [[nodiscard]] std::vector<model::route> unserved() const;
@@ -160,16 +165,19 @@ private:
   bool settle();
   /// What settle() wrote, by binding id.
   struct settlement {
-    std::vector<std::string> made;
-    std::vector<std::string> reached; ///< by all replicas, since they were made
+    std::map<std::string, std::string> made; ///< each with its note
+    std::vector<std::string> reached;        ///< by all replicas, since they were made
     std::vector<std::string> ended;
   };
-  void settled(const settlement& what, const std::string& note);
+  void settled(const settlement& what);
   [[nodiscard]] bool note_may_be_over() const;
   [[nodiscard]] std::string note_on_replicas() const;
+  /// What a user should know of a binding that is made now.
+  [[nodiscard]] std::string note_on(const model::binding& one) const;
 
   binding_host host_;
   std::map<std::string, model::binding> known_;
+  rights_keeper rights_;
   /// Keys whose values cannot be read. What they say is not known, so no role is taken away for the
   /// want of a binding.
   std::set<std::string> unreadable_;

@@ -34,6 +34,8 @@ using database_actor = caf::typed_actor<
     caf::replies_to<role_order>::with<role_answer>,
     /// Removes roles whose login is refused already.
     caf::replies_to<role_removal>::with<role_removal_answer>,
+    /// Makes what applications may do, beyond their roles, what it shall be.
+    caf::replies_to<rights_order>::with<rights_answer>,
     /// Asks a node which settings it has taken up.
     caf::replies_to<settings_question>::with<settings_answer>>;
 

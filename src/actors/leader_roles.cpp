@@ -164,10 +164,9 @@ private:
     std::vector<change> changes;
     if (auto wrong = change_of_owner(changes))
       return wrong;
-    if (auto wrong = prepare_reading())
-      for (const auto& one : order_.wanted)
-        if (one.read_only && !found_.contains(one.who.username))
-          answer_.unmade[one.who.username] = *wrong;
+    bool reading = std::ranges::any_of(order_.wanted, &wanted_role::read_only);
+    if (reading && !found_.contains(readers_))
+      (void)leader_->run("create role " + id(readers_) + " nologin");
     for (const auto& one : order_.wanted)
       if (!answer_.unmade.contains(one.who.username))
         if (auto wrong = change_of(one, changes))
@@ -260,7 +259,9 @@ private:
         && there.valid_until == until && same_work && !there.in_revoked)
       return std::nullopt; // an application may have settings of its own besides
     auto text = (exists ? "alter role " : "create role ") + id(name)
-                + " login nosuperuser nocreatedb nocreaterole noreplication connection limit "
+                + " login nosuperuser nocreatedb nocreaterole noreplication"
+                // Who reads everything reads what policies hide from others too.
+                + (wanted.read_only ? " bypassrls" : "") + " connection limit "
                 + std::to_string(wanted.connection_limit) + " valid until "
                 + leader_->literal(until.empty() ? "infinity" : until);
     if (!same_password) {
@@ -279,43 +280,6 @@ private:
             + ";";
     changes.push_back({name, text});
     return std::nullopt;
-  }
-
-  /// A role of its own for reading, which sees what applications have made and will make.
-  /// pg_read_all_data would show the passwords' verifiers in pg_authid as well.
-  trouble prepare_reading() {
-    bool fresh = std::ranges::any_of(order_.wanted, [&](const auto& one) {
-      return one.read_only && !found_.contains(one.who.username);
-    });
-    if (!fresh)
-      return std::nullopt;
-    auto owner = id(order_.owner.username);
-    auto readers = id(readers_);
-    auto database =
-        session::open(order_.conn_url, order_.superuser, until_, model::application_database);
-    if (!database.ok())
-      return database.error();
-    auto name = leader_->identifier(model::application_database);
-    std::string script;
-    if (!found_.contains(readers_))
-      script += "create role " + readers + " nologin;";
-    // Without these a reader could still fill the disk.
-    script += "revoke temporary on database " + name
-              + " from public;"
-                "revoke execute on function lo_creat(integer), lo_create(oid),"
-                " lo_from_bytea(oid, bytea) from public;"
-                "grant execute on function lo_creat(integer), lo_create(oid),"
-                " lo_from_bytea(oid, bytea) to "
-              + owner
-              + ";"
-                "alter default privileges for role "
-              + owner + " grant usage on schemas to " + readers
-              + ";alter default privileges for role " + owner + " grant select on tables to "
-              + readers + ";alter default privileges for role " + owner
-              + " grant select on sequences to " + readers + ";";
-    script += grant_reading(*database, readers_);
-    auto done = database->run(script);
-    return done.ok() ? trouble{} : trouble{done.error()};
   }
 
   // -- the replicas

@@ -276,6 +276,23 @@ struct role_removal_answer {
   std::string why = {}; ///< if it is not
 };
 
+/// Make what the applications of an instance may do, beyond their roles, what it shall be.
+struct rights_order {
+  std::string instance;
+  std::string conn_url; ///< of the leader's member key
+  model::credentials superuser;
+  std::string owner;    ///< the instance's application user
+  bool readers = false; ///< whether there are bindings that only read
+};
+struct rights_answer {
+  bool ok = false;
+  std::string why = {};
+  /// Whether everything has been looked at; if not, the next order goes on.
+  bool complete = false;
+  /// Objects that somebody is changing, and which therefore wait for a later order.
+  std::vector<std::string> skipped = {};
+};
+
 /// Ask a node which settings it has taken up.
 struct settings_question {
   std::string instance;
@@ -372,6 +389,8 @@ MATRIARCH_LOCAL_MESSAGE(matriarch::actors::role_order)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::role_answer)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::role_removal)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::role_removal_answer)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::rights_order)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::rights_answer)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::settings_question)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::settings_answer)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::admit_user)

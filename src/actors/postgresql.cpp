@@ -24,6 +24,8 @@ constexpr const char* session_settings =
     " -c application_name=matriarch -c statement_timeout=10s -c lock_timeout=200ms"
     " -c log_statement=none -c log_min_error_statement=panic -c log_min_duration_statement=-1"
     " -c log_min_duration_sample=-1 -c log_transaction_sample_rate=0 -c track_activities=off"
+    // Applications read the statistics of all sessions.
+    " -c pg_stat_statements.track=none"
     " -c synchronous_commit=local -c idle_session_timeout=0"
     " -c idle_in_transaction_session_timeout=0";
 /// Whatever else was set for the database goes back to what PostgreSQL was built with.

@@ -53,7 +53,6 @@ public:
       return {false, found.error()};
     if (!found->contains(order_.name))
       return {true};
-    read_ = found->contains(model::readers_role(order_.owner.username));
     if (auto wrong = end_all_sessions())
       return {false, *wrong};
     if (order_.name == order_.owner.username)
@@ -149,9 +148,6 @@ private:
         return database.error();
       if (auto wrong = hand_over(*database, name, order_.owner.username, end))
         return wrong;
-      // What the role made as itself was outside the owner's default privileges.
-      if (read_ && text_at(*where, i, 0) == model::application_database)
-        (void)database->run(grant_reading(*database, model::readers_role(order_.owner.username)));
     }
     auto gone = leader_->run("drop role " + leader_->identifier(name));
     if (gone.ok())
@@ -196,7 +192,6 @@ private:
   const role_removal& order_;
   postgresql::deadline until_;
   std::optional<session> leader_;
-  bool read_ = false;  ///< whether there are roles that only read
   bool tried_ = false; ///< to make it `nologin`
 };
 

@@ -51,6 +51,10 @@ std::string readers_role(const std::string& owner) {
   return owner + "_readers";
 }
 
+std::string writers_role(const std::string& owner) {
+  return owner + "_writers";
+}
+
 std::string revoked_role(const std::string& owner) {
   return owner + "_revoked";
 }

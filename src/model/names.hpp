@@ -21,5 +21,7 @@ namespace matriarch::model {
 /// members pg_hba.conf refuses; `owner` is the instance's application user.
 [[nodiscard]] std::string readers_role(const std::string& owner);
 [[nodiscard]] std::string revoked_role(const std::string& owner);
+/// The role whose only member the owner is: what it may do as such, no DROP OWNED takes away.
+[[nodiscard]] std::string writers_role(const std::string& owner);
 
 } // namespace matriarch::model

@@ -101,6 +101,10 @@ TEST_CASE("the harness finds success that is told before a router has confirmed 
   CHECK(violations_with(bug::unconfirmed, "provision-lost-port") > 0);
 }
 
+TEST_CASE("the harness finds readers that are made before they can read") {
+  CHECK(violations_with(bug::no_rights, "bind-reader") > 0);
+}
+
 TEST_CASE("the harness finds cells that obey whatever arrives, however late") {
   CHECK(violations_with(bug::no_fences, "delete-midway") > 0);
 }

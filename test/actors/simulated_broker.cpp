@@ -36,6 +36,7 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::simulation::came<matriarch::store::leas
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::simulation::came<matriarch::actors::user_answer>)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::simulation::came<matriarch::actors::role_answer>)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::simulation::came<matriarch::actors::role_removal_answer>)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::simulation::came<matriarch::actors::rights_answer>)
 
 namespace matriarch::simulation {
 
@@ -63,7 +64,8 @@ using store_mock = actors::store_actor::extend<caf::reacts_to<came<store::commit
                                                caf::reacts_to<came<actors::user_answer>>>;
 using database_mock =
     actors::database_actor::extend<caf::reacts_to<came<actors::role_answer>>,
-                                   caf::reacts_to<came<actors::role_removal_answer>>>;
+                                   caf::reacts_to<came<actors::role_removal_answer>>,
+                                   caf::reacts_to<came<actors::rights_answer>>>;
 
 struct http_state {
   actors::pending_answers<http::outcome> owed;
@@ -76,6 +78,7 @@ struct store_state {
 struct database_state {
   actors::pending_answers<actors::role_answer> owed;
   actors::pending_answers<actors::role_removal_answer> removals;
+  actors::pending_answers<actors::rights_answer> rights;
 };
 
 /// A promise, and the function for the world to keep it with, at any time.
@@ -193,8 +196,11 @@ behave_as_database(database_mock::stateful_pointer<database_state> self,
         auto here = still.lock();
         auto [promised, keep] = promise(self, self->state.owed, here);
         roles wanted{order.owner_logs_in, {}};
-        for (const auto& one : order.wanted)
+        for (const auto& one : order.wanted) {
           wanted.password_of[one.who.username] = one.who.password;
+          if (one.read_only)
+            wanted.readers.insert(one.who.username);
+        }
         if (order.some_unknown)
           wanted.revoked.emplace(order.revoked.begin(), order.revoked.end());
         std::map<std::string, std::string> unmade;
@@ -232,12 +238,27 @@ behave_as_database(database_mock::stateful_pointer<database_state> self,
               });
         return promised;
       },
+      [=](const actors::rights_order& order) -> caf::result<actors::rights_answer> {
+        auto here = still.lock();
+        auto [promised, keep] = promise(self, self->state.rights, here);
+        if (here)
+          here->line->keep_rights(
+              order.conn_url, order.readers,
+              [keep = keep, skipped = here->outside->being_changed](const result<bool>& all) {
+                keep(all.ok() ? actors::rights_answer{true, "", *all, skipped}
+                              : actors::rights_answer{false, all.error()});
+              });
+        return promised;
+      },
       [=](const actors::settings_question& asked) -> actors::settings_answer {
         auto here = still.lock();
         auto digest = here ? here->outside->settings_at(asked.conn_url)
                            : result<std::string>{failure{"no world"}};
         return digest.ok() ? actors::settings_answer{true, *digest, ""}
                            : actors::settings_answer{false, "", digest.error()};
+      },
+      [=](came<actors::rights_answer>& one) {
+        self->state.rights.keep(one.ticket, std::move(one.answer));
       },
       [=](came<actors::role_answer>& one) {
         self->state.owed.keep(one.ticket, std::move(one.answer));

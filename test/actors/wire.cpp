@@ -268,4 +268,16 @@ void wire::drop_roles(const std::string& conn_url, const std::set<std::string>& 
                                       });
 }
 
+void wire::keep_rights(const std::string& conn_url, bool readers,
+                       std::function<void(result<bool>)> reply) {
+  if (cut_)
+    return;
+  if (planted_ == bug::no_rights)
+    return reply(true);
+  emit<result<bool>>("rights", traffic::statement, how_.database, database_patience, reply,
+                     failure{"timed out"}, [this, conn_url, readers](const auto& answer) {
+                       answer(outside_.keep_rights(conn_url, readers));
+                     });
+}
+
 } // namespace matriarch::simulation

@@ -34,6 +34,7 @@ enum class bug {
   no_graves,         ///< no graves are written
   piecemeal_removal, ///< the transaction that removes an instance is done in pieces
   unconfirmed,       ///< success is told before a router has confirmed
+  no_rights,         ///< readers' rights are called complete, and nothing is done
   no_fences,         ///< the cells obey old orders, and start nodes that they have removed
   running_is_well,   ///< a replica that runs and gets no further is taken for one that streams
 };
@@ -61,6 +62,9 @@ public:
   lag_at(const std::string& conn_url) const {
     return outside_.lag_at(conn_url, planted_ == bug::running_is_well);
   }
+  /// The reply says whether all was looked at.
+  void keep_rights(const std::string& conn_url, bool readers,
+                   std::function<void(result<bool>)> reply);
   void admit_user(const std::string& username, const std::string& password,
                   std::function<void(bool)> reply);
   void dismiss_user(const std::string& username, std::function<void(bool)> reply);

@@ -875,6 +875,9 @@ result<role_changes> world::compare_roles(const std::string& conn_url, const rol
       changes.refused.insert(name);
   for (const auto& [name, password] : wanted.password_of)
     (there.contains(name) ? changes.altered : changes.created)[name] = password;
+  for (const auto& name : wanted.readers)
+    if (!there.contains(name))
+      changes.readers.insert(name);
   return changes;
 }
 
@@ -887,6 +890,8 @@ result<roles_made> world::change_roles(const std::string& conn_url, const role_c
   for (const auto& name : what.refused)
     if (next.password_of.contains(name))
       next.refused.insert(name);
+  if (!what.readers.empty() && !readable_.contains(*scope))
+    violations.push_back("a reader of " + *scope + " is made before its rights are complete");
   for (const auto& [name, password] : what.created)
     if (!next.password_of.emplace(name, password).second)
       return failure{"role " + name + " already exists"};
@@ -918,6 +923,21 @@ result<std::set<std::string>> world::drop_roles(const std::string& conn_url,
     if (there.refused.erase(name) > 0)
       there.password_of.erase(name);
   return std::set<std::string>{};
+}
+
+result<bool> world::keep_rights(const std::string& conn_url, bool readers) {
+  auto scope = scope_led_at(conn_url);
+  if (!scope.ok())
+    return failure{scope.error()};
+  if (!rights_failure.empty())
+    return failure{rights_failure};
+  if (rights_left > 0)
+    return --rights_left < 0;
+  if (readers) {
+    ++comparisons_of_readers;
+    readable_.insert(*scope);
+  }
+  return true;
 }
 
 result<std::string> world::scope_led_at(const std::string& conn_url) const {

@@ -103,6 +103,7 @@ struct roles {
   bool owner_logs_in = true;
   std::map<std::string, std::string> password_of; ///< by user name
   std::set<std::string> refused = {};             ///< of these, who cannot log in any more
+  std::set<std::string> readers = {};             ///< in an order: which of them only read
   /// In an order: if set, the only ones that may be dropped.
   std::optional<std::set<std::string>> revoked = {};
 };
@@ -113,6 +114,7 @@ struct role_changes {
   std::set<std::string> refused;
   std::map<std::string, std::string> created; ///< with their passwords
   std::map<std::string, std::string> altered;
+  std::set<std::string> readers = {}; ///< of those created
 };
 
 struct roles_made {
@@ -184,6 +186,8 @@ public:
   /// Drops roles, of which those that `lingering` holds up stay: they are given.
   result<std::set<std::string>> drop_roles(const std::string& conn_url,
                                            const std::set<std::string>& names);
+  /// Compares the rights of the applications of that cluster: whether all was looked at.
+  result<bool> keep_rights(const std::string& conn_url, bool readers);
   /// The digest of the settings that the node at that address has read.
   [[nodiscard]] result<std::string> settings_at(const std::string& conn_url) const;
   void admit_user(const std::string& username, const std::string& password);
@@ -251,6 +255,10 @@ public:
   std::string lingering;                 ///< why roles cannot be dropped, if so
   std::string unmade;                    ///< why new roles do not work, if so
   std::set<std::string> stands_still;    ///< nodes that do not replay
+  std::string rights_failure;            ///< why rights cannot be compared, if so
+  int rights_left = 0;                   ///< comparisons that end before all is looked at
+  std::vector<std::string> being_changed; ///< objects that a comparison passes over
+  int comparisons_of_readers = 0;         ///< that were complete
   int replicas_that_replay = 1;
   std::int64_t lag = 0; ///< of each replica, in bytes
   bool cells_are_fenced = true;
@@ -318,7 +326,8 @@ private:
   std::multimap<wall_time, std::function<void()>> later_;
   std::vector<cell> cells_;
   std::vector<order> orders_;
-  std::map<std::string, roles> roles_;            ///< by scope
+  std::map<std::string, roles> roles_; ///< by scope
+  std::set<std::string> readable_;     ///< scopes whose readers' rights have been complete
   std::map<std::string, std::string> configured_; ///< the settings' digest by scope
   std::set<std::string> synchronous_;             ///< scopes in synchronous_mode
   std::map<std::string, std::string> etcd_users_;

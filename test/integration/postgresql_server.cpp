@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <libpq/libpq-fs.h>
 #include <pwd.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -158,6 +159,17 @@ std::string postgresql_server::log() const {
   return content(directory_ / "log");
 }
 
+std::string postgresql_server::dump(const std::string& username,
+                                    const std::string& password) const {
+  auto to = (directory_ / ("dump of " + username)).string();
+  auto log = directory_ / "log of dumps";
+  run({std::string{programs} + "pg_dump", "--file", to, "--dbname",
+       "host=127.0.0.1 port=" + std::to_string(port_) + " dbname=db user=" + username
+           + " password='" + password + "'"},
+      log);
+  return content(to);
+}
+
 void postgresql_server::pause() const {
   ::kill(pid_, SIGSTOP);
 }
@@ -175,6 +187,8 @@ client::client(const postgresql_server& at, const model::credentials& who,
   std::array<const char*, 6> values{url.c_str(), who.username.c_str(), who.password.c_str(),
                                     "20",        database.c_str(),     nullptr};
   server_.reset(PQconnectdbParams(names.data(), values.data(), 1));
+  PQsetNoticeProcessor(
+      server_.get(), [](void*, const char*) {}, nullptr);
 }
 
 bool client::connected() const {
@@ -187,6 +201,19 @@ std::string client::ask(const std::string& sql) {
   if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK)
     throw std::runtime_error{PQerrorMessage(server_.get())};
   return PQntuples(came.get()) > 0 ? PQgetvalue(came.get(), 0, 0) : "";
+}
+
+std::string client::read_large_object(const std::string& id) {
+  ask("begin");
+  auto* server = server_.get();
+  int opened = lo_open(server, static_cast<Oid>(std::stoul(id)), INV_READ);
+  std::array<char, 100> bytes{};
+  int size = opened < 0 ? -1 : lo_read(server, opened, bytes.data(), bytes.size());
+  auto why = std::string{PQerrorMessage(server)};
+  refusal("rollback");
+  if (size < 0)
+    throw std::runtime_error{why};
+  return {bytes.data(), static_cast<std::size_t>(size)};
 }
 
 std::string client::refusal(const std::string& sql) {

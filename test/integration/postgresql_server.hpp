@@ -33,6 +33,10 @@ public:
   /// Gives it a pg_hba.conf as earlier cells made it, which refuses nobody.
   void forget_who_is_refused() const;
 
+  /// What pg_dump writes of the application's database, by that user. Throws std::runtime_error
+  /// with its words if it fails.
+  [[nodiscard]] std::string dump(const std::string& username, const std::string& password) const;
+
   /// Freezes its sessions: a client finds a socket that takes what it sends, and no answer.
   void pause() const;
   void resume() const;
@@ -59,6 +63,9 @@ public:
   std::string ask(const std::string& sql);
   /// PostgreSQL's words if it refuses; empty if it does not.
   std::string refusal(const std::string& sql);
+
+  /// A large object's bytes, by libpq's functions for them.
+  std::string read_large_object(const std::string& id);
 
 private:
   std::unique_ptr<PGconn, decltype(&PQfinish)> server_;

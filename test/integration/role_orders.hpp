@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "actors/leader_roles.hpp"
+#include "actors/rights_upkeep.hpp"
 #include "actors/role_removal.hpp"
 #include "postgresql_server.hpp"
 
@@ -59,6 +60,9 @@ struct instance {
   }
   /// Both orders, which have to succeed with everything.
   void must_make() {
+    bool readers = std::ranges::any_of(order.wanted, &wanted_role::read_only);
+    auto rights = keep_rights({"", order.conn_url, order.superuser, order.owner.username, readers});
+    REQUIRE_MESSAGE(rights.complete, rights.why);
     auto said = make();
     REQUIRE_MESSAGE(said.ok, said.why);
     for (const auto& [name, why] : said.unmade)

@@ -1,0 +1,189 @@
+#include "actors/reader_rights.hpp"
+
+#include <algorithm>
+#include <string_view>
+
+namespace matriarch::actors {
+
+namespace {
+
+using postgresql::deadline;
+using postgresql::session;
+using postgresql::text_at;
+
+// A change of rights waits for whoever is changing the same object, and nobody for it but such. And
+// rights that a crash takes back are given again; a role that is made afterwards is safe after them.
+constexpr const char* unobtrusive = "set lock_timeout = '50ms';set synchronous_commit = off;";
+// The rights of so many objects fit into the memory of any server, and into a moment.
+constexpr int most_at_once = 5000;
+
+/// What is not as it shall be. Each row says how many of its kind go into one transaction, the
+/// object's name, and what to do.
+///
+/// Whoever reads is reached by a right of the public's, of the group's, or of its own (`who`). A
+/// table is locked in a way that neither queries nor changes of rows mind, but ALTER TABLE does: if
+/// both met, one of them would fail. Other kinds can't be locked. What belongs to an extension is
+/// left as it is.
+constexpr std::string_view differences = R"(
+with names as (select current_setting('matriarch.owner') as owner,
+    current_setting('matriarch.readers') as readers,
+    current_setting('matriarch.temporary_files') as temporary_files),
+  g as (select oid, rolname from pg_roles, names where rolname = readers),
+  o as (select oid, rolname from pg_roles, names where rolname = owner),
+  each as (select r.oid, quote_ident(r.rolname) as name, r.rolbypassrls from pg_roles r
+    join pg_auth_members m on m.member = r.oid join g on g.oid = m.roleid where not r.rolsuper),
+  who as (select 0::oid as oid, 'public' as name
+    union all select oid, quote_ident(rolname) from g union all select oid, name from each),
+  kinds(kind, word, size, lock) as (values
+    ('r'::"char", 'table', 200, true), ('p', 'table', 200, true), ('v', 'table', 50, false),
+    ('m', 'table', 1, false), ('f', 'table', 20, false), ('S', 'sequence', 50, false)),
+  relations as (select c.oid, c.relacl, format('%I.%I', n.nspname, c.relname) as name, k.word, k.size,
+      case when k.lock
+        then format('lock table only %I.%I in row exclusive mode nowait;', n.nspname, c.relname)
+        else '' end as lock
+    from pg_class c join kinds k on k.kind = c.relkind join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+      and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass
+        and d.objid = c.oid and d.deptype = 'e')),
+  granted as (select r.oid, a.grantee, a.privilege_type as privilege
+    from relations r, aclexplode(r.relacl) a
+    union all select t.attrelid, a.grantee, a.privilege_type
+    from pg_attribute t, aclexplode(t.attacl) a where t.attacl is not null),
+  schemas as (select n.oid, n.nspacl, quote_ident(n.nspname) as name from pg_namespace n
+    where n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+      and not exists (select from pg_depend d where d.classid = 'pg_namespace'::regclass
+        and d.objid = n.oid and d.deptype = 'e'))
+select size, name, change from (
+
+-- The database itself.
+select 1 as turn, 1 as size, 'the database' as name,
+    format('grant connect on database %I to %I', d.datname, g.rolname) as change
+  from pg_database d, g
+  where d.datname = current_database() and not has_database_privilege(g.oid, d.oid, 'connect')
+union all
+select 1, 1, 'the database', format('revoke %s on database %I from %s', a.privilege_type, d.datname,
+    w.name)
+  from pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+  join who w on w.oid = a.grantee
+  where d.datname = current_database() and a.privilege_type <> 'CONNECT'
+
+-- What the owner will make. A DROP OWNED takes it away, or another ALTER DEFAULT PRIVILEGES.
+union all
+select 1, 1, 'the default privileges',
+    format('alter default privileges for role %I grant %s on %s to %I', o.rolname, privilege, word,
+      g.rolname)
+  from g, o, (values ('n'::"char", 'usage', 'schemas'), ('r', 'select', 'tables'),
+    ('S', 'select', 'sequences')) as wanted(kind, privilege, word)
+  where not exists (select from pg_default_acl d, aclexplode(d.defaclacl) a
+    where d.defaclrole = o.oid and d.defaclnamespace = 0 and d.defaclobjtype = wanted.kind
+      and a.grantee = g.oid and a.privilege_type = upper(privilege))
+
+union all
+select 2, 20, s.name, format('grant usage on schema %s to %I', s.name, g.rolname)
+  from schemas s, g where not has_schema_privilege(g.oid, s.oid, 'usage')
+union all
+select 2, 20, s.name, format('revoke create on schema %s from %s', s.name, w.name)
+  from schemas s, aclexplode(s.nspacl) a join who w on w.oid = a.grantee
+  where a.privilege_type = 'CREATE'
+
+-- Tables, views, foreign tables and sequences.
+union all
+select 3, r.size, r.name,
+    r.lock || format('grant select on %s %s to %I', r.word, r.name, g.rolname)
+  from relations r, g where not has_table_privilege(g.oid, r.oid, 'select')
+union all
+select 3, r.size, r.name, r.lock || format('revoke %s on %s %s from %s',
+    string_agg(distinct a.privilege, ', '), r.word, r.name, w.name)
+  from granted a join who w on w.oid = a.grantee join relations r on r.oid = a.oid
+  where a.privilege <> 'SELECT' group by r.size, r.name, r.lock, r.word, w.name
+
+-- Functions, which views may call. One that runs with its owner's rights may write: where the public
+-- may not call it there is a reason.
+union all
+select 4, 20, f.oid::regprocedure::text,
+    format('grant execute on routine %s to %I', f.oid::regprocedure, g.rolname)
+  from pg_proc f join pg_namespace n on n.oid = f.pronamespace
+  join pg_language l on l.oid = f.prolang, g
+  where n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+    and not exists (select from pg_depend d where d.classid = 'pg_proc'::regclass
+      and d.objid = f.oid and d.deptype = 'e')
+    and not f.prosecdef and l.lanname not in ('c', 'internal')
+    and not has_function_privilege(g.oid, f.oid, 'execute')
+
+-- Large objects are read by functions of ours, without a right of their own.
+union all
+select 5, 50, 'large object ' || l.oid, format('revoke update on large object %s from %s', l.oid,
+    w.name)
+  from pg_largeobject_metadata l, aclexplode(l.lomacl) a join who w on w.oid = a.grantee
+  where a.privilege_type = 'UPDATE'
+
+-- The readers: nothing makes writers of them, no policy hides rows from them, and each puts no more
+-- into temporary files than the plan says, or we do where it says nothing.
+union all
+select 6, 1, 'the role ' || r.name, format('revoke %s from %s', m.roleid::regrole, r.name)
+  from who r join pg_auth_members m on m.member = r.oid, o where pg_has_role(m.roleid, o.oid, 'member')
+union all
+select 6, 1, 'the role ' || r.name, format('alter role %s bypassrls', r.name)
+  from each r where not r.rolbypassrls
+union all
+select 6, 1, 'the role ' || r.name,
+    format('alter role %s set temp_file_limit = %L', r.name, temporary_files)
+  from each r, names where current_setting('temp_file_limit') = '-1'
+    and not exists (select from pg_db_role_setting s, unnest(s.setconfig) c
+      where s.setrole = r.oid and s.setdatabase = 0 and c like 'temp\_file\_limit=%')
+union all
+select 6, 1, 'the role ' || r.name, format('alter role %s reset temp_file_limit', r.name)
+  from each r join pg_db_role_setting s on s.setrole = r.oid and s.setdatabase = 0, names
+  where current_setting('temp_file_limit') <> '-1'
+    and 'temp_file_limit=' || temporary_files = any (s.setconfig)
+
+) as all_of_them
+-- In another order each time: what is passed over leaves time to all the rest.
+order by turn, size, random() limit )";
+
+/// One transaction, of which nothing stays if a part of it fails.
+bool carry_out(session& on, const std::vector<std::string>& changes) {
+  std::string script;
+  for (const auto& one : changes)
+    script += one + ";";
+  return on.run(script).ok();
+}
+
+} // namespace
+
+rights_found compare_rights(session& database, const std::string& owner, const std::string& readers,
+                            deadline until) {
+  auto ready = database.run(unobtrusive + ("set matriarch.owner = " + database.literal(owner))
+                            + ";set matriarch.readers = " + database.literal(readers)
+                            + ";set matriarch.temporary_files = "
+                            + database.literal(reader_temporary_files));
+  if (!ready.ok())
+    return {false, ready.error()};
+  auto found = database.run(std::string{differences} + std::to_string(most_at_once));
+  if (!found.ok())
+    return {false, found.error()};
+  rights_found came;
+  const int count = PQntuples(found->get());
+  auto size_at = [&](int row) { return std::stoi(text_at(*found, row, 0)); };
+  auto change_at = [&](int row) { return text_at(*found, row, 2); };
+  auto on_time = [&] { return std::chrono::steady_clock::now() < until; };
+  int at = 0;
+  while (at < count && on_time()) {
+    std::vector<std::string> batch;
+    int end = at;
+    while (end < count && end - at < size_at(at) && size_at(end) == size_at(at))
+      batch.push_back(change_at(end++));
+    if (carry_out(database, batch)) {
+      at = end;
+      continue;
+    }
+    // Somebody is changing one of them, or it is gone: each by itself.
+    for (; at < end && on_time(); ++at)
+      if (!carry_out(database, {change_at(at)}))
+        came.skipped.push_back(text_at(*found, at, 1));
+  }
+  came.complete = at == count && count < most_at_once;
+  return came;
+}
+
+} // namespace matriarch::actors

@@ -1,0 +1,126 @@
+#include "actors/rights_keeper.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "actors/instance_bindings.hpp"
+#include "model/acceptance.hpp"
+
+namespace matriarch::actors {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+// An application that lost its readers' rights, or took them away, has them back by then.
+constexpr caf::timespan pause_between = 60s;
+// What somebody was changing then is free again soon, most of the time.
+constexpr caf::timespan pause_when_skipped = 5s;
+// Between two tries: a failover takes seconds, and whoever waits for a reader sees it end.
+constexpr caf::timespan pause_when_awaited = 250ms;
+constexpr caf::timespan pause_otherwise = 10s;
+// A note is for people.
+constexpr std::size_t most_named = 3;
+
+} // namespace
+
+void rights_keeper::forget() {
+  done_.reset();
+  skipped_.clear();
+  trouble_.clear();
+}
+
+std::optional<rights_keeper::subject> rights_keeper::present(const bindings& known) const {
+  const auto& record = *host_.known();
+  const auto& seen = host_.seen();
+  if (!record.desired.exists || !model::has_own_roles(record, known) || !seen.running(seen.leader))
+    return std::nullopt;
+  subject now;
+  now.term = seen.leader + " " + std::to_string(seen.members.at(seen.leader).timeline);
+  for (const auto& [id, one] : known) {
+    if (one.role.username.empty() || one.phase == model::binding_phase::removing)
+      continue;
+    if (one.read_only)
+      now.readers.insert(one.role.username);
+    if (one.phase == model::binding_phase::ready)
+      now.roles.insert(one.role.username);
+  }
+  return now;
+}
+
+caf::timespan rights_keeper::pause(const subject& wanted, const bindings& known) const {
+  if (!trouble_.empty()) {
+    bool awaited = std::ranges::any_of(known, [&](const auto& one) {
+      return one.second.read_only && one.second.phase == model::binding_phase::creating;
+    });
+    return awaited ? pause_when_awaited : pause_otherwise;
+  }
+  if (done_ != wanted || cut_short_)
+    return caf::timespan{0};
+  return skipped_.empty() ? pause_between : pause_when_skipped;
+}
+
+void rights_keeper::tend(const bindings& known) {
+  if (asking_)
+    return;
+  auto wanted = present(known);
+  if (!wanted)
+    return;
+  if (done_ && done_->term != wanted->term) // another leader may not have got it all
+    done_.reset();
+  const auto now = host_.self->clock().now();
+  const auto at = tried_at_ + pause(*wanted, known);
+  if (now < at)
+    return host_.wake(at - now);
+  ask(std::move(*wanted));
+}
+
+void rights_keeper::ask(subject of) {
+  asking_ = true;
+  const auto& known = *host_.known();
+  const auto& leader = host_.seen().members.at(host_.seen().leader);
+  rights_order order{host_.name, leader.conn_url, known.superuser, known.application.username,
+                     !of.readers.empty()};
+  auto done = [this, of = std::move(of)](const rights_answer& said) {
+    asking_ = false;
+    note_answer(of, said);
+    host_.go_on();
+  };
+  // The database actor bounds the work. How long it waits for its turn depends on how many instances
+  // there are: to ask again meanwhile would make that longer.
+  host_.self->request(host_.database, caf::infinite, std::move(order))
+      .then([done](const rights_answer& said) { done(said); },
+            [done](const caf::error&) {
+              done({false, "PostgreSQL did not answer in time"});
+            });
+}
+
+void rights_keeper::note_answer(const subject& of, const rights_answer& said) {
+  tried_at_ = host_.self->clock().now();
+  cut_short_ = said.ok && !said.complete;
+  if (said.ok && said.complete) {
+    done_ = of;
+    skipped_ = said.skipped;
+  }
+  auto why = said.ok ? std::string{} : "the rights of the bindings' roles: " + said.why;
+  if (why == trouble_)
+    return;
+  trouble_ = why;
+  if (!why.empty())
+    spdlog::warn("instance {}: not as they shall be yet: {}", host_.name, why);
+  host_.publish();
+}
+
+std::string rights_keeper::note() const {
+  if (skipped_.empty())
+    return {};
+  std::string names;
+  for (std::size_t i = 0; i < std::min(skipped_.size(), most_named); ++i)
+    names += (names.empty() ? "" : ", ") + skipped_[i];
+  if (skipped_.size() > most_named)
+    names += " and " + std::to_string(skipped_.size() - most_named) + " more";
+  return "an application was changing what cannot be read before it has ended: " + names;
+}
+
+} // namespace matriarch::actors

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "actors/messages.hpp"
+
+namespace matriarch::actors {
+
+struct binding_host;
+
+/// Has what applications may do compared with what they shall be able to, as part of an instance's
+/// actor: after each change of the bindings or of the leader, and every minute besides, since
+/// applications make things, and take rights away. Nothing but a new reader waits for it.
+class rights_keeper {
+public:
+  using bindings = std::map<std::string, model::binding>;
+
+  explicit rights_keeper(const binding_host& host) : host_(host) {}
+
+  /// Called whenever something may have changed.
+  void tend(const bindings& known);
+  void forget();
+
+  /// Whether the readers' rights were complete at some time since this binding is known: from then
+  /// on its role may be made.
+  [[nodiscard]] bool served(const model::binding& reader) const {
+    return done_ && done_->readers.contains(reader.role.username);
+  }
+  /// Why the comparison could not be made when that was last tried; empty otherwise.
+  [[nodiscard]] const std::string& trouble() const { return trouble_; }
+  /// What a new reader can't read yet, in words; empty if there is nothing.
+  [[nodiscard]] std::string note() const;
+
+private:
+  /// What a comparison is of.
+  struct subject {
+    std::string term;              ///< which leader, of which timeline
+    std::set<std::string> readers; ///< their roles' names
+    std::set<std::string> roles;   ///< of the bindings that were ready
+    bool operator==(const subject&) const = default;
+  };
+
+  [[nodiscard]] std::optional<subject> present(const bindings& known) const;
+  /// How long after the last comparison the next one is due.
+  [[nodiscard]] caf::timespan pause(const subject& wanted, const bindings& known) const;
+  void ask(subject of);
+  void note_answer(const subject& of, const rights_answer& said);
+
+  const binding_host& host_;
+  std::optional<subject> done_;      ///< the last one that was complete
+  std::vector<std::string> skipped_; ///< objects that somebody was changing then
+  bool asking_ = false;
+  bool cut_short_ = false; ///< the last one went well, and has more to do
+  std::string trouble_;
+  caf::actor_clock::time_point tried_at_; ///< when the last one ended
+};
+
+} // namespace matriarch::actors

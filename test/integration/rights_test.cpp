@@ -1,0 +1,532 @@
+// What applications may do, and what they read, on a real PostgreSQL.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "actors/leader_roles.hpp"
+#include "actors/reader_rights.hpp"
+#include "actors/rights_upkeep.hpp"
+#include "postgresql_server.hpp"
+
+using namespace matriarch;
+using namespace matriarch::actors;
+using namespace std::chrono_literals;
+using test::client;
+using test::postgresql_server;
+
+namespace {
+
+/// An instance with two applications, `one` and `two`, and a `reader`, as its actor would keep it.
+struct instance {
+  postgresql_server server;
+  role_order order = {};
+  known_passwords passwords = {};
+
+  explicit instance(std::vector<std::string> applications = {"one", "two"}, bool reads = true) {
+    order.conn_url = server.url();
+    order.superuser = postgresql_server::superuser();
+    order.owner = {"appuser", "the owner's"};
+    for (const auto& name : applications)
+      order.wanted.push_back({{name, "password of " + name}});
+    if (reads)
+      order.wanted.push_back({{"reader", "password of reader"}, true});
+    keep();
+    auto made = make_roles(order, passwords);
+    REQUIRE_MESSAGE(made.ok, made.why);
+    keep();
+  }
+
+  [[nodiscard]] rights_answer compare() const {
+    bool readers = std::ranges::any_of(order.wanted, &wanted_role::read_only);
+    return keep_rights({"", order.conn_url, order.superuser, order.owner.username, readers});
+  }
+  /// The minute's comparison, with everything looked at and nothing passed over.
+  void keep() const {
+    auto said = compare();
+    REQUIRE_MESSAGE(said.ok, said.why);
+    REQUIRE(said.complete);
+    REQUIRE(said.skipped.empty());
+  }
+
+  [[nodiscard]] client as(const std::string& name) const {
+    return client{server, {name, "password of " + name}};
+  }
+  [[nodiscard]] client admin() const { return client{server, postgresql_server::superuser()}; }
+};
+
+bool holds(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+/// One of each kind of thing that can be read, in a schema; each can be asked for by `readable`.
+void make_one_of_each(client& by, const std::string& schema) {
+  by.ask("create schema " + schema + "; set search_path = " + schema);
+  by.ask("create table t (n serial, words text); insert into t (words) values ('a')");
+  by.ask("create table parted (n int) partition by range (n)");
+  by.ask("create table part partition of parted for values from (0) to (10)");
+  by.ask("create view v as select * from t; create materialized view m as select * from t");
+  by.ask("create unlogged table u (n int); create table \"o\"\"d d\" (n int)");
+  by.ask("create function f() returns int language sql as 'select 1'");
+  by.ask("revoke execute on function f() from public; create view calls as select f()");
+  by.ask("create table guarded (n int); insert into guarded values (1);"
+         "alter table guarded enable row level security");
+  by.ask("reset search_path");
+}
+
+std::vector<std::string> readable(const std::string& schema) {
+  std::vector<std::string> all;
+  for (const char* what :
+       {"select * from %.t", "select * from %.parted", "select * from %.part", "select * from %.v",
+        "select * from %.m", "select * from %.u", "select last_value from %.t_n_seq",
+        "select * from %.\"o\"\"d d\"", "select %.f()", "select * from %.calls",
+        "select 1 / count(*) from %.guarded"}) {
+    std::string text = what;
+    all.push_back(text.replace(text.find('%'), 1, schema));
+  }
+  return all;
+}
+
+/// What cannot be read of it, in PostgreSQL's words.
+std::string not_readable(client& by, const std::string& schema) {
+  std::string all;
+  for (const auto& one : readable(schema))
+    if (auto why = by.refusal(one); !why.empty())
+      all += one + ": " + why;
+  return all;
+}
+
+} // namespace
+
+TEST_CASE("a reader reads every kind of thing, whoever made it, before and after") {
+  instance app;
+  auto one = app.as("one");
+  auto reader = app.as("reader");
+  make_one_of_each(one, "shared");
+  one.ask("set role none");
+  make_one_of_each(one, "own");
+  auto admin = app.admin();
+  admin.ask("create role somebody; grant create on database db to somebody; set role somebody");
+  make_one_of_each(admin, "others");
+  app.keep();
+  for (const char* schema : {"shared", "own", "others"})
+    CHECK(not_readable(reader, schema) == "");
+}
+
+TEST_CASE("what the owner makes can be read at once") {
+  instance app;
+  app.as("one").ask("create schema s; create table s.t (n int); create view s.v as select 1;"
+                    "create sequence s.q");
+  auto reader = app.as("reader");
+  for (const char* what : {"select * from s.t", "select * from s.v", "select * from s.q"})
+    CHECK(reader.refusal(what) == "");
+}
+
+TEST_CASE("rights that an application takes away or loses come back with the next comparison") {
+  instance app;
+  auto one = app.as("one");
+  auto reader = app.as("reader");
+  for (const char* lost :
+       {"revoke all on all tables in schema s from appuser_readers",
+        "revoke all on schema s from appuser_readers",
+        "revoke all on all sequences in schema s from appuser_readers",
+        "revoke connect on database db from public, appuser_readers",
+        "alter default privileges revoke select on tables from appuser_readers",
+        "drop schema s cascade; drop schema public cascade; create schema public",
+        "drop owned by appuser"}) {
+    CAPTURE(lost);
+    one.ask("drop schema if exists s cascade");
+    make_one_of_each(one, "s");
+    app.keep();
+    REQUIRE(not_readable(reader, "s") == "");
+    one.ask(lost);
+    one.ask("drop schema if exists s cascade");
+    make_one_of_each(one, "s");
+    one.ask("create schema if not exists public; create table if not exists public.t (n int)");
+    app.keep();
+    CHECK(not_readable(reader, "s") == "");
+    CHECK(reader.refusal("select * from public.t") == "");
+    CHECK(app.as("reader").connected());
+    // Default privileges too.
+    one.ask("create table s.later (n int)");
+    CHECK(reader.refusal("select * from s.later") == "");
+  }
+}
+
+TEST_CASE("a reader writes nothing, whatever an application gives to the public or to it") {
+  instance app;
+  auto one = app.as("one");
+  one.ask("create schema s; create table s.t (n serial); create table s.c (n int, m int)");
+  auto big = one.ask("select lo_from_bytea(0, 'abc')");
+  one.ask("grant all on all tables in schema s to public");
+  one.ask("grant insert (n), update (m) on s.c to appuser_readers");
+  one.ask("grant all on all sequences in schema s to reader");
+  one.ask("grant all on schema s, public to public");
+  one.ask("grant all on schema s to reader");
+  one.ask("grant all on database db to public; grant all on database db to reader");
+  one.ask("grant all on large object " + big + " to public");
+  app.admin().ask("grant one, appuser to reader; grant appuser to appuser_readers");
+  app.keep();
+  auto reader = app.as("reader");
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    CAPTURE(attempt);
+    for (const auto& what :
+         std::vector<std::string>{"insert into s.t values (1)",
+                                  "update s.c set m = 2",
+                                  "delete from s.t",
+                                  "insert into s.c (n) values (1)",
+                                  "truncate s.t",
+                                  "select nextval('s.t_n_seq')",
+                                  "select setval('s.t_n_seq', 7)",
+                                  "create table s.mine (n int)",
+                                  "create table public.mine (n int)",
+                                  "create temporary table mine (n int)",
+                                  "create schema mine",
+                                  "select lo_create(0)",
+                                  "select lo_creat(-1)",
+                                  "select lo_from_bytea(0, 'a')",
+                                  "select lo_put(" + big + ", 0, 'x')",
+                                  "select lo_unlink(" + big + ")",
+                                  "select lowrite(lo_open(" + big + ", 131072), 'x')",
+                                  "select lo_truncate(lo_open(" + big + ", 393216), 0)",
+                                  "select lowrite(pg_matriarch.lo_open(" + big + ", 393216), 'x')",
+                                  "comment on large object " + big + " is 'mine'",
+                                  "alter large object " + big + " owner to reader",
+                                  "select pg_logical_emit_message(false, 'a', 'b')",
+                                  "select pg_logical_emit_message(true, 'a', 'b'::bytea)",
+                                  "set role appuser",
+                                  "set role one",
+                                  "select pg_switch_wal()",
+                                  "select pg_create_restore_point('a')",
+                                  "select pg_backup_start('a')",
+                                  "select lo_export(" + big + ", '/tmp/a')",
+                                  "select pg_create_physical_replication_slot('a')",
+                                  "select pg_create_logical_replication_slot('a', 'pgoutput')",
+                                  "select * from s.t for update",
+                                  "select * from s.t for share",
+                                  "lock table s.t in row exclusive mode"}) {
+      CAPTURE(what);
+      CHECK_FALSE(reader.refusal(what).empty());
+    }
+    // What a session can set by itself must not be all that protects.
+    reader.ask("set default_transaction_read_only = off");
+  }
+  CHECK(holds(reader.refusal("select rolpassword from pg_authid"), "permission denied"));
+  CHECK(one.ask("select lo_get(" + big + ")") == "\\x616263");
+}
+
+TEST_CASE("a reader reads large objects that were made a moment ago, by either protocol") {
+  instance app;
+  auto one = app.as("one");
+  auto shared = one.ask("select lo_from_bytea(0, 'abc')");
+  one.ask("set role none");
+  auto own = one.ask("select lo_from_bytea(0, 'abc')");
+  for (const auto& big : {shared, own}) {
+    auto reader = app.as("reader");
+    CHECK(reader.ask("select lo_get(" + big + ")") == "\\x616263");
+    CHECK(reader.ask("select lo_get(" + big + ", 1, 1)") == "\\x62");
+    CHECK(reader.ask("begin; select loread(lo_open(" + big + ", 262144), 100)") == "\\x616263");
+    CHECK(reader.refusal("select lo_get(1)") != "");
+  }
+  // libpq's functions, which drivers and pg_dump use, call by number.
+  CHECK(app.as("reader").read_large_object(shared) == "abc");
+  CHECK(app.as("one").read_large_object(shared) == "abc");
+}
+
+TEST_CASE("who is not concerned uses PostgreSQL's functions as before") {
+  instance app;
+  auto one = app.as("one");
+  auto big = one.ask("select lo_from_bytea(0, 'abc')");
+  auto admin = app.admin();
+  admin.ask("create role somebody login password 'password of somebody'");
+  auto other = app.as("somebody");
+  CHECK(holds(other.refusal("select lo_get(" + big + ")"), "permission denied for large object"));
+  CHECK(holds(other.refusal("select lo_open(" + big + ", 262144)"), "permission denied"));
+  CHECK(holds(other.refusal("select lo_open(" + big + ", 131072)"), "permission denied"));
+  for (const char* helper :
+       {"pg_matriarch.lo_get(1)", "pg_matriarch.lo_open(1, 262144)", "pg_matriarch.cancel(1)",
+        "pg_matriarch.terminate(1, 0)", "pg_matriarch.is_application(1)"})
+    CHECK(holds(other.refusal(std::string{"select "} + helper), "permission denied"));
+  CHECK(admin.ask("select lo_get(" + big + ")") == "\\x616263");
+  // What an application may do with its own it may still do.
+  CHECK(one.ask("begin; select lowrite(lo_open(" + big + ", 131072), 'xyz')") == "3");
+  one.ask("commit");
+  CHECK(one.ask("select lo_get(" + big + ")") == "\\x78797a");
+  CHECK(one.refusal("select pg_logical_emit_message(false, 'a', 'b')") == "");
+  // Nor does it lose it with all that belongs to it.
+  one.ask("drop owned by appuser");
+  CHECK(one.refusal("select lo_create(0)") == "");
+  CHECK(one.refusal("select pg_logical_emit_message(false, 'a', 'b')") == "");
+}
+
+TEST_CASE("an application sees and ends the sessions of its instance, and no others") {
+  instance app;
+  auto two = app.as("two");
+  auto admin = app.admin();
+  admin.ask("create role copier login replication password 'password of copier'");
+  admin.ask("set application_name = 'the superuser'");
+  auto one = app.as("one");
+  for (const char* name : {"one", "two", "reader"}) {
+    CAPTURE(name);
+    for (const char* call : {"pg_terminate_backend(%)", "pg_catalog.pg_terminate_backend(%, 5000)",
+                             "pg_terminate_backend(pid => %, timeout => 3000)"}) {
+      CAPTURE(call);
+      auto victim = app.as(name);
+      auto pid = victim.ask("select pg_backend_pid()");
+      victim.ask("/* seen by others */ select 1");
+      CHECK(holds(two.ask("select query from pg_stat_activity where pid = " + pid),
+                  "seen by others"));
+      // Whatever search_path an application has.
+      two.ask("set search_path = nowhere");
+      CHECK(two.ask("select pg_cancel_backend(" + pid + ")") == "t");
+      std::string text = call;
+      CHECK(two.ask("select " + text.replace(text.find('%'), 1, pid)) == "t");
+      CHECK_FALSE(victim.refusal("select pg_sleep(20)").empty());
+    }
+  }
+  auto pid = admin.ask("select pg_backend_pid()");
+  auto copier = app.as("copier");
+  for (const auto& other : {pid, copier.ask("select pg_backend_pid()")})
+    for (const char* call : {"pg_cancel_backend", "pg_terminate_backend"}) {
+      CAPTURE(other);
+      CAPTURE(call);
+      CHECK(holds(one.refusal("select " + std::string{call} + "(" + other + ")"), "must be"));
+      CHECK(holds(one.refusal("select pg_matriarch."
+                              + std::string{call == std::string{"pg_cancel_backend"}
+                                                ? "cancel(" + other + ")"
+                                                : "terminate(" + other + ", 0)"})
+                      + "f",
+                  "f"));
+    }
+  CHECK(admin.refusal("select 1") == "");
+  CHECK(copier.refusal("select 1") == "");
+  // A reader ends sessions of its own only.
+  auto reader = app.as("reader");
+  auto of_one = one.ask("select pg_backend_pid()");
+  CHECK(holds(reader.refusal("select pg_terminate_backend(" + of_one + ")"), "must be"));
+  auto another = app.as("reader");
+  CHECK(reader.ask("select pg_terminate_backend(" + another.ask("select pg_backend_pid()") + ")")
+        == "t");
+  CHECK(one.refusal("select 1") == "");
+  // Nobody is there, and a superuser's own.
+  CHECK(one.ask("select pg_cancel_backend(2147483647)") == "f");
+  CHECK(admin.ask("select pg_terminate_backend(" + of_one + ")") == "t");
+}
+
+TEST_CASE("an application goes on as the owner after all that poolers do to its session") {
+  instance app;
+  auto one = app.as("one");
+  for (const char* reset : {"discard all", "reset role", "reset all", "set role to default",
+                            "reset session authorization", "set session authorization default"}) {
+    CAPTURE(reset);
+    one.ask(reset);
+    CHECK(one.ask("select current_user") == "appuser");
+    CHECK(one.ask("select session_user") == "one");
+  }
+}
+
+TEST_CASE("default privileges, mappings and policies for the current user are the owner's") {
+  instance app;
+  auto one = app.as("one");
+  auto admin = app.admin();
+  admin.ask("create role somebody login password 'password of somebody'");
+  admin.ask("create foreign data wrapper elsewhere; grant usage on foreign data wrapper elsewhere "
+            "to appuser");
+  one.ask("create schema s; alter default privileges in schema s grant select on tables to "
+          "somebody; grant usage on schema s to somebody");
+  app.as("two").ask("create table s.t (n int)");
+  CHECK(app.as("somebody").refusal("select * from s.t") == "");
+  one.ask("create server there foreign data wrapper elsewhere");
+  one.ask("create user mapping for current_user server there");
+  CHECK(app.as("two").ask("select usename from pg_user_mappings") == "appuser");
+  // The owner is above its own policies unless they are forced; then they are looked at for the
+  // current user, and can tell bindings apart by session_user.
+  one.ask("create table s.p (who name default session_user, n int)");
+  one.ask("alter table s.p enable row level security; alter table s.p force row level security");
+  one.ask("create policy named on s.p to one using (true) with check (true)");
+  CHECK(holds(one.refusal("insert into s.p (n) values (1)"), "row-level security"));
+  one.ask("create policy mine on s.p to current_user using (who = session_user)");
+  for (const char* name : {"one", "two"})
+    CHECK(app.as(name).refusal("insert into s.p (n) values (1)") == "");
+  CHECK(one.ask("select count(*) from s.p") == "1");
+  CHECK(app.as("reader").ask("select count(*) from s.p") == "2");
+}
+
+TEST_CASE("what a comparison makes is in no dump, and a second one changes nothing") {
+  instance app;
+  auto admin = app.admin();
+  auto rows = [&] {
+    return admin.ask("select (select string_agg(xmin::text, ',' order by oid) from pg_proc) ||"
+                     "(select string_agg(xmin::text, ',' order by oid) from pg_class) ||"
+                     "(select string_agg(xmin::text, ',' order by oid) from pg_namespace) ||"
+                     "(select string_agg(xmin::text, ',' order by oid) from pg_authid) ||"
+                     "(select string_agg(xmin::text, ',') from pg_db_role_setting) ||"
+                     "(select xmin::text from pg_database where datname = 'db')");
+  };
+  app.as("one").ask("create table t (n int); select lo_create(0)");
+  app.keep();
+  auto before = rows();
+  app.keep();
+  CHECK(rows() == before);
+  CHECK_FALSE(holds(app.server.dump("one", "password of one"), "matriarch"));
+}
+
+TEST_CASE("a reader dumps everything there is") {
+  instance app;
+  auto one = app.as("one");
+  make_one_of_each(one, "s");
+  one.ask("select lo_from_bytea(0, 'abc')");
+  app.keep();
+  auto dump = app.server.dump("reader", "password of reader");
+  CHECK(holds(dump, "CREATE TABLE s.guarded"));
+  CHECK(holds(dump, "616263"));
+}
+
+TEST_CASE("an object that somebody changes is passed over, and all the others get their rights") {
+  instance app;
+  auto one = app.as("one");
+  for (const char* name : {"a", "b", "c"})
+    one.ask("create table " + std::string{name} + " (n int)");
+  one.ask("create schema held; create table held.t (n int); create sequence held.q");
+  one.ask("revoke all on a, b, c from appuser_readers; revoke all on held.q from appuser_readers");
+  one.ask("begin; alter table b add column m int; alter sequence held.q owner to appuser");
+  auto said = app.compare();
+  CHECK(said.ok);
+  CHECK(said.complete);
+  CHECK(std::ranges::find(said.skipped, "public.b") != said.skipped.end());
+  auto reader = app.as("reader");
+  CHECK(reader.refusal("select * from a") == "");
+  CHECK(reader.refusal("select * from c") == "");
+  one.ask("commit");
+  app.keep();
+  CHECK(reader.refusal("select * from b") == "");
+  CHECK(reader.refusal("select * from held.q") == "");
+}
+
+TEST_CASE("a comparison meets no change of a table that is under way") {
+  instance app;
+  auto one = app.as("one");
+  one.ask("create table t (n int)");
+  // Half of the comparisons have something to do.
+  std::jthread busy{[&](const std::stop_token& over) {
+    while (!over.stop_requested())
+      (void)app.compare();
+  }};
+  for (int i = 0; i < 200; ++i) {
+    CHECK(one.refusal("revoke all on t from appuser_readers") == "");
+    CHECK(one.refusal("alter table t alter column n set default " + std::to_string(i)) == "");
+  }
+}
+
+TEST_CASE("thousands of tables get their rights in rounds") {
+  constexpr int tables = 6'000;
+  instance app;
+  auto one = app.as("one");
+  one.ask("set role none; create schema own");
+  for (int done = 0; done < tables; done += 1'000)
+    one.ask("do $$ begin for i in 1..1000 loop execute format('create table own.t%s (n int)', "
+            + std::to_string(done) + " + i); end loop; end $$");
+  int rounds = 1;
+  while (!app.compare().complete)
+    ++rounds;
+  CHECK(rounds > 1);
+  CHECK(
+      app.admin().ask("select count(*) from pg_class where relnamespace = 'own'::regnamespace and "
+                      "not has_table_privilege('reader', oid, 'select')")
+      == "0");
+}
+
+TEST_CASE("a reader's temporary files are bounded, by the plan where it says how") {
+  instance app;
+  CHECK(app.as("reader").ask("show temp_file_limit") == reader_temporary_files);
+  CHECK(app.as("one").ask("show temp_file_limit") == "-1");
+  CHECK(holds(app.as("reader").refusal("set temp_file_limit = -1"), "permission denied"));
+  auto admin = app.admin();
+  admin.ask("alter system set temp_file_limit = '2MB'");
+  admin.ask("select pg_reload_conf()");
+  for (int looks = 0; looks < 1'000 && app.admin().ask("show temp_file_limit") != "2MB"; ++looks)
+    admin.ask("select pg_sleep(0.02)");
+  app.keep();
+  auto reader = app.as("reader");
+  CHECK(reader.ask("show temp_file_limit") == "2MB");
+  CHECK(holds(reader.refusal("select count(*) from (select g from generate_series(1, 3000000) g "
+                             "order by g::text) x"),
+              "temp_file_limit"));
+}
+
+TEST_CASE(
+    "a role without readers keeps PostgreSQL's large objects, and its sessions all the same") {
+  instance app{{"one"}, false};
+  auto one = app.as("one");
+  auto other = app.as("one");
+  CHECK(one.ask("select pg_terminate_backend(" + other.ask("select pg_backend_pid()") + ")")
+        == "t");
+  CHECK(app.admin().ask("select count(*) from pg_roles where rolname = 'appuser_readers'") == "0");
+  CHECK(app.admin().ask("select count(*) from pg_proc where proname = 'matriarch_lo_open'") == "0");
+}
+
+// What a new version of PostgreSQL adds is seen here: each name was looked at, and does nothing that
+// a reader must not do, needs a right that a reader has not, or stands in the README as what
+// PostgreSQL cannot refuse (advisory locks, notifications, transaction ids, exported snapshots).
+TEST_CASE("every function that the public may call, and that has an effect, is known") {
+  instance app;
+  auto unknown = app.admin().ask(R"(
+select coalesce(string_agg(distinct proname, ', '), '') from pg_proc p
+where pronamespace = 'pg_catalog'::regnamespace and provolatile = 'v'
+  and has_function_privilege('reader', p.oid, 'execute') and proname not in (
+  -- only read, or change this session alone
+  'bernoulli', 'clock_timestamp', 'current_query', 'currtid2', 'currval', 'cursor_to_xml',
+  'cursor_to_xmlschema', 'gen_random_uuid', 'lastval', 'pg_blocking_pids', 'pg_collation_actual_version',
+  'pg_control_checkpoint', 'pg_control_init', 'pg_control_recovery', 'pg_control_system',
+  'pg_current_wal_flush_lsn', 'pg_current_wal_insert_lsn', 'pg_current_wal_lsn',
+  'pg_database_collation_actual_version', 'pg_database_size', 'pg_get_multixact_members',
+  'pg_get_wal_replay_pause_state', 'pg_get_wal_resource_managers', 'pg_indexes_size',
+  'pg_is_in_recovery', 'pg_is_wal_replay_paused', 'pg_isolation_test_session_is_blocked',
+  'pg_jit_available', 'pg_last_committed_xact', 'pg_last_wal_receive_lsn', 'pg_last_wal_replay_lsn',
+  'pg_last_xact_replay_timestamp', 'pg_lock_status', 'pg_notification_queue_usage',
+  'pg_partition_ancestors', 'pg_partition_tree', 'pg_prepared_xact', 'pg_relation_size',
+  'pg_safe_snapshot_blocking_pids', 'pg_sequence_last_value', 'pg_sleep', 'pg_sleep_for',
+  'pg_sleep_until', 'pg_stat_clear_snapshot', 'pg_stat_force_next_flush',
+  'pg_stat_get_recovery_prefetch', 'pg_stat_get_xact_blocks_fetched', 'pg_stat_get_xact_blocks_hit',
+  'pg_stat_get_xact_function_calls', 'pg_stat_get_xact_function_self_time',
+  'pg_stat_get_xact_function_total_time', 'pg_stat_get_xact_numscans',
+  'pg_stat_get_xact_tuples_deleted', 'pg_stat_get_xact_tuples_fetched',
+  'pg_stat_get_xact_tuples_hot_updated', 'pg_stat_get_xact_tuples_inserted',
+  'pg_stat_get_xact_tuples_returned', 'pg_stat_get_xact_tuples_updated', 'pg_table_size',
+  'pg_tablespace_size', 'pg_total_relation_size', 'pg_xact_commit_timestamp',
+  'pg_xact_commit_timestamp_origin', 'pg_xact_status', 'query_to_xml',
+  'query_to_xml_and_xmlschema', 'query_to_xmlschema', 'random', 'set_config', 'setseed', 'system',
+  'timeofday', 'ts_rewrite', 'ts_stat', 'txid_status',
+  -- ask for a right to the object, or for its ownership
+  'brin_desummarize_range', 'brin_summarize_new_values', 'brin_summarize_range',
+  'gin_clean_pending_list', 'lo_close', 'lo_get', 'lo_lseek', 'lo_lseek64', 'lo_open', 'lo_put',
+  'lo_tell', 'lo_tell64', 'lo_truncate', 'lo_truncate64', 'lo_unlink', 'loread', 'lowrite',
+  'matriarch_lo_get', 'matriarch_lo_open', 'nextval', 'setval',
+  'pg_cancel_backend', 'pg_terminate_backend', 'matriarch_pg_cancel_backend',
+  'matriarch_pg_terminate_backend',
+  -- ask for a superuser, for replication, or to be called by PostgreSQL itself
+  'amvalidate', 'binary_upgrade_create_empty_extension', 'binary_upgrade_set_missing_value',
+  'binary_upgrade_set_next_array_pg_type_oid', 'binary_upgrade_set_next_heap_pg_class_oid',
+  'binary_upgrade_set_next_heap_relfilenode', 'binary_upgrade_set_next_index_pg_class_oid',
+  'binary_upgrade_set_next_index_relfilenode', 'binary_upgrade_set_next_multirange_array_pg_type_oid',
+  'binary_upgrade_set_next_multirange_pg_type_oid', 'binary_upgrade_set_next_pg_authid_oid',
+  'binary_upgrade_set_next_pg_enum_oid', 'binary_upgrade_set_next_pg_tablespace_oid',
+  'binary_upgrade_set_next_pg_type_oid', 'binary_upgrade_set_next_toast_pg_class_oid',
+  'binary_upgrade_set_next_toast_relfilenode', 'binary_upgrade_set_record_init_privs',
+  'brinhandler', 'bthandler', 'dsnowball_init', 'dsnowball_lexize', 'ginhandler', 'gisthandler',
+  'hashhandler', 'heap_tableam_handler', 'plpgsql_call_handler', 'plpgsql_inline_handler',
+  'plpgsql_validator', 'spghandler', 'pg_copy_logical_replication_slot',
+  'pg_copy_physical_replication_slot', 'pg_create_logical_replication_slot',
+  'pg_create_physical_replication_slot', 'pg_drop_replication_slot', 'pg_extension_config_dump',
+  'pg_import_system_collations', 'pg_logical_slot_get_binary_changes',
+  'pg_logical_slot_get_changes', 'pg_logical_slot_peek_binary_changes',
+  'pg_logical_slot_peek_changes', 'pg_nextoid', 'pg_read_file_old', 'pg_replication_slot_advance',
+  'pg_rotate_logfile_old', 'pg_stop_making_pinned_objects',
+  -- cannot be refused, or not without breaking pg_dump: documented
+  'pg_advisory_lock', 'pg_advisory_lock_shared', 'pg_advisory_unlock', 'pg_advisory_unlock_all',
+  'pg_advisory_unlock_shared', 'pg_advisory_xact_lock', 'pg_advisory_xact_lock_shared',
+  'pg_try_advisory_lock', 'pg_try_advisory_lock_shared', 'pg_try_advisory_xact_lock',
+  'pg_try_advisory_xact_lock_shared', 'pg_notify', 'pg_export_snapshot')
+  and prorettype <> 'trigger'::regtype)");
+  CHECK(unknown == "");
+}
