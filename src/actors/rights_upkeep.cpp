@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "actors/owner_settings.hpp"
 #include "actors/postgresql.hpp"
 #include "actors/reader_rights.hpp"
 #include "actors/system_functions.hpp"
@@ -64,6 +65,8 @@ rights_answer keep_rights(const rights_order& order) {
   auto readers = order.readers ? model::readers_role(order.owner) : std::string{};
   if (auto wrong = keep_system_functions(*database,
                                          {order.owner, model::writers_role(order.owner), readers}))
+    return {false, *wrong};
+  if (auto wrong = copy_settings(*database, order.owner))
     return {false, *wrong};
   if (!order.readers)
     return {true, "", true};

@@ -313,6 +313,38 @@ TEST_CASE("an application sees and ends the sessions of its instance, and no oth
   CHECK(admin.ask("select pg_terminate_backend(" + of_one + ")") == "t");
 }
 
+TEST_CASE("settings that an application makes for itself are those of its next sessions") {
+  instance app;
+  auto one = app.as("one");
+  one.ask("alter role current_user set work_mem = '7MB'");
+  one.ask("alter role current_user set search_path = \"a;b\", 'it''s', public");
+  one.ask("alter role current_user in database db set datestyle = 'german'");
+  one.ask("alter role current_user set role = none");
+  one.ask("alter role current_user set local_preload_libraries = 'nope'");
+  // A value that is not what SET would have made of it.
+  one.ask("set application_name = 'x; alter role appuser superuser'");
+  one.ask("alter role current_user set application_name from current");
+  app.as("two").ask("set role none; alter role current_user set work_mem = '9MB'");
+  app.keep();
+  for (const char* name : {"one", "two"}) {
+    CAPTURE(name);
+    auto session = app.as(name);
+    CHECK(session.ask("show search_path") == "\"a;b\", \"it's\", public");
+    CHECK(session.ask("show datestyle") == "German, DMY");
+    CHECK(session.ask("show application_name") == "x; alter role appuser superuser");
+    CHECK(session.ask("show work_mem") == (name == std::string{"one"} ? "7MB" : "9MB"));
+    CHECK(session.ask("select current_user") == "appuser");
+  }
+  CHECK(app.as("reader").ask("show work_mem") == "4MB");
+  one.ask("alter role current_user reset all");
+  one.ask("alter role current_user in database db reset all");
+  app.keep();
+  CHECK(app.as("one").ask("show work_mem") == "4MB");
+  CHECK(app.as("one").ask("show datestyle") == "ISO, MDY");
+  CHECK(app.as("one").ask("select current_user") == "appuser");
+  CHECK(app.as("two").ask("show work_mem") == "9MB");
+}
+
 TEST_CASE("an application goes on as the owner after all that poolers do to its session") {
   instance app;
   auto one = app.as("one");

@@ -1,0 +1,78 @@
+#include "actors/owner_settings.hpp"
+
+#include <map>
+
+#include "model/role_settings.hpp"
+
+namespace matriarch::actors {
+
+namespace {
+
+using postgresql::session;
+using postgresql::text_at;
+
+/// The owner and those that work as it, each once for all databases (0) and once for this one.
+constexpr const char* all_settings = R"(
+with o as (select oid from pg_roles where rolname = )";
+constexpr const char* and_of_whom = R"(),
+  who as (select oid, true as is_owner from o union all
+    select m.member, false from pg_auth_members m join o on m.roleid = o.oid
+    where shobj_description(m.member, 'pg_authid') = 'matriarch binding'),
+  places as (select 0::oid as oid union all
+    select oid from pg_database where datname = current_database())
+select who.is_owner, who.oid, places.oid, e.entry
+  from who cross join places
+  left join pg_db_role_setting s on s.setrole = who.oid and s.setdatabase = places.oid
+  left join lateral unnest(s.setconfig) with ordinality as e(entry, place) on true
+  order by who.oid, places.oid, e.place)";
+
+struct place {
+  std::string role;
+  std::string database;
+  auto operator<=>(const place&) const = default;
+};
+
+std::string array_of(const session& on, const model::role_settings& settings) {
+  std::string text;
+  for (const auto& one : settings)
+    text += (text.empty() ? "" : ", ") + on.literal(one);
+  return "array[" + text + "]::text[]";
+}
+
+/// ALTER ROLE would have each value taken apart and quoted again, lists by rules of their own: the
+/// catalog takes them as they stand there. What was changed meanwhile stays.
+std::string change(const session& on, const place& where, const model::role_settings& from,
+                   const model::role_settings& to) {
+  auto row = " where setrole = " + where.role + " and setdatabase = " + where.database
+             + " and setconfig = " + array_of(on, from);
+  if (from.empty())
+    return "insert into pg_db_role_setting (setdatabase, setrole, setconfig) values ("
+           + where.database + ", " + where.role + ", " + array_of(on, to) + ")";
+  if (to.empty())
+    return "delete from pg_db_role_setting" + row;
+  return "update pg_db_role_setting set setconfig = " + array_of(on, to) + row;
+}
+
+} // namespace
+
+std::optional<std::string> copy_settings(session& database, const std::string& owner) {
+  // Whoever is changing its settings does so for a moment, or holds its role for as long as it likes.
+  auto found = database.run("set lock_timeout = '50ms';" + std::string{all_settings}
+                            + database.literal(owner) + and_of_whom);
+  if (!found.ok())
+    return found.error();
+  std::map<std::string, model::role_settings> owners; // by database
+  std::map<place, model::role_settings> others;
+  for (int i = 0; i < PQntuples(found->get()); ++i) {
+    const place where{text_at(*found, i, 1), text_at(*found, i, 2)};
+    auto& settings = text_at(*found, i, 0) == "t" ? owners[where.database] : others[where];
+    if (PQgetisnull(found->get(), i, 3) == 0)
+      settings.push_back(text_at(*found, i, 3));
+  }
+  for (const auto& [where, own] : others)
+    if (auto next = model::settings_from_owner(own, owners[where.database]))
+      (void)database.run(change(database, where, own, *next));
+  return std::nullopt;
+}
+
+} // namespace matriarch::actors

@@ -1,0 +1,39 @@
+#include "model/role_settings.hpp"
+
+#include <doctest/doctest.h>
+
+using matriarch::model::role_settings;
+using matriarch::model::settings_from_owner;
+
+namespace {
+
+/// What the role has afterwards, whether that is a change or not.
+role_settings after(const role_settings& own, const role_settings& owners) {
+  return settings_from_owner(own, owners).value_or(own);
+}
+
+} // namespace
+
+TEST_CASE("a role gets the owner's settings, and keeps its own") {
+  auto next = after({"role=owner", "work_mem=1MB"}, {"search_path=a, \"b,c\"", "work_mem=2MB"});
+  CHECK(next
+        == role_settings{"role=owner", "work_mem=1MB", "search_path=a, \"b,c\"",
+                         "matriarch.copied=search_path"});
+  CHECK_FALSE(settings_from_owner(next, {"search_path=a, \"b,c\"", "work_mem=2MB"}));
+}
+
+TEST_CASE("what the owner changes is changed, and what it takes back goes") {
+  auto first = after({"role=owner"}, {"work_mem=2MB", "x.y=a=b"});
+  auto second = after(first, {"work_mem=3MB", "x.y=a=b"});
+  CHECK(second
+        == role_settings{"role=owner", "work_mem=3MB", "x.y=a=b", "matriarch.copied=work_mem,x.y"});
+  CHECK(after(second, {"x.y=a=b"})
+        == role_settings{"role=owner", "x.y=a=b", "matriarch.copied=x.y"});
+  CHECK(after(second, {}) == role_settings{"role=owner"});
+}
+
+TEST_CASE("who a session works as, and which libraries it loads, is not taken over") {
+  CHECK_FALSE(settings_from_owner({"role=owner"}, {"role=other", "local_preload_libraries=nope",
+                                                   "session_preload_libraries=nope"}));
+  CHECK_FALSE(settings_from_owner({}, {}));
+}
