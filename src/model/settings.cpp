@@ -107,6 +107,8 @@ const std::map<std::string, std::string>& default_parameters() {
       // has no bound, and a leader whose disk is full is nobody's. At 14 MB/s, which is much for one
       // instance, this lasts five minutes, and a replica that stands for that long is made anew.
       {"max_slot_wal_keep_size", "4GB"},
+      // Replicas serve readers, whose reports would end by what the leader vacuums meanwhile.
+      {"hot_standby_feedback", "on"},
   };
   return all;
 }

@@ -86,6 +86,7 @@ TEST_CASE("everything that a plan can say is read") {
         == std::map<std::string, std::string>{{"shared_buffers", "64MB"},
                                               {"max_connections", "200"},
                                               {"max_wal_senders", "210"},
+                                              {"hot_standby_feedback", "on"},
                                               {"max_slot_wal_keep_size", "4GB"},
                                               {"jit", "off"},
                                               {"pg_stat_statements.max", "1000"},
@@ -220,6 +221,8 @@ TEST_CASE("what a slot keeps of the WAL is bounded in every plan, and by a figur
     return plan_of("    provision: " + provision + "\n").provision.settings.parameters;
   };
   CHECK(of("{}").at("max_slot_wal_keep_size") == "4GB");
+  CHECK(of("{}").at("hot_standby_feedback") == "on");
+  CHECK(of("{parameters: {hot_standby_feedback: off}}").at("hot_standby_feedback") == "off");
   CHECK(of("{parameters: {Max_Slot_Wal_Keep_Size: 10GB}}").at("max_slot_wal_keep_size") == "10GB");
   for (const auto* parameter :
        {"max_slot_wal_keep_size: '-1'", "max_slot_wal_keep_size: 31MB", "wal_keep_size: 2TB",
