@@ -8,6 +8,7 @@
 
 #include "actors/alarm.hpp"
 #include "http/percent_encoding.hpp"
+#include "model/addresses.hpp"
 #include "model/json.hpp"
 
 namespace matriarch::actors {
@@ -49,6 +50,13 @@ std::string description_in(const http::outcome& came) {
 /// Node ids are made here, of characters that need no escaping.
 std::string node_url(const cell_settings& cell, const std::string& node_id) {
   return cell.uri + "/v2/service_instances/" + node_id;
+}
+
+/// Where the cell says that a node is.
+model::node_addresses addresses_in(const json::value& said) {
+  auto host = json::string_member(said, "host");
+  return {model::place_of(host, json::integer_member(said, "port")),
+          model::place_of(host, json::integer_member(said, "api_port"))};
 }
 
 /// The plan that the node was placed with; the instance's may have changed since.
@@ -199,8 +207,12 @@ private:
     if (came.status == 0)
       return no_answer(came);
     // 409 is a foreign cell's word for a node it has already: its member key will show.
-    if (came.status == 200 || came.status == 201 || came.status == 202 || came.status == 409)
-      return {kind::done};
+    if (came.status == 200 || came.status == 201 || came.status == 202 || came.status == 409) {
+      cell_answer started{kind::done};
+      if (auto body = json::parse(came.body); body.ok() && body->IsObject())
+        started.at = addresses_in(*body);
+      return started;
+    }
     if (came.status >= 400 && came.status < 500)
       return {kind::refused, description_in(came)};
     return {kind::unknown, description_in(came)};
@@ -287,7 +299,12 @@ private:
 
   void send(order next) {
     auto patience = next.what.timeout + 5s; // the event loop's own time-out comes first
-    auto done = [this, owed = next.owed](cell_answer said) { answer(owed, std::move(said)); };
+    auto done = [this, owed = next.owed, starts = next.rule == judge_start](cell_answer said) {
+      // An earlier cell says it in its list only, and an answer can be lost.
+      if (starts && reachable_.value_or(false) && said.at.postgresql.empty())
+        ask_listing_soon();
+      answer(owed, std::move(said));
+    };
     self_->request(http_, patience, std::move(next.what))
         .then([done, rule = next.rule](const http::outcome& came) { done(rule(came)); },
               [done](const caf::error&) {
@@ -436,6 +453,13 @@ private:
         .then([this](const http::outcome& came) { note_listing(came); }, [](const caf::error&) {});
   }
 
+  /// Of many that ask for it at once, the first is served.
+  void ask_listing_soon() {
+    auto earliest = self_->clock().now() + health_pause;
+    if (list_at_ > earliest)
+      list_at_ = earliest;
+  }
+
   /// A cell of another make has no list; an unreadable one is none either.
   void note_listing(const http::outcome& came) {
     auto parsed = json::parse(came.body);
@@ -453,6 +477,7 @@ private:
       if (auto certificate = json::string_member(entry, "certificate"); !certificate.empty())
         seen.certificates.push_back(
             {node.node_id, node.scope, json::string_member(entry, "host"), std::move(certificate)});
+      node.at = addresses_in(entry);
       seen.nodes.push_back(std::move(node));
     }
     self_->send(directory_, std::move(seen));

@@ -77,7 +77,10 @@ public:
               announced_.insert(c.entry.key);
           judge();
         },
-        [this](const cell_listing& seen) { compare(seen); },
+        [this](const cell_listing& seen) {
+          note_addresses(seen);
+          compare(seen);
+        },
         [this](const model::forget_request& what) { return forget(what.cell); },
         [this](model::orphan_removal& what) -> caf::result<model::verdict> {
           auto owed = self_->make_response_promise<model::verdict>();
@@ -147,6 +150,7 @@ private:
     used.who = who;
     if (!told && news_.watching)
       tell(used);
+    tell_addresses(used);
     if (now.nodes.empty())
       used_by_.erase(now.name);
     judge();
@@ -215,6 +219,16 @@ private:
     forgotten_.insert(guid);
     judge();
     return {true, "", {}};
+  }
+
+  void note_addresses(const cell_listing& seen) {
+    auto& known = addresses_[seen.guid];
+    known.clear();
+    for (const auto& node : seen.nodes)
+      if (!node.at.postgresql.empty())
+        known[node.node_id] = node.at;
+    for (const auto& [name, used] : used_by_)
+      tell_addresses(used);
   }
 
   /// What of a cell's list no instance has reported to be there, and what needs a certificate.
@@ -287,6 +301,22 @@ private:
   void tell(const user& used) {
     if (auto alive = caf::actor_cast<caf::strong_actor_ptr>(used.who))
       self_->send(caf::actor_cast<service_instance_actor>(alive), news_);
+  }
+
+  /// Where the instance's nodes are, by what their cells have listed, if it has that otherwise.
+  void tell_addresses(const user& used) {
+    registered_addresses news;
+    for (const auto& n : used.nodes) {
+      auto cell = addresses_.find(n.cell);
+      if (cell == addresses_.end())
+        continue;
+      auto found = cell->second.find(n.node_id);
+      if (found != cell->second.end() && found->second != n.at)
+        news.nodes.insert(*found);
+    }
+    auto alive = caf::actor_cast<caf::strong_actor_ptr>(used.who);
+    if (!news.nodes.empty() && alive)
+      self_->send(caf::actor_cast<service_instance_actor>(alive), std::move(news));
   }
 
   // -- turns --------------------------------------------------------------------------------------
@@ -403,6 +433,8 @@ private:
   };
   std::map<std::string, sums> on_cell_; ///< of all instances, by the cell's guid
   std::set<std::string> not_asked_yet_;
+  /// As last listed, by the cell's guid and the node's id.
+  std::map<std::string, std::map<std::string, model::node_addresses>> addresses_;
   std::vector<std::pair<placement_order, caf::typed_response_promise<model::placement>>> waiting_;
 
   bool active_ = false;

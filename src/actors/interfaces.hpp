@@ -133,6 +133,8 @@ using service_instance_actor = caf::typed_actor<
     caf::reacts_to<cell_news>, caf::reacts_to<turn_atom>,
     /// From the router directory: what it waits for may have come.
     caf::reacts_to<routed_atom>,
+    /// From the cell directory: where nodes are, if the record has it otherwise.
+    caf::reacts_to<registered_addresses>,
     /// Time has passed.
     caf::reacts_to<tick_atom>,
     /// Time to try a transaction again that was not answered.

@@ -104,6 +104,7 @@ struct cell_answer {
   kind is = kind::unknown;
   std::string why = {};    ///< in words that a tenant may read
   std::string detail = {}; ///< for the log, if it says more: where the cell listens, for example
+  model::node_addresses at = {}; ///< of a node that was started, as far as the cell says it
   [[nodiscard]] const std::string& for_the_log() const { return detail.empty() ? why : detail; }
 };
 /// How a cell is, as its agent last saw it.
@@ -134,12 +135,17 @@ struct cell_comparison {
   std::set<std::string> listed; ///< node ids
   std::vector<model::listed_node> without_record;
 };
+/// Where a cell says that an instance's nodes on it are, by node id.
+struct registered_addresses {
+  std::map<std::string, model::node_addresses> nodes;
+};
 /// Where an instance's nodes are: its share of the cells' load, and what speaks for the cells.
 struct cells_in_use {
   struct place {
     std::string node_id;
     std::string cell;
-    bool member = false; ///< its member key is in etcd
+    bool member = false;      ///< its member key is in etcd
+    model::node_addresses at; ///< as recorded
     bool operator==(const place&) const = default;
   };
   std::string name;
@@ -371,6 +377,7 @@ MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_health)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cells_in_use)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::orphan_order)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_listing)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::registered_addresses)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_comparison)
 MATRIARCH_LOCAL_MESSAGE(matriarch::model::orphan_removal)
 MATRIARCH_LOCAL_MESSAGE(matriarch::model::forget_request)

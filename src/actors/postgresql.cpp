@@ -56,6 +56,9 @@ result<session> session::connect(std::vector<parameter> given, deadline until) {
   }
   names.push_back(nullptr);
   values.push_back(nullptr);
+  // libpq would look for a server on this machine.
+  if (given.empty() || *given.front().value == '\0')
+    return failure{"its cell has not said yet where it is"};
   constexpr int expand_dbname = 1;
   connection server{PQconnectStartParams(names.data(), values.data(), expand_dbname), PQfinish};
   auto end = std::min(until, std::chrono::steady_clock::now() + longest_connect);

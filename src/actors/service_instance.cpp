@@ -11,6 +11,7 @@
 #include "actors/instance_bindings.hpp"
 #include "actors/record_writer.hpp"
 #include "model/acceptance.hpp"
+#include "model/addresses.hpp"
 #include "model/json.hpp"
 #include "model/names.hpp"
 #include "model/plan.hpp"
@@ -117,6 +118,11 @@ public:
           around_.repair_halted = now.halted;
           go_on();
         },
+        [this](const registered_addresses& said) {
+          for (const auto& [node_id, at] : said.nodes)
+            around_.registered[node_id] = at;
+          go_on();
+        },
         [this](turn_atom) {
           around_.repair_turn = turn_asked_;
           go_on();
@@ -177,6 +183,7 @@ private:
       note_route(at);
     known_ = std::move(known);
     at_ = at;
+    judge_members();
     report_cells();
   }
 
@@ -188,6 +195,7 @@ private:
     addresses_.clear();
     unserved_.reset();
     watch_routes();
+    announced_.clear();
     admitted_ = dismissed_ = false;
     health_.clear();
     avoid_.clear();
@@ -203,7 +211,10 @@ private:
     std::vector<cells_in_use::place> all;
     if (known_)
       for (const auto& n : known_->nodes)
-        all.push_back({n.node_id, n.cell, around_.seen.members.contains(n.node_id)});
+        all.push_back({n.node_id,
+                       n.cell,
+                       around_.seen.members.contains(n.node_id),
+                       {n.address.value_or(""), n.patroni_address}});
     return all;
   }
 
@@ -222,12 +233,14 @@ private:
     } else if (known_ && entry.key.starts_with(keys::members(known_->scope))) {
       auto node_id = entry.key.substr(keys::members(known_->scope).size());
       auto seen = erased ? result<model::member>{failure{""}} : store::decode_member(entry.value);
-      if (seen.ok())
+      if (seen.ok()) {
         note_address(node_id, *seen, entry);
-      if (seen.ok())
-        around_.seen.members[node_id] = *seen;
-      else
+        announced_[node_id] = around_.seen.members[node_id] = *seen;
+        judge_member(node_id);
+      } else {
+        announced_.erase(node_id);
         around_.seen.members.erase(node_id);
+      }
     } else if (known_ && entry.key == keys::leader(known_->scope)) {
       auto before = std::exchange(around_.seen.leader, erased ? "" : entry.value);
       if (before != around_.seen.leader) {
@@ -256,6 +269,44 @@ private:
       note_route(entry.create_revision);
     else if (std::exchange(known->second, address) != address)
       note_route(entry.mod_revision);
+  }
+
+  /// Lets nobody be connected to at an address that is only a member's word.
+  void judge_member(const std::string& node_id) {
+    const auto* listed = known_ ? known_->find_node(node_id) : nullptr;
+    auto& member = around_.seen.members[node_id];
+    auto judged =
+        model::judge_addresses(announced_[node_id], listed,
+                               listed != nullptr ? origin_of(listed->cell) : model::cell_origin{});
+    member.conn_url = std::move(judged.conn_url);
+    member.api_url = std::move(judged.api_url);
+    if (judged.learnt)
+      around_.registered[node_id] = std::move(*judged.learnt);
+    auto& said = doubts_[node_id];
+    if (said != judged.doubt && !judged.doubt.empty())
+      spdlog::warn("instance {}: {}", name_, judged.doubt);
+    member.doubt = said = std::move(judged.doubt);
+  }
+
+  /// After a change of what they are judged by.
+  void judge_members() {
+    for (const auto& [node_id, said] : announced_)
+      judge_member(node_id);
+  }
+
+  [[nodiscard]] model::cell_origin origin_of(const std::string& guid) const {
+    auto cells = setup_.out->status.cells.load();
+    auto found = cells ? std::ranges::find(*cells, guid, &model::cell_view::guid)
+                       : std::vector<model::cell_view>::const_iterator{};
+    if (!cells || found == cells->end())
+      return {};
+    // Cells of ours say how they fence.
+    auto place = model::place_in(found->uri);
+    bool has_port =
+        place.find(':', place.rfind(']') == std::string_view::npos ? 0 : place.rfind(']'))
+        != std::string_view::npos;
+    return {std::string{has_port || place.starts_with('[') ? model::host_of(place) : place},
+            found->reachable && found->fencing == "unknown"};
   }
 
   /// Positions are relative to the leader that was asked, and who was demoted has restarted.
@@ -288,6 +339,7 @@ private:
     auto standing = std::move(around_.seen.standing);
     around_.seen = {};
     around_.seen.standing = std::move(standing);
+    announced_.clear();
     forget_what_the_leader_said();
     std::vector<store::key_value> bindings;
     bool recorded = false;
@@ -730,6 +782,7 @@ private:
     }
     around_.routing = setup_.out->status.routers.load();
     answer_demotions();
+    judge_members(); // by what is known of the cells by now
     look_at_health();
     if (!acts()) {
       repair_.clear();
@@ -990,6 +1043,9 @@ private:
     around_.failed_removals.erase(node_id);
     around_.seen.members.erase(node_id);
     addresses_.erase(node_id);
+    around_.registered.erase(node_id);
+    announced_.erase(node_id);
+    doubts_.erase(node_id);
     around_.lag.erase(node_id);
     around_.settings.erase(node_id);
   }
@@ -1038,6 +1094,8 @@ private:
       switch (said.is) {
       case cell_answer::kind::done:
         around_.confirmed_started.insert(id);
+        if (!said.at.postgresql.empty())
+          around_.registered[id] = said.at;
         break;
       case cell_answer::kind::unsent:
       case cell_answer::kind::refused:
@@ -1542,6 +1600,9 @@ private:
   adoption adoption_;
   instance_bindings bindings_;
   model::circumstances around_;
+  /// What members say of themselves; `around_.seen` has of it what is to be believed.
+  std::map<std::string, model::member> announced_;
+  std::map<std::string, std::string> doubts_; ///< about that, as last logged
   std::string waiting_for_;
   /// The revision of the request that is in progress, if this actor has written it.
   store::revision accepted_at_ = 0;

@@ -14,6 +14,7 @@
 #include <spdlog/spdlog.h>
 
 #include "cell/lock_guard.hpp"
+#include "cell/view.hpp"
 #include "model/json.hpp"
 #include "store/etcd_access.hpp"
 #include "store/keys.hpp"
@@ -390,10 +391,23 @@ http::response agent::listing() const {
     if (config_.postgresql.tls.certificate.empty())
       json::add(entry, "certificate", which->certificate.empty() ? "none" : which->certificate,
                 body);
+    json::add(entry, "api_port", which->record.where.api_port, body);
     nodes.PushBack(entry, body.GetAllocator());
   }
   json::add(body, "nodes", std::move(nodes), body);
   http::response made;
+  made.body = json::text_of(body);
+  return made;
+}
+
+http::response agent::whereabouts(int status, const node& of) {
+  json::document body;
+  body.SetObject();
+  json::add(body, "host", of.record.where.host, body);
+  json::add(body, "port", of.record.where.port, body);
+  json::add(body, "api_port", of.record.where.api_port, body);
+  http::response made;
+  made.status = status;
   made.body = json::text_of(body);
   return made;
 }
@@ -479,7 +493,7 @@ void agent::provision(const std::string& node_id, const http::request& asked, co
   }
   nodes_.emplace(node_id, made);
   launch_node(made);
-  to->send(answer(201));
+  to->send(whereabouts(201, *made));
 }
 
 void agent::provision_again(const node_ptr& known, const node_request& wanted,
@@ -495,7 +509,7 @@ void agent::provision_again(const node_ptr& known, const node_request& wanted,
       return to->send(answer(500, *error));
   if (known->is == state::restarting)
     launch_node(known);
-  to->send(answer(200));
+  to->send(whereabouts(200, *known));
 }
 
 void agent::deprovision(const std::string& node_id, const http::request& asked, const reply& to) {
@@ -545,6 +559,14 @@ std::vector<std::string> agent::environment_of(const std::string& home,
   return {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=" + home, "PYTHONPATH=" + python};
 }
 
+void agent::limit_view(launch& what, const std::string& own) const {
+  auto view = view_of_node(real_path(config_.data_dir),
+                           {config_.patroni.executable, config_.postgresql.bin_dir});
+  what.hidden = std::move(view.around_own);
+  what.covered = std::move(view.covered);
+  what.shown = real_path(own);
+}
+
 /// Python lists the directory and reads what is in it.
 std::optional<std::string> agent::write_guard(const std::string& directory) const {
   if (auto error = make_directory(directory, 0750, shown_to_nodes()))
@@ -572,8 +594,7 @@ void agent::begin_guard_check() {
   what.log = directory + "/log";
   what.user = user_;
   what.how = how_;
-  what.hidden = config_.data_dir;
-  what.shown = directory;
+  limit_view(what, directory);
   // It starts nothing and writes nothing: a later agent need not know of it.
   auto started = start_process(what, [](const process_identity&) { return true; });
   if (!started)
@@ -873,8 +894,7 @@ void agent::launch_node(const node_ptr& which) {
     what.log = which->paths.log;
     what.user = user_;
     what.how = how_;
-    what.hidden = config_.data_dir;
-    what.shown = which->paths.directory;
+    limit_view(what, which->paths.directory);
     auto started = start_process(what, [&](const process_identity& identity) {
       record.process = identity;
       auto error = save_node(*which);

@@ -122,6 +122,8 @@ private:
   void deprovision(const std::string& node_id, const http::request& asked, const reply& to);
   [[nodiscard]] http::response health() const;
   [[nodiscard]] http::response listing() const;
+  /// The answer to a PUT: the broker connects nowhere else than there.
+  [[nodiscard]] static http::response whereabouts(int status, const node& of);
   /// Lets strangers reach /healthz only, before anything is read of a body.
   static http::admission admit(const http::request& asked, const std::string& expected);
   static bool is_health(const http::request& asked);
@@ -131,6 +133,8 @@ private:
   void begin_guard_check();
   void go_on_checking_guard();
   void settle_guard(std::optional<std::string> refusal);
+  /// What a program sees of the machine whose own directory that is.
+  void limit_view(launch& what, const std::string& own) const;
   [[nodiscard]] std::vector<std::string> environment_of(const std::string& home,
                                                         const std::string& python) const;
   [[nodiscard]] std::optional<std::string> write_guard(const std::string& directory) const;

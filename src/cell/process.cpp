@@ -59,6 +59,7 @@ struct prepared {
   const char* hidden;         ///< shows `shown` only; nullptr: nothing is hidden
   char* const* path_to_shown; ///< the directories from `hidden` to `shown`, itself the last
   const char* shown;
+  char* const* covered; ///< further directories, which show nothing
   int log;
   int go;
 };
@@ -100,14 +101,28 @@ bool own_shared_memory() {
          || errno == ENOENT;
 }
 
-/// Covers a directory with an empty one that nobody can list, in which one of its own is shown
-/// again.
+/// Covers a directory with an empty one that nobody can list. Some directories in it need no more; the
+/// limit keeps a mistake from eating memory. Of /tmp, through which nodes could reach each other, each
+/// has one of its own to work in.
+bool cover(const char* directory) {
+  const char* options =
+      std::strcmp(directory, "/tmp") == 0 ? "mode=1777,size=16m" : "mode=0711,size=64k";
+  return ::mount("tmpfs", directory, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) == 0;
+}
+
+/// What the machine has and a node does not need. What is not there, or not for this user, needs no
+/// cover.
+bool hide_machine(const prepared& how) {
+  for (auto* const* directory = how.covered; *directory; ++directory)
+    if (!cover(*directory) && errno != ENOENT && errno != ENOTDIR && errno != EACCES)
+      return false;
+  return true;
+}
+
+/// Covers a directory with an empty one that nobody can list, in which the working directory, one of
+/// its own, is shown again.
 bool hide_others(const prepared& how) {
-  if (::chdir(how.shown) != 0
-      // Some directories need no more; the limit keeps a mistake from eating memory.
-      || ::mount("tmpfs", how.hidden, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-                 "mode=0711,size=64k")
-             != 0)
+  if (!cover(how.hidden))
     return false;
   ::umask(0);
   for (auto* const* directory = how.path_to_shown; *directory; ++directory)
@@ -145,7 +160,9 @@ void restore_signals() {
   ::setsid();
   if (how.uid_map && !map_user(how))
     ::_exit(exit_no_namespace);
-  if (how.own_mounts && (!own_root() || !own_shared_memory() || (how.hidden && !hide_others(how))))
+  if (how.own_mounts
+      && (!own_root() || !own_shared_memory()
+          || (how.hidden && (::chdir(how.shown) != 0 || !hide_machine(how) || !hide_others(how)))))
     ::_exit(exit_no_namespace);
   ::umask(077);
   if (how.change_user && !change_user(how))
@@ -334,6 +351,8 @@ result<process_identity> start_process(const launch& what,
   how.hidden = what.hidden.empty() ? nullptr : what.hidden.c_str();
   how.path_to_shown = path_to_shown.data();
   how.shown = what.shown.c_str();
+  auto covered = pointers_to(what.covered);
+  how.covered = covered.data();
   how.log = log;
   how.go = go[0];
   // No signal may reach the child before it has let go of the agent's handlers.

@@ -40,6 +40,8 @@ struct launch {
   /// lies below it. Both empty: it sees what all see.
   std::string hidden = {};
   std::string shown = {};
+  /// Further directories in which it finds nothing; none of them around `shown`.
+  std::vector<std::string> covered = {};
 };
 
 /// Starts a program as the first process of a namespace of its own, or as a plain process. In a

@@ -97,8 +97,15 @@ json::value node_json(const model::node& n, const model::cluster_view& seen,
   json::add(object, "role", seen.leads(n.node_id) ? "leader" : "replica", owner);
   json::add(object, "state", found == seen.members.end() ? "stopped" : found->second.state, owner);
   json::add(object, "health", model::health_in_words(seen, n.node_id), owner);
-  if (found != seen.members.end())
+  if (n.address) {
+    json::add(object, "address", *n.address, owner);
+    json::add(object, "patroni_address", n.patroni_address, owner);
+  }
+  if (found != seen.members.end()) {
     json::add(object, "conn_url", found->second.conn_url, owner);
+    if (!found->second.doubt.empty())
+      json::add(object, "doubt", found->second.doubt, owner);
+  }
   return object;
 }
 

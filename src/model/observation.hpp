@@ -13,13 +13,15 @@ namespace matriarch::model {
 /// A node as it describes itself under Patroni's `members/`.
 struct member {
   std::string state;         ///< Patroni's word: running, starting, stopped, creating replica, …
-  std::string api_url;       ///< `http://host:8008/patroni`
-  std::string conn_url;      ///< `postgres://host:5432/postgres`
+  std::string api_url;       ///< `http://host:8008/patroni`; empty: nobody may connect there
+  std::string conn_url;      ///< `postgres://host:5432/postgres`; the same
   std::int64_t timeline = 0; ///< PostgreSQL's; it grows with each promotion
   /// How far it is in the WAL, in bytes: what a leader has written, what a replica has received or
   /// replayed. 0 where it does not say.
   std::int64_t position = 0;
   bool streaming = false; ///< it says that it receives the WAL as it is written (Patroni 3.1)
+  /// What its key says of its addresses that is not so, for an operator; empty if it says none.
+  std::string doubt = {};
   [[nodiscard]] bool running() const { return state == "running"; }
   [[nodiscard]] bool starting() const { return state == "starting"; }
   [[nodiscard]] bool copying() const { return state == "creating replica"; }

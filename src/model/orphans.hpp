@@ -18,6 +18,7 @@ struct listed_node {
   std::string scope;
   std::string service_id;
   std::string plan_id;
+  node_addresses at = {}; ///< as far as the cell says it
   bool operator==(const listed_node&) const = default;
 };
 

@@ -47,6 +47,10 @@ private:
   /// Writes down what the cells have confirmed since the last write.
   void note_confirmations() {
     for (auto& n : next_.nodes) {
+      if (auto said = around_.registered.find(n.node_id); said != around_.registered.end()) {
+        n.address = said->second.postgresql;
+        n.patroni_address = said->second.patroni;
+      }
       bool started =
           around_.confirmed_started.contains(n.node_id) || around_.seen.members.contains(n.node_id);
       auto failed = around_.failed_starts.find(n.node_id);
@@ -795,6 +799,7 @@ record with_new_nodes(record known, const std::vector<std::string>& node_ids,
     known.nodes.push_back({node_ids[i], cells[i], known.service_id, known.plan_id,
                            known.desired.settings.node_type, node_phase::placed,
                            now + start_timeout + start_margin});
+    known.nodes.back().address = "";
     if (std::find(named.begin(), named.end(), cells[i]) == named.end())
       known.nodes.back().instead_of = named;
   }

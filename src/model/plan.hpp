@@ -40,6 +40,8 @@ struct circumstances {
   std::set<std::string> confirmed_removed;
   /// Nodes whose start the cell has confirmed.
   std::set<std::string> confirmed_started;
+  /// Where cells say that nodes are, as far as the record may not have it yet.
+  std::map<std::string, node_addresses> registered;
   /// Nodes whose start has failed, with the reason.
   std::map<std::string, std::string> failed_starts;
   /// Those of them whose cell has not answered: the start may still arrive there.

@@ -23,6 +23,15 @@ struct credentials {
 
 /// The database of a new cluster, which its application user owns.
 inline constexpr const char* application_database = "db";
+/// The one that superusers connect to.
+inline constexpr const char* maintenance_database = "postgres";
+
+/// Where a node listens, each `host:port`; empty: not known.
+struct node_addresses {
+  std::string postgresql;
+  std::string patroni; ///< its REST API
+  bool operator==(const node_addresses&) const = default;
+};
 
 /// Where a node stands in its life. The cell hears of a node only after `placed` is in etcd, and a
 /// node leaves the record only after its removal is certain.
@@ -54,6 +63,11 @@ struct node {
   bool left_over = false;
   /// It is a replica that may not know yet who was revoked: it gets no new connections.
   bool held_back = false;
+  /// Where its cell says that PostgreSQL listens, `host:port`: broker and routers connect nowhere
+  /// else. Empty: the cell has not said it yet. Not set: placed before that was kept, and followed
+  /// wherever its member key leads until the cell has said it.
+  std::optional<std::string> address = {};
+  std::string patroni_address = {}; ///< the same of Patroni's REST API
   bool operator==(const node&) const = default;
 };
 

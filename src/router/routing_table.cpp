@@ -107,9 +107,14 @@ routing_table::record routing_table::record_of(std::string_view name, std::strin
   known.accepted = json::string_member(*parsed, "phase", "accepted") == "accepted";
   if (auto nodes = json::member(*parsed, "nodes"); nodes && nodes->IsArray())
     for (const auto& node : nodes->GetArray()) {
-      known.nodes.insert(json::string_member(node, "node_id"));
+      auto node_id = json::string_member(node, "node_id");
+      known.nodes.emplace(node_id, json::member(node, "address") == nullptr
+                                       ? std::nullopt
+                                       : std::optional{record::place{
+                                             json::string_member(node, "address"),
+                                             json::string_member(node, "patroni_address")}});
       if (is_set(node, "held_back"))
-        known.held_back.insert(json::string_member(node, "node_id"));
+        known.held_back.insert(node_id);
     }
   known.max_connections = max_connections_in(json::member(*parsed, "in_force"));
   return known;
@@ -135,6 +140,22 @@ std::optional<routed_member> routing_table::member_of(std::string_view name,
   if (!postgresql || !patroni)
     return std::nullopt;
   return routed_member{std::string{name}, *postgresql, *patroni, api_url.starts_with("https:")};
+}
+
+std::optional<routed_member> routing_table::vetted(const std::optional<routed_member>& announced,
+                                                   const std::optional<record::place>& recorded) {
+  if (!announced || !recorded)
+    return announced;
+  auto postgresql = endpoint_of(recorded->postgresql);
+  if (!postgresql)
+    return std::nullopt; // its cell has not said yet where it is
+  auto member = *announced;
+  member.postgresql = *postgresql;
+  if (auto patroni = endpoint_of(recorded->patroni))
+    member.patroni = *patroni;
+  else if (member.patroni.host != postgresql->host) // earlier cells say nothing of Patroni's port
+    return std::nullopt;
+  return member;
 }
 
 bool routing_table::put(std::string_view key, std::string_view value) {
@@ -323,10 +344,11 @@ routes routing_table::current() const {
         max_connections_of(known->second, found == clusters_.end() ? nullptr : &found->second);
     if (found != clusters_.end())
       for (const auto& [name, announced] : found->second.members)
-        if (announced.member && (announced.has_key || known->second.nodes.contains(name))) {
-          one.members.push_back(*announced.member);
-          one.members.back().held_back = known->second.held_back.contains(name);
-        }
+        if (auto node = known->second.nodes.find(name); node != known->second.nodes.end())
+          if (auto member = vetted(announced.member, node->second)) {
+            one.members.push_back(*member);
+            one.members.back().held_back = known->second.held_back.contains(name);
+          }
     // What is no port is said even before there is a member.
     if (one.members.empty() && port_of(text))
       continue;

@@ -65,8 +65,10 @@ struct leader_change {
 /// Which instance is reached at which port, from the keys in etcd.
 ///
 /// An instance is served if it has an allocation, an accepted record, and at least one member. A
-/// member whose key has vanished stays for as long as the record lists its node: leases end while
-/// databases run on (after a freeze of etcd all of them at once), and the check decides anyway.
+/// member is a node of the record, and where the record says: its own key, which whoever has its
+/// Patroni can write, is not followed. One whose key has vanished stays for as long as the record
+/// lists its node: leases end while databases run on (after a freeze of etcd all of them at once), and
+/// the check decides anyway.
 class routing_table {
 public:
   /// A key was written or erased. True if what is served may have changed.
@@ -96,7 +98,14 @@ private:
   struct record {
     std::string scope;
     bool accepted = false;
-    std::set<std::string> nodes;
+    /// Where the record says that a node is; what it does not say is empty. Without a value the
+    /// record is from before it said so, and the node is where its member key says.
+    struct place {
+      std::string postgresql;
+      std::string patroni;
+      bool operator==(const place&) const = default;
+    };
+    std::map<std::string, std::optional<place>> nodes;
     std::set<std::string> held_back; ///< of these
     std::optional<int> max_connections; ///< of the settings in force, if they say
     bool operator==(const record&) const = default;
@@ -118,6 +127,9 @@ private:
   [[nodiscard]] static int max_connections_of(const record& known, const cluster* of);
   static record record_of(std::string_view name, std::string_view text);
   static std::optional<routed_member> member_of(std::string_view name, std::string_view text);
+  /// The member as it is routed to; nothing if it is not.
+  static std::optional<routed_member> vetted(const std::optional<routed_member>& announced,
+                                             const std::optional<record::place>& recorded);
   [[nodiscard]] bool is_listed(const std::string& scope, const std::string& node) const;
   /// Forgets the members and the leader of scopes that no record has any more.
   void forget(const std::string& scope);

@@ -326,6 +326,10 @@ json::value encode_node(const model::node& n, json::document& owner) {
     json::add(object, "left_over", true, owner);
   if (n.held_back)
     json::add(object, "held_back", true, owner);
+  if (n.address) {
+    json::add(object, "address", *n.address, owner);
+    json::add(object, "patroni_address", n.patroni_address, owner);
+  }
   return object;
 }
 
@@ -344,6 +348,10 @@ model::node decode_node(const json::value& object, std::string& why) {
   n.forgotten = in.flag("forgotten", false);
   n.left_over = in.flag("left_over", false);
   n.held_back = in.flag("held_back", false);
+  if (json::member(object, "address") != nullptr) {
+    n.address = json::string_member(object, "address");
+    n.patroni_address = json::string_member(object, "patroni_address");
+  }
   why = in.why();
   return n;
 }

@@ -457,18 +457,27 @@ void world::send(const http::outgoing& what, std::function<void(http::outcome)> 
     watch_over();
 }
 
+/// Where the cell says that a node is, as members of a JSON object; nothing if it says nothing.
+std::string world::place_of(const cell& where, const std::string& node_id) {
+  return where.silent_of_places ? ""
+                                : "\"host\":\"" + node_id + "\",\"port\":5432,\"api_port\":8008";
+}
+
 http::outcome world::list(const cell& where) {
   if (where.foreign)
     return {404, "{}", "", false};
   std::string nodes;
-  for (const auto& [id, n] : where.nodes)
-    nodes += (nodes.empty() ? "" : ",")
-             + json::object_text({{"node_id", id},
-                                  {"scope", n.scope},
-                                  {"service_id", "service"},
-                                  {"plan_id", n.plan_id},
-                                  {"host", where.guid},
-                                  {"certificate", n.certificate.empty() ? "none" : n.certificate}});
+  for (const auto& [id, n] : where.nodes) {
+    auto listed =
+        json::object_text({{"node_id", id},
+                           {"scope", n.scope},
+                           {"service_id", "service"},
+                           {"plan_id", n.plan_id},
+                           {"host", id},
+                           {"certificate", n.certificate.empty() ? "none" : n.certificate}});
+    listed.insert(listed.size() - 1, ",\"port\":5432,\"api_port\":8008");
+    nodes += (nodes.empty() ? "" : ",") + listed;
+  }
   return {200, "{\"nodes\":[" + nodes + "]}", "", false};
 }
 
@@ -528,7 +537,7 @@ http::outcome world::start(cell& where, const http::outgoing& what, const std::s
     return {410, "{\"description\":\"buried\"}", "", false};
   if (where.nodes.contains(node_id)) {
     where.fence.note(claim_of(what));
-    return {200, "{}", "", false};
+    return {200, "{" + place_of(where, node_id) + "}", "", false};
   }
   if (where.orders == manner::full || static_cast<int>(where.nodes.size()) >= where.capacity)
     return {422, "{\"error\":\"CapacityExceeded\",\"description\":\"full\"}", "", false};
@@ -558,7 +567,7 @@ http::outcome world::start(cell& where, const http::outgoing& what, const std::s
         get_data(scope, node_id);
     });
   });
-  return {201, "{}", "", false};
+  return {201, "{" + place_of(where, node_id) + "}", "", false};
 }
 
 void world::remove(cell& where, const std::string& node_id) {

@@ -128,10 +128,11 @@ struct cell {
   std::string availability_zone;
   std::string uri;
   int capacity = 100;
-  manner orders = manner::well; ///< of PUT and DELETE
-  manner health = manner::well; ///< of GET /healthz
-  duration transit{0};          ///< an order reaches the cell so long after it was sent
-  bool foreign = false;         ///< of another make: it digs no graves, and lists nothing
+  manner orders = manner::well;  ///< of PUT and DELETE
+  manner health = manner::well;  ///< of GET /healthz
+  duration transit{0};           ///< an order reaches the cell so long after it was sent
+  bool foreign = false;          ///< of another make: it digs no graves, and lists nothing
+  bool silent_of_places = false; ///< says where nodes are in its list only, as earlier cells do
   /// Keys that were made and wait for their certificate or their node, and what has come for them.
   std::map<std::string, std::pair<std::string, std::string>> pending = {};
   std::map<std::string, cell_node> nodes = {};
@@ -294,6 +295,7 @@ private:
   [[nodiscard]] result<std::string> scope_led_at(const std::string& conn_url) const;
   [[nodiscard]] cell* cell_of(const std::string& url);
   static http::outcome list(const cell& where);
+  [[nodiscard]] static std::string place_of(const cell& where, const std::string& node_id);
   [[nodiscard]] bool fences(const cell& where) const { return cells_are_fenced && !where.foreign; }
   http::outcome obey(cell& where, const http::outgoing& what, const std::string& node_id);
   http::outcome certify(cell& where, const http::outgoing& what, const std::string& node_id);

@@ -42,8 +42,8 @@ PARTS = [
     ["defects", "configuration", "life_cycle", "seeds_readme", "operators", "bad_input", "two_requests",
      "move"],
     ["fencing", "router_killed", "strangers", "outages", "hostile", "broker_killed", "kills"],
-    ["conformance", "bindings", "readers", "hostile_tenant", "tenants", "certificates", "secrecy", "two_brokers",
-     "crowd", "soak"],
+    ["conformance", "bindings", "readers", "hostile_tenant", "tenants", "addresses", "certificates", "secrecy",
+     "two_brokers", "crowd", "soak"],
     ["repair", "left_behind", "plans", "routers", "tools"],
 ]
 FILES = list(itertools.chain(*PARTS))

@@ -590,6 +590,25 @@ TEST_CASE("a database's superuser finds nothing of other nodes: no file, no proc
   CHECK(one.run_in("n1", "ls " + one.data_dir() + "/nodes").find("cannot open")
         != std::string::npos);
 
+  INFO("nor of the machine: not the cell's own configuration, nor anybody's files");
+  auto configuration = fs::path{one.data_dir()}.parent_path().string() + "/cell.yml";
+  REQUIRE(fs::exists(configuration));
+  CHECK(one.run_in("n1", "cat " + configuration).find("No such file") != std::string::npos);
+  CHECK(one.query("n1", "SUPERUSER", "postgres", "select pg_read_file('" + configuration + "')")
+            .find("No such file")
+        != std::string::npos);
+  for (const auto* directory : {"/root", "/home", "/var", "/srv", "/opt"}) {
+    CAPTURE(directory);
+    if (!fs::exists(directory))
+      continue;
+    auto listed = one.run_in("n1", std::string{"ls "} + directory);
+    CHECK(listed.find("cannot open") != std::string::npos);
+  }
+  CHECK(one.run_in("n1", "ls -d /etc/*/ | tr '\\n' ' '; stat -c %a /etc/cron.d").find("711")
+        != std::string::npos);
+  CHECK(one.run_in("n1", "echo here > /tmp/own && cat /tmp/own").find("here") != std::string::npos);
+  CHECK(one.run_in("n2", "cat /tmp/own").find("No such file") != std::string::npos);
+
   INFO("it sees its own processes only, and can end no other");
   CHECK(one.run_in("n1", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").find("nodes/n2")
         == std::string::npos);

@@ -140,7 +140,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if how in ("refused", "done and refused"):
             self.answer(500, {"description": "a simulated failure"})
         elif well:
-            self.answer(status, {})
+            self.answer(status, {"host": self.cell.host, "port": 5432, "api_port": 8008})
         else:
             self.close_connection = True
 
@@ -155,7 +155,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                               "etcd": "reachable"})
             return
         with cell.lock:
-            nodes = [{"node_id": node, "scope": scope, "state": "running", "host": cell.host, "port": 5432}
+            nodes = [{"node_id": node, "scope": scope, "state": "running", "host": cell.host, "port": 5432,
+                      "api_port": 8008}
                      for node, scope in cell.nodes.items()]
         self.answer(200, {"nodes": nodes})
 

@@ -180,12 +180,42 @@ TEST_CASE("a member without its key stays while the record lists its node") {
   CHECK(table.current().served[0].members.size() == 1);
 }
 
-TEST_CASE("a member that no record lists goes with its key") {
+TEST_CASE("a member that no record lists is not routed to") {
   auto table = one_instance();
+  table.put("/service/a/members/stranger", member("127.0.9.9"));
+  CHECK(table.current().served == std::vector<route>{served_one});
   table.put("/service/a/state", record("a", "accepted", {"n2"}));
-  CHECK(table.current().served[0].members.size() == 2);
-  CHECK(table.erase("/service/a/members/n1"));
-  CHECK(table.current().served[0].members.size() == 1);
+  REQUIRE(table.current().served.size() == 1);
+  REQUIRE(table.current().served[0].members.size() == 1);
+  CHECK(table.current().served[0].members[0].name == "n2");
+}
+
+TEST_CASE("a node is routed to where the record says, whatever its member key says") {
+  auto with = [](const std::string& places) {
+    auto table = one_instance();
+    table.put("/service/a/state", R"({"scope":"a","phase":"accepted","nodes":[{"node_id":"n1")"
+                                      + places + R"(},{"node_id":"n2"}]})");
+    return table;
+  };
+  auto registered = with(R"(,"address":"127.0.1.1:5432","patroni_address":"127.0.1.1:8008")");
+  CHECK(registered.current().served == std::vector<route>{served_one});
+  registered.put("/service/a/members/n1", member("127.9.9.9"));
+  CHECK(registered.current().served == std::vector<route>{served_one});
+  registered.erase("/service/a/members/n1");
+  CHECK(registered.current().served == std::vector<route>{served_one});
+
+  INFO("a node whose cell has said nothing yet is nowhere");
+  auto waiting = with(R"(,"address":"","patroni_address":"")");
+  REQUIRE(waiting.current().served.size() == 1);
+  REQUIRE(waiting.current().served[0].members.size() == 1);
+  CHECK(waiting.current().served[0].members[0].name == "n2");
+
+  INFO("where a cell says nothing of Patroni's port, any of the node's own host is taken");
+  auto half = with(R"(,"address":"127.0.1.1:5432","patroni_address":"")");
+  CHECK(half.current().served == std::vector<route>{served_one});
+  half.put("/service/a/members/n1", member("127.9.9.9"));
+  REQUIRE(half.current().served.size() == 1);
+  CHECK(half.current().served[0].members.size() == 1);
 }
 
 TEST_CASE("a member that is back at another address is served there") {

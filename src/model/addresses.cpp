@@ -1,0 +1,101 @@
+#include "model/addresses.hpp"
+
+#include <algorithm>
+
+namespace matriarch::model {
+
+namespace {
+
+/// What may stand in a host's name or an IP address. Everything else could mean something in a URL.
+bool is_host(std::string_view text) {
+  return !text.empty() && std::ranges::all_of(text, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.'
+           || c == '-' || c == '_' || c == ':';
+  });
+}
+
+bool is_place(std::string_view text) {
+  auto colon = text.rfind(':');
+  if (colon == std::string_view::npos || colon + 1 == text.size() || !is_host(host_of(text)))
+    return false;
+  return std::ranges::all_of(text.substr(colon + 1), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+node_addresses announced_by(const member& one) {
+  return {std::string{place_in(one.conn_url)}, std::string{place_in(one.api_url)}};
+}
+
+judged_addresses urls_of(const node_addresses& at, const member& announced) {
+  judged_addresses judged;
+  if (is_place(at.postgresql))
+    judged.conn_url = "postgres://" + at.postgresql + "/" + maintenance_database;
+  if (is_place(at.patroni))
+    judged.api_url = (announced.api_url.starts_with("https:") ? "https://" : "http://") + at.patroni
+                     + "/patroni";
+  return judged;
+}
+
+} // namespace
+
+std::string_view place_in(std::string_view url) {
+  auto begin = url.find("//");
+  if (begin == std::string_view::npos)
+    return {};
+  url = url.substr(begin + 2);
+  url = url.substr(0, url.find_first_of("/?#"));
+  return url.substr(url.rfind('@') + 1); // all of it where there is none
+}
+
+std::string_view host_of(std::string_view place) {
+  if (place.starts_with('['))
+    return place.substr(1, place.find(']') - 1);
+  return place.substr(0, place.rfind(':'));
+}
+
+std::string place_of(std::string_view host, std::int64_t port) {
+  constexpr std::int64_t highest_port = 65'535;
+  if (!is_host(host) || port < 1 || port > highest_port)
+    return {};
+  bool is_ipv6 = host.find(':') != std::string_view::npos;
+  std::string text{host};
+  return (is_ipv6 ? "[" + text + "]" : text) + ":" + std::to_string(port);
+}
+
+judged_addresses judge_addresses(const member& announced, const node* listed,
+                                 const cell_origin& cell) {
+  if (listed == nullptr)
+    return {}; // whoever it is, it is no node of this instance
+  auto said = announced_by(announced);
+  bool at_its_cell = !cell.host.empty() && host_of(said.postgresql) == cell.host
+                     && host_of(said.patroni) == cell.host;
+  bool known = listed->address && !listed->address->empty();
+  if (known && !(cell.foreign && at_its_cell)) {
+    node_addresses registered{*listed->address, listed->patroni_address};
+    // Earlier cells say nothing of Patroni's port.
+    if (registered.patroni.empty() && host_of(said.patroni) == host_of(registered.postgresql))
+      registered.patroni = said.patroni;
+    auto judged = urls_of(registered, announced);
+    if (said != registered && !said.postgresql.empty())
+      judged.doubt = "node " + listed->node_id + " says that it is at " + said.postgresql + " and "
+                     + said.patroni + "; its cell says " + registered.postgresql + " and "
+                     + registered.patroni + ", which is what is used";
+    return judged;
+  }
+  if (cell.foreign && at_its_cell) {
+    auto judged = urls_of(said, announced);
+    if (!known || said != node_addresses{*listed->address, listed->patroni_address})
+      judged.learnt = said;
+    return judged;
+  }
+  if (cell.foreign) {
+    judged_addresses judged;
+    judged.doubt = "node " + listed->node_id + " says that it is at " + said.postgresql + " and "
+                   + said.patroni + ", but its cell is at " + cell.host
+                   + ", and of another make: nothing connects there";
+    return judged;
+  }
+  // From before addresses were kept: until its cell has said where it is, as ever.
+  return listed->address ? judged_addresses{} : urls_of(said, announced);
+}
+
+} // namespace matriarch::model

@@ -1,0 +1,95 @@
+// Whoever has a node's Patroni can write its member key: nothing connects where that says.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "requests.hpp"
+#include "store/record_json.hpp"
+
+using namespace matriarch;
+using namespace matriarch::simulation;
+using namespace std::chrono_literals;
+using model::verdict_kind;
+namespace keys = store::keys;
+
+namespace {
+
+std::string member_at(const std::string& host) {
+  return "{\"state\":\"running\",\"api_url\":\"http://" + host
+         + ":8008/patroni\",\"conn_url\":\"postgres://" + host + ":5432/postgres\"}";
+}
+
+/// Every node's key says that it is at another place.
+void lie(stage& here, const std::string& name) {
+  for (const auto& n : recorded_nodes(here.outside, name))
+    here.outside.etcd.put(keys::member(name, n.node_id), member_at("evil"));
+  here.pass(1s);
+}
+
+bool all_recorded(const world& outside, const std::string& name) {
+  auto nodes = recorded_nodes(outside, name);
+  return !nodes.empty() && std::ranges::all_of(nodes, [](const auto& n) {
+    return n.address == n.node_id + ":5432" && n.patroni_address == n.node_id + ":8008";
+  });
+}
+
+/// As an earlier release has written it.
+void forget_addresses(stage& here, const std::string& name) {
+  auto known = *here.outside.record_of(name);
+  for (auto& n : known.nodes) {
+    n.address.reset();
+    n.patroni_address.clear();
+  }
+  here.outside.etcd.put(keys::record(name), store::encode_record(known, store::keyring{}));
+}
+
+} // namespace
+
+TEST_CASE("a node's address is in the record as soon as its cell has started it") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  CHECK(all_recorded(here.outside, "db"));
+}
+
+TEST_CASE("bindings, switchovers and settings go where the record says, whatever members say") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  lie(here, "db");
+  CHECK(here.ask(bind("db", "b1")).is == verdict_kind::created);
+  CHECK(here.outside.roles_of("db").password_of.size() == 1);
+  auto before = here.outside.leader_of("db");
+  auto cell = here.outside.record_of("db")->find_node(before)->cell;
+  here.broker().demote(cell);
+  here.pass(20s);
+  CHECK(here.outside.leader_of("db") != before);
+}
+
+TEST_CASE("a member that no record lists is never connected to, though it leads") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  here.outside.etcd.put(keys::member("db", "stranger"), member_at(here.outside.leader_of("db")));
+  here.outside.etcd.put(keys::leader("db"), "stranger");
+  here.pass(1s);
+  auto asked = bind("db", "b1");
+  asked.may_poll = true;
+  CHECK(here.ask(asked).is == verdict_kind::accepted);
+  CHECK(here.outside.roles_of("db").password_of.empty());
+}
+
+TEST_CASE("what an earlier release has left gets its addresses from the cells' lists") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  forget_addresses(here, "db");
+  here.restart();
+  here.pass(5s);
+  CHECK(all_recorded(here.outside, "db"));
+}
+
+TEST_CASE("where a cell says in its list only where nodes are, that is asked for at once") {
+  stage here;
+  for (auto& guid : {"c1", "c2", "c3"})
+    here.outside.at(guid).silent_of_places = true;
+  REQUIRE(make(here, "db"));
+  here.pass(10s);
+  CHECK(all_recorded(here.outside, "db"));
+}

@@ -1,0 +1,140 @@
+#include "model/addresses.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace matriarch::model;
+
+namespace {
+
+member at(const std::string& postgresql, const std::string& patroni) {
+  return {"running", "http://" + patroni + "/patroni", "postgres://" + postgresql + "/postgres", 1};
+}
+
+node from_before() {
+  node n;
+  n.node_id = "n1";
+  n.cell = "c1";
+  return n;
+}
+
+node known_at(const std::string& postgresql, const std::string& patroni) {
+  auto n = from_before();
+  n.address = postgresql;
+  n.patroni_address = patroni;
+  return n;
+}
+
+const cell_origin ours{"10.0.0.1", false};
+const cell_origin foreign{"10.0.0.1", true};
+const member honest = at("10.0.1.5:5432", "10.0.1.5:8008");
+
+} // namespace
+
+TEST_CASE("nobody connects where a member says, but where its cell says") {
+  auto registered = known_at("10.0.1.5:5432", "10.0.1.5:8008");
+  for (const auto& lie : {
+           at("10.9.9.9:5432", "10.0.1.5:8008"),
+           at("10.0.1.5:5432", "10.9.9.9:8008"),
+           at("10.0.1.5:5433", "10.0.1.5:8008"),
+           at("10.0.1.5:5432", "10.0.1.5:80"),
+           at("evil.example", "evil.example"),
+           at("", ""),
+           member{},
+           member{"running", "file:///etc/passwd", "service=other", 1},
+           member{"running", "http://10.0.1.5:8008@evil.example:1/patroni",
+                  "postgres://10.0.1.5:5432@evil.example/postgres", 1},
+           member{"running", "http://10.0.1.5:8008/patroni",
+                  "postgres://10.0.1.5:5432/postgres?host=evil.example", 1},
+           at("10.0.1.5:5432,evil.example:1", "10.0.1.5:8008"),
+       }) {
+    CAPTURE(lie.conn_url);
+    auto judged = judge_addresses(lie, &registered, ours);
+    CHECK(judged.conn_url == "postgres://10.0.1.5:5432/postgres");
+    CHECK(judged.api_url == "http://10.0.1.5:8008/patroni");
+    CHECK_FALSE(judged.learnt);
+  }
+}
+
+TEST_CASE("an operator hears of a member that says otherwise, and of no other") {
+  auto registered = known_at("10.0.1.5:5432", "10.0.1.5:8008");
+  CHECK(judge_addresses(honest, &registered, ours).doubt.empty());
+  auto doubt = judge_addresses(at("10.9.9.9:1", "10.0.1.5:8008"), &registered, ours).doubt;
+  CHECK(doubt.find("10.9.9.9:1") != std::string::npos);
+  CHECK(doubt.find("10.0.1.5:5432") != std::string::npos);
+}
+
+TEST_CASE("a member that is no node of the record is nowhere") {
+  auto judged = judge_addresses(honest, nullptr, ours);
+  CHECK(judged.conn_url.empty());
+  CHECK(judged.api_url.empty());
+  CHECK_FALSE(judged.learnt);
+}
+
+TEST_CASE("a node of which its cell has said nothing yet is nowhere") {
+  auto waiting = known_at("", "");
+  auto judged = judge_addresses(honest, &waiting, ours);
+  CHECK(judged.conn_url.empty());
+  CHECK(judged.api_url.empty());
+  CHECK(judged.doubt.empty());
+}
+
+TEST_CASE("a node from before addresses were kept is where it says until its cell has said it") {
+  auto old = from_before();
+  auto judged = judge_addresses(honest, &old, ours);
+  CHECK(judged.conn_url == honest.conn_url);
+  CHECK(judged.api_url == honest.api_url);
+  CHECK_FALSE(judged.learnt);
+  // Also that of a cell which is not in the configuration any more.
+  CHECK(judge_addresses(honest, &old, {}).conn_url == honest.conn_url);
+}
+
+TEST_CASE("where a cell says nothing of Patroni's port, any of the node's own host is taken") {
+  auto half = known_at("10.0.1.5:5432", "");
+  CHECK(judge_addresses(honest, &half, ours).api_url == "http://10.0.1.5:8008/patroni");
+  CHECK(judge_addresses(at("10.0.1.5:5432", "10.9.9.9:8008"), &half, ours).api_url.empty());
+}
+
+TEST_CASE("a foreign cell's nodes are at its own host, at any port, and nowhere else") {
+  auto own = at("10.0.0.1:49153", "10.0.0.1:49154");
+  for (const auto& before :
+       {from_before(), known_at("", ""), known_at("10.0.0.1:5", "10.0.0.1:6")}) {
+    auto judged = judge_addresses(own, &before, foreign);
+    CHECK(judged.conn_url == own.conn_url);
+    CHECK(judged.api_url == own.api_url);
+    REQUIRE(judged.learnt);
+    CHECK(*judged.learnt == node_addresses{"10.0.0.1:49153", "10.0.0.1:49154"});
+  }
+  auto learnt = known_at("10.0.0.1:49153", "10.0.0.1:49154");
+  CHECK_FALSE(judge_addresses(own, &learnt, foreign).learnt);
+  for (const auto& lie : {honest, at("10.0.0.1:1", "10.9.9.9:1"), at("10.9.9.9:1", "10.0.0.1:1"),
+                          at("10.0.0.1@evil.example:1", "10.0.0.1:1")}) {
+    auto waiting = known_at("", "");
+    auto judged = judge_addresses(lie, &waiting, foreign);
+    CHECK(judged.conn_url.empty());
+    CHECK(judged.api_url.empty());
+    CHECK_FALSE(judged.learnt);
+    CHECK_FALSE(judged.doubt.empty());
+    CHECK(judge_addresses(lie, &learnt, foreign).conn_url == own.conn_url);
+  }
+}
+
+TEST_CASE("Patroni is asked by the scheme that it announces") {
+  auto registered = known_at("10.0.1.5:5432", "10.0.1.5:8008");
+  auto with_tls = honest;
+  with_tls.api_url = "https://10.0.1.5:8008/patroni";
+  CHECK(judge_addresses(with_tls, &registered, ours).api_url == with_tls.api_url);
+}
+
+TEST_CASE("a host and a port make a place, if they are one") {
+  CHECK(place_of("10.0.0.1", 5432) == "10.0.0.1:5432");
+  CHECK(place_of("fd00::1", 5432) == "[fd00::1]:5432");
+  CHECK(place_of("", 5432).empty());
+  CHECK(place_of("a/b", 5432).empty());
+  CHECK(place_of("a@b", 5432).empty());
+  CHECK(place_of("h", 0).empty());
+  CHECK(place_of("h", 65'536).empty());
+  CHECK(host_of("[fd00::1]:5432") == "fd00::1");
+  CHECK(host_of("h:1") == "h");
+  CHECK(place_in("postgres://u:p@h:1/db?x=y") == "h:1");
+  CHECK(place_in("nothing").empty());
+}
