@@ -153,10 +153,10 @@ void make_room_for_replicas(json::document& configuration) {
 /// PostgreSQL does not tell upper case from lower case in a parameter's name.
 void lower_names(json::document& configuration) {
   auto postgresql = configuration.FindMember("postgresql");
-  if (postgresql == configuration.MemberEnd())
+  if (postgresql == configuration.MemberEnd() || !postgresql->value.IsObject())
     return;
   auto parameters = postgresql->value.FindMember("parameters");
-  if (parameters == postgresql->value.MemberEnd())
+  if (parameters == postgresql->value.MemberEnd() || !parameters->value.IsObject())
     return;
   for (auto& parameter : parameters->value.GetObject()) {
     std::string name{parameter.name.GetString(), parameter.name.GetStringLength()};

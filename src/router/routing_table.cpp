@@ -111,8 +111,8 @@ routing_table::record routing_table::record_of(std::string_view name, std::strin
       known.nodes.emplace(node_id, json::member(node, "address") == nullptr
                                        ? std::nullopt
                                        : std::optional{record::place{
-                                             json::string_member(node, "address"),
-                                             json::string_member(node, "patroni_address")}});
+                                           json::string_member(node, "address"),
+                                           json::string_member(node, "patroni_address")}});
       if (is_set(node, "held_back"))
         known.held_back.insert(node_id);
     }

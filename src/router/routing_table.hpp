@@ -106,7 +106,7 @@ private:
       bool operator==(const place&) const = default;
     };
     std::map<std::string, std::optional<place>> nodes;
-    std::set<std::string> held_back; ///< of these
+    std::set<std::string> held_back;    ///< of these
     std::optional<int> max_connections; ///< of the settings in force, if they say
     bool operator==(const record&) const = default;
   };

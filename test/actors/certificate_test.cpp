@@ -48,7 +48,7 @@ bool all_certified(world& outside, const std::string& scope, const std::string& 
   for (const auto& [id, cell] : outside.nodes_of(scope)) {
     auto certificate = outside.at(cell).nodes.at(id).certificate;
     if (certificate.empty()
-        || tls::is_to_be_renewed(certificate, {host, id, cell}, by, outside.now()))
+        || tls::is_to_be_renewed(certificate, {host, id, id}, by, outside.now()))
       return false;
   }
   return true;

@@ -383,7 +383,9 @@ TEST_CASE("a node that /sync names is never given up by a repair") {
   here.pass(10min);
   REQUIRE(here.outside.record_of("db")->find_node(node) != nullptr);
   CHECK(here.outside.record_of("db")->find_node(node)->phase == model::node_phase::started);
-  CHECK(contains(repair_of(here, "db"), "synchronous replica"));
+  // Said whenever the leader has just answered how far its replicas are.
+  CHECK(
+      here.pass_until([&] { return contains(repair_of(here, "db"), "synchronous replica"); }, 30s));
   standby = here.outside.record_of("db")->nodes.back().node_id;
   here.pass(10s);
   CHECK(here.outside.record_of("db")->find_node(node)->phase == model::node_phase::removing);

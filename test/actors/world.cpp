@@ -34,7 +34,10 @@ std::string header(const http::outgoing& what, const std::string& name) {
 
 /// The part of a URL between `//` and the next `/`.
 std::string authority(const std::string& url) {
-  auto begin = url.find("//") + 2;
+  auto slashes = url.find("//");
+  if (slashes == url.npos)
+    return "";
+  auto begin = slashes + 2;
   return url.substr(begin, url.find('/', begin) - begin);
 }
 
@@ -515,7 +518,7 @@ http::outcome world::certify(cell& where, const http::outgoing& what, const std:
     auto key = tls::make_key();
     auto request = tls::make_request(*key);
     where.pending[node_id] = {*key, ""};
-    return {200, json::object_text({{"certificate_request", *request}, {"host", where.guid}}), "",
+    return {200, json::object_text({{"certificate_request", *request}, {"host", node_id}}), "",
             false};
   }
   auto waiting = where.pending.find(node_id);

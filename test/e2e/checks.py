@@ -104,7 +104,7 @@ def recorded(platform):
     """All keys that change only because somebody asked for it."""
     return {key: value for key, value in platform.keys().items()
             if not (key.startswith("/service/") and ("/members/" in key or key.endswith(RESTLESS)))
-            and not key.startswith(("/cells/", "/matriarch/heartbeat", "/matriarch/active",
+            and not key.startswith(("/cells/", "/routers/", "/matriarch/heartbeat", "/matriarch/active",
                                     "/postgresql-brokerpatroni/"))}
 
 

@@ -738,7 +738,7 @@ TEST_CASE("the cell serves without etcd, and announces itself once etcd is there
   one.etcd.stop();
   one.etcd.wipe();
   one.start();
-  CHECK(becomes([&] { return one.log().find("etcd cannot be reached") != std::string::npos; }));
+  CHECK(becomes([&] { return one.log().find("cannot be written to etcd") != std::string::npos; }));
   CHECK(one.health("etcd") == "unreachable");
   one.etcd.start();
   CHECK(becomes([&] { return one.values("/cells/c1").size() == 1; }));
