@@ -88,14 +88,19 @@ std::string broker_text(const router_config& settings, const broker_front& front
     text += fmt::format("    # the certificate {}\n", model::start_of_sha256(certificate, 16));
   // One broker acts. Its standby refuses what writes, so it serves only while nobody acts. The
   // server's time is above the 50 s that a broker lets a synchronous request wait.
-  constexpr std::string_view options = "    mode http\n"
-                                       "    balance first\n"
-                                       "    option forwardfor\n"
-                                       "    option redispatch\n"
-                                       "    retries 2\n"
-                                       "    timeout server 70s\n"
-                                       "    timeout queue 5s\n"
-                                       "    option httpchk\n";
+  constexpr std::string_view options =
+      "    mode http\n"
+      "    balance first\n"
+      "    option forwardfor\n"
+      "    option redispatch\n"
+      "    retries 2\n"
+      // A broker that stops may close a connection that a request is
+      // on its way on. What only reads is asked of the other one.
+      "    retry-on conn-failure empty-response\n"
+      "    http-request disable-l7-retry unless METH_GET\n"
+      "    timeout server 70s\n"
+      "    timeout queue 5s\n"
+      "    option httpchk\n";
   auto add_servers = [&] {
     text += fmt::format("    default-server inter {}ms fastinter {}ms fall 2 rise 1 "
                         "init-addr libc,none\n",

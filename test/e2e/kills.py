@@ -165,7 +165,10 @@ class Rounds:
         return asked, ended
 
     def roles(self):
-        return [row[0] for row in self.platform.roles(self.instance()) if row[0] not in self.owners]
+        """Those of bindings: neither the instance's own, nor the groups that stand for what a role may."""
+        groups = tuple(f"{owner}_{what}" for owner in self.owners for what in ("readers", "revoked", "writers"))
+        return [row[0] for row in self.platform.roles(self.instance())
+                if row[0] not in self.owners and row[0] not in groups]
 
     def deprovision(self):
         self.begun()
