@@ -205,7 +205,8 @@ def operators_authority(platform):
     config["authority"] = {"certificate": str(certificate), "key": str(later)}
     wrong.write_text(yaml.safe_dump(config))
     wrong.chmod(0o600)
-    done = subprocess.run([*platform.broker.command[:2], "--config", str(wrong)], text=True, capture_output=True, timeout=60)
+    done = subprocess.run([*platform.broker.command[:2], "--config", str(wrong)], text=True,
+                          capture_output=True, timeout=60)
     equal(done.returncode, 2, "the exit code")
     true("authority.key" in done.stderr, f"what is said: {done.stderr}")
     platform.unbind("checked", "app")

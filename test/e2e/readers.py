@@ -76,7 +76,8 @@ def wiped(platform):
     shared(platform)
     writer = platform.bind("read", "writer")
     first = platform.bind("read", "first", parameters={"read-only": True})
-    for number, wipe in enumerate(("drop schema public cascade; create schema public; grant all on schema public to public",
+    for number, wipe in enumerate(("drop schema public cascade; create schema public; "
+                                   "grant all on schema public to public",
                                    "drop owned by current_user; create schema if not exists public",
                                    "revoke all on all tables in schema public from public, "
                                    "{owner}_readers; revoke all on schema public from {owner}_readers")):
