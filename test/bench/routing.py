@@ -173,7 +173,9 @@ class Router:
         scope = scope or name
         keys = {f"/service/{scope}/members/{member.name}": member.announcement for member in members}
         keys[f"/service/{name}/state"] = json.dumps(
-            {"scope": scope, "phase": "accepted", "nodes": [{"node_id": member.name} for member in members]})
+            {"scope": scope, "phase": "accepted", "nodes": [{"node_id": member.name} for member in members],
+             # Room for all sessions of one address: a port's limit is not what is measured here.
+             "in_force": {"parameters": {"max_connections": "1000"}}})
         keys[f"/routing/allocation/{name}"] = str(self.first + number)
         if leader:
             keys[f"/service/{scope}/leader"] = leader.name

@@ -153,7 +153,8 @@ def earlier_release(platform):
     files = platform.node_files(leader)
     config = platform.node_configuration(leader)
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                    "-days", "400", "-subj", f"/CN={leader}", "-keyout", files / "server.key", "-out", files / "server.crt"],
+                    "-days", "400", "-subj", f"/CN={leader}", "-keyout", files / "server.key",
+                    "-out", files / "server.crt"],
                    check=True, capture_output=True, timeout=60)
     whose = (files / "server.pem").stat()
     for name in ("server.key", "server.crt"):
@@ -161,7 +162,8 @@ def earlier_release(platform):
         (files / name).chmod(0o600)
     for name in ("server.pem", "fleet.crt"):
         (files / name).unlink()
-    config["postgresql"]["parameters"].update(ssl_cert_file=str(files / "server.crt"), ssl_key_file=str(files / "server.key"))
+    config["postgresql"]["parameters"].update(ssl_cert_file=str(files / "server.crt"),
+                                              ssl_key_file=str(files / "server.key"))
     (files / "patroni.yml").write_text(yaml.safe_dump(config))
     api = config["restapi"]
     status, _, answer = http_json("POST", f"http://{api['connect_address']}/reload", auth=(
