@@ -28,11 +28,22 @@ WAITING = ["integration", "e2e"]
 # As many as run.py has.
 E2E_PARTS = 4
 SCENARIO_ENDED = re.compile(r"(ok    |FAILED) +[0-9.]+ s  ")
+# What doctest prints of an assertion that failed, up to the next line of dashes or equals signs.
+FAILED_CASE = re.compile(
+    r"^TEST CASE:  (.+)\n(?:.*\n){0,40}?.*(?:ERROR|FATAL ERROR): (.*\n(?:.+\n){0,3})", re.MULTILINE)
 CASES = re.compile(r"\[doctest\] test cases:\s*(\d+)\s*\|\s*(\d+) passed\s*\|\s*(\d+) failed")
 
 
-def run_meson_group(group):
-    """Runs one suite of `meson test`; gives (passed, failed)."""
+def failures_in(program):
+    """What failed in a program of `meson test`: a line for each case, or one for the program."""
+    output = (program.get("stdout") or "") + (program.get("stderr") or "")
+    cases = [f"{program['name']}: {name.strip()}: {' '.join(text.split())[:300]}"
+             for name, text in FAILED_CASE.findall(output)]
+    return cases or [f"{program['name']}: {program['result']}: {' '.join(output[-500:].split())}"]
+
+
+def run_meson_group(group, failures):
+    """Runs one suite of `meson test`; gives (passed, failed), and adds what failed to `failures`."""
     log = BUILD / "meson-logs/testlog.json"
     log.unlink(missing_ok=True)
     status = subprocess.run(
@@ -42,6 +53,8 @@ def run_meson_group(group):
     for line in log.read_text().splitlines() if log.exists() else []:
         program = json.loads(line)
         cases = CASES.search(program.get("stdout") or "")
+        if program["result"] not in ("OK", "EXPECTEDFAIL", "SKIP"):
+            failures.extend(failures_in(program))
         if cases:
             passed += int(cases.group(2))
             failed += int(cases.group(3))
@@ -79,13 +92,16 @@ def run_e2e_part(part):
     return found["passed"], failed if failed or status == 0 else 1, text
 
 
-def run_e2e():
-    """Runs the end-to-end scenarios, all parts beside each other; gives (passed, failed)."""
+def run_e2e(failures):
+    """Runs the end-to-end scenarios, all parts beside each other; gives (passed, failed), and adds
+    what failed to `failures`."""
     with concurrent.futures.ThreadPoolExecutor(E2E_PARTS) as pool:
         parts = list(pool.map(run_e2e_part, range(1, E2E_PARTS + 1)))
     for number, (_, failed, text) in enumerate(parts, start=1):
         if failed:
             print(f"\n--- all that part {number} printed:\n{text}", flush=True)
+            failed_lines = [line for line in text.splitlines() if line.startswith("FAILED")]
+            failures.extend(failed_lines or [f"part {number} of the scenarios: {text[-500:]}"])
     return sum(part[0] for part in parts), sum(part[1] for part in parts)
 
 
@@ -95,11 +111,12 @@ def main():
     if unknown:
         sys.exit(f"run_tests.py: no group {unknown[0]}; there are {', '.join(MESON_GROUPS)} and e2e")
     rows = []
+    failures = []
 
     def run(group):
         print(f"\n=== {group}", flush=True)
         start = time.monotonic()
-        passed, failed = run_e2e() if group == "e2e" else run_meson_group(group)
+        passed, failed = run_e2e(failures) if group == "e2e" else run_meson_group(group, failures)
         seconds = time.monotonic() - start
         rows.append((group, seconds, passed, failed))
         print(f"=== {group}: {passed} passed, {failed} failed, {seconds:.1f} s", flush=True)
@@ -114,6 +131,9 @@ def main():
         print(f"{group:<12} {seconds:>8.1f} {passed:>7} {failed:>7}")
     print(f"{'all':<12} {sum(row[1] for row in rows):>8.1f}\n")
     passed, failed = sum(row[2] for row in rows), sum(row[3] for row in rows)
+    # Last, since whoever reads only the end of the output has to learn what failed.
+    for failure in failures:
+        print(f"failed: {failure}")
     print(f"{passed} passed, {failed} failed", flush=True)
     return 0 if failed == 0 and passed > 0 else 1
 
