@@ -1,6 +1,7 @@
 #include "http/event_loop.hpp"
 
 #include <curl/curl.h>
+#include <openssl/x509_vfy.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -88,6 +89,7 @@ struct transfer {
 
   std::unique_ptr<CURL, easy_deleter> handle;
   std::unique_ptr<curl_slist, list_deleter> headers;
+  std::unique_ptr<curl_slist, list_deleter> detour;
   std::array<char, CURL_ERROR_SIZE> why{};
   /// The answer, or of a stream what is not yet split into lines.
   std::string received;
@@ -111,7 +113,9 @@ struct transfer {
 
   [[nodiscard]] outcome failed(std::string reason) const {
     outcome answer;
-    answer.error = what.verb + " " + sayable(what.url) + ": " + std::move(reason);
+    answer.error = what.verb + " " + sayable(what.url)
+                   + (what.reached_at.empty() ? "" : " at " + what.reached_at) + ": "
+                   + std::move(reason);
     answer.never_sent = !sent;
     return answer;
   }
@@ -196,6 +200,15 @@ std::optional<std::string> prepare(transfer& self) {
     // Or else the system's authorities would be trusted as well.
     curl_easy_setopt(h, CURLOPT_CAPATH, nullptr);
   }
+  if (!what.tls.authority_text.empty()) {
+    curl_blob text{what.tls.authority_text.data(), what.tls.authority_text.size(), CURL_BLOB_COPY};
+    curl_easy_setopt(h, CURLOPT_CAINFO_BLOB, &text);
+    curl_easy_setopt(h, CURLOPT_CAPATH, nullptr);
+  }
+  if (!what.reached_at.empty()) {
+    self.detour.reset(curl_slist_append(nullptr, ("::" + what.reached_at).c_str()));
+    curl_easy_setopt(h, CURLOPT_CONNECT_TO, self.detour.get());
+  }
   if (!what.tls.certificate.empty())
     curl_easy_setopt(h, CURLOPT_SSLCERT, what.tls.certificate.c_str());
   if (!what.tls.key.empty())
@@ -235,6 +248,33 @@ std::optional<std::string> prepare(transfer& self) {
     curl_easy_setopt(h, CURLOPT_TCP_KEEPINTVL, keepalive_interval_seconds);
   }
   return std::nullopt;
+}
+
+/// What is wrong with the other side's certificate; empty if it is none of what operators meet.
+std::string fault_of_certificate(const transfer& of) {
+  long found = X509_V_OK;
+  curl_easy_getinfo(of.handle.get(), CURLINFO_SSL_VERIFYRESULT, &found);
+  switch (found) {
+  case X509_V_OK:
+  case X509_V_ERR_UNSPECIFIED: { // libcurl's while it has only compared the name
+    auto host = origin_of(of.what.url);
+    return "its certificate is not that of " + host.substr(host.find("://") + 3);
+  }
+  case X509_V_ERR_CERT_HAS_EXPIRED:
+    return "its certificate, or that of who signed it, has expired";
+  case X509_V_ERR_CERT_NOT_YET_VALID:
+    return "its certificate is not valid yet: compare the clocks";
+  case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+    return "its certificate was signed by no authority, but by itself";
+  case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+  case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+  case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+  case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+  case X509_V_ERR_CERT_SIGNATURE_FAILURE:
+    return "its certificate was signed by no authority that is trusted here";
+  default:
+    return "";
+  }
 }
 
 struct timer {
@@ -549,6 +589,9 @@ struct event_loop::implementation {
                           + " bytes");
         if (code == CURLE_ABORTED_BY_CALLBACK)
           return t.failed("the connection broke before the answer");
+        if (code == CURLE_PEER_FAILED_VERIFICATION)
+          if (auto fault = fault_of_certificate(t); !fault.empty())
+            return t.failed(std::move(fault));
         return t.failed(t.why[0] != '\0' ? t.why.data() : curl_easy_strerror(code));
       });
     }

@@ -16,6 +16,8 @@ struct tls_files {
   std::string authority = {};   ///< certificates of those who may sign the server's
   std::string certificate = {}; ///< the client's own
   std::string key = {};
+  /// The same as `authority`, as text instead of a file's name.
+  std::string authority_text = {};
   bool operator==(const tls_files&) const = default;
 };
 
@@ -30,6 +32,9 @@ struct outgoing {
   std::string username;
   std::string password;
   tls_files tls = {};
+  /// `host:port` to be connected to instead of the URL's, which then only says whom a certificate has
+  /// to name, and whose connections are kept for it.
+  std::string reached_at = {};
   std::chrono::milliseconds connect_timeout{1'000};
   /// From the call to the end of the answer. Not used by streams.
   std::chrono::milliseconds timeout{5'000};

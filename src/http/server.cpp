@@ -9,7 +9,8 @@
 //  2. A chunked request can hang Pistache's parser for ever: Transfer-Encoding is refused with 411.
 //  3. An exception out of a handler ends the process unless it is a std::exception: all are caught,
 //     and the responder that unwinding drops answers 500.
-//  4. TLS handshakes block Pistache's accept thread: there is no TLS here, HAProxy does it.
+//  4. TLS handshakes block Pistache's accept thread: here TLS is between what is read and what is
+//     served, and between what is answered and what is written, so that nobody waits for anybody's.
 //  5. Connections that were to be closed stay open: here they are shut down after the answer.
 //  6. Malformed heads are answered 500 with an exception's text, or guessed at: request_head.hpp
 //     says what is asked of them here.
@@ -152,6 +153,11 @@ struct link {
   /// What the reactor was told to wait for.
   net::Polling::NotifyOn awaited = net::Polling::NotifyOn::Read;
 
+  /// Nothing while the first byte has not come, and where the client does not speak TLS.
+  std::unique_ptr<tls::server_session> tls;
+  bool greeted = false; ///< the first byte has come
+
+  /// What the client said, decrypted.
   std::string in;
   /// How much of `in` was searched for the end of the head.
   std::size_t searched = 0;
@@ -176,6 +182,9 @@ struct link {
   }
   /// More is read of a client than is served only to learn that it has left.
   [[nodiscard]] bool wants_input() const {
+    // TLS has answers of its own, to messages of its own: who does not read them says no more.
+    if (tls && !out.empty() && now != phase::closing)
+      return false;
     return !ended
            && (now == phase::closing || (now == phase::receiving && out.empty())
                || in.size() < read_ahead);
@@ -449,8 +458,33 @@ private:
         remove(l);
       return;
     }
-    l->in.append(buffer_.data(), count);
-    process(l);
+    if (!take(*l, {buffer_.data(), count}))
+      return remove(l);
+    // A handshake has the time that was set when the client came, and no more for each byte.
+    if (!l->tls || l->tls->is_ready())
+      process(l);
+  }
+
+  /// Takes bytes in, which TLS may be in between. False if nothing can come of them.
+  bool take(link& l, std::string_view bytes) {
+    const auto& options = shared_->options;
+    if (!l.greeted && options.tls) {
+      if (tls::server_session::is_handshake(bytes.front()))
+        l.tls = std::make_unique<tls::server_session>(*options.tls);
+      else if (options.require_tls)
+        refuse(l, 400, "This port speaks TLS and nothing else; use https://.");
+    }
+    l.greeted = true;
+    if (l.now == link::phase::closing)
+      return true;
+    if (!l.tls) {
+      l.in.append(bytes);
+      return true;
+    }
+    bool well = l.tls->receive(bytes, l.in);
+    write_bytes(l, l.tls->to_send());
+    l.ended = l.ended || l.tls->has_ended();
+    return well;
   }
 
   /// Closes what is done with, and tells the reactor what is awaited of the others.
@@ -608,6 +642,16 @@ private:
   }
 
   void write(link& l, std::string text) {
+    if (!l.tls)
+      return write_bytes(l, std::move(text));
+    // Nothing is answered before the handshake is done.
+    if (l.tls->say(text))
+      write_bytes(l, l.tls->to_send());
+  }
+
+  void write_bytes(link& l, std::string text) {
+    if (text.empty())
+      return;
     if (!l.out.empty()) {
       l.out += text;
       return;
@@ -659,6 +703,11 @@ private:
   }
 
   void end_writing(link& l) {
+    if (l.tls) {
+      l.tls->end();
+      auto bye = l.tls->to_send();
+      (void)::send(l.descriptor, bye.data(), bye.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
     ::shutdown(l.descriptor, SHUT_WR);
     l.deadline = clock::now() + linger_patience;
   }
@@ -696,7 +745,7 @@ private:
     if (l->now != link::phase::receiving || !l->out.empty())
       return;
     auto now = clock::now();
-    if (l->in.empty() && !l->head) {
+    if (l->in.empty() && !l->head && !(l->tls && l->tls->is_halfway())) {
       if (l->in.capacity() > kept_input)
         l->in = {};
       l->begun.reset();

@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "tls/session.hpp"
+
 namespace matriarch::http {
 
 enum class method { get, head, post, put, patch, del, options, other };
@@ -120,6 +122,11 @@ struct server_options {
   /// Told, once a minute at most, that connections were closed or turned away for want of room; a
   /// sentence for the operator. Called on a thread of the server.
   std::function<void(std::string)> warn = {};
+  /// What is shown to clients that speak TLS (1.2 or later). Without it none can; with it they can on
+  /// the same port, as their first byte tells.
+  std::shared_ptr<const tls::server_identity> tls = {};
+  /// Whether clients that do not speak TLS are refused then.
+  bool require_tls = false;
 };
 
 /// What a server has to do at a moment, and what it had to turn away since its start.
