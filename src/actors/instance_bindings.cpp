@@ -35,8 +35,9 @@ constexpr caf::timespan tell_unmade_after = 5s;
 constexpr caf::timespan pause_when_held_back = 1s;
 // A platform that can poll gets its answer at once if it is there by then.
 constexpr caf::timespan poll_after = 2s;
-// Platforms give up after 60 s.
-constexpr caf::timespan longest_wait = 50s;
+// Platforms give up after 60 s, some of the clients behind them sooner: an answer is there within
+// half of that.
+constexpr caf::timespan longest_wait = 25s;
 // etcd takes 128 operations in a transaction; the record may be one of them.
 constexpr std::size_t most_settled_at_once = 100;
 
@@ -229,23 +230,21 @@ void instance_bindings::unbind(const model::unbind_request& asked, answer owed) 
 
 /// A binding without a role of its own ends with its record.
 void instance_bindings::erase_now(const std::string& binding_id, answer owed) {
-  auto key = key_of(binding_id);
-  change what;
-  what.compares = {store::unchanged_since(keys::record(host_.name), host_.at())};
-  what.operations = {store::erase{{key, ""}}};
-  what.witness = {key, ""};
-  what.made = [](const auto& found) { return found.empty(); };
-  host_.commit(std::move(what), [this, owed, binding_id](const fate& came) mutable {
-    if (!came.done()) {
-      owed.deliver(model::verdict{model::verdict_kind::unavailable, came.why});
-      return;
-    }
-    known_.erase(binding_id);
-    at_ = came.at;
-    host_.publish();
-    refuse_binds(binding_id);
-    owed.deliver(model::verdict{model::verdict_kind::done});
-  });
+  auto next = *host_.known();
+  next.ended_bindings[binding_id] = {host_.outside.now()};
+  model::forget_ended_bindings(next, host_.outside.now());
+  host_.write(std::move(next), {}, {store::erase{{key_of(binding_id), ""}}},
+              [this, owed, binding_id](const fate& came) mutable {
+                if (!came.done()) {
+                  owed.deliver(model::verdict{model::verdict_kind::unavailable, came.why});
+                  return;
+                }
+                known_.erase(binding_id);
+                at_ = came.at;
+                host_.publish();
+                refuse_binds(binding_id);
+                owed.deliver(model::verdict{model::verdict_kind::done});
+              });
 }
 
 std::vector<store::operation> instance_bindings::rewritten() const {
@@ -260,8 +259,7 @@ std::vector<store::operation> instance_bindings::rewritten() const {
 void instance_bindings::wait(const std::string& binding_id, const answer& owed, bool removal,
                              bool may_poll) {
   waiting_.push_back({binding_id, owed, removal, may_poll, host_.self->clock().now()});
-  if (may_poll)
-    host_.wake(poll_after);
+  host_.wake(may_poll ? poll_after : longest_wait);
 }
 
 bool instance_bindings::pending() const {
@@ -327,15 +325,16 @@ void instance_bindings::tell_pollers() {
                     && now >= one.since + tell_unmade_after;
     if (now < one.since + longest_wait && !hopeless)
       return false;
-    auto why = trouble != trouble_of.end() ? trouble->second
-               : refusal().empty()         ? "the cluster's leader could not be asked"
-                                           : refusal();
+    auto why = trouble != trouble_of.end()                  ? trouble->second
+               : !host_.seen().running(host_.seen().leader) ? "the cluster has no leader"
+               : refusal().empty() ? "the cluster's leader could not be asked"
+                                   : refusal();
     one.owed.deliver(model::verdict{model::verdict_kind::unavailable,
                                     why + "; what was asked for goes on, ask again for its state"});
     return true;
   });
-  if (std::ranges::any_of(waiting_, &waiter::may_poll))
-    host_.wake(poll_after);
+  for (const auto& one : waiting_)
+    host_.wake(one.since + (one.may_poll ? poll_after : longest_wait) - now);
 }
 
 // -- the loop -------------------------------------------------------------------------------------
@@ -593,8 +592,7 @@ bool instance_bindings::settle() {
         continue;
       operations.push_back(store::erase{{key_of(id), ""}});
       what.ended.push_back(id);
-      if (one.polled)
-        next.ended_bindings[id] = host_.outside.now();
+      next.ended_bindings[id] = {host_.outside.now(), one.operation_id};
       continue;
     }
     bool fresh = one.phase == model::binding_phase::creating;

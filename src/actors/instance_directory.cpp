@@ -283,14 +283,14 @@ private:
       return;
     }
     auto id = model::quoted(id_of(what));
-    bool was = false;
-    if (!came.reads[1].empty()) {
-      auto left = store::decode_tombstone(came.reads[1].front().value);
-      was = left.ok() && left->removed_at + model::tombstone_life > setup_.outside.now();
-    }
-    owed.deliver(model::verdict{was ? model::verdict_kind::gone : model::verdict_kind::not_found,
-                                was ? "the service instance " + id + " has been removed"
-                                    : "there is no service instance " + id});
+    model::verdict said{model::verdict_kind::not_found, "there is no service instance " + id};
+    if (!came.reads[1].empty())
+      if (auto left = store::decode_tombstone(came.reads[1].front().value);
+          left.ok() && left->removed_at + model::tombstone_life > setup_.outside.now()) {
+        said = {model::verdict_kind::gone, "the service instance " + id + " has been removed"};
+        said.left = std::move(*left);
+      }
+    owed.deliver(std::move(said));
   }
 
   caf::result<model::demote_report> demote(const model::demote_request& what) {

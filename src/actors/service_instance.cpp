@@ -398,6 +398,8 @@ private:
            [this, asked = std::move(asked), owed]() mutable { judge(asked, owed); }});
     else
       judge(asked, owed);
+    if (!known_)
+      go_on(); // what was refused leaves no actor behind
   }
 
   /// What another broker is changing is not for this one's copy to rule on: it may be old.
@@ -408,6 +410,8 @@ private:
                        model::lookup_request> || std::is_same_v<Request, model::await_request>;
     if (only_reads || !known_ || may_act(owed))
       serve(asked, owed);
+    // It was started for this request, and nothing has come of that.
+    ended_ = ended_ || (!known_ && !busy_);
   }
 
   static void refuse(answer& owed, model::verdict_kind is, std::string why) {
@@ -456,8 +460,6 @@ private:
       owed.deliver(std::move(said));
     } else if (may_act(owed)) {
       accept(std::move(asked), owed);
-    } else {
-      ended_ = true;
     }
   }
 
@@ -1432,8 +1434,7 @@ private:
     if (!known_->etcd.username.empty() && !dismissed_)
       return dismiss_from_etcd();
     auto now = setup_.outside.now();
-    model::tombstone left{known_->instance_id, known_->current.id, now};
-    auto value = store::encode_tombstone(left);
+    auto value = store::encode_tombstone(model::tombstone_of(*known_, bindings_.all(), now));
     change what;
     what.compares = {store::unchanged_since(record_key_, at_)};
     what.operations = {store::erase{store::keys_below(keys::everything_of(name_))},

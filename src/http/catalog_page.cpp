@@ -42,18 +42,19 @@ json::value schemas_json(const model::plan& plan, const parameter_schemas& schem
   return all;
 }
 
-json::value plan_json(const model::plan& plan, const parameter_schemas& schemas, bool bindable,
-                      json::document& owner) {
+json::value plan_json(const model::service& service, const model::plan& plan,
+                      const parameter_schemas& schemas, json::document& owner) {
   auto shown = object();
+  bool bindable = plan.bindable.value_or(service.bindable);
   json::add(shown, "id", plan.id, owner);
   json::add(shown, "name", plan.name, owner);
   json::add(shown, "description", plan.description, owner);
   json::add(shown, "free", plan.free, owner);
-  if (plan.bindable)
-    json::add(shown, "bindable", *plan.bindable, owner);
+  // What the service says counts for a plan that says nothing, but not every client looks there.
+  json::add(shown, "bindable", bindable, owner);
   json::add(shown, "binding_rotatable", plan.binding_rotatable, owner);
-  if (plan.plan_updateable)
-    json::add(shown, "plan_updateable", *plan.plan_updateable, owner);
+  json::add(shown, "plan_updateable", plan.plan_updateable.value_or(service.plan_updateable),
+            owner);
   if (plan.maintenance) {
     auto maintenance = object();
     json::add(maintenance, "version", plan.maintenance->version, owner);
@@ -64,8 +65,7 @@ json::value plan_json(const model::plan& plan, const parameter_schemas& schemas,
   if (!plan.metadata.empty())
     json::add(shown, "metadata", parsed(plan.metadata, owner), owner);
   json::add(shown, "maximum_polling_duration", plan.maximum_polling_duration, owner);
-  json::add(shown, "schemas", schemas_json(plan, schemas, plan.bindable.value_or(bindable), owner),
-            owner);
+  json::add(shown, "schemas", schemas_json(plan, schemas, bindable, owner), owner);
   return shown;
 }
 
@@ -90,7 +90,7 @@ json::value service_json(const model::service& service, const parameter_schemas&
     json::add(shown, "metadata", parsed(service.metadata, owner), owner);
   json::value plans{rapidjson::kArrayType};
   for (const auto& plan : service.plans)
-    plans.PushBack(plan_json(plan, schemas, service.bindable, owner), owner.GetAllocator());
+    plans.PushBack(plan_json(service, plan, schemas, owner), owner.GetAllocator());
   json::add(shown, "plans", std::move(plans), owner);
   return shown;
 }

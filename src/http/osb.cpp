@@ -188,6 +188,9 @@ std::optional<std::string> read_maintenance_version(body_reader& body) {
   if (given == nullptr)
     return std::nullopt;
   const auto* version = json::member(*given, "version");
+  // Some platforms send the object without anything in it for a plan that has none.
+  if (given->ObjectEmpty() || (version != nullptr && version->IsNull()))
+    return std::nullopt;
   if (version == nullptr || !version->IsString()) {
     body.refuse("maintenance_info.version has to be a string: the version that the catalog names");
     return std::nullopt;
@@ -509,7 +512,10 @@ checked<model::update_request> update(const request& got, const std::string& id,
   asked.requested_by = by.requested_by;
   asked.longest = plan != nullptr ? longest(*plan) : longest_of_all(by.catalog);
   read.accepts_incomplete = accepts_incomplete(got, body.flag("accepts_incomplete"), by.strict);
-  if (by.strict && !read.accepts_incomplete)
+  asked.may_poll = read.accepts_incomplete || !by.strict;
+  // A change of the context is done at once; whether the plan changes, the instance knows.
+  bool context_alone = asked.context && asked.parameters == "{}" && !asked.maintenance_version;
+  if (!asked.may_poll && !context_alone)
     return async_required();
   return read;
 }
@@ -586,6 +592,8 @@ response refusal(const model::verdict& said) {
     return error(422, said.description);
   case model::verdict_kind::outdated:
     return error(422, said.description, "MaintenanceInfoConflict");
+  case model::verdict_kind::needs_polls:
+    return async_required();
   case model::verdict_kind::created:
   case model::verdict_kind::done:
   case model::verdict_kind::accepted:
@@ -662,13 +670,35 @@ response fetched_binding(const binding_view& shown) {
   return answer(200, body);
 }
 
+response end_of_removal(const std::string& operation_id, const request& poll, int status,
+                        const std::string& what) {
+  const auto* named = poll.query_value("operation");
+  if (named != nullptr && !operation_id.empty() && *named == operation_id)
+    return {200, state_text("succeeded", what), {}};
+  return error(status, what);
+}
+
+response binding_last_operation(const model::verdict& gone, const std::string& binding_id,
+                                const request& poll) {
+  std::string operation_id;
+  if (gone.left)
+    if (auto ended = gone.left->ended_bindings.find(binding_id);
+        ended != gone.left->ended_bindings.end())
+      operation_id = ended->second.operation_id;
+  return end_of_removal(operation_id, poll, 410, gone.description);
+}
+
 response binding_last_operation(const model::instance_snapshot& known,
-                                const std::string& binding_id, model::wall_time now) {
+                                const std::string& binding_id, const request& poll,
+                                model::wall_time now) {
   auto found = known.bindings.find(binding_id);
-  if (found == known.bindings.end())
-    return known.known.ended_bindings.contains(binding_id)
-               ? error(410, "binding " + model::quoted(binding_id) + " has been removed")
-               : no_binding(known, binding_id);
+  if (found == known.bindings.end()) {
+    auto ended = known.known.ended_bindings.find(binding_id);
+    return ended == known.known.ended_bindings.end()
+               ? no_binding(known, binding_id)
+               : end_of_removal(ended->second.operation_id, poll, 410,
+                                "binding " + model::quoted(binding_id) + " has been removed");
+  }
   const auto& which = found->second;
   if (which.phase == model::binding_phase::ready)
     return {200, state_text("succeeded", which.note), {}};

@@ -56,6 +56,11 @@ deprovision(const request& got, const std::string& id, const rules& by);
 [[nodiscard]] response accepted(const std::string& operation_id);
 
 [[nodiscard]] response last_operation(const model::instance_snapshot& known);
+/// last_operation of something that is gone, whose removal was `operation_id` if anybody was told:
+/// that it succeeded to a poll that names it, for there are clients that take 410 for an error, and
+/// else `status`.
+[[nodiscard]] response end_of_removal(const std::string& operation_id, const request& poll,
+                                      int status, const std::string& what);
 [[nodiscard]] response instance(const model::instance_snapshot& known);
 
 /// How a binding's answer is made.
@@ -74,7 +79,11 @@ struct binding_view {
 [[nodiscard]] response fetched_binding(const binding_view& shown);
 /// `failed` once it takes longer than model::longest_binding_operation; `now` is the system's time.
 [[nodiscard]] response binding_last_operation(const model::instance_snapshot& known,
-                                              const std::string& binding_id, model::wall_time now);
+                                              const std::string& binding_id, const request& poll,
+                                              model::wall_time now);
+/// The same once there is no instance any more.
+[[nodiscard]] response binding_last_operation(const model::verdict& gone,
+                                              const std::string& binding_id, const request& poll);
 /// 404; 503 if there is one that cannot be read.
 [[nodiscard]] response no_binding(const model::instance_snapshot& known,
                                   const std::string& binding_id);

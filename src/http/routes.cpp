@@ -23,8 +23,8 @@ using namespace std::chrono_literals;
 // 60 s.
 constexpr std::chrono::milliseconds synchronous_patience = 50s;
 
-// The same for a binding, which the instance's actor gives up after 50 s by itself.
-constexpr std::chrono::milliseconds binding_patience = 55s;
+// The same for a binding, which the instance's actor gives up after 25 s by itself.
+constexpr std::chrono::milliseconds binding_patience = 28s;
 // How much of a wrong header an error repeats.
 constexpr std::size_t longest_shown = 100;
 // Every answer to a request carries the identity it came with (OSB, "Request Identity").
@@ -108,14 +108,12 @@ private:
     if (matches(got, {"v2", "service_instances", "*"}))
       return instance(got, got.segments[2], std::move(to));
     if (matches(got, {"v2", "service_instances", "*", "last_operation"}))
-      return got.verb == method::get ? last_operation(got.segments[2], std::move(to))
-                                     : wrong_method(to, "GET");
+      return got.verb == method::get ? last_operation(got, std::move(to)) : wrong_method(to, "GET");
     if (matches(got, {"v2", "service_instances", "*", "service_bindings", "*"}))
       return binding(got, got.segments[2], got.segments[4], std::move(to));
     if (matches(got, {"v2", "service_instances", "*", "service_bindings", "*", "last_operation"}))
-      return got.verb == method::get
-                 ? binding_last_operation(got.segments[2], got.segments[4], std::move(to))
-                 : wrong_method(to, "GET");
+      return got.verb == method::get ? binding_last_operation(got, std::move(to))
+                                     : wrong_method(to, "GET");
     if (!got.segments.empty() && got.segments[0] == "admin")
       return admin(got, std::move(to));
     to.send(osb::error(404, "there is nothing at this path; the API begins with /v2/catalog"));
@@ -275,25 +273,33 @@ private:
   }
 
   /// Answers with `read` of the instance: from its snapshot, or after etcd was asked whether it
-  /// exists. `after_removal` is the status for one that did.
+  /// exists. `after_removal` answers for one that did; 404 if it is not set.
   void with_instance(const std::string& id, reply to,
                      std::function<response(const model::instance_snapshot&)> read,
-                     int after_removal = 404) const {
+                     std::function<response(const model::verdict&)> after_removal = {}) const {
     if (auto known = find(id))
       return to.send(read(*known));
     auto later = std::make_shared<reply>(std::move(to));
     behind_.ask(model::lookup_request{id}, model::request_patience,
-                [later, read = std::move(read), after_removal](const model::verdict& said) {
+                [later, read = std::move(read),
+                 after_removal = std::move(after_removal)](const model::verdict& said) {
                   if (said.is == model::verdict_kind::done && said.instance)
                     return later->send(read(*said.instance));
                   if (said.is == model::verdict_kind::gone)
-                    return later->send(osb::error(after_removal, said.description));
+                    return later->send(after_removal ? after_removal(said)
+                                                     : osb::error(404, said.description));
                   later->send(osb::refusal(said));
                 });
   }
 
-  void last_operation(const std::string& id, reply to) const {
-    with_instance(id, std::move(to), osb::last_operation, 410);
+  void last_operation(const request& got, reply to) const {
+    const auto& id = got.segments[2];
+    if (auto known = find(id)) // before anything is copied: this is what platforms ask most
+      return to.send(osb::last_operation(*known));
+    with_instance(id, std::move(to), osb::last_operation, [poll = got](const auto& gone) {
+      return osb::end_of_removal(gone.left ? gone.left->operation_id : std::string{}, poll, 410,
+                                 gone.description);
+    });
   }
 
   void fetch_binding(const std::string& id, const std::string& binding_id, reply to) const {
@@ -306,15 +312,16 @@ private:
     });
   }
 
-  void binding_last_operation(const std::string& id, const std::string& binding_id,
-                              reply to) const {
+  void binding_last_operation(const request& got, reply to) const {
     with_instance(
-        id, std::move(to),
-        [binding_id](const auto& known) {
+        got.segments[2], std::move(to),
+        [got](const auto& known) {
           auto now = std::chrono::floor<model::duration>(std::chrono::system_clock::now());
-          return osb::binding_last_operation(known, binding_id, now);
+          return osb::binding_last_operation(known, got.segments[4], got, now);
         },
-        410);
+        [got](const auto& gone) {
+          return osb::binding_last_operation(gone, got.segments[4], got);
+        });
   }
 
   [[nodiscard]] std::string authority() const {
@@ -514,7 +521,7 @@ private:
     if (now.loaded && now.active)
       return true;
     to.send(osb::refusal({model::verdict_kind::unavailable,
-                          now.loaded ? "another broker is active; ask that one"
+                          now.loaded ? "this broker is not the active one; ask the one that is"
                                      : "the broker has not read its instances from etcd yet; try "
                                        "again"}));
     return false;
@@ -555,6 +562,8 @@ private:
   }
 
   void demote(const std::string& cell, reply to) const {
+    if (!must_act(to))
+      return;
     auto later = std::make_shared<reply>(std::move(to));
     behind_.demote(model::demote_request{cell}, [later, cell](const model::demote_report& report) {
       later->send(admin::demoted(cell, report));

@@ -172,6 +172,8 @@ ruling judge_update(const update_request& asked, const record& known,
   if (in_progress(known) && !only_context) {
     bool same =
         known.current.type == operation_type::update && known.current.requested == requested;
+    if (same && !asked.may_poll)
+      return {{verdict_kind::needs_polls}};
     return {same ? verdict{verdict_kind::accepted, "", known.current.id} : busy(known)};
   }
   if (plan_changes && !may_change_plan(asked, known))
@@ -225,6 +227,8 @@ ruling judge_update(const update_request& asked, const record& known,
     verdict done{verdict_kind::done, "", known.current.id};
     return next == known ? ruling{done} : ruling{done, std::move(next)};
   }
+  if (!asked.may_poll)
+    return {{verdict_kind::needs_polls}};
   next.current = operation{};
   for (auto& n : next.nodes)
     n.left_over = n.phase == node_phase::removing;
@@ -410,14 +414,24 @@ std::string unreadable(const std::string& binding_id) {
          + " cannot be read; the broker's log says why, and an operator has to put it right";
 }
 
+tombstone tombstone_of(const record& known, const std::map<std::string, binding>& bindings,
+                       wall_time now) {
+  auto last = known;
+  for (const auto& [id, one] : bindings)
+    last.ended_bindings[id] = {now, one.phase == binding_phase::removing ? one.operation_id
+                                                                         : std::string{}};
+  forget_ended_bindings(last, now);
+  return {known.instance_id, known.current.id, now, std::move(last.ended_bindings)};
+}
+
 void forget_ended_bindings(record& known, wall_time now) {
   std::erase_if(known.ended_bindings,
-                [&](const auto& one) { return one.second + tombstone_life < now; });
+                [&](const auto& one) { return one.second.at + tombstone_life < now; });
   // Of an application that binds all the time; the record has to stay far below etcd's 1.5 MB.
   constexpr std::size_t most_remembered = 1'000;
   while (known.ended_bindings.size() > most_remembered)
     known.ended_bindings.erase(std::ranges::min_element(
-        known.ended_bindings, {}, [](const auto& one) { return one.second; }));
+        known.ended_bindings, {}, [](const auto& one) { return one.second.at; }));
 }
 
 bool has_own_roles(const record& known, const std::map<std::string, binding>& bindings) {

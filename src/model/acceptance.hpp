@@ -72,6 +72,10 @@ struct new_binding_values {
 /// What is said of a binding whose record in etcd cannot be read.
 [[nodiscard]] std::string unreadable(const std::string& binding_id);
 
+/// What is left of an instance whose removal ends now.
+[[nodiscard]] tombstone tombstone_of(const record& known,
+                                     const std::map<std::string, binding>& bindings, wall_time now);
+
 /// Drops those ended bindings that nobody polls any more, after `tombstone_life`, and of very many
 /// the oldest.
 void forget_ended_bindings(record& known, wall_time now);

@@ -112,6 +112,14 @@ struct operation {
   bool operator==(const operation&) const = default;
 };
 
+/// A binding that is gone: when it went, and by which operation.
+struct ended_binding {
+  wall_time at;
+  /// Empty where nobody was told of one, or where an earlier release removed it.
+  std::string operation_id = {};
+  bool operator==(const ended_binding&) const = default;
+};
+
 enum class record_phase {
   accepting, ///< written, but not yet answered for: undone if the broker ends here
   accepted,
@@ -154,9 +162,8 @@ struct record {
   std::string switching_to;
   /// True once a leader has run: from then on there is data to lose.
   bool had_leader = false;
-  /// Bindings that ended by an operation which somebody may still poll, and since when they are
-  /// gone.
-  std::map<std::string, wall_time> ended_bindings;
+  /// Bindings that are gone, by their ids, for as long as somebody may still poll.
+  std::map<std::string, ended_binding> ended_bindings;
   /// Fresh with each write, so that a writer recognises its own after a time-out.
   std::string write_id;
 
@@ -216,9 +223,12 @@ struct tombstone {
   std::string instance_id;
   std::string operation_id;
   wall_time removed_at;
+  /// As the record had them, and those that ended with it.
+  std::map<std::string, ended_binding> ended_bindings = {};
 };
 
-/// For how long a tombstone answers last_operation with 410.
+/// For how long a tombstone answers last_operation: that the removal succeeded to a poll that names
+/// its operation, with 410 to all others.
 inline constexpr duration tombstone_life = std::chrono::hours{24 * 7};
 
 } // namespace matriarch::model

@@ -53,6 +53,8 @@ struct update_request {
   std::optional<std::string> context;
   std::string requested_by;
   duration longest{};
+  /// Whether the platform can poll: without that only what is done at once can be asked for.
+  bool may_poll = true;
 };
 
 struct deprovision_request {
@@ -116,6 +118,7 @@ enum class verdict_kind {
   busy,        ///< another operation is in progress
   refused,     ///< understood, but not possible
   outdated,    ///< the maintenance version named is not the catalog's
+  needs_polls, ///< takes time, and the platform cannot poll
   not_found,   ///< there is no such thing and, as far as is known, never was
   gone,        ///< there was such a thing
   unavailable, ///< cannot be said or done now; nothing was changed; try again
@@ -130,6 +133,8 @@ struct verdict {
   std::shared_ptr<const struct instance_snapshot> instance = nullptr;
   /// Of a bind: the binding as it is now.
   std::optional<binding> bound = {};
+  /// Of something gone: what its tombstone says.
+  std::optional<tombstone> left = {};
 };
 
 /// The end of a demote request.

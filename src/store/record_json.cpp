@@ -188,6 +188,35 @@ std::map<std::string, std::string> decode_texts(const json::value& object, const
   return texts;
 }
 
+void add_ended(writer& out, const std::map<std::string, model::ended_binding>& bindings) {
+  json::value all{rapidjson::kObjectType};
+  for (const auto& [binding_id, ended] : bindings) {
+    json::value one{rapidjson::kObjectType};
+    json::add(one, "at", milliseconds(ended.at), out.owner);
+    if (!ended.operation_id.empty())
+      json::add(one, "operation_id", ended.operation_id, out.owner);
+    all.AddMember(json::string(binding_id, out.owner), one, out.owner.GetAllocator());
+  }
+  json::add(out.owner, "ended_bindings", std::move(all), out.owner);
+}
+
+std::map<std::string, model::ended_binding> read_ended(const json::value& object) {
+  std::map<std::string, model::ended_binding> ended;
+  const auto* all = json::member(object, "ended_bindings");
+  if (all == nullptr || !all->IsObject())
+    return ended;
+  for (const auto& m : all->GetObject()) {
+    // Earlier releases wrote the time alone.
+    const auto* at = m.value.IsObject() ? json::member(m.value, "at") : &m.value;
+    if (at == nullptr || !at->IsInt64() || at->GetInt64() < 0 || at->GetInt64() >= year_10000)
+      continue;
+    ended[{m.name.GetString(), m.name.GetStringLength()}] = {
+        wall_time{model::duration{at->GetInt64()}},
+        m.value.IsObject() ? json::string_member(m.value, "operation_id") : std::string{}};
+  }
+  return ended;
+}
+
 json::value encode_settings(const model::cluster_settings& settings, json::document& owner) {
   json::value object{rapidjson::kObjectType};
   json::add(object, "parameters", encode_texts(settings.parameters, owner), owner);
@@ -413,11 +442,7 @@ std::string encode_record(const model::record& known, const keyring& keys) {
   json::add(out.owner, "nodes", std::move(nodes), out.owner);
   out.add("switching_to", known.switching_to);
   out.add("had_leader", known.had_leader);
-  json::value ended{rapidjson::kObjectType};
-  for (const auto& [binding_id, since] : known.ended_bindings)
-    ended.AddMember(json::string(binding_id, out.owner), json::value{milliseconds(since)},
-                    out.owner.GetAllocator());
-  json::add(out.owner, "ended_bindings", std::move(ended), out.owner);
+  add_ended(out, known.ended_bindings);
   out.add("write_id", known.write_id);
   return json::text_of(out.owner);
 }
@@ -483,11 +508,7 @@ result<model::record> decode_record(std::string_view text, const keyring& keys) 
     }
     known.switching_to = json::string_member(object, "switching_to");
     known.had_leader = in.flag("had_leader", false);
-    if (const auto* ended = json::member(object, "ended_bindings"); ended && ended->IsObject())
-      for (const auto& m : ended->GetObject())
-        if (m.value.IsInt64())
-          known.ended_bindings.emplace(std::string{m.name.GetString(), m.name.GetStringLength()},
-                                       wall_time{model::duration{m.value.GetInt64()}});
+    known.ended_bindings = read_ended(object);
     known.write_id = json::string_member(object, "write_id");
     return known;
   });
@@ -549,12 +570,15 @@ std::string encode_tombstone(const model::tombstone& known) {
   out.add("instance_id", known.instance_id);
   out.add("operation_id", known.operation_id);
   out.add("removed_at", milliseconds(known.removed_at));
+  if (!known.ended_bindings.empty())
+    add_ended(out, known.ended_bindings);
   return json::text_of(out.owner);
 }
 
 result<model::tombstone> decode_tombstone(std::string_view text) {
-  return decode<model::tombstone>(text, "tombstone", [](reader& in, const json::value&) {
-    return model::tombstone{in.text("instance_id"), in.text("operation_id"), in.time("removed_at")};
+  return decode<model::tombstone>(text, "tombstone", [](reader& in, const json::value& object) {
+    return model::tombstone{in.text("instance_id"), in.text("operation_id"), in.time("removed_at"),
+                            read_ended(object)};
   });
 }
 

@@ -56,6 +56,39 @@ TEST_CASE("an unbind answers once the role is gone, and a second one finds nothi
   CHECK(here.ask(unbind("db", "b1")).is == verdict_kind::gone);
 }
 
+TEST_CASE("bindings that are removed are remembered, also at once, and after their instance") {
+  for (bool shared : {false, true}) {
+    CAPTURE(shared);
+    stage here;
+    auto asked = shared ? shared_provision() : provision("db");
+    REQUIRE(here.ask(asked).is == verdict_kind::accepted);
+    REQUIRE(finish(here, "db"));
+    REQUIRE(here.ask(bind("db", "b1")).bound);
+    REQUIRE(here.ask(bind("db", "b2")).bound);
+    auto first = here.ask(unbind("db", "b1"));
+    CHECK(first.is == verdict_kind::done);
+    CHECK(here.broker().find("db")->known.ended_bindings.contains("b1"));
+    here.restart();
+    here.pass(2s);
+    CHECK(here.broker().find("db")->known.ended_bindings.contains("b1"));
+    here.outside.lingering = "a lock";
+    auto polled = unbind("db", "b2");
+    polled.may_poll = true;
+    auto second = here.ask(polled);
+    CHECK(second.is == (shared ? verdict_kind::done : verdict_kind::accepted));
+    auto removal = here.ask(deprovision("db"));
+    REQUIRE(removal.is == verdict_kind::accepted);
+    REQUIRE(here.pass_until([&] { return !here.outside.record_of("db"); }, 900s));
+    auto said = here.ask(model::lookup_request{"db"});
+    CHECK(said.is == verdict_kind::gone);
+    REQUIRE(said.left);
+    CHECK(said.left->operation_id == removal.operation_id);
+    CHECK(said.left->ended_bindings.contains("b1"));
+    REQUIRE(said.left->ended_bindings.contains("b2"));
+    CHECK(said.left->ended_bindings.at("b2").operation_id == second.operation_id);
+  }
+}
+
 TEST_CASE("a write of a binding whose answer is lost is recognised") {
   stage here;
   REQUIRE(make(here, "db"));
@@ -100,11 +133,13 @@ TEST_CASE("a platform that polls is told so, and polls to the end") {
   here.outside.database_failure = "the leader does not answer";
   auto leaving = unbind("db", "b1");
   leaving.may_poll = true;
-  CHECK(here.ask(leaving).is == verdict_kind::accepted);
+  auto left = here.ask(leaving);
+  CHECK(left.is == verdict_kind::accepted);
+  auto ending = left.operation_id;
   here.outside.database_failure.clear();
   here.pass(1s);
   CHECK_FALSE(here.broker().find("db")->bindings.contains("b1"));
-  CHECK(here.broker().find("db")->known.ended_bindings.contains("b1"));
+  CHECK(here.broker().find("db")->known.ended_bindings.at("b1").operation_id == ending);
   here.restart();
   CHECK(here.broker().find("db")->known.ended_bindings.contains("b1"));
 }
@@ -114,7 +149,7 @@ TEST_CASE("a bind that takes too long is given up by its asker, and goes on") {
   REQUIRE(make(here, "db"));
   here.outside.database_failure = "the leader does not answer";
   auto came = here.broker().ask(bind("db", "b1"));
-  here.pass(55s);
+  here.pass(26s);
   REQUIRE(came->has_value());
   CHECK((*came)->is == verdict_kind::unavailable);
   CHECK(here.broker().find("db")->roles_wait_for == "the leader does not answer");
@@ -122,6 +157,23 @@ TEST_CASE("a bind that takes too long is given up by its asker, and goes on") {
   here.pass(1s);
   CHECK(here.broker().find("db")->roles_wait_for.empty());
   CHECK(here.ask(bind("db", "b1")).is == verdict_kind::done);
+}
+
+TEST_CASE("who cannot poll is told within half a minute that there is no leader") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  REQUIRE(here.ask(bind("db", "b1")).bound);
+  here.outside.etcd.erase(keys::leader("db"));
+  auto made = here.broker().ask(bind("db", "b2"));
+  auto removed = here.broker().ask(unbind("db", "b1"));
+  here.pass(26s);
+  for (const auto& came : {made, removed}) {
+    REQUIRE(came->has_value());
+    CHECK((*came)->is == verdict_kind::unavailable);
+    INFO((*came)->description);
+    CHECK(
+        (*came)->description.starts_with("the cluster has no leader; what was asked for goes on"));
+  }
 }
 
 TEST_CASE("an unbind supersedes a bind under way") {

@@ -217,6 +217,32 @@ TEST_CASE("even of two brokers that take each other for one, one acts, and stays
   });
 }
 
+TEST_CASE("a provision that is refused leaves no actor behind, whoever refuses it") {
+  stage here;
+  here.pass(2s);
+  here.brokers.push_back(std::make_unique<simulated_broker>(
+      here.outside, broker_settings{.address = "127.0.0.2:8080", .machine = "another machine"}));
+  here.pass(5s);
+  auto& standby = *here.brokers.back();
+  REQUIRE_FALSE(standby.active());
+  auto before = standby.actors_alive();
+  for (int i = 0; i < 5; ++i) {
+    auto said = standby.ask(provision("fresh-" + std::to_string(i)));
+    here.pass(1s);
+    REQUIRE(said->has_value());
+    CHECK((*said)->is == model::verdict_kind::unavailable);
+    CHECK((*said)->description.find("not the active one") != std::string::npos);
+  }
+  CHECK(standby.actors_alive() == before);
+  // The same where the active one has no port to give.
+  stage full{3, broker_settings{.ports = {30000, 30000, std::chrono::hours{1}}}};
+  REQUIRE(make(full, "db"));
+  before = full.broker().actors_alive();
+  CHECK(full.ask(provision("more")).is == model::verdict_kind::refused);
+  full.run();
+  CHECK(full.broker().actors_alive() == before);
+}
+
 TEST_CASE("a broker that loses the key before it acts does not begin to") {
   // The other's write comes before the last transaction, or before that one's answer.
   for (bool after : {false, true}) {

@@ -520,6 +520,10 @@ awaited_verdict simulated_broker::ask(model::request what) {
   return came;
 }
 
+std::size_t simulated_broker::actors_alive() const {
+  return self_->system.registry().running();
+}
+
 awaited_report simulated_broker::demote(const std::string& cell) {
   auto came = std::make_shared<std::optional<model::demote_report>>();
   self_->gateway->ask(model::demote_request{cell},

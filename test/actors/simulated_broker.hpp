@@ -63,6 +63,8 @@ public:
   void thaw();
   /// Whether it is neither cut off nor frozen.
   [[nodiscard]] bool answers() const;
+  /// The actors that it has.
+  [[nodiscard]] std::size_t actors_alive() const;
   /// The messages that its actors have taken so far.
   [[nodiscard]] int messages() const;
   void after_each_message(std::function<void()> then);

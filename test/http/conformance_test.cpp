@@ -96,8 +96,11 @@ TEST_CASE(
   CHECK(service["allow_context_updates"].IsTrue());
   CHECK(body["services"][1]["allow_context_updates"].IsFalse());
   const auto& plans = service["plans"];
-  CHECK(json::member(plans[0], "plan_updateable") == nullptr);
+  CHECK(plans[0]["plan_updateable"].IsFalse());
   CHECK(plans[1]["plan_updateable"].IsTrue());
+  CHECK(plans[0]["bindable"].IsTrue());
+  CHECK(plans[1]["bindable"].IsFalse());
+  CHECK(json::text_of(service["metadata"]) == R"({"shareable":true})");
   CHECK(plans[0]["binding_rotatable"].IsTrue());
   CHECK(plans[1]["binding_rotatable"].IsFalse());
   CHECK(json::text_of(plans[0]["maintenance_info"])
@@ -319,9 +322,20 @@ TEST_CASE("PRV-18, ALL-10: another maintenance version than the catalog's is a c
   error_of(with_version("plan-id", R"({"version":""})"), 422, "MaintenanceInfoConflict");
   error_of(with_version("closed-id", R"({"version":"1.2.0"})"), 422, "MaintenanceInfoConflict");
   for (const std::string wrong :
-       {"5", "[]", "\"1.2.0\"", "{}", R"({"version":1})", R"({"version":null})"})
+       {"5", "[]", "\"1.2.0\"", R"({"description":"x"})", R"({"version":1})"})
     CHECK(contains(error_of(with_version("plan-id", wrong), 400), "maintenance_info"));
   CHECK(b.asked().empty());
+}
+
+TEST_CASE("PRV-19, UPD-20: a maintenance_info without anything in it counts as absent") {
+  for (const std::string nothing : {"{}", "null", R"({"version":null})"}) {
+    CAPTURE(nothing);
+    auto more = R"(,"maintenance_info":)" + nothing;
+    broker b;
+    CHECK(b.send("PUT", here + incomplete, body_with(more)).status == 202);
+    CHECK(b.send("PATCH", here + incomplete, update_body(more)).status == 202);
+    CHECK_FALSE(std::get<model::update_request>(b.asked()[1]).maintenance_version.has_value());
+  }
 }
 
 TEST_CASE("PRV-17, PRV-23: a context that is no object is refused") {
@@ -364,6 +378,24 @@ TEST_CASE("UPD-20: a context counts only where the service allows its update") {
   auto asked = b.only<model::update_request>();
   CHECK_FALSE(asked.context.has_value());
   CHECK_FALSE(asked.maintenance_version.has_value());
+}
+
+TEST_CASE(
+    "UPD-3, UPD-20: a context alone needs no accepts_incomplete, and nothing else goes without") {
+  broker b;
+  b.says = [](const auto&) { return model::verdict{model::verdict_kind::done}; };
+  CHECK(b.send("PATCH", here, update_body(R"(,"context":{"a":1})")).status == 200);
+  CHECK_FALSE(b.only<model::update_request>().may_poll);
+  // Whether that is another plan, the instance knows.
+  b.says = [](const auto&) { return model::verdict{model::verdict_kind::needs_polls}; };
+  error_of(b.send("PATCH", here, update_body(R"(,"plan_id":"open-id","context":{"a":1})")), 422,
+           "AsyncRequired");
+  auto before = b.asked().size();
+  for (const std::string more :
+       {R"(,"parameters":{"node-count":1},"context":{})", R"(,"plan_id":"open-id")",
+        R"(,"context":{},"maintenance_info":{"version":"1.2.0"})"})
+    error_of(b.send("PATCH", here, update_body(more)), 422, "AsyncRequired");
+  CHECK(b.asked().size() == before);
 }
 
 TEST_CASE("UPD-17, ALL-10: an update to an outdated maintenance version is a conflict") {
@@ -664,11 +696,46 @@ TEST_CASE("BND-1, UNB-1: a binding that cannot be read is not said to be absent"
 TEST_CASE("BLO-2, BLO-3: a binding that was polled to its end answers 410, an unknown one 404") {
   broker b;
   auto s = instance_of(model::operation_type::provision, model::operation_state::succeeded);
-  s.known.ended_bindings["ended"] = model::wall_time{1s};
+  s.known.ended_bindings["ended"] = {model::wall_time{1s}, "op-u"};
+  s.known.ended_bindings["earlier"] = {model::wall_time{1s}};
   b.known = std::make_shared<const model::instance_snapshot>(s);
-  error_of(b.send("GET", here + "/service_bindings/ended/last_operation"), 410);
+  auto poll = [&](const std::string& which, const std::string& query) {
+    return b.send("GET", here + "/service_bindings/" + which + "/last_operation" + query);
+  };
+  for (const std::string query : {"", "?operation=other", "?operation="}) {
+    error_of(poll("ended", query), 410);
+    error_of(poll("earlier", query), 410);
+  }
+  auto succeeded = poll("ended", "?service_id=s&operation=op-u");
+  CHECK(succeeded.status == 200);
+  CHECK(json::string_member(json_of(succeeded), "state") == "succeeded");
   error_of(b.send("GET", here + "/service_bindings/other/last_operation"), 404);
   error_of(b.send("GET", here + "/service_bindings/ended"), 404);
+}
+
+TEST_CASE(
+    "LOP-5, BLO-3: a removal succeeded for a poll that names it, and is gone for all others") {
+  broker b;
+  b.says = [](const auto&) {
+    model::verdict gone{model::verdict_kind::gone, "it has been removed"};
+    gone.left = model::tombstone{"one", "op-1", {}, {{"b", {{}, "op-b"}}}};
+    return gone;
+  };
+  for (const auto& [path, own] :
+       {std::pair{here, "op-1"}, std::pair{here + "/service_bindings/b", "op-b"}}) {
+    auto poll = path + "/last_operation";
+    auto named = b.send("GET", poll + "?operation=" + own);
+    CHECK(named.status == 200);
+    CHECK(json::string_member(json_of(named), "state") == "succeeded");
+    CHECK(json::string_member(json_of(named), "description") == "it has been removed");
+    for (const std::string query : {"", "?operation=", "?operation=op-9"})
+      error_of(b.send("GET", poll + query), 410);
+    error_of(b.send("GET", path), 404);
+  }
+  error_of(b.send("GET", here + "/service_bindings/c/last_operation?operation=op-1"), 410);
+  // Of before there were tombstones with more in them.
+  b.says = [](const auto&) { return model::verdict{model::verdict_kind::gone, "gone"}; };
+  error_of(b.send("GET", here + "/last_operation?operation=op-1"), 410);
 }
 
 TEST_CASE("UNB-2, UNB-6: an unbind under way answers 202 to who can poll, and says who can") {

@@ -51,6 +51,7 @@ inline model::catalog small_catalog() {
   s.name = "postgresql";
   s.description = "clusters";
   s.tags = {"sql"};
+  s.metadata = R"({"shareable":true})";
   s.allow_context_updates = true;
   s.plans = {p, unbindable, open};
   model::service fixed = s;

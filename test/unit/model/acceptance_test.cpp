@@ -550,7 +550,7 @@ TEST_CASE("a binding of an instance that goes is not given out again") {
 TEST_CASE("of very many ended bindings the last are remembered") {
   auto known = settled();
   for (int i = 0; i < 3'000; ++i)
-    known.ended_bindings["b" + std::to_string(i)] = now + std::chrono::seconds{i};
+    known.ended_bindings["b" + std::to_string(i)] = {now + std::chrono::seconds{i}};
   forget_ended_bindings(known, now + 1h);
   CHECK(known.ended_bindings.size() == 1'000);
   CHECK(known.ended_bindings.contains("b2999"));
@@ -559,7 +559,7 @@ TEST_CASE("of very many ended bindings the last are remembered") {
 
 TEST_CASE("ended bindings are forgotten after a week") {
   auto known = settled();
-  known.ended_bindings = {{"old", now - tombstone_life - 1s}, {"new", now}};
+  known.ended_bindings = {{"old", {now - tombstone_life - 1s}}, {"new", {now}}};
   forget_ended_bindings(known, now);
   CHECK(known.ended_bindings.size() == 1);
   CHECK(known.ended_bindings.contains("new"));
@@ -664,6 +664,43 @@ TEST_CASE("a new context alone is written at once, also while an operation is in
     known.context = *asked.context;
     CHECK_FALSE(judge_update(asked, known, "op", now).write);
   }
+}
+
+TEST_CASE("without polls a context is written, and nothing that takes time is begun") {
+  auto asked = update_to("{}");
+  asked.may_poll = false;
+  asked.context = R"({"platform":"cloudfoundry"})";
+  asked.plan_id = settled().plan_id;
+  CHECK(judge_update(asked, settled(), "op", now).answer.is == verdict_kind::done);
+  auto larger = to_plan("large");
+  larger.may_poll = false;
+  larger.context = asked.context;
+  auto r = judge_update(larger, settled(), "op", now);
+  CHECK(r.answer.is == verdict_kind::needs_polls);
+  CHECK_FALSE(r.write);
+  larger.may_poll = true;
+  larger.context.reset();
+  auto begun = judge_update(larger, settled(), "op", now);
+  REQUIRE(begun.write);
+  larger.may_poll = false;
+  CHECK(judge_update(larger, *begun.write, "op", now).answer.is == verdict_kind::needs_polls);
+}
+
+TEST_CASE("a tombstone keeps what bindings' last operations were") {
+  auto known = settled();
+  known.ended_bindings = {{"before", {now - 1h, "op-1"}},
+                          {"old", {now - tombstone_life - 1s, "x"}}};
+  auto leaving = ready(binding_of("leaving"), known);
+  leaving.phase = binding_phase::removing;
+  leaving.operation_id = "op-2";
+  auto there = ready(binding_of("there"), known);
+  there.operation_id = "its making";
+  auto left = tombstone_of(known, {{"leaving", leaving}, {"there", there}}, now);
+  CHECK(left.operation_id == known.current.id);
+  CHECK(left.removed_at == now);
+  CHECK(left.ended_bindings
+        == std::map<std::string, ended_binding>{
+            {"before", {now - 1h, "op-1"}}, {"leaving", {now, "op-2"}}, {"there", {now, ""}}});
 }
 
 TEST_CASE("the same change of plan is recognised while it is in progress, another is not") {

@@ -89,7 +89,7 @@ model::record full_record() {
   r.nodes[2].instead_of = {"a", "b"};
   r.switching_to = "n2";
   r.had_leader = true;
-  r.ended_bindings = {{"b/1", moment}, {"b2", moment + 1h}};
+  r.ended_bindings = {{"b/1", {moment, "op-b"}}, {"b2", {moment + 1h}}};
   r.write_id = "w";
   return r;
 }
@@ -368,6 +368,19 @@ TEST_CASE(
   CHECK(old->ended_bindings.empty());
 }
 
+TEST_CASE("ended bindings of an earlier release are read, and what is none is passed over") {
+  auto document = parsed(encode_record(full_record(), no_keys));
+  auto& ended = document["ended_bindings"];
+  ended.SetObject();
+  json::add(ended, "earlier", std::int64_t{moment.time_since_epoch().count()}, document);
+  json::add(ended, "wrong", "x", document);
+  json::add(ended, "negative", std::int64_t{-1}, document);
+  auto old = decode_record(json::text_of(document), no_keys);
+  REQUIRE_MESSAGE(old.ok(), old.error());
+  CHECK(old->ended_bindings
+        == std::map<std::string, model::ended_binding>{{"earlier", {moment, ""}}});
+}
+
 TEST_CASE("settings that cannot be read are an error, not a cluster of other settings") {
   CHECK(error_after([](auto& d) {
           d["desired"]["settings"]["synchronous"].SetString("perhaps");
@@ -465,8 +478,10 @@ TEST_CASE("a grave reads back as it was written, and so does one of the bare sco
 }
 
 TEST_CASE("a tombstone reads back as it was written") {
-  auto decoded = decode_tombstone(encode_tombstone({"i/1", "op", moment}));
+  model::tombstone left{"i/1", "op", moment, {{"b", {moment, "op-b"}}}};
+  auto decoded = decode_tombstone(encode_tombstone(left));
   REQUIRE(decoded.ok());
+  CHECK(decoded->ended_bindings == left.ended_bindings);
   CHECK(decoded->instance_id == "i/1");
   CHECK(decoded->operation_id == "op");
   CHECK(decoded->removed_at == moment);
