@@ -23,7 +23,9 @@ constexpr caf::timespan database_patience = 60s;
 // Between two tries: a failover takes seconds, and whoever waits for a binding sees it end.
 constexpr caf::timespan pause_when_awaited = 250ms;
 constexpr caf::timespan pause_otherwise = 10s;
-// What holds up the end of a role are transactions of applications, seconds or hours long.
+// What holds up the end of a role are transactions of applications, seconds or hours long: looked at
+// again soon at first, then less and less often.
+constexpr caf::timespan first_pause_when_lingering = 500ms;
 constexpr caf::timespan pause_when_lingering = 5s;
 // Of one instance, at a time; those that were tried already leave room for others.
 constexpr std::size_t most_removals = 4;
@@ -91,7 +93,7 @@ void instance_bindings::forget() {
   unreadable_.clear();
   unmade_.clear();
   leaving_.clear();
-  remove_again_at_.clear();
+  remove_again_.clear();
   caught_up_.clear();
   unserved_.clear();
   unserved_words_.clear();
@@ -398,7 +400,17 @@ void instance_bindings::tend() {
   // What the roles are is not known before an order's end.
   if (!asking_)
     tend_roles();
+  else
+    hurry();
   tend_removal();
+}
+
+/// Somebody is to be refused who is not by the order that is under way: no login that it tries, and
+/// no replica that it waits for, may hold that up.
+void instance_bindings::hurry() {
+  for (const auto& [id, one] : known_)
+    if (one.phase == model::binding_phase::removing && !refused_in_it_.contains(one.role.username))
+      hurry_->store(true);
 }
 
 void instance_bindings::tend_roles() {
@@ -441,7 +453,7 @@ void instance_bindings::tend_removal() {
         return;
       if (removing_.contains(role) || why.empty() == lingering)
         continue;
-      auto again_at = remove_again_at_[role];
+      auto again_at = remove_again_[role].at;
       if (lingering && now < again_at)
         host_.wake(again_at - now);
       else
@@ -451,11 +463,14 @@ void instance_bindings::tend_removal() {
 
 void instance_bindings::ask(state_of_roles wanted) {
   asking_ = true;
+  hurry_ = std::make_shared<std::atomic<bool>>(false);
+  refused_in_it_ = {wanted.revoked.begin(), wanted.revoked.end()};
   confirmed_.reset();
   const auto& known = *host_.known();
   const auto& leader = host_.seen().members.at(host_.seen().leader);
-  role_order order{host_.name,           leader.conn_url, known.superuser,     known.application,
-                   wanted.owner_logs_in, wanted.wanted,   wanted.some_unknown, wanted.revoked};
+  role_order order{host_.name,          leader.conn_url,      known.superuser,
+                   known.application,   wanted.owner_logs_in, wanted.wanted,
+                   wanted.some_unknown, wanted.revoked,       hurry_};
   replicas_asked_ = running_replicas().size();
   auto done = [this, wanted = std::move(wanted)](const role_answer& said) {
     asking_ = false;
@@ -500,6 +515,9 @@ void instance_bindings::ask_for_removal(const std::string& role) {
   const auto& leader = host_.seen().members.at(host_.seen().leader);
   role_removal order{host_.name, leader.conn_url,   known.superuser, known.application,
                      role,       running_replicas()};
+  for (const auto& [other, why] : leaving_)
+    if (other != role)
+      order.others.insert(other);
   auto done = [this, role](const role_removal_answer& said) {
     removing_.erase(role);
     note_removal(role, said);
@@ -514,13 +532,18 @@ void instance_bindings::ask_for_removal(const std::string& role) {
 
 void instance_bindings::note_removal(const std::string& role, const role_removal_answer& said) {
   auto before = troubles();
-  remove_again_at_[role] = host_.self->clock().now() + pause_when_lingering;
   if (said.gone) {
     leaving_.erase(role);
-    remove_again_at_.erase(role);
+    remove_again_.erase(role);
   } else if (auto there = leaving_.find(role); there != leaving_.end()) {
     there->second = said.why;
+    auto& next = remove_again_[role];
+    next.pause = std::clamp(2 * next.pause, first_pause_when_lingering, pause_when_lingering);
+    next.at = host_.self->clock().now() + next.pause;
   }
+  for (const auto& [other, why] : said.others)
+    if (auto there = leaving_.find(other); there != leaving_.end() && there->second.empty())
+      there->second = why;
   if (before == troubles())
     return;
   log_troubles(before);

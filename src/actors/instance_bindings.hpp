@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -148,6 +149,7 @@ private:
   [[nodiscard]] std::map<std::string, std::string> running_replicas() const;
   void tend_roles();
   void tend_removal();
+  void hurry();
   void ask(state_of_roles wanted);
   void ask_for_removal(const std::string& role);
   void note_answer(const role_answer& said);
@@ -190,15 +192,20 @@ private:
   std::set<std::string> caught_up_;           ///< nodes whose replicas had it
   std::size_t replicas_asked_ = 0;            ///< that ran when that was asked for
   bool asking_ = false;
-  std::map<bool, model::route> unserved_; ///< by whether it is the read-only one
+  std::shared_ptr<std::atomic<bool>> hurry_; ///< of the order that is under way, if one is
+  std::set<std::string> refused_in_it_;      ///< the roles that it refuses
+  std::map<bool, model::route> unserved_;    ///< by whether it is the read-only one
   std::string unserved_words_;
   std::string refusal_; ///< what was last said instead; logged and published once
   caf::actor_clock::time_point answered_at_;
   /// Roles that are to be removed from the leader, and why they are not gone yet.
   std::map<std::string, std::string> leaving_;
   std::set<std::string> removing_; ///< of these, those that are asked for
-  /// When to try again what lingers.
-  std::map<std::string, caf::actor_clock::time_point> remove_again_at_;
+  struct next_try {
+    caf::actor_clock::time_point at;
+    caf::timespan pause{0}; ///< before it
+  };
+  std::map<std::string, next_try> remove_again_; ///< what lingers
 };
 
 } // namespace matriarch::actors

@@ -28,6 +28,7 @@ constexpr auto longest_order = 8s;
 constexpr auto longest_locked = 1s;
 // A login takes milliseconds; where the application's database keeps it waiting, others wait too.
 constexpr auto longest_logins = 3s;
+constexpr auto longest_logins_beside_revocation = 1s; // what keeps a session is to be known soon
 // A replica that does not replay within this time may be away for long: the answer says so. And
 // one that has not got a revocation a second after it was asked for is to be kept from clients.
 constexpr auto longest_replay = 2s;
@@ -91,6 +92,8 @@ private:
     return std::ranges::any_of(order_.wanted,
                                [&](const auto& one) { return one.who.username == name; });
   }
+
+  [[nodiscard]] bool hurried() const { return order_.hurry && order_.hurry->load(); }
 
   [[nodiscard]] bool may_go(const std::string& name) const {
     return !order_.some_unknown || std::ranges::find(order_.revoked, name) != order_.revoked.end();
@@ -198,12 +201,13 @@ private:
 
   /// Of the roles that bindings wait for, and which exist now.
   void check_logins() {
-    auto end = std::min(until_, clock::now() + longest_logins);
+    auto end = std::min(
+        until_, clock::now() + (revokes_ ? longest_logins_beside_revocation : longest_logins));
     for (const auto& one : order_.wanted) {
       const auto& name = one.who.username;
       if (!one.fresh || answer_.unmade.contains(name))
         continue;
-      if (clock::now() > end)
+      if (hurried() || clock::now() > end)
         answer_.unmade[name] = "logins took too long; it is tried again";
       else if (auto wrong = fault_of_login(*leader_, order_, one, end))
         answer_.unmade[name] = *wrong;
@@ -317,7 +321,8 @@ private:
       auto now = clock::now();
       if (now_at != std::exchange(where, now_at))
         moved_at = now;
-      if (answer_.replayed == answer_.replicas || now > end || now > moved_at + longest_standstill)
+      if (answer_.replayed == answer_.replicas || hurried() || now > end
+          || now > moved_at + longest_standstill)
         return answer_;
       std::this_thread::sleep_for(short_pause);
     }

@@ -42,8 +42,8 @@ public:
 
 private:
   [[nodiscard]] trouble log_in(const std::string& options = {}) const {
-    auto opened = session::open_as_application(order_.conn_url, wanted_.who,
-                                               model::application_database, until_, options);
+    auto opened = session::open_as_application(
+        order_.conn_url, wanted_.who, model::application_database, until_, order_.hurry, options);
     if (!opened.ok())
       return opened.error();
     // No function and no operator, for the database may have its own.

@@ -2,6 +2,7 @@
 
 #include <caf/all.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <map>
@@ -251,6 +252,8 @@ struct role_order {
   /// Whether there are bindings that nobody can read: no role is taken away then but those named.
   bool some_unknown = false;
   std::vector<std::string> revoked = {};
+  /// Set by whoever sent it when the next order cannot wait: this one ends then with what it has.
+  std::shared_ptr<std::atomic<bool>> hurry = {};
 };
 struct role_answer {
   bool ok = false;
@@ -276,10 +279,13 @@ struct role_removal {
   std::string name;
   /// The running replicas: by node id, the `conn_url` of their member keys.
   std::map<std::string, std::string> replicas = {};
+  /// Other roles of the instance that are to go: if this one's sessions stay, theirs are looked at.
+  std::set<std::string> others = {};
 };
 struct role_removal_answer {
   bool gone = false;
-  std::string why = {}; ///< if it is not
+  std::string why = {};                           ///< if it is not
+  std::map<std::string, std::string> others = {}; ///< of these, what keeps them
 };
 
 /// Make what the applications of an instance may do, beyond their roles, what it shall be.

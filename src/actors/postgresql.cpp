@@ -3,6 +3,7 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <climits>
 
 namespace matriarch::actors::postgresql {
 
@@ -33,10 +34,24 @@ constexpr const char* reset_settings =
     "select set_config(name, coalesce(boot_val, ''), false) from pg_settings"
     " where source in ('database', 'user', 'database user')";
 
-int milliseconds_left(deadline until) {
-  auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
-      until - std::chrono::steady_clock::now());
-  return static_cast<int>(std::max<std::int64_t>(0, left.count()));
+constexpr const char* given_up = "it was given up for something more urgent, and is tried again";
+// Between two looks whether there is a hurry.
+constexpr auto look_for_hurry = std::chrono::milliseconds{20};
+
+/// Whether the server has said something, or takes something, before the time is up.
+bool await(PGconn* server, short event, deadline until, const hurry& hurried) {
+  while (true) {
+    auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
+    auto wait = std::clamp(left, std::chrono::milliseconds{0},
+                           hurried ? look_for_hurry : std::chrono::milliseconds{INT_MAX});
+    pollfd ready{PQsocket(server), event, 0};
+    auto came = poll(&ready, 1, static_cast<int>(wait.count()));
+    if (came != 0)
+      return came > 0;
+    if (left <= wait || (hurried && hurried->load()))
+      return false;
+  }
 }
 
 /// The first line of libpq's message; the others repeat it for each address.
@@ -47,7 +62,7 @@ std::string first_line(const char* text) {
 
 } // namespace
 
-result<session> session::connect(std::vector<parameter> given, deadline until) {
+result<session> session::connect(std::vector<parameter> given, deadline until, hurry hurried) {
   std::vector<const char*> names;
   std::vector<const char*> values;
   for (const auto& [name, value] : given) {
@@ -65,10 +80,9 @@ result<session> session::connect(std::vector<parameter> given, deadline until) {
   auto next =
       PQstatus(server.get()) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
   while (next == PGRES_POLLING_READING || next == PGRES_POLLING_WRITING) {
-    pollfd ready{PQsocket(server.get()),
-                 static_cast<short>(next == PGRES_POLLING_READING ? POLLIN : POLLOUT), 0};
-    if (poll(&ready, 1, milliseconds_left(end)) <= 0)
-      return failure{"PostgreSQL did not let a session in in time"};
+    if (!await(server.get(), next == PGRES_POLLING_READING ? POLLIN : POLLOUT, end, hurried))
+      return failure{hurried && hurried->load() ? given_up
+                                                : "PostgreSQL did not let a session in in time"};
     next = PQconnectPoll(server.get());
   }
   if (next != PGRES_POLLING_OK)
@@ -76,7 +90,7 @@ result<session> session::connect(std::vector<parameter> given, deadline until) {
   // What succeeds with a notice has succeeded; libpq would print it on stderr.
   PQsetNoticeProcessor(
       server.get(), [](void*, const char*) {}, nullptr);
-  return session{std::move(server), until};
+  return session{std::move(server), until, std::move(hurried)};
 }
 
 result<session> session::open(const std::string& conn_url, const model::credentials& who,
@@ -98,14 +112,14 @@ result<session> session::open(const std::string& conn_url, const model::credenti
 result<session> session::open_as_application(const std::string& conn_url,
                                              const model::credentials& who,
                                              const std::string& database, deadline until,
-                                             const std::string& options) {
+                                             hurry hurried, const std::string& options) {
   return connect({{"dbname", conn_url.c_str()},
                   {"user", who.username.c_str()},
                   {"password", who.password.c_str()},
                   {"options", options.c_str()},
                   {"sslmode", "prefer"},
                   {"dbname", database.c_str()}},
-                 until);
+                 until, std::move(hurried));
 }
 
 result<rows> session::run(const std::string& sql) {
@@ -117,9 +131,9 @@ result<rows> session::run(const std::string& sql) {
   state_.clear();
   while (true) {
     while (PQisBusy(server) == 1) {
-      pollfd readable{PQsocket(server), POLLIN, 0};
-      if (poll(&readable, 1, milliseconds_left(until_)) <= 0)
-        return failure{"PostgreSQL did not answer in time"};
+      if (!await(server, POLLIN, until_, hurried_))
+        return failure{hurried_ && hurried_->load() ? given_up
+                                                    : "PostgreSQL did not answer in time"};
       if (PQconsumeInput(server) != 1)
         return failure{first_line(PQerrorMessage(server))};
     }

@@ -2,6 +2,7 @@
 
 #include <libpq-fe.h>
 
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -15,6 +16,8 @@ namespace matriarch::actors::postgresql {
 
 using rows = std::unique_ptr<PGresult, decltype(&PQclear)>;
 using deadline = std::chrono::steady_clock::time_point;
+/// Once it is set, nobody waits any longer; none means that it never is.
+using hurry = std::shared_ptr<const std::atomic<bool>>;
 
 /// A session as a superuser, of which nothing that it says reaches PostgreSQL's log, and in which
 /// no setting counts that somebody made for the database.
@@ -27,9 +30,12 @@ public:
                                             const std::string& database = {});
 
   /// A session as an application opens it, but for `options`: with all settings that count for it.
-  [[nodiscard]] static result<session>
-  open_as_application(const std::string& conn_url, const model::credentials& who,
-                      const std::string& database, deadline until, const std::string& options = {});
+  /// What the application did to its database may hold it up: nothing waits for it in a hurry.
+  [[nodiscard]] static result<session> open_as_application(const std::string& conn_url,
+                                                           const model::credentials& who,
+                                                           const std::string& database,
+                                                           deadline until, hurry hurried,
+                                                           const std::string& options = {});
 
   /// Runs one statement, or several as one transaction, and gives the last one's rows. The failure
   /// is PostgreSQL's own message without the statement, in which there may be secrets.
@@ -48,16 +54,18 @@ public:
 
 private:
   using connection = std::unique_ptr<PGconn, decltype(&PQfinish)>;
-  session(connection server, deadline until) : server_(std::move(server)), until_(until) {}
+  session(connection server, deadline until, hurry hurried)
+      : server_(std::move(server)), until_(until), hurried_(std::move(hurried)) {}
 
   struct parameter {
     const char* name;
     const char* value;
   };
-  static result<session> connect(std::vector<parameter> given, deadline until);
+  static result<session> connect(std::vector<parameter> given, deadline until, hurry hurried = {});
 
   connection server_;
   deadline until_;
+  hurry hurried_;
   std::string state_;
 };
 

@@ -25,13 +25,16 @@ using clock = std::chrono::steady_clock;
 using trouble = std::optional<std::string>;
 
 constexpr auto longest_order = 15s;
-// Sessions look within milliseconds whether they are to end, unless they compute. What keeps one
-// is to be known after 5 s.
-constexpr auto longest_session_end = 4s;
+// Sessions look within milliseconds whether they are to end, unless they compute. What keeps one is
+// to be known 5 s after its revocation was asked for, whatever came before this and whoever else
+// waits to be removed: who is not gone by then is told of, and tried again.
+constexpr auto longest_session_end = 1s;
 constexpr auto shortest_pause = 3ms; // between two looks at something that takes milliseconds
 constexpr auto longest_pause = 100ms;
 // A replica that does not answer cannot be helped, and must not take the time of the others.
-constexpr auto longest_replica_connect = 500ms;
+constexpr auto longest_replica_connect = 300ms;
+constexpr auto longest_replica_connects = 1s;
+constexpr auto longest_replica_answer = 1s;
 // What an application does to its own database can hold up every new session there.
 constexpr auto longest_database_connect = 2s;
 constexpr auto longest_dropping = 5s;
@@ -54,7 +57,7 @@ public:
     if (!found->contains(order_.name))
       return {true};
     if (auto wrong = end_all_sessions())
-      return {false, *wrong};
+      return {false, *wrong, what_keeps_others()};
     if (order_.name == order_.owner.username)
       return {true};
     if (auto wrong = drop())
@@ -72,15 +75,20 @@ private:
   /// On the leader and on every replica that can be reached. On a replica also those that come yet:
   /// it lets the role in until it has replayed that it is refused.
   trouble end_all_sessions() {
+    // They are told before anybody waits for a replica.
+    if (auto told = end_sessions(*leader_, {order_.name}); !told.ok())
+      return told.error();
     std::vector<replica> replicas;
+    auto connected_by = clock::now() + longest_replica_connects;
     for (const auto& [name, url] : order_.replicas) {
-      auto opened = session::open(url, order_.superuser, clock::now() + longest_replica_connect);
-      if (!opened.ok())
-        continue;
-      opened->until(until_);
-      replicas.push_back({name, std::move(*opened)});
+      auto opened = session::open(url, order_.superuser,
+                                  std::min(connected_by, clock::now() + longest_replica_connect));
+      if (opened.ok())
+        replicas.push_back({name, std::move(*opened)});
     }
     auto end = clock::now() + longest_session_end;
+    for (auto& one : replicas)
+      one.on.until(end + longest_replica_answer);
     auto pause = std::chrono::milliseconds{shortest_pause};
     while (true) {
       auto open = end_sessions(*leader_, {order_.name});
@@ -100,6 +108,12 @@ private:
       std::this_thread::sleep_for(pause);
       pause = std::min<std::chrono::milliseconds>(pause * 2, longest_pause);
     }
+  }
+
+  /// There may be many more that stay, and each is to be told of soon.
+  std::map<std::string, std::string> what_keeps_others() {
+    auto found = end_sessions(*leader_, order_.others);
+    return found.ok() ? *found : std::map<std::string, std::string>{};
   }
 
   /// Whether a replica has no such session and lets none in; or cannot be asked.

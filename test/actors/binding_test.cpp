@@ -239,6 +239,34 @@ TEST_CASE("a role that cannot be dropped yet holds up its own unbind and nothing
   CHECK(here.broker().find("db")->binding_troubles.empty());
 }
 
+TEST_CASE("what keeps the sessions of many bindings is told of each within 5 s of its unbind") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  std::set<std::string> ids;
+  for (int i = 0; i < 10; ++i)
+    ids.insert("b" + std::to_string(i));
+  for (const auto& id : ids)
+    REQUIRE(here.ask(simulation::bind("db", id)).bound);
+  // The longest that both can last; and an earlier order, which nobody is refused by, has just begun.
+  here.outside.orders_last = 8s;
+  auto fresh = here.broker().ask(bind("db", "fresh"));
+  here.pass(100ms);
+  here.outside.orders_last = 1600ms;
+  here.outside.removals_last = 3s;
+  here.outside.lingering = "a session";
+  for (const auto& id : ids) {
+    auto asked = unbind("db", id);
+    asked.may_poll = true;
+    (void)here.broker().ask(asked);
+  }
+  here.pass(1s);
+  CHECK(here.outside.roles_of("db").refused.size() == ids.size());
+  here.pass(4s);
+  for (const auto& id : ids)
+    CHECK_MESSAGE(here.broker().find("db")->binding_troubles.contains(id), id);
+  CHECK(fresh->has_value());
+}
+
 TEST_CASE("a binding whose login does not work is not made, says why, and holds up no other") {
   stage here;
   REQUIRE(make(here, "db"));

@@ -97,6 +97,17 @@ promise(Self self, actors::pending_answers<Answer>& owed, const std::shared_ptr<
           }};
 }
 
+/// Answers after that time, or once there is a hurry.
+void keep_later(world& outside, duration left, const std::shared_ptr<std::atomic<bool>>& hurry,
+                const std::function<void()>& answer) {
+  static constexpr duration look_again{10};
+  if (left <= duration{0} || (hurry && hurry->load()))
+    return answer();
+  outside.after(look_again, [&outside, left, hurry, answer] {
+    keep_later(outside, left - look_again, hurry, answer);
+  });
+}
+
 http_mock::behavior_type behave_as_http(http_mock::stateful_pointer<http_state> self,
                                         const std::weak_ptr<epoch>& still) {
   return {
@@ -211,7 +222,7 @@ behave_as_database(database_mock::stateful_pointer<database_state> self,
         if (here)
           here->line->set_roles(
               order.conn_url, std::move(wanted),
-              [keep = keep, unmade](const result<roles_made>& made) {
+              [keep = keep, unmade, still, hurry = order.hurry](const result<roles_made>& made) {
                 if (!made.ok())
                   return keep({false, made.error()});
                 actors::role_answer said{true, "", made->replayed, made->replayed};
@@ -219,7 +230,10 @@ behave_as_database(database_mock::stateful_pointer<database_state> self,
                   said.leaving[name];
                 said.unmade = unmade;
                 said.caught_up = made->caught_up;
-                keep(std::move(said));
+                auto world = still.lock();
+                if (world)
+                  keep_later(*world->outside, world->outside->orders_last, hurry,
+                             [keep, said = std::move(said)] { keep(said); });
               });
         return promised;
       },
@@ -227,15 +241,24 @@ behave_as_database(database_mock::stateful_pointer<database_state> self,
         auto here = still.lock();
         auto [promised, keep] = promise(self, self->state.removals, here);
         if (here)
-          here->line->drop_roles(
-              order.conn_url, {order.name},
-              [keep = keep, still](const result<std::set<std::string>>& left) {
-                auto world = still.lock();
-                if (!left.ok())
-                  keep({false, left.error()});
-                else
-                  keep({left->empty(), left->empty() || !world ? "" : world->outside->lingering});
-              });
+          here->line->drop_roles(order.conn_url, {order.name},
+                                 [keep = keep, still, others = order.others](
+                                     const result<std::set<std::string>>& left) {
+                                   auto world = still.lock();
+                                   if (!world)
+                                     return;
+                                   auto& outside = *world->outside;
+                                   if (!left.ok())
+                                     return keep({false, left.error()});
+                                   actors::role_removal_answer said{left->empty()};
+                                   if (!said.gone) {
+                                     said.why = outside.lingering;
+                                     for (const auto& name : others)
+                                       said.others[name] = outside.lingering;
+                                   }
+                                   keep_later(outside, outside.removals_last, {},
+                                              [keep, said = std::move(said)] { keep(said); });
+                                 });
         return promised;
       },
       [=](const actors::rights_order& order) -> caf::result<actors::rights_answer> {

@@ -254,10 +254,12 @@ public:
   std::set<std::string> missed_settings; ///< nodes that hear of no change before they are restarted
   std::string database_failure;          ///< why no roles can be made, if so
   std::string lingering;                 ///< why roles cannot be dropped, if so
-  std::string unmade;                    ///< why new roles do not work, if so
-  std::set<std::string> stands_still;    ///< nodes that do not replay
-  std::string rights_failure;            ///< why rights cannot be compared, if so
-  int rights_left = 0;                   ///< comparisons that end before all is looked at
+  duration orders_last{0}; ///< an order for roles waits so long for replicas, unless it is hurried
+  duration removals_last{0};              ///< likewise a removal for sessions
+  std::string unmade;                     ///< why new roles do not work, if so
+  std::set<std::string> stands_still;     ///< nodes that do not replay
+  std::string rights_failure;             ///< why rights cannot be compared, if so
+  int rights_left = 0;                    ///< comparisons that end before all is looked at
   std::vector<std::string> being_changed; ///< objects that a comparison passes over
   int comparisons_of_readers = 0;         ///< that were complete
   int replicas_that_replay = 1;

@@ -216,6 +216,11 @@ std::string client::read_large_object(const std::string& id) {
   return {bytes.data(), static_cast<std::size_t>(size)};
 }
 
+void client::begin(const std::string& sql) {
+  if (PQsendQuery(server_.get(), sql.c_str()) != 1)
+    throw std::runtime_error{PQerrorMessage(server_.get())};
+}
+
 std::string client::refusal(const std::string& sql) {
   try {
     ask(sql);

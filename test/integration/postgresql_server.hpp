@@ -61,6 +61,8 @@ public:
   /// The first field of the answer; empty if there is none. Throws std::runtime_error with
   /// PostgreSQL's words.
   std::string ask(const std::string& sql);
+  /// Asks and does not wait; nothing else can be asked of this session then.
+  void begin(const std::string& sql);
   /// PostgreSQL's words if it refuses; empty if it does not.
   std::string refusal(const std::string& sql);
 

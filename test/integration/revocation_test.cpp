@@ -5,6 +5,7 @@
 #include <signal.h>
 
 #include <array>
+#include <thread>
 
 #include "role_orders.hpp"
 
@@ -150,6 +151,88 @@ TEST_CASE("a session that does not end is told of its own binding, and holds up 
   still.end();
   app.must_make();
   CHECK_FALSE(app.has("one"));
+}
+
+TEST_CASE("of many roles whose sessions do not end, the removal of the first tells of all") {
+  postgresql_server server;
+  instance app{server};
+  for (const char* name : {"one", "two", "three"})
+    app.want(name);
+  app.must_make();
+  auto one = app.as("one");
+  auto two = app.as("two");
+  standstill still{one};
+  standstill other{two};
+  for (const char* name : {"one", "two", "three"})
+    app.drop(name);
+  REQUIRE(app.refuse_and_make().ok);
+  auto said = remove_role(
+      {"", app.order.conn_url, app.order.superuser, app.order.owner, "one", {}, {"two", "three"}});
+  CHECK_FALSE(said.gone);
+  CHECK(said.others.contains("two"));
+  CHECK_FALSE(said.others.contains("three"));
+}
+
+TEST_CASE("an order in a hurry waits for no login and no replica, and has revoked all the same") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.must_make();
+  postgresql_server replica{server};
+  auto admin = app.admin();
+  await_streaming(admin);
+  client on_replica{replica, postgresql_server::superuser(), "postgres"};
+  on_replica.ask("select pg_wal_replay_pause()");
+  app.drop("one");
+  app.want_fresh("two");
+  app.order.hurry = std::make_shared<std::atomic<bool>>(true);
+  auto said = app.refuse_and_make();
+  REQUIRE_MESSAGE(said.ok, said.why);
+  CHECK_FALSE(app.as("one").connected());
+  CHECK(said.unmade.contains("two"));
+  CHECK(said.replayed == 0);
+  app.order.hurry->store(false);
+  on_replica.ask("select pg_wal_replay_resume()");
+  said = app.refuse_and_make();
+  CHECK(said.unmade.empty());
+}
+
+TEST_CASE("a login that the application's database holds up is given up in a hurry") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.must_make();
+  auto holder = app.as("one");
+  holder.ask("begin");
+  holder.ask("select count(*) from pg_class");
+  auto locking = app.as("one");
+  locking.begin("vacuum full pg_class"); // every new session waits behind it
+  auto admin = app.admin("postgres");
+  auto waits = [&] {
+    return admin.ask("select count(*) from pg_locks where not granted and mode ="
+                     " 'AccessExclusiveLock'")
+           == "1";
+  };
+  for (int looks = 0; looks < 1'000 && !waits(); ++looks)
+    admin.ask("select pg_sleep(0.01)");
+  REQUIRE(waits());
+  app.want_fresh("two");
+  app.order.hurry = std::make_shared<std::atomic<bool>>(false);
+  std::thread hurried{[&] {
+    auto tries = [&] {
+      return admin.ask("select count(*) from pg_locks l where not granted and mode ="
+                       " 'AccessShareLock'")
+             != "0";
+    };
+    while (!tries())
+      admin.ask("select pg_sleep(0.01)");
+    app.order.hurry->store(true);
+  }};
+  auto said = app.refuse_and_make();
+  hurried.join();
+  REQUIRE_MESSAGE(said.ok, said.why);
+  CHECK(holds(said.unmade["two"], "more urgent"));
+  holder.ask("commit");
 }
 
 TEST_CASE("a login that had begun before the revocation does not end after it") {
