@@ -105,6 +105,24 @@ TEST_CASE("the harness finds readers that are made before they can read") {
   CHECK(violations_with(bug::no_rights, "bind-reader") > 0);
 }
 
+TEST_CASE("the harness finds an unbind that is done before its role is refused") {
+  CHECK(violations_with(bug::early_unbind, "unbind") > 0);
+  CHECK(violations_with(bug::early_unbind, "rotate") > 0);
+}
+
+TEST_CASE("the harness finds roles that are removed before their login is refused") {
+  CHECK(violations_with(bug::no_revocation, "unbind") > 0);
+  CHECK(violations_with(bug::no_revocation, "bind-unbind") > 0);
+}
+
+TEST_CASE("the harness finds replicas that let the revoked in and are not held back") {
+  CHECK(violations_with(bug::all_caught_up, "unbind-unheard") > 0);
+}
+
+TEST_CASE("the harness finds connections to where only a member's key says that a node is") {
+  CHECK(violations_with(bug::members_believed, "rotate-lied-to") > 0);
+}
+
 TEST_CASE("the harness finds cells that obey whatever arrives, however late") {
   CHECK(violations_with(bug::no_fences, "delete-midway") > 0);
 }

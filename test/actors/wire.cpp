@@ -21,6 +21,8 @@ constexpr duration lateness_of_orders = 2s;
 constexpr duration lateness_of_others = 700ms;
 // A write that comes after the orders that rest on it: longer than an order's own way.
 constexpr duration write_second = 200ms;
+// Likewise of roles.
+constexpr duration change_second = 300ms;
 
 bool writes(const store::transaction& what) {
   auto changes = [](const store::operation& one) {
@@ -230,15 +232,17 @@ void wire::dismiss_user(const std::string& username, std::function<void(bool)> r
 void wire::send(const http::outgoing& what, std::function<void(http::outcome)> reply) {
   if (cut_)
     return;
-  if (what.verb == "GET")
-    return outside_.send(what, std::move(reply));
-  bool order = outside_.is_order(what);
+  auto sent = what;
+  sent.url = reached(what.url);
+  if (sent.verb == "GET")
+    return outside_.send(sent, std::move(reply));
+  bool order = outside_.is_order(sent);
   if (order)
-    outside_.expect_recorded(what);
-  emit<http::outcome>(what.verb + " " + what.url, order ? traffic::order : traffic::request,
-                      order ? how_.cell : how_.patroni, what.timeout, reply,
+    outside_.expect_recorded(sent);
+  emit<http::outcome>(sent.verb + " " + sent.url, order ? traffic::order : traffic::request,
+                      order ? how_.cell : how_.patroni, sent.timeout, reply,
                       {0, "", "timed out", false},
-                      [this, what](const auto& answer) { outside_.send(what, answer); });
+                      [this, sent](const auto& answer) { outside_.send(sent, answer); });
 }
 
 // -- PostgreSQL ----------------------------------------------------------------------------------
@@ -247,13 +251,30 @@ void wire::set_roles(const std::string& conn_url, const roles& wanted,
                      std::function<void(result<roles_made>)> reply) {
   if (cut_)
     return;
-  auto what = outside_.compare_roles(conn_url, wanted);
-  if (!what.ok())
-    return reply(failure{what.error()});
-  emit<result<roles_made>>("roles", traffic::statement, how_.database, database_patience, reply,
-                           failure{"timed out"},
-                           [this, conn_url, what = *what](const auto& answer) {
-                             answer(outside_.change_roles(conn_url, what));
+  auto where = reached(conn_url);
+  auto compared = outside_.compare_roles(where, wanted);
+  if (!compared.ok())
+    return reply(failure{compared.error()});
+  auto what = *compared;
+  auto transit = how_.database;
+  auto heard = reply;
+  if (planted_ == bug::early_unbind && !what.refused.empty()) {
+    reply(roles_made{1, {}, {}});
+    transit = change_second;
+    heard = [](const auto&) {};
+  }
+  auto leaving = what.refused;
+  if (planted_ == bug::no_revocation)
+    what.refused.clear();
+  emit<result<roles_made>>("roles", traffic::statement, transit, database_patience, heard,
+                           failure{"timed out"}, [this, where, what, leaving](const auto& answer) {
+                             auto made = outside_.change_roles(where, what);
+                             if (made.ok() && planted_ == bug::no_revocation)
+                               made->leaving.insert(leaving.begin(), leaving.end());
+                             if (made.ok() && planted_ == bug::all_caught_up)
+                               made->caught_up.insert(outside_.stands_still.begin(),
+                                                      outside_.stands_still.end());
+                             answer(made);
                            });
 }
 
@@ -263,8 +284,8 @@ void wire::drop_roles(const std::string& conn_url, const std::set<std::string>& 
     return;
   emit<result<std::set<std::string>>>("removal of roles", traffic::statement, how_.database,
                                       database_patience, reply, failure{"timed out"},
-                                      [this, conn_url, names](const auto& answer) {
-                                        answer(outside_.drop_roles(conn_url, names));
+                                      [this, where = reached(conn_url), names](const auto& answer) {
+                                        answer(outside_.drop_roles(where, names));
                                       });
 }
 
@@ -275,9 +296,16 @@ void wire::keep_rights(const std::string& conn_url, bool readers,
   if (planted_ == bug::no_rights)
     return reply(true);
   emit<result<bool>>("rights", traffic::statement, how_.database, database_patience, reply,
-                     failure{"timed out"}, [this, conn_url, readers](const auto& answer) {
-                       answer(outside_.keep_rights(conn_url, readers));
+                     failure{"timed out"},
+                     [this, where = reached(conn_url), readers](const auto& answer) {
+                       answer(outside_.keep_rights(where, readers));
                      });
+}
+
+std::string wire::reached(const std::string& url) {
+  auto there = planted_ == bug::members_believed ? outside_.as_its_member_says(url) : url;
+  outside_.note_connection(there);
+  return there;
 }
 
 } // namespace matriarch::simulation

@@ -37,6 +37,10 @@ enum class bug {
   no_rights,         ///< readers' rights are called complete, and nothing is done
   no_fences,         ///< the cells obey old orders, and start nodes that they have removed
   running_is_well,   ///< a replica that runs and gets no further is taken for one that streams
+  early_unbind,      ///< an unbind is done before its role is refused
+  no_revocation,     ///< roles are removed whose login was not refused
+  all_caught_up,     ///< a replica that does not have a revocation is taken for one that has it
+  members_believed,  ///< connections go where members' keys say
 };
 
 /// One broker's connection to the world. Everything that a broker changes outside itself passes
@@ -58,9 +62,8 @@ public:
   /// The reply gets those that are there yet.
   void drop_roles(const std::string& conn_url, const std::set<std::string>& names,
                   std::function<void(result<std::set<std::string>>)> reply);
-  [[nodiscard]] result<std::map<std::string, std::int64_t>>
-  lag_at(const std::string& conn_url) const {
-    return outside_.lag_at(conn_url, planted_ == bug::running_is_well);
+  [[nodiscard]] result<std::map<std::string, std::int64_t>> lag_at(const std::string& conn_url) {
+    return outside_.lag_at(reached(conn_url), planted_ == bug::running_is_well);
   }
   /// The reply says whether all was looked at.
   void keep_rights(const std::string& conn_url, bool readers,
@@ -108,6 +111,8 @@ private:
     std::function<void()> give_up;
   };
 
+  /// Where a connection to that address of a node leads, which is looked at.
+  std::string reached(const std::string& url);
   /// Sends an effect. `apply` does it and gives the answer to the function that it gets.
   template <class Answer>
   void emit(std::string what, traffic by, duration transit, duration patience,

@@ -38,6 +38,21 @@ model::bind_request reading(const std::string& binding_id) {
   return asked;
 }
 
+/// And the replica does not hear of what becomes of it, until it has ended.
+void with_a_binding_unheard(stage& here) {
+  with_a_binding(here);
+  for (const auto& n : recorded_nodes(here.outside, "db"))
+    if (n.node_id != here.outside.leader_of("db"))
+      here.outside.stands_still.insert(n.node_id);
+}
+
+/// Whoever has the nodes' Patroni has written where they were.
+void with_lying_members(stage& here) {
+  with_a_binding(here);
+  here.outside.lie("db");
+  here.pass(1s);
+}
+
 void with_a_reader(stage& here) {
   must(make(here, "db", 2), "a provision");
   must(here.ask(reading("b1")).is == model::verdict_kind::created, "a bind");
@@ -200,6 +215,16 @@ std::vector<workflow> all() {
   list.push_back({"mitigation", {}, {mitigated(provision("db", 2)), {deprovision("db")}}, {}});
   list.push_back({"bind", with_nodes(2), {{bind("db", "b1")}}, {{"db", {2, {}, {}, {"b1"}}}}});
   list.push_back({"unbind", with_a_binding, {{unbind("db", "b1")}}, {{"db", {2}}}});
+  list.push_back({"unbind-unheard",
+                  with_a_binding_unheard,
+                  {{unbind("db", "b1")}},
+                  {{"db", {2}}},
+                  {},
+                  [](world& outside) { outside.stands_still.clear(); }});
+  list.push_back({"rotate-lied-to",
+                  with_lying_members,
+                  {{rotation()}, {unbind("db", "b1")}},
+                  {{"db", {2, {}, {}, {"b2"}}}}});
   list.push_back({"rotate",
                   with_a_binding,
                   {{rotation()}, {unbind("db", "b1")}},

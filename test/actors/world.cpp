@@ -293,9 +293,13 @@ void world::commit(const store::transaction& what,
 
 store::commit_result world::commit_now(const store::transaction& what) {
   auto before = operations_in_progress(what);
+  auto ended = ended_bindings(what);
   auto came = etcd.commit(what);
-  if (came.state == store::commit_state::committed)
+  if (came.state == store::commit_state::committed) {
     note_success(before);
+    for (const auto& [name, one] : ended)
+      expect_revoked(name, one);
+  }
   if (came.state == store::commit_state::committed)
     for (const auto& one : what.then)
       if (const auto* put = std::get_if<store::put>(&one);
@@ -303,6 +307,40 @@ store::commit_result world::commit_now(const store::transaction& what) {
         expect_served(*put);
   routers.look();
   return came;
+}
+
+std::vector<std::pair<std::string, model::binding>>
+world::ended_bindings(const store::transaction& what) const {
+  std::vector<std::pair<std::string, model::binding>> found;
+  for (const auto& one : what.then) {
+    const auto* gone = std::get_if<store::erase>(&one);
+    if (gone == nullptr || !gone->keys.last.empty()
+        || !gone->keys.first.starts_with(keys::services))
+      continue;
+    auto name = gone->keys.first.substr(keys::services.size());
+    name = name.substr(0, name.find('/'));
+    auto text = etcd.value(gone->keys.first);
+    if (!text || !gone->keys.first.starts_with(keys::bindings(name)))
+      continue;
+    if (auto read = store::decode_binding(*text, name, *keys_to_read); read.ok())
+      found.emplace_back(name, *read);
+  }
+  return found;
+}
+
+/// Whoever had the binding's credentials is let in nowhere that clients are led to.
+void world::expect_revoked(const std::string& name, const model::binding& ended) {
+  const auto& role = ended.role.username;
+  auto known = record_of(name);
+  if (role.empty() || !known)
+    return;
+  if (roles_of(known->scope).password_of.contains(role))
+    violations.push_back("binding " + ended.binding_id
+                         + " was called ended, and its role is there");
+  for (const auto& node : known->nodes)
+    if (stands_still.contains(node.node_id) && !node.held_back)
+      violations.push_back("binding " + ended.binding_id + " was called ended, and node "
+                           + node.node_id + ", which lets its role in, is not held back");
 }
 
 void world::expect_served(const store::put& what) {
@@ -931,10 +969,41 @@ result<std::set<std::string>> world::drop_roles(const std::string& conn_url,
   if (!lingering.empty())
     return names;
   auto& there = roles_[*scope];
-  for (const auto& name : names)
-    if (there.refused.erase(name) > 0)
-      there.password_of.erase(name);
+  for (const auto& name : names) {
+    if (there.password_of.contains(name) && !there.refused.contains(name))
+      violations.push_back("role " + name + " was removed before its login was refused");
+    there.refused.erase(name);
+    there.password_of.erase(name);
+  }
   return std::set<std::string>{};
+}
+
+std::string world::as_its_member_says(const std::string& url) const {
+  auto node = host(url);
+  for (const auto& entry : etcd.range(store::keys_below(keys::services))) {
+    if (!entry.key.ends_with("/members/" + node))
+      continue;
+    auto said = json::parse(entry.value);
+    auto there = said ? host(json::string_member(*said, "conn_url")) : std::string{};
+    if (there.empty())
+      return url;
+    auto changed = url;
+    return changed.replace(changed.find(node), node.size(), there);
+  }
+  return url;
+}
+
+void world::note_connection(const std::string& url) {
+  if (host(url) == stranger)
+    violations.push_back("there was a connection to " + url + ", which no cell has registered");
+}
+
+void world::lie(const std::string& scope) {
+  std::string evil = stranger;
+  for (const auto& [node, cell] : nodes_of(scope))
+    etcd.put(keys::member(scope, node), "{\"state\":\"running\",\"api_url\":\"http://" + evil
+                                            + ":8008/patroni\",\"conn_url\":\"postgres://" + evil
+                                            + ":5432/postgres\"}");
 }
 
 result<bool> world::keep_rights(const std::string& conn_url, bool readers) {

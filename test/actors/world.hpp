@@ -191,6 +191,10 @@ public:
   result<bool> keep_rights(const std::string& conn_url, bool readers);
   /// The digest of the settings that the node at that address has read.
   [[nodiscard]] result<std::string> settings_at(const std::string& conn_url) const;
+  /// An address as the key of the member says it whose node is at this one.
+  [[nodiscard]] std::string as_its_member_says(const std::string& url) const;
+  /// Somebody connects to that address of a node: it has to be one that a cell gave.
+  void note_connection(const std::string& url);
   void admit_user(const std::string& username, const std::string& password);
   void dismiss_user(const std::string& username);
   /// The lag of each replica that streams, by node id, as the leader at that address tells; a
@@ -208,6 +212,10 @@ public:
   /// All nodes in cells, of whatever scope.
   [[nodiscard]] std::size_t node_count() const;
   [[nodiscard]] int running_nodes(const std::string& scope) const;
+  /// Where the keys of members lead that somebody has written who may not.
+  static constexpr const char* stranger = "evil";
+  /// Every member of the scope says that its node is there.
+  void lie(const std::string& scope);
   /// Whether it runs and, if it is a replica, replicates.
   [[nodiscard]] bool is_well(const std::string& scope, const std::string& node) const;
   [[nodiscard]] int well_nodes(const std::string& scope) const;
@@ -293,6 +301,10 @@ private:
   store::commit_result commit_now(const store::transaction& what);
   /// Checks what is called done just now.
   void expect_served(const store::put& what);
+  /// By instance, the bindings that a transaction ends by themselves, as they were before it.
+  [[nodiscard]] std::vector<std::pair<std::string, model::binding>>
+  ended_bindings(const store::transaction& what) const;
+  void expect_revoked(const std::string& name, const model::binding& ended);
   /// The scope whose leader is at that address.
   [[nodiscard]] result<std::string> scope_led_at(const std::string& conn_url) const;
   [[nodiscard]] cell* cell_of(const std::string& url);
