@@ -185,6 +185,10 @@ std::optional<std::string> agent::load() {
     return fmt::format("cell.data_dir {} is mounted with noexec, but each node has a script there "
                        "that starts PostgreSQL; mount it without, or choose another directory",
                        config_.data_dir);
+  auto identity = store::identity_in(config_.data_dir);
+  if (!identity)
+    return identity.error();
+  identity_ = *identity;
   auto path = config_.data_dir + "/fence.json";
   auto text = read_file(path);
   if (!text)
@@ -252,7 +256,23 @@ std::optional<std::string> agent::save_node(const node& which) {
   return write_durably(which.paths.record, text_of(which.record), agents_own());
 }
 
-void agent::start() {
+store::owned_key agent::key() const {
+  return {store::keys::cell(config_.guid),
+          [guid = config_.guid,
+           own = identity_](const std::string& value) -> std::optional<std::string> {
+            auto there = json::parse(value);
+            auto owner = there ? json::string_member(*there, "owner") : std::string{};
+            if (owner.empty() || owner == own)
+              return std::nullopt;
+            return fmt::format("the guid {} is taken: the cell at {} on the machine {} has it in "
+                               "etcd; give each cell a guid of its own, in cell.guid (what has "
+                               "ended leaves its guid within 10 s)",
+                               guid, json::string_member(*there, "uri"),
+                               json::string_member(*there, "host"));
+          }};
+}
+
+void agent::start(std::function<void(std::string)> taken) {
   for (const auto& name : names_in(config_.data_dir + "/trash"))
     remover_.remove(fmt::format("{}/trash/{}", config_.data_dir, name),
                     [](const std::optional<std::string>& error) {
@@ -265,6 +285,9 @@ void agent::start() {
   json::add(self, "availability_zone", config_.availability_zone, self);
   json::add(self, "uri", config_.uri, self);
   json::add(self, "capacity", static_cast<std::int64_t>(config_.capacity), self);
+  json::add(self, "host", hostname_, self);
+  json::add(self, "owner", identity_, self);
+  announcer_.only_with(key(), std::move(taken));
   announcer_.put(store::keys::cell(config_.guid), json::text_of(self));
   announcer_.start();
   for (const auto& [id, found] : nodes_) {

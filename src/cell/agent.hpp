@@ -40,8 +40,12 @@ public:
   /// What the HTTP server calls; from any thread, also when the agent is gone.
   [[nodiscard]] http::service service();
 
-  /// Begins to look after the nodes; on the loop's thread.
-  void start();
+  /// The cell's key in etcd, which is its own.
+  [[nodiscard]] store::owned_key key() const;
+
+  /// Begins to look after the nodes; on the loop's thread. `taken` is called, with who has it in
+  /// words, if another cell has this guid.
+  void start(std::function<void(std::string)> taken);
 
 private:
   using clock = std::chrono::steady_clock;
@@ -182,6 +186,7 @@ private:
   http::event_loop& loop_;
   directory_lock lock_;
   std::string hostname_;
+  std::string identity_; ///< of the data directory
   std::string expected_authorization_;
   fence fence_;
   std::map<std::string, node_ptr> nodes_;

@@ -16,6 +16,7 @@
 #include "http/server.hpp"
 #include "store/etcd.hpp"
 #include "store/etcd_access.hpp"
+#include "store/ownership.hpp"
 
 namespace matriarch::cell {
 
@@ -76,11 +77,15 @@ int run(const std::string& config_path) {
   options.bind_host = config->bind_host;
   options.port = config->port;
   http::server server{options, cell->service()};
-  if (auto error = server.start()) {
+  auto refused = server.start();
+  if (!refused && (refused = store::other_owner(etcd, cell->key())))
+    server.stop();
+  if (refused) {
     loop.run([&] { cell.reset(); });
-    return refuse(cannot_serve, *error);
+    return refuse(cannot_serve, *refused);
   }
-  loop.run([&] { cell->start(); });
+  store::taken_later taken{SIGTERM};
+  loop.run([&] { cell->start([&](const std::string& who) { taken.note(who); }); });
   spdlog::info("cell {} serves on http://{}:{}, fencing {}", config->guid, config->bind_host,
                server.port(), name_of(how));
 
@@ -89,7 +94,8 @@ int run(const std::string& config_path) {
   spdlog::info("ending on signal {}; the nodes go on running", received);
   server.stop();
   loop.run([&] { cell.reset(); });
-  return 0;
+  refused = taken.who();
+  return refused ? refuse(cannot_serve, *refused) : 0;
 }
 
 } // namespace matriarch::cell

@@ -17,6 +17,8 @@ struct router_report {
   std::int64_t serves = 0;
   /// The ports that it should open and cannot, in ascending order.
   std::vector<std::uint16_t> unbound;
+  /// Of its data directory, which tells it from another router of the same id; earlier ones have none.
+  std::string owner = {};
   bool operator==(const router_report&) const = default;
 };
 

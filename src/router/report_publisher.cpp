@@ -7,10 +7,22 @@
 
 namespace matriarch::router {
 
-report_publisher::report_publisher(store::etcd_client& etcd, std::string id, std::string host)
-    : announcer_(etcd, "this router") {
-  report_.id = std::move(id);
-  report_.host = std::move(host);
+report_publisher::report_publisher(store::etcd_client& etcd, model::router_report self,
+                                   std::function<void(std::string)> taken)
+    : announcer_(etcd, "this router"), report_(std::move(self)) {
+  announcer_.only_with(key_of(report_), std::move(taken));
+}
+
+store::owned_key report_publisher::key_of(const model::router_report& self) {
+  return {store::keys::router(self.id),
+          [self](const std::string& value) -> std::optional<std::string> {
+            auto there = store::decode_router_report(value);
+            if (!there.ok() || there->owner.empty() || there->owner == self.owner)
+              return std::nullopt;
+            return "the router id " + self.id + " is taken: a router on the machine " + there->host
+                   + " has it in etcd; give each router an id of its own, in router.id (what has"
+                     " ended leaves its id within 10 s)";
+          }};
 }
 
 void report_publisher::say(std::int64_t serves, std::vector<std::uint16_t> unbound) {

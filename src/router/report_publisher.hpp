@@ -14,14 +14,19 @@ namespace matriarch::router {
 /// as the lease lives. Belongs to the event loop's thread.
 class report_publisher {
 public:
-  /// `id` is this router's, `host` its machine's name.
-  report_publisher(store::etcd_client& etcd, std::string id, std::string host);
+  /// Whose key it is, and its machine's name; of the report, `id`, `host` and `owner` count. `taken`
+  /// is called, with who has it in words, when another router has the same id; nothing is said then.
+  report_publisher(store::etcd_client& etcd, model::router_report self,
+                   std::function<void(std::string)> taken);
 
   /// Says it, unless it was said last. One write is under way at a time, of the last that was said.
   void say(std::int64_t serves, std::vector<std::uint16_t> unbound);
 
   /// Takes the key away; `gone` is called when etcd has confirmed it.
   void withdraw(std::function<void()> gone);
+
+  /// The key of a router, which is its own.
+  [[nodiscard]] static store::owned_key key_of(const model::router_report& self);
 
 private:
   store::announcer announcer_;

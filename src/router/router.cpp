@@ -37,6 +37,7 @@
 #include "store/etcd.hpp"
 #include "store/etcd_access.hpp"
 #include "store/keys.hpp"
+#include "store/ownership.hpp"
 
 namespace matriarch::router {
 
@@ -99,11 +100,9 @@ public:
       : settings_(settings), loop_(loop), etcd_(etcd), keeper_(settings),
         worker_(std::make_unique<background>()) {}
 
-  /// `status_port` is where the status is served.
-  void start(int status_port) {
-    auto host = host_name();
-    auto id = settings_.id.empty() ? fmt::format("{}:{}", host, status_port) : settings_.id;
-    publisher_ = std::make_unique<report_publisher>(etcd_, id, host);
+  /// Who it is. `taken` is called, with who has it in words, if another router has its id.
+  void start(const model::router_report& self, std::function<void(std::string)> taken) {
+    publisher_ = std::make_unique<report_publisher>(etcd_, self, std::move(taken));
     addresses_ = std::make_unique<host_addresses>(loop_, [this] {
       note_routes();
       apply();
@@ -593,6 +592,15 @@ http::response answer_to(const http::request& asked, program& router) {
   return {code, body, {}};
 }
 
+model::router_report self_of(const router_config& config, int status_port,
+                             const std::string& identity) {
+  model::router_report self;
+  self.host = host_name();
+  self.id = config.id.empty() ? fmt::format("{}:{}", self.host, status_port) : config.id;
+  self.owner = identity;
+  return self;
+}
+
 } // namespace
 
 int run(const std::string& config_path) {
@@ -614,6 +622,9 @@ int run(const std::string& config_path) {
   auto lock = directory_lock::take(config->data_dir);
   if (!lock)
     return refuse(cannot_serve, lock.error());
+  auto identity = store::identity_in(config->data_dir);
+  if (!identity)
+    return refuse(cannot_serve, identity.error());
 
   auto loop = std::make_unique<http::event_loop>();
   auto etcd = std::make_unique<store::etcd_client>(*loop, store::access_of(config->etcd));
@@ -626,12 +637,21 @@ int run(const std::string& config_path) {
                         to.send(answer_to(asked, *router));
                       }};
   auto refused = server.start();
+  auto self = refused ? model::router_report{} : self_of(*config, server.port(), *identity);
+  // Whoever has the same id would be waited for in this one's stead, and this one in that one's.
   if (!refused) {
-    loop->run([&] { router->start(server.port()); });
+    refused = store::other_owner(*etcd, report_publisher::key_of(self));
+    if (refused)
+      server.stop();
+  }
+  store::taken_later taken{SIGUSR1};
+  if (!refused) {
+    loop->run([&] { router->start(self, [&](const std::string& who) { taken.note(who); }); });
     spdlog::info("router follows etcd; its status is at http://{}:{}/healthz", config->status_host,
                  server.port());
     int received = 0;
     ::sigwait(&ending, &received);
+    refused = taken.who();
     auto withdrawn = std::make_shared<std::promise<void>>();
     loop->run([&] { router->freeze([withdrawn] { withdrawn->set_value(); }); });
     (void)withdrawn->get_future().wait_for(withdraw_patience);

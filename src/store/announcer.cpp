@@ -1,5 +1,6 @@
 #include "store/announcer.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include <spdlog/spdlog.h>
@@ -19,6 +20,11 @@ constexpr std::size_t most_operations = 100;
 
 announcer::announcer(etcd_client& etcd, std::string whose)
     : etcd_(etcd), whose_(std::move(whose)) {}
+
+void announcer::only_with(owned_key what, std::function<void(std::string)> taken) {
+  owned_ = std::move(what);
+  taken_ = std::move(taken);
+}
 
 void announcer::start() {
   started_ = true;
@@ -49,6 +55,8 @@ void announcer::step() {
     return;
   if (lease_ == 0)
     grant();
+  else if (owned_ && !owned_at_)
+    look();
   else if (written_.size() < wanted_.size())
     commit();
   else if (!doubtful_.empty())
@@ -76,13 +84,34 @@ void announcer::grant() {
   }));
 }
 
+void announcer::look() {
+  busy_ = true;
+  etcd_.range({owned_->key, ""}, life_.guard([this](const range_result& answer) {
+    heard(answer.ok, answer.error);
+    if (!answer.ok)
+      return again();
+    if (!answer.found.empty())
+      if (auto other = owned_->other_owner(answer.found.front().value)) {
+        taken_(*other);
+        return again();
+      }
+    owned_at_ = answer.found.empty() ? 0 : answer.found.front().mod_revision;
+    busy_ = false;
+    step();
+  }));
+}
+
 void announcer::commit() {
   busy_ = true;
   transaction all;
+  if (owned_)
+    all.compares.push_back(unchanged_since(owned_->key, *owned_at_));
   std::map<std::string, std::string> put;
   std::vector<std::string> erased;
+  // The owned key comes first, by itself: what else is written needs it.
+  bool owns = !owned_ || !wanted_.contains(owned_->key) || written_.contains(owned_->key);
   for (const auto& [key, value] : wanted_)
-    if (!written_.contains(key) && put.size() < most_operations) {
+    if (!written_.contains(key) && put.size() < most_operations && (owns || key == owned_->key)) {
       all.then.emplace_back(store::put{key, value, lease_});
       put.emplace(key, value);
     }
@@ -97,6 +126,10 @@ void announcer::commit() {
     switch (answer.state) {
     case commit_state::committed:
       busy_ = false;
+      if (owned_ && put.contains(owned_->key))
+        owned_at_ = answer.at;
+      else if (owned_ && std::ranges::find(erased, owned_->key) != erased.end())
+        owned_at_ = 0;
       committed(put, erased);
       return step();
     case commit_state::unknown:
@@ -104,6 +137,8 @@ void announcer::commit() {
       lose_lease();
       return again();
     case commit_state::refused:
+      owned_at_.reset();
+      return again();
     case commit_state::not_done:
       // Perhaps the lease has ended: the next beat will tell.
       return again();
@@ -134,6 +169,7 @@ void announcer::revoke() {
     doubtful_.pop_back();
     // A late write may have moved a key back under the lease that ended now.
     written_.clear();
+    owned_at_.reset();
     busy_ = false;
     step();
   }));
@@ -155,6 +191,7 @@ void announcer::beat() {
 
 void announcer::lose_lease() {
   lease_ = 0;
+  owned_at_.reset();
   written_.clear();
 }
 

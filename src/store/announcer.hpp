@@ -3,6 +3,7 @@
 #include <chrono>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "http/event_loop.hpp"
 #include "store/etcd.hpp"
 #include "store/lifetime.hpp"
+#include "store/ownership.hpp"
 
 namespace matriarch::store {
 
@@ -24,6 +26,10 @@ public:
 
   /// `whose` keys they are, for the log: "the cell".
   announcer(etcd_client& etcd, std::string whose);
+
+  /// Nothing is written or removed but while this key, one of those that are put, is nobody else's.
+  /// Before start(). `taken` is called, with who has it in words, whenever that is found out.
+  void only_with(owned_key what, std::function<void(std::string)> taken);
 
   /// Begins. Until then keys are only remembered.
   void start();
@@ -43,6 +49,7 @@ private:
   void beat();
   void again();
   void grant();
+  void look();
   void commit();
   void revoke();
   void committed(const std::map<std::string, std::string>& put,
@@ -53,6 +60,10 @@ private:
   etcd_client& etcd_;
   std::string whose_;
   lease_id lease_ = 0;
+  std::optional<owned_key> owned_;
+  std::function<void(std::string)> taken_;
+  /// When the owned key was last written, 0 if there is none; nothing if that has to be looked at.
+  std::optional<revision> owned_at_;
   /// Leases under which a write may still be under way. They end before a removal is confirmed, or
   /// such a write could bring the key back.
   std::vector<lease_id> doubtful_;

@@ -12,6 +12,7 @@ std::string encode_router_report(const model::router_report& known) {
   out.SetObject();
   json::add(out, "id", known.id, out);
   json::add(out, "host", known.host, out);
+  json::add(out, "owner", known.owner, out);
   json::add(out, "serves", std::to_string(known.serves), out);
   json::value ports(rapidjson::kArrayType);
   for (auto port : known.unbound)
@@ -31,6 +32,7 @@ result<model::router_report> decode_router_report(std::string_view text) {
   if (known.id.empty())
     return failure{"a router's key holds no id"};
   known.host = json::string_member(*parsed, "host");
+  known.owner = json::string_member(*parsed, "owner");
   const auto serves = json::string_member(*parsed, "serves");
   const auto* end = serves.data() + serves.size();
   auto read = std::from_chars(serves.data(), end, known.serves);

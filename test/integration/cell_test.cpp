@@ -145,6 +145,23 @@ public:
     return child;
   }
 
+  /// Starts another cell of the same guid, elsewhere on this machine; its exit code.
+  int start_another() {
+    auto path = directory_ + "/cell.yml";
+    auto own = content(path);
+    auto other = own;
+    for (const auto& [from, to] :
+         {std::pair{directory_ + "/d,", directory_ + "/other,"},
+          {fmt::format("port: {}", port_), fmt::format("port: {}", test::free_port())}})
+      other.replace(other.find(from), from.size(), to);
+    std::ofstream{path} << other;
+    auto child = launch();
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    std::ofstream{path} << own;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+
   bool launched() {
     program_ = launch();
     return becomes([&] { return ask("GET", "/healthz").status == 200; });
@@ -809,6 +826,20 @@ TEST_CASE("two cells never share a data directory") {
   REQUIRE(::waitpid(one.launch(), &status, 0) > 0);
   CHECK(WEXITSTATUS(status) == 2);
   CHECK(one.log().find("another cell works on the same data_dir") != std::string::npos);
+}
+
+TEST_CASE(
+    "a second cell of a guid does not start, and says who has it; a killed one is back at once") {
+  cell here;
+  REQUIRE(becomes([&] { return here.values("/cells/").size() == 1; }));
+  auto said = here.values("/cells/");
+  CHECK(here.start_another() == 1);
+  CHECK(here.log().find("the guid c1 is taken: the cell at http://") != std::string::npos);
+  CHECK(here.values("/cells/") == said);
+  here.kill();
+  CHECK(here.values("/cells/") == said); // its lease lives
+  here.start();
+  CHECK(here.ask("GET", "/healthz").status == 200);
 }
 
 } // namespace matriarch::cell

@@ -391,22 +391,24 @@ public:
 
   /// Starts the router; it is there when this returns, though HAProxy need not be.
   void start() {
-    auto program = std::getenv("ROUTER_PROGRAM");
-    if (program == nullptr)
-      throw std::runtime_error{"ROUTER_PROGRAM must name the router's executable"};
-    auto config = (directory_ / "router.yml").string();
     auto log = (directory_ / "router.log").string();
-    router_ = ::fork();
-    if (router_ == 0) {
-      ::prctl(PR_SET_PDEATHSIG, SIGTERM);
-      int file = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-      ::dup2(file, STDERR_FILENO);
-      ::execl(program, program, config.c_str(), nullptr);
-      ::_exit(127);
-    }
+    router_ = launch("router.yml");
     if (!eventually([&] { return status().routes >= 0; }))
       throw std::runtime_error{"the router does not start; see " + log};
   }
+
+  /// Starts another router of the same id, elsewhere on this machine; its exit code.
+  int start_another() {
+    std::ofstream{directory_ / "other.yml"}
+        << "router: {data_dir: " << (directory_ / "other").string()
+        << ", id: one, ports: {first: " << last_port() << ", last: " << last_port()
+        << "}, status: {port: " << fresh_port() << "}}\n"
+        << "etcd: {machines: ['" << server_.url() << "']}\n";
+    return exit_code(launch("other.yml"));
+  }
+
+  /// Waits for the router's own end; its exit code.
+  int ended() { return exit_code(std::exchange(router_, 0)); }
 
   /// Stops the router where it is, or lets it go on.
   void freeze(bool now) { ::kill(router_, now ? SIGSTOP : SIGCONT); }
@@ -432,10 +434,7 @@ public:
     if (router_ == 0)
       return -1;
     ::kill(router_, signal);
-    int code = 0;
-    ::waitpid(router_, &code, 0);
-    router_ = 0;
-    return WIFEXITED(code) ? WEXITSTATUS(code) : -1;
+    return ended();
   }
 
   /// What a GET of a path on a port of 127.0.0.1 brings.
@@ -560,6 +559,30 @@ public:
   }
 
 private:
+  /// The router's program, with that file of the directory as its configuration.
+  pid_t launch(const std::string& config) const {
+    auto* program = std::getenv("ROUTER_PROGRAM");
+    if (program == nullptr)
+      throw std::runtime_error{"ROUTER_PROGRAM must name the router's executable"};
+    auto path = (directory_ / config).string();
+    auto log = (directory_ / "router.log").string();
+    auto child = ::fork();
+    if (child == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+      int file = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+      ::dup2(file, STDERR_FILENO);
+      ::execl(program, program, path.c_str(), nullptr);
+      ::_exit(127);
+    }
+    return child;
+  }
+  /// Once it has ended; -1 if it was killed.
+  static int exit_code(pid_t child) {
+    int code = 0;
+    ::waitpid(child, &code, 0);
+    return WIFEXITED(code) ? WEXITSTATUS(code) : -1;
+  }
+
   [[nodiscard]] store::etcd_access access_to(const etcd_server::options& how) const {
     store::etcd_access access{{server_.url()}};
     if (!how.root_password.empty()) {

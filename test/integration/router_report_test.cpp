@@ -62,4 +62,44 @@ TEST_CASE(
   CHECK(eventually([&] { return !all.report(); }));
 }
 
+TEST_CASE("a second router of an id does not start, and says who has it") {
+  platform all;
+  all.start();
+  REQUIRE(eventually([&] { return all.report().has_value(); }));
+  auto first = *all.report();
+  CHECK(all.start_another() == 1);
+  CHECK(all.has_logged("the router id one is taken: a router on the machine " + first.host));
+  CHECK(all.report()->owner == first.owner);
+}
+
+TEST_CASE("a router that was killed has its id again at once") {
+  platform all;
+  all.start();
+  REQUIRE(eventually([&] { return all.report().has_value(); }));
+  auto owner = all.report()->owner;
+  all.end(SIGKILL);
+  REQUIRE(all.report()); // its lease lives
+  all.start();
+  CHECK(all.says_that_it_serves(all.put({{"/routing/port/30001", "{}"}})));
+  CHECK(all.report()->owner == owner);
+}
+
+TEST_CASE("a router that finds its id taken later ends, and HAProxy goes on serving") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"};
+  n1.leads(true);
+  all.start();
+  auto port = all.port();
+  REQUIRE(all.says_that_it_serves(all.add("a", port, {&n1})));
+  auto other = *all.report();
+  other.owner = "another";
+  other.host = "elsewhere";
+  all.put({{store::keys::router(other.id), store::encode_router_report(other)}});
+  all.put({{"/routing/port/30001", "{}"}}); // something to say
+  CHECK(all.ended() == 1);
+  CHECK(all.has_logged("on the machine elsewhere"));
+  CHECK(who_answers(port) == "n1");
+  CHECK(all.report()->host == "elsewhere");
+}
+
 } // namespace matriarch::router

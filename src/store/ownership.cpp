@@ -1,0 +1,79 @@
+#include "store/ownership.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <future>
+#include <memory>
+#include <utility>
+
+#include <fmt/format.h>
+#include <openssl/rand.h>
+
+namespace matriarch::store {
+
+namespace {
+
+constexpr std::size_t identity_bytes = 16; // as a UUID has
+
+std::string random_identity() {
+  std::array<unsigned char, identity_bytes> bytes{};
+  if (RAND_bytes(bytes.data(), static_cast<int>(bytes.size())) != 1)
+    return {};
+  std::string text;
+  for (auto byte : bytes)
+    text += fmt::format("{:02x}", byte);
+  return text;
+}
+
+/// Whether all of it is on the disk.
+bool write_whole(const std::string& path, const std::string& text) {
+  auto file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (file < 0)
+    return false;
+  bool good = ::write(file, text.data(), text.size()) == static_cast<ssize_t>(text.size())
+              && ::fsync(file) == 0;
+  return ::close(file) == 0 && good;
+}
+
+} // namespace
+
+result<std::string> identity_in(const std::string& data_dir) {
+  auto path = data_dir + "/identity";
+  std::string known;
+  if (std::ifstream{path} >> known)
+    return known;
+  auto fresh = random_identity();
+  auto beside = path + ".new";
+  if (fresh.empty() || !write_whole(beside, fresh + "\n")
+      || std::rename(beside.c_str(), path.c_str()) != 0)
+    return failure{fmt::format("{} cannot be written: {}", path, std::strerror(errno))};
+  return fresh;
+}
+
+std::optional<std::string> other_owner(etcd_client& etcd, const owned_key& what) {
+  auto answered = std::make_shared<std::promise<range_result>>();
+  etcd.range({what.key, ""},
+             [answered](range_result came) { answered->set_value(std::move(came)); });
+  auto came = answered->get_future().get(); // within the client's time-out
+  return came.found.empty() ? std::nullopt : what.other_owner(came.found.front().value);
+}
+
+void taken_later::note(const std::string& who) {
+  std::lock_guard guard{mutex_};
+  if (!std::exchange(who_, who))
+    ::kill(::getpid(), signal_);
+}
+
+std::optional<std::string> taken_later::who() {
+  std::lock_guard guard{mutex_};
+  return who_;
+}
+
+} // namespace matriarch::store
