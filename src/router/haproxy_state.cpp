@@ -91,7 +91,7 @@ void fill(line& out, server_slot& slot, const slot_content& with) {
   // Ready is up at once: in the same line it is taken down until its check has passed.
   out.ready_once_checked(slot);
   slot.holds = with;
-  slot.drained = false;
+  slot.drained = slot.held = false;
 }
 
 void empty(line& out, server_slot& slot) {
@@ -99,7 +99,7 @@ void empty(line& out, server_slot& slot) {
   out.end_sessions(slot);
   out.set(slot, fmt::format("addr {} port {}", nowhere.host, nowhere.port));
   slot.holds.reset();
-  slot.drained = false;
+  slot.drained = slot.held = false;
 }
 
 void drain(line& out, server_slot& slot) {
@@ -154,18 +154,17 @@ bool is_closed(const port_state& state) {
                          [](const server_slot& slot) { return slot.holds.has_value(); });
 }
 
-bool is_wanted(const std::vector<slot_content>& servers, const slot_content& one) {
+bool is_among(const std::vector<slot_content>& servers, const slot_content& one) {
   return std::binary_search(servers.begin(), servers.end(), one);
 }
 
 /// False if not all servers have a slot; `filled` gets the names of those that were filled.
-bool place(line& out, port_state& state, const std::vector<slot_content>& servers,
-           slot_names& filled) {
+bool place(line& out, port_state& state, const wanted_port& wanted, slot_names& filled) {
   for (auto& slot : state.slots)
-    if (slot.holds && !is_wanted(servers, *slot.holds))
+    if (slot.holds && !is_among(wanted.servers, *slot.holds) && !is_among(wanted.held, *slot.holds))
       empty(out, slot);
   auto all_fit = true;
-  for (const auto& server : servers) {
+  for (const auto& server : wanted.servers) {
     auto has = [&](const server_slot& slot) { return slot.holds == server; };
     if (std::any_of(state.slots.begin(), state.slots.end(), has))
       continue;
@@ -180,6 +179,18 @@ bool place(line& out, port_state& state, const std::vector<slot_content>& server
     filled.insert(free->name);
   }
   return all_fit;
+}
+
+/// Those that are held back keep their sessions; those that are so no more take others again. On a
+/// port that leads to replicas only its leader is drained otherwise.
+void hold(line& out, port_state& state, const wanted_port& wanted) {
+  for (auto& slot : state.slots) {
+    slot.held = slot.holds && is_among(wanted.held, *slot.holds);
+    auto drained = slot.held || (slot.drained && (wanted.to_leader || slot.holds == wanted.leader));
+    if (slot.holds && drained != slot.drained)
+      out.set(slot, drained ? "state drain" : "state ready");
+    slot.drained = drained;
+  }
 }
 
 } // namespace
@@ -250,7 +261,8 @@ port_changes bring_about(const port_table& wanted, proxy_state& state,
     set(haproxy_map::fallbacks, want->fallback == 0 ? "" : proxy_of(want->fallback));
     set(haproxy_map::limits, want->limits.text());
     slot_names filled;
-    auto all_fit = place(out, known, want->servers, filled);
+    auto all_fit = place(out, known, *want, filled);
+    hold(out, known, *want);
     follow_leader(out, known, *want, filled);
     if (known.bound && !known.open)
       out.frontend(true);
@@ -275,7 +287,7 @@ std::vector<command_line> settle(proxy_state& state, std::string_view told) {
     if (known == state.end())
       continue;
     for (auto& slot : known->second.slots)
-      if (slot.name == words[server_column] && slot.drained) {
+      if (slot.name == words[server_column] && slot.drained && !slot.held) {
         line out{*port, lines};
         out.set(slot, "state ready");
         slot.drained = false;
@@ -288,7 +300,7 @@ std::vector<std::uint16_t> unsettled(const proxy_state& state) {
   std::vector<std::uint16_t> ports;
   for (const auto& [port, one] : state)
     if (std::any_of(one.slots.begin(), one.slots.end(),
-                    [](const server_slot& slot) { return slot.drained; }))
+                    [](const server_slot& slot) { return slot.drained && !slot.held; }))
       ports.push_back(port);
   return ports;
 }
@@ -367,12 +379,15 @@ port_table table_of(const proxy_state& state) {
   port_table table;
   for (const auto& [port, known] : state) {
     wanted_port one;
+    // On a port that leads to replicas, who is drained is held back, or leads.
     for (const auto& slot : known.slots)
       if (slot.holds)
-        one.servers.push_back(*slot.holds);
-    if (one.servers.empty() || known.scope.empty())
+        (slot.drained && known.check != leader_check ? one.held : one.servers)
+            .push_back(*slot.holds);
+    if ((one.servers.empty() && one.held.empty()) || known.scope.empty())
       continue;
     std::sort(one.servers.begin(), one.servers.end());
+    std::sort(one.held.begin(), one.held.end());
     one.scope = known.scope;
     one.check = known.check;
     one.fallback = port_of_proxy(known.fallback).value_or(0);

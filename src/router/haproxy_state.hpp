@@ -23,6 +23,8 @@ struct server_slot {
   std::optional<slot_content> holds;
   /// It takes no new connections, although its check may pass: someone else leads.
   bool drained = false;
+  /// That is so because it is held back, and not until its check has failed.
+  bool held = false;
   /// As HAProxy last told; not followed, for checks change them.
   bool up = false;
   bool is_checked = false;

@@ -1,6 +1,7 @@
 #include "router/port_table.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace matriarch::router {
@@ -25,12 +26,16 @@ port_table ports_of(const route& what, const std::string& leader, const limit_se
   port_table ports;
   if (what.read_only_port != 0) {
     auto second = first;
-    // A reader whose login is refused must not find a replica that does not know it yet.
-    std::erase_if(second.servers, [&](const slot_content& server) {
+    // A reader whose login is refused must not find a replica that does not know it yet. Its own
+    // sessions there are ended by the broker; others' have done nothing.
+    auto is_held = [&](const slot_content& server) {
       return std::any_of(what.members.begin(), what.members.end(), [&](const auto& member) {
         return member.held_back && member.postgresql == server.postgresql && member.name != leader;
       });
-    });
+    };
+    std::copy_if(second.servers.begin(), second.servers.end(), std::back_inserter(second.held),
+                 is_held);
+    std::erase_if(second.servers, is_held);
     second.check = replica_check;
     second.fallback = what.port;
     second.to_leader = false;

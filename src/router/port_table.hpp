@@ -32,6 +32,8 @@ struct wanted_port {
   /// Whether it leads to the cluster's leader, or to the others.
   bool to_leader = true;
   std::vector<slot_content> servers; ///< sorted
+  /// Who gets no new connections and keeps those that are there; sorted.
+  std::vector<slot_content> held = {};
   /// Whom etcd names as the leader; nothing if nobody is, or one that is no server of this port.
   std::optional<slot_content> leader;
   port_limits limits;

@@ -158,3 +158,31 @@ def broken_database(platform):
     true(connects(platform.bind("pair", "second", expect=200)["uri"]), "the binding does not work")
     for name in ("first", "second"):
         platform.unbind("pair", name)
+
+
+@scenario("a replica that a reader holds up leads nobody in until it knows of a revocation")
+def held_back(platform):
+    shared(platform)
+    writer = platform.bind("pair", "writer")
+    reader, other = (platform.bind("pair", name, parameters={"read-only": True}) for name in ("reader", "other"))
+    rows_of(writer["uri"], "create table shown (n int)")
+    on_replica = lambda uri: rows_of(uri, "select pg_is_in_recovery()") == [(True,)]
+    wait_until(lambda: on_replica(other["uri"]), "the readers' port to lead to the replica")
+    wait_until(lambda: sees(other, "shown"), "the replica to have the table")
+    with contextlib.closing(session(other)) as report:
+        run(report, "begin", "select * from shown")
+        rows_of(writer["uri"], "drop table shown")  # which the replica replays once nobody reads it any more
+        since = unbind(platform, "reader")
+        refused(reader, since)
+        wait_until(lambda: not on_replica(other["uri"]), "the readers' port to lead to the leader")
+        equal(run(report, "select 1"), [(1,)], "what the report reads meanwhile")
+        run(report, "commit")
+    gone(platform, "reader")
+    refused(reader, since)
+    wait_until(lambda: on_replica(other["uri"]), "the readers' port to lead to the replica again")
+    for name in ("writer", "other"):
+        platform.unbind("pair", name)
+
+
+def sees(credentials, table):
+    return rows_of(credentials["uri"], f"select true from pg_tables where tablename = '{table}'")

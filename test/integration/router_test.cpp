@@ -316,6 +316,32 @@ TEST_CASE("a read-only port leads to the replicas, and to the leader while none 
   CHECK(who_answers(port) == "n1");
 }
 
+TEST_CASE("a replica that is held back gets no new sessions, and those that are there stay") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "a"};
+  n1.leads(true);
+  n2.replicates(true);
+  all.start();
+  auto port = all.port();
+  auto read_only = all.port();
+  all.add("a", port, {&n1, &n2});
+  all.add_read_only_port("a", read_only);
+  all.lead("a", n1);
+  REQUIRE(eventually([&] { return who_answers(read_only) == "n2"; }));
+  connection report{read_only};
+  auto hold = [&](const std::string& how) {
+    return all.put({{"/service/a/state", R"({"scope":"a","phase":"accepted","nodes":[)"
+                                         R"({"node_id":"n1"},{"node_id":"n2")"
+                                             + how + "}]}"}});
+  };
+  REQUIRE(all.says_that_it_serves(hold(R"(,"held_back":true)")));
+  CHECK(who_answers(read_only) == "n1");
+  CHECK(report.works());
+  REQUIRE(all.says_that_it_serves(hold("")));
+  CHECK(who_answers(read_only) == "n2");
+  CHECK(report.works());
+}
+
 TEST_CASE("a replica of another scope at a member's old address is never read from") {
   platform all;
   fake_member n1{"n1", address(1), "a"}, stranger{"n2", address(2), "stranger"};

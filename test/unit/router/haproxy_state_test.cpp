@@ -157,6 +157,38 @@ TEST_CASE("a drained server is followed again once its check has failed") {
   CHECK(unsettled(state).empty());
 }
 
+TEST_CASE("a replica that is held back keeps its sessions, and takes others once it is let go") {
+  auto state = closed();
+  auto all_read = table({{30002, reading({at(1), at(2)}, at(1))}});
+  (void)bring_about(all_read, state, "/d");
+  auto without = reading({at(1)}, at(1));
+  without.held = {at(2)};
+  auto held = table({{30002, without}});
+  CHECK(commands(bring_about(held, state, "/d"))
+        == std::vector<std::string>{"set server p30002/n2 state drain"});
+  // Its check may fail, and it is not followed again for that.
+  CHECK(unsettled(state).empty());
+  CHECK(settle(state, "4 p30002 2 n2 127.0.1.2 0 8 1 1 2 15 2 0 6 0 0 0 - 5432 - 0 8008 - - 1\n")
+            .empty());
+  // A router that starts finds it so, with etcd or without.
+  told_state files;
+  files.servers = server_state_file(state);
+  for (auto which : all_maps)
+    files.maps.push_back(map_text(which, state));
+  auto found = state_of(files);
+  CHECK(table_of(found).at(30002)->held == std::vector{at(2)});
+  auto again = [](port_state& port) {
+    port.bound = port.open = true;
+    port.leader = at(1);
+  };
+  again(found[30002]);
+  auto later = found;
+  CHECK(commands(bring_about(held, found, "/d")).empty());
+  for (auto* from : {&state, &later})
+    CHECK(commands(bring_about(all_read, *from, "/d"))
+          == std::vector<std::string>{"set server p30002/n2 state ready"});
+}
+
 TEST_CASE("a server that left is emptied with its sessions, and its slot is used again") {
   auto state = closed();
   (void)bring_about(table({{30001, leading({at(1), at(2)}, at(1))}}), state, "/d");
