@@ -70,6 +70,9 @@ constexpr std::chrono::milliseconds news_pause{2'000};
 constexpr std::chrono::seconds certificate_pause{10};
 /// How long a router that starts waits for etcd before it serves what it served last.
 constexpr std::chrono::milliseconds etcd_patience{3'000};
+/// How long a router that starts waits for others to leave it its share: one that stands still, or has
+/// died, is not worth more.
+constexpr std::chrono::milliseconds others_patience{3'000};
 /// How long a router that ends waits for etcd to take its key away: the lease would end it anyway.
 constexpr std::chrono::milliseconds withdraw_patience{2'000};
 
@@ -102,6 +105,7 @@ public:
 
   /// Who it is. `taken` is called, with who has it in words, if another router has its id.
   void start(const model::router_report& self, std::function<void(std::string)> taken) {
+    id_ = self.id;
     publisher_ = std::make_unique<report_publisher>(etcd_, self, std::move(taken));
     addresses_ = std::make_unique<host_addresses>(loop_, [this] {
       note_routes();
@@ -157,6 +161,7 @@ public:
 private:
   void begin(bool adopted, const port_table& last) {
     has_haproxy_ = adopted;
+    is_counted_ = adopted; // what it lets through, the other routers leave to it
     served_ = adopted ? last : port_table{};
     last_ = last;
     if (adopted) {
@@ -172,6 +177,8 @@ private:
         keys.emplace_back(std::move(one.key), std::move(one.value));
       auto changed = table_.list(keys);
       auto is_first = !std::exchange(listed_, true);
+      if (is_first)
+        join();
       note_changes(changed || is_first, at);
     };
     tell.changed = [this](std::vector<store::change> changes, store::revision at) {
@@ -214,6 +221,32 @@ private:
     bring_about();
   }
 
+  /// Before HAProxy starts, this router says that it is there, and waits until the others have left it
+  /// its share of what a node takes: at no moment shall all together let more through.
+  void join() {
+    is_counted_ = is_counted_ || table_.has_router(id_);
+    if (is_counted_)
+      return;
+    publish();
+    loop_.after(others_patience, [this] {
+      if (std::exchange(is_counted_, true))
+        return;
+      spdlog::warn("the other routers do not say that they leave this one its share of what nodes "
+                   "take; it serves all the same");
+      apply();
+    });
+  }
+
+  void look_who_counts(store::revision at) {
+    if (is_counted_ || !listed_)
+      return;
+    if (counted_from_ == 0 && table_.has_router(id_))
+      counted_from_ = at;
+    is_counted_ = counted_from_ != 0 && table_.others_serve(id_, counted_from_);
+    if (is_counted_)
+      apply();
+  }
+
   // -- from keys to HAProxy -----------------------------------------------------------------------
 
   void note_changes(bool routes_changed, store::revision at) {
@@ -233,6 +266,7 @@ private:
                        change.before);
     if (routes_changed || !changes.empty() || news)
       apply();
+    look_who_counts(at);
   }
 
   /// Makes the table of ports what the routes say.
@@ -275,7 +309,7 @@ private:
 
   void apply() {
     dirty_ = true;
-    if (!busy_ && !frozen_ && listed_)
+    if (!busy_ && !frozen_ && listed_ && is_counted_)
       bring_about();
   }
 
@@ -560,8 +594,11 @@ private:
   bool etcd_reachable_ = false;
   /// Until when etcd told of every change, as far as known: before it was lost, or of an earlier run.
   std::optional<model::wall_time> routes_as_of_;
-  int old_workers_ = 0;      ///< as of the last look
-  bool listed_ = false;      ///< etcd has told everything once
+  int old_workers_ = 0;              ///< as of the last look
+  bool listed_ = false;              ///< etcd has told everything once
+  bool is_counted_ = false;          ///< by the other routers, or it need not wait for that
+  store::revision counted_from_ = 0; ///< when this router's key was first seen
+  std::string id_;
   bool has_haproxy_ = false; ///< as of the last look
   bool busy_ = false;        ///< HAProxy is being brought to what is wanted
   bool dirty_ = false;       ///< something has changed since that began

@@ -7,6 +7,7 @@
 
 #include "model/json.hpp"
 #include "store/keys.hpp"
+#include "store/router_json.hpp"
 
 namespace matriarch::router {
 
@@ -212,7 +213,7 @@ bool routing_table::put(std::string_view key, std::string_view value) {
     return std::exchange(known, now) != now;
   }
   case kind::router:
-    return routers_.emplace(key).second;
+    return note_router(std::string{key}, value);
   case kind::routing:
   case kind::other:
     return false;
@@ -274,7 +275,7 @@ bool routing_table::list(const std::vector<std::pair<std::string, std::string>>&
     if (!keys.contains(key))
       gone.push_back(std::move(key));
   };
-  for (const auto& key : routers_)
+  for (const auto& [key, serves] : routers_)
     note(key);
   for (const auto& [instance, port] : allocations_)
     note(store::keys::allocation(instance));
@@ -293,6 +294,21 @@ bool routing_table::list(const std::vector<std::pair<std::string, std::string>>&
   for (const auto& [key, value] : all)
     changed = put(key, value) || changed;
   return changed;
+}
+
+bool routing_table::note_router(const std::string& key, std::string_view value) {
+  auto said = store::decode_router_report(value);
+  return routers_.insert_or_assign(key, said ? said->serves : 0).second;
+}
+
+bool routing_table::has_router(std::string_view id) const {
+  return routers_.contains(store::keys::router(id));
+}
+
+bool routing_table::others_serve(std::string_view id, std::int64_t at) const {
+  return std::all_of(routers_.begin(), routers_.end(), [&](const auto& one) {
+    return one.first == store::keys::router(id) || one.second >= at;
+  });
 }
 
 bool routing_table::is_listed(const std::string& scope, const std::string& node) const {

@@ -90,6 +90,10 @@ public:
 
   /// How many routers have a key.
   [[nodiscard]] int routers() const { return static_cast<int>(routers_.size()); }
+  /// Whether the router of this id has one.
+  [[nodiscard]] bool has_router(std::string_view id) const;
+  /// Whether all routers but that one say that they serve what was written up to that revision.
+  [[nodiscard]] bool others_serve(std::string_view id, std::int64_t at) const;
 
   /// The last known leader of a scope; empty if none is known.
   [[nodiscard]] std::string leader(const std::string& scope) const;
@@ -130,6 +134,7 @@ private:
   /// The member as it is routed to; nothing if it is not.
   static std::optional<routed_member> vetted(const std::optional<routed_member>& announced,
                                              const std::optional<record::place>& recorded);
+  bool note_router(const std::string& key, std::string_view value);
   [[nodiscard]] bool is_listed(const std::string& scope, const std::string& node) const;
   /// Forgets the members and the leader of scopes that no record has any more.
   void forget(const std::string& scope);
@@ -139,7 +144,7 @@ private:
   std::map<std::string, record, std::less<>> records_;   ///< by instance
   std::map<std::string, cluster, std::less<>> clusters_; ///< by scope
   std::vector<leader_change> leader_changes_;
-  std::set<std::string, std::less<>> routers_; ///< keys
+  std::map<std::string, std::int64_t, std::less<>> routers_; ///< by key, up to where they serve
   bool news_ = false;
 };
 

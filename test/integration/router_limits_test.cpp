@@ -99,6 +99,38 @@ TEST_CASE("routers share what a node takes") {
   CHECK(eventually([&] { return who_answers(port) == "n1"; }));
 }
 
+TEST_CASE("a router that joins opens nothing before the others have left it its share") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"};
+  n1.leads(true);
+  auto port = all.port();
+  auto says = [](store::revision serves) {
+    return R"({"id":"two","serves":")" + std::to_string(serves) + R"("})";
+  };
+  all.put({{"/routers/two", says(1)}});
+  all.add("a", port, {&n1});
+  all.start();
+  REQUIRE(eventually([&] { return all.report().has_value(); }));
+  // Unless it has given that up, on a machine that is this slow.
+  CHECK((all.processes_of_haproxy().empty() || all.has_logged("the other routers do not say")));
+  auto at = all.put({{"/routing/port/30001", "{}"}});
+  all.put({{"/routers/two", says(at)}});
+  CHECK(all.serves(1));
+  CHECK(who_answers(port) == "n1");
+}
+
+TEST_CASE("a router that joins serves in the end, whatever the others do") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"};
+  n1.leads(true);
+  auto port = all.port();
+  all.put({{"/routers/two", R"({"id":"two","serves":"1"})"}});
+  all.add("a", port, {&n1});
+  all.start();
+  CHECK(all.serves(1));
+  CHECK(all.has_logged("the other routers do not say"));
+}
+
 TEST_CASE("no port can take all connections, nor all ports those of the operator") {
   http::server broker{{}, [](const http::request&, http::responder to) {
                         to.send({200, "acts", {}});

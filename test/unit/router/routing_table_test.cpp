@@ -85,6 +85,16 @@ TEST_CASE("routers are counted by their keys") {
   CHECK_FALSE(table.put("/routers/a", R"({"serves":"7"})"));
   CHECK(table.put("/routers/b", "{}"));
   CHECK(table.routers() == 2);
+  auto says = [](int serves) {
+    return R"({"id":"b","serves":")" + std::to_string(serves) + R"("})";
+  };
+  table.put("/routers/b", says(7));
+  CHECK(table.has_router("b"));
+  CHECK_FALSE(table.has_router("c"));
+  CHECK(table.others_serve("a", 7));
+  CHECK_FALSE(table.others_serve("a", 8));
+  CHECK_FALSE(table.others_serve("b", 8)); // a says no more than that it is there
+  CHECK(table.others_serve("b", 7));
   CHECK(table.erase("/routers/a"));
   CHECK(table.routers() == 1);
   CHECK(table.list({}));
@@ -282,12 +292,18 @@ TEST_CASE("a replica that is held back is no reader's, and leads once it is the 
   table.put("/service/a/leader", "n1");
   table.put("/service/a/state", R"({"scope":"a","phase":"accepted","nodes":[{"node_id":"n1"},)"
                                 R"({"node_id":"n2","held_back":true}]})");
+  auto at = [&](std::uint16_t port, const std::string& leader) {
+    return ports_of(table.current().served.at(0), leader, {}, 1).at(port);
+  };
   auto servers_at = [&](std::uint16_t port, const std::string& leader) {
-    return ports_of(table.current().served.at(0), leader, {}, 1).at(port)->servers.size();
+    return at(port, leader)->servers.size();
   };
   CHECK(servers_at(30001, "n1") == 2);
+  CHECK(at(30001, "n1")->held.empty());
   CHECK(servers_at(30002, "n1") == 1);
+  CHECK(at(30002, "n1")->held.size() == 1);
   CHECK(servers_at(30002, "n2") == 2);
+  CHECK(at(30002, "n2")->held.empty());
   table.put("/service/a/state", record("a", "accepted", {"n1", "n2"}));
   CHECK(servers_at(30002, "n1") == 2);
 }
