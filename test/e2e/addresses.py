@@ -43,7 +43,8 @@ class Superuser:
 
     def patroni(self):
         """Its node's configuration, which is its own."""
-        return yaml.safe_load(self.ask("select pg_read_file(current_setting('data_directory') || '/../../patroni.yml')")[0][0])
+        path = "current_setting('data_directory') || '/../../patroni.yml'"
+        return yaml.safe_load(self.ask(f"select pg_read_file({path})")[0][0])
 
 
 class Trap:
@@ -129,7 +130,8 @@ def member_keys_are_not_trusted(platform):
         true(status == 200 or "Patroni answered" in json.dumps(answer), f"the switchover: {status} {answer}")
         wait_until(lambda: connects(binding["uri"]), "the public port to lead to the leader")
         platform.unbind("liar", "other")
-        wait_until(lambda: any("says that it is at" in node.get("doubt", "") for node in platform.admin("liar")["nodes"]),
+        doubts = lambda: [node.get("doubt", "") for node in platform.admin("liar")["nodes"]]
+        wait_until(lambda: any("says that it is at" in doubt for doubt in doubts()),
                    "the operator to be told")
     equal(trap.caught, [], "who of the platform came where the member keys led")
     true(trap.seen > 0, "not even the other node believed the keys: they were no lie")

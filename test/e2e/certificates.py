@@ -46,7 +46,8 @@ def wait_verified(platform, credentials, **other):
 
 
 def fetched(platform, instance, binding):
-    return platform.osb("GET", platform.binding_path(instance, binding), None, platform.ids_of(instance))[2]["credentials"]
+    answer = platform.osb("GET", platform.binding_path(instance, binding), None, platform.ids_of(instance))[2]
+    return answer["credentials"]
 
 
 def started_at(platform, node):
@@ -89,7 +90,8 @@ def verified(platform):
     must_verify(platform, binding)
     # Whoever knows another authority alone, or calls the server otherwise, refuses it.
     stranger, _ = own_authority(platform.directory, "stranger")
-    true("certificate verify failed" in psql(platform, binding, sslrootcert=stranger)[1], "another authority vouches too")
+    true("certificate verify failed" in psql(platform, binding, sslrootcert=stranger)[1],
+         "another authority vouches too")
     true("does not match host name" in psql(platform, binding, host="elsewhere.example.org",
                                             hostaddr=binding["hostname"])[1], "the certificate is for any name")
 
