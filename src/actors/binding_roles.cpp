@@ -1,5 +1,7 @@
 #include "actors/binding_roles.hpp"
 
+#include <utility>
+
 #include "model/names.hpp"
 
 namespace matriarch::actors {
@@ -66,6 +68,20 @@ std::optional<std::string> end_earlier_orders(session& on, const std::string& ki
                       + ") from pg_stat_activity where application_name = " + name
                       + " and usename = current_user and pid <> pg_backend_pid()");
   return ended.ok() ? std::nullopt : std::optional{ended.error()};
+}
+
+result<begun_order> begin_order(const std::string& conn_url, const model::credentials& superuser,
+                                const std::string& owner, const std::string& kind,
+                                postgresql::deadline until) {
+  auto leader = session::open(conn_url, superuser, until);
+  if (!leader.ok())
+    return failure{"cannot connect to the leader: " + leader.error()};
+  if (auto wrong = end_earlier_orders(*leader, kind))
+    return failure{*wrong};
+  auto found = find_roles(*leader, owner);
+  if (!found.ok())
+    return failure{found.error()};
+  return begun_order{std::move(*leader), std::move(*found)};
 }
 
 } // namespace matriarch::actors

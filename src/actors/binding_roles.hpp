@@ -38,6 +38,16 @@ using found_roles = std::map<std::string, found_role>;
 [[nodiscard]] std::optional<std::string> end_earlier_orders(postgresql::session& on,
                                                             const std::string& kind);
 
+/// A session with the leader, at which no earlier order of this kind goes on, and what there is.
+struct begun_order {
+  postgresql::session leader;
+  found_roles found;
+};
+[[nodiscard]] result<begun_order> begin_order(const std::string& conn_url,
+                                              const model::credentials& superuser,
+                                              const std::string& owner, const std::string& kind,
+                                              postgresql::deadline until);
+
 /// `names` as literals, comma-separated.
 template <class Names>
 std::string literals(const postgresql::session& in, const Names& names) {

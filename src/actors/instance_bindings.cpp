@@ -379,7 +379,9 @@ std::optional<instance_bindings::state_of_roles> instance_bindings::wanted_state
         one.read_only && one.phase == model::binding_phase::creating && !rights_.served(one);
     if (one.phase == model::binding_phase::removing)
       wanted.revoked.push_back(one.role.username);
-    else if (!early)
+    else if (early)
+      wanted.later.insert(one.role.username);
+    else
       wanted.wanted.push_back({one.role, one.read_only, known.in_force.connection_limit,
                                one.expires_at, one.phase == model::binding_phase::creating});
   }
@@ -447,11 +449,16 @@ void instance_bindings::tend_removal() {
       || !host_.seen().running(host_.seen().leader))
     return;
   auto now = host_.self->clock().now();
+  auto is_in_use = [this](const std::string& role) {
+    return std::ranges::any_of(known_, [&](const auto& one) {
+      return one.second.role.username == role && one.second.phase != model::binding_phase::removing;
+    });
+  };
   for (bool lingering : {false, true})
     for (const auto& [role, why] : leaving_) {
       if (removing_.size() >= (lingering ? most_lingering_removals : most_removals))
         return;
-      if (removing_.contains(role) || why.empty() == lingering)
+      if (removing_.contains(role) || why.empty() == lingering || is_in_use(role))
         continue;
       auto again_at = remove_again_[role].at;
       if (lingering && now < again_at)
@@ -468,9 +475,9 @@ void instance_bindings::ask(state_of_roles wanted) {
   confirmed_.reset();
   const auto& known = *host_.known();
   const auto& leader = host_.seen().members.at(host_.seen().leader);
-  role_order order{host_.name,          leader.conn_url,      known.superuser,
-                   known.application,   wanted.owner_logs_in, wanted.wanted,
-                   wanted.some_unknown, wanted.revoked,       hurry_};
+  role_order order{host_.name,           leader.conn_url, known.superuser,     known.application,
+                   wanted.owner_logs_in, wanted.wanted,   wanted.some_unknown, wanted.revoked,
+                   wanted.later,         hurry_};
   replicas_asked_ = running_replicas().size();
   auto done = [this, wanted = std::move(wanted)](const role_answer& said) {
     asking_ = false;

@@ -128,6 +128,7 @@ private:
     std::vector<wanted_role> wanted;
     bool some_unknown = false;
     std::vector<std::string> revoked;
+    std::set<std::string> later; ///< once its rights are there
     bool operator==(const state_of_roles&) const = default;
   };
 

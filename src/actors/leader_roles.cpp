@@ -57,16 +57,12 @@ public:
     for (const auto& one : order_.wanted)
       if (auto wrong = fault_of(one.who))
         return {false, *wrong};
-    auto opened = session::open(order_.conn_url, order_.superuser, until_);
-    if (!opened.ok())
-      return {false, "cannot connect to the leader: " + opened.error()};
-    leader_.emplace(std::move(*opened));
-    if (auto wrong = end_earlier_orders(*leader_, "roles"))
-      return {false, *wrong};
-    auto found = find_roles(*leader_, order_.owner.username);
-    if (!found.ok())
-      return {false, found.error()};
-    found_ = std::move(*found);
+    auto begun =
+        begin_order(order_.conn_url, order_.superuser, order_.owner.username, "roles", until_);
+    if (!begun.ok())
+      return {false, begun.error()};
+    leader_.emplace(std::move(begun->leader));
+    found_ = std::move(begun->found);
     if (!found_.contains(order_.owner.username))
       return {false, "the instance's application user does not exist yet"};
     refuse_logins();
@@ -96,7 +92,9 @@ private:
   [[nodiscard]] bool hurried() const { return order_.hurry && order_.hurry->load(); }
 
   [[nodiscard]] bool may_go(const std::string& name) const {
-    return !order_.some_unknown || std::ranges::find(order_.revoked, name) != order_.revoked.end();
+    return !order_.later.contains(name)
+           && (!order_.some_unknown
+               || std::ranges::find(order_.revoked, name) != order_.revoked.end());
   }
 
   /// A binding that cannot be read may be one that shares the owner.

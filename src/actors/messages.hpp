@@ -252,6 +252,8 @@ struct role_order {
   /// Whether there are bindings that nobody can read: no role is taken away then but those named.
   bool some_unknown = false;
   std::vector<std::string> revoked = {};
+  /// Roles that come later: where an earlier order has made them, they are left as they are.
+  std::set<std::string> later = {};
   /// Set by whoever sent it when the next order cannot wait: this one ends then with what it has.
   std::shared_ptr<std::atomic<bool>> hurry = {};
 };

@@ -45,16 +45,12 @@ public:
       : order_(order), until_(clock::now() + longest_order) {}
 
   role_removal_answer remove() {
-    auto opened = session::open(order_.conn_url, order_.superuser, until_);
-    if (!opened.ok())
-      return {false, "cannot connect to the leader: " + opened.error()};
-    leader_.emplace(std::move(*opened));
-    if (auto wrong = end_earlier_orders(*leader_, "removal " + order_.name))
-      return {false, *wrong};
-    auto found = find_roles(*leader_, order_.owner.username);
-    if (!found.ok())
-      return {false, found.error()};
-    if (!found->contains(order_.name))
+    auto begun = begin_order(order_.conn_url, order_.superuser, order_.owner.username,
+                             "removal " + order_.name, until_);
+    if (!begun.ok())
+      return {false, begun.error()};
+    leader_.emplace(std::move(begun->leader));
+    if (!begun->found.contains(order_.name))
       return {true};
     if (auto wrong = end_all_sessions())
       return {false, *wrong, what_keeps_others()};

@@ -212,6 +212,7 @@ behave_as_database(database_mock::stateful_pointer<database_state> self,
           if (one.read_only)
             wanted.readers.insert(one.who.username);
         }
+        wanted.later = order.later;
         if (order.some_unknown)
           wanted.revoked.emplace(order.revoked.begin(), order.revoked.end());
         std::map<std::string, std::string> unmade;

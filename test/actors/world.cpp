@@ -921,7 +921,8 @@ result<role_changes> world::compare_roles(const std::string& conn_url, const rol
   role_changes changes;
   changes.owner_logs_in = wanted.owner_logs_in;
   for (const auto& [name, password] : there)
-    if (!wanted.password_of.contains(name) && (!wanted.revoked || wanted.revoked->contains(name)))
+    if (!wanted.password_of.contains(name) && !wanted.later.contains(name)
+        && (!wanted.revoked || wanted.revoked->contains(name)))
       changes.refused.insert(name);
   for (const auto& [name, password] : wanted.password_of)
     (there.contains(name) ? changes.altered : changes.created)[name] = password;

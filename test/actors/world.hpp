@@ -106,6 +106,7 @@ struct roles {
   std::set<std::string> readers = {};             ///< in an order: which of them only read
   /// In an order: if set, the only ones that may be dropped.
   std::optional<std::set<std::string>> revoked = {};
+  std::set<std::string> later = {}; ///< in an order: who is to be left as it is
 };
 
 /// The statements of a broker that has seen which roles there are. They may arrive late.

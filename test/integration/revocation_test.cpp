@@ -81,6 +81,18 @@ client locking(const instance& app, const std::string& name) {
   return session;
 }
 
+/// What a role that keeps its own row locked can do about its end: nothing.
+void must_go_with_its_lock(instance& app) {
+  app.want("one");
+  app.must_make();
+  auto holder = locking(app, "one");
+  app.drop("one");
+  app.must_make();
+  CHECK_FALSE(app.has("one"));
+  CHECK_FALSE(holder.refusal("commit").empty());
+  CHECK_FALSE(app.as("one").connected());
+}
+
 } // namespace
 
 TEST_CASE(
@@ -108,26 +120,14 @@ TEST_CASE(
 TEST_CASE("a role that keeps its own row locked goes with its session") {
   postgresql_server server;
   instance app{server};
-  app.want("one");
-  app.must_make();
-  auto holder = locking(app, "one");
-  app.drop("one");
-  app.must_make();
-  CHECK_FALSE(app.has("one"));
-  CHECK_FALSE(holder.refusal("commit").empty());
+  must_go_with_its_lock(app);
 }
 
 TEST_CASE("under a pg_hba.conf of before, a role that keeps its own row locked goes all the same") {
   postgresql_server server;
   server.forget_who_is_refused();
   instance app{server};
-  app.want("one");
-  app.must_make();
-  auto holder = locking(app, "one");
-  app.drop("one");
-  app.must_make();
-  CHECK_FALSE(app.has("one"));
-  CHECK_FALSE(app.as("one").connected());
+  must_go_with_its_lock(app);
 }
 
 TEST_CASE("a session that does not end is told of its own binding, and holds up no other") {
@@ -313,6 +313,20 @@ TEST_CASE("a replica that stands still is not said to have a revocation, and its
   said = app.make();
   CHECK(said.caught_up.contains("walreceiver"));
   CHECK_FALSE(client{replica, {"reader", "password of reader"}}.connected());
+}
+
+TEST_CASE("a role that comes later is left as an earlier order has made it") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one", true);
+  app.must_make();
+  app.drop("one");
+  app.order.later = {"one"};
+  app.must_make();
+  CHECK(app.as("one").connected());
+  app.order.later.clear();
+  app.must_make();
+  CHECK_FALSE(app.has("one"));
 }
 
 TEST_CASE("a role that a binding cannot be read of is let in again once it is wanted") {
