@@ -58,11 +58,17 @@ settings_answer ask(const settings_question& question) {
   auto node = postgresql::session::open(question.conn_url, question.superuser, soon());
   if (!node.ok())
     return {false, "", "cannot connect to the node: " + node.error()};
-  auto found = node->run("select coalesce(current_setting(" + node->literal(model::settings_mark)
-                         + ", true), '')");
+  // PostgreSQL 15 leaves its mark on a parameter that was added to its configuration, never taken up
+  // because that needs a restart, and removed again.
+  auto found = node->run(
+      "select coalesce(current_setting(" + node->literal(model::settings_mark)
+      + ", true), ''), count(*) > 0 and bool_and(in_vain) from (select source not in"
+        " ('configuration file', 'command line') and not exists (select from pg_file_settings f"
+        " where lower(f.name) = lower(s.name)) as in_vain from pg_settings s where pending_restart)"
+        " as marked");
   if (!found.ok())
     return {false, "", "the node did not say which settings it has: " + found.error()};
-  return {true, postgresql::text_at(*found, 0, 0), ""};
+  return {true, postgresql::text_at(*found, 0, 0), "", postgresql::text_at(*found, 0, 1) == "t"};
 }
 
 database_actor::behavior_type work(database_actor::pointer,

@@ -317,6 +317,8 @@ struct settings_answer {
   bool ok = false;
   std::string digest = {}; ///< the value of model::settings_mark, or empty
   std::string why = {};
+  /// What PostgreSQL marks as waiting for a restart is all as it runs already.
+  bool marked_in_vain = false;
 };
 
 // -- etcd's users ---------------------------------------------------------------------------------

@@ -59,6 +59,8 @@ constexpr std::chrono::milliseconds restart_time = 60s;
 constexpr std::chrono::milliseconds configure_time = 10s;
 // How often nodes are asked which settings they have: they look for them every loop_wait seconds.
 constexpr caf::timespan settings_pause = 500ms;
+// Patroni starts what has ended by itself as well, and is busy with that meanwhile.
+constexpr caf::timespan restart_retry_pause = 3s;
 // Patroni looks for changes every loop_wait seconds, 10 by default, and tells PostgreSQL at once.
 constexpr caf::timespan longest_settings = 30s;
 // etcd takes 128 in a transaction; the record is one of them.
@@ -237,9 +239,11 @@ private:
         note_address(node_id, *seen, entry);
         announced_[node_id] = around_.seen.members[node_id] = *seen;
         judge_member(node_id);
+        note_state(node_id, *seen);
       } else {
         announced_.erase(node_id);
         around_.seen.members.erase(node_id);
+        around_.copied_leader.erase(node_id);
       }
     } else if (known_ && entry.key == keys::leader(known_->scope)) {
       auto before = std::exchange(around_.seen.leader, erased ? "" : entry.value);
@@ -269,6 +273,16 @@ private:
       note_route(entry.create_revision);
     else if (std::exchange(known->second, address) != address)
       note_route(entry.mod_revision);
+  }
+
+  /// What is remembered of a node ends with the state that it was about.
+  void note_state(const std::string& node_id, const model::member& now) {
+    if (now.running())
+      around_.failed_restarts.erase(node_id);
+    if (!now.copying())
+      around_.copied_leader.erase(node_id);
+    else if (!around_.seen.leader.empty())
+      around_.copied_leader.try_emplace(node_id, around_.seen.leader);
   }
 
   /// Lets nobody be connected to at an address that is only a member's word.
@@ -496,6 +510,7 @@ private:
             around_.failed_removals.clear();
             around_.shortage.reset();
             around_.failed_switchover.clear();
+            around_.failed_restarts.clear();
             accepted_at_ = at_;
             forget_lag(); // what comes goes by what the leader says from now on
             spdlog::info("instance {}: {} accepted (operation {})", name_,
@@ -1295,20 +1310,36 @@ private:
                                   + came.body.substr(0, longest_quote);
   }
 
+  /// Any Patroni of the cluster writes what it is told into etcd, whether its PostgreSQL runs or not:
+  /// the leader's is asked first, and after a failure another.
+  [[nodiscard]] const model::member* member_to_configure() const {
+    std::vector<const model::member*> able;
+    for (const auto& [id, member] : around_.seen.members)
+      if (!member.api_url.empty() && known_->find_node(id) != nullptr)
+        able.insert(around_.seen.leads(id) ? able.begin() : able.end(), &member);
+    return able.empty() ? nullptr : able[failed_configurations_ % able.size()];
+  }
+
   void perform(const model::configure& step) {
-    auto leader = around_.seen.members.find(around_.seen.leader);
-    if (configuring_ || leader == around_.seen.members.end())
+    const auto* member = member_to_configure();
+    if (configuring_ || member == nullptr)
       return;
+    if (self_->clock().now() < configure_again_at_)
+      return alarm_.set(settings_pause);
     configuring_ = true;
-    auto what = patroni_request(leader->second, "PATCH", "/config", step.patch);
+    auto what = patroni_request(*member, "PATCH", "/config", step.patch);
     what.timeout = configure_time;
     auto done = [this, digest = step.digest](const http::outcome& came) {
       configuring_ = false;
       if (came.status == 200) {
+        failed_configurations_ = 0;
         around_.configured = digest;
         around_.restarted.clear();
+        around_.failed_restarts.clear();
         return go_on();
       }
+      ++failed_configurations_;
+      configure_again_at_ = self_->clock().now() + settings_pause;
       spdlog::warn("instance {}: the settings are not set: {}", name_, refusal_of(came));
       alarm_.set(settings_pause);
     };
@@ -1377,20 +1408,21 @@ private:
                   .then(
                       [this, id, said, not_now](const http::outcome& came) {
                         not_now();
-                        learn_settings(id, said.digest, came);
+                        learn_settings(id, said, came);
                       },
                       [not_now](const caf::error&) { not_now(); });
             },
             [not_now](const caf::error&) { not_now(); });
   }
 
-  void learn_settings(const std::string& id, const std::string& digest,
+  void learn_settings(const std::string& id, const settings_answer& said,
                       const http::outcome& patroni) {
     auto parsed = json::parse(patroni.body);
     if (patroni.status == 0 || !parsed.ok() || !parsed->IsObject())
       return;
     const auto* waits = json::member(*parsed, "pending_restart");
-    around_.settings[id] = {digest, waits != nullptr && waits->IsBool() && waits->GetBool()};
+    bool marked = waits != nullptr && waits->IsBool() && waits->GetBool();
+    around_.settings[id] = {said.digest, marked && !said.marked_in_vain};
     go_on();
   }
 
@@ -1399,6 +1431,39 @@ private:
     if (around_.seen.leads(id))
       around_.restarted.clear();
     around_.restarted.insert(id);
+  }
+
+  /// Patroni says that PostgreSQL did not start; anything else may have kept the order from it.
+  void note_failed_restart(const std::string& id, const http::outcome& came) {
+    spdlog::warn("instance {}: node {} was not restarted: {}", name_, id, refusal_of(came));
+    if (!came.body.starts_with("restart failed"))
+      return;
+    ++around_.failed_restarts[id];
+    if (auto found = around_.seen.members.find(id); found != around_.seen.members.end())
+      found->second.state = "start failed"; // its key says so a round later
+  }
+
+  void perform(const model::copy_again& step) {
+    auto found = around_.seen.members.find(step.node_id);
+    if (found == around_.seen.members.end() || !copying_again_.insert(step.node_id).second)
+      return;
+    spdlog::warn("instance {}: node {} copies a leader that leads no more, and begins again", name_,
+                 step.node_id);
+    auto what = patroni_request(found->second, "POST", "/reinitialize", R"({"force":true})");
+    what.timeout = configure_time;
+    auto done = [this, id = step.node_id, of = around_.seen.leader](const http::outcome& came) {
+      copying_again_.erase(id);
+      if (came.status == 200)
+        around_.copied_leader[id] = of;
+      else
+        spdlog::warn("instance {}: node {} does not begin again: {}", name_, id, refusal_of(came));
+      alarm_.set(switchover_retry_pause);
+    };
+    self_->request(setup_.http, configure_time + 5s, std::move(what))
+        .then([done](const http::outcome& came) { done(came); },
+              [done](const caf::error&) {
+                done({0, "", "Patroni did not answer in time", false});
+              });
   }
 
   void perform(const model::restart_node& step) {
@@ -1412,12 +1477,13 @@ private:
     auto done = [this, id = step.node_id](const http::outcome& came) {
       restarting_.erase(id);
       around_.settings.erase(id);
-      settings_again_at_ = self_->clock().now() + settings_pause;
+      auto pause = came.status == 200 ? settings_pause : restart_retry_pause;
+      settings_again_at_ = self_->clock().now() + pause;
       if (came.status == 200)
         note_restart(id);
       else
-        spdlog::warn("instance {}: node {} was not restarted: {}", name_, id, refusal_of(came));
-      alarm_.set(settings_pause);
+        note_failed_restart(id, came);
+      alarm_.set(pause);
       go_on();
     };
     self_->request(setup_.http, restart_time + 5s, std::move(what))
@@ -1653,6 +1719,9 @@ private:
   bool dismissed_ = false;
   caf::actor_clock::time_point dismiss_after_;
   bool configuring_ = false;
+  std::size_t failed_configurations_ = 0; ///< since the last that was confirmed
+  caf::actor_clock::time_point configure_again_at_;
+  std::set<std::string> copying_again_;
   std::set<std::string> asking_settings_;
   /// Since when nodes have been asked in vain whether they have the settings.
   std::map<std::string, caf::actor_clock::time_point> late_since_;

@@ -25,6 +25,10 @@ struct member {
   [[nodiscard]] bool running() const { return state == "running"; }
   [[nodiscard]] bool starting() const { return state == "starting"; }
   [[nodiscard]] bool copying() const { return state == "creating replica"; }
+  /// PostgreSQL does not run, and Patroni does: it crashed, or it did not start.
+  [[nodiscard]] bool ended() const {
+    return state == "start failed" || state == "crashed" || state.starts_with("restart failed");
+  }
   bool operator==(const member&) const = default;
 };
 

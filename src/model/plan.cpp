@@ -26,15 +26,19 @@ public:
     give_up_in_time();
     if (!next_.desired.exists)
       remove_everything();
-    else if (look_for_repairs())
+    else if (settings_are_told() && look_for_repairs())
       approach();
     if (around_.ask_leader && leader_runs())
       ask_leader();
+    begin_copies_again();
     describe_repairs();
     for (const auto& n : known_.nodes)
       follow_up(n);
     bool agreed = !next_.switching_to.empty() && next_.switching_to == known_.switching_to;
-    if (agreed && !around_.seen.leader.empty())
+    // A copy ends with the leader that it is made of.
+    if (agreed && a_copy_is_made())
+      result_.waiting_for = "waiting for a copy of the leader before it hands over";
+    else if (agreed && !around_.seen.leader.empty())
       result_.steps.push_back(failover_from{around_.seen.leader, next_.switching_to});
     if (next_ != known_)
       result_.write = std::move(next_);
@@ -146,7 +150,7 @@ private:
     planner as_if{known_, around_};
     as_if.note_confirmations();
     as_if.note_switchover();
-    if (as_if.next_.desired.exists && as_if.look_for_repairs())
+    if (as_if.next_.desired.exists && as_if.settings_are_told() && as_if.look_for_repairs())
       as_if.approach();
     return as_if.result_.waiting_for;
   }
@@ -162,16 +166,29 @@ private:
       next_.desired.node_count = 0;
       next_.desired.cells.clear();
     } else {
-      // After a switchover the new nodes hold the leader: going back would move it twice.
-      if (!op.switched_over && op.desired_before) {
-        next_.desired = *op.desired_before;
-        next_.plan_id = op.plan_id_before;
-        next_.maintenance_version = op.maintenance_version_before;
-        next_.parameters = op.parameters_before;
-      }
+      if (op.desired_before)
+        go_back(op);
       next_.switching_to.clear();
       end_operation(operation_state::failed, why);
     }
+  }
+
+  /// What an update wanted is dropped. After the switchover of a move the new nodes hold the leader,
+  /// and going back would move it twice: they stay. Settings go back in any case.
+  void go_back(const operation& op) {
+    const auto& before = *op.desired_before;
+    bool same_places = before.cells == next_.desired.cells
+                       && before.settings.node_type == next_.desired.settings.node_type;
+    if (!op.switched_over || same_places) {
+      next_.desired = before;
+      next_.parameters = op.parameters_before;
+    } else if (before.settings.node_type == next_.desired.settings.node_type) {
+      next_.desired.settings = before.settings;
+    } else {
+      return;
+    }
+    next_.plan_id = op.plan_id_before;
+    next_.maintenance_version = op.maintenance_version_before;
   }
 
   // -- towards what is desired ------------------------------------------------------------------
@@ -451,20 +468,42 @@ private:
     result_.waiting_for = "switching over to " + next_.switching_to;
   }
 
+  /// A copy of a leader that leads no more may wait for ever for what is gone.
+  void begin_copies_again() {
+    if (!leader_runs())
+      return;
+    for (const auto& n : next_.nodes) {
+      auto from = around_.copied_leader.find(n.node_id);
+      if (n.phase == node_phase::started && from != around_.copied_leader.end()
+          && from->second != around_.seen.leader)
+        result_.steps.push_back(copy_again{n.node_id});
+    }
+  }
+
+  /// Whether a node that stays is still copying the leader.
+  [[nodiscard]] bool a_copy_is_made() const {
+    return std::ranges::any_of(next_.nodes, [&](const node& n) {
+      auto found = around_.seen.members.find(n.node_id);
+      return n.phase != node_phase::removing && n.failing.empty()
+             && found != around_.seen.members.end() && found->second.copying();
+    });
+  }
+
   // -- settings ---------------------------------------------------------------------------------
 
   /// Makes the settings on the way to the desired ones Patroni's configuration; true once they are,
-  /// or if there is nothing to change.
+  /// or if there is nothing to change. It needs no node that runs, only one whose Patroni answers.
   bool announce_settings() {
     const auto& desired = next_.desired.settings;
     if (!next_.taking_up && same_configuration(next_.in_force, desired))
       return true;
-    auto to = next_settings(next_.taking_up.value_or(next_.in_force), desired);
+    auto to = next_settings(next_.in_force, desired);
+    if (next_.taking_up && next_.taking_up != to) {
+      // Nodes may have taken up any of what is abandoned.
+      next_.in_force = mixture_of(next_.in_force, *next_.taking_up);
+      to = next_settings(next_.in_force, desired);
+    }
     if (next_.taking_up != to) {
-      // What was being taken up until now may have been set already: it has to be unset too.
-      if (next_.taking_up)
-        next_.in_force.parameters.insert(next_.taking_up->parameters.begin(),
-                                         next_.taking_up->parameters.end());
       next_.taking_up = to;
       return false;
     }
@@ -474,6 +513,48 @@ private:
     result_.waiting_for = "telling Patroni the new settings";
     result_.steps.push_back(configure{configuration_patch(next_.in_force, to), digest});
     return false;
+  }
+
+  /// Settings that are written down are told whatever the nodes do, before anything else: if they
+  /// are those of before an update that has failed, nodes start by nothing else, and nodes that are
+  /// added would end by the others too. False if Patroni has yet to hear of them.
+  bool settings_are_told() {
+    if (!next_.taking_up)
+      return true;
+    fail_by_settings();
+    if (!announce_settings())
+      return false;
+    for (const auto& n : next_.nodes)
+      if (starts_anew(n)) {
+        result_.waiting_for = "starting " + n.node_id + " with these settings";
+        result_.steps.push_back(restart_node{n.node_id});
+      }
+    return true;
+  }
+
+  /// An update whose settings keep a node from starting cannot succeed.
+  void fail_by_settings() {
+    if (!in_progress() || next_.current.type != operation_type::update)
+      return;
+    for (const auto& n : next_.nodes)
+      if (n.phase != node_phase::removing && starts_in_vain(n))
+        return fail("node " + n.node_id
+                    + " does not start with the new settings, as its log says; those of before are "
+                      "put back");
+  }
+
+  [[nodiscard]] bool starts_in_vain(const node& n) const {
+    auto failed = around_.failed_restarts.find(n.node_id);
+    return failed != around_.failed_restarts.end() && failed->second >= hopeless_restarts
+           && !around_.seen.running(n.node_id);
+  }
+
+  /// Whether its PostgreSQL has ended while settings are being taken up, and may start with those
+  /// that count now.
+  [[nodiscard]] bool starts_anew(const node& n) const {
+    auto found = around_.seen.members.find(n.node_id);
+    return next_.taking_up && n.phase == node_phase::started && found != around_.seen.members.end()
+           && found->second.ended() && !starts_in_vain(n);
   }
 
   /// Brings the cluster to the desired settings; true once it has them. All nodes run.
@@ -578,6 +659,8 @@ private:
   /// What is wrong with a node that ought to be well; empty if nothing is.
   [[nodiscard]] std::string trouble_with(const node& n) const {
     if (n.phase != node_phase::started || around_.seen.leads(n.node_id))
+      return {};
+    if (starts_anew(n))
       return {};
     if (n.forgotten && !has_member(n))
       return "cell " + n.cell + " was forgotten";

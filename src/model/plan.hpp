@@ -21,6 +21,10 @@ namespace matriarch::model {
 /// allows by default.
 inline constexpr std::int64_t negligible_lag_bytes = 1024 * 1024;
 
+/// A node that fails to start so often with its settings cannot start with them. Once may be an
+/// accident: something has killed it.
+inline constexpr int hopeless_restarts = 2;
+
 /// What a node said of the settings it has taken up.
 struct node_settings {
   std::string digest;
@@ -56,6 +60,10 @@ struct circumstances {
   std::string configured;
   /// What nodes said of the settings, by node id; forgotten when a node restarts.
   std::map<std::string, node_settings> settings;
+  /// How often Patroni could not restart nodes with the settings that are being taken up.
+  std::map<std::string, int> failed_restarts;
+  /// Of each node that copies a leader, which one led when the copy began.
+  std::map<std::string, std::string> copied_leader;
   /// Nodes that have restarted with the settings that are being taken up.
   std::set<std::string> restarted;
   /// Cells that are lost: nothing has been heard of them, or of their nodes, for long.
@@ -109,8 +117,12 @@ struct configure {
 struct ask_settings {
   std::vector<std::string> node_ids;
 };
-/// Have Patroni restart a node's PostgreSQL.
+/// Have Patroni restart a node's PostgreSQL, or start it if it has ended.
 struct restart_node {
+  std::string node_id;
+};
+/// Have Patroni give up the copy that a node is making, and copy the present leader.
+struct copy_again {
   std::string node_id;
 };
 /// Give an instance that is being made another public port: a router cannot open this one, and nobody
@@ -122,7 +134,7 @@ struct change_port {
 struct release_port {};
 
 using step = std::variant<add_nodes, start_node, remove_node, ask_lag, failover_from, configure,
-                          ask_settings, restart_node, change_port, release_port>;
+                          ask_settings, restart_node, copy_again, change_port, release_port>;
 
 /// What comes next.
 struct decision {

@@ -148,6 +148,17 @@ restart_order order_of(const cluster_settings& from, const cluster_settings& to)
                                                : restart_order::replicas_first;
 }
 
+cluster_settings mixture_of(const cluster_settings& older, const cluster_settings& newer) {
+  auto mixed = older;
+  mixed.parameters.insert(newer.parameters.begin(), newer.parameters.end());
+  if (mixed.ttl == 0)
+    mixed.ttl = newer.ttl;
+  for (const auto& one : standby_limits)
+    if (value_of(newer, one) > value_of(mixed, one))
+      mixed.parameters[one.name] = std::to_string(value_of(newer, one));
+  return mixed;
+}
+
 cluster_settings next_settings(const cluster_settings& from, const cluster_settings& to) {
   auto next = to;
   if (raises(from, to) && lowers(from, to))

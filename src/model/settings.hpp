@@ -78,6 +78,11 @@ enum class restart_order {
 };
 [[nodiscard]] restart_order order_of(const cluster_settings& from, const cluster_settings& to);
 
+/// What nodes may have of which some have taken up `newer` and some have not: the parameters of both,
+/// and of those that a standby must have as high as its primary the greater value.
+[[nodiscard]] cluster_settings mixture_of(const cluster_settings& older,
+                                          const cluster_settings& newer);
+
 /// The settings to go to next on the way: `to` itself, or, where some of the parameters above are
 /// raised and others lowered, the settings that have the greater value of each.
 [[nodiscard]] cluster_settings next_settings(const cluster_settings& from,

@@ -22,7 +22,11 @@ using namespace std::chrono_literals;
 constexpr model::duration longest_errand = 1500s;
 // Members of removed nodes end with their ttl, and removals outlast the orders they follow.
 constexpr model::duration calm_after = 45s;
-constexpr model::duration longest_calm = 240s;
+// From the last fault until everything is in order: what is asked for has to be done meanwhile, with
+// another broker's lease, Patroni's ttl, a late order's time and the longest of Patroni's waits.
+constexpr model::duration longest_settling = 300s;
+// How often it is looked whether everything is.
+constexpr model::duration look_again = 5s;
 // From the moment that the next broker acts to the arrival of what the last one had sent.
 constexpr model::duration late_after = 300ms;
 // An order arrives at the latest within its time-out and a margin; this is within both.
@@ -111,6 +115,7 @@ public:
     line_ = here_.broker().line().shared_from_this();
     first_message_ = here_.broker().messages();
     first_effect_ = line_->effects();
+    last_fault_ = here_.outside.now();
     user_ = std::make_unique<platform>(here_, what_.errands);
   }
 
@@ -146,23 +151,36 @@ public:
       });
     else
       line_->fate_of = [this](int number) {
-        return number - first_effect_ == where_.step ? fate_in(where_.how, 0) : way::through;
+        if (number - first_effect_ != where_.step)
+          return way::through;
+        last_fault_ = here_.outside.now();
+        return fate_in(where_.how, 0);
       };
   }
 
-  std::vector<std::string> run() {
+  aftermath run() {
     live();
-    if (what_.afterwards)
+    if (what_.afterwards) {
       what_.afterwards(here_.outside);
-    bool disturbed = !where_.workflow.empty() && at_a_message(where_.how);
-    here_.pass_until([&] { return tend() && (!disturbed || settled()); }, longest_calm);
-    here_.pass_until([&] { return !tend(); }, calm_after);
-    auto broken = all_broken();
-    for (auto left = longest_calm; !broken.empty() && left > 0s; left -= calm_after) {
-      here_.pass_until([&] { return !tend(); }, calm_after);
-      broken = all_broken();
+      last_fault_ = here_.outside.now();
     }
-    return broken;
+    bool disturbed = !where_.workflow.empty() && at_a_message(where_.how);
+    here_.pass_until([&] { return tend() && (!disturbed || settled()); }, longest_settling);
+    aftermath came;
+    for (;;) {
+      came.broken = all_broken();
+      came.settled_after = here_.outside.now() - last_fault_;
+      if (!came.broken.empty() && came.settled_after > longest_settling)
+        return came;
+      if (came.broken.empty()) {
+        // What comes late must not undo it.
+        here_.pass_until([&] { return !tend(); }, calm_after);
+        came.broken = all_broken();
+        if (came.broken.empty())
+          return came;
+      }
+      here_.pass_until([&] { return !tend(); }, look_again);
+    }
   }
 
 private:
@@ -183,7 +201,7 @@ private:
 
   /// In the middle of the broker's actors: the world is disconnected first.
   void strike() {
-    struck_at_ = here_.outside.now();
+    struck_at_ = last_fault_ = here_.outside.now();
     if (where_.how == variant::thaw) {
       line_->hold();
       here_.broker().freeze();
@@ -199,6 +217,7 @@ private:
     if (struck_at_ && !replaced_)
       replace();
     if (second_ && second_->is_cut()) {
+      last_fault_ = here_.outside.now();
       second_.reset();
       here_.restart();
     }
@@ -209,6 +228,7 @@ private:
       release();
     if (thaw_at_ && here_.outside.now() >= *thaw_at_) {
       thaw_at_.reset();
+      last_fault_ = here_.outside.now();
       here_.broker().thaw();
     }
     user_->tend();
@@ -253,6 +273,7 @@ private:
 
   void release() {
     released_ = true;
+    last_fault_ = here_.outside.now();
     line_->release();
     if (where_.how == variant::thaw)
       thaw_at_ = here_.outside.now() + late_after;
@@ -267,6 +288,7 @@ private:
   std::unique_ptr<platform> user_;
   cut_point where_;
   std::optional<model::wall_time> struck_at_;
+  model::wall_time last_fault_; ///< when the world last did something that nobody wants
   std::optional<model::wall_time> acting_since_;
   std::optional<model::wall_time> thaw_at_;
   bool replaced_ = false;
@@ -335,7 +357,7 @@ result<cut_point> cut_point_from(const std::string& text) {
   return where;
 }
 
-std::vector<std::string> run_to(const cut_point& where, bug planted) {
+aftermath run_to(const cut_point& where, bug planted) {
   trial one{*find_workflow(where.workflow), where.seed, planted, has_successor(where.how)};
   one.disturb(where);
   return one.run();
@@ -354,14 +376,14 @@ tally exhaust(const workflow& what, const extent& how) {
   }
   std::size_t nth = 0;
   std::erase_if(points, [&](const auto&) { return nth++ % how.every != 0; });
-  std::vector<std::vector<std::string>> broken(points.size());
+  std::vector<aftermath> came(points.size());
   std::atomic<std::size_t> next{0};
   std::atomic<std::size_t> violations{0};
   std::atomic<std::size_t> tried{0};
   auto work = [&] {
     for (auto i = next++; i < points.size() && violations < how.enough; i = next++) {
-      broken[i] = run_to(points[i], how.planted);
-      violations += broken[i].empty() ? 0 : 1;
+      came[i] = run_to(points[i], how.planted);
+      violations += came[i].broken.empty() ? 0 : 1;
       ++tried;
     }
   };
@@ -373,8 +395,9 @@ tally exhaust(const workflow& what, const extent& how) {
     one.join();
   for (std::size_t i = 0; i < points.size(); ++i) {
     variants.insert(points[i].how);
-    if (!broken[i].empty())
-      sum.violations.push_back({points[i], broken[i]});
+    sum.longest_settling = std::max(sum.longest_settling, came[i].settled_after);
+    if (!came[i].broken.empty())
+      sum.violations.push_back({points[i], came[i].broken});
   }
   sum.variants = static_cast<int>(variants.size());
   sum.cut_points = static_cast<int>(tried);
@@ -382,11 +405,12 @@ tally exhaust(const workflow& what, const extent& how) {
 }
 
 std::string table_of(const std::vector<tally>& tallies) {
-  auto text = fmt::format("{:<16} {:>8} {:>8} {:>8} {:>10} {:>10}\n", "workflow", "messages",
-                          "effects", "variants", "cut points", "violations");
+  auto text = fmt::format("{:<22} {:>8} {:>8} {:>8} {:>10} {:>10} {:>10}\n", "workflow", "messages",
+                          "effects", "variants", "cut points", "settled s", "violations");
   auto row = [](const std::string& name, const tally& one, std::size_t violations) {
-    return fmt::format("{:<16} {:>8} {:>8} {:>8} {:>10} {:>10}\n", name, one.messages, one.effects,
-                       one.variants, one.cut_points, violations);
+    return fmt::format("{:<22} {:>8} {:>8} {:>8} {:>10} {:>10.1f} {:>10}\n", name, one.messages,
+                       one.effects, one.variants, one.cut_points,
+                       std::chrono::duration<double>{one.longest_settling}.count(), violations);
   };
   tally sum;
   std::size_t violations = 0;
@@ -396,6 +420,7 @@ std::string table_of(const std::vector<tally>& tallies) {
     sum.effects += one.effects;
     sum.variants = std::max(sum.variants, one.variants);
     sum.cut_points += one.cut_points;
+    sum.longest_settling = std::max(sum.longest_settling, one.longest_settling);
     violations += one.violations.size();
   }
   return text + row("all", sum, violations);

@@ -40,8 +40,14 @@ struct cut_point {
 /// A cut point from its text; a failure says what is wrong with it.
 [[nodiscard]] result<cut_point> cut_point_from(const std::string& text);
 
-/// Runs a workflow with one disturbance; the rules that were broken, in words.
-[[nodiscard]] std::vector<std::string> run_to(const cut_point& where, bug planted = bug::none);
+/// What came of one disturbance.
+struct aftermath {
+  std::vector<std::string> broken;  ///< the rules that were broken, in words
+  model::duration settled_after{0}; ///< from the last fault until everything was in order
+};
+
+/// Runs a workflow with one disturbance.
+[[nodiscard]] aftermath run_to(const cut_point& where, bug planted = bug::none);
 
 /// What came of all cut points of a workflow.
 struct tally {
@@ -50,6 +56,7 @@ struct tally {
   int effects = 0;
   int variants = 0;
   int cut_points = 0;
+  model::duration longest_settling{0};
   struct violation {
     cut_point where;
     std::vector<std::string> broken;

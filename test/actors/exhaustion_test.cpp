@@ -38,7 +38,7 @@ int replay(const std::string& text) {
     std::fprintf(stderr, "%s\n", where.error().c_str());
     return EXIT_FAILURE;
   }
-  auto broken = run_to(*where);
+  auto broken = run_to(*where).broken;
   for (const auto& rule : broken)
     std::printf("%s: %s\n", text.c_str(), rule.c_str());
   if (broken.empty())
@@ -132,6 +132,11 @@ TEST_CASE("the harness finds a replica that counts as well and gets no further")
   CHECK(violations_with(bug::running_is_well, "shrink-standing") > 0);
   CHECK(violations_with(bug::running_is_well, "plan-standing") > 0);
   CHECK(violations_with(bug::running_is_well, "grow-standing") > 0);
+}
+
+TEST_CASE("the harness finds settings that are not taken back") {
+  CHECK(violations_with(bug::not_taken_back, "plan-unstartable") > 0);
+  CHECK(violations_with(bug::not_taken_back, "plan-unstartable-alone") > 0);
 }
 
 int main(int count, char** arguments) {

@@ -46,8 +46,8 @@ private:
            name + " is not accepted");
     expect(known->current.state != operation_state::in_progress,
            "the operation of " + name + " has not ended");
-    expect(known->current.state != operation_state::failed,
-           "the operation of " + name + " failed: " + known->current.description);
+    expect(wanted.failed == (known->current.state == operation_state::failed),
+           "the operation of " + name + " ended otherwise: " + known->current.description);
     expect(known->switching_to.empty(), name + " is still switching over");
     inspect_nodes(*known, wanted);
     inspect_settings(*known, wanted);

@@ -15,6 +15,7 @@ struct expectation {
   std::vector<std::string> cells = {}; ///< that its nodes shall be on; empty means any
   model::cluster_settings settings = {};
   std::set<std::string> bindings = {};
+  bool failed = false; ///< its last operation could not be done
 };
 
 /// Everything that has to hold once all is quiet, whatever has happened; in words, what does not.

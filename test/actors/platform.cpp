@@ -219,7 +219,11 @@ void platform::learn(const std::string& instance_id, const model::instance_snaps
     complain("an operation of " + instance_id + " had ended and is otherwise now");
   if (op.state == operation_state::in_progress)
     return;
-  if (!told.ended && op.state == operation_state::failed)
+  bool own = polling_ && !done() && id_of(errands_[current_].what) == instance_id;
+  bool fails = own && errands_[current_].fails;
+  if (own && fails != (op.state == operation_state::failed))
+    complain("an operation of " + instance_id + " that cannot be done ended otherwise");
+  if (!told.ended && !fails && op.state == operation_state::failed)
     complain("an operation of " + instance_id + " failed: " + op.description);
   told.ended = op.state;
   bool removal = !done() && is<model::deprovision_request>(errands_[current_].what);

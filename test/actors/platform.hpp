@@ -19,6 +19,8 @@ struct errand {
   bool not_awaited = false;
   /// A provision that is not answered is not repeated but removed: orphan mitigation.
   bool mitigated = false;
+  /// It is accepted, and cannot be done.
+  bool fails = false;
 };
 
 /// A platform as Cloud Controller is one: it does its errands one after the other, repeats what is

@@ -94,6 +94,27 @@ bool contains(const std::string& text, const std::string& part) {
 
 } // namespace
 
+TEST_CASE("a copy of a leader that leads no more begins again") {
+  stage here(4);
+  REQUIRE(make(here, "db", 2));
+  here.outside.copies_hang = true;
+  REQUIRE(here.ask(resize("db", 3)).is == model::verdict_kind::accepted);
+  REQUIRE(here.pass_until([&] { return here.outside.nodes_of("db").size() == 3; }, 60s));
+  here.pass(10s);
+  REQUIRE(here.outside.running_nodes("db") == 2);
+  auto leader = here.outside.leader_of("db");
+  auto nodes = here.outside.nodes_of("db");
+  here.outside.lose(nodes.at(leader), 1s);
+  REQUIRE(here.pass_until(
+      [&] {
+        auto now = here.outside.leader_of("db");
+        return !now.empty() && now != leader;
+      },
+      60s));
+  CHECK(here.pass_until([&] { return here.outside.running_nodes("db") == 2; }, 20s));
+  CHECK_FALSE(here.outside.copies_hang);
+}
+
 TEST_CASE("the nodes of a lost cell are replaced, and removed from it when it comes back") {
   for (bool leader : {false, true}) {
     CAPTURE(leader);

@@ -91,6 +91,87 @@ TEST_CASE("at no time of a change of plan does more than one node restart") {
   CHECK(fewest == 2);
 }
 
+namespace {
+
+/// An update to settings by which PostgreSQL does not start; what is said of it in the end.
+std::string change_in_vain(stage& here, int nodes) {
+  auto broken = connections("200");
+  here.outside.unstartable = {model::digest_of(broken)};
+  auto asked = change_plan("db", "up", broken);
+  for (const char* one : {"plan", "up"})
+    asked.offers[one].node_count = nodes;
+  REQUIRE(here.ask(asked).is == verdict_kind::accepted);
+  REQUIRE(finish(here, "db"));
+  CHECK_FALSE(succeeded(here.outside, "db"));
+  return here.outside.record_of("db")->current.description;
+}
+
+/// Every node runs with the settings of before, and nothing else waits for anybody's next start.
+void is_as_before(stage& here, std::size_t nodes) {
+  auto settled = [&] {
+    auto known = here.outside.record_of("db");
+    return !known->taking_up && known->in_force == model::cluster_settings{}
+           && here.outside.well_nodes("db") == static_cast<int>(nodes);
+  };
+  CHECK(here.pass_until(settled, 60s));
+  CHECK(here.outside.nodes_of("db").size() == nodes);
+  CHECK_FALSE(here.outside.leader_of("db").empty());
+  auto known = here.outside.record_of("db");
+  CHECK(known->plan_id == "plan");
+  auto before = model::digest_of({});
+  for (const auto& n : known->nodes)
+    CHECK(*here.outside.settings_at("postgres://" + n.node_id + ":5432/postgres") == before);
+}
+
+} // namespace
+
+TEST_CASE(
+    "settings by which no node starts fail in words, and all nodes run with those of before") {
+  stage here;
+  REQUIRE(make(here, "db", 2));
+  auto said = change_in_vain(here, 2);
+  CHECK(said.find("does not start with the new settings") != std::string::npos);
+  is_as_before(here, 2);
+}
+
+TEST_CASE("a lone leader that does not start with new settings starts with those of before") {
+  stage here;
+  REQUIRE(make(here, "db", 1));
+  change_in_vain(here, 1);
+  is_as_before(here, 1);
+}
+
+TEST_CASE("settings by which only the replicas start are taken back after the leader handed over") {
+  stage here;
+  REQUIRE(make(here, "db", 2));
+  auto leader = here.outside.leader_of("db");
+  for (const auto& n : recorded_nodes(here.outside, "db"))
+    if (n.node_id != leader)
+      here.outside.starts_by_any.insert(n.node_id);
+  change_in_vain(here, 2);
+  is_as_before(here, 2);
+}
+
+TEST_CASE("a broker that starts after the failure takes the settings back as well") {
+  stage here;
+  REQUIRE(make(here, "db", 2));
+  change_in_vain(here, 2);
+  here.restart();
+  is_as_before(here, 2);
+}
+
+TEST_CASE("an update to what an instance has heals nodes that settings kept from starting") {
+  stage here;
+  REQUIRE(make(here, "db", 2));
+  change_in_vain(here, 2);
+  auto asked = change_plan("db", "plan", {});
+  asked.offers["plan"].node_count = 2;
+  asked.parameters = R"({"node-count":2})";
+  here.ask(asked);
+  REQUIRE(finish(here, "db"));
+  is_as_before(here, 2);
+}
+
 TEST_CASE("another type of node replaces all nodes") {
   stage here(4);
   REQUIRE(make(here, "db", 2));

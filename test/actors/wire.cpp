@@ -236,6 +236,8 @@ void wire::send(const http::outgoing& what, std::function<void(http::outcome)> r
   sent.url = reached(what.url);
   if (sent.verb == "GET")
     return outside_.send(sent, std::move(reply));
+  if (is_forgotten(sent))
+    return reply({200, "{}", "", false});
   bool order = outside_.is_order(sent);
   if (order)
     outside_.expect_recorded(sent);
@@ -243,6 +245,13 @@ void wire::send(const http::outgoing& what, std::function<void(http::outcome)> r
                       order ? how_.cell : how_.patroni, sent.timeout, reply,
                       {0, "", "timed out", false},
                       [this, sent](const auto& answer) { outside_.send(sent, answer); });
+}
+
+bool wire::is_forgotten(const http::outgoing& what) const {
+  if (planted_ != bug::not_taken_back || !what.url.ends_with("/config"))
+    return false;
+  auto known = outside_.record_of("db");
+  return known && known->current.state == model::operation_state::failed;
 }
 
 // -- PostgreSQL ----------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ enum class bug {
   unconfirmed,       ///< success is told before a router has confirmed
   no_rights,         ///< readers' rights are called complete, and nothing is done
   no_fences,         ///< the cells obey old orders, and start nodes that they have removed
+  not_taken_back,    ///< after a failed update Patroni's configuration is called set, and is not
   running_is_well,   ///< a replica that runs and gets no further is taken for one that streams
   early_unbind,      ///< an unbind is done before its role is refused
   no_revocation,     ///< roles are removed whose login was not refused
@@ -127,6 +128,9 @@ private:
 
   world& outside_;
   latencies how_;
+  /// Whether the bug is planted by which this request is answered and not done.
+  [[nodiscard]] bool is_forgotten(const http::outgoing& what) const;
+
   bug planted_;
   bool cut_ = false;
   bool held_ = false;

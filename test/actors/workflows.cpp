@@ -190,6 +190,35 @@ workflow standing(const char* name, std::function<void(stage&)> prepare,
   return one;
 }
 
+// -- settings by which PostgreSQL does not start ---------------------------------------------------
+
+/// No node starts with these settings, or, with `leader_alone`, none but the replicas. The update to
+/// them cannot be done, and everything has to be as before.
+workflow unstartable(const char* name, int nodes, bool leader_alone = false) {
+  auto broken = connections("200");
+  errand update{change_plan("db", "large", broken)};
+  auto& asked = std::get<model::update_request>(update.what);
+  for (auto& [plan, offer] : asked.offers)
+    offer.node_count = nodes;
+  update.fails = true;
+  expectation as_before{nodes};
+  as_before.failed = true;
+  return {name,
+          [nodes, leader_alone, broken](stage& here) {
+            must(make(here, "db", nodes), "a provision");
+            here.outside.unstartable = {model::digest_of(broken)};
+            for (const auto& n : recorded_nodes(here.outside, "db"))
+              if (leader_alone && n.node_id != here.outside.leader_of("db"))
+                here.outside.starts_by_any.insert(n.node_id);
+          },
+          {update},
+          {{"db", as_before}},
+          [](const world& outside) {
+            auto known = outside.record_of("db");
+            return known && !known->taking_up;
+          }};
+}
+
 std::vector<workflow> all() {
   auto lower = connections("50");
   auto higher = connections("200");
@@ -293,6 +322,9 @@ std::vector<workflow> all() {
     must(make(here, "db", 2), "a provision");
     here.outside.next_nodes_stand = 1;
   };
+  list.push_back(unstartable("plan-unstartable", 2));
+  list.push_back(unstartable("plan-unstartable-alone", 1));
+  list.push_back(unstartable("plan-unstartable-leader", 2, true));
   list.push_back(standing("grow-standing", grows_in_vain, {{resize("db", 3)}}, {3}));
   return list;
 }

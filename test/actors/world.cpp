@@ -752,6 +752,8 @@ void world::get_data(const std::string& scope, const std::string& node_id) {
     initialized = std::to_string(7460000000000000000 + ++bootstraps_);
     etcd.put(keys::initialize(scope), *initialized);
   }
+  if (copies_hang && !leader_of(scope).empty())
+    return write_member(scope, node_id, "creating replica");
   node->identity = *initialized;
   if (next_nodes_stand > 0 && !leader_of(scope).empty()) {
     --next_nodes_stand;
@@ -761,7 +763,24 @@ void world::get_data(const std::string& scope, const std::string& node_id) {
   run(scope, node_id);
 }
 
+bool world::starts(const std::string& scope, const std::string& node_id) const {
+  auto found = configured_.find(scope);
+  return found == configured_.end() || !unstartable.contains(found->second)
+         || starts_by_any.contains(node_id);
+}
+
+/// Patroni gives up leading; the real one tries again by itself, this one waits until it is told to.
+void world::fail_to_start(const std::string& scope, const std::string& node_id) {
+  write_member(scope, node_id, "start failed");
+  if (leader_of(scope) != node_id)
+    return choose_synchronous(scope);
+  etcd.erase(keys::leader(scope));
+  elect(scope);
+}
+
 void world::run(const std::string& scope, const std::string& node_id) {
+  if (!starts(scope, node_id))
+    return fail_to_start(scope, node_id);
   write_member(scope, node_id, "running");
   elect(scope);
   choose_synchronous(scope);
@@ -829,6 +848,10 @@ void world::answer_as_patroni(const http::outgoing& what, const std::string& nod
     reply({200, "{}", "", false});
   } else if (what.url.ends_with("/restart")) {
     restart_node(node_id, scope, reply);
+  } else if (what.url.ends_with("/reinitialize")) {
+    copies_hang = false;
+    after(running_delay, [this, scope, node_id] { get_data(scope, node_id); });
+    reply({200, "reinitialize started", "", false});
   } else {
     switch_over(*body, scope, reply);
   }
@@ -858,7 +881,8 @@ void world::restart_node(const std::string& node_id, const std::string& scope,
                          const std::function<void(http::outcome)>& reply) {
   restarts_.push_back({node_id, leader_of(scope) == node_id});
   auto known = record_of(scope);
-  if (known && known->current.state == model::operation_state::in_progress
+  bool runs = member_state(scope, node_id) == "running";
+  if (runs && known && known->current.state == model::operation_state::in_progress
       && well_nodes(scope) < known->desired.node_count)
     violations.push_back("node " + node_id + " was restarted while another was not well");
   write_member(scope, node_id, "restarting");
@@ -866,10 +890,15 @@ void world::restart_node(const std::string& node_id, const std::string& scope,
     auto* node = find_node(node_id);
     if (node == nullptr)
       return;
+    if (!starts(scope, node_id)) {
+      fail_to_start(scope, node_id);
+      return reply({503, "restart failed", "", false});
+    }
     node->pending_restart = false;
-    if (missed_settings.erase(node_id) != 0)
-      node->digest = configured_[scope];
+    missed_settings.erase(node_id);
+    node->digest = configured_[scope];
     write_member(scope, node_id, "running");
+    elect(scope);
     choose_synchronous(scope);
     reply({200, "restarted successfully", "", false});
   });
@@ -906,6 +935,8 @@ void world::switch_over(const json::value& body, const std::string& scope,
     etcd.put(keys::leader(scope), to);
     if (auto* node = find_node(from)) // it has stopped, and starts again as a replica
       node->pending_restart = false;
+    if (find_node(from) != nullptr && !starts(scope, from))
+      fail_to_start(scope, from);
     choose_synchronous(scope);
     reply({200, "Successfully switched over", "", false});
   });

@@ -260,6 +260,9 @@ public:
       1000}; ///< from a change of Patroni's configuration to each node's reading
   duration restart_delay{800};
   bool settings_need_restart = true;
+  std::set<std::string> unstartable;   ///< digests of settings by which PostgreSQL does not start
+  std::set<std::string> starts_by_any; ///< nodes whose PostgreSQL does so all the same
+  bool copies_hang = false; ///< whoever copies the leader never ends, unless Patroni is told to
   std::set<std::string> missed_settings; ///< nodes that hear of no change before they are restarted
   std::string database_failure;          ///< why no roles can be made, if so
   std::string lingering;                 ///< why roles cannot be dropped, if so
@@ -329,6 +332,9 @@ private:
   void configure(const json::value& patch, const std::string& scope);
   void restart_node(const std::string& node_id, const std::string& scope,
                     const std::function<void(http::outcome)>& reply);
+  /// Whether a node's PostgreSQL starts with the settings that Patroni has for it.
+  [[nodiscard]] bool starts(const std::string& scope, const std::string& node_id) const;
+  void fail_to_start(const std::string& scope, const std::string& node_id);
   [[nodiscard]] cell_node* find_node(const std::string& node_id);
   void choose_synchronous(const std::string& scope);
   void write_member(const std::string& scope, const std::string& node, const std::string& state);

@@ -114,6 +114,7 @@ struct world {
     REQUIRE(others_run);
     take_up(s.node_id);
   }
+  void perform(const copy_again&) { FAIL("no copy was under way when its leader changed"); }
   void perform(const change_port&) { FAIL("no router has said that it cannot open a port"); }
   void perform(const release_port&) { released = true; }
 

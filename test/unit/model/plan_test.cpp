@@ -930,6 +930,119 @@ TEST_CASE("a parameter that only the abandoned settings had is unset on the way 
   CHECK(contains(steps_of<configure>(told)[0].patch, "\"work_mem\":null"));
 }
 
+TEST_CASE("what is raised while something else is lowered is raised on all nodes first") {
+  auto known = changing("100", "200");
+  known.in_force.parameters["max_prepared_transactions"] = "50";
+  auto c = running({"a", "b", "c"}, "a");
+  auto between = known.desired.settings;
+  between.parameters["max_prepared_transactions"] = "50";
+  auto first = after(known, decide(known, c));
+  CHECK(first.taking_up == between);
+  took_up(c, between, {"b"});
+  CHECK(ids_of<restart_node>(decide(first, c)) == ids{"b"});
+  took_up(c, between, {});
+  auto half = after(first, decide(first, c));
+  CHECK(half.in_force == between);
+  CHECK(after(half, decide(half, c)).taking_up == known.desired.settings);
+}
+
+TEST_CASE("a node that did not start with new settings fails the update, which goes back at once") {
+  auto known = changing("100", "200");
+  known.taking_up = known.desired.settings;
+  known.plan_id = "new plan";
+  auto c = running({"a", "b", "c"}, "a");
+  took_up(c, known.desired.settings, {"a", "c"});
+  c.seen.members["b"].state = "start failed";
+  c.failed_restarts["b"] = 1;
+  CHECK(ids_of<restart_node>(decide(known, c)) == ids{"b"});
+  c.failed_restarts["b"] = hopeless_restarts;
+  auto failed = after(known, decide(known, c));
+  CHECK(failed.current.state == operation_state::failed);
+  CHECK(contains(failed.current.description, "node b does not start with the new settings"));
+  CHECK(failed.plan_id == "plan before");
+  CHECK(failed.taking_up == with_connections("100"));
+  auto told = decide(failed, c);
+  REQUIRE(steps_of<configure>(told).size() == 1);
+  CHECK(ids_of<restart_node>(told).empty());
+}
+
+TEST_CASE("settings are taken back while no node runs and none leads") {
+  auto known = changing("100", "100");
+  known.taking_up = with_connections("200");
+  known.current.state = operation_state::failed;
+  auto c = running({"a", "b", "c"}, "");
+  for (auto& [id, one] : c.seen.members)
+    one.state = "start failed";
+  known = after(known, decide(known, c));
+  CHECK(known.taking_up == with_connections("100"));
+  CHECK(steps_of<configure>(decide(known, c)).size() == 1);
+  c.configured = digest_of(*known.taking_up);
+  CHECK(ids_of<restart_node>(decide(known, c)) == ids{"a", "b", "c"});
+}
+
+TEST_CASE("nodes that ended by settings are started with those of before, and not replaced") {
+  auto known = changing("100", "100");
+  known.taking_up = known.desired.settings;
+  known.current.state = operation_state::failed;
+  auto c = running({"a", "b", "c"}, "a");
+  c.configured = digest_of(*known.taking_up);
+  c.seen.members["b"].state = "start failed";
+  c.unhealthy = {"b"};
+  c.repair_turn = true;
+  c.lag.erase("b");
+  auto d = decide(known, c);
+  CHECK(ids_of<restart_node>(d) == ids{"b"});
+  CHECK_FALSE(d.write);
+  // One that does not start with them either is made anew.
+  c.failed_restarts["b"] = hopeless_restarts;
+  d = decide(known, c);
+  CHECK(ids_of<restart_node>(d).empty());
+  REQUIRE(d.write);
+  CHECK_FALSE(d.write->find_node("b")->failing.empty());
+}
+
+TEST_CASE("settings go back after a leader has handed over for them, and cells do not") {
+  auto known = changing("100", "200");
+  known.current.switched_over = true;
+  known.taking_up = known.desired.settings;
+  known.plan_id = "new plan";
+  auto c = running({"a", "b", "c"}, "a");
+  took_up(c, known.desired.settings, {"b"});
+  c.now = known.current.deadline;
+  auto failed = after(known, decide(known, c));
+  CHECK(failed.desired == *known.current.desired_before);
+  CHECK(failed.plan_id == "plan before");
+  known.desired.cells = {"1", "2", "3"};
+  auto moved = after(known, decide(known, c));
+  CHECK(moved.desired.settings == with_connections("100"));
+  CHECK(moved.desired.cells == ids{"1", "2", "3"});
+  CHECK(moved.plan_id == "plan before");
+}
+
+TEST_CASE("nobody hands over while a node that stays still copies the leader") {
+  auto known = instance_with({node_on("a", "1"), node_on("b", "2"), node_on("c", "3")},
+                             operation_type::update, 3);
+  known.switching_to = "b";
+  auto c = running({"a", "b", "c"}, "a");
+  CHECK(steps_of<failover_from>(decide(known, c)).size() == 1);
+  c.seen.members["c"].state = "creating replica";
+  CHECK(steps_of<failover_from>(decide(known, c)).empty());
+  known.find_node("c")->phase = node_phase::removing;
+  CHECK(steps_of<failover_from>(decide(known, c)).size() == 1);
+}
+
+TEST_CASE("a copy of a leader that leads no more is begun again, and others are not") {
+  auto known = instance_with({node_on("a", "1"), node_on("b", "2")}, operation_type::update, 2);
+  auto c = running({"a", "b"}, "a");
+  c.seen.members["b"].state = "creating replica";
+  c.copied_leader["b"] = "a";
+  CHECK(steps_of<copy_again>(decide(known, c)).empty());
+  c.copied_leader["b"] = "z";
+  CHECK(ids_of<copy_again>(decide(known, c)) == ids{"b"});
+  c.seen.leader.clear();
+  CHECK(steps_of<copy_again>(decide(known, c)).empty());
+}
+
 TEST_CASE("another type of node replaces every node before the old ones go") {
   auto known = instance_with({node_on("a", "1"), node_on("b", "2")}, operation_type::update);
   known.desired.settings.node_type = "big";
