@@ -25,6 +25,10 @@ constexpr caf::timespan health_pause = 2s;
 // A cell that is away is asked again soon at first, then less and less often.
 constexpr caf::timespan first_pause_when_away = 250ms;
 constexpr caf::timespan longest_pause_when_away = 4s;
+// etcd tells it as soon as it is read.
+constexpr caf::timespan pause_without_authority = 100ms;
+// A cell takes up its certificate within moments of its coming into etcd.
+constexpr caf::timespan pause_after_news = 50ms;
 // What runs without a record does no harm by the minute.
 constexpr caf::timespan listing_pause = 1min;
 constexpr std::chrono::milliseconds listing_time = 5s;
@@ -36,6 +40,7 @@ constexpr std::size_t orders_at_once = 8;
 // and a node that starts after that would be nobody's.
 constexpr caf::timespan longest_wait = 60s;
 constexpr std::size_t longest_quote = 300;
+const std::string https = "https://";
 
 std::string shortened(const std::string& text) {
   return text.size() <= longest_quote ? text : text.substr(0, longest_quote) + "…";
@@ -48,8 +53,8 @@ std::string description_in(const http::outcome& came) {
 }
 
 /// Node ids are made here, of characters that need no escaping.
-std::string node_url(const cell_settings& cell, const std::string& node_id) {
-  return cell.uri + "/v2/service_instances/" + node_id;
+std::string node_path(const std::string& node_id) {
+  return "/v2/service_instances/" + node_id;
 }
 
 /// Where the cell says that a node is.
@@ -119,6 +124,12 @@ public:
           return enqueue({orphan_request(order), judge_removal});
         },
         [this](const renewal_order& order) { renew(order); },
+        [this](look_atom) {
+          if (reachable_.value_or(false))
+            return;
+          away_pause_ = first_pause_when_away;
+          alarm_.set(pause_after_news);
+        },
         [this](tick_atom) {
           if (!alarm_.rings())
             return;
@@ -144,13 +155,36 @@ private:
     caf::actor_clock::time_point too_late = {};
   };
 
+  /// Whether the cell has to show a certificate of the fleet's authority, as that cell.
+  [[nodiscard]] bool asks_for_the_fleets_own() const {
+    return cell_.uri.starts_with(https) && cell_.authority.empty();
+  }
+
+  /// Sends a request, whose URL is the path so far: where the cell is, and who has to answer there.
+  auto to_cell(http::outgoing what) {
+    if (!asks_for_the_fleets_own()) {
+      what.url = cell_.uri + what.url;
+      what.tls.authority_text = cell_.authority;
+    } else {
+      auto by = certificates_.board->authority.load();
+      // Without an authority nobody can be recognised: the request fails before it is sent.
+      what.tls.authority_text = by ? by->shown(certificates_.now()) : "nobody";
+      what.url = https + tls::cell_host(cell_.guid) + what.url;
+      what.reached_at = cell_.uri.substr(https.size());
+      if (what.reached_at.find(':', what.reached_at.find(']') + 1) == std::string::npos)
+        what.reached_at += ":443";
+    }
+    auto patience = what.timeout + 5s; // the event loop's own time-out comes first
+    return self_->request(http_, patience, std::move(what));
+  }
+
   // -- orders -------------------------------------------------------------------------------------
 
-  http::outgoing request(std::string verb, std::string url, const std::string& scope,
+  http::outgoing request(std::string verb, const std::string& path, const std::string& scope,
                          const std::string& fleet) const {
     http::outgoing what;
     what.verb = std::move(verb);
-    what.url = std::move(url);
+    what.url = path;
     what.username = cell_.username;
     what.password = cell_.password;
     what.headers = {{"Content-Type", "application/json"},
@@ -161,7 +195,7 @@ private:
   }
 
   http::outgoing start_request(const start_order& order) const {
-    auto what = request("PUT", node_url(cell_, order.node_id), order.instance.scope, order.fleet);
+    auto what = request("PUT", node_path(order.node_id), order.instance.scope, order.fleet);
     what.headers.emplace_back("X-Matriarch-Revision", std::to_string(order.at));
     what.timeout = start_time;
     what.body = start_body(order);
@@ -182,8 +216,7 @@ private:
 
   http::outgoing removal_of(const model::listed_node& node, const std::string& fleet) const {
     // Plan and service ids come from the catalog, whose ids may hold any character.
-    auto url = node_url(cell_, node.node_id)
-               + "?service_id=" + http::percent_encoded(node.service_id)
+    auto url = node_path(node.node_id) + "?service_id=" + http::percent_encoded(node.service_id)
                + "&plan_id=" + http::percent_encoded(node.plan_id);
     auto what = request("DELETE", std::move(url), node.scope, fleet);
     what.timeout = removal_time;
@@ -247,7 +280,8 @@ private:
 
   /// A broker that has just begun to act may not know yet who signs: starts wait for that.
   [[nodiscard]] bool can_be_sent(const order& which) {
-    return !which.certified_first || certificates_.board->authority.load() || is_too_late(which);
+    return (!which.certified_first && !asks_for_the_fleets_own())
+           || certificates_.board->authority.load() || is_too_late(which);
   }
 
   [[nodiscard]] bool is_too_late(const order& which) {
@@ -285,7 +319,8 @@ private:
   }
 
   void give_up(order& which) {
-    auto known = which.certified_first && !certificates_.board->authority.load()
+    bool who_signs = which.certified_first || asks_for_the_fleets_own();
+    auto known = who_signs && !certificates_.board->authority.load()
                      ? "it is not known yet who signs the fleet's certificates"
                      : "too many orders are under way";
     which.owed.deliver(cell_answer{cell_answer::kind::unsent, known});
@@ -298,14 +333,13 @@ private:
   }
 
   void send(order next) {
-    auto patience = next.what.timeout + 5s; // the event loop's own time-out comes first
     auto done = [this, owed = next.owed, starts = next.rule == judge_start](cell_answer said) {
       // An earlier cell says it in its list only, and an answer can be lost.
       if (starts && reachable_.value_or(false) && said.at.postgresql.empty())
         ask_listing_soon();
       answer(owed, std::move(said));
     };
-    self_->request(http_, patience, std::move(next.what))
+    to_cell(std::move(next.what))
         .then([done, rule = next.rule](const http::outcome& came) { done(rule(came)); },
               [done](const caf::error&) {
                 done({cell_answer::kind::unknown, "no answer in time"});
@@ -323,7 +357,7 @@ private:
   using certified_function = std::function<void(const certified&)>;
 
   http::outgoing certificate_request(const bearer& whom, const char* part, std::string body) const {
-    auto what = request("PUT", node_url(cell_, whom.node_id) + part, whom.scope, whom.fleet);
+    auto what = request("PUT", node_path(whom.node_id) + part, whom.scope, whom.fleet);
     what.timeout = certificate_time;
     what.body = std::move(body);
     return what;
@@ -367,8 +401,7 @@ private:
   }
 
   void ask(http::outgoing what, std::function<void(const http::outcome&)> then) {
-    auto patience = what.timeout + 5s;
-    self_->request(http_, patience, std::move(what))
+    to_cell(std::move(what))
         .then([then](const http::outcome& came) { then(came); },
               [then](const caf::error&) {
                 then({0, "", "no answer in time", false});
@@ -401,10 +434,15 @@ private:
   // -- health -------------------------------------------------------------------------------------
 
   void ask_health() {
+    // Nobody could be recognised: it is no sign of the cell's that this broker has only just started.
+    if (asks_for_the_fleets_own() && !certificates_.board->authority.load()) {
+      alarm_.set(pause_without_authority);
+      return;
+    }
     http::outgoing what;
-    what.url = cell_.uri + "/healthz";
+    what.url = "/healthz";
     what.timeout = health_time;
-    self_->request(http_, health_time + 2s, std::move(what))
+    to_cell(std::move(what))
         .then([this](const http::outcome& came) { note(came); },
               [this](const caf::error&) {
                 note({0, "", "no answer in time", false});
@@ -445,11 +483,11 @@ private:
   void ask_listing() {
     list_at_ = self_->clock().now() + listing_pause;
     http::outgoing what;
-    what.url = cell_.uri + "/v2/service_instances";
+    what.url = "/v2/service_instances";
     what.username = cell_.username;
     what.password = cell_.password;
     what.timeout = listing_time;
-    self_->request(http_, listing_time + 2s, std::move(what))
+    to_cell(std::move(what))
         .then([this](const http::outcome& came) { note_listing(came); }, [](const caf::error&) {});
   }
 

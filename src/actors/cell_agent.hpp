@@ -11,6 +11,9 @@ struct cell_settings {
   std::string uri; ///< without a slash at its end
   std::string username;
   std::string password;
+  /// For `https://`: who may have signed the cell's certificate, as PEM; empty: the fleet's authority,
+  /// and the certificate has to be that cell's.
+  std::string authority = {};
 };
 
 /// What the certificates of nodes are made with.

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "actors/alarm.hpp"
+#include "actors/cell_certifier.hpp"
 #include "actors/orphan_watch.hpp"
 #include "store/keys.hpp"
 
@@ -37,6 +38,9 @@ public:
     }
     orphans_ = spawn_orphan_watch(
         self_->system(), {setup.store, self_, setup.outside, setup.active_value, setup.out});
+    certifier_ =
+        spawn_cell_certifier(self_->system(), {setup.cells, setup.store, self_, setup.outside,
+                                               setup.active_value, setup.out});
     news_.after = repair_.after;
     publish();
   }
@@ -46,6 +50,7 @@ public:
       for (const auto& [guid, agent] : agents_)
         self_->send_exit(agent, told.reason);
       self_->send_exit(orphans_, told.reason);
+      self_->send_exit(certifier_, told.reason);
       self_->quit(told.reason);
     });
     self_->set_down_handler([this](const caf::down_msg& down) { end_turns_of(down.source); });
@@ -67,6 +72,7 @@ public:
           announced_.clear();
           for (const auto& entry : all.found)
             announced_.insert(entry.key);
+          self_->send(certifier_, all);
           watch(active_, etcd_reachable_, true);
         },
         [this](const key_changes& changed) {
@@ -75,8 +81,11 @@ public:
               announced_.erase(c.entry.key);
             else
               announced_.insert(c.entry.key);
+          self_->send(certifier_, changed);
+          look_at(changed);
           judge();
         },
+        [this](cell_trust& now) { note(now); },
         [this](const cell_listing& seen) {
           note_addresses(seen);
           compare(seen);
@@ -89,6 +98,7 @@ public:
         },
         [this](const activity& now) {
           self_->send(orphans_, now);
+          self_->send(certifier_, now);
           if (authority_)
             self_->send(authority_, now);
           fleet_ = now.fleet;
@@ -135,6 +145,25 @@ private:
     renew(seen.guid);
     publish();
     place_waiting();
+  }
+
+  void note(cell_trust& now) {
+    for (auto& view : views_)
+      if (view.guid == now.guid) {
+        view.tls = std::move(now.words);
+        view.lacks_certificate = now.lacks_certificate;
+      }
+    publish();
+  }
+
+  /// A cell whose key or certificate is new may answer from now on, and is waited for.
+  void look_at(const key_changes& changed) {
+    for (const auto& c : changed.changes) {
+      auto guid = c.entry.key.substr(keys::cells.size());
+      auto agent = agents_.find(guid.substr(0, guid.find('/')));
+      if (agent != agents_.end() && c.what == store::change::kind::put)
+        self_->send(agent->second, look_atom::value);
+    }
   }
 
   void note(const cells_in_use& now) {
@@ -425,6 +454,7 @@ private:
   std::vector<model::cell_view> views_;
   std::map<std::string, cell_agent_actor> agents_;
   orphan_watch_actor orphans_;
+  cell_certifier_actor certifier_;
   std::map<std::string, user> used_by_; ///< by the instance's name
   struct sums {
     int load = 0;     ///< nodes, and what is reserved

@@ -51,6 +51,8 @@ using cell_agent_actor = caf::typed_actor<
     caf::replies_to<orphan_order>::with<cell_answer>,
     /// Gives a node another certificate.
     caf::reacts_to<renewal_order>,
+    /// The cell may answer from now on, if it has not so far.
+    caf::reacts_to<look_atom>,
     /// Time to ask the cell how it is.
     caf::reacts_to<tick_atom>>;
 
@@ -72,6 +74,8 @@ using cell_directory_actor = caf::typed_actor<
     caf::reacts_to<key_listing>, caf::reacts_to<key_changes>,
     /// From the instance directory: whether there is anything to go by.
     caf::reacts_to<activity>, caf::reacts_to<etcd_reachable>,
+    /// From the certifier, whenever that has changed.
+    caf::reacts_to<cell_trust>,
     /// From a cell's agent: what runs there.
     caf::reacts_to<cell_listing>,
     /// Whether a cell may be forgotten; it counts as lost from then on.
@@ -79,6 +83,15 @@ using cell_directory_actor = caf::typed_actor<
     /// Passed on to the orphan watch.
     caf::replies_to<model::orphan_removal>::with<model::verdict>,
     /// Time to see whether a cell is lost.
+    caf::reacts_to<tick_atom>>;
+
+/// Which cells have certificates, and who gets another one.
+using cell_certifier_actor = caf::typed_actor<
+    /// From the cell directory, of `/cells/`.
+    caf::reacts_to<key_listing>, caf::reacts_to<key_changes>,
+    /// Whether this broker acts.
+    caf::reacts_to<activity>,
+    /// Time to look whether a certificate has to be renewed.
     caf::reacts_to<tick_atom>>;
 
 /// Who signs the fleet's certificates.

@@ -116,6 +116,13 @@ struct cell_health {
   std::string fencing;
   std::string why; ///< why it is not reachable
 };
+/// How far the way to a cell can be trusted, for the operator.
+struct cell_trust {
+  std::string guid;
+  std::string words;
+  bool lacks_certificate = false; ///< so that nothing can be sent there
+  bool operator==(const cell_trust&) const = default;
+};
 /// All nodes of a cell, as it has just listed them.
 struct cell_listing {
   std::string guid;
@@ -352,6 +359,7 @@ struct instance_start {
 
 using tick_atom = caf::atom_constant<caf::atom("tick")>;
 using again_atom = caf::atom_constant<caf::atom("again")>;
+using look_atom = caf::atom_constant<caf::atom("look")>;
 using turn_atom = caf::atom_constant<caf::atom("turn")>;
 using routed_atom = caf::atom_constant<caf::atom("routed")>;
 using stop_atom = caf::atom_constant<caf::atom("stop")>;
@@ -384,6 +392,7 @@ MATRIARCH_LOCAL_MESSAGE(matriarch::actors::removal_order)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::renewal_order)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_answer)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_health)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_trust)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cells_in_use)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::orphan_order)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_listing)

@@ -16,6 +16,7 @@
 #include "cell/lock_guard.hpp"
 #include "cell/view.hpp"
 #include "model/json.hpp"
+#include "store/cell_json.hpp"
 #include "store/etcd_access.hpp"
 #include "store/keys.hpp"
 #include "tls/certificate.hpp"
@@ -260,35 +261,29 @@ store::owned_key agent::key() const {
   return {store::keys::cell(config_.guid),
           [guid = config_.guid,
            own = identity_](const std::string& value) -> std::optional<std::string> {
-            auto there = json::parse(value);
-            auto owner = there ? json::string_member(*there, "owner") : std::string{};
-            if (owner.empty() || owner == own)
+            auto there = store::decode_cell_announcement(value);
+            if (there.owner.empty() || there.owner == own)
               return std::nullopt;
             return fmt::format("the guid {} is taken: the cell at {} on the machine {} has it in "
                                "etcd; give each cell a guid of its own, in cell.guid (what has "
                                "ended leaves its guid within 10 s)",
-                               guid, json::string_member(*there, "uri"),
-                               json::string_member(*there, "host"));
+                               guid, there.uri, there.host);
           }};
 }
 
-void agent::start(std::function<void(std::string)> taken) {
+void agent::start(const std::string& certificate_request, std::function<void(std::string)> taken) {
   for (const auto& name : names_in(config_.data_dir + "/trash"))
     remover_.remove(fmt::format("{}/trash/{}", config_.data_dir, name),
                     [](const std::optional<std::string>& error) {
                       if (error)
                         spdlog::error("{}", *error);
                     });
-  json::document self;
-  self.SetObject();
-  json::add(self, "guid", config_.guid, self);
-  json::add(self, "availability_zone", config_.availability_zone, self);
-  json::add(self, "uri", config_.uri, self);
-  json::add(self, "capacity", static_cast<std::int64_t>(config_.capacity), self);
-  json::add(self, "host", hostname_, self);
-  json::add(self, "owner", identity_, self);
   announcer_.only_with(key(), std::move(taken));
-  announcer_.put(store::keys::cell(config_.guid), json::text_of(self));
+  announcer_.put(
+      store::keys::cell(config_.guid),
+      store::encode_cell_announcement({config_.guid, config_.availability_zone, config_.uri,
+                                       static_cast<std::int64_t>(config_.capacity), hostname_,
+                                       identity_, certificate_request}));
   announcer_.start();
   for (const auto& [id, found] : nodes_) {
     found->started_at = clock::now();

@@ -43,9 +43,10 @@ public:
   /// The cell's key in etcd, which is its own.
   [[nodiscard]] store::owned_key key() const;
 
-  /// Begins to look after the nodes; on the loop's thread. `taken` is called, with who has it in
-  /// words, if another cell has this guid.
-  void start(std::function<void(std::string)> taken);
+  /// Begins to look after the nodes; on the loop's thread. `certificate_request` is announced, for
+  /// the broker to sign, if it is not empty. `taken` is called, with who has it in words, if another
+  /// cell has this guid.
+  void start(const std::string& certificate_request, std::function<void(std::string)> taken);
 
 private:
   using clock = std::chrono::steady_clock;

@@ -11,6 +11,7 @@
 
 #include "cell/agent.hpp"
 #include "cell/cell_config.hpp"
+#include "cell/cell_identity.hpp"
 #include "cell/process.hpp"
 #include "http/event_loop.hpp"
 #include "http/server.hpp"
@@ -72,28 +73,44 @@ int run(const std::string& config_path) {
   if (!opened)
     return refuse(wrong_configuration, fmt::format("{}: {}", config_path, opened.error()));
   auto cell = *std::move(opened);
+  // After the lock on the data directory was taken.
+  auto identity = cell_identity::open(*config);
+  if (!identity) {
+    loop.run([&] { cell.reset(); });
+    return refuse(cannot_serve, identity.error());
+  }
 
   http::server_options options;
   options.bind_host = config->bind_host;
   options.port = config->port;
+  options.tls = (*identity)->shown();
   http::server server{options, cell->service()};
   auto refused = server.start();
   if (!refused && (refused = store::other_owner(etcd, cell->key())))
     server.stop();
   if (refused) {
-    loop.run([&] { cell.reset(); });
+    loop.run([&] {
+      cell.reset();
+      identity->reset();
+    });
     return refuse(cannot_serve, *refused);
   }
   store::taken_later taken{SIGTERM};
-  loop.run([&] { cell->start([&](const std::string& who) { taken.note(who); }); });
-  spdlog::info("cell {} serves on http://{}:{}, fencing {}", config->guid, config->bind_host,
+  loop.run([&] {
+    cell->start((*identity)->request(), [&](const std::string& who) { taken.note(who); });
+    (*identity)->start(etcd);
+  });
+  spdlog::info("cell {} serves on https://{}:{}, fencing {}", config->guid, config->bind_host,
                server.port(), name_of(how));
 
   int received = 0;
   ::sigwait(&ending, &received);
   spdlog::info("ending on signal {}; the nodes go on running", received);
   server.stop();
-  loop.run([&] { cell.reset(); });
+  loop.run([&] {
+    cell.reset();
+    identity->reset();
+  });
   refused = taken.who();
   return refused ? refuse(cannot_serve, *refused) : 0;
 }

@@ -77,14 +77,24 @@ endpoint_pool read_endpoints(const section& cell) {
 void read_cell(const section& from, cell_config& into) {
   from.allow({"guid", "availability_zone", "bind_host", "port", "username", "password",
               "password_file", "data_dir", "capacity", "addresses", "host", "first_port",
-              "last_port", "run_as", "uri"});
+              "last_port", "run_as", "uri", "tls", "plain_http"});
   into.guid = from.text("guid");
   if (into.guid.find('/') != std::string::npos)
     from.refuse("guid", "guid must not contain a slash: it is part of an etcd key");
   into.availability_zone = from.text("availability_zone");
   into.bind_host = from.text("bind_host", "127.0.0.1");
   into.port = static_cast<std::uint16_t>(from.number("port", 1, 65535));
-  into.uri = from.text("uri", fmt::format("http://{}:{}", into.bind_host, into.port));
+  into.uri = from.text("uri", fmt::format("https://{}:{}", into.bind_host, into.port));
+  if (from.has("tls")) {
+    auto tls = from.child("tls");
+    tls.allow({"certificate", "key"});
+    into.tls = {tls.secret_file_text("key"), tls.file_text("certificate")};
+    if (!tls::belong_together(into.tls))
+      from.refuse("tls",
+                  "cell.tls: the key is not that of the first certificate, or one of them is "
+                  "not there in PEM, without a passphrase");
+  }
+  into.plain_http = from.flag("plain_http", false);
   into.username = from.text("username");
   into.password = from.secret("password");
   into.data_dir = from.text("data_dir");

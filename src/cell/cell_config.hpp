@@ -9,6 +9,7 @@
 #include "cell/endpoints.hpp"
 #include "config/etcd_section.hpp"
 #include "model/result.hpp"
+#include "tls/certificate.hpp"
 
 /// What `matriarch cell` reads from its configuration file; conf/cell.yml shows every key.
 namespace matriarch::cell {
@@ -50,6 +51,10 @@ struct cell_config {
   std::uint16_t port = 0;
   /// Under which the broker reaches this cell.
   std::string uri;
+  /// An operator's certificate for the cell's own HTTP, with its key; empty: the fleet's authority
+  /// signs one.
+  tls::key_pair tls;
+  bool plain_http = false; ///< is taken as well, whatever brokers say
   std::string username;
   std::string password;
   std::string data_dir;

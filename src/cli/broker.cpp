@@ -68,7 +68,8 @@ std::vector<std::string> hosts_of(const config::etcd_settings& etcd) {
 std::vector<actors::cell_settings> cells_of(const config::broker_config& from) {
   std::vector<actors::cell_settings> cells;
   for (const auto& cell : from.cells)
-    cells.push_back({cell.guid, cell.availability_zone, cell.uri, cell.username, cell.password});
+    cells.push_back({cell.guid, cell.availability_zone, cell.uri, cell.username, cell.password,
+                     cell.authority});
   return cells;
 }
 

@@ -262,6 +262,11 @@ result<std::string> cells_table(std::string_view answer) {
       if (const auto why = json::string_member(cell, "last_error"); !why.empty())
         errors += printable(shown(cell, "guid") + ": " + why) + "\n";
     }
+    auto tls = shown(cell, "tls");
+    if (tls.starts_with("no certificate")) {
+      errors += printable(shown(cell, "guid") + ": " + tls) + "\n";
+      tls = "no certificate";
+    }
     if (is("cordoned", true))
       status += ", cordoned";
     auto nodes = shown(cell, "nodes");
@@ -269,15 +274,20 @@ result<std::string> cells_table(std::string_view answer) {
     if (const auto capacity = json::integer_member(cell, "capacity"); capacity > 0)
       nodes += " of " + std::to_string(capacity);
     content.push_back({shown(cell, "guid"), shown(cell, "az"), status, nodes,
-                       shown(cell, "fencing"), shown(cell, "uri")});
+                       shown(cell, "fencing"), tls, shown(cell, "uri")});
   }
-  auto text = table(
-      {{"CELL", id_width}, {"ZONE", 16}, {"STATUS"}, {"NODES"}, {"FENCING"}, {"URI", 60}}, content);
+  auto text = table({{"CELL", id_width},
+                     {"ZONE", 16},
+                     {"STATUS"},
+                     {"NODES"},
+                     {"FENCING"},
+                     {"TLS", 32},
+                     {"URI", 60}},
+                    content);
   if (unreachable > 0)
     text += "\n" + std::to_string(unreachable) + " of " + std::to_string(parsed->Size())
-            + (parsed->Size() == 1 ? " cell" : " cells") + " cannot be reached by the broker.\n"
-            + errors;
-  return text;
+            + (parsed->Size() == 1 ? " cell" : " cells") + " cannot be reached by the broker.\n";
+  return text + (errors.empty() || unreachable > 0 ? "" : "\n") + errors;
 }
 
 namespace {

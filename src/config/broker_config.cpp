@@ -97,7 +97,8 @@ std::vector<cell_settings> cells_of(const section& top) {
   std::set<std::string> guids;
   std::set<std::string> uris;
   for (const auto& from : top.children("cells")) {
-    from.allow({"guid", "availability_zone", "uri", "username", "password", "password_file"});
+    from.allow(
+        {"guid", "availability_zone", "uri", "authority", "username", "password", "password_file"});
     cell_settings cell;
     cell.guid = from.text("guid");
     // It becomes part of etcd's keys, where a slash would start another level.
@@ -108,11 +109,16 @@ std::vector<cell_settings> cells_of(const section& top) {
       from.refuse("guid", "two cells have the guid \"" + cell.guid + "\"; each needs its own");
     cell.availability_zone = from.text("availability_zone");
     cell.uri = without_last_slash(from.text("uri"));
-    if (cell.uri.starts_with(https_scheme))
-      from.refuse("uri", "the uri of cell \"" + cell.guid
-                             + "\" must start with http://: TLS to cells is not supported");
-    if (const auto fault = fault_of_uri(cell.uri, http_scheme))
+    const bool plain = cell.uri.starts_with(http_scheme);
+    if (const auto fault = fault_of_uri(cell.uri, plain ? http_scheme : https_scheme))
       from.refuse("uri", "the uri of cell \"" + cell.guid + "\" " + *fault);
+    if (plain)
+      from.warn("uri",
+                "cell \"" + cell.guid
+                    + "\" is reached by plain HTTP: passwords cross the network as they are. "
+                      "A cell of this release takes https://");
+    if (from.has("authority"))
+      cell.authority = from.file_text("authority");
     if (!uris.insert(cell.uri).second)
       from.refuse("uri", "two cells have the uri " + cell.uri + "; each needs its own");
     cell.username = from.text("username");

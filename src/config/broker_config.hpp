@@ -44,8 +44,10 @@ struct broker_settings {
 struct cell_settings {
   std::string guid;
   std::string availability_zone;
-  /// `http://host:port`, without a slash at its end.
+  /// `https://host:port`, or `http://` for one that speaks no TLS; without a slash at its end.
   std::string uri;
+  /// The certificates, as PEM, of who may have signed the cell's; empty: the fleet's authority.
+  std::string authority;
   std::string username;
   std::string password;
 };

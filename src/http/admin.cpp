@@ -217,6 +217,7 @@ response cells(const std::vector<model::cell_view>& all) {
     json::add(object, "nodes", cell.nodes, body);
     json::add(object, "capacity", cell.capacity, body);
     json::add(object, "fencing", cell.fencing, body);
+    json::add(object, "tls", cell.tls, body);
     if (!cell.last_error.empty())
       json::add(object, "last_error", cell.last_error, body);
     body.PushBack(object, body.GetAllocator());

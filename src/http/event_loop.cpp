@@ -592,7 +592,9 @@ struct event_loop::implementation {
         if (code == CURLE_PEER_FAILED_VERIFICATION)
           if (auto fault = fault_of_certificate(t); !fault.empty())
             return t.failed(std::move(fault));
-        return t.failed(t.why[0] != '\0' ? t.why.data() : curl_easy_strerror(code));
+        std::string why = t.why[0] != '\0' ? t.why.data() : curl_easy_strerror(code);
+        return t.failed(code == CURLE_SSL_CONNECT_ERROR ? "it does not answer by TLS: " + why
+                                                        : why);
       });
     }
   }

@@ -239,7 +239,10 @@ private:
     json::add(body, "instances_loaded", now.loaded, body);
     json::value unreachable{rapidjson::kArrayType};
     json::value lost{rapidjson::kArrayType};
+    json::value uncertified{rapidjson::kArrayType};
     for (const auto& cell : *cells()) {
+      if (cell.lacks_certificate)
+        uncertified.PushBack(json::string(cell.guid, body), body.GetAllocator());
       if (!cell.reachable)
         unreachable.PushBack(json::string(cell.guid, body), body.GetAllocator());
       if (cell.lost)
@@ -247,6 +250,7 @@ private:
     }
     json::add(body, "unreachable_cells", std::move(unreachable), body);
     json::add(body, "lost_cells", std::move(lost), body);
+    json::add(body, "cells_without_certificate", std::move(uncertified), body);
     if (!now.repair_halted.empty())
       json::add(body, "repair_halted", now.repair_halted, body);
     json::add(body, "routers", static_cast<std::int64_t>(routers->living.size()), body);

@@ -471,8 +471,8 @@ private:
     if (!l.greeted && options.tls) {
       if (tls::server_session::is_handshake(bytes.front()))
         l.tls = std::make_unique<tls::server_session>(*options.tls);
-      else if (options.require_tls)
-        refuse(l, 400, "This port speaks TLS and nothing else; use https://.");
+      else if (options.tls->refuses_plain())
+        refuse(l, 400, "This port speaks TLS and nothing else: use https:// here.");
     }
     l.greeted = true;
     if (l.now == link::phase::closing)

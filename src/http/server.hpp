@@ -123,10 +123,8 @@ struct server_options {
   /// sentence for the operator. Called on a thread of the server.
   std::function<void(std::string)> warn = {};
   /// What is shown to clients that speak TLS (1.2 or later). Without it none can; with it they can on
-  /// the same port, as their first byte tells.
+  /// the same port, as their first byte tells, and it says whether others are refused.
   std::shared_ptr<const tls::server_identity> tls = {};
-  /// Whether clients that do not speak TLS are refused then.
-  bool require_tls = false;
 };
 
 /// What a server has to do at a moment, and what it had to turn away since its start.

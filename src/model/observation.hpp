@@ -69,6 +69,8 @@ struct cell_view {
   int capacity = 0;  ///< 0 where the cell does not say
   std::string fencing = "unknown";
   std::string last_error;
+  std::string tls = "unknown";    ///< how far the way to it can be trusted, in words
+  bool lacks_certificate = false; ///< so that nothing can be sent there yet
   bool operator==(const cell_view&) const = default;
 };
 

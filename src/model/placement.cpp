@@ -43,7 +43,8 @@ placement choose_cells(const placement_request& asked, const std::vector<cell_vi
     if (auto avoided = asked.avoid.find(cell.guid); avoided != asked.avoid.end()) {
       because(cell, avoided->second);
     } else if (!cell.reachable) {
-      because(cell, "cannot be reached"); // the details are the operator's, in /admin/cells
+      // The details are the operator's, in /admin/cells.
+      because(cell, cell.lacks_certificate ? "has no certificate yet" : "cannot be reached");
       chosen.may_improve = true;
     } else if (cell.cordoned) {
       because(cell, "cordoned");

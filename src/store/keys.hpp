@@ -82,6 +82,11 @@ inline std::string cell(std::string_view guid) {
   return cells + std::string{guid};
 }
 
+/// What the broker has signed for the cell.
+inline std::string cell_certificate(std::string_view guid) {
+  return cell(guid) + "/certificate";
+}
+
 inline const std::string active = "/matriarch/active";
 /// Who signs the fleet's certificates, with the sealed key.
 inline const std::string authority = "/matriarch/authority";

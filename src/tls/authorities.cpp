@@ -1,7 +1,14 @@
 #include "tls/authorities.hpp"
 
-#include <algorithm>
+#include <arpa/inet.h>
 
+#include <algorithm>
+#include <array>
+#include <cctype>
+
+#include <fmt/format.h>
+
+#include "model/names.hpp"
 #include "model/times.hpp"
 
 namespace matriarch::tls {
@@ -11,6 +18,32 @@ namespace {
 /// From a day before to the end of a life, but not beyond who signs it.
 validity server_validity(const authority& by, model::wall_time now) {
   return {now - backdated, std::min<model::wall_time>(now + server_life, by.until)};
+}
+
+/// As a certificate says them: an address can be written in several ways.
+std::set<std::string> as_certified(const std::set<std::string>& hosts) {
+  std::set<std::string> all;
+  for (const auto& host : hosts) {
+    std::array<unsigned char, sizeof(in6_addr)> bytes{};
+    std::array<char, INET6_ADDRSTRLEN> text{};
+    bool six = ::inet_pton(AF_INET6, host.c_str(), bytes.data()) == 1;
+    all.insert(six && ::inet_ntop(AF_INET6, bytes.data(), text.data(), text.size()) != nullptr
+                   ? text.data()
+                   : host);
+  }
+  return all;
+}
+
+/// Below it are all names of cells.
+constexpr std::string_view cells_domain = ".cell.matriarch";
+
+/// Whether a client that looks for a cell could be content with this name, however it is written.
+bool may_be_a_cells(std::string host) {
+  for (auto& c : host)
+    c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  while (host.ends_with('.'))
+    host.pop_back();
+  return host.ends_with(cells_domain) || host.find('*') != std::string::npos;
 }
 
 } // namespace
@@ -82,12 +115,34 @@ result<authorities> operators_authority(const key_pair& signs, const std::string
   return all;
 }
 
-result<std::string> certify(const authorities& by, const std::string& request, const subject& whom,
-                            model::wall_time now) {
+result<std::string> certify_cell(const authorities& by, const std::string& request,
+                                 const subject& whom, model::wall_time now) {
   const auto* signer = by.signer(now);
   if (signer == nullptr)
     return failure{"no authority can sign now: the certificate of each has ended"};
   return sign(request, whom, server_validity(*signer, now), signer->pair);
+}
+
+result<std::string> certify(const authorities& by, const std::string& request, const subject& whom,
+                            model::wall_time now) {
+  for (const auto& host : whom.hosts)
+    if (may_be_a_cells(host))
+      return failure{"a node cannot be called " + model::quoted(host) + ", for a cell could be"};
+  return certify_cell(by, request, whom, now);
+}
+
+std::string cell_host(const std::string& guid) {
+  // One label of a host's name: 63 characters at most, and upper case is lower case.
+  constexpr std::size_t longest = 60;
+  std::string label;
+  for (unsigned char c : guid)
+    if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-')
+      label += static_cast<char>(c);
+    else
+      label += fmt::format("_{:02x}", c);
+  if (label.size() > longest)
+    label = "_" + model::start_of_sha256(guid, 40);
+  return label + std::string{cells_domain};
 }
 
 bool is_to_be_renewed(const std::string& certificate, const std::set<std::string>& hosts,
@@ -96,7 +151,8 @@ bool is_to_be_renewed(const std::string& certificate, const std::set<std::string
   if (signer == nullptr)
     return false;
   auto said = describe(certificate);
-  if (!said || said->hosts != hosts || !is_signed_by(certificate, signer->pair.certificate))
+  if (!said || said->hosts != as_certified(hosts)
+      || !is_signed_by(certificate, signer->pair.certificate))
     return true;
   const auto& valid = said->valid;
   bool old = now - valid.from >= (valid.until - valid.from) * 2 / 3;

@@ -54,9 +54,17 @@ using authorities_ptr = std::shared_ptr<const authorities>;
 [[nodiscard]] result<authorities> operators_authority(const key_pair& signs,
                                                       const std::string& successors);
 
-/// Signs a request for a server of the fleet. The text is what the server shows.
+/// Signs a request for a node of the fleet. The text is what the node shows. No node is called what
+/// only a cell may be called, whoever says so.
 [[nodiscard]] result<std::string> certify(const authorities& by, const std::string& request,
                                           const subject& whom, model::wall_time now);
+/// The same for a cell.
+[[nodiscard]] result<std::string> certify_cell(const authorities& by, const std::string& request,
+                                               const subject& whom, model::wall_time now);
+
+/// What a cell's certificate names: no node's and no host's, for whoever has one of theirs is no
+/// cell. Of any guid; no two guids have the same.
+[[nodiscard]] std::string cell_host(const std::string& guid);
 
 /// Whether a server needs another certificate than this one: it is not of who signs now, does not
 /// name just these hosts, or has had two thirds of its life.

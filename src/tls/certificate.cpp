@@ -289,6 +289,16 @@ bool is_signed_by(std::string_view certificate, std::string_view authority) {
   return so;
 }
 
+bool answers(std::string_view certificate, std::string_view request) {
+  auto one = certificate_in(certificate);
+  auto in = reader_of(request);
+  request_handle other{PEM_read_bio_X509_REQ(in.get(), nullptr, no_passphrase, nullptr)};
+  bool so = one && other
+            && EVP_PKEY_eq(X509_get0_pubkey(one.get()), X509_REQ_get0_pubkey(other.get())) == 1;
+  ERR_clear_error();
+  return so;
+}
+
 bool belong_together(const key_pair& both) {
   auto key = key_in(both.key);
   auto certificate = certificate_in(both.certificate);

@@ -62,6 +62,9 @@ struct description {
 /// Whether the first certificate in a text was signed with the key of the first in another.
 [[nodiscard]] bool is_signed_by(std::string_view certificate, std::string_view authority);
 
+/// Whether a certificate (the first in its text) speaks of the key that sent a request.
+[[nodiscard]] bool answers(std::string_view certificate, std::string_view request);
+
 /// Whether key and certificate (the first in its text) belong together.
 [[nodiscard]] bool belong_together(const key_pair& both);
 

@@ -23,11 +23,15 @@ public:
   /// The certificate first, then those between it and the root. The failure says what is wrong, and
   /// then nothing has changed.
   [[nodiscard]] std::optional<std::string> show(const key_pair& what);
+  /// Whether clients that do not speak TLS are refused from now on. They are not, to begin with.
+  void refuse_plain(bool so) { refuses_plain_ = so; }
+  [[nodiscard]] bool refuses_plain() const { return refuses_plain_; }
 
 private:
   friend class server_session;
   struct context;
   std::atomic<std::shared_ptr<context>> now_;
+  std::atomic<bool> refuses_plain_ = false;
 };
 
 /// One connection. Belongs to one thread.

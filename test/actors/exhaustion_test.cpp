@@ -123,6 +123,10 @@ TEST_CASE("the harness finds connections to where only a member's key says that 
   CHECK(violations_with(bug::members_believed, "rotate-lied-to") > 0);
 }
 
+TEST_CASE("the harness finds certificates for keys that a cell has no more") {
+  CHECK(violations_with(bug::any_request, "provision-uncertified") > 0);
+}
+
 TEST_CASE("the harness finds cells that obey whatever arrives, however late") {
   CHECK(violations_with(bug::no_fences, "delete-midway") > 0);
 }

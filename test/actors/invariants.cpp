@@ -3,8 +3,10 @@
 #include <algorithm>
 
 #include "requests.hpp"
+#include "store/cell_json.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
+#include "tls/authorities.hpp"
 
 namespace matriarch::simulation {
 
@@ -22,6 +24,7 @@ public:
     for (const auto& [name, wanted] : expected_)
       inspect(name, wanted);
     inspect_cells();
+    inspect_certificates();
     inspect_keys();
     inspect_ports();
     inspect_users();
@@ -123,6 +126,35 @@ private:
       }
   }
 
+  /// Every cell that has asked for a certificate shows one for its present key that names it, and each
+  /// that there ever was answered what was announced at that time.
+  void inspect_certificates() {
+    std::map<std::string, std::string> announced;
+    for (const auto& change : outside_.etcd.history())
+      for (const auto& one : outside_.cells()) {
+        const auto& [key, value] = std::pair{change.entry.key, change.entry.value};
+        if (key == keys::cell(one.guid))
+          announced[one.guid] = store::decode_cell_announcement(value).certificate_request;
+        else if (auto word = store::decode_cell_word(value);
+                 key == keys::cell_certificate(one.guid) && word)
+          expect(tls::answers(word->certificate, announced[one.guid]),
+                 "cell " + one.guid + " got a certificate for a key that it did not announce then");
+      }
+    for (const auto& one : outside_.cells()) {
+      if (one.key.empty())
+        continue;
+      auto word = store::decode_cell_word(
+          outside_.etcd.value(keys::cell_certificate(one.guid)).value_or(""));
+      expect(word && tls::belong_together({one.key, word->certificate}),
+             "cell " + one.guid + " has no certificate for its key");
+      if (word)
+        for (const auto& other : outside_.cells())
+          expect(tls::describe(word->certificate)->hosts.contains(tls::cell_host(other.guid))
+                     == (other.guid == one.guid),
+                 "the certificate of cell " + one.guid + " names another");
+    }
+  }
+
   /// Every key is a live record's, or one of those that are meant to stay.
   void inspect_keys() {
     for (const auto& entry : outside_.etcd.range(store::keys_below("/"))) {
@@ -138,7 +170,8 @@ private:
         expect(!expected_.contains(key.substr(keys::tombstones.size())),
                key + " stands beside the living");
       else
-        expect(key.starts_with(keys::routers) || key == keys::active || key == keys::fleet
+        expect(key.starts_with(keys::routers) || key.starts_with(keys::cells)
+                   || key == keys::authority || key == keys::active || key == keys::fleet
                    || key == keys::next_port || key.starts_with(keys::ports)
                    || key.starts_with(keys::graves),
                key + " is nobody's");

@@ -322,8 +322,12 @@ struct simulated_broker::actors {
     routers = matriarch::actors::spawn_router_directory(
         system, {chance_and_time, how.wait_for_routers && how.planted != bug::unconfirmed, &out});
     std::vector<matriarch::actors::cell_settings> settings;
-    for (const auto& one : with.cells())
-      settings.push_back({one.guid, one.availability_zone, one.uri, "admin", "secret"});
+    for (auto& one : with.cells()) {
+      one.by_tls = how.cells_by_tls;
+      auto place = one.uri.substr(one.uri.find("://"));
+      settings.push_back({one.guid, one.availability_zone,
+                          (how.cells_by_tls ? "https" : "http") + place, "admin", "secret"});
+    }
     if (!how.public_host.empty())
       authority = matriarch::actors::spawn_authority_keeper(
           system, {store, chance_and_time, store::encode_active(who), how.keys, &out});

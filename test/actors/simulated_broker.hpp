@@ -37,6 +37,7 @@ struct broker_settings {
   std::map<std::string, std::string> parameters = {};
   std::string machine = "machine"; ///< that it runs on; empty if it does not know
   std::string public_host = {};    ///< nodes get certificates for it, if it is there
+  bool cells_by_tls = false;       ///< is configured to reach cells by https://
 };
 
 /// All actors of a broker in one actor system of virtual time, with mocks of the outside in front

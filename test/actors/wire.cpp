@@ -163,6 +163,8 @@ void wire::commit(const store::transaction& what, std::function<void(store::comm
   if (planted_ == bug::piecemeal_removal && put_under(what, keys::tombstones) != nullptr)
     return commit_in_pieces(what, reply);
   auto sent = what;
+  if (planted_ == bug::any_request && put_under(what, keys::cells) != nullptr)
+    sent.compares.clear();
   if (planted_ == bug::no_graves)
     std::erase_if(sent.then, [](const store::operation& one) {
       const auto* put = std::get_if<store::put>(&one);
@@ -233,7 +235,9 @@ void wire::send(const http::outgoing& what, std::function<void(http::outcome)> r
   if (cut_)
     return;
   auto sent = what;
-  sent.url = reached(what.url);
+  if (auto refused = outside_.shake_hands(sent))
+    return reply(*refused);
+  sent.url = reached(sent.url);
   if (sent.verb == "GET")
     return outside_.send(sent, std::move(reply));
   if (is_forgotten(sent))

@@ -37,6 +37,7 @@ enum class bug {
   no_rights,         ///< readers' rights are called complete, and nothing is done
   no_fences,         ///< the cells obey old orders, and start nodes that they have removed
   not_taken_back,    ///< after a failed update Patroni's configuration is called set, and is not
+  any_request,       ///< a cell's certificate is written whoever acts and whatever was announced
   running_is_well,   ///< a replica that runs and gets no further is taken for one that streams
   early_unbind,      ///< an unbind is done before its role is refused
   no_revocation,     ///< roles are removed whose login was not refused

@@ -108,6 +108,18 @@ void with_ports_taken(stage& here) {
   here.outside.routers.at("r2").taken = {30000, 30001, 30002};
 }
 
+// -- certificates of cells ------------------------------------------------------------------------
+
+/// The cells ask for certificates while a first instance waits for one of them, and one asks again for
+/// another key, as after the loss of its disk, while its first request may be under way.
+void with_cells_that_ask(stage& here) {
+  auto& outside = here.outside;
+  here.pass(1s);
+  for (const auto& one : outside.cells())
+    outside.after(100ms, [&outside, guid = one.guid] { outside.announce(guid); });
+  outside.after(1200ms, [&outside] { outside.announce("c2"); });
+}
+
 // -- repair --------------------------------------------------------------------------------------
 
 constexpr model::duration repair_after = 10s;
@@ -311,6 +323,17 @@ std::vector<workflow> all() {
                   },
                   {{reading("b1")}},
                   {{"db", {1, {}, {}, {"b1"}}}}});
+  list.push_back({"provision-uncertified",
+                  with_cells_that_ask,
+                  {{provision("db", 1)}},
+                  {{"db", {1}}},
+                  {},
+                  {},
+                  [](broker_settings& how) {
+                    how.public_host = "db.example.org";
+                    how.cells_by_tls = true;
+                  },
+                  2});
   list.push_back(repair("repair", false));
   list.push_back(repair("repair-leader", true));
   list.push_back(standing("repair-standing", with_one_standing(2, replaced_after - 2s), {}, {2}));

@@ -3,8 +3,10 @@
 #include <algorithm>
 
 #include "model/json.hpp"
+#include "store/cell_json.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
+#include "tls/authorities.hpp"
 #include "tls/certificate.hpp"
 
 namespace matriarch::simulation {
@@ -435,6 +437,36 @@ cell* world::cell_of(const std::string& url) {
   auto found =
       std::ranges::find_if(cells_, [&](const cell& one) { return url.starts_with(one.uri + "/"); });
   return found == cells_.end() ? nullptr : &*found;
+}
+
+std::optional<http::outcome> world::shake_hands(http::outgoing& what) const {
+  for (const auto& one : cells_) {
+    auto called = "https://" + tls::cell_host(one.guid);
+    if (!one.by_tls || !what.url.starts_with(called + "/"))
+      continue;
+    auto refused = [&](const std::string& why) {
+      return http::outcome{0, "", what.verb + " " + what.url + ": " + why, true};
+    };
+    auto word = store::decode_cell_word(etcd.value(keys::cell_certificate(one.guid)).value_or(""));
+    if (!word || one.key.empty() || !tls::belong_together({one.key, word->certificate}))
+      return refused("its certificate was signed by no authority, but by itself");
+    auto trusted = tls::certificates_in(what.tls.authority_text);
+    if (std::ranges::none_of(trusted, [&](const std::string& by) {
+          return tls::is_signed_by(word->certificate, by);
+        }))
+      return refused("its certificate was signed by no authority that is trusted here");
+    what.url = one.uri + what.url.substr(called.size());
+    return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+void world::announce(const std::string& guid) {
+  auto& one = at(guid);
+  one.key = *tls::make_key();
+  etcd.put(keys::cell(guid),
+           store::encode_cell_announcement({guid, one.availability_zone, one.uri, one.capacity, "",
+                                            "", *tls::make_request(one.key)}));
 }
 
 bool world::is_order(const http::outgoing& what) const {

@@ -134,6 +134,8 @@ struct cell {
   duration transit{0};           ///< an order reaches the cell so long after it was sent
   bool foreign = false;          ///< of another make: it digs no graves, and lists nothing
   bool silent_of_places = false; ///< says where nodes are in its list only, as earlier cells do
+  bool by_tls = false;           ///< is reached by TLS, and shows what etcd has for its key
+  std::string key = {};          ///< for TLS; none before it has announced itself
   /// Keys that were made and wait for their certificate or their node, and what has come for them.
   std::map<std::string, std::pair<std::string, std::string>> pending = {};
   std::map<std::string, cell_node> nodes = {};
@@ -175,6 +177,9 @@ public:
   store::lease_result keep_lease(store::lease_id lease);
   store::lease_result revoke_lease(store::lease_id lease);
   void send(const http::outgoing& what, std::function<void(http::outcome)> reply);
+  /// Does what libcurl does for a request to a cell by TLS, which goes on as one without; or else the
+  /// outcome.
+  [[nodiscard]] std::optional<http::outcome> shake_hands(http::outgoing& what) const;
   /// Whether this is an order to a cell.
   [[nodiscard]] bool is_order(const http::outgoing& what) const;
   /// Write first, act second: checked when an order is sent.
@@ -292,6 +297,9 @@ public:
   void lose(const std::string& guid, duration keys_last = ttl);
   /// It starts again, with what is on its disk.
   void bring_back(const std::string& guid);
+
+  /// The cell makes a key for TLS, and asks for a certificate.
+  void announce(const std::string& guid);
 
   // -- replication
 

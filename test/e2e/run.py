@@ -43,7 +43,7 @@ PARTS = [
      "move", "tools"],
     ["fencing", "router_killed", "strangers", "outages", "hostile", "broker_killed", "kills"],
     ["conformance", "bindings", "readers", "hostile_tenant", "tenants", "addresses", "certificates", "secrecy",
-     "two_brokers", "crowd", "soak"],
+     "cells_by_tls", "two_brokers", "crowd", "soak"],
     ["repair", "left_behind", "taking_back", "plans", "routers"],
 ]
 FILES = list(itertools.chain(*PARTS))

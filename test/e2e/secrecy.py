@@ -31,7 +31,7 @@ def configured(platform):
     found = {"the platform's password": platform.auth[1], "the operator's password": platform.admin_auth[1],
              "the platform's token": platform.token, "the cells' password": platform.cell_credentials[1],
              "the key": platform.first_key, "the newer key": NEW_KEY}
-    for user in ("root", "broker", "cell", "router"):
+    for user in ("root", "broker", *platform.guids, "router"):
         found[f"etcd's password of {user}"] = platform.etcd_password(user)
     for what, pair in (("the platform", platform.auth), ("the operator", platform.admin_auth),
                        ("the cells", platform.cell_credentials)):

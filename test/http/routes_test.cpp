@@ -873,6 +873,7 @@ TEST_CASE("healthz tells what is out of reach, but answers 200 all the same") {
   CHECK(json::string_member(body, "status") == "ok");
   CHECK(json::text_of(body["unreachable_cells"]) == R"(["cell-b"])");
   CHECK(json::text_of(body["lost_cells"]) == "[]");
+  CHECK(json::text_of(body["cells_without_certificate"]) == R"(["cell-b"])");
   CHECK_FALSE(body.HasMember("repair_halted"));
   b.health.repair_halted = "most cells seem lost";
   CHECK(json::string_member(json_of(b.send_as("", "GET", "/healthz")), "repair_halted")

@@ -70,6 +70,7 @@ inline model::cell_table two_cells() {
   a.reachable = true;
   b.guid = "cell-b";
   b.availability_zone = "z2";
+  b.lacks_certificate = true;
   return std::make_shared<const std::vector<model::cell_view>>(std::vector{a, b});
 }
 

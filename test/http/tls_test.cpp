@@ -161,9 +161,8 @@ TEST_CASE("the same port serves those that speak no TLS, unless they are refused
   const std::string asked = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
   guarded both;
   CHECK(ask(both.serves->port(), asked).status == 200);
-  server_options strict;
-  strict.require_tls = true;
-  guarded alone{strict};
+  guarded alone;
+  alone.shows->refuse_plain(true);
   auto refused = ask(alone.serves->port(), asked);
   CHECK(refused.status == 400);
   CHECK(refused.body.find("https://") != std::string::npos);

@@ -416,6 +416,9 @@ class Platform:
         self.first_key = hashlib.sha256(password_for("key").encode()).hexdigest()
         self.etcd_token = None
         self.tls_context = None
+        # Whom the broker takes for a cell is the affair of scenarios about it; this only asks.
+        self.any_cell = ssl.create_default_context()
+        self.any_cell.check_hostname, self.any_cell.verify_mode = False, ssl.CERT_NONE
         # What must not change either when nothing may: functions that give something comparable.
         self.witnesses = []
         self.say = say or (lambda text: None)
@@ -635,7 +638,8 @@ class Platform:
     def _write(self, path, kind, config):
         """Passwords may be in it: nobody else reads it."""
         if self.etcd_auth:
-            config["etcd"].update(username=kind, password=self.etcd_password(kind))
+            user = config["cell"]["guid"] if kind == "cell" else kind
+            config["etcd"].update(username=user, password=self.etcd_password(user))
         if self.etcd_tls:
             config["etcd"]["tls"] = {"authority": str(self.certificate)}
         if self.edit:
@@ -662,7 +666,7 @@ class Platform:
             config["routing"]["wait_for_routers"] = False
         config["cells"] = self._example_cells()
         for cell in config["cells"]:
-            cell["uri"] = "http://" + self.cell_addresses[cell["guid"]][2]
+            cell["uri"] = ("http://" if self.simulated else "https://") + self.cell_addresses[cell["guid"]][2]
             cell["username"], cell["password"] = self.cell_credentials
         for cell in self.held:
             config["cells"].append({"guid": cell.guid, "availability_zone": cell.zone, "uri": cell.uri,
@@ -740,16 +744,22 @@ class Platform:
             end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
             self.etcd_call("/v3/auth/role/grant", {"name": role, "perm": {
                 "permType": permission, "key": encoded(prefix), "range_end": encoded(end)}})
-        for user in ("root", "broker", "cell", "router"):
+        def permit_one(role, permission, key):
+            self.etcd_call("/v3/auth/role/grant", {"name": role, "perm": {"permType": permission, "key": encoded(key)}})
+        for user in ("root", "broker", *self.guids, "router"):
             self.etcd_call("/v3/auth/user/add", {"name": user, "password": self.etcd_password(user)})
-        for role in ("root", "cell", "router"):
+        for role in ("root", *self.guids, "router"):
             self.etcd_call("/v3/auth/role/add", {"name": role})
-        permit("cell", "READWRITE", "/cells/")
-        permit("cell", "READWRITE", "/postgresql-brokerpatroni/")
+        # Each cell speaks for itself alone: a certificate is signed for whoever may write its key.
+        for guid in self.guids:
+            permit_one(guid, "READWRITE", f"/cells/{guid}")
+            permit_one(guid, "READ", f"/cells/{guid}/certificate")
+            permit(guid, "READWRITE", "/postgresql-brokerpatroni/")
         permit("router", "READ", "/")
         permit("router", "READWRITE", "/routers/")
         # The broker makes a user for each scope, for which etcd demands the role root.
-        for user, role in (("root", "root"), ("broker", "root"), ("cell", "cell"), ("router", "router")):
+        for user, role in (("root", "root"), ("broker", "root"), ("router", "router"),
+                           *((guid, guid) for guid in self.guids)):
             self.etcd_call("/v3/auth/user/grant", {"user": user, "role": role})
         self.etcd_call("/v3/auth/enable", {})
         self.etcd_users_at_start = self.etcd_users()
@@ -993,8 +1003,12 @@ class Platform:
         return self.cells[self.guids.index(guid)]
 
     def cell_request(self, guid, method, path, body=None, timeout=40):
-        return http_json(method, f"http://{self.cell_addresses[guid][2]}{path}", body,
-                         auth=self.cell_credentials, timeout=timeout)
+        return http_json(method, f"{self.cell_scheme}://{self.cell_addresses[guid][2]}{path}", body,
+                         context=self.any_cell, auth=self.cell_credentials, timeout=timeout)
+
+    @property
+    def cell_scheme(self):
+        return "http" if self.simulated else "https"
 
     def running_nodes(self):
         """node_id -> (guid, scope) of every node that a cell has, whatever the broker knows."""

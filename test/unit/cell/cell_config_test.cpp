@@ -41,7 +41,7 @@ TEST_CASE("the documented example is a valid configuration") {
   REQUIRE_MESSAGE(read.ok(), (read.ok() ? "" : read.error()));
   const auto* config = &read->config;
   CHECK(config->guid == "cell-z1-1");
-  CHECK(config->uri == "http://127.0.0.1:8901");
+  CHECK(config->uri == "https://127.0.0.1:8901");
   CHECK(config->capacity == 16);
   CHECK(config->patroni.ttl == 30);
   CHECK(config->parameters_of("another").at("shared_buffers") == "16MB");
@@ -51,7 +51,7 @@ TEST_CASE("a short configuration gets the documented defaults") {
   auto config = loaded(cell_line + etcd_line);
   REQUIRE_MESSAGE(config.ok(), (config.ok() ? "" : config.error()));
   CHECK(config->bind_host == "127.0.0.1");
-  CHECK(config->uri == "http://127.0.0.1:8901");
+  CHECK(config->uri == "https://127.0.0.1:8901");
   CHECK(config->data_dir == "/d");
   CHECK(config->patroni.executable == "/usr/bin/patroni");
   CHECK(config->patroni.loop_wait == 10);
@@ -93,6 +93,8 @@ TEST_CASE("the certificate of all nodes and the users of etcd come from the conf
   CHECK(config->postgresql.tls.certificate == pem);
   CHECK(config->postgresql.tls.key == pem);
   CHECK(config->postgresql.tls.authority.empty());
+  CHECK(config->tls.certificate.empty());
+  CHECK_FALSE(config->plain_http);
 }
 
 TEST_CASE("a wrong configuration is refused in one line that names what is wrong") {

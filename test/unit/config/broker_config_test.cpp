@@ -22,8 +22,8 @@ const std::string smallest = R"(broker:
   username: u
   password: p
 cells:
-- {guid: c1, availability_zone: z1, uri: 'http://127.0.0.1:8901', username: cu, password: cp}
-- {guid: c2, availability_zone: z2, uri: 'http://127.0.0.1:8902/', username: cu, password: cp}
+- {guid: c1, availability_zone: z1, uri: 'https://127.0.0.1:8901', username: cu, password: cp}
+- {guid: c2, availability_zone: z2, uri: 'https://127.0.0.1:8902/', username: cu, password: cp}
 etcd:
   machines: [http://127.0.0.1:2379/]
 catalog:
@@ -119,7 +119,7 @@ TEST_CASE("what is given is taken") {
   CHECK(config.broker.threads == 4);
   CHECK(config.cells.at(1).guid == "c2");
   CHECK(config.cells.at(1).availability_zone == "z2");
-  CHECK(config.cells.at(1).uri == "http://127.0.0.1:8902");
+  CHECK(config.cells.at(1).uri == "https://127.0.0.1:8902");
   CHECK(config.cells.at(1).username == "cu");
   CHECK(config.cells.at(1).password == "cp");
   CHECK(config.etcd.machines.at(0) == "http://127.0.0.1:2379");
@@ -335,7 +335,7 @@ TEST_CASE("cells are there, complete and distinct") {
   CHECK(error_of(with("guid: c2", "guid: c1"))
         == "f.yml:6: two cells have the guid \"c1\"; each needs its own");
   CHECK(error_of(with("8902/", "8901"))
-        == "f.yml:6: two cells have the uri http://127.0.0.1:8901; each needs its own");
+        == "f.yml:6: two cells have the uri https://127.0.0.1:8901; each needs its own");
   CHECK(error_of(with("guid: c2, ", "")) == "f.yml:6: cells[1].guid is missing; it must be a text");
   CHECK(error_of(with("guid: c2", "guid: a/b"))
             .starts_with("f.yml:6: a cell's guid must consist of"));
@@ -345,28 +345,27 @@ TEST_CASE("cells are there, complete and distinct") {
         == "f.yml:5: cells[0].availability_zone is missing; it must be a text");
 }
 
-TEST_CASE("a cell's address is a plain http URI") {
-  const auto error_of_uri = [](const std::string& uri) {
-    return error_of(with("http://127.0.0.1:8901", uri));
-  };
+TEST_CASE("a cell's address is an https URI, or with a warning a plain http one") {
+  const auto with_uri = [](const std::string& uri) { return with("https://127.0.0.1:8901", uri); };
+  const auto error_of_uri = [&](const std::string& uri) { return error_of(with_uri(uri)); };
   CHECK(error_of_uri("127.0.0.1:8901")
-        == "f.yml:5: the uri of cell \"c1\" must be a URI such as http://10.0.0.1:8901, "
+        == "f.yml:5: the uri of cell \"c1\" must be a URI such as https://10.0.0.1:8901, "
            "found \"127.0.0.1:8901\"");
-  CHECK(error_of_uri("https://h:1")
-        == "f.yml:5: the uri of cell \"c1\" must start with http://: TLS to cells is not "
-           "supported");
-  CHECK(error_of_uri("http://user:secret@h:1")
-        == "f.yml:5: the uri of cell \"c1\" must not contain a user or a password");
+  for (const std::string scheme : {"http://", "https://"}) {
+    CHECK(error_of_uri(scheme + "user:secret@h:1")
+          == "f.yml:5: the uri of cell \"c1\" must not contain a user or a password");
+    for (const auto* place : {"h:0", "h:65536", "h:x", "h:", "h:1/a"})
+      CHECK(error_of_uri(scheme + place).find("must have a port from 1 to 65535")
+            != std::string::npos);
+    for (const auto* place : {"", ":80", "a b:1", "h/p:1", "[::1:80"})
+      CHECK(error_of_uri(scheme + place).find("must be a URI such as") != std::string::npos);
+    for (const auto* place : {"h", "cell-1.example.com:80", "[::1]:80", "[::1]"})
+      CHECK(error_of_uri(scheme + place) == "no error");
+  }
   CHECK(error_of_uri("user:secret@h:1").find("secret") == std::string::npos);
-  for (const auto* uri :
-       {"http://h:0", "http://h:65536", "http://h:x", "http://h:", "http://h:1/a"})
-    CHECK(error_of_uri(uri).find("must have a port from 1 to 65535") != std::string::npos);
-  for (const auto* uri :
-       {"http://", "http://:80", "http://a b:1", "http://h/p:1", "http://[::1:80"})
-    CHECK(error_of_uri(uri).find("must be a URI such as") != std::string::npos);
-  for (const auto* uri :
-       {"http://h", "http://cell-1.example.com:80", "http://[::1]:80", "http://[::1]"})
-    CHECK(error_of_uri(uri) == "no error");
+  const auto warnings = good(with_uri("http://h:1")).warnings;
+  REQUIRE(warnings.size() == good(smallest).warnings.size() + 1);
+  CHECK(warnings.back().starts_with("f.yml:5: cell \"c1\" is reached by plain HTTP"));
 }
 
 TEST_CASE("etcd has at least one machine") {

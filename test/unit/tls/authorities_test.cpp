@@ -110,6 +110,21 @@ TEST_CASE("no certificate is valid for longer than who signed it, nor made anew 
   CHECK_FALSE(is_to_be_renewed(certificate, hosts, all, near_end + days{9}));
 }
 
+TEST_CASE("each cell has a host's name of its own, which no node and no machine has") {
+  std::set<std::string> names;
+  const std::vector<std::string> guids{
+      "cell-z1-1", "Cell-z1-1",      "cell_z1-1", "cell.z1-1",           "cell_2ez1-1",
+      "10.0.0.1",  "db.example.org", "x",         std::string(200, 'y'), std::string(201, 'y')};
+  for (const auto& guid : guids) {
+    auto host = cell_host(guid);
+    CHECK(host.ends_with(".cell.matriarch"));
+    CHECK(host.find('.') <= 63);
+    names.insert(std::move(host));
+  }
+  CHECK(names.size() == guids.size());
+  CHECK(cell_host("cell-z1-1") == "cell-z1-1.cell.matriarch");
+}
+
 TEST_CASE("an operator's authority signs, and its successor only stands beside it") {
   auto pair = must(make_authority("operator", {start, start + days{1000}}));
   auto later = must(make_authority("later", {start, start + days{5000}}));
@@ -135,6 +150,30 @@ TEST_CASE(
   CHECK(about(why(operators_authority(pair, "x")), "successor"));
   for (const auto& wrong : {operators_authority({server.key, pair.certificate}, "")})
     CHECK(why(wrong).find(server.key) == std::string::npos);
+}
+
+
+TEST_CASE("no node is certified by a name that could be a cell's, whoever asks for it") {
+  auto by = must(next_of({}, start));
+  auto request = must(make_request(must(make_key())));
+  for (const std::string host : {"c1.cell.matriarch", "C1.Cell.MATRIARCH", "c1.cell.matriarch.",
+                                 "*.cell.matriarch", "*", "a.b.cell.matriarch"}) {
+    CAPTURE(host);
+    CHECK_FALSE(certify(*by, request, {"n1", {"n1", host}}, start).ok());
+  }
+  CHECK(
+      certify(*by, request, {"n1", {"n1", "cell.matriarch.example.org", "10.0.0.1"}}, start).ok());
+  CHECK(certify_cell(*by, request, {"c1", {cell_host("c1"), "10.0.0.1"}}, start).ok());
+}
+
+TEST_CASE("an address that can be written in several ways needs no other certificate for that") {
+  auto by = must(next_of({}, start));
+  auto request = must(make_request(must(make_key())));
+  std::set<std::string> hosts{"0:0:0:0:0:0:0:0001", "10.0.0.1", "h"};
+  auto made = must(certify(*by, request, {"n1", hosts}, start));
+  CHECK_FALSE(is_to_be_renewed(made, hosts, *by, start));
+  CHECK_FALSE(is_to_be_renewed(made, {"::1", "10.0.0.1", "h"}, *by, start));
+  CHECK(is_to_be_renewed(made, {"::2", "10.0.0.1", "h"}, *by, start));
 }
 
 } // namespace matriarch::tls
