@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include "actors/alarm.hpp"
+#include "actors/postgresql.hpp"
 #include "model/times.hpp"
 #include "store/authority_json.hpp"
 #include "store/keys.hpp"
@@ -23,7 +24,10 @@ constexpr caf::timespan look_pause = 1h;
 class authority_keeper {
 public:
   authority_keeper(authority_keeper_actor::pointer self, authority_setup setup)
-      : self_(self), alarm_(self), setup_(std::move(setup)) {}
+      : self_(self), alarm_(self), setup_(std::move(setup)) {
+    if (is_operators())
+      publish(setup_.operators);
+  }
 
   authority_keeper_actor::behavior_type behavior() {
     return {
@@ -39,6 +43,7 @@ public:
         },
         [this](const activity& now) {
           active_ = now.active;
+          told_.clear(); // another broker may have told otherwise meanwhile
           look();
         },
         [this](tick_atom) {
@@ -49,9 +54,11 @@ public:
   }
 
 private:
+  [[nodiscard]] bool is_operators() const { return !setup_.operators.all.empty(); }
+
   /// What etcd holds; what came late is older than what is known.
   void take(const store::key_value& entry) {
-    if (entry.mod_revision <= at_)
+    if (is_operators() || entry.mod_revision <= at_)
       return;
     at_ = entry.mod_revision;
     auto read = store::decode_authorities(entry.value, *setup_.keys);
@@ -65,6 +72,7 @@ private:
 
   void publish(tls::authorities now_are) {
     known_ = std::move(now_are);
+    postgresql::trust(known_.shown(setup_.outside.now()));
     setup_.out->status.authority.store(std::make_shared<const tls::authorities>(known_));
   }
 
@@ -73,6 +81,8 @@ private:
     if (!active_ || busy_)
       return;
     busy_ = true;
+    if (is_operators())
+      return tell_routers();
     self_->request(setup_.store, store_patience, store::key_range{keys::authority, ""})
         .then(
             [this](const store::range_result& came) {
@@ -104,7 +114,7 @@ private:
       return done(look_pause);
     }
     if (!*next && sealed_as_now_)
-      return done(look_pause);
+      return tell_routers();
     write(*next ? **std::move(next) : known_);
   }
 
@@ -128,6 +138,26 @@ private:
               at_ = came.at;
               sealed_as_now_ = true;
               publish(std::move(next));
+              tell_routers();
+            },
+            [this](const caf::error&) { done(retry_pause); });
+  }
+
+  /// Whom routers shall believe: also those that will sign later.
+  void tell_routers() {
+    auto now_shown = known_.shown(setup_.outside.now());
+    postgresql::trust(now_shown);
+    if (now_shown == told_)
+      return done(look_pause);
+    store::transaction what;
+    what.compares = {store::has_value(keys::active, setup_.active_value)};
+    what.then = {store::put{keys::shown_authority, now_shown}};
+    self_->request(setup_.store, store_patience, std::move(what))
+        .then(
+            [this, now_shown](const store::commit_result& came) {
+              if (came.state != store::commit_state::committed)
+                return done(retry_pause);
+              told_ = now_shown;
               done(look_pause);
             },
             [this](const caf::error&) { done(retry_pause); });
@@ -142,6 +172,7 @@ private:
   store::revision at_ = 0; ///< of the key, as last read or written; 0 if there is none
   bool readable_ = true;
   bool sealed_as_now_ = true; ///< with the newest of the keys
+  std::string told_;          ///< what routers have been told; empty if that is not known
 };
 
 struct state {

@@ -15,11 +15,13 @@ struct authority_setup {
   std::string active_value; ///< of `/matriarch/active` while this broker acts
   std::shared_ptr<const store::keyring> keys = std::make_shared<const store::keyring>();
   published* out = nullptr;
+  /// Those that an operator configured, if any: then none is read or made.
+  tls::authorities operators = {};
 };
 
 /// Reads the fleet's authorities from etcd and publishes them. While this broker acts it makes the
-/// first one and each successor when its time has come, and has them sealed with the newest key. A
-/// fleet whose operator configured an authority needs no keeper.
+/// first one and each successor when its time has come, and has them sealed with the newest key. It
+/// also writes their certificates where routers read them.
 [[nodiscard]] authority_keeper_actor spawn_authority_keeper(caf::actor_system& system,
                                                             authority_setup setup);
 

@@ -57,11 +57,17 @@ std::string node_path(const std::string& node_id) {
   return "/v2/service_instances/" + node_id;
 }
 
-/// Where the cell says that a node is.
+bool is_set(const json::value& object, std::string_view name) {
+  const auto* flag = json::member(object, name);
+  return flag != nullptr && flag->IsBool() && flag->GetBool();
+}
+
+/// Where the cell says that a node is, and whether it can be recognised there.
 model::node_addresses addresses_in(const json::value& said) {
   auto host = json::string_member(said, "host");
   return {model::place_of(host, json::integer_member(said, "port")),
-          model::place_of(host, json::integer_member(said, "api_port"))};
+          model::place_of(host, json::integer_member(said, "api_port")), is_set(said, "certified"),
+          is_set(said, "api_certified")};
 }
 
 /// The plan that the node was placed with; the instance's may have changed since.
@@ -384,8 +390,12 @@ private:
                       made.error());
         return then({});
       }
-      hand_over(whom, json::object_text({{"certificate", *made}, {"authorities", by->shown(now)}}),
-                then);
+      json::document body;
+      body.SetObject();
+      json::add(body, "certificate", *made, body);
+      json::add(body, "authorities", by->shown(now), body);
+      json::add(body, "patroni_tls", certificates_.board->patroni_tls.load(), body);
+      hand_over(whom, json::text_of(body), then);
     });
   }
 
@@ -459,6 +469,7 @@ private:
     } else if (auto parsed = json::parse(came.body); came.status == 200 && parsed.ok()) {
       seen.capacity = static_cast<int>(json::integer_member(*parsed, "capacity"));
       seen.fencing = json::string_member(*parsed, "fencing");
+      seen.patroni_tls = is_set(*parsed, "patroni_tls");
     }
     if (seen.reachable != reachable_) {
       reachable_ = seen.reachable;
@@ -513,8 +524,8 @@ private:
       if (node.node_id.empty() || node.scope.empty())
         return;
       if (auto certificate = json::string_member(entry, "certificate"); !certificate.empty())
-        seen.certificates.push_back(
-            {node.node_id, node.scope, json::string_member(entry, "host"), std::move(certificate)});
+        seen.certificates.push_back({node.node_id, node.scope, json::string_member(entry, "host"),
+                                     std::move(certificate), is_set(entry, "patroni_tls")});
       node.at = addresses_in(entry);
       seen.nodes.push_back(std::move(node));
     }

@@ -138,9 +138,14 @@ private:
       if (seen.reachable) {
         view.capacity = seen.capacity;
         view.fencing = seen.fencing.empty() ? "unknown" : seen.fencing;
+        view.patroni_tls = seen.patroni_tls;
       }
     }
     not_asked_yet_.erase(seen.guid);
+    // Those of another make do not say how they fence.
+    out_.status.patroni_tls = std::ranges::none_of(views_, [](const model::cell_view& view) {
+      return view.fencing != "unknown" && !view.patroni_tls;
+    });
     judge();
     renew(seen.guid);
     publish();
@@ -283,9 +288,13 @@ private:
     auto found = to_renew_.find(guid);
     if (!news_.watching || !by || certificates_.public_host.empty() || found == to_renew_.end())
       return;
+    // Nodes that live begin with it when those of all cells can ask them.
+    auto patroni_too = not_asked_yet_.empty() && out_.status.patroni_tls;
     for (const auto& node : found->second.certificates)
-      if (tls::is_to_be_renewed(node.certificate, certificates_.hosts_of(node.node_id, node.host),
-                                *by, certificates_.now()))
+      if ((patroni_too && !node.patroni_tls)
+          || tls::is_to_be_renewed(node.certificate,
+                                   certificates_.hosts_of(node.node_id, node.host), *by,
+                                   certificates_.now()))
         self_->send(agents_.at(guid), renewal_order{node.node_id, node.scope, fleet_});
     to_renew_.erase(found);
   }

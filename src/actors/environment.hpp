@@ -128,6 +128,9 @@ struct status_board {
       std::make_shared<const std::vector<model::orphan>>()};
   /// Who signs the fleet's certificates; nobody until that is known.
   std::atomic<tls::authorities_ptr> authority{nullptr};
+  /// Whether nodes are made whose Patroni speaks TLS: not while some cell has an agent of an earlier
+  /// release, whose nodes could not ask them.
+  std::atomic<bool> patroni_tls{true};
   /// Why nothing is repaired although cells seem lost; empty if that is not so.
   std::atomic<std::shared_ptr<const std::string>> repair_halted{
       std::make_shared<const std::string>()};

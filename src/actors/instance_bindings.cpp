@@ -392,7 +392,7 @@ std::map<std::string, std::string> instance_bindings::running_replicas() const {
   std::map<std::string, std::string> running;
   for (const auto& [name, member] : host_.seen().members)
     if (name != host_.seen().leader && member.running())
-      running[name] = member.conn_url;
+      running[name] = member.login_url;
   return running;
 }
 
@@ -475,9 +475,9 @@ void instance_bindings::ask(state_of_roles wanted) {
   confirmed_.reset();
   const auto& known = *host_.known();
   const auto& leader = host_.seen().members.at(host_.seen().leader);
-  role_order order{host_.name,           leader.conn_url, known.superuser,     known.application,
-                   wanted.owner_logs_in, wanted.wanted,   wanted.some_unknown, wanted.revoked,
-                   wanted.later,         hurry_};
+  role_order order{
+      host_.name,    leader.login_url,    known.superuser, known.application, wanted.owner_logs_in,
+      wanted.wanted, wanted.some_unknown, wanted.revoked,  wanted.later,      hurry_};
   replicas_asked_ = running_replicas().size();
   auto done = [this, wanted = std::move(wanted)](const role_answer& said) {
     asking_ = false;
@@ -520,7 +520,7 @@ void instance_bindings::ask_for_removal(const std::string& role) {
   removing_.insert(role);
   const auto& known = *host_.known();
   const auto& leader = host_.seen().members.at(host_.seen().leader);
-  role_removal order{host_.name, leader.conn_url,   known.superuser, known.application,
+  role_removal order{host_.name, leader.login_url,  known.superuser, known.application,
                      role,       running_replicas()};
   for (const auto& [other, why] : leaving_)
     if (other != role)

@@ -114,7 +114,8 @@ struct cell_health {
   bool reachable = false;
   int capacity = 0;
   std::string fencing;
-  std::string why; ///< why it is not reachable
+  std::string why;          ///< why it is not reachable
+  bool patroni_tls = false; ///< its agent can have Patroni speak TLS
 };
 /// How far the way to a cell can be trusted, for the operator.
 struct cell_trust {
@@ -133,6 +134,7 @@ struct cell_listing {
     std::string scope;
     std::string host; ///< its own address
     std::string certificate;
+    bool patroni_tls = false; ///< its Patroni has been told to show it
   };
   std::vector<shown> certificates =
       {}; ///< of those nodes whose certificates are the fleet's affair
@@ -221,7 +223,7 @@ struct routes_wanted {
 /// Ask a leader how far each replica is behind.
 struct lag_question {
   std::string instance;
-  std::string conn_url; ///< `postgres://host:port/…`, of the leader's member key
+  std::string conn_url; ///< the leader's member::login_url
   model::credentials superuser;
 };
 struct lag_answer {
@@ -249,7 +251,7 @@ struct wanted_role {
 /// Done twice is done once. It takes some seconds at most, whatever the roles' sessions do.
 struct role_order {
   std::string instance; ///< of the orders of one instance only one is under way
-  std::string conn_url; ///< of the leader's member key
+  std::string conn_url; ///< the leader's member::login_url
   model::credentials superuser;
   /// The role that owns whatever applications make: the instance's application user.
   model::credentials owner;
@@ -286,7 +288,7 @@ struct role_removal {
   model::credentials superuser;
   model::credentials owner;
   std::string name;
-  /// The running replicas: by node id, the `conn_url` of their member keys.
+  /// The running replicas: by node id, their `login_url`.
   std::map<std::string, std::string> replicas = {};
   /// Other roles of the instance that are to go: if this one's sessions stay, theirs are looked at.
   std::set<std::string> others = {};
@@ -300,7 +302,7 @@ struct role_removal_answer {
 /// Make what the applications of an instance may do, beyond their roles, what it shall be.
 struct rights_order {
   std::string instance;
-  std::string conn_url; ///< of the leader's member key
+  std::string conn_url; ///< the leader's member::login_url
   model::credentials superuser;
   std::string owner;    ///< the instance's application user
   bool readers = false; ///< whether there are bindings that only read
@@ -317,7 +319,7 @@ struct rights_answer {
 /// Ask a node which settings it has taken up.
 struct settings_question {
   std::string instance;
-  std::string conn_url; ///< of the node's member key
+  std::string conn_url; ///< the node's member::login_url
   model::credentials superuser;
 };
 struct settings_answer {

@@ -1,9 +1,16 @@
 #include "actors/postgresql.hpp"
 
+#include <fcntl.h>
 #include <poll.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <climits>
+#include <mutex>
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 namespace matriarch::actors::postgresql {
 
@@ -34,6 +41,9 @@ constexpr const char* reset_settings =
     "select set_config(name, coalesce(boot_val, ''), false) from pg_settings"
     " where source in ('database', 'user', 'database user')";
 
+/// What a URL says if the server has to show a certificate.
+constexpr std::string_view checked = "sslmode=verify-full";
+
 constexpr const char* given_up = "it was given up for something more urgent, and is tried again";
 // Between two looks whether there is a hurry.
 constexpr auto look_for_hurry = std::chrono::milliseconds{20};
@@ -60,11 +70,63 @@ std::string first_line(const char* text) {
   return whole.substr(0, whole.find('\n'));
 }
 
+/// libpq reads who may have signed from a file. This one has no name that anybody could put another
+/// file behind.
+class trusted_file {
+public:
+  void write(const std::string& text) {
+    std::lock_guard guard{mutex_};
+    if (text == text_)
+      return;
+    auto fresh = ::memfd_create("authorities", MFD_CLOEXEC);
+    if (fresh < 0 || ::write(fresh, text.data(), text.size()) != std::ssize(text)) {
+      spdlog::error("the fleet's authorities cannot be kept for libpq");
+      ::close(fresh);
+      return;
+    }
+    text_ = text;
+    // The number stays, and with it the path: whoever opens it finds one text or the other, whole.
+    if (number_ < 0) {
+      number_ = fresh;
+    } else {
+      ::dup3(fresh, number_, O_CLOEXEC);
+      ::close(fresh);
+    }
+  }
+  /// Empty while there is none.
+  std::string path() {
+    std::lock_guard guard{mutex_};
+    return number_ < 0 ? std::string{} : fmt::format("/proc/self/fd/{}", number_);
+  }
+
+private:
+  std::mutex mutex_;
+  std::string text_;
+  int number_ = -1;
+};
+
+trusted_file& trusted() {
+  static trusted_file only;
+  return only;
+}
+
 } // namespace
 
+void trust(const std::string& authorities) {
+  trusted().write(authorities);
+}
+
 result<session> session::connect(std::vector<parameter> given, deadline until, hurry hurried) {
-  std::vector<const char*> names;
-  std::vector<const char*> values;
+  // Before the URL, which may ask for more.
+  std::vector<const char*> names{"sslmode"};
+  std::vector<const char*> values{"prefer"};
+  const auto authorities = trusted().path();
+  if (!given.empty() && std::string_view{given.front().value}.find(checked) != std::string::npos) {
+    if (authorities.empty())
+      return failure{"it is not known yet who signs the fleet's certificates"};
+    names.push_back("sslrootcert");
+    values.push_back(authorities.c_str());
+  }
   for (const auto& [name, value] : given) {
     names.push_back(name);
     values.push_back(value);
@@ -96,9 +158,11 @@ result<session> session::connect(std::vector<parameter> given, deadline until, h
 result<session> session::open(const std::string& conn_url, const model::credentials& who,
                               deadline until, const std::string& database) {
   // The first dbname is read as a URL, and what stands after it wins.
-  std::vector<parameter> given{{"dbname", conn_url.c_str()},       {"user", who.username.c_str()},
-                               {"password", who.password.c_str()}, {"options", session_settings},
-                               {"client_encoding", "UTF8"},        {"sslmode", "prefer"}};
+  std::vector<parameter> given{{"dbname", conn_url.c_str()},
+                               {"user", who.username.c_str()},
+                               {"password", who.password.c_str()},
+                               {"options", session_settings},
+                               {"client_encoding", "UTF8"}};
   if (database.empty())
     return connect(std::move(given), until);
   given.push_back({"dbname", database.c_str()});
@@ -117,7 +181,6 @@ result<session> session::open_as_application(const std::string& conn_url,
                   {"user", who.username.c_str()},
                   {"password", who.password.c_str()},
                   {"options", options.c_str()},
-                  {"sslmode", "prefer"},
                   {"dbname", database.c_str()}},
                  until, std::move(hurried));
 }

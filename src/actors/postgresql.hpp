@@ -19,12 +19,16 @@ using deadline = std::chrono::steady_clock::time_point;
 /// Once it is set, nobody waits any longer; none means that it never is.
 using hurry = std::shared_ptr<const std::atomic<bool>>;
 
+/// Whose certificates servers have to show where a URL says `sslmode=verify-full`: PEM. One text for
+/// the whole process, and for the sessions that begin from then on.
+void trust(const std::string& authorities);
+
 /// A session as a superuser, of which nothing that it says reaches PostgreSQL's log, and in which
 /// no setting counts that somebody made for the database.
 class session {
 public:
-  /// `conn_url` is a member's own word for its host, port and database; another `database` may be
-  /// named instead. No call on the session lasts beyond `until`.
+  /// `conn_url` says host, port and database, and what is to be checked of the server; another
+  /// `database` may be named instead. No call on the session lasts beyond `until`.
   [[nodiscard]] static result<session> open(const std::string& conn_url,
                                             const model::credentials& who, deadline until,
                                             const std::string& database = {});

@@ -80,7 +80,7 @@ void rights_keeper::ask(subject of) {
   asking_ = true;
   const auto& known = *host_.known();
   const auto& leader = host_.seen().members.at(host_.seen().leader);
-  rights_order order{host_.name, leader.conn_url, known.superuser, known.application.username,
+  rights_order order{host_.name, leader.login_url, known.superuser, known.application.username,
                      !of.readers.empty()};
   auto done = [this, of = std::move(of)](const rights_answer& said) {
     asking_ = false;

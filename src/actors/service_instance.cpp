@@ -213,10 +213,11 @@ private:
     std::vector<cells_in_use::place> all;
     if (known_)
       for (const auto& n : known_->nodes)
-        all.push_back({n.node_id,
-                       n.cell,
-                       around_.seen.members.contains(n.node_id),
-                       {n.address.value_or(""), n.patroni_address}});
+        all.push_back(
+            {n.node_id,
+             n.cell,
+             around_.seen.members.contains(n.node_id),
+             {n.address.value_or(""), n.patroni_address, n.certified, n.patroni_certified}});
     return all;
   }
 
@@ -294,6 +295,7 @@ private:
                                listed != nullptr ? origin_of(listed->cell) : model::cell_origin{});
     member.conn_url = std::move(judged.conn_url);
     member.api_url = std::move(judged.api_url);
+    member.login_url = std::move(judged.login_url);
     if (judged.learnt)
       around_.registered[node_id] = std::move(*judged.learnt);
     auto& said = doubts_[node_id];
@@ -320,7 +322,7 @@ private:
         place.find(':', place.rfind(']') == std::string_view::npos ? 0 : place.rfind(']'))
         != std::string_view::npos;
     return {std::string{has_port || place.starts_with('[') ? model::host_of(place) : place},
-            found->reachable && found->fencing == "unknown"};
+            found->reachable && found->fencing == "unknown", found->fencing != "unknown"};
   }
 
   /// Positions are relative to the leader that was asked, and who was demoted has restarted.
@@ -1251,7 +1253,7 @@ private:
     };
     self_
         ->request(setup_.database, database_patience,
-                  lag_question{name_, leader->second.conn_url, known_->superuser})
+                  lag_question{name_, leader->second.login_url, known_->superuser})
         .then([done](const lag_answer& said) { done(said); },
               [done](const caf::error&) {
                 done({false, {}, "the leader did not answer in time"});
@@ -1265,7 +1267,7 @@ private:
     if (self_->clock().now() < switchover_again_at_)
       return alarm_.set(switchover_retry_pause);
     switching_over_ = true;
-    auto what = patroni_request(leader->second, "POST", "/switchover",
+    auto what = patroni_request(step.from, leader->second, "POST", "/switchover",
                                 json::object_text({{"leader", step.from}, {"candidate", step.to}}));
     what.timeout = switchover_time;
     spdlog::info("instance {}: switching over from {} to {}", name_, step.from, step.to);
@@ -1290,12 +1292,22 @@ private:
 
   // -- settings -----------------------------------------------------------------------------------
 
-  /// A member's own REST API: its `api_url` ends with /patroni.
-  [[nodiscard]] http::outgoing patroni_request(const model::member& of, std::string verb,
-                                               const std::string& path, std::string body) const {
+  /// A member's own REST API: its `api_url` ends with /patroni. By HTTPS a node has to show for whom
+  /// the fleet's authority has certified it; for those of a cell of another make the system's
+  /// authorities vouch.
+  [[nodiscard]] http::outgoing patroni_request(const std::string& node_id, const model::member& of,
+                                               std::string verb, const std::string& path,
+                                               std::string body) const {
     http::outgoing what;
     what.verb = std::move(verb);
     what.url = of.api_url.substr(0, of.api_url.rfind("/patroni")) + path;
+    const auto* listed = known_->find_node(node_id);
+    if (of.api_url.starts_with("https:") && listed != nullptr && !origin_of(listed->cell).foreign) {
+      what.url = "https://" + node_id + path;
+      what.reached_at = model::place_in(of.api_url);
+      if (auto by = setup_.out->status.authority.load())
+        what.tls.authority_text = by->shown(setup_.outside.now());
+    }
     what.username = known_->patroni.username;
     what.password = known_->patroni.password;
     what.headers = {{"Content-Type", "application/json"}};
@@ -1312,11 +1324,11 @@ private:
 
   /// Any Patroni of the cluster writes what it is told into etcd, whether its PostgreSQL runs or not:
   /// the leader's is asked first, and after a failure another.
-  [[nodiscard]] const model::member* member_to_configure() const {
-    std::vector<const model::member*> able;
-    for (const auto& [id, member] : around_.seen.members)
-      if (!member.api_url.empty() && known_->find_node(id) != nullptr)
-        able.insert(around_.seen.leads(id) ? able.begin() : able.end(), &member);
+  [[nodiscard]] const std::pair<const std::string, model::member>* member_to_configure() const {
+    std::vector<const std::pair<const std::string, model::member>*> able;
+    for (const auto& one : around_.seen.members)
+      if (!one.second.api_url.empty() && known_->find_node(one.first) != nullptr)
+        able.insert(around_.seen.leads(one.first) ? able.begin() : able.end(), &one);
     return able.empty() ? nullptr : able[failed_configurations_ % able.size()];
   }
 
@@ -1327,7 +1339,7 @@ private:
     if (self_->clock().now() < configure_again_at_)
       return alarm_.set(settings_pause);
     configuring_ = true;
-    auto what = patroni_request(*member, "PATCH", "/config", step.patch);
+    auto what = patroni_request(member->first, member->second, "PATCH", "/config", step.patch);
     what.timeout = configure_time;
     auto done = [this, digest = step.digest](const http::outcome& came) {
       configuring_ = false;
@@ -1378,9 +1390,9 @@ private:
       bool leads = around_.seen.leads(id);
       spdlog::warn("instance {}: node {} does not take up its settings, and is {}", name_, id,
                    leads ? "told once more" : "restarted");
-      auto what = leads
-                      ? patroni_request(found->second, "POST", "/reload", "")
-                      : patroni_request(found->second, "POST", "/restart", R"({"role":"replica"})");
+      auto what =
+          leads ? patroni_request(id, found->second, "POST", "/reload", "")
+                : patroni_request(id, found->second, "POST", "/restart", R"({"role":"replica"})");
       what.timeout = restart_time;
       self_->request(setup_.http, restart_time + 5s, std::move(what))
           .then([this](const http::outcome&) { alarm_.set(settings_pause); },
@@ -1398,12 +1410,12 @@ private:
     };
     self_
         ->request(setup_.database, database_patience,
-                  settings_question{name_, member.conn_url, known_->superuser})
+                  settings_question{name_, member.login_url, known_->superuser})
         .then(
             [this, id, member, not_now](const settings_answer& said) {
               if (!said.ok || !known_)
                 return not_now();
-              auto what = patroni_request(member, "GET", "/patroni", "");
+              auto what = patroni_request(id, member, "GET", "/patroni", "");
               self_->request(setup_.http, database_patience, std::move(what))
                   .then(
                       [this, id, said, not_now](const http::outcome& came) {
@@ -1472,7 +1484,7 @@ private:
         || !restarting_.insert(step.node_id).second)
       return;
     spdlog::info("instance {}: restarting node {} with its new settings", name_, step.node_id);
-    auto what = patroni_request(found->second, "POST", "/restart", "{}");
+    auto what = patroni_request(step.node_id, found->second, "POST", "/restart", "{}");
     what.timeout = restart_time;
     auto done = [this, id = step.node_id](const http::outcome& came) {
       restarting_.erase(id);

@@ -240,10 +240,12 @@ void agent::load_node(const std::string& name) {
   found->is = alive ? state::starting : state::restarting;
   // An agent may end between writing what a node is to read and having it read.
   found->reload_wanted = alive;
-  if (alive)
-    renew_access(*found);
   if (auto there = read_file(found->paths.certificate); there && *there)
     found->certificate = first_certificate_in(**there);
+  if (auto there = read_file(found->paths.fleet); there && *there)
+    found->authorities = **there;
+  if (alive)
+    renew_configuration(*found);
   spdlog::info("node {} of {} found {}", name, found->record.request.scope,
                alive ? "running" : "ended");
   nodes_.emplace(name, std::move(found));
@@ -371,6 +373,7 @@ http::response agent::health() const {
             body);
   if (guard_ == guard_state::refused)
     json::add(body, "guard", guard_refusal_, body);
+  json::add(body, "patroni_tls", true, body); // earlier agents cannot do it
   json::add(body, "isolation", how_ == fencing::none ? "none" : "mount-namespace", body);
   json::add(body, "etcd", announcer_.reachable() ? "reachable" : "unreachable", body);
   http::response made;
@@ -404,12 +407,9 @@ http::response agent::listing() const {
     json::add(entry, "service_id", request.service_id, body);
     json::add(entry, "plan_id", request.plan_id, body);
     json::add(entry, "state", word_for(which->is), body);
-    json::add(entry, "host", which->record.where.host, body);
-    json::add(entry, "port", which->record.where.port, body);
-    if (config_.postgresql.tls.certificate.empty())
-      json::add(entry, "certificate", which->certificate.empty() ? "none" : which->certificate,
-                body);
-    json::add(entry, "api_port", which->record.where.api_port, body);
+    json::add(entry, "certificate", which->certificate.empty() ? "none" : which->certificate, body);
+    json::add(entry, "patroni_tls", which->record.patroni_tls, body);
+    add_whereabouts(entry, *which, body);
     nodes.PushBack(entry, body.GetAllocator());
   }
   json::add(body, "nodes", std::move(nodes), body);
@@ -418,12 +418,20 @@ http::response agent::listing() const {
   return made;
 }
 
-http::response agent::whereabouts(int status, const node& of) {
+/// Where a node is, and how it can be recognised there. Nobody connects with less from then on, so
+/// that is said only of what certainly shows its certificate.
+void agent::add_whereabouts(json::value& into, const node& of, json::document& owner) const {
+  json::add(into, "host", of.record.where.host, owner);
+  json::add(into, "port", of.record.where.port, owner);
+  json::add(into, "api_port", of.record.where.api_port, owner);
+  json::add(into, "certified", of.speaks_tls && config_.postgresql.tls.certificate.empty(), owner);
+  json::add(into, "api_certified", of.speaks_tls, owner);
+}
+
+http::response agent::whereabouts(int status, const node& of) const {
   json::document body;
   body.SetObject();
-  json::add(body, "host", of.record.where.host, body);
-  json::add(body, "port", of.record.where.port, body);
-  json::add(body, "api_port", of.record.where.api_port, body);
+  add_whereabouts(body, of, body);
   http::response made;
   made.status = status;
   made.body = json::text_of(body);
@@ -673,8 +681,6 @@ std::optional<http::response> agent::refuse_certificate(const std::string& node_
     return answer(412, *refusal, "StaleRequest");
   if (fence_.buried(node_id))
     return answer(410, fmt::format("the node {} was removed from this cell", node_id));
-  if (!config_.postgresql.tls.certificate.empty())
-    return answer(409, "the nodes of this cell show the certificate of its configuration");
   return std::nullopt;
 }
 
@@ -723,6 +729,9 @@ void agent::take_certificate(const std::string& node_id, const http::request& as
                                 "here last for this node"));
   waiting->second.certificate = std::move(certificate);
   waiting->second.authorities = std::move(authorities);
+  const auto* patroni_too = json::member(*body, "patroni_tls");
+  waiting->second.patroni_tls =
+      patroni_too != nullptr && patroni_too->IsBool() && patroni_too->GetBool();
   auto known = nodes_.find(node_id);
   if (known == nodes_.end())
     return to->send(answer(200)); // the node is about to come
@@ -730,8 +739,9 @@ void agent::take_certificate(const std::string& node_id, const http::request& as
   auto error = install(which, waiting->second);
   pending_.erase(waiting);
   if (!error)
-    error = replace_file(which.paths.patroni, render_patroni(config_, which.record, which.paths),
-                         nodes_own());
+    error = save_node(which);
+  if (!error)
+    error = write_configuration(which);
   if (error) {
     spdlog::error("node {}: {}", node_id, *error);
     return to->send(answer(500, *error));
@@ -742,34 +752,36 @@ void agent::take_certificate(const std::string& node_id, const http::request& as
   to->send(answer(200));
 }
 
-/// Writes a key and its certificate down for PostgreSQL. It shows them from its next start or
-/// reload on.
+/// Writes a key and its certificate down for the node, which shows them from its next start or reload
+/// on. Until then it shows the ones of before: whose those are stays known.
 std::optional<std::string> agent::install(node& which, const pending_certificate& what) const {
-  if (auto error = replace_file(which.paths.fleet, what.authorities, nodes_own()))
+  auto authorities = what.authorities;
+  for (const auto& before : tls::certificates_in(which.authorities))
+    if (authorities.find(before) == std::string::npos
+        && tls::is_signed_by(which.certificate, before))
+      authorities += before;
+  if (auto error = replace_file(which.paths.fleet, authorities, nodes_own()))
     return error;
   if (auto error = replace_file(which.paths.certificate, what.certificate + what.key, nodes_own()))
     return error;
   which.certificate = first_certificate_in(what.certificate);
+  which.authorities = std::move(authorities);
+  which.record.patroni_tls = which.record.patroni_tls || what.patroni_tls;
   return std::nullopt;
 }
 
+/// Whether Patroni is made to show it, from its next start or reload on.
+bool agent::shows_certificate(const node& which) {
+  return which.record.patroni_tls && !which.authorities.empty();
+}
+
 /// Has Patroni read its configuration, and PostgreSQL its own and its certificate. Neither ends a
-/// connection.
+/// connection. By a signal: no password leaves the agent, and nobody else can be at the address.
+/// Patroni, once it has answered, has set its handlers.
 void agent::reload(const node_ptr& which) {
   which->reload_wanted = false;
-  const auto& record = which->record;
-  http::outgoing what;
-  what.verb = "POST";
-  what.url = fmt::format("http://{}:{}/reload", record.where.host, record.where.api_port);
-  what.username = record.request.patroni.username;
-  what.password = record.request.patroni.password;
-  what.timeout = seconds{2};
-  what.max_answer_bytes = 64 * 1024;
-  loop_.send(std::move(what), life_.guard([which](const http::outcome& came) {
-    // It says 202, and 200 where it had nothing to do. Otherwise the next look tries again.
-    if (came.status < 200 || came.status > 299)
-      which->reload_wanted = true;
-  }));
+  if (which->record.process)
+    signal_process(*which->record.process, SIGHUP);
 }
 
 // -- a node's life --------------------------------------------------------------------------------
@@ -779,11 +791,14 @@ std::string agent::registrar_key(const node& which) const {
                      which.record.request.node_id, which.record.where.port);
 }
 
-/// The key and the certificate that PostgreSQL shows: the operator's as they are now, or what the
-/// node has, or, so that clients can encrypt, one that nobody can check.
+/// The keys and the certificates that a node shows: the operator's as they are now, if there are any
+/// for PostgreSQL, and what the node has, or, so that clients can encrypt, one that nobody can check.
 std::optional<std::string> agent::write_certificate(node& which) const {
   const auto& tls = config_.postgresql.tls;
   const auto& paths = which.paths;
+  if (!tls.authority.empty())
+    if (auto error = copy_file(tls.authority, paths.authority))
+      return error;
   if (!tls.certificate.empty()) {
     auto certificate = text_in(tls.certificate);
     if (!certificate)
@@ -792,9 +807,8 @@ std::optional<std::string> agent::write_certificate(node& which) const {
     if (!key)
       return key.error();
     // A file need not end with a line's end, and a PEM block has to begin on a line of its own.
-    if (auto error = replace_file(paths.certificate, *certificate + "\n" + *key, nodes_own()))
+    if (auto error = replace_file(paths.operators, *certificate + "\n" + *key, nodes_own()))
       return error;
-    return tls.authority.empty() ? std::nullopt : copy_file(tls.authority, paths.authority);
   }
   auto there = read_file(paths.certificate);
   if (!there)
@@ -861,6 +875,15 @@ std::optional<std::string> agent::write_programs(const node& which) const {
   return std::nullopt;
 }
 
+std::optional<std::string> agent::write_configuration(node& which) const {
+  if (auto error = write_certificate(which))
+    return error;
+  if (auto error = write_etcd_files(which))
+    return error;
+  auto text = render_patroni(config_, which.record, which.paths, !which.authorities.empty());
+  return replace_file(which.paths.patroni, text, nodes_own());
+}
+
 std::optional<std::string> agent::write_files(node& which) const {
   const auto& paths = which.paths;
   const auto& record = which.record;
@@ -871,11 +894,7 @@ std::optional<std::string> agent::write_files(node& which) const {
     return error;
   if (auto error = write_programs(which))
     return error;
-  if (auto error = write_certificate(which))
-    return error;
-  if (auto error = write_etcd_files(which))
-    return error;
-  if (auto error = replace_file(paths.patroni, render_patroni(config_, record, paths), nodes_own()))
+  if (auto error = write_configuration(which))
     return error;
   if (auto error =
           replace_file(paths.bootstrap_sql, render_bootstrap_sql(record.request), nodes_own()))
@@ -903,6 +922,7 @@ void agent::launch_node(const node_ptr& which) {
   }
   record.kept_by = how_;
   record.isolated = how_ != fencing::none;
+  which->asked_by_tls = which->speaks_tls = shows_certificate(*which);
   auto failed = write_files(*which);
   if (!failed) {
     launch what;
@@ -933,13 +953,20 @@ void agent::launch_node(const node_ptr& which) {
                record.request.scope, name_of(record.where), record.process->pid);
 }
 
-/// A node outlives its agent, and may have a pg_hba.conf as an earlier one made it. Patroni writes
-/// that file from its own configuration, which it reads once it is told to.
-void agent::renew_access(const node& which) const {
+/// A node outlives its agent, and may have files as an earlier one made them. Patroni reads its
+/// configuration once it is told to, and writes pg_hba.conf from it. Of a node without a certificate
+/// all else stays as it is until it gets one.
+void agent::renew_configuration(node& which) const {
   const auto& id = which.record.request.node_id;
   auto text = read_file(which.paths.patroni);
   if (!text || !*text)
     return spdlog::error("node {}: cannot read {}", id, which.paths.patroni);
+  which.asked_by_tls = speaks_tls(**text);
+  if (!which.authorities.empty()) {
+    if (auto error = write_configuration(which))
+      spdlog::error("node {}: {}", id, *error);
+    return;
+  }
   auto renewed = with_access_rules(**text, access_rules(config_, which.record.request));
   if (!renewed)
     return spdlog::error("node {}: {} is of another form, and is left as it is", id,
@@ -962,13 +989,29 @@ void agent::ended(const node_ptr& which) {
 
 void agent::probe(const node_ptr& which) {
   which->probing = true;
+  ask(which, false);
+}
+
+/// While a reload is under way nobody can tell whether Patroni speaks TLS already.
+void agent::ask(const node_ptr& which, bool again) {
+  auto by_tls = which->asked_by_tls;
   http::outgoing question;
-  question.url =
-      fmt::format("http://{}:{}/patroni", which->record.where.host, which->record.where.api_port);
+  question.url = fmt::format("{}://{}:{}/patroni", by_tls ? "https" : "http",
+                             which->record.where.host, which->record.where.api_port);
+  question.tls.authority_text = which->authorities;
   question.timeout = seconds{2};
   question.max_answer_bytes = 64 * 1024;
   loop_.send(std::move(question),
-             life_.guard([this, which](const http::outcome& answer) { probed(which, answer); }));
+             life_.guard([this, which, again, by_tls](const http::outcome& answer) {
+               if (answer.status != 0 && by_tls)
+                 which->speaks_tls = true;
+               if (answer.status == 0 && shows_certificate(*which)) {
+                 which->asked_by_tls = !by_tls;
+                 if (!again)
+                   return ask(which, true);
+               }
+               probed(which, answer);
+             }));
 }
 
 void agent::probed(const node_ptr& which, const http::outcome& answer) {

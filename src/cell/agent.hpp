@@ -77,7 +77,10 @@ private:
     clock::time_point restart_at;
     clock::time_point probe_at;
     bool probing = false;
-    std::string certificate;    ///< the first of what it shows to PostgreSQL's clients
+    std::string certificate;    ///< the first of what it shows
+    std::string authorities;    ///< who may have signed it; empty: nobody of the fleet's
+    bool asked_by_tls = false;  ///< its Patroni is, or was last
+    bool speaks_tls = false;    ///< its Patroni certainly does, and shows this certificate
     bool reload_wanted = false; ///< what it has to read has changed, or may have
     // Whether it has to be fenced:
     bool may_lead = true; ///< it led when it was last heard of, or nothing is known yet
@@ -98,10 +101,11 @@ private:
   /// A key that was made for a node, and what it waits for.
   struct pending_certificate {
     std::string key;
-    endpoint where;          ///< of the node
-    clock::time_point until; ///< then it is forgotten
-    std::string certificate; ///< empty until it has come
-    std::string authorities; ///< who may have signed it
+    endpoint where;           ///< of the node
+    clock::time_point until;  ///< then it is forgotten
+    std::string certificate;  ///< empty until it has come
+    std::string authorities;  ///< who may have signed it
+    bool patroni_tls = false; ///< Patroni shall show it too
   };
 
   agent(const cell_config& config, const system_user& user, fencing how, http::event_loop& loop,
@@ -128,7 +132,8 @@ private:
   [[nodiscard]] http::response health() const;
   [[nodiscard]] http::response listing() const;
   /// The answer to a PUT: the broker connects nowhere else than there.
-  [[nodiscard]] static http::response whereabouts(int status, const node& of);
+  [[nodiscard]] http::response whereabouts(int status, const node& of) const;
+  void add_whereabouts(json::value& into, const node& of, json::document& owner) const;
   /// Lets strangers reach /healthz only, before anything is read of a body.
   static http::admission admit(const http::request& asked, const std::string& expected);
   static bool is_health(const http::request& asked);
@@ -152,9 +157,10 @@ private:
                                                                  const http::request& asked) const;
   void make_key(const std::string& node_id, const http::request& asked, const reply& to);
   void take_certificate(const std::string& node_id, const http::request& asked, const reply& to);
+  [[nodiscard]] static bool shows_certificate(const node& which);
   [[nodiscard]] std::optional<std::string> install(node& which,
                                                    const pending_certificate& what) const;
-  void reload(const node_ptr& which);
+  static void reload(const node_ptr& which);
 
   // -- a node's life
   void launch_node(const node_ptr& which);
@@ -163,10 +169,13 @@ private:
   [[nodiscard]] std::optional<std::string> copy_file(const std::string& from,
                                                      const std::string& to) const;
   [[nodiscard]] std::optional<std::string> write_programs(const node& which) const;
+  /// patroni.yml and what it names.
+  [[nodiscard]] std::optional<std::string> write_configuration(node& which) const;
   [[nodiscard]] std::optional<std::string> write_files(node& which) const;
-  void renew_access(const node& which) const;
+  void renew_configuration(node& which) const;
   void ended(const node_ptr& which);
   void probe(const node_ptr& which);
+  void ask(const node_ptr& which, bool again);
   void probed(const node_ptr& which, const http::outcome& answer);
   void kill_if_replaced(const node_ptr& which);
   void begin_stopping(const node_ptr& which);

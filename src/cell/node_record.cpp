@@ -261,6 +261,7 @@ std::string text_of(const node_record& node) {
   json::add(all, "api_port", node.where.api_port, all);
   json::add(all, "fencing", name_of(node.kept_by), all);
   json::add(all, "isolated", node.isolated, all);
+  json::add(all, "patroni_tls", node.patroni_tls, all);
   if (node.process) {
     json::value process{rapidjson::kObjectType};
     json::add(process, "pid", node.process->pid, all);
@@ -293,8 +294,12 @@ result<node_record> parse_node_record(std::string_view text) {
   if (kind == fencing_names.end())
     return failure{"fencing is missing or unknown"};
   node.kept_by = static_cast<fencing>(kind - fencing_names.begin());
-  const auto* isolated = json::member(*parsed, "isolated");
-  node.isolated = isolated && isolated->IsBool() && isolated->GetBool();
+  auto is_set = [&](std::string_view name) {
+    const auto* flag = json::member(*parsed, name);
+    return flag && flag->IsBool() && flag->GetBool();
+  };
+  node.isolated = is_set("isolated");
+  node.patroni_tls = is_set("patroni_tls");
   if (const auto* process = json::member(*parsed, "process"); process && process->IsObject())
     node.process =
         process_identity{number_member(*process, "pid"),

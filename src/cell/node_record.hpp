@@ -84,6 +84,9 @@ struct node_record {
   fencing kept_by = fencing::none;
   /// Whether that process sees no other node's files.
   bool isolated = false;
+  /// Whether its Patroni shall speak TLS, as the broker has said, once it has a certificate of the
+  /// fleet's authority. Never taken back.
+  bool patroni_tls = false;
   bool operator==(const node_record&) const = default;
 };
 

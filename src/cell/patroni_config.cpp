@@ -201,11 +201,13 @@ void write_postgresql(YAML::Emitter& out, const cell_config& config, const node_
   write(out, "superuser", request.superuser);
   write(out, "replication", request.replication);
   out << YAML::EndMap;
+  const auto& shown =
+      config.postgresql.tls.certificate.empty() ? paths.certificate : paths.operators;
   postgresql_parameters local = {
       {"unix_socket_directories", socket_fits(paths, node.where) ? paths.run : ""},
       {"ssl", "on"},
-      {"ssl_cert_file", paths.certificate},
-      {"ssl_key_file", paths.certificate},
+      {"ssl_cert_file", shown},
+      {"ssl_key_file", shown},
   };
   // A client that does not say who it is holds one of the node's connections for so long. PostgreSQL's
   // minute is for people who type a password. Here, so that nodes that live get it too.
@@ -255,10 +257,11 @@ node_paths::node_paths(const std::string& directory)
     : directory(directory), record(directory + "/node.json"), patroni(directory + "/patroni.yml"),
       bootstrap_script(directory + "/bootstrap.sh"), bootstrap_sql(directory + "/bootstrap.sql"),
       programs(directory + "/bin"), certificate(directory + "/server.pem"),
-      fleet(directory + "/fleet.crt"), authority(directory + "/authority.crt"),
-      etcd_authority(directory + "/etcd-authority.crt"), etcd_certificate(directory + "/etcd.crt"),
-      etcd_key(directory + "/etcd.key"), log(directory + "/log"), home(directory + "/home"),
-      data(home + "/data"), run(home + "/run"), python(directory + "/python") {}
+      operators(directory + "/operator.pem"), fleet(directory + "/fleet.crt"),
+      authority(directory + "/authority.crt"), etcd_authority(directory + "/etcd-authority.crt"),
+      etcd_certificate(directory + "/etcd.crt"), etcd_key(directory + "/etcd.key"),
+      log(directory + "/log"), home(directory + "/home"), data(home + "/data"), run(home + "/run"),
+      python(directory + "/python") {}
 
 json::document dynamic_configuration(const cell_config& config, const node_request& request) {
   const auto& patroni = config.patroni;
@@ -290,7 +293,7 @@ json::document dynamic_configuration(const cell_config& config, const node_reque
 }
 
 std::string render_patroni(const cell_config& config, const node_record& node,
-                           const node_paths& paths) {
+                           const node_paths& paths, bool certified) {
   const auto& request = node.request;
   YAML::Emitter out;
   // PostgreSQL's parameters may hold any character, and PyYAML refuses some as they are.
@@ -304,7 +307,19 @@ std::string render_patroni(const cell_config& config, const node_record& node,
   write(out, "listen", api);
   write(out, "connect_address", api);
   write(out, "authentication", request.patroni);
+  if (certified && node.patroni_tls) {
+    write(out, "certfile", paths.certificate);
+    // Who asks is known by a password; a certificate that is offered has to be of the fleet.
+    write(out, "cafile", paths.fleet);
+    write(out, "verify_client", std::string{"none"});
+  }
   out << YAML::EndMap;
+  if (certified) {
+    // By what members ask each other. An older one's plain HTTP is followed: its key says so.
+    open(out, "ctl");
+    write(out, "cacert", paths.fleet);
+    out << YAML::EndMap;
+  }
   write_etcd(out, config, request, paths);
   open(out, "watchdog");
   write(out, "mode", std::string{"off"});
@@ -313,6 +328,14 @@ std::string render_patroni(const cell_config& config, const node_record& node,
   write_postgresql(out, config, node, paths);
   out << YAML::EndMap;
   return std::string{out.c_str()} + "\n";
+}
+
+bool speaks_tls(const std::string& patroni) {
+  try {
+    return YAML::Load(patroni)["restapi"]["certfile"].IsDefined();
+  } catch (const YAML::Exception&) {
+    return false;
+  }
 }
 
 std::vector<std::string> access_rules(const cell_config& config, const node_request& request) {

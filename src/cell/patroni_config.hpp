@@ -23,10 +23,12 @@ struct node_paths {
   std::string bootstrap_script; ///< run once in a new cluster, after initdb
   std::string bootstrap_sql;    ///< what it runs
   std::string programs;         ///< PostgreSQL's as Patroni finds them: links, but for `postgres`
-  std::string certificate;      ///< what PostgreSQL shows to its clients, and its key: one file, so
-                                ///< that nobody ever finds one without the other
-  std::string fleet;            ///< the certificates of who may have signed it; if it was signed
-  std::string authority;        ///< who may sign certificates of clients; seldom there
+  std::string certificate; ///< what Patroni shows, and PostgreSQL unless the operator has another
+                           ///< one for it, and its key: one file, so that nobody ever finds one
+                           ///< without the other
+  std::string operators;   ///< the same, the operator's for PostgreSQL; seldom there
+  std::string fleet;       ///< the certificates of who may have signed it; if it was signed
+  std::string authority;   ///< who may sign certificates of clients; seldom there
   std::string etcd_authority;   ///< who signed etcd's certificate; seldom there
   std::string etcd_certificate; ///< Patroni's own for etcd, with its key; seldom there
   std::string etcd_key;
@@ -48,8 +50,13 @@ inline constexpr std::string_view app_database = "db";
 /// Patroni's configuration, as YAML. PostgreSQL's parameters are in the dynamic configuration, and
 /// only the node's own places are in the local one: Patroni prefers the local one, so nothing that
 /// is there could be changed for the cluster.
+/// `certified`: the node has a certificate of the fleet's authority: the members check each other by
+/// it, and Patroni's REST API speaks TLS if the node's record says so.
 [[nodiscard]] std::string render_patroni(const cell_config& config, const node_record& node,
-                                         const node_paths& paths);
+                                         const node_paths& paths, bool certified);
+
+/// Whether a text of render_patroni(), of this or an earlier version, has Patroni speak TLS.
+[[nodiscard]] bool speaks_tls(const std::string& patroni);
 
 /// Who is let in: the lines of pg_hba.conf.
 [[nodiscard]] std::vector<std::string> access_rules(const cell_config& config,

@@ -184,8 +184,7 @@ public:
     caf::anon_send_exit(leadership_, shutdown);
     caf::anon_send_exit(directory_, shutdown);
     caf::anon_send_exit(cells_, shutdown);
-    if (authority_)
-      caf::anon_send_exit(authority_, shutdown);
+    caf::anon_send_exit(authority_, shutdown);
     caf::anon_send_exit(routers_, shutdown);
     caf::anon_send_exit(ports_, shutdown);
     caf::anon_send_exit(database_, shutdown);
@@ -203,14 +202,11 @@ private:
     return options;
   }
 
-  /// The operator's authority is known from the start; the fleet's own is in etcd, and has a keeper.
+  /// The operator's authority is known from the start; the fleet's own is in etcd.
   actors::authority_keeper_actor find_authority() {
-    const auto& operators = settings_.authority;
-    if (operators.all.empty())
-      return actors::spawn_authority_keeper(
-          system_, {store_, outside_, store::encode_active(self_), derived_.keys, &published_});
-    published_.status.authority = std::make_shared<const tls::authorities>(operators);
-    return {};
+    return actors::spawn_authority_keeper(system_,
+                                          {store_, outside_, store::encode_active(self_),
+                                           derived_.keys, &published_, settings_.authority});
   }
 
   http::backend backend() {

@@ -22,16 +22,33 @@ bool is_place(std::string_view text) {
 }
 
 node_addresses announced_by(const member& one) {
-  return {std::string{place_in(one.conn_url)}, std::string{place_in(one.api_url)}};
+  return {std::string{place_in(one.conn_url)}, std::string{place_in(one.api_url)}, false, false};
 }
 
-judged_addresses urls_of(const node_addresses& at, const member& announced) {
+/// A node of a cell of ours speaks TLS since there are such, and knows its own password's verifier:
+/// where no certificate can be checked, SCRAM binds the password to the connection, so that nobody
+/// between can pass it on. One that is certified has to show for whom. What cells of another make do
+/// is not known.
+std::string login_url(const node_addresses& at, const std::string& node_id, bool ours) {
+  auto url = "postgres://" + at.postgresql + "/" + maintenance_database;
+  if (!at.certified)
+    return ours ? url + "?sslmode=require&channel_binding=require" : url;
+  auto port = at.postgresql.substr(at.postgresql.rfind(':'));
+  return "postgres://" + node_id + port + "/" + maintenance_database
+         + "?hostaddr=" + std::string{host_of(at.postgresql)} + "&sslmode=verify-full";
+}
+
+judged_addresses urls_of(const node_addresses& at, const member& announced, const node& listed,
+                         const cell_origin& cell) {
   judged_addresses judged;
-  if (is_place(at.postgresql))
+  if (is_place(at.postgresql)) {
     judged.conn_url = "postgres://" + at.postgresql + "/" + maintenance_database;
+    judged.login_url = login_url(at, listed.node_id, cell.ours);
+  }
+  // A member's own word is enough for more than its cell has said, and never for less.
+  auto scheme = at.patroni_certified || announced.api_url.starts_with("https:") ? "https" : "http";
   if (is_place(at.patroni))
-    judged.api_url = (announced.api_url.starts_with("https:") ? "https://" : "http://") + at.patroni
-                     + "/patroni";
+    judged.api_url = std::string{scheme} + "://" + at.patroni + "/patroni";
   return judged;
 }
 
@@ -70,20 +87,22 @@ judged_addresses judge_addresses(const member& announced, const node* listed,
                      && host_of(said.patroni) == cell.host;
   bool known = listed->address && !listed->address->empty();
   if (known && !(cell.foreign && at_its_cell)) {
-    node_addresses registered{*listed->address, listed->patroni_address};
+    node_addresses registered{*listed->address, listed->patroni_address, listed->certified,
+                              listed->patroni_certified};
     // Earlier cells say nothing of Patroni's port.
     if (registered.patroni.empty() && host_of(said.patroni) == host_of(registered.postgresql))
       registered.patroni = said.patroni;
-    auto judged = urls_of(registered, announced);
-    if (said != registered && !said.postgresql.empty())
+    auto judged = urls_of(registered, announced, *listed, cell);
+    auto elsewhere = said.postgresql != registered.postgresql || said.patroni != registered.patroni;
+    if (elsewhere && !said.postgresql.empty())
       judged.doubt = "node " + listed->node_id + " says that it is at " + said.postgresql + " and "
                      + said.patroni + "; its cell says " + registered.postgresql + " and "
                      + registered.patroni + ", which is what is used";
     return judged;
   }
   if (cell.foreign && at_its_cell) {
-    auto judged = urls_of(said, announced);
-    if (!known || said != node_addresses{*listed->address, listed->patroni_address})
+    auto judged = urls_of(said, announced, *listed, cell);
+    if (!known || said != node_addresses{*listed->address, listed->patroni_address, false, false})
       judged.learnt = said;
     return judged;
   }
@@ -95,7 +114,7 @@ judged_addresses judge_addresses(const member& announced, const node* listed,
     return judged;
   }
   // From before addresses were kept: until its cell has said where it is, as ever.
-  return listed->address ? judged_addresses{} : urls_of(said, announced);
+  return listed->address ? judged_addresses{} : urls_of(said, announced, *listed, cell);
 }
 
 } // namespace matriarch::model

@@ -16,6 +16,7 @@ struct cell_origin {
   std::string host; ///< of the cell's configured URI; empty if the cell is not configured
   /// Whether it is of another make, which says of no node where it is: its nodes are at its own host.
   bool foreign = false;
+  bool ours = false; ///< it has said that it is one of ours; neither, before it has answered once
 };
 
 /// What is to be believed of a member's key.
@@ -23,6 +24,8 @@ struct judged_addresses {
   /// Where to connect, in the form of the member key's own URLs. Empty: nowhere.
   std::string conn_url;
   std::string api_url;
+  /// The first with what libpq has to check of the server before it logs in.
+  std::string login_url = {};
   /// To be kept in the record, if it is not what the record has.
   std::optional<node_addresses> learnt = {};
   /// What an operator should know; empty if there is nothing.

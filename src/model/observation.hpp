@@ -22,6 +22,9 @@ struct member {
   bool streaming = false; ///< it says that it receives the WAL as it is written (Patroni 3.1)
   /// What its key says of its addresses that is not so, for an operator; empty if it says none.
   std::string doubt = {};
+  /// How the broker logs in there: `conn_url` with what libpq has to check of the server. Empty where
+  /// `conn_url` is.
+  std::string login_url = {};
   [[nodiscard]] bool running() const { return state == "running"; }
   [[nodiscard]] bool starting() const { return state == "starting"; }
   [[nodiscard]] bool copying() const { return state == "creating replica"; }
@@ -68,6 +71,7 @@ struct cell_view {
   int nodes = 0;     ///< recorded on it, reservations included
   int capacity = 0;  ///< 0 where the cell does not say
   std::string fencing = "unknown";
+  bool patroni_tls = false; ///< its agent can have Patroni speak TLS
   std::string last_error;
   std::string tls = "unknown";    ///< how far the way to it can be trusted, in words
   bool lacks_certificate = false; ///< so that nothing can be sent there yet

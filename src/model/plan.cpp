@@ -54,6 +54,8 @@ private:
       if (auto said = around_.registered.find(n.node_id); said != around_.registered.end()) {
         n.address = said->second.postgresql;
         n.patroni_address = said->second.patroni;
+        n.certified = said->second.certified;
+        n.patroni_certified = said->second.patroni_certified;
       }
       bool started =
           around_.confirmed_started.contains(n.node_id) || around_.seen.members.contains(n.node_id);

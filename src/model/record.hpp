@@ -30,6 +30,10 @@ inline constexpr const char* maintenance_database = "postgres";
 struct node_addresses {
   std::string postgresql;
   std::string patroni; ///< its REST API
+  /// Whether PostgreSQL, and Patroni's REST API by HTTPS, show a certificate of the fleet's authority
+  /// that names the node.
+  bool certified = false;
+  bool patroni_certified = false;
   bool operator==(const node_addresses&) const = default;
 };
 
@@ -68,6 +72,9 @@ struct node {
   /// wherever its member key leads until the cell has said it.
   std::optional<std::string> address = {};
   std::string patroni_address = {}; ///< the same of Patroni's REST API
+  /// What its cell has said of both: see node_addresses. From then on neither is connected to without.
+  bool certified = false;
+  bool patroni_certified = false;
   bool operator==(const node&) const = default;
 };
 

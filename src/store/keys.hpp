@@ -87,6 +87,9 @@ inline std::string cell_certificate(std::string_view guid) {
   return cell(guid) + "/certificate";
 }
 
+/// The certificates of who signs those of the nodes, PEM: what routers check Patronis by.
+inline const std::string shown_authority = "/routing/authority";
+
 inline const std::string active = "/matriarch/active";
 /// Who signs the fleet's certificates, with the sealed key.
 inline const std::string authority = "/matriarch/authority";

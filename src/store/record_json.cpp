@@ -358,6 +358,10 @@ json::value encode_node(const model::node& n, json::document& owner) {
   if (n.address) {
     json::add(object, "address", *n.address, owner);
     json::add(object, "patroni_address", n.patroni_address, owner);
+    if (n.certified)
+      json::add(object, "certified", true, owner);
+    if (n.patroni_certified)
+      json::add(object, "patroni_certified", true, owner);
   }
   return object;
 }
@@ -380,6 +384,8 @@ model::node decode_node(const json::value& object, std::string& why) {
   if (json::member(object, "address") != nullptr) {
     n.address = json::string_member(object, "address");
     n.patroni_address = json::string_member(object, "patroni_address");
+    n.certified = in.flag("certified", false);
+    n.patroni_certified = in.flag("patroni_certified", false);
   }
   why = in.why();
   return n;

@@ -3,12 +3,15 @@
 import contextlib
 import json
 import os
+import socket
+import ssl
 import subprocess
 
+import psycopg2
 import yaml
 
 from checks import equal, scenario, true
-from local_platform import http_json, wait_until
+from local_platform import encoded, http_json, wait_until
 from tenants import GUARDED
 
 PLATFORM = GUARDED
@@ -114,6 +117,42 @@ def verified(platform):
     wait_verified(platform, binding)
 
 
+def patroni_address(platform, node):
+    host, port = platform.node_configuration(node)["restapi"]["connect_address"].rsplit(":", 1)
+    return host, int(port)
+
+
+def tls_of_patroni(platform, node, authority, name):
+    """What comes of a handshake with a node's Patroni: "" if the certificate is good."""
+    context = ssl.create_default_context(cadata=authority)
+    try:
+        with socket.create_connection(patroni_address(platform, node), timeout=20) as plain:
+            with context.wrap_socket(plain, server_hostname=name):
+                return ""
+    except ssl.SSLError as error:
+        return str(error)
+
+
+@scenario("Patroni speaks TLS and nothing else, as its node and by the fleet's authority, and its cell has said so")
+def patroni_by_tls(platform):
+    authority = fetched(platform, "checked", "app")["ca_certificate"]
+    equal(platform.keys("/routing/authority")["/routing/authority"], authority, "what routers check by")
+    for node in platform.nodes_of("checked"):
+        member = json.loads(platform.keys("/service/checked/members/")[f"/service/checked/members/{node}"])
+        true(member["api_url"].startswith("https://"), f"{node} is asked at {member['api_url']}")
+        equal(tls_of_patroni(platform, node, authority, node), "", "its certificate")
+        true("mismatch" in tls_of_patroni(platform, node, authority, "another"), "it is anybody's certificate")
+        nobody, _ = own_authority(platform.directory, "nobody")
+        true("verify failed" in tls_of_patroni(platform, node, nobody.read_text(), node), "anybody signed it")
+        with socket.create_connection(patroni_address(platform, node), timeout=20) as plain:
+            plain.sendall(b"GET /patroni HTTP/1.0\r\n\r\n")
+            with contextlib.suppress(ConnectionError):
+                true(b"patroni" not in plain.recv(4096), "it answers in the clear")
+    recorded = lambda: json.loads(platform.keys("/service/checked/state")["/service/checked/state"])["nodes"]
+    for node in recorded():
+        true(node.get("certified") and node.get("patroni_certified"), f"the record says no such thing: {node}")
+
+
 @scenario("the authority's key is in etcd sealed, in no answer, and sealed anew with the newest key")
 def sealed(platform):
     stored = lambda: json.loads(platform.keys("/matriarch/authority")["/matriarch/authority"])["authorities"][0]
@@ -148,10 +187,11 @@ def sealed(platform):
 def earlier_release(platform):
     binding = fetched(platform, "checked", "app")
     leader = platform.leader("checked")
-    cell = platform.cell(platform.nodes_of("checked")[leader])
+    guid = platform.nodes_of("checked")[leader]
     before = started_at(platform, leader)
-    cell.stop()
-    # As that release wrote it: certificate and key in two files, signed by itself.
+    platform.cell(guid).stop()
+    platform.stop_broker()
+    # As that release wrote it: certificate and key in two files, signed by itself, and Patroni without TLS.
     files = platform.node_files(leader)
     config = platform.node_configuration(leader)
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
@@ -166,16 +206,45 @@ def earlier_release(platform):
         (files / name).unlink()
     config["postgresql"]["parameters"].update(ssl_cert_file=str(files / "server.crt"),
                                               ssl_key_file=str(files / "server.key"))
+    who = config["restapi"]["authentication"]
+    ask = {"auth": (who["username"], who["password"]),
+           "context": ssl.create_default_context(cadata=binding["ca_certificate"])}
+    for name in ("certfile", "cafile", "verify_client"):
+        del config["restapi"][name]
+    del config["ctl"]
     (files / "patroni.yml").write_text(yaml.safe_dump(config))
-    api = config["restapi"]
-    status, _, answer = http_json("POST", f"http://{api['connect_address']}/reload", auth=(
-        api["authentication"]["username"], api["authentication"]["password"]))
+    kept = json.loads((files / "node.json").read_text())
+    del kept["patroni_tls"]
+    (files / "node.json").write_text(json.dumps(kept))
+    # The record had no word of it either, and the router followed the member's.
+    record = json.loads(platform.keys("/service/checked/state")["/service/checked/state"])
+    for node in record["nodes"]:
+        if node["node_id"] == leader:
+            del node["certified"], node["patroni_certified"]
+    platform.etcd_call("/v3/kv/put", {"key": encoded("/service/checked/state"),
+                                      "value": encoded(json.dumps(record))})
+    status, _, answer = http_json("POST", f"https://{config['restapi']['connect_address']}/reload", **ask)
     true(status in (200, 202), f"Patroni's answer: {answer}")
+    api_url = lambda: json.loads(platform.keys("/service/checked/members/")[
+        f"/service/checked/members/{leader}"])["api_url"]
+    wait_until(lambda: api_url().startswith("http://"), "Patroni to speak plain HTTP")
     wait_until(lambda: "certificate verify failed" in psql(platform, binding)[1], "the node to show what it had")
-    platform.start_machine(platform.nodes_of("checked")[leader])
-    platform.restart_broker()  # or it would look within a minute
+    # Its checks have to pass again first, and then a session has to live through what comes.
+    held = []
+    def connects():
+        with contextlib.suppress(psycopg2.Error):
+            held.append(psycopg2.connect(binding["uri"]))
+        return held
+    wait_until(connects, "the router to follow what the member says")
+    platform.start_machine(guid)
+    platform.start_broker()
     wait_verified(platform, binding)
+    wait_until(lambda: api_url().startswith("https://"), "Patroni to speak TLS")
+    equal(tls_of_patroni(platform, leader, binding["ca_certificate"], leader), "", "its certificate")
     equal(started_at(platform, leader), before, "the start of PostgreSQL")
+    with contextlib.closing(held[0]), held[0].cursor() as cursor:
+        cursor.execute("select 4")
+        equal(cursor.fetchall(), [(4,)], "a session of before")
 
 
 @scenario("another public host is in the nodes' certificates soon, without a restart")

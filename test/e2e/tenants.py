@@ -1,6 +1,7 @@
 """Two tenants on one cell: what belongs to one is out of the other's reach, whatever it tries."""
 
 import contextlib
+import functools
 import itertools
 import re
 
@@ -8,7 +9,7 @@ import psycopg2
 import psycopg2.extras
 
 from checks import connects, equal, scenario, true
-from local_platform import encoded, http_json
+from local_platform import encoded
 from offers import offer
 
 # etcd with users and TLS, everything secret sealed, TLS at the router: as in production.
@@ -27,7 +28,8 @@ class Tenant:
         self.files = platform.node_files(self.node)
         self.config = platform.node_configuration(self.node)
         self.address = self.config["postgresql"]["connect_address"]
-        self.api = "http://" + self.config["restapi"]["connect_address"]
+        self.api = "https://" + self.config["restapi"]["connect_address"]
+        self.ask_patroni = functools.partial(platform.ask_patroni, self.node)
         self.api_user = self.config["restapi"]["authentication"]
         self.superuser = self.config["postgresql"]["authentication"]["superuser"]
         self.replication = self.config["postgresql"]["authentication"]["replication"]
@@ -164,19 +166,19 @@ UNSAFE += [("PATCH", "/config"), ("PUT", "/config"), ("DELETE", "/restart"), ("D
 @scenario("Patroni's REST changes nothing without its own credentials: 401")
 def patroni(platform):
     for own, other in both_ways(platform):
-        before = http_json("GET", other.api + "/config")[2]
+        before = other.ask_patroni("GET", "/config")[2]
         for (method, path), auth in itertools.product(UNSAFE, [None, *own.users()]):
-            status, _, answer = http_json(method, other.api + path, {"ttl": 77}, auth=auth)
+            status, _, answer = other.ask_patroni(method, path, {"ttl": 77}, auth=auth)
             equal(status, 401, f"{method} {path} of {other.name} as {auth and auth[0]} of {own.name} ({answer})")
-        equal(http_json("GET", other.api + "/config")[2], before, f"the configuration of {other.name}")
+        equal(other.ask_patroni("GET", "/config")[2], before, f"the configuration of {other.name}")
         for auth in [who for who in own.users() if who[0] != own.api_user["username"]]:
-            equal(http_json("PATCH", own.api + "/config", {"ttl": 77}, auth=auth)[0], 401,
+            equal(own.ask_patroni("PATCH", "/config", {"ttl": 77}, auth=auth)[0], 401,
                   f"{auth[0]} at Patroni's REST of its own instance")
         # From the other's node as well, where the addresses are those that pg_hba.conf names.
-        answer = run_on_node(own, f"curl -s -o /dev/null -w '%{{http_code}}' -X POST {other.api}/restart")
+        answer = run_on_node(own, f"curl -sk -o /dev/null -w '%{{http_code}}' -X POST {other.api}/restart")
         true(answer in (["401"], None, []), f"{answer}")
         its_own = own.api_user["username"], own.api_user["password"]
-        equal(http_json("PATCH", own.api + "/config", {"ttl": before["ttl"]}, auth=its_own)[0], 200,
+        equal(own.ask_patroni("PATCH", "/config", {"ttl": before["ttl"]}, auth=its_own)[0], 200,
               "its own credentials")
 
 

@@ -37,7 +37,7 @@ void look_at(const node_record& node) {
 
   static const auto config = some_config();
   node_paths paths{"/data/nodes/" + node.request.node_id};
-  auto yaml = render_patroni(config, node, paths);
+  auto yaml = render_patroni(config, node, paths, true);
   YAML::Node read;
   try {
     read = YAML::Load(yaml);

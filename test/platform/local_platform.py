@@ -1034,6 +1034,14 @@ class Platform:
         """What the cell wrote for a node's Patroni: addresses and passwords, as root sees them."""
         return yaml.safe_load((self.node_files(node) / "patroni.yml").read_text())
 
+    def ask_patroni(self, node, method, path, body=None, **other):
+        """A request to a node's Patroni; where it speaks TLS it has to show a certificate of the fleet's authority."""
+        restapi = self.node_configuration(node)["restapi"]
+        if "certfile" not in restapi:
+            return http_json(method, f"http://{restapi['connect_address']}{path}", body, **other)
+        context = ssl.create_default_context(cafile=restapi["cafile"])
+        return http_json(method, f"https://{restapi['connect_address']}{path}", body, context=context, **other)
+
     def connect(self, node, database="postgres", **parameters):
         """A connection to one node's PostgreSQL, as the superuser unless told otherwise."""
         config = self.node_configuration(node)["postgresql"]

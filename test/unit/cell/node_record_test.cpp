@@ -142,6 +142,7 @@ TEST_CASE("a node's record comes back from its text") {
                    {"127.77.1.3", 5432, 8008},
                    process_identity{4711, 1ULL << 40, "boot"},
                    fencing::user_namespace,
+                   true,
                    true};
   auto read = parse_node_record(text_of(node));
   REQUIRE(read.ok());

@@ -41,8 +41,9 @@ node_record some_node(std::string plan = "small") {
   return node;
 }
 
-YAML::Node rendered(const node_record& node, const std::string& directory = "/d/nodes/n1") {
-  return YAML::Load(render_patroni(some_config(), node, node_paths{directory}));
+YAML::Node rendered(const node_record& node, const std::string& directory = "/d/nodes/n1",
+                    bool certified = false) {
+  return YAML::Load(render_patroni(some_config(), node, node_paths{directory}, certified));
 }
 
 std::string text(const YAML::Node& node) {
@@ -64,6 +65,35 @@ TEST_CASE("Patroni's configuration says who the node is and where it listens") {
   CHECK(text(yaml["etcd3"]["hosts"][0]) == "127.0.0.1:2379");
   CHECK(text(yaml["etcd3"]["hosts"][1]) == "10.0.0.2:4001");
   CHECK(text(yaml["watchdog"]["mode"]) == "off");
+}
+
+TEST_CASE("Patroni speaks TLS when the node has a certificate and the broker has said so") {
+  auto node = some_node();
+  auto plain = render_patroni(some_config(), node, node_paths{"/d/n"}, false);
+  CHECK_FALSE(speaks_tls(plain));
+  CHECK_FALSE(YAML::Load(plain)["ctl"]);
+  INFO("members of other cells may speak it already");
+  auto first = rendered(node, "/d/n", true);
+  CHECK(text(first["ctl"]["cacert"]) == "/d/n/fleet.crt");
+  CHECK_FALSE(first["restapi"]["certfile"]);
+  node.patroni_tls = true;
+  CHECK_FALSE(rendered(node, "/d/n", false)["restapi"]["certfile"]);
+  auto both = rendered(node, "/d/n", true);
+  CHECK(text(both["restapi"]["certfile"]) == "/d/n/server.pem");
+  CHECK(text(both["restapi"]["cafile"]) == "/d/n/fleet.crt");
+  CHECK(text(both["restapi"]["verify_client"]) == "none");
+  CHECK(text(both["ctl"]["cacert"]) == "/d/n/fleet.crt");
+  CHECK(speaks_tls(render_patroni(some_config(), node, node_paths{"/d/n"}, true)));
+}
+
+TEST_CASE("PostgreSQL shows the operator's certificate where there is one, and Patroni never") {
+  auto config = some_config();
+  config.postgresql.tls.certificate = "/etc/c.pem";
+  auto node = some_node();
+  node.patroni_tls = true;
+  auto yaml = YAML::Load(render_patroni(config, node, node_paths{"/d/n"}, true));
+  CHECK(text(yaml["postgresql"]["parameters"]["ssl_cert_file"]) == "/d/n/operator.pem");
+  CHECK(text(yaml["restapi"]["certfile"]) == "/d/n/server.pem");
 }
 
 TEST_CASE("the times of the configuration reach the cluster") {
@@ -161,7 +191,7 @@ TEST_CASE("what the broker asks for goes over all else, parameter by parameter")
 namespace {
 
 std::vector<std::string> hba_of(const cell_config& config, const node_record& node) {
-  return YAML::Load(render_patroni(config, node, node_paths{"/d"}))["postgresql"]["pg_hba"]
+  return YAML::Load(render_patroni(config, node, node_paths{"/d"}, false))["postgresql"]["pg_hba"]
       .as<std::vector<std::string>>();
 }
 
@@ -189,7 +219,7 @@ TEST_CASE(
     "an earlier patroni.yml gets the lines of pg_hba.conf of today, and stays as it is else") {
   auto config = some_config();
   auto node = some_node();
-  auto text = render_patroni(config, node, node_paths{"/d"});
+  auto text = render_patroni(config, node, node_paths{"/d"}, false);
   auto rules = access_rules(config, node.request);
   CHECK(with_access_rules(text, rules) == text);
   auto earlier = with_access_rules(text, {"local all all scram-sha-256", "host all all all x"});
@@ -214,7 +244,7 @@ TEST_CASE("Patroni is the cluster's own user of etcd, or the cell's where there 
   auto config = some_config();
   auto node = some_node();
   auto etcd = [&] {
-    return YAML::Load(render_patroni(config, node, node_paths{"/d/nodes/n1"}))["etcd3"];
+    return YAML::Load(render_patroni(config, node, node_paths{"/d/nodes/n1"}, false))["etcd3"];
   };
   CHECK_FALSE(etcd()["username"]);
   CHECK(text(etcd()["protocol"]) == "http");
@@ -232,7 +262,8 @@ TEST_CASE("Patroni never takes an etcd whose certificate nobody signed") {
   auto config = some_config();
   config.etcd.machines = {"https://e1:2379"};
   auto etcd = [&] {
-    return YAML::Load(render_patroni(config, some_node(), node_paths{"/d/nodes/n1"}))["etcd3"];
+    return YAML::Load(
+        render_patroni(config, some_node(), node_paths{"/d/nodes/n1"}, false))["etcd3"];
   };
   CHECK(text(etcd()["hosts"][0]) == "e1:2379");
   CHECK(text(etcd()["protocol"]) == "https");
@@ -283,7 +314,7 @@ TEST_CASE("PostgreSQL is started by a script that recovers no copy as if it were
   CHECK(script.find("[ \"$1\" = --single ] && [ -e '/d/it'\\''s/home/data/backup_label' ]")
         != std::string::npos);
   CHECK(script.ends_with("exec '/usr/my sql/bin/postgres' \"$@\"\n"));
-  auto patroni = YAML::Load(render_patroni(config, some_node(), node_paths{"/d/n"}));
+  auto patroni = YAML::Load(render_patroni(config, some_node(), node_paths{"/d/n"}, false));
   CHECK(patroni["postgresql"]["bin_dir"].as<std::string>() == "/d/n/bin");
 }
 

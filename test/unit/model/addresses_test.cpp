@@ -24,7 +24,7 @@ node known_at(const std::string& postgresql, const std::string& patroni) {
   return n;
 }
 
-const cell_origin ours{"10.0.0.1", false};
+const cell_origin ours{"10.0.0.1", false, true};
 const cell_origin foreign{"10.0.0.1", true};
 const member honest = at("10.0.1.5:5432", "10.0.1.5:8008");
 
@@ -123,6 +123,29 @@ TEST_CASE("Patroni is asked by the scheme that it announces") {
   auto with_tls = honest;
   with_tls.api_url = "https://10.0.1.5:8008/patroni";
   CHECK(judge_addresses(with_tls, &registered, ours).api_url == with_tls.api_url);
+}
+
+TEST_CASE("a node that is certified is never asked with less, whatever its member key says") {
+  auto registered = known_at("10.0.1.5:5432", "10.0.1.5:8008");
+  registered.certified = registered.patroni_certified = true;
+  auto judged = judge_addresses(honest, &registered, ours);
+  CHECK(judged.api_url == "https://10.0.1.5:8008/patroni");
+  CHECK(judged.conn_url == "postgres://10.0.1.5:5432/postgres");
+  CHECK(judged.login_url == "postgres://n1:5432/postgres?hostaddr=10.0.1.5&sslmode=verify-full");
+  CHECK(judged.doubt.empty());
+}
+
+TEST_CASE("a node of ours that is not certified yet gets no password that could be passed on") {
+  auto registered = known_at("10.0.1.5:5432", "10.0.1.5:8008");
+  auto old = from_before();
+  for (const auto* one : {&registered, &old})
+    CHECK(judge_addresses(honest, one, ours).login_url
+          == "postgres://10.0.1.5:5432/postgres?sslmode=require&channel_binding=require");
+  INFO("what a cell of another make does is not known, nor whose a cell is before it has answered");
+  auto learnt = known_at("10.0.0.1:1", "10.0.0.1:2");
+  for (const auto& cell : {foreign, cell_origin{"10.0.0.1", false, false}})
+    CHECK(judge_addresses(at("10.0.0.1:1", "10.0.0.1:2"), &learnt, cell).login_url
+          == "postgres://10.0.0.1:1/postgres");
 }
 
 TEST_CASE("a host and a port make a place, if they are one") {

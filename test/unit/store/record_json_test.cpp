@@ -86,6 +86,7 @@ model::record full_record() {
   r.nodes[1].held_back = true;
   r.nodes[1].address = "10.0.0.2:5432";
   r.nodes[1].patroni_address = "10.0.0.2:8008";
+  r.nodes[1].certified = r.nodes[1].patroni_certified = true;
   r.nodes[2].instead_of = {"a", "b"};
   r.switching_to = "n2";
   r.had_leader = true;
