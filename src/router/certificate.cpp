@@ -12,6 +12,8 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
+#include "tls/certificate.hpp"
+
 namespace matriarch::router {
 
 namespace {
@@ -62,6 +64,13 @@ result<std::string> read_certificate(const std::string& certificate, const std::
     return failure{fmt::format("the key in {} is not that of the first certificate in {}",
                                key.empty() ? certificate : key, certificate)};
   return text;
+}
+
+std::string certificates_in(const std::string& text) {
+  std::string all;
+  for (const auto& one : tls::certificates_in(text))
+    all += one;
+  return all;
 }
 
 } // namespace matriarch::router

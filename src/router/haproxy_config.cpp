@@ -32,6 +32,10 @@ constexpr std::string_view source_connections = ":source-connections";
 /// instances leaves the operator a way in.
 constexpr int share_of_brokers = 10;
 
+/// Checks by TLS that are under way at a time: a Patroni that stands still holds each of its checks
+/// for two seconds. They are beside the connections of clients, who shall not hold them up.
+constexpr int most_relayed = 2'000;
+
 /// Where the master's reloads are counted: a worker of before so many ends, with its sessions. They
 /// are rare: an upgrade, a setting, a certificate, more slots, a port that became free.
 constexpr int most_reloads = 100;
@@ -63,7 +67,8 @@ constexpr port_kind postgresql_of_patroni{
     // The scope comes first: Patroni's answer is then always read to its end. Without the scope an
     // address that another cluster has got meanwhile would be taken for this one's.
     "    option httpchk\n"
-    "    http-check send meth GET uri-lf \"/%[be_name,map({checks},none)]\"\n"
+    "    http-check send meth GET uri-lf \"/%[be_name,map({checks},none)]\" hdr X-Member "
+    "\"%[be_name]/%[srv_name]\"\n"
     "    http-check expect string-lf '\"scope\": \"%[be_name,map({scopes},-)]\"'\n"
     "    http-check expect status 200\n"};
 
@@ -131,6 +136,43 @@ std::string broker_text(const router_config& settings, const broker_front& front
   return text;
 }
 
+/// Asks a member's Patroni by TLS in a slot's place: see relay_of(). A Patroni has to show a
+/// certificate of the fleet's authority that names its node, if its cell has said that it has one.
+std::string relay_text(const router_config& settings, const pem_texts& pem) {
+  auto members = path_of(haproxy_map::members, settings.data_dir);
+  auto text = fmt::format("\nfrontend :relay\n"
+                          "    mode http\n"
+                          "    bind {}\n"
+                          "    maxconn {}\n"
+                          "    timeout client 3s\n"
+                          "    timeout http-request 2s\n"
+                          "    http-request deny unless METH_GET\n"
+                          "    http-request set-var(txn.member) req.hdr(X-Member),map({})\n"
+                          "    http-request deny unless {{ var(txn.member) -m found }}\n"
+                          "    http-request set-var(txn.name) var(txn.member),field(3,/)\n"
+                          "    default_backend :members\n",
+                          relay_of(settings.data_dir).text(), most_relayed, members);
+  auto backend = [](std::string_view name, const std::string& tls) {
+    // A session that is taken up again would not be checked by who may sign now.
+    return fmt::format("\nbackend {}\n"
+                       "    mode http\n"
+                       "    timeout server 2s\n"
+                       "    http-reuse never\n"
+                       "    http-request set-dst var(txn.member),field(1,/)\n"
+                       "    http-request set-dst-port var(txn.member),field(2,/)\n"
+                       "    http-request del-header X-Member\n"
+                       "    server patroni 0.0.0.0:0 ssl no-ssl-reuse {}\n",
+                       name, tls);
+  };
+  if (!pem.fleet.empty())
+    text +=
+        "    use_backend :certified-members if { var(txn.name) -m len gt 0 }\n"
+        + fmt::format("    # the authority {}\n", model::start_of_sha256(pem.fleet, 16))
+        + backend(":certified-members", fmt::format("verify required ca-file {} sni var(txn.name)",
+                                                    authority_path(settings)));
+  return text + backend(":members", "verify none");
+}
+
 std::string head_of(const router_config& settings) {
   // Without any listener HAProxy does not start: the stats socket is one.
   // 24 days is nearly HAProxy's longest time: idle pools are not cut, and dead peers are found by
@@ -171,9 +213,9 @@ std::string head_of(const router_config& settings) {
       "    stick-table type string len 8 size 10k expire 1h store conn_cur\n"
       "\nbackend {6}\n"
       "    stick-table type string len 48 size 100k expire 1h store conn_cur\n",
-      settings.maxconn, settings.data_dir, most_reloads, settings.check_interval.count(),
-      settings.check_interval.count() / 2, node_connections, source_connections,
-      instance_connections);
+      settings.maxconn + most_relayed, settings.data_dir, most_reloads,
+      settings.check_interval.count(), settings.check_interval.count() / 2, node_connections,
+      source_connections, instance_connections);
 }
 
 /// Who is let in, and to whom. HAProxy's tables count; the numbers are in a map, so that they can
@@ -228,12 +270,16 @@ std::string admission_of(const router_config& settings, const port_kind& kind,
                {"{proxy}", proxy}});
 }
 
-std::string slot_line(const server_slot& slot) {
+endpoint checked_at(const std::string& data_dir, const slot_content& content) {
+  return content.patroni_has_tls ? relay_of(data_dir) : content.patroni;
+}
+
+std::string slot_line(const router_config& settings, const server_slot& slot) {
   const auto content = slot.holds.value_or(slot_content{nowhere, nowhere});
-  // The cluster's members check each other's certificates; here the scope in the answer counts.
-  return fmt::format("    server {} {} check addr {} port {}{}{}\n", slot.name,
-                     content.postgresql.text(), content.patroni.host, content.patroni.port,
-                     slot.has_tls ? " check-ssl verify none" : "", slot.holds ? "" : " disabled");
+  const auto check = checked_at(settings.data_dir, content);
+  return fmt::format("    server {} {} check addr {} port {}{}\n", slot.name,
+                     content.postgresql.text(), check.host, check.port,
+                     slot.holds ? "" : " disabled");
 }
 
 /// The listen of a port; only its backend if the port is not to be opened, for another port may use
@@ -252,15 +298,16 @@ std::string port_text(const router_config& settings, std::uint16_t port, const p
   text += with(kind.checks, {{"{checks}", path_of(haproxy_map::checks, settings.data_dir)},
                              {"{scopes}", path_of(haproxy_map::scopes, settings.data_dir)}});
   for (const auto& slot : state.slots)
-    text += slot_line(slot);
+    text += slot_line(settings, slot);
   return text;
 }
 
 std::string text_without_description(const router_config& settings, const proxy_state& state,
-                                     std::string_view certificate) {
+                                     const pem_texts& pem) {
   auto text = head_of(settings);
+  text += relay_text(settings, pem);
   if (settings.broker)
-    text += broker_text(settings, *settings.broker, certificate);
+    text += broker_text(settings, *settings.broker, pem.broker);
   for (const auto& [port, one] : state)
     text += port_text(settings, port, one);
   return text;
@@ -268,9 +315,8 @@ std::string text_without_description(const router_config& settings, const proxy_
 
 std::vector<server_slot> empty_slots(const port_shape& shape) {
   std::vector<server_slot> slots;
-  for (auto has_tls : {false, true})
-    for (int number = 1; number <= (has_tls ? shape.tls : shape.plain); ++number)
-      slots.push_back({slot_name(number, has_tls), has_tls, std::nullopt, false, false, false});
+  for (int number = 1; number <= shape.slots; ++number)
+    slots.push_back({slot_name(number), std::nullopt, false, false, false});
   return slots;
 }
 
@@ -283,45 +329,26 @@ int slots_for(std::ptrdiff_t servers, int step) {
 
 haproxy_shape shape_of(const proxy_state& state) {
   haproxy_shape shape;
-  for (const auto& [port, one] : state) {
-    auto tls = std::count_if(one.slots.begin(), one.slots.end(),
-                             [](const server_slot& slot) { return slot.has_tls; });
-    shape[port] = {one.bound, static_cast<int>(one.slots.size()) - static_cast<int>(tls),
-                   static_cast<int>(tls)};
-  }
+  for (const auto& [port, one] : state)
+    shape[port] = {one.bound, static_cast<int>(one.slots.size())};
   return shape;
 }
 
 haproxy_shape shape_for(const router_config& settings, const port_table& wanted,
                         const haproxy_shape& now, const std::function<bool(std::uint16_t)>& free) {
-  auto is_tls = [](const slot_content& server) { return server.patroni_has_tls; };
-  auto some_plain = false, some_tls = false;
-  for (const auto& [port, one] : wanted)
-    for (const auto& server : one->servers)
-      (is_tls(server) ? some_tls : some_plain) = true;
-  const auto step = settings.slots;
-  // What there is already is kept: less of it would be a reload too.
-  for (const auto& [port, one] : now) {
-    some_plain = some_plain || one.plain > 0;
-    some_tls = some_tls || one.tls > 0;
-  }
-  const port_shape usual{true, some_plain || !some_tls ? step : 0,
-                         some_tls || !some_plain ? step : 0};
+  const port_shape usual{true, settings.slots};
   haproxy_shape shape;
   for (int port = settings.first_port; port <= settings.last_port; ++port)
     shape.emplace(static_cast<std::uint16_t>(port), usual);
   for (const auto& [port, one] : wanted) {
     auto& needed = shape.emplace(port, usual).first->second;
-    auto tls = std::count_if(one->servers.begin(), one->servers.end(), is_tls);
-    auto plain = static_cast<std::ptrdiff_t>(one->servers.size()) - tls;
-    needed.plain = std::max(needed.plain, slots_for(plain, step));
-    needed.tls = std::max(needed.tls, slots_for(tls, step));
+    needed.slots = std::max(needed.slots, slots_for(std::ssize(one->servers), settings.slots));
   }
   for (auto& [port, one] : shape) {
     auto known = now.find(port);
     if (known != now.end()) {
-      one.plain = std::max(one.plain, known->second.plain);
-      one.tls = std::max(one.tls, known->second.tls);
+      // What there is already is kept: less of it would be a reload too.
+      one.slots = std::max(one.slots, known->second.slots);
       one.bound = known->second.bound || (wanted.contains(port) && free(port));
     } else {
       one.bound = free(port);
@@ -341,17 +368,17 @@ proxy_state empty_state(const haproxy_shape& shape) {
 }
 
 std::string haproxy_text(const router_config& settings, const proxy_state& state,
-                         std::string_view certificate) {
+                         const pem_texts& pem) {
   return fmt::format("{}global\n{}{}\n{}", first_line, description_prefix,
-                     description_of(settings, shape_of(state), certificate),
-                     text_without_description(settings, state, certificate));
+                     description_of(settings, shape_of(state), pem),
+                     text_without_description(settings, state, pem));
 }
 
 std::string description_of(const router_config& settings, const haproxy_shape& shape,
-                           std::string_view certificate) {
+                           const pem_texts& pem) {
   // FNV-1a, 64 bits: it has to be the same in every build, and tells apart, but protects nothing.
   std::uint64_t hash = 14695981039346656037u;
-  for (unsigned char c : text_without_description(settings, empty_state(shape), certificate))
+  for (unsigned char c : text_without_description(settings, empty_state(shape), pem))
     hash = (hash ^ c) * 1099511628211u;
   return fmt::format("ports-{:016x}", hash);
 }
@@ -359,12 +386,17 @@ std::string description_of(const router_config& settings, const haproxy_shape& s
 std::string map_text(haproxy_map which, const proxy_state& state) {
   std::string text;
   for (const auto& [port, one] : state)
-    if (const auto& value = value_in(which, one); !value.empty())
+    if (which == haproxy_map::members) {
+      for (const auto& slot : one.slots)
+        if (auto said = member_text(slot); !said.empty())
+          text += fmt::format("{} {}\n", member_key(port, slot), said);
+    } else if (const auto& value = value_in(which, one); !value.empty()) {
       text += fmt::format("{} {}\n", key_in(which, port), value);
+    }
   return text;
 }
 
-std::string server_state_file(const proxy_state& state) {
+std::string server_state_file(const proxy_state& state, const std::string& data_dir) {
   // The version and the names of HAProxy 2.6's columns. It finds servers by their names; the ids
   // do not matter.
   std::string text =
@@ -378,13 +410,14 @@ std::string server_state_file(const proxy_state& state) {
       ++id;
       if (!slot.holds)
         continue;
+      const auto check = checked_at(data_dir, *slot.holds);
       auto is_up = one.check == leader_check && one.leader ? slot.holds == one.leader : slot.up;
       // Running has the state 2 and the health of `rise 1 fall 2` at its best, which is 2. The
       // administrative state of one that is drained is 8.
       text += fmt::format("1 {} {} {} {} {} {} 1 1 0 1 0 {} 6 0 0 0 - {} - 0 {} {} - 0\n",
                           proxy_of(port), id, slot.name, slot.holds->postgresql.host, is_up ? 2 : 0,
                           slot.drained ? 8 : 0, is_up ? 2 : 0, slot.holds->postgresql.port,
-                          slot.holds->patroni.port, slot.holds->patroni.host);
+                          check.port, check.host);
     }
   }
   return text;
@@ -392,6 +425,10 @@ std::string server_state_file(const proxy_state& state) {
 
 std::string certificate_path(const router_config& settings) {
   return settings.data_dir + "/broker.pem";
+}
+
+std::string authority_path(const router_config& settings) {
+  return settings.data_dir + "/fleet.crt";
 }
 
 haproxy_processes parse_show_proc(std::string_view answer) {

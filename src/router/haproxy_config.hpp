@@ -17,8 +17,7 @@ namespace matriarch::router {
 /// How many slots a port has, and whether HAProxy shall open it.
 struct port_shape {
   bool bound = true;
-  int plain = 0; ///< for servers whose Patroni speaks HTTP
-  int tls = 0;   ///< and HTTPS
+  int slots = 0;
   bool operator==(const port_shape&) const = default;
 };
 /// What only a reload can change. By port.
@@ -28,9 +27,8 @@ using haproxy_shape = std::map<std::uint16_t, port_shape>;
 [[nodiscard]] haproxy_shape shape_of(const proxy_state& state);
 
 /// The shape that HAProxy needs: that of `now` if it is enough, so that it is reloaded as seldom as
-/// can be. Every port of the range has the settings' slots for what kind of servers there is, for
-/// both while there is none; more where a port's servers do not fit. A wanted port out of the range
-/// is added. `free` says of a port that HAProxy does not have whether it could be opened; one that
+/// can be. Every port of the range has the settings' slots; more where a port's servers do not fit. A
+/// wanted port out of the range is added. `free` says of a port that HAProxy does not have whether it could be opened; one that
 /// cannot is not. Those of `now` that are not bound are opened only when they are wanted.
 [[nodiscard]] haproxy_shape shape_for(const router_config& settings, const port_table& wanted,
                                       const haproxy_shape& now,
@@ -39,15 +37,24 @@ using haproxy_shape = std::map<std::uint16_t, port_shape>;
 /// An empty state of that shape: nothing is in it and every port is open, as HAProxy starts.
 [[nodiscard]] proxy_state empty_state(const haproxy_shape& shape);
 
+/// What HAProxy reads beside its file, PEM.
+struct pem_texts {
+  std::string broker = {}; ///< the certificate and the key of the brokers' port
+  /// Who may have signed the certificates of Patronis: the fleet's authority. While nobody has said
+  /// who that is, Patronis' certificates are not looked at.
+  std::string fleet = {};
+  bool operator==(const pem_texts&) const = default;
+};
+
 /// HAProxy's file. Equal arguments give equal texts. What is in the slots is for the next start:
-/// description() does not tell it. `certificate` is what is at certificate_path().
+/// description() does not tell it. `pem` is what is at certificate_path() and authority_path().
 [[nodiscard]] std::string haproxy_text(const router_config& settings, const proxy_state& state,
-                                       std::string_view certificate = {});
+                                       const pem_texts& pem = {});
 
 /// HAProxy tells its `description`, so this says whether it runs what haproxy_text() would have it
 /// run, whatever is in the slots.
 [[nodiscard]] std::string description_of(const router_config& settings, const haproxy_shape& shape,
-                                         std::string_view certificate = {});
+                                         const pem_texts& pem = {});
 
 /// The text of a map's file.
 [[nodiscard]] std::string map_text(haproxy_map which, const proxy_state& state);
@@ -55,13 +62,15 @@ using haproxy_shape = std::map<std::uint16_t, port_shape>;
 /// The server-state-file: who is drained, and that those in slots are up whom etcd has called the
 /// leader, or who were up when HAProxy was asked last. All others are down until their first check,
 /// where HAProxy 2.6 would take any server to be up.
-[[nodiscard]] std::string server_state_file(const proxy_state& state);
+[[nodiscard]] std::string server_state_file(const proxy_state& state, const std::string& data_dir);
 
 /// The listen of the brokers.
 inline const std::string broker_listen = ":broker";
 
 /// Where the certificate and the key of the brokers' port are, as one file.
 [[nodiscard]] std::string certificate_path(const router_config& settings);
+/// Where the certificates of the fleet's authority are.
+[[nodiscard]] std::string authority_path(const router_config& settings);
 
 /// The worker processes as the master tells them.
 struct haproxy_processes {

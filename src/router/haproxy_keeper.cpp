@@ -30,7 +30,8 @@ void carry_over(proxy_state& to, const proxy_state& from) {
       continue;
     for (auto& slot : known.slots)
       for (const auto& old : before->second.slots)
-        if (slot.holds && slot.holds == old.holds && old.up && !old.drained && !slot.drained)
+        if (slot.holds && old.holds && slot.holds->postgresql == old.holds->postgresql && old.up
+            && !old.drained && !slot.drained)
           slot.up = true;
   }
 }
@@ -86,14 +87,13 @@ haproxy_shape haproxy_keeper::needed_shape(const port_table& wanted) {
 }
 
 haproxy_files haproxy_keeper::files_of(const proxy_state& state, std::string text) const {
-  haproxy_files files{std::move(text), server_state_file(state), {}};
+  haproxy_files files{std::move(text), server_state_file(state, settings_.data_dir), {}};
   for (auto which : all_maps)
     files.maps.push_back(map_text(which, state));
   return files;
 }
 
-keeper_outcome haproxy_keeper::bring_about(const port_table& wanted,
-                                           const std::string& certificate) {
+keeper_outcome haproxy_keeper::bring_about(const port_table& wanted, const pem_texts& pem) {
   keeper_outcome outcome;
   if (!haproxy_.running()) {
     held_.clear();
@@ -104,11 +104,11 @@ keeper_outcome haproxy_keeper::bring_about(const port_table& wanted,
     return outcome;
   }
   // Seldom does HAProxy have to be another one: most changes are looked at in a moment.
-  if (certificate != certificate_ || !fits(wanted)) {
-    if (auto described = describe(needed_shape(wanted), certificate); description_ != described)
-      restart(wanted, certificate, outcome);
+  if (pem != pem_ || !fits(wanted)) {
+    if (auto described = describe(needed_shape(wanted), pem); description_ != described)
+      restart(wanted, pem, outcome);
     if (outcome.error.empty())
-      certificate_ = certificate;
+      pem_ = pem;
   }
   if (outcome.error.empty())
     tell(wanted, outcome);
@@ -125,30 +125,23 @@ bool haproxy_keeper::fits(const port_table& wanted) const {
              return false;
            if (known->second.done == entry.second)
              return true;
-           const auto& servers = entry.second->servers;
-           const auto& slots = known->second.slots;
-           auto tls = std::count_if(servers.begin(), servers.end(),
-                                    [](const slot_content& one) { return one.patroni_has_tls; });
-           auto tls_slots = std::count_if(slots.begin(), slots.end(),
-                                          [](const server_slot& one) { return one.has_tls; });
-           return tls <= tls_slots && std::ssize(servers) - tls <= std::ssize(slots) - tls_slots;
+           return entry.second->servers.size() <= known->second.slots.size();
          });
 }
 
 /// What HAProxy says of itself when it has that shape. To make it out takes a while where there are
 /// thousands of ports, and the last one is nearly always the one that is asked for.
-const std::string& haproxy_keeper::describe(const haproxy_shape& shape,
-                                            const std::string& certificate) {
-  if (described_.empty() || shape != described_shape_ || certificate != described_certificate_) {
-    described_ = description_of(settings_, shape, certificate);
+const std::string& haproxy_keeper::describe(const haproxy_shape& shape, const pem_texts& pem) {
+  if (described_.empty() || shape != described_shape_ || pem != described_pem_) {
+    described_ = description_of(settings_, shape, pem);
     described_shape_ = shape;
-    described_certificate_ = certificate;
+    described_pem_ = pem;
   }
   return described_;
 }
 
 /// Has HAProxy started or reloaded in the shape that is wanted.
-void haproxy_keeper::restart(const port_table& wanted, const std::string& certificate,
+void haproxy_keeper::restart(const port_table& wanted, const pem_texts& pem,
                              keeper_outcome& outcome) {
   const auto was_running = haproxy_.running();
   // The servers' checks have had their say since it was asked last.
@@ -158,7 +151,7 @@ void haproxy_keeper::restart(const port_table& wanted, const std::string& certif
   }
   for (int round = 0; round < rounds; ++round) {
     auto shape = needed_shape(wanted);
-    auto description = describe(shape, certificate);
+    auto description = describe(shape, pem);
     if (was_running && description == description_) {
       outcome.error.clear();
       return;
@@ -167,7 +160,7 @@ void haproxy_keeper::restart(const port_table& wanted, const std::string& certif
     (void)router::bring_about(wanted, next, settings_.data_dir);
     if (is_known_)
       carry_over(next, state_);
-    if (auto wrong = haproxy_.write(files_of(next, haproxy_text(settings_, next, certificate)))) {
+    if (auto wrong = haproxy_.write(files_of(next, haproxy_text(settings_, next, pem)))) {
       outcome.error = *wrong;
       return;
     }

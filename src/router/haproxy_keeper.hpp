@@ -43,9 +43,8 @@ public:
     return haproxy_.written_at();
   }
 
-  /// Makes HAProxy do what is wanted. `certificate` is that of the brokers' port.
-  [[nodiscard]] keeper_outcome bring_about(const port_table& wanted,
-                                           const std::string& certificate);
+  /// Makes HAProxy do what is wanted. `pem` is what it finds beside its file.
+  [[nodiscard]] keeper_outcome bring_about(const port_table& wanted, const pem_texts& pem);
 
   /// Has servers that were drained at a change of leaders followed by their checks again, once those
   /// have failed.
@@ -72,10 +71,9 @@ private:
   [[nodiscard]] bool learn();
   [[nodiscard]] bool is_free(std::uint16_t port);
   [[nodiscard]] bool fits(const port_table& wanted) const;
-  [[nodiscard]] const std::string& describe(const haproxy_shape& shape,
-                                            const std::string& certificate);
+  [[nodiscard]] const std::string& describe(const haproxy_shape& shape, const pem_texts& pem);
   [[nodiscard]] haproxy_shape needed_shape(const port_table& wanted);
-  void restart(const port_table& wanted, const std::string& certificate, keeper_outcome& outcome);
+  void restart(const port_table& wanted, const pem_texts& pem, keeper_outcome& outcome);
   void tell(const port_table& wanted, keeper_outcome& outcome);
   void note_unbound(const port_table& wanted, keeper_outcome& outcome);
   [[nodiscard]] haproxy_files files_of(const proxy_state& state, std::string text) const;
@@ -84,12 +82,12 @@ private:
   haproxy haproxy_;
   /// What HAProxy says that it runs.
   std::string description_;
-  /// With which certificate.
-  std::optional<std::string> certificate_;
+  /// With which certificates.
+  std::optional<pem_texts> pem_;
   /// The last description that was made out, and of what.
   std::string described_;
   haproxy_shape described_shape_;
-  std::string described_certificate_;
+  pem_texts described_pem_;
   proxy_state state_;
   bool is_known_ = false; ///< state_ is what HAProxy does
   bool is_saved_ = false;

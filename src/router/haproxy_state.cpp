@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "model/names.hpp"
 #include "router/words.hpp"
 
 namespace matriarch::router {
@@ -85,22 +86,55 @@ void set_map(line& out, haproxy_map which, std::uint16_t port, port_state& state
   known = value;
 }
 
-void fill(line& out, server_slot& slot, const slot_content& with) {
-  out.set(slot, fmt::format("addr {} port {}", with.postgresql.host, with.postgresql.port));
-  out.set(slot, fmt::format("check-addr {} port {}", with.patroni.host, with.patroni.port));
-  // Ready is up at once: in the same line it is taken down until its check has passed.
-  out.ready_once_checked(slot);
-  slot.holds = with;
-  slot.drained = slot.held = false;
-}
+/// The commands for one port, and for the slots of its listen.
+struct changes_of_port {
+  line& out;
+  std::uint16_t port;
+  const std::string& data_dir;
 
-void empty(line& out, server_slot& slot) {
-  out.set(slot, "state maint");
-  out.end_sessions(slot);
-  out.set(slot, fmt::format("addr {} port {}", nowhere.host, nowhere.port));
-  slot.holds.reset();
-  slot.drained = slot.held = false;
-}
+  /// What the slot holds is another; so the map of members says another thing of it.
+  void contain(server_slot& slot, std::optional<slot_content> what) const {
+    auto before = member_text(slot);
+    slot.holds = std::move(what);
+    auto now = member_text(slot);
+    if (before == now)
+      return;
+    auto map =
+        fmt::format("map {} {}", path_of(haproxy_map::members, data_dir), member_key(port, slot));
+    if (now.empty())
+      out.add("del " + map);
+    else
+      out.add(fmt::format("{} {} {}", before.empty() ? "add" : "set", map, now));
+  }
+
+  void check_where_it_is(const server_slot& slot) const {
+    auto where = slot.holds->patroni_has_tls ? relay_of(data_dir) : slot.holds->patroni;
+    out.set(slot, fmt::format("check-addr {} port {}", where.host, where.port));
+  }
+
+  void fill(server_slot& slot, const slot_content& with) const {
+    contain(slot, with);
+    out.set(slot, fmt::format("addr {} port {}", with.postgresql.host, with.postgresql.port));
+    check_where_it_is(slot);
+    // Ready is up at once: in the same line it is taken down until its check has passed.
+    out.ready_once_checked(slot);
+    slot.drained = slot.held = false;
+  }
+
+  /// The same database, of which Patroni is asked in another way: its sessions go on.
+  void ask_otherwise(server_slot& slot, const slot_content& with) const {
+    contain(slot, with);
+    check_where_it_is(slot);
+  }
+
+  void empty(server_slot& slot) const {
+    out.set(slot, "state maint");
+    out.end_sessions(slot);
+    out.set(slot, fmt::format("addr {} port {}", nowhere.host, nowhere.port));
+    contain(slot, std::nullopt);
+    slot.drained = slot.held = false;
+  }
+};
 
 void drain(line& out, server_slot& slot) {
   out.set(slot, "state drain");
@@ -134,13 +168,14 @@ void follow_leader(line& out, port_state& state, const wanted_port& wanted,
 }
 
 void close(line& out, std::uint16_t port, port_state& state, const std::string& data_dir) {
+  const changes_of_port change{out, port, data_dir};
   if (state.bound && state.open)
     out.frontend(false);
   state.open = false;
   for (auto& slot : state.slots)
     if (slot.holds)
-      empty(out, slot);
-  for (auto which : all_maps)
+      change.empty(slot);
+  for (auto which : port_maps)
     set_map(out, which, port, state, {}, data_dir);
   state.leader.reset();
   state.done.reset();
@@ -148,7 +183,7 @@ void close(line& out, std::uint16_t port, port_state& state, const std::string& 
 
 bool is_closed(const port_state& state) {
   return !(state.bound && state.open)
-         && std::all_of(std::begin(all_maps), std::end(all_maps),
+         && std::all_of(std::begin(port_maps), std::end(port_maps),
                         [&](haproxy_map which) { return value_in(which, state).empty(); })
          && std::none_of(state.slots.begin(), state.slots.end(),
                          [](const server_slot& slot) { return slot.holds.has_value(); });
@@ -158,24 +193,47 @@ bool is_among(const std::vector<slot_content>& servers, const slot_content& one)
   return std::binary_search(servers.begin(), servers.end(), one);
 }
 
+/// Where Patroni alone is asked otherwise, say by TLS from now on, nothing else changes.
+void follow_checks(const changes_of_port& change, port_state& state,
+                   const std::vector<slot_content>& servers) {
+  auto is_held = [&](const slot_content& server) {
+    return std::any_of(state.slots.begin(), state.slots.end(),
+                       [&](const server_slot& slot) { return slot.holds == server; });
+  };
+  for (auto& slot : state.slots) {
+    if (!slot.holds || is_among(servers, *slot.holds))
+      continue;
+    auto now = std::find_if(servers.begin(), servers.end(), [&](const slot_content& server) {
+      return server.postgresql == slot.holds->postgresql && !is_held(server);
+    });
+    if (now == servers.end())
+      continue;
+    if (state.leader == slot.holds)
+      state.leader = *now;
+    change.ask_otherwise(slot, *now);
+  }
+}
+
 /// False if not all servers have a slot; `filled` gets the names of those that were filled.
-bool place(line& out, port_state& state, const wanted_port& wanted, slot_names& filled) {
+bool place(const changes_of_port& change, port_state& state, const wanted_port& wanted,
+           slot_names& filled) {
+  follow_checks(change, state, wanted.servers);
+  follow_checks(change, state, wanted.held);
   for (auto& slot : state.slots)
     if (slot.holds && !is_among(wanted.servers, *slot.holds) && !is_among(wanted.held, *slot.holds))
-      empty(out, slot);
+      change.empty(slot);
   auto all_fit = true;
   for (const auto& server : wanted.servers) {
     auto has = [&](const server_slot& slot) { return slot.holds == server; };
     if (std::any_of(state.slots.begin(), state.slots.end(), has))
       continue;
-    auto free = std::find_if(state.slots.begin(), state.slots.end(), [&](const server_slot& slot) {
-      return !slot.holds && slot.has_tls == server.patroni_has_tls;
-    });
+    auto free = std::find_if(state.slots.begin(), state.slots.end(),
+                             [](const server_slot& slot) { return !slot.holds; });
     if (free == state.slots.end()) {
       all_fit = false;
       continue;
     }
-    fill(out, *free, server);
+    change.fill(*free, server);
     filled.insert(free->name);
   }
   return all_fit;
@@ -205,12 +263,34 @@ std::optional<std::uint16_t> port_of_proxy(std::string_view name) {
   return port_of(name.substr(1));
 }
 
-std::string slot_name(int number, bool has_tls) {
-  return fmt::format("{}{}", has_tls ? 's' : 'n', number);
+std::string slot_name(int number) {
+  return fmt::format("n{}", number);
+}
+
+endpoint relay_of(const std::string& data_dir) {
+  // All of 127.0.0.0/8 is this machine's: routers that share one do not get into each other's way.
+  auto digits = model::start_of_sha256(data_dir, 6);
+  auto octet = [&](std::size_t number) {
+    return std::stoi(digits.substr(2 * number, 2), nullptr, 16) % 254 + 1;
+  };
+  constexpr std::uint16_t port = 8891;
+  return {fmt::format("127.{}.{}.{}", octet(0), octet(1), octet(2)), port};
+}
+
+std::string member_key(std::uint16_t port, const server_slot& slot) {
+  return fmt::format("{}/{}", proxy_of(port), slot.name);
+}
+
+std::string member_text(const server_slot& slot) {
+  if (!slot.holds || !slot.holds->patroni_has_tls)
+    return {};
+  return fmt::format("{}/{}/{}", slot.holds->patroni.host, slot.holds->patroni.port,
+                     slot.holds->certified_as);
 }
 
 std::string path_of(haproxy_map which, const std::string& data_dir) {
-  constexpr std::array<std::string_view, 4> names{"scopes", "checks", "fallbacks", "limits"};
+  constexpr std::array<std::string_view, 5> names{"scopes", "checks", "fallbacks", "limits",
+                                                  "members"};
   return fmt::format("{}/{}.map", data_dir, names[static_cast<std::size_t>(which)]);
 }
 
@@ -228,7 +308,8 @@ const std::string& value_in(haproxy_map which, const port_state& port) {
   case haproxy_map::fallbacks:
     return port.fallback;
   case haproxy_map::limits:
-    return port.limits;
+  case haproxy_map::members:
+    break;
   }
   return port.limits;
 }
@@ -261,7 +342,7 @@ port_changes bring_about(const port_table& wanted, proxy_state& state,
     set(haproxy_map::fallbacks, want->fallback == 0 ? "" : proxy_of(want->fallback));
     set(haproxy_map::limits, want->limits.text());
     slot_names filled;
-    auto all_fit = place(out, known, *want, filled);
+    auto all_fit = place({out, port, data_dir}, known, *want, filled);
     hold(out, known, *want);
     follow_leader(out, known, *want, filled);
     if (known.bound && !known.open)
@@ -305,8 +386,46 @@ std::vector<std::uint16_t> unsettled(const proxy_state& state) {
   return ports;
 }
 
+namespace {
+
+/// The words of each line of a map. HAProxy tells `0x5581… p30001 primary`; the files lack the first.
+std::vector<std::vector<std::string>> entries_in(const told_state& told, haproxy_map which) {
+  std::vector<std::vector<std::string>> entries;
+  auto index = static_cast<std::size_t>(which);
+  if (index >= told.maps.size())
+    return entries;
+  for (auto text : lines_of(told.maps[index])) {
+    auto words = words_of(text);
+    if (!words.empty() && words[0].starts_with("0x"))
+      words.erase(words.begin());
+    if (words.size() >= 2)
+      entries.push_back(std::move(words));
+  }
+  return entries;
+}
+
+/// What member_text() has written.
+std::optional<slot_content> member_in(std::string_view text, const endpoint& postgresql) {
+  auto first = text.find('/');
+  auto second = text.find('/', first + 1);
+  if (first == std::string_view::npos || second == std::string_view::npos)
+    return std::nullopt;
+  auto port = port_of(text.substr(first + 1, second - first - 1));
+  if (!port)
+    return std::nullopt;
+  return slot_content{postgresql,
+                      {std::string{text.substr(0, first)}, *port},
+                      true,
+                      std::string{text.substr(second + 1)}};
+}
+
+} // namespace
+
 proxy_state state_of(const told_state& told) {
   proxy_state state;
+  std::map<std::string, std::string> members;
+  for (auto& words : entries_in(told, haproxy_map::members))
+    members[words[0]] = words[1];
   for (auto text : lines_of(told.servers)) {
     auto words = words_of(text);
     if (words.size() <= check_address_column)
@@ -318,7 +437,6 @@ proxy_state state_of(const told_state& told) {
     known.bound = known.open = false;
     server_slot slot;
     slot.name = words[server_column];
-    slot.has_tls = slot.name.starts_with('s');
     auto admin = number_of(words[admin_column]);
     auto database_port = port_of(words[port_column]);
     auto check_port = port_of(words[check_port_column]);
@@ -326,8 +444,11 @@ proxy_state state_of(const told_state& told) {
         && check_port) {
       auto check_host =
           words[check_address_column] == "-" ? words[address_column] : words[check_address_column];
-      slot.holds = slot_content{
-          {words[address_column], *database_port}, {check_host, *check_port}, slot.has_tls};
+      const endpoint database{words[address_column], *database_port};
+      // HAProxy of an earlier router had slots of two kinds.
+      slot.holds = slot_content{database, {check_host, *check_port}, slot.name.starts_with('s')};
+      if (auto found = members.find(member_key(*port, slot)); found != members.end())
+        slot.holds = member_in(found->second, database);
       slot.drained = (admin & in_drain) != 0;
       slot.up = words[state_column] != stopped;
       slot.is_checked = words[check_status_column] != not_checked;
@@ -346,17 +467,8 @@ proxy_state state_of(const told_state& told) {
     found->second.bound = true;
     found->second.open = text.find(",OPEN,") != std::string_view::npos;
   }
-  // `0x5581… p30001 primary`; the files lack the first word.
-  for (auto which : all_maps) {
-    auto index = static_cast<std::size_t>(which);
-    if (index >= told.maps.size())
-      break;
-    for (auto text : lines_of(told.maps[index])) {
-      auto words = words_of(text);
-      if (!words.empty() && words[0].starts_with("0x"))
-        words.erase(words.begin());
-      if (words.size() < 2)
-        continue;
+  for (auto which : port_maps) {
+    for (const auto& words : entries_in(told, which)) {
       auto port = which == haproxy_map::scopes || which == haproxy_map::checks
                       ? port_of_proxy(words[0])
                       : port_of(words[0]);

@@ -15,11 +15,10 @@
 /// What HAProxy does with each public port, and the commands that make it do what it shall.
 namespace matriarch::router {
 
-/// Room for one server in the listen of a port. What it holds is set while HAProxy runs; whether its
-/// Patroni is asked by TLS is fixed in the file.
+/// Room for one server in the listen of a port. What it holds is set while HAProxy runs, also whether
+/// its Patroni is asked by TLS: then its checks go by the relay.
 struct server_slot {
   std::string name;
-  bool has_tls = false;
   std::optional<slot_content> holds;
   /// It takes no new connections, although its check may pass: someone else leads.
   bool drained = false;
@@ -54,18 +53,32 @@ using proxy_state = std::map<std::uint16_t, port_state>;
 /// The other way round; nothing if it is no such name.
 [[nodiscard]] std::optional<std::uint16_t> port_of_proxy(std::string_view name);
 
-/// What an empty slot holds, and the name of the `number`th slot of a kind, counted from 1.
+/// What an empty slot holds, and the name of the `number`th slot, counted from 1.
 inline const endpoint nowhere{"0.0.0.0", 1};
-[[nodiscard]] std::string slot_name(int number, bool has_tls);
+[[nodiscard]] std::string slot_name(int number);
+
+/// Where checks by TLS go: a frontend of HAProxy's own, on a loopback address that is this router's.
+/// It asks the member's Patroni in the slot's place, as the map of members says. HAProxy would take a
+/// context of OpenSSL's for each slot otherwise, which nobody has time and memory for: 16,608 of them
+/// take 19 s at each start, and 220 MB.
+[[nodiscard]] endpoint relay_of(const std::string& data_dir);
 
 /// The files of the maps, which are in the data directory.
-enum class haproxy_map { scopes, checks, fallbacks, limits };
+enum class haproxy_map { scopes, checks, fallbacks, limits, members };
 inline constexpr haproxy_map all_maps[] = {haproxy_map::scopes, haproxy_map::checks,
-                                           haproxy_map::fallbacks, haproxy_map::limits};
+                                           haproxy_map::fallbacks, haproxy_map::limits,
+                                           haproxy_map::members};
+/// Those that have one value for each port; that of the members has one for each slot.
+inline constexpr haproxy_map port_maps[] = {haproxy_map::scopes, haproxy_map::checks,
+                                            haproxy_map::fallbacks, haproxy_map::limits};
 [[nodiscard]] std::string path_of(haproxy_map which, const std::string& data_dir);
 /// The files' keys: the name of the listen, or for the last two its port.
 [[nodiscard]] std::string key_in(haproxy_map which, std::uint16_t port);
-/// What a map says of a port; empty if nothing.
+/// The same of the map of members, by listen and slot, and what it says: the Patroni's address and
+/// port and what its certificate has to name, with slashes between them. Empty: it is not asked by TLS.
+[[nodiscard]] std::string member_key(std::uint16_t port, const server_slot& slot);
+[[nodiscard]] std::string member_text(const server_slot& slot);
+/// What one of port_maps says of a port; empty if nothing.
 [[nodiscard]] const std::string& value_in(haproxy_map which, const port_state& port);
 
 /// One line of commands, which HAProxy carries out one after the other before anything else.

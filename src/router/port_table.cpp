@@ -13,7 +13,8 @@ port_table ports_of(const route& what, const std::string& leader, const limit_se
   first.scope = what.scope;
   first.check = leader_check;
   for (const auto& member : what.members) {
-    slot_content where{member.postgresql, member.patroni, member.patroni_has_tls};
+    slot_content where{member.postgresql, member.patroni, member.patroni_has_tls,
+                       member.is_certified ? member.name : ""};
     if (member.name == leader)
       first.leader = where;
     first.servers.push_back(std::move(where));

@@ -19,6 +19,9 @@ struct slot_content {
   endpoint postgresql;
   endpoint patroni;
   bool patroni_has_tls = false;
+  /// What its certificate, of the fleet's authority, has to name; empty: any certificate is taken,
+  /// as of a Patroni of another make.
+  std::string certified_as = {};
   auto operator<=>(const slot_content&) const = default;
 };
 

@@ -8,8 +8,10 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <functional>
 #include <future>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -113,6 +115,7 @@ public:
     });
     update_status();
     look_at_certificate();
+    remember_authority();
     worker_->submit([this] {
       auto adopted = keeper_.adopt();
       auto last = keeper_.last_table();
@@ -254,6 +257,7 @@ private:
     auto changes = table_.take_leader_changes();
     auto news = table_.take_news();
     if (routes_changed) {
+      take_up_authority(table_.authority());
       routes_ = table_.current();
       note_routes();
     } else if (!changes.empty()) {
@@ -317,9 +321,8 @@ private:
     loop_.cancel(std::exchange(retry_, 0));
     dirty_ = false;
     busy_ = true;
-    worker_->submit([this, wanted = wanted_, certificate = certificate_, at = revision_,
-                     is_from_etcd = listed_] {
-      auto outcome = keeper_.bring_about(wanted, certificate);
+    worker_->submit([this, wanted = wanted_, pem = pem_, at = revision_, is_from_etcd = listed_] {
+      auto outcome = keeper_.bring_about(wanted, pem);
       loop_.post([this, wanted, at, is_from_etcd, outcome = std::move(outcome)] {
         note_outcome(wanted, is_from_etcd ? at : 0, outcome);
       });
@@ -484,26 +487,45 @@ private:
       return;
     loop_.after(certificate_pause, [this] { look_at_certificate(); });
     auto pem = read_certificate(settings_.broker->tls_certificate, settings_.broker->tls_key);
-    if (pem && *pem == certificate_)
+    if (pem && *pem == pem_.broker)
       return;
-    auto wrong = pem ? keep_certificate(*pem) : std::optional{pem.error()};
+    auto wrong = pem ? keep(certificate_path(settings_), *pem) : std::optional{pem.error()};
     if (wrong != certificate_error_ && wrong)
       spdlog::error("the certificate of the brokers' port stays the old one: {}", *wrong);
     certificate_error_ = wrong;
     if (wrong)
       return;
-    if (!certificate_.empty())
+    if (!pem_.broker.empty())
       spdlog::info("the brokers' port gets its new certificate");
-    certificate_ = *pem;
+    pem_.broker = *pem;
     apply();
   }
 
   /// Writes what HAProxy reads; why it could not, if so.
-  [[nodiscard]] std::optional<std::string> keep_certificate(const std::string& pem) const {
-    auto path = certificate_path(settings_);
+  [[nodiscard]] static std::optional<std::string> keep(const std::string& path,
+                                                       const std::string& pem) {
     if (write_private_file(path, pem))
       return std::nullopt;
     return fmt::format("{} cannot be written: {}", path, std::strerror(errno));
+  }
+
+  /// Who signed the fleet's certificates when an earlier router was told: also without etcd no other
+  /// one is taken.
+  void remember_authority() {
+    std::ifstream file{authority_path(settings_)};
+    std::string text{std::istreambuf_iterator<char>{file}, {}};
+    pem_.fleet = certificates_in(text);
+  }
+
+  void take_up_authority(const std::string& told) {
+    auto pem = certificates_in(told);
+    if (pem.empty() || pem == pem_.fleet)
+      return;
+    if (auto wrong = keep(authority_path(settings_), pem))
+      return spdlog::error("Patronis are checked by the authority of before: {}", *wrong);
+    spdlog::info("Patronis are checked by the fleet's authority{}",
+                 pem_.fleet.empty() ? "" : ", which is another one");
+    pem_.fleet = std::move(pem);
   }
 
   // -- what it says of itself ---------------------------------------------------------------------
@@ -587,8 +609,8 @@ private:
   store::revision serves_ = 0;                   ///< and served_
   std::map<std::uint16_t, std::string> unbound_; ///< ports that HAProxy does not have, and why
   std::vector<left_out> unserved_;
-  std::string error_;       ///< of the last attempt
-  std::string certificate_; ///< of the brokers' port, with its key, as HAProxy shall have it
+  std::string error_;                            ///< of the last attempt
+  pem_texts pem_;                                ///< as HAProxy shall have it
   std::optional<std::string> certificate_error_; ///< why the files' content was not taken up
 
   bool etcd_reachable_ = false;

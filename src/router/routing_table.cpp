@@ -17,6 +17,7 @@ enum class kind {
   other,
   allocation,
   read_only_allocation,
+  authority,
   routing, ///< something else below /routing/
   record,
   member,
@@ -43,6 +44,8 @@ meaning meaning_of(std::string_view key) {
       return {is, instance};
     return {};
   }
+  if (key == store::keys::shown_authority)
+    return {kind::authority};
   if (key.starts_with(store::keys::routing))
     return {kind::routing};
   if (key.starts_with(store::keys::routers))
@@ -109,11 +112,12 @@ routing_table::record routing_table::record_of(std::string_view name, std::strin
   if (auto nodes = json::member(*parsed, "nodes"); nodes && nodes->IsArray())
     for (const auto& node : nodes->GetArray()) {
       auto node_id = json::string_member(node, "node_id");
-      known.nodes.emplace(node_id, json::member(node, "address") == nullptr
-                                       ? std::nullopt
-                                       : std::optional{record::place{
-                                           json::string_member(node, "address"),
-                                           json::string_member(node, "patroni_address")}});
+      known.nodes.emplace(
+          node_id, json::member(node, "address") == nullptr
+                       ? std::nullopt
+                       : std::optional{record::place{json::string_member(node, "address"),
+                                                     json::string_member(node, "patroni_address"),
+                                                     is_set(node, "patroni_certified")}});
       if (is_set(node, "held_back"))
         known.held_back.insert(node_id);
     }
@@ -140,7 +144,8 @@ std::optional<routed_member> routing_table::member_of(std::string_view name,
   auto patroni = endpoint_of_url(api_url);
   if (!postgresql || !patroni)
     return std::nullopt;
-  return routed_member{std::string{name}, *postgresql, *patroni, api_url.starts_with("https:")};
+  return routed_member{std::string{name}, *postgresql, *patroni, api_url.starts_with("https:"),
+                       false};
 }
 
 std::optional<routed_member> routing_table::vetted(const std::optional<routed_member>& announced,
@@ -152,6 +157,9 @@ std::optional<routed_member> routing_table::vetted(const std::optional<routed_me
     return std::nullopt; // its cell has not said yet where it is
   auto member = *announced;
   member.postgresql = *postgresql;
+  // Its own key may say less; that is no reason to check less.
+  member.is_certified = recorded->is_certified;
+  member.patroni_has_tls = member.patroni_has_tls || member.is_certified;
   if (auto patroni = endpoint_of(recorded->patroni))
     member.patroni = *patroni;
   else if (member.patroni.host != postgresql->host) // earlier cells say nothing of Patroni's port
@@ -214,6 +222,11 @@ bool routing_table::put(std::string_view key, std::string_view value) {
   }
   case kind::router:
     return note_router(std::string{key}, value);
+  case kind::authority:
+    if (authority_ == value)
+      return false;
+    authority_ = value;
+    return true;
   case kind::routing:
   case kind::other:
     return false;
@@ -259,6 +272,7 @@ bool routing_table::erase(std::string_view key) {
   case kind::router:
     return routers_.erase(std::string{key}) > 0;
   case kind::config: // a cluster's that is being removed, or another is written at once
+  case kind::authority:
   case kind::routing:
   case kind::other:
     return false;

@@ -19,6 +19,8 @@ struct routed_member {
   endpoint postgresql;
   endpoint patroni;
   bool patroni_has_tls = false;
+  /// The cell has said that this Patroni shows a certificate of the fleet's authority for this node.
+  bool is_certified = false;
   /// It may not know yet whose login was refused last: no reader is led there.
   bool held_back = false;
   bool operator==(const routed_member&) const = default;
@@ -88,6 +90,10 @@ public:
   /// that it is served: what the broker waits for.
   [[nodiscard]] bool take_news() { return std::exchange(news_, false); }
 
+  /// The certificates of the fleet's authority as etcd tells them; empty if it never did. A key that
+  /// vanishes changes nothing: what was checked once is checked from then on.
+  [[nodiscard]] const std::string& authority() const { return authority_; }
+
   /// How many routers have a key.
   [[nodiscard]] int routers() const { return static_cast<int>(routers_.size()); }
   /// Whether the router of this id has one.
@@ -107,6 +113,7 @@ private:
     struct place {
       std::string postgresql;
       std::string patroni;
+      bool is_certified = false; ///< Patroni is
       bool operator==(const place&) const = default;
     };
     std::map<std::string, std::optional<place>> nodes;
@@ -145,6 +152,7 @@ private:
   std::map<std::string, cluster, std::less<>> clusters_; ///< by scope
   std::vector<leader_change> leader_changes_;
   std::map<std::string, std::int64_t, std::less<>> routers_; ///< by key, up to where they serve
+  std::string authority_;
   bool news_ = false;
 };
 

@@ -198,9 +198,13 @@ private:
 /// name and then returns what it gets.
 class fake_member {
 public:
-  fake_member(std::string name, std::string host, std::string scope)
+  /// Without `shows` its REST API speaks plain HTTP.
+  fake_member(std::string name, std::string host, std::string scope,
+              const tls::key_pair& shows = {})
       : host_(std::move(host)), name_(std::move(name)), scope_(std::move(scope)),
-        api_({host_, 8008}, [this](http::request got, http::responder to) { answer(got, to); }) {
+        has_tls_(!shows.key.empty()),
+        api_(options_of(host_, shows),
+             [this](http::request got, http::responder to) { answer(got, to); }) {
     if (auto error = api_.start())
       throw std::runtime_error{*error};
     listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -236,11 +240,29 @@ public:
   [[nodiscard]] const std::string& name() const { return name_; }
   /// What Patroni writes about itself.
   [[nodiscard]] std::string announcement() const {
-    return R"({"conn_url":"postgres://)" + host_ + R"(:5432/postgres","api_url":"http://)" + host_
+    return R"({"conn_url":"postgres://)" + host_ + R"(:5432/postgres","api_url":")"
+           + (has_tls_ ? "https://" : "http://") + host_
            + R"(:8008/patroni","state":"running","role":"replica"})";
+  }
+  /// The record's node, whose cell has said that its Patroni is certified, or not.
+  [[nodiscard]] std::string registered(bool certified) const {
+    return R"({"node_id":")" + name_ + R"(","address":")" + host_ + R"(:5432","patroni_address":")"
+           + host_ + R"(:8008","patroni_certified":)" + (certified ? "true" : "false") + "}";
   }
 
 private:
+  static http::server_options options_of(const std::string& host, const tls::key_pair& shows) {
+    http::server_options options{host, 8008};
+    if (shows.key.empty())
+      return options;
+    auto identity = std::make_shared<tls::server_identity>();
+    if (auto wrong = identity->show(shows))
+      throw std::runtime_error{*wrong};
+    options.tls = std::move(identity);
+    options.require_tls = true;
+    return options;
+  }
+
   void answer(const http::request& got, http::responder& to) {
     if (frozen_) {
       std::lock_guard guard{mutex_};
@@ -301,6 +323,7 @@ private:
   std::string host_;
   std::string name_;
   std::string scope_;
+  bool has_tls_ = false;
   std::atomic<bool> leads_ = false;
   std::atomic<bool> replicates_ = false;
   std::atomic<bool> frozen_ = false;

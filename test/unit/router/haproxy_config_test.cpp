@@ -61,13 +61,12 @@ TEST_CASE("each port of the range has a listen with empty slots, checked as the 
   CHECK(contains(text, "\nlisten p30001\n    bind 127.0.0.1:30001\n"));
   CHECK(contains(text, "\nlisten p30002\n    bind 127.0.0.1:30002\n"));
   CHECK(contains(text,
-                 "    http-check send meth GET uri-lf \"/%[be_name,map(/d/checks.map,none)]\"\n"
+                 "    http-check send meth GET uri-lf \"/%[be_name,map(/d/checks.map,none)]\" "
+                 "hdr X-Member \"%[be_name]/%[srv_name]\"\n"
                  "    http-check expect string-lf '\"scope\": "
                  "\"%[be_name,map(/d/scopes.map,-)]\"'\n"
                  "    http-check expect status 200\n"));
   CHECK(contains(text, "    server n2 0.0.0.0:1 check addr 0.0.0.0 port 1 disabled\n"));
-  CHECK(contains(text, "    server s2 0.0.0.0:1 check addr 0.0.0.0 port 1 check-ssl verify none "
-                       "disabled\n"));
   CHECK(contains(text,
                  "    use_backend %[dst_port,map(/d/fallbacks.map,none)] if { nbsrv(p30002) eq "
                  "0 }\n"));
@@ -88,7 +87,7 @@ TEST_CASE("what is in the slots is in the file for the next start, and no reason
   CHECK(map_text(haproxy_map::scopes, state) == "p30001 a\n");
   CHECK(map_text(haproxy_map::limits, state) == "30001 90:81:18:500:450:100\n");
   // Of the servers that etcd knows of the leader alone is up at once.
-  auto servers = server_state_file(state);
+  auto servers = server_state_file(state, "/d");
   CHECK(contains(servers,
                  "1 p30001 1 n1 127.0.1.1 0 0 1 1 0 1 0 0 6 0 0 0 - 5432 - 0 8008 127.0.1.1 "
                  "- 0\n"));
@@ -101,7 +100,8 @@ TEST_CASE("the description differs when the shape or a setting does") {
   auto with = settings();
   auto first = description_of(with, fresh(with));
   CHECK(description_of(with, fresh(with)) == first);
-  CHECK(description_of(with, fresh(with), "another certificate") == first); // there is no such port
+  CHECK(description_of(with, fresh(with), {"another certificate", ""})
+        == first); // there is no such port
   with.check_interval = std::chrono::milliseconds{70};
   CHECK(description_of(with, fresh(with)) != first);
   with = settings();
@@ -116,24 +116,12 @@ TEST_CASE("the description differs when the shape or a setting does") {
   CHECK(text_of(with).find("90:81") == std::string::npos);
 }
 
-TEST_CASE("slots are made for the kinds of servers that there are, for both while there is none") {
-  auto with = settings();
-  CHECK(fresh(with)[30002] == port_shape{true, 2, 2});
-  CHECK(fresh(with, wanting(30001, {at(1)}))[30002] == port_shape{true, 2, 0});
-  CHECK(fresh(with, wanting(30001, {at(1, true)}))[30002] == port_shape{true, 0, 2});
-  // The first of another kind is a reload, and only the first.
-  auto now = fresh(with, wanting(30001, {at(1)}));
-  now = shape_for(with, wanting(30001, {at(1, true)}), now, everything_is_free);
-  CHECK(now[30001] == port_shape{true, 2, 2});
-  CHECK(shape_for(with, wanting(30001, {at(1)}), now, everything_is_free) == now);
-}
-
 TEST_CASE("a port whose servers do not fit gets more slots, and keeps them") {
   auto with = settings();
   auto now = fresh(with, wanting(30001, {at(1)}));
   auto more = shape_for(with, wanting(30001, {at(1), at(2), at(3)}), now, everything_is_free);
-  CHECK(more[30001] == port_shape{true, 4, 0});
-  CHECK(more[30002] == port_shape{true, 2, 0});
+  CHECK(more[30001] == port_shape{true, 4});
+  CHECK(more[30002] == port_shape{true, 2});
   CHECK(shape_for(with, {}, more, everything_is_free) == more);
 }
 
@@ -164,14 +152,34 @@ TEST_CASE("an instance's port out of the range is served too") {
   CHECK(shape_for(with, {}, shape, everything_is_free).size() == 2);
 }
 
-TEST_CASE("Patroni may be at another address and speak TLS") {
+TEST_CASE("Patroni may be at another address, and one that speaks TLS is asked by the relay") {
   auto one = at(1);
   one.patroni.host = "127.0.9.9";
   auto text = text_of(settings(), wanting(30001, {one, at(2, true)}, one));
+  auto relay = relay_of("/d");
   CHECK(contains(text, "    server n1 127.0.1.1:5432 check addr 127.0.9.9 port 8008\n"));
-  CHECK(contains(text,
-                 "    server s1 127.0.1.2:5432 check addr 127.0.1.2 port 8008 check-ssl verify "
-                 "none\n"));
+  CHECK(contains(text, "    server n2 127.0.1.2:5432 check addr " + relay.host + " port 8891\n"));
+  CHECK(contains(text, "\nfrontend :relay\n    mode http\n    bind " + relay.host + ":8891\n"));
+  CHECK(contains(text, "    http-request deny unless METH_GET\n"));
+  // Checks do not compete with clients for connections.
+  CHECK(contains(text, "global\n    description "));
+  CHECK(contains(text, "    maxconn 6000\n"));
+}
+
+TEST_CASE("who is certified is asked by the fleet's authority and name, once it is known") {
+  auto with = settings();
+  auto verified =
+      "    server patroni 0.0.0.0:0 ssl no-ssl-reuse verify required ca-file /d/fleet.crt "
+      "sni var(txn.name)\n";
+  auto state = empty_state(fresh(with));
+  CHECK_FALSE(contains(haproxy_text(with, state), "verify required"));
+  auto text = haproxy_text(with, state, {"", "the authority's certificate"});
+  CHECK(contains(text, verified));
+  CHECK(contains(text, "    use_backend :certified-members if { var(txn.name) -m len gt 0 }\n"));
+  CHECK_FALSE(contains(text, "the authority's certificate"));
+  auto first = description_of(with, fresh(with), {"", "one"});
+  CHECK(first != description_of(with, fresh(with)));
+  CHECK(first != description_of(with, fresh(with), {"", "another"}));
 }
 
 TEST_CASE("the brokers have a listen if they are configured, and connections of their own") {
@@ -195,12 +203,12 @@ TEST_CASE("the brokers have a listen if they are configured, and connections of 
 TEST_CASE("the brokers' port speaks TLS and nothing else if it has a certificate") {
   auto with = settings();
   with.broker = broker_front{8888, {"127.0.0.1:3000"}, "/c.pem", ""};
-  auto text = haproxy_text(with, empty_state(fresh(with)), "certificate and key");
+  auto text = haproxy_text(with, empty_state(fresh(with)), {"certificate and key", ""});
   CHECK(contains(text, "    bind 127.0.0.1:8888 ssl crt /d/broker.pem alpn http/1.1 ssl-min-ver "
                        "TLSv1.2\n"));
   CHECK_FALSE(contains(text, "certificate and key"));
-  CHECK(description_of(with, fresh(with), "certificate and key")
-        != description_of(with, fresh(with), "another"));
+  CHECK(description_of(with, fresh(with), {"certificate and key", ""})
+        != description_of(with, fresh(with), {"another", ""}));
 }
 
 TEST_CASE("the master's processes are read") {

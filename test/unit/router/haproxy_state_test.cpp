@@ -14,9 +14,23 @@ namespace matriarch::router {
 
 namespace {
 
-slot_content at(int host, bool tls = false) {
+slot_content at(int host) {
   auto address = "127.0.1." + std::to_string(host);
-  return {{address, 5432}, {address, 8008}, tls};
+  return {{address, 5432}, {address, 8008}};
+}
+
+/// The same, of a node whose Patroni shows a certificate for it.
+slot_content certified(int host) {
+  auto one = at(host);
+  one.patroni_has_tls = true;
+  one.certified_as = "node-" + std::to_string(host);
+  return one;
+}
+
+/// How its checks are told to go by the relay.
+std::string by_relay(const std::string& slot) {
+  auto relay = relay_of("/d");
+  return "set server " + slot + " check-addr " + relay.host + " port " + std::to_string(relay.port);
 }
 
 /// A port that leads to the leader of the scope a.
@@ -45,8 +59,8 @@ port_table table(std::vector<std::pair<std::uint16_t, wanted_port>> ports) {
 }
 
 /// HAProxy as it is once unused ports are closed.
-proxy_state closed(int slots = 2, int tls = 0) {
-  auto state = empty_state({{30001, {true, slots, tls}}, {30002, {true, slots, tls}}});
+proxy_state closed(int slots = 2) {
+  auto state = empty_state({{30001, {true, slots}}, {30002, {true, slots}}});
   (void)bring_about({}, state, "/d");
   return state;
 }
@@ -76,7 +90,7 @@ bool has(const std::vector<std::string>& all, const std::string& command) {
 } // namespace
 
 TEST_CASE("a start leaves every port open, and what nobody wants is closed") {
-  auto state = empty_state({{30001, {true, 1, 0}}, {30002, {false, 1, 0}}});
+  auto state = empty_state({{30001, {true, 1}}, {30002, {false, 1}}});
   CHECK(commands(bring_about({}, state, "/d"))
         == std::vector<std::string>{"disable frontend p30001"});
   CHECK(bring_about({}, state, "/d").lines.empty());
@@ -172,7 +186,7 @@ TEST_CASE("a replica that is held back keeps its sessions, and takes others once
             .empty());
   // A router that starts finds it so, with etcd or without.
   told_state files;
-  files.servers = server_state_file(state);
+  files.servers = server_state_file(state, "/d");
   for (auto which : all_maps)
     files.maps.push_back(map_text(which, state));
   auto found = state_of(files);
@@ -222,19 +236,62 @@ TEST_CASE("another instance at the same port is checked by its own scope") {
   CHECK(has(all, "shutdown sessions server p30001/n1"));
 }
 
-TEST_CASE("more servers than slots are said, and those of another kind take none of them") {
-  auto state = closed(2, 1);
+TEST_CASE("more servers than slots are said") {
+  auto state = closed(2);
   auto changes = bring_about(table({{30001, leading({at(1), at(2), at(3)}, at(1))}}), state, "/d");
   CHECK(changes.crowded == std::set<std::uint16_t>{30001});
-  state = closed(1, 1);
-  changes = bring_about(table({{30001, leading({at(1), at(2, true)}, at(1))}}), state, "/d");
-  CHECK(changes.crowded.empty());
-  CHECK(has(commands(changes), "set server p30001/s1 addr 127.0.1.2 port 5432"));
+}
+
+TEST_CASE("a Patroni that speaks TLS is asked by the relay, which is told first whom it asks") {
+  auto state = closed();
+  auto all = commands(bring_about(table({{30001, leading({certified(1)})}}), state, "/d"));
+  CHECK(place_of(all, "add map /d/members.map p30001/n1 127.0.1.1/8008/node-1")
+        < place_of(all, by_relay("p30001/n1")));
+  CHECK(place_of(all, by_relay("p30001/n1")) < place_of(all, "set server p30001/n1 state ready"));
+  auto unnamed = certified(2);
+  unnamed.certified_as.clear();
+  all = commands(bring_about(table({{30001, leading({unnamed})}}), state, "/d"));
+  CHECK(has(all, "add map /d/members.map p30001/n1 127.0.1.2/8008/"));
+  all = commands(bring_about({}, state, "/d"));
+  CHECK(has(all, "del map /d/members.map p30001/n1"));
+  CHECK(state == closed());
+}
+
+TEST_CASE("a Patroni that begins to speak TLS, or is certified, ends no session") {
+  auto state = closed();
+  auto uncertified = certified(1);
+  uncertified.certified_as.clear();
+  (void)bring_about(table({{30001, leading({at(1), at(2)}, at(1))}}), state, "/d");
+  CHECK(commands(
+            bring_about(table({{30001, leading({uncertified, at(2)}, uncertified)}}), state, "/d"))
+        == std::vector<std::string>{"add map /d/members.map p30001/n1 127.0.1.1/8008/",
+                                    by_relay("p30001/n1")});
+  CHECK(commands(bring_about(table({{30001, leading({certified(1), at(2)}, certified(1))}}), state,
+                             "/d"))
+        == std::vector<std::string>{"set map /d/members.map p30001/n1 127.0.1.1/8008/node-1",
+                                    by_relay("p30001/n1")});
+  CHECK(commands(bring_about(table({{30001, leading({at(1), at(2)}, at(1))}}), state, "/d"))
+        == std::vector<std::string>{"del map /d/members.map p30001/n1",
+                                    "set server p30001/n1 check-addr 127.0.1.1 port 8008"});
+  INFO("and a leader that changes at the same time is followed as ever");
+  auto changes =
+      bring_about(table({{30001, leading({at(1), certified(2)}, certified(2))}}), state, "/d");
+  REQUIRE(changes.lines.size() == 1);
+  auto all = commands(changes);
+  CHECK(has(all, "shutdown sessions server p30001/n1"));
+  CHECK(all.back() == "set server p30001/n2 state ready");
+}
+
+TEST_CASE("routers of one machine have relays of their own") {
+  auto relay = relay_of("/d");
+  CHECK(relay.host.starts_with("127."));
+  CHECK(relay_of("/d") == relay);
+  CHECK(relay_of("/e") != relay);
 }
 
 TEST_CASE(
     "wanted ports that HAProxy does not have are said, and their servers are there for others") {
-  auto state = empty_state({{30001, {false, 1, 0}}, {30002, {true, 1, 0}}});
+  auto state = empty_state({{30001, {false, 1}}, {30002, {true, 1}}});
   (void)bring_about({}, state, "/d");
   auto changes = bring_about(table({{30001, leading({at(1)}, at(1))},
                                     {30002, reading({at(1)}, at(1))},
@@ -265,14 +322,16 @@ TEST_CASE("what HAProxy says is read as what it was told") {
       "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state …\n"
       "4 p30001 1 n1 127.0.1.1 0 12 1 1 2 8 2 0 6 0 0 0 - 5432 - 0 8008 127.0.1.1 - 1\n"
       "4 p30001 2 n2 127.0.1.2 2 4 1 1 4 15 3 2 6 0 0 0 - 5432 - 0 8008 127.0.9.2 127.0.0.2 8008\n"
-      "4 p30001 3 s1 0.0.0.0 0 5 1 1 4 1 0 0 14 0 0 0 - 1 - 0 1 - - 1\n"
+      "4 p30001 3 n3 0.0.0.0 0 5 1 1 4 1 0 0 14 0 0 0 - 1 - 0 1 - - 1\n"
+      "4 p30001 4 n4 127.0.1.4 0 4 1 1 4 15 3 2 6 0 0 0 - 5432 - 0 8891 127.3.3.3 - 1\n"
+      "4 p30001 5 s1 127.0.1.5 0 4 1 1 4 15 3 2 6 0 0 0 - 5432 - 0 8008 127.0.1.5 - 1\n"
       "5 p30002 1 n1 0.0.0.0 0 5 1 1 4 1 0 0 14 0 0 0 - 1 - 0 1 - - 1\n"
       "6 p30003 1 n1 0.0.0.0 0 5 1 1 4 1 0 0 14 0 0 0 - 1 - 0 1 - - 1\n"
       "7 :broker 1 broker1 127.0.0.1 2 0 1 1 4 15 3 2 6 0 0 0 - 3000 - 0 0 - - 0\n";
   told.frontends =
       "# pxname,svname,…\np30001,FRONTEND,,,0,0,OPEN,,\np30002,FRONTEND,,,0,0,PAUSED,,\n";
   told.maps = {"0x7f41 p30001 a\n", "0x7f42 p30001 primary\n", "0x7f43 30001 p30002\n",
-               "0x7f44 30001 1:1:1:1:1:1\n"};
+               "0x7f44 30001 1:1:1:1:1:1\n", "0x7f45 p30001/n4 127.0.9.4/8009/node-4\n"};
   auto state = state_of(told);
   REQUIRE(state.size() == 3);
   const auto& one = state[30001];
@@ -282,14 +341,17 @@ TEST_CASE("what HAProxy says is read as what it was told") {
   CHECK(one.check == "primary");
   CHECK(one.fallback == "p30002");
   CHECK(one.limits == "1:1:1:1:1:1");
-  REQUIRE(one.slots.size() == 3);
+  REQUIRE(one.slots.size() == 5);
   CHECK(one.slots[0].holds == at(1));
   CHECK(one.slots[0].drained);
   CHECK(one.slots[1].holds == slot_content{{"127.0.1.2", 5432}, {"127.0.9.2", 8008}, false});
   CHECK_FALSE(one.slots[1].drained);
   CHECK(one.slots[1].up);
   CHECK_FALSE(one.slots[2].holds);
-  CHECK(one.slots[2].has_tls);
+  CHECK(one.slots[3].holds
+        == slot_content{{"127.0.1.4", 5432}, {"127.0.9.4", 8009}, true, "node-4"});
+  // As routers of before told HAProxy.
+  CHECK(one.slots[4].holds == slot_content{{"127.0.1.5", 5432}, {"127.0.1.5", 8008}, true});
   CHECK(one.leader == one.slots[1].holds);
   CHECK(state[30002].bound);
   CHECK_FALSE(state[30002].open);
@@ -308,15 +370,15 @@ TEST_CASE("a router that finds HAProxy as it should be has nothing to tell it") 
 
 TEST_CASE("the files' state is the table that was wanted, but for the instances' names") {
   auto state = closed();
-  auto first = leading({at(1), at(2)}, at(2));
-  auto second = reading({at(1), at(2)}, at(2));
+  auto first = leading({at(1), certified(2)}, certified(2));
+  auto second = reading({at(1), certified(2)}, certified(2));
   for (auto* one : {&first, &second}) {
     one->instance.clear();
     one->limits = limits_of(100, 1, {}, 1);
   }
   (void)bring_about(table({{30001, first}, {30002, second}}), state, "/d");
   told_state files;
-  files.servers = server_state_file(state);
+  files.servers = server_state_file(state, "/d");
   for (auto which : all_maps)
     files.maps.push_back(map_text(which, state));
   auto read = table_of(state_of(files));

@@ -226,6 +226,40 @@ TEST_CASE("a node is routed to where the record says, whatever its member key sa
   CHECK(half.current().served[0].members.size() == 1);
 }
 
+TEST_CASE(
+    "a node that its cell calls certified is asked with no less, whatever its member key says") {
+  auto table = one_instance();
+  auto record_saying = [](const std::string& more) {
+    return R"({"scope":"a","phase":"accepted","nodes":[{"node_id":"n1","address":"127.0.1.1:5432",)"
+           R"("patroni_address":"127.0.1.1:8008")"
+           + more + "}]}";
+  };
+  auto first = [&] { return table.current().served.at(0).members.at(0); };
+  table.put("/service/a/state", record_saying(""));
+  CHECK_FALSE(first().patroni_has_tls);
+  auto by_tls = member("127.0.1.1");
+  by_tls.replace(by_tls.find("http://"), 7, "https://");
+  CHECK(table.put("/service/a/members/n1", by_tls));
+  CHECK(first().patroni_has_tls);
+  CHECK_FALSE(first().is_certified);
+  CHECK(table.put("/service/a/state", record_saying(R"(,"patroni_certified":true)")));
+  CHECK(first().is_certified);
+  table.put("/service/a/members/n1", member("127.0.1.1"));
+  CHECK(first().patroni_has_tls);
+  CHECK(first().is_certified);
+  route where = table.current().served.at(0);
+  CHECK(ports_of(where, "n1", {}, 1).at(where.port)->servers.at(0).certified_as == "n1");
+}
+
+TEST_CASE("the fleet's authority is known from its key on, also when that is gone") {
+  routing_table table;
+  CHECK(table.authority().empty());
+  CHECK(table.put("/routing/authority", "PEM"));
+  CHECK_FALSE(table.put("/routing/authority", "PEM"));
+  CHECK_FALSE(table.erase("/routing/authority"));
+  CHECK(table.authority() == "PEM");
+}
+
 TEST_CASE("a member that is back at another address is served there") {
   auto table = one_instance();
   table.erase("/service/a/members/n1");
