@@ -14,6 +14,7 @@
 #include <spdlog/spdlog.h>
 
 #include "cell/lock_guard.hpp"
+#include "cell/rest_limits.hpp"
 #include "cell/view.hpp"
 #include "model/json.hpp"
 #include "store/cell_json.hpp"
@@ -597,7 +598,11 @@ void agent::limit_view(launch& what, const std::string& own) const {
 std::optional<std::string> agent::write_guard(const std::string& directory) const {
   if (auto error = make_directory(directory, 0750, shown_to_nodes()))
     return error;
-  return replace_file(directory + "/sitecustomize.py", lock_guard_text(), nodes_own());
+  if (auto error = replace_file(directory + "/" + rest_limits_module + ".py", rest_limits_text(),
+                                nodes_own()))
+    return error;
+  return replace_file(directory + "/sitecustomize.py",
+                      lock_guard_text() + "\n\nimport " + rest_limits_module + "\n", nodes_own());
 }
 
 /// Runs Patroni as a node does, to the point where it has loaded what the guard changes.

@@ -12,7 +12,7 @@ import psycopg2
 
 from checks import equal, rows_of, scenario, true
 from hostile_clients import raise_descriptor_limit
-from local_platform import http_json, wait_until
+from local_platform import wait_until
 from offers import STRICT
 
 PLATFORM = STRICT
@@ -142,7 +142,6 @@ def strangers_shut_nobody_out(platform):
     wait_until(lambda: platform.keys("/routing/allocation/public"), "the port")
     leader = platform.leader("public")
     port = (platform.public_host, platform.public_port("public"))
-    patroni = platform.node_configuration(leader)["restapi"]["connect_address"]
     application_connects(uri)
     for number, kind in enumerate(KINDS):
         Strangers.tried = 0
@@ -152,7 +151,7 @@ def strangers_shut_nobody_out(platform):
                 "bind": seconds(lambda: platform.bind("public", f"b{number}")),
                 "unbind": seconds(lambda: platform.unbind("public", f"b{number}")),
                 "Patroni": seconds(lambda: equal(
-                    http_json("GET", f"http://{patroni}/primary", timeout=30)[0], 200, "Patroni's answer")),
+                    platform.ask_patroni(leader, "GET", "/primary", timeout=30)[0], 200, "Patroni's answer")),
                 "replica": seconds(lambda: replica_connects(platform, leader)),
                 "application again": seconds(lambda: application_connects(uri)),
             }
@@ -163,6 +162,49 @@ def strangers_shut_nobody_out(platform):
     equal(platform.leader("public"), leader, "the leader")
     platform.unbind("public", "app")
     platform.remove("public")
+
+
+def client_hello():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(coming, going).do_handshake()
+    return going.read()
+
+
+HELLO = client_hello()
+KINDS.update({"nothing to Patroni": (b"", None), "half a handshake": (HELLO[:100], None),
+              "a handshake that is not ended": (HELLO, None), "no TLS": (b"GET / HTTP/1.0\r\n", None)})
+
+
+@scenario("a thousand sockets of a stranger to Patroni's REST hold up neither the checks nor the broker")
+def strangers_at_patroni(platform):
+    raise_descriptor_limit()
+    platform.create("asked", nodes=2)
+    uri = platform.bind("asked", "app")["uri"]
+    leader = platform.leader("asked")
+    restapi = platform.node_configuration(leader)["restapi"]
+    host, port = restapi["connect_address"].rsplit(":", 1)
+    who = restapi["authentication"]["username"], restapi["authentication"]["password"]
+    with contextlib.closing(psycopg2.connect(uri)) as held:
+        for kind in ("nothing to Patroni", "half a handshake", "a handshake that is not ended", "no TLS"):
+            Strangers.tried = 0
+            with Strangers((host, int(port)), kind):
+                checks = [seconds(lambda: equal(platform.ask_patroni(leader, "GET", "/primary", timeout=30)[0], 200,
+                                                "Patroni's answer")) for _ in range(20)]
+                change = seconds(lambda: equal(
+                    platform.ask_patroni(leader, "PATCH", "/config", {"ttl": 5}, auth=who, timeout=30)[0], 200,
+                    "a change as the broker makes it"))
+                application_connects(uri)
+            print(f"       strangers that say {kind}: a check {max(checks):.2f} s at most, a change {change:.2f} s")
+        # HAProxy's checks have passed all the while, or it would have ended this.
+        with held.cursor() as cursor:
+            cursor.execute("select 3")
+            equal(cursor.fetchall(), [(3,)], "a session of before")
+    equal(platform.leader("asked"), leader, "the leader")
+    platform.unbind("asked", "app")
+    platform.remove("asked")
 
 
 @scenario("what a node's settings are, strangers get no more of it than the router lets through")

@@ -1,0 +1,104 @@
+#include "cell/rest_limits.hpp"
+
+namespace matriarch::cell {
+
+std::string rest_limits_text() {
+  return R"(# Written by matriarch cell at each start of the node; changes made here are lost.
+"""Who only holds connections to Patroni's REST API does not hold up others."""
+
+import importlib.abc
+import importlib.util
+import socket
+import sys
+import threading
+
+MODULE = 'patroni.api'
+# The kernel takes what it has of it.
+QUEUE = 4096
+# Seconds between two signs of life. Checks and the broker answer within milliseconds.
+PATIENCE = 5
+# A thread that waits takes some 80 kB.
+MOST_IDLE = 1500
+
+
+def limit(api):
+    server, handler = api.RestApiServer, api.RestApiHandler
+    process, shut, parse = server.process_request_thread, server.shutdown_request, handler.parse_request
+    # Connections that nobody loses anything with: whose request has not come, or has been answered.
+    idle = {}
+    lock = threading.Lock()
+
+    def note_idle(request):
+        with lock:
+            idle[request] = None
+            oldest = next(iter(idle)) if len(idle) > MOST_IDLE else None
+            idle.pop(oldest, None)
+        if oldest is not None:
+            try:
+                # Not the method of an SSLSocket: its thread is about to use what that throws away.
+                socket.socket.shutdown(oldest, socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def note_busy(request):
+        with lock:
+            idle.pop(request, None)
+
+    def limited_process(self, request, client_address):
+        try:
+            request.settimeout(PATIENCE)
+            note_idle(request)
+            process(self, request, client_address)
+        except OSError:
+            # A handshake that did not come about.
+            self.close_request(request)
+        finally:
+            note_busy(request)
+
+    def limited_shut(self, request):
+        note_idle(request)
+        try:
+            shut(self, request)
+        finally:
+            note_busy(request)
+
+    def limited_parse(self):
+        parsed = parse(self)
+        if parsed:
+            note_busy(self.request)
+        return parsed
+
+    server.request_queue_size = QUEUE
+    server.process_request_thread = limited_process
+    server.shutdown_request = limited_shut
+    handler.parse_request = limited_parse
+    handler.timeout = PATIENCE
+
+
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != MODULE:
+            return None
+        sys.meta_path.remove(self)
+        found = importlib.util.find_spec(name)
+        if found is None:
+            return None
+        execute = found.loader.exec_module
+
+        def exec_module(module):
+            execute(module)
+            try:
+                limit(module)
+            except Exception as trouble:
+                print('this Patroni\'s REST API stays without limits (%s: %s)' % (type(trouble).__name__, trouble),
+                      file=sys.stderr, flush=True)
+
+        found.loader.exec_module = exec_module
+        return found
+
+
+sys.meta_path.insert(0, Finder())
+)";
+}
+
+} // namespace matriarch::cell
