@@ -13,10 +13,11 @@ import sys
 import threading
 
 MODULE = 'patroni.api'
-# The kernel takes what it has of it.
-QUEUE = 4096
+# Who connects waits behind all of these, for a millisecond or two each; who finds no room tries again after a
+# second.
+QUEUE = 256
 # Seconds between two signs of life. Checks and the broker answer within milliseconds.
-PATIENCE = 5
+PATIENCE = 10
 # A thread that waits takes some 80 kB.
 MOST_IDLE = 1500
 

@@ -268,13 +268,15 @@ std::string slot_name(int number) {
 }
 
 endpoint relay_of(const std::string& data_dir) {
-  // All of 127.0.0.0/8 is this machine's: routers that share one do not get into each other's way.
+  // All of 127.0.0.0/8 is this machine's: routers that share one do not get into each other's way,
+  // nor into that of nodes, which are at addresses that people choose.
+  constexpr int first = 240, firsts = 15;
+  constexpr std::uint16_t port = 8891;
   auto digits = model::start_of_sha256(data_dir, 6);
   auto octet = [&](std::size_t number) {
     return std::stoi(digits.substr(2 * number, 2), nullptr, 16) % 254 + 1;
   };
-  constexpr std::uint16_t port = 8891;
-  return {fmt::format("127.{}.{}.{}", octet(0), octet(1), octet(2)), port};
+  return {fmt::format("127.{}.{}.{}", first + octet(0) % firsts, octet(1), octet(2)), port};
 }
 
 std::string member_key(std::uint16_t port, const server_slot& slot) {

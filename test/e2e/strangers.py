@@ -46,8 +46,8 @@ KINDS = {
 class Strangers:
     """So many sockets to a port, each of which is opened anew when it is ended."""
 
-    def __init__(self, address, kind, count=SOCKETS):
-        self.address, (self.clear, self.inside), self.count = address, KINDS[kind], count
+    def __init__(self, address, says, count=SOCKETS):
+        self.address, (self.clear, self.inside), self.count = address, says, count
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.context.check_hostname, self.context.verify_mode = False, ssl.CERT_NONE
         self.open, self.ending = [], threading.Event()
@@ -143,9 +143,9 @@ def strangers_shut_nobody_out(platform):
     leader = platform.leader("public")
     port = (platform.public_host, platform.public_port("public"))
     application_connects(uri)
-    for number, kind in enumerate(KINDS):
+    for number, (kind, says) in enumerate(KINDS.items()):
         Strangers.tried = 0
-        with Strangers(port, kind):
+        with Strangers(port, says):
             took = {
                 "application": seconds(lambda: application_connects(uri)),
                 "bind": seconds(lambda: platform.bind("public", f"b{number}")),
@@ -174,8 +174,8 @@ def client_hello():
 
 
 HELLO = client_hello()
-KINDS.update({"nothing to Patroni": (b"", None), "half a handshake": (HELLO[:100], None),
-              "a handshake that is not ended": (HELLO, None), "no TLS": (b"GET / HTTP/1.0\r\n", None)})
+TO_PATRONI = {"nothing": b"", "half a handshake": HELLO[:100], "a handshake that is not ended": HELLO,
+              "no TLS": b"GET / HTTP/1.0\r\n"}
 
 
 @scenario("a thousand sockets of a stranger to Patroni's REST hold up neither the checks nor the broker")
@@ -188,16 +188,16 @@ def strangers_at_patroni(platform):
     host, port = restapi["connect_address"].rsplit(":", 1)
     who = restapi["authentication"]["username"], restapi["authentication"]["password"]
     with contextlib.closing(psycopg2.connect(uri)) as held:
-        for kind in ("nothing to Patroni", "half a handshake", "a handshake that is not ended", "no TLS"):
+        for kind, says in TO_PATRONI.items():
             Strangers.tried = 0
-            with Strangers((host, int(port)), kind):
+            with Strangers((host, int(port)), (says, None)):
                 checks = [seconds(lambda: equal(platform.ask_patroni(leader, "GET", "/primary", timeout=30)[0], 200,
                                                 "Patroni's answer")) for _ in range(20)]
                 change = seconds(lambda: equal(
                     platform.ask_patroni(leader, "PATCH", "/config", {"ttl": 5}, auth=who, timeout=30)[0], 200,
                     "a change as the broker makes it"))
                 application_connects(uri)
-            print(f"       strangers that say {kind}: a check {max(checks):.2f} s at most, a change {change:.2f} s")
+            print(f"       strangers that say {kind} to Patroni: a check {max(checks):.2f} s at most, a change {change:.2f} s")
         # HAProxy's checks have passed all the while, or it would have ended this.
         with held.cursor() as cursor:
             cursor.execute("select 3")

@@ -75,7 +75,9 @@ TEST_CASE("a request to cancel gets through while a port is full") {
   auto port = all.port();
   all.start();
   REQUIRE(all.says_that_it_serves(all.put(keys_with("a", port, n1, 20))));
-  idle_clients many{port, 9, "127.0.0.2", hello}, other{port, 1, "127.0.0.3", hello};
+  idle_clients many{port, 9, "127.0.0.2", hello};
+  REQUIRE(eventually([&] { return n1.open() == 9; }));
+  idle_clients other{port, 1, "127.0.0.3", hello};
   REQUIRE(eventually([&] { return n1.open() == 10; }));
   CHECK(who_answers(port).empty());
   const std::string cancel{"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x01\0\0\0\x02", 16};

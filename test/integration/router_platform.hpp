@@ -26,6 +26,7 @@
 #include <mutex>
 #include <optional>
 #include <set>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -444,8 +445,10 @@ public:
       auto name = entry.path().filename().string();
       if (name.find_first_not_of("0123456789") != std::string::npos)
         continue;
-      std::ifstream in{entry.path() / "cmdline"};
-      if (std::string{std::istreambuf_iterator<char>{in}, {}}.find(wanted) != std::string::npos)
+      // It may end while it is read.
+      std::ostringstream words;
+      words << std::ifstream{entry.path() / "cmdline"}.rdbuf();
+      if (words.str().find(wanted) != std::string::npos)
         found.push_back(std::stoi(name));
     }
     std::sort(found.begin(), found.end());
