@@ -224,10 +224,10 @@ private:
     bring_about();
   }
 
-  /// Before HAProxy starts, this router says that it is there, and waits until the others have left it
-  /// its share of what a node takes: at no moment shall all together let more through.
+  /// Before HAProxy starts, this router says that it is there, and waits until the others, if there are
+  /// any, have left it its share of what a node takes: all together shall not let more through.
   void join() {
-    is_counted_ = is_counted_ || table_.has_router(id_);
+    is_counted_ = is_counted_ || table_.routers() == 0 || table_.has_router(id_);
     if (is_counted_)
       return;
     publish();
