@@ -89,13 +89,12 @@ public:
     std::ofstream{directory_ + "/cell.yml"} << fmt::format(
         "cell: {{guid: c1, availability_zone: z1, port: {}, username: u, password: p, data_dir: "
         "{}/d, "
-        "capacity: 2, addresses: 127.{}.{}.0/28}}\n"
+        "capacity: 2, addresses: 127.{}.1.0/28}}\n"
         "etcd: {{machines: ['{}']{}}}\n"
         "patroni: {{ttl: 5, loop_wait: 1, retry_timeout: 2}}\n"
         "postgresql:\n  parameters: {{shared_buffers: 16MB, max_connections: 50}}\n{}",
-        // Any octets do; these keep parallel runs apart.
-        port_, directory_, 150 + ::getpid() % 50, ::getpid() / 50 % 256, etcd.url(),
-        etcd_access(how), more ? more(etcd) : "");
+        port_, directory_, test::free_octet(), etcd.url(), etcd_access(how),
+        more ? more(etcd) : "");
     client = std::make_unique<store::etcd_client>(loop, client_access(how));
     start();
   }

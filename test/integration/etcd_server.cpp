@@ -58,18 +58,6 @@ std::string ask(int port, const std::string& path) {
 
 } // namespace
 
-int free_port() {
-  int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  auto address = loopback(0);
-  socklen_t size = sizeof address;
-  bool got = ::bind(fd, reinterpret_cast<sockaddr*>(&address), size) == 0
-             && ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0;
-  ::close(fd);
-  if (!got)
-    throw std::runtime_error{"no free loopback port"};
-  return ntohs(address.sin_port);
-}
-
 etcd_server::etcd_server(unstarted) {
   auto pattern = (std::filesystem::temp_directory_path() / "matriarch-etcd-XXXXXX").string();
   if (::mkdtemp(pattern.data()) == nullptr)

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "certificates.hpp"
+#include "claims.hpp"
 
 namespace matriarch::test {
 
@@ -86,8 +87,5 @@ private:
   int health_port_ = 0;
   pid_t pid_ = 0;
 };
-
-/// A port of 127.0.0.1 that nobody listened on a moment ago.
-[[nodiscard]] int free_port();
 
 } // namespace matriarch::test

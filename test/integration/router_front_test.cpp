@@ -62,7 +62,7 @@ private:
 
 TEST_CASE("the broker that acts is reached through the router, its standby while nobody acts") {
   fake_broker one{"one"}, two{"two"};
-  auto port = fresh_port();
+  auto port = free_port();
   platform all{"broker: {listen: " + std::to_string(port) + ", servers: [" + one.address() + ", "
                + two.address() + "]}\n"};
   two.acts(true);
@@ -78,7 +78,7 @@ TEST_CASE("the broker that acts is reached through the router, its standby while
 TEST_CASE("a broker hears the client's address from the router alone") {
   fake_broker one{"one"};
   one.acts(true);
-  auto port = fresh_port();
+  auto port = free_port();
   platform all{"broker: {listen: " + std::to_string(port) + ", servers: [" + one.address()
                + "]}\n"};
   all.start();
@@ -98,7 +98,7 @@ TEST_CASE("the brokers' port speaks TLS alone, and takes up a certificate that w
   install(first.server_key(), "broker.key");
   fake_broker one{"one"};
   one.acts(true);
-  auto port = fresh_port();
+  auto port = free_port();
   platform all{"broker: {listen: " + std::to_string(port) + ", servers: [" + one.address()
                + "], tls: {certificate: " + (files.path() / "broker.pem").string()
                + ", key: " + (files.path() / "broker.key").string() + "}}\n"};

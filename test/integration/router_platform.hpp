@@ -51,29 +51,7 @@ using clock = std::chrono::steady_clock;
 using matriarch::test::awaited;
 using matriarch::test::etcd_server;
 using matriarch::test::free_port;
-
-/// The first of so many ports in a row that nobody uses, below those of outgoing connections. No call
-/// returns one twice.
-inline int fresh_ports(int count) {
-  static int next = 10'000 + static_cast<int>(::getpid()) % 500 * 30;
-  for (;; ++next) {
-    if (next + count > 32'000)
-      next = 10'000;
-    auto is_free = true;
-    for (int port = next; is_free && port < next + count; ++port)
-      is_free = !why_not_bound("127.0.0.1", static_cast<std::uint16_t>(port));
-    if (is_free)
-      return std::exchange(next, next + count);
-  }
-}
-
-/// A port that nobody uses and that no call has returned before.
-inline int fresh_port() {
-  static std::set<int> known;
-  for (;;)
-    if (auto port = free_port(); known.insert(port).second)
-      return port;
-}
+using matriarch::test::free_ports;
 
 /// Looks until a condition holds; false if it does not within the test's patience.
 inline bool eventually(const std::function<bool()>& condition) {
@@ -94,9 +72,7 @@ inline sockaddr_in address_of(const std::string& host, int port) {
 
 /// A loopback address of this run's own; `number` from 1 to 250.
 inline std::string address(int number) {
-  auto pid = static_cast<int>(::getpid());
-  return "127." + std::to_string(100 + pid % 100) + "." + std::to_string(pid / 100 % 250) + "."
-         + std::to_string(number);
+  return "127." + std::to_string(matriarch::test::free_octet()) + ".0." + std::to_string(number);
 }
 
 /// What every client says first.
@@ -365,8 +341,8 @@ public:
     if (::mkdtemp(pattern.data()) == nullptr)
       throw std::runtime_error{"cannot make a temporary directory"};
     directory_ = pattern;
-    status_port_ = fresh_port();
-    first_port_ = next_port_ = fresh_ports(ports);
+    status_port_ = free_port();
+    first_port_ = next_port_ = free_ports(ports);
     std::ofstream{directory_ / "router.yml"}
         << "router: {data_dir: " << (directory_ / "data").string() << ", id: one"
         << ", ports: {first: " << first_port_ << ", last: " << first_port_ + ports - 1 << "}"
@@ -426,7 +402,7 @@ public:
     std::ofstream{directory_ / "other.yml"}
         << "router: {data_dir: " << (directory_ / "other").string()
         << ", id: one, ports: {first: " << last_port() << ", last: " << last_port()
-        << "}, status: {port: " << fresh_port() << "}}\n"
+        << "}, status: {port: " << free_port() << "}}\n"
         << "etcd: {machines: ['" << server_.url() << "']}\n";
     return exit_code(launch("other.yml"));
   }
@@ -571,7 +547,7 @@ public:
   /// A reload, by an instance at a port out of the range; returns when HAProxy has made it.
   void reload(const std::string& name, fake_member& of) {
     auto before = status().reloads;
-    add(name, fresh_port(), {&of});
+    add(name, free_port(), {&of});
     if (!eventually([&] { return status().reloads > before; }))
       throw std::runtime_error{"HAProxy was not reloaded"};
   }

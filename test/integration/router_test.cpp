@@ -203,7 +203,7 @@ TEST_CASE("a port out of the range is served, by a reload") {
   platform all;
   fake_member n1{"n1", address(1), "a"};
   n1.leads(true);
-  auto port = fresh_port();
+  auto port = free_port();
   all.start();
   REQUIRE(all.serves(0));
   all.add("a", port, {&n1});
