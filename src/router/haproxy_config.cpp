@@ -57,12 +57,13 @@ struct port_kind {
 };
 
 constexpr port_kind postgresql_of_patroni{
-    // A whole request to cancel (its code is 80877102) takes no place of PostgreSQL's, is dealt with
+    // A whole request to cancel (16 bytes, its code is 80877102) takes no place of PostgreSQL's, which
+    // would wait for the rest of one that says that it is longer. It is dealt with
     // at once, and has to get through while a port is full: it is how a query is ended that holds it
     // up.
-    "    tcp-request content set-var(sess.code) req.payload(4,4),hex\n"
-    "    tcp-request content set-var(sess.cancels) int(1) if { var(sess.code) -m str 04D2162E } { "
-    "req.len ge 16 }\n"
+    "    tcp-request content set-var(sess.start) req.payload(0,8),hex\n"
+    "    tcp-request content set-var(sess.cancels) int(1) if { var(sess.start) -m str "
+    "0000001004D2162E } { req.len eq 16 }\n"
     "    tcp-request content accept if { var(sess.cancels) -m found }\n",
     // The scope comes first: Patroni's answer is then always read to its end. Without the scope an
     // address that another cluster has got meanwhile would be taken for this one's.
@@ -222,14 +223,14 @@ std::string head_of(const router_config& settings) {
 /// change while it runs. `set maxconn frontend` is no way: 2.6 may deadlock over it.
 std::string admission_of(const router_config& settings, const port_kind& kind,
                          const std::string& proxy) {
-  // What is accepted: by address and port, and of all.
+  // What is accepted: by address and instance, whose ports may lead to the same node, and of all.
   constexpr std::string_view accepted =
-      "    tcp-request connection set-var(sess.port) dst_port\n"
       "    tcp-request connection set-var(sess.limits) dst_port,map({limits},0:0:0:0:0:0)\n"
       "    tcp-request connection set-var(sess.all) var(sess.limits),field(4,:)\n"
       "    tcp-request connection set-var(sess.all_nearly) var(sess.limits),field(5,:)\n"
       "    tcp-request connection set-var(sess.all_share) var(sess.limits),field(6,:)\n"
-      "    tcp-request connection track-sc1 src,concat(:,sess.port) table {sources}\n"
+      "    tcp-request connection set-var(sess.instance) dst_port,map({fallbacks},{proxy})\n"
+      "    tcp-request connection track-sc1 src,concat(:,sess.instance) table {sources}\n"
       "    tcp-request connection track-sc2 int(1) table {instances}\n"
       "    tcp-request connection reject if { sc2_conn_cur gt {most} }\n"
       "    tcp-request connection reject if { fe_conn,sub(sess.all) gt 0 }\n"

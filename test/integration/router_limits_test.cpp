@@ -63,6 +63,12 @@ TEST_CASE(
   REQUIRE(eventually([&] { return n1.open() == 0; }));
   idle_clients many{port, 100, "127.0.0.2", hello};
   REQUIRE(eventually([&] { return n1.open() == 9; }));
+  {
+    // Whoever has its share of the leader has none of it by the other port.
+    idle_clients again{read_only, 100, "127.0.0.2", hello};
+    CHECK(eventually([&] { return who_answers(read_only) == "n1"; }));
+  }
+  REQUIRE(eventually([&] { return n1.open() == 9; }));
   idle_clients more{read_only, 100, "127.0.0.3", hello};
   CHECK(eventually([&] { return n1.open() == 10; }));
   CHECK(who_answers(read_only).empty());
@@ -82,6 +88,10 @@ TEST_CASE("a request to cancel gets through while a port is full") {
   CHECK(who_answers(port).empty());
   const std::string cancel{"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x01\0\0\0\x02", 16};
   CHECK(connection{port, "127.0.0.4", cancel}.name() == "n1");
+  // PostgreSQL would wait for the rest of these, in a place of its own.
+  const std::string longer{"\0\0\x27\x10\x04\xd2\x16\x2e\0\0\0\x01\0\0\0\x02", 16};
+  CHECK(connection{port, "127.0.0.4", longer}.name().empty());
+  CHECK(connection{port, "127.0.0.4", cancel + "x"}.name().empty());
 }
 
 TEST_CASE("routers share what a node takes") {
@@ -138,7 +148,7 @@ TEST_CASE("no port can take all connections, nor all ports those of the operator
                         to.send({200, "acts", {}});
                       }};
   REQUIRE_FALSE(broker.start());
-  auto front = fresh_port();
+  auto front = free_port();
   // Six of the connections are the broker's.
   platform all{"broker: {listen: " + std::to_string(front)
                    + ", servers: ['127.0.0.1:" + std::to_string(broker.port()) + "']}\n",
