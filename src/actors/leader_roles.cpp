@@ -8,6 +8,7 @@
 #include "actors/binding_roles.hpp"
 #include "actors/login_check.hpp"
 #include "actors/postgresql.hpp"
+#include "actors/reader_rights.hpp"
 #include "model/names.hpp"
 #include "model/times.hpp"
 
@@ -168,6 +169,12 @@ private:
     bool reading = std::ranges::any_of(order_.wanted, &wanted_role::read_only);
     if (reading && !found_.contains(readers_))
       (void)leader_->run("create role " + id(readers_) + " nologin");
+    if (reading) {
+      auto limit = leader_->run("select current_setting('temp_file_limit')");
+      if (!limit.ok())
+        return limit.error();
+      bounds_temporary_files_ = text_at(*limit, 0, 0) == "-1";
+    }
     for (const auto& one : order_.wanted)
       if (!answer_.unmade.contains(one.who.username))
         if (auto wrong = change_of(one, changes))
@@ -175,13 +182,14 @@ private:
     // New ones first: somebody waits for them.
     std::ranges::stable_partition(changes,
                                   [&](const auto& one) { return !found_.contains(one.name); });
-    answer_.unmade.merge(run_all(changes));
+    answer_.unmade.merge(run_all(changes, true));
     return std::nullopt;
   }
 
   /// All in one transaction if that works, else each in its own. Gives those that could not be
   /// made, and why.
-  std::map<std::string, std::string> run_all(const std::vector<change>& changes) {
+  std::map<std::string, std::string> run_all(const std::vector<change>& changes,
+                                             bool may_be_hurried = false) {
     std::map<std::string, std::string> failed;
     std::string all;
     for (const auto& one : changes)
@@ -190,7 +198,7 @@ private:
       return failed;
     auto end = clock::now() + longest_locked;
     for (const auto& one : changes)
-      if (clock::now() > end)
+      if (clock::now() > end || (may_be_hurried && hurried()))
         failed[one.name] = "others took the time; it is tried again";
       else if (auto done = leader_->run(one.script); !done.ok())
         failed[one.name] = done.error();
@@ -277,6 +285,10 @@ private:
     text += ";alter role " + id(name) + " set "
             + (wanted.read_only ? std::string{"default_transaction_read_only = on"}
                                 : "role = " + leader_->literal(order_.owner.username))
+            + (wanted.read_only && bounds_temporary_files_
+                   ? ";alter role " + id(name)
+                         + " set temp_file_limit = " + leader_->literal(reader_temporary_files)
+                   : "")
             + ";grant " + id(wanted.read_only ? readers_ : order_.owner.username) + " to "
             + id(name) + ";comment on role " + id(name) + " is " + leader_->literal(binding_mark)
             + ";";
@@ -333,7 +345,8 @@ private:
   std::string revoked_;
   std::optional<session> leader_;
   found_roles found_;
-  bool revokes_ = false; ///< somebody whose login was not refused yet
+  bool bounds_temporary_files_ = false; ///< readers', since the plan does not
+  bool revokes_ = false;                ///< somebody whose login was not refused yet
   role_answer answer_;
 };
 

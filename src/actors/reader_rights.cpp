@@ -24,6 +24,8 @@ constexpr int most_at_once = 5000;
 /// table is locked in a way that neither queries nor changes of rows mind, but ALTER TABLE does: if
 /// both met, one of them would fail. Other kinds can't be locked. What belongs to an extension is
 /// left as it is.
+/// Each privilege is taken away by whoever granted it, for nobody else can, and with what was granted
+/// by it in turn.
 constexpr std::string_view differences = R"(
 with names as (select current_setting('matriarch.owner') as owner,
     current_setting('matriarch.readers') as readers,
@@ -37,7 +39,7 @@ with names as (select current_setting('matriarch.owner') as owner,
   kinds(kind, word, size, lock) as (values
     ('r'::"char", 'table', 200, true), ('p', 'table', 200, true), ('v', 'table', 50, false),
     ('m', 'table', 1, false), ('f', 'table', 20, false), ('S', 'sequence', 50, false)),
-  relations as (select c.oid, c.relacl, format('%I.%I', n.nspname, c.relname) as name, k.word, k.size,
+  relations as (select c.oid, c.relacl, c.relkind, c.relowner as owner, format('%I.%I', n.nspname, c.relname) as name, k.word, k.size,
       case when k.lock
         then format('lock table only %I.%I in row exclusive mode nowait;', n.nspname, c.relname)
         else '' end as lock
@@ -45,11 +47,11 @@ with names as (select current_setting('matriarch.owner') as owner,
     where n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
       and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass
         and d.objid = c.oid and d.deptype = 'e')),
-  granted as (select r.oid, a.grantee, a.privilege_type as privilege
+  granted as (select r.oid, a.grantee, a.grantor, a.privilege_type as privilege
     from relations r, aclexplode(r.relacl) a
-    union all select t.attrelid, a.grantee, a.privilege_type
+    union all select t.attrelid, a.grantee, a.grantor, a.privilege_type
     from pg_attribute t, aclexplode(t.attacl) a where t.attacl is not null),
-  schemas as (select n.oid, n.nspacl, quote_ident(n.nspname) as name from pg_namespace n
+  schemas as (select n.oid, n.nspacl, n.nspowner as owner, quote_ident(n.nspname) as name from pg_namespace n
     where n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
       and not exists (select from pg_depend d where d.classid = 'pg_namespace'::regclass
         and d.objid = n.oid and d.deptype = 'e'))
@@ -61,8 +63,9 @@ select 1 as turn, 1 as size, 'the database' as name,
   from pg_database d, g
   where d.datname = current_database() and not has_database_privilege(g.oid, d.oid, 'connect')
 union all
-select 1, 1, 'the database', format('revoke %s on database %I from %s', a.privilege_type, d.datname,
-    w.name)
+select 1, 1, 'the database', case a.grantor when d.datdba then '' else format('set role %I;', pg_get_userbyid(a.grantor)) end
+    || format('revoke %s on database %I from %s cascade', a.privilege_type, d.datname, w.name)
+    || case a.grantor when d.datdba then '' else ';reset role' end
   from pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
   join who w on w.oid = a.grantee
   where d.datname = current_database() and a.privilege_type <> 'CONNECT'
@@ -82,7 +85,9 @@ union all
 select 2, 20, s.name, format('grant usage on schema %s to %I', s.name, g.rolname)
   from schemas s, g where not has_schema_privilege(g.oid, s.oid, 'usage')
 union all
-select 2, 20, s.name, format('revoke create on schema %s from %s', s.name, w.name)
+select 2, 20, s.name, case a.grantor when s.owner then '' else format('set role %I;', pg_get_userbyid(a.grantor)) end
+    || format('revoke create on schema %s from %s cascade', s.name, w.name)
+    || case a.grantor when s.owner then '' else ';reset role' end
   from schemas s, aclexplode(s.nspacl) a join who w on w.oid = a.grantee
   where a.privilege_type = 'CREATE'
 
@@ -92,10 +97,24 @@ select 3, r.size, r.name,
     r.lock || format('grant select on %s %s to %I', r.word, r.name, g.rolname)
   from relations r, g where not has_table_privilege(g.oid, r.oid, 'select')
 union all
-select 3, r.size, r.name, r.lock || format('revoke %s on %s %s from %s',
-    string_agg(distinct a.privilege, ', '), r.word, r.name, w.name)
+select 3, r.size, r.name, r.lock || case a.grantor when r.owner then '' else format('set role %I;', pg_get_userbyid(a.grantor)) end
+    || format('revoke %s on %s %s from %s cascade', string_agg(distinct a.privilege, ', '), r.word,
+      r.name, w.name)
+    || case a.grantor when r.owner then '' else ';reset role' end
   from granted a join who w on w.oid = a.grantee join relations r on r.oid = a.oid
-  where a.privilege <> 'SELECT' group by r.size, r.name, r.lock, r.word, w.name
+  where a.privilege <> 'SELECT'
+  group by r.size, r.name, r.lock, r.word, r.owner, a.grantor, w.name
+
+-- What a reader made while it could belongs to the owner: it fills no disk by it any more. A sequence
+-- of a column goes with its table.
+union all
+select 3, r.size, r.name, r.lock || format('alter %s %s owner to %I', r.word, r.name, o.rolname)
+  from relations r join each on each.oid = r.owner, o
+  where r.relkind <> 'S' or not exists (select from pg_depend d where d.classid = 'pg_class'::regclass
+    and d.objid = r.oid and d.deptype in ('a', 'i'))
+union all
+select 2, 20, s.name, format('alter schema %s owner to %I', s.name, o.rolname)
+  from schemas s join each on each.oid = s.owner, o
 
 -- Functions, which views may call. One that runs with its owner's rights may write: where the public
 -- may not call it there is a reason.
@@ -112,8 +131,9 @@ select 4, 20, f.oid::regprocedure::text,
 
 -- Large objects are read by functions of ours, without a right of their own.
 union all
-select 5, 50, 'large object ' || l.oid, format('revoke update on large object %s from %s', l.oid,
-    w.name)
+select 5, 50, 'large object ' || l.oid, case a.grantor when l.lomowner then '' else format('set role %I;', pg_get_userbyid(a.grantor)) end
+    || format('revoke update on large object %s from %s cascade', l.oid, w.name)
+    || case a.grantor when l.lomowner then '' else ';reset role' end
   from pg_largeobject_metadata l, aclexplode(l.lomacl) a join who w on w.oid = a.grantee
   where a.privilege_type = 'UPDATE'
 

@@ -215,6 +215,36 @@ TEST_CASE("a reader writes nothing, whatever an application gives to the public 
   CHECK(one.ask("select lo_get(" + big + ")") == "\\x616263");
 }
 
+TEST_CASE("what a reader could pass on or make while it was let is taken from it") {
+  instance app;
+  auto one = app.as("one");
+  one.ask("create table t (n int); grant insert on t to reader with grant option");
+  one.ask("grant all on schema public to public");
+  auto reader = app.as("reader");
+  reader.ask("set default_transaction_read_only = off");
+  reader.ask("grant insert on t to public");
+  reader.ask("create table mine (n serial); create view seen as select 1; create schema its");
+  // A table of the application's that the owner has passed on.
+  one.ask("set role none; create table own (n int); grant all on own to appuser with grant option");
+  one.ask("set role appuser; grant insert on own to public");
+  app.keep();
+  for (const char* what : {"insert into t values (1)", "insert into own values (1)",
+                           "insert into mine values (1)", "alter table mine add m int",
+                           "create table its.more (n int)", "create table public.more (n int)"}) {
+    CAPTURE(what);
+    CHECK(holds(reader.refusal(what), "permission denied") != holds(reader.refusal(what), "owner"));
+  }
+  CHECK(one.refusal("insert into mine values (1)").empty());
+}
+
+TEST_CASE("a reader's temporary files are bounded from its first session on") {
+  instance app;
+  app.order.wanted.push_back({{"another", "password of another"}, true});
+  auto made = make_roles(app.order, app.passwords);
+  REQUIRE_MESSAGE(made.ok, made.why);
+  CHECK(app.as("another").ask("show temp_file_limit") == "1GB");
+}
+
 TEST_CASE("a reader reads large objects that were made a moment ago, by either protocol") {
   instance app;
   auto one = app.as("one");
