@@ -27,17 +27,18 @@ result<found_roles> find_roles(session& on, const std::string& owner) {
     return "exists (select from pg_db_role_setting where setrole = r.oid and setdatabase = 0 and "
            + on.literal(setting) + " = any (setconfig))";
   };
-  auto came =
-      on.run("select r.rolname, coalesce(shobj_description(r.oid, 'pg_authid'), ''),"
-             " r.rolcanlogin, r.rolconnlimit,"
-             " case when isfinite(r.rolvaliduntil) then to_char(r.rolvaliduntil at time zone 'UTC',"
-             " 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') else '' end,"
-             " coalesce(r.rolpassword, ''),"
-             " exists (select from pg_stat_activity a where a.usesysid = r.oid),"
-             + member_of(owner) + "," + member_of(model::readers_role(owner)) + ","
-             + member_of(model::revoked_role(owner)) + "," + has_set("role=" + owner) + ","
-             + has_set("default_transaction_read_only=on")
-             + ", pg_is_in_recovery() from pg_authid r where r.rolname !~ '^pg_'");
+  auto came = on.run(
+      "select r.rolname, coalesce(shobj_description(r.oid, 'pg_authid'), ''),"
+      " r.rolcanlogin, r.rolconnlimit,"
+      " case when isfinite(r.rolvaliduntil) then to_char(r.rolvaliduntil at time zone 'UTC',"
+      " 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') else '' end,"
+      // A verifier of ours has 133 bytes. An application may have stored what fills the memory.
+      " case when octet_length(r.rolpassword) <= 200 then r.rolpassword else '' end,"
+      " exists (select from pg_stat_activity a where a.usesysid = r.oid),"
+      + member_of(owner) + "," + member_of(model::readers_role(owner)) + ","
+      + member_of(model::revoked_role(owner)) + "," + has_set("role=" + owner) + ","
+      + has_set("default_transaction_read_only=on")
+      + ", pg_is_in_recovery() from pg_authid r where r.rolname !~ '^pg_'");
   if (!came.ok())
     return failure{came.error()};
   found_roles found;

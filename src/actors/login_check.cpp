@@ -88,17 +88,17 @@ private:
 
   /// Which setting it is: the one without which a login works.
   [[nodiscard]] trouble find_setting() const {
-    auto found =
-        leader_.run("select distinct split_part(s, '=', 1), p.boot_val from pg_db_role_setting"
-                    " cross join lateral unnest(setconfig) s left join pg_settings p"
-                    " on p.name = split_part(s, '=', 1) where setdatabase in (0, (select"
-                    " oid from pg_database where datname = "
-                    + leader_.literal(model::application_database)
-                    + ")) and setrole in (0, (select oid from pg_roles where rolname = "
-                    + leader_.literal(wanted_.who.username)
-                    + ")) and split_part(s, '=', 1)"
-                      " not in ('role', 'default_transaction_read_only') limit "
-                    + std::to_string(most_tried));
+    auto found = leader_.run(
+        "select distinct left(split_part(s, '=', 1), 200), p.boot_val from pg_db_role_setting"
+        " cross join lateral unnest(setconfig) s left join pg_settings p"
+        " on p.name = split_part(s, '=', 1) where setdatabase in (0, (select"
+        " oid from pg_database where datname = "
+        + leader_.literal(model::application_database)
+        + ")) and setrole in (0, (select oid from pg_roles where rolname = "
+        + leader_.literal(wanted_.who.username)
+        + ")) and split_part(s, '=', 1)"
+          " not in ('role', 'default_transaction_read_only') limit "
+        + std::to_string(most_tried));
     if (!found.ok())
       return std::nullopt;
     std::vector<setting> made;

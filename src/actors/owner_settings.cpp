@@ -11,7 +11,9 @@ namespace {
 using postgresql::session;
 using postgresql::text_at;
 
-/// The owner and those that work as it, each once for all databases (0) and once for this one.
+/// The owner and those that work as it, each once for all databases (0) and once for this one. Settings
+/// may be as long as an application likes, and are copied to each of its bindings: those of a role
+/// that take more than 8 kB are left as they are.
 constexpr const char* all_settings = R"(
 with o as (select oid from pg_roles where rolname = )";
 constexpr const char* and_of_whom = R"(),
@@ -23,6 +25,7 @@ constexpr const char* and_of_whom = R"(),
 select who.is_owner, who.oid, places.oid, e.entry
   from who cross join places
   left join pg_db_role_setting s on s.setrole = who.oid and s.setdatabase = places.oid
+    and pg_column_size(s.setconfig) <= 8192
   left join lateral unnest(s.setconfig) with ordinality as e(entry, place) on true
   order by who.oid, places.oid, e.place)";
 

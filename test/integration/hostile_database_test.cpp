@@ -1,6 +1,8 @@
 // What an application makes of its own database and roles, against the broker's work there.
 #include <doctest/doctest.h>
 
+#include <sys/resource.h>
+
 #include <caf/all.hpp>
 
 #include "actors/database.hpp"
@@ -8,6 +10,17 @@
 
 using namespace matriarch;
 using namespace matriarch::test;
+
+namespace {
+
+/// The most that this process has had, in kB.
+long peak_memory() {
+  rusage used{};
+  getrusage(RUSAGE_SELF, &used);
+  return used.ru_maxrss;
+}
+
+} // namespace
 
 TEST_CASE("a verifier that a role wrote itself is replaced, whatever it is") {
   postgresql_server server;
@@ -32,6 +45,23 @@ TEST_CASE("a verifier that a role wrote itself is replaced, whatever it is") {
   }
   app.as("one").ask("set role none; alter role current_user password null");
   app.must_make();
+  CHECK(app.as("one").connected());
+}
+
+TEST_CASE("a verifier and settings as long as the memory are not read") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.must_make();
+  // A well-formed one, of a salt of 30 MB; the server compresses it.
+  app.as("one").ask("set role none; do $$begin execute 'alter role current_user password '"
+                    " || quote_literal('SCRAM-SHA-256$4096:' || repeat('QUFB', 10000000) || '$'"
+                    " || repeat('A', 43) || '=:' || repeat('A', 43) || '='); end$$");
+  app.as("one").ask("do $$begin execute 'alter role appuser set a.b = '"
+                    " || quote_literal(repeat('a', 40000000)); end$$");
+  auto before = peak_memory();
+  app.must_make();
+  CHECK(peak_memory() - before < 20'000);
   CHECK(app.as("one").connected());
 }
 
