@@ -423,6 +423,8 @@ void instance_bindings::tend_roles() {
   unserved_.clear();
   if (made && settle())
     return;
+  if (!made && hold_back_at_once())
+    return;
   note_unserved();
   if (!wanted)
     return;
@@ -707,6 +709,18 @@ bool instance_bindings::hold_back(model::record& next) const {
     changes |= hold != std::exchange(node.held_back, hold);
   }
   return changes;
+}
+
+/// Whatever is asked for meanwhile: which nodes may lack a revocation is known from the last order.
+bool instance_bindings::hold_back_at_once() {
+  auto next = *host_.known();
+  if (!confirmed_ || !hold_back(next))
+    return false;
+  host_.write(std::move(next), {}, {}, [this](const fate& came) {
+    if (!came.done())
+      spdlog::warn("instance {}: nodes are not held back yet: {}", host_.name, came.why);
+  });
+  return true;
 }
 
 /// Whether a node is held back that may have caught up since.

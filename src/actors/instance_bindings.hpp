@@ -163,6 +163,7 @@ private:
   void log_troubles(const std::map<std::string, std::string>& before) const;
   [[nodiscard]] const std::string& role_of(const model::binding& one) const;
   [[nodiscard]] bool hold_back(model::record& next) const;
+  bool hold_back_at_once();
   [[nodiscard]] bool may_be_let_go() const;
   /// Whether there is something to write, which is under way then.
   bool settle();
