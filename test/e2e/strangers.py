@@ -197,7 +197,8 @@ def strangers_at_patroni(platform):
                     platform.ask_patroni(leader, "PATCH", "/config", {"ttl": 5}, auth=who, timeout=30)[0], 200,
                     "a change as the broker makes it"))
                 application_connects(uri)
-            print(f"       strangers that say {kind} to Patroni: a check {max(checks):.2f} s at most, a change {change:.2f} s")
+            print(f"       strangers that say {kind} to Patroni: a check {max(checks):.2f} s at most,"
+                  f" a change {change:.2f} s")
         # HAProxy's checks have passed all the while, or it would have ended this.
         with held.cursor() as cursor:
             cursor.execute("select 3")

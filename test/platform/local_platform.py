@@ -1217,7 +1217,8 @@ class Platform:
                 left.append(f"process {pid}: {' '.join(command).strip()[:120]}")
         left += [f"held address {address}" for address in self._new_addresses()]
         for key, value in self.keys().items():
-            if key.startswith(("/matriarch/", "/cells/", "/routers/")) or key in ("/routing/nextport", "/routing/authority"):
+            if (key.startswith(("/matriarch/", "/cells/", "/routers/"))
+                    or key in ("/routing/nextport", "/routing/authority")):
                 continue
             if key.startswith("/routing/port/") and self.rests(value):
                 continue

@@ -152,7 +152,6 @@ TEST_CASE(
     CHECK(why(wrong).find(server.key) == std::string::npos);
 }
 
-
 TEST_CASE("no node is certified by a name that could be a cell's, whoever asks for it") {
   auto by = must(next_of({}, start));
   auto request = must(make_request(must(make_key())));
