@@ -849,8 +849,11 @@ private:
 
   /// A node that was to go long ago, on a cell that comes back only now, may hold the last copy.
   [[nodiscard]] bool may_be_removed(const node& n) const {
-    if (!known_.desired.exists || !known_.current.failing_because.empty() || !known_.had_leader)
+    if (!known_.desired.exists || !known_.current.failing_because.empty())
       return true;
+    // A start that came to nothing, as its cell said, and leads all the same: there is data now.
+    if (!known_.had_leader)
+      return !around_.seen.leads(n.node_id);
     // Nobody asked for this one to go, and the leader acknowledges by its word.
     bool vouches = !n.failing.empty() && around_.seen.synchronous.contains(n.node_id);
     return leader_runs() && !around_.seen.leads(n.node_id) && !vouches && !is_ahead(n);

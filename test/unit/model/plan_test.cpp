@@ -360,6 +360,16 @@ TEST_CASE("a shrink succeeds only after the cell has confirmed the removal") {
   CHECK(d.buried[0].node_id == "n2");
 }
 
+TEST_CASE("a node that leads is not removed, also where nobody has led before") {
+  auto known = instance_with({node_on("a", "1"), node_on("b", "2")}, operation_type::provision, 1);
+  known.had_leader = false;
+  known.find_node("a")->phase = node_phase::removing;
+  auto c = running({"a", "b"}, "a");
+  CHECK(ids_of<remove_node>(decide(known, c)).empty());
+  c.seen.leader.clear();
+  CHECK(ids_of<remove_node>(decide(known, c)) == ids{"a"});
+}
+
 TEST_CASE("a removed node whose start may still arrive is remembered until it cannot") {
   auto going = node_on("n2", "b", node_phase::removing);
   going.start_may_arrive_until = start + 20s;
