@@ -65,6 +65,9 @@ using std::chrono::milliseconds;
 constexpr std::size_t max_head_bytes = 16 * 1024;
 /// How often deadlines are looked at; Pistache's own value.
 constexpr milliseconds tick{500};
+/// At the server's end a connection without a request may have one on its way, which a proxy sends with
+/// the connection: it is waited for so long before the connection is closed.
+constexpr milliseconds first_request_grace{300};
 /// An unused connection is closed after this, later than proxies do (HAProxy: 60 s at most by
 /// habit), so that it is not closed under their hands.
 constexpr milliseconds idle_patience{75'000};
@@ -887,6 +890,7 @@ private:
   void drain() {
     if (!deaf_) {
       deaf_ = true;
+      deaf_since_ = clock::now();
       // Whoever is connected as far as the kernel knows would be reset with the listening socket.
       if (listening_)
         accept_some();
@@ -898,9 +902,10 @@ private:
         ::close(std::exchange(shared_->listener, -1));
     }
     bool all = shared_->abandoning;
+    bool graceful = clock::now() < deaf_since_ + first_request_grace;
     std::vector<std::shared_ptr<link>> done;
     for (auto& [fd, l] : links_)
-      if (all || l->between_requests())
+      if (all || (l->between_requests() && !(graceful && l->turn == 0)))
         done.push_back(l);
     for (auto& l : done) {
       // A request that has arrived in this moment is still served.
@@ -936,6 +941,7 @@ private:
   bool started_ = false;
   bool listening_ = true;
   bool deaf_ = false;
+  clock::time_point deaf_since_;
   bool reported_ = false;
   std::uint64_t accepted_ = 0;
   std::unordered_map<int, std::shared_ptr<link>> links_;
