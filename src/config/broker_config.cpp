@@ -254,7 +254,8 @@ result<broker_config> parse_broker_config(const std::string& path, const std::st
 
 result<broker_config> load_broker_config(const std::string& path) {
   std::ifstream range("/proc/sys/net/ipv4/ip_local_port_range");
-  const std::string local_port_range{std::istreambuf_iterator<char>(range), {}};
+  std::string local_port_range;
+  std::getline(range, local_port_range);
   try {
     return config_of(path, section::parse_file(path), local_port_range);
   } catch (const config_error& error) {

@@ -368,9 +368,20 @@ std::string section::file(std::string_view name) const {
   return path;
 }
 
+namespace {
+
+/// Without what cannot be read: whoever parses it says that it is no good.
+std::string text_of_file(const std::string& path) {
+  std::ifstream opened(path, std::ios::binary);
+  std::ostringstream text;
+  text << opened.rdbuf();
+  return text.str();
+}
+
+} // namespace
+
 std::string section::file_text(std::string_view name) const {
-  std::ifstream opened(file(name), std::ios::binary);
-  return {std::istreambuf_iterator<char>(opened), {}};
+  return text_of_file(file(name));
 }
 
 std::string section::secret_file(std::string_view name) const {
@@ -383,8 +394,7 @@ std::string section::secret_file(std::string_view name) const {
 }
 
 std::string section::secret_file_text(std::string_view name) const {
-  std::ifstream opened(secret_file(name), std::ios::binary);
-  return {std::istreambuf_iterator<char>(opened), {}};
+  return text_of_file(secret_file(name));
 }
 
 std::int64_t section::number(std::string_view name, std::int64_t least, std::int64_t greatest,

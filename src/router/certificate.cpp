@@ -5,6 +5,7 @@
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <sstream>
 
 #include <fmt/format.h>
 #include <openssl/bio.h>
@@ -22,7 +23,10 @@ result<std::string> text_of(const std::string& path) {
   std::ifstream in{path, std::ios::binary};
   if (!in)
     return failure{fmt::format("{} cannot be read: {}", path, std::strerror(errno))};
-  return std::string{std::istreambuf_iterator<char>{in}, {}};
+  std::ostringstream text;
+  if (!(text << in.rdbuf()))
+    return failure{fmt::format("{} cannot be read", path)};
+  return text.str();
 }
 
 std::unique_ptr<BIO, decltype(&BIO_free)> reader_of(const std::string& text) {

@@ -44,9 +44,13 @@ constexpr std::chrono::milliseconds look_again{10};
 /// What HAProxy prints is kept for whoever looks for a reason; a line for each change of a server.
 constexpr std::uintmax_t longest_log = 4 * 1024 * 1024;
 
+/// Empty if it cannot be read. Of a process that ends meanwhile reading fails in the middle, and an
+/// iterator over the stream's buffer would throw: the stream takes that for the end.
 std::string read_file(const std::string& path) {
   std::ifstream in{path, std::ios::binary};
-  return {std::istreambuf_iterator<char>{in}, {}};
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
 }
 
 /// Starts a program with none of this one's files, signals or session. 0 and errno if it could not.

@@ -15,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -513,8 +514,9 @@ private:
   /// one is taken.
   void remember_authority() {
     std::ifstream file{authority_path(settings_)};
-    std::string text{std::istreambuf_iterator<char>{file}, {}};
-    pem_.fleet = certificates_in(text);
+    std::ostringstream text;
+    text << file.rdbuf();
+    pem_.fleet = certificates_in(text.str());
   }
 
   void take_up_authority(const std::string& told) {
