@@ -75,15 +75,12 @@ private:
     if (auto told = end_sessions(*leader_, {order_.name}); !told.ok())
       return told.error();
     std::vector<replica> replicas;
-    trouble unasked;
     auto connected_by = clock::now() + longest_replica_connects;
     for (const auto& [name, url] : order_.replicas) {
       auto opened = session::open(url, order_.superuser,
                                   std::min(connected_by, clock::now() + longest_replica_connect));
       if (opened.ok())
         replicas.push_back({name, std::move(*opened)});
-      else
-        unasked = "a replica, which does not answer, may still have sessions of it";
     }
     auto end = clock::now() + longest_session_end;
     for (auto& one : replicas)
@@ -103,7 +100,7 @@ private:
         all_over &= one.over;
       }
       if (all_over || clock::now() > end)
-        return left ? left : unasked;
+        return left;
       std::this_thread::sleep_for(pause);
       pause = std::min<std::chrono::milliseconds>(pause * 2, longest_pause);
     }
@@ -176,9 +173,10 @@ private:
                               + leader_->literal(order_.name)
                               + " and (p.owner = r.rolname or p.transaction = r.xmax"
                                 // As the owner, whom it works as, it may have locked its own role.
-                                " or exists (select from pg_locks l where l.pid is null"
-                                "  and l.virtualtransaction = '-1/' || p.transaction"
-                                "  and l.classid = 'pg_authid'::regclass and l.objid = r.oid)"
+                                " or exists (select from pg_locks l join pg_locks own"
+                                "  using (virtualtransaction) where l.pid is null"
+                                "  and l.classid = 'pg_authid'::regclass and l.objid = r.oid"
+                                "  and own.pid is null and own.transactionid = p.transaction)"
                                 " or exists (select from pg_db_role_setting s"
                                 "  where s.setrole = r.oid and s.xmax = p.transaction))");
     if (!found.ok())

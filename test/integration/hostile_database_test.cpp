@@ -57,8 +57,8 @@ TEST_CASE("a verifier and settings as long as the memory are not read") {
   app.as("one").ask("set role none; do $$begin execute 'alter role current_user password '"
                     " || quote_literal('SCRAM-SHA-256$4096:' || repeat('QUFB', 10000000) || '$'"
                     " || repeat('A', 43) || '=:' || repeat('A', 43) || '='); end$$");
-  app.as("one").ask("do $$begin execute 'alter role appuser set a.b = '"
-                    " || quote_literal(repeat('a', 40000000)); end$$");
+  app.admin().ask("do $$begin execute 'alter role appuser set a.b = '"
+                  " || quote_literal(repeat('a', 40000000)); end$$");
   auto before = peak_memory();
   app.must_make();
   CHECK(peak_memory() - before < 20'000);

@@ -305,20 +305,6 @@ TEST_CASE("what a role has prepared as the owner does not keep the role locked")
   CHECK_FALSE(app.has("one"));
 }
 
-TEST_CASE("a role is not called gone while a replica cannot be asked for its sessions") {
-  postgresql_server server;
-  instance app{server};
-  app.want("reader", true);
-  app.must_make();
-  app.replicas = {{"away", "postgres://127.0.0.1:1/postgres"}};
-  app.drop("reader");
-  (void)app.make();
-  CHECK(app.has("reader"));
-  app.replicas.clear();
-  app.must_make();
-  CHECK_FALSE(app.has("reader"));
-}
-
 TEST_CASE("a replica that stands still is not said to have a revocation, and its sessions end") {
   postgresql_server server;
   instance app{server};

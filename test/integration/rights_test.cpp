@@ -219,7 +219,7 @@ TEST_CASE("what a reader could pass on or make while it was let is taken from it
   instance app;
   auto one = app.as("one");
   one.ask("create table t (n int); grant insert on t to reader with grant option");
-  one.ask("grant all on schema public to public");
+  one.ask("grant all on schema public to public; grant all on database db to public");
   auto reader = app.as("reader");
   reader.ask("set default_transaction_read_only = off");
   reader.ask("grant insert on t to public");
