@@ -1461,7 +1461,7 @@ private:
       return;
     spdlog::warn("instance {}: node {} copies a leader that leads no more, and begins again", name_,
                  step.node_id);
-    auto what = patroni_request(found->second, "POST", "/reinitialize", R"({"force":true})");
+    auto what = patroni_request(step.node_id, found->second, "POST", "/reinitialize", R"({"force":true})");
     what.timeout = configure_time;
     auto done = [this, id = step.node_id, of = around_.seen.leader](const http::outcome& came) {
       copying_again_.erase(id);

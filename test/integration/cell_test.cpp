@@ -434,7 +434,7 @@ headers claim(const std::string& scope, int revision, const std::string& fleet =
 TEST_CASE(
     "two nodes become a leader and its replica, outlive the agent, and leave nothing behind") {
   cell one;
-  CHECK(one.values("/cells/c1").size() == 1);
+  CHECK(becomes([&] { return one.values("/cells/c1").size() == 1; }));
   REQUIRE(one.put("n1", "scope") == 201);
   REQUIRE(one.runs("n1"));
   REQUIRE(one.put("n2", "scope") == 201);
@@ -833,7 +833,7 @@ TEST_CASE(
   REQUIRE(becomes([&] { return here.values("/cells/").size() == 1; }));
   auto said = here.values("/cells/");
   CHECK(here.start_another() == 1);
-  CHECK(here.log().find("the guid c1 is taken: the cell at http://") != std::string::npos);
+  CHECK(here.log().find("the guid c1 is taken: the cell at https://") != std::string::npos);
   CHECK(here.values("/cells/") == said);
   here.kill();
   CHECK(here.values("/cells/") == said); // its lease lives

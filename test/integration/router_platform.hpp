@@ -235,8 +235,8 @@ private:
     auto identity = std::make_shared<tls::server_identity>();
     if (auto wrong = identity->show(shows))
       throw std::runtime_error{*wrong};
+    identity->refuse_plain(true);
     options.tls = std::move(identity);
-    options.require_tls = true;
     return options;
   }
 
