@@ -40,10 +40,10 @@ from local_platform import Failed, Platform, processes_of, tail  # noqa: E402
 # time. In each the cheap ones come first: what is wrong everywhere shows early.
 PARTS = [
     ["defects", "configuration", "life_cycle", "seeds_readme", "operators", "bad_input", "two_requests",
-     "move", "tools"],
+     "move", "cells_by_tls", "tools"],
     ["fencing", "router_killed", "strangers", "outages", "hostile", "broker_killed", "kills"],
     ["conformance", "bindings", "readers", "hostile_tenant", "tenants", "addresses", "certificates", "secrecy",
-     "cells_by_tls", "two_brokers", "crowd", "soak"],
+     "two_brokers", "crowd", "soak"],
     ["repair", "left_behind", "taking_back", "plans", "routers"],
 ]
 FILES = list(itertools.chain(*PARTS))
