@@ -80,7 +80,8 @@ def clean_up(platform):
 
 
 def run_one(platform, function, shared=False):
-    """Gives whether it held, without a sanitizer's report. `shared`: what it made is for others too."""
+    """Gives what was wrong, in one line, or nothing if it held without a sanitizer's report. `shared`:
+    what it made is for others too."""
     try:
         function(platform)
         if not shared:
@@ -88,8 +89,8 @@ def run_one(platform, function, shared=False):
         reports = platform.sanitizer_reports()
         if reports:
             raise Failed("\n".join(reports))
-        return True
-    except Exception:  # whatever it was, the next scenario is to be run
+        return ""
+    except Exception as failure:  # whatever it was, the next scenario is to be run
         traceback.print_exc(file=sys.stdout)
         for process in [platform.broker] if shared else platform.processes:
             print(f"--- {process.name}{'' if process.alive() else ' (ended)'}, its log's end:")
@@ -103,18 +104,20 @@ def run_one(platform, function, shared=False):
                 platform.wait_nothing_left()
         except Exception as error:
             print(f"could not be cleaned up: {error}")
-        return False
+        return " ".join(f"{type(failure).__name__}: {failure}".split())[:400]
 
 
 class Results:
     def __init__(self):
         self.passed, self.failed, self.held = 0, [], {}
 
-    def note(self, file, title, held, seconds):
-        print(f"{'ok    ' if held else 'FAILED'} {seconds:6.1f} s  {file}: {title}", flush=True)
-        self.held[title] = held
-        self.passed += held
-        self.failed += [] if held else [f"{file}: {title}"]
+    def note(self, file, title, wrong, seconds):
+        """`wrong`: what was, or nothing. It stands in the line, for whoever sees no more of the output."""
+        reason = f": {wrong}" if wrong else ""
+        print(f"{'FAILED' if wrong else 'ok    '} {seconds:6.1f} s  {file}: {title}{reason}", flush=True)
+        self.held[title] = not wrong
+        self.passed += not wrong
+        self.failed += [f"{file}: {title}{reason}"] if wrong else []
 
 
 def run_file(platform, file, scenarios, results):
@@ -122,12 +125,12 @@ def run_file(platform, file, scenarios, results):
     finish = getattr(sys.modules[file], "finish", None)
     for _, title, function in scenarios:
         start = time.monotonic()
-        held = run_one(platform, function, shared=finish is not None)
-        results.note(file, title, held, time.monotonic() - start)
+        wrong = run_one(platform, function, shared=finish is not None)
+        results.note(file, title, wrong, time.monotonic() - start)
     if finish is not None:
         start = time.monotonic()
-        held = run_one(platform, finish)
-        results.note(file, "nothing of it is left", held, time.monotonic() - start)
+        wrong = run_one(platform, finish)
+        results.note(file, "nothing of it is left", wrong, time.monotonic() - start)
 
 
 def main():
