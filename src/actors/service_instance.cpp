@@ -12,6 +12,7 @@
 #include "actors/record_writer.hpp"
 #include "model/acceptance.hpp"
 #include "model/addresses.hpp"
+#include "model/bootstrap.hpp"
 #include "model/json.hpp"
 #include "model/names.hpp"
 #include "model/plan.hpp"
@@ -194,6 +195,7 @@ private:
     at_ = 0;
     bindings_.forget();
     around_ = {};
+    initialized_at_ = 0;
     addresses_.clear();
     unserved_.reset();
     watch_routes();
@@ -257,6 +259,9 @@ private:
       }
     } else if (known_ && entry.key == keys::sync(known_->scope)) {
       around_.seen.synchronous = erased ? std::set<std::string>{} : store::decode_sync(entry.value);
+    } else if (known_ && entry.key == keys::initialize(known_->scope)) {
+      initialized_at_ = erased ? 0 : entry.mod_revision;
+      nobody_bootstraps_since_.reset();
     }
   }
 
@@ -355,6 +360,7 @@ private:
     auto standing = std::move(around_.seen.standing);
     around_.seen = {};
     around_.seen.standing = std::move(standing);
+    initialized_at_ = 0;
     announced_.clear();
     forget_what_the_leader_said();
     std::vector<store::key_value> bindings;
@@ -816,7 +822,7 @@ private:
       undo_accepting();
       return;
     }
-    if (adopt_parameters())
+    if (adopt_parameters() || begin_bootstrap_anew())
       return;
     around_.now = setup_.outside.now();
     around_.reroutes = around_.routed_at >= accepted_at_;
@@ -853,6 +859,31 @@ private:
     }
     spdlog::info("instance {}: it gets the parameters that it was made without", name_);
     write(std::move(*next), {}, {}, [](const fate&) {});
+    return true;
+  }
+
+  /// True if the key `initialize` is being taken away, by which every node of a new cluster waits for
+  /// one that does not make its data.
+  bool begin_bootstrap_anew() {
+    auto now = std::chrono::floor<model::steady_time>(self_->clock().now().time_since_epoch());
+    auto said = model::judge_bootstrap(
+        *known_, around_.seen, nobody_bootstraps_since_,
+        {initialized_at_ != 0, setup_.out->status.etcd_reachable.load(), now});
+    nobody_bootstraps_since_ = said.nobody_since;
+    if (said.look_again_at)
+      alarm_.set(*said.look_again_at - now);
+    if (!said.abandoned)
+      return false;
+    spdlog::warn("instance {}: its first node was chosen, and makes no data; another may begin",
+                 name_);
+    auto key = keys::initialize(known_->scope);
+    write(
+        *known_,
+        {store::absent(keys::leader(known_->scope)), store::unchanged_since(key, initialized_at_)},
+        {store::erase{{key, ""}}}, [this](const fate& came) {
+          if (!came.done())
+            spdlog::warn("instance {}: no other node may begin yet: {}", name_, came.why);
+        });
     return true;
   }
 
@@ -1106,9 +1137,10 @@ private:
       return admit_to_etcd();
     if (!starting_.insert(step.node_id).second)
       return;
-    not_sent_.erase(step.node_id);
+    // Else an earlier one, perhaps of the broker that acted before, may still arrive.
+    bool only_start = not_sent_.erase(step.node_id) != 0;
     start_order order{n->cell, n->node_id, *known_, at_, activity_.fleet};
-    auto done = [this, id = n->node_id, cell = n->cell](const cell_answer& said) {
+    auto done = [this, id = n->node_id, cell = n->cell, only_start](const cell_answer& said) {
       starting_.erase(id);
       switch (said.is) {
       case cell_answer::kind::done:
@@ -1118,13 +1150,13 @@ private:
         break;
       case cell_answer::kind::unsent:
       case cell_answer::kind::refused:
-        around_.confirmed_removed.insert(id);
-        [[fallthrough]];
       case cell_answer::kind::unknown:
         spdlog::warn("instance {}: cell {} did not start node {}: {}", name_, cell, id,
                      said.for_the_log());
         around_.failed_starts[id] = said.why;
-        if (said.is == cell_answer::kind::unknown)
+        if (only_start && said.is != cell_answer::kind::unknown)
+          around_.confirmed_removed.insert(id);
+        else
           around_.unanswered_starts.insert(id);
         if (known_ && known_->current.state != model::operation_state::in_progress)
           avoid_[cell] = {self_->clock().now() + avoidance, said.why};
@@ -1461,7 +1493,8 @@ private:
       return;
     spdlog::warn("instance {}: node {} copies a leader that leads no more, and begins again", name_,
                  step.node_id);
-    auto what = patroni_request(step.node_id, found->second, "POST", "/reinitialize", R"({"force":true})");
+    auto what =
+        patroni_request(step.node_id, found->second, "POST", "/reinitialize", R"({"force":true})");
     what.timeout = configure_time;
     auto done = [this, id = step.node_id, of = around_.seen.leader](const http::outcome& came) {
       copying_again_.erase(id);
@@ -1689,7 +1722,9 @@ private:
   std::optional<model::route> unserved_;         ///< what the operation waits for
   std::vector<model::route> awaited_routes_;     ///< as the router directory knows
   caf::actor_clock::time_point port_again_at_;
-  std::string repair_; ///< what is being repaired, in words
+  std::string repair_;                 ///< what is being repaired, in words
+  store::revision initialized_at_ = 0; ///< of the key `initialize`; 0: it is not there
+  std::optional<model::steady_time> nobody_bootstraps_since_;
 
   cell_news news_;
   bool turn_asked_ = false;

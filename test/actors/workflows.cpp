@@ -117,7 +117,7 @@ void with_cells_that_ask(stage& here) {
   here.pass(1s);
   for (const auto& one : outside.cells())
     outside.after(100ms, [&outside, guid = one.guid] { outside.announce(guid); });
-  outside.after(1200ms, [&outside] { outside.announce("c2"); });
+  outside.after(1200ms, [&outside] { outside.announce("c1"); });
 }
 
 // -- repair --------------------------------------------------------------------------------------
@@ -323,6 +323,10 @@ std::vector<workflow> all() {
                   },
                   {{reading("b1")}},
                   {{"db", {1, {}, {}, {"b1"}}}}});
+  list.push_back({"provision-bootstrap-lost",
+                  [](stage& here) { here.outside.bootstraps_lost = 1; },
+                  {{provision("db", 2)}},
+                  {{"db", {2}}}});
   list.push_back({"provision-uncertified",
                   with_cells_that_ask,
                   {{provision("db", 1)}},

@@ -683,7 +683,11 @@ void world::note_loss_of_health(const std::string& scope, const std::string& nod
 /// may be removed.
 void world::note_loss(const std::string& scope, const std::string& node_id) {
   auto known = record_of(scope);
-  if (known && known->desired.exists && known->desired.node_count > 0 && known->had_leader) {
+  // Nobody has been promised anything of what a first provision makes until it ends.
+  bool first = known && known->current.type == model::operation_type::provision
+               && known->current.state == model::operation_state::in_progress;
+  if (known && known->desired.exists && known->desired.node_count > 0 && known->had_leader
+      && !first) {
     if (leader_of(scope) == node_id)
       violations.push_back("node " + node_id + " was removed while it led");
     if (nodes_of(scope).empty())
@@ -778,8 +782,17 @@ void world::get_data(const std::string& scope, const std::string& node_id) {
   if (node == nullptr || !node->identity.empty())
     return;
   auto initialized = etcd.value(keys::initialize(scope));
-  if (initialized && leader_of(scope).empty())
-    return write_member(scope, node_id, "stopped"); // it waits for a leader to copy from
+  if (initialized && leader_of(scope).empty()) {
+    // It waits for a leader to copy from, and looks again.
+    if (member_state(scope, node_id) != "stopped")
+      write_member(scope, node_id, "stopped");
+    return after(running_delay, [this, scope, node_id] { get_data(scope, node_id); });
+  }
+  if (!initialized && bootstraps_lost > 0) {
+    --bootstraps_lost;
+    etcd.put(keys::initialize(scope), "");
+    return get_data(scope, node_id);
+  }
   if (!initialized) {
     initialized = std::to_string(7460000000000000000 + ++bootstraps_);
     etcd.put(keys::initialize(scope), *initialized);

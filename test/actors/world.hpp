@@ -282,6 +282,8 @@ public:
   int replicas_that_replay = 1;
   std::int64_t lag = 0; ///< of each replica, in bytes
   bool cells_are_fenced = true;
+  /// So many of the next nodes that create `initialize` never hear that they have.
+  int bootstraps_lost = 0;
   int next_nodes_stand = 0; ///< so many of the next that get data replicate nothing
   /// Called after each step of time and each order.
   std::function<void()> watch_over;

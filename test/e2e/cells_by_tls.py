@@ -212,7 +212,7 @@ def first_start(platform):
     platform.cell(guid).stop()
     pem.unlink()
     wait_until(lambda: f"/cells/{guid}" not in platform.keys("/cells/"), "the cell's lease to end")
-    platform.etcd_call("/v3/kv/deleterange", {"key": encoded(f"/cells/{guid}/certificate")})
+    platform.erase_key(f"/cells/{guid}/certificate")
     wait_until(lambda: platform.health()[1].get("cells_without_certificate") == [guid], "/healthz to name it")
     equal(seen(platform, guid)["tls"], "no certificate: the cell has not announced itself in etcd", "show-cells")
     # Without a broker the cell waits, and shows what nobody can check.

@@ -11,7 +11,7 @@ import psycopg2
 import yaml
 
 from checks import equal, scenario, true
-from local_platform import encoded, http_json, wait_until
+from local_platform import http_json, wait_until
 from tenants import GUARDED
 
 PLATFORM = GUARDED
@@ -221,8 +221,7 @@ def earlier_release(platform):
     for node in record["nodes"]:
         if node["node_id"] == leader:
             del node["certified"], node["patroni_certified"]
-    platform.etcd_call("/v3/kv/put", {"key": encoded("/service/checked/state"),
-                                      "value": encoded(json.dumps(record))})
+    platform.put_key("/service/checked/state", json.dumps(record))
     status, _, answer = http_json("POST", f"https://{config['restapi']['connect_address']}/reload", **ask)
     true(status in (200, 202), f"Patroni's answer: {answer}")
     api_url = lambda: json.loads(platform.keys("/service/checked/members/")[

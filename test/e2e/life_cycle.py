@@ -1,6 +1,7 @@
 """The life of one cluster, as Cloud Controller leads it."""
 
 import contextlib
+import signal
 
 import psycopg2
 
@@ -79,3 +80,19 @@ def any_id(platform):
     equal(platform.bind(instance, "app")["uri"].split(":")[0] in ("postgres", "postgresql"), True,
           "a uri for PostgreSQL")
     platform.remove(instance)
+
+
+@scenario("a cluster is made although the node that was to make its first data never heard that it was")
+def bootstrap_lost(platform):
+    for cell in platform.cells:
+        cell.kill(signal.SIGSTOP)
+    platform.provision("unheard", nodes=2)
+    # What is left of a write whose answer got lost: the nodes wait for somebody else.
+    platform.put_key("/service/unheard/initialize", "")
+    for cell in platform.cells:
+        cell.kill(signal.SIGCONT)
+    platform.wait_operation("unheard").must_succeed()
+    true("instance unheard: its first node was chosen, and makes no data" in platform.broker.log.read_text(),
+         "a node made the data before")
+    exactly_as_asked(platform, "unheard", 2)
+    platform.remove("unheard")

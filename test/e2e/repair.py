@@ -202,12 +202,11 @@ def empty_etcd(platform):
 
 def hide(platform, keys):
     for key in keys:
-        platform.etcd_call("/v3/kv/deleterange", {"key": base64.b64encode(key.encode()).decode()})
+        platform.erase_key(key)
 
 
 def show(platform, keys):
     for key in [key for key in platform.keys("/matriarch/") if key != "/matriarch/active"]:
-        platform.etcd_call("/v3/kv/deleterange", {"key": base64.b64encode(key.encode()).decode()})
+        platform.erase_key(key)
     for key, value in keys.items():
-        platform.etcd_call("/v3/kv/put", {"key": base64.b64encode(key.encode()).decode(),
-                                          "value": base64.b64encode(value.encode()).decode()})
+        platform.put_key(key, value)

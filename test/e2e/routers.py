@@ -6,7 +6,7 @@ import json
 import signal
 
 from checks import equal, exactly_as_asked, rows_of, scenario, true
-from local_platform import encoded, wait_until
+from local_platform import wait_until
 from operators import matriarch
 from router_killed import lets_in
 
@@ -14,12 +14,12 @@ ALL_THERE_WILL_BE = 2**53  # a revision above every one of a test's
 
 
 def say(platform, serves=ALL_THERE_WILL_BE, unbound=(), router="by-hand"):
-    platform.etcd_call("/v3/kv/put", {"key": encoded(f"/routers/{router}"), "value": encoded(json.dumps(
-        {"id": router, "host": "hand-host", "serves": str(serves), "unbound": list(unbound)}))})
+    platform.put_key(f"/routers/{router}", json.dumps(
+        {"id": router, "host": "hand-host", "serves": str(serves), "unbound": list(unbound)}))
 
 
 def gone(platform, router="by-hand"):
-    platform.etcd_call("/v3/kv/deleterange", {"key": encoded(f"/routers/{router}")})
+    platform.erase_key(f"/routers/{router}")
 
 
 @contextlib.contextmanager

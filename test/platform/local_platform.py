@@ -1128,6 +1128,12 @@ class Platform:
         return {base64.b64decode(entry["key"]).decode(): base64.b64decode(entry.get("value", "")).decode()
                 for entry in answer.get("kvs", [])}
 
+    def put_key(self, key, value):
+        self.etcd_call("/v3/kv/put", {"key": encoded(key), "value": encoded(value)})
+
+    def erase_key(self, key):
+        self.etcd_call("/v3/kv/deleterange", {"key": encoded(key)})
+
     def record(self, instance):
         """The instance's record in etcd; None if there is none."""
         text = self.keys(f"/service/{instance}/state").get(f"/service/{instance}/state")

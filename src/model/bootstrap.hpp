@@ -1,0 +1,39 @@
+#pragma once
+
+#include <optional>
+
+#include "model/observation.hpp"
+#include "model/record.hpp"
+#include "model/repair.hpp"
+
+/// Whether somebody makes the first data of a new cluster.
+///
+/// Patroni's nodes race for the key `initialize`; who creates it makes the data, and all others wait
+/// for a leader. If etcd's answer to that write is lost, or the winner is gone before it has become
+/// the leader, the key stays, and everybody waits for ever.
+namespace matriarch::model {
+
+/// What is seen of that at one moment.
+struct bootstrap_signs {
+  bool initialized = false; ///< the key `initialize` is there
+  bool reliable = false;    ///< etcd is heard, so that silence means something
+  steady_time now{0};
+};
+
+struct bootstrap_verdict {
+  std::optional<steady_time> nobody_since; ///< for the next call
+  bool abandoned = false;                  ///< the key has to go, so that a node can begin anew
+  std::optional<steady_time> look_again_at;
+};
+
+/// For how long nobody may make the data before the key is taken away. Patroni says in its member's
+/// key that it has begun once every `loop_wait`, 10 s by default.
+constexpr duration bootstrap_patience = std::chrono::seconds{30};
+
+/// Judges the first provision of a cluster, as long as it is in progress: nobody has been promised
+/// anything of its data yet. Of any other it says nothing. `nobody_since` is of the last verdict.
+[[nodiscard]] bootstrap_verdict judge_bootstrap(const record& known, const cluster_view& seen,
+                                                std::optional<steady_time> nobody_since,
+                                                const bootstrap_signs& signs);
+
+} // namespace matriarch::model

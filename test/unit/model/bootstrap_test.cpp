@@ -1,0 +1,86 @@
+// Whether somebody makes the first data of a new cluster, from what its members' keys say.
+#include "model/bootstrap.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace matriarch::model;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// n1 and n2 have started and wait, while `initialize` is there and nobody leads.
+struct new_cluster {
+  record known;
+  cluster_view seen;
+  bool initialized = true;
+  bool reliable = true;
+  std::optional<steady_time> nobody_since;
+
+  new_cluster() {
+    known.phase = record_phase::accepted;
+    known.current.type = operation_type::provision;
+    known.current.state = operation_state::in_progress;
+    known.desired.exists = true;
+    for (const char* id : {"n1", "n2"}) {
+      known.nodes.push_back({id, "cell", "service", "plan", "", node_phase::started, std::nullopt});
+      seen.members[id].state = "stopped";
+    }
+  }
+
+  /// Whether the key has to go, as seen at that time.
+  bool abandoned(steady_time now) {
+    auto said = judge_bootstrap(known, seen, nobody_since, {initialized, reliable, now});
+    nobody_since = said.nobody_since;
+    CHECK(said.look_again_at.has_value() == said.nobody_since.has_value());
+    return said.abandoned;
+  }
+  bool ever_abandoned() { return abandoned(100s) || abandoned(1000s) || abandoned(10'000s); }
+};
+
+} // namespace
+
+TEST_CASE("a cluster for which every node waits begins anew after the patience, not before") {
+  new_cluster all;
+  CHECK_FALSE(all.abandoned(100s));
+  CHECK_FALSE(all.abandoned(100s + bootstrap_patience - 1ms));
+  CHECK(all.abandoned(100s + bootstrap_patience));
+}
+
+TEST_CASE("a node whose Patroni is gone holds up nobody, and one that has failed neither") {
+  new_cluster all;
+  all.seen.members.erase("n1");
+  CHECK(all.ever_abandoned());
+  all.seen.members["n1"].state = "initdb failed";
+  CHECK(all.ever_abandoned());
+}
+
+TEST_CASE("a node that does anything is left to do it, and the patience begins again") {
+  for (const char* state : {"initializing new cluster", "starting", "running", "creating replica",
+                            "running custom bootstrap script", "start failed"}) {
+    new_cluster all;
+    all.seen.members["n1"].state = state;
+    CHECK_MESSAGE(!all.ever_abandoned(), state);
+  }
+  new_cluster all;
+  CHECK_FALSE(all.abandoned(100s));
+  all.seen.members["n1"].state = "initializing new cluster";
+  CHECK_FALSE(all.abandoned(101s));
+  all.seen.members["n1"].state = "stopped";
+  CHECK_FALSE(all.abandoned(100s + bootstrap_patience));
+}
+
+TEST_CASE("only the first provision of a cluster without a leader begins anew") {
+  auto never = [](auto&& change) {
+    new_cluster all;
+    change(all);
+    return !all.ever_abandoned();
+  };
+  CHECK(never([](new_cluster& all) { all.initialized = false; }));
+  CHECK(never([](new_cluster& all) { all.reliable = false; }));
+  CHECK(never([](new_cluster& all) { all.seen.leader = "n1"; }));
+  CHECK(never([](new_cluster& all) { all.seen.members.clear(); }));
+  CHECK(never([](new_cluster& all) { all.known.desired.exists = false; }));
+  CHECK(never([](new_cluster& all) { all.known.current.type = operation_type::update; }));
+  CHECK(never([](new_cluster& all) { all.known.current.state = operation_state::succeeded; }));
+  CHECK(never([](new_cluster& all) { all.known.phase = record_phase::accepting; }));
+}
