@@ -183,6 +183,9 @@ std::string head_of(const router_config& settings) {
   return fmt::format(
       "    maxconn {0}\n"
       "    no strict-limits\n"
+      // Each thread judges what it accepts at once. What waits for another thread would count as
+      // accepted, and fill a port although most of it is turned away.
+      "    tune.listener.multi-queue off\n"
       "    mworker-max-reloads {2}\n"
       "    server-state-file {1}/server-state\n"
       "    stats socket {1}/stats.sock mode 600 level admin\n"
@@ -254,6 +257,12 @@ std::string admission_of(const router_config& settings, const port_kind& kind,
       "var(sess.limits),field(2,:),mul(sess.servers)\n"
       "    tcp-request content set-var(sess.share) "
       "var(sess.limits),field(3,:),mul(sess.servers)\n"
+      // What has no place anyway is turned away before it counts: it is there for a moment, and who
+      // comes again and again would keep others out. Two threads may ask at the same time, so it is
+      // looked at again once it counts.
+      "    tcp-request content set-var(sess.at_node) var(sess.node),table_conn_cur({nodes})\n"
+      "    tcp-request content reject if { var(sess.at_node),sub(sess.nearly) ge 0 } { "
+      "sc1_conn_cur,sub(sess.share) gt 0 }\n"
       "    tcp-request content track-sc0 var(sess.node) table {nodes}\n"
       "    tcp-request content reject if { sc0_conn_cur,sub(sess.most) gt 0 }\n"
       "    tcp-request content reject if { sc0_conn_cur,sub(sess.nearly) gt 0 } { "

@@ -1,5 +1,7 @@
 #include "router_platform.hpp"
 
+#include <future>
+
 /// What strangers without credentials can do to others.
 namespace matriarch::router {
 
@@ -16,19 +18,55 @@ platform::keys_and_values keys_with(const std::string& name, int port, fake_memb
   return keys;
 }
 
+/// Waits until HAProxy counts so many connections to the node of a port's listen: it counts them for a
+/// moment longer than a member sees them.
+bool counts(const platform& all, int port, int connections) {
+  const haproxy_socket socket{(all.directory() / "data/stats.sock").string()};
+  return eventually([&] {
+    auto answer =
+        socket.ask("show table :node-connections key p" + std::to_string(port), test::patience);
+    auto at = answer ? answer->find("conn_cur=") : std::string::npos;
+    return connections == (at == std::string::npos ? 0 : std::stoi(answer->substr(at + 9)));
+  });
+}
+
 } // namespace
 
 TEST_CASE("clients that say nothing reach no database, and keep nobody out") {
-  platform all{{}, {}, ", max_connections_per_port: 100, limits: {first_bytes: 1s}"};
+  platform all{{}, {}, ", max_connections_per_port: 100, limits: {first_bytes: 1h}"};
   fake_member n1{"n1", address(1), "a"};
   n1.leads(true);
   auto port = all.port();
   all.start();
   REQUIRE(all.says_that_it_serves(all.put(keys_with("a", port, n1, 20))));
-  idle_clients silent{port, 1'000, "127.0.0.2"};
-  CHECK(who_answers(port) == "n1");
-  CHECK(n1.connections() == 1);
-  // From their own address too, when they have had their time.
+  auto processes = all.processes_of_haproxy();
+  REQUIRE(processes.size() == 2);
+  constexpr int rounds = 4, newcomers = 5;
+  for (int round = 0; round < rounds; ++round) {
+    // All of them wait when HAProxy goes on: whoever comes then has a place, however many of them it
+    // has still to turn away.
+    ::kill(processes.back(), SIGSTOP);
+    idle_clients silent{port, 1'000, "127.0.0.2"};
+    std::vector<std::future<std::string>> answers;
+    for (int i = 0; i < newcomers; ++i)
+      answers.push_back(std::async(std::launch::async, [&] { return who_answers(port); }));
+    ::kill(processes.back(), SIGCONT);
+    for (auto& answer : answers)
+      CHECK(answer.get() == "n1");
+    CHECK(who_answers(port) == "n1");
+    REQUIRE(counts(all, port, 0));
+  }
+  CHECK(n1.connections() == rounds * (newcomers + 1));
+}
+
+TEST_CASE("a client that says nothing is turned away when it has had its time") {
+  platform all{{}, {}, ", max_connections_per_port: 20, limits: {first_bytes: 1s}"};
+  fake_member n1{"n1", address(1), "a"};
+  n1.leads(true);
+  auto port = all.port();
+  all.start();
+  REQUIRE(all.says_that_it_serves(all.put(keys_with("a", port, n1, 20))));
+  idle_clients silent{port, 100, "127.0.0.2"};
   CHECK(eventually([&] { return connection{port, "127.0.0.2"}.name() == "n1"; }));
 }
 
@@ -45,32 +83,31 @@ TEST_CASE(
   REQUIRE(all.says_that_it_serves(all.put(keys_with("a", port, n1, 20))));
   {
     idle_clients many{port, 1'000, "127.0.0.2", hello};
-    REQUIRE(eventually([&] { return n1.open() == 9; }));
-    // Once HAProxy has turned the others away: it takes all connections in their order.
-    CHECK(eventually([&] { return who_answers(port) == "n1"; }));
+    REQUIRE(counts(all, port, 9));
+    CHECK(who_answers(port) == "n1");
     CHECK(connection{port, "127.0.0.2"}.name().empty());
-    REQUIRE(eventually([&] { return n1.open() == 9; }));
+    REQUIRE(counts(all, port, 9));
     connection one{port, "127.0.0.3"};
     CHECK(one.works());
     CHECK(connection{port, "127.0.0.4"}.name().empty()); // it is full
     CHECK(n1.open() <= 10);
   }
-  REQUIRE(eventually([&] { return n1.open() == 0; }));
+  REQUIRE(counts(all, port, 0));
   // On the port for readers the leader's sessions count as its own.
   n1.replicates(false);
   REQUIRE(all.says_that_it_serves(all.put({{"/routing/readonly/a", std::to_string(read_only)}})));
   REQUIRE(eventually([&] { return who_answers(read_only) == "n1"; }));
-  REQUIRE(eventually([&] { return n1.open() == 0; }));
+  REQUIRE(counts(all, port, 0));
   idle_clients many{port, 100, "127.0.0.2", hello};
-  REQUIRE(eventually([&] { return n1.open() == 9; }));
+  REQUIRE(counts(all, port, 9));
   {
     // Whoever has its share of the leader has none of it by the other port.
     idle_clients again{read_only, 100, "127.0.0.2", hello};
     CHECK(eventually([&] { return who_answers(read_only) == "n1"; }));
   }
-  REQUIRE(eventually([&] { return n1.open() == 9; }));
-  idle_clients more{read_only, 100, "127.0.0.3", hello};
-  CHECK(eventually([&] { return n1.open() == 10; }));
+  REQUIRE(counts(all, port, 9));
+  idle_clients more{read_only, 2, "127.0.0.3", hello};
+  CHECK(counts(all, port, 10));
   CHECK(who_answers(read_only).empty());
 }
 
@@ -82,9 +119,9 @@ TEST_CASE("a request to cancel gets through while a port is full") {
   all.start();
   REQUIRE(all.says_that_it_serves(all.put(keys_with("a", port, n1, 20))));
   idle_clients many{port, 9, "127.0.0.2", hello};
-  REQUIRE(eventually([&] { return n1.open() == 9; }));
+  REQUIRE(counts(all, port, 9));
   idle_clients other{port, 1, "127.0.0.3", hello};
-  REQUIRE(eventually([&] { return n1.open() == 10; }));
+  REQUIRE(counts(all, port, 10));
   CHECK(who_answers(port).empty());
   const std::string cancel{"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x01\0\0\0\x02", 16};
   CHECK(connection{port, "127.0.0.4", cancel}.name() == "n1");
@@ -102,8 +139,10 @@ TEST_CASE("routers share what a node takes") {
   all.start();
   REQUIRE(all.says_that_it_serves(all.put(keys_with("a", port, n1, 20))));
   REQUIRE(all.says_that_it_serves(all.put({{"/routers/two", "{}"}, {"/routing/port/1", "{}"}})));
-  idle_clients many{port, 100, "127.0.0.2", hello}, more{port, 100, "127.0.0.3", hello};
-  CHECK(eventually([&] { return n1.open() == 5; }));
+  idle_clients many{port, 100, "127.0.0.2", hello};
+  REQUIRE(counts(all, port, 4));
+  connection one{port, "127.0.0.3"};
+  CHECK(one.works());
   CHECK(who_answers(port).empty());
   // The other one has gone.
   REQUIRE(all.says_that_it_serves(all.put({{"/routing/port/1", "{ }"}})));
@@ -128,7 +167,7 @@ TEST_CASE("a router that joins opens nothing before the others have left it its 
   auto at = all.put({{"/routing/port/30001", "{}"}});
   all.put({{"/routers/two", says(at)}});
   CHECK(all.serves(1));
-  CHECK(who_answers(port) == "n1");
+  CHECK(eventually([&] { return who_answers(port) == "n1"; }));
 }
 
 TEST_CASE("a router that joins serves in the end, whatever the others do") {
