@@ -98,7 +98,7 @@ TEST_CASE("a router that finds its id taken later ends, and HAProxy goes on serv
   all.put({{"/routing/port/30001", "{}"}}); // something to say
   CHECK(all.ended() == 1);
   CHECK(all.has_logged("on the machine elsewhere"));
-  CHECK(who_answers(port) == "n1");
+  CHECK(eventually([&] { return who_answers(port) == "n1"; }));
   CHECK(all.report()->host == "elsewhere");
 }
 
