@@ -95,6 +95,7 @@ void instance_bindings::forget() {
   leaving_.clear();
   remove_again_.clear();
   caught_up_.clear();
+  cut_short_ = false;
   unserved_.clear();
   unserved_words_.clear();
   confirmed_.reset();
@@ -419,7 +420,7 @@ void instance_bindings::tend_roles() {
   auto wanted = wanted_state();
   const auto& known = *host_.known();
   bool nothing_to_make = known.desired.exists && !model::has_own_roles(known, known_);
-  bool made = wanted ? confirmed_ == wanted : nothing_to_make;
+  bool made = wanted ? confirmed_ == wanted && !cut_short_ : nothing_to_make;
   unserved_.clear();
   if (made && settle())
     return;
@@ -503,6 +504,7 @@ void instance_bindings::note_answer(const role_answer& said) {
     replayed_ = said.replayed;
     caught_up_ = said.caught_up;
     unmade_ = said.unmade;
+    cut_short_ = said.cut_short;
     // What a removal has said of a role holds until the next one.
     for (auto& [role, why] : std::exchange(leaving_, said.leaving))
       if (auto there = leaving_.find(role); there != leaving_.end() && there->second.empty())

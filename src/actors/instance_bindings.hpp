@@ -192,6 +192,7 @@ private:
   int replayed_ = 0;                          ///< of these, how many had it
   std::map<std::string, std::string> unmade_; ///< roles not made then, and why
   std::set<std::string> caught_up_;           ///< nodes whose replicas had it
+  bool cut_short_ = false;                    ///< only revocations were done then
   std::size_t replicas_asked_ = 0;            ///< that ran when that was asked for
   bool asking_ = false;
   std::shared_ptr<std::atomic<bool>> hurry_; ///< of the order that is under way, if one is

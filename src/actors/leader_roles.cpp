@@ -66,7 +66,17 @@ public:
     found_ = std::move(begun->found);
     if (!found_.contains(order_.owner.username))
       return {false, "the instance's application user does not exist yet"};
-    refuse_logins();
+    auto logins = refuse_memberships();
+    if (revokes_) {
+      // No login of another binding, and nothing that is locked, may hold up who keeps clients from
+      // such a replica.
+      auto said = await_replay();
+      if (!said.ok || said.replayed < said.replicas) {
+        said.cut_short = said.ok;
+        return said;
+      }
+    }
+    refuse_logins(logins);
     if (auto wrong = make_wanted())
       return {false, *wrong};
     check_logins();
@@ -107,10 +117,8 @@ private:
 
   // -- who leaves
 
-  /// In pg_hba.conf first, where nothing can hold it up; then, against a pg_hba.conf of before, in
-  /// the roles themselves, once their sessions have been told to end: what these have locked
-  /// nevertheless is left to the removal.
-  void refuse_logins() {
+  /// In pg_hba.conf first, where nothing can hold it up. Gives what else there is to change.
+  std::vector<change> refuse_memberships() {
     std::vector<change> memberships;
     std::vector<change> logins;
     for (const auto& [name, role] : found_) {
@@ -128,12 +136,18 @@ private:
       (void)leader_->run("create role " + id(revoked_) + " nologin");
     for (const auto& [name, why] : run_all(memberships))
       answer_.leaving[name] = why;
+    return logins;
+  }
+
+  /// Then, against a pg_hba.conf of before, in the roles themselves, once their sessions have been
+  /// told to end: what these have locked nevertheless is left to the removal.
+  void refuse_logins(std::vector<change> logins) {
     close_owner(logins);
     if (!logins.empty())
       (void)leader_->run("select pg_terminate_backend(a.pid) from pg_stat_activity a join pg_authid"
                          " r on r.oid = a.usesysid where r.rolname in ("
                          + names_in(logins) + ")");
-    (void)run_all(logins);
+    (void)run_all(logins, true);
   }
 
   [[nodiscard]] std::string names_in(const std::vector<change>& changes) const {

@@ -278,6 +278,8 @@ struct role_answer {
   std::map<std::string, std::string> unmade = {};
   /// The replicas, by the names under which they stream, that have the change.
   std::set<std::string> caught_up = {};
+  /// A replica lacks a revocation, and whoever ordered it has to know at once: nothing else was tried.
+  bool cut_short = false;
 };
 /// Remove a role whose login is refused already: end its sessions everywhere, hand over what it
 /// owns, drop it. Of the owner only the sessions end. What is not done within some seconds is left

@@ -75,12 +75,15 @@ private:
     if (auto told = end_sessions(*leader_, {order_.name}); !told.ok())
       return told.error();
     std::vector<replica> replicas;
+    std::set<std::string> silent;
     auto connected_by = clock::now() + longest_replica_connects;
     for (const auto& [name, url] : order_.replicas) {
       auto opened = session::open(url, order_.superuser,
                                   std::min(connected_by, clock::now() + longest_replica_connect));
       if (opened.ok())
         replicas.push_back({name, std::move(*opened)});
+      else
+        silent.insert(name);
     }
     auto end = clock::now() + longest_session_end;
     for (auto& one : replicas)
@@ -100,10 +103,25 @@ private:
         all_over &= one.over;
       }
       if (all_over || clock::now() > end)
-        return left;
+        return left ? left : unseen_on(silent);
       std::this_thread::sleep_for(pause);
       pause = std::min<std::chrono::milliseconds>(pause * 2, longest_pause);
     }
+  }
+
+  /// A replica that follows the leader is alive, and has clients. One that does not follow it either
+  /// may be away for ever.
+  trouble unseen_on(const std::set<std::string>& silent) {
+    if (silent.empty())
+      return std::nullopt;
+    auto alive = leader_->run("select application_name from pg_stat_replication where state ="
+                              " 'streaming' and application_name in ("
+                              + literals(*leader_, silent) + ")");
+    if (!alive.ok())
+      return alive.error();
+    if (PQntuples(alive->get()) == 0)
+      return std::nullopt;
+    return "a replica that follows the leader lets nobody in to end its sessions there";
   }
 
   /// There may be many more that stay, and each is to be told of soon.

@@ -348,6 +348,25 @@ TEST_CASE("a replica that cannot be reached does not hold up a revocation") {
   app.must_make();
 }
 
+TEST_CASE("a replica that streams and lets nobody in is told of, for sessions may be open there") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.must_make();
+  postgresql_server replica{server};
+  auto admin = app.admin();
+  await_streaming(admin);
+  app.replicas = {{"walreceiver", "postgres://127.0.0.1:1/postgres"}};
+  app.drop("one");
+  REQUIRE(app.make().ok);
+  REQUIRE(app.lingering.contains("one"));
+  CHECK(holds(app.lingering["one"], "a replica that follows the leader lets nobody in"));
+  CHECK_FALSE(app.as("one").connected());
+  app.replicas = {{"walreceiver", replica.url()}};
+  app.must_make();
+  CHECK_FALSE(app.has("one"));
+}
+
 TEST_CASE("a leader that waits for an absent replica does not hold up the answer") {
   postgresql_server server;
   instance app{server};

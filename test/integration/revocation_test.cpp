@@ -189,12 +189,40 @@ TEST_CASE("an order in a hurry waits for no login and no replica, and has revoke
   auto said = app.refuse_and_make();
   REQUIRE_MESSAGE(said.ok, said.why);
   CHECK_FALSE(app.as("one").connected());
-  CHECK(said.unmade.contains("two"));
+  CHECK(said.cut_short);
   CHECK(said.replayed == 0);
+  said = app.refuse_and_make();
+  CHECK_FALSE(said.cut_short);
+  CHECK(said.unmade.contains("two"));
   app.order.hurry->store(false);
   on_replica.ask("select pg_wal_replay_resume()");
   said = app.refuse_and_make();
   CHECK(said.unmade.empty());
+}
+
+TEST_CASE("a replica that lacks a revocation is told of before anything else is tried") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.must_make();
+  postgresql_server replica{server};
+  auto admin = app.admin();
+  await_streaming(admin);
+  client on_replica{replica, postgresql_server::superuser(), "postgres"};
+  on_replica.ask("select pg_wal_replay_pause()");
+  app.drop("one");
+  app.want_fresh("two");
+  auto said = app.refuse_and_make();
+  REQUIRE_MESSAGE(said.ok, said.why);
+  CHECK(said.cut_short);
+  CHECK(said.caught_up.empty());
+  CHECK(said.leaving.contains("one"));
+  CHECK_FALSE(app.has("two"));
+  // It is told of once; the next order goes on with the others.
+  said = app.refuse_and_make();
+  CHECK_FALSE(said.cut_short);
+  CHECK(app.has("two"));
+  on_replica.ask("select pg_wal_replay_resume()");
 }
 
 TEST_CASE("a login that the application's database holds up is given up in a hurry") {
