@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <functional>
 #include <list>
+#include <map>
 #include <memory>
 #include <set>
 #include <vector>
@@ -26,6 +27,11 @@ constexpr std::size_t most_workers = 96;
 // Comparisons of rights that are under way at a time, of all instances: nobody but a new reader waits
 // for one, and each keeps a leader busy.
 constexpr std::size_t most_comparisons = 4;
+// Instances whose last comparison took long, whatever their tenants or nodes did, wait for each other
+// and not in the way of the others. For how long: a tenant who holds up every second one gains little.
+constexpr std::size_t most_slow_comparisons = 2;
+constexpr auto slow_comparison = 3s; // a round takes 2 s where there is much to do
+constexpr auto slow_for = 10min;
 // Such a question is asked while an operation waits for it, and again half a second later: one that
 // takes longer is better asked anew, of whoever leads then.
 constexpr auto longest_question = 5s;
@@ -106,9 +112,12 @@ public:
     if constexpr (std::is_same_v<Question, role_removal>)
       line += " " + what.name;
     if constexpr (std::is_same_v<Question, rights_order>)
-      line = kind + std::to_string(std::hash<std::string>{}(what.instance) % most_comparisons);
+      line = line_of_comparison(what.instance);
     jobs_.push_back({line, [this, owed, what, line](const database_actor& worker) mutable {
-                       auto over = [this, worker, line] {
+                       auto over = [this, worker, line, instance = what.instance,
+                                    begun = self_->clock().now()] {
+                         if constexpr (std::is_same_v<Question, rights_order>)
+                           note_comparison(instance, begun);
                          busy_.erase(line);
                          idle_.push_back(worker);
                          go_on();
@@ -133,6 +142,21 @@ private:
     std::string line;
     std::function<void(const database_actor&)> begin;
   };
+
+  std::string line_of_comparison(const std::string& instance) {
+    auto slow = slow_until_.find(instance);
+    bool is_slow = slow != slow_until_.end() && self_->clock().now() < slow->second;
+    auto number = std::hash<std::string>{}(instance);
+    return is_slow ? "slow rights " + std::to_string(number % most_slow_comparisons)
+                   : "rights " + std::to_string(number % most_comparisons);
+  }
+
+  void note_comparison(const std::string& instance, caf::actor_clock::time_point begun) {
+    auto now = self_->clock().now();
+    std::erase_if(slow_until_, [&](const auto& one) { return one.second <= now; });
+    if (now - begun >= slow_comparison)
+      slow_until_[instance] = now + slow_for;
+  }
 
   void go_on() {
     for (auto next = jobs_.begin(); next != jobs_.end();) {
@@ -161,6 +185,7 @@ private:
   database_actor::pointer self_;
   std::shared_ptr<known_passwords> passwords_;
   std::list<job> jobs_;
+  std::map<std::string, caf::actor_clock::time_point> slow_until_; ///< by instance
   std::set<std::string> busy_; ///< lines of which a job is under way
   std::vector<database_actor> idle_;
   std::size_t made_ = 0;

@@ -279,11 +279,56 @@ TEST_CASE("an instance whose node answers nobody keeps no other instance waiting
     for (int i = 0; i < 50; ++i)
       self->send(database, bad.order);
     bool answered = false;
-    self->request(database, 2s, good.order)
+    // One after the other those would take 400 s.
+    self->request(database, 60s, good.order)
         .receive([&](const role_answer& said) { answered = said.ok; }, [](const caf::error&) {});
     CHECK(answered);
   }
   CHECK(good.as("one").connected());
+  stuck.resume();
+  caf::anon_send_exit(database, caf::exit_reason::kill);
+}
+
+TEST_CASE("instances whose rights take long to compare keep the others waiting once") {
+  postgresql_server stuck;
+  postgresql_server well;
+  instance bad{stuck};
+  instance good{well};
+  stuck.pause();
+  caf::actor_system_config how;
+  caf::actor_system system{how};
+  auto database = spawn_database(system);
+  {
+    caf::scoped_actor self{system};
+    auto order_of = [](const instance& one, const std::string& name) {
+      return rights_order{name, one.order.conn_url, one.order.superuser, one.order.owner.username,
+                          true};
+    };
+    // More than there is room for comparisons at a time.
+    constexpr int many = 8;
+    auto compare_all_bad = [&] {
+      for (int i = 0; i < many; ++i)
+        self->send(database, order_of(bad, "bad " + std::to_string(i)));
+    };
+    int ended = 0;
+    auto receive_bad = [&](int count) {
+      for (int until = ended + count; ended < until;)
+        self->receive([&](const rights_answer& said) {
+          CHECK_FALSE(said.ok);
+          ++ended;
+        });
+    };
+    compare_all_bad();
+    receive_bad(many);
+    compare_all_bad();
+    bool answered = false;
+    self->request(database, 60s, order_of(good, "good"))
+        .receive([&](const rights_answer& said) { answered = said.ok; }, [](const caf::error&) {});
+    CHECK(answered);
+    bool any_bad = false;
+    self->receive([&](const rights_answer&) { any_bad = true; }, caf::after(0s) >> [] {});
+    CHECK_MESSAGE(!any_bad, "one that takes long was compared before");
+  }
   stuck.resume();
   caf::anon_send_exit(database, caf::exit_reason::kill);
 }
