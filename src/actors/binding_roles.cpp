@@ -47,9 +47,12 @@ result<found_roles> find_roles(session& on, const std::string& owner) {
     auto flag = [&](int column) { return text(column) == "t"; };
     if (flag(12))
       return failure{"the node asked is a replica; its leader has changed"};
+    const auto connections = postgresql::number_at(*came, i, 3);
+    if (!connections || !std::in_range<int>(*connections))
+      return failure{"the node answered what was not asked for"};
     found[text(0)] = {text(1) == binding_mark,
                       flag(2),
-                      std::stoi(text(3)),
+                      static_cast<int>(*connections),
                       text(4),
                       text(5),
                       flag(6),

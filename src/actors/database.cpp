@@ -1,6 +1,5 @@
 #include "actors/database.hpp"
 
-#include <cstdlib>
 #include <functional>
 #include <list>
 #include <map>
@@ -55,8 +54,8 @@ lag_answer ask(const lag_question& question) {
     return {false, {}, "the leader did not say how far its replicas are: " + found.error()};
   lag_answer answer{true, {}, {}};
   for (int i = 0; i < PQntuples(found->get()); ++i)
-    answer.lag[postgresql::text_at(*found, i, 0)] =
-        std::atoll(postgresql::text_at(*found, i, 1).c_str());
+    if (auto behind = postgresql::number_at(*found, i, 1))
+      answer.lag[postgresql::text_at(*found, i, 0)] = *behind;
   return answer;
 }
 
@@ -74,6 +73,8 @@ settings_answer ask(const settings_question& question) {
         " as marked");
   if (!found.ok())
     return {false, "", "the node did not say which settings it has: " + found.error()};
+  if (PQntuples(found->get()) != 1)
+    return {false, "", "the node answered what was not asked for"};
   return {true, postgresql::text_at(*found, 0, 0), "", postgresql::text_at(*found, 0, 1) == "t"};
 }
 

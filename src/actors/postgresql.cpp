@@ -1,16 +1,23 @@
 #include "actors/postgresql.hpp"
 
 #include <fcntl.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <climits>
 #include <mutex>
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+
+#include "model/addresses.hpp"
+#include "model/utf8.hpp"
 
 namespace matriarch::actors::postgresql {
 
@@ -41,9 +48,6 @@ constexpr const char* reset_settings =
     "select set_config(name, coalesce(boot_val, ''), false) from pg_settings"
     " where source in ('database', 'user', 'database user')";
 
-/// What a URL says if the server has to show a certificate.
-constexpr std::string_view checked = "sslmode=verify-full";
-
 constexpr const char* given_up = "it was given up for something more urgent, and is tried again";
 // Between two looks whether there is a hurry.
 constexpr auto look_for_hurry = std::chrono::milliseconds{20};
@@ -64,10 +68,17 @@ bool await(PGconn* server, short event, deadline until, const hurry& hurried) {
   }
 }
 
+/// What a server says is repeated in logs and answers; its own messages have some 100 bytes.
+constexpr std::size_t longest_message = 400;
+
+std::string bounded(std::string_view text) {
+  return legible(text, longest_message);
+}
+
 /// The first line of libpq's message; the others repeat it for each address.
 std::string first_line(const char* text) {
-  std::string whole = text == nullptr ? "" : text;
-  return whole.substr(0, whole.find('\n'));
+  std::string_view whole = text == nullptr ? "" : text;
+  return bounded(whole.substr(0, whole.find('\n')));
 }
 
 /// libpq reads who may have signed from a file. This one has no name that anybody could put another
@@ -116,12 +127,21 @@ void trust(const std::string& authorities) {
   trusted().write(authorities);
 }
 
-result<session> session::connect(std::vector<parameter> given, deadline until, hurry hurried) {
-  // Before the URL, which may ask for more.
-  std::vector<const char*> names{"sslmode"};
-  std::vector<const char*> values{"prefer"};
+result<session> session::connect(const std::optional<model::login_target>& to,
+                                 const std::vector<parameter>& given, deadline until,
+                                 hurry hurried) {
+  // libpq would look for a server on this machine.
+  if (!to)
+    return failure{"its cell has not said yet where it is"};
+  std::vector<const char*> names{"host", "port", "sslmode", "channel_binding"};
+  std::vector<const char*> values{to->host.c_str(), to->port.c_str(), to->sslmode.c_str(),
+                                  to->channel_binding.c_str()};
+  if (!to->address.empty()) {
+    names.push_back("hostaddr");
+    values.push_back(to->address.c_str());
+  }
   const auto authorities = trusted().path();
-  if (!given.empty() && std::string_view{given.front().value}.find(checked) != std::string::npos) {
+  if (to->is_checked()) {
     if (authorities.empty())
       return failure{"it is not known yet who signs the fleet's certificates"};
     names.push_back("sslrootcert");
@@ -133,10 +153,7 @@ result<session> session::connect(std::vector<parameter> given, deadline until, h
   }
   names.push_back(nullptr);
   values.push_back(nullptr);
-  // libpq would look for a server on this machine.
-  if (given.empty() || *given.front().value == '\0')
-    return failure{"its cell has not said yet where it is"};
-  constexpr int expand_dbname = 1;
+  constexpr int expand_dbname = 0;
   connection server{PQconnectStartParams(names.data(), values.data(), expand_dbname), PQfinish};
   auto end = std::min(until, std::chrono::steady_clock::now() + longest_connect);
   auto next =
@@ -155,30 +172,29 @@ result<session> session::connect(std::vector<parameter> given, deadline until, h
   return session{std::move(server), until, std::move(hurried)};
 }
 
-result<session> session::open(const std::string& conn_url, const model::credentials& who,
+result<session> session::open(const std::string& login_url, const model::credentials& who,
                               deadline until, const std::string& database) {
-  // The first dbname is read as a URL, and what stands after it wins.
-  std::vector<parameter> given{{"dbname", conn_url.c_str()},
-                               {"user", who.username.c_str()},
-                               {"password", who.password.c_str()},
-                               {"options", session_settings},
-                               {"client_encoding", "UTF8"}};
-  if (database.empty())
-    return connect(std::move(given), until);
-  given.push_back({"dbname", database.c_str()});
-  auto opened = connect(std::move(given), until);
-  if (opened.ok())
+  const auto target = model::login_target_in(login_url);
+  auto opened =
+      connect(target,
+              {{"user", who.username.c_str()},
+               {"password", who.password.c_str()},
+               {"options", session_settings},
+               {"client_encoding", "UTF8"},
+               {"dbname", database.empty() ? model::maintenance_database : database.c_str()}},
+              until);
+  if (opened.ok() && !database.empty())
     if (auto reset = opened->run(reset_settings); !reset.ok())
       return failure{reset.error()};
   return opened;
 }
 
-result<session> session::open_as_application(const std::string& conn_url,
+result<session> session::open_as_application(const std::string& login_url,
                                              const model::credentials& who,
                                              const std::string& database, deadline until,
                                              hurry hurried, const std::string& options) {
-  return connect({{"dbname", conn_url.c_str()},
-                  {"user", who.username.c_str()},
+  return connect(model::login_target_in(login_url),
+                 {{"user", who.username.c_str()},
                   {"password", who.password.c_str()},
                   {"options", options.c_str()},
                   {"dbname", database.c_str()}},
@@ -199,6 +215,8 @@ result<rows> session::run(const std::string& sql) {
                                                     : "PostgreSQL did not answer in time"};
       if (PQconsumeInput(server) != 1)
         return failure{first_line(PQerrorMessage(server))};
+      if (auto too_much = excess())
+        return failure{*too_much};
     }
     rows next{PQgetResult(server), PQclear};
     if (!next)
@@ -206,7 +224,7 @@ result<rows> session::run(const std::string& sql) {
     auto status = PQresultStatus(next.get());
     if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK && wrong.empty()) {
       const char* message = PQresultErrorField(next.get(), PG_DIAG_MESSAGE_PRIMARY);
-      wrong = message == nullptr ? "the connection was lost" : message;
+      wrong = message == nullptr ? "the connection was lost" : bounded(message);
       const char* state = PQresultErrorField(next.get(), PG_DIAG_SQLSTATE);
       state_ = state == nullptr ? "" : state;
     }
@@ -215,6 +233,15 @@ result<rows> session::run(const std::string& sql) {
   if (!wrong.empty())
     return failure{wrong};
   return last;
+}
+
+std::optional<std::string> session::excess() const {
+  tcp_info told{};
+  socklen_t length = sizeof told;
+  if (::getsockopt(PQsocket(server_.get()), IPPROTO_TCP, TCP_INFO, &told, &length) != 0
+      || told.tcpi_bytes_received <= most_bytes)
+    return std::nullopt;
+  return "the server has sent more than " + std::to_string(most_bytes / 1024 / 1024) + " MB";
 }
 
 std::string session::identifier(const std::string& name) const {
@@ -239,8 +266,18 @@ result<std::string> session::verifier(const std::string& username,
   return std::string{made.get()};
 }
 
+std::optional<std::int64_t> number_at(const rows& from, int row, int column) {
+  const auto text = text_at(from, row, column);
+  std::int64_t number = 0;
+  auto [end, wrong] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (text.empty() || wrong != std::errc{} || end != text.data() + text.size())
+    return std::nullopt;
+  return number;
+}
+
 std::string text_at(const rows& from, int row, int column) {
-  return PQgetvalue(from.get(), row, column);
+  const char* text = PQgetvalue(from.get(), row, column);
+  return text == nullptr ? "" : text; // a server that answered less than was asked for
 }
 
 } // namespace matriarch::actors::postgresql

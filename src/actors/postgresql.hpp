@@ -4,10 +4,13 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "model/addresses.hpp"
 #include "model/record.hpp"
 #include "model/result.hpp"
 
@@ -22,20 +25,23 @@ using hurry = std::shared_ptr<const std::atomic<bool>>;
 /// Whose certificates servers have to show where a URL says `sslmode=verify-full`: PEM. One text for
 /// the whole process, and for the sessions that begin from then on.
 void trust(const std::string& authorities);
+/// What a server may send in one session: a hundred thousand rights or roles are some 20 MB.
+constexpr std::uint64_t most_bytes = 64ULL * 1024 * 1024;
 
 /// A session as a superuser, of which nothing that it says reaches PostgreSQL's log, and in which
 /// no setting counts that somebody made for the database.
 class session {
 public:
-  /// `conn_url` says host, port and database, and what is to be checked of the server; another
-  /// `database` may be named instead. No call on the session lasts beyond `until`.
-  [[nodiscard]] static result<session> open(const std::string& conn_url,
+  /// `login_url` is a member's: host and port, one of each, and what is to be checked of the server;
+  /// `database` is the maintenance database if it is not named. No call on the session lasts beyond
+  /// `until`, and no session takes more than `most_bytes`.
+  [[nodiscard]] static result<session> open(const std::string& login_url,
                                             const model::credentials& who, deadline until,
                                             const std::string& database = {});
 
   /// A session as an application opens it, but for `options`: with all settings that count for it.
   /// What the application did to its database may hold it up: nothing waits for it in a hurry.
-  [[nodiscard]] static result<session> open_as_application(const std::string& conn_url,
+  [[nodiscard]] static result<session> open_as_application(const std::string& login_url,
                                                            const model::credentials& who,
                                                            const std::string& database,
                                                            deadline until, hurry hurried,
@@ -65,7 +71,12 @@ private:
     const char* name;
     const char* value;
   };
-  static result<session> connect(std::vector<parameter> given, deadline until, hurry hurried = {});
+  static result<session> connect(const std::optional<model::login_target>& to,
+                                 const std::vector<parameter>& given, deadline until,
+                                 hurry hurried = {});
+
+  /// Why no more is read: a server that a tenant controls may send without an end.
+  [[nodiscard]] std::optional<std::string> excess() const;
 
   connection server_;
   deadline until_;
@@ -73,6 +84,9 @@ private:
   std::string state_;
 };
 
+/// A field as a whole number; nothing if it is none, or too large. What an application's database
+/// answers need not be what was asked for.
+[[nodiscard]] std::optional<std::int64_t> number_at(const rows& from, int row, int column);
 /// A field as text; empty if it is null.
 [[nodiscard]] std::string text_at(const rows& from, int row, int column);
 

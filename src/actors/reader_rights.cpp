@@ -184,7 +184,7 @@ rights_found compare_rights(session& database, const std::string& owner, const s
     return {false, found.error()};
   rights_found came;
   const int count = PQntuples(found->get());
-  auto size_at = [&](int row) { return std::stoi(text_at(*found, row, 0)); };
+  auto size_at = [&](int row) { return postgresql::number_at(*found, row, 0).value_or(1); };
   auto change_at = [&](int row) { return text_at(*found, row, 2); };
   auto on_time = [&] { return std::chrono::steady_clock::now() < until; };
   int at = 0;

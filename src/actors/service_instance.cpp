@@ -249,7 +249,9 @@ private:
         around_.copied_leader.erase(node_id);
       }
     } else if (known_ && entry.key == keys::leader(known_->scope)) {
-      auto before = std::exchange(around_.seen.leader, erased ? "" : entry.value);
+      // It is a member's name; whoever has the database's superuser may write anything.
+      bool is_name = !erased && entry.value.size() <= model::longest_node_name;
+      auto before = std::exchange(around_.seen.leader, is_name ? entry.value : "");
       if (before != around_.seen.leader) {
         if (!erased)
           note_route(entry.mod_revision);

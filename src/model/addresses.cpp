@@ -14,9 +14,13 @@ bool is_host(std::string_view text) {
   });
 }
 
+// A DNS name has 253 characters at most, and a port 5.
+constexpr std::size_t longest_place = 262;
+
 bool is_place(std::string_view text) {
   auto colon = text.rfind(':');
-  if (colon == std::string_view::npos || colon + 1 == text.size() || !is_host(host_of(text)))
+  if (colon == std::string_view::npos || colon + 1 == text.size() || text.size() > longest_place
+      || !is_host(host_of(text)))
     return false;
   return std::ranges::all_of(text.substr(colon + 1), [](char c) { return c >= '0' && c <= '9'; });
 }
@@ -67,6 +71,30 @@ std::string_view host_of(std::string_view place) {
   if (place.starts_with('['))
     return place.substr(1, place.find(']') - 1);
   return place.substr(0, place.rfind(':'));
+}
+
+std::optional<login_target> login_target_in(std::string_view url) {
+  auto place = place_in(url);
+  if (!is_place(place))
+    return std::nullopt;
+  login_target target{std::string{host_of(place)}, std::string{place.substr(place.rfind(':') + 1)}};
+  auto question = url.find('?');
+  while (question != std::string_view::npos) {
+    url.remove_prefix(question + 1);
+    question = url.find('&');
+    auto setting = url.substr(0, question);
+    auto name = setting.substr(0, setting.find('='));
+    auto value = setting.substr(std::min(name.size() + 1, setting.size()));
+    if (name == "hostaddr" && is_host(value))
+      target.address = value;
+    else if (name == "sslmode" && (value == "require" || value == "verify-full"))
+      target.sslmode = value;
+    else if (name == "channel_binding" && value == "require")
+      target.channel_binding = value;
+    else
+      return std::nullopt;
+  }
+  return target;
 }
 
 std::string place_of(std::string_view host, std::int64_t port) {

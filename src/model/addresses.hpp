@@ -40,6 +40,21 @@ struct judged_addresses {
 [[nodiscard]] std::string_view place_in(std::string_view url);
 /// `10.0.0.1` of `10.0.0.1:5432`, `fd00::1` of `[fd00::1]:5432`.
 [[nodiscard]] std::string_view host_of(std::string_view place);
+/// How libpq reaches one node, in its own words.
+struct login_target {
+  std::string host; ///< whom a certificate has to name
+  std::string port;
+  std::string address = {}; ///< where that is, if the name does not say it
+  std::string sslmode = "prefer";
+  std::string channel_binding = "prefer";
+  /// Whether the server has to show a certificate.
+  [[nodiscard]] bool is_checked() const { return sslmode == "verify-full"; }
+  bool operator==(const login_target&) const = default;
+};
+/// What a login URL says, if that is one host and one port, and nothing but what is to be checked of the
+/// server; else nothing. libpq's own reading of a URL knows lists of hosts, of which each takes its
+/// time, and settings of all kinds.
+[[nodiscard]] std::optional<login_target> login_target_in(std::string_view url);
 /// `host:port`, with brackets around an IPv6 address; empty unless it is both.
 [[nodiscard]] std::string place_of(std::string_view host, std::int64_t port);
 

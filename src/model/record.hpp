@@ -25,6 +25,8 @@ struct credentials {
 inline constexpr const char* application_database = "db";
 /// The one that superusers connect to.
 inline constexpr const char* maintenance_database = "postgres";
+/// In bytes; ours have 36.
+inline constexpr std::size_t longest_node_name = 128;
 
 /// Where a node listens, each `host:port`; empty: not known.
 struct node_addresses {

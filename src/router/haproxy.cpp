@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -357,7 +358,10 @@ void haproxy::kill_leftovers() const {
         || std::find(arguments.begin(), arguments.end(), path("haproxy.cfg")) == arguments.end())
       continue;
     spdlog::warn("process {} of an HAProxy whose master has ended is killed", name);
-    ::kill(static_cast<pid_t>(std::stol(name)), SIGKILL);
+    pid_t pid = 0;
+    auto [end, wrong] = std::from_chars(name.data(), name.data() + name.size(), pid);
+    if (wrong == std::errc{} && end == name.data() + name.size() && pid > 1)
+      ::kill(pid, SIGKILL);
   }
 }
 

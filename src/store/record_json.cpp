@@ -621,11 +621,27 @@ result<model::port_use> decode_port_use(std::string_view text, std::int64_t revi
   });
 }
 
+namespace {
+
+// What whoever has a database's superuser writes is repeated in answers, and kept in memory: Patroni's
+// words for states have 20 letters, a URL of a host's name 300.
+constexpr std::size_t longest_state = 64;
+constexpr std::size_t longest_url = 512;
+constexpr std::size_t most_standbys = 100;
+
+/// A text of a member's key; empty if nothing of the kind is as long.
+std::string short_member(const json::value& object, const char* name, std::size_t longest) {
+  auto text = json::string_member(object, name);
+  return text.size() <= longest ? text : std::string{};
+}
+
+} // namespace
+
 result<model::member> decode_member(std::string_view text) {
   return decode<model::member>(text, "member", [](reader&, const json::value& object) {
-    return model::member{json::string_member(object, "state"),
-                         json::string_member(object, "api_url"),
-                         json::string_member(object, "conn_url"),
+    return model::member{short_member(object, "state", longest_state),
+                         short_member(object, "api_url", longest_url),
+                         short_member(object, "conn_url", longest_url),
                          json::integer_member(object, "timeline"),
                          json::integer_member(object, "xlog_location"),
                          json::string_member(object, "replication_state") == "streaming"};
@@ -639,7 +655,7 @@ std::set<std::string> decode_sync(std::string_view text) {
   std::set<std::string> standbys;
   std::istringstream listed{json::string_member(*parsed, "sync_standby")};
   for (std::string name; std::getline(listed, name, ',');)
-    if (!name.empty())
+    if (!name.empty() && name.size() <= longest_state && standbys.size() < most_standbys)
       standbys.insert(name);
   return standbys;
 }

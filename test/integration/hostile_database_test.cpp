@@ -5,7 +5,18 @@
 
 #include <caf/all.hpp>
 
+#include <array>
+#include <atomic>
+#include <thread>
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include "actors/database.hpp"
+#include "actors/leader_roles.hpp"
+#include "actors/postgresql.hpp"
+#include "actors/rights_upkeep.hpp"
 #include "role_orders.hpp"
 
 using namespace matriarch;
@@ -331,4 +342,162 @@ TEST_CASE("instances whose rights take long to compare keep the others waiting o
   }
   stuck.resume();
   caf::anon_send_exit(database, caf::exit_reason::kill);
+}
+
+namespace {
+
+/// Speaks enough of PostgreSQL's protocol to let everybody in, and answers each query as it likes.
+class pretender {
+public:
+  /// `columns` of this text in a row; `endless`: row after row.
+  pretender(int columns, std::string text, bool endless = false)
+      : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in at{};
+    at.sin_family = AF_INET;
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof at;
+    if (::bind(listener_, reinterpret_cast<sockaddr*>(&at), size) != 0
+        || ::listen(listener_, 10) != 0
+        || ::getsockname(listener_, reinterpret_cast<sockaddr*>(&at), &size) != 0)
+      throw std::runtime_error{"cannot listen"};
+    port_ = ntohs(at.sin_port);
+    std::string described;
+    std::string row;
+    add(described, static_cast<std::int16_t>(columns));
+    add(row, static_cast<std::int16_t>(columns));
+    for (int i = 0; i < columns; ++i) {
+      described += std::string{"c\0", 2} + std::string(18, '\0');
+      add(row, static_cast<std::int32_t>(text.size()));
+      row += text;
+    }
+    described_ = message('T', described);
+    row_ = message('D', row);
+    endless_ = endless;
+    thread_ = std::thread{[this] { serve(); }};
+  }
+  ~pretender() {
+    ending_ = true;
+    ::shutdown(listener_, SHUT_RDWR);
+    thread_.join();
+    ::close(listener_);
+  }
+  [[nodiscard]] std::string url() const {
+    return "postgres://127.0.0.1:" + std::to_string(port_) + "/postgres";
+  }
+
+private:
+  template <class Integer>
+  static void add(std::string& to, Integer number) {
+    for (int shift = 8 * (static_cast<int>(sizeof number) - 1); shift >= 0; shift -= 8)
+      to += static_cast<char>((static_cast<std::uint64_t>(number) >> shift) & 0xff);
+  }
+  static std::string message(char kind, const std::string& body) {
+    std::string text{kind};
+    add(text, static_cast<std::int32_t>(body.size() + 4));
+    return text + body;
+  }
+  static bool send(int to, const std::string& text) {
+    return ::send(to, text.data(), text.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(text.size());
+  }
+  static std::string receive(int from, std::size_t count) {
+    std::string got(count, '\0');
+    return ::recv(from, got.data(), count, MSG_WAITALL) == static_cast<ssize_t>(count)
+               ? got
+               : std::string{};
+  }
+  static std::size_t length_of(const std::string& four) {
+    std::size_t length = 0;
+    for (char c : four)
+      length = length << 8 | static_cast<unsigned char>(c);
+    return length - 4;
+  }
+
+  void serve() {
+    while (!ending_) {
+      int client = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
+      if (client < 0)
+        return;
+      talk(client);
+      ::close(client);
+    }
+  }
+  void talk(int client) {
+    const auto ready = message('Z', "I");
+    for (bool let_in = false; !let_in && !ending_;) {
+      auto size = receive(client, 4);
+      if (size.empty())
+        return;
+      auto asked = receive(client, length_of(size));
+      if (asked.size() == 4) // TLS, or GSSAPI
+        send(client, "N");
+      else
+        let_in = send(client, message('R', std::string(4, '\0')) + ready);
+    }
+    while (!ending_) {
+      auto kind = receive(client, 1);
+      auto size = kind.empty() ? kind : receive(client, 4);
+      if (size.empty() || kind == "X")
+        return;
+      (void)receive(client, length_of(size));
+      if (!send(client, described_ + row_))
+        return;
+      while (endless_ && !ending_)
+        if (!send(client, row_))
+          return;
+      send(client, message('C', std::string{"SELECT 1\0", 9}) + ready);
+    }
+  }
+
+  int listener_;
+  int port_ = 0;
+  std::string described_;
+  std::string row_;
+  bool endless_ = false;
+  std::atomic<bool> ending_{false};
+  std::thread thread_;
+};
+
+actors::postgresql::deadline soon() {
+  return std::chrono::steady_clock::now() + std::chrono::seconds{60};
+}
+
+} // namespace
+
+TEST_CASE("a server that answers anything gets an answer in words, and no exception") {
+  const model::credentials who{"postgres", "p"};
+  for (int columns : {0, 1, 13})
+    for (const std::string text : {"", "t", "99999999999999999999", "-1e9"}) {
+      CAPTURE(columns);
+      CAPTURE(text);
+      pretender server{columns, text};
+      actors::known_passwords passwords;
+      actors::role_order roles{"i", server.url(), who, {"owner", "p"}, false, {}, false, {}};
+      auto made = actors::make_roles(roles, passwords);
+      CHECK_FALSE(made.ok);
+      CHECK_FALSE(made.why.empty());
+      (void)actors::keep_rights({"i", server.url(), who, "owner", true});
+      (void)actors::remove_role({"i", server.url(), who, {"owner", "p"}, "one", {}});
+    }
+}
+
+TEST_CASE("a server that sends without an end is left") {
+  pretender server{1, std::string(10'000, 'x'), true};
+  auto opened = actors::postgresql::session::open(server.url(), {"postgres", "p"}, soon());
+  REQUIRE_MESSAGE(opened.ok(), opened.error());
+  CHECK(opened->run("select 1").error() == "the server has sent more than 64 MB");
+}
+
+TEST_CASE("a URL of several places, or with settings, is not followed") {
+  pretender server{1, "x"};
+  auto port = server.url().substr(server.url().rfind(':'));
+  for (const auto& url :
+       {"postgres://127.0.0.1,127.0.0.1" + port, "postgres://127.0.0.1:1,127.0.0.1" + port,
+        std::string{"host=127.0.0.1"}, std::string{"postgres:///postgres?host=/tmp"},
+        server.url() + "?host=192.0.2.1&connect_timeout=0"}) {
+    CAPTURE(url);
+    auto opened = actors::postgresql::session::open(url, {"postgres", "p"}, soon());
+    CHECK_FALSE(opened.ok());
+  }
+  auto one = actors::postgresql::session::open(server.url(), {"postgres", "p"}, soon());
+  CHECK_MESSAGE(one.ok(), one.error());
 }

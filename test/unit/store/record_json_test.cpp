@@ -538,6 +538,20 @@ TEST_CASE("a member as Patroni writes it is read") {
   CHECK(m->streaming);
 }
 
+TEST_CASE("what a member's key says at length counts as nothing") {
+  const std::string length(70'000, 'x');
+  auto m = decode_member(R"({"state":")" + length + R"(","conn_url":"postgres://)" + length
+                         + R"(:1/p","api_url":"http://)" + length + R"("})");
+  REQUIRE(m.ok());
+  CHECK(m->state.empty());
+  CHECK(m->conn_url.empty());
+  CHECK(m->api_url.empty());
+  std::string names = length;
+  for (int i = 0; i < 1'000; ++i)
+    names += "," + std::to_string(i);
+  CHECK(decode_sync(R"({"sync_standby":")" + names + "\"}").size() == 100);
+}
+
 TEST_CASE("a member that does not say its state is not running") {
   auto m = decode_member("{}");
   REQUIRE(m.ok());
