@@ -148,7 +148,8 @@ public:
                 http::make_routes({settings_.catalog, credentials_of(settings_.broker.users),
                                    credentials_of(settings_.broker.admins), settings_.broker.strict,
                                    settings_.broker.advertise_host, hosts_of(settings_.etcd),
-                                   derived_.audit},
+                                   derived_.audit, settings_.broker.trusted_proxies,
+                                   cli::host_name()},
                                   backend())) {}
 
   /// Binds before anything is done: the listening socket proves that no earlier broker of this

@@ -67,9 +67,23 @@ std::vector<login> admins_of(const section& from, const std::vector<login>& user
 
 // -- the sections ---------------------------------------------------------------------------------
 
+std::vector<model::ip_range> proxies_of(const section& from) {
+  std::vector<model::ip_range> proxies;
+  for (const auto& text : from.texts("trusted_proxies")) {
+    auto range = model::ip_range::parse(text);
+    if (!range)
+      from.refuse("trusted_proxies",
+                  "broker.trusted_proxies must list addresses or networks such as "
+                  "10.0.0.5 or 10.0.0.0/8, found \""
+                      + text + "\"");
+    proxies.push_back(*range);
+  }
+  return proxies;
+}
+
 broker_settings broker_of(const section& from) {
   from.allow({"bind_host", "port", "username", "password", "password_file", "users", "admin",
-              "strict", "advertise_host", "threads"});
+              "strict", "advertise_host", "threads", "trusted_proxies"});
   broker_settings broker;
   broker.bind_host = from.text("bind_host", broker.bind_host);
   broker.port = static_cast<std::uint16_t>(from.number("port", 1, greatest_port, broker.port));
@@ -89,6 +103,8 @@ broker_settings broker_of(const section& from) {
                     + broker.advertise_host + "\"");
   // 64 is far beyond the cores that a broker can use: its answers are made by few actors.
   broker.threads = static_cast<int>(from.number("threads", 1, 64, broker.threads));
+  if (from.has("trusted_proxies"))
+    broker.trusted_proxies = proxies_of(from);
   return broker;
 }
 

@@ -1,12 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "config/etcd_section.hpp"
 #include "model/catalog.hpp"
+#include "model/ip_range.hpp"
 #include "model/repair.hpp"
 #include "model/result.hpp"
 #include "tls/authorities.hpp"
@@ -38,6 +40,8 @@ struct broker_settings {
   std::string advertise_host;
   /// Threads that serve HTTP, 1 to 64.
   int threads = 1;
+  /// Whose X-Forwarded-For the audit trail believes. Not set: the fleet's own routers'.
+  std::optional<std::vector<model::ip_range>> trusted_proxies;
 };
 
 /// One of `cells:`.

@@ -69,8 +69,7 @@ void add_sender(line_writer& line, const audited_request& about) {
     json::add(who, "originating_identity", std::move(shown), line.owner());
   }
   line.add_text(who, "address", got.remote);
-  if (const auto* forwarded = got.header("x-forwarded-for"))
-    line.add_text(who, "forwarded_for", *forwarded);
+  line.add_text(who, "forwarded_for", about.client);
   json::add(line.owner(), "who", std::move(who), line.owner());
 }
 

@@ -27,6 +27,8 @@ struct audited_request {
   std::string user;   ///< whose credentials it had, or claimed to have; may be empty
   std::string action; ///< `provision`, `bind`, `demote`, … or refused_access
   std::chrono::steady_clock::time_point since;
+  /// Where it came from, as trusted proxies say; empty if it came through none.
+  std::string client = {};
 };
 
 /// What a request is called in the trail; empty if it changes nothing.

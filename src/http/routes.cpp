@@ -5,6 +5,7 @@
 
 #include "http/admin.hpp"
 #include "http/catalog_page.hpp"
+#include "http/forwarded.hpp"
 #include "http/originating_identity.hpp"
 #include "http/osb.hpp"
 #include "http/reencryption.hpp"
@@ -70,9 +71,11 @@ public:
       return {std::nullopt, std::move(*user)};
     auto answer = no_access();
     if (auto left_out = may_be_written(since))
-      settings_.audit(audit_line(
-          {std::make_shared<const request>(got), who.username, refused_access, since}, answer,
-          std::chrono::floor<model::duration>(std::chrono::system_clock::now()), *left_out));
+      settings_.audit(
+          audit_line({std::make_shared<const request>(got), who.username, refused_access, since,
+                      client_of(got)},
+                     answer, std::chrono::floor<model::duration>(std::chrono::system_clock::now()),
+                     *left_out));
     return {std::move(answer), {}};
   }
 
@@ -88,7 +91,7 @@ public:
     if (got.user.empty())
       return to.send(no_access());
     if (auto action = action_of(got); !action.empty())
-      to.audit({whole, got.user, action, since}, settings_.audit);
+      to.audit({whole, got.user, action, since, client_of(got)}, settings_.audit);
     if (is_for_tenants(got))
       to.reword([self = shared_from_this(), whole](std::string body) {
         return self->for_tenants(*whole, std::move(body));
@@ -163,6 +166,29 @@ private:
   }
 
   // -- access -------------------------------------------------------------------------------------
+
+  /// Where a request came from through proxies that are trusted; empty if through none.
+  [[nodiscard]] std::string client_of(const request& got) const {
+    if (got.header("x-forwarded-for") == nullptr)
+      return {};
+    return forwarded_client(got, [this](const model::ip_address& proxy) {
+      if (settings_.trusted_proxies)
+        return std::ranges::any_of(*settings_.trusted_proxies,
+                                   [&](const auto& range) { return range.contains(proxy); });
+      return is_own_router(proxy);
+    });
+  }
+
+  /// Whether a router of the fleet lives at that address. On a loopback one only of this machine: it
+  /// is everybody's.
+  [[nodiscard]] bool is_own_router(const model::ip_address& proxy) const {
+    auto known = behind_.routers();
+    return std::ranges::any_of(known->living, [&](const auto& one) {
+      const auto& said = one.second.said;
+      return (!proxy.is_loopback() || said.host == settings_.machine)
+             && std::ranges::find(said.addresses, proxy.text()) != said.addresses.end();
+    });
+  }
 
   /// Whether strangers may ask this.
   static bool is_open(const request& got) { return matches(got, {"healthz"}); }

@@ -11,6 +11,7 @@
 #include "http/audit.hpp"
 #include "http/server.hpp"
 #include "model/catalog.hpp"
+#include "model/ip_range.hpp"
 #include "model/observation.hpp"
 #include "model/orphans.hpp"
 #include "model/requests.hpp"
@@ -69,6 +70,10 @@ struct route_settings {
   std::vector<std::string> internal_hosts;
   /// Where the audit trail goes; none is kept if it is not set.
   audit_sink audit;
+  /// Whose X-Forwarded-For the trail believes. Not set: the fleet's own routers'.
+  std::optional<std::vector<model::ip_range>> trusted_proxies = {};
+  /// The name of this machine, on whose own addresses such a router may be.
+  std::string machine = {};
 };
 
 /// The broker's API: the Open Service Broker routes under `/v2`, the operator's under `/admin`, and

@@ -19,6 +19,9 @@ struct router_report {
   std::vector<std::uint16_t> unbound;
   /// Of its data directory, which tells it from another router of the same id; earlier ones have none.
   std::string owner = {};
+  /// The addresses of its machine, if it passes requests on to brokers: who comes from there may say
+  /// for whom.
+  std::vector<std::string> addresses = {};
   bool operator==(const router_report&) const = default;
 };
 

@@ -1,5 +1,8 @@
 #include "router/router.hpp"
 
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -15,6 +18,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -88,6 +92,30 @@ std::string host_name() {
   std::array<char, 256> name{};
   ::gethostname(name.data(), name.size() - 1);
   return name.data();
+}
+
+/// All addresses that connections of this machine may come from.
+std::vector<std::string> addresses_of_machine() {
+  // More than any machine has; what it says is written with each of its reports.
+  constexpr std::size_t most = 64;
+  ifaddrs* all = nullptr;
+  if (::getifaddrs(&all) != 0)
+    return {};
+  std::set<std::string> found;
+  for (const auto* one = all; one != nullptr && found.size() < most; one = one->ifa_next) {
+    std::array<char, INET6_ADDRSTRLEN> text{};
+    const auto* at = one->ifa_addr;
+    if (at != nullptr && at->sa_family == AF_INET
+        && ::inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(at)->sin_addr, text.data(),
+                       text.size()))
+      found.insert(text.data());
+    if (at != nullptr && at->sa_family == AF_INET6
+        && ::inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6*>(at)->sin6_addr, text.data(),
+                       text.size()))
+      found.insert(text.data());
+  }
+  ::freeifaddrs(all);
+  return {found.begin(), found.end()};
 }
 
 /// A name that earlier routers gave an instance's listen in HAProxy: the `~` of a name that is a hash
@@ -659,6 +687,8 @@ model::router_report self_of(const router_config& config, int status_port,
   self.host = host_name();
   self.id = config.id.empty() ? fmt::format("{}:{}", self.host, status_port) : config.id;
   self.owner = identity;
+  if (config.broker)
+    self.addresses = addresses_of_machine();
   return self;
 }
 

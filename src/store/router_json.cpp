@@ -18,6 +18,11 @@ std::string encode_router_report(const model::router_report& known) {
   for (auto port : known.unbound)
     ports.PushBack(static_cast<int>(port), out.GetAllocator());
   json::add(out, "unbound", std::move(ports), out);
+  json::value addresses(rapidjson::kArrayType);
+  for (const auto& one : known.addresses)
+    addresses.PushBack(json::string(one, out), out.GetAllocator());
+  if (!addresses.Empty())
+    json::add(out, "addresses", std::move(addresses), out);
   return json::text_of(out);
 }
 
@@ -48,6 +53,11 @@ result<model::router_report> decode_router_report(std::string_view text) {
     }
     std::sort(known.unbound.begin(), known.unbound.end());
   }
+  // Routers of an earlier release say none.
+  if (const auto* addresses = json::member(*parsed, "addresses"); addresses && addresses->IsArray())
+    for (const auto& one : addresses->GetArray())
+      if (one.IsString())
+        known.addresses.emplace_back(one.GetString(), one.GetStringLength());
   return known;
 }
 

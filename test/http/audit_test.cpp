@@ -24,7 +24,9 @@ json::document only_line(broker& b) {
 } // namespace
 
 TEST_CASE("ALL-6: the trail tells who asked for what, with which outcome") {
-  broker b;
+  broker b{true, [](route_settings& all) {
+             all.trusted_proxies = {{*model::ip_range::parse("127.0.0.0/8")}};
+           }};
   auto headers = std::string{good_credentials} + version + identity_header
                  + "X-Forwarded-For: 10.1.2.3\r\nX-Broker-API-Request-Identity: r-1\r\n";
   b.send_as(headers, "PUT", here + incomplete, body_with(R"(,"parameters":{"node-count":2})"));
@@ -43,6 +45,75 @@ TEST_CASE("ALL-6: the trail tells who asked for what, with which outcome") {
   CHECK(json::string_member(line, "request_identity") == "r-1");
   CHECK(json::text_of(line["result"]) == R"({"status":202,"operation":"op-1"})");
   CHECK(line["duration_ms"].GetInt64() >= 0);
+}
+
+namespace {
+
+/// Whom the trail names as the client of a request with these headers.
+std::string client_in_trail(broker& b, const std::string& headers) {
+  auto before = b.trail().size();
+  b.send_as(std::string{good_credentials} + version + headers, "PUT", here + incomplete,
+            body_with());
+  auto trail = b.trail();
+  REQUIRE(trail.size() == before + 1);
+  auto line = json::parse(trail.back());
+  REQUIRE(line.ok());
+  CHECK(json::string_member((*line)["who"], "address").starts_with("127.0.0.1:"));
+  return json::string_member((*line)["who"], "forwarded_for");
+}
+
+} // namespace
+
+TEST_CASE("X-Forwarded-For is believed of the proxies that are named, from the last hop on") {
+  broker b{true, [](route_settings& all) {
+             all.trusted_proxies = {{*model::ip_range::parse("127.0.0.1"),
+                                     *model::ip_range::parse("10.0.0.0/8"),
+                                     *model::ip_range::parse("2001:db8::/32")}};
+           }};
+  for (const auto& [headers, client] : std::vector<std::pair<std::string, std::string>>{
+           {"", ""},
+           {"X-Forwarded-For: 192.0.2.1\r\n", "192.0.2.1"},
+           // What a client says of itself stands before what a proxy says of the client.
+           {"X-Forwarded-For: 198.51.100.9, 192.0.2.1\r\n", "192.0.2.1"},
+           {"X-Forwarded-For: 198.51.100.9\r\nX-Forwarded-For: 192.0.2.1\r\n", "192.0.2.1"},
+           {"X-Forwarded-For: 198.51.100.9, 192.0.2.1, 10.1.1.1\r\n", "192.0.2.1"},
+           {"X-Forwarded-For: 192.0.2.1,2001:db8::7\r\nX-Forwarded-For: 10.9.9.9\r\n", "192.0.2.1"},
+           {"X-Forwarded-For: 10.1.1.1, 10.2.2.2\r\n", "10.1.1.1"},
+           {"X-Forwarded-For: 2001:DB9::1\r\n", "2001:db9::1"},
+           {"X-Forwarded-For: [2001:db9::1]:443\r\n", "2001:db9::1"},
+           {"X-Forwarded-For: ::ffff:192.0.2.1\r\n", "192.0.2.1"},
+           {"X-Forwarded-For: 192.0.2.1:4711\r\n", "192.0.2.1"},
+           {"X-Forwarded-For: 192.0.2.1, unknown\r\n", ""},
+           {"X-Forwarded-For: evil\r\n", ""},
+           {"X-Forwarded-For: ,\r\n", ""},
+           {"X-Forwarded-For: [\r\n", ""},
+           {"X-Forwarded-For: " + std::string(4'000, ',') + "192.0.2.1\r\n", "192.0.2.1"}}) {
+    CAPTURE(headers);
+    CHECK(client_in_trail(b, headers) == client);
+  }
+}
+
+TEST_CASE("X-Forwarded-For of anybody else is not in the trail") {
+  broker b{true, [](route_settings& all) {
+             all.trusted_proxies = {{*model::ip_range::parse("10.0.0.0/8")}};
+           }};
+  CHECK(client_in_trail(b, "X-Forwarded-For: 192.0.2.1\r\n").empty());
+  CHECK(client_in_trail(b, "X-Forwarded-For: 10.0.0.1\r\n").empty());
+  // Refused access has a line too, with what anybody can write.
+  b.send_as("X-Forwarded-For: 192.0.2.66\r\n", "GET", "/v2/catalog");
+  CHECK_FALSE(contains(b.trail().back(), "192.0.2.66"));
+}
+
+TEST_CASE("without a list the fleet's own routers are believed, where they say that they are") {
+  broker b{true, [](route_settings& all) { all.machine = "here"; }};
+  const std::string headers = "X-Forwarded-For: 192.0.2.1\r\n";
+  CHECK(client_in_trail(b, headers).empty());
+  b.routers.living["r1"].said = {"r1", "here", 1, {}, "", {"10.0.0.7", "127.0.0.1"}};
+  CHECK(client_in_trail(b, headers) == "192.0.2.1");
+  CHECK(client_in_trail(b, "X-Forwarded-For: 192.0.2.1, 10.0.0.7\r\n") == "192.0.2.1");
+  // 127.0.0.1 of another machine is not this one's.
+  b.routers.living["r1"].said.host = "elsewhere";
+  CHECK(client_in_trail(b, headers).empty());
 }
 
 TEST_CASE("every request that changes something has a line with its action, no other has one") {
@@ -127,14 +198,15 @@ TEST_CASE("a token is named by its place in the trail") {
 TEST_CASE("what is long or no UTF-8 is cut to something that can be read") {
   broker b;
   auto long_id = std::string(3000, 'x');
-  auto headers = std::string{good_credentials} + version + "X-Forwarded-For: \xff\xfe\r\n";
+  auto headers =
+      std::string{good_credentials} + version + "X-Broker-API-Request-Identity: \xff\xfe\r\n";
   std::string cells;
   for (int i = 0; i < 1000; ++i)
     cells += (i == 0 ? "\"cell-" : ",\"cell-") + std::to_string(i) + "\"";
   b.send_as(headers, "PUT", "/v2/service_instances/" + long_id,
             body_with(",\"parameters\":{\"cells\":[" + cells + "]}"));
   auto line = only_line(b);
-  CHECK(json::string_member(line["who"], "forwarded_for") == "??");
+  CHECK(json::string_member(line, "request_identity") == "??");
   CHECK(json::string_member(line, "instance_id").size() < 600);
   REQUIRE(line["parameters"].IsString());
   CHECK(line["parameters"].GetStringLength() < 2100);

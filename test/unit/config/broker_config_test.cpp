@@ -73,6 +73,7 @@ TEST_CASE("what is left out takes the defaults") {
   CHECK(config.broker.strict);
   CHECK(config.broker.advertise_host == "127.0.0.1");
   CHECK(config.broker.threads == 1);
+  CHECK_FALSE(config.broker.trusted_proxies);
   CHECK(config.routing.first == 30000);
   CHECK(config.routing.last == 32767);
   CHECK(config.routing.rest_milliseconds == 7LL * 24 * 3600 * 1000);
@@ -106,7 +107,8 @@ TEST_CASE("what is left out takes the defaults") {
 TEST_CASE("what is given is taken") {
   const auto config =
       good(with("  username: u\n",
-                "  username: u\n  port: 1\n  bind_host: 10.0.0.1\n  strict: false\n  threads: 4\n",
+                "  username: u\n  port: 1\n  bind_host: 10.0.0.1\n  strict: false\n  threads: 4\n"
+                "  trusted_proxies: [10.0.0.0/8, '::1']\n",
                 plan_with(
                     "      free: false\n      bindable: false\n      maximum_polling_duration: 60\n"
                     "      provision: {node_count: 1}\n"))
@@ -117,6 +119,10 @@ TEST_CASE("what is given is taken") {
   CHECK(config.broker.advertise_host == "10.0.0.1");
   CHECK_FALSE(config.broker.strict);
   CHECK(config.broker.threads == 4);
+  REQUIRE(config.broker.trusted_proxies);
+  REQUIRE(config.broker.trusted_proxies->size() == 2);
+  CHECK(config.broker.trusted_proxies->at(0).contains(
+      *matriarch::model::ip_address::parse("10.9.9.9")));
   CHECK(config.cells.at(1).guid == "c2");
   CHECK(config.cells.at(1).availability_zone == "z2");
   CHECK(config.cells.at(1).uri == "https://127.0.0.1:8902");
@@ -463,7 +469,7 @@ TEST_CASE("an unknown key is an error in every section") {
   CHECK(error_of(with("  username: u\n", "  usrname: u\n"))
         == "f.yml:2: unknown key \"usrname\" in broker; did you mean \"username\"? Allowed: "
            "bind_host, port, username, password, password_file, users, admin, strict, "
-           "advertise_host, threads");
+           "advertise_host, threads, trusted_proxies");
   CHECK(error_of(with("guid: c2", "guids: c2"))
             .starts_with("f.yml:6: unknown key \"guids\" in cells[1]; did you mean \"guid\"?"));
   CHECK(error_of(with("machines", "machine"))

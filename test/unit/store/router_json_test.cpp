@@ -6,7 +6,8 @@ namespace store = matriarch::store;
 using matriarch::model::router_report;
 
 TEST_CASE("a router's report reads back as it was written") {
-  const router_report report{"host-1:8890", "host-1", 9'007'199'254'740'993, {30'007, 30'009}};
+  const router_report report{"host-1:8890",    "host-1", 9'007'199'254'740'993,
+                             {30'007, 30'009}, "owner",  {"10.0.0.1", "::1"}};
   auto read = store::decode_router_report(store::encode_router_report(report));
   REQUIRE(read);
   CHECK(*read == report);
