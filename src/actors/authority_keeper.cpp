@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include "actors/alarm.hpp"
+#include "actors/last_words.hpp"
 #include "actors/postgresql.hpp"
 #include "model/times.hpp"
 #include "store/authority_json.hpp"
@@ -185,6 +186,7 @@ authority_keeper_actor spawn_authority_keeper(caf::actor_system& system, authori
   return system.spawn(
       [](authority_keeper_actor::stateful_pointer<state> self,
          authority_setup with) -> authority_keeper_actor::behavior_type {
+        keep_last_words(self);
         self->state.self = std::make_unique<authority_keeper>(self, std::move(with));
         return self->state.self->behavior();
       },

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "actors/alarm.hpp"
+#include "actors/last_words.hpp"
 #include "http/percent_encoding.hpp"
 #include "model/addresses.hpp"
 #include "model/json.hpp"
@@ -565,6 +566,7 @@ cell_agent_actor spawn_cell_agent(caf::actor_system& system, cell_settings cell,
   return system.spawn(
       [](cell_agent_actor::stateful_pointer<state> self, cell_settings which, http_actor outside,
          certification with, cell_directory_actor tell) -> cell_agent_actor::behavior_type {
+        keep_last_words(self);
         self->state.self = std::make_unique<cell_agent>(self, std::move(which), std::move(outside),
                                                         std::move(with), std::move(tell));
         return self->state.self->behavior();

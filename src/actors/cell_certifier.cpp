@@ -5,6 +5,7 @@
 #include <set>
 
 #include "actors/alarm.hpp"
+#include "actors/last_words.hpp"
 #include "http/tenant_text.hpp"
 #include "model/times.hpp"
 #include "store/cell_json.hpp"
@@ -224,6 +225,7 @@ cell_certifier_actor spawn_cell_certifier(caf::actor_system& system, cell_certif
   return system.spawn(
       [](cell_certifier_actor::stateful_pointer<state> self,
          cell_certifier_setup with) -> cell_certifier_actor::behavior_type {
+        keep_last_words(self);
         self->state.self = std::make_unique<cell_certifier>(self, std::move(with));
         return self->state.self->behavior();
       },

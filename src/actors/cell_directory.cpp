@@ -7,6 +7,7 @@
 
 #include "actors/alarm.hpp"
 #include "actors/cell_certifier.hpp"
+#include "actors/last_words.hpp"
 #include "actors/orphan_watch.hpp"
 #include "store/keys.hpp"
 
@@ -41,6 +42,10 @@ public:
     certifier_ =
         spawn_cell_certifier(self_->system(), {setup.cells, setup.store, self_, setup.outside,
                                                setup.active_value, setup.out});
+    for (const auto& [guid, agent] : agents_)
+      own(agent);
+    own(orphans_);
+    own(certifier_);
     news_.after = repair_.after;
     publish();
   }
@@ -53,7 +58,12 @@ public:
       self_->send_exit(certifier_, told.reason);
       self_->quit(told.reason);
     });
-    self_->set_down_handler([this](const caf::down_msg& down) { end_turns_of(down.source); });
+    self_->set_down_handler([this](const caf::down_msg& down) {
+      // What a cell was asked for would never be answered: its agent's end is this actor's.
+      if (children_.contains(down.source))
+        return self_->quit(down.reason);
+      end_turns_of(down.source);
+    });
     return {
         [this](start_order& order) { return pass_on(order); },
         [this](removal_order& order) { return pass_on(order); },
@@ -400,6 +410,13 @@ private:
     give_turns();
   }
 
+  /// From here on the end of that actor is the end of this one.
+  template <class Handle>
+  void own(const Handle& child) {
+    self_->monitor(child);
+    children_.insert(child.address());
+  }
+
   void end_turns_of(const caf::actor_addr& ended) {
     std::erase_if(seeking_, [&](const seeker& one) { return one.who == ended; });
     std::erase_if(turns_, [&](const auto& one) { return one.second == ended; });
@@ -464,6 +481,7 @@ private:
   std::map<std::string, cell_agent_actor> agents_;
   orphan_watch_actor orphans_;
   cell_certifier_actor certifier_;
+  std::set<caf::actor_addr> children_;  ///< all of these
   std::map<std::string, user> used_by_; ///< by the instance's name
   struct sums {
     int load = 0;     ///< nodes, and what is reserved
@@ -498,6 +516,7 @@ cell_directory_actor spawn_cell_directory(caf::actor_system& system, cell_direct
   return system.spawn(
       [](cell_directory_actor::stateful_pointer<state> self,
          const cell_directory_setup& with) -> cell_directory_actor::behavior_type {
+        keep_last_words(self);
         self->state.self = std::make_unique<cell_directory>(self, with);
         return self->state.self->behavior();
       },

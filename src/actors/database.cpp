@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "actors/guarded.hpp"
+#include "actors/last_words.hpp"
 #include "actors/leader_roles.hpp"
 #include "actors/postgresql.hpp"
 #include "actors/rights_upkeep.hpp"
@@ -203,6 +204,7 @@ database_actor spawn_database(caf::actor_system& system) {
   return system.spawn(
       [](database_actor::stateful_pointer<state> self,
          const std::shared_ptr<known_passwords>& passwords) -> database_actor::behavior_type {
+        keep_last_words(self);
         self->state.self = std::make_unique<front>(self, passwords);
         auto* team = self->state.self.get();
         return {

@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include "actors/last_words.hpp"
 #include "model/times.hpp"
 #include "store/keys.hpp"
 
@@ -68,6 +69,7 @@ etcd_pulse_actor spawn_etcd_pulse(caf::actor_system& system, pulse_setup setup) 
   return system.spawn(
       [](etcd_pulse_actor::stateful_pointer<pulse> self,
          pulse_setup with) -> etcd_pulse_actor::behavior_type {
+        keep_last_words(self);
         self->state.setup = std::move(with);
         self->state.ask(self);
         return {[self](tick_atom) { self->state.ask(self); }};

@@ -4,6 +4,7 @@
 #include <mutex>
 #include <vector>
 
+#include "actors/last_words.hpp"
 #include "model/result.hpp"
 #include "model/under_way.hpp"
 
@@ -143,6 +144,7 @@ struct edge_state {
 caf::behavior behave(caf::stateful_actor<edge_state>* self,
                      const instance_directory_actor& directory, const cell_directory_actor& cells,
                      status_board* status, const std::shared_ptr<answers_owed>& owed) {
+  keep_last_words(self);
   return {
       [=](question& asked) {
         self->request(directory, asked.patience, std::move(asked.what))

@@ -33,6 +33,9 @@ public:
   /// answered `unavailable` at once, and so is everything that waits for it already.
   void note_etcd(bool reachable);
 
+  /// The actor behind it, for who watches over it.
+  [[nodiscard]] const caf::actor& worker() const { return worker_; }
+
 private:
   std::shared_ptr<answers_owed> owed_;
   caf::actor worker_;

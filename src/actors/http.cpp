@@ -1,5 +1,6 @@
 #include "actors/http.hpp"
 
+#include "actors/last_words.hpp"
 #include "actors/pending_answers.hpp"
 
 namespace matriarch::actors {
@@ -13,6 +14,7 @@ struct state {
 };
 
 worker::behavior_type behave(worker::stateful_pointer<state> self, http::event_loop* loop) {
+  keep_last_words(self);
   auto weak = caf::actor_cast<caf::actor_addr>(self);
   return {
       [=](http::outgoing& what) -> caf::result<http::outcome> {

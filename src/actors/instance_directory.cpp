@@ -6,6 +6,7 @@
 #include <set>
 
 #include "actors/alarm.hpp"
+#include "actors/last_words.hpp"
 #include "model/names.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
@@ -372,6 +373,7 @@ instance_directory_actor spawn_instance_directory(caf::actor_system& system, ins
   return system.spawn(
       [](instance_directory_actor::stateful_pointer<state> self,
          const instance_setup& with) -> instance_directory_actor::behavior_type {
+        keep_last_words(self);
         self->state.self = std::make_unique<instance_directory>(self, with);
         return self->state.self->behavior();
       },

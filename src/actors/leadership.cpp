@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include "actors/alarm.hpp"
+#include "actors/last_words.hpp"
 #include "store/keys.hpp"
 
 namespace matriarch::actors {
@@ -277,6 +278,7 @@ leadership_actor spawn_leadership(caf::actor_system& system, leadership_setup se
   return system.spawn(
       [](leadership_actor::stateful_pointer<state> self,
          leadership_setup how) -> leadership_actor::behavior_type {
+        keep_last_words(self);
         self->state.self = std::make_unique<leadership>(self, std::move(how));
         return self->state.self->behavior();
       },

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include "actors/alarm.hpp"
+#include "actors/last_words.hpp"
 #include "model/names.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
@@ -285,6 +286,7 @@ orphan_watch_actor spawn_orphan_watch(caf::actor_system& system, orphan_watch_se
   return system.spawn(
       [](orphan_watch_actor::stateful_pointer<state> self,
          const orphan_watch_setup& with) -> orphan_watch_actor::behavior_type {
+        keep_last_words(self);
         self->state.self = std::make_unique<orphan_watch>(self, with);
         return self->state.self->behavior();
       },

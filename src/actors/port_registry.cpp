@@ -4,6 +4,7 @@
 
 #include <charconv>
 
+#include "actors/last_words.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
 
@@ -84,6 +85,7 @@ struct state {
 port_registry_actor::behavior_type behave(port_registry_actor::stateful_pointer<state> self,
                                           const model::port_range& range,
                                           const environment& outside, const published* out) {
+  keep_last_words(self);
   self->state.range = range;
   self->state.out = out;
   self->state.outside = outside;

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <set>
 
+#include "actors/last_words.hpp"
 #include "store/keys.hpp"
 #include "store/router_json.hpp"
 
@@ -215,6 +216,7 @@ router_directory_actor spawn_router_directory(caf::actor_system& system,
   return system.spawn(
       [](router_directory_actor::stateful_pointer<state> self,
          const router_directory_setup& with) -> router_directory_actor::behavior_type {
+        keep_last_words(self);
         self->state.self = std::make_unique<router_directory>(self, with);
         return self->state.self->behavior();
       },

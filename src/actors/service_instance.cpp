@@ -9,6 +9,7 @@
 #include "actors/adoption.hpp"
 #include "actors/alarm.hpp"
 #include "actors/instance_bindings.hpp"
+#include "actors/last_words.hpp"
 #include "actors/record_writer.hpp"
 #include "model/acceptance.hpp"
 #include "model/addresses.hpp"
@@ -1797,6 +1798,7 @@ service_instance_actor spawn_service_instance(caf::actor_system& system, instanc
   return system.spawn(
       [](service_instance_actor::stateful_pointer<state> self, const instance_setup& with,
          instance_start from, activity as) -> service_instance_actor::behavior_type {
+        keep_last_words(self);
         self->state.self =
             std::make_unique<service_instance>(self, with, std::move(from), std::move(as));
         return self->state.self->behavior();

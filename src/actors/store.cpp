@@ -1,5 +1,6 @@
 #include "actors/store.hpp"
 
+#include "actors/last_words.hpp"
 #include "actors/pending_answers.hpp"
 #include "store/etcd_access.hpp"
 #include "store/keys.hpp"
@@ -22,6 +23,7 @@ struct state {
 };
 
 worker::behavior_type behave(worker::stateful_pointer<state> self, store::etcd_client* etcd) {
+  keep_last_words(self);
   // A weak handle: the actor's end must not wait for etcd.
   auto answer_to = [weak = caf::actor_cast<caf::actor_addr>(self)](std::uint64_t ticket) {
     return [weak, ticket](auto answer) {

@@ -1,14 +1,14 @@
 #include "cell/cell.hpp"
 
-#include <signal.h>
 #include <sys/stat.h>
 
-#include <cstdio>
 #include <memory>
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include "base/ending.hpp"
+#include "base/logging.hpp"
 #include "cell/agent.hpp"
 #include "cell/cell_config.hpp"
 #include "cell/cell_identity.hpp"
@@ -27,20 +27,7 @@ constexpr int cannot_serve = 1;
 constexpr int wrong_configuration = 2;
 
 int refuse(int code, const std::string& why) {
-  fmt::print(stderr, "matriarch cell: {}\n", why);
-  return code;
-}
-
-/// The signals that end the program, blocked in every thread started from here on, so that
-/// sigwait() is the one that gets them.
-sigset_t block_ending_signals() {
-  sigset_t ending;
-  sigemptyset(&ending);
-  sigaddset(&ending, SIGTERM);
-  sigaddset(&ending, SIGINT);
-  ::pthread_sigmask(SIG_BLOCK, &ending, nullptr);
-  ::signal(SIGPIPE, SIG_IGN);
-  return ending;
+  return base::refuse("cell", why, code);
 }
 
 } // namespace
@@ -59,7 +46,7 @@ int run(const std::string& config_path) {
   // Nodes' users pass through the directories that are made here; whatever is secret says so
   // itself.
   ::umask(022);
-  auto ending = block_ending_signals();
+  base::ending ended;
   auto how = strongest_fencing();
   if (how == fencing::none)
     spdlog::warn(
@@ -103,9 +90,7 @@ int run(const std::string& config_path) {
   spdlog::info("cell {} serves on https://{}:{}, fencing {}", config->guid, config->bind_host,
                server.port(), name_of(how));
 
-  int received = 0;
-  ::sigwait(&ending, &received);
-  spdlog::info("ending on signal {}; the nodes go on running", received);
+  spdlog::info("ending on signal {}; the nodes go on running", ended.wait().signal);
   server.stop();
   loop.run([&] {
     cell.reset();

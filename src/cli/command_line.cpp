@@ -7,10 +7,10 @@
 #include <ostream>
 #include <sstream>
 
+#include "base/logging.hpp"
 #include "cell/cell.hpp"
 #include "cli/admin_commands.hpp"
 #include "cli/broker.hpp"
-#include "cli/logging.hpp"
 #include "config/yaml_reader.hpp"
 #include "router/router.hpp"
 
@@ -32,7 +32,7 @@ struct server {
 const std::vector<server>& servers() {
   static const std::vector<server> all{
       {"broker", "Serve the Open Service Broker API and /admin", "PATRONI_BROKER_CONFIG",
-       "production.yml", broker::run},
+       "production.yml", [](const std::string& path) { return broker::run(path); }},
       {"cell", "Run the database nodes of one machine", "", "cell.yml", cell::run},
       {"router", "Open the public ports and keep HAProxy pointed at the leaders", "", "router.yml",
        router::run},
@@ -47,7 +47,10 @@ constexpr const char* overview =
     "applications keep writing.\n";
 
 constexpr const char* closing =
-    "A platform needs etcd, a broker, a cell on each machine that runs databases, and a router:\n"
+    "A platform needs etcd, a broker, a cell on each machine that runs databases, and a router;\n"
+    "`make up` starts one. By hand, where conf/dev.yml expects etcd at 127.0.0.1:2379 and four "
+    "cells at\n"
+    "127.0.0.1:8901 to 8904, of which conf/cell.yml is the first:\n"
     "  matriarch cell   --config conf/cell.yml &\n"
     "  matriarch router --config conf/router.yml &\n"
     "  matriarch broker --config conf/dev.yml &\n"
@@ -92,9 +95,9 @@ int run(const std::vector<std::string>& arguments, std::ostream& out, std::ostre
           ->option_text("FILE (default: $" + server.config_variable + ")");
     command
         ->add_option("--log-level", log_level,
-                     "What goes to stderr: " + CLI::detail::join(log_levels(), ", "))
+                     "What goes to stderr: " + CLI::detail::join(base::log_levels(), ", "))
         ->option_text("LEVEL (default: info)")
-        ->check(CLI::IsMember(log_levels()).description(""));
+        ->check(CLI::IsMember(base::log_levels()).description(""));
     command->footer("The configuration's keys are explained in conf/" + server.example + ".");
   }
 
@@ -167,8 +170,10 @@ int run(const std::vector<std::string>& arguments, std::ostream& out, std::ostre
   const auto name = chosen();
   for (const auto& server : servers())
     if (server.name == name) {
-      set_up_logging(log_level);
-      return server.run(config_path);
+      base::set_up_logging(log_level);
+      auto code = server.run(config_path);
+      base::flush_log();
+      return code;
     }
   const broker_access broker{std::getenv("BROKER_URI"), authority_file};
   if (name == "show-routers")

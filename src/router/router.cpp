@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <functional>
@@ -25,9 +24,10 @@
 #include <vector>
 
 #include <fmt/format.h>
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include "base/ending.hpp"
+#include "base/logging.hpp"
 #include "http/event_loop.hpp"
 #include "http/server.hpp"
 #include "model/json.hpp"
@@ -84,8 +84,7 @@ constexpr std::chrono::milliseconds others_patience{3'000};
 constexpr std::chrono::milliseconds withdraw_patience{2'000};
 
 int refuse(int code, const std::string& why) {
-  fmt::print(stderr, "matriarch router: {}\n", why);
-  return code;
+  return base::refuse("router", why, code);
 }
 
 std::string host_name() {
@@ -698,15 +697,7 @@ int run(const std::string& config_path) {
   auto config = load_router_config(config_path);
   if (!config)
     return refuse(wrong_configuration, config.error());
-  // Blocked in every thread started from here on, so that sigwait() below is what gets them.
-  sigset_t ending;
-  sigemptyset(&ending);
-  for (int number : {SIGTERM, SIGINT, SIGUSR1})
-    sigaddset(&ending, number);
-  ::pthread_sigmask(SIG_BLOCK, &ending, nullptr);
-  ::signal(SIGPIPE, SIG_IGN);
-  spdlog::set_default_logger(spdlog::stderr_logger_mt("router"));
-
+  base::ending ended{SIGTERM, SIGINT, SIGUSR1};
   for (const auto& warning : config->warnings)
     spdlog::warn("{}", warning);
 
@@ -740,8 +731,7 @@ int run(const std::string& config_path) {
     loop->run([&] { router->start(self, [&](const std::string& who) { taken.note(who); }); });
     spdlog::info("router follows etcd; its status is at http://{}:{}/healthz", config->status_host,
                  server.port());
-    int received = 0;
-    ::sigwait(&ending, &received);
+    auto received = ended.wait().signal;
     refused = taken.who();
     auto withdrawn = std::make_shared<std::promise<void>>();
     loop->run([&] { router->freeze([withdrawn] { withdrawn->set_value(); }); });

@@ -583,9 +583,13 @@ class Platform:
         # For the operator's commands.
         self.broker_uri_with_credentials = (
             f"http://{self.admin_auth[0]}:{self.admin_auth[1]}@{self.broker_host}:{self.broker_port}")
-        # guid -> (number, availability zone, agent's address), of the cells in conf/dev.yml
+        self.choose_cells()
+
+    def choose_cells(self):
+        """guid -> (number, availability zone, agent's address), of the cells in conf/dev.yml."""
         self.cell_addresses = {
-            cell["guid"]: (n, cell["availability_zone"], f"127.{octet}.{n}.1:8901")
+            cell["guid"]: (n, cell["availability_zone"],
+                           cell["uri"].split("//")[1] if self.fixed else f"127.{self.octet}.{n}.1:8901")
             for n, cell in enumerate(self._example_cells(), 1)}
         self.guids = list(self.cell_addresses)
         self.zones = {guid: zone for guid, (_, zone, _) in self.cell_addresses.items()}

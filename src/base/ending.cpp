@@ -1,0 +1,35 @@
+#include "base/ending.hpp"
+
+#include <unistd.h>
+
+#include <utility>
+
+namespace matriarch::base {
+
+ending::ending(std::initializer_list<int> signals) {
+  sigemptyset(&signals_);
+  for (int one : signals)
+    sigaddset(&signals_, one);
+  sigaddset(&signals_, SIGTERM); // which fail() sends
+  ::pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+}
+
+ending::cause ending::wait() {
+  int signal = 0;
+  ::sigwait(&signals_, &signal);
+  std::lock_guard guard{mutex_};
+  return {signal, why_};
+}
+
+void ending::fail(std::string why) {
+  {
+    std::lock_guard guard{mutex_};
+    if (!why_.empty())
+      return;
+    why_ = std::move(why);
+  }
+  ::kill(::getpid(), SIGTERM);
+}
+
+} // namespace matriarch::base

@@ -1,0 +1,100 @@
+#include "base/logging.hpp"
+
+#include <fmt/format.h>
+#include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/base_sink.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <mutex>
+
+#include "base/line_sink.hpp"
+
+namespace matriarch::base {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+// UTC, so that the lines of machines in several places can be put in order.
+constexpr const char* form = "%Y-%m-%dT%H:%M:%S.%eZ %l %v";
+constexpr auto farewell = 1s;
+
+/// The one to stderr, which lives until the process ends: anybody may log until then.
+line_sink*& to_stderr() {
+  static line_sink* sink = nullptr;
+  return sink;
+}
+
+std::string line_of(spdlog::level::level_enum level, const std::string& text) {
+  spdlog::pattern_formatter formatter{form, spdlog::pattern_time_type::utc, ""};
+  spdlog::memory_buf_t line;
+  formatter.format(spdlog::details::log_msg{"", level, text}, line);
+  return {line.data(), line.size()};
+}
+
+class queued_sink final : public spdlog::sinks::base_sink<std::mutex> {
+  void sink_it_(const spdlog::details::log_msg& what) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(what, line);
+    to_stderr()->post({line.data(), line.size()});
+  }
+  void flush_() override {}
+};
+
+/// An exception that nobody catches, in whatever thread.
+[[noreturn]] void say_why_it_ends() {
+  try {
+    if (auto thrown = std::current_exception())
+      std::rethrow_exception(thrown);
+    spdlog::critical("the process ends: something in it called std::terminate()");
+  } catch (const std::exception& why) {
+    spdlog::critical("the process ends by an exception: {}", why.what());
+  } catch (...) {
+    spdlog::critical("the process ends by an exception of no known kind");
+  }
+  flush_log();
+  std::abort();
+}
+
+} // namespace
+
+const std::vector<std::string>& log_levels() {
+  static const std::vector<std::string> levels{"trace", "debug",    "info", "warning",
+                                               "error", "critical", "off"};
+  return levels;
+}
+
+void set_up_logging(const std::string& level) {
+  if (to_stderr() == nullptr)
+    to_stderr() = new line_sink{STDERR_FILENO, {[](std::uint64_t left_out) {
+                                  return line_of(spdlog::level::warn,
+                                                 std::to_string(left_out)
+                                                     + " lines of the log were left out here, for "
+                                                       "stderr took no more");
+                                }}};
+  auto logger = std::make_shared<spdlog::logger>("", std::make_shared<queued_sink>());
+  logger->set_formatter(
+      std::make_unique<spdlog::pattern_formatter>(form, spdlog::pattern_time_type::utc, ""));
+  logger->set_level(spdlog::level::from_str(level));
+  spdlog::set_default_logger(std::move(logger));
+  std::set_terminate(say_why_it_ends);
+}
+
+int refuse(const char* server, const std::string& why, int code) {
+  flush_log();
+  fmt::print(stderr, "matriarch {}: {}\n", server, why);
+  return code;
+}
+
+void flush_log() {
+  if (to_stderr() != nullptr)
+    to_stderr()->drain(farewell);
+}
+
+} // namespace matriarch::base

@@ -1,0 +1,23 @@
+#include "base/ending.hpp"
+
+#include <doctest/doctest.h>
+
+#include <thread>
+
+#include <unistd.h>
+
+using namespace matriarch::base;
+
+TEST_CASE("a server ends by a signal, or by the first thing in it that cannot go on") {
+  ending by_signal{SIGTERM, SIGUSR1};
+  ::kill(::getpid(), SIGUSR1);
+  auto cause = by_signal.wait();
+  CHECK(cause.signal == SIGUSR1);
+  CHECK(cause.why.empty());
+  ending by_failure;
+  std::thread{[&] {
+    by_failure.fail("the first");
+    by_failure.fail("the second");
+  }}.join();
+  CHECK(by_failure.wait().why == "the first");
+}

@@ -1,0 +1,60 @@
+#include "base/logging.hpp"
+
+#include <doctest/doctest.h>
+#include <spdlog/spdlog.h>
+
+#include <regex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+using namespace matriarch::base;
+
+namespace {
+
+/// What a process says on stderr that does this.
+std::string said_by(void (*what)()) {
+  int ends[2];
+  REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+  auto child = ::fork();
+  if (child == 0) {
+    ::dup2(ends[1], STDERR_FILENO);
+    ::signal(SIGABRT, SIG_DFL);
+    what();
+    ::_exit(0);
+  }
+  ::close(ends[1]);
+  std::string all;
+  char byte = 0;
+  while (::read(ends[0], &byte, 1) == 1)
+    all += byte;
+  ::close(ends[0]);
+  ::waitpid(child, nullptr, 0);
+  return all;
+}
+
+} // namespace
+
+TEST_CASE("a line of the log is the time in UTC, the level and the text") {
+  auto said = said_by([] {
+    set_up_logging("info");
+    spdlog::warn("a {}", "word");
+    spdlog::debug("not this");
+    flush_log();
+  });
+  CHECK(std::regex_match(said,
+                         std::regex{R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z warning a word\n)"}));
+}
+
+TEST_CASE("a process that an exception ends says which") {
+  auto said = said_by([] {
+    set_up_logging("info");
+    std::thread{[] { throw std::runtime_error{"the reason"}; }}.join();
+  });
+  CHECK(said.find(" critical the process ends by an exception: the reason\n") != std::string::npos);
+}
