@@ -162,25 +162,12 @@ private:
     caf::actor_clock::time_point too_late = {};
   };
 
-  /// Whether the cell has to show a certificate of the fleet's authority, as that cell.
-  [[nodiscard]] bool asks_for_the_fleets_own() const {
-    return cell_.uri.starts_with(https) && cell_.authority.empty();
-  }
+  [[nodiscard]] bool asks_for_the_fleets_own() const { return shows_the_fleets_own(cell_); }
 
-  /// Sends a request, whose URL is the path so far: where the cell is, and who has to answer there.
+  /// Sends a request, whose URL is the path so far.
   auto to_cell(http::outgoing what) {
-    if (!asks_for_the_fleets_own()) {
-      what.url = cell_.uri + what.url;
-      what.tls.authority_text = cell_.authority;
-    } else {
-      auto by = certificates_.board->authority.load();
-      // Without an authority nobody can be recognised: the request fails before it is sent.
-      what.tls.authority_text = by ? by->shown(certificates_.now()) : "nobody";
-      what.url = https + tls::cell_host(cell_.guid) + what.url;
-      what.reached_at = cell_.uri.substr(https.size());
-      if (what.reached_at.find(':', what.reached_at.find(']') + 1) == std::string::npos)
-        what.reached_at += ":443";
-    }
+    auto by = asks_for_the_fleets_own() ? certificates_.board->authority.load() : nullptr;
+    what = addressed_to(cell_, std::move(what), by ? by->shown(certificates_.now()) : "");
     auto patience = what.timeout + 5s; // the event loop's own time-out comes first
     return self_->request(http_, patience, std::move(what));
   }
@@ -560,6 +547,25 @@ struct state {
 };
 
 } // namespace
+
+bool shows_the_fleets_own(const cell_settings& cell) {
+  return cell.uri.starts_with(https) && cell.authority.empty();
+}
+
+http::outgoing addressed_to(const cell_settings& cell, http::outgoing what,
+                            const std::string& fleets_authority) {
+  if (!shows_the_fleets_own(cell)) {
+    what.url = cell.uri + what.url;
+    what.tls.authority_text = cell.authority;
+    return what;
+  }
+  what.tls.authority_text = fleets_authority.empty() ? "nobody" : fleets_authority;
+  what.url = https + tls::cell_host(cell.guid) + what.url;
+  what.reached_at = cell.uri.substr(https.size());
+  if (what.reached_at.find(':', what.reached_at.find(']') + 1) == std::string::npos)
+    what.reached_at += ":443";
+  return what;
+}
 
 cell_agent_actor spawn_cell_agent(caf::actor_system& system, cell_settings cell, http_actor http,
                                   certification certificates, cell_directory_actor directory) {

@@ -16,6 +16,15 @@ struct cell_settings {
   std::string authority = {};
 };
 
+/// Whether the cell has to show a certificate of the fleet's authority, as that cell.
+[[nodiscard]] bool shows_the_fleets_own(const cell_settings& cell);
+
+/// A request whose URL is a path so far, to that cell: where it is, and who has to answer there. The
+/// fleet's authority, PEM, is for those that show its certificates; without one nobody can be
+/// recognised, and the request fails before it is sent.
+[[nodiscard]] http::outgoing addressed_to(const cell_settings& cell, http::outgoing what,
+                                          const std::string& fleets_authority);
+
 /// What the certificates of nodes are made with.
 struct certification {
   /// What applications call the routers; empty: nodes get no certificates.

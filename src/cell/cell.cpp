@@ -12,11 +12,14 @@
 #include "cell/agent.hpp"
 #include "cell/cell_config.hpp"
 #include "cell/cell_identity.hpp"
+#include "cell/check.hpp"
+#include "cell/files.hpp"
 #include "cell/process.hpp"
 #include "http/event_loop.hpp"
 #include "http/server.hpp"
 #include "store/etcd.hpp"
 #include "store/etcd_access.hpp"
+#include "store/keys.hpp"
 #include "store/ownership.hpp"
 
 namespace matriarch::cell {
@@ -28,6 +31,18 @@ constexpr int wrong_configuration = 2;
 
 int refuse(int code, const std::string& why) {
   return base::refuse("cell", why, code);
+}
+
+/// Which programs are not there that nodes are made of; empty if all are.
+std::string missing_programs(const cell_config& config) {
+  base::findings found;
+  look_at_programs(config, false, found);
+  return found.faults();
+}
+
+/// Whether an earlier run has left nodes here, which have to be fenced and stopped whatever is missing.
+bool has_nodes(const cell_config& config) {
+  return !names_in(config.data_dir + "/nodes").empty();
 }
 
 } // namespace
@@ -43,6 +58,11 @@ int run(const std::string& config_path) {
   if (!user)
     return refuse(wrong_configuration,
                   fmt::format("{}: cell.run_as: {}", config_path, user.error()));
+  if (auto missing = missing_programs(*config); !missing.empty()) {
+    if (!has_nodes(*config))
+      return refuse(wrong_configuration, fmt::format("{}: {}", config_path, missing));
+    spdlog::error("what runs here is looked after, and nothing can be started: {}", missing);
+  }
   // Nodes' users pass through the directories that are made here; whatever is secret says so
   // itself.
   ::umask(022);
@@ -82,6 +102,12 @@ int run(const std::string& config_path) {
     });
     return refuse(cannot_serve, *refused);
   }
+  // What runs here is looked after all the same.
+  etcd.range({store::keys::fleet, {}}, [of = *config](const store::range_result& came) {
+    auto fleet = came.ok && !came.found.empty() ? came.found.front().value : std::string{};
+    if (auto wrong = why_not_of_fleet(of, fleet))
+      spdlog::error("{}", *wrong);
+  });
   store::taken_later taken{SIGTERM};
   loop.run([&] {
     cell->start((*identity)->request(), [&](const std::string& who) { taken.note(who); });
@@ -98,6 +124,15 @@ int run(const std::string& config_path) {
   });
   refused = taken.who();
   return refused ? refuse(cannot_serve, *refused) : 0;
+}
+
+int check(const std::string& config_path, std::ostream& out) {
+  auto loaded = load_cell_config(config_path);
+  if (!loaded)
+    return refuse(wrong_configuration, loaded.error());
+  auto found = check(*loaded);
+  found.print(out);
+  return found.exit_code();
 }
 
 } // namespace matriarch::cell

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <iosfwd>
 #include <string>
 
 namespace matriarch::cell {
@@ -7,5 +8,8 @@ namespace matriarch::cell {
 /// `matriarch cell`: serves until SIGTERM or SIGINT; the nodes go on running then. The exit code: 0
 /// at a clean end, 1 if it cannot serve, 2 if the configuration is wrong, with one line on stderr.
 [[nodiscard]] int run(const std::string& config_path);
+
+/// `matriarch cell --check`: says on `out` whether it could serve; 0 or 2.
+[[nodiscard]] int check(const std::string& config_path, std::ostream& out);
 
 } // namespace matriarch::cell

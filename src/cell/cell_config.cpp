@@ -137,6 +137,7 @@ void read_node_tls(const section& from, node_tls_settings& into) {
 
 cell_config read(const section& top) {
   cell_config config;
+  top.belong_to("cell");
   top.allow({"cell", "etcd", "patroni", "postgresql", "plans"});
   read_cell(top.child("cell"), config);
 

@@ -29,6 +29,9 @@ public:
   /// that was already obeyed for the scope.
   [[nodiscard]] std::optional<std::string> refusal_of(const fencing_claim& claim) const;
 
+  /// Whose broker has had nodes started here; empty if none has.
+  [[nodiscard]] const std::string& fleet() const { return fleet_; }
+
   /// Remembers the claim of a request that was not refused. True if that changed anything.
   bool note(const fencing_claim& claim);
 

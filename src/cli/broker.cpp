@@ -14,6 +14,7 @@
 #include "base/ending.hpp"
 #include "base/line_sink.hpp"
 #include "base/logging.hpp"
+#include "cli/broker_check.hpp"
 #include "cli/machine.hpp"
 #include "config/broker_config.hpp"
 #include "http/routes.hpp"
@@ -292,6 +293,18 @@ int run(const std::string& config_path,
   }
   spdlog::info("the broker stops");
   return stop(0);
+}
+
+int check(const std::string& config_path, std::ostream& out) {
+  auto settings = config::load_broker_config(config_path);
+  if (!settings.ok())
+    return base::refuse("broker", settings.error(), wrong_configuration);
+  auto found = check(*settings, cells_of(*settings));
+  // The key file and the audit trail's, as a start opens them.
+  if (auto derived = derive(*settings); !derived.ok())
+    found.fault("files", derived.error());
+  found.print(out);
+  return found.exit_code();
 }
 
 } // namespace matriarch::broker

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <iosfwd>
 #include <string>
 
 namespace matriarch::actors {
@@ -14,5 +15,8 @@ namespace matriarch::broker {
 /// not any more. `once_running` is for a test, which ends one of its actors.
 [[nodiscard]] int run(const std::string& config_path,
                       const std::function<void(const actors::singletons&)>& once_running = {});
+
+/// `matriarch broker --check`: says on `out` whether it could serve; 0 or 2.
+[[nodiscard]] int check(const std::string& config_path, std::ostream& out);
 
 } // namespace matriarch::broker

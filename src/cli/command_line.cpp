@@ -27,15 +27,16 @@ struct server {
   /// The example in conf/ that explains every key.
   std::string example;
   int (*run)(const std::string& config_path);
+  int (*check)(const std::string& config_path, std::ostream& out);
 };
 
 const std::vector<server>& servers() {
   static const std::vector<server> all{
       {"broker", "Serve the Open Service Broker API and /admin", "PATRONI_BROKER_CONFIG",
-       "production.yml", [](const std::string& path) { return broker::run(path); }},
-      {"cell", "Run the database nodes of one machine", "", "cell.yml", cell::run},
+       "production.yml", [](const std::string& path) { return broker::run(path); }, broker::check},
+      {"cell", "Run the database nodes of one machine", "", "cell.yml", cell::run, cell::check},
       {"router", "Open the public ports and keep HAProxy pointed at the leaders", "", "router.yml",
-       router::run},
+       router::run, router::check},
   };
   return all;
 }
@@ -84,6 +85,7 @@ int run(const std::vector<std::string>& arguments, std::ostream& out, std::ostre
   std::string cell;
   std::string node;
   bool as_json = false;
+  bool only_check = false;
 
   for (const auto& server : servers()) {
     auto* command = app.add_subcommand(server.name, server.description)->group("Servers");
@@ -98,6 +100,8 @@ int run(const std::vector<std::string>& arguments, std::ostream& out, std::ostre
                      "What goes to stderr: " + CLI::detail::join(base::log_levels(), ", "))
         ->option_text("LEVEL (default: info)")
         ->check(CLI::IsMember(base::log_levels()).description(""));
+    command->add_flag("--check", only_check,
+                      "Look whether it could serve, say what was found, and end: 0, or 2 if not");
     command->footer("The configuration's keys are explained in conf/" + server.example + ".");
   }
 
@@ -171,7 +175,7 @@ int run(const std::vector<std::string>& arguments, std::ostream& out, std::ostre
   for (const auto& server : servers())
     if (server.name == name) {
       base::set_up_logging(log_level);
-      auto code = server.run(config_path);
+      auto code = only_check ? server.check(config_path, out) : server.run(config_path);
       base::flush_log();
       return code;
     }

@@ -238,6 +238,7 @@ std::vector<std::string> warnings_of(const std::string& path, const section& top
 
 broker_config config_of(const std::string& path, const section& top,
                         std::string_view local_port_range) {
+  top.belong_to("broker");
   top.allow(
       {"broker", "cells", "etcd", "routing", "repair", "secrets", "authority", "audit", "catalog"});
   broker_config config;

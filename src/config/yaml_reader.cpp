@@ -81,6 +81,16 @@ std::optional<int> line_of_second_document(const std::string& text) {
   return std::max(seen.lines[1] + 1, 1);
 }
 
+/// The first line, from 1, in whose indentation there is a tab.
+std::optional<int> line_indented_by_tab(const std::string& text) {
+  std::istringstream in{text};
+  int number = 1;
+  for (std::string line; std::getline(in, line); ++number)
+    if (auto word = line.find_first_not_of(' '); word != std::string::npos && line[word] == '\t')
+      return number;
+  return std::nullopt;
+}
+
 /// What a person would call the value that was found.
 std::string kind_of(const YAML::Node& node) {
   switch (node.Type()) {
@@ -245,7 +255,10 @@ section section::parse_text(const std::string& path, const std::string& text) {
     return section(path, "", root, line_of_node(root),
                    std::make_shared<std::vector<std::string>>());
   } catch (const YAML::Exception& error) {
-    fail(path, std::max(error.mark.line + 1, 1), "not valid YAML: " + error.msg);
+    const auto at = std::max(error.mark.line + 1, 1);
+    if (auto line = line_indented_by_tab(text); line && *line <= at)
+      fail(path, *line, "not valid YAML: the line begins with a tab; YAML indents by spaces");
+    fail(path, at, "not valid YAML: " + error.msg);
   }
 }
 
@@ -487,6 +500,18 @@ void section::refuse(std::string_view name, const std::string& why) const {
 
 void section::refuse(const std::string& why) const {
   fail(path_, line_, why);
+}
+
+void section::belong_to(std::string_view mine) const {
+  // A router has a section `broker` too.
+  std::string_view other = has("router")                    ? "router"
+                           : has("cell")                    ? "cell"
+                           : has("catalog") || has("cells") ? "broker"
+                                                            : mine;
+  if (other != mine && !has(mine == "broker" ? "catalog" : mine))
+    throw config_error{path_ + " is the configuration of `matriarch " + std::string{other}
+                       + "`, and this is `matriarch " + std::string{mine} + "`; see conf/"
+                       + (mine == "broker" ? "production" : std::string{mine}) + ".yml"};
 }
 
 void section::warn(std::string_view name, const std::string& why) const {

@@ -78,6 +78,10 @@ public:
   [[noreturn]] void refuse(std::string_view name, const std::string& why) const;
   [[noreturn]] void refuse(const std::string& why) const;
 
+  /// Refuses the file of another server than `mine`, `broker`, `cell` or `router`, in words: its keys
+  /// would all be unknown.
+  void belong_to(std::string_view mine) const;
+
   /// What is allowed but likely to hurt: noted as `path:line: why`, for whoever has the top.
   void warn(std::string_view name, const std::string& why) const;
   /// What this mapping, those above and those below have been warned of so far.

@@ -589,12 +589,16 @@ struct event_loop::implementation {
                           + " bytes");
         if (code == CURLE_ABORTED_BY_CALLBACK)
           return t.failed("the connection broke before the answer");
+        std::string why = t.why[0] != '\0' ? t.why.data() : curl_easy_strerror(code);
         if (code == CURLE_PEER_FAILED_VERIFICATION)
           if (auto fault = fault_of_certificate(t); !fault.empty())
-            return t.failed(std::move(fault));
-        std::string why = t.why[0] != '\0' ? t.why.data() : curl_easy_strerror(code);
-        return t.failed(code == CURLE_SSL_CONNECT_ERROR ? "it does not answer by TLS: " + why
-                                                        : why);
+            why = std::move(fault);
+        if (code == CURLE_SSL_CONNECT_ERROR)
+          why.insert(0, "it does not answer by TLS: ");
+        auto answer = t.failed(std::move(why));
+        answer.unrecognised =
+            code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CONNECT_ERROR;
+        return answer;
       });
     }
   }

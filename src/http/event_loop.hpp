@@ -53,6 +53,8 @@ struct outcome {
   /// True if it is certain that the other side never saw the request (the connection was refused or
   /// never made), so that it cannot have had an effect.
   bool never_sent = false;
+  /// True if somebody is there who speaks no TLS, or does not show to be whom the URL names.
+  bool unrecognised = false;
 };
 
 /// One thread that does this program's outgoing HTTP (libcurl's multi interface) and its timers.

@@ -34,6 +34,8 @@
 #include "model/times.hpp"
 #include "router/background.hpp"
 #include "router/certificate.hpp"
+#include "router/check.hpp"
+#include "router/haproxy.hpp"
 #include "router/haproxy_keeper.hpp"
 #include "router/host_addresses.hpp"
 #include "router/old_sessions.hpp"
@@ -708,6 +710,15 @@ int run(const std::string& config_path) {
   if (!identity)
     return refuse(cannot_serve, identity.error());
 
+  base::findings programs;
+  look_at_haproxy(*config, false, programs);
+  if (auto missing = programs.faults(); !missing.empty()) {
+    // One that an earlier router has left serves on, and has to be looked after.
+    if (!haproxy{config->haproxy, config->data_dir}.adopt())
+      return refuse(wrong_configuration, fmt::format("{}: {}", config_path, missing));
+    spdlog::error("{}", missing);
+  }
+
   auto loop = std::make_unique<http::event_loop>();
   auto etcd = std::make_unique<store::etcd_client>(*loop, store::access_of(config->etcd));
   auto router = std::make_unique<program>(*config, *loop, *etcd);
@@ -749,6 +760,15 @@ int run(const std::string& config_path) {
   etcd.reset();
   loop.reset();
   return refused ? refuse(cannot_serve, *refused) : 0;
+}
+
+int check(const std::string& config_path, std::ostream& out) {
+  auto config = load_router_config(config_path);
+  if (!config)
+    return refuse(wrong_configuration, config.error());
+  auto found = check(*config);
+  found.print(out);
+  return found.exit_code();
 }
 
 } // namespace matriarch::router

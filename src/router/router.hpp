@@ -1,5 +1,6 @@
 #pragma once
 
+#include <iosfwd>
 #include <string>
 
 /// `matriarch router`: keeps HAProxy's configuration what etcd says, so that each instance's public
@@ -10,5 +11,8 @@ namespace matriarch::router {
 /// the next router, as a kill does. Returns the exit code: 0, 1 if it cannot serve, 2 if the
 /// configuration is wrong.
 int run(const std::string& config_path);
+
+/// `matriarch router --check`: says on `out` whether it could serve; 0 or 2.
+[[nodiscard]] int check(const std::string& config_path, std::ostream& out);
 
 } // namespace matriarch::router

@@ -143,6 +143,7 @@ broker_front read_broker(const section& from) {
 
 router_config read(const section& top) {
   router_config config;
+  top.belong_to("router");
   top.allow({"router", "broker", "etcd"});
   read_router(top.child("router"), config);
   if (top.has("broker"))

@@ -5,7 +5,7 @@ import subprocess
 import yaml
 
 from checks import equal, scenario, true
-from local_platform import MATRIARCH, PATIENCE
+from local_platform import CONFIGURATIONS, MATRIARCH, PATIENCE, ROOT
 
 
 def said(platform, command, text, wanted, what):
@@ -64,3 +64,26 @@ def environment(platform):
                           env={"PATRONI_BROKER_CONFIG": str(path)})
     equal(done.returncode, 2, f"the exit code; stderr: {done.stderr!r}")
     true(str(path) in done.stderr, f"no path in {done.stderr!r}")
+
+
+@scenario("--help, the examples and `make up` agree on the cells and where everything is")
+def examples(platform):
+    dev, cell, router = (yaml.safe_load(CONFIGURATIONS.joinpath(f"{name}.yml").read_text())
+                         for name in ("dev", "cell", "router"))
+    help_text = subprocess.run([MATRIARCH, "--help"], text=True, capture_output=True, timeout=PATIENCE).stdout
+    ports = [int(one["uri"].rsplit(":", 1)[1]) for one in dev["cells"]]
+    true(f"127.0.0.1:{ports[0]} to {ports[-1]}" in help_text, f"--help names no cells at {ports}")
+    true(dev["etcd"]["machines"][0].removeprefix("http://") in help_text, "--help does not say where etcd is")
+    equal((cell["etcd"], router["etcd"]), (dev["etcd"], dev["etcd"]), "etcd of cell.yml and router.yml")
+    equal({name: cell["cell"][name] for name in ("guid", "availability_zone", "uri", "username", "password")},
+          dev["cells"][0], "the cell of cell.yml, and the first of dev.yml")
+    uri = "http://{username}:{password}@localhost:{port}".format(**dev["broker"])
+    true(uri in help_text, f"--help does not say {uri}")
+    true(uri in ROOT.joinpath("README.md").read_text(), f"the README does not say {uri}")
+    equal(router["router"]["ports"], {name: dev["routing"][name] for name in ("first", "last")}, "the public ports")
+    # What `make up` starts, without starting it: the ports may be in use.
+    up = object.__new__(type(platform))
+    up.__dict__.update(platform.__dict__, fixed=True, cell_count=None)
+    up.choose_cells()
+    equal([f"https://{address}" for _, _, address in up.cell_addresses.values()],
+          [one["uri"] for one in dev["cells"]], "where the cells of `make up` are")

@@ -39,8 +39,8 @@ from local_platform import Failed, Platform, processes_of, tail  # noqa: E402
 # Four parts of about the same length, which `make test` runs beside each other: they wait most of the
 # time. In each the cheap ones come first: what is wrong everywhere shows early.
 PARTS = [
-    ["defects", "configuration", "life_cycle", "seeds_readme", "operators", "bad_input", "two_requests",
-     "move", "cells_by_tls", "tools"],
+    ["defects", "configuration", "life_cycle", "seeds_readme", "operators", "mistakes", "bad_input",
+     "two_requests", "move", "cells_by_tls", "tools"],
     ["fencing", "router_killed", "strangers", "outages", "hostile", "broker_killed", "kills"],
     ["conformance", "bindings", "readers", "hostile_tenant", "tenants", "addresses", "certificates", "secrecy",
      "two_brokers", "crowd", "soak"],

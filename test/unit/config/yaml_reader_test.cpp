@@ -288,3 +288,9 @@ TEST_CASE("a secret's file that everybody can read is warned of") {
                                     "read "
                                     + file.path() + "; chmod 0600 keeps it to its owner"});
 }
+
+TEST_CASE("a tab in the indentation is called one") {
+  CHECK(parse_error("a:\n\tb: 1\n")
+        == "f.yml:2: not valid YAML: the line begins with a tab; YAML indents by spaces");
+  CHECK(parse_error("a:\n  b: [\n").find("tab") == std::string::npos);
+}

@@ -1,0 +1,121 @@
+#include "cell/check.hpp"
+
+#include <array>
+#include <filesystem>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "base/programs.hpp"
+#include "cell/fence.hpp"
+#include "cell/files.hpp"
+#include "cell/process.hpp"
+#include "http/port_check.hpp"
+#include "http/tenant_text.hpp"
+#include "store/etcd_check.hpp"
+#include "store/keys.hpp"
+#include "tls/authorities.hpp"
+
+namespace matriarch::cell {
+
+namespace {
+
+/// Without one of these a node cannot be made, copied, or brought back.
+constexpr std::array programs_of_postgresql{
+    "postgres",       "initdb",    "pg_ctl",     "pg_basebackup",
+    "pg_controldata", "pg_rewind", "pg_isready", "psql"};
+
+void look_at_directory(const cell_config& config, base::findings& found) {
+  namespace fs = std::filesystem;
+  std::error_code unknown;
+  fs::path there{config.data_dir};
+  // It is made with all that is missing above it.
+  while (!fs::exists(there, unknown) && there.has_parent_path() && there != there.parent_path())
+    there = there.parent_path();
+  if (!fs::is_directory(there, unknown))
+    found.fault("directory", fmt::format("cell.data_dir {}: {} is no directory", config.data_dir,
+                                         there.string()));
+  else if (::access(there.c_str(), W_OK | X_OK) != 0)
+    found.fault("directory", fmt::format("cell.data_dir {}: this user may not write to {}",
+                                         config.data_dir, there.string()));
+  else
+    found.good("directory", there == config.data_dir
+                                ? config.data_dir + " is there"
+                                : fmt::format("{} will be made", config.data_dir));
+}
+
+/// What an agent of this configuration shows, if one has ever run.
+std::optional<http::recognised_by> shown_by(const cell_config& config) {
+  if (!config.tls.certificate.empty())
+    return http::recognised_by{std::string{http::host_in(config.uri)}, config.tls.certificate};
+  auto kept = read_file(config.data_dir + "/cell.pem");
+  if (!kept || !*kept)
+    return std::nullopt;
+  return http::recognised_by{tls::cell_host(config.guid), **kept};
+}
+
+} // namespace
+
+void look_at_programs(const cell_config& config, bool versions, base::findings& found) {
+  const auto& patroni = config.patroni.executable;
+  if (auto wrong = base::why_not_runnable(patroni))
+    found.fault("patroni", fmt::format("Patroni: {} {}; install it, or say where it is with "
+                                       "patroni.executable",
+                                       patroni, *wrong));
+  else if (versions)
+    found.good("patroni", fmt::format("{}: {}", patroni, base::version_of(patroni, "--version")));
+  std::string missing;
+  for (const auto* name : programs_of_postgresql)
+    if (auto wrong = base::why_not_runnable(config.postgresql.bin_dir + "/" + name))
+      missing += fmt::format("{}{} {}", missing.empty() ? "" : ", ", name, *wrong);
+  if (!missing.empty())
+    found.fault("postgresql",
+                fmt::format("PostgreSQL: in {} {}; install its server, or say where it is with "
+                            "postgresql.bin_dir",
+                            config.postgresql.bin_dir, missing));
+  else if (versions)
+    found.good("postgresql",
+               fmt::format("{}: {}", config.postgresql.bin_dir,
+                           base::version_of(config.postgresql.bin_dir + "/postgres", "--version")));
+}
+
+std::optional<std::string> why_not_of_fleet(const cell_config& config,
+                                            const std::string& fleet_in_etcd) {
+  auto text = read_file(config.data_dir + "/fence.json");
+  auto memory = text && *text ? fence::parse(**text) : result<fence>{failure{""}};
+  if (!memory || memory->fleet().empty() || fleet_in_etcd.empty()
+      || memory->fleet() == fleet_in_etcd)
+    return std::nullopt;
+  return fmt::format("etcd.machines leads to the fleet {}, and {} belongs to the fleet {}, whose "
+                     "brokers alone can do anything here",
+                     fleet_in_etcd, config.data_dir, memory->fleet());
+}
+
+base::findings check(const loaded_cell_config& loaded) {
+  const auto& config = loaded.config;
+  base::findings found;
+  found.good("guid",
+             fmt::format("cell {} in availability zone {}", config.guid, config.availability_zone));
+  for (const auto& warning : loaded.warnings)
+    found.doubt("file", warning);
+  look_at_programs(config, true, found);
+  if (auto user = find_user(config.run_as); user)
+    found.good("user", "nodes run as " + user->name);
+  else
+    found.fault("user", "cell.run_as: " + user.error());
+  auto how = strongest_fencing();
+  if (how == fencing::none)
+    found.doubt("fencing", "nodes run without namespaces: neither root nor user namespaces are "
+                           "available");
+  else
+    found.good("fencing", std::string{name_of(how)});
+  look_at_directory(config, found);
+  http::look_at_port(config.bind_host, config.port, found, shown_by(config));
+  store::look_at_etcd(config.etcd, found);
+  auto fleet = store::look_up(config.etcd, store::keys::fleet).value_or("");
+  if (auto wrong = why_not_of_fleet(config, fleet))
+    found.fault("fleet", *wrong);
+  return found;
+}
+
+} // namespace matriarch::cell

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/findings.hpp"
+#include "cell/cell_config.hpp"
+
+namespace matriarch::cell {
+
+/// Whether the programs are there that nodes are made of, and which versions they say they are.
+/// Without `versions` nothing is run.
+void look_at_programs(const cell_config& config, bool versions, base::findings& found);
+
+/// Why no broker can do anything here that acts on an etcd of that fleet, if it is another one than
+/// earlier brokers were of; an empty id is none.
+[[nodiscard]] std::optional<std::string> why_not_of_fleet(const cell_config& config,
+                                                          const std::string& fleet_in_etcd);
+
+/// Whether a cell with this configuration could serve: its programs, its user, its directory, its
+/// address and etcd. Changes nothing. Blocks, for some seconds at most.
+[[nodiscard]] base::findings check(const loaded_cell_config& config);
+
+} // namespace matriarch::cell

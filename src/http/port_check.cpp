@@ -1,0 +1,57 @@
+#include "http/port_check.hpp"
+
+#include <chrono>
+#include <future>
+#include <memory>
+
+#include "http/event_loop.hpp"
+#include "http/server.hpp"
+#include "model/json.hpp"
+
+namespace matriarch::http {
+
+namespace {
+
+constexpr std::chrono::seconds patience{5};
+
+/// Whether what answers there speaks as our servers do.
+bool is_ours(const std::string& host, std::uint16_t port, const std::optional<recognised_by>& tls) {
+  auto promised = std::make_shared<std::promise<outcome>>();
+  auto answer = promised->get_future();
+  outgoing ask;
+  // An address that stands for all of the machine's is asked on one of them.
+  auto at = host == "0.0.0.0" || host == "::" ? "127.0.0.1" : host;
+  auto place =
+      (at.find(':') == std::string::npos ? at : "[" + at + "]") + ":" + std::to_string(port);
+  ask.url = "http://" + place + "/healthz";
+  if (tls) {
+    ask.url = "https://" + tls->name + "/healthz";
+    ask.reached_at = place;
+    ask.tls.authority_text = tls->authority;
+  }
+  event_loop loop;
+  loop.send(std::move(ask), [promised](outcome came) { promised->set_value(std::move(came)); });
+  if (answer.wait_for(patience) != std::future_status::ready)
+    return false;
+  auto body = json::parse(answer.get().body);
+  return body.ok() && !json::string_member(*body, "status").empty();
+}
+
+} // namespace
+
+void look_at_port(const std::string& host, std::uint16_t port, base::findings& found,
+                  const std::optional<recognised_by>& tls) {
+  server_options options;
+  options.bind_host = host;
+  options.port = port;
+  server probe{options, [](request, responder) {}};
+  auto wrong = probe.start();
+  if (!wrong)
+    found.good("address", host + ":" + std::to_string(port) + " is free");
+  else if (is_ours(host, port, tls))
+    found.good("address", host + ":" + std::to_string(port) + " has a server of ours already");
+  else
+    found.fault("address", *wrong);
+}
+
+} // namespace matriarch::http

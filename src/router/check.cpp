@@ -1,0 +1,105 @@
+#include "router/check.hpp"
+
+#include <charconv>
+#include <filesystem>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "base/programs.hpp"
+#include "http/port_check.hpp"
+#include "router/haproxy.hpp"
+#include "store/etcd_check.hpp"
+
+namespace matriarch::router {
+
+namespace {
+
+// What the router has HAProxy do came with 2.6: conditions in its configuration, and commands that add
+// and end servers' sessions.
+constexpr int least_major = 2;
+constexpr int least_minor = 6;
+
+/// `2.6` of `HAProxy version 2.6.12-1+deb12u1 2023/12/16 …`.
+std::optional<std::pair<int, int>> version_in(const std::string& line) {
+  constexpr std::string_view before = "version ";
+  auto at = line.find(before);
+  if (at == std::string::npos)
+    return std::nullopt;
+  std::pair<int, int> found;
+  const auto* end = line.data() + line.size();
+  auto major = std::from_chars(line.data() + at + before.size(), end, found.first);
+  if (major.ec != std::errc{} || major.ptr == end || *major.ptr != '.'
+      || std::from_chars(major.ptr + 1, end, found.second).ec != std::errc{})
+    return std::nullopt;
+  return found;
+}
+
+void look_at_directory(const std::string& data_dir, base::findings& found) {
+  namespace fs = std::filesystem;
+  std::error_code unknown;
+  fs::path there{data_dir};
+  while (!fs::exists(there, unknown) && there.has_parent_path() && there != there.parent_path())
+    there = there.parent_path();
+  if (fs::is_directory(there, unknown) && ::access(there.c_str(), W_OK | X_OK) == 0)
+    found.good("directory",
+               there == data_dir ? data_dir + " is there" : data_dir + " will be made");
+  else
+    found.fault("directory", fmt::format("router.data_dir {}: this user may not write to {}",
+                                         data_dir, there.string()));
+}
+
+void look_at_ports(const router_config& config, base::findings& found) {
+  std::string closed;
+  int count = 0;
+  std::string why;
+  for (int port = config.first_port; port <= config.last_port; ++port)
+    if (auto wrong = why_not_bound(config.bind_host, static_cast<std::uint16_t>(port))) {
+      constexpr int most_named = 5;
+      if (count++ < most_named)
+        closed += (closed.empty() ? "" : ", ") + std::to_string(port);
+      why = *wrong;
+    }
+  auto range = fmt::format("{} to {} on {}", config.first_port, config.last_port, config.bind_host);
+  if (count == 0)
+    found.good("ports", range + " are free");
+  else
+    found.doubt("ports", fmt::format("{} of {} cannot be opened ({}{}): {}", count, range, closed,
+                                     count > 5 ? ", …" : "", why));
+}
+
+} // namespace
+
+void look_at_haproxy(const router_config& config, bool version, base::findings& found) {
+  if (auto wrong = base::why_not_runnable(config.haproxy)) {
+    found.fault("haproxy", fmt::format("HAProxy: {} {}; install it, or say where it is with "
+                                       "router.haproxy",
+                                       config.haproxy, *wrong));
+    return;
+  }
+  if (!version)
+    return;
+  auto said = base::version_of(config.haproxy, "-v");
+  auto is = version_in(said);
+  if (is && *is >= std::pair{least_major, least_minor})
+    found.good("haproxy", config.haproxy + ": " + said);
+  else
+    found.fault("haproxy",
+                fmt::format("HAProxy {}.{} or later is needed, and {} says: {}", least_major,
+                            least_minor, config.haproxy, said.empty() ? "nothing" : said));
+}
+
+base::findings check(const router_config& config) {
+  base::findings found;
+  for (const auto& warning : config.warnings)
+    found.doubt("file", warning);
+  look_at_haproxy(config, true, found);
+  look_at_directory(config.data_dir, found);
+  look_at_ports(config, found);
+  if (config.status_port != 0)
+    http::look_at_port(config.status_host, config.status_port, found);
+  store::look_at_etcd(config.etcd, found);
+  return found;
+}
+
+} // namespace matriarch::router

@@ -1,0 +1,70 @@
+#include "store/etcd_check.hpp"
+
+#include <chrono>
+#include <future>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "http/event_loop.hpp"
+#include "store/etcd.hpp"
+#include "store/etcd_access.hpp"
+#include "store/keys.hpp"
+
+namespace matriarch::store {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+// Above the client's own time-out, which tries each endpoint.
+constexpr auto patience = 10s;
+
+range_result ask(const config::etcd_settings& settings, key_range keys) {
+  auto promised = std::make_shared<std::promise<range_result>>();
+  auto answer = promised->get_future();
+  http::event_loop loop;
+  etcd_client etcd{loop, access_of(settings)};
+  etcd.range(std::move(keys),
+             [promised](range_result came) { promised->set_value(std::move(came)); });
+  if (answer.wait_for(patience) == std::future_status::ready)
+    return answer.get();
+  range_result none;
+  none.error = "it does not answer";
+  return none;
+}
+
+} // namespace
+
+void look_at_etcd(const config::etcd_settings& settings, base::findings& found) {
+  std::vector<std::string> silent;
+  bool some_answer = false;
+  for (const auto& machine : settings.machines) {
+    auto one = settings;
+    one.machines = {machine};
+    auto fleet = ask(one, {keys::fleet, {}});
+    if (!fleet.ok) {
+      silent.push_back(machine + ": " + fleet.error);
+      continue;
+    }
+    some_answer = true;
+    found.good("etcd", machine + " answers; "
+                           + (fleet.found.empty() ? "no broker has acted on it yet"
+                                                  : "the fleet " + fleet.found.front().value));
+  }
+  for (const auto& one : silent) {
+    if (some_answer)
+      found.doubt("etcd", one);
+    else
+      found.fault("etcd", one);
+  }
+}
+
+std::optional<std::string> look_up(const config::etcd_settings& settings, const std::string& key) {
+  auto came = ask(settings, {key, {}});
+  if (!came.ok || came.found.empty())
+    return std::nullopt;
+  return std::move(came.found.front().value);
+}
+
+} // namespace matriarch::store
