@@ -48,6 +48,17 @@ int connections_of_instances(const router_config& settings) {
   return std::max(1, settings.maxconn - connections_of_brokers(settings));
 }
 
+/// How many of one instance's connections an address may have when all instances' together are nearly
+/// used up: to use up the rest it has to find so many instances more of which it has none. HAProxy 2.6
+/// has three counters for a session, and all are taken: what an address has of all instances is not
+/// known.
+int few_of(const shared_limit& together, const limit_settings& settings) {
+  constexpr int instances = 20, everything = 100; // percent
+  return settings.per_source >= everything
+             ? together.most
+             : std::max(1, (together.most - together.nearly) / instances);
+}
+
 /// How a kind of service is let in and checked, as lines of a listen in which {proxy}, {data_dir},
 /// and {interval} are filled in.
 struct port_kind {
@@ -236,6 +247,10 @@ std::string admission_of(const router_config& settings, const port_kind& kind,
       "    tcp-request connection track-sc1 src,concat(:,sess.instance) table {sources}\n"
       "    tcp-request connection track-sc2 int(1) table {instances}\n"
       "    tcp-request connection reject if { sc2_conn_cur gt {most} }\n"
+      // An address can have many ports' connections. When all together are nearly used up, it gets
+      // more only where it has few: what is left is for many addresses, or for one at many ports.
+      "    tcp-request connection reject if { sc2_conn_cur gt {nearly} } { sc1_conn_cur gt {few} "
+      "}\n"
       "    tcp-request connection reject if { fe_conn,sub(sess.all) gt 0 }\n"
       "    tcp-request connection reject if { fe_conn,sub(sess.all_nearly) gt 0 } { "
       "sc1_conn_cur,sub(sess.all_share) gt 0 }\n";
@@ -268,12 +283,15 @@ std::string admission_of(const router_config& settings, const port_kind& kind,
       "    tcp-request content reject if { sc0_conn_cur,sub(sess.nearly) gt 0 } { "
       "sc1_conn_cur,sub(sess.share) gt 0 }\n"
       "    tcp-request content accept\n";
+  const auto together = shared_limit_of(connections_of_instances(settings), settings.limits);
   return with(std::string{accepted} + std::string{passed},
               {{"{admission}", std::string{kind.admission}},
                {"{limits}", path_of(haproxy_map::limits, settings.data_dir)},
                {"{fallbacks}", path_of(haproxy_map::fallbacks, settings.data_dir)},
                {"{patience}", std::to_string(settings.limits.first_bytes.count())},
-               {"{most}", std::to_string(connections_of_instances(settings))},
+               {"{most}", std::to_string(together.most)},
+               {"{nearly}", std::to_string(together.nearly)},
+               {"{few}", std::to_string(few_of(together, settings.limits))},
                {"{instances}", std::string{instance_connections}},
                {"{nodes}", std::string{node_connections}},
                {"{sources}", std::string{source_connections}},

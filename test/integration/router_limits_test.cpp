@@ -33,7 +33,7 @@ bool counts(const platform& all, int port, int connections) {
 } // namespace
 
 TEST_CASE("clients that say nothing reach no database, and keep nobody out") {
-  platform all{{}, {}, ", max_connections_per_port: 100, limits: {first_bytes: 1h}"};
+  platform all{{}, {}, ", max_connections_per_port: 200, limits: {first_bytes: 1h}"};
   fake_member n1{"n1", address(1), "a"};
   n1.leads(true);
   auto port = all.port();
@@ -57,6 +57,25 @@ TEST_CASE("clients that say nothing reach no database, and keep nobody out") {
     REQUIRE(counts(all, port, 0));
   }
   CHECK(n1.connections() == rounds * (newcomers + 1));
+}
+
+TEST_CASE("one address that fills port after port keeps nobody out of any") {
+  platform all{{}, {}, ", maxconn: 300, max_connections_per_port: 100, limits: {first_bytes: 1h}"};
+  all.start();
+  std::vector<std::unique_ptr<fake_member>> members;
+  std::vector<int> ports;
+  for (const auto* name : {"a", "b", "c", "d", "e"}) {
+    members.push_back(std::make_unique<fake_member>(
+        std::string{"of-"} + name, address(static_cast<int>(members.size()) + 1), name));
+    members.back()->leads(true);
+    ports.push_back(all.port());
+    REQUIRE(all.says_that_it_serves(all.put(keys_with(name, ports.back(), *members.back(), 20))));
+  }
+  std::vector<std::unique_ptr<idle_clients>> silent;
+  for (std::size_t i = 0; i + 1 < ports.size(); ++i)
+    silent.push_back(std::make_unique<idle_clients>(ports[i], 250, "127.0.0.2"));
+  for (std::size_t i = 0; i < ports.size(); ++i)
+    CHECK(who_answers(ports[i]) == members[i]->name());
 }
 
 TEST_CASE("a client that says nothing is turned away when it has had its time") {
