@@ -101,8 +101,20 @@ private:
                    said->serves);
       known = now_.living.emplace(id, model::router_view{{}, outside_.now()}).first;
     }
+    say_troubles(id, known->second.said, *said);
     known->second.said = std::move(*said);
     now_.newest = std::max(now_.newest, known->second.said.serves);
+  }
+
+  static void say_troubles(const std::string& id, const model::router_report& before,
+                           const model::router_report& now) {
+    if (before.silent != now.silent && now.silent.empty())
+      spdlog::info("router {} takes connections again", id);
+    else if (before.silent != now.silent)
+      spdlog::warn("router {} takes no connections: {}", id, now.silent);
+    for (const auto& one : now.unserved)
+      if (std::ranges::find(before.unserved, one) == before.unserved.end())
+        spdlog::warn("router {} does not serve instance {}: {}", id, one.instance, one.why);
   }
 
   void say_gone(const std::string& id) const {
@@ -181,6 +193,7 @@ private:
       lost = lost || !wait.unbound.empty();
       one.held_up_by.insert(wait.behind.begin(), wait.behind.end());
       one.held_up_by.insert(wait.unbound.begin(), wait.unbound.end());
+      one.held_up_by.insert(wait.unserved.begin(), wait.unserved.end());
     }
     return over || lost;
   }

@@ -84,6 +84,7 @@ public:
         writer_(self, setup_.store, record_key_, setup_.active_value), activity_(std::move(now)),
         adoption_(setup_.parameters, setup_.out->status.adopting),
         bindings_(binding_host_of_this(), std::move(start.bindings)) {
+    around_.routed_as = name_;
     around_.seen = std::move(start.seen);
     if (start.known)
       adopt(std::move(*start.known), start.at);
@@ -161,7 +162,7 @@ private:
     host.routing = [this]() -> const model::routers& { return *around_.routing; };
     host.route = [this](bool read_only) {
       return model::route{around_.routed_at,
-                          read_only ? known_->read_only_port : known_->allocated_port};
+                          read_only ? known_->read_only_port : known_->allocated_port, true, name_};
     };
     host.change_port = [this](bool read_only) { change_port(read_only); };
     host.commit = [this](change what, after_commit then) {
@@ -1649,7 +1650,7 @@ private:
 
   // -- demotion -----------------------------------------------------------------------------------
 
-  [[nodiscard]] model::route new_leader() const { return {around_.routed_at, 0, false}; }
+  [[nodiscard]] model::route new_leader() const { return {around_.routed_at, 0, false, name_}; }
 
   struct demotion {
     std::string from;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <span>
 
 namespace matriarch::cli {
 
@@ -305,10 +306,20 @@ std::string some_of(const json::value& router, std::string_view name) {
                               : text + " and " + std::to_string(list->Size() - most) + " more";
 }
 
+/// Empty if there is no such list.
+std::span<const json::value> list_in(const json::value& router, std::string_view name) {
+  const auto* list = json::member(router, name);
+  if (list == nullptr || !list->IsArray())
+    return {};
+  return {list->Begin(), list->End()};
+}
+
 std::string status_of_router(const json::value& router) {
   const auto* awaited = json::member(router, "awaited");
   if (awaited != nullptr && awaited->IsFalse())
     return "not waited for";
+  if (!json::string_member(router, "silent").empty())
+    return "TAKES NO CONNECTIONS";
   const auto held = json::integer_member(router, "holds_up");
   return held == 0 ? "up to date" : "HOLDS UP " + std::to_string(held);
 }
@@ -327,10 +338,14 @@ result<std::string> routers_table(std::string_view answer) {
     content.push_back({shown(router, "id"), shown(router, "host"), shown(router, "since"),
                        shown(router, "serves"), shown(router, "behind"), status_of_router(router),
                        some_of(router, "unbound")});
-    const auto* ports = json::member(router, "lost");
-    if (ports == nullptr || !ports->IsArray())
-      continue;
-    for (const auto& one : ports->GetArray())
+    if (const auto silent = json::string_member(router, "silent"); !silent.empty())
+      lost +=
+          printable("Router " + shown(router, "id") + " takes no connections: " + silent) + ".\n";
+    for (const auto& one : list_in(router, "unserved"))
+      lost += printable("Router " + shown(router, "id") + " does not serve instance "
+                        + shown(one, "instance") + ": " + shown(one, "why"))
+              + ".\n";
+    for (const auto& one : list_in(router, "lost"))
       lost += printable("Port " + shown(one, "port") + " of instance " + shown(one, "instance")
                         + " is not open at router " + shown(router, "id"))
               + ": something else on its machine has it.\n";

@@ -253,6 +253,15 @@ response routers(const model::routers& all) {
     }
     json::add(object, "unbound", std::move(unbound), body);
     json::add(object, "lost", std::move(lost), body);
+    json::add(object, "silent", said.silent, body);
+    json::value unserved{rapidjson::kArrayType};
+    for (const auto& one : said.unserved) {
+      json::value entry{rapidjson::kObjectType};
+      json::add(entry, "instance", one.instance, body);
+      json::add(entry, "why", one.why, body);
+      unserved.PushBack(entry, body.GetAllocator());
+    }
+    json::add(object, "unserved", std::move(unserved), body);
     body.PushBack(object, body.GetAllocator());
   }
   return {200, json::text_of(body), {}};

@@ -285,6 +285,9 @@ private:
     for (const auto& [port, instance] : routers->lost_ports)
       lost_ports.PushBack(port, body.GetAllocator());
     json::add(body, "lost_ports", std::move(lost_ports), body);
+    json::add(body, "silent_routers", static_cast<std::int64_t>(routers->silent()), body);
+    json::add(body, "unserved_instances",
+              static_cast<std::int64_t>(routers->unserved_instances().size()), body);
     json::add(body, "unwell_instances", static_cast<std::int64_t>(now.unwell_instances), body);
     // How many is no secret; which ones is for the operator, who may be asked for by a credential.
     if (!now.some_unwell.empty() && admin_.admit(read_authorization(got))) {

@@ -80,6 +80,8 @@ struct circumstances {
   /// to serve.
   router_table routing;
   std::int64_t routed_at = 0;
+  /// What routers call the instance: its name in keys.
+  std::string routed_as;
   /// Whether the operation in progress has changed, or may have, what is routed.
   bool reroutes = true;
   /// Why the port of an instance that is being made cannot be exchanged; empty if it can.

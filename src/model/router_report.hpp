@@ -6,6 +6,13 @@
 
 namespace matriarch::model {
 
+/// An instance that a router does not lead to as it should, and why, for operators.
+struct unserved_instance {
+  std::string instance; ///< its name in keys
+  std::string why;      ///< may name a host
+  auto operator<=>(const unserved_instance&) const = default;
+};
+
 /// What a router says of itself, for as long as it lives.
 struct router_report {
   /// Its own, of all routers of a fleet: letters, digits, `-`, `_`, `.` and `:`.
@@ -22,6 +29,11 @@ struct router_report {
   /// The addresses of its machine, if it passes requests on to brokers: who comes from there may say
   /// for whom.
   std::vector<std::string> addresses = {};
+  /// What `serves` does not hold for, in ascending order, each instance once.
+  std::vector<unserved_instance> unserved = {};
+  /// Why it takes no connections at all, whatever it has been told; empty if it takes them. `serves` is
+  /// 0 then.
+  std::string silent = {};
   bool operator==(const router_report&) const = default;
 };
 

@@ -21,6 +21,18 @@ bool opens(const router_report& said, int port) {
   return std::ranges::find(said.unbound, port) == said.unbound.end();
 }
 
+/// What a router says of an instance that it does not lead to; nothing if it does.
+const unserved_instance* unserved_in(const router_report& said, const std::string& instance) {
+  auto found = std::ranges::find(said.unserved, instance, &unserved_instance::instance);
+  return instance.empty() || found == said.unserved.end() ? nullptr : &*found;
+}
+
+std::string how_many(std::size_t some, const routers& all) {
+  return all.living.size() == 1
+             ? std::string{"the router"}
+             : std::to_string(some) + " of " + std::to_string(all.living.size()) + " routers";
+}
+
 void keep_parameters(cluster_settings& settings) {
   auto parameters = std::move(settings.parameters);
   settings = {};
@@ -64,14 +76,31 @@ std::set<int> routers::unusable_ports() const {
   return all;
 }
 
+std::set<std::string> routers::unserved_instances() const {
+  std::set<std::string> all;
+  for (const auto& [id, router] : living)
+    for (const auto& one : router.said.unserved)
+      all.insert(one.instance);
+  return all;
+}
+
+std::ptrdiff_t routers::silent() const {
+  return std::ranges::count_if(living,
+                               [](const auto& one) { return !one.second.said.silent.empty(); });
+}
+
 bool routers::all_well() const {
-  return (!awaited || !living.empty()) && lost_ports.empty();
+  return (!awaited || !living.empty()) && lost_ports.empty() && silent() == 0
+         && unserved_instances().empty();
 }
 
 std::string words_of(const routers& all) {
   if (all.living.empty())
     return all.awaited ? "no router is there; nothing that clients connect to is called done"
                        : "no router is there, and none is waited for";
+  if (all.silent() > 0)
+    return std::to_string(all.silent()) + " of " + std::to_string(all.living.size())
+           + " routers take no connections";
   if (!all.holding_up.empty())
     return std::to_string(all.holding_up.size()) + " of " + std::to_string(all.living.size())
            + " routers do not serve yet what is waited for";
@@ -86,8 +115,10 @@ route_wait waits_for(const routers& all, const route& wanted) {
   for (const auto& [id, router] : all.living) {
     if (wanted.port != 0 && !opens(router.said, wanted.port))
       wait.unbound.push_back(id);
-    if (router.said.serves < wanted.changed_at)
+    if (router.said.serves < wanted.changed_at || !router.said.silent.empty())
       wait.behind.push_back(id);
+    else if (unserved_in(router.said, wanted.instance) != nullptr)
+      wait.unserved.push_back(id);
   }
   return wait;
 }
@@ -98,13 +129,15 @@ std::string words_of(const route_wait& wait, const routers& all, const route& wa
   if (!wait.unbound.empty())
     return "port " + std::to_string(wanted.port)
            + " cannot be opened by a router: something else on its machine has it";
-  if (wait.behind.empty())
-    return {};
-  auto who = all.living.size() == 1 ? std::string{"the router"}
-                                    : std::to_string(wait.behind.size()) + " of "
-                                          + std::to_string(all.living.size()) + " routers";
-  return who + (wait.behind.size() == 1 ? " does" : " do") + " not serve " + what_is_served(wanted)
-         + " yet";
+  auto does = [&](const std::vector<std::string>& some) {
+    return how_many(some.size(), all) + (some.size() == 1 ? " does" : " do");
+  };
+  if (!wait.behind.empty())
+    return does(wait.behind) + " not serve " + what_is_served(wanted) + " yet";
+  if (!wait.unserved.empty())
+    return does(wait.unserved) + " not reach all nodes, and " + what_is_served(wanted)
+           + " is not served";
+  return {};
 }
 
 std::string details_of(const route_wait& wait, const routers& all, const route& wanted) {
@@ -113,10 +146,18 @@ std::string details_of(const route_wait& wait, const routers& all, const route& 
   std::string text;
   if (!wait.unbound.empty())
     text = "router " + list_of(wait.unbound) + " cannot open port " + std::to_string(wanted.port);
-  for (const auto& id : wait.behind)
-    text += (text.empty() ? "" : "; ") + ("router " + id + " serves revision ")
-            + std::to_string(all.living.at(id).said.serves) + ", and not "
-            + std::to_string(wanted.changed_at) + " yet";
+  auto add = [&](const std::string& more) { text += (text.empty() ? "" : "; ") + more; };
+  for (const auto& id : wait.behind) {
+    const auto& said = all.living.at(id).said;
+    if (!said.silent.empty())
+      add("router " + id + " takes no connections: " + said.silent);
+    else
+      add("router " + id + " serves revision " + std::to_string(said.serves) + ", and not "
+          + std::to_string(wanted.changed_at) + " yet");
+  }
+  for (const auto& id : wait.unserved)
+    add("router " + id
+        + " does not serve it: " + unserved_in(all.living.at(id).said, wanted.instance)->why);
   return text;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -38,7 +39,11 @@ struct routers {
 
   /// The ports that some router cannot open.
   [[nodiscard]] std::set<int> unusable_ports() const;
-  /// Whether somebody is there, if that matters, and every instance's port is open.
+  /// The names in keys of the instances that some router does not lead to as it should.
+  [[nodiscard]] std::set<std::string> unserved_instances() const;
+  /// How many routers take no connections, though they live.
+  [[nodiscard]] std::ptrdiff_t silent() const;
+  /// Whether somebody is there, if that matters, all take connections, and every instance is served.
   [[nodiscard]] bool all_well() const;
 };
 using router_table = std::shared_ptr<const routers>;
@@ -52,6 +57,8 @@ struct route {
   /// Whether one router at least has to be there. Not for a change that leaves the route as it was:
   /// nobody reaches less than before by it.
   bool one_at_least = true;
+  /// Whose it is: the instance's name in keys.
+  std::string instance = {};
   bool operator==(const route&) const = default;
 };
 
@@ -60,7 +67,11 @@ struct route_wait {
   bool nobody = false;              ///< no router is there at all
   std::vector<std::string> unbound; ///< the ids of those that cannot open its port
   std::vector<std::string> behind;  ///< the ids of those that do not serve it yet
-  [[nodiscard]] bool over() const { return !nobody && unbound.empty() && behind.empty(); }
+  /// The ids of those that serve what there is, but for this instance.
+  std::vector<std::string> unserved = {};
+  [[nodiscard]] bool over() const {
+    return !nobody && unbound.empty() && behind.empty() && unserved.empty();
+  }
   bool operator==(const route_wait&) const = default;
 };
 

@@ -370,7 +370,7 @@ haproxy_shape shape_for(const router_config& settings, const port_table& wanted,
     shape.emplace(static_cast<std::uint16_t>(port), usual);
   for (const auto& [port, one] : wanted) {
     auto& needed = shape.emplace(port, usual).first->second;
-    needed.slots = std::max(needed.slots, slots_for(std::ssize(one->servers), settings.slots));
+    needed.slots = std::max(needed.slots, slots_for(servers_of(*one), settings.slots));
   }
   for (auto& [port, one] : shape) {
     auto known = now.find(port);

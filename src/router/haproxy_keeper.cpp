@@ -15,6 +15,8 @@ namespace {
 
 /// An answer takes less than a millisecond, and hundreds while HAProxy reloads on a busy machine.
 constexpr std::chrono::milliseconds answer_patience{2'000};
+/// HAProxy that takes so long to say the least of things takes no connections either.
+constexpr std::chrono::milliseconds sign_of_life{1'000};
 /// How long a port is left alone that HAProxy could not open although it seemed free: each attempt
 /// pauses all the others for two seconds.
 constexpr std::chrono::minutes failed_bind_pause{1};
@@ -125,7 +127,7 @@ bool haproxy_keeper::fits(const port_table& wanted) const {
              return false;
            if (known->second.done == entry.second)
              return true;
-           return entry.second->servers.size() <= known->second.slots.size();
+           return servers_of(*entry.second) <= std::ssize(known->second.slots);
          });
 }
 
@@ -184,12 +186,14 @@ void haproxy_keeper::restart(const port_table& wanted, const pem_texts& pem,
 
 /// Tells HAProxy by commands what to do.
 void haproxy_keeper::tell(const port_table& wanted, keeper_outcome& outcome) {
-  refused_.clear();
   // What is refused may have been so because HAProxy was not as it was taken to be: once more.
   for (auto attempt : {1, 2}) {
     auto changes = router::bring_about(wanted, state_, settings_.data_dir);
     if (!changes.lines.empty())
       is_saved_ = false;
+    refused_.clear();
+    for (auto port : changes.crowded)
+      refused_.emplace(port, "HAProxy has no room for one of its nodes");
     auto sent = haproxy_.worker().send(changes.lines, answer_patience);
     if (!sent.error.empty()) {
       // Nobody knows how many of them it has carried out.
@@ -201,11 +205,10 @@ void haproxy_keeper::tell(const port_table& wanted, keeper_outcome& outcome) {
       return;
     spdlog::warn("HAProxy refuses commands for {} ports: {}", sent.refused.size(), sent.reason);
     if (attempt == 2)
-      for (const auto& line : sent.refused) {
-        refused_.emplace(line.port, "HAProxy says: " + sent.reason);
-        state_[line.port].done.reset();
-      }
-    else if (!learn()) {
+      for (const auto& line : sent.refused)
+        refused_.insert_or_assign(line.port, "HAProxy says: " + sent.reason);
+    // Whether or not it is tried again at once, what was refused must not be taken for done.
+    if (!learn()) {
       is_known_ = false;
       outcome.error = "HAProxy does not say what it does";
       return;
@@ -230,8 +233,8 @@ void haproxy_keeper::note_unbound(const port_table& wanted, keeper_outcome& outc
   for (const auto& [port, one] : wanted)
     note(port);
   for (const auto& [port, why] : refused_)
-    if (wanted.contains(port))
-      outcome.unbound.emplace(port, why);
+    if (wanted.contains(port) && !outcome.unbound.contains(port))
+      outcome.refused.emplace(port, why);
 }
 
 keeper_outcome haproxy_keeper::settle() {
@@ -258,6 +261,13 @@ keeper_outcome haproxy_keeper::settle() {
   }
   outcome.is_settled = unsettled(state_).empty();
   return outcome;
+}
+
+std::optional<std::string> haproxy_keeper::why_silent() {
+  if (!haproxy_.running())
+    return std::nullopt;
+  auto sent = haproxy_.worker().send({}, sign_of_life);
+  return sent.error.empty() ? std::nullopt : std::optional{sent.error};
 }
 
 std::optional<std::string> haproxy_keeper::save() {

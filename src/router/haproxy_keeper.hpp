@@ -15,12 +15,15 @@ namespace matriarch::router {
 
 /// What came of bringing HAProxy to what is wanted.
 struct keeper_outcome {
-  /// Empty if HAProxy does what is wanted, but for `unbound`, and has said so just now; else why not.
+  /// Empty if HAProxy does what is wanted, but for `unbound` and `refused`, and has said so just now;
+  /// else why not.
   std::string error;
   bool started = false;
   bool reloaded = false;
   /// The ports that it should have and does not, and why.
   std::map<std::uint16_t, std::string> unbound;
+  /// The wanted ports that it has and does not serve as it should, and why.
+  std::map<std::uint16_t, std::string> refused;
   /// Whether settle() has something to do.
   bool is_settled = true;
 };
@@ -49,6 +52,9 @@ public:
   /// Has servers that were drained at a change of leaders followed by their checks again, once those
   /// have failed.
   [[nodiscard]] keeper_outcome settle();
+
+  /// Why HAProxy does not answer a question now; nothing if it does, or does not run.
+  [[nodiscard]] std::optional<std::string> why_silent();
 
   /// Writes the files that the next start reads, if anything has changed since. Why it could not, if
   /// so.
@@ -97,7 +103,7 @@ private:
   std::map<std::uint16_t, clock::time_point> not_bound_;
   /// What HAProxy of an earlier form has open.
   std::set<std::uint16_t> held_;
-  /// Ports whose commands HAProxy refused, and what it said.
+  /// Ports whose commands HAProxy refused, or that have no room for a server, and what of that.
   std::map<std::uint16_t, std::string> refused_;
 };
 

@@ -517,11 +517,19 @@ std::string refusal_in(std::string_view answer) {
   // What these commands say when they have done it, or when there was nothing to do.
   constexpr std::array<std::string_view, 4> fine{"IP changed from", "no need to change the",
                                                  "All sockets are already", "port changed from"};
+  auto is_fine = [&](std::string_view said) {
+    return std::any_of(fine.begin(), fine.end(),
+                       [&](std::string_view start) { return said.starts_with(start); });
+  };
+  // Of an address and a port each is answered for itself, on one line.
+  constexpr std::string_view between = ", ";
   for (auto text : lines_of(answer))
-    if (!text.empty() && std::none_of(fine.begin(), fine.end(), [&](std::string_view start) {
-          return text.starts_with(start);
-        }))
-      return std::string{text};
+    for (auto rest = text; !rest.empty();) {
+      auto end = rest.find(between);
+      if (!is_fine(rest.substr(0, end)))
+        return std::string{text};
+      rest = end == std::string_view::npos ? std::string_view{} : rest.substr(end + between.size());
+    }
   return {};
 }
 

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
@@ -42,6 +44,11 @@ struct wanted_port {
   port_limits limits;
   bool operator==(const wanted_port&) const = default;
 };
+
+/// How many slots it takes.
+[[nodiscard]] inline std::ptrdiff_t servers_of(const wanted_port& one) {
+  return std::ssize(one.servers) + std::ssize(one.held);
+}
 
 /// By port. What has not changed is the same object as before, so that a look at it tells.
 using port_table = std::map<std::uint16_t, std::shared_ptr<const wanted_port>>;

@@ -25,10 +25,11 @@ store::owned_key report_publisher::key_of(const model::router_report& self) {
           }};
 }
 
-void report_publisher::say(std::int64_t serves, std::vector<std::uint16_t> unbound) {
-  auto now = report_;
-  now.serves = serves;
-  now.unbound = std::move(unbound);
+void report_publisher::say(model::router_report now) {
+  now.id = report_.id;
+  now.host = report_.host;
+  now.owner = report_.owner;
+  now.addresses = report_.addresses;
   if (has_said_ && now == report_)
     return;
   report_ = std::move(now);

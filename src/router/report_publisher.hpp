@@ -20,7 +20,8 @@ public:
                    std::function<void(std::string)> taken);
 
   /// Says it, unless it was said last. One write is under way at a time, of the last that was said.
-  void say(std::int64_t serves, std::vector<std::uint16_t> unbound);
+  /// Of the report, all but whose it is counts.
+  void say(model::router_report now);
 
   /// Takes the key away; `gone` is called when etcd has confirmed it.
   void withdraw(std::function<void()> gone);

@@ -67,6 +67,13 @@ constexpr std::chrono::milliseconds longest_pause{5'000};
 constexpr std::chrono::seconds settled_after{30};
 /// Between two looks at whether HAProxy runs.
 constexpr std::chrono::milliseconds watch_pause{250};
+/// Between two questions to HAProxy, which takes no connections while it does not answer.
+constexpr std::chrono::milliseconds ask_pause{1'000};
+/// Above so many instances that are not served the report leaves out why: etcd's values are small, and
+/// /healthz has it.
+constexpr std::size_t most_reasons = 500;
+/// A reason is cut there.
+constexpr std::size_t longest_reason = 300;
 /// Between two writes of the files that the next start reads: enough changes share one.
 constexpr std::chrono::milliseconds save_pause{1'000};
 /// Between two looks at workers of before a reload, while there are any: a server that stands still
@@ -241,6 +248,7 @@ private:
         store::follower::options{});
     loop_.after(etcd_patience, [this] { serve_last(); });
     watch();
+    ask();
     save();
     tell_news();
   }
@@ -328,10 +336,12 @@ private:
       auto postgresql = addresses_->of(member.postgresql.host);
       auto patroni = addresses_->of(member.patroni.host);
       if (!postgresql || !patroni) {
-        nowhere_.push_back({one.port, one.instance,
-                            fmt::format("the host of its node {} has no address; see its cell's "
-                                        "configuration and this machine's resolver",
-                                        member.name)});
+        left_out lost{one.port, one.instance,
+                      fmt::format("the host of its node {} has no address; see its cell's "
+                                  "configuration and this machine's resolver",
+                                  member.name)};
+        if (std::find(nowhere_.begin(), nowhere_.end(), lost) == nowhere_.end())
+          nowhere_.push_back(std::move(lost));
         return true;
       }
       member.postgresql.host = *postgresql;
@@ -351,15 +361,21 @@ private:
     loop_.cancel(std::exchange(retry_, 0));
     dirty_ = false;
     busy_ = true;
-    worker_->submit([this, wanted = wanted_, pem = pem_, at = revision_, is_from_etcd = listed_] {
+    // What cannot even be wanted belongs to this attempt: a name that gets an address meanwhile is not
+    // served before the next one.
+    auto unserved = routes_.unserved;
+    unserved.insert(unserved.end(), nowhere_.begin(), nowhere_.end());
+    worker_->submit([this, wanted = wanted_, pem = pem_, at = listed_ ? revision_ : 0,
+                     unserved = std::move(unserved)] {
       auto outcome = keeper_.bring_about(wanted, pem);
-      loop_.post([this, wanted, at, is_from_etcd, outcome = std::move(outcome)] {
-        note_outcome(wanted, is_from_etcd ? at : 0, outcome);
+      loop_.post([this, wanted, at, unserved, outcome = std::move(outcome)] {
+        note_outcome(wanted, at, unserved, outcome);
       });
     });
   }
 
-  void note_outcome(const port_table& wanted, store::revision at, const keeper_outcome& outcome) {
+  void note_outcome(const port_table& wanted, store::revision at, std::vector<left_out> unserved,
+                    const keeper_outcome& outcome) {
     busy_ = false;
     has_haproxy_ = keeper_.running();
     if (outcome.error.empty()) {
@@ -380,8 +396,12 @@ private:
       look_at_old_workers();
 
     unbound_ = outcome.unbound;
-    auto unserved = routes_.unserved;
-    unserved.insert(unserved.end(), nowhere_.begin(), nowhere_.end());
+    refused_ = outcome.refused;
+    for (const auto& [port, why] : refused_)
+      unserved.push_back({port, wanted.at(port)->instance, why});
+    reported_.clear();
+    for (const auto& one : unserved)
+      reported_.emplace(one.instance, one.reason);
     for (const auto& [port, why] : unbound_)
       if (auto found = wanted.find(port); found != wanted.end())
         unserved.push_back({port, found->second->instance, why});
@@ -459,6 +479,32 @@ private:
     } else if (has_haproxy_ && error_.empty() && clock::now() - started_at_ > settled_after) {
       failures_ = 0;
     }
+  }
+
+  /// Asks HAProxy for a sign of life: it may stand still although nothing is to be changed, and then
+  /// nobody may count on what it was told before.
+  void ask() {
+    if (frozen_)
+      return;
+    worker_->submit([this] {
+      auto why = keeper_.why_silent().value_or("");
+      loop_.post([this, why] {
+        loop_.after(ask_pause, [this] { ask(); });
+        if (frozen_ || why == silent_)
+          return;
+        if (why.empty())
+          spdlog::info("HAProxy answers again");
+        else if (silent_.empty())
+          spdlog::error("{}: this router is not counted on until it does", why);
+        silent_ = why;
+        // What it did before it stood still is looked at before anybody counts on it again.
+        if (why.empty())
+          apply();
+        else
+          publish();
+        update_status();
+      });
+    });
   }
 
   /// Keeps the files current that a start reads while there is no etcd.
@@ -561,13 +607,19 @@ private:
 
   // -- what it says of itself ---------------------------------------------------------------------
 
-  /// Says in etcd what is served. Without HAProxy nothing is.
+  /// Says in etcd what is served. Without HAProxy, and while it does not answer, nothing is.
   void publish() {
-    std::vector<std::uint16_t> ports;
+    if (!listed_ || frozen_)
+      return;
+    model::router_report now;
+    now.silent = !has_haproxy_ ? "HAProxy does not run" : silent_;
+    now.serves = now.silent.empty() ? serves_ : 0;
     for (const auto& [port, why] : unbound_)
-      ports.push_back(port);
-    if (listed_ && !frozen_)
-      publisher_->say(has_haproxy_ ? serves_ : 0, std::move(ports));
+      now.unbound.push_back(port);
+    for (const auto& [instance, why] : reported_)
+      now.unserved.push_back(
+          {instance, reported_.size() > most_reasons ? "" : why.substr(0, longest_reason)});
+    publisher_->say(std::move(now));
   }
 
   /// What nobody waits for is said every now and then all the same.
@@ -581,7 +633,8 @@ private:
     if (!has_haproxy_)
       return 0;
     return std::count_if(served_.begin(), served_.end(), [&](const auto& entry) {
-      return entry.second->to_leader == to_leader && !unbound_.contains(entry.first);
+      return entry.second->to_leader == to_leader && !unbound_.contains(entry.first)
+             && !refused_.contains(entry.first);
     });
   }
   [[nodiscard]] std::int64_t routes_served() const { return count_served(true); }
@@ -589,9 +642,10 @@ private:
   void update_status() {
     json::document body;
     body.SetObject();
-    auto is_well = has_haproxy_ && error_.empty() && etcd_reachable_;
+    auto is_well = has_haproxy_ && silent_.empty() && error_.empty() && etcd_reachable_;
     auto all_served = is_well && unserved_.empty();
-    json::add(body, "status", all_served ? "ok" : has_haproxy_ ? "degraded" : "down", body);
+    auto takes_connections = has_haproxy_ && silent_.empty();
+    json::add(body, "status", all_served ? "ok" : takes_connections ? "degraded" : "down", body);
     json::add(body, "routes", routes_served(), body);
     json::add(body, "read_only_routes", count_served(false), body);
     json::value left(rapidjson::kArrayType);
@@ -614,11 +668,15 @@ private:
     json::add(body, "etcd", etcd_reachable_ ? "reachable" : "unreachable", body);
     if (!etcd_reachable_ && has_haproxy_ && routes_as_of_)
       json::add(body, "routes_as_of", model::text_of(*routes_as_of_), body);
-    json::add(body, "haproxy", has_haproxy_ ? "running" : "not running", body);
+    json::add(body, "haproxy",
+              !has_haproxy_     ? "not running"
+              : silent_.empty() ? "running"
+                                : "does not answer",
+              body);
     if (!error_.empty())
       json::add(body, "error", error_, body);
     std::lock_guard guard{mutex_};
-    status_code_ = has_haproxy_ ? 200 : 503;
+    status_code_ = takes_connections ? 200 : 503;
     status_ = json::text_of(body);
   }
 
@@ -639,9 +697,14 @@ private:
   store::revision revision_ = 0;                 ///< up to which wanted_ is what etcd says
   store::revision serves_ = 0;                   ///< and served_
   std::map<std::uint16_t, std::string> unbound_; ///< ports that HAProxy does not have, and why
+  std::map<std::uint16_t, std::string> refused_; ///< ports that it does not serve as it should
   std::vector<left_out> unserved_;
-  std::string error_;                            ///< of the last attempt
-  pem_texts pem_;                                ///< as HAProxy shall have it
+  /// Those of them that the report names, by instance, with the first reason. Ports that are not bound
+  /// are said by themselves: another port can be given instead.
+  std::map<std::string, std::string> reported_;
+  std::string silent_; ///< why HAProxy takes no connections although it runs; empty if it does
+  std::string error_;  ///< of the last attempt
+  pem_texts pem_;      ///< as HAProxy shall have it
   std::optional<std::string> certificate_error_; ///< why the files' content was not taken up
 
   bool etcd_reachable_ = false;

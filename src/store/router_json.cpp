@@ -23,6 +23,15 @@ std::string encode_router_report(const model::router_report& known) {
     addresses.PushBack(json::string(one, out), out.GetAllocator());
   if (!addresses.Empty())
     json::add(out, "addresses", std::move(addresses), out);
+  json::value unserved(rapidjson::kArrayType);
+  for (const auto& one : known.unserved) {
+    json::value entry(rapidjson::kObjectType);
+    json::add(entry, "instance", one.instance, out);
+    json::add(entry, "why", one.why, out);
+    unserved.PushBack(entry, out.GetAllocator());
+  }
+  json::add(out, "unserved", std::move(unserved), out);
+  json::add(out, "silent", known.silent, out);
   return json::text_of(out);
 }
 
@@ -58,6 +67,18 @@ result<model::router_report> decode_router_report(std::string_view text) {
     for (const auto& one : addresses->GetArray())
       if (one.IsString())
         known.addresses.emplace_back(one.GetString(), one.GetStringLength());
+  if (const auto* unserved = json::member(*parsed, "unserved")) {
+    if (!unserved->IsArray())
+      return failure{"unserved of router " + known.id + " is no list"};
+    for (const auto& one : unserved->GetArray()) {
+      auto instance = json::string_member(one, "instance");
+      if (instance.empty())
+        return failure{"unserved of router " + known.id + " holds what names no instance"};
+      known.unserved.push_back({std::move(instance), json::string_member(one, "why")});
+    }
+    std::sort(known.unserved.begin(), known.unserved.end());
+  }
+  known.silent = json::string_member(*parsed, "silent");
   return known;
 }
 

@@ -107,6 +107,9 @@ void routers::serve(router& one) {
     if (wanted || one.looks_ahead)
       said.unbound.push_back(static_cast<std::uint16_t>(port));
   }
+  for (const auto& name : one.lacks)
+    if (one.routes.erase(name) > 0)
+      said.unserved.push_back({name, "its node has no address on host-of-" + one.id});
   etcd_.put(keys::router(one.id), store::encode_router_report(said));
 }
 

@@ -32,6 +32,8 @@ struct router {
   std::set<int> taken = {};
   /// It says so of all of them, and not only of those that it should open.
   bool looks_ahead = false;
+  /// The names of instances whose nodes it has no addresses for.
+  std::set<std::string> lacks = {};
   std::map<std::string, served_route> routes = {}; ///< by the instance's name
 
   // -- its own

@@ -70,6 +70,39 @@ TEST_CASE("a router that stands still holds a provision up until its lease has e
   CHECK(here.outside.violations.empty());
 }
 
+TEST_CASE("an instance that one router does not reach is no success, and others are") {
+  stage here;
+  add_router(here, "r2");
+  auto& second = here.outside.routers.at("r2");
+  second.lacks = {"db"};
+  REQUIRE(here.ask(provision("db")).is == verdict_kind::accepted);
+  REQUIRE(make(here, "other"));
+  REQUIRE(runs(here));
+  here.pass(5s);
+  CHECK_FALSE(ended(here.outside, "db"));
+  CHECK(contains(progress(here), "1 of 2 routers does not reach all nodes"));
+  CHECK_FALSE(contains(progress(here), "host-of-r2"));
+  CHECK(here.broker().routers()->holding_up == std::map<std::string, int>{{"r2", 1}});
+  second.lacks.clear();
+  here.outside.routers.start("r2");
+  CHECK(finish(here, "db", 2s));
+  CHECK(here.outside.violations.empty());
+  // A bind later on, too.
+  second.lacks = {"db"};
+  here.outside.routers.start("r2");
+  here.pass(1s);
+  auto asked = simulation::bind("db", "b1");
+  asked.may_poll = true;
+  CHECK(here.ask(asked).is == verdict_kind::accepted);
+  CHECK(contains(here.broker().find("db")->roles_wait_for, "does not reach all nodes"));
+  CHECK(here.ask(simulation::bind("other", "b2")).is == verdict_kind::created);
+  second.lacks.clear();
+  here.outside.routers.start("r2");
+  here.pass(2s);
+  CHECK(here.broker().find("db")->bindings.at("b1").phase == model::binding_phase::ready);
+  CHECK(here.outside.violations.empty());
+}
+
 TEST_CASE("without a router a provision waits for one, and ends when one has come") {
   stage here;
   here.outside.routers.kill("r1");

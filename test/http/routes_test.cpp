@@ -907,6 +907,18 @@ TEST_CASE("healthz says that no router is there, and which ports are lost, but n
   CHECK(json::string_member(body, "status") == "degraded");
   CHECK(json::text_of(body["lost_ports"]) == "[30001]");
   CHECK(contains(json::string_member(body, "routing"), "1 of 1 routers"));
+  b.routers.lost_ports.clear();
+  b.routers.living["secret-host"].said.unserved = {{"db", "the host secret-host has no address"}};
+  answer = b.send_as("", "GET", "/healthz");
+  body = json_of(answer);
+  CHECK(json::string_member(body, "status") == "degraded");
+  CHECK(json::integer_member(body, "unserved_instances") == 1);
+  b.routers.living["secret-host"].said.unserved.clear();
+  b.routers.living["secret-host"].said.silent = "secret-host does not answer";
+  answer = b.send_as("", "GET", "/healthz");
+  body = json_of(answer);
+  CHECK(json::string_member(body, "status") == "degraded");
+  CHECK(json::integer_member(body, "silent_routers") == 1);
   CHECK_FALSE(contains(answer.body, "secret-host"));
 }
 
@@ -915,17 +927,20 @@ TEST_CASE("an operator sees each router, how far behind it is, and whose ports i
   b.routers.awaited = true;
   b.routers.newest = 12;
   b.routers.living["r1"] = {{"r1", "h1", 12, {}}, model::wall_time{}};
-  b.routers.living["r2"] = {{"r2", "h2", 7, {30001, 30002}}, model::wall_time{}};
+  b.routers.living["r2"] = {
+      {"r2", "h2", 7, {30001, 30002}, "", {}, {{"db", "no address"}}, "it stands still"},
+      model::wall_time{}};
   b.routers.holding_up["r2"] = 3;
   b.routers.lost_ports[30001] = "db";
   auto body = json_of(b.send("GET", "/admin/routers"));
   REQUIRE(body.Size() == 2);
   CHECK(json::text_of(body[0])
         == R"({"id":"r1","host":"h1","since":"1970-01-01T00:00:00.000Z","serves":"12","behind":0,)"
-           R"("awaited":true,"holds_up":0,"unbound":[],"lost":[]})");
+           R"("awaited":true,"holds_up":0,"unbound":[],"lost":[],"silent":"","unserved":[]})");
   CHECK(json::text_of(body[1])
         == R"({"id":"r2","host":"h2","since":"1970-01-01T00:00:00.000Z","serves":"7","behind":5,)"
            R"("awaited":true,"holds_up":3,"unbound":[30001,30002],)"
-           R"("lost":[{"port":30001,"instance":"db"}]})");
+           R"("lost":[{"port":30001,"instance":"db"}],"silent":"it stands still",)"
+           R"("unserved":[{"instance":"db","why":"no address"}]})");
   error_of(b.send("POST", "/admin/routers"), 405);
 }

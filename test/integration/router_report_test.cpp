@@ -41,12 +41,72 @@ TEST_CASE("a router whose HAProxy stands still says nothing new, and all when it
   CHECK(eventually([&] { return all.has_logged("HAProxy does not answer"); }));
   CHECK(all.report()->serves < at);
   at = all.erase("/routing/allocation/a");
-  CHECK(eventually([&] { return all.status().status == "degraded"; }));
+  CHECK(eventually([&] { return all.status().status == "down"; }));
   CHECK(all.report()->serves < at);
   ::kill(processes.back(), SIGCONT);
   CHECK(all.says_that_it_serves(at));
   CHECK(connection{port}.is_refused());
   CHECK(all.status().reloads == 0);
+}
+
+TEST_CASE("a router whose HAProxy stands still says so although nothing changes") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"};
+  all.start();
+  auto at = all.add("a", all.port(), {&n1});
+  REQUIRE(all.says_that_it_serves(at));
+  CHECK(all.report()->silent.empty());
+  auto processes = all.processes_of_haproxy();
+  REQUIRE(processes.size() == 2);
+  ::kill(processes.back(), SIGSTOP);
+  CHECK(eventually([&] { return !all.report()->silent.empty(); }));
+  CHECK(all.report()->serves == 0);
+  CHECK(all.status().status == "down");
+  ::kill(processes.back(), SIGCONT);
+  CHECK(eventually([&] { return all.report()->silent.empty() && all.report()->serves >= at; }));
+  CHECK(eventually([&] { return all.status().status == "ok"; }));
+}
+
+TEST_CASE("a router names the instances that it does not reach, and serves the others") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "a"}, n3{"n3", address(3), "b"};
+  all.start();
+  auto keys = platform::keys_of("a", all.port(), {&n1, &n2});
+  keys.emplace_back("/service/a/leader", "n1");
+  auto nowhere = keys;
+  for (auto& [key, value] : nowhere)
+    if (key == "/service/a/members/n1")
+      value =
+          R"({"conn_url":"postgres://127.0.0.1:1/","api_url":"http://no-such-host.invalid:2/"})";
+  auto unserved = [&] {
+    std::vector<std::string> instances;
+    const auto said = *all.report();
+    for (const auto& one : said.unserved)
+      instances.push_back(one.instance);
+    return instances;
+  };
+  REQUIRE(all.says_that_it_serves(all.put(nowhere)));
+  REQUIRE(unserved() == std::vector<std::string>{"a"});
+  CHECK(all.report()->unserved[0].why.find("node n1 has no address") != std::string::npos);
+  REQUIRE(all.says_that_it_serves(all.add("b", all.port(), {&n3})));
+  CHECK(unserved() == std::vector<std::string>{"a"});
+  CHECK(all.report()->unbound.empty());
+  REQUIRE(all.says_that_it_serves(all.put(keys)));
+  CHECK(unserved().empty());
+
+  INFO("HAProxy does not understand what it is told, which is tried again and again");
+  fake_member n4{"n4", address(4), "c;d"};
+  auto odd = platform::keys_of("c", all.port(), {&n4});
+  for (auto& [key, value] : odd)
+    if (key == "/service/c/state")
+      value.replace(value.find(R"("scope":"c")"), 11, R"("scope":"c;d")");
+  odd.emplace_back("/service/c;d/members/n4", n4.announcement());
+  odd.emplace_back("/service/c;d/leader", "n4");
+  REQUIRE(all.says_that_it_serves(all.put(odd)));
+  CHECK(unserved() == std::vector<std::string>{"c"});
+  CHECK(all.report()->unbound.empty());
+  REQUIRE(all.says_that_it_serves(all.put({{"/routing/port/30001", "{}"}})));
+  CHECK(unserved() == std::vector<std::string>{"c"});
 }
 
 TEST_CASE(

@@ -177,6 +177,21 @@ TEST_CASE("routers are shown with what waits for them, and the ports that they h
            "it.\n");
 }
 
+TEST_CASE("a router that takes no connections, or not for all instances, is shown with why") {
+  const auto text = routers_table(R"([
+    {"id":"r1","host":"h1","since":"s","serves":"0","behind":7,"awaited":true,"holds_up":1,
+     "unbound":[],"lost":[],"silent":"HAProxy does not answer","unserved":[]},
+    {"id":"r2","host":"h2","since":"s","serves":"7","behind":0,"awaited":true,"holds_up":1,
+     "unbound":[],"lost":[],"silent":"","unserved":[{"instance":"db","why":"no address"}]}])");
+  REQUIRE(text.ok());
+  CHECK(*text
+        == "ROUTER  HOST  SINCE  SERVES  BEHIND  STATUS                UNBOUND PORTS\n"
+           "r1      h1    s      0       7       TAKES NO CONNECTIONS  -\n"
+           "r2      h2    s      7       0       HOLDS UP 1            -\n"
+           "\nRouter r1 takes no connections: HAProxy does not answer.\n"
+           "Router r2 does not serve instance db: no address.\n");
+}
+
 TEST_CASE("a re-encryption is told in one line") {
   CHECK(*reencryption_line(R"({"instances":12,"failed":[]})")
         == "The secrets of 12 instances were written anew, with the newest key.\n");

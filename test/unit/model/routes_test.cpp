@@ -79,6 +79,34 @@ TEST_CASE("a port that one router cannot open is not served, and others' ports d
   CHECK(waits_for(with({{"r1", serving(100, {30001})}}), {100, 0}).over());
 }
 
+TEST_CASE("what a router does not serve holds up that instance, and no other") {
+  auto all = with({{"host-7", serving(100)}, {"host-8", serving(100)}});
+  all.living["host-8"].said.unserved = {{"db", "the host node-3 has no address"}};
+  const route of_db{100, 30001, true, "db"}, of_other{100, 30002, true, "other"};
+  auto wait = waits_for(all, of_db);
+  CHECK_FALSE(wait.over());
+  CHECK(wait.unserved == std::vector<std::string>{"host-8"});
+  CHECK(waits_for(all, of_other).over());
+  CHECK(words_of(wait, all, of_db)
+        == "1 of 2 routers does not reach all nodes, and port 30001 is not served");
+  CHECK(details_of(wait, all, of_db)
+        == "router host-8 does not serve it: the host node-3 has no address");
+  CHECK_FALSE(all.all_well());
+  CHECK(all.unserved_instances() == std::set<std::string>{"db"});
+}
+
+TEST_CASE("a router that takes no connections serves nothing, whatever it has been told") {
+  auto all = with({{"host-7", serving(100)}, {"host-8", serving(100)}});
+  all.living["host-8"].said.silent = "HAProxy does not answer";
+  auto wait = waits_for(all, wanted);
+  CHECK(wait.behind == std::vector<std::string>{"host-8"});
+  CHECK(words_of(wait, all, wanted) == "1 of 2 routers does not serve port 30001 yet");
+  CHECK(details_of(wait, all, wanted)
+        == "router host-8 takes no connections: HAProxy does not answer");
+  CHECK(words_of(all) == "1 of 2 routers take no connections");
+  CHECK_FALSE(all.all_well());
+}
+
 TEST_CASE("nothing is waited for where the configuration says so") {
   auto all = with({{"r1", serving(1, {30001})}});
   all.awaited = false;

@@ -399,6 +399,11 @@ TEST_CASE("of HAProxy's answers those count that are no confirmation") {
             .empty());
   CHECK(refusal_in("\nNo such server.\n\n\n") == "No such server.");
   CHECK(refusal_in("entry not found.\n") == "entry not found.");
+  for (auto half :
+       {"IP changed from '0.0.0.0' to '127.0.0.3', problem converting string 'x' to int",
+        "no need to change the addr, can't change <port> to port map because health "
+        "checks are enabled on it"})
+    CHECK(refusal_in(half) == half);
 }
 
 TEST_CASE("sessions of before a reload end with servers that are not used any more") {

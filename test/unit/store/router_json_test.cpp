@@ -13,6 +13,20 @@ TEST_CASE("a router's report reads back as it was written") {
   CHECK(*read == report);
 }
 
+TEST_CASE("what a router does not serve, and why it is silent, read back as they were written") {
+  const router_report report{"a",
+                             "h",
+                             0,
+                             {},
+                             "o",
+                             {},
+                             {{"db", "its node n1 has no address"}, {"e", ""}},
+                             "it stands still"};
+  auto read = store::decode_router_report(store::encode_router_report(report));
+  REQUIRE(read);
+  CHECK(*read == report);
+}
+
 TEST_CASE("a newer router's report is read as far as it is known") {
   auto read = store::decode_router_report(
       R"({"id": "a", "host": "h", "serves": "12", "unbound": [7, 5], "more": {"b": [1]}})");
@@ -24,7 +38,9 @@ TEST_CASE("what is no router's report is refused") {
   for (auto text : {"", "[]", R"({"serves": "12"})", R"({"id": "a"})",
                     R"({"id": "a", "serves": 12})", R"({"id": "a", "serves": "12x"})",
                     R"({"id": "a", "serves": "-1"})", R"({"id": "a", "serves": "1", "unbound": 7})",
-                    R"({"id": "a", "serves": "1", "unbound": [70000]})"}) {
+                    R"({"id": "a", "serves": "1", "unbound": [70000]})",
+                    R"({"id": "a", "serves": "1", "unserved": "db"})",
+                    R"({"id": "a", "serves": "1", "unserved": [{"why": "no address"}]})"}) {
     CAPTURE(text);
     CHECK_FALSE(store::decode_router_report(text));
   }
