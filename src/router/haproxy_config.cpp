@@ -239,7 +239,7 @@ std::string admission_of(const router_config& settings, const port_kind& kind,
                          const std::string& proxy) {
   // What is accepted: by address and instance, whose ports may lead to the same node, and of all.
   constexpr std::string_view accepted =
-      "    tcp-request connection set-var(sess.limits) dst_port,map({limits},0:0:0:0:0:0)\n"
+      "    tcp-request connection set-var(sess.limits) dst_port,map({limits},0:0:0:0:0:0:0)\n"
       "    tcp-request connection set-var(sess.all) var(sess.limits),field(4,:)\n"
       "    tcp-request connection set-var(sess.all_nearly) var(sess.limits),field(5,:)\n"
       "    tcp-request connection set-var(sess.all_share) var(sess.limits),field(6,:)\n"
@@ -262,14 +262,16 @@ std::string admission_of(const router_config& settings, const port_kind& kind,
       "    tcp-request content reject unless { var(sess.begun) -m found }\n"
       "{admission}"
       "    tcp-request content set-var(sess.servers) nbsrv({proxy})\n"
+      "    tcp-request content set-var(sess.held) var(sess.limits),field(7,:)\n"
       "    tcp-request content set-var(sess.node) str({proxy})\n"
       "    tcp-request content set-var(sess.node) dst_port,map({fallbacks},{proxy}) if { "
       "nbsrv({proxy}) eq 0 }\n"
       "    tcp-request content set-var(sess.servers) int(1) if { nbsrv({proxy}) eq 0 }\n"
+      "    tcp-request content set-var(sess.held) int(0) if { nbsrv({proxy}) eq 0 }\n"
       "    tcp-request content set-var(sess.most) "
-      "var(sess.limits),field(1,:),mul(sess.servers)\n"
+      "var(sess.limits),field(1,:),mul(sess.servers),add(sess.held)\n"
       "    tcp-request content set-var(sess.nearly) "
-      "var(sess.limits),field(2,:),mul(sess.servers)\n"
+      "var(sess.limits),field(2,:),mul(sess.servers),add(sess.held)\n"
       "    tcp-request content set-var(sess.share) "
       "var(sess.limits),field(3,:),mul(sess.servers)\n"
       // What has no place anyway is turned away before it counts: it is there for a moment, and who

@@ -270,6 +270,27 @@ std::optional<std::string> haproxy_keeper::why_silent() {
   return sent.error.empty() ? std::nullopt : std::optional{sent.error};
 }
 
+void haproxy_keeper::note_held() {
+  if (!is_known_)
+    return;
+  std::string told;
+  for (auto port : holding(state_)) {
+    // Of the kinds of what there is, 4 are the servers.
+    auto answer =
+        haproxy_.worker().ask(fmt::format("show stat {} 4 -1", proxy_of(port)), answer_patience);
+    if (!answer)
+      return;
+    told += *answer;
+  }
+  auto lines = router::note_held(state_, told, settings_.data_dir);
+  if (lines.empty())
+    return;
+  is_saved_ = false;
+  auto sent = haproxy_.worker().send(lines, answer_patience);
+  if (!sent.error.empty() || !sent.refused.empty())
+    is_known_ = false;
+}
+
 std::optional<std::string> haproxy_keeper::save() {
   if (!is_known_ || is_saved_)
     return std::nullopt;

@@ -56,6 +56,9 @@ public:
   /// Why HAProxy does not answer a question now; nothing if it does, or does not run.
   [[nodiscard]] std::optional<std::string> why_silent();
 
+  /// Looks how many sessions the servers have that are held back: those take nothing of the others.
+  void note_held();
+
   /// Writes the files that the next start reads, if anything has changed since. Why it could not, if
   /// so.
   [[nodiscard]] std::optional<std::string> save();

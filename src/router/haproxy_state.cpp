@@ -22,6 +22,9 @@ constexpr std::size_t proxy_column = 1, server_column = 3, address_column = 4, s
 constexpr std::string_view stopped = "0", not_checked = "1";
 constexpr int in_maintenance = 1, in_drain = 8;
 
+// And of `show stat`.
+constexpr std::size_t stat_proxy_column = 0, stat_server_column = 1, stat_sessions_column = 4;
+
 /// HAProxy's buffer for a line has 16 kB.
 constexpr std::size_t longest_line = 8'000;
 
@@ -84,6 +87,12 @@ void set_map(line& out, haproxy_map which, std::uint16_t port, port_state& state
   else
     out.add(fmt::format("{} map {} {} {}", known.empty() ? "add" : "set", path, key, value));
   known = value;
+}
+
+/// Those of a port, and how many of its sessions count for nobody: a server that is held back has them,
+/// and gets no others.
+std::string limits_text(std::string_view limits, int held) {
+  return fmt::format("{}:{}", limits, held);
 }
 
 /// The commands for one port, and for the slots of its listen.
@@ -342,7 +351,7 @@ port_changes bring_about(const port_table& wanted, proxy_state& state,
     set(haproxy_map::scopes, want->scope);
     set(haproxy_map::checks, want->check);
     set(haproxy_map::fallbacks, want->fallback == 0 ? "" : proxy_of(want->fallback));
-    set(haproxy_map::limits, want->limits.text());
+    set(haproxy_map::limits, limits_text(want->limits.text(), 0));
     slot_names filled;
     auto all_fit = place({out, port, data_dir}, known, *want, filled);
     hold(out, known, *want);
@@ -386,6 +395,44 @@ std::vector<std::uint16_t> unsettled(const proxy_state& state) {
                     [](const server_slot& slot) { return slot.drained && !slot.held; }))
       ports.push_back(port);
   return ports;
+}
+
+std::vector<std::uint16_t> holding(const proxy_state& state) {
+  std::vector<std::uint16_t> ports;
+  for (const auto& [port, one] : state)
+    if (std::any_of(one.slots.begin(), one.slots.end(),
+                    [](const server_slot& slot) { return slot.held; }))
+      ports.push_back(port);
+  return ports;
+}
+
+std::vector<command_line> note_held(proxy_state& state, std::string_view told,
+                                    const std::string& data_dir) {
+  std::map<std::uint16_t, int> sessions;
+  for (auto port : holding(state))
+    sessions[port] = 0;
+  for (auto text : lines_of(told)) {
+    std::array<std::string_view, stat_sessions_column + 1> columns;
+    for (auto& column : columns) {
+      auto comma = text.find(',');
+      column = text.substr(0, comma);
+      text = comma == std::string_view::npos ? std::string_view{} : text.substr(comma + 1);
+    }
+    auto port = port_of_proxy(columns[stat_proxy_column]);
+    if (!port || !sessions.contains(*port))
+      continue;
+    for (const auto& slot : state[*port].slots)
+      if (slot.held && slot.name == columns[stat_server_column])
+        sessions[*port] += number_of(columns[stat_sessions_column]);
+  }
+  std::vector<command_line> lines;
+  for (const auto& [port, count] : sessions) {
+    auto& known = state[port];
+    line out{port, lines};
+    set_map(out, haproxy_map::limits, port, known,
+            limits_text(port_limits_of(known.limits).text(), count), data_dir);
+  }
+  return lines;
 }
 
 namespace {

@@ -39,7 +39,7 @@ struct port_state {
   std::string scope;
   std::string check;
   std::string fallback;
-  std::string limits;
+  std::string limits; ///< and behind them, how many sessions servers have that are held back
   /// Whom HAProxy was told to take for the leader; nothing if it was not told.
   std::optional<slot_content> leader;
   /// What was last brought about here: nothing has to be compared if it is wanted still.
@@ -112,6 +112,15 @@ struct port_changes {
 
 /// The ports of which settle() has anything to wait for.
 [[nodiscard]] std::vector<std::uint16_t> unsettled(const proxy_state& state);
+
+/// The ports of which a server is held back.
+[[nodiscard]] std::vector<std::uint16_t> holding(const proxy_state& state);
+
+/// The commands that let through to the other servers of such ports what they take, whatever those that
+/// are held back still have. `told` is HAProxy's answer to `show stat` of these ports' servers. The state
+/// becomes what HAProxy does then.
+[[nodiscard]] std::vector<command_line> note_held(proxy_state& state, std::string_view told,
+                                                  const std::string& data_dir);
 
 /// What HAProxy answers to `show servers state`, `show stat -1 1 -1` (the frontends), and `show map`
 /// of each map's file, in the order of all_maps.

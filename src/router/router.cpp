@@ -488,6 +488,8 @@ private:
       return;
     worker_->submit([this] {
       auto why = keeper_.why_silent().value_or("");
+      if (why.empty())
+        keeper_.note_held();
       loop_.post([this, why] {
         loop_.after(ask_pause, [this] { ask(); });
         if (frozen_ || why == silent_)

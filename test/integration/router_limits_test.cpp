@@ -130,6 +130,43 @@ TEST_CASE(
   CHECK(who_answers(read_only).empty());
 }
 
+TEST_CASE("what a replica that is held back still has is not taken from the others") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "a"}, n3{"n3", address(3), "a"};
+  n1.leads(true);
+  n2.replicates(true);
+  n3.replicates(true);
+  all.start();
+  auto read_only = all.port();
+  auto keys = keys_with("a", all.port(), n1, 20);
+  for (auto* one : {&n2, &n3})
+    keys.emplace_back("/service/a/members/" + one->name(), one->announcement());
+  keys.emplace_back("/routing/readonly/a", std::to_string(read_only));
+  auto with_second = [&](const std::string& how) {
+    for (auto& [key, value] : keys)
+      if (key == "/service/a/state")
+        value = R"({"scope":"a","phase":"accepted","nodes":[{"node_id":"n1"},{"node_id":"n3"},)"
+                R"({"node_id":"n2")"
+                + how + "}]}";
+    return keys;
+  };
+  REQUIRE(all.says_that_it_serves(all.put(with_second(""))));
+  REQUIRE(eventually([&] { return who_answers(read_only) == "n2"; }));
+  REQUIRE(eventually([&] { return who_answers(read_only) == "n3"; }));
+  REQUIRE(counts(all, read_only, 0));
+  idle_clients many{read_only, 10, "127.0.0.2", hello};
+  REQUIRE(counts(all, read_only, 10));
+  const auto held = n2.open();
+  REQUIRE(held > 0);
+  REQUIRE(all.says_that_it_serves(all.put(with_second(R"(,"held_back":true)"))));
+  // The others take ten as before.
+  CHECK(eventually([&] { return who_answers(read_only) == "n3"; }));
+  REQUIRE(counts(all, read_only, 10));
+  idle_clients more{read_only, 20, "127.0.0.2", hello};
+  CHECK(counts(all, read_only, 9 + held));
+  CHECK(n3.open() == 9);
+}
+
 TEST_CASE("a request to cancel gets through while a port is full") {
   platform all;
   fake_member n1{"n1", address(1), "a"};

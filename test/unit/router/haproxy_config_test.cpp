@@ -85,7 +85,7 @@ TEST_CASE("what is in the slots is in the file for the next start, and no reason
   CHECK(contains(text, "    server n1 127.0.1.1:5432 check addr 127.0.1.1 port 8008\n"));
   CHECK(contains(text, "    description " + description_of(settings(), shape) + "\n"));
   CHECK(map_text(haproxy_map::scopes, state) == "p30001 a\n");
-  CHECK(map_text(haproxy_map::limits, state) == "30001 90:81:18:500:450:100\n");
+  CHECK(map_text(haproxy_map::limits, state) == "30001 90:81:18:500:450:100:0\n");
   // Of the servers that etcd knows of the leader alone is up at once.
   auto servers = server_state_file(state, "/d");
   CHECK(contains(servers,

@@ -203,6 +203,26 @@ TEST_CASE("a replica that is held back keeps its sessions, and takes others once
           == std::vector<std::string>{"set server p30002/n2 state ready"});
 }
 
+TEST_CASE("sessions of a server that is held back count beside what the others take") {
+  auto state = closed();
+  auto all_read = table({{30002, reading({at(1), at(2)}, at(1))}});
+  (void)bring_about(all_read, state, "/d");
+  CHECK(holding(state).empty());
+  auto without = reading({at(1)}, at(1));
+  without.held = {at(2)};
+  (void)bring_about(table({{30002, without}}), state, "/d");
+  CHECK(holding(state) == std::vector<std::uint16_t>{30002});
+  const std::string told = "# pxname,svname,qcur,qmax,scur,smax\np30002,n1,0,0,3,5\n"
+                           "p30002,n2,0,0,7,9\np30003,n2,0,0,1,1\n";
+  auto lines = note_held(state, told, "/d");
+  const auto map = "set map /d/limits.map 30002 " + port_limits{}.text();
+  REQUIRE(lines.size() == 1);
+  CHECK(lines[0].text == map + ":7");
+  CHECK(note_held(state, told, "/d").empty());
+  CHECK(commands(bring_about(all_read, state, "/d"))
+        == std::vector<std::string>{map + ":0", "set server p30002/n2 state ready"});
+}
+
 TEST_CASE("a server that left is emptied with its sessions, and its slot is used again") {
   auto state = closed();
   (void)bring_about(table({{30001, leading({at(1), at(2)}, at(1))}}), state, "/d");
