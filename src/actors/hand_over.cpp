@@ -5,6 +5,8 @@
 #include <set>
 #include <vector>
 
+#include "actors/owned_objects.hpp"
+
 namespace matriarch::actors {
 
 using postgresql::session;
@@ -34,7 +36,8 @@ public:
         to_(in.identifier(heir)) {}
 
   std::optional<std::string> run() {
-    for (auto look : {&handing_over::owned, &handing_over::policies, &handing_over::privileges})
+    for (auto look : {&handing_over::owned, &handing_over::policies, &handing_over::privileges,
+                      &handing_over::defaults_made, &handing_over::defaults_got})
       if (auto wrong = do_all(look))
         return wrong;
     if (!first_trouble_.empty())
@@ -48,7 +51,7 @@ public:
 
 private:
   /// Some of what in the session's database depends on the role, as `d`.
-  [[nodiscard]] std::string dependent(const char* kind, const char* classes,
+  [[nodiscard]] std::string dependent(const char* kind, const std::string& classes,
                                       const char* but = "") const {
     std::string passed_over;
     for (const auto& object : passed_over_)
@@ -68,17 +71,9 @@ private:
   /// A sequence of a column goes with its table, a multirange with its range.
   [[nodiscard]] std::string owned() const {
     return "select d.classid || '.' || d.objid, format('alter %s %s owner to %s',"
-           " case i.type when 'function' then 'routine' when 'procedure' then 'routine'"
-           "  when 'aggregate' then 'routine' when 'statistics object' then 'statistics'"
-           "  when 'foreign-data wrapper' then 'foreign data wrapper' else i.type end,"
-           " i.identity, "
-           + in_.literal(to_) + ")"
-           + dependent("o",
-                       "'pg_class', 'pg_proc', 'pg_namespace', 'pg_type', 'pg_collation',"
-                       "'pg_conversion', 'pg_operator', 'pg_opclass', 'pg_opfamily',"
-                       "'pg_largeobject', 'pg_ts_config', 'pg_ts_dict', 'pg_language',"
-                       "'pg_foreign_data_wrapper', 'pg_foreign_server', 'pg_statistic_ext',"
-                       "'pg_publication'",
+           " "
+           + std::string{word_for_alter} + ", i.identity, " + in_.literal(to_) + ")"
+           + dependent("o", "'pg_class', 'pg_namespace', " + std::string{owned_beside_relations},
                        " and not exists (select from pg_depend o join pg_class s on s.oid = o.objid"
                        "  where d.classid = 'pg_class'::regclass and o.classid = d.classid"
                        "  and o.objid = d.objid and o.refclassid = d.classid and s.relkind = 'S'"
@@ -143,6 +138,37 @@ private:
              " group by d.classid, d.objid, i.type, i.identity, s.owner, s.part is null, g.grantor"
              ") all_of_them group by object";
   }
+
+  /// Default privileges of the role's own, a row for each schema: there may be as many as those. A
+  /// row that grants nothing to anybody is gone. Those of the whole database are few.
+  [[nodiscard]] std::string defaults_made() const {
+    return "select d.classid || '.' || d.objid, format('alter default privileges for role %s in"
+           " schema %I revoke all on %s from %s', "
+           + in_.literal(from_) + ", n.nspname, " + what_defaults_are_for + ", a.grantees)"
+           + dependent("o", "'pg_default_acl'",
+                       " and exists (select from pg_default_acl p where p.oid = d.objid"
+                       "  and p.defaclnamespace <> 0)")
+           + " join pg_default_acl p on p.oid = d.objid"
+             " join pg_namespace n on n.oid = p.defaclnamespace"
+             " cross join lateral (select string_agg(distinct case a.grantee when 0 then 'public'"
+             "  else quote_ident(pg_get_userbyid(a.grantee)) end, ',') grantees"
+             "  from aclexplode(p.defaclacl) a) a where a.grantees is not null";
+  }
+
+  /// And those of others by which it gets something.
+  [[nodiscard]] std::string defaults_got() const {
+    return "select d.classid || '.' || d.objid, format('alter default privileges for role %I%s"
+           " revoke all on %s from %s', pg_get_userbyid(p.defaclrole),"
+           " coalesce(' in schema ' || quote_ident(n.nspname), ''), "
+           + std::string{what_defaults_are_for} + ", " + in_.literal(from_) + ")"
+           + dependent("a", "'pg_default_acl'")
+           + " join pg_default_acl p on p.oid = d.objid"
+             " left join pg_namespace n on n.oid = p.defaclnamespace";
+  }
+
+  static constexpr const char* what_defaults_are_for =
+      "case p.defaclobjtype when 'r' then 'tables' when 'S' then 'sequences'"
+      " when 'f' then 'routines' when 'T' then 'types' else 'schemas' end";
 
   /// Until a look finds nothing but what was passed over.
   std::optional<std::string> do_all(std::string (handing_over::*look)() const) {

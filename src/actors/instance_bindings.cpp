@@ -330,14 +330,24 @@ void instance_bindings::tell_pollers() {
       return false;
     auto why = trouble != trouble_of.end()                  ? trouble->second
                : !host_.seen().running(host_.seen().leader) ? "the cluster has no leader"
-               : refusal().empty() ? "the cluster's leader could not be asked"
-                                   : refusal();
+               : refusal().empty()                          ? what_is_awaited(one.binding_id)
+                                                            : refusal();
     one.owed.deliver(model::verdict{model::verdict_kind::unavailable,
                                     why + "; what was asked for goes on, ask again for its state"});
     return true;
   });
   for (const auto& one : waiting_)
     host_.wake(one.since + (one.may_poll ? poll_after : longest_wait) - now);
+}
+
+/// Where nothing has been refused.
+std::string instance_bindings::what_is_awaited(const std::string& binding_id) const {
+  auto found = known_.find(binding_id);
+  bool compares = found != known_.end() && found->second.read_only
+                  && found->second.phase == model::binding_phase::creating
+                  && !rights_.served(found->second);
+  return compares ? "what it may read is still being compared with what there is"
+                  : "the cluster's leader could not be asked";
 }
 
 // -- the loop -------------------------------------------------------------------------------------

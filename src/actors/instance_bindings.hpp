@@ -176,6 +176,7 @@ private:
   void settled(const settlement& what);
   [[nodiscard]] bool note_may_be_over() const;
   [[nodiscard]] std::string note_on_replicas() const;
+  [[nodiscard]] std::string what_is_awaited(const std::string& binding_id) const;
   /// What a user should know of a binding that is made now.
   [[nodiscard]] std::string note_on(const model::binding& one) const;
 

@@ -296,16 +296,19 @@ private:
     }
     if (there.in_revoked)
       text += ";revoke " + id(revoked_) + " from " + id(name);
-    text += ";alter role " + id(name) + " set "
-            + (wanted.read_only ? std::string{"default_transaction_read_only = on"}
-                                : "role = " + leader_->literal(order_.owner.username))
-            + (wanted.read_only && bounds_temporary_files_
-                   ? ";alter role " + id(name)
-                         + " set temp_file_limit = " + leader_->literal(reader_temporary_files)
-                   : "")
-            + ";grant " + id(wanted.read_only ? readers_ : order_.owner.username) + " to "
-            + id(name) + ";comment on role " + id(name) + " is " + leader_->literal(binding_mark)
-            + ";";
+    text +=
+        ";alter role " + id(name)
+        + " set "
+        // The database's own role for every session would be the readers' too.
+        + (wanted.read_only
+               ? "default_transaction_read_only = on;alter role " + id(name) + " set role = none"
+               : "role = " + leader_->literal(order_.owner.username))
+        + (wanted.read_only && bounds_temporary_files_
+               ? ";alter role " + id(name)
+                     + " set temp_file_limit = " + leader_->literal(reader_temporary_files)
+               : "")
+        + ";grant " + id(wanted.read_only ? readers_ : order_.owner.username) + " to " + id(name)
+        + ";comment on role " + id(name) + " is " + leader_->literal(binding_mark) + ";";
     changes.push_back({name, text});
     return std::nullopt;
   }

@@ -16,6 +16,8 @@ using trouble = std::optional<std::string>;
 
 // A database may have any number of settings: so many are tried one by one, each by a login.
 constexpr std::size_t most_tried = 20;
+// A login takes milliseconds. One that hangs leaves time to look for what it hangs by.
+constexpr auto longest_login = std::chrono::seconds{1};
 
 /// A setting that counts for every session of the database, and what PostgreSQL has without it.
 struct setting {
@@ -42,8 +44,9 @@ public:
 
 private:
   [[nodiscard]] trouble log_in(const std::string& options = {}) const {
+    auto end = std::min(until_, std::chrono::steady_clock::now() + longest_login);
     auto opened = session::open_as_application(
-        order_.conn_url, wanted_.who, model::application_database, until_, order_.hurry, options);
+        order_.conn_url, wanted_.who, model::application_database, end, order_.hurry, options);
     if (!opened.ok())
       return opened.error();
     // No function and no operator, for the database may have its own.
@@ -96,8 +99,9 @@ private:
         + leader_.literal(model::application_database)
         + ")) and setrole in (0, (select oid from pg_roles where rolname = "
         + leader_.literal(wanted_.who.username)
-        + ")) and split_part(s, '=', 1)"
-          " not in ('role', 'default_transaction_read_only') limit "
+        // These are ours.
+        + ")) and not (setrole <> 0 and setdatabase = 0 and split_part(s, '=', 1)"
+          " in ('role', 'default_transaction_read_only')) limit "
         + std::to_string(most_tried));
     if (!found.ok())
       return std::nullopt;

@@ -45,7 +45,8 @@ constexpr const char* session_settings =
     " -c idle_in_transaction_session_timeout=0";
 /// Whatever else was set for the database goes back to what PostgreSQL was built with.
 constexpr const char* reset_settings =
-    "select set_config(name, coalesce(boot_val, ''), false) from pg_settings"
+    "select set_config(name, coalesce(boot_val, case name when 'timezone_abbreviations'"
+    " then 'Default' else '' end), false) from pg_settings"
     " where source in ('database', 'user', 'database user')";
 
 constexpr const char* given_up = "it was given up for something more urgent, and is tried again";
@@ -155,6 +156,10 @@ result<session> session::connect(const std::optional<model::login_target>& to,
   values.push_back(nullptr);
   constexpr int expand_dbname = 0;
   connection server{PQconnectStartParams(names.data(), values.data(), expand_dbname), PQfinish};
+  // libpq would print what a server tells beside its answers, which may be a tenant's words.
+  if (server)
+    PQsetNoticeProcessor(
+        server.get(), [](void*, const char*) {}, nullptr);
   auto end = std::min(until, std::chrono::steady_clock::now() + longest_connect);
   auto next =
       PQstatus(server.get()) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
@@ -164,11 +169,14 @@ result<session> session::connect(const std::optional<model::login_target>& to,
                                                 : "PostgreSQL did not let a session in in time"};
     next = PQconnectPoll(server.get());
   }
-  if (next != PGRES_POLLING_OK)
-    return failure{first_line(PQerrorMessage(server.get()))};
-  // What succeeds with a notice has succeeded; libpq would print it on stderr.
-  PQsetNoticeProcessor(
-      server.get(), [](void*, const char*) {}, nullptr);
+  if (next != PGRES_POLLING_OK) {
+    auto why = first_line(PQerrorMessage(server.get()));
+    // One session can take them all, by a statement.
+    if (why.find("out of shared memory") != std::string::npos)
+      why += " (a session holds nearly all locks that the node has room for, and nobody gets in"
+             " until it ends)";
+    return failure{why};
+  }
   return session{std::move(server), until, std::move(hurried)};
 }
 

@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <string_view>
 
+#include <fmt/format.h>
+
+#include "actors/owned_objects.hpp"
+
 namespace matriarch::actors {
 
 namespace {
@@ -22,8 +26,9 @@ constexpr int most_at_once = 5000;
 ///
 /// Whoever reads is reached by a right of the public's, of the group's, or of its own (`who`). A
 /// table is locked in a way that neither queries nor changes of rows mind, but ALTER TABLE does: if
-/// both met, one of them would fail. Other kinds can't be locked. What belongs to an extension is
-/// left as it is.
+/// both met, one of them would fail. Other kinds can't be locked. What a superuser's extension brought
+/// is left as it is; an application may have put its own things into one as well. What somebody else
+/// has locked is not tried, but named.
 /// Each privilege is taken away by whoever granted it, for nobody else can, and with what was granted
 /// by it in turn.
 constexpr std::string_view differences = R"(
@@ -36,25 +41,33 @@ with names as (select current_setting('matriarch.owner') as owner,
     join pg_auth_members m on m.member = r.oid join g on g.oid = m.roleid where not r.rolsuper),
   who as (select 0::oid as oid, 'public' as name
     union all select oid, quote_ident(rolname) from g union all select oid, name from each),
+  -- Who may own nothing.
+  theirs as (select oid from each union all select oid from g),
+  held as materialized (select distinct relation as oid from pg_locks where locktype = 'relation'
+    and granted and pid <> pg_backend_pid() and mode in ('AccessExclusiveLock', 'ExclusiveLock')
+    and database = (select oid from pg_database where datname = current_database())),
   kinds(kind, word, size, lock) as (values
     ('r'::"char", 'table', 200, true), ('p', 'table', 200, true), ('v', 'table', 50, false),
     ('m', 'table', 1, false), ('f', 'table', 20, false), ('S', 'sequence', 50, false)),
-  relations as (select c.oid, c.relacl, c.relkind, c.relowner as owner, format('%I.%I', n.nspname, c.relname) as name, k.word, k.size,
+  every_relation as (select c.oid, c.relacl, c.relkind, c.relowner as owner, format('%I.%I', n.nspname, c.relname) as name, k.word, k.size,
       case when k.lock
         then format('lock table only %I.%I in row exclusive mode nowait;', n.nspname, c.relname)
         else '' end as lock
     from pg_class c join kinds k on k.kind = c.relkind join pg_namespace n on n.oid = c.relnamespace
     where n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
-      and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass
-        and d.objid = c.oid and d.deptype = 'e')),
+      and not exists (select from pg_depend d join pg_roles u on u.oid = c.relowner
+        where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e'
+        and u.rolsuper)),
+  relations as (select r.* from every_relation r left join held h using (oid) where h.oid is null),
   granted as (select r.oid, a.grantee, a.grantor, a.privilege_type as privilege
     from relations r, aclexplode(r.relacl) a
     union all select t.attrelid, a.grantee, a.grantor, a.privilege_type
     from pg_attribute t, aclexplode(t.attacl) a where t.attacl is not null),
   schemas as (select n.oid, n.nspacl, n.nspowner as owner, quote_ident(n.nspname) as name from pg_namespace n
     where n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
-      and not exists (select from pg_depend d where d.classid = 'pg_namespace'::regclass
-        and d.objid = n.oid and d.deptype = 'e'))
+      and not exists (select from pg_depend d join pg_roles u on u.oid = n.nspowner
+        where d.classid = 'pg_namespace'::regclass and d.objid = n.oid and d.deptype = 'e'
+        and u.rolsuper))
 select size, name, change from (
 
 -- The database itself.
@@ -109,12 +122,30 @@ select 3, r.size, r.name, r.lock || case a.grantor when r.owner then '' else for
 -- of a column goes with its table.
 union all
 select 3, r.size, r.name, r.lock || format('alter %s %s owner to %I', r.word, r.name, o.rolname)
-  from relations r join each on each.oid = r.owner, o
+  from relations r join theirs on theirs.oid = r.owner, o
   where r.relkind <> 'S' or not exists (select from pg_depend d where d.classid = 'pg_class'::regclass
     and d.objid = r.oid and d.deptype in ('a', 'i'))
 union all
 select 2, 20, s.name, format('alter schema %s owner to %I', s.name, o.rolname)
-  from schemas s join each on each.oid = s.owner, o
+  from schemas s join theirs on theirs.oid = s.owner, o
+-- What of theirs would run with others' rights does not any more; a trigger is gone before.
+union all
+select 2, 20, c.oid::regclass::text, format('drop trigger %I on %s', t.tgname, c.oid::regclass)
+  from pg_trigger t join pg_proc f on f.oid = t.tgfoid join theirs on theirs.oid = f.proowner
+  join pg_class c on c.oid = t.tgrelid where not t.tgisinternal and t.tgparentid = 0
+union all
+select 3, 20, i.identity, case when i.type in ('function', 'procedure')
+      then format('alter routine %s security invoker;', i.identity) else '' end
+    || format('alter %s %s owner to %I', {word}, i.identity, o.rolname)
+  from pg_shdepend d join theirs on theirs.oid = d.refobjid
+  cross join lateral pg_identify_object(d.classid, d.objid, 0) i, o
+  where d.refclassid = 'pg_authid'::regclass and d.deptype = 'o'
+    and d.dbid = (select oid from pg_database where datname = current_database())
+    and d.classid in (select k::regclass from unnest(array[{classes}]) k)
+    and not exists (select from pg_type t where d.classid = 'pg_type'::regclass and t.oid = d.objid
+      and t.typtype = 'm')
+    and not exists (select from pg_trigger t where d.classid = 'pg_proc'::regclass
+      and t.tgfoid = d.objid)
 
 -- Functions, which views may call. One that runs with its owner's rights may write: where the public
 -- may not call it there is a reason.
@@ -124,9 +155,9 @@ select 4, 20, f.oid::regprocedure::text,
   from pg_proc f join pg_namespace n on n.oid = f.pronamespace
   join pg_language l on l.oid = f.prolang, g
   where n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
-    and not exists (select from pg_depend d where d.classid = 'pg_proc'::regclass
-      and d.objid = f.oid and d.deptype = 'e')
-    and not f.prosecdef and l.lanname not in ('c', 'internal')
+    and not exists (select from pg_depend d join pg_roles u on u.oid = f.proowner
+      where d.classid = 'pg_proc'::regclass and d.objid = f.oid and d.deptype = 'e' and u.rolsuper)
+    and not f.prosecdef and (f.prokind = 'a' or l.lanname not in ('c', 'internal'))
     and not has_function_privilege(g.oid, f.oid, 'execute')
 
 -- Large objects are read by functions of ours, without a right of their own.
@@ -137,14 +168,18 @@ select 5, 50, 'large object ' || l.oid, case a.grantor when l.lomowner then '' e
   from pg_largeobject_metadata l, aclexplode(l.lomacl) a join who w on w.oid = a.grantee
   where a.privilege_type = 'UPDATE'
 
--- The readers: nothing makes writers of them, no policy hides rows from them, and each puts no more
--- into temporary files than the plan says, or we do where it says nothing.
+-- The readers: nothing makes writers or others of them, no policy hides rows from them, and each puts
+-- no more into temporary files than the plan says, or we do where it says nothing.
 union all
 select 6, 1, 'the role ' || r.name, format('revoke %s from %s', m.roleid::regrole, r.name)
   from who r join pg_auth_members m on m.member = r.oid, o where pg_has_role(m.roleid, o.oid, 'member')
 union all
 select 6, 1, 'the role ' || r.name, format('alter role %s bypassrls', r.name)
   from each r where not r.rolbypassrls
+union all
+select 6, 1, 'the role ' || r.name, format('alter role %s set role = none', r.name)
+  from each r where not exists (select from pg_db_role_setting s, unnest(s.setconfig) c
+    where s.setrole = r.oid and s.setdatabase = 0 and c = 'role=none')
 union all
 select 6, 1, 'the role ' || r.name,
     format('alter role %s set temp_file_limit = %L', r.name, temporary_files)
@@ -157,9 +192,25 @@ select 6, 1, 'the role ' || r.name, format('alter role %s reset temp_file_limit'
   where current_setting('temp_file_limit') <> '-1'
     and 'temp_file_limit=' || temporary_files = any (s.setconfig)
 
+
+-- Without a change: only to be named.
+union all
+select 7, 0, named.name, '' from (select r.name from every_relation r join held h using (oid), g
+  where not has_table_privilege(g.oid, r.oid, 'select') limit 20) named
+
 ) as all_of_them
--- In another order each time: what is passed over leaves time to all the rest.
-order by turn, size, random() limit )";
+-- In another order each time, by size and within: what is passed over leaves time to all the rest.
+order by turn, md5(size || ' ' || (select random())), random() limit )";
+
+/// A reader takes no lock that any of these changes would wait for. One that holds such a lock has it
+/// from a right that was taken from it since, and uses both as long as its transaction lasts.
+constexpr const char* end_of_writing_readers = R"(
+select pg_terminate_backend(a.pid) from pg_stat_activity a
+join pg_auth_members m on m.member = a.usesysid join pg_roles g on g.oid = m.roleid
+where g.rolname = current_setting('matriarch.readers') and a.datname = current_database()
+  and exists (select from pg_locks l where l.pid = a.pid and l.locktype = 'relation'
+    and l.relation >= 16384 and l.mode not in ('AccessShareLock', 'SIReadLock')
+    and not exists (select from pg_class c where c.oid = l.relation and c.relpersistence = 't')))";
 
 /// One transaction, of which nothing stays if a part of it fails.
 bool carry_out(session& on, const std::vector<std::string>& changes) {
@@ -179,7 +230,11 @@ rights_found compare_rights(session& database, const std::string& owner, const s
                             + database.literal(reader_temporary_files));
   if (!ready.ok())
     return {false, ready.error()};
-  auto found = database.run(std::string{differences} + std::to_string(most_at_once));
+  if (auto ended = database.run(end_of_writing_readers); !ended.ok())
+    return {false, ended.error()};
+  auto found = database.run(fmt::format(differences, fmt::arg("word", word_for_alter),
+                                        fmt::arg("classes", owned_beside_relations))
+                            + std::to_string(most_at_once));
   if (!found.ok())
     return {false, found.error()};
   rights_found came;
@@ -189,6 +244,10 @@ rights_found compare_rights(session& database, const std::string& owner, const s
   auto on_time = [&] { return std::chrono::steady_clock::now() < until; };
   int at = 0;
   while (at < count && on_time()) {
+    if (change_at(at).empty()) {
+      came.skipped.push_back(text_at(*found, at++, 1));
+      continue;
+    }
     std::vector<std::string> batch;
     int end = at;
     while (end < count && end - at < size_at(at) && size_at(end) == size_at(at))

@@ -17,6 +17,8 @@ using namespace std::chrono_literals;
 constexpr caf::timespan pause_between = 60s;
 // What somebody was changing then is free again soon, most of the time.
 constexpr caf::timespan pause_when_skipped = 5s;
+// Others' comparisons have their turn between two rounds of one that takes many.
+constexpr caf::timespan pause_when_cut_short = 250ms;
 // Between two tries: a failover takes seconds, and whoever waits for a reader sees it end.
 constexpr caf::timespan pause_when_awaited = 250ms;
 constexpr caf::timespan pause_otherwise = 10s;
@@ -56,7 +58,9 @@ caf::timespan rights_keeper::pause(const subject& wanted, const bindings& known)
     });
     return awaited ? pause_when_awaited : pause_otherwise;
   }
-  if (done_ != wanted || cut_short_)
+  if (cut_short_)
+    return pause_when_cut_short;
+  if (done_ != wanted)
     return caf::timespan{0};
   return skipped_.empty() ? pause_between : pause_when_skipped;
 }

@@ -123,12 +123,17 @@ end $$;
 )";
 
 /// Each of the first writes without a right to any object: large objects of one's own, and WAL. The
-/// signatures are the server's, since some versions add an argument. And who leads, at which
-/// address, with which files, is no application's business: of all else it sees the statistics.
+/// locks that follow are as many as anybody wants: one statement fills the node's table of locks, and
+/// lets nobody in any more, or ends a replica. The signatures are the server's, since some versions
+/// add an argument. And who leads, at which address, with which files, is no application's business:
+/// of all else it sees the statistics.
 constexpr const char* taken_from_public = R"(
 do $$ declare f regprocedure; begin
   for f in select oid from pg_proc where pronamespace = 'pg_catalog'::regnamespace and proname in
-      ('lo_creat', 'lo_create', 'lo_from_bytea', 'pg_logical_emit_message') loop
+      ('lo_creat', 'lo_create', 'lo_from_bytea', 'pg_logical_emit_message', 'pg_advisory_lock',
+       'pg_advisory_lock_shared', 'pg_advisory_xact_lock', 'pg_advisory_xact_lock_shared',
+       'pg_try_advisory_lock', 'pg_try_advisory_lock_shared', 'pg_try_advisory_xact_lock',
+       'pg_try_advisory_xact_lock_shared') loop
     execute format('revoke execute on function %s from public', f);
     execute format('grant execute on function %s to %s', f, {writers_text});
   end loop;

@@ -215,6 +215,10 @@ void write_postgresql(YAML::Emitter& out, const cell_config& config, const node_
   auto* asked = parameters_in(shared);
   if (asked == nullptr || json::member(*asked, "authentication_timeout") == nullptr)
     local["authentication_timeout"] = "10s";
+  // A session whose client is gone, in the middle of a statement, holds one of the node's connections
+  // for as long as that takes, and routers do not count it any more.
+  if (asked == nullptr || json::member(*asked, "client_connection_check_interval") == nullptr)
+    local["client_connection_check_interval"] = "2s";
   if (!config.postgresql.tls.authority.empty())
     local["ssl_ca_file"] = paths.authority;
   write(out, "parameters", local);

@@ -131,6 +131,7 @@ TEST_CASE("no setting that an application makes for its database touches the bro
                               "quote_all_identifiers = on",
                               "plan_cache_mode = 'force_generic_plan'",
                               "enable_seqscan = off",
+                              "timezone_abbreviations = 'Default'",
                               "jit_above_cost = 0"}) {
     CAPTURE(setting);
     auto leaver = app.as("one");
@@ -246,6 +247,28 @@ TEST_CASE("a role that leaves much more behind than a transaction could lock goe
   } while (app.has("one") && ++orders < 20);
   CHECK_FALSE(app.has("one"));
   CHECK(app.as("two").refusal("alter table t2000 add column m int; drop function f2000()") == "");
+}
+
+TEST_CASE("a role whose default privileges are more than a transaction could lock goes") {
+  postgresql_server server{
+      {"max_locks_per_transaction=10", "max_connections=20", "max_prepared_transactions=0"}};
+  instance app{server};
+  app.want("one");
+  app.want("two");
+  app.must_make();
+  auto one = app.as("one");
+  one.ask("set role none");
+  one.ask("create procedure fill() language plpgsql as $$ begin for i in 1 .. 2000 loop"
+          " execute format('create schema s%s', i);"
+          " execute format('alter default privileges in schema s%s grant select on tables to"
+          " public', i); if i % 20 = 0 then commit; end if; end loop; end $$");
+  one.ask("call fill()");
+  app.as("two").ask("alter default privileges grant select on tables to one");
+  app.drop("one");
+  for (int orders = 0; orders < 20 && app.has("one"); ++orders)
+    REQUIRE(app.make().ok);
+  CAPTURE(app.lingering["one"]);
+  CHECK_FALSE(app.has("one"));
 }
 
 TEST_CASE("what somebody holds is passed over, and everything else is handed over") {

@@ -237,6 +237,124 @@ TEST_CASE("what a reader could pass on or make while it was let is taken from it
   CHECK(one.refusal("insert into mine values (1)").empty());
 }
 
+TEST_CASE("what the readers' group or a reader owns becomes the owner's, of every kind") {
+  instance app;
+  auto one = app.as("one");
+  one.ask("create schema s; grant all on schema s to public; create table t (n int);"
+          "grant trigger on t to public");
+  auto reader = app.as("reader");
+  reader.ask("set default_transaction_read_only = off; set search_path = s");
+  for (const char* made :
+       {"create function f() returns int language sql security definer as 'select 1'",
+        "create type e as enum ('a')", "create domain d as int", "create type c as (n int)",
+        "create collation l (locale = 'C')", "create text search dictionary w (template = simple)",
+        "create table g (n int)", "alter table g owner to appuser_readers",
+        "create function hung() returns trigger language plpgsql as 'begin return new; end'",
+        "create trigger hung before insert on public.t for each row execute function hung()"})
+    REQUIRE(reader.refusal(made) == "");
+  auto said = app.compare();
+  REQUIRE(said.complete);
+  app.keep();
+  for (const std::string what :
+       {"comment on function s.f() is 'a'", "alter type s.e add value 'b'",
+        "comment on domain s.d is 'a'", "alter type s.c add attribute m int",
+        "comment on collation s.l is 'a'", "comment on text search dictionary s.w is 'a'",
+        "insert into s.g values (1)"}) {
+    CAPTURE(what);
+    CHECK_FALSE(reader.refusal(what).empty());
+  }
+  CHECK(one.refusal("insert into s.g values (1)") == "");
+  // It would do as the owner whatever the reader has written.
+  CHECK(
+      one.ask(
+          "select prosecdef from pg_proc where proname = 'f' and pronamespace = 's'::regnamespace")
+      == "f");
+  CHECK(one.ask("select count(*) from pg_trigger where tgname = 'hung'") == "0");
+}
+
+TEST_CASE("what an application puts into an extension of its own is read and not written as well") {
+  instance app;
+  auto one = app.as("one");
+  one.ask("create extension lo; create table t (n int); create table u (n int)");
+  one.ask("revoke select on t from appuser_readers; grant insert on u to public");
+  one.ask("alter extension lo add table t; alter extension lo add table u");
+  app.keep();
+  auto reader = app.as("reader");
+  CHECK(reader.refusal("select * from t") == "");
+  reader.ask("set default_transaction_read_only = off");
+  CHECK(holds(reader.refusal("insert into u values (1)"), "permission denied"));
+}
+
+TEST_CASE("a reader reads a view over an application's own aggregate") {
+  instance app;
+  auto one = app.as("one");
+  one.ask("alter default privileges revoke execute on functions from public");
+  one.ask("create function plus(int, int) returns int language sql immutable as 'select $1 + $2'");
+  one.ask("create aggregate total(int) (sfunc = plus, stype = int, initcond = '0')");
+  one.ask("create view v as select total(n) from generate_series(1, 3) n");
+  app.keep();
+  CHECK(app.as("reader").ask("select * from v") == "6");
+}
+
+TEST_CASE("a reader that holds on to what it may not do any more ends") {
+  instance app;
+  auto one = app.as("one");
+  one.ask("create table t (n int); grant insert, update on t to public");
+  auto writer = app.as("reader");
+  writer.ask("set default_transaction_read_only = off; begin");
+  REQUIRE(writer.refusal("lock table t in share row exclusive mode") == "");
+  auto reader = app.as("reader");
+  reader.ask("begin isolation level serializable; select * from t");
+  (void)app.compare();
+  CHECK_FALSE(writer.refusal("insert into t values (1)").empty());
+  CHECK(reader.refusal("select * from t") == "");
+  app.keep();
+  auto again = app.as("reader");
+  again.ask("set default_transaction_read_only = off");
+  CHECK(holds(again.refusal("insert into t values (1)"), "permission denied"));
+}
+
+TEST_CASE("no reader takes locks in any number, and an application's go on") {
+  instance app;
+  auto one = app.as("one");
+  auto reader = app.as("reader");
+  CHECK(holds(reader.refusal("select pg_advisory_lock(1)"), "permission denied"));
+  CHECK(
+      holds(reader.refusal("select pg_try_advisory_xact_lock_shared(1, 2)"), "permission denied"));
+  CHECK(one.ask("select pg_try_advisory_lock(1)") == "t");
+  one.ask("set role none");
+  CHECK(one.ask("select pg_try_advisory_lock(1)") == "t");
+}
+
+TEST_CASE("the database's own role for every session is not the readers'") {
+  instance app;
+  auto admin = app.admin();
+  admin.ask("alter database db set role = 'appuser_readers'");
+  CHECK(app.as("reader").ask("select current_user") == "reader");
+  // One that an earlier release has made.
+  admin.ask("alter role reader reset role");
+  REQUIRE(app.as("reader").ask("select current_user") == "appuser_readers");
+  app.keep();
+  CHECK(app.as("reader").ask("select current_user") == "reader");
+}
+
+TEST_CASE("what is locked by hundreds takes no time from what is not") {
+  instance app;
+  auto one = app.as("one");
+  one.ask("create table t (n int); do $$ begin for i in 1..300 loop"
+          " execute format('create view v%s as select 1 as n', i); end loop; end $$");
+  one.ask("revoke all on all tables in schema public from appuser_readers");
+  one.ask("begin; do $$ begin for i in 1..300 loop"
+          " execute format('alter view v%s rename to w%s', i, i); end loop; end $$");
+  auto said = app.compare();
+  CHECK(said.complete);
+  CHECK_FALSE(said.skipped.empty());
+  CHECK(app.as("reader").refusal("select * from t") == "");
+  one.ask("commit");
+  app.keep();
+  CHECK(app.as("reader").refusal("select * from w300") == "");
+}
+
 TEST_CASE("a reader's temporary files are bounded from its first session on") {
   instance app;
   app.order.wanted.push_back({{"another", "password of another"}, true});
@@ -531,7 +649,7 @@ TEST_CASE(
 
 // What a new version of PostgreSQL adds is seen here: each name was looked at, and does nothing that
 // a reader must not do, needs a right that a reader has not, or stands in the README as what
-// PostgreSQL cannot refuse (advisory locks, notifications, transaction ids, exported snapshots).
+// PostgreSQL cannot refuse (notifications, transaction ids, exported snapshots).
 TEST_CASE("every function that the public may call, and that has an effect, is known") {
   instance app;
   auto unknown = app.admin().ask(R"(
@@ -560,7 +678,8 @@ where pronamespace = 'pg_catalog'::regnamespace and provolatile = 'v'
   'pg_tablespace_size', 'pg_total_relation_size', 'pg_xact_commit_timestamp',
   'pg_xact_commit_timestamp_origin', 'pg_xact_status', 'query_to_xml',
   'query_to_xml_and_xmlschema', 'query_to_xmlschema', 'random', 'set_config', 'setseed', 'system',
-  'timeofday', 'ts_rewrite', 'ts_stat', 'txid_status',
+  'timeofday', 'ts_rewrite', 'ts_stat', 'txid_status', 'pg_advisory_unlock',
+  'pg_advisory_unlock_all', 'pg_advisory_unlock_shared',
   -- ask for a right to the object, or for its ownership
   'brin_desummarize_range', 'brin_summarize_new_values', 'brin_summarize_range',
   'gin_clean_pending_list', 'lo_close', 'lo_get', 'lo_lseek', 'lo_lseek64', 'lo_open', 'lo_put',
@@ -587,10 +706,7 @@ where pronamespace = 'pg_catalog'::regnamespace and provolatile = 'v'
   'pg_logical_slot_peek_changes', 'pg_nextoid', 'pg_read_file_old', 'pg_replication_slot_advance',
   'pg_rotate_logfile_old', 'pg_stop_making_pinned_objects',
   -- cannot be refused, or not without breaking pg_dump: documented
-  'pg_advisory_lock', 'pg_advisory_lock_shared', 'pg_advisory_unlock', 'pg_advisory_unlock_all',
-  'pg_advisory_unlock_shared', 'pg_advisory_xact_lock', 'pg_advisory_xact_lock_shared',
-  'pg_try_advisory_lock', 'pg_try_advisory_lock_shared', 'pg_try_advisory_xact_lock',
-  'pg_try_advisory_xact_lock_shared', 'pg_notify', 'pg_export_snapshot')
+  'pg_notify', 'pg_export_snapshot')
   and prorettype <> 'trigger'::regtype)");
   CHECK(unknown == "");
 }

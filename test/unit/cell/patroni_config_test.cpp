@@ -132,6 +132,7 @@ TEST_CASE("PostgreSQL's parameters belong to the cluster, and only the node's pl
   auto local = yaml["postgresql"]["parameters"].as<std::map<std::string, std::string>>();
   CHECK(local
         == std::map<std::string, std::string>{{"authentication_timeout", "10s"},
+                                              {"client_connection_check_interval", "2s"},
                                               {"ssl", "on"},
                                               {"ssl_cert_file", "/d/nodes/n1/server.pem"},
                                               {"ssl_key_file", "/d/nodes/n1/server.pem"},
@@ -154,11 +155,13 @@ TEST_CASE("there are more walsenders than strangers can take, and those of the r
   CHECK_FALSE(rendered(node)["bootstrap"]["dcs"]["postgresql"]);
 }
 
-TEST_CASE("a plan may say how long a client may take to log in") {
+TEST_CASE("a plan may say how long a client may take to log in, and to be missed") {
   auto node = some_node();
-  node.request.dynamic_configuration =
-      R"({"postgresql":{"parameters":{"authentication_timeout":"30s"}}})";
-  CHECK_FALSE(rendered(node)["postgresql"]["parameters"]["authentication_timeout"]);
+  for (const char* name : {"authentication_timeout", "client_connection_check_interval"}) {
+    node.request.dynamic_configuration =
+        R"({"postgresql":{"parameters":{")" + std::string{name} + R"(":"30s"}}})";
+    CHECK_FALSE(rendered(node)["postgresql"]["parameters"][name]);
+  }
 }
 
 TEST_CASE("a plan's parameters replace the cell's and the built-in ones") {
