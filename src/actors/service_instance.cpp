@@ -63,6 +63,8 @@ constexpr std::chrono::milliseconds configure_time = 10s;
 constexpr caf::timespan settings_pause = 500ms;
 // Patroni starts what has ended by itself as well, and is busy with that meanwhile.
 constexpr caf::timespan restart_retry_pause = 3s;
+// Nothing but what nobody sees can have changed until it is tried again.
+constexpr caf::timespan pause_between_in_vain = 30s;
 // Patroni looks for changes every loop_wait seconds, 10 by default, and tells PostgreSQL at once.
 constexpr caf::timespan longest_settings = 30s;
 // etcd takes 128 in a transaction; the record is one of them.
@@ -1486,7 +1488,13 @@ private:
     spdlog::warn("instance {}: node {} was not restarted: {}", name_, id, refusal_of(came));
     if (!came.body.starts_with("restart failed"))
       return;
-    ++around_.failed_restarts[id];
+    // Of an update that says so, the settings of before are put back. If they are, and it does not
+    // start with them either, something else that Patroni was told may have arrived late.
+    bool in_vain = ++around_.failed_restarts[id] >= model::hopeless_restarts;
+    if (in_vain && known_ && known_->current.state != model::operation_state::in_progress) {
+      around_.configured.clear();
+      settings_again_at_ = self_->clock().now() + pause_between_in_vain;
+    }
     if (auto found = around_.seen.members.find(id); found != around_.seen.members.end())
       found->second.state = "start failed"; // its key says so a round later
   }
