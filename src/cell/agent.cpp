@@ -907,6 +907,27 @@ std::optional<std::string> agent::write_files(node& which) const {
   return replace_file(paths.bootstrap_script, render_bootstrap_script(config_, paths), nodes_own());
 }
 
+/// A node that ended in the middle of its copy of the leader has data that nothing starts with, and
+/// Patroni leaves what it finds alone. pg_basebackup writes the label first and pg_control last; data
+/// that ever was a cluster's has no label, or both.
+std::optional<std::string> agent::discard_half_a_copy(const node& which) {
+  const auto& data = which.paths.data;
+  std::error_code unknown;
+  if (!std::filesystem::exists(data + "/backup_label", unknown)
+      || std::filesystem::exists(data + "/global/pg_control", unknown) || unknown)
+    return std::nullopt;
+  const auto& id = which.record.request.node_id;
+  spdlog::info("node {}: it ended in the middle of its copy, and begins anew", id);
+  auto trash = fmt::format("{}/trash/{}-{}", config_.data_dir, id, wall_milliseconds());
+  if (auto error = move_durably(data, trash))
+    return error;
+  remover_.remove(trash, [id](const std::optional<std::string>& error) {
+    if (error)
+      spdlog::warn("node {}: {}; what is left goes at the agent's next start", id, *error);
+  });
+  return std::nullopt;
+}
+
 void agent::launch_node(const node_ptr& which) {
   auto& record = which->record;
   // Not even one that ran here before: it would lead as if nobody had led since.
@@ -928,7 +949,9 @@ void agent::launch_node(const node_ptr& which) {
   record.kept_by = how_;
   record.isolated = how_ != fencing::none;
   which->asked_by_tls = which->speaks_tls = shows_certificate(*which);
-  auto failed = write_files(*which);
+  auto failed = discard_half_a_copy(*which);
+  if (!failed)
+    failed = write_files(*which);
   if (!failed) {
     launch what;
     what.arguments = {config_.patroni.executable, which->paths.patroni};

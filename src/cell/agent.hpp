@@ -164,6 +164,7 @@ private:
 
   // -- a node's life
   void launch_node(const node_ptr& which);
+  [[nodiscard]] std::optional<std::string> discard_half_a_copy(const node& which);
   [[nodiscard]] std::optional<std::string> write_certificate(node& which) const;
   [[nodiscard]] std::optional<std::string> write_etcd_files(const node& which) const;
   [[nodiscard]] std::optional<std::string> copy_file(const std::string& from,

@@ -67,12 +67,18 @@ namespace {
 
 std::size_t violations_with(bug planted, const char* workflow_name) {
   auto how = all_of_it;
-  how.every = 1;
   how.planted = planted;
   how.enough = 1;
-  for (const auto& one : workflows())
-    if (one.name == workflow_name)
-      return exhaust(one, how).violations.size();
+  for (const auto& one : workflows()) {
+    if (one.name != workflow_name)
+      continue;
+    // Most bugs show at many cuts, which a few of them from everywhere find soonest.
+    for (std::size_t every : {17, 1}) {
+      how.every = every;
+      if (auto found = exhaust(one, how).violations.size(); found > 0)
+        return found;
+    }
+  }
   return 0;
 }
 

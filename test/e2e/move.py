@@ -70,7 +70,7 @@ def node_dies(platform):
 
 
 def copy_leader(platform, leader, replica):
-    """Gives a node that does not run the data directory that it has right after pg_basebackup."""
+    """Gives a node that does not run the data directory that it has right after pg_basebackup, and returns it."""
     home = platform.node_files(replica) / "home"
     postgresql = platform.node_configuration(leader)["postgresql"]
     host, port = postgresql["connect_address"].rsplit(":", 1)
@@ -83,11 +83,22 @@ def copy_leader(platform, leader, replica):
     for directory, _, files in os.walk(home / "data"):
         for path in [directory, *(os.path.join(directory, name) for name in files)]:
             os.chown(path, whose.st_uid, whose.st_gid)
+    return home / "data"
 
 
 @scenario("a node that dies between its copy and its first start follows its leader from where the copy ends")
 def copy_dies(platform):
     # Patroni takes such a copy for a leader that crashed, and would have it write WAL of its own.
+    die_with_a_copy(platform)
+
+
+@scenario("a node that dies in the middle of its copy begins anew")
+def half_a_copy(platform):
+    # Patroni leaves data alone that nothing starts with. What comes last is missing.
+    die_with_a_copy(platform, lambda data: (data / "global/pg_control").unlink())
+
+
+def die_with_a_copy(platform, spoil=lambda data: None):
     platform.create("copied", nodes=2)
     uri = platform.bind("copied", "app")["uri"]
     rows_of(uri, "create table before_the_copy (n int)")
@@ -95,7 +106,7 @@ def copy_dies(platform):
     replica = next(node for node in platform.nodes_of("copied") if node != leader)
     cell = platform.nodes_of("copied")[replica]
     platform.kill_machine(cell)
-    copy_leader(platform, leader, replica)
+    spoil(copy_leader(platform, leader, replica))
     rows_of(uri, "create table after_the_copy (n int)")
     platform.start_machine(cell)
     platform.wait_all_running("copied", 2)
