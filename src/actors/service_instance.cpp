@@ -267,7 +267,7 @@ private:
       around_.seen.synchronous = erased ? std::set<std::string>{} : store::decode_sync(entry.value);
     } else if (known_ && entry.key == keys::initialize(known_->scope)) {
       initialized_at_ = erased ? 0 : entry.mod_revision;
-      nobody_bootstraps_since_.reset();
+      bootstrap_ = {};
     }
   }
 
@@ -868,16 +868,29 @@ private:
     return true;
   }
 
+  /// Of a new cluster that never had a leader: nothing of it is anybody's.
+  bool replace_all_nodes() {
+    spdlog::warn("instance {}: its first node runs and does not come to lead; others begin anew",
+                 name_);
+    auto next = *known_;
+    for (auto& n : next.nodes)
+      n.phase = model::node_phase::removing;
+    write(std::move(next), {store::absent(keys::leader(known_->scope))}, {}, [](const fate&) {});
+    return true;
+  }
+
   /// True if the key `initialize` is being taken away, by which every node of a new cluster waits for
   /// one that does not make its data.
   bool begin_bootstrap_anew() {
     auto now = std::chrono::floor<model::steady_time>(self_->clock().now().time_since_epoch());
     auto said = model::judge_bootstrap(
-        *known_, around_.seen, nobody_bootstraps_since_,
+        *known_, around_.seen, bootstrap_,
         {initialized_at_ != 0, setup_.out->status.etcd_reachable.load(), now});
-    nobody_bootstraps_since_ = said.nobody_since;
+    bootstrap_ = said;
     if (said.look_again_at)
       alarm_.set(*said.look_again_at - now);
+    if (said.stuck)
+      return replace_all_nodes();
     if (!said.abandoned)
       return false;
     spdlog::warn("instance {}: its first node was chosen, and makes no data; another may begin",
@@ -1736,7 +1749,7 @@ private:
   caf::actor_clock::time_point port_again_at_;
   std::string repair_;                 ///< what is being repaired, in words
   store::revision initialized_at_ = 0; ///< of the key `initialize`; 0: it is not there
-  std::optional<model::steady_time> nobody_bootstraps_since_;
+  model::bootstrap_verdict bootstrap_;
 
   cell_news news_;
   bool turn_asked_ = false;

@@ -26,18 +26,29 @@ bool everybody_waits(const record& known, const cluster_view& seen) {
 } // namespace
 
 bootstrap_verdict judge_bootstrap(const record& known, const cluster_view& seen,
-                                  std::optional<steady_time> nobody_since,
-                                  const bootstrap_signs& signs) {
+                                  const bootstrap_verdict& before, const bootstrap_signs& signs) {
   bool first = known.current.type == operation_type::provision
                && known.current.state == operation_state::in_progress && known.desired.exists
                && known.phase == record_phase::accepted;
-  if (!first || !signs.reliable || !signs.initialized || !seen.leader.empty()
-      || !everybody_waits(known, seen))
+  if (!first || !signs.reliable || !signs.initialized || !seen.leader.empty())
     return {};
-  auto since = nobody_since.value_or(signs.now);
-  if (signs.now - since >= bootstrap_patience)
-    return {{}, true, {}};
-  return {since, false, since + bootstrap_patience};
+  bootstrap_verdict said;
+  auto wait = [&](std::optional<steady_time> since, duration patience, auto& still, bool& over) {
+    still = since.value_or(signs.now);
+    over = signs.now - *still >= patience;
+    if (!over)
+      said.look_again_at = *still + patience;
+    else
+      still.reset();
+  };
+  bool runs = std::ranges::any_of(known.nodes, [&](const node& n) {
+    return n.phase == node_phase::started && seen.running(n.node_id);
+  });
+  if (everybody_waits(known, seen))
+    wait(before.nobody_since, bootstrap_patience, said.nobody_since, said.abandoned);
+  else if (runs && !known.had_leader)
+    wait(before.stuck_since, stuck_patience, said.stuck_since, said.stuck);
+  return said;
 }
 
 } // namespace matriarch::model

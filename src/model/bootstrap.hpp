@@ -22,7 +22,9 @@ struct bootstrap_signs {
 
 struct bootstrap_verdict {
   std::optional<steady_time> nobody_since; ///< for the next call
+  std::optional<steady_time> stuck_since;  ///< likewise
   bool abandoned = false;                  ///< the key has to go, so that a node can begin anew
+  bool stuck = false; ///< a node runs and does not come to lead: others have to take its place
   std::optional<steady_time> look_again_at;
 };
 
@@ -30,10 +32,14 @@ struct bootstrap_verdict {
 /// key that it has begun once every `loop_wait`, 10 s by default.
 constexpr duration bootstrap_patience = std::chrono::seconds{30};
 
+/// For how long a node may run while nobody leads. Patroni starts what it has made as a replica if it
+/// loses etcd at the wrong moment, and then waits for the end of a recovery that has none.
+constexpr duration stuck_patience = std::chrono::seconds{60};
+
 /// Judges the first provision of a cluster, as long as it is in progress: nobody has been promised
-/// anything of its data yet. Of any other it says nothing. `nobody_since` is of the last verdict.
+/// anything of its data yet. Of any other it says nothing.
 [[nodiscard]] bootstrap_verdict judge_bootstrap(const record& known, const cluster_view& seen,
-                                                std::optional<steady_time> nobody_since,
+                                                const bootstrap_verdict& before,
                                                 const bootstrap_signs& signs);
 
 } // namespace matriarch::model

@@ -14,7 +14,7 @@ struct new_cluster {
   cluster_view seen;
   bool initialized = true;
   bool reliable = true;
-  std::optional<steady_time> nobody_since;
+  bootstrap_verdict last;
 
   new_cluster() {
     known.phase = record_phase::accepted;
@@ -29,10 +29,13 @@ struct new_cluster {
 
   /// Whether the key has to go, as seen at that time.
   bool abandoned(steady_time now) {
-    auto said = judge_bootstrap(known, seen, nobody_since, {initialized, reliable, now});
-    nobody_since = said.nobody_since;
-    CHECK(said.look_again_at.has_value() == said.nobody_since.has_value());
-    return said.abandoned;
+    look(now);
+    return last.abandoned;
+  }
+  void look(steady_time now) {
+    last = judge_bootstrap(known, seen, last, {initialized, reliable, now});
+    CHECK(last.look_again_at.has_value()
+          == (last.nobody_since.has_value() || last.stuck_since.has_value()));
   }
   bool ever_abandoned() { return abandoned(100s) || abandoned(1000s) || abandoned(10'000s); }
 };
@@ -67,6 +70,32 @@ TEST_CASE("a node that does anything is left to do it, and the patience begins a
   CHECK_FALSE(all.abandoned(101s));
   all.seen.members["n1"].state = "stopped";
   CHECK_FALSE(all.abandoned(100s + bootstrap_patience));
+}
+
+TEST_CASE(
+    "nodes give way of which one runs for long and does not lead, in a cluster without any past") {
+  new_cluster all;
+  all.seen.members["n1"].state = "running";
+  all.look(100s);
+  CHECK_FALSE(all.last.stuck);
+  all.look(100s + stuck_patience - 1ms);
+  CHECK_FALSE(all.last.stuck);
+  all.look(100s + stuck_patience);
+  CHECK(all.last.stuck);
+  CHECK_FALSE(all.last.abandoned);
+  all.known.had_leader = true;
+  all.last = {};
+  all.look(100s);
+  all.look(1000s);
+  CHECK_FALSE(all.last.stuck);
+  // It has been made something of meanwhile.
+  all.known.had_leader = false;
+  all.look(100s);
+  all.seen.members["n1"].state = "starting";
+  all.look(130s);
+  all.seen.members["n1"].state = "running";
+  all.look(100s + stuck_patience);
+  CHECK_FALSE(all.last.stuck);
 }
 
 TEST_CASE("only the first provision of a cluster without a leader begins anew") {
