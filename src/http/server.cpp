@@ -32,6 +32,7 @@
 
 #include <arpa/inet.h>
 #include <fmt/format.h>
+#include <linux/filter.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <pistache/reactor.h>
@@ -45,6 +46,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstring>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -67,7 +69,10 @@ constexpr std::size_t max_head_bytes = 16 * 1024;
 constexpr milliseconds tick{500};
 /// At the server's end a connection without a request may have one on its way, which a proxy sends with
 /// the connection: it is waited for so long before the connection is closed.
-constexpr milliseconds first_request_grace{300};
+constexpr milliseconds first_request_grace{1'000};
+/// What has begun to connect when no more are let in is connected after this at most, on the networks
+/// that brokers and proxies are in.
+constexpr milliseconds handshake_time{10};
 /// An unused connection is closed after this, later than proxies do (HAProxy: 60 s at most by
 /// habit), so that it is not closed under their hands.
 constexpr milliseconds idle_patience{75'000};
@@ -504,7 +509,8 @@ private:
       reactor()->modifyFd(key(), l->descriptor, l->awaited = wanted, net::Polling::Mode::Level);
   }
 
-  void accept_some() {
+  /// Whether more may be waiting.
+  bool accept_some() {
     for (int i = 0; i < accepted_at_once; ++i) {
       sockaddr_storage address{};
       socklen_t length = sizeof address;
@@ -513,7 +519,7 @@ private:
       if (fd < 0) {
         if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
           listen(false);
-        return;
+        return false;
       }
       if (++shared_->connections > shared_->options.max_connections && !make_room()) {
         turn_away(fd);
@@ -536,6 +542,7 @@ private:
         remove(l);
       }
     }
+    return true;
   }
 
   /// Closes a connection for a new one; strangers' go first.
@@ -891,9 +898,10 @@ private:
     if (!deaf_) {
       deaf_ = true;
       deaf_since_ = clock::now();
-      // Whoever is connected as far as the kernel knows would be reset with the listening socket.
-      if (listening_)
-        accept_some();
+      // Whoever is connected as far as the kernel knows would be reset with the listening socket. No
+      // more come: see let_nobody_in().
+      while (accept_some())
+        continue;
       listen(false);
       listener_ = -1;
       std::lock_guard guard{shared_->mutex};
@@ -1045,6 +1053,31 @@ std::optional<std::string> server::implementation::bind() {
   return fmt::format("cannot listen on {}: {}", where, std::strerror(error));
 }
 
+namespace {
+
+/// Lets nobody begin to connect any more; whoever has begun still gets through. A client that is not
+/// answered tries again after a second, and finds the port closed or the next server there. To close
+/// the socket alone would reset those who come while it is being closed: they count as connected, and
+/// cannot know whether their request was read.
+void let_nobody_in(int listener) {
+  constexpr std::uint32_t flags_at = 13; // in the TCP header
+  constexpr std::uint32_t syn = 0x02, ack = 0x10;
+  constexpr std::uint32_t dropped = 0, kept = std::numeric_limits<std::uint32_t>::max();
+  std::array<sock_filter, 5> rules{{
+      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, flags_at),
+      BPF_STMT(BPF_ALU | BPF_AND | BPF_K, syn | ack),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, syn, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, dropped),
+      BPF_STMT(BPF_RET | BPF_K, kept),
+  }};
+  sock_fprog filter{static_cast<unsigned short>(rules.size()), rules.data()};
+  // A kernel that does not know this is one whose clients have to ask again.
+  if (::setsockopt(listener, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) == 0)
+    std::this_thread::sleep_for(handshake_time);
+}
+
+} // namespace
+
 server::server(server_options options, handler serve)
     : server(std::move(options), service{{}, std::move(serve)}) {}
 
@@ -1096,6 +1129,7 @@ void server::stop() {
       box->wake();
   };
   auto all_empty = [&] { return shared.empty == shared.boxes.size(); };
+  let_nobody_in(shared.listener);
   std::unique_lock lock{shared.mutex};
   shared.draining = true;
   for (auto& box : shared.boxes)

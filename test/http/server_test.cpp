@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <doctest/doctest.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include <optional>
 #include <stdexcept>
 #include <thread>
+#include <vector>
 
 #include "../integration/awaiting.hpp"
 #include "model/json.hpp"
@@ -92,6 +94,18 @@ struct fixture {
 
   server http;
 };
+
+/// Whether a socket that waits for nothing is connected at once.
+bool connects(const raw_socket& client, std::uint16_t port) {
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  to.sin_port = htons(port);
+  (void)::connect(client.descriptor(), reinterpret_cast<sockaddr*>(&to), sizeof to);
+  pollfd connected{client.descriptor(), POLLOUT, 0};
+  constexpr int soon = 100; // ms; loopback takes less than one
+  return ::poll(&connected, 1, soon) == 1 && (connected.revents & (POLLERR | POLLHUP)) == 0;
+}
 
 /// True if the answer is one of the wall's own: a JSON object that says what is wrong.
 bool explains(const raw_answer& answer, int status) {
@@ -544,6 +558,44 @@ TEST_CASE("stopping closes idle connections, accepts no more, and lets answers u
   busy.close();
   stopping.join();
   CHECK_THROWS((void)f.connect());
+}
+
+TEST_CASE("while a server stops, nobody is connected who would get no answer") {
+  shared_state<bool> entered, released;
+  server_options options;
+  options.threads = 1;
+  options.drain_patience = patience;
+  fixture f{[&](request r, responder to) {
+              entered.change([](bool& e) { e = true; });
+              (void)released.becomes([](bool r) { return r; });
+              to.send(saying(r.path));
+            },
+            options};
+  auto first = f.connect();
+  first.send(get("/"));
+  REQUIRE(entered.becomes([](bool e) { return e; }));
+  std::thread stopping{[&] { f.http.stop(); }};
+  // The only thread is busy: whoever is connected now waits, and is not to be reset in the end.
+  constexpr int less_than_the_backlog = 1000;
+  std::vector<raw_socket> waiting;
+  bool closed = false;
+  while (!closed && waiting.size() < less_than_the_backlog) {
+    std::this_thread::yield();
+    raw_socket client{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+    closed = !connects(client, f.port());
+    if (closed)
+      break;
+    client.send(get("/"));
+    waiting.push_back(std::move(client));
+  }
+  released.change([](bool& r) { r = true; });
+  CHECK(closed);
+  for (auto& client : waiting)
+    CHECK(read_answer(client).status == 200);
+  CHECK(read_answer(first).status == 200);
+  first.close();
+  waiting.clear();
+  stopping.join();
 }
 
 TEST_CASE("an answer that comes after the server's end does no harm") {
