@@ -111,12 +111,18 @@ std::string broker_text(const router_config& settings, const broker_front& front
       "    option forwardfor\n"
       "    option redispatch\n"
       "    retries 2\n"
-      // A broker that stops may close a connection that a request is
-      // on its way on. What only reads is asked of the other one.
+      // A broker that is killed answers nothing more. What only reads is asked of the other one.
       "    retry-on conn-failure empty-response\n"
       "    http-request disable-l7-retry unless METH_GET\n"
       "    timeout server 70s\n"
       "    timeout queue 5s\n"
+      // A broker that has ceased to act, or stops, still answers what it has: its requests are not cut
+      // off as it is marked down. That its machine is gone is found by the kernel, within 25 s.
+      "    srvtcpka-idle 10s\n"
+      "    srvtcpka-intvl 5s\n"
+      "    srvtcpka-cnt 3\n"
+      // A broker may close a connection that waits for another request just as that one comes.
+      "    http-reuse never\n"
       "    option httpchk\n";
   auto add_servers = [&] {
     text += fmt::format("    default-server inter {}ms fastinter {}ms fall 2 rise 1 "
@@ -220,8 +226,7 @@ std::string head_of(const router_config& settings) {
       "    srvtcpka-idle 60s\n"
       "    srvtcpka-intvl 10s\n"
       "    srvtcpka-cnt 6\n"
-      "    default-server inter {3}ms fastinter {4}ms fall 2 rise 1 on-marked-down "
-      "shutdown-sessions init-addr none\n"
+      "    default-server inter {3}ms fastinter {4}ms fall 2 rise 1 init-addr none\n"
       "\nbackend {7}\n"
       "    stick-table type integer size 1 nopurge store conn_cur\n"
       "\nbackend {5}\n"
@@ -324,7 +329,9 @@ std::string port_text(const router_config& settings, std::uint16_t port, const p
     text += fmt::format("    use_backend %[dst_port,map({},none)] if {{ nbsrv({}) eq 0 }}\n",
                         path_of(haproxy_map::fallbacks, settings.data_dir), proxy);
   }
-  text += "    balance leastconn\n";
+  // A client of a node that leads no more, or that is gone, is to come again and find the new one.
+  text += "    balance leastconn\n"
+          "    default-server on-marked-down shutdown-sessions\n";
   text += with(kind.checks, {{"{checks}", path_of(haproxy_map::checks, settings.data_dir)},
                              {"{scopes}", path_of(haproxy_map::scopes, settings.data_dir)}});
   for (const auto& slot : state.slots)

@@ -2,7 +2,6 @@
 what is tried here is the broker's own edge."""
 
 import collections
-import contextlib
 import json
 import time
 
@@ -99,7 +98,7 @@ def trail(platform):
 @scenario("of too many changes at once the surplus gets 503 at once, and none is done twice")
 def too_many(platform):
     target = Target(platform)
-    with frozen(platform, [platform.etcd]):
+    with platform.frozen_processes([platform.etcd]):
         answers = at_once(target, 300, lambda _: target.request(
             "PUT", "/v2/service_instances/wanted?accepts_incomplete=true", PROVISION))
         statuses = collections.Counter(answer.status for answer in answers)
@@ -118,17 +117,6 @@ def too_many(platform):
     platform.wait_operation("wanted").must_succeed()
     equal(len(platform.running_nodes()), 1, "the nodes")
     platform.remove("wanted")
-
-
-@contextlib.contextmanager
-def frozen(platform, processes):
-    for process in processes:
-        platform.freeze_process(process)
-    try:
-        yield
-    finally:
-        for process in processes:
-            platform.freeze_process(process, go_on=True)
 
 
 class Holders:
@@ -169,7 +157,7 @@ def seconds_of_stop(platform):
 @scenario("a stop answers those who wait, and the operations go on after the start")
 def graceful_stop(platform):
     names = ["going-1", "going-2"]
-    with frozen(platform, platform.cells):
+    with platform.frozen_processes(platform.cells):
         held = Holders(platform, names)
         wait_until(lambda: all((platform.record(name) or {}).get("phase") == "accepted" for name in names),
                    "the operations to be accepted")
@@ -191,7 +179,7 @@ def graceful_stop(platform):
 def stop_without_etcd(platform):
     platform.create("kept", nodes=1)
     target = Target(platform)
-    with frozen(platform, [platform.etcd]):
+    with platform.frozen_processes([platform.etcd]):
         held = Holders(platform, [])
         answers = []
         asking = target.connect()

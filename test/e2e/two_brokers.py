@@ -99,6 +99,28 @@ def rolling_restart(platform):
         platform.wait_operation(name).must_succeed()
 
 
+@scenario("a broker that stops answers what it has, also those who came through a router")
+def last_words(platform):
+    active = platform.wait_active_broker()
+    with concurrent.futures.ThreadPoolExecutor() as pool, platform.frozen_processes([platform.etcd]):
+        asked = pool.submit(platform.osb, "PUT", platform.instance_path("unsaid"), provision_body(1),
+                            {"accepts_incomplete": "true"})
+        seen = [0]
+        def is_there():
+            """A router's check is over in a moment, and not seen three times."""
+            seen[0] = seen[0] + 1 if connections_to(platform.broker_addresses[active]) else 0
+            return seen[0] >= 3
+        wait_until(is_there, "the request to be with the broker")
+        # It waits for etcd, longer than a router takes to see that the broker is going.
+        equal(platform.brokers[active].stop(), 0, "the status that a broker ended with after SIGTERM")
+        answer = asked.result()
+    json_error(answer, "what the request was answered")
+    equal(answer[0], 503, f"what the request was answered ({answer[2]})")
+    true(answer[1].get("Retry-After", "").isdigit(), f"a 503 without Retry-After: {answer[2]}")
+    platform.brokers[active].start()
+    wait_until(lambda: platform.health(active)[0] == 200, "the restarted broker to follow")
+
+
 def taken_over(platform, name, strike):
     """A provision of two nodes is hit by `strike(broker)` in its middle, and ended by the other broker."""
     active = platform.wait_active_broker()

@@ -1079,6 +1079,17 @@ class Platform:
         process.kill(signal.SIGCONT if go_on else signal.SIGSTOP)
 
     @contextlib.contextmanager
+    def frozen_processes(self, processes):
+        """These of the platform's programs stand still inside, and go on afterwards."""
+        for process in processes:
+            self.freeze_process(process)
+        try:
+            yield
+        finally:
+            for process in processes:
+                self.freeze_process(process, go_on=True)
+
+    @contextlib.contextmanager
     def frozen(self, *nodes):
         """All processes of these nodes stand still inside, and go on afterwards if the cell has not
         killed them: it does so with a leader that does not answer while another one leads."""

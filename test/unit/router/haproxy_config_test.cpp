@@ -71,7 +71,7 @@ TEST_CASE("each port of the range has a listen with empty slots, checked as the 
                  "    use_backend %[dst_port,map(/d/fallbacks.map,none)] if { nbsrv(p30002) eq "
                  "0 }\n"));
   CHECK(contains(text, "    retries 0\n"));
-  CHECK(contains(text, "on-marked-down shutdown-sessions"));
+  CHECK(contains(text.substr(text.find("\nlisten p30001\n")), "on-marked-down shutdown-sessions"));
   // What is fixed in the file is the shape; whatever is in the slots goes by the socket.
   CHECK_FALSE(contains(text, "    maxconn 500"));
 }
@@ -197,6 +197,9 @@ TEST_CASE("the brokers have a listen if they are configured, and connections of 
   CHECK(contains(listen, "    server broker2 127.0.0.1:3001 check\n"));
   CHECK(contains(listen, "    option forwardfor\n"));
   CHECK_FALSE(contains(listen, "tcp-request"));
+  // A broker that is given up still answers what it has.
+  CHECK_FALSE(contains(text.substr(0, text.find("\nlisten p30001")), "on-marked-down"));
+  CHECK(contains(listen, "    http-reuse never\n"));
   CHECK(contains(text, "reject if { sc2_conn_cur gt 3600 }\n"));
 }
 
