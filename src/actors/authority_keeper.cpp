@@ -1,5 +1,8 @@
 #include "actors/authority_keeper.hpp"
 
+#include <algorithm>
+#include <optional>
+
 #include <spdlog/spdlog.h>
 
 #include "actors/alarm.hpp"
@@ -21,6 +24,8 @@ constexpr caf::timespan store_patience = 10s;
 constexpr caf::timespan retry_pause = 500ms;
 // A successor is not made to the minute, but a broker that runs for years has to make it.
 constexpr caf::timespan look_pause = 1h;
+// Nodes get their new certificates within seconds, those of a cell that is away when it is back.
+constexpr model::duration retirement = 1h;
 
 class authority_keeper {
 public:
@@ -44,7 +49,8 @@ public:
         },
         [this](const activity& now) {
           active_ = now.active;
-          told_.clear(); // another broker may have told otherwise meanwhile
+          told_.reset(); // another broker may have told otherwise meanwhile
+          setup_.out->status.authority_told_at = 0;
           look();
         },
         [this](tick_atom) {
@@ -73,7 +79,8 @@ private:
 
   void publish(tls::authorities now_are) {
     known_ = std::move(now_are);
-    postgresql::trust(known_.shown(setup_.outside.now()));
+    known_.retiring = retiring_;
+    postgresql::trust(known_.trusted(setup_.outside.now()));
     setup_.out->status.authority.store(std::make_shared<const tls::authorities>(known_));
   }
 
@@ -144,24 +151,67 @@ private:
             [this](const caf::error&) { done(retry_pause); });
   }
 
-  /// Whom routers shall believe: also those that will sign later.
+  /// Whom routers shall believe: those that sign, those that will, and those that did until nodes have
+  /// had the time to show something else.
   void tell_routers() {
-    auto now_shown = known_.shown(setup_.outside.now());
-    postgresql::trust(now_shown);
-    if (now_shown == told_)
-      return done(look_pause);
+    if (!told_)
+      return ask_what_was_told();
+    auto now = setup_.outside.now();
+    if (!retiring_.empty() && now >= retired_at_) {
+      retiring_.clear();
+      publish(known_);
+    }
+    auto wanted = known_.trusted(now);
+    postgresql::trust(wanted);
+    if (wanted == *told_) {
+      setup_.out->status.authority_told_at = told_at_;
+      return rest();
+    }
     store::transaction what;
     what.compares = {store::has_value(keys::active, setup_.active_value)};
-    what.then = {store::put{keys::shown_authority, now_shown}};
+    what.then = {store::put{keys::shown_authority, wanted}};
     self_->request(setup_.store, store_patience, std::move(what))
         .then(
-            [this, now_shown](const store::commit_result& came) {
+            [this, wanted](const store::commit_result& came) {
               if (came.state != store::commit_state::committed)
                 return done(retry_pause);
-              told_ = now_shown;
-              done(look_pause);
+              told_ = wanted;
+              told_at_ = came.at;
+              tell_routers();
             },
             [this](const caf::error&) { done(retry_pause); });
+  }
+
+  /// By this broker or another one, with another configuration: whoever was named then retires.
+  void ask_what_was_told() {
+    self_->request(setup_.store, store_patience, store::key_range{keys::shown_authority, ""})
+        .then(
+            [this](const store::range_result& came) {
+              if (!came.ok)
+                return done(retry_pause);
+              auto now = setup_.outside.now();
+              told_.emplace();
+              if (!came.found.empty()) {
+                told_ = came.found.front().value;
+                told_at_ = came.found.front().mod_revision;
+              }
+              retiring_ = tls::retiring_of(*told_, known_, now);
+              retired_at_ = now + retirement;
+              if (!retiring_.empty())
+                spdlog::info(
+                    "who signed the fleet's certificates before is believed for another {} min",
+                    std::chrono::duration_cast<std::chrono::minutes>(retirement).count());
+              publish(known_);
+              tell_routers();
+            },
+            [this](const caf::error&) { done(retry_pause); });
+  }
+
+  /// Until somebody retires, or it is time to look for a successor.
+  void rest() {
+    done(retiring_.empty()
+             ? look_pause
+             : std::min<caf::timespan>(look_pause, retired_at_ - setup_.outside.now()));
   }
 
   authority_keeper_actor::pointer self_;
@@ -172,8 +222,11 @@ private:
   tls::authorities known_;
   store::revision at_ = 0; ///< of the key, as last read or written; 0 if there is none
   bool readable_ = true;
-  bool sealed_as_now_ = true; ///< with the newest of the keys
-  std::string told_;          ///< what routers have been told; empty if that is not known
+  bool sealed_as_now_ = true;       ///< with the newest of the keys
+  std::optional<std::string> told_; ///< what routers have been told; none if that is not known
+  store::revision told_at_ = 0;     ///< etcd's, of that
+  std::string retiring_;            ///< PEM, of who signed before others took over
+  model::wall_time retired_at_{};   ///< until then they are believed
 };
 
 struct state {

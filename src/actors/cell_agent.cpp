@@ -167,7 +167,7 @@ private:
   /// Sends a request, whose URL is the path so far.
   auto to_cell(http::outgoing what) {
     auto by = asks_for_the_fleets_own() ? certificates_.board->authority.load() : nullptr;
-    what = addressed_to(cell_, std::move(what), by ? by->shown(certificates_.now()) : "");
+    what = addressed_to(cell_, std::move(what), by ? by->trusted(certificates_.now()) : "");
     auto patience = what.timeout + 5s; // the event loop's own time-out comes first
     return self_->request(http_, patience, std::move(what));
   }
@@ -381,7 +381,7 @@ private:
       json::document body;
       body.SetObject();
       json::add(body, "certificate", *made, body);
-      json::add(body, "authorities", by->shown(now), body);
+      json::add(body, "authorities", by->trusted(now), body);
       json::add(body, "patroni_tls", certificates_.board->patroni_tls.load(), body);
       hand_over(whom, json::text_of(body), then);
     });

@@ -19,6 +19,8 @@ namespace keys = store::keys;
 
 // All instances of a lost cell ask at once, and the first to ask need not be the first to be served.
 constexpr caf::timespan gathering = std::chrono::seconds{1};
+// A router that stands still must not keep certificates from being renewed.
+constexpr model::duration routers_patience = std::chrono::minutes{1};
 
 class cell_directory {
 public:
@@ -296,7 +298,8 @@ private:
   void renew(const std::string& guid) {
     auto by = out_.status.authority.load();
     auto found = to_renew_.find(guid);
-    if (!news_.watching || !by || certificates_.public_host.empty() || found == to_renew_.end())
+    if (!news_.watching || !by || certificates_.public_host.empty() || found == to_renew_.end()
+        || !routers_believe_signers())
       return;
     // Nodes that live begin with it when those of all cells can ask them.
     auto patroni_too = not_asked_yet_.empty() && out_.status.patroni_tls;
@@ -307,6 +310,18 @@ private:
                                    certificates_.now()))
         self_->send(agents_.at(guid), renewal_order{node.node_id, node.scope, fleet_});
     to_renew_.erase(found);
+  }
+
+  /// Whether every router takes what is signed now; one that did not would give up the node that shows
+  /// it, and end its sessions.
+  [[nodiscard]] bool routers_believe_signers() {
+    auto told_at = out_.status.authority_told_at.load();
+    if (told_at != told_of_signers_.first)
+      told_of_signers_ = {told_at, certificates_.now()};
+    if (told_at == 0)
+      return false;
+    return certificates_.now() >= told_of_signers_.second + routers_patience
+           || model::waits_for(*out_.status.routers.load(), {told_at, 0, false}).over();
   }
 
   void say(const cell_news& now) const {
@@ -477,6 +492,8 @@ private:
   certification certificates_;
   std::string fleet_;
   std::map<std::string, cell_listing> to_renew_; ///< by cell, if that was not judged yet
+  /// What routers were told last of who signs, and since when that is so.
+  std::pair<store::revision, model::wall_time> told_of_signers_;
   std::vector<model::cell_view> views_;
   std::map<std::string, cell_agent_actor> agents_;
   orphan_watch_actor orphans_;

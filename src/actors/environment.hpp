@@ -3,6 +3,7 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -128,6 +129,9 @@ struct status_board {
       std::make_shared<const std::vector<model::orphan>>()};
   /// Who signs the fleet's certificates; nobody until that is known.
   std::atomic<tls::authorities_ptr> authority{nullptr};
+  /// etcd's revision at which routers were told of it, by this broker or by one before; 0 while that
+  /// is not known.
+  std::atomic<std::int64_t> authority_told_at{0};
   /// Whether nodes are made whose Patroni speaks TLS: not while some cell has an agent of an earlier
   /// release, whose nodes could not ask them.
   std::atomic<bool> patroni_tls{true};

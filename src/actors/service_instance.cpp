@@ -1357,7 +1357,7 @@ private:
       what.url = "https://" + node_id + path;
       what.reached_at = model::place_in(of.api_url);
       if (auto by = setup_.out->status.authority.load())
-        what.tls.authority_text = by->shown(setup_.outside.now());
+        what.tls.authority_text = by->trusted(setup_.outside.now());
     }
     what.username = known_->patroni.username;
     what.password = known_->patroni.password;

@@ -50,12 +50,12 @@ std::optional<std::string> fault_of(const actors::cell_settings& cell, const htt
   return std::nullopt;
 }
 
-/// The PEM of who signs for the fleet's cells; empty as long as no broker has acted.
+/// The PEM of who signs for the fleet's cells, and of who did before the configuration named another;
+/// empty as long as no broker has acted.
 std::string fleets_authority(const config::broker_config& config) {
   auto now = std::chrono::floor<model::duration>(std::chrono::system_clock::now());
-  if (!config.authority.all.empty())
-    return config.authority.shown(now);
-  return store::look_up(config.etcd, store::keys::shown_authority).value_or("");
+  return config.authority.shown(now)
+         + store::look_up(config.etcd, store::keys::shown_authority).value_or("");
 }
 
 void look_at_cells(const config::broker_config& config,

@@ -68,6 +68,21 @@ std::string authorities::shown(model::wall_time now) const {
   return text;
 }
 
+std::string authorities::trusted(model::wall_time now) const {
+  return shown(now) + retiring;
+}
+
+std::string retiring_of(std::string_view told, const authorities& now_are, model::wall_time now) {
+  auto shown = certificates_in(now_are.shown(now));
+  std::string text;
+  for (const auto& one : certificates_in(told)) {
+    auto said = describe(one);
+    if (said && said->valid.until > now && std::ranges::find(shown, one) == shown.end())
+      text += one;
+  }
+  return text;
+}
+
 result<std::optional<authorities>> next_of(const authorities& now_are, model::wall_time now) {
   auto next = now_are;
   auto ended = std::erase_if(next.all, [&](const authority& one) { return one.until <= now; });

@@ -5,6 +5,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tls/certificate.hpp"
@@ -35,11 +36,16 @@ struct authority {
 /// All of a fleet's, the oldest first.
 struct authorities {
   std::vector<authority> all;
+  /// The certificates of those who signed before others took over, as PEM: nodes may still show what
+  /// they signed.
+  std::string retiring = {};
 
   /// Who signs now; nullptr if nobody can.
   [[nodiscard]] const authority* signer(model::wall_time now) const;
   /// The certificates that clients have to know, as one PEM text.
   [[nodiscard]] std::string shown(model::wall_time now) const;
+  /// Whom to believe: these, and who retires.
+  [[nodiscard]] std::string trusted(model::wall_time now) const;
 };
 using authorities_ptr = std::shared_ptr<const authorities>;
 
@@ -47,6 +53,11 @@ using authorities_ptr = std::shared_ptr<const authorities>;
 /// and those that have ended go. Nothing if they are as they shall be.
 [[nodiscard]] result<std::optional<authorities>> next_of(const authorities& now_are,
                                                          model::wall_time now);
+
+/// Of the certificates in a text that was told before, those that these authorities do not show and
+/// that have not ended: who retires.
+[[nodiscard]] std::string retiring_of(std::string_view told, const authorities& now_are,
+                                      model::wall_time now);
 
 /// The authority that an operator configured: `certificate` with those between it and the root, and
 /// certificates of authorities that will sign later, if there are any. The failure says what is

@@ -25,6 +25,15 @@ broker_settings certifying() {
   return how;
 }
 
+/// With an operator's authority instead of the fleet's own.
+broker_settings with_operators_authority(model::wall_time now) {
+  auto how = certifying();
+  auto made = tls::make_authority("the operator's", {now - 24h, now + 24h * 365});
+  REQUIRE_MESSAGE(made.ok(), made.error());
+  how.operators = *tls::operators_authority(*made, "");
+  return how;
+}
+
 store::stored_authorities stored(const world& outside) {
   auto text = outside.etcd.value(keys::authority);
   REQUIRE(text.has_value());
@@ -153,6 +162,49 @@ TEST_CASE("another public host is in the certificates of all nodes soon") {
   here.brokers.push_back(std::make_unique<simulated_broker>(here.outside, how));
   CHECK(here.pass_until([&] { return all_certified(here.outside, "db", how.public_host); },
                         a_listing));
+}
+
+TEST_CASE("routers believe who signed before another took over for an hour") {
+  stage here{3, certifying()};
+  REQUIRE(make(here, "db"));
+  auto before = *here.outside.etcd.value(keys::shown_authority);
+  auto how = with_operators_authority(here.outside.now());
+  auto later = how.operators.shown(here.outside.now());
+  auto told = [&] { return *here.outside.etcd.value(keys::shown_authority); };
+  here.brokers.clear();
+  here.brokers.push_back(std::make_unique<simulated_broker>(here.outside, how));
+  here.pass(1min);
+  CHECK(told() == later + before);
+  // New bindings are for longer than that.
+  CHECK(here.broker().authority()->shown(here.outside.now()) == later);
+  here.pass(50min);
+  CHECK(told() == later + before);
+  here.pass(15min);
+  CHECK(told() == later);
+}
+
+TEST_CASE(
+    "nodes show what another authority signed once every router believes it, or after a minute") {
+  for (auto pause : {model::duration{20s}, model::duration{24h}}) {
+    stage here{3, certifying()};
+    REQUIRE(make(here, "db"));
+    here.outside.routers.add("slow", pause);
+    here.pass(30s);
+    auto before = shown(here.outside, "db");
+    auto how = with_operators_authority(here.outside.now());
+    here.brokers.clear();
+    here.brokers.push_back(std::make_unique<simulated_broker>(here.outside, how));
+    here.pass(18s);
+    CHECK(shown(here.outside, "db") == before);
+    CHECK(here.pass_until(
+        [&] {
+          auto now = shown(here.outside, "db");
+          return std::ranges::all_of(now, [&](const auto& one) {
+            return tls::is_signed_by(one.second, how.operators.all[0].pair.certificate);
+          });
+        },
+        2 * a_listing));
+  }
 }
 
 TEST_CASE("certificates are renewed a month before they end, also where that failed at first") {

@@ -330,7 +330,8 @@ struct simulated_broker::actors {
     }
     if (!how.public_host.empty())
       authority = matriarch::actors::spawn_authority_keeper(
-          system, {store, chance_and_time, store::encode_active(who), how.keys, &out});
+          system,
+          {store, chance_and_time, store::encode_active(who), how.keys, &out, how.operators});
     cells = matriarch::actors::spawn_cell_directory(system, {settings, http, store, chance_and_time,
                                                              store::encode_active(who), how.repair,
                                                              &out, how.public_host, authority});

@@ -38,6 +38,7 @@ struct broker_settings {
   std::string machine = "machine"; ///< that it runs on; empty if it does not know
   std::string public_host = {};    ///< nodes get certificates for it, if it is there
   bool cells_by_tls = false;       ///< is configured to reach cells by https://
+  tls::authorities operators = {}; ///< who signs, if that is in its configuration
 };
 
 /// All actors of a broker in one actor system of virtual time, with mocks of the outside in front

@@ -175,4 +175,19 @@ TEST_CASE("an address that can be written in several ways needs no other certifi
   CHECK(is_to_be_renewed(made, {"::2", "10.0.0.1", "h"}, *by, start));
 }
 
+TEST_CASE("who signed before another took over is believed beside it, and shown to no new client") {
+  auto before = looked_at({}, start);
+  auto now_are = looked_at({}, start + days{1});
+  auto told = before.shown(start);
+  now_are.retiring = retiring_of(told, now_are, start);
+  CHECK(now_are.retiring == told);
+  CHECK(now_are.trusted(start) == now_are.shown(start) + told);
+  CHECK_FALSE(shows(now_are, start, before.all[0]));
+  // Those who sign still, whose time is over, and what is no certificate do not retire.
+  CHECK(retiring_of(now_are.shown(start) + told + "nothing", now_are, start) == told);
+  CHECK(retiring_of(told, before, start).empty());
+  CHECK(retiring_of(told, now_are, start + authority_life).empty());
+  CHECK(retiring_of("", now_are, start).empty());
+}
+
 } // namespace matriarch::tls
