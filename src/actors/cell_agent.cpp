@@ -21,6 +21,7 @@ using namespace std::chrono_literals;
 // A cell starts a node at once and removes it within 30 s, PostgreSQL's clean end included.
 constexpr std::chrono::milliseconds start_time = model::start_timeout;
 constexpr std::chrono::milliseconds removal_time = 40s;
+constexpr std::chrono::milliseconds sessions_time = 5s;
 constexpr std::chrono::milliseconds health_time = 3s;
 constexpr caf::timespan health_pause = 2s;
 // A cell that is away is asked again soon at first, then less and less often.
@@ -131,6 +132,7 @@ public:
           return enqueue({orphan_request(order), judge_removal});
         },
         [this](const renewal_order& order) { renew(order); },
+        [this](const sessions_order& order) { end_sessions(order); },
         [this](look_atom) {
           if (reachable_.value_or(false))
             return;
@@ -427,6 +429,31 @@ private:
       if (!to_renew_.empty())
         renew_next();
     });
+  }
+
+  // -- sessions -----------------------------------------------------------------------------------
+
+  void end_sessions(const sessions_order& order) {
+    auto what = request("PUT", node_path(order.node_id) + "/sessions", order.scope, order.fleet);
+    what.timeout = sessions_time;
+    json::document body;
+    body.SetObject();
+    json::value roles{rapidjson::kArrayType};
+    for (const auto& one : order.roles)
+      roles.PushBack(json::value{one.c_str(), body.GetAllocator()}, body.GetAllocator());
+    body.AddMember("roles", roles, body.GetAllocator());
+    what.body = json::text_of(body);
+    auto done = [this, id = order.node_id](const std::string& why) {
+      if (!why.empty())
+        spdlog::warn("cell {} did not end sessions of node {}: {}", cell_.guid, id, why);
+    };
+    to_cell(std::move(what))
+        .then(
+            [done](const http::outcome&
+                       came) { // Cells of another make, or of an earlier release, cannot do it.
+              done(came.status == 200 || came.status == 404 ? "" : description_in(came));
+            },
+            [done](const caf::error&) { done("no answer in time"); });
   }
 
   // -- health -------------------------------------------------------------------------------------

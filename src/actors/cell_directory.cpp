@@ -70,6 +70,10 @@ public:
         [this](start_order& order) { return pass_on(order); },
         [this](removal_order& order) { return pass_on(order); },
         [this](orphan_order& order) { return pass_on(order); },
+        [this](const sessions_order& order) {
+          if (auto found = agents_.find(order.cell); found != agents_.end())
+            self_->send(found->second, order);
+        },
         [this](placement_order& order) -> caf::result<model::placement> {
           auto owed = self_->make_response_promise<model::placement>();
           waiting_.emplace_back(std::move(order), owed);

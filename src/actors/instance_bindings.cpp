@@ -520,6 +520,8 @@ void instance_bindings::note_answer(const role_answer& said) {
       if (auto there = leaving_.find(role); there != leaving_.end() && there->second.empty())
         there->second = why;
   }
+  if (!said.ok && !refused_in_it_.empty())
+    host_.end_sessions(refused_in_it_);
   if (said.why == refusal_ && before == troubles())
     return;
   refusal_ = said.why;
@@ -553,6 +555,8 @@ void instance_bindings::ask_for_removal(const std::string& role) {
 
 void instance_bindings::note_removal(const std::string& role, const role_removal_answer& said) {
   auto before = troubles();
+  if (said.kept_out)
+    host_.end_sessions({role});
   if (said.gone) {
     leaving_.erase(role);
     remove_again_.erase(role);

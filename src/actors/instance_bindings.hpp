@@ -43,6 +43,8 @@ struct binding_host {
       write;
   /// Whether this broker may change anything; answers if it may not.
   std::function<bool(caf::typed_response_promise<model::verdict>&)> may_act;
+  /// Has the cells end what is open of these roles at the leader, where nobody gets in to do it.
+  std::function<void(std::set<std::string>)> end_sessions;
   /// Holds the actor's other changes back while a port is asked for, and no longer.
   std::function<void(bool)> hold;
   /// Has the actor look what comes next.

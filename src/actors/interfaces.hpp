@@ -51,6 +51,8 @@ using cell_agent_actor = caf::typed_actor<
     caf::replies_to<orphan_order>::with<cell_answer>,
     /// Gives a node another certificate.
     caf::reacts_to<renewal_order>,
+    /// Ends sessions at a node.
+    caf::reacts_to<sessions_order>,
     /// The cell may answer from now on, if it has not so far.
     caf::reacts_to<look_atom>,
     /// Time to ask the cell how it is.
@@ -61,7 +63,7 @@ using cell_directory_actor = caf::typed_actor<
     /// Passed on to the cell's agent.
     caf::replies_to<start_order>::with<cell_answer>,
     caf::replies_to<removal_order>::with<cell_answer>,
-    caf::replies_to<orphan_order>::with<cell_answer>,
+    caf::replies_to<orphan_order>::with<cell_answer>, caf::reacts_to<sessions_order>,
     /// Chooses cells, once every cell has been asked how it is, and reserves them.
     caf::replies_to<placement_order>::with<model::placement>,
     /// From an instance's actor, whenever its nodes have changed.

@@ -83,6 +83,15 @@ struct removal_order {
   store::revision at = 0;
   std::string fleet;
 };
+/// Tell what is open of these roles at a node to end, where nobody gets in to do it: a session can hold
+/// what keeps everybody else out. Nobody waits for it; whoever sent it sees when it gets in.
+struct sessions_order {
+  std::string cell;
+  std::string node_id;
+  std::string scope;
+  std::string fleet;
+  std::set<std::string> roles; ///< whose login is refused for ever
+};
 /// Remove a node that has no record; no revision goes with it, for there is none.
 struct orphan_order {
   std::string cell;
@@ -299,6 +308,7 @@ struct role_removal_answer {
   bool gone = false;
   std::string why = {};                           ///< if it is not
   std::map<std::string, std::string> others = {}; ///< of these, what keeps them
+  bool kept_out = false;                          ///< the leader let nobody in to do it
 };
 
 /// Make what the applications of an instance may do, beyond their roles, what it shall be.
@@ -400,6 +410,7 @@ MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_trust)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cells_in_use)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::orphan_order)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_listing)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::sessions_order)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::registered_addresses)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_comparison)
 MATRIARCH_LOCAL_MESSAGE(matriarch::model::orphan_removal)

@@ -48,7 +48,7 @@ public:
     auto begun = begin_order(order_.conn_url, order_.superuser, order_.owner.username,
                              "removal " + order_.name, until_);
     if (!begun.ok())
-      return {false, begun.error()};
+      return {false, begun.error(), {}, true};
     leader_.emplace(std::move(begun->leader));
     if (!begun->found.contains(order_.name))
       return {true};

@@ -6,6 +6,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 #include <system_error>
@@ -13,6 +14,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include "cell/backends.hpp"
 #include "cell/lock_guard.hpp"
 #include "cell/rest_limits.hpp"
 #include "cell/view.hpp"
@@ -340,7 +342,8 @@ void agent::serve(const http::request& asked, const reply& to) {
     return to->send(health());
   }
   if (path.size() < 2 || path.size() > 4 || path[0] != "v2" || path[1] != "service_instances"
-      || (path.size() == 4 && path[3] != "key" && path[3] != "certificate"))
+      || (path.size() == 4 && path[3] != "key" && path[3] != "certificate"
+          && path[3] != "sessions"))
     return to->send(answer(404, "there is nothing here; see GET /healthz and "
                                 "GET /v2/service_instances"));
   if (path.size() == 2) {
@@ -350,7 +353,10 @@ void agent::serve(const http::request& asked, const reply& to) {
   }
   if (path.size() == 4) {
     if (asked.verb != method::put)
-      return to->send(answer(405, "a node's key is made, and its certificate handed over, by PUT"));
+      return to->send(answer(405, "a node's key is made, its certificate handed over, and its "
+                                  "sessions are ended, by PUT"));
+    if (path[3] == "sessions")
+      return end_sessions(path[2], asked, to);
     return path[3] == "key" ? make_key(path[2], asked, to) : take_certificate(path[2], asked, to);
   }
   if (asked.verb == method::put)
@@ -577,6 +583,39 @@ void agent::deprovision(const std::string& node_id, const http::request& asked, 
   known->waiters.push_back({to, clock::now() + longest_answer});
   if (known->is != state::stopping)
     begin_stopping(known);
+}
+
+std::vector<pid_t> agent::processes_of(const node& which) const {
+  if (!which.record.process)
+    return {};
+  return which.record.kept_by == fencing::none ? processes_below(which.paths.directory, user_.uid)
+                                               : processes_beside(*which.record.process);
+}
+
+/// For roles that may not log in any more, where nobody gets in to end what they have open.
+void agent::end_sessions(const std::string& node_id, const http::request& asked,
+                         const reply& to) const {
+  auto claim = claim_of(asked);
+  if (!claim)
+    return to->send(answer(400, claim.error()));
+  if (auto refusal = fence_.refusal_of(*claim))
+    return to->send(answer(412, *refusal, "StaleRequest"));
+  auto body = json::parse(asked.body);
+  const auto* listed = body ? json::member(*body, "roles") : nullptr;
+  if (listed == nullptr || !listed->IsArray() || listed->Empty()
+      || !std::ranges::all_of(listed->GetArray(), [](const auto& one) { return one.IsString(); }))
+    return to->send(answer(400, "the body needs roles, an array of names"));
+  auto found = nodes_.find(node_id);
+  if (found == nodes_.end())
+    return to->send(answer(410, fmt::format("there is no node {} here", node_id)));
+  const auto& which = *found->second;
+  std::set<std::string> roles;
+  for (const auto& one : listed->GetArray())
+    roles.emplace(one.GetString(), one.GetStringLength());
+  auto ended = end_backends(processes_of(which), which.record.request.scope, roles);
+  if (ended > 0)
+    spdlog::info("node {}: told {} sessions of revoked roles to end", node_id, ended);
+  to->send(answer(200));
 }
 
 // -- whether Patroni is one that can be guarded ---------------------------------------------------

@@ -129,6 +129,8 @@ private:
   void provision_again(const node_ptr& known, const node_request& wanted,
                        const fencing_claim& claim, const reply& to);
   void deprovision(const std::string& node_id, const http::request& asked, const reply& to);
+  [[nodiscard]] std::vector<pid_t> processes_of(const node& which) const;
+  void end_sessions(const std::string& node_id, const http::request& asked, const reply& to) const;
   [[nodiscard]] http::response health() const;
   [[nodiscard]] http::response listing() const;
   /// The answer to a PUT: the broker connects nowhere else than there.

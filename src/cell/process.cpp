@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
@@ -287,6 +288,26 @@ bool works(fencing how) {
   return worked && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
+/// The numbers of all processes, as far as they can be seen.
+std::vector<pid_t> pids() {
+  std::vector<pid_t> found;
+  for (const auto& name : names_in("/proc")) {
+    pid_t pid = 0;
+    auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), pid);
+    if (error == std::errc{} && end == name.data() + name.size())
+      found.push_back(pid);
+  }
+  return found;
+}
+
+/// What tells a process's PID namespace from others while it lives.
+std::optional<std::pair<dev_t, ino_t>> namespace_of(pid_t pid) {
+  struct stat space {};
+  if (::stat(fmt::format("/proc/{}/ns/pid", pid).c_str(), &space) != 0)
+    return std::nullopt;
+  return std::pair{space.st_dev, space.st_ino};
+}
+
 } // namespace
 
 result<system_user> find_user(const std::string& name) {
@@ -417,26 +438,36 @@ std::optional<std::string> reap(const process_identity& process) {
   }
 }
 
-std::size_t kill_all_below(const std::string& directory, uid_t uid) {
-  std::size_t killed = 0;
-  for (const auto& name : names_in("/proc")) {
-    int pid = 0;
-    auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), pid);
-    if (error != std::errc{} || end != name.data() + name.size() || pid == ::getpid())
-      continue;
+std::vector<pid_t> processes_beside(const process_identity& first) {
+  auto space = namespace_of(first.pid);
+  if (!is_alive(first) || !space || space == namespace_of(::getpid()))
+    return {};
+  auto found = pids();
+  std::erase_if(found, [&](pid_t pid) { return namespace_of(pid) != space; });
+  return found;
+}
+
+std::vector<pid_t> processes_below(const std::string& directory, uid_t uid) {
+  auto found = pids();
+  std::erase_if(found, [&](pid_t pid) {
     struct stat process {};
     char where[4096];
     auto entry = fmt::format("/proc/{}", pid);
-    if (::stat(entry.c_str(), &process) != 0 || process.st_uid != uid)
-      continue;
+    if (pid == ::getpid() || ::stat(entry.c_str(), &process) != 0 || process.st_uid != uid)
+      return true;
     auto length = ::readlink((entry + "/cwd").c_str(), where, sizeof where);
     if (length <= 0)
-      continue;
+      return true;
     std::string_view path{where, static_cast<std::size_t>(length)};
-    if ((path == directory || path.starts_with(directory + "/")) && ::kill(pid, SIGKILL) == 0)
-      ++killed;
-  }
-  return killed;
+    return path != directory && !path.starts_with(directory + "/");
+  });
+  return found;
+}
+
+std::size_t kill_all_below(const std::string& directory, uid_t uid) {
+  auto pids = processes_below(directory, uid);
+  return static_cast<std::size_t>(
+      std::ranges::count_if(pids, [](pid_t pid) { return ::kill(pid, SIGKILL) == 0; }));
 }
 
 bool can_listen(const std::string& host, int port) {

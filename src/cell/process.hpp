@@ -61,6 +61,13 @@ void signal_process(const process_identity& process, int number);
 /// Takes note of the end of a process, if it was a child of this program. In words, if it was.
 [[nodiscard]] std::optional<std::string> reap(const process_identity& process);
 
+/// The processes that are in one PID namespace with `first`, by their numbers here; none if that is this
+/// program's own.
+[[nodiscard]] std::vector<pid_t> processes_beside(const process_identity& first);
+
+/// The processes of a user, this one apart, whose working directory is that directory or below it.
+[[nodiscard]] std::vector<pid_t> processes_below(const std::string& directory, uid_t uid);
+
 /// Kills every process of a user whose working directory is below a directory, and returns how many
 /// there were. For what no fencing holds together: PostgreSQL and Patroni never leave it.
 [[nodiscard]] std::size_t kill_all_below(const std::string& directory, uid_t uid);

@@ -64,6 +64,10 @@ std::string node_in(const std::string& url, const std::string& uri) {
   return path.substr(prefix.size(), path.find_first_of("?/", prefix.size()) - prefix.size());
 }
 
+bool is_about_sessions(const std::string& url) {
+  return url.ends_with("/sessions");
+}
+
 /// Whether an order is about a node's key or certificate.
 bool is_certification(const std::string& url) {
   return url.ends_with("/key") || url.ends_with("/certificate");
@@ -476,6 +480,8 @@ bool world::is_order(const http::outgoing& what) const {
 }
 
 void world::expect_recorded(const http::outgoing& what) {
+  if (is_about_sessions(what.url))
+    return;
   const auto& where = *cell_of(what.url);
   auto node_id = node_in(what.url, where.uri);
   auto known = record_of(header(what, "X-Matriarch-Scope"));
@@ -562,6 +568,8 @@ http::outcome world::obey(cell& where, const http::outgoing& what, const std::st
     if (auto why = where.fence.refusal_of(claim_of(what)); why && fences(where))
       return {412, json::object_text({{"error", "StaleRequest"}, {"description", *why}}), "",
               false};
+    if (is_about_sessions(what.url))
+      return {where.foreign ? 404 : 200, "{}", "", false};
     if (is_certification(what.url))
       return certify(where, what, node_id);
     if (what.verb == "PUT") {
@@ -574,7 +582,8 @@ http::outcome world::obey(cell& where, const http::outgoing& what, const std::st
     return {was ? 200 : 410, "{}", "", false};
   }();
   auto verb = is_certification(what.url) ? what.url.substr(what.url.rfind('/') + 1) : what.verb;
-  orders_.push_back({verb, where.guid, node_id, now_, came.status});
+  if (!is_about_sessions(what.url))
+    orders_.push_back({verb, where.guid, node_id, now_, came.status});
   return came;
 }
 

@@ -100,6 +100,33 @@ def own_row(platform):
     platform.unbind("pair", "kept")
 
 
+def no_lock_is_left(credentials):
+    try:
+        psycopg2.connect(credentials["uri"], connect_timeout=10).close()
+        return False
+    except psycopg2.OperationalError as error:
+        return "out of shared memory" in str(error)
+
+
+@scenario("a binding that lets nobody in any more, by the locks that it holds, ends")
+def all_locks(platform):
+    shared(platform)
+    held, kept = platform.bind("pair", "held"), platform.bind("pair", "kept")
+    with contextlib.closing(session(held)) as holder:
+        try:
+            run(holder, "select count(pg_advisory_lock(n)) from generate_series(1, 1000000) n")
+        except psycopg2.errors.OutOfMemory:
+            pass  # what it got it keeps
+        true(no_lock_is_left(kept), "the table of locks is not full")
+        since = unbind(platform, "held")
+        wait_until(lambda: not no_lock_is_left(kept), "the locks to be free")
+        print(f"       let in again {time.monotonic() - since:.2f} s after the unbind was accepted")
+        gone(platform, "held")
+        true(not connects(held["uri"]), "the credentials still work")
+        others_work(platform, kept, "other")
+    platform.unbind("pair", "kept")
+
+
 def busy(platform, credentials):
     return platform.ask_node(platform.leader("pair"), "select true from pg_stat_activity where state = 'active' "
                              "and query ~ 'SCRAM' and usename = %s", credentials["username"])

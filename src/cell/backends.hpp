@@ -1,0 +1,25 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+/// The sessions of a node's PostgreSQL, as the titles of their processes tell them. That needs no login:
+/// a session can hold what keeps everybody else out.
+namespace matriarch::cell {
+
+/// Whose session a process of PostgreSQL is, by its title; empty if it is none. `cluster` is the
+/// cluster's name, which titles begin with.
+[[nodiscard]] std::string_view user_in_title(std::string_view title, std::string_view cluster);
+
+/// Tells those of the processes that are sessions of these roles to end, as pg_terminate_backend() does.
+/// Gives how many there were.
+[[nodiscard]] std::size_t end_backends(const std::vector<pid_t>& processes,
+                                       std::string_view cluster,
+                                       const std::set<std::string>& roles);
+
+} // namespace matriarch::cell
