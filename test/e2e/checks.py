@@ -22,7 +22,7 @@ def scenario(title):
 
 def rows_of(uri, statement, *values, **parameters):
     """The rows of one statement, as an application sees them."""
-    return ask_postgresql(lambda: psycopg2.connect(uri, **{"connect_timeout": 10, **parameters}),
+    return ask_postgresql(lambda: psycopg2.connect(uri, **{"connect_timeout": 60, **parameters}),
                           statement, *values)
 
 

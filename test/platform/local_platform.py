@@ -55,8 +55,9 @@ ITS_OWN = object()
 # In seconds. What takes longer has failed: nothing waits for this to pass, and a machine that does
 # much else is slow.
 PATIENCE = 400
-# Then what was asked to end is killed.
+# Then what was asked to end is killed: when a platform is put away, and when the end itself is judged.
 STOP_DEADLINE = 15
+END_DEADLINE = 60
 # How long a condition rests between two looks: the longer it was waited for, the longer, or looking
 # would take the time that what is waited for needs.
 SHORTEST_REST, LONGEST_REST = 0.05, 0.5
@@ -139,7 +140,7 @@ class Process:
     def kill(self, number=signal.SIGKILL):
         self.running.send_signal(number)
 
-    def stop(self, number=signal.SIGTERM, deadline=STOP_DEADLINE):
+    def stop(self, number=signal.SIGTERM, deadline=END_DEADLINE):
         """Ends it, by SIGKILL after the deadline. Gives its exit status."""
         if self.running is None:
             return None
@@ -494,7 +495,7 @@ class Platform:
         others = [process for process in self.processes if process not in self.etcds]
         own = [process for process in others if process.alive() and process.command[0] == str(MATRIARCH)]
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            list(pool.map(lambda process: process.stop(), others))
+            list(pool.map(lambda process: process.stop(deadline=STOP_DEADLINE), others))
         # Cells leave their nodes running when they stop. Each node's pid 1, asked to end, stops
         # PostgreSQL cleanly, for which Patroni needs etcd; whatever is left then is killed.
         etcd_pids = [member.pid for member in self.etcds if member.running]
@@ -512,7 +513,7 @@ class Platform:
         with contextlib.suppress(Failed):
             wait_until(lambda: not left(), "", STOP_DEADLINE)
         for member in self.etcds:
-            member.stop()
+            member.stop(deadline=STOP_DEADLINE)
         if self.proxy:
             self.proxy.cut()
         # SIGKILL is how stop() itself ends one that is too slow.
@@ -833,9 +834,12 @@ class Platform:
 
     def wait_cells_seen(self):
         """Waits until the broker reaches every cell."""
-        def unreachable():
-            return [cell["guid"] for cell in self.osb("GET", "/admin/cells")[2] if not cell["reachable"]]
-        wait_until(lambda: not unreachable(), lambda: f"the broker to reach {unreachable()}")
+        unseen = []
+        def all_seen():
+            status, _, answer = self.osb("GET", "/admin/cells")
+            unseen[:] = [cell["guid"] for cell in answer if not cell["reachable"]] if status == 200 else [answer]
+            return not unseen
+        wait_until(all_seen, lambda: f"the broker to reach {unseen}")
 
     def wait_cell(self, guid):
         """Waits until a cell's agent answers."""
@@ -1052,7 +1056,7 @@ class Platform:
         host, port = config["connect_address"].rsplit(":", 1)
         superuser = config["authentication"]["superuser"]
         connection = psycopg2.connect(**{
-            "host": host, "port": port, "dbname": database, "connect_timeout": 5,
+            "host": host, "port": port, "dbname": database, "connect_timeout": 20,
             "user": superuser["username"], "password": superuser["password"], **parameters})
         connection.autocommit = True
         return connection
@@ -1124,7 +1128,7 @@ class Platform:
         self.cell(guid).kill()
         self.cell(guid).running.wait()
         for node in sorted(path.name for path in self._node_files(guid)):
-            with contextlib.suppress(Failed):
+            with contextlib.suppress(Failed, ProcessLookupError):  # it may be ending just now
                 self.kill_node(node)
 
     def start_machine(self, guid):
