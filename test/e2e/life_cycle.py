@@ -1,20 +1,20 @@
 """The life of one cluster, as Cloud Controller leads it."""
 
 import contextlib
-import signal
 
 import psycopg2
 
 from checks import equal, exactly_as_asked, nothing_changes, scenario, true
-from local_platform import PLAN, SERVICE
+from local_platform import PLAN, SERVICE, wait_until
 
 
 @scenario("a cluster is created, used, grown, shrunk and removed")
 def life(platform):
-    answer = platform.provision("life", nodes=2)
-    true(isinstance(answer["operation"], str) and answer["operation"], f"no operation in {answer}")
-    status, last = platform.last_operation("life")
-    equal((status, last["state"]), (200, "in progress"), "the first poll")
+    with platform.frozen_processes(platform.cells):  # so that it is not over before it is looked at
+        answer = platform.provision("life", nodes=2)
+        true(isinstance(answer["operation"], str) and answer["operation"], f"no operation in {answer}")
+        status, last = platform.last_operation("life")
+        equal((status, last["state"]), (200, "in progress"), "the first poll")
     platform.wait_operation("life").must_succeed()
     exactly_as_asked(platform, "life", 2)
     zones = {platform.zones[cell] for cell in platform.nodes_of("life").values()}
@@ -58,14 +58,16 @@ def life(platform):
 
 @scenario("a repeated request is the same request")
 def repeated(platform):
-    first = platform.provision("again", nodes=1)
-    equal(platform.provision("again", nodes=1), first, "the answer while it is being created")
+    with platform.frozen_processes(platform.cells):  # so that it is not over before it is asked for again
+        first = platform.provision("again", nodes=1)
+        equal(platform.provision("again", nodes=1), first, "the answer while it is being created")
     platform.wait_operation("again").must_succeed()
     with nothing_changes(platform):
         platform.provision("again", nodes=1, expect=200)
         platform.provision("again", nodes=2, expect=409)
-    first = platform.update("again", node_count=2)
-    equal(platform.update("again", node_count=2), first, "the answer while it is being updated")
+    with platform.frozen_processes(platform.cells):
+        first = platform.update("again", node_count=2)
+        equal(platform.update("again", node_count=2), first, "the answer while it is being updated")
     platform.wait_operation("again").must_succeed()
     platform.update("again", expect=200)  # no parameters: two nodes stay two
     exactly_as_asked(platform, "again", 2)
@@ -84,15 +86,12 @@ def any_id(platform):
 
 @scenario("a cluster is made although the node that was to make its first data never heard that it was")
 def bootstrap_lost(platform):
-    for cell in platform.cells:
-        cell.kill(signal.SIGSTOP)
-    platform.provision("unheard", nodes=2)
-    # What is left of a write whose answer got lost: the nodes wait for somebody else.
-    platform.put_key("/service/unheard/initialize", "")
-    for cell in platform.cells:
-        cell.kill(signal.SIGCONT)
+    with platform.frozen_processes(platform.cells):
+        platform.provision("unheard", nodes=2)
+        # What is left of a write whose answer got lost: the nodes wait for somebody else.
+        platform.put_key("/service/unheard/initialize", "")
     platform.wait_operation("unheard").must_succeed()
-    true("instance unheard: its first node was chosen, and makes no data" in platform.broker.log.read_text(),
-         "a node made the data before")
+    wait_until(lambda: "instance unheard: its first node was chosen, and makes no data"
+               in platform.broker.log.read_text(), "the broker to have said that no node made the data before")
     exactly_as_asked(platform, "unheard", 2)
     platform.remove("unheard")
