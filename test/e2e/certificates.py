@@ -11,7 +11,7 @@ import psycopg2
 import yaml
 
 from checks import equal, scenario, true
-from local_platform import http_json, wait_until
+from local_platform import PATIENCE, http_json, wait_until
 from tenants import GUARDED
 
 PLATFORM = GUARDED
@@ -29,10 +29,10 @@ def psql(platform, credentials, statement="select 1", **other):
     authority.write_text(credentials["ca_certificate"])
     parameters = {"host": credentials["hostname"], "port": credentials["port"], "dbname": credentials["dbname"],
                   "user": credentials["username"], "sslmode": "verify-full", "sslrootcert": authority,
-                  "connect_timeout": 20, **other}
+                  "connect_timeout": 60, **other}
     done = subprocess.run(
         ["psql", "--no-psqlrc", "-qAtc", statement, " ".join(f"{name}={value}" for name, value in parameters.items())],
-        env={**os.environ, "PGPASSWORD": credentials["password"]}, text=True, capture_output=True, timeout=60)
+        env={**os.environ, "PGPASSWORD": credentials["password"]}, text=True, capture_output=True, timeout=PATIENCE)
     return done.stdout.strip(), done.stderr.strip()
 
 
@@ -225,15 +225,16 @@ def earlier_release(platform):
     platform.put_key("/service/checked/state", json.dumps(record))
     status, _, answer = http_json("POST", f"https://{config['restapi']['connect_address']}/reload", **ask)
     true(status in (200, 202), f"Patroni's answer: {answer}")
-    api_url = lambda: json.loads(platform.keys("/service/checked/members/")[
-        f"/service/checked/members/{leader}"])["api_url"]
+    api_url = lambda: json.loads(platform.keys("/service/checked/members/").get(
+        f"/service/checked/members/{leader}", "{}")).get("api_url", "")
     wait_until(lambda: api_url().startswith("http://"), "Patroni to speak plain HTTP")
     wait_until(lambda: "certificate verify failed" in psql(platform, binding)[1], "the node to show what it had")
     platform.start_machine(guid)
     platform.start_broker()
     wait_verified(platform, binding)
     wait_until(lambda: api_url().startswith("https://"), "Patroni to speak TLS")
-    equal(tls_of_patroni(platform, leader, binding["ca_certificate"], leader), "", "its certificate")
+    wait_until(lambda: tls_of_patroni(platform, leader, binding["ca_certificate"], leader) == "",
+               "Patroni to show the fleet's certificate")
     equal(started_at(platform, leader), before, "the start of PostgreSQL")
 
 
