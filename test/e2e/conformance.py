@@ -21,8 +21,8 @@ import urllib.parse
 from checks import connects, equal, json_error, nothing_changes, scenario, true
 from local_platform import (ITS_OWN, MATRIARCH, PLAN, SERVICE, Failed, Process, http_json,
                             listening_below, wait_until)
-from offers import (CLOSED, FIXED, HURRIED, LASTING, NEWER_VERSION, OTHER_PLAN, OTHER_SERVICE, SINGLE, STRICT,
-                    VERSION)
+from offers import (CLOSED, FIXED, HURRIED, LASTING, LONGEST, LONGEST_HURRIED, NEWER_VERSION, OTHER_PLAN,
+                    OTHER_SERVICE, SINGLE, STRICT, VERSION)
 
 PLATFORM = STRICT
 
@@ -675,7 +675,8 @@ def _(platform):
 @row("CAT-15", "maximum_polling_duration is a whole number of seconds")
 def _(platform):
     for _, plan in plans(platform):
-        equal(plan["maximum_polling_duration"], 4 if plan["id"] == HURRIED else 600, plan["name"])
+        equal(plan["maximum_polling_duration"], LONGEST_HURRIED if plan["id"] == HURRIED else LONGEST,
+              plan["name"])
 
 
 @row("CAT-16", "requires holds nothing that is not used")

@@ -5,7 +5,7 @@ LARGE = "51a0f1e0-0002-4000-8000-000000000002"  # two nodes, more connections an
 FIXED = "51a0f1e0-0003-4000-8000-000000000003"  # no change to another plan
 CLOSED = "51a0f1e0-0004-4000-8000-000000000004"  # no bindings
 LASTING = "51a0f1e0-0005-4000-8000-000000000005"  # bindings end after 90 days, two connections each
-HURRIED = "51a0f1e0-0006-4000-8000-000000000006"  # operations may take a few seconds only
+HURRIED = "51a0f1e0-0006-4000-8000-000000000006"  # operations may take some seconds only
 SYNCHRONOUS = "51a0f1e0-0007-4000-8000-000000000007"
 OTHER_TYPE = "51a0f1e0-0008-4000-8000-000000000008"  # two nodes of another type
 GENEROUS = "51a0f1e0-0009-4000-8000-000000000009"  # its bindings hold the superuser
@@ -14,13 +14,17 @@ STRICTLY = "51a0f1e0-0014-4000-8000-000000000014"  # synchronous, and no writes 
 OTHER_SERVICE = "51a0f1e0-0010-4000-8000-000000000010"
 OTHER_PLAN = "51a0f1e0-0011-4000-8000-000000000011"
 
+# How long operations may take, in seconds. What a test holds under way must not be over before the test is;
+# what is hurried has to be made within that time on a slow machine, and to miss it soon.
+LONGEST, LONGEST_HURRIED = 3600, 15
+
 VERSION = "1.2.0"
 NEWER_VERSION = "1.3.0-rc.1+build.7"
 
 
 def plan(identity, name, **provision):
     return {"id": identity, "name": name, "description": f"For tests: {name}", "free": True,
-            "plan_updateable": True, "binding_rotatable": True, "maximum_polling_duration": 600,
+            "plan_updateable": True, "binding_rotatable": True, "maximum_polling_duration": LONGEST,
             "maintenance_info": {"version": VERSION, "description": "Restarts the nodes one by one"},
             "provision": {"engine": "postgresql", "node_count": 1, **provision}}
 
@@ -33,7 +37,7 @@ def offer(kind, config):
     service["allow_context_updates"] = True
     cluster = service["plans"][0]
     service["plan_updateable"] = True
-    cluster.update(plan_updateable=True, binding_rotatable=True, maintenance_info={
+    cluster.update(plan_updateable=True, binding_rotatable=True, maximum_polling_duration=LONGEST, maintenance_info={
         "version": VERSION, "description": "Restarts the nodes one by one"})
     parameters = {"shared_buffers": "16MB", "max_connections": "100"}
     cluster["provision"].update(credentials="per-binding", parameters=parameters)
@@ -45,7 +49,7 @@ def offer(kind, config):
         {**plan(FIXED, "fixed"), "plan_updateable": False},
         {**plan(CLOSED, "closed"), "bindable": False},
         plan(LASTING, "lasting", binding_lifetime="90d", connection_limit=2),
-        {**plan(HURRIED, "hurried"), "maximum_polling_duration": 4},
+        {**plan(HURRIED, "hurried"), "maximum_polling_duration": LONGEST_HURRIED},
         plan(SYNCHRONOUS, "synchronous", node_count=2, synchronous=True, parameters=parameters),
         plan(OTHER_TYPE, "other-type", node_count=2, node_type="large",
              parameters={**parameters, "max_connections": "120"}),
