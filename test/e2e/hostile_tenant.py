@@ -144,7 +144,7 @@ def endless_session(platform):
         # PostgreSQL tries whether it is an empty password's, for some seconds, and looks for nothing meanwhile.
         run_on(holder, "set role none", "begin", "alter role current_user password 'mine'")
         cursor = holder.cursor()
-        cursor.execute(f"alter role current_user password '{verifier(1_500_000)}'")
+        cursor.execute(f"alter role current_user password '{verifier(5_000_000)}'")
         wait_until(lambda: busy(platform, held), "the session to be at it")
         since = unbind(platform, "held")
         refused(held, since, "mine")
@@ -193,22 +193,28 @@ def held_back(platform):
     writer = platform.bind("pair", "writer")
     reader, other = (platform.bind("pair", name, parameters={"read-only": True}) for name in ("reader", "other"))
     rows_of(writer["uri"], "create table shown (n int)")
-    on_replica = lambda uri: rows_of(uri, "select pg_is_in_recovery()") == [(True,)]
-    wait_until(lambda: on_replica(other["uri"]), "the readers' port to lead to the replica")
+    wait_until(lambda: on_replica(other) is True, "the readers' port to lead to the replica")
     wait_until(lambda: sees(other, "shown"), "the replica to have the table")
     with contextlib.closing(session(other)) as report:
         run(report, "begin", "select * from shown")
         rows_of(writer["uri"], "drop table shown")  # which the replica replays once nobody reads it any more
         since = unbind(platform, "reader")
         refused(reader, since)
-        wait_until(lambda: not on_replica(other["uri"]), "the readers' port to lead to the leader")
+        wait_until(lambda: on_replica(other) is False, "the readers' port to lead to the leader")
         equal(run(report, "select 1"), [(1,)], "what the report reads meanwhile")
         run(report, "commit")
     gone(platform, "reader")
     refused(reader, since)
-    wait_until(lambda: on_replica(other["uri"]), "the readers' port to lead to the replica again")
+    wait_until(lambda: on_replica(other) is True, "the readers' port to lead to the replica again")
     for name in ("writer", "other"):
         platform.unbind("pair", name)
+
+
+def on_replica(credentials):
+    """Whether the port leads to a replica; None while it leads nowhere, as it may while it changes over."""
+    with contextlib.suppress(psycopg2.OperationalError):
+        return rows_of(credentials["uri"], "select pg_is_in_recovery()")[0][0]
+    return None
 
 
 def sees(credentials, table):

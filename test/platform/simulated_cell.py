@@ -44,7 +44,7 @@ class Etcd:
 
     def call(self, path, body):
         if not hasattr(self.own, "connection"):
-            self.own.connection = http.client.HTTPConnection(self.address, timeout=5)
+            self.own.connection = http.client.HTTPConnection(self.address, timeout=60)
         self.own.connection.request("POST", path, json.dumps(body))
         return json.loads(self.own.connection.getresponse().read())
 
