@@ -8,7 +8,7 @@ import subprocess
 import psycopg2
 
 from checks import equal, exactly_as_asked, rows_of, scenario, true
-from local_platform import PATIENCE, Writer, wait_until
+from local_platform import PATIENCE, Writer, processes_of, wait_until
 
 
 @scenario("a move leaves the old cells, lands on the named ones and loses no acknowledged write")
@@ -106,6 +106,8 @@ def die_with_a_copy(platform, spoil=lambda data: None):
     replica = next(node for node in platform.nodes_of("copied") if node != leader)
     cell = platform.nodes_of("copied")[replica]
     platform.kill_machine(cell)
+    # Who is killed may still be writing a file.
+    wait_until(lambda: not processes_of(platform.node_files(replica)), "the node's processes to end")
     spoil(copy_leader(platform, leader, replica))
     rows_of(uri, "create table after_the_copy (n int)")
     platform.start_machine(cell)

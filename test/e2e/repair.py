@@ -62,7 +62,10 @@ def lost_for_good(platform):
             writer.wait_for_writes(50)
         wait_replayed(platform, "kept")
         lose(platform, "kept", guid)
-        equal(platform.last_operation("kept")[1], before, "last_operation, which nobody asked to change")
+        # etcd is read here before the broker has heard of its own write.
+        wait_until(lambda: platform.last_operation("kept")[1] == before,
+                   lambda: f"last_operation, which nobody asked to change, to say {before}; "
+                           f"it says {platform.last_operation('kept')[1]}")
         wait_until(lambda: f"removed from cell {guid}" in platform.admin("kept")["repair"],
                    "the instance to tell what waits for the cell")
         wait_until(lambda: rows_of_or_none(uri), "the database to answer")
@@ -140,7 +143,7 @@ def orphan(platform):
     status, _, answer = admin(platform, "DELETE", f"/admin/orphans/{guid}/stray")
     equal((status, answer), (200, {}), "the removal")
     true("stray" not in platform.running_nodes(), "the orphan is still there")
-    equal(listed(), [], "the orphans after that")
+    wait_until(lambda: listed() == [], lambda: f"no orphan to be listed after that; there is {listed()}")
     equal(admin(platform, "DELETE", f"/admin/orphans/{guid}/stray")[0], 404, "a second removal")
     clear_scope(platform, "nobody")
     exactly_as_asked(platform, "owner", 1)

@@ -23,7 +23,7 @@ def haproxy(platform):
 
 def lets_in(uri):
     with contextlib.suppress(psycopg2.OperationalError):
-        psycopg2.connect(uri, connect_timeout=2).close()
+        psycopg2.connect(uri, connect_timeout=10).close()
         return True
     return False
 

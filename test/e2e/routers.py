@@ -49,8 +49,9 @@ def provision_waits(platform):
         equal(seen.lines[-1][0], "in progress", "the operation")
         true("by-hand" not in str(seen.lines) and "hand-host" not in str(seen.lines),
              f"last_operation names the router: {seen.lines}")
-        equal(routers(platform)["by-hand"]["holds_up"], 1, "what waits for it")
-        true("1 of" in health(platform)["routing"], f"healthz: {health(platform)['routing']}")
+        wait_until(lambda: routers(platform)["by-hand"]["holds_up"] == 1, "one operation to be seen to wait for it")
+        wait_until(lambda: "1 of" in health(platform)["routing"],
+                   lambda: f"healthz to tell of it: {health(platform)['routing']}")
         status, out, err = matriarch(platform, "show-routers")
         equal(status, 0, err)
         true("by-hand" in out and "hand-host" in out and "HOLDS UP 1" in out, out)
@@ -87,8 +88,8 @@ def port_exchanged(platform):
         say(platform, unbound=[credentials["port"]])
         wait_until(lambda: health(platform)["lost_ports"] == [credentials["port"]], "healthz to tell of it")
         equal(health(platform)["status"], "degraded", "healthz's status")
-        true("is not open at router by-hand" in matriarch(platform, "show-routers")[1],
-             "show-routers does not tell of the lost port")
+        wait_until(lambda: "is not open at router by-hand" in matriarch(platform, "show-routers")[1],
+                   "show-routers to tell of the lost port")
         platform.unbind("moved", "app")
     platform.remove("moved")
 
@@ -102,9 +103,8 @@ def bind_waits(platform):
         status, _, answer = platform.osb("PUT", platform.binding_path("bound", "app"),
                                          platform.ids_of("bound"), {"accepts_incomplete": "true"})
         equal(status, 202, f"the bind: {answer}")
-        status, answer = platform.last_operation("bound", "app")
-        equal((status, answer["state"]), (200, "in progress"), "the binding's last_operation")
-        true("not serve port" in answer["description"], answer)
+        seen = platform.wait_operation("bound", binding="app", until=lambda one: "not serve port" in one.description)
+        equal(seen.state, "in progress", f"the binding's last_operation: {seen.lines}")
         say(platform)
         platform.wait_operation("bound", binding="app").must_succeed()
         # Unbinding waits for nobody.
@@ -132,7 +132,8 @@ def router_away(platform):
     platform.router.kill(signal.SIGSTOP)
     wait_until(lambda: not platform.keys("/routers/"), "the frozen router's lease to end")
     wait_until(lambda: health(platform)["status"] == "degraded", "healthz to tell of it")
-    true("no router is there" in health(platform)["routing"], health(platform)["routing"])
+    wait_until(lambda: "no router is there" in health(platform)["routing"],
+               lambda: f"healthz to say which: {health(platform)['routing']}")
     platform.provision("meanwhile", nodes=1)
     seen = platform.wait_operation("meanwhile", until=lambda one: "no router is there" in one.lines[-1][1])
     equal(seen.lines[-1][0], "in progress", "the operation")

@@ -7,7 +7,7 @@ import re
 import subprocess
 
 from checks import equal, names_in, scenario, shape, true
-from local_platform import Failed, wait_until
+from local_platform import PATIENCE, Failed, wait_until
 
 README = pathlib.Path(__file__).resolve().parents[2] / "README.md"
 
@@ -35,7 +35,7 @@ class Shell:
 
     def curl(self, line):
         """(status, JSON) of the answer."""
-        done = subprocess.run(["bash", "-c", line + " -w '\\n%{http_code}'"], text=True, timeout=90,
+        done = subprocess.run(["bash", "-c", line + " -w '\\n%{http_code}'"], text=True, timeout=PATIENCE,
                               capture_output=True, env={**os.environ, **self.variables})
         body, _, status = done.stdout.rpartition("\n")
         if not status.isdigit() or status == "000":

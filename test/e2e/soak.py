@@ -36,7 +36,7 @@ import psycopg2  # noqa: E402
 
 from checks import equal, exactly_as_asked, scenario, true  # noqa: E402
 from local_platform import (Failed, Platform, Writer, name_of_process, parent_of, processes_of,  # noqa: E402
-                            tail)
+                            tail, wait_until)
 from patient import CUT_OFF, OPERATION_PATIENCE, Ended, Patient  # noqa: E402
 
 SYNCHRONOUS = "9c0f3d1b-5d0e-4a8e-8a43-6f5f4f0f6b1c"  # conf/dev.yml's
@@ -380,9 +380,9 @@ class Soak:
                 self.platform.wait_broker_acts()
                 self.platform.wait_cells_seen()
                 self.platform.wait_nothing_left()
-                masters = [pid for pid in self.killer.haproxies()
-                           if name_of_process(parent_of(pid)) != "haproxy"]
-                equal(len(masters), 1, "HAProxy's master processes")
+                masters = lambda: [pid for pid in self.killer.haproxies()
+                                   if name_of_process(parent_of(pid)) != "haproxy"]
+                wait_until(lambda: len(masters()) == 1, lambda: f"one master process of HAProxy; there are {masters()}")
                 self.check_memory()
             except (Failed, *CUT_OFF) as error:
                 self.violated(f"at the end: {error}")

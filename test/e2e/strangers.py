@@ -116,7 +116,7 @@ def seconds(what):
 
 
 def application_connects(uri):
-    with contextlib.closing(psycopg2.connect(uri, connect_timeout=30)) as connection:
+    with contextlib.closing(psycopg2.connect(uri, connect_timeout=60)) as connection:
         with connection.cursor() as cursor:
             cursor.execute("select 1")
             equal(cursor.fetchall(), [(1,)], "what an application reads")
@@ -151,7 +151,7 @@ def strangers_shut_nobody_out(platform):
                 "bind": seconds(lambda: platform.bind("public", f"b{number}")),
                 "unbind": seconds(lambda: platform.unbind("public", f"b{number}")),
                 "Patroni": seconds(lambda: equal(
-                    platform.ask_patroni(leader, "GET", "/primary", timeout=30)[0], 200, "Patroni's answer")),
+                    platform.ask_patroni(leader, "GET", "/primary", timeout=60)[0], 200, "Patroni's answer")),
                 "replica": seconds(lambda: replica_connects(platform, leader)),
                 "application again": seconds(lambda: application_connects(uri)),
             }
@@ -191,10 +191,10 @@ def strangers_at_patroni(platform):
         for kind, says in TO_PATRONI.items():
             Strangers.tried = 0
             with Strangers((host, int(port)), (says, None)):
-                checks = [seconds(lambda: equal(platform.ask_patroni(leader, "GET", "/primary", timeout=30)[0], 200,
+                checks = [seconds(lambda: equal(platform.ask_patroni(leader, "GET", "/primary", timeout=60)[0], 200,
                                                 "Patroni's answer")) for _ in range(20)]
                 change = seconds(lambda: equal(
-                    platform.ask_patroni(leader, "PATCH", "/config", {"ttl": 5}, auth=who, timeout=30)[0], 200,
+                    platform.ask_patroni(leader, "PATCH", "/config", {"ttl": 5}, auth=who, timeout=60)[0], 200,
                     "a change as the broker makes it"))
                 application_connects(uri)
             print(f"       strangers that say {kind} to Patroni: a check {max(checks):.2f} s at most,"

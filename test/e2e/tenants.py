@@ -71,7 +71,7 @@ def as_superuser(tenant, statement, *values):
     host, port = tenant.address.split(":")
     with contextlib.closing(psycopg2.connect(
             host=host, port=port, user=tenant.superuser["username"], password=tenant.superuser["password"],
-            dbname="postgres", connect_timeout=10)) as connection:
+            dbname="postgres", connect_timeout=60)) as connection:
         connection.autocommit = True
         cursor = connection.cursor()
         cursor.execute(statement, values or None)
@@ -141,7 +141,7 @@ def replication(platform):
         host, port = other.address.split(":")
         for user, password in own.users():
             try:
-                psycopg2.connect(host=host, port=port, user=user, password=password, connect_timeout=10,
+                psycopg2.connect(host=host, port=port, user=user, password=password, connect_timeout=60,
                                  connection_factory=psycopg2.extras.PhysicalReplicationConnection).close()
                 true(False, f"{user} of {own.name} replicates from {other.name}")
             except psycopg2.OperationalError as error:
@@ -151,7 +151,7 @@ def replication(platform):
         try:
             psycopg2.connect(host=host, port=port, user=own.binding["username"], password=own.binding["password"],
                              connection_factory=psycopg2.extras.PhysicalReplicationConnection,
-                             connect_timeout=10).close()
+                             connect_timeout=60).close()
             true(False, f"an application of {own.name} replicates")
         except psycopg2.OperationalError as error:
             true("must be superuser or replication role" in str(error) or "pg_hba" in str(error),
@@ -233,7 +233,7 @@ def access(platform):
         for host, port in addresses(platform, tenant):
             with contextlib.closing(psycopg2.connect(
                     host=host, port=port, user=binding["username"], password=binding["password"],
-                    dbname=binding["name"], sslmode="require", connect_timeout=10)) as connection:
+                    dbname=binding["name"], sslmode="require", connect_timeout=60)) as connection:
                 version = connection.info.ssl_attribute("protocol")
                 true(version in ("TLSv1.2", "TLSv1.3"), f"{host}:{port} speaks {version}")
 
