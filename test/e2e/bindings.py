@@ -197,7 +197,11 @@ def forms(platform):
 @scenario("a role opens as many connections as its plan allows, and no more")
 def limit(platform):
     shared(platform)
-    uri, other = platform.bind("alone", "limited")["uri"], platform.bind("alone", "other")["uri"]
+    limited, other = platform.bind("alone", "limited"), platform.bind("alone", "other")["uri"]
+    uri = limited["uri"]
+    # The broker has tried the login: the end of its session counts a moment later.
+    wait_until(lambda: not platform.ask_node(platform.leader("alone"), "select 1 from pg_stat_activity "
+                                             "where usename = %s", limited["username"]), "the role to be free")
     with contextlib.closing(session(uri)), contextlib.closing(session(uri)):
         try:
             session(uri).close()
