@@ -228,9 +228,7 @@ class Customer:
 
     def _poll(self):
         kept = self.target.connect()
-        for number in itertools.count():
-            if self.ended.is_set():
-                break
+        for number in itertools.count():  # once at least, however short the flood is
             start = time.monotonic()
             try:
                 self._ask(kept, f"kept-{number}")
@@ -242,7 +240,8 @@ class Customer:
                 kept = self.target.connect()
             self.times.append(time.monotonic() - start)
             self.most_mb = max(self.most_mb, memory_mb(self.pid))
-            self.ended.wait(0.01)
+            if self.ended.wait(0.01):
+                break
         kept.close()
 
     def _ask(self, connection, mark):
