@@ -156,7 +156,8 @@ def killed(platform):
 def thawed(platform):
     active = taken_over(platform, "slept", platform.freeze_process)
     # What it was about to do when it stopped is now wrong: the instance shall have one node.
-    ask_until_taken(platform, "PATCH", platform.instance_path("slept"), provision_body(1))
+    ask_until_taken(platform, "PATCH", platform.instance_path("slept"),
+                    {"service_id": SERVICE, "parameters": {"node-count": 1}})
     platform.wait_operation("slept").must_succeed()
     before, record = platform.keys(), platform.record("slept")
     nodes = platform.running_nodes()
