@@ -51,7 +51,7 @@ public:
 private:
   std::mutex mutex_;
   std::condition_variable changed_;
-  State state_;
+  State state_{};
 };
 
 } // namespace matriarch::test
