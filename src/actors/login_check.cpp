@@ -1,5 +1,8 @@
 #include "actors/login_check.hpp"
 
+#include <chrono>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include <spdlog/spdlog.h>
@@ -18,6 +21,8 @@ using trouble = std::optional<std::string>;
 constexpr std::size_t most_tried = 20;
 // A login takes milliseconds. One that hangs leaves time to look for what it hangs by.
 constexpr auto longest_login = std::chrono::seconds{1};
+// The end of a session takes about as long.
+constexpr auto between_looks = std::chrono::milliseconds{2};
 
 /// A setting that counts for every session of the database, and what PostgreSQL has without it.
 struct setting {
@@ -37,6 +42,8 @@ public:
       return wrong;
     if (auto locked = unlock())
       return locked->empty() ? log_in() : locked;
+    if (auto holder = find_lock())
+      return holder;
     if (auto culprit = find_setting())
       return culprit;
     return "a login with its credentials does not work yet: " + *wrong;
@@ -57,7 +64,26 @@ private:
     const auto& expected = wanted_.read_only ? wanted_.who.username : order_.owner.username;
     if (worker != expected)
       return "it works as " + model::quoted(worker) + " and not as " + model::quoted(expected);
-    return std::nullopt;
+    auto process = std::to_string(opened->process());
+    session{std::move(*opened)}; // its end
+    return wait_for_end(process, end);
+  }
+
+  /// A session counts against the role's limit until its process has gone, which is to be before a client
+  /// hears of the role. What shows it is gone an instant before its place is free.
+  [[nodiscard]] trouble wait_for_end(const std::string& process, postgresql::deadline end) const {
+    while (true) {
+      auto gone = leader_.run("select pg_terminate_backend(" + process
+                              + ", 100) where not exists (select from pg_stat_activity where pid = "
+                              + process + ")");
+      if (!gone.ok())
+        return gone.error();
+      if (PQntuples(gone->get()) > 0)
+        return std::nullopt;
+      if (std::chrono::steady_clock::now() > end)
+        return "the session that tried it does not end";
+      std::this_thread::sleep_for(between_looks);
+    }
   }
 
   /// The database's limit of connections, and who may connect to it, are its owner's to set.
@@ -87,6 +113,30 @@ private:
     spdlog::info("instance {}: its database lets nobody in, which is taken back", order_.instance);
     auto done = leader_.run(script);
     return done.ok() ? "" : done.error();
+  }
+
+  /// Every login reads the system's catalog of its database, whose owner may rewrite it (VACUUM FULL,
+  /// REINDEX): that waits for every transaction that has read there, and all who come later wait for it.
+  [[nodiscard]] trouble find_lock() const {
+    constexpr std::string_view first_of_applications = "16384"; // FirstNormalObjectId
+    auto found = leader_.run(
+        "select l.pid, a.usename, (select min(b) from unnest(pg_blocking_pids(l.pid)) b)"
+        " from pg_locks l join pg_stat_activity a on a.pid = l.pid"
+        " where l.locktype = 'relation' and l.mode = 'AccessExclusiveLock' and l.relation < "
+        + std::string{first_of_applications}
+        + " and l.database = (select oid from pg_database"
+          " where datname = "
+        + leader_.literal(model::application_database) + ") order by l.granted, l.pid limit 1");
+    if (!found.ok() || PQntuples(found->get()) == 0)
+      return std::nullopt;
+    auto text = "the session " + text_at(*found, 0, 0) + " of "
+                + model::quoted(text_at(*found, 0, 1))
+                + " rewrites a table of the system's, which every new session of the database "
+                + model::application_database + " waits for";
+    auto blocker = text_at(*found, 0, 2);
+    if (!blocker.empty())
+      text += "; it waits itself for the end of the transaction of the session " + blocker;
+    return text;
   }
 
   /// Which setting it is: the one without which a login works.

@@ -54,6 +54,8 @@ public:
   /// Whether the last failure of run() was that somebody else's transaction holds what it needs.
   [[nodiscard]] bool was_locked_out() const { return state_ == "55P03"; }
   void until(deadline when) { until_ = when; }
+  /// The process that serves this session, as the server counts them.
+  [[nodiscard]] int process() const { return PQbackendPID(server_.get()); }
 
   /// Texts as parts of a statement.
   [[nodiscard]] std::string identifier(const std::string& name) const;

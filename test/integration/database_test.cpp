@@ -223,6 +223,17 @@ TEST_CASE("a role has no more connections than it may, and none after its end") 
   CHECK(app.as("lasting").connected());
 }
 
+TEST_CASE("the one connection that a role may have is free as soon as the role is made") {
+  postgresql_server server;
+  instance app{server};
+  for (int number = 0; number < 20; ++number) {
+    auto name = "narrow" + std::to_string(number);
+    app.want_fresh(name).connection_limit = 1;
+    app.must_make();
+    CHECK(app.as(name).connected());
+  }
+}
+
 TEST_CASE("the owner logs in only where bindings are to share it") {
   postgresql_server server;
   instance app{server};

@@ -171,6 +171,39 @@ TEST_CASE(
   CHECK(app.as("two").connected());
 }
 
+TEST_CASE(
+    "a binding whose login waits for a table of the system's is not made, and says for whom") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.must_make();
+  auto reading = app.as("one");
+  auto rewriting = app.as("one");
+  reading.ask("begin");
+  reading.ask("select count(*) from pg_class");
+  rewriting.begin("vacuum full pg_class");
+  auto admin = app.admin("postgres");
+  auto pid_of = [&](const std::string& query) {
+    return admin.ask("select pid from pg_stat_activity where query like '" + query
+                     + "%' and"
+                       " pid <> pg_backend_pid()");
+  };
+  while (admin.ask("select count(*) from pg_locks where mode = 'AccessExclusiveLock' and"
+                   " not granted")
+         == "0")
+    std::this_thread::yield();
+  app.want_fresh("two");
+  auto said = app.make();
+  REQUIRE_MESSAGE(said.ok, said.why);
+  REQUIRE(said.unmade.contains("two"));
+  CHECK_MESSAGE(holds(said.unmade["two"], "the session " + pid_of("vacuum") + " of \"one\""),
+                said.unmade["two"]);
+  CHECK(holds(said.unmade["two"], "the session " + pid_of("select count")));
+  reading.ask("commit");
+  app.must_make();
+  CHECK(app.as("two").connected());
+}
+
 TEST_CASE("what lets nobody in, so that nobody could mend it, is taken back") {
   postgresql_server server;
   instance app{server};
