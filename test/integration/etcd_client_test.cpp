@@ -121,29 +121,32 @@ TEST_CASE("transactions, reads and leases on one etcd") {
   }
 
   SUBCASE("a lease that is kept alive holds its keys; one that is not loses them") {
-    auto grant = [&] {
-      return awaited<lease_result>([&](auto done) { etcd.grant_lease(2s, done); });
+    auto grant = [&](std::chrono::seconds ttl) {
+      return awaited<lease_result>([&](auto done) { etcd.grant_lease(ttl, done); });
     };
     auto keep = [&](lease_id id) {
       return awaited<lease_result>([&](auto done) { etcd.keep_alive(id, done); });
     };
-    auto kept = grant();
-    auto left_alone = grant();
+    // A machine that stands still for a moment keeps none alive.
+    auto kept = grant(8s);
+    auto left_alone = grant(2s);
     REQUIRE(kept.is == lease_result::state::held);
     REQUIRE(left_alone.is == lease_result::state::held);
     CHECK(kept.id != left_alone.id);
-    CHECK(kept.ttl >= 2s);
+    CHECK(kept.ttl >= 8s);
     transaction announce;
     announce.then = {put{"/cells/kept", "x", kept.id}, put{"/cells/left", "x", left_alone.id}};
     REQUIRE(committed(etcd, announce).state == commit_state::committed);
 
-    // Until the one that nobody renews is gone; the other lives on for longer than its ttl.
+    // Until the one that nobody renews is gone, and for longer than the other's own ttl.
+    auto its_ttl_is_over = std::chrono::steady_clock::now() + kept.ttl + 1s;
     auto deadline = std::chrono::steady_clock::now() + test::patience;
     range_result now;
     do {
       CHECK(keep(kept.id).is == lease_result::state::held);
       now = found(etcd, keys_below("/cells/"));
-    } while (now.found.size() == 2 && std::chrono::steady_clock::now() < deadline);
+    } while ((now.found.size() == 2 || std::chrono::steady_clock::now() < its_ttl_is_over)
+             && std::chrono::steady_clock::now() < deadline);
     REQUIRE(now.found.size() == 1);
     CHECK(now.found[0].key == "/cells/kept");
     CHECK(now.found[0].lease == kept.id);
@@ -167,7 +170,7 @@ TEST_CASE("transactions, reads and leases on one etcd") {
   }
 
   SUBCASE("while etcd is frozen nothing is known of a transaction; it may still be done") {
-    etcd_client hasty{loop, {server.url()}, 500ms};
+    etcd_client hasty{loop, {server.url()}, 2s};
     REQUIRE(committed(hasty, writing("/a", "before")).state == commit_state::committed);
     server.pause();
     auto sent = committed(hasty, writing("/a", "secret-value"));
@@ -208,9 +211,9 @@ TEST_CASE("transactions, reads and leases on one etcd") {
           "transaction does with the next call") {
     etcd_server frozen;
     frozen.pause();
-    etcd_client reader{loop, {frozen.url(), server.url()}, 2s};
+    etcd_client reader{loop, {frozen.url(), server.url()}, 5s};
     CHECK(found(reader, {"/a", ""}).ok);
-    etcd_client writer{loop, {frozen.url(), server.url()}, 500ms};
+    etcd_client writer{loop, {frozen.url(), server.url()}, 2s};
     CHECK(committed(writer, writing("/a", "x")).state == commit_state::unknown);
     CHECK(committed(writer, writing("/a", "x")).state == commit_state::committed);
   }

@@ -79,7 +79,7 @@ public:
 
   static follower::options quick() {
     follower::options how;
-    how.silence_limit = 2s;
+    how.silence_limit = 3s;
     how.first_pause = 20ms;
     how.longest_pause = 200ms;
     return how;
@@ -347,12 +347,12 @@ TEST_CASE("a quiet range is left in peace, also where much is written beside it"
   etcd_client etcd{loop, {server.url()}};
   write(etcd, "/service/a", "1");
   auto how = watcher::quick();
-  how.silence_limit = 1s;
+  how.silence_limit = 3s;
   watcher seen{etcd, keys_below("/service/"), how};
   watcher beside{etcd, keys_below("/beside/")};
   REQUIRE(seen.is_reachable(true));
-  // Several times the silence limit.
-  for (auto end = std::chrono::steady_clock::now() + 4s; std::chrono::steady_clock::now() < end;)
+  // Longer than the silence limit.
+  for (auto end = std::chrono::steady_clock::now() + 7s; std::chrono::steady_clock::now() < end;)
     write(etcd, "/beside/b", "x");
   auto now = seen.state.now();
   CHECK(now.transitions.size() == 1);
@@ -445,7 +445,7 @@ TEST_CASE("a watch that stands and does not bring what has changed is left for a
   http::event_loop loop;
   etcd_client etcd{loop, {first.url(), second.url()}};
   auto how = watcher::quick();
-  how.silence_limit = 1s;
+  how.silence_limit = 3s;
   watcher seen{etcd, keys_below("/service/"), how};
   REQUIRE(seen.is_reachable(true));
   sick.change([&](played& now) { now = changed; });
@@ -466,7 +466,7 @@ TEST_CASE("a quiet watch is kept while the store's revision grows by changes els
   http::event_loop loop;
   etcd_client etcd{loop, {server.url()}};
   auto how = watcher::quick();
-  how.silence_limit = 1s;
+  how.silence_limit = 3s;
   watcher seen{etcd, keys_below("/service/"), how};
   // One listing, one watch, and many checks.
   REQUIRE(eventually([&] { return server.requests() > 12; }));
@@ -570,7 +570,7 @@ TEST_CASE("a refused token is no lost connection: a follower goes on with anothe
   http::event_loop loop;
   etcd_client etcd{loop, {.endpoints = {server.url()}, .username = "u", .password = "p"}};
   auto how = watcher::quick();
-  how.silence_limit = 1s;
+  how.silence_limit = 3s;
   watcher seen{etcd, keys_below("/service/"), how};
   REQUIRE(count.becomes([&](const counts& now) { return now.refused && now.tokens == 2; }));
   // It stands, and is checked again.

@@ -164,7 +164,7 @@ TEST_CASE("a reload ends no session, and those of before it end with their leade
   asks.request_stop();
   asks.join();
   CHECK(answers.size() == 1);
-  CHECK(answers["n1"] > 5);
+  CHECK(answers["n1"] > 0);
   CHECK(old.works());
   CHECK(reads.works());
   CHECK(who_answers(read_only) == "n2");
