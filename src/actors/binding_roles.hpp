@@ -10,6 +10,10 @@
 /// What the roles of bindings look like in PostgreSQL, and which there are.
 namespace matriarch::actors {
 
+/// A role's settings that are stored in more bytes are an application's nonsense, or its attack: they
+/// are not read, and go where they stand for ours.
+inline constexpr int longest_settings = 8192;
+
 /// The comment that tells our roles from those that somebody made by hand; only a superuser can set
 /// it.
 inline constexpr const char* binding_mark = "matriarch binding";

@@ -520,8 +520,8 @@ void instance_bindings::note_answer(const role_answer& said) {
       if (auto there = leaving_.find(role); there != leaving_.end() && there->second.empty())
         there->second = why;
   }
-  if (!said.ok && !refused_in_it_.empty())
-    host_.end_sessions(refused_in_it_);
+  if (said.kept_out && !refused_in_it_.empty())
+    host_.end_sessions({host_.seen().leader}, refused_in_it_);
   if (said.why == refusal_ && before == troubles())
     return;
   refusal_ = said.why;
@@ -541,6 +541,10 @@ void instance_bindings::ask_for_removal(const std::string& role) {
   for (const auto& [other, why] : leaving_)
     if (other != role)
       order.others.insert(other);
+  auto now = host_.self->clock().now();
+  auto& first = remove_again_[role].first;
+  first = first.value_or(now);
+  order.asked_for = std::chrono::duration_cast<std::chrono::milliseconds>(now - *first);
   auto done = [this, role](const role_removal_answer& said) {
     removing_.erase(role);
     note_removal(role, said);
@@ -555,8 +559,10 @@ void instance_bindings::ask_for_removal(const std::string& role) {
 
 void instance_bindings::note_removal(const std::string& role, const role_removal_answer& said) {
   auto before = troubles();
+  auto shut = said.replicas_kept_out;
   if (said.kept_out)
-    host_.end_sessions({role});
+    shut.insert(host_.seen().leader);
+  host_.end_sessions(shut, {role});
   if (said.gone) {
     leaving_.erase(role);
     remove_again_.erase(role);

@@ -43,8 +43,9 @@ struct binding_host {
       write;
   /// Whether this broker may change anything; answers if it may not.
   std::function<bool(caf::typed_response_promise<model::verdict>&)> may_act;
-  /// Has the cells end what is open of these roles at the leader, where nobody gets in to do it.
-  std::function<void(std::set<std::string>)> end_sessions;
+  /// Has the cells of nodes end what is open there of roles, where nobody gets in to do it.
+  std::function<void(const std::set<std::string>& nodes, const std::set<std::string>& roles)>
+      end_sessions;
   /// Holds the actor's other changes back while a port is asked for, and no longer.
   std::function<void(bool)> hold;
   /// Has the actor look what comes next.
@@ -208,6 +209,7 @@ private:
   std::map<std::string, std::string> leaving_;
   std::set<std::string> removing_; ///< of these, those that are asked for
   struct next_try {
+    std::optional<caf::actor_clock::time_point> first; ///< when it was asked for first
     caf::actor_clock::time_point at;
     caf::timespan pause{0}; ///< before it
   };

@@ -60,8 +60,11 @@ public:
         return {false, *wrong};
     auto begun =
         begin_order(order_.conn_url, order_.superuser, order_.owner.username, "roles", until_);
-    if (!begun.ok())
-      return {false, begun.error()};
+    if (!begun.ok()) {
+      role_answer answer{false, begun.error()};
+      answer.kept_out = true;
+      return answer;
+    }
     leader_.emplace(std::move(begun->leader));
     found_ = std::move(begun->found);
     if (!found_.contains(order_.owner.username))
@@ -296,6 +299,12 @@ private:
     }
     if (there.in_revoked)
       text += ";revoke " + id(revoked_) + " from " + id(name);
+    if (exists)
+      text +=
+          ";delete from pg_db_role_setting where setdatabase = 0 and pg_column_size(setconfig) > "
+          + std::to_string(longest_settings)
+          + " and setrole = (select oid from pg_authid where rolname = " + leader_->literal(name)
+          + ")";
     text +=
         ";alter role " + id(name)
         + " set "

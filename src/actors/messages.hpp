@@ -289,6 +289,7 @@ struct role_answer {
   std::set<std::string> caught_up = {};
   /// A replica lacks a revocation, and whoever ordered it has to know at once: nothing else was tried.
   bool cut_short = false;
+  bool kept_out = false; ///< the leader let nobody in to do it
 };
 /// Remove a role whose login is refused already: end its sessions everywhere, hand over what it
 /// owns, drop it. Of the owner only the sessions end. What is not done within some seconds is left
@@ -303,12 +304,16 @@ struct role_removal {
   std::map<std::string, std::string> replicas = {};
   /// Other roles of the instance that are to go: if this one's sessions stay, theirs are looked at.
   std::set<std::string> others = {};
+  /// How long ago the first order for this role was sent: logins that had begun by then may still come.
+  std::chrono::milliseconds asked_for{0};
 };
 struct role_removal_answer {
   bool gone = false;
   std::string why = {};                           ///< if it is not
   std::map<std::string, std::string> others = {}; ///< of these, what keeps them
   bool kept_out = false;                          ///< the leader let nobody in to do it
+  /// The replicas that let nobody in to do it, by node id.
+  std::set<std::string> replicas_kept_out = {};
 };
 
 /// Make what the applications of an instance may do, beyond their roles, what it shall be.

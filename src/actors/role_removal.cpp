@@ -38,6 +38,8 @@ constexpr auto longest_replica_answer = 1s;
 // What an application does to its own database can hold up every new session there.
 constexpr auto longest_database_connect = 2s;
 constexpr auto longest_dropping = 5s;
+// PostgreSQL's authentication_timeout on our nodes is 10 s, from when it has got the connection.
+constexpr auto longest_login = 12s;
 
 class role_remover {
 public:
@@ -48,12 +50,12 @@ public:
     auto begun = begin_order(order_.conn_url, order_.superuser, order_.owner.username,
                              "removal " + order_.name, until_);
     if (!begun.ok())
-      return {false, begun.error(), {}, true};
+      return {false, begun.error(), {}, true, {}};
     leader_.emplace(std::move(begun->leader));
     if (!begun->found.contains(order_.name))
       return {true};
     if (auto wrong = end_all_sessions())
-      return {false, *wrong, what_keeps_others()};
+      return {false, *wrong, what_keeps_others(), false, silent_};
     if (order_.name == order_.owner.username)
       return {true};
     if (auto wrong = drop())
@@ -75,7 +77,6 @@ private:
     if (auto told = end_sessions(*leader_, {order_.name}); !told.ok())
       return told.error();
     std::vector<replica> replicas;
-    std::set<std::string> silent;
     auto connected_by = clock::now() + longest_replica_connects;
     for (const auto& [name, url] : order_.replicas) {
       auto opened = session::open(url, order_.superuser,
@@ -83,7 +84,7 @@ private:
       if (opened.ok())
         replicas.push_back({name, std::move(*opened)});
       else
-        silent.insert(name);
+        silent_.insert(name);
     }
     auto end = clock::now() + longest_session_end;
     for (auto& one : replicas)
@@ -103,7 +104,7 @@ private:
         all_over &= one.over;
       }
       if (all_over || clock::now() > end)
-        return left ? left : unseen_on(silent);
+        return left ? left : unseen() ? unseen() : begun_on(replicas);
       std::this_thread::sleep_for(pause);
       pause = std::min<std::chrono::milliseconds>(pause * 2, longest_pause);
     }
@@ -111,17 +112,28 @@ private:
 
   /// A replica that follows the leader is alive, and has clients. One that does not follow it either
   /// may be away for ever.
-  trouble unseen_on(const std::set<std::string>& silent) {
-    if (silent.empty())
+  trouble unseen() {
+    if (silent_.empty())
       return std::nullopt;
     auto alive = leader_->run("select application_name from pg_stat_replication where state ="
                               " 'streaming' and application_name in ("
-                              + literals(*leader_, silent) + ")");
+                              + literals(*leader_, silent_) + ")");
     if (!alive.ok())
       return alive.error();
     if (PQntuples(alive->get()) == 0)
       return std::nullopt;
     return "a replica that follows the leader lets nobody in to end its sessions there";
+  }
+
+  /// A replica that has not replayed that a role is refused lets in whoever began to log in before the
+  /// router gave it no more connections, for as long as a login may take.
+  trouble begun_on(const std::vector<replica>& replicas) const {
+    auto open = std::ranges::any_of(replicas, [](const replica& one) { return !one.over; });
+    if (!open || order_.asked_for > longest_login)
+      return std::nullopt;
+    return "a replica has not replayed yet that its login is refused, and logins that had begun "
+           "there are"
+           " waited for";
   }
 
   /// There may be many more that stay, and each is to be told of soon.
@@ -130,12 +142,13 @@ private:
     return found.ok() ? *found : std::map<std::string, std::string>{};
   }
 
-  /// Whether a replica has no such session and lets none in; or cannot be asked.
-  bool is_over(replica& one, trouble& left) const {
+  /// Whether a replica has no such session and lets none in; or cannot be asked, which is then told.
+  bool is_over(replica& one, trouble& left) {
     auto open = end_sessions(one.on, {order_.name});
     if (!open.ok()) {
       spdlog::warn("the replica {} may still have sessions of a revoked role: {}", one.name,
                    open.error());
+      silent_.insert(one.name);
       return true;
     }
     if (!open->empty()) {
@@ -148,6 +161,8 @@ private:
                             + " and not exists (select from pg_auth_members m join pg_authid g on"
                               " g.oid = m.roleid where m.member = r.oid and g.rolname = "
                             + one.on.literal(model::revoked_role(order_.owner.username)) + ")");
+    if (!knows.ok())
+      silent_.insert(one.name);
     return !knows.ok() || text_at(*knows, 0, 0) == "0";
   }
 
@@ -225,7 +240,8 @@ private:
   const role_removal& order_;
   postgresql::deadline until_;
   std::optional<session> leader_;
-  bool tried_ = false; ///< to make it `nologin`
+  bool tried_ = false;           ///< to make it `nologin`
+  std::set<std::string> silent_; ///< the replicas that could not be asked
 };
 
 } // namespace

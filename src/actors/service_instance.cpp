@@ -167,10 +167,12 @@ private:
                           read_only ? known_->read_only_port : known_->allocated_port, true, name_};
     };
     host.change_port = [this](bool read_only) { change_port(read_only); };
-    host.end_sessions = [this](std::set<std::string> roles) {
-      if (const auto* leader = known_ ? known_->find_node(around_.seen.leader) : nullptr)
-        self_->send(setup_.cells, sessions_order{leader->cell, leader->node_id, known_->scope,
-                                                 activity_.fleet, std::move(roles)});
+    host.end_sessions = [this](const std::set<std::string>& nodes,
+                               const std::set<std::string>& roles) {
+      for (const auto& id : nodes)
+        if (const auto* where = known_ ? known_->find_node(id) : nullptr)
+          self_->send(setup_.cells, sessions_order{where->cell, where->node_id, known_->scope,
+                                                   activity_.fleet, roles});
     };
     host.commit = [this](change what, after_commit then) {
       commit(std::move(what), std::move(then));

@@ -127,6 +127,25 @@ def all_locks(platform):
     platform.unbind("pair", "kept")
 
 
+@scenario("a binding that lets nobody into a replica any more, by the locks that it holds there, ends")
+def all_locks_of_a_replica(platform):
+    shared(platform)
+    held, reader = platform.bind("pair", "held"), platform.bind("pair", "reads", parameters={"read-only": True})
+    wait_until(lambda: on_replica(reader) is True, "the readers' port to lead to the replica")
+    there = held["uri"].replace(f":{held['port']}/", f":{reader['port']}/")
+    with contextlib.closing(session({"uri": there})) as holder:
+        try:
+            run(holder, "select count(pg_advisory_lock(n)) from generate_series(1, 1000000) n")
+        except psycopg2.errors.OutOfMemory:
+            pass
+        true(no_lock_is_left(reader), "the table of locks is not full")
+        since = unbind(platform, "held")
+        wait_until(lambda: not no_lock_is_left(reader), "the locks to be free")
+        print(f"       let in again {time.monotonic() - since:.2f} s after the unbind was accepted")
+        gone(platform, "held")
+    platform.unbind("pair", "reads")
+
+
 def busy(platform, credentials):
     return platform.ask_node(platform.leader("pair"), "select true from pg_stat_activity where state = 'active' "
                              "and query ~ 'SCRAM' and usename = %s", credentials["username"])
