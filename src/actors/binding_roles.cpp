@@ -24,8 +24,12 @@ result<found_roles> find_roles(session& on, const std::string& owner) {
            + on.literal(group) + ")";
   };
   auto has_set = [&](const std::string& setting) {
-    return "exists (select from pg_db_role_setting where setrole = r.oid and setdatabase = 0 and "
-           + on.literal(setting) + " = any (setconfig))";
+    // Settings may be as long as an application likes, and packed: what is stored in more bytes than
+    // all of ours take is not unpacked.
+    return "exists (select from pg_db_role_setting where setrole = r.oid and setdatabase = 0 and"
+           " case when pg_column_size(setconfig) <= "
+           + std::to_string(longest_settings) + " then " + on.literal(setting)
+           + " = any (setconfig) else false end)";
   };
   auto came = on.run(
       "select r.rolname, coalesce(shobj_description(r.oid, 'pg_authid'), ''),"

@@ -7,6 +7,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include "actors/binding_roles.hpp"
 #include "model/names.hpp"
 
 namespace matriarch::actors {
@@ -40,13 +41,18 @@ public:
     auto wrong = log_in();
     if (!wrong)
       return wrong;
+    auto not_yet = "a login with its credentials does not work yet: " + *wrong;
+    if (order_.hurry && order_.hurry->load())
+      return not_yet; // why is looked for by the order after the urgent one
     if (auto locked = unlock())
       return locked->empty() ? log_in() : locked;
     if (auto holder = find_lock())
       return holder;
     if (auto culprit = find_setting())
       return culprit;
-    return "a login with its credentials does not work yet: " + *wrong;
+    if (auto culprit = find_many())
+      return culprit;
+    return not_yet;
   }
 
 private:
@@ -143,9 +149,11 @@ private:
   [[nodiscard]] trouble find_setting() const {
     auto found = leader_.run(
         "select distinct left(split_part(s, '=', 1), 200), p.boot_val from pg_db_role_setting"
-        " cross join lateral unnest(setconfig) s left join pg_settings p"
-        " on p.name = split_part(s, '=', 1) where setdatabase in (0, (select"
-        " oid from pg_database where datname = "
+        " cross join lateral unnest(case when pg_column_size(setconfig) <= "
+        + std::to_string(longest_settings)
+        + " then setconfig end) s left join pg_settings p"
+          " on p.name = split_part(s, '=', 1) where setdatabase in (0, (select"
+          " oid from pg_database where datname = "
         + leader_.literal(model::application_database)
         + ")) and setrole in (0, (select oid from pg_roles where rolname = "
         + leader_.literal(wanted_.who.username)
@@ -176,6 +184,23 @@ private:
              + " keep every new session from working; some of these have to be taken back: "
              + names;
     return std::nullopt;
+  }
+
+  /// Settings so long that every session takes its time to read them.
+  [[nodiscard]] trouble find_many() const {
+    auto database = std::string{model::application_database};
+    auto found =
+        leader_.run("select from pg_db_role_setting where setrole = 0 and setdatabase = (select"
+                    " oid from pg_database where datname = "
+                    + leader_.literal(database) + ") and pg_column_size(setconfig) > "
+                    + std::to_string(longest_settings));
+    if (!found.ok() || PQntuples(found->get()) == 0)
+      return std::nullopt;
+    return "the settings of the database " + database
+           + " are too long for a session to begin with; whoever made them takes them back with: "
+             "alter"
+             " database "
+           + database + " reset all";
   }
 
   /// As a session's options, where a blank separates.

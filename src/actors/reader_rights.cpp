@@ -41,6 +41,9 @@ with names as (select current_setting('matriarch.owner') as owner,
     join pg_auth_members m on m.member = r.oid join g on g.oid = m.roleid where not r.rolsuper),
   who as (select 0::oid as oid, 'public' as name
     union all select oid, quote_ident(rolname) from g union all select oid, name from each),
+  -- As binding_roles.cpp has it of all roles: longer ones are not unpacked.
+  settings as materialized (select setrole, setconfig from pg_db_role_setting where setdatabase = 0
+    and setrole in (select oid from each) and pg_column_size(setconfig) <= 8192),
   -- Who may own nothing.
   theirs as (select oid from each union all select oid from g),
   held as materialized (select distinct relation as oid from pg_locks where locktype = 'relation'
@@ -174,21 +177,26 @@ union all
 select 6, 1, 'the role ' || r.name, format('revoke %s from %s', m.roleid::regrole, r.name)
   from who r join pg_auth_members m on m.member = r.oid, o where pg_has_role(m.roleid, o.oid, 'member')
 union all
+select 5, 1, 'the role ' || r.name, format('delete from pg_db_role_setting where setrole = %s and'
+    || ' setdatabase = 0 and pg_column_size(setconfig) > 8192', r.oid)
+  from each r join pg_db_role_setting s on s.setrole = r.oid and s.setdatabase = 0
+  where pg_column_size(s.setconfig) > 8192
+union all
 select 6, 1, 'the role ' || r.name, format('alter role %s bypassrls', r.name)
   from each r where not r.rolbypassrls
 union all
 select 6, 1, 'the role ' || r.name, format('alter role %s set role = none', r.name)
-  from each r where not exists (select from pg_db_role_setting s, unnest(s.setconfig) c
-    where s.setrole = r.oid and s.setdatabase = 0 and c = 'role=none')
+  from each r where not exists (select from settings s, unnest(s.setconfig) c
+    where s.setrole = r.oid and c = 'role=none')
 union all
 select 6, 1, 'the role ' || r.name,
     format('alter role %s set temp_file_limit = %L', r.name, temporary_files)
   from each r, names where current_setting('temp_file_limit') = '-1'
-    and not exists (select from pg_db_role_setting s, unnest(s.setconfig) c
-      where s.setrole = r.oid and s.setdatabase = 0 and c like 'temp\_file\_limit=%')
+    and not exists (select from settings s, unnest(s.setconfig) c
+      where s.setrole = r.oid and c like 'temp\_file\_limit=%')
 union all
 select 6, 1, 'the role ' || r.name, format('alter role %s reset temp_file_limit', r.name)
-  from each r join pg_db_role_setting s on s.setrole = r.oid and s.setdatabase = 0, names
+  from each r join settings s on s.setrole = r.oid, names
   where current_setting('temp_file_limit') <> '-1'
     and 'temp_file_limit=' || temporary_files = any (s.setconfig)
 

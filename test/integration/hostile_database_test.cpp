@@ -76,6 +76,39 @@ TEST_CASE("a verifier and settings as long as the memory are not read") {
   CHECK(app.as("one").connected());
 }
 
+TEST_CASE("settings of a role that take long to unpack are not read, and go where they hide ours") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.want("reader", true);
+  app.must_make();
+  auto fill = [&](const std::string& role) {
+    app.admin().ask("do $$begin execute 'alter role " + role
+                    + " set application_name = ' || quote_literal(repeat('a', 10000000)); end$$");
+  };
+  for (const char* role : {"one", "reader", "appuser"})
+    fill(role);
+  app.must_make();
+  auto admin = app.admin();
+  auto long_ones = [&](const std::string& role) {
+    return admin.ask(
+        "select count(*) from pg_db_role_setting where pg_column_size(setconfig) > 8192"
+        " and setrole = '"
+        + role + "'::regrole");
+  };
+  CHECK(long_ones("one") == "0");
+  CHECK(long_ones("reader") == "0");
+  // The owner's are its own affair, and nobody's.
+  CHECK(long_ones("appuser") == "1");
+  CHECK(app.as("one").ask("select current_user") == "appuser");
+  CHECK(app.as("reader").ask("show default_transaction_read_only") == "on");
+  // The same of one that is to go.
+  fill("one");
+  app.drop("one");
+  app.must_make();
+  CHECK_FALSE(app.has("one"));
+}
+
 TEST_CASE("a verifier by which no client would trust the server is replaced") {
   postgresql_server server;
   instance app{server};
@@ -200,6 +233,25 @@ TEST_CASE(
                 said.unmade["two"]);
   CHECK(holds(said.unmade["two"], "the session " + pid_of("select count")));
   reading.ask("commit");
+  app.must_make();
+  CHECK(app.as("two").connected());
+}
+
+TEST_CASE("settings of the database that are too long to be looked at are named as such") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.must_make();
+  auto one = app.as("one");
+  one.ask("do $$begin execute 'alter database db set application_name = '"
+          " || quote_literal(repeat('a', 10000000)); end$$");
+  one.ask("alter database db set local_preload_libraries = 'nope'");
+  app.want_fresh("two");
+  auto said = app.make();
+  REQUIRE_MESSAGE(said.ok, said.why);
+  REQUIRE(said.unmade.contains("two"));
+  CHECK_MESSAGE(holds(said.unmade["two"], "alter database db reset all"), said.unmade["two"]);
+  one.ask("alter database db reset all");
   app.must_make();
   CHECK(app.as("two").connected());
 }
