@@ -372,21 +372,32 @@ routes routing_table::current() const {
     auto found = clusters_.find(one.scope);
     one.max_connections =
         max_connections_of(known->second, found == clusters_.end() ? nullptr : &found->second);
+    std::string unplaced;
     if (found != clusters_.end())
-      for (const auto& [name, announced] : found->second.members)
-        if (auto node = known->second.nodes.find(name); node != known->second.nodes.end())
-          if (auto member = vetted(announced.member, node->second)) {
-            one.members.push_back(*member);
-            one.members.back().held_back = known->second.held_back.contains(name);
-          }
+      for (const auto& [name, announced] : found->second.members) {
+        auto node = known->second.nodes.find(name);
+        if (node == known->second.nodes.end() || !announced.member)
+          continue;
+        if (auto member = vetted(announced.member, node->second)) {
+          one.members.push_back(*member);
+          one.members.back().held_back = known->second.held_back.contains(name);
+        } else {
+          unplaced = name;
+        }
+      }
     // What is no port is said even before there is a member.
-    if (one.members.empty() && port_of(text))
+    if (one.members.empty() && unplaced.empty() && port_of(text))
       continue;
     auto port = port_for(instance, text);
     if (!port)
       continue;
+    if (!unplaced.empty())
+      all.unserved.push_back(
+          {*port, instance,
+           fmt::format("node {} is a member, and its cell has not said where it is", unplaced)});
     one.port = *port;
-    all.served.push_back(std::move(one));
+    if (!one.members.empty())
+      all.served.push_back(std::move(one));
   }
   // After all first ports: none of them is given up for a second one.
   for (auto& one : all.served)

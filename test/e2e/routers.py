@@ -13,9 +13,10 @@ from router_killed import lets_in
 ALL_THERE_WILL_BE = 2**53  # a revision above every one of a test's
 
 
-def say(platform, serves=ALL_THERE_WILL_BE, unbound=(), router="by-hand"):
+def say(platform, serves=ALL_THERE_WILL_BE, unbound=(), router="by-hand", unserved=()):
     platform.put_key(f"/routers/{router}", json.dumps(
-        {"id": router, "host": "hand-host", "serves": str(serves), "unbound": list(unbound)}))
+        {"id": router, "host": "hand-host", "serves": str(serves), "unbound": list(unbound),
+         "unserved": [{"instance": name, "why": "hand-host knows no address of it"} for name in unserved]}))
 
 
 def gone(platform, router="by-hand"):
@@ -61,6 +62,26 @@ def provision_waits(platform):
         platform.wait_operation("late").must_succeed()
     exactly_as_asked(platform, "late", 1)
     platform.remove("late")
+
+
+@scenario("an instance that one router does not reach waits for it, and no other instance does")
+def unserved(platform):
+    with by_hand(platform, unserved=["apart"]):
+        wait_until(lambda: "by-hand" in routers(platform), "the broker to know the router")
+        platform.provision("apart", nodes=1)
+        platform.create("beside", nodes=1)
+        seen = platform.wait_operation("apart", until=lambda one: "does not reach" in one.lines[-1][1])
+        equal(seen.lines[-1][0], "in progress", "the operation")
+        true("by-hand" not in str(seen.lines) and "hand-host" not in str(seen.lines),
+             f"last_operation names the router: {seen.lines}")
+        wait_until(lambda: health(platform)["status"] == "degraded", "healthz to tell of it")
+        status, out, err = matriarch(platform, "show-routers")
+        equal(status, 0, err)
+        true("does not serve instance apart: hand-host knows no address of it" in out, out)
+        say(platform)
+        platform.wait_operation("apart").must_succeed()
+    platform.remove("apart")
+    platform.remove("beside")
 
 
 @scenario("a router whose lease ends is not waited for any longer")

@@ -212,11 +212,20 @@ TEST_CASE("a node is routed to where the record says, whatever its member key sa
   registered.erase("/service/a/members/n1");
   CHECK(registered.current().served == std::vector<route>{served_one});
 
-  INFO("a node whose cell has said nothing yet is nowhere");
+  INFO("a node whose cell has said nothing yet is nowhere, and its instance is not served as it "
+       "should");
   auto waiting = with(R"(,"address":"","patroni_address":"")");
   REQUIRE(waiting.current().served.size() == 1);
   REQUIRE(waiting.current().served[0].members.size() == 1);
   CHECK(waiting.current().served[0].members[0].name == "n2");
+  REQUIRE(waiting.current().unserved.size() == 1);
+  CHECK(waiting.current().unserved[0].instance == "a");
+  waiting.put("/service/a/state", R"({"scope":"a","phase":"accepted","nodes":[{"node_id":"n1",)"
+                                  R"("address":"","patroni_address":""}]})");
+  CHECK(waiting.current().served.empty());
+  CHECK(waiting.current().unserved.size() == 1);
+  waiting.put("/service/a/state", record("a", "accepted", {"n2"}));
+  CHECK(waiting.current().unserved.empty());
 
   INFO("where a cell says nothing of Patroni's port, any of the node's own host is taken");
   auto half = with(R"(,"address":"127.0.1.1:5432","patroni_address":"")");
