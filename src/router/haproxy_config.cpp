@@ -27,6 +27,7 @@ const std::string active_broker = ":active-broker";
 constexpr std::string_view instance_connections = ":instance-connections";
 constexpr std::string_view node_connections = ":node-connections";
 constexpr std::string_view source_connections = ":source-connections";
+constexpr std::string_view broker_sources = ":broker-sources";
 
 /// What of the connections is kept for the brokers' port: whoever takes all that there are for
 /// instances leaves the operator a way in.
@@ -98,9 +99,16 @@ std::string broker_text(const router_config& settings, const broker_front& front
   std::string tls;
   if (front.has_tls())
     tls = fmt::format(" ssl crt {} alpn http/1.1 ssl-min-ver TLSv1.2", certificate_path(settings));
-  auto text = fmt::format("\nlisten {}\n    bind {}{}\n    maxconn {}\n", broker_listen,
-                          endpoint{settings.bind_host, front.listen}.text(), tls,
-                          connections_of_brokers(settings));
+  const auto most = connections_of_brokers(settings);
+  // When nearly all are used up, an address gets more only where it has few: the silent clients of one
+  // machine leave the rest to others.
+  auto text =
+      fmt::format("\nlisten {0}\n    bind {1}{2}\n    maxconn {3}\n"
+                  "    tcp-request connection track-sc0 src table {4}\n"
+                  "    tcp-request connection reject if {{ fe_conn gt {5} }} {{ sc0_conn_cur "
+                  "gt {6} }}\n",
+                  broker_listen, endpoint{settings.bind_host, front.listen}.text(), tls, most,
+                  broker_sources, most - std::max(1, most / 10), std::max(1, most / 20));
   if (front.has_tls())
     text += fmt::format("    # the certificate {}\n", model::start_of_sha256(certificate, 16));
   // One broker acts. Its standby refuses what writes, so it serves only while nobody acts. The
@@ -232,10 +240,12 @@ std::string head_of(const router_config& settings) {
       "\nbackend {5}\n"
       "    stick-table type string len 8 size 10k expire 1h store conn_cur\n"
       "\nbackend {6}\n"
-      "    stick-table type string len 48 size 100k expire 1h store conn_cur\n",
+      "    stick-table type string len 48 size 100k expire 1h store conn_cur\n"
+      "\nbackend {8}\n"
+      "    stick-table type ipv6 size 10k expire 1h store conn_cur\n",
       settings.maxconn + most_relayed, settings.data_dir, most_reloads,
       settings.check_interval.count(), settings.check_interval.count() / 2, node_connections,
-      source_connections, instance_connections);
+      source_connections, instance_connections, broker_sources);
 }
 
 /// Who is let in, and to whom. HAProxy's tables count; the numbers are in a map, so that they can

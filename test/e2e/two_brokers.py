@@ -1,12 +1,18 @@
 """Two brokers on one etcd, behind HAProxy: one acts, the other follows, and takes over."""
 
 import concurrent.futures
+import contextlib
+import socket
 import threading
+import urllib.parse
 
 from checks import equal, exactly_as_asked, json_error, scenario, true
 from local_platform import PLAN, SERVICE, wait_until
 
 PLATFORM = {"brokers": 2}
+
+# A tenth of the router's connections are the brokers', 400 by default.
+MORE_THAN_THE_PORT_TAKES = 2000
 
 
 def other_than(active):
@@ -109,6 +115,18 @@ def rolling_restart(platform):
         ask_until_taken(platform, "DELETE", platform.instance_path(name), params=platform.ids_of(name))
     for name in names:
         platform.wait_operation(name).must_succeed()
+
+
+@scenario("silent clients of one machine at the brokers' port leave room for others")
+def silent_clients(platform):
+    where = urllib.parse.urlsplit(platform.broker_uri)
+    with contextlib.ExitStack() as held:
+        for _ in range(MORE_THAN_THE_PORT_TAKES):
+            with contextlib.suppress(ConnectionError):  # it has enough
+                held.enter_context(socket.create_connection((where.hostname, where.port), timeout=60,
+                                                            source_address=("127.0.0.9", 0)))
+        # A router gives them up after 10 s.
+        equal(platform.osb("GET", "/v2/catalog", timeout=9)[0], 200, "the catalog for another machine")
 
 
 @scenario("a broker that stops answers what it has, also those who came through a router")

@@ -189,14 +189,14 @@ TEST_CASE("the brokers have a listen if they are configured, and connections of 
   auto text = text_of(with);
   auto listen = text.substr(text.find("\nlisten :broker\n"));
   listen = listen.substr(0, listen.find("\nlisten p30001"));
-  CHECK(contains(listen, "    bind 127.0.0.1:8888\n    maxconn 400\n    mode http\n"));
+  CHECK(contains(listen, "    bind 127.0.0.1:8888\n    maxconn 400\n"));
+  CHECK(contains(listen, "reject if { fe_conn gt 360 } { sc0_conn_cur gt 20 }\n    mode http\n"));
   CHECK(contains(listen, "    http-check send meth GET uri /healthz\n"));
   CHECK(contains(listen, "    http-check send meth GET uri /healthz?active\n"));
   CHECK(contains(listen, "    use_backend :active-broker if "));
   CHECK(contains(listen, "\nbackend :active-broker\n"));
   CHECK(contains(listen, "    server broker2 127.0.0.1:3001 check\n"));
   CHECK(contains(listen, "    option forwardfor\n"));
-  CHECK_FALSE(contains(listen, "tcp-request"));
   // A broker that is given up still answers what it has.
   CHECK_FALSE(contains(text.substr(0, text.find("\nlisten p30001")), "on-marked-down"));
   CHECK(contains(listen, "    http-reuse never\n"));
