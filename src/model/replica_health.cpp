@@ -56,10 +56,12 @@ private:
     now.looked_at = signs_.now;
     if (!now.well)
       now.unwell_for += passed;
-    else if (!now.behind)
+    else if (!now.behind && !now.copies)
       convalesce(now); // nothing has happened since
-    if (member != nullptr && member->copying()) {
-      // A copy of a big database takes its time: that is neither well nor unwell, and begins anew.
+    now.copies = member != nullptr && member->copying();
+    if (now.copies) {
+      // A copy of a big database takes its time: that is neither well nor unwell, and begins anew. One
+      // that fails again and again is told by what passes between.
       now.timeline = now.position = 0;
       now.stood_for = duration{0};
       now.stands = now.behind = false;
@@ -85,10 +87,9 @@ private:
     note(id, now, runs && !now.stands, got_on);
   }
 
-  /// It is as it was, as far as its clock is concerned.
-  void pause(node_history& now) {
-    if (!now.well)
-      now.well_since = signs_.now;
+  /// For how long it was unwell stays as it was.
+  void pause(node_history& now) const {
+    now.well_since = signs_.now;
     now.well = true;
   }
 

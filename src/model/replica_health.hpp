@@ -24,6 +24,7 @@ struct node_history {
   bool stands = false; ///< it has done so for too long
   bool behind = false; ///< at the last look it ran, and was behind
   bool well = true;    ///< at the last look
+  bool copies = false; ///< at the last look it got its data
   steady_time looked_at{0};
   steady_time well_since{0};
   /// For how long it has been unwell, in all, since it last was well for long enough.

@@ -277,6 +277,23 @@ TEST_CASE("a copy takes its time, and begins anew") {
   CHECK(c.look().standing.empty());
 }
 
+TEST_CASE(
+    "a replica whose copies fail again and again is to be replaced, however long each takes") {
+  cluster c;
+  c.look();
+  for (auto unwell = 0s; unwell < after; unwell += 30s) {
+    c.of("n2").state = "stopped";
+    c.look();
+    c.now += 30s;
+    c.of("n2").state = "creating replica";
+    c.look();
+    c.now += 30min;
+    c.look();
+  }
+  c.of("n2").state = "stopped";
+  CHECK(c.look().unhealthy.contains("n2"));
+}
+
 TEST_CASE("a replica that gets on again is well at once") {
   cluster c;
   c.let_n2_stand();
