@@ -50,6 +50,7 @@ public:
         [this](const activity& now) {
           active_ = now.active;
           told_.reset(); // another broker may have told otherwise meanwhile
+          ++term_;
           setup_.out->status.authority_told_at = 0;
           look();
         },
@@ -172,8 +173,8 @@ private:
     what.then = {store::put{keys::shown_authority, wanted}};
     self_->request(setup_.store, store_patience, std::move(what))
         .then(
-            [this, wanted](const store::commit_result& came) {
-              if (came.state != store::commit_state::committed)
+            [this, wanted, term = term_](const store::commit_result& came) {
+              if (came.state != store::commit_state::committed || term != term_)
                 return done(retry_pause);
               told_ = wanted;
               told_at_ = came.at;
@@ -186,8 +187,8 @@ private:
   void ask_what_was_told() {
     self_->request(setup_.store, store_patience, store::key_range{keys::shown_authority, ""})
         .then(
-            [this](const store::range_result& came) {
-              if (!came.ok)
+            [this, term = term_](const store::range_result& came) {
+              if (!came.ok || term != term_)
                 return done(retry_pause);
               auto now = setup_.outside.now();
               told_.emplace();
@@ -218,6 +219,7 @@ private:
   alarm<authority_keeper_actor::pointer> alarm_;
   authority_setup setup_;
   bool active_ = false;
+  unsigned term_ = 0; ///< grows with each change of that: what was asked before it says nothing
   bool busy_ = false;
   tls::authorities known_;
   store::revision at_ = 0; ///< of the key, as last read or written; 0 if there is none

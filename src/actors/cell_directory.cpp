@@ -19,7 +19,7 @@ namespace keys = store::keys;
 
 // All instances of a lost cell ask at once, and the first to ask need not be the first to be served.
 constexpr caf::timespan gathering = std::chrono::seconds{1};
-// A router that stands still must not keep certificates from being renewed.
+// A router that stands still, or is none of ours, must not keep certificates from being renewed.
 constexpr model::duration routers_patience = std::chrono::minutes{1};
 
 class cell_directory {
@@ -324,8 +324,9 @@ private:
       told_of_signers_ = {told_at, certificates_.now()};
     if (told_at == 0)
       return false;
+    auto routers = out_.status.routers.load();
     return certificates_.now() >= told_of_signers_.second + routers_patience
-           || model::waits_for(*out_.status.routers.load(), {told_at, 0, false}).over();
+           || (routers->awaited && model::waits_for(*routers, {told_at, 0, false}).over());
   }
 
   void say(const cell_news& now) const {
