@@ -102,6 +102,16 @@ void with_a_router_that_dies(stage& here) {
   here.outside.after(14s, [&outside = here.outside] { outside.routers.start("r1"); });
 }
 
+/// One of two routers does not reach the instance's node for a while, and says so.
+void with_a_router_that_lacks(stage& here) {
+  add_router(here, "r2", 50ms);
+  here.outside.routers.at("r2").lacks = {"db"};
+  here.outside.after(8s, [&outside = here.outside] {
+    outside.routers.at("r2").lacks.clear();
+    outside.routers.start("r2");
+  });
+}
+
 /// Something else has the next ports at one of two routers, which says so when it should open them.
 void with_ports_taken(stage& here) {
   add_router(here, "r2", 400ms);
@@ -327,6 +337,14 @@ std::vector<workflow> all() {
                   [](stage& here) { here.outside.bootstraps_lost = 1; },
                   {{provision("db", 2)}},
                   {{"db", {2}}}});
+  list.push_back({"provision-never-leads",
+                  [](stage& here) { here.outside.firsts_never_lead = 1; },
+                  {{provision("db", 2)}},
+                  {{"db", {2}}}});
+  list.push_back({"provision-unserved",
+                  with_a_router_that_lacks,
+                  {without_waiting(provision("db", 1)), {provision("db2", 1)}},
+                  {{"db", {1}}, {"db2", {1}}}});
   list.push_back({"provision-uncertified",
                   with_cells_that_ask,
                   {{provision("db", 1)}},

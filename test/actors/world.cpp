@@ -774,7 +774,8 @@ void world::elect(const std::string& scope) {
   auto initialized = etcd.value(keys::initialize(scope));
   for (const auto& [node, where] : nodes_of(scope)) {
     const auto& identity = find_node(node)->identity;
-    if (member_state(scope, node) != "running" || (initialized && *initialized != identity))
+    if (member_state(scope, node) != "running" || (initialized && *initialized != identity)
+        || never_lead_.contains(node))
       continue;
     if (!initialized)
       etcd.put(keys::initialize(scope), identity);
@@ -805,6 +806,10 @@ void world::get_data(const std::string& scope, const std::string& node_id) {
   if (!initialized) {
     initialized = std::to_string(7460000000000000000 + ++bootstraps_);
     etcd.put(keys::initialize(scope), *initialized);
+    if (firsts_never_lead > 0) {
+      --firsts_never_lead;
+      never_lead_.insert(node_id);
+    }
   }
   if (copies_hang && !leader_of(scope).empty())
     return write_member(scope, node_id, "creating replica");

@@ -284,6 +284,8 @@ public:
   bool cells_are_fenced = true;
   /// So many of the next nodes that create `initialize` never hear that they have.
   int bootstraps_lost = 0;
+  /// So many of those who make a cluster's first data run and never come to lead.
+  int firsts_never_lead = 0;
   int next_nodes_stand = 0; ///< so many of the next that get data replicate nothing
   /// Called after each step of time and each order.
   std::function<void()> watch_over;
@@ -370,6 +372,7 @@ private:
   std::set<std::string> called_done_; ///< operations and bindings
   int switchovers_ = 0;
   int bootstraps_ = 0;
+  std::set<std::string> never_lead_; ///< by the node's id
   int last_id_ = 0;
 };
 
