@@ -105,6 +105,15 @@ struct transfer {
   /// The transfers that received something since the loop last looked.
   std::vector<event_loop::task_id>* arrivals = nullptr;
 
+  /// It is connected, and the other side has not agreed on TLS yet.
+  [[nodiscard]] bool waits_for_tls() const {
+    curl_off_t connected = 0;
+    curl_off_t agreed = 0;
+    curl_easy_getinfo(handle.get(), CURLINFO_CONNECT_TIME_T, &connected);
+    curl_easy_getinfo(handle.get(), CURLINFO_APPCONNECT_TIME_T, &agreed);
+    return what.url.starts_with("https:") && connected > 0 && agreed == 0;
+  }
+
   [[nodiscard]] long status() const {
     long code = 0;
     curl_easy_getinfo(handle.get(), CURLINFO_RESPONSE_CODE, &code);
@@ -508,8 +517,10 @@ struct event_loop::implementation {
         h.waiting.push_back(id);
       arm(id, t->deadline, [this, id] {
         finish(id, [](transfer& late) {
-          return late.failed("no answer within " + std::to_string(late.what.timeout.count())
-                             + " ms");
+          return late.failed("no answer within " + std::to_string(late.what.timeout.count()) + " ms"
+                             + (late.waits_for_tls() ? "; who is there has not answered that TLS is"
+                                                       " wanted, and may not speak it"
+                                                     : ""));
         });
       });
     }

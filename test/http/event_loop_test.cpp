@@ -186,6 +186,10 @@ TEST_CASE("a request without an answer ends at its time-out and may have been se
   auto answer = sent(loop, what);
   CHECK(answer.status == 0);
   CHECK(answer.error.find("no answer within 300 ms") != std::string::npos);
+  CHECK(answer.error.find("TLS") == std::string::npos);
+  what.url.replace(0, 4, "https");
+  what.timeout = 2s; // a connection has to be made within that
+  CHECK(sent(loop, what).error.find("TLS") != std::string::npos);
   CHECK(silent.has(1));
   CHECK_FALSE(answer.never_sent);
 }
