@@ -104,7 +104,7 @@ std::string broker_text(const router_config& settings, const broker_front& front
   // machine leave the rest to others.
   auto text =
       fmt::format("\nlisten {0}\n    bind {1}{2}\n    maxconn {3}\n"
-                  "    tcp-request connection track-sc0 src table {4}\n"
+                  "    tcp-request connection track-sc0 src,ipmask(32,64) table {4}\n"
                   "    tcp-request connection reject if {{ fe_conn gt {5} }} {{ sc0_conn_cur "
                   "gt {6} }}\n",
                   broker_listen, endpoint{settings.bind_host, front.listen}.text(), tls, most,
@@ -259,7 +259,8 @@ std::string admission_of(const router_config& settings, const port_kind& kind,
       "    tcp-request connection set-var(sess.all_nearly) var(sess.limits),field(5,:)\n"
       "    tcp-request connection set-var(sess.all_share) var(sess.limits),field(6,:)\n"
       "    tcp-request connection set-var(sess.instance) dst_port,map({fallbacks},{proxy})\n"
-      "    tcp-request connection track-sc1 src,concat(:,sess.instance) table {sources}\n"
+      "    tcp-request connection track-sc1 src,ipmask(32,64),concat(:,sess.instance) table "
+      "{sources}\n"
       "    tcp-request connection track-sc2 int(1) table {instances}\n"
       "    tcp-request connection reject if { sc2_conn_cur gt {most} }\n"
       // An address can have many ports' connections. When all together are nearly used up, it gets

@@ -70,6 +70,7 @@ TEST_CASE("each port of the range has a listen with empty slots, checked as the 
   CHECK(contains(text,
                  "    use_backend %[dst_port,map(/d/fallbacks.map,none)] if { nbsrv(p30002) eq "
                  "0 }\n"));
+  CHECK(contains(text, "track-sc1 src,ipmask(32,64),concat("));
   CHECK(contains(text, "    retries 0\n"));
   CHECK(contains(text.substr(text.find("\nlisten p30001\n")), "on-marked-down shutdown-sessions"));
   // What is fixed in the file is the shape; whatever is in the slots goes by the socket.
@@ -190,6 +191,7 @@ TEST_CASE("the brokers have a listen if they are configured, and connections of 
   auto listen = text.substr(text.find("\nlisten :broker\n"));
   listen = listen.substr(0, listen.find("\nlisten p30001"));
   CHECK(contains(listen, "    bind 127.0.0.1:8888\n    maxconn 400\n"));
+  CHECK(contains(listen, "track-sc0 src,ipmask(32,64) table :broker-sources\n"));
   CHECK(contains(listen, "reject if { fe_conn gt 360 } { sc0_conn_cur gt 20 }\n    mode http\n"));
   CHECK(contains(listen, "    http-check send meth GET uri /healthz\n"));
   CHECK(contains(listen, "    http-check send meth GET uri /healthz?active\n"));
