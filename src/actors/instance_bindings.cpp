@@ -49,6 +49,11 @@ std::string role_name(std::string id) {
   return "binding_" + id;
 }
 
+/// In PostgreSQL's words: a session has let somebody in, and left too few locks to do anything.
+bool lacks_locks(const std::string& why) {
+  return why.find("out of shared memory") != std::string::npos;
+}
+
 } // namespace
 
 // -- from etcd ------------------------------------------------------------------------------------
@@ -520,7 +525,10 @@ void instance_bindings::note_answer(const role_answer& said) {
       if (auto there = leaving_.find(role); there != leaving_.end() && there->second.empty())
         there->second = why;
   }
-  if (said.kept_out && !refused_in_it_.empty())
+  bool kept_out =
+      said.kept_out || lacks_locks(said.why)
+      || std::ranges::any_of(said.leaving, [](const auto& one) { return lacks_locks(one.second); });
+  if (kept_out && !refused_in_it_.empty())
     host_.end_sessions({host_.seen().leader}, refused_in_it_);
   if (said.why == refusal_ && before == troubles())
     return;
@@ -560,9 +568,10 @@ void instance_bindings::ask_for_removal(const std::string& role) {
 void instance_bindings::note_removal(const std::string& role, const role_removal_answer& said) {
   auto before = troubles();
   auto shut = said.replicas_kept_out;
-  if (said.kept_out)
+  if (said.kept_out || lacks_locks(said.why))
     shut.insert(host_.seen().leader);
-  host_.end_sessions(shut, {role});
+  if (role != host_.known()->application.username) // cells keep out bindings' roles alone
+    host_.end_sessions(shut, {role});
   if (said.gone) {
     leaving_.erase(role);
     remove_again_.erase(role);

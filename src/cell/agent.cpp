@@ -35,6 +35,12 @@ using std::chrono::seconds;
 // Often enough that a node's end is noticed well below Patroni's shortest lease; a look costs one
 // small read of /proc a node.
 constexpr milliseconds tick_pause{250};
+/// As the broker names the roles of bindings, and nobody else does.
+constexpr std::string_view role_of_binding = "binding_";
+/// The broker tries again several times a second for as long as somebody waits for it.
+constexpr milliseconds longest_kept_out{2'000};
+/// A session that comes back takes longer to hold what keeps others out.
+constexpr milliseconds keep_out_pause{10};
 // A node that starts is looked at often, for somebody waits; one that runs only to notice a change.
 constexpr milliseconds probe_pause_starting{500};
 constexpr milliseconds probe_pause_running{5'000};
@@ -592,30 +598,51 @@ std::vector<pid_t> agent::processes_of(const node& which) const {
                                                : processes_beside(*which.record.process);
 }
 
-/// For roles that may not log in any more, where nobody gets in to end what they have open.
-void agent::end_sessions(const std::string& node_id, const http::request& asked,
-                         const reply& to) const {
+/// For roles that may not log in any more, where nobody gets in to end what they have open. They are kept
+/// out for a while, for they could come back before the broker gets in.
+void agent::end_sessions(const std::string& node_id, const http::request& asked, const reply& to) {
   auto claim = claim_of(asked);
   if (!claim)
     return to->send(answer(400, claim.error()));
-  if (auto refusal = fence_.refusal_of(*claim))
-    return to->send(answer(412, *refusal, "StaleRequest"));
   auto body = json::parse(asked.body);
   const auto* listed = body ? json::member(*body, "roles") : nullptr;
-  if (listed == nullptr || !listed->IsArray() || listed->Empty()
-      || !std::ranges::all_of(listed->GetArray(), [](const auto& one) { return one.IsString(); }))
+  if (listed == nullptr || !listed->IsArray() || listed->Empty())
     return to->send(answer(400, "the body needs roles, an array of names"));
+  std::set<std::string> roles;
+  for (const auto& one : listed->GetArray()) {
+    if (!one.IsString() || !std::string_view{one.GetString()}.starts_with(role_of_binding))
+      return to->send(
+          answer(400, fmt::format("roles has a name that is no binding's: each begins with {}",
+                                  role_of_binding)));
+    roles.emplace(one.GetString(), one.GetStringLength());
+  }
   auto found = nodes_.find(node_id);
   if (found == nodes_.end())
     return to->send(answer(410, fmt::format("there is no node {} here", node_id)));
-  const auto& which = *found->second;
-  std::set<std::string> roles;
-  for (const auto& one : listed->GetArray())
-    roles.emplace(one.GetString(), one.GetStringLength());
-  auto ended = end_backends(processes_of(which), which.record.request.scope, roles);
-  if (ended > 0)
-    spdlog::info("node {}: told {} sessions of revoked roles to end", node_id, ended);
+  auto& which = *found->second;
+  const auto& scope = which.record.request.scope;
+  if (!claim->scope.empty() && claim->scope != scope)
+    return to->send(answer(
+        400, fmt::format("the node {} belongs to {}, not to {}", node_id, scope, claim->scope)));
+  claim->scope = scope;
+  if (auto refusal = fence_.refusal_of(*claim))
+    return to->send(answer(412, *refusal, "StaleRequest"));
+  which.kept_out.merge(roles);
+  if (std::exchange(which.keep_out_until, clock::now() + longest_kept_out) == clock::time_point{}) {
+    spdlog::info("node {}: sessions of revoked roles are ended, for nobody else gets in", node_id);
+    keep_out(found->second);
+  }
   to->send(answer(200));
+}
+
+void agent::keep_out(const node_ptr& which) {
+  (void)end_backends(processes_of(*which), which->record.request.scope, which->kept_out);
+  if (clock::now() < which->keep_out_until) {
+    loop_.after(keep_out_pause, life_.guard([this, which] { keep_out(which); }));
+    return;
+  }
+  which->kept_out.clear();
+  which->keep_out_until = {};
 }
 
 // -- whether Patroni is one that can be guarded ---------------------------------------------------

@@ -87,6 +87,8 @@ private:
     bool silent = false;  ///< its Patroni has not answered since
     bool asking_who_leads = false;
     std::unique_ptr<store::etcd_client> etcd; ///< as the user that its Patroni is; made when needed
+    std::set<std::string> kept_out;           ///< roles whose sessions are ended, until then
+    clock::time_point keep_out_until{};
     // While stopping:
     clock::time_point kill_at;
     clock::time_point signal_at;
@@ -130,7 +132,8 @@ private:
                        const fencing_claim& claim, const reply& to);
   void deprovision(const std::string& node_id, const http::request& asked, const reply& to);
   [[nodiscard]] std::vector<pid_t> processes_of(const node& which) const;
-  void end_sessions(const std::string& node_id, const http::request& asked, const reply& to) const;
+  void end_sessions(const std::string& node_id, const http::request& asked, const reply& to);
+  void keep_out(const node_ptr& which);
   [[nodiscard]] http::response health() const;
   [[nodiscard]] http::response listing() const;
   /// The answer to a PUT: the broker connects nowhere else than there.

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import threading
 import time
 
 import psycopg2
@@ -108,22 +109,34 @@ def no_lock_is_left(credentials):
         return "out of shared memory" in str(error)
 
 
-@scenario("a binding that lets nobody in any more, by the locks that it holds, ends")
+def take_all_locks(credentials, over):
+    """Whenever it is let in, for as long as it is."""
+    while not over.is_set():
+        with contextlib.suppress(psycopg2.Error), contextlib.closing(session(credentials)) as holder:
+            with contextlib.suppress(psycopg2.errors.OutOfMemory):  # what it got it keeps
+                run(holder, "select count(pg_advisory_lock(n)) from generate_series(1, 1000000) n")
+            while not over.wait(0.1):
+                run(holder, "select 1")
+        over.wait(0.01)
+
+
+@scenario("a binding that lets nobody in any more, by the locks that it holds, ends, however often it comes back")
 def all_locks(platform):
     shared(platform)
     held, kept = platform.bind("pair", "held"), platform.bind("pair", "kept")
-    with contextlib.closing(session(held)) as holder:
-        try:
-            run(holder, "select count(pg_advisory_lock(n)) from generate_series(1, 1000000) n")
-        except psycopg2.errors.OutOfMemory:
-            pass  # what it got it keeps
-        true(no_lock_is_left(kept), "the table of locks is not full")
+    over = threading.Event()
+    holder = threading.Thread(target=take_all_locks, args=(held, over))
+    holder.start()
+    try:
+        wait_until(lambda: no_lock_is_left(kept), "the table of locks to be full")
         since = unbind(platform, "held")
-        wait_until(lambda: not no_lock_is_left(kept), "the locks to be free")
-        print(f"       let in again {time.monotonic() - since:.2f} s after the unbind was accepted")
         gone(platform, "held")
+        print(f"       gone {time.monotonic() - since:.2f} s after the unbind was accepted")
         true(not connects(held["uri"]), "the credentials still work")
         others_work(platform, kept, "other")
+    finally:
+        over.set()
+        holder.join()
     platform.unbind("pair", "kept")
 
 
