@@ -212,7 +212,8 @@ private:
     };
     behind.authority = [this] {
       auto known = published_.status.authority.load();
-      return known ? known->shown(outside_.now()) : std::string{};
+      // Also of who retires: nodes may show what it signed for some more seconds.
+      return known ? known->trusted(outside_.now()) : std::string{};
     };
     behind.ask = [this](model::request what, std::chrono::milliseconds patience,
                         std::function<void(model::verdict)> answer) {
