@@ -655,7 +655,10 @@ TEST_CASE("every function that the public may call, and that has an effect, is k
   auto unknown = app.admin().ask(R"(
 select coalesce(string_agg(distinct proname, ', '), '') from pg_proc p
 where pronamespace = 'pg_catalog'::regnamespace and provolatile = 'v'
-  and has_function_privilege('reader', p.oid, 'execute') and proname not in (
+  and has_function_privilege('reader', p.oid, 'execute')
+  -- PostgreSQL refuses each of these unless pg_upgrade has started it; minor releases bring more
+  and proname !~ '^binary_upgrade_'
+  and proname not in (
   -- only read, or change this session alone
   'bernoulli', 'clock_timestamp', 'current_query', 'currtid2', 'currval', 'cursor_to_xml',
   'cursor_to_xmlschema', 'gen_random_uuid', 'lastval', 'pg_blocking_pids', 'pg_collation_actual_version',
@@ -688,14 +691,7 @@ where pronamespace = 'pg_catalog'::regnamespace and provolatile = 'v'
   'pg_cancel_backend', 'pg_terminate_backend', 'matriarch_pg_cancel_backend',
   'matriarch_pg_terminate_backend',
   -- ask for a superuser, for replication, or to be called by PostgreSQL itself
-  'amvalidate', 'binary_upgrade_create_empty_extension', 'binary_upgrade_set_missing_value',
-  'binary_upgrade_set_next_array_pg_type_oid', 'binary_upgrade_set_next_heap_pg_class_oid',
-  'binary_upgrade_set_next_heap_relfilenode', 'binary_upgrade_set_next_index_pg_class_oid',
-  'binary_upgrade_set_next_index_relfilenode', 'binary_upgrade_set_next_multirange_array_pg_type_oid',
-  'binary_upgrade_set_next_multirange_pg_type_oid', 'binary_upgrade_set_next_pg_authid_oid',
-  'binary_upgrade_set_next_pg_enum_oid', 'binary_upgrade_set_next_pg_tablespace_oid',
-  'binary_upgrade_set_next_pg_type_oid', 'binary_upgrade_set_next_toast_pg_class_oid',
-  'binary_upgrade_set_next_toast_relfilenode', 'binary_upgrade_set_record_init_privs',
+  'amvalidate',
   'brinhandler', 'bthandler', 'dsnowball_init', 'dsnowball_lexize', 'ginhandler', 'gisthandler',
   'hashhandler', 'heap_tableam_handler', 'plpgsql_call_handler', 'plpgsql_inline_handler',
   'plpgsql_validator', 'spghandler', 'pg_copy_logical_replication_slot',
