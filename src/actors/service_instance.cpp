@@ -1506,7 +1506,7 @@ private:
   /// Patroni says that PostgreSQL did not start; anything else may have kept the order from it.
   void note_failed_restart(const std::string& id, const http::outcome& came) {
     spdlog::warn("instance {}: node {} was not restarted: {}", name_, id, refusal_of(came));
-    if (!came.body.starts_with("restart failed"))
+    if (!came.body.starts_with("restart failed") && !restarts_by_itself_in_vain(id, came))
       return;
     // Of an update that says so, the settings of before are put back. If they are, and it does not
     // start with them either, something else that Patroni was told may have arrived late.
@@ -1517,6 +1517,20 @@ private:
     }
     if (auto found = around_.seen.members.find(id); found != around_.seen.members.end())
       found->second.state = "start failed"; // its key says so a round later
+  }
+
+  /// Patroni tries again and again by itself, takes no order meanwhile, and its node does not run.
+  bool restarts_by_itself_in_vain(const std::string& id, const http::outcome& came) {
+    constexpr int often = 5; // some twenty seconds
+    auto found = around_.seen.members.find(id);
+    bool tries = came.body.find("after failure already in progress") != std::string::npos
+                 && found != around_.seen.members.end() && found->second.ended();
+    auto& refusals = refused_restarts_[id];
+    refusals = tries ? refusals + 1 : 0;
+    if (refusals < often)
+      return false;
+    refusals = 0;
+    return true;
   }
 
   void perform(const model::copy_again& step) {
@@ -1757,6 +1771,8 @@ private:
   std::string repair_;                 ///< what is being repaired, in words
   store::revision initialized_at_ = 0; ///< of the key `initialize`; 0: it is not there
   model::bootstrap_verdict bootstrap_;
+  /// How often in a row Patroni had a restart of its own under way, by node id.
+  std::map<std::string, int> refused_restarts_;
 
   cell_news news_;
   bool turn_asked_ = false;
