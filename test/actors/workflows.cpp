@@ -339,8 +339,8 @@ std::vector<workflow> all() {
                   {{"db", {2}}}});
   list.push_back({"provision-never-leads",
                   [](stage& here) { here.outside.firsts_never_lead = 1; },
-                  {{provision("db", 2)}},
-                  {{"db", {2}}}});
+                  {{provision("db", 1)}},
+                  {{"db", {1}}}});
   list.push_back({"provision-unserved",
                   with_a_router_that_lacks,
                   {without_waiting(provision("db", 1)), {provision("db2", 1)}},
