@@ -449,8 +449,8 @@ private:
     };
     to_cell(std::move(what))
         .then(
-            [done](const http::outcome&
-                       came) { // Cells of another make, or of an earlier release, cannot do it.
+            // Cells of another make, or of an earlier release, cannot do it.
+            [done](const http::outcome& came) {
               done(came.status == 200 || came.status == 404 ? "" : description_in(came));
             },
             [done](const caf::error&) { done("no answer in time"); });

@@ -125,7 +125,8 @@ std::string broker_text(const router_config& settings, const broker_front& front
       "    timeout server 70s\n"
       "    timeout queue 5s\n"
       // A broker that has ceased to act, or stops, still answers what it has: its requests are not cut
-      // off as it is marked down. That its machine is gone is found by the kernel, within 25 s.
+      // off as it is marked down. The kernel finds within 25 s that a machine is gone which had got the
+      // request; one that had not, or a broker that stands still, holds it until the server's time is up.
       "    srvtcpka-idle 10s\n"
       "    srvtcpka-intvl 5s\n"
       "    srvtcpka-cnt 3\n"
