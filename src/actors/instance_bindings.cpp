@@ -33,6 +33,10 @@ constexpr std::size_t most_lingering_removals = 2;
 // What keeps one role from being made its tenant has to mend; whoever waits is told before the end.
 constexpr caf::timespan pause_when_unmade = 1s;
 constexpr caf::timespan tell_unmade_after = 5s;
+// PostgreSQL refuses a role well below that where nothing is in its way. Nobody logs in a second after.
+constexpr caf::timespan refused_by_cells_after = 500ms;
+// A cell forgets such an order after 12 s.
+constexpr caf::timespan refused_by_cells_again = 4s;
 // A replica that is held back serves nobody: looked at again soon.
 constexpr caf::timespan pause_when_held_back = 1s;
 // A platform that can poll gets its answer at once if it is there by then.
@@ -128,9 +132,6 @@ void instance_bindings::bind(const model::bind_request& asked, answer owed) {
   if (ruling.write) {
     if (!host_.may_act(owed))
       return;
-    // A binding without a role of its own is complete with its record, but for the way to it.
-    if (ruling.write->phase == model::binding_phase::ready && !is_served(*ruling.write))
-      ruling.write->phase = model::binding_phase::creating;
     bool wants_port = ruling.write->read_only && host_.known()->read_only_port == 0;
     if (wants_port)
       write_with_port(std::move(*ruling.write), owed);
@@ -156,10 +157,7 @@ void instance_bindings::write_new(model::binding fresh, answer owed) {
     known_[fresh.binding_id] = fresh;
     at_ = came.at;
     host_.publish();
-    if (fresh.phase == model::binding_phase::ready)
-      owed.deliver(success(model::verdict_kind::created, fresh.binding_id));
-    else
-      wait(fresh.binding_id, owed, false, fresh.polled);
+    wait(fresh.binding_id, owed, false, fresh.polled);
   });
 }
 
@@ -377,14 +375,32 @@ store::operation instance_bindings::put_of(const model::binding& one) const {
   return store::put{key_of(one.binding_id), store::encode_binding(one, host_.name, *host_.keys)};
 }
 
+/// Which node leads, of which timeline; there has to be one.
+std::string instance_bindings::term() const {
+  const auto& seen = host_.seen();
+  return seen.leader + " " + std::to_string(seen.members.at(seen.leader).timeline);
+}
+
+/// Who is being made and logs in as the owner, which is to be tried for each.
+std::set<std::string> instance_bindings::sharing() const {
+  std::set<std::string> ids;
+  for (const auto& [id, one] : known_)
+    if (one.phase == model::binding_phase::creating && one.role.username.empty())
+      ids.insert(id);
+  return ids;
+}
+
 /// What the leader's roles shall be; nothing while there is none to make them, or nothing to make.
 std::optional<instance_bindings::state_of_roles> instance_bindings::wanted_state() const {
   const auto& known = *host_.known();
   const auto& seen = host_.seen();
-  if (!known.desired.exists || !model::has_own_roles(known, known_) || !seen.running(seen.leader))
+  if (!known.desired.exists || !seen.running(seen.leader))
     return std::nullopt;
   state_of_roles wanted;
-  wanted.term = seen.leader + " " + std::to_string(seen.members.at(seen.leader).timeline);
+  wanted.sharing = sharing();
+  if (!model::has_own_roles(known, known_) && wanted.sharing.empty())
+    return std::nullopt;
+  wanted.term = term();
   wanted.owner_logs_in = model::owner_logs_in(known, known_);
   wanted.some_unknown = !unreadable_.empty();
   for (const auto& [id, one] : known_) {
@@ -421,6 +437,55 @@ void instance_bindings::tend() {
   else
     hurry();
   tend_removal();
+  have_refused_by_cells();
+}
+
+/// Whoever is being removed and logs in by a role of its own.
+std::set<std::string> instance_bindings::to_be_refused() const {
+  std::set<std::string> roles;
+  for (const auto& [id, one] : known_)
+    if (one.phase == model::binding_phase::removing && !one.role.username.empty())
+      roles.insert(one.role.username);
+  return roles;
+}
+
+/// The nodes that run and may not know of all that who is refused.
+std::set<std::string> instance_bindings::that_let_in() const {
+  const auto& seen = host_.seen();
+  std::set<std::string> nodes;
+  bool leader_does =
+      seen.running(seen.leader)
+      && (refused_by_ != term() || !std::ranges::includes(refused_, to_be_refused()));
+  if (leader_does)
+    nodes.insert(seen.leader);
+  for (const auto& [name, url] : running_replicas())
+    if (leader_does || !caught_up_.contains(name))
+      nodes.insert(name);
+  return nodes;
+}
+
+/// What PostgreSQL itself is to do can be held up by whoever lives in it, and by a replica's replay: a lock
+/// that another application holds, or all that there are. A line in pg_hba.conf cannot.
+void instance_bindings::have_refused_by_cells() {
+  auto roles = host_.known()->desired.exists ? to_be_refused() : std::set<std::string>{};
+  auto nodes = roles.empty() ? std::set<std::string>{} : that_let_in();
+  if (nodes.empty())
+    return by_cells_.reset();
+  auto now = host_.self->clock().now();
+  if (!by_cells_)
+    by_cells_.emplace().since = now;
+  bool asked = std::ranges::includes(by_cells_->nodes, nodes)
+               && std::ranges::includes(by_cells_->roles, roles);
+  auto next = asked ? by_cells_->asked_at + refused_by_cells_again
+                    : by_cells_->since + refused_by_cells_after;
+  if (now >= next) {
+    host_.end_sessions(nodes, roles);
+    by_cells_->asked_at = now;
+    by_cells_->nodes = std::move(nodes);
+    by_cells_->roles = std::move(roles);
+    next = now + refused_by_cells_again;
+  }
+  host_.wake(next - now);
 }
 
 /// Somebody is to be refused who is not by the order that is under way: no login that it tries, and
@@ -434,7 +499,8 @@ void instance_bindings::hurry() {
 void instance_bindings::tend_roles() {
   auto wanted = wanted_state();
   const auto& known = *host_.known();
-  bool nothing_to_make = known.desired.exists && !model::has_own_roles(known, known_);
+  bool nothing_to_make =
+      known.desired.exists && !model::has_own_roles(known, known_) && sharing().empty();
   bool made = wanted ? confirmed_ == wanted && !cut_short_ : nothing_to_make;
   unserved_.clear();
   if (made && settle())
@@ -493,14 +559,29 @@ void instance_bindings::ask(state_of_roles wanted) {
   confirmed_.reset();
   const auto& known = *host_.known();
   const auto& leader = host_.seen().members.at(host_.seen().leader);
-  role_order order{
-      host_.name,    leader.login_url,    known.superuser, known.application, wanted.owner_logs_in,
-      wanted.wanted, wanted.some_unknown, wanted.revoked,  wanted.later,      hurry_};
+  role_order order{host_.name,
+                   leader.login_url,
+                   known.superuser,
+                   known.application,
+                   wanted.owner_logs_in,
+                   !wanted.sharing.empty(),
+                   wanted.wanted,
+                   wanted.some_unknown,
+                   wanted.revoked,
+                   wanted.later,
+                   hurry_};
   replicas_asked_ = running_replicas().size();
   auto done = [this, wanted = std::move(wanted)](const role_answer& said) {
     asking_ = false;
-    if (said.ok)
+    if (said.ok) {
       confirmed_ = wanted;
+      refused_ = refused_in_it_;
+      std::erase_if(refused_, [&](const std::string& role) {
+        auto there = said.leaving.find(role);
+        return there != said.leaving.end() && !there->second.empty();
+      });
+      refused_by_ = wanted.term;
+    }
     note_answer(said);
     host_.go_on();
   };
@@ -595,6 +676,8 @@ std::map<std::string, std::string> instance_bindings::troubles() const {
   for (const auto& [id, one] : known_) {
     const auto& role = role_of(one);
     bool leaves = one.phase == model::binding_phase::removing;
+    if (one.role.username.empty() && one.phase != model::binding_phase::creating)
+      continue; // what keeps another one that shares the owner from being made is not its own
     const auto& among = leaves ? leaving_ : unmade_;
     if (auto there = among.find(role); there != among.end() && !there->second.empty())
       found[id] = leaves ? "it cannot be used any more, and its role " + role

@@ -128,6 +128,7 @@ private:
   struct state_of_roles {
     std::string term; ///< which leader, of which timeline
     bool owner_logs_in = false;
+    std::set<std::string> sharing; ///< the bindings being made that log in as the owner
     std::vector<wanted_role> wanted;
     bool some_unknown = false;
     std::vector<std::string> revoked;
@@ -149,10 +150,15 @@ private:
   [[nodiscard]] change change_to(const model::binding& next) const;
   [[nodiscard]] store::operation put_of(const model::binding& one) const;
   [[nodiscard]] model::verdict success(model::verdict_kind is, const std::string& binding_id) const;
+  [[nodiscard]] std::string term() const;
+  [[nodiscard]] std::set<std::string> sharing() const;
   [[nodiscard]] std::optional<state_of_roles> wanted_state() const;
   [[nodiscard]] std::map<std::string, std::string> running_replicas() const;
   void tend_roles();
   void tend_removal();
+  void have_refused_by_cells();
+  [[nodiscard]] std::set<std::string> to_be_refused() const;
+  [[nodiscard]] std::set<std::string> that_let_in() const;
   void hurry();
   void ask(state_of_roles wanted);
   void ask_for_removal(const std::string& role);
@@ -214,6 +220,16 @@ private:
     caf::timespan pause{0}; ///< before it
   };
   std::map<std::string, next_try> remove_again_; ///< what lingers
+  std::set<std::string> refused_;                ///< by PostgreSQL itself, as a leader has said
+  std::string refused_by_;                       ///< which leader, of which timeline
+  /// Of cells, for as long as somebody may still log in somewhere who is not to.
+  struct refusals {
+    caf::actor_clock::time_point since;
+    caf::actor_clock::time_point asked_at; ///< last, and for what:
+    std::set<std::string> nodes;
+    std::set<std::string> roles;
+  };
+  std::optional<refusals> by_cells_;
 };
 
 } // namespace matriarch::actors

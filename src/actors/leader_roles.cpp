@@ -174,7 +174,8 @@ private:
   // -- who stays
 
   trouble make_wanted() {
-    auto closed = close_other_databases();
+    // Who shares the owner is left what it had.
+    auto closed = order_.wanted.empty() ? result<std::string>{""} : close_other_databases();
     if (!closed.ok())
       return closed.error();
     if (!closed->empty())
@@ -226,7 +227,10 @@ private:
   void check_logins() {
     auto end = std::min(
         until_, clock::now() + (revokes_ ? longest_logins_beside_revocation : longest_logins));
-    for (const auto& one : order_.wanted) {
+    auto all = order_.wanted;
+    if (order_.owner_is_fresh)
+      all.push_back({.who = order_.owner, .fresh = true});
+    for (const auto& one : all) {
       const auto& name = one.who.username;
       if (!one.fresh || answer_.unmade.contains(name))
         continue;

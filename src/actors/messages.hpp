@@ -83,8 +83,9 @@ struct removal_order {
   store::revision at = 0;
   std::string fleet;
 };
-/// Tell what is open of these roles at a node to end, where nobody gets in to do it: a session can hold
-/// what keeps everybody else out. Nobody waits for it; whoever sent it sees when it gets in.
+/// Refuse these roles at a node without its PostgreSQL's knowing them revoked, and tell what is open of them
+/// to end: a session can hold what keeps everybody else out. Nobody waits for it, and it is forgotten there
+/// after some seconds; whoever sent it sees when it gets in, and asks again until then.
 struct sessions_order {
   std::string cell;
   std::string node_id;
@@ -266,6 +267,7 @@ struct role_order {
   model::credentials owner;
   /// Whether applications log in as the owner itself (bindings with shared credentials).
   bool owner_logs_in = false;
+  bool owner_is_fresh = false; ///< one of these is still being made, as wanted_role::fresh
   std::vector<wanted_role> wanted = {};
   /// Whether there are bindings that nobody can read: no role is taken away then but those named.
   bool some_unknown = false;
@@ -283,7 +285,7 @@ struct role_answer {
   /// The roles that are to be removed, or the owner, whose sessions are to end; for a
   /// role_removal. With a reason where not even their login could be refused.
   std::map<std::string, std::string> leaving = {};
-  /// The wanted roles that could not be made, and why.
+  /// The wanted roles that could not be made, the owner if it was to be looked at, and why.
   std::map<std::string, std::string> unmade = {};
   /// The replicas, by the names under which they stream, that have the change.
   std::set<std::string> caught_up = {};

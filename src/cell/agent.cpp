@@ -37,10 +37,11 @@ using std::chrono::seconds;
 constexpr milliseconds tick_pause{250};
 /// As the broker names the roles of bindings, and nobody else does.
 constexpr std::string_view role_of_binding = "binding_";
-/// The broker tries again several times a second for as long as somebody waits for it.
-constexpr milliseconds longest_kept_out{2'000};
+/// The broker repeats its order for as long as it is needed. A client that had connected before has
+/// PostgreSQL's authentication_timeout to say who it is, and is refused by nothing that came later.
+constexpr milliseconds longest_kept_out{12'000};
 /// A session that comes back takes longer to hold what keeps others out.
-constexpr milliseconds keep_out_pause{10};
+constexpr milliseconds keep_out_pause{20};
 // A node that starts is looked at often, for somebody waits; one that runs only to notice a change.
 constexpr milliseconds probe_pause_starting{500};
 constexpr milliseconds probe_pause_running{5'000};
@@ -107,6 +108,13 @@ result<std::string> text_in(const std::string& path) {
   if (!*text)
     return failure{fmt::format("there is no file {}", path)};
   return **std::move(text);
+}
+
+/// Such a name needs no quotes in pg_hba.conf.
+bool is_role_of_binding(std::string_view name) {
+  return name.starts_with(role_of_binding) && std::ranges::all_of(name, [](char c) {
+           return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
+         });
 }
 
 std::string first_certificate_in(std::string_view text) {
@@ -598,8 +606,8 @@ std::vector<pid_t> agent::processes_of(const node& which) const {
                                                : processes_beside(*which.record.process);
 }
 
-/// For roles that may not log in any more, where nobody gets in to end what they have open. They are kept
-/// out for a while, for they could come back before the broker gets in.
+/// For roles that may not log in any more, where PostgreSQL does not know that, or nobody gets in to end
+/// what they have open. They are kept out for a while: until the broker gets in, or asks again.
 void agent::end_sessions(const std::string& node_id, const http::request& asked, const reply& to) {
   auto claim = claim_of(asked);
   if (!claim)
@@ -610,10 +618,12 @@ void agent::end_sessions(const std::string& node_id, const http::request& asked,
     return to->send(answer(400, "the body needs roles, an array of names"));
   std::set<std::string> roles;
   for (const auto& one : listed->GetArray()) {
-    if (!one.IsString() || !std::string_view{one.GetString()}.starts_with(role_of_binding))
-      return to->send(
-          answer(400, fmt::format("roles has a name that is no binding's: each begins with {}",
-                                  role_of_binding)));
+    if (!one.IsString()
+        || !is_role_of_binding(std::string_view{one.GetString(), one.GetStringLength()}))
+      return to->send(answer(
+          400, fmt::format("roles has a name that is no binding's: each begins with {} and has "
+                           "small letters, digits and underscores",
+                           role_of_binding)));
     roles.emplace(one.GetString(), one.GetStringLength());
   }
   auto found = nodes_.find(node_id);
@@ -627,12 +637,28 @@ void agent::end_sessions(const std::string& node_id, const http::request& asked,
   claim->scope = scope;
   if (auto refusal = fence_.refusal_of(*claim))
     return to->send(answer(412, *refusal, "StaleRequest"));
-  which.kept_out.merge(roles);
+  auto all = which.kept_out;
+  all.merge(roles);
+  if (all != which.kept_out)
+    if (auto error = refuse(which, all))
+      return to->send(answer(500, *error));
+  which.kept_out = std::move(all);
   if (std::exchange(which.keep_out_until, clock::now() + longest_kept_out) == clock::time_point{}) {
-    spdlog::info("node {}: sessions of revoked roles are ended, for nobody else gets in", node_id);
+    spdlog::info("node {}: revoked roles are refused by pg_hba.conf, and their sessions end",
+                 node_id);
     keep_out(found->second);
   }
   to->send(answer(200));
+}
+
+/// PostgreSQL itself lets none of these in who connects from now on.
+std::optional<std::string> agent::refuse(const node& which,
+                                         const std::set<std::string>& roles) const {
+  if (auto error = replace_file(which.paths.refused, fmt::format("{}\n", fmt::join(roles, "\n")),
+                                nodes_own()))
+    return error;
+  reload_postgresql(processes_of(which));
+  return std::nullopt;
 }
 
 void agent::keep_out(const node_ptr& which) {
@@ -643,6 +669,11 @@ void agent::keep_out(const node_ptr& which) {
   }
   which->kept_out.clear();
   which->keep_out_until = {};
+  if (which->is == state::stopping)
+    return; // its files may be gone
+  if (auto error = refuse(*which, {}))
+    spdlog::warn("node {}: roles stay refused that nothing is known of any more: {}",
+                 which->record.request.node_id, *error);
 }
 
 // -- whether Patroni is one that can be guarded ---------------------------------------------------
@@ -955,6 +986,15 @@ std::optional<std::string> agent::write_configuration(node& which) const {
   return replace_file(which.paths.patroni, text, nodes_own());
 }
 
+/// PostgreSQL does not start, and reads nothing again, while a file that pg_hba.conf names is missing.
+/// What a file has that is there stays refused.
+std::optional<std::string> agent::make_refused(const node& which) const {
+  auto there = read_file(which.paths.refused);
+  if (!there)
+    return there.error();
+  return *there ? std::nullopt : replace_file(which.paths.refused, "", nodes_own());
+}
+
 std::optional<std::string> agent::write_files(node& which) const {
   const auto& paths = which.paths;
   const auto& record = which.record;
@@ -964,6 +1004,8 @@ std::optional<std::string> agent::write_files(node& which) const {
   if (auto error = write_guard(paths.python))
     return error;
   if (auto error = write_programs(which))
+    return error;
+  if (auto error = make_refused(which))
     return error;
   if (auto error = write_configuration(which))
     return error;
@@ -1056,12 +1098,15 @@ void agent::renew_configuration(node& which) const {
   if (!text || !*text)
     return spdlog::error("node {}: cannot read {}", id, which.paths.patroni);
   which.asked_by_tls = speaks_tls(**text);
+  if (auto error = make_refused(which))
+    return spdlog::error("node {}: {}", id, *error);
   if (!which.authorities.empty()) {
     if (auto error = write_configuration(which))
       spdlog::error("node {}: {}", id, *error);
     return;
   }
-  auto renewed = with_access_rules(**text, access_rules(config_, which.record.request));
+  auto renewed =
+      with_access_rules(**text, access_rules(config_, which.record.request, which.paths));
   if (!renewed)
     return spdlog::error("node {}: {} is of another form, and is left as it is", id,
                          which.paths.patroni);

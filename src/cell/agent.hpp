@@ -87,7 +87,8 @@ private:
     bool silent = false;  ///< its Patroni has not answered since
     bool asking_who_leads = false;
     std::unique_ptr<store::etcd_client> etcd; ///< as the user that its Patroni is; made when needed
-    std::set<std::string> kept_out;           ///< roles whose sessions are ended, until then
+    std::set<std::string>
+        kept_out; ///< roles that are refused and whose sessions are ended, until then
     clock::time_point keep_out_until{};
     // While stopping:
     clock::time_point kill_at;
@@ -133,6 +134,8 @@ private:
   void deprovision(const std::string& node_id, const http::request& asked, const reply& to);
   [[nodiscard]] std::vector<pid_t> processes_of(const node& which) const;
   void end_sessions(const std::string& node_id, const http::request& asked, const reply& to);
+  [[nodiscard]] std::optional<std::string> refuse(const node& which,
+                                                  const std::set<std::string>& roles) const;
   void keep_out(const node_ptr& which);
   [[nodiscard]] http::response health() const;
   [[nodiscard]] http::response listing() const;
@@ -177,6 +180,7 @@ private:
   [[nodiscard]] std::optional<std::string> write_programs(const node& which) const;
   /// patroni.yml and what it names.
   [[nodiscard]] std::optional<std::string> write_configuration(node& which) const;
+  [[nodiscard]] std::optional<std::string> make_refused(const node& which) const;
   [[nodiscard]] std::optional<std::string> write_files(node& which) const;
   void renew_configuration(node& which) const;
   void ended(const node_ptr& which);

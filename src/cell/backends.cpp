@@ -23,6 +23,12 @@ std::string title_of(pid_t pid) {
   return title.substr(0, title.find('\0'));
 }
 
+/// The postmaster keeps the title that it was started with; so does its child until a client has said
+/// who it is, which reads its configuration again as well.
+bool is_postmaster(std::string_view title) {
+  return title == "postgres" || title.ends_with("/postgres");
+}
+
 } // namespace
 
 std::string_view user_in_title(std::string_view title, std::string_view cluster) {
@@ -35,6 +41,12 @@ std::string_view user_in_title(std::string_view title, std::string_view cluster)
   auto end = title.find(' ');
   auto rest = end == title.npos ? std::string_view{} : title.substr(end + 1);
   return rest.find(' ') == rest.npos ? std::string_view{} : title.substr(0, end);
+}
+
+void reload_postgresql(const std::vector<pid_t>& processes) {
+  for (auto pid : processes)
+    if (is_postmaster(title_of(pid)))
+      ::kill(pid, SIGHUP);
 }
 
 std::size_t end_backends(const std::vector<pid_t>& processes, std::string_view cluster,

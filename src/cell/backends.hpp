@@ -16,6 +16,10 @@ namespace matriarch::cell {
 /// cluster's name, which titles begin with.
 [[nodiscard]] std::string_view user_in_title(std::string_view title, std::string_view cluster);
 
+/// Has PostgreSQL read its configuration again, pg_hba.conf among it: for whoever connects from then on.
+/// `processes` are a node's; its postmaster is found by the name of its program.
+void reload_postgresql(const std::vector<pid_t>& processes);
+
 /// Tells those of the processes that are sessions of these roles to end, as pg_terminate_backend() does.
 /// Gives how many there were.
 [[nodiscard]] std::size_t end_backends(const std::vector<pid_t>& processes,

@@ -222,7 +222,7 @@ void write_postgresql(YAML::Emitter& out, const cell_config& config, const node_
   if (!config.postgresql.tls.authority.empty())
     local["ssl_ca_file"] = paths.authority;
   write(out, "parameters", local);
-  write(out, access_key, access_rules(config, request));
+  write(out, access_key, access_rules(config, request, paths));
   out << YAML::EndMap;
 }
 
@@ -264,8 +264,8 @@ node_paths::node_paths(const std::string& directory)
       operators(directory + "/operator.pem"), fleet(directory + "/fleet.crt"),
       authority(directory + "/authority.crt"), etcd_authority(directory + "/etcd-authority.crt"),
       etcd_certificate(directory + "/etcd.crt"), etcd_key(directory + "/etcd.key"),
-      log(directory + "/log"), home(directory + "/home"), data(home + "/data"), run(home + "/run"),
-      python(directory + "/python") {}
+      log(directory + "/log"), refused(directory + "/refused"), home(directory + "/home"),
+      data(home + "/data"), run(home + "/run"), python(directory + "/python") {}
 
 json::document dynamic_configuration(const cell_config& config, const node_request& request) {
   const auto& patroni = config.patroni;
@@ -342,14 +342,18 @@ bool speaks_tls(const std::string& patroni) {
   }
 }
 
-std::vector<std::string> access_rules(const cell_config& config, const node_request& request) {
+std::vector<std::string> access_rules(const cell_config& config, const node_request& request,
+                                      const node_paths& paths) {
   // The first line that fits decides. `all` does not stand for replication, so nobody but the
   // replication user replicates, and that user does nothing else.
   const auto* host = config.postgresql.require_tls ? "hostssl" : "host";
   auto clients = config.endpoints.clients();
   auto replication = sql_identifier(request.replication.username);
-  // Who is revoked becomes a member: that needs no reload, and no role can hold it up.
-  auto revoked = "+" + sql_identifier(model::revoked_role(request.app_user.username));
+  // Who is revoked becomes a member: that needs no reload, and no role can hold it up. Where nobody can
+  // be made a member of anything, the agent writes the name into the file.
+  auto revoked =
+      fmt::format("+{},@{}", sql_identifier(model::revoked_role(request.app_user.username)),
+                  sql_identifier(paths.refused));
   return {
       fmt::format("local all {} reject", revoked),
       fmt::format("local replication {} reject", revoked),

@@ -33,6 +33,8 @@ struct node_paths {
   std::string etcd_certificate; ///< Patroni's own for etcd, with its key; seldom there
   std::string etcd_key;
   std::string log; ///< what Patroni and PostgreSQL print
+  std::string
+      refused; ///< roles that may not log in, whatever PostgreSQL knows of them; a line each
   std::string home;
   std::string data;   ///< PostgreSQL's data directory, below home
   std::string run;    ///< PostgreSQL's socket, below home
@@ -58,9 +60,10 @@ inline constexpr std::string_view app_database = "db";
 /// Whether a text of render_patroni(), of this or an earlier version, has Patroni speak TLS.
 [[nodiscard]] bool speaks_tls(const std::string& patroni);
 
-/// Who is let in: the lines of pg_hba.conf.
-[[nodiscard]] std::vector<std::string> access_rules(const cell_config& config,
-                                                    const node_request& request);
+/// Who is let in: the lines of pg_hba.conf. They name the file of the refused roles, which has to be
+/// there before PostgreSQL reads them.
+[[nodiscard]] std::vector<std::string>
+access_rules(const cell_config& config, const node_request& request, const node_paths& paths);
 
 /// A text of render_patroni(), of this or an earlier version, with these lines of pg_hba.conf
 /// instead of its own, and all else as it is. Nothing if the text is of another form.

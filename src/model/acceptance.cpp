@@ -374,11 +374,9 @@ binding_ruling judge_bind(const bind_request& asked, const record& known,
       fresh.expires_at = values.now + std::chrono::seconds{asked.lifetime};
       fresh.renew_before = values.now + std::chrono::seconds{asked.lifetime} * 2 / 3;
     }
-    fresh.phase = binding_phase::creating;
-    return {{verdict_kind::accepted, "", fresh.operation_id}, std::move(fresh)};
   }
-  fresh.phase = binding_phase::ready;
-  return {{verdict_kind::created, "", fresh.operation_id}, std::move(fresh)};
+  fresh.phase = binding_phase::creating;
+  return {{verdict_kind::accepted, "", fresh.operation_id}, std::move(fresh)};
 }
 
 binding_ruling judge_unbind(const unbind_request& asked, const record& known,

@@ -309,6 +309,37 @@ TEST_CASE("a replica that does not have a revocation is held back until it has i
   CHECK(held_back().empty());
 }
 
+TEST_CASE("whom PostgreSQL does not refuse within a second the cells refuse, at each node") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  REQUIRE(here.ask(bind("db", "b1")).bound);
+  REQUIRE(here.ask(bind("db", "b2")).bound);
+  auto role = recorded(here.outside, "b1")->role.username;
+  auto asked = unbind("db", "b2");
+  CHECK(here.ask(asked).is == verdict_kind::done);
+  CHECK(here.outside.refused_by_cells.empty());
+  here.outside.database_failure = "out of shared memory";
+  asked = unbind("db", "b1");
+  asked.may_poll = true;
+  auto owed = here.broker().ask(asked);
+  here.pass(1s);
+  std::map<std::string, std::set<std::string>> everywhere;
+  for (const auto& node : here.broker().find("db")->known.nodes)
+    everywhere[node.node_id] = {role};
+  CHECK(here.outside.refused_by_cells == everywhere);
+  INFO("for as long as it takes");
+  here.pass(60s);
+  here.outside.refused_by_cells.clear();
+  here.pass(5s);
+  CHECK(here.outside.refused_by_cells == everywhere);
+  here.outside.database_failure.clear();
+  here.pass(15s);
+  CHECK_FALSE(recorded(here.outside, "b1"));
+  here.outside.refused_by_cells.clear();
+  here.pass(10s);
+  CHECK(here.outside.refused_by_cells.empty());
+}
+
 TEST_CASE("a binding that no replica has yet says so") {
   stage here;
   here.outside.replicas_that_replay = 0;
@@ -364,15 +395,27 @@ TEST_CASE("roles are compared again after a change of leader, of its timeline, a
   CHECK(has_it());
 }
 
-TEST_CASE("shared credentials need no role and no database") {
+TEST_CASE("shared credentials need no role, and each binding a login that works") {
   stage here;
-  here.outside.database_failure = "must not be asked";
   REQUIRE(here.ask(shared_provision()).is == verdict_kind::accepted);
   REQUIRE(finish(here, "db"));
   auto said = here.ask(bind("db", "b1"));
   CHECK(said.is == verdict_kind::created);
   CHECK(said.bound->role.username.empty());
-  CHECK(here.ask(unbind("db", "b1")).is == verdict_kind::done);
+  here.outside.unmade = "a setting of the database";
+  auto came = here.broker().ask(bind("db", "b2"));
+  here.pass(6s);
+  REQUIRE(came->has_value());
+  CHECK((*came)->is == verdict_kind::unavailable);
+  CHECK((*came)->description.find("a setting of the database") != std::string::npos);
+  CHECK(here.broker().find("db")->binding_troubles.contains("b2"));
+  CHECK_FALSE(here.broker().find("db")->binding_troubles.contains("b1"));
+  here.outside.unmade.clear();
+  here.pass(2s);
+  CHECK(here.ask(bind("db", "b2")).is == verdict_kind::done);
+  here.outside.database_failure = "must not be asked";
+  for (const auto* id : {"b1", "b2"})
+    CHECK(here.ask(unbind("db", id)).is == verdict_kind::done);
 }
 
 TEST_CASE("the first read-only binding opens a second port, which rests with the instance's end") {

@@ -220,6 +220,8 @@ behave_as_database(database_mock::stateful_pointer<database_state> self,
           for (const auto& one : order.wanted)
             if (one.fresh)
               unmade[one.who.username] = here->outside->unmade;
+        if (here && !here->outside->unmade.empty() && order.owner_is_fresh)
+          unmade[order.owner.username] = here->outside->unmade;
         if (here)
           here->line->set_roles(
               order.conn_url, std::move(wanted),

@@ -568,8 +568,12 @@ http::outcome world::obey(cell& where, const http::outgoing& what, const std::st
     if (auto why = where.fence.refusal_of(claim_of(what)); why && fences(where))
       return {412, json::object_text({{"error", "StaleRequest"}, {"description", *why}}), "",
               false};
-    if (is_about_sessions(what.url))
+    if (is_about_sessions(what.url)) {
+      if (auto body = json::parse(what.body); body && !where.foreign)
+        for (const auto& role : json::member(*body, "roles")->GetArray())
+          refused_by_cells[node_id].insert(role.GetString());
       return {where.foreign ? 404 : 200, "{}", "", false};
+    }
     if (is_certification(what.url))
       return certify(where, what, node_id);
     if (what.verb == "PUT") {

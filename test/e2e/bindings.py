@@ -264,6 +264,26 @@ def same_user(platform):
     platform.unbind("same", "second")
 
 
+@scenario("a binding that shares its credentials is answered once a login with them has worked")
+def same_user_tried(platform):
+    shared(platform)
+    first = platform.bind("same", "first")
+    rows_of(first["uri"], "alter database db set local_preload_libraries = 'nope'")
+    status, _, answer = platform.osb("PUT", platform.binding_path("same", "tried"), platform.ids_of("same"))
+    equal(status, 503, "the answer to the bind")
+    true("local_preload_libraries" in answer["description"], f"it says {answer['description']!r}")
+    with contextlib.closing(psycopg2.connect(first["uri"], options="-c local_preload_libraries=")) as mine:
+        mine.autocommit = True
+        mine.cursor().execute("alter database db reset local_preload_libraries")
+        mine.cursor().execute("alter role current_user password 'another'")
+    status, _, answer = platform.osb("PUT", platform.binding_path("same", "tried"), platform.ids_of("same"))
+    true(status in (200, 201), f"the next bind is answered {status} ({answer})")
+    equal(answer["credentials"], first, "the credentials")
+    true(connects(first["uri"]), "the credentials do not work although the bind is answered")
+    for binding in ("first", "tried"):
+        platform.unbind("same", binding)
+
+
 @scenario("names that mean something to SQL or to paths are bound and ended like any other")
 def odd_names(platform):
     shared(platform)

@@ -9,7 +9,7 @@ import psycopg2
 import psycopg2.extras
 
 from checks import connects, equal, rows_of, scenario, true
-from local_platform import wait_until
+from local_platform import Failed, wait_until
 from offers import STRICT
 
 PLATFORM = STRICT
@@ -138,6 +138,32 @@ def all_locks(platform):
         over.set()
         holder.join()
     platform.unbind("pair", "kept")
+
+
+@scenario("locks that a living binding holds keep no other one's login alive")
+def locks_of_another(platform):
+    shared(platform)
+    held, greedy = platform.bind("pair", "held"), platform.bind("pair", "greedy")
+    for left in (0, 6, 9):  # to log in takes fewer than to be made a member of something
+        with contextlib.closing(session(greedy)) as holder:
+            with contextlib.suppress(psycopg2.errors.OutOfMemory):
+                run(holder, "select count(pg_advisory_lock(n)) from generate_series(1, 1000000) n")
+            run(holder, f"select count(pg_advisory_unlock(n)) from generate_series(1, {left}) n")
+            since = unbind(platform, "held")
+            time.sleep(max(0, since + 1 - time.monotonic()))
+            over = time.monotonic() + 4
+            tries = 0
+            while time.monotonic() < over:
+                with contextlib.suppress(psycopg2.OperationalError):  # with full locks nobody is told more
+                    psycopg2.connect(held["uri"], connect_timeout=10).close()
+                    raise Failed(f"a login works {time.monotonic() - since:.1f} s after the unbind")
+                tries += 1
+            print(f"       {left} locks left: none of {tries} logins works from the 1st to the 5th second")
+        gone(platform, "held")
+        true(not connects(held["uri"]), "a login works after the end of the binding")
+        held = platform.bind("pair", "held")
+    platform.unbind("pair", "held")
+    platform.unbind("pair", "greedy")
 
 
 @scenario("a binding that lets nobody into a replica any more, by the locks that it holds there, ends")

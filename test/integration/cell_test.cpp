@@ -413,7 +413,9 @@ private:
   }
 
   static std::string user_name(const std::string& role) {
-    return role == "SUPERUSER" ? "postgres" : "the " + role + "'s user";
+    return role == "SUPERUSER"            ? "postgres"
+           : role.starts_with("binding_") ? role
+                                          : "the " + role + "'s user";
   }
 
   const char* executable_ = std::getenv("CELL_PROGRAM");
@@ -528,6 +530,52 @@ TEST_CASE("who replicates does nothing else, and nobody else replicates") {
   CHECK(one.query("n1", "SUPERUSER", "postgres",
                   "select count(*) from pg_authid where rolpassword not like 'SCRAM-SHA-256$%'")
         == "0");
+}
+
+TEST_CASE("whom the broker has the cell refuse does not log in, whatever PostgreSQL knows of it") {
+  cell one;
+  REQUIRE(one.put("n1", "scope", claim("scope", 10)) == 201);
+  REQUIRE(one.takes_connections("n1"));
+  auto refuse = [&](const std::string& roles, const std::string& scope) {
+    return one
+        .ask("PUT", "/v2/service_instances/n1/sessions", R"({"roles":[)" + roles + "]}",
+             claim(scope, 10))
+        .status;
+  };
+  auto statement = [&](const std::string& text) {
+    return one.query("n1", "SUPERUSER", "postgres", text);
+  };
+  auto logs_in = [&](const std::string& role) {
+    return one.query("n1", role, "db", "select 1") == "1";
+  };
+  for (const std::string role : {"binding_1", "binding_2"})
+    REQUIRE(statement("create role " + role + " login password $$" + hard_password + "$$")
+            == "done");
+  REQUIRE(logs_in("binding_1"));
+  CHECK(refuse(R"("binding_1")", "another") == 400);
+  for (const auto* wrong : {"", "1", R"("superuser")", R"("binding_1 all")", R"("binding_1\nall")",
+                            R"("binding_1\u0000")", R"("binding_1,all")", R"("binding_1\"")"})
+    CHECK_MESSAGE(refuse(wrong, "scope") == 400, wrong);
+  CHECK(logs_in("binding_1"));
+
+  REQUIRE(refuse(R"("binding_1")", "scope") == 200);
+  CHECK(becomes([&] {
+    return one.query("n1", "binding_1", "db", "select 1").find("pg_hba.conf rejects")
+           != std::string::npos;
+  }));
+  for (const auto* role : {"binding_2", "APPUSER", "SUPERUSER"})
+    CHECK_MESSAGE(logs_in(role), role);
+
+  INFO("an agent that dies meanwhile lets nobody in");
+  one.kill();
+  one.start();
+  REQUIRE(one.runs("n1"));
+  CHECK_FALSE(logs_in("binding_1"));
+  INFO("who is not refused any more is let in: the broker has had PostgreSQL refuse it by then");
+  REQUIRE(refuse(R"("binding_2")", "scope") == 200);
+  CHECK(becomes([&] { return logs_in("binding_1"); }));
+  CHECK_FALSE(logs_in("binding_2"));
+  CHECK(becomes([&] { return logs_in("binding_2"); }));
 }
 
 TEST_CASE("what the broker asks for is what the cluster has, and can be changed for all of it") {

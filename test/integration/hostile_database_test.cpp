@@ -579,7 +579,7 @@ TEST_CASE("a server that answers anything gets an answer in words, and no except
       CAPTURE(text);
       pretender server{columns, text};
       actors::known_passwords passwords;
-      actors::role_order roles{"i", server.url(), who, {"owner", "p"}, false, {}, false, {}};
+      actors::role_order roles{"i", server.url(), who, {"owner", "p"}};
       auto made = actors::make_roles(roles, passwords);
       CHECK_FALSE(made.ok);
       CHECK_FALSE(made.why.empty());

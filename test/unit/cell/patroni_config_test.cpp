@@ -205,10 +205,10 @@ TEST_CASE("nobody is let in without a password, and only the replication user re
   node.request.replication.username = "the \"r";
   CHECK(hba_of(some_config(), node)
         == std::vector<std::string>{
-            "local all +\"app_revoked\" reject",
-            "local replication +\"app_revoked\" reject",
-            "host all +\"app_revoked\" all reject",
-            "host replication +\"app_revoked\" all reject",
+            "local all +\"app_revoked\",@\"/d/refused\" reject",
+            "local replication +\"app_revoked\",@\"/d/refused\" reject",
+            "host all +\"app_revoked\",@\"/d/refused\" all reject",
+            "host replication +\"app_revoked\",@\"/d/refused\" all reject",
             "local replication \"the \"\"r\" scram-sha-256",
             "local all \"the \"\"r\" reject",
             "local all all scram-sha-256",
@@ -223,7 +223,7 @@ TEST_CASE(
   auto config = some_config();
   auto node = some_node();
   auto text = render_patroni(config, node, node_paths{"/d"}, false);
-  auto rules = access_rules(config, node.request);
+  auto rules = access_rules(config, node.request, node_paths{"/d"});
   CHECK(with_access_rules(text, rules) == text);
   auto earlier = with_access_rules(text, {"local all all scram-sha-256", "host all all all x"});
   REQUIRE(earlier);
