@@ -53,6 +53,10 @@ std::string role_name(std::string id) {
   return "binding_" + id;
 }
 
+bool is_new_reader(const model::binding& one) {
+  return one.read_only && one.phase == model::binding_phase::creating;
+}
+
 /// In PostgreSQL's words: a session has let somebody in, and left too few locks to do anything.
 bool lacks_locks(const std::string& why) {
   return why.find("out of shared memory") != std::string::npos;
@@ -730,6 +734,7 @@ bool instance_bindings::settle() {
   settlement what;
   std::vector<store::operation> operations;
   auto next = *host_.known();
+  bool held = hold_back(next);
   for (const auto& [id, one] : known_) {
     if (operations.size() == most_settled_at_once)
       break;
@@ -747,6 +752,8 @@ bool instance_bindings::settle() {
     auto note = note_on(one);
     if (fresh ? one.read_only && !rights_.served(one) : one.note.empty() || !note.empty())
       continue;
+    if (is_new_reader(one) && held)
+      continue; // once the routers have that
     if (fresh && !is_served(one))
       continue;
     auto ready = one;
@@ -759,7 +766,6 @@ bool instance_bindings::settle() {
     else
       what.reached.push_back(id);
   }
-  bool held = hold_back(next);
   if (operations.empty() && !held)
     return false;
   model::forget_ended_bindings(next, host_.outside.now());
@@ -812,14 +818,17 @@ std::vector<model::route> instance_bindings::unserved() const {
 }
 
 /// A node that is not known to have a revocation lets the revoked in, also one that is only coming
-/// back: nobody is to be led there until it has it. Gives whether that changes anything.
+/// back, and one that lacks a new reader refuses it: nobody is to be led there until it has the role as
+/// it is. Gives whether that changes anything.
 bool instance_bindings::hold_back(model::record& next) const {
-  bool revokes = std::ranges::any_of(
-      known_, [](const auto& one) { return one.second.phase == model::binding_phase::removing; });
+  bool changes_who_gets_in = std::ranges::any_of(known_, [](const auto& one) {
+    return one.second.phase == model::binding_phase::removing || is_new_reader(one.second);
+  });
   bool changes = false;
   for (auto& node : next.nodes) {
     bool is_safe = node.node_id == host_.seen().leader || caught_up_.contains(node.node_id);
-    bool hold = !is_safe && (revokes || node.held_back) && model::has_own_roles(next, known_);
+    bool hold =
+        !is_safe && (changes_who_gets_in || node.held_back) && model::has_own_roles(next, known_);
     changes |= hold != std::exchange(node.held_back, hold);
   }
   return changes;

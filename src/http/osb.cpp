@@ -8,6 +8,7 @@
 #include "model/json.hpp"
 #include "model/names.hpp"
 #include "model/plan.hpp"
+#include "model/replica_health.hpp"
 #include "model/times.hpp"
 
 namespace matriarch::http::osb {
@@ -617,9 +618,9 @@ response last_operation(const model::instance_snapshot& known) {
     return in_progress(known.progress);
   bool failed = op.state == model::operation_state::failed;
   // What was true when it succeeded need not be so any more: who looks is told of it here.
-  bool stands = !failed && !known.seen.standing.empty();
+  bool unwell = !failed && model::unwell_nodes(known.known, known.seen) > 0;
   auto body = state_text(failed ? "failed" : "succeeded",
-                         stands ? model::describe(known.known, known.seen) : op.description);
+                         unwell ? model::describe(known.known, known.seen) : op.description);
   // What failed updates and removals leave behind (OSB 2.17, "Polling Last Operation"): an update
   // is taken back or goes on by itself, a removal cannot be.
   if (failed && op.type == model::operation_type::update)

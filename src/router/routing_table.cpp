@@ -89,9 +89,9 @@ std::optional<int> max_connections_in(const json::value* settings) {
   return static_cast<int>(std::min<std::int64_t>(number, greatest_max_connections));
 }
 
-bool is_set(const json::value& object, std::string_view name) {
+bool is_set(const json::value& object, std::string_view name, bool otherwise = false) {
   const auto* flag = json::member(object, name);
-  return flag != nullptr && flag->IsBool() && flag->GetBool();
+  return flag != nullptr && flag->IsBool() ? flag->GetBool() : otherwise;
 }
 
 std::string state_of_member(std::string_view text) {
@@ -109,6 +109,9 @@ routing_table::record routing_table::record_of(std::string_view name, std::strin
   // The records of the seeds have neither a scope nor a phase.
   known.scope = json::string_member(*parsed, "scope", name);
   known.accepted = json::string_member(*parsed, "phase", "accepted") == "accepted";
+  // Whose removal was accepted has no bindings any more, however long its nodes still take.
+  if (const auto* desired = json::member(*parsed, "desired"))
+    known.accepted = known.accepted && is_set(*desired, "exists", true);
   if (auto nodes = json::member(*parsed, "nodes"); nodes && nodes->IsArray())
     for (const auto& node : nodes->GetArray()) {
       auto node_id = json::string_member(node, "node_id");

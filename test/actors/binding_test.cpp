@@ -309,6 +309,32 @@ TEST_CASE("a replica that does not have a revocation is held back until it has i
   CHECK(held_back().empty());
 }
 
+TEST_CASE("nobody is led to a replica that lacks a new reader, before that one is told of it") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  std::string replica;
+  for (const auto& node : here.broker().find("db")->known.nodes)
+    if (node.node_id != here.outside.leader_of("db"))
+      replica = node.node_id;
+  auto is_held_back = [&] { return here.broker().find("db")->known.find_node(replica)->held_back; };
+  here.pass(1s); // the routers have read all so far
+  here.outside.stands_still = {replica};
+  auto asked = bind("db", "b1");
+  asked.wanted.read_only = true;
+  here.outside.routers.at("r1").pause = 3s;
+  auto came = here.broker().ask(asked);
+  here.pass(2s);
+  CHECK(is_held_back());
+  CHECK_FALSE(came->has_value());
+  here.pass(10s);
+  REQUIRE(came->has_value());
+  CHECK((*came)->is == verdict_kind::created);
+  CHECK(is_held_back());
+  here.outside.stands_still.clear();
+  here.pass(3s);
+  CHECK_FALSE(is_held_back());
+}
+
 TEST_CASE("whom PostgreSQL does not refuse within a second the cells refuse, at each node") {
   stage here;
   REQUIRE(make(here, "db"));

@@ -736,6 +736,19 @@ TEST_CASE("a replica that does not replicate is told of to the operator, and to 
   b.known = std::make_shared<const model::instance_snapshot>(s);
   CHECK(json::string_member(json_of(b.send("GET", path)), "description")
         == "master running; replicas running but not replicating");
+  s.seen.standing.clear();
+  for (const std::string state : {"start failed", "crashed", "stopped", "creating replica", ""}) {
+    CAPTURE(state);
+    s.seen.members["n2"].state = state;
+    if (state.empty())
+      s.seen.members.erase("n2"); // its key is gone
+    b.known = std::make_shared<const model::instance_snapshot>(s);
+    CHECK(json::string_member(json_of(b.send("GET", path)), "description")
+          != "master running; replicas running");
+  }
+  s.seen.members["n2"].state = "running";
+  s.seen.standing["n2"] = "it runs but does not replicate";
+  b.known = std::make_shared<const model::instance_snapshot>(s);
   auto nodes = json_of(b.send("GET", "/admin/service_instances/known"));
   CHECK(json::string_member(nodes["nodes"][0], "health") == "well");
   CHECK(json::string_member(nodes["nodes"][1], "health") == "it runs but does not replicate");

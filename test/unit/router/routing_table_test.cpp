@@ -137,6 +137,18 @@ TEST_CASE("an instance is served once it has a port, an accepted record and a me
   CHECK(table.current().served == std::vector<route>{served_one});
 }
 
+TEST_CASE("an instance whose removal was accepted is served no more, while its nodes still run") {
+  auto table = one_instance();
+  auto with = [](const std::string& exists) {
+    return R"({"scope":"a","phase":"accepted","desired":{)" + exists
+           + R"("node_count":2},"nodes":[{"node_id":"n1"},{"node_id":"n2"}]})";
+  };
+  CHECK_FALSE(table.put("/service/a/state", with(R"("exists":true,)")));
+  CHECK_FALSE(table.put("/service/a/state", with("")));
+  CHECK(table.put("/service/a/state", with(R"("exists":false,)")));
+  CHECK(table.current().served.empty());
+}
+
 TEST_CASE("what concerns no route changes nothing") {
   auto table = one_instance();
   CHECK_FALSE(table.put("/service/a/members/n1", member("127.0.1.1")));
