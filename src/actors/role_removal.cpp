@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <future>
+#include <map>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -33,7 +35,6 @@ constexpr auto shortest_pause = 3ms; // between two looks at something that take
 constexpr auto longest_pause = 100ms;
 // A replica that does not answer cannot be helped, and must not take the time of the others.
 constexpr auto longest_replica_connect = 300ms;
-constexpr auto longest_replica_connects = 1s;
 constexpr auto longest_replica_answer = 1s;
 // What an application does to its own database can hold up every new session there.
 constexpr auto longest_database_connect = 2s;
@@ -47,6 +48,7 @@ public:
       : order_(order), until_(clock::now() + longest_order) {}
 
   role_removal_answer remove() {
+    connect_to_replicas();
     auto begun = begin_order(order_.conn_url, order_.superuser, order_.owner.username,
                              "removal " + order_.name, until_);
     if (!begun.ok())
@@ -70,6 +72,14 @@ private:
     bool over = false;
   };
 
+  /// All at once, and while the leader is asked: a login takes longer than what is said then.
+  void connect_to_replicas() {
+    for (const auto& [name, url] : order_.replicas)
+      coming_[name] = std::async(std::launch::async, [this, address = url] {
+        return session::open(address, order_.superuser, clock::now() + longest_replica_connect);
+      });
+  }
+
   /// On the leader and on every replica that can be reached. On a replica also those that come yet:
   /// it lets the role in until it has replayed that it is refused.
   trouble end_all_sessions() {
@@ -77,10 +87,8 @@ private:
     if (auto told = end_sessions(*leader_, {order_.name}); !told.ok())
       return told.error();
     std::vector<replica> replicas;
-    auto connected_by = clock::now() + longest_replica_connects;
-    for (const auto& [name, url] : order_.replicas) {
-      auto opened = session::open(url, order_.superuser,
-                                  std::min(connected_by, clock::now() + longest_replica_connect));
+    for (auto& [name, one] : coming_) {
+      auto opened = one.get();
       if (opened.ok())
         replicas.push_back({name, std::move(*opened)});
       else
@@ -240,7 +248,8 @@ private:
   const role_removal& order_;
   postgresql::deadline until_;
   std::optional<session> leader_;
-  bool tried_ = false;           ///< to make it `nologin`
+  std::map<std::string, std::future<result<session>>> coming_; ///< the replicas, by name
+  bool tried_ = false;                                         ///< to make it `nologin`
   std::set<std::string> silent_; ///< the replicas that could not be asked
 };
 
