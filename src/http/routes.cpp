@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <unordered_set>
 
 #include "http/admin.hpp"
 #include "http/catalog_page.hpp"
@@ -26,6 +27,8 @@ constexpr std::chrono::milliseconds synchronous_patience = 50s;
 
 // The same for a binding, which the instance's actor gives up after 25 s by itself.
 constexpr std::chrono::milliseconds binding_patience = 28s;
+// Descriptions of all sorts of trouble; what is well has few.
+constexpr std::size_t most_looked_through = 1'000;
 // How much of a wrong header an error repeats.
 constexpr std::size_t longest_shown = 100;
 // Every answer to a request carries the identity it came with (OSB, "Request Identity").
@@ -104,6 +107,13 @@ public:
 private:
   using cell_table = model::cell_table;
 
+  /// Answers that say nothing of addresses, as long as the cells are these. Platforms poll each of their
+  /// instances, and most say the same.
+  struct looked_through {
+    cell_table cells;
+    std::unordered_set<std::string> harmless;
+  };
+
   void route(const request& got, reply to) {
     if (matches(got, {"v2", "catalog"}))
       return got.verb == method::get ? to.send(pages_.page(cells()->size())->answer(got))
@@ -130,11 +140,26 @@ private:
     return got.segments.size() > 1 && got.segments[0] == "v2" && got.segments[1] != "catalog";
   }
 
+  [[nodiscard]] bool is_harmless(const std::string& body, const cell_table& now) const {
+    std::lock_guard lock{looking_};
+    return looked_through_.cells == now && looked_through_.harmless.contains(body);
+  }
+
+  void note_harmless(const std::string& body, const cell_table& now) const {
+    std::lock_guard lock{looking_};
+    if (looked_through_.cells != now || looked_through_.harmless.size() == most_looked_through)
+      looked_through_ = {now, {}};
+    looked_through_.harmless.insert(body);
+  }
+
   /// An answer whose description says nothing of where the platform's parts are, whoever's words it
   /// repeats. This is the one place that all such answers pass; the log, the audit trail and the
   /// operator's answers say more.
   [[nodiscard]] std::string for_tenants(const request& asked, std::string body) const {
     if (body.find(R"("description":)") == std::string::npos)
+      return body;
+    auto known_cells = cells();
+    if (is_harmless(body, known_cells))
       return body;
     auto parsed = json::parse(body);
     if (!parsed.ok() || !parsed->IsObject())
@@ -142,16 +167,19 @@ private:
     auto said = parsed->FindMember("description");
     if (said == parsed->MemberEnd() || !said->value.IsString())
       return body;
-    auto known_cells = cells();
     host_names names;
     names.internal.assign(settings_.internal_hosts.begin(), settings_.internal_hosts.end());
-    // What the sender has named itself may be repeated.
-    names.shown.assign(asked.segments.begin(), asked.segments.end());
     for (const auto& cell : *known_cells) {
       names.internal.push_back(host_in(cell.uri));
       names.shown.emplace_back(cell.guid);
     }
     std::string_view text{said->value.GetString(), said->value.GetStringLength()};
+    if (without_addresses(text, names) == text) {
+      note_harmless(body, known_cells);
+      return body;
+    }
+    // What the sender has named itself may be repeated.
+    names.shown.insert(names.shown.end(), asked.segments.begin(), asked.segments.end());
     auto shown = without_addresses(text, names);
     if (shown == text)
       return body;
@@ -610,6 +638,8 @@ private:
   catalog_pages pages_;
   std::mutex refusals_mutex_;
   line_limiter refusals_;
+  mutable std::mutex looking_;
+  mutable looked_through looked_through_;
 };
 
 } // namespace

@@ -251,6 +251,26 @@ TEST_CASE("no state of an operation, and no note of a binding, names an address"
   }
 }
 
+TEST_CASE("what is told to one sender, or was before, hides what another may not read now") {
+  broker b;
+  std::string said = "there is no instance 10.1.2.3:5432";
+  b.says = [&](const auto&) { return model::verdict{model::verdict_kind::unavailable, said}; };
+  auto told = [&](const std::string& instance) {
+    return error_of(
+        b.send("DELETE", "/v2/service_instances/" + instance + "?accepts_incomplete=true&" + ids),
+        503);
+  };
+  CHECK(told("10.1.2.3:5432") == said);
+  CHECK(told("another") == "there is no instance [address]");
+  said = "alpha does not answer";
+  CHECK(told("another") == said);
+  CHECK(told("another") == said);
+  model::cell_view alpha;
+  alpha.uri = "http://alpha:80";
+  b.cells = std::make_shared<const std::vector<model::cell_view>>(std::vector{alpha});
+  CHECK(told("another") == "[address] does not answer");
+}
+
 TEST_CASE("the trail keeps what the sender does not read") {
   broker b;
   b.says = [](const auto&) {
