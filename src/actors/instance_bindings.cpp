@@ -33,8 +33,9 @@ constexpr std::size_t most_lingering_removals = 2;
 // What keeps one role from being made its tenant has to mend; whoever waits is told before the end.
 constexpr caf::timespan pause_when_unmade = 1s;
 constexpr caf::timespan tell_unmade_after = 5s;
-// PostgreSQL refuses a role well below that where nothing is in its way. Nobody logs in a second after.
-constexpr caf::timespan refused_by_cells_after = 500ms;
+// PostgreSQL refuses a role well below that where nothing is in its way, and an order waits 600 ms for
+// replicas that are behind. Nobody logs in a second after.
+constexpr caf::timespan refused_by_cells_after = 750ms;
 // A cell forgets such an order after 12 s.
 constexpr caf::timespan refused_by_cells_again = 4s;
 // A replica that is held back serves nobody: looked at again soon.
@@ -385,12 +386,12 @@ std::string instance_bindings::term() const {
   return seen.leader + " " + std::to_string(seen.members.at(seen.leader).timeline);
 }
 
-/// Who is being made and logs in as the owner, which is to be tried for each.
+/// The makings of bindings that log in as the owner, which is to be tried for each.
 std::set<std::string> instance_bindings::sharing() const {
   std::set<std::string> ids;
   for (const auto& [id, one] : known_)
     if (one.phase == model::binding_phase::creating && one.role.username.empty())
-      ids.insert(id);
+      ids.insert(one.operation_id);
   return ids;
 }
 
@@ -453,40 +454,47 @@ std::set<std::string> instance_bindings::to_be_refused() const {
   return roles;
 }
 
-/// The nodes that run and may not know of all that who is refused.
-std::set<std::string> instance_bindings::that_let_in() const {
+/// The nodes that run and may not know of all these that they are refused.
+std::set<std::string> instance_bindings::that_let_in(const std::set<std::string>& roles) const {
   const auto& seen = host_.seen();
+  bool led = seen.running(seen.leader);
+  bool are_refused = std::ranges::includes(refused_, roles) && (!led || refused_by_ == term());
   std::set<std::string> nodes;
-  bool leader_does =
-      seen.running(seen.leader)
-      && (refused_by_ != term() || !std::ranges::includes(refused_, to_be_refused()));
-  if (leader_does)
+  if (led && !are_refused)
     nodes.insert(seen.leader);
   for (const auto& [name, url] : running_replicas())
-    if (leader_does || !caught_up_.contains(name))
+    if (!are_refused || !caught_up_.contains(name))
       nodes.insert(name);
   return nodes;
 }
 
-/// What PostgreSQL itself is to do can be held up by whoever lives in it, and by a replica's replay: a lock
-/// that another application holds, or all that there are. A line in pg_hba.conf cannot.
+/// What PostgreSQL itself is to do can be held up by whoever lives in it, by a replica's replay, and by
+/// the want of a leader: a line in pg_hba.conf cannot.
 void instance_bindings::have_refused_by_cells() {
-  auto roles = host_.known()->desired.exists ? to_be_refused() : std::set<std::string>{};
-  auto nodes = roles.empty() ? std::set<std::string>{} : that_let_in();
-  if (nodes.empty())
-    return by_cells_.reset();
   auto now = host_.self->clock().now();
-  if (!by_cells_)
-    by_cells_.emplace().since = now;
-  bool asked = std::ranges::includes(by_cells_->nodes, nodes)
-               && std::ranges::includes(by_cells_->roles, roles);
-  auto next = asked ? by_cells_->asked_at + refused_by_cells_again
-                    : by_cells_->since + refused_by_cells_after;
-  if (now >= next) {
+  auto roles = host_.known()->desired.exists ? to_be_refused() : std::set<std::string>{};
+  auto& since = by_cells_.since;
+  std::erase_if(since, [&](const auto& one) { return !roles.contains(one.first); });
+  for (const auto& role : std::exchange(roles, {})) {
+    auto due = since.try_emplace(role, now).first->second + refused_by_cells_after;
+    if (now >= due)
+      roles.insert(role);
+    else
+      host_.wake(due - now);
+  }
+  auto nodes = roles.empty() ? std::set<std::string>{} : that_let_in(roles);
+  if (nodes.empty()) {
+    by_cells_.nodes.clear();
+    return;
+  }
+  bool asked = std::ranges::includes(by_cells_.nodes, nodes)
+               && std::ranges::includes(by_cells_.roles, roles);
+  auto next = by_cells_.asked_at + refused_by_cells_again;
+  if (!asked || now >= next) {
     host_.end_sessions(nodes, roles);
-    by_cells_->asked_at = now;
-    by_cells_->nodes = std::move(nodes);
-    by_cells_->roles = std::move(roles);
+    by_cells_.asked_at = now;
+    by_cells_.nodes = std::move(nodes);
+    by_cells_.roles = std::move(roles);
     next = now + refused_by_cells_again;
   }
   host_.wake(next - now);
@@ -734,7 +742,7 @@ bool instance_bindings::settle() {
   settlement what;
   std::vector<store::operation> operations;
   auto next = *host_.known();
-  bool held = hold_back(next);
+  bool held = hold_back(next, true);
   for (const auto& [id, one] : known_) {
     if (operations.size() == most_settled_at_once)
       break;
@@ -819,10 +827,11 @@ std::vector<model::route> instance_bindings::unserved() const {
 
 /// A node that is not known to have a revocation lets the revoked in, also one that is only coming
 /// back, and one that lacks a new reader refuses it: nobody is to be led there until it has the role as
-/// it is. Gives whether that changes anything.
-bool instance_bindings::hold_back(model::record& next) const {
-  bool changes_who_gets_in = std::ranges::any_of(known_, [](const auto& one) {
-    return one.second.phase == model::binding_phase::removing || is_new_reader(one.second);
+/// it is. Gives whether that changes anything. `asked`: the leader has just been asked who has it.
+bool instance_bindings::hold_back(model::record& next, bool asked) const {
+  bool changes_who_gets_in = std::ranges::any_of(known_, [&](const auto& one) {
+    return one.second.phase == model::binding_phase::removing
+           || (asked && is_new_reader(one.second));
   });
   bool changes = false;
   for (auto& node : next.nodes) {
@@ -837,7 +846,7 @@ bool instance_bindings::hold_back(model::record& next) const {
 /// Whatever is asked for meanwhile: which nodes may lack a revocation is known from the last order.
 bool instance_bindings::hold_back_at_once() {
   auto next = *host_.known();
-  if (!confirmed_ || !hold_back(next))
+  if (!confirmed_ || !hold_back(next, false))
     return false;
   host_.write(std::move(next), {}, {}, [this](const fate& came) {
     if (!came.done())

@@ -128,7 +128,7 @@ private:
   struct state_of_roles {
     std::string term; ///< which leader, of which timeline
     bool owner_logs_in = false;
-    std::set<std::string> sharing; ///< the bindings being made that log in as the owner
+    std::set<std::string> sharing; ///< the makings of bindings that log in as the owner
     std::vector<wanted_role> wanted;
     bool some_unknown = false;
     std::vector<std::string> revoked;
@@ -158,7 +158,7 @@ private:
   void tend_removal();
   void have_refused_by_cells();
   [[nodiscard]] std::set<std::string> to_be_refused() const;
-  [[nodiscard]] std::set<std::string> that_let_in() const;
+  [[nodiscard]] std::set<std::string> that_let_in(const std::set<std::string>& roles) const;
   void hurry();
   void ask(state_of_roles wanted);
   void ask_for_removal(const std::string& role);
@@ -171,7 +171,7 @@ private:
   void note_removal(const std::string& role, const role_removal_answer& said);
   void log_troubles(const std::map<std::string, std::string>& before) const;
   [[nodiscard]] const std::string& role_of(const model::binding& one) const;
-  [[nodiscard]] bool hold_back(model::record& next) const;
+  [[nodiscard]] bool hold_back(model::record& next, bool asked) const;
   bool hold_back_at_once();
   [[nodiscard]] bool may_be_let_go() const;
   /// Whether there is something to write, which is under way then.
@@ -222,14 +222,14 @@ private:
   std::map<std::string, next_try> remove_again_; ///< what lingers
   std::set<std::string> refused_;                ///< by PostgreSQL itself, as a leader has said
   std::string refused_by_;                       ///< which leader, of which timeline
-  /// Of cells, for as long as somebody may still log in somewhere who is not to.
+  /// What cells are asked to refuse, while PostgreSQL does not.
   struct refusals {
-    caf::actor_clock::time_point since;
-    caf::actor_clock::time_point asked_at; ///< last, and for what:
+    std::map<std::string, caf::actor_clock::time_point> since; ///< each role has been to be refused
+    caf::actor_clock::time_point asked_at;                     ///< last, and for what:
     std::set<std::string> nodes;
     std::set<std::string> roles;
   };
-  std::optional<refusals> by_cells_;
+  refusals by_cells_;
 };
 
 } // namespace matriarch::actors

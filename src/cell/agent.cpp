@@ -40,8 +40,11 @@ constexpr std::string_view role_of_binding = "binding_";
 /// The broker repeats its order for as long as it is needed. A client that had connected before has
 /// PostgreSQL's authentication_timeout to say who it is, and is refused by nothing that came later.
 constexpr milliseconds longest_kept_out{12'000};
-/// A session that comes back takes longer to hold what keeps others out.
-constexpr milliseconds keep_out_pause{20};
+/// A session that comes back, before PostgreSQL has read its file again, takes longer to hold what keeps
+/// others out. After that only those come that had connected before.
+constexpr milliseconds short_keep_out_pause{20};
+constexpr milliseconds keep_out_pause{250};
+constexpr milliseconds looked_often{2'000};
 // A node that starts is looked at often, for somebody waits; one that runs only to notice a change.
 constexpr milliseconds probe_pause_starting{500};
 constexpr milliseconds probe_pause_running{5'000};
@@ -637,43 +640,39 @@ void agent::end_sessions(const std::string& node_id, const http::request& asked,
   claim->scope = scope;
   if (auto refusal = fence_.refusal_of(*claim))
     return to->send(answer(412, *refusal, "StaleRequest"));
-  auto all = which.kept_out;
-  all.merge(roles);
-  if (all != which.kept_out)
-    if (auto error = refuse(which, all))
-      return to->send(answer(500, *error));
-  which.kept_out = std::move(all);
+  which.kept_out.merge(roles);
+  // A full disk keeps nothing of this from being done but the file.
+  auto error = which.refused == which.kept_out ? std::nullopt : refuse(which);
+  which.often_until = clock::now() + looked_often;
   if (std::exchange(which.keep_out_until, clock::now() + longest_kept_out) == clock::time_point{}) {
     spdlog::info("node {}: revoked roles are refused by pg_hba.conf, and their sessions end",
                  node_id);
     keep_out(found->second);
   }
-  to->send(answer(200));
+  to->send(error ? answer(500, *error) : answer(200));
 }
 
-/// PostgreSQL itself lets none of these in who connects from now on.
-std::optional<std::string> agent::refuse(const node& which,
-                                         const std::set<std::string>& roles) const {
-  if (auto error = replace_file(which.paths.refused, fmt::format("{}\n", fmt::join(roles, "\n")),
-                                nodes_own()))
+/// PostgreSQL itself lets none of these in who connects from now on. They stay in the file until others
+/// come: no binding gets a name that another one had.
+std::optional<std::string> agent::refuse(node& which) const {
+  auto lines = fmt::format("{}\n", fmt::join(which.kept_out, "\n"));
+  if (auto error = replace_file(which.paths.refused, lines, nodes_own()))
     return error;
+  which.refused = which.kept_out;
   reload_postgresql(processes_of(which));
   return std::nullopt;
 }
 
 void agent::keep_out(const node_ptr& which) {
   (void)end_backends(processes_of(*which), which->record.request.scope, which->kept_out);
-  if (clock::now() < which->keep_out_until) {
-    loop_.after(keep_out_pause, life_.guard([this, which] { keep_out(which); }));
+  auto now = clock::now();
+  if (now < which->keep_out_until) {
+    auto pause = now < which->often_until ? short_keep_out_pause : keep_out_pause;
+    loop_.after(pause, life_.guard([this, which] { keep_out(which); }));
     return;
   }
   which->kept_out.clear();
   which->keep_out_until = {};
-  if (which->is == state::stopping)
-    return; // its files may be gone
-  if (auto error = refuse(*which, {}))
-    spdlog::warn("node {}: roles stay refused that nothing is known of any more: {}",
-                 which->record.request.node_id, *error);
 }
 
 // -- whether Patroni is one that can be guarded ---------------------------------------------------

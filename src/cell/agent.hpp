@@ -89,6 +89,8 @@ private:
     std::unique_ptr<store::etcd_client> etcd; ///< as the user that its Patroni is; made when needed
     std::set<std::string>
         kept_out; ///< roles that are refused and whose sessions are ended, until then
+    std::set<std::string> refused; ///< of these, those that PostgreSQL has been told of
+    clock::time_point often_until{};
     clock::time_point keep_out_until{};
     // While stopping:
     clock::time_point kill_at;
@@ -134,8 +136,7 @@ private:
   void deprovision(const std::string& node_id, const http::request& asked, const reply& to);
   [[nodiscard]] std::vector<pid_t> processes_of(const node& which) const;
   void end_sessions(const std::string& node_id, const http::request& asked, const reply& to);
-  [[nodiscard]] std::optional<std::string> refuse(const node& which,
-                                                  const std::set<std::string>& roles) const;
+  [[nodiscard]] std::optional<std::string> refuse(node& which) const;
   void keep_out(const node_ptr& which);
   [[nodiscard]] http::response health() const;
   [[nodiscard]] http::response listing() const;

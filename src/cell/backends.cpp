@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 
@@ -21,6 +22,16 @@ std::string title_of(pid_t pid) {
   std::string title(longest_title, '\0');
   file.read(title.data(), static_cast<std::streamsize>(title.size()));
   return title.substr(0, title.find('\0'));
+}
+
+/// Until it has set its handlers, a signal would end it.
+bool handles_reload(pid_t pid) {
+  constexpr std::string_view caught = "SigCgt:\t";
+  std::ifstream file{fmt::format("/proc/{}/status", pid)};
+  for (std::string line; std::getline(file, line);)
+    if (line.starts_with(caught))
+      return (std::strtoull(line.c_str() + caught.size(), nullptr, 16) >> (SIGHUP - 1) & 1) != 0;
+  return false;
 }
 
 /// The postmaster keeps the title that it was started with; so does its child until a client has said
@@ -45,7 +56,7 @@ std::string_view user_in_title(std::string_view title, std::string_view cluster)
 
 void reload_postgresql(const std::vector<pid_t>& processes) {
   for (auto pid : processes)
-    if (is_postmaster(title_of(pid)))
+    if (is_postmaster(title_of(pid)) && handles_reload(pid))
       ::kill(pid, SIGHUP);
 }
 

@@ -19,6 +19,10 @@ using config::section;
 constexpr std::string_view patroni_executable = "/usr/bin/patroni";
 constexpr std::string_view postgresql_bin_dir = "/usr/lib/postgresql/15/bin";
 
+/// PostgreSQL takes words of 255 bytes in pg_hba.conf. Below this directory come a node's id, of 64 bytes at
+/// most, and what surrounds it.
+constexpr std::size_t longest_data_dir = 160;
+
 /// The cell decides these for each node; a plan that set them would break the node.
 constexpr std::array<std::string_view, 12> reserved_parameters = {
     "listen_addresses", "port",       "unix_socket_directories", "cluster_name", "data_directory",
@@ -102,6 +106,11 @@ void read_cell(const section& from, cell_config& into) {
     from.refuse("data_dir", "data_dir must be an absolute path of a directory of the cell's own");
   while (into.data_dir.back() == '/')
     into.data_dir.pop_back();
+  if (into.data_dir.size() > longest_data_dir)
+    from.refuse("data_dir",
+                fmt::format("data_dir must have {} bytes at most, for pg_hba.conf names a "
+                            "file below it",
+                            longest_data_dir));
   into.endpoints = read_endpoints(from);
   into.capacity = static_cast<std::size_t>(from.number("capacity", 1, 10'000));
   if (into.capacity > into.endpoints.size())

@@ -57,8 +57,8 @@ struct new_binding_values {
   wall_time now;
 };
 
-/// What a bind leads to. `accepted`: its role is to be made, or is being made; `created`: it is
-/// complete with what is written; `done`: it is there already.
+/// What a bind leads to. `accepted`: its role is to be made, or is being made, and its login to be tried;
+/// `done`: it is there already.
 [[nodiscard]] binding_ruling judge_bind(const bind_request& asked, const record& known,
                                         const std::map<std::string, binding>& existing,
                                         new_binding_values values);

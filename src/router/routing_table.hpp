@@ -66,8 +66,8 @@ struct leader_change {
 
 /// Which instance is reached at which port, from the keys in etcd.
 ///
-/// An instance is served if it has an allocation, an accepted record, and at least one member. A
-/// member is a node of the record, and where the record says: its own key, which whoever has its
+/// An instance is served if it has an allocation, an accepted record that says it is to exist, and at least
+/// one member. A member is a node of the record, and where the record says: its own key, which whoever has its
 /// Patroni can write, is not followed. One whose key has vanished stays for as long as the record
 /// lists its node: leases end while databases run on (after a freeze of etcd all of them at once), and
 /// the check decides anyway.

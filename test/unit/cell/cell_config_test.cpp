@@ -107,6 +107,7 @@ TEST_CASE("a wrong configuration is refused in one line that names what is wrong
            {with(cell_line, "username: u", "user: u") + etcd_line, "user"},
            {with(cell_line, "/d/", "d") + etcd_line, "data_dir"},
            {with(cell_line, "/d/", "/") + etcd_line, "data_dir"},
+           {with(cell_line, "/d/", "/" + std::string(160, 'd')) + etcd_line, "160 bytes"},
            {with(cell_line, "capacity: 2", "capacity: 255") + etcd_line, "254"},
            {with(cell_line, "127.77.1.0/24", "127.77.1.0") + etcd_line, "addresses"},
            {with(cell_line, ", addresses: 127.77.1.0/24", "") + etcd_line, "addresses"},
