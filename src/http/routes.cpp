@@ -29,6 +29,8 @@ constexpr std::chrono::milliseconds synchronous_patience = 50s;
 constexpr std::chrono::milliseconds binding_patience = 28s;
 // Descriptions of all sorts of trouble; what is well has few.
 constexpr std::size_t most_looked_through = 1'000;
+// Credentials and parameters are longer, and never the same twice.
+constexpr std::size_t longest_looked_through = 512;
 // How much of a wrong header an error repeats.
 constexpr std::size_t longest_shown = 100;
 // Every answer to a request carries the identity it came with (OSB, "Request Identity").
@@ -175,7 +177,8 @@ private:
     }
     std::string_view text{said->value.GetString(), said->value.GetStringLength()};
     if (without_addresses(text, names) == text) {
-      note_harmless(body, known_cells);
+      if (body.size() <= longest_looked_through)
+        note_harmless(body, known_cells);
       return body;
     }
     // What the sender has named itself may be repeated.
