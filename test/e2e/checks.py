@@ -126,9 +126,10 @@ def exactly_as_asked(platform, instance, nodes, cells=None):
     """The cells run those nodes that the record lists, no more and no fewer, each on its cell; the
     instance holds one port; Patroni sees them all running."""
     platform.wait_all_running(instance, nodes)
+    # A node that was replaced while it was being made may still be leaving.
+    wait_until(lambda: len(platform.record(instance)["nodes"]) == nodes, f"the nodes in the record to be {nodes}")
     record = platform.record(instance)
     listed = {node["node_id"]: node["backend_id"] for node in record["nodes"]}
-    equal(len(listed), nodes, "the nodes in the record")
     running = {node: guid for node, (guid, scope) in platform.running_nodes().items()
                if scope == record["scope"]}
     equal(running, listed, "the nodes on the cells, compared with the record")
