@@ -36,7 +36,7 @@ constexpr caf::timespan tell_unmade_after = 5s;
 // PostgreSQL refuses a role well below that where nothing is in its way, and an order waits 600 ms for
 // replicas that are behind. Nobody logs in a second after.
 constexpr caf::timespan refused_by_cells_after = 750ms;
-// A cell forgets such an order after 12 s.
+// A cell ends sessions for 12 s after such an order, those too that were about to log in.
 constexpr caf::timespan refused_by_cells_again = 4s;
 // A replica that is held back serves nobody: looked at again soon.
 constexpr caf::timespan pause_when_held_back = 1s;

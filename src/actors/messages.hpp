@@ -84,8 +84,8 @@ struct removal_order {
   std::string fleet;
 };
 /// Refuse these roles at a node without its PostgreSQL's knowing them revoked, and tell what is open of them
-/// to end: a session can hold what keeps everybody else out. Nobody waits for it, and it is forgotten there
-/// after some seconds; whoever sent it sees when it gets in, and asks again until then.
+/// to end: a session can hold what keeps everybody else out. Nobody waits for it, and sessions that come later
+/// are ended for some seconds only; whoever sent it sees when it gets in, and asks again until then.
 struct sessions_order {
   std::string cell;
   std::string node_id;

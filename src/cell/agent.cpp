@@ -610,7 +610,7 @@ std::vector<pid_t> agent::processes_of(const node& which) const {
 }
 
 /// For roles that may not log in any more, where PostgreSQL does not know that, or nobody gets in to end
-/// what they have open. They are kept out for a while: until the broker gets in, or asks again.
+/// what they have open. What they open is ended for a while: until the broker gets in, or asks again.
 void agent::end_sessions(const std::string& node_id, const http::request& asked, const reply& to) {
   auto claim = claim_of(asked);
   if (!claim)
