@@ -3,6 +3,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <openssl/rand.h>
 
 #include <algorithm>
 #include <array>
@@ -48,6 +49,33 @@ bytes keyed(const bytes& key, std::string_view label) {
   return digest;
 }
 
+/// What a server keeps of a password.
+struct kept_keys {
+  bytes stored;
+  bytes server;
+};
+
+std::optional<kept_keys> keys_of(const std::string& password, const bytes& salt) {
+  bytes salted(key_size);
+  if (PKCS5_PBKDF2_HMAC(password.data(), static_cast<int>(password.size()), salt.data(),
+                        static_cast<int>(salt.size()), iterations, EVP_sha256(),
+                        static_cast<int>(salted.size()), salted.data())
+      != 1)
+    return std::nullopt;
+  auto client_key = keyed(salted, "Client Key");
+  bytes stored(key_size);
+  EVP_Digest(client_key.data(), client_key.size(), stored.data(), nullptr, EVP_sha256(), nullptr);
+  return kept_keys{std::move(stored), keyed(salted, "Server Key")};
+}
+
+std::string to_base64(const bytes& raw) {
+  std::string text((raw.size() + 2) / 3 * 4 + 1, '\0'); // OpenSSL ends it with a zero byte
+  auto size = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()), raw.data(),
+                              static_cast<int>(raw.size()));
+  text.resize(static_cast<std::size_t>(size));
+  return text;
+}
+
 bool same(const bytes& one, const bytes& other) {
   return one.size() == other.size() && CRYPTO_memcmp(one.data(), other.data(), one.size()) == 0;
 }
@@ -64,18 +92,23 @@ bool is_verifier_of(std::string_view verifier, const std::string& password) {
   auto salt = from_base64(verifier.substr(0, salt_digits), salt_size);
   auto stored = from_base64(verifier.substr(salt_digits + 1, key_digits), key_size);
   auto server = from_base64(verifier.substr(salt_digits + 1 + key_digits + 1), key_size);
-  bytes salted(key_size);
-  if (!salt || !stored || !server
-      || PKCS5_PBKDF2_HMAC(password.data(), static_cast<int>(password.size()), salt->data(),
-                           static_cast<int>(salt->size()), iterations, EVP_sha256(),
-                           static_cast<int>(salted.size()), salted.data())
-             != 1)
+  if (!salt || !stored || !server)
     return false;
-  auto client_key = keyed(salted, "Client Key");
-  bytes stored_key(key_size);
-  EVP_Digest(client_key.data(), client_key.size(), stored_key.data(), nullptr, EVP_sha256(),
-             nullptr);
-  return same(stored_key, *stored) && same(keyed(salted, "Server Key"), *server);
+  auto keys = keys_of(password, *salt);
+  return keys && same(keys->stored, *stored) && same(keys->server, *server);
+}
+
+std::optional<std::string> make_verifier(const std::string& password) {
+  // Others have several forms, of which SASLprep (RFC 4013) chooses one.
+  bool is_plain = std::ranges::all_of(password, [](char c) { return c >= ' ' && c <= '~'; });
+  bytes salt(salt_size);
+  if (!is_plain || password.empty() || RAND_bytes(salt.data(), salt_size) != 1)
+    return std::nullopt;
+  auto keys = keys_of(password, salt);
+  if (!keys)
+    return std::nullopt;
+  return std::string{beginning} + to_base64(salt) + "$" + to_base64(keys->stored) + ":"
+         + to_base64(keys->server);
 }
 
 bool known_passwords::match(const std::string& verifier, const std::string& password) {

@@ -29,6 +29,17 @@ TEST_CASE("libpq's own verifier is that of its password and of no other") {
   CHECK_FALSE(is_verifier_of(good, ""));
 }
 
+TEST_CASE("a verifier that is made is its password's, and each has a salt of its own") {
+  auto made = make_verifier("pencil");
+  REQUIRE(made);
+  CHECK(is_verifier_of(*made, "pencil"));
+  CHECK_FALSE(is_verifier_of(*made, "pencils"));
+  CHECK(made != make_verifier("pencil"));
+  CHECK_FALSE(make_verifier("cr\xc3\xa8me"));
+  CHECK_FALSE(make_verifier("pen\ncil"));
+  CHECK_FALSE(make_verifier(""));
+}
+
 TEST_CASE("a verifier of any other form is nobody's, and costs no work") {
   const auto salt = good.find(':') + 1;
   const auto stored = good.rfind('$') + 1;
