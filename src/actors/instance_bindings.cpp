@@ -871,8 +871,11 @@ void instance_bindings::settled(const settlement& what) {
   }
   for (const auto& id : what.reached)
     known_[id].note.clear();
-  for (const auto& id : what.ended)
-    known_.erase(id);
+  for (const auto& id : what.ended) {
+    // The leader has been made to lack it: what it shall have is what it has.
+    if (auto ended = known_.extract(id); ended && confirmed_)
+      std::erase(confirmed_->revoked, ended.mapped().role.username);
+  }
   host_.publish();
   for (const auto& [id, note] : what.made)
     tell_ready(id);

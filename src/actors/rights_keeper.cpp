@@ -60,7 +60,7 @@ caf::timespan rights_keeper::pause(const subject& wanted, const bindings& known)
   }
   if (cut_short_)
     return pause_when_cut_short;
-  if (done_ != wanted)
+  if (!done_ || !done_->covers(wanted))
     return caf::timespan{0};
   return skipped_.empty() ? pause_between : pause_when_skipped;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <set>
@@ -41,7 +42,13 @@ private:
     std::string term;              ///< which leader, of which timeline
     std::set<std::string> readers; ///< their roles' names
     std::set<std::string> roles;   ///< of the bindings that were ready
-    bool operator==(const subject&) const = default;
+    /// Whether what was done for this one is enough for the other: who has gone needs nothing, and
+    /// names are never given again.
+    [[nodiscard]] bool covers(const subject& other) const {
+      return term == other.term && readers.empty() == other.readers.empty()
+             && std::ranges::includes(readers, other.readers)
+             && std::ranges::includes(roles, other.roles);
+    }
   };
 
   [[nodiscard]] std::optional<subject> present(const bindings& known) const;

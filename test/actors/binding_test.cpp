@@ -56,6 +56,17 @@ TEST_CASE("an unbind answers once the role is gone, and a second one finds nothi
   CHECK(here.ask(unbind("db", "b1")).is == verdict_kind::gone);
 }
 
+TEST_CASE("once a binding is gone nothing more is asked of the leader") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  here.ask(bind("db", "b1"));
+  here.ask(bind("db", "b2"));
+  REQUIRE(here.ask(unbind("db", "b1")).is == verdict_kind::done);
+  auto orders = here.outside.role_orders;
+  here.pass(1min);
+  CHECK(here.outside.role_orders == orders);
+}
+
 TEST_CASE("bindings that are removed are remembered, also at once, and after their instance") {
   for (bool shared : {false, true}) {
     CAPTURE(shared);

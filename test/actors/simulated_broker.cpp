@@ -205,6 +205,8 @@ behave_as_database(database_mock::stateful_pointer<database_state> self,
       },
       [=](const actors::role_order& order) -> caf::result<actors::role_answer> {
         auto here = still.lock();
+        if (here)
+          ++here->outside->role_orders;
         auto [promised, keep] = promise(self, self->state.owed, here);
         roles wanted{order.owner_logs_in, {}};
         for (const auto& one : order.wanted) {

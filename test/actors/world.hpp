@@ -274,6 +274,7 @@ public:
   std::string lingering;   ///< why roles cannot be dropped, if so
   duration orders_last{0}; ///< an order for roles waits so long for replicas, unless it is hurried
   duration removals_last{0};              ///< likewise a removal for sessions
+  int role_orders = 0;                    ///< how many have come
   std::string unmade;                     ///< why new roles do not work, if so
   std::set<std::string> stands_still;     ///< nodes that do not replay
   std::string rights_failure;             ///< why rights cannot be compared, if so
