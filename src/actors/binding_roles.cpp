@@ -38,7 +38,9 @@ result<found_roles> find_roles(session& on, const std::string& owner) {
       " 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') else '' end,"
       // A verifier of ours has 133 bytes. An application may have stored what fills the memory.
       " case when octet_length(r.rolpassword) <= 200 then r.rolpassword else '' end,"
-      " exists (select from pg_stat_activity a where a.usesysid = r.oid),"
+      " case when r.rolname = "
+      + on.literal(owner)
+      + " then exists (select from pg_stat_activity a where a.usesysid = r.oid) else false end,"
       + member_of(owner) + "," + member_of(model::readers_role(owner)) + ","
       + member_of(model::revoked_role(owner)) + "," + has_set("role=" + owner) + ","
       + has_set("default_transaction_read_only=on")

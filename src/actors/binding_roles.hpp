@@ -22,10 +22,10 @@ struct found_role {
   bool marked = false;
   bool logs_in = false;
   int connection_limit = -1;
-  std::string valid_until; ///< as model::text_of() writes it; empty for ever
-  std::string verifier;    ///< the role may have written it itself
-  bool has_sessions = false;
-  bool in_owner = false; ///< a member of the owner, and so on
+  std::string valid_until;   ///< as model::text_of() writes it; empty for ever
+  std::string verifier;      ///< the role may have written it itself
+  bool has_sessions = false; ///< of the owner alone
+  bool in_owner = false;     ///< a member of the owner, and so on
   bool in_readers = false;
   bool in_revoked = false;
   bool becomes_owner = false; ///< with its first statement, unless it says otherwise
@@ -41,6 +41,12 @@ using found_roles = std::map<std::string, found_role>;
 /// gone: what it would do after this one has looked, nobody would know of.
 [[nodiscard]] std::optional<std::string> end_earlier_orders(postgresql::session& on,
                                                             const std::string& kind);
+
+/// With superusers' sessions.
+struct open_sessions {
+  postgresql::session leader;
+  std::map<std::string, postgresql::session> replicas; ///< by node id
+};
 
 /// A session with the leader, at which no earlier order of this kind goes on, and what there is.
 struct begun_order {

@@ -581,7 +581,10 @@ void instance_bindings::ask(state_of_roles wanted) {
                    wanted.some_unknown,
                    wanted.revoked,
                    wanted.later,
+                   {},
                    hurry_};
+  if (!std::ranges::includes(refused_, refused_in_it_) || refused_by_ != wanted.term)
+    order.replicas = running_replicas();
   replicas_asked_ = running_replicas().size();
   auto done = [this, wanted = std::move(wanted)](const role_answer& said) {
     asking_ = false;
@@ -595,7 +598,9 @@ void instance_bindings::ask(state_of_roles wanted) {
       refused_by_ = wanted.term;
     }
     note_answer(said);
+    at_hand_ = said.at_hand;
     host_.go_on();
+    at_hand_.reset();
   };
   host_.self->request(host_.database, database_patience, std::move(order))
       .then([done](const role_answer& said) { done(said); },
@@ -646,6 +651,7 @@ void instance_bindings::ask_for_removal(const std::string& role) {
   auto& first = remove_again_[role].first;
   first = first.value_or(now);
   order.asked_for = std::chrono::duration_cast<std::chrono::milliseconds>(now - *first);
+  order.at_hand = std::exchange(at_hand_, {});
   auto done = [this, role](const role_removal_answer& said) {
     removing_.erase(role);
     note_removal(role, said);

@@ -211,6 +211,8 @@ private:
   std::string unserved_words_;
   std::string refusal_; ///< what was last said instead; logged and published once
   caf::actor_clock::time_point answered_at_;
+  /// Of the order that has just ended, for the removal that it leads to.
+  std::shared_ptr<open_sessions> at_hand_;
   /// Roles that are to be removed from the leader, and why they are not gone yet.
   std::map<std::string, std::string> leaving_;
   std::set<std::string> removing_; ///< of these, those that are asked for

@@ -9,6 +9,7 @@
 #include "actors/login_check.hpp"
 #include "actors/postgresql.hpp"
 #include "actors/reader_rights.hpp"
+#include "actors/replica_logins.hpp"
 #include "model/names.hpp"
 #include "model/times.hpp"
 
@@ -29,6 +30,7 @@ constexpr auto longest_order = 8s;
 constexpr auto longest_locked = 1s;
 // A login takes milliseconds; where the application's database keeps it waiting, others wait too.
 constexpr auto longest_logins = 3s;
+constexpr auto longest_ending = 1s; // of the sessions that tried them, which takes as long
 constexpr auto longest_logins_beside_revocation = 1s; // what keeps a session is to be known soon
 // A replica that does not replay within this time may be away for long: the answer says so. And
 // one that has not got a revocation a second after it was asked for is to be kept from clients.
@@ -55,6 +57,19 @@ public:
         revoked_(model::revoked_role(order.owner.username)) {}
 
   role_answer make() {
+    logins_.begin(order_.replicas, order_.superuser,
+                  {order_.revoked.begin(), order_.revoked.end()});
+    auto answer = follow_order();
+    if (answer.ok && !answer.leaving.empty()) {
+      std::set<std::string> silent; // the removal finds out by itself
+      answer.at_hand = std::make_shared<open_sessions>(
+          open_sessions{std::move(*leader_), logins_.finish(silent)});
+    }
+    return answer;
+  }
+
+private:
+  role_answer follow_order() {
     for (const auto& one : order_.wanted)
       if (auto wrong = fault_of(one.who))
         return {false, *wrong};
@@ -83,10 +98,12 @@ public:
     if (auto wrong = make_wanted())
       return {false, *wrong};
     check_logins();
-    return await_replay();
+    // What else was changed of those who leave only matters where pg_hba.conf is one of before.
+    auto said = revokes_ && !changed_ ? answer_ : await_replay();
+    await_ends(said);
+    return said;
   }
 
-private:
   static trouble fault_of(const model::credentials& who) {
     if (who.username.empty() || who.username.size() > longest_identifier)
       return "a role's name has to have 1 to 63 bytes: " + model::quoted(who.username);
@@ -200,6 +217,7 @@ private:
     // New ones first: somebody waits for them.
     std::ranges::stable_partition(changes,
                                   [&](const auto& one) { return !found_.contains(one.name); });
+    changed_ = !closed->empty() || !changes.empty();
     answer_.unmade.merge(run_all(changes, true));
     return std::nullopt;
   }
@@ -236,9 +254,19 @@ private:
         continue;
       if (hurried() || clock::now() > end)
         answer_.unmade[name] = "logins took too long; it is tried again";
-      else if (auto wrong = fault_of_login(*leader_, order_, one, end))
+      else if (auto wrong = fault_of_login(*leader_, order_, one, end, ending_[name]))
         answer_.unmade[name] = *wrong;
     }
+  }
+
+  /// A session that tried a role counts against the role's limit until its process has gone, which is to
+  /// be before a client hears of the role.
+  void await_ends(role_answer& said) {
+    auto end = std::min(until_, clock::now() + longest_ending);
+    for (const auto& [name, processes] : ending_)
+      for (int process : processes)
+        if (auto wrong = await_end(*leader_, process, end); wrong && said.ok)
+          said.unmade.emplace(name, *wrong);
   }
 
   /// Applications are confined to their own database: in another one they could fill the disk, out
@@ -374,9 +402,12 @@ private:
   std::string readers_;
   std::string revoked_;
   std::optional<session> leader_;
+  replica_logins logins_;
   found_roles found_;
-  bool bounds_temporary_files_ = false; ///< readers', since the plan does not
-  bool revokes_ = false;                ///< somebody whose login was not refused yet
+  bool bounds_temporary_files_ = false;            ///< readers', since the plan does not
+  bool revokes_ = false;                           ///< somebody whose login was not refused yet
+  bool changed_ = false;                           ///< something of those who stay
+  std::map<std::string, std::vector<int>> ending_; ///< the processes that tried it, by role
   role_answer answer_;
 };
 

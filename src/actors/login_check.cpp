@@ -34,8 +34,8 @@ struct setting {
 class login_check {
 public:
   login_check(session& leader, const role_order& order, const wanted_role& wanted,
-              postgresql::deadline until)
-      : leader_(leader), order_(order), wanted_(wanted), until_(until) {}
+              postgresql::deadline until, std::vector<int>& ending)
+      : leader_(leader), order_(order), wanted_(wanted), until_(until), ending_(ending) {}
 
   trouble run() {
     auto wrong = log_in();
@@ -70,26 +70,9 @@ private:
     const auto& expected = wanted_.read_only ? wanted_.who.username : order_.owner.username;
     if (worker != expected)
       return "it works as " + model::quoted(worker) + " and not as " + model::quoted(expected);
-    auto process = std::to_string(opened->process());
+    ending_.push_back(opened->process());
     session{std::move(*opened)}; // its end
-    return wait_for_end(process, end);
-  }
-
-  /// A session counts against the role's limit until its process has gone, which is to be before a client
-  /// hears of the role. What shows it is gone an instant before its place is free.
-  [[nodiscard]] trouble wait_for_end(const std::string& process, postgresql::deadline end) const {
-    while (true) {
-      auto gone = leader_.run("select pg_terminate_backend(" + process
-                              + ", 100) where not exists (select from pg_stat_activity where pid = "
-                              + process + ")");
-      if (!gone.ok())
-        return gone.error();
-      if (PQntuples(gone->get()) > 0)
-        return std::nullopt;
-      if (std::chrono::steady_clock::now() > end)
-        return "the session that tried it does not end";
-      std::this_thread::sleep_for(between_looks);
-    }
+    return std::nullopt;
   }
 
   /// The database's limit of connections, and who may connect to it, are its owner's to set.
@@ -218,13 +201,30 @@ private:
   const role_order& order_;
   const wanted_role& wanted_;
   postgresql::deadline until_;
+  std::vector<int>& ending_;
 };
 
 } // namespace
 
 trouble fault_of_login(session& leader, const role_order& order, const wanted_role& wanted,
-                       postgresql::deadline until) {
-  return login_check{leader, order, wanted, until}.run();
+                       postgresql::deadline until, std::vector<int>& ending) {
+  return login_check{leader, order, wanted, until, ending}.run();
+}
+
+trouble await_end(session& leader, int process, postgresql::deadline until) {
+  auto number = std::to_string(process);
+  while (true) {
+    auto gone = leader.run("select pg_terminate_backend(" + number
+                           + ", 100) where not exists (select from pg_stat_activity where pid = "
+                           + number + ")");
+    if (!gone.ok())
+      return gone.error();
+    if (PQntuples(gone->get()) > 0)
+      return std::nullopt;
+    if (std::chrono::steady_clock::now() > until)
+      return "the session that tried it does not end";
+    std::this_thread::sleep_for(between_looks);
+  }
 }
 
 } // namespace matriarch::actors

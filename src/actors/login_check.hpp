@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "actors/messages.hpp"
 #include "actors/postgresql.hpp"
@@ -11,10 +12,15 @@ namespace matriarch::actors {
 /// Logs in with a new binding's credentials at the leader as an application does, and does the
 /// least that one does. Gives what keeps it from working, in words for whoever made the database
 /// so: its owner may have made settings that end every session. What locks everybody out, so that
-/// nobody but a superuser could take it back, is taken back. `leader` is a superuser's session.
-[[nodiscard]] std::optional<std::string> fault_of_login(postgresql::session& leader,
-                                                        const role_order& order,
-                                                        const wanted_role& wanted,
-                                                        postgresql::deadline until);
+/// nobody but a superuser could take it back, is taken back. `leader` is a superuser's session. The
+/// processes of sessions that were let in, and which are about to end, go into `ending`.
+[[nodiscard]] std::optional<std::string>
+fault_of_login(postgresql::session& leader, const role_order& order, const wanted_role& wanted,
+               postgresql::deadline until, std::vector<int>& ending);
+
+/// Waits until a process of the leader's is gone, and with it its place: what shows that it is gone
+/// does so an instant before the place is free.
+[[nodiscard]] std::optional<std::string> await_end(postgresql::session& leader, int process,
+                                                   postgresql::deadline until);
 
 } // namespace matriarch::actors

@@ -23,7 +23,7 @@
 #include "model/routes.hpp"
 #include "store/etcd.hpp"
 
-/// What the actors say to each other: values only.
+/// What the actors say to each other: values, and what only one of them holds at a time.
 namespace matriarch::actors {
 
 // -- etcd -----------------------------------------------------------------------------------------
@@ -256,6 +256,9 @@ struct wanted_role {
            && connection_limit == other.connection_limit && valid_until == other.valid_until;
   }
 };
+/// Sessions of an order that the next one goes on in: a login takes longer than what is said in it.
+struct open_sessions;
+
 /// Make the roles of an instance's bindings what they shall be: refuse the login of those that are
 /// not wanted any more, create and alter the others, and wait until the replicas have replayed it.
 /// Done twice is done once. It takes some seconds at most, whatever the roles' sessions do.
@@ -274,6 +277,9 @@ struct role_order {
   std::vector<std::string> revoked = {};
   /// Roles that come later: where an earlier order has made them, they are left as they are.
   std::set<std::string> later = {};
+  /// Where a removal will have to log in as well, which is begun meanwhile: by node id, the
+  /// `login_url`.
+  std::map<std::string, std::string> replicas = {};
   /// Set by whoever sent it when the next order cannot wait: this one ends then with what it has.
   std::shared_ptr<std::atomic<bool>> hurry = {};
 };
@@ -292,6 +298,8 @@ struct role_answer {
   /// A replica lacks a revocation, and whoever ordered it has to know at once: nothing else was tried.
   bool cut_short = false;
   bool kept_out = false; ///< the leader let nobody in to do it
+  /// If somebody is leaving: for the removal that follows.
+  std::shared_ptr<open_sessions> at_hand = {};
 };
 /// Remove a role whose login is refused already: end its sessions everywhere, hand over what it
 /// owns, drop it. Of the owner only the sessions end. What is not done within some seconds is left
@@ -308,6 +316,8 @@ struct role_removal {
   std::set<std::string> others = {};
   /// How long ago the first order for this role was sent: logins that had begun by then may still come.
   std::chrono::milliseconds asked_for{0};
+  /// Of the order before it; nothing if there is none.
+  std::shared_ptr<open_sessions> at_hand = {};
 };
 struct role_removal_answer {
   bool gone = false;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <future>
 #include <map>
 #include <optional>
 #include <thread>
@@ -13,6 +12,7 @@
 
 #include "actors/binding_roles.hpp"
 #include "actors/hand_over.hpp"
+#include "actors/replica_logins.hpp"
 #include "actors/session_ends.hpp"
 #include "model/names.hpp"
 
@@ -33,9 +33,7 @@ constexpr auto longest_order = 15s;
 constexpr auto longest_session_end = 1s;
 constexpr auto shortest_pause = 3ms; // between two looks at something that takes milliseconds
 constexpr auto longest_pause = 100ms;
-// A replica that does not answer cannot be helped, and must not take the time of the others.
-constexpr auto longest_replica_connect = 300ms;
-constexpr auto longest_replica_answer = 1s;
+constexpr auto longest_replica_answer = 1s; // one that does not cannot be helped
 // What an application does to its own database can hold up every new session there.
 constexpr auto longest_database_connect = 2s;
 constexpr auto longest_dropping = 5s;
@@ -48,14 +46,19 @@ public:
       : order_(order), until_(clock::now() + longest_order) {}
 
   role_removal_answer remove() {
-    connect_to_replicas();
-    auto begun = begin_order(order_.conn_url, order_.superuser, order_.owner.username,
-                             "removal " + order_.name, until_);
-    if (!begun.ok())
-      return {false, begun.error(), {}, true, {}};
-    leader_.emplace(std::move(begun->leader));
-    if (!begun->found.contains(order_.name))
-      return {true};
+    go_on_in_sessions_at_hand();
+    auto to_enter = order_.replicas;
+    std::erase_if(to_enter, [this](const auto& one) { return entered_.contains(one.first); });
+    logins_.begin(to_enter, order_.superuser, {order_.name});
+    if (!leader_) {
+      auto begun =
+          begin_order(order_.conn_url, order_.superuser, order_.owner.username, kind(), until_);
+      if (!begun.ok())
+        return {false, begun.error(), {}, true, {}};
+      leader_.emplace(std::move(begun->leader));
+      if (!begun->found.contains(order_.name))
+        return {true};
+    }
     if (auto wrong = end_all_sessions())
       return {false, *wrong, what_keeps_others(), false, silent_};
     if (order_.name == order_.owner.username)
@@ -72,28 +75,32 @@ private:
     bool over = false;
   };
 
-  /// All at once, and while the leader is asked: a login takes longer than what is said then.
-  void connect_to_replicas() {
-    for (const auto& [name, url] : order_.replicas)
-      coming_[name] = std::async(std::launch::async, [this, address = url] {
-        return session::open(address, order_.superuser, clock::now() + longest_replica_connect);
-      });
+  [[nodiscard]] std::string kind() const { return "removal " + order_.name; }
+
+  /// Those in which the role was refused just now, if they still work.
+  void go_on_in_sessions_at_hand() {
+    if (!order_.at_hand)
+      return;
+    auto& held = *order_.at_hand;
+    held.leader.until(until_);
+    if (end_earlier_orders(held.leader, kind()))
+      return;
+    leader_.emplace(std::move(held.leader));
+    entered_ = std::move(held.replicas);
   }
 
   /// On the leader and on every replica that can be reached. On a replica also those that come yet:
   /// it lets the role in until it has replayed that it is refused.
   trouble end_all_sessions() {
-    // They are told before anybody waits for a replica.
-    if (auto told = end_sessions(*leader_, {order_.name}); !told.ok())
-      return told.error();
-    std::vector<replica> replicas;
-    for (auto& [name, one] : coming_) {
-      auto opened = one.get();
-      if (opened.ok())
-        replicas.push_back({name, std::move(*opened)});
-      else
-        silent_.insert(name);
+    if (logins_.under_way()) {
+      // They are told before anybody waits for a replica.
+      if (auto told = end_sessions(*leader_, {order_.name}); !told.ok())
+        return told.error();
+      entered_.merge(logins_.finish(silent_));
     }
+    std::vector<replica> replicas;
+    for (auto& [name, on] : entered_)
+      replicas.push_back({name, std::move(on)});
     auto end = clock::now() + longest_session_end;
     for (auto& one : replicas)
       one.on.until(end + longest_replica_answer);
@@ -248,9 +255,10 @@ private:
   const role_removal& order_;
   postgresql::deadline until_;
   std::optional<session> leader_;
-  std::map<std::string, std::future<result<session>>> coming_; ///< the replicas, by name
-  bool tried_ = false;                                         ///< to make it `nologin`
-  std::set<std::string> silent_; ///< the replicas that could not be asked
+  replica_logins logins_;
+  std::map<std::string, session> entered_; ///< the replicas, by node id
+  bool tried_ = false;                     ///< to make it `nologin`
+  std::set<std::string> silent_;           ///< the replicas that could not be asked
 };
 
 } // namespace

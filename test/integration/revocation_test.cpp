@@ -358,6 +358,49 @@ TEST_CASE("a replica that stands still is not said to have a revocation, and its
   CHECK_FALSE(client{replica, {"reader", "password of reader"}}.connected());
 }
 
+TEST_CASE("a removal goes on in the sessions in which its role was refused, and needs no login") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.must_make();
+  postgresql_server replica{server};
+  auto admin = app.admin();
+  await_streaming(admin);
+  client reader{replica, {"one", "password of one"}};
+  REQUIRE(reader.connected());
+  app.order.replicas = {{"walreceiver", replica.url()}};
+  app.drop("one");
+  auto said = app.refuse_and_make();
+  REQUIRE_MESSAGE(said.ok, said.why);
+  REQUIRE(said.at_hand);
+  auto removal = app.removal_of("one");
+  removal.conn_url = "postgres://127.0.0.1:1/postgres";
+  removal.replicas = {{"walreceiver", removal.conn_url}};
+  CHECK(remove_role(removal).kept_out);
+  removal.at_hand = said.at_hand;
+  auto done = remove_role(removal);
+  CHECK_MESSAGE(done.gone, done.why);
+  CHECK_FALSE(app.has("one"));
+  CHECK_FALSE(reader.refusal("select 1").empty());
+}
+
+TEST_CASE("a removal logs in where the session at hand has ended") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.must_make();
+  app.drop("one");
+  auto said = app.refuse_and_make();
+  REQUIRE(said.at_hand);
+  app.admin().ask("select pg_terminate_backend(" + std::to_string(said.at_hand->leader.process())
+                  + ", 5000)");
+  auto removal = app.removal_of("one");
+  removal.at_hand = said.at_hand;
+  auto done = remove_role(removal);
+  CHECK_MESSAGE(done.gone, done.why);
+  CHECK_FALSE(app.has("one"));
+}
+
 TEST_CASE("a role that comes later is left as an earlier order has made it") {
   postgresql_server server;
   instance app{server};

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "actors/binding_roles.hpp"
 #include "actors/leader_roles.hpp"
 #include "actors/rights_upkeep.hpp"
 #include "actors/role_removal.hpp"
@@ -45,19 +46,26 @@ struct instance {
   }
   /// The order alone: the roles that are not wanted are refused, and there yet.
   role_answer refuse_and_make() { return make_roles(order, passwords); }
-  void remove(const std::map<std::string, std::string>& leaving) {
-    for (const auto& [name, why] : leaving)
-      if (auto said =
-              remove_role({"", order.conn_url, order.superuser, order.owner, name, replicas});
-          !said.gone)
+  [[nodiscard]] role_removal removal_of(const std::string& name) const {
+    return {"", order.conn_url, order.superuser, order.owner, name, replicas};
+  }
+  /// The first goes on in the sessions at hand.
+  void remove(const std::map<std::string, std::string>& leaving,
+              std::shared_ptr<open_sessions> at_hand = {}) {
+    for (const auto& [name, why] : leaving) {
+      auto removal = removal_of(name);
+      removal.at_hand = std::exchange(at_hand, {});
+      if (auto said = remove_role(removal); !said.gone)
         lingering[name] = said.why;
+    }
   }
   /// Both orders, one after the other.
   role_answer make() {
+    order.replicas = replicas;
     auto said = refuse_and_make();
     lingering.clear();
     if (said.ok && !said.leaving.empty())
-      remove(said.leaving);
+      remove(said.leaving, said.at_hand);
     return said;
   }
   /// Both orders, which have to succeed with everything. Where a slow machine answers too late, they are
