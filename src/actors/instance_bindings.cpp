@@ -386,6 +386,10 @@ std::string instance_bindings::term() const {
   return seen.leader + " " + std::to_string(seen.members.at(seen.leader).timeline);
 }
 
+bool instance_bindings::leads(const std::string& by) const {
+  return host_.seen().running(host_.seen().leader) && term() == by;
+}
+
 /// The makings of bindings that log in as the owner, which is to be tried for each.
 std::set<std::string> instance_bindings::sharing() const {
   std::set<std::string> ids;
@@ -583,7 +587,8 @@ void instance_bindings::ask(state_of_roles wanted) {
                    wanted.later,
                    {},
                    hurry_};
-  if (!std::ranges::includes(refused_, refused_in_it_) || refused_by_ != wanted.term)
+  bool revokes = !std::ranges::includes(refused_, refused_in_it_) || refused_by_ != wanted.term;
+  if (revokes && !refused_in_it_.empty())
     order.replicas = running_replicas();
   replicas_asked_ = running_replicas().size();
   auto done = [this, wanted = std::move(wanted)](const role_answer& said) {
@@ -598,7 +603,8 @@ void instance_bindings::ask(state_of_roles wanted) {
       refused_by_ = wanted.term;
     }
     note_answer(said);
-    at_hand_ = said.at_hand;
+    if (leads(wanted.term))
+      at_hand_ = said.at_hand;
     host_.go_on();
     at_hand_.reset();
   };
@@ -652,9 +658,11 @@ void instance_bindings::ask_for_removal(const std::string& role) {
   first = first.value_or(now);
   order.asked_for = std::chrono::duration_cast<std::chrono::milliseconds>(now - *first);
   order.at_hand = std::exchange(at_hand_, {});
-  auto done = [this, role](const role_removal_answer& said) {
+  auto done = [this, role, at = term()](const role_removal_answer& said) {
     removing_.erase(role);
-    note_removal(role, said);
+    if (!said.gone
+        || leads(at)) // of another leader's roles that says nothing: it is asked for again
+      note_removal(role, said);
     host_.go_on();
   };
   host_.self->request(host_.database, database_patience, std::move(order))

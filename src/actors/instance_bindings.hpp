@@ -151,6 +151,8 @@ private:
   [[nodiscard]] store::operation put_of(const model::binding& one) const;
   [[nodiscard]] model::verdict success(model::verdict_kind is, const std::string& binding_id) const;
   [[nodiscard]] std::string term() const;
+  /// Whether that is so still.
+  [[nodiscard]] bool leads(const std::string& by) const;
   [[nodiscard]] std::set<std::string> sharing() const;
   [[nodiscard]] std::optional<state_of_roles> wanted_state() const;
   [[nodiscard]] std::map<std::string, std::string> running_replicas() const;

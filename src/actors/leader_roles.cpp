@@ -60,7 +60,9 @@ public:
     logins_.begin(order_.replicas, order_.superuser,
                   {order_.revoked.begin(), order_.revoked.end()});
     auto answer = follow_order();
-    if (answer.ok && !answer.leaving.empty()) {
+    if (answer.ok && revokes_) {
+      // Orders of this kind that come meanwhile are not to take it for one of theirs.
+      (void)leader_->run("set application_name = 'matriarch'");
       std::set<std::string> silent; // the removal finds out by itself
       answer.at_hand = std::make_shared<open_sessions>(
           open_sessions{std::move(*leader_), logins_.finish(silent)});
@@ -85,6 +87,7 @@ private:
     if (!found_.contains(order_.owner.username))
       return {false, "the instance's application user does not exist yet"};
     auto logins = refuse_memberships();
+    refuse_logins_at_once(logins);
     if (revokes_) {
       // No login of another binding, and nothing that is locked, may hold up who keeps clients from
       // such a replica.
@@ -98,7 +101,6 @@ private:
     if (auto wrong = make_wanted())
       return {false, *wrong};
     check_logins();
-    // What else was changed of those who leave only matters where pg_hba.conf is one of before.
     auto said = revokes_ && !changed_ ? answer_ : await_replay();
     await_ends(said);
     return said;
@@ -159,10 +161,21 @@ private:
     return logins;
   }
 
-  /// Then, against a pg_hba.conf of before, in the roles themselves, once their sessions have been
-  /// told to end: what these have locked nevertheless is left to the removal.
+  /// Against a pg_hba.conf of before, in the roles themselves too. Where nobody has locked them the
+  /// replicas are waited for once.
+  void refuse_logins_at_once(std::vector<change>& logins) {
+    std::string all = "set local lock_timeout = '10ms';";
+    for (const auto& one : logins)
+      all += one.script;
+    if (!logins.empty() && leader_->run(all).ok())
+      logins.clear();
+  }
+
+  /// The others once their sessions have been told to end: what these have locked nevertheless is left
+  /// to the removal.
   void refuse_logins(std::vector<change> logins) {
     close_owner(logins);
+    changed_ = !logins.empty();
     if (!logins.empty())
       (void)leader_->run("select pg_terminate_backend(a.pid) from pg_stat_activity a join pg_authid"
                          " r on r.oid = a.usesysid where r.rolname in ("
@@ -217,7 +230,7 @@ private:
     // New ones first: somebody waits for them.
     std::ranges::stable_partition(changes,
                                   [&](const auto& one) { return !found_.contains(one.name); });
-    changed_ = !closed->empty() || !changes.empty();
+    changed_ = changed_ || !closed->empty() || !changes.empty();
     answer_.unmade.merge(run_all(changes, true));
     return std::nullopt;
   }
@@ -252,6 +265,7 @@ private:
       const auto& name = one.who.username;
       if (!one.fresh || answer_.unmade.contains(name))
         continue;
+      changed_ = true; // what locks it out may be taken back
       if (hurried() || clock::now() > end)
         answer_.unmade[name] = "logins took too long; it is tried again";
       else if (auto wrong = fault_of_login(*leader_, order_, one, end, ending_[name]))
@@ -406,7 +420,7 @@ private:
   found_roles found_;
   bool bounds_temporary_files_ = false;            ///< readers', since the plan does not
   bool revokes_ = false;                           ///< somebody whose login was not refused yet
-  bool changed_ = false;                           ///< something of those who stay
+  bool changed_ = false;                           ///< something since replicas were waited for
   std::map<std::string, std::vector<int>> ending_; ///< the processes that tried it, by role
   role_answer answer_;
 };

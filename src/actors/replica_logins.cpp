@@ -1,6 +1,7 @@
 #include "actors/replica_logins.hpp"
 
 #include <chrono>
+#include <system_error>
 #include <utility>
 
 #include "actors/session_ends.hpp"
@@ -12,20 +13,29 @@ namespace {
 using postgresql::session;
 
 // A replica that does not answer cannot be helped, and must not take the time of the others.
-constexpr auto longest_login = std::chrono::milliseconds{300};
+constexpr auto longest_login = std::chrono::milliseconds{500};
+constexpr auto longest_answer = std::chrono::milliseconds{500};
 
 } // namespace
 
 void replica_logins::begin(const std::map<std::string, std::string>& where,
                            const model::credentials& superuser,
                            const std::set<std::string>& leaving) {
+  auto log_in = [=](const std::string& url) -> result<session> {
+    auto opened = session::open(url, superuser, std::chrono::steady_clock::now() + longest_login);
+    if (opened.ok()) {
+      opened->until(std::chrono::steady_clock::now() + longest_answer);
+      if (auto told = end_sessions(*opened, leaving); !told.ok())
+        return failure{told.error()}; // an answer that comes later would be taken for the next one
+    }
+    return opened;
+  };
   for (const auto& [name, url] : where)
-    coming_[name] = std::async(std::launch::async, [=] {
-      auto opened = session::open(url, superuser, std::chrono::steady_clock::now() + longest_login);
-      if (opened.ok())
-        (void)end_sessions(*opened, leaving);
-      return opened;
-    });
+    try {
+      coming_[name] = std::async(std::launch::async, log_in, url);
+    } catch (const std::system_error&) {
+      coming_.erase(name); // no thread is to be had: whoever needs that replica tries again
+    }
 }
 
 std::map<std::string, session> replica_logins::finish(std::set<std::string>& silent) {

@@ -18,7 +18,7 @@ public:
              const std::set<std::string>& leaving);
   /// Whether there are some whose end was not waited for yet.
   [[nodiscard]] bool under_way() const { return !coming_.empty(); }
-  /// The sessions of those replicas that let somebody in, which takes some 300 ms at most; the names
+  /// The sessions of those replicas that let somebody in, which takes a second at most; the names
   /// of the others go into `silent`.
   [[nodiscard]] std::map<std::string, postgresql::session> finish(std::set<std::string>& silent);
 

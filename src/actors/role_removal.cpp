@@ -33,6 +33,7 @@ constexpr auto longest_order = 15s;
 constexpr auto longest_session_end = 1s;
 constexpr auto shortest_pause = 3ms; // between two looks at something that takes milliseconds
 constexpr auto longest_pause = 100ms;
+constexpr auto longest_first_answer = 1s;
 constexpr auto longest_replica_answer = 1s; // one that does not cannot be helped
 // What an application does to its own database can hold up every new session there.
 constexpr auto longest_database_connect = 2s;
@@ -82,9 +83,11 @@ private:
     if (!order_.at_hand)
       return;
     auto& held = *order_.at_hand;
-    held.leader.until(until_);
+    // One that has gone silent meanwhile leaves the time for a login.
+    held.leader.until(clock::now() + longest_first_answer);
     if (end_earlier_orders(held.leader, kind()))
       return;
+    held.leader.until(until_);
     leader_.emplace(std::move(held.leader));
     entered_ = std::move(held.replicas);
   }
@@ -207,7 +210,7 @@ private:
       if (auto wrong = hand_over(*database, name, order_.owner.username, end))
         return wrong;
     }
-    auto gone = leader_->run("drop role " + leader_->identifier(name));
+    auto gone = leader_->run("drop role if exists " + leader_->identifier(name));
     if (gone.ok())
       return std::nullopt;
     return leader_->was_locked_out() ? locked_by_others : gone.error();

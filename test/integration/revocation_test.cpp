@@ -394,11 +394,28 @@ TEST_CASE("a removal logs in where the session at hand has ended") {
   REQUIRE(said.at_hand);
   app.admin().ask("select pg_terminate_backend(" + std::to_string(said.at_hand->leader.process())
                   + ", 5000)");
+  CHECK_FALSE(said.at_hand->leader.run("select 1").ok());
   auto removal = app.removal_of("one");
   removal.at_hand = said.at_hand;
   auto done = remove_role(removal);
   CHECK_MESSAGE(done.gone, done.why);
   CHECK_FALSE(app.has("one"));
+}
+
+TEST_CASE(
+    "a role that another removal was faster with is gone, also for who goes on in a session") {
+  postgresql_server server;
+  instance app{server};
+  app.want("one");
+  app.must_make();
+  app.drop("one");
+  auto said = app.refuse_and_make();
+  REQUIRE(said.at_hand);
+  REQUIRE(remove_role(app.removal_of("one")).gone);
+  auto removal = app.removal_of("one");
+  removal.at_hand = said.at_hand;
+  auto done = remove_role(removal);
+  CHECK_MESSAGE(done.gone, done.why);
 }
 
 TEST_CASE("a role that comes later is left as an earlier order has made it") {

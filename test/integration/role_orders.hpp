@@ -32,6 +32,7 @@ struct instance {
   }
 
   wanted_role& want(const std::string& name, bool read_only = false) {
+    std::erase(order.revoked, name);
     order.wanted.push_back({{name, "password of " + name}, read_only});
     return order.wanted.back();
   }
@@ -43,6 +44,7 @@ struct instance {
   }
   void drop(const std::string& name) {
     std::erase_if(order.wanted, [&](const auto& one) { return one.who.username == name; });
+    order.revoked.push_back(name);
   }
   /// The order alone: the roles that are not wanted are refused, and there yet.
   role_answer refuse_and_make() { return make_roles(order, passwords); }
