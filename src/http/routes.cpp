@@ -1,6 +1,8 @@
 #include "http/routes.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 #include <mutex>
 #include <unordered_set>
 
@@ -31,6 +33,8 @@ constexpr std::chrono::milliseconds binding_patience = 28s;
 constexpr std::size_t most_looked_through = 1'000;
 // Credentials and parameters are longer, and never the same twice.
 constexpr std::size_t longest_looked_through = 512;
+// Of polls, by each thread. Each keeps what it was made of, some kilobytes.
+constexpr std::size_t answers_remembered = 256;
 // How much of a wrong header an error repeats.
 constexpr std::size_t longest_shown = 100;
 // Every answer to a request carries the identity it came with (OSB, "Request Identity").
@@ -97,12 +101,14 @@ public:
       return to.send(no_access());
     if (auto action = action_of(got); !action.empty())
       to.audit({whole, got.user, action, since, client_of(got)}, settings_.audit);
+    if (auto wrong = refuse_head(got))
+      return to.send(std::move(*wrong));
+    if (auto again = answered_before(got))
+      return to.send(std::move(*again));
     if (is_for_tenants(got))
       to.reword([self = shared_from_this(), whole](std::string body) {
         return self->for_tenants(*whole, std::move(body));
       });
-    if (auto wrong = refuse_head(got))
-      return to.send(std::move(*wrong));
     route(got, std::move(to));
   }
 
@@ -115,6 +121,33 @@ private:
     cell_table cells;
     std::unordered_set<std::string> harmless;
   };
+
+  /// What a poll of an instance is answered, as it is sent.
+  struct poll_answer {
+    model::snapshot_ptr of;
+    cell_table cells; ///< that it is worded by
+    response said;
+  };
+
+  /// The answer to a poll, made once as long as nothing changes: platforms ask this most. Each of the
+  /// server's threads remembers some; another instance in the same place costs what it did before.
+  [[nodiscard]] std::optional<response> answered_before(const request& got) const {
+    if (got.verb != method::get
+        || !matches(got, {"v2", "service_instances", "*", "last_operation"}))
+      return std::nullopt;
+    auto known = find(got.segments[2]);
+    if (!known)
+      return std::nullopt;
+    thread_local std::array<poll_answer, answers_remembered> remembered;
+    auto& here = remembered[std::hash<const void*>{}(known.get()) / alignof(std::max_align_t)
+                            % answers_remembered];
+    auto by = cells();
+    if (here.of != known || here.cells != by) {
+      here = {known, by, osb::last_operation(*known)};
+      here.said.body = for_tenants(got, std::move(here.said.body));
+    }
+    return here.said;
+  }
 
   void route(const request& got, reply to) {
     if (matches(got, {"v2", "catalog"}))
@@ -235,13 +268,12 @@ private:
   /// Whose credentials these are, if they are good for that path.
   [[nodiscard]] std::optional<std::string> user_of(const request& got,
                                                    const authorization& who) const {
-    auto as_platform = platform_.admit(who);
-    auto as_admin = admin_.admit(who);
     if (got.segments.empty() || got.segments[0] == "v2")
-      return as_platform;
+      return platform_.admit(who);
     if (got.segments[0] == "admin")
-      return as_admin;
-    return as_platform ? as_platform : as_admin;
+      return admin_.admit(who);
+    auto as_platform = platform_.admit(who);
+    return as_platform ? as_platform : admin_.admit(who);
   }
 
   [[nodiscard]] response no_access() const {
@@ -356,14 +388,13 @@ private:
                 });
   }
 
+  /// Of an instance that is not known here: the others are answered before.
   void last_operation(const request& got, reply to) const {
-    const auto& id = got.segments[2];
-    if (auto known = find(id)) // before anything is copied: this is what platforms ask most
-      return to.send(osb::last_operation(*known));
-    with_instance(id, std::move(to), osb::last_operation, [poll = got](const auto& gone) {
-      return osb::end_of_removal(gone.left ? gone.left->operation_id : std::string{}, poll, 410,
-                                 gone.description);
-    });
+    with_instance(got.segments[2], std::move(to), osb::last_operation,
+                  [poll = got](const auto& gone) {
+                    return osb::end_of_removal(gone.left ? gone.left->operation_id : std::string{},
+                                               poll, 410, gone.description);
+                  });
   }
 
   void fetch_binding(const std::string& id, const std::string& binding_id, reply to) const {

@@ -754,6 +754,26 @@ TEST_CASE("a replica that does not replicate is told of to the operator, and to 
   CHECK(json::string_member(nodes["nodes"][1], "health") == "it runs but does not replicate");
 }
 
+TEST_CASE(
+    "a poll is answered anew once the instance has changed, or the cells by which it is worded") {
+  broker b;
+  auto s = instance_of(model::operation_type::provision, model::operation_state::failed);
+  s.known.current.description = "machine-7 did not answer";
+  b.known = std::make_shared<const model::instance_snapshot>(s);
+  auto words = [&] {
+    return json::string_member(json_of(b.send("GET", "/v2/service_instances/known/last_operation")),
+                               "description");
+  };
+  CHECK(words() == "machine-7 did not answer");
+  CHECK(words() == "machine-7 did not answer");
+  auto cells = *b.cells;
+  cells[0].uri = "http://machine-7:8900";
+  b.cells = std::make_shared<const std::vector<model::cell_view>>(cells);
+  CHECK(words().find("machine-7") == std::string::npos);
+  b.known = snapshot(model::operation_type::provision, model::operation_state::failed);
+  CHECK(words() == "the final words");
+}
+
 TEST_CASE("healthz tells how many instances are not well, and the operator which") {
   broker b;
   CHECK(json_of(b.send_as("", "GET", "/healthz"))["unwell_instances"].GetInt() == 0);
