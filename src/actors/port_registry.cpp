@@ -62,13 +62,12 @@ struct state {
   }
 
   port_offer offer(const std::string& name) {
-    auto taken = known;
+    auto unusable = out->status.routers.load()->unusable_ports();
     for (const auto& [other, port] : offered)
       if (other != name)
-        taken[port] = model::port_use{other, std::nullopt, 0};
-    auto routers = out->status.routers.load();
-    auto port = model::choose_port(range, taken, next == 0 ? range.first : next, outside.now(),
-                                   routers->unusable_ports());
+        unusable.insert(port);
+    auto port =
+        model::choose_port(range, known, next == 0 ? range.first : next, outside.now(), unusable);
     if (!port)
       return {0, 0, 0,
               "no public port is free: all of " + std::to_string(range.first) + " to "

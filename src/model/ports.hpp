@@ -25,8 +25,13 @@ struct port_use {
   std::int64_t revision = 0; ///< of its key, to be compared when it is taken
 };
 
+/// The rest that a port has in any case, if range.rest is not shorter: clients that were connected
+/// when its instance ended have noticed by then.
+inline constexpr duration shortest_rest = std::chrono::minutes{10};
+
 /// The lowest port of the range that is neither held nor resting, nor one of `unusable`, beginning at
-/// `from` and going round.
+/// `from` and going round. If there is none: the one that has rested longest, for `shortest_rest` at
+/// least.
 [[nodiscard]] std::optional<int> choose_port(const port_range& range,
                                              const std::map<int, port_use>& known, int from,
                                              wall_time now, const std::set<int>& unusable = {});

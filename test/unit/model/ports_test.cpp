@@ -49,6 +49,21 @@ TEST_CASE("there is no port when all are held or rest") {
         == std::nullopt);
 }
 
+TEST_CASE("where no port is free the one that has rested longest is taken, not too soon") {
+  const port_range long_rest{100, 103, 168h};
+  std::map<int, port_use> known{{100, held()},
+                                {101, resting_for(20min)},
+                                {102, resting_for(90min)},
+                                {103, resting_for(1min)}};
+  CHECK(choose_port(long_rest, known, 100, now) == 102);
+  CHECK(choose_port(long_rest, known, 100, now, {102}) == 101);
+  CHECK(choose_port(long_rest, known, 100, now, {101, 102}) == std::nullopt);
+  known[103] = resting_for(10min);
+  CHECK(choose_port(long_rest, known, 100, now, {101, 102}) == 103);
+  known.erase(101);
+  CHECK(choose_port(long_rest, known, 100, now) == 101);
+}
+
 TEST_CASE("a range of one port has that port") {
   port_range one{100, 100, 60s};
   CHECK(choose_port(one, {}, 100, now) == 100);
