@@ -586,7 +586,7 @@ void agent::deprovision(const std::string& node_id, const http::request& asked, 
   bool changed = fence_.note(*claim);
   if (!fence_.buried(node_id)) {
     auto now = wall_milliseconds();
-    fence_.forget_old(now);
+    fence_.forget_old(now, scopes_here());
     fence_.bury(node_id, now);
     if (known)
       fence_.rest(known->record.where, now);
@@ -600,6 +600,13 @@ void agent::deprovision(const std::string& node_id, const http::request& asked, 
   known->waiters.push_back({to, clock::now() + longest_answer});
   if (known->is != state::stopping)
     begin_stopping(known);
+}
+
+std::set<std::string> agent::scopes_here() const {
+  std::set<std::string> all;
+  for (const auto& [id, one] : nodes_)
+    all.insert(one->record.request.scope);
+  return all;
 }
 
 std::vector<pid_t> agent::processes_of(const node& which) const {

@@ -134,6 +134,8 @@ private:
   void provision_again(const node_ptr& known, const node_request& wanted,
                        const fencing_claim& claim, const reply& to);
   void deprovision(const std::string& node_id, const http::request& asked, const reply& to);
+  /// Of the nodes that are here.
+  [[nodiscard]] std::set<std::string> scopes_here() const;
   [[nodiscard]] std::vector<pid_t> processes_of(const node& which) const;
   void end_sessions(const std::string& node_id, const http::request& asked, const reply& to);
   [[nodiscard]] std::optional<std::string> refuse(node& which) const;

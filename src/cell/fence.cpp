@@ -12,8 +12,7 @@ namespace {
 
 // No request is under way for longer, and the broker keeps graves of its own: a month bounds the
 // file.
-constexpr std::int64_t graves_kept_ms =
-    std::chrono::milliseconds{std::chrono::hours{24 * 30}}.count();
+constexpr std::int64_t kept_ms = std::chrono::milliseconds{std::chrono::hours{24 * 30}}.count();
 
 using numbers = std::map<std::string, std::int64_t>;
 
@@ -86,8 +85,18 @@ void fence::occupy(const endpoint& where) {
   resting_.erase(name_of(where));
 }
 
-void fence::forget_old(std::int64_t now) {
-  std::erase_if(graves_, [&](const auto& grave) { return now - grave.second > graves_kept_ms; });
+void fence::forget_old(std::int64_t now, const std::set<std::string>& scopes_here) {
+  std::erase_if(graves_, [&](const auto& grave) { return now - grave.second > kept_ms; });
+  std::erase_if(unused_since_, [&](const auto& one) { return scopes_here.contains(one.first); });
+  std::erase_if(revisions_, [&](const auto& one) {
+    if (scopes_here.contains(one.first))
+      return false;
+    auto since = unused_since_.emplace(one.first, now).first;
+    bool old = now - since->second > kept_ms;
+    if (old)
+      unused_since_.erase(since);
+    return old;
+  });
   std::erase_if(resting_,
                 [&](const auto& rest) { return now - rest.second > endpoint_rest.count(); });
 }
@@ -97,6 +106,7 @@ std::string fence::text() const {
   all.SetObject();
   json::add(all, "fleet", fleet_, all);
   json::add(all, "revisions", object_of(revisions_, all), all);
+  json::add(all, "unused", object_of(unused_since_, all), all);
   json::add(all, "graves", object_of(graves_, all), all);
   json::add(all, "resting", object_of(resting_, all), all);
   return json::text_of(all);
@@ -107,14 +117,16 @@ result<fence> fence::parse(std::string_view text) {
   if (!parsed)
     return failure{parsed.error()};
   auto revisions = numbers_in(*parsed, "revisions");
+  auto unused = numbers_in(*parsed, "unused");
   auto graves = numbers_in(*parsed, "graves");
   auto resting = numbers_in(*parsed, "resting");
-  for (const auto* part : {&revisions, &graves, &resting})
+  for (const auto* part : {&revisions, &unused, &graves, &resting})
     if (!part->ok())
       return failure{part->error()};
   fence read;
   read.fleet_ = json::string_member(*parsed, "fleet");
   read.revisions_ = *std::move(revisions);
+  read.unused_since_ = *std::move(unused);
   read.graves_ = *std::move(graves);
   read.resting_ = *std::move(resting);
   return read;

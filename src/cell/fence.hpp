@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -46,8 +47,9 @@ public:
   /// An endpoint is given to a node.
   void occupy(const endpoint& where);
 
-  /// Forgets graves and rests that can no longer matter.
-  void forget_old(std::int64_t now);
+  /// Forgets graves, rests, and the revisions of scopes of which nothing is here, that can no longer
+  /// matter.
+  void forget_old(std::int64_t now, const std::set<std::string>& scopes_here);
 
   /// The JSON text that parse() reads.
   [[nodiscard]] std::string text() const;
@@ -55,7 +57,9 @@ public:
 
 private:
   std::string fleet_;
-  std::map<std::string, std::int64_t> revisions_;
+  std::map<std::string, std::int64_t> revisions_; ///< by scope
+  std::map<std::string, std::int64_t>
+      unused_since_; ///< of these, scopes that had no node here then
   std::map<std::string, std::int64_t> graves_;
   resting_endpoints resting_;
 };

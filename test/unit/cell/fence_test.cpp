@@ -6,6 +6,8 @@ namespace matriarch::cell {
 
 namespace {
 
+constexpr std::int64_t day = 86'400'000; // in milliseconds
+
 fencing_claim claim(std::string scope, std::int64_t revision, std::string fleet = {}) {
   return {std::move(scope), revision, std::move(fleet)};
 }
@@ -67,17 +69,36 @@ TEST_CASE("a damaged fence is not taken for an empty one") {
 }
 
 TEST_CASE("graves are kept for a month and rests for ten minutes") {
-  constexpr std::int64_t day = 86'400'000;
   fence memory;
   memory.bury("n1", 0);
   memory.rest({"127.0.0.9", 5432, 8008}, 0);
-  memory.forget_old(endpoint_rest.count());
+  memory.forget_old(endpoint_rest.count(), {});
   CHECK(memory.resting().size() == 1);
-  memory.forget_old(30 * day);
+  memory.forget_old(30 * day, {});
   CHECK(memory.buried("n1"));
   CHECK(memory.resting().empty());
-  memory.forget_old(30 * day + 1);
+  memory.forget_old(30 * day + 1, {});
   CHECK_FALSE(memory.buried("n1"));
+}
+
+TEST_CASE("a scope's revision is kept for a month after its last node here, across restarts") {
+  fence memory;
+  memory.note(claim("c1", 10));
+  memory.note(claim("c2", 20));
+  memory.forget_old(0, {"c1", "c2"});
+  memory.forget_old(day, {"c1"});
+  auto again = fence::parse(memory.text());
+  REQUIRE(again);
+  again->forget_old(31 * day, {"c1"});
+  CHECK(again->refusal_of(claim("c2", 19)));
+  again->forget_old(31 * day + 1, {"c1"});
+  CHECK_FALSE(again->refusal_of(claim("c2", 19)));
+  CHECK(again->refusal_of(claim("c1", 9)));
+  again->forget_old(90 * day, {});
+  CHECK(again->refusal_of(claim("c1", 9)));
+  again->forget_old(100 * day, {"c1"}); // a node of it came again
+  again->forget_old(125 * day, {});
+  CHECK(again->refusal_of(claim("c1", 9)));
 }
 
 TEST_CASE("an endpoint that is given out again no longer rests") {
