@@ -8,8 +8,10 @@
 
 #include "base/programs.hpp"
 #include "http/port_check.hpp"
+#include "router/fleet.hpp"
 #include "router/haproxy.hpp"
 #include "store/etcd_check.hpp"
+#include "store/keys.hpp"
 
 namespace matriarch::router {
 
@@ -99,6 +101,9 @@ base::findings check(const router_config& config) {
   if (config.status_port != 0)
     http::look_at_port(config.status_host, config.status_port, found);
   store::look_at_etcd(config.etcd, found);
+  auto fleet = store::look_up(config.etcd, store::keys::fleet).value_or("");
+  if (auto wrong = why_not_of_fleet(config, fleet))
+    found.fault("fleet", *wrong);
   return found;
 }
 
