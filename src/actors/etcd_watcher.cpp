@@ -1,5 +1,9 @@
 #include "actors/etcd_watcher.hpp"
 
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
 #include "store/keys.hpp"
 
 namespace matriarch::actors {
@@ -12,31 +16,51 @@ namespace {
 // life, and half for the answer to a question, which a busy etcd needs a tenth of.
 constexpr std::chrono::milliseconds silence{5'000};
 
+/// The keys beside the services' are few, come first, and are told of as a whole.
+void tell_of_others(const watcher_setup& tell, const std::vector<store::key_value>& found,
+                    store::revision at) {
+  key_listing routing{{}, at};
+  key_listing cells{{}, at};
+  key_listing own{{}, at};
+  key_listing routers{{}, at};
+  for (const auto& entry : found)
+    if (entry.key.starts_with(keys::routing))
+      routing.found.push_back(entry);
+    else if (entry.key.starts_with(keys::cells))
+      cells.found.push_back(entry);
+    else if (entry.key.starts_with(keys::own))
+      own.found.push_back(entry);
+    else if (entry.key.starts_with(keys::routers))
+      routers.found.push_back(entry);
+  routers.found.insert(routers.found.end(), routing.found.begin(), routing.found.end());
+  if (tell.authority)
+    caf::anon_send(tell.authority, std::move(own));
+  caf::anon_send(tell.ports, std::move(routing));
+  caf::anon_send(tell.cells, std::move(cells));
+  caf::anon_send(tell.routers, std::move(routers));
+}
+
 } // namespace
 
 std::unique_ptr<store::follower> start_etcd_watcher(store::etcd_client& etcd, watcher_setup tell) {
   store::follower::listener listener;
-  listener.listed = [tell](std::vector<store::key_value> found, store::revision at) {
-    key_listing routing{{}, at};
-    key_listing cells{{}, at};
-    key_listing own{{}, at};
-    key_listing routers{{}, at};
-    for (const auto& entry : found)
-      if (entry.key.starts_with(keys::routing))
-        routing.found.push_back(entry);
-      else if (entry.key.starts_with(keys::cells))
-        cells.found.push_back(entry);
-      else if (entry.key.starts_with(keys::own))
-        own.found.push_back(entry);
-      else if (entry.key.starts_with(keys::routers))
-        routers.found.push_back(entry);
-    routers.found.insert(routers.found.end(), routing.found.begin(), routing.found.end());
-    if (tell.authority)
-      caf::anon_send(tell.authority, std::move(own));
-    caf::anon_send(tell.ports, std::move(routing));
-    caf::anon_send(tell.cells, std::move(cells));
-    caf::anon_send(tell.routers, std::move(routers));
-    caf::anon_send(tell.directory, key_listing{std::move(found), at});
+  listener.listed = [tell, others = std::vector<store::key_value>{},
+                     told = false](store::listing_page page) mutable {
+    if (page.first) {
+      others.clear();
+      told = false;
+    }
+    auto services = std::ranges::find_if(page.found, [](const store::key_value& entry) {
+      return entry.key.starts_with(keys::services);
+    });
+    std::move(page.found.begin(), services, std::back_inserter(others));
+    page.found.erase(page.found.begin(), services);
+    if (!told && (page.last || !page.found.empty())) {
+      tell_of_others(tell, std::exchange(others, {}), page.at);
+      told = true;
+    }
+    caf::anon_send(tell.directory,
+                   key_listing{std::move(page.found), page.at, page.first, page.last});
   };
   listener.changed = [tell](std::vector<store::change> changes, store::revision) {
     key_changes services;

@@ -3,10 +3,12 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "actors/alarm.hpp"
 #include "actors/last_words.hpp"
+#include "actors/service_groups.hpp"
 #include "model/names.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
@@ -25,21 +27,6 @@ constexpr caf::timespan demotion_patience = 40s;
 
 // A write or two of each instance; they wait for their turn as requests do.
 constexpr caf::timespan forgetting_patience = 30s;
-
-/// `/service/<first>/<rest>` taken apart; empty parts if it is no such key.
-struct service_key {
-  std::string first;
-  std::string rest;
-  explicit service_key(std::string_view key) {
-    if (!key.starts_with(keys::services))
-      return;
-    key.remove_prefix(keys::services.size());
-    auto slash = key.find('/');
-    first = key.substr(0, slash);
-    if (slash != std::string_view::npos)
-      rest = key.substr(slash + 1);
-  }
-};
 
 std::string id_of(const model::request& what) {
   return std::visit([](const auto& asked) { return asked.instance_id; }, what);
@@ -107,8 +94,9 @@ private:
 
   service_instance_actor spawn(instance_start start) {
     auto name = start.name;
-    if (start.known)
-      name_of_scope_[start.known->scope] = name;
+    auto scope = start.known ? start.known->scope : name;
+    name_of_scope_[scope] = name;
+    scopes_of_[name].insert(scope);
     auto instance = spawn_service_instance(self_->system(), setup_, std::move(start), activity_);
     self_->monitor(instance);
     instances_[name] = instance;
@@ -123,9 +111,14 @@ private:
     auto name = std::move(found->second);
     name_of_actor_.erase(found);
     if (auto known = instances_.find(name);
-        known != instances_.end() && known->second.address() == down.source)
+        known != instances_.end() && known->second.address() == down.source) {
       instances_.erase(known);
-    std::erase_if(name_of_scope_, [&](const auto& one) { return one.second == name; });
+      for (const auto& scope : scopes_of_[name])
+        if (auto there = name_of_scope_.find(scope);
+            there != name_of_scope_.end() && there->second == name)
+          name_of_scope_.erase(there);
+      scopes_of_.erase(name);
+    }
     // An instance's actor ends by itself only when there is no instance any more.
     if (!down.reason || down.reason == caf::exit_reason::normal)
       return;
@@ -151,50 +144,42 @@ private:
                 return failed();
               reviving_.erase(name);
               if (!instances_.contains(name)) // a request may have brought it back in between
-                load({found.found, found.at}, false);
+                load_one(found.found, found.at);
             },
             [failed](const caf::error&) { failed(); });
   }
 
   // -- from etcd ----------------------------------------------------------------------------------
 
-  /// All keys as of a revision. `complete`: an instance that is not in it does not exist.
-  void load(const key_listing& all, bool complete = true) {
-    std::map<std::string, instance_start> starts;
-    std::map<std::string, std::vector<store::key_value>> keys_of;
-    for (const auto& entry : all.found) {
-      service_key key{entry.key};
-      if (key.first.empty())
-        continue;
-      keys_of[key.first].push_back(entry);
-      if (key.rest != "state")
-        continue;
-      auto known = store::decode_record(entry.value, *setup_.keys);
-      if (!known.ok()) {
-        spdlog::error("{} cannot be read and is left alone: {}", entry.key, known.error());
-        continue;
-      }
-      auto& start = starts[key.first];
-      start.name = key.first;
-      start.known = std::move(*known);
-      start.at = entry.mod_revision;
-    }
-    for (auto& [name, start] : starts) {
-      auto scope = start.known->scope;
-      auto found = instances_.find(name);
-      auto instance = found != instances_.end() ? found->second : spawn(std::move(start));
-      key_listing own{keys_of[name], all.at};
-      if (scope != name)
-        own.found.insert(own.found.end(), keys_of[scope].begin(), keys_of[scope].end());
-      self_->send(instance, std::move(own));
-    }
-    if (!complete)
+  service_groups groups(store::revision at) {
+    return {*setup_.keys, [this, at](instance_start start, std::vector<store::key_value> own) {
+              auto found = instances_.find(start.name);
+              auto instance = found != instances_.end() ? found->second : spawn(std::move(start));
+              self_->send(instance, key_listing{std::move(own), at});
+            }};
+  }
+
+  /// All keys as of a revision, part by part: an instance that is in none of them does not exist.
+  void load(const key_listing& part) {
+    if (part.first)
+      listing_.emplace(groups(part.at));
+    listing_->add(part.found);
+    if (!part.last)
       return;
+    listing_->end();
     for (const auto& [name, instance] : instances_)
-      if (!starts.contains(name))
-        self_->send(instance, key_listing{{}, all.at});
+      if (!listing_->names().contains(name))
+        self_->send(instance, key_listing{{}, part.at});
     if (!setup_.out->status.loaded.exchange(true))
-      spdlog::info("{} service instances found in etcd", starts.size());
+      spdlog::info("{} service instances found in etcd", listing_->names().size());
+    listing_.reset();
+  }
+
+  /// The keys of one instance.
+  void load_one(const std::vector<store::key_value>& found, store::revision at) {
+    auto one = groups(at);
+    one.add(found);
+    one.end();
   }
 
   void pass_on(const key_changes& changed) {
@@ -270,14 +255,13 @@ private:
   void looked_up(const std::string& name, model::request what, answer owed,
                  const store::commit_result& came) {
     if (!instances_.contains(name))
-      load({came.reads[0], came.at}, false);
+      load_one(came.reads[0], came.at);
     auto found = instances_.find(name);
     if (found == instances_.end() && std::holds_alternative<model::provision_request>(what)) {
       instance_start start;
       start.name = name;
       spawn(std::move(start));
       found = instances_.find(name);
-      name_of_scope_[name] = name;
     }
     if (found != instances_.end()) {
       owed.delegate(found->second, std::move(what));
@@ -361,6 +345,8 @@ private:
   std::unordered_map<std::string, service_instance_actor> instances_;
   std::map<caf::actor_addr, std::string> name_of_actor_;
   std::unordered_map<std::string, std::string> name_of_scope_;
+  std::unordered_map<std::string, std::set<std::string>> scopes_of_; ///< by name
+  std::optional<service_groups> listing_;                            ///< the one that is under way
 };
 
 struct state {

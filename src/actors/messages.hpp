@@ -39,10 +39,12 @@ struct revoke_lease {
 };
 
 /// Everything there is in etcd as of a revision: at the start and whenever the watch had to begin
-/// anew.
+/// anew. What may be much comes in parts.
 struct key_listing {
   std::vector<store::key_value> found;
   store::revision at = 0;
+  bool first = true; ///< a listing that was not ended before begins anew
+  bool last = true;
 };
 /// Changes in etcd's order.
 struct key_changes {

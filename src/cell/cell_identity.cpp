@@ -68,8 +68,8 @@ void cell_identity::start(store::etcd_client& etcd) {
   if (request_.empty())
     return;
   store::follower::listener tell;
-  tell.listed = [this](const std::vector<store::key_value>& found, store::revision) {
-    for (const auto& entry : found)
+  tell.listed = [this](const store::listing_page& page) {
+    for (const auto& entry : page.found)
       take(entry.value);
   };
   tell.changed = [this](const std::vector<store::change>& changes, store::revision) {

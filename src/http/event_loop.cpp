@@ -595,9 +595,12 @@ struct event_loop::implementation {
           answer.body = std::move(t.received);
           return answer;
         }
-        if (t.too_long)
-          return t.failed("the answer is longer than " + std::to_string(t.what.max_answer_bytes)
-                          + " bytes");
+        if (t.too_long) {
+          auto answer = t.failed("the answer is longer than "
+                                 + std::to_string(t.what.max_answer_bytes) + " bytes");
+          answer.too_long = true;
+          return answer;
+        }
         if (code == CURLE_ABORTED_BY_CALLBACK)
           return t.failed("the connection broke before the answer");
         std::string why = t.why[0] != '\0' ? t.why.data() : curl_easy_strerror(code);

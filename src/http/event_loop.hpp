@@ -38,8 +38,8 @@ struct outgoing {
   std::chrono::milliseconds connect_timeout{1'000};
   /// From the call to the end of the answer. Not used by streams.
   std::chrono::milliseconds timeout{5'000};
-  /// A longer answer, or a longer line of a stream, is an error. 64 MB: a listing of 100,000
-  /// records in etcd's JSON.
+  /// A longer answer, or a longer line of a stream, is an error. 64 MB: many times what
+  /// anybody has to say at once, and etcd's listings come in pages.
   std::size_t max_answer_bytes = 64 * 1024 * 1024;
 };
 
@@ -53,6 +53,8 @@ struct outcome {
   /// True if it is certain that the other side never saw the request (the connection was refused or
   /// never made), so that it cannot have had an effect.
   bool never_sent = false;
+  /// True if there was more of it than `outgoing::max_answer_bytes`.
+  bool too_long = false;
   /// True if somebody is there who speaks no TLS, or does not show to be whom the URL names.
   bool unrecognised = false;
 };

@@ -35,6 +35,7 @@
 #include "router/background.hpp"
 #include "router/certificate.hpp"
 #include "router/check.hpp"
+#include "router/fleet.hpp"
 #include "router/haproxy.hpp"
 #include "router/haproxy_keeper.hpp"
 #include "router/host_addresses.hpp"
@@ -45,6 +46,7 @@
 #include "router/routing_table.hpp"
 #include "store/etcd.hpp"
 #include "store/etcd_access.hpp"
+#include "store/etcd_check.hpp"
 #include "store/keys.hpp"
 #include "store/ownership.hpp"
 
@@ -211,15 +213,19 @@ private:
     update_status();
 
     store::follower::listener tell;
-    tell.listed = [this](std::vector<store::key_value> all, store::revision at) {
-      std::vector<std::pair<std::string, std::string>> keys;
-      for (auto& one : all)
-        keys.emplace_back(std::move(one.key), std::move(one.value));
-      auto changed = table_.list(keys);
+    tell.listed = [this](const store::listing_page& page) {
+      if (page.first)
+        table_.begin_listing();
+      for (const auto& one : page.found)
+        table_.list(one.key, one.value);
+      if (!page.last)
+        return;
+      auto changed = table_.end_listing();
       auto is_first = !std::exchange(listed_, true);
       if (is_first)
         join();
-      note_changes(changed || is_first, at);
+      note_fleet();
+      note_changes(changed || is_first, page.at);
     };
     tell.changed = [this](std::vector<store::change> changes, store::revision at) {
       auto changed = false;
@@ -251,6 +257,13 @@ private:
     ask();
     save();
     tell_news();
+  }
+
+  void note_fleet() {
+    etcd_.range({store::keys::fleet, {}}, [this](const store::range_result& came) {
+      if (came.ok && !came.found.empty())
+        remember_fleet(settings_, came.found.front().value);
+    });
   }
 
   /// Without etcd what was served last is better than nothing: the checks still tell who leads.
@@ -799,6 +812,10 @@ int run(const std::string& config_path) {
   // Whoever has the same id would be waited for in this one's stead, and this one in that one's.
   if (!refused) {
     refused = store::other_owner(*etcd, report_publisher::key_of(self));
+    // HAProxy of an earlier router goes on serving what it served.
+    if (!refused)
+      refused =
+          why_not_of_fleet(*config, store::look_up(config->etcd, store::keys::fleet).value_or(""));
     if (refused)
       server.stop();
   }

@@ -191,8 +191,9 @@ bool routing_table::put(std::string_view key, std::string_view value) {
     if (known == now)
       return false;
     auto before = std::exchange(known, std::move(now));
+    instances_of_[known.scope].insert(owner);
     if (before.scope != known.scope)
-      forget(before.scope);
+      leave_scope(before.scope, owner);
     return true;
   }
   case kind::member: {
@@ -250,7 +251,7 @@ bool routing_table::erase(std::string_view key) {
     auto known = records_.extract(owner);
     if (!known)
       return false;
-    forget(known.mapped().scope);
+    leave_scope(known.mapped().scope, owner);
     return true;
   }
   case kind::member: {
@@ -283,13 +284,21 @@ bool routing_table::erase(std::string_view key) {
   return false;
 }
 
-bool routing_table::list(const std::vector<std::pair<std::string, std::string>>& all) {
-  std::set<std::string_view> keys;
-  for (const auto& [key, value] : all)
-    keys.insert(key);
+void routing_table::begin_listing() {
+  listed_.clear(); // what a listing that was broken off has changed stays changed
+}
+
+void routing_table::list(const std::string& key, std::string_view value) {
+  if (meaning_of(key).is == kind::other)
+    return;
+  listed_.insert(key);
+  changed_by_listing_ = put(key, value) || changed_by_listing_;
+}
+
+bool routing_table::end_listing() {
   std::vector<std::string> gone;
   auto note = [&](std::string key) {
-    if (!keys.contains(key))
+    if (!listed_.contains(key))
       gone.push_back(std::move(key));
   };
   for (const auto& [key, serves] : routers_)
@@ -305,12 +314,10 @@ bool routing_table::list(const std::vector<std::pair<std::string, std::string>>&
   // Records last: a member is judged by the record that listed it.
   for (const auto& [instance, known] : records_)
     note(store::keys::record(instance));
-  auto changed = false;
   for (const auto& key : gone)
-    changed = erase(key) || changed;
-  for (const auto& [key, value] : all)
-    changed = put(key, value) || changed;
-  return changed;
+    changed_by_listing_ = erase(key) || changed_by_listing_;
+  listed_.clear();
+  return std::exchange(changed_by_listing_, false);
 }
 
 bool routing_table::note_router(const std::string& key, std::string_view value) {
@@ -329,16 +336,23 @@ bool routing_table::others_serve(std::string_view id, std::int64_t at) const {
 }
 
 bool routing_table::is_listed(const std::string& scope, const std::string& node) const {
-  return std::any_of(records_.begin(), records_.end(), [&](const auto& entry) {
-    return entry.second.scope == scope && entry.second.nodes.contains(node);
-  });
+  auto found = instances_of_.find(scope);
+  return found != instances_of_.end()
+         && std::ranges::any_of(found->second, [&](const auto& instance) {
+              return records_.find(instance)->second.nodes.contains(node);
+            });
+}
+
+void routing_table::leave_scope(const std::string& scope, const std::string& instance) {
+  if (auto found = instances_of_.find(scope);
+      found != instances_of_.end() && found->second.erase(instance) > 0 && found->second.empty())
+    instances_of_.erase(found);
+  forget(scope);
 }
 
 void routing_table::forget(const std::string& scope) {
   auto known = clusters_.find(scope);
-  auto has_record = std::any_of(records_.begin(), records_.end(),
-                                [&](const auto& entry) { return entry.second.scope == scope; });
-  if (known == clusters_.end() || has_record)
+  if (known == clusters_.end() || instances_of_.contains(scope))
     return;
   std::erase_if(known->second.members, [](const auto& entry) { return !entry.second.has_key; });
   if (known->second.members.empty())

@@ -77,8 +77,12 @@ public:
   bool put(std::string_view key, std::string_view value);
   bool erase(std::string_view key);
 
-  /// These are all keys; those that were known and are not among them are erased.
-  bool list(const std::vector<std::pair<std::string, std::string>>& all);
+  /// All keys, one after the other, between a beginning and an end: those that were known and are not
+  /// among them are erased at the end, which is true if what is served may have changed. A beginning
+  /// without an end before it begins anew.
+  void begin_listing();
+  void list(const std::string& key, std::string_view value);
+  bool end_listing();
 
   [[nodiscard]] routes current() const;
 
@@ -145,11 +149,17 @@ private:
   [[nodiscard]] bool is_listed(const std::string& scope, const std::string& node) const;
   /// Forgets the members and the leader of scopes that no record has any more.
   void forget(const std::string& scope);
+  /// The instance's record has another scope than before, or is gone.
+  void leave_scope(const std::string& scope, const std::string& instance);
 
   allocations allocations_;
   allocations read_only_allocations_;
-  std::map<std::string, record, std::less<>> records_;   ///< by instance
-  std::map<std::string, cluster, std::less<>> clusters_; ///< by scope
+  std::map<std::string, record, std::less<>> records_;        ///< by instance
+  std::map<std::string, cluster, std::less<>> clusters_;      ///< by scope
+  std::map<std::string, std::set<std::string>> instances_of_; ///< whose record has that scope
+  // Of the listing that is under way.
+  std::set<std::string> listed_;    ///< keys
+  bool changed_by_listing_ = false; ///< since the last end of one
   std::vector<leader_change> leader_changes_;
   std::map<std::string, std::int64_t, std::less<>> routers_; ///< by key, up to where they serve
   std::string authority_;

@@ -61,6 +61,7 @@ struct erase {
 };
 struct read {
   key_range keys;
+  std::int64_t most = 0; ///< of these, the first so many; 0: all, which have to be few
 };
 using operation = std::variant<put, erase, read>;
 
@@ -173,6 +174,15 @@ private:
   std::shared_ptr<implementation> self_;
 };
 
+/// A part of everything in a range as of a revision, in the order of the keys. A listing that fails
+/// begins again with its first page.
+struct listing_page {
+  std::vector<key_value> found;
+  revision at = 0;
+  bool first = true;
+  bool last = true;
+};
+
 /// Follows a range of keys for as long as it lives: first everything there is, then each change in
 /// etcd's order, none missed. It survives reconnects, an endpoint that is silent or has lost the
 /// quorum (header `hasleader`, and `silence_limit`), and compaction, after which it lists
@@ -186,9 +196,9 @@ private:
 class follower {
 public:
   struct listener {
-    /// Everything in the range as of a revision: at the start, and again after compaction or a
-    /// reconnect that could not resume. Keys that were known and are not in it are gone.
-    std::function<void(std::vector<key_value>, revision)> listed;
+    /// Everything in the range, page by page: at the start, and again after compaction or a reconnect
+    /// that could not resume. Keys that were known and are in none of the pages are gone.
+    std::function<void(listing_page)> listed;
     /// Changes of one revision or several, in order.
     std::function<void(std::vector<change>, revision)> changed;
     /// The connection to etcd was lost (false, with the reason) or is there (true): the watch

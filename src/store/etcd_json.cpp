@@ -145,7 +145,10 @@ void write_operation(body_writer& out, const operation& which) {
   } else if (auto* to_erase = std::get_if<erase>(&which)) {
     out.object("request_delete_range").keys(to_erase->keys);
   } else {
-    out.object("request_range").keys(std::get<read>(which).keys);
+    const auto& to_read = std::get<read>(which);
+    out.object("request_range").keys(to_read.keys);
+    if (to_read.most != 0)
+      out.number("limit", to_read.most);
   }
   out.end_object().end_object();
 }
@@ -290,6 +293,10 @@ std::string range_body(const key_range& keys) {
   return body_writer{}.keys(keys).text();
 }
 
+std::string page_body(const key_range& keys, revision at, std::int64_t most) {
+  return body_writer{}.keys(keys).number("revision", at).number("limit", most).text();
+}
+
 std::string newest_body(const key_range& keys, revision seen) {
   return body_writer{}
       .keys(keys)
@@ -361,6 +368,7 @@ result<range_answer> read_range(std::string_view text) {
   answer.at = revision_in(*parsed);
   answer.found = *std::move(found);
   answer.count = integer(*parsed, "count");
+  answer.more = flag(*parsed, "more");
   return answer;
 }
 
@@ -450,6 +458,10 @@ bool refuses_token(int status, const refusal& why) {
   return why.message.find("invalid auth token") != std::string::npos
          || why.message.find("user name is empty") != std::string::npos
          || users_changed_meanwhile(why);
+}
+
+bool is_compacted(const refusal& why) {
+  return why.message.find("has been compacted") != std::string::npos;
 }
 
 bool users_changed_meanwhile(const refusal& why) {

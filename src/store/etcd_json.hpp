@@ -28,6 +28,10 @@ namespace matriarch::store::etcd_json {
 /// For `/v3/kv/range`: everything in the range, linearizable.
 [[nodiscard]] std::string range_body(const key_range& keys);
 
+/// For `/v3/kv/range`: the first `most` keys of the range as of that revision, which etcd must not
+/// have compacted; 0 is the newest.
+[[nodiscard]] std::string page_body(const key_range& keys, revision at, std::int64_t most);
+
 /// For `/v3/kv/range`: the newest key of the range that was written after `seen`, without its
 /// value, and how many keys the range has.
 [[nodiscard]] std::string newest_body(const key_range& keys, revision seen);
@@ -52,6 +56,7 @@ struct range_answer {
   revision at = 0;
   std::vector<key_value> found;
   std::int64_t count = 0; ///< keys in the range, whatever part of them is in `found`
+  bool more = false;      ///< there are more than were asked for
 };
 [[nodiscard]] result<range_answer> read_range(std::string_view text);
 
@@ -93,6 +98,9 @@ struct refusal {
 /// True if etcd's users changed while it looked at the request: sent again it may be accepted at
 /// once.
 [[nodiscard]] bool users_changed_meanwhile(const refusal& why);
+
+/// True if the revision that was asked for is compacted.
+[[nodiscard]] bool is_compacted(const refusal& why);
 
 /// True if etcd has no space left. It also says so of a transaction that it has just done (3.4: the
 /// one that fills it), but does none later that it said this of.

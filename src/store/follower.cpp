@@ -3,7 +3,6 @@
 #include <iterator>
 #include <optional>
 #include <random>
-#include <unordered_set>
 #include <utility>
 
 #include "http/event_loop.hpp"
@@ -23,6 +22,12 @@ using std::chrono::milliseconds;
 /// for the largest store on a busy disk.
 constexpr milliseconds longest_listing{60'000};
 
+/// Keys in a page: some megabytes as a rule, so that asking costs little beside reading. A page that
+/// is too long is asked for again with a quarter of that, down to as many as may have the greatest
+/// values that etcd takes.
+constexpr std::int64_t longest_page = 2'000;
+constexpr std::int64_t shortest_page = 16;
+
 /// etcd lets a watch that resumes from the past wait for up to 100 ms; half the silence limit has
 /// to be more than that.
 constexpr milliseconds shortest_silence{400};
@@ -33,8 +38,8 @@ constexpr milliseconds shortest_silence{400};
 /// pause. Everything below runs on the loop's thread. `round_` counts the failures, so that answers
 /// that come late from before one are known as such.
 ///
-/// While the watch stands, `known_` and `seen_` are what the listener knows: the range's keys, and
-/// the revision of the newest change. The range is unchanged if it has as many keys and none was
+/// While the watch stands, `known_` and `seen_` are what the listener knows: how many keys, and the
+/// revision of the newest change. The range is unchanged if it has as many keys and none was
 /// written after `seen_`: written keys have a later revision, and keys that are gone are missing
 /// from the count. Checking this never relies on the store's revision alone, for it also grows with
 /// changes outside of the range, nor on etcd's progress notifications, which etcd 3.4 may send
@@ -77,7 +82,13 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
   /// As of this revision of the store the range is known to be what the listener knows.
   revision complete_ = 0;
   std::string cluster_;
-  std::unordered_set<std::string> known_;
+  std::int64_t known_ = 0;
+
+  // Of the listing that is under way.
+  revision listed_at_ = 0; ///< 0: its first page is awaited
+  std::int64_t listed_ = 0;
+  std::string next_; ///< the page that is asked for begins there
+  std::int64_t page_ = longest_page;
 
   // Of the current watch.
   bool created_ = false;
@@ -193,34 +204,68 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
   // -- listing ------------------------------------------------------------------
 
   void list() {
-    prepare("/v3/kv/range", etcd_json::range_body(keys_), [this](http::outgoing what) {
+    listed_at_ = 0;
+    listed_ = 0;
+    next_ = keys_.first;
+    ask_for_page();
+  }
+
+  void ask_for_page() {
+    auto body = etcd_json::page_body({next_, keys_.last}, listed_at_, page_);
+    prepare("/v3/kv/range", std::move(body), [this](http::outgoing what) {
       what.timeout = listing_timeout_;
-      request_ = loop_.send(std::move(what), in_this_round([this](http::outcome answer) {
+      request_ = loop_.send(std::move(what), in_this_round([this](const http::outcome& answer) {
                               request_.reset();
-                              listed(std::move(answer));
+                              listed(answer);
                             }));
     });
   }
 
-  void listed(http::outcome answer) {
+  void listed(const http::outcome& answer) {
+    if (answer.too_long && page_ > shortest_page) {
+      page_ = std::max(page_ / 4, shortest_page);
+      ask_for_page();
+      return;
+    }
     if (answer.status == 0 && !answer.never_sent)
       listing_timeout_ = std::min(listing_timeout_ * 2, std::max(longest_listing, timeout_));
     if (renewed(answer))
       return;
-    auto everything = understood(answer);
-    if (!everything) {
-      fail(everything.error());
+    if (answer.status != 0 && answer.status != 200
+        && etcd_json::is_compacted(etcd_json::read_refusal(answer.body))) {
+      forget();
       return;
     }
-    known_.clear();
-    for (const auto& one : everything->found)
-      known_.insert(one.key);
-    seen_ = complete_ = everything->at;
-    cluster_ = everything->cluster;
+    auto read = understood(answer);
+    if (!read) {
+      fail(read.error());
+      return;
+    }
+    const bool first = listed_at_ == 0;
+    if (!first && (read->cluster != cluster_ || read->at < listed_at_)) {
+      forget(); // the rest would be another store's
+      return;
+    }
+    if (first) {
+      listed_at_ = read->at;
+      cluster_ = read->cluster;
+    }
+    listed_ += std::ssize(read->found);
+    const bool last = !read->more || read->found.empty();
+    next_ = last ? std::string{} : read->found.back().key + '\0';
+    const auto round = round_;
+    tell_.listed({std::move(read->found), listed_at_, first, last});
+    if (closed_ || round_ != round)
+      return;
+    if (!last) {
+      ask_for_page();
+      return;
+    }
+    known_ = listed_;
+    seen_ = complete_ = listed_at_;
     listing_timeout_ = timeout_;
-    tell_.listed(std::move(everything->found), seen_);
-    if (!closed_)
-      watch();
+    page_ = longest_page;
+    watch();
   }
 
   [[nodiscard]] static result<etcd_json::range_answer> understood(const http::outcome& answer) {
@@ -276,7 +321,7 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
       fail("a line of the watch cannot be read: " + read.error());
       return;
     }
-    if (read->compacted > 0 || read->error.find("has been compacted") != std::string::npos) {
+    if (read->compacted > 0 || etcd_json::is_compacted({-1, read->error})) {
       forget();
       return;
     }
@@ -300,12 +345,11 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
     std::erase_if(changes, [this](const change& one) { return one.entry.mod_revision <= seen_; });
     if (changes.empty())
       return;
-    for (const auto& one : changes) {
-      if (one.what == change::kind::put)
-        known_.insert(one.entry.key);
-      else
-        known_.erase(one.entry.key);
-    }
+    for (const auto& one : changes)
+      if (one.what == change::kind::erase)
+        --known_;
+      else if (one.entry.create_revision == one.entry.mod_revision)
+        ++known_;
     seen_ = changes.back().entry.mod_revision;
     complete_ = std::max(complete_, seen_);
     ++deliveries_;
@@ -396,7 +440,7 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
       ask(keys_);
       return;
     }
-    if (newest->found.empty() && newest->count == static_cast<std::int64_t>(known_.size())) {
+    if (newest->found.empty() && newest->count == known_) {
       complete_ = newest->at;
       satisfied();
       return;

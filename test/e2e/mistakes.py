@@ -249,6 +249,17 @@ def not_there(it):
             "broker", there_instead)], 2, "the fleet elsewhere", "FAULT +cell", "no broker that acts on this etcd")
         it.run("--check: the etcd of another fleet (cell)", ["cell", "--check", "--config", it.changed(
             "cell", own_directory)], 2, "FAULT +fleet", "leads to the fleet elsewhere", "belongs to the fleet here")
+        def own_router_directory(config):
+            there_instead(config)
+            config["router"].setdefault("status", {})["port"] = 0  # the platform's router has its own
+            data = pathlib.Path(config["router"]["data_dir"])
+            data.mkdir()
+            data.joinpath("fleet").write_text("here\n")
+        it.run("--check: the etcd of another fleet (router)", ["router", "--check", "--config", it.changed(
+            "router", own_router_directory)], 2, "FAULT +fleet", "leads to the fleet elsewhere",
+            "belongs to the fleet here")
+        it.run("the etcd of another fleet", ["router", "--config", it.changed("router", own_router_directory)], 1,
+               "leads to the fleet elsewhere", "belongs to the fleet here")
         it.finish()
 
 

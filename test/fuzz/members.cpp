@@ -50,6 +50,13 @@ void must_be_configuration(const haproxy_config& config) {
     must(known_directives().contains(word), "a directive is one of ours", word);
 }
 
+void list_all(routing_table& table, const std::vector<std::pair<std::string, std::string>>& all) {
+  table.begin_listing();
+  for (const auto& [key, value] : all)
+    table.list(key, value);
+  table.end_listing();
+}
+
 } // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -86,7 +93,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
   // All at once is the same as one by one.
   routing_table listed;
-  listed.list(
+  list_all(
+      listed,
       {{"/routing/allocation/db", in.which == 1 ? std::string{text} : "30000"},
        {"/routing/readonly/db", in.which == 1 ? std::string{text} : "30001"},
        {"/service/db/state", std::string{in.which == 2 ? text : record}},
@@ -96,7 +104,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
        {"/service/db/leader", std::string{text}}});
   must(listed.current() == routes, "listed or changed, the routes are the same");
   // Once everything is gone, nothing is served.
-  listed.list({});
+  list_all(listed, {});
   must(listed.current().served.empty(), "of nothing nothing is served");
   return 0;
 }

@@ -28,6 +28,7 @@ struct told {
   std::set<std::string> erased;
   std::vector<std::pair<bool, std::string>> transitions;
   int listings = 0;
+  int pages = 0;
   revision last = 0;
   bool in_order = true;
 };
@@ -36,13 +37,15 @@ class watcher {
 public:
   watcher(etcd_client& etcd, key_range keys, follower::options how = quick()) : loop_(etcd.loop()) {
     follower::listener tell;
-    tell.listed = [this](std::vector<key_value> all, revision at) {
+    tell.listed = [this](const listing_page& page) {
       state.change([&](told& now) {
-        now.keys.clear();
-        for (auto& one : all)
+        if (page.first)
+          now.keys.clear();
+        for (const auto& one : page.found)
           now.keys[one.key] = one.value;
-        ++now.listings;
-        now.last = at;
+        now.listings += page.last ? 1 : 0;
+        now.pages += 1;
+        now.last = page.at;
       });
     };
     tell.changed = [this](std::vector<change> changes, revision at) {
@@ -323,6 +326,48 @@ TEST_CASE("changes that were compacted away are made up for by a new listing") {
   CHECK(seen.state.now().listings == 2);
 }
 
+namespace {
+
+/// Keys `/service/<number>` with values of that size, some in each transaction.
+void fill(etcd_client& etcd, int count, std::size_t size, int at_once) {
+  for (int done = 0; done < count;) {
+    transaction what;
+    for (int i = 0; i < at_once && done < count; ++i, ++done)
+      what.then.emplace_back(put{"/service/" + std::to_string(done), std::string(size, 'v'), 0});
+    auto came = awaited<commit_result>([&](auto then) { etcd.commit(what, then); });
+    REQUIRE_MESSAGE(came.state == commit_state::committed, came.error);
+  }
+}
+
+} // namespace
+
+TEST_CASE("more keys than a page has are listed in several, as they were at one moment") {
+  etcd_server server;
+  http::event_loop loop;
+  etcd_client etcd{loop, {server.url()}};
+  fill(etcd, 4'500, 10, 100);
+  watcher seen{etcd, keys_below("/service/")};
+  REQUIRE(seen.is_reachable(true));
+  auto now = seen.state.now();
+  CHECK(now.keys.size() == 4'500);
+  CHECK(now.listings == 1);
+  CHECK(now.pages == 3);
+  CHECK(now.transitions.size() == 1);
+}
+
+TEST_CASE("keys with great values are listed in smaller pages, without an outage") {
+  etcd_server server;
+  http::event_loop loop;
+  etcd_client etcd{loop, etcd_access{{server.url()}}, 60s};
+  fill(etcd, 60, 1'200'000, 1);
+  watcher seen{etcd, keys_below("/service/")};
+  REQUIRE(seen.is_reachable(true));
+  auto now = seen.state.now();
+  CHECK(now.keys.size() == 60);
+  CHECK(now.listings == 1);
+  CHECK(now.transitions.size() == 1);
+}
+
 TEST_CASE("an etcd that has lost its data is listed anew") {
   etcd_server server;
   http::event_loop loop;
@@ -351,15 +396,25 @@ TEST_CASE("a quiet range is left in peace, also where much is written beside it"
   watcher seen{etcd, keys_below("/service/"), how};
   watcher beside{etcd, keys_below("/beside/")};
   REQUIRE(seen.is_reachable(true));
+  // It is asked how many keys there are: those that have come, changed, gone and come again.
+  write(etcd, "/service/a", "2");
+  write(etcd, "/service/new", "1");
+  write(etcd, "/service/new", "2");
+  write(etcd, "/service/passing", "1");
+  remove(etcd, "/service/passing");
+  remove(etcd, "/service/a");
+  write(etcd, "/service/a", "3");
+  REQUIRE(seen.sees("/service/a", "3"));
+  const auto puts = seen.state.now().puts.size();
   // Longer than the silence limit.
   for (auto end = std::chrono::steady_clock::now() + 7s; std::chrono::steady_clock::now() < end;)
     write(etcd, "/beside/b", "x");
   auto now = seen.state.now();
   CHECK(now.transitions.size() == 1);
   CHECK(now.listings == 1);
-  CHECK(now.puts.empty());
-  write(etcd, "/service/a", "2");
-  CHECK(seen.sees("/service/a", "2"));
+  CHECK(now.puts.size() == puts);
+  write(etcd, "/service/a", "4");
+  CHECK(seen.sees("/service/a", "4"));
 }
 
 TEST_CASE("with the first endpoint dead a follower starts at the second") {

@@ -42,6 +42,13 @@ const route served_one{"a",
                        0,
                        default_max_connections};
 
+bool list_all(routing_table& table, const std::vector<std::pair<std::string, std::string>>& all) {
+  table.begin_listing();
+  for (const auto& [key, value] : all)
+    table.list(key, value);
+  return table.end_listing();
+}
+
 } // namespace
 
 TEST_CASE("a route knows the max_connections that all its members have for certain") {
@@ -95,7 +102,7 @@ TEST_CASE("routers are counted by their keys") {
   CHECK(table.others_serve("b", 7));
   CHECK(table.erase("/routers/a"));
   CHECK(table.routers() == 1);
-  CHECK(table.list({}));
+  CHECK(list_all(table, {}));
   CHECK(table.routers() == 0);
 }
 
@@ -298,9 +305,51 @@ TEST_CASE("a listing stands for everything: what is not in it is gone") {
       {"/routing/allocation/a", "30001"},
       {"/service/a/state", record("a", "accepted", {"n1", "n2"})},
       {"/service/a/members/n2", member("127.0.1.2")}};
-  CHECK(table.list(all));
+  CHECK(list_all(table, all));
   CHECK(table.current().served == std::vector<route>{served_one});
-  CHECK_FALSE(table.list(all));
+  CHECK_FALSE(list_all(table, all));
+}
+
+TEST_CASE("a listing that was broken off says nothing of what is gone") {
+  auto table = one_instance();
+  table.begin_listing();
+  table.list("/routing/allocation/b", "30002");
+  CHECK(table.current().served == std::vector<route>{served_one});
+  table.begin_listing();
+  table.list("/routing/allocation/a", "30001");
+  table.list("/service/a/state", record("a", "accepted", {"n1", "n2"}));
+  table.list("/service/a/members/n2", member("127.0.1.2"));
+  CHECK(table.end_listing());
+  CHECK(table.current() == routes{{served_one}, {}});
+}
+
+TEST_CASE("what a broken-off listing brought is told of by the one that takes its place") {
+  auto table = one_instance();
+  const std::vector<std::pair<std::string, std::string>> all = {
+      {"/routing/allocation/a", "30001"},
+      {"/routing/allocation/b", "30002"},
+      {"/service/a/state", record("a", "accepted", {"n1", "n2"})},
+      {"/service/a/members/n1", member("127.0.1.1")},
+      {"/service/a/members/n2", member("127.0.1.2")}};
+  table.begin_listing();
+  for (const auto& [key, value] : all)
+    table.list(key, value);
+  CHECK(list_all(table, all));
+  CHECK_FALSE(list_all(table, all));
+}
+
+TEST_CASE("a scope's members stay while any instance's record has it") {
+  auto table = one_instance();
+  table.put("/service/b/state", record("a", "accepted", {"n1", "n2"}));
+  table.erase("/service/a/members/n2");
+  table.erase("/service/a/state");
+  table.put("/routing/allocation/b", "30002");
+  REQUIRE(table.current().served.size() == 1);
+  CHECK(table.current().served[0].instance == "b");
+  CHECK(table.current().served[0].members == served_one.members);
+  table.erase("/service/b/state");
+  table.put("/service/b/state", record("a", "accepted", {"n1", "n2"}));
+  CHECK(table.current().served.at(0).members.size() == 1); // n2 had no key any more
 }
 
 TEST_CASE("of two instances with one port the second is left out") {
@@ -334,8 +383,8 @@ TEST_CASE("an instance gets and loses a read-only port") {
   CHECK(table.erase("/routing/readonly/a"));
   CHECK(table.current() == routes{{served_one}, {}});
   table.put("/routing/readonly/a", "30002");
-  CHECK(table.list({{"/routing/allocation/a", "30001"},
-                    {"/service/a/state", record("a", "accepted", {"n1", "n2"})}}));
+  CHECK(list_all(table, {{"/routing/allocation/a", "30001"},
+                         {"/service/a/state", record("a", "accepted", {"n1", "n2"})}}));
   CHECK(table.current() == routes{{served_one}, {}});
 }
 
@@ -413,9 +462,9 @@ TEST_CASE("a leader that changed unseen is found by the next listing") {
   auto table = one_instance();
   table.put("/service/a/leader", "n1");
   (void)table.take_leader_changes();
-  table.list({{"/routing/allocation/a", "30001"},
-              {"/service/a/state", record("a", "accepted", {"n1", "n2"})},
-              {"/service/a/leader", "n2"}});
+  list_all(table, {{"/routing/allocation/a", "30001"},
+                   {"/service/a/state", record("a", "accepted", {"n1", "n2"})},
+                   {"/service/a/leader", "n2"}});
   CHECK(table.take_leader_changes() == std::vector<leader_change>{{"a", "n1", "n2"}});
 }
 
