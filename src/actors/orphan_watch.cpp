@@ -2,6 +2,9 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+#include <functional>
+
 #include "actors/alarm.hpp"
 #include "actors/last_words.hpp"
 #include "model/names.hpp"
@@ -88,26 +91,40 @@ private:
     if (seen.without_record.empty()) {
       suspects_.erase(seen.cell);
       report(seen.cell, {});
-      if (!clear)
-        return;
     }
-    auto graves = store::keys_below(keys::graves_on(seen.cell));
-    commit({}, {store::read{graves}}, [this, seen, clear](const store::commit_result& came) {
-      if (came.reads.empty())
-        return;
-      judge(seen, came.reads.front());
-      if (clear)
-        erase_if(came.reads.front(), [this, &seen](const store::key_value& entry) {
-          return model::has_served(node_in(entry.key), store::decode_grave(entry.value),
-                                   seen.listed, setup_.outside.now());
-        });
-    }); // if not, the next comparison tries again
+    if (clear)
+      clear_some(store::keys_below(keys::graves_on(seen.cell)),
+                 [seen, this](const store::key_value& entry) {
+                   return model::has_served(node_in(entry.key), store::decode_grave(entry.value),
+                                            seen.listed, setup_.outside.now());
+                 });
+    look_for_graves(seen, 0, {});
   }
 
-  void judge(const cell_comparison& seen, const std::vector<store::key_value>& graves) {
-    std::set<std::string> buried;
-    for (const auto& entry : graves)
-      buried.insert(node_in(entry.key));
+  /// Of those without a record, from the one at that place on. What fails the next comparison tries
+  /// again.
+  void look_for_graves(const cell_comparison& seen, std::size_t from,
+                       std::set<std::string> buried) {
+    if (from >= seen.without_record.size()) {
+      if (from > 0)
+        judge(seen, buried);
+      return;
+    }
+    const auto end = std::min(from + most_operations, seen.without_record.size());
+    std::vector<store::operation> graves;
+    for (auto i = from; i < end; ++i)
+      graves.emplace_back(
+          store::read{{keys::grave(seen.cell, seen.without_record[i].node_id), ""}});
+    commit({}, std::move(graves),
+           [this, seen, end, buried = std::move(buried)](const store::commit_result& came) mutable {
+             for (const auto& one : came.reads)
+               for (const auto& entry : one)
+                 buried.insert(node_in(entry.key));
+             look_for_graves(seen, end, std::move(buried));
+           });
+  }
+
+  void judge(const cell_comparison& seen, const std::set<std::string>& buried) {
     auto ruled = model::judge_orphans(seen.without_record, buried, suspects_[seen.cell]);
     suspects_[seen.cell] = std::move(ruled.suspects);
     report(seen.cell, ruled.report);
@@ -234,37 +251,45 @@ private:
 
   void clear_old() {
     auto now = setup_.outside.now();
-    commit({},
-           {store::read{store::keys_below(keys::tombstones)},
-            store::read{store::keys_below(keys::graves)}},
-           [this, now](const store::commit_result& came) {
-             if (came.reads.size() != 2)
-               return;
-             erase_if(came.reads[0], [now](const store::key_value& entry) {
-               auto left = store::decode_tombstone(entry.value);
-               return left.ok() && left->removed_at + model::tombstone_life < now;
-             });
-             // Those of cells that list their nodes are cleared much sooner.
-             erase_if(came.reads[1], [now](const store::key_value& entry) {
-               return model::has_served(node_in(entry.key), store::decode_grave(entry.value),
-                                        std::nullopt, now);
-             });
-           });
+    clear_some(store::keys_below(keys::tombstones), [now](const store::key_value& entry) {
+      auto left = store::decode_tombstone(entry.value);
+      return left.ok() && left->removed_at + model::tombstone_life < now;
+    });
+    // Those of cells that list their nodes are cleared much sooner.
+    clear_some(store::keys_below(keys::graves), [now](const store::key_value& entry) {
+      return model::has_served(node_in(entry.key), store::decode_grave(entry.value), std::nullopt,
+                               now);
+    });
   }
 
-  /// Erases those of the keys, as they were read, that have served; the rest comes an hour later.
-  template <class Served>
-  void erase_if(const std::vector<store::key_value>& found, Served served) {
-    std::vector<store::compare> unchanged;
-    std::vector<store::operation> gone;
-    for (const auto& entry : found)
-      if (gone.size() < most_operations && served(entry)) {
-        // It may have been written anew meanwhile.
-        unchanged.push_back(store::unchanged_since(entry.key, entry.mod_revision));
-        gone.emplace_back(store::erase{{entry.key, ""}});
-      }
-    if (!gone.empty())
-      commit(std::move(unchanged), std::move(gone), [](const store::commit_result&) {});
+  /// Erases those of the keys that have served, a transaction's worth at a time: there may be as many
+  /// as instances were removed in a day. What fails is tried again when the next clearing is due.
+  void clear_some(const store::key_range& where,
+                  std::function<bool(const store::key_value&)> has_served) {
+    commit({}, {store::read{where, most_operations}},
+           [this, where, has_served = std::move(has_served)](const store::commit_result& came) {
+             if (came.reads.empty() || came.reads.front().empty())
+               return;
+             const auto& found = came.reads.front();
+             std::vector<store::compare> unchanged;
+             std::vector<store::operation> gone;
+             for (const auto& entry : found)
+               if (has_served(entry)) {
+                 // It may have been written anew meanwhile.
+                 unchanged.push_back(store::unchanged_since(entry.key, entry.mod_revision));
+                 gone.emplace_back(store::erase{{entry.key, ""}});
+               }
+             auto go_on = [this, has_served, full = found.size() == most_operations,
+                           rest = store::key_range{found.back().key + '\0', where.last}] {
+               if (full)
+                 clear_some(rest, has_served);
+             };
+             if (gone.empty())
+               return go_on();
+             commit(
+                 std::move(unchanged), std::move(gone),
+                 [go_on](const store::commit_result&) { go_on(); }, go_on);
+           });
   }
 
   orphan_watch_actor::pointer self_;

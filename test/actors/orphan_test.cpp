@@ -270,6 +270,36 @@ TEST_CASE("tombstones are cleared after a week, and graves when their cell has s
   CHECK(here.outside.etcd.contains(keys::tombstone("new")));
 }
 
+TEST_CASE("however many tombstones and graves have served, one clearing takes them all") {
+  stage here;
+  auto now = here.outside.now();
+  for (int i = 0; i < 350; ++i) {
+    auto number = std::to_string(i);
+    auto age = i % 3 == 0 ? 1h : 1000h;
+    here.outside.etcd.put(keys::tombstone("t" + number),
+                          store::encode_tombstone({"t" + number, "op", now - age}));
+    here.outside.etcd.put(keys::grave("c1", "n" + number), store::encode_grave({"db", now - age}));
+  }
+  here.restart();
+  here.pass(two_listings);
+  CHECK(here.outside.etcd.range(store::keys_below(keys::tombstones)).size() == 117);
+  CHECK(here.outside.etcd.range(store::keys_below(keys::graves_on("c1"))).size() == 117);
+}
+
+TEST_CASE("of many nodes without a record each is judged by its own grave") {
+  stage here;
+  for (int i = 0; i < 230; ++i) {
+    auto node = "stray" + std::to_string(i);
+    here.outside.at("c3").nodes[node] = stranger();
+    if (i % 2 == 0)
+      here.outside.etcd.put(keys::grave("c3", node),
+                            store::encode_grave({"other", here.outside.now()}));
+  }
+  here.restart();
+  here.pass(two_listings);
+  CHECK(here.broker().orphans().size() == 115);
+}
+
 TEST_CASE("a cell without graves of its own is asked for a removal once more after a late start") {
   stage here;
   auto& cell = here.outside.at("c1");

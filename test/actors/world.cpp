@@ -142,7 +142,7 @@ store::commit_result simulated_etcd::commit(const store::transaction& what) {
     else if (const auto* gone = std::get_if<store::erase>(&one))
       erase_now(gone->keys);
     else
-      came.reads.push_back(range(std::get<store::read>(one).keys));
+      came.reads.push_back(answer_to(std::get<store::read>(one)));
   }
   came.state = held ? store::commit_state::committed : store::commit_state::refused;
   came.at = at_;
@@ -153,6 +153,13 @@ std::vector<store::key_value> simulated_etcd::range(const store::key_range& keys
   std::vector<store::key_value> found;
   for (auto at = keys_.lower_bound(keys.first); at != keys_.end() && within(keys, at->first); ++at)
     found.push_back(at->second);
+  return found;
+}
+
+std::vector<store::key_value> simulated_etcd::answer_to(const store::read& asked) const {
+  auto found = range(asked.keys);
+  if (asked.most > 0 && std::ssize(found) > asked.most)
+    found.resize(static_cast<std::size_t>(asked.most));
   return found;
 }
 

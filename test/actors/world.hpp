@@ -42,6 +42,7 @@ class simulated_etcd {
 public:
   store::commit_result commit(const store::transaction& what);
   [[nodiscard]] std::vector<store::key_value> range(const store::key_range& keys) const;
+  [[nodiscard]] std::vector<store::key_value> answer_to(const store::read& asked) const;
   [[nodiscard]] std::optional<std::string> value(const std::string& key) const;
   [[nodiscard]] bool contains(const std::string& key) const { return value(key).has_value(); }
   [[nodiscard]] store::revision at() const { return at_; }
