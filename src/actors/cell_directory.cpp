@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "actors/alarm.hpp"
@@ -19,6 +20,7 @@ namespace keys = store::keys;
 
 // All instances of a lost cell ask at once, and the first to ask need not be the first to be served.
 constexpr caf::timespan gathering = std::chrono::seconds{1};
+constexpr caf::timespan between_publications = std::chrono::milliseconds{100};
 // A router that stands still, or is none of ours, must not keep certificates from being renewed.
 constexpr model::duration routers_patience = std::chrono::minutes{1};
 
@@ -34,6 +36,7 @@ public:
       view.availability_zone = cell.availability_zone;
       view.uri = cell.uri;
       view.username = cell.username;
+      view_of_[cell.guid] = views_.size();
       views_.push_back(std::move(view));
       agents_.emplace(cell.guid,
                       spawn_cell_agent(self_->system(), cell, setup.http, certificates_, self_));
@@ -128,6 +131,8 @@ public:
             return;
           judge();
           give_turns();
+          if (to_publish_)
+            publish();
         },
     };
   }
@@ -189,21 +194,27 @@ private:
 
   void note(const cells_in_use& now) {
     auto& used = used_by_[now.name];
-    tally(used, -1);
+    auto before = signs_of(used);
+    tally(now.name, used, -1);
     used.nodes = now.nodes;
     used.cells.clear();
     for (const auto& n : now.nodes)
       used.cells.push_back(n.cell);
-    tally(used, 1);
+    tally(now.name, used, 1);
     auto who = caf::actor_cast<caf::actor_addr>(self_->current_sender());
     bool told = used.who == who;
     used.who = who;
     if (!told && news_.watching)
       tell(used);
     tell_addresses(used);
+    // A fleet has many instances, and few changes of one say anything about a cell.
+    bool tells = before != signs_of(used) || std::ranges::any_of(before, [this](const auto& one) {
+                   return one.second != sign_of(one.first);
+                 });
     if (now.nodes.empty())
       used_by_.erase(now.name);
-    judge();
+    if (tells)
+      judge();
     publish();
   }
 
@@ -274,11 +285,17 @@ private:
   void note_addresses(const cell_listing& seen) {
     auto& known = addresses_[seen.guid];
     known.clear();
-    for (const auto& node : seen.nodes)
-      if (!node.at.postgresql.empty())
-        known[node.node_id] = node.at;
-    for (const auto& [name, used] : used_by_)
-      tell_addresses(used);
+    std::set<std::string> concerned;
+    const auto& here = on_cell_[seen.guid].instance_of;
+    for (const auto& node : seen.nodes) {
+      if (node.at.postgresql.empty())
+        continue;
+      known[node.node_id] = node.at;
+      if (auto found = here.find(node.node_id); found != here.end())
+        concerned.insert(found->second);
+    }
+    for (const auto& name : concerned)
+      tell_addresses(used_by_[name]);
   }
 
   /// What of a cell's list no instance has reported to be there, and what needs a certificate.
@@ -288,10 +305,8 @@ private:
     if (!news_.watching)
       return;
     std::set<std::string> recorded;
-    for (const auto& [name, used] : used_by_)
-      for (const auto& n : used.nodes)
-        if (n.cell == seen.guid)
-          recorded.insert(n.node_id);
+    for (const auto& [node_id, name] : on_cell_[seen.guid].instance_of)
+      recorded.insert(node_id);
     cell_comparison compared{seen.guid, {}, model::unrecorded(seen.nodes, recorded)};
     for (const auto& node : seen.nodes)
       compared.listed.insert(node.node_id);
@@ -453,11 +468,10 @@ private:
       auto chosen = model::choose_cells(order.where, views_);
       if (static_cast<int>(chosen.cells.size()) == order.where.count) {
         auto& used = used_by_[order.name];
-        tally(used, -1);
+        tally(order.name, used, -1);
         used.cells = order.where.used;
         used.cells.insert(used.cells.end(), chosen.cells.begin(), chosen.cells.end());
-        tally(used, 1);
-        count();
+        tally(order.name, used, 1);
       }
       owed.deliver(std::move(chosen));
     }
@@ -466,26 +480,50 @@ private:
     waiting_.clear();
   }
 
-  void count() {
-    for (auto& view : views_)
-      view.nodes = on_cell_[view.guid].load;
-  }
-
   /// Adds an instance's share to the sums, or takes it away.
-  void tally(const user& used, int sign) {
-    for (const auto& guid : used.cells)
-      on_cell_[guid].load += sign;
+  void tally(const std::string& name, const user& used, int sign) {
+    for (const auto& guid : used.cells) {
+      auto& sum = on_cell_[guid];
+      sum.load += sign;
+      if (auto found = view_of_.find(guid); found != view_of_.end())
+        views_[found->second].nodes = sum.load;
+    }
     for (const auto& n : used.nodes) {
       auto& sum = on_cell_[n.cell];
       sum.recorded += sign;
       sum.members += n.member ? sign : 0;
+      if (sign > 0)
+        sum.instance_of[n.node_id] = name;
+      else
+        sum.instance_of.erase(n.node_id);
     }
   }
 
+  /// What the records say for a cell: whether it has nodes, and whether one of them has its key.
+  [[nodiscard]] std::pair<bool, bool> sign_of(const std::string& guid) const {
+    auto found = on_cell_.find(guid);
+    return found == on_cell_.end()
+               ? std::pair{false, false}
+               : std::pair{found->second.recorded > 0, found->second.members > 0};
+  }
+  [[nodiscard]] std::map<std::string, std::pair<bool, bool>> signs_of(const user& used) const {
+    std::map<std::string, std::pair<bool, bool>> all;
+    for (const auto& n : used.nodes)
+      all[n.cell] = sign_of(n.cell);
+    return all;
+  }
+
+  /// At once, but not more often than people can read: each time costs as much as there are cells.
   void publish() {
-    count();
+    auto now = self_->clock().now();
+    if (published_at_ && now < *published_at_ + between_publications) {
+      to_publish_ = true;
+      return alarm_.set(*published_at_ + between_publications - now);
+    }
+    to_publish_ = false;
     if (auto before = out_.status.cells.load(); before && *before == views_)
       return;
+    published_at_ = now;
     out_.status.cells.store(std::make_shared<const std::vector<model::cell_view>>(views_));
   }
 
@@ -500,15 +538,19 @@ private:
   /// What routers were told last of who signs, and since when that is so.
   std::pair<store::revision, model::wall_time> told_of_signers_;
   std::vector<model::cell_view> views_;
+  std::map<std::string, std::size_t> view_of_; ///< its place there, by guid
+  std::optional<caf::actor_clock::time_point> published_at_;
+  bool to_publish_ = false;
   std::map<std::string, cell_agent_actor> agents_;
   orphan_watch_actor orphans_;
   cell_certifier_actor certifier_;
   std::set<caf::actor_addr> children_;  ///< all of these
   std::map<std::string, user> used_by_; ///< by the instance's name
   struct sums {
-    int load = 0;     ///< nodes, and what is reserved
-    int recorded = 0; ///< nodes in records
-    int members = 0;  ///< of these, how many have their member key
+    int load = 0;                                   ///< nodes, and what is reserved
+    int recorded = 0;                               ///< nodes in records
+    int members = 0;                                ///< of these, how many have their member key
+    std::map<std::string, std::string> instance_of; ///< by the node's id
   };
   std::map<std::string, sums> on_cell_; ///< of all instances, by the cell's guid
   std::set<std::string> not_asked_yet_;

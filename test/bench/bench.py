@@ -25,6 +25,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "platform")]
 
 import clients  # noqa: E402
 import floor  # noqa: E402
+import growth  # noqa: E402
 from local_platform import (API_VERSION, BUILD, PASSWORD, PLAN, SERVICE, USERNAME, Failed, Platform,  # noqa: E402
                             Writer, wait_until)
 
@@ -38,6 +39,9 @@ GOAL_MEMORY_MB = 40
 GOAL_BINDING_MS = 20
 GOAL_TO_LEADER_MS = 10
 GOAL_OF_PATRONI = 1.05
+GOAL_LOAD_S = 8
+GOAL_LOAD_OF_CURL = 1.5
+GOAL_KB_EACH = 12
 
 ROWS = []
 
@@ -251,6 +255,30 @@ def felt_by_clients(platform, templates, short):
         f"{clients.median(ours):.2f} s / {clients.median(alone):.2f} s, medians of {len(ours)}, in turn")
 
 
+def growing(sizes, counted):
+    """A fleet at several sizes, and the last one read again by a broker that starts."""
+    with growth.fleet() as platform:
+        platform.wait_broker_acts()
+        at_rest = pss_mb(platform.broker.pid)
+        fleet = growth.Fleet(platform, Poller, counted)
+        rates = [fleet.grow(size) for size in sizes]
+        print("  provisions a second: " + ", ".join(f"{rate:.0f} at {size:,}" for size, rate in zip(sizes, rates)),
+              flush=True)
+        row(f"rate of provisions at {sizes[-1]:,} / at {sizes[0]:,}", "1.00", f"{rates[-1] / rates[0]:.2f}",
+            ", ".join(f"{rate:.0f} a second at {size:,}" for size, rate in zip(sizes, rates)))
+        by_curl, megabytes = growth.seconds_to_read_by_curl(platform)
+        with growth.Watch(platform, Poller) as watch:
+            took = growth.seconds_to_load(platform, Poller)
+            platform.wait_broker_acts()
+        goal = max(GOAL_LOAD_S, GOAL_LOAD_OF_CURL * by_curl)
+        row(f"a broker reads {sizes[-1]:,} instances", f"{goal:.1f} s", f"{took:.1f} s",
+            f"curl reads the same {megabytes:,.0f} MB in {by_curl:.1f} s; meanwhile the 99th percentile of"
+            f" {len(watch.polls):,} polls {watch.slowest_of_hundred() * 1000:.0f} ms, longest gap between two"
+            f" renewals of the lease {watch.longest_gap():.1f} s")
+        each = (pss_mb(platform.broker.pid) - at_rest) * 1024 / sizes[-1]
+        row("its memory for each of them", f"{GOAL_KB_EACH} kB", f"{each:.1f} kB", "after it has read them")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--short", action="store_true", help="one round of almost all")
@@ -266,6 +294,8 @@ def main():
             print("  last_operation / trivial handler: left out, for there is no wrk or no trivial server")
         else:
             polling_rate(platform, 1 if short else 5)
+    print("With a fleet that grows:", flush=True)
+    growing([10, 20, 40] if short else [1_000, 10_000, 50_000], 10 if short else 1_000)
     with Platform(say=print, held=1) as platform:
         print("With real cells:", flush=True)
         platform.wait_broker_acts()

@@ -35,6 +35,16 @@ LATE = 16.5
 HANGING = 60
 
 
+# What Patroni keeps besides, as long as it is there.
+BESIDE = {
+    "config": json.dumps({"ttl": 20, "loop_wait": 5, "retry_timeout": 5, "maximum_lag_on_failover": 1048576,
+                          "postgresql": {"use_pg_rewind": True, "use_slots": True, "parameters": {
+                              f"parameter_{number}": "of some length" for number in range(20)}}}),
+    "status": json.dumps({"optime": 67108864, "slots": {"node": 67108864}}),
+    "history": json.dumps([[1, 67108864, "no recovery target specified", "2026-01-01T00:00:00+00:00", "node"]]),
+}
+
+
 class Etcd:
     """A connection to etcd's JSON gateway for each thread."""
 
@@ -93,6 +103,7 @@ class Cell:
         self.etcd.call("/v3/kv/txn", {
             "compare": [{"target": "CREATE", "key": encoded(leader), "createRevision": "0" if may_lead else "-1"}],
             "success": [put_of(leader, node), put_of(f"/service/{scope}/initialize", "7000000000000000000"),
+                        *(put_of(f"/service/{scope}/{name}", value) for name, value in BESIDE.items()),
                         put_of(key, json.dumps({**member, "role": "master"}))],
             # As later Patronis say of themselves: there is no PostgreSQL here whom the broker could ask.
             "failure": [] if known else [put_of(key, json.dumps(
