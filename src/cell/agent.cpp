@@ -168,7 +168,11 @@ agent::agent(const cell_config& config, const system_user& user, fencing how,
              http::event_loop& loop, store::etcd_client& etcd, directory_lock lock)
     : config_(config), user_(user), how_(how), loop_(loop), lock_(std::move(lock)),
       expected_authorization_("Basic " + base64(config.username + ":" + config.password)),
-      announcer_(etcd, "the cell") {
+      announcer_(etcd, "the cell"),
+      judge_({config.postgresql.bin_dir, config.data_dir + "/postgresql", user, how,
+              environment_of("/", ""),
+              [this](launch& what) { limit_view(what, config_.data_dir + "/postgresql"); }},
+             loop) {
   char name[256] = "localhost";
   ::gethostname(name, sizeof name - 1);
   hostname_ = name;
@@ -358,6 +362,8 @@ void agent::serve(const http::request& asked, const reply& to) {
       return to->send(answer(405, "healthz can only be read, with GET"));
     return to->send(health());
   }
+  if (path.size() == 2 && path[0] == "v2" && path[1] == "postgresql")
+    return judge_settings(asked, to);
   if (path.size() < 2 || path.size() > 4 || path[0] != "v2" || path[1] != "service_instances"
       || (path.size() == 4 && path[3] != "key" && path[3] != "certificate"
           && path[3] != "sessions"))
@@ -383,6 +389,25 @@ void agent::serve(const http::request& asked, const reply& to) {
   to->send(answer(405, "a node is made with PUT and removed with DELETE"));
 }
 
+/// Which PostgreSQL is here, and, by PUT, which plans it does not start with. Nothing is changed.
+void agent::judge_settings(const http::request& asked, const reply& to) {
+  if (asked.verb != http::method::get && asked.verb != http::method::put)
+    return to->send(answer(405,
+                           "PostgreSQL is looked at with GET, and compared with the settings of "
+                           "plans by PUT"));
+  bool compares = asked.verb == http::method::put;
+  auto plans = compares ? parse_plans(asked.body) : plans_parameters{};
+  if (!plans)
+    return to->send(answer(400, plans.error()));
+  judge_.ask(*std::move(plans), [to, compares](const result<settings_judge::judgement>& came) {
+    if (!came)
+      return to->send(answer(503, came.error()));
+    http::response made;
+    made.body = compares ? text_of(came->has, came->faults) : text_of(came->has);
+    to->send(std::move(made));
+  });
+}
+
 http::response agent::health() const {
   json::document body;
   body.SetObject();
@@ -399,6 +424,8 @@ http::response agent::health() const {
     json::add(body, "guard", guard_refusal_, body);
   json::add(body, "patroni_tls", true, body); // earlier agents cannot do it
   json::add(body, "isolation", how_ == fencing::none ? "none" : "mount-namespace", body);
+  if (!judge_.version().empty())
+    json::add(body, "postgresql", judge_.version(), body);
   json::add(body, "etcd", announcer_.reachable() ? "reachable" : "unreachable", body);
   http::response made;
   made.body = json::text_of(body);
@@ -1352,6 +1379,7 @@ void agent::tick() {
 
 void agent::bound_logs() {
   loop_.after(log_look, life_.guard([this] { bound_logs(); }));
+  judge_.look();
   for (const auto& [id, which] : nodes_)
     if (which->is != state::stopping)
       bound_log(which->paths.log, longest_log);

@@ -16,6 +16,7 @@
 #include "cell/patroni_config.hpp"
 #include "cell/process.hpp"
 #include "cell/restart_pause.hpp"
+#include "cell/settings_judge.hpp"
 #include "http/event_loop.hpp"
 #include "http/server.hpp"
 #include "store/announcer.hpp"
@@ -140,6 +141,7 @@ private:
   void end_sessions(const std::string& node_id, const http::request& asked, const reply& to);
   [[nodiscard]] std::optional<std::string> refuse(node& which) const;
   void keep_out(const node_ptr& which);
+  void judge_settings(const http::request& asked, const reply& to);
   [[nodiscard]] http::response health() const;
   [[nodiscard]] http::response listing() const;
   /// The answer to a PUT: the broker connects nowhere else than there.
@@ -216,6 +218,7 @@ private:
   std::map<std::string, pending_certificate> pending_; ///< by node id
   store::announcer announcer_;
   remover remover_;
+  settings_judge judge_;
 
   /// Whether this cell's Patroni can be kept from taking the leader's key from a successor: no node
   /// is started before that is known, nor where it is not so.

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <future>
 #include <map>
 #include <memory>
 #include <sstream>
@@ -59,6 +60,7 @@ std::string content(const std::string& path) {
 }
 
 using headers = std::vector<std::pair<std::string, std::string>>;
+using plans = std::map<std::string, std::map<std::string, std::string>>;
 
 /// Every role's password, and the same inside a JSON string.
 const std::string hard_password = "it's \"hard\" \\ to :quote$ %s";
@@ -122,6 +124,44 @@ public:
     if (text.find(script) == std::string::npos)
       text.insert(text.find(section) + section.size(), "executable: " + script + ", ");
     std::ofstream{path} << text;
+  }
+
+  /// Has the cell find PostgreSQL's programs in a directory where `postgres` is a script of these lines
+  /// and the real program's start; `{}` in them is a directory of the test's, which is returned.
+  std::string replace_postgres_by(const std::string& lines) {
+    const std::string real = "/usr/lib/postgresql/15/bin";
+    auto programs = directory_ + "/bin";
+    fs::create_directories(programs);
+    for (const auto& entry : fs::directory_iterator{real})
+      if (auto link = fs::path{programs} / entry.path().filename(); !fs::exists(link))
+        fs::create_symlink(entry.path(), link);
+    auto script = programs + "/postgres";
+    auto fresh = script + ".new";
+    std::ofstream{fresh} << "#!/bin/sh\n"
+                         << fmt::format(fmt::runtime(lines), directory_) << "exec " << real
+                         << "/postgres \"$@\"\n";
+    ::chmod(fresh.c_str(), 0755);
+    fs::rename(fresh, script);
+    auto path = directory_ + "/cell.yml";
+    auto text = content(path);
+    if (text.find(programs) == std::string::npos)
+      std::ofstream{path} << text << "  bin_dir: " << programs << "\n";
+    return directory_;
+  }
+
+  /// What the cell says of these plans.
+  http::outcome judge(const plans& all) {
+    json::document body;
+    body.SetObject();
+    json::value list{rapidjson::kObjectType};
+    for (const auto& [id, parameters] : all) {
+      json::value plan{rapidjson::kObjectType};
+      for (const auto& [name, text] : parameters)
+        plan.AddMember(json::string(name, body), json::string(text, body), body.GetAllocator());
+      list.AddMember(json::string(id, body), plan, body.GetAllocator());
+    }
+    json::add(body, "plans", std::move(list), body);
+    return ask("PUT", "/v2/postgresql", json::text_of(body));
   }
 
   void start() {
@@ -830,6 +870,127 @@ TEST_CASE("only who knows the password gets in, and only what makes sense is don
   CHECK(one.ask("GET", "/healthz").status == 200);
   one.password = "p";
   CHECK(one.states().empty());
+}
+
+TEST_CASE("a plan that PostgreSQL does not start with is told in words, of each parameter") {
+  cell one;
+  auto said = one.judge({{"good",
+                          {{"work_mem", "8MB"},
+                           {"shared_buffers", "7TB"},
+                           {"shared_preload_libraries", "auto_explain,pg_stat_statements"},
+                           {"pg_stat_statements.max", "5000"},
+                           {"any.thing", "x"},
+                           {"search_path", "\"a b\", public"},
+                           {"log_line_prefix", "it's \\%m"},
+                           {"application_name", "of a plan"}}},
+                         {"unknown", {{"work_mme", "8MB"}, {"no_such", "1"}, {"fsync", "maybe"}}},
+                         {"range", {{"max_connections", "0"}}},
+                         {"unit", {{"work_mem", "8XB"}}},
+                         {"word", {{"wal_compression", "brotli"}}},
+                         {"number", {{"random_page_cost", "dear"}}},
+                         {"zone", {{"log_min_messages", "panic"}, {"timezone", "Nowhere"}}},
+                         {"fixed", {{"block_size", "4096"}}},
+                         {"library", {{"shared_preload_libraries", "auto_explain, timescaledb"}}}});
+  REQUIRE(said.status == 200);
+  auto body = json::parse(said.body);
+  REQUIRE(body.ok());
+  auto version = json::string_member(*body, "version");
+  CHECK(version.starts_with("15."));
+  CHECK(one.health("postgresql") == version);
+  CHECK(json::text_of(*json::member(*body, "libraries")).find("\"auto_explain\"")
+        != std::string::npos);
+  const auto& faults = *json::member(*body, "faults");
+  auto of = [&](const char* plan) {
+    std::vector<std::string> words;
+    if (const auto* all = json::member(faults, plan))
+      for (const auto& one : all->GetArray())
+        words.emplace_back(one.GetString());
+    return words;
+  };
+  using texts = std::vector<std::string>;
+  CHECK(of("good") == texts{});
+  CHECK(of("unknown")
+        == texts{"PostgreSQL " + version + " has no parameter \"no_such\"",
+                 "PostgreSQL " + version + " has no parameter \"work_mme\"; is \"work_mem\" meant?",
+                 "parameter \"fsync\" requires a Boolean value (it is on or off)"});
+  CHECK(of("range")
+        == texts{"0 is outside the valid range for parameter \"max_connections\" (1 .. 262143)"});
+  CHECK(of("unit")
+        == texts{"invalid value for parameter \"work_mem\": \"8XB\" (Valid units for this "
+                 "parameter are \"B\", \"kB\", \"MB\", \"GB\", and \"TB\".)"});
+  CHECK(of("word")
+        == texts{"invalid value for parameter \"wal_compression\": \"brotli\" (Available values: "
+                 "pglz, lz4, zstd, on, off.)"});
+  CHECK(of("number")
+        == texts{"invalid value for parameter \"random_page_cost\": \"dear\" (it is a number from "
+                 "0 to 1.79769e+308)"});
+  CHECK(of("zone") == texts{"invalid value for parameter \"TimeZone\": \"Nowhere\""});
+  CHECK(of("fixed") == texts{"parameter \"block_size\" cannot be changed"});
+  CHECK(of("library")
+        == texts{"shared_preload_libraries names the library \"timescaledb\", which is not "
+                 "installed for PostgreSQL "
+                 + version});
+  CHECK(faults.MemberCount() == 8);
+  auto has = json::parse(one.ask("GET", "/v2/postgresql").body);
+  REQUIRE(has.ok());
+  const auto* buffers = json::member((*has)["parameters"], "shared_buffers");
+  REQUIRE(buffers != nullptr);
+  CHECK(json::text_of(*buffers)
+        == R"({"type":"INTEGER","context":"postmaster","min":"16","max":"1073741823"})");
+  CHECK(one.node_files().empty());
+}
+
+TEST_CASE("only who knows the password learns of PostgreSQL, and a bad question is refused") {
+  cell one;
+  CHECK(one.ask("PUT", "/v2/postgresql", "{").status == 400);
+  auto refused = one.ask("PUT", "/v2/postgresql", R"({"plans":{"p":{"include":"/etc/passwd"}}})");
+  CHECK(refused.status == 400);
+  CHECK(refused.body.find("include") != std::string::npos);
+  CHECK(one.ask("POST", "/v2/postgresql").status == 405);
+  one.password = "q";
+  CHECK(one.ask("GET", "/v2/postgresql").status == 401);
+  CHECK(one.judge({}).status == 401);
+}
+
+TEST_CASE("while PostgreSQL is looked at, the cell answers everything else") {
+  cell one;
+  one.kill();
+  auto go = one.replace_postgres_by("while [ ! -e {}/go ]; do sleep 0.02; done\n");
+  one.start();
+  auto waiting = std::async(std::launch::async, [&] {
+    return one.judge({{"p", {{"work_mem", "8XB"}}}});
+  });
+  for (int i = 0; i < 10; ++i)
+    CHECK(one.ask("GET", "/v2/service_instances").status == 200);
+  CHECK(one.health("postgresql").empty());
+  CHECK(waiting.wait_for(0s) == std::future_status::timeout);
+  std::ofstream{go + "/go"} << "";
+  auto said = waiting.get();
+  CHECK(said.status == 200);
+  CHECK(said.body.find("8XB") != std::string::npos);
+}
+
+TEST_CASE("another PostgreSQL in the same place is looked at anew") {
+  cell one;
+  one.kill();
+  one.replace_postgres_by("");
+  one.start();
+  const plans all{{"p", {{"work_mem", "8MB"}}}};
+  auto first = one.judge(all).body;
+  CHECK(first.find("15.") != std::string::npos);
+  CHECK(first.find("8MB") == std::string::npos);
+  one.replace_postgres_by("case \"$*\" in --version) echo 'postgres (PostgreSQL) 99.1'; exit 0;; "
+                          "*server_version) echo 'LOG:  parameter \"work_mem\" is gone'; exit 1;; "
+                          "esac\n");
+  auto second = one.judge(all).body;
+  CHECK(second.find("\"version\":\"99.1\"") != std::string::npos);
+  CHECK(second.find("is gone") != std::string::npos);
+  CHECK(one.health("postgresql") == "99.1");
+  // What cannot be run says nothing of plans, and the cell lives on.
+  one.replace_postgres_by("echo out of order; exit 3\n");
+  auto third = one.judge(all);
+  CHECK(third.status == 503);
+  CHECK(third.body.find("out of order") != std::string::npos);
 }
 
 TEST_CASE("where Patroni cannot be guarded no node starts, and the cell says so") {

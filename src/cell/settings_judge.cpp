@@ -1,0 +1,275 @@
+#include "cell/settings_judge.hpp"
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <system_error>
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+namespace matriarch::cell {
+
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// Each of the programs takes some hundredths of a second.
+constexpr milliseconds look_pause{10};
+constexpr seconds longest_run{10};
+// Below what brokers wait for an answer.
+constexpr seconds longest_question{25};
+constexpr std::size_t most_questions = 16;
+// The description of all parameters is 50 kB.
+constexpr std::uintmax_t most_printed = 1024 * 1024;
+// Of plans that a broker has; whoever asks about more has each judged anew.
+constexpr std::size_t most_remembered = 2'000;
+constexpr std::size_t most_libraries = 2'000;
+constexpr std::string_view library_suffix = ".so";
+
+/// Tells a program from its successor of the same name; empty if there is none.
+std::string fingerprint_of(const std::string& path) {
+  struct stat found {};
+  if (::stat(path.c_str(), &found) != 0)
+    return {};
+  return fmt::format("{} {} {} {}.{}", found.st_dev, found.st_ino, found.st_size,
+                     found.st_mtim.tv_sec, found.st_mtim.tv_nsec);
+}
+
+bool is_there(const std::string& path) {
+  std::error_code unknown;
+  return fs::is_regular_file(path, unknown);
+}
+
+std::string first_line_of(const std::string& text) {
+  return text.substr(0, text.find('\n'));
+}
+
+/// Whether a complaint is about one of these: some do without the word `parameter`.
+bool concerns(const complaint& what, const postgresql_parameters& parameters) {
+  return !what.parameter.empty() || std::ranges::any_of(parameters, [&](const auto& one) {
+    return what.message.find(one.first) != std::string::npos;
+  });
+}
+
+std::vector<std::string> libraries_below(const std::string& directory) {
+  std::vector<std::string> found;
+  for (auto& name : names_in(directory))
+    if (name.ends_with(library_suffix) && found.size() < most_libraries)
+      found.push_back(name.substr(0, name.size() - library_suffix.size()));
+  return found;
+}
+
+} // namespace
+
+settings_judge::settings_judge(surroundings with, http::event_loop& loop)
+    : with_(std::move(with)), loop_(loop) {}
+
+std::string settings_judge::path_of(const char* name) const {
+  return with_.bin_dir + "/" + name;
+}
+
+void settings_judge::ask(plans_parameters plans, answer_function then) {
+  questions_.push_back({std::move(plans), std::move(then), clock::now() + longest_question});
+  loop_.post(life_.guard([this] {
+    if (questions_.size() > most_questions)
+      fail_first("too many ask at once; ask again");
+    go_on();
+  }));
+}
+
+void settings_judge::look() {
+  go_on();
+}
+
+void settings_judge::go_on() {
+  if (running_)
+    return;
+  auto fingerprint = fingerprint_of(path_of("postgres"));
+  if (fingerprint.empty())
+    return fail_all(fmt::format("there is no PostgreSQL in {}", with_.bin_dir));
+  if (fingerprint != fingerprint_)
+    return learn(fingerprint);
+  while (!questions_.empty()) {
+    if (clock::now() > questions_.front().until) {
+      fail_first("it takes longer; ask again");
+      continue;
+    }
+    for (const auto& [plan, parameters] : questions_.front().plans)
+      if (auto text = render_settings(parameters); !judged_.contains(text)) {
+        if (judged_.size() >= most_remembered)
+          judged_.clear();
+        return try_settings(parameters, {}, text);
+      }
+    answer_first();
+  }
+}
+
+void settings_judge::learn(const std::string& fingerprint) {
+  run({path_of("postgres"), "--version"}, [this, fingerprint](const end& version) {
+    installed_postgresql has;
+    has.version = version_in(version.printed);
+    if (has.version.empty())
+      return fail_all(fmt::format("{} --version: {} {}", path_of("postgres"), version.how,
+                                  first_line_of(version.printed)));
+    run({path_of("postgres"), "--describe-config"},
+        [this, fingerprint, has = std::move(has)](const end& described) mutable {
+          has.parameters = parse_description(described.printed);
+          if (!described.well() || has.parameters.empty())
+            return fail_all(fmt::format("{} --describe-config: {} {}", path_of("postgres"),
+                                        described.how, first_line_of(described.printed)));
+          has_ = std::move(has);
+          // Not everybody who installs the server has this program.
+          if (::access(path_of("pg_config").c_str(), X_OK) != 0)
+            return learn_libraries("", fingerprint);
+          run({path_of("pg_config"), "--pkglibdir"}, [this, fingerprint](const end& said) {
+            learn_libraries(said.well() ? first_line_of(said.printed) : "", fingerprint);
+          });
+        });
+  });
+}
+
+void settings_judge::learn_libraries(const std::string& library_dir,
+                                     const std::string& fingerprint) {
+  has_.library_dir = library_dir;
+  if (library_dir.empty()) {
+    // Beside its programs, as Debian has it; others put it elsewhere.
+    std::error_code unknown;
+    auto beside = fs::canonical(with_.bin_dir, unknown).parent_path().string() + "/lib";
+    if (!unknown && is_there(beside + "/plpgsql.so"))
+      has_.library_dir = beside;
+  }
+  judged_.clear();
+  fingerprint_ = fingerprint;
+  spdlog::info("PostgreSQL {} is in {}, its libraries are in {}", has_.version, with_.bin_dir,
+               has_.library_dir.empty() ? "a place that is not known without pg_config"
+                                        : has_.library_dir);
+  go_on();
+}
+
+/// PostgreSQL looks at values only where it knows all names, so those that it does not know are left
+/// out when it is asked again.
+void settings_judge::try_settings(const postgresql_parameters& parameters,
+                                  std::vector<std::string> so_far, const std::string& asked_as) {
+  auto owner_of_file = owner{with_.user.uid, with_.user.gid};
+  if (auto error = make_directory(with_.directory, 0711, {geteuid(), getegid()}))
+    return fail_first(*error);
+  if (auto error = replace_file(with_.directory + "/postgresql.conf", render_settings(parameters),
+                                owner_of_file))
+    return fail_first(*error);
+  // What is given here is not taken from the file, which is looked at all the same.
+  run({path_of("postgres"), "-D", with_.directory, "-c", "log_line_prefix=", "-c",
+       "log_min_messages=warning", "-c", "log_destination=stderr", "-c",
+       "log_error_verbosity=default", "-c", "lc_messages=C", "-C", "server_version"},
+      [this, parameters, so_far = std::move(so_far), asked_as](const end& came) mutable {
+        if (came.well()) {
+          judged_[asked_as] = std::move(so_far);
+          return go_on();
+        }
+        auto complaints = complaints_in(came.printed);
+        // What it says of anything else, say a full disk, is no plan's fault.
+        auto other = std::ranges::find_if(
+            complaints, [&](const complaint& one) { return !concerns(one, parameters); });
+        if (complaints.empty() || other != complaints.end())
+          return fail_first(
+              fmt::format("PostgreSQL does not look at settings: {} {}", came.how,
+                          complaints.empty() ? first_line_of(came.printed) : other->message));
+        auto known = parameters;
+        for (const auto& one : complaints) {
+          so_far.push_back(words_of(one, has_));
+          if (one.unknown)
+            known.erase(one.parameter);
+        }
+        if (known.size() < parameters.size())
+          return try_settings(known, std::move(so_far), asked_as);
+        judged_[asked_as] = std::move(so_far);
+        go_on();
+      });
+}
+
+/// Libraries are looked for each time: they are installed without PostgreSQL's being another one.
+void settings_judge::answer_first() {
+  auto first = std::move(questions_.front());
+  questions_.pop_front();
+  judgement all{has_, {}};
+  all.has.libraries = libraries_below(has_.library_dir);
+  for (const auto& [plan, parameters] : first.plans) {
+    auto words = judged_[render_settings(parameters)];
+    for (auto& one : missing_libraries(parameters, all.has, is_there))
+      words.push_back(std::move(one));
+    if (!words.empty())
+      all.faults.emplace(plan, std::move(words));
+  }
+  // A locale or a file that was not there may have come: what is wrong is looked at anew.
+  std::erase_if(judged_, [](const auto& one) { return !one.second.empty(); });
+  first.then(all);
+}
+
+void settings_judge::fail_first(const std::string& why) {
+  if (questions_.empty())
+    return;
+  auto first = std::move(questions_.front());
+  questions_.pop_front();
+  first.then(failure{why});
+  if (!running_ && !questions_.empty())
+    loop_.post(life_.guard([this] { go_on(); }));
+}
+
+void settings_judge::fail_all(const std::string& why) {
+  while (!questions_.empty()) {
+    auto first = std::move(questions_.front());
+    questions_.pop_front();
+    first.then(failure{why});
+  }
+}
+
+void settings_judge::run(std::vector<std::string> arguments, std::function<void(const end&)> then) {
+  auto log = with_.directory + "/log";
+  auto failed = make_directory(with_.directory, 0711, {geteuid(), getegid()});
+  if (!failed)
+    failed = replace_file(log, "", {geteuid(), getegid()});
+  if (failed)
+    return fail_all(*failed);
+  launch what;
+  what.arguments = std::move(arguments);
+  what.environment = with_.environment;
+  what.directory = "/";
+  what.log = log;
+  what.user = with_.user;
+  what.how = with_.how;
+  with_.limit(what);
+  // It changes nothing: a later agent need not know of it.
+  auto started = start_process(what, [](const process_identity&) { return true; });
+  if (!started)
+    return fail_all(started.error());
+  running_ = {*started, clock::now() + longest_run, std::move(then)};
+  watch();
+}
+
+void settings_judge::watch() {
+  loop_.after(look_pause, life_.guard([this] {
+    if (is_alive(running_->process)) {
+      if (clock::now() > running_->until)
+        signal_process(running_->process, SIGKILL);
+      return watch();
+    }
+    end came;
+    came.how = reap(running_->process).value_or("it ended");
+    auto log = with_.directory + "/log";
+    std::error_code unknown;
+    if (auto size = fs::file_size(log, unknown); unknown || size > most_printed)
+      came.how = "it prints too much";
+    else if (auto said = read_file(log); said && *said)
+      came.printed = **std::move(said);
+    auto then = std::move(running_->then);
+    running_.reset();
+    then(came);
+  }));
+}
+
+} // namespace matriarch::cell

@@ -1,0 +1,98 @@
+#pragma once
+
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cell/files.hpp"
+#include "cell/process.hpp"
+#include "cell/settings_check.hpp"
+#include "http/event_loop.hpp"
+#include "store/lifetime.hpp"
+
+namespace matriarch::cell {
+
+/// Finds out which PostgreSQL there is and whether it would start with a plan's settings: PostgreSQL
+/// itself reads them, as the user that nodes run as, and ends before it opens anything. What an
+/// extension decides when it is loaded, and whether there is enough memory, shows at a node's start
+/// only.
+///
+/// One program runs at a time, none of them for longer than seconds, and nobody is waited for. What
+/// PostgreSQL has said is remembered until its program is another one. Everything happens on the event
+/// loop's thread.
+class settings_judge {
+public:
+  /// How PostgreSQL's programs are started.
+  struct surroundings {
+    std::string bin_dir;
+    std::string directory; ///< of the judge's own; it is made if it is not there
+    system_user user;
+    fencing how = fencing::none;
+    std::vector<std::string> environment;
+    std::function<void(launch&)> limit; ///< what the program sees of the machine
+  };
+  struct judgement {
+    installed_postgresql has;
+    plans_faults faults;
+  };
+  using answer_function = std::function<void(const result<judgement>&)>;
+
+  settings_judge(surroundings with, http::event_loop& loop);
+
+  /// Answers when all is known, or why it cannot be; not before this returns, and within half a minute. What
+  /// takes longer has gone on by the next time it is asked.
+  void ask(plans_parameters plans, answer_function then);
+
+  /// Looks whether PostgreSQL's program is another one by now.
+  void look();
+
+  /// Of PostgreSQL, as last seen; empty until it is.
+  [[nodiscard]] const std::string& version() const { return has_.version; }
+
+private:
+  using clock = std::chrono::steady_clock;
+  /// How a program ended.
+  struct end {
+    std::string how;
+    std::string printed;
+    [[nodiscard]] bool well() const { return how == "exit code 0"; }
+  };
+  struct program {
+    process_identity process;
+    clock::time_point until;
+    std::function<void(const end&)> then;
+  };
+  struct question {
+    plans_parameters plans;
+    answer_function then;
+    clock::time_point until;
+  };
+
+  void go_on();
+  void learn(const std::string& fingerprint);
+  void learn_libraries(const std::string& library_dir, const std::string& fingerprint);
+  void try_settings(const postgresql_parameters& parameters, std::vector<std::string> so_far,
+                    const std::string& asked_as);
+  void answer_first();
+  void fail_first(const std::string& why);
+  void fail_all(const std::string& why);
+  void run(std::vector<std::string> arguments, std::function<void(const end&)> then);
+  void watch();
+  [[nodiscard]] std::string path_of(const char* name) const;
+
+  surroundings with_;
+  http::event_loop& loop_;
+  std::string fingerprint_; ///< of the program that the following is said of
+  installed_postgresql has_;
+  /// What is wrong with settings, by the text of their postgresql.conf.
+  std::map<std::string, std::vector<std::string>> judged_;
+  std::deque<question> questions_;
+  std::optional<program> running_;
+  store::lifetime life_;
+};
+
+} // namespace matriarch::cell
