@@ -36,6 +36,13 @@ constexpr caf::timespan listing_pause = 1min;
 constexpr std::chrono::milliseconds listing_time = 5s;
 // A key is made in a millisecond.
 constexpr std::chrono::milliseconds certificate_time = 5s;
+// PostgreSQL is started for each plan in turn, which takes some hundredths of a second.
+constexpr std::chrono::milliseconds judging_time = 30s;
+// What is installed on a cell changes rarely, and a change of PostgreSQL's version is seen at once. Where
+// a plan has a fault somebody may be waiting for the cell to be put right.
+constexpr caf::timespan judging_pause = 1h;
+constexpr caf::timespan judging_pause_with_faults = 1min;
+constexpr caf::timespan judging_retry_pause = 10s;
 // Starting nodes is bound by the cell's disk: more at once only makes each slower.
 constexpr std::size_t orders_at_once = 8;
 // An order that has waited for so long is not sent any more: who gave it is about to give up on it,
@@ -117,9 +124,10 @@ std::string start_body(const start_order& order) {
 class cell_agent {
 public:
   cell_agent(cell_agent_actor::pointer self, cell_settings cell, http_actor http,
-             certification certificates, cell_directory_actor directory)
+             certification certificates, plans_to_judge plans, cell_directory_actor directory)
       : self_(self), alarm_(self), cell_(std::move(cell)), http_(std::move(http)),
-        certificates_(std::move(certificates)), directory_(std::move(directory)) {}
+        certificates_(std::move(certificates)), plans_(std::move(plans)),
+        directory_(std::move(directory)) {}
 
   cell_agent_actor::behavior_type behavior() {
     ask_health();
@@ -477,6 +485,7 @@ private:
   void note(const http::outcome& came) {
     cell_health seen;
     seen.guid = cell_.guid;
+    std::string version;
     // A cell of another make need not have /healthz: any answer below 500 says that it is there.
     seen.reachable = came.status > 0 && came.status < 500;
     if (!seen.reachable) {
@@ -485,6 +494,7 @@ private:
       seen.capacity = static_cast<int>(json::integer_member(*parsed, "capacity"));
       seen.fencing = json::string_member(*parsed, "fencing");
       seen.patroni_tls = is_set(*parsed, "patroni_tls");
+      version = json::string_member(*parsed, "postgresql");
     }
     if (seen.reachable != reachable_) {
       reachable_ = seen.reachable;
@@ -493,6 +503,7 @@ private:
       else
         spdlog::warn("cell {} cannot be reached and is tried again: {}", cell_.guid, seen.why);
     }
+    note_postgresql(seen.reachable, version);
     // At once when it is back, for it may bring what was removed meanwhile.
     if (!seen.reachable)
       list_at_ = {};
@@ -501,7 +512,104 @@ private:
     away_pause_ =
         seen.reachable ? first_pause_when_away : std::min(away_pause_ * 2, longest_pause_when_away);
     alarm_.set(seen.reachable ? health_pause : jittered(away_pause_));
-    self_->send(directory_, std::move(seen));
+    seen_ = std::move(seen);
+    tell_health();
+  }
+
+  void tell_health() {
+    auto told = seen_;
+    told.postgresql = postgresql_;
+    told.plan_faults = plan_faults_;
+    self_->send(directory_, std::move(told));
+  }
+
+  // -- its PostgreSQL -----------------------------------------------------------------------------
+
+  /// A cell that is back may have been given another PostgreSQL, or one that answers this.
+  void note_postgresql(bool reachable, const std::string& version) {
+    if (!plans_ || plans_->empty() || judging_)
+      return;
+    if (!reachable)
+      judge_at_ = {};
+    else if (self_->clock().now() >= judge_at_ || (!version.empty() && version != asked_about_)) {
+      asked_about_ = version;
+      ask_postgresql();
+    }
+  }
+
+  void ask_postgresql() {
+    json::document body;
+    body.SetObject();
+    json::value plans{rapidjson::kObjectType};
+    for (const auto& plan : *plans_) {
+      json::value parameters{rapidjson::kObjectType};
+      for (const auto& [name, text] : plan.settings.parameters)
+        parameters.AddMember(json::string(name, body), json::string(text, body),
+                             body.GetAllocator());
+      plans.AddMember(json::string(plan.plan_id, body), parameters, body.GetAllocator());
+    }
+    json::add(body, "plans", std::move(plans), body);
+    http::outgoing what;
+    what.verb = "PUT";
+    what.url = "/v2/postgresql";
+    what.headers = {{"Content-Type", "application/json"}};
+    what.username = cell_.username;
+    what.password = cell_.password;
+    what.timeout = judging_time;
+    what.body = json::text_of(body);
+    judging_ = true;
+    ask(std::move(what), [this](const http::outcome& came) { note_judgement(came); });
+  }
+
+  /// Earlier cells, and those of another make, say nothing of it: nothing speaks against their nodes.
+  void note_judgement(const http::outcome& came) {
+    judging_ = false;
+    auto pause = judging_retry_pause;
+    auto parsed = json::parse(came.body);
+    const auto* faults =
+        came.status == 200 && parsed.ok() ? json::member(*parsed, "faults") : nullptr;
+    if (faults != nullptr && faults->IsObject()) {
+      postgresql_ = shortened(json::string_member(*parsed, "version"));
+      take_faults(*faults);
+      pause = plan_faults_.empty() ? judging_pause : judging_pause_with_faults;
+    } else if (came.status == 404 || came.status == 405) {
+      postgresql_.clear();
+      plan_faults_.clear();
+      pause = judging_pause;
+    } else {
+      auto why = came.status == 0 ? came.error : description_in(came);
+      if (why != judging_failure_)
+        spdlog::warn("cell {} does not say which plans its PostgreSQL starts with: {}", cell_.guid,
+                     why);
+      judging_failure_ = why;
+    }
+    if (pause != judging_retry_pause)
+      judging_failure_.clear();
+    judge_at_ = self_->clock().now() + pause;
+    tell_health();
+  }
+
+  void take_faults(const json::value& faults) {
+    std::vector<model::plan_fault> all;
+    for (const auto& plan : *plans_) {
+      const auto* words = json::member(faults, plan.plan_id);
+      if (words == nullptr || !words->IsArray() || words->Empty())
+        continue;
+      model::plan_fault fault{plan.plan_id, model::digest_of(plan.settings), {}};
+      for (const auto& one : words->GetArray())
+        if (one.IsString())
+          fault.words.push_back(shortened(one.GetString()));
+      all.push_back(std::move(fault));
+    }
+    for (const auto& fault : all)
+      if (std::ranges::find(plan_faults_, fault) == plan_faults_.end())
+        for (const auto& words : fault.words)
+          spdlog::warn("cell {} cannot start nodes of plan {}: {}", cell_.guid, fault.plan_id,
+                       words);
+    for (const auto& fault : plan_faults_)
+      if (std::ranges::find(all, fault.plan_id, &model::plan_fault::plan_id) == all.end())
+        spdlog::info("cell {} can start nodes of plan {} again", cell_.guid, fault.plan_id);
+    plan_faults_ = std::move(all);
   }
 
   // -- what runs there ----------------------------------------------------------------------------
@@ -559,11 +667,19 @@ private:
   cell_settings cell_;
   http_actor http_;
   certification certificates_;
+  plans_to_judge plans_;
   cell_directory_actor directory_;
   std::deque<order> waiting_;
   std::deque<bearer> to_renew_; ///< the first is being renewed
   std::size_t under_way_ = 0;
   std::optional<bool> reachable_;
+  cell_health seen_;        ///< as last seen, without what is said of PostgreSQL
+  std::string asked_about_; ///< the version that the cell's health said when it was asked last
+  std::string postgresql_;  ///< the version that it said then
+  std::vector<model::plan_fault> plan_faults_;
+  caf::actor_clock::time_point judge_at_; ///< when the cell is asked again
+  bool judging_ = false;                  ///< it is being asked
+  std::string judging_failure_;           ///< as last logged
   caf::actor_clock::time_point list_at_;
   caf::timespan away_pause_ = first_pause_when_away;
   std::minstd_rand chance_{static_cast<unsigned>(std::hash<std::string>{}(cell_.guid))};
@@ -595,16 +711,20 @@ http::outgoing addressed_to(const cell_settings& cell, http::outgoing what,
 }
 
 cell_agent_actor spawn_cell_agent(caf::actor_system& system, cell_settings cell, http_actor http,
-                                  certification certificates, cell_directory_actor directory) {
+                                  certification certificates, plans_to_judge plans,
+                                  cell_directory_actor directory) {
   return system.spawn(
       [](cell_agent_actor::stateful_pointer<state> self, cell_settings which, http_actor outside,
-         certification with, cell_directory_actor tell) -> cell_agent_actor::behavior_type {
+         certification with, plans_to_judge all,
+         cell_directory_actor tell) -> cell_agent_actor::behavior_type {
         keep_last_words(self);
-        self->state.self = std::make_unique<cell_agent>(self, std::move(which), std::move(outside),
-                                                        std::move(with), std::move(tell));
+        self->state.self =
+            std::make_unique<cell_agent>(self, std::move(which), std::move(outside),
+                                         std::move(with), std::move(all), std::move(tell));
         return self->state.self->behavior();
       },
-      std::move(cell), std::move(http), std::move(certificates), std::move(directory));
+      std::move(cell), std::move(http), std::move(certificates), std::move(plans),
+      std::move(directory));
 }
 
 } // namespace matriarch::actors

@@ -38,8 +38,8 @@ public:
       view.username = cell.username;
       view_of_[cell.guid] = views_.size();
       views_.push_back(std::move(view));
-      agents_.emplace(cell.guid,
-                      spawn_cell_agent(self_->system(), cell, setup.http, certificates_, self_));
+      agents_.emplace(cell.guid, spawn_cell_agent(self_->system(), cell, setup.http, certificates_,
+                                                  setup.plans, self_));
       not_asked_yet_.insert(cell.guid);
     }
     orphans_ = spawn_orphan_watch(
@@ -161,6 +161,8 @@ private:
         view.fencing = seen.fencing.empty() ? "unknown" : seen.fencing;
         view.patroni_tls = seen.patroni_tls;
       }
+      view.postgresql = seen.postgresql;
+      view.plan_faults = seen.plan_faults;
     }
     not_asked_yet_.erase(seen.guid);
     // Those of another make do not say how they fence.

@@ -19,6 +19,7 @@ struct cell_directory_setup {
   /// What applications call the routers; empty: nodes get no certificates.
   std::string public_host = {};
   authority_keeper_actor authority = {}; ///< hears whether this broker acts, if there is one
+  plans_to_judge plans = {};             ///< nothing is asked about them if there are none
 };
 
 /// Spawns an agent for each cell, adds up the cells' load from what the instances report, judges

@@ -126,8 +126,10 @@ struct cell_health {
   bool reachable = false;
   int capacity = 0;
   std::string fencing;
-  std::string why;          ///< why it is not reachable
-  bool patroni_tls = false; ///< its agent can have Patroni speak TLS
+  std::string why;             ///< why it is not reachable
+  bool patroni_tls = false;    ///< its agent can have Patroni speak TLS
+  std::string postgresql = {}; ///< the version, as the cell has said it last
+  std::vector<model::plan_fault> plan_faults = {};
 };
 /// How far the way to a cell can be trusted, for the operator.
 struct cell_trust {

@@ -14,6 +14,7 @@
 #include "model/acceptance.hpp"
 #include "model/addresses.hpp"
 #include "model/bootstrap.hpp"
+#include "model/fitness.hpp"
 #include "model/json.hpp"
 #include "model/names.hpp"
 #include "model/plan.hpp"
@@ -494,15 +495,39 @@ private:
       said.instance = snapshot();
       owed.deliver(std::move(said));
     } else if (may_act(owed)) {
+      auto cells = setup_.out->status.cells.load();
+      auto unfit = model::why_unfit_for_new(asked.plan_id, asked.desired.settings,
+                                            asked.desired.cells, *cells);
+      if (!unfit.empty())
+        return refuse(owed, model::verdict_kind::refused, std::move(unfit));
       accept(std::move(asked), owed);
     }
   }
 
   void serve(model::update_request& asked, answer owed) {
-    if (must_exist(asked.instance_id, owed))
-      rule(model::judge_update(asked, *known_, setup_.outside.new_id(), setup_.outside.now(),
-                               model::unwell_nodes(*known_, around_.seen) == 0),
-           owed);
+    if (!must_exist(asked.instance_id, owed))
+      return;
+    auto said = model::judge_update(asked, *known_, setup_.outside.new_id(), setup_.outside.now(),
+                                    model::unwell_nodes(*known_, around_.seen) == 0);
+    if (said.write)
+      if (auto unfit = why_unfit(*said.write, asked.cells.has_value()); !unfit.empty())
+        return refuse(owed, model::verdict_kind::refused, std::move(unfit));
+    rule(std::move(said), owed);
+  }
+
+  /// Why nodes cannot be what an update makes of them. What the instance has already it keeps, also
+  /// where a cell's PostgreSQL is another one by now.
+  [[nodiscard]] std::string why_unfit(const model::record& next, bool names_cells) const {
+    bool other_settings = next.desired.settings != known_->desired.settings;
+    if (!other_settings && !names_cells)
+      return {};
+    std::vector<std::string> used;
+    if (other_settings)
+      for (const auto& n : known_->nodes)
+        if (n.phase != model::node_phase::removing)
+          used.push_back(n.cell);
+    return model::why_unfit_for_change(next.plan_id, next.desired.settings, next.desired.cells,
+                                       used, *setup_.out->status.cells.load());
   }
 
   void serve(model::deprovision_request& asked, answer owed) {

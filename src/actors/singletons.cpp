@@ -33,9 +33,10 @@ singletons::singletons(caf::actor_system& system, singleton_setup setup,
   authority_ =
       watched("authority", spawn_authority_keeper(system_, {store_, outside, active, setup_.keys,
                                                             out, setup_.operators_authority}));
-  cells_ = watched(
-      "cells", spawn_cell_directory(system_, {setup_.cells, http_, store_, outside, active,
-                                              setup_.repair, out, setup_.public_host, authority_}));
+  cells_ =
+      watched("cells", spawn_cell_directory(system_, {setup_.cells, http_, store_, outside, active,
+                                                      setup_.repair, out, setup_.public_host,
+                                                      authority_, setup_.plans}));
   directory_ = watched(
       "instances",
       spawn_instance_directory(system_, {store_, http_, database_, ports_, cells_, routers_,

@@ -30,6 +30,7 @@ struct singleton_setup {
   store::active_broker self; ///< as it stands in etcd while this broker acts
   std::shared_ptr<const store::keyring> keys = std::make_shared<const store::keyring>();
   std::vector<cell_settings> cells;
+  plans_to_judge plans;
   model::port_range ports;
   bool wait_for_routers = true;
   model::repair_settings repair = {};

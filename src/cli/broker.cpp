@@ -66,6 +66,14 @@ std::vector<actors::cell_settings> cells_of(const config::broker_config& from) {
   return cells;
 }
 
+actors::plans_to_judge plans_of(const model::catalog& catalog) {
+  std::vector<model::plan_settings> plans;
+  for (const auto& service : catalog.services)
+    for (const auto& plan : service.plans)
+      plans.push_back({plan.id, plan.provision.settings});
+  return std::make_shared<const std::vector<model::plan_settings>>(std::move(plans));
+}
+
 http::credential_set credentials_of(const std::vector<config::login>& from) {
   http::credential_set all;
   for (const auto& one : from)
@@ -179,6 +187,7 @@ private:
                 cli::host_name(), cli::machine_identity()};
     all.keys = derived_.keys;
     all.cells = cells_of(settings_);
+    all.plans = plans_of(settings_.catalog);
     all.ports = {settings_.routing.first, settings_.routing.last,
                  model::duration{settings_.routing.rest_milliseconds}};
     all.wait_for_routers = settings_.routing.wait_for_routers;

@@ -76,6 +76,14 @@ std::string state_of(const json::value& node) {
   return state + (state == "running" && !health.empty() && health != "well" ? ", not well" : "");
 }
 
+/// Empty if there is no such list.
+std::span<const json::value> list_in(const json::value& object, std::string_view name) {
+  const auto* list = json::member(object, name);
+  if (list == nullptr || !list->IsArray())
+    return {};
+  return {list->Begin(), list->End()};
+}
+
 const json::value& nodes_of(const json::value& instance) {
   static const json::value none(rapidjson::kArrayType);
   const auto* nodes = json::member(instance, "nodes");
@@ -270,17 +278,25 @@ result<std::string> cells_table(std::string_view answer) {
     }
     if (is("cordoned", true))
       status += ", cordoned";
+    for (const auto& plan : list_in(cell, "plan_faults"))
+      if (plan.IsObject())
+        for (const auto& fault : list_in(plan, "faults"))
+          if (fault.IsString())
+            errors += printable(shown(cell, "guid") + ": plan " + shown(plan, "plan_id") + ": "
+                                + fault.GetString())
+                      + "\n";
     auto nodes = shown(cell, "nodes");
     // A cell that does not tell its capacity has 0.
     if (const auto capacity = json::integer_member(cell, "capacity"); capacity > 0)
       nodes += " of " + std::to_string(capacity);
     content.push_back({shown(cell, "guid"), shown(cell, "az"), status, nodes,
-                       shown(cell, "fencing"), tls, shown(cell, "uri")});
+                       shown(cell, "postgresql"), shown(cell, "fencing"), tls, shown(cell, "uri")});
   }
   auto text = table({{"CELL", id_width},
                      {"ZONE", 16},
                      {"STATUS"},
                      {"NODES"},
+                     {"POSTGRESQL", 16},
                      {"FENCING"},
                      {"TLS", 32},
                      {"URI", 60}},
@@ -304,14 +320,6 @@ std::string some_of(const json::value& router, std::string_view name) {
     text += (text.empty() ? "" : ", ") + json::text_of((*list)[i]);
   return list->Size() <= most ? text
                               : text + " and " + std::to_string(list->Size() - most) + " more";
-}
-
-/// Empty if there is no such list.
-std::span<const json::value> list_in(const json::value& router, std::string_view name) {
-  const auto* list = json::member(router, name);
-  if (list == nullptr || !list->IsArray())
-    return {};
-  return {list->Begin(), list->End()};
 }
 
 std::string status_of_router(const json::value& router) {

@@ -218,6 +218,18 @@ response cells(const std::vector<model::cell_view>& all) {
     json::add(object, "capacity", cell.capacity, body);
     json::add(object, "fencing", cell.fencing, body);
     json::add(object, "tls", cell.tls, body);
+    json::add(object, "postgresql", cell.postgresql, body);
+    json::value faults{rapidjson::kArrayType};
+    for (const auto& one : cell.plan_faults) {
+      json::value entry{rapidjson::kObjectType};
+      json::add(entry, "plan_id", one.plan_id, body);
+      json::value words{rapidjson::kArrayType};
+      for (const auto& line : one.words)
+        words.PushBack(json::string(line, body), body.GetAllocator());
+      json::add(entry, "faults", std::move(words), body);
+      faults.PushBack(entry, body.GetAllocator());
+    }
+    json::add(object, "plan_faults", std::move(faults), body);
     if (!cell.last_error.empty())
       json::add(object, "last_error", cell.last_error, body);
     body.PushBack(object, body.GetAllocator());

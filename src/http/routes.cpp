@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <mutex>
+#include <set>
 #include <unordered_set>
 
 #include "http/admin.hpp"
@@ -340,6 +341,7 @@ private:
     json::add(body, "unreachable_cells", std::move(unreachable), body);
     json::add(body, "lost_cells", std::move(lost), body);
     json::add(body, "cells_without_certificate", std::move(uncertified), body);
+    add_plan_faults(body, got);
     if (!now.repair_halted.empty())
       json::add(body, "repair_halted", now.repair_halted, body);
     json::add(body, "routers", static_cast<std::int64_t>(routers->living.size()), body);
@@ -361,6 +363,27 @@ private:
     }
     bool fit = now.loaded && (now.active || got.query_value("active") == nullptr);
     return {fit ? 200 : 503, json::text_of(body), {}};
+  }
+
+  /// Plans with which some cell's PostgreSQL does not start. Anybody may see how many there are; what
+  /// is wrong is for the operator.
+  void add_plan_faults(json::document& body, const request& got) const {
+    std::set<std::string> plans;
+    json::value faults{rapidjson::kArrayType};
+    for (const auto& cell : *cells())
+      for (const auto& one : cell.plan_faults) {
+        plans.insert(one.plan_id);
+        for (const auto& words : one.words) {
+          json::value entry{rapidjson::kObjectType};
+          json::add(entry, "cell", cell.guid, body);
+          json::add(entry, "plan_id", one.plan_id, body);
+          json::add(entry, "fault", words, body);
+          faults.PushBack(entry, body.GetAllocator());
+        }
+      }
+    json::add(body, "faulty_plans", static_cast<std::int64_t>(plans.size()), body);
+    if (!plans.empty() && admin_.admit(read_authorization(got)))
+      json::add(body, "plan_faults", std::move(faults), body);
   }
 
   /// The newest snapshot of an instance, or nullptr.

@@ -59,6 +59,14 @@ struct cluster_view {
   }
 };
 
+/// A plan's settings with which a cell's PostgreSQL does not start, as the cell says.
+struct plan_fault {
+  std::string plan_id;
+  std::string settings;           ///< their digest: an instance may have others by this plan's name
+  std::vector<std::string> words; ///< which parameter, what was wrong, what is allowed
+  bool operator==(const plan_fault&) const = default;
+};
+
 /// A cell as the broker sees it.
 struct cell_view {
   std::string guid;
@@ -75,7 +83,17 @@ struct cell_view {
   std::string last_error;
   std::string tls = "unknown";    ///< how far the way to it can be trusted, in words
   bool lacks_certificate = false; ///< so that nothing can be sent there yet
+  std::string postgresql = {};    ///< its version; empty if the cell does not say
+  std::vector<plan_fault> plan_faults = {};
   bool operator==(const cell_view&) const = default;
+
+  /// What keeps its PostgreSQL from starting with settings of that digest, or nullptr.
+  [[nodiscard]] const plan_fault* fault_of(const std::string& settings) const {
+    for (const auto& one : plan_faults)
+      if (one.settings == settings)
+        return &one;
+    return nullptr;
+  }
 };
 
 /// All cells at one moment, never changed once published.

@@ -48,6 +48,8 @@ placement choose_cells(const placement_request& asked, const std::vector<cell_vi
       chosen.may_improve = true;
     } else if (cell.cordoned) {
       because(cell, "cordoned");
+    } else if (cell.fault_of(asked.settings) != nullptr && !asked.unfit_too) {
+      because(cell, "its PostgreSQL does not start with the plan's settings");
     } else {
       candidates.push_back({&cell, cell.nodes});
     }
@@ -68,8 +70,12 @@ placement choose_cells(const placement_request& asked, const std::vector<cell_vi
   while (static_cast<int>(chosen.cells.size()) < asked.count) {
     candidate* best = nullptr;
     auto rank = [&](const candidate& c) {
-      return std::tuple{on_cell[c.cell->guid], !is_preferred(c.cell->guid),
-                        in_zone[c.cell->availability_zone], load_of(c), c.cell->guid};
+      return std::tuple{c.cell->fault_of(asked.settings) != nullptr,
+                        on_cell[c.cell->guid],
+                        !is_preferred(c.cell->guid),
+                        in_zone[c.cell->availability_zone],
+                        load_of(c),
+                        c.cell->guid};
     };
     for (auto& c : candidates)
       if (!full(c) && (best == nullptr || rank(c) < rank(*best)))

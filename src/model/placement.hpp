@@ -19,6 +19,10 @@ struct placement_request {
   std::vector<std::string> used;
   /// Cells not to be tried, with the reason.
   std::map<std::string, std::string> avoid;
+  /// The digest of the cluster's settings: cells whose PostgreSQL does not start with them are not
+  /// chosen, or, where a node must not be without a place, come last.
+  std::string settings = {};
+  bool unfit_too = false;
 };
 
 struct placement {
@@ -31,8 +35,8 @@ struct placement {
   bool may_improve = false;
 };
 
-/// Chooses cells in the order of (already used by this cluster, not preferred, this cluster's nodes
-/// in the zone, load ÷ capacity, guid). A cell the cluster already uses is the fallback when others are lost,
+/// Chooses cells in the order of (unfit for the settings, already used by this cluster, not preferred, this
+/// cluster's nodes in the zone, load ÷ capacity, guid). A cell the cluster already uses is the fallback when others are lost,
 /// full or cordoned. Cells that are out of reach, full, cordoned or to be avoided are never chosen.
 [[nodiscard]] placement choose_cells(const placement_request& asked,
                                      const std::vector<cell_view>& cells);

@@ -355,15 +355,20 @@ private:
     }
     placement_request where;
     where.count = count;
+    where.settings = digest_of(next_.desired.settings);
     for (const auto* n : staying)
       where.used.push_back(n->cell);
     if (in_progress() || !around_.repair_turn) {
       where.among = next_.desired.cells;
       where.avoid = next_.current.failed_cells;
+      // What the instance has already it may have more of.
+      const auto& before = next_.current.desired_before;
+      where.unfit_too = before && before->settings == next_.desired.settings;
     } else {
       // A node in the wrong place is better than none; but those that failed are the last to get
       // another.
       where.preferred = next_.desired.cells;
+      where.unfit_too = true;
       where.avoid = around_.avoid;
       for (const auto& n : next_.nodes)
         if (n.phase == node_phase::removing && !n.failing.empty())

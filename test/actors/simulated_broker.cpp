@@ -336,9 +336,10 @@ struct simulated_broker::actors {
       authority = matriarch::actors::spawn_authority_keeper(
           system,
           {store, chance_and_time, store::encode_active(who), how.keys, &out, how.operators});
-    cells = matriarch::actors::spawn_cell_directory(system, {settings, http, store, chance_and_time,
-                                                             store::encode_active(who), how.repair,
-                                                             &out, how.public_host, authority});
+    cells = matriarch::actors::spawn_cell_directory(
+        system, {settings, http, store, chance_and_time, store::encode_active(who), how.repair,
+                 &out, how.public_host, authority,
+                 std::make_shared<const std::vector<model::plan_settings>>(how.plans)});
     matriarch::actors::instance_setup setup{store,           http,  database,
                                             ports,           cells, routers,
                                             chance_and_time, &out,  store::encode_active(who)};

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "model/fitness.hpp"
 #include "model/orphans.hpp"
 #include "model/ports.hpp"
 #include "model/repair.hpp"
@@ -35,10 +36,11 @@ struct broker_settings {
   bug planted = bug::none;
   /// That clusters get which were made without them.
   std::map<std::string, std::string> parameters = {};
-  std::string machine = "machine"; ///< that it runs on; empty if it does not know
-  std::string public_host = {};    ///< nodes get certificates for it, if it is there
-  bool cells_by_tls = false;       ///< is configured to reach cells by https://
-  tls::authorities operators = {}; ///< who signs, if that is in its configuration
+  std::string machine = "machine";              ///< that it runs on; empty if it does not know
+  std::string public_host = {};                 ///< nodes get certificates for it, if it is there
+  bool cells_by_tls = false;                    ///< is configured to reach cells by https://
+  tls::authorities operators = {};              ///< who signs, if that is in its configuration
+  std::vector<model::plan_settings> plans = {}; ///< of its catalog, for the cells to judge
 };
 
 /// All actors of a broker in one actor system of virtual time, with mocks of the outside in front

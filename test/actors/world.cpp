@@ -482,7 +482,7 @@ void world::announce(const std::string& guid) {
 
 bool world::is_order(const http::outgoing& what) const {
   return what.verb != "GET" && std::ranges::any_of(cells_, [&](const cell& one) {
-           return what.url.starts_with(one.uri + "/");
+           return what.url.starts_with(one.uri + "/") && what.url != one.uri + "/v2/postgresql";
          });
 }
 
@@ -505,7 +505,8 @@ void world::send(const http::outgoing& what, std::function<void(http::outcome)> 
     return answer_as_patroni(what, host(what.url), reply);
   auto& where = *found;
   auto path = what.url.substr(where.uri.size());
-  bool order = what.verb != "GET";
+  bool about_postgresql = path == "/v2/postgresql";
+  bool order = what.verb != "GET" && !about_postgresql;
   auto how = order ? where.orders : where.health;
   auto timed_out = [this, what, reply] {
     auto error = what.verb + " " + what.url + ": timed out";
@@ -520,9 +521,11 @@ void world::send(const http::outgoing& what, std::function<void(http::outcome)> 
       return reply({500, "{}", "", false});
     if (path == "/v2/service_instances")
       return reply(list(where));
+    if (about_postgresql)
+      return reply(judge(where));
     return reply({200,
-                  "{\"status\":\"ok\",\"fencing\":\"pid-namespace\",\"capacity\":"
-                      + std::to_string(where.capacity) + "}",
+                  "{\"status\":\"ok\",\"fencing\":\"pid-namespace\",\"postgresql\":\""
+                      + where.version + "\",\"capacity\":" + std::to_string(where.capacity) + "}",
                   "", false});
   }
   auto node_id = node_in(what.url, where.uri);
@@ -547,6 +550,15 @@ void world::send(const http::outgoing& what, std::function<void(http::outcome)> 
 std::string world::place_of(const cell& where, const std::string& node_id) {
   return where.silent_of_places ? ""
                                 : "\"host\":\"" + node_id + "\",\"port\":5432,\"api_port\":8008";
+}
+
+http::outcome world::judge(const cell& where) {
+  if (where.version.empty())
+    return {404, "{}", "", false};
+  std::string faults;
+  for (const auto& [plan, words] : where.plan_faults)
+    faults += (faults.empty() ? "\"" : ",\"") + plan + "\":[\"" + words + "\"]";
+  return {200, "{\"version\":\"" + where.version + "\",\"faults\":{" + faults + "}}", "", false};
 }
 
 http::outcome world::list(const cell& where) {

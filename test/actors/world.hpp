@@ -137,6 +137,9 @@ struct cell {
   bool silent_of_places = false; ///< says where nodes are in its list only, as earlier cells do
   bool by_tls = false;           ///< is reached by TLS, and shows what etcd has for its key
   std::string key = {};          ///< for TLS; none before it has announced itself
+  /// What it says of its PostgreSQL; none: as earlier cells, it does not know the question.
+  std::string version = {};
+  std::map<std::string, std::string> plan_faults = {}; ///< by plan id
   /// Keys that were made and wait for their certificate or their node, and what has come for them.
   std::map<std::string, std::pair<std::string, std::string>> pending = {};
   std::map<std::string, cell_node> nodes = {};
@@ -328,6 +331,7 @@ private:
   [[nodiscard]] result<std::string> scope_led_at(const std::string& conn_url) const;
   [[nodiscard]] cell* cell_of(const std::string& url);
   static http::outcome list(const cell& where);
+  static http::outcome judge(const cell& where);
   [[nodiscard]] static std::string place_of(const cell& where, const std::string& node_id);
   [[nodiscard]] bool fences(const cell& where) const { return cells_are_fenced && !where.foreign; }
   http::outcome obey(cell& where, const http::outgoing& what, const std::string& node_id);

@@ -919,6 +919,32 @@ TEST_CASE("healthz tells what is out of reach, but answers 200 all the same") {
   CHECK(json::string_member(body, "etcd") == "unreachable");
 }
 
+TEST_CASE(
+    "healthz counts the plans that a cell cannot start, and tells an operator what is wrong") {
+  broker b;
+  CHECK(json::integer_member(json_of(b.send_as("", "GET", "/healthz")), "faulty_plans", -1) == 0);
+  auto cells = *b.cells;
+  cells.front().plan_faults = {{"p1", "d1", {"no parameter \"x\"", "no library \"y\""}},
+                               {"p2", "d2", {"out of range"}}};
+  cells.back().plan_faults = {{"p1", "d1", {"no parameter \"x\""}}};
+  b.cells = std::make_shared<const std::vector<model::cell_view>>(std::move(cells));
+  auto answer = b.send_as("", "GET", "/healthz");
+  CHECK(answer.status == 200);
+  auto body = json_of(answer);
+  CHECK(json::string_member(body, "status") == "ok");
+  CHECK(json::integer_member(body, "faulty_plans") == 2);
+  CHECK_FALSE(body.HasMember("plan_faults"));
+  auto told = json_of(b.send("GET", "/healthz"));
+  REQUIRE(told.HasMember("plan_faults"));
+  REQUIRE(told["plan_faults"].Size() == 4);
+  CHECK(json::string_member(told["plan_faults"][1], "cell") == "cell-a");
+  CHECK(json::string_member(told["plan_faults"][1], "plan_id") == "p1");
+  CHECK(json::string_member(told["plan_faults"][1], "fault") == "no library \"y\"");
+  auto shown = json_of(b.send("GET", "/admin/cells"));
+  CHECK(json::text_of(shown[0]["plan_faults"][1])
+        == R"({"plan_id":"p2","faults":["out of range"]})");
+}
+
 TEST_CASE("healthz says that no router is there, and which ports are lost, but names no router") {
   broker b;
   b.routers.awaited = true;

@@ -130,7 +130,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_PUT(self):
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
-        if "parameters" not in body:  # a key or a certificate: a cell of another make takes none
+        # A key, a certificate or plans to be judged: a cell of another make knows nothing of them.
+        if "parameters" not in body:
             return self.answer(404, {"description": "there is no such page"})
         # A node that the broker takes for failed is replaced. Did it lead, it would have to hand over
         # first, and there is no PostgreSQL here to say who streams; real nodes are tested with that.

@@ -37,6 +37,22 @@ using guids = std::vector<std::string>;
 
 } // namespace
 
+TEST_CASE("cells that cannot start the settings get none, and the shortage says so") {
+  auto unfit = cell("a", "z1");
+  unfit.plan_faults = {{"plan", "d1", {"bad unit"}}};
+  auto small = cell("b", "z2", 0, 2);
+  auto asked = nodes(3);
+  asked.settings = "d1";
+  auto chosen = choose_cells(asked, {unfit, small});
+  CHECK(chosen.cells == guids{"b", "b"});
+  CHECK(chosen.shortage
+        == "a: its PostgreSQL does not start with the plan's settings; b: full (2 nodes)");
+  asked.unfit_too = true;
+  CHECK(choose_cells(asked, {unfit, small}).cells == guids{"b", "b", "a"});
+  asked.settings = "d2";
+  CHECK(choose_cells(asked, {unfit, small}).cells.front() == "a");
+}
+
 TEST_CASE("nodes are spread over the zones before load counts") {
   auto chosen = choose_cells(nodes(2), {cell("a", "z1"), cell("b", "z1"), cell("c", "z2", 9)});
   CHECK(chosen.cells == guids{"a", "c"});

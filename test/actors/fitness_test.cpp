@@ -1,0 +1,175 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "requests.hpp"
+
+using namespace matriarch;
+using namespace matriarch::simulation;
+using namespace std::chrono_literals;
+using model::verdict_kind;
+
+namespace {
+
+const std::string wrong = R"(invalid value for parameter 'work_mem': '1XB')";
+
+model::cluster_settings settings_of(const std::string& work_mem) {
+  model::cluster_settings settings;
+  settings.parameters["work_mem"] = work_mem;
+  return settings;
+}
+
+broker_settings with_plans() {
+  broker_settings how;
+  how.plans = {{"plan", {}}, {"up", settings_of("1XB")}, {"good", settings_of("8MB")}};
+  return how;
+}
+
+model::provision_request provision_of(const std::string& plan_id,
+                                      const model::cluster_settings& settings,
+                                      std::vector<std::string> cells = {}) {
+  auto asked = provision("db", 2);
+  asked.plan_id = plan_id;
+  asked.desired.settings = settings;
+  asked.desired.cells = std::move(cells);
+  return asked;
+}
+
+/// Lets the cells be asked, which say that.
+void judge(stage& here, const std::set<std::string>& unfit_cells) {
+  for (auto& cell : here.outside.cells()) {
+    cell.version = "15.18";
+    if (unfit_cells.contains(cell.guid))
+      cell.plan_faults = {{"up", wrong}};
+  }
+  REQUIRE(here.pass_until(
+      [&] {
+        auto table = here.broker().cells();
+        return std::ranges::all_of(*table,
+                                   [](const auto& cell) { return !cell.postgresql.empty(); });
+      },
+      10s));
+}
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+} // namespace
+
+TEST_CASE("a plan that no cell can start is refused before anything is written or ordered") {
+  stage here{3, with_plans()};
+  judge(here, {"c1", "c2", "c3"});
+  auto before = here.outside.etcd.at();
+  auto said = here.ask(provision_of("up", settings_of("1XB")));
+  CHECK(said.is == verdict_kind::refused);
+  for (const auto* part : {"\"up\"", "'work_mem'", "c1, c2, c3"})
+    CHECK_MESSAGE(has(said.description, part), said.description);
+  for (const auto& one : here.outside.etcd.history())
+    CHECK_MESSAGE((one.entry.mod_revision <= before || !has(one.entry.key, "/db")), one.entry.key);
+  CHECK(here.outside.node_count() == 0);
+  CHECK_FALSE(here.broker().find("db"));
+  CHECK(make(here, "db"));
+}
+
+TEST_CASE("a plan goes to the cells that can start it, also if that is one alone") {
+  stage here{3, with_plans()};
+  judge(here, {"c1", "c3"});
+  REQUIRE(here.ask(provision_of("up", settings_of("1XB"))).is == verdict_kind::accepted);
+  REQUIRE(finish(here, "db"));
+  CHECK(succeeded(here.outside, "db"));
+  for (const auto& n : recorded_nodes(here.outside, "db"))
+    CHECK(n.cell == "c2");
+}
+
+TEST_CASE("cells that are asked for all have to be able to start the plan") {
+  stage here{3, with_plans()};
+  judge(here, {"c3"});
+  auto said = here.ask(provision_of("up", settings_of("1XB"), {"c2", "c3"}));
+  CHECK(said.is == verdict_kind::refused);
+  CHECK_MESSAGE(has(said.description, "on cell c3: "), said.description);
+  CHECK(here.ask(provision_of("up", settings_of("1XB"), {"c1", "c2"})).is
+        == verdict_kind::accepted);
+}
+
+TEST_CASE("a change to a plan that a node's cell cannot start is refused, and changes nothing") {
+  stage here{3, with_plans()};
+  judge(here, {"c1", "c2", "c3"});
+  REQUIRE(make(here, "db"));
+  auto known = here.outside.record_of("db");
+  auto said = here.ask(change_plan("db", "up", settings_of("1XB")));
+  CHECK(said.is == verdict_kind::refused);
+  CHECK_MESSAGE(has(said.description, "'work_mem'"), said.description);
+  CHECK(here.outside.record_of("db") == known);
+  REQUIRE(here.ask(change_plan("db", "good", settings_of("8MB"))).is == verdict_kind::accepted);
+  REQUIRE(finish(here, "db"));
+  CHECK(here.outside.record_of("db")->plan_id == "good");
+}
+
+TEST_CASE("what an instance has already is no reason to refuse a change of something else") {
+  stage here{3, with_plans()};
+  judge(here, {});
+  REQUIRE(here.ask(provision_of("up", settings_of("1XB"))).is == verdict_kind::accepted);
+  REQUIRE(finish(here, "db"));
+  for (auto& cell : here.outside.cells()) {
+    cell.version = "16.1";
+    cell.plan_faults = {{"up", wrong}};
+  }
+  REQUIRE(
+      here.pass_until([&] { return here.broker().cells()->front().postgresql == "16.1"; }, 10s));
+  REQUIRE(here.ask(resize("db", 1)).is == verdict_kind::accepted);
+  CHECK(finish(here, "db"));
+  CHECK(succeeded(here.outside, "db"));
+  CHECK(here.outside.running_nodes("db") == 1);
+}
+
+TEST_CASE("a node that is lost gets another place also where every cell left has a fault by now") {
+  auto how = with_plans();
+  how.repair.after = 60s;
+  stage here{3, how};
+  judge(here, {});
+  REQUIRE(here.ask(provision_of("up", settings_of("1XB"))).is == verdict_kind::accepted);
+  REQUIRE(finish(here, "db"));
+  for (auto& cell : here.outside.cells()) {
+    cell.version = "16.1";
+    cell.plan_faults = {{"up", wrong}};
+  }
+  REQUIRE(here.pass_until(
+      [&] {
+        auto table = here.broker().cells();
+        return std::ranges::all_of(*table,
+                                   [](const auto& one) { return one.postgresql == "16.1"; });
+      },
+      10s));
+  auto lost = recorded_nodes(here.outside, "db").front().cell;
+  here.outside.lose(lost);
+  CHECK(here.pass_until(
+      [&] {
+        auto nodes = recorded_nodes(here.outside, "db");
+        return here.outside.well_nodes("db") == 2
+               && std::ranges::none_of(nodes, [&](const auto& n) {
+                    return n.cell == lost && n.phase != model::node_phase::removing;
+                  });
+      },
+      10min));
+}
+
+TEST_CASE("a cell that does not know the question takes every plan, as before") {
+  stage here{3, with_plans()};
+  here.pass(10s);
+  for (const auto& cell : *here.broker().cells()) {
+    CHECK(cell.postgresql.empty());
+    CHECK(cell.plan_faults.empty());
+  }
+  REQUIRE(here.ask(provision_of("up", settings_of("1XB"))).is == verdict_kind::accepted);
+  REQUIRE(finish(here, "db"));
+  CHECK(succeeded(here.outside, "db"));
+}
+
+TEST_CASE("a cell that has been put right is believed within two minutes") {
+  stage here{1, with_plans()};
+  judge(here, {"c1"});
+  REQUIRE_FALSE(here.broker().cells()->front().plan_faults.empty());
+  here.outside.at("c1").plan_faults.clear();
+  CHECK(here.pass_until([&] { return here.broker().cells()->front().plan_faults.empty(); }, 2min));
+}

@@ -1,0 +1,66 @@
+#include "model/fitness.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+using namespace matriarch::model;
+
+namespace {
+
+cluster_settings settings_of(const std::string& work_mem) {
+  cluster_settings settings;
+  settings.parameters["work_mem"] = work_mem;
+  return settings;
+}
+
+const cluster_settings wrong = settings_of("1XB");
+
+cell_view cell(const std::string& guid, const std::string& fault = {}) {
+  cell_view one;
+  one.guid = guid;
+  one.reachable = true;
+  if (!fault.empty())
+    one.plan_faults = {{"large", digest_of(wrong), {fault, "and more"}}};
+  return one;
+}
+
+using guids = std::vector<std::string>;
+
+} // namespace
+
+TEST_CASE("a new instance needs one reachable cell that is fit, if it names none") {
+  CHECK(why_unfit_for_new("large", wrong, {}, {cell("a", "bad unit"), cell("b")}).empty());
+  CHECK(why_unfit_for_new("large", wrong, {}, {}).empty());
+  auto away = cell("b");
+  away.reachable = false;
+  auto closed = cell("c");
+  closed.cordoned = true;
+  CHECK_FALSE(why_unfit_for_new("large", wrong, {}, {cell("a", "bad unit"), away, closed}).empty());
+  CHECK(why_unfit_for_new("large", settings_of("1MB"), {}, {cell("a", "bad unit")}).empty());
+}
+
+TEST_CASE("of the cells that a request names each has to be fit") {
+  std::vector<cell_view> all{cell("a", "bad unit"), cell("b"), cell("c", "bad unit")};
+  CHECK(why_unfit_for_new("large", wrong, {"b"}, all).empty());
+  CHECK(why_unfit_for_new("large", wrong, {"a", "b"}, all).find("on cell a: bad unit")
+        != std::string::npos);
+  CHECK(why_unfit_for_change("large", wrong, {"c"}, {"b"}, all).find("on cell c")
+        != std::string::npos);
+}
+
+TEST_CASE("a change needs every cell that has a node of the instance, and no other") {
+  std::vector<cell_view> all{cell("a", "bad unit"), cell("b"), cell("c", "bad unit")};
+  CHECK(why_unfit_for_change("large", wrong, {}, {"b"}, all).empty());
+  CHECK(why_unfit_for_change("large", wrong, {}, {"a", "b"}, all).find("on cell a: bad unit")
+        != std::string::npos);
+}
+
+TEST_CASE("cells that say the same are named together, and the plan and each fault are named") {
+  std::vector<cell_view> all{cell("a", "bad unit"), cell("b", "no library"), cell("c", "bad unit")};
+  CHECK(
+      why_unfit_for_new("large", wrong, {}, all)
+      == "PostgreSQL does not take the settings of plan \"large\", on cells a, c: bad unit; "
+         "and more, on cell b: no library; and more; an operator has to correct the plan, or "
+         "these cells");
+}
