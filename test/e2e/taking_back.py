@@ -9,8 +9,8 @@ import signal
 
 import psycopg2
 
-from checks import connects, equal, exactly_as_asked, rows_of, scenario, true
-from local_platform import PLAN, wait_until
+from checks import (connects, equal, exactly_as_asked, json_error, nothing_changes, rows_of, scenario, true)
+from local_platform import PLAN, SERVICE, wait_until
 
 # By these no node starts: no machine has so much memory.
 HUGE = "7a1e0001-0000-4000-8000-000000000001"
@@ -19,6 +19,10 @@ LIBRARY_NEEDED = "7a1e0002-0000-4000-8000-000000000002"
 # These need a restart, and an update to them has to be done within a few seconds.
 HURRIED = "7a1e0003-0000-4000-8000-000000000003"
 LIBRARY = "libraries/test.so"
+# PostgreSQL itself says what is wrong with these, so that nobody has to try.
+MISTAKEN = "7a1e0004-0000-4000-8000-000000000004"
+MISTAKES = {"work_mme": "4MB", "wal_compression": "brotli", "maintenance_work_mem": "4XB",
+            "shared_preload_libraries": "nosuch"}
 
 
 def edit(kind, configuration):
@@ -35,6 +39,7 @@ def edit(kind, configuration):
 
     offer(HUGE, "huge", {"shared_buffers": "7TB"})
     offer(LIBRARY_NEEDED, "library-needed", {"shared_buffers": "24MB", "shared_preload_libraries": LIBRARY})
+    offer(MISTAKEN, "mistaken", MISTAKES)
     offer(HURRIED, "hurried", {"shared_buffers": "32MB"}, maximum_polling_duration=20)
 
 
@@ -87,6 +92,28 @@ def fails_and_is_as_before(platform, instance, plan, uri):
     rows_of(uri, "create table if not exists t (n int)")
     rows_of(uri, "insert into t values (1)")
     return ended.description
+
+
+@scenario("a plan that PostgreSQL cannot start is refused in words before anything changes, and healthz tells of it")
+def mistaken(platform):
+    told = lambda: platform.osb("GET", "/healthz", auth=platform.admin_auth)[2].get("plan_faults", [])
+    wait_until(lambda: {fault["cell"] for fault in told()} == set(platform.guids),
+               lambda: f"each cell to say what is wrong: {told()}")
+    equal({fault["plan_id"] for fault in told()}, {MISTAKEN}, "the plans that have a fault")
+    platform.create("unmistaken", nodes=1)
+    body = {"service_id": SERVICE, "plan_id": MISTAKEN}
+    for method, path, more in (
+            ("PUT", "/v2/service_instances/mistaken", {"organization_guid": "o", "space_guid": "s"}),
+            ("PATCH", "/v2/service_instances/unmistaken", {})):
+        with nothing_changes(platform):
+            answer = platform.osb(method, path, {**body, **more}, {"accepts_incomplete": "true"})
+        equal(answer[0], 422, f"{method} ({answer[2]})")
+        json_error(answer, method)
+        for word in (*MISTAKES, MISTAKEN, "work_mem", "pglz", '"kB"', "nosuch"):
+            true(word in answer[2]["description"], f"{method}: no {word} in {answer[2]['description']!r}")
+    print(f"       {answer[2]['description']}")
+    exactly_as_asked(platform, "unmistaken", 1)
+    platform.remove("unmistaken")
 
 
 def crash_leader(platform, instance):
