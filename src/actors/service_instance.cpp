@@ -509,9 +509,11 @@ private:
       return;
     auto said = model::judge_update(asked, *known_, setup_.outside.new_id(), setup_.outside.now(),
                                     model::unwell_nodes(*known_, around_.seen) == 0);
-    if (said.write)
-      if (auto unfit = why_unfit(*said.write, asked.cells.has_value()); !unfit.empty())
-        return refuse(owed, model::verdict_kind::refused, std::move(unfit));
+    auto unfit = said.write ? why_unfit(*said.write, asked.cells.has_value()) : std::string{};
+    if (!unfit.empty() && said.write->desired.settings == known_->desired.settings)
+      return refuse(owed, model::verdict_kind::refused, std::move(unfit));
+    if (!unfit.empty())
+      said.write = model::failed_at_once(*known_, *said.write, std::move(unfit));
     rule(std::move(said), owed);
   }
 

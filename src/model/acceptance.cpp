@@ -256,6 +256,16 @@ bool is_plan_of(const record& known, const std::string& plan_id) {
 
 } // namespace
 
+record failed_at_once(const record& known, const record& asked, std::string why) {
+  auto next = known;
+  next.current = asked.current;
+  next.current.state = operation_state::failed;
+  next.current.description = std::move(why);
+  // What may be left to clean up on these holds up nothing that follows.
+  next.current.failed_cells = known.current.failed_cells;
+  return next;
+}
+
 ruling judge_deprovision(const deprovision_request& asked, const record& known,
                          const std::string& operation_id, wall_time now) {
   if (asked.service_id != known.service_id)

@@ -41,6 +41,11 @@ struct new_instance_values {
                                   const std::string& operation_id, wall_time now,
                                   bool all_well = true);
 
+/// The record after an update that could not even begin: all is as it was, and the operation that was
+/// asked for has failed, since `why`. Its sender asked for nothing wrong, and hears of it where it would
+/// hear of what fails later.
+[[nodiscard]] record failed_at_once(const record& known, const record& asked, std::string why);
+
 [[nodiscard]] ruling judge_deprovision(const deprovision_request& asked, const record& known,
                                        const std::string& operation_id, wall_time now);
 

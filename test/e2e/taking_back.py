@@ -100,18 +100,26 @@ def mistaken(platform):
     wait_until(lambda: {fault["cell"] for fault in told()} == set(platform.guids),
                lambda: f"each cell to say what is wrong: {told()}")
     equal({fault["plan_id"] for fault in told()}, {MISTAKEN}, "the plans that have a fault")
+    def names_all(description, what):
+        for word in (*MISTAKES, MISTAKEN, "work_mem", "pglz", '"kB"', "nosuch"):
+            true(word in description, f"{what}: no {word} in {description!r}")
     platform.create("unmistaken", nodes=1)
     body = {"service_id": SERVICE, "plan_id": MISTAKEN}
-    for method, path, more in (
-            ("PUT", "/v2/service_instances/mistaken", {"organization_guid": "o", "space_guid": "s"}),
-            ("PATCH", "/v2/service_instances/unmistaken", {})):
-        with nothing_changes(platform):
-            answer = platform.osb(method, path, {**body, **more}, {"accepts_incomplete": "true"})
-        equal(answer[0], 422, f"{method} ({answer[2]})")
-        json_error(answer, method)
-        for word in (*MISTAKES, MISTAKEN, "work_mem", "pglz", '"kB"', "nosuch"):
-            true(word in answer[2]["description"], f"{method}: no {word} in {answer[2]['description']!r}")
+    with nothing_changes(platform):
+        answer = platform.osb("PUT", "/v2/service_instances/mistaken",
+                              {**body, "organization_guid": "o", "space_guid": "s"}, {"accepts_incomplete": "true"})
+    equal(answer[0], 422, f"the provision ({answer[2]})")
+    json_error(answer, "the provision")
+    names_all(answer[2]["description"], "the provision")
     print(f"       {answer[2]['description']}")
+    before, config = has(platform, "unmistaken"), configured(platform, "unmistaken")
+    answer = platform.osb("PATCH", "/v2/service_instances/unmistaken", body, {"accepts_incomplete": "true"})
+    equal(answer[0], 202, f"the update ({answer[2]})")
+    ended = platform.wait_operation("unmistaken")
+    equal(ended.state, "failed", f"the update ({ended.description})")
+    names_all(ended.description, "the update")
+    equal((has(platform, "unmistaken"), configured(platform, "unmistaken")), (before, config), "its settings")
+    equal(platform.osb("GET", "/v2/service_instances/unmistaken")[2]["plan_id"], PLAN, "the plan that is shown")
     exactly_as_asked(platform, "unmistaken", 1)
     platform.remove("unmistaken")
 
