@@ -1,10 +1,12 @@
 #include "actors/database.hpp"
 
+#include <deque>
 #include <functional>
 #include <list>
 #include <map>
 #include <memory>
-#include <set>
+#include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "actors/guarded.hpp"
@@ -115,35 +117,45 @@ public:
       line += " " + what.name;
     if constexpr (std::is_same_v<Question, rights_order>)
       line = line_of_comparison(what.instance);
-    jobs_.push_back({line, [this, owed, what, line](const database_actor& worker) mutable {
-                       auto over = [this, worker, line, instance = what.instance,
-                                    begun = self_->clock().now()] {
-                         if constexpr (std::is_same_v<Question, rights_order>)
-                           note_comparison(instance, begun);
-                         busy_.erase(line);
-                         idle_.push_back(worker);
-                         go_on();
-                       };
-                       self_->request(worker, caf::infinite, what)
-                           .then(
-                               [owed, over](Answer& said) mutable {
-                                 owed.deliver(std::move(said));
-                                 over();
-                               },
-                               [owed, over](const caf::error& why) mutable {
-                                 owed.deliver(why);
-                                 over();
-                               });
-                     }});
+    add(line, [this, owed, what, line](const database_actor& worker) mutable {
+      auto over = [this, worker, line, instance = what.instance, begun = self_->clock().now()] {
+        if constexpr (std::is_same_v<Question, rights_order>)
+          note_comparison(instance, begun);
+        idle_.push_back(worker);
+        end(line);
+        go_on();
+      };
+      self_->request(worker, caf::infinite, what)
+          .then(
+              [owed, over](Answer& said) mutable {
+                owed.deliver(std::move(said));
+                over();
+              },
+              [owed, over](const caf::error& why) mutable {
+                owed.deliver(why);
+                over();
+              });
+    });
     go_on();
     return owed;
   }
 
 private:
-  struct job {
-    std::string line;
-    std::function<void(const database_actor&)> begin;
-  };
+  using job = std::function<void(const database_actor&)>;
+
+  void add(const std::string& line, job begin) {
+    auto& waiting = lines_[line];
+    waiting.push_back(std::move(begin));
+    if (waiting.size() == 1 && !busy_.contains(line))
+      ready_.push_back(line);
+  }
+
+  /// Its job is done; the next one has its turn after those of other lines.
+  void end(const std::string& line) {
+    busy_.erase(line);
+    if (lines_.contains(line))
+      ready_.push_back(line);
+  }
 
   std::string line_of_comparison(const std::string& instance) {
     auto slow = slow_until_.find(instance);
@@ -160,16 +172,17 @@ private:
       slow_until_[instance] = now + slow_for;
   }
 
+  /// A fleet has as many lines as instances: none is looked at that cannot go on.
   void go_on() {
-    for (auto next = jobs_.begin(); next != jobs_.end();) {
-      if (idle_.empty() && made_ == most_workers)
-        return;
-      if (!busy_.insert(next->line).second) {
-        ++next;
-        continue;
-      }
-      auto begin = std::move(next->begin);
-      next = jobs_.erase(next);
+    while (!ready_.empty() && (!idle_.empty() || made_ < most_workers)) {
+      auto line = std::move(ready_.front());
+      ready_.pop_front();
+      busy_.insert(line);
+      auto waiting = lines_.find(line);
+      auto begin = std::move(waiting->second.front());
+      waiting->second.pop_front();
+      if (waiting->second.empty())
+        lines_.erase(waiting);
       begin(free_worker());
     }
   }
@@ -186,9 +199,10 @@ private:
 
   database_actor::pointer self_;
   std::shared_ptr<known_passwords> passwords_;
-  std::list<job> jobs_;
+  std::unordered_map<std::string, std::list<job>> lines_; ///< that wait, in their order
+  std::deque<std::string> ready_; ///< of these, lines of which no job is under way
   std::map<std::string, caf::actor_clock::time_point> slow_until_; ///< by instance
-  std::set<std::string> busy_; ///< lines of which a job is under way
+  std::unordered_set<std::string> busy_; ///< lines of which a job is under way
   std::vector<database_actor> idle_;
   std::size_t made_ = 0;
 };
