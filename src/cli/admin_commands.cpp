@@ -22,6 +22,9 @@ constexpr std::chrono::seconds patience_of_sweeps{600};
 /// A node is removed within 40 s, or the broker says why not before a minute is over.
 constexpr std::chrono::seconds patience_of_removals{60};
 
+/// Until a broker that is busy has shown its certificate: people wait for that as they do elsewhere.
+constexpr std::chrono::seconds connect_patience{5};
+
 /// What one of the commands asks the broker, and how its answer is shown.
 struct question {
   std::string verb;
@@ -38,6 +41,7 @@ http::outcome ask(const broker_uri& broker, const std::string& authority_file,
   request.username = broker.username;
   request.password = broker.password;
   request.tls.authority = authority_file;
+  request.connect_timeout = connect_patience;
   request.timeout = what.patience;
   // Shared: the loop may still hold its copy when this function has returned.
   const auto answer = std::make_shared<std::promise<http::outcome>>();
