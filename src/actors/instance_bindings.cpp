@@ -660,8 +660,8 @@ void instance_bindings::ask_for_removal(const std::string& role) {
   order.at_hand = std::exchange(at_hand_, {});
   auto done = [this, role, at = term()](const role_removal_answer& said) {
     removing_.erase(role);
-    if (!said.gone
-        || leads(at)) // of another leader's roles that says nothing: it is asked for again
+    // Another leader may have the role still: it is asked for again there.
+    if (!said.gone || leads(at))
       note_removal(role, said);
     host_.go_on();
   };
