@@ -372,6 +372,18 @@ result<range_answer> read_range(std::string_view text) {
   return answer;
 }
 
+std::optional<std::string> next_page(std::string_view text) {
+  // Keys and values are base64, in which there are no quotes: what looks like a name is one.
+  constexpr std::string_view name = "\"key\":\"";
+  auto last = text.rfind(name);
+  if (last == std::string_view::npos
+      || text.find("\"more\":true", last + name.size()) == std::string_view::npos)
+    return std::nullopt;
+  auto rest = text.substr(last + name.size());
+  auto key = from_base64(rest.substr(0, rest.find('"')));
+  return key.ok() ? std::optional{*key + '\0'} : std::nullopt;
+}
+
 result<lease_answer> read_lease(std::string_view text) {
   auto parsed = json::parse(text);
   if (!parsed)

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -59,6 +60,10 @@ struct range_answer {
   bool more = false;      ///< there are more than were asked for
 };
 [[nodiscard]] result<range_answer> read_range(std::string_view text);
+
+/// Where the page after this one begins, found without reading the page; nothing if it is the last, or
+/// that cannot be told.
+[[nodiscard]] std::optional<std::string> next_page(std::string_view text);
 
 struct lease_answer {
   lease_id id = 0;

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <atomic>
+#include <deque>
 #include <iterator>
 #include <optional>
 #include <random>
@@ -89,6 +90,12 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
   std::int64_t listed_ = 0;
   std::string next_; ///< the page that is asked for begins there
   std::int64_t page_ = longest_page;
+  struct page {
+    http::outcome answer;
+    bool next_is_asked_for = false;
+  };
+  std::deque<page> pages_; ///< that have come and are not read yet
+  std::optional<http::event_loop::task_id> reading_;
 
   // Of the current watch.
   bool created_ = false;
@@ -154,6 +161,8 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
     drop(stream_);
     drop(request_);
     drop(timer_);
+    drop(reading_);
+    pages_.clear();
     created_ = false;
     fragments_.clear();
     goal_ = 0;
@@ -214,14 +223,14 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
     auto body = etcd_json::page_body({next_, keys_.last}, listed_at_, page_);
     prepare("/v3/kv/range", std::move(body), [this](http::outgoing what) {
       what.timeout = listing_timeout_;
-      request_ = loop_.send(std::move(what), in_this_round([this](const http::outcome& answer) {
+      request_ = loop_.send(std::move(what), in_this_round([this](http::outcome answer) {
                               request_.reset();
-                              listed(answer);
+                              listed(std::move(answer));
                             }));
     });
   }
 
-  void listed(const http::outcome& answer) {
+  void listed(http::outcome answer) {
     if (answer.too_long && page_ > shortest_page) {
       page_ = std::max(page_ / 4, shortest_page);
       ask_for_page();
@@ -236,7 +245,29 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
       forget();
       return;
     }
-    auto read = understood(answer);
+    // etcd makes the next page while this one is read; at which revision the first one says.
+    auto next = listed_at_ == 0 ? std::nullopt : etcd_json::next_page(answer.body);
+    pages_.push_back({std::move(answer), next.has_value()});
+    if (next) {
+      next_ = *std::move(next);
+      ask_for_page();
+    }
+    if (pages_.size() == 1)
+      read_soon();
+  }
+
+  /// Once the request for the next page has left.
+  void read_soon() {
+    reading_ = loop_.after(milliseconds{1}, in_this_round([this] {
+                             reading_.reset();
+                             read_page();
+                           }));
+  }
+
+  void read_page() {
+    auto page = std::move(pages_.front());
+    pages_.pop_front();
+    auto read = understood(page.answer);
     if (!read) {
       fail(read.error());
       return;
@@ -252,13 +283,17 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
     }
     listed_ += std::ssize(read->found);
     const bool last = !read->more || read->found.empty();
-    next_ = last ? std::string{} : read->found.back().key + '\0';
+    if (!last && !page.next_is_asked_for) {
+      next_ = read->found.back().key + '\0';
+      ask_for_page();
+    }
     const auto round = round_;
     tell_.listed({std::move(read->found), listed_at_, first, last});
     if (closed_ || round_ != round)
       return;
     if (!last) {
-      ask_for_page();
+      if (!pages_.empty())
+        read_soon();
       return;
     }
     known_ = listed_;

@@ -174,6 +174,18 @@ TEST_CASE("a range may be empty, and its count may exceed what it shows") {
   CHECK(counted->count == 12);
 }
 
+TEST_CASE("where the next page begins is told without reading the page") {
+  auto page = [](const std::string& rest) {
+    return R"({"header":{"revision":"7"},"kvs":[{"key":"YQ==","value":"eA=="},{"key":"Yg==","value":"eQ=="}])"
+           + rest;
+  };
+  CHECK(codec::next_page(page(R"(,"more":true,"count":"9"})")) == std::string{"b\0", 2});
+  CHECK_FALSE(codec::next_page(page(R"(,"count":"2"})")));
+  CHECK_FALSE(codec::next_page(R"({"header":{},"more":true})"));
+  CHECK_FALSE(codec::next_page(R"({"kvs":[{"key":"Y"}],"more":true})"));
+  CHECK_FALSE(codec::next_page(""));
+}
+
 TEST_CASE("a grant and a keep-alive are read alike; a lease that is gone has no ttl") {
   auto granted = codec::read_lease("{" + header + R"(,"ID":"99","TTL":"5"})");
   REQUIRE(granted.ok());
