@@ -113,6 +113,12 @@ struct transfer {
     curl_easy_getinfo(handle.get(), CURLINFO_APPCONNECT_TIME_T, &agreed);
     return what.url.starts_with("https:") && connected > 0 && agreed == 0;
   }
+  /// To be added to what went wrong; empty if TLS has nothing to do with it.
+  [[nodiscard]] std::string doubt_about_tls() const {
+    return waits_for_tls()
+               ? "; who is there has not answered that TLS is wanted, and may not speak it"
+               : "";
+  }
 
   [[nodiscard]] long status() const {
     long code = 0;
@@ -518,9 +524,7 @@ struct event_loop::implementation {
       arm(id, t->deadline, [this, id] {
         finish(id, [](transfer& late) {
           return late.failed("no answer within " + std::to_string(late.what.timeout.count()) + " ms"
-                             + (late.waits_for_tls() ? "; who is there has not answered that TLS is"
-                                                       " wanted, and may not speak it"
-                                                     : ""));
+                             + late.doubt_about_tls());
         });
       });
     }
@@ -609,6 +613,8 @@ struct event_loop::implementation {
             why = std::move(fault);
         if (code == CURLE_SSL_CONNECT_ERROR)
           why.insert(0, "it does not answer by TLS: ");
+        else
+          why += t.doubt_about_tls();
         auto answer = t.failed(std::move(why));
         answer.unrecognised =
             code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CONNECT_ERROR;

@@ -189,7 +189,10 @@ TEST_CASE("a request without an answer ends at its time-out and may have been se
   CHECK(answer.error.find("TLS") == std::string::npos);
   what.url.replace(0, 4, "https");
   what.timeout = 2s; // a connection has to be made within that
-  CHECK(sent(loop, what).error.find("TLS") != std::string::npos);
+  CHECK(sent(loop, what).error.find("TLS is wanted") != std::string::npos);
+  what.timeout = 30s;
+  what.connect_timeout = 300ms; // TLS is a part of that
+  CHECK(sent(loop, what).error.find("TLS is wanted") != std::string::npos);
   CHECK(silent.has(1));
   CHECK_FALSE(answer.never_sent);
 }
