@@ -1590,7 +1590,11 @@ private:
         || !restarting_.insert(step.node_id).second)
       return;
     spdlog::info("instance {}: restarting node {} with its new settings", name_, step.node_id);
-    auto what = patroni_request(step.node_id, found->second, "POST", "/restart", "{}");
+    const auto* only_if = step.ended ? "{}"
+                          : around_.seen.leads(step.node_id)
+                              ? R"({"restart_pending":true})"
+                              : R"({"restart_pending":true,"role":"replica"})";
+    auto what = patroni_request(step.node_id, found->second, "POST", "/restart", only_if);
     what.timeout = restart_time;
     auto done = [this, id = step.node_id](const http::outcome& came) {
       restarting_.erase(id);

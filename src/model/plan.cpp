@@ -534,7 +534,7 @@ private:
     for (const auto& n : next_.nodes)
       if (starts_anew(n)) {
         result_.waiting_for = "starting " + n.node_id + " with these settings";
-        result_.steps.push_back(restart_node{n.node_id});
+        result_.steps.push_back(restart_node{n.node_id, true});
       }
     return true;
   }

@@ -122,6 +122,9 @@ struct ask_settings {
 /// Have Patroni restart a node's PostgreSQL, or start it if it has ended.
 struct restart_node {
   std::string node_id;
+  /// It has ended, and is to start. Otherwise Patroni restarts it only while it waits for that: a
+  /// broker's order that arrives late ends nothing that runs as it shall.
+  bool ended = false;
 };
 /// Have Patroni give up the copy that a node is making, and copy the present leader.
 struct copy_again {

@@ -929,7 +929,7 @@ void world::answer_as_patroni(const http::outgoing& what, const std::string& nod
     configure(*body, scope);
     reply({200, "{}", "", false});
   } else if (what.url.ends_with("/restart")) {
-    restart_node(node_id, scope, reply);
+    restart_node(node_id, scope, what.body, reply);
   } else if (what.url.ends_with("/reinitialize")) {
     copies_hang = false;
     after(running_delay, [this, scope, node_id] { get_data(scope, node_id); });
@@ -960,7 +960,13 @@ void world::configure(const json::value& patch, const std::string& scope) {
 }
 
 void world::restart_node(const std::string& node_id, const std::string& scope,
+                         const std::string& conditions,
                          const std::function<void(http::outcome)>& reply) {
+  const auto* restarted = find_node(node_id);
+  bool waits = restarted != nullptr && restarted->pending_restart;
+  if ((conditions.find("restart_pending") != std::string::npos && !waits)
+      || (conditions.find("replica") != std::string::npos && leader_of(scope) == node_id))
+    return reply({503, "restart conditions are not satisfied", "", false});
   restarts_.push_back({node_id, leader_of(scope) == node_id});
   auto known = record_of(scope);
   bool runs = member_state(scope, node_id) == "running";

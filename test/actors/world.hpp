@@ -349,8 +349,9 @@ private:
   void switch_over(const json::value& body, const std::string& scope,
                    const std::function<void(http::outcome)>& reply);
   void configure(const json::value& patch, const std::string& scope);
+  /// `conditions` as Patroni reads them.
   void restart_node(const std::string& node_id, const std::string& scope,
-                    const std::function<void(http::outcome)>& reply);
+                    const std::string& conditions, const std::function<void(http::outcome)>& reply);
   /// Whether a node's PostgreSQL starts with the settings that Patroni has for it.
   [[nodiscard]] bool starts(const std::string& scope, const std::string& node_id) const;
   void fail_to_start(const std::string& scope, const std::string& node_id);

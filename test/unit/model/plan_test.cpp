@@ -841,6 +841,8 @@ TEST_CASE("more connections: replicas restart one by one, then one of them takes
   auto c = running({"a", "b", "c"}, "a");
   took_up(c, known.desired.settings, {"a", "b", "c"});
   CHECK(ids_of<restart_node>(decide(known, c)) == ids{"b"});
+  // What arrives late restarts nothing that has been restarted meanwhile.
+  CHECK_FALSE(steps_of<restart_node>(decide(known, c)).front().ended);
   took_up(c, known.desired.settings, {"a", "c"});
   CHECK(ids_of<restart_node>(decide(known, c)) == ids{"c"});
   took_up(c, known.desired.settings, {"a"});
@@ -988,6 +990,7 @@ TEST_CASE("settings are taken back while no node runs and none leads") {
   CHECK(steps_of<configure>(decide(known, c)).size() == 1);
   c.configured = digest_of(*known.taking_up);
   CHECK(ids_of<restart_node>(decide(known, c)) == ids{"a", "b", "c"});
+  CHECK(steps_of<restart_node>(decide(known, c)).front().ended);
 }
 
 TEST_CASE("nodes that ended by settings are started with those of before, and not replaced") {
