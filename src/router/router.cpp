@@ -46,7 +46,6 @@
 #include "router/routing_table.hpp"
 #include "store/etcd.hpp"
 #include "store/etcd_access.hpp"
-#include "store/etcd_check.hpp"
 #include "store/keys.hpp"
 #include "store/ownership.hpp"
 
@@ -91,6 +90,8 @@ constexpr std::chrono::milliseconds etcd_patience{3'000};
 /// How long a router that starts waits for others to leave it its share: one that stands still, or has
 /// died, is not worth more.
 constexpr std::chrono::milliseconds others_patience{3'000};
+// etcd, which has just listed everything, did not say whose it is.
+constexpr std::chrono::milliseconds fleet_pause{500};
 /// How long a router that ends waits for etcd to take its key away: the lease would end it anyway.
 constexpr std::chrono::milliseconds withdraw_patience{2'000};
 
@@ -144,10 +145,12 @@ public:
       : settings_(settings), loop_(loop), etcd_(etcd), keeper_(settings),
         worker_(std::make_unique<background>()) {}
 
-  /// Who it is. `taken` is called, with who has it in words, if another router has its id.
-  void start(const model::router_report& self, std::function<void(std::string)> taken) {
+  /// Who it is. `refused` is called, with the reason in words, if another router has its id or etcd
+  /// turns out to be another fleet's.
+  void start(const model::router_report& self, std::function<void(std::string)> refused) {
     id_ = self.id;
-    publisher_ = std::make_unique<report_publisher>(etcd_, self, std::move(taken));
+    turned_away_ = refused;
+    publisher_ = std::make_unique<report_publisher>(etcd_, self, std::move(refused));
     addresses_ = std::make_unique<host_addresses>(loop_, [this] {
       note_routes();
       apply();
@@ -220,12 +223,8 @@ private:
         table_.list(one.key, one.value);
       if (!page.last)
         return;
-      auto changed = table_.end_listing();
-      auto is_first = !std::exchange(listed_, true);
-      if (is_first)
-        join();
-      note_fleet();
-      note_changes(changed || is_first, page.at);
+      unnoted_ = table_.end_listing() || unnoted_;
+      look_at_fleet(page.at);
     };
     tell.changed = [this](std::vector<store::change> changes, store::revision at) {
       auto changed = false;
@@ -233,7 +232,10 @@ private:
         changed = (one.what == store::change::kind::put ? table_.put(one.entry.key, one.entry.value)
                                                         : table_.erase(one.entry.key))
                   || changed;
-      note_changes(changed, at);
+      if (looks_at_fleet_)
+        unnoted_ = unnoted_ || changed;
+      else
+        note_changes(changed, at);
     };
     tell.reachable = [this](bool is, std::string why) {
       if (is)
@@ -259,11 +261,34 @@ private:
     tell_news();
   }
 
-  void note_fleet() {
-    etcd_.range({store::keys::fleet, {}}, [this](const store::range_result& came) {
-      if (came.ok && !came.found.empty())
-        remember_fleet(settings_, came.found.front().value);
-    });
+  /// What etcd lists has no effect before it is known whose it is: another fleet's etcd would take
+  /// all instances of this router's fleet off their ports.
+  void look_at_fleet(store::revision at) {
+    looks_at_fleet_ = true;
+    etcd_.range({store::keys::fleet, {}},
+                [this, at, listing = ++listing_](const store::range_result& came) {
+                  if (listing == listing_ && !frozen_)
+                    judge_fleet(at, came);
+                });
+  }
+
+  void judge_fleet(store::revision at, const store::range_result& came) {
+    if (!came.ok) {
+      loop_.after(fleet_pause, [this, at, listing = listing_] {
+        if (listing == listing_)
+          look_at_fleet(at);
+      });
+      return;
+    }
+    auto fleet = came.found.empty() ? std::string{} : came.found.front().value;
+    if (auto wrong = why_not_of_fleet(settings_, fleet))
+      return turned_away_(*wrong);
+    remember_fleet(settings_, fleet);
+    looks_at_fleet_ = false;
+    auto is_first = !std::exchange(listed_, true);
+    if (is_first)
+      join();
+    note_changes(std::exchange(unnoted_, false) || is_first, at);
   }
 
   /// Without etcd what was served last is better than nothing: the checks still tell who leads.
@@ -725,7 +750,11 @@ private:
   bool etcd_reachable_ = false;
   /// Until when etcd told of every change, as far as known: before it was lost, or of an earlier run.
   std::optional<model::wall_time> routes_as_of_;
-  int old_workers_ = 0;              ///< as of the last look
+  int old_workers_ = 0; ///< as of the last look
+  std::function<void(std::string)> turned_away_;
+  bool looks_at_fleet_ = false;      ///< what etcd has told has no effect yet
+  unsigned listing_ = 0;             ///< counts them
+  bool unnoted_ = false;             ///< routes have changed meanwhile
   bool listed_ = false;              ///< etcd has told everything once
   bool is_counted_ = false;          ///< by the other routers, or it need not wait for that
   store::revision counted_from_ = 0; ///< when this router's key was first seen
@@ -813,9 +842,6 @@ int run(const std::string& config_path) {
   if (!refused) {
     refused = store::other_owner(*etcd, report_publisher::key_of(self));
     // HAProxy of an earlier router goes on serving what it served.
-    if (!refused)
-      refused =
-          why_not_of_fleet(*config, store::look_up(config->etcd, store::keys::fleet).value_or(""));
     if (refused)
       server.stop();
   }

@@ -1,0 +1,35 @@
+#include "router_platform.hpp"
+
+// Which fleet's etcd a router believes.
+namespace matriarch::router {
+
+TEST_CASE("what another fleet's etcd lists takes no instance off its port") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"};
+  n1.leads(true);
+  all.put({{store::keys::fleet, "ours"}});
+  all.start();
+  auto port = all.port();
+  REQUIRE(all.says_that_it_serves(all.add("a", port, {&n1})));
+  REQUIRE(eventually([&] { return who_answers(port) == "n1"; }));
+
+  // It comes in the other's place while the router runs.
+  all.etcd().stop();
+  all.etcd().wipe();
+  all.etcd().start();
+  all.put({{store::keys::fleet, "theirs"}, {store::keys::next_port, "30001"}});
+  CHECK(all.ended() == 1);
+  CHECK(all.has_logged("leads to the fleet theirs"));
+  CHECK(who_answers(port) == "n1");
+  CHECK_FALSE(all.report());
+
+  // It comes when the router has started without any.
+  all.etcd().stop();
+  all.start();
+  all.etcd().start();
+  CHECK(all.ended() == 1);
+  CHECK(who_answers(port) == "n1");
+  CHECK_FALSE(all.report());
+}
+
+} // namespace matriarch::router
