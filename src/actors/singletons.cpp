@@ -58,8 +58,8 @@ void singletons::begin() {
                                                        setup_.outside.new_id(), setup_.out}));
   pulse_ = watched("pulse", spawn_etcd_pulse(system_, {store_, store::encode_active(setup_.self),
                                                        setup_.outside, &setup_.out->status}));
-  watcher_ = start_etcd_watcher(*setup_.etcd, {directory_, ports_, cells_, routers_, leadership_,
-                                               gateway_.get(), authority_});
+  watcher_ = start_etcd_watcher(*setup_.watched_etcd, {directory_, ports_, cells_, routers_,
+                                                       leadership_, gateway_.get(), authority_});
 }
 
 void singletons::resign(caf::timespan patience) {
@@ -75,7 +75,7 @@ void singletons::stop_watching() {
     return;
   // It ends on the thread that calls it, so that no call is under way.
   std::promise<void> ended;
-  setup_.loop->post([&] {
+  setup_.watching_loop->post([&] {
     watcher_.reset();
     ended.set_value();
   });

@@ -25,6 +25,9 @@ namespace matriarch::actors {
 struct singleton_setup {
   http::event_loop* loop = nullptr;
   store::etcd_client* etcd = nullptr;
+  /// What reads etcd's changes and listings; beside `loop`, since a long listing would hold it up.
+  http::event_loop* watching_loop = nullptr;
+  store::etcd_client* watched_etcd = nullptr; ///< on that loop
   published* out = nullptr;
   environment outside;
   store::active_broker self; ///< as it stands in etcd while this broker acts

@@ -136,7 +136,9 @@ public:
   /// `ended`: what the process ends by, if one of the actors does.
   broker(config::broker_config settings, derived_settings derived, base::ending& ended)
       : settings_(std::move(settings)), derived_(std::move(derived)),
-        etcd_(loop_, store::access_of(settings_.etcd)), system_(config_), actors_([&] {
+        etcd_(loop_, store::access_of(settings_.etcd)),
+        watched_etcd_(watching_loop_, store::access_of(settings_.etcd)), system_(config_),
+        actors_([&] {
           return std::make_unique<actors::singletons>(
               system_, setup(), [&ended](std::string why) { ended.fail(std::move(why)); });
         }()),
@@ -180,6 +182,8 @@ private:
     actors::singleton_setup all;
     all.loop = &loop_;
     all.etcd = &etcd_;
+    all.watching_loop = &watching_loop_;
+    all.watched_etcd = &watched_etcd_;
     all.out = &published_;
     all.outside = outside_;
     all.self = {outside_.new_id(),
@@ -250,6 +254,10 @@ private:
   actors::published published_;
   http::event_loop loop_;
   store::etcd_client etcd_;
+  // To read what a large fleet's etcd lists takes seconds: the lease is renewed and requests are made
+  // meanwhile.
+  http::event_loop watching_loop_;
+  store::etcd_client watched_etcd_;
   actor_config config_;
   caf::actor_system system_;
   std::unique_ptr<actors::singletons> actors_;

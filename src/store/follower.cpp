@@ -28,6 +28,8 @@ constexpr milliseconds longest_listing{60'000};
 /// values that etcd takes.
 constexpr std::int64_t longest_page = 2'000;
 constexpr std::int64_t shortest_page = 16;
+// Pages that have come and are not read yet. etcd makes one while one is read; more only take memory.
+constexpr std::size_t most_unread = 2;
 
 /// etcd lets a watch that resumes from the past wait for up to 100 ms; half the silence limit has
 /// to be more than that.
@@ -246,7 +248,8 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
       return;
     }
     // etcd makes the next page while this one is read; at which revision the first one says.
-    auto next = listed_at_ == 0 ? std::nullopt : etcd_json::next_page(answer.body);
+    auto next = listed_at_ == 0 || pages_.size() >= most_unread ? std::nullopt
+                                                                : etcd_json::next_page(answer.body);
     pages_.push_back({std::move(answer), next.has_value()});
     if (next) {
       next_ = *std::move(next);
