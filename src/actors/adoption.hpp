@@ -18,9 +18,9 @@ public:
   /// At 10 s each, which is Patroni's loop_wait, a thousand clusters take some forty minutes.
   static constexpr int most_at_once = 4;
 
-  /// `under_way` counts for all instances, and outlives this.
-  adoption(std::map<std::string, std::string> parameters, std::atomic<int>& under_way)
-      : parameters_(std::move(parameters)), under_way_(under_way) {}
+  /// `under_way` counts for all instances. Both outlive this.
+  adoption(const std::map<std::string, std::string>& parameters, std::atomic<int>& under_way)
+      : parameters_(parameters), under_way_(under_way) {}
 
   /// Whether the cluster lacks some of them, and nothing else is being done to it.
   [[nodiscard]] bool is_due(const model::record& known) const {
@@ -60,7 +60,7 @@ private:
     void operator()(std::atomic<int>* count) const { --*count; }
   };
 
-  std::map<std::string, std::string> parameters_;
+  const std::map<std::string, std::string>& parameters_;
   std::atomic<int>& under_way_;
   std::unique_ptr<std::atomic<int>, give_back> turn_;
 };

@@ -48,7 +48,8 @@ struct demotion {
 class instance_directory {
 public:
   instance_directory(instance_directory_actor::pointer self, instance_setup setup)
-      : self_(self), setup_(std::move(setup)), alarm_(self) {}
+      : self_(self), setup_(std::make_shared<const instance_setup>(std::move(setup))),
+        alarm_(self) {}
 
   instance_directory_actor::behavior_type behavior() {
     self_->set_down_handler([this](const caf::down_msg& down) { ended(down); });
@@ -68,13 +69,13 @@ public:
             spdlog::info("etcd answers");
           else
             spdlog::warn("etcd cannot be reached and is tried again: {}", now.why);
-          setup_.out->status.etcd_reachable = now.reachable;
-          self_->send(setup_.cells, now);
+          setup_->out->status.etcd_reachable = now.reachable;
+          self_->send(setup_->cells, now);
         },
         [this](const activity& now) {
           activity_ = now;
-          setup_.out->status.active = now.active;
-          self_->send(setup_.cells, activity_); // before an instance asks for its turn
+          setup_->out->status.active = now.active;
+          self_->send(setup_->cells, activity_); // before an instance asks for its turn
           for (const auto& [name, instance] : instances_)
             self_->send(instance, activity_);
         },
@@ -124,7 +125,7 @@ private:
       return;
     spdlog::error("the actor of instance {} ended ({}) and is started anew", name,
                   self_->system().render(down.reason));
-    setup_.out->instances.remove(name);
+    setup_->out->instances.remove(name);
     revive(name);
   }
 
@@ -137,7 +138,7 @@ private:
       to_revive_.insert(name);
       alarm_.set(retry_pause);
     };
-    self_->request(setup_.store, store_patience, store::keys_below(keys::everything_of(name)))
+    self_->request(setup_->store, store_patience, store::keys_below(keys::everything_of(name)))
         .then(
             [this, name, failed](const store::range_result& found) {
               if (!found.ok)
@@ -152,7 +153,7 @@ private:
   // -- from etcd ----------------------------------------------------------------------------------
 
   service_groups groups(store::revision at) {
-    return {*setup_.keys, [this, at](instance_start start, std::vector<store::key_value> own) {
+    return {*setup_->keys, [this, at](instance_start start, std::vector<store::key_value> own) {
               auto found = instances_.find(start.name);
               auto instance = found != instances_.end() ? found->second : spawn(std::move(start));
               self_->send(instance, key_listing{std::move(own), at});
@@ -170,7 +171,7 @@ private:
     for (const auto& [name, instance] : instances_)
       if (!listing_->names().contains(name))
         self_->send(instance, key_listing{{}, part.at});
-    if (!setup_.out->status.loaded.exchange(true))
+    if (!setup_->out->status.loaded.exchange(true))
       spdlog::info("{} service instances found in etcd", listing_->names().size());
     listing_.reset();
   }
@@ -209,7 +210,7 @@ private:
   }
 
   void spawn_from(const std::string& name, const store::key_value& entry) {
-    auto known = store::decode_record(entry.value, *setup_.keys);
+    auto known = store::decode_record(entry.value, *setup_->keys);
     if (!known.ok()) {
       spdlog::error("{} cannot be read and is left alone: {}", entry.key, known.error());
       return;
@@ -238,7 +239,7 @@ private:
     store::transaction asked;
     asked.then = {store::read{store::keys_below(keys::everything_of(name))},
                   store::read{{keys::tombstone(name), ""}}};
-    self_->request(setup_.store, store_patience, std::move(asked))
+    self_->request(setup_->store, store_patience, std::move(asked))
         .then(
             [this, name, what = std::move(what), owed](const store::commit_result& came) mutable {
               if (came.state == store::commit_state::committed && came.reads.size() == 2)
@@ -271,7 +272,7 @@ private:
     model::verdict said{model::verdict_kind::not_found, "there is no service instance " + id};
     if (!came.reads[1].empty())
       if (auto left = store::decode_tombstone(came.reads[1].front().value);
-          left.ok() && left->removed_at + model::tombstone_life > setup_.outside.now()) {
+          left.ok() && left->removed_at + model::tombstone_life > setup_->outside.now()) {
         said = {model::verdict_kind::gone, "the service instance " + id + " has been removed"};
         said.left = std::move(*left);
       }
@@ -279,7 +280,7 @@ private:
   }
 
   caf::result<model::demote_report> demote(const model::demote_request& what) {
-    auto cells = setup_.out->status.cells.load();
+    auto cells = setup_->out->status.cells.load();
     bool known = std::any_of(cells->begin(), cells->end(),
                              [&](const auto& cell) { return cell.guid == what.cell; });
     if (!known || instances_.empty())
@@ -299,7 +300,7 @@ private:
 
   caf::result<model::forget_report> forget(const model::forget_request& what) {
     auto owed = self_->make_response_promise<model::forget_report>();
-    self_->request(setup_.cells, store_patience, what)
+    self_->request(setup_->cells, store_patience, what)
         .then(
             [this, what, owed](model::forget_report& allowed) mutable {
               if (!allowed.known || !allowed.refused.empty()) {
@@ -337,7 +338,7 @@ private:
   }
 
   instance_directory_actor::pointer self_;
-  instance_setup setup_;
+  instance_setup_ptr setup_;
   activity activity_;
   alarm<instance_directory_actor::pointer> alarm_;
   std::set<std::string> reviving_;  ///< etcd is being asked after them

@@ -42,10 +42,11 @@ class record_writer {
 public:
   using after = std::function<void(const fate&)>;
 
-  record_writer(service_instance_actor::pointer self, store_actor store, std::string record_key,
-                std::string active_value)
-      : self_(self), store_(std::move(store)), record_key_(std::move(record_key)),
-        active_value_(std::move(active_value)) {}
+  /// The actor's texts outlive this.
+  record_writer(service_instance_actor::pointer self, store_actor store,
+                const std::string& record_key, const std::string& active_value)
+      : self_(self), store_(std::move(store)), record_key_(record_key),
+        active_value_(active_value) {}
 
   /// Calls `then` once, later. No other change may be under way.
   void commit(change what, after then);
@@ -59,8 +60,8 @@ private:
 
   service_instance_actor::pointer self_;
   store_actor store_;
-  std::string record_key_;
-  std::string active_value_;
+  const std::string& record_key_;
+  const std::string& active_value_;
 };
 
 } // namespace matriarch::actors

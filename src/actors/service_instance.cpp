@@ -80,12 +80,12 @@ constexpr caf::timespan avoidance = 60s;
 
 class service_instance {
 public:
-  service_instance(service_instance_actor::pointer self, instance_setup setup, instance_start start,
-                   activity now)
+  service_instance(service_instance_actor::pointer self, instance_setup_ptr setup,
+                   instance_start start, activity now)
       : self_(self), alarm_(self), setup_(std::move(setup)), name_(std::move(start.name)),
         record_key_(keys::record(name_)),
-        writer_(self, setup_.store, record_key_, setup_.active_value), activity_(std::move(now)),
-        adoption_(setup_.parameters, setup_.out->status.adopting),
+        writer_(self, setup_->store, record_key_, setup_->active_value), activity_(std::move(now)),
+        adoption_(setup_->parameters, setup_->out->status.adopting),
         bindings_(binding_host_of_this(), std::move(start.bindings)) {
     around_.routed_as = name_;
     around_.seen = std::move(start.seen);
@@ -155,11 +155,11 @@ private:
     binding_host host;
     host.self = self_;
     host.name = name_;
-    host.outside = setup_.outside;
-    host.database = setup_.database;
-    host.ports = setup_.ports;
-    host.keys = setup_.keys;
-    host.known = [this] { return known_ ? &*known_ : nullptr; };
+    host.outside = setup_->outside;
+    host.database = setup_->database;
+    host.ports = setup_->ports;
+    host.keys = setup_->keys;
+    host.known = [this] { return known_.get(); };
     host.at = [this] { return at_; };
     host.seen = [this]() -> const model::cluster_view& { return around_.seen; };
     host.routing = [this]() -> const model::routers& { return *around_.routing; };
@@ -172,8 +172,8 @@ private:
                                const std::set<std::string>& roles) {
       for (const auto& id : nodes)
         if (const auto* where = known_ ? known_->find_node(id) : nullptr)
-          self_->send(setup_.cells, sessions_order{where->cell, where->node_id, known_->scope,
-                                                   activity_.fleet, roles});
+          self_->send(setup_->cells, sessions_order{where->cell, where->node_id, known_->scope,
+                                                    activity_.fleet, roles});
     };
     host.commit = [this](change what, after_commit then) {
       commit(std::move(what), std::move(then));
@@ -196,7 +196,7 @@ private:
   void adopt(model::record known, store::revision at) {
     if (!known_ || !model::routed_alike(*known_, known))
       note_route(at);
-    known_ = std::move(known);
+    known_ = std::make_shared<const model::record>(std::move(known));
     at_ = at;
     judge_members();
     report_cells();
@@ -218,7 +218,7 @@ private:
     repair_.clear();
     ask_for_turn(false);
     report_cells();
-    setup_.out->instances.remove(name_);
+    setup_->out->instances.remove(name_);
     ended_ = true;
     answer_waiting();
   }
@@ -238,7 +238,7 @@ private:
   /// After each write too: it ends what was reserved for it.
   void report_cells() {
     reported_ = places();
-    self_->send(setup_.cells, cells_in_use{name_, reported_});
+    self_->send(setup_->cells, cells_in_use{name_, reported_});
   }
 
   /// A key of this instance or of its scope has changed in etcd.
@@ -330,7 +330,7 @@ private:
   }
 
   [[nodiscard]] model::cell_origin origin_of(const std::string& guid) const {
-    auto cells = setup_.out->status.cells.load();
+    auto cells = setup_->out->status.cells.load();
     auto found = cells ? std::ranges::find(*cells, guid, &model::cell_view::guid)
                        : std::vector<model::cell_view>::const_iterator{};
     if (!cells || found == cells->end())
@@ -364,7 +364,7 @@ private:
       return;
     if (erased) {
       forget();
-    } else if (auto known = store::decode_record(entry.value, *setup_.keys); known.ok()) {
+    } else if (auto known = store::decode_record(entry.value, *setup_->keys); known.ok()) {
       adopt(std::move(*known), entry.mod_revision);
     }
   }
@@ -418,7 +418,9 @@ private:
   void publish() {
     if (!known_ || known_->phase != model::record_phase::accepted)
       return;
-    setup_.out->instances.publish(name_, snapshot());
+    auto newest = snapshot();
+    known_ = {newest, &newest->known};
+    setup_->out->instances.publish(name_, std::move(newest));
     answer_waiting();
   }
 
@@ -430,7 +432,7 @@ private:
   void take(Request asked, answer owed) {
     if (busy_ || !waiting_.empty())
       waiting_.push_back(
-          {self_->clock().now() + model::request_patience, setup_.out->status.outages,
+          {self_->clock().now() + model::request_patience, setup_->out->status.outages,
            [this, asked = std::move(asked), owed]() mutable { judge(asked, owed); }});
     else
       judge(asked, owed);
@@ -465,14 +467,14 @@ private:
   /// A process that was stopped and goes on may have lost its lease long before it hears of it: the
   /// time tells.
   [[nodiscard]] bool acts() const {
-    return activity_.active && self_->clock().now() < setup_.out->status.acts_until.load();
+    return activity_.active && self_->clock().now() < setup_->out->status.acts_until.load();
   }
 
   bool must_exist(const std::string& instance_id, answer& owed) {
     if (!known_)
       refuse(owed, model::verdict_kind::not_found,
              "there is no service instance " + model::quoted(instance_id));
-    return known_.has_value();
+    return known_ != nullptr;
   }
 
   void serve(model::lookup_request& asked, answer owed) {
@@ -495,7 +497,7 @@ private:
       said.instance = snapshot();
       owed.deliver(std::move(said));
     } else if (may_act(owed)) {
-      auto cells = setup_.out->status.cells.load();
+      auto cells = setup_->out->status.cells.load();
       auto unfit = model::why_unfit_for_new(asked.plan_id, asked.desired.settings,
                                             asked.desired.cells, *cells);
       if (!unfit.empty())
@@ -507,7 +509,7 @@ private:
   void serve(model::update_request& asked, answer owed) {
     if (!must_exist(asked.instance_id, owed))
       return;
-    auto said = model::judge_update(asked, *known_, setup_.outside.new_id(), setup_.outside.now(),
+    auto said = model::judge_update(asked, *known_, setup_->outside.new_id(), setup_->outside.now(),
                                     model::unwell_nodes(*known_, around_.seen) == 0);
     auto unfit = said.write ? why_unfit(*said.write, asked.cells.has_value()) : std::string{};
     if (!unfit.empty() && said.write->desired.settings == known_->desired.settings)
@@ -529,7 +531,7 @@ private:
         if (n.phase != model::node_phase::removing)
           used.push_back(n.cell);
     return model::why_unfit_for_change(next.plan_id, next.desired.settings, next.desired.cells,
-                                       used, *setup_.out->status.cells.load());
+                                       used, *setup_->out->status.cells.load());
   }
 
   void serve(model::deprovision_request& asked, answer owed) {
@@ -537,8 +539,9 @@ private:
       refuse(owed, model::verdict_kind::gone,
              "there is no service instance " + model::quoted(asked.instance_id));
     else
-      rule(model::judge_deprovision(asked, *known_, setup_.outside.new_id(), setup_.outside.now()),
-           owed);
+      rule(
+          model::judge_deprovision(asked, *known_, setup_->outside.new_id(), setup_->outside.now()),
+          owed);
   }
 
   /// Writes what the ruling demands and answers with it.
@@ -572,7 +575,7 @@ private:
   void serve(model::bind_request& asked, answer owed) {
     if (!must_exist(asked.instance_id, owed))
       return;
-    around_.routing = setup_.out->status.routers.load();
+    around_.routing = setup_->out->status.routers.load();
     bindings_.bind(asked, owed);
   }
 
@@ -629,7 +632,7 @@ private:
   void accept(model::provision_request asked, answer owed) {
     busy_ = true;
     ended_ = false;
-    self_->request(setup_.ports, port_patience, port_order{name_})
+    self_->request(setup_->ports, port_patience, port_order{name_})
         .then(
             [this, owed, asked = std::move(asked)](const port_offer& offer) mutable {
               busy_ = false;
@@ -650,12 +653,12 @@ private:
 
   void create(const model::provision_request& asked, const port_offer& offer, answer owed) {
     auto password = [this](const char* username) {
-      return model::credentials{username, setup_.outside.new_password()};
+      return model::credentials{username, setup_->outside.new_password()};
     };
     auto fresh =
-        model::new_record(asked, {setup_.outside.new_id(), password("pgadmin"),
+        model::new_record(asked, {setup_->outside.new_id(), password("pgadmin"),
                                   password("postgres"), password("appuser"), password("replicator"),
-                                  password("patroni"), etcd_user(), setup_.outside.now()});
+                                  password("patroni"), etcd_user(), setup_->outside.now()});
     // Who leads without a record runs, with data that an operator may want: that is never undone.
     write(std::move(fresh), {store::absent(keys::leader(name_))}, erasures_of_another_life(),
           [this, offer, owed](const fate& came) mutable {
@@ -680,9 +683,9 @@ private:
 
   /// etcd's users are named like the scopes that they may write.
   [[nodiscard]] model::credentials etcd_user() const {
-    if (!setup_.etcd_users)
+    if (!setup_->etcd_users)
       return {};
-    return {"scope-" + name_, setup_.outside.new_password()};
+    return {"scope-" + name_, setup_->outside.new_password()};
   }
 
   void take_port(const port_offer& offer, answer owed) {
@@ -700,14 +703,14 @@ private:
               return ask_other_port(owed);
             if (!came.done())
               return give_up_accepting(owed, came.why);
-            self_->send(setup_.ports, port_settled{name_, true});
+            self_->send(setup_->ports, port_settled{name_, true});
             confirm(owed);
           });
   }
 
   /// Somebody else took the port in between; the registry had not heard of it yet.
   void ask_other_port(answer owed) {
-    self_->send(setup_.ports, port_settled{name_, true});
+    self_->send(setup_->ports, port_settled{name_, true});
     busy_ = true;
     auto done = [this, owed](const port_offer& offer) mutable {
       busy_ = false;
@@ -716,7 +719,7 @@ private:
       give_up_accepting(owed, offer.why);
       go_on();
     };
-    self_->request(setup_.ports, port_patience, port_order{name_})
+    self_->request(setup_->ports, port_patience, port_order{name_})
         .then([done](const port_offer& offer) mutable { done(offer); },
               [done](const caf::error&) mutable {
                 done({0, 0, 0, "no port could be reserved in time"});
@@ -739,7 +742,7 @@ private:
 
   void give_up_accepting(answer owed, const std::string& why) {
     refuse(owed, model::verdict_kind::unavailable, why);
-    self_->send(setup_.ports, port_settled{name_, false});
+    self_->send(setup_->ports, port_settled{name_, false});
     ended_ = !known_;
   }
 
@@ -768,15 +771,15 @@ private:
   /// Writes the record, and with it other keys, if it still is as this actor knows it.
   void write(model::record next, std::vector<store::compare> compares,
              std::vector<store::operation> operations, after_commit then) {
-    next.write_id = setup_.outside.new_id();
+    next.write_id = setup_->outside.new_id();
     change what;
     what.compares = std::move(compares);
     what.compares.push_back(at_ == 0 ? store::absent(record_key_)
                                      : store::unchanged_since(record_key_, at_));
     what.operations = std::move(operations);
-    what.operations.push_back(store::put{record_key_, store::encode_record(next, *setup_.keys)});
+    what.operations.push_back(store::put{record_key_, store::encode_record(next, *setup_->keys)});
     what.witness = {record_key_, ""};
-    what.made = [id = next.write_id, keys = setup_.keys](const auto& found) {
+    what.made = [id = next.write_id, keys = setup_->keys](const auto& found) {
       if (found.empty())
         return false;
       auto written = store::decode_record(found.front().value, *keys);
@@ -812,7 +815,7 @@ private:
       if (known_)
         forget();
     } else if (came.record.front().mod_revision != at_) {
-      if (auto known = store::decode_record(came.record.front().value, *setup_.keys); known.ok())
+      if (auto known = store::decode_record(came.record.front().value, *setup_->keys); known.ok())
         adopt(std::move(*known), came.record.front().mod_revision);
     }
   }
@@ -835,7 +838,7 @@ private:
       auto next = std::move(waiting_.front());
       waiting_.pop_front();
       // Who has been told that it could not be done must not find it done later.
-      if (self_->clock().now() < next.too_late && next.outage == setup_.out->status.outages)
+      if (self_->clock().now() < next.too_late && next.outage == setup_->out->status.outages)
         next.serve();
     }
     if (busy_)
@@ -845,7 +848,7 @@ private:
         self_->quit();
       return;
     }
-    around_.routing = setup_.out->status.routers.load();
+    around_.routing = setup_->out->status.routers.load();
     answer_demotions();
     judge_members(); // by what is known of the cells by now
     look_at_health();
@@ -864,7 +867,7 @@ private:
     }
     if (adopt_parameters() || begin_bootstrap_anew())
       return;
-    around_.now = setup_.outside.now();
+    around_.now = setup_->outside.now();
     around_.reroutes = around_.routed_at >= accepted_at_;
     auto next = model::decide(*known_, around_);
     waiting_for_ = next.waiting_for;
@@ -919,7 +922,7 @@ private:
     auto now = std::chrono::floor<model::steady_time>(self_->clock().now().time_since_epoch());
     auto said = model::judge_bootstrap(
         *known_, around_.seen, bootstrap_,
-        {initialized_at_ != 0, setup_.out->status.etcd_reachable.load(), now});
+        {initialized_at_ != 0, setup_->out->status.etcd_reachable.load(), now});
     bootstrap_ = said;
     if (said.look_again_at)
       alarm_.set(*said.look_again_at - now);
@@ -977,7 +980,7 @@ private:
     if (now.routes == awaited_routes_)
       return;
     awaited_routes_ = now.routes;
-    self_->send(setup_.routers, std::move(now));
+    self_->send(setup_->routers, std::move(now));
   }
 
   [[nodiscard]] std::string route_details() const {
@@ -1013,7 +1016,7 @@ private:
         return go_on();
       exchange_port(read_only, offer);
     };
-    self_->request(setup_.ports, port_patience, port_order{holder})
+    self_->request(setup_->ports, port_patience, port_order{holder})
         .then([done](const port_offer& offer) { done(offer); },
               [done](const caf::error&) {
                 done({0, 0, 0, "no port could be reserved in time"});
@@ -1032,9 +1035,9 @@ private:
          store::put{read_only ? keys::read_only_allocation(name_) : keys::allocation(name_),
                     std::to_string(offer.port)},
          store::put{keys::next_port, std::to_string(offer.next)},
-         store::put{keys::port(before), store::encode_port_use({name_, setup_.outside.now(), 0})}},
+         store::put{keys::port(before), store::encode_port_use({name_, setup_->outside.now(), 0})}},
         [this, holder, before, port = offer.port](const fate& came) {
-          self_->send(setup_.ports, port_settled{holder, came.done()});
+          self_->send(setup_->ports, port_settled{holder, came.done()});
           if (came.done())
             spdlog::warn("instance {}: port {} cannot be opened by a router; it gets {} instead",
                          name_, before, port);
@@ -1055,10 +1058,10 @@ private:
       bool leader_lost = unwell != health_.end() && !unwell->second.well
                          && unwell->second.unwell_for
                                 >= self_->clock().now() - led_before_.until - longest_failover;
-      self_->send(setup_.cells, turn_wanted{name_, leader_lost});
+      self_->send(setup_->cells, turn_wanted{name_, leader_lost});
     } else {
       around_.repair_turn = false;
-      self_->send(setup_.cells, turn_over{name_});
+      self_->send(setup_->cells, turn_over{name_});
     }
   }
 
@@ -1074,7 +1077,7 @@ private:
     around_.unhealthy.clear();
     around_.ask_leader = false;
     // While etcd is out of reach nothing is heard of anybody's getting on.
-    if (!setup_.out->status.etcd_reachable)
+    if (!setup_->out->status.etcd_reachable)
       return health_.clear();
     model::health_signs signs;
     signs.now = std::chrono::floor<model::steady_time>(now.time_since_epoch());
@@ -1094,7 +1097,7 @@ private:
 
   void write_decision(model::decision next) {
     std::vector<store::operation> graves;
-    auto grave = store::encode_grave({known_->scope, setup_.outside.now()});
+    auto grave = store::encode_grave({known_->scope, setup_->outside.now()});
     for (const auto& n : next.buried)
       graves.push_back(store::put{keys::grave(n.cell, n.node_id), grave});
     auto before = known_->current.state;
@@ -1122,7 +1125,7 @@ private:
   /// The request's own line of the audit trail says who asked; this one says how it ended.
   void audit_end(const char* result) {
     const auto& op = known_->current;
-    auto now = setup_.outside.now();
+    auto now = setup_->outside.now();
     json::document line;
     line.SetObject();
     json::add(line, "time", model::text_of(now), line);
@@ -1135,7 +1138,7 @@ private:
     if (!op.description.empty())
       json::add(line, "description", op.description, line);
     json::add(line, "duration_ms", (now - op.started_at).count(), line);
-    setup_.audit(json::text_of(line));
+    setup_->audit(json::text_of(line));
   }
 
   void forget_node(const std::string& node_id) {
@@ -1160,7 +1163,7 @@ private:
       return;
     placing_ = true;
     auto decided_at = at_;
-    self_->request(setup_.cells, placement_patience, placement_order{name_, step.where})
+    self_->request(setup_->cells, placement_patience, placement_order{name_, step.where})
         .then(
             [this, decided_at, count = step.where.count](const model::placement& chosen) {
               placing_ = false;
@@ -1172,9 +1175,9 @@ private:
               }
               std::vector<std::string> ids;
               for (std::size_t i = 0; i < chosen.cells.size(); ++i)
-                ids.push_back(setup_.outside.new_id());
+                ids.push_back(setup_->outside.new_id());
               model::decision next;
-              next.write = model::with_new_nodes(*known_, ids, chosen.cells, setup_.outside.now());
+              next.write = model::with_new_nodes(*known_, ids, chosen.cells, setup_->outside.now());
               not_sent_.insert(ids.begin(), ids.end());
               write_decision(std::move(next));
             },
@@ -1217,7 +1220,7 @@ private:
       }
       go_on();
     };
-    self_->request(setup_.cells, cell_patience, std::move(order))
+    self_->request(setup_->cells, cell_patience, std::move(order))
         .then([done](const cell_answer& said) { done(said); },
               [done](const caf::error&) {
                 done({cell_answer::kind::unknown, "no answer in time"});
@@ -1227,7 +1230,7 @@ private:
   /// For how long a start of the node may still arrive at its cell, if one may.
   [[nodiscard]] std::optional<caf::timespan> may_still_start(const std::string& node_id) const {
     const auto* n = known_ ? known_->find_node(node_id) : nullptr;
-    auto now = setup_.outside.now();
+    auto now = setup_->outside.now();
     if (n == nullptr || !n->start_may_arrive_until || now > *n->start_may_arrive_until)
       return std::nullopt;
     return *n->start_may_arrive_until - now + 1ms;
@@ -1246,7 +1249,7 @@ private:
       spdlog::warn("instance {}: its user of etcd is not made yet: {}", name_, said.why);
       alarm_.set(write_retry_pause);
     };
-    self_->request(setup_.store, user_patience, admit_user{known_->scope, known_->etcd})
+    self_->request(setup_->store, user_patience, admit_user{known_->scope, known_->etcd})
         .then([done](const user_answer& said) { done(said); },
               [done](const caf::error&) {
                 done({false, "etcd did not answer in time"});
@@ -1289,7 +1292,7 @@ private:
       remove_again_at_[id] = self_->clock().now() + removal_retry_pause;
       alarm_.set(removal_retry_pause);
     };
-    self_->request(setup_.cells, cell_patience, std::move(order))
+    self_->request(setup_->cells, cell_patience, std::move(order))
         .then([done](const cell_answer& said) { done(said); },
               [done](const caf::error&) {
                 done({cell_answer::kind::unknown, "no answer in time"});
@@ -1337,7 +1340,7 @@ private:
       go_on();
     };
     self_
-        ->request(setup_.database, database_patience,
+        ->request(setup_->database, database_patience,
                   lag_question{name_, leader->second.login_url, known_->superuser})
         .then([done](const lag_answer& said) { done(said); },
               [done](const caf::error&) {
@@ -1368,7 +1371,7 @@ private:
       }
       go_on();
     };
-    self_->request(setup_.http, switchover_time + 5s, std::move(what))
+    self_->request(setup_->http, switchover_time + 5s, std::move(what))
         .then([done](const http::outcome& came) { done(came); },
               [done](const caf::error&) {
                 done({0, "", "Patroni did not answer in time", false});
@@ -1390,8 +1393,8 @@ private:
     if (of.api_url.starts_with("https:") && listed != nullptr && !origin_of(listed->cell).foreign) {
       what.url = "https://" + node_id + path;
       what.reached_at = model::place_in(of.api_url);
-      if (auto by = setup_.out->status.authority.load())
-        what.tls.authority_text = by->trusted(setup_.outside.now());
+      if (auto by = setup_->out->status.authority.load())
+        what.tls.authority_text = by->trusted(setup_->outside.now());
     }
     what.username = known_->patroni.username;
     what.password = known_->patroni.password;
@@ -1440,7 +1443,7 @@ private:
       spdlog::warn("instance {}: the settings are not set: {}", name_, refusal_of(came));
       alarm_.set(settings_pause);
     };
-    self_->request(setup_.http, configure_time + 5s, std::move(what))
+    self_->request(setup_->http, configure_time + 5s, std::move(what))
         .then([done](const http::outcome& came) { done(came); },
               [done](const caf::error&) {
                 done({0, "", "Patroni did not answer in time", false});
@@ -1479,7 +1482,7 @@ private:
           leads ? patroni_request(id, found->second, "POST", "/reload", "")
                 : patroni_request(id, found->second, "POST", "/restart", R"({"role":"replica"})");
       what.timeout = restart_time;
-      self_->request(setup_.http, restart_time + 5s, std::move(what))
+      self_->request(setup_->http, restart_time + 5s, std::move(what))
           .then([this](const http::outcome&) { alarm_.set(settings_pause); },
                 [](const caf::error&) {});
     }
@@ -1494,14 +1497,14 @@ private:
       alarm_.set(settings_pause);
     };
     self_
-        ->request(setup_.database, database_patience,
+        ->request(setup_->database, database_patience,
                   settings_question{name_, member.login_url, known_->superuser})
         .then(
             [this, id, member, not_now](const settings_answer& said) {
               if (!said.ok || !known_)
                 return not_now();
               auto what = patroni_request(id, member, "GET", "/patroni", "");
-              self_->request(setup_.http, database_patience, std::move(what))
+              self_->request(setup_->http, database_patience, std::move(what))
                   .then(
                       [this, id, said, not_now](const http::outcome& came) {
                         not_now();
@@ -1577,7 +1580,7 @@ private:
         spdlog::warn("instance {}: node {} does not begin again: {}", name_, id, refusal_of(came));
       alarm_.set(switchover_retry_pause);
     };
-    self_->request(setup_.http, configure_time + 5s, std::move(what))
+    self_->request(setup_->http, configure_time + 5s, std::move(what))
         .then([done](const http::outcome& came) { done(came); },
               [done](const caf::error&) {
                 done({0, "", "Patroni did not answer in time", false});
@@ -1608,7 +1611,7 @@ private:
       alarm_.set(pause);
       go_on();
     };
-    self_->request(setup_.http, restart_time + 5s, std::move(what))
+    self_->request(setup_->http, restart_time + 5s, std::move(what))
         .then([done](const http::outcome& came) { done(came); },
               [done](const caf::error&) {
                 done({0, "", "Patroni did not answer in time", false});
@@ -1621,7 +1624,7 @@ private:
   void perform(const model::release_port&) {
     if (!known_->etcd.username.empty() && !dismissed_)
       return dismiss_from_etcd();
-    auto now = setup_.outside.now();
+    auto now = setup_->outside.now();
     auto value = store::encode_tombstone(model::tombstone_of(*known_, bindings_.all(), now));
     change what;
     what.compares = {store::unchanged_since(record_key_, at_)};
@@ -1674,7 +1677,7 @@ private:
       spdlog::warn("instance {}: its user of etcd is not deleted yet: {}", name_, said.why);
       alarm_.set(write_retry_pause);
     };
-    self_->request(setup_.store, user_patience, dismiss_user{known_->etcd.username})
+    self_->request(setup_->store, user_patience, dismiss_user{known_->etcd.username})
         .then([done](const user_answer& said) { done(said); },
               [done](const caf::error&) {
                 done({false, "etcd did not answer in time"});
@@ -1685,7 +1688,7 @@ private:
 
   caf::result<model::forget_report> forget_cell(const std::string& cell) {
     auto owed = self_->make_response_promise<model::forget_report>();
-    waiting_.push_back({self_->clock().now() + model::request_patience, setup_.out->status.outages,
+    waiting_.push_back({self_->clock().now() + model::request_patience, setup_->out->status.outages,
                         [this, cell, owed] { forget_nodes(cell, owed); }});
     go_on();
     return owed;
@@ -1695,7 +1698,7 @@ private:
   void forget_nodes(const std::string& cell,
                     caf::typed_response_promise<model::forget_report> owed) {
     model::forget_report report{true, "", {}};
-    auto next = known_.value_or(model::record{});
+    auto next = known_ ? *known_ : model::record{};
     for (auto& n : next.nodes)
       if (n.cell == cell) {
         n.forgotten = true;
@@ -1778,14 +1781,16 @@ private:
 
   service_instance_actor::pointer self_;
   alarm<service_instance_actor::pointer> alarm_;
-  instance_setup setup_;
+  instance_setup_ptr setup_;
   std::string name_;
   std::string record_key_;
   record_writer writer_;
   activity activity_;
 
-  std::optional<model::record> known_; ///< as last written or read; none before and after its life
-  store::revision at_ = 0;             ///< of the record's key
+  /// As last written or read; none before and after its life. That of the published snapshot, if it is
+  /// the same: of a large fleet one copy is kept.
+  std::shared_ptr<const model::record> known_;
+  store::revision at_ = 0; ///< of the record's key
   adoption adoption_;
   instance_bindings bindings_;
   model::circumstances around_;
@@ -1869,14 +1874,14 @@ struct state {
 
 } // namespace
 
-service_instance_actor spawn_service_instance(caf::actor_system& system, instance_setup setup,
+service_instance_actor spawn_service_instance(caf::actor_system& system, instance_setup_ptr setup,
                                               instance_start start, activity now) {
   return system.spawn(
-      [](service_instance_actor::stateful_pointer<state> self, const instance_setup& with,
+      [](service_instance_actor::stateful_pointer<state> self, instance_setup_ptr with,
          instance_start from, activity as) -> service_instance_actor::behavior_type {
         keep_last_words(self);
-        self->state.self =
-            std::make_unique<service_instance>(self, with, std::move(from), std::move(as));
+        self->state.self = std::make_unique<service_instance>(self, std::move(with),
+                                                              std::move(from), std::move(as));
         return self->state.self->behavior();
       },
       std::move(setup), std::move(start), std::move(now));

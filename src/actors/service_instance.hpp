@@ -25,6 +25,8 @@ struct instance_setup {
   /// Parameters that clusters get which were made without them: model::default_parameters().
   std::map<std::string, std::string> parameters = {};
 };
+/// All instances have one between them.
+using instance_setup_ptr = std::shared_ptr<const instance_setup>;
 
 /// The actor of one service instance: the only writer of its record.
 ///
@@ -32,7 +34,7 @@ struct instance_setup {
 /// the actor calls model::decide(), writes the record that it demands, and only then does the steps
 /// that the written record allows. It publishes a snapshot at each change.
 [[nodiscard]] service_instance_actor spawn_service_instance(caf::actor_system& system,
-                                                            instance_setup setup,
+                                                            instance_setup_ptr setup,
                                                             instance_start start, activity now);
 
 } // namespace matriarch::actors
