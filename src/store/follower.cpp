@@ -248,8 +248,9 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
       return;
     }
     // etcd makes the next page while this one is read; at which revision the first one says.
-    auto next = listed_at_ == 0 || pages_.size() >= most_unread ? std::nullopt
-                                                                : etcd_json::next_page(answer.body);
+    auto next = listed_at_ == 0 || pages_.size() + 1 >= most_unread
+                    ? std::nullopt
+                    : etcd_json::next_page(answer.body);
     pages_.push_back({std::move(answer), next.has_value()});
     if (next) {
       next_ = *std::move(next);
