@@ -92,11 +92,12 @@ class LeaderKey:
 
 
 def seconds_to_the_new_leader(platform, rounds):
-    """From a leader's key in etcd to the first connection that the public port leads to that node."""
+    """(from a leader's key in etcd to the end of the first login that the public port leads to that node; what
+    such a login takes while nothing changes, with as many clients), in seconds."""
     platform.create("led", nodes=2)
     platform.wait_all_running("led", 2)
     uri = platform.bind("led", "app")["uri"]
-    took = []
+    took, logins = [], []
     for _ in range(rounds):
         old = platform.leader("led")
         new = next(node for node in platform.nodes_of("led") if node != old)
@@ -105,9 +106,11 @@ def seconds_to_the_new_leader(platform, rounds):
 
         def connect():
             while not ended.is_set():
+                start = time.monotonic()
                 with contextlib.suppress(psycopg2.Error), contextlib.closing(
                         psycopg2.connect(uri, connect_timeout=1)) as connection:
                     at = time.monotonic()
+                    logins.append(at - start)
                     cursor = connection.cursor()
                     cursor.execute("select host(inet_server_addr())")
                     if cursor.fetchone()[0] == address:
@@ -130,7 +133,7 @@ def seconds_to_the_new_leader(platform, rounds):
         platform.wait_all_running("led", 2)
     platform.unbind("led", "app")
     platform.remove("led")
-    return took
+    return took, logins
 
 
 def gaps_of_a_killed_leader(platform, templates, rounds):
