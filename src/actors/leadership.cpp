@@ -200,24 +200,43 @@ private:
   void settle_fleet() {
     store::transaction what;
     what.compares = {store::unchanged_since(keys::active, taken_at_), store::absent(keys::fleet)};
-    what.then = {store::put{keys::fleet, setup_.new_fleet}, store::read{{keys::active, ""}},
-                 store::read{{keys::fleet, ""}}};
-    what.otherwise = {store::read{{keys::active, ""}}, store::read{{keys::fleet, ""}}};
+    what.then = {store::put{keys::fleet, setup_.new_fleet},
+                 store::put{keys::shown_fleet, setup_.new_fleet}, store::read{{keys::active, ""}},
+                 store::read{{keys::fleet, ""}}, store::read{{keys::shown_fleet, ""}}};
+    what.otherwise = {store::read{{keys::active, ""}}, store::read{{keys::fleet, ""}},
+                      store::read{{keys::shown_fleet, ""}}};
     lost_ = false; // the answer will be newer than what was heard until now
     self_->request(setup_.store, patience, std::move(what))
         .then(
             [this](const store::commit_result& came) {
-              if (came.reads.size() != 2)
+              if (came.reads.size() != 3)
                 return done(retry_pause);
-              const auto& holder = came.reads.front();
+              const auto& holder = came.reads[0];
+              const auto& fleet = came.reads[1];
+              const auto& shown = came.reads[2];
               if (lost_ || holder.empty() || holder.front().mod_revision != taken_at_)
                 return done(0s);
-              if (came.reads.back().empty() || stopping_)
+              if (fleet.empty() || stopping_)
                 return done(retry_pause);
-              fleet_ = came.reads.back().front().value;
+              fleet_ = fleet.front().value;
+              if (shown.empty() || shown.front().value != fleet_)
+                return show_fleet();
               settled_at_ = came.at;
               become(true, "");
               done(renewal_pause);
+            },
+            [this](const caf::error&) { done(retry_pause); });
+  }
+
+  /// Earlier releases did not show it. Whatever comes of it shows when it is read again.
+  void show_fleet() {
+    store::transaction what;
+    what.compares = {store::unchanged_since(keys::active, taken_at_)};
+    what.then = {store::put{keys::shown_fleet, fleet_}};
+    self_->request(setup_.store, patience, std::move(what))
+        .then(
+            [this](const store::commit_result& came) {
+              done(came.state == store::commit_state::committed ? 0s : retry_pause);
             },
             [this](const caf::error&) { done(retry_pause); });
   }

@@ -103,7 +103,7 @@ int run(const std::string& config_path) {
     return refuse(cannot_serve, *refused);
   }
   // What runs here is looked after all the same.
-  etcd.range({store::keys::fleet, {}}, [of = *config](const store::range_result& came) {
+  etcd.range({store::keys::shown_fleet, {}}, [of = *config](const store::range_result& came) {
     auto fleet = came.ok && !came.found.empty() ? came.found.front().value : std::string{};
     if (auto wrong = why_not_of_fleet(of, fleet))
       spdlog::error("{}", *wrong);

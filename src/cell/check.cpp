@@ -111,8 +111,8 @@ base::findings check(const loaded_cell_config& loaded) {
     found.good("fencing", std::string{name_of(how)});
   look_at_directory(config, found);
   http::look_at_port(config.bind_host, config.port, found, shown_by(config));
-  store::look_at_etcd(config.etcd, found);
-  auto fleet = store::look_up(config.etcd, store::keys::fleet).value_or("");
+  store::look_at_etcd(config.etcd, store::keys::shown_fleet, found);
+  auto fleet = store::look_up(config.etcd, store::keys::shown_fleet).value_or("");
   if (auto wrong = why_not_of_fleet(config, fleet))
     found.fault("fleet", *wrong);
   return found;

@@ -112,7 +112,7 @@ base::findings check(const config::broker_config& config,
   for (const auto& warning : config.warnings)
     found.doubt("file", warning);
   http::look_at_port(config.broker.bind_host, config.broker.port, found);
-  store::look_at_etcd(config.etcd, found);
+  store::look_at_etcd(config.etcd, store::keys::fleet, found);
   look_at_cells(config, cells, found);
   return found;
 }

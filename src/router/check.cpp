@@ -100,8 +100,8 @@ base::findings check(const router_config& config) {
   look_at_ports(config, found);
   if (config.status_port != 0)
     http::look_at_port(config.status_host, config.status_port, found);
-  store::look_at_etcd(config.etcd, found);
-  auto fleet = store::look_up(config.etcd, store::keys::fleet).value_or("");
+  store::look_at_etcd(config.etcd, store::keys::shown_fleet, found);
+  auto fleet = store::look_up(config.etcd, store::keys::shown_fleet).value_or("");
   if (auto wrong = why_not_of_fleet(config, fleet))
     found.fault("fleet", *wrong);
   return found;

@@ -39,6 +39,10 @@ std::optional<std::string> why_not_of_fleet(const router_config& config,
       fleet_in_etcd, config.data_dir, own);
 }
 
+bool knows_fleet(const router_config& config) {
+  return !remembered_in(config).empty();
+}
+
 void remember_fleet(const router_config& config, const std::string& fleet_in_etcd) {
   if (fleet_in_etcd.empty() || !remembered_in(config).empty())
     return;

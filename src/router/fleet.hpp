@@ -12,6 +12,9 @@ namespace matriarch::router {
 [[nodiscard]] std::optional<std::string> why_not_of_fleet(const router_config& config,
                                                           const std::string& fleet_in_etcd);
 
+/// Whether the router's directory is about a fleet's instances, of whatever name.
+[[nodiscard]] bool knows_fleet(const router_config& config);
+
 /// Keeps in the router's directory which fleet it serves, if that is not known there yet.
 void remember_fleet(const router_config& config, const std::string& fleet_in_etcd);
 

@@ -90,8 +90,8 @@ constexpr std::chrono::milliseconds etcd_patience{3'000};
 /// How long a router that starts waits for others to leave it its share: one that stands still, or has
 /// died, is not worth more.
 constexpr std::chrono::milliseconds others_patience{3'000};
-// etcd, which has just listed everything, did not say whose it is.
-constexpr std::chrono::milliseconds fleet_pause{500};
+/// Until an etcd that does not say whose it is is asked again.
+constexpr std::chrono::milliseconds fleet_pause{1'000};
 /// How long a router that ends waits for etcd to take its key away: the lease would end it anyway.
 constexpr std::chrono::milliseconds withdraw_patience{2'000};
 
@@ -215,45 +215,7 @@ private:
     }
     update_status();
 
-    store::follower::listener tell;
-    tell.listed = [this](const store::listing_page& page) {
-      if (page.first)
-        table_.begin_listing();
-      for (const auto& one : page.found)
-        table_.list(one.key, one.value);
-      if (!page.last)
-        return;
-      unnoted_ = table_.end_listing() || unnoted_;
-      look_at_fleet(page.at);
-    };
-    tell.changed = [this](std::vector<store::change> changes, store::revision at) {
-      auto changed = false;
-      for (const auto& one : changes)
-        changed = (one.what == store::change::kind::put ? table_.put(one.entry.key, one.entry.value)
-                                                        : table_.erase(one.entry.key))
-                  || changed;
-      if (looks_at_fleet_)
-        unnoted_ = unnoted_ || changed;
-      else
-        note_changes(changed, at);
-    };
-    tell.reachable = [this](bool is, std::string why) {
-      if (is)
-        spdlog::info("etcd is reachable");
-      else
-        spdlog::warn("etcd cannot be reached, the last routes stay: {}", why);
-      if (etcd_reachable_ && !is)
-        routes_as_of_ =
-            std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
-      etcd_reachable_ = is;
-      if (!is)
-        serve_last();
-      update_status();
-    };
-    // Everything from /routers/ over /routing/ to the end of /service/.
-    follower_ = std::make_unique<store::follower>(
-        etcd_, store::key_range{store::keys::routers, store::keys::last}, std::move(tell),
-        store::follower::options{});
+    follow();
     loop_.after(etcd_patience, [this] { serve_last(); });
     watch();
     ask();
@@ -261,34 +223,105 @@ private:
     tell_news();
   }
 
-  /// What etcd lists has no effect before it is known whose it is: another fleet's etcd would take
-  /// all instances of this router's fleet off their ports.
-  void look_at_fleet(store::revision at) {
-    looks_at_fleet_ = true;
-    etcd_.range({store::keys::fleet, {}},
-                [this, at, listing = ++listing_](const store::range_result& came) {
-                  if (listing == listing_ && !frozen_)
-                    judge_fleet(at, came);
-                });
+  void follow() {
+    store::follower::listener tell;
+    tell.listed = [this](store::listing_page page) { list(std::move(page)); };
+    tell.changed = [this](std::vector<store::change> changes, store::revision at) {
+      auto changed = false;
+      for (const auto& one : changes)
+        changed = (one.what == store::change::kind::put ? table_.put(one.entry.key, one.entry.value)
+                                                        : table_.erase(one.entry.key))
+                  || changed;
+      note_changes(changed, at);
+    };
+    tell.reachable = [this](bool is, std::string why) {
+      if (!is || !waits_for_fleet_) // what answers may be another fleet's
+        note_reachable(is, why);
+    };
+    // Everything from /routers/ over /routing/ to the end of /service/.
+    follower_ = std::make_unique<store::follower>(
+        etcd_, store::key_range{store::keys::routers, store::keys::last}, std::move(tell),
+        store::follower::options{});
   }
 
-  void judge_fleet(store::revision at, const store::range_result& came) {
-    if (!came.ok) {
-      loop_.after(fleet_pause, [this, at, listing = listing_] {
-        if (listing == listing_)
-          look_at_fleet(at);
-      });
-      return;
+  void note_reachable(bool is, const std::string& why) {
+    if (is)
+      spdlog::info("etcd is reachable");
+    else
+      spdlog::warn("etcd cannot be reached, the last routes stay: {}", why);
+    if (etcd_reachable_ && !is)
+      routes_as_of_ =
+          std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
+    etcd_reachable_ = is;
+    if (!is)
+      serve_last();
+    update_status();
+  }
+
+  // -- whose etcd it is ---------------------------------------------------------------------------
+
+  /// What etcd lists has no effect before it is known whose it is: another fleet's etcd would take
+  /// all instances of this router's fleet off their ports. Keys come in their order, and the one that
+  /// tells it before most of them.
+  void list(store::listing_page page) {
+    if (page.first) {
+      is_judged_ = false;
+      unjudged_.clear();
     }
-    auto fleet = came.found.empty() ? std::string{} : came.found.front().value;
-    if (auto wrong = why_not_of_fleet(settings_, fleet))
-      return turned_away_(*wrong);
-    remember_fleet(settings_, fleet);
-    looks_at_fleet_ = false;
+    if (!is_judged_) {
+      std::move(page.found.begin(), page.found.end(), std::back_inserter(unjudged_));
+      if (!page.last && (unjudged_.empty() || unjudged_.back().key < store::keys::shown_fleet))
+        return;
+      if (!is_of_fleet())
+        return;
+      is_judged_ = true;
+      page.found = std::exchange(unjudged_, {});
+      table_.begin_listing();
+    }
+    for (const auto& one : page.found)
+      table_.list(one.key, one.value);
+    if (!page.last)
+      return;
+    auto changed = table_.end_listing();
     auto is_first = !std::exchange(listed_, true);
     if (is_first)
       join();
-    note_changes(std::exchange(unnoted_, false) || is_first, at);
+    note_changes(changed || is_first, page.at);
+  }
+
+  bool is_of_fleet() {
+    auto told = std::ranges::find(unjudged_, store::keys::shown_fleet, &store::key_value::key);
+    auto fleet = told == unjudged_.end() ? std::string{} : told->value;
+    if (fleet.empty() && knows_fleet(settings_)) {
+      wait_for_fleet();
+      return false;
+    }
+    if (auto wrong = why_not_of_fleet(settings_, fleet)) {
+      leave_etcd();
+      turned_away_(*wrong);
+      return false;
+    }
+    remember_fleet(settings_, fleet);
+    if (std::exchange(waits_for_fleet_, false))
+      note_reachable(true, {});
+    return true;
+  }
+
+  /// An empty etcd in the place of the fleet's, whose broker may be about to act on it as another one.
+  void wait_for_fleet() {
+    if (!std::exchange(waits_for_fleet_, true))
+      note_reachable(false, "it does not say which fleet it belongs to (" + store::keys::shown_fleet
+                                + "), as it has before");
+    leave_etcd();
+    loop_.after(fleet_pause, [this] {
+      if (!frozen_)
+        follow();
+    });
+  }
+
+  /// Not at once: the follower is calling.
+  void leave_etcd() {
+    loop_.post([this] { follower_.reset(); });
   }
 
   /// Without etcd what was served last is better than nothing: the checks still tell who leads.
@@ -752,9 +785,9 @@ private:
   std::optional<model::wall_time> routes_as_of_;
   int old_workers_ = 0; ///< as of the last look
   std::function<void(std::string)> turned_away_;
-  bool looks_at_fleet_ = false;      ///< what etcd has told has no effect yet
-  unsigned listing_ = 0;             ///< counts them
-  bool unnoted_ = false;             ///< routes have changed meanwhile
+  bool is_judged_ = false; ///< the listing that is under way is of this router's fleet
+  std::vector<store::key_value> unjudged_; ///< what it has told until then
+  bool waits_for_fleet_ = false;
   bool listed_ = false;              ///< etcd has told everything once
   bool is_counted_ = false;          ///< by the other routers, or it need not wait for that
   store::revision counted_from_ = 0; ///< when this router's key was first seen

@@ -4,6 +4,7 @@
 #include <future>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "http/event_loop.hpp"
@@ -19,6 +20,8 @@ using namespace std::chrono_literals;
 
 // Above the client's own time-out, which tries each endpoint.
 constexpr auto patience = 10s;
+// What etcd says to a user that it knows, and that may not read a key.
+constexpr std::string_view denial = "permission denied";
 
 range_result ask(const config::etcd_settings& settings, key_range keys) {
   auto promised = std::make_shared<std::promise<range_result>>();
@@ -36,13 +39,20 @@ range_result ask(const config::etcd_settings& settings, key_range keys) {
 
 } // namespace
 
-void look_at_etcd(const config::etcd_settings& settings, base::findings& found) {
+void look_at_etcd(const config::etcd_settings& settings, const std::string& fleet_key,
+                  base::findings& found) {
   std::vector<std::string> silent;
   bool some_answer = false;
   for (const auto& machine : settings.machines) {
     auto one = settings;
     one.machines = {machine};
-    auto fleet = ask(one, {keys::fleet, {}});
+    auto fleet = ask(one, {fleet_key, {}});
+    if (fleet.error.find(denial) != std::string::npos) {
+      some_answer = true;
+      found.doubt("etcd", machine + " answers, and does not let this user read " + fleet_key
+                              + ": it may be another fleet's");
+      continue;
+    }
     if (!fleet.ok) {
       silent.push_back(machine + ": " + fleet.error);
       continue;

@@ -94,6 +94,8 @@ inline const std::string active = "/matriarch/active";
 /// Who signs the fleet's certificates, with the sealed key.
 inline const std::string authority = "/matriarch/authority";
 inline const std::string fleet = "/matriarch/fleet";
+/// The same, where routers may read it.
+inline const std::string shown_fleet = "/routing/fleet";
 /// When the active broker last wrote: only to see whether etcd takes it.
 inline const std::string heartbeat = "/matriarch/heartbeat";
 inline const std::string graves = "/matriarch/graves/";

@@ -160,6 +160,18 @@ TEST_CASE("a broker that resigns is followed at once") {
   CHECK(here.brokers[1]->active());
 }
 
+TEST_CASE("routers may read which fleet it is, also of one that an earlier release made") {
+  stage here;
+  auto fleet = here.outside.etcd.value(keys::fleet);
+  CHECK(here.outside.etcd.value(keys::shown_fleet) == fleet);
+  here.brokers.clear();
+  here.outside.etcd.erase(keys::shown_fleet);
+  here.brokers.push_back(std::make_unique<simulated_broker>(here.outside));
+  here.pass(2s);
+  CHECK(here.broker().active());
+  CHECK(here.outside.etcd.value(keys::shown_fleet) == fleet);
+}
+
 TEST_CASE("a broker of the same address takes its predecessor's place at once") {
   stage here;
   auto fleet = here.outside.etcd.value(keys::fleet);

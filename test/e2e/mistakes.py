@@ -133,7 +133,7 @@ def etcd_of_another_fleet(platform, directory):
              "--unsafe-no-fsync"], stdout=log, stderr=log) as process:
         try:
             wait_until(lambda: answers(uri), "the other etcd did not start")
-            for key, value in (("/matriarch/fleet", "elsewhere"),
+            for key, value in (("/matriarch/fleet", "elsewhere"), ("/routing/fleet", "elsewhere"),
                                ("/routing/authority", certificate_for(directory, "127.0.0.1")[0].read_text())):
                 put = {"key": base64.b64encode(key.encode()).decode(),
                        "value": base64.b64encode(value.encode()).decode()}
@@ -307,15 +307,19 @@ def mistakes(platform):
     true(len(ROWS) >= 40, f"only {len(ROWS)} mistakes")
 
 
-@scenario("--check says of each server of a platform that it can serve")
-def healthy(platform):
+def see_servers_checked(platform):
     with tempfile.TemporaryDirectory(prefix="matriarch-checked-") as directory:
         with Mistakes(platform, directory) as it:
             for server in ("broker", "cell", "router"):
-                it.run(server, [server, "--check", "--config", it.file_of(server)], 0, "ok +etcd",
+                it.run(server, [server, "--check", "--config", it.file_of(server)], 0, "ok +etcd .*the fleet",
                        "ok +address +.*(has a server of ours already|is free)", "It can serve")
             it.finish()
         true(not it.wrong, lambda: "\n".join(it.wrong))
+
+
+@scenario("--check says of each server of a platform that it can serve")
+def healthy(platform):
+    see_servers_checked(platform)
 
 
 @scenario("broker, cell and router log in one form: when in UTC, how grave, what")

@@ -10,6 +10,7 @@ import psycopg2.extras
 
 from checks import connects, equal, scenario, true
 from local_platform import encoded
+from mistakes import see_servers_checked
 from offers import offer
 
 # etcd with users and TLS, everything secret sealed, TLS at the router: as in production.
@@ -236,6 +237,11 @@ def access(platform):
                     dbname=binding["name"], sslmode="require", connect_timeout=60)) as connection:
                 version = connection.info.ssl_attribute("protocol")
                 true(version in ("TLSv1.2", "TLSv1.3"), f"{host}:{port} speaks {version}")
+
+
+@scenario("the rights to etcd that the configuration files name are all that a server's --check and start need")
+def documented_rights(platform):
+    see_servers_checked(platform)
 
 
 @scenario("each user of each instance is another, with a password of its own")

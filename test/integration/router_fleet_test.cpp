@@ -7,17 +7,20 @@ TEST_CASE("what another fleet's etcd lists takes no instance off its port") {
   platform all;
   fake_member n1{"n1", address(1), "a"};
   n1.leads(true);
-  all.put({{store::keys::fleet, "ours"}});
+  all.put({{store::keys::shown_fleet, "ours"}});
   all.start();
   auto port = all.port();
   REQUIRE(all.says_that_it_serves(all.add("a", port, {&n1})));
   REQUIRE(eventually([&] { return who_answers(port) == "n1"; }));
 
-  // It comes in the other's place while the router runs.
+  // It comes in the other's place while the router runs, at first without a name.
   all.etcd().stop();
   all.etcd().wipe();
   all.etcd().start();
-  all.put({{store::keys::fleet, "theirs"}, {store::keys::next_port, "30001"}});
+  CHECK(eventually([&] { return all.has_logged("does not say which fleet"); }));
+  CHECK(all.status().etcd == "unreachable");
+  CHECK(who_answers(port) == "n1");
+  all.put({{store::keys::shown_fleet, "theirs"}});
   CHECK(all.ended() == 1);
   CHECK(all.has_logged("leads to the fleet theirs"));
   CHECK(who_answers(port) == "n1");
@@ -30,6 +33,16 @@ TEST_CASE("what another fleet's etcd lists takes no instance off its port") {
   CHECK(all.ended() == 1);
   CHECK(who_answers(port) == "n1");
   CHECK_FALSE(all.report());
+}
+
+TEST_CASE("a router that knows of no fleet serves what an earlier release's etcd lists") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"};
+  n1.leads(true);
+  all.start();
+  auto port = all.port();
+  REQUIRE(all.says_that_it_serves(all.add("a", port, {&n1})));
+  CHECK(eventually([&] { return who_answers(port) == "n1"; }));
 }
 
 } // namespace matriarch::router

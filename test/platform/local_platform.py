@@ -746,9 +746,10 @@ class Platform:
     def _turn_on_etcd_users(self):
         """The users as an operator would make them: each program may do what it has to."""
         def permit(role, permission, prefix):
-            end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+            permit_range(role, permission, prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1))
+        def permit_range(role, permission, first, end):
             self.etcd_call("/v3/auth/role/grant", {"name": role, "perm": {
-                "permType": permission, "key": encoded(prefix), "range_end": encoded(end)}})
+                "permType": permission, "key": encoded(first), "range_end": encoded(end)}})
         def permit_one(role, permission, key):
             self.etcd_call("/v3/auth/role/grant", {"name": role, "perm": {"permType": permission, "key": encoded(key)}})
         for user in ("root", "broker", *self.guids, "router"):
@@ -759,8 +760,9 @@ class Platform:
         for guid in self.guids:
             permit_one(guid, "READWRITE", f"/cells/{guid}")
             permit_one(guid, "READ", f"/cells/{guid}/certificate")
+            permit_one(guid, "READ", "/routing/fleet")
             permit(guid, "READWRITE", "/postgresql-brokerpatroni/")
-        permit("router", "READ", "/")
+        permit_range("router", "READ", "/routers/", "/service0")
         permit("router", "READWRITE", "/routers/")
         # The broker makes a user for each scope, for which etcd demands the role root.
         for user, role in (("root", "root"), ("broker", "root"), ("router", "router"),
@@ -1243,7 +1245,7 @@ class Platform:
         left += [f"held address {address}" for address in self._new_addresses()]
         for key, value in self.keys().items():
             if (key.startswith(("/matriarch/", "/cells/", "/routers/"))
-                    or key in ("/routing/nextport", "/routing/authority")):
+                    or key in ("/routing/nextport", "/routing/authority", "/routing/fleet")):
                 continue
             if key.startswith("/routing/port/") and self.rests(value):
                 continue
