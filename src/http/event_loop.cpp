@@ -107,11 +107,12 @@ struct transfer {
 
   /// It is connected, and the other side has not agreed on TLS yet.
   [[nodiscard]] bool waits_for_tls() const {
-    curl_off_t connected = 0;
+    // libcurl counts the time of a connection only once TLS is agreed on.
+    long own_port = 0;
     curl_off_t agreed = 0;
-    curl_easy_getinfo(handle.get(), CURLINFO_CONNECT_TIME_T, &connected);
+    curl_easy_getinfo(handle.get(), CURLINFO_LOCAL_PORT, &own_port);
     curl_easy_getinfo(handle.get(), CURLINFO_APPCONNECT_TIME_T, &agreed);
-    return what.url.starts_with("https:") && connected > 0 && agreed == 0;
+    return what.url.starts_with("https:") && own_port > 0 && agreed == 0;
   }
   /// To be added to what went wrong; empty if TLS has nothing to do with it.
   [[nodiscard]] std::string doubt_about_tls() const {
