@@ -61,7 +61,9 @@ constexpr milliseconds signal_pause{1'000};
 constexpr seconds longest_answer{28};
 // A directory that cannot be removed, say on a failing disk, is tried again at a calm pace.
 constexpr seconds removal_pause{2};
-constexpr seconds log_look{60};
+// Whoever logs in can have PostgreSQL write to its log as fast as the disk takes it.
+constexpr seconds log_look{1};
+constexpr seconds postgresql_look{60};
 // Python reads Patroni's modules in a third of a second; a machine that boots takes longer.
 constexpr seconds longest_guard_check{60};
 // Somebody may have put the right Patroni in place.
@@ -264,9 +266,9 @@ void agent::load_node(const std::string& name) {
   found->is = alive ? state::starting : state::restarting;
   // An agent may end between writing what a node is to read and having it read.
   found->reload_wanted = alive;
-  if (auto there = read_file(found->paths.certificate); there && *there)
+  if (auto there = read_file(found->paths.certificate, longest_file_of_node); there && *there)
     found->certificate = first_certificate_in(**there);
-  if (auto there = read_file(found->paths.fleet); there && *there)
+  if (auto there = read_file(found->paths.fleet, longest_file_of_node); there && *there)
     found->authorities = **there;
   if (alive)
     renew_configuration(*found);
@@ -321,6 +323,7 @@ void agent::start(const std::string& certificate_request, std::function<void(std
   begin_guard_check();
   tick();
   bound_logs();
+  look_at_postgresql();
 }
 
 // -- requests -------------------------------------------------------------------------------------
@@ -945,7 +948,7 @@ std::optional<std::string> agent::write_certificate(node& which) const {
     if (auto error = replace_file(paths.operators, *certificate + "\n" + *key, nodes_own()))
       return error;
   }
-  auto there = read_file(paths.certificate);
+  auto there = read_file(paths.certificate, longest_file_of_node);
   if (!there)
     return there.error();
   if (*there) {
@@ -1022,7 +1025,7 @@ std::optional<std::string> agent::write_configuration(node& which) const {
 /// PostgreSQL does not start, and reads nothing again, while a file that pg_hba.conf names is missing.
 /// What a file has that is there stays refused.
 std::optional<std::string> agent::make_refused(const node& which) const {
-  auto there = read_file(which.paths.refused);
+  auto there = read_file(which.paths.refused, longest_file_of_node);
   if (!there)
     return there.error();
   return *there ? std::nullopt : replace_file(which.paths.refused, "", nodes_own());
@@ -1127,7 +1130,7 @@ void agent::launch_node(const node_ptr& which) {
 /// all else stays as it is until it gets one.
 void agent::renew_configuration(node& which) const {
   const auto& id = which.record.request.node_id;
-  auto text = read_file(which.paths.patroni);
+  auto text = read_file(which.paths.patroni, longest_file_of_node);
   if (!text || !*text)
     return spdlog::error("node {}: cannot read {}", id, which.paths.patroni);
   which.asked_by_tls = speaks_tls(**text);
@@ -1377,9 +1380,13 @@ void agent::tick() {
   go_on_checking_guard();
 }
 
+void agent::look_at_postgresql() {
+  loop_.after(postgresql_look, life_.guard([this] { look_at_postgresql(); }));
+  judge_.look();
+}
+
 void agent::bound_logs() {
   loop_.after(log_look, life_.guard([this] { bound_logs(); }));
-  judge_.look();
   for (const auto& [id, which] : nodes_)
     if (which->is != state::stopping)
       bound_log(which->paths.log, longest_log);

@@ -202,6 +202,7 @@ private:
   void tick();
   void look_after(const node_ptr& which);
   void bound_logs();
+  void look_at_postgresql();
   [[nodiscard]] std::string registrar_key(const node& which) const;
   [[nodiscard]] static std::string_view word_for(state is);
 

@@ -35,6 +35,11 @@ private:
   int number_;
 };
 
+bool is_plain(const descriptor& file) {
+  struct stat found {};
+  return ::fstat(file.number(), &found) == 0 && S_ISREG(found.st_mode);
+}
+
 std::string because(std::string_view what, const std::string& path) {
   return fmt::format("cannot {} {}: {}", what, path, std::strerror(errno));
 }
@@ -95,13 +100,16 @@ std::optional<std::string> replace_file(const std::string& path, std::string_vie
   return write_beside(path, text, whose, false);
 }
 
-result<std::optional<std::string>> read_file(const std::string& path) {
-  descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+result<std::optional<std::string>> read_file(const std::string& path, std::size_t most) {
+  // A pipe is not waited for.
+  descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};
   if (!file) {
     if (errno == ENOENT)
       return std::optional<std::string>{};
     return failure{because("open", path)};
   }
+  if (!is_plain(file))
+    return failure{fmt::format("{} is no plain file", path)};
   std::string text;
   char buffer[8192];
   for (;;) {
@@ -113,6 +121,8 @@ result<std::optional<std::string>> read_file(const std::string& path) {
     if (got == 0)
       return std::optional{std::move(text)};
     text.append(buffer, static_cast<std::size_t>(got));
+    if (text.size() > most)
+      return failure{fmt::format("{} has more than {} bytes", path, most)};
   }
 }
 
@@ -166,13 +176,17 @@ std::optional<std::string> first_closed(const std::string& path, uid_t uid,
 }
 
 void bound_log(const std::string& path, std::size_t most) {
+  descriptor log{::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};
   struct stat found {};
-  if (::stat(path.c_str(), &found) != 0 || static_cast<std::size_t>(found.st_size) <= most)
+  if (!log || ::fstat(log.number(), &found) != 0 || !S_ISREG(found.st_mode)
+      || static_cast<std::size_t>(found.st_size) <= most)
     return;
   // Renaming would not do: the node's processes keep writing into the file that they have open.
-  std::error_code error;
-  fs::copy_file(path, path + ".1", fs::copy_options::overwrite_existing, error);
-  if (::truncate(path.c_str(), 0) != 0)
+  std::string last(most, '\0');
+  auto got = ::pread(log.number(), last.data(), most, found.st_size - static_cast<off_t>(most));
+  last.resize(got < 0 ? 0 : static_cast<std::size_t>(got));
+  (void)replace_file(path + ".1", last, {found.st_uid, found.st_gid});
+  if (::ftruncate(log.number(), 0) != 0)
     return; // tried again at the next look
 }
 

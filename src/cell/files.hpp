@@ -32,8 +32,16 @@ struct owner {
 [[nodiscard]] std::optional<std::string> replace_file(const std::string& path,
                                                       std::string_view text, owner whose);
 
-/// A whole file; nothing if it does not exist.
-[[nodiscard]] result<std::optional<std::string>> read_file(const std::string& path);
+/// What a file that the agent keeps for itself may have, in bytes: the fence of a cell that has had
+/// many scopes is the longest.
+constexpr std::size_t longest_own_file = 64 * 1024 * 1024;
+/// The same of a file that a node's user can write, who may be a tenant.
+constexpr std::size_t longest_file_of_node = 1024 * 1024;
+
+/// A whole file; nothing if it does not exist. Whoever can write to its directory decides what is
+/// there: what is no plain file, such as a link or a pipe, or has more than `most` bytes, is a failure.
+[[nodiscard]] result<std::optional<std::string>> read_file(const std::string& path,
+                                                           std::size_t most = longest_own_file);
 
 /// Makes a directory, or takes one that is there, and gives it this owner and mode.
 [[nodiscard]] std::optional<std::string> make_directory(const std::string& path, mode_t mode,
@@ -50,9 +58,9 @@ struct owner {
 [[nodiscard]] std::optional<std::string> first_closed(const std::string& path, uid_t uid,
                                                       const std::vector<gid_t>& groups);
 
-/// Keeps a file that others append to from growing without end: above `most` bytes its content
-/// moves to `<path>.1` and it is emptied. The writers have it open for appending and go on
-/// undisturbed.
+/// Keeps a file that others append to from growing without end: above `most` bytes its last `most`
+/// move to `<path>.1` and it is emptied. The writers have it open for appending and go on
+/// undisturbed. What is no plain file is left alone.
 void bound_log(const std::string& path, std::size_t most);
 
 /// A thread that removes directories, for that can take seconds and the event loop must not wait.

@@ -84,6 +84,23 @@ TEST_CASE("a directory on the way that a user cannot pass through is found") {
   CHECK_FALSE(first_closed(directory.path() + "/a/b", stranger, {getegid()}));
 }
 
+TEST_CASE("what is no plain file, or too long, is not read and not waited for") {
+  temporary_directory directory;
+  auto path = directory.file("f", "0123456789");
+  CHECK(read_file(path, 10).ok());
+  CHECK(read_file(path, 9).error() == path + " has more than 9 bytes");
+  auto link = directory.path() + "/link";
+  fs::create_symlink(path, link);
+  CHECK_FALSE(read_file(link).ok());
+  auto pipe = directory.path() + "/pipe";
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  CHECK(read_file(pipe).error() == pipe + " is no plain file");
+  CHECK_FALSE(read_file(directory.path()).ok());
+  auto missing = read_file(directory.path() + "/missing");
+  REQUIRE(missing.ok());
+  CHECK_FALSE(*missing);
+}
+
 TEST_CASE("a log above its bound moves aside and its writer goes on") {
   temporary_directory directory;
   auto path = directory.file("log", "0123456789");
@@ -93,9 +110,25 @@ TEST_CASE("a log above its bound moves aside and its writer goes on") {
   writer << "x" << std::flush;
   bound_log(path, 10);
   CHECK(content(path).empty());
-  CHECK(content(path + ".1") == "0123456789x");
+  CHECK(content(path + ".1") == "123456789x");
   writer << "y" << std::flush;
   CHECK(content(path) == "y");
+}
+
+TEST_CASE("a link in place of a log leads to no file of somebody else's") {
+  temporary_directory directory;
+  auto other = directory.file("other", "0123456789");
+  auto path = directory.path() + "/log";
+  fs::create_symlink(other, path);
+  bound_log(path, 5);
+  CHECK(content(other) == "0123456789");
+  fs::remove(path);
+  directory.file("log", "abcdefghij");
+  fs::create_symlink(other, path + ".1");
+  bound_log(path, 5);
+  CHECK(content(path).empty());
+  CHECK(content(path + ".1") == "fghij");
+  CHECK(content(other) == "0123456789");
 }
 
 TEST_CASE("the remover removes a directory and says so") {
