@@ -11,6 +11,7 @@
 #include "http/percent_encoding.hpp"
 #include "model/addresses.hpp"
 #include "model/json.hpp"
+#include "model/utf8.hpp"
 
 namespace matriarch::actors {
 
@@ -51,14 +52,11 @@ constexpr caf::timespan longest_wait = 60s;
 constexpr std::size_t longest_quote = 300;
 const std::string https = "https://";
 
-std::string shortened(const std::string& text) {
-  return text.size() <= longest_quote ? text : text.substr(0, longest_quote) + "…";
-}
-
 std::string description_in(const http::outcome& came) {
   auto parsed = json::parse(came.body);
   auto text = parsed.ok() ? json::string_member(*parsed, "description") : std::string{};
-  return "answered " + std::to_string(came.status) + (text.empty() ? "" : ": " + shortened(text));
+  return "answered " + std::to_string(came.status)
+         + (text.empty() ? "" : ": " + one_line(text, longest_quote));
 }
 
 /// Node ids are made here, of characters that need no escaping.
@@ -569,7 +567,7 @@ private:
     const auto* faults =
         came.status == 200 && parsed.ok() ? json::member(*parsed, "faults") : nullptr;
     if (faults != nullptr && faults->IsObject()) {
-      postgresql_ = shortened(json::string_member(*parsed, "version"));
+      postgresql_ = one_line(json::string_member(*parsed, "version"), longest_quote);
       take_faults(*faults);
       pause = plan_faults_.empty() ? judging_pause : judging_pause_with_faults;
     } else if (came.status == 404 || came.status == 405) {
@@ -598,7 +596,7 @@ private:
       model::plan_fault fault{plan.plan_id, model::digest_of(plan.settings), {}};
       for (const auto& one : words->GetArray())
         if (one.IsString())
-          fault.words.push_back(shortened(one.GetString()));
+          fault.words.push_back(one_line(one.GetString(), longest_quote));
       all.push_back(std::move(fault));
     }
     for (const auto& fault : all)

@@ -20,6 +20,7 @@
 #include "model/plan.hpp"
 #include "model/replica_health.hpp"
 #include "model/times.hpp"
+#include "model/utf8.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
 
@@ -71,6 +72,8 @@ constexpr caf::timespan longest_settings = 30s;
 // etcd takes 128 in a transaction; the record is one of them.
 constexpr std::size_t most_operations = 100;
 constexpr std::size_t longest_quote = 300;
+// Its answers have some kilobytes; who answers may be a tenant.
+constexpr std::size_t longest_of_patroni = 256 * 1024;
 // Patroni's keys of a dead member end within its ttl, the leader's and the member's own one.
 constexpr caf::timespan longest_failover = 60s;
 // Where no port can be had for a while, none is asked for more often than this.
@@ -1398,6 +1401,7 @@ private:
     }
     what.username = known_->patroni.username;
     what.password = known_->patroni.password;
+    what.max_answer_bytes = longest_of_patroni;
     what.headers = {{"Content-Type", "application/json"}};
     what.body = std::move(body);
     return what;
@@ -1407,7 +1411,7 @@ private:
   static std::string refusal_of(const http::outcome& came) {
     return came.status == 0 ? came.error
                             : "Patroni answered " + std::to_string(came.status) + ": "
-                                  + came.body.substr(0, longest_quote);
+                                  + one_line(came.body, longest_quote);
   }
 
   /// Any Patroni of the cluster writes what it is told into etcd, whether its PostgreSQL runs or not:

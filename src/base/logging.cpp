@@ -6,6 +6,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -40,8 +41,14 @@ std::string line_of(spdlog::level::level_enum level, const std::string& text) {
 
 class queued_sink final : public spdlog::sinks::base_sink<std::mutex> {
   void sink_it_(const spdlog::details::log_msg& what) override {
+    // What others wrote is quoted in lines: it begins none of its own.
+    std::string text{what.payload.data(), what.payload.size()};
+    std::ranges::replace_if(
+        text, [](unsigned char c) { return c < ' ' || c == 0x7f; }, ' ');
+    auto said = what;
+    said.payload = text;
     spdlog::memory_buf_t line;
-    formatter_->format(what, line);
+    formatter_->format(said, line);
     to_stderr()->post({line.data(), line.size()});
   }
   void flush_() override {}

@@ -213,6 +213,9 @@ std::int64_t integer_member(const value& object, std::string_view name, std::int
 }
 
 value string(std::string_view text, document& owner) {
+  // What is no UTF-8 would make all of the text around it unreadable.
+  if (!is_utf8(text))
+    return string(legible(text, 4 * text.size()), owner);
   return value{text.data(), static_cast<rapidjson::SizeType>(text.size()), owner.GetAllocator()};
 }
 

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "model/names.hpp"
+#include "model/utf8.hpp"
 #include "router/words.hpp"
 
 namespace matriarch::router {
@@ -536,7 +537,7 @@ std::string alerts_in(std::string_view printed) {
     alerts = last;
   // The same may be wrong with each of thousands of ports; haproxy.log has it all.
   constexpr std::size_t longest = 1'000;
-  return alerts.size() > longest ? alerts.substr(0, longest) + "…" : alerts;
+  return legible(alerts, longest);
 }
 
 } // namespace matriarch::router

@@ -32,6 +32,7 @@
 #include "http/server.hpp"
 #include "model/json.hpp"
 #include "model/times.hpp"
+#include "model/utf8.hpp"
 #include "router/background.hpp"
 #include "router/certificate.hpp"
 #include "router/check.hpp"
@@ -75,6 +76,7 @@ constexpr std::chrono::milliseconds ask_pause{1'000};
 constexpr std::size_t most_reasons = 500;
 /// A reason is cut there.
 constexpr std::size_t longest_reason = 300;
+constexpr std::size_t longest_name = 100;
 /// Between two writes of the files that the next start reads: enough changes share one.
 constexpr std::chrono::milliseconds save_pause{1'000};
 /// Between two looks at workers of before a reload, while there are any: a server that stands still
@@ -375,8 +377,8 @@ private:
     for (const auto& change : changes)
       for (const auto& one : routes_.served)
         if (one.scope == change.scope && !change.before.empty())
-          spdlog::info("instance {}: {} leads instead of {}", one.instance, change.now,
-                       change.before);
+          spdlog::info("instance {}: {} leads instead of {}", one.instance,
+                       one_line(change.now, longest_name), one_line(change.before, longest_name));
     if (routes_changed || !changes.empty() || news)
       apply();
     look_who_counts(at);
@@ -691,7 +693,7 @@ private:
       now.unbound.push_back(port);
     for (const auto& [instance, why] : reported_)
       now.unserved.push_back(
-          {instance, reported_.size() > most_reasons ? "" : why.substr(0, longest_reason)});
+          {instance, reported_.size() > most_reasons ? "" : one_line(why, longest_reason)});
     publisher_->say(std::move(now));
   }
 

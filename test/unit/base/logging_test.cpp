@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <regex>
 #include <stdexcept>
 #include <string>
@@ -49,6 +50,16 @@ TEST_CASE("a line of the log is the time in UTC, the level and the text") {
   });
   CHECK(std::regex_match(said,
                          std::regex{R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z warning a word\n)"}));
+}
+
+TEST_CASE("what is quoted in a line of the log begins no other one") {
+  auto said = said_by([] {
+    set_up_logging("info");
+    spdlog::info("told: {}", "a\n2026-01-01T00:00:00.000Z info forged\x1b[2J");
+    flush_log();
+  });
+  CHECK(said.ends_with("told: a 2026-01-01T00:00:00.000Z info forged [2J\n"));
+  CHECK(std::ranges::count(said, '\n') == 1);
 }
 
 TEST_CASE("a process that an exception ends says which") {

@@ -95,6 +95,15 @@ TEST_CASE("members are found by name, with a default where they are missing or o
   CHECK(json::member(*json::parse("[1]"), "s") == nullptr);
 }
 
+TEST_CASE("a text that is no UTF-8 makes nothing around it unreadable") {
+  json::document all;
+  all.SetObject();
+  json::add(all, "said", std::string_view{"half \xc3"}, all);
+  auto read = json::parse(json::text_of(all));
+  REQUIRE(read.ok());
+  CHECK(json::string_member(*read, "said") == "half ?");
+}
+
 TEST_CASE("strings keep their zero bytes") {
   auto parsed = json::parse(R"({"s":"a\u0000b"})");
   REQUIRE(parsed.ok());
