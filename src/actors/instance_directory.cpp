@@ -126,7 +126,9 @@ private:
     spdlog::error("the actor of instance {} ended ({}) and is started anew", name,
                   self_->system().render(down.reason));
     setup_->out->instances.remove(name);
-    revive(name);
+    // Not at once: what ended it may end the next one too.
+    to_revive_.insert(name);
+    alarm_.set(retry_pause);
   }
 
   /// Starts the actor of an instance that has none, if etcd says that there is such an instance.
@@ -253,11 +255,23 @@ private:
             });
   }
 
+  static bool has_record(const std::string& name, const std::vector<store::key_value>& keys_of_it) {
+    return std::ranges::any_of(
+        keys_of_it, [key = keys::record(name)](const auto& one) { return one.key == key; });
+  }
+
   void looked_up(const std::string& name, model::request what, answer owed,
                  const store::commit_result& came) {
     if (!instances_.contains(name))
       load_one(came.reads[0], came.at);
     auto found = instances_.find(name);
+    if (found == instances_.end() && has_record(name, came.reads[0])) {
+      owed.deliver(model::verdict{model::verdict_kind::unavailable,
+                                  "service instance " + model::quoted(id_of(what))
+                                      + " is there, and this broker cannot read its record; its "
+                                        "log says why"});
+      return;
+    }
     if (found == instances_.end() && std::holds_alternative<model::provision_request>(what)) {
       instance_start start;
       start.name = name;
@@ -342,7 +356,7 @@ private:
   activity activity_;
   alarm<instance_directory_actor::pointer> alarm_;
   std::set<std::string> reviving_;  ///< etcd is being asked after them
-  std::set<std::string> to_revive_; ///< etcd could not be asked
+  std::set<std::string> to_revive_; ///< in a moment
   std::unordered_map<std::string, service_instance_actor> instances_;
   std::map<caf::actor_addr, std::string> name_of_actor_;
   std::unordered_map<std::string, std::string> name_of_scope_;

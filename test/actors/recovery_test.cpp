@@ -31,6 +31,23 @@ bool nothing_left(const world& outside) {
 
 } // namespace
 
+TEST_CASE("an instance whose record cannot be read is not said to be absent, nor removed") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  auto key = keys::record("db");
+  auto good = *here.outside.etcd.value(key);
+  here.outside.etcd.put(key, good.substr(0, good.size() / 2));
+  here.restart();
+  here.pass(2s);
+  for (const auto& asked :
+       {model::request{deprovision("db")}, model::request{model::lookup_request{"db"}},
+        model::request{provision("db")}, model::request{bind("db", "b1")}})
+    CHECK(here.ask(asked).is == verdict_kind::unavailable);
+  here.outside.etcd.put(key, good);
+  here.pass(1s);
+  CHECK(here.ask(deprovision("db")).is == verdict_kind::accepted);
+}
+
 TEST_CASE("a record found accepting at the start is taken back") {
   for (int nth : {1, 2}) {
     CAPTURE(nth);
