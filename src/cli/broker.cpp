@@ -5,7 +5,10 @@
 #include <unistd.h>
 
 #include <caf/all.hpp>
+#include <cerrno>
 #include <condition_variable>
+#include <cstring>
+#include <filesystem>
 #include <mutex>
 #include <stop_token>
 #include <thread>
@@ -118,11 +121,29 @@ struct derived_settings {
   http::audit_sink audit;
 };
 
-result<derived_settings> derive(const config::broker_config& from) {
+result<store::keyring> keys_of(const config::broker_config& from) {
   auto keys = from.secrets.key_file.empty() ? result<store::keyring>{store::keyring{}}
                                             : store::keyring::parse(from.secrets.keys);
   if (!keys.ok())
     return failure{"secrets.key_file: " + from.secrets.key_file + ": " + keys.error()};
+  return keys;
+}
+
+/// Why this user could not write the audit trail there, if so.
+std::optional<std::string> why_no_audit(const std::string& file) {
+  if (file.empty() || ::access(file.c_str(), W_OK) == 0)
+    return std::nullopt;
+  auto why = errno;
+  auto directory = std::filesystem::path{file}.parent_path();
+  if (why == ENOENT && ::access(directory.empty() ? "." : directory.c_str(), W_OK | X_OK) == 0)
+    return std::nullopt;
+  return fmt::format("audit.file: cannot open {}: {}", file, std::strerror(why));
+}
+
+result<derived_settings> derive(const config::broker_config& from) {
+  auto keys = keys_of(from);
+  if (!keys.ok())
+    return failure{keys.error()};
   auto audit = audit_sink_of(from.audit_file);
   if (!audit.ok())
     return failure{"audit.file: " + audit.error()};
@@ -318,9 +339,11 @@ int check(const std::string& config_path, std::ostream& out) {
   if (!settings.ok())
     return base::refuse("broker", settings.error(), wrong_configuration);
   auto found = check(*settings, cells_of(*settings));
-  // The key file and the audit trail's, as a start opens them.
-  if (auto derived = derive(*settings); !derived.ok())
-    found.fault("files", derived.error());
+  // As a start opens them; but the audit trail's file is made by who runs the broker alone.
+  if (auto keys = keys_of(*settings); !keys.ok())
+    found.fault("files", keys.error());
+  if (auto wrong = why_no_audit(settings->audit_file))
+    found.fault("files", *wrong);
   found.print(out);
   return found.exit_code();
 }
