@@ -173,8 +173,11 @@ private:
     for (const auto& [name, instance] : instances_)
       if (!listing_->names().contains(name))
         self_->send(instance, key_listing{{}, part.at});
-    if (!setup_->out->status.loaded.exchange(true))
+    if (!setup_->out->status.loaded.exchange(true)) {
       spdlog::info("{} service instances found in etcd", listing_->names().size());
+      for (const auto& [name, instance] : instances_)
+        self_->send(instance, activity_); // what they have put off until now
+    }
     listing_.reset();
   }
 

@@ -294,14 +294,14 @@ struct state {
 } // namespace
 
 leadership_actor spawn_leadership(caf::actor_system& system, leadership_setup setup) {
-  return system.spawn(
-      [](leadership_actor::stateful_pointer<state> self,
-         leadership_setup how) -> leadership_actor::behavior_type {
-        keep_last_words(self);
-        self->state.self = std::make_unique<leadership>(self, std::move(how));
-        return self->state.self->behavior();
-      },
-      std::move(setup));
+  auto behave = [](leadership_actor::stateful_pointer<state> self,
+                   leadership_setup how) -> leadership_actor::behavior_type {
+    keep_last_words(self);
+    self->state.self = std::make_unique<leadership>(self, std::move(how));
+    return self->state.self->behavior();
+  };
+  return setup.own_thread ? system.spawn<caf::detached>(behave, std::move(setup))
+                          : system.spawn(behave, std::move(setup));
 }
 
 } // namespace matriarch::actors

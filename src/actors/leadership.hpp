@@ -17,6 +17,9 @@ struct leadership_setup {
   store::active_broker self;
   std::string new_fleet;    ///< the id that a fleet without one gets
   published* out = nullptr; ///< learns until when the lease can be trusted
+  /// Whether it has a thread of its own: thousands of instances that are busy at the same time would
+  /// hold up the renewal of the lease. Without one it goes by the actor system's scheduler, as tests do.
+  bool own_thread = false;
 };
 
 [[nodiscard]] leadership_actor spawn_leadership(caf::actor_system& system, leadership_setup setup);

@@ -885,7 +885,8 @@ private:
     } else {
       for (const auto& step : next.steps)
         std::visit([this](const auto& s) { perform(s); }, step);
-      if (!busy_)
+      // All instances look after their roles at a broker's start: reading the others comes first.
+      if (!busy_ && setup_->out->status.loaded)
         bindings_.tend();
     }
     watch_routes();

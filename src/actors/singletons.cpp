@@ -55,7 +55,7 @@ singletons::~singletons() {
 void singletons::begin() {
   leadership_ =
       watched("leadership", spawn_leadership(system_, {store_, directory_, setup_.self,
-                                                       setup_.outside.new_id(), setup_.out}));
+                                                       setup_.outside.new_id(), setup_.out, true}));
   pulse_ = watched("pulse", spawn_etcd_pulse(system_, {store_, store::encode_active(setup_.self),
                                                        setup_.outside, &setup_.out->status}));
   watcher_ = start_etcd_watcher(*setup_.watched_etcd, {directory_, ports_, cells_, routers_,

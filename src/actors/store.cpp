@@ -91,7 +91,8 @@ worker::behavior_type behave(worker::stateful_pointer<state> self, store::etcd_c
 } // namespace
 
 store_actor spawn_store(caf::actor_system& system, store::etcd_client& etcd) {
-  return system.spawn(behave, &etcd);
+  // A thread of its own: the renewal of the lease, which goes through here, waits for no instance.
+  return system.spawn<caf::detached>(behave, &etcd);
 }
 
 } // namespace matriarch::actors
