@@ -614,7 +614,7 @@ struct event_loop::implementation {
             why = std::move(fault);
         if (code == CURLE_SSL_CONNECT_ERROR)
           why.insert(0, "it does not answer by TLS: ");
-        else
+        else if (code == CURLE_OPERATION_TIMEDOUT)
           why += t.doubt_about_tls();
         auto answer = t.failed(std::move(why));
         answer.unrecognised =
