@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import socket
 import statistics
 import threading
 import time
@@ -88,6 +89,9 @@ class LeaderKey:
                         self.changes.append((event["kv"]["value"], at))
 
     def close(self):
+        # The thread that reads would be waited for up to the time-out.
+        with contextlib.suppress(OSError):
+            self.connection.sock.shutdown(socket.SHUT_RDWR)
         self.connection.close()
 
 
