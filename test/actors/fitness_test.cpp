@@ -35,6 +35,17 @@ model::provision_request provision_of(const std::string& plan_id,
   return asked;
 }
 
+/// Until the broker knows that every cell has it.
+void await_version(stage& here, const std::string& version) {
+  REQUIRE(here.pass_until(
+      [&] {
+        auto table = here.broker().cells();
+        return std::ranges::all_of(*table,
+                                   [&](const auto& cell) { return cell.postgresql == version; });
+      },
+      10s));
+}
+
 /// Lets the cells be asked, which say that.
 void judge(stage& here, const std::set<std::string>& unfit_cells) {
   for (auto& cell : here.outside.cells()) {
@@ -42,13 +53,16 @@ void judge(stage& here, const std::set<std::string>& unfit_cells) {
     if (unfit_cells.contains(cell.guid))
       cell.plan_faults = {{"up", wrong}};
   }
-  REQUIRE(here.pass_until(
-      [&] {
-        auto table = here.broker().cells();
-        return std::ranges::all_of(*table,
-                                   [](const auto& cell) { return !cell.postgresql.empty(); });
-      },
-      10s));
+  await_version(here, "15.18");
+}
+
+/// To a PostgreSQL that does not take the plan on any cell.
+void upgrade(stage& here) {
+  for (auto& cell : here.outside.cells()) {
+    cell.version = "16.1";
+    cell.plan_faults = {{"up", wrong}};
+  }
+  await_version(here, "16.1");
 }
 
 bool has(const std::string& text, const std::string& part) {
@@ -118,12 +132,7 @@ TEST_CASE("what an instance has already is no reason to refuse a change of somet
   judge(here, {});
   REQUIRE(here.ask(provision_of("up", settings_of("1XB"))).is == verdict_kind::accepted);
   REQUIRE(finish(here, "db"));
-  for (auto& cell : here.outside.cells()) {
-    cell.version = "16.1";
-    cell.plan_faults = {{"up", wrong}};
-  }
-  REQUIRE(
-      here.pass_until([&] { return here.broker().cells()->front().postgresql == "16.1"; }, 10s));
+  upgrade(here);
   REQUIRE(here.ask(resize("db", 1)).is == verdict_kind::accepted);
   CHECK(finish(here, "db"));
   CHECK(succeeded(here.outside, "db"));
@@ -137,17 +146,7 @@ TEST_CASE("a node that is lost gets another place also where every cell left has
   judge(here, {});
   REQUIRE(here.ask(provision_of("up", settings_of("1XB"))).is == verdict_kind::accepted);
   REQUIRE(finish(here, "db"));
-  for (auto& cell : here.outside.cells()) {
-    cell.version = "16.1";
-    cell.plan_faults = {{"up", wrong}};
-  }
-  REQUIRE(here.pass_until(
-      [&] {
-        auto table = here.broker().cells();
-        return std::ranges::all_of(*table,
-                                   [](const auto& one) { return one.postgresql == "16.1"; });
-      },
-      10s));
+  upgrade(here);
   auto lost = recorded_nodes(here.outside, "db").front().cell;
   here.outside.lose(lost);
   CHECK(here.pass_until(
