@@ -30,9 +30,10 @@ constexpr caf::timespan pause_when_lingering = 5s;
 // Of one instance, at a time; those that were tried already leave room for others.
 constexpr std::size_t most_removals = 4;
 constexpr std::size_t most_lingering_removals = 2;
-// What keeps one role from being made its tenant has to mend; whoever waits is told before the end.
+// What keeps one role from being made its tenant has to mend; whoever waits is told before the end. A
+// busy machine lets nobody log in for some seconds: three tries come before that.
 constexpr caf::timespan pause_when_unmade = 1s;
-constexpr caf::timespan tell_unmade_after = 5s;
+constexpr caf::timespan tell_unmade_after = 12s;
 // PostgreSQL refuses a role well below that where nothing is in its way, and an order waits 600 ms for
 // replicas that are behind. Nobody logs in a second after.
 constexpr caf::timespan refused_by_cells_after = 750ms;

@@ -17,10 +17,12 @@ namespace {
 using postgresql::session;
 using postgresql::text_at;
 using trouble = std::optional<std::string>;
+using clock = std::chrono::steady_clock;
 
 // A database may have any number of settings: so many are tried one by one, each by a login.
 constexpr std::size_t most_tried = 20;
-// A login takes milliseconds. One that hangs leaves time to look for what it hangs by.
+// A login takes milliseconds. One that hangs leaves time to look for what it hangs by; where nothing is
+// found, the machine may just be busy, and a second one gets the time that is left.
 constexpr auto longest_login = std::chrono::seconds{1};
 // The end of a session takes about as long.
 constexpr auto between_looks = std::chrono::milliseconds{2};
@@ -38,26 +40,30 @@ public:
       : leader_(leader), order_(order), wanted_(wanted), until_(until), ending_(ending) {}
 
   trouble run() {
-    auto wrong = log_in();
+    auto wrong = log_in(in_short_time());
     if (!wrong)
       return wrong;
+    bool hung = clock::now() >= begun_ + longest_login;
     auto not_yet = "a login with its credentials does not work yet: " + *wrong;
     if (order_.hurry && order_.hurry->load())
       return not_yet; // why is looked for by the order after the urgent one
     if (auto locked = unlock())
-      return locked->empty() ? log_in() : locked;
+      return locked->empty() ? log_in(in_short_time()) : locked;
     if (auto holder = find_lock())
       return holder;
     if (auto culprit = find_setting())
       return culprit;
     if (auto culprit = find_many())
       return culprit;
-    return not_yet;
+    return hung && !log_in(until_) ? std::nullopt : trouble{not_yet};
   }
 
 private:
-  [[nodiscard]] trouble log_in(const std::string& options = {}) const {
-    auto end = std::min(until_, std::chrono::steady_clock::now() + longest_login);
+  [[nodiscard]] postgresql::deadline in_short_time() const {
+    return std::min(until_, clock::now() + longest_login);
+  }
+
+  [[nodiscard]] trouble log_in(postgresql::deadline end, const std::string& options = {}) const {
     auto opened = session::open_as_application(
         order_.conn_url, wanted_.who, model::application_database, end, order_.hurry, options);
     if (!opened.ok())
@@ -150,7 +156,7 @@ private:
     for (int i = 0; i < PQntuples(found->get()); ++i)
       made.push_back({text_at(*found, i, 0), text_at(*found, i, 1)});
     for (const auto& one : made)
-      if (!log_in(without(one)))
+      if (!log_in(in_short_time(), without(one)))
         return "the setting " + one.name + " of the database " + model::application_database
                + " keeps every new session from working; whoever made it takes it back with: alter"
                  " database "
@@ -162,7 +168,7 @@ private:
       all += (all.empty() ? "" : " ") + without(one);
       names += (names.empty() ? "" : ", ") + one.name;
     }
-    if (made.size() > 1 && !log_in(all))
+    if (made.size() > 1 && !log_in(in_short_time(), all))
       return "the settings of the database " + std::string{model::application_database}
              + " keep every new session from working; some of these have to be taken back: "
              + names;
@@ -202,6 +208,7 @@ private:
   const wanted_role& wanted_;
   postgresql::deadline until_;
   std::vector<int>& ending_;
+  postgresql::deadline begun_ = clock::now();
 };
 
 } // namespace
@@ -221,7 +228,7 @@ trouble await_end(session& leader, int process, postgresql::deadline until) {
       return gone.error();
     if (PQntuples(gone->get()) > 0)
       return std::nullopt;
-    if (std::chrono::steady_clock::now() > until)
+    if (clock::now() > until)
       return "the session that tried it does not end";
     std::this_thread::sleep_for(between_looks);
   }

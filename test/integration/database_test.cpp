@@ -238,6 +238,15 @@ TEST_CASE("the one connection that a role may have is free as soon as the role i
   }
 }
 
+TEST_CASE("a login that takes a busy machine longer than a second is no fault") {
+  postgresql_server server{{"post_auth_delay=1"}};
+  instance app{server};
+  app.want_fresh("late");
+  auto said = app.make();
+  REQUIRE_MESSAGE(said.ok, said.why);
+  CHECK_MESSAGE(said.unmade.empty(), said.unmade["late"]);
+}
+
 TEST_CASE("the owner logs in only where bindings are to share it") {
   postgresql_server server;
   instance app{server};
