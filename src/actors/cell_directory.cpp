@@ -3,8 +3,11 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <iterator>
+#include <map>
 #include <optional>
 #include <set>
+#include <string_view>
 
 #include "actors/alarm.hpp"
 #include "actors/cell_certifier.hpp"
@@ -36,12 +39,14 @@ public:
       view.availability_zone = cell.availability_zone;
       view.uri = cell.uri;
       view.username = cell.username;
-      view_of_[cell.guid] = views_.size();
       views_.push_back(std::move(view));
       agents_.emplace(cell.guid, spawn_cell_agent(self_->system(), cell, setup.http, certificates_,
                                                   setup.plans, self_));
       not_asked_yet_.insert(cell.guid);
     }
+    std::ranges::sort(views_, {}, &model::cell_view::guid);
+    for (const auto& view : views_)
+      view_of_.emplace(view.guid, view_of_.size());
     orphans_ = spawn_orphan_watch(
         self_->system(), {setup.store, self_, setup.outside, setup.active_value, setup.out});
     certifier_ =
@@ -84,6 +89,13 @@ public:
           return owed;
         },
         [this](const cells_in_use& now) { note(now); },
+        [this](const users_wanted& asked) {
+          cell_users found;
+          if (auto cell = on_cell_.find(asked.cell); cell != on_cell_.end())
+            for (const auto& [node_id, used] : cell->second.user_of)
+              found.names.emplace(used->name);
+          return found;
+        },
         [this](const cell_health& seen) { note(seen); },
         [this](const turn_wanted& asked) { line_up(asked); },
         [this](const turn_over& over) { end_turn(over.name); },
@@ -151,36 +163,38 @@ private:
   }
 
   void note(const cell_health& seen) {
-    for (auto& view : views_) {
-      if (view.guid != seen.guid)
-        continue;
-      view.reachable = seen.reachable;
-      view.last_error = seen.why;
-      if (seen.reachable) {
-        view.capacity = seen.capacity;
-        view.fencing = seen.fencing.empty() ? "unknown" : seen.fencing;
-        view.patroni_tls = seen.patroni_tls;
-      }
-      view.postgresql = seen.postgresql;
-      view.plan_faults = seen.plan_faults;
+    auto& view = views_.at(view_of_.at(seen.guid));
+    const auto before = view;
+    view.reachable = seen.reachable;
+    view.last_error = seen.why;
+    if (seen.reachable) {
+      view.capacity = seen.capacity;
+      view.fencing = seen.fencing.empty() ? "unknown" : seen.fencing;
+      view.patroni_tls = seen.patroni_tls;
     }
+    view.postgresql = seen.postgresql;
+    view.plan_faults = seen.plan_faults;
     not_asked_yet_.erase(seen.guid);
-    // Those of another make do not say how they fence.
-    out_.status.patroni_tls = std::ranges::none_of(views_, [](const model::cell_view& view) {
-      return view.fencing != "unknown" && !view.patroni_tls;
-    });
-    judge();
+    lacking_patroni_tls_ += lacks_patroni_tls(view) - lacks_patroni_tls(before);
+    out_.status.patroni_tls = lacking_patroni_tls_ == 0;
+    // Cells are asked all the time, and say the same nearly always.
+    if (view.reachable != before.reachable)
+      judge();
     renew(seen.guid);
-    publish();
+    if (view != before)
+      publish();
     place_waiting();
   }
 
+  /// Those of another make do not say how they fence.
+  static int lacks_patroni_tls(const model::cell_view& view) {
+    return view.fencing != "unknown" && !view.patroni_tls ? 1 : 0;
+  }
+
   void note(cell_trust& now) {
-    for (auto& view : views_)
-      if (view.guid == now.guid) {
-        view.tls = std::move(now.words);
-        view.lacks_certificate = now.lacks_certificate;
-      }
+    auto& view = views_.at(view_of_.at(now.guid));
+    view.tls = std::move(now.words);
+    view.lacks_certificate = now.lacks_certificate;
     publish();
   }
 
@@ -195,25 +209,24 @@ private:
   }
 
   void note(const cells_in_use& now) {
-    auto& used = used_by_[now.name];
+    auto& used = user_named(now.name);
     auto before = signs_of(used);
-    tally(now.name, used, -1);
+    tally(used, -1);
     used.nodes = now.nodes;
-    used.cells.clear();
-    for (const auto& n : now.nodes)
-      used.cells.push_back(n.cell);
-    tally(now.name, used, 1);
+    used.reserved.clear();
+    tally(used, 1);
     auto who = caf::actor_cast<caf::actor_addr>(self_->current_sender());
-    bool told = used.who == who;
+    if (used.who != who)
+      used.told = 0;
     used.who = who;
-    if (!told && news_.watching)
+    if (news_.watching && used.told != news_number_)
       tell(used);
     tell_addresses(used);
     // A fleet has many instances, and few changes of one say anything about a cell.
     bool tells = before != signs_of(used) || std::ranges::any_of(before, [this](const auto& one) {
                    return one.second != sign_of(one.first);
                  });
-    if (now.nodes.empty())
+    if (now.nodes->empty())
       used_by_.erase(now.name);
     if (tells)
       judge();
@@ -252,13 +265,24 @@ private:
     if (now == news_)
       return;
     say(now);
-    news_ = std::move(now);
+    const auto before = std::exchange(news_, std::move(now));
+    ++news_number_;
     for (auto& view : views_)
       view.lost = news_.lost.contains(view.guid);
     out_.status.repair_halted.store(std::make_shared<const std::string>(news_.halted));
     publish();
-    for (const auto& [name, used] : used_by_)
-      tell(used);
+    bool concerns_all = before.watching != news_.watching || before.halted != news_.halted;
+    std::set<std::string> changed;
+    std::ranges::set_symmetric_difference(before.lost, news_.lost,
+                                          std::inserter(changed, changed.end()));
+    if (concerns_all)
+      for (auto& [name, used] : used_by_)
+        tell(used);
+    else
+      for (const auto& guid : changed)
+        for (const auto& [node_id, used] : on_cell_[guid].user_of)
+          if (used->told != news_number_)
+            tell(*used);
   }
 
   /// A cell that anything speaks for may still run its nodes.
@@ -287,8 +311,8 @@ private:
   void note_addresses(const cell_listing& seen) {
     auto& known = addresses_[seen.guid];
     known.clear();
-    std::set<std::string> concerned;
-    const auto& here = on_cell_[seen.guid].instance_of;
+    std::set<const user*> concerned;
+    const auto& here = on_cell_[seen.guid].user_of;
     for (const auto& node : seen.nodes) {
       if (node.at.postgresql.empty())
         continue;
@@ -296,8 +320,8 @@ private:
       if (auto found = here.find(node.node_id); found != here.end())
         concerned.insert(found->second);
     }
-    for (const auto& name : concerned)
-      tell_addresses(used_by_[name]);
+    for (const auto* used : concerned)
+      tell_addresses(*used);
   }
 
   /// What of a cell's list no instance has reported to be there, and what needs a certificate.
@@ -307,8 +331,8 @@ private:
     if (!news_.watching)
       return;
     std::set<std::string> recorded;
-    for (const auto& [node_id, name] : on_cell_[seen.guid].instance_of)
-      recorded.insert(node_id);
+    for (const auto& [node_id, used] : on_cell_[seen.guid].user_of)
+      recorded.emplace(node_id);
     cell_comparison compared{seen.guid, {}, model::unrecorded(seen.nodes, recorded)};
     for (const auto& node : seen.nodes)
       compared.listed.insert(node.node_id);
@@ -377,13 +401,27 @@ private:
     return all;
   }
 
+  /// An instance.
   struct user {
-    std::vector<std::string> cells; ///< of its nodes and of those that are reserved for it
-    std::vector<cells_in_use::place> nodes;
+    std::string_view name;
+    std::shared_ptr<const cells_in_use::places> nodes =
+        std::make_shared<const cells_in_use::places>();
+    /// The cells of its nodes and of those that are to come, until it says where they are.
+    std::vector<std::string> reserved;
     caf::actor_addr who;
+    std::uint64_t told = 0; ///< the number of the news that it has heard last
   };
 
-  void tell(const user& used) {
+  user& user_named(const std::string& name) {
+    auto known = used_by_.try_emplace(name).first;
+    known->second.name = known->first;
+    return known->second;
+  }
+
+  /// An instance on none of the cells that were lost or came back hears of them with its next change:
+  /// before it has a node there.
+  void tell(user& used) {
+    used.told = news_number_;
     if (auto alive = caf::actor_cast<caf::strong_actor_ptr>(used.who))
       self_->send(caf::actor_cast<service_instance_actor>(alive), news_);
   }
@@ -391,7 +429,7 @@ private:
   /// Where the instance's nodes are, by what their cells have listed, if it has that otherwise.
   void tell_addresses(const user& used) {
     registered_addresses news;
-    for (const auto& n : used.nodes) {
+    for (const auto& n : *used.nodes) {
       auto cell = addresses_.find(n.cell);
       if (cell == addresses_.end())
         continue;
@@ -469,11 +507,11 @@ private:
     for (auto& [order, owed] : waiting_) {
       auto chosen = model::choose_cells(order.where, views_);
       if (static_cast<int>(chosen.cells.size()) == order.where.count) {
-        auto& used = used_by_[order.name];
-        tally(order.name, used, -1);
-        used.cells = order.where.used;
-        used.cells.insert(used.cells.end(), chosen.cells.begin(), chosen.cells.end());
-        tally(order.name, used, 1);
+        auto& used = user_named(order.name);
+        tally(used, -1);
+        used.reserved = order.where.used;
+        used.reserved.insert(used.reserved.end(), chosen.cells.begin(), chosen.cells.end());
+        tally(used, 1);
       }
       owed.deliver(std::move(chosen));
     }
@@ -483,21 +521,25 @@ private:
   }
 
   /// Adds an instance's share to the sums, or takes it away.
-  void tally(const std::string& name, const user& used, int sign) {
-    for (const auto& guid : used.cells) {
+  void tally(user& used, int sign) {
+    auto add_load = [&](const std::string& guid) {
       auto& sum = on_cell_[guid];
       sum.load += sign;
       if (auto found = view_of_.find(guid); found != view_of_.end())
         views_[found->second].nodes = sum.load;
-    }
-    for (const auto& n : used.nodes) {
+    };
+    for (const auto& guid : used.reserved)
+      add_load(guid);
+    for (const auto& n : *used.nodes) {
+      if (used.reserved.empty())
+        add_load(n.cell);
       auto& sum = on_cell_[n.cell];
       sum.recorded += sign;
       sum.members += n.member ? sign : 0;
       if (sign > 0)
-        sum.instance_of[n.node_id] = name;
+        sum.user_of[n.node_id] = &used;
       else
-        sum.instance_of.erase(n.node_id);
+        sum.user_of.erase(n.node_id);
     }
   }
 
@@ -510,7 +552,7 @@ private:
   }
   [[nodiscard]] std::map<std::string, std::pair<bool, bool>> signs_of(const user& used) const {
     std::map<std::string, std::pair<bool, bool>> all;
-    for (const auto& n : used.nodes)
+    for (const auto& n : *used.nodes)
       all[n.cell] = sign_of(n.cell);
     return all;
   }
@@ -549,10 +591,11 @@ private:
   std::set<caf::actor_addr> children_;  ///< all of these
   std::map<std::string, user> used_by_; ///< by the instance's name
   struct sums {
-    int load = 0;                                   ///< nodes, and what is reserved
-    int recorded = 0;                               ///< nodes in records
-    int members = 0;                                ///< of these, how many have their member key
-    std::map<std::string, std::string> instance_of; ///< by the node's id
+    int load = 0;     ///< nodes, and what is reserved
+    int recorded = 0; ///< nodes in records
+    int members = 0;  ///< of these, how many have their member key
+    /// By the id of the node, whose text the user has.
+    std::map<std::string_view, user*> user_of;
   };
   std::map<std::string, sums> on_cell_; ///< of all instances, by the cell's guid
   std::set<std::string> not_asked_yet_;
@@ -566,7 +609,9 @@ private:
   std::set<std::string> announced_; ///< keys below `/cells/`
   model::silences silent_since_;
   std::set<std::string> forgotten_; ///< cells that an operator has given up
-  cell_news news_;                  ///< as last told to the instances
+  cell_news news_;                  ///< for the instances, and which of them it is
+  std::uint64_t news_number_ = 1;
+  int lacking_patroni_tls_ = 0; ///< of the cells that are of our make
   caf::actor_clock::time_point gathered_at_;
   std::vector<seeker> seeking_;                  ///< in the order in which they asked
   std::map<std::string, caf::actor_addr> turns_; ///< by the instance's name

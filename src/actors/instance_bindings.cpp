@@ -30,10 +30,10 @@ constexpr caf::timespan pause_when_lingering = 5s;
 // Of one instance, at a time; those that were tried already leave room for others.
 constexpr std::size_t most_removals = 4;
 constexpr std::size_t most_lingering_removals = 2;
-// What keeps one role from being made its tenant has to mend; whoever waits is told before the end. A
-// busy machine lets nobody log in for some seconds: three tries come before that.
+// What keeps one role from being made its tenant has to mend; whoever waits is told before the end. Not
+// of one that is only late, as on a busy machine.
 constexpr caf::timespan pause_when_unmade = 1s;
-constexpr caf::timespan tell_unmade_after = 12s;
+constexpr caf::timespan tell_unmade_after = 5s;
 // PostgreSQL refuses a role well below that where nothing is in its way, and an order waits 600 ms for
 // replicas that are behind. Nobody logs in a second after.
 constexpr caf::timespan refused_by_cells_after = 750ms;
@@ -71,14 +71,17 @@ bool lacks_locks(const std::string& why) {
 void instance_bindings::learn(const store::key_value& entry, bool erased) {
   if (entry.mod_revision <= at_)
     return;
-  std::erase_if(known_, [&](const auto& one) { return key_of(one.first) == entry.key; });
+  auto before =
+      std::ranges::find_if(known_, [&](const auto& one) { return key_of(one.first) == entry.key; });
+  if (before != known_.end())
+    known_.erase(std::string{before->first});
   unreadable_.erase(entry.key);
   if (!erased)
     learn_one(entry);
 }
 
 void instance_bindings::learn_one(const store::key_value& entry) {
-  auto read = store::decode_binding(entry.value, host_.name, *host_.keys);
+  auto read = store::decode_binding(entry.value, host_.name(), *host_.setup().keys);
   if (read.ok()) {
     known_[read->binding_id] = *read;
   } else {
@@ -90,7 +93,7 @@ void instance_bindings::learn_one(const store::key_value& entry) {
 std::set<std::string> instance_bindings::unreadable() const {
   std::set<std::string> names;
   for (const auto& key : unreadable_)
-    names.insert(key.substr(keys::bindings(host_.name).size()));
+    names.insert(key.substr(keys::bindings(host_.name()).size()));
   return names;
 }
 
@@ -107,6 +110,7 @@ void instance_bindings::forget() {
   known_.clear();
   unreadable_.clear();
   unmade_.clear();
+  late_.clear();
   leaving_.clear();
   remove_again_.clear();
   caught_up_.clear();
@@ -130,7 +134,7 @@ void instance_bindings::bind(const model::bind_request& asked, answer owed) {
                                 model::unreadable(asked.wanted.binding_id)});
     return;
   }
-  const auto& outside = host_.outside;
+  const auto& outside = host_.setup().outside;
   auto ruling = model::judge_bind(
       asked, *host_.known(), known_,
       {outside.new_id(), {role_name(outside.new_id()), outside.new_password()}, outside.now()});
@@ -178,7 +182,9 @@ void instance_bindings::write_with_port(model::binding fresh, answer owed) {
     owed.deliver(model::verdict{model::verdict_kind::refused, offer.why});
     host_.go_on();
   };
-  host_.self->request(host_.ports, port_patience, port_order{keys::read_only_holder(host_.name)})
+  host_.self()
+      ->request(host_.setup().ports, port_patience,
+                port_order{keys::read_only_holder(host_.name())})
       .then([done](const port_offer& offer) mutable { done(offer); },
             [done](const caf::error&) mutable {
               done({0, 0, 0, "no port could be reserved in time; try again"});
@@ -197,12 +203,12 @@ void instance_bindings::take_port(model::binding fresh, const port_offer& offer,
   host_.write(
       std::move(next),
       {offer.at == 0 ? store::absent(port_key) : store::unchanged_since(port_key, offer.at)},
-      {store::put{port_key, store::encode_port_use({host_.name, std::nullopt, 0})},
-       store::put{keys::read_only_allocation(host_.name), std::to_string(offer.port)},
+      {store::put{port_key, store::encode_port_use({host_.name(), std::nullopt, 0})},
+       store::put{keys::read_only_allocation(host_.name()), std::to_string(offer.port)},
        store::put{keys::next_port, std::to_string(offer.next)}},
       [this, fresh = std::move(fresh), owed](const fate& came) mutable {
-        host_.self->send(host_.ports,
-                         port_settled{keys::read_only_holder(host_.name), came.done()});
+        host_.self()->send(host_.setup().ports,
+                           port_settled{keys::read_only_holder(host_.name()), came.done()});
         if (came.done())
           return write_new(std::move(fresh), owed);
         owed.deliver(model::verdict{model::verdict_kind::unavailable, came.why});
@@ -215,8 +221,8 @@ void instance_bindings::unbind(const model::unbind_request& asked, answer owed) 
         model::verdict{model::verdict_kind::unavailable, model::unreadable(asked.binding_id)});
     return;
   }
-  auto ruling = model::judge_unbind(asked, *host_.known(), known_, host_.outside.new_id(),
-                                    host_.outside.now());
+  auto ruling = model::judge_unbind(asked, *host_.known(), known_, host_.setup().outside.new_id(),
+                                    host_.setup().outside.now());
   if (ruling.answer.is == model::verdict_kind::done) {
     if (host_.may_act(owed))
       erase_now(asked.binding_id, owed);
@@ -243,8 +249,8 @@ void instance_bindings::unbind(const model::unbind_request& asked, answer owed) 
 /// A binding without a role of its own ends with its record.
 void instance_bindings::erase_now(const std::string& binding_id, answer owed) {
   auto next = *host_.known();
-  next.ended_bindings[binding_id] = {host_.outside.now()};
-  model::forget_ended_bindings(next, host_.outside.now());
+  next.ended_bindings[binding_id] = {host_.setup().outside.now()};
+  model::forget_ended_bindings(next, host_.setup().outside.now());
   host_.write(std::move(next), {}, {store::erase{{key_of(binding_id), ""}}},
               [this, owed, binding_id](const fate& came) mutable {
                 if (!came.done()) {
@@ -270,7 +276,7 @@ std::vector<store::operation> instance_bindings::rewritten() const {
 
 void instance_bindings::wait(const std::string& binding_id, const answer& owed, bool removal,
                              bool may_poll) {
-  waiting_.push_back({binding_id, owed, removal, may_poll, host_.self->clock().now()});
+  waiting_.push_back({binding_id, owed, removal, may_poll, host_.self()->clock().now()});
   host_.wake(may_poll ? poll_after : longest_wait);
 }
 
@@ -325,7 +331,7 @@ void instance_bindings::refuse_binds(const std::string& binding_id) {
 void instance_bindings::tell_pollers() {
   if (waiting_.empty())
     return;
-  auto now = host_.self->clock().now();
+  auto now = host_.self()->clock().now();
   const auto trouble_of = troubles();
   std::erase_if(waiting_, [&](waiter& one) {
     if (one.may_poll && now >= one.since + poll_after) {
@@ -334,7 +340,7 @@ void instance_bindings::tell_pollers() {
     }
     auto trouble = trouble_of.find(one.binding_id);
     bool hopeless = trouble != trouble_of.end() && !one.removal && !one.may_poll
-                    && now >= one.since + tell_unmade_after;
+                    && now >= one.since + tell_unmade_after && !is_late(one.binding_id);
     if (now < one.since + longest_wait && !hopeless)
       return false;
     auto why = trouble != trouble_of.end()                  ? trouble->second
@@ -347,6 +353,12 @@ void instance_bindings::tell_pollers() {
   });
   for (const auto& one : waiting_)
     host_.wake(one.since + (one.may_poll ? poll_after : longest_wait) - now);
+}
+
+/// Whether its role may just need more time.
+bool instance_bindings::is_late(const std::string& binding_id) const {
+  auto found = known_.find(binding_id);
+  return found != known_.end() && late_.contains(role_of(found->second));
 }
 
 /// Where nothing has been refused.
@@ -362,15 +374,15 @@ std::string instance_bindings::what_is_awaited(const std::string& binding_id) co
 // -- the loop -------------------------------------------------------------------------------------
 
 std::string instance_bindings::key_of(const std::string& binding_id) const {
-  return keys::binding(host_.name, model::name_of(binding_id));
+  return keys::binding(host_.name(), model::name_of(binding_id));
 }
 
 /// A binding as it shall stand in etcd, if the record is still as this actor knows it.
 change instance_bindings::change_to(const model::binding& next) const {
   auto key = key_of(next.binding_id);
-  auto value = store::encode_binding(next, host_.name, *host_.keys);
+  auto value = store::encode_binding(next, host_.name(), *host_.setup().keys);
   change what;
-  what.compares = {store::unchanged_since(keys::record(host_.name), host_.at())};
+  what.compares = {store::unchanged_since(keys::record(host_.name()), host_.at())};
   what.operations = {store::put{key, value}};
   what.witness = {key, ""};
   what.made = [value](const auto& found) { return !found.empty() && found.front().value == value; };
@@ -378,7 +390,8 @@ change instance_bindings::change_to(const model::binding& next) const {
 }
 
 store::operation instance_bindings::put_of(const model::binding& one) const {
-  return store::put{key_of(one.binding_id), store::encode_binding(one, host_.name, *host_.keys)};
+  return store::put{key_of(one.binding_id),
+                    store::encode_binding(one, host_.name(), *host_.setup().keys)};
 }
 
 /// Which node leads, of which timeline; there has to be one.
@@ -476,7 +489,7 @@ std::set<std::string> instance_bindings::that_let_in(const std::set<std::string>
 /// What PostgreSQL itself is to do can be held up by whoever lives in it, by a replica's replay, and by
 /// the want of a leader: a line in pg_hba.conf cannot.
 void instance_bindings::have_refused_by_cells() {
-  auto now = host_.self->clock().now();
+  auto now = host_.self()->clock().now();
   auto roles = host_.known()->desired.exists ? to_be_refused() : std::set<std::string>{};
   auto& since = by_cells_.since;
   std::erase_if(since, [&](const auto& one) { return !roles.contains(one.first); });
@@ -537,7 +550,7 @@ void instance_bindings::tend_roles() {
                : !unmade_.empty() ? pause_when_unmade
                : held_back        ? pause_when_held_back
                                   : pause_when_lingering;
-  auto now = host_.self->clock().now();
+  auto now = host_.self()->clock().now();
   if (now < answered_at_ + pause)
     return host_.wake(answered_at_ + pause - now);
   ask(std::move(*wanted));
@@ -549,7 +562,7 @@ void instance_bindings::tend_removal() {
   if (leaving_.empty() || !host_.known()->desired.exists
       || !host_.seen().running(host_.seen().leader))
     return;
-  auto now = host_.self->clock().now();
+  auto now = host_.self()->clock().now();
   auto is_in_use = [this](const std::string& role) {
     return std::ranges::any_of(known_, [&](const auto& one) {
       return one.second.role.username == role && one.second.phase != model::binding_phase::removing;
@@ -576,7 +589,7 @@ void instance_bindings::ask(state_of_roles wanted) {
   confirmed_.reset();
   const auto& known = *host_.known();
   const auto& leader = host_.seen().members.at(host_.seen().leader);
-  role_order order{host_.name,
+  role_order order{host_.name(),
                    leader.login_url,
                    known.superuser,
                    known.application,
@@ -609,7 +622,8 @@ void instance_bindings::ask(state_of_roles wanted) {
     host_.go_on();
     at_hand_.reset();
   };
-  host_.self->request(host_.database, database_patience, std::move(order))
+  host_.self()
+      ->request(host_.setup().database, database_patience, std::move(order))
       .then([done](const role_answer& said) { done(said); },
             [done](const caf::error&) {
               done({false, "PostgreSQL did not answer in time"});
@@ -617,13 +631,14 @@ void instance_bindings::ask(state_of_roles wanted) {
 }
 
 void instance_bindings::note_answer(const role_answer& said) {
-  answered_at_ = host_.self->clock().now();
+  answered_at_ = host_.self()->clock().now();
   auto before = troubles();
   if (said.ok) {
     replicas_ = said.replicas;
     replayed_ = said.replayed;
     caught_up_ = said.caught_up;
     unmade_ = said.unmade;
+    late_ = said.late;
     cut_short_ = said.cut_short;
     // What a removal has said of a role holds until the next one.
     for (auto& [role, why] : std::exchange(leaving_, said.leaving))
@@ -640,7 +655,7 @@ void instance_bindings::note_answer(const role_answer& said) {
   refusal_ = said.why;
   if (!said.why.empty())
     spdlog::warn("instance {}: the roles of its bindings are not as they shall be yet: {}",
-                 host_.name, said.why);
+                 host_.name(), said.why);
   log_troubles(before);
   host_.publish();
 }
@@ -649,12 +664,12 @@ void instance_bindings::ask_for_removal(const std::string& role) {
   removing_.insert(role);
   const auto& known = *host_.known();
   const auto& leader = host_.seen().members.at(host_.seen().leader);
-  role_removal order{host_.name, leader.login_url,  known.superuser, known.application,
-                     role,       running_replicas()};
+  role_removal order{host_.name(), leader.login_url,  known.superuser, known.application,
+                     role,         running_replicas()};
   for (const auto& [other, why] : leaving_)
     if (other != role)
       order.others.insert(other);
-  auto now = host_.self->clock().now();
+  auto now = host_.self()->clock().now();
   auto& first = remove_again_[role].first;
   first = first.value_or(now);
   order.asked_for = std::chrono::duration_cast<std::chrono::milliseconds>(now - *first);
@@ -666,7 +681,8 @@ void instance_bindings::ask_for_removal(const std::string& role) {
       note_removal(role, said);
     host_.go_on();
   };
-  host_.self->request(host_.database, database_patience, std::move(order))
+  host_.self()
+      ->request(host_.setup().database, database_patience, std::move(order))
       .then([done](const role_removal_answer& said) { done(said); },
             [done](const caf::error&) {
               done({false, "PostgreSQL did not answer in time"});
@@ -687,7 +703,7 @@ void instance_bindings::note_removal(const std::string& role, const role_removal
     there->second = said.why;
     auto& next = remove_again_[role];
     next.pause = std::clamp(2 * next.pause, first_pause_when_lingering, pause_when_lingering);
-    next.at = host_.self->clock().now() + next.pause;
+    next.at = host_.self()->clock().now() + next.pause;
   }
   for (const auto& [other, why] : said.others)
     if (auto there = leaving_.find(other); there != leaving_.end() && there->second.empty())
@@ -717,7 +733,7 @@ std::map<std::string, std::string> instance_bindings::troubles() const {
 void instance_bindings::log_troubles(const std::map<std::string, std::string>& before) const {
   for (const auto& [id, why] : troubles())
     if (auto known = before.find(id); known == before.end() || known->second != why)
-      spdlog::warn("instance {}: binding {}: {}", host_.name, id, why);
+      spdlog::warn("instance {}: binding {}: {}", host_.name(), id, why);
 }
 
 /// The role that a binding's credentials name.
@@ -766,7 +782,7 @@ bool instance_bindings::settle() {
         continue;
       operations.push_back(store::erase{{key_of(id), ""}});
       what.ended.push_back(id);
-      next.ended_bindings[id] = {host_.outside.now(), one.operation_id};
+      next.ended_bindings[id] = {host_.setup().outside.now(), one.operation_id};
       continue;
     }
     bool fresh = one.phase == model::binding_phase::creating;
@@ -791,11 +807,11 @@ bool instance_bindings::settle() {
   }
   if (operations.empty() && !held)
     return false;
-  model::forget_ended_bindings(next, host_.outside.now());
+  model::forget_ended_bindings(next, host_.setup().outside.now());
   host_.write(std::move(next), {}, std::move(operations),
               [this, what = std::move(what)](const fate& came) {
                 if (!came.done()) {
-                  spdlog::warn("instance {}: bindings not written: {}", host_.name, came.why);
+                  spdlog::warn("instance {}: bindings not written: {}", host_.name(), came.why);
                   return;
                 }
                 at_ = came.at;
@@ -865,7 +881,7 @@ bool instance_bindings::hold_back_at_once() {
     return false;
   host_.write(std::move(next), {}, {}, [this](const fate& came) {
     if (!came.done())
-      spdlog::warn("instance {}: nodes are not held back yet: {}", host_.name, came.why);
+      spdlog::warn("instance {}: nodes are not held back yet: {}", host_.name(), came.why);
   });
   return true;
 }
@@ -888,8 +904,9 @@ void instance_bindings::settled(const settlement& what) {
     known_[id].note.clear();
   for (const auto& id : what.ended) {
     // The leader has been made to lack it: what it shall have is what it has.
-    if (auto ended = known_.extract(id); ended && confirmed_)
-      std::erase(confirmed_->revoked, ended.mapped().role.username);
+    if (auto ended = known_.find(id); ended != known_.end() && confirmed_)
+      std::erase(confirmed_->revoked, ended->second.role.username);
+    known_.erase(id);
   }
   host_.publish();
   for (const auto& [id, note] : what.made)

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <atomic>
-#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -13,46 +12,47 @@
 #include "actors/interfaces.hpp"
 #include "actors/record_writer.hpp"
 #include "actors/rights_keeper.hpp"
-#include "store/keyring.hpp"
+#include "actors/service_instance.hpp"
 
 namespace matriarch::actors {
 
 /// What the bindings of an instance need of its actor.
-struct binding_host {
-  service_instance_actor::pointer self;
-  std::string name;
-  environment outside;
-  database_actor database;
-  port_registry_actor ports;
-  std::shared_ptr<const store::keyring> keys;
+class binding_host {
+public:
+  [[nodiscard]] virtual service_instance_actor::pointer self() const = 0;
+  [[nodiscard]] virtual const std::string& name() const = 0;
+  [[nodiscard]] virtual const instance_setup& setup() const = 0;
   /// The instance's record and the revision of its key; nullptr while there is none.
-  std::function<const model::record*()> known;
-  std::function<store::revision()> at;
-  std::function<const model::cluster_view&()> seen;
+  [[nodiscard]] virtual const model::record* known() const = 0;
+  [[nodiscard]] virtual store::revision at() const = 0;
+  [[nodiscard]] virtual const model::cluster_view& seen() const = 0;
   /// What the routers serve, as of the last look.
-  std::function<const model::routers&()> routing;
+  [[nodiscard]] virtual const model::routers& routing() const = 0;
   /// What the client of a binding connects to.
-  std::function<model::route(bool read_only)> route;
+  [[nodiscard]] virtual model::route route(bool read_only) const = 0;
   /// Exchanges a public port that nobody has been told of.
-  std::function<void(bool read_only)> change_port;
+  virtual void change_port(bool read_only) = 0;
   /// Makes a change of keys other than the record; no other change may be under way.
-  std::function<void(change, record_writer::after)> commit;
+  virtual void commit(change what, record_writer::after then) = 0;
   /// Writes the record and with it other keys.
-  std::function<void(model::record, std::vector<store::compare>, std::vector<store::operation>,
-                     record_writer::after)>
-      write;
+  virtual void write(model::record next, std::vector<store::compare> compares,
+                     std::vector<store::operation> operations, record_writer::after then) = 0;
   /// Whether this broker may change anything; answers if it may not.
-  std::function<bool(caf::typed_response_promise<model::verdict>&)> may_act;
+  virtual bool may_act(caf::typed_response_promise<model::verdict>& owed) = 0;
   /// Has the cells of nodes end what is open there of roles, where nobody gets in to do it.
-  std::function<void(const std::set<std::string>& nodes, const std::set<std::string>& roles)>
-      end_sessions;
+  virtual void end_sessions(const std::set<std::string>& nodes,
+                            const std::set<std::string>& roles) = 0;
   /// Holds the actor's other changes back while a port is asked for, and no longer.
-  std::function<void(bool)> hold;
+  virtual void hold(bool held) = 0;
   /// Has the actor look what comes next.
-  std::function<void()> go_on;
-  std::function<void()> publish;
-  std::function<model::snapshot_ptr()> snapshot;
-  std::function<void(caf::timespan)> wake;
+  virtual void go_on() = 0;
+  virtual void publish() = 0;
+  [[nodiscard]] virtual model::snapshot_ptr snapshot() const = 0;
+  /// Has the actor look again after that time.
+  virtual void wake(caf::timespan pause) = 0;
+
+protected:
+  ~binding_host() = default;
 };
 
 /// The bindings of one instance, as part of its actor: their records in etcd are the desired state
@@ -72,12 +72,13 @@ class instance_bindings {
 public:
   using answer = caf::typed_response_promise<model::verdict>;
 
-  instance_bindings(binding_host host, std::map<std::string, model::binding> known)
-      : host_(std::move(host)), known_(std::move(known)), rights_(host_) {}
+  /// The host outlives this.
+  instance_bindings(binding_host& host, std::map<std::string, model::binding> known)
+      : host_(host), known_(std::move(known)), rights_(host_) {}
   instance_bindings(const instance_bindings&) = delete;
   instance_bindings& operator=(const instance_bindings&) = delete;
 
-  [[nodiscard]] const std::map<std::string, model::binding>& all() const { return known_; }
+  [[nodiscard]] const model::shared_map<std::string, model::binding>& all() const { return known_; }
   /// Why nothing could be made when that was last tried, rights included, or what new bindings wait
   /// for although their roles are as they shall be; empty if neither is so.
   [[nodiscard]] const std::string& refusal() const {
@@ -187,12 +188,13 @@ private:
   void settled(const settlement& what);
   [[nodiscard]] bool note_may_be_over() const;
   [[nodiscard]] std::string note_on_replicas() const;
+  [[nodiscard]] bool is_late(const std::string& binding_id) const;
   [[nodiscard]] std::string what_is_awaited(const std::string& binding_id) const;
   /// What a user should know of a binding that is made now.
   [[nodiscard]] std::string note_on(const model::binding& one) const;
 
-  binding_host host_;
-  std::map<std::string, model::binding> known_;
+  binding_host& host_;
+  model::shared_map<std::string, model::binding> known_;
   rights_keeper rights_;
   /// Keys whose values cannot be read. What they say is not known, so no role is taken away for the
   /// want of a binding.
@@ -203,6 +205,7 @@ private:
   int replicas_ = 0;                          ///< that streamed when that was confirmed
   int replayed_ = 0;                          ///< of these, how many had it
   std::map<std::string, std::string> unmade_; ///< roles not made then, and why
+  std::set<std::string> late_;                ///< of these, those that may just need more time
   std::set<std::string> caught_up_;           ///< nodes whose replicas had it
   bool cut_short_ = false;                    ///< only revocations were done then
   std::size_t replicas_asked_ = 0;            ///< that ran when that was asked for

@@ -96,12 +96,15 @@ private:
   service_instance_actor spawn(instance_start start) {
     auto name = start.name;
     auto scope = start.known ? start.known->scope : name;
-    name_of_scope_[scope] = name;
-    scopes_of_[name].insert(scope);
+    // Nearly all have their names for scopes, and a large fleet remembers none of these.
+    if (scope != name) {
+      name_of_scope_[scope] = name;
+      scopes_of_[name].insert(scope);
+    }
     auto instance = spawn_service_instance(self_->system(), setup_, std::move(start), activity_);
     self_->monitor(instance);
-    instances_[name] = instance;
-    name_of_actor_[instance.address()] = name;
+    auto known = instances_.insert_or_assign(name, instance).first;
+    name_of_actor_[instance.address()] = &known->first;
     return instance;
   }
 
@@ -109,17 +112,14 @@ private:
     auto found = name_of_actor_.find(down.source);
     if (found == name_of_actor_.end())
       return;
-    auto name = std::move(found->second);
+    const auto name = *found->second;
     name_of_actor_.erase(found);
-    if (auto known = instances_.find(name);
-        known != instances_.end() && known->second.address() == down.source) {
-      instances_.erase(known);
-      for (const auto& scope : scopes_of_[name])
+    instances_.erase(name);
+    if (auto scopes = scopes_of_.extract(name))
+      for (const auto& scope : scopes.mapped())
         if (auto there = name_of_scope_.find(scope);
             there != name_of_scope_.end() && there->second == name)
           name_of_scope_.erase(there);
-      scopes_of_.erase(name);
-    }
     // An instance's actor ends by itself only when there is no instance any more.
     if (!down.reason || down.reason == caf::exit_reason::normal)
       return;
@@ -298,21 +298,47 @@ private:
 
   caf::result<model::demote_report> demote(const model::demote_request& what) {
     auto cells = setup_->out->status.cells.load();
-    bool known = std::any_of(cells->begin(), cells->end(),
-                             [&](const auto& cell) { return cell.guid == what.cell; });
-    if (!known || instances_.empty())
-      return model::demote_report{known, {}};
+    bool known = model::find_cell(*cells, what.cell) != nullptr;
     auto owed = self_->make_response_promise<model::demote_report>();
+    if (!known) {
+      owed.deliver(model::demote_report{});
+      return owed;
+    }
+    self_->request(setup_->cells, store_patience, users_wanted{what.cell})
+        .then([this, what, owed](const cell_users& on_it) { demote(what, on_it, owed); },
+              [owed](const caf::error&) mutable {
+                owed.deliver(model::demote_report{
+                    true, {{"", "", "", "the broker is too busy; try again"}}});
+              });
+    return owed;
+  }
+
+  void demote(const model::demote_request& what, const cell_users& on_it,
+              caf::typed_response_promise<model::demote_report> owed) {
+    const auto concerned = actors_of(on_it);
+    if (concerned.empty()) {
+      owed.deliver(model::demote_report{true, {}});
+      return;
+    }
     auto together = std::make_shared<demotion>();
-    together->open = instances_.size();
-    together->owed = owed;
-    for (const auto& [name, instance] : instances_)
+    together->open = concerned.size();
+    together->owed = std::move(owed);
+    for (const auto& [name, instance] : concerned)
       self_->request(instance, demotion_patience, what)
           .then([together](const model::demote_report& one) { together->add(one); },
                 [together, name = name](const caf::error&) {
                   together->add({true, {{name, "", "", "the switchover did not end in time"}}});
                 });
-    return owed;
+  }
+
+  /// Of those that there are.
+  [[nodiscard]] std::map<std::string, service_instance_actor>
+  actors_of(const cell_users& some) const {
+    std::map<std::string, service_instance_actor> found;
+    for (const auto& name : some.names)
+      if (auto known = instances_.find(name); known != instances_.end())
+        found.insert(*known);
+    return found;
   }
 
   caf::result<model::forget_report> forget(const model::forget_request& what) {
@@ -324,29 +350,34 @@ private:
                 owed.deliver(std::move(allowed));
                 return;
               }
-              forget_everywhere(what, owed);
+              self_->request(setup_->cells, store_patience, users_wanted{what.cell})
+                  .then([this, what, owed](const cell_users& on_it) { forget(what, on_it, owed); },
+                        [owed](const caf::error&) mutable { owed.deliver(too_busy_to_forget()); });
             },
-            [owed](const caf::error&) mutable {
-              owed.deliver(model::forget_report{true, "the broker is too busy; try again", {}});
-            });
+            [owed](const caf::error&) mutable { owed.deliver(too_busy_to_forget()); });
     return owed;
   }
 
-  void forget_everywhere(const model::forget_request& what,
-                         caf::typed_response_promise<model::forget_report> owed) {
+  static model::forget_report too_busy_to_forget() {
+    return {true, "the broker is too busy; try again", {}};
+  }
+
+  void forget(const model::forget_request& what, const cell_users& on_it,
+              caf::typed_response_promise<model::forget_report> owed) {
     auto all = std::make_shared<model::forget_report>();
     all->known = true;
-    if (instances_.empty()) {
+    const auto concerned = actors_of(on_it);
+    if (concerned.empty()) {
       owed.deliver(*all);
       return;
     }
-    auto open = std::make_shared<std::size_t>(instances_.size());
+    auto open = std::make_shared<std::size_t>(concerned.size());
     auto add = [all, open, owed](const model::forget_report& one) mutable {
       all->entries.insert(all->entries.end(), one.entries.begin(), one.entries.end());
       if (--*open == 0)
         owed.deliver(*all);
     };
-    for (const auto& [name, instance] : instances_)
+    for (const auto& [name, instance] : concerned)
       self_->request(instance, forgetting_patience, what)
           .then([add](const model::forget_report& one) mutable { add(one); },
                 [add, name = name](const caf::error&) mutable {
@@ -361,9 +392,10 @@ private:
   std::set<std::string> reviving_;  ///< etcd is being asked after them
   std::set<std::string> to_revive_; ///< in a moment
   std::unordered_map<std::string, service_instance_actor> instances_;
-  std::map<caf::actor_addr, std::string> name_of_actor_;
-  std::unordered_map<std::string, std::string> name_of_scope_;
-  std::unordered_map<std::string, std::set<std::string>> scopes_of_; ///< by name
+  /// The names are those in `instances_`, where an actor stays until it has ended.
+  std::map<caf::actor_addr, const std::string*> name_of_actor_;
+  std::unordered_map<std::string, std::string> name_of_scope_;       ///< where they differ
+  std::unordered_map<std::string, std::set<std::string>> scopes_of_; ///< by name, likewise
   std::optional<service_groups> listing_;                            ///< the one that is under way
 };
 

@@ -68,6 +68,8 @@ using cell_directory_actor = caf::typed_actor<
     caf::replies_to<placement_order>::with<model::placement>,
     /// From an instance's actor, whenever its nodes have changed.
     caf::reacts_to<cells_in_use>,
+    /// By what the instances have said last.
+    caf::replies_to<users_wanted>::with<cell_users>,
     /// From a cell's agent, whenever it has asked.
     caf::reacts_to<cell_health>,
     /// From an instance's actor that has to be repaired: asks for a turn, and gives it back.

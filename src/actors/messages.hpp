@@ -172,8 +172,17 @@ struct cells_in_use {
     model::node_addresses at; ///< as recorded
     bool operator==(const place&) const = default;
   };
+  using places = std::vector<place>;
   std::string name;
-  std::vector<place> nodes;
+  std::shared_ptr<const places> nodes; ///< kept once by who tells and who hears it
+};
+/// Who has a node on a cell.
+struct users_wanted {
+  std::string cell;
+};
+/// The names of the instances that have.
+struct cell_users {
+  std::set<std::string> names;
 };
 /// Which cells are lost, for the instances on them.
 struct cell_news {
@@ -297,6 +306,8 @@ struct role_answer {
   std::map<std::string, std::string> leaving = {};
   /// The wanted roles that could not be made, the owner if it was to be looked at, and why.
   std::map<std::string, std::string> unmade = {};
+  /// Of these, those for which nothing is known to be missing but time.
+  std::set<std::string> late = {};
   /// The replicas, by the names under which they stream, that have the change.
   std::set<std::string> caught_up = {};
   /// A replica lacks a revocation, and whoever ordered it has to know at once: nothing else was tried.
@@ -429,6 +440,8 @@ MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_answer)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_health)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_trust)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cells_in_use)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::users_wanted)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_users)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::orphan_order)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_listing)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::sessions_order)

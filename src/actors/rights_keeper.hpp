@@ -11,7 +11,7 @@
 
 namespace matriarch::actors {
 
-struct binding_host;
+class binding_host;
 
 /// Has what applications may do compared with what they shall be able to, as part of an instance's
 /// actor: after each change of the bindings or of the leader, and every minute besides, since
@@ -20,7 +20,7 @@ class rights_keeper {
 public:
   using bindings = std::map<std::string, model::binding>;
 
-  explicit rights_keeper(const binding_host& host) : host_(host) {}
+  explicit rights_keeper(binding_host& host) : host_(host) {}
 
   /// Called whenever something may have changed.
   void tend(const bindings& known);
@@ -57,7 +57,7 @@ private:
   void ask(subject of);
   void note_answer(const subject& of, const rights_answer& said);
 
-  const binding_host& host_;
+  binding_host& host_;
   std::optional<subject> done_;      ///< the last one that was complete
   std::vector<std::string> skipped_; ///< objects that somebody was changing then
   bool asking_ = false;

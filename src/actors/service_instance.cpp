@@ -3,7 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <deque>
+#include <list>
 #include <set>
 
 #include "actors/adoption.hpp"
@@ -81,7 +81,7 @@ constexpr caf::timespan port_retry_pause = 2s;
 // A cell that failed to start a node for a repair is left in peace for so long.
 constexpr caf::timespan avoidance = 60s;
 
-class service_instance {
+class service_instance final : private binding_host {
 public:
   service_instance(service_instance_actor::pointer self, instance_setup_ptr setup,
                    instance_start start, activity now)
@@ -89,7 +89,7 @@ public:
         record_key_(keys::record(name_)),
         writer_(self, setup_->store, record_key_, setup_->active_value), activity_(std::move(now)),
         adoption_(setup_->parameters, setup_->out->status.adopting),
-        bindings_(binding_host_of_this(), std::move(start.bindings)) {
+        bindings_(*this, std::move(start.bindings)) {
     around_.routed_as = name_;
     around_.seen = std::move(start.seen);
     if (start.known)
@@ -153,46 +153,28 @@ public:
 private:
   using answer = caf::typed_response_promise<model::verdict>;
 
-  /// What the bindings may use of this actor.
-  binding_host binding_host_of_this() {
-    binding_host host;
-    host.self = self_;
-    host.name = name_;
-    host.outside = setup_->outside;
-    host.database = setup_->database;
-    host.ports = setup_->ports;
-    host.keys = setup_->keys;
-    host.known = [this] { return known_.get(); };
-    host.at = [this] { return at_; };
-    host.seen = [this]() -> const model::cluster_view& { return around_.seen; };
-    host.routing = [this]() -> const model::routers& { return *around_.routing; };
-    host.route = [this](bool read_only) {
-      return model::route{around_.routed_at,
-                          read_only ? known_->read_only_port : known_->allocated_port, true, name_};
-    };
-    host.change_port = [this](bool read_only) { change_port(read_only); };
-    host.end_sessions = [this](const std::set<std::string>& nodes,
-                               const std::set<std::string>& roles) {
-      for (const auto& id : nodes)
-        if (const auto* where = known_ ? known_->find_node(id) : nullptr)
-          self_->send(setup_->cells, sessions_order{where->cell, where->node_id, known_->scope,
-                                                    activity_.fleet, roles});
-    };
-    host.commit = [this](change what, after_commit then) {
-      commit(std::move(what), std::move(then));
-    };
-    host.write = [this](model::record next, std::vector<store::compare> compares,
-                        std::vector<store::operation> operations, after_commit then) {
-      write(std::move(next), std::move(compares), std::move(operations), std::move(then));
-    };
-    host.may_act = [this](answer& owed) { return may_act(owed); };
-    host.hold = [this](bool held) { busy_ = held; };
-    host.go_on = [this] { go_on(); };
-    host.publish = [this] { publish(); };
-    host.snapshot = [this] { return snapshot(); };
-    host.wake = [this](caf::timespan pause) { alarm_.set(pause); };
-    return host;
+  // -- what the bindings use of this actor --------------------------------------------------------
+
+  [[nodiscard]] service_instance_actor::pointer self() const override { return self_; }
+  [[nodiscard]] const std::string& name() const override { return name_; }
+  [[nodiscard]] const instance_setup& setup() const override { return *setup_; }
+  [[nodiscard]] const model::record* known() const override { return known_.get(); }
+  [[nodiscard]] store::revision at() const override { return at_; }
+  [[nodiscard]] const model::cluster_view& seen() const override { return around_.seen; }
+  [[nodiscard]] const model::routers& routing() const override { return *around_.routing; }
+  [[nodiscard]] model::route route(bool read_only) const override {
+    return {around_.routed_at, read_only ? known_->read_only_port : known_->allocated_port, true,
+            name_};
   }
+  void end_sessions(const std::set<std::string>& nodes,
+                    const std::set<std::string>& roles) override {
+    for (const auto& id : nodes)
+      if (const auto* where = known_ ? known_->find_node(id) : nullptr)
+        self_->send(setup_->cells, sessions_order{where->cell, where->node_id, known_->scope,
+                                                  activity_.fleet, roles});
+  }
+  void hold(bool held) override { busy_ = held; }
+  void wake(caf::timespan pause) override { alarm_.set(pause); }
 
   // -- what is known ------------------------------------------------------------------------------
 
@@ -211,10 +193,9 @@ private:
     bindings_.forget();
     around_ = {};
     initialized_at_ = 0;
-    addresses_.clear();
+    said_.clear();
     unserved_.reset();
     watch_routes();
-    announced_.clear();
     admitted_ = dismissed_ = false;
     health_.clear();
     avoid_.clear();
@@ -226,8 +207,8 @@ private:
     answer_waiting();
   }
 
-  [[nodiscard]] std::vector<cells_in_use::place> places() const {
-    std::vector<cells_in_use::place> all;
+  [[nodiscard]] cells_in_use::places places() const {
+    cells_in_use::places all;
     if (known_)
       for (const auto& n : known_->nodes)
         all.push_back(
@@ -240,7 +221,7 @@ private:
 
   /// After each write too: it ends what was reserved for it.
   void report_cells() {
-    reported_ = places();
+    reported_ = std::make_shared<const cells_in_use::places>(places());
     self_->send(setup_->cells, cells_in_use{name_, reported_});
   }
 
@@ -255,12 +236,10 @@ private:
       auto seen = erased ? result<model::member>{failure{""}} : store::decode_member(entry.value);
       if (seen.ok()) {
         note_address(node_id, *seen, entry);
-        announced_[node_id] = around_.seen.members[node_id] = *seen;
-        judge_member(node_id);
+        judge_member(node_id, *seen);
         note_state(node_id, *seen);
       } else {
-        announced_.erase(node_id);
-        around_.seen.members.erase(node_id);
+        miss_member(node_id);
         around_.copied_leader.erase(node_id);
       }
     } else if (known_ && entry.key == keys::leader(known_->scope)) {
@@ -285,17 +264,40 @@ private:
   /// What routers read of this instance was changed at that revision.
   void note_route(store::revision at) { around_.routed_at = std::max(around_.routed_at, at); }
 
+  static std::string address_of(const model::member& one) {
+    return one.conn_url + ' ' + one.api_url;
+  }
+
+  /// What a member's key says of it; nullptr if there is none.
+  [[nodiscard]] const model::member* announced(const std::string& node_id) const {
+    if (auto said = said_.find(node_id); said != said_.end() && said->second.otherwise)
+      return &*said->second.otherwise;
+    auto believed = around_.seen.members.find(node_id);
+    return believed == around_.seen.members.end() ? nullptr : &believed->second;
+  }
+
   /// A member's key is written every few seconds, and routers care for its addresses alone. Which
   /// write brought them is not known of a key that is met for the first time: its first one did, for
   /// a node keeps its addresses.
   void note_address(const std::string& node_id, const model::member& now,
                     const store::key_value& entry) {
-    auto address = now.conn_url + ' ' + now.api_url;
-    auto [known, first] = addresses_.try_emplace(node_id, address);
-    if (first)
+    const auto* before = announced(node_id);
+    auto& said = said_[node_id];
+    if (!std::exchange(said.is_noted, true))
       note_route(entry.create_revision);
-    else if (std::exchange(known->second, address) != address)
+    else if ((before != nullptr ? address_of(*before) : said.last_address) != address_of(now))
       note_route(entry.mod_revision);
+    said.last_address.clear();
+  }
+
+  /// The member's key is gone.
+  void miss_member(const std::string& node_id) {
+    if (const auto* before = announced(node_id)) {
+      auto& said = said_[node_id];
+      said.last_address = address_of(*before);
+      said.otherwise.reset();
+    }
+    around_.seen.members.erase(node_id);
   }
 
   /// What is remembered of a node ends with the state that it was about.
@@ -309,34 +311,40 @@ private:
   }
 
   /// Lets nobody be connected to at an address that is only a member's word.
-  void judge_member(const std::string& node_id) {
+  void judge_member(const std::string& node_id, model::member now) {
     const auto* listed = known_ ? known_->find_node(node_id) : nullptr;
-    auto& member = around_.seen.members[node_id];
-    auto judged =
-        model::judge_addresses(announced_[node_id], listed,
-                               listed != nullptr ? origin_of(listed->cell) : model::cell_origin{});
-    member.conn_url = std::move(judged.conn_url);
-    member.api_url = std::move(judged.api_url);
-    member.login_url = std::move(judged.login_url);
+    auto judged = model::judge_addresses(
+        now, listed, listed != nullptr ? origin_of(listed->cell) : model::cell_origin{});
+    auto& said = said_[node_id];
+    bool is_believed = judged.conn_url == now.conn_url && judged.api_url == now.api_url;
+    said.otherwise = is_believed ? nullptr : std::make_unique<model::member>(now);
+    if (said.doubt != judged.doubt && !judged.doubt.empty())
+      spdlog::warn("instance {}: {}", name_, judged.doubt);
+    now.conn_url = std::move(judged.conn_url);
+    now.api_url = std::move(judged.api_url);
+    now.login_url = std::move(judged.login_url);
+    now.doubt = said.doubt = std::move(judged.doubt);
     if (judged.learnt)
       around_.registered[node_id] = std::move(*judged.learnt);
-    auto& said = doubts_[node_id];
-    if (said != judged.doubt && !judged.doubt.empty())
-      spdlog::warn("instance {}: {}", name_, judged.doubt);
-    member.doubt = said = std::move(judged.doubt);
+    around_.seen.members[node_id] = std::move(now);
   }
 
   /// After a change of what they are judged by.
   void judge_members() {
-    for (const auto& [node_id, said] : announced_)
-      judge_member(node_id);
+    const auto all = around_.seen.members;
+    for (const auto& [node_id, believed] : all) {
+      auto now = believed;
+      const auto* said = announced(node_id);
+      now.conn_url = said->conn_url;
+      now.api_url = said->api_url;
+      judge_member(node_id, std::move(now));
+    }
   }
 
   [[nodiscard]] model::cell_origin origin_of(const std::string& guid) const {
     auto cells = setup_->out->status.cells.load();
-    auto found = cells ? std::ranges::find(*cells, guid, &model::cell_view::guid)
-                       : std::vector<model::cell_view>::const_iterator{};
-    if (!cells || found == cells->end())
+    const auto* found = model::find_cell(*cells, guid);
+    if (found == nullptr)
       return {};
     // Cells of ours say how they fence.
     auto place = model::place_in(found->uri);
@@ -374,11 +382,13 @@ private:
 
   /// Everything as it is in etcd, after a gap in the watch.
   void relearn(const key_listing& all) {
+    const auto before = around_.seen.members;
+    for (const auto& [node_id, member] : before)
+      miss_member(node_id);
     auto standing = std::move(around_.seen.standing);
     around_.seen = {};
     around_.seen.standing = std::move(standing);
     initialized_at_ = 0;
-    announced_.clear();
     forget_what_the_leader_said();
     std::vector<store::key_value> bindings;
     bool recorded = false;
@@ -397,14 +407,14 @@ private:
   }
 
   void seen_changed() {
-    if (places() != reported_)
+    if (!reported_ || places() != *reported_)
       report_cells();
     go_on();
   }
 
   // -- publishing ---------------------------------------------------------------------------------
 
-  [[nodiscard]] model::snapshot_ptr snapshot() const {
+  [[nodiscard]] model::snapshot_ptr snapshot() const override {
     auto newest = std::make_shared<model::instance_snapshot>();
     newest->known = *known_;
     newest->seen = around_.seen;
@@ -418,7 +428,7 @@ private:
     return newest;
   }
 
-  void publish() {
+  void publish() override {
     if (!known_ || known_->phase != model::record_phase::accepted)
       return;
     auto newest = snapshot();
@@ -460,7 +470,7 @@ private:
   }
 
   /// Whether this broker may change anything; answers if it may not.
-  bool may_act(answer& owed) {
+  bool may_act(answer& owed) override {
     if (!acts())
       refuse(owed, model::verdict_kind::unavailable,
              "this broker is not the active one; try again in a few seconds");
@@ -773,7 +783,7 @@ private:
 
   /// Writes the record, and with it other keys, if it still is as this actor knows it.
   void write(model::record next, std::vector<store::compare> compares,
-             std::vector<store::operation> operations, after_commit then) {
+             std::vector<store::operation> operations, after_commit then) override {
     next.write_id = setup_->outside.new_id();
     change what;
     what.compares = std::move(compares);
@@ -796,7 +806,7 @@ private:
            });
   }
 
-  void commit(change what, after_commit then) {
+  void commit(change what, after_commit then) override {
     busy_ = true;
     writer_.commit(std::move(what), [this, then = std::move(then)](const fate& came) {
       busy_ = false;
@@ -834,7 +844,7 @@ private:
   }
 
   /// Called after anything that may have changed what comes next.
-  void go_on() {
+  void go_on() override {
     if (busy_)
       return;
     while (!waiting_.empty() && !busy_) {
@@ -1005,7 +1015,7 @@ private:
 
   /// Gives this instance another public port, its first or its second one. Nobody may have been told
   /// of the old one. Which rests: a router may come that has had it.
-  void change_port(bool read_only) {
+  void change_port(bool read_only) override {
     if (busy_)
       return;
     if (auto now = self_->clock().now(); now < port_again_at_)
@@ -1152,10 +1162,8 @@ private:
     around_.unanswered_starts.erase(node_id);
     around_.failed_removals.erase(node_id);
     around_.seen.members.erase(node_id);
-    addresses_.erase(node_id);
     around_.registered.erase(node_id);
-    announced_.erase(node_id);
-    doubts_.erase(node_id);
+    said_.erase(node_id);
     around_.lag.erase(node_id);
     around_.settings.erase(node_id);
   }
@@ -1308,9 +1316,10 @@ private:
     around_.lag = lag;
     around_.lag_told = true;
     lag_heard_at_ = self_->clock().now();
-    for (auto& [node_id, member] : around_.seen.members)
-      if (lag.contains(node_id) && member.starting())
-        member.state = "running";
+    for (const auto& [node_id, behind] : lag)
+      if (auto found = around_.seen.members.find(node_id);
+          found != around_.seen.members.end() && found->second.starting())
+        around_.seen.members[node_id].state = "running";
   }
 
   /// Longer, if nothing has changed for a while.
@@ -1550,8 +1559,8 @@ private:
       around_.configured.clear();
       settings_again_at_ = self_->clock().now() + pause_between_in_vain;
     }
-    if (auto found = around_.seen.members.find(id); found != around_.seen.members.end())
-      found->second.state = "start failed"; // its key says so a round later
+    if (around_.seen.members.contains(id))
+      around_.seen.members[id].state = "start failed"; // its key says so a round later
   }
 
   /// Patroni tries again and again by itself, takes no order meanwhile, and its node does not run.
@@ -1799,15 +1808,19 @@ private:
   adoption adoption_;
   instance_bindings bindings_;
   model::circumstances around_;
-  /// What members say of themselves; `around_.seen` has of it what is to be believed.
-  std::map<std::string, model::member> announced_;
-  std::map<std::string, std::string> doubts_; ///< about that, as last logged
+  /// What a member says of itself, beside what is believed of it, which is in `around_.seen`.
+  struct word {
+    std::unique_ptr<model::member> otherwise; ///< its key, where that says something else
+    bool is_noted = false;                    ///< its address was, by note_address()
+    std::string last_address;                 ///< as last told, while it has no key
+    std::string doubt;                        ///< as last logged
+  };
+  std::map<std::string, word> said_; ///< by node id
   std::string waiting_for_;
   /// The revision of the request that is in progress, if this actor has written it.
   store::revision accepted_at_ = 0;
-  std::map<std::string, std::string> addresses_; ///< of members, by node id, as last told
-  std::optional<model::route> unserved_;         ///< what the operation waits for
-  std::vector<model::route> awaited_routes_;     ///< as the router directory knows
+  std::optional<model::route> unserved_;     ///< what the operation waits for
+  std::vector<model::route> awaited_routes_; ///< as the router directory knows
   caf::actor_clock::time_point port_again_at_;
   std::string repair_;                 ///< what is being repaired, in words
   store::revision initialized_at_ = 0; ///< of the key `initialize`; 0: it is not there
@@ -1826,8 +1839,8 @@ private:
     caf::actor_clock::time_point until;
     std::string reason;
   };
-  std::map<std::string, avoidance_of_a_cell> avoid_; ///< by the cell's guid
-  std::vector<cells_in_use::place> reported_;
+  std::map<std::string, avoidance_of_a_cell> avoid_;     ///< by the cell's guid
+  std::shared_ptr<const cells_in_use::places> reported_; ///< to whom counts the cells' nodes
 
   bool busy_ = false; ///< a write, or the acceptance of this instance, is under way
   struct waiting_request {
@@ -1835,7 +1848,7 @@ private:
     unsigned outage; ///< the last one when it came
     std::function<void()> serve;
   };
-  std::deque<waiting_request> waiting_;
+  std::list<waiting_request> waiting_; ///< (an empty std::deque takes 600 bytes)
   struct awaited {
     std::string operation_id;
     answer owed;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <set>
@@ -7,6 +8,7 @@
 #include <vector>
 
 #include "model/record.hpp"
+#include "model/shared_map.hpp"
 
 namespace matriarch::model {
 
@@ -37,8 +39,8 @@ struct member {
 
 /// What is seen of a cluster from outside, as opposed to what is recorded of it.
 struct cluster_view {
-  std::map<std::string, member> members; ///< by node id
-  std::string leader;                    ///< the node id in Patroni's `leader` key, or empty
+  shared_map<std::string, member> members; ///< by node id
+  std::string leader;                      ///< the node id in Patroni's `leader` key, or empty
   /// The node ids in Patroni's `sync` key: only these may take over from a synchronous leader.
   std::set<std::string> synchronous;
   /// What judge_health() found: nodes that run and do not replicate, with what there is to say to
@@ -96,14 +98,21 @@ struct cell_view {
   }
 };
 
-/// All cells at one moment, never changed once published.
+/// All cells at one moment, by their guids, never changed once published.
 using cell_table = std::shared_ptr<const std::vector<cell_view>>;
+
+/// The cell of that guid; nullptr if there is none.
+[[nodiscard]] inline const cell_view* find_cell(const std::vector<cell_view>& by_guid,
+                                                const std::string& guid) {
+  auto found = std::ranges::lower_bound(by_guid, guid, {}, &cell_view::guid);
+  return found != by_guid.end() && found->guid == guid ? &*found : nullptr;
+}
 
 /// What an instance's actor publishes at each change; every read of the API is answered from it.
 struct instance_snapshot {
   record known;
   cluster_view seen;
-  std::map<std::string, binding> bindings; ///< by binding id
+  shared_map<std::string, binding> bindings; ///< by binding id
   /// Bindings that are in etcd and cannot be read, by the names of their keys.
   std::set<std::string> unreadable_bindings = {};
   /// Why no roles could be made as they shall be, as last heard; empty if they could.
