@@ -266,10 +266,14 @@ private:
       if (!one.fresh || answer_.unmade.contains(name))
         continue;
       changed_ = true; // what locks it out may be taken back
-      if (hurried() || clock::now() > end)
+      if (hurried() || clock::now() > end) {
         answer_.unmade[name] = "logins took too long; it is tried again";
-      else if (auto wrong = fault_of_login(*leader_, order_, one, end, ending_[name]))
-        answer_.unmade[name] = *wrong;
+        answer_.late.insert(name);
+      } else if (auto wrong = fault_of_login(*leader_, order_, one, end, ending_[name])) {
+        answer_.unmade[name] = wrong->words;
+        if (wrong->only_late)
+          answer_.late.insert(name);
+      }
     }
   }
 

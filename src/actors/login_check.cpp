@@ -39,7 +39,13 @@ public:
               postgresql::deadline until, std::vector<int>& ending)
       : leader_(leader), order_(order), wanted_(wanted), until_(until), ending_(ending) {}
 
-  trouble run() {
+  std::optional<login_fault> run() {
+    auto found = look();
+    return found ? std::optional{login_fault{*found, only_late_}} : std::nullopt;
+  }
+
+private:
+  trouble look() {
     auto wrong = log_in(in_short_time());
     if (!wrong)
       return wrong;
@@ -55,10 +61,12 @@ public:
       return culprit;
     if (auto culprit = find_many())
       return culprit;
-    return hung && !log_in(until_) ? std::nullopt : trouble{not_yet};
+    if (hung && !log_in(until_))
+      return std::nullopt;
+    only_late_ = hung;
+    return not_yet;
   }
 
-private:
   [[nodiscard]] postgresql::deadline in_short_time() const {
     return std::min(until_, clock::now() + longest_login);
   }
@@ -209,12 +217,14 @@ private:
   postgresql::deadline until_;
   std::vector<int>& ending_;
   postgresql::deadline begun_ = clock::now();
+  bool only_late_ = false;
 };
 
 } // namespace
 
-trouble fault_of_login(session& leader, const role_order& order, const wanted_role& wanted,
-                       postgresql::deadline until, std::vector<int>& ending) {
+std::optional<login_fault> fault_of_login(session& leader, const role_order& order,
+                                          const wanted_role& wanted, postgresql::deadline until,
+                                          std::vector<int>& ending) {
   return login_check{leader, order, wanted, until, ending}.run();
 }
 

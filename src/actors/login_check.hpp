@@ -9,12 +9,18 @@
 
 namespace matriarch::actors {
 
+/// What keeps a login from working.
+struct login_fault {
+  std::string words;
+  bool only_late = false; ///< it took too long, and nothing was found that it may hang by
+};
+
 /// Logs in with a new binding's credentials at the leader as an application does, and does the
 /// least that one does. Gives what keeps it from working, in words for whoever made the database
 /// so: its owner may have made settings that end every session. What locks everybody out, so that
 /// nobody but a superuser could take it back, is taken back. `leader` is a superuser's session. The
 /// processes of sessions that were let in, and which are about to end, go into `ending`.
-[[nodiscard]] std::optional<std::string>
+[[nodiscard]] std::optional<login_fault>
 fault_of_login(postgresql::session& leader, const role_order& order, const wanted_role& wanted,
                postgresql::deadline until, std::vector<int>& ending);
 

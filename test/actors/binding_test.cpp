@@ -432,6 +432,20 @@ TEST_CASE("roles are compared again after a change of leader, of its timeline, a
   CHECK(has_it());
 }
 
+TEST_CASE("a login that is only late, as on a busy machine, is waited for") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  here.outside.unmade = "PostgreSQL did not let a session in in time";
+  here.outside.only_late = true;
+  auto came = here.broker().ask(bind("db", "b1"));
+  here.pass(20s);
+  CHECK_FALSE(came->has_value());
+  here.outside.unmade.clear();
+  here.pass(2s);
+  REQUIRE(came->has_value());
+  CHECK((*came)->is == verdict_kind::created);
+}
+
 TEST_CASE("shared credentials need no role, and each binding a login that works") {
   stage here;
   REQUIRE(here.ask(shared_provision()).is == verdict_kind::accepted);

@@ -227,13 +227,17 @@ behave_as_database(database_mock::stateful_pointer<database_state> self,
         if (here)
           here->line->set_roles(
               order.conn_url, std::move(wanted),
-              [keep = keep, unmade, still, hurry = order.hurry](const result<roles_made>& made) {
+              [keep = keep, unmade, late = here && here->outside->only_late, still,
+               hurry = order.hurry](const result<roles_made>& made) {
                 if (!made.ok())
                   return keep({false, made.error()});
                 actors::role_answer said{true, "", made->replayed, made->replayed};
                 for (const auto& name : made->leaving)
                   said.leaving[name];
                 said.unmade = unmade;
+                if (late)
+                  for (const auto& [name, why] : unmade)
+                    said.late.insert(name);
                 said.caught_up = made->caught_up;
                 auto world = still.lock();
                 if (world)

@@ -280,6 +280,7 @@ public:
   duration removals_last{0};              ///< likewise a removal for sessions
   int role_orders = 0;                    ///< how many have come
   std::string unmade;                     ///< why new roles do not work, if so
+  bool only_late = false;                 ///< in that case: for the want of time
   std::set<std::string> stands_still;     ///< nodes that do not replay
   std::string rights_failure;             ///< why rights cannot be compared, if so
   int rights_left = 0;                    ///< comparisons that end before all is looked at
