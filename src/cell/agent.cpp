@@ -285,18 +285,8 @@ std::optional<std::string> agent::save_node(const node& which) {
   return write_durably(which.paths.record, text_of(which.record), agents_own());
 }
 
-store::owned_key agent::key() const {
-  return {store::keys::cell(config_.guid),
-          [guid = config_.guid,
-           own = identity_](const std::string& value) -> std::optional<std::string> {
-            auto there = store::decode_cell_announcement(value);
-            if (there.owner.empty() || there.owner == own)
-              return std::nullopt;
-            return fmt::format("the guid {} is taken: the cell at {} on the machine {} has it in "
-                               "etcd; give each cell a guid of its own, in cell.guid (what has "
-                               "ended leaves its guid within 10 s)",
-                               guid, there.uri, there.host);
-          }};
+claimant agent::self() const {
+  return claimant_of(config_, identity_);
 }
 
 void agent::start(const std::string& certificate_request, std::function<void(std::string)> taken) {
@@ -306,11 +296,12 @@ void agent::start(const std::string& certificate_request, std::function<void(std
                       if (error)
                         spdlog::error("{}", *error);
                     });
-  announcer_.only_with(key(), std::move(taken));
+  auto own = self();
+  announcer_.only_with(key_of(own), std::move(taken));
   announcer_.put(
       store::keys::cell(config_.guid),
       store::encode_cell_announcement({config_.guid, config_.availability_zone, config_.uri,
-                                       static_cast<std::int64_t>(config_.capacity), hostname_,
+                                       static_cast<std::int64_t>(config_.capacity), own.machine,
                                        identity_, certificate_request}));
   announcer_.start();
   for (const auto& [id, found] : nodes_) {

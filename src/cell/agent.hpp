@@ -12,6 +12,7 @@
 #include "cell/cell_config.hpp"
 #include "cell/fence.hpp"
 #include "cell/files.hpp"
+#include "cell/guid_holder.hpp"
 #include "cell/node_record.hpp"
 #include "cell/patroni_config.hpp"
 #include "cell/process.hpp"
@@ -41,8 +42,8 @@ public:
   /// What the HTTP server calls; from any thread, also when the agent is gone.
   [[nodiscard]] http::service service();
 
-  /// The cell's key in etcd, which is its own.
-  [[nodiscard]] store::owned_key key() const;
+  /// As whom it claims the cell's key in etcd.
+  [[nodiscard]] claimant self() const;
 
   /// Begins to look after the nodes; on the loop's thread. `certificate_request` is announced, for
   /// the broker to sign, if it is not empty. `taken` is called, with who has it in words, if another

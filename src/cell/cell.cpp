@@ -93,7 +93,7 @@ int run(const std::string& config_path) {
   options.tls = (*identity)->shown();
   http::server server{options, cell->service()};
   auto refused = server.start();
-  if (!refused && (refused = store::other_owner(etcd, cell->key())))
+  if (!refused && (refused = store::other_owner(etcd, key_of(cell->self()))))
     server.stop();
   if (refused) {
     loop.run([&] {

@@ -9,11 +9,13 @@
 #include "base/programs.hpp"
 #include "cell/fence.hpp"
 #include "cell/files.hpp"
+#include "cell/guid_holder.hpp"
 #include "cell/process.hpp"
 #include "http/port_check.hpp"
 #include "http/tenant_text.hpp"
 #include "store/etcd_check.hpp"
 #include "store/keys.hpp"
+#include "store/ownership.hpp"
 #include "tls/authorities.hpp"
 
 namespace matriarch::cell {
@@ -52,6 +54,25 @@ std::optional<http::recognised_by> shown_by(const cell_config& config) {
   if (!kept || !*kept)
     return std::nullopt;
   return http::recognised_by{tls::cell_host(config.guid), **kept};
+}
+
+/// Whether another cell has the guid, so that this one would not start.
+void look_at_guid(const cell_config& config, base::findings& found) {
+  auto there = store::look_up(config.etcd, store::keys::cell(config.guid));
+  if (!there)
+    return;
+  auto identity = store::known_identity_in(config.data_dir);
+  auto unknown = identity ? std::string{"it does not say whose it is"} : identity.error();
+  auto self = claimant_of(config, identity ? identity->value_or("") : "");
+  auto has = identity ? holder_of(*there, self) : holder::nobody;
+  if (has == holder::itself)
+    found.good("guid", "it runs " + whereabouts(*there));
+  else if (has == holder::other)
+    found.fault("guid", taken_words(*there, self));
+  else
+    found.doubt("guid", fmt::format("the cell {} has it in etcd, and nobody can tell whether that "
+                                    "is this one: {}",
+                                    whereabouts(*there), unknown));
 }
 
 } // namespace
@@ -111,7 +132,9 @@ base::findings check(const loaded_cell_config& loaded) {
     found.good("fencing", std::string{name_of(how)});
   look_at_directory(config, found);
   http::look_at_port(config.bind_host, config.port, found, shown_by(config));
-  store::look_at_etcd(config.etcd, store::keys::shown_fleet, found);
+  if (!store::look_at_etcd(config.etcd, store::keys::shown_fleet, found))
+    return found;
+  look_at_guid(config, found);
   auto fleet = store::look_up(config.etcd, store::keys::shown_fleet).value_or("");
   if (auto wrong = why_not_of_fleet(config, fleet))
     found.fault("fleet", *wrong);

@@ -10,8 +10,11 @@
 #include "http/port_check.hpp"
 #include "router/fleet.hpp"
 #include "router/haproxy.hpp"
+#include "router/report_publisher.hpp"
 #include "store/etcd_check.hpp"
 #include "store/keys.hpp"
+#include "store/ownership.hpp"
+#include "store/router_json.hpp"
 
 namespace matriarch::router {
 
@@ -70,6 +73,30 @@ void look_at_ports(const router_config& config, base::findings& found) {
                                      count > 5 ? ", …" : "", why));
 }
 
+/// Whether another router has the id, so that this one would not start.
+void look_at_id(const router_config& config, base::findings& found) {
+  if (config.id.empty() && config.status_port == 0)
+    return; // it will be made of a port that is free
+  model::router_report self;
+  self.id = id_of(config, config.status_port);
+  auto there = store::look_up(config.etcd, store::keys::router(self.id));
+  auto said = store::decode_router_report(there.value_or(""));
+  auto identity = store::known_identity_in(config.data_dir);
+  if (identity)
+    self.owner = identity->value_or("");
+  if (!there || !said)
+    found.good("id", "router " + self.id);
+  else if (!identity || said->owner.empty())
+    found.doubt("id", fmt::format("a router on the machine {} has the id {} in etcd, and nobody "
+                                  "can tell whether that is this one: {}",
+                                  said->host, self.id,
+                                  identity ? "it does not say whose it is" : identity.error()));
+  else if (auto taken = report_publisher::key_of(self).other_owner(*there))
+    found.fault("id", *taken);
+  else
+    found.good("id", fmt::format("router {}: it runs on the machine {}", self.id, said->host));
+}
+
 } // namespace
 
 void look_at_haproxy(const router_config& config, bool version, base::findings& found) {
@@ -100,7 +127,9 @@ base::findings check(const router_config& config) {
   look_at_ports(config, found);
   if (config.status_port != 0)
     http::look_at_port(config.status_host, config.status_port, found);
-  store::look_at_etcd(config.etcd, store::keys::shown_fleet, found);
+  if (!store::look_at_etcd(config.etcd, store::keys::shown_fleet, found))
+    return found;
+  look_at_id(config, found);
   auto fleet = store::look_up(config.etcd, store::keys::shown_fleet).value_or("");
   if (auto wrong = why_not_of_fleet(config, fleet))
     found.fault("fleet", *wrong);

@@ -1,11 +1,26 @@
 #include "router/report_publisher.hpp"
 
+#include <unistd.h>
+
+#include <array>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "store/keys.hpp"
 #include "store/router_json.hpp"
 
 namespace matriarch::router {
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  ::gethostname(name.data(), name.size() - 1);
+  return name.data();
+}
+
+std::string id_of(const router_config& config, int status_port) {
+  return config.id.empty() ? fmt::format("{}:{}", host_name(), status_port) : config.id;
+}
 
 report_publisher::report_publisher(store::etcd_client& etcd, model::router_report self,
                                    std::function<void(std::string)> taken)

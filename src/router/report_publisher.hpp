@@ -6,9 +6,16 @@
 #include <vector>
 
 #include "model/router_report.hpp"
+#include "router/router_config.hpp"
 #include "store/announcer.hpp"
 
 namespace matriarch::router {
+
+/// Of this machine.
+[[nodiscard]] std::string host_name();
+
+/// Under which the router is known to others, with its status at that port.
+[[nodiscard]] std::string id_of(const router_config& config, int status_port);
 
 /// Keeps this router's key in etcd, under a lease: whoever waits for all routers waits for it as long
 /// as the lease lives. Belongs to the event loop's thread.

@@ -101,12 +101,6 @@ int refuse(int code, const std::string& why) {
   return base::refuse("router", why, code);
 }
 
-std::string host_name() {
-  std::array<char, 256> name{};
-  ::gethostname(name.data(), name.size() - 1);
-  return name.data();
-}
-
 /// All addresses that connections of this machine may come from.
 std::vector<std::string> addresses_of_machine() {
   // More than any machine has; what it says is written with each of its reports.
@@ -828,7 +822,7 @@ model::router_report self_of(const router_config& config, int status_port,
                              const std::string& identity) {
   model::router_report self;
   self.host = host_name();
-  self.id = config.id.empty() ? fmt::format("{}:{}", self.host, status_port) : config.id;
+  self.id = id_of(config, status_port);
   self.owner = identity;
   if (config.broker)
     self.addresses = addresses_of_machine();

@@ -39,7 +39,7 @@ range_result ask(const config::etcd_settings& settings, key_range keys) {
 
 } // namespace
 
-void look_at_etcd(const config::etcd_settings& settings, const std::string& fleet_key,
+bool look_at_etcd(const config::etcd_settings& settings, const std::string& fleet_key,
                   base::findings& found) {
   std::vector<std::string> silent;
   bool some_answer = false;
@@ -68,6 +68,7 @@ void look_at_etcd(const config::etcd_settings& settings, const std::string& flee
     else
       found.fault("etcd", one);
   }
+  return some_answer;
 }
 
 std::optional<std::string> look_up(const config::etcd_settings& settings, const std::string& key) {

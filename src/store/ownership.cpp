@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -55,6 +56,17 @@ result<std::string> identity_in(const std::string& data_dir) {
       || std::rename(beside.c_str(), path.c_str()) != 0)
     return failure{fmt::format("{} cannot be written: {}", path, std::strerror(errno))};
   return fresh;
+}
+
+result<std::optional<std::string>> known_identity_in(const std::string& data_dir) {
+  auto path = data_dir + "/identity";
+  struct stat found {};
+  if (::stat(path.c_str(), &found) != 0 && (errno == ENOENT || errno == ENOTDIR))
+    return std::optional<std::string>{};
+  std::string known;
+  if (std::ifstream{path} >> known)
+    return std::optional{known};
+  return failure{fmt::format("{} cannot be read by this user", path)};
 }
 
 std::optional<std::string> other_owner(etcd_client& etcd, const owned_key& what) {

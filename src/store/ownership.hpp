@@ -16,6 +16,9 @@ namespace matriarch::store {
 /// again. The failure names the file.
 [[nodiscard]] result<std::string> identity_in(const std::string& data_dir);
 
+/// The same, if it was made before: nothing is written. The failure says why nobody can tell.
+[[nodiscard]] result<std::optional<std::string>> known_identity_in(const std::string& data_dir);
+
 /// A key that is kept only while nobody else has it.
 struct owned_key {
   std::string key;

@@ -194,6 +194,13 @@ def at_the_start(it):
         postgresql={"bin_dir": "/opt/pg/bin"}))], 2, "in /opt/pg/bin", "initdb is not there", "postgresql.bin_dir")
     it.run("a cell with the guid of another one", [*cell, it.changed("cell", lambda c: c["cell"].update(
         guid=it.platform.guids[0], port=8999))], 1, "the guid .* is taken: the cell at")
+    it.run("--check: a cell with the guid of another one", ["cell", "--check", "--config", it.changed(
+        "cell", lambda c: c["cell"].update(guid=it.platform.guids[0], port=8999))], 2,
+        "FAULT +guid +the guid .* is taken: the cell at https://.* on the machine")
+    it.run("--check: a router with the id of another one", ["router", "--check", "--config", it.changed(
+        "router", lambda c: (c["router"].update(id=f"{socket.gethostname()}:8890"),
+                             c["router"]["status"].update(port=0)))], 2,
+        "FAULT +id +the router id .*:8890 is taken: a router on the machine")
     it.run("HAProxy is not there", [*router, it.changed("router", lambda c: c["router"].update(
         haproxy="/opt/haproxy"))], 2, "HAProxy: /opt/haproxy is not there", "router.haproxy")
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -310,9 +317,10 @@ def mistakes(platform):
 def see_servers_checked(platform):
     with tempfile.TemporaryDirectory(prefix="matriarch-checked-") as directory:
         with Mistakes(platform, directory) as it:
-            for server in ("broker", "cell", "router"):
+            for server, itself in (("broker", ""), ("cell", "ok +guid +it runs at https://.* on the machine"),
+                                   ("router", "ok +id +router .*: it runs on the machine")):
                 it.run(server, [server, "--check", "--config", it.file_of(server)], 0, "ok +etcd .*the fleet",
-                       "ok +address +.*(has a server of ours already|is free)", "It can serve")
+                       "ok +address +.*(has a server of ours already|is free)", itself, "It can serve")
             it.finish()
         true(not it.wrong, lambda: "\n".join(it.wrong))
 

@@ -1,0 +1,47 @@
+#include "cell/guid_holder.hpp"
+
+#include <doctest/doctest.h>
+
+#include "store/cell_json.hpp"
+#include "temporary_directory.hpp"
+
+using namespace matriarch;
+using namespace matriarch::cell;
+
+namespace {
+
+const claimant self{"c1", "https://10.0.0.1:8901", "one", "abc"};
+
+std::string said_by(const claimant& who) {
+  return store::encode_cell_announcement(
+      {who.guid, "z1", who.uri, 4, who.machine, who.identity, ""});
+}
+
+} // namespace
+
+TEST_CASE("a guid in etcd is a cell's own if its data directory says so") {
+  CHECK(holder_of(said_by(self), self) == holder::itself);
+  CHECK_FALSE(key_of(self).other_owner(said_by(self)));
+  CHECK(holder_of(said_by({"c1", "https://10.0.0.2:8901", "two", "def"}), self) == holder::other);
+  // As cells of earlier releases say it.
+  CHECK(holder_of(said_by({"c1", "https://10.0.0.2:8901", "two", ""}), self) == holder::nobody);
+  CHECK(holder_of("no announcement", self) == holder::nobody);
+}
+
+TEST_CASE("whoever is refused a guid is told who has it") {
+  auto taken = key_of(self).other_owner(said_by({"c1", "https://10.0.0.2:8901", "two", "def"}));
+  REQUIRE(taken);
+  CHECK(taken->starts_with("the guid c1 is taken: the cell at https://10.0.0.2:8901 on the machine "
+                           "two has it in etcd"));
+}
+
+TEST_CASE("to look for a directory's identity makes none") {
+  test::temporary_directory here;
+  auto before = store::known_identity_in(here.path());
+  REQUIRE(before);
+  CHECK_FALSE(*before);
+  CHECK_FALSE(*store::known_identity_in(here.path() + "/none"));
+  auto made = store::identity_in(here.path());
+  REQUIRE(made);
+  CHECK(*store::known_identity_in(here.path()) == *made);
+}
