@@ -22,6 +22,16 @@ ending::cause ending::wait() {
   return {signal, why_};
 }
 
+bool ending::comes_within(std::chrono::milliseconds time) {
+  auto whole = std::chrono::duration_cast<std::chrono::seconds>(time);
+  timespec most{whole.count(), std::chrono::nanoseconds{time - whole}.count()};
+  auto signal = ::sigtimedwait(&signals_, nullptr, &most);
+  if (signal < 0)
+    return false;
+  ::kill(::getpid(), signal); // held back again
+  return true;
+}
+
 void ending::fail(std::string why) {
   {
     std::lock_guard guard{mutex_};

@@ -2,6 +2,7 @@
 
 #include <signal.h>
 
+#include <chrono>
 #include <initializer_list>
 #include <mutex>
 #include <string>
@@ -23,6 +24,9 @@ public:
 
   /// Waits for the first cause. For one thread.
   [[nodiscard]] cause wait();
+
+  /// Whether there is a cause within that time; wait() gives it all the same. For the same thread.
+  [[nodiscard]] bool comes_within(std::chrono::milliseconds time);
 
   /// The process cannot go on, and why; of several reasons the first one counts. From any thread.
   void fail(std::string why);

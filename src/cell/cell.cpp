@@ -92,9 +92,9 @@ int run(const std::string& config_path) {
   options.port = config->port;
   options.tls = (*identity)->shown();
   http::server server{options, cell->service()};
-  auto refused = server.start();
-  if (!refused && (refused = store::other_owner(etcd, key_of(cell->self()))))
-    server.stop();
+  auto refused = who_else_has(etcd, cell->self(), ended);
+  if (!refused)
+    refused = server.start();
   if (refused) {
     loop.run([&] {
       cell.reset();

@@ -65,9 +65,11 @@ void look_at_guid(const cell_config& config, base::findings& found) {
   auto unknown = identity ? std::string{"it does not say whose it is"} : identity.error();
   auto self = claimant_of(config, identity ? identity->value_or("") : "");
   auto has = identity ? holder_of(*there, self) : holder::nobody;
-  if (has == holder::itself)
+  // One that runs in this directory is no copy of it, wherever it is by its earlier configuration.
+  auto runs_here = has == holder::twin && directory_lock::is_taken(config.data_dir + "/lock");
+  if (has == holder::itself || runs_here)
     found.good("guid", "it runs " + whereabouts(*there));
-  else if (has == holder::other)
+  else if (has != holder::nobody)
     found.fault("guid", taken_words(*there, self));
   else
     found.doubt("guid", fmt::format("the cell {} has it in etcd, and nobody can tell whether that "

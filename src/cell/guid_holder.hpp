@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 
+#include "base/ending.hpp"
 #include "cell/cell_config.hpp"
 #include "store/ownership.hpp"
 
@@ -23,6 +24,9 @@ struct claimant {
 enum class holder {
   nobody, ///< or who does not say whose it is, as cells of earlier releases did not
   itself,
+  /// Its data directory's at another address: before that was changed, or a copy of the directory, or
+  /// what this one was copied from.
+  twin,
   other,
 };
 [[nodiscard]] holder holder_of(const std::string& value, const claimant& self);
@@ -32,6 +36,12 @@ enum class holder {
 
 /// That the guid is another's, whose key has that value, and what to do about it.
 [[nodiscard]] std::string taken_words(const std::string& value, const claimant& self);
+
+/// Who else has the guid, in words, to whom the key is left then. What a twin has is waited for, as
+/// long as a lease lives: a cell that has ended gives it up by then, and one that runs does not.
+/// Waits for no longer once `ended` has a cause. Not on the event loop's thread.
+[[nodiscard]] std::optional<std::string> who_else_has(store::etcd_client& etcd,
+                                                      const claimant& self, base::ending& ended);
 
 /// The key of that cell, which it may keep alone.
 [[nodiscard]] store::owned_key key_of(const claimant& self);

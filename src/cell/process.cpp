@@ -503,6 +503,16 @@ result<directory_lock> directory_lock::take(const std::string& path) {
   return directory_lock{file};
 }
 
+bool directory_lock::is_taken(const std::string& path) {
+  int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0)
+    return false;
+  // Shared, and for a moment: an agent that starts meanwhile tries again.
+  bool taken = ::flock(file, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  ::close(file);
+  return taken;
+}
+
 directory_lock::directory_lock(directory_lock&& other) noexcept
     : file_(std::exchange(other.file_, -1)) {}
 

@@ -80,6 +80,8 @@ class directory_lock {
 public:
   /// Waits a moment for a predecessor that is just ending.
   static result<directory_lock> take(const std::string& path);
+  /// Whether an agent holds it, of those that this user may see.
+  [[nodiscard]] static bool is_taken(const std::string& path);
   directory_lock(directory_lock&& other) noexcept;
   directory_lock& operator=(directory_lock&&) = delete;
   ~directory_lock();

@@ -69,12 +69,18 @@ result<std::optional<std::string>> known_identity_in(const std::string& data_dir
   return failure{fmt::format("{} cannot be read by this user", path)};
 }
 
-std::optional<std::string> other_owner(etcd_client& etcd, const owned_key& what) {
+std::optional<std::string> value_now(etcd_client& etcd, const std::string& key) {
   auto answered = std::make_shared<std::promise<range_result>>();
-  etcd.range({what.key, ""},
-             [answered](range_result came) { answered->set_value(std::move(came)); });
+  etcd.range({key, ""}, [answered](range_result came) { answered->set_value(std::move(came)); });
   auto came = answered->get_future().get(); // within the client's time-out
-  return came.found.empty() ? std::nullopt : what.other_owner(came.found.front().value);
+  if (came.found.empty())
+    return std::nullopt;
+  return std::move(came.found.front().value);
+}
+
+std::optional<std::string> other_owner(etcd_client& etcd, const owned_key& what) {
+  auto value = value_now(etcd, what.key);
+  return value ? what.other_owner(*value) : std::nullopt;
 }
 
 void taken_later::note(const std::string& who) {

@@ -27,6 +27,10 @@ struct owned_key {
   std::function<std::optional<std::string>(const std::string& value)> other_owner;
 };
 
+/// What the key's value is; nothing too if there is none, or etcd cannot be asked. Waits for that, not
+/// on the event loop's thread.
+[[nodiscard]] std::optional<std::string> value_now(etcd_client& etcd, const std::string& key);
+
 /// Who else has the key, in words; nothing too if etcd cannot be asked. Waits for that, not on the
 /// event loop's thread.
 [[nodiscard]] std::optional<std::string> other_owner(etcd_client& etcd, const owned_key& what);

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -197,6 +198,14 @@ def at_the_start(it):
     it.run("--check: a cell with the guid of another one", ["cell", "--check", "--config", it.changed(
         "cell", lambda c: c["cell"].update(guid=it.platform.guids[0], port=8999))], 2,
         "FAULT +guid +the guid .* is taken: the cell at https://.* on the machine")
+    def copied(config):
+        own = yaml.safe_load(it.file_of("cell").read_text())["cell"]
+        config["cell"].update(guid=own["guid"], port=8999, uri="https://127.0.0.1:8999")
+        data = pathlib.Path(config["cell"]["data_dir"])
+        data.mkdir()
+        shutil.copy(pathlib.Path(own["data_dir"]) / "identity", data)
+    it.run("--check: a copy of a cell's directory", ["cell", "--check", "--config", it.changed("cell", copied)], 2,
+           "FAULT +guid +the guid .* is taken: the cell at https://.* on the machine", "a copy of the other")
     it.run("--check: a router with the id of another one", ["router", "--check", "--config", it.changed(
         "router", lambda c: (c["router"].update(id=f"{socket.gethostname()}:8890"),
                              c["router"]["status"].update(port=0)))], 2,

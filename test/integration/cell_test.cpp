@@ -164,6 +164,17 @@ public:
     return ask("PUT", "/v2/postgresql", json::text_of(body));
   }
 
+  /// Has it listen elsewhere, from its next start on.
+  void move() {
+    auto before = fmt::format("port: {}", port_);
+    port_ = test::free_port();
+    auto path = directory_ + "/cell.yml";
+    auto text = content(path);
+    text.replace(text.find(before), before.size(), fmt::format("port: {}", port_));
+    std::ofstream{path} << text;
+  }
+  [[nodiscard]] std::string port() const { return std::to_string(port_); }
+
   void start() {
     if (!launched())
       throw std::runtime_error{"the cell does not answer"};
@@ -184,8 +195,12 @@ public:
     return child;
   }
 
-  /// Starts another cell of the same guid, elsewhere on this machine; its exit code.
-  int start_another() {
+  /// Starts another cell of the same guid, elsewhere on this machine; its exit code. `copied`: its
+  /// data directory is a copy of this one's.
+  int start_another(bool copied = false) {
+    if (copied)
+      fs::copy(directory_ + "/d", directory_ + "/other",
+               fs::copy_options::recursive | fs::copy_options::overwrite_existing);
     auto path = directory_ + "/cell.yml";
     auto own = content(path);
     auto other = own;
@@ -1043,10 +1058,26 @@ TEST_CASE(
   CHECK(here.start_another() == 1);
   CHECK(here.log().find("the guid c1 is taken: the cell at https://") != std::string::npos);
   CHECK(here.values("/cells/") == said);
+  CHECK(here.start_another(true) == 1);
+  CHECK(here.log().find("one of the two data directories is a copy of the other")
+        != std::string::npos);
+  CHECK(here.values("/cells/") == said);
   here.kill();
   CHECK(here.values("/cells/") == said); // its lease lives
   here.start();
   CHECK(here.ask("GET", "/healthz").status == 200);
+}
+
+TEST_CASE("a cell that was moved to another port has its guid as soon as the old lease has ended") {
+  cell one;
+  REQUIRE(becomes([&] { return one.values("/cells/").size() == 1; }));
+  one.kill();
+  one.move();
+  one.start();
+  CHECK(becomes([&] {
+    auto said = one.values("/cells/");
+    return said.size() == 1 && said.front().find(one.port()) != std::string::npos;
+  }));
 }
 
 } // namespace matriarch::cell

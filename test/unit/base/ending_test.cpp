@@ -21,3 +21,11 @@ TEST_CASE("a server ends by a signal, or by the first thing in it that cannot go
   }}.join();
   CHECK(by_failure.wait().why == "the first");
 }
+
+TEST_CASE("an end can be waited for some time, and is told once more") {
+  ending ended{SIGTERM, SIGUSR1};
+  CHECK_FALSE(ended.comes_within(std::chrono::milliseconds{1}));
+  ::kill(::getpid(), SIGUSR1);
+  CHECK(ended.comes_within(std::chrono::minutes{1}));
+  CHECK(ended.wait().signal == SIGUSR1);
+}

@@ -28,6 +28,22 @@ TEST_CASE("a guid in etcd is a cell's own if its data directory says so") {
   CHECK(holder_of("no announcement", self) == holder::nobody);
 }
 
+TEST_CASE("a copy of a cell's directory at another address is another cell") {
+  auto copy = self;
+  SUBCASE("on the same machine") {
+    copy.uri = "https://10.0.0.1:8902";
+  }
+  SUBCASE("on another machine") {
+    copy.machine = "two";
+  }
+  CHECK(holder_of(said_by(copy), self) == holder::twin);
+  auto taken = key_of(self).other_owner(said_by(copy));
+  REQUIRE(taken);
+  CHECK(taken->find("the cell at " + copy.uri + " on the machine " + copy.machine + " has it")
+        != std::string::npos);
+  CHECK(taken->find("a copy of the other") != std::string::npos);
+}
+
 TEST_CASE("whoever is refused a guid is told who has it") {
   auto taken = key_of(self).other_owner(said_by({"c1", "https://10.0.0.2:8901", "two", "def"}));
   REQUIRE(taken);

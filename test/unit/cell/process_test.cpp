@@ -179,7 +179,10 @@ TEST_CASE("a directory is held by one agent at a time") {
     auto second = directory_lock::take(path);
     REQUIRE_FALSE(second.ok());
     CHECK(second.error().find(path) != std::string::npos);
+    CHECK(directory_lock::is_taken(path));
   }
+  CHECK_FALSE(directory_lock::is_taken(path));
+  CHECK_FALSE(directory_lock::is_taken(path + " of nobody"));
   CHECK(directory_lock::take(path).ok());
 }
 
