@@ -99,15 +99,13 @@ void look_at_id(const router_config& config, base::findings& found) {
 
 } // namespace
 
-void look_at_haproxy(const router_config& config, bool version, base::findings& found) {
+void look_at_haproxy(const router_config& config, base::findings& found) {
   if (auto wrong = base::why_not_runnable(config.haproxy)) {
     found.fault("haproxy", fmt::format("HAProxy: {} {}; install it, or say where it is with "
                                        "router.haproxy",
                                        config.haproxy, *wrong));
     return;
   }
-  if (!version)
-    return;
   auto said = base::version_of(config.haproxy, "-v");
   auto is = version_in(said);
   if (is && *is >= std::pair{least_major, least_minor})
@@ -122,7 +120,7 @@ base::findings check(const router_config& config) {
   base::findings found;
   for (const auto& warning : config.warnings)
     found.doubt("file", warning);
-  look_at_haproxy(config, true, found);
+  look_at_haproxy(config, found);
   look_at_directory(config.data_dir, found);
   look_at_ports(config, found);
   if (config.status_port != 0)

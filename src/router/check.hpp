@@ -5,8 +5,8 @@
 
 namespace matriarch::router {
 
-/// Whether HAProxy is there, and new enough; without `version` it is not run.
-void look_at_haproxy(const router_config& config, bool version, base::findings& found);
+/// Whether HAProxy is there, and new enough. Blocks until it has said its version.
+void look_at_haproxy(const router_config& config, base::findings& found);
 
 /// Whether a router with this configuration could serve: HAProxy, its directory, its addresses and
 /// etcd. Changes nothing. Blocks, for some seconds at most.

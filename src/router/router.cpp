@@ -847,7 +847,7 @@ int run(const std::string& config_path) {
     return refuse(cannot_serve, identity.error());
 
   base::findings programs;
-  look_at_haproxy(*config, false, programs);
+  look_at_haproxy(*config, programs);
   if (auto missing = programs.faults(); !missing.empty()) {
     // One that an earlier router has left serves on, and has to be looked after.
     if (!haproxy{config->haproxy, config->data_dir}.adopt())

@@ -210,6 +210,11 @@ def at_the_start(it):
         "router", lambda c: (c["router"].update(id=f"{socket.gethostname()}:8890"),
                              c["router"]["status"].update(port=0)))], 2,
         "FAULT +id +the router id .*:8890 is taken: a router on the machine")
+    old = it.directory / "haproxy"
+    old.write_text("#!/bin/sh\necho 'HAProxy version 2.4.22 2023/02/14'\n")
+    old.chmod(0o755)
+    it.run("HAProxy is too old", [*router, it.changed("router", lambda c: c["router"].update(haproxy=str(old)))], 2,
+           "HAProxy 2.6 or later is needed, and .*haproxy says: HAProxy version 2.4.22")
     it.run("HAProxy is not there", [*router, it.changed("router", lambda c: c["router"].update(
         haproxy="/opt/haproxy"))], 2, "HAProxy: /opt/haproxy is not there", "router.haproxy")
     with socket.create_server(("127.0.0.1", 0)) as taken:
