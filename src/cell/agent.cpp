@@ -397,7 +397,7 @@ void agent::judge_settings(const http::request& asked, const reply& to) {
     if (!came)
       return to->send(answer(503, came.error()));
     http::response made;
-    made.body = compares ? text_of(came->has, came->faults) : text_of(came->has);
+    made.body = compares ? text_of(came->has, came->faults, came->unjudged) : text_of(came->has);
     to->send(std::move(made));
   });
 }

@@ -175,6 +175,16 @@ std::vector<std::string> places_of(const std::string& parameter, const std::stri
 
 } // namespace
 
+std::optional<std::string> why_no_parameter(std::string_view name, std::string_view value) {
+  if (!is_name(name) || is_include(name))
+    return "is no name of a PostgreSQL parameter: small letters, digits, _ and $, and a period "
+           "after "
+           "an extension's name";
+  if (std::ranges::any_of(value, [](unsigned char c) { return c < ' ' || c == 0x7f; }))
+    return "must not contain control characters";
+  return std::nullopt;
+}
+
 result<plans_parameters> parse_plans(const std::string& body) {
   auto parsed = json::parse(body);
   if (!parsed)
@@ -199,18 +209,16 @@ result<plans_parameters> parse_plans(const std::string& body) {
     for (const auto& one : plan.value.GetObject()) {
       std::string name{one.name.GetString(), one.name.GetStringLength()};
       auto field = fmt::format("plans.{}.{}", model::quoted(id), model::quoted(name));
-      if (!is_name(name) || is_include(name))
-        return failure{field
-                       + " is no name of a PostgreSQL parameter: small letters, digits, _ and $, "
-                         "and a period after an extension's name"};
+      if (auto wrong = why_no_parameter(name, ""))
+        return failure{field + " " + *wrong};
       if (!one.value.IsString())
         return failure{field + " must be a text"};
       std::string text{one.value.GetString(), one.value.GetStringLength()};
       if (text.size() > longest_value)
         return failure{fmt::format("{} has {} bytes; {} are allowed at most", field, text.size(),
                                    longest_value)};
-      if (std::ranges::any_of(text, [](unsigned char c) { return c < ' ' || c == 0x7f; }))
-        return failure{field + " must not contain control characters"};
+      if (auto wrong = why_no_parameter(name, text))
+        return failure{field + " " + *wrong};
       parameters.emplace(std::move(name), std::move(text));
     }
   }
@@ -249,16 +257,22 @@ std::string text_of(const installed_postgresql& has) {
   return json::text_of(body);
 }
 
-std::string text_of(const installed_postgresql& has, const plans_faults& faults) {
+std::string text_of(const installed_postgresql& has, const plans_faults& faults,
+                    const plans_unjudged& unjudged) {
   auto body = described(has);
   json::value all{rapidjson::kObjectType};
-  for (const auto& [plan, words] : faults) {
+  for (const auto& [plan, found] : faults) {
     json::value list{rapidjson::kArrayType};
-    for (const auto& one : words)
-      list.PushBack(json::string(one, body), body.GetAllocator());
+    for (const auto& one : found)
+      list.PushBack(json::string(one.words, body), body.GetAllocator());
     all.AddMember(json::string(plan, body), list, body.GetAllocator());
   }
   json::add(body, "faults", std::move(all), body);
+  json::value rest{rapidjson::kObjectType};
+  for (const auto& [plan, why] : unjudged)
+    rest.AddMember(json::string(plan, body), json::string(why, body), body.GetAllocator());
+  if (!unjudged.empty())
+    json::add(body, "unjudged", std::move(rest), body);
   return json::text_of(body);
 }
 
@@ -346,10 +360,10 @@ std::string words_of(const complaint& what, const installed_postgresql& has) {
   return more.empty() ? what.message : fmt::format("{} ({})", what.message, more);
 }
 
-std::vector<std::string>
+std::vector<settings_fault>
 missing_libraries(const postgresql_parameters& parameters, const installed_postgresql& has,
                   const std::function<bool(const std::string& path)>& exists) {
-  std::vector<std::string> words;
+  std::vector<settings_fault> faults;
   for (const std::string parameter :
        {"shared_preload_libraries", "session_preload_libraries", "local_preload_libraries"}) {
     auto given = parameters.find(parameter);
@@ -362,12 +376,12 @@ missing_libraries(const postgresql_parameters& parameters, const installed_postg
                      return exists(path) || exists(path + ".so");
                    });
       if (!there)
-        words.push_back(fmt::format("{} names the library \"{}\", which is not installed for "
-                                    "PostgreSQL {}",
-                                    parameter, name, has.version));
+        faults.push_back({parameter, fmt::format("{} names the library \"{}\", which is not "
+                                                 "installed for PostgreSQL {}",
+                                                 parameter, name, has.version)});
     }
   }
-  return words;
+  return faults;
 }
 
 } // namespace matriarch::cell

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,15 +35,30 @@ struct installed_postgresql {
 /// Plans' settings by plan id.
 using plans_parameters = std::map<std::string, postgresql_parameters>;
 
-/// What is wrong, in words, by plan id: which parameter, what is wrong, and what is allowed.
-using plans_faults = std::map<std::string, std::vector<std::string>>;
+struct settings_fault {
+  std::string parameter; ///< empty if PostgreSQL names none
+  std::string words;     ///< which parameter, what is wrong, and what is allowed
+  bool operator==(const settings_fault&) const = default;
+};
+
+/// What is wrong, by plan id.
+using plans_faults = std::map<std::string, std::vector<settings_fault>>;
+
+/// Of which plans not everything could be judged, and why.
+using plans_unjudged = std::map<std::string, std::string>;
+
+/// Why that is no parameter that PostgreSQL could be given by its name, as the end of a sentence that
+/// begins with it; nothing if it is one.
+[[nodiscard]] std::optional<std::string> why_no_parameter(std::string_view name,
+                                                          std::string_view value);
 
 /// What `PUT /v2/postgresql` asks about: `{"plans": {"<plan id>": {"<parameter>": "<value>"}}}`. The
 /// failure names the field.
 [[nodiscard]] result<plans_parameters> parse_plans(const std::string& body);
 
 [[nodiscard]] std::string text_of(const installed_postgresql& has);
-[[nodiscard]] std::string text_of(const installed_postgresql& has, const plans_faults& faults);
+[[nodiscard]] std::string text_of(const installed_postgresql& has, const plans_faults& faults,
+                                  const plans_unjudged& unjudged);
 
 /// `15.4`, of what `postgres --version` prints.
 [[nodiscard]] std::string version_in(std::string_view printed);
@@ -65,9 +81,9 @@ struct complaint {
 /// A complaint in words, with what is allowed.
 [[nodiscard]] std::string words_of(const complaint& what, const installed_postgresql& has);
 
-/// Which libraries that these parameters have PostgreSQL load are not there, in words. A path from
+/// Which libraries that these parameters have PostgreSQL load are not there. A path from
 /// the data directory on cannot be looked at before there is one.
-[[nodiscard]] std::vector<std::string>
+[[nodiscard]] std::vector<settings_fault>
 missing_libraries(const postgresql_parameters& parameters, const installed_postgresql& has,
                   const std::function<bool(const std::string& path)>& exists);
 

@@ -50,11 +50,22 @@ std::string first_line_of(const std::string& text) {
   return text.substr(0, text.find('\n'));
 }
 
-/// Whether a complaint is about one of these: some do without the word `parameter`.
-bool concerns(const complaint& what, const postgresql_parameters& parameters) {
-  return !what.parameter.empty() || std::ranges::any_of(parameters, [&](const auto& one) {
+/// Which of these a complaint is about: some do without the word `parameter`. Nothing if it is about
+/// none.
+std::optional<std::string> concerned(const complaint& what,
+                                     const postgresql_parameters& parameters) {
+  if (!what.parameter.empty()) {
+    // PostgreSQL says TimeZone of what may be given as timezone.
+    auto name = what.parameter;
+    std::ranges::transform(name, name.begin(), [](char c) {
+      return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    });
+    return name;
+  }
+  auto named = std::ranges::find_if(parameters, [&](const auto& one) {
     return what.message.find(one.first) != std::string::npos;
   });
+  return named == parameters.end() ? std::nullopt : std::optional{named->first};
 }
 
 std::vector<std::string> libraries_below(const std::string& directory) {
@@ -154,8 +165,8 @@ void settings_judge::learn_libraries(const std::string& library_dir,
 
 /// PostgreSQL looks at values only where it knows all names, so those that it does not know are left
 /// out when it is asked again.
-void settings_judge::try_settings(const postgresql_parameters& parameters,
-                                  std::vector<std::string> so_far, const std::string& asked_as) {
+void settings_judge::try_settings(const postgresql_parameters& parameters, verdict so_far,
+                                  const std::string& asked_as) {
   auto owner_of_file = owner{with_.user.uid, with_.user.gid};
   if (auto error = make_directory(with_.directory, 0711, {geteuid(), getegid()}))
     return fail_first(*error);
@@ -172,16 +183,17 @@ void settings_judge::try_settings(const postgresql_parameters& parameters,
           return go_on();
         }
         auto complaints = complaints_in(came.printed);
-        // What it says of anything else, say a full disk, is no plan's fault.
-        auto other = std::ranges::find_if(
-            complaints, [&](const complaint& one) { return !concerns(one, parameters); });
-        if (complaints.empty() || other != complaints.end())
-          return fail_first(
-              fmt::format("PostgreSQL does not look at settings: {} {}", came.how,
-                          complaints.empty() ? first_line_of(came.printed) : other->message));
+        if (complaints.empty())
+          so_far.unjudged = fmt::format("PostgreSQL does not look at settings: {} {}", came.how,
+                                        first_line_of(came.printed));
         auto known = parameters;
         for (const auto& one : complaints) {
-          so_far.push_back(words_of(one, has_));
+          auto parameter = concerned(one, parameters);
+          // What it says of anything else, say a full disk, is no plan's fault.
+          if (!parameter)
+            so_far.unjudged = "PostgreSQL says of none of these settings: " + one.message;
+          else
+            so_far.faults.push_back({*parameter, words_of(one, has_)});
           if (one.unknown)
             known.erase(one.parameter);
         }
@@ -196,17 +208,19 @@ void settings_judge::try_settings(const postgresql_parameters& parameters,
 void settings_judge::answer_first() {
   auto first = std::move(questions_.front());
   questions_.pop_front();
-  judgement all{has_, {}};
+  judgement all{has_, {}, {}};
   all.has.libraries = libraries_below(has_.library_dir);
   for (const auto& [plan, parameters] : first.plans) {
-    auto words = judged_[render_settings(parameters)];
+    auto said = judged_[render_settings(parameters)];
     for (auto& one : missing_libraries(parameters, all.has, is_there))
-      words.push_back(std::move(one));
-    if (!words.empty())
-      all.faults.emplace(plan, std::move(words));
+      said.faults.push_back(std::move(one));
+    if (!said.unjudged.empty())
+      all.unjudged.emplace(plan, std::move(said.unjudged));
+    if (!said.faults.empty())
+      all.faults.emplace(plan, std::move(said.faults));
   }
   // A locale or a file that was not there may have come: what is wrong is looked at anew.
-  std::erase_if(judged_, [](const auto& one) { return !one.second.empty(); });
+  std::erase_if(judged_, [](const auto& one) { return !one.second.good(); });
   first.then(all);
 }
 

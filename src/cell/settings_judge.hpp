@@ -38,6 +38,8 @@ public:
   struct judgement {
     installed_postgresql has;
     plans_faults faults;
+    plans_unjudged unjudged =
+        {}; ///< what PostgreSQL says that is about none of a plan's parameters
   };
   using answer_function = std::function<void(const result<judgement>&)>;
 
@@ -66,6 +68,12 @@ private:
     clock::time_point until;
     std::function<void(const end&)> then;
   };
+  /// On one plan's settings.
+  struct verdict {
+    std::vector<settings_fault> faults = {};
+    std::string unjudged = {}; ///< why the rest could not be judged; empty if it was
+    [[nodiscard]] bool good() const { return faults.empty() && unjudged.empty(); }
+  };
   struct question {
     plans_parameters plans;
     answer_function then;
@@ -75,7 +83,7 @@ private:
   void go_on();
   void learn(const std::string& fingerprint);
   void learn_libraries(const std::string& library_dir, const std::string& fingerprint);
-  void try_settings(const postgresql_parameters& parameters, std::vector<std::string> so_far,
+  void try_settings(const postgresql_parameters& parameters, verdict so_far,
                     const std::string& asked_as);
   void answer_first();
   void fail_first(const std::string& why);
@@ -89,7 +97,7 @@ private:
   std::string fingerprint_; ///< of the program that the following is said of
   installed_postgresql has_;
   /// What is wrong with settings, by the text of their postgresql.conf.
-  std::map<std::string, std::vector<std::string>> judged_;
+  std::map<std::string, verdict> judged_;
   std::deque<question> questions_;
   std::optional<program> running_;
   store::lifetime life_;

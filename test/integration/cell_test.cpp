@@ -1008,6 +1008,25 @@ TEST_CASE("another PostgreSQL in the same place is looked at anew") {
   CHECK(third.body.find("out of order") != std::string::npos);
 }
 
+TEST_CASE("what PostgreSQL says of no plan's settings leaves the other plans judged") {
+  cell one;
+  one.kill();
+  one.replace_postgres_by(
+      "case \"$*\" in *server_version) if grep -q odd \"$2/postgresql.conf\"; then "
+      "echo 'FATAL:  the disk is full'; exit 1; fi;; esac\n");
+  one.start();
+  auto said = one.judge({{"bad", {{"work_mem", "8XB"}}},
+                         {"good", {{"work_mem", "8MB"}}},
+                         {"odd", {{"search_path", "odd"}}}});
+  CHECK(said.status == 200);
+  auto body = json::parse(said.body);
+  REQUIRE(body.ok());
+  CHECK((*body)["faults"].MemberCount() == 1);
+  CHECK((*body)["faults"].HasMember("bad"));
+  CHECK(json::text_of((*body)["unjudged"])
+        == R"({"odd":"PostgreSQL says of none of these settings: the disk is full"})");
+}
+
 TEST_CASE("where Patroni cannot be guarded no node starts, and the cell says so") {
   cell c;
   REQUIRE(c.put("n1", "guarded") == 201);

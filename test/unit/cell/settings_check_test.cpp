@@ -34,8 +34,11 @@ std::string refusal(const std::string& body) {
 
 std::vector<std::string> missing(const postgresql_parameters& parameters,
                                  const std::set<std::string>& files) {
-  return missing_libraries(parameters, installed(),
-                           [&](const std::string& path) { return files.contains(path); });
+  std::vector<std::string> words;
+  for (const auto& one : missing_libraries(
+           parameters, installed(), [&](const std::string& path) { return files.contains(path); }))
+    words.push_back(one.words);
+  return words;
 }
 
 using texts = std::vector<std::string>;
@@ -171,8 +174,11 @@ TEST_CASE("what is installed is told with types and ranges, faults by plan") {
         == R"({"version":"15.18","libraries":["auto_explain"],"parameters":{"random_page_cost":)"
            R"({"type":"REAL","context":"user","min":"0","max":"1.79769e+308"},"wal_compression":)"
            R"({"type":"ENUM","context":"superuser"}}})");
-  CHECK(text_of(has, {{"p1", {"bad"}}})
+  CHECK(text_of(has, {{"p1", {{"work_mem", "bad"}}}}, {})
         == R"({"version":"15.18","libraries":["auto_explain"],"faults":{"p1":["bad"]}})");
+  CHECK(
+      text_of(has, {}, {{"p2", "why"}})
+      == R"({"version":"15.18","libraries":["auto_explain"],"faults":{},"unjudged":{"p2":"why"}})");
 }
 
 } // namespace matriarch::cell
