@@ -16,6 +16,7 @@
 
 #include "cell/backends.hpp"
 #include "cell/lock_guard.hpp"
+#include "cell/own_settings.hpp"
 #include "cell/rest_limits.hpp"
 #include "cell/view.hpp"
 #include "model/json.hpp"
@@ -315,6 +316,17 @@ void agent::start(const std::string& certificate_request, std::function<void(std
   tick();
   bound_logs();
   look_at_postgresql();
+  if (!nodes_.empty())
+    judge_own();
+}
+
+/// The start has done it where there were no nodes: those are not left alone for a wrong setting.
+void agent::judge_own() {
+  judge_.ask(own_settings(config_), [this](const result<settings_judge::judgement>& came) {
+    if (came)
+      for (const auto& words : own_faults(config_, came->faults))
+        spdlog::error("what runs here is looked after, and new nodes do not start: {}", words);
+  });
 }
 
 // -- requests -------------------------------------------------------------------------------------

@@ -204,6 +204,7 @@ private:
   void look_after(const node_ptr& which);
   void bound_logs();
   void look_at_postgresql();
+  void judge_own();
   [[nodiscard]] std::string registrar_key(const node& which) const;
   [[nodiscard]] static std::string_view word_for(state is);
 

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <spdlog/spdlog.h>
 
 #include "base/ending.hpp"
@@ -14,6 +15,7 @@
 #include "cell/cell_identity.hpp"
 #include "cell/check.hpp"
 #include "cell/files.hpp"
+#include "cell/own_settings.hpp"
 #include "cell/process.hpp"
 #include "http/event_loop.hpp"
 #include "http/server.hpp"
@@ -45,6 +47,18 @@ bool has_nodes(const cell_config& config) {
   return !names_in(config.data_dir + "/nodes").empty();
 }
 
+/// What PostgreSQL would not start with, of the configuration's own settings; nothing if there is
+/// nothing of that, or nobody can tell.
+std::optional<std::string> wrong_settings(const cell_config& config, const system_user& user,
+                                          fencing how) {
+  auto judged = judge_own_settings(config, user, how);
+  for (const auto& why : judged.unknown)
+    spdlog::warn("whether nodes start with this cell's own settings is not known: {}", why);
+  if (judged.faults.empty())
+    return std::nullopt;
+  return fmt::format("{}", fmt::join(judged.faults, "; "));
+}
+
 } // namespace
 
 int run(const std::string& config_path) {
@@ -73,6 +87,10 @@ int run(const std::string& config_path) {
         "nodes run without namespaces, for neither root nor user namespaces are available: "
         "a Patroni that is killed can leave its PostgreSQL behind until it is restarted, and a "
         "database's superuser can read the files of other nodes");
+
+  if (!has_nodes(*config))
+    if (auto wrong = wrong_settings(*config, *user, how))
+      return refuse(wrong_configuration, fmt::format("{}: {}", config_path, *wrong));
 
   http::event_loop loop;
   store::etcd_client etcd{loop, store::access_of(config->etcd)};

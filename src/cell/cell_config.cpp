@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "cell/settings_check.hpp"
 #include "config/yaml_reader.hpp"
 
 namespace matriarch::cell {
@@ -52,7 +53,10 @@ postgresql_parameters read_parameters(const section& parent) {
     if (std::find(reserved_parameters.begin(), reserved_parameters.end(), name)
         != reserved_parameters.end())
       from.refuse(given, fmt::format("{} is set by the cell for each node; remove it", given));
-    if (!parameters.emplace(name, scalar(from, given)).second)
+    auto text = scalar(from, given);
+    if (auto wrong = why_no_parameter(name, text))
+      from.refuse(given, fmt::format("\"{}\" {}", given, *wrong));
+    if (!parameters.emplace(name, std::move(text)).second)
       from.refuse(given, fmt::format("{} is there twice: PostgreSQL does not tell upper case from "
                                      "lower case",
                                      name));

@@ -10,6 +10,7 @@
 #include "cell/fence.hpp"
 #include "cell/files.hpp"
 #include "cell/guid_holder.hpp"
+#include "cell/own_settings.hpp"
 #include "cell/process.hpp"
 #include "http/port_check.hpp"
 #include "http/tenant_text.hpp"
@@ -54,6 +55,20 @@ std::optional<http::recognised_by> shown_by(const cell_config& config) {
   if (!kept || !*kept)
     return std::nullopt;
   return http::recognised_by{tls::cell_host(config.guid), **kept};
+}
+
+/// Whether PostgreSQL starts with what the configuration says itself.
+void look_at_settings(const cell_config& config, const system_user& user, fencing how,
+                      base::findings& found) {
+  auto judged = judge_own_settings(config, user, how);
+  for (const auto& one : judged.faults)
+    found.fault("settings", one);
+  for (const auto& one : judged.unknown)
+    found.doubt("settings", one);
+  if (judged.faults.empty() && judged.unknown.empty())
+    found.good("settings", fmt::format("PostgreSQL starts with the parameters here, and with those "
+                                       "of {} plans",
+                                       config.plans.size()));
 }
 
 /// Whether another cell has the guid, so that this one would not start.
@@ -122,7 +137,9 @@ base::findings check(const loaded_cell_config& loaded) {
   for (const auto& warning : loaded.warnings)
     found.doubt("file", warning);
   look_at_programs(config, true, found);
-  if (auto user = find_user(config.run_as); user)
+  auto has_programs = found.faults().empty();
+  auto user = find_user(config.run_as);
+  if (user)
     found.good("user", "nodes run as " + user->name);
   else
     found.fault("user", "cell.run_as: " + user.error());
@@ -132,6 +149,8 @@ base::findings check(const loaded_cell_config& loaded) {
                            "available");
   else
     found.good("fencing", std::string{name_of(how)});
+  if (has_programs && user)
+    look_at_settings(config, *user, how, found);
   look_at_directory(config, found);
   http::look_at_port(config.bind_host, config.port, found, shown_by(config));
   if (!store::look_at_etcd(config.etcd, store::keys::shown_fleet, found))

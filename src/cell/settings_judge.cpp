@@ -157,9 +157,10 @@ void settings_judge::learn_libraries(const std::string& library_dir,
   }
   judged_.clear();
   fingerprint_ = fingerprint;
-  spdlog::info("PostgreSQL {} is in {}, its libraries are in {}", has_.version, with_.bin_dir,
-               has_.library_dir.empty() ? "a place that is not known without pg_config"
-                                        : has_.library_dir);
+  if (!with_.silent)
+    spdlog::info("PostgreSQL {} is in {}, its libraries are in {}", has_.version, with_.bin_dir,
+                 has_.library_dir.empty() ? "a place that is not known without pg_config"
+                                          : has_.library_dir);
   go_on();
 }
 

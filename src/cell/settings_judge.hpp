@@ -34,6 +34,7 @@ public:
     fencing how = fencing::none;
     std::vector<std::string> environment;
     std::function<void(launch&)> limit; ///< what the program sees of the machine
+    bool silent = false;                ///< nothing is logged
   };
   struct judgement {
     installed_postgresql has;

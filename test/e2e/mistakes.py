@@ -172,6 +172,8 @@ def in_files(it):
            "is the configuration of `matriarch broker`, and this is `matriarch cell`")
     it.run("the cell's file for the router", [*router, CONF / "cell.yml"], 2,
            "is the configuration of `matriarch cell`, and this is `matriarch router`")
+    it.run("a parameter's name that is none", [*cell, it.changed("cell", lambda c: c["postgresql"]["parameters"].update(
+        {"work mem": "4MB"}))], 2, r"\.yml:\d+:", '"work mem" is no name of a PostgreSQL parameter')
     it.run("two cells of one guid", [*broker, it.changed("broker", lambda c: c["cells"].append(
         {**c["cells"][0], "uri": "http://127.0.0.1:1"}))], 2, "two cells have the guid")
     it.run("etcd without http://", [*cell, it.changed("cell", lambda c: c["etcd"].update(
@@ -193,6 +195,13 @@ def at_the_start(it):
         patroni={"executable": "/opt/patroni"}))], 2, "Patroni: /opt/patroni is not there", "patroni.executable")
     it.run("PostgreSQL is not there", [*cell, it.changed("cell", lambda c: c.update(
         postgresql={"bin_dir": "/opt/pg/bin"}))], 2, "in /opt/pg/bin", "initdb is not there", "postgresql.bin_dir")
+    for how in ([], ["--check"]):
+        it.run(": ".join([*how, "a parameter that PostgreSQL does not take"]), ["cell", *how, "--config", it.changed(
+            "cell", lambda c: c["postgresql"]["parameters"].update(work_mem="1kB"))], 2,
+            r'postgresql\.parameters\.work_mem is "1kB": 1 kB is outside the valid range .*64 \.\. ')
+        it.run(": ".join([*how, "a parameter of a plan that is none"]), ["cell", *how, "--config", it.changed(
+            "cell", lambda c: c.update(plans={PLAN: {"parameters": {"work_memm": "4MB"}}}))], 2,
+            rf'plans\.{PLAN}\.parameters\.work_memm is "4MB": PostgreSQL .* has no parameter', 'is "work_mem" meant')
     it.run("a cell with the guid of another one", [*cell, it.changed("cell", lambda c: c["cell"].update(
         guid=it.platform.guids[0], port=8999))], 1, "the guid .* is taken: the cell at")
     it.run("--check: a cell with the guid of another one", ["cell", "--check", "--config", it.changed(

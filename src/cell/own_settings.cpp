@@ -1,0 +1,120 @@
+#include "cell/own_settings.hpp"
+
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <future>
+#include <memory>
+#include <system_error>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "http/event_loop.hpp"
+#include "model/names.hpp"
+
+namespace matriarch::cell {
+
+namespace {
+
+using judgement = result<settings_judge::judgement>;
+
+// Above what the judge itself gives a question, so that it says why it has no answer.
+constexpr std::chrono::seconds patience{30};
+
+std::string field_of(const cell_config& config, const std::string& plan,
+                     const std::string& parameter) {
+  auto own = config.plans.find(plan);
+  return own != config.plans.end() && own->second.contains(parameter)
+             ? fmt::format("plans.{}.parameters.{}", plan, parameter)
+             : "postgresql.parameters." + parameter;
+}
+
+/// Of one plan; nothing is said of what `known` has.
+void add_faults(const cell_config& config, const std::string& plan,
+                const std::vector<settings_fault>& found, const std::vector<settings_fault>& known,
+                std::vector<std::string>& into) {
+  auto parameters = config.parameters_of(plan);
+  for (const auto& one : found) {
+    if (std::ranges::find(known, one) != known.end())
+      continue;
+    auto has = parameters.find(one.parameter);
+    if (has == parameters.end())
+      into.push_back(
+          (plan.empty() ? "postgresql.parameters: " : fmt::format("plans.{}.parameters: ", plan))
+          + one.words);
+    else
+      into.push_back(fmt::format("{} is {}: {}", field_of(config, plan, one.parameter),
+                                 model::quoted(has->second), one.words));
+  }
+}
+
+} // namespace
+
+plans_parameters own_settings(const cell_config& config) {
+  plans_parameters all;
+  all[""] = config.postgresql.parameters;
+  for (const auto& [id, parameters] : config.plans)
+    all[id] = config.parameters_of(id);
+  return all;
+}
+
+std::vector<std::string> own_faults(const cell_config& config, const plans_faults& found) {
+  auto of_all = found.find("");
+  const std::vector<settings_fault> none;
+  const auto& known = of_all == found.end() ? none : of_all->second;
+  std::vector<std::string> words;
+  for (const auto& [plan, faults] : found)
+    add_faults(config, plan, faults, plan.empty() ? none : known, words);
+  return words;
+}
+
+settings_judge::surroundings surroundings_of(const cell_config& config, const system_user& user,
+                                             fencing how, std::string directory) {
+  return {config.postgresql.bin_dir,
+          std::move(directory),
+          user,
+          how,
+          {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=/"},
+          [](launch&) {},
+          true};
+}
+
+own_judgement judge_own_settings(const cell_config& config, const system_user& user, fencing how) {
+  namespace fs = std::filesystem;
+  std::error_code unknown;
+  auto directory = (fs::temp_directory_path(unknown) / "matriarch-settings-XXXXXX").string();
+  if (unknown || ::mkdtemp(directory.data()) == nullptr)
+    return {{}, {fmt::format("there is no room for a trial in {}", directory)}};
+  auto promised = std::make_shared<std::promise<judgement>>();
+  auto answer = promised->get_future();
+  own_judgement all;
+  {
+    http::event_loop loop;
+    std::unique_ptr<settings_judge> judge;
+    loop.run([&] {
+      judge = std::make_unique<settings_judge>(surroundings_of(config, user, how, directory), loop);
+      judge->ask(own_settings(config),
+                 [promised](const judgement& came) { promised->set_value(came); });
+    });
+    if (answer.wait_for(patience) != std::future_status::ready) {
+      all.unknown.emplace_back("PostgreSQL does not say in time whether it starts with them");
+    } else if (auto came = answer.get(); !came) {
+      all.unknown.push_back(came.error());
+    } else {
+      all.faults = own_faults(config, came->faults);
+      for (const auto& [plan, why] : came->unjudged)
+        all.unknown.push_back(
+            (plan.empty() ? "postgresql.parameters: " : fmt::format("plans.{}: ", plan)) + why);
+    }
+    loop.run([&] { judge.reset(); });
+  }
+  fs::remove_all(directory, unknown);
+  return all;
+}
+
+} // namespace matriarch::cell
