@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <deque>
+#include <iterator>
 #include <random>
 
 #include "actors/alarm.hpp"
 #include "actors/last_words.hpp"
+#include "actors/plan_questions.hpp"
 #include "http/percent_encoding.hpp"
 #include "model/addresses.hpp"
 #include "model/json.hpp"
@@ -37,7 +39,7 @@ constexpr caf::timespan listing_pause = 1min;
 constexpr std::chrono::milliseconds listing_time = 5s;
 // A key is made in a millisecond.
 constexpr std::chrono::milliseconds certificate_time = 5s;
-// PostgreSQL is started for each plan in turn, which takes some hundredths of a second.
+// PostgreSQL is started for each plan of a piece in turn, which takes some hundredths of a second.
 constexpr std::chrono::milliseconds judging_time = 30s;
 // What is installed on a cell changes rarely, and a change of PostgreSQL's version is seen at once. Where
 // a plan has a fault somebody may be waiting for the cell to be put right.
@@ -536,17 +538,15 @@ private:
   }
 
   void ask_postgresql() {
-    json::document body;
-    body.SetObject();
-    json::value plans{rapidjson::kObjectType};
-    for (const auto& plan : *plans_) {
-      json::value parameters{rapidjson::kObjectType};
-      for (const auto& [name, text] : plan.settings.parameters)
-        parameters.AddMember(json::string(name, body), json::string(text, body),
-                             body.GetAllocator());
-      plans.AddMember(json::string(plan.plan_id, body), parameters, body.GetAllocator());
-    }
-    json::add(body, "plans", std::move(plans), body);
+    questions_ = questions_about(*plans_);
+    answers_ = {};
+    answers_.unjudged = std::move(questions_.left_out);
+    answered_ = 0;
+    judging_ = true;
+    ask_about_next();
+  }
+
+  void ask_about_next() {
     http::outgoing what;
     what.verb = "PUT";
     what.url = "/v2/postgresql";
@@ -554,51 +554,58 @@ private:
     what.username = cell_.username;
     what.password = cell_.password;
     what.timeout = judging_time;
-    what.body = json::text_of(body);
-    judging_ = true;
+    what.body = questions_.pieces[answered_].body;
     ask(std::move(what), [this](const http::outcome& came) { note_judgement(came); });
   }
 
   /// Earlier cells, and those of another make, say nothing of it: nothing speaks against their nodes.
   void note_judgement(const http::outcome& came) {
-    judging_ = false;
-    auto pause = judging_retry_pause;
-    auto parsed = json::parse(came.body);
-    const auto* faults =
-        came.status == 200 && parsed.ok() ? json::member(*parsed, "faults") : nullptr;
-    if (faults != nullptr && faults->IsObject()) {
-      postgresql_ = one_line(json::string_member(*parsed, "version"), longest_quote);
-      take_faults(*faults);
-      pause = plan_faults_.empty() ? judging_pause : judging_pause_with_faults;
-    } else if (came.status == 404 || came.status == 405) {
+    const auto& asked = questions_.pieces[answered_];
+    auto said = came.status == 200 ? judgement_in(came.body, asked, *plans_) : std::nullopt;
+    if (said) {
+      answers_.postgresql = said->postgresql;
+      std::ranges::move(said->faults, std::back_inserter(answers_.faults));
+      std::ranges::move(said->unjudged, std::back_inserter(answers_.unjudged));
+    } else if (came.status == 400) {
+      // That cell takes less: it is asked about the rest all the same.
+      for (const auto& plan : asked.plan_ids)
+        answers_.unjudged.push_back({plan, description_in(came)});
+    } else {
+      return end_judging(came);
+    }
+    if (++answered_ < questions_.pieces.size())
+      return ask_about_next();
+    judging_failure_.clear();
+    if (!answers_.postgresql.empty())
+      postgresql_ = answers_.postgresql;
+    take_faults(std::move(answers_.faults));
+    take_unjudged(std::move(answers_.unjudged));
+    settle_judging(plan_faults_.empty() ? judging_pause : judging_pause_with_faults);
+  }
+
+  /// The cell has not answered it.
+  void end_judging(const http::outcome& came) {
+    if (came.status == 404 || came.status == 405) {
       postgresql_.clear();
       plan_faults_.clear();
-      pause = judging_pause;
-    } else {
-      auto why = came.status == 0 ? came.error : description_in(came);
-      if (why != judging_failure_)
-        spdlog::warn("cell {} does not say which plans its PostgreSQL starts with: {}", cell_.guid,
-                     why);
-      judging_failure_ = why;
-    }
-    if (pause != judging_retry_pause)
       judging_failure_.clear();
+      return settle_judging(judging_pause);
+    }
+    auto why = came.status == 0 ? came.error : description_in(came);
+    if (why != judging_failure_)
+      spdlog::warn("cell {} does not say which plans its PostgreSQL starts with: {}", cell_.guid,
+                   why);
+    judging_failure_ = why;
+    settle_judging(judging_retry_pause);
+  }
+
+  void settle_judging(caf::timespan pause) {
+    judging_ = false;
     judge_at_ = self_->clock().now() + pause;
     tell_health();
   }
 
-  void take_faults(const json::value& faults) {
-    std::vector<model::plan_fault> all;
-    for (const auto& plan : *plans_) {
-      const auto* words = json::member(faults, plan.plan_id);
-      if (words == nullptr || !words->IsArray() || words->Empty())
-        continue;
-      model::plan_fault fault{plan.plan_id, model::digest_of(plan.settings), {}};
-      for (const auto& one : words->GetArray())
-        if (one.IsString())
-          fault.words.push_back(one_line(one.GetString(), longest_quote));
-      all.push_back(std::move(fault));
-    }
+  void take_faults(std::vector<model::plan_fault> all) {
     for (const auto& fault : all)
       if (std::ranges::find(plan_faults_, fault) == plan_faults_.end())
         for (const auto& words : fault.words)
@@ -608,6 +615,14 @@ private:
       if (std::ranges::find(all, fault.plan_id, &model::plan_fault::plan_id) == all.end())
         spdlog::info("cell {} can start nodes of plan {} again", cell_.guid, fault.plan_id);
     plan_faults_ = std::move(all);
+  }
+
+  void take_unjudged(std::vector<plan_unjudged> all) {
+    for (const auto& one : all)
+      if (std::ranges::find(unjudged_, one) == unjudged_.end())
+        spdlog::warn("whether cell {} can start nodes of plan {} is not known in all: {}",
+                     cell_.guid, one.plan_id, one.words);
+    unjudged_ = std::move(all);
   }
 
   // -- what runs there ----------------------------------------------------------------------------
@@ -675,6 +690,10 @@ private:
   std::string asked_about_; ///< the version that the cell's health said when it was asked last
   std::string postgresql_;  ///< the version that it said then
   std::vector<model::plan_fault> plan_faults_;
+  std::vector<plan_unjudged> unjudged_;   ///< as last logged
+  plan_questions questions_;              ///< as last asked
+  std::size_t answered_ = 0;              ///< of its pieces
+  plan_judgement answers_;                ///< to these
   caf::actor_clock::time_point judge_at_; ///< when the cell is asked again
   bool judging_ = false;                  ///< it is being asked
   std::string judging_failure_;           ///< as last logged

@@ -86,6 +86,18 @@ TEST_CASE("a plan that no cell can start is refused before anything is written o
   CHECK(make(here, "db"));
 }
 
+TEST_CASE("a plan is judged in a catalog of more plans, and of longer values, than a cell takes") {
+  auto how = with_plans();
+  auto wordy = settings_of(std::string(9'000, ' ') + "8MB");
+  how.plans.insert(how.plans.begin(), {"wordy", wordy});
+  for (int i = 0; i < 1'000; ++i)
+    how.plans.insert(how.plans.begin(), {"p" + std::to_string(i), settings_of("8MB")});
+  stage here{3, how};
+  judge(here, {"c1", "c2", "c3"});
+  CHECK(here.ask(provision_of("up", settings_of("1XB"))).is == verdict_kind::refused);
+  CHECK(here.ask(provision_of("wordy", wordy)).is == verdict_kind::accepted);
+}
+
 TEST_CASE("a plan goes to the cells that can start it, also if that is one alone") {
   stage here{3, with_plans()};
   judge(here, {"c1", "c3"});

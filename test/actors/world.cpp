@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cell/settings_check.hpp"
 #include "model/json.hpp"
 #include "store/cell_json.hpp"
 #include "store/keys.hpp"
@@ -522,7 +523,7 @@ void world::send(const http::outgoing& what, std::function<void(http::outcome)> 
     if (path == "/v2/service_instances")
       return reply(list(where));
     if (about_postgresql)
-      return reply(judge(where));
+      return reply(judge(where, what.body));
     return reply({200,
                   "{\"status\":\"ok\",\"fencing\":\"pid-namespace\",\"postgresql\":\""
                       + where.version + "\",\"capacity\":" + std::to_string(where.capacity) + "}",
@@ -552,12 +553,16 @@ std::string world::place_of(const cell& where, const std::string& node_id) {
                                 : "\"host\":\"" + node_id + "\",\"port\":5432,\"api_port\":8008";
 }
 
-http::outcome world::judge(const cell& where) {
+http::outcome world::judge(const cell& where, const std::string& question) {
   if (where.version.empty())
     return {404, "{}", "", false};
+  auto asked = matriarch::cell::parse_plans(question);
+  if (!asked)
+    return {400, json::object_text({{"description", asked.error()}}), "", false};
   std::string faults;
   for (const auto& [plan, words] : where.plan_faults)
-    faults += (faults.empty() ? "\"" : ",\"") + plan + "\":[\"" + words + "\"]";
+    if (asked->contains(plan))
+      faults += (faults.empty() ? "\"" : ",\"") + plan + "\":[\"" + words + "\"]";
   return {200, "{\"version\":\"" + where.version + "\",\"faults\":{" + faults + "}}", "", false};
 }
 

@@ -332,7 +332,7 @@ private:
   [[nodiscard]] result<std::string> scope_led_at(const std::string& conn_url) const;
   [[nodiscard]] cell* cell_of(const std::string& url);
   static http::outcome list(const cell& where);
-  static http::outcome judge(const cell& where);
+  static http::outcome judge(const cell& where, const std::string& question);
   [[nodiscard]] static std::string place_of(const cell& where, const std::string& node_id);
   [[nodiscard]] bool fences(const cell& where) const { return cells_are_fenced && !where.foreign; }
   http::outcome obey(cell& where, const http::outgoing& what, const std::string& node_id);

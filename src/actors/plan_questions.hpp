@@ -1,0 +1,46 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/fitness.hpp"
+#include "model/observation.hpp"
+
+/// What a cell is asked about the catalog's plans, which its PostgreSQL reads, and what it answers.
+namespace matriarch::actors {
+
+/// A body of `PUT /v2/postgresql`, and whose plans' settings are in it.
+struct plan_question {
+  std::string body;
+  std::vector<std::string> plan_ids;
+};
+
+/// What was not judged of a plan, in words.
+struct plan_unjudged {
+  std::string plan_id;
+  std::string words;
+  bool operator==(const plan_unjudged&) const = default;
+};
+
+/// All plans, in as many pieces as a cell takes and has judged in time; what is longer than a cell takes
+/// is left out, and said.
+struct plan_questions {
+  std::vector<plan_question> pieces;
+  std::vector<plan_unjudged> left_out;
+};
+[[nodiscard]] plan_questions questions_about(const std::vector<model::plan_settings>& plans);
+
+struct plan_judgement {
+  std::string postgresql; ///< its version
+  std::vector<model::plan_fault> faults;
+  std::vector<plan_unjudged> unjudged;
+};
+
+/// The answer to one piece; nothing if it is none.
+[[nodiscard]] std::optional<plan_judgement>
+judgement_in(std::string_view answer, const plan_question& asked,
+             const std::vector<model::plan_settings>& plans);
+
+} // namespace matriarch::actors
