@@ -338,7 +338,7 @@ int check(const std::string& config_path, std::ostream& out) {
   auto settings = config::load_broker_config(config_path);
   if (!settings.ok())
     return base::refuse("broker", settings.error(), wrong_configuration);
-  auto found = check(*settings, cells_of(*settings));
+  auto found = check(*settings, cells_of(*settings), *plans_of(settings->catalog));
   // As a start opens them; but the audit trail's file is made by who runs the broker alone.
   if (auto keys = keys_of(*settings); !keys.ok())
     found.fault("files", keys.error());

@@ -1,11 +1,14 @@
 #include "cli/broker_check.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <chrono>
 #include <future>
 #include <memory>
 
+#include "actors/plan_questions.hpp"
 #include "http/event_loop.hpp"
 #include "http/port_check.hpp"
 #include "model/json.hpp"
@@ -18,17 +21,37 @@ namespace matriarch::broker {
 
 namespace {
 
+// As long as a cell takes for an answer.
+constexpr std::chrono::seconds judging_time{30};
+
 /// What a cell says to its broker; several are asked at once.
-std::future<http::outcome> ask(http::event_loop& loop, const actors::cell_settings& cell,
-                               const std::string& path, const std::string& fleets_authority) {
+std::future<http::outcome> send(http::event_loop& loop, const actors::cell_settings& cell,
+                                http::outgoing what, const std::string& fleets_authority) {
   auto promised = std::make_shared<std::promise<http::outcome>>();
-  http::outgoing what;
-  what.url = path;
   what.username = cell.username;
   what.password = cell.password;
   loop.send(actors::addressed_to(cell, std::move(what), fleets_authority),
             [promised](http::outcome came) { promised->set_value(std::move(came)); });
   return promised->get_future();
+}
+
+std::future<http::outcome> ask(http::event_loop& loop, const actors::cell_settings& cell,
+                               const std::string& path, const std::string& fleets_authority) {
+  http::outgoing what;
+  what.url = path;
+  return send(loop, cell, std::move(what), fleets_authority);
+}
+
+std::future<http::outcome> ask(http::event_loop& loop, const actors::cell_settings& cell,
+                               const actors::plan_question& about,
+                               const std::string& fleets_authority) {
+  http::outgoing what;
+  what.verb = "PUT";
+  what.url = "/v2/postgresql";
+  what.headers = {{"Content-Type", "application/json"}};
+  what.timeout = judging_time;
+  what.body = about.body;
+  return send(loop, cell, std::move(what), fleets_authority);
 }
 
 /// What is wrong with the answers of a cell that is there; nothing if it is the one that is configured.
@@ -58,9 +81,12 @@ std::string fleets_authority(const config::broker_config& config) {
          + store::look_up(config.etcd, store::keys::shown_authority).value_or("");
 }
 
-void look_at_cells(const config::broker_config& config,
-                   const std::vector<actors::cell_settings>& cells, base::findings& found) {
-  auto authority = fleets_authority(config);
+/// Those that are there, and that are who they are taken for.
+std::vector<actors::cell_settings> look_at_cells(const config::broker_config& config,
+                                                 const std::vector<actors::cell_settings>& cells,
+                                                 const std::string& authority,
+                                                 base::findings& found) {
+  std::vector<actors::cell_settings> answering;
   http::event_loop loop;
   std::vector<std::pair<std::future<http::outcome>, std::future<http::outcome>>> asked;
   for (const auto& cell : cells)
@@ -87,8 +113,10 @@ void look_at_cells(const config::broker_config& config,
       away.push_back(fmt::format("{}: {}", who, health.error));
     else if (auto wrong = fault_of(cell, health, listing))
       found.fault("cell", fmt::format("{}: {}", who, *wrong));
-    else
+    else {
       found.good("cell", who + " answers");
+      answering.push_back(cell);
+    }
   }
   // A broker lives with cells that are away, but not with none.
   for (const auto& one : away) {
@@ -97,12 +125,96 @@ void look_at_cells(const config::broker_config& config,
     else
       found.doubt("cell", one);
   }
+  return answering;
+}
+
+/// A plan in words, by its name in the catalog.
+std::string words_for(const model::catalog& catalog, const std::string& plan_id) {
+  for (const auto& service : catalog.services)
+    for (const auto& plan : service.plans)
+      if (plan.id == plan_id)
+        return fmt::format("plan {} ({})", plan.name, plan_id);
+  return "plan " + plan_id;
+}
+
+/// What one cell's PostgreSQL says of all plans, a piece after the other.
+base::findings plans_on(http::event_loop& loop, const actors::cell_settings& cell,
+                        const model::catalog& catalog,
+                        const std::vector<model::plan_settings>& plans,
+                        const actors::plan_questions& questions, const std::string& authority) {
+  constexpr std::size_t longest_answer = 200;
+  base::findings found;
+  std::string version;
+  for (const auto& piece : questions.pieces) {
+    auto came = ask(loop, cell, piece, authority).get();
+    auto said = came.status == 200 ? actors::judgement_in(came.body, piece, plans) : std::nullopt;
+    if (!said) {
+      auto why =
+          came.status == 0 ? came.error
+          : came.status == 404 || came.status == 405
+              ? "the question is not known there"
+              : fmt::format("answered {}: {}", came.status, legible(came.body, longest_answer));
+      found.doubt("plans", fmt::format("{} plans are not judged ({})", piece.plan_ids.size(), why));
+      continue;
+    }
+    version = said->postgresql;
+    for (const auto& fault : said->faults)
+      for (const auto& words : fault.words)
+        found.fault("plans",
+                    fmt::format("{} does not start: {}", words_for(catalog, fault.plan_id), words));
+    for (const auto& one : said->unjudged)
+      found.doubt("plans", fmt::format("{} is not judged in all: {}",
+                                       words_for(catalog, one.plan_id), one.words));
+  }
+  if (found.all().empty() && !questions.pieces.empty())
+    found.good("plans", fmt::format("all {} start with PostgreSQL {}", plans.size(), version));
+  return found;
+}
+
+void note(base::findings& all, const base::findings::finding& one, std::string said) {
+  using weight = base::findings::weight;
+  if (one.is == weight::good)
+    all.good(one.about, std::move(said));
+  else if (one.is == weight::doubt)
+    all.doubt(one.about, std::move(said));
+  else
+    all.fault(one.about, std::move(said));
+}
+
+/// What several cells say alike is told once, with their names.
+void look_at_plans(const model::catalog& catalog, const std::vector<actors::cell_settings>& cells,
+                   const std::vector<model::plan_settings>& plans, const std::string& authority,
+                   base::findings& found) {
+  auto questions = actors::questions_about(plans);
+  for (const auto& one : questions.left_out)
+    found.doubt("plans", fmt::format("{} is not judged in all: {}", words_for(catalog, one.plan_id),
+                                     one.words));
+  http::event_loop loop;
+  std::vector<std::future<base::findings>> asked;
+  for (const auto& cell : cells)
+    asked.push_back(std::async(std::launch::async, [&] {
+      return plans_on(loop, cell, catalog, plans, questions, authority);
+    }));
+  std::vector<std::pair<base::findings::finding, std::vector<std::string>>> alike;
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    auto said = asked[i].get();
+    for (const auto& one : said.all()) {
+      auto known =
+          std::ranges::find_if(alike, [&](const auto& other) { return other.first == one; });
+      if (known == alike.end())
+        known = alike.insert(alike.end(), {one, {}});
+      known->second.push_back(cells[i].guid);
+    }
+  }
+  for (const auto& [one, guids] : alike)
+    note(found, one, fmt::format("{}, on {}", one.said, fmt::join(guids, ", ")));
 }
 
 } // namespace
 
 base::findings check(const config::broker_config& config,
-                     const std::vector<actors::cell_settings>& cells) {
+                     const std::vector<actors::cell_settings>& cells,
+                     const std::vector<model::plan_settings>& all_plans) {
   base::findings found;
   std::size_t plans = 0;
   for (const auto& service : config.catalog.services)
@@ -113,7 +225,9 @@ base::findings check(const config::broker_config& config,
     found.doubt("file", warning);
   http::look_at_port(config.broker.bind_host, config.broker.port, found);
   store::look_at_etcd(config.etcd, store::keys::fleet, found);
-  look_at_cells(config, cells, found);
+  auto authority = fleets_authority(config);
+  auto answering = look_at_cells(config, cells, authority, found);
+  look_at_plans(config.catalog, answering, all_plans, authority, found);
   return found;
 }
 

@@ -261,6 +261,18 @@ def not_there(it):
     it.run("--check: http to a cell that speaks TLS", ["broker", "--check", "--config", it.changed(
         "broker", lambda c: [one.update(uri=one["uri"].replace("https:", "http:")) for one in c["cells"]])], 2,
         "FAULT +cell", "This port speaks TLS and nothing else: use https:// here")
+    def wrong_plans(config):
+        plans = config["catalog"]["services"][0]["plans"]
+        plans[0]["provision"]["parameters"] = {"work_mem": "1kB"}
+        plans += [{**plans[0], "id": f"surplus-{n}", "name": f"surplus-{n}", "provision": {
+            **plans[0]["provision"], "parameters": {"work_mem": "4MB"}}} for n in range(60)]
+        plans[-1]["provision"]["parameters"] = {"work_memm": "4MB"}
+        config["cells"][0]["uri"] = "https://127.0.0.1:1"  # away: a line, and no fault of the plans
+    guid = it.platform.guids[1]
+    it.run("--check: plans that the cells do not take", ["broker", "--check", "--config", it.changed(
+        "broker", wrong_plans)], 2, rf"FAULT +plans +plan .*{PLAN}.* does not start: 1 kB is outside .*, on {guid}",
+        rf'FAULT +plans +plan surplus-59 .* does not start: .*is "work_mem" meant\?, on {guid}',
+        rf"doubt +cell +{it.platform.guids[0]} in .*127\.0\.0\.1:1")
     it.run("--check: https to a plain port", ["broker", "--check", "--config", it.changed(
         "broker", lambda c: c["cells"][0].update(uri=it.platform.broker_uri.replace("http:", "https:")))], 2,
         "FAULT +cell", "does not answer by TLS")
@@ -340,7 +352,8 @@ def mistakes(platform):
 def see_servers_checked(platform):
     with tempfile.TemporaryDirectory(prefix="matriarch-checked-") as directory:
         with Mistakes(platform, directory) as it:
-            for server, itself in (("broker", ""), ("cell", "ok +guid +it runs at https://.* on the machine"),
+            for server, itself in (("broker", r"ok +plans +all \d+ start with PostgreSQL \d+\.\d+, on "),
+                                   ("cell", "ok +guid +it runs at https://.* on the machine"),
                                    ("router", "ok +id +router .*: it runs on the machine")):
                 it.run(server, [server, "--check", "--config", it.file_of(server)], 0, "ok +etcd .*the fleet",
                        "ok +address +.*(has a server of ours already|is free)", itself, "It can serve")
