@@ -514,8 +514,9 @@ checked<model::update_request> update(const request& got, const std::string& id,
   asked.longest = plan != nullptr ? longest(*plan) : longest_of_all(by.catalog);
   read.accepts_incomplete = accepts_incomplete(got, body.flag("accepts_incomplete"), by.strict);
   asked.may_poll = read.accepts_incomplete || !by.strict;
-  // A change of the context is done at once; whether the plan changes, the instance knows.
-  bool context_alone = asked.context && asked.parameters == "{}" && !asked.maintenance_version;
+  // A change of the context is done at once; whether the plan changes, or what of it the instance has
+  // already, the instance knows.
+  bool context_alone = asked.context && asked.parameters == "{}";
   if (!asked.may_poll && !context_alone)
     return async_required();
   return read;

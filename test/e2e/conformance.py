@@ -1274,6 +1274,10 @@ def _(platform):
         for query in ({}, ASYNC):
             expect(patch(platform, "x", {"service_id": SERVICE, "plan_id": SINGLE, "context": context}, query), 200)
         true("renamed" in json.dumps(platform.record("x")), "the record does not have the new context")
+        context["space_name"] = "renamed again"
+        expect(patch(platform, "x", {"service_id": SERVICE, "plan_id": SINGLE, "context": context,
+                                     "maintenance_info": {"version": VERSION}}, {}), 200)
+        true("renamed again" in json.dumps(platform.record("x")), "the record does not have the newest context")
         equal(ask(platform, "GET", instance("x")).status, 200, "fetching it")
 
 

@@ -386,14 +386,17 @@ TEST_CASE(
   b.says = [](const auto&) { return model::verdict{model::verdict_kind::done}; };
   CHECK(b.send("PATCH", here, update_body(R"(,"context":{"a":1})")).status == 200);
   CHECK_FALSE(b.only<model::update_request>().may_poll);
+  CHECK(b.send("PATCH", here, update_body(R"(,"context":{"a":2})" + version_1_2)).status == 200);
   // Whether that is another plan, the instance knows.
   b.says = [](const auto&) { return model::verdict{model::verdict_kind::needs_polls}; };
-  error_of(b.send("PATCH", here, update_body(R"(,"plan_id":"open-id","context":{"a":1})")), 422,
-           "AsyncRequired");
+  for (const std::string more :
+       {R"(,"plan_id":"open-id")", R"(,"maintenance_info":{"version":"1.2.0"})"})
+    error_of(b.send("PATCH", here, update_body(R"(,"context":{"a":1})" + more)), 422,
+             "AsyncRequired");
   auto before = b.asked().size();
   for (const std::string more :
        {R"(,"parameters":{"node-count":1},"context":{})", R"(,"plan_id":"open-id")",
-        R"(,"context":{},"maintenance_info":{"version":"1.2.0"})"})
+        R"(,"maintenance_info":{"version":"1.2.0"})"})
     error_of(b.send("PATCH", here, update_body(more)), 422, "AsyncRequired");
   CHECK(b.asked().size() == before);
 }

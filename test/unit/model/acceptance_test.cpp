@@ -687,6 +687,27 @@ TEST_CASE("without polls a context is written, and nothing that takes time is be
   CHECK(judge_update(larger, *begun.write, "op", now).answer.is == verdict_kind::needs_polls);
 }
 
+TEST_CASE("a context beside the maintenance version that an instance has needs no polls") {
+  auto known = settled();
+  known.maintenance_version = "1.0.0";
+  auto asked = update_to("{}");
+  asked.may_poll = false;
+  asked.context = R"({"platform":"cloudfoundry"})";
+  asked.maintenance_version = "1.0.0";
+  asked.offers["plan"] = {2, known.desired.settings, "1.0.0", true};
+  auto r = judge_update(asked, known, "op", now);
+  CHECK(r.answer.is == verdict_kind::done);
+  REQUIRE(r.write);
+  CHECK(r.write->context == *asked.context);
+  // What it does not have yet takes time, and a cluster that is unwell is waited for.
+  CHECK(judge_update(asked, known, "op", now, false).answer.is == verdict_kind::needs_polls);
+  asked.offers["plan"].settings = large();
+  CHECK(judge_update(asked, known, "op", now).answer.is == verdict_kind::needs_polls);
+  known.maintenance_version = "0.9.0";
+  asked.offers["plan"].settings = known.desired.settings;
+  CHECK(judge_update(asked, known, "op", now).answer.is != verdict_kind::outdated);
+}
+
 TEST_CASE("a tombstone keeps what bindings' last operations were") {
   auto known = settled();
   known.ended_bindings = {{"before", {now - 1h, "op-1"}},
