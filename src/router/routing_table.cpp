@@ -183,6 +183,7 @@ bool routing_table::put(std::string_view key, std::string_view value) {
     if (known == value)
       return false;
     known = value;
+    touch(owner);
     return true;
   }
   case kind::record: {
@@ -194,6 +195,7 @@ bool routing_table::put(std::string_view key, std::string_view value) {
     instances_of_[known.scope].insert(owner);
     if (before.scope != known.scope)
       leave_scope(before.scope, owner);
+    touch(owner);
     return true;
   }
   case kind::member: {
@@ -206,6 +208,8 @@ bool routing_table::put(std::string_view key, std::string_view value) {
     auto is_elsewhere = known == members.end() || known->second.member != now.member
                         || known->second.has_key != now.has_key;
     members.insert_or_assign(std::string{about.member}, std::move(now));
+    if (is_elsewhere)
+      touch_scope(owner);
     return is_elsewhere;
   }
   case kind::leader: {
@@ -222,7 +226,10 @@ bool routing_table::put(std::string_view key, std::string_view value) {
     if (parsed)
       if (auto given = max_connections_in(json::member(*parsed, "postgresql")))
         now = given;
-    return std::exchange(known, now) != now;
+    if (std::exchange(known, now) == now)
+      return false;
+    touch_scope(owner);
+    return true;
   }
   case kind::router:
     return note_router(std::string{key}, value);
@@ -244,14 +251,17 @@ bool routing_table::erase(std::string_view key) {
   news_ = news_ || (about.is != kind::other && about.is != kind::router);
   switch (about.is) {
   case kind::allocation:
+    touch(owner);
     return allocations_.erase(owner) > 0;
   case kind::read_only_allocation:
+    touch(owner);
     return read_only_allocations_.erase(owner) > 0;
   case kind::record: {
     auto known = records_.extract(owner);
     if (!known)
       return false;
     leave_scope(known.mapped().scope, owner);
+    touch(owner);
     return true;
   }
   case kind::member: {
@@ -266,6 +276,7 @@ bool routing_table::erase(std::string_view key) {
     if (is_listed(owner, gone->first))
       return false;
     members.erase(gone);
+    touch_scope(owner);
     forget(owner);
     return true;
   }
@@ -359,68 +370,173 @@ void routing_table::forget(const std::string& scope) {
     clusters_.erase(known);
 }
 
-routes routing_table::current() const {
-  routes all;
-  std::map<std::uint16_t, std::string> holders;
-  // The port that an instance has been given, if it can have it.
-  auto port_for = [&](const std::string& instance,
-                      const std::string& text) -> std::optional<std::uint16_t> {
+const std::set<std::string>& routing_table::instances_of(const std::string& scope) const {
+  static const std::set<std::string> none;
+  auto found = instances_of_.find(scope);
+  return found == instances_of_.end() ? none : found->second;
+}
+
+void routing_table::touch_scope(const std::string& scope) {
+  for (const auto& instance : instances_of(scope))
+    touch(instance);
+}
+
+routing_table::candidate routing_table::candidate_of(const std::string& instance) const {
+  candidate one;
+  auto known = records_.find(instance);
+  if (!allocations_.contains(instance) || known == records_.end() || !known->second.accepted)
+    return one;
+  const auto& scope = known->second.scope;
+  auto found = clusters_.find(scope);
+  const auto* of = found == clusters_.end() ? nullptr : &found->second;
+  one.wanted = route{instance, scope, 0, {}, 0, max_connections_of(known->second, of)};
+  if (of == nullptr)
+    return one;
+  for (const auto& [name, announced] : of->members) {
+    auto node = known->second.nodes.find(name);
+    if (node == known->second.nodes.end() || !announced.member)
+      continue;
+    if (auto member = vetted(announced.member, node->second)) {
+      one.wanted->members.push_back(*member);
+      one.wanted->members.back().held_back = known->second.held_back.contains(name);
+    } else {
+      one.unplaced = name;
+    }
+  }
+  return one;
+}
+
+bool routing_table::holds(std::uint16_t port, const claim& one) const {
+  auto found = claims_.find(port);
+  return found != claims_.end() && *found->second.begin() == one;
+}
+
+void routing_table::make_claim(const claim& one, std::uint16_t port,
+                               std::set<std::string>& concerned) {
+  auto known = claimed_.find(one);
+  const auto before = known == claimed_.end() ? std::uint16_t{0} : known->second;
+  if (before == port)
+    return;
+  auto concern = [&](const std::set<claim>& claims) {
+    for (const auto& other : claims)
+      if (other.instance != one.instance)
+        concerned.insert(other.instance);
+  };
+  if (before != 0) {
+    auto& claims = claims_[before];
+    concern(claims);
+    claims.erase(one);
+    if (claims.empty())
+      claims_.erase(before);
+    claimed_.erase(known);
+  }
+  if (port != 0) {
+    claimed_.emplace(one, port);
+    auto& claims = claims_[port];
+    claims.insert(one);
+    concern(claims);
+  }
+}
+
+served_instance routing_table::judged(const std::string& instance, candidate from) const {
+  served_instance one;
+  auto& [wanted, unplaced] = from;
+  // What is no port is said even before there is a member.
+  if (!wanted
+      || (wanted->members.empty() && unplaced.empty()
+          && port_of(allocations_.find(instance)->second)))
+    return one;
+  // The port that it has been given, if it can have it.
+  auto port_for = [&](const std::string& text, bool is_second) -> std::uint16_t {
     auto port = port_of(text);
     if (!port) {
-      all.unserved.push_back({0, instance,
+      one.unserved.push_back({0, instance,
                               "its allocation in etcd is no port, 1 to 65535; write "
                               "the instance's port there"});
-      return std::nullopt;
+      return 0;
     }
-    auto [holder, is_first] = holders.emplace(*port, instance);
-    if (is_first)
-      return port;
-    all.unserved.push_back({*port, instance,
+    if (holds(*port, {is_second, instance}))
+      return *port;
+    one.unserved.push_back({*port, instance,
                             fmt::format("its port is allocated to instance {} too; give one of "
                                         "them another",
-                                        holder->second)});
-    return std::nullopt;
+                                        claims_.at(*port).begin()->instance)});
+    return 0;
   };
-  for (const auto& [instance, text] : allocations_) {
-    auto known = records_.find(instance);
-    if (known == records_.end() || !known->second.accepted)
-      continue;
-    route one{instance, known->second.scope, 0, {}};
-    auto found = clusters_.find(one.scope);
-    one.max_connections =
-        max_connections_of(known->second, found == clusters_.end() ? nullptr : &found->second);
-    std::string unplaced;
-    if (found != clusters_.end())
-      for (const auto& [name, announced] : found->second.members) {
-        auto node = known->second.nodes.find(name);
-        if (node == known->second.nodes.end() || !announced.member)
-          continue;
-        if (auto member = vetted(announced.member, node->second)) {
-          one.members.push_back(*member);
-          one.members.back().held_back = known->second.held_back.contains(name);
-        } else {
-          unplaced = name;
-        }
-      }
-    // What is no port is said even before there is a member.
-    if (one.members.empty() && unplaced.empty() && port_of(text))
-      continue;
-    auto port = port_for(instance, text);
-    if (!port)
-      continue;
-    if (!unplaced.empty())
-      all.unserved.push_back(
-          {*port, instance,
-           fmt::format("node {} is a member, and its cell has not said where it is", unplaced)});
-    one.port = *port;
-    if (!one.members.empty())
-      all.served.push_back(std::move(one));
+  wanted->port = port_for(allocations_.find(instance)->second, false);
+  if (wanted->port == 0)
+    return one;
+  if (!unplaced.empty())
+    one.unserved.push_back(
+        {wanted->port, instance,
+         fmt::format("node {} is a member, and its cell has not said where it is", unplaced)});
+  if (wanted->members.empty())
+    return one;
+  if (auto given = read_only_allocations_.find(instance); given != read_only_allocations_.end())
+    wanted->read_only_port = port_for(given->second, true);
+  one.served = std::move(wanted);
+  return one;
+}
+
+void routing_table::judge_touched() {
+  std::map<std::string, candidate> candidates;
+  auto candidate_for = [&](const std::string& instance) -> candidate& {
+    auto [found, is_new] = candidates.try_emplace(instance);
+    if (is_new)
+      found->second = candidate_of(instance);
+    return found->second;
+  };
+  // First ports depend on nobody else, second ones on who has the first, and routes on both.
+  std::set<std::string> others;
+  for (const auto& instance : touched_) {
+    const auto& [wanted, unplaced] = candidate_for(instance);
+    auto claims = wanted && (!wanted->members.empty() || !unplaced.empty());
+    auto port = claims ? port_of(allocations_.find(instance)->second) : std::nullopt;
+    make_claim({false, instance}, port.value_or(0), others);
   }
-  // After all first ports: none of them is given up for a second one.
-  for (auto& one : all.served)
-    if (auto given = read_only_allocations_.find(one.instance);
-        given != read_only_allocations_.end())
-      one.read_only_port = port_for(one.instance, given->second).value_or(0);
+  touched_.merge(others);
+  for (const auto& instance : touched_) {
+    auto first = claimed_.find({false, instance});
+    auto given = read_only_allocations_.find(instance);
+    auto claims = given != read_only_allocations_.end() && first != claimed_.end()
+                  && holds(first->second, first->first)
+                  && !candidate_for(instance).wanted->members.empty();
+    auto port = claims ? port_of(given->second) : std::nullopt;
+    make_claim({true, instance}, port.value_or(0), others);
+  }
+  touched_.merge(others);
+  for (const auto& instance : touched_) {
+    auto now = judged(instance, std::move(candidate_for(instance)));
+    if (now == of(instance))
+      continue;
+    changed_.insert(instance);
+    if (now == served_instance{})
+      instances_.erase(instance);
+    else
+      instances_.insert_or_assign(instance, std::move(now));
+  }
+  touched_.clear();
+}
+
+std::set<std::string> routing_table::take_changes() {
+  judge_touched();
+  return std::exchange(changed_, {});
+}
+
+const served_instance& routing_table::of(const std::string& instance) const {
+  static const served_instance nothing;
+  auto known = instances_.find(instance);
+  return known == instances_.end() ? nothing : known->second;
+}
+
+routes routing_table::current() {
+  judge_touched();
+  routes all;
+  for (const auto& [instance, one] : instances_) {
+    if (one.served)
+      all.served.push_back(*one.served);
+    all.unserved.insert(all.unserved.end(), one.unserved.begin(), one.unserved.end());
+  }
   return all;
 }
 

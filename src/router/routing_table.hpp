@@ -46,10 +46,17 @@ struct left_out {
   int port = 0;
   std::string instance;
   std::string reason;
-  bool operator==(const left_out&) const = default;
+  auto operator<=>(const left_out&) const = default;
 };
 
-/// Everything that shall be served, sorted by instance, and what cannot be.
+/// What one instance comes to: its route, and what of it cannot be served.
+struct served_instance {
+  std::optional<route> served;
+  std::vector<left_out> unserved;
+  bool operator==(const served_instance&) const = default;
+};
+
+/// Everything that shall be served, and what cannot be, both sorted by instance.
 struct routes {
   std::vector<route> served;
   std::vector<left_out> unserved;
@@ -84,7 +91,21 @@ public:
   void list(const std::string& key, std::string_view value);
   bool end_listing();
 
-  [[nodiscard]] routes current() const;
+  /// The instances of which the route, or what is left out, has changed since the last call. A key
+  /// that changes costs what its instance costs, and those that want the same ports.
+  [[nodiscard]] std::set<std::string> take_changes();
+
+  /// What an instance comes to, as of the last call of take_changes() or current().
+  [[nodiscard]] const served_instance& of(const std::string& instance) const;
+  /// The same of all those that come to anything.
+  [[nodiscard]] const std::map<std::string, served_instance>& instances() const {
+    return instances_;
+  }
+  /// And as two lists, of what is current.
+  [[nodiscard]] routes current();
+
+  /// The instances whose records have that scope.
+  [[nodiscard]] const std::set<std::string>& instances_of(const std::string& scope) const;
 
   /// The changes of leaders since the last call. A leader's key that vanishes is no change: only
   /// another leader is.
@@ -151,12 +172,41 @@ private:
   void forget(const std::string& scope);
   /// The instance's record has another scope than before, or is gone.
   void leave_scope(const std::string& scope, const std::string& instance);
+  void touch(const std::string& instance) { touched_.insert(instance); }
+  void touch_scope(const std::string& scope);
+
+  /// An instance that wants a port. Of several the first has it: no first port is given up for a
+  /// second one.
+  struct claim {
+    bool is_second = false; ///< it is the read-only port
+    std::string instance;
+    auto operator<=>(const claim&) const = default;
+  };
+  /// What an instance would be served as if it had the ports that it wants.
+  struct candidate {
+    std::optional<route> wanted; ///< its ports are 0; without members if it only has a node nowhere
+    std::string unplaced;        ///< such a node, if there is one
+  };
+  [[nodiscard]] candidate candidate_of(const std::string& instance) const;
+  [[nodiscard]] bool holds(std::uint16_t port, const claim& one) const;
+  /// Makes `port` what is claimed; 0 is none. `concerned` gets all others who want it, or what was
+  /// claimed before.
+  void make_claim(const claim& one, std::uint16_t port, std::set<std::string>& concerned);
+  [[nodiscard]] served_instance judged(const std::string& instance, candidate from) const;
+  /// Brings up to date what comes of the keys that have changed.
+  void judge_touched();
 
   allocations allocations_;
   allocations read_only_allocations_;
   std::map<std::string, record, std::less<>> records_;        ///< by instance
   std::map<std::string, cluster, std::less<>> clusters_;      ///< by scope
   std::map<std::string, std::set<std::string>> instances_of_; ///< whose record has that scope
+  // What comes of all that.
+  std::map<std::string, served_instance> instances_;
+  std::map<std::uint16_t, std::set<claim>> claims_; ///< by port
+  std::map<claim, std::uint16_t> claimed_;
+  std::set<std::string> touched_; ///< instances of which that is not up to date
+  std::set<std::string> changed_; ///< and those of which it has changed since it was taken
   // Of the listing that is under way.
   std::set<std::string> listed_;    ///< keys
   bool changed_by_listing_ = false; ///< since the last end of one

@@ -1,5 +1,8 @@
 #include <doctest/doctest.h>
 
+#include <map>
+#include <random>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -430,6 +433,76 @@ TEST_CASE("a read-only port that cannot be is left out, and the first port serve
     CHECK(all.served[0] == served_one);
     REQUIRE(all.unserved.size() == 1);
     CHECK(all.unserved[0].instance == "a");
+  }
+}
+
+TEST_CASE("a changed key concerns its instance, and those that want the same ports") {
+  using names = std::set<std::string>;
+  auto table = one_instance();
+  for (const auto* name : {"b", "c"}) {
+    const std::string instance = name;
+    table.put("/routing/allocation/" + instance, instance == "b" ? "30003" : "30005");
+    table.put("/routing/readonly/" + instance, "30006");
+    table.put("/service/" + instance + "/state", record(instance, "accepted", {"m"}));
+    table.put("/service/" + instance + "/members/m", member("127.0.2.1"));
+  }
+  CHECK(table.take_changes() == names{"a", "b", "c"});
+  CHECK(table.take_changes().empty());
+  CHECK(table.of("b").served->read_only_port == 30006);
+  CHECK(table.of("c").unserved.size() == 1);
+
+  table.put("/service/a/members/n1", member("127.0.1.9"));
+  table.put("/service/a/leader", "n1");
+  table.put("/service/c/status", "{}");
+  CHECK(table.take_changes() == names{"a"});
+  CHECK(table.of("a").served->members.at(0).postgresql.host == "127.0.1.9");
+  table.put("/service/a/config", R"({"postgresql":{"parameters":{"max_connections":40}}})");
+  CHECK(table.take_changes() == names{"a"});
+
+  INFO("a takes b's first port, with that b loses its second one, and c gets it");
+  table.put("/routing/allocation/a", "30003");
+  CHECK(table.take_changes() == names{"a", "b", "c"});
+  CHECK_FALSE(table.of("b").served);
+  CHECK(table.of("c").served->read_only_port == 30006);
+  CHECK(table.of("c").unserved.empty());
+  table.erase("/routing/allocation/a");
+  CHECK(table.take_changes() == names{"a", "b", "c"});
+  CHECK(table.of("a") == served_instance{});
+  CHECK(table.of("b").served->read_only_port == 30006);
+}
+
+TEST_CASE("keys one by one come to what all of them come to together") {
+  const std::vector<std::string> names{"a", "b", "c", "d", "e"};
+  const std::vector<std::string> ports{"30001", "30002", "30003", "many"};
+  std::mt19937 random{4711};
+  auto any = [&](const auto& of) { return of[random() % of.size()]; };
+  for (int round = 0; round < 50; ++round) {
+    routing_table one_by_one;
+    routing_table together;
+    std::map<std::string, served_instance> followed;
+    for (int step = 0; step < 60; ++step) {
+      const auto name = any(names);
+      const auto scope = any(names);
+      const std::vector<std::pair<std::string, std::string>> entries{
+          {"/routing/allocation/" + name, any(ports)},
+          {"/routing/readonly/" + name, any(ports)},
+          {"/service/" + name + "/state", record(scope, "accepted", {"n1", "n2"})},
+          {"/service/" + name + "/state",
+           R"({"nodes":[{"node_id":"n1","address":""},{"node_id":"n2","held_back":true}]})"},
+          {"/service/" + name + "/members/n" + std::to_string(random() % 3), member(scope)},
+          {"/service/" + name + "/config", "{}"}};
+      const auto [key, value] = any(entries);
+      const auto is_put = random() % 3 != 0;
+      for (auto* table : {&one_by_one, &together})
+        is_put ? table->put(key, value) : table->erase(key);
+      for (const auto& instance : one_by_one.take_changes())
+        if (one_by_one.of(instance) == served_instance{})
+          followed.erase(instance);
+        else
+          followed[instance] = one_by_one.of(instance);
+    }
+    CHECK(one_by_one.current() == together.current());
+    CHECK(followed == together.instances());
   }
 }
 
