@@ -64,7 +64,21 @@ bool haproxy_keeper::learn() {
     return false;
   state_ = state_of(*told);
   is_known_ = true;
+  unsettled_.clear();
+  holding_.clear();
+  lacking_.clear();
+  look_at_all();
   return true;
+}
+
+/// The next look is at all ports.
+void haproxy_keeper::look_at_all() {
+  for (int port = settings_.first_port; port <= settings_.last_port; ++port)
+    due_.insert(static_cast<std::uint16_t>(port));
+  for (const auto& [port, known] : state_)
+    due_.insert(port);
+  for (const auto& [port, one] : wanted_)
+    due_.insert(port);
 }
 
 bool haproxy_keeper::is_free(std::uint16_t port) {
@@ -83,8 +97,8 @@ bool haproxy_keeper::is_free(std::uint16_t port) {
   return !why;
 }
 
-haproxy_shape haproxy_keeper::needed_shape(const port_table& wanted) {
-  return shape_for(settings_, wanted, is_known_ ? shape_of(state_) : haproxy_shape{},
+haproxy_shape haproxy_keeper::needed_shape() {
+  return shape_for(settings_, wanted_, is_known_ ? shape_of(state_) : haproxy_shape{},
                    [&](std::uint16_t port) { return is_free(port); });
 }
 
@@ -95,8 +109,14 @@ haproxy_files haproxy_keeper::files_of(const proxy_state& state, std::string tex
   return files;
 }
 
-keeper_outcome haproxy_keeper::bring_about(const port_table& wanted, const pem_texts& pem) {
+keeper_outcome haproxy_keeper::bring_about(const port_table& changes, const pem_texts& pem) {
   keeper_outcome outcome;
+  take_up(wanted_, changes);
+  for (const auto& [port, one] : changes)
+    due_.insert(port);
+  for (auto port : lacking_)
+    if (wanted_.contains(port) && is_free(port))
+      due_.insert(port);
   if (!haproxy_.running()) {
     held_.clear();
     is_known_ = false;
@@ -106,28 +126,31 @@ keeper_outcome haproxy_keeper::bring_about(const port_table& wanted, const pem_t
     return outcome;
   }
   // Seldom does HAProxy have to be another one: most changes are looked at in a moment.
-  if (pem != pem_ || !fits(wanted)) {
-    if (auto described = describe(needed_shape(wanted), pem); description_ != described)
-      restart(wanted, pem, outcome);
+  if (pem != pem_ || !fits()) {
+    if (auto described = describe(needed_shape(), pem); description_ != described)
+      restart(pem, outcome);
     if (outcome.error.empty())
       pem_ = pem;
   }
   if (outcome.error.empty())
-    tell(wanted, outcome);
-  note_unbound(wanted, outcome);
-  outcome.is_settled = unsettled(state_).empty();
+    tell(outcome);
+  note_unbound(outcome);
+  outcome.is_settled = unsettled_.empty();
   return outcome;
 }
 
-/// Whether HAProxy has a port for each that is wanted, with room for its servers.
-bool haproxy_keeper::fits(const port_table& wanted) const {
-  return is_known_ && std::all_of(wanted.begin(), wanted.end(), [&](const auto& entry) {
-           auto known = state_.find(entry.first);
+/// Whether HAProxy has a port for each that is wanted and due, with room for its servers.
+bool haproxy_keeper::fits() const {
+  return is_known_ && std::all_of(due_.begin(), due_.end(), [&](std::uint16_t port) {
+           auto wanted = wanted_.find(port);
+           if (wanted == wanted_.end())
+             return true;
+           auto known = state_.find(port);
            if (known == state_.end() || !known->second.bound)
              return false;
-           if (known->second.done == entry.second)
+           if (known->second.done == wanted->second)
              return true;
-           return servers_of(*entry.second) <= std::ssize(known->second.slots);
+           return servers_of(*wanted->second) <= std::ssize(known->second.slots);
          });
 }
 
@@ -143,8 +166,7 @@ const std::string& haproxy_keeper::describe(const haproxy_shape& shape, const pe
 }
 
 /// Has HAProxy started or reloaded in the shape that is wanted.
-void haproxy_keeper::restart(const port_table& wanted, const pem_texts& pem,
-                             keeper_outcome& outcome) {
+void haproxy_keeper::restart(const pem_texts& pem, keeper_outcome& outcome) {
   const auto was_running = haproxy_.running();
   // The servers' checks have had their say since it was asked last.
   if (was_running && is_known_ && !learn()) {
@@ -152,14 +174,14 @@ void haproxy_keeper::restart(const port_table& wanted, const pem_texts& pem,
     return;
   }
   for (int round = 0; round < rounds; ++round) {
-    auto shape = needed_shape(wanted);
+    auto shape = needed_shape();
     auto description = describe(shape, pem);
     if (was_running && description == description_) {
       outcome.error.clear();
       return;
     }
     auto next = empty_state(shape);
-    (void)router::bring_about(wanted, next, settings_.data_dir);
+    (void)router::bring_about(wanted_, next, settings_.data_dir);
     if (is_known_)
       carry_over(next, state_);
     if (auto wrong = haproxy_.write(files_of(next, haproxy_text(settings_, next, pem)))) {
@@ -184,14 +206,17 @@ void haproxy_keeper::restart(const port_table& wanted, const pem_texts& pem,
   }
 }
 
-/// Tells HAProxy by commands what to do.
-void haproxy_keeper::tell(const port_table& wanted, keeper_outcome& outcome) {
+/// Tells HAProxy by commands what to do with the ports that are due.
+void haproxy_keeper::tell(keeper_outcome& outcome) {
   // What is refused may have been so because HAProxy was not as it was taken to be: once more.
   for (auto attempt : {1, 2}) {
-    auto changes = router::bring_about(wanted, state_, settings_.data_dir);
+    auto changes = router::bring_about(wanted_, due_, state_, settings_.data_dir);
     if (!changes.lines.empty())
       is_saved_ = false;
-    refused_.clear();
+    for (auto port : due_) {
+      refused_.erase(port);
+      note_kinds(port);
+    }
     for (auto port : changes.crowded)
       refused_.emplace(port, "HAProxy has no room for one of its nodes");
     auto sent = haproxy_.worker().send(changes.lines, answer_patience);
@@ -201,8 +226,10 @@ void haproxy_keeper::tell(const port_table& wanted, keeper_outcome& outcome) {
       outcome.error = sent.error;
       return;
     }
-    if (sent.refused.empty())
+    if (sent.refused.empty()) {
+      due_.clear();
       return;
+    }
     spdlog::warn("HAProxy refuses commands for {} ports: {}", sent.refused.size(), sent.reason);
     if (attempt == 2)
       for (const auto& line : sent.refused)
@@ -216,24 +243,33 @@ void haproxy_keeper::tell(const port_table& wanted, keeper_outcome& outcome) {
   }
 }
 
-void haproxy_keeper::note_unbound(const port_table& wanted, keeper_outcome& outcome) {
-  auto note = [&](std::uint16_t port) {
-    auto known = state_.find(port);
-    if (known != state_.end() && known->second.bound)
-      return;
-    // One that is free by now is opened as soon as somebody wants it.
-    if (!is_free(port) || wanted.contains(port))
-      outcome.unbound.emplace(port, reasons_.contains(port) ? reasons_[port]
-                                                            : std::string{"it is being opened"});
+/// Notes whether the port is one that is looked at every now and then.
+void haproxy_keeper::note_kinds(std::uint16_t port) {
+  auto note = [&](std::set<std::uint16_t>& ports, bool is) {
+    if (is)
+      ports.insert(port);
+    else
+      ports.erase(port);
   };
+  auto known = state_.find(port);
+  auto is_known = known != state_.end();
+  note(unsettled_, is_known && is_unsettled(known->second));
+  note(holding_, is_known && is_holding(known->second));
+  auto is_needed =
+      wanted_.contains(port) || (port >= settings_.first_port && port <= settings_.last_port);
+  note(lacking_, is_needed && !(is_known && known->second.bound));
+}
+
+void haproxy_keeper::note_unbound(keeper_outcome& outcome) {
   if (!is_known_)
     return;
-  for (int port = settings_.first_port; port <= settings_.last_port; ++port)
-    note(static_cast<std::uint16_t>(port));
-  for (const auto& [port, one] : wanted)
-    note(port);
+  for (auto port : lacking_)
+    // One that is free by now is opened as soon as somebody wants it.
+    if (!is_free(port) || wanted_.contains(port))
+      outcome.unbound.emplace(port, reasons_.contains(port) ? reasons_[port]
+                                                            : std::string{"it is being opened"});
   for (const auto& [port, why] : refused_)
-    if (wanted.contains(port) && !outcome.unbound.contains(port))
+    if (wanted_.contains(port) && !outcome.unbound.contains(port))
       outcome.refused.emplace(port, why);
 }
 
@@ -242,8 +278,9 @@ keeper_outcome haproxy_keeper::settle() {
   if (!is_known_)
     return outcome;
   // Of thousands of ports only these are asked about.
+  const auto ports = unsettled_;
   std::string told;
-  for (auto port : unsettled(state_)) {
+  for (auto port : ports) {
     auto answer = haproxy_.worker().ask("show servers state " + proxy_of(port), answer_patience);
     if (!answer) {
       outcome.error = answer.error();
@@ -252,6 +289,8 @@ keeper_outcome haproxy_keeper::settle() {
     told += *answer;
   }
   auto lines = router::settle(state_, told);
+  for (auto port : ports)
+    note_kinds(port);
   if (!lines.empty()) {
     is_saved_ = false;
     auto sent = haproxy_.worker().send(lines, answer_patience);
@@ -259,7 +298,7 @@ keeper_outcome haproxy_keeper::settle() {
       is_known_ = false;
     outcome.error = sent.error;
   }
-  outcome.is_settled = unsettled(state_).empty();
+  outcome.is_settled = unsettled_.empty();
   return outcome;
 }
 
@@ -274,7 +313,7 @@ void haproxy_keeper::note_held() {
   if (!is_known_)
     return;
   std::string told;
-  for (auto port : holding(state_)) {
+  for (auto port : holding_) {
     // Of the kinds of what there is, 4 are the servers.
     auto answer =
         haproxy_.worker().ask(fmt::format("show stat {} 4 -1", proxy_of(port)), answer_patience);
@@ -282,7 +321,7 @@ void haproxy_keeper::note_held() {
       return;
     told += *answer;
   }
-  auto lines = router::note_held(state_, told, settings_.data_dir);
+  auto lines = router::note_held(state_, holding_, told, settings_.data_dir);
   if (lines.empty())
     return;
   is_saved_ = false;

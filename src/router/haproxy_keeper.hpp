@@ -46,8 +46,11 @@ public:
     return haproxy_.written_at();
   }
 
-  /// Makes HAProxy do what is wanted. `pem` is what it finds beside its file.
-  [[nodiscard]] keeper_outcome bring_about(const port_table& wanted, const pem_texts& pem);
+  /// Makes HAProxy do what is wanted, which is what was wanted before with these changes. `pem` is what
+  /// it finds beside its file. Only the ports that changed are looked at, and those that something else
+  /// had, unless HAProxy is started or reloaded, or has to be asked what it does: after an adoption and
+  /// a failure, that is.
+  [[nodiscard]] keeper_outcome bring_about(const port_table& changes, const pem_texts& pem);
 
   /// Has servers that were drained at a change of leaders followed by their checks again, once those
   /// have failed.
@@ -78,13 +81,15 @@ private:
   using clock = std::chrono::steady_clock;
 
   [[nodiscard]] bool learn();
+  void look_at_all();
   [[nodiscard]] bool is_free(std::uint16_t port);
-  [[nodiscard]] bool fits(const port_table& wanted) const;
+  [[nodiscard]] bool fits() const;
   [[nodiscard]] const std::string& describe(const haproxy_shape& shape, const pem_texts& pem);
-  [[nodiscard]] haproxy_shape needed_shape(const port_table& wanted);
-  void restart(const port_table& wanted, const pem_texts& pem, keeper_outcome& outcome);
-  void tell(const port_table& wanted, keeper_outcome& outcome);
-  void note_unbound(const port_table& wanted, keeper_outcome& outcome);
+  [[nodiscard]] haproxy_shape needed_shape();
+  void restart(const pem_texts& pem, keeper_outcome& outcome);
+  void tell(keeper_outcome& outcome);
+  void note_kinds(std::uint16_t port);
+  void note_unbound(keeper_outcome& outcome);
   [[nodiscard]] haproxy_files files_of(const proxy_state& state, std::string text) const;
 
   const router_config& settings_;
@@ -97,9 +102,15 @@ private:
   std::string described_;
   haproxy_shape described_shape_;
   pem_texts described_pem_;
+  port_table wanted_;
   proxy_state state_;
   bool is_known_ = false; ///< state_ is what HAProxy does
   bool is_saved_ = false;
+  std::set<std::uint16_t> due_; ///< the ports of which state_ may not be what is wanted
+  // Those of state_ that are looked at every now and then.
+  std::set<std::uint16_t> unsettled_;
+  std::set<std::uint16_t> holding_;
+  std::set<std::uint16_t> lacking_; ///< that it should have, and does not
   /// Why ports could not be opened, and which of them HAProxy failed to open although they seemed free,
   /// with the time.
   std::map<std::uint16_t, std::string> reasons_;

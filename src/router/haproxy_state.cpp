@@ -325,16 +325,21 @@ const std::string& value_in(haproxy_map which, const port_state& port) {
   return port.limits;
 }
 
-port_changes bring_about(const port_table& wanted, proxy_state& state,
-                         const std::string& data_dir) {
+port_changes bring_about(const port_table& wanted, const std::set<std::uint16_t>& ports,
+                         proxy_state& state, const std::string& data_dir) {
   port_changes changes;
   // First of all what must not be reached any more, which also frees nothing that others wait for.
-  for (auto& [port, known] : state)
-    if (!wanted.contains(port) && !is_closed(known)) {
+  for (auto port : ports)
+    if (auto known = state.find(port);
+        known != state.end() && !wanted.contains(port) && !is_closed(known->second)) {
       line out{port, changes.lines};
-      close(out, port, known, data_dir);
+      close(out, port, known->second, data_dir);
     }
-  for (const auto& [port, want] : wanted) {
+  for (auto port : ports) {
+    auto wish = wanted.find(port);
+    if (wish == wanted.end())
+      continue;
+    const auto& want = wish->second;
     auto found = state.find(port);
     if (found == state.end() || !found->second.bound)
       changes.unbound.insert(port);
@@ -367,6 +372,16 @@ port_changes bring_about(const port_table& wanted, proxy_state& state,
   return changes;
 }
 
+port_changes bring_about(const port_table& wanted, proxy_state& state,
+                         const std::string& data_dir) {
+  std::set<std::uint16_t> ports;
+  for (const auto& [port, known] : state)
+    ports.insert(port);
+  for (const auto& [port, want] : wanted)
+    ports.insert(port);
+  return bring_about(wanted, ports, state, data_dir);
+}
+
 std::vector<command_line> settle(proxy_state& state, std::string_view told) {
   std::vector<command_line> lines;
   for (auto text : lines_of(told)) {
@@ -388,29 +403,22 @@ std::vector<command_line> settle(proxy_state& state, std::string_view told) {
   return lines;
 }
 
-std::vector<std::uint16_t> unsettled(const proxy_state& state) {
-  std::vector<std::uint16_t> ports;
-  for (const auto& [port, one] : state)
-    if (std::any_of(one.slots.begin(), one.slots.end(),
-                    [](const server_slot& slot) { return slot.drained && !slot.held; }))
-      ports.push_back(port);
-  return ports;
+bool is_unsettled(const port_state& port) {
+  return std::any_of(port.slots.begin(), port.slots.end(),
+                     [](const server_slot& slot) { return slot.drained && !slot.held; });
 }
 
-std::vector<std::uint16_t> holding(const proxy_state& state) {
-  std::vector<std::uint16_t> ports;
-  for (const auto& [port, one] : state)
-    if (std::any_of(one.slots.begin(), one.slots.end(),
-                    [](const server_slot& slot) { return slot.held; }))
-      ports.push_back(port);
-  return ports;
+bool is_holding(const port_state& port) {
+  return std::any_of(port.slots.begin(), port.slots.end(),
+                     [](const server_slot& slot) { return slot.held; });
 }
 
-std::vector<command_line> note_held(proxy_state& state, std::string_view told,
-                                    const std::string& data_dir) {
+std::vector<command_line> note_held(proxy_state& state, const std::set<std::uint16_t>& ports,
+                                    std::string_view told, const std::string& data_dir) {
   std::map<std::uint16_t, int> sessions;
-  for (auto port : holding(state))
-    sessions[port] = 0;
+  for (auto port : ports)
+    if (auto known = state.find(port); known != state.end() && is_holding(known->second))
+      sessions[port] = 0;
   for (auto text : lines_of(told)) {
     std::array<std::string_view, stat_sessions_column + 1> columns;
     for (auto& column : columns) {

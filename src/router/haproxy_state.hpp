@@ -96,12 +96,16 @@ struct port_changes {
   std::set<std::uint16_t> unbound;
 };
 
-/// The commands that make HAProxy do what is wanted where it does `state`, which becomes what it
-/// does then. In this order: a port that is not wanted is closed, and its servers' sessions end;
-/// servers that left are emptied with their sessions; a leader that was replaced takes no new
-/// sessions and loses those it has in the same line that makes the new one be used at once; and a
-/// port is opened last, when it leads somewhere. A new server is not used before its check has
+/// The commands that make HAProxy do what is wanted with these ports where it does `state`, which
+/// becomes what it does then. In this order: a port that is not wanted is closed, and its servers'
+/// sessions end; servers that left are emptied with their sessions; a leader that was replaced takes
+/// no new sessions and loses those it has in the same line that makes the new one be used at once;
+/// and a port is opened last, when it leads somewhere. A new server is not used before its check has
 /// passed, unless etcd says that it leads.
+[[nodiscard]] port_changes bring_about(const port_table& wanted,
+                                       const std::set<std::uint16_t>& ports, proxy_state& state,
+                                       const std::string& data_dir);
+/// The same for all ports.
 [[nodiscard]] port_changes bring_about(const port_table& wanted, proxy_state& state,
                                        const std::string& data_dir);
 
@@ -110,16 +114,18 @@ struct port_changes {
 /// state`. The state becomes what HAProxy does then.
 [[nodiscard]] std::vector<command_line> settle(proxy_state& state, std::string_view told);
 
-/// The ports of which settle() has anything to wait for.
-[[nodiscard]] std::vector<std::uint16_t> unsettled(const proxy_state& state);
+/// Whether settle() has anything to wait for there.
+[[nodiscard]] bool is_unsettled(const port_state& port);
 
-/// The ports of which a server is held back.
-[[nodiscard]] std::vector<std::uint16_t> holding(const proxy_state& state);
+/// Whether a server is held back there.
+[[nodiscard]] bool is_holding(const port_state& port);
 
 /// The commands that let through to the other servers of such ports what they take, whatever those that
 /// are held back still have. `told` is HAProxy's answer to `show stat` of these ports' servers. The state
 /// becomes what HAProxy does then.
-[[nodiscard]] std::vector<command_line> note_held(proxy_state& state, std::string_view told,
+[[nodiscard]] std::vector<command_line> note_held(proxy_state& state,
+                                                  const std::set<std::uint16_t>& ports,
+                                                  std::string_view told,
                                                   const std::string& data_dir);
 
 /// What HAProxy answers to `show servers state`, `show stat -1 1 -1` (the frontends), and `show map`

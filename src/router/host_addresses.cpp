@@ -16,12 +16,6 @@ using clock = std::chrono::steady_clock;
 /// After so long a name is looked up again, if it is still asked for: a host's address changes seldom.
 constexpr std::chrono::seconds look_again{30};
 
-bool is_address(const std::string& host) {
-  in6_addr room{};
-  return ::inet_pton(AF_INET, host.c_str(), &room) == 1
-         || ::inet_pton(AF_INET6, host.c_str(), &room) == 1;
-}
-
 std::optional<std::string> address_of(const std::string& host) {
   addrinfo hints{};
   hints.ai_family = AF_UNSPEC;
@@ -38,8 +32,14 @@ std::optional<std::string> address_of(const std::string& host) {
 
 } // namespace
 
+bool is_name(const std::string& host) {
+  in6_addr room{};
+  return ::inet_pton(AF_INET, host.c_str(), &room) != 1
+         && ::inet_pton(AF_INET6, host.c_str(), &room) != 1;
+}
+
 std::optional<std::string> host_addresses::of(const std::string& host) {
-  if (is_address(host))
+  if (!is_name(host))
     return host;
   auto& known = known_[host];
   if (!known.is_being_looked_up && clock::now() - known.looked_up > look_again)
@@ -57,7 +57,7 @@ void host_addresses::look_up(const std::string& host, entry& known) {
       known.looked_up = clock::now();
       // A name that is not found just now stays where it was.
       if (found && std::exchange(known.address, found) != found)
-        changed_();
+        changed_(host);
     });
   });
 }

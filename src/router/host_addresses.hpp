@@ -11,12 +11,15 @@
 
 namespace matriarch::router {
 
+/// Whether a host is no address, but a name.
+[[nodiscard]] bool is_name(const std::string& host);
+
 /// The addresses of hosts, for HAProxy takes no names while it runs. Looking one up may take seconds,
 /// and is done by a thread of its own. Belongs to the event loop's thread.
 class host_addresses {
 public:
-  /// `changed` is called when a name that was asked for has got an address, or another one.
-  host_addresses(http::event_loop& loop, std::function<void()> changed)
+  /// `changed` is called with a name that was asked for when it has got an address, or another one.
+  host_addresses(http::event_loop& loop, std::function<void(const std::string&)> changed)
       : loop_(loop), changed_(std::move(changed)) {}
 
   /// An address itself, or that of a name as it was last found; nothing while there is none. What is
@@ -32,7 +35,7 @@ private:
   void look_up(const std::string& host, entry& known);
 
   http::event_loop& loop_;
-  std::function<void()> changed_;
+  std::function<void(const std::string&)> changed_;
   std::map<std::string, entry> known_;
   background looker_;
 };

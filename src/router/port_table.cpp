@@ -48,15 +48,58 @@ port_table ports_of(const route& what, const std::string& leader, const limit_se
   return ports;
 }
 
-bool replace(port_table& table, port_table now) {
-  auto changed = now.size() != table.size();
-  for (auto& [port, wanted] : now)
-    if (auto known = table.find(port); known != table.end() && *known->second == *wanted)
-      wanted = known->second;
+void take_up(port_table& table, const port_table& changes) {
+  for (const auto& [port, one] : changes)
+    if (one != nullptr)
+      table.insert_or_assign(port, one);
     else
-      changed = true;
-  table = std::move(now);
-  return changed;
+      table.erase(port);
+}
+
+void wanted_ports::put(std::uint16_t port, std::shared_ptr<const wanted_port> one) {
+  ports_of_[one->instance].push_back(port);
+  auto& known = table_[port];
+  if (known != nullptr && *known == *one)
+    return;
+  known = std::move(one);
+  changed_.insert(port);
+}
+
+void wanted_ports::remove(std::uint16_t port) {
+  table_.erase(port);
+  changed_.insert(port);
+}
+
+void wanted_ports::set(const std::string& instance, port_table ports) {
+  if (auto had = ports_of_.extract(instance))
+    for (auto port : had.mapped())
+      // Another instance may have got it meanwhile.
+      if (auto known = table_.find(port);
+          known != table_.end() && known->second->instance == instance && !ports.contains(port))
+        remove(port);
+  for (auto& [port, one] : ports)
+    put(port, std::move(one));
+}
+
+void wanted_ports::replace(port_table all) {
+  std::vector<std::uint16_t> gone;
+  for (const auto& [port, one] : table_)
+    if (!all.contains(port))
+      gone.push_back(port);
+  for (auto port : gone)
+    remove(port);
+  ports_of_.clear();
+  for (auto& [port, one] : all)
+    put(port, std::move(one));
+}
+
+port_table wanted_ports::take_changes() {
+  port_table changes;
+  for (auto port : std::exchange(changed_, {})) {
+    auto known = table_.find(port);
+    changes.emplace(port, known == table_.end() ? nullptr : known->second);
+  }
+  return changes;
 }
 
 } // namespace matriarch::router

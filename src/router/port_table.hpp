@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -65,7 +66,29 @@ inline const std::string replica_check = "replica?lag=64MB";
 [[nodiscard]] port_table ports_of(const route& what, const std::string& leader,
                                   const limit_settings& limits, int routers);
 
-/// Puts `now` into `table`, keeping the objects of what is equal. True if anything is another.
-bool replace(port_table& table, port_table now);
+/// Puts changes into a table: the ports without an object are not wanted any more.
+void take_up(port_table& table, const port_table& changes);
+
+/// What is wanted of all instances' ports, and what of that is new.
+class wanted_ports {
+public:
+  [[nodiscard]] const port_table& table() const { return table_; }
+
+  /// These are the instance's ports from now on.
+  void set(const std::string& instance, port_table ports);
+  /// These are all ports from now on.
+  void replace(port_table all);
+
+  /// The ports that have changed since the last call; those that are wanted no more have no object.
+  [[nodiscard]] port_table take_changes();
+
+private:
+  void put(std::uint16_t port, std::shared_ptr<const wanted_port> one);
+  void remove(std::uint16_t port);
+
+  port_table table_;
+  std::map<std::string, std::vector<std::uint16_t>> ports_of_; ///< by instance
+  std::set<std::uint16_t> changed_;
+};
 
 } // namespace matriarch::router

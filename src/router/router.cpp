@@ -92,6 +92,9 @@ constexpr std::chrono::milliseconds etcd_patience{3'000};
 /// How long a router that starts waits for others to leave it its share: one that stands still, or has
 /// died, is not worth more.
 constexpr std::chrono::milliseconds others_patience{3'000};
+/// Between two questions for the addresses of all hosts, where some are names: within a minute another
+/// address is known.
+constexpr std::chrono::seconds names_pause{30};
 /// Until an etcd that does not say whose it is is asked again.
 constexpr std::chrono::milliseconds fleet_pause{1'000};
 /// How long a router that ends waits for etcd to take its key away: the lease would end it anyway.
@@ -147,8 +150,9 @@ public:
     id_ = self.id;
     turned_away_ = refused;
     publisher_ = std::make_unique<report_publisher>(etcd_, self, std::move(refused));
-    addresses_ = std::make_unique<host_addresses>(loop_, [this] {
-      note_routes();
+    addresses_ = std::make_unique<host_addresses>(loop_, [this](const std::string& host) {
+      for (const auto& instance : std::exchange(instances_at_[host], {}))
+        note_route(instance);
       apply();
     });
     update_status();
@@ -203,9 +207,9 @@ private:
   void begin(bool adopted, const port_table& last) {
     has_haproxy_ = adopted;
     is_counted_ = adopted; // what it lets through, the other routers leave to it
-    served_ = adopted ? last : port_table{};
-    last_ = last;
+    wanted_.replace(last);
     if (adopted) {
+      note_served(last);
       spdlog::info("HAProxy of an earlier router goes on serving {} ports", served_.size());
       look_at_old_workers();
     }
@@ -217,6 +221,7 @@ private:
     ask();
     save();
     tell_news();
+    look_at_names();
   }
 
   void follow() {
@@ -324,8 +329,7 @@ private:
   void serve_last() {
     if (listed_ || has_haproxy_ || busy_ || frozen_)
       return;
-    spdlog::info("serving the {} ports of last time until etcd is there", last_.size());
-    wanted_ = last_;
+    spdlog::info("serving the {} ports of last time until etcd is there", wanted_.table().size());
     bring_about();
   }
 
@@ -359,63 +363,92 @@ private:
 
   void note_changes(bool routes_changed, store::revision at) {
     revision_ = std::max(revision_, at);
-    auto changes = table_.take_leader_changes();
+    auto instances = table_.take_changes();
+    auto leaders = table_.take_leader_changes();
     auto news = table_.take_news();
-    if (routes_changed) {
+    if (routes_changed)
       take_up_authority(table_.authority());
-      routes_ = table_.current();
+    if (std::exchange(sharing_, table_.routers()) != table_.routers()) {
       note_routes();
-    } else if (!changes.empty()) {
-      note_leaders(changes);
+    } else {
+      for (const auto& change : leaders)
+        instances.insert(table_.instances_of(change.scope).begin(),
+                         table_.instances_of(change.scope).end());
+      for (const auto& instance : instances)
+        note_route(instance);
     }
-    for (const auto& change : changes)
-      for (const auto& one : routes_.served)
-        if (one.scope == change.scope && !change.before.empty())
-          spdlog::info("instance {}: {} leads instead of {}", one.instance,
-                       one_line(change.now, longest_name), one_line(change.before, longest_name));
-    if (routes_changed || !changes.empty() || news)
+    for (const auto& change : leaders)
+      tell_leader(change);
+    if (routes_changed || !leaders.empty() || news)
       apply();
     look_who_counts(at);
   }
 
-  /// Makes the table of ports what the routes say.
+  void tell_leader(const leader_change& change) const {
+    if (change.before.empty())
+      return;
+    for (const auto& instance : table_.instances_of(change.scope))
+      if (table_.of(instance).served)
+        spdlog::info("instance {}: {} leads instead of {}", instance,
+                     one_line(change.now, longest_name), one_line(change.before, longest_name));
+  }
+
+  /// Makes all ports what the routes say.
   void note_routes() {
-    nowhere_.clear();
+    left_out_.clear();
+    instances_at_.clear();
     port_table all;
-    for (const auto& one : routes_.served)
-      all.merge(ports_of_route(one));
-    (void)replace(wanted_, std::move(all));
+    for (const auto& [instance, one] : table_.instances())
+      all.merge(ports_of_instance(instance));
+    wanted_.replace(std::move(all));
   }
 
-  /// The same for the instances of which the leader alone has changed.
-  void note_leaders(const std::vector<leader_change>& changes) {
-    for (const auto& change : changes)
-      for (const auto& one : routes_.served)
-        if (one.scope == change.scope)
-          for (auto& [port, ports] : ports_of_route(one))
-            if (auto& known = wanted_[port]; known == nullptr || *known != *ports)
-              known = std::move(ports);
+  /// The same for the ports of an instance.
+  void note_route(const std::string& instance) {
+    left_out_.erase(instance);
+    wanted_.set(instance, ports_of_instance(instance));
   }
 
-  port_table ports_of_route(const route& one) {
+  /// What of the instance has no place is noted as left out.
+  port_table ports_of_instance(const std::string& instance) {
+    const auto& one = table_.of(instance);
+    auto lost = one.unserved;
+    auto ports = one.served ? ports_of_route(*one.served, lost) : port_table{};
+    if (!lost.empty())
+      left_out_.insert_or_assign(instance, std::move(lost));
+    return ports;
+  }
+
+  /// `lost` gets the nodes whose hosts have no address.
+  port_table ports_of_route(const route& one, std::vector<left_out>& lost) {
+    auto address_of = [&](const std::string& host) {
+      if (is_name(host))
+        instances_at_[host].insert(one.instance);
+      return addresses_->of(host);
+    };
     auto placed = one;
     std::erase_if(placed.members, [&](routed_member& member) {
-      auto postgresql = addresses_->of(member.postgresql.host);
-      auto patroni = addresses_->of(member.patroni.host);
+      auto postgresql = address_of(member.postgresql.host);
+      auto patroni = address_of(member.patroni.host);
       if (!postgresql || !patroni) {
-        left_out lost{one.port, one.instance,
-                      fmt::format("the host of its node {} has no address; see its cell's "
-                                  "configuration and this machine's resolver",
-                                  member.name)};
-        if (std::find(nowhere_.begin(), nowhere_.end(), lost) == nowhere_.end())
-          nowhere_.push_back(std::move(lost));
+        lost.push_back({one.port, one.instance,
+                        fmt::format("the host of its node {} has no address; see its cell's "
+                                    "configuration and this machine's resolver",
+                                    member.name)});
         return true;
       }
       member.postgresql.host = *postgresql;
       member.patroni.host = *patroni;
       return false;
     });
-    return ports_of(placed, table_.leader(one.scope), settings_.limits, table_.routers());
+    return ports_of(placed, table_.leader(one.scope), settings_.limits, sharing_);
+  }
+
+  /// The hosts of routes that do not change may get other addresses.
+  void look_at_names() {
+    loop_.after(names_pause, [this] { look_at_names(); });
+    if (!instances_at_.empty())
+      note_routes(); // another address that is found is told of
   }
 
   void apply() {
@@ -425,28 +458,42 @@ private:
   }
 
   void bring_about() {
-    loop_.cancel(std::exchange(retry_, 0));
     dirty_ = false;
     busy_ = true;
     // What cannot even be wanted belongs to this attempt: a name that gets an address meanwhile is not
     // served before the next one.
-    auto unserved = routes_.unserved;
-    unserved.insert(unserved.end(), nowhere_.begin(), nowhere_.end());
-    worker_->submit([this, wanted = wanted_, pem = pem_, at = listed_ ? revision_ : 0,
+    std::vector<left_out> unserved;
+    for (const auto& [instance, lost] : left_out_)
+      unserved.insert(unserved.end(), lost.begin(), lost.end());
+    auto changes = wanted_.take_changes();
+    for (const auto& [port, now] : changes)
+      told_.insert_or_assign(port, now);
+    worker_->submit([this, changes = std::move(changes), pem = pem_, at = listed_ ? revision_ : 0,
                      unserved = std::move(unserved)] {
-      auto outcome = keeper_.bring_about(wanted, pem);
-      loop_.post([this, wanted, at, unserved, outcome = std::move(outcome)] {
-        note_outcome(wanted, at, unserved, outcome);
+      auto outcome = keeper_.bring_about(changes, pem);
+      loop_.post([this, at, unserved, outcome = std::move(outcome)] {
+        note_outcome(at, unserved, outcome);
       });
     });
   }
 
-  void note_outcome(const port_table& wanted, store::revision at, std::vector<left_out> unserved,
+  /// HAProxy does with these ports what was wanted.
+  void note_served(const port_table& changes) {
+    for (const auto& [port, now] : changes) {
+      if (auto before = served_.find(port); before != served_.end())
+        --served_count_[before->second->to_leader];
+      if (now != nullptr)
+        ++served_count_[now->to_leader];
+    }
+    take_up(served_, changes);
+  }
+
+  void note_outcome(store::revision at, std::vector<left_out> unserved,
                     const keeper_outcome& outcome) {
     busy_ = false;
     has_haproxy_ = keeper_.running();
     if (outcome.error.empty()) {
-      served_ = wanted;
+      note_served(std::exchange(told_, {}));
       serves_ = at;
     } else if (outcome.error != error_) {
       spdlog::error("{}", outcome.error);
@@ -464,24 +511,32 @@ private:
 
     unbound_ = outcome.unbound;
     refused_ = outcome.refused;
+    auto note = [&](std::uint16_t port, const std::string& why) {
+      // What is not wanted any more by now is about to be closed.
+      const auto& wanted = wanted_.table();
+      if (auto found = wanted.find(port); found != wanted.end())
+        unserved.push_back({port, found->second->instance, why});
+    };
     for (const auto& [port, why] : refused_)
-      unserved.push_back({port, wanted.at(port)->instance, why});
+      note(port, why);
     reported_.clear();
     for (const auto& one : unserved)
       reported_.emplace(one.instance, one.reason);
     for (const auto& [port, why] : unbound_)
-      if (auto found = wanted.find(port); found != wanted.end())
-        unserved.push_back({port, found->second->instance, why});
-    for (const auto& one : unserved)
-      if (std::find(unserved_.begin(), unserved_.end(), one) == unserved_.end())
+      note(port, why);
+    const auto before =
+        std::exchange(unserved_, std::set<left_out>{unserved.begin(), unserved.end()});
+    for (const auto& one : unserved_)
+      if (!before.contains(one))
         spdlog::warn("instance {} is not served on port {}: {}", one.instance, one.port,
                      one.reason);
-    unserved_ = std::move(unserved);
 
     publish();
     if (!outcome.error.empty())
       retry_after_failure();
-    else if (!unserved_.empty() || !unbound_.empty())
+    else if (unserved_.empty() && unbound_.empty())
+      loop_.cancel(std::exchange(retry_, 0));
+    else if (retry_ == 0) // what comes meanwhile does not put it off
       retry(left_out_pause);
     if (!outcome.is_settled)
       settle();
@@ -497,7 +552,8 @@ private:
     retry_ = loop_.after(pause, [this] {
       retry_ = 0;
       if (listed_ && !busy_ && !frozen_) {
-        note_routes(); // names may have got addresses
+        for (const auto& [instance, lost] : std::map{left_out_})
+          note_route(instance); // names may have got addresses
         bring_about();
       } else {
         serve_last();
@@ -591,11 +647,13 @@ private:
     if (frozen_ || std::exchange(looking_, true))
       return;
     std::map<std::string, std::uint16_t, std::less<>> earlier;
-    for (const auto& one : routes_.served) {
-      auto name = earlier_name(one.instance);
-      earlier[name] = earlier[name + ":read-only-leader"] = one.port;
-      if (one.read_only_port != 0)
-        earlier[name + ":read-only"] = one.read_only_port;
+    for (const auto& [instance, one] : table_.instances()) {
+      if (!one.served)
+        continue;
+      auto name = earlier_name(instance);
+      earlier[name] = earlier[name + ":read-only-leader"] = one.served->port;
+      if (one.served->read_only_port != 0)
+        earlier[name + ":read-only"] = one.served->read_only_port;
     }
     auto port_of = [earlier = std::move(earlier),
                     is_known = listed_](std::string_view proxy) -> std::optional<std::uint16_t> {
@@ -701,10 +759,17 @@ private:
   [[nodiscard]] std::int64_t count_served(bool to_leader) const {
     if (!has_haproxy_)
       return 0;
-    return std::count_if(served_.begin(), served_.end(), [&](const auto& entry) {
-      return entry.second->to_leader == to_leader && !unbound_.contains(entry.first)
-             && !refused_.contains(entry.first);
-    });
+    auto count = served_count_[to_leader];
+    auto leave_out = [&](std::uint16_t port) {
+      if (auto found = served_.find(port);
+          found != served_.end() && found->second->to_leader == to_leader)
+        --count;
+    };
+    for (const auto& [port, why] : unbound_)
+      leave_out(port);
+    for (const auto& [port, why] : refused_) // none of which is unbound
+      leave_out(port);
+    return count;
   }
   [[nodiscard]] std::int64_t routes_served() const { return count_served(true); }
 
@@ -758,16 +823,19 @@ private:
   std::unique_ptr<host_addresses> addresses_;
 
   routing_table table_;
-  routes routes_;
-  std::vector<left_out> nowhere_; ///< nodes whose hosts have no address
-  port_table wanted_;
-  port_table last_;                              ///< of an earlier run
-  port_table served_;                            ///< what HAProxy does
+  int sharing_ = -1; ///< how many routers share what nodes take, as of wanted_; none is known yet
+  std::map<std::string, std::vector<left_out>> left_out_; ///< what has no place, by instance
+  /// Whose nodes' hosts are names; also who has left, until all routes are noted again.
+  std::map<std::string, std::set<std::string>> instances_at_;
+  wanted_ports wanted_; ///< as long as etcd has not told, what an earlier run served
+  port_table told_;     ///< what HAProxy was told since it has last confirmed everything
+  port_table served_;   ///< what HAProxy does
+  std::array<std::int64_t, 2> served_count_{};   ///< of them those to replicas, and to leaders
   store::revision revision_ = 0;                 ///< up to which wanted_ is what etcd says
   store::revision serves_ = 0;                   ///< and served_
   std::map<std::uint16_t, std::string> unbound_; ///< ports that HAProxy does not have, and why
   std::map<std::uint16_t, std::string> refused_; ///< ports that it does not serve as it should
-  std::vector<left_out> unserved_;
+  std::set<left_out> unserved_;
   /// Those of them that the report names, by instance, with the first reason. Ports that are not bound
   /// are said by themselves: another port can be given instead.
   std::map<std::string, std::string> reported_;

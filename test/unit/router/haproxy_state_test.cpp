@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -76,6 +77,21 @@ std::vector<std::string> commands(const port_changes& changes) {
   return all;
 }
 
+/// The ports of which that is so.
+std::set<std::uint16_t> ports_where(bool (*is_so)(const port_state&), const proxy_state& state) {
+  std::set<std::uint16_t> ports;
+  for (const auto& [port, one] : state)
+    if (is_so(one))
+      ports.insert(port);
+  return ports;
+}
+std::set<std::uint16_t> unsettled(const proxy_state& state) {
+  return ports_where(is_unsettled, state);
+}
+std::set<std::uint16_t> holding(const proxy_state& state) {
+  return ports_where(is_holding, state);
+}
+
 std::ptrdiff_t place_of(const std::vector<std::string>& all, const std::string& command) {
   auto found = std::find(all.begin(), all.end(), command);
   INFO(command);
@@ -127,6 +143,21 @@ TEST_CASE("what is wanted already takes no command") {
             .lines.empty());
 }
 
+TEST_CASE("only the ports that may differ are looked at") {
+  auto state = closed();
+  auto wanted = table({{30001, leading({at(1)}, at(1))}, {30002, reading({at(1)}, at(1))}});
+  auto first = bring_about(wanted, {30002}, state, "/d");
+  CHECK(std::ranges::all_of(first.lines, [](const auto& line) { return line.port == 30002; }));
+  CHECK(bring_about(wanted, {30002}, state, "/d").lines.empty());
+  auto others = bring_about(wanted, state, "/d");
+  REQUIRE(others.lines.size() == 1);
+  CHECK(others.lines[0].port == 30001);
+  // One that is wanted no more is closed when it is looked at.
+  CHECK(bring_about({}, {30001}, state, "/d").lines.size() == 1);
+  CHECK_FALSE(state.at(30001).open);
+  CHECK(state.at(30002).open);
+}
+
 TEST_CASE("a change of the leader is one line that ends the old one's sessions first") {
   auto state = closed();
   (void)bring_about(table({{30001, leading({at(1), at(2)}, at(1))}}), state, "/d");
@@ -136,7 +167,7 @@ TEST_CASE("a change of the leader is one line that ends the old one's sessions f
         == std::vector<std::string>{
             "set server p30001/n1 state drain", "shutdown sessions server p30001/n1",
             "set server p30001/n2 health up", "set server p30001/n2 state ready"});
-  CHECK(unsettled(state) == std::vector<std::uint16_t>{30001});
+  CHECK(unsettled(state) == std::set<std::uint16_t>{30001});
 }
 
 TEST_CASE("a leader that is no server of the port yet ends nothing") {
@@ -164,7 +195,7 @@ TEST_CASE("a drained server is followed again once its check has failed") {
   };
   CHECK(settle(state, told("2", "15")).empty());
   CHECK(settle(state, told("0", "1")).empty()); // it has not been checked
-  CHECK(unsettled(state) == std::vector<std::uint16_t>{30001});
+  CHECK(unsettled(state) == std::set<std::uint16_t>{30001});
   auto lines = settle(state, told("0", "15"));
   REQUIRE(lines.size() == 1);
   CHECK(lines[0].text == "set server p30001/n1 state ready");
@@ -211,14 +242,14 @@ TEST_CASE("sessions of a server that is held back count beside what the others t
   auto without = reading({at(1)}, at(1));
   without.held = {at(2)};
   (void)bring_about(table({{30002, without}}), state, "/d");
-  CHECK(holding(state) == std::vector<std::uint16_t>{30002});
+  CHECK(holding(state) == std::set<std::uint16_t>{30002});
   const std::string told = "# pxname,svname,qcur,qmax,scur,smax\np30002,n1,0,0,3,5\n"
                            "p30002,n2,0,0,7,9\np30003,n2,0,0,1,1\n";
-  auto lines = note_held(state, told, "/d");
+  auto lines = note_held(state, {30001, 30002}, told, "/d");
   const auto map = "set map /d/limits.map 30002 " + port_limits{}.text();
   REQUIRE(lines.size() == 1);
   CHECK(lines[0].text == map + ":7");
-  CHECK(note_held(state, told, "/d").empty());
+  CHECK(note_held(state, {30001, 30002}, told, "/d").empty());
   CHECK(commands(bring_about(all_read, state, "/d"))
         == std::vector<std::string>{map + ":0", "set server p30002/n2 state ready"});
 }
