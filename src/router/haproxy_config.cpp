@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <optional>
 
 #include <fmt/format.h>
@@ -318,13 +319,14 @@ std::string admission_of(const router_config& settings, const port_kind& kind,
                {"{proxy}", proxy}});
 }
 
-endpoint checked_at(const std::string& data_dir, const slot_content& content) {
-  return content.patroni_has_tls ? relay_of(data_dir) : content.patroni;
+/// `relay` is relay_of(), which takes a while to make out for each of thousands of servers.
+const endpoint& checked_at(const endpoint& relay, const slot_content& content) {
+  return content.patroni_has_tls ? relay : content.patroni;
 }
 
-std::string slot_line(const router_config& settings, const server_slot& slot) {
+std::string slot_line(const endpoint& relay, const server_slot& slot) {
   const auto content = slot.holds.value_or(slot_content{nowhere, nowhere});
-  const auto check = checked_at(settings.data_dir, content);
+  const auto& check = checked_at(relay, content);
   return fmt::format("    server {} {} check addr {} port {}{}\n", slot.name,
                      content.postgresql.text(), check.host, check.port,
                      slot.holds ? "" : " disabled");
@@ -332,7 +334,8 @@ std::string slot_line(const router_config& settings, const server_slot& slot) {
 
 /// The listen of a port; only its backend if the port is not to be opened, for another port may use
 /// its servers.
-std::string port_text(const router_config& settings, std::uint16_t port, const port_state& state) {
+std::string port_text(const router_config& settings, const endpoint& relay, std::uint16_t port,
+                      const port_state& state) {
   const auto proxy = proxy_of(port);
   const auto& kind = postgresql_of_patroni;
   auto text = fmt::format("\n{} {}\n", state.bound ? "listen" : "backend", proxy);
@@ -348,7 +351,7 @@ std::string port_text(const router_config& settings, std::uint16_t port, const p
   text += with(kind.checks, {{"{checks}", path_of(haproxy_map::checks, settings.data_dir)},
                              {"{scopes}", path_of(haproxy_map::scopes, settings.data_dir)}});
   for (const auto& slot : state.slots)
-    text += slot_line(settings, slot);
+    text += slot_line(relay, slot);
   return text;
 }
 
@@ -358,8 +361,9 @@ std::string text_without_description(const router_config& settings, const proxy_
   text += relay_text(settings, pem);
   if (settings.broker)
     text += broker_text(settings, *settings.broker, pem.broker);
+  const auto relay = relay_of(settings.data_dir);
   for (const auto& [port, one] : state)
-    text += port_text(settings, port, one);
+    text += port_text(settings, relay, port, one);
   return text;
 }
 
@@ -439,9 +443,9 @@ std::string map_text(haproxy_map which, const proxy_state& state) {
     if (which == haproxy_map::members) {
       for (const auto& slot : one.slots)
         if (auto said = member_text(slot); !said.empty())
-          text += fmt::format("{} {}\n", member_key(port, slot), said);
+          fmt::format_to(std::back_inserter(text), "{} {}\n", member_key(port, slot), said);
     } else if (const auto& value = value_in(which, one); !value.empty()) {
-      text += fmt::format("{} {}\n", key_in(which, port), value);
+      fmt::format_to(std::back_inserter(text), "{} {}\n", key_in(which, port), value);
     }
   return text;
 }
@@ -454,20 +458,22 @@ std::string server_state_file(const proxy_state& state, const std::string& data_
       "srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health "
       "srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord "
       "srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n";
+  const auto relay = relay_of(data_dir);
   for (const auto& [port, one] : state) {
+    const auto proxy = proxy_of(port);
     auto id = 0;
     for (const auto& slot : one.slots) {
       ++id;
       if (!slot.holds)
         continue;
-      const auto check = checked_at(data_dir, *slot.holds);
+      const auto& check = checked_at(relay, *slot.holds);
       auto is_up = one.check == leader_check && one.leader ? slot.holds == one.leader : slot.up;
       // Running has the state 2 and the health of `rise 1 fall 2` at its best, which is 2. The
       // administrative state of one that is drained is 8.
-      text += fmt::format("1 {} {} {} {} {} {} 1 1 0 1 0 {} 6 0 0 0 - {} - 0 {} {} - 0\n",
-                          proxy_of(port), id, slot.name, slot.holds->postgresql.host, is_up ? 2 : 0,
-                          slot.drained ? 8 : 0, is_up ? 2 : 0, slot.holds->postgresql.port,
-                          check.port, check.host);
+      fmt::format_to(std::back_inserter(text),
+                     "1 {} {} {} {} {} {} 1 1 0 1 0 {} 6 0 0 0 - {} - 0 {} {} - 0\n", proxy, id,
+                     slot.name, slot.holds->postgresql.host, is_up ? 2 : 0, slot.drained ? 8 : 0,
+                     is_up ? 2 : 0, slot.holds->postgresql.port, check.port, check.host);
     }
   }
   return text;
