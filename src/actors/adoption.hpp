@@ -44,7 +44,7 @@ public:
       turn_.reset(&under_way_);
     }
     // Whatever the plan says of one of them is there already, and stays.
-    known.desired.settings.parameters.insert(parameters_.begin(), parameters_.end());
+    known.desired.settings.parameters.insert(parameters_);
     return known;
   }
 

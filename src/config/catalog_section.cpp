@@ -208,8 +208,7 @@ model::provision_settings provision_of(const section& from, std::size_t cells) {
     settings.node_type = cli_friendly_name(from, "node_type");
   settings.parameters = read_parameters(from.child_or_empty("parameters"));
   model::make_room_for_replicas(settings.parameters);
-  const auto& otherwise = model::default_parameters();
-  settings.parameters.insert(otherwise.begin(), otherwise.end());
+  settings.parameters.insert(model::default_parameters());
   settings.connection_limit = connection_limit_of(from, settings);
   provision.binding_lifetime = binding_lifetime_of(from);
   provision.superuser_in_bindings =

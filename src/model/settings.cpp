@@ -91,7 +91,7 @@ int wal_senders_beside(int max_connections) {
                   std::min(max_connections + of_replicas, most_backends - max_connections));
 }
 
-void make_room_for_replicas(std::map<std::string, std::string>& parameters) {
+void make_room_for_replicas(shared_map<std::string, std::string>& parameters) {
   cluster_settings settings;
   settings.parameters = parameters;
   const auto connections = value_of(settings, standby_limits[0]);
@@ -150,7 +150,7 @@ restart_order order_of(const cluster_settings& from, const cluster_settings& to)
 
 cluster_settings mixture_of(const cluster_settings& older, const cluster_settings& newer) {
   auto mixed = older;
-  mixed.parameters.insert(newer.parameters.begin(), newer.parameters.end());
+  mixed.parameters.insert(newer.parameters);
   if (mixed.ttl == 0)
     mixed.ttl = newer.ttl;
   for (const auto& one : standby_limits)

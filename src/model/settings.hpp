@@ -4,6 +4,8 @@
 #include <optional>
 #include <string>
 
+#include "model/shared_map.hpp"
+
 /// What a plan makes of a cluster, and how one cluster's settings become another's.
 namespace matriarch::model {
 
@@ -25,7 +27,7 @@ enum class synchronous_mode {
 /// change while the instances of a plan live on.
 struct cluster_settings {
   /// PostgreSQL's parameters by name: shared_buffers, max_connections, temp_file_limit, …
-  std::map<std::string, std::string> parameters;
+  shared_map<std::string, std::string> parameters;
   synchronous_mode synchronous = synchronous_mode::off;
   /// Patroni's ttl in seconds, from which loop_wait and retry_timeout follow; 0 leaves all three
   /// to the cells' own configuration.
@@ -53,7 +55,7 @@ inline constexpr const char* settings_mark = "matriarch.settings";
 [[nodiscard]] int wal_senders_beside(int max_connections);
 
 /// Sees to it that there are as many in a plan's parameters.
-void make_room_for_replicas(std::map<std::string, std::string>& parameters);
+void make_room_for_replicas(shared_map<std::string, std::string>& parameters);
 
 /// Whether Patroni has to be told of the difference: parameters, synchronous mode or ttl.
 [[nodiscard]] bool same_configuration(const cluster_settings& a, const cluster_settings& b);

@@ -50,6 +50,11 @@ public:
 
   Value& at(const Key& key) { return own().at(key); }
   Value& operator[](const Key& key) { return own()[key]; }
+  /// Those of which there is none yet.
+  void insert(const map& more) {
+    if (!more.empty())
+      own().insert(more.begin(), more.end());
+  }
   void erase(const Key& key) {
     if (contains(key))
       own().erase(key);

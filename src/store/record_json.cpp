@@ -1,9 +1,11 @@
 #include "store/record_json.hpp"
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <sstream>
 #include <utility>
+#include <vector>
 
 #include "model/json.hpp"
 #include "model/names.hpp"
@@ -188,6 +190,19 @@ std::map<std::string, std::string> decode_texts(const json::value& object, const
   return texts;
 }
 
+/// Plans are few, and the instances of a fleet nearly all have the parameters of one: what was read
+/// lately is kept once.
+model::shared_map<std::string, std::string> shared(std::map<std::string, std::string> read) {
+  constexpr std::size_t most = 16;
+  thread_local std::vector<model::shared_map<std::string, std::string>> lately;
+  auto same = std::ranges::find_if(lately, [&](const auto& one) { return one.entries() == read; });
+  if (same != lately.end())
+    return *same;
+  if (lately.size() == most)
+    lately.erase(lately.begin());
+  return lately.emplace_back(std::move(read));
+}
+
 void add_ended(writer& out, const std::map<std::string, model::ended_binding>& bindings) {
   json::value all{rapidjson::kObjectType};
   for (const auto& [binding_id, ended] : bindings) {
@@ -231,7 +246,7 @@ json::value encode_settings(const model::cluster_settings& settings, json::docum
 model::cluster_settings decode_settings(const json::value& object, std::string& why) {
   reader in{object};
   model::cluster_settings settings;
-  settings.parameters = decode_texts(object, "parameters");
+  settings.parameters = shared(decode_texts(object, "parameters"));
   settings.synchronous = in.word("synchronous", synchronous_modes);
   settings.ttl = in.number("ttl");
   settings.node_type = json::string_member(object, "node_type");

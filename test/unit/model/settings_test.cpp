@@ -29,7 +29,7 @@ const json::value& parameters_in(const json::document& configuration) {
 } // namespace
 
 TEST_CASE("a plan has more walsenders than strangers can take through its connections") {
-  auto senders_of = [](std::map<std::string, std::string> parameters) {
+  auto senders_of = [](shared_map<std::string, std::string> parameters) {
     make_room_for_replicas(parameters);
     return parameters["max_wal_senders"];
   };

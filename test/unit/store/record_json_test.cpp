@@ -118,6 +118,19 @@ TEST_CASE("a full record reads back as it was written") {
   CHECK(*decoded == full_record());
 }
 
+TEST_CASE("the parameters of a plan are kept once for all records that have them") {
+  const auto text = encode_record(full_record(), no_keys);
+  const auto one = decode_record(text, no_keys);
+  auto two = decode_record(text, no_keys);
+  REQUIRE(one.ok());
+  REQUIRE(two.ok());
+  auto kept_at = [](const model::cluster_settings& of) { return &of.parameters.entries(); };
+  CHECK(kept_at(one->desired.settings) == kept_at(two->desired.settings));
+  two->desired.settings.parameters["work_mem"] = "8MB";
+  CHECK(one->desired.settings.parameters.at("work_mem") == "4MB");
+  CHECK(decode_record(text, no_keys)->desired.settings.parameters.at("work_mem") == "4MB");
+}
+
 TEST_CASE("every phase, type and state reads back") {
   auto r = full_record();
   for (auto phase : {model::record_phase::accepting, model::record_phase::accepted})
