@@ -1,7 +1,10 @@
 #include "router/haproxy_keeper.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <iterator>
+#include <map>
+#include <string>
 #include <utility>
 
 #include <fmt/format.h>
@@ -40,6 +43,24 @@ void carry_over(proxy_state& to, const proxy_state& from) {
 
 bool is_of_this_form(std::string_view description) {
   return description.starts_with("ports-");
+}
+
+using ports_by_name = std::map<std::string, std::uint16_t, std::less<>>;
+
+/// The names that earlier routers gave the proxies of these ports: the `~` of an instance's name that is
+/// a hash became `:`.
+ports_by_name earlier_names(const port_table& table) {
+  ports_by_name names;
+  for (const auto& [port, one] : table) {
+    auto name = one->instance;
+    if (name.starts_with('~'))
+      name.front() = ':';
+    if (one->to_leader)
+      names[name] = names[name + ":read-only-leader"] = port;
+    else
+      names[name + ":read-only"] = port;
+  }
+  return names;
 }
 
 } // namespace
@@ -338,8 +359,7 @@ std::optional<std::string> haproxy_keeper::save() {
   return wrong;
 }
 
-std::optional<haproxy_keeper::old_workers> haproxy_keeper::look_at_old_workers(
-    const std::function<std::optional<std::uint16_t>(std::string_view)>& port_of) {
+std::optional<haproxy_keeper::old_workers> haproxy_keeper::look_at_old_workers(bool all_known) {
   auto found = haproxy_.processes();
   if (found.master == 0)
     return std::nullopt;
@@ -350,6 +370,19 @@ std::optional<haproxy_keeper::old_workers> haproxy_keeper::look_at_old_workers(
   if (!told)
     return std::nullopt;
   auto now = state_of(*told);
+  std::optional<ports_by_name> earlier; // few workers have such names
+  auto port_of = [&](std::string_view proxy) -> std::optional<std::uint16_t> {
+    if (auto port = port_of_proxy(proxy))
+      return port;
+    if (!earlier)
+      earlier = earlier_names(wanted_);
+    if (auto found = earlier->find(proxy); found != earlier->end())
+      return found->second;
+    // The brokers' requests have time-outs of their own.
+    if (!all_known || proxy.starts_with(":broker") || proxy.starts_with(":active-broker"))
+      return 0;
+    return std::nullopt;
+  };
   for (auto worker : found.old) {
     auto sessions = haproxy_.ask_worker(worker, "show sess");
     auto servers = haproxy_.ask_worker(worker, "show servers state");

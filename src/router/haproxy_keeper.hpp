@@ -2,7 +2,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -71,9 +70,9 @@ public:
     int count = 0;         ///< how many there are, with sessions
     std::size_t ended = 0; ///< sessions that were ended, for their server is not used any more
   };
-  /// Looks after them: see sessions_to_end(). Nothing if HAProxy does not answer.
-  [[nodiscard]] std::optional<old_workers>
-  look_at_old_workers(const std::function<std::optional<std::uint16_t>(std::string_view)>& port_of);
+  /// Looks after them: see sessions_to_end(). Of proxies that nobody knows the sessions are ended only if
+  /// `all_known`: etcd has told of all instances. Nothing if HAProxy does not answer.
+  [[nodiscard]] std::optional<old_workers> look_at_old_workers(bool all_known);
 
   void stop(std::chrono::milliseconds grace) { haproxy_.stop(grace); }
 

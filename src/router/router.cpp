@@ -40,7 +40,6 @@
 #include "router/haproxy.hpp"
 #include "router/haproxy_keeper.hpp"
 #include "router/host_addresses.hpp"
-#include "router/old_sessions.hpp"
 #include "router/port_table.hpp"
 #include "router/report_publisher.hpp"
 #include "router/router_config.hpp"
@@ -126,14 +125,6 @@ std::vector<std::string> addresses_of_machine() {
   }
   ::freeifaddrs(all);
   return {found.begin(), found.end()};
-}
-
-/// A name that earlier routers gave an instance's listen in HAProxy: the `~` of a name that is a hash
-/// became `:`.
-std::string earlier_name(std::string name) {
-  if (name.starts_with('~'))
-    name.front() = ':';
-  return name;
 }
 
 /// The router's state and what moves it. All members run on the event loop's thread, except where
@@ -646,28 +637,9 @@ private:
   void look_at_old_workers() {
     if (frozen_ || std::exchange(looking_, true))
       return;
-    std::map<std::string, std::uint16_t, std::less<>> earlier;
-    for (const auto& [instance, one] : table_.instances()) {
-      if (!one.served)
-        continue;
-      auto name = earlier_name(instance);
-      earlier[name] = earlier[name + ":read-only-leader"] = one.served->port;
-      if (one.served->read_only_port != 0)
-        earlier[name + ":read-only"] = one.served->read_only_port;
-    }
-    auto port_of = [earlier = std::move(earlier),
-                    is_known = listed_](std::string_view proxy) -> std::optional<std::uint16_t> {
-      if (auto port = port_of_proxy(proxy))
-        return port;
-      if (auto found = earlier.find(proxy); found != earlier.end())
-        return found->second;
-      // The brokers' requests have time-outs of their own.
-      if (!is_known || proxy.starts_with(":broker") || proxy.starts_with(":active-broker"))
-        return 0;
-      return std::nullopt;
-    };
-    worker_->submit([this, port_of] {
-      auto seen = keeper_.running() ? keeper_.look_at_old_workers(port_of) : std::nullopt;
+    // The keeper knows of all instances once it was handed what etcd has listed.
+    worker_->submit([this, all_known = serves_ > 0] {
+      auto seen = keeper_.running() ? keeper_.look_at_old_workers(all_known) : std::nullopt;
       loop_.post([this, seen] {
         looking_ = false;
         if (seen && seen->ended > 0)
