@@ -242,6 +242,10 @@ TEST_CASE("HAProxy of an earlier release is taken over by one reload, with its s
   CHECK(eventually([&] { return all.status().reloads == 1; }));
   CHECK(all.serves(1));
   CHECK(eventually([&] { return who_answers(port) == "n1"; }));
+  // Each change is followed by a look at the old worker: it has been looked at once the last one is served.
+  CHECK(eventually([&] { return all.status().old_workers == 1; }));
+  for (const auto* instance : {"x", "y", "z"})
+    CHECK(all.says_that_it_serves(all.put({{"/routing/port/30001", instance}})));
   CHECK(held.works());
   CHECK(all.status().unbound.empty());
   n1.leads(false);
