@@ -35,10 +35,10 @@ std::optional<std::string> why_not_runnable(const std::string& path) {
   return std::nullopt;
 }
 
-std::string version_of(const std::string& path, const std::string& word) {
+std::optional<std::string> version_of(const std::string& path, const std::string& word) {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0)
-    return {};
+    return std::nullopt;
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
   posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
@@ -52,6 +52,7 @@ std::string version_of(const std::string& path, const std::string& word) {
   posix_spawn_file_actions_destroy(&files);
   ::close(ends[1]);
   std::string line;
+  bool in_time = false;
   if (wrong == 0) {
     const auto until = std::chrono::steady_clock::now() + longest_answer;
     char byte = 0;
@@ -59,16 +60,19 @@ std::string version_of(const std::string& path, const std::string& word) {
       auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
           until - std::chrono::steady_clock::now());
       pollfd ready{ends[0], POLLIN, 0};
-      if (left.count() <= 0 || ::poll(&ready, 1, static_cast<int>(left.count())) <= 0
-          || ::read(ends[0], &byte, 1) != 1 || byte == '\n')
+      if (left.count() <= 0 || ::poll(&ready, 1, static_cast<int>(left.count())) <= 0)
         break;
+      if (::read(ends[0], &byte, 1) != 1 || byte == '\n') {
+        in_time = true;
+        break;
+      }
       line += byte;
     }
     ::kill(child, SIGKILL);
     ::waitpid(child, nullptr, 0);
   }
   ::close(ends[0]);
-  return line;
+  return in_time || line.size() == longest_line ? std::optional{line} : std::nullopt;
 }
 
 } // namespace matriarch::base

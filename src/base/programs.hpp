@@ -9,8 +9,9 @@ namespace matriarch::base {
 /// be.
 [[nodiscard]] std::optional<std::string> why_not_runnable(const std::string& path);
 
-/// The first line of what the program says when it is asked with that word for its version; empty if
-/// it says nothing within some seconds. Blocks.
-[[nodiscard]] std::string version_of(const std::string& path, const std::string& word);
+/// The first line of what the program says when it is asked with that word for its version; nothing if
+/// it does not end it within some seconds. Blocks.
+[[nodiscard]] std::optional<std::string> version_of(const std::string& path,
+                                                    const std::string& word);
 
 } // namespace matriarch::base

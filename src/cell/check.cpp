@@ -101,7 +101,11 @@ void look_at_programs(const cell_config& config, bool versions, base::findings& 
                                        "patroni.executable",
                                        patroni, *wrong));
   else if (versions)
-    found.good("patroni", fmt::format("{}: {}", patroni, base::version_of(patroni, "--version")));
+    found.good(
+        "patroni",
+        fmt::format(
+            "{}: {}", patroni,
+            base::version_of(patroni, "--version").value_or("it did not say its version in time")));
   std::string missing;
   for (const auto* name : programs_of_postgresql)
     if (auto wrong = base::why_not_runnable(config.postgresql.bin_dir + "/" + name))
@@ -114,7 +118,8 @@ void look_at_programs(const cell_config& config, bool versions, base::findings& 
   else if (versions)
     found.good("postgresql",
                fmt::format("{}: {}", config.postgresql.bin_dir,
-                           base::version_of(config.postgresql.bin_dir + "/postgres", "--version")));
+                           base::version_of(config.postgresql.bin_dir + "/postgres", "--version")
+                               .value_or("it did not say its version in time")));
 }
 
 std::optional<std::string> why_not_of_fleet(const cell_config& config,

@@ -81,14 +81,19 @@ bool haproxy_keeper::adopt() {
 /// Asks HAProxy what it does; false if it does not say.
 bool haproxy_keeper::learn() {
   auto told = haproxy_.tell();
-  if (!told)
+  if (!told) {
+    // What it was when it said so last is not what it is after a reload.
+    is_known_ = false;
     return false;
+  }
   state_ = state_of(*told);
   is_known_ = true;
   unsettled_.clear();
   holding_.clear();
   lacking_.clear();
   look_at_all();
+  for (auto port : due_)
+    note_kinds(port);
   return true;
 }
 
@@ -222,8 +227,10 @@ void haproxy_keeper::restart(const pem_texts& pem, keeper_outcome& outcome) {
     auto taken = ports_not_bound(*printed);
     for (auto port : taken)
       not_bound_[port] = clock::now();
-    if (taken.empty() || haproxy_.running() != was_running)
+    if (taken.empty() || haproxy_.running() != was_running) {
+      is_known_ = false; // one that takes its time may reload yet
       return;
+    }
   }
 }
 
@@ -257,7 +264,6 @@ void haproxy_keeper::tell(keeper_outcome& outcome) {
         refused_.insert_or_assign(line.port, "HAProxy says: " + sent.reason);
     // Whether or not it is tried again at once, what was refused must not be taken for done.
     if (!learn()) {
-      is_known_ = false;
       outcome.error = "HAProxy does not say what it does";
       return;
     }
@@ -282,6 +288,7 @@ void haproxy_keeper::note_kinds(std::uint16_t port) {
 }
 
 void haproxy_keeper::note_unbound(keeper_outcome& outcome) {
+  outcome.is_known = is_known_;
   if (!is_known_)
     return;
   for (auto port : lacking_)

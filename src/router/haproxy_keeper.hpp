@@ -19,6 +19,8 @@ struct keeper_outcome {
   std::string error;
   bool started = false;
   bool reloaded = false;
+  /// Whether it is known what HAProxy does; if not, `unbound` and `refused` say nothing.
+  bool is_known = false;
   /// The ports that it should have and does not, and why.
   std::map<std::uint16_t, std::string> unbound;
   /// The wanted ports that it has and does not serve as it should, and why.

@@ -49,7 +49,7 @@ std::optional<std::string> host_addresses::of(const std::string& host) {
 
 void host_addresses::look_up(const std::string& host, entry& known) {
   known.is_being_looked_up = true;
-  looker_.submit([this, host] {
+  looker_->submit([this, host] {
     auto found = address_of(host);
     loop_.post([this, host, found] {
       auto& known = known_[host];

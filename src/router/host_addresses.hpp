@@ -3,6 +3,7 @@
 #include <chrono>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -26,6 +27,9 @@ public:
   /// asked for is looked up again every now and then.
   [[nodiscard]] std::optional<std::string> of(const std::string& host);
 
+  /// Waits for the lookup under way; nothing may be asked any more. From any thread.
+  void stop() { looker_.reset(); }
+
 private:
   struct entry {
     std::optional<std::string> address;
@@ -37,7 +41,7 @@ private:
   http::event_loop& loop_;
   std::function<void(const std::string&)> changed_;
   std::map<std::string, entry> known_;
-  background looker_;
+  std::unique_ptr<background> looker_ = std::make_unique<background>();
 };
 
 } // namespace matriarch::router

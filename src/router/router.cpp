@@ -142,6 +142,8 @@ public:
     turned_away_ = refused;
     publisher_ = std::make_unique<report_publisher>(etcd_, self, std::move(refused));
     addresses_ = std::make_unique<host_addresses>(loop_, [this](const std::string& host) {
+      if (frozen_)
+        return;
       for (const auto& instance : std::exchange(instances_at_[host], {}))
         note_route(instance);
       apply();
@@ -185,7 +187,8 @@ public:
   /// From any thread but the loop's; afterwards nothing posts to the loop any more.
   void end_threads() {
     worker_.reset();
-    addresses_.reset();
+    if (addresses_) // a start that was refused has none
+      addresses_->stop();
   }
 
   /// For the status server, from any thread: the HTTP status and the body.
@@ -437,9 +440,11 @@ private:
 
   /// The hosts of routes that do not change may get other addresses.
   void look_at_names() {
+    if (frozen_)
+      return;
     loop_.after(names_pause, [this] { look_at_names(); });
-    if (!instances_at_.empty())
-      note_routes(); // another address that is found is told of
+    for (const auto& [host, instances] : instances_at_)
+      (void)addresses_->of(host); // another one that is found is told of
   }
 
   void apply() {
@@ -500,8 +505,10 @@ private:
     if (outcome.reloaded)
       look_at_old_workers();
 
-    unbound_ = outcome.unbound;
-    refused_ = outcome.refused;
+    if (outcome.is_known) {
+      unbound_ = outcome.unbound;
+      refused_ = outcome.refused;
+    }
     auto note = [&](std::uint16_t port, const std::string& why) {
       // What is not wanted any more by now is about to be closed.
       const auto& wanted = wanted_.table();
@@ -563,6 +570,8 @@ private:
     if (std::exchange(settling_, true))
       return;
     loop_.after(settings_.check_interval, [this] {
+      if (frozen_)
+        return;
       worker_->submit([this] {
         auto outcome = keeper_.settle();
         loop_.post([this, outcome] {
