@@ -554,6 +554,7 @@ private:
     what.username = cell_.username;
     what.password = cell_.password;
     what.timeout = judging_time;
+    what.max_answer_bytes = longest_judgement;
     what.body = questions_.pieces[answered_].body;
     ask(std::move(what), [this](const http::outcome& came) { note_judgement(came); });
   }

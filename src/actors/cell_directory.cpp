@@ -94,6 +94,10 @@ public:
           if (auto cell = on_cell_.find(asked.cell); cell != on_cell_.end())
             for (const auto& [node_id, used] : cell->second.user_of)
               found.names.emplace(used->name);
+          for (const auto* used : reserving_)
+            if (std::ranges::find(used->reserved, asked.cell) != used->reserved.end())
+              found.names.emplace(used->name);
+          found.heard_of = used_by_.size();
           return found;
         },
         [this](const cell_health& seen) { note(seen); },
@@ -214,6 +218,7 @@ private:
     tally(used, -1);
     used.nodes = now.nodes;
     used.reserved.clear();
+    reserving_.erase(&used);
     tally(used, 1);
     auto who = caf::actor_cast<caf::actor_addr>(self_->current_sender());
     if (used.who != who)
@@ -511,6 +516,7 @@ private:
         tally(used, -1);
         used.reserved = order.where.used;
         used.reserved.insert(used.reserved.end(), chosen.cells.begin(), chosen.cells.end());
+        reserving_.insert(&used);
         tally(used, 1);
       }
       owed.deliver(std::move(chosen));
@@ -590,6 +596,7 @@ private:
   cell_certifier_actor certifier_;
   std::set<caf::actor_addr> children_;  ///< all of these
   std::map<std::string, user> used_by_; ///< by the instance's name
+  std::set<const user*> reserving_;     ///< those for whom cells are reserved
   struct sums {
     int load = 0;     ///< nodes, and what is reserved
     int recorded = 0; ///< nodes in records

@@ -331,9 +331,12 @@ private:
                 });
   }
 
-  /// Of those that there are.
+  /// Of those that there are. Some may have been read just now, and not have told where they are: then
+  /// all are asked.
   [[nodiscard]] std::map<std::string, service_instance_actor>
   actors_of(const cell_users& some) const {
+    if (some.heard_of < instances_.size())
+      return {instances_.begin(), instances_.end()};
     std::map<std::string, service_instance_actor> found;
     for (const auto& name : some.names)
       if (auto known = instances_.find(name); known != instances_.end())

@@ -49,10 +49,12 @@ private:
     auto wrong = log_in(in_short_time());
     if (!wrong)
       return wrong;
-    bool hung = clock::now() >= begun_ + longest_login;
+    bool hung = clock::now() >= std::min(begun_ + longest_login, until_);
     auto not_yet = "a login with its credentials does not work yet: " + *wrong;
-    if (order_.hurry && order_.hurry->load())
+    if (order_.hurry && order_.hurry->load()) {
+      only_late_ = true;
       return not_yet; // why is looked for by the order after the urgent one
+    }
     if (auto locked = unlock())
       return locked->empty() ? log_in(in_short_time()) : locked;
     if (auto holder = find_lock())

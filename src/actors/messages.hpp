@@ -180,9 +180,10 @@ struct cells_in_use {
 struct users_wanted {
   std::string cell;
 };
-/// The names of the instances that have.
+/// The names of the instances that have, or are about to.
 struct cell_users {
   std::set<std::string> names;
+  std::size_t heard_of = 0; ///< of how many instances it is known where they are
 };
 /// Which cells are lost, for the instances on them.
 struct cell_news {

@@ -19,6 +19,7 @@ constexpr std::size_t longest_value = 8'192;
 // Far below the 1 MiB of a body that a cell reads, of which escapes take up to a sixfold.
 constexpr std::size_t most_bytes = 128 * 1024;
 constexpr std::size_t longest_quote = 300;
+constexpr std::size_t most_words = 100; // about one plan
 
 /// What of a plan's settings can be asked about.
 struct askable {
@@ -105,7 +106,7 @@ std::optional<plan_judgement> judgement_in(std::string_view answer, const plan_q
       continue;
     model::plan_fault fault{plan.plan_id, model::digest_of(plan.settings), {}};
     for (const auto& one : words->GetArray())
-      if (one.IsString())
+      if (one.IsString() && fault.words.size() < most_words)
         fault.words.push_back(one_line(one.GetString(), longest_quote));
     all.faults.push_back(std::move(fault));
   }

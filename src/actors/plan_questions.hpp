@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -31,6 +32,9 @@ struct plan_questions {
   std::vector<plan_unjudged> left_out;
 };
 [[nodiscard]] plan_questions questions_about(const std::vector<model::plan_settings>& plans);
+
+/// An answer has some kilobytes; a cell may be anybody's.
+inline constexpr std::size_t longest_judgement = 1024 * 1024;
 
 struct plan_judgement {
   std::string postgresql; ///< its version

@@ -326,7 +326,9 @@ private:
     now.doubt = said.doubt = std::move(judged.doubt);
     if (judged.learnt)
       around_.registered[node_id] = std::move(*judged.learnt);
-    around_.seen.members[node_id] = std::move(now);
+    auto before = around_.seen.members.find(node_id);
+    if (before == around_.seen.members.end() || before->second != now)
+      around_.seen.members[node_id] = std::move(now);
   }
 
   /// After a change of what they are judged by.

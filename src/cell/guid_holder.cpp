@@ -15,10 +15,6 @@ namespace matriarch::cell {
 
 namespace {
 
-// What has ended has its key as long as its lease lives, which may have been renewed just before; etcd
-// takes up to a second more to notice.
-constexpr std::chrono::milliseconds longest_lease =
-    store::announcer::lease_length + std::chrono::seconds{2};
 constexpr std::chrono::milliseconds look_pause{250};
 
 } // namespace
@@ -57,7 +53,7 @@ std::string taken_words(const std::string& value, const claimant& self) {
 
 std::optional<std::string> who_else_has(store::etcd_client& etcd, const claimant& self,
                                         base::ending& ended) {
-  const auto until = std::chrono::steady_clock::now() + longest_lease;
+  const auto until = std::chrono::steady_clock::now() + store::announcer::longest_end;
   while (true) {
     auto value = store::value_now(etcd, store::keys::cell(self.guid));
     auto has = value ? holder_of(*value, self) : holder::nobody;

@@ -23,8 +23,9 @@ namespace {
 
 using judgement = result<settings_judge::judgement>;
 
-// Above what the judge itself gives a question, so that it says why it has no answer.
-constexpr std::chrono::seconds patience{30};
+// Above what the judge itself gives a question and the run that it is in then, so that it says why it has
+// no answer, and leaves no PostgreSQL behind.
+constexpr std::chrono::seconds patience{36};
 
 std::string field_of(const cell_config& config, const std::string& plan,
                      const std::string& parameter) {

@@ -180,7 +180,8 @@ std::optional<std::string> why_no_parameter(std::string_view name, std::string_v
     return "is no name of a PostgreSQL parameter: small letters, digits, _ and $, and a period "
            "after "
            "an extension's name";
-  if (std::ranges::any_of(value, [](unsigned char c) { return c < ' ' || c == 0x7f; }))
+  if (std::ranges::any_of(value,
+                          [](unsigned char c) { return (c < ' ' && c != '\t') || c == 0x7f; }))
     return "must not contain control characters";
   return std::nullopt;
 }

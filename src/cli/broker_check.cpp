@@ -50,6 +50,7 @@ std::future<http::outcome> ask(http::event_loop& loop, const actors::cell_settin
   what.url = "/v2/postgresql";
   what.headers = {{"Content-Type", "application/json"}};
   what.timeout = judging_time;
+  what.max_answer_bytes = actors::longest_judgement;
   what.body = about.body;
   return send(loop, cell, std::move(what), fleets_authority);
 }

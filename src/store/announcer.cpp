@@ -92,9 +92,14 @@ void announcer::look() {
       return again();
     if (!answer.found.empty())
       if (auto other = owned_->other_owner(answer.found.front().value)) {
-        taken_(*other);
+        // Its own lease of before an outage may live, from when this server was called otherwise.
+        auto now = std::chrono::steady_clock::now();
+        if (now - others_since_.value_or(now) > longest_end)
+          taken_(*other);
+        others_since_ = others_since_.value_or(now);
         return again();
       }
+    others_since_.reset();
     owned_at_ = answer.found.empty() ? 0 : answer.found.front().mod_revision;
     busy_ = false;
     step();

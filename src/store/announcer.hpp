@@ -23,6 +23,9 @@ public:
   /// The lease's length: a program that restarts at once keeps its keys, and one that is gone is
   /// seen to be gone soon.
   static constexpr std::chrono::seconds lease_length{10};
+  /// Until the keys of one that has ended are gone: its lease may have been renewed just before, and
+  /// etcd takes up to a second more to notice.
+  static constexpr std::chrono::seconds longest_end{12};
 
   /// `whose` keys they are, for the log: "the cell".
   announcer(etcd_client& etcd, std::string whose);
@@ -64,6 +67,7 @@ private:
   std::function<void(std::string)> taken_;
   /// When the owned key was last written, 0 if there is none; nothing if that has to be looked at.
   std::optional<revision> owned_at_;
+  std::optional<std::chrono::steady_clock::time_point> others_since_; ///< that key is
   /// Leases under which a write may still be under way. They end before a removal is confirmed, or
   /// such a write could bring the key back.
   std::vector<lease_id> doubtful_;
