@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "actors/patience.hpp"
 #include "model/acceptance.hpp"
 #include "model/names.hpp"
 #include "store/keys.hpp"
@@ -22,7 +23,6 @@ constexpr caf::timespan port_patience = 10s; // the registry answers from memory
 constexpr caf::timespan database_patience = 60s;
 // Between two tries: a failover takes seconds, and whoever waits for a binding sees it end.
 constexpr caf::timespan pause_when_awaited = 250ms;
-constexpr caf::timespan pause_otherwise = 10s;
 // What holds up the end of a role are transactions of applications, seconds or hours long: looked at
 // again soon at first, then less and less often.
 constexpr caf::timespan first_pause_when_lingering = 500ms;
@@ -546,7 +546,7 @@ void instance_bindings::tend_roles() {
     return;
   auto pause = !made              ? (refusal_.empty() ? caf::timespan{0}
                                      : pending()      ? pause_when_awaited
-                                                      : pause_otherwise)
+                                                      : pause_after(term() == asked_at_ ? failures_ : 1))
                : !unmade_.empty() ? pause_when_unmade
                : held_back        ? pause_when_held_back
                                   : pause_when_lingering;
@@ -587,6 +587,8 @@ void instance_bindings::ask(state_of_roles wanted) {
   hurry_ = std::make_shared<std::atomic<bool>>(false);
   refused_in_it_ = {wanted.revoked.begin(), wanted.revoked.end()};
   confirmed_.reset();
+  if (std::exchange(asked_at_, wanted.term) != wanted.term)
+    failures_ = 0;
   const auto& known = *host_.known();
   const auto& leader = host_.seen().members.at(host_.seen().leader);
   role_order order{host_.name(),
@@ -633,6 +635,7 @@ void instance_bindings::ask(state_of_roles wanted) {
 void instance_bindings::note_answer(const role_answer& said) {
   answered_at_ = host_.self()->clock().now();
   auto before = troubles();
+  failures_ = said.ok ? 0 : failures_ + 1;
   if (said.ok) {
     replicas_ = said.replicas;
     replayed_ = said.replayed;

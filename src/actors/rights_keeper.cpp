@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "actors/instance_bindings.hpp"
+#include "actors/patience.hpp"
 #include "model/acceptance.hpp"
 
 namespace matriarch::actors {
@@ -21,7 +22,6 @@ constexpr caf::timespan pause_when_skipped = 5s;
 constexpr caf::timespan pause_when_cut_short = 250ms;
 // Between two tries: a failover takes seconds, and whoever waits for a reader sees it end.
 constexpr caf::timespan pause_when_awaited = 250ms;
-constexpr caf::timespan pause_otherwise = 10s;
 // A note is for people.
 constexpr std::size_t most_named = 3;
 
@@ -56,7 +56,7 @@ caf::timespan rights_keeper::pause(const subject& wanted, const bindings& known)
     bool awaited = std::ranges::any_of(known, [&](const auto& one) {
       return one.second.read_only && one.second.phase == model::binding_phase::creating;
     });
-    return awaited ? pause_when_awaited : pause_otherwise;
+    return awaited ? pause_when_awaited : pause_after(wanted.term == asked_at_ ? failures_ : 1);
   }
   if (cut_short_)
     return pause_when_cut_short;
@@ -82,6 +82,8 @@ void rights_keeper::tend(const bindings& known) {
 
 void rights_keeper::ask(subject of) {
   asking_ = true;
+  if (std::exchange(asked_at_, of.term) != of.term)
+    failures_ = 0;
   const auto& known = *host_.known();
   const auto& leader = host_.seen().members.at(host_.seen().leader);
   rights_order order{host_.name(), leader.login_url, known.superuser, known.application.username,
@@ -104,6 +106,7 @@ void rights_keeper::ask(subject of) {
 void rights_keeper::note_answer(const subject& of, const rights_answer& said) {
   tried_at_ = host_.self()->clock().now();
   cut_short_ = said.ok && !said.complete;
+  failures_ = said.ok ? 0 : failures_ + 1;
   if (said.ok && said.complete) {
     done_ = of;
     skipped_ = said.skipped;

@@ -63,6 +63,8 @@ private:
   bool asking_ = false;
   bool cut_short_ = false; ///< the last one went well, and has more to do
   std::string trouble_;
+  std::string asked_at_;                  ///< which leader, of which timeline, was asked last
+  int failures_ = 0;                      ///< to ask that one, in a row
   caf::actor_clock::time_point tried_at_; ///< when the last one ended
 };
 

@@ -446,6 +446,26 @@ TEST_CASE("a login that is only late, as on a busy machine, is waited for") {
   CHECK((*came)->is == verdict_kind::created);
 }
 
+TEST_CASE(
+    "a leader that cannot be asked is asked less and less often, and at once for a new binding") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  REQUIRE(here.ask(bind("db", "b1")).bound);
+  here.outside.database_failure = "no route to host";
+  here.restart();
+  here.outside.times_asked_for_roles = 0;
+  here.pass(630s); // at 0, 10, 30, 70, 150 and 310 s
+  CHECK(here.outside.times_asked_for_roles > 3);
+  CHECK(here.outside.times_asked_for_roles < 9);
+  auto came = here.broker().ask(bind("db", "b2"));
+  here.pass(2s);
+  CHECK_FALSE(came->has_value());
+  here.outside.database_failure.clear();
+  here.pass(1s);
+  REQUIRE(came->has_value());
+  CHECK((*came)->is == verdict_kind::created);
+}
+
 TEST_CASE("shared credentials need no role, and each binding a login that works") {
   stage here;
   REQUIRE(here.ask(shared_provision()).is == verdict_kind::accepted);

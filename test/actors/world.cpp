@@ -1038,6 +1038,7 @@ void world::switch_over(const json::value& body, const std::string& scope,
 // -- PostgreSQL ----------------------------------------------------------------------------------
 
 result<role_changes> world::compare_roles(const std::string& conn_url, const roles& wanted) const {
+  ++times_asked_for_roles;
   auto scope = scope_led_at(conn_url);
   if (!scope.ok())
     return failure{scope.error()};

@@ -274,6 +274,7 @@ public:
   bool copies_hang = false; ///< whoever copies the leader never ends, unless Patroni is told to
   std::set<std::string> missed_settings; ///< nodes that hear of no change before they are restarted
   std::string database_failure;          ///< why no roles can be made, if so
+  mutable int times_asked_for_roles = 0;
   std::map<std::string, std::set<std::string>> refused_by_cells; ///< which roles ever were, by node
   std::string lingering;   ///< why roles cannot be dropped, if so
   duration orders_last{0}; ///< an order for roles waits so long for replicas, unless it is hurried
