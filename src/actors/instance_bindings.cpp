@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "actors/patience.hpp"
 #include "model/acceptance.hpp"
 #include "model/names.hpp"
 #include "store/keys.hpp"
@@ -546,7 +545,7 @@ void instance_bindings::tend_roles() {
     return;
   auto pause = !made              ? (refusal_.empty() ? caf::timespan{0}
                                      : pending()      ? pause_when_awaited
-                                                      : pause_after(term() == asked_at_ ? failures_ : 1))
+                                                      : patience_.pause(wanted->term))
                : !unmade_.empty() ? pause_when_unmade
                : held_back        ? pause_when_held_back
                                   : pause_when_lingering;
@@ -587,8 +586,7 @@ void instance_bindings::ask(state_of_roles wanted) {
   hurry_ = std::make_shared<std::atomic<bool>>(false);
   refused_in_it_ = {wanted.revoked.begin(), wanted.revoked.end()};
   confirmed_.reset();
-  if (std::exchange(asked_at_, wanted.term) != wanted.term)
-    failures_ = 0;
+  patience_.begin(wanted.term);
   const auto& known = *host_.known();
   const auto& leader = host_.seen().members.at(host_.seen().leader);
   role_order order{host_.name(),
@@ -635,7 +633,7 @@ void instance_bindings::ask(state_of_roles wanted) {
 void instance_bindings::note_answer(const role_answer& said) {
   answered_at_ = host_.self()->clock().now();
   auto before = troubles();
-  failures_ = said.ok ? 0 : failures_ + 1;
+  patience_.end(said.ok);
   if (said.ok) {
     replicas_ = said.replicas;
     replayed_ = said.replayed;

@@ -216,8 +216,7 @@ private:
   std::string unserved_words_;
   std::string refusal_; ///< what was last said instead; logged and published once
   caf::actor_clock::time_point answered_at_;
-  std::string asked_at_; ///< which leader, of which timeline, was asked last
-  int failures_ = 0;     ///< of orders to that one, in a row
+  patience patience_;
   /// Of the order that has just ended, for the removal that it leads to.
   std::shared_ptr<open_sessions> at_hand_;
   /// Roles that are to be removed from the leader, and why they are not gone yet.

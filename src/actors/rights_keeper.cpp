@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "actors/instance_bindings.hpp"
-#include "actors/patience.hpp"
 #include "model/acceptance.hpp"
 
 namespace matriarch::actors {
@@ -56,7 +55,7 @@ caf::timespan rights_keeper::pause(const subject& wanted, const bindings& known)
     bool awaited = std::ranges::any_of(known, [&](const auto& one) {
       return one.second.read_only && one.second.phase == model::binding_phase::creating;
     });
-    return awaited ? pause_when_awaited : pause_after(wanted.term == asked_at_ ? failures_ : 1);
+    return awaited ? pause_when_awaited : patience_.pause(wanted.term);
   }
   if (cut_short_)
     return pause_when_cut_short;
@@ -82,8 +81,7 @@ void rights_keeper::tend(const bindings& known) {
 
 void rights_keeper::ask(subject of) {
   asking_ = true;
-  if (std::exchange(asked_at_, of.term) != of.term)
-    failures_ = 0;
+  patience_.begin(of.term);
   const auto& known = *host_.known();
   const auto& leader = host_.seen().members.at(host_.seen().leader);
   rights_order order{host_.name(), leader.login_url, known.superuser, known.application.username,
@@ -106,7 +104,7 @@ void rights_keeper::ask(subject of) {
 void rights_keeper::note_answer(const subject& of, const rights_answer& said) {
   tried_at_ = host_.self()->clock().now();
   cut_short_ = said.ok && !said.complete;
-  failures_ = said.ok ? 0 : failures_ + 1;
+  patience_.end(said.ok);
   if (said.ok && said.complete) {
     done_ = of;
     skipped_ = said.skipped;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "actors/messages.hpp"
+#include "actors/patience.hpp"
 
 namespace matriarch::actors {
 
@@ -63,8 +64,7 @@ private:
   bool asking_ = false;
   bool cut_short_ = false; ///< the last one went well, and has more to do
   std::string trouble_;
-  std::string asked_at_;                  ///< which leader, of which timeline, was asked last
-  int failures_ = 0;                      ///< to ask that one, in a row
+  patience patience_;
   caf::actor_clock::time_point tried_at_; ///< when the last one ended
 };
 
