@@ -82,7 +82,7 @@ model::node_addresses addresses_in(const json::value& said) {
 /// The plan that the node was placed with; the instance's may have changed since.
 const std::string& plan_of(const model::record& instance, const std::string& node_id) {
   const auto* node = instance.find_node(node_id);
-  return node == nullptr ? instance.plan_id : node->plan_id;
+  return node == nullptr ? instance.plan_id : node->plan_id.text();
 }
 
 std::string start_body(const start_order& order) {

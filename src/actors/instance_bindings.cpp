@@ -491,7 +491,7 @@ void instance_bindings::have_refused_by_cells() {
   auto now = host_.self()->clock().now();
   auto roles = host_.known()->desired.exists ? to_be_refused() : std::set<std::string>{};
   auto& since = by_cells_.since;
-  std::erase_if(since, [&](const auto& one) { return !roles.contains(one.first); });
+  erase_if(since, [&](const auto& one) { return !roles.contains(one.first); });
   for (const auto& role : std::exchange(roles, {})) {
     auto due = since.try_emplace(role, now).first->second + refused_by_cells_after;
     if (now >= due)
@@ -610,7 +610,7 @@ void instance_bindings::ask(state_of_roles wanted) {
     if (said.ok) {
       confirmed_ = wanted;
       refused_ = refused_in_it_;
-      std::erase_if(refused_, [&](const std::string& role) {
+      erase_if(refused_, [&](const std::string& role) {
         auto there = said.leaving.find(role);
         return there != said.leaving.end() && !there->second.empty();
       });

@@ -129,11 +129,11 @@ private:
   struct state_of_roles {
     std::string term; ///< which leader, of which timeline
     bool owner_logs_in = false;
-    std::set<std::string> sharing; ///< the makings of bindings that log in as the owner
+    model::rare_set<std::string> sharing; ///< the makings of bindings that log in as the owner
     std::vector<wanted_role> wanted;
     bool some_unknown = false;
     std::vector<std::string> revoked;
-    std::set<std::string> later; ///< once its rights are there
+    model::rare_set<std::string> later; ///< once its rights are there
     bool operator==(const state_of_roles&) const = default;
   };
 
@@ -198,21 +198,21 @@ private:
   rights_keeper rights_;
   /// Keys whose values cannot be read. What they say is not known, so no role is taken away for the
   /// want of a binding.
-  std::set<std::string> unreadable_;
+  model::rare_set<std::string> unreadable_;
   store::revision at_ = 0; ///< of this actor's last write to one
   std::vector<waiter> waiting_;
-  std::optional<state_of_roles> confirmed_;
-  int replicas_ = 0;                          ///< that streamed when that was confirmed
-  int replayed_ = 0;                          ///< of these, how many had it
-  std::map<std::string, std::string> unmade_; ///< roles not made then, and why
-  std::set<std::string> late_;                ///< of these, those that may just need more time
-  std::set<std::string> caught_up_;           ///< nodes whose replicas had it
-  bool cut_short_ = false;                    ///< only revocations were done then
-  std::size_t replicas_asked_ = 0;            ///< that ran when that was asked for
+  model::rare_value<state_of_roles> confirmed_;
+  int replicas_ = 0;                                 ///< that streamed when that was confirmed
+  int replayed_ = 0;                                 ///< of these, how many had it
+  model::rare_map<std::string, std::string> unmade_; ///< roles not made then, and why
+  model::rare_set<std::string> late_;      ///< of these, those that may just need more time
+  model::rare_set<std::string> caught_up_; ///< nodes whose replicas had it
+  bool cut_short_ = false;                 ///< only revocations were done then
+  std::size_t replicas_asked_ = 0;         ///< that ran when that was asked for
   bool asking_ = false;
-  std::shared_ptr<std::atomic<bool>> hurry_; ///< of the order that is under way, if one is
-  std::set<std::string> refused_in_it_;      ///< the roles that it refuses
-  std::map<bool, model::route> unserved_;    ///< by whether it is the read-only one
+  std::shared_ptr<std::atomic<bool>> hurry_;     ///< of the order that is under way, if one is
+  model::rare_set<std::string> refused_in_it_;   ///< the roles that it refuses
+  model::rare_map<bool, model::route> unserved_; ///< by whether it is the read-only one
   std::string unserved_words_;
   std::string refusal_; ///< what was last said instead; logged and published once
   caf::actor_clock::time_point answered_at_;
@@ -220,22 +220,23 @@ private:
   /// Of the order that has just ended, for the removal that it leads to.
   std::shared_ptr<open_sessions> at_hand_;
   /// Roles that are to be removed from the leader, and why they are not gone yet.
-  std::map<std::string, std::string> leaving_;
-  std::set<std::string> removing_; ///< of these, those that are asked for
+  model::rare_map<std::string, std::string> leaving_;
+  model::rare_set<std::string> removing_; ///< of these, those that are asked for
   struct next_try {
     std::optional<caf::actor_clock::time_point> first; ///< when it was asked for first
     caf::actor_clock::time_point at;
     caf::timespan pause{0}; ///< before it
   };
-  std::map<std::string, next_try> remove_again_; ///< what lingers
-  std::set<std::string> refused_;                ///< by PostgreSQL itself, as a leader has said
-  std::string refused_by_;                       ///< which leader, of which timeline
+  model::rare_map<std::string, next_try> remove_again_; ///< what lingers
+  model::rare_set<std::string> refused_; ///< by PostgreSQL itself, as a leader has said
+  std::string refused_by_;               ///< which leader, of which timeline
   /// What cells are asked to refuse, while PostgreSQL does not.
   struct refusals {
-    std::map<std::string, caf::actor_clock::time_point> since; ///< each role has been to be refused
-    caf::actor_clock::time_point asked_at;                     ///< last, and for what:
-    std::set<std::string> nodes;
-    std::set<std::string> roles;
+    model::rare_map<std::string, caf::actor_clock::time_point>
+        since;                             ///< each role has been to be refused
+    caf::actor_clock::time_point asked_at; ///< last, and for what:
+    model::rare_set<std::string> nodes;
+    model::rare_set<std::string> roles;
   };
   refusals by_cells_;
 };

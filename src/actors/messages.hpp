@@ -399,7 +399,6 @@ struct instance_start {
   std::optional<model::record> known;
   store::revision at = 0;
   std::map<std::string, model::binding> bindings;
-  model::cluster_view seen;
 };
 
 // -- messages that an actor sends itself ----------------------------------------------------------

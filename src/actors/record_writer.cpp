@@ -27,7 +27,7 @@ void record_writer::attempt(const std::shared_ptr<const change>& what, const aft
   store::transaction asked;
   asked.compares = what->compares;
   asked.then = what->operations;
-  asked.otherwise = {store::read{{record_key_, ""}}, store::read{{keys::active, ""}},
+  asked.otherwise = {store::read{{keys::record(name_), ""}}, store::read{{keys::active, ""}},
                      store::read{what->witness}};
   auto again = [this, what, then] {
     self_->delayed_send(self_, retry_pause, again_atom::value,

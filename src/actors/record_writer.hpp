@@ -42,11 +42,10 @@ class record_writer {
 public:
   using after = std::function<void(const fate&)>;
 
-  /// The actor's texts outlive this.
-  record_writer(service_instance_actor::pointer self, store_actor store,
-                const std::string& record_key, const std::string& active_value)
-      : self_(self), store_(std::move(store)), record_key_(record_key),
-        active_value_(active_value) {}
+  /// Of the instance of that name. The texts outlive this.
+  record_writer(service_instance_actor::pointer self, store_actor store, const std::string& name,
+                const std::string& active_value)
+      : self_(self), store_(std::move(store)), name_(name), active_value_(active_value) {}
 
   /// Calls `then` once, later. No other change may be under way.
   void commit(change what, after then);
@@ -60,7 +59,7 @@ private:
 
   service_instance_actor::pointer self_;
   store_actor store_;
-  const std::string& record_key_;
+  const std::string& name_; ///< of the instance
   const std::string& active_value_;
 };
 

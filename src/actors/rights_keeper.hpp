@@ -40,9 +40,9 @@ public:
 private:
   /// What a comparison is of.
   struct subject {
-    std::string term;              ///< which leader, of which timeline
-    std::set<std::string> readers; ///< their roles' names
-    std::set<std::string> roles;   ///< of the bindings that were ready
+    std::string term;                     ///< which leader, of which timeline
+    model::rare_set<std::string> readers; ///< their roles' names
+    model::rare_set<std::string> roles;   ///< of the bindings that were ready
     /// Whether what was done for this one is enough for the other: who has gone needs nothing, and
     /// names are never given again.
     [[nodiscard]] bool covers(const subject& other) const {
@@ -59,7 +59,7 @@ private:
   void note_answer(const subject& of, const rights_answer& said);
 
   binding_host& host_;
-  std::optional<subject> done_;      ///< the last one that was complete
+  model::rare_value<subject> done_;  ///< the last one that was complete
   std::vector<std::string> skipped_; ///< objects that somebody was changing then
   bool asking_ = false;
   bool cut_short_ = false; ///< the last one went well, and has more to do

@@ -86,12 +86,10 @@ public:
   service_instance(service_instance_actor::pointer self, instance_setup_ptr setup,
                    instance_start start, activity now)
       : self_(self), alarm_(self), setup_(std::move(setup)), name_(std::move(start.name)),
-        record_key_(keys::record(name_)),
-        writer_(self, setup_->store, record_key_, setup_->active_value), activity_(std::move(now)),
+        writer_(self, setup_->store, name_, setup_->active_value), activity_(std::move(now)),
         adoption_(setup_->parameters, setup_->out->status.adopting),
         bindings_(*this, std::move(start.bindings)) {
     around_.routed_as = name_;
-    around_.seen = std::move(start.seen);
     if (start.known)
       adopt(std::move(*start.known), start.at);
     outlast_admissions();
@@ -227,7 +225,7 @@ private:
 
   /// A key of this instance or of its scope has changed in etcd.
   void learn(const store::key_value& entry, bool erased) {
-    if (entry.key == record_key_) {
+    if (entry.key == record_key()) {
       learn_record(entry, erased);
     } else if (entry.key.starts_with(keys::bindings(name_))) {
       bindings_.learn(entry, erased);
@@ -264,6 +262,8 @@ private:
   /// What routers read of this instance was changed at that revision.
   void note_route(store::revision at) { around_.routed_at = std::max(around_.routed_at, at); }
 
+  [[nodiscard]] std::string record_key() const { return keys::record(name_); }
+
   static std::string address_of(const model::member& one) {
     return one.conn_url + ' ' + one.api_url;
   }
@@ -282,19 +282,22 @@ private:
   void note_address(const std::string& node_id, const model::member& now,
                     const store::key_value& entry) {
     const auto* before = announced(node_id);
-    auto& said = said_[node_id];
-    if (!std::exchange(said.is_noted, true))
+    auto missed = said_.find(node_id);
+    std::string last = before != nullptr       ? address_of(*before)
+                       : missed != said_.end() ? missed->second.last_address
+                                               : "";
+    if (last.empty())
       note_route(entry.create_revision);
-    else if ((before != nullptr ? address_of(*before) : said.last_address) != address_of(now))
+    else if (last != address_of(now))
       note_route(entry.mod_revision);
-    said.last_address.clear();
   }
 
   /// The member's key is gone.
   void miss_member(const std::string& node_id) {
     if (const auto* before = announced(node_id)) {
+      auto last = address_of(*before);
       auto& said = said_[node_id];
-      said.last_address = address_of(*before);
+      said.last_address = std::move(last);
       said.otherwise.reset();
     }
     around_.seen.members.erase(node_id);
@@ -315,15 +318,19 @@ private:
     const auto* listed = known_ ? known_->find_node(node_id) : nullptr;
     auto judged = model::judge_addresses(
         now, listed, listed != nullptr ? origin_of(listed->cell) : model::cell_origin{});
-    auto& said = said_[node_id];
-    bool is_believed = judged.conn_url == now.conn_url && judged.api_url == now.api_url;
-    said.otherwise = is_believed ? nullptr : std::make_unique<model::member>(now);
-    if (said.doubt != judged.doubt && !judged.doubt.empty())
+    auto said = said_.find(node_id);
+    if (!judged.doubt.empty() && (said == said_.end() || said->second.doubt != judged.doubt))
       spdlog::warn("instance {}: {}", name_, judged.doubt);
+    bool is_believed = judged.conn_url == now.conn_url && judged.api_url == now.api_url;
+    if (is_believed && judged.doubt.empty())
+      said_.erase(node_id);
+    else
+      said_[node_id] = {is_believed ? nullptr : std::make_unique<model::member>(now), "",
+                        judged.doubt};
     now.conn_url = std::move(judged.conn_url);
     now.api_url = std::move(judged.api_url);
     now.login_url = std::move(judged.login_url);
-    now.doubt = said.doubt = std::move(judged.doubt);
+    now.doubt = std::move(judged.doubt);
     if (judged.learnt)
       around_.registered[node_id] = std::move(*judged.learnt);
     auto before = around_.seen.members.find(node_id);
@@ -395,7 +402,7 @@ private:
     std::vector<store::key_value> bindings;
     bool recorded = false;
     for (const auto& entry : all.found) {
-      recorded = recorded || entry.key == record_key_;
+      recorded = recorded || entry.key == record_key();
       if (entry.key.starts_with(keys::bindings(name_)))
         bindings.push_back(entry);
       else
@@ -692,8 +699,8 @@ private:
   /// key that its transaction erases: all but the record's goes.
   [[nodiscard]] std::vector<store::operation> erasures_of_another_life() const {
     auto all = store::keys_below(keys::everything_of(name_));
-    auto after_record = record_key_ + '\0';
-    return {store::erase{{all.first, record_key_}}, store::erase{{after_record, all.last}}};
+    auto after_record = record_key() + '\0';
+    return {store::erase{{all.first, record_key()}}, store::erase{{after_record, all.last}}};
   }
 
   /// etcd's users are named like the scopes that they may write.
@@ -764,12 +771,12 @@ private:
   /// Takes back a record that nobody was promised: after a crash, or when etcd failed in between.
   void undo_accepting() {
     change what;
-    what.compares = {store::unchanged_since(record_key_, at_)};
-    what.operations = {store::erase{{record_key_, ""}},
+    what.compares = {store::unchanged_since(record_key(), at_)};
+    what.operations = {store::erase{{record_key(), ""}},
                        store::erase{{keys::allocation(name_), ""}}};
     if (known_->allocated_port != 0)
       what.operations.push_back(store::erase{{keys::port(known_->allocated_port), ""}});
-    what.witness = {record_key_, ""};
+    what.witness = {record_key(), ""};
     what.made = [](const auto& found) { return found.empty(); };
     commit(std::move(what), [this](const fate& came) {
       if (came.done()) {
@@ -789,11 +796,11 @@ private:
     next.write_id = setup_->outside.new_id();
     change what;
     what.compares = std::move(compares);
-    what.compares.push_back(at_ == 0 ? store::absent(record_key_)
-                                     : store::unchanged_since(record_key_, at_));
+    what.compares.push_back(at_ == 0 ? store::absent(record_key())
+                                     : store::unchanged_since(record_key(), at_));
     what.operations = std::move(operations);
-    what.operations.push_back(store::put{record_key_, store::encode_record(next, *setup_->keys)});
-    what.witness = {record_key_, ""};
+    what.operations.push_back(store::put{record_key(), store::encode_record(next, *setup_->keys)});
+    what.witness = {record_key(), ""};
     what.made = [id = next.write_id, keys = setup_->keys](const auto& found) {
       if (found.empty())
         return false;
@@ -1084,7 +1091,7 @@ private:
   /// Which nodes have been unwell for too long, and which cells may be tried again.
   void look_at_health() {
     auto now = self_->clock().now();
-    std::erase_if(avoid_, [&](const auto& one) { return one.second.until <= now; });
+    erase_if(avoid_, [&](const auto& one) { return one.second.until <= now; });
     around_.avoid.clear();
     for (const auto& [cell, why] : avoid_)
       around_.avoid[cell] = why.reason;
@@ -1100,7 +1107,7 @@ private:
     // Who does not act asks no leader, and has to wait for as long as positions may take.
     if (activity_.active)
       signs.after = news_.after;
-    signs.streaming = around_.lag_told ? &around_.lag : nullptr;
+    signs.streaming = around_.lag_told ? &around_.lag.entries() : nullptr;
     auto said = model::judge_health(*known_, around_.seen, health_, signs);
     health_ = std::move(said.history);
     around_.seen.standing = std::move(said.standing);
@@ -1482,9 +1489,8 @@ private:
   /// comes while a copy begins it takes for known, and never writes it down until the next start.
   void remind(const std::vector<std::string>& late) {
     auto now = self_->clock().now();
-    std::erase_if(late_since_, [&](const auto& one) {
-      return std::ranges::find(late, one.first) == late.end();
-    });
+    erase_if(late_since_,
+             [&](const auto& one) { return std::ranges::find(late, one.first) == late.end(); });
     for (const auto& id : late) {
       auto since = late_since_.try_emplace(id, now).first;
       auto found = around_.seen.members.find(id);
@@ -1643,7 +1649,7 @@ private:
     auto now = setup_->outside.now();
     auto value = store::encode_tombstone(model::tombstone_of(*known_, bindings_.all(), now));
     change what;
-    what.compares = {store::unchanged_since(record_key_, at_)};
+    what.compares = {store::unchanged_since(record_key(), at_)};
     what.operations = {store::erase{store::keys_below(keys::everything_of(name_))},
                        store::erase{{keys::allocation(name_), ""}},
                        store::erase{{keys::read_only_allocation(name_), ""}},
@@ -1799,7 +1805,6 @@ private:
   alarm<service_instance_actor::pointer> alarm_;
   instance_setup_ptr setup_;
   std::string name_;
-  std::string record_key_;
   record_writer writer_;
   activity activity_;
 
@@ -1810,25 +1815,24 @@ private:
   adoption adoption_;
   instance_bindings bindings_;
   model::circumstances around_;
-  /// What a member says of itself, beside what is believed of it, which is in `around_.seen`.
+  /// What a member says of itself, where that is not what is believed of it, in `around_.seen`.
   struct word {
     std::unique_ptr<model::member> otherwise; ///< its key, where that says something else
-    bool is_noted = false;                    ///< its address was, by note_address()
     std::string last_address;                 ///< as last told, while it has no key
     std::string doubt;                        ///< as last logged
   };
-  std::map<std::string, word> said_; ///< by node id
+  model::rare_map<std::string, word> said_; ///< by node id
   std::string waiting_for_;
   /// The revision of the request that is in progress, if this actor has written it.
   store::revision accepted_at_ = 0;
-  std::optional<model::route> unserved_;     ///< what the operation waits for
+  model::rare_value<model::route> unserved_; ///< what the operation waits for
   std::vector<model::route> awaited_routes_; ///< as the router directory knows
   caf::actor_clock::time_point port_again_at_;
   std::string repair_;                 ///< what is being repaired, in words
   store::revision initialized_at_ = 0; ///< of the key `initialize`; 0: it is not there
   model::bootstrap_verdict bootstrap_;
   /// How often in a row Patroni had a restart of its own under way, by node id.
-  std::map<std::string, int> refused_restarts_;
+  model::rare_map<std::string, int> refused_restarts_;
 
   cell_news news_;
   bool turn_asked_ = false;
@@ -1841,8 +1845,8 @@ private:
     caf::actor_clock::time_point until;
     std::string reason;
   };
-  std::map<std::string, avoidance_of_a_cell> avoid_;     ///< by the cell's guid
-  std::shared_ptr<const cells_in_use::places> reported_; ///< to whom counts the cells' nodes
+  model::rare_map<std::string, avoidance_of_a_cell> avoid_; ///< by the cell's guid
+  std::shared_ptr<const cells_in_use::places> reported_;    ///< to whom counts the cells' nodes
 
   bool busy_ = false; ///< a write, or the acceptance of this instance, is under way
   struct waiting_request {
@@ -1862,7 +1866,7 @@ private:
   bool placing_ = false;
   bool asking_lag_ = false;
   int same_answers_ = 0;
-  std::map<std::string, bool> last_streaming_; ///< who did, and whether without lag
+  model::rare_map<std::string, bool> last_streaming_; ///< who did, and whether without lag
   std::string lag_refusal_; ///< what was last said instead of the lag; logged once
   bool switching_over_ = false;
   bool admitting_ = false; ///< etcd is being asked to make or to delete this scope's user
@@ -1872,16 +1876,17 @@ private:
   bool configuring_ = false;
   std::size_t failed_configurations_ = 0; ///< since the last that was confirmed
   caf::actor_clock::time_point configure_again_at_;
-  std::set<std::string> copying_again_;
-  std::set<std::string> asking_settings_;
+  model::rare_set<std::string> copying_again_;
+  model::rare_set<std::string> asking_settings_;
   /// Since when nodes have been asked in vain whether they have the settings.
-  std::map<std::string, caf::actor_clock::time_point> late_since_;
-  std::set<std::string> restarting_;
+  model::rare_map<std::string, caf::actor_clock::time_point> late_since_;
+  model::rare_set<std::string> restarting_;
   caf::actor_clock::time_point settings_again_at_;
-  std::set<std::string> starting_;
-  std::set<std::string> not_sent_; ///< nodes that this actor placed and has not begun to start
-  std::set<std::string> removing_;
-  std::map<std::string, caf::actor_clock::time_point> remove_again_at_;
+  model::rare_set<std::string> starting_;
+  model::rare_set<std::string>
+      not_sent_; ///< nodes that this actor placed and has not begun to start
+  model::rare_set<std::string> removing_;
+  model::rare_map<std::string, caf::actor_clock::time_point> remove_again_at_;
   caf::actor_clock::time_point write_again_at_;
   caf::actor_clock::time_point lag_again_at_;
   caf::actor_clock::time_point lag_heard_at_;

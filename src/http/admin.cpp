@@ -89,8 +89,8 @@ json::value node_json(const model::node& n, const model::cluster_view& seen,
   json::value object{rapidjson::kObjectType};
   json::add(object, "node_id", n.node_id, owner);
   json::add(object, "backend_id", n.cell, owner);
-  json::add(object, "plan_id", n.plan_id, owner);
-  json::add(object, "service_id", n.service_id, owner);
+  json::add(object, "plan_id", n.plan_id.text(), owner);
+  json::add(object, "service_id", n.service_id.text(), owner);
   json::add(object, "phase", word_for(n.phase), owner);
   if (!n.failing.empty())
     json::add(object, "failing", n.failing, owner);

@@ -433,13 +433,16 @@ tombstone tombstone_of(const record& known, const std::map<std::string, binding>
 }
 
 void forget_ended_bindings(record& known, wall_time now) {
-  std::erase_if(known.ended_bindings,
-                [&](const auto& one) { return one.second.at + tombstone_life < now; });
+  erase_if(known.ended_bindings,
+           [&](const auto& one) { return one.second.at + tombstone_life < now; });
   // Of an application that binds all the time; the record has to stay far below etcd's 1.5 MB.
   constexpr std::size_t most_remembered = 1'000;
-  while (known.ended_bindings.size() > most_remembered)
-    known.ended_bindings.erase(std::ranges::min_element(
-        known.ended_bindings, {}, [](const auto& one) { return one.second.at; }));
+  while (known.ended_bindings.size() > most_remembered) {
+    auto oldest = std::ranges::min_element(known.ended_bindings, {}, [](const auto& one) {
+                    return one.second.at;
+                  })->first;
+    known.ended_bindings.erase(oldest);
+  }
 }
 
 bool has_own_roles(const record& known, const std::map<std::string, binding>& bindings) {

@@ -42,10 +42,10 @@ struct cluster_view {
   shared_map<std::string, member> members; ///< by node id
   std::string leader;                      ///< the node id in Patroni's `leader` key, or empty
   /// The node ids in Patroni's `sync` key: only these may take over from a synchronous leader.
-  std::set<std::string> synchronous;
+  rare_set<std::string> synchronous;
   /// What judge_health() found: nodes that run and do not replicate, with what there is to say to
   /// an operator. They are not well, and count nowhere.
-  std::map<std::string, std::string> standing = {};
+  rare_map<std::string, std::string> standing = {};
   bool operator==(const cluster_view&) const = default;
 
   [[nodiscard]] bool running(const std::string& node_id) const {
@@ -114,11 +114,11 @@ struct instance_snapshot {
   cluster_view seen;
   shared_map<std::string, binding> bindings; ///< by binding id
   /// Bindings that are in etcd and cannot be read, by the names of their keys.
-  std::set<std::string> unreadable_bindings = {};
+  rare_set<std::string> unreadable_bindings = {};
   /// Why no roles could be made as they shall be, as last heard; empty if they could.
   std::string roles_wait_for = {};
   /// By binding id, what keeps one binding from being made, or from being gone.
-  std::map<std::string, std::string> binding_troubles = {};
+  rare_map<std::string, std::string> binding_troubles = {};
   /// last_operation's description while the operation is in progress.
   std::string progress;
   /// What is being repaired, or why it is not; for the operator. Empty if nothing has to be.

@@ -881,7 +881,8 @@ bool may_take_over(const record& known, const cluster_view& seen, const std::str
   if (!seen.well(node_id) || seen.leads(node_id))
     return false;
   // Patroni goes by what it was last told, before all nodes have taken it up.
-  bool synchronous = known.taking_up.value_or(known.in_force).synchronous != synchronous_mode::off;
+  const auto& told = known.taking_up ? *known.taking_up : known.in_force;
+  bool synchronous = told.synchronous != synchronous_mode::off;
   return !synchronous || seen.synchronous.contains(node_id);
 }
 

@@ -9,6 +9,7 @@
 
 #include "model/observation.hpp"
 #include "model/placement.hpp"
+#include "model/rare.hpp"
 #include "model/record.hpp"
 #include "model/routes.hpp"
 
@@ -35,47 +36,47 @@ struct node_settings {
 struct circumstances {
   cluster_view seen;
   /// Replicas that stream from the leader, with their lag in bytes, as it has just said.
-  std::map<std::string, std::int64_t> lag;
+  rare_map<std::string, std::int64_t> lag;
   /// Whether it has: who is not in `lag` does not stream, then.
   bool lag_told = false;
   /// A replica seems to stand still: the leader should be asked.
   bool ask_leader = false;
   /// Nodes whose removal the cell has confirmed when no start of theirs could be on its way.
-  std::set<std::string> confirmed_removed;
+  rare_set<std::string> confirmed_removed;
   /// Nodes whose start the cell has confirmed.
-  std::set<std::string> confirmed_started;
+  rare_set<std::string> confirmed_started;
   /// Where cells say that nodes are, as far as the record may not have it yet.
-  std::map<std::string, node_addresses> registered;
+  rare_map<std::string, node_addresses> registered;
   /// Nodes whose start has failed, with the reason.
-  std::map<std::string, std::string> failed_starts;
+  rare_map<std::string, std::string> failed_starts;
   /// Those of them whose cell has not answered: the start may still arrive there.
-  std::set<std::string> unanswered_starts;
+  rare_set<std::string> unanswered_starts;
   /// What was last said of a removal that did not succeed, by node.
-  std::map<std::string, std::string> failed_removals;
+  rare_map<std::string, std::string> failed_removals;
   /// The cells' answer to the last AddNode step, if there was one and it found too few.
-  std::optional<placement> shortage;
+  rare_value<placement> shortage;
   /// What came of the last switchover, if it failed; kept until it may be tried again.
   std::string failed_switchover;
   /// The digest of the settings that Patroni has confirmed as the cluster's.
   std::string configured;
   /// What nodes said of the settings, by node id; forgotten when a node restarts.
-  std::map<std::string, node_settings> settings;
+  rare_map<std::string, node_settings> settings;
   /// How often Patroni could not restart nodes with the settings that are being taken up.
-  std::map<std::string, int> failed_restarts;
+  rare_map<std::string, int> failed_restarts;
   /// Of each node that copies a leader, which one led when the copy began.
-  std::map<std::string, std::string> copied_leader;
+  rare_map<std::string, std::string> copied_leader;
   /// Nodes that have restarted with the settings that are being taken up.
-  std::set<std::string> restarted;
+  rare_set<std::string> restarted;
   /// Cells that are lost: nothing has been heard of them, or of their nodes, for long.
-  std::set<std::string> lost_cells;
+  rare_set<std::string> lost_cells;
   /// Nodes that have not been well for long, although their cells are there.
-  std::set<std::string> unhealthy;
+  rare_set<std::string> unhealthy;
   /// Why nothing may be repaired now; empty if that is not so.
   std::string repair_halted;
   /// Whether it is this instance's turn: only some are repaired at a time.
   bool repair_turn = false;
   /// Cells that failed a repair of late, with the reason; not tried again for a while.
-  std::map<std::string, std::string> avoid;
+  rare_map<std::string, std::string> avoid;
   /// What the routers say, if they are waited for, and the revision of the last change that they have
   /// to serve.
   router_table routing;

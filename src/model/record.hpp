@@ -6,7 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "model/rare.hpp"
 #include "model/settings.hpp"
+#include "model/shared_text.hpp"
 
 /// What is true of a service instance, whoever asks: plain values, written to etcd as they are.
 namespace matriarch::model {
@@ -50,10 +52,10 @@ enum class node_phase {
 struct node {
   std::string node_id;
   std::string cell; ///< the guid of the cell it is on; `backend_id` in the seeds' JSON
-  std::string service_id;
-  std::string plan_id;
+  shared_text service_id;
+  shared_text plan_id;
   /// `cluster_settings::node_type` when it was placed.
-  std::string node_type = {};
+  shared_text node_type = {};
   node_phase phase = node_phase::placed;
   /// Until when a request to start it may still reach the cell; not set once its outcome is known.
   /// A node is not forgotten before: a late start would run on unrecorded.
@@ -106,7 +108,7 @@ struct operation {
   std::string failing_because;
   /// Of an update: what was desired before, and the plan, maintenance version and parameters that
   /// went with it, to go back to.
-  std::optional<desired_state> desired_before;
+  rare_value<desired_state> desired_before;
   std::string plan_id_before;
   std::string maintenance_version_before;
   std::string parameters_before;
@@ -115,7 +117,7 @@ struct operation {
   /// Who asked: the originating identity as the platform sent it (`platform {json}`); may be empty.
   std::string requested_by;
   /// Cells that failed to start a node in this operation, with the reason; not tried again.
-  std::map<std::string, std::string> failed_cells;
+  rare_map<std::string, std::string> failed_cells;
   /// Set once an update has moved the leader: from there on it only goes forward.
   bool switched_over = false;
   bool operator==(const operation&) const = default;
@@ -164,7 +166,7 @@ struct record {
   /// The settings that all nodes are known to have taken up.
   cluster_settings in_force;
   /// The settings that they are taking up; not set while nothing is changing.
-  std::optional<cluster_settings> taking_up;
+  rare_value<cluster_settings> taking_up;
   operation current;
   std::vector<node> nodes;
   /// The node that shall lead, while a switchover is under way.
@@ -172,7 +174,7 @@ struct record {
   /// True once a leader has run: from then on there is data to lose.
   bool had_leader = false;
   /// Bindings that are gone, by their ids, for as long as somebody may still poll.
-  std::map<std::string, ended_binding> ended_bindings;
+  rare_map<std::string, ended_binding> ended_bindings;
   /// Fresh with each write, so that a writer recognises its own after a time-out.
   std::string write_id;
 
@@ -233,7 +235,7 @@ struct tombstone {
   std::string operation_id;
   wall_time removed_at;
   /// As the record had them, and those that ended with it.
-  std::map<std::string, ended_binding> ended_bindings = {};
+  rare_map<std::string, ended_binding> ended_bindings = {};
 };
 
 /// For how long a tombstone answers last_operation: that the removal succeeded to a poll that names

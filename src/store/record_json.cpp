@@ -190,8 +190,21 @@ std::map<std::string, std::string> decode_texts(const json::value& object, const
   return texts;
 }
 
-/// Plans are few, and the instances of a fleet nearly all have the parameters of one: what was read
+/// Plans are few, and the instances of a fleet nearly all have what one of them says: what was read
 /// lately is kept once.
+model::shared_text shared(const std::string& read) {
+  constexpr std::size_t most = 64;
+  thread_local std::vector<model::shared_text> lately;
+  if (read.empty())
+    return {};
+  auto same = std::ranges::find(lately, std::string_view{read}, &model::shared_text::text);
+  if (same != lately.end())
+    return *same;
+  if (lately.size() == most)
+    lately.erase(lately.begin());
+  return lately.emplace_back(read);
+}
+
 model::shared_map<std::string, std::string> shared(std::map<std::string, std::string> read) {
   constexpr std::size_t most = 16;
   thread_local std::vector<model::shared_map<std::string, std::string>> lately;
@@ -354,9 +367,9 @@ json::value encode_node(const model::node& n, json::document& owner) {
   json::value object{rapidjson::kObjectType};
   json::add(object, "node_id", n.node_id, owner);
   json::add(object, "backend_id", n.cell, owner);
-  json::add(object, "plan_id", n.plan_id, owner);
-  json::add(object, "service_id", n.service_id, owner);
-  json::add(object, "node_type", n.node_type, owner);
+  json::add(object, "plan_id", n.plan_id.text(), owner);
+  json::add(object, "service_id", n.service_id.text(), owner);
+  json::add(object, "node_type", n.node_type.text(), owner);
   json::add(object, "phase", word_for(node_phases, n.phase), owner);
   if (n.start_may_arrive_until)
     json::add(object, "start_may_arrive_until", milliseconds(*n.start_may_arrive_until), owner);
@@ -386,9 +399,9 @@ model::node decode_node(const json::value& object, std::string& why) {
   model::node n;
   n.node_id = in.text("node_id");
   n.cell = in.text("backend_id");
-  n.plan_id = in.text("plan_id");
-  n.service_id = in.text("service_id");
-  n.node_type = json::string_member(object, "node_type");
+  n.plan_id = shared(in.text("plan_id"));
+  n.service_id = shared(in.text("service_id"));
+  n.node_type = shared(json::string_member(object, "node_type"));
   n.phase = in.word("phase", node_phases);
   n.start_may_arrive_until = in.time_if_any("start_may_arrive_until");
   n.failing = json::string_member(object, "failing");

@@ -102,7 +102,7 @@ struct world {
   }
   void perform(const configure& s) {
     around.configured = s.digest;
-    configured = known.taking_up.value();
+    configured = *known.taking_up;
   }
   void perform(const ask_settings& s) {
     for (const auto& id : s.node_ids)

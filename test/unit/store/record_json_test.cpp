@@ -131,6 +131,16 @@ TEST_CASE("the parameters of a plan are kept once for all records that have them
   CHECK(decode_record(text, no_keys)->desired.settings.parameters.at("work_mem") == "4MB");
 }
 
+TEST_CASE("the plan's id is kept once for all nodes that are of it") {
+  const auto text = encode_record(full_record(), no_keys);
+  const auto one = decode_record(text, no_keys);
+  const auto two = decode_record(text, no_keys);
+  REQUIRE(one.ok());
+  REQUIRE(two.ok());
+  CHECK(&one->nodes.front().plan_id.text() == &two->nodes.front().plan_id.text());
+  CHECK(&one->nodes.front().service_id.text() == &two->nodes.front().service_id.text());
+}
+
 TEST_CASE("every phase, type and state reads back") {
   auto r = full_record();
   for (auto phase : {model::record_phase::accepting, model::record_phase::accepted})
