@@ -178,6 +178,7 @@ void instance_bindings::write_with_port(model::binding fresh, answer owed) {
     host_.hold(false);
     if (offer.port != 0)
       return take_port(std::move(fresh), offer, owed);
+    leave_port(); // late, it may be offered yet
     owed.deliver(model::verdict{model::verdict_kind::refused, offer.why});
     host_.go_on();
   };
@@ -190,9 +191,16 @@ void instance_bindings::write_with_port(model::binding fresh, answer owed) {
             });
 }
 
+/// What was offered is not taken: it may be offered to others.
+void instance_bindings::leave_port() {
+  host_.self()->send(host_.setup().ports,
+                     port_settled{keys::read_only_holder(host_.name()), false});
+}
+
 void instance_bindings::take_port(model::binding fresh, const port_offer& offer, answer owed) {
   const auto* known = host_.known();
   if (known == nullptr) {
+    leave_port();
     owed.deliver(model::verdict{model::verdict_kind::not_found, "the instance was removed"});
     return host_.go_on();
   }

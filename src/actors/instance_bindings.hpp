@@ -140,6 +140,7 @@ private:
   void learn_one(const store::key_value& entry);
   void write_new(model::binding fresh, answer owed);
   void write_with_port(model::binding fresh, answer owed);
+  void leave_port();
   void take_port(model::binding fresh, const port_offer& offer, answer owed);
   void erase_now(const std::string& binding_id, answer owed);
   void wait(const std::string& binding_id, const answer& owed, bool removal, bool may_poll);

@@ -232,7 +232,7 @@ private:
     } else if (known_ && entry.key.starts_with(keys::members(known_->scope))) {
       auto node_id = entry.key.substr(keys::members(known_->scope).size());
       auto seen = erased ? result<model::member>{failure{""}} : store::decode_member(entry.value);
-      if (seen.ok()) {
+      if (seen.ok() && is_kept(node_id)) {
         note_address(node_id, *seen, entry);
         judge_member(node_id, *seen);
         note_state(node_id, *seen);
@@ -292,9 +292,23 @@ private:
       note_route(entry.mod_revision);
   }
 
+  /// Whoever has the database's superuser may write members of any name. Of those that no record
+  /// lists some are kept, since the record that does may be on its way.
+  [[nodiscard]] bool is_kept(const std::string& node_id) const {
+    constexpr std::size_t most_unlisted = 100;
+    const auto& members = around_.seen.members;
+    return known_->find_node(node_id) != nullptr
+           || (node_id.size() <= model::longest_node_name
+               && (members.contains(node_id)
+                   || members.size() < known_->nodes.size() + most_unlisted));
+  }
+
   /// The member's key is gone.
   void miss_member(const std::string& node_id) {
-    if (const auto* before = announced(node_id)) {
+    const auto* before = announced(node_id);
+    if (!known_ || known_->find_node(node_id) == nullptr) {
+      said_.erase(node_id);
+    } else if (before != nullptr) {
       auto last = address_of(*before);
       auto& said = said_[node_id];
       said.last_address = std::move(last);
@@ -668,6 +682,7 @@ private:
             [this, owed](const caf::error&) mutable {
               busy_ = false;
               refuse(owed, model::verdict_kind::unavailable, "no port could be reserved in time");
+              self_->send(setup_->ports, port_settled{name_, false}); // it may be offered yet
               ended_ = true;
               go_on();
             });
@@ -1031,13 +1046,14 @@ private:
       return alarm_.set(port_again_at_ - now);
     busy_ = true;
     auto holder = read_only ? keys::read_only_holder(name_) : name_;
-    auto done = [this, read_only](const port_offer& offer) {
+    auto done = [this, read_only, holder](const port_offer& offer) {
       busy_ = false;
       around_.no_other_port = offer.why;
       port_again_at_ = self_->clock().now() + port_retry_pause;
-      if (offer.port == 0 || !known_ || !acts())
-        return go_on();
-      exchange_port(read_only, offer);
+      if (offer.port != 0 && known_ && acts())
+        return exchange_port(read_only, offer);
+      self_->send(setup_->ports, port_settled{holder, false}); // late, it may be offered yet
+      go_on();
     };
     self_->request(setup_->ports, port_patience, port_order{holder})
         .then([done](const port_offer& offer) { done(offer); },

@@ -92,3 +92,28 @@ TEST_CASE("where a cell says in its list only where nodes are, that is asked for
   here.pass(10s);
   CHECK(all_recorded(here.outside, "db"));
 }
+
+TEST_CASE("members that no record lists are kept by the hundred, whatever a tenant writes") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  constexpr int written = 1'000;
+  for (int i = 0; i < written; ++i)
+    here.outside.etcd.put(keys::member("db", "a-stranger-" + std::to_string(i)),
+                          member_at("10.0.0.9"));
+  here.outside.etcd.put(keys::member("db", std::string(10'000, 'a')), member_at("10.0.0.9"));
+  here.pass(1s);
+  auto known = here.broker().find("db");
+  REQUIRE(known);
+  constexpr std::size_t most = 100 + 2 * 2; // the two nodes beside as many strangers
+  CHECK(known->seen.members.size() <= most);
+  for (const auto& n : recorded_nodes(here.outside, "db"))
+    CHECK(known->seen.members.contains(n.node_id));
+  // Also where they come first, in a listing.
+  here.broker().list_again();
+  here.pass(1s);
+  known = here.broker().find("db");
+  CHECK(known->seen.members.size() <= most);
+  for (const auto& n : recorded_nodes(here.outside, "db"))
+    CHECK(known->seen.members.contains(n.node_id));
+  CHECK(here.ask(bind("db", "b1")).is == verdict_kind::created);
+}
