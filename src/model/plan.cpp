@@ -35,8 +35,9 @@ public:
     for (const auto& n : known_.nodes)
       follow_up(n);
     bool agreed = !next_.switching_to.empty() && next_.switching_to == known_.switching_to;
-    // A copy ends with the leader that it is made of.
-    if (agreed && a_copy_is_made())
+    // A copy ends with the leader that it is made of. A move has a deadline, and waits; whoever asks for
+    // another leader outside of one wants it now, and the copy is begun again.
+    if (agreed && in_progress() && a_copy_is_made())
       result_.waiting_for = "waiting for a copy of the leader before it hands over";
     else if (agreed && !around_.seen.leader.empty())
       result_.steps.push_back(failover_from{around_.seen.leader, next_.switching_to});

@@ -1044,6 +1044,16 @@ TEST_CASE("nobody hands over while a node that stays still copies the leader") {
   CHECK(steps_of<failover_from>(decide(known, c)).size() == 1);
 }
 
+TEST_CASE("a demotion hands over while another node copies the leader") {
+  auto known = instance_with({node_on("a", "1"), node_on("b", "2"), node_on("c", "3")},
+                             operation_type::update, 3);
+  known.current.state = operation_state::succeeded;
+  known.switching_to = "b";
+  auto c = running({"a", "b", "c"}, "a");
+  c.seen.members["c"].state = "creating replica";
+  CHECK(steps_of<failover_from>(decide(known, c)).size() == 1);
+}
+
 TEST_CASE("a copy of a leader that leads no more is begun again, and others are not") {
   auto known = instance_with({node_on("a", "1"), node_on("b", "2")}, operation_type::update, 2);
   auto c = running({"a", "b"}, "a");
