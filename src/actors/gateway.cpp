@@ -208,7 +208,8 @@ gateway::~gateway() {
 
 void gateway::ask(model::request what, std::chrono::milliseconds patience,
                   std::function<void(model::verdict)> answer) {
-  if (!out_.status.loaded) {
+  // What one instance is like etcd can be asked for at any time.
+  if (!out_.status.loaded && !std::holds_alternative<model::lookup_request>(what)) {
     answer({model::verdict_kind::unavailable,
             "the broker has not read its instances from etcd yet; try again"});
     return;

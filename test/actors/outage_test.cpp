@@ -287,4 +287,16 @@ TEST_CASE("a broker that does not act refuses every change, whatever its copy sa
   }
 }
 
+TEST_CASE("while a broker reads its instances one can be looked up, and nothing be changed") {
+  edge here;
+  here.out.status.loaded = false;
+  auto refused = here.ask(simulation::provision("db"));
+  REQUIRE(refused->has_value());
+  CHECK((*refused)->is == verdict_kind::unavailable);
+  CHECK((*refused)->description.find("has not read its instances") != std::string::npos);
+  CHECK(*here.asked == 0);
+  CHECK_FALSE(here.ask(model::lookup_request{"db"})->has_value());
+  CHECK(*here.asked == 1);
+}
+
 } // namespace matriarch::actors

@@ -264,19 +264,27 @@ def growing(sizes, counted):
         platform.wait_broker_acts()
         at_rest = pss_mb(platform.broker.pid)
         fleet = growth.Fleet(platform, Poller, counted)
-        rates = [fleet.grow(size) for size in sizes]
-        print("  provisions a second: " + ", ".join(f"{rate:.0f} at {size:,}" for size, rate in zip(sizes, rates)),
-              flush=True)
-        row(f"rate of provisions at {sizes[-1]:,} / at {sizes[0]:,}", "1.00", f"{rates[-1] / rates[0]:.2f}",
-            ", ".join(f"{rate:.0f} a second at {size:,}" for size, rate in zip(sizes, rates)))
+        grown = []
+        for size in sizes:
+            grown.append(fleet.grow(size))
+            print(f"  at {size:,}: {grown[-1].rate:.0f} provisions a second; of a processor each takes the broker"
+                  f" {grown[-1].broker_ms:.1f} ms and etcd {grown[-1].etcd_ms:.1f} ms", flush=True)
+        first, last = grown[0], grown[-1]
+        between = f"at {sizes[-1]:,} / at {sizes[0]:,}"
+        row(f"rate of provisions {between}", "1.00", f"{last.rate / first.rate:.2f}",
+            f"{last.rate:.0f} / {first.rate:.0f} a second; etcd's own part of each takes"
+            f" {last.etcd_ms / max(first.etcd_ms, 0.1):.2f} times as long, the simulated cells' writes included")
+        row(f"broker's processor time a provision {between}", "1.00",
+            f"{last.broker_ms / max(first.broker_ms, 0.1):.2f}", f"{last.broker_ms:.1f} / {first.broker_ms:.1f} ms")
         by_curl, megabytes = growth.seconds_to_read_by_curl(platform)
-        with growth.Watch(platform, Poller) as watch:
+        with growth.Watch(platform, Poller, fleet.count) as watch:
             took = growth.seconds_to_load(platform, Poller)
             platform.wait_broker_acts()
         goal = max(GOAL_LOAD_S, GOAL_LOAD_OF_CURL * by_curl)
         row(f"a broker reads {sizes[-1]:,} instances", f"{goal:.1f} s", f"{took:.1f} s",
             f"curl reads the same {megabytes:,.0f} MB in {by_curl:.1f} s; meanwhile the 99th percentile of"
-            f" {len(watch.polls):,} polls {watch.slowest_of_hundred() * 1000:.0f} ms, longest gap between two"
+            f" {len(watch.polls):,} polls of any of them ({watch.refused} in vain)"
+            f" {watch.slowest_of_hundred() * 1000:.0f} ms, longest gap between two"
             f" renewals of the lease {watch.longest_gap():.1f} s")
         each = (pss_mb(platform.broker.pid) - at_rest) * 1024 / sizes[-1]
         row("its memory for each of them", f"{GOAL_KB_EACH} kB", f"{each:.1f} kB", "after it has read them")

@@ -8,13 +8,16 @@ import base64
 import concurrent.futures
 import http.client
 import json
+import os
 import pathlib
+import random
 import subprocess
 import threading
 import time
+import typing
 import urllib.parse
 
-from local_platform import PLAN, SERVICE, Failed, Platform
+from local_platform import PLAN, SERVICE, Failed, Platform, wait_until
 
 # What the port registry has to have room for, beside what other programs need.
 PORTS = {"first": 3000, "last": 65_000}
@@ -25,6 +28,8 @@ AT_ONCE = 64
 COUNTED = 1_000
 # etcd keeps every revision until somebody compacts it.
 QUOTA = 8 * 1024 ** 3
+# For how long a broker has to do next to nothing to be at rest.
+REST_S = 3
 # Keys in a page, as the broker asks for them.
 PAGE = 2_000
 
@@ -36,6 +41,28 @@ def fleet(edit=None):
         if edit:
             edit(kind, configuration)
     return Platform(simulated=True, cells=CELLS, etcd_quota=QUOTA, edit=with_ports)
+
+
+class Provisions(typing.NamedTuple):
+    """What some provisions took."""
+    rate: float       # a second
+    broker_ms: float  # of a processor, each
+    etcd_ms: float
+
+
+def processor_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def wait_for_rest(pid):
+    """A broker that has started asks all leaders for their roles; simulated ones cannot be asked, and it tries
+    again, less and less often. In between it rests."""
+    def rests():
+        before = processor_seconds(pid)
+        time.sleep(REST_S)
+        return processor_seconds(pid) - before < REST_S / 20
+    wait_until(rests, "the broker to rest", 300)
 
 
 class Etcd:
@@ -77,18 +104,20 @@ class Fleet:
         return self.own.poller.ask(method, path, body)
 
     def grow(self, size):
-        """Grows to that size, the last ones by provisions. Gives the rate of these, a second."""
+        """Grows to that size, the last ones by provisions. Gives what these took."""
         if self.count == 0:
             self._provision(range(1))
             self.count = 1
         if size - self.counted > self.count:
             self._record(range(self.count, size - self.counted))
             self.count = size - self.counted
-        start = time.monotonic()
+        broker, etcd = self.platform.broker.pid, self.platform.etcd.pid
+        before, start = (processor_seconds(broker), processor_seconds(etcd)), time.monotonic()
         self._provision(range(self.count, size))
-        rate = (size - self.count) / (time.monotonic() - start)
+        took, count = time.monotonic() - start, size - self.count
         self.count = size
-        return rate
+        return Provisions(count / took, (processor_seconds(broker) - before[0]) * 1000 / count,
+                          (processor_seconds(etcd) - before[1]) * 1000 / count)
 
     def _record(self, numbers):
         """Writes what etcd would hold if these had been provisioned like the first one; the broker starts anew."""
@@ -122,6 +151,8 @@ class Fleet:
         self.platform.broker.start()
         self.platform.wait_broker_acts()
         self.own = threading.local()  # what was connected to the broker of before is not any more
+        wait_until(lambda: self.ask("GET", "/healthz")[1].get("instances_loaded"), "all instances", 600)
+        wait_for_rest(self.platform.broker.pid)
 
     def _provision(self, numbers):
         def one(number):
@@ -145,9 +176,9 @@ class Fleet:
 class Watch:
     """What a client and etcd see while a broker starts."""
 
-    def __init__(self, platform, poller):
-        self.platform, self.poller = platform, poller
-        self.polls, self.renewals, self.ended = [], [], threading.Event()
+    def __init__(self, platform, poller, count):
+        self.platform, self.poller, self.count = platform, poller, count
+        self.polls, self.refused, self.renewals, self.ended = [], 0, [], threading.Event()
         self.threads = [threading.Thread(target=self._poll), threading.Thread(target=self._count_renewals)]
 
     def __enter__(self):
@@ -166,12 +197,13 @@ class Watch:
             start = time.monotonic()
             try:
                 poller = poller or self.poller(self.platform)
-                status, _ = poller.ask("GET", "/v2/service_instances/grown-0/last_operation")
+                status, _ = poller.ask(
+                    "GET", f"/v2/service_instances/grown-{random.randrange(self.count)}/last_operation")
             except (OSError, http.client.HTTPException, json.JSONDecodeError):
                 poller = None  # it does not listen yet
                 continue
-            if status == 200:
-                self.polls.append(time.monotonic() - start)
+            self.polls.append(time.monotonic() - start)
+            self.refused += status != 200
 
     def _count_renewals(self):
         """etcd counts them for all leases; with simulated cells the active broker's is the only one."""
