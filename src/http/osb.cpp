@@ -508,7 +508,9 @@ checked<model::update_request> update(const request& got, const std::string& id,
   asked.node_count = parameters.node_count;
   asked.cells = parameters.cells;
   asked.offers = offers_of(*service);
-  if (service->allow_context_updates)
+  bool context_alone = context && asked.parameters == "{}";
+  asked.drops_context = context && !service->allow_context_updates;
+  if (!asked.drops_context)
     asked.context = std::move(context);
   asked.requested_by = by.requested_by;
   asked.longest = plan != nullptr ? longest(*plan) : longest_of_all(by.catalog);
@@ -516,7 +518,6 @@ checked<model::update_request> update(const request& got, const std::string& id,
   asked.may_poll = read.accepts_incomplete || !by.strict;
   // A change of the context is done at once; whether the plan changes, or what of it the instance has
   // already, the instance knows.
-  bool context_alone = asked.context && asked.parameters == "{}";
   if (!asked.may_poll && !context_alone)
     return async_required();
   return read;

@@ -168,7 +168,7 @@ ruling judge_update(const update_request& asked, const record& known,
   if (auto wrong = judge_maintenance(asked, offer))
     return {std::move(*wrong)};
   auto requested = text_of(asked);
-  bool only_context = asked.context && !asks_for_work(asked, known);
+  bool only_context = (asked.context || asked.drops_context) && !asks_for_work(asked, known);
   if (in_progress(known) && !only_context) {
     bool same =
         known.current.type == operation_type::update && known.current.requested == requested;

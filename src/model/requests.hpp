@@ -51,6 +51,8 @@ struct update_request {
   std::map<std::string, plan_offer> offers;
   /// The new context, if the request has one; canonical JSON.
   std::optional<std::string> context;
+  /// It has one that is not kept, since the service does not take changes of it.
+  bool drops_context = false;
   std::string requested_by;
   duration longest{};
   /// Whether the platform can poll: without that only what is done at once can be asked for.

@@ -378,6 +378,9 @@ TEST_CASE("UPD-20: a context counts only where the service allows its update") {
   auto asked = b.only<model::update_request>();
   CHECK_FALSE(asked.context.has_value());
   CHECK_FALSE(asked.maintenance_version.has_value());
+  // Alone it is no work, whether it is kept or not: the instance says so.
+  b.says = [](const auto&) { return model::verdict{model::verdict_kind::done}; };
+  CHECK(b.send("PATCH", here, R"({"service_id":"fixed-service","context":{"a":1}})").status == 200);
 }
 
 TEST_CASE(
