@@ -1,6 +1,7 @@
 #include "cli/broker.hpp"
 
 #include <fmt/format.h>
+#include <malloc.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -298,10 +299,19 @@ void end_in_time(const std::stop_token& ended, int code) {
   ::_exit(code);
 }
 
+/// glibc gives nearly each thread an arena of its own. The instances' actors run on whichever thread
+/// is free: what they keep comes to lie among what others have freed, in all of them, and of a large
+/// fleet a tenth of the memory is such gaps. Threads hardly ever wait for each other in two.
+void keep_memory_together() {
+  constexpr int arenas = 2;
+  mallopt(M_ARENA_MAX, arenas);
+}
+
 } // namespace
 
 int run(const std::string& config_path,
         const std::function<void(const actors::singletons&)>& once_running) {
+  keep_memory_together();
   base::ending ended;
   auto settings = config::load_broker_config(config_path);
   if (!settings.ok())
