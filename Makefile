@@ -21,6 +21,12 @@ FUZZ_OPTIONS := -Dfuzz=true -Dtests=false -Dwerror=false -Db_lundef=false -Db_sa
 SECONDS      ?= 60
 TARGET       ?=
 
+# What a debugger shows best: every variable, no sanitizer that leaves its marks. ONLY: the tests.
+DEBUG_BUILD   ?= build-debug
+DEBUG_OPTIONS := -Doptimization=0 -Ddebug=true
+ONLY          ?=
+export ONLY
+
 PYTHON  := /usr/bin/python3
 SOURCES  = $(shell find src test -name '*.cpp' -o -name '*.hpp')
 SCRIPTS  = $(shell grep -rlE '^\#!/usr/bin/env bash' test/platform .ci)
@@ -33,12 +39,14 @@ export PYTHONDONTWRITEBYTECODE := 1
 MINUTES ?= 30
 ROUNDS  ?= 50
 
-.PHONY: help demo test up configured program build test-build test-threads check bench soak crowd kills \
-        hostile outages fuzz packages format
+.PHONY: help demo test up configured program build test-configured test-build test-threads debug check bench \
+        soak crowd kills hostile outages fuzz packages format
 
 help:
 	@echo 'make demo      the whole story on a local platform: create, bind, grow, move, fail over, remove'
 	@echo 'make test      every test: unit, http, actors, integration, end to end, with ASan and UBSan; what CI runs'
+	@echo "               with ONLY='words of its name' one of them, or ONLY=unit-model, ONLY=plan_test, ONLY=move"
+	@echo "make debug     the same tests in gdb, with ONLY='words of its name'"
 	@echo 'make up        the same platform in the foreground, the broker at http://localhost:3000;'
 	@echo '               with BROKERS=2 two of them, behind HAProxy'
 	@echo 'make build     compile to $(BUILD)/'
@@ -69,12 +77,24 @@ program: configured
 demo: program
 	@$(PYTHON) test/platform/demo.py
 
-test-build: packages
+test-configured: packages
 	@[ -f $(TEST_BUILD)/build.ninja ] || meson setup $(TEST_BUILD) $(TEST_OPTIONS)
+
+test-build: test-configured
 	@ninja -C $(TEST_BUILD)
 
+ifeq ($(ONLY),)
 test: test-build
 	@MATRIARCH_BUILD=$(abspath $(TEST_BUILD)) $(PYTHON) test/platform/run_tests.py
+else
+test: test-configured
+	@MATRIARCH_BUILD=$(abspath $(TEST_BUILD)) $(PYTHON) test/platform/one_test.py
+endif
+
+debug: packages
+	@test/platform/install-packages debug
+	@[ -f $(DEBUG_BUILD)/build.ninja ] || meson setup $(DEBUG_BUILD) $(DEBUG_OPTIONS)
+	@UNDER='gdb -q --args' MATRIARCH_BUILD=$(abspath $(DEBUG_BUILD)) $(PYTHON) test/platform/one_test.py
 
 # `meson test` compiles what these tests need.
 test-threads: packages
