@@ -46,6 +46,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstring>
+#include <exception>
 #include <limits>
 #include <map>
 #include <mutex>

@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <filesystem>
+#include <system_error>
 
 #include <fmt/format.h>
 #include <unistd.h>

@@ -15,7 +15,9 @@
 #include <fstream>
 #include <iterator>
 #include <stdexcept>
+#include <system_error>
 #include <thread>
+#include <utility>
 
 namespace matriarch::test {
 
