@@ -218,7 +218,7 @@ private:
   std::map<std::string, waiter> waiting_;  ///< by the instance's name
 };
 
-struct state {
+struct directory_state {
   std::unique_ptr<router_directory> self;
 };
 
@@ -227,7 +227,7 @@ struct state {
 router_directory_actor spawn_router_directory(caf::actor_system& system,
                                               router_directory_setup setup) {
   return system.spawn(
-      [](router_directory_actor::stateful_pointer<state> self,
+      [](router_directory_actor::stateful_pointer<directory_state> self,
          const router_directory_setup& with) -> router_directory_actor::behavior_type {
         keep_last_words(self);
         self->state.self = std::make_unique<router_directory>(self, with);

@@ -22,12 +22,13 @@ import shlex
 import subprocess
 import sys
 
-import sanitizers  # noqa: F401, its import sets their options
+import sanitizers
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("MATRIARCH_BUILD", ROOT / "build"))
 SCENARIOS = ROOT / "test/e2e/run.py"
 CASE = re.compile(r'^TEST_CASE\(\s*((?:"(?:[^"\\]|\\.)*"\s*)+)\)', re.MULTILINE)
+TOGETHER = re.compile(r'^#include *[<"](.+)[>"]', re.MULTILINE)
 LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"')
 # How many names a search that finds nothing shows instead.
 NAMES_SHOWN = 5
@@ -48,6 +49,14 @@ def cases_in(text):
     return [re.sub(r"\\(.)", r"\1", "".join(LITERAL.findall(literals))) for literals in CASE.findall(text)]
 
 
+def files_of(target):
+    """A target's source files, also those that others include so that several are compiled as one."""
+    for part in target["target_sources"]:
+        for file in [pathlib.Path(name) for name in [*part["sources"], *part["generated_sources"]]]:
+            together = TOGETHER.findall(file.read_text()) if file.is_relative_to(BUILD) else []
+            yield from [pathlib.Path(name) for name in together] or [file]
+
+
 def all_cases():
     targets = {target["id"]: target for target in described("targets")}
     for test in described("tests"):
@@ -57,8 +66,7 @@ def all_cases():
         for target in needed:
             if test["cmd"][0] not in target["filename"]:
                 continue
-            for source in sorted(file for part in target["target_sources"] for file in part["sources"]):
-                path = pathlib.Path(source)
+            for path in files_of(target):
                 for title in cases_in(path.read_text()):
                     yield Test(program, path.stem, title)
 
@@ -95,7 +103,9 @@ def run_cases(program, titles):
     if subprocess.run(["ninja", "-C", BUILD, *program.outputs]).returncode != 0:
         return False
     before = shlex.split(os.environ.get("UNDER", ""))
-    environment = {**os.environ, **program.environment}
+    # To the sanitizers' options a program only adds.
+    environment = {**os.environ, **{name: f"{os.environ[name]}:{value}" if name in sanitizers.OPTIONS else value
+                                    for name, value in program.environment.items()}}
     if before:
         # Looking for leaks does not work while another one traces the program.
         environment["ASAN_OPTIONS"] += ":detect_leaks=0"
