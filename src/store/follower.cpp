@@ -25,7 +25,8 @@ constexpr milliseconds longest_listing{60'000};
 
 /// Keys in a page: some megabytes as a rule, so that asking costs little beside reading. A page that
 /// is too long is asked for again with a quarter of that, down to as many as may have the greatest
-/// values that etcd takes.
+/// values that etcd takes. Behind these keys the pages grow again: neighbours with great values are
+/// one tenant's as a rule, and what follows is everybody's.
 constexpr std::int64_t longest_page = 2'000;
 constexpr std::int64_t shortest_page = 16;
 // Pages that have come and are not read yet. etcd makes one while one is read; more only take memory.
@@ -247,6 +248,8 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
       forget();
       return;
     }
+    if (answer.status == 200 && answer.body.size() <= http::outgoing{}.max_answer_bytes / 2)
+      page_ = std::min(page_ * 2, longest_page); // so many would have come whole too
     // etcd makes the next page while this one is read; at which revision the first one says.
     auto next = listed_at_ == 0 || pages_.size() + 1 >= most_unread
                     ? std::nullopt

@@ -328,12 +328,14 @@ TEST_CASE("changes that were compacted away are made up for by a new listing") {
 
 namespace {
 
-/// Keys `/service/<number>` with values of that size, some in each transaction.
-void fill(etcd_client& etcd, int count, std::size_t size, int at_once) {
+/// Keys `/service/<number>`, or below another prefix, with values of that size, some in each
+/// transaction.
+void fill(etcd_client& etcd, int count, std::size_t size, int at_once,
+          const std::string& prefix = "/service/") {
   for (int done = 0; done < count;) {
     transaction what;
     for (int i = 0; i < at_once && done < count; ++i, ++done)
-      what.then.emplace_back(put{"/service/" + std::to_string(done), std::string(size, 'v'), 0});
+      what.then.emplace_back(put{prefix + std::to_string(done), std::string(size, 'v'), 0});
     auto came = awaited<commit_result>([&](auto then) { etcd.commit(what, then); });
     REQUIRE_MESSAGE(came.state == commit_state::committed, came.error);
   }
@@ -366,6 +368,21 @@ TEST_CASE("keys with great values are listed in smaller pages, without an outage
   CHECK(now.keys.size() == 60);
   CHECK(now.listings == 1);
   CHECK(now.transitions.size() == 1);
+}
+
+TEST_CASE("behind keys with great values the pages of a listing grow again") {
+  etcd_server server;
+  http::event_loop loop;
+  etcd_client etcd{loop, etcd_access{{server.url()}}, 60s};
+  fill(etcd, 50, 1'200'000, 1, "/service/a/members/");
+  fill(etcd, 6'000, 10, 100, "/service/b/");
+  watcher seen{etcd, keys_below("/service/")};
+  REQUIRE(seen.is_reachable(true));
+  auto now = seen.state.now();
+  CHECK(now.keys.size() == 6'050);
+  CHECK(now.listings == 1);
+  // All of them as short as those of the great values would be 190 or more.
+  CHECK(now.pages <= 15);
 }
 
 TEST_CASE("an etcd that has lost its data is listed anew") {
