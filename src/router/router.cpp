@@ -96,6 +96,8 @@ constexpr std::chrono::milliseconds others_patience{3'000};
 constexpr std::chrono::seconds names_pause{30};
 /// Until an etcd that does not say whose it is is asked again.
 constexpr std::chrono::milliseconds fleet_pause{1'000};
+/// Until an etcd that did not answer is asked again for a member's key.
+constexpr std::chrono::milliseconds member_pause{1'000};
 /// How long a router that ends waits for etcd to take its key away: the lease would end it anyway.
 constexpr std::chrono::milliseconds withdraw_patience{2'000};
 
@@ -376,6 +378,27 @@ private:
     if (routes_changed || !leaders.empty() || news)
       apply();
     look_who_counts(at);
+    read_members();
+  }
+
+  /// One after the other, those that the table had no place for when they came.
+  void read_members() {
+    if (frozen_ || table_.unread().empty() || std::exchange(reading_, true))
+      return;
+    auto key = *table_.unread().begin();
+    etcd_.range({key, {}}, [this, key](const store::range_result& came) {
+      if (!came.ok) {
+        loop_.after(member_pause, [this] {
+          reading_ = false;
+          read_members();
+        });
+        return;
+      }
+      reading_ = false;
+      auto value = came.found.empty() ? std::nullopt
+                                      : std::optional<std::string_view>{came.found.front().value};
+      note_changes(table_.put_read(key, value), revision_);
+    });
   }
 
   void tell_leader(const leader_change& change) const {
@@ -842,6 +865,7 @@ private:
   bool dirty_ = false;       ///< something has changed since that began
   bool settling_ = false;
   bool looking_ = false; ///< at old workers
+  bool reading_ = false; ///< a member's key
   bool frozen_ = false;  ///< the program is ending
   int failures_ = 0;
   std::int64_t reloads_ = 0;

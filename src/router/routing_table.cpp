@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "model/json.hpp"
+#include "model/record.hpp"
 #include "store/keys.hpp"
 #include "store/router_json.hpp"
 
@@ -66,10 +67,17 @@ meaning meaning_of(std::string_view key) {
     return {kind::config, owner};
   constexpr std::string_view members = "members/";
   if (rest.starts_with(members) && rest.size() > members.size()
+      && rest.size() - members.size() <= model::longest_node_name
       && rest.find('/', members.size()) == std::string_view::npos)
     return {kind::member, owner, rest.substr(members.size())};
   return {};
 }
+
+/// Of a scope's members that no record lists so many are kept: a record may come after its members'
+/// keys, as it does in each listing. Whoever has a cluster's Patroni can write as many as etcd takes.
+constexpr std::size_t most_unlisted = 100;
+/// Patroni's words for a member's state are shorter.
+constexpr std::size_t longest_state = 100;
 
 /// PostgreSQL's own greatest value.
 constexpr int greatest_max_connections = 262'143;
@@ -96,7 +104,7 @@ bool is_set(const json::value& object, std::string_view name, bool otherwise = f
 
 std::string state_of_member(std::string_view text) {
   auto parsed = json::parse(text);
-  return parsed ? json::string_member(*parsed, "state") : std::string{};
+  return parsed ? json::string_member(*parsed, "state").substr(0, longest_state) : std::string{};
 }
 
 } // namespace
@@ -195,23 +203,14 @@ bool routing_table::put(std::string_view key, std::string_view value) {
     instances_of_[known.scope].insert(owner);
     if (before.scope != known.scope)
       leave_scope(before.scope, owner);
+    else
+      forget(known.scope); // who was listed before
+    note_unread(known);
     touch(owner);
     return true;
   }
-  case kind::member: {
-    announced_member now{member_of(about.member, value), true, state_of_member(value)};
-    auto& members = clusters_[owner].members;
-    auto known = members.find(std::string{about.member});
-    if (known != members.end() && known->second == now)
-      return false;
-    news_ = true;
-    auto is_elsewhere = known == members.end() || known->second.member != now.member
-                        || known->second.has_key != now.has_key;
-    members.insert_or_assign(std::string{about.member}, std::move(now));
-    if (is_elsewhere)
-      touch_scope(owner);
-    return is_elsewhere;
-  }
+  case kind::member:
+    return put_member(owner, std::string{about.member}, value);
   case kind::leader: {
     auto& known = clusters_[owner].leader;
     if (known != value)
@@ -245,10 +244,48 @@ bool routing_table::put(std::string_view key, std::string_view value) {
   return false;
 }
 
+bool routing_table::put_member(const std::string& scope, const std::string& name,
+                               std::string_view value) {
+  unread_.erase(store::keys::member(scope, name));
+  const auto listed = is_listed(scope, name);
+  auto& members = clusters_[scope].members;
+  auto known = members.find(name);
+  if (!listed && known == members.end() && members.size() >= most_unlisted) {
+    crowded_.insert(scope);
+    return false;
+  }
+  announced_member now{member_of(name, value), true, state_of_member(value)};
+  if (known != members.end() && known->second == now)
+    return false;
+  auto is_elsewhere = known == members.end() || known->second.member != now.member
+                      || known->second.has_key != now.has_key;
+  members.insert_or_assign(name, std::move(now));
+  if (!listed) // whoever lists it looks at it then
+    return false;
+  news_ = true;
+  if (is_elsewhere)
+    touch_scope(scope);
+  return is_elsewhere;
+}
+
+bool routing_table::put_read(const std::string& key, std::optional<std::string_view> value) {
+  return unread_.erase(key) > 0 && value && put(key, *value);
+}
+
+void routing_table::note_unread(const record& known) {
+  if (!crowded_.contains(known.scope))
+    return;
+  for (const auto& [node, place] : known.nodes)
+    if (!is_known(known.scope, node))
+      unread_.insert(store::keys::member(known.scope, node));
+}
+
 bool routing_table::erase(std::string_view key) {
   auto about = meaning_of(key);
   std::string owner{about.owner};
-  news_ = news_ || (about.is != kind::other && about.is != kind::router);
+  const auto is_news = about.is != kind::other && about.is != kind::router
+                       && (about.is != kind::member || is_listed(owner, std::string{about.member}));
+  news_ = news_ || is_news;
   switch (about.is) {
   case kind::allocation:
     touch(owner);
@@ -265,20 +302,16 @@ bool routing_table::erase(std::string_view key) {
     return true;
   }
   case kind::member: {
+    unread_.erase(std::string{key});
     auto known = clusters_.find(owner);
     if (known == clusters_.end())
       return false;
-    auto& members = known->second.members;
-    auto gone = members.find(std::string{about.member});
-    if (gone == members.end())
+    auto gone = known->second.members.find(std::string{about.member});
+    if (gone == known->second.members.end())
       return false;
     gone->second.has_key = false;
-    if (is_listed(owner, gone->first))
-      return false;
-    members.erase(gone);
-    touch_scope(owner);
-    forget(owner);
-    return true;
+    forget(owner); // unless a record lists it
+    return false;
   }
   case kind::leader:
     // Without a leader's key nobody else leads yet: the last one stays known.
@@ -296,14 +329,17 @@ bool routing_table::erase(std::string_view key) {
 }
 
 void routing_table::begin_listing() {
-  listed_.clear(); // what a listing that was broken off has changed stays changed
+  listed_.clear();  // what a listing that was broken off has changed stays changed
+  crowded_.clear(); // it tells again of all members
 }
 
 void routing_table::list(const std::string& key, std::string_view value) {
-  if (meaning_of(key).is == kind::other)
+  auto about = meaning_of(key);
+  if (about.is == kind::other)
     return;
-  listed_.insert(key);
   changed_by_listing_ = put(key, value) || changed_by_listing_;
+  if (about.is != kind::member || is_known(std::string{about.owner}, std::string{about.member}))
+    listed_.insert(key);
 }
 
 bool routing_table::end_listing() {
@@ -354,6 +390,11 @@ bool routing_table::is_listed(const std::string& scope, const std::string& node)
             });
 }
 
+bool routing_table::is_known(const std::string& scope, const std::string& node) const {
+  auto found = clusters_.find(scope);
+  return found != clusters_.end() && found->second.members.contains(node);
+}
+
 void routing_table::leave_scope(const std::string& scope, const std::string& instance) {
   if (auto found = instances_of_.find(scope);
       found != instances_of_.end() && found->second.erase(instance) > 0 && found->second.empty())
@@ -363,10 +404,21 @@ void routing_table::leave_scope(const std::string& scope, const std::string& ins
 
 void routing_table::forget(const std::string& scope) {
   auto known = clusters_.find(scope);
-  if (known == clusters_.end() || instances_of_.contains(scope))
+  if (known == clusters_.end())
     return;
-  std::erase_if(known->second.members, [](const auto& entry) { return !entry.second.has_key; });
-  if (known->second.members.empty())
+  std::size_t kept = 0;
+  std::erase_if(known->second.members, [&](const auto& entry) {
+    if (is_listed(scope, entry.first))
+      return false;
+    if (entry.second.has_key && kept < most_unlisted) {
+      ++kept;
+      return false;
+    }
+    if (entry.second.has_key)
+      crowded_.insert(scope);
+    return true;
+  });
+  if (known->second.members.empty() && !instances_of_.contains(scope))
     clusters_.erase(known);
 }
 
@@ -392,11 +444,11 @@ routing_table::candidate routing_table::candidate_of(const std::string& instance
   one.wanted = route{instance, scope, 0, {}, 0, max_connections_of(known->second, of)};
   if (of == nullptr)
     return one;
-  for (const auto& [name, announced] : of->members) {
-    auto node = known->second.nodes.find(name);
-    if (node == known->second.nodes.end() || !announced.member)
+  for (const auto& [name, place] : known->second.nodes) {
+    auto announced = of->members.find(name);
+    if (announced == of->members.end() || !announced->second.member)
       continue;
-    if (auto member = vetted(announced.member, node->second)) {
+    if (auto member = vetted(announced->second.member, place)) {
       one.wanted->members.push_back(*member);
       one.wanted->members.back().held_back = known->second.held_back.contains(name);
     } else {

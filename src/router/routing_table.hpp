@@ -91,6 +91,13 @@ public:
   void list(const std::string& key, std::string_view value);
   bool end_listing();
 
+  /// Keys of members that a record lists, and that were not kept when they came, for until then no
+  /// record did and their scope has more such members than are kept. They have to be read again.
+  [[nodiscard]] const std::set<std::string>& unread() const { return unread_; }
+  /// What one of these has in etcd, or nothing. It says nothing if the key was written or erased
+  /// meanwhile. True if what is served may have changed.
+  bool put_read(const std::string& key, std::optional<std::string_view> value);
+
   /// The instances of which the route, or what is left out, has changed since the last call. A key
   /// that changes costs what its instance costs, and those that want the same ports.
   [[nodiscard]] std::set<std::string> take_changes();
@@ -166,10 +173,15 @@ private:
   /// The member as it is routed to; nothing if it is not.
   static std::optional<routed_member> vetted(const std::optional<routed_member>& announced,
                                              const std::optional<record::place>& recorded);
+  bool put_member(const std::string& scope, const std::string& name, std::string_view value);
   bool note_router(const std::string& key, std::string_view value);
   [[nodiscard]] bool is_listed(const std::string& scope, const std::string& node) const;
-  /// Forgets the members and the leader of scopes that no record has any more.
+  [[nodiscard]] bool is_known(const std::string& scope, const std::string& node) const;
+  /// Forgets of the members that no record lists those without a key, and those that are too many;
+  /// and a scope that no record has any more, with its leader, once it has no members.
   void forget(const std::string& scope);
+  /// Notes which members have to be read again that this record lists.
+  void note_unread(const record& known);
   /// The instance's record has another scope than before, or is gone.
   void leave_scope(const std::string& scope, const std::string& instance);
   void touch(const std::string& instance) { touched_.insert(instance); }
@@ -201,6 +213,8 @@ private:
   std::map<std::string, record, std::less<>> records_;        ///< by instance
   std::map<std::string, cluster, std::less<>> clusters_;      ///< by scope
   std::map<std::string, std::set<std::string>> instances_of_; ///< whose record has that scope
+  std::set<std::string> crowded_; ///< scopes some of whose members were not kept
+  std::set<std::string> unread_;  ///< keys
   // What comes of all that.
   std::map<std::string, served_instance> instances_;
   std::map<std::uint16_t, std::set<claim>> claims_; ///< by port

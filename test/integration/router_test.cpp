@@ -358,6 +358,37 @@ TEST_CASE("a replica of another scope at a member's old address is never read fr
   CHECK(stranger.connections() == 0);
 }
 
+TEST_CASE("members are found among any number of others that no record lists") {
+  platform all;
+  fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "a"};
+  n1.leads(true);
+  // What a superuser of the instance can write: names before the members' own.
+  auto crowd = [&](const std::string& of) {
+    for (int first = 0; first < 300; first += 100) {
+      platform::keys_and_values keys;
+      for (int i = first; i < first + 100; ++i)
+        keys.emplace_back("/service/a/members/" + of + std::to_string(i), n1.announcement());
+      all.put(keys);
+    }
+  };
+  crowd("a");
+  auto port = all.port();
+  all.add("a", port, {&n1});
+  all.lead("a", n1);
+  all.start();
+  CHECK(eventually([&] { return who_answers(port) == "n1"; }));
+
+  INFO("also one that is announced before the record lists it");
+  crowd("b");
+  all.put({{"/service/a/members/n2", n2.announcement()}});
+  n1.leads(false);
+  n2.leads(true);
+  all.put({{"/service/a/state", R"({"scope":"a","phase":"accepted",)"
+                                R"("nodes":[{"node_id":"n1"},{"node_id":"n2"}]})"}});
+  all.lead("a", n2);
+  CHECK(eventually([&] { return who_answers(port) == "n2"; }));
+}
+
 TEST_CASE("of an instance's two ports the one that is free is served") {
   platform all;
   fake_member n1{"n1", address(1), "a"};

@@ -220,6 +220,101 @@ TEST_CASE("a member that no record lists is not routed to") {
   CHECK(table.current().served[0].members[0].name == "n2");
 }
 
+TEST_CASE("members that no record lists change nothing, and few of them are kept") {
+  auto table = one_instance();
+  CHECK(table.take_changes() == std::set<std::string>{"a"});
+  (void)table.take_news();
+  const auto value = member("127.0.9.9");
+  auto name = [](int i) { return "crowd-" + std::to_string(i); };
+  CHECK_FALSE(table.put("/service/a/members/passing", value));
+  CHECK_FALSE(table.erase("/service/a/members/passing"));
+  for (int i = 0; i < 100'000; ++i) {
+    REQUIRE_FALSE(table.put("/service/a/members/" + name(i), value));
+    REQUIRE_FALSE(table.take_news());
+    REQUIRE(table.take_changes().empty());
+  }
+  CHECK(table.unread().empty());
+  CHECK(table.current().served == std::vector<route>{served_one});
+  CHECK(table.put("/service/a/members/n1", member("127.0.1.9")));
+  CHECK(table.current().served.at(0).members.at(0).postgresql.host == "127.0.1.9");
+
+  INFO("a record that lists them tells how many were kept");
+  std::vector<std::string> names;
+  for (int i = 0; i < 1'000; ++i)
+    names.push_back(name(i));
+  table.put("/service/a/state", record("a", "accepted", names));
+  CHECK(table.unread().size() >= 900);
+  CHECK(table.unread().size() < 1'000);
+}
+
+TEST_CASE("a member that was not kept among too many is read again once a record lists it") {
+  const std::string key = "/service/a/members/n1";
+  std::vector<std::pair<std::string, std::string>> all{{"/routing/allocation/a", "30001"}};
+  for (int i = 0; i < 150; ++i)
+    all.emplace_back("/service/a/members/a" + std::to_string(i), member("127.0.9.9"));
+  all.emplace_back(key, member("127.0.1.1"));
+  all.emplace_back("/service/a/members/n2", member("127.0.1.2"));
+  const auto without_record = all;
+  all.emplace_back("/service/a/state", record("a", "accepted", {"n1"}));
+
+  routing_table table;
+  list_all(table, all);
+  CHECK(table.current().served.empty());
+  CHECK(table.unread() == std::set<std::string>{key});
+  CHECK(table.put_read(key, member("127.0.1.1")));
+  CHECK(table.unread().empty());
+  REQUIRE(table.current().served.size() == 1);
+  CHECK(table.current().served[0].members.at(0).name == "n1");
+
+  INFO("with the record known, a listing brings it by itself");
+  CHECK_FALSE(list_all(table, all));
+  CHECK(table.unread().empty());
+  CHECK(table.current().served.size() == 1);
+
+  INFO("of what was read, and has changed since, nothing is taken");
+  table.put("/service/a/state", record("a", "accepted", {"n1", "n2"}));
+  REQUIRE(table.unread() == std::set<std::string>{"/service/a/members/n2"});
+  CHECK(table.put("/service/a/members/n2", member("127.0.1.9")));
+  CHECK_FALSE(table.put_read("/service/a/members/n2", member("127.0.1.2")));
+  CHECK(table.current().served.at(0).members.at(1).postgresql.host == "127.0.1.9");
+  table.put("/service/a/state", record("a", "accepted", {"n1", "n2", "n3"}));
+  table.erase("/service/a/members/n3");
+  CHECK_FALSE(table.put_read("/service/a/members/n3", member("127.0.1.3")));
+
+  INFO("one that has no key, and comes later");
+  table.put("/service/a/state", record("a", "accepted", {"n1", "n4"}));
+  CHECK(table.unread() == std::set<std::string>{"/service/a/members/n4"});
+  CHECK_FALSE(table.put_read("/service/a/members/n4", std::nullopt));
+  CHECK(table.unread().empty());
+  CHECK(table.put("/service/a/members/n4", member("127.0.1.4")));
+  CHECK(table.current().served.at(0).members.size() == 2);
+
+  INFO("another scope's members, which are listed before the instance's record is");
+  routing_table other;
+  list_all(other, without_record);
+  other.put("/routing/allocation/b", "30002");
+  other.put("/service/b/state", record("a", "accepted", {"n2"}));
+  CHECK(other.unread() == std::set<std::string>{"/service/a/members/n2"});
+}
+
+TEST_CASE("a member is forgotten with its key once no record lists it") {
+  auto table = one_instance();
+  table.erase("/service/a/members/n1");
+  table.put("/service/a/state", record("a", "accepted", {"n2"}));
+  table.put("/service/a/state", record("a", "accepted", {"n1", "n2"}));
+  CHECK(table.current().served.at(0).members.size() == 1);
+}
+
+TEST_CASE("a member's name is as long as a node's can be") {
+  auto table = one_instance();
+  for (auto size : {std::size_t{128}, std::size_t{129}}) {
+    const std::string name(size, 'n');
+    table.put("/service/a/state", record("a", "accepted", {name}));
+    CHECK(table.put("/service/a/members/" + name, member("127.0.1.1")) == (size == 128));
+    CHECK(table.current().served.size() == (size == 128 ? 1U : 0U));
+  }
+}
+
 TEST_CASE("a node is routed to where the record says, whatever its member key says") {
   auto with = [](const std::string& places) {
     auto table = one_instance();
