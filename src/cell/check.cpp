@@ -15,6 +15,7 @@
 #include "cell/process.hpp"
 #include "http/port_check.hpp"
 #include "http/tenant_text.hpp"
+#include "model/json.hpp"
 #include "store/etcd_check.hpp"
 #include "store/keys.hpp"
 #include "store/ownership.hpp"
@@ -158,7 +159,10 @@ base::findings check(const loaded_cell_config& loaded) {
   if (has_programs && user)
     look_at_settings(config, *user, how, found);
   look_at_directory(config, found);
-  http::look_at_port(config.bind_host, config.port, found, shown_by(config));
+  auto is_it = [&](const json::value& health) {
+    return json::string_member(health, "guid") == config.guid;
+  };
+  http::look_at_port(config.bind_host, config.port, is_it, found, shown_by(config));
   if (!store::look_at_etcd(config.etcd, store::keys::shown_fleet, found))
     return found;
   look_at_guid(config, found);

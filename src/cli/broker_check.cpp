@@ -224,7 +224,11 @@ base::findings check(const config::broker_config& config,
              fmt::format("{} services, {} plans", config.catalog.services.size(), plans));
   for (const auto& warning : config.warnings)
     found.doubt("file", warning);
-  http::look_at_port(config.broker.bind_host, config.broker.port, found);
+  // Brokers alone load instances. Which broker it is no health says: strangers read it.
+  auto is_it = [](const json::value& health) {
+    return json::member(health, "instances_loaded") != nullptr;
+  };
+  http::look_at_port(config.broker.bind_host, config.broker.port, is_it, found);
   store::look_at_etcd(config.etcd, store::keys::fleet, found);
   auto authority = fleets_authority(config);
   auto answering = look_at_cells(config, cells, authority, found);

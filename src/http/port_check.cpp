@@ -6,7 +6,6 @@
 
 #include "http/event_loop.hpp"
 #include "http/server.hpp"
-#include "model/json.hpp"
 
 namespace matriarch::http {
 
@@ -14,8 +13,9 @@ namespace {
 
 constexpr std::chrono::seconds patience{5};
 
-/// Whether what answers there speaks as our servers do.
-bool is_ours(const std::string& host, std::uint16_t port, const std::optional<recognised_by>& tls) {
+/// What answers there says of itself, if it speaks as our servers do.
+std::optional<json::document> health_at(const std::string& host, std::uint16_t port,
+                                        const std::optional<recognised_by>& tls) {
   auto promised = std::make_shared<std::promise<outcome>>();
   auto answer = promised->get_future();
   outgoing ask;
@@ -32,26 +32,29 @@ bool is_ours(const std::string& host, std::uint16_t port, const std::optional<re
   event_loop loop;
   loop.send(std::move(ask), [promised](outcome came) { promised->set_value(std::move(came)); });
   if (answer.wait_for(patience) != std::future_status::ready)
-    return false;
+    return std::nullopt;
   auto body = json::parse(answer.get().body);
-  return body.ok() && !json::string_member(*body, "status").empty();
+  if (!body || json::string_member(*body, "status").empty())
+    return std::nullopt;
+  return *std::move(body);
 }
 
 } // namespace
 
-void look_at_port(const std::string& host, std::uint16_t port, base::findings& found,
-                  const std::optional<recognised_by>& tls) {
+void look_at_port(const std::string& host, std::uint16_t port, const is_itself& is_it,
+                  base::findings& found, const std::optional<recognised_by>& tls) {
   server_options options;
   options.bind_host = host;
   options.port = port;
   server probe{options, [](request, responder) {}};
   auto wrong = probe.start();
   if (!wrong)
-    found.good("address", host + ":" + std::to_string(port) + " is free");
-  else if (is_ours(host, port, tls))
-    found.good("address", host + ":" + std::to_string(port) + " has a server of ours already");
+    return found.good("address", host + ":" + std::to_string(port) + " is free");
+  auto health = health_at(host, port, tls);
+  if (health && is_it(*health))
+    found.good("address", host + ":" + std::to_string(port) + " has this server already");
   else
-    found.fault("address", *wrong);
+    found.fault("address", *wrong + (health ? "; another server of Matriarch's has it" : ""));
 }
 
 } // namespace matriarch::http

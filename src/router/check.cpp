@@ -9,6 +9,7 @@
 
 #include "base/programs.hpp"
 #include "http/port_check.hpp"
+#include "model/json.hpp"
 #include "router/fleet.hpp"
 #include "router/haproxy.hpp"
 #include "router/report_publisher.hpp"
@@ -74,6 +75,15 @@ void look_at_ports(const router_config& config, base::findings& found) {
                                      count > 5 ? ", …" : "", why));
 }
 
+void look_at_status_port(const router_config& config, base::findings& found) {
+  auto id = id_of(config, config.status_port);
+  // Routers have routes; those of before did not say their id.
+  auto is_it = [&](const json::value& health) {
+    return json::member(health, "routes") != nullptr && json::string_member(health, "id", id) == id;
+  };
+  http::look_at_port(config.status_host, config.status_port, is_it, found);
+}
+
 /// Whether another router has the id, so that this one would not start.
 void look_at_id(const router_config& config, base::findings& found) {
   if (config.id.empty() && config.status_port == 0)
@@ -127,7 +137,7 @@ base::findings check(const router_config& config) {
   look_at_directory(config.data_dir, found);
   look_at_ports(config, found);
   if (config.status_port != 0)
-    http::look_at_port(config.status_host, config.status_port, found);
+    look_at_status_port(config, found);
   if (!store::look_at_etcd(config.etcd, store::keys::shown_fleet, found))
     return found;
   look_at_id(config, found);

@@ -784,6 +784,7 @@ private:
     auto all_served = is_well && unserved_.empty();
     auto takes_connections = has_haproxy_ && silent_.empty();
     json::add(body, "status", all_served ? "ok" : takes_connections ? "degraded" : "down", body);
+    json::add(body, "id", id_, body);
     json::add(body, "routes", routes_served(), body);
     json::add(body, "read_only_routes", count_served(false), body);
     json::value left(rapidjson::kArrayType);

@@ -239,8 +239,30 @@ def at_the_start(it):
             status={"bind_host": "127.0.0.1", "port": port}))], 1, f"cannot listen on 127.0.0.1:{port}", "in use")
         it.run("--check: the port is taken", ["broker", "--check", "--config", it.changed("broker", there("broker"))],
                2, f"FAULT +address +cannot listen on 127.0.0.1:{port}")
+        taken_by_ours(it)
         not_there(it)
         it.finish()
+
+
+def taken_by_ours(it):
+    """Ports that other servers of the platform have: none of them is the one that is checked or started."""
+    own = {server: yaml.safe_load(it.file_of(server).read_text())[server] for server in ("broker", "cell", "router")}
+    at_broker = {"bind_host": own["broker"]["bind_host"], "port": own["broker"]["port"]}
+    at_cell = {"bind_host": own["cell"]["bind_host"], "port": own["cell"]["port"]}
+
+    def of_another_id(status):
+        return lambda c: c["router"].update(id="mistaken", status=status)
+    for what, server, change, at in (
+            ("another router's status port", "router", of_another_id(own["router"]["status"]), own["router"]["status"]),
+            ("the broker's port for a router's status", "router", of_another_id(at_broker), at_broker),
+            ("the broker's port for a cell", "cell", lambda c: c["cell"].update(at_broker), at_broker),
+            ("another cell's port", "cell", lambda c: c["cell"].update(at_cell), at_cell),
+            ("the router's status port for the broker", "broker", lambda c: c["broker"].update(own["router"]["status"]),
+             own["router"]["status"])):
+        said = rf"cannot listen on {re.escape(at['bind_host'])}:{at['port']}"
+        it.run(f"--check: {what}", [server, "--check", "--config", it.changed(server, change)], 2,
+               f"FAULT +address +{said}")
+        it.run(what, [server, "--config", it.changed(server, change)], 1, said)
 
 
 def not_there(it):
@@ -356,7 +378,7 @@ def see_servers_checked(platform):
                                    ("cell", "ok +guid +it runs at https://.* on the machine"),
                                    ("router", "ok +id +router .*: it runs on the machine")):
                 it.run(server, [server, "--check", "--config", it.file_of(server)], 0, "ok +etcd .*the fleet",
-                       "ok +address +.*(has a server of ours already|is free)", itself, "It can serve")
+                       "ok +address +.*(has this server already|is free)", itself, "It can serve")
             it.finish()
         true(not it.wrong, lambda: "\n".join(it.wrong))
 

@@ -318,6 +318,7 @@ private:
 /// What a router says of itself.
 struct router_status {
   std::string status;
+  std::string id;
   std::string etcd;
   std::string routes_as_of;
   std::int64_t routes = -1;
@@ -456,6 +457,7 @@ public:
     if (got.status == 0 || !body)
       return now;
     now.status = json::string_member(*body, "status");
+    now.id = json::string_member(*body, "id");
     now.etcd = json::string_member(*body, "etcd");
     now.routes_as_of = json::string_member(*body, "routes_as_of");
     now.routes = json::integer_member(*body, "routes", -1);
@@ -553,6 +555,7 @@ public:
   }
 
   std::filesystem::path directory() const { return directory_; }
+  [[nodiscard]] int status_port() const { return status_port_; }
 
   /// Whether the router has logged such a line.
   [[nodiscard]] bool has_logged(const std::string& text) const {

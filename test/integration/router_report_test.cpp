@@ -1,5 +1,7 @@
 #include "router_platform.hpp"
 
+#include "router/check.hpp"
+
 /// What a router says of itself in etcd.
 namespace matriarch::router {
 
@@ -25,6 +27,26 @@ TEST_CASE("a router says what it serves, and then a connection reaches the leade
   // Also what changes nothing here is said, for somebody may wait for it.
   CHECK(all.says_that_it_serves(all.put({{"/routing/port/30001", "{}"}})));
   CHECK(all.says_that_it_serves(all.put({{"/service/a/members/n1", n1.announcement() + " "}})));
+}
+
+TEST_CASE("the check of a router takes another router at its address for no router of its own") {
+  platform all;
+  all.start();
+  CHECK(all.status().id == "one");
+  auto address_found_as = [&](const std::string& id) {
+    router_config config;
+    config.id = id;
+    config.data_dir = (all.directory() / "other").string();
+    config.first_port = config.last_port = static_cast<std::uint16_t>(all.last_port());
+    config.status_port = static_cast<std::uint16_t>(all.status_port());
+    config.etcd.machines = {all.etcd().url()};
+    auto found = check(config);
+    auto one = std::ranges::find(found.all(), "address", &base::findings::finding::about);
+    REQUIRE(one != found.all().end());
+    return one->is;
+  };
+  CHECK(address_found_as("one") == base::findings::weight::good);
+  CHECK(address_found_as("another") == base::findings::weight::fault);
 }
 
 TEST_CASE("a router whose HAProxy stands still says nothing new, and all when it goes on") {
