@@ -229,7 +229,9 @@ base::findings check(const config::broker_config& config,
     return json::member(health, "instances_loaded") != nullptr;
   };
   http::look_at_port(config.broker.bind_host, config.broker.port, is_it, found);
-  store::look_at_etcd(config.etcd, store::keys::fleet, found);
+  // Who the cells are only etcd tells.
+  if (!store::look_at_etcd(config.etcd, store::keys::fleet, found))
+    return found;
   auto authority = fleets_authority(config);
   auto answering = look_at_cells(config, cells, authority, found);
   look_at_plans(config.catalog, answering, all_plans, authority, found);
