@@ -93,11 +93,12 @@ private:
       report(seen.cell, {});
     }
     if (clear)
-      clear_some(store::keys_below(keys::graves_on(seen.cell)),
-                 [seen, this](const store::key_value& entry) {
-                   return model::has_served(node_in(entry.key), store::decode_grave(entry.value),
-                                            seen.listed, setup_.outside.now());
-                 });
+      clear_some(store::keys_below(keys::graves_on(seen.cell)), [seen, this](
+                                                                    const store::key_value& entry) {
+        auto grave = store::decode_grave(entry.value);
+        return grave.ok()
+               && model::has_served(node_in(entry.key), *grave, seen.listed, setup_.outside.now());
+      });
     look_for_graves(seen, 0, {});
   }
 
@@ -257,8 +258,8 @@ private:
     });
     // Those of cells that list their nodes are cleared much sooner.
     clear_some(store::keys_below(keys::graves), [now](const store::key_value& entry) {
-      return model::has_served(node_in(entry.key), store::decode_grave(entry.value), std::nullopt,
-                               now);
+      auto grave = store::decode_grave(entry.value);
+      return grave.ok() && model::has_served(node_in(entry.key), *grave, std::nullopt, now);
     });
   }
 

@@ -400,6 +400,8 @@ private:
       forget();
     } else if (auto known = store::decode_record(entry.value, *setup_->keys); known.ok()) {
       adopt(std::move(*known), entry.mod_revision);
+    } else {
+      spdlog::error("{} cannot be read and is left alone: {}", record_key(), known.error());
     }
   }
 

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "model/json.hpp"
+#include "store/formats.hpp"
 
 namespace matriarch::cell {
 
@@ -269,6 +270,7 @@ std::string text_of(const node_record& node) {
     json::add(process, "boot_id", node.process->boot_id, all);
     json::add(all, "process", std::move(process), all);
   }
+  store::add_format(all);
   return json::text_of(all);
 }
 
@@ -276,6 +278,8 @@ result<node_record> parse_node_record(std::string_view text) {
   auto parsed = json::parse(text);
   if (!parsed)
     return failure{parsed.error()};
+  if (auto why_not = store::why_not_to_read(*parsed))
+    return failure{*why_not};
   auto node_id = json::string_member(*parsed, "node_id");
   if (!is_node_id(node_id))
     return failure{"node_id is missing or no node's id"};

@@ -9,6 +9,7 @@
 
 #include "model/json.hpp"
 #include "model/names.hpp"
+#include "store/formats.hpp"
 
 namespace matriarch::store {
 
@@ -169,6 +170,10 @@ struct writer {
     json::add(pair, "username", c.username, owner);
     json::add(pair, "password", keys.seal(c.password, place_of(of, name)), owner);
     json::add(owner, name, std::move(pair), owner);
+  }
+  std::string text() {
+    add_format(owner);
+    return json::text_of(owner);
   }
 };
 
@@ -432,6 +437,18 @@ result<T> decode(std::string_view text, const char* what, Read read) {
   return value;
 }
 
+/// The same of a value of ours, which says who may read it.
+template <class T, class Read>
+result<T> decode_own(std::string_view text, const char* what, Read read) {
+  return decode<T>(text, what, [&](reader& in, const json::value& object) {
+    auto why_not = why_not_to_read(object);
+    if (!why_not)
+      return read(in, object);
+    in.refuse(*why_not);
+    return T{};
+  });
+}
+
 } // namespace
 
 const char* text_of(model::node_phase phase) {
@@ -478,11 +495,11 @@ std::string encode_record(const model::record& known, const keyring& keys) {
   out.add("had_leader", known.had_leader);
   add_ended(out, known.ended_bindings);
   out.add("write_id", known.write_id);
-  return json::text_of(out.owner);
+  return out.text();
 }
 
 result<model::record> decode_record(std::string_view text, const keyring& keys) {
-  return decode<model::record>(text, "record", [&](reader& in, const json::value& object) {
+  return decode_own<model::record>(text, "record", [&](reader& in, const json::value& object) {
     model::record known;
     known.instance_id = in.text("instance_id");
     known.service_id = in.text("service_id");
@@ -570,12 +587,12 @@ std::string encode_binding(const model::binding& known, std::string_view name,
   if (known.renew_before)
     out.add("renew_before", milliseconds(*known.renew_before));
   out.add("note", known.note);
-  return json::text_of(out.owner);
+  return out.text();
 }
 
 result<model::binding> decode_binding(std::string_view text, std::string_view name,
                                       const keyring& keys) {
-  return decode<model::binding>(text, "binding", [&](reader& in, const json::value& object) {
+  return decode_own<model::binding>(text, "binding", [&](reader& in, const json::value& object) {
     model::binding known;
     known.binding_id = in.text("binding_id");
     known.service_id = in.text("service_id");
@@ -606,11 +623,11 @@ std::string encode_tombstone(const model::tombstone& known) {
   out.add("removed_at", milliseconds(known.removed_at));
   if (!known.ended_bindings.empty())
     add_ended(out, known.ended_bindings);
-  return json::text_of(out.owner);
+  return out.text();
 }
 
 result<model::tombstone> decode_tombstone(std::string_view text) {
-  return decode<model::tombstone>(text, "tombstone", [](reader& in, const json::value& object) {
+  return decode_own<model::tombstone>(text, "tombstone", [](reader& in, const json::value& object) {
     return model::tombstone{in.text("instance_id"), in.text("operation_id"), in.time("removed_at"),
                             read_ended(object)};
   });
@@ -621,14 +638,17 @@ std::string encode_grave(const model::grave& known) {
   out.add("scope", known.scope);
   if (known.buried_at)
     out.add("buried_at", milliseconds(*known.buried_at));
-  return json::text_of(out.owner);
+  return out.text();
 }
 
-model::grave decode_grave(std::string_view text) {
+result<model::grave> decode_grave(std::string_view text) {
+  if (auto parsed = json::parse(text); parsed.ok())
+    if (auto why_not = why_not_to_read(*parsed))
+      return failure{"grave: " + *why_not};
   auto read = decode<model::grave>(text, "grave", [](reader& in, const json::value&) {
     return model::grave{in.text("scope"), in.time_if_any("buried_at")};
   });
-  return read.ok() ? *read : model::grave{std::string{text}, std::nullopt};
+  return read.ok() ? read : model::grave{std::string{text}, std::nullopt};
 }
 
 std::string encode_port_use(const model::port_use& use) {
@@ -636,11 +656,11 @@ std::string encode_port_use(const model::port_use& use) {
   out.add("instance", use.name);
   if (use.resting_since)
     out.add("resting_since", milliseconds(*use.resting_since));
-  return json::text_of(out.owner);
+  return out.text();
 }
 
 result<model::port_use> decode_port_use(std::string_view text, std::int64_t revision) {
-  return decode<model::port_use>(text, "port", [&](reader& in, const json::value&) {
+  return decode_own<model::port_use>(text, "port", [&](reader& in, const json::value&) {
     model::port_use use;
     use.name = in.text("instance");
     use.resting_since = in.time_if_any("resting_since");
@@ -694,7 +714,7 @@ std::string encode_active(const active_broker& who) {
   out.add("address", who.address);
   out.add("host", who.host);
   out.add("machine", who.machine);
-  return json::text_of(out.owner);
+  return out.text();
 }
 
 result<active_broker> decode_active(std::string_view text) {

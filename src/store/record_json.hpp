@@ -18,7 +18,8 @@ namespace matriarch::store {
 
 /// Passwords are sealed with `keys`.
 [[nodiscard]] std::string encode_record(const model::record& known, const keyring& keys);
-/// Fields that are not known are ignored, so that an older broker reads what a newer one wrote.
+/// Fields that are not known are ignored. What a later release wrote for its own readers alone (formats.hpp)
+/// is refused.
 [[nodiscard]] result<model::record> decode_record(std::string_view text, const keyring& keys);
 
 /// `name` is the instance's, as in its keys: a sealed password opens in its own binding only.
@@ -31,8 +32,9 @@ namespace matriarch::store {
 [[nodiscard]] result<model::tombstone> decode_tombstone(std::string_view text);
 
 [[nodiscard]] std::string encode_grave(const model::grave& known);
-/// Any text is one: the earliest graves held the bare scope.
-[[nodiscard]] model::grave decode_grave(std::string_view text);
+/// Any text is one, if it is not for readers of a later release alone: the earliest graves held the bare
+/// scope.
+[[nodiscard]] result<model::grave> decode_grave(std::string_view text);
 
 [[nodiscard]] std::string encode_port_use(const model::port_use& use);
 /// `revision` is the key's own.

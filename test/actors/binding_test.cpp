@@ -232,6 +232,25 @@ TEST_CASE("a binding that cannot be read keeps its role, and is not said to be a
   CHECK(here.outside.roles_of("db").password_of.empty());
 }
 
+TEST_CASE("a binding that is for brokers of a later release is left as it is") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  REQUIRE(here.ask(bind("db", "b1")).bound);
+  auto key = keys::binding("db", "b1");
+  auto good = *here.outside.etcd.value(key);
+  auto later = good;
+  later.replace(later.rfind(R"("min_reader":1)"), std::string{R"("min_reader":1)"}.size(),
+                R"("min_reader":2)");
+  here.outside.etcd.put(key, later);
+  here.restart();
+  here.pass(2s);
+  CHECK(here.ask(bind("db", "b1")).is == verdict_kind::unavailable);
+  CHECK(here.ask(unbind("db", "b1")).is == verdict_kind::unavailable);
+  here.pass(60s);
+  CHECK(here.outside.etcd.value(key) == later);
+  CHECK(here.outside.roles_of("db").password_of.size() == 1);
+}
+
 TEST_CASE("a role that cannot be dropped yet holds up its own unbind and nothing else") {
   stage here;
   REQUIRE(make(here, "db"));

@@ -270,6 +270,24 @@ TEST_CASE("tombstones are cleared after a week, and graves when their cell has s
   CHECK(here.outside.etcd.contains(keys::tombstone("new")));
 }
 
+TEST_CASE("tombstones and graves that are for brokers of a later release are left as they are") {
+  stage here;
+  const std::string more = R"(,"format":2,"min_reader":2})";
+  auto now = here.outside.now();
+  auto grave = R"({"scope":"db","buried_at":)" + std::to_string(now.time_since_epoch().count() / 2);
+  auto tombstone = R"({"instance_id":"old","operation_id":"op","removed_at":1)";
+  here.outside.etcd.put(keys::grave("c1", "n1"), grave + "}");
+  here.outside.etcd.put(keys::grave("c1", "n2"), grave + more);
+  here.outside.etcd.put(keys::tombstone("old"), tombstone + std::string{"}"});
+  here.outside.etcd.put(keys::tombstone("later"), tombstone + more);
+  here.restart();
+  here.pass(two_listings);
+  CHECK_FALSE(here.outside.etcd.contains(keys::grave("c1", "n1")));
+  CHECK(here.outside.etcd.value(keys::grave("c1", "n2")) == grave + more);
+  CHECK_FALSE(here.outside.etcd.contains(keys::tombstone("old")));
+  CHECK(here.outside.etcd.value(keys::tombstone("later")) == tombstone + more);
+}
+
 TEST_CASE("however many tombstones and graves have served, one clearing takes them all") {
   stage here;
   auto now = here.outside.now();

@@ -31,21 +31,56 @@ bool nothing_left(const world& outside) {
 
 } // namespace
 
+namespace {
+
+/// What this release cannot read of a record, or must not.
+std::vector<std::string> unreadable(const std::string& record) {
+  auto with = [&](const std::string& members) {
+    return record.substr(0, record.find(R"("format":)")) + members + "}";
+  };
+  return {record.substr(0, record.size() / 2),
+          "",
+          "[]",
+          with(R"("format":2,"min_reader":2)"),
+          with(R"("format":1,"min_reader":"1")"),
+          with(R"("format":1,"min_reader":1,"scope":"another")")};
+}
+
+} // namespace
+
 TEST_CASE("an instance whose record cannot be read is not said to be absent, nor removed") {
-  stage here;
-  REQUIRE(make(here, "db"));
-  auto key = keys::record("db");
-  auto good = *here.outside.etcd.value(key);
-  here.outside.etcd.put(key, good.substr(0, good.size() / 2));
-  here.restart();
-  here.pass(2s);
-  for (const auto& asked :
-       {model::request{deprovision("db")}, model::request{model::lookup_request{"db"}},
-        model::request{provision("db")}, model::request{bind("db", "b1")}})
-    CHECK(here.ask(asked).is == verdict_kind::unavailable);
-  here.outside.etcd.put(key, good);
-  here.pass(1s);
-  CHECK(here.ask(deprovision("db")).is == verdict_kind::accepted);
+  stage made;
+  REQUIRE(make(made, "db"));
+  for (std::size_t i = 0; i < unreadable(*made.outside.etcd.value(keys::record("db"))).size(); ++i)
+    for (bool restarts : {true, false}) {
+      stage here;
+      REQUIRE(make(here, "db"));
+      auto key = keys::record("db");
+      auto good = *here.outside.etcd.value(key);
+      auto bad = unreadable(good)[i];
+      CAPTURE(bad);
+      CAPTURE(restarts);
+      here.outside.etcd.put(key, bad);
+      if (restarts)
+        here.restart();
+      here.pass(2s);
+      const auto nodes = here.outside.node_count();
+      for (const auto& asked : {model::request{deprovision("db")}, model::request{resize("db", 3)},
+                                model::request{bind("db", "b1")}}) {
+        auto said = here.ask(asked).is;
+        CHECK(said == verdict_kind::unavailable);
+      }
+      if (restarts) {
+        CHECK(here.ask(model::lookup_request{"db"}).is == verdict_kind::unavailable);
+        CHECK(here.ask(provision("db")).is == verdict_kind::unavailable);
+      }
+      here.pass(60s);
+      CHECK(here.outside.etcd.value(key) == bad);
+      CHECK(here.outside.node_count() == nodes);
+      here.outside.etcd.put(key, good);
+      here.pass(1s);
+      CHECK(here.ask(deprovision("db")).is == verdict_kind::accepted);
+    }
 }
 
 TEST_CASE("a record found accepting at the start is taken back") {

@@ -1,5 +1,9 @@
 #include <doctest/doctest.h>
 
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
 #include "cell/node_record.hpp"
 #include "model/json.hpp"
 
@@ -164,6 +168,56 @@ TEST_CASE("a record of an older agent is read on") {
   REQUIRE(read.ok());
   CHECK(read->request == *request);
   CHECK_FALSE(read->isolated);
+}
+
+TEST_CASE("a record that a later agent wrote for its own readers alone is refused in words") {
+  auto request = parse_node_request("n1", body());
+  REQUIRE(request.ok());
+  auto text = text_of(node_record{*request, {"127.77.1.3", 5432, 8008}, {}, fencing::none});
+  auto at = text.find("\"min_reader\":1");
+  REQUIRE(at != std::string::npos);
+  text.replace(at, std::string{"\"min_reader\":1"}.size(), "\"min_reader\":2");
+  auto read = parse_node_record(text);
+  REQUIRE_FALSE(read.ok());
+  CHECK(read.error().find("a later release has written it") == 0);
+}
+
+TEST_CASE("a record with a member twice is refused, and says which") {
+  auto request = parse_node_request("n1", body());
+  REQUIRE(request.ok());
+  auto text = text_of(node_record{*request, {"127.77.1.3", 5432, 8008}, {}, fencing::none});
+  text.insert(text.size() - 1, R"(,"port":5433)");
+  auto read = parse_node_record(text);
+  REQUIRE_FALSE(read.ok());
+  CHECK(read.error().find(R"(the key "port" appears twice in one object)") == 0);
+}
+
+TEST_CASE("nodes' files of every release are read, and written with all that they said") {
+  int count = 0;
+  for (const auto& one : std::filesystem::recursive_directory_iterator{CORPUS_FOLDER}) {
+    if (!one.is_regular_file())
+      continue;
+    ++count;
+    const auto name = one.path().string();
+    CAPTURE(name);
+    std::stringstream text;
+    text << std::ifstream{name}.rdbuf();
+    auto read = parse_node_record(text.str());
+    REQUIRE_MESSAGE(read.ok(), read.error());
+    auto written = json::parse(text_of(*read));
+    auto before = json::parse(text.str());
+    REQUIRE(before.ok());
+    for (const auto& member : before->GetObject()) {
+      const std::string field = member.name.GetString();
+      if (field == "format" || field == "min_reader")
+        continue;
+      CAPTURE(field);
+      const auto* now = json::member(*written, field);
+      REQUIRE(now != nullptr);
+      CHECK(json::canonical_text_of(*now) == json::canonical_text_of(member.value));
+    }
+  }
+  CHECK(count > 0);
 }
 
 TEST_CASE("a damaged record is refused") {

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "model/json.hpp"
+#include "store/formats.hpp"
 
 using namespace matriarch;
 using namespace matriarch::store;
@@ -493,11 +494,13 @@ TEST_CASE("with keys a binding's password does not stand in it, and opens in thi
 
 TEST_CASE("a grave reads back as it was written, and so does one of the bare scope") {
   auto decoded = decode_grave(encode_grave({"i", moment}));
-  CHECK(decoded.scope == "i");
-  CHECK(decoded.buried_at == moment);
+  REQUIRE(decoded.ok());
+  CHECK(decoded->scope == "i");
+  CHECK(decoded->buried_at == moment);
   for (const auto* text : {"i", "{", "7"}) {
-    CHECK(decode_grave(text).scope == text);
-    CHECK_FALSE(decode_grave(text).buried_at.has_value());
+    REQUIRE(decode_grave(text).ok());
+    CHECK(decode_grave(text)->scope == text);
+    CHECK_FALSE(decode_grave(text)->buried_at.has_value());
   }
 }
 
@@ -593,4 +596,62 @@ TEST_CASE("where nothing says who is a synchronous standby nobody is") {
     CAPTURE(text);
     CHECK(decode_sync(text).empty());
   }
+}
+
+TEST_CASE("what a later release wrote for its own readers alone is refused, and says so") {
+  auto document = parsed(encode_record(full_record(), no_keys));
+  document["format"].SetInt(own_format + 1);
+  CHECK(decode_record(json::text_of(document), no_keys).ok());
+  document["min_reader"].SetInt(own_format + 1);
+  auto read = decode_record(json::text_of(document), no_keys);
+  REQUIRE_FALSE(read.ok());
+  CHECK(read.error()
+        == "record: a later release has written it: who reads it has to know format 2, and this "
+           "release knows 1; upgrade this server");
+}
+
+TEST_CASE("a format that is no number is refused, not taken for an early one") {
+  for (const char* name : {"format", "min_reader"})
+    for (const char* what : {R"("2")", "1.5", "null", "[]", "9223372036854775808"}) {
+      CAPTURE(name);
+      CAPTURE(what);
+      auto document = parsed(encode_record(full_record(), no_keys));
+      document[name].CopyFrom(parsed(what), document.GetAllocator());
+      auto read = decode_record(json::text_of(document), no_keys);
+      REQUIRE_FALSE(read.ok());
+      CHECK(read.error() == "record: " + std::string{name} + " is no whole number");
+    }
+}
+
+TEST_CASE("every value says its format, and one for readers of a later release is refused") {
+  const auto later = [](const std::string& text) {
+    auto document = parsed(text);
+    CHECK(json::integer_member(document, "format") == own_format);
+    CHECK(json::integer_member(document, "min_reader") == own_min_reader);
+    document["min_reader"].SetInt(own_format + 1);
+    return json::text_of(document);
+  };
+  CHECK_FALSE(decode_record(later(encode_record(full_record(), no_keys)), no_keys).ok());
+  CHECK_FALSE(
+      decode_binding(later(encode_binding(full_binding(), "i", no_keys)), "i", no_keys).ok());
+  CHECK_FALSE(decode_tombstone(later(encode_tombstone({"i", "o", moment}))).ok());
+  CHECK_FALSE(decode_grave(later(encode_grave({"i", moment}))).ok());
+  CHECK_FALSE(decode_port_use(later(encode_port_use({"i", moment, 0})), 1).ok());
+}
+
+TEST_CASE("a value with a member twice is refused, and says which") {
+  auto text = encode_record(full_record(), no_keys);
+  text.insert(text.size() - 1, R"(,"scope":"another")");
+  auto read = decode_record(text, no_keys);
+  REQUIRE_FALSE(read.ok());
+  CHECK(read.error().find(R"(record: the key "scope" appears twice in one object)") == 0);
+}
+
+TEST_CASE("what was written before there were formats is read") {
+  auto document = parsed(encode_record(full_record(), no_keys));
+  document.RemoveMember("format");
+  document.RemoveMember("min_reader");
+  auto read = decode_record(json::text_of(document), no_keys);
+  REQUIRE(read.ok());
+  CHECK(*read == full_record());
 }

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "model/json.hpp"
+
+/// The formats of the values in etcd and on the cells' disks. Each value says in `format` which release's
+/// members it has, and in `min_reader` the lowest format that a reader has to know to use it: a new
+/// member that may be passed over raises the first, one that changes what the others mean raises both.
+/// Values without the two are from before there were formats, and are read.
+namespace matriarch::store {
+
+/// What this release writes, and the highest `min_reader` that it reads.
+extern const int own_format;
+/// What a reader has to know to use what this release writes.
+extern const int own_min_reader;
+
+/// Adds the two to a value that is complete but for them.
+void add_format(json::document& value);
+
+/// Why this release must not use a value: what a later one has written may mean what this one would take
+/// for something else. Nothing if it may.
+[[nodiscard]] std::optional<std::string> why_not_to_read(const json::value& object);
+
+} // namespace matriarch::store

@@ -1,0 +1,14 @@
+// What is this release's own, apart from the rules (formats.cpp).
+#include "store/formats.hpp"
+
+namespace matriarch::store {
+
+const int own_format = 1;
+const int own_min_reader = 1;
+
+void add_format(json::document& value) {
+  json::add(value, "format", own_format, value);
+  json::add(value, "min_reader", own_min_reader, value);
+}
+
+} // namespace matriarch::store

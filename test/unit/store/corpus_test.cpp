@@ -1,0 +1,135 @@
+// What releases have written stays readable for ever, and is written so that the same release could read it.
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "model/json.hpp"
+#include "store/formats.hpp"
+#include "store/record_json.hpp"
+
+namespace matriarch::store {
+
+namespace {
+
+/// Calls `check` with each file of the corpus of that kind: its name and its text.
+template <class Check>
+int each(const std::string& kind, Check check) {
+  const auto* corpus = std::getenv("CORPUS_DIR");
+  REQUIRE(corpus != nullptr);
+  int count = 0;
+  for (const auto& one : std::filesystem::recursive_directory_iterator{corpus}) {
+    if (!one.is_regular_file() || !one.path().filename().string().starts_with(kind + "-"))
+      continue;
+    std::stringstream text;
+    text << std::ifstream{one.path()}.rdbuf();
+    const auto name = one.path().string();
+    CAPTURE(name);
+    check(text.str());
+    ++count;
+  }
+  return count;
+}
+
+/// Whether `now` says all that `before` said, and the same.
+void must_hold(const json::value& now, const json::value& before) {
+  if (!before.IsObject()) {
+    CHECK(json::canonical_text_of(now) == json::canonical_text_of(before));
+    return;
+  }
+  for (const auto& one : before.GetObject()) {
+    const std::string name = one.name.GetString();
+    if (name == "format" || name == "min_reader")
+      continue;
+    CAPTURE(name);
+    const auto* there = json::member(now, name);
+    REQUIRE(there != nullptr);
+    must_hold(*there, one.value);
+  }
+}
+
+void must_hold(const std::string& now, const std::string& before) {
+  auto written = json::parse(now);
+  auto read = json::parse(before);
+  REQUIRE(written.ok());
+  REQUIRE(read.ok());
+  must_hold(*written, *read);
+  CHECK(json::integer_member(*written, "format") == own_format);
+  CHECK(json::integer_member(*written, "min_reader") == own_min_reader);
+}
+
+const keyring without_keys;
+
+/// With which the sealed ones are sealed.
+keyring corpus_keys() {
+  return *keyring::parse(std::string(64, '1') + "\n");
+}
+
+} // namespace
+
+TEST_CASE("records of every release are read, and written with all that they said") {
+  CHECK(each("record",
+             [](const std::string& text) {
+               auto known = decode_record(text, without_keys);
+               REQUIRE_MESSAGE(known.ok(), known.error());
+               must_hold(encode_record(*known, without_keys), text);
+             })
+        > 5);
+}
+
+TEST_CASE("what every release has sealed opens") {
+  CHECK(each("sealed-record",
+             [](const std::string& text) {
+               CHECK(text.find("sealed:") != std::string::npos);
+               auto known = decode_record(text, corpus_keys());
+               REQUIRE_MESSAGE(known.ok(), known.error());
+               CHECK(known->superuser.password == "p2");
+             })
+        > 0);
+  CHECK(each("sealed-binding",
+             [](const std::string& text) {
+               auto known = decode_binding(text, "i", corpus_keys());
+               REQUIRE_MESSAGE(known.ok(), known.error());
+               CHECK(known->role.password == (known->role.username.empty() ? "" : "p7"));
+             })
+        > 0);
+}
+
+TEST_CASE("bindings of every release are read, and written with all that they said") {
+  CHECK(each("binding",
+             [](const std::string& text) {
+               auto known = decode_binding(text, "any", without_keys);
+               REQUIRE_MESSAGE(known.ok(), known.error());
+               must_hold(encode_binding(*known, "any", without_keys), text);
+             })
+        > 0);
+}
+
+TEST_CASE(
+    "tombstones, graves and ports of every release are read, and written with all that they said") {
+  CHECK(each("tombstone",
+             [](const std::string& text) {
+               auto known = decode_tombstone(text);
+               REQUIRE_MESSAGE(known.ok(), known.error());
+               must_hold(encode_tombstone(*known), text);
+             })
+        > 0);
+  CHECK(each("grave",
+             [](const std::string& text) {
+               auto known = decode_grave(text);
+               REQUIRE_MESSAGE(known.ok(), known.error());
+               must_hold(encode_grave(*known), text);
+             })
+        > 0);
+  CHECK(each("port",
+             [](const std::string& text) {
+               auto known = decode_port_use(text, 1);
+               REQUIRE_MESSAGE(known.ok(), known.error());
+               must_hold(encode_port_use(*known), text);
+             })
+        > 1);
+}
+
+} // namespace matriarch::store
