@@ -816,7 +816,9 @@ private:
     what.compares.push_back(at_ == 0 ? store::absent(record_key())
                                      : store::unchanged_since(record_key(), at_));
     what.operations = std::move(operations);
-    what.operations.push_back(store::put{record_key(), store::encode_record(next, *setup_->keys)});
+    auto text = store::encode_record(next, *setup_->keys);
+    store::forget_what_is_gone(next, text);
+    what.operations.push_back(store::put{record_key(), std::move(text)});
     what.witness = {record_key(), ""};
     what.made = [id = next.write_id, keys = setup_->keys](const auto& found) {
       if (found.empty())

@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <array>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
 #include "model/json.hpp"
 #include "store/formats.hpp"
+#include "store/unknown_members.hpp"
 
 namespace matriarch::cell {
 
@@ -177,6 +180,29 @@ int number_member(const json::value& object, std::string_view name) {
   return std::in_range<int>(whole) ? static_cast<int>(whole) : 0;
 }
 
+/// What of a node's file this release knows.
+const store::known_members& file_members() {
+  static const std::vector<std::string> of_roles = [] {
+    std::vector<std::string> names;
+    for (const auto& field : role_fields)
+      for (const char* what : {"USERNAME", "PASSWORD"})
+        names.push_back(fmt::format("{}_{}", field.prefix, what));
+    return names;
+  }();
+  static const store::known_members parameters = [] {
+    store::known_members all{{"PATRONI_SCOPE", "NODE_ID", "ETCD_USERNAME", "ETCD_PASSWORD",
+                              "PATRONI_DYNAMIC_CONFIG", "NODE_TYPE"}};
+    all.names.insert(all.names.end(), of_roles.begin(), of_roles.end());
+    return all;
+  }();
+  static const store::known_members process{{"pid", "start_time", "boot_id"}};
+  static const store::known_members file{
+      {"node_id", "service_id", "plan_id", "organization_guid", "space_guid", "parameters", "host",
+       "port", "api_port", "fencing", "isolated", "patroni_tls", "process", "format", "min_reader"},
+      {{"parameters", &parameters}, {"process", &process, "start_time"}}};
+  return file;
+}
+
 json::value parameters_of(const node_request& request, json::document& owner) {
   json::value parameters{rapidjson::kObjectType};
   auto put = [&](const std::string& name, const std::string& text) {
@@ -270,6 +296,7 @@ std::string text_of(const node_record& node) {
     json::add(process, "boot_id", node.process->boot_id, all);
     json::add(all, "process", std::move(process), all);
   }
+  store::add_unknown(all, node.unknown, file_members(), all);
   store::add_format(all);
   return json::text_of(all);
 }
@@ -309,6 +336,7 @@ result<node_record> parse_node_record(std::string_view text) {
         process_identity{number_member(*process, "pid"),
                          static_cast<std::uint64_t>(json::integer_member(*process, "start_time")),
                          json::string_member(*process, "boot_id")};
+  node.unknown = store::unknown_in(*parsed, file_members());
   return node;
 }
 

@@ -7,6 +7,7 @@
 
 #include "cell/endpoints.hpp"
 #include "model/result.hpp"
+#include "model/unknown_members.hpp"
 
 namespace matriarch::cell {
 
@@ -87,6 +88,8 @@ struct node_record {
   /// Whether its Patroni shall speak TLS, as the broker has said, once it has a certificate of the
   /// fleet's authority. Never taken back.
   bool patroni_tls = false;
+  /// What a later release wrote beside all this.
+  model::unknown_members unknown = {};
   bool operator==(const node_record&) const = default;
 };
 

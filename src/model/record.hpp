@@ -9,6 +9,7 @@
 #include "model/rare.hpp"
 #include "model/settings.hpp"
 #include "model/shared_text.hpp"
+#include "model/unknown_members.hpp"
 
 /// What is true of a service instance, whoever asks: plain values, written to etcd as they are.
 namespace matriarch::model {
@@ -177,6 +178,8 @@ struct record {
   rare_map<std::string, ended_binding> ended_bindings;
   /// Fresh with each write, so that a writer recognises its own after a time-out.
   std::string write_id;
+  /// What a later release wrote beside all this.
+  unknown_members unknown = {};
 
   [[nodiscard]] const node* find_node(const std::string& node_id) const {
     for (const auto& n : nodes)
@@ -223,6 +226,8 @@ struct binding {
   std::optional<wall_time> renew_before = {};
   /// What a user should know besides; for instance that no replica has the role yet.
   std::string note = {};
+  /// What a later release wrote beside all this.
+  unknown_members unknown = {};
   bool operator==(const binding&) const = default;
 };
 

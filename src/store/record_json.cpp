@@ -10,12 +10,77 @@
 #include "model/json.hpp"
 #include "model/names.hpp"
 #include "store/formats.hpp"
+#include "store/unknown_members.hpp"
 
 namespace matriarch::store {
 
 namespace {
 
 using model::wall_time;
+
+// -- what is known --------------------------------------------------------------------------------
+
+const known_members credentials_members{{"username", "password"}};
+const known_members settings_members{
+    {"parameters", "synchronous", "ttl", "node_type", "credentials", "connection_limit"}};
+const known_members desired_members{{"exists", "node_count", "cells", "settings"},
+                                    {{"settings", &settings_members}}};
+const known_members operation_members{
+    {"id", "type", "state", "description", "started_at", "deadline", "failing_because",
+     "desired_before", "plan_id_before", "maintenance_version_before", "parameters_before",
+     "requested", "requested_by", "failed_cells", "switched_over"},
+    {{"desired_before", &desired_members}}};
+const known_members node_members{{"node_id", "backend_id", "plan_id", "service_id", "node_type",
+                                  "phase", "start_may_arrive_until", "failing", "instead_of",
+                                  "forgotten", "left_over", "held_back", "address",
+                                  "patroni_address", "certified", "patroni_certified"}};
+const known_members ended_members{{"at", "operation_id"}};
+const known_members record_members{{"instance_id",
+                                    "service_id",
+                                    "plan_id",
+                                    "organization_guid",
+                                    "space_guid",
+                                    "parameters",
+                                    "admin_credentials",
+                                    "superuser_credentials",
+                                    "app_credentials",
+                                    "replication_credentials",
+                                    "patroni_credentials",
+                                    "etcd_credentials",
+                                    "allocated_port",
+                                    "read_only_port",
+                                    "maintenance_version",
+                                    "context",
+                                    "scope",
+                                    "phase",
+                                    "desired",
+                                    "in_force",
+                                    "taking_up",
+                                    "operation",
+                                    "nodes",
+                                    "switching_to",
+                                    "had_leader",
+                                    "ended_bindings",
+                                    "write_id",
+                                    "format",
+                                    "min_reader"},
+                                   {{"admin_credentials", &credentials_members},
+                                    {"superuser_credentials", &credentials_members},
+                                    {"app_credentials", &credentials_members},
+                                    {"replication_credentials", &credentials_members},
+                                    {"patroni_credentials", &credentials_members},
+                                    {"etcd_credentials", &credentials_members},
+                                    {"desired", &desired_members},
+                                    {"in_force", &settings_members},
+                                    {"taking_up", &settings_members},
+                                    {"operation", &operation_members, "id"}},
+                                   {{"nodes", "node_id", &node_members}},
+                                   {{"ended_bindings", &ended_members, "at"}}};
+const known_members binding_members{{"binding_id", "service_id", "plan_id", "app_guid",
+                                     "parameters", "predecessor", "read_only", "role", "phase",
+                                     "operation_id", "polled", "created_at", "asked_at",
+                                     "expires_at", "renew_before", "note", "format", "min_reader"},
+                                    {{"role", &credentials_members}}};
 
 // -- enumerations as the words that are stored ----------------------------------------------------
 
@@ -495,6 +560,7 @@ std::string encode_record(const model::record& known, const keyring& keys) {
   out.add("had_leader", known.had_leader);
   add_ended(out, known.ended_bindings);
   out.add("write_id", known.write_id);
+  add_unknown(out.owner, known.unknown, record_members, out.owner);
   return out.text();
 }
 
@@ -561,8 +627,21 @@ result<model::record> decode_record(std::string_view text, const keyring& keys) 
     known.had_leader = in.flag("had_leader", false);
     known.ended_bindings = read_ended(object);
     known.write_id = json::string_member(object, "write_id");
+    known.unknown = unknown_in(object, record_members);
+    // One whose end cannot be read is none.
+    if (const auto* ended = json::member(object, "ended_bindings");
+        ended != nullptr && ended->IsObject()
+        && ended->MemberCount() != known.ended_bindings.size())
+      forget_what_is_gone(known, encode_record(known, keyring{}));
     return known;
   });
+}
+
+void forget_what_is_gone(model::record& written, std::string_view text) {
+  if (written.unknown.empty())
+    return;
+  if (auto parsed = json::parse(text); parsed.ok())
+    written.unknown = unknown_in(*parsed, record_members);
 }
 
 std::string encode_binding(const model::binding& known, std::string_view name,
@@ -587,6 +666,7 @@ std::string encode_binding(const model::binding& known, std::string_view name,
   if (known.renew_before)
     out.add("renew_before", milliseconds(*known.renew_before));
   out.add("note", known.note);
+  add_unknown(out.owner, known.unknown, binding_members, out.owner);
   return out.text();
 }
 
@@ -612,6 +692,7 @@ result<model::binding> decode_binding(std::string_view text, std::string_view na
     known.expires_at = in.time_if_any("expires_at");
     known.renew_before = in.time_if_any("renew_before");
     known.note = json::string_member(object, "note");
+    known.unknown = unknown_in(object, binding_members);
     return known;
   });
 }

@@ -18,9 +18,13 @@ namespace matriarch::store {
 
 /// Passwords are sealed with `keys`.
 [[nodiscard]] std::string encode_record(const model::record& known, const keyring& keys);
-/// Fields that are not known are ignored. What a later release wrote for its own readers alone (formats.hpp)
+/// Members that are not known are kept in `unknown` and written back, so that nothing is lost while
+/// brokers of two releases take turns. What a later release wrote for its own readers alone (formats.hpp)
 /// is refused.
 [[nodiscard]] result<model::record> decode_record(std::string_view text, const keyring& keys);
+/// What is not in the text any more that was made of a record (a node, an operation) has taken along what
+/// was unknown of it. Else it would be found in what has its place later.
+void forget_what_is_gone(model::record& written, std::string_view text);
 
 /// `name` is the instance's, as in its keys: a sealed password opens in its own binding only.
 [[nodiscard]] std::string encode_binding(const model::binding& known, std::string_view name,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "model/json.hpp"
 #include "requests.hpp"
 
 using namespace matriarch;
@@ -17,13 +18,21 @@ model::cluster_settings connections(const std::string& count) {
   return settings;
 }
 
-bool change(stage& here, const std::string& plan_id, const model::cluster_settings& settings) {
+bool begin_change(stage& here, const std::string& plan_id,
+                  const model::cluster_settings& settings) {
   auto asked = change_plan("db", plan_id, settings);
   auto nodes = here.outside.record_of("db")->desired.node_count;
   for (const char* one : {"plan", "up", "down"})
     asked.offers[one] = {nodes, settings, "", true};
-  return here.ask(asked).is == verdict_kind::accepted && finish(here, "db")
-         && succeeded(here.outside, "db");
+  return here.ask(asked).is == verdict_kind::accepted;
+}
+
+bool end_change(stage& here) {
+  return finish(here, "db") && succeeded(here.outside, "db");
+}
+
+bool change(stage& here, const std::string& plan_id, const model::cluster_settings& settings) {
+  return begin_change(here, plan_id, settings) && end_change(here);
 }
 
 } // namespace
@@ -201,4 +210,26 @@ TEST_CASE("a synchronous cluster moves to other cells by its synchronous replica
   CHECK(succeeded(here.outside, "db"));
   for (const auto& [id, where] : here.outside.nodes_of("db"))
     CHECK(std::ranges::find(others, where) != others.end());
+}
+
+TEST_CASE("what a later release wrote of one change of settings is not said of the next") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  const auto key = store::keys::record("db");
+  REQUIRE(begin_change(here, "up", connections("200")));
+  REQUIRE(
+      here.pass_until([&] { return here.outside.record_of("db")->taking_up.has_value(); }, 60s));
+  auto value = *json::parse(*here.outside.etcd.value(key));
+  json::add(value["taking_up"], "memory", "1GB", value);
+  here.outside.etcd.put(key, json::text_of(value));
+  REQUIRE(end_change(here));
+  const auto before = here.outside.etcd.history().size();
+  REQUIRE(change(here, "down", connections("100")));
+  int taken_up = 0;
+  for (auto at = before; at < here.outside.etcd.history().size(); ++at) {
+    const auto& entry = here.outside.etcd.history()[at].entry;
+    taken_up += entry.key == key && entry.value.find("taking_up") != std::string::npos;
+    CHECK(entry.value.find("memory") == std::string::npos);
+  }
+  CHECK(taken_up > 0);
 }

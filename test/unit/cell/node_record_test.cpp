@@ -170,6 +170,28 @@ TEST_CASE("a record of an older agent is read on") {
   CHECK_FALSE(read->isolated);
 }
 
+TEST_CASE("what a later agent wrote beside is kept, and written back") {
+  auto request = parse_node_request("n1", body());
+  REQUIRE(request.ok());
+  auto document = json::parse(text_of(node_record{*request,
+                                                  {"127.77.1.3", 5432, 8008},
+                                                  process_identity{4711, 1ULL << 40, "boot"},
+                                                  fencing::none}));
+  REQUIRE(document.ok());
+  CHECK(parse_node_record(json::text_of(*document))->unknown.empty());
+  json::add(*document, "driver", "docker", *document);
+  json::add((*document)["parameters"], "MEMORY", "1GB", *document);
+  json::add((*document)["process"], "cgroup", "n1", *document);
+  const auto text = json::canonical_text_of(*document);
+  auto read = parse_node_record(text);
+  REQUIRE(read.ok());
+  CHECK(json::canonical_text_of(*json::parse(text_of(*read))) == text);
+  INFO("but of the process before nothing is said of the next one");
+  read->process->start_time += 1;
+  CHECK(text_of(*read).find("cgroup") == std::string::npos);
+  CHECK(text_of(*read).find("docker") != std::string::npos);
+}
+
 TEST_CASE("a record that a later agent wrote for its own readers alone is refused in words") {
   auto request = parse_node_request("n1", body());
   REQUIRE(request.ok());
@@ -204,6 +226,7 @@ TEST_CASE("nodes' files of every release are read, and written with all that the
     text << std::ifstream{name}.rdbuf();
     auto read = parse_node_record(text.str());
     REQUIRE_MESSAGE(read.ok(), read.error());
+    CHECK(read->unknown.empty());
     auto written = json::parse(text_of(*read));
     auto before = json::parse(text.str());
     REQUIRE(before.ok());

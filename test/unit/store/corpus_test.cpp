@@ -74,6 +74,7 @@ TEST_CASE("records of every release are read, and written with all that they sai
              [](const std::string& text) {
                auto known = decode_record(text, without_keys);
                REQUIRE_MESSAGE(known.ok(), known.error());
+               CHECK(known->unknown.empty());
                must_hold(encode_record(*known, without_keys), text);
              })
         > 5);
@@ -102,6 +103,7 @@ TEST_CASE("bindings of every release are read, and written with all that they sa
              [](const std::string& text) {
                auto known = decode_binding(text, "any", without_keys);
                REQUIRE_MESSAGE(known.ok(), known.error());
+               CHECK(known->unknown.empty());
                must_hold(encode_binding(*known, "any", without_keys), text);
              })
         > 0);

@@ -197,17 +197,6 @@ TEST_CASE("the record has the words that other programs read") {
   CHECK(json::string_member(document["nodes"][2], "phase") == "removing");
 }
 
-TEST_CASE("fields that are not known are ignored") {
-  auto document = parsed(encode_record(full_record(), no_keys));
-  json::add(document, "from_the_future", "x", document);
-  json::add(document["operation"], "more", 1, document);
-  json::add(document["nodes"][0], "colour", "blue", document);
-  json::add(document["desired"], "spare", true, document);
-  auto decoded = decode_record(json::text_of(document), no_keys);
-  REQUIRE(decoded.ok());
-  CHECK(*decoded == full_record());
-}
-
 TEST_CASE("a missing field is an error that names it") {
   for (const char* name : {"instance_id", "service_id", "plan_id", "scope", "phase", "desired",
                            "operation", "nodes", "allocated_port"}) {
@@ -598,6 +587,47 @@ TEST_CASE("where nothing says who is a synchronous standby nobody is") {
   }
 }
 
+TEST_CASE("members that are not known are kept at every depth, and written back") {
+  auto document = parsed(encode_record(full_record(), no_keys));
+  auto put = [&](json::value& into, const char* name) {
+    into.AddMember(rapidjson::StringRef(name), "from a later release", document.GetAllocator());
+  };
+  put(document, "endpoints");
+  put(document["desired"], "memory");
+  put(document["desired"]["settings"], "disk");
+  put(document["operation"]["desired_before"], "memory");
+  put(document["nodes"][0], "driver");
+  put(document["superuser_credentials"], "rotated_at");
+  put(document["ended_bindings"].MemberBegin()->value, "why");
+  const auto text = json::canonical_text_of(document);
+  auto read = decode_record(text, no_keys);
+  REQUIRE_MESSAGE(read.ok(), read.error());
+  CHECK(json::canonical_text_of(parsed(encode_record(*read, no_keys))) == text);
+  read->nodes.erase(read->nodes.begin());
+  CHECK(encode_record(*read, no_keys).find("driver") == std::string::npos);
+}
+
+TEST_CASE("members of a binding that are not known are kept, and written back") {
+  auto bound = full_binding();
+  bound.role = {"role", "p7"};
+  auto document = parsed(encode_binding(bound, "i", no_keys));
+  json::add(document, "renewed_by", "a later release", document);
+  json::add(document["role"], "rotated_at", 7, document);
+  const auto text = json::canonical_text_of(document);
+  auto read = decode_binding(text, "i", no_keys);
+  REQUIRE_MESSAGE(read.ok(), read.error());
+  CHECK(json::canonical_text_of(parsed(encode_binding(*read, "i", no_keys))) == text);
+}
+
+TEST_CASE("of a record of this release nothing is taken for unknown") {
+  auto read = decode_record(encode_record(full_record(), no_keys), no_keys);
+  REQUIRE(read.ok());
+  CHECK(read->unknown.empty());
+  auto bound = decode_binding(encode_binding(full_binding(), "i", no_keys), "i", no_keys);
+  REQUIRE(bound.ok());
+  CHECK(bound->unknown.empty());
+}
+
 TEST_CASE("what a later release wrote for its own readers alone is refused, and says so") {
   auto document = parsed(encode_record(full_record(), no_keys));
   document["format"].SetInt(own_format + 1);
@@ -645,6 +675,52 @@ TEST_CASE("a value with a member twice is refused, and says which") {
   auto read = decode_record(text, no_keys);
   REQUIRE_FALSE(read.ok());
   CHECK(read.error().find(R"(record: the key "scope" appears twice in one object)") == 0);
+}
+
+TEST_CASE("the next operation does not have what was unknown of the one before") {
+  auto document = parsed(encode_record(full_record(), no_keys));
+  json::add(document["operation"], "restores", "backup-7", document);
+  auto read = decode_record(json::text_of(document), no_keys);
+  REQUIRE(read.ok());
+  CHECK(encode_record(*read, no_keys).find("backup-7") != std::string::npos);
+  read->current.id = "the next";
+  CHECK(encode_record(*read, no_keys).find("backup-7") == std::string::npos);
+}
+
+TEST_CASE("the next end of a binding does not have what was unknown of the one before") {
+  auto document = parsed(encode_record(full_record(), no_keys));
+  json::add(document["ended_bindings"]["b2"], "why", "backup-7", document);
+  auto read = decode_record(json::text_of(document), no_keys);
+  REQUIRE(read.ok());
+  CHECK(encode_record(*read, no_keys).find("backup-7") != std::string::npos);
+  read->ended_bindings["b2"].at += 1h;
+  CHECK(encode_record(*read, no_keys).find("backup-7") == std::string::npos);
+}
+
+TEST_CASE("what has gone with its unknown members does not get them back with its place") {
+  auto first = full_record();
+  first.taking_up = first.desired.settings;
+  auto document = parsed(encode_record(first, no_keys));
+  json::add(document["taking_up"], "memory", "1GB", document);
+  json::add(document, "kept", true, document);
+  auto read = decode_record(json::text_of(document), no_keys);
+  REQUIRE(read.ok());
+  read->taking_up.reset();
+  forget_what_is_gone(*read, encode_record(*read, no_keys));
+  read->taking_up = first.taking_up;
+  auto text = encode_record(*read, no_keys);
+  CHECK(text.find("memory") == std::string::npos);
+  CHECK(json::member(parsed(text), "kept") != nullptr);
+}
+
+TEST_CASE("an ended binding whose end cannot be read takes along what was unknown of it") {
+  auto document = parsed(encode_record(full_record(), no_keys));
+  json::value without_end{rapidjson::kObjectType};
+  json::add(without_end, "why", "w", document);
+  json::add(document["ended_bindings"], "b3", std::move(without_end), document);
+  auto read = decode_record(json::text_of(document), no_keys);
+  REQUIRE(read.ok());
+  CHECK(*read == full_record());
 }
 
 TEST_CASE("what was written before there were formats is read") {
