@@ -9,6 +9,7 @@
 #include "model/names.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
+#include "store/unknown_members.hpp"
 
 namespace matriarch::actors {
 
@@ -277,6 +278,12 @@ std::vector<store::operation> instance_bindings::rewritten() const {
   for (const auto& [id, one] : known_)
     puts.push_back(put_of(one));
   return puts;
+}
+
+bool instance_bindings::has_old_seals() const {
+  return std::ranges::any_of(known_, [this](const auto& one) {
+    return store::has_old_seals(one.second.unknown, *host_.setup().keys);
+  });
 }
 
 // -- who waits ------------------------------------------------------------------------------------

@@ -107,6 +107,8 @@ public:
   void unbind(const model::unbind_request& asked, answer owed);
   /// All bindings as they are to be written when they are encrypted anew.
   [[nodiscard]] std::vector<store::operation> rewritten() const;
+  /// Whether something that a later release wrote into one is sealed with an earlier key.
+  [[nodiscard]] bool has_old_seals() const;
   /// They were written at that revision.
   void wrote(store::revision at) { at_ = at; }
 

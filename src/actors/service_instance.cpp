@@ -23,6 +23,7 @@
 #include "model/utf8.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
+#include "store/unknown_members.hpp"
 
 namespace matriarch::actors {
 
@@ -643,10 +644,16 @@ private:
             if (!came.done())
               return refuse(owed, model::verdict_kind::unavailable, came.why);
             bindings_.wrote(came.at);
-            if (left.empty())
-              owed.deliver(model::verdict{model::verdict_kind::done});
-            else
-              rewrite(std::move(left), owed);
+            if (!left.empty())
+              return rewrite(std::move(left), owed);
+            if (store::has_old_seals(known_->unknown, *setup_->keys) || bindings_.has_old_seals())
+              return refuse(owed, model::verdict_kind::unavailable,
+                            "a later release has sealed something here with an earlier key, which "
+                            "only that release can seal anew: keep that key until it has");
+            if (auto lost = bindings_.unreadable(); !lost.empty())
+              return refuse(owed, model::verdict_kind::unavailable,
+                            model::unreadable(*lost.begin()));
+            owed.deliver(model::verdict{model::verdict_kind::done});
           });
   }
 

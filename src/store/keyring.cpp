@@ -182,6 +182,10 @@ result<std::string> keyring::open(std::string_view sealed, std::string_view plac
   return failure{"a sealed secret does not open: it was altered, or moved here from elsewhere"};
 }
 
+bool keyring::is_sealed(std::string_view text) {
+  return text.starts_with(mark);
+}
+
 bool keyring::seals_like(std::string_view sealed) const {
   if (keys_.empty())
     return !sealed.starts_with(mark);

@@ -34,6 +34,9 @@ public:
   /// there is none.
   [[nodiscard]] bool seals_like(std::string_view sealed) const;
 
+  /// Whether a text has the form of a sealed one.
+  [[nodiscard]] static bool is_sealed(std::string_view text);
+
   /// Whether there is a key to seal with.
   [[nodiscard]] bool encrypts() const { return !keys_.empty(); }
 

@@ -179,7 +179,27 @@ void add(json::value& object, const json::value& unknown, const known_members& k
   }
 }
 
+bool has_old_seal(const json::value& what, const keyring& keys) {
+  if (what.IsString()) {
+    std::string_view text{what.GetString(), what.GetStringLength()};
+    return keyring::is_sealed(text) && !keys.seals_like(text);
+  }
+  if (what.IsObject())
+    return std::ranges::any_of(what.GetObject(),
+                               [&](const auto& one) { return has_old_seal(one.value, keys); });
+  return what.IsArray() && std::ranges::any_of(what.GetArray(), [&](const auto& one) {
+           return has_old_seal(one, keys);
+         });
+}
+
 } // namespace
+
+bool has_old_seals(const model::unknown_members& unknown, const keyring& keys) {
+  if (unknown.empty())
+    return false;
+  auto parsed = json::parse(unknown.text(), deepest);
+  return parsed.ok() && has_old_seal(*parsed, keys);
+}
 
 model::unknown_members unknown_in(const json::value& object, const known_members& known) {
   if (!object.IsObject())

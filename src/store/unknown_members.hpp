@@ -5,6 +5,7 @@
 
 #include "model/json.hpp"
 #include "model/unknown_members.hpp"
+#include "store/keyring.hpp"
 
 /// A broker or a cell of a later release writes members that this one does not know. They are kept
 /// as they are and written back, at every depth: an upgrade that is taken back, or that has reached
@@ -42,5 +43,9 @@ struct known_members {
 /// itself counts.
 void add_unknown(json::value& object, const model::unknown_members& unknown,
                  const known_members& known, json::document& owner);
+
+/// Whether there is a text in it that is sealed, known by its form, and not with the newest key. Where it
+/// belongs is not known, so it cannot be sealed anew: its key has to stay.
+[[nodiscard]] bool has_old_seals(const model::unknown_members& unknown, const keyring& keys);
 
 } // namespace matriarch::store

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include "model/json.hpp"
 #include "requests.hpp"
 #include "store/record_json.hpp"
 
@@ -600,4 +601,53 @@ TEST_CASE("with a key no password stands in etcd, and a newer key takes over whe
   auto again = here.ask(bind("db", "b1"));
   REQUIRE(again.bound);
   CHECK(again.bound->role == said.bound->role);
+}
+
+TEST_CASE("what only a later release can seal anew keeps its key, and is said") {
+  const std::string old_key(64, 'a');
+  const std::string new_key(64, 'b');
+  auto old_keys = store::keyring::parse(old_key);
+  auto both_keys = store::keyring::parse(new_key + "\n" + old_key);
+  REQUIRE((old_keys.ok() && both_keys.ok()));
+  for (const auto& key : {keys::record("db"), keys::binding("db", "b1")}) {
+    CAPTURE(key);
+    broker_settings how;
+    how.keys = std::make_shared<const store::keyring>(*old_keys);
+    stage here(3, how);
+    REQUIRE(make(here, "db"));
+    REQUIRE(here.ask(bind("db", "b1")).bound);
+    here.brokers.clear();
+    auto value = *json::parse(*here.outside.etcd.value(key));
+    json::value within{rapidjson::kObjectType};
+    const auto sealed = old_keys->seal("a later secret", "db/backup");
+    json::add(within, "password", sealed, value);
+    json::add(value, "backup", std::move(within), value);
+    here.outside.etcd.put(key, json::text_of(value));
+    how.keys = std::make_shared<const store::keyring>(*both_keys);
+    here.brokers.push_back(std::make_unique<simulated_broker>(here.outside, how));
+    here.pass(2s);
+    auto said = here.ask(model::reencrypt_request{"db"});
+    CHECK(said.is == verdict_kind::unavailable);
+    CHECK(said.description.find("a later release has sealed something here") == 0);
+    auto left = *json::parse(*here.outside.etcd.value(key));
+    CHECK(json::string_member(left["backup"], "password") == sealed);
+    INFO("once that release has sealed it with the newest key, all is done");
+    left["backup"]["password"] = json::string(both_keys->seal("a later secret", "db/backup"), left);
+    here.brokers.clear();
+    here.outside.etcd.put(key, json::text_of(left));
+    here.brokers.push_back(std::make_unique<simulated_broker>(here.outside, how));
+    here.pass(2s);
+    CHECK(here.ask(model::reencrypt_request{"db"}).is == verdict_kind::done);
+  }
+}
+
+TEST_CASE("a binding that cannot be read keeps the key that it may be sealed with") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  REQUIRE(here.ask(bind("db", "b1")).bound);
+  here.outside.etcd.put(keys::binding("db", "b1"), "{");
+  here.pass(1s);
+  auto said = here.ask(model::reencrypt_request{"db"});
+  CHECK(said.is == verdict_kind::unavailable);
+  CHECK(said.description.find("b1") != std::string::npos);
 }

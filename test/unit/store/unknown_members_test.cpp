@@ -75,6 +75,18 @@ TEST_CASE("a value that is as deep as one may be is kept whole") {
   CHECK(again(text, R"({"turn":{"id":"1"}})") == canonical(text));
 }
 
+TEST_CASE("a secret that only a later release knows is found by its form, at every depth") {
+  auto keys_of = [](char digit) { return *keyring::parse(std::string(64, digit) + "\n"); };
+  auto sealed = keys_of('1').seal("secret", "somewhere");
+  model::unknown_members text{R"({"":{"later":[{"deep":")" + sealed + R"("}]}})"};
+  CHECK(has_old_seals(text, keys_of('2')));
+  CHECK(has_old_seals(text, keyring{}));
+  CHECK_FALSE(has_old_seals(text, keys_of('1')));
+  CHECK_FALSE(has_old_seals(model::unknown_members{R"({"":{"later":"sealed, but not so"}})"},
+                            keys_of('2')));
+  CHECK_FALSE(has_old_seals({}, keys_of('2')));
+}
+
 TEST_CASE("copies of what is unknown are equal, and nothing costs a pointer") {
   model::unknown_members one{R"({"":{"later":1}})"};
   auto copy = one;
