@@ -135,6 +135,9 @@ struct status_board {
   /// Whether nodes are made whose Patroni speaks TLS: not while some cell has an agent of an earlier
   /// release, whose nodes could not ask them.
   std::atomic<bool> patroni_tls{true};
+  /// Why this broker must never act; empty if it may.
+  std::atomic<std::shared_ptr<const std::string>> must_not_act{
+      std::make_shared<const std::string>()};
   /// Why nothing is repaired although cells seem lost; empty if that is not so.
   std::atomic<std::shared_ptr<const std::string>> repair_halted{
       std::make_shared<const std::string>()};

@@ -2,8 +2,11 @@
 
 #include <spdlog/spdlog.h>
 
+#include <optional>
+
 #include "actors/alarm.hpp"
 #include "actors/last_words.hpp"
+#include "store/formats.hpp"
 #include "store/keys.hpp"
 
 namespace matriarch::actors {
@@ -65,7 +68,7 @@ private:
       become(false, "the lease on " + keys::active + " could not be renewed in time");
     busy_ = true;
     if (lease_ == 0)
-      request_lease();
+      look_at_format();
     else
       renew();
   }
@@ -107,7 +110,7 @@ private:
                 if (active_)
                   return look_whose();
                 note_renewal();
-                return take();
+                return look_at_format();
               case store::lease_result::state::gone:
                 lease_ = 0;
                 become(false, "the lease on " + keys::active + " has ended");
@@ -139,13 +142,59 @@ private:
             [this](const caf::error&) { done(retry_pause); });
   }
 
+  /// A broker that would take what a later release has written for something else never acts. It is looked
+  /// at before there is a lease, and again before the key is taken.
+  void look_at_format() {
+    self_->request(setup_.store, patience, store::key_range{keys::format, ""})
+        .then(
+            [this](const store::range_result& came) {
+              if (!came.ok || stopping_)
+                return done(retry_pause);
+              format_at_ = came.found.empty() ? 0 : came.found.front().mod_revision;
+              auto why_not =
+                  store::why_not_to_act(came.found.empty() ? "" : came.found.front().value);
+              if (why_not)
+                return give_up(*why_not);
+              say_whether_to_act("");
+              if (lease_ == 0)
+                request_lease();
+              else
+                take();
+            },
+            [this](const caf::error&) { done(retry_pause); });
+  }
+
+  /// `why_not`: empty if it may.
+  void say_whether_to_act(const std::string& why_not) {
+    if (why_not == why_not_said_)
+      return;
+    why_not_said_ = why_not;
+    auto words = why_not.empty() ? "" : keys::format + ": " + why_not;
+    if (!words.empty())
+      spdlog::error("this broker serves reads and does not become the active one: {}", words);
+    if (setup_.out != nullptr)
+      setup_.out->status.must_not_act = std::make_shared<const std::string>(std::move(words));
+  }
+
+  /// With the lease goes the key, if somebody has written the format while this broker took it.
+  void give_up(const std::string& why) {
+    say_whether_to_act(why);
+    if (lease_ == 0)
+      return done(renewal_pause);
+    self_->request(setup_.store, patience, revoke_lease{std::exchange(lease_, 0)})
+        .then([this](const store::lease_result&) { done(renewal_pause); },
+              [this](const caf::error&) { done(renewal_pause); });
+  }
+
   /// Puts the key under the lease if it is free, or is that of an earlier run of this broker.
   void take() {
     if (stopping_)
       return done(retry_pause);
     store::transaction what;
     what.compares = {predecessor_at_ == 0 ? store::absent(keys::active)
-                                          : store::unchanged_since(keys::active, predecessor_at_)};
+                                          : store::unchanged_since(keys::active, predecessor_at_),
+                     format_at_ == 0 ? store::absent(keys::format)
+                                     : store::unchanged_since(keys::format, format_at_)};
     what.then = {store::put{keys::active, own_value_, lease_}};
     what.otherwise = {store::read{{keys::active, ""}}};
     predecessor_at_ = 0;
@@ -200,16 +249,17 @@ private:
   void settle_fleet() {
     store::transaction what;
     what.compares = {store::unchanged_since(keys::active, taken_at_), store::absent(keys::fleet)};
-    what.then = {store::put{keys::fleet, setup_.new_fleet},
-                 store::put{keys::shown_fleet, setup_.new_fleet}, store::read{{keys::active, ""}},
-                 store::read{{keys::fleet, ""}}, store::read{{keys::shown_fleet, ""}}};
+    what.then = {
+        store::put{keys::fleet, setup_.new_fleet}, store::put{keys::shown_fleet, setup_.new_fleet},
+        store::read{{keys::active, ""}},           store::read{{keys::fleet, ""}},
+        store::read{{keys::shown_fleet, ""}},      store::read{{keys::format, ""}}};
     what.otherwise = {store::read{{keys::active, ""}}, store::read{{keys::fleet, ""}},
-                      store::read{{keys::shown_fleet, ""}}};
+                      store::read{{keys::shown_fleet, ""}}, store::read{{keys::format, ""}}};
     lost_ = false; // the answer will be newer than what was heard until now
     self_->request(setup_.store, patience, std::move(what))
         .then(
             [this](const store::commit_result& came) {
-              if (came.reads.size() != 3)
+              if (came.reads.size() != 4)
                 return done(retry_pause);
               const auto& holder = came.reads[0];
               const auto& fleet = came.reads[1];
@@ -220,7 +270,15 @@ private:
                 return done(retry_pause);
               fleet_ = fleet.front().value;
               if (shown.empty() || shown.front().value != fleet_)
-                return show_fleet();
+                return write_as_active({keys::shown_fleet, fleet_}, {});
+              const auto format = came.reads[3].empty() ? "" : came.reads[3].front().value;
+              if (auto why_not = store::why_not_to_act(format))
+                return give_up(*why_not);
+              if (auto now = store::fleet_format_after(format))
+                return write_as_active({keys::format, *now},
+                                       came.reads[3].empty()
+                                           ? store::absent(keys::format)
+                                           : store::has_value(keys::format, format));
               settled_at_ = came.at;
               become(true, "");
               done(renewal_pause);
@@ -228,11 +286,13 @@ private:
             [this](const caf::error&) { done(retry_pause); });
   }
 
-  /// Earlier releases did not show it. Whatever comes of it shows when it is read again.
-  void show_fleet() {
+  /// What earlier releases did not write. Whatever comes of it shows when it is read again.
+  void write_as_active(store::put one, std::optional<store::compare> if_still) {
     store::transaction what;
     what.compares = {store::unchanged_since(keys::active, taken_at_)};
-    what.then = {store::put{keys::shown_fleet, fleet_}};
+    if (if_still)
+      what.compares.push_back(std::move(*if_still));
+    what.then = {std::move(one)};
     self_->request(setup_.store, patience, std::move(what))
         .then(
             [this](const store::commit_result& came) {
@@ -276,6 +336,7 @@ private:
   /// How far etcd had come when it first told this broker about the key.
   store::revision began_at_ = 0;
   store::revision predecessor_at_ = 0; ///< of the key to take over; 0 if there is none
+  store::revision format_at_ = 0;      ///< of the fleet's format as it was looked at; 0: none
   store::revision taken_at_ = 0;       ///< of the key, as this broker last wrote it
   store::revision settled_at_ = 0;     ///< etcd's, when it last confirmed that before this one acts
   bool lost_ = false; ///< the watch has shown the key as another's since etcd was last asked
@@ -285,6 +346,7 @@ private:
   bool busy_ = false;
   bool stopping_ = false;
   bool waiting_said_ = false;
+  std::string why_not_said_; ///< why it must not act, as last said; empty if it may
 };
 
 struct state {

@@ -235,6 +235,7 @@ private:
       const auto& now = published_.status;
       http::broker_health how{now.etcd_reachable, now.active, now.loaded, now.etcd_refuses_writes};
       how.repair_halted = *now.repair_halted.load();
+      how.must_not_act = *now.must_not_act.load();
       // Enough to begin with; service-status has all of them.
       constexpr std::size_t most_told = 20;
       auto unwell = published_.instances.unwell(most_told);

@@ -326,6 +326,8 @@ private:
     if (now.etcd_age)
       json::add(body, "etcd_age", static_cast<std::int64_t>(now.etcd_age->count()), body);
     json::add(body, "active", now.active, body);
+    if (!now.must_not_act.empty())
+      json::add(body, "must_not_act", now.must_not_act, body);
     json::add(body, "instances_loaded", now.loaded, body);
     json::value unreachable{rapidjson::kArrayType};
     json::value lost{rapidjson::kArrayType};

@@ -29,6 +29,7 @@ struct broker_health {
   std::optional<std::chrono::seconds> etcd_age = {};
   /// Why nothing is repaired although cells seem lost; empty if that is not so.
   std::string repair_halted = {};
+  std::string must_not_act = {}; ///< why; empty if it may
   /// How many instances have nodes that are not well, and the ids of some of them.
   std::size_t unwell_instances = 0;
   std::vector<std::string> some_unwell = {};

@@ -24,4 +24,10 @@ void add_format(json::document& value);
 /// for something else. Nothing if it may.
 [[nodiscard]] std::optional<std::string> why_not_to_read(const json::value& object);
 
+/// Why a broker of this release must not act for a fleet, by the value of `/matriarch/format`, which is
+/// empty if there is none. Nothing if it may.
+[[nodiscard]] std::optional<std::string> why_not_to_act(std::string_view fleet);
+/// That value once a broker of this release acts, by what it was; nothing if it stays as it is.
+[[nodiscard]] std::optional<std::string> fleet_format_after(std::string_view before);
+
 } // namespace matriarch::store

@@ -96,6 +96,8 @@ inline const std::string authority = "/matriarch/authority";
 inline const std::string fleet = "/matriarch/fleet";
 /// The same, where routers may read it.
 inline const std::string shown_fleet = "/routing/fleet";
+/// The highest format and `min_reader` of what the fleet's brokers have written.
+inline const std::string format = "/matriarch/format";
 /// When the active broker last wrote: only to see whether etcd takes it.
 inline const std::string heartbeat = "/matriarch/heartbeat";
 inline const std::string graves = "/matriarch/graves/";

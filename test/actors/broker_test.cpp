@@ -172,6 +172,87 @@ TEST_CASE("routers may read which fleet it is, also of one that an earlier relea
   CHECK(here.outside.etcd.value(keys::shown_fleet) == fleet);
 }
 
+TEST_CASE("a broker writes down which format the fleet has, and never a lower one") {
+  stage here;
+  CHECK(here.outside.etcd.value(keys::format) == R"({"format":1,"min_reader":1})");
+  here.brokers.clear();
+  const std::string higher = R"({"format":7,"min_reader":1})";
+  here.outside.etcd.put(keys::format, higher);
+  here.brokers.push_back(std::make_unique<simulated_broker>(here.outside));
+  here.pass(2s);
+  CHECK(here.broker().active());
+  CHECK(here.outside.etcd.value(keys::format) == higher);
+}
+
+TEST_CASE("a broker below the fleet's min_reader serves reads and never acts") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  here.brokers.clear();
+  here.pass(30s);
+  here.outside.etcd.put(keys::format, R"({"format":2,"min_reader":2})");
+  here.brokers.push_back(std::make_unique<simulated_broker>(here.outside));
+  here.pass(60s);
+  CHECK_FALSE(here.broker().active());
+  CHECK(here.broker().must_not_act().find("/matriarch/format: a later release has written it")
+        == 0);
+  CHECK_FALSE(here.outside.etcd.contains(keys::active));
+  CHECK(here.broker().find("db"));
+  CHECK(here.ask(resize("db", 3)).is == verdict_kind::unavailable);
+  INFO("until the fleet is one that it knows");
+  here.outside.etcd.put(keys::format, R"({"format":2,"min_reader":1})");
+  here.pass(5s);
+  CHECK(here.broker().active());
+  CHECK(here.broker().must_not_act().empty());
+}
+
+TEST_CASE("a broker that cannot tell the fleet's format does not act, and leaves it as it is") {
+  stage here;
+  here.brokers.clear();
+  here.pass(30s);
+  here.outside.etcd.put(keys::format, "{");
+  here.brokers.push_back(std::make_unique<simulated_broker>(here.outside));
+  here.pass(10s);
+  CHECK_FALSE(here.broker().active());
+  CHECK(here.broker().must_not_act().find("/matriarch/format: it is damaged") == 0);
+  CHECK(here.outside.etcd.value(keys::format) == "{");
+}
+
+TEST_CASE("a broker that learns of a later format while it takes over does not act") {
+  const std::string later = R"({"format":2,"min_reader":2})";
+  int learnt = 0;
+  bool wrote = false; // its own format, after which it acts
+  for (int message = 1; !wrote && message < 1000; ++message) {
+    CAPTURE(message);
+    stage here;
+    here.brokers.clear();
+    here.pass(30s);
+    here.outside.etcd.erase(keys::format);
+    here.brokers.push_back(std::make_unique<simulated_broker>(here.outside));
+    std::size_t from = 0;
+    here.broker().after_each_message([&, count = 0]() mutable {
+      if (++count != message)
+        return;
+      wrote = here.outside.etcd.contains(keys::format);
+      from = here.outside.etcd.history().size();
+      here.outside.etcd.put(keys::format, later);
+    });
+    here.pass(10s);
+    here.broker().after_each_message({});
+    if (wrote)
+      break;
+    ++learnt;
+    CHECK_FALSE(here.broker().active());
+    CHECK_FALSE(here.outside.etcd.contains(keys::active));
+    CHECK(here.outside.etcd.value(keys::format) == later);
+    INFO("nor takes the right to");
+    for (auto at = from; at < here.outside.etcd.history().size(); ++at) {
+      const auto& change = here.outside.etcd.history()[at];
+      CHECK_FALSE((change.entry.key == keys::active && change.what == store::change::kind::put));
+    }
+  }
+  CHECK(learnt > 10);
+}
+
 TEST_CASE("a broker of the same address takes its predecessor's place at once") {
   stage here;
   auto fleet = here.outside.etcd.value(keys::fleet);

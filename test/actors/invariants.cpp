@@ -172,7 +172,7 @@ private:
       else
         expect(key.starts_with(keys::routers) || key.starts_with(keys::cells)
                    || key == keys::authority || key == keys::active || key == keys::fleet
-                   || key == keys::shown_fleet || key == keys::next_port
+                   || key == keys::shown_fleet || key == keys::format || key == keys::next_port
                    || key == keys::shown_authority || key.starts_with(keys::ports)
                    || key.starts_with(keys::graves),
                key + " is nobody's");

@@ -639,6 +639,10 @@ model::router_table simulated_broker::routers() const {
   return self_->out.status.routers.load();
 }
 
+std::string simulated_broker::must_not_act() const {
+  return *self_->out.status.must_not_act.load();
+}
+
 std::string simulated_broker::repair_halted() const {
   return *self_->out.status.repair_halted.load();
 }

@@ -96,6 +96,7 @@ public:
   [[nodiscard]] model::cell_table cells() const;
   [[nodiscard]] model::router_table routers() const;
   [[nodiscard]] std::string repair_halted() const;
+  [[nodiscard]] std::string must_not_act() const;
   /// Who signs the nodes' certificates; nobody until that is known.
   [[nodiscard]] tls::authorities_ptr authority() const;
 

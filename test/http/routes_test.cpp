@@ -907,6 +907,10 @@ TEST_CASE("healthz tells what is out of reach, but answers 200 all the same") {
   CHECK(json::text_of(body["unreachable_cells"]) == R"(["cell-b"])");
   CHECK(json::text_of(body["lost_cells"]) == "[]");
   CHECK(json::text_of(body["cells_without_certificate"]) == R"(["cell-b"])");
+  CHECK_FALSE(body.HasMember("must_not_act"));
+  b.health.must_not_act = "a later release has written it";
+  CHECK(json::string_member(json_of(b.send_as("", "GET", "/healthz")), "must_not_act")
+        == "a later release has written it");
   CHECK_FALSE(body.HasMember("repair_halted"));
   b.health.repair_halted = "most cells seem lost";
   CHECK(json::string_member(json_of(b.send_as("", "GET", "/healthz")), "repair_halted")
