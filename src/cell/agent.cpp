@@ -78,6 +78,13 @@ constexpr std::chrono::days backdated{1};
 // Twice this for each node: the log and the one before it.
 constexpr std::size_t longest_log = 8 * 1024 * 1024;
 
+std::string cannot_be_read(const std::string& node_id) {
+  return fmt::format(
+      "the node {} is here, and this cell cannot read its record: it is left alone; the "
+      "cell's log says why",
+      node_id);
+}
+
 std::int64_t wall_milliseconds() {
   return std::chrono::duration_cast<milliseconds>(
              std::chrono::system_clock::now().time_since_epoch())
@@ -260,6 +267,7 @@ void agent::load_node(const std::string& name) {
   if (!record || record->request.node_id != name) {
     spdlog::error("the node in {} is left alone, for its record cannot be read: {}", directory,
                   record ? "it is another node's" : record.error());
+    left_alone_.insert(name);
     return;
   }
   auto found = std::make_shared<node>(*std::move(record), directory);
@@ -543,6 +551,8 @@ void agent::provision(const std::string& node_id, const http::request& asked, co
     return to->send(answer(410, fmt::format("the node {} was removed from this cell; node ids are "
                                             "used once",
                                             node_id)));
+  if (left_alone_.contains(node_id))
+    return to->send(answer(409, cannot_be_read(node_id)));
   if (auto known = nodes_.find(node_id); known != nodes_.end())
     return provision_again(known->second, *wanted, *claim, to);
   if (guard_ == guard_state::unknown)
@@ -628,6 +638,8 @@ void agent::deprovision(const std::string& node_id, const http::request& asked, 
   if (changed)
     if (auto error = save_fence())
       return to->send(answer(500, *error));
+  if (left_alone_.contains(node_id))
+    return to->send(answer(500, cannot_be_read(node_id)));
   if (!known)
     return to->send(answer(410, fmt::format("there is no node {} here", node_id)));
   known->waiters.push_back({to, clock::now() + longest_answer});

@@ -218,6 +218,8 @@ private:
   std::string expected_authorization_;
   fence fence_;
   std::map<std::string, node_ptr> nodes_;
+  /// The ids of nodes whose record cannot be read, for instance as it is a later release's.
+  std::set<std::string> left_alone_;
   std::map<std::string, pending_certificate> pending_; ///< by node id
   store::announcer announcer_;
   remover remover_;

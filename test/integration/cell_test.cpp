@@ -127,6 +127,8 @@ public:
     std::ofstream{path} << text;
   }
 
+  [[nodiscard]] const std::string& directory() const { return directory_; }
+
   /// Has the cell find PostgreSQL's programs in a directory where `postgres` is a script of these lines
   /// and the real program's start; `{}` in them is a directory of the test's, which is returned.
   std::string replace_postgres_by(const std::string& lines) {
@@ -834,6 +836,33 @@ TEST_CASE("a removal that an agent began is finished by the next") {
   CHECK(one.processes() == 0);
   CHECK(becomes([&] { return one.node_files().empty(); }));
   CHECK(one.put("n1", "scope") == 410);
+}
+
+TEST_CASE(
+    "a node whose file is for agents of a later release is left as it is, and the cell says so") {
+  cell one;
+  REQUIRE(one.put("n1", "scope") == 201);
+  REQUIRE(one.runs("n1"));
+  const auto path = one.directory() + "/d/nodes/n1/node.json";
+  one.kill();
+  const auto before = content(path);
+  auto later = before;
+  const std::string own = R"("min_reader":1)";
+  REQUIRE(later.find(own) != std::string::npos);
+  later.replace(later.find(own), own.size(), R"("min_reader":9)");
+  std::ofstream{path} << later;
+  one.start();
+  CHECK(one.log().find("later release has written it") != std::string::npos);
+  INFO("neither does another node take its place, nor is it said to be gone");
+  CHECK(one.put("n1", "scope") == 409);
+  CHECK(one.remove("n1") == 500);
+  CHECK(content(path) == later);
+  CHECK(one.processes() > 0);
+  INFO("an agent that can read it again does what was asked for");
+  one.kill();
+  std::ofstream{path} << before;
+  one.start();
+  CHECK(becomes([&] { return one.processes() == 0 && one.node_files().empty(); }));
 }
 
 TEST_CASE("two removals of one node are both answered") {
