@@ -10,6 +10,7 @@
 #include <thread>
 #include <utility>
 
+#include "later_release.hpp"
 #include "model/plan.hpp"
 
 namespace matriarch::simulation {
@@ -40,12 +41,13 @@ struct named_variant {
   variant how;
   const char* name;
 };
-constexpr std::array<named_variant, 12> names{{{variant::cut, "cut"},
+constexpr std::array<named_variant, 13> names{{{variant::cut, "cut"},
                                                {variant::cut_undone, "cut-undone"},
                                                {variant::cut_done, "cut-done"},
                                                {variant::cut_mixed, "cut-mixed"},
                                                {variant::cut_late, "cut-late"},
                                                {variant::cut_later, "cut-later"},
+                                               {variant::cut_skew, "cut-skew"},
                                                {variant::cut_twice, "cut-twice"},
                                                {variant::takeover, "takeover"},
                                                {variant::thaw, "thaw"},
@@ -186,6 +188,8 @@ public:
 private:
   std::vector<std::string> all_broken() {
     auto broken = broken_rules(here_.outside, what_.expected);
+    for (const auto& one : later_.missing(here_.outside))
+      broken.push_back(one);
     for (const auto& one : user_->complaints())
       broken.push_back("the platform: " + one);
     if (!user_->done())
@@ -244,6 +248,8 @@ private:
       here_.brokers.erase(here_.brokers.begin());
       return;
     }
+    if (where_.how == variant::cut_skew)
+      later_.write(here_.outside);
     here_.restart();
     if (where_.how == variant::cut_twice)
       cut_again();
@@ -286,6 +292,7 @@ private:
   int first_message_ = 0;
   int first_effect_ = 0;
   std::unique_ptr<platform> user_;
+  later_release later_;
   cut_point where_;
   std::optional<model::wall_time> struck_at_;
   model::wall_time last_fault_; ///< when the world last did something that nobody wants
@@ -311,7 +318,7 @@ std::vector<cut_point> points_of(const workflow& what, unsigned seed, const tria
     if (seen.on_their_way[i] > 1)
       add(variant::cut_mixed);
     if (seen.sent[i])
-      for (auto how : {variant::cut_later, variant::takeover, variant::thaw})
+      for (auto how : {variant::cut_later, variant::cut_skew, variant::takeover, variant::thaw})
         add(how);
   }
   for (step = 1; step <= seen.effects; ++step)

@@ -17,12 +17,13 @@ enum class variant {
   cut_mixed,  ///< a crash; of several effects on their way some arrive, some do not, some are late
   cut_late,   ///< a crash; what is on its way arrives when the next broker acts
   cut_later,  ///< the same, as late as an order may be
-  cut_twice,  ///< a crash, and another one while the next broker picks up what it found
-  takeover,   ///< a crash; another broker's turn comes, and then what is on its way arrives
-  thaw,       ///< frozen while another broker takes over; what is on its way arrives, then it thaws
-  undone,     ///< no crash; an effect does not arrive
-  done,       ///< no crash; an effect's answer is lost
-  late,       ///< no crash; an effect arrives after its sender has given it up
+  cut_skew, ///< a crash; a broker of a later release acts in between, and writes what it alone knows
+  cut_twice, ///< a crash, and another one while the next broker picks up what it found
+  takeover,  ///< a crash; another broker's turn comes, and then what is on its way arrives
+  thaw,      ///< frozen while another broker takes over; what is on its way arrives, then it thaws
+  undone,    ///< no crash; an effect does not arrive
+  done,      ///< no crash; an effect's answer is lost
+  late,      ///< no crash; an effect arrives after its sender has given it up
 };
 
 [[nodiscard]] const char* name_of(variant how);

@@ -129,6 +129,11 @@ TEST_CASE("the harness finds connections to where only a member's key says that 
   CHECK(violations_with(bug::members_believed, "rotate-lied-to") > 0);
 }
 
+TEST_CASE("the harness finds a broker that writes back only what it knows") {
+  CHECK(violations_with(bug::forgets_unknown, "grow") > 0);
+  CHECK(violations_with(bug::forgets_unknown, "bind-reader") > 0);
+}
+
 TEST_CASE("the harness finds certificates for keys that a cell has no more") {
   CHECK(violations_with(bug::any_request, "provision-uncertified") > 0);
 }

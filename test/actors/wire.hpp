@@ -42,6 +42,7 @@ enum class bug {
   early_unbind,      ///< an unbind is done before its role is refused
   no_revocation,     ///< roles are removed whose login was not refused
   all_caught_up,     ///< a replica that does not have a revocation is taken for one that has it
+  forgets_unknown,   ///< what is not known of a value is left out when it is written again
   members_believed,  ///< connections go where members' keys say
 };
 
