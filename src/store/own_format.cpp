@@ -1,4 +1,4 @@
-// What is this release's own, apart from the rules (formats.cpp).
+// What is this release's own, apart from the rules (formats.cpp): test/e2e/ has a program with another one.
 #include "store/formats.hpp"
 
 namespace matriarch::store {

@@ -493,7 +493,7 @@ class Platform:
         for cell in self.held:
             cell.close()
         others = [process for process in self.processes if process not in self.etcds]
-        own = [process for process in others if process.alive() and process.command[0] == str(MATRIARCH)]
+        own = [process for process in others if process.alive() and process.command[0].startswith(str(BUILD))]
         with concurrent.futures.ThreadPoolExecutor() as pool:
             list(pool.map(lambda process: process.stop(deadline=STOP_DEADLINE), others))
         # Cells leave their nodes running when they stop. Each node's pid 1, asked to end, stops
