@@ -54,20 +54,38 @@ constexpr const char* given_up = "it was given up for something more urgent, and
 // Between two looks whether there is a hurry.
 constexpr auto look_for_hurry = std::chrono::milliseconds{20};
 
-/// Whether the server has said something, or takes something, before the time is up.
+/// Whether the server has said something, or takes something, before the time is up: then also where
+/// it always has something more to say.
 bool await(PGconn* server, short event, deadline until, const hurry& hurried) {
   while (true) {
     auto left =
         std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
-    auto wait = std::clamp(left, std::chrono::milliseconds{0},
-                           hurried ? look_for_hurry : std::chrono::milliseconds{INT_MAX});
+    if (left <= std::chrono::milliseconds{0})
+      return false;
+    auto wait = std::min(left, hurried ? look_for_hurry : std::chrono::milliseconds{INT_MAX});
     pollfd ready{PQsocket(server), event, 0};
     auto came = poll(&ready, 1, static_cast<int>(wait.count()));
     if (came != 0)
       return came > 0;
-    if (left <= wait || (hurried && hurried->load()))
+    if (hurried && hurried->load())
       return false;
   }
+}
+
+/// Why no more is read: a server that a tenant controls may send without an end.
+std::optional<std::string> excess(PGconn* server) {
+  tcp_info told{};
+  socklen_t length = sizeof told;
+  if (::getsockopt(PQsocket(server), IPPROTO_TCP, TCP_INFO, &told, &length) != 0
+      || told.tcpi_bytes_received <= most_bytes)
+    return std::nullopt;
+  return "the server has sent more than " + std::to_string(most_bytes / 1024 / 1024) + " MB";
+}
+
+/// Where a server answers a statement with one of these libpq gives it again and again, until
+/// somebody copies.
+bool wants_to_copy(ExecStatusType status) {
+  return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
 }
 
 /// What a server says is repeated in logs and answers; its own messages have some 100 bytes.
@@ -162,6 +180,9 @@ result<session> session::connect(const std::optional<model::login_target>& to,
   if (server)
     PQsetNoticeProcessor(
         server.get(), [](void*, const char*) {}, nullptr);
+  // Otherwise libpq itself waits, without an end, for a server that does not take what is sent.
+  constexpr int nonblocking = 1;
+  PQsetnonblocking(server.get(), nonblocking);
   auto end = std::min(until, std::chrono::steady_clock::now() + longest_connect);
   auto next =
       PQstatus(server.get()) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
@@ -170,6 +191,8 @@ result<session> session::connect(const std::optional<model::login_target>& to,
       return failure{hurried && hurried->load() ? given_up
                                                 : "PostgreSQL did not let a session in in time"};
     next = PQconnectPoll(server.get());
+    if (auto too_much = excess(server.get()))
+      return failure{*too_much};
   }
   if (next != PGRES_POLLING_OK) {
     auto why = first_line(PQerrorMessage(server.get()));
@@ -213,25 +236,31 @@ result<session> session::open_as_application(const std::string& login_url,
 
 result<rows> session::run(const std::string& sql) {
   auto* server = server_.get();
+  state_.clear();
+  if (sql.size() > longest_script)
+    return failure{"a script is longer than " + std::to_string(longest_script / 1024 / 1024)
+                   + " MB"};
   if (PQsendQuery(server, sql.c_str()) != 1)
     return failure{first_line(PQerrorMessage(server))};
+  // A server that says much may take nothing before somebody listens.
+  for (int left = PQflush(server); left != 0; left = PQflush(server)) {
+    if (left < 0)
+      return failure{first_line(PQerrorMessage(server))};
+    if (auto wrong = listen(POLLIN | POLLOUT))
+      return failure{*wrong};
+  }
   rows last{nullptr, PQclear};
   std::string wrong;
-  state_.clear();
   while (true) {
-    while (PQisBusy(server) == 1) {
-      if (!await(server, POLLIN, until_, hurried_))
-        return failure{hurried_ && hurried_->load() ? given_up
-                                                    : "PostgreSQL did not answer in time"};
-      if (PQconsumeInput(server) != 1)
-        return failure{first_line(PQerrorMessage(server))};
-      if (auto too_much = excess())
-        return failure{*too_much};
-    }
+    while (PQisBusy(server) == 1)
+      if (auto trouble = listen(POLLIN))
+        return failure{*trouble};
     rows next{PQgetResult(server), PQclear};
     if (!next)
       break;
     auto status = PQresultStatus(next.get());
+    if (wants_to_copy(status))
+      return failure{"the server answered what was not asked for"};
     if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK && wrong.empty()) {
       const char* message = PQresultErrorField(next.get(), PG_DIAG_MESSAGE_PRIMARY);
       wrong = message == nullptr ? "the connection was lost" : bounded(message);
@@ -245,13 +274,13 @@ result<rows> session::run(const std::string& sql) {
   return last;
 }
 
-std::optional<std::string> session::excess() const {
-  tcp_info told{};
-  socklen_t length = sizeof told;
-  if (::getsockopt(PQsocket(server_.get()), IPPROTO_TCP, TCP_INFO, &told, &length) != 0
-      || told.tcpi_bytes_received <= most_bytes)
-    return std::nullopt;
-  return "the server has sent more than " + std::to_string(most_bytes / 1024 / 1024) + " MB";
+std::optional<std::string> session::listen(short event) const {
+  auto* server = server_.get();
+  if (!await(server, event, until_, hurried_))
+    return hurried_ && hurried_->load() ? given_up : "PostgreSQL did not answer in time";
+  if (PQconsumeInput(server) != 1)
+    return first_line(PQerrorMessage(server));
+  return excess(server);
 }
 
 std::string session::identifier(const std::string& name) const {

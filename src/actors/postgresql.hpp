@@ -27,6 +27,9 @@ using hurry = std::shared_ptr<const std::atomic<bool>>;
 void trust(const std::string& authorities);
 /// What a server may send in one session: a hundred thousand rights or roles are some 20 MB.
 constexpr std::uint64_t most_bytes = 64ULL * 1024 * 1024;
+/// What may be sent at once: ten thousand new roles are 10 MB, and what a server answers, of which
+/// scripts are made, may be anything.
+constexpr std::size_t longest_script = 16UL * 1024 * 1024;
 
 /// A session as a superuser, of which nothing that it says reaches PostgreSQL's log, and in which
 /// no setting counts that somebody made for the database.
@@ -54,6 +57,8 @@ public:
   /// Whether the last failure of run() was that somebody else's transaction holds what it needs.
   [[nodiscard]] bool was_locked_out() const { return state_ == "55P03"; }
   void until(deadline when) { until_ = when; }
+  /// Whether every further call fails, for it is too late.
+  [[nodiscard]] bool is_over() const { return std::chrono::steady_clock::now() >= until_; }
   /// The process that serves this session, as the server counts them.
   [[nodiscard]] int process() const { return PQbackendPID(server_.get()); }
 
@@ -77,8 +82,8 @@ private:
                                  const std::vector<parameter>& given, deadline until,
                                  hurry hurried = {});
 
-  /// Why no more is read: a server that a tenant controls may send without an end.
-  [[nodiscard]] std::optional<std::string> excess() const;
+  /// Waits for the event, takes in what the server has said, and gives why it waits no more.
+  [[nodiscard]] std::optional<std::string> listen(short event) const;
 
   connection server_;
   deadline until_;

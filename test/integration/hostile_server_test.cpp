@@ -1,0 +1,285 @@
+// A server that its tenant controls, and that answers whatever it likes, or nothing.
+#include <doctest/doctest.h>
+
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "actors/leader_roles.hpp"
+#include "actors/postgresql.hpp"
+#include "actors/rights_upkeep.hpp"
+#include "actors/role_removal.hpp"
+
+using namespace matriarch;
+using namespace std::chrono_literals;
+using actors::postgresql::session;
+
+namespace {
+
+/// What a pretender does.
+struct manner {
+  std::vector<std::string> row = {}; ///< of its answers: the texts of the columns
+  bool endless = false;              ///< row after row, also where nothing was asked
+  bool floods_logins = false;        ///< with a message of a GB, before anybody is let in
+  bool takes_nothing = false;        ///< of what is said once somebody is let in
+  bool wants_to_copy = false;        ///< instead of an answer
+};
+
+/// Speaks enough of PostgreSQL's protocol to let everybody in, and answers each query as it likes. One
+/// client at a time.
+class pretender {
+public:
+  explicit pretender(manner how)
+      : how_(std::move(how)), listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in at{};
+    at.sin_family = AF_INET;
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof at;
+    if (::bind(listener_, reinterpret_cast<sockaddr*>(&at), size) != 0
+        || ::listen(listener_, 10) != 0
+        || ::getsockname(listener_, reinterpret_cast<sockaddr*>(&at), &size) != 0)
+      throw std::runtime_error{"cannot listen"};
+    port_ = ntohs(at.sin_port);
+    std::string described;
+    std::string row;
+    add(described, static_cast<std::int16_t>(how_.row.size()));
+    add(row, static_cast<std::int16_t>(how_.row.size()));
+    for (const auto& text : how_.row) {
+      described += std::string{"c\0", 2} + std::string(18, '\0');
+      add(row, static_cast<std::int32_t>(text.size()));
+      row += text;
+    }
+    described_ = message('T', described);
+    row_ = message('D', row);
+    thread_ = std::thread{[this] { serve(); }};
+  }
+  ~pretender() {
+    ending_ = true;
+    ::shutdown(listener_, SHUT_RDWR);
+    {
+      std::lock_guard guard{mutex_};
+      if (client_ >= 0)
+        ::shutdown(client_, SHUT_RDWR);
+    }
+    thread_.join();
+    ::close(listener_);
+  }
+  pretender(const pretender&) = delete;
+  pretender& operator=(const pretender&) = delete;
+
+  [[nodiscard]] std::string url() const {
+    return "postgres://127.0.0.1:" + std::to_string(port_) + "/postgres";
+  }
+
+private:
+  template <class Integer>
+  static void add(std::string& to, Integer number) {
+    for (int shift = 8 * (static_cast<int>(sizeof number) - 1); shift >= 0; shift -= 8)
+      to += static_cast<char>((static_cast<std::uint64_t>(number) >> shift) & 0xff);
+  }
+  static std::string message(char kind, const std::string& body) {
+    std::string text{kind};
+    add(text, static_cast<std::int32_t>(body.size() + 4));
+    return text + body;
+  }
+  static bool send(int to, const std::string& text) {
+    return ::send(to, text.data(), text.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(text.size());
+  }
+  static std::string receive(int from, std::size_t count) {
+    std::string got(count, '\0');
+    return ::recv(from, got.data(), count, MSG_WAITALL) == static_cast<ssize_t>(count)
+               ? got
+               : std::string{};
+  }
+  static std::size_t length_of(const std::string& four) {
+    std::size_t length = 0;
+    for (char c : four)
+      length = length << 8 | static_cast<unsigned char>(c);
+    return length - 4;
+  }
+
+  void serve() {
+    while (!ending_) {
+      int client = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
+      if (client < 0)
+        return;
+      set_client(client);
+      talk(client);
+      set_client(-1);
+      ::close(client);
+    }
+  }
+  void set_client(int client) {
+    std::lock_guard guard{mutex_};
+    client_ = client;
+    if (ending_ && client >= 0)
+      ::shutdown(client, SHUT_RDWR);
+  }
+
+  void talk(int client) {
+    const auto ready = message('Z', "I");
+    for (bool let_in = false; !let_in && !ending_;) {
+      auto size = receive(client, 4);
+      if (size.empty())
+        return;
+      auto asked = receive(client, length_of(size));
+      if (asked.size() == 4) // TLS, or GSSAPI
+        send(client, "N");
+      else
+        let_in = send(client, message('R', std::string(4, '\0'))
+                                  + (how_.floods_logins ? std::string{} : ready));
+    }
+    if (how_.floods_logins) {
+      std::string notice{"N"};
+      add(notice, std::int32_t{1 << 30});
+      return flood(client, notice, std::string(100'000, 'x'));
+    }
+    if (how_.takes_nothing) {
+      if (how_.endless)
+        flood(client, described_, row_);
+      return await_end(client);
+    }
+    while (!ending_) {
+      auto kind = receive(client, 1);
+      auto size = kind.empty() ? kind : receive(client, 4);
+      if (size.empty() || kind == "X")
+        return;
+      (void)receive(client, length_of(size));
+      if (how_.wants_to_copy) {
+        send(client, message('G', std::string(3, '\0')));
+        continue;
+      }
+      if (how_.endless)
+        return flood(client, described_, row_);
+      if (!send(client, described_))
+        return;
+      if (!send(client, row_))
+        return;
+      send(client, message('C', std::string{"SELECT 1\0", 9}) + ready);
+    }
+  }
+  /// Enough to be noticed, and not so much that it fills the memory of whoever takes it all.
+  void flood(int client, const std::string& first, const std::string& then) const {
+    constexpr std::size_t enough = 300'000'000;
+    bool taken = send(client, first);
+    for (std::size_t sent = 0; taken && sent < enough && !ending_; sent += then.size())
+      taken = send(client, then);
+  }
+  /// Whoever waits for it without an end is to fail, and not to hang.
+  static void await_end(int client) {
+    pollfd one{client, POLLRDHUP, 0};
+    ::poll(&one, 1, static_cast<int>(20s / 1ms));
+  }
+
+  manner how_;
+  int listener_;
+  int port_ = 0;
+  std::string described_;
+  std::string row_;
+  std::atomic<bool> ending_{false};
+  std::mutex mutex_;
+  int client_ = -1;
+  std::thread thread_;
+};
+
+const model::credentials superuser{"postgres", "p"};
+
+actors::postgresql::deadline in(std::chrono::milliseconds time) {
+  return std::chrono::steady_clock::now() + time;
+}
+
+session must_open(const pretender& server) {
+  auto opened = session::open(server.url(), superuser, in(60s));
+  REQUIRE_MESSAGE(opened.ok(), opened.error());
+  return std::move(*opened);
+}
+
+} // namespace
+
+TEST_CASE("a server that answers anything gets an answer in words, and no exception") {
+  for (std::size_t columns : {0, 1, 13})
+    for (const std::string text : {"", "t", "99999999999999999999", "-1e9"}) {
+      CAPTURE(columns);
+      CAPTURE(text);
+      pretender server{{.row = std::vector<std::string>(columns, text)}};
+      actors::known_passwords passwords;
+      actors::role_order roles{"i", server.url(), superuser, {"owner", "p"}};
+      auto made = actors::make_roles(roles, passwords);
+      CHECK_FALSE(made.ok);
+      CHECK_FALSE(made.why.empty());
+      (void)actors::keep_rights({"i", server.url(), superuser, "owner", true});
+      (void)actors::remove_role({"i", server.url(), superuser, {"owner", "p"}, "one", {}});
+    }
+}
+
+TEST_CASE("a server that sends without an end is left") {
+  pretender server{{.row = {std::string(10'000, 'x')}, .endless = true}};
+  CHECK(must_open(server).run("select 1").error() == "the server has sent more than 64 MB");
+}
+
+TEST_CASE("a server that sends without an end before it lets anybody in is left") {
+  pretender server{{.floods_logins = true}};
+  auto opened = session::open(server.url(), superuser, in(60s));
+  REQUIRE_FALSE(opened.ok());
+  CHECK(opened.error() == "the server has sent more than 64 MB");
+}
+
+TEST_CASE("a server that always has more to say is left when the time is up") {
+  pretender server{{.row = {"x"}, .endless = true}};
+  auto on = must_open(server);
+  on.until(in(0ms));
+  CHECK(on.is_over());
+  CHECK(on.run("select 1").error() == "PostgreSQL did not answer in time");
+}
+
+TEST_CASE("a server that takes nothing of a long script is left when the time is up") {
+  pretender server{{.row = {"x"}, .takes_nothing = true}};
+  auto on = must_open(server);
+  on.until(in(100ms));
+  CHECK(on.run("select '" + std::string(15'000'000, 'x') + "'").error()
+        == "PostgreSQL did not answer in time");
+}
+
+TEST_CASE("a server that takes nothing of a long script, and sends without an end, is left") {
+  pretender server{{.row = {std::string(10'000, 'x')}, .endless = true, .takes_nothing = true}};
+  CHECK(must_open(server).run("select '" + std::string(15'000'000, 'x') + "'").error()
+        == "the server has sent more than 64 MB");
+}
+
+TEST_CASE("nothing is sent that is longer than any script of ours") {
+  pretender server{{.row = {"x"}}};
+  auto on = must_open(server);
+  CHECK(on.run(std::string(actors::postgresql::longest_script + 1, ' ')).error()
+        == "a script is longer than 16 MB");
+  CHECK(on.run("select 1").ok());
+}
+
+TEST_CASE("a server that wants to copy instead of answering is left") {
+  pretender server{{.wants_to_copy = true}};
+  auto on = must_open(server);
+  CHECK(on.run("select 1").error() == "the server answered what was not asked for");
+  CHECK_FALSE(on.run("select 1").ok());
+}
+
+TEST_CASE("a URL of several places, or with settings, is not followed") {
+  pretender server{{.row = {"x"}}};
+  auto port = server.url().substr(server.url().rfind(':'));
+  for (const auto& url :
+       {"postgres://127.0.0.1,127.0.0.1" + port, "postgres://127.0.0.1:1,127.0.0.1" + port,
+        std::string{"host=127.0.0.1"}, std::string{"postgres:///postgres?host=/tmp"},
+        server.url() + "?host=192.0.2.1&connect_timeout=0"}) {
+    CAPTURE(url);
+    CHECK_FALSE(session::open(url, superuser, in(60s)).ok());
+  }
+  (void)must_open(server);
+}
