@@ -53,6 +53,8 @@ result<found_roles> find_roles(session& on, const std::string& owner) {
     auto flag = [&](int column) { return text(column) == "t"; };
     if (flag(12))
       return failure{"the node asked is a replica; its leader has changed"};
+    if (text(0).size() > longest_identifier)
+      continue; // nobody made that
     const auto connections = postgresql::number_at(*came, i, 3);
     if (!connections || !std::in_range<int>(*connections))
       return failure{"the node answered what was not asked for"};

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <map>
 #include <optional>
 #include <string>
@@ -13,6 +14,9 @@ namespace matriarch::actors {
 /// A role's settings that are stored in more bytes are an application's nonsense, or its attack: they
 /// are not read, and go where they stand for ours.
 inline constexpr int longest_settings = 8192;
+
+/// PostgreSQL cuts longer names, silently.
+inline constexpr std::size_t longest_identifier = 63;
 
 /// The comment that tells our roles from those that somebody made by hand; only a superuser can set
 /// it.

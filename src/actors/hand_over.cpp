@@ -20,7 +20,7 @@ constexpr std::size_t largest_batch = 100;
 // Each thing that somebody holds costs lock_timeout, in each batch that it is in.
 constexpr std::size_t most_passed_over = 10;
 // The database is its owner's: a list of what is in it may be long, a look has to be short.
-constexpr std::size_t most_listed = 1'000;
+constexpr int most_listed = 1'000;
 
 /// One thing that names the role, and what ends that.
 struct item {
@@ -178,7 +178,7 @@ private:
       if (!came.ok())
         return came.error();
       std::vector<item> found;
-      for (int i = 0; i < PQntuples(came->get()); ++i) {
+      for (int i = 0; i < std::min(PQntuples(came->get()), most_listed); ++i) {
         found.push_back({text_at(*came, i, 0), text_at(*came, i, 1)});
         if (!done.insert(found.back().object).second)
           return "something that names it stays as it was";

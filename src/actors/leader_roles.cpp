@@ -38,8 +38,6 @@ constexpr auto longest_replay = 2s;
 constexpr auto longest_replay_of_revocation = 600ms;
 // A replica whose replay stands still for so long is held up, say by a query.
 constexpr auto longest_standstill = 1s;
-// PostgreSQL cuts longer names, silently.
-constexpr std::size_t longest_identifier = 63;
 constexpr auto short_pause = 3ms; // between two looks at something that takes milliseconds
 
 /// A change of one role.

@@ -1,5 +1,6 @@
 #include "actors/login_check.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 #include <utility>
@@ -20,7 +21,7 @@ using trouble = std::optional<std::string>;
 using clock = std::chrono::steady_clock;
 
 // A database may have any number of settings: so many are tried one by one, each by a login.
-constexpr std::size_t most_tried = 20;
+constexpr int most_tried = 20;
 // A login takes milliseconds. One that hangs leaves time to look for what it hangs by; where nothing is
 // found, the machine may just be busy, and a second one gets the time that is left.
 constexpr auto longest_login = std::chrono::seconds{1};
@@ -163,7 +164,7 @@ private:
     if (!found.ok())
       return std::nullopt;
     std::vector<setting> made;
-    for (int i = 0; i < PQntuples(found->get()); ++i)
+    for (int i = 0; i < std::min(PQntuples(found->get()), most_tried); ++i)
       made.push_back({text_at(*found, i, 0), text_at(*found, i, 1)});
     for (const auto& one : made)
       if (!log_in(in_short_time(), without(one)))

@@ -1,6 +1,7 @@
 #include "actors/owner_settings.hpp"
 
 #include <map>
+#include <utility>
 
 #include "model/role_settings.hpp"
 
@@ -29,10 +30,25 @@ select who.is_owner, who.oid, places.oid, e.entry
   left join lateral unnest(s.setconfig) with ordinality as e(entry, place) on true
   order by who.oid, places.oid, e.place)";
 
+// The same of what the server unpacks, or says at all: they are compared by name, and sent.
+constexpr std::size_t longest_in_all = 64 * 1024;
+
 struct place {
   std::string role;
   std::string database;
   auto operator<=>(const place&) const = default;
+};
+
+struct told_settings {
+  model::role_settings all;
+  std::size_t bytes = 0;
+
+  void add(std::string one) {
+    bytes += one.size() + 1;
+    if (is_short())
+      all.push_back(std::move(one));
+  }
+  [[nodiscard]] bool is_short() const { return bytes <= longest_in_all; }
 };
 
 std::string array_of(const session& on, const model::role_settings& settings) {
@@ -64,17 +80,23 @@ std::optional<std::string> copy_settings(session& database, const std::string& o
                             + database.literal(owner) + and_of_whom);
   if (!found.ok())
     return found.error();
-  std::map<std::string, model::role_settings> owners; // by database
-  std::map<place, model::role_settings> others;
+  std::map<std::string, told_settings> owners; // by database
+  std::map<place, told_settings> others;
   for (int i = 0; i < PQntuples(found->get()); ++i) {
     const place where{text_at(*found, i, 1), text_at(*found, i, 2)};
     auto& settings = text_at(*found, i, 0) == "t" ? owners[where.database] : others[where];
     if (PQgetisnull(found->get(), i, 3) == 0)
-      settings.push_back(text_at(*found, i, 3));
+      settings.add(text_at(*found, i, 3));
   }
-  for (const auto& [where, own] : others)
-    if (auto next = model::settings_from_owner(own, owners[where.database]))
-      (void)database.run(change(database, where, own, *next));
+  for (const auto& [where, own] : others) {
+    if (database.is_over())
+      return "the settings of the owner are being copied; they are many, and it goes on";
+    const auto& from = owners[where.database];
+    if (!own.is_short() || !from.is_short())
+      continue;
+    if (auto next = model::settings_from_owner(own.all, from.all))
+      (void)database.run(change(database, where, own.all, *next));
+  }
   return std::nullopt;
 }
 

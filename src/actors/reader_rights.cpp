@@ -20,6 +20,12 @@ using postgresql::text_at;
 constexpr const char* unobtrusive = "set lock_timeout = '50ms';set synchronous_commit = off;";
 // The rights of so many objects fit into the memory of any server, and into a moment.
 constexpr int most_at_once = 5000;
+// What the server answers need not be what it was asked for. As many of a kind as `kinds` says at most;
+// a routine's name with a hundred arguments, all as long as they may be, is in one change twice; and what
+// is sent at once is heard before anybody tires.
+constexpr std::int64_t most_in_one = 200;
+constexpr int longest_change = 64 * 1024;
+constexpr int longest_batch = 1024 * 1024;
 
 /// What is not as it shall be. Each row says how many of its kind go into one transaction, the
 /// object's name, and what to do.
@@ -246,20 +252,28 @@ rights_found compare_rights(session& database, const std::string& owner, const s
   if (!found.ok())
     return {false, found.error()};
   rights_found came;
-  const int count = PQntuples(found->get());
-  auto size_at = [&](int row) { return postgresql::number_at(*found, row, 0).value_or(1); };
+  const int count = std::min(PQntuples(found->get()), most_at_once);
+  auto size_at = [&](int row) {
+    auto said = postgresql::number_at(*found, row, 0).value_or(1);
+    return std::clamp(said, std::int64_t{1}, most_in_one);
+  };
   auto change_at = [&](int row) { return text_at(*found, row, 2); };
+  auto length_at = [&](int row) { return PQgetlength(found->get(), row, 2); };
   auto on_time = [&] { return std::chrono::steady_clock::now() < until; };
   int at = 0;
   while (at < count && on_time()) {
-    if (change_at(at).empty()) {
+    if (length_at(at) == 0 || length_at(at) > longest_change) {
       came.skipped.push_back(text_at(*found, at++, 1));
       continue;
     }
     std::vector<std::string> batch;
     int end = at;
-    while (end < count && end - at < size_at(at) && size_at(end) == size_at(at))
+    int bytes = 0;
+    while (end < count && end - at < size_at(at) && size_at(end) == size_at(at)
+           && length_at(end) <= longest_change && bytes < longest_batch) {
+      bytes += length_at(end);
       batch.push_back(change_at(end++));
+    }
     if (carry_out(database, batch)) {
       at = end;
       continue;

@@ -20,11 +20,12 @@ std::string name_of(const std::string& setting) {
 /// The names in a setting's value, which are separated by commas.
 std::set<std::string> names_in(const std::string& setting) {
   std::set<std::string> names;
-  auto rest = setting.substr(std::min(setting.size(), setting.find('=') + 1));
+  std::string_view rest = setting;
+  rest.remove_prefix(std::min(rest.size(), rest.find('=') + 1));
   while (!rest.empty()) {
     const auto comma = std::min(rest.size(), rest.find(','));
-    names.insert(rest.substr(0, comma));
-    rest.erase(0, comma + 1);
+    names.emplace(rest.substr(0, comma));
+    rest.remove_prefix(std::min(rest.size(), comma + 1));
   }
   return names;
 }

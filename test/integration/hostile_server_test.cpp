@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <mutex>
@@ -15,10 +16,14 @@
 #include <utility>
 #include <vector>
 
+#include "actors/binding_roles.hpp"
 #include "actors/leader_roles.hpp"
+#include "actors/owner_settings.hpp"
 #include "actors/postgresql.hpp"
+#include "actors/reader_rights.hpp"
 #include "actors/rights_upkeep.hpp"
 #include "actors/role_removal.hpp"
+#include "model/role_settings.hpp"
 
 using namespace matriarch;
 using namespace std::chrono_literals;
@@ -29,10 +34,11 @@ namespace {
 /// What a pretender does.
 struct manner {
   std::vector<std::string> row = {}; ///< of its answers: the texts of the columns
-  bool endless = false;              ///< row after row, also where nothing was asked
-  bool floods_logins = false;        ///< with a message of a GB, before anybody is let in
-  bool takes_nothing = false;        ///< of what is said once somebody is let in
-  bool wants_to_copy = false;        ///< instead of an answer
+  int rows = 1;
+  bool endless = false;       ///< row after row, also where nothing was asked
+  bool floods_logins = false; ///< with a message of a GB, before anybody is let in
+  bool takes_nothing = false; ///< of what is said once somebody is let in
+  bool wants_to_copy = false; ///< instead of an answer
 };
 
 /// Speaks enough of PostgreSQL's protocol to let everybody in, and answers each query as it likes. One
@@ -80,6 +86,9 @@ public:
   [[nodiscard]] std::string url() const {
     return "postgres://127.0.0.1:" + std::to_string(port_) + "/postgres";
   }
+  /// Of all that it was asked.
+  [[nodiscard]] std::size_t longest_question() const { return longest_question_; }
+  [[nodiscard]] std::size_t asked() const { return asked_; }
 
 private:
   template <class Integer>
@@ -154,7 +163,9 @@ private:
       auto size = kind.empty() ? kind : receive(client, 4);
       if (size.empty() || kind == "X")
         return;
-      (void)receive(client, length_of(size));
+      auto question = receive(client, length_of(size));
+      longest_question_ = std::max(longest_question_.load(), question.size());
+      asked_ += question.size();
       if (how_.wants_to_copy) {
         send(client, message('G', std::string(3, '\0')));
         continue;
@@ -163,8 +174,12 @@ private:
         return flood(client, described_, row_);
       if (!send(client, described_))
         return;
-      if (!send(client, row_))
-        return;
+      // What it has made up itself it does not answer.
+      const bool its_own =
+          !how_.row.empty() && !how_.row.back().empty() && question.starts_with(how_.row.back());
+      for (int i = 0; i < (its_own ? 0 : how_.rows); ++i)
+        if (!send(client, row_))
+          return;
       send(client, message('C', std::string{"SELECT 1\0", 9}) + ready);
     }
   }
@@ -186,6 +201,8 @@ private:
   int port_ = 0;
   std::string described_;
   std::string row_;
+  std::atomic<std::size_t> longest_question_{0};
+  std::atomic<std::size_t> asked_{0};
   std::atomic<bool> ending_{false};
   std::mutex mutex_;
   int client_ = -1;
@@ -203,6 +220,9 @@ session must_open(const pretender& server) {
   REQUIRE_MESSAGE(opened.ok(), opened.error());
   return std::move(*opened);
 }
+
+/// What nobody should have to read.
+const std::string much = "line\n" + std::string(1'000'000, 'x');
 
 } // namespace
 
@@ -235,11 +255,11 @@ TEST_CASE("a server that sends without an end before it lets anybody in is left"
 }
 
 TEST_CASE("a server that always has more to say is left when the time is up") {
-  pretender server{{.row = {"x"}, .endless = true}};
+  pretender server{{.row = {std::string(10'000, 'x')}, .endless = true}};
   auto on = must_open(server);
-  on.until(in(0ms));
-  CHECK(on.is_over());
+  on.until(in(5ms)); // in which nobody sends so much that it is too much
   CHECK(on.run("select 1").error() == "PostgreSQL did not answer in time");
+  CHECK(on.is_over());
 }
 
 TEST_CASE("a server that takes nothing of a long script is left when the time is up") {
@@ -252,7 +272,9 @@ TEST_CASE("a server that takes nothing of a long script is left when the time is
 
 TEST_CASE("a server that takes nothing of a long script, and sends without an end, is left") {
   pretender server{{.row = {std::string(10'000, 'x')}, .endless = true, .takes_nothing = true}};
-  CHECK(must_open(server).run("select '" + std::string(15'000'000, 'x') + "'").error()
+  auto on = must_open(server);
+  on.until(in(15s)); // before it has had enough itself
+  CHECK(on.run("select '" + std::string(15'000'000, 'x') + "'").error()
         == "the server has sent more than 64 MB");
 }
 
@@ -282,4 +304,52 @@ TEST_CASE("a URL of several places, or with settings, is not followed") {
     CHECK_FALSE(session::open(url, superuser, in(60s)).ok());
   }
   (void)must_open(server);
+}
+
+TEST_CASE("changes of rights that a server makes up are sent in scripts of some length") {
+  SUBCASE("however many it says go into one") {
+    pretender server{{.row = {"1000000", "a table", std::string(60'000, ' ')}, .rows = 100}};
+    auto on = must_open(server);
+    CHECK(actors::compare_rights(on, "owner", "readers", in(60s)).complete);
+    CHECK(server.longest_question() < 1'500'000);
+  }
+  SUBCASE("even if it says that none go into one") {
+    pretender server{{.row = {"-5", "a table", "select 1"}}};
+    auto on = must_open(server);
+    CHECK(actors::compare_rights(on, "owner", "readers", in(60s)).complete);
+  }
+  SUBCASE("however long one is") {
+    pretender server{{.row = {"1", "a table", std::string(100'000, ' ')}}};
+    auto on = must_open(server);
+    auto came = actors::compare_rights(on, "owner", "readers", in(60s));
+    CHECK(came.skipped == std::vector<std::string>{"a table"});
+    CHECK(server.longest_question() < 100'000);
+  }
+  SUBCASE("however many there are") {
+    pretender server{{.row = {"200", "a table", std::string(1'000, ' ')}, .rows = 6'000}};
+    auto on = must_open(server);
+    CHECK_FALSE(actors::compare_rights(on, "owner", "readers", in(60s)).complete);
+    CHECK(server.asked() < 5'500'000);
+  }
+}
+
+TEST_CASE("settings of a role that are long are not compared, and not sent back") {
+  // Which the role has of its owner, who has it no more.
+  auto setting = std::string{model::copied_mark} + "=" + much;
+  pretender server{{.row = {"f", "1", "2", setting}}};
+  auto on = must_open(server);
+  CHECK_FALSE(actors::copy_settings(on, "owner"));
+  CHECK(server.longest_question() < 100'000);
+}
+
+TEST_CASE("a role of a name that PostgreSQL could not have is none") {
+  auto found_of = [](const std::string& name) {
+    pretender server{{.row = {name, "", "t", "1", "", "", "f", "f", "f", "f", "f", "f", "f"}}};
+    auto on = must_open(server);
+    auto found = actors::find_roles(on, "owner");
+    REQUIRE_MESSAGE(found.ok(), found.error());
+    return found->size();
+  };
+  CHECK(found_of(std::string(63, 'x')) == 1);
+  CHECK(found_of(std::string(64, 'x')) == 0);
 }

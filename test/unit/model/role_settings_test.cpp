@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+using matriarch::model::copied_mark;
 using matriarch::model::role_settings;
 using matriarch::model::settings_from_owner;
 
@@ -36,4 +37,9 @@ TEST_CASE("who a session works as, and which libraries it loads, is not taken ov
   CHECK_FALSE(settings_from_owner({"role=owner"}, {"role=other", "local_preload_libraries=nope",
                                                    "session_preload_libraries=nope"}));
   CHECK_FALSE(settings_from_owner({}, {}));
+}
+
+TEST_CASE("a list of settings that is as long as a role can have one is read in a moment") {
+  const role_settings own{std::string{copied_mark} + "=" + std::string(2'000'000, ',')};
+  CHECK(settings_from_owner(own, {}) == role_settings{});
 }
