@@ -58,7 +58,7 @@ lag_answer ask(const lag_question& question) {
   lag_answer answer{true, {}, {}};
   for (int i = 0; i < PQntuples(found->get()); ++i)
     if (auto behind = postgresql::number_at(*found, i, 1))
-      answer.lag[postgresql::text_at(*found, i, 0)] = *behind;
+      answer.lag[postgresql::words_at(*found, i, 0)] = *behind;
   return answer;
 }
 
@@ -78,7 +78,7 @@ settings_answer ask(const settings_question& question) {
     return {false, "", "the node did not say which settings it has: " + found.error()};
   if (PQntuples(found->get()) != 1)
     return {false, "", "the node answered what was not asked for"};
-  return {true, postgresql::text_at(*found, 0, 0), "", postgresql::text_at(*found, 0, 1) == "t"};
+  return {true, postgresql::words_at(*found, 0, 0), "", postgresql::text_at(*found, 0, 1) == "t"};
 }
 
 database_actor::behavior_type work(database_actor::pointer,

@@ -20,6 +20,7 @@ namespace {
 using namespace std::chrono_literals;
 using postgresql::session;
 using postgresql::text_at;
+using postgresql::words_at;
 using clock = std::chrono::steady_clock;
 using trouble = std::optional<std::string>;
 
@@ -400,7 +401,7 @@ private:
         if (text_at(*came, i, 1) != "t")
           continue;
         ++answer_.replayed;
-        answer_.caught_up.insert(text_at(*came, i, 0));
+        answer_.caught_up.insert(words_at(*came, i, 0));
       }
       auto now = clock::now();
       if (now_at != std::exchange(where, now_at))

@@ -17,6 +17,7 @@ namespace {
 
 using postgresql::session;
 using postgresql::text_at;
+using postgresql::words_at;
 using trouble = std::optional<std::string>;
 using clock = std::chrono::steady_clock;
 
@@ -135,11 +136,11 @@ private:
         + leader_.literal(model::application_database) + ") order by l.granted, l.pid limit 1");
     if (!found.ok() || PQntuples(found->get()) == 0)
       return std::nullopt;
-    auto text = "the session " + text_at(*found, 0, 0) + " of "
+    auto text = "the session " + words_at(*found, 0, 0) + " of "
                 + model::quoted(text_at(*found, 0, 1))
                 + " rewrites a table of the system's, which every new session of the database "
                 + model::application_database + " waits for";
-    auto blocker = text_at(*found, 0, 2);
+    auto blocker = words_at(*found, 0, 2);
     if (!blocker.empty())
       text += "; it waits itself for the end of the transaction of the session " + blocker;
     return text;
@@ -165,7 +166,7 @@ private:
       return std::nullopt;
     std::vector<setting> made;
     for (int i = 0; i < std::min(PQntuples(found->get()), most_tried); ++i)
-      made.push_back({text_at(*found, i, 0), text_at(*found, i, 1)});
+      made.push_back({words_at(*found, i, 0), words_at(*found, i, 1)});
     for (const auto& one : made)
       if (!log_in(in_short_time(), without(one)))
         return "the setting " + one.name + " of the database " + model::application_database

@@ -321,4 +321,11 @@ std::string text_at(const rows& from, int row, int column) {
   return text == nullptr ? "" : text; // a server that answered less than was asked for
 }
 
+std::string words_at(const rows& from, int row, int column) {
+  // A schema's name and a table's, each of 63 bytes and in quotes; routines have arguments besides.
+  constexpr std::size_t longest = 200;
+  const char* text = PQgetvalue(from.get(), row, column);
+  return text == nullptr ? "" : one_line(text, longest);
+}
+
 } // namespace matriarch::actors::postgresql

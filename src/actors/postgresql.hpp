@@ -94,7 +94,10 @@ private:
 /// A field as a whole number; nothing if it is none, or too large. What an application's database
 /// answers need not be what was asked for.
 [[nodiscard]] std::optional<std::int64_t> number_at(const rows& from, int row, int column);
-/// A field as text; empty if it is null.
+/// A field as text, to be compared, or given back to the same server; empty if it is null.
 [[nodiscard]] std::string text_at(const rows& from, int row, int column);
+/// A field as it may stand in words, which go into logs, answers and etcd: on one line, and cut where it
+/// is longer than any name.
+[[nodiscard]] std::string words_at(const rows& from, int row, int column);
 
 } // namespace matriarch::actors::postgresql

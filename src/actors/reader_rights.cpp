@@ -14,6 +14,7 @@ namespace {
 using postgresql::deadline;
 using postgresql::session;
 using postgresql::text_at;
+using postgresql::words_at;
 
 // A change of rights waits for whoever is changing the same object, and nobody for it but such. And
 // rights that a crash takes back are given again; a role that is made afterwards is safe after them.
@@ -263,7 +264,7 @@ rights_found compare_rights(session& database, const std::string& owner, const s
   int at = 0;
   while (at < count && on_time()) {
     if (length_at(at) == 0 || length_at(at) > longest_change) {
-      came.skipped.push_back(text_at(*found, at++, 1));
+      came.skipped.push_back(words_at(*found, at++, 1));
       continue;
     }
     std::vector<std::string> batch;
@@ -281,7 +282,7 @@ rights_found compare_rights(session& database, const std::string& owner, const s
     // Somebody is changing one of them, or it is gone: each by itself.
     for (; at < end && on_time(); ++at)
       if (!carry_out(database, {change_at(at)}))
-        came.skipped.push_back(text_at(*found, at, 1));
+        came.skipped.push_back(words_at(*found, at, 1));
   }
   came.complete = at == count && count < most_at_once;
   return came;

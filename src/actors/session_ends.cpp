@@ -6,16 +6,17 @@ namespace matriarch::actors {
 
 using postgresql::session;
 using postgresql::text_at;
+using postgresql::words_at;
 
 namespace {
 
 /// Since when it does what, and what it waits for: PostgreSQL's own words alone, for what a session
 /// says of itself is its tenant's.
 std::string words_for(const postgresql::rows& found, int row) {
-  auto doing = text_at(found, row, 3);
-  auto waits = text_at(found, row, 4);
-  return "its session in process " + text_at(found, row, 1) + " does not end: it has been "
-         + (doing.empty() ? "there" : doing) + " for " + text_at(found, row, 2) + " s"
+  auto doing = words_at(found, row, 3);
+  auto waits = words_at(found, row, 4);
+  return "its session in process " + words_at(found, row, 1) + " does not end: it has been "
+         + (doing.empty() ? "there" : doing) + " for " + words_at(found, row, 2) + " s"
          + (waits.empty() ? ", in a computation or a system call that it does not interrupt"
                           : ", waiting for " + waits);
 }
@@ -57,7 +58,7 @@ result<std::map<std::string, std::string>> end_sessions(session& on,
   if (auto begun = on.run(authenticating(list)); begun.ok())
     for (int i = 0; i < PQntuples(begun->get()); ++i)
       there.emplace(text_at(*begun, i, 0), "a session that has not finished logging in, in process "
-                                               + text_at(*begun, i, 1) + ", does not end");
+                                               + words_at(*begun, i, 1) + ", does not end");
   return there;
 }
 

@@ -18,11 +18,13 @@
 
 #include "actors/binding_roles.hpp"
 #include "actors/leader_roles.hpp"
+#include "actors/login_check.hpp"
 #include "actors/owner_settings.hpp"
 #include "actors/postgresql.hpp"
 #include "actors/reader_rights.hpp"
 #include "actors/rights_upkeep.hpp"
 #include "actors/role_removal.hpp"
+#include "actors/session_ends.hpp"
 #include "model/role_settings.hpp"
 
 using namespace matriarch;
@@ -221,8 +223,14 @@ session must_open(const pretender& server) {
   return std::move(*opened);
 }
 
+/// Above any name's, and what may stand around it.
+constexpr std::size_t bounded = 2'000;
 /// What nobody should have to read.
 const std::string much = "line\n" + std::string(1'000'000, 'x');
+
+bool is_short_line(const std::string& words) {
+  return !words.empty() && words.size() <= bounded && words.find('\n') == std::string::npos;
+}
 
 } // namespace
 
@@ -352,4 +360,33 @@ TEST_CASE("a role of a name that PostgreSQL could not have is none") {
   };
   CHECK(found_of(std::string(63, 'x')) == 1);
   CHECK(found_of(std::string(64, 'x')) == 0);
+}
+
+TEST_CASE("what a server calls an object that is passed over is said in some words") {
+  pretender server{{.row = {"0", much, ""}}};
+  auto on = must_open(server);
+  auto came = actors::compare_rights(on, "owner", "readers", in(60s));
+  REQUIRE(came.skipped.size() == 1);
+  CHECK(is_short_line(came.skipped.front()));
+  CHECK(came.skipped.front().starts_with("line?xxx"));
+}
+
+TEST_CASE("what a server says of a session that does not end is said in some words") {
+  pretender server{{.row = {"one", much, much, much, much, "t"}}};
+  auto on = must_open(server);
+  auto ended = actors::end_sessions(on, {"one"});
+  REQUIRE_MESSAGE(ended.ok(), ended.error());
+  CHECK(is_short_line((*ended)["one"]));
+}
+
+TEST_CASE("what a server says of what keeps a login waiting is said in some words") {
+  // Whoever comes second is not let in, as long as the first one is there.
+  pretender server{{.row = {"9" + much, "t", "t"}}};
+  auto on = must_open(server);
+  actors::role_order order{"i", server.url(), superuser, {"owner", "p"}};
+  std::vector<int> ending;
+  auto fault = actors::fault_of_login(on, order, {.who = {"one", "p"}}, in(60s), ending);
+  REQUIRE(fault);
+  CHECK_MESSAGE(is_short_line(fault->words), fault->words.substr(0, bounded));
+  CHECK(fault->words.find("the session 9line?xxx") != std::string::npos);
 }
