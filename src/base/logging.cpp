@@ -15,6 +15,7 @@
 #include <mutex>
 
 #include "base/line_sink.hpp"
+#include "model/utf8.hpp"
 
 namespace matriarch::base {
 
@@ -41,8 +42,10 @@ std::string line_of(spdlog::level::level_enum level, const std::string& text) {
 
 class queued_sink final : public spdlog::sinks::base_sink<std::mutex> {
   void sink_it_(const spdlog::details::log_msg& what) override {
-    // What others wrote is quoted in lines: it begins none of its own.
-    std::string text{what.payload.data(), what.payload.size()};
+    // What others wrote is quoted in lines: it begins none of its own, and takes no others' place.
+    // Ours have some 100 bytes, and lists of faults some 1,000.
+    constexpr std::size_t longest = 8'192;
+    auto text = legible({what.payload.data(), what.payload.size()}, longest);
     std::ranges::replace_if(
         text, [](unsigned char c) { return c < ' ' || c == 0x7f; }, ' ');
     auto said = what;

@@ -9,8 +9,9 @@ namespace matriarch::base {
 [[nodiscard]] const std::vector<std::string>& log_levels();
 
 /// Sends everything logged at `level` (one of log_levels()) or above to stderr, a line each: the
-/// time in UTC, the level, the text. Nobody who logs waits for stderr; lines that it does not take
-/// are counted, and said later. What ends the process by an exception is logged too.
+/// time in UTC, the level, the text, some kB of it at most. Nobody who logs waits for stderr; lines
+/// that it does not take are counted, and said later. What ends the process by an exception is logged
+/// too.
 void set_up_logging(const std::string& level);
 
 /// Gives what was logged a moment to be written: before the process ends, or says something on

@@ -20,6 +20,7 @@
 #include "cell/rest_limits.hpp"
 #include "cell/view.hpp"
 #include "model/json.hpp"
+#include "model/names.hpp"
 #include "store/cell_json.hpp"
 #include "store/etcd_access.hpp"
 #include "store/keys.hpp"
@@ -1258,7 +1259,7 @@ void agent::kill_if_replaced(const node_ptr& which) {
             || !which->may_lead || !is_up || !which->record.process)
           return;
         spdlog::warn("node {} is killed, for it does not answer and {} leads in its place", id,
-                     read.found[0].value);
+                     model::quoted(read.found[0].value));
         which->may_lead = false;
         signal_process(*which->record.process, SIGKILL);
       }));

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "model/utf8.hpp"
+
 namespace matriarch::model {
 
 namespace {
@@ -27,6 +29,11 @@ bool is_place(std::string_view text) {
 
 node_addresses announced_by(const member& one) {
   return {std::string{place_in(one.conn_url)}, std::string{place_in(one.api_url)}, false, false};
+}
+
+/// A member's word as it may be repeated.
+std::string shown(const std::string& place) {
+  return one_line(place, longest_place);
 }
 
 /// A node of a cell of ours speaks TLS since there are such, and knows its own password's verifier:
@@ -111,21 +118,24 @@ judged_addresses judge_addresses(const member& announced, const node* listed,
   if (listed == nullptr)
     return {}; // whoever it is, it is no node of this instance
   auto said = announced_by(announced);
-  bool at_its_cell = !cell.host.empty() && host_of(said.postgresql) == cell.host
+  // What is no place is not learnt: after a host's name and a colon there may be anything.
+  bool is_somewhere = is_place(said.postgresql) && is_place(said.patroni);
+  bool at_its_cell = !cell.host.empty() && is_somewhere && host_of(said.postgresql) == cell.host
                      && host_of(said.patroni) == cell.host;
   bool known = listed->address && !listed->address->empty();
   if (known && !(cell.foreign && at_its_cell)) {
     node_addresses registered{*listed->address, listed->patroni_address, listed->certified,
                               listed->patroni_certified};
     // Earlier cells say nothing of Patroni's port.
-    if (registered.patroni.empty() && host_of(said.patroni) == host_of(registered.postgresql))
+    if (registered.patroni.empty() && is_place(said.patroni)
+        && host_of(said.patroni) == host_of(registered.postgresql))
       registered.patroni = said.patroni;
     auto judged = urls_of(registered, announced, *listed, cell);
     auto elsewhere = said.postgresql != registered.postgresql || said.patroni != registered.patroni;
     if (elsewhere && !said.postgresql.empty())
-      judged.doubt = "node " + listed->node_id + " says that it is at " + said.postgresql + " and "
-                     + said.patroni + "; its cell says " + registered.postgresql + " and "
-                     + registered.patroni + ", which is what is used";
+      judged.doubt = "node " + listed->node_id + " says that it is at " + shown(said.postgresql)
+                     + " and " + shown(said.patroni) + "; its cell says " + registered.postgresql
+                     + " and " + registered.patroni + ", which is what is used";
     return judged;
   }
   if (cell.foreign && at_its_cell) {
@@ -136,8 +146,8 @@ judged_addresses judge_addresses(const member& announced, const node* listed,
   }
   if (cell.foreign) {
     judged_addresses judged;
-    judged.doubt = "node " + listed->node_id + " says that it is at " + said.postgresql + " and "
-                   + said.patroni + ", but its cell is at " + cell.host
+    judged.doubt = "node " + listed->node_id + " says that it is at " + shown(said.postgresql)
+                   + " and " + shown(said.patroni) + ", but its cell is at " + cell.host
                    + ", and of another make: nothing connects there";
     return judged;
   }

@@ -62,6 +62,18 @@ TEST_CASE("what is quoted in a line of the log begins no other one") {
   CHECK(std::ranges::count(said, '\n') == 1);
 }
 
+TEST_CASE("no text takes the place of all others in the log") {
+  auto said = said_by([] {
+    set_up_logging("info");
+    spdlog::info("told: {}", std::string(1'000'000, 'x'));
+    spdlog::info("the next one");
+    flush_log();
+  });
+  CHECK(said.size() < 10'000);
+  CHECK(said.find("xxx…\n") != std::string::npos);
+  CHECK(said.ends_with(" info the next one\n"));
+}
+
 TEST_CASE("a process that an exception ends says which") {
   auto said = said_by([] {
     set_up_logging("info");

@@ -63,6 +63,17 @@ TEST_CASE("an operator hears of a member that says otherwise, and of no other") 
   CHECK(doubt.find("10.0.1.5:5432") != std::string::npos);
 }
 
+TEST_CASE("an operator hears of any address on one line, and of no more than an address has") {
+  auto registered = known_at("10.0.1.5:5432", "10.0.1.5:8008");
+  auto lie = at("x\ny" + std::string(1'000'000, 'x'), std::string(1'000'000, 'y'));
+  for (const auto& cell : {ours, foreign}) {
+    auto listed = cell.foreign ? known_at("", "") : registered;
+    auto doubt = judge_addresses(lie, &listed, cell).doubt;
+    CHECK(doubt.starts_with("node n1 says that it is at x?yxxx"));
+    CHECK(doubt.size() < 1'000);
+  }
+}
+
 TEST_CASE("a member that is no node of the record is nowhere") {
   auto judged = judge_addresses(honest, nullptr, ours);
   CHECK(judged.conn_url.empty());
@@ -106,8 +117,10 @@ TEST_CASE("a foreign cell's nodes are at its own host, at any port, and nowhere 
   }
   auto learnt = known_at("10.0.0.1:49153", "10.0.0.1:49154");
   CHECK_FALSE(judge_addresses(own, &learnt, foreign).learnt);
-  for (const auto& lie : {honest, at("10.0.0.1:1", "10.9.9.9:1"), at("10.9.9.9:1", "10.0.0.1:1"),
-                          at("10.0.0.1@evil.example:1", "10.0.0.1:1")}) {
+  for (const auto& lie :
+       {honest, at("10.0.0.1:1", "10.9.9.9:1"), at("10.9.9.9:1", "10.0.0.1:1"),
+        at("10.0.0.1@evil.example:1", "10.0.0.1:1"), at("10.0.0.1:1 or anything", "10.0.0.1:1"),
+        at("10.0.0.1:1", "10.0.0.1:" + std::string(1'000, '1'))}) {
     auto waiting = known_at("", "");
     auto judged = judge_addresses(lie, &waiting, foreign);
     CHECK(judged.conn_url.empty());
