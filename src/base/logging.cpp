@@ -13,6 +13,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <utility>
 
 #include "base/line_sink.hpp"
 #include "model/utf8.hpp"
@@ -97,8 +98,12 @@ void set_up_logging(const std::string& level) {
 }
 
 int refuse(const char* server, const std::string& why, int code) {
+  auto line = fmt::format("matriarch {}: {}", server, why);
+  if (to_stderr() == nullptr)
+    fmt::print(stderr, "{}\n", line);
+  else
+    to_stderr()->post(std::move(line));
   flush_log();
-  fmt::print(stderr, "matriarch {}: {}\n", server, why);
   return code;
 }
 

@@ -18,7 +18,8 @@ void set_up_logging(const std::string& level);
 /// stderr by other means.
 void flush_log();
 
-/// Says on stderr why `matriarch <server>` does not serve, and gives that exit code back.
+/// Says on stderr why `matriarch <server>` does not serve, and gives that exit code back. It waits for
+/// stderr no longer than flush_log() does.
 [[nodiscard]] int refuse(const char* server, const std::string& why, int code);
 
 } // namespace matriarch::base

@@ -175,9 +175,13 @@ int run(const std::vector<std::string>& arguments, std::ostream& out, std::ostre
   for (const auto& server : servers())
     if (server.name == name) {
       base::set_up_logging(log_level);
-      auto code = only_check ? server.check(config_path, out) : server.run(config_path);
-      base::flush_log();
-      return code;
+      try {
+        auto code = only_check ? server.check(config_path, out) : server.run(config_path);
+        base::flush_log();
+        return code;
+      } catch (const std::exception& error) {
+        return base::refuse(server.name.c_str(), error.what(), exit_failure);
+      }
     }
   const broker_access broker{std::getenv("BROKER_URI"), authority_file};
   if (name == "show-routers")

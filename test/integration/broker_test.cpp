@@ -14,7 +14,9 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -65,8 +67,8 @@ public:
     std::filesystem::remove_all(directory_);
   }
 
-  /// `kills` names actors that end by an error as soon as it serves.
-  void start(const std::vector<std::string>& kills = {}) {
+  /// `kills` names actors that end by an error as soon as it serves; `log`, where it logs to.
+  void start(const std::vector<std::string>& kills = {}, std::optional<int> log = {}) {
     const char* program = std::getenv("BROKER_PROGRAM");
     REQUIRE_MESSAGE(program != nullptr, "BROKER_PROGRAM must name the broker's executable");
     std::vector<std::string> words{program, directory_ / "broker.yml"};
@@ -75,11 +77,11 @@ public:
     for (auto& word : words)
       arguments.push_back(word.data());
     arguments.push_back(nullptr);
-    auto log = (directory_ / "log").string();
+    auto path = (directory_ / "log").string();
     pid_ = ::fork();
     if (pid_ == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-      int file = ::open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+      int file = log ? *log : ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
       ::dup2(file, STDERR_FILENO);
       ::execv(program, arguments.data());
       ::_exit(127);
@@ -127,6 +129,18 @@ private:
   http::event_loop loop_;
 };
 
+/// Takes the port.
+int listener_at(int port) {
+  int taken = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_port = htons(static_cast<std::uint16_t>(port));
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  REQUIRE(::bind(taken, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0);
+  REQUIRE(::listen(taken, 1) == 0);
+  return taken;
+}
+
 } // namespace
 
 TEST_CASE("a broker ends when one of the actors does of which it has one each, and says why") {
@@ -147,18 +161,28 @@ TEST_CASE("a broker ends when one of the actors does of which it has one each, a
 TEST_CASE("a broker whose port is taken says so and ends at once") {
   test::etcd_server etcd;
   broker_process first{etcd.url()};
-  int taken = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in at{};
-  at.sin_family = AF_INET;
-  at.sin_port = htons(static_cast<std::uint16_t>(first.port()));
-  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  REQUIRE(::bind(taken, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0);
-  REQUIRE(::listen(taken, 1) == 0);
+  int taken = listener_at(first.port());
   first.start();
   CHECK(first.code() == 1);
   CHECK(first.log().find("matriarch broker: cannot listen on 127.0.0.1:"
                          + std::to_string(first.port()) + ": Address already in use\n")
         != std::string::npos);
+  ::close(taken);
+}
+
+TEST_CASE("a broker whose port is taken ends also where nobody reads what it says") {
+  test::etcd_server etcd;
+  broker_process first{etcd.url()};
+  int taken = listener_at(first.port());
+  int ends[2];
+  REQUIRE(::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+  while (::write(ends[1], "x", 1) == 1)
+    continue;
+  ::fcntl(ends[1], F_SETFL, 0);
+  first.start({}, ends[1]);
+  CHECK(first.code() == 1);
+  ::close(ends[0]);
+  ::close(ends[1]);
   ::close(taken);
 }
 

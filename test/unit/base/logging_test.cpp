@@ -74,6 +74,39 @@ TEST_CASE("no text takes the place of all others in the log") {
   CHECK(said.ends_with(" info the next one\n"));
 }
 
+TEST_CASE("why a server does not serve comes after what it has logged") {
+  auto said = said_by([] {
+    set_up_logging("info");
+    spdlog::warn("a word");
+    (void)refuse("broker", "its port is taken", 1);
+  });
+  CHECK(said.ends_with(" warning a word\nmatriarch broker: its port is taken\n"));
+}
+
+TEST_CASE("a server that does not serve ends also where nobody reads why") {
+  int ends[2];
+  REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+  ::fcntl(ends[1], F_SETFL, O_NONBLOCK);
+  while (::write(ends[1], "x", 1) == 1)
+    continue;
+  ::fcntl(ends[1], F_SETFL, 0);
+  constexpr int wrong_configuration = 2;
+  constexpr unsigned patience = 60;
+  auto child = ::fork();
+  if (child == 0) {
+    ::dup2(ends[1], STDERR_FILENO);
+    ::alarm(patience);
+    set_up_logging("info");
+    ::_exit(refuse("broker", "its port is taken", wrong_configuration));
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == wrong_configuration);
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
 TEST_CASE("a process that an exception ends says which") {
   auto said = said_by([] {
     set_up_logging("info");
