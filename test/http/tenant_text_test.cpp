@@ -132,17 +132,17 @@ TEST_CASE("no failure's text tells a tenant where it happened") {
 
 TEST_CASE("what libpq and libcurl say of a real failure tells a tenant nothing of where it "
           "happened") {
-  // Nobody listens on port 1.
-  names_nothing_of(without_addresses(said_by_libpq("host=127.0.0.1 port=1 user=x"), {}),
-                   {"127.0.0.1", "127.0.0.1", "1"});
-  names_nothing_of(without_addresses(said_by_libpq("host=localhost port=1 user=x"), {}),
-                   {"localhost", "127.0.0.1", "1"});
-  names_nothing_of(without_addresses(said_by_libpq("host=node-1.invalid port=1 user=x"), {}),
-                   {"node-1.invalid", "", "1"});
-  names_nothing_of(without_addresses(said_by_libcurl("http://127.0.0.1:1/healthz"), {}),
-                   {"127.0.0.1", "127.0.0.1", "1"});
-  names_nothing_of(without_addresses(said_by_libcurl("http://node-1.invalid:1/healthz"), {}),
-                   {"node-1.invalid", "", "1"});
+  // Nobody listens on port 1023, and no failure takes so many milliseconds, which libcurl tells.
+  names_nothing_of(without_addresses(said_by_libpq("host=127.0.0.1 port=1023 user=x"), {}),
+                   {"127.0.0.1", "127.0.0.1", "1023"});
+  names_nothing_of(without_addresses(said_by_libpq("host=localhost port=1023 user=x"), {}),
+                   {"localhost", "127.0.0.1", "1023"});
+  names_nothing_of(without_addresses(said_by_libpq("host=node-1.invalid port=1023 user=x"), {}),
+                   {"node-1.invalid", "", "1023"});
+  names_nothing_of(without_addresses(said_by_libcurl("http://127.0.0.1:1023/healthz"), {}),
+                   {"127.0.0.1", "127.0.0.1", "1023"});
+  names_nothing_of(without_addresses(said_by_libcurl("http://node-1.invalid:1023/healthz"), {}),
+                   {"node-1.invalid", "", "1023"});
 }
 
 TEST_CASE("what is said without an address stays as it is") {
