@@ -53,6 +53,7 @@ public:
       shard.unwell.erase(name);
     else
       shard.unwell.insert(name);
+    shard.unreadable.erase(name);
     shard.entries[name] = std::move(newest);
   }
 
@@ -61,6 +62,24 @@ public:
     std::unique_lock lock{shard.guard};
     shard.entries.erase(name);
     shard.unwell.erase(name);
+    shard.unreadable.erase(name);
+  }
+
+  /// There is a record of that name, and this broker cannot read it.
+  void note_unreadable(const std::string& name) {
+    auto& shard = shards_[index_of(name)];
+    std::unique_lock lock{shard.guard};
+    shard.unreadable.insert(name);
+  }
+
+  /// The names whose records cannot be read.
+  [[nodiscard]] std::vector<std::string> unreadable() const {
+    std::vector<std::string> names;
+    for (const auto& shard : shards_) {
+      std::shared_lock lock{shard.guard};
+      names.insert(names.end(), shard.unreadable.begin(), shard.unreadable.end());
+    }
+    return names;
   }
 
   /// Which instances have nodes that are not well.
@@ -95,6 +114,7 @@ private:
     mutable std::shared_mutex guard;
     std::unordered_map<std::string, model::snapshot_ptr> entries;
     std::set<std::string> unwell; ///< those of `entries` that have nodes that are not well
+    std::set<std::string> unreadable;
   };
   static constexpr std::size_t shard_count = 64; // well above any number of HTTP threads
   static std::size_t index_of(const std::string& name) {

@@ -170,6 +170,11 @@ private:
     if (!part.last)
       return;
     listing_->end();
+    for (const auto& name : setup_->out->instances.unreadable())
+      if (!listing_->unreadable().contains(name))
+        setup_->out->instances.remove(name);
+    for (const auto& name : listing_->unreadable())
+      setup_->out->instances.note_unreadable(name);
     for (const auto& [name, instance] : instances_)
       if (!listing_->names().contains(name))
         self_->send(instance, key_listing{{}, part.at});
@@ -186,6 +191,8 @@ private:
     auto one = groups(at);
     one.add(found);
     one.end();
+    for (const auto& name : one.unreadable())
+      setup_->out->instances.note_unreadable(name);
   }
 
   void pass_on(const key_changes& changed) {
@@ -196,8 +203,12 @@ private:
       // A record or a binding stands under the name, everything of Patroni's under the scope.
       bool own = key.rest == "state" || key.rest.starts_with("bindings/");
       const auto& name = own || scope == name_of_scope_.end() ? key.first : scope->second;
-      if (!instances_.contains(name) && key.rest == "state" && c.what == store::change::kind::put)
-        heard_of(name, c.entry);
+      if (!instances_.contains(name) && key.rest == "state") {
+        if (c.what == store::change::kind::put)
+          heard_of(name, c.entry);
+        else
+          setup_->out->instances.remove(name);
+      }
       by_name[name].changes.push_back(c);
     }
     for (auto& [name, changes] : by_name)
@@ -218,6 +229,7 @@ private:
     auto known = store::decode_record(entry.value, *setup_->keys);
     if (!known.ok()) {
       spdlog::error("{} cannot be read and is left alone: {}", entry.key, known.error());
+      setup_->out->instances.note_unreadable(name);
       return;
     }
     instance_start start;

@@ -59,6 +59,7 @@ void service_groups::close() {
   auto read = store::decode_record(record->value, keyring_);
   if (!read.ok()) {
     spdlog::error("{} cannot be read and is left alone: {}", record->key, read.error());
+    unreadable_.insert(name);
     return;
   }
   known one;

@@ -32,6 +32,8 @@ public:
   void end();
   /// Whose records have come so far, those that cannot be read left out.
   [[nodiscard]] const std::set<std::string>& names() const { return names_; }
+  /// Those that were left out.
+  [[nodiscard]] const std::set<std::string>& unreadable() const { return unreadable_; }
 
 private:
   struct known {
@@ -44,6 +46,7 @@ private:
   const store::keyring& keyring_;
   given give_;
   std::set<std::string> names_;
+  std::set<std::string> unreadable_;
   std::string open_; ///< whose keys are coming
   std::vector<store::key_value> group_;
   std::map<std::string, std::vector<store::key_value>> scopes_; ///< without a record so far

@@ -229,6 +229,7 @@ private:
     http::backend behind;
     behind.find = [this](const std::string& name) { return published_.instances.find(name); };
     behind.all = [this] { return published_.instances.all(); };
+    behind.unreadable = [this] { return published_.instances.unreadable(); };
     behind.cells = [this] { return published_.status.cells.load(); };
     behind.routers = [this] { return published_.status.routers.load(); };
     behind.health = [this] {

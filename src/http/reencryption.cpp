@@ -14,6 +14,10 @@ public:
       : ask_(behind.ask), done_(std::move(done)) {
     for (const auto& one : behind.all())
       left_.push_back(one->known.instance_id);
+    for (auto& name : behind.unreadable())
+      report_.failed.push_back({std::move(name),
+                                "its record cannot be read, and keeps the key that "
+                                "it is sealed with; the broker's log says why"});
   }
 
   /// Asks as many instances as may be under way. Answers may come from within `ask_`, and those do

@@ -40,6 +40,8 @@ struct broker_health {
 struct backend {
   std::function<model::snapshot_ptr(const std::string& name)> find;
   std::function<std::vector<model::snapshot_ptr>()> all;
+  /// The names of instances whose records cannot be read.
+  std::function<std::vector<std::string>()> unreadable;
   std::function<model::cell_table()> cells;
   std::function<broker_health()> health;
   /// The certificates of who may have signed what clients of databases are shown, as PEM; empty

@@ -60,7 +60,9 @@ public:
     return made().try_emplace(key, std::forward<Arguments>(arguments)...);
   }
   std::size_t erase(const key_type& key) {
-    auto erased = there().erase(key);
+    if (!entries_)
+      return 0; // std::map writes to itself even where it has nothing to erase
+    auto erased = entries_->erase(key);
     let_go();
     return erased;
   }

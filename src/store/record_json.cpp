@@ -723,9 +723,12 @@ std::string encode_grave(const model::grave& known) {
 }
 
 result<model::grave> decode_grave(std::string_view text) {
-  if (auto parsed = json::parse(text); parsed.ok())
+  if (auto parsed = json::parse(text); parsed.ok()) {
     if (auto why_not = why_not_to_read(*parsed))
       return failure{"grave: " + *why_not};
+  } else if (text.starts_with('{')) {
+    return failure{"grave: " + parsed.error()}; // no scope's name begins so
+  }
   auto read = decode<model::grave>(text, "grave", [](reader& in, const json::value&) {
     return model::grave{in.text("scope"), in.time_if_any("buried_at")};
   });

@@ -73,12 +73,14 @@ TEST_CASE("an instance whose record cannot be read is not said to be absent, nor
       if (restarts) {
         CHECK(here.ask(model::lookup_request{"db"}).is == verdict_kind::unavailable);
         CHECK(here.ask(provision("db")).is == verdict_kind::unavailable);
+        CHECK(here.broker().unreadable() == std::vector<std::string>{"db"});
       }
       here.pass(60s);
       CHECK(here.outside.etcd.value(key) == bad);
       CHECK(here.outside.node_count() == nodes);
       here.outside.etcd.put(key, good);
       here.pass(1s);
+      CHECK(here.broker().unreadable().empty());
       CHECK(here.ask(deprovision("db")).is == verdict_kind::accepted);
     }
 }

@@ -627,6 +627,10 @@ model::snapshot_ptr simulated_broker::find(const std::string& name) const {
   return self_->out.instances.find(name);
 }
 
+std::vector<std::string> simulated_broker::unreadable() const {
+  return self_->out.instances.unreadable();
+}
+
 model::cell_table simulated_broker::cells() const {
   return self_->out.status.cells.load();
 }

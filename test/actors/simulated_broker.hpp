@@ -93,6 +93,8 @@ public:
 
   [[nodiscard]] bool active() const;
   [[nodiscard]] model::snapshot_ptr find(const std::string& name) const;
+  /// The instances whose records cannot be read.
+  [[nodiscard]] std::vector<std::string> unreadable() const;
   [[nodiscard]] model::cell_table cells() const;
   [[nodiscard]] model::router_table routers() const;
   [[nodiscard]] std::string repair_halted() const;

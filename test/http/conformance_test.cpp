@@ -868,6 +868,17 @@ TEST_CASE("a re-encryption names what failed, and leaves out what is gone") {
   CHECK(b.send("POST", "/admin/reencrypt").body == R"({"instances":0,"failed":[]})");
 }
 
+TEST_CASE("a re-encryption names the records that cannot be read, for they keep their key") {
+  broker b;
+  b.unreadable = {"of-a-later-release"};
+  auto answer = b.send("POST", "/admin/reencrypt");
+  CHECK(answer.status == 500);
+  auto body = json_of(answer);
+  REQUIRE(body["failed"].Size() == 1);
+  CHECK(body["failed"][0]["instance_id"] == "of-a-later-release");
+  CHECK(contains(body["failed"][0]["description"].GetString(), "cannot be read"));
+}
+
 TEST_CASE("a broker that does not act, or has not loaded, does not begin a re-encryption") {
   broker b;
   b.known = settled();

@@ -161,6 +161,7 @@ struct broker {
   };
   broker_health health{true, true, true};
   model::routers routers;
+  std::vector<std::string> unreadable;
   model::cell_table cells = two_cells();
   std::string authority = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
   model::demote_report report;
@@ -192,6 +193,7 @@ struct broker {
       return known;
     };
     behind.all = [this] { return known ? std::vector(copies, known) : none(); };
+    behind.unreadable = [this] { return unreadable; };
     behind.cells = [this] { return cells; };
     behind.health = [this] { return health; };
     behind.authority = [this] { return authority; };

@@ -1,12 +1,12 @@
 #!/usr/bin/python3
 """Runs the tests that ONLY names, and compiles nothing but what they need.
 
-    ONLY='leader dies' one_test.py     each case and each scenario with these words in its name
+    ONLY='leader dies' one_test.py        each case and each scenario with these words in its name
     ONLY=repair_test one_test.py          the cases of a file
     ONLY=unit-model one_test.py           the cases of a program, as `meson test --list` calls it
     ONLY=move one_test.py                 the scenarios of a file of test/e2e
 
-Words are looked for in every name, in any order, without regard to leader diess. UNDER is put
+Words are looked for in every name, in any order, whatever their letters' case. UNDER is put
 before the program: UNDER='gdb --args', UNDER='strace -f'. The words come by the environment, since
 names have quotes that a shell would take for its own.
 """
@@ -116,7 +116,11 @@ def run_cases(program, titles):
 
 
 def run_scenarios(titles):
-    if subprocess.run(["ninja", "-C", BUILD, "matriarch", "test/bench/trivial_server"]).returncode != 0:
+    if os.environ.get("UNDER"):
+        print("a scenario runs whole servers: only cases run in a debugger", file=sys.stderr)
+        return False
+    needed = ["matriarch", "test/bench/trivial_server", "test/e2e/matriarch-next"]
+    if subprocess.run(["ninja", "-C", BUILD, *needed]).returncode != 0:
         return False
     return subprocess.run([sys.executable, "-u", SCENARIOS, *titles]).returncode == 0
 

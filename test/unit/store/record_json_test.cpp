@@ -486,10 +486,17 @@ TEST_CASE("a grave reads back as it was written, and so does one of the bare sco
   REQUIRE(decoded.ok());
   CHECK(decoded->scope == "i");
   CHECK(decoded->buried_at == moment);
-  for (const auto* text : {"i", "{", "7"}) {
+  for (const auto* text : {"i", "7"}) {
     REQUIRE(decode_grave(text).ok());
     CHECK(decode_grave(text)->scope == text);
     CHECK_FALSE(decode_grave(text)->buried_at.has_value());
+  }
+}
+
+TEST_CASE("a grave that is damaged, or has a member twice, is no bare scope") {
+  for (const auto* text : {"{", R"({"scope":"i","scope":"j"})"}) {
+    CAPTURE(text);
+    CHECK_FALSE(decode_grave(text).ok());
   }
 }
 
