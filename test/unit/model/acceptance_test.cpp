@@ -667,6 +667,21 @@ TEST_CASE("a new context alone is written at once, also while an operation is in
   }
 }
 
+TEST_CASE("a context alone that is not kept is done, whatever became of the last operation") {
+  auto asked = update_to("{}");
+  asked.drops_context = true;
+  asked.may_poll = false;
+  auto known = settled();
+  for (auto state :
+       {operation_state::in_progress, operation_state::succeeded, operation_state::failed}) {
+    known.current.type = operation_type::update;
+    known.current.state = state;
+    auto r = judge_update(asked, known, "second", now);
+    CHECK(r.answer.is == verdict_kind::done);
+    CHECK_FALSE(r.write.has_value());
+  }
+}
+
 TEST_CASE("without polls a context is written, and nothing that takes time is begun") {
   auto asked = update_to("{}");
   asked.may_poll = false;
