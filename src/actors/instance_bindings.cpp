@@ -81,7 +81,7 @@ void instance_bindings::learn(const store::key_value& entry, bool erased) {
 }
 
 void instance_bindings::learn_one(const store::key_value& entry) {
-  auto read = store::decode_binding(entry.value, host_.name(), *host_.setup().keys);
+  auto read = store::decode_binding(entry.value, keeper_.name(), *keeper_.setup().keys);
   if (read.ok()) {
     known_[read->binding_id] = *read;
   } else {
@@ -93,7 +93,7 @@ void instance_bindings::learn_one(const store::key_value& entry) {
 std::set<std::string> instance_bindings::unreadable() const {
   std::set<std::string> names;
   for (const auto& key : unreadable_)
-    names.insert(key.substr(keys::bindings(host_.name()).size()));
+    names.insert(key.substr(keys::bindings(keeper_.name()).size()));
   return names;
 }
 
@@ -134,15 +134,15 @@ void instance_bindings::bind(const model::bind_request& asked, answer owed) {
                                 model::unreadable(asked.wanted.binding_id)});
     return;
   }
-  const auto& outside = host_.setup().outside;
+  const auto& outside = keeper_.setup().outside;
   auto ruling = model::judge_bind(
-      asked, *host_.known(), known_,
+      asked, record(), known_,
       {outside.new_id(), {role_name(outside.new_id()), outside.new_password()}, outside.now()});
   const auto& id = asked.wanted.binding_id;
   if (ruling.write) {
-    if (!host_.may_act(owed))
+    if (!keeper_.may_act(owed))
       return;
-    bool wants_port = ruling.write->read_only && host_.known()->read_only_port == 0;
+    bool wants_port = ruling.write->read_only && record().read_only_port == 0;
     if (wants_port)
       write_with_port(std::move(*ruling.write), owed);
     else
@@ -159,7 +159,7 @@ void instance_bindings::bind(const model::bind_request& asked, answer owed) {
 void instance_bindings::write_new(model::binding fresh, answer owed) {
   auto what = change_to(fresh);
   what.compares.push_back(store::absent(key_of(fresh.binding_id)));
-  host_.commit(std::move(what), [this, owed, fresh](const fate& came) mutable {
+  keeper_.commit(std::move(what), [this, owed, fresh](const fate& came) mutable {
     if (!came.done()) {
       owed.deliver(model::verdict{model::verdict_kind::unavailable, came.why});
       return;
@@ -174,18 +174,18 @@ void instance_bindings::write_new(model::binding fresh, answer owed) {
 /// The first read-only binding of an instance opens its second public port. Also while there is
 /// no replica: the router leads to the leader then, and to the replicas once there are some.
 void instance_bindings::write_with_port(model::binding fresh, answer owed) {
-  host_.hold(true);
+  keeper_.hold(true);
   auto done = [this, fresh = std::move(fresh), owed](const port_offer& offer) mutable {
-    host_.hold(false);
+    keeper_.hold(false);
     if (offer.port != 0)
       return take_port(std::move(fresh), offer, owed);
     leave_port(); // late, it may be offered yet
     owed.deliver(model::verdict{model::verdict_kind::refused, offer.why});
     host_.go_on();
   };
-  host_.self()
-      ->request(host_.setup().ports, port_patience,
-                port_order{keys::read_only_holder(host_.name())})
+  keeper_.self()
+      ->request(keeper_.setup().ports, port_patience,
+                port_order{keys::read_only_holder(keeper_.name())})
       .then([done](const port_offer& offer) mutable { done(offer); },
             [done](const caf::error&) mutable {
               done({0, 0, 0, "no port could be reserved in time; try again"});
@@ -194,12 +194,12 @@ void instance_bindings::write_with_port(model::binding fresh, answer owed) {
 
 /// What was offered is not taken: it may be offered to others.
 void instance_bindings::leave_port() {
-  host_.self()->send(host_.setup().ports,
-                     port_settled{keys::read_only_holder(host_.name()), false});
+  keeper_.self()->send(keeper_.setup().ports,
+                       port_settled{keys::read_only_holder(keeper_.name()), false});
 }
 
 void instance_bindings::take_port(model::binding fresh, const port_offer& offer, answer owed) {
-  const auto* known = host_.known();
+  const auto* known = keeper_.known();
   if (known == nullptr) {
     leave_port();
     owed.deliver(model::verdict{model::verdict_kind::not_found, "the instance was removed"});
@@ -208,15 +208,15 @@ void instance_bindings::take_port(model::binding fresh, const port_offer& offer,
   auto next = *known;
   next.read_only_port = offer.port;
   auto port_key = keys::port(offer.port);
-  host_.write(
+  keeper_.write(
       std::move(next),
       {offer.at == 0 ? store::absent(port_key) : store::unchanged_since(port_key, offer.at)},
-      {store::put{port_key, store::encode_port_use({host_.name(), std::nullopt, 0})},
-       store::put{keys::read_only_allocation(host_.name()), std::to_string(offer.port)},
+      {store::put{port_key, store::encode_port_use({keeper_.name(), std::nullopt, 0})},
+       store::put{keys::read_only_allocation(keeper_.name()), std::to_string(offer.port)},
        store::put{keys::next_port, std::to_string(offer.next)}},
       [this, fresh = std::move(fresh), owed](const fate& came) mutable {
-        host_.self()->send(host_.setup().ports,
-                           port_settled{keys::read_only_holder(host_.name()), came.done()});
+        keeper_.self()->send(keeper_.setup().ports,
+                             port_settled{keys::read_only_holder(keeper_.name()), came.done()});
         if (came.done())
           return write_new(std::move(fresh), owed);
         owed.deliver(model::verdict{model::verdict_kind::unavailable, came.why});
@@ -229,18 +229,18 @@ void instance_bindings::unbind(const model::unbind_request& asked, answer owed) 
         model::verdict{model::verdict_kind::unavailable, model::unreadable(asked.binding_id)});
     return;
   }
-  auto ruling = model::judge_unbind(asked, *host_.known(), known_, host_.setup().outside.new_id(),
-                                    host_.setup().outside.now());
+  auto ruling = model::judge_unbind(asked, record(), known_, keeper_.setup().outside.new_id(),
+                                    keeper_.setup().outside.now());
   if (ruling.answer.is == model::verdict_kind::done) {
-    if (host_.may_act(owed))
+    if (keeper_.may_act(owed))
       erase_now(asked.binding_id, owed);
   } else if (ruling.answer.is != model::verdict_kind::accepted) {
     owed.deliver(std::move(ruling.answer));
   } else if (!ruling.write) {
     wait(asked.binding_id, owed, true, asked.may_poll);
-  } else if (host_.may_act(owed)) {
+  } else if (keeper_.may_act(owed)) {
     auto leaving = std::move(*ruling.write);
-    host_.commit(change_to(leaving), [this, owed, leaving](const fate& came) mutable {
+    keeper_.commit(change_to(leaving), [this, owed, leaving](const fate& came) mutable {
       if (!came.done()) {
         owed.deliver(model::verdict{model::verdict_kind::unavailable, came.why});
         return;
@@ -256,21 +256,21 @@ void instance_bindings::unbind(const model::unbind_request& asked, answer owed) 
 
 /// A binding without a role of its own ends with its record.
 void instance_bindings::erase_now(const std::string& binding_id, answer owed) {
-  auto next = *host_.known();
-  next.ended_bindings[binding_id] = {host_.setup().outside.now()};
-  model::forget_ended_bindings(next, host_.setup().outside.now());
-  host_.write(std::move(next), {}, {store::erase{{key_of(binding_id), ""}}},
-              [this, owed, binding_id](const fate& came) mutable {
-                if (!came.done()) {
-                  owed.deliver(model::verdict{model::verdict_kind::unavailable, came.why});
-                  return;
-                }
-                known_.erase(binding_id);
-                at_ = came.at;
-                host_.publish();
-                refuse_binds(binding_id);
-                owed.deliver(model::verdict{model::verdict_kind::done});
-              });
+  auto next = record();
+  next.ended_bindings[binding_id] = {keeper_.setup().outside.now()};
+  model::forget_ended_bindings(next, keeper_.setup().outside.now());
+  keeper_.write(std::move(next), {}, {store::erase{{key_of(binding_id), ""}}},
+                [this, owed, binding_id](const fate& came) mutable {
+                  if (!came.done()) {
+                    owed.deliver(model::verdict{model::verdict_kind::unavailable, came.why});
+                    return;
+                  }
+                  known_.erase(binding_id);
+                  at_ = came.at;
+                  host_.publish();
+                  refuse_binds(binding_id);
+                  owed.deliver(model::verdict{model::verdict_kind::done});
+                });
 }
 
 std::vector<store::operation> instance_bindings::rewritten() const {
@@ -282,7 +282,7 @@ std::vector<store::operation> instance_bindings::rewritten() const {
 
 bool instance_bindings::has_old_seals() const {
   return std::ranges::any_of(known_, [this](const auto& one) {
-    return store::has_old_seals(one.second.unknown, *host_.setup().keys);
+    return store::has_old_seals(one.second.unknown, *keeper_.setup().keys);
   });
 }
 
@@ -290,7 +290,7 @@ bool instance_bindings::has_old_seals() const {
 
 void instance_bindings::wait(const std::string& binding_id, const answer& owed, bool removal,
                              bool may_poll) {
-  waiting_.push_back({binding_id, owed, removal, may_poll, host_.self()->clock().now()});
+  waiting_.push_back({binding_id, owed, removal, may_poll, keeper_.self()->clock().now()});
   host_.wake(may_poll ? poll_after : longest_wait);
 }
 
@@ -345,7 +345,7 @@ void instance_bindings::refuse_binds(const std::string& binding_id) {
 void instance_bindings::tell_pollers() {
   if (waiting_.empty())
     return;
-  auto now = host_.self()->clock().now();
+  auto now = keeper_.self()->clock().now();
   const auto trouble_of = troubles();
   std::erase_if(waiting_, [&](waiter& one) {
     if (one.may_poll && now >= one.since + poll_after) {
@@ -357,10 +357,10 @@ void instance_bindings::tell_pollers() {
                     && now >= one.since + tell_unmade_after && !is_late(one.binding_id);
     if (now < one.since + longest_wait && !hopeless)
       return false;
-    auto why = trouble != trouble_of.end()                  ? trouble->second
-               : !host_.seen().running(host_.seen().leader) ? "the cluster has no leader"
-               : refusal().empty()                          ? what_is_awaited(one.binding_id)
-                                                            : refusal();
+    auto why = trouble != trouble_of.end()      ? trouble->second
+               : !seen().running(seen().leader) ? "the cluster has no leader"
+               : refusal().empty()              ? what_is_awaited(one.binding_id)
+                                                : refusal();
     one.owed.deliver(model::verdict{model::verdict_kind::unavailable,
                                     why + "; what was asked for goes on, ask again for its state"});
     return true;
@@ -388,15 +388,15 @@ std::string instance_bindings::what_is_awaited(const std::string& binding_id) co
 // -- the loop -------------------------------------------------------------------------------------
 
 std::string instance_bindings::key_of(const std::string& binding_id) const {
-  return keys::binding(host_.name(), model::name_of(binding_id));
+  return keys::binding(keeper_.name(), model::name_of(binding_id));
 }
 
 /// A binding as it shall stand in etcd, if the record is still as this actor knows it.
 change instance_bindings::change_to(const model::binding& next) const {
   auto key = key_of(next.binding_id);
-  auto value = store::encode_binding(next, host_.name(), *host_.setup().keys);
+  auto value = store::encode_binding(next, keeper_.name(), *keeper_.setup().keys);
   change what;
-  what.compares = {store::unchanged_since(keys::record(host_.name()), host_.at())};
+  what.compares = {store::unchanged_since(keys::record(keeper_.name()), keeper_.at())};
   what.operations = {store::put{key, value}};
   what.witness = {key, ""};
   what.made = [value](const auto& found) { return !found.empty() && found.front().value == value; };
@@ -405,17 +405,17 @@ change instance_bindings::change_to(const model::binding& next) const {
 
 store::operation instance_bindings::put_of(const model::binding& one) const {
   return store::put{key_of(one.binding_id),
-                    store::encode_binding(one, host_.name(), *host_.setup().keys)};
+                    store::encode_binding(one, keeper_.name(), *keeper_.setup().keys)};
 }
 
 /// Which node leads, of which timeline; there has to be one.
 std::string instance_bindings::term() const {
-  const auto& seen = host_.seen();
+  const auto& seen = host_.around().seen;
   return seen.leader + " " + std::to_string(seen.members.at(seen.leader).timeline);
 }
 
 bool instance_bindings::leads(const std::string& by) const {
-  return host_.seen().running(host_.seen().leader) && term() == by;
+  return seen().running(seen().leader) && term() == by;
 }
 
 /// The makings of bindings that log in as the owner, which is to be tried for each.
@@ -429,8 +429,8 @@ std::set<std::string> instance_bindings::sharing() const {
 
 /// What the leader's roles shall be; nothing while there is none to make them, or nothing to make.
 std::optional<instance_bindings::state_of_roles> instance_bindings::wanted_state() const {
-  const auto& known = *host_.known();
-  const auto& seen = host_.seen();
+  const auto& known = record();
+  const auto& seen = host_.around().seen;
   if (!known.desired.exists || !seen.running(seen.leader))
     return std::nullopt;
   state_of_roles wanted;
@@ -459,8 +459,8 @@ std::optional<instance_bindings::state_of_roles> instance_bindings::wanted_state
 
 std::map<std::string, std::string> instance_bindings::running_replicas() const {
   std::map<std::string, std::string> running;
-  for (const auto& [name, member] : host_.seen().members)
-    if (name != host_.seen().leader && member.running())
+  for (const auto& [name, member] : seen().members)
+    if (name != seen().leader && member.running())
       running[name] = member.login_url;
   return running;
 }
@@ -488,7 +488,7 @@ std::set<std::string> instance_bindings::to_be_refused() const {
 
 /// The nodes that run and may not know of all these that they are refused.
 std::set<std::string> instance_bindings::that_let_in(const std::set<std::string>& roles) const {
-  const auto& seen = host_.seen();
+  const auto& seen = host_.around().seen;
   bool led = seen.running(seen.leader);
   bool are_refused = std::ranges::includes(refused_, roles) && (!led || refused_by_ == term());
   std::set<std::string> nodes;
@@ -503,8 +503,8 @@ std::set<std::string> instance_bindings::that_let_in(const std::set<std::string>
 /// What PostgreSQL itself is to do can be held up by whoever lives in it, by a replica's replay, and by
 /// the want of a leader: a line in pg_hba.conf cannot.
 void instance_bindings::have_refused_by_cells() {
-  auto now = host_.self()->clock().now();
-  auto roles = host_.known()->desired.exists ? to_be_refused() : std::set<std::string>{};
+  auto now = keeper_.self()->clock().now();
+  auto roles = record().desired.exists ? to_be_refused() : std::set<std::string>{};
   auto& since = by_cells_.since;
   erase_if(since, [&](const auto& one) { return !roles.contains(one.first); });
   for (const auto& role : std::exchange(roles, {})) {
@@ -523,13 +523,22 @@ void instance_bindings::have_refused_by_cells() {
                && std::ranges::includes(by_cells_.roles, roles);
   auto next = by_cells_.asked_at + refused_by_cells_again;
   if (!asked || now >= next) {
-    host_.end_sessions(nodes, roles);
+    end_sessions(nodes, roles);
     by_cells_.asked_at = now;
     by_cells_.nodes = std::move(nodes);
     by_cells_.roles = std::move(roles);
     next = now + refused_by_cells_again;
   }
   host_.wake(next - now);
+}
+
+void instance_bindings::end_sessions(const std::set<std::string>& nodes,
+                                     const std::set<std::string>& roles) const {
+  for (const auto& id : nodes)
+    if (const auto* where = keeper_.known() ? keeper_.known()->find_node(id) : nullptr)
+      keeper_.self()->send(keeper_.setup().cells,
+                           sessions_order{where->cell, where->node_id, record().scope,
+                                          keeper_.heard().fleet, roles});
 }
 
 /// Somebody is to be refused who is not by the order that is under way: no login that it tries, and
@@ -542,7 +551,7 @@ void instance_bindings::hurry() {
 
 void instance_bindings::tend_roles() {
   auto wanted = wanted_state();
-  const auto& known = *host_.known();
+  const auto& known = record();
   bool nothing_to_make =
       known.desired.exists && !model::has_own_roles(known, known_) && sharing().empty();
   bool made = wanted ? confirmed_ == wanted && !cut_short_ : nothing_to_make;
@@ -564,7 +573,7 @@ void instance_bindings::tend_roles() {
                : !unmade_.empty() ? pause_when_unmade
                : held_back        ? pause_when_held_back
                                   : pause_when_lingering;
-  auto now = host_.self()->clock().now();
+  auto now = keeper_.self()->clock().now();
   if (now < answered_at_ + pause)
     return host_.wake(answered_at_ + pause - now);
   ask(std::move(*wanted));
@@ -573,10 +582,9 @@ void instance_bindings::tend_roles() {
 /// Each role by itself, so that none waits for another one; those that have not been tried yet first,
 /// and always with room for one more of them.
 void instance_bindings::tend_removal() {
-  if (leaving_.empty() || !host_.known()->desired.exists
-      || !host_.seen().running(host_.seen().leader))
+  if (leaving_.empty() || !record().desired.exists || !seen().running(seen().leader))
     return;
-  auto now = host_.self()->clock().now();
+  auto now = keeper_.self()->clock().now();
   auto is_in_use = [this](const std::string& role) {
     return std::ranges::any_of(known_, [&](const auto& one) {
       return one.second.role.username == role && one.second.phase != model::binding_phase::removing;
@@ -602,9 +610,9 @@ void instance_bindings::ask(state_of_roles wanted) {
   refused_in_it_ = {wanted.revoked.begin(), wanted.revoked.end()};
   confirmed_.reset();
   patience_.begin(wanted.term);
-  const auto& known = *host_.known();
-  const auto& leader = host_.seen().members.at(host_.seen().leader);
-  role_order order{host_.name(),
+  const auto& known = record();
+  const auto& leader = seen().members.at(seen().leader);
+  role_order order{keeper_.name(),
                    leader.login_url,
                    known.superuser,
                    known.application,
@@ -637,8 +645,8 @@ void instance_bindings::ask(state_of_roles wanted) {
     host_.go_on();
     at_hand_.reset();
   };
-  host_.self()
-      ->request(host_.setup().database, database_patience, std::move(order))
+  keeper_.self()
+      ->request(keeper_.setup().database, database_patience, std::move(order))
       .then([done](const role_answer& said) { done(said); },
             [done](const caf::error&) {
               done({false, "PostgreSQL did not answer in time"});
@@ -646,7 +654,7 @@ void instance_bindings::ask(state_of_roles wanted) {
 }
 
 void instance_bindings::note_answer(const role_answer& said) {
-  answered_at_ = host_.self()->clock().now();
+  answered_at_ = keeper_.self()->clock().now();
   auto before = troubles();
   patience_.end(said.ok);
   if (said.ok) {
@@ -665,27 +673,27 @@ void instance_bindings::note_answer(const role_answer& said) {
       said.kept_out || lacks_locks(said.why)
       || std::ranges::any_of(said.leaving, [](const auto& one) { return lacks_locks(one.second); });
   if (kept_out && !refused_in_it_.empty())
-    host_.end_sessions({host_.seen().leader}, refused_in_it_);
+    end_sessions({seen().leader}, refused_in_it_);
   if (said.why == refusal_ && before == troubles())
     return;
   refusal_ = said.why;
   if (!said.why.empty())
     spdlog::warn("instance {}: the roles of its bindings are not as they shall be yet: {}",
-                 host_.name(), said.why);
+                 keeper_.name(), said.why);
   log_troubles(before);
   host_.publish();
 }
 
 void instance_bindings::ask_for_removal(const std::string& role) {
   removing_.insert(role);
-  const auto& known = *host_.known();
-  const auto& leader = host_.seen().members.at(host_.seen().leader);
-  role_removal order{host_.name(), leader.login_url,  known.superuser, known.application,
-                     role,         running_replicas()};
+  const auto& known = record();
+  const auto& leader = seen().members.at(seen().leader);
+  role_removal order{keeper_.name(), leader.login_url,  known.superuser, known.application,
+                     role,           running_replicas()};
   for (const auto& [other, why] : leaving_)
     if (other != role)
       order.others.insert(other);
-  auto now = host_.self()->clock().now();
+  auto now = keeper_.self()->clock().now();
   auto& first = remove_again_[role].first;
   first = first.value_or(now);
   order.asked_for = std::chrono::duration_cast<std::chrono::milliseconds>(now - *first);
@@ -697,8 +705,8 @@ void instance_bindings::ask_for_removal(const std::string& role) {
       note_removal(role, said);
     host_.go_on();
   };
-  host_.self()
-      ->request(host_.setup().database, database_patience, std::move(order))
+  keeper_.self()
+      ->request(keeper_.setup().database, database_patience, std::move(order))
       .then([done](const role_removal_answer& said) { done(said); },
             [done](const caf::error&) {
               done({false, "PostgreSQL did not answer in time"});
@@ -709,9 +717,9 @@ void instance_bindings::note_removal(const std::string& role, const role_removal
   auto before = troubles();
   auto shut = said.replicas_kept_out;
   if (said.kept_out || lacks_locks(said.why))
-    shut.insert(host_.seen().leader);
-  if (role != host_.known()->application.username) // cells keep out bindings' roles alone
-    host_.end_sessions(shut, {role});
+    shut.insert(seen().leader);
+  if (role != record().application.username) // cells keep out bindings' roles alone
+    end_sessions(shut, {role});
   if (said.gone) {
     leaving_.erase(role);
     remove_again_.erase(role);
@@ -719,7 +727,7 @@ void instance_bindings::note_removal(const std::string& role, const role_removal
     there->second = said.why;
     auto& next = remove_again_[role];
     next.pause = std::clamp(2 * next.pause, first_pause_when_lingering, pause_when_lingering);
-    next.at = host_.self()->clock().now() + next.pause;
+    next.at = keeper_.self()->clock().now() + next.pause;
   }
   for (const auto& [other, why] : said.others)
     if (auto there = leaving_.find(other); there != leaving_.end() && there->second.empty())
@@ -749,17 +757,17 @@ std::map<std::string, std::string> instance_bindings::troubles() const {
 void instance_bindings::log_troubles(const std::map<std::string, std::string>& before) const {
   for (const auto& [id, why] : troubles())
     if (auto known = before.find(id); known == before.end() || known->second != why)
-      spdlog::warn("instance {}: binding {}: {}", host_.name(), id, why);
+      spdlog::warn("instance {}: binding {}: {}", keeper_.name(), id, why);
 }
 
 /// The role that a binding's credentials name.
 const std::string& instance_bindings::role_of(const model::binding& one) const {
-  return one.role.username.empty() ? host_.known()->application.username : one.role.username;
+  return one.role.username.empty() ? record().application.username : one.role.username;
 }
 
 /// A replica has come since a binding was told that none, or not all, had its role.
 bool instance_bindings::note_may_be_over() const {
-  const auto& seen = host_.seen();
+  const auto& seen = host_.around().seen;
   auto running = std::ranges::count_if(seen.members, [&](const auto& one) {
     return one.first != seen.leader && one.second.running();
   });
@@ -788,7 +796,7 @@ std::string instance_bindings::note_on(const model::binding& one) const {
 bool instance_bindings::settle() {
   settlement what;
   std::vector<store::operation> operations;
-  auto next = *host_.known();
+  auto next = record();
   bool held = hold_back(next, true);
   for (const auto& [id, one] : known_) {
     if (operations.size() == most_settled_at_once)
@@ -798,7 +806,7 @@ bool instance_bindings::settle() {
         continue;
       operations.push_back(store::erase{{key_of(id), ""}});
       what.ended.push_back(id);
-      next.ended_bindings[id] = {host_.setup().outside.now(), one.operation_id};
+      next.ended_bindings[id] = {keeper_.setup().outside.now(), one.operation_id};
       continue;
     }
     bool fresh = one.phase == model::binding_phase::creating;
@@ -823,26 +831,31 @@ bool instance_bindings::settle() {
   }
   if (operations.empty() && !held)
     return false;
-  model::forget_ended_bindings(next, host_.setup().outside.now());
-  host_.write(std::move(next), {}, std::move(operations),
-              [this, what = std::move(what)](const fate& came) {
-                if (!came.done()) {
-                  spdlog::warn("instance {}: bindings not written: {}", host_.name(), came.why);
-                  return;
-                }
-                at_ = came.at;
-                settled(what);
-              });
+  model::forget_ended_bindings(next, keeper_.setup().outside.now());
+  keeper_.write(std::move(next), {}, std::move(operations),
+                [this, what = std::move(what)](const fate& came) {
+                  if (!came.done()) {
+                    spdlog::warn("instance {}: bindings not written: {}", keeper_.name(), came.why);
+                    return;
+                  }
+                  at_ = came.at;
+                  settled(what);
+                });
   return true;
 }
 
 bool instance_bindings::is_served(const model::binding& fresh) {
-  auto wanted = host_.route(fresh.read_only);
-  auto wait = model::waits_for(host_.routing(), wanted);
+  auto wanted = route(fresh.read_only);
+  auto wait = model::waits_for(*host_.around().routing, wanted);
   if (wait.over())
     return true;
   unserved_[fresh.read_only] = wanted;
   return false;
+}
+
+model::route instance_bindings::route(bool read_only) const {
+  return {host_.around().routed_at, read_only ? record().read_only_port : record().allocated_port,
+          true, keeper_.name()};
 }
 
 bool instance_bindings::is_told_of(bool read_only) const {
@@ -854,8 +867,8 @@ bool instance_bindings::is_told_of(bool read_only) const {
 void instance_bindings::note_unserved() {
   std::string words;
   for (const auto& [read_only, wanted] : unserved_) {
-    auto wait = model::waits_for(host_.routing(), wanted);
-    auto more = model::words_of(wait, host_.routing(), wanted);
+    auto wait = model::waits_for(*host_.around().routing, wanted);
+    auto more = model::words_of(wait, *host_.around().routing, wanted);
     words += (words.empty() || more.empty() ? "" : "; ") + more;
     if (!wait.unbound.empty() && !is_told_of(read_only))
       host_.change_port(read_only);
@@ -882,7 +895,7 @@ bool instance_bindings::hold_back(model::record& next, bool asked) const {
   });
   bool changes = false;
   for (auto& node : next.nodes) {
-    bool is_safe = node.node_id == host_.seen().leader || caught_up_.contains(node.node_id);
+    bool is_safe = node.node_id == seen().leader || caught_up_.contains(node.node_id);
     bool hold =
         !is_safe && (changes_who_gets_in || node.held_back) && model::has_own_roles(next, known_);
     changes |= hold != std::exchange(node.held_back, hold);
@@ -892,20 +905,20 @@ bool instance_bindings::hold_back(model::record& next, bool asked) const {
 
 /// Whatever is asked for meanwhile: which nodes may lack a revocation is known from the last order.
 bool instance_bindings::hold_back_at_once() {
-  auto next = *host_.known();
+  auto next = record();
   if (!confirmed_ || !hold_back(next, false))
     return false;
-  host_.write(std::move(next), {}, {}, [this](const fate& came) {
+  keeper_.write(std::move(next), {}, {}, [this](const fate& came) {
     if (!came.done())
-      spdlog::warn("instance {}: nodes are not held back yet: {}", host_.name(), came.why);
+      spdlog::warn("instance {}: nodes are not held back yet: {}", keeper_.name(), came.why);
   });
   return true;
 }
 
 /// Whether a node is held back that may have caught up since.
 bool instance_bindings::may_be_let_go() const {
-  return std::ranges::any_of(host_.known()->nodes, [&](const auto& node) {
-    return node.held_back && host_.seen().running(node.node_id);
+  return std::ranges::any_of(record().nodes, [&](const auto& node) {
+    return node.held_back && seen().running(node.node_id);
   });
 }
 

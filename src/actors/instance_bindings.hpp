@@ -10,45 +10,22 @@
 
 #include "actors/environment.hpp"
 #include "actors/interfaces.hpp"
-#include "actors/record_writer.hpp"
+#include "actors/record_keeper.hpp"
 #include "actors/rights_keeper.hpp"
-#include "actors/service_instance.hpp"
 
 namespace matriarch::actors {
 
-/// What the bindings of an instance need of its actor.
+/// What the bindings of an instance need of its actor besides the record.
 class binding_host {
 public:
-  [[nodiscard]] virtual service_instance_actor::pointer self() const = 0;
-  [[nodiscard]] virtual const std::string& name() const = 0;
-  [[nodiscard]] virtual const instance_setup& setup() const = 0;
-  /// The instance's record and the revision of its key; nullptr while there is none.
-  [[nodiscard]] virtual const model::record* known() const = 0;
-  [[nodiscard]] virtual store::revision at() const = 0;
-  [[nodiscard]] virtual const model::cluster_view& seen() const = 0;
-  /// What the routers serve, as of the last look.
-  [[nodiscard]] virtual const model::routers& routing() const = 0;
-  /// What the client of a binding connects to.
-  [[nodiscard]] virtual model::route route(bool read_only) const = 0;
+  /// What is known beside the record, the routers as of the last look.
+  [[nodiscard]] virtual const model::circumstances& around() const = 0;
   /// Exchanges a public port that nobody has been told of.
   virtual void change_port(bool read_only) = 0;
-  /// Makes a change of keys other than the record; no other change may be under way.
-  virtual void commit(change what, record_writer::after then) = 0;
-  /// Writes the record and with it other keys.
-  virtual void write(model::record next, std::vector<store::compare> compares,
-                     std::vector<store::operation> operations, record_writer::after then) = 0;
-  /// Whether this broker may change anything; answers if it may not.
-  virtual bool may_act(caf::typed_response_promise<model::verdict>& owed) = 0;
-  /// Has the cells of nodes end what is open there of roles, where nobody gets in to do it.
-  virtual void end_sessions(const std::set<std::string>& nodes,
-                            const std::set<std::string>& roles) = 0;
-  /// Holds the actor's other changes back while a port is asked for, and no longer.
-  virtual void hold(bool held) = 0;
-  /// Has the actor look what comes next.
-  virtual void go_on() = 0;
   virtual void publish() = 0;
   [[nodiscard]] virtual model::snapshot_ptr snapshot() const = 0;
-  /// Has the actor look again after that time.
+  /// Has the actor look what comes next, now or after that time.
+  virtual void go_on() = 0;
   virtual void wake(caf::timespan pause) = 0;
 
 protected:
@@ -72,9 +49,10 @@ class instance_bindings {
 public:
   using answer = caf::typed_response_promise<model::verdict>;
 
-  /// The host outlives this.
-  instance_bindings(binding_host& host, std::map<std::string, model::binding> known)
-      : host_(host), known_(std::move(known)), rights_(host_) {}
+  /// Keeper and host outlive this.
+  instance_bindings(record_keeper& keeper, binding_host& host,
+                    std::map<std::string, model::binding> known)
+      : keeper_(keeper), host_(host), known_(std::move(known)), rights_(keeper, host) {}
   instance_bindings(const instance_bindings&) = delete;
   instance_bindings& operator=(const instance_bindings&) = delete;
 
@@ -150,6 +128,8 @@ private:
   void tell_removed(const std::string& binding_id);
   void tell_pollers();
   void refuse_binds(const std::string& binding_id);
+  [[nodiscard]] const model::record& record() const { return *keeper_.known(); }
+  [[nodiscard]] const model::cluster_view& seen() const { return host_.around().seen; }
   [[nodiscard]] std::string key_of(const std::string& binding_id) const;
   [[nodiscard]] change change_to(const model::binding& next) const;
   [[nodiscard]] store::operation put_of(const model::binding& one) const;
@@ -163,6 +143,8 @@ private:
   void tend_roles();
   void tend_removal();
   void have_refused_by_cells();
+  /// Has the cells of nodes end what is open there of roles, where nobody gets in to do it.
+  void end_sessions(const std::set<std::string>& nodes, const std::set<std::string>& roles) const;
   [[nodiscard]] std::set<std::string> to_be_refused() const;
   [[nodiscard]] std::set<std::string> that_let_in(const std::set<std::string>& roles) const;
   void hurry();
@@ -171,6 +153,8 @@ private:
   void note_answer(const role_answer& said);
   /// Whether a client of this new binding would be let in at its port; notes what is waited for.
   [[nodiscard]] bool is_served(const model::binding& fresh);
+  /// What the client of a binding connects to.
+  [[nodiscard]] model::route route(bool read_only) const;
   /// Whether a client may know that port.
   [[nodiscard]] bool is_told_of(bool read_only) const;
   void note_unserved();
@@ -196,6 +180,7 @@ private:
   /// What a user should know of a binding that is made now.
   [[nodiscard]] std::string note_on(const model::binding& one) const;
 
+  record_keeper& keeper_;
   binding_host& host_;
   model::shared_map<std::string, model::binding> known_;
   rights_keeper rights_;

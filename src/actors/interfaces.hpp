@@ -155,7 +155,7 @@ using service_instance_actor = caf::typed_actor<
     /// Time has passed.
     caf::reacts_to<tick_atom>,
     /// Time to try a transaction again that was not answered.
-    caf::reacts_to<again_atom, std::function<void()>>>;
+    caf::reacts_to<again_atom>>;
 
 /// The map from an instance's id to its actor.
 using instance_directory_actor = caf::typed_actor<

@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -472,5 +471,4 @@ MATRIARCH_LOCAL_MESSAGE(matriarch::actors::admit_user)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::dismiss_user)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::user_answer)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::instance_start)
-MATRIARCH_LOCAL_MESSAGE(std::function<void()>)
 #undef MATRIARCH_LOCAL_MESSAGE

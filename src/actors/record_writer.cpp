@@ -1,5 +1,7 @@
 #include "actors/record_writer.hpp"
 
+#include <utility>
+
 #include "store/keys.hpp"
 
 namespace matriarch::actors {
@@ -17,64 +19,74 @@ constexpr std::size_t asked_in_refusal = 3; // the record, `/matriarch/active`, 
 } // namespace
 
 void record_writer::commit(change what, after then) {
-  what.compares.push_back(store::has_value(keys::active, active_value_));
-  attempt(std::make_shared<const change>(std::move(what)), then, false);
+  what.compares.push_back(store::has_value(keys::active, setup_.active_value));
+  under_way_ = std::make_unique<attempt>(attempt{std::move(what), std::move(then)});
+  send();
 }
 
-/// `open`: an earlier try was not answered.
-void record_writer::attempt(const std::shared_ptr<const change>& what, const after& then,
-                            bool open) {
+void record_writer::try_again() {
+  under_way_->open = true;
+  send();
+}
+
+void record_writer::wait() {
+  self_->delayed_send(self_, retry_pause, again_atom::value);
+}
+
+/// Whoever is told may begin another change.
+void record_writer::end(const fate& came) {
+  auto ended = std::move(under_way_);
+  ended->then(came);
+}
+
+void record_writer::send() {
+  const auto& what = under_way_->what;
   store::transaction asked;
-  asked.compares = what->compares;
-  asked.then = what->operations;
+  asked.compares = what.compares;
+  asked.then = what.operations;
   asked.otherwise = {store::read{{keys::record(name_), ""}}, store::read{{keys::active, ""}},
-                     store::read{what->witness}};
-  auto again = [this, what, then] {
-    self_->delayed_send(self_, retry_pause, again_atom::value,
-                        std::function<void()>{[this, what, then] { attempt(what, then, true); }});
-  };
-  self_->request(store_, store_patience, std::move(asked))
+                     store::read{what.witness}};
+  self_->request(setup_.store, store_patience, std::move(asked))
       .then(
-          [this, what, then, open, again](const store::commit_result& came) {
+          [this](const store::commit_result& came) {
             switch (came.state) {
             case store::commit_state::committed:
-              return then({fate::kind::done, came.at});
+              return end({fate::kind::done, came.at});
             case store::commit_state::refused:
               if (came.reads.size() == asked_in_refusal)
-                return then(judge_refusal(*what, came));
-              return again();
+                return end(judge_refusal(under_way_->what, came));
+              return wait();
             case store::commit_state::unknown:
-              if (came.over && !open)
-                return look(what, then, came.error, again);
-              return again();
+              if (came.over && !under_way_->open)
+                return look(came.error);
+              return wait();
             case store::commit_state::not_done:
-              if (open)
-                return again();
-              return then(
+              if (under_way_->open)
+                return wait();
+              return end(
                   {fate::kind::not_done, 0,
                    "etcd cannot be reached: " + came.error + "; nothing was changed, try again"});
             }
           },
-          [again](const caf::error&) { again(); });
+          [this](const caf::error&) { wait(); });
 }
 
-void record_writer::look(const std::shared_ptr<const change>& what, const after& then,
-                         const std::string& why, const std::function<void()>& again) {
+void record_writer::look(const std::string& why) {
   store::transaction asked;
-  asked.then = {store::read{what->witness}};
-  self_->request(store_, store_patience, std::move(asked))
+  asked.then = {store::read{under_way_->what.witness}};
+  self_->request(setup_.store, store_patience, std::move(asked))
       .then(
-          [what, then, why, again](const store::commit_result& came) {
+          [this, why](const store::commit_result& came) {
             if (came.state != store::commit_state::committed || came.reads.size() != 1)
-              return again();
+              return wait();
             const auto& witness = came.reads.front();
-            if (what->made(witness))
-              return then(
+            if (under_way_->what.made(witness))
+              return end(
                   {fate::kind::done, witness.empty() ? came.at : witness.front().mod_revision});
-            then({fate::kind::not_done, 0,
-                  "etcd does not take it: " + why + "; nothing was changed, try again"});
+            end({fate::kind::not_done, 0,
+                 "etcd does not take it: " + why + "; nothing was changed, try again"});
           },
-          [again](const caf::error&) { again(); });
+          [this](const caf::error&) { wait(); });
 }
 
 fate record_writer::judge_refusal(const change& what, const store::commit_result& came) const {
@@ -83,7 +95,7 @@ fate record_writer::judge_refusal(const change& what, const store::commit_result
   const auto& witness = came.reads[2];
   if (what.made(witness))
     return {fate::kind::done, witness.empty() ? came.at : witness.front().mod_revision};
-  bool acts = !active.empty() && active.front().value == active_value_;
+  bool acts = !active.empty() && active.front().value == setup_.active_value;
   return {fate::kind::refused, came.at,
           acts ? "this instance was changed at the same time; try again"
                : "this broker is not the active one; try again in a few seconds",

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "actors/interfaces.hpp"
+#include "actors/service_instance.hpp"
 
 namespace matriarch::actors {
 
@@ -42,25 +43,34 @@ class record_writer {
 public:
   using after = std::function<void(const fate&)>;
 
-  /// Of the instance of that name. The texts outlive this.
-  record_writer(service_instance_actor::pointer self, store_actor store, const std::string& name,
-                const std::string& active_value)
-      : self_(self), store_(std::move(store)), name_(name), active_value_(active_value) {}
+  /// Of the instance of that name. Setup and name outlive this.
+  record_writer(service_instance_actor::pointer self, const instance_setup& setup,
+                const std::string& name)
+      : self_(self), setup_(setup), name_(name) {}
 
   /// Calls `then` once, later. No other change may be under way.
   void commit(change what, after then);
+  /// The actor's again_atom has come: the change under way is tried once more.
+  void try_again();
 
 private:
-  void attempt(const std::shared_ptr<const change>& what, const after& then, bool open);
+  struct attempt {
+    change what;
+    after then;
+    bool open = false; ///< an earlier try was not answered
+  };
+
+  void send();
   /// Has etcd done it, or not? It will not do it any more.
-  void look(const std::shared_ptr<const change>& what, const after& then, const std::string& why,
-            const std::function<void()>& again);
+  void look(const std::string& why);
+  void wait();
+  void end(const fate& came);
   [[nodiscard]] fate judge_refusal(const change& what, const store::commit_result& came) const;
 
   service_instance_actor::pointer self_;
-  store_actor store_;
+  const instance_setup& setup_;
   const std::string& name_; ///< of the instance
-  const std::string& active_value_;
+  std::unique_ptr<attempt> under_way_;
 };
 
 } // namespace matriarch::actors

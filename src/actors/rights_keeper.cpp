@@ -33,8 +33,8 @@ void rights_keeper::forget() {
 }
 
 std::optional<rights_keeper::subject> rights_keeper::present(const bindings& known) const {
-  const auto& record = *host_.known();
-  const auto& seen = host_.seen();
+  const auto& record = *keeper_.known();
+  const auto& seen = host_.around().seen;
   if (!record.desired.exists || !model::has_own_roles(record, known) || !seen.running(seen.leader))
     return std::nullopt;
   subject now;
@@ -72,7 +72,7 @@ void rights_keeper::tend(const bindings& known) {
     return;
   if (done_ && done_->term != wanted->term) // another leader may not have got it all
     done_.reset();
-  const auto now = host_.self()->clock().now();
+  const auto now = keeper_.self()->clock().now();
   const auto at = tried_at_ + pause(*wanted, known);
   if (now < at)
     return host_.wake(at - now);
@@ -82,9 +82,9 @@ void rights_keeper::tend(const bindings& known) {
 void rights_keeper::ask(subject of) {
   asking_ = true;
   patience_.begin(of.term);
-  const auto& known = *host_.known();
-  const auto& leader = host_.seen().members.at(host_.seen().leader);
-  rights_order order{host_.name(), leader.login_url, known.superuser, known.application.username,
+  const auto& known = *keeper_.known();
+  const auto& leader = host_.around().seen.members.at(host_.around().seen.leader);
+  rights_order order{keeper_.name(), leader.login_url, known.superuser, known.application.username,
                      !of.readers.empty()};
   auto done = [this, of = std::move(of)](const rights_answer& said) {
     asking_ = false;
@@ -93,8 +93,8 @@ void rights_keeper::ask(subject of) {
   };
   // The database actor bounds the work. How long it waits for its turn depends on how many instances
   // there are: to ask again meanwhile would make that longer.
-  host_.self()
-      ->request(host_.setup().database, caf::infinite, std::move(order))
+  keeper_.self()
+      ->request(keeper_.setup().database, caf::infinite, std::move(order))
       .then([done](const rights_answer& said) { done(said); },
             [done](const caf::error&) {
               done({false, "PostgreSQL did not answer in time"});
@@ -102,7 +102,7 @@ void rights_keeper::ask(subject of) {
 }
 
 void rights_keeper::note_answer(const subject& of, const rights_answer& said) {
-  tried_at_ = host_.self()->clock().now();
+  tried_at_ = keeper_.self()->clock().now();
   cut_short_ = said.ok && !said.complete;
   patience_.end(said.ok);
   if (said.ok && said.complete) {
@@ -114,7 +114,7 @@ void rights_keeper::note_answer(const subject& of, const rights_answer& said) {
     return;
   trouble_ = why;
   if (!why.empty())
-    spdlog::warn("instance {}: not as they shall be yet: {}", host_.name(), why);
+    spdlog::warn("instance {}: not as they shall be yet: {}", keeper_.name(), why);
   host_.publish();
 }
 

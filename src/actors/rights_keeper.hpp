@@ -13,6 +13,7 @@
 namespace matriarch::actors {
 
 class binding_host;
+class record_keeper;
 
 /// Has what applications may do compared with what they shall be able to, as part of an instance's
 /// actor: after each change of the bindings or of the leader, and every minute besides, since
@@ -21,7 +22,7 @@ class rights_keeper {
 public:
   using bindings = std::map<std::string, model::binding>;
 
-  explicit rights_keeper(binding_host& host) : host_(host) {}
+  rights_keeper(record_keeper& keeper, binding_host& host) : keeper_(keeper), host_(host) {}
 
   /// Called whenever something may have changed.
   void tend(const bindings& known);
@@ -58,6 +59,7 @@ private:
   void ask(subject of);
   void note_answer(const subject& of, const rights_answer& said);
 
+  record_keeper& keeper_;
   binding_host& host_;
   model::rare_value<subject> done_;  ///< the last one that was complete
   std::vector<std::string> skipped_; ///< objects that somebody was changing then

@@ -3,14 +3,13 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <list>
 #include <set>
 
 #include "actors/adoption.hpp"
 #include "actors/alarm.hpp"
 #include "actors/instance_bindings.hpp"
 #include "actors/last_words.hpp"
-#include "actors/record_writer.hpp"
+#include "actors/record_keeper.hpp"
 #include "model/acceptance.hpp"
 #include "model/addresses.hpp"
 #include "model/bootstrap.hpp"
@@ -82,17 +81,17 @@ constexpr caf::timespan port_retry_pause = 2s;
 // A cell that failed to start a node for a repair is left in peace for so long.
 constexpr caf::timespan avoidance = 60s;
 
-class service_instance final : private binding_host {
+class service_instance final : private record_keeper::owner, private binding_host {
 public:
   service_instance(service_instance_actor::pointer self, instance_setup_ptr setup,
                    instance_start start, activity now)
-      : self_(self), alarm_(self), setup_(std::move(setup)), name_(std::move(start.name)),
-        writer_(self, setup_->store, name_, setup_->active_value), activity_(std::move(now)),
+      : self_(self), alarm_(self), setup_(std::move(setup)),
+        keeper_(*this, self, *setup_, std::move(start.name), std::move(now)),
         adoption_(setup_->parameters, setup_->out->status.adopting),
-        bindings_(*this, std::move(start.bindings)) {
-    around_.routed_as = name_;
+        bindings_(keeper_, *this, std::move(start.bindings)) {
+    around_.routed_as = name();
     if (start.known)
-      adopt(std::move(*start.known), start.at);
+      keeper_.adopt(std::move(*start.known), start.at);
     outlast_admissions();
   }
 
@@ -113,7 +112,7 @@ public:
         },
         [this](const key_listing& all) { relearn(all); },
         [this](const activity& now) {
-          activity_ = now;
+          keeper_.note(now);
           outlast_admissions();
           if (!now.active)
             turn_asked_ = around_.repair_turn = false; // all turns end with the activity
@@ -145,50 +144,31 @@ public:
           if (alarm_.rings())
             tick();
         },
-        [](again_atom, const std::function<void()>& attempt) { attempt(); },
+        [this](again_atom) { keeper_.try_again(); },
     };
   }
 
 private:
   using answer = caf::typed_response_promise<model::verdict>;
 
-  // -- what the bindings use of this actor --------------------------------------------------------
+  // -- what its parts use of this actor -----------------------------------------------------------
 
-  [[nodiscard]] service_instance_actor::pointer self() const override { return self_; }
-  [[nodiscard]] const std::string& name() const override { return name_; }
-  [[nodiscard]] const instance_setup& setup() const override { return *setup_; }
-  [[nodiscard]] const model::record* known() const override { return known_.get(); }
-  [[nodiscard]] store::revision at() const override { return at_; }
-  [[nodiscard]] const model::cluster_view& seen() const override { return around_.seen; }
-  [[nodiscard]] const model::routers& routing() const override { return *around_.routing; }
-  [[nodiscard]] model::route route(bool read_only) const override {
-    return {around_.routed_at, read_only ? known_->read_only_port : known_->allocated_port, true,
-            name_};
-  }
-  void end_sessions(const std::set<std::string>& nodes,
-                    const std::set<std::string>& roles) override {
-    for (const auto& id : nodes)
-      if (const auto* where = known_ ? known_->find_node(id) : nullptr)
-        self_->send(setup_->cells, sessions_order{where->cell, where->node_id, known_->scope,
-                                                  activity_.fleet, roles});
-  }
-  void hold(bool held) override { busy_ = held; }
+  [[nodiscard]] const model::circumstances& around() const override { return around_; }
   void wake(caf::timespan pause) override { alarm_.set(pause); }
 
   // -- what is known ------------------------------------------------------------------------------
 
-  void adopt(model::record known, store::revision at) {
-    if (!known_ || !model::routed_alike(*known_, known))
-      note_route(at);
-    known_ = std::make_shared<const model::record>(std::move(known));
-    at_ = at;
+  [[nodiscard]] const std::string& name() const { return keeper_.name(); }
+  [[nodiscard]] const model::record* known() const { return keeper_.known(); }
+
+  void record_changed(bool rerouted) override {
+    if (rerouted)
+      note_route(keeper_.at());
     judge_members();
     report_cells();
   }
 
-  void forget() {
-    known_.reset();
-    at_ = 0;
+  void record_gone() override {
     bindings_.forget();
     around_ = {};
     initialized_at_ = 0;
@@ -201,15 +181,15 @@ private:
     repair_.clear();
     ask_for_turn(false);
     report_cells();
-    setup_->out->instances.remove(name_);
+    setup_->out->instances.remove(name());
     ended_ = true;
     answer_waiting();
   }
 
   [[nodiscard]] cells_in_use::places places() const {
     cells_in_use::places all;
-    if (known_)
-      for (const auto& n : known_->nodes)
+    if (known())
+      for (const auto& n : known()->nodes)
         all.push_back(
             {n.node_id,
              n.cell,
@@ -221,17 +201,17 @@ private:
   /// After each write too: it ends what was reserved for it.
   void report_cells() {
     reported_ = std::make_shared<const cells_in_use::places>(places());
-    self_->send(setup_->cells, cells_in_use{name_, reported_});
+    self_->send(setup_->cells, cells_in_use{name(), reported_});
   }
 
   /// A key of this instance or of its scope has changed in etcd.
   void learn(const store::key_value& entry, bool erased) {
-    if (entry.key == record_key()) {
-      learn_record(entry, erased);
-    } else if (entry.key.starts_with(keys::bindings(name_))) {
+    if (entry.key == keeper_.key()) {
+      keeper_.learn(entry, erased);
+    } else if (entry.key.starts_with(keys::bindings(name()))) {
       bindings_.learn(entry, erased);
-    } else if (known_ && entry.key.starts_with(keys::members(known_->scope))) {
-      auto node_id = entry.key.substr(keys::members(known_->scope).size());
+    } else if (known() && entry.key.starts_with(keys::members(known()->scope))) {
+      auto node_id = entry.key.substr(keys::members(known()->scope).size());
       auto seen = erased ? result<model::member>{failure{""}} : store::decode_member(entry.value);
       if (seen.ok() && is_kept(node_id)) {
         note_address(node_id, *seen, entry);
@@ -241,7 +221,7 @@ private:
         miss_member(node_id);
         around_.copied_leader.erase(node_id);
       }
-    } else if (known_ && entry.key == keys::leader(known_->scope)) {
+    } else if (known() && entry.key == keys::leader(known()->scope)) {
       // It is a member's name; whoever has the database's superuser may write anything.
       bool is_name = !erased && entry.value.size() <= model::longest_node_name;
       auto before = std::exchange(around_.seen.leader, is_name ? entry.value : "");
@@ -252,9 +232,9 @@ private:
           led_before_ = {before, self_->clock().now()};
         forget_what_the_leader_said();
       }
-    } else if (known_ && entry.key == keys::sync(known_->scope)) {
+    } else if (known() && entry.key == keys::sync(known()->scope)) {
       around_.seen.synchronous = erased ? std::set<std::string>{} : store::decode_sync(entry.value);
-    } else if (known_ && entry.key == keys::initialize(known_->scope)) {
+    } else if (known() && entry.key == keys::initialize(known()->scope)) {
       initialized_at_ = erased ? 0 : entry.mod_revision;
       bootstrap_ = {};
     }
@@ -262,8 +242,6 @@ private:
 
   /// What routers read of this instance was changed at that revision.
   void note_route(store::revision at) { around_.routed_at = std::max(around_.routed_at, at); }
-
-  [[nodiscard]] std::string record_key() const { return keys::record(name_); }
 
   static std::string address_of(const model::member& one) {
     return one.conn_url + ' ' + one.api_url;
@@ -298,16 +276,16 @@ private:
   [[nodiscard]] bool is_kept(const std::string& node_id) const {
     constexpr std::size_t most_unlisted = 100;
     const auto& members = around_.seen.members;
-    return known_->find_node(node_id) != nullptr
+    return known()->find_node(node_id) != nullptr
            || (node_id.size() <= model::longest_node_name
                && (members.contains(node_id)
-                   || members.size() < known_->nodes.size() + most_unlisted));
+                   || members.size() < known()->nodes.size() + most_unlisted));
   }
 
   /// The member's key is gone.
   void miss_member(const std::string& node_id) {
     const auto* before = announced(node_id);
-    if (!known_ || known_->find_node(node_id) == nullptr) {
+    if (!known() || known()->find_node(node_id) == nullptr) {
       said_.erase(node_id);
     } else if (before != nullptr) {
       auto last = address_of(*before);
@@ -330,12 +308,12 @@ private:
 
   /// Lets nobody be connected to at an address that is only a member's word.
   void judge_member(const std::string& node_id, model::member now) {
-    const auto* listed = known_ ? known_->find_node(node_id) : nullptr;
+    const auto* listed = known() ? known()->find_node(node_id) : nullptr;
     auto judged = model::judge_addresses(
         now, listed, listed != nullptr ? origin_of(listed->cell) : model::cell_origin{});
     auto said = said_.find(node_id);
     if (!judged.doubt.empty() && (said == said_.end() || said->second.doubt != judged.doubt))
-      spdlog::warn("instance {}: {}", name_, judged.doubt);
+      spdlog::warn("instance {}: {}", name(), judged.doubt);
     bool is_believed = judged.conn_url == now.conn_url && judged.api_url == now.api_url;
     if (is_believed && judged.doubt.empty())
       said_.erase(node_id);
@@ -391,21 +369,6 @@ private:
     around_.lag_told = false;
   }
 
-  /// What this actor wrote itself comes back with a revision that it knows. Anything newer is
-  /// another broker's, or somebody's by hand; while a write is under way, its compares find that
-  /// out.
-  void learn_record(const store::key_value& entry, bool erased) {
-    if (busy_ || entry.mod_revision <= at_)
-      return;
-    if (erased) {
-      forget();
-    } else if (auto known = store::decode_record(entry.value, *setup_->keys); known.ok()) {
-      adopt(std::move(*known), entry.mod_revision);
-    } else {
-      spdlog::error("{} cannot be read and is left alone: {}", record_key(), known.error());
-    }
-  }
-
   /// Everything as it is in etcd, after a gap in the watch.
   void relearn(const key_listing& all) {
     const auto before = around_.seen.members;
@@ -419,16 +382,16 @@ private:
     std::vector<store::key_value> bindings;
     bool recorded = false;
     for (const auto& entry : all.found) {
-      recorded = recorded || entry.key == record_key();
-      if (entry.key.starts_with(keys::bindings(name_)))
+      recorded = recorded || entry.key == keeper_.key();
+      if (entry.key.starts_with(keys::bindings(name())))
         bindings.push_back(entry);
       else
         learn(entry, false);
     }
-    if (!busy_)
+    if (!keeper_.busy())
       bindings_.relearn(bindings, all.at);
-    if (!recorded && known_ && !busy_ && all.at >= at_)
-      forget();
+    if (!recorded)
+      keeper_.learn_absence(all.at);
     seen_changed();
   }
 
@@ -442,24 +405,24 @@ private:
 
   [[nodiscard]] model::snapshot_ptr snapshot() const override {
     auto newest = std::make_shared<model::instance_snapshot>();
-    newest->known = *known_;
+    newest->known = *known();
     newest->seen = around_.seen;
     newest->bindings = bindings_.all();
     newest->unreadable_bindings = bindings_.unreadable();
     newest->roles_wait_for = bindings_.refusal();
     newest->binding_troubles = bindings_.troubles();
-    newest->progress = model::describe(*known_, around_.seen, waiting_for_);
+    newest->progress = model::describe(*known(), around_.seen, waiting_for_);
     newest->repair = repair_;
     newest->route_waits_for = route_details();
     return newest;
   }
 
   void publish() override {
-    if (!known_ || known_->phase != model::record_phase::accepted)
+    if (!known() || known()->phase != model::record_phase::accepted)
       return;
     auto newest = snapshot();
-    known_ = {newest, &newest->known};
-    setup_->out->instances.publish(name_, std::move(newest));
+    keeper_.share({newest, &newest->known});
+    setup_->out->instances.publish(name(), std::move(newest));
     answer_waiting();
   }
 
@@ -469,13 +432,8 @@ private:
   /// outcome.
   template <class Request>
   void take(Request asked, answer owed) {
-    if (busy_ || !waiting_.empty())
-      waiting_.push_back(
-          {self_->clock().now() + model::request_patience, setup_->out->status.outages,
-           [this, asked = std::move(asked), owed]() mutable { judge(asked, owed); }});
-    else
-      judge(asked, owed);
-    if (!known_)
+    keeper_.in_turn([this, asked = std::move(asked), owed]() mutable { judge(asked, owed); });
+    if (!known())
       go_on(); // what was refused leaves no actor behind
   }
 
@@ -485,40 +443,26 @@ private:
     constexpr bool only_reads =
         std::is_same_v<Request,
                        model::lookup_request> || std::is_same_v<Request, model::await_request>;
-    if (only_reads || !known_ || may_act(owed))
+    if (only_reads || !known() || keeper_.may_act(owed))
       serve(asked, owed);
     // It was started for this request, and nothing has come of that.
-    ended_ = ended_ || (!known_ && !busy_);
+    ended_ = ended_ || (!known() && !keeper_.busy());
   }
 
   static void refuse(answer& owed, model::verdict_kind is, std::string why) {
     owed.deliver(model::verdict{is, std::move(why)});
   }
 
-  /// Whether this broker may change anything; answers if it may not.
-  bool may_act(answer& owed) override {
-    if (!acts())
-      refuse(owed, model::verdict_kind::unavailable,
-             "this broker is not the active one; try again in a few seconds");
-    return acts();
-  }
-
-  /// A process that was stopped and goes on may have lost its lease long before it hears of it: the
-  /// time tells.
-  [[nodiscard]] bool acts() const {
-    return activity_.active && self_->clock().now() < setup_->out->status.acts_until.load();
-  }
-
   bool must_exist(const std::string& instance_id, answer& owed) {
-    if (!known_)
+    if (!known())
       refuse(owed, model::verdict_kind::not_found,
              "there is no service instance " + model::quoted(instance_id));
-    return known_ != nullptr;
+    return known() != nullptr;
   }
 
   void serve(model::lookup_request& asked, answer owed) {
     if (must_exist(asked.instance_id, owed))
-      owed.deliver(model::verdict{model::verdict_kind::done, "", known_->current.id, snapshot()});
+      owed.deliver(model::verdict{model::verdict_kind::done, "", known()->current.id, snapshot()});
   }
 
   void serve(model::await_request& asked, answer owed) {
@@ -527,15 +471,15 @@ private:
   }
 
   void serve(model::provision_request& asked, answer owed) {
-    if (known_ && known_->phase == model::record_phase::accepting) {
+    if (known() && known()->phase == model::record_phase::accepting) {
       // What a broker that ended has begun: whoever acts takes it back, so it promises nothing.
       refuse(owed, model::verdict_kind::unavailable,
              "an earlier provision of this id is being taken back; try again in a few seconds");
-    } else if (known_) {
-      auto said = model::judge_provision(asked, *known_);
+    } else if (known()) {
+      auto said = model::judge_provision(asked, *known());
       said.instance = snapshot();
       owed.deliver(std::move(said));
-    } else if (may_act(owed)) {
+    } else if (keeper_.may_act(owed)) {
       auto cells = setup_->out->status.cells.load();
       auto unfit = model::why_unfit_for_new(asked.plan_id, asked.desired.settings,
                                             asked.desired.cells, *cells);
@@ -548,25 +492,26 @@ private:
   void serve(model::update_request& asked, answer owed) {
     if (!must_exist(asked.instance_id, owed))
       return;
-    auto said = model::judge_update(asked, *known_, setup_->outside.new_id(), setup_->outside.now(),
-                                    model::unwell_nodes(*known_, around_.seen) == 0);
+    auto said =
+        model::judge_update(asked, *known(), setup_->outside.new_id(), setup_->outside.now(),
+                            model::unwell_nodes(*known(), around_.seen) == 0);
     auto unfit = said.write ? why_unfit(*said.write, asked.cells.has_value()) : std::string{};
-    if (!unfit.empty() && said.write->desired.settings == known_->desired.settings)
+    if (!unfit.empty() && said.write->desired.settings == known()->desired.settings)
       return refuse(owed, model::verdict_kind::refused, std::move(unfit));
     if (!unfit.empty())
-      said.write = model::failed_at_once(*known_, *said.write, std::move(unfit));
+      said.write = model::failed_at_once(*known(), *said.write, std::move(unfit));
     rule(std::move(said), owed);
   }
 
   /// Why nodes cannot be what an update makes of them. What the instance has already it keeps, also
   /// where a cell's PostgreSQL is another one by now.
   [[nodiscard]] std::string why_unfit(const model::record& next, bool names_cells) const {
-    bool other_settings = next.desired.settings != known_->desired.settings;
+    bool other_settings = next.desired.settings != known()->desired.settings;
     if (!other_settings && !names_cells)
       return {};
     std::vector<std::string> used;
     if (other_settings)
-      for (const auto& n : known_->nodes)
+      for (const auto& n : known()->nodes)
         if (n.phase != model::node_phase::removing)
           used.push_back(n.cell);
     return model::why_unfit_for_change(next.plan_id, next.desired.settings, next.desired.cells,
@@ -574,13 +519,13 @@ private:
   }
 
   void serve(model::deprovision_request& asked, answer owed) {
-    if (!known_)
+    if (!known())
       refuse(owed, model::verdict_kind::gone,
              "there is no service instance " + model::quoted(asked.instance_id));
     else
-      rule(
-          model::judge_deprovision(asked, *known_, setup_->outside.new_id(), setup_->outside.now()),
-          owed);
+      rule(model::judge_deprovision(asked, *known(), setup_->outside.new_id(),
+                                    setup_->outside.now()),
+           owed);
   }
 
   /// Writes what the ruling demands and answers with it.
@@ -590,25 +535,25 @@ private:
       owed.deliver(std::move(said.answer));
       return;
     }
-    if (!may_act(owed))
+    if (!keeper_.may_act(owed))
       return;
-    write(std::move(*said.write), {}, {},
-          [this, owed, told = std::move(said.answer)](const fate& came) mutable {
-            if (!came.done())
-              return refuse(owed, model::verdict_kind::unavailable, came.why);
-            around_.failed_starts.clear();
-            around_.failed_removals.clear();
-            around_.shortage.reset();
-            around_.failed_switchover.clear();
-            around_.failed_restarts.clear();
-            accepted_at_ = at_;
-            forget_lag(); // what comes goes by what the leader says from now on
-            spdlog::info("instance {}: {} accepted (operation {})", name_,
-                         store::text_of(known_->current.type), known_->current.id);
-            publish();
-            told.instance = snapshot();
-            owed.deliver(std::move(told));
-          });
+    keeper_.write(std::move(*said.write), {}, {},
+                  [this, owed, told = std::move(said.answer)](const fate& came) mutable {
+                    if (!came.done())
+                      return refuse(owed, model::verdict_kind::unavailable, came.why);
+                    around_.failed_starts.clear();
+                    around_.failed_removals.clear();
+                    around_.shortage.reset();
+                    around_.failed_switchover.clear();
+                    around_.failed_restarts.clear();
+                    accepted_at_ = keeper_.at();
+                    forget_lag(); // what comes goes by what the leader says from now on
+                    spdlog::info("instance {}: {} accepted (operation {})", name(),
+                                 store::text_of(known()->current.type), known()->current.id);
+                    publish();
+                    told.instance = snapshot();
+                    owed.deliver(std::move(told));
+                  });
   }
 
   void serve(model::bind_request& asked, answer owed) {
@@ -619,7 +564,7 @@ private:
   }
 
   void serve(model::unbind_request& asked, answer owed) {
-    if (known_)
+    if (known())
       bindings_.unbind(asked, owed);
     else
       refuse(owed, model::verdict_kind::gone,
@@ -628,7 +573,7 @@ private:
 
   /// The same values, sealed anew.
   void serve(model::reencrypt_request& asked, answer owed) {
-    if (!must_exist(asked.instance_id, owed) || !may_act(owed))
+    if (!must_exist(asked.instance_id, owed) || !keeper_.may_act(owed))
       return;
     rewrite(bindings_.rewritten(), owed);
   }
@@ -639,33 +584,33 @@ private:
     std::vector<store::operation> now(std::make_move_iterator(left.end() - batch),
                                       std::make_move_iterator(left.end()));
     left.resize(left.size() - batch);
-    write(*known_, {}, std::move(now),
-          [this, left = std::move(left), owed](const fate& came) mutable {
-            if (!came.done())
-              return refuse(owed, model::verdict_kind::unavailable, came.why);
-            bindings_.wrote(came.at);
-            if (!left.empty())
-              return rewrite(std::move(left), owed);
-            if (store::has_old_seals(known_->unknown, *setup_->keys) || bindings_.has_old_seals())
-              return refuse(owed, model::verdict_kind::unavailable,
-                            "a later release has sealed something here with an earlier key, which "
-                            "only that release can seal anew: keep that key until it has");
-            if (auto lost = bindings_.unreadable(); !lost.empty())
-              return refuse(owed, model::verdict_kind::unavailable,
-                            model::unreadable(*lost.begin()));
-            owed.deliver(model::verdict{model::verdict_kind::done});
-          });
+    keeper_.write(
+        *known(), {}, std::move(now),
+        [this, left = std::move(left), owed](const fate& came) mutable {
+          if (!came.done())
+            return refuse(owed, model::verdict_kind::unavailable, came.why);
+          bindings_.wrote(came.at);
+          if (!left.empty())
+            return rewrite(std::move(left), owed);
+          if (store::has_old_seals(known()->unknown, *setup_->keys) || bindings_.has_old_seals())
+            return refuse(owed, model::verdict_kind::unavailable,
+                          "a later release has sealed something here with an earlier key, which "
+                          "only that release can seal anew: keep that key until it has");
+          if (auto lost = bindings_.unreadable(); !lost.empty())
+            return refuse(owed, model::verdict_kind::unavailable, model::unreadable(*lost.begin()));
+          owed.deliver(model::verdict{model::verdict_kind::done});
+        });
   }
 
   /// Tells those who wait for the end of an operation, if it has come.
   void answer_waiting() {
     std::erase_if(awaited_, [this](auto& one) {
-      bool ended = !known_ || known_->current.id != one.operation_id
-                   || known_->current.state != model::operation_state::in_progress;
+      bool ended = !known() || known()->current.id != one.operation_id
+                   || known()->current.state != model::operation_state::in_progress;
       if (ended)
         one.owed.deliver(
-            known_ ? model::verdict{model::verdict_kind::done, "", one.operation_id, snapshot()}
-                   : model::verdict{model::verdict_kind::gone});
+            known() ? model::verdict{model::verdict_kind::done, "", one.operation_id, snapshot()}
+                    : model::verdict{model::verdict_kind::gone});
       return ended;
     });
   }
@@ -675,12 +620,12 @@ private:
   /// The order matters: record, port, phase, snapshot, answer. A crash at any point before the
   /// phase is written leaves a record that says `accepting`, which nobody was promised.
   void accept(model::provision_request asked, answer owed) {
-    busy_ = true;
+    keeper_.hold(true);
     ended_ = false;
-    self_->request(setup_->ports, port_patience, port_order{name_})
+    self_->request(setup_->ports, port_patience, port_order{name()})
         .then(
             [this, owed, asked = std::move(asked)](const port_offer& offer) mutable {
-              busy_ = false;
+              keeper_.hold(false);
               if (offer.port == 0) {
                 refuse(owed, model::verdict_kind::refused, offer.why);
                 ended_ = true;
@@ -689,9 +634,9 @@ private:
               create(asked, offer, owed);
             },
             [this, owed](const caf::error&) mutable {
-              busy_ = false;
+              keeper_.hold(false);
               refuse(owed, model::verdict_kind::unavailable, "no port could be reserved in time");
-              self_->send(setup_->ports, port_settled{name_, false}); // it may be offered yet
+              self_->send(setup_->ports, port_settled{name(), false}); // it may be offered yet
               ended_ = true;
               go_on();
             });
@@ -706,66 +651,68 @@ private:
                                   password("postgres"), password("appuser"), password("replicator"),
                                   password("patroni"), etcd_user(), setup_->outside.now()});
     // Who leads without a record runs, with data that an operator may want: that is never undone.
-    write(std::move(fresh), {store::absent(keys::leader(name_))}, erasures_of_another_life(),
-          [this, offer, owed](const fate& came) mutable {
-            bool led = came.is == fate::kind::refused && came.active && came.record.empty();
-            if (led)
-              return give_up_accepting(owed, "a cluster that no record names leads under this id; "
-                                             "matriarch orphans shows its nodes");
-            if (!came.done())
-              return give_up_accepting(owed, came.why);
-            take_port(offer, owed);
-          });
+    keeper_.write(std::move(fresh), {store::absent(keys::leader(name()))},
+                  erasures_of_another_life(), [this, offer, owed](const fate& came) mutable {
+                    bool led = came.is == fate::kind::refused && came.active && came.record.empty();
+                    if (led)
+                      return give_up_accepting(
+                          owed, "a cluster that no record names leads under this id; "
+                                "matriarch orphans shows its nodes");
+                    if (!came.done())
+                      return give_up_accepting(owed, came.why);
+                    take_port(offer, owed);
+                  });
   }
 
   /// A node that was buried unseen writes Patroni's keys once more when its cell is back. With
   /// `initialize` of another life no node of this one would ever bootstrap. etcd takes no put of a
   /// key that its transaction erases: all but the record's goes.
   [[nodiscard]] std::vector<store::operation> erasures_of_another_life() const {
-    auto all = store::keys_below(keys::everything_of(name_));
-    auto after_record = record_key() + '\0';
-    return {store::erase{{all.first, record_key()}}, store::erase{{after_record, all.last}}};
+    auto all = store::keys_below(keys::everything_of(name()));
+    auto after_record = keeper_.key() + '\0';
+    return {store::erase{{all.first, keeper_.key()}}, store::erase{{after_record, all.last}}};
   }
 
   /// etcd's users are named like the scopes that they may write.
   [[nodiscard]] model::credentials etcd_user() const {
     if (!setup_->etcd_users)
       return {};
-    return {"scope-" + name_, setup_->outside.new_password()};
+    return {"scope-" + name(), setup_->outside.new_password()};
   }
 
   void take_port(const port_offer& offer, answer owed) {
-    auto next = *known_;
+    auto next = *known();
     next.allocated_port = offer.port;
     auto port_key = keys::port(offer.port);
-    write(std::move(next),
-          {offer.at == 0 ? store::absent(port_key) : store::unchanged_since(port_key, offer.at)},
-          {store::put{port_key, store::encode_port_use({name_, std::nullopt, 0})},
-           store::put{keys::allocation(name_), std::to_string(offer.port)},
-           store::put{keys::next_port, std::to_string(offer.next)},
-           store::erase{{keys::tombstone(name_), ""}}},
-          [this, owed](const fate& came) mutable {
-            if (came.is == fate::kind::refused && activity_.active && known_)
-              return ask_other_port(owed);
-            if (!came.done())
-              return give_up_accepting(owed, came.why);
-            self_->send(setup_->ports, port_settled{name_, true});
-            confirm(owed);
-          });
+    keeper_.write(
+        std::move(next),
+        {offer.at == 0 ? store::absent(port_key) : store::unchanged_since(port_key, offer.at)},
+        {store::put{port_key, store::encode_port_use({name(), std::nullopt, 0})},
+         store::put{keys::allocation(name()), std::to_string(offer.port)},
+         store::put{keys::next_port, std::to_string(offer.next)},
+         store::erase{{keys::tombstone(name()), ""}}},
+        [this, owed](const fate& came) mutable {
+          if (came.is == fate::kind::refused && keeper_.heard().active && known())
+            return ask_other_port(owed);
+          if (!came.done())
+            return give_up_accepting(owed, came.why);
+          self_->send(setup_->ports, port_settled{name(), true});
+          confirm(owed);
+        });
   }
 
   /// Somebody else took the port in between; the registry had not heard of it yet.
   void ask_other_port(answer owed) {
-    self_->send(setup_->ports, port_settled{name_, true});
-    busy_ = true;
+    self_->send(setup_->ports, port_settled{name(), true});
+    keeper_.hold(true);
     auto done = [this, owed](const port_offer& offer) mutable {
-      busy_ = false;
+      keeper_.hold(false);
       if (offer.port != 0)
         return take_port(offer, owed);
       give_up_accepting(owed, offer.why);
       go_on();
     };
-    self_->request(setup_->ports, port_patience, port_order{name_})
+    self_->request(setup_->ports, port_patience, port_order{name()})
         .then([done](const port_offer& offer) mutable { done(offer); },
               [done](const caf::error&) mutable {
                 done({0, 0, 0, "no port could be reserved in time"});
@@ -773,99 +720,41 @@ private:
   }
 
   void confirm(answer owed) {
-    auto next = *known_;
+    auto next = *known();
     next.phase = model::record_phase::accepted;
-    write(std::move(next), {}, {}, [this, owed](const fate& came) mutable {
+    keeper_.write(std::move(next), {}, {}, [this, owed](const fate& came) mutable {
       if (!came.done())
         return give_up_accepting(owed, came.why);
-      spdlog::info("instance {}: provision accepted, port {} (operation {})", name_,
-                   known_->allocated_port, known_->current.id);
+      spdlog::info("instance {}: provision accepted, port {} (operation {})", name(),
+                   known()->allocated_port, known()->current.id);
       publish();
       owed.deliver(
-          model::verdict{model::verdict_kind::accepted, "", known_->current.id, snapshot()});
+          model::verdict{model::verdict_kind::accepted, "", known()->current.id, snapshot()});
     });
   }
 
   void give_up_accepting(answer owed, const std::string& why) {
     refuse(owed, model::verdict_kind::unavailable, why);
-    self_->send(setup_->ports, port_settled{name_, false});
-    ended_ = !known_;
+    self_->send(setup_->ports, port_settled{name(), false});
+    ended_ = !known();
   }
 
   /// Takes back a record that nobody was promised: after a crash, or when etcd failed in between.
   void undo_accepting() {
     change what;
-    what.compares = {store::unchanged_since(record_key(), at_)};
-    what.operations = {store::erase{{record_key(), ""}},
-                       store::erase{{keys::allocation(name_), ""}}};
-    if (known_->allocated_port != 0)
-      what.operations.push_back(store::erase{{keys::port(known_->allocated_port), ""}});
-    what.witness = {record_key(), ""};
+    what.compares = {store::unchanged_since(keeper_.key(), keeper_.at())};
+    what.operations = {store::erase{{keeper_.key(), ""}},
+                       store::erase{{keys::allocation(name()), ""}}};
+    if (known()->allocated_port != 0)
+      what.operations.push_back(store::erase{{keys::port(known()->allocated_port), ""}});
+    what.witness = {keeper_.key(), ""};
     what.made = [](const auto& found) { return found.empty(); };
-    commit(std::move(what), [this](const fate& came) {
+    keeper_.commit(std::move(what), [this](const fate& came) {
       if (came.done()) {
-        spdlog::info("instance {}: an unanswered provision was taken back", name_);
-        forget();
+        spdlog::info("instance {}: an unanswered provision was taken back", name());
+        keeper_.forget();
       }
     });
-  }
-
-  // -- writing ------------------------------------------------------------------------------------
-
-  using after_commit = record_writer::after;
-
-  /// Writes the record, and with it other keys, if it still is as this actor knows it.
-  void write(model::record next, std::vector<store::compare> compares,
-             std::vector<store::operation> operations, after_commit then) override {
-    next.write_id = setup_->outside.new_id();
-    change what;
-    what.compares = std::move(compares);
-    what.compares.push_back(at_ == 0 ? store::absent(record_key())
-                                     : store::unchanged_since(record_key(), at_));
-    what.operations = std::move(operations);
-    auto text = store::encode_record(next, *setup_->keys);
-    store::forget_what_is_gone(next, text);
-    what.operations.push_back(store::put{record_key(), std::move(text)});
-    what.witness = {record_key(), ""};
-    what.made = [id = next.write_id, keys = setup_->keys](const auto& found) {
-      if (found.empty())
-        return false;
-      auto written = store::decode_record(found.front().value, *keys);
-      return written.ok() && written->write_id == id;
-    };
-    commit(std::move(what),
-           [this, next = std::move(next), then = std::move(then)](const fate& came) mutable {
-             if (came.done())
-               adopt(std::move(next), came.at);
-             then(came);
-           });
-  }
-
-  void commit(change what, after_commit then) override {
-    busy_ = true;
-    writer_.commit(std::move(what), [this, then = std::move(then)](const fate& came) {
-      busy_ = false;
-      if (came.is == fate::kind::refused)
-        learn_refusal(came);
-      if (!came.done())
-        write_again_at_ = self_->clock().now() + write_retry_pause;
-      then(came);
-      go_on();
-    });
-  }
-
-  /// A refusal shows how things are: who acts, and what the record is.
-  void learn_refusal(const fate& came) {
-    // A refusal of an earlier term can come late; nobody would take back what it says of this one.
-    if (!came.active && came.at > activity_.since)
-      activity_.active = false;
-    if (came.record.empty()) {
-      if (known_)
-        forget();
-    } else if (came.record.front().mod_revision != at_) {
-      if (auto known = store::decode_record(came.record.front().value, *setup_->keys); known.ok())
-        adopt(std::move(*known), came.record.front().mod_revision);
-    }
   }
 
   // -- the loop: decide, write, act ---------------------------------------------------------------
@@ -880,18 +769,9 @@ private:
 
   /// Called after anything that may have changed what comes next.
   void go_on() override {
-    if (busy_)
+    if (!keeper_.serve_waiting())
       return;
-    while (!waiting_.empty() && !busy_) {
-      auto next = std::move(waiting_.front());
-      waiting_.pop_front();
-      // Who has been told that it could not be done must not find it done later.
-      if (self_->clock().now() < next.too_late && next.outage == setup_->out->status.outages)
-        next.serve();
-    }
-    if (busy_)
-      return;
-    if (!known_) {
+    if (!known()) {
       if (ended_)
         self_->quit();
       return;
@@ -900,16 +780,17 @@ private:
     answer_demotions();
     judge_members(); // by what is known of the cells by now
     look_at_health();
-    if (!acts()) {
+    if (!keeper_.acts()) {
       repair_.clear();
       publish();
-      if (activity_.active && pending()) // the renewal of the lease is late, perhaps not too late
+      // The renewal of the lease is late, perhaps not too late.
+      if (keeper_.heard().active && pending())
         alarm_.set(working_pause);
       return;
     }
-    if (self_->clock().now() < write_again_at_)
-      return alarm_.set(write_retry_pause);
-    if (known_->phase == model::record_phase::accepting) {
+    if (keeper_.rests())
+      return alarm_.set(record_keeper::retry_pause);
+    if (known()->phase == model::record_phase::accepting) {
       undo_accepting();
       return;
     }
@@ -917,10 +798,10 @@ private:
       return;
     around_.now = setup_->outside.now();
     around_.reroutes = around_.routed_at >= accepted_at_;
-    auto next = model::decide(*known_, around_);
+    auto next = model::decide(*known(), around_);
     waiting_for_ = next.waiting_for;
     if (next.repair != repair_)
-      spdlog::info("instance {}: {}", name_, next.repair.empty() ? "repaired" : next.repair);
+      spdlog::info("instance {}: {}", name(), next.repair.empty() ? "repaired" : next.repair);
     repair_ = next.repair;
     unserved_ = next.unserved;
     publish();
@@ -931,7 +812,7 @@ private:
       for (const auto& step : next.steps)
         std::visit([this](const auto& s) { perform(s); }, step);
       // All instances look after their roles at a broker's start: reading the others comes first.
-      if (!busy_ && setup_->out->status.loaded)
+      if (!keeper_.busy() && setup_->out->status.loaded)
         bindings_.tend();
     }
     watch_routes();
@@ -941,27 +822,28 @@ private:
 
   /// True if what the cluster was made without is being written down as desired.
   bool adopt_parameters() {
-    adoption_.end_if_over(*known_);
-    if (!adoption_.is_due(*known_) || !around_.seen.running(around_.seen.leader))
+    adoption_.end_if_over(*known());
+    if (!adoption_.is_due(*known()) || !around_.seen.running(around_.seen.leader))
       return false;
-    auto next = adoption_.begin(*known_);
+    auto next = adoption_.begin(*known());
     if (!next) {
       alarm_.set(adoption_pause);
       return false;
     }
-    spdlog::info("instance {}: it gets the parameters that it was made without", name_);
-    write(std::move(*next), {}, {}, [](const fate&) {});
+    spdlog::info("instance {}: it gets the parameters that it was made without", name());
+    keeper_.write(std::move(*next), {}, {}, [](const fate&) {});
     return true;
   }
 
   /// Of a new cluster that never had a leader: nothing of it is anybody's.
   bool replace_all_nodes() {
     spdlog::warn("instance {}: its first node runs and does not come to lead; others begin anew",
-                 name_);
-    auto next = *known_;
+                 name());
+    auto next = *known();
     for (auto& n : next.nodes)
       n.phase = model::node_phase::removing;
-    write(std::move(next), {store::absent(keys::leader(known_->scope))}, {}, [](const fate&) {});
+    keeper_.write(std::move(next), {store::absent(keys::leader(known()->scope))}, {},
+                  [](const fate&) {});
     return true;
   }
 
@@ -970,7 +852,7 @@ private:
   bool begin_bootstrap_anew() {
     auto now = std::chrono::floor<model::steady_time>(self_->clock().now().time_since_epoch());
     auto said = model::judge_bootstrap(
-        *known_, around_.seen, bootstrap_,
+        *known(), around_.seen, bootstrap_,
         {initialized_at_ != 0, setup_->out->status.etcd_reachable.load(), now});
     bootstrap_ = said;
     if (said.look_again_at)
@@ -980,27 +862,27 @@ private:
     if (!said.abandoned)
       return false;
     spdlog::warn("instance {}: its first node was chosen, and makes no data; another may begin",
-                 name_);
-    auto key = keys::initialize(known_->scope);
-    write(
-        *known_,
-        {store::absent(keys::leader(known_->scope)), store::unchanged_since(key, initialized_at_)},
+                 name());
+    auto key = keys::initialize(known()->scope);
+    keeper_.write(
+        *known(),
+        {store::absent(keys::leader(known()->scope)), store::unchanged_since(key, initialized_at_)},
         {store::erase{{key, ""}}}, [this](const fate& came) {
           if (!came.done())
-            spdlog::warn("instance {}: no other node may begin yet: {}", name_, came.why);
+            spdlog::warn("instance {}: no other node may begin yet: {}", name(), came.why);
         });
     return true;
   }
 
   [[nodiscard]] bool pending() const {
-    if (!known_)
+    if (!known())
       return false;
-    if (known_->current.state == model::operation_state::in_progress || !known_->desired.exists
-        || !known_->switching_to.empty() || known_->taking_up.has_value() || bindings_.pending()
+    if (known()->current.state == model::operation_state::in_progress || !known()->desired.exists
+        || !known()->switching_to.empty() || known()->taking_up.has_value() || bindings_.pending()
         || around_.repair_turn || around_.shortage)
       return true;
     int present = 0;
-    for (const auto& n : known_->nodes) {
+    for (const auto& n : known()->nodes) {
       bool removing = n.phase == model::node_phase::removing;
       present += removing ? 0 : 1;
       // A lost cell is not asked: whoever hears of it again says so.
@@ -1008,7 +890,7 @@ private:
           && !(removing && around_.lost_cells.contains(n.cell)))
         return true;
     }
-    return present != known_->desired.node_count;
+    return present != known()->desired.node_count;
   }
 
   // -- routers ------------------------------------------------------------------------------------
@@ -1024,7 +906,7 @@ private:
 
   /// Has the router directory tell when what is waited for may have come.
   void watch_routes() {
-    routes_wanted now{name_, unserved_routes(),
+    routes_wanted now{name(), unserved_routes(),
                       around_.routing ? around_.routing->version : std::uint64_t{0}};
     if (now.routes == awaited_routes_)
       return;
@@ -1044,24 +926,24 @@ private:
   }
 
   void perform(const model::change_port& step) {
-    if (step.from == known_->allocated_port)
+    if (step.from == known()->allocated_port)
       change_port(false);
   }
 
   /// Gives this instance another public port, its first or its second one. Nobody may have been told
   /// of the old one. Which rests: a router may come that has had it.
   void change_port(bool read_only) override {
-    if (busy_)
+    if (keeper_.busy())
       return;
     if (auto now = self_->clock().now(); now < port_again_at_)
       return alarm_.set(port_again_at_ - now);
-    busy_ = true;
-    auto holder = read_only ? keys::read_only_holder(name_) : name_;
+    keeper_.hold(true);
+    auto holder = read_only ? keys::read_only_holder(name()) : name();
     auto done = [this, read_only, holder](const port_offer& offer) {
-      busy_ = false;
+      keeper_.hold(false);
       around_.no_other_port = offer.why;
       port_again_at_ = self_->clock().now() + port_retry_pause;
-      if (offer.port != 0 && known_ && acts())
+      if (offer.port != 0 && known() && keeper_.acts())
         return exchange_port(read_only, offer);
       self_->send(setup_->ports, port_settled{holder, false}); // late, it may be offered yet
       go_on();
@@ -1074,25 +956,26 @@ private:
   }
 
   void exchange_port(bool read_only, const port_offer& offer) {
-    auto next = *known_;
+    auto next = *known();
     auto before = std::exchange(read_only ? next.read_only_port : next.allocated_port, offer.port);
-    auto holder = read_only ? keys::read_only_holder(name_) : name_;
+    auto holder = read_only ? keys::read_only_holder(name()) : name();
     auto port_key = keys::port(offer.port);
-    write(
+    keeper_.write(
         std::move(next),
         {offer.at == 0 ? store::absent(port_key) : store::unchanged_since(port_key, offer.at)},
-        {store::put{port_key, store::encode_port_use({name_, std::nullopt, 0})},
-         store::put{read_only ? keys::read_only_allocation(name_) : keys::allocation(name_),
+        {store::put{port_key, store::encode_port_use({name(), std::nullopt, 0})},
+         store::put{read_only ? keys::read_only_allocation(name()) : keys::allocation(name()),
                     std::to_string(offer.port)},
          store::put{keys::next_port, std::to_string(offer.next)},
-         store::put{keys::port(before), store::encode_port_use({name_, setup_->outside.now(), 0})}},
+         store::put{keys::port(before),
+                    store::encode_port_use({name(), setup_->outside.now(), 0})}},
         [this, holder, before, port = offer.port](const fate& came) {
           self_->send(setup_->ports, port_settled{holder, came.done()});
           if (came.done())
             spdlog::warn("instance {}: port {} cannot be opened by a router; it gets {} instead",
-                         name_, before, port);
+                         name(), before, port);
           else
-            spdlog::warn("instance {}: its port is not exchanged yet: {}", name_, came.why);
+            spdlog::warn("instance {}: its port is not exchanged yet: {}", name(), came.why);
         });
   }
 
@@ -1108,10 +991,10 @@ private:
       bool leader_lost = unwell != health_.end() && !unwell->second.well
                          && unwell->second.unwell_for
                                 >= self_->clock().now() - led_before_.until - longest_failover;
-      self_->send(setup_->cells, turn_wanted{name_, leader_lost});
+      self_->send(setup_->cells, turn_wanted{name(), leader_lost});
     } else {
       around_.repair_turn = false;
-      self_->send(setup_->cells, turn_over{name_});
+      self_->send(setup_->cells, turn_over{name()});
     }
   }
 
@@ -1132,10 +1015,10 @@ private:
     model::health_signs signs;
     signs.now = std::chrono::floor<model::steady_time>(now.time_since_epoch());
     // Who does not act asks no leader, and has to wait for as long as positions may take.
-    if (activity_.active)
+    if (keeper_.heard().active)
       signs.after = news_.after;
     signs.streaming = around_.lag_told ? &around_.lag.entries() : nullptr;
-    auto said = model::judge_health(*known_, around_.seen, health_, signs);
+    auto said = model::judge_health(*known(), around_.seen, health_, signs);
     health_ = std::move(said.history);
     around_.seen.standing = std::move(said.standing);
     around_.ask_leader = said.ask_leader;
@@ -1147,40 +1030,40 @@ private:
 
   void write_decision(model::decision next) {
     std::vector<store::operation> graves;
-    auto grave = store::encode_grave({known_->scope, setup_->outside.now()});
+    auto grave = store::encode_grave({known()->scope, setup_->outside.now()});
     for (const auto& n : next.buried)
       graves.push_back(store::put{keys::grave(n.cell, n.node_id), grave});
-    auto before = known_->current.state;
-    write(std::move(*next.write), {}, std::move(graves),
-          [this, before, buried = next.buried](const fate& came) {
-            if (!came.done()) {
-              spdlog::warn("instance {}: not written: {}", name_, came.why);
-              return;
-            }
-            for (const auto& n : buried)
-              forget_node(n.node_id);
-            if (before == model::operation_state::in_progress
-                && known_->current.state != model::operation_state::in_progress)
-              tell_end();
-          });
+    auto before = known()->current.state;
+    keeper_.write(std::move(*next.write), {}, std::move(graves),
+                  [this, before, buried = next.buried](const fate& came) {
+                    if (!came.done()) {
+                      spdlog::warn("instance {}: not written: {}", name(), came.why);
+                      return;
+                    }
+                    for (const auto& n : buried)
+                      forget_node(n.node_id);
+                    if (before == model::operation_state::in_progress
+                        && known()->current.state != model::operation_state::in_progress)
+                      tell_end();
+                  });
   }
 
   void tell_end() {
-    const auto& op = known_->current;
-    spdlog::info("instance {}: {} {}: {}", name_, store::text_of(op.type), store::text_of(op.state),
-                 op.description);
+    const auto& op = known()->current;
+    spdlog::info("instance {}: {} {}: {}", name(), store::text_of(op.type),
+                 store::text_of(op.state), op.description);
     audit_end(store::text_of(op.state));
   }
 
   /// The request's own line of the audit trail says who asked; this one says how it ended.
   void audit_end(const char* result) {
-    const auto& op = known_->current;
+    const auto& op = known()->current;
     auto now = setup_->outside.now();
     json::document line;
     line.SetObject();
     json::add(line, "time", model::text_of(now), line);
     json::add(line, "action", std::string{"end of "} + store::text_of(op.type), line);
-    json::add(line, "instance_id", known_->instance_id, line);
+    json::add(line, "instance_id", known()->instance_id, line);
     json::add(line, "operation", op.id, line);
     if (!op.requested_by.empty())
       json::add(line, "originating_identity", op.requested_by, line);
@@ -1210,12 +1093,12 @@ private:
     if (placing_ || around_.shortage)
       return;
     placing_ = true;
-    auto decided_at = at_;
-    self_->request(setup_->cells, placement_patience, placement_order{name_, step.where})
+    auto decided_at = keeper_.at();
+    self_->request(setup_->cells, placement_patience, placement_order{name(), step.where})
         .then(
             [this, decided_at, count = step.where.count](const model::placement& chosen) {
               placing_ = false;
-              if (busy_ || !known_ || at_ != decided_at)
+              if (keeper_.busy() || !known() || keeper_.at() != decided_at)
                 return go_on();
               if (static_cast<int>(chosen.cells.size()) < count) {
                 around_.shortage = chosen;
@@ -1225,7 +1108,8 @@ private:
               for (std::size_t i = 0; i < chosen.cells.size(); ++i)
                 ids.push_back(setup_->outside.new_id());
               model::decision next;
-              next.write = model::with_new_nodes(*known_, ids, chosen.cells, setup_->outside.now());
+              next.write =
+                  model::with_new_nodes(*known(), ids, chosen.cells, setup_->outside.now());
               not_sent_.insert(ids.begin(), ids.end());
               write_decision(std::move(next));
             },
@@ -1236,14 +1120,14 @@ private:
   }
 
   void perform(const model::start_node& step) {
-    const auto* n = known_->find_node(step.node_id);
-    if (!known_->etcd.username.empty() && !admitted_)
+    const auto* n = known()->find_node(step.node_id);
+    if (!known()->etcd.username.empty() && !admitted_)
       return admit_to_etcd();
     if (!starting_.insert(step.node_id).second)
       return;
     // Else an earlier one, perhaps of the broker that acted before, may still arrive.
     bool only_start = not_sent_.erase(step.node_id) != 0;
-    start_order order{n->cell, n->node_id, *known_, at_, activity_.fleet};
+    start_order order{n->cell, n->node_id, *known(), keeper_.at(), keeper_.heard().fleet};
     auto done = [this, id = n->node_id, cell = n->cell, only_start](const cell_answer& said) {
       starting_.erase(id);
       switch (said.is) {
@@ -1255,14 +1139,14 @@ private:
       case cell_answer::kind::unsent:
       case cell_answer::kind::refused:
       case cell_answer::kind::unknown:
-        spdlog::warn("instance {}: cell {} did not start node {}: {}", name_, cell, id,
+        spdlog::warn("instance {}: cell {} did not start node {}: {}", name(), cell, id,
                      said.for_the_log());
         around_.failed_starts[id] = said.why;
         if (only_start && said.is != cell_answer::kind::unknown)
           around_.confirmed_removed.insert(id);
         else
           around_.unanswered_starts.insert(id);
-        if (known_ && known_->current.state != model::operation_state::in_progress)
+        if (known() && known()->current.state != model::operation_state::in_progress)
           avoid_[cell] = {self_->clock().now() + avoidance, said.why};
         break;
       }
@@ -1277,7 +1161,7 @@ private:
 
   /// For how long a start of the node may still arrive at its cell, if one may.
   [[nodiscard]] std::optional<caf::timespan> may_still_start(const std::string& node_id) const {
-    const auto* n = known_ ? known_->find_node(node_id) : nullptr;
+    const auto* n = known() ? known()->find_node(node_id) : nullptr;
     auto now = setup_->outside.now();
     if (n == nullptr || !n->start_may_arrive_until || now > *n->start_may_arrive_until)
       return std::nullopt;
@@ -1294,10 +1178,10 @@ private:
       if (said.ok)
         return go_on();
       dismiss_after_ = self_->clock().now() + longest_in_etcd;
-      spdlog::warn("instance {}: its user of etcd is not made yet: {}", name_, said.why);
+      spdlog::warn("instance {}: its user of etcd is not made yet: {}", name(), said.why);
       alarm_.set(write_retry_pause);
     };
-    self_->request(setup_->store, user_patience, admit_user{known_->scope, known_->etcd})
+    self_->request(setup_->store, user_patience, admit_user{known()->scope, known()->etcd})
         .then([done](const user_answer& said) { done(said); },
               [done](const caf::error&) {
                 done({false, "etcd did not answer in time"});
@@ -1305,7 +1189,7 @@ private:
   }
 
   void perform(const model::remove_node& step) {
-    const auto* n = known_->find_node(step.node_id);
+    const auto* n = known()->find_node(step.node_id);
     // A start that is still under way has to end first, or it could follow the removal.
     if (starting_.contains(step.node_id) || removing_.contains(step.node_id))
       return;
@@ -1315,7 +1199,7 @@ private:
     // No start of it can be on its way: there is nothing to outlast.
     if (not_sent_.erase(step.node_id) != 0)
       around_.failed_starts[step.node_id] = "superseded before it was started";
-    removal_order order{n->cell, n->node_id, *known_, at_, activity_.fleet};
+    removal_order order{n->cell, n->node_id, *known(), keeper_.at(), keeper_.heard().fleet};
     auto done = [this, id = n->node_id, cell = n->cell](const cell_answer& said) {
       removing_.erase(id);
       if (said.is == cell_answer::kind::done) {
@@ -1333,7 +1217,7 @@ private:
         return;
       }
       if (around_.failed_removals[id] != said.why)
-        spdlog::warn("instance {}: cell {} has not removed node {} and is asked again: {}", name_,
+        spdlog::warn("instance {}: cell {} has not removed node {} and is asked again: {}", name(),
                      cell, id, said.for_the_log());
       around_.failed_removals[id] = said.why;
       publish();
@@ -1384,13 +1268,13 @@ private:
       if (said.ok && asked_of == around_.seen.leader)
         learn_lag(said.lag);
       else if (!said.ok && said.why != lag_refusal_)
-        spdlog::warn("instance {}: {}", name_, said.why);
+        spdlog::warn("instance {}: {}", name(), said.why);
       lag_refusal_ = said.why;
       go_on();
     };
     self_
         ->request(setup_->database, database_patience,
-                  lag_question{name_, leader->second.login_url, known_->superuser})
+                  lag_question{name(), leader->second.login_url, known()->superuser})
         .then([done](const lag_answer& said) { done(said); },
               [done](const caf::error&) {
                 done({false, {}, "the leader did not answer in time"});
@@ -1407,14 +1291,14 @@ private:
     auto what = patroni_request(step.from, leader->second, "POST", "/switchover",
                                 json::object_text({{"leader", step.from}, {"candidate", step.to}}));
     what.timeout = switchover_time;
-    spdlog::info("instance {}: switching over from {} to {}", name_, step.from, step.to);
+    spdlog::info("instance {}: switching over from {} to {}", name(), step.from, step.to);
     auto done = [this, to = step.to](const http::outcome& came) {
       switching_over_ = false;
       // After a 200 the leader key may reach this actor a moment later: no need to ask again yet.
       switchover_again_at_ = self_->clock().now() + switchover_retry_pause;
       if (came.status != 200 && !around_.seen.leads(to)) {
         around_.failed_switchover = refusal_of(came);
-        spdlog::warn("instance {}: the switchover failed: {}", name_, around_.failed_switchover);
+        spdlog::warn("instance {}: the switchover failed: {}", name(), around_.failed_switchover);
         alarm_.set(switchover_retry_pause);
         answer_demotions();
       }
@@ -1438,15 +1322,15 @@ private:
     http::outgoing what;
     what.verb = std::move(verb);
     what.url = of.api_url.substr(0, of.api_url.rfind("/patroni")) + path;
-    const auto* listed = known_->find_node(node_id);
+    const auto* listed = known()->find_node(node_id);
     if (of.api_url.starts_with("https:") && listed != nullptr && !origin_of(listed->cell).foreign) {
       what.url = "https://" + node_id + path;
       what.reached_at = model::place_in(of.api_url);
       if (auto by = setup_->out->status.authority.load())
         what.tls.authority_text = by->trusted(setup_->outside.now());
     }
-    what.username = known_->patroni.username;
-    what.password = known_->patroni.password;
+    what.username = known()->patroni.username;
+    what.password = known()->patroni.password;
     what.max_answer_bytes = longest_of_patroni;
     what.headers = {{"Content-Type", "application/json"}};
     what.body = std::move(body);
@@ -1465,7 +1349,7 @@ private:
   [[nodiscard]] const std::pair<const std::string, model::member>* member_to_configure() const {
     std::vector<const std::pair<const std::string, model::member>*> able;
     for (const auto& one : around_.seen.members)
-      if (!one.second.api_url.empty() && known_->find_node(one.first) != nullptr)
+      if (!one.second.api_url.empty() && known()->find_node(one.first) != nullptr)
         able.insert(around_.seen.leads(one.first) ? able.begin() : able.end(), &one);
     return able.empty() ? nullptr : able[failed_configurations_ % able.size()];
   }
@@ -1490,7 +1374,7 @@ private:
       }
       ++failed_configurations_;
       configure_again_at_ = self_->clock().now() + settings_pause;
-      spdlog::warn("instance {}: the settings are not set: {}", name_, refusal_of(came));
+      spdlog::warn("instance {}: the settings are not set: {}", name(), refusal_of(came));
       alarm_.set(settings_pause);
     };
     self_->request(setup_->http, configure_time + 5s, std::move(what))
@@ -1525,7 +1409,7 @@ private:
         continue;
       since->second = now;
       bool leads = around_.seen.leads(id);
-      spdlog::warn("instance {}: node {} does not take up its settings, and is {}", name_, id,
+      spdlog::warn("instance {}: node {} does not take up its settings, and is {}", name(), id,
                    leads ? "told once more" : "restarted");
       auto what =
           leads ? patroni_request(id, found->second, "POST", "/reload", "")
@@ -1547,10 +1431,10 @@ private:
     };
     self_
         ->request(setup_->database, database_patience,
-                  settings_question{name_, member.login_url, known_->superuser})
+                  settings_question{name(), member.login_url, known()->superuser})
         .then(
             [this, id, member, not_now](const settings_answer& said) {
-              if (!said.ok || !known_)
+              if (!said.ok || !known())
                 return not_now();
               auto what = patroni_request(id, member, "GET", "/patroni", "");
               self_->request(setup_->http, database_patience, std::move(what))
@@ -1584,13 +1468,13 @@ private:
 
   /// Patroni says that PostgreSQL did not start; anything else may have kept the order from it.
   void note_failed_restart(const std::string& id, const http::outcome& came) {
-    spdlog::warn("instance {}: node {} was not restarted: {}", name_, id, refusal_of(came));
+    spdlog::warn("instance {}: node {} was not restarted: {}", name(), id, refusal_of(came));
     if (!came.body.starts_with("restart failed") && !restarts_by_itself_in_vain(id, came))
       return;
     // Of an update that says so, the settings of before are put back. If they are, and it does not
     // start with them either, something else that Patroni was told may have arrived late.
     bool in_vain = ++around_.failed_restarts[id] >= model::hopeless_restarts;
-    if (in_vain && known_ && known_->current.state != model::operation_state::in_progress) {
+    if (in_vain && known() && known()->current.state != model::operation_state::in_progress) {
       around_.configured.clear();
       settings_again_at_ = self_->clock().now() + pause_between_in_vain;
     }
@@ -1616,8 +1500,8 @@ private:
     auto found = around_.seen.members.find(step.node_id);
     if (found == around_.seen.members.end() || !copying_again_.insert(step.node_id).second)
       return;
-    spdlog::warn("instance {}: node {} copies a leader that leads no more, and begins again", name_,
-                 step.node_id);
+    spdlog::warn("instance {}: node {} copies a leader that leads no more, and begins again",
+                 name(), step.node_id);
     auto what =
         patroni_request(step.node_id, found->second, "POST", "/reinitialize", R"({"force":true})");
     what.timeout = configure_time;
@@ -1626,7 +1510,7 @@ private:
       if (came.status == 200)
         around_.copied_leader[id] = of;
       else
-        spdlog::warn("instance {}: node {} does not begin again: {}", name_, id, refusal_of(came));
+        spdlog::warn("instance {}: node {} does not begin again: {}", name(), id, refusal_of(came));
       alarm_.set(switchover_retry_pause);
     };
     self_->request(setup_->http, configure_time + 5s, std::move(what))
@@ -1641,7 +1525,7 @@ private:
     if (found == around_.seen.members.end() || self_->clock().now() < settings_again_at_
         || !restarting_.insert(step.node_id).second)
       return;
-    spdlog::info("instance {}: restarting node {} with its new settings", name_, step.node_id);
+    spdlog::info("instance {}: restarting node {} with its new settings", name(), step.node_id);
     const auto* only_if = step.ended ? "{}"
                           : around_.seen.leads(step.node_id)
                               ? R"({"restart_pending":true})"
@@ -1671,42 +1555,42 @@ private:
 
   /// The end: one transaction, so that no part of the instance outlives the others.
   void perform(const model::release_port&) {
-    if (!known_->etcd.username.empty() && !dismissed_)
+    if (!known()->etcd.username.empty() && !dismissed_)
       return dismiss_from_etcd();
     auto now = setup_->outside.now();
-    auto value = store::encode_tombstone(model::tombstone_of(*known_, bindings_.all(), now));
+    auto value = store::encode_tombstone(model::tombstone_of(*known(), bindings_.all(), now));
     change what;
-    what.compares = {store::unchanged_since(record_key(), at_)};
-    what.operations = {store::erase{store::keys_below(keys::everything_of(name_))},
-                       store::erase{{keys::allocation(name_), ""}},
-                       store::erase{{keys::read_only_allocation(name_), ""}},
-                       store::put{keys::tombstone(name_), value}};
-    if (known_->scope != name_)
+    what.compares = {store::unchanged_since(keeper_.key(), keeper_.at())};
+    what.operations = {store::erase{store::keys_below(keys::everything_of(name()))},
+                       store::erase{{keys::allocation(name()), ""}},
+                       store::erase{{keys::read_only_allocation(name()), ""}},
+                       store::put{keys::tombstone(name()), value}};
+    if (known()->scope != name())
       what.operations.push_back(
-          store::erase{store::keys_below(keys::everything_of(known_->scope))});
-    for (int port : {known_->allocated_port, known_->read_only_port})
+          store::erase{store::keys_below(keys::everything_of(known()->scope))});
+    for (int port : {known()->allocated_port, known()->read_only_port})
       if (port != 0)
         what.operations.push_back(
-            store::put{keys::port(port), store::encode_port_use({name_, now, 0})});
-    what.witness = {keys::tombstone(name_), ""};
+            store::put{keys::port(port), store::encode_port_use({name(), now, 0})});
+    what.witness = {keys::tombstone(name()), ""};
     what.made = [value](const auto& found) {
       return !found.empty() && found.front().value == value;
     };
-    commit(std::move(what), [this](const fate& came) {
+    keeper_.commit(std::move(what), [this](const fate& came) {
       if (!came.done()) {
-        spdlog::warn("instance {}: not released: {}", name_, came.why);
+        spdlog::warn("instance {}: not released: {}", name(), came.why);
         return;
       }
-      spdlog::info("instance {}: removed", name_);
+      spdlog::info("instance {}: removed", name());
       audit_end("succeeded");
-      forget();
+      keeper_.forget();
     });
   }
 
   /// Whoever acted before this actor may have left the making of the user unanswered: it comes
   /// before the first start of a node.
   void outlast_admissions() {
-    if (known_ && std::ranges::any_of(known_->nodes, [](const auto& n) {
+    if (known() && std::ranges::any_of(known()->nodes, [](const auto& n) {
           return n.phase == model::node_phase::placed;
         }))
       dismiss_after_ = self_->clock().now() + longest_in_etcd;
@@ -1723,10 +1607,10 @@ private:
       dismissed_ = said.ok;
       if (said.ok)
         return go_on();
-      spdlog::warn("instance {}: its user of etcd is not deleted yet: {}", name_, said.why);
+      spdlog::warn("instance {}: its user of etcd is not deleted yet: {}", name(), said.why);
       alarm_.set(write_retry_pause);
     };
-    self_->request(setup_->store, user_patience, dismiss_user{known_->etcd.username})
+    self_->request(setup_->store, user_patience, dismiss_user{known()->etcd.username})
         .then([done](const user_answer& said) { done(said); },
               [done](const caf::error&) {
                 done({false, "etcd did not answer in time"});
@@ -1737,8 +1621,7 @@ private:
 
   caf::result<model::forget_report> forget_cell(const std::string& cell) {
     auto owed = self_->make_response_promise<model::forget_report>();
-    waiting_.push_back({self_->clock().now() + model::request_patience, setup_->out->status.outages,
-                        [this, cell, owed] { forget_nodes(cell, owed); }});
+    keeper_.in_turn([this, cell, owed] { forget_nodes(cell, owed); });
     go_on();
     return owed;
   }
@@ -1747,14 +1630,14 @@ private:
   void forget_nodes(const std::string& cell,
                     caf::typed_response_promise<model::forget_report> owed) {
     model::forget_report report{true, "", {}};
-    auto next = known_ ? *known_ : model::record{};
+    auto next = known() ? *known() : model::record{};
     for (auto& n : next.nodes)
       if (n.cell == cell) {
         n.forgotten = true;
         report.entries.push_back(
             {next.instance_id, n.node_id, n.phase == model::node_phase::removing, ""});
       }
-    if (!known_ || next == *known_) {
+    if (!known() || next == *known()) {
       owed.deliver(std::move(report));
       return;
     }
@@ -1763,9 +1646,9 @@ private:
         entry.why = why;
       owed.deliver(std::move(report));
     };
-    if (!activity_.active)
+    if (!keeper_.heard().active)
       return failed("this broker is not the active one");
-    write(std::move(next), {}, {}, [owed, report, failed](const fate& came) mutable {
+    keeper_.write(std::move(next), {}, {}, [owed, report, failed](const fate& came) mutable {
       if (came.done())
         owed.deliver(std::move(report));
       else
@@ -1775,7 +1658,7 @@ private:
 
   // -- demotion -----------------------------------------------------------------------------------
 
-  [[nodiscard]] model::route new_leader() const { return {around_.routed_at, 0, false, name_}; }
+  [[nodiscard]] model::route new_leader() const { return {around_.routed_at, 0, false, name()}; }
 
   struct demotion {
     std::string from;
@@ -1783,31 +1666,32 @@ private:
   };
 
   caf::result<model::demote_report> demote(const model::demote_request& what) {
-    const auto* leader = known_ ? known_->find_node(around_.seen.leader) : nullptr;
+    const auto* leader = known() ? known()->find_node(around_.seen.leader) : nullptr;
     if (leader == nullptr || leader->cell != what.cell)
       return model::demote_report{true, {}};
     auto report = [&](const std::string& why) {
-      return model::demote_report{true, {{known_->instance_id, leader->node_id, "", why}}};
+      return model::demote_report{true, {{known()->instance_id, leader->node_id, "", why}}};
     };
-    if (busy_ || !acts() || !known_->switching_to.empty())
+    if (keeper_.busy() || !keeper_.acts() || !known()->switching_to.empty())
       return report("it is being changed at this moment; try again");
     const model::node* candidate = nullptr;
-    for (const auto& n : known_->nodes)
+    for (const auto& n : known()->nodes)
       if (n.phase == model::node_phase::started && n.cell != what.cell
-          && model::may_take_over(*known_, around_.seen, n.node_id))
+          && model::may_take_over(*known(), around_.seen, n.node_id))
         candidate = &n;
     if (candidate == nullptr)
       return report("no replica is well on another cell");
     auto owed = self_->make_response_promise<model::demote_report>();
     around_.failed_switchover.clear();
-    auto next = *known_;
+    auto next = *known();
     next.switching_to = candidate->node_id;
-    write(std::move(next), {}, {}, [this, owed, from = leader->node_id](const fate& came) mutable {
-      if (came.done())
-        demotions_.push_back({from, owed});
-      else
-        owed.deliver(model::demote_report{true, {{name_, from, "", came.why}}});
-    });
+    keeper_.write(std::move(next), {}, {},
+                  [this, owed, from = leader->node_id](const fate& came) mutable {
+                    if (came.done())
+                      demotions_.push_back({from, owed});
+                    else
+                      owed.deliver(model::demote_report{true, {{name(), from, "", came.why}}});
+                  });
     return owed;
   }
 
@@ -1822,7 +1706,7 @@ private:
       if (!moved && around_.failed_switchover.empty())
         return false;
       one.owed.deliver(model::demote_report{true,
-                                            {{known_ ? known_->instance_id : name_, one.from,
+                                            {{known() ? known()->instance_id : name(), one.from,
                                               moved ? leader : "", around_.failed_switchover}}});
       return true;
     });
@@ -1831,14 +1715,7 @@ private:
   service_instance_actor::pointer self_;
   alarm<service_instance_actor::pointer> alarm_;
   instance_setup_ptr setup_;
-  std::string name_;
-  record_writer writer_;
-  activity activity_;
-
-  /// As last written or read; none before and after its life. That of the published snapshot, if it is
-  /// the same: of a large fleet one copy is kept.
-  std::shared_ptr<const model::record> known_;
-  store::revision at_ = 0; ///< of the record's key
+  record_keeper keeper_;
   adoption adoption_;
   instance_bindings bindings_;
   model::circumstances around_;
@@ -1875,13 +1752,6 @@ private:
   model::rare_map<std::string, avoidance_of_a_cell> avoid_; ///< by the cell's guid
   std::shared_ptr<const cells_in_use::places> reported_;    ///< to whom counts the cells' nodes
 
-  bool busy_ = false; ///< a write, or the acceptance of this instance, is under way
-  struct waiting_request {
-    caf::actor_clock::time_point too_late;
-    unsigned outage; ///< the last one when it came
-    std::function<void()> serve;
-  };
-  std::list<waiting_request> waiting_; ///< (an empty std::deque takes 600 bytes)
   struct awaited {
     std::string operation_id;
     answer owed;
@@ -1914,7 +1784,6 @@ private:
       not_sent_; ///< nodes that this actor placed and has not begun to start
   model::rare_set<std::string> removing_;
   model::rare_map<std::string, caf::actor_clock::time_point> remove_again_at_;
-  caf::actor_clock::time_point write_again_at_;
   caf::actor_clock::time_point lag_again_at_;
   caf::actor_clock::time_point lag_heard_at_;
   caf::actor_clock::time_point switchover_again_at_;

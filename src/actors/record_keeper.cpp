@@ -1,0 +1,149 @@
+#include "actors/record_keeper.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+#include "model/routes.hpp"
+#include "store/keys.hpp"
+#include "store/record_json.hpp"
+#include "store/unknown_members.hpp"
+
+namespace matriarch::actors {
+
+namespace {
+
+namespace keys = store::keys;
+
+} // namespace
+
+std::string record_keeper::key() const {
+  return keys::record(name_);
+}
+
+// -- what is known --------------------------------------------------------------------------------
+
+void record_keeper::adopt(model::record known, store::revision at) {
+  bool rerouted = !known_ || !model::routed_alike(*known_, known);
+  known_ = std::make_shared<const model::record>(std::move(known));
+  at_ = at;
+  owner_.record_changed(rerouted);
+}
+
+void record_keeper::forget() {
+  known_.reset();
+  at_ = 0;
+  owner_.record_gone();
+}
+
+void record_keeper::learn(const store::key_value& entry, bool erased) {
+  if (busy_ || entry.mod_revision <= at_)
+    return;
+  if (erased) {
+    forget();
+  } else if (auto read = store::decode_record(entry.value, *setup_.keys); read.ok()) {
+    adopt(std::move(*read), entry.mod_revision);
+  } else {
+    spdlog::error("{} cannot be read and is left alone: {}", key(), read.error());
+  }
+}
+
+void record_keeper::learn_absence(store::revision at) {
+  if (known_ && !busy_ && at >= at_)
+    forget();
+}
+
+// -- who may change it ----------------------------------------------------------------------------
+
+bool record_keeper::acts() const {
+  return activity_.active && self_->clock().now() < setup_.out->status.acts_until.load();
+}
+
+bool record_keeper::may_act(answer& owed) const {
+  bool may = acts();
+  if (!may)
+    owed.deliver(model::verdict{model::verdict_kind::unavailable,
+                                "this broker is not the active one; try again in a few seconds"});
+  return may;
+}
+
+// -- changes --------------------------------------------------------------------------------------
+
+bool record_keeper::rests() const {
+  return self_->clock().now() < again_at_;
+}
+
+void record_keeper::write(model::record next, std::vector<store::compare> compares,
+                          std::vector<store::operation> operations, after_commit then) {
+  next.write_id = setup_.outside.new_id();
+  change what;
+  what.compares = std::move(compares);
+  what.compares.push_back(at_ == 0 ? store::absent(key()) : store::unchanged_since(key(), at_));
+  what.operations = std::move(operations);
+  auto text = store::encode_record(next, *setup_.keys);
+  store::forget_what_is_gone(next, text);
+  what.operations.push_back(store::put{key(), std::move(text)});
+  what.witness = {key(), ""};
+  what.made = [id = next.write_id, keys = setup_.keys](const auto& found) {
+    if (found.empty())
+      return false;
+    auto written = store::decode_record(found.front().value, *keys);
+    return written.ok() && written->write_id == id;
+  };
+  commit(std::move(what),
+         [this, next = std::move(next), then = std::move(then)](const fate& came) mutable {
+           if (came.done())
+             adopt(std::move(next), came.at);
+           then(came);
+         });
+}
+
+void record_keeper::commit(change what, after_commit then) {
+  busy_ = true;
+  writer_.commit(std::move(what), [this, then = std::move(then)](const fate& came) {
+    busy_ = false;
+    if (came.is == fate::kind::refused)
+      learn_refusal(came);
+    if (!came.done())
+      again_at_ = self_->clock().now() + retry_pause;
+    then(came);
+    owner_.go_on();
+  });
+}
+
+/// A refusal shows how things are: who acts, and what the record is.
+void record_keeper::learn_refusal(const fate& came) {
+  // A refusal of an earlier term can come late; nobody would take back what it says of this one.
+  if (!came.active && came.at > activity_.since)
+    activity_.active = false;
+  if (came.record.empty()) {
+    if (known_)
+      forget();
+  } else if (came.record.front().mod_revision != at_) {
+    if (auto read = store::decode_record(came.record.front().value, *setup_.keys); read.ok())
+      adopt(std::move(*read), came.record.front().mod_revision);
+  }
+}
+
+// -- whoever waits for the end of a change --------------------------------------------------------
+
+void record_keeper::in_turn(std::function<void()> serve) {
+  if (busy_ || !waiting_.empty())
+    waiting_.push_back({self_->clock().now() + model::request_patience, setup_.out->status.outages,
+                        std::move(serve)});
+  else
+    serve();
+}
+
+bool record_keeper::serve_waiting() {
+  while (!waiting_.empty() && !busy_) {
+    auto next = std::move(waiting_.front());
+    waiting_.pop_front();
+    // Who has been told that it could not be done must not find it done later.
+    if (self_->clock().now() < next.too_late && next.outage == setup_.out->status.outages)
+      next.serve();
+  }
+  return !busy_;
+}
+
+} // namespace matriarch::actors
