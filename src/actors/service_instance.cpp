@@ -18,6 +18,7 @@
 #include "model/names.hpp"
 #include "model/plan.hpp"
 #include "model/replica_health.hpp"
+#include "model/step_table.hpp"
 #include "model/times.hpp"
 #include "model/utf8.hpp"
 #include "store/keys.hpp"
@@ -80,6 +81,8 @@ constexpr caf::timespan longest_failover = 60s;
 constexpr caf::timespan port_retry_pause = 2s;
 // A cell that failed to start a node for a repair is left in peace for so long.
 constexpr caf::timespan avoidance = 60s;
+
+using model::step_kind;
 
 class service_instance final : private record_keeper::owner, private binding_host {
 public:
@@ -760,15 +763,16 @@ private:
   // -- the loop: decide, write, act ---------------------------------------------------------------
 
   void tick() {
-    if (!placing_)
+    if (!steps_.under_way({step_kind::add_nodes}))
       around_.shortage.reset();
-    if (self_->clock().now() >= switchover_again_at_)
+    if (!is_put_off({step_kind::failover_from}))
       around_.failed_switchover.clear();
     go_on();
   }
 
   /// Called after anything that may have changed what comes next.
   void go_on() override {
+    steps_.let_go(self_->clock().now());
     if (!keeper_.serve_waiting())
       return;
     if (!known()) {
@@ -935,14 +939,14 @@ private:
   void change_port(bool read_only) override {
     if (keeper_.busy())
       return;
-    if (auto now = self_->clock().now(); now < port_again_at_)
-      return alarm_.set(port_again_at_ - now);
+    if (is_put_off({step_kind::change_port}))
+      return alarm_.set(steps_.put_off_until({step_kind::change_port}) - self_->clock().now());
     keeper_.hold(true);
     auto holder = read_only ? keys::read_only_holder(name()) : name();
     auto done = [this, read_only, holder](const port_offer& offer) {
       keeper_.hold(false);
       around_.no_other_port = offer.why;
-      port_again_at_ = self_->clock().now() + port_retry_pause;
+      put_off({step_kind::change_port}, port_retry_pause);
       if (offer.port != 0 && known() && keeper_.acts())
         return exchange_port(read_only, offer);
       self_->send(setup_->ports, port_settled{holder, false}); // late, it may be offered yet
@@ -1087,17 +1091,27 @@ private:
     around_.settings.erase(node_id);
   }
 
+  [[nodiscard]] bool is_put_off(const model::step_key& which) const {
+    return self_->clock().now() < steps_.put_off_until(which);
+  }
+  void put_off(const model::step_key& which, caf::timespan pause) {
+    steps_.put_off(which, self_->clock().now() + pause);
+  }
+  /// Whether it is neither under way nor put off; it has begun then.
+  [[nodiscard]] bool may_begin(const model::step_key& which) {
+    return !is_put_off(which) && steps_.begin(which);
+  }
+
   // -- steps --------------------------------------------------------------------------------------
 
   void perform(const model::add_nodes& step) {
-    if (placing_ || around_.shortage)
+    if (around_.shortage || !steps_.begin({step_kind::add_nodes}))
       return;
-    placing_ = true;
     auto decided_at = keeper_.at();
     self_->request(setup_->cells, placement_patience, placement_order{name(), step.where})
         .then(
             [this, decided_at, count = step.where.count](const model::placement& chosen) {
-              placing_ = false;
+              steps_.end({step_kind::add_nodes});
               if (keeper_.busy() || !known() || keeper_.at() != decided_at)
                 return go_on();
               if (static_cast<int>(chosen.cells.size()) < count) {
@@ -1114,7 +1128,7 @@ private:
               write_decision(std::move(next));
             },
             [this](const caf::error&) {
-              placing_ = false;
+              steps_.end({step_kind::add_nodes});
               go_on();
             });
   }
@@ -1123,13 +1137,13 @@ private:
     const auto* n = known()->find_node(step.node_id);
     if (!known()->etcd.username.empty() && !admitted_)
       return admit_to_etcd();
-    if (!starting_.insert(step.node_id).second)
+    if (!steps_.begin({step_kind::start_node, step.node_id}))
       return;
     // Else an earlier one, perhaps of the broker that acted before, may still arrive.
     bool only_start = not_sent_.erase(step.node_id) != 0;
     start_order order{n->cell, n->node_id, *known(), keeper_.at(), keeper_.heard().fleet};
     auto done = [this, id = n->node_id, cell = n->cell, only_start](const cell_answer& said) {
-      starting_.erase(id);
+      steps_.end({step_kind::start_node, id});
       switch (said.is) {
       case cell_answer::kind::done:
         around_.confirmed_started.insert(id);
@@ -1170,10 +1184,10 @@ private:
 
   /// Before the first node starts, Patroni's user of etcd has to be there.
   void admit_to_etcd() {
-    if (std::exchange(admitting_, true))
+    if (!steps_.begin({step_kind::etcd_user}))
       return;
     auto done = [this](const user_answer& said) {
-      admitting_ = false;
+      steps_.end({step_kind::etcd_user});
       admitted_ = said.ok;
       if (said.ok)
         return go_on();
@@ -1191,27 +1205,26 @@ private:
   void perform(const model::remove_node& step) {
     const auto* n = known()->find_node(step.node_id);
     // A start that is still under way has to end first, or it could follow the removal.
-    if (starting_.contains(step.node_id) || removing_.contains(step.node_id))
+    const model::step_key removal{step_kind::remove_node, step.node_id};
+    if (steps_.under_way({step_kind::start_node, step.node_id}) || steps_.under_way(removal))
       return;
-    if (self_->clock().now() < remove_again_at_[step.node_id])
+    if (!may_begin(removal))
       return alarm_.set(removal_retry_pause);
-    removing_.insert(step.node_id);
     // No start of it can be on its way: there is nothing to outlast.
     if (not_sent_.erase(step.node_id) != 0)
       around_.failed_starts[step.node_id] = "superseded before it was started";
     removal_order order{n->cell, n->node_id, *known(), keeper_.at(), keeper_.heard().fleet};
     auto done = [this, id = n->node_id, cell = n->cell](const cell_answer& said) {
-      removing_.erase(id);
+      steps_.end({step_kind::remove_node, id});
       if (said.is == cell_answer::kind::done) {
         around_.failed_removals.erase(id);
         // A cell that digs no graves of its own may yet obey a start that is on its way: it is
         // asked once more after that could have come.
         if (auto left = may_still_start(id)) {
-          remove_again_at_[id] = self_->clock().now() + *left;
+          put_off({step_kind::remove_node, id}, *left);
           alarm_.set(*left);
           return;
         }
-        remove_again_at_.erase(id);
         around_.confirmed_removed.insert(id);
         go_on();
         return;
@@ -1221,7 +1234,7 @@ private:
                      cell, id, said.for_the_log());
       around_.failed_removals[id] = said.why;
       publish();
-      remove_again_at_[id] = self_->clock().now() + removal_retry_pause;
+      put_off({step_kind::remove_node, id}, removal_retry_pause);
       alarm_.set(removal_retry_pause);
     };
     self_->request(setup_->cells, cell_patience, std::move(order))
@@ -1251,19 +1264,20 @@ private:
     same_answers_ = same ? same_answers_ + 1 : 0;
     auto pause = same_answers_ < most_same_answers ? lag_pause : longest_lag_pause;
     last_streaming_ = std::move(streaming);
-    lag_again_at_ = self_->clock().now() + pause;
+    put_off({step_kind::ask_lag}, pause);
     alarm_.set(pause);
   }
 
   void perform(const model::ask_lag&) {
     auto leader = around_.seen.members.find(around_.seen.leader);
     auto now = self_->clock().now();
-    if (asking_lag_ || leader == around_.seen.members.end() || now < lag_again_at_)
-      return alarm_.set(std::max<caf::timespan>(lag_again_at_ - now, lag_pause));
-    asking_lag_ = true;
+    auto not_before = steps_.put_off_until({step_kind::ask_lag});
+    if (leader == around_.seen.members.end() || now < not_before
+        || !steps_.begin({step_kind::ask_lag}))
+      return alarm_.set(std::max<caf::timespan>(not_before - now, lag_pause));
     auto asked_of = around_.seen.leader;
     auto done = [this, asked_of](const lag_answer& said) {
-      asking_lag_ = false;
+      steps_.end({step_kind::ask_lag});
       rest_before_asking(said);
       if (said.ok && asked_of == around_.seen.leader)
         learn_lag(said.lag);
@@ -1283,19 +1297,18 @@ private:
 
   void perform(const model::failover_from& step) {
     auto leader = around_.seen.members.find(step.from);
-    if (switching_over_ || leader == around_.seen.members.end())
+    if (leader == around_.seen.members.end() || steps_.under_way({step_kind::failover_from}))
       return;
-    if (self_->clock().now() < switchover_again_at_)
+    if (!may_begin({step_kind::failover_from}))
       return alarm_.set(switchover_retry_pause);
-    switching_over_ = true;
     auto what = patroni_request(step.from, leader->second, "POST", "/switchover",
                                 json::object_text({{"leader", step.from}, {"candidate", step.to}}));
     what.timeout = switchover_time;
     spdlog::info("instance {}: switching over from {} to {}", name(), step.from, step.to);
     auto done = [this, to = step.to](const http::outcome& came) {
-      switching_over_ = false;
+      steps_.end({step_kind::failover_from});
       // After a 200 the leader key may reach this actor a moment later: no need to ask again yet.
-      switchover_again_at_ = self_->clock().now() + switchover_retry_pause;
+      put_off({step_kind::failover_from}, switchover_retry_pause);
       if (came.status != 200 && !around_.seen.leads(to)) {
         around_.failed_switchover = refusal_of(came);
         spdlog::warn("instance {}: the switchover failed: {}", name(), around_.failed_switchover);
@@ -1356,15 +1369,14 @@ private:
 
   void perform(const model::configure& step) {
     const auto* member = member_to_configure();
-    if (configuring_ || member == nullptr)
+    if (member == nullptr || steps_.under_way({step_kind::configure}))
       return;
-    if (self_->clock().now() < configure_again_at_)
+    if (!may_begin({step_kind::configure}))
       return alarm_.set(settings_pause);
-    configuring_ = true;
     auto what = patroni_request(member->first, member->second, "PATCH", "/config", step.patch);
     what.timeout = configure_time;
     auto done = [this, digest = step.digest](const http::outcome& came) {
-      configuring_ = false;
+      steps_.end({step_kind::configure});
       if (came.status == 200) {
         failed_configurations_ = 0;
         around_.configured = digest;
@@ -1373,7 +1385,7 @@ private:
         return go_on();
       }
       ++failed_configurations_;
-      configure_again_at_ = self_->clock().now() + settings_pause;
+      put_off({step_kind::configure}, settings_pause);
       spdlog::warn("instance {}: the settings are not set: {}", name(), refusal_of(came));
       alarm_.set(settings_pause);
     };
@@ -1385,12 +1397,12 @@ private:
   }
 
   void perform(const model::ask_settings& step) {
-    if (self_->clock().now() < settings_again_at_)
+    if (is_put_off({step_kind::ask_settings}))
       return alarm_.set(settings_pause);
     remind(step.node_ids);
     for (const auto& id : step.node_ids) {
       auto found = around_.seen.members.find(id);
-      if (found != around_.seen.members.end() && asking_settings_.insert(id).second)
+      if (found != around_.seen.members.end() && steps_.begin({step_kind::ask_settings, id}))
         ask_settings_of(id, found->second);
     }
     alarm_.set(settings_pause);
@@ -1425,8 +1437,8 @@ private:
   /// order, since Patroni notes the restart before it has PostgreSQL read the settings.
   void ask_settings_of(const std::string& id, const model::member& member) {
     auto not_now = [this, id] {
-      asking_settings_.erase(id);
-      settings_again_at_ = self_->clock().now() + settings_pause;
+      steps_.end({step_kind::ask_settings, id});
+      put_off({step_kind::ask_settings}, settings_pause);
       alarm_.set(settings_pause);
     };
     self_
@@ -1476,7 +1488,7 @@ private:
     bool in_vain = ++around_.failed_restarts[id] >= model::hopeless_restarts;
     if (in_vain && known() && known()->current.state != model::operation_state::in_progress) {
       around_.configured.clear();
-      settings_again_at_ = self_->clock().now() + pause_between_in_vain;
+      put_off({step_kind::ask_settings}, pause_between_in_vain);
     }
     if (around_.seen.members.contains(id))
       around_.seen.members[id].state = "start failed"; // its key says so a round later
@@ -1498,7 +1510,7 @@ private:
 
   void perform(const model::copy_again& step) {
     auto found = around_.seen.members.find(step.node_id);
-    if (found == around_.seen.members.end() || !copying_again_.insert(step.node_id).second)
+    if (found == around_.seen.members.end() || !steps_.begin({step_kind::copy_again, step.node_id}))
       return;
     spdlog::warn("instance {}: node {} copies a leader that leads no more, and begins again",
                  name(), step.node_id);
@@ -1506,7 +1518,7 @@ private:
         patroni_request(step.node_id, found->second, "POST", "/reinitialize", R"({"force":true})");
     what.timeout = configure_time;
     auto done = [this, id = step.node_id, of = around_.seen.leader](const http::outcome& came) {
-      copying_again_.erase(id);
+      steps_.end({step_kind::copy_again, id});
       if (came.status == 200)
         around_.copied_leader[id] = of;
       else
@@ -1522,8 +1534,8 @@ private:
 
   void perform(const model::restart_node& step) {
     auto found = around_.seen.members.find(step.node_id);
-    if (found == around_.seen.members.end() || self_->clock().now() < settings_again_at_
-        || !restarting_.insert(step.node_id).second)
+    if (found == around_.seen.members.end() || is_put_off({step_kind::ask_settings})
+        || !steps_.begin({step_kind::restart_node, step.node_id}))
       return;
     spdlog::info("instance {}: restarting node {} with its new settings", name(), step.node_id);
     const auto* only_if = step.ended ? "{}"
@@ -1533,10 +1545,10 @@ private:
     auto what = patroni_request(step.node_id, found->second, "POST", "/restart", only_if);
     what.timeout = restart_time;
     auto done = [this, id = step.node_id](const http::outcome& came) {
-      restarting_.erase(id);
+      steps_.end({step_kind::restart_node, id});
       around_.settings.erase(id);
       auto pause = came.status == 200 ? settings_pause : restart_retry_pause;
-      settings_again_at_ = self_->clock().now() + pause;
+      put_off({step_kind::ask_settings}, pause);
       if (came.status == 200)
         note_restart(id);
       else
@@ -1600,10 +1612,10 @@ private:
     // A user whose making was not answered could still be made after its end.
     if (auto now = self_->clock().now(); now < dismiss_after_)
       return alarm_.set(dismiss_after_ - now);
-    if (std::exchange(admitting_, true))
+    if (!steps_.begin({step_kind::etcd_user}))
       return;
     auto done = [this](const user_answer& said) {
-      admitting_ = false;
+      steps_.end({step_kind::etcd_user});
       dismissed_ = said.ok;
       if (said.ok)
         return go_on();
@@ -1731,9 +1743,8 @@ private:
   store::revision accepted_at_ = 0;
   model::rare_value<model::route> unserved_; ///< what the operation waits for
   std::vector<model::route> awaited_routes_; ///< as the router directory knows
-  caf::actor_clock::time_point port_again_at_;
-  std::string repair_;                 ///< what is being repaired, in words
-  store::revision initialized_at_ = 0; ///< of the key `initialize`; 0: it is not there
+  std::string repair_;                       ///< what is being repaired, in words
+  store::revision initialized_at_ = 0;       ///< of the key `initialize`; 0: it is not there
   model::bootstrap_verdict bootstrap_;
   /// How often in a row Patroni had a restart of its own under way, by node id.
   model::rare_map<std::string, int> refused_restarts_;
@@ -1759,34 +1770,20 @@ private:
   std::vector<awaited> awaited_;
   std::vector<demotion> demotions_;
 
-  bool ended_ = false; ///< there is no instance of this id any more, and nobody waits for one
-  bool placing_ = false;
-  bool asking_lag_ = false;
+  bool ended_ = false;      ///< there is no instance of this id any more, and nobody waits for one
+  model::step_table steps_; ///< that are under way, or are to be tried again later
   int same_answers_ = 0;
   model::rare_map<std::string, bool> last_streaming_; ///< who did, and whether without lag
   std::string lag_refusal_; ///< what was last said instead of the lag; logged once
-  bool switching_over_ = false;
-  bool admitting_ = false; ///< etcd is being asked to make or to delete this scope's user
   bool admitted_ = false;
   bool dismissed_ = false;
   caf::actor_clock::time_point dismiss_after_;
-  bool configuring_ = false;
   std::size_t failed_configurations_ = 0; ///< since the last that was confirmed
-  caf::actor_clock::time_point configure_again_at_;
-  model::rare_set<std::string> copying_again_;
-  model::rare_set<std::string> asking_settings_;
   /// Since when nodes have been asked in vain whether they have the settings.
   model::rare_map<std::string, caf::actor_clock::time_point> late_since_;
-  model::rare_set<std::string> restarting_;
-  caf::actor_clock::time_point settings_again_at_;
-  model::rare_set<std::string> starting_;
   model::rare_set<std::string>
       not_sent_; ///< nodes that this actor placed and has not begun to start
-  model::rare_set<std::string> removing_;
-  model::rare_map<std::string, caf::actor_clock::time_point> remove_again_at_;
-  caf::actor_clock::time_point lag_again_at_;
   caf::actor_clock::time_point lag_heard_at_;
-  caf::actor_clock::time_point switchover_again_at_;
 };
 
 struct state {
