@@ -21,22 +21,25 @@ constexpr caf::timespan forgetting_patience = 45s;
 // A removal takes 40 s at most, or waits behind others.
 constexpr caf::timespan removal_patience = 50s;
 
+/// Under which an answer is owed.
+using ticket = std::uint64_t;
+
 struct question {
   model::request what;
   std::chrono::milliseconds patience;
-  std::function<void(model::verdict)> answer;
+  ticket owed;
 };
 struct demote_question {
   model::demote_request what;
-  std::function<void(model::demote_report)> answer;
+  ticket owed;
 };
 struct forget_question {
   model::forget_request what;
-  std::function<void(model::forget_report)> answer;
+  ticket owed;
 };
 struct orphan_question {
   model::orphan_removal what;
-  std::function<void(model::verdict)> answer;
+  ticket owed;
 };
 
 /// An outage, by its number, has lasted for a moment.
@@ -56,8 +59,41 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::orphan_question)
 
 namespace matriarch::actors {
 
+/// Answers of one kind that are owed to whoever has asked, on whatever thread; each is given once.
+template <class Answer>
+class open_questions {
+public:
+  ticket enter(std::function<void(Answer)> answer) {
+    std::lock_guard guard{mutex_};
+    open_.emplace(++last_, std::move(answer));
+    return last_;
+  }
+
+  void tell(ticket number, Answer said) {
+    std::function<void(Answer)> answer;
+    {
+      std::lock_guard guard{mutex_};
+      auto found = open_.find(number);
+      if (found == open_.end())
+        return;
+      answer = std::move(found->second);
+      open_.erase(found);
+    }
+    answer(std::move(said));
+  }
+
+private:
+  std::mutex mutex_;
+  std::map<ticket, std::function<void(Answer)>> open_;
+  ticket last_ = 0;
+};
+
 /// The answers that are owed, each given once. It outlives the gateway, for some come later.
 struct answers_owed {
+  open_questions<model::demote_report> demotions;
+  open_questions<model::forget_report> forgettings;
+  open_questions<model::verdict> orphan_removals;
+
   struct entry {
     std::string instance_id;
     std::function<void(model::verdict)> answer;
@@ -66,7 +102,7 @@ struct answers_owed {
   };
 
   /// The number under which an answer is owed, or why it is not.
-  result<std::uint64_t> enter(entry one) {
+  result<ticket> enter(entry one) {
     std::lock_guard guard{mutex_};
     if (stopping_ && one.for_an_end)
       return failure{"the broker stops"};
@@ -79,7 +115,7 @@ struct answers_owed {
   }
 
   /// Answers, if that was not done before.
-  void tell(std::uint64_t number, model::verdict said) {
+  void tell(ticket number, model::verdict said) {
     std::function<void(model::verdict)> answer;
     {
       std::lock_guard guard{mutex_};
@@ -115,7 +151,7 @@ struct answers_owed {
 
 private:
   void refuse(bool those_for_an_end, const std::string& why) {
-    std::vector<std::uint64_t> numbers;
+    std::vector<ticket> numbers;
     {
       std::lock_guard guard{mutex_};
       for (const auto& [number, one] : open_)
@@ -128,8 +164,8 @@ private:
 
   std::mutex mutex_;
   model::requests_under_way under_way_;
-  std::map<std::uint64_t, entry> open_;
-  std::uint64_t last_ = 0;
+  std::map<ticket, entry> open_;
+  ticket last_ = 0;
   bool stopping_ = false;
   bool etcd_away_ = false;
 };
@@ -141,18 +177,26 @@ struct edge_state {
   unsigned outage = 0;
 };
 
+/// Passes a question on. `tell` gets its answer, or `late` after `patience`.
+template <class Actor, class Message, class Answer, class Tell>
+void pass_on(caf::stateful_actor<edge_state>* self, const Actor& to, caf::timespan patience,
+             Message what, Answer late, Tell tell) {
+  self->request(to, patience, std::move(what))
+      .then([tell](Answer& said) { tell(std::move(said)); },
+            [tell, late = std::move(late)](const caf::error&) { tell(late); });
+}
+
 caf::behavior behave(caf::stateful_actor<edge_state>* self,
                      const instance_directory_actor& directory, const cell_directory_actor& cells,
                      status_board* status, const std::shared_ptr<answers_owed>& owed) {
   keep_last_words(self);
   return {
       [=](question& asked) {
-        self->request(directory, asked.patience, std::move(asked.what))
-            .then([answer = asked.answer](model::verdict& said) { answer(std::move(said)); },
-                  [answer = asked.answer](const caf::error&) {
-                    answer({model::verdict_kind::unavailable,
-                            "the request could not be finished in time; ask again for its state"});
-                  });
+        pass_on(
+            self, directory, asked.patience, std::move(asked.what),
+            model::verdict{model::verdict_kind::unavailable,
+                           "the request could not be finished in time; ask again for its state"},
+            [=, to = asked.owed](model::verdict said) { owed->tell(to, std::move(said)); });
       },
       [=](const etcd_reachable& now) {
         if (now.reachable) {
@@ -170,26 +214,26 @@ caf::behavior behave(caf::stateful_actor<edge_state>* self,
         owed->note_etcd(true);
       },
       [=](demote_question& asked) {
-        self->request(directory, demotion_patience, std::move(asked.what))
-            .then([answer = asked.answer](model::demote_report& said) { answer(std::move(said)); },
-                  [answer = asked.answer](const caf::error&) {
-                    answer({true, {{"", "", "", "the switchovers did not end in time"}}});
-                  });
+        pass_on(self, directory, demotion_patience, std::move(asked.what),
+                model::demote_report{true, {{"", "", "", "the switchovers did not end in time"}}},
+                [=, to = asked.owed](model::demote_report said) {
+                  owed->demotions.tell(to, std::move(said));
+                });
       },
       [=](forget_question& asked) {
-        self->request(directory, forgetting_patience, std::move(asked.what))
-            .then([answer = asked.answer](model::forget_report& said) { answer(std::move(said)); },
-                  [answer = asked.answer](const caf::error&) {
-                    answer({true, "it could not be finished in time; try again", {}});
-                  });
+        pass_on(self, directory, forgetting_patience, std::move(asked.what),
+                model::forget_report{true, "it could not be finished in time; try again", {}},
+                [=, to = asked.owed](model::forget_report said) {
+                  owed->forgettings.tell(to, std::move(said));
+                });
       },
       [=](orphan_question& asked) {
-        self->request(cells, removal_patience, std::move(asked.what))
-            .then([answer = asked.answer](model::verdict& said) { answer(std::move(said)); },
-                  [answer = asked.answer](const caf::error&) {
-                    answer({model::verdict_kind::unavailable,
-                            "the cell has not removed it in time; see matriarch orphans"});
-                  });
+        pass_on(self, cells, removal_patience, std::move(asked.what),
+                model::verdict{model::verdict_kind::unavailable,
+                               "the cell has not removed it in time; see matriarch orphans"},
+                [=, to = asked.owed](model::verdict said) {
+                  owed->orphan_removals.tell(to, std::move(said));
+                });
       },
   };
 }
@@ -221,10 +265,7 @@ void gateway::ask(model::request what, std::chrono::milliseconds patience,
     answer({model::verdict_kind::unavailable, entered.error()});
     return;
   }
-  auto told = [owed = owed_, number = *entered](model::verdict said) {
-    owed->tell(number, std::move(said));
-  };
-  caf::anon_send(worker_, question{std::move(what), patience, std::move(told)});
+  caf::anon_send(worker_, question{std::move(what), patience, *entered});
 }
 
 void gateway::stop_waiting() {
@@ -236,15 +277,18 @@ void gateway::note_etcd(bool reachable) {
 }
 
 void gateway::ask(model::demote_request what, std::function<void(model::demote_report)> answer) {
-  caf::anon_send(worker_, demote_question{std::move(what), std::move(answer)});
+  caf::anon_send(worker_,
+                 demote_question{std::move(what), owed_->demotions.enter(std::move(answer))});
 }
 
 void gateway::ask(model::forget_request what, std::function<void(model::forget_report)> answer) {
-  caf::anon_send(worker_, forget_question{std::move(what), std::move(answer)});
+  caf::anon_send(worker_,
+                 forget_question{std::move(what), owed_->forgettings.enter(std::move(answer))});
 }
 
 void gateway::ask(model::orphan_removal what, std::function<void(model::verdict)> answer) {
-  caf::anon_send(worker_, orphan_question{std::move(what), std::move(answer)});
+  caf::anon_send(worker_,
+                 orphan_question{std::move(what), owed_->orphan_removals.enter(std::move(answer))});
 }
 
 } // namespace matriarch::actors
