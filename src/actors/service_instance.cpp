@@ -13,13 +13,13 @@
 #include "model/acceptance.hpp"
 #include "model/addresses.hpp"
 #include "model/bootstrap.hpp"
+#include "model/event.hpp"
 #include "model/fitness.hpp"
 #include "model/json.hpp"
 #include "model/names.hpp"
 #include "model/plan.hpp"
 #include "model/replica_health.hpp"
 #include "model/step_table.hpp"
-#include "model/times.hpp"
 #include "model/utf8.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
@@ -404,6 +404,11 @@ private:
     go_on();
   }
 
+  void tell(model::happening what) {
+    setup_->tell(
+        {setup_->outside.now(), name(), known() ? known()->instance_id : "", std::move(what)});
+  }
+
   // -- publishing ---------------------------------------------------------------------------------
 
   [[nodiscard]] model::snapshot_ptr snapshot() const override {
@@ -551,8 +556,7 @@ private:
                     around_.failed_restarts.clear();
                     accepted_at_ = keeper_.at();
                     forget_lag(); // what comes goes by what the leader says from now on
-                    spdlog::info("instance {}: {} accepted (operation {})", name(),
-                                 store::text_of(known()->current.type), known()->current.id);
+                    tell(model::operation_accepted{known()->current.type, known()->current.id});
                     publish();
                     told.instance = snapshot();
                     owed.deliver(std::move(told));
@@ -728,8 +732,8 @@ private:
     keeper_.write(std::move(next), {}, {}, [this, owed](const fate& came) mutable {
       if (!came.done())
         return give_up_accepting(owed, came.why);
-      spdlog::info("instance {}: provision accepted, port {} (operation {})", name(),
-                   known()->allocated_port, known()->current.id);
+      tell(model::operation_accepted{known()->current.type, known()->current.id,
+                                     known()->allocated_port});
       publish();
       owed.deliver(
           model::verdict{model::verdict_kind::accepted, "", known()->current.id, snapshot()});
@@ -754,7 +758,7 @@ private:
     what.made = [](const auto& found) { return found.empty(); };
     keeper_.commit(std::move(what), [this](const fate& came) {
       if (came.done()) {
-        spdlog::info("instance {}: an unanswered provision was taken back", name());
+        tell(model::provision_undone{});
         keeper_.forget();
       }
     });
@@ -805,7 +809,7 @@ private:
     auto next = model::decide(*known(), around_);
     waiting_for_ = next.waiting_for;
     if (next.repair != repair_)
-      spdlog::info("instance {}: {}", name(), next.repair.empty() ? "repaired" : next.repair);
+      tell(model::repair_changed{next.repair});
     repair_ = next.repair;
     unserved_ = next.unserved;
     publish();
@@ -834,15 +838,14 @@ private:
       alarm_.set(adoption_pause);
       return false;
     }
-    spdlog::info("instance {}: it gets the parameters that it was made without", name());
+    tell(model::parameters_adopted{});
     keeper_.write(std::move(*next), {}, {}, [](const fate&) {});
     return true;
   }
 
   /// Of a new cluster that never had a leader: nothing of it is anybody's.
   bool replace_all_nodes() {
-    spdlog::warn("instance {}: its first node runs and does not come to lead; others begin anew",
-                 name());
+    tell(model::bootstrap_repeated{true});
     auto next = *known();
     for (auto& n : next.nodes)
       n.phase = model::node_phase::removing;
@@ -865,8 +868,7 @@ private:
       return replace_all_nodes();
     if (!said.abandoned)
       return false;
-    spdlog::warn("instance {}: its first node was chosen, and makes no data; another may begin",
-                 name());
+    tell(model::bootstrap_repeated{});
     auto key = keys::initialize(known()->scope);
     keeper_.write(
         *known(),
@@ -976,8 +978,7 @@ private:
         [this, holder, before, port = offer.port](const fate& came) {
           self_->send(setup_->ports, port_settled{holder, came.done()});
           if (came.done())
-            spdlog::warn("instance {}: port {} cannot be opened by a router; it gets {} instead",
-                         name(), before, port);
+            tell(model::port_exchanged{before, port});
           else
             spdlog::warn("instance {}: its port is not exchanged yet: {}", name(), came.why);
         });
@@ -1048,34 +1049,10 @@ private:
                       forget_node(n.node_id);
                     if (before == model::operation_state::in_progress
                         && known()->current.state != model::operation_state::in_progress)
-                      tell_end();
+                      tell(model::end_of(
+                          *known(), known()->current.state == model::operation_state::succeeded,
+                          setup_->outside.now()));
                   });
-  }
-
-  void tell_end() {
-    const auto& op = known()->current;
-    spdlog::info("instance {}: {} {}: {}", name(), store::text_of(op.type),
-                 store::text_of(op.state), op.description);
-    audit_end(store::text_of(op.state));
-  }
-
-  /// The request's own line of the audit trail says who asked; this one says how it ended.
-  void audit_end(const char* result) {
-    const auto& op = known()->current;
-    auto now = setup_->outside.now();
-    json::document line;
-    line.SetObject();
-    json::add(line, "time", model::text_of(now), line);
-    json::add(line, "action", std::string{"end of "} + store::text_of(op.type), line);
-    json::add(line, "instance_id", known()->instance_id, line);
-    json::add(line, "operation", op.id, line);
-    if (!op.requested_by.empty())
-      json::add(line, "originating_identity", op.requested_by, line);
-    json::add(line, "result", result, line);
-    if (!op.description.empty())
-      json::add(line, "description", op.description, line);
-    json::add(line, "duration_ms", (now - op.started_at).count(), line);
-    setup_->audit(json::text_of(line));
   }
 
   void forget_node(const std::string& node_id) {
@@ -1304,14 +1281,14 @@ private:
     auto what = patroni_request(step.from, leader->second, "POST", "/switchover",
                                 json::object_text({{"leader", step.from}, {"candidate", step.to}}));
     what.timeout = switchover_time;
-    spdlog::info("instance {}: switching over from {} to {}", name(), step.from, step.to);
+    tell(model::switchover_begun{step.from, step.to});
     auto done = [this, to = step.to](const http::outcome& came) {
       steps_.end({step_kind::failover_from});
       // After a 200 the leader key may reach this actor a moment later: no need to ask again yet.
       put_off({step_kind::failover_from}, switchover_retry_pause);
       if (came.status != 200 && !around_.seen.leads(to)) {
         around_.failed_switchover = refusal_of(came);
-        spdlog::warn("instance {}: the switchover failed: {}", name(), around_.failed_switchover);
+        tell(model::switchover_failed{around_.failed_switchover});
         alarm_.set(switchover_retry_pause);
         answer_demotions();
       }
@@ -1512,8 +1489,7 @@ private:
     auto found = around_.seen.members.find(step.node_id);
     if (found == around_.seen.members.end() || !steps_.begin({step_kind::copy_again, step.node_id}))
       return;
-    spdlog::warn("instance {}: node {} copies a leader that leads no more, and begins again",
-                 name(), step.node_id);
+    tell(model::copy_repeated{step.node_id});
     auto what =
         patroni_request(step.node_id, found->second, "POST", "/reinitialize", R"({"force":true})");
     what.timeout = configure_time;
@@ -1537,7 +1513,7 @@ private:
     if (found == around_.seen.members.end() || is_put_off({step_kind::ask_settings})
         || !steps_.begin({step_kind::restart_node, step.node_id}))
       return;
-    spdlog::info("instance {}: restarting node {} with its new settings", name(), step.node_id);
+    tell(model::restart_begun{step.node_id});
     const auto* only_if = step.ended ? "{}"
                           : around_.seen.leads(step.node_id)
                               ? R"({"restart_pending":true})"
@@ -1593,8 +1569,7 @@ private:
         spdlog::warn("instance {}: not released: {}", name(), came.why);
         return;
       }
-      spdlog::info("instance {}: removed", name());
-      audit_end("succeeded");
+      tell(model::end_of(*known(), true, setup_->outside.now()));
       keeper_.forget();
     });
   }

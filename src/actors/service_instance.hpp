@@ -2,6 +2,7 @@
 
 #include "actors/environment.hpp"
 #include "actors/interfaces.hpp"
+#include "model/event.hpp"
 #include "store/keyring.hpp"
 
 namespace matriarch::actors {
@@ -20,8 +21,8 @@ struct instance_setup {
   std::shared_ptr<const store::keyring> keys = std::make_shared<const store::keyring>();
   /// Whether each scope gets a user of etcd, because etcd asks for users.
   bool etcd_users = false;
-  /// Gets a line of the audit trail when an operation has ended.
-  std::function<void(std::string)> audit = [](const std::string&) {};
+  /// Hears what happens to the instances.
+  model::event_sink tell = [](const model::event&) {};
   /// Parameters that clusters get which were made without them: model::default_parameters().
   std::map<std::string, std::string> parameters = {};
 };

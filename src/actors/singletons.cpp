@@ -41,7 +41,7 @@ singletons::singletons(caf::actor_system& system, singleton_setup setup,
       "instances",
       spawn_instance_directory(system_, {store_, http_, database_, ports_, cells_, routers_,
                                          outside, out, active, setup_.keys, setup_.etcd_users,
-                                         setup_.audit, model::default_parameters()}));
+                                         setup_.tell, model::default_parameters()}));
   gateway_ = std::make_unique<gateway>(system_, directory_, cells_, *out);
   watch("gateway", gateway_->worker());
 }

@@ -12,6 +12,7 @@
 #include "actors/gateway.hpp"
 #include "actors/interfaces.hpp"
 #include "http/event_loop.hpp"
+#include "model/event.hpp"
 #include "model/ports.hpp"
 #include "model/repair.hpp"
 #include "store/etcd.hpp"
@@ -40,7 +41,7 @@ struct singleton_setup {
   std::string public_host = {};              ///< what applications call the routers
   tls::authorities operators_authority = {}; ///< that sign for the fleet; empty: its own, of etcd
   bool etcd_users = false;
-  std::function<void(std::string)> audit = [](const std::string&) {};
+  model::event_sink tell = [](const model::event&) {}; ///< hears what happens to the instances
 };
 
 /// The actors of which a broker has one each: without any of them it would answer and do nothing. So

@@ -16,6 +16,7 @@
 
 #include "actors/singletons.hpp"
 #include "base/ending.hpp"
+#include "base/event_log.hpp"
 #include "base/line_sink.hpp"
 #include "base/logging.hpp"
 #include "cli/broker_check.hpp"
@@ -114,6 +115,15 @@ result<http::audit_sink> audit_sink_of(const std::string& file) {
     return failure{opened.error()};
   auto trail = std::shared_ptr<base::line_sink>{std::move(*opened)};
   return http::audit_sink{[trail](std::string line) { trail->post(std::move(line)); }};
+}
+
+/// Who hears of what happens to instances: each has a bounded queue and a thread that empties it.
+model::event_sink sinks_into(http::audit_sink trail) {
+  return [trail = std::move(trail)](const model::event& one) {
+    base::log_event(one);
+    if (auto line = http::audit_line(one))
+      trail(std::move(*line));
+  };
 }
 
 /// What could not be read from the configuration's file itself.
@@ -221,7 +231,7 @@ private:
     all.public_host = settings_.broker.advertise_host;
     all.operators_authority = settings_.authority;
     all.etcd_users = !settings_.etcd.username.empty();
-    all.audit = derived_.audit;
+    all.tell = sinks_into(derived_.audit);
     return all;
   }
 

@@ -170,6 +170,25 @@ std::string audit_line(const audited_request& about, const response& answer, mod
   return json::text_of(line.owner());
 }
 
+std::optional<std::string> audit_line(const model::event& one) {
+  const auto* end = std::get_if<model::operation_ended>(&one.what);
+  if (end == nullptr)
+    return std::nullopt;
+  json::document line;
+  line.SetObject();
+  json::add(line, "time", model::text_of(one.at), line);
+  json::add(line, "action", std::string{"end of "} + model::word_of(end->type), line);
+  json::add(line, "instance_id", one.instance_id, line);
+  json::add(line, "operation", end->operation_id, line);
+  if (!end->requested_by.empty())
+    json::add(line, "originating_identity", end->requested_by, line);
+  json::add(line, "result", end->succeeded ? "succeeded" : "failed", line);
+  if (!end->description.empty())
+    json::add(line, "description", end->description, line);
+  json::add(line, "duration_ms", end->took.count(), line);
+  return json::text_of(line);
+}
+
 std::optional<std::uint64_t> line_limiter::admit(time_point now) {
   auto earned = (now - earned_) / pace;
   if (earned > 0) {

@@ -8,10 +8,11 @@
 #include <string>
 
 #include "http/server.hpp"
+#include "model/event.hpp"
 #include "model/record.hpp"
 
 /// The audit trail: a line of JSON for each request that was to change something, and for each that
-/// was refused access. Nothing secret is in it: no Authorization, no credentials, and of parameters
+/// was refused access, and for the end of what takes longer than its request. Nothing secret is in it: no Authorization, no credentials, and of parameters
 /// only those that the catalog's schemas know.
 namespace matriarch::http {
 
@@ -38,6 +39,10 @@ struct audited_request {
 /// last one.
 [[nodiscard]] std::string audit_line(const audited_request& about, const response& answer,
                                      model::wall_time now, std::uint64_t left_out = 0);
+
+/// The line about the end of an operation; the request's own one says who asked. Nothing of any other
+/// event, which the trail has no line for.
+[[nodiscard]] std::optional<std::string> audit_line(const model::event& one);
 
 /// Keeps strangers from filling the disk: of the lines that they can cause, `burst` are written at
 /// once and one a second on average, 86,400 a day; the others are counted. Not for several threads

@@ -519,12 +519,6 @@ result<T> decode_own(std::string_view text, const char* what, Read read) {
 const char* text_of(model::node_phase phase) {
   return word_for(node_phases, phase);
 }
-const char* text_of(model::operation_type type) {
-  return word_for(operation_types, type);
-}
-const char* text_of(model::operation_state state) {
-  return word_for(operation_states, state);
-}
 
 std::string encode_record(const model::record& known, const keyring& keys) {
   writer out;

@@ -66,7 +66,5 @@ struct active_broker {
 [[nodiscard]] result<active_broker> decode_active(std::string_view text);
 
 [[nodiscard]] const char* text_of(model::node_phase phase);
-[[nodiscard]] const char* text_of(model::operation_type type);
-[[nodiscard]] const char* text_of(model::operation_state state);
 
 } // namespace matriarch::store

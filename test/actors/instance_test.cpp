@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "model/event.hpp"
 #include "model/plan.hpp"
 #include "requests.hpp"
 #include "store/record_json.hpp"
@@ -52,6 +53,33 @@ TEST_CASE("a provision ends succeeded with the nodes asked for, one leader and a
     used.insert(n.cell);
   CHECK(used.size() == 3);
   CHECK(here.outside.violations.empty());
+}
+
+TEST_CASE("each operation is told of once when it is accepted, and once when it ends") {
+  stage here;
+  REQUIRE(make(here, "db", 2));
+  auto removal = here.ask(deprovision("db"));
+  REQUIRE(removal.is == verdict_kind::accepted);
+  REQUIRE(here.pass_until([&] { return !here.outside.record_of("db"); }, 5min));
+  std::vector<std::string> story;
+  for (const auto& one : here.broker().told()) {
+    CHECK(one.name == "db");
+    CHECK(one.instance_id == "db");
+    if (const auto* began = std::get_if<model::operation_accepted>(&one.what))
+      story.push_back(std::string{"accepted "} + model::word_of(began->type));
+    if (const auto* end = std::get_if<model::operation_ended>(&one.what)) {
+      story.push_back(std::string{"end of "} + model::word_of(end->type));
+      CHECK(end->succeeded);
+      // Nodes take a while until they run; a removal can be over in the same moment here.
+      CHECK((end->took > model::duration{0}) == (end->type == model::operation_type::provision));
+    }
+  }
+  CHECK(story
+        == std::vector<std::string>{"accepted provision", "end of provision",
+                                    "accepted deprovision", "end of deprovision"});
+  const auto* last = std::get_if<model::operation_ended>(&here.broker().told().back().what);
+  REQUIRE(last != nullptr);
+  CHECK(last->operation_id == removal.operation_id);
 }
 
 TEST_CASE("a provision whose nodes appear at once waits for nothing") {

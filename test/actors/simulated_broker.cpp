@@ -350,6 +350,7 @@ struct simulated_broker::actors {
     setup.etcd_users = how.etcd_users;
     setup.keys = how.keys;
     setup.parameters = how.parameters;
+    setup.tell = [this](const model::event& one) { told.push_back(one); };
     directory = matriarch::actors::spawn_instance_directory(system, setup);
     gateway = std::make_unique<matriarch::actors::gateway>(system, directory, cells, out);
     leadership =
@@ -487,6 +488,7 @@ struct simulated_broker::actors {
   unsigned seed;
   std::minstd_rand chance;
   matriarch::actors::published out;
+  std::vector<model::event> told;
   std::shared_ptr<wire> line;
   std::shared_ptr<epoch> here;
   std::size_t watched = 0;
@@ -637,6 +639,10 @@ model::cell_table simulated_broker::cells() const {
 
 tls::authorities_ptr simulated_broker::authority() const {
   return self_->out.status.authority.load();
+}
+
+const std::vector<model::event>& simulated_broker::told() const {
+  return self_->told;
 }
 
 model::router_table simulated_broker::routers() const {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "model/event.hpp"
 #include "model/fitness.hpp"
 #include "model/orphans.hpp"
 #include "model/ports.hpp"
@@ -101,6 +102,8 @@ public:
   [[nodiscard]] std::string must_not_act() const;
   /// Who signs the nodes' certificates; nobody until that is known.
   [[nodiscard]] tls::authorities_ptr authority() const;
+  /// What has happened to its instances.
+  [[nodiscard]] const std::vector<model::event>& told() const;
 
 private:
   struct actors;

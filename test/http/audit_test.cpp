@@ -226,3 +226,24 @@ TEST_CASE("the trail hears of an answer before its sender does") {
     CHECK(b.trail().size() == i);
   }
 }
+
+TEST_CASE("the end of an operation has a line of its own, other events have none") {
+  model::event one{model::wall_time{std::chrono::milliseconds{1'700'000'000'123}}, "name", "an id",
+                   model::operation_ended{model::operation_type::update, "op", "cloudfoundry {}",
+                                          false, "no room", model::duration{1500}}};
+  auto line = audit_line(one);
+  REQUIRE(line.has_value());
+  CHECK(*line
+        == R"({"time":"2023-11-14T22:13:20.123Z","action":"end of update","instance_id":"an id",)"
+           R"("operation":"op","originating_identity":"cloudfoundry {}","result":"failed",)"
+           R"("description":"no room","duration_ms":1500})");
+  one.what = model::operation_ended{
+      model::operation_type::deprovision, "op", "", true, "", model::duration{0}};
+  line = audit_line(one);
+  REQUIRE(line.has_value());
+  CHECK(line->find("originating_identity") == std::string::npos);
+  CHECK(line->find("description") == std::string::npos);
+  CHECK(line->find(R"("result":"succeeded")") != std::string::npos);
+  one.what = model::switchover_begun{"a", "b"};
+  CHECK_FALSE(audit_line(one).has_value());
+}

@@ -1,0 +1,10 @@
+#pragma once
+
+#include "model/event.hpp"
+
+namespace matriarch::base {
+
+/// Writes what happened into the log.
+void log_event(const model::event& one);
+
+} // namespace matriarch::base

@@ -1,0 +1,80 @@
+#include "model/event.hpp"
+
+namespace matriarch::model {
+
+namespace {
+
+struct wording {
+  std::string operator()(const operation_accepted& one) const {
+    auto port = one.port == 0 ? std::string{} : ", port " + std::to_string(one.port);
+    return std::string{word_of(one.type)} + " accepted" + port + " (operation " + one.operation_id
+           + ")";
+  }
+  std::string operator()(const operation_ended& one) const {
+    if (one.type == operation_type::deprovision && one.succeeded)
+      return "removed";
+    return std::string{word_of(one.type)} + (one.succeeded ? " succeeded: " : " failed: ")
+           + one.description;
+  }
+  std::string operator()(const provision_undone&) const {
+    return "an unanswered provision was taken back";
+  }
+  std::string operator()(const bootstrap_repeated& one) const {
+    return one.with_other_nodes ? "its first node runs and does not come to lead; others begin anew"
+                                : "its first node was chosen, and makes no data; another may begin";
+  }
+  std::string operator()(const parameters_adopted&) const {
+    return "it gets the parameters that it was made without";
+  }
+  std::string operator()(const repair_changed& one) const {
+    return one.words.empty() ? "repaired" : one.words;
+  }
+  std::string operator()(const switchover_begun& one) const {
+    return "switching over from " + one.from + " to " + one.to;
+  }
+  std::string operator()(const switchover_failed& one) const {
+    return "the switchover failed: " + one.why;
+  }
+  std::string operator()(const restart_begun& one) const {
+    return "restarting node " + one.node_id + " with its new settings";
+  }
+  std::string operator()(const copy_repeated& one) const {
+    return "node " + one.node_id + " copies a leader that leads no more, and begins again";
+  }
+  std::string operator()(const port_exchanged& one) const {
+    return "port " + std::to_string(one.before) + " cannot be opened by a router; it gets "
+           + std::to_string(one.now) + " instead";
+  }
+};
+
+} // namespace
+
+operation_ended end_of(const record& known, bool succeeded, wall_time now) {
+  const auto& of = known.current;
+  return {of.type, of.id, of.requested_by, succeeded, of.description, now - of.started_at};
+}
+
+std::string words_of(const event& one) {
+  return std::visit(wording{}, one.what);
+}
+
+bool is_warning(const event& one) {
+  return std::holds_alternative<bootstrap_repeated>(one.what)
+         || std::holds_alternative<switchover_failed>(one.what)
+         || std::holds_alternative<copy_repeated>(one.what)
+         || std::holds_alternative<port_exchanged>(one.what);
+}
+
+const char* word_of(operation_type type) {
+  switch (type) {
+  case operation_type::provision:
+    return "provision";
+  case operation_type::update:
+    return "update";
+  case operation_type::deprovision:
+    return "deprovision";
+  }
+  return "";
+}
+
+} // namespace matriarch::model
