@@ -10,6 +10,7 @@
 #include "actors/instance_bindings.hpp"
 #include "actors/last_words.hpp"
 #include "actors/record_keeper.hpp"
+#include "model/accept_stages.hpp"
 #include "model/acceptance.hpp"
 #include "model/addresses.hpp"
 #include "model/bootstrap.hpp"
@@ -624,50 +625,83 @@ private:
 
   // -- accepting a new instance -------------------------------------------------------------------
 
-  /// The order matters: record, port, phase, snapshot, answer. A crash at any point before the
-  /// phase is written leaves a record that says `accepting`, which nobody was promised.
+  /// Whoever is being accepted.
+  struct newcomer {
+    model::provision_request asked;
+    answer owed;
+    port_offer offer = {};
+  };
+  using newcomer_ptr = std::shared_ptr<newcomer>;
+
   void accept(model::provision_request asked, answer owed) {
-    keeper_.hold(true);
     ended_ = false;
-    self_->request(setup_->ports, port_patience, port_order{name()})
-        .then(
-            [this, owed, asked = std::move(asked)](const port_offer& offer) mutable {
-              keeper_.hold(false);
-              if (offer.port == 0) {
-                refuse(owed, model::verdict_kind::refused, offer.why);
-                ended_ = true;
-                return go_on();
-              }
-              create(asked, offer, owed);
-            },
-            [this, owed](const caf::error&) mutable {
-              keeper_.hold(false);
-              refuse(owed, model::verdict_kind::unavailable, "no port could be reserved in time");
-              self_->send(setup_->ports, port_settled{name(), false}); // it may be offered yet
-              ended_ = true;
-              go_on();
-            });
+    begin(model::accept_stages.front(),
+          std::make_shared<newcomer>(newcomer{std::move(asked), owed}));
   }
 
-  void create(const model::provision_request& asked, const port_offer& offer, answer owed) {
+  void begin(model::accept_stage stage, const newcomer_ptr& who) {
+    switch (stage) {
+    case model::accept_stage::offer_port:
+      return reserve_port(who);
+    case model::accept_stage::create_record:
+      return create(who);
+    case model::accept_stage::take_port:
+      return take_port(who);
+    case model::accept_stage::confirm:
+      return confirm(who);
+    }
+  }
+
+  void go_on_accepting(model::accept_stage stage, model::stage_end how, const std::string& why,
+                       const newcomer_ptr& who) {
+    auto next = model::after(stage, how, known() != nullptr, why);
+    if (next.stage)
+      return begin(*next.stage, who);
+    if (next.refusal) {
+      who->owed.deliver(std::move(*next.refusal));
+      self_->send(setup_->ports, port_settled{name(), false}); // late, it may be offered yet
+      ended_ = !known();
+      return;
+    }
+    tell(model::operation_accepted{known()->current.type, known()->current.id,
+                                   known()->allocated_port});
+    publish();
+    who->owed.deliver(
+        model::verdict{model::verdict_kind::accepted, "", known()->current.id, snapshot()});
+  }
+
+  void reserve_port(const newcomer_ptr& who) {
+    keeper_.hold(true);
+    auto done = [this, who](const port_offer& offer, model::stage_end without) {
+      keeper_.hold(false);
+      who->offer = offer;
+      go_on_accepting(model::accept_stage::offer_port,
+                      offer.port != 0 ? model::stage_end::done : without, offer.why, who);
+      go_on();
+    };
+    self_->request(setup_->ports, port_patience, port_order{name()})
+        .then([done](const port_offer& offer) { done(offer, model::stage_end::none_free); },
+              [done](const caf::error&) {
+                done({0, 0, 0, "no port could be reserved in time"}, model::stage_end::failed);
+              });
+  }
+
+  void create(const newcomer_ptr& who) {
     auto password = [this](const char* username) {
       return model::credentials{username, setup_->outside.new_password()};
     };
-    auto fresh =
-        model::new_record(asked, {setup_->outside.new_id(), password("pgadmin"),
-                                  password("postgres"), password("appuser"), password("replicator"),
-                                  password("patroni"), etcd_user(), setup_->outside.now()});
-    // Who leads without a record runs, with data that an operator may want: that is never undone.
+    auto fresh = model::new_record(who->asked, {setup_->outside.new_id(), password("pgadmin"),
+                                                password("postgres"), password("appuser"),
+                                                password("replicator"), password("patroni"),
+                                                etcd_user(), setup_->outside.now()});
     keeper_.write(std::move(fresh), {store::absent(keys::leader(name()))},
-                  erasures_of_another_life(), [this, offer, owed](const fate& came) mutable {
+                  erasures_of_another_life(), [this, who](const fate& came) {
                     bool led = came.is == fate::kind::refused && came.active && came.record.empty();
-                    if (led)
-                      return give_up_accepting(
-                          owed, "a cluster that no record names leads under this id; "
-                                "matriarch orphans shows its nodes");
-                    if (!came.done())
-                      return give_up_accepting(owed, came.why);
-                    take_port(offer, owed);
+                    go_on_accepting(model::accept_stage::create_record,
+                                    came.done() ? model::stage_end::done
+                                    : led       ? model::stage_end::led
+                                                : model::stage_end::failed,
+                                    came.why, who);
                   });
   }
 
@@ -687,63 +721,35 @@ private:
     return {"scope-" + name(), setup_->outside.new_password()};
   }
 
-  void take_port(const port_offer& offer, answer owed) {
-    auto next = *known();
-    next.allocated_port = offer.port;
+  void take_port(const newcomer_ptr& who) {
+    const auto& offer = who->offer;
     auto port_key = keys::port(offer.port);
     keeper_.write(
-        std::move(next),
+        model::written_by(model::accept_stage::take_port, *known(), offer.port),
         {offer.at == 0 ? store::absent(port_key) : store::unchanged_since(port_key, offer.at)},
         {store::put{port_key, store::encode_port_use({name(), std::nullopt, 0})},
          store::put{keys::allocation(name()), std::to_string(offer.port)},
          store::put{keys::next_port, std::to_string(offer.next)},
          store::erase{{keys::tombstone(name()), ""}}},
-        [this, owed](const fate& came) mutable {
-          if (came.is == fate::kind::refused && keeper_.heard().active && known())
-            return ask_other_port(owed);
-          if (!came.done())
-            return give_up_accepting(owed, came.why);
-          self_->send(setup_->ports, port_settled{name(), true});
-          confirm(owed);
+        [this, who](const fate& came) {
+          bool taken = came.is == fate::kind::refused && keeper_.heard().active && known();
+          if (came.done() || taken)
+            self_->send(setup_->ports, port_settled{name(), true});
+          go_on_accepting(model::accept_stage::take_port,
+                          came.done() ? model::stage_end::done
+                          : taken     ? model::stage_end::taken
+                                      : model::stage_end::failed,
+                          came.why, who);
         });
   }
 
-  /// Somebody else took the port in between; the registry had not heard of it yet.
-  void ask_other_port(answer owed) {
-    self_->send(setup_->ports, port_settled{name(), true});
-    keeper_.hold(true);
-    auto done = [this, owed](const port_offer& offer) mutable {
-      keeper_.hold(false);
-      if (offer.port != 0)
-        return take_port(offer, owed);
-      give_up_accepting(owed, offer.why);
-      go_on();
-    };
-    self_->request(setup_->ports, port_patience, port_order{name()})
-        .then([done](const port_offer& offer) mutable { done(offer); },
-              [done](const caf::error&) mutable {
-                done({0, 0, 0, "no port could be reserved in time"});
-              });
-  }
-
-  void confirm(answer owed) {
-    auto next = *known();
-    next.phase = model::record_phase::accepted;
-    keeper_.write(std::move(next), {}, {}, [this, owed](const fate& came) mutable {
-      if (!came.done())
-        return give_up_accepting(owed, came.why);
-      tell(model::operation_accepted{known()->current.type, known()->current.id,
-                                     known()->allocated_port});
-      publish();
-      owed.deliver(
-          model::verdict{model::verdict_kind::accepted, "", known()->current.id, snapshot()});
-    });
-  }
-
-  void give_up_accepting(answer owed, const std::string& why) {
-    refuse(owed, model::verdict_kind::unavailable, why);
-    self_->send(setup_->ports, port_settled{name(), false});
-    ended_ = !known();
+  void confirm(const newcomer_ptr& who) {
+    keeper_.write(model::written_by(model::accept_stage::confirm, *known(), who->offer.port), {},
+                  {}, [this, who](const fate& came) {
+                    go_on_accepting(model::accept_stage::confirm,
+                                    came.done() ? model::stage_end::done : model::stage_end::failed,
+                                    came.why, who);
+                  });
   }
 
   /// Takes back a record that nobody was promised: after a crash, or when etcd failed in between.
