@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/base64.hpp"
 #include "model/names.hpp"
 
 namespace matriarch::actors {
@@ -28,19 +29,16 @@ constexpr std::size_t key_size = 32; // SHA-256
 constexpr std::size_t salt_digits = 24;
 constexpr std::size_t key_digits = 44;
 
-/// Exactly `size` bytes in their one base64 form; nothing else, for OpenSSL itself takes much.
+/// Exactly `size` bytes in their one base64 form; nothing else.
 std::optional<bytes> from_base64(std::string_view text, std::size_t size) {
-  bytes decoded(text.size() / 4 * 3 + 1);
-  auto count = EVP_DecodeBlock(decoded.data(), reinterpret_cast<const unsigned char*>(text.data()),
-                               static_cast<int>(text.size()));
-  if (count < 0 || static_cast<std::size_t>(count) < size)
+  auto decoded = base::from_canonical_base64(text);
+  if (!decoded || decoded->size() != size)
     return std::nullopt;
-  decoded.resize(size);
-  bytes again(text.size() + 1);
-  EVP_EncodeBlock(again.data(), decoded.data(), static_cast<int>(size));
-  if (!std::equal(text.begin(), text.end(), again.begin()))
-    return std::nullopt;
-  return decoded;
+  return bytes{decoded->begin(), decoded->end()};
+}
+
+std::string to_base64(const bytes& raw) {
+  return base::to_base64({reinterpret_cast<const char*>(raw.data()), raw.size()});
 }
 
 bytes keyed(const bytes& key, std::string_view label) {
@@ -67,14 +65,6 @@ std::optional<kept_keys> keys_of(const std::string& password, const bytes& salt)
   bytes stored(key_size);
   EVP_Digest(client_key.data(), client_key.size(), stored.data(), nullptr, EVP_sha256(), nullptr);
   return kept_keys{std::move(stored), keyed(salted, "Server Key")};
-}
-
-std::string to_base64(const bytes& raw) {
-  std::string text((raw.size() + 2) / 3 * 4 + 1, '\0'); // OpenSSL ends it with a zero byte
-  auto size = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()), raw.data(),
-                              static_cast<int>(raw.size()));
-  text.resize(static_cast<std::size_t>(size));
-  return text;
 }
 
 bool same(const bytes& one, const bytes& other) {

@@ -1,7 +1,6 @@
 #include "cell/agent.hpp"
 
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <signal.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -14,6 +13,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include "base/base64.hpp"
 #include "cell/backends.hpp"
 #include "cell/lock_guard.hpp"
 #include "cell/own_settings.hpp"
@@ -90,15 +90,6 @@ std::int64_t wall_milliseconds() {
   return std::chrono::duration_cast<milliseconds>(
              std::chrono::system_clock::now().time_since_epoch())
       .count();
-}
-
-std::string base64(const std::string& text) {
-  std::string encoded(4 * ((text.size() + 2) / 3) + 1, '\0');
-  auto length = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(encoded.data()),
-                                reinterpret_cast<const unsigned char*>(text.data()),
-                                static_cast<int>(text.size()));
-  encoded.resize(static_cast<std::size_t>(length));
-  return encoded;
 }
 
 http::response answer(int status, std::string_view description = {}, const char* error = nullptr) {
@@ -178,7 +169,7 @@ result<std::unique_ptr<agent>> agent::open(const cell_config& config, const syst
 agent::agent(const cell_config& config, const system_user& user, fencing how,
              http::event_loop& loop, store::etcd_client& etcd, directory_lock lock)
     : config_(config), user_(user), how_(how), loop_(loop), lock_(std::move(lock)),
-      expected_authorization_("Basic " + base64(config.username + ":" + config.password)),
+      expected_authorization_("Basic " + base::to_base64(config.username + ":" + config.password)),
       announcer_(etcd, "the cell"),
       judge_({config.postgresql.bin_dir, config.data_dir + "/postgresql", user, how,
               environment_of("/", ""),

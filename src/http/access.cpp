@@ -7,7 +7,7 @@
 #include <memory>
 #include <stdexcept>
 
-#include "http/base64.hpp"
+#include "base/base64.hpp"
 
 namespace matriarch::http {
 
@@ -51,7 +51,9 @@ authorization read_authorization(const request& got) {
   if (auto token = after_scheme(*sent, of_token); token && !token->empty())
     return {{}, digest_of(of_token, *token)};
   auto encoded = after_scheme(*sent, of_user);
-  auto pair = encoded ? from_base64(*encoded) : std::nullopt;
+  if (!encoded)
+    return {};
+  auto pair = base::from_base64(*encoded, base::padding::optional);
   if (!pair || pair->find(':') == std::string::npos)
     return {};
   return {pair->substr(0, pair->find(':')), digest_of(of_user, *pair)};

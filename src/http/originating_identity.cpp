@@ -1,6 +1,6 @@
 #include "http/originating_identity.hpp"
 
-#include "http/base64.hpp"
+#include "base/base64.hpp"
 #include "model/utf8.hpp"
 
 namespace matriarch::http {
@@ -29,7 +29,7 @@ result<std::optional<originating_identity>> read_originating_identity(const requ
   auto platform = sent->substr(0, space);
   if (!is_utf8(platform))
     return wrong("names a platform that is not UTF-8");
-  auto decoded = from_base64(std::string_view{*sent}.substr(start));
+  auto decoded = base::from_base64(std::string_view{*sent}.substr(start), base::padding::optional);
   if (!decoded)
     return wrong("holds something else than Base64");
   auto value = json::parse(*decoded);

@@ -7,6 +7,7 @@
 #include <array>
 #include <charconv>
 
+#include "base/base64.hpp"
 #include "model/json.hpp"
 
 namespace matriarch::store::etcd_json {
@@ -30,17 +31,6 @@ bool blames_request(int code) {
   return std::ranges::find(codes, code) != codes.end();
 }
 
-constexpr std::string_view alphabet =
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-constexpr std::array<std::int8_t, 256> digits = [] {
-  std::array<std::int8_t, 256> all{};
-  all.fill(-1);
-  for (std::size_t i = 0; i < alphabet.size(); ++i)
-    all[static_cast<unsigned char>(alphabet[i])] = static_cast<std::int8_t>(i);
-  return all;
-}();
-
 // -- writing ------------------------------------------------------------------
 
 class body_writer {
@@ -49,7 +39,7 @@ public:
 
   body_writer& bytes(const char* name, std::string_view content) {
     out_.Key(name);
-    auto text = base64(content);
+    auto text = base::to_base64(content);
     out_.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
     return *this;
   }
@@ -190,7 +180,7 @@ result<std::string> bytes(const json::value& object, std::string_view name) {
     return std::string{};
   if (!found->IsString())
     return failure{"\"" + std::string{name} + "\" is no string"};
-  return from_base64({found->GetString(), found->GetStringLength()});
+  return base::from_base64({found->GetString(), found->GetStringLength()});
 }
 
 result<key_value> read_key_value(const json::value& from) {
@@ -233,46 +223,6 @@ result<json::document> parse_with_header(std::string_view text) {
 }
 
 } // namespace
-
-std::string base64(std::string_view bytes) {
-  std::string text;
-  text.reserve((bytes.size() + 2) / 3 * 4);
-  auto byte = [&](std::size_t i) -> std::uint32_t {
-    return i < bytes.size() ? static_cast<unsigned char>(bytes[i]) : 0;
-  };
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    const std::uint32_t three = byte(i) << 16 | byte(i + 1) << 8 | byte(i + 2);
-    text += alphabet[three >> 18 & 63];
-    text += alphabet[three >> 12 & 63];
-    text += i + 1 < bytes.size() ? alphabet[three >> 6 & 63] : '=';
-    text += i + 2 < bytes.size() ? alphabet[three & 63] : '=';
-  }
-  return text;
-}
-
-result<std::string> from_base64(std::string_view text) {
-  if (text.size() % 4 != 0)
-    return failure{"not base64: its length is not a multiple of four"};
-  std::size_t padding = 0;
-  while (padding < 2 && padding < text.size() && text[text.size() - 1 - padding] == '=')
-    ++padding;
-  std::string bytes;
-  bytes.reserve(text.size() / 4 * 3);
-  for (std::size_t i = 0; i < text.size(); i += 4) {
-    std::uint32_t three = 0;
-    for (std::size_t j = i; j < i + 4; ++j) {
-      auto digit = j >= text.size() - padding ? 0 : digits[static_cast<unsigned char>(text[j])];
-      if (digit < 0)
-        return failure{"not base64: unexpected byte at " + std::to_string(j)};
-      three = three << 6 | static_cast<std::uint32_t>(digit);
-    }
-    bytes += static_cast<char>(three >> 16 & 255);
-    bytes += static_cast<char>(three >> 8 & 255);
-    bytes += static_cast<char>(three & 255);
-  }
-  bytes.resize(bytes.size() - padding);
-  return bytes;
-}
 
 std::string transaction_body(const transaction& what) {
   body_writer out;
@@ -380,7 +330,7 @@ std::optional<std::string> next_page(std::string_view text) {
       || text.find("\"more\":true", last + name.size()) == std::string_view::npos)
     return std::nullopt;
   auto rest = text.substr(last + name.size());
-  auto key = from_base64(rest.substr(0, rest.find('"')));
+  auto key = base::from_base64(rest.substr(0, rest.find('"')));
   return key.ok() ? std::optional{*key + '\0'} : std::nullopt;
 }
 

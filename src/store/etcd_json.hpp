@@ -15,12 +15,6 @@
 /// base64, 64-bit integers are strings, and members that are false, zero or empty are left out.
 namespace matriarch::store::etcd_json {
 
-[[nodiscard]] std::string base64(std::string_view bytes);
-
-/// The bytes of a base64 text (RFC 4648 section 4, padded). A failure if it is none; the failure
-/// does not quote the text.
-[[nodiscard]] result<std::string> from_base64(std::string_view text);
-
 // -- requests -----------------------------------------------------------------
 
 /// For `/v3/kv/txn`.

@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "base/base64.hpp"
 #include "model/json.hpp"
 #include "store/etcd_json.hpp"
 
@@ -18,7 +19,7 @@ using range = std::pair<std::string, std::string>;
 using permissions = std::map<range, std::string>;
 
 range range_of(const key_range& keys) {
-  return {etcd_json::base64(keys.first), etcd_json::base64(keys.last)};
+  return {base::to_base64(keys.first), base::to_base64(keys.last)};
 }
 
 std::string grant_body(const std::string& role, const range& keys, const std::string& type) {

@@ -9,7 +9,7 @@
 #include <optional>
 #include <stdexcept>
 
-#include "store/etcd_json.hpp"
+#include "base/base64.hpp"
 
 namespace matriarch::store {
 
@@ -155,7 +155,7 @@ std::string keyring::seal(std::string_view secret, std::string_view place) const
   // Without memory or randomness; there is no way on that keeps secrets.
   if (!box)
     throw std::runtime_error{"OpenSSL cannot encrypt"};
-  return std::string{mark} + keys_.front().id + ":" + etcd_json::base64(*box);
+  return std::string{mark} + keys_.front().id + ":" + base::to_base64(*box);
 }
 
 result<std::string> keyring::open(std::string_view sealed, std::string_view place) const {
@@ -164,9 +164,8 @@ result<std::string> keyring::open(std::string_view sealed, std::string_view plac
   sealed.remove_prefix(mark.size());
   auto colon = sealed.find(':');
   const auto text = colon == sealed.npos ? std::string_view{} : sealed.substr(colon + 1);
-  auto box = etcd_json::from_base64(text);
-  // Base64 has bits to spare at its end; altered is altered.
-  if (!box || colon != 2 * id_bytes || etcd_json::base64(*box) != text)
+  auto box = base::from_canonical_base64(text);
+  if (!box || colon != 2 * id_bytes)
     return failure{
         "a sealed secret was altered: it is not in the form in which secrets are sealed"};
   const auto id = sealed.substr(0, colon);

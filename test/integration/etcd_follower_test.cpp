@@ -7,11 +7,11 @@
 #include <vector>
 
 #include "awaiting.hpp"
+#include "base/base64.hpp"
 #include "etcd_server.hpp"
 #include "etcd_stand_in.hpp"
 #include "http/event_loop.hpp"
 #include "store/etcd.hpp"
-#include "store/etcd_json.hpp"
 
 namespace matriarch::store {
 
@@ -478,7 +478,7 @@ std::string head(const played& now) {
 }
 
 std::string event(const std::string& key, revision at) {
-  return R"({"kv":{"key":")" + etcd_json::base64(key) + R"(","mod_revision":")" + std::to_string(at)
+  return R"({"kv":{"key":")" + base::to_base64(key) + R"(","mod_revision":")" + std::to_string(at)
          + R"(","value":"dg=="}})";
 }
 
@@ -493,7 +493,7 @@ test::etcd_stand_in::reply play(const std::string& path, const std::string& body
   bool show = bound == std::string::npos || std::stoll(body.substr(bound + 20)) <= now.key_at;
   return {200,
           "{" + head(now)
-              + (show ? R"(,"kvs":[{"key":")" + etcd_json::base64(now.key) + R"(","mod_revision":")"
+              + (show ? R"(,"kvs":[{"key":")" + base::to_base64(now.key) + R"(","mod_revision":")"
                             + std::to_string(now.key_at) + R"(","value":"dg=="}])"
                       : "")
               + R"(,"count":")" + std::to_string(now.count) + R"("})"};

@@ -23,38 +23,6 @@ std::string error_body(int code, const std::string& message) {
 
 } // namespace
 
-TEST_CASE("base64 follows RFC 4648's own examples in both directions") {
-  const std::pair<std::string, std::string> examples[] = {{"", ""},
-                                                          {"f", "Zg=="},
-                                                          {"fo", "Zm8="},
-                                                          {"foo", "Zm9v"},
-                                                          {"foob", "Zm9vYg=="},
-                                                          {"fooba", "Zm9vYmE="},
-                                                          {"foobar", "Zm9vYmFy"}};
-  for (const auto& [bytes, text] : examples) {
-    CHECK(codec::base64(bytes) == text);
-    CHECK(*codec::from_base64(text) == bytes);
-  }
-}
-
-TEST_CASE("base64 keeps every byte") {
-  std::string all;
-  for (int round = 0; round < 3; ++round)
-    for (int byte = 0; byte < 256; ++byte)
-      all += static_cast<char>(byte);
-  for (std::size_t size : {all.size(), all.size() - 1, all.size() - 2})
-    CHECK(*codec::from_base64(codec::base64(all.substr(0, size))) == all.substr(0, size));
-}
-
-TEST_CASE("what is not base64 is refused without being quoted") {
-  for (const char* text : {"Zg=", "Zg", "Z===", "=Zg=", "Z*g=", "Zg==Zg==", "Zm9v\n"}) {
-    CAPTURE(text);
-    auto read = codec::from_base64(text);
-    REQUIRE_FALSE(read.ok());
-    CHECK(read.error().find(text) == std::string::npos);
-  }
-}
-
 TEST_CASE("a prefix becomes the range from itself to its successor") {
   CHECK(keys_below("/service/").first == "/service/");
   CHECK(keys_below("/service/").last == "/service0");
