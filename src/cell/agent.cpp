@@ -157,7 +157,10 @@ result<std::unique_ptr<agent>> agent::open(const cell_config& config, const syst
   if (error)
     return failure{
         fmt::format("cannot create cell.data_dir {}: {}", config.data_dir, error.message())};
-  auto lock = directory_lock::take(config.data_dir + "/lock");
+  // A killed predecessor's children hold the lock until they have read that it is gone.
+  constexpr seconds patience{2};
+  auto lock = base::directory_lock::take(config.data_dir, "another cell works on the same data_dir",
+                                         patience);
   if (!lock)
     return failure{lock.error()};
   std::unique_ptr<agent> made{new agent{config, user, how, loop, etcd, *std::move(lock)}};
@@ -167,7 +170,7 @@ result<std::unique_ptr<agent>> agent::open(const cell_config& config, const syst
 }
 
 agent::agent(const cell_config& config, const system_user& user, fencing how,
-             http::event_loop& loop, store::etcd_client& etcd, directory_lock lock)
+             http::event_loop& loop, store::etcd_client& etcd, base::directory_lock lock)
     : config_(config), user_(user), how_(how), loop_(loop), lock_(std::move(lock)),
       expected_authorization_("Basic " + base::to_base64(config.username + ":" + config.password)),
       announcer_(etcd, "the cell"),

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/directory_lock.hpp"
 #include "cell/cell_config.hpp"
 #include "cell/fence.hpp"
 #include "cell/files.hpp"
@@ -116,7 +117,7 @@ private:
   };
 
   agent(const cell_config& config, const system_user& user, fencing how, http::event_loop& loop,
-        store::etcd_client& etcd, directory_lock lock);
+        store::etcd_client& etcd, base::directory_lock lock);
 
   // -- what is on disk
   [[nodiscard]] std::optional<std::string> load();
@@ -212,7 +213,7 @@ private:
   system_user user_;
   fencing how_;
   http::event_loop& loop_;
-  directory_lock lock_;
+  base::directory_lock lock_;
   std::string hostname_;
   std::string identity_; ///< of the data directory
   std::string expected_authorization_;

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "base/directory_lock.hpp"
 #include "base/programs.hpp"
 #include "cell/fence.hpp"
 #include "cell/files.hpp"
@@ -83,7 +84,7 @@ void look_at_guid(const cell_config& config, base::findings& found) {
   auto self = claimant_of(config, identity ? identity->value_or("") : "");
   auto has = identity ? holder_of(*there, self) : holder::nobody;
   // One that runs in this directory is no copy of it, wherever it is by its earlier configuration.
-  auto runs_here = has == holder::twin && directory_lock::is_taken(config.data_dir + "/lock");
+  auto runs_here = has == holder::twin && base::directory_lock::is_taken(config.data_dir);
   if (has == holder::itself || runs_here)
     found.good("guid", "it runs " + whereabouts(*there));
   else if (has != holder::nobody)

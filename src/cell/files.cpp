@@ -13,31 +13,17 @@
 
 #include <fmt/format.h>
 
+#include "base/descriptor.hpp"
+
 namespace matriarch::cell {
 
 namespace fs = std::filesystem;
 
 namespace {
 
-class descriptor {
-public:
-  explicit descriptor(int number) : number_(number) {}
-  ~descriptor() {
-    if (number_ >= 0)
-      ::close(number_);
-  }
-  descriptor(const descriptor&) = delete;
-  descriptor& operator=(const descriptor&) = delete;
-  [[nodiscard]] int number() const { return number_; }
-  explicit operator bool() const { return number_ >= 0; }
-
-private:
-  int number_;
-};
-
-bool is_plain(const descriptor& file) {
+bool is_plain(const base::descriptor& file) {
   struct stat found {};
-  return ::fstat(file.number(), &found) == 0 && S_ISREG(found.st_mode);
+  return ::fstat(file, &found) == 0 && S_ISREG(found.st_mode);
 }
 
 std::string because(std::string_view what, const std::string& path) {
@@ -57,8 +43,8 @@ bool write_all(int to, std::string_view text) {
 
 /// Forces a directory's entries to the disk.
 std::optional<std::string> settle(const std::string& directory) {
-  descriptor opened{::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
-  if (!opened || ::fsync(opened.number()) != 0)
+  base::descriptor opened{::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  if (opened < 0 || ::fsync(opened) != 0)
     return because("force to the disk", directory);
   return std::nullopt;
 }
@@ -72,13 +58,13 @@ std::optional<std::string> write_beside(const std::string& path, std::string_vie
   auto fresh = path + ".new";
   ::unlink(fresh.c_str());
   {
-    descriptor file{::open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
-                           S_IRUSR | S_IWUSR)};
-    if (!file)
+    base::descriptor file{::open(
+        fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR)};
+    if (file < 0)
       return because("create", fresh);
-    if (geteuid() == 0 && ::fchown(file.number(), whose.uid, whose.gid) != 0)
+    if (geteuid() == 0 && ::fchown(file, whose.uid, whose.gid) != 0)
       return because("change the owner of", fresh);
-    if (!write_all(file.number(), text) || (force && ::fsync(file.number()) != 0))
+    if (!write_all(file, text) || (force && ::fsync(file) != 0))
       return because("write", fresh);
   }
   if (::rename(fresh.c_str(), path.c_str()) != 0)
@@ -102,8 +88,8 @@ std::optional<std::string> replace_file(const std::string& path, std::string_vie
 
 result<std::optional<std::string>> read_file(const std::string& path, std::size_t most) {
   // A pipe is not waited for.
-  descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};
-  if (!file) {
+  base::descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};
+  if (file < 0) {
     if (errno == ENOENT)
       return std::optional<std::string>{};
     return failure{because("open", path)};
@@ -113,7 +99,7 @@ result<std::optional<std::string>> read_file(const std::string& path, std::size_
   std::string text;
   char buffer[8192];
   for (;;) {
-    auto got = ::read(file.number(), buffer, sizeof buffer);
+    auto got = ::read(file, buffer, sizeof buffer);
     if (got < 0 && errno == EINTR)
       continue;
     if (got < 0)
@@ -129,12 +115,12 @@ result<std::optional<std::string>> read_file(const std::string& path, std::size_
 std::optional<std::string> make_directory(const std::string& path, mode_t mode, owner whose) {
   if (::mkdir(path.c_str(), mode) != 0 && errno != EEXIST)
     return because("create the directory", path);
-  descriptor opened{::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)};
-  if (!opened)
+  base::descriptor opened{::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)};
+  if (opened < 0)
     return because("open the directory", path);
-  if (geteuid() == 0 && ::fchown(opened.number(), whose.uid, whose.gid) != 0)
+  if (geteuid() == 0 && ::fchown(opened, whose.uid, whose.gid) != 0)
     return because("change the owner of", path);
-  if (::fchmod(opened.number(), mode) != 0)
+  if (::fchmod(opened, mode) != 0)
     return because("change the mode of", path);
   return std::nullopt;
 }
@@ -176,17 +162,17 @@ std::optional<std::string> first_closed(const std::string& path, uid_t uid,
 }
 
 void bound_log(const std::string& path, std::size_t most) {
-  descriptor log{::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};
+  base::descriptor log{::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};
   struct stat found {};
-  if (!log || ::fstat(log.number(), &found) != 0 || !S_ISREG(found.st_mode)
+  if (log < 0 || ::fstat(log, &found) != 0 || !S_ISREG(found.st_mode)
       || static_cast<std::size_t>(found.st_size) <= most)
     return;
   // Renaming would not do: the node's processes keep writing into the file that they have open.
   std::string last(most, '\0');
-  auto got = ::pread(log.number(), last.data(), most, found.st_size - static_cast<off_t>(most));
+  auto got = ::pread(log, last.data(), most, found.st_size - static_cast<off_t>(most));
   last.resize(got < 0 ? 0 : static_cast<std::size_t>(got));
   (void)replace_file(path + ".1", last, {found.st_uid, found.st_gid});
-  if (::ftruncate(log.number(), 0) != 0)
+  if (::ftruncate(log, 0) != 0)
     return; // tried again at the next look
 }
 

@@ -6,7 +6,6 @@
 #include <pwd.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -18,10 +17,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
-#include <chrono>
 #include <cstring>
 #include <sstream>
-#include <thread>
 
 #include <fmt/format.h>
 
@@ -484,41 +481,6 @@ bool can_listen(const std::string& host, int port) {
   bool free = ::bind(probe, reinterpret_cast<sockaddr*>(&where), sizeof where) == 0;
   ::close(probe);
   return free;
-}
-
-result<directory_lock> directory_lock::take(const std::string& path) {
-  int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, S_IRUSR | S_IWUSR);
-  if (file < 0)
-    return failure{because("open " + path)};
-  // A killed predecessor's children hold the lock until they have read that it is gone.
-  constexpr auto patience = std::chrono::seconds{2};
-  auto deadline = std::chrono::steady_clock::now() + patience;
-  while (::flock(file, LOCK_EX | LOCK_NB) != 0) {
-    if (std::chrono::steady_clock::now() >= deadline) {
-      ::close(file);
-      return failure{fmt::format("another cell works on the same data_dir: it holds {}", path)};
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds{10});
-  }
-  return directory_lock{file};
-}
-
-bool directory_lock::is_taken(const std::string& path) {
-  int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0)
-    return false;
-  // Shared, and for a moment: an agent that starts meanwhile tries again.
-  bool taken = ::flock(file, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-  ::close(file);
-  return taken;
-}
-
-directory_lock::directory_lock(directory_lock&& other) noexcept
-    : file_(std::exchange(other.file_, -1)) {}
-
-directory_lock::~directory_lock() {
-  if (file_ >= 0)
-    ::close(file_);
 }
 
 } // namespace matriarch::cell

@@ -75,20 +75,4 @@ void signal_process(const process_identity& process, int number);
 /// Whether nobody listens on a port of an address of this machine.
 [[nodiscard]] bool can_listen(const std::string& host, int port);
 
-/// Holds a lock file as long as it lives, so that no two agents act on one directory.
-class directory_lock {
-public:
-  /// Waits a moment for a predecessor that is just ending.
-  static result<directory_lock> take(const std::string& path);
-  /// Whether an agent holds it, of those that this user may see.
-  [[nodiscard]] static bool is_taken(const std::string& path);
-  directory_lock(directory_lock&& other) noexcept;
-  directory_lock& operator=(directory_lock&&) = delete;
-  ~directory_lock();
-
-private:
-  explicit directory_lock(int file) : file_(file) {}
-  int file_;
-};
-
 } // namespace matriarch::cell

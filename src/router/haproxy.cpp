@@ -4,7 +4,6 @@
 #include <netdb.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -25,7 +24,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include "router/descriptor.hpp"
+#include "base/descriptor.hpp"
 #include "router/words.hpp"
 
 namespace matriarch::router {
@@ -130,7 +129,7 @@ std::optional<std::string> why_not_bound(const std::string& host, std::uint16_t 
     return std::nullopt; // HAProxy says better what is wrong with a host
   int wrong = EADDRNOTAVAIL;
   for (auto* address = found; address && wrong != 0; address = address->ai_next) {
-    descriptor probe{::socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    base::descriptor probe{::socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     int on = 1;
     ::setsockopt(probe, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     wrong = ::bind(probe, address->ai_addr, address->ai_addrlen) == 0 ? 0 : errno;
@@ -148,7 +147,7 @@ bool write_private_file(const std::string& path, const std::string& text) {
   auto draft = path + ".draft";
   ::unlink(draft.c_str()); // one that was left behind keeps its rights
   {
-    descriptor out{::open(draft.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)};
+    base::descriptor out{::open(draft.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)};
     if (out < 0)
       return false;
     std::string_view unwritten = text;
@@ -195,7 +194,7 @@ bool haproxy::running() {
   if (master_handle_ < 0)
     return false;
   // A pidfd becomes readable when its process ends, whether it is a child or not.
-  if (!wait_for(master_handle_, POLLIN, clock::now()))
+  if (!base::wait_for(master_handle_, POLLIN, clock::now()))
     return true;
   ::waitpid(master_, nullptr, WNOHANG);
   return false;
@@ -369,7 +368,7 @@ void haproxy::kill_leftovers() const {
 std::optional<std::string> haproxy::start(const std::string& wanted) {
   kill_leftovers();
   auto log_path = path("haproxy.log");
-  descriptor log{
+  base::descriptor log{
       ::open(log_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600)};
   // -W: a master that stays while workers come and go; -S: its command line.
   auto master = log < 0 ? 0
@@ -423,33 +422,6 @@ std::optional<std::string> haproxy::reload(const std::string& wanted) {
       return std::nullopt;
   }
   return printed_since(length);
-}
-
-// -- the directory --------------------------------------------------------------------------------
-
-result<directory_lock> directory_lock::take(const std::string& directory) {
-  std::error_code error;
-  std::filesystem::create_directories(directory, error);
-  if (error)
-    return failure{fmt::format("{} cannot be made: {}", directory, error.message())};
-  auto path = directory + "/lock";
-  auto file = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (file < 0)
-    return failure{fmt::format("{} cannot be opened: {}", path, std::strerror(errno))};
-  // A predecessor that is just ending takes its grace time.
-  for (auto deadline = clock::now() + 10s; ::flock(file, LOCK_EX | LOCK_NB) != 0;
-       std::this_thread::sleep_for(50ms))
-    if (clock::now() > deadline) {
-      ::close(file);
-      return failure{
-          fmt::format("another router uses {}; give each a data_dir of its own", directory)};
-    }
-  return directory_lock{file};
-}
-
-directory_lock::~directory_lock() {
-  if (file_ >= 0)
-    ::close(file_);
 }
 
 } // namespace matriarch::router

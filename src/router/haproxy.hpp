@@ -9,7 +9,6 @@
 #include <set>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "model/result.hpp"
@@ -104,19 +103,5 @@ inline constexpr std::string_view port_taken =
 /// Replaces a file as a whole, so that no reader ever sees half of it; its owner alone can read it.
 /// False, and errno, if it could not.
 [[nodiscard]] bool write_private_file(const std::string& path, const std::string& text);
-
-/// Holds the data directory for as long as it lives, so that no two routers act on it.
-class directory_lock {
-public:
-  /// Makes the directory if need be.
-  static result<directory_lock> take(const std::string& directory);
-  directory_lock(directory_lock&& other) noexcept : file_(std::exchange(other.file_, -1)) {}
-  directory_lock& operator=(directory_lock&&) = delete;
-  ~directory_lock();
-
-private:
-  explicit directory_lock(int file) : file_(file) {}
-  int file_;
-};
 
 } // namespace matriarch::router

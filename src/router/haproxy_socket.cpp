@@ -10,7 +10,7 @@
 
 #include <fmt/format.h>
 
-#include "router/descriptor.hpp"
+#include "base/descriptor.hpp"
 
 namespace matriarch::router {
 
@@ -29,7 +29,7 @@ result<std::string> haproxy_socket::ask(std::string_view line,
   if (path_.size() >= sizeof address.sun_path)
     return failure{"the path of HAProxy's socket is too long"};
   std::memcpy(address.sun_path, path_.c_str(), path_.size() + 1);
-  descriptor socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+  base::descriptor socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
   if (::connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
     return failure{fmt::format("HAProxy's socket {}: {}", path_, std::strerror(errno))};
   auto text = fmt::format("{}\n", line);
@@ -38,14 +38,14 @@ result<std::string> haproxy_socket::ask(std::string_view line,
     auto sent = ::send(socket, unsent.data(), unsent.size(), MSG_NOSIGNAL);
     if (sent > 0)
       unsent.remove_prefix(static_cast<std::size_t>(sent));
-    else if (errno != EAGAIN || !wait_for(socket, POLLOUT, deadline))
+    else if (errno != EAGAIN || !base::wait_for(socket, POLLOUT, deadline))
       return failure{"HAProxy does not take commands"};
   }
   // It ends the connection when the client has nothing more to say.
   ::shutdown(socket, SHUT_WR);
   std::string answer;
   std::array<char, 65'536> piece;
-  while (wait_for(socket, POLLIN, deadline)) {
+  while (base::wait_for(socket, POLLIN, deadline)) {
     auto got = ::recv(socket, piece.data(), piece.size(), 0);
     if (got == 0)
       return answer;

@@ -9,7 +9,9 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <future>
@@ -20,12 +22,14 @@
 #include <set>
 #include <sstream>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include "base/directory_lock.hpp"
 #include "base/ending.hpp"
 #include "base/logging.hpp"
 #include "http/event_loop.hpp"
@@ -903,6 +907,18 @@ model::router_report self_of(const router_config& config, int status_port,
   return self;
 }
 
+/// Makes the data directory if need be, and holds it.
+result<base::directory_lock> hold_data_dir(const std::string& data_dir) {
+  std::error_code error;
+  std::filesystem::create_directories(data_dir, error);
+  if (error)
+    return failure{fmt::format("{} cannot be made: {}", data_dir, error.message())};
+  // A predecessor that is just ending takes its grace time.
+  constexpr std::chrono::seconds patience{10};
+  return base::directory_lock::take(data_dir, "another router works on the same data_dir",
+                                    patience);
+}
+
 } // namespace
 
 int run(const std::string& config_path) {
@@ -913,7 +929,7 @@ int run(const std::string& config_path) {
   for (const auto& warning : config->warnings)
     spdlog::warn("{}", warning);
 
-  auto lock = directory_lock::take(config->data_dir);
+  auto lock = hold_data_dir(config->data_dir);
   if (!lock)
     return refuse(cannot_serve, lock.error());
   auto identity = store::identity_in(config->data_dir);

@@ -1,7 +1,7 @@
 #include <doctest/doctest.h>
 
+#include "../temporary_directory.hpp"
 #include "cell/cell_config.hpp"
-#include "temporary_directory.hpp"
 
 namespace matriarch::cell {
 

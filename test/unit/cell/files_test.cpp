@@ -8,8 +8,8 @@
 #include <filesystem>
 #include <mutex>
 
+#include "../temporary_directory.hpp"
 #include "cell/files.hpp"
-#include "temporary_directory.hpp"
 
 namespace matriarch::cell {
 

@@ -2,8 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include "../temporary_directory.hpp"
 #include "store/cell_json.hpp"
-#include "temporary_directory.hpp"
 
 using namespace matriarch;
 using namespace matriarch::cell;

@@ -9,7 +9,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "temporary_directory.hpp"
+#include "../temporary_directory.hpp"
 
 using namespace matriarch;
 using namespace matriarch::cell;

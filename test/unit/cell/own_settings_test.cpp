@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "temporary_directory.hpp"
+#include "../temporary_directory.hpp"
 
 using namespace matriarch::cell;
 

@@ -7,9 +7,9 @@
 #include <chrono>
 #include <thread>
 
+#include "../temporary_directory.hpp"
 #include "cell/files.hpp"
 #include "cell/process.hpp"
-#include "temporary_directory.hpp"
 
 namespace matriarch::cell {
 
@@ -168,22 +168,6 @@ TEST_CASE("a program that cannot be run says so") {
   REQUIRE(started.ok());
   REQUIRE(becomes([&] { return !is_alive(*started); }));
   CHECK(reap(*started) == "its program could not be run");
-}
-
-TEST_CASE("a directory is held by one agent at a time") {
-  temporary_directory directory;
-  auto path = directory.path() + "/lock";
-  {
-    auto first = directory_lock::take(path);
-    REQUIRE(first.ok());
-    auto second = directory_lock::take(path);
-    REQUIRE_FALSE(second.ok());
-    CHECK(second.error().find(path) != std::string::npos);
-    CHECK(directory_lock::is_taken(path));
-  }
-  CHECK_FALSE(directory_lock::is_taken(path));
-  CHECK_FALSE(directory_lock::is_taken(path + " of nobody"));
-  CHECK(directory_lock::take(path).ok());
 }
 
 TEST_CASE("an unknown user and root are refused") {

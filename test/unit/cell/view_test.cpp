@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "temporary_directory.hpp"
+#include "../temporary_directory.hpp"
 
 using namespace matriarch;
 using namespace matriarch::cell;

@@ -13,7 +13,7 @@ namespace matriarch::test {
 class temporary_directory {
 public:
   temporary_directory() {
-    std::string name = "/tmp/matriarch-cell-XXXXXX";
+    std::string name = "/tmp/matriarch-unit-XXXXXX";
     if (!::mkdtemp(name.data()))
       throw std::runtime_error{"no temporary directory"};
     path_ = name;

@@ -7,8 +7,9 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
+#include <utility>
 
-namespace matriarch::router {
+namespace matriarch::base {
 
 /// A file descriptor that closes itself.
 class descriptor {
@@ -18,6 +19,7 @@ public:
     if (number_ >= 0)
       ::close(number_);
   }
+  descriptor(descriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
   descriptor(const descriptor&) = delete;
   descriptor& operator=(const descriptor&) = delete;
   operator int() const { return number_; }
@@ -39,4 +41,4 @@ private:
   return ready > 0;
 }
 
-} // namespace matriarch::router
+} // namespace matriarch::base

@@ -1,0 +1,60 @@
+#include "base/directory_lock.hpp"
+
+#include <doctest/doctest.h>
+
+#include <chrono>
+#include <filesystem>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "../temporary_directory.hpp"
+
+using namespace matriarch::base;
+using namespace std::chrono_literals;
+using matriarch::test::temporary_directory;
+
+TEST_CASE("a directory is held by one program at a time") {
+  temporary_directory directory;
+  const auto& path = directory.path();
+  {
+    auto first = directory_lock::take(path, "another has it", 0ms);
+    REQUIRE(first.ok());
+    auto second = directory_lock::take(path, "another has it", 20ms);
+    REQUIRE_FALSE(second.ok());
+    CHECK(second.error() == "another has it: it holds " + path + "/lock");
+    CHECK(directory_lock::is_taken(path));
+  }
+  CHECK_FALSE(directory_lock::is_taken(path));
+  CHECK_FALSE(directory_lock::is_taken(path + " of nobody"));
+  CHECK(directory_lock::take(path, "another has it", 0ms).ok());
+}
+
+TEST_CASE("a lock is held by whom it was handed to") {
+  temporary_directory directory;
+  auto first = directory_lock::take(directory.path(), "another has it", 0ms);
+  REQUIRE(first.ok());
+  {
+    directory_lock owner{*std::move(first)};
+    CHECK(directory_lock::is_taken(directory.path()));
+  }
+  CHECK_FALSE(directory_lock::is_taken(directory.path()));
+}
+
+TEST_CASE("a predecessor that is just ending is waited for") {
+  temporary_directory directory;
+  auto first = directory_lock::take(directory.path(), "another has it", 0ms);
+  REQUIRE(first.ok());
+  std::thread ends{[held = *std::move(first)]() mutable { directory_lock last{std::move(held)}; }};
+  CHECK(directory_lock::take(directory.path(), "another has it", 60s).ok());
+  ends.join();
+}
+
+TEST_CASE("a directory that is not there is not held, and its name is told") {
+  temporary_directory directory;
+  auto none = directory_lock::take(directory.path() + "/missing", "another has it", 0ms);
+  REQUIRE_FALSE(none.ok());
+  CHECK(none.error()
+        == "cannot open " + directory.path() + "/missing/lock: No such file or directory");
+}
