@@ -78,6 +78,8 @@ constexpr std::chrono::days unchecked_life{10 * 365};
 constexpr std::chrono::days backdated{1};
 // Twice this for each node: the log and the one before it.
 constexpr std::size_t longest_log = 8 * 1024 * 1024;
+/// What a file may have, in bytes, that a node's user can write, who may be a tenant.
+constexpr std::size_t longest_file_of_node = 1024 * 1024;
 
 std::string cannot_be_read(const std::string& node_id) {
   return fmt::format(
@@ -107,7 +109,7 @@ http::response answer(int status, std::string_view description = {}, const char*
 
 /// A file that has to be there.
 result<std::string> text_in(const std::string& path) {
-  auto text = read_file(path);
+  auto text = base::read_file(path);
   if (!text)
     return failure{text.error()};
   if (!*text)
@@ -183,15 +185,15 @@ agent::agent(const cell_config& config, const system_user& user, fencing how,
   hostname_ = name;
 }
 
-owner agent::agents_own() const {
+base::owner agent::agents_own() const {
   return {geteuid(), getegid()};
 }
 
-owner agent::nodes_own() const {
+base::owner agent::nodes_own() const {
   return {user_.uid, user_.gid};
 }
 
-owner agent::shown_to_nodes() const {
+base::owner agent::shown_to_nodes() const {
   return {geteuid(), user_.gid};
 }
 
@@ -202,11 +204,11 @@ std::string agent::directory_of(const std::string& node_id) const {
 std::optional<std::string> agent::load() {
   // Without a namespace of its own a node passes through to what is its own.
   for (auto [name, mode] : {std::pair{"nodes", 0711}, std::pair{"trash", 0700}})
-    if (auto error = make_directory(fmt::format("{}/{}", config_.data_dir, name),
-                                    static_cast<mode_t>(mode), agents_own()))
+    if (auto error = base::make_directory(fmt::format("{}/{}", config_.data_dir, name),
+                                          static_cast<mode_t>(mode), agents_own()))
       return error;
   auto above = fs::path{config_.data_dir}.parent_path().string();
-  if (auto closed = first_closed(above, user_.uid, user_.groups))
+  if (auto closed = base::first_closed(above, user_.uid, user_.groups))
     return fmt::format("cell.data_dir {}: the user {}, as whom nodes run, cannot pass through {}; "
                        "allow it with: chmod o+x {}",
                        config_.data_dir, user_.name, *closed, *closed);
@@ -220,7 +222,7 @@ std::optional<std::string> agent::load() {
     return identity.error();
   identity_ = *identity;
   auto path = config_.data_dir + "/fence.json";
-  auto text = read_file(path);
+  auto text = base::read_file(path);
   if (!text)
     return text.error();
   if (*text) {
@@ -231,7 +233,7 @@ std::optional<std::string> agent::load() {
           read.error());
     fence_ = *std::move(read);
   }
-  for (const auto& name : names_in(config_.data_dir + "/nodes"))
+  for (const auto& name : base::names_in(config_.data_dir + "/nodes"))
     load_node(name);
   return close_data_dir();
 }
@@ -246,15 +248,16 @@ std::optional<std::string> agent::close_data_dir() const {
                    id);
       return std::nullopt;
     }
-  return make_directory(config_.data_dir, 0700, agents_own());
+  return base::make_directory(config_.data_dir, 0700, agents_own());
 }
 
 void agent::load_node(const std::string& name) {
   auto directory = directory_of(name);
-  auto text = read_file(node_paths{directory}.record);
+  auto text = base::read_file(node_paths{directory}.record);
   if (text && !*text) {
     // The record is written before anything starts: nothing ever ran there.
-    if (auto error = move_durably(directory, fmt::format("{}/trash/{}", config_.data_dir, name)))
+    if (auto error =
+            base::move_durably(directory, fmt::format("{}/trash/{}", config_.data_dir, name)))
       spdlog::error("{}", *error);
     return;
   }
@@ -270,9 +273,9 @@ void agent::load_node(const std::string& name) {
   found->is = alive ? state::starting : state::restarting;
   // An agent may end between writing what a node is to read and having it read.
   found->reload_wanted = alive;
-  if (auto there = read_file(found->paths.certificate, longest_file_of_node); there && *there)
+  if (auto there = base::read_file(found->paths.certificate, longest_file_of_node); there && *there)
     found->certificate = first_certificate_in(**there);
-  if (auto there = read_file(found->paths.fleet, longest_file_of_node); there && *there)
+  if (auto there = base::read_file(found->paths.fleet, longest_file_of_node); there && *there)
     found->authorities = **there;
   if (alive)
     renew_configuration(*found);
@@ -282,11 +285,11 @@ void agent::load_node(const std::string& name) {
 }
 
 std::optional<std::string> agent::save_fence() {
-  return write_durably(config_.data_dir + "/fence.json", fence_.text(), agents_own());
+  return base::write_durably(config_.data_dir + "/fence.json", fence_.text(), agents_own());
 }
 
 std::optional<std::string> agent::save_node(const node& which) {
-  return write_durably(which.paths.record, text_of(which.record), agents_own());
+  return base::write_durably(which.paths.record, text_of(which.record), agents_own());
 }
 
 claimant agent::self() const {
@@ -294,7 +297,7 @@ claimant agent::self() const {
 }
 
 void agent::start(const std::string& certificate_request, std::function<void(std::string)> taken) {
-  for (const auto& name : names_in(config_.data_dir + "/trash"))
+  for (const auto& name : base::names_in(config_.data_dir + "/trash"))
     remover_.remove(fmt::format("{}/trash/{}", config_.data_dir, name),
                     [](const std::optional<std::string>& error) {
                       if (error)
@@ -570,7 +573,7 @@ void agent::provision(const std::string& node_id, const http::request& asked, co
     return to->send(answer(500, *error));
   auto made = std::make_shared<node>(node_record{*std::move(wanted), *where, std::nullopt, how_},
                                      directory_of(node_id));
-  auto error = make_directory(made->paths.directory, 0711, agents_own());
+  auto error = base::make_directory(made->paths.directory, 0711, agents_own());
   if (!error && waiting && !waiting.mapped().certificate.empty())
     error = install(*made, waiting.mapped());
   if (!error)
@@ -703,7 +706,7 @@ void agent::end_sessions(const std::string& node_id, const http::request& asked,
 /// come: no binding gets a name that another one had.
 std::optional<std::string> agent::refuse(node& which) const {
   auto lines = fmt::format("{}\n", fmt::join(which.kept_out, "\n"));
-  if (auto error = replace_file(which.paths.refused, lines, nodes_own()))
+  if (auto error = base::replace_file(which.paths.refused, lines, nodes_own()))
     return error;
   which.refused = which.kept_out;
   reload_postgresql(processes_of(which));
@@ -739,13 +742,14 @@ void agent::limit_view(launch& what, const std::string& own) const {
 
 /// Python lists the directory and reads what is in it.
 std::optional<std::string> agent::write_guard(const std::string& directory) const {
-  if (auto error = make_directory(directory, 0750, shown_to_nodes()))
+  if (auto error = base::make_directory(directory, 0750, shown_to_nodes()))
     return error;
-  if (auto error = replace_file(directory + "/" + rest_limits_module + ".py", rest_limits_text(),
-                                nodes_own()))
+  if (auto error = base::replace_file(directory + "/" + rest_limits_module + ".py",
+                                      rest_limits_text(), nodes_own()))
     return error;
-  return replace_file(directory + "/sitecustomize.py",
-                      lock_guard_text() + "\n\nimport " + rest_limits_module + "\n", nodes_own());
+  return base::replace_file(directory + "/sitecustomize.py",
+                            lock_guard_text() + "\n\nimport " + rest_limits_module + "\n",
+                            nodes_own());
 }
 
 /// Runs Patroni as a node does, to the point where it has loaded what the guard changes.
@@ -753,11 +757,11 @@ void agent::begin_guard_check() {
   guard_check_at_ = clock::now() + longest_guard_check;
   auto directory = config_.data_dir + "/guard";
   auto python = directory + "/python";
-  auto failed = make_directory(directory, 0711, agents_own());
+  auto failed = base::make_directory(directory, 0711, agents_own());
   if (!failed)
     failed = write_guard(python);
   if (!failed)
-    failed = replace_file(directory + "/log", "", agents_own());
+    failed = base::replace_file(directory + "/log", "", agents_own());
   if (failed)
     return settle_guard(*failed);
   launch what;
@@ -792,7 +796,7 @@ void agent::go_on_checking_guard() {
   guard_check_.reset();
   if (how == fmt::format("exit code {}", lock_guard_holds))
     return settle_guard(std::nullopt);
-  auto said = read_file(config_.data_dir + "/guard/log");
+  auto said = base::read_file(config_.data_dir + "/guard/log");
   auto words = said && *said ? **said : std::string{};
   words = words.substr(0, words.find('\n'));
   if (how != fmt::format("exit code {}", lock_guard_refused))
@@ -908,9 +912,10 @@ std::optional<std::string> agent::install(node& which, const pending_certificate
     if (authorities.find(before) == std::string::npos
         && tls::is_signed_by(which.certificate, before))
       authorities += before;
-  if (auto error = replace_file(which.paths.fleet, authorities, nodes_own()))
+  if (auto error = base::replace_file(which.paths.fleet, authorities, nodes_own()))
     return error;
-  if (auto error = replace_file(which.paths.certificate, what.certificate + what.key, nodes_own()))
+  if (auto error =
+          base::replace_file(which.paths.certificate, what.certificate + what.key, nodes_own()))
     return error;
   which.certificate = first_certificate_in(what.certificate);
   which.authorities = std::move(authorities);
@@ -955,10 +960,10 @@ std::optional<std::string> agent::write_certificate(node& which) const {
     if (!key)
       return key.error();
     // A file need not end with a line's end, and a PEM block has to begin on a line of its own.
-    if (auto error = replace_file(paths.operators, *certificate + "\n" + *key, nodes_own()))
+    if (auto error = base::replace_file(paths.operators, *certificate + "\n" + *key, nodes_own()))
       return error;
   }
-  auto there = read_file(paths.certificate, longest_file_of_node);
+  auto there = base::read_file(paths.certificate, longest_file_of_node);
   if (!there)
     return there.error();
   if (*there) {
@@ -971,7 +976,7 @@ std::optional<std::string> agent::write_certificate(node& which) const {
   if (!made)
     return made.error();
   which.certificate = made->certificate;
-  return replace_file(paths.certificate, made->certificate + made->key, nodes_own());
+  return base::replace_file(paths.certificate, made->certificate + made->key, nodes_own());
 }
 
 /// What Patroni needs to speak TLS with etcd: copies, for it runs as another user and may see no
@@ -992,17 +997,17 @@ std::optional<std::string> agent::copy_file(const std::string& from, const std::
   auto text = text_in(from);
   if (!text)
     return text.error();
-  return replace_file(to, *text, nodes_own());
+  return base::replace_file(to, *text, nodes_own());
 }
 
 /// The node's own view of PostgreSQL's programs. They belong to the agent: a database's superuser
 /// must not replace what is started next.
 std::optional<std::string> agent::write_programs(const node& which) const {
   const auto& directory = which.paths.programs;
-  if (auto error = make_directory(directory, 0750, shown_to_nodes()))
+  if (auto error = base::make_directory(directory, 0750, shown_to_nodes()))
     return error;
   std::error_code error;
-  for (const auto& name : names_in(config_.postgresql.bin_dir)) {
+  for (const auto& name : base::names_in(config_.postgresql.bin_dir)) {
     auto link = fs::path{directory} / name;
     auto target = fs::path{config_.postgresql.bin_dir} / name;
     std::error_code none_yet;
@@ -1015,7 +1020,7 @@ std::optional<std::string> agent::write_programs(const node& which) const {
   }
   auto script = directory + "/postgres";
   if (auto failed =
-          replace_file(script, render_postgres_script(config_, which.paths), agents_own()))
+          base::replace_file(script, render_postgres_script(config_, which.paths), agents_own()))
     return failed;
   fs::permissions(script, fs::perms{0755}, error);
   if (error)
@@ -1029,23 +1034,23 @@ std::optional<std::string> agent::write_configuration(node& which) const {
   if (auto error = write_etcd_files(which))
     return error;
   auto text = render_patroni(config_, which.record, which.paths, !which.authorities.empty());
-  return replace_file(which.paths.patroni, text, nodes_own());
+  return base::replace_file(which.paths.patroni, text, nodes_own());
 }
 
 /// PostgreSQL does not start, and reads nothing again, while a file that pg_hba.conf names is missing.
 /// What a file has that is there stays refused.
 std::optional<std::string> agent::make_refused(const node& which) const {
-  auto there = read_file(which.paths.refused, longest_file_of_node);
+  auto there = base::read_file(which.paths.refused, longest_file_of_node);
   if (!there)
     return there.error();
-  return *there ? std::nullopt : replace_file(which.paths.refused, "", nodes_own());
+  return *there ? std::nullopt : base::replace_file(which.paths.refused, "", nodes_own());
 }
 
 std::optional<std::string> agent::write_files(node& which) const {
   const auto& paths = which.paths;
   const auto& record = which.record;
   for (const auto& directory : {paths.home, paths.run})
-    if (auto error = make_directory(directory, 0700, nodes_own()))
+    if (auto error = base::make_directory(directory, 0700, nodes_own()))
       return error;
   if (auto error = write_guard(paths.python))
     return error;
@@ -1055,10 +1060,11 @@ std::optional<std::string> agent::write_files(node& which) const {
     return error;
   if (auto error = write_configuration(which))
     return error;
-  if (auto error =
-          replace_file(paths.bootstrap_sql, render_bootstrap_sql(record.request), nodes_own()))
+  if (auto error = base::replace_file(paths.bootstrap_sql, render_bootstrap_sql(record.request),
+                                      nodes_own()))
     return error;
-  return replace_file(paths.bootstrap_script, render_bootstrap_script(config_, paths), nodes_own());
+  return base::replace_file(paths.bootstrap_script, render_bootstrap_script(config_, paths),
+                            nodes_own());
 }
 
 /// A node that ended in the middle of its copy of the leader has data that nothing starts with, and
@@ -1073,7 +1079,7 @@ std::optional<std::string> agent::discard_half_a_copy(const node& which) {
   const auto& id = which.record.request.node_id;
   spdlog::info("node {}: it ended in the middle of its copy, and begins anew", id);
   auto trash = fmt::format("{}/trash/{}-{}", config_.data_dir, id, wall_milliseconds());
-  if (auto error = move_durably(data, trash))
+  if (auto error = base::move_durably(data, trash))
     return error;
   remover_.remove(trash, [id](const std::optional<std::string>& error) {
     if (error)
@@ -1140,7 +1146,7 @@ void agent::launch_node(const node_ptr& which) {
 /// all else stays as it is until it gets one.
 void agent::renew_configuration(node& which) const {
   const auto& id = which.record.request.node_id;
-  auto text = read_file(which.paths.patroni, longest_file_of_node);
+  auto text = base::read_file(which.paths.patroni, longest_file_of_node);
   if (!text || !*text)
     return spdlog::error("node {}: cannot read {}", id, which.paths.patroni);
   which.asked_by_tls = speaks_tls(**text);
@@ -1158,7 +1164,7 @@ void agent::renew_configuration(node& which) const {
                          which.paths.patroni);
   if (*renewed == **text)
     return;
-  if (auto error = replace_file(which.paths.patroni, *renewed, nodes_own()))
+  if (auto error = base::replace_file(which.paths.patroni, *renewed, nodes_own()))
     return spdlog::error("node {}: {}", id, *error);
   spdlog::info("node {}: its pg_hba.conf is brought up to date", id);
 }
@@ -1314,7 +1320,7 @@ void agent::clear_away(const node_ptr& which) {
   if (kill_leftovers(*which) > 0)
     return; // looks again at the next tick, until none is left
   auto trash = fmt::format("{}/trash/{}", config_.data_dir, id);
-  if (auto error = move_durably(which->paths.directory, trash)) {
+  if (auto error = base::move_durably(which->paths.directory, trash)) {
     spdlog::error("node {}: {}", id, *error);
     return;
   }
@@ -1399,7 +1405,7 @@ void agent::bound_logs() {
   loop_.after(log_look, life_.guard([this] { bound_logs(); }));
   for (const auto& [id, which] : nodes_)
     if (which->is != state::stopping)
-      bound_log(which->paths.log, longest_log);
+      base::bound_log(which->paths.log, longest_log);
 }
 
 } // namespace matriarch::cell

@@ -10,9 +10,10 @@
 #include <vector>
 
 #include "base/directory_lock.hpp"
+#include "base/files.hpp"
+#include "base/remover.hpp"
 #include "cell/cell_config.hpp"
 #include "cell/fence.hpp"
-#include "cell/files.hpp"
 #include "cell/guid_holder.hpp"
 #include "cell/node_record.hpp"
 #include "cell/patroni_config.hpp"
@@ -126,10 +127,10 @@ private:
   [[nodiscard]] std::optional<std::string> save_fence();
   [[nodiscard]] std::optional<std::string> save_node(const node& which);
   [[nodiscard]] std::string directory_of(const std::string& node_id) const;
-  [[nodiscard]] owner agents_own() const;
-  [[nodiscard]] owner nodes_own() const;
+  [[nodiscard]] base::owner agents_own() const;
+  [[nodiscard]] base::owner nodes_own() const;
   /// Of what nodes may read, by their group, and not change.
-  [[nodiscard]] owner shown_to_nodes() const;
+  [[nodiscard]] base::owner shown_to_nodes() const;
 
   // -- requests
   void serve(const http::request& asked, const reply& to);
@@ -223,7 +224,7 @@ private:
   std::set<std::string> left_alone_;
   std::map<std::string, pending_certificate> pending_; ///< by node id
   store::announcer announcer_;
-  remover remover_;
+  base::remover remover_;
   settings_judge judge_;
 
   /// Whether this cell's Patroni can be kept from taking the leader's key from a successor: no node

@@ -9,12 +9,12 @@
 #include <spdlog/spdlog.h>
 
 #include "base/ending.hpp"
+#include "base/files.hpp"
 #include "base/logging.hpp"
 #include "cell/agent.hpp"
 #include "cell/cell_config.hpp"
 #include "cell/cell_identity.hpp"
 #include "cell/check.hpp"
-#include "cell/files.hpp"
 #include "cell/own_settings.hpp"
 #include "cell/process.hpp"
 #include "http/event_loop.hpp"
@@ -44,7 +44,7 @@ std::string missing_programs(const cell_config& config) {
 
 /// Whether an earlier run has left nodes here, which have to be fenced and stopped whatever is missing.
 bool has_nodes(const cell_config& config) {
-  return !names_in(config.data_dir + "/nodes").empty();
+  return !base::names_in(config.data_dir + "/nodes").empty();
 }
 
 /// What PostgreSQL would not start with, of the configuration's own settings; nothing if there is

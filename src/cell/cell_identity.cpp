@@ -4,7 +4,7 @@
 
 #include <spdlog/spdlog.h>
 
-#include "cell/files.hpp"
+#include "base/files.hpp"
 #include "store/cell_json.hpp"
 #include "store/keys.hpp"
 #include "tls/authorities.hpp"
@@ -37,7 +37,7 @@ std::optional<std::string> cell_identity::load(const cell_config& config) {
     shown_->refuse_plain(!plain_http_);
     return std::nullopt;
   }
-  auto there = read_file(file_);
+  auto there = base::read_file(file_);
   if (!there)
     return there.error();
   if (*there)
@@ -58,7 +58,8 @@ std::optional<std::string> cell_identity::make() {
                                   {now() - tls::backdated, now() + unchecked_life});
   if (!made)
     return made.error();
-  if (auto wrong = write_durably(file_, made->certificate + made->key, {geteuid(), getegid()}))
+  if (auto wrong =
+          base::write_durably(file_, made->certificate + made->key, {geteuid(), getegid()}))
     return wrong;
   has_ = *std::move(made);
   return shown_->show(has_);
@@ -110,7 +111,7 @@ void cell_identity::take_certificate(const std::string& certificate) {
   has_ = std::move(next);
   spdlog::info("the cell has a new certificate of the fleet's authority");
   // It is in etcd anyway, for when this agent starts again.
-  if (auto wrong = write_durably(file_, has_.certificate + has_.key, {geteuid(), getegid()}))
+  if (auto wrong = base::write_durably(file_, has_.certificate + has_.key, {geteuid(), getegid()}))
     spdlog::error("the cell's certificate cannot be kept: {}", *wrong);
 }
 

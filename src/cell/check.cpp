@@ -8,9 +8,9 @@
 #include <unistd.h>
 
 #include "base/directory_lock.hpp"
+#include "base/files.hpp"
 #include "base/programs.hpp"
 #include "cell/fence.hpp"
-#include "cell/files.hpp"
 #include "cell/guid_holder.hpp"
 #include "cell/own_settings.hpp"
 #include "cell/process.hpp"
@@ -54,7 +54,7 @@ void look_at_directory(const cell_config& config, base::findings& found) {
 std::optional<http::recognised_by> shown_by(const cell_config& config) {
   if (!config.tls.certificate.empty())
     return http::recognised_by{std::string{http::host_in(config.uri)}, config.tls.certificate};
-  auto kept = read_file(config.data_dir + "/cell.pem");
+  auto kept = base::read_file(config.data_dir + "/cell.pem");
   if (!kept || !*kept)
     return std::nullopt;
   return http::recognised_by{tls::cell_host(config.guid), **kept};
@@ -127,7 +127,7 @@ void look_at_programs(const cell_config& config, bool versions, base::findings& 
 
 std::optional<std::string> why_not_of_fleet(const cell_config& config,
                                             const std::string& fleet_in_etcd) {
-  auto text = read_file(config.data_dir + "/fence.json");
+  auto text = base::read_file(config.data_dir + "/fence.json");
   auto memory = text && *text ? fence::parse(**text) : result<fence>{failure{""}};
   if (!memory || memory->fleet().empty() || fleet_in_etcd.empty()
       || memory->fleet() == fleet_in_etcd)

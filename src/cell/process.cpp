@@ -22,7 +22,7 @@
 
 #include <fmt/format.h>
 
-#include "cell/files.hpp"
+#include "base/files.hpp"
 
 namespace matriarch::cell {
 
@@ -201,7 +201,7 @@ pid_t fork_into(fencing how) {
 }
 
 std::string boot_id() {
-  auto read = read_file("/proc/sys/kernel/random/boot_id");
+  auto read = base::read_file("/proc/sys/kernel/random/boot_id");
   if (!read || !*read)
     return {};
   auto text = **read;
@@ -216,7 +216,7 @@ struct process_status {
   std::uint64_t start_time;
 };
 std::optional<process_status> status_of(int pid) {
-  auto read = read_file(fmt::format("/proc/{}/stat", pid));
+  auto read = base::read_file(fmt::format("/proc/{}/stat", pid));
   if (!read || !*read)
     return std::nullopt;
   // The name, in parentheses, can hold anything; the fields after it are numbers.
@@ -288,7 +288,7 @@ bool works(fencing how) {
 /// The numbers of all processes, as far as they can be seen.
 std::vector<pid_t> pids() {
   std::vector<pid_t> found;
-  for (const auto& name : names_in("/proc")) {
+  for (const auto& name : base::names_in("/proc")) {
     pid_t pid = 0;
     auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), pid);
     if (error == std::errc{} && end == name.data() + name.size())

@@ -70,7 +70,7 @@ std::optional<std::string> concerned(const complaint& what,
 
 std::vector<std::string> libraries_below(const std::string& directory) {
   std::vector<std::string> found;
-  for (auto& name : names_in(directory))
+  for (auto& name : base::names_in(directory))
     if (name.ends_with(library_suffix) && found.size() < most_libraries)
       found.push_back(name.substr(0, name.size() - library_suffix.size()));
   return found;
@@ -168,11 +168,11 @@ void settings_judge::learn_libraries(const std::string& library_dir,
 /// out when it is asked again.
 void settings_judge::try_settings(const postgresql_parameters& parameters, verdict so_far,
                                   const std::string& asked_as) {
-  auto owner_of_file = owner{with_.user.uid, with_.user.gid};
-  if (auto error = make_directory(with_.directory, 0711, {geteuid(), getegid()}))
+  auto owner_of_file = base::owner{with_.user.uid, with_.user.gid};
+  if (auto error = base::make_directory(with_.directory, 0711, {geteuid(), getegid()}))
     return fail_first(*error);
-  if (auto error = replace_file(with_.directory + "/postgresql.conf", render_settings(parameters),
-                                owner_of_file))
+  if (auto error = base::replace_file(with_.directory + "/postgresql.conf",
+                                      render_settings(parameters), owner_of_file))
     return fail_first(*error);
   // What is given here is not taken from the file, which is looked at all the same.
   run({path_of("postgres"), "-D", with_.directory, "-c", "log_line_prefix=", "-c",
@@ -245,9 +245,9 @@ void settings_judge::fail_all(const std::string& why) {
 
 void settings_judge::run(std::vector<std::string> arguments, std::function<void(const end&)> then) {
   auto log = with_.directory + "/log";
-  auto failed = make_directory(with_.directory, 0711, {geteuid(), getegid()});
+  auto failed = base::make_directory(with_.directory, 0711, {geteuid(), getegid()});
   if (!failed)
-    failed = replace_file(log, "", {geteuid(), getegid()});
+    failed = base::replace_file(log, "", {geteuid(), getegid()});
   if (failed)
     return fail_all(*failed);
   launch what;
@@ -279,7 +279,7 @@ void settings_judge::watch() {
     std::error_code unknown;
     if (auto size = fs::file_size(log, unknown); unknown || size > most_printed)
       came.how = "it prints too much";
-    else if (auto said = read_file(log); said && *said)
+    else if (auto said = base::read_file(log); said && *said)
       came.printed = **std::move(said);
     auto then = std::move(running_->then);
     running_.reset();

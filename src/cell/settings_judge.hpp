@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "cell/files.hpp"
+#include "base/files.hpp"
 #include "cell/process.hpp"
 #include "cell/settings_check.hpp"
 #include "http/event_loop.hpp"

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <system_error>
 
-#include "cell/files.hpp"
+#include "base/files.hpp"
 
 namespace matriarch::cell {
 
@@ -54,7 +54,7 @@ machine_view view_of_node(const std::string& own, const std::vector<std::string>
     });
   };
   for (const auto& [directory, kept] : parts) {
-    for (const auto& name : names_in(std::string{directory})) {
+    for (const auto& name : base::names_in(std::string{directory})) {
       auto path = (directory == "/" ? "/" : std::string{directory} + "/") + name;
       std::error_code error;
       // Debian has a directory of each Python's settings.

@@ -46,8 +46,8 @@ bool knows_fleet(const router_config& config) {
 void remember_fleet(const router_config& config, const std::string& fleet_in_etcd) {
   if (fleet_in_etcd.empty() || !remembered_in(config).empty())
     return;
-  if (!write_private_file(path_of(config), fleet_in_etcd + "\n"))
-    spdlog::warn("{} cannot be written: {}", path_of(config), std::strerror(errno));
+  if (auto failed = write_private_file(path_of(config), fleet_in_etcd + "\n"))
+    spdlog::warn("{}", *failed);
 }
 
 } // namespace matriarch::router

@@ -25,6 +25,7 @@
 #include <spdlog/spdlog.h>
 
 #include "base/descriptor.hpp"
+#include "base/files.hpp"
 #include "router/words.hpp"
 
 namespace matriarch::router {
@@ -143,22 +144,8 @@ std::optional<std::string> why_not_bound(const std::string& host, std::uint16_t 
                                            host, std::strerror(wrong));
 }
 
-bool write_private_file(const std::string& path, const std::string& text) {
-  auto draft = path + ".draft";
-  ::unlink(draft.c_str()); // one that was left behind keeps its rights
-  {
-    base::descriptor out{::open(draft.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)};
-    if (out < 0)
-      return false;
-    std::string_view unwritten = text;
-    while (!unwritten.empty()) {
-      auto written = ::write(out, unwritten.data(), unwritten.size());
-      if (written <= 0)
-        return false;
-      unwritten.remove_prefix(static_cast<std::size_t>(written));
-    }
-  }
-  return ::rename(draft.c_str(), path.c_str()) == 0;
+std::optional<std::string> write_private_file(const std::string& path, std::string_view text) {
+  return base::replace_file(path, text, {::geteuid(), ::getegid()});
 }
 
 haproxy::haproxy(std::string executable, std::string data_dir)
@@ -305,14 +292,14 @@ result<told_state> haproxy::tell() const {
 // -- its files ------------------------------------------------------------------------------------
 
 std::optional<std::string> haproxy::write(const haproxy_files& files) const {
-  auto written = files.text.empty() || write_private_file(path("haproxy.cfg"), files.text);
-  written = written && write_private_file(path("server-state"), files.server_state);
+  auto failed =
+      files.text.empty() ? std::nullopt : write_private_file(path("haproxy.cfg"), files.text);
+  if (!failed)
+    failed = write_private_file(path("server-state"), files.server_state);
   for (auto which : all_maps)
-    if (auto index = static_cast<std::size_t>(which); index < files.maps.size())
-      written = written && write_private_file(path_of(which, data_dir_), files.maps[index]);
-  if (written)
-    return std::nullopt;
-  return fmt::format("{} cannot be written to: {}", data_dir_, std::strerror(errno));
+    if (auto index = static_cast<std::size_t>(which); !failed && index < files.maps.size())
+      failed = write_private_file(path_of(which, data_dir_), files.maps[index]);
+  return failed;
 }
 
 proxy_state haproxy::written() const {

@@ -101,7 +101,8 @@ inline constexpr std::string_view port_taken =
 [[nodiscard]] std::optional<std::string> why_not_bound(const std::string& host, std::uint16_t port);
 
 /// Replaces a file as a whole, so that no reader ever sees half of it; its owner alone can read it.
-/// False, and errno, if it could not.
-[[nodiscard]] bool write_private_file(const std::string& path, const std::string& text);
+/// Why it could not, if so.
+[[nodiscard]] std::optional<std::string> write_private_file(const std::string& path,
+                                                            std::string_view text);
 
 } // namespace matriarch::router

@@ -7,8 +7,8 @@
 #include <optional>
 #include <string>
 
+#include "base/background.hpp"
 #include "http/event_loop.hpp"
-#include "router/background.hpp"
 
 namespace matriarch::router {
 
@@ -41,7 +41,7 @@ private:
   http::event_loop& loop_;
   std::function<void(const std::string&)> changed_;
   std::map<std::string, entry> known_;
-  std::unique_ptr<background> looker_ = std::make_unique<background>();
+  std::unique_ptr<base::background> looker_ = std::make_unique<base::background>();
 };
 
 } // namespace matriarch::router

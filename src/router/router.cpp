@@ -29,6 +29,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include "base/background.hpp"
 #include "base/directory_lock.hpp"
 #include "base/ending.hpp"
 #include "base/logging.hpp"
@@ -37,7 +38,6 @@
 #include "model/json.hpp"
 #include "model/times.hpp"
 #include "model/utf8.hpp"
-#include "router/background.hpp"
 #include "router/certificate.hpp"
 #include "router/check.hpp"
 #include "router/fleet.hpp"
@@ -139,7 +139,7 @@ class program {
 public:
   program(const router_config& settings, http::event_loop& loop, store::etcd_client& etcd)
       : settings_(settings), loop_(loop), etcd_(etcd), keeper_(settings),
-        worker_(std::make_unique<background>()) {}
+        worker_(std::make_unique<base::background>()) {}
 
   /// Who it is. `refused` is called, with the reason in words, if another router has its id or etcd
   /// turns out to be another fleet's.
@@ -700,7 +700,8 @@ private:
     auto pem = read_certificate(settings_.broker->tls_certificate, settings_.broker->tls_key);
     if (pem && *pem == pem_.broker)
       return;
-    auto wrong = pem ? keep(certificate_path(settings_), *pem) : std::optional{pem.error()};
+    auto wrong =
+        pem ? write_private_file(certificate_path(settings_), *pem) : std::optional{pem.error()};
     if (wrong != certificate_error_ && wrong)
       spdlog::error("the certificate of the brokers' port stays the old one: {}", *wrong);
     certificate_error_ = wrong;
@@ -710,14 +711,6 @@ private:
       spdlog::info("the brokers' port gets its new certificate");
     pem_.broker = *pem;
     apply();
-  }
-
-  /// Writes what HAProxy reads; why it could not, if so.
-  [[nodiscard]] static std::optional<std::string> keep(const std::string& path,
-                                                       const std::string& pem) {
-    if (write_private_file(path, pem))
-      return std::nullopt;
-    return fmt::format("{} cannot be written: {}", path, std::strerror(errno));
   }
 
   /// Who signed the fleet's certificates when an earlier router was told: also without etcd no other
@@ -733,7 +726,7 @@ private:
     auto pem = certificates_in(told);
     if (pem.empty() || pem == pem_.fleet)
       return;
-    if (auto wrong = keep(authority_path(settings_), pem))
+    if (auto wrong = write_private_file(authority_path(settings_), pem))
       return spdlog::error("Patronis are checked by the authority of before: {}", *wrong);
     spdlog::info("Patronis are checked by the fleet's authority{}",
                  pem_.fleet.empty() ? "" : ", which is another one");
@@ -881,7 +874,7 @@ private:
   int status_code_ = 503;
   std::string status_;
 
-  std::unique_ptr<background> worker_;
+  std::unique_ptr<base::background> worker_;
 };
 
 http::response answer_to(const http::request& asked, program& router) {

@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "../temporary_directory.hpp"
-#include "cell/files.hpp"
+#include "base/files.hpp"
 #include "cell/process.hpp"
 
 namespace matriarch::cell {
@@ -59,7 +59,7 @@ bool recorded(const process_identity&) {
 }
 
 std::string log_of(const temporary_directory& directory) {
-  auto read = read_file(directory.path() + "/log");
+  auto read = base::read_file(directory.path() + "/log");
   return read.ok() && *read ? **read : "";
 }
 
@@ -124,7 +124,7 @@ TEST_CASE("in a namespace a program finds its own part of a hidden directory, an
   for (const auto& name : {upper, upper + "/n", upper + "/n/mine", upper + "/n/others"})
     REQUIRE(::mkdir(name.c_str(), 0777) == 0);
   for (const auto* name : {"/d/secret", "/d/n/mine/own", "/d/n/others/secret"})
-    REQUIRE_FALSE(replace_file(directory.path() + name, "text\n", {some_user().uid, 0}));
+    REQUIRE_FALSE(base::replace_file(directory.path() + name, "text\n", {some_user().uid, 0}));
   auto what = shell(directory,
                     "cat " + upper + "/n/mine/own; echo new > " + upper + "/n/mine/new; cat "
                         + upper + "/secret " + upper + "/n/others/secret || ls /dev/shm",
@@ -141,9 +141,9 @@ TEST_CASE("in a namespace a program finds its own part of a hidden directory, an
   CHECK(said.starts_with("text\n"));
   CHECK(said.find("text", 1) == std::string::npos);
   // What it writes is there for all, and what it does not see is there still.
-  CHECK(read_file(upper + "/n/mine/new")->has_value());
-  CHECK(names_in(upper) == std::vector<std::string>{"n", "secret"});
-  CHECK(names_in(upper + "/n") == std::vector<std::string>{"mine", "others"});
+  CHECK(base::read_file(upper + "/n/mine/new")->has_value());
+  CHECK(base::names_in(upper) == std::vector<std::string>{"n", "secret"});
+  CHECK(base::names_in(upper + "/n") == std::vector<std::string>{"mine", "others"});
 }
 
 TEST_CASE("without a namespace what is left is found by its working directory") {

@@ -1,4 +1,4 @@
-#include "cell/files.hpp"
+#include "base/files.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -15,13 +15,13 @@
 
 #include "base/descriptor.hpp"
 
-namespace matriarch::cell {
+namespace matriarch::base {
 
 namespace fs = std::filesystem;
 
 namespace {
 
-bool is_plain(const base::descriptor& file) {
+bool is_plain(const descriptor& file) {
   struct stat found {};
   return ::fstat(file, &found) == 0 && S_ISREG(found.st_mode);
 }
@@ -43,7 +43,7 @@ bool write_all(int to, std::string_view text) {
 
 /// Forces a directory's entries to the disk.
 std::optional<std::string> settle(const std::string& directory) {
-  base::descriptor opened{::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  descriptor opened{::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   if (opened < 0 || ::fsync(opened) != 0)
     return because("force to the disk", directory);
   return std::nullopt;
@@ -58,8 +58,8 @@ std::optional<std::string> write_beside(const std::string& path, std::string_vie
   auto fresh = path + ".new";
   ::unlink(fresh.c_str());
   {
-    base::descriptor file{::open(
-        fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR)};
+    descriptor file{::open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+                           S_IRUSR | S_IWUSR)};
     if (file < 0)
       return because("create", fresh);
     if (geteuid() == 0 && ::fchown(file, whose.uid, whose.gid) != 0)
@@ -88,7 +88,7 @@ std::optional<std::string> replace_file(const std::string& path, std::string_vie
 
 result<std::optional<std::string>> read_file(const std::string& path, std::size_t most) {
   // A pipe is not waited for.
-  base::descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};
+  descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};
   if (file < 0) {
     if (errno == ENOENT)
       return std::optional<std::string>{};
@@ -115,7 +115,7 @@ result<std::optional<std::string>> read_file(const std::string& path, std::size_
 std::optional<std::string> make_directory(const std::string& path, mode_t mode, owner whose) {
   if (::mkdir(path.c_str(), mode) != 0 && errno != EEXIST)
     return because("create the directory", path);
-  base::descriptor opened{::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)};
+  descriptor opened{::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)};
   if (opened < 0)
     return because("open the directory", path);
   if (geteuid() == 0 && ::fchown(opened, whose.uid, whose.gid) != 0)
@@ -162,7 +162,7 @@ std::optional<std::string> first_closed(const std::string& path, uid_t uid,
 }
 
 void bound_log(const std::string& path, std::size_t most) {
-  base::descriptor log{::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};
+  descriptor log{::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};
   struct stat found {};
   if (log < 0 || ::fstat(log, &found) != 0 || !S_ISREG(found.st_mode)
       || static_cast<std::size_t>(found.st_size) <= most)
@@ -176,41 +176,4 @@ void bound_log(const std::string& path, std::size_t most) {
     return; // tried again at the next look
 }
 
-remover::remover() : thread_([this] { work(); }) {}
-
-remover::~remover() {
-  {
-    std::lock_guard lock{mutex_};
-    ending_ = true;
-  }
-  wake_.notify_one();
-  thread_.join();
-}
-
-void remover::remove(std::string directory, std::function<void(std::optional<std::string>)> done) {
-  {
-    std::lock_guard lock{mutex_};
-    tasks_.push_back({std::move(directory), std::move(done)});
-  }
-  wake_.notify_one();
-}
-
-void remover::work() {
-  std::unique_lock lock{mutex_};
-  for (;;) {
-    wake_.wait(lock, [this] { return ending_ || !tasks_.empty(); });
-    if (ending_)
-      return;
-    auto next = std::move(tasks_.front());
-    tasks_.pop_front();
-    lock.unlock();
-    std::error_code error;
-    fs::remove_all(next.directory, error);
-    next.done(
-        error ? std::optional{fmt::format("cannot remove {}: {}", next.directory, error.message())}
-              : std::nullopt);
-    lock.lock();
-  }
-}
-
-} // namespace matriarch::cell
+} // namespace matriarch::base

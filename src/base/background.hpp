@@ -7,7 +7,7 @@
 #include <thread>
 #include <utility>
 
-namespace matriarch::router {
+namespace matriarch::base {
 
 /// One thread that runs jobs in their order: for what blocks, which the event loop must
 /// not.
@@ -58,4 +58,4 @@ private:
   std::thread thread_;
 };
 
-} // namespace matriarch::router
+} // namespace matriarch::base

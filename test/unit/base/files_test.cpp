@@ -9,9 +9,10 @@
 #include <mutex>
 
 #include "../temporary_directory.hpp"
-#include "cell/files.hpp"
+#include "base/files.hpp"
+#include "base/remover.hpp"
 
-namespace matriarch::cell {
+namespace matriarch::base {
 
 namespace fs = std::filesystem;
 using test::temporary_directory;
@@ -151,4 +152,4 @@ TEST_CASE("the remover removes a directory and says so") {
   CHECK_FALSE(fs::exists(doomed));
 }
 
-} // namespace matriarch::cell
+} // namespace matriarch::base

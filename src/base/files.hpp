@@ -2,19 +2,14 @@
 
 #include <sys/types.h>
 
-#include <condition_variable>
-#include <deque>
-#include <functional>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 #include "model/result.hpp"
 
-namespace matriarch::cell {
+namespace matriarch::base {
 
 /// Whom a file or a directory belongs to.
 struct owner {
@@ -32,11 +27,9 @@ struct owner {
 [[nodiscard]] std::optional<std::string> replace_file(const std::string& path,
                                                       std::string_view text, owner whose);
 
-/// What a file that the agent keeps for itself may have, in bytes: the fence of a cell that has had
+/// What a file that a program keeps for itself may have, in bytes: the fence of a cell that has had
 /// many scopes is the longest.
 constexpr std::size_t longest_own_file = 64 * 1024 * 1024;
-/// The same of a file that a node's user can write, who may be a tenant.
-constexpr std::size_t longest_file_of_node = 1024 * 1024;
 
 /// A whole file; nothing if it does not exist. Whoever can write to its directory decides what is
 /// there: what is no plain file, such as a link or a pipe, or has more than `most` bytes, is a failure.
@@ -63,31 +56,4 @@ constexpr std::size_t longest_file_of_node = 1024 * 1024;
 /// undisturbed. What is no plain file is left alone.
 void bound_log(const std::string& path, std::size_t most);
 
-/// A thread that removes directories, for that can take seconds and the event loop must not wait.
-class remover {
-public:
-  remover();
-  /// Waits for the removal under way; those not begun are left.
-  ~remover();
-  remover(const remover&) = delete;
-  remover& operator=(const remover&) = delete;
-
-  /// Removes a directory with all that is in it, then calls `done` on the remover's thread with
-  /// what went wrong, if anything did.
-  void remove(std::string directory, std::function<void(std::optional<std::string>)> done);
-
-private:
-  void work();
-
-  struct task {
-    std::string directory;
-    std::function<void(std::optional<std::string>)> done;
-  };
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<task> tasks_;
-  bool ending_ = false;
-  std::thread thread_;
-};
-
-} // namespace matriarch::cell
+} // namespace matriarch::base
