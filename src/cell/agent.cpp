@@ -269,7 +269,7 @@ void agent::load_node(const std::string& name) {
     return;
   }
   auto found = std::make_shared<node>(*std::move(record), directory);
-  bool alive = found->record.process && is_alive(*found->record.process);
+  bool alive = found->record.process && base::is_alive(*found->record.process);
   found->is = alive ? state::starting : state::restarting;
   // An agent may end between writing what a node is to read and having it read.
   found->reload_wanted = alive;
@@ -774,7 +774,7 @@ void agent::begin_guard_check() {
   what.how = how_;
   limit_view(what, directory);
   // It starts nothing and writes nothing: a later agent need not know of it.
-  auto started = start_process(what, [](const process_identity&) { return true; });
+  auto started = start_process(what, [](const base::process_identity&) { return true; });
   if (!started)
     return settle_guard(started.error());
   guard_check_ = *started;
@@ -787,9 +787,9 @@ void agent::go_on_checking_guard() {
       begin_guard_check();
     return;
   }
-  if (is_alive(*guard_check_)) {
+  if (base::is_alive(*guard_check_)) {
     if (now >= guard_check_at_)
-      signal_process(*guard_check_, SIGKILL);
+      base::signal_process(*guard_check_, SIGKILL);
     return;
   }
   auto how = reap(*guard_check_);
@@ -934,7 +934,7 @@ bool agent::shows_certificate(const node& which) {
 void agent::reload(const node_ptr& which) {
   which->reload_wanted = false;
   if (which->record.process)
-    signal_process(*which->record.process, SIGHUP);
+    base::signal_process(*which->record.process, SIGHUP);
 }
 
 // -- a node's life --------------------------------------------------------------------------------
@@ -1121,7 +1121,7 @@ void agent::launch_node(const node_ptr& which) {
     what.user = user_;
     what.how = how_;
     limit_view(what, which->paths.directory);
-    auto started = start_process(what, [&](const process_identity& identity) {
+    auto started = start_process(what, [&](const base::process_identity& identity) {
       record.process = identity;
       auto error = save_node(*which);
       if (error)
@@ -1261,7 +1261,7 @@ void agent::kill_if_replaced(const node_ptr& which) {
         spdlog::warn("node {} is killed, for it does not answer and {} leads in its place", id,
                      model::quoted(read.found[0].value));
         which->may_lead = false;
-        signal_process(*which->record.process, SIGKILL);
+        base::signal_process(*which->record.process, SIGKILL);
       }));
 }
 
@@ -1277,16 +1277,16 @@ void agent::go_on_stopping(const node_ptr& which) {
   const auto& process = which->record.process;
   auto now = clock::now();
   if (!which->moved_away) {
-    if (process && is_alive(*process)) {
+    if (process && base::is_alive(*process)) {
       if (now >= which->kill_at) {
         if (!which->killed)
           spdlog::warn("node {} did not stop within {} s; killing it",
                        which->record.request.node_id, clean_stop.count());
         which->killed = true;
-        signal_process(*process, SIGKILL);
+        base::signal_process(*process, SIGKILL);
       } else if (now >= which->signal_at) {
         which->signal_at = now + signal_pause;
-        signal_process(*process, SIGTERM);
+        base::signal_process(*process, SIGTERM);
       }
     } else {
       if (process)
@@ -1365,7 +1365,7 @@ void agent::look_after(const node_ptr& which) {
     return;
   }
   const auto& process = which->record.process;
-  if (!process || !is_alive(*process)) {
+  if (!process || !base::is_alive(*process)) {
     auto how = process ? reap(*process) : std::nullopt;
     spdlog::warn("node {} ended{}", which->record.request.node_id,
                  how ? fmt::format(" ({})", *how) : "");

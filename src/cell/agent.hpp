@@ -232,7 +232,7 @@ private:
   enum class guard_state { unknown, holds, refused };
   guard_state guard_ = guard_state::unknown;
   std::string guard_refusal_; ///< in words
-  std::optional<process_identity> guard_check_;
+  std::optional<base::process_identity> guard_check_;
   clock::time_point guard_check_at_; ///< when it is looked at again, or has taken too long
   std::vector<std::function<void()>> waiting_for_guard_;
   clock::time_point last_tick_;

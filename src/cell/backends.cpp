@@ -3,37 +3,14 @@
 #include <signal.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <fstream>
-#include <iterator>
 
-#include <fmt/format.h>
+#include "base/processes.hpp"
 
 namespace matriarch::cell {
 
 namespace {
 
 constexpr std::string_view of_postgresql = "postgres: ";
-// The user stands near the beginning.
-constexpr std::size_t longest_title = 512;
-
-std::string title_of(pid_t pid) {
-  std::ifstream file{fmt::format("/proc/{}/cmdline", pid)};
-  std::string title(longest_title, '\0');
-  file.read(title.data(), static_cast<std::streamsize>(title.size()));
-  return title.substr(0, title.find('\0'));
-}
-
-/// Until it has set its handlers, a signal would end it.
-bool handles_reload(pid_t pid) {
-  constexpr std::string_view caught = "SigCgt:\t";
-  std::ifstream file{fmt::format("/proc/{}/status", pid)};
-  for (std::string line; std::getline(file, line);)
-    if (line.starts_with(caught))
-      return (std::strtoull(line.c_str() + caught.size(), nullptr, 16) >> (SIGHUP - 1) & 1) != 0;
-  return false;
-}
-
 /// The postmaster keeps the title that it was started with; so does its child until a client has said
 /// who it is, which reads its configuration again as well.
 bool is_postmaster(std::string_view title) {
@@ -55,15 +32,16 @@ std::string_view user_in_title(std::string_view title, std::string_view cluster)
 }
 
 void reload_postgresql(const std::vector<pid_t>& processes) {
+  // Until a process has set its handlers, a signal would end it.
   for (auto pid : processes)
-    if (is_postmaster(title_of(pid)) && handles_reload(pid))
+    if (is_postmaster(base::title_of(pid)) && base::handles_signal(pid, SIGHUP))
       ::kill(pid, SIGHUP);
 }
 
 std::size_t end_backends(const std::vector<pid_t>& processes, std::string_view cluster,
                          const std::set<std::string>& roles) {
   return static_cast<std::size_t>(std::ranges::count_if(processes, [&](pid_t pid) {
-    return roles.contains(std::string{user_in_title(title_of(pid), cluster)})
+    return roles.contains(std::string{user_in_title(base::title_of(pid), cluster)})
            && ::kill(pid, SIGTERM) == 0;
   }));
 }

@@ -332,10 +332,10 @@ result<node_record> parse_node_record(std::string_view text) {
   node.isolated = is_set("isolated");
   node.patroni_tls = is_set("patroni_tls");
   if (const auto* process = json::member(*parsed, "process"); process && process->IsObject())
-    node.process =
-        process_identity{number_member(*process, "pid"),
-                         static_cast<std::uint64_t>(json::integer_member(*process, "start_time")),
-                         json::string_member(*process, "boot_id")};
+    node.process = base::process_identity{
+        number_member(*process, "pid"),
+        static_cast<std::uint64_t>(json::integer_member(*process, "start_time")),
+        json::string_member(*process, "boot_id")};
   node.unknown = store::unknown_in(*parsed, file_members());
   return node;
 }

@@ -1,10 +1,10 @@
 #pragma once
 
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "base/processes.hpp"
 #include "cell/endpoints.hpp"
 #include "model/result.hpp"
 #include "model/unknown_members.hpp"
@@ -68,20 +68,12 @@ enum class fencing {
 /// `pid-namespace`, `user-namespace` or `none`, as /healthz says it.
 [[nodiscard]] std::string_view name_of(fencing kind);
 
-/// A process that is told from a later one with the same number.
-struct process_identity {
-  int pid = 0;
-  std::uint64_t start_time = 0; ///< clock ticks since the boot
-  std::string boot_id;
-  bool operator==(const process_identity&) const = default;
-};
-
 /// What a cell keeps of a node, in node.json.
 struct node_record {
   node_request request;
   endpoint where;
   /// The first process of the node's latest start, if there was one.
-  std::optional<process_identity> process;
+  std::optional<base::process_identity> process;
   fencing kept_by = fencing::none;
   /// Whether that process sees no other node's files.
   bool isolated = false;

@@ -16,13 +16,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstring>
-#include <sstream>
 
 #include <fmt/format.h>
 
 #include "base/files.hpp"
+#include "base/processes.hpp"
 
 namespace matriarch::cell {
 
@@ -200,42 +199,6 @@ pid_t fork_into(fencing how) {
       ::syscall(SYS_clone, flags_of(how) | SIGCHLD, nullptr, nullptr, nullptr, nullptr));
 }
 
-std::string boot_id() {
-  auto read = base::read_file("/proc/sys/kernel/random/boot_id");
-  if (!read || !*read)
-    return {};
-  auto text = **read;
-  while (!text.empty() && text.back() == '\n')
-    text.pop_back();
-  return text;
-}
-
-/// The state letter and the start time of a process; nothing if there is no such process.
-struct process_status {
-  char state;
-  std::uint64_t start_time;
-};
-std::optional<process_status> status_of(int pid) {
-  auto read = base::read_file(fmt::format("/proc/{}/stat", pid));
-  if (!read || !*read)
-    return std::nullopt;
-  // The name, in parentheses, can hold anything; the fields after it are numbers.
-  auto after_name = (*read)->rfind(')');
-  if (after_name == std::string::npos)
-    return std::nullopt;
-  std::istringstream fields{(*read)->substr(after_name + 1)};
-  process_status status{};
-  fields >> status.state;
-  constexpr int fields_to_start_time = 18; // from the 3rd, the state, to the 22nd; proc(5)
-  std::string skipped;
-  for (int i = 0; i < fields_to_start_time; ++i)
-    fields >> skipped;
-  fields >> status.start_time;
-  if (!fields)
-    return std::nullopt;
-  return status;
-}
-
 std::vector<char*> pointers_to(const std::vector<std::string>& texts) {
   std::vector<char*> pointers;
   for (const auto& text : texts)
@@ -285,26 +248,6 @@ bool works(fencing how) {
   return worked && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-/// The numbers of all processes, as far as they can be seen.
-std::vector<pid_t> pids() {
-  std::vector<pid_t> found;
-  for (const auto& name : base::names_in("/proc")) {
-    pid_t pid = 0;
-    auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), pid);
-    if (error == std::errc{} && end == name.data() + name.size())
-      found.push_back(pid);
-  }
-  return found;
-}
-
-/// What tells a process's PID namespace from others while it lives.
-std::optional<std::pair<dev_t, ino_t>> namespace_of(pid_t pid) {
-  struct stat space {};
-  if (::stat(fmt::format("/proc/{}/ns/pid", pid).c_str(), &space) != 0)
-    return std::nullopt;
-  return std::pair{space.st_dev, space.st_ino};
-}
-
 } // namespace
 
 result<system_user> find_user(const std::string& name) {
@@ -337,8 +280,9 @@ fencing strongest_fencing() {
   return fencing::none;
 }
 
-result<process_identity> start_process(const launch& what,
-                                       const std::function<bool(const process_identity&)>& record) {
+result<base::process_identity>
+start_process(const launch& what,
+              const std::function<bool(const base::process_identity&)>& record) {
   int log = ::open(what.log.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
                    S_IRUSR | S_IWUSR);
   if (log < 0)
@@ -391,10 +335,10 @@ result<process_identity> start_process(const launch& what,
     ::close(go[1]);
     return failure{why};
   }
-  auto status = status_of(child);
-  process_identity identity{child, status ? status->start_time : 0, boot_id()};
+  auto started = base::start_time_of(child);
+  base::process_identity identity{child, started.value_or(0), base::boot_id()};
   char yes = 1;
-  bool going = status && record(identity) && ::write(go[1], &yes, 1) == 1;
+  bool going = started && record(identity) && ::write(go[1], &yes, 1) == 1;
   ::close(go[1]);
   if (!going) {
     while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
@@ -404,20 +348,7 @@ result<process_identity> start_process(const launch& what,
   return identity;
 }
 
-bool is_alive(const process_identity& process) {
-  if (process.pid <= 0)
-    return false;
-  auto status = status_of(process.pid);
-  return status && status->state != 'Z' && status->state != 'X'
-         && status->start_time == process.start_time && boot_id() == process.boot_id;
-}
-
-void signal_process(const process_identity& process, int number) {
-  if (is_alive(process))
-    ::kill(process.pid, number);
-}
-
-std::optional<std::string> reap(const process_identity& process) {
+std::optional<std::string> reap(const base::process_identity& process) {
   int status = 0;
   if (::waitpid(process.pid, &status, WNOHANG) != process.pid)
     return std::nullopt;
@@ -435,17 +366,17 @@ std::optional<std::string> reap(const process_identity& process) {
   }
 }
 
-std::vector<pid_t> processes_beside(const process_identity& first) {
-  auto space = namespace_of(first.pid);
-  if (!is_alive(first) || !space || space == namespace_of(::getpid()))
+std::vector<pid_t> processes_beside(const base::process_identity& first) {
+  auto space = base::pid_namespace_of(first.pid);
+  if (!base::is_alive(first) || !space || space == base::pid_namespace_of(::getpid()))
     return {};
-  auto found = pids();
-  std::erase_if(found, [&](pid_t pid) { return namespace_of(pid) != space; });
+  auto found = base::all_processes();
+  std::erase_if(found, [&](pid_t pid) { return base::pid_namespace_of(pid) != space; });
   return found;
 }
 
 std::vector<pid_t> processes_below(const std::string& directory, uid_t uid) {
-  auto found = pids();
+  auto found = base::all_processes();
   std::erase_if(found, [&](pid_t pid) {
     struct stat process {};
     char where[4096];

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/processes.hpp"
 #include "cell/node_record.hpp"
 #include "model/result.hpp"
 
@@ -49,21 +50,15 @@ struct launch {
 /// belongs to a session of its own and outlives this program. `record` is called before the program
 /// runs: it writes the identity down, and if it cannot, or if this program ends before, nothing is
 /// started.
-[[nodiscard]] result<process_identity>
-start_process(const launch& what, const std::function<bool(const process_identity&)>& record);
-
-/// Whether exactly this process still runs. A zombie does not.
-[[nodiscard]] bool is_alive(const process_identity& process);
-
-/// Sends a signal, if exactly this process still runs.
-void signal_process(const process_identity& process, int number);
+[[nodiscard]] result<base::process_identity>
+start_process(const launch& what, const std::function<bool(const base::process_identity&)>& record);
 
 /// Takes note of the end of a process, if it was a child of this program. In words, if it was.
-[[nodiscard]] std::optional<std::string> reap(const process_identity& process);
+[[nodiscard]] std::optional<std::string> reap(const base::process_identity& process);
 
 /// The processes that are in one PID namespace with `first`, by their numbers here; none if that is this
 /// program's own.
-[[nodiscard]] std::vector<pid_t> processes_beside(const process_identity& first);
+[[nodiscard]] std::vector<pid_t> processes_beside(const base::process_identity& first);
 
 /// The processes of a user, this one apart, whose working directory is that directory or below it.
 [[nodiscard]] std::vector<pid_t> processes_below(const std::string& directory, uid_t uid);

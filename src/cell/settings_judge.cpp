@@ -259,7 +259,7 @@ void settings_judge::run(std::vector<std::string> arguments, std::function<void(
   what.how = with_.how;
   with_.limit(what);
   // It changes nothing: a later agent need not know of it.
-  auto started = start_process(what, [](const process_identity&) { return true; });
+  auto started = start_process(what, [](const base::process_identity&) { return true; });
   if (!started)
     return fail_all(started.error());
   running_ = {*started, clock::now() + longest_run, std::move(then)};
@@ -268,9 +268,9 @@ void settings_judge::run(std::vector<std::string> arguments, std::function<void(
 
 void settings_judge::watch() {
   loop_.after(look_pause, life_.guard([this] {
-    if (is_alive(running_->process)) {
+    if (base::is_alive(running_->process)) {
       if (clock::now() > running_->until)
-        signal_process(running_->process, SIGKILL);
+        base::signal_process(running_->process, SIGKILL);
       return watch();
     }
     end came;

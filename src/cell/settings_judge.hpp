@@ -65,7 +65,7 @@ private:
     [[nodiscard]] bool well() const { return how == "exit code 0"; }
   };
   struct program {
-    process_identity process;
+    base::process_identity process;
     clock::time_point until;
     std::function<void(const end&)> then;
   };

@@ -7,6 +7,7 @@
 #include <array>
 #include <fstream>
 
+#include "base/processes.hpp"
 #include "model/names.hpp"
 
 namespace matriarch::cli {
@@ -50,8 +51,7 @@ std::string identity_of(const machine_marks& marks) {
 }
 
 std::string machine_identity() {
-  return identity_of({first_line_of("/etc/machine-id"), host_name(),
-                      first_line_of("/proc/sys/kernel/random/boot_id"),
+  return identity_of({first_line_of("/etc/machine-id"), host_name(), base::boot_id(),
                       network_namespace_of_this()});
 }
 

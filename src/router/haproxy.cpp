@@ -12,11 +12,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <sstream>
 #include <system_error>
 #include <thread>
@@ -26,6 +24,7 @@
 
 #include "base/descriptor.hpp"
 #include "base/files.hpp"
+#include "base/processes.hpp"
 #include "router/words.hpp"
 
 namespace matriarch::router {
@@ -46,8 +45,7 @@ constexpr std::chrono::milliseconds look_again{10};
 /// What HAProxy prints is kept for whoever looks for a reason; a line for each change of a server.
 constexpr std::uintmax_t longest_log = 4 * 1024 * 1024;
 
-/// Empty if it cannot be read. Of a process that ends meanwhile reading fails in the middle, and an
-/// iterator over the stream's buffer would throw: the stream takes that for the end.
+/// Empty if it cannot be read.
 std::string read_file(const std::string& path) {
   std::ifstream in{path, std::ios::binary};
   std::ostringstream text;
@@ -88,34 +86,6 @@ pid_t spawn(const std::vector<std::string>& arguments, int output) {
   posix_spawn_file_actions_destroy(&files);
   errno = wrong;
   return wrong == 0 ? child : 0;
-}
-
-/// When a process started, in the kernel's ticks since boot: with its pid it means one process.
-/// Empty if there is no such process or it has ended.
-std::string start_of(pid_t process) {
-  auto text = read_file(fmt::format("/proc/{}/stat", process));
-  // The name, in parentheses, may hold anything; the state is the third field, the start the 22nd.
-  auto name_end = text.rfind(')');
-  if (name_end == std::string::npos)
-    return {};
-  std::istringstream rest{text.substr(name_end + 1)};
-  std::vector<std::string> fields{std::istream_iterator<std::string>{rest}, {}};
-  constexpr std::size_t state = 0, start = 19;
-  if (fields.size() <= start || fields[state] == "Z" || fields[state] == "X")
-    return {};
-  return fields[start];
-}
-
-/// The arguments of a process; empty if there is none, or not to be read.
-std::vector<std::string> arguments_of(std::string_view process) {
-  auto text = read_file(fmt::format("/proc/{}/cmdline", process));
-  std::vector<std::string> words;
-  for (std::size_t begin = 0; begin < text.size();) {
-    auto end = std::min(text.find('\0', begin), text.size());
-    words.push_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return words;
 }
 
 } // namespace
@@ -196,8 +166,8 @@ void haproxy::signal(int number) {
 bool haproxy::adopt() {
   std::istringstream written{read_file(path("haproxy.pid"))};
   pid_t master = 0;
-  std::string started;
-  if (!(written >> master >> started) || start_of(master) != started)
+  std::uint64_t started = 0;
+  if (!(written >> master >> started) || base::running_since(master) != started)
     return false;
   hold(master);
   // While it starts or reloads, HAProxy refuses connections to its master socket for a moment.
@@ -209,7 +179,7 @@ bool haproxy::adopt() {
     return false;
   };
   // The handle was made after the file was compared: only now is it known what it means.
-  if (start_of(master) != started) {
+  if (base::running_since(master) != started) {
     let_go();
     return false;
   }
@@ -337,18 +307,15 @@ std::string haproxy::printed_since(std::size_t offset) const {
 
 void haproxy::kill_leftovers() const {
   // Workers have their master's command line, and no other HAProxy has this file's name in its own.
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator{"/proc", ignored}) {
-    auto name = entry.path().filename().string();
-    auto arguments = arguments_of(name);
-    if (std::find(arguments.begin(), arguments.end(), "-W") == arguments.end()
-        || std::find(arguments.begin(), arguments.end(), path("haproxy.cfg")) == arguments.end())
+  auto has = [](const std::vector<std::string>& arguments, const std::string& one) {
+    return std::find(arguments.begin(), arguments.end(), one) != arguments.end();
+  };
+  for (auto pid : base::all_processes()) {
+    auto arguments = base::arguments_of(pid);
+    if (pid <= 1 || !has(arguments, "-W") || !has(arguments, path("haproxy.cfg")))
       continue;
-    spdlog::warn("process {} of an HAProxy whose master has ended is killed", name);
-    pid_t pid = 0;
-    auto [end, wrong] = std::from_chars(name.data(), name.data() + name.size(), pid);
-    if (wrong == std::errc{} && end == name.data() + name.size() && pid > 1)
-      ::kill(pid, SIGKILL);
+    spdlog::warn("process {} of an HAProxy whose master has ended is killed", pid);
+    ::kill(pid, SIGKILL);
   }
 }
 
@@ -365,7 +332,8 @@ std::optional<std::string> haproxy::start(const std::string& wanted) {
   if (master == 0)
     return fmt::format("{} cannot be run: {}", executable_, std::strerror(errno));
   hold(master);
-  (void)write_private_file(path("haproxy.pid"), fmt::format("{} {}\n", master, start_of(master)));
+  (void)write_private_file(path("haproxy.pid"),
+                           fmt::format("{} {}\n", master, base::running_since(master).value_or(0)));
   for (auto deadline = clock::now() + reload_patience; clock::now() < deadline;
        std::this_thread::sleep_for(look_again)) {
     if (!running())

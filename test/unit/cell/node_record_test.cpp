@@ -144,7 +144,7 @@ TEST_CASE("a node's record comes back from its text") {
   request->node_type = "small";
   node_record node{*request,
                    {"127.77.1.3", 5432, 8008},
-                   process_identity{4711, 1ULL << 40, "boot"},
+                   base::process_identity{4711, 1ULL << 40, "boot"},
                    fencing::user_namespace,
                    true,
                    true};
@@ -175,7 +175,7 @@ TEST_CASE("what a later agent wrote beside is kept, and written back") {
   REQUIRE(request.ok());
   auto document = json::parse(text_of(node_record{*request,
                                                   {"127.77.1.3", 5432, 8008},
-                                                  process_identity{4711, 1ULL << 40, "boot"},
+                                                  base::process_identity{4711, 1ULL << 40, "boot"},
                                                   fencing::none}));
   REQUIRE(document.ok());
   CHECK(parse_node_record(json::text_of(*document))->unknown.empty());

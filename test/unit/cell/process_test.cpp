@@ -29,8 +29,8 @@ bool becomes(Condition condition) {
   return true;
 }
 
-bool has_ended(const process_identity& process) {
-  if (is_alive(process))
+bool has_ended(const base::process_identity& process) {
+  if (base::is_alive(process))
     return false;
   (void)reap(process);
   return true;
@@ -54,7 +54,7 @@ launch shell(const temporary_directory& directory, const std::string& script, fe
   return what;
 }
 
-bool recorded(const process_identity&) {
+bool recorded(const base::process_identity&) {
   return true;
 }
 
@@ -78,24 +78,24 @@ TEST_CASE("a process is told from a later one of the same number") {
   temporary_directory directory;
   auto started = start_process(shell(directory, "exec sleep 60", fencing::none), recorded);
   REQUIRE(started.ok());
-  CHECK(is_alive(*started));
+  CHECK(base::is_alive(*started));
   auto later = *started;
   ++later.start_time;
-  CHECK_FALSE(is_alive(later));
-  signal_process(later, SIGKILL);
+  CHECK_FALSE(base::is_alive(later));
+  base::signal_process(later, SIGKILL);
   auto before_boot = *started;
   before_boot.boot_id = "another";
-  CHECK_FALSE(is_alive(before_boot));
-  CHECK(is_alive(*started));
-  signal_process(*started, SIGKILL);
-  CHECK(becomes([&] { return !is_alive(*started); }));
+  CHECK_FALSE(base::is_alive(before_boot));
+  CHECK(base::is_alive(*started));
+  base::signal_process(*started, SIGKILL);
+  CHECK(becomes([&] { return !base::is_alive(*started); }));
   CHECK(reap(*started) == "killed by signal 9");
 }
 
 TEST_CASE("a program does not start if it could not be written down") {
   temporary_directory directory;
   auto started = start_process(shell(directory, "echo started", fencing::none),
-                               [](const process_identity&) { return false; });
+                               [](const base::process_identity&) { return false; });
   CHECK_FALSE(started.ok());
   CHECK(log_of(directory).empty());
 }
@@ -110,7 +110,7 @@ TEST_CASE("the end of a namespace's first process is the end of them all") {
       shell(directory, "setsid sh -c 'echo here; exec sleep 60' & wait", how), recorded);
   REQUIRE(started.ok());
   REQUIRE(becomes([&] { return log_of(directory) == "here\n"; }));
-  signal_process(*started, SIGKILL);
+  base::signal_process(*started, SIGKILL);
   REQUIRE(becomes([&] { return has_ended(*started); }));
   CHECK(kill_all_below(directory.path(), some_user().uid) == 0);
 }
@@ -152,7 +152,7 @@ TEST_CASE("without a namespace what is left is found by its working directory") 
       shell(directory, "setsid sh -c 'echo here; exec sleep 60' & wait", fencing::none), recorded);
   REQUIRE(started.ok());
   REQUIRE(becomes([&] { return log_of(directory) == "here\n"; }));
-  signal_process(*started, SIGKILL);
+  base::signal_process(*started, SIGKILL);
   REQUIRE(becomes([&] { return has_ended(*started); }));
   CHECK(kill_all_below(directory.path() + "x", some_user().uid) == 0);
   CHECK(kill_all_below(directory.path(), some_user().uid + 1) == 0);
@@ -166,7 +166,7 @@ TEST_CASE("a program that cannot be run says so") {
   what.arguments = {"/nonexistent"};
   auto started = start_process(what, recorded);
   REQUIRE(started.ok());
-  REQUIRE(becomes([&] { return !is_alive(*started); }));
+  REQUIRE(becomes([&] { return !base::is_alive(*started); }));
   CHECK(reap(*started) == "its program could not be run");
 }
 
