@@ -276,8 +276,6 @@ result<std::string> cells_table(std::string_view answer) {
       errors += printable(shown(cell, "guid") + ": " + tls) + "\n";
       tls = "no certificate";
     }
-    if (is("cordoned", true))
-      status += ", cordoned";
     for (const auto& plan : list_in(cell, "plan_faults"))
       if (plan.IsObject())
         for (const auto& fault : list_in(plan, "faults"))

@@ -212,7 +212,6 @@ response cells(const std::vector<model::cell_view>& all) {
     json::add(object, "az", cell.availability_zone, body);
     json::add(object, "username", cell.username, body);
     json::add(object, "reachable", cell.reachable, body);
-    json::add(object, "cordoned", cell.cordoned, body);
     json::add(object, "lost", cell.lost, body);
     json::add(object, "nodes", cell.nodes, body);
     json::add(object, "capacity", cell.capacity, body);

@@ -41,7 +41,7 @@ std::string why_unfit_for_new(const std::string& plan_id, const cluster_settings
   std::vector<const cell_view*> unfit;
   bool some_fit = false;
   for (const auto& cell : cells) {
-    if (among.empty() ? !cell.reachable || cell.cordoned : !has(among, cell.guid))
+    if (among.empty() ? !cell.reachable : !has(among, cell.guid))
       continue;
     if (cell.fault_of(digest) != nullptr)
       unfit.push_back(&cell);

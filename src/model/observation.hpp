@@ -76,7 +76,6 @@ struct cell_view {
   std::string uri;
   std::string username;
   bool reachable = false;
-  bool cordoned = false;
   bool lost = false; ///< its nodes are being replaced
   int nodes = 0;     ///< recorded on it, reservations included
   int capacity = 0;  ///< 0 where the cell does not say

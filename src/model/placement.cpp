@@ -46,8 +46,6 @@ placement choose_cells(const placement_request& asked, const std::vector<cell_vi
       // The details are the operator's, in /admin/cells.
       because(cell, cell.lacks_certificate ? "has no certificate yet" : "cannot be reached");
       chosen.may_improve = true;
-    } else if (cell.cordoned) {
-      because(cell, "cordoned");
     } else if (cell.fault_of(asked.settings) != nullptr && !asked.unfit_too) {
       because(cell, "its PostgreSQL does not start with the plan's settings");
     } else {

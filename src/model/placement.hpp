@@ -36,8 +36,8 @@ struct placement {
 };
 
 /// Chooses cells in the order of (unfit for the settings, already used by this cluster, not preferred, this
-/// cluster's nodes in the zone, load ÷ capacity, guid). A cell the cluster already uses is the fallback when others are lost,
-/// full or cordoned. Cells that are out of reach, full, cordoned or to be avoided are never chosen.
+/// cluster's nodes in the zone, load ÷ capacity, guid). A cell the cluster already uses is the fallback when others are lost
+/// or full. Cells that are out of reach, full or to be avoided are never chosen.
 [[nodiscard]] placement choose_cells(const placement_request& asked,
                                      const std::vector<cell_view>& cells);
 

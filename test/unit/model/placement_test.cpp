@@ -22,11 +22,6 @@ cell_view unreachable(cell_view c) {
   return c;
 }
 
-cell_view cordoned(cell_view c) {
-  c.cordoned = true;
-  return c;
-}
-
 placement_request nodes(int count) {
   placement_request asked;
   asked.count = count;
@@ -129,13 +124,6 @@ TEST_CASE("a full cell is not chosen, counting the nodes chosen in the same requ
   CHECK_FALSE(chosen.may_improve);
 }
 
-TEST_CASE("a cordoned cell is not chosen, and waiting does not help") {
-  auto chosen = choose_cells(nodes(1), {cordoned(cell("a", "z"))});
-  CHECK(chosen.cells.empty());
-  CHECK(chosen.shortage == "a: cordoned");
-  CHECK_FALSE(chosen.may_improve);
-}
-
 TEST_CASE("a cell out of reach is not chosen, but waiting may help") {
   auto chosen = choose_cells(nodes(1), {unreachable(cell("a", "z"))});
   CHECK(chosen.cells.empty());
@@ -152,8 +140,8 @@ TEST_CASE("waiting is not said to help where enough was found") {
 TEST_CASE("a cell out of reach that is not among the named ones gives no hope") {
   auto asked = nodes(1);
   asked.among = {"a"};
-  auto chosen = choose_cells(asked, {cordoned(cell("a", "z")), unreachable(cell("b", "z"))});
-  CHECK(chosen.shortage == "a: cordoned");
+  auto chosen = choose_cells(asked, {cell("a", "z", 10, 10), unreachable(cell("b", "z"))});
+  CHECK(chosen.shortage == "a: full (10 nodes)");
   CHECK_FALSE(chosen.may_improve);
 }
 

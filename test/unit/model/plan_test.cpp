@@ -215,11 +215,11 @@ TEST_CASE("a shortage that may improve is waited for and told") {
 TEST_CASE("a shortage that cannot improve fails the provision and takes back what it made") {
   auto known = instance_with({node_on("n1", "a")}, operation_type::provision);
   auto c = running({"n1"}, "n1");
-  c.shortage = placement{{}, "b: cordoned", false};
+  c.shortage = placement{{}, "b: full (10 nodes)", false};
   auto d = decide(known, c);
   REQUIRE(d.write.has_value());
   CHECK(steps_of<add_nodes>(d).empty());
-  CHECK(d.write->current.failing_because == "no cell can take another node: b: cordoned");
+  CHECK(d.write->current.failing_because == "no cell can take another node: b: full (10 nodes)");
   CHECK(d.write->current.state == operation_state::in_progress);
   auto next = decide(*d.write, c);
   REQUIRE(next.write.has_value());
@@ -230,7 +230,7 @@ TEST_CASE("a shortage that cannot improve fails the provision and takes back wha
   REQUIRE(end.write.has_value());
   CHECK(end.write->nodes.empty());
   CHECK(end.write->current.state == operation_state::failed);
-  CHECK(end.write->current.description == "no cell can take another node: b: cordoned");
+  CHECK(end.write->current.description == "no cell can take another node: b: full (10 nodes)");
   CHECK(end.write->desired.node_count == 0);
 }
 
