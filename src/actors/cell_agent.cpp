@@ -10,10 +10,10 @@
 #include "actors/alarm.hpp"
 #include "actors/last_words.hpp"
 #include "actors/plan_questions.hpp"
+#include "base/json.hpp"
+#include "base/utf8.hpp"
 #include "http/percent_encoding.hpp"
 #include "model/addresses.hpp"
-#include "model/json.hpp"
-#include "model/utf8.hpp"
 
 namespace matriarch::actors {
 

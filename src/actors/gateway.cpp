@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "actors/last_words.hpp"
-#include "model/result.hpp"
+#include "base/result.hpp"
 #include "model/under_way.hpp"
 
 namespace matriarch::actors {

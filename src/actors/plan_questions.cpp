@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "model/json.hpp"
-#include "model/utf8.hpp"
+#include "base/json.hpp"
+#include "base/utf8.hpp"
 
 namespace matriarch::actors {
 

@@ -17,8 +17,8 @@
 #include <spdlog/spdlog.h>
 
 #include "actors/scram_verifier.hpp"
+#include "base/utf8.hpp"
 #include "model/addresses.hpp"
-#include "model/utf8.hpp"
 
 namespace matriarch::actors::postgresql {
 

@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "base/result.hpp"
 #include "model/addresses.hpp"
 #include "model/record.hpp"
-#include "model/result.hpp"
 
 /// The little that this project adds to libpq. Everything blocks, up to a deadline.
 namespace matriarch::actors::postgresql {

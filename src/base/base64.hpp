@@ -3,7 +3,7 @@
 #include <string>
 #include <string_view>
 
-#include "model/result.hpp"
+#include "base/result.hpp"
 
 /// Base64 as of RFC 4648, section 4. No failure quotes the text: it may be a secret.
 namespace matriarch::base {

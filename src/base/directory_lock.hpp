@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "base/descriptor.hpp"
-#include "model/result.hpp"
+#include "base/result.hpp"
 
 namespace matriarch::base {
 

@@ -16,7 +16,7 @@
 #include <utility>
 
 #include "base/line_sink.hpp"
-#include "model/utf8.hpp"
+#include "base/utf8.hpp"
 
 namespace matriarch::base {
 

@@ -14,12 +14,12 @@
 #include <spdlog/spdlog.h>
 
 #include "base/base64.hpp"
+#include "base/json.hpp"
 #include "cell/backends.hpp"
 #include "cell/lock_guard.hpp"
 #include "cell/own_settings.hpp"
 #include "cell/rest_limits.hpp"
 #include "cell/view.hpp"
-#include "model/json.hpp"
 #include "model/names.hpp"
 #include "store/cell_json.hpp"
 #include "store/etcd_access.hpp"

@@ -6,9 +6,9 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.hpp"
 #include "cell/endpoints.hpp"
 #include "config/etcd_section.hpp"
-#include "model/result.hpp"
 #include "tls/certificate.hpp"
 
 /// What `matriarch cell` reads from its configuration file; conf/cell.yml shows every key.

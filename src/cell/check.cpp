@@ -9,6 +9,7 @@
 
 #include "base/directory_lock.hpp"
 #include "base/files.hpp"
+#include "base/json.hpp"
 #include "base/programs.hpp"
 #include "cell/fence.hpp"
 #include "cell/guid_holder.hpp"
@@ -16,7 +17,6 @@
 #include "cell/process.hpp"
 #include "http/port_check.hpp"
 #include "http/tenant_text.hpp"
-#include "model/json.hpp"
 #include "store/etcd_check.hpp"
 #include "store/keys.hpp"
 #include "store/ownership.hpp"

@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-#include "model/result.hpp"
+#include "base/result.hpp"
 
 /// Where a cell's nodes listen, and which of these places the next node gets.
 namespace matriarch::cell {

@@ -4,7 +4,7 @@
 
 #include <fmt/format.h>
 
-#include "model/json.hpp"
+#include "base/json.hpp"
 
 namespace matriarch::cell {
 

@@ -7,8 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/result.hpp"
 #include "cell/endpoints.hpp"
-#include "model/result.hpp"
 
 namespace matriarch::cell {
 

@@ -8,7 +8,7 @@
 
 #include <fmt/format.h>
 
-#include "model/json.hpp"
+#include "base/json.hpp"
 #include "store/formats.hpp"
 #include "store/unknown_members.hpp"
 

@@ -5,8 +5,8 @@
 #include <string_view>
 
 #include "base/processes.hpp"
+#include "base/result.hpp"
 #include "cell/endpoints.hpp"
-#include "model/result.hpp"
 #include "model/unknown_members.hpp"
 
 namespace matriarch::cell {

@@ -4,11 +4,11 @@
 #include <string>
 #include <vector>
 
+#include "base/result.hpp"
 #include "cell/cell_config.hpp"
 #include "cell/process.hpp"
 #include "cell/settings_check.hpp"
 #include "cell/settings_judge.hpp"
-#include "model/result.hpp"
 
 /// Whether PostgreSQL starts with what the cell's own configuration says.
 namespace matriarch::cell {

@@ -5,9 +5,9 @@
 #include <string_view>
 #include <vector>
 
+#include "base/json.hpp"
 #include "cell/cell_config.hpp"
 #include "cell/node_record.hpp"
-#include "model/json.hpp"
 
 /// The files that Patroni and PostgreSQL are started with.
 namespace matriarch::cell {

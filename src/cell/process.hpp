@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "base/processes.hpp"
+#include "base/result.hpp"
 #include "cell/node_record.hpp"
-#include "model/result.hpp"
 
 /// Starting, finding and ending the processes of nodes. Nothing here outlives a call: nodes are
 /// told by what is written down of them, so that an agent can end and another can go on.

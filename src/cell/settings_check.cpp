@@ -8,7 +8,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "model/json.hpp"
+#include "base/json.hpp"
 #include "model/names.hpp"
 
 namespace matriarch::cell {

@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.hpp"
 #include "cell/cell_config.hpp"
-#include "model/result.hpp"
 
 /// What PostgreSQL's programs say of themselves and of a plan's settings, without running any.
 namespace matriarch::cell {

@@ -4,10 +4,10 @@
 #include <memory>
 #include <ostream>
 
+#include "base/json.hpp"
 #include "cli/command_line.hpp"
 #include "cli/tables.hpp"
 #include "http/percent_encoding.hpp"
-#include "model/json.hpp"
 
 namespace matriarch::cli {
 

@@ -4,9 +4,9 @@
 #include <string>
 #include <string_view>
 
+#include "base/result.hpp"
 #include "cli/broker_uri.hpp"
 #include "http/event_loop.hpp"
-#include "model/result.hpp"
 
 namespace matriarch::cli {
 

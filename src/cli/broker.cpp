@@ -16,7 +16,8 @@
 
 #include "actors/singletons.hpp"
 #include "base/ending.hpp"
-#include "base/event_log.hpp"
+#include "cli/event_log.hpp"
+#include "base/json.hpp"
 #include "base/line_sink.hpp"
 #include "base/logging.hpp"
 #include "cli/broker_check.hpp"
@@ -25,7 +26,6 @@
 #include "http/routes.hpp"
 #include "http/server.hpp"
 #include "http/tenant_text.hpp"
-#include "model/json.hpp"
 #include "model/times.hpp"
 #include "store/etcd_access.hpp"
 #include "store/keyring.hpp"
@@ -120,7 +120,7 @@ result<http::audit_sink> audit_sink_of(const std::string& file) {
 /// Who hears of what happens to instances: each has a bounded queue and a thread that empties it.
 model::event_sink sinks_into(http::audit_sink trail) {
   return [trail = std::move(trail)](const model::event& one) {
-    base::log_event(one);
+    cli::log_event(one);
     if (auto line = http::audit_line(one))
       trail(std::move(*line));
   };

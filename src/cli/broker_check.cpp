@@ -9,11 +9,11 @@
 #include <memory>
 
 #include "actors/plan_questions.hpp"
+#include "base/json.hpp"
+#include "base/utf8.hpp"
 #include "http/event_loop.hpp"
 #include "http/port_check.hpp"
-#include "model/json.hpp"
 #include "model/times.hpp"
-#include "model/utf8.hpp"
 #include "store/etcd_check.hpp"
 #include "store/keys.hpp"
 

@@ -5,8 +5,8 @@
 #include <string_view>
 #include <vector>
 
-#include "model/json.hpp"
-#include "model/result.hpp"
+#include "base/json.hpp"
+#include "base/result.hpp"
 
 /// What the operator's commands print for people, as functions of the broker's answers.
 namespace matriarch::cli {

@@ -6,11 +6,11 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.hpp"
 #include "config/etcd_section.hpp"
 #include "model/catalog.hpp"
 #include "model/ip_range.hpp"
 #include "model/repair.hpp"
-#include "model/result.hpp"
 #include "tls/authorities.hpp"
 
 namespace matriarch::config {

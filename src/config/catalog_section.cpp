@@ -8,9 +8,9 @@
 #include <regex>
 #include <set>
 
+#include "base/json.hpp"
 #include "config/parameters.hpp"
 #include "config/uri.hpp"
-#include "model/json.hpp"
 
 namespace matriarch::config {
 

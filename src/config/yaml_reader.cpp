@@ -16,7 +16,7 @@
 #include <yaml-cpp/anchor.h>
 #include <yaml-cpp/eventhandler.h>
 
-#include "model/utf8.hpp"
+#include "base/utf8.hpp"
 
 namespace matriarch::config {
 

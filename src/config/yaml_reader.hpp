@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "model/result.hpp"
+#include "base/result.hpp"
 
 namespace matriarch::config {
 

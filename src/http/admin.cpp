@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "base/json.hpp"
 #include "http/osb.hpp"
-#include "model/json.hpp"
 #include "model/names.hpp"
 #include "model/replica_health.hpp"
 #include "model/times.hpp"

@@ -6,7 +6,7 @@
 #include <array>
 #include <ctime>
 
-#include "model/json.hpp"
+#include "base/json.hpp"
 
 namespace matriarch::http {
 

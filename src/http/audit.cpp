@@ -2,11 +2,11 @@
 
 #include <algorithm>
 
+#include "base/json.hpp"
+#include "base/utf8.hpp"
 #include "http/originating_identity.hpp"
 #include "http/parameter_schemas.hpp"
-#include "model/json.hpp"
 #include "model/times.hpp"
-#include "model/utf8.hpp"
 
 namespace matriarch::http {
 

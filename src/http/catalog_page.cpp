@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "base/json.hpp"
 #include "http/times.hpp"
-#include "model/json.hpp"
 #include "model/names.hpp"
 
 namespace matriarch::http {

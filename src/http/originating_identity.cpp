@@ -1,7 +1,7 @@
 #include "http/originating_identity.hpp"
 
 #include "base/base64.hpp"
-#include "model/utf8.hpp"
+#include "base/utf8.hpp"
 
 namespace matriarch::http {
 

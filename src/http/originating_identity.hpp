@@ -3,9 +3,9 @@
 #include <optional>
 #include <string>
 
+#include "base/json.hpp"
+#include "base/result.hpp"
 #include "http/server.hpp"
-#include "model/json.hpp"
-#include "model/result.hpp"
 
 namespace matriarch::http {
 

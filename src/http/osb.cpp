@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cctype>
 
+#include "base/json.hpp"
 #include "http/percent_encoding.hpp"
 #include "model/acceptance.hpp"
-#include "model/json.hpp"
 #include "model/names.hpp"
 #include "model/plan.hpp"
 #include "model/replica_health.hpp"

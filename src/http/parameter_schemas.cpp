@@ -1,6 +1,6 @@
 #include "http/parameter_schemas.hpp"
 
-#include "model/utf8.hpp"
+#include "base/utf8.hpp"
 
 namespace matriarch::http {
 

@@ -7,8 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/json.hpp"
 #include "model/catalog.hpp"
-#include "model/json.hpp"
 
 namespace matriarch::http {
 

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "base/findings.hpp"
-#include "model/json.hpp"
+#include "base/json.hpp"
 
 namespace matriarch::http {
 

@@ -5,8 +5,8 @@
 #include <string_view>
 #include <variant>
 
+#include "base/result.hpp"
 #include "http/server.hpp"
-#include "model/result.hpp"
 
 namespace matriarch::http {
 

@@ -7,6 +7,8 @@
 #include <set>
 #include <unordered_set>
 
+#include "base/json.hpp"
+#include "base/utf8.hpp"
 #include "http/admin.hpp"
 #include "http/catalog_page.hpp"
 #include "http/forwarded.hpp"
@@ -14,9 +16,7 @@
 #include "http/osb.hpp"
 #include "http/reencryption.hpp"
 #include "http/tenant_text.hpp"
-#include "model/json.hpp"
 #include "model/names.hpp"
-#include "model/utf8.hpp"
 
 namespace matriarch::http {
 

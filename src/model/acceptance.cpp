@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "model/json.hpp"
+#include "base/json.hpp"
 #include "model/names.hpp"
 
 namespace matriarch::model {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "model/utf8.hpp"
+#include "base/utf8.hpp"
 
 namespace matriarch::model {
 

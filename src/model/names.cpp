@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <array>
 
-#include "model/utf8.hpp"
-
 namespace matriarch::model {
 
 namespace {
@@ -40,11 +38,6 @@ std::string start_of_sha256(std::string_view text, std::size_t digits) {
     start += hexadecimal[byte & 0x0f];
   }
   return start.substr(0, digits);
-}
-
-std::string quoted(std::string_view id) {
-  constexpr std::size_t longest = 100; // platforms use UUIDs; an id that is longer is a mistake
-  return "\"" + one_line(id, longest) + "\"";
 }
 
 std::string readers_role(const std::string& owner) {

@@ -3,6 +3,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/utf8.hpp"
+
 namespace matriarch::model {
 
 /// The name of an instance or a binding in keys, scopes, HAProxy listens and file names: the id
@@ -14,8 +16,8 @@ namespace matriarch::model {
 /// The first `digits` hexadecimal digits of a text's SHA-256; 64 at most.
 [[nodiscard]] std::string start_of_sha256(std::string_view text, std::size_t digits);
 
-/// An id as it stands in a sentence: in quotes, and shortened where it is very long.
-[[nodiscard]] std::string quoted(std::string_view id);
+/// An id as it stands in a sentence.
+using matriarch::quoted;
 
 /// The PostgreSQL role whose members read what the owner's applications make, and the one whose
 /// members pg_hba.conf refuses; `owner` is the instance's application user.

@@ -5,7 +5,7 @@
 #include <charconv>
 #include <cstdint>
 
-#include "model/json.hpp"
+#include "base/json.hpp"
 #include "model/names.hpp"
 
 namespace matriarch::model {

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "model/result.hpp"
+#include "base/result.hpp"
 
 namespace matriarch::router {
 

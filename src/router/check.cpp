@@ -7,9 +7,9 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "base/json.hpp"
 #include "base/programs.hpp"
 #include "http/port_check.hpp"
-#include "model/json.hpp"
 #include "router/fleet.hpp"
 #include "router/haproxy.hpp"
 #include "router/report_publisher.hpp"

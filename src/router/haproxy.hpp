@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "model/result.hpp"
+#include "base/result.hpp"
 #include "router/haproxy_config.hpp"
 #include "router/haproxy_socket.hpp"
 

@@ -8,8 +8,8 @@
 
 #include <fmt/format.h>
 
+#include "base/utf8.hpp"
 #include "model/names.hpp"
-#include "model/utf8.hpp"
 #include "router/words.hpp"
 
 namespace matriarch::router {

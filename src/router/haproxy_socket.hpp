@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "model/result.hpp"
+#include "base/result.hpp"
 #include "router/haproxy_state.hpp"
 
 namespace matriarch::router {

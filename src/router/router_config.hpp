@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "base/result.hpp"
 #include "config/etcd_section.hpp"
-#include "model/result.hpp"
 #include "router/limits.hpp"
 
 /// What `matriarch router` reads from its configuration file; conf/router.yml shows every key.

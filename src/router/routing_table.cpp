@@ -5,7 +5,7 @@
 
 #include <fmt/format.h>
 
-#include "model/json.hpp"
+#include "base/json.hpp"
 #include "model/record.hpp"
 #include "store/keys.hpp"
 #include "store/router_json.hpp"

@@ -1,6 +1,6 @@
 #include "store/authority_json.hpp"
 
-#include "model/json.hpp"
+#include "base/json.hpp"
 
 namespace matriarch::store {
 

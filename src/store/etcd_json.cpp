@@ -8,7 +8,7 @@
 #include <charconv>
 
 #include "base/base64.hpp"
-#include "model/json.hpp"
+#include "base/json.hpp"
 
 namespace matriarch::store::etcd_json {
 

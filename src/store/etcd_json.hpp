@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "model/result.hpp"
+#include "base/result.hpp"
 #include "store/etcd.hpp"
 
 /// The bodies of etcd's JSON gateway, as values: no I/O here. In that JSON keys and values are

@@ -4,7 +4,7 @@
 #include <stdexcept>
 #include <utility>
 
-#include "model/json.hpp"
+#include "base/json.hpp"
 #include "store/etcd_json.hpp"
 #include "store/wording.hpp"
 

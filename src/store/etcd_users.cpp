@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "base/base64.hpp"
-#include "model/json.hpp"
+#include "base/json.hpp"
 #include "store/etcd_json.hpp"
 
 namespace matriarch::store::etcd_users {

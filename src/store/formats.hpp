@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include "model/json.hpp"
+#include "base/json.hpp"
 
 /// The formats of the values in etcd and on the cells' disks. Each value says in `format` which release's
 /// members it has, and in `min_reader` the lowest format that a reader has to know to use it: a new

@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "model/result.hpp"
+#include "base/result.hpp"
 #include "store/etcd.hpp"
 
 /// A key that one program alone may keep, under its own name, such as a router's or a cell's.

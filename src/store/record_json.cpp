@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "model/json.hpp"
+#include "base/json.hpp"
 #include "model/names.hpp"
 #include "store/formats.hpp"
 #include "store/unknown_members.hpp"

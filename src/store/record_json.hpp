@@ -4,11 +4,11 @@
 #include <string>
 #include <string_view>
 
+#include "base/result.hpp"
 #include "model/observation.hpp"
 #include "model/orphans.hpp"
 #include "model/ports.hpp"
 #include "model/record.hpp"
-#include "model/result.hpp"
 #include "store/keyring.hpp"
 
 /// The values of this program's keys in etcd, and of those Patroni keys that it reads. The record

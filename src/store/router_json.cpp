@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
-#include "model/json.hpp"
+#include "base/json.hpp"
 
 namespace matriarch::store {
 

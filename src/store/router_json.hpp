@@ -3,7 +3,7 @@
 #include <string>
 #include <string_view>
 
-#include "model/result.hpp"
+#include "base/result.hpp"
 #include "model/router_report.hpp"
 
 /// The value of a router's key in etcd.

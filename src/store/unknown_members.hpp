@@ -3,7 +3,7 @@
 #include <string_view>
 #include <vector>
 
-#include "model/json.hpp"
+#include "base/json.hpp"
 #include "model/unknown_members.hpp"
 #include "store/keyring.hpp"
 

@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.hpp"
 #include "model/record.hpp"
-#include "model/result.hpp"
 
 /// Keys and certificates (X.509) as PEM texts, by OpenSSL. Failures say which step OpenSSL refused,
 /// and never a key.

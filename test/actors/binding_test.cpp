@@ -1,6 +1,6 @@
 #include <doctest/doctest.h>
 
-#include "model/json.hpp"
+#include "base/json.hpp"
 #include "requests.hpp"
 #include "store/record_json.hpp"
 

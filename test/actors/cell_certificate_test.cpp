@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "model/json.hpp"
+#include "base/json.hpp"
 #include "requests.hpp"
 #include "store/authority_json.hpp"
 #include "store/cell_json.hpp"

@@ -1,6 +1,6 @@
 #include "later_release.hpp"
 
-#include "model/json.hpp"
+#include "base/json.hpp"
 #include "store/keys.hpp"
 
 namespace matriarch::simulation {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "model/json.hpp"
+#include "base/json.hpp"
 #include "requests.hpp"
 
 using namespace matriarch;

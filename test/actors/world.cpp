@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "base/json.hpp"
 #include "cell/settings_check.hpp"
-#include "model/json.hpp"
 #include "store/cell_json.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"

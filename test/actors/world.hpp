@@ -7,12 +7,12 @@
 #include <string>
 #include <vector>
 
+#include "base/json.hpp"
+#include "base/result.hpp"
 #include "cell/fence.hpp"
 #include "http/event_loop.hpp"
-#include "model/json.hpp"
 #include "model/observation.hpp"
 #include "model/record.hpp"
-#include "model/result.hpp"
 #include "routers.hpp"
 #include "store/etcd.hpp"
 #include "store/keyring.hpp"

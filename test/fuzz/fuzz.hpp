@@ -8,8 +8,8 @@
 #include <string_view>
 #include <utility>
 
-#include "model/json.hpp"
-#include "model/utf8.hpp"
+#include "base/json.hpp"
+#include "base/utf8.hpp"
 
 /// What the fuzz targets share. A target's LLVMFuzzerTestOneInput() gets a text from outside, hands
 /// it to the code that reads such texts, and checks what holds of every outcome.

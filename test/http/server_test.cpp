@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "../integration/awaiting.hpp"
-#include "model/json.hpp"
+#include "base/json.hpp"
 #include "raw_socket.hpp"
 
 using namespace matriarch;

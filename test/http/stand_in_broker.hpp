@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "base/json.hpp"
 #include "http/routes.hpp"
-#include "model/json.hpp"
 #include "raw_socket.hpp"
 
 /// The broker's API over real HTTP, in front of a backend that says what a test wants.

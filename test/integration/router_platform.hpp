@@ -34,10 +34,10 @@
 #include <vector>
 
 #include "awaiting.hpp"
+#include "base/json.hpp"
 #include "etcd_server.hpp"
 #include "http/event_loop.hpp"
 #include "http/server.hpp"
-#include "model/json.hpp"
 #include "router/haproxy.hpp"
 #include "store/etcd.hpp"
 #include "store/keys.hpp"

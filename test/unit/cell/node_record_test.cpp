@@ -4,8 +4,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "base/json.hpp"
 #include "cell/node_record.hpp"
-#include "model/json.hpp"
 
 namespace matriarch::cell {
 

@@ -5,7 +5,6 @@
 #include <algorithm>
 
 using matriarch::model::name_of;
-using matriarch::model::quoted;
 
 namespace {
 
@@ -48,18 +47,4 @@ TEST_CASE("a digest is that of the whole id, so that different ids have differen
 TEST_CASE("a digest cannot be claimed as a plain id") {
   auto name = name_of("a/b");
   CHECK(name_of(name) != name);
-}
-
-TEST_CASE("an id is quoted, and shortened beyond 100 bytes") {
-  CHECK(quoted("x") == "\"x\"");
-  std::string hundred(100, 'y');
-  CHECK(quoted(hundred) == "\"" + hundred + "\"");
-  CHECK(quoted(hundred + "z") == "\"" + hundred + "…\"");
-}
-
-TEST_CASE("an id is quoted as text on one line, whatever it is") {
-  // The hundredth byte is in the middle of a character.
-  CHECK(quoted(std::string(99, 'y') + "üz") == "\"" + std::string(99, 'y') + "…\"");
-  CHECK(quoted("a\nb\x7f") == "\"a?b?\"");
-  CHECK(quoted("\xff") == "\"?\"");
 }

@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-#include "model/json.hpp"
+#include "base/json.hpp"
 #include "model/times.hpp"
 
 using namespace matriarch;

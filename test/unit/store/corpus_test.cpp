@@ -6,7 +6,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "model/json.hpp"
+#include "base/json.hpp"
 #include "store/formats.hpp"
 #include "store/record_json.hpp"
 

@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "model/json.hpp"
+#include "base/json.hpp"
 #include "store/wording.hpp"
 
 namespace matriarch::store {

@@ -4,7 +4,7 @@
 
 #include <limits>
 
-#include "model/json.hpp"
+#include "base/json.hpp"
 #include "store/formats.hpp"
 
 using namespace matriarch;

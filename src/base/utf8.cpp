@@ -1,4 +1,4 @@
-#include "model/utf8.hpp"
+#include "base/utf8.hpp"
 
 #include <algorithm>
 #include <rapidjson/encodings.h>
@@ -49,6 +49,11 @@ std::string one_line(std::string_view text, std::size_t most) {
   std::ranges::replace_if(
       shown, [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }, '?');
   return shown;
+}
+
+std::string quoted(std::string_view text) {
+  constexpr std::size_t longest = 100; // platforms use UUIDs; an id that is longer is a mistake
+  return "\"" + one_line(text, longest) + "\"";
 }
 
 } // namespace matriarch

@@ -16,4 +16,8 @@ namespace matriarch {
 /// The same on one line, as it may stand in a message: control characters become `?` too.
 [[nodiscard]] std::string one_line(std::string_view text, std::size_t most);
 
+/// A text of anybody's as it stands in a sentence: in quotes, on one line, and shortened where it is
+/// very long.
+[[nodiscard]] std::string quoted(std::string_view text);
+
 } // namespace matriarch

@@ -1,4 +1,4 @@
-#include "model/json.hpp"
+#include "base/json.hpp"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include "model/json.hpp"
+#include "base/json.hpp"
 
 #include <rapidjson/error/en.h>
 #include <rapidjson/reader.h>
@@ -10,8 +10,7 @@
 #include <set>
 #include <vector>
 
-#include "model/names.hpp"
-#include "model/utf8.hpp"
+#include "base/utf8.hpp"
 
 namespace matriarch::json {
 
@@ -148,7 +147,7 @@ result<document> parse(std::string_view text, std::size_t deepest) {
     if (!status.IsError())
       return true;
     if (!guard.repeated().empty())
-      why = "the key " + model::quoted(guard.repeated()) + " appears twice in one object";
+      why = "the key " + matriarch::quoted(guard.repeated()) + " appears twice in one object";
     else if (guard.has_half_character())
       why = "a string has half a surrogate pair, which is no character";
     else if (guard.bad_number())

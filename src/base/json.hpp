@@ -7,7 +7,7 @@
 #include <string_view>
 #include <utility>
 
-#include "model/result.hpp"
+#include "base/result.hpp"
 
 /// The little that this project adds to RapidJSON.
 namespace matriarch::json {

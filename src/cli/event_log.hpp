@@ -2,9 +2,9 @@
 
 #include "model/event.hpp"
 
-namespace matriarch::base {
+namespace matriarch::cli {
 
 /// Writes what happened into the log.
 void log_event(const model::event& one);
 
-} // namespace matriarch::base
+} // namespace matriarch::cli
