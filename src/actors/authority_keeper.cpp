@@ -8,7 +8,7 @@
 #include "actors/alarm.hpp"
 #include "actors/last_words.hpp"
 #include "actors/postgresql.hpp"
-#include "model/times.hpp"
+#include "base/times.hpp"
 #include "store/authority_json.hpp"
 #include "store/keys.hpp"
 
@@ -143,7 +143,7 @@ private:
               if (next.all.size() > known_.all.size())
                 spdlog::info("the fleet has {} authority: it ends on {}",
                              known_.all.empty() ? "an" : "another",
-                             model::text_of(next.all.back().until));
+                             base::text_of(next.all.back().until));
               at_ = came.at;
               sealed_as_now_ = true;
               publish(std::move(next));

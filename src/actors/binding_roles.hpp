@@ -26,7 +26,7 @@ struct found_role {
   bool marked = false;
   bool logs_in = false;
   int connection_limit = -1;
-  std::string valid_until;   ///< as model::text_of() writes it; empty for ever
+  std::string valid_until;   ///< as base::text_of() writes it; empty for ever
   std::string verifier;      ///< the role may have written it itself
   bool has_sessions = false; ///< of the owner alone
   bool in_owner = false;     ///< a member of the owner, and so on

@@ -6,8 +6,8 @@
 
 #include "actors/alarm.hpp"
 #include "actors/last_words.hpp"
+#include "base/times.hpp"
 #include "http/tenant_text.hpp"
-#include "model/times.hpp"
 #include "store/cell_json.hpp"
 #include "store/keys.hpp"
 #include "tls/authorities.hpp"
@@ -175,7 +175,7 @@ private:
     bool answered = said.certificate_request.empty() || !has
                     || tls::answers(word->certificate, said.certificate_request);
     if (has && answered && has->valid.until > setup_.outside.now())
-      return {guid, "TLS until " + model::text_of(has->valid.until).substr(0, 10), false};
+      return {guid, "TLS until " + base::text_of(has->valid.until).substr(0, 10), false};
     if (!one.refused.empty())
       return {guid, "no certificate: " + one.refused, true};
     if (one.announced.empty())

@@ -3,7 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include "actors/last_words.hpp"
-#include "model/times.hpp"
+#include "base/times.hpp"
 #include "store/keys.hpp"
 
 namespace matriarch::actors {
@@ -41,7 +41,7 @@ struct pulse {
   void write(etcd_pulse_actor::pointer self, Later later) {
     store::transaction what;
     what.compares = {store::has_value(keys::active, setup.active_value)};
-    what.then = {store::put{keys::heartbeat, model::text_of(setup.outside.now())}};
+    what.then = {store::put{keys::heartbeat, base::text_of(setup.outside.now())}};
     self->request(setup.store, patience, std::move(what))
         .then(
             [this, later](const store::commit_result& came) {

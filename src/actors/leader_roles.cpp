@@ -10,8 +10,8 @@
 #include "actors/postgresql.hpp"
 #include "actors/reader_rights.hpp"
 #include "actors/replica_logins.hpp"
+#include "base/times.hpp"
 #include "model/names.hpp"
-#include "model/times.hpp"
 
 namespace matriarch::actors {
 
@@ -327,7 +327,7 @@ private:
     auto there = exists ? found->second : found_role{};
     if (exists && !there.marked)
       return "a role " + model::quoted(name) + " exists that is no binding's";
-    auto until = wanted.valid_until ? model::text_of(*wanted.valid_until) : std::string{};
+    auto until = wanted.valid_until ? base::text_of(*wanted.valid_until) : std::string{};
     bool same_password = exists && passwords_.match(there.verifier, wanted.who.password);
     bool same_work = wanted.read_only ? there.in_readers && there.reads_only
                                       : there.in_owner && there.becomes_owner;

@@ -22,7 +22,6 @@
 #include "model/plan.hpp"
 #include "model/replica_health.hpp"
 #include "model/step_table.hpp"
-#include "model/times.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
 #include "store/unknown_members.hpp"

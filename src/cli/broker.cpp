@@ -20,13 +20,13 @@
 #include "base/json.hpp"
 #include "base/line_sink.hpp"
 #include "base/logging.hpp"
+#include "base/times.hpp"
 #include "cli/broker_check.hpp"
 #include "cli/machine.hpp"
 #include "config/broker_config.hpp"
 #include "http/routes.hpp"
 #include "http/server.hpp"
 #include "http/tenant_text.hpp"
-#include "model/times.hpp"
 #include "store/etcd_access.hpp"
 #include "store/keyring.hpp"
 
@@ -94,7 +94,7 @@ std::string line_about(std::uint64_t left_out) {
   auto now = std::chrono::floor<model::duration>(std::chrono::system_clock::now());
   json::document line;
   line.SetObject();
-  json::add(line, "time", model::text_of(now), line);
+  json::add(line, "time", base::text_of(now), line);
   json::add(line, "action", "left out", line);
   json::add(line, "left_out", static_cast<std::int64_t>(left_out), line);
   return json::text_of(line);

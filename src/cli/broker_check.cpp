@@ -13,7 +13,6 @@
 #include "base/utf8.hpp"
 #include "http/event_loop.hpp"
 #include "http/port_check.hpp"
-#include "model/times.hpp"
 #include "store/etcd_check.hpp"
 #include "store/keys.hpp"
 

@@ -3,10 +3,10 @@
 #include <algorithm>
 
 #include "base/json.hpp"
+#include "base/times.hpp"
 #include "http/osb.hpp"
 #include "model/names.hpp"
 #include "model/replica_health.hpp"
-#include "model/times.hpp"
 
 namespace matriarch::http::admin {
 
@@ -153,7 +153,7 @@ json::value binding_json(const model::binding& which, json::document& owner) {
   json::add(object, "phase", word_for(which.phase), owner);
   json::add(object, "read_only", which.read_only, owner);
   if (which.expires_at)
-    json::add(object, "expires_at", model::text_of(*which.expires_at), owner);
+    json::add(object, "expires_at", base::text_of(*which.expires_at), owner);
   if (!which.note.empty())
     json::add(object, "description", which.note, owner);
   return object;
@@ -244,7 +244,7 @@ response routers(const model::routers& all) {
     json::value object{rapidjson::kObjectType};
     json::add(object, "id", id, body);
     json::add(object, "host", said.host, body);
-    json::add(object, "since", model::text_of(router.since), body);
+    json::add(object, "since", base::text_of(router.since), body);
     json::add(object, "serves", std::to_string(said.serves), body);
     json::add(object, "behind", std::max<std::int64_t>(0, all.newest - said.serves), body);
     json::add(object, "awaited", all.awaited, body);

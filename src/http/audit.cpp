@@ -3,10 +3,10 @@
 #include <algorithm>
 
 #include "base/json.hpp"
+#include "base/times.hpp"
 #include "base/utf8.hpp"
 #include "http/originating_identity.hpp"
 #include "http/parameter_schemas.hpp"
-#include "model/times.hpp"
 
 namespace matriarch::http {
 
@@ -151,7 +151,7 @@ std::string audit_line(const audited_request& about, const response& answer, mod
                        std::uint64_t left_out) {
   const auto& got = *about.got;
   line_writer line;
-  line.add_text("time", model::text_of(now));
+  line.add_text("time", base::text_of(now));
   add_sender(line, about);
   line.add_text("action", about.action);
   add_target(line, got);

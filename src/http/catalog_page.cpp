@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/json.hpp"
-#include "http/times.hpp"
+#include "base/times.hpp"
 #include "model/names.hpp"
 
 namespace matriarch::http {
@@ -133,12 +133,12 @@ bool catalog_page::is_known_to_sender(const request& got) const {
   if (const auto* tags = got.header("if-none-match"))
     return names(*tags, tag_);
   const auto* since = got.header("if-modified-since");
-  auto then = since == nullptr ? std::nullopt : parse_http_date(*since);
+  auto then = since == nullptr ? std::nullopt : base::parse_http_date(*since);
   return then && modified_ <= *then;
 }
 
 response catalog_page::answer(const request& got) const {
-  response said{200, body_, {{"ETag", tag_}, {"Last-Modified", http_date(modified_)}}};
+  response said{200, body_, {{"ETag", tag_}, {"Last-Modified", base::http_date(modified_)}}};
   if (is_known_to_sender(got)) {
     said.status = 304;
     said.body.clear();

@@ -4,12 +4,12 @@
 #include <cctype>
 
 #include "base/json.hpp"
+#include "base/times.hpp"
 #include "http/percent_encoding.hpp"
 #include "model/acceptance.hpp"
 #include "model/names.hpp"
 #include "model/plan.hpp"
 #include "model/replica_health.hpp"
-#include "model/times.hpp"
 
 namespace matriarch::http::osb {
 
@@ -387,9 +387,9 @@ json::value endpoints_json(const std::string& host, int port, json::document& ow
 void add_binding_metadata(json::document& body, const model::binding& which) {
   json::value metadata{rapidjson::kObjectType};
   if (which.expires_at)
-    json::add(metadata, "expires_at", model::text_of(*which.expires_at), body);
+    json::add(metadata, "expires_at", base::text_of(*which.expires_at), body);
   if (which.renew_before)
-    json::add(metadata, "renew_before", model::text_of(*which.renew_before), body);
+    json::add(metadata, "renew_before", base::text_of(*which.renew_before), body);
   if (!metadata.ObjectEmpty())
     json::add(body, "metadata", std::move(metadata), body);
 }

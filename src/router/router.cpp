@@ -34,10 +34,10 @@
 #include "base/ending.hpp"
 #include "base/json.hpp"
 #include "base/logging.hpp"
+#include "base/times.hpp"
 #include "base/utf8.hpp"
 #include "http/event_loop.hpp"
 #include "http/server.hpp"
-#include "model/times.hpp"
 #include "router/certificate.hpp"
 #include "router/check.hpp"
 #include "router/fleet.hpp"
@@ -803,7 +803,7 @@ private:
     json::add(body, "old_workers", std::int64_t{old_workers_}, body);
     json::add(body, "etcd", etcd_reachable_ ? "reachable" : "unreachable", body);
     if (!etcd_reachable_ && has_haproxy_ && routes_as_of_)
-      json::add(body, "routes_as_of", model::text_of(*routes_as_of_), body);
+      json::add(body, "routes_as_of", base::text_of(*routes_as_of_), body);
     json::add(body, "haproxy",
               !has_haproxy_     ? "not running"
               : silent_.empty() ? "running"

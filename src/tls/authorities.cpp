@@ -8,8 +8,8 @@
 
 #include <fmt/format.h>
 
+#include "base/times.hpp"
 #include "model/names.hpp"
-#include "model/times.hpp"
 
 namespace matriarch::tls {
 
@@ -93,7 +93,7 @@ result<std::optional<authorities>> next_of(const authorities& now_are, model::wa
     // Certificates know seconds: what is written down is what they say.
     auto until = std::chrono::floor<std::chrono::seconds>(now + authority_life);
     // The day tells them apart, for people and for programs that look for an authority by its name.
-    auto day = model::text_of(now).substr(0, 10);
+    auto day = base::text_of(now).substr(0, 10);
     auto made = make_authority("Matriarch fleet authority of " + day, {now - backdated, until});
     if (!made)
       return failure{made.error()};

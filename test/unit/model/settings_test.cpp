@@ -3,7 +3,6 @@
 #include <doctest/doctest.h>
 
 #include "base/json.hpp"
-#include "model/times.hpp"
 
 using namespace matriarch;
 using namespace matriarch::model;
@@ -124,9 +123,4 @@ TEST_CASE("what is raised and what is lowered go one after the other") {
   CHECK(order_of(next, to) == restart_order::leader_first);
   CHECK(next_settings(next, to) == to);
   CHECK(next_settings(of({}), to) == to);
-}
-
-TEST_CASE("times are written as the specification has them") {
-  using namespace std::chrono_literals;
-  CHECK(text_of(wall_time{1'700'000'000s + 7ms}) == "2023-11-14T22:13:20.007Z");
 }
