@@ -22,6 +22,7 @@
 #include "model/plan.hpp"
 #include "model/replica_health.hpp"
 #include "model/step_table.hpp"
+#include "model/words.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
 #include "store/unknown_members.hpp"

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "base/enum_words.hpp"
 #include "base/json.hpp"
 #include "store/formats.hpp"
 #include "store/unknown_members.hpp"
@@ -21,8 +22,9 @@ constexpr std::size_t longest_password = 1'000; // libpq's limit for a password 
 constexpr std::size_t longest_etcd_user = 256;  // a scope, with what may be put before it
 constexpr std::size_t longest_node_type = 64;   // a label; node ids are no longer either
 
-constexpr std::array<std::string_view, 3> fencing_names = {"pid-namespace", "user-namespace",
-                                                           "none"};
+constexpr base::enum_words<fencing, 3> fencing_words{{{{fencing::pid_namespace, "pid-namespace"},
+                                                       {fencing::user_namespace, "user-namespace"},
+                                                       {fencing::none, "none"}}}};
 
 /// The parameters that carry a role, with the member they fill.
 struct role_field {
@@ -270,7 +272,7 @@ result<node_request> parse_node_request(std::string_view node_id, std::string_vi
 }
 
 std::string_view name_of(fencing kind) {
-  return fencing_names[static_cast<std::size_t>(kind)];
+  return fencing_words.word_for(kind);
 }
 
 std::string text_of(const node_record& node) {
@@ -320,11 +322,10 @@ result<node_record> parse_node_record(std::string_view text) {
   node.where.api_port = number_member(*parsed, "api_port");
   if (node.where.host.empty() || node.where.port == 0 || node.where.api_port == 0)
     return failure{"host, port or api_port is missing"};
-  auto kind = std::find(fencing_names.begin(), fencing_names.end(),
-                        json::string_member(*parsed, "fencing"));
-  if (kind == fencing_names.end())
+  auto kind = fencing_words.value_of(json::string_member(*parsed, "fencing"));
+  if (!kind)
     return failure{"fencing is missing or unknown"};
-  node.kept_by = static_cast<fencing>(kind - fencing_names.begin());
+  node.kept_by = *kind;
   auto is_set = [&](std::string_view name) {
     const auto* flag = json::member(*parsed, name);
     return flag && flag->IsBool() && flag->GetBool();

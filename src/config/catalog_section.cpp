@@ -11,6 +11,7 @@
 #include "base/json.hpp"
 #include "config/parameters.hpp"
 #include "config/uri.hpp"
+#include "model/words.hpp"
 
 namespace matriarch::config {
 
@@ -125,11 +126,9 @@ int node_count_of(const section& from, std::size_t cells, int otherwise) {
 }
 
 model::credentials_mode credentials_of(const section& from) {
-  const auto mode = from.text("credentials", "per-binding");
-  if (mode == "per-binding")
-    return model::credentials_mode::per_binding;
-  if (mode == "shared")
-    return model::credentials_mode::shared;
+  const auto mode = from.text("credentials", model::text_of(model::credentials_mode::per_binding));
+  if (auto known = model::credentials_modes.value_of(mode))
+    return *known;
   from.refuse("credentials",
               "provision.credentials must be per-binding or shared, found \"" + mode + "\"");
 }

@@ -7,74 +7,11 @@
 #include "http/osb.hpp"
 #include "model/names.hpp"
 #include "model/replica_health.hpp"
+#include "model/words.hpp"
 
 namespace matriarch::http::admin {
 
 namespace {
-
-const char* word_for(model::node_phase phase) {
-  switch (phase) {
-  case model::node_phase::placed:
-    return "placed";
-  case model::node_phase::started:
-    return "started";
-  case model::node_phase::removing:
-    return "removing";
-  }
-  return "";
-}
-
-const char* word_for(model::operation_type type) {
-  switch (type) {
-  case model::operation_type::provision:
-    return "provision";
-  case model::operation_type::update:
-    return "update";
-  case model::operation_type::deprovision:
-    return "deprovision";
-  }
-  return "";
-}
-
-const char* word_for(model::operation_state state) {
-  switch (state) {
-  case model::operation_state::in_progress:
-    return "in progress";
-  case model::operation_state::succeeded:
-    return "succeeded";
-  case model::operation_state::failed:
-    return "failed";
-  }
-  return "";
-}
-
-const char* word_for(model::binding_phase phase) {
-  switch (phase) {
-  case model::binding_phase::creating:
-    return "creating";
-  case model::binding_phase::ready:
-    return "ready";
-  case model::binding_phase::removing:
-    return "removing";
-  }
-  return "";
-}
-
-const char* word_for(model::synchronous_mode mode) {
-  switch (mode) {
-  case model::synchronous_mode::off:
-    return "off";
-  case model::synchronous_mode::on:
-    return "on";
-  case model::synchronous_mode::strict:
-    return "strict";
-  }
-  return "";
-}
-
-const char* word_for(model::credentials_mode mode) {
-  return mode == model::credentials_mode::per_binding ? "per-binding" : "shared";
-}
 
 /// Only the name: an operator's screen is no place for a tenant's password.
 json::value without_password(const model::credentials& user, json::document& owner) {
@@ -91,7 +28,7 @@ json::value node_json(const model::node& n, const model::cluster_view& seen,
   json::add(object, "backend_id", n.cell, owner);
   json::add(object, "plan_id", n.plan_id.text(), owner);
   json::add(object, "service_id", n.service_id.text(), owner);
-  json::add(object, "phase", word_for(n.phase), owner);
+  json::add(object, "phase", model::text_of(n.phase), owner);
   if (!n.failing.empty())
     json::add(object, "failing", n.failing, owner);
   json::add(object, "role", seen.leads(n.node_id) ? "leader" : "replica", owner);
@@ -111,10 +48,10 @@ json::value node_json(const model::node& n, const model::cluster_view& seen,
 
 json::value settings_json(const model::cluster_settings& settings, json::document& owner) {
   json::value object{rapidjson::kObjectType};
-  json::add(object, "synchronous", word_for(settings.synchronous), owner);
+  json::add(object, "synchronous", model::text_of(settings.synchronous), owner);
   json::add(object, "ttl", settings.ttl, owner);
   json::add(object, "node_type", settings.node_type, owner);
-  json::add(object, "credentials", word_for(settings.credentials), owner);
+  json::add(object, "credentials", model::text_of(settings.credentials), owner);
   json::add(object, "connection_limit", settings.connection_limit, owner);
   json::value parameters{rapidjson::kObjectType};
   for (const auto& [name, text] : settings.parameters)
@@ -140,8 +77,8 @@ json::value operation_json(const model::instance_snapshot& one, json::document& 
   bool in_progress = op.state == model::operation_state::in_progress;
   json::value object{rapidjson::kObjectType};
   json::add(object, "id", op.id, owner);
-  json::add(object, "type", word_for(op.type), owner);
-  json::add(object, "state", word_for(op.state), owner);
+  json::add(object, "type", model::text_of(op.type), owner);
+  json::add(object, "state", model::text_of(op.state), owner);
   json::add(object, "description", in_progress ? one.progress : op.description, owner);
   json::add(object, "requested_by", op.requested_by, owner);
   return object;
@@ -150,7 +87,7 @@ json::value operation_json(const model::instance_snapshot& one, json::document& 
 json::value binding_json(const model::binding& which, json::document& owner) {
   json::value object{rapidjson::kObjectType};
   json::add(object, "binding_id", which.binding_id, owner);
-  json::add(object, "phase", word_for(which.phase), owner);
+  json::add(object, "phase", model::text_of(which.phase), owner);
   json::add(object, "read_only", which.read_only, owner);
   if (which.expires_at)
     json::add(object, "expires_at", base::text_of(*which.expires_at), owner);

@@ -7,6 +7,7 @@
 
 #include "base/json.hpp"
 #include "model/record.hpp"
+#include "model/words.hpp"
 #include "store/keys.hpp"
 #include "store/router_json.hpp"
 
@@ -116,7 +117,8 @@ routing_table::record routing_table::record_of(std::string_view name, std::strin
     return known;
   // The records of the seeds have neither a scope nor a phase.
   known.scope = json::string_member(*parsed, "scope", name);
-  known.accepted = json::string_member(*parsed, "phase", "accepted") == "accepted";
+  constexpr const char* accepted = model::text_of(model::record_phase::accepted);
+  known.accepted = json::string_member(*parsed, "phase", accepted) == accepted;
   // Whose removal was accepted has no bindings any more, however long its nodes still take.
   if (const auto* desired = json::member(*parsed, "desired"))
     known.accepted = known.accepted && is_set(*desired, "exists", true);

@@ -7,8 +7,10 @@
 #include <utility>
 #include <vector>
 
+#include "base/enum_words.hpp"
 #include "base/json.hpp"
 #include "model/names.hpp"
+#include "model/words.hpp"
 #include "store/formats.hpp"
 #include "store/unknown_members.hpp"
 
@@ -81,44 +83,6 @@ const known_members binding_members{{"binding_id", "service_id", "plan_id", "app
                                      "operation_id", "polled", "created_at", "asked_at",
                                      "expires_at", "renew_before", "note", "format", "min_reader"},
                                     {{"role", &credentials_members}}};
-
-// -- enumerations as the words that are stored ----------------------------------------------------
-
-template <class Enum, std::size_t Count>
-using words = std::array<std::pair<Enum, const char*>, Count>;
-
-constexpr words<model::node_phase, 3> node_phases{{{model::node_phase::placed, "placed"},
-                                                   {model::node_phase::started, "started"},
-                                                   {model::node_phase::removing, "removing"}}};
-constexpr words<model::operation_type, 3> operation_types{
-    {{model::operation_type::provision, "provision"},
-     {model::operation_type::update, "update"},
-     {model::operation_type::deprovision, "deprovision"}}};
-constexpr words<model::operation_state, 3> operation_states{
-    {{model::operation_state::in_progress, "in progress"},
-     {model::operation_state::succeeded, "succeeded"},
-     {model::operation_state::failed, "failed"}}};
-constexpr words<model::credentials_mode, 2> credentials_modes{
-    {{model::credentials_mode::per_binding, "per-binding"},
-     {model::credentials_mode::shared, "shared"}}};
-constexpr words<model::synchronous_mode, 3> synchronous_modes{
-    {{model::synchronous_mode::off, "off"},
-     {model::synchronous_mode::on, "on"},
-     {model::synchronous_mode::strict, "strict"}}};
-constexpr words<model::binding_phase, 3> binding_phases{
-    {{model::binding_phase::creating, "creating"},
-     {model::binding_phase::ready, "ready"},
-     {model::binding_phase::removing, "removing"}}};
-constexpr words<model::record_phase, 2> record_phases{
-    {{model::record_phase::accepting, "accepting"}, {model::record_phase::accepted, "accepted"}}};
-
-template <class Enum, std::size_t Count>
-const char* word_for(const words<Enum, Count>& known, Enum wanted) {
-  for (const auto& [value, word] : known)
-    if (value == wanted)
-      return word;
-  return "";
-}
 
 /// Where a sealed password belongs.
 std::string place_of(const std::string& owner, const char* field) {
@@ -198,13 +162,12 @@ public:
     return who;
   }
   template <class Enum, std::size_t Count>
-  Enum word(const char* name, const words<Enum, Count>& known) {
+  Enum word(const char* name, const base::enum_words<Enum, Count>& known) {
     auto given = text(name);
-    for (const auto& [value, word] : known)
-      if (given == word)
-        return value;
+    if (auto value = known.value_of(given))
+      return *value;
     refuse(std::string{name} + " has the unknown value " + model::quoted(given));
-    return known.front().first;
+    return known.all.front().first;
   }
   void refuse(const std::string& why) {
     if (why_.empty())
@@ -318,10 +281,10 @@ std::map<std::string, model::ended_binding> read_ended(const json::value& object
 json::value encode_settings(const model::cluster_settings& settings, json::document& owner) {
   json::value object{rapidjson::kObjectType};
   json::add(object, "parameters", encode_texts(settings.parameters, owner), owner);
-  json::add(object, "synchronous", word_for(synchronous_modes, settings.synchronous), owner);
+  json::add(object, "synchronous", model::text_of(settings.synchronous), owner);
   json::add(object, "ttl", settings.ttl, owner);
   json::add(object, "node_type", settings.node_type, owner);
-  json::add(object, "credentials", word_for(credentials_modes, settings.credentials), owner);
+  json::add(object, "credentials", model::text_of(settings.credentials), owner);
   json::add(object, "connection_limit", settings.connection_limit, owner);
   return object;
 }
@@ -330,10 +293,10 @@ model::cluster_settings decode_settings(const json::value& object, std::string& 
   reader in{object};
   model::cluster_settings settings;
   settings.parameters = shared(decode_texts(object, "parameters"));
-  settings.synchronous = in.word("synchronous", synchronous_modes);
+  settings.synchronous = in.word("synchronous", model::synchronous_modes);
   settings.ttl = in.number("ttl");
   settings.node_type = json::string_member(object, "node_type");
-  settings.credentials = in.word("credentials", credentials_modes);
+  settings.credentials = in.word("credentials", model::credentials_modes);
   settings.connection_limit = in.number("connection_limit");
   why = in.why();
   return settings;
@@ -388,8 +351,8 @@ model::desired_state decode_desired(const json::value& object, std::string& why)
 json::value encode_operation(const model::operation& op, json::document& owner) {
   json::value object{rapidjson::kObjectType};
   json::add(object, "id", op.id, owner);
-  json::add(object, "type", word_for(operation_types, op.type), owner);
-  json::add(object, "state", word_for(operation_states, op.state), owner);
+  json::add(object, "type", model::text_of(op.type), owner);
+  json::add(object, "state", model::text_of(op.state), owner);
   json::add(object, "description", op.description, owner);
   json::add(object, "started_at", milliseconds(op.started_at), owner);
   json::add(object, "deadline", milliseconds(op.deadline), owner);
@@ -410,8 +373,8 @@ model::operation decode_operation(const json::value& object, std::string& why) {
   reader in{object};
   model::operation op;
   op.id = in.text("id");
-  op.type = in.word("type", operation_types);
-  op.state = in.word("state", operation_states);
+  op.type = in.word("type", model::operation_types);
+  op.state = in.word("state", model::operation_states);
   op.description = json::string_member(object, "description");
   op.started_at = in.time("started_at");
   op.deadline = in.time("deadline");
@@ -440,7 +403,7 @@ json::value encode_node(const model::node& n, json::document& owner) {
   json::add(object, "plan_id", n.plan_id.text(), owner);
   json::add(object, "service_id", n.service_id.text(), owner);
   json::add(object, "node_type", n.node_type.text(), owner);
-  json::add(object, "phase", word_for(node_phases, n.phase), owner);
+  json::add(object, "phase", model::text_of(n.phase), owner);
   if (n.start_may_arrive_until)
     json::add(object, "start_may_arrive_until", milliseconds(*n.start_may_arrive_until), owner);
   if (!n.failing.empty())
@@ -472,7 +435,7 @@ model::node decode_node(const json::value& object, std::string& why) {
   n.plan_id = shared(in.text("plan_id"));
   n.service_id = shared(in.text("service_id"));
   n.node_type = shared(json::string_member(object, "node_type"));
-  n.phase = in.word("phase", node_phases);
+  n.phase = in.word("phase", model::node_phases);
   n.start_may_arrive_until = in.time_if_any("start_may_arrive_until");
   n.failing = json::string_member(object, "failing");
   n.instead_of = decode_list(object, "instead_of");
@@ -516,10 +479,6 @@ result<T> decode_own(std::string_view text, const char* what, Read read) {
 
 } // namespace
 
-const char* text_of(model::node_phase phase) {
-  return word_for(node_phases, phase);
-}
-
 std::string encode_record(const model::record& known, const keyring& keys) {
   writer out;
   out.add("instance_id", known.instance_id);
@@ -540,7 +499,7 @@ std::string encode_record(const model::record& known, const keyring& keys) {
   out.add("maintenance_version", known.maintenance_version);
   out.add("context", known.context);
   out.add("scope", known.scope);
-  out.add("phase", word_for(record_phases, known.phase));
+  out.add("phase", model::text_of(known.phase));
   json::add(out.owner, "desired", encode_desired(known.desired, out.owner), out.owner);
   json::add(out.owner, "in_force", encode_settings(known.in_force, out.owner), out.owner);
   if (known.taking_up)
@@ -579,7 +538,7 @@ result<model::record> decode_record(std::string_view text, const keyring& keys) 
     known.maintenance_version = json::string_member(object, "maintenance_version");
     known.context = json::string_member(object, "context", "{}");
     known.scope = in.text("scope");
-    known.phase = in.word("phase", record_phases);
+    known.phase = in.word("phase", model::record_phases);
     auto note = [&](const char* part, const std::string& why) {
       if (!why.empty())
         in.refuse(std::string{part} + ": " + why);
@@ -650,7 +609,7 @@ std::string encode_binding(const model::binding& known, std::string_view name,
   out.add("read_only", known.read_only);
   if (!known.role.username.empty())
     out.add_credentials("role", known.role, owner_of_role(name, known.binding_id), keys);
-  out.add("phase", word_for(binding_phases, known.phase));
+  out.add("phase", model::text_of(known.phase));
   out.add("operation_id", known.operation_id);
   out.add("polled", known.polled);
   out.add("created_at", milliseconds(known.created_at));
@@ -677,8 +636,9 @@ result<model::binding> decode_binding(std::string_view text, std::string_view na
     known.read_only = in.flag("read_only", false);
     known.role = in.credentials("role", owner_of_role(name, known.binding_id), keys);
     // From before bindings had phases: what was written then was ready.
-    known.phase = json::member(object, "phase") == nullptr ? model::binding_phase::ready
-                                                           : in.word("phase", binding_phases);
+    known.phase = json::member(object, "phase") == nullptr
+                      ? model::binding_phase::ready
+                      : in.word("phase", model::binding_phases);
     known.operation_id = json::string_member(object, "operation_id");
     known.polled = in.flag("polled", false);
     known.created_at = in.time_if_any("created_at").value_or(wall_time{});

@@ -9,6 +9,7 @@
 #include "model/orphans.hpp"
 #include "model/ports.hpp"
 #include "model/record.hpp"
+#include "model/words.hpp"
 #include "store/keyring.hpp"
 
 /// The values of this program's keys in etcd, and of those Patroni keys that it reads. The record
@@ -65,6 +66,6 @@ struct active_broker {
 [[nodiscard]] std::string encode_active(const active_broker& who);
 [[nodiscard]] result<active_broker> decode_active(std::string_view text);
 
-[[nodiscard]] const char* text_of(model::node_phase phase);
+using model::text_of;
 
 } // namespace matriarch::store
