@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "http/event_loop.hpp"
+#include "base/event_loop.hpp"
 #include "model/observation.hpp"
 #include "model/orphans.hpp"
 #include "model/placement.hpp"

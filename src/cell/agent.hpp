@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/directory_lock.hpp"
+#include "base/event_loop.hpp"
 #include "base/files.hpp"
 #include "base/remover.hpp"
 #include "cell/cell_config.hpp"
@@ -20,7 +21,6 @@
 #include "cell/process.hpp"
 #include "cell/restart_pause.hpp"
 #include "cell/settings_judge.hpp"
-#include "http/event_loop.hpp"
 #include "http/server.hpp"
 #include "store/announcer.hpp"
 #include "store/lifetime.hpp"

@@ -9,6 +9,7 @@
 #include <spdlog/spdlog.h>
 
 #include "base/ending.hpp"
+#include "base/event_loop.hpp"
 #include "base/files.hpp"
 #include "base/logging.hpp"
 #include "cell/agent.hpp"
@@ -17,7 +18,6 @@
 #include "cell/check.hpp"
 #include "cell/own_settings.hpp"
 #include "cell/process.hpp"
-#include "http/event_loop.hpp"
 #include "http/server.hpp"
 #include "store/etcd.hpp"
 #include "store/etcd_access.hpp"

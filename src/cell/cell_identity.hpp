@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "base/event_loop.hpp"
 #include "cell/cell_config.hpp"
-#include "http/event_loop.hpp"
 #include "store/etcd.hpp"
 #include "tls/session.hpp"
 

@@ -14,7 +14,7 @@
 
 #include <fmt/format.h>
 
-#include "http/event_loop.hpp"
+#include "base/event_loop.hpp"
 #include "model/names.hpp"
 
 namespace matriarch::cell {

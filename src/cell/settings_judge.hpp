@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "base/event_loop.hpp"
 #include "base/files.hpp"
 #include "cell/process.hpp"
 #include "cell/settings_check.hpp"
-#include "http/event_loop.hpp"
 #include "store/lifetime.hpp"
 
 namespace matriarch::cell {

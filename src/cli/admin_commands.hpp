@@ -4,9 +4,9 @@
 #include <string>
 #include <string_view>
 
+#include "base/event_loop.hpp"
 #include "base/result.hpp"
 #include "cli/broker_uri.hpp"
-#include "http/event_loop.hpp"
 
 namespace matriarch::cli {
 

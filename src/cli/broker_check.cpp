@@ -9,9 +9,9 @@
 #include <memory>
 
 #include "actors/plan_questions.hpp"
+#include "base/event_loop.hpp"
 #include "base/json.hpp"
 #include "base/utf8.hpp"
-#include "http/event_loop.hpp"
 #include "http/port_check.hpp"
 #include "store/etcd_check.hpp"
 #include "store/keys.hpp"

@@ -4,7 +4,7 @@
 #include <future>
 #include <memory>
 
-#include "http/event_loop.hpp"
+#include "base/event_loop.hpp"
 #include "http/server.hpp"
 
 namespace matriarch::http {

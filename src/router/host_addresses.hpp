@@ -8,7 +8,7 @@
 #include <string>
 
 #include "base/background.hpp"
-#include "http/event_loop.hpp"
+#include "base/event_loop.hpp"
 
 namespace matriarch::router {
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "http/event_loop.hpp"
+#include "base/event_loop.hpp"
 #include "store/etcd.hpp"
 #include "store/lifetime.hpp"
 #include "store/ownership.hpp"

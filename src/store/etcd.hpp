@@ -8,7 +8,7 @@
 #include <variant>
 #include <vector>
 
-#include "http/event_loop.hpp"
+#include "base/event_loop.hpp"
 
 /// etcd's v3 API, through its JSON gateway.
 namespace matriarch::store {

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "http/event_loop.hpp"
+#include "base/event_loop.hpp"
 #include "store/etcd.hpp"
 #include "store/etcd_access.hpp"
 #include "store/keys.hpp"

@@ -3,7 +3,7 @@
 #include <set>
 #include <utility>
 
-#include "http/event_loop.hpp"
+#include "base/event_loop.hpp"
 #include "store/etcd.hpp"
 #include "store/etcd_json.hpp"
 #include "store/etcd_session.hpp"

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "base/event_loop.hpp"
 #include "base/result.hpp"
-#include "http/event_loop.hpp"
 #include "store/etcd.hpp"
 
 namespace matriarch::store {

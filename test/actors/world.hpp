@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "base/event_loop.hpp"
 #include "base/json.hpp"
 #include "base/result.hpp"
 #include "cell/fence.hpp"
-#include "http/event_loop.hpp"
 #include "model/observation.hpp"
 #include "model/record.hpp"
 #include "routers.hpp"

@@ -1,4 +1,4 @@
-#include "http/event_loop.hpp"
+#include "base/event_loop.hpp"
 
 #include <doctest/doctest.h>
 

@@ -6,7 +6,7 @@
 #include <future>
 #include <set>
 
-#include "http/event_loop.hpp"
+#include "base/event_loop.hpp"
 #include "stand_in_broker.hpp"
 
 using namespace matriarch;

@@ -5,7 +5,7 @@
 
 #include <future>
 
-#include "http/event_loop.hpp"
+#include "base/event_loop.hpp"
 #include "http/server.hpp"
 #include "raw_socket.hpp"
 

@@ -22,9 +22,9 @@
 #include <vector>
 
 #include "awaiting.hpp"
+#include "base/event_loop.hpp"
 #include "base/json.hpp"
 #include "etcd_server.hpp"
-#include "http/event_loop.hpp"
 
 using namespace matriarch;
 using namespace std::chrono_literals;

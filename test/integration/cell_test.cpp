@@ -24,9 +24,9 @@
 #include <fmt/format.h>
 
 #include "awaiting.hpp"
+#include "base/event_loop.hpp"
 #include "base/json.hpp"
 #include "etcd_server.hpp"
-#include "http/event_loop.hpp"
 #include "store/etcd.hpp"
 #include "store/etcd_access.hpp"
 #include "store/keys.hpp"

@@ -5,10 +5,10 @@
 #include <vector>
 
 #include "awaiting.hpp"
+#include "base/event_loop.hpp"
 #include "config/etcd_section.hpp"
 #include "etcd_server.hpp"
 #include "etcd_stand_in.hpp"
-#include "http/event_loop.hpp"
 #include "store/etcd.hpp"
 #include "store/etcd_access.hpp"
 #include "store/keys.hpp"

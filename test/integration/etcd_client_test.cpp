@@ -3,9 +3,9 @@
 #include <string>
 
 #include "awaiting.hpp"
+#include "base/event_loop.hpp"
 #include "etcd_server.hpp"
 #include "etcd_stand_in.hpp"
-#include "http/event_loop.hpp"
 #include "store/etcd.hpp"
 
 namespace matriarch::store {

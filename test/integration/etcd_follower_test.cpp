@@ -8,9 +8,9 @@
 
 #include "awaiting.hpp"
 #include "base/base64.hpp"
+#include "base/event_loop.hpp"
 #include "etcd_server.hpp"
 #include "etcd_stand_in.hpp"
-#include "http/event_loop.hpp"
 #include "store/etcd.hpp"
 
 namespace matriarch::store {

@@ -34,9 +34,9 @@
 #include <vector>
 
 #include "awaiting.hpp"
+#include "base/event_loop.hpp"
 #include "base/json.hpp"
 #include "etcd_server.hpp"
-#include "http/event_loop.hpp"
 #include "http/server.hpp"
 #include "router/haproxy.hpp"
 #include "store/etcd.hpp"

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+/// The client's half of HTTP, for every program; the server's is the folder http/.
 namespace matriarch::http {
 
 /// PEM files for outgoing TLS. Empty: the system's authorities; no client certificate.
