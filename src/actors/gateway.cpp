@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "actors/last_words.hpp"
+#include "actors/reencryption.hpp"
 #include "base/result.hpp"
 #include "model/under_way.hpp"
 
@@ -289,6 +290,18 @@ void gateway::ask(model::forget_request what, std::function<void(model::forget_r
 void gateway::ask(model::orphan_removal what, std::function<void(model::verdict)> answer) {
   caf::anon_send(worker_,
                  orphan_question{std::move(what), owed_->orphan_removals.enter(std::move(answer))});
+}
+
+void gateway::reencrypt_all(std::function<void(model::reencryption_report)> answer) {
+  std::vector<std::string> ids;
+  for (const auto& one : out_.instances.all())
+    ids.push_back(one->known.instance_id);
+  actors::reencrypt_all(
+      std::move(ids), out_.instances.unreadable(),
+      [this](model::request what, std::chrono::milliseconds patience, auto answered) {
+        ask(std::move(what), patience, std::move(answered));
+      },
+      std::move(answer));
 }
 
 } // namespace matriarch::actors

@@ -24,6 +24,8 @@ public:
   void ask(model::demote_request what, std::function<void(model::demote_report)> answer);
   void ask(model::forget_request what, std::function<void(model::forget_report)> answer);
   void ask(model::orphan_removal what, std::function<void(model::verdict)> answer);
+  /// Has the secrets of all instances written anew, with the newest key.
+  void reencrypt_all(std::function<void(model::reencryption_report)> answer);
 
   /// Nobody waits for the end of an operation any more: those who did, and who would, are answered
   /// `unavailable`. For a broker that stops, whose operations go on after its next start.

@@ -239,7 +239,6 @@ private:
     http::backend behind;
     behind.find = [this](const std::string& name) { return published_.instances.find(name); };
     behind.all = [this] { return published_.instances.all(); };
-    behind.unreadable = [this] { return published_.instances.unreadable(); };
     behind.cells = [this] { return published_.status.cells.load(); };
     behind.routers = [this] { return published_.status.routers.load(); };
     behind.health = [this] {
@@ -278,6 +277,9 @@ private:
     behind.remove_orphan = [this](model::orphan_removal what,
                                   std::function<void(model::verdict)> answer) {
       actors_->edge().ask(std::move(what), std::move(answer));
+    };
+    behind.reencrypt_all = [this](std::function<void(model::reencryption_report)> answer) {
+      actors_->edge().reencrypt_all(std::move(answer));
     };
     return behind;
   }

@@ -305,7 +305,7 @@ response orphans(const std::vector<model::orphan>& all) {
   return {200, json::text_of(body), {}};
 }
 
-response reencrypted(const reencryption_report& report) {
+response reencrypted(const model::reencryption_report& report) {
   json::document body;
   body.SetObject();
   json::add(body, "instances", static_cast<std::int64_t>(report.instances), body);

@@ -2,7 +2,6 @@
 
 #include <vector>
 
-#include "http/reencryption.hpp"
 #include "http/server.hpp"
 #include "model/observation.hpp"
 #include "model/orphans.hpp"
@@ -19,6 +18,6 @@ namespace matriarch::http::admin {
 [[nodiscard]] response demoted(const std::string& cell, const model::demote_report& report);
 [[nodiscard]] response forgotten(const std::string& cell, const model::forget_report& report);
 [[nodiscard]] response orphans(const std::vector<model::orphan>& all);
-[[nodiscard]] response reencrypted(const reencryption_report& report);
+[[nodiscard]] response reencrypted(const model::reencryption_report& report);
 
 } // namespace matriarch::http::admin

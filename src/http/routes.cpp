@@ -14,7 +14,6 @@
 #include "http/forwarded.hpp"
 #include "http/originating_identity.hpp"
 #include "http/osb.hpp"
-#include "http/reencryption.hpp"
 #include "http/tenant_text.hpp"
 #include "model/names.hpp"
 
@@ -676,7 +675,7 @@ private:
     if (!must_act(to))
       return;
     auto later = std::make_shared<reply>(std::move(to));
-    reencrypt_all(behind_, [later](const reencryption_report& report) {
+    behind_.reencrypt_all([later](const model::reencryption_report& report) {
       later->send(admin::reencrypted(report));
     });
   }

@@ -40,8 +40,6 @@ struct broker_health {
 struct backend {
   std::function<model::snapshot_ptr(const std::string& name)> find;
   std::function<std::vector<model::snapshot_ptr>()> all;
-  /// The names of instances whose records cannot be read.
-  std::function<std::vector<std::string>()> unreadable;
   std::function<model::cell_table()> cells;
   std::function<broker_health()> health;
   /// The certificates of who may have signed what clients of databases are shown, as PEM; empty
@@ -55,6 +53,8 @@ struct backend {
   std::function<std::shared_ptr<const std::vector<model::orphan>>()> orphans;
   std::function<void(model::forget_request, std::function<void(model::forget_report)>)> forget;
   std::function<void(model::orphan_removal, std::function<void(model::verdict)>)> remove_orphan;
+  /// Has the secrets of all instances written anew.
+  std::function<void(std::function<void(model::reencryption_report)>)> reencrypt_all;
 };
 
 struct route_settings {

@@ -164,6 +164,16 @@ struct forget_report {
   std::vector<entry> entries; ///< one for each node on the cell
 };
 
+/// What became of having the secrets of many instances written anew.
+struct reencryption_report {
+  struct entry {
+    std::string instance_id;
+    std::string why;
+  };
+  std::size_t instances = 0; ///< that were rewritten
+  std::vector<entry> failed;
+};
+
 using request = std::variant<provision_request, update_request, deprovision_request, bind_request,
                              unbind_request, reencrypt_request, lookup_request, await_request>;
 

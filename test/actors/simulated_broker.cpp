@@ -587,6 +587,12 @@ awaited_verdict simulated_broker::remove_orphan(const std::string& cell,
   return came;
 }
 
+std::shared_ptr<std::optional<model::reencryption_report>> simulated_broker::reencrypt_all() {
+  auto came = std::make_shared<std::optional<model::reencryption_report>>();
+  self_->gateway->reencrypt_all([came](model::reencryption_report said) { *came = said; });
+  return came;
+}
+
 std::vector<model::orphan> simulated_broker::orphans() const {
   return *self_->out.status.orphans.load();
 }

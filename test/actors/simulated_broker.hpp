@@ -78,6 +78,7 @@ public:
   awaited_report demote(const std::string& cell);
   std::shared_ptr<std::optional<model::forget_report>> forget(const std::string& cell);
   awaited_verdict remove_orphan(const std::string& cell, const std::string& node_id);
+  std::shared_ptr<std::optional<model::reencryption_report>> reencrypt_all();
   [[nodiscard]] std::vector<model::orphan> orphans() const;
   /// Gives the leadership up, as a clean end does.
   void resign();

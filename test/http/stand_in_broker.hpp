@@ -155,13 +155,11 @@ inline model::verdict bound(model::verdict_kind is, const model::binding& one,
 /// A broker whose backend answers each request with `says`, and keeps what it was asked.
 struct broker {
   model::snapshot_ptr known; ///< found under any name it was asked for, if set
-  std::size_t copies = 1;    ///< how often it is among all instances
   std::function<model::verdict(const model::request&)> says = [](const model::request&) {
     return model::verdict{model::verdict_kind::accepted, "", "op-1"};
   };
   broker_health health{true, true, true};
   model::routers routers;
-  std::vector<std::string> unreadable;
   model::cell_table cells = two_cells();
   std::string authority = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
   model::demote_report report;
@@ -169,6 +167,8 @@ struct broker {
   std::vector<model::orphan> orphans;
   std::vector<std::string> removed; ///< orphans that were to be removed
   model::verdict removal;
+  model::reencryption_report rewritten;
+  int reencryptions = 0; ///< that were begun
 
   using answering = std::function<void(const model::request&, std::function<void(model::verdict)>)>;
 
@@ -192,8 +192,7 @@ struct broker {
       names_.push_back(name);
       return known;
     };
-    behind.all = [this] { return known ? std::vector(copies, known) : none(); };
-    behind.unreadable = [this] { return unreadable; };
+    behind.all = [this] { return known ? std::vector{known} : none(); };
     behind.cells = [this] { return cells; };
     behind.health = [this] { return health; };
     behind.authority = [this] { return authority; };
@@ -214,6 +213,10 @@ struct broker {
     behind.remove_orphan = [this](const model::orphan_removal& what, auto done) {
       removed.push_back(what.cell + "/" + what.node_id);
       done(removal);
+    };
+    behind.reencrypt_all = [this](auto done) {
+      ++reencryptions;
+      done(rewritten);
     };
     server_ = std::make_unique<server>(std::move(options), make_routes(settings, behind));
     REQUIRE_FALSE(server_->start().has_value());

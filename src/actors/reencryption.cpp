@@ -1,6 +1,10 @@
-#include "http/reencryption.hpp"
+#include "actors/reencryption.hpp"
 
-namespace matriarch::http {
+#include <memory>
+#include <mutex>
+#include <utility>
+
+namespace matriarch::actors {
 
 namespace {
 
@@ -10,11 +14,10 @@ constexpr std::size_t most_at_once = 16;
 
 class sweep : public std::enable_shared_from_this<sweep> {
 public:
-  sweep(const backend& behind, std::function<void(reencryption_report)> done)
-      : ask_(behind.ask), done_(std::move(done)) {
-    for (const auto& one : behind.all())
-      left_.push_back(one->known.instance_id);
-    for (auto& name : behind.unreadable())
+  sweep(std::vector<std::string> instance_ids, std::vector<std::string> unreadable,
+        ask_instance ask, std::function<void(model::reencryption_report)> done)
+      : ask_(std::move(ask)), done_(std::move(done)), left_(std::move(instance_ids)) {
+    for (auto& name : unreadable)
       report_.failed.push_back({std::move(name),
                                 "its record cannot be read, and keeps the key that "
                                 "it is sealed with; the broker's log says why"});
@@ -57,19 +60,22 @@ private:
     go_on();
   }
 
-  decltype(backend::ask) ask_;
-  std::function<void(reencryption_report)> done_;
+  ask_instance ask_;
+  std::function<void(model::reencryption_report)> done_;
   std::mutex mutex_;
   std::vector<std::string> left_;
   std::size_t under_way_ = 0;
   bool asking_ = false;
-  reencryption_report report_;
+  model::reencryption_report report_;
 };
 
 } // namespace
 
-void reencrypt_all(const backend& behind, std::function<void(reencryption_report)> done) {
-  std::make_shared<sweep>(behind, std::move(done))->go_on();
+void reencrypt_all(std::vector<std::string> instance_ids, std::vector<std::string> unreadable,
+                   ask_instance ask, std::function<void(model::reencryption_report)> done) {
+  std::make_shared<sweep>(std::move(instance_ids), std::move(unreadable), std::move(ask),
+                          std::move(done))
+      ->go_on();
 }
 
-} // namespace matriarch::http
+} // namespace matriarch::actors
