@@ -276,6 +276,7 @@ def growing(sizes, counted):
             f" {last.etcd_ms / max(first.etcd_ms, 0.1):.2f} times as long, the simulated cells' writes included")
         row(f"broker's processor time a provision {between}", "1.00",
             f"{last.broker_ms / max(first.broker_ms, 0.1):.2f}", f"{last.broker_ms:.1f} / {first.broker_ms:.1f} ms")
+        fleet.give_roles()
         by_curl, megabytes = growth.seconds_to_read_by_curl(platform)
         with growth.Watch(platform, Poller, fleet.count) as watch:
             took = growth.seconds_to_load(platform, Poller)

@@ -34,13 +34,17 @@ REST_S = 3
 PAGE = 2_000
 
 
-def fleet(edit=None):
-    def with_ports(kind, configuration):
+def fleet():
+    """Its plan has no roles: a simulated leader has none, and a broker that asks it for them in vain, again and
+    again, would be measured with the provisions. Real leaders are asked once."""
+    def edit(kind, configuration):
         if kind == "broker":
             configuration["routing"].update(PORTS)
-        if edit:
-            edit(kind, configuration)
-    return Platform(simulated=True, cells=CELLS, etcd_quota=QUOTA, edit=with_ports)
+            for service in configuration["catalog"]["services"]:
+                for plan in service["plans"]:
+                    plan.setdefault("provision", {})["credentials"] = "shared"
+                    plan.pop("binding_rotatable", None)
+    return Platform(simulated=True, cells=CELLS, etcd_quota=QUOTA, edit=edit)
 
 
 class Provisions(typing.NamedTuple):
@@ -56,8 +60,7 @@ def processor_seconds(pid):
 
 
 def wait_for_rest(pid):
-    """A broker that has started asks all leaders for their roles; simulated ones cannot be asked, and it tries
-    again, less and less often. In between it rests."""
+    """A broker that has started has things to do for each instance."""
     def rests():
         before = processor_seconds(pid)
         time.sleep(REST_S)
@@ -79,9 +82,14 @@ class Etcd:
         return json.loads(text), len(text)
 
     def range(self, first, last=None):
-        found, _ = self.call("/v3/kv/range", {"key": base64.b64encode(first).decode(), **(
+        return self.page(first, last, 0)[0]
+
+    def page(self, first, last, limit):
+        """At most `limit` keys with their values (0: all), and whether there are more."""
+        found, _ = self.call("/v3/kv/range", {"key": base64.b64encode(first).decode(), "limit": limit, **(
             {"range_end": base64.b64encode(last).decode()} if last else {})})
-        return [(base64.b64decode(one["key"]), base64.b64decode(one["value"])) for one in found.get("kvs", [])]
+        return [(base64.b64decode(one["key"]), base64.b64decode(one["value"]))
+                for one in found.get("kvs", [])], found.get("more", False)
 
     def put(self, pairs):
         self.call("/v3/kv/txn", {"success": [{"requestPut": {
@@ -148,11 +156,32 @@ class Fleet:
         etcd.put([*batch, (b"/routing/nextport", b"%d" % next_port)])
         for one in writes:
             one.result()
+        self._start_anew()
+        wait_until(lambda: self.ask("GET", "/healthz")[1].get("instances_loaded"), "all instances", 600)
+        wait_for_rest(self.platform.broker.pid)
+
+    def give_roles(self):
+        """Lets a broker that starts ask each leader for its roles, as it does with all that are not simulated."""
+        self.platform.broker.stop()
+        etcd, first, writes = Etcd(self.platform.etcd_uri), b"/service/", []
+        while first:
+            found, more = etcd.page(first, b"/service0", PAGE)
+            records = [(key, value.replace(b'"credentials":"shared"', b'"credentials":"per-binding"'))
+                       for key, value in found if key.endswith(b"/state")]
+            writes += [self.pool.submit(etcd.put, records[at:at + 100]) for at in range(0, len(records), 100)]
+            first = found[-1][0] + b"\0" if more else None
+        for one in writes:
+            one.result()
+        self._start_anew()
+
+    def _start_anew(self):
+        """etcd as well: it keeps the buffer that held the most writes between two of its commits, and copies all
+        of it for each read. What was written here at once made it larger than provisions ever do."""
+        self.platform.etcd.stop()
+        self.platform.etcd.start()
         self.platform.broker.start()
         self.platform.wait_broker_acts()
         self.own = threading.local()  # what was connected to the broker of before is not any more
-        wait_until(lambda: self.ask("GET", "/healthz")[1].get("instances_loaded"), "all instances", 600)
-        wait_for_rest(self.platform.broker.pid)
 
     def _provision(self, numbers):
         def one(number):
