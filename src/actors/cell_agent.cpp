@@ -54,7 +54,7 @@ constexpr caf::timespan longest_wait = 60s;
 constexpr std::size_t longest_quote = 300;
 const std::string https = "https://";
 
-std::string description_in(const http::outcome& came) {
+std::string description_in(const base::outcome& came) {
   auto parsed = json::parse(came.body);
   auto text = parsed.ok() ? json::string_member(*parsed, "description") : std::string{};
   return "answered " + std::to_string(came.status)
@@ -157,7 +157,7 @@ public:
   }
 
 private:
-  using judge = cell_answer (*)(const http::outcome&);
+  using judge = cell_answer (*)(const base::outcome&);
   /// Whom a certificate is for.
   struct bearer {
     std::string node_id;
@@ -165,7 +165,7 @@ private:
     std::string fleet;
   };
   struct order {
-    http::outgoing what;
+    base::outgoing what;
     judge rule;
     std::optional<bearer> certified_first = {};
     caf::typed_response_promise<cell_answer> owed = {};
@@ -175,7 +175,7 @@ private:
   [[nodiscard]] bool asks_for_the_fleets_own() const { return shows_the_fleets_own(cell_); }
 
   /// Sends a request, whose URL is the path so far.
-  auto to_cell(http::outgoing what) {
+  auto to_cell(base::outgoing what) {
     auto by = asks_for_the_fleets_own() ? certificates_.board->authority.load() : nullptr;
     what = addressed_to(cell_, std::move(what), by ? by->trusted(certificates_.now()) : "");
     auto patience = what.timeout + 5s; // the event loop's own time-out comes first
@@ -184,9 +184,9 @@ private:
 
   // -- orders -------------------------------------------------------------------------------------
 
-  http::outgoing request(std::string verb, const std::string& path, const std::string& scope,
+  base::outgoing request(std::string verb, const std::string& path, const std::string& scope,
                          const std::string& fleet) const {
-    http::outgoing what;
+    base::outgoing what;
     what.verb = std::move(verb);
     what.url = path;
     what.username = cell_.username;
@@ -198,7 +198,7 @@ private:
     return what;
   }
 
-  http::outgoing start_request(const start_order& order) const {
+  base::outgoing start_request(const start_order& order) const {
     auto what = request("PUT", node_path(order.node_id), order.instance.scope, order.fleet);
     what.headers.emplace_back("X-Matriarch-Revision", std::to_string(order.at));
     what.timeout = start_time;
@@ -206,7 +206,7 @@ private:
     return what;
   }
 
-  http::outgoing removal_request(const removal_order& order) const {
+  base::outgoing removal_request(const removal_order& order) const {
     auto what = removal_of({order.node_id, order.instance.scope, order.instance.service_id,
                             plan_of(order.instance, order.node_id)},
                            order.fleet);
@@ -214,11 +214,11 @@ private:
     return what;
   }
 
-  http::outgoing orphan_request(const orphan_order& order) const {
+  base::outgoing orphan_request(const orphan_order& order) const {
     return removal_of(order.node, order.fleet);
   }
 
-  http::outgoing removal_of(const model::listed_node& node, const std::string& fleet) const {
+  base::outgoing removal_of(const model::listed_node& node, const std::string& fleet) const {
     // Plan and service ids come from the catalog, whose ids may hold any character.
     auto url = node_path(node.node_id) + "?service_id=" + http::percent_encoded(node.service_id)
                + "&plan_id=" + http::percent_encoded(node.plan_id);
@@ -233,13 +233,13 @@ private:
   }
 
   /// Tenants are told without the address that the outcome names.
-  static cell_answer no_answer(const http::outcome& came) {
+  static cell_answer no_answer(const base::outcome& came) {
     if (came.never_sent)
       return {cell_answer::kind::unsent, "it cannot be reached", came.error};
     return {cell_answer::kind::unknown, "it does not answer", came.error};
   }
 
-  static cell_answer judge_start(const http::outcome& came) {
+  static cell_answer judge_start(const base::outcome& came) {
     using kind = cell_answer::kind;
     if (came.status == 0)
       return no_answer(came);
@@ -255,7 +255,7 @@ private:
     return {kind::unknown, description_in(came)};
   }
 
-  static cell_answer judge_removal(const http::outcome& came) {
+  static cell_answer judge_removal(const base::outcome& came) {
     using kind = cell_answer::kind;
     if (came.status == 0)
       return no_answer(came);
@@ -344,7 +344,7 @@ private:
       answer(owed, std::move(said));
     };
     to_cell(std::move(next.what))
-        .then([done, rule = next.rule](const http::outcome& came) { done(rule(came)); },
+        .then([done, rule = next.rule](const base::outcome& came) { done(rule(came)); },
               [done](const caf::error&) {
                 done({cell_answer::kind::unknown, "no answer in time"});
               });
@@ -360,7 +360,7 @@ private:
   };
   using certified_function = std::function<void(const certified&)>;
 
-  http::outgoing certificate_request(const bearer& whom, const char* part, std::string body) const {
+  base::outgoing certificate_request(const bearer& whom, const char* part, std::string body) const {
     auto what = request("PUT", node_path(whom.node_id) + part, whom.scope, whom.fleet);
     what.timeout = certificate_time;
     what.body = std::move(body);
@@ -370,7 +370,7 @@ private:
   /// Has the cell make a key for a node, signs for it, and hands the certificate over. The key never
   /// leaves the cell.
   void certify(const bearer& whom, certified_function then) {
-    ask(certificate_request(whom, "/key", "{}"), [this, whom, then](const http::outcome& came) {
+    ask(certificate_request(whom, "/key", "{}"), [this, whom, then](const base::outcome& came) {
       if (came.status == 0)
         return then({no_answer(came)});
       auto parsed = json::parse(came.body);
@@ -399,7 +399,7 @@ private:
 
   void hand_over(const bearer& whom, std::string body, const certified_function& then) {
     ask(certificate_request(whom, "/certificate", std::move(body)),
-        [then](const http::outcome& came) {
+        [then](const base::outcome& came) {
           if (came.status == 200)
             return then({{}, true});
           // Nothing has been started. The cell's agent may just have been started anew.
@@ -408,9 +408,9 @@ private:
         });
   }
 
-  void ask(http::outgoing what, std::function<void(const http::outcome&)> then) {
+  void ask(base::outgoing what, std::function<void(const base::outcome&)> then) {
     to_cell(std::move(what))
-        .then([then](const http::outcome& came) { then(came); },
+        .then([then](const base::outcome& came) { then(came); },
               [then](const caf::error&) {
                 then({0, "", "no answer in time", false});
               });
@@ -458,7 +458,7 @@ private:
     to_cell(std::move(what))
         .then(
             // Cells of another make, or of an earlier release, cannot do it.
-            [done](const http::outcome& came) {
+            [done](const base::outcome& came) {
               done(came.status == 200 || came.status == 404 ? "" : description_in(came));
             },
             [done](const caf::error&) { done("no answer in time"); });
@@ -472,17 +472,17 @@ private:
       alarm_.set(pause_without_authority);
       return;
     }
-    http::outgoing what;
+    base::outgoing what;
     what.url = "/healthz";
     what.timeout = health_time;
     to_cell(std::move(what))
-        .then([this](const http::outcome& came) { note(came); },
+        .then([this](const base::outcome& came) { note(came); },
               [this](const caf::error&) {
                 note({0, "", "no answer in time", false});
               });
   }
 
-  void note(const http::outcome& came) {
+  void note(const base::outcome& came) {
     cell_health seen;
     seen.guid = cell_.guid;
     std::string version;
@@ -547,7 +547,7 @@ private:
   }
 
   void ask_about_next() {
-    http::outgoing what;
+    base::outgoing what;
     what.verb = "PUT";
     what.url = "/v2/postgresql";
     what.headers = {{"Content-Type", "application/json"}};
@@ -556,11 +556,11 @@ private:
     what.timeout = judging_time;
     what.max_answer_bytes = longest_judgement;
     what.body = questions_.pieces[answered_].body;
-    ask(std::move(what), [this](const http::outcome& came) { note_judgement(came); });
+    ask(std::move(what), [this](const base::outcome& came) { note_judgement(came); });
   }
 
   /// Earlier cells, and those of another make, say nothing of it: nothing speaks against their nodes.
-  void note_judgement(const http::outcome& came) {
+  void note_judgement(const base::outcome& came) {
     const auto& asked = questions_.pieces[answered_];
     auto said = came.status == 200 ? judgement_in(came.body, asked, *plans_) : std::nullopt;
     if (said) {
@@ -585,7 +585,7 @@ private:
   }
 
   /// The cell has not answered it.
-  void end_judging(const http::outcome& came) {
+  void end_judging(const base::outcome& came) {
     if (came.status == 404 || came.status == 405) {
       postgresql_.clear();
       plan_faults_.clear();
@@ -630,13 +630,13 @@ private:
 
   void ask_listing() {
     list_at_ = self_->clock().now() + listing_pause;
-    http::outgoing what;
+    base::outgoing what;
     what.url = "/v2/service_instances";
     what.username = cell_.username;
     what.password = cell_.password;
     what.timeout = listing_time;
     to_cell(std::move(what))
-        .then([this](const http::outcome& came) { note_listing(came); }, [](const caf::error&) {});
+        .then([this](const base::outcome& came) { note_listing(came); }, [](const caf::error&) {});
   }
 
   /// Of many that ask for it at once, the first is served.
@@ -647,7 +647,7 @@ private:
   }
 
   /// A cell of another make has no list; an unreadable one is none either.
-  void note_listing(const http::outcome& came) {
+  void note_listing(const base::outcome& came) {
     auto parsed = json::parse(came.body);
     const auto* nodes =
         came.status == 200 && parsed.ok() ? json::member(*parsed, "nodes") : nullptr;
@@ -713,7 +713,7 @@ bool shows_the_fleets_own(const cell_settings& cell) {
   return cell.uri.starts_with(https) && cell.authority.empty();
 }
 
-http::outgoing addressed_to(const cell_settings& cell, http::outgoing what,
+base::outgoing addressed_to(const cell_settings& cell, base::outgoing what,
                             const std::string& fleets_authority) {
   if (!shows_the_fleets_own(cell)) {
     what.url = cell.uri + what.url;

@@ -23,7 +23,7 @@ struct cell_settings {
 /// A request whose URL is a path so far, to that cell: where it is, and who has to answer there. The
 /// fleet's authority, PEM, is for those that show its certificates; without one nobody can be
 /// recognised, and the request fails before it is sent.
-[[nodiscard]] http::outgoing addressed_to(const cell_settings& cell, http::outgoing what,
+[[nodiscard]] base::outgoing addressed_to(const cell_settings& cell, base::outgoing what,
                                           const std::string& fleets_authority);
 
 /// What the certificates of nodes are made with.

@@ -7,26 +7,26 @@ namespace matriarch::actors {
 
 namespace {
 
-using worker = http_actor::extend<caf::reacts_to<std::uint64_t, http::outcome>>;
+using worker = http_actor::extend<caf::reacts_to<std::uint64_t, base::outcome>>;
 
 struct state {
-  pending_answers<http::outcome> requests;
+  pending_answers<base::outcome> requests;
 };
 
-worker::behavior_type behave(worker::stateful_pointer<state> self, http::event_loop* loop) {
+worker::behavior_type behave(worker::stateful_pointer<state> self, base::event_loop* loop) {
   keep_last_words(self);
   auto weak = caf::actor_cast<caf::actor_addr>(self);
   return {
-      [=](http::outgoing& what) -> caf::result<http::outcome> {
-        auto owed = self->make_response_promise<http::outcome>();
+      [=](base::outgoing& what) -> caf::result<base::outcome> {
+        auto owed = self->make_response_promise<base::outcome>();
         auto ticket = self->state.requests.add(owed);
-        loop->send(std::move(what), [weak, ticket](http::outcome answer) {
+        loop->send(std::move(what), [weak, ticket](base::outcome answer) {
           if (auto strong = caf::actor_cast<caf::actor>(weak))
             caf::anon_send(strong, ticket, std::move(answer));
         });
         return owed;
       },
-      [=](std::uint64_t ticket, http::outcome& answer) {
+      [=](std::uint64_t ticket, base::outcome& answer) {
         self->state.requests.keep(ticket, std::move(answer));
       },
   };
@@ -34,7 +34,7 @@ worker::behavior_type behave(worker::stateful_pointer<state> self, http::event_l
 
 } // namespace
 
-http_actor spawn_http(caf::actor_system& system, http::event_loop& loop) {
+http_actor spawn_http(caf::actor_system& system, base::event_loop& loop) {
   return system.spawn(behave, &loop);
 }
 

@@ -5,6 +5,6 @@
 namespace matriarch::actors {
 
 /// Outgoing HTTP as an actor. `loop` must outlive the actor system.
-[[nodiscard]] http_actor spawn_http(caf::actor_system& system, http::event_loop& loop);
+[[nodiscard]] http_actor spawn_http(caf::actor_system& system, base::event_loop& loop);
 
 } // namespace matriarch::actors

@@ -24,7 +24,7 @@ using store_actor = caf::typed_actor<
 /// Outgoing HTTP: the cells' API and Patroni's REST API.
 using http_actor = caf::typed_actor<
     /// Makes one request; answers always, at the latest after the request's own time-out.
-    caf::replies_to<http::outgoing>::with<http::outcome>>;
+    caf::replies_to<base::outgoing>::with<base::outcome>>;
 
 /// PostgreSQL itself, through libpq.
 using database_actor = caf::typed_actor<

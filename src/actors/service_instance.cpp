@@ -1289,7 +1289,7 @@ private:
                                 json::object_text({{"leader", step.from}, {"candidate", step.to}}));
     what.timeout = switchover_time;
     tell(model::switchover_begun{step.from, step.to});
-    auto done = [this, to = step.to](const http::outcome& came) {
+    auto done = [this, to = step.to](const base::outcome& came) {
       steps_.end({step_kind::failover_from});
       // After a 200 the leader key may reach this actor a moment later: no need to ask again yet.
       put_off({step_kind::failover_from}, switchover_retry_pause);
@@ -1302,7 +1302,7 @@ private:
       go_on();
     };
     self_->request(setup_->http, switchover_time + 5s, std::move(what))
-        .then([done](const http::outcome& came) { done(came); },
+        .then([done](const base::outcome& came) { done(came); },
               [done](const caf::error&) {
                 done({0, "", "Patroni did not answer in time", false});
               });
@@ -1313,10 +1313,10 @@ private:
   /// A member's own REST API: its `api_url` ends with /patroni. By HTTPS a node has to show for whom
   /// the fleet's authority has certified it; for those of a cell of another make the system's
   /// authorities vouch.
-  [[nodiscard]] http::outgoing patroni_request(const std::string& node_id, const model::member& of,
+  [[nodiscard]] base::outgoing patroni_request(const std::string& node_id, const model::member& of,
                                                std::string verb, const std::string& path,
                                                std::string body) const {
-    http::outgoing what;
+    base::outgoing what;
     what.verb = std::move(verb);
     what.url = of.api_url.substr(0, of.api_url.rfind("/patroni")) + path;
     const auto* listed = known()->find_node(node_id);
@@ -1335,7 +1335,7 @@ private:
   }
 
   /// Why Patroni did not do as it was asked.
-  static std::string refusal_of(const http::outcome& came) {
+  static std::string refusal_of(const base::outcome& came) {
     return came.status == 0 ? came.error
                             : "Patroni answered " + std::to_string(came.status) + ": "
                                   + one_line(came.body, longest_quote);
@@ -1359,7 +1359,7 @@ private:
       return alarm_.set(settings_pause);
     auto what = patroni_request(member->first, member->second, "PATCH", "/config", step.patch);
     what.timeout = configure_time;
-    auto done = [this, digest = step.digest](const http::outcome& came) {
+    auto done = [this, digest = step.digest](const base::outcome& came) {
       steps_.end({step_kind::configure});
       if (came.status == 200) {
         failed_configurations_ = 0;
@@ -1374,7 +1374,7 @@ private:
       alarm_.set(settings_pause);
     };
     self_->request(setup_->http, configure_time + 5s, std::move(what))
-        .then([done](const http::outcome& came) { done(came); },
+        .then([done](const base::outcome& came) { done(came); },
               [done](const caf::error&) {
                 done({0, "", "Patroni did not answer in time", false});
               });
@@ -1412,7 +1412,7 @@ private:
                 : patroni_request(id, found->second, "POST", "/restart", R"({"role":"replica"})");
       what.timeout = restart_time;
       self_->request(setup_->http, restart_time + 5s, std::move(what))
-          .then([this](const http::outcome&) { alarm_.set(settings_pause); },
+          .then([this](const base::outcome&) { alarm_.set(settings_pause); },
                 [](const caf::error&) {});
     }
   }
@@ -1435,7 +1435,7 @@ private:
               auto what = patroni_request(id, member, "GET", "/patroni", "");
               self_->request(setup_->http, database_patience, std::move(what))
                   .then(
-                      [this, id, said, not_now](const http::outcome& came) {
+                      [this, id, said, not_now](const base::outcome& came) {
                         not_now();
                         learn_settings(id, said, came);
                       },
@@ -1445,7 +1445,7 @@ private:
   }
 
   void learn_settings(const std::string& id, const settings_answer& said,
-                      const http::outcome& patroni) {
+                      const base::outcome& patroni) {
     auto parsed = json::parse(patroni.body);
     if (patroni.status == 0 || !parsed.ok() || !parsed->IsObject())
       return;
@@ -1463,7 +1463,7 @@ private:
   }
 
   /// Patroni says that PostgreSQL did not start; anything else may have kept the order from it.
-  void note_failed_restart(const std::string& id, const http::outcome& came) {
+  void note_failed_restart(const std::string& id, const base::outcome& came) {
     spdlog::warn("instance {}: node {} was not restarted: {}", name(), id, refusal_of(came));
     if (!came.body.starts_with("restart failed") && !restarts_by_itself_in_vain(id, came))
       return;
@@ -1479,7 +1479,7 @@ private:
   }
 
   /// Patroni tries again and again by itself, takes no order meanwhile, and its node does not run.
-  bool restarts_by_itself_in_vain(const std::string& id, const http::outcome& came) {
+  bool restarts_by_itself_in_vain(const std::string& id, const base::outcome& came) {
     constexpr int often = 5; // some twenty seconds
     auto found = around_.seen.members.find(id);
     bool tries = came.body.find("after failure already in progress") != std::string::npos
@@ -1500,7 +1500,7 @@ private:
     auto what =
         patroni_request(step.node_id, found->second, "POST", "/reinitialize", R"({"force":true})");
     what.timeout = configure_time;
-    auto done = [this, id = step.node_id, of = around_.seen.leader](const http::outcome& came) {
+    auto done = [this, id = step.node_id, of = around_.seen.leader](const base::outcome& came) {
       steps_.end({step_kind::copy_again, id});
       if (came.status == 200)
         around_.copied_leader[id] = of;
@@ -1509,7 +1509,7 @@ private:
       alarm_.set(switchover_retry_pause);
     };
     self_->request(setup_->http, configure_time + 5s, std::move(what))
-        .then([done](const http::outcome& came) { done(came); },
+        .then([done](const base::outcome& came) { done(came); },
               [done](const caf::error&) {
                 done({0, "", "Patroni did not answer in time", false});
               });
@@ -1527,7 +1527,7 @@ private:
                               : R"({"restart_pending":true,"role":"replica"})";
     auto what = patroni_request(step.node_id, found->second, "POST", "/restart", only_if);
     what.timeout = restart_time;
-    auto done = [this, id = step.node_id](const http::outcome& came) {
+    auto done = [this, id = step.node_id](const base::outcome& came) {
       steps_.end({step_kind::restart_node, id});
       around_.settings.erase(id);
       auto pause = came.status == 200 ? settings_pause : restart_retry_pause;
@@ -1540,7 +1540,7 @@ private:
       go_on();
     };
     self_->request(setup_->http, restart_time + 5s, std::move(what))
-        .then([done](const http::outcome& came) { done(came); },
+        .then([done](const base::outcome& came) { done(came); },
               [done](const caf::error&) {
                 done({0, "", "Patroni did not answer in time", false});
               });

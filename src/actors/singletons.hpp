@@ -11,8 +11,8 @@
 #include "actors/environment.hpp"
 #include "actors/gateway.hpp"
 #include "actors/interfaces.hpp"
-#include "model/event.hpp"
 #include "base/event_loop.hpp"
+#include "model/event.hpp"
 #include "model/ports.hpp"
 #include "model/repair.hpp"
 #include "store/etcd.hpp"
@@ -24,10 +24,10 @@ namespace matriarch::actors {
 
 /// What a broker's actors work with. The pointers live longer than they.
 struct singleton_setup {
-  http::event_loop* loop = nullptr;
+  base::event_loop* loop = nullptr;
   store::etcd_client* etcd = nullptr;
   /// What reads etcd's changes and listings; beside `loop`, since a long listing would hold it up.
-  http::event_loop* watching_loop = nullptr;
+  base::event_loop* watching_loop = nullptr;
   store::etcd_client* watched_etcd = nullptr; ///< on that loop
   published* out = nullptr;
   environment outside;

@@ -22,7 +22,7 @@
 #include <unordered_set>
 #include <variant>
 
-namespace matriarch::http {
+namespace matriarch::base {
 
 namespace {
 
@@ -743,4 +743,4 @@ void event_loop::cancel(task_id task) {
   self_->give(implementation::dropped{task});
 }
 
-} // namespace matriarch::http
+} // namespace matriarch::base

@@ -10,7 +10,7 @@
 #include <vector>
 
 /// The client's half of HTTP, for every program; the server's is the folder http/.
-namespace matriarch::http {
+namespace matriarch::base {
 
 /// PEM files for outgoing TLS. Empty: the system's authorities; no client certificate.
 struct tls_files {
@@ -104,4 +104,4 @@ private:
   std::unique_ptr<implementation> self_;
 };
 
-} // namespace matriarch::http
+} // namespace matriarch::base

@@ -152,7 +152,7 @@ result<fencing_claim> claim_of(const http::request& asked) {
 // -- what is on disk ------------------------------------------------------------------------------
 
 result<std::unique_ptr<agent>> agent::open(const cell_config& config, const system_user& user,
-                                           fencing how, http::event_loop& loop,
+                                           fencing how, base::event_loop& loop,
                                            store::etcd_client& etcd) {
   std::error_code error;
   fs::create_directories(config.data_dir, error);
@@ -172,7 +172,7 @@ result<std::unique_ptr<agent>> agent::open(const cell_config& config, const syst
 }
 
 agent::agent(const cell_config& config, const system_user& user, fencing how,
-             http::event_loop& loop, store::etcd_client& etcd, base::directory_lock lock)
+             base::event_loop& loop, store::etcd_client& etcd, base::directory_lock lock)
     : config_(config), user_(user), how_(how), loop_(loop), lock_(std::move(lock)),
       expected_authorization_("Basic " + base::to_base64(config.username + ":" + config.password)),
       announcer_(etcd, "the cell"),
@@ -1186,14 +1186,14 @@ void agent::probe(const node_ptr& which) {
 /// While a reload is under way nobody can tell whether Patroni speaks TLS already.
 void agent::ask(const node_ptr& which, bool again) {
   auto by_tls = which->asked_by_tls;
-  http::outgoing question;
+  base::outgoing question;
   question.url = fmt::format("{}://{}:{}/patroni", by_tls ? "https" : "http",
                              which->record.where.host, which->record.where.api_port);
   question.tls.authority_text = which->authorities;
   question.timeout = seconds{2};
   question.max_answer_bytes = 64 * 1024;
   loop_.send(std::move(question),
-             life_.guard([this, which, again, by_tls](const http::outcome& answer) {
+             life_.guard([this, which, again, by_tls](const base::outcome& answer) {
                if (answer.status != 0 && by_tls)
                  which->speaks_tls = true;
                if (answer.status == 0 && shows_certificate(*which)) {
@@ -1205,7 +1205,7 @@ void agent::ask(const node_ptr& which, bool again) {
              }));
 }
 
-void agent::probed(const node_ptr& which, const http::outcome& answer) {
+void agent::probed(const node_ptr& which, const base::outcome& answer) {
   which->probing = false;
   if (answer.status != 0 && which->reload_wanted)
     reload(which);

@@ -34,7 +34,7 @@ class agent {
 public:
   /// Reads what an earlier agent left in the data directory. The failure is the configuration's.
   static result<std::unique_ptr<agent>> open(const cell_config& config, const system_user& user,
-                                             fencing how, http::event_loop& loop,
+                                             fencing how, base::event_loop& loop,
                                              store::etcd_client& etcd);
   /// On the loop's thread. The nodes go on running.
   ~agent() = default;
@@ -117,7 +117,7 @@ private:
     bool patroni_tls = false; ///< Patroni shall show it too
   };
 
-  agent(const cell_config& config, const system_user& user, fencing how, http::event_loop& loop,
+  agent(const cell_config& config, const system_user& user, fencing how, base::event_loop& loop,
         store::etcd_client& etcd, base::directory_lock lock);
 
   // -- what is on disk
@@ -194,7 +194,7 @@ private:
   void ended(const node_ptr& which);
   void probe(const node_ptr& which);
   void ask(const node_ptr& which, bool again);
-  void probed(const node_ptr& which, const http::outcome& answer);
+  void probed(const node_ptr& which, const base::outcome& answer);
   void kill_if_replaced(const node_ptr& which);
   void begin_stopping(const node_ptr& which);
   void go_on_stopping(const node_ptr& which);
@@ -213,7 +213,7 @@ private:
   cell_config config_;
   system_user user_;
   fencing how_;
-  http::event_loop& loop_;
+  base::event_loop& loop_;
   base::directory_lock lock_;
   std::string hostname_;
   std::string identity_; ///< of the data directory

@@ -92,7 +92,7 @@ int run(const std::string& config_path) {
     if (auto wrong = wrong_settings(*config, *user, how))
       return refuse(wrong_configuration, fmt::format("{}: {}", config_path, *wrong));
 
-  http::event_loop loop;
+  base::event_loop loop;
   store::etcd_client etcd{loop, store::access_of(config->etcd)};
   auto opened = agent::open(*config, *user, how, loop, etcd);
   if (!opened)

@@ -95,7 +95,7 @@ own_judgement judge_own_settings(const cell_config& config, const system_user& u
   auto answer = promised->get_future();
   own_judgement all;
   {
-    http::event_loop loop;
+    base::event_loop loop;
     std::unique_ptr<settings_judge> judge;
     loop.run([&] {
       judge = std::make_unique<settings_judge>(surroundings_of(config, user, how, directory), loop);

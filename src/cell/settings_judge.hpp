@@ -44,7 +44,7 @@ public:
   };
   using answer_function = std::function<void(const result<judgement>&)>;
 
-  settings_judge(surroundings with, http::event_loop& loop);
+  settings_judge(surroundings with, base::event_loop& loop);
 
   /// Answers when all is known, or why it cannot be; not before this returns, and within half a minute. What
   /// takes longer has gone on by the next time it is asked.
@@ -94,7 +94,7 @@ private:
   [[nodiscard]] std::string path_of(const char* name) const;
 
   surroundings with_;
-  http::event_loop& loop_;
+  base::event_loop& loop_;
   std::string fingerprint_; ///< of the program that the following is said of
   installed_postgresql has_;
   /// What is wrong with settings, by the text of their postgresql.conf.

@@ -33,9 +33,9 @@ struct question {
   result<std::string> (*for_people)(std::string_view);
 };
 
-http::outcome ask(const broker_uri& broker, const std::string& authority_file,
+base::outcome ask(const broker_uri& broker, const std::string& authority_file,
                   const question& what) {
-  http::outgoing request;
+  base::outgoing request;
   request.verb = what.verb;
   request.url = broker.address + what.path;
   request.username = broker.username;
@@ -44,11 +44,11 @@ http::outcome ask(const broker_uri& broker, const std::string& authority_file,
   request.connect_timeout = connect_patience;
   request.timeout = what.patience;
   // Shared: the loop may still hold its copy when this function has returned.
-  const auto answer = std::make_shared<std::promise<http::outcome>>();
+  const auto answer = std::make_shared<std::promise<base::outcome>>();
   auto arrival = answer->get_future();
-  http::event_loop loop;
+  base::event_loop loop;
   loop.send(std::move(request),
-            [answer](http::outcome what) { answer->set_value(std::move(what)); });
+            [answer](base::outcome what) { answer->set_value(std::move(what)); });
   return arrival.get();
 }
 
@@ -79,7 +79,7 @@ int show(const broker_access& access, const question& what, bool as_json, std::o
 
 } // namespace
 
-result<std::string> body_of(const http::outcome& answer, const broker_uri& broker) {
+result<std::string> body_of(const base::outcome& answer, const broker_uri& broker) {
   if (answer.status == 200)
     return answer.body;
   const auto whose = "the broker at " + broker.address;

@@ -41,6 +41,6 @@ namespace matriarch::cli {
                             std::ostream& err);
 
 /// The body of a 200; of anything else one line that says what to do about it.
-[[nodiscard]] result<std::string> body_of(const http::outcome& answer, const broker_uri& broker);
+[[nodiscard]] result<std::string> body_of(const base::outcome& answer, const broker_uri& broker);
 
 } // namespace matriarch::cli

@@ -16,12 +16,12 @@
 
 #include "actors/singletons.hpp"
 #include "base/ending.hpp"
-#include "cli/event_log.hpp"
 #include "base/json.hpp"
 #include "base/line_sink.hpp"
 #include "base/logging.hpp"
 #include "base/times.hpp"
 #include "cli/broker_check.hpp"
+#include "cli/event_log.hpp"
 #include "cli/machine.hpp"
 #include "config/broker_config.hpp"
 #include "http/routes.hpp"
@@ -288,11 +288,11 @@ private:
   derived_settings derived_;
   actors::environment outside_ = actors::real_environment();
   actors::published published_;
-  http::event_loop loop_;
+  base::event_loop loop_;
   store::etcd_client etcd_;
   // To read what a large fleet's etcd lists takes seconds: the lease is renewed and requests are made
   // meanwhile.
-  http::event_loop watching_loop_;
+  base::event_loop watching_loop_;
   store::etcd_client watched_etcd_;
   actor_config config_;
   caf::actor_system system_;

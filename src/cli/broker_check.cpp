@@ -24,27 +24,27 @@ namespace {
 constexpr std::chrono::seconds judging_time{30};
 
 /// What a cell says to its broker; several are asked at once.
-std::future<http::outcome> send(http::event_loop& loop, const actors::cell_settings& cell,
-                                http::outgoing what, const std::string& fleets_authority) {
-  auto promised = std::make_shared<std::promise<http::outcome>>();
+std::future<base::outcome> send(base::event_loop& loop, const actors::cell_settings& cell,
+                                base::outgoing what, const std::string& fleets_authority) {
+  auto promised = std::make_shared<std::promise<base::outcome>>();
   what.username = cell.username;
   what.password = cell.password;
   loop.send(actors::addressed_to(cell, std::move(what), fleets_authority),
-            [promised](http::outcome came) { promised->set_value(std::move(came)); });
+            [promised](base::outcome came) { promised->set_value(std::move(came)); });
   return promised->get_future();
 }
 
-std::future<http::outcome> ask(http::event_loop& loop, const actors::cell_settings& cell,
+std::future<base::outcome> ask(base::event_loop& loop, const actors::cell_settings& cell,
                                const std::string& path, const std::string& fleets_authority) {
-  http::outgoing what;
+  base::outgoing what;
   what.url = path;
   return send(loop, cell, std::move(what), fleets_authority);
 }
 
-std::future<http::outcome> ask(http::event_loop& loop, const actors::cell_settings& cell,
+std::future<base::outcome> ask(base::event_loop& loop, const actors::cell_settings& cell,
                                const actors::plan_question& about,
                                const std::string& fleets_authority) {
-  http::outgoing what;
+  base::outgoing what;
   what.verb = "PUT";
   what.url = "/v2/postgresql";
   what.headers = {{"Content-Type", "application/json"}};
@@ -55,8 +55,8 @@ std::future<http::outcome> ask(http::event_loop& loop, const actors::cell_settin
 }
 
 /// What is wrong with the answers of a cell that is there; nothing if it is the one that is configured.
-std::optional<std::string> fault_of(const actors::cell_settings& cell, const http::outcome& health,
-                                    const http::outcome& listing) {
+std::optional<std::string> fault_of(const actors::cell_settings& cell, const base::outcome& health,
+                                    const base::outcome& listing) {
   // Cells of another make say nothing of themselves.
   auto body = json::parse(health.body);
   auto guid = body.ok() ? json::string_member(*body, "guid") : std::string{};
@@ -87,8 +87,8 @@ std::vector<actors::cell_settings> look_at_cells(const config::broker_config& co
                                                  const std::string& authority,
                                                  base::findings& found) {
   std::vector<actors::cell_settings> answering;
-  http::event_loop loop;
-  std::vector<std::pair<std::future<http::outcome>, std::future<http::outcome>>> asked;
+  base::event_loop loop;
+  std::vector<std::pair<std::future<base::outcome>, std::future<base::outcome>>> asked;
   for (const auto& cell : cells)
     asked.emplace_back(ask(loop, cell, "/healthz", authority),
                        ask(loop, cell, "/v2/service_instances", authority));
@@ -138,7 +138,7 @@ std::string words_for(const model::catalog& catalog, const std::string& plan_id)
 }
 
 /// What one cell's PostgreSQL says of all plans, a piece after the other.
-base::findings plans_on(http::event_loop& loop, const actors::cell_settings& cell,
+base::findings plans_on(base::event_loop& loop, const actors::cell_settings& cell,
                         const model::catalog& catalog,
                         const std::vector<model::plan_settings>& plans,
                         const actors::plan_questions& questions, const std::string& authority) {
@@ -189,7 +189,7 @@ void look_at_plans(const model::catalog& catalog, const std::vector<actors::cell
   for (const auto& one : questions.left_out)
     found.doubt("plans", fmt::format("{} is not judged in all: {}", words_for(catalog, one.plan_id),
                                      one.words));
-  http::event_loop loop;
+  base::event_loop loop;
   std::vector<std::future<base::findings>> asked;
   for (const auto& cell : cells)
     asked.push_back(std::async(std::launch::async, [&] {

@@ -16,9 +16,9 @@ constexpr std::chrono::seconds patience{5};
 /// What answers there says of itself, if it speaks as our servers do.
 std::optional<json::document> health_at(const std::string& host, std::uint16_t port,
                                         const std::optional<recognised_by>& tls) {
-  auto promised = std::make_shared<std::promise<outcome>>();
+  auto promised = std::make_shared<std::promise<base::outcome>>();
   auto answer = promised->get_future();
-  outgoing ask;
+  base::outgoing ask;
   // An address that stands for all of the machine's is asked on one of them.
   auto at = host == "0.0.0.0" || host == "::" ? "127.0.0.1" : host;
   auto place =
@@ -29,8 +29,9 @@ std::optional<json::document> health_at(const std::string& host, std::uint16_t p
     ask.reached_at = place;
     ask.tls.authority_text = tls->authority;
   }
-  event_loop loop;
-  loop.send(std::move(ask), [promised](outcome came) { promised->set_value(std::move(came)); });
+  base::event_loop loop;
+  loop.send(std::move(ask),
+            [promised](base::outcome came) { promised->set_value(std::move(came)); });
   if (answer.wait_for(patience) != std::future_status::ready)
     return std::nullopt;
   auto body = json::parse(answer.get().body);

@@ -20,7 +20,7 @@ namespace matriarch::router {
 class host_addresses {
 public:
   /// `changed` is called with a name that was asked for when it has got an address, or another one.
-  host_addresses(http::event_loop& loop, std::function<void(const std::string&)> changed)
+  host_addresses(base::event_loop& loop, std::function<void(const std::string&)> changed)
       : loop_(loop), changed_(std::move(changed)) {}
 
   /// An address itself, or that of a name as it was last found; nothing while there is none. What is
@@ -38,7 +38,7 @@ private:
   };
   void look_up(const std::string& host, entry& known);
 
-  http::event_loop& loop_;
+  base::event_loop& loop_;
   std::function<void(const std::string&)> changed_;
   std::map<std::string, entry> known_;
   std::unique_ptr<base::background> looker_ = std::make_unique<base::background>();

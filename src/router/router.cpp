@@ -137,7 +137,7 @@ std::vector<std::string> addresses_of_machine() {
 /// noted. What blocks is done by a thread that keeps HAProxy at what is wanted.
 class program {
 public:
-  program(const router_config& settings, http::event_loop& loop, store::etcd_client& etcd)
+  program(const router_config& settings, base::event_loop& loop, store::etcd_client& etcd)
       : settings_(settings), loop_(loop), etcd_(etcd), keeper_(settings),
         worker_(std::make_unique<base::background>()) {}
 
@@ -817,7 +817,7 @@ private:
   }
 
   const router_config& settings_;
-  http::event_loop& loop_;
+  base::event_loop& loop_;
   store::etcd_client& etcd_;
   haproxy_keeper keeper_; ///< on the worker's thread, but for running()
   std::unique_ptr<store::follower> follower_;
@@ -868,7 +868,7 @@ private:
   int failures_ = 0;
   std::int64_t reloads_ = 0;
   clock::time_point started_at_{};
-  http::event_loop::task_id retry_ = 0;
+  base::event_loop::task_id retry_ = 0;
 
   std::mutex mutex_; ///< for what other threads read
   int status_code_ = 503;
@@ -938,7 +938,7 @@ int run(const std::string& config_path) {
     spdlog::error("{}", missing);
   }
 
-  auto loop = std::make_unique<http::event_loop>();
+  auto loop = std::make_unique<base::event_loop>();
   auto etcd = std::make_unique<store::etcd_client>(*loop, store::access_of(config->etcd));
   auto router = std::make_unique<program>(*config, *loop, *etcd);
 

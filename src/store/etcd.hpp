@@ -121,7 +121,7 @@ struct etcd_access {
   std::string username = {};
   std::string password = {};
   /// Of https endpoints; PEM files. Empty: the system's authorities, and no client certificate.
-  http::tls_files tls = {};
+  base::tls_files tls = {};
 };
 
 class etcd_session;
@@ -135,10 +135,10 @@ class etcd_session;
 class etcd_client {
 public:
   /// `loop` must outlive this. Throws std::invalid_argument without an endpoint.
-  etcd_client(http::event_loop& loop, etcd_access access,
+  etcd_client(base::event_loop& loop, etcd_access access,
               std::chrono::milliseconds timeout = std::chrono::milliseconds{3'000});
   /// The same for an etcd without TLS and users.
-  etcd_client(http::event_loop& loop, std::vector<std::string> endpoints,
+  etcd_client(base::event_loop& loop, std::vector<std::string> endpoints,
               std::chrono::milliseconds timeout = std::chrono::milliseconds{3'000});
   /// Calls that are under way are not answered any more: nothing is called after this returns, if
   /// it runs on the loop's thread or no call runs.
@@ -165,7 +165,7 @@ public:
   /// Deletes that user and its role; what is not there counts as deleted.
   void dismiss_user(std::string username, std::function<void(std::string)> done);
 
-  [[nodiscard]] http::event_loop& loop() const;
+  [[nodiscard]] base::event_loop& loop() const;
   /// For the followers, which have the same endpoints and token.
   [[nodiscard]] const std::shared_ptr<etcd_session>& session() const;
 

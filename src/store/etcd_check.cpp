@@ -26,7 +26,7 @@ constexpr std::string_view denial = "permission denied";
 range_result ask(const config::etcd_settings& settings, key_range keys) {
   auto promised = std::make_shared<std::promise<range_result>>();
   auto answer = promised->get_future();
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, access_of(settings)};
   etcd.range(std::move(keys),
              [promised](range_result came) { promised->set_value(std::move(came)); });

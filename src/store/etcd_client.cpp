@@ -90,7 +90,7 @@ struct etcd_client::implementation : std::enable_shared_from_this<etcd_client::i
 
   /// What came of a call at the last endpoint that was asked.
   struct ending {
-    http::outcome answer;
+    base::outcome answer;
     /// May an endpoint that was asked have acted on the request?
     bool perhaps_done = false;
     /// For people; empty if the status is 200.
@@ -149,20 +149,20 @@ struct etcd_client::implementation : std::enable_shared_from_this<etcd_client::i
     request.timeout = what->repeatable && session->endpoints().size() > 1 ? fair_share : left;
     --what->attempts_left;
     session->loop().send(std::move(request),
-                         [self = shared_from_this(), what, at, token](http::outcome answer) {
+                         [self = shared_from_this(), what, at, token](base::outcome answer) {
                            if (!self->closed)
                              self->judge(what, at, token, std::move(answer));
                          });
   }
 
-  void end(const call& what, http::outcome answer, const std::string& error) {
+  void end(const call& what, base::outcome answer, const std::string& error) {
     what.done({.answer = std::move(answer),
                .perhaps_done = what.perhaps_done,
                .error = error.empty() ? error : what.words + ": " + bounded(error)});
   }
 
   void judge(const std::shared_ptr<call>& what, std::size_t at, const std::string& token,
-             http::outcome answer) {
+             base::outcome answer) {
     if (answer.status == 200) {
       end(*what, std::move(answer), {});
       return;
@@ -258,11 +258,11 @@ struct etcd_client::implementation : std::enable_shared_from_this<etcd_client::i
   }
 };
 
-etcd_client::etcd_client(http::event_loop& loop, etcd_access access, milliseconds timeout)
+etcd_client::etcd_client(base::event_loop& loop, etcd_access access, milliseconds timeout)
     : self_(std::make_shared<implementation>(
         std::make_shared<etcd_session>(loop, std::move(access), timeout))) {}
 
-etcd_client::etcd_client(http::event_loop& loop, std::vector<std::string> endpoints,
+etcd_client::etcd_client(base::event_loop& loop, std::vector<std::string> endpoints,
                          milliseconds timeout)
     : etcd_client(loop, etcd_access{std::move(endpoints)}, timeout) {}
 
@@ -270,7 +270,7 @@ etcd_client::~etcd_client() {
   self_->closed = true;
 }
 
-http::event_loop& etcd_client::loop() const {
+base::event_loop& etcd_client::loop() const {
   return self_->session->loop();
 }
 

@@ -31,12 +31,12 @@ milliseconds until(etcd_session::time_point deadline) {
 
 } // namespace
 
-etcd_session::etcd_session(http::event_loop& loop, etcd_access access, milliseconds timeout)
+etcd_session::etcd_session(base::event_loop& loop, etcd_access access, milliseconds timeout)
     : loop_(loop), access_(tidied(std::move(access))), timeout_(timeout) {}
 
-http::outgoing etcd_session::request(std::size_t endpoint, const std::string& path,
+base::outgoing etcd_session::request(std::size_t endpoint, const std::string& path,
                                      std::string body, const std::string& token) const {
-  http::outgoing what;
+  base::outgoing what;
   what.verb = "POST";
   what.url = access_.endpoints[endpoint] + path;
   // With several, the next one is tried after the event loop's second.
@@ -81,7 +81,7 @@ void etcd_session::fetch(std::size_t endpoint, std::size_t attempts_left, time_p
   what.connect_timeout = std::min(longest_connect, fair_share);
   what.timeout = access_.endpoints.size() > 1 ? fair_share : left;
   loop_.send(std::move(what), [self = shared_from_this(), endpoint, attempts_left,
-                               deadline](const http::outcome& answer) {
+                               deadline](const base::outcome& answer) {
     const auto user = "user \"" + bounded(self->access_.username) + "\"";
     if (answer.status == 200) {
       auto read = json::parse(answer.body);

@@ -24,15 +24,15 @@ public:
 
   /// `loop` must outlive this. Throws std::invalid_argument without an endpoint. `timeout` is for
   /// each call.
-  etcd_session(http::event_loop& loop, etcd_access access, std::chrono::milliseconds timeout);
+  etcd_session(base::event_loop& loop, etcd_access access, std::chrono::milliseconds timeout);
 
-  [[nodiscard]] http::event_loop& loop() const { return loop_; }
+  [[nodiscard]] base::event_loop& loop() const { return loop_; }
   [[nodiscard]] const std::vector<std::string>& endpoints() const { return access_.endpoints; }
   [[nodiscard]] std::chrono::milliseconds timeout() const { return timeout_; }
   [[nodiscard]] const std::string& username() const { return access_.username; }
 
   /// A request to the endpoint of that number. `token` is what `token` gave.
-  [[nodiscard]] http::outgoing request(std::size_t endpoint, const std::string& path,
+  [[nodiscard]] base::outgoing request(std::size_t endpoint, const std::string& path,
                                        std::string body, const std::string& token) const;
 
   /// Hands out the user's token: before this returns if there is one or none is needed, which is an
@@ -47,14 +47,14 @@ public:
 private:
   struct waiter {
     std::function<void(result<std::string>)> done;
-    http::event_loop::task_id timer;
+    base::event_loop::task_id timer;
   };
 
   void fetch(std::size_t endpoint, std::size_t attempts_left, time_point deadline);
   void fetched(const result<std::string>& token);
   void give_up(std::uint64_t ticket);
 
-  http::event_loop& loop_;
+  base::event_loop& loop_;
   const etcd_access access_;
   const std::chrono::milliseconds timeout_;
 

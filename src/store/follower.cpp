@@ -60,7 +60,7 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
   }
 
   const std::shared_ptr<etcd_session> session_;
-  http::event_loop& loop_;
+  base::event_loop& loop_;
   const milliseconds timeout_;
   key_range keys_;
   listener tell_;
@@ -77,9 +77,9 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
   /// The token was fetched because another had been refused, and has not yet proved good.
   bool token_is_fresh_ = false;
   std::optional<bool> reachable_;
-  std::optional<http::event_loop::task_id> stream_;
-  std::optional<http::event_loop::task_id> request_;
-  std::optional<http::event_loop::task_id> timer_;
+  std::optional<base::event_loop::task_id> stream_;
+  std::optional<base::event_loop::task_id> request_;
+  std::optional<base::event_loop::task_id> timer_;
 
   /// 0: everything has to be listed.
   revision seen_ = 0;
@@ -94,11 +94,11 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
   std::string next_; ///< the page that is asked for begins there
   std::int64_t page_ = longest_page;
   struct page {
-    http::outcome answer;
+    base::outcome answer;
     bool next_is_asked_for = false;
   };
   std::deque<page> pages_; ///< that have come and are not read yet
-  std::optional<http::event_loop::task_id> reading_;
+  std::optional<base::event_loop::task_id> reading_;
 
   // Of the current watch.
   bool created_ = false;
@@ -124,7 +124,7 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
   [[nodiscard]] const std::string& endpoint() const { return session_->endpoints()[endpoint_]; }
 
   /// Hands over the request as soon as there is a token for it; without one this round has failed.
-  void prepare(std::string path, std::string body, std::function<void(http::outgoing)> then) {
+  void prepare(std::string path, std::string body, std::function<void(base::outgoing)> then) {
     session_->token(endpoint_, clock::now() + timeout_,
                     in_this_round([this, path = std::move(path), body = std::move(body),
                                    then = std::move(then)](const result<std::string>& token) {
@@ -153,7 +153,7 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
       watch();
   }
 
-  void drop(std::optional<http::event_loop::task_id>& task) {
+  void drop(std::optional<base::event_loop::task_id>& task) {
     if (task)
       loop_.cancel(*task);
     task.reset();
@@ -201,7 +201,7 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
     start();
     return true;
   }
-  bool renewed(const http::outcome& answer) {
+  bool renewed(const base::outcome& answer) {
     return answer.status != 0 && answer.status != 200
            && renewed(answer.status, etcd_json::read_refusal(answer.body));
   }
@@ -224,16 +224,16 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
 
   void ask_for_page() {
     auto body = etcd_json::page_body({next_, keys_.last}, listed_at_, page_);
-    prepare("/v3/kv/range", std::move(body), [this](http::outgoing what) {
+    prepare("/v3/kv/range", std::move(body), [this](base::outgoing what) {
       what.timeout = listing_timeout_;
-      request_ = loop_.send(std::move(what), in_this_round([this](http::outcome answer) {
+      request_ = loop_.send(std::move(what), in_this_round([this](base::outcome answer) {
                               request_.reset();
                               listed(std::move(answer));
                             }));
     });
   }
 
-  void listed(http::outcome answer) {
+  void listed(base::outcome answer) {
     if (answer.too_long && page_ > shortest_page) {
       page_ = std::max(page_ / 4, shortest_page);
       ask_for_page();
@@ -248,7 +248,7 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
       forget();
       return;
     }
-    if (answer.status == 200 && answer.body.size() <= http::outgoing{}.max_answer_bytes / 2)
+    if (answer.status == 200 && answer.body.size() <= base::outgoing{}.max_answer_bytes / 2)
       page_ = std::min(page_ * 2, longest_page); // so many would have come whole too
     // etcd makes the next page while this one is read; at which revision the first one says.
     auto next = listed_at_ == 0 || pages_.size() + 1 >= most_unread
@@ -310,7 +310,7 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
     watch();
   }
 
-  [[nodiscard]] static result<etcd_json::range_answer> understood(const http::outcome& answer) {
+  [[nodiscard]] static result<etcd_json::range_answer> understood(const base::outcome& answer) {
     if (answer.status == 0)
       return failure{answer.error};
     if (answer.status != 200)
@@ -325,11 +325,11 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
   // -- watching -----------------------------------------------------------------
 
   void watch() {
-    prepare("/v3/watch", etcd_json::watch_body(keys_, seen_ + 1), [this](http::outgoing what) {
+    prepare("/v3/watch", etcd_json::watch_body(keys_, seen_ + 1), [this](base::outgoing what) {
       last_line_ = clock::now();
       stream_ = loop_.stream(std::move(what),
                              in_this_round([this](const std::string& text) { line(text); }),
-                             in_this_round([this](const http::outcome& answer) {
+                             in_this_round([this](const base::outcome& answer) {
                                stream_.reset();
                                ended(answer);
                              }));
@@ -337,7 +337,7 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
     });
   }
 
-  void ended(const http::outcome& answer) {
+  void ended(const base::outcome& answer) {
     if (renewed(answer))
       return;
     if (answer.status == 0) {
@@ -444,11 +444,11 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
     const bool whole_range = which.last == keys_.last;
     asking_ = true;
     prepare("/v3/kv/range", etcd_json::newest_body(which, seen_),
-            [this, whole_range, seen = seen_, deliveries = deliveries_](http::outgoing what) {
+            [this, whole_range, seen = seen_, deliveries = deliveries_](base::outgoing what) {
               what.timeout = std::min(timeout_, how_.silence_limit / 2);
               what.connect_timeout = std::min(what.connect_timeout, what.timeout);
               request_ =
-                  loop_.send(std::move(what), in_this_round([=, this](const http::outcome& answer) {
+                  loop_.send(std::move(what), in_this_round([=, this](const base::outcome& answer) {
                                request_.reset();
                                asking_ = false;
                                answered(answer, whole_range, seen, deliveries);
@@ -457,7 +457,7 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
   }
 
   /// `seen` and `deliveries` are from when it was asked.
-  void answered(const http::outcome& answer, bool whole_range, revision seen,
+  void answered(const base::outcome& answer, bool whole_range, revision seen,
                 std::uint64_t deliveries) {
     if (renewed(answer))
       return;

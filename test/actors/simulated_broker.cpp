@@ -30,7 +30,7 @@ struct came {
 
 } // namespace matriarch::simulation
 
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::simulation::came<matriarch::http::outcome>)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::simulation::came<matriarch::base::outcome>)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::simulation::came<matriarch::store::commit_result>)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::simulation::came<matriarch::store::lease_result>)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::simulation::came<matriarch::actors::user_answer>)
@@ -58,7 +58,7 @@ struct epoch {
   std::map<std::string, caf::actor_addr> writer_of; ///< who last wrote a key
 };
 
-using http_mock = actors::http_actor::extend<caf::reacts_to<came<http::outcome>>>;
+using http_mock = actors::http_actor::extend<caf::reacts_to<came<base::outcome>>>;
 using store_mock = actors::store_actor::extend<caf::reacts_to<came<store::commit_result>>,
                                                caf::reacts_to<came<store::lease_result>>,
                                                caf::reacts_to<came<actors::user_answer>>>;
@@ -68,7 +68,7 @@ using database_mock =
                                    caf::reacts_to<came<actors::rights_answer>>>;
 
 struct http_state {
-  actors::pending_answers<http::outcome> owed;
+  actors::pending_answers<base::outcome> owed;
 };
 struct store_state {
   actors::pending_answers<store::commit_result> commits;
@@ -111,14 +111,14 @@ void keep_later(world& outside, duration left, const std::shared_ptr<std::atomic
 http_mock::behavior_type behave_as_http(http_mock::stateful_pointer<http_state> self,
                                         const std::weak_ptr<epoch>& still) {
   return {
-      [=](const http::outgoing& what) -> caf::result<http::outcome> {
+      [=](const base::outgoing& what) -> caf::result<base::outcome> {
         auto here = still.lock();
         auto [promised, keep] = promise(self, self->state.owed, here);
         if (here)
           here->line->send(what, keep);
         return promised;
       },
-      [=](came<http::outcome>& one) { self->state.owed.keep(one.ticket, std::move(one.answer)); },
+      [=](came<base::outcome>& one) { self->state.owed.keep(one.ticket, std::move(one.answer)); },
   };
 }
 

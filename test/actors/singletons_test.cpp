@@ -60,9 +60,9 @@ TEST_CASE("the end of a cell's agent is the end of the cell directory, which wou
   system_in_virtual_time here;
   auto agent = std::make_shared<caf::strong_actor_ptr>();
   auto outside = here.system.spawn([agent](http_actor::pointer self) -> http_actor::behavior_type {
-    return {[=](const http::outgoing&) {
+    return {[=](const base::outgoing&) {
       *agent = self->current_sender();
-      return http::outcome{0, "", "nobody is there", true};
+      return base::outcome{0, "", "nobody is there", true};
     }};
   });
   published out;

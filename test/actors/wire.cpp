@@ -236,7 +236,7 @@ void wire::dismiss_user(const std::string& username, std::function<void(bool)> r
 
 // -- HTTP ----------------------------------------------------------------------------------------
 
-void wire::send(const http::outgoing& what, std::function<void(http::outcome)> reply) {
+void wire::send(const base::outgoing& what, std::function<void(base::outcome)> reply) {
   if (cut_)
     return;
   auto sent = what;
@@ -250,13 +250,13 @@ void wire::send(const http::outgoing& what, std::function<void(http::outcome)> r
   bool order = outside_.is_order(sent);
   if (order)
     outside_.expect_recorded(sent);
-  emit<http::outcome>(sent.verb + " " + sent.url, order ? traffic::order : traffic::request,
+  emit<base::outcome>(sent.verb + " " + sent.url, order ? traffic::order : traffic::request,
                       order ? how_.cell : how_.patroni, sent.timeout, reply,
                       {0, "", "timed out", false},
                       [this, sent](const auto& answer) { outside_.send(sent, answer); });
 }
 
-bool wire::is_forgotten(const http::outgoing& what) const {
+bool wire::is_forgotten(const base::outgoing& what) const {
   if (planted_ != bug::not_taken_back || !what.url.ends_with("/config"))
     return false;
   auto known = outside_.record_of("db");

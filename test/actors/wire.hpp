@@ -59,7 +59,7 @@ public:
   void grant_lease(std::chrono::seconds ttl, std::function<void(store::lease_result)> reply);
   void keep_lease(store::lease_id lease, std::function<void(store::lease_result)> reply);
   void revoke_lease(store::lease_id lease, std::function<void(store::lease_result)> reply);
-  void send(const http::outgoing& what, std::function<void(http::outcome)> reply);
+  void send(const base::outgoing& what, std::function<void(base::outcome)> reply);
   void set_roles(const std::string& conn_url, const roles& wanted,
                  std::function<void(result<roles_made>)> reply);
   /// The reply gets those that are there yet.
@@ -131,7 +131,7 @@ private:
   world& outside_;
   latencies how_;
   /// Whether the bug is planted by which this request is answered and not done.
-  [[nodiscard]] bool is_forgotten(const http::outgoing& what) const;
+  [[nodiscard]] bool is_forgotten(const base::outgoing& what) const;
 
   bug planted_;
   bool cut_ = false;

@@ -28,7 +28,7 @@ bool within(const store::key_range& keys, const std::string& key) {
   return keys.last.empty() ? key == keys.first : key >= keys.first && key < keys.last;
 }
 
-std::string header(const http::outgoing& what, const std::string& name) {
+std::string header(const base::outgoing& what, const std::string& name) {
   for (const auto& [key, value] : what.headers)
     if (key == name)
       return value;
@@ -44,7 +44,7 @@ std::string authority(const std::string& url) {
   return url.substr(begin, url.find('/', begin) - begin);
 }
 
-matriarch::cell::fencing_claim claim_of(const http::outgoing& what) {
+matriarch::cell::fencing_claim claim_of(const base::outgoing& what) {
   matriarch::cell::fencing_claim claim;
   claim.scope = header(what, "X-Matriarch-Scope");
   claim.fleet = header(what, "X-Matriarch-Fleet");
@@ -451,13 +451,13 @@ cell* world::cell_of(const std::string& url) {
   return found == cells_.end() ? nullptr : &*found;
 }
 
-std::optional<http::outcome> world::shake_hands(http::outgoing& what) const {
+std::optional<base::outcome> world::shake_hands(base::outgoing& what) const {
   for (const auto& one : cells_) {
     auto called = "https://" + tls::cell_host(one.guid);
     if (!one.by_tls || !what.url.starts_with(called + "/"))
       continue;
     auto refused = [&](const std::string& why) {
-      return http::outcome{0, "", what.verb + " " + what.url + ": " + why, true};
+      return base::outcome{0, "", what.verb + " " + what.url + ": " + why, true};
     };
     auto word = store::decode_cell_word(etcd.value(keys::cell_certificate(one.guid)).value_or(""));
     if (!word || one.key.empty() || !tls::belong_together({one.key, word->certificate}))
@@ -481,13 +481,13 @@ void world::announce(const std::string& guid) {
                                             "", *tls::make_request(one.key)}));
 }
 
-bool world::is_order(const http::outgoing& what) const {
+bool world::is_order(const base::outgoing& what) const {
   return what.verb != "GET" && std::ranges::any_of(cells_, [&](const cell& one) {
            return what.url.starts_with(one.uri + "/") && what.url != one.uri + "/v2/postgresql";
          });
 }
 
-void world::expect_recorded(const http::outgoing& what) {
+void world::expect_recorded(const base::outgoing& what) {
   if (is_about_sessions(what.url))
     return;
   const auto& where = *cell_of(what.url);
@@ -500,7 +500,7 @@ void world::expect_recorded(const http::outgoing& what) {
     violations.push_back("node " + node_id + " was removed before that was recorded");
 }
 
-void world::send(const http::outgoing& what, std::function<void(http::outcome)> reply) {
+void world::send(const base::outgoing& what, std::function<void(base::outcome)> reply) {
   auto* found = cell_of(what.url);
   if (found == nullptr)
     return answer_as_patroni(what, host(what.url), reply);
@@ -553,7 +553,7 @@ std::string world::place_of(const cell& where, const std::string& node_id) {
                                 : "\"host\":\"" + node_id + "\",\"port\":5432,\"api_port\":8008";
 }
 
-http::outcome world::judge(const cell& where, const std::string& question) {
+base::outcome world::judge(const cell& where, const std::string& question) {
   if (where.version.empty())
     return {404, "{}", "", false};
   auto asked = matriarch::cell::parse_plans(question);
@@ -566,7 +566,7 @@ http::outcome world::judge(const cell& where, const std::string& question) {
   return {200, "{\"version\":\"" + where.version + "\",\"faults\":{" + faults + "}}", "", false};
 }
 
-http::outcome world::list(const cell& where) {
+base::outcome world::list(const cell& where) {
   if (where.foreign)
     return {404, "{}", "", false};
   std::string nodes;
@@ -584,9 +584,9 @@ http::outcome world::list(const cell& where) {
   return {200, "{\"nodes\":[" + nodes + "]}", "", false};
 }
 
-http::outcome world::obey(cell& where, const http::outgoing& what, const std::string& node_id) {
-  const http::outcome out_of_order{500, "{\"description\":\"out of order\"}", "", false};
-  auto came = [&]() -> http::outcome {
+base::outcome world::obey(cell& where, const base::outgoing& what, const std::string& node_id) {
+  const base::outcome out_of_order{500, "{\"description\":\"out of order\"}", "", false};
+  auto came = [&]() -> base::outcome {
     if (where.orders == manner::failing || (where.orders == manner::lying && what.verb == "DELETE"))
       return out_of_order;
     if (auto why = where.fence.refusal_of(claim_of(what)); why && fences(where))
@@ -616,7 +616,7 @@ http::outcome world::obey(cell& where, const http::outgoing& what, const std::st
 }
 
 /// What an agent does with PUT …/key and PUT …/certificate.
-http::outcome world::certify(cell& where, const http::outgoing& what, const std::string& node_id) {
+base::outcome world::certify(cell& where, const base::outgoing& what, const std::string& node_id) {
   if (where.foreign)
     return {404, "{}", "", false};
   if (where.fence.buried(node_id))
@@ -642,7 +642,7 @@ http::outcome world::certify(cell& where, const http::outgoing& what, const std:
   return {200, "{}", "", false};
 }
 
-http::outcome world::start(cell& where, const http::outgoing& what, const std::string& node_id) {
+base::outcome world::start(cell& where, const base::outgoing& what, const std::string& node_id) {
   if (where.fence.buried(node_id) && fences(where))
     return {410, "{\"description\":\"buried\"}", "", false};
   if (where.nodes.contains(node_id)) {
@@ -916,8 +916,8 @@ cell_node* world::find_node(const std::string& node_id) {
   return nullptr;
 }
 
-void world::answer_as_patroni(const http::outgoing& what, const std::string& node_id,
-                              const std::function<void(http::outcome)>& reply) {
+void world::answer_as_patroni(const base::outgoing& what, const std::string& node_id,
+                              const std::function<void(base::outcome)>& reply) {
   const auto* node = find_node(node_id);
   if (node == nullptr)
     return reply({0, "", "connection refused", true});
@@ -966,7 +966,7 @@ void world::configure(const json::value& patch, const std::string& scope) {
 
 void world::restart_node(const std::string& node_id, const std::string& scope,
                          const std::string& conditions,
-                         const std::function<void(http::outcome)>& reply) {
+                         const std::function<void(base::outcome)>& reply) {
   const auto* restarted = find_node(node_id);
   bool waits = restarted != nullptr && restarted->pending_restart;
   if ((conditions.find("restart_pending") != std::string::npos && !waits)
@@ -1013,7 +1013,7 @@ void world::choose_synchronous(const std::string& scope) {
 }
 
 void world::switch_over(const json::value& body, const std::string& scope,
-                        const std::function<void(http::outcome)>& reply) {
+                        const std::function<void(base::outcome)>& reply) {
   if (!switchover_failure.empty())
     return reply({503, switchover_failure, "", false});
   auto from = json::string_member(body, "leader");

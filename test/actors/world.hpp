@@ -180,14 +180,14 @@ public:
   store::lease_result grant_lease(std::chrono::seconds ttl);
   store::lease_result keep_lease(store::lease_id lease);
   store::lease_result revoke_lease(store::lease_id lease);
-  void send(const http::outgoing& what, std::function<void(http::outcome)> reply);
+  void send(const base::outgoing& what, std::function<void(base::outcome)> reply);
   /// Does what libcurl does for a request to a cell by TLS, which goes on as one without; or else the
   /// outcome.
-  [[nodiscard]] std::optional<http::outcome> shake_hands(http::outgoing& what) const;
+  [[nodiscard]] std::optional<base::outcome> shake_hands(base::outgoing& what) const;
   /// Whether this is an order to a cell.
-  [[nodiscard]] bool is_order(const http::outgoing& what) const;
+  [[nodiscard]] bool is_order(const base::outgoing& what) const;
   /// Write first, act second: checked when an order is sent.
-  void expect_recorded(const http::outgoing& what);
+  void expect_recorded(const base::outgoing& what);
   /// What has to be done to make the roles of the cluster whose leader is at that address what they
   /// shall be; the failure says why that cannot be said now.
   [[nodiscard]] result<role_changes> compare_roles(const std::string& conn_url,
@@ -332,13 +332,13 @@ private:
   /// The scope whose leader is at that address.
   [[nodiscard]] result<std::string> scope_led_at(const std::string& conn_url) const;
   [[nodiscard]] cell* cell_of(const std::string& url);
-  static http::outcome list(const cell& where);
-  static http::outcome judge(const cell& where, const std::string& question);
+  static base::outcome list(const cell& where);
+  static base::outcome judge(const cell& where, const std::string& question);
   [[nodiscard]] static std::string place_of(const cell& where, const std::string& node_id);
   [[nodiscard]] bool fences(const cell& where) const { return cells_are_fenced && !where.foreign; }
-  http::outcome obey(cell& where, const http::outgoing& what, const std::string& node_id);
-  http::outcome certify(cell& where, const http::outgoing& what, const std::string& node_id);
-  http::outcome start(cell& where, const http::outgoing& what, const std::string& node_id);
+  base::outcome obey(cell& where, const base::outgoing& what, const std::string& node_id);
+  base::outcome certify(cell& where, const base::outgoing& what, const std::string& node_id);
+  base::outcome start(cell& where, const base::outgoing& what, const std::string& node_id);
   void remove(cell& where, const std::string& node_id);
   void note_loss(const std::string& scope, const std::string& node_id);
   void note_loss_of_health(const std::string& scope, const std::string& node_id);
@@ -346,14 +346,14 @@ private:
   void note_success(const std::set<std::string>& in_progress);
   [[nodiscard]] std::set<std::string> operations_in_progress(const store::transaction& what) const;
   /// Patroni's REST API on a node.
-  void answer_as_patroni(const http::outgoing& what, const std::string& node_id,
-                         const std::function<void(http::outcome)>& reply);
+  void answer_as_patroni(const base::outgoing& what, const std::string& node_id,
+                         const std::function<void(base::outcome)>& reply);
   void switch_over(const json::value& body, const std::string& scope,
-                   const std::function<void(http::outcome)>& reply);
+                   const std::function<void(base::outcome)>& reply);
   void configure(const json::value& patch, const std::string& scope);
   /// `conditions` as Patroni reads them.
   void restart_node(const std::string& node_id, const std::string& scope,
-                    const std::string& conditions, const std::function<void(http::outcome)>& reply);
+                    const std::string& conditions, const std::function<void(base::outcome)>& reply);
   /// Whether a node's PostgreSQL starts with the settings that Patroni has for it.
   [[nodiscard]] bool starts(const std::string& scope, const std::string& node_id) const;
   void fail_to_start(const std::string& scope, const std::string& node_id);

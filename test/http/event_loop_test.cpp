@@ -13,6 +13,7 @@
 #include "raw_socket.hpp"
 
 using namespace matriarch;
+using namespace matriarch::base;
 using namespace matriarch::http;
 using namespace matriarch::test;
 using namespace std::chrono_literals;

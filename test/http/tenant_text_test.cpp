@@ -112,11 +112,11 @@ std::string said_by_libpq(const std::string& how) {
 }
 
 std::string said_by_libcurl(const std::string& url) {
-  event_loop loop;
-  std::promise<outcome> ended;
-  outgoing what;
+  base::event_loop loop;
+  std::promise<base::outcome> ended;
+  base::outgoing what;
   what.url = url;
-  loop.send(std::move(what), [&](outcome came) { ended.set_value(std::move(came)); });
+  loop.send(std::move(what), [&](base::outcome came) { ended.set_value(std::move(came)); });
   auto came = ended.get_future().get();
   REQUIRE(came.status == 0);
   return came.error;

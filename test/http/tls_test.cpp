@@ -41,7 +41,7 @@ tls::key_pair certified(const std::string& host, const tls::validity& valid = th
 struct guarded {
   std::shared_ptr<tls::server_identity> shows = std::make_shared<tls::server_identity>();
   std::unique_ptr<server> serves;
-  event_loop loop;
+  base::event_loop loop;
 
   explicit guarded(server_options options = {}) {
     REQUIRE_FALSE(shows->show(certified(name)));
@@ -60,10 +60,10 @@ struct guarded {
     REQUIRE_FALSE(serves->start());
   }
 
-  std::future<outcome> begin(const std::string& host, const std::string& path = "/",
-                             std::string body = "",
-                             const std::string& by = authority().certificate) {
-    outgoing what;
+  std::future<base::outcome> begin(const std::string& host, const std::string& path = "/",
+                                   std::string body = "",
+                                   const std::string& by = authority().certificate) {
+    base::outgoing what;
     what.verb = "PUT";
     what.url = "https://" + host + path;
     what.reached_at = "127.0.0.1:" + std::to_string(serves->port());
@@ -72,12 +72,12 @@ struct guarded {
     what.username = "somebody";
     what.timeout = 60s;
     what.connect_timeout = 30s;
-    auto done = std::make_shared<std::promise<outcome>>();
-    loop.send(std::move(what), [done](outcome came) { done->set_value(std::move(came)); });
+    auto done = std::make_shared<std::promise<base::outcome>>();
+    loop.send(std::move(what), [done](base::outcome came) { done->set_value(std::move(came)); });
     return done->get_future();
   }
-  outcome ask(const std::string& host, const std::string& path = "/", std::string body = "",
-              const std::string& by = authority().certificate) {
+  base::outcome ask(const std::string& host, const std::string& path = "/", std::string body = "",
+                    const std::string& by = authority().certificate) {
     return begin(host, path, std::move(body), by).get();
   }
 };
@@ -97,7 +97,7 @@ TEST_CASE("what is sent and answered by TLS arrives whole, however long") {
 
 TEST_CASE("many requests by TLS at a time are answered each with its own") {
   guarded here;
-  std::vector<std::future<outcome>> under_way;
+  std::vector<std::future<base::outcome>> under_way;
   for (int i = 0; i < 200; ++i)
     under_way.push_back(here.begin(name, "/", std::to_string(i)));
   for (int i = 0; i < 200; ++i)

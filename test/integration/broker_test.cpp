@@ -108,15 +108,15 @@ public:
   [[nodiscard]] int port() const { return port_; }
   [[nodiscard]] std::filesystem::path directory() const { return directory_; }
 
-  http::outcome send(const std::string& verb, const std::string& path,
+  base::outcome send(const std::string& verb, const std::string& path,
                      const std::string& body = {}) {
-    http::outgoing ask;
+    base::outgoing ask;
     ask.verb = verb;
     ask.url = "http://127.0.0.1:" + std::to_string(port_) + path;
     ask.body = body;
     ask.username = "u";
     ask.password = "p";
-    return awaited<http::outcome>([&](auto done) { loop_.send(ask, done); });
+    return awaited<base::outcome>([&](auto done) { loop_.send(ask, done); });
   }
   bool serves() {
     return eventually([&] { return send("GET", "/healthz?active").status == 200; });
@@ -126,7 +126,7 @@ private:
   std::filesystem::path directory_;
   int port_ = 0;
   pid_t pid_ = 0;
-  http::event_loop loop_;
+  base::event_loop loop_;
 };
 
 /// Takes the port.

@@ -153,7 +153,7 @@ public:
   }
 
   /// What the cell says of these plans.
-  http::outcome judge(const plans& all) {
+  base::outcome judge(const plans& all) {
     json::document body;
     body.SetObject();
     json::value list{rapidjson::kObjectType};
@@ -237,9 +237,9 @@ public:
     return status;
   }
 
-  http::outcome ask(const std::string& verb, const std::string& path, std::string body = {},
+  base::outcome ask(const std::string& verb, const std::string& path, std::string body = {},
                     headers with = {}) {
-    http::outgoing question;
+    base::outgoing question;
     question.verb = verb;
     question.url = fmt::format("http://127.0.0.1:{}{}", port_, path);
     question.body = std::move(body);
@@ -248,7 +248,7 @@ public:
     question.username = "u";
     question.password = password;
     question.timeout = 29s;
-    return awaited<http::outcome>([&](auto done) { loop.send(question, done); });
+    return awaited<base::outcome>([&](auto done) { loop.send(question, done); });
   }
 
   /// `more`: further members of parameters, as JSON that begins with a comma.
@@ -373,16 +373,16 @@ public:
   }
 
   /// Asks a node's Patroni, with its credentials.
-  http::outcome patroni(const std::string& node, const std::string& verb, const std::string& path,
+  base::outcome patroni(const std::string& node, const std::string& verb, const std::string& path,
                         const std::string& body) {
-    http::outgoing question;
+    base::outgoing question;
     question.verb = verb;
     question.url = fmt::format("http://{}:8008{}", hosts_[node], path);
     question.body = body;
     question.username = user_name("PATRONI");
     question.password = hard_password;
     question.timeout = 29s;
-    return awaited<http::outcome>([&](auto done) { loop.send(question, done); });
+    return awaited<base::outcome>([&](auto done) { loop.send(question, done); });
   }
 
   /// Takes out of a node's patroni.yml what earlier agents did not write.
@@ -443,7 +443,7 @@ public:
   std::string log() const { return content(directory_ + "/cell.log"); }
 
   etcd_server etcd;
-  http::event_loop loop;
+  base::event_loop loop;
   std::unique_ptr<store::etcd_client> client;
   std::string password = "p";
 

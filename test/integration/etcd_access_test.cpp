@@ -70,7 +70,7 @@ etcd_access as_root(const etcd_server& server) {
 TEST_CASE("over TLS a client knows etcd by its authority, and nobody else") {
   etcd_server server{{.tls = true}};
   REQUIRE(server.url().starts_with("https://"));
-  http::event_loop loop;
+  base::event_loop loop;
 
   SUBCASE("with the authority everything works") {
     etcd_client etcd{
@@ -110,7 +110,7 @@ TEST_CASE("over TLS a client knows etcd by its authority, and nobody else") {
 TEST_CASE("a client shows its certificate to an etcd that asks for one") {
   etcd_server server{{.tls = true, .asks_for_certificates = true}};
   const auto& tls = server.tls();
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client without{loop, {.endpoints = {server.url()}, .tls = {tls.authority()}}, unhurried};
   CHECK_FALSE(reads(without, "/a"));
   etcd_client with{
@@ -124,7 +124,7 @@ TEST_CASE("a client shows its certificate to an etcd that asks for one") {
 
 TEST_CASE("with TLS and a password the client does all it does without") {
   etcd_server server{{.tls = true, .root_password = root_password}};
-  http::event_loop loop;
+  base::event_loop loop;
   auto access = as_root(server);
   access.tls.authority = server.tls().authority();
   etcd_client etcd{loop, access, unhurried};
@@ -140,7 +140,7 @@ TEST_CASE("with TLS and a password the client does all it does without") {
 
 TEST_CASE("a wrong password is said clearly, does nothing, and stands in no error") {
   etcd_server server{protected_by_password()};
-  http::event_loop loop;
+  base::event_loop loop;
   for (const auto* name : {"root", "nobody"}) {
     CAPTURE(name);
     etcd_client etcd{loop, as_user(server, name, "secret-password"), unhurried};
@@ -159,7 +159,7 @@ TEST_CASE("a wrong password is said clearly, does nothing, and stands in no erro
 
 TEST_CASE("without a user, an etcd that asks for one is an error and nothing is done") {
   etcd_server server{protected_by_password()};
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, {server.url()}};
   auto refused = written(etcd, "/a");
   CHECK(refused.state == commit_state::not_done);
@@ -168,7 +168,7 @@ TEST_CASE("without a user, an etcd that asks for one is an error and nothing is 
 
 TEST_CASE("a client survives that its token is forgotten, also where many calls notice at once") {
   etcd_server server{protected_by_password()};
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, as_root(server), unhurried};
   REQUIRE(writes(etcd, "/a"));
   server.stop();
@@ -201,7 +201,7 @@ TEST_CASE("a client survives that its token is forgotten, also where many calls 
 
 TEST_CASE("a user that etcd does not ask for yet is used from the moment it does") {
   etcd_server server;
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, as_root(server), unhurried};
   REQUIRE(writes(etcd, "/a"));
   server.turn_authentication_on(root_password);
@@ -216,7 +216,7 @@ TEST_CASE("one token is fetched at a time, however many calls wait for it") {
     ++fetched;
     return {200, R"({"header":{},"token":"t.1"})"};
   }};
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, {.endpoints = {server.url()}, .username = "u", .password = "p"}};
   constexpr int many = 10; // fewer than the stand-in lets wait for a connection
   test::shared_state<std::vector<range_result>> came;
@@ -239,7 +239,7 @@ TEST_CASE("an etcd that refuses each new token is not asked for ever") {
     ++asked;
     return {401, R"({"error":"etcdserver: invalid auth token","code":16})"};
   }};
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, {.endpoints = {server.url()}, .username = "u", .password = "p"}};
   auto refused = written(etcd, "/a");
   CHECK(refused.state == commit_state::not_done);
@@ -260,12 +260,12 @@ TEST_CASE("the configuration's etcd section says all that a client needs") {
   CHECK(access.endpoints == settings.machines);
   CHECK(access.username == "broker");
   CHECK(access.password == "pw");
-  CHECK(access.tls == http::tls_files{"authority.pem", "client.pem", "client.key"});
+  CHECK(access.tls == base::tls_files{"authority.pem", "client.pem", "client.key"});
 }
 
 TEST_CASE("a call ends within its time-out while etcd gives no token") {
   etcd_server server{protected_by_password()};
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, as_root(server), 300ms};
   server.pause();
   auto late = written(etcd, "/a");
@@ -276,7 +276,7 @@ TEST_CASE("a call ends within its time-out while etcd gives no token") {
 
 TEST_CASE("the token comes from the endpoint that has one to give") {
   etcd_server second{protected_by_password()};
-  http::event_loop loop;
+  base::event_loop loop;
   auto access = as_root(second);
   access.endpoints.insert(access.endpoints.begin(),
                           "http://127.0.0.1:" + std::to_string(test::free_port()));
@@ -303,7 +303,7 @@ std::string dismissed(etcd_client& etcd, const std::string& username) {
 
 TEST_CASE("an admitted user reads its scope and writes what it may, and nothing else") {
   etcd_server server{protected_by_password()};
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client root{loop, as_root(server), unhurried};
   for (const auto* key : {"/service/a/state", "/service/b/leader", "/service/ab/leader"})
     REQUIRE(writes(root, key));
@@ -339,7 +339,7 @@ TEST_CASE("an admitted user reads its scope and writes what it may, and nothing 
 
 TEST_CASE("to admit a user again changes nothing but the password, and goes on where it stopped") {
   etcd_server server{protected_by_password()};
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client root{loop, as_root(server), unhurried};
   REQUIRE(admitted(root, "a", "first").empty());
   etcd_client first{loop, as_user(server, "a", "first"), unhurried};
@@ -369,7 +369,7 @@ TEST_CASE("to admit a user again changes nothing but the password, and goes on w
 
 TEST_CASE("what a role may do too much is taken back") {
   etcd_server server{protected_by_password()};
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client root{loop, as_root(server), unhurried};
   auto admit = [&](std::vector<key_range> readable, std::vector<key_range> writable) {
     return awaited<std::string>([&](auto done) {
@@ -389,7 +389,7 @@ TEST_CASE("what a role may do too much is taken back") {
 
 TEST_CASE("while users are made, other requests are done all the same") {
   etcd_server server{protected_by_password()};
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, as_root(server), unhurried};
   constexpr int many = 12;
   test::shared_state<std::vector<std::string>> errors;
@@ -412,7 +412,7 @@ TEST_CASE("while users are made, other requests are done all the same") {
 
 TEST_CASE("a dismissed user is gone with its role, and one that was never there counts as gone") {
   etcd_server server{protected_by_password()};
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client root{loop, as_root(server), unhurried};
   REQUIRE(admitted(root, "a", "pw").empty());
   etcd_client a{loop, as_user(server, "a", "pw"), unhurried};
@@ -426,7 +426,7 @@ TEST_CASE("a dismissed user is gone with its role, and one that was never there 
 
 TEST_CASE("users that are not an instance's are left alone") {
   etcd_server server{protected_by_password()};
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client root{loop, as_root(server), unhurried};
   server.control({"role", "add", "operators"}, root_password);
   server.control({"user", "add", "alice:pw-alice"}, root_password);

@@ -43,7 +43,7 @@ bool holds(const std::string& text, const std::string& part) {
 
 TEST_CASE("transactions, reads and leases on one etcd") {
   etcd_server server;
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, {server.url()}};
 
   SUBCASE("a transaction is committed where its compares hold, and refused where they do not") {
@@ -233,7 +233,7 @@ TEST_CASE("transactions, reads and leases on one etcd") {
 }
 
 TEST_CASE("where nobody listens a transaction is certainly not done") {
-  http::event_loop loop;
+  base::event_loop loop;
   auto url = nobody();
   etcd_client etcd{loop, {url, nobody()}};
   auto refused = committed(etcd, writing("/a", "secret-value"));
@@ -249,7 +249,7 @@ TEST_CASE("an HTTP server that is not etcd is told from etcd") {
   test::etcd_stand_in server{[](const auto&, const auto&) {
     return test::etcd_stand_in::reply{404, "<html>\nnothing here</html>"};
   }};
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, {server.url()}};
   auto refused = committed(etcd, writing("/a", "x"));
   CHECK(refused.state == commit_state::not_done);
@@ -278,7 +278,7 @@ TEST_CASE("what may have been done is unknown, and no other endpoint is asked to
   stand_in second{[](const auto&, const auto&) {
     return stand_in::reply{200, R"({"header":{"revision":"6"},"succeeded":true})"};
   }};
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, {first.url(), second.url()}};
   auto result = committed(etcd, writing("/a", "secret-value"));
   CHECK(result.state == commit_state::unknown);
@@ -303,7 +303,7 @@ TEST_CASE("a transaction that one endpoint turned away at the door is done by th
   stand_in second{[](const auto&, const auto&) {
     return stand_in::reply{200, R"({"header":{"revision":"6"},"succeeded":true})"};
   }};
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, {first.url(), second.url()}};
   CHECK(committed(etcd, writing("/a", "x")).state == commit_state::committed);
   // The next call does not try the first again.
@@ -313,7 +313,7 @@ TEST_CASE("a transaction that one endpoint turned away at the door is done by th
 
 TEST_CASE("a member without a leader does nothing with a transaction and says so at once") {
   auto members = etcd_server::cluster(2);
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, {members[0]->url()}, 1s};
   REQUIRE(committed(etcd, writing("/a", "x")).state == commit_state::committed);
   members[1]->kill();
@@ -328,7 +328,7 @@ TEST_CASE("a member without a leader does nothing with a transaction and says so
 }
 
 TEST_CASE("a client without endpoints is refused") {
-  http::event_loop loop;
+  base::event_loop loop;
   CHECK_THROWS_AS((etcd_client{loop, std::vector<std::string>{}}), std::invalid_argument);
 }
 

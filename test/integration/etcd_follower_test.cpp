@@ -106,7 +106,7 @@ public:
   test::shared_state<told> state;
 
 private:
-  http::event_loop& loop_;
+  base::event_loop& loop_;
   std::unique_ptr<follower> follows_;
 };
 
@@ -141,12 +141,12 @@ void remove(etcd_client& etcd, const std::string& key) {
   REQUIRE(done.state == commit_state::committed);
 }
 
-void compact(http::event_loop& loop, const std::string& url, revision at) {
-  http::outgoing what;
+void compact(base::event_loop& loop, const std::string& url, revision at) {
+  base::outgoing what;
   what.verb = "POST";
   what.url = url + "/v3/kv/compaction";
   what.body = R"({"revision":")" + std::to_string(at) + R"(","physical":true})";
-  auto answer = awaited<http::outcome>([&](auto done) { loop.send(what, done); });
+  auto answer = awaited<base::outcome>([&](auto done) { loop.send(what, done); });
   REQUIRE(answer.status == 200);
 }
 
@@ -154,7 +154,7 @@ void compact(http::event_loop& loop, const std::string& url, revision at) {
 
 TEST_CASE("a follower lists what is there, then brings each change in order") {
   etcd_server server;
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, {server.url()}};
   write(etcd, "/service/a/state", "1");
   write(etcd, "/other/b", "1");
@@ -177,7 +177,7 @@ TEST_CASE("a follower lists what is there, then brings each change in order") {
 
 TEST_CASE("a transaction's changes arrive in one call") {
   etcd_server server;
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, {server.url()}};
   watcher seen{etcd, keys_below("/x/")};
   REQUIRE(seen.is_reachable(true));
@@ -195,7 +195,7 @@ TEST_CASE("a transaction's changes arrive in one call") {
 
 TEST_CASE("a long backlog comes whole, in fragments that end within a revision") {
   etcd_server server;
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, {server.url()}};
   watcher seen{etcd, keys_below("/x/")};
   REQUIRE(seen.is_reachable(true));
@@ -227,7 +227,7 @@ TEST_CASE("a long backlog comes whole, in fragments that end within a revision")
 
 TEST_CASE("a follower misses nothing across a restart of etcd, and lists once only") {
   etcd_server server;
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, {server.url()}};
   write(etcd, "/service/gone", "1");
   watcher seen{etcd, keys_below("/service/")};
@@ -257,7 +257,7 @@ TEST_CASE("a follower misses nothing across a restart of etcd, and lists once on
 
 TEST_CASE("a frozen etcd is noticed, and nothing is missed when it goes on") {
   etcd_server server;
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, {server.url()}};
   watcher seen{etcd, keys_below("/service/")};
   REQUIRE(seen.is_reachable(true));
@@ -272,7 +272,7 @@ TEST_CASE("a frozen etcd is noticed, and nothing is missed when it goes on") {
 
 TEST_CASE("with the endpoint frozen a follower goes on at the next one") {
   auto members = etcd_server::cluster(3);
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client near{loop, {members[0]->url(), members[1]->url(), members[2]->url()}};
   etcd_client far{loop, {members[1]->url(), members[2]->url()}};
   watcher seen{near, keys_below("/service/")};
@@ -288,7 +288,7 @@ TEST_CASE("with the endpoint frozen a follower goes on at the next one") {
 
 TEST_CASE("a follower leaves a member that has lost the quorum") {
   auto members = etcd_server::cluster(2);
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, {members[0]->url()}};
   watcher seen{etcd, keys_below("/service/")};
   REQUIRE(seen.is_reachable(true));
@@ -302,7 +302,7 @@ TEST_CASE("a follower leaves a member that has lost the quorum") {
 
 TEST_CASE("changes that were compacted away are made up for by a new listing") {
   auto members = etcd_server::cluster(3);
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client near{loop, {members[0]->url()}};
   etcd_client far{loop, {members[1]->url(), members[2]->url()}};
   write(far, "/service/gone", "1");
@@ -345,7 +345,7 @@ void fill(etcd_client& etcd, int count, std::size_t size, int at_once,
 
 TEST_CASE("more keys than a page has are listed in several, as they were at one moment") {
   etcd_server server;
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, {server.url()}};
   fill(etcd, 4'500, 10, 100);
   watcher seen{etcd, keys_below("/service/")};
@@ -359,7 +359,7 @@ TEST_CASE("more keys than a page has are listed in several, as they were at one 
 
 TEST_CASE("keys with great values are listed in smaller pages, without an outage") {
   etcd_server server;
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, etcd_access{{server.url()}}, 60s};
   fill(etcd, 60, 1'200'000, 1);
   watcher seen{etcd, keys_below("/service/")};
@@ -372,7 +372,7 @@ TEST_CASE("keys with great values are listed in smaller pages, without an outage
 
 TEST_CASE("behind keys with great values the pages of a listing grow again") {
   etcd_server server;
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, etcd_access{{server.url()}}, 60s};
   fill(etcd, 50, 1'200'000, 1, "/service/a/members/");
   fill(etcd, 6'000, 10, 100, "/service/b/");
@@ -387,7 +387,7 @@ TEST_CASE("behind keys with great values the pages of a listing grow again") {
 
 TEST_CASE("an etcd that has lost its data is listed anew") {
   etcd_server server;
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, {server.url()}};
   for (int i = 0; i < 10; ++i)
     write(etcd, "/service/a", std::to_string(i));
@@ -405,7 +405,7 @@ TEST_CASE("an etcd that has lost its data is listed anew") {
 
 TEST_CASE("a quiet range is left in peace, also where much is written beside it") {
   etcd_server server;
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, {server.url()}};
   write(etcd, "/service/a", "1");
   auto how = watcher::quick();
@@ -436,7 +436,7 @@ TEST_CASE("a quiet range is left in peace, also where much is written beside it"
 
 TEST_CASE("with the first endpoint dead a follower starts at the second") {
   etcd_server server;
-  http::event_loop loop;
+  base::event_loop loop;
   auto dead = "http://127.0.0.1:" + std::to_string(test::free_port());
   etcd_client etcd{loop, {dead, server.url()}};
   write(etcd, "/service/a", "1");
@@ -451,7 +451,7 @@ TEST_CASE("with the first endpoint dead a follower starts at the second") {
 
 TEST_CASE("a single key can be followed") {
   etcd_server server;
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, {server.url()}};
   watcher seen{etcd, {"/matriarch/active", ""}};
   REQUIRE(seen.is_reachable(true));
@@ -514,7 +514,7 @@ TEST_CASE("a watch that stands and does not bring what has changed is left for a
   test::etcd_stand_in first{
       [&](const auto& path, const auto& body) { return play(path, body, sick.now()); }};
   etcd_server second;
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, {first.url(), second.url()}};
   auto how = watcher::quick();
   how.silence_limit = 3s;
@@ -535,7 +535,7 @@ TEST_CASE("a quiet watch is kept while the store's revision grows by changes els
     store.change([](played& now) { ++now.at; });
     return play(path, body, store.now());
   }};
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, {server.url()}};
   auto how = watcher::quick();
   how.silence_limit = 3s;
@@ -551,7 +551,7 @@ TEST_CASE("fragments are told when they are whole, and not at all if the rest is
   test::shared_state<played> store;
   test::etcd_stand_in server{
       [&](const auto& path, const auto& body) { return play(path, body, store.now()); }};
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, {server.url()}};
   watcher seen{etcd, keys_below("/service/")};
   REQUIRE(seen.is_reachable(true));
@@ -578,7 +578,7 @@ TEST_CASE("fragments are told when they are whole, and not at all if the rest is
 TEST_CASE("over TLS and with a password a follower survives that its token is forgotten") {
   const std::string password = "the root of it all";
   etcd_server server{{.tls = true, .root_password = password}};
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop,
                    {.endpoints = {server.url()},
                     .username = "root",
@@ -639,7 +639,7 @@ TEST_CASE("a refused token is no lost connection: a follower goes on with anothe
       return {200, R"({"header":{},"token":"t.1"})"};
     return play(path, body, played{});
   }};
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, {.endpoints = {server.url()}, .username = "u", .password = "p"}};
   auto how = watcher::quick();
   how.silence_limit = 3s;
@@ -662,7 +662,7 @@ TEST_CASE("nothing is left of a follower that waited for a token until all ended
   auto held = std::make_shared<int>();
   std::weak_ptr<int> left = held;
   {
-    http::event_loop loop;
+    base::event_loop loop;
     etcd_client etcd{loop, {.endpoints = {server.url()}, .username = "u", .password = "p"}, 60s};
     follower one{etcd,
                  keys_below("/service/"),
@@ -677,7 +677,7 @@ TEST_CASE("nothing is left of a follower that waited for a token until all ended
 
 TEST_CASE("a follower whose password is wrong says so") {
   etcd_server server{{.root_password = "the root of it all"}};
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{
       loop, {.endpoints = {server.url()}, .username = "root", .password = "secret-password"}, 20s};
   watcher seen{etcd, keys_below("/service/")};
@@ -690,7 +690,7 @@ TEST_CASE("a follower whose password is wrong says so") {
 TEST_CASE("a follower that may not read its range says so instead of asking for tokens for ever") {
   etcd_server server{{.root_password = "the root of it all"}};
   server.control({"user", "add", "guest:pw"}, "the root of it all");
-  http::event_loop loop;
+  base::event_loop loop;
   etcd_client etcd{loop, {.endpoints = {server.url()}, .username = "guest", .password = "pw"}, 20s};
   watcher seen{etcd, keys_below("/service/")};
   REQUIRE(seen.is_reachable(false));

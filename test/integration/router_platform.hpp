@@ -441,13 +441,13 @@ public:
   }
 
   /// What a GET of a path on a port of 127.0.0.1 brings.
-  http::outcome fetch(int port, const std::string& path, const std::string& scheme = "http",
+  base::outcome fetch(int port, const std::string& path, const std::string& scheme = "http",
                       const std::string& authority = {}) {
-    http::outgoing ask;
+    base::outgoing ask;
     ask.url = scheme + "://127.0.0.1:" + std::to_string(port) + path;
     ask.headers.emplace_back("X-Forwarded-For", "192.0.2.1");
     ask.tls.authority = authority;
-    return awaited<http::outcome>([&](auto done) { loop_.send(ask, done); });
+    return awaited<base::outcome>([&](auto done) { loop_.send(ask, done); });
   }
 
   router_status status() {
@@ -616,7 +616,7 @@ private:
   }
 
   etcd_server server_;
-  http::event_loop loop_;
+  base::event_loop loop_;
   store::etcd_client etcd_;
   std::filesystem::path directory_;
   static constexpr int ports = 40;

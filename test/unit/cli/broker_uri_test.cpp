@@ -57,7 +57,7 @@ TEST_CASE("no message about BROKER_URI repeats the password") {
 TEST_CASE("an answer that is no 200 becomes one line") {
   const matriarch::cli::broker_uri broker{"http://h:1", "u", "s3cret"};
   const auto said = [&](int status, const std::string& body, const std::string& error = {}) {
-    matriarch::http::outcome answer;
+    matriarch::base::outcome answer;
     answer.status = status;
     answer.body = body;
     answer.error = error;
