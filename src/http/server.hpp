@@ -137,7 +137,7 @@ struct server_load {
   std::uint64_t turned_away = 0;
 };
 
-/// An HTTP/1.1 server. It is the wall around Pistache 0.0.5, whose traps are numbered in its .cpp:
+/// An HTTP/1.1 server. It is the wall around Pistache 0.0.5, whose traps are numbered in workers.cpp:
 /// whatever reaches the handler is a complete, well-formed request; everything else is answered
 /// here with a JSON error.
 class server {

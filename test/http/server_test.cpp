@@ -1,4 +1,4 @@
-// Each trap of Pistache 0.0.5 that src/http/server.cpp numbers has its test here, by raw sockets.
+// Each trap of Pistache 0.0.5 that src/http/workers.cpp numbers has its test here, by raw sockets.
 
 #include "http/server.hpp"
 
