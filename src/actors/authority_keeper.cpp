@@ -7,7 +7,6 @@
 
 #include "actors/alarm.hpp"
 #include "actors/last_words.hpp"
-#include "actors/postgresql.hpp"
 #include "base/times.hpp"
 #include "store/authority_json.hpp"
 #include "store/keys.hpp"
@@ -81,7 +80,7 @@ private:
   void publish(tls::authorities now_are) {
     known_ = std::move(now_are);
     known_.retiring = retiring_;
-    postgresql::trust(known_.trusted(setup_.outside.now()));
+    setup_.trust(known_.trusted(setup_.outside.now()));
     setup_.out->status.authority.store(std::make_shared<const tls::authorities>(known_));
   }
 
@@ -163,7 +162,7 @@ private:
       publish(known_);
     }
     auto wanted = known_.trusted(now);
-    postgresql::trust(wanted);
+    setup_.trust(wanted);
     if (wanted == *told_) {
       setup_.out->status.authority_told_at = told_at_;
       return rest();

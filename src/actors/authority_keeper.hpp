@@ -1,6 +1,8 @@
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <string>
 
 #include "actors/environment.hpp"
 #include "actors/interfaces.hpp"
@@ -17,6 +19,8 @@ struct authority_setup {
   published* out = nullptr;
   /// Those that an operator configured, if any: then none is read or made.
   tls::authorities operators = {};
+  /// Told who has to have signed the nodes' certificates, PEM, whenever that changes.
+  std::function<void(const std::string&)> trust = [](const std::string&) {};
 };
 
 /// Reads the fleet's authorities from etcd and publishes them. While this broker acts it makes the

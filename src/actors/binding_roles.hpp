@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "actors/messages.hpp"
+#include "actors/engine.hpp"
 #include "actors/postgresql.hpp"
 
 /// What the roles of bindings look like in PostgreSQL, and which there are.

@@ -81,8 +81,8 @@ settings_answer ask(const settings_question& question) {
   return {true, postgresql::words_at(*found, 0, 0), "", postgresql::text_at(*found, 0, 1) == "t"};
 }
 
-database_actor::behavior_type work(database_actor::pointer,
-                                   const std::shared_ptr<known_passwords>& passwords) {
+engine_actor::behavior_type work(engine_actor::pointer,
+                                 const std::shared_ptr<known_passwords>& passwords) {
   return {
       [](const lag_question& question) {
         return guarded<lag_answer>([&] { return ask(question); });
@@ -106,7 +106,7 @@ database_actor::behavior_type work(database_actor::pointer,
 /// for one instance, or for one role that goes, only one is under way; the others wait in their order.
 class front {
 public:
-  front(database_actor::pointer self, std::shared_ptr<known_passwords> passwords)
+  front(engine_actor::pointer self, std::shared_ptr<known_passwords> passwords)
       : self_(self), passwords_(std::move(passwords)) {}
 
   template <class Answer, class Question>
@@ -117,7 +117,7 @@ public:
       line += " " + what.name;
     if constexpr (std::is_same_v<Question, rights_order>)
       line = line_of_comparison(what.instance);
-    add(line, [this, owed, what, line](const database_actor& worker) mutable {
+    add(line, [this, owed, what, line](const engine_actor& worker) mutable {
       auto over = [this, worker, line, instance = what.instance, begun = self_->clock().now()] {
         if constexpr (std::is_same_v<Question, rights_order>)
           note_comparison(instance, begun);
@@ -141,7 +141,7 @@ public:
   }
 
 private:
-  using job = std::function<void(const database_actor&)>;
+  using job = std::function<void(const engine_actor&)>;
 
   void add(const std::string& line, job begin) {
     auto& waiting = lines_[line];
@@ -187,7 +187,7 @@ private:
     }
   }
 
-  database_actor free_worker() {
+  engine_actor free_worker() {
     if (idle_.empty()) {
       ++made_;
       return self_->spawn<caf::detached + caf::linked>(work, passwords_);
@@ -197,13 +197,13 @@ private:
     return worker;
   }
 
-  database_actor::pointer self_;
+  engine_actor::pointer self_;
   std::shared_ptr<known_passwords> passwords_;
   std::unordered_map<std::string, std::list<job>> lines_; ///< that wait, in their order
   std::deque<std::string> ready_; ///< of these, lines of which no job is under way
   std::map<std::string, caf::actor_clock::time_point> slow_until_; ///< by instance
   std::unordered_set<std::string> busy_; ///< lines of which a job is under way
-  std::vector<database_actor> idle_;
+  std::vector<engine_actor> idle_;
   std::size_t made_ = 0;
 };
 
@@ -213,11 +213,11 @@ struct state {
 
 } // namespace
 
-database_actor spawn_database(caf::actor_system& system) {
+engine_actor spawn_database(caf::actor_system& system) {
   // (CAF 0.17 binds a reference to nothing where an actor starts without arguments.)
   return system.spawn(
-      [](database_actor::stateful_pointer<state> self,
-         const std::shared_ptr<known_passwords>& passwords) -> database_actor::behavior_type {
+      [](engine_actor::stateful_pointer<state> self,
+         const std::shared_ptr<known_passwords>& passwords) -> engine_actor::behavior_type {
         keep_last_words(self);
         self->state.self = std::make_unique<front>(self, passwords);
         auto* team = self->state.self.get();
@@ -234,6 +234,14 @@ database_actor spawn_database(caf::actor_system& system) {
         };
       },
       std::make_shared<known_passwords>());
+}
+
+engine_actor postgresql_engine::spawn(caf::actor_system& system) const {
+  return spawn_database(system);
+}
+
+void postgresql_engine::trust(const std::string& authorities) const {
+  postgresql::trust(authorities);
 }
 
 } // namespace matriarch::actors

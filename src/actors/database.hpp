@@ -1,11 +1,20 @@
 #pragma once
 
-#include "actors/interfaces.hpp"
+#include <string>
+
+#include "actors/engine.hpp"
 
 namespace matriarch::actors {
 
 /// PostgreSQL through libpq, on threads of its own: libpq resolves names and handshakes blockingly.
 /// Answers whatever happens; what one instance holds up keeps no other one waiting.
-[[nodiscard]] database_actor spawn_database(caf::actor_system& system);
+[[nodiscard]] engine_actor spawn_database(caf::actor_system& system);
+
+/// PostgreSQL with Patroni, as instances' actors see it.
+class postgresql_engine final : public engine {
+public:
+  [[nodiscard]] engine_actor spawn(caf::actor_system& system) const override;
+  void trust(const std::string& authorities) const override;
+};
 
 } // namespace matriarch::actors

@@ -1,8 +1,9 @@
 #pragma once
 
+#include "actors/engine.hpp"
 #include "actors/messages.hpp"
 
-/// The map of the house: every actor and every message it takes.
+/// The map of the house: every actor and every message it takes. Those of the engines are in engine.hpp.
 namespace matriarch::actors {
 
 // -- the outside world, so that a test can stand in for it ----------------------------------------
@@ -25,19 +26,6 @@ using store_actor = caf::typed_actor<
 using http_actor = caf::typed_actor<
     /// Makes one request; answers always, at the latest after the request's own time-out.
     caf::replies_to<base::outgoing>::with<base::outcome>>;
-
-/// PostgreSQL itself, through libpq.
-using database_actor = caf::typed_actor<
-    /// Asks `pg_stat_replication` on a leader.
-    caf::replies_to<lag_question>::with<lag_answer>,
-    /// Makes the roles of an instance's bindings what they shall be.
-    caf::replies_to<role_order>::with<role_answer>,
-    /// Removes roles whose login is refused already.
-    caf::replies_to<role_removal>::with<role_removal_answer>,
-    /// Makes what applications may do, beyond their roles, what it shall be.
-    caf::replies_to<rights_order>::with<rights_answer>,
-    /// Asks a node which settings it has taken up.
-    caf::replies_to<settings_question>::with<settings_answer>>;
 
 // -- the broker -----------------------------------------------------------------------------------
 

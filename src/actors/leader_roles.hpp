@@ -1,6 +1,6 @@
 #pragma once
 
-#include "actors/messages.hpp"
+#include "actors/engine.hpp"
 #include "actors/scram_verifier.hpp"
 
 namespace matriarch::actors {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "actors/messages.hpp"
+#include "actors/engine.hpp"
 #include "actors/postgresql.hpp"
 
 namespace matriarch::actors {

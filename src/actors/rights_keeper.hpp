@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "actors/engine.hpp"
 #include "actors/messages.hpp"
 #include "actors/patience.hpp"
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "actors/messages.hpp"
+#include "actors/engine.hpp"
 
 namespace matriarch::actors {
 

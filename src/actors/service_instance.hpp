@@ -11,7 +11,7 @@ namespace matriarch::actors {
 struct instance_setup {
   store_actor store;
   http_actor http;
-  database_actor database;
+  engine_actor database;
   port_registry_actor ports;
   cell_directory_actor cells;
   router_directory_actor routers;

@@ -5,7 +5,6 @@
 
 #include "actors/authority_keeper.hpp"
 #include "actors/cell_directory.hpp"
-#include "actors/database.hpp"
 #include "actors/etcd_pulse.hpp"
 #include "actors/etcd_watcher.hpp"
 #include "actors/http.hpp"
@@ -26,13 +25,16 @@ singletons::singletons(caf::actor_system& system, singleton_setup setup,
   auto* out = setup_.out;
   store_ = watched("store", spawn_store(system_, *setup_.etcd));
   http_ = watched("http", spawn_http(system_, *setup_.loop));
-  database_ = watched("database", spawn_database(system_));
+  database_ = watched("database", setup_.databases->spawn(system_));
   ports_ = watched("ports", spawn_port_registry(system_, setup_.ports, outside, *out));
   routers_ =
       watched("routers", spawn_router_directory(system_, {outside, setup_.wait_for_routers, out}));
-  authority_ =
-      watched("authority", spawn_authority_keeper(system_, {store_, outside, active, setup_.keys,
-                                                            out, setup_.operators_authority}));
+  authority_ = watched(
+      "authority",
+      spawn_authority_keeper(
+          system_,
+          {store_, outside, active, setup_.keys, out, setup_.operators_authority,
+           [databases = setup_.databases](const std::string& who) { databases->trust(who); }}));
   cells_ =
       watched("cells", spawn_cell_directory(system_, {setup_.cells, http_, store_, outside, active,
                                                       setup_.repair, out, setup_.public_host,

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "actors/cell_agent.hpp"
+#include "actors/engine.hpp"
 #include "actors/environment.hpp"
 #include "actors/gateway.hpp"
 #include "actors/interfaces.hpp"
@@ -35,6 +36,7 @@ struct singleton_setup {
   std::shared_ptr<const store::keyring> keys = std::make_shared<const store::keyring>();
   std::vector<cell_settings> cells;
   plans_to_judge plans;
+  const engine* databases = nullptr; ///< how nodes are spoken to
   model::port_range ports;
   bool wait_for_routers = true;
   model::repair_settings repair = {};
@@ -82,7 +84,7 @@ private:
   std::map<std::string, caf::actor> all_;
   store_actor store_;
   http_actor http_;
-  database_actor database_;
+  engine_actor database_;
   port_registry_actor ports_;
   router_directory_actor routers_;
   authority_keeper_actor authority_;

@@ -14,6 +14,7 @@
 #include <stop_token>
 #include <thread>
 
+#include "actors/database.hpp"
 #include "actors/singletons.hpp"
 #include "base/ending.hpp"
 #include "base/json.hpp"
@@ -232,6 +233,7 @@ private:
     all.operators_authority = settings_.authority;
     all.etcd_users = !settings_.etcd.username.empty();
     all.tell = sinks_into(derived_.audit);
+    all.databases = &postgresql_;
     return all;
   }
 
@@ -288,6 +290,7 @@ private:
   derived_settings derived_;
   actors::environment outside_ = actors::real_environment();
   actors::published published_;
+  actors::postgresql_engine postgresql_;
   base::event_loop loop_;
   store::etcd_client etcd_;
   // To read what a large fleet's etcd lists takes seconds: the lease is renewed and requests are made

@@ -2,8 +2,8 @@
 
 #include <stdexcept>
 
+#include "actors/engine.hpp"
 #include "actors/guarded.hpp"
-#include "actors/messages.hpp"
 #include "actors/scram_verifier.hpp"
 
 using namespace matriarch::actors;

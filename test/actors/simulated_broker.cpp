@@ -63,9 +63,9 @@ using store_mock = actors::store_actor::extend<caf::reacts_to<came<store::commit
                                                caf::reacts_to<came<store::lease_result>>,
                                                caf::reacts_to<came<actors::user_answer>>>;
 using database_mock =
-    actors::database_actor::extend<caf::reacts_to<came<actors::role_answer>>,
-                                   caf::reacts_to<came<actors::role_removal_answer>>,
-                                   caf::reacts_to<came<actors::rights_answer>>>;
+    actors::engine_actor::extend<caf::reacts_to<came<actors::role_answer>>,
+                                 caf::reacts_to<came<actors::role_removal_answer>>,
+                                 caf::reacts_to<came<actors::rights_answer>>>;
 
 struct http_state {
   actors::pending_answers<base::outcome> owed;

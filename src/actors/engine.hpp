@@ -1,0 +1,190 @@
+#pragma once
+
+#include <caf/all.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "model/observation.hpp"
+#include "model/record.hpp"
+
+/// The actor face of an engine: what instances' actors ask of a running cluster.
+namespace matriarch::actors {
+
+/// Ask a leader how far each replica is behind.
+struct lag_question {
+  std::string instance;
+  std::string conn_url; ///< the leader's member::login_url
+  model::credentials superuser;
+};
+struct lag_answer {
+  bool ok = false;
+  std::map<std::string, std::int64_t> lag; ///< bytes, by node id, of replicas that stream
+  std::string why;
+};
+
+/// A role as it shall be. Its password reaches PostgreSQL as a SCRAM verifier only.
+struct wanted_role {
+  model::credentials who;
+  bool read_only = false;
+  int connection_limit = -1;
+  std::optional<model::wall_time> valid_until = {};
+  /// Whether its binding is still being made: it counts as made once a login with it has worked.
+  bool fresh = false;
+  /// Whether the role is the same; that its binding has been made since changes nothing of it.
+  bool operator==(const wanted_role& other) const {
+    return who == other.who && read_only == other.read_only
+           && connection_limit == other.connection_limit && valid_until == other.valid_until;
+  }
+};
+/// Sessions of an order that the next one goes on in: a login takes longer than what is said in it.
+struct open_sessions;
+
+/// Make the roles of an instance's bindings what they shall be: refuse the login of those that are
+/// not wanted any more, create and alter the others, and wait until the replicas have replayed it.
+/// Done twice is done once. It takes some seconds at most, whatever the roles' sessions do.
+struct role_order {
+  std::string instance; ///< of the orders of one instance only one is under way
+  std::string conn_url; ///< the leader's member::login_url
+  model::credentials superuser;
+  /// The role that owns whatever applications make: the instance's application user.
+  model::credentials owner;
+  /// Whether applications log in as the owner itself (bindings with shared credentials).
+  bool owner_logs_in = false;
+  bool owner_is_fresh = false; ///< one of these is still being made, as wanted_role::fresh
+  std::vector<wanted_role> wanted = {};
+  /// Whether there are bindings that nobody can read: no role is taken away then but those named.
+  bool some_unknown = false;
+  std::vector<std::string> revoked = {};
+  /// Roles that come later: where an earlier order has made them, they are left as they are.
+  std::set<std::string> later = {};
+  /// Where a removal will have to log in as well, which is begun meanwhile: by node id, the
+  /// `login_url`.
+  std::map<std::string, std::string> replicas = {};
+  /// Set by whoever sent it when the next order cannot wait: this one ends then with what it has.
+  std::shared_ptr<std::atomic<bool>> hurry = {};
+};
+struct role_answer {
+  bool ok = false;
+  std::string why = {};
+  int replicas = 0; ///< that stream from the leader
+  int replayed = 0; ///< of these, how many have the change
+  /// The roles that are to be removed, or the owner, whose sessions are to end; for a
+  /// role_removal. With a reason where not even their login could be refused.
+  std::map<std::string, std::string> leaving = {};
+  /// The wanted roles that could not be made, the owner if it was to be looked at, and why.
+  std::map<std::string, std::string> unmade = {};
+  /// Of these, those for which nothing is known to be missing but time.
+  std::set<std::string> late = {};
+  /// The replicas, by the names under which they stream, that have the change.
+  std::set<std::string> caught_up = {};
+  /// A replica lacks a revocation, and whoever ordered it has to know at once: nothing else was tried.
+  bool cut_short = false;
+  bool kept_out = false; ///< the leader let nobody in to do it
+  /// If somebody is leaving: for the removal that follows.
+  std::shared_ptr<open_sessions> at_hand = {};
+};
+/// Remove a role whose login is refused already: end its sessions everywhere, hand over what it
+/// owns, drop it. Of the owner only the sessions end. What is not done within some seconds is left
+/// for the next such order.
+struct role_removal {
+  std::string instance; ///< of the removals of one role only one is under way
+  std::string conn_url;
+  model::credentials superuser;
+  model::credentials owner;
+  std::string name;
+  /// The running replicas: by node id, their `login_url`.
+  std::map<std::string, std::string> replicas = {};
+  /// Other roles of the instance that are to go: if this one's sessions stay, theirs are looked at.
+  std::set<std::string> others = {};
+  /// How long ago the first order for this role was sent: logins that had begun by then may still come.
+  std::chrono::milliseconds asked_for{0};
+  /// Of the order before it; nothing if there is none.
+  std::shared_ptr<open_sessions> at_hand = {};
+};
+struct role_removal_answer {
+  bool gone = false;
+  std::string why = {};                           ///< if it is not
+  std::map<std::string, std::string> others = {}; ///< of these, what keeps them
+  bool kept_out = false;                          ///< the leader let nobody in to do it
+  /// The replicas that let nobody in to do it, by node id.
+  std::set<std::string> replicas_kept_out = {};
+};
+
+/// Make what the applications of an instance may do, beyond their roles, what it shall be.
+struct rights_order {
+  std::string instance;
+  std::string conn_url; ///< the leader's member::login_url
+  model::credentials superuser;
+  std::string owner;    ///< the instance's application user
+  bool readers = false; ///< whether there are bindings that only read
+};
+struct rights_answer {
+  bool ok = false;
+  std::string why = {};
+  /// Whether everything has been looked at; if not, the next order goes on.
+  bool complete = false;
+  /// Objects that somebody is changing, and which therefore wait for a later order.
+  std::vector<std::string> skipped = {};
+};
+
+/// Ask a node which settings it has taken up.
+struct settings_question {
+  std::string instance;
+  std::string conn_url; ///< the node's member::login_url
+  model::credentials superuser;
+};
+struct settings_answer {
+  bool ok = false;
+  std::string digest = {}; ///< the value of model::settings_mark, or empty
+  std::string why = {};
+  /// What PostgreSQL marks as waiting for a restart is all as it runs already.
+  bool marked_in_vain = false;
+};
+
+/// A running cluster's nodes, in the engine's own protocol. Answers always.
+using engine_actor = caf::typed_actor<
+    /// How far the replicas are behind their leader.
+    caf::replies_to<lag_question>::with<lag_answer>,
+    /// Makes the roles of an instance's bindings what they shall be.
+    caf::replies_to<role_order>::with<role_answer>,
+    /// Removes roles whose login is refused already.
+    caf::replies_to<role_removal>::with<role_removal_answer>,
+    /// Makes what applications may do, beyond their roles, what it shall be.
+    caf::replies_to<rights_order>::with<rights_answer>,
+    /// Asks a node which settings it has taken up.
+    caf::replies_to<settings_question>::with<settings_answer>>;
+
+/// An engine, as the wiring registers it.
+class engine {
+public:
+  engine() = default;
+  virtual ~engine() = default;
+  engine(const engine&) = delete;
+  engine& operator=(const engine&) = delete;
+
+  [[nodiscard]] virtual engine_actor spawn(caf::actor_system& system) const = 0;
+  /// Who has to have signed what nodes show where they are certified, PEM: of all connections that
+  /// begin from then on. From any thread.
+  virtual void trust(const std::string& authorities) const = 0;
+};
+
+} // namespace matriarch::actors
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::lag_question)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::lag_answer)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::role_order)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::role_answer)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::role_removal)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::role_removal_answer)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::rights_order)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::rights_answer)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::settings_question)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::settings_answer)
