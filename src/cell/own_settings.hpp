@@ -6,7 +6,7 @@
 
 #include "base/result.hpp"
 #include "cell/cell_config.hpp"
-#include "cell/process.hpp"
+#include "cell/drivers/process.hpp"
 #include "cell/settings_check.hpp"
 #include "cell/settings_judge.hpp"
 

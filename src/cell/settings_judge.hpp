@@ -10,7 +10,7 @@
 
 #include "base/event_loop.hpp"
 #include "base/files.hpp"
-#include "cell/process.hpp"
+#include "cell/drivers/process.hpp"
 #include "cell/settings_check.hpp"
 #include "store/lifetime.hpp"
 

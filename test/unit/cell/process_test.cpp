@@ -9,7 +9,7 @@
 
 #include "../temporary_directory.hpp"
 #include "base/files.hpp"
-#include "cell/process.hpp"
+#include "cell/drivers/process.hpp"
 
 namespace matriarch::cell {
 

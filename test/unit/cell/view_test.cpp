@@ -1,4 +1,4 @@
-#include "cell/view.hpp"
+#include "cell/drivers/view.hpp"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include "cell/process.hpp"
+#include "cell/drivers/process.hpp"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
