@@ -9,11 +9,12 @@ namespace {
 
 using worker = http_actor::extend<caf::reacts_to<std::uint64_t, base::outcome>>;
 
-struct state {
+struct http_state {
   pending_answers<base::outcome> requests;
 };
 
-worker::behavior_type behave(worker::stateful_pointer<state> self, base::event_loop* loop) {
+worker::behavior_type behave_as_http(worker::stateful_pointer<http_state> self,
+                                     base::event_loop* loop) {
   keep_last_words(self);
   auto weak = caf::actor_cast<caf::actor_addr>(self);
   return {
@@ -35,7 +36,7 @@ worker::behavior_type behave(worker::stateful_pointer<state> self, base::event_l
 } // namespace
 
 http_actor spawn_http(caf::actor_system& system, base::event_loop& loop) {
-  return system.spawn(behave, &loop);
+  return system.spawn(behave_as_http, &loop);
 }
 
 } // namespace matriarch::actors

@@ -14,7 +14,7 @@ namespace {
 
 namespace keys = store::keys;
 
-struct state {
+struct registry_state {
   model::port_range range;
   environment outside;
   const published* out = nullptr;
@@ -81,9 +81,10 @@ struct state {
   }
 };
 
-port_registry_actor::behavior_type behave(port_registry_actor::stateful_pointer<state> self,
-                                          const model::port_range& range,
-                                          const environment& outside, const published* out) {
+port_registry_actor::behavior_type
+behave_as_registry(port_registry_actor::stateful_pointer<registry_state> self,
+                   const model::port_range& range, const environment& outside,
+                   const published* out) {
   keep_last_words(self);
   self->state.range = range;
   self->state.out = out;
@@ -107,7 +108,7 @@ port_registry_actor::behavior_type behave(port_registry_actor::stateful_pointer<
 
 port_registry_actor spawn_port_registry(caf::actor_system& system, model::port_range range,
                                         environment outside, const published& out) {
-  return system.spawn(behave, range, std::move(outside), &out);
+  return system.spawn(behave_as_registry, range, std::move(outside), &out);
 }
 
 } // namespace matriarch::actors

@@ -15,14 +15,15 @@ using worker = store_actor::extend<caf::reacts_to<std::uint64_t, store::commit_r
                                    caf::reacts_to<std::uint64_t, store::lease_result>,
                                    caf::reacts_to<std::uint64_t, user_answer>>;
 
-struct state {
+struct store_state {
   pending_answers<store::commit_result> commits;
   pending_answers<store::range_result> ranges;
   pending_answers<store::lease_result> leases;
   pending_answers<user_answer> users;
 };
 
-worker::behavior_type behave(worker::stateful_pointer<state> self, store::etcd_client* etcd) {
+worker::behavior_type behave_as_store(worker::stateful_pointer<store_state> self,
+                                      store::etcd_client* etcd) {
   keep_last_words(self);
   // A weak handle: the actor's end must not wait for etcd.
   auto answer_to = [weak = caf::actor_cast<caf::actor_addr>(self)](std::uint64_t ticket) {
@@ -92,7 +93,7 @@ worker::behavior_type behave(worker::stateful_pointer<state> self, store::etcd_c
 
 store_actor spawn_store(caf::actor_system& system, store::etcd_client& etcd) {
   // A thread of its own: the renewal of the lease, which goes through here, waits for no instance.
-  return system.spawn<caf::detached>(behave, &etcd);
+  return system.spawn<caf::detached>(behave_as_store, &etcd);
 }
 
 } // namespace matriarch::actors

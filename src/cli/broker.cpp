@@ -14,7 +14,6 @@
 #include <stop_token>
 #include <thread>
 
-#include "actors/database.hpp"
 #include "actors/singletons.hpp"
 #include "base/ending.hpp"
 #include "base/json.hpp"
@@ -25,6 +24,7 @@
 #include "cli/event_log.hpp"
 #include "cli/machine.hpp"
 #include "config/broker_config.hpp"
+#include "engines/postgresql/actors/database.hpp"
 #include "http/routes.hpp"
 #include "http/server.hpp"
 #include "http/tenant_text.hpp"

@@ -7,10 +7,10 @@
 
 #include <thread>
 
-#include "actors/database.hpp"
-#include "actors/leader_roles.hpp"
-#include "actors/postgresql.hpp"
-#include "actors/rights_upkeep.hpp"
+#include "engines/postgresql/actors/database.hpp"
+#include "engines/postgresql/actors/leader_roles.hpp"
+#include "engines/postgresql/actors/rights_upkeep.hpp"
+#include "engines/postgresql/actors/session.hpp"
 #include "role_orders.hpp"
 
 using namespace matriarch;

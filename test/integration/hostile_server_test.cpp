@@ -16,16 +16,16 @@
 #include <utility>
 #include <vector>
 
-#include "actors/binding_roles.hpp"
-#include "actors/leader_roles.hpp"
-#include "actors/login_check.hpp"
-#include "actors/owner_settings.hpp"
-#include "actors/postgresql.hpp"
-#include "actors/reader_rights.hpp"
-#include "actors/rights_upkeep.hpp"
-#include "actors/role_removal.hpp"
-#include "actors/session_ends.hpp"
-#include "model/role_settings.hpp"
+#include "engines/postgresql/actors/binding_roles.hpp"
+#include "engines/postgresql/actors/leader_roles.hpp"
+#include "engines/postgresql/actors/login_check.hpp"
+#include "engines/postgresql/actors/owner_settings.hpp"
+#include "engines/postgresql/actors/reader_rights.hpp"
+#include "engines/postgresql/actors/rights_upkeep.hpp"
+#include "engines/postgresql/actors/role_removal.hpp"
+#include "engines/postgresql/actors/session.hpp"
+#include "engines/postgresql/actors/session_ends.hpp"
+#include "engines/postgresql/model/role_settings.hpp"
 
 using namespace matriarch;
 using namespace std::chrono_literals;

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <thread>
 
-#include "actors/leader_roles.hpp"
-#include "actors/reader_rights.hpp"
-#include "actors/rights_upkeep.hpp"
+#include "engines/postgresql/actors/leader_roles.hpp"
+#include "engines/postgresql/actors/reader_rights.hpp"
+#include "engines/postgresql/actors/rights_upkeep.hpp"
 #include "postgresql_server.hpp"
 
 using namespace matriarch;

@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <chrono>
 
-#include "actors/binding_roles.hpp"
-#include "actors/leader_roles.hpp"
-#include "actors/rights_upkeep.hpp"
-#include "actors/role_removal.hpp"
 #include "awaiting.hpp"
+#include "engines/postgresql/actors/binding_roles.hpp"
+#include "engines/postgresql/actors/leader_roles.hpp"
+#include "engines/postgresql/actors/rights_upkeep.hpp"
+#include "engines/postgresql/actors/role_removal.hpp"
 #include "postgresql_server.hpp"
 
 namespace matriarch::test {

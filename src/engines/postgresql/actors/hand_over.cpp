@@ -1,11 +1,11 @@
-#include "actors/hand_over.hpp"
+#include "engines/postgresql/actors/hand_over.hpp"
 
 #include <algorithm>
 #include <chrono>
 #include <set>
 #include <vector>
 
-#include "actors/owned_objects.hpp"
+#include "engines/postgresql/actors/owned_objects.hpp"
 
 namespace matriarch::actors {
 

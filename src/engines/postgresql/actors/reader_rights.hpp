@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "actors/postgresql.hpp"
+#include "engines/postgresql/actors/session.hpp"
 
 namespace matriarch::actors {
 

@@ -1,4 +1,4 @@
-#include "actors/scram_verifier.hpp"
+#include "engines/postgresql/actors/scram_verifier.hpp"
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>

@@ -1,16 +1,16 @@
-#include "actors/leader_roles.hpp"
+#include "engines/postgresql/actors/leader_roles.hpp"
 
 #include <algorithm>
 #include <optional>
 #include <thread>
 #include <vector>
 
-#include "actors/binding_roles.hpp"
-#include "actors/login_check.hpp"
-#include "actors/postgresql.hpp"
-#include "actors/reader_rights.hpp"
-#include "actors/replica_logins.hpp"
 #include "base/times.hpp"
+#include "engines/postgresql/actors/binding_roles.hpp"
+#include "engines/postgresql/actors/login_check.hpp"
+#include "engines/postgresql/actors/reader_rights.hpp"
+#include "engines/postgresql/actors/replica_logins.hpp"
+#include "engines/postgresql/actors/session.hpp"
 #include "model/names.hpp"
 
 namespace matriarch::actors {

@@ -4,7 +4,7 @@
 #include <set>
 #include <string>
 
-#include "actors/postgresql.hpp"
+#include "engines/postgresql/actors/session.hpp"
 
 namespace matriarch::actors {
 

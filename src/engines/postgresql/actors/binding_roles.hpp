@@ -6,7 +6,7 @@
 #include <string>
 
 #include "actors/engine.hpp"
-#include "actors/postgresql.hpp"
+#include "engines/postgresql/actors/session.hpp"
 
 /// What the roles of bindings look like in PostgreSQL, and which there are.
 namespace matriarch::actors {

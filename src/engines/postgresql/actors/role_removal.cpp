@@ -1,4 +1,4 @@
-#include "actors/role_removal.hpp"
+#include "engines/postgresql/actors/role_removal.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -10,10 +10,10 @@
 
 #include <spdlog/spdlog.h>
 
-#include "actors/binding_roles.hpp"
-#include "actors/hand_over.hpp"
-#include "actors/replica_logins.hpp"
-#include "actors/session_ends.hpp"
+#include "engines/postgresql/actors/binding_roles.hpp"
+#include "engines/postgresql/actors/hand_over.hpp"
+#include "engines/postgresql/actors/replica_logins.hpp"
+#include "engines/postgresql/actors/session_ends.hpp"
 #include "model/names.hpp"
 
 namespace matriarch::actors {

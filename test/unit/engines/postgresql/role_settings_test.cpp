@@ -1,4 +1,4 @@
-#include "model/role_settings.hpp"
+#include "engines/postgresql/model/role_settings.hpp"
 
 #include <doctest/doctest.h>
 

@@ -1,9 +1,9 @@
-#include "actors/owner_settings.hpp"
+#include "engines/postgresql/actors/owner_settings.hpp"
 
 #include <map>
 #include <utility>
 
-#include "model/role_settings.hpp"
+#include "engines/postgresql/model/role_settings.hpp"
 
 namespace matriarch::actors {
 

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "actors/engine.hpp"
-#include "actors/scram_verifier.hpp"
+#include "engines/postgresql/actors/scram_verifier.hpp"
 
 namespace matriarch::actors {
 

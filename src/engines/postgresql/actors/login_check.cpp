@@ -1,4 +1,4 @@
-#include "actors/login_check.hpp"
+#include "engines/postgresql/actors/login_check.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -8,7 +8,7 @@
 
 #include <spdlog/spdlog.h>
 
-#include "actors/binding_roles.hpp"
+#include "engines/postgresql/actors/binding_roles.hpp"
 #include "model/names.hpp"
 
 namespace matriarch::actors {

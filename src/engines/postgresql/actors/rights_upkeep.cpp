@@ -1,11 +1,11 @@
-#include "actors/rights_upkeep.hpp"
+#include "engines/postgresql/actors/rights_upkeep.hpp"
 
 #include <optional>
 
-#include "actors/owner_settings.hpp"
-#include "actors/postgresql.hpp"
-#include "actors/reader_rights.hpp"
-#include "actors/system_functions.hpp"
+#include "engines/postgresql/actors/owner_settings.hpp"
+#include "engines/postgresql/actors/reader_rights.hpp"
+#include "engines/postgresql/actors/session.hpp"
+#include "engines/postgresql/actors/system_functions.hpp"
 #include "model/names.hpp"
 
 namespace matriarch::actors {

@@ -1,4 +1,4 @@
-#include "actors/system_functions.hpp"
+#include "engines/postgresql/actors/system_functions.hpp"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "actors/database.hpp"
+#include "engines/postgresql/actors/database.hpp"
 
 #include <deque>
 #include <functional>
@@ -11,10 +11,10 @@
 
 #include "actors/guarded.hpp"
 #include "actors/last_words.hpp"
-#include "actors/leader_roles.hpp"
-#include "actors/postgresql.hpp"
-#include "actors/rights_upkeep.hpp"
-#include "actors/role_removal.hpp"
+#include "engines/postgresql/actors/leader_roles.hpp"
+#include "engines/postgresql/actors/rights_upkeep.hpp"
+#include "engines/postgresql/actors/role_removal.hpp"
+#include "engines/postgresql/actors/session.hpp"
 
 namespace matriarch::actors {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "actors/engine.hpp"
-#include "actors/postgresql.hpp"
+#include "engines/postgresql/actors/session.hpp"
 
 namespace matriarch::actors {
 

@@ -1,4 +1,4 @@
-#include "actors/binding_roles.hpp"
+#include "engines/postgresql/actors/binding_roles.hpp"
 
 #include <utility>
 

@@ -1,4 +1,4 @@
-#include "actors/postgresql.hpp"
+#include "engines/postgresql/actors/session.hpp"
 
 #include <fcntl.h>
 #include <linux/tcp.h>
@@ -16,8 +16,8 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include "actors/scram_verifier.hpp"
 #include "base/utf8.hpp"
+#include "engines/postgresql/actors/scram_verifier.hpp"
 #include "model/addresses.hpp"
 
 namespace matriarch::actors::postgresql {

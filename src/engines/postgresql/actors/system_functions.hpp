@@ -3,7 +3,7 @@
 #include <optional>
 #include <string>
 
-#include "actors/postgresql.hpp"
+#include "engines/postgresql/actors/session.hpp"
 
 namespace matriarch::actors {
 

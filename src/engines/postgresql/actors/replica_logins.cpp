@@ -1,10 +1,10 @@
-#include "actors/replica_logins.hpp"
+#include "engines/postgresql/actors/replica_logins.hpp"
 
 #include <chrono>
 #include <system_error>
 #include <utility>
 
-#include "actors/session_ends.hpp"
+#include "engines/postgresql/actors/session_ends.hpp"
 
 namespace matriarch::actors {
 

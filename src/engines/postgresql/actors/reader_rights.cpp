@@ -1,11 +1,11 @@
-#include "actors/reader_rights.hpp"
+#include "engines/postgresql/actors/reader_rights.hpp"
 
 #include <algorithm>
 #include <string_view>
 
 #include <fmt/format.h>
 
-#include "actors/owned_objects.hpp"
+#include "engines/postgresql/actors/owned_objects.hpp"
 
 namespace matriarch::actors {
 

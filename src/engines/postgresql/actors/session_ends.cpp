@@ -1,6 +1,6 @@
-#include "actors/session_ends.hpp"
+#include "engines/postgresql/actors/session_ends.hpp"
 
-#include "actors/binding_roles.hpp"
+#include "engines/postgresql/actors/binding_roles.hpp"
 
 namespace matriarch::actors {
 
