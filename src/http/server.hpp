@@ -51,7 +51,12 @@ struct response {
 /// dropped unanswered sends a 500, so that no client waits for a time-out.
 class responder {
 public:
-  class connection;
+  /// What the answer is sent by: at most one.
+  class connection {
+  public:
+    virtual ~connection() = default;
+    virtual void send(const response& answer) = 0;
+  };
   explicit responder(std::unique_ptr<connection> to);
   responder(responder&&) noexcept;
   responder& operator=(responder&&) noexcept;

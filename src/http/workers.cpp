@@ -28,294 +28,62 @@
 //
 // What a stranger can make the server do is bounded: `server_options` says how.
 
-#include "http/server.hpp"
+#include "http/workers.hpp"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
-#include <linux/filter.h>
-#include <netdb.h>
 #include <netinet/tcp.h>
 #include <pistache/reactor.h>
-#include <sys/eventfd.h>
-#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <condition_variable>
-#include <cstring>
 #include <exception>
-#include <limits>
-#include <map>
 #include <mutex>
-#include <thread>
 #include <unordered_map>
 
 #include "http/answer_text.hpp"
-#include "http/request_head.hpp"
+#include "http/link.hpp"
+#include "http/mailbox.hpp"
+#include "http/waiting_room.hpp"
 
 namespace matriarch::http {
 
+namespace net = Pistache;
+
 namespace {
 
-namespace net = Pistache;
 using clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-/// Larger heads get 431. Twice what Apache and nginx accept for one header.
-constexpr std::size_t max_head_bytes = 16 * 1024;
 /// How often deadlines are looked at; Pistache's own value.
 constexpr milliseconds tick{500};
 /// At the server's end a connection without a request may have one on its way, which a proxy sends with
 /// the connection: it is waited for so long before the connection is closed.
 constexpr milliseconds first_request_grace{1'000};
-/// What has begun to connect when no more are let in is connected after this at most, on the networks
-/// that brokers and proxies are in.
-constexpr milliseconds handshake_time{10};
 /// An unused connection is closed after this, later than proxies do (HAProxy: 60 s at most by
 /// habit), so that it is not closed under their hands.
 constexpr milliseconds idle_patience{75'000};
-/// What a client has to read of its answer in write_patience.
-constexpr std::size_t least_progress = 64 * 1024;
-/// After the last answer a connection stays half open for so long, for a client that is still
-/// sending would otherwise be told "reset" and might never read it.
-constexpr milliseconds linger_patience{2'000};
-/// What such a client may send meanwhile.
+/// What a client may send that has got its last answer.
 constexpr std::size_t linger_bytes = 64 * 1024 * 1024;
 /// How long the threads have to send 503 for the answers that did not come until then.
 constexpr milliseconds abandon_patience{500};
 /// What is read of one connection before the others get their turn.
 constexpr std::size_t read_at_once = 16 * 1024;
-/// An unused connection keeps no more memory than this for its next request: most have less.
-constexpr std::size_t kept_input = 4 * 1024;
-/// What is read ahead of the request that is being answered: the next one's head.
-constexpr std::size_t read_ahead = 16 * 1024;
 /// How often a lack of connections is reported: a line for each would be a flood of its own.
 constexpr std::chrono::seconds warning_pace{60};
 /// New connections that are taken before the present ones are looked at again.
 constexpr int accepted_at_once = 64;
-/// The kernel's queue of connections that are not accepted yet; capped by net.core.somaxconn.
-constexpr int backlog = 1024;
-
-/// A part of the memory for bodies, given back by its end. It may outlive the server.
-class reservation {
-public:
-  reservation() = default;
-  reservation(reservation&& other) noexcept
-      : taken_(std::move(other.taken_)), bytes_(std::exchange(other.bytes_, 0)) {}
-  reservation& operator=(reservation&& other) noexcept {
-    release();
-    taken_ = std::move(other.taken_);
-    bytes_ = std::exchange(other.bytes_, 0);
-    return *this;
-  }
-  ~reservation() { release(); }
-
-  /// Takes `bytes` of `most`; false if there are not so many left.
-  [[nodiscard]] bool take(std::shared_ptr<std::atomic<std::size_t>> from, std::size_t bytes,
-                          std::size_t most) {
-    release();
-    if (from->fetch_add(bytes) + bytes > most) {
-      from->fetch_sub(bytes);
-      return false;
-    }
-    taken_ = std::move(from);
-    bytes_ = bytes;
-    return true;
-  }
-
-  void release() {
-    if (auto from = std::exchange(taken_, nullptr))
-      from->fetch_sub(std::exchange(bytes_, 0));
-  }
-
-private:
-  std::shared_ptr<std::atomic<std::size_t>> taken_;
-  std::size_t bytes_ = 0;
-};
-
-/// One connection. Everything here belongs to its worker's thread.
-struct link {
-  enum class phase {
-    /// The client sends, or is silent between two requests.
-    receiving,
-    /// The handler has a request and owes an answer.
-    answering,
-    /// The last answer is sent or being sent; whatever arrives is dropped.
-    closing,
-  };
-
-  int descriptor = -1;
-  std::string remote;
-  /// The place in the order in which connections came.
-  std::uint64_t number = 0;
-  /// Somebody whom the doorkeeper recognised has used it; always so without a doorkeeper.
-  bool trusted = false;
-  bool open = true;
-  phase now = phase::receiving;
-  /// The client has ended its side: it sends no more, and may still read.
-  bool ended = false;
-  /// Which request is being answered: an answer to an earlier one comes too late.
-  std::uint64_t turn = 0;
-  /// What the reactor was told to wait for.
-  net::Polling::NotifyOn awaited = net::Polling::NotifyOn::Read;
-
-  /// Nothing while the first byte has not come, and where the client does not speak TLS.
-  std::unique_ptr<tls::server_session> tls;
-  bool greeted = false; ///< the first byte has come
-
-  /// What the client said, decrypted.
-  std::string in;
-  /// How much of `in` was searched for the end of the head.
-  std::size_t searched = 0;
-  std::optional<request_head> head;
-  /// The room for the body of the present request.
-  reservation body;
-  std::size_t dropped_bytes = 0;
-
-  std::string out;
-  std::size_t written = 0;
-  /// How much of `out` was written when its deadline was set.
-  std::size_t written_before = 0;
-
-  /// Guards `process` against being entered again by an answer that comes at once.
-  bool processing = false;
-  clock::time_point deadline = clock::time_point::max();
-  /// When the first byte of the present request came.
-  std::optional<clock::time_point> begun;
-
-  [[nodiscard]] bool between_requests() const {
-    return now == phase::receiving && in.empty() && !head && out.empty();
-  }
-  /// More is read of a client than is served only to learn that it has left.
-  [[nodiscard]] bool wants_input() const {
-    // TLS has answers of its own, to messages of its own: who does not read them says no more.
-    if (tls && !out.empty() && now != phase::closing)
-      return false;
-    return !ended
-           && (now == phase::closing || (now == phase::receiving && out.empty())
-               || in.size() < read_ahead);
-  }
-};
-
-/// The connections of nobody known, and which of them has to make room for another. It is one of the
-/// address that has the most, so that one flooding machine only ever drives out its own; of these
-/// the oldest, for who means well sends a request soon, and nobody can make theirs look younger.
-class waiting_room {
-public:
-  void add(const std::shared_ptr<link>& l) { of_[std::string{host_of(*l)}][l->number] = l; }
-
-  /// Does nothing if it is not there.
-  void remove(const link& l) {
-    auto found = of_.find(host_of(l));
-    if (found == of_.end())
-      return;
-    found->second.erase(l.number);
-    if (found->second.empty())
-      of_.erase(found);
-  }
-
-  [[nodiscard]] std::shared_ptr<link> next_to_go() const {
-    auto most =
-        std::ranges::max_element(of_, {}, [](const auto& one) { return one.second.size(); });
-    return most == of_.end() ? nullptr : most->second.begin()->second;
-  }
-
-private:
-  static std::string_view host_of(const link& l) {
-    return std::string_view{l.remote}.substr(0, l.remote.rfind(':'));
-  }
-
-  std::map<std::string, std::map<std::uint64_t, std::shared_ptr<link>>, std::less<>> of_;
-};
-
-class worker;
-
-/// Where other threads leave answers for a worker. It outlives the worker, so that a responder can
-/// be used at any time.
-class mailbox {
-public:
-  struct item {
-    std::shared_ptr<link> to;
-    std::uint64_t turn = 0;
-    std::string text;
-    bool keep_alive = false;
-  };
-
-  mailbox() : descriptor_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-    if (descriptor_ < 0)
-      throw std::runtime_error{"no descriptors left"};
-  }
-  ~mailbox() { ::close(descriptor_); }
-  mailbox(const mailbox&) = delete;
-  mailbox& operator=(const mailbox&) = delete;
-
-  [[nodiscard]] int descriptor() const { return descriptor_; }
-
-  void wake() const {
-    std::uint64_t one = 1;
-    [[maybe_unused]] auto written = ::write(descriptor_, &one, sizeof one);
-  }
-
-  void push(item what) {
-    bool first = false;
-    {
-      std::lock_guard guard{mutex_};
-      if (closed_)
-        return;
-      first = items_.empty();
-      items_.push_back(std::move(what));
-    }
-    if (first)
-      wake();
-  }
-
-  std::vector<item> take() {
-    std::uint64_t ignored = 0;
-    [[maybe_unused]] auto got = ::read(descriptor_, &ignored, sizeof ignored);
-    std::lock_guard guard{mutex_};
-    return std::exchange(items_, {});
-  }
-
-  /// From now on answers say that the connection will be closed.
-  void leave() { leaving_ = true; }
-  [[nodiscard]] bool leaving() const { return leaving_; }
-
-  /// Nothing is taken in any more, and no worker is called.
-  void close() {
-    std::lock_guard guard{mutex_};
-    closed_ = true;
-    items_.clear();
-  }
-
-  /// The worker, if it is alive and this is its thread.
-  [[nodiscard]] worker* worker_here() const {
-    return !closed_ && thread_ == std::this_thread::get_id() ? worker_.load() : nullptr;
-  }
-
-  void belong_to(worker* owner) {
-    worker_ = owner;
-    thread_ = std::this_thread::get_id();
-  }
-
-private:
-  int descriptor_;
-  std::mutex mutex_;
-  std::vector<item> items_;
-  std::atomic<bool> leaving_ = false;
-  std::atomic<bool> closed_ = false;
-  std::atomic<worker*> worker_ = nullptr;
-  std::atomic<std::thread::id> thread_;
-};
 
 /// What the workers of one server share.
 struct common {
   server_options options;
   service parts;
   int listener = -1;
-  std::uint16_t port = 0;
 
   std::atomic<bool> draining = false;
   std::atomic<bool> abandoning = false;
@@ -333,11 +101,12 @@ struct common {
   std::atomic<std::uint64_t> reported = 0;
   std::atomic<clock::rep> reported_at = 0;
   std::shared_ptr<std::atomic<std::size_t>> bodies = std::make_shared<std::atomic<std::size_t>>(0);
+
+  [[nodiscard]] protocol::surroundings around() const { return {options, parts, bodies}; }
 };
 
-} // namespace
-
-class responder::connection {
+/// Where the answer to one request of a connection goes.
+class way_back : public responder::connection {
 public:
   std::shared_ptr<mailbox> box;
   std::shared_ptr<link> to;
@@ -346,10 +115,10 @@ public:
   bool keep_alive = true;
   reservation body;
 
-  void send(const response& answer);
+  void send(const response& answer) override;
 };
 
-namespace {
+} // namespace
 
 /// One thread's connections: accepts them, cuts what arrives into requests, and writes the answers.
 class worker : public net::Aio::Handler {
@@ -418,9 +187,9 @@ public:
     if (!l->open || l->turn != turn || l->now != link::phase::answering)
       return;
     l->now = link::phase::receiving;
-    write(*l, std::move(text));
+    l->write(std::move(text));
     if (!keep_alive || shared_->draining)
-      close_after_answer(*l);
+      l->close_after_answer();
     if (l->processing)
       return;
     process(l);
@@ -442,8 +211,8 @@ private:
     bool failed = !event.isReadable() && !event.isWritable();
     if (event.isHangup() || (failed && l->ended))
       return remove(l);
-    if (event.isWritable())
-      flush(l);
+    if (event.isWritable() && l->flush())
+      go_on(l);
     if ((event.isReadable() || failed) && l->open && !l->ended)
       receive(l);
     settle(l);
@@ -467,33 +236,11 @@ private:
         remove(l);
       return;
     }
-    if (!take(*l, {buffer_.data(), count}))
+    if (!l->take({buffer_.data(), count}))
       return remove(l);
     // A handshake has the time that was set when the client came, and no more for each byte.
     if (!l->tls || l->tls->is_ready())
       process(l);
-  }
-
-  /// Takes bytes in, which TLS may be in between. False if nothing can come of them.
-  bool take(link& l, std::string_view bytes) {
-    const auto& options = shared_->options;
-    if (!l.greeted && options.tls) {
-      if (tls::server_session::is_handshake(bytes.front()))
-        l.tls = std::make_unique<tls::server_session>(*options.tls);
-      else if (options.tls->refuses_plain())
-        refuse(l, 400, "This port speaks TLS and nothing else: use https:// here.");
-    }
-    l.greeted = true;
-    if (l.now == link::phase::closing)
-      return true;
-    if (!l.tls) {
-      l.in.append(bytes);
-      return true;
-    }
-    bool well = l.tls->receive(bytes, l.in);
-    write_bytes(l, l.tls->to_send());
-    l.ended = l.ended || l.tls->has_ended();
-    return well;
   }
 
   /// Closes what is done with, and tells the reactor what is awaited of the others.
@@ -502,12 +249,19 @@ private:
       return;
     if (l->ended && l->now != link::phase::answering && l->out.empty())
       return remove(l);
+    bool input = l->wants_input();
+    bool room = !l->out.empty();
+    if (input == l->awaits_input && room == l->awaits_room)
+      return;
+    l->awaits_input = input;
+    l->awaits_room = room;
+    reactor()->modifyFd(key(), l->descriptor, awaited_of(*l), net::Polling::Mode::Level);
+  }
+
+  static net::Polling::NotifyOn awaited_of(const link& l) {
     using net::Polling::NotifyOn;
-    auto wanted = l->wants_input() ? NotifyOn::Read : NotifyOn::None;
-    if (!l->out.empty())
-      wanted = wanted | NotifyOn::Write;
-    if (wanted != l->awaited)
-      reactor()->modifyFd(key(), l->descriptor, l->awaited = wanted, net::Polling::Mode::Level);
+    auto awaited = l.awaits_input ? NotifyOn::Read : NotifyOn::None;
+    return l.awaits_room ? awaited | NotifyOn::Write : awaited;
   }
 
   /// Whether more may be waiting.
@@ -528,17 +282,14 @@ private:
       }
       int one = 1;
       ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-      auto l = std::make_shared<link>();
-      l->descriptor = fd;
-      l->remote = text_of(address);
+      auto l = std::make_shared<link>(protocol{shared_->around(), place_of(address)},
+                                      shared_->options, fd, ++accepted_);
       l->deadline = clock::now() + shared_->options.receive_timeout;
-      l->number = ++accepted_;
-      l->trusted = !shared_->parts.admit;
       links_[fd] = l;
-      if (!l->trusted)
-        strangers_.add(l);
+      if (!l->spoken.is_trusted())
+        strangers_.add(l->spoken.remote(), l->number, l);
       try {
-        reactor()->registerFd(key(), fd, l->awaited, net::Polling::Mode::Level);
+        reactor()->registerFd(key(), fd, awaited_of(*l), net::Polling::Mode::Level);
       } catch (...) {
         remove(l);
       }
@@ -548,7 +299,7 @@ private:
 
   /// Closes a connection for a new one; strangers' go first.
   bool make_room() {
-    auto chosen = strangers_.next_to_go();
+    auto chosen = strangers_.next_to_go().value_or(nullptr);
     if (!chosen)
       for (auto& [fd, l] : links_)
         if (l->between_requests() && (!chosen || l->deadline < chosen->deadline))
@@ -583,18 +334,6 @@ private:
       reactor()->removeFd(key(), listener_);
   }
 
-  static std::string text_of(const sockaddr_storage& address) {
-    std::array<char, INET6_ADDRSTRLEN> host{};
-    if (address.ss_family == AF_INET6) {
-      auto& six = reinterpret_cast<const sockaddr_in6&>(address);
-      ::inet_ntop(AF_INET6, &six.sin6_addr, host.data(), host.size());
-      return fmt::format("[{}]:{}", host.data(), ntohs(six.sin6_port));
-    }
-    auto& four = reinterpret_cast<const sockaddr_in&>(address);
-    ::inet_ntop(AF_INET, &four.sin_addr, host.data(), host.size());
-    return fmt::format("{}:{}", host.data(), ntohs(four.sin_port));
-  }
-
   void on_tick() {
     std::uint64_t ignored = 0;
     [[maybe_unused]] auto got = ::read(timer_, &ignored, sizeof ignored);
@@ -607,13 +346,11 @@ private:
       if (l->deadline <= now)
         late.push_back(l);
     for (auto& l : late) {
-      bool halfway =
-          l->now == link::phase::receiving && l->out.empty() && (!l->in.empty() || l->head);
-      if (!halfway) {
+      if (!l->halfway()) {
         remove(l);
         continue;
       }
-      refuse(*l, 408, "The request did not arrive in time; send it again.");
+      l->refuse(error_answer(408, "The request did not arrive in time; send it again."));
       settle(l);
     }
   }
@@ -640,8 +377,8 @@ private:
     if (!l->open)
       return;
     l->open = false;
-    l->body.release();
-    strangers_.remove(*l);
+    l->spoken.drop();
+    strangers_.remove(l->spoken.remote(), l->number);
     links_.erase(l->descriptor);
     --shared_->connections;
     try {
@@ -652,90 +389,12 @@ private:
     ::close(l->descriptor);
   }
 
-  void write(link& l, std::string text) {
-    if (!l.tls)
-      return write_bytes(l, std::move(text));
-    // Nothing is answered before the handshake is done.
-    if (l.tls->say(text))
-      write_bytes(l, l.tls->to_send());
-  }
-
-  void write_bytes(link& l, std::string text) {
-    if (text.empty())
-      return;
-    if (!l.out.empty()) {
-      l.out += text;
-      return;
-    }
-    auto sent = ::send(l.descriptor, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (sent == static_cast<ssize_t>(text.size()))
-      return;
-    if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
-      // The reactor tells of this as a hang-up.
-      ::shutdown(l.descriptor, SHUT_RDWR);
-      return;
-    }
-    l.out = std::move(text);
-    l.written = l.written_before = static_cast<std::size_t>(std::max<ssize_t>(0, sent));
-    l.deadline = clock::now() + shared_->options.write_patience;
-  }
-
-  void flush(const std::shared_ptr<link>& l) {
-    while (l->written < l->out.size()) {
-      auto sent = ::send(l->descriptor, l->out.data() + l->written, l->out.size() - l->written,
-                         MSG_NOSIGNAL | MSG_DONTWAIT);
-      if (sent < 0) {
-        if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
-          ::shutdown(l->descriptor, SHUT_RDWR);
-        return;
-      }
-      l->written += static_cast<std::size_t>(sent);
-      if (l->written - l->written_before >= least_progress) {
-        l->written_before = l->written;
-        l->deadline = clock::now() + shared_->options.write_patience;
-      }
-    }
-    if (l->out.empty())
-      return;
-    l->out = {};
-    l->written = 0;
+  /// All that was to be sent is.
+  void go_on(const std::shared_ptr<link>& l) {
     if (l->now == link::phase::closing)
-      end_writing(*l);
+      l->end_writing();
     else
       process(l);
-  }
-
-  void close_after_answer(link& l) {
-    l.now = link::phase::closing;
-    l.in = {};
-    l.body.release();
-    if (l.out.empty())
-      end_writing(l);
-  }
-
-  void end_writing(link& l) {
-    if (l.tls) {
-      l.tls->end();
-      auto bye = l.tls->to_send();
-      (void)::send(l.descriptor, bye.data(), bye.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-    }
-    ::shutdown(l.descriptor, SHUT_WR);
-    l.deadline = clock::now() + linger_patience;
-  }
-
-  void refuse(link& l, int status, std::string_view why) { refuse(l, error_answer(status, why)); }
-
-  void refuse(link& l, response why) {
-    bool head_only = l.head ? l.head->content.verb == method::head : l.in.starts_with("HEAD ");
-    echo(l, why);
-    write(l, http::text_of(why, head_only, false));
-    close_after_answer(l);
-  }
-
-  void echo(const link& l, response& into) const {
-    const auto& name = shared_->parts.echoed;
-    if (const auto* value = l.head && !name.empty() ? l.head->content.header(name) : nullptr)
-      into.headers.emplace_back(shared_->parts.echoed_name, *value);
   }
 
   /// Serves what has arrived on a connection, as far as it is complete.
@@ -743,22 +402,20 @@ private:
     if (l->processing)
       return;
     l->processing = true;
-    while (l->open && l->now == link::phase::receiving && l->out.empty()) {
-      if (!l->head && !read_head_of(*l))
-        break;
-      if (!l->head)
-        continue;
-      if (l->in.size() < l->head->content_length)
-        break;
-      serve(l);
+    bool more = true;
+    while (more && l->open && l->now == link::phase::receiving && l->out.empty()) {
+      bool was_trusted = l->spoken.is_trusted();
+      auto step = l->spoken.next(shared_->draining);
+      if (!was_trusted && l->spoken.is_trusted())
+        strangers_.remove(l->spoken.remote(), l->number);
+      more = std::visit([&](auto& next) { return take_step(l, next); }, step);
     }
     l->processing = false;
     if (l->now != link::phase::receiving || !l->out.empty())
       return;
     auto now = clock::now();
-    if (l->in.empty() && !l->head && !(l->tls && l->tls->is_halfway())) {
-      if (l->in.capacity() > kept_input)
-        l->in = {};
+    if (l->spoken.is_idle() && !(l->tls && l->tls->is_halfway())) {
+      l->spoken.rest();
       l->begun.reset();
       l->deadline = now + idle_patience;
     } else {
@@ -768,131 +425,41 @@ private:
     }
   }
 
-  /// False if the head of the next request is not there yet. Afterwards there is one in the link, or
-  /// it has been answered.
-  bool read_head_of(link& l) {
-    // RFC 9112, section 2.2: empty lines before a request are tolerated.
-    while (l.in.starts_with("\r\n"))
-      l.in.erase(0, 2);
-    for (auto at = l.in.find('\n', l.searched); at != std::string::npos;
-         at = l.in.find('\n', at + 1)) {
-      l.searched = at + 1;
-      if (at == 0 || l.in[at - 1] != '\r') {
-        refuse(l, 400, "A line of the head ends without a carriage return; end each with CR LF.");
-        return false;
-      }
-      if (at >= 3 && l.in[at - 2] == '\n' && at <= max_head_bytes) {
-        take_head(l, at - 3);
-        return true;
-      }
-      if (at > max_head_bytes)
-        break;
-    }
-    if (l.in.size() > max_head_bytes)
-      refuse(l, 431, "The request's head is longer than 16 kB.");
-    return false;
+  // False if there is nothing more to be done for now.
+
+  bool take_step(const std::shared_ptr<link>&, protocol::wait&) { return false; }
+
+  bool take_step(const std::shared_ptr<link>& l, protocol::interim& next) {
+    l->write(std::move(next.text));
+    return true;
   }
 
-  void take_head(link& l, std::size_t length) {
-    auto read = http::read_head(std::string_view{l.in}.substr(0, length));
-    if (auto* refused = std::get_if<refusal>(&read))
-      return refuse(l, refused->status, refused->description);
-    l.head = std::move(std::get<request_head>(read));
-    l.in.erase(0, length + 4);
-    l.searched = 0;
-    l.head->content.remote = l.remote;
-    if (auto refused = ask_doorkeeper(l))
-      turn_down(l, *refused);
-    else
-      reserve_body(l);
-  }
-
-  /// What the doorkeeper answers instead of the handler.
-  std::optional<response> ask_doorkeeper(link& l) {
-    auto& doorkeeper = shared_->parts.admit;
-    if (!doorkeeper)
-      return std::nullopt;
-    auto& content = l.head->content;
-    try {
-      auto said = doorkeeper(content);
-      if (said.refusal)
-        return std::move(said.refusal);
-      content.user = std::move(said.user);
-    } catch (...) {
-      return error_answer(500, "The request could not be looked at; try it again.");
-    }
-    if (!content.user.empty() && !l.trusted) {
-      l.trusted = true;
-      strangers_.remove(l);
-    }
-    return std::nullopt;
-  }
-
-  /// Answers for the doorkeeper. The connection stays if the body is there, or there is none.
-  void turn_down(link& l, response why) {
-    if (l.in.size() < l.head->content_length || !stays(l))
-      return refuse(l, std::move(why));
-    echo(l, why);
-    l.in.erase(0, l.head->content_length);
-    bool without_body = l.head->content.verb == method::head;
-    l.head.reset();
-    l.begun.reset();
-    write(l, http::text_of(why, without_body, true));
-  }
-
-  /// Whether the connection is used for more than the request at its start. A stranger's is not if
-  /// more has come already: each of a stranger's requests costs as many reads as another's.
-  [[nodiscard]] bool stays(const link& l) const {
-    return l.head->keep_alive && !shared_->draining
-           && (l.trusted || l.in.size() <= l.head->content_length);
-  }
-
-  /// Finds room for the body, if it may come.
-  void reserve_body(link& l) {
-    auto& options = shared_->options;
-    auto length = l.head->content_length;
-    bool stranger = shared_->parts.admit && l.head->content.user.empty();
-    auto most = stranger ? std::min(options.max_stranger_body_bytes, options.max_body_bytes)
-                         : options.max_body_bytes;
-    if (length > most) {
-      refuse(l, 413, "The request's body is longer than " + std::to_string(most) + " bytes.");
-      return;
-    }
-    if (length > 0 && !l.body.take(shared_->bodies, length, options.max_bodies_bytes)) {
-      refuse(l, unavailable_answer("Too many bodies are under way; try again."));
-      return;
-    }
-    if (l.head->expects_continue && l.in.size() < length)
-      write(l, "HTTP/1.1 100 Continue\r\n\r\n");
-  }
-
-  void serve(const std::shared_ptr<link>& l) {
-    bool again = stays(*l);
-    auto head = std::move(*l->head);
-    l->head.reset();
+  bool take_step(const std::shared_ptr<link>& l, protocol::own_answer& next) {
     l->begun.reset();
-    auto& content = head.content;
-    if (head.content_length > 0) {
-      // The connection keeps no room for another body.
-      auto rest = l->in.substr(head.content_length);
-      l->in.resize(head.content_length);
-      content.body = std::exchange(l->in, std::move(rest));
-    }
+    l->write(std::move(next.text));
+    if (!next.keep_alive)
+      l->close_after_answer();
+    return true;
+  }
+
+  bool take_step(const std::shared_ptr<link>& l, protocol::complete& next) {
+    l->begun.reset();
     l->now = link::phase::answering;
     // A handler may take its time; only the client's leaving ends this.
     l->deadline = clock::time_point::max();
-    auto to = std::make_unique<responder::connection>();
+    auto to = std::make_unique<way_back>();
     to->box = box_;
     to->to = l;
     to->turn = ++l->turn;
-    to->without_body = content.verb == method::head;
-    to->keep_alive = again;
-    to->body = std::move(l->body);
+    to->without_body = next.without_body;
+    to->keep_alive = next.keep_alive;
+    to->body = std::move(next.body);
     try {
-      shared_->parts.serve(std::move(content), responder{std::move(to)});
+      shared_->parts.serve(std::move(next.content), responder{std::move(to)});
     } catch (...) {
       // The responder that was dropped has answered.
     }
+    return true;
   }
 
   void drain() {
@@ -936,9 +503,9 @@ private:
 
   /// The last word to a client whose answer did not come in time.
   void apologise(link& l) {
-    write(l, http::text_of(unavailable_answer("This server stops before the outcome is known; ask "
-                                              "again for the state."),
-                           false, false));
+    l.write(http::text_of(unavailable_answer("This server stops before the outcome is known; ask "
+                                             "again for the state."),
+                          false, false));
     (void)::recv(l.descriptor, buffer_.data(), buffer_.size(), MSG_DONTWAIT);
   }
 
@@ -954,12 +521,10 @@ private:
   bool reported_ = false;
   std::uint64_t accepted_ = 0;
   std::unordered_map<int, std::shared_ptr<link>> links_;
-  waiting_room strangers_;
+  waiting_room<std::shared_ptr<link>> strangers_;
 };
 
-} // namespace
-
-void responder::connection::send(const response& answer) {
+void way_back::send(const response& answer) {
   body.release(); // before the client can know that it has
   keep_alive = keep_alive && !box->leaving();
   auto text = text_of(answer, without_body, keep_alive);
@@ -969,159 +534,30 @@ void responder::connection::send(const response& answer) {
     box->push({to, turn, std::move(text), keep_alive});
 }
 
-responder::responder(std::unique_ptr<connection> to) : to_(std::move(to)) {}
-
-responder::responder(responder&&) noexcept = default;
-
-responder& responder::operator=(responder&& other) noexcept {
-  if (this != &other) {
-    responder dropped{std::move(*this)};
-    to_ = std::move(other.to_);
-    headers_ = std::move(other.headers_);
-  }
-  return *this;
-}
-
-responder::~responder() {
-  if (!to_)
-    return;
-  try {
-    send(error_answer(500, "The request was given up because of an internal error; try it again."));
-  } catch (...) {
-    // Out of memory: the client will see its own time-out.
-  }
-}
-
-void responder::add_header(std::string name, std::string value) {
-  headers_.emplace_back(std::move(name), std::move(value));
-}
-
-void responder::send(response answer) {
-  auto to = std::move(to_);
-  if (!to)
-    return;
-  answer.headers.insert(answer.headers.end(), headers_.begin(), headers_.end());
-  to->send(answer);
-}
-
-struct server::implementation {
+struct workers::implementation {
   std::shared_ptr<common> shared = std::make_shared<common>();
   std::shared_ptr<net::Aio::Reactor> reactor;
-
-  [[nodiscard]] std::optional<std::string> bind();
 };
 
-/// SO_REUSEADDR, so that a restart need not wait for old connections to be forgotten, but never
-/// SO_REUSEPORT: a bound port proves that no other broker serves on it.
-std::optional<std::string> server::implementation::bind() {
-  auto& options = shared->options;
-  auto where = options.bind_host.find(':') == std::string::npos
-                   ? fmt::format("{}:{}", options.bind_host, options.port)
-                   : fmt::format("[{}]:{}", options.bind_host, options.port);
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
-  addrinfo* found = nullptr;
-  if (int error = ::getaddrinfo(options.bind_host.c_str(), std::to_string(options.port).c_str(),
-                                &hints, &found);
-      error != 0)
-    return fmt::format("cannot listen on {}: {}", where, ::gai_strerror(error));
-  std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> addresses{found, ::freeaddrinfo};
-
-  int error = 0;
-  for (auto* a = addresses.get(); a != nullptr; a = a->ai_next) {
-    int fd = ::socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, a->ai_protocol);
-    if (fd < 0) {
-      error = errno;
-      continue;
-    }
-    int one = 1;
-    ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    sockaddr_storage bound{};
-    socklen_t length = sizeof bound;
-    if (::bind(fd, a->ai_addr, a->ai_addrlen) != 0 || ::listen(fd, backlog) != 0
-        || ::getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &length) != 0) {
-      error = errno;
-      ::close(fd);
-      continue;
-    }
-    shared->listener = fd;
-    shared->port =
-        ntohs(bound.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6&>(bound).sin6_port
-                                          : reinterpret_cast<sockaddr_in&>(bound).sin_port);
-    return std::nullopt;
-  }
-  return fmt::format("cannot listen on {}: {}", where, std::strerror(error));
+workers::workers(server_options options, service parts, int listener)
+    : self_(std::make_unique<implementation>()) {
+  auto& shared = *self_->shared;
+  shared.options = std::move(options);
+  shared.parts = std::move(parts);
+  shared.listener = listener;
+  auto threads = static_cast<std::size_t>(std::max(1, shared.options.threads));
+  auto reactor = net::Aio::Reactor::create();
+  reactor->init(net::Aio::AsyncContext(threads, "http"));
+  reactor->addHandler(std::make_shared<worker>(self_->shared));
+  reactor->run();
+  self_->reactor = std::move(reactor);
 }
 
-namespace {
-
-/// Lets nobody begin to connect any more; whoever has begun still gets through. A client that is not
-/// answered tries again after a second, and finds the port closed or the next server there. To close
-/// the socket alone would reset those who come while it is being closed: they count as connected, and
-/// cannot know whether their request was read.
-void let_nobody_in(int listener) {
-  constexpr std::uint32_t flags_at = 13; // in the TCP header
-  constexpr std::uint32_t syn = 0x02, ack = 0x10;
-  constexpr std::uint32_t dropped = 0, kept = std::numeric_limits<std::uint32_t>::max();
-  std::array<sock_filter, 5> rules{{
-      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, flags_at),
-      BPF_STMT(BPF_ALU | BPF_AND | BPF_K, syn | ack),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, syn, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, dropped),
-      BPF_STMT(BPF_RET | BPF_K, kept),
-  }};
-  sock_fprog filter{static_cast<unsigned short>(rules.size()), rules.data()};
-  // A kernel that does not know this is one whose clients have to ask again.
-  if (::setsockopt(listener, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) == 0)
-    std::this_thread::sleep_for(handshake_time);
-}
-
-} // namespace
-
-server::server(server_options options, handler serve)
-    : server(std::move(options), service{{}, std::move(serve)}) {}
-
-server::server(server_options options, service both) : self_(std::make_unique<implementation>()) {
-  self_->shared->options = std::move(options);
-  self_->shared->parts = std::move(both);
-}
-
-server::~server() {
+workers::~workers() {
   stop();
 }
 
-std::optional<std::string> server::start() {
-  auto& shared = *self_->shared;
-  if (self_->reactor || shared.draining)
-    return "this server was started before";
-  // Each connection takes a descriptor, and the usual soft limit of 1,024 is for programs that use
-  // select().
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-    limit.rlim_cur = limit.rlim_max;
-    ::setrlimit(RLIMIT_NOFILE, &limit);
-  }
-  if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
-    shared.options.max_connections =
-        std::min<std::size_t>(shared.options.max_connections, limit.rlim_cur / 2);
-  if (auto error = self_->bind())
-    return error;
-  try {
-    auto reactor = net::Aio::Reactor::create();
-    auto threads = static_cast<std::size_t>(std::max(1, shared.options.threads));
-    reactor->init(net::Aio::AsyncContext(threads, "http"));
-    reactor->addHandler(std::make_shared<worker>(self_->shared));
-    reactor->run();
-    self_->reactor = std::move(reactor);
-  } catch (const std::exception& e) {
-    ::close(std::exchange(shared.listener, -1));
-    return fmt::format("cannot serve HTTP: {}", e.what());
-  }
-  return std::nullopt;
-}
-
-void server::stop() {
+void workers::stop() {
   if (!self_->reactor)
     return;
   auto& shared = *self_->shared;
@@ -1130,7 +566,6 @@ void server::stop() {
       box->wake();
   };
   auto all_empty = [&] { return shared.empty == shared.boxes.size(); };
-  let_nobody_in(shared.listener);
   std::unique_lock lock{shared.mutex};
   shared.draining = true;
   for (auto& box : shared.boxes)
@@ -1149,11 +584,7 @@ void server::stop() {
   self_->reactor.reset();
 }
 
-std::uint16_t server::port() const {
-  return self_->shared->port;
-}
-
-server_load server::load() const {
+server_load workers::load() const {
   const auto& shared = *self_->shared;
   return {shared.connections, shared.options.max_connections, *shared.bodies,
           shared.closed_for_room, shared.turned_away};
