@@ -45,7 +45,13 @@ struct wanted_role {
   }
 };
 /// Sessions of an order that the next one goes on in: a login takes longer than what is said in it.
-struct open_sessions;
+/// Each engine has its own.
+struct open_sessions {
+  open_sessions() = default;
+  virtual ~open_sessions() = default;
+  open_sessions(const open_sessions&) = delete;
+  open_sessions& operator=(const open_sessions&) = delete;
+};
 
 /// Make the roles of an instance's bindings what they shall be: refuse the login of those that are
 /// not wanted any more, create and alter the others, and wait until the replicas have replayed it.

@@ -290,7 +290,7 @@ private:
   derived_settings derived_;
   actors::environment outside_ = actors::real_environment();
   actors::published published_;
-  actors::postgresql_engine postgresql_;
+  engines::postgresql::engine postgresql_;
   base::event_loop loop_;
   store::etcd_client etcd_;
   // To read what a large fleet's etcd lists takes seconds: the lease is renewed and requests are made

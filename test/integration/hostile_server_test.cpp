@@ -29,7 +29,7 @@
 
 using namespace matriarch;
 using namespace std::chrono_literals;
-using actors::postgresql::session;
+using engines::postgresql::session;
 
 namespace {
 
@@ -213,7 +213,7 @@ private:
 
 const model::credentials superuser{"postgres", "p"};
 
-actors::postgresql::deadline in(std::chrono::milliseconds time) {
+engines::postgresql::deadline in(std::chrono::milliseconds time) {
   return std::chrono::steady_clock::now() + time;
 }
 
@@ -240,13 +240,14 @@ TEST_CASE("a server that answers anything gets an answer in words, and no except
       CAPTURE(columns);
       CAPTURE(text);
       pretender server{{.row = std::vector<std::string>(columns, text)}};
-      actors::known_passwords passwords;
+      engines::postgresql::known_passwords passwords;
       actors::role_order roles{"i", server.url(), superuser, {"owner", "p"}};
-      auto made = actors::make_roles(roles, passwords);
+      auto made = engines::postgresql::make_roles(roles, passwords);
       CHECK_FALSE(made.ok);
       CHECK_FALSE(made.why.empty());
-      (void)actors::keep_rights({"i", server.url(), superuser, "owner", true});
-      (void)actors::remove_role({"i", server.url(), superuser, {"owner", "p"}, "one", {}});
+      (void)engines::postgresql::keep_rights({"i", server.url(), superuser, "owner", true});
+      (void)engines::postgresql::remove_role(
+          {"i", server.url(), superuser, {"owner", "p"}, "one", {}});
     }
 }
 
@@ -289,7 +290,7 @@ TEST_CASE("a server that takes nothing of a long script, and sends without an en
 TEST_CASE("nothing is sent that is longer than any script of ours") {
   pretender server{{.row = {"x"}}};
   auto on = must_open(server);
-  CHECK(on.run(std::string(actors::postgresql::longest_script + 1, ' ')).error()
+  CHECK(on.run(std::string(engines::postgresql::longest_script + 1, ' ')).error()
         == "a script is longer than 16 MB");
   CHECK(on.run("select 1").ok());
 }
@@ -318,35 +319,35 @@ TEST_CASE("changes of rights that a server makes up are sent in scripts of some 
   SUBCASE("however many it says go into one") {
     pretender server{{.row = {"1000000", "a table", std::string(60'000, ' ')}, .rows = 100}};
     auto on = must_open(server);
-    CHECK(actors::compare_rights(on, "owner", "readers", in(60s)).complete);
+    CHECK(engines::postgresql::compare_rights(on, "owner", "readers", in(60s)).complete);
     CHECK(server.longest_question() < 1'500'000);
   }
   SUBCASE("even if it says that none go into one") {
     pretender server{{.row = {"-5", "a table", "select 1"}}};
     auto on = must_open(server);
-    CHECK(actors::compare_rights(on, "owner", "readers", in(60s)).complete);
+    CHECK(engines::postgresql::compare_rights(on, "owner", "readers", in(60s)).complete);
   }
   SUBCASE("however long one is") {
     pretender server{{.row = {"1", "a table", std::string(100'000, ' ')}}};
     auto on = must_open(server);
-    auto came = actors::compare_rights(on, "owner", "readers", in(60s));
+    auto came = engines::postgresql::compare_rights(on, "owner", "readers", in(60s));
     CHECK(came.skipped == std::vector<std::string>{"a table"});
     CHECK(server.longest_question() < 100'000);
   }
   SUBCASE("however many there are") {
     pretender server{{.row = {"200", "a table", std::string(1'000, ' ')}, .rows = 6'000}};
     auto on = must_open(server);
-    CHECK_FALSE(actors::compare_rights(on, "owner", "readers", in(60s)).complete);
+    CHECK_FALSE(engines::postgresql::compare_rights(on, "owner", "readers", in(60s)).complete);
     CHECK(server.asked() < 5'500'000);
   }
 }
 
 TEST_CASE("settings of a role that are long are not compared, and not sent back") {
   // Which the role has of its owner, who has it no more.
-  auto setting = std::string{model::copied_mark} + "=" + much;
+  auto setting = std::string{engines::postgresql::copied_mark} + "=" + much;
   pretender server{{.row = {"f", "1", "2", setting}}};
   auto on = must_open(server);
-  CHECK_FALSE(actors::copy_settings(on, "owner"));
+  CHECK_FALSE(engines::postgresql::copy_settings(on, "owner"));
   CHECK(server.longest_question() < 100'000);
 }
 
@@ -354,7 +355,7 @@ TEST_CASE("a role of a name that PostgreSQL could not have is none") {
   auto found_of = [](const std::string& name) {
     pretender server{{.row = {name, "", "t", "1", "", "", "f", "f", "f", "f", "f", "f", "f"}}};
     auto on = must_open(server);
-    auto found = actors::find_roles(on, "owner");
+    auto found = engines::postgresql::find_roles(on, "owner");
     REQUIRE_MESSAGE(found.ok(), found.error());
     return found->size();
   };
@@ -365,7 +366,7 @@ TEST_CASE("a role of a name that PostgreSQL could not have is none") {
 TEST_CASE("what a server calls an object that is passed over is said in some words") {
   pretender server{{.row = {"0", much, ""}}};
   auto on = must_open(server);
-  auto came = actors::compare_rights(on, "owner", "readers", in(60s));
+  auto came = engines::postgresql::compare_rights(on, "owner", "readers", in(60s));
   REQUIRE(came.skipped.size() == 1);
   CHECK(is_short_line(came.skipped.front()));
   CHECK(came.skipped.front().starts_with("line?xxx"));
@@ -374,7 +375,7 @@ TEST_CASE("what a server calls an object that is passed over is said in some wor
 TEST_CASE("what a server says of a session that does not end is said in some words") {
   pretender server{{.row = {"one", much, much, much, much, "t"}}};
   auto on = must_open(server);
-  auto ended = actors::end_sessions(on, {"one"});
+  auto ended = engines::postgresql::end_sessions(on, {"one"});
   REQUIRE_MESSAGE(ended.ok(), ended.error());
   CHECK(is_short_line((*ended)["one"]));
 }
@@ -385,7 +386,8 @@ TEST_CASE("what a server says of what keeps a login waiting is said in some word
   auto on = must_open(server);
   actors::role_order order{"i", server.url(), superuser, {"owner", "p"}};
   std::vector<int> ending;
-  auto fault = actors::fault_of_login(on, order, {.who = {"one", "p"}}, in(60s), ending);
+  auto fault =
+      engines::postgresql::fault_of_login(on, order, {.who = {"one", "p"}}, in(60s), ending);
   REQUIRE(fault);
   CHECK_MESSAGE(is_short_line(fault->words), fault->words.substr(0, bounded));
   CHECK(fault->words.find("the session 9line?xxx") != std::string::npos);

@@ -391,10 +391,11 @@ TEST_CASE("a removal logs in where the session at hand has ended") {
   app.must_make();
   app.drop("one");
   auto said = app.refuse_and_make();
-  REQUIRE(said.at_hand);
-  app.admin().ask("select pg_terminate_backend(" + std::to_string(said.at_hand->leader.process())
+  auto* held = dynamic_cast<engines::postgresql::open_sessions*>(said.at_hand.get());
+  REQUIRE(held != nullptr);
+  app.admin().ask("select pg_terminate_backend(" + std::to_string(held->leader.process())
                   + ", 5000)");
-  CHECK_FALSE(said.at_hand->leader.run("select 1").ok());
+  CHECK_FALSE(held->leader.run("select 1").ok());
   auto removal = app.removal_of("one");
   removal.at_hand = said.at_hand;
   auto done = remove_role(removal);

@@ -11,6 +11,7 @@
 
 using namespace matriarch;
 using namespace matriarch::actors;
+using namespace matriarch::engines::postgresql;
 using namespace std::chrono_literals;
 using test::client;
 using test::postgresql_server;

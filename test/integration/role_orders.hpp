@@ -15,6 +15,7 @@
 namespace matriarch::test {
 
 using namespace actors;
+using namespace engines::postgresql;
 using namespace std::chrono_literals;
 
 /// What an instance's actor would order of a server.
@@ -53,7 +54,7 @@ struct instance {
   }
   /// The first goes on in the sessions at hand.
   void remove(const std::map<std::string, std::string>& leaving,
-              std::shared_ptr<open_sessions> at_hand = {}) {
+              std::shared_ptr<actors::open_sessions> at_hand = {}) {
     for (const auto& [name, why] : leaving) {
       auto removal = removal_of(name);
       removal.at_hand = std::exchange(at_hand, {});

@@ -4,11 +4,9 @@
 
 #include "model/names.hpp"
 
-namespace matriarch::actors {
+namespace matriarch::engines::postgresql {
 
 using namespace std::chrono_literals;
-using postgresql::session;
-using postgresql::text_at;
 
 namespace {
 
@@ -55,7 +53,7 @@ result<found_roles> find_roles(session& on, const std::string& owner) {
       return failure{"the node asked is a replica; its leader has changed"};
     if (text(0).size() > longest_identifier)
       continue; // nobody made that
-    const auto connections = postgresql::number_at(*came, i, 3);
+    const auto connections = number_at(*came, i, 3);
     if (!connections || !std::in_range<int>(*connections))
       return failure{"the node answered what was not asked for"};
     found[text(0)] = {text(1) == binding_mark,
@@ -83,8 +81,7 @@ std::optional<std::string> end_earlier_orders(session& on, const std::string& ki
 }
 
 result<begun_order> begin_order(const std::string& conn_url, const model::credentials& superuser,
-                                const std::string& owner, const std::string& kind,
-                                postgresql::deadline until) {
+                                const std::string& owner, const std::string& kind, deadline until) {
   auto leader = session::open(conn_url, superuser, until);
   if (!leader.ok())
     return failure{"cannot connect to the leader: " + leader.error()};
@@ -96,4 +93,4 @@ result<begun_order> begin_order(const std::string& conn_url, const model::creden
   return begun_order{std::move(*leader), std::move(*found)};
 }
 
-} // namespace matriarch::actors
+} // namespace matriarch::engines::postgresql

@@ -16,7 +16,7 @@
 #include "engines/postgresql/actors/role_removal.hpp"
 #include "engines/postgresql/actors/session.hpp"
 
-namespace matriarch::actors {
+namespace matriarch::engines::postgresql {
 
 namespace {
 
@@ -44,26 +44,26 @@ constexpr const char* lag_of_each_replica =
     " coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn), 9223372036854775807)::bigint"
     " from pg_stat_replication where state = 'streaming'";
 
-postgresql::deadline soon() {
+deadline soon() {
   return std::chrono::steady_clock::now() + longest_question;
 }
 
-lag_answer ask(const lag_question& question) {
-  auto leader = postgresql::session::open(question.conn_url, question.superuser, soon());
+actors::lag_answer ask(const actors::lag_question& question) {
+  auto leader = session::open(question.conn_url, question.superuser, soon());
   if (!leader.ok())
     return {false, {}, "cannot connect to the leader: " + leader.error()};
   auto found = leader->run(lag_of_each_replica);
   if (!found.ok())
     return {false, {}, "the leader did not say how far its replicas are: " + found.error()};
-  lag_answer answer{true, {}, {}};
+  actors::lag_answer answer{true, {}, {}};
   for (int i = 0; i < PQntuples(found->get()); ++i)
-    if (auto behind = postgresql::number_at(*found, i, 1))
-      answer.lag[postgresql::words_at(*found, i, 0)] = *behind;
+    if (auto behind = number_at(*found, i, 1))
+      answer.lag[words_at(*found, i, 0)] = *behind;
   return answer;
 }
 
-settings_answer ask(const settings_question& question) {
-  auto node = postgresql::session::open(question.conn_url, question.superuser, soon());
+actors::settings_answer ask(const actors::settings_question& question) {
+  auto node = session::open(question.conn_url, question.superuser, soon());
   if (!node.ok())
     return {false, "", "cannot connect to the node: " + node.error()};
   // PostgreSQL 15 leaves its mark on a parameter that was added to its configuration, never taken up
@@ -78,26 +78,26 @@ settings_answer ask(const settings_question& question) {
     return {false, "", "the node did not say which settings it has: " + found.error()};
   if (PQntuples(found->get()) != 1)
     return {false, "", "the node answered what was not asked for"};
-  return {true, postgresql::words_at(*found, 0, 0), "", postgresql::text_at(*found, 0, 1) == "t"};
+  return {true, words_at(*found, 0, 0), "", text_at(*found, 0, 1) == "t"};
 }
 
-engine_actor::behavior_type work(engine_actor::pointer,
-                                 const std::shared_ptr<known_passwords>& passwords) {
+actors::engine_actor::behavior_type work(actors::engine_actor::pointer,
+                                         const std::shared_ptr<known_passwords>& passwords) {
   return {
-      [](const lag_question& question) {
-        return guarded<lag_answer>([&] { return ask(question); });
+      [](const actors::lag_question& question) {
+        return actors::guarded<actors::lag_answer>([&] { return ask(question); });
       },
-      [=](const role_order& order) {
-        return guarded<role_answer>([&] { return make_roles(order, *passwords); });
+      [=](const actors::role_order& order) {
+        return actors::guarded<actors::role_answer>([&] { return make_roles(order, *passwords); });
       },
-      [](const role_removal& order) {
-        return guarded<role_removal_answer>([&] { return remove_role(order); });
+      [](const actors::role_removal& order) {
+        return actors::guarded<actors::role_removal_answer>([&] { return remove_role(order); });
       },
-      [](const rights_order& order) {
-        return guarded<rights_answer>([&] { return keep_rights(order); });
+      [](const actors::rights_order& order) {
+        return actors::guarded<actors::rights_answer>([&] { return keep_rights(order); });
       },
-      [](const settings_question& question) {
-        return guarded<settings_answer>([&] { return ask(question); });
+      [](const actors::settings_question& question) {
+        return actors::guarded<actors::settings_answer>([&] { return ask(question); });
       },
   };
 }
@@ -106,20 +106,20 @@ engine_actor::behavior_type work(engine_actor::pointer,
 /// for one instance, or for one role that goes, only one is under way; the others wait in their order.
 class front {
 public:
-  front(engine_actor::pointer self, std::shared_ptr<known_passwords> passwords)
+  front(actors::engine_actor::pointer self, std::shared_ptr<known_passwords> passwords)
       : self_(self), passwords_(std::move(passwords)) {}
 
   template <class Answer, class Question>
   caf::result<Answer> pass_on(const char* kind, const Question& what) {
     auto owed = self_->make_response_promise<Answer>();
     auto line = kind + (" " + what.instance);
-    if constexpr (std::is_same_v<Question, role_removal>)
+    if constexpr (std::is_same_v<Question, actors::role_removal>)
       line += " " + what.name;
-    if constexpr (std::is_same_v<Question, rights_order>)
+    if constexpr (std::is_same_v<Question, actors::rights_order>)
       line = line_of_comparison(what.instance);
-    add(line, [this, owed, what, line](const engine_actor& worker) mutable {
+    add(line, [this, owed, what, line](const actors::engine_actor& worker) mutable {
       auto over = [this, worker, line, instance = what.instance, begun = self_->clock().now()] {
-        if constexpr (std::is_same_v<Question, rights_order>)
+        if constexpr (std::is_same_v<Question, actors::rights_order>)
           note_comparison(instance, begun);
         idle_.push_back(worker);
         end(line);
@@ -141,7 +141,7 @@ public:
   }
 
 private:
-  using job = std::function<void(const engine_actor&)>;
+  using job = std::function<void(const actors::engine_actor&)>;
 
   void add(const std::string& line, job begin) {
     auto& waiting = lines_[line];
@@ -187,7 +187,7 @@ private:
     }
   }
 
-  engine_actor free_worker() {
+  actors::engine_actor free_worker() {
     if (idle_.empty()) {
       ++made_;
       return self_->spawn<caf::detached + caf::linked>(work, passwords_);
@@ -197,13 +197,13 @@ private:
     return worker;
   }
 
-  engine_actor::pointer self_;
+  actors::engine_actor::pointer self_;
   std::shared_ptr<known_passwords> passwords_;
   std::unordered_map<std::string, std::list<job>> lines_; ///< that wait, in their order
   std::deque<std::string> ready_; ///< of these, lines of which no job is under way
   std::map<std::string, caf::actor_clock::time_point> slow_until_; ///< by instance
   std::unordered_set<std::string> busy_; ///< lines of which a job is under way
-  std::vector<engine_actor> idle_;
+  std::vector<actors::engine_actor> idle_;
   std::size_t made_ = 0;
 };
 
@@ -213,35 +213,41 @@ struct state {
 
 } // namespace
 
-engine_actor spawn_database(caf::actor_system& system) {
+actors::engine_actor spawn_database(caf::actor_system& system) {
   // (CAF 0.17 binds a reference to nothing where an actor starts without arguments.)
   return system.spawn(
-      [](engine_actor::stateful_pointer<state> self,
-         const std::shared_ptr<known_passwords>& passwords) -> engine_actor::behavior_type {
-        keep_last_words(self);
+      [](actors::engine_actor::stateful_pointer<state> self,
+         const std::shared_ptr<known_passwords>& passwords) -> actors::engine_actor::behavior_type {
+        actors::keep_last_words(self);
         self->state.self = std::make_unique<front>(self, passwords);
         auto* team = self->state.self.get();
         return {
-            [=](const lag_question& what) { return team->pass_on<lag_answer>("lag", what); },
-            [=](const role_order& what) { return team->pass_on<role_answer>("roles", what); },
-            [=](const role_removal& what) {
-              return team->pass_on<role_removal_answer>("removal", what);
+            [=](const actors::lag_question& what) {
+              return team->pass_on<actors::lag_answer>("lag", what);
             },
-            [=](const rights_order& what) { return team->pass_on<rights_answer>("rights", what); },
-            [=](const settings_question& what) {
-              return team->pass_on<settings_answer>("settings", what);
+            [=](const actors::role_order& what) {
+              return team->pass_on<actors::role_answer>("roles", what);
+            },
+            [=](const actors::role_removal& what) {
+              return team->pass_on<actors::role_removal_answer>("removal", what);
+            },
+            [=](const actors::rights_order& what) {
+              return team->pass_on<actors::rights_answer>("rights", what);
+            },
+            [=](const actors::settings_question& what) {
+              return team->pass_on<actors::settings_answer>("settings", what);
             },
         };
       },
       std::make_shared<known_passwords>());
 }
 
-engine_actor postgresql_engine::spawn(caf::actor_system& system) const {
+actors::engine_actor engine::spawn(caf::actor_system& system) const {
   return spawn_database(system);
 }
 
-void postgresql_engine::trust(const std::string& authorities) const {
+void engine::trust(const std::string& authorities) const {
   postgresql::trust(authorities);
 }
 
-} // namespace matriarch::actors
+} // namespace matriarch::engines::postgresql

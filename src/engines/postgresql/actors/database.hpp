@@ -4,17 +4,17 @@
 
 #include "actors/engine.hpp"
 
-namespace matriarch::actors {
+namespace matriarch::engines::postgresql {
 
 /// PostgreSQL through libpq, on threads of its own: libpq resolves names and handshakes blockingly.
 /// Answers whatever happens; what one instance holds up keeps no other one waiting.
-[[nodiscard]] engine_actor spawn_database(caf::actor_system& system);
+[[nodiscard]] actors::engine_actor spawn_database(caf::actor_system& system);
 
 /// PostgreSQL with Patroni, as instances' actors see it.
-class postgresql_engine final : public engine {
+class engine final : public actors::engine {
 public:
-  [[nodiscard]] engine_actor spawn(caf::actor_system& system) const override;
+  [[nodiscard]] actors::engine_actor spawn(caf::actor_system& system) const override;
   void trust(const std::string& authorities) const override;
 };
 
-} // namespace matriarch::actors
+} // namespace matriarch::engines::postgresql

@@ -7,10 +7,7 @@
 
 #include "engines/postgresql/actors/owned_objects.hpp"
 
-namespace matriarch::actors {
-
-using postgresql::session;
-using postgresql::text_at;
+namespace matriarch::engines::postgresql {
 
 namespace {
 
@@ -30,8 +27,7 @@ struct item {
 
 class handing_over {
 public:
-  handing_over(session& in, const std::string& leaving, const std::string& heir,
-               postgresql::deadline end)
+  handing_over(session& in, const std::string& leaving, const std::string& heir, deadline end)
       : in_(in), end_(end), leaving_(in.literal(leaving)), from_(in.identifier(leaving)),
         to_(in.identifier(heir)) {}
 
@@ -221,7 +217,7 @@ private:
   }
 
   session& in_;
-  postgresql::deadline end_;
+  deadline end_;
   std::string leaving_; ///< as a literal
   std::string from_;    ///< as identifiers
   std::string to_;
@@ -234,8 +230,8 @@ private:
 } // namespace
 
 std::optional<std::string> hand_over(session& in, const std::string& leaving,
-                                     const std::string& heir, postgresql::deadline end) {
+                                     const std::string& heir, deadline end) {
   return handing_over{in, leaving, heir, end}.run();
 }
 
-} // namespace matriarch::actors
+} // namespace matriarch::engines::postgresql

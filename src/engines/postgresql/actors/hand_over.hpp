@@ -5,7 +5,7 @@
 
 #include "engines/postgresql/actors/session.hpp"
 
-namespace matriarch::actors {
+namespace matriarch::engines::postgresql {
 
 /// What a tenant is told of what no transaction of ours gets hold of.
 inline constexpr const char* locked_by_others =
@@ -16,9 +16,7 @@ inline constexpr const char* locked_by_others =
 /// memory of one would have to be as many as the objects are. What others' transactions hold is
 /// passed over; everything else goes on. Done in part by `end`, a later call goes on from there.
 /// Gives what is in the way, or that the time was over.
-[[nodiscard]] std::optional<std::string> hand_over(postgresql::session& in,
-                                                   const std::string& leaving,
-                                                   const std::string& heir,
-                                                   postgresql::deadline end);
+[[nodiscard]] std::optional<std::string> hand_over(session& in, const std::string& leaving,
+                                                   const std::string& heir, deadline end);
 
-} // namespace matriarch::actors
+} // namespace matriarch::engines::postgresql

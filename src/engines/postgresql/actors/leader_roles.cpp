@@ -13,14 +13,11 @@
 #include "engines/postgresql/actors/session.hpp"
 #include "model/names.hpp"
 
-namespace matriarch::actors {
+namespace matriarch::engines::postgresql {
 
 namespace {
 
 using namespace std::chrono_literals;
-using postgresql::session;
-using postgresql::text_at;
-using postgresql::words_at;
 using clock = std::chrono::steady_clock;
 using trouble = std::optional<std::string>;
 
@@ -50,12 +47,12 @@ struct change {
 /// The work of one order, as statements.
 class role_maker {
 public:
-  role_maker(const role_order& order, known_passwords& passwords)
+  role_maker(const actors::role_order& order, known_passwords& passwords)
       : order_(order), passwords_(passwords), until_(clock::now() + longest_order),
         readers_(model::readers_role(order.owner.username)),
         revoked_(model::revoked_role(order.owner.username)) {}
 
-  role_answer make() {
+  actors::role_answer make() {
     logins_.begin(order_.replicas, order_.superuser,
                   {order_.revoked.begin(), order_.revoked.end()});
     auto answer = follow_order();
@@ -63,21 +60,20 @@ public:
       // Orders of this kind that come meanwhile are not to take it for one of theirs.
       (void)leader_->run("set application_name = 'matriarch'");
       std::set<std::string> silent; // the removal finds out by itself
-      answer.at_hand = std::make_shared<open_sessions>(
-          open_sessions{std::move(*leader_), logins_.finish(silent)});
+      answer.at_hand = std::make_shared<open_sessions>(std::move(*leader_), logins_.finish(silent));
     }
     return answer;
   }
 
 private:
-  role_answer follow_order() {
+  actors::role_answer follow_order() {
     for (const auto& one : order_.wanted)
       if (auto wrong = fault_of(one.who))
         return {false, *wrong};
     auto begun =
         begin_order(order_.conn_url, order_.superuser, order_.owner.username, "roles", until_);
     if (!begun.ok()) {
-      role_answer answer{false, begun.error()};
+      actors::role_answer answer{false, begun.error()};
       answer.kept_out = true;
       return answer;
     }
@@ -213,7 +209,7 @@ private:
     std::vector<change> changes;
     if (auto wrong = change_of_owner(changes))
       return wrong;
-    bool reading = std::ranges::any_of(order_.wanted, &wanted_role::read_only);
+    bool reading = std::ranges::any_of(order_.wanted, &actors::wanted_role::read_only);
     if (reading && !found_.contains(readers_))
       (void)leader_->run("create role " + id(readers_) + " nologin");
     if (reading) {
@@ -278,7 +274,7 @@ private:
 
   /// A session that tried a role counts against the role's limit until its process has gone, which is to
   /// be before a client hears of the role.
-  void await_ends(role_answer& said) {
+  void await_ends(actors::role_answer& said) {
     auto end = std::min(until_, clock::now() + longest_ending);
     for (const auto& [name, processes] : ending_)
       for (int process : processes)
@@ -320,7 +316,7 @@ private:
     return std::nullopt;
   }
 
-  trouble change_of(const wanted_role& wanted, std::vector<change>& changes) {
+  trouble change_of(const actors::wanted_role& wanted, std::vector<change>& changes) {
     const auto& name = wanted.who.username;
     auto found = found_.find(name);
     bool exists = found != found_.end();
@@ -376,7 +372,7 @@ private:
   /// Waits until each replica that streams has replayed what was committed, or the time is up, or
   /// nothing moves any more. A replica reports whenever it has replayed all it got, and with each
   /// piece it gets.
-  role_answer await_replay() {
+  actors::role_answer await_replay() {
     auto position = leader_->run("select pg_current_wal_lsn()");
     if (!position.ok())
       return {false, position.error()};
@@ -413,9 +409,9 @@ private:
     }
   }
 
-  const role_order& order_;
+  const actors::role_order& order_;
   known_passwords& passwords_;
-  postgresql::deadline until_;
+  deadline until_;
   std::string readers_;
   std::string revoked_;
   std::optional<session> leader_;
@@ -425,13 +421,13 @@ private:
   bool revokes_ = false;                           ///< somebody whose login was not refused yet
   bool changed_ = false;                           ///< something since replicas were waited for
   std::map<std::string, std::vector<int>> ending_; ///< the processes that tried it, by role
-  role_answer answer_;
+  actors::role_answer answer_;
 };
 
 } // namespace
 
-role_answer make_roles(const role_order& order, known_passwords& passwords) {
+actors::role_answer make_roles(const actors::role_order& order, known_passwords& passwords) {
   return role_maker{order, passwords}.make();
 }
 
-} // namespace matriarch::actors
+} // namespace matriarch::engines::postgresql

@@ -3,7 +3,7 @@
 #include "actors/engine.hpp"
 #include "engines/postgresql/actors/scram_verifier.hpp"
 
-namespace matriarch::actors {
+namespace matriarch::engines::postgresql {
 
 /// Makes the roles of an instance's bindings on its leader what the order says. Blocks, for some
 /// seconds at most, and waits for no application.
@@ -17,6 +17,7 @@ namespace matriarch::actors {
 /// One that is not wanted any more becomes a member of a group that pg_hba.conf refuses. That needs
 /// no lock that the role could hold: its own row it can, by changing its password in a transaction
 /// that it leaves open. It is told in the answer, for a role_removal.
-[[nodiscard]] role_answer make_roles(const role_order& order, known_passwords& passwords);
+[[nodiscard]] actors::role_answer make_roles(const actors::role_order& order,
+                                             known_passwords& passwords);
 
-} // namespace matriarch::actors
+} // namespace matriarch::engines::postgresql

@@ -11,13 +11,10 @@
 #include "engines/postgresql/actors/binding_roles.hpp"
 #include "model/names.hpp"
 
-namespace matriarch::actors {
+namespace matriarch::engines::postgresql {
 
 namespace {
 
-using postgresql::session;
-using postgresql::text_at;
-using postgresql::words_at;
 using trouble = std::optional<std::string>;
 using clock = std::chrono::steady_clock;
 
@@ -37,8 +34,8 @@ struct setting {
 
 class login_check {
 public:
-  login_check(session& leader, const role_order& order, const wanted_role& wanted,
-              postgresql::deadline until, std::vector<int>& ending)
+  login_check(session& leader, const actors::role_order& order, const actors::wanted_role& wanted,
+              deadline until, std::vector<int>& ending)
       : leader_(leader), order_(order), wanted_(wanted), until_(until), ending_(ending) {}
 
   std::optional<login_fault> run() {
@@ -71,11 +68,11 @@ private:
     return not_yet;
   }
 
-  [[nodiscard]] postgresql::deadline in_short_time() const {
+  [[nodiscard]] deadline in_short_time() const {
     return std::min(until_, clock::now() + longest_login);
   }
 
-  [[nodiscard]] trouble log_in(postgresql::deadline end, const std::string& options = {}) const {
+  [[nodiscard]] trouble log_in(deadline end, const std::string& options = {}) const {
     auto opened = session::open_as_application(
         order_.conn_url, wanted_.who, model::application_database, end, order_.hurry, options);
     if (!opened.ok())
@@ -216,23 +213,23 @@ private:
   }
 
   session& leader_;
-  const role_order& order_;
-  const wanted_role& wanted_;
-  postgresql::deadline until_;
+  const actors::role_order& order_;
+  const actors::wanted_role& wanted_;
+  deadline until_;
   std::vector<int>& ending_;
-  postgresql::deadline begun_ = clock::now();
+  deadline begun_ = clock::now();
   bool only_late_ = false;
 };
 
 } // namespace
 
-std::optional<login_fault> fault_of_login(session& leader, const role_order& order,
-                                          const wanted_role& wanted, postgresql::deadline until,
+std::optional<login_fault> fault_of_login(session& leader, const actors::role_order& order,
+                                          const actors::wanted_role& wanted, deadline until,
                                           std::vector<int>& ending) {
   return login_check{leader, order, wanted, until, ending}.run();
 }
 
-trouble await_end(session& leader, int process, postgresql::deadline until) {
+trouble await_end(session& leader, int process, deadline until) {
   auto number = std::to_string(process);
   while (true) {
     auto gone = leader.run("select pg_terminate_backend(" + number
@@ -248,4 +245,4 @@ trouble await_end(session& leader, int process, postgresql::deadline until) {
   }
 }
 
-} // namespace matriarch::actors
+} // namespace matriarch::engines::postgresql

@@ -7,7 +7,7 @@
 #include "actors/engine.hpp"
 #include "engines/postgresql/actors/session.hpp"
 
-namespace matriarch::actors {
+namespace matriarch::engines::postgresql {
 
 /// What keeps a login from working.
 struct login_fault {
@@ -20,13 +20,13 @@ struct login_fault {
 /// so: its owner may have made settings that end every session. What locks everybody out, so that
 /// nobody but a superuser could take it back, is taken back. `leader` is a superuser's session. The
 /// processes of sessions that were let in, and which are about to end, go into `ending`.
-[[nodiscard]] std::optional<login_fault>
-fault_of_login(postgresql::session& leader, const role_order& order, const wanted_role& wanted,
-               postgresql::deadline until, std::vector<int>& ending);
+[[nodiscard]] std::optional<login_fault> fault_of_login(session& leader,
+                                                        const actors::role_order& order,
+                                                        const actors::wanted_role& wanted,
+                                                        deadline until, std::vector<int>& ending);
 
 /// Waits until a process of the leader's is gone, and with it its place: what shows that it is gone
 /// does so an instant before the place is free.
-[[nodiscard]] std::optional<std::string> await_end(postgresql::session& leader, int process,
-                                                   postgresql::deadline until);
+[[nodiscard]] std::optional<std::string> await_end(session& leader, int process, deadline until);
 
-} // namespace matriarch::actors
+} // namespace matriarch::engines::postgresql

@@ -3,7 +3,7 @@
 #include <string_view>
 
 /// The kinds of things that a role can own in a database, for statements about each of them.
-namespace matriarch::actors {
+namespace matriarch::engines::postgresql {
 
 /// The catalogs of what is neither a relation nor a schema, as regclass literals.
 inline constexpr std::string_view owned_beside_relations =
@@ -17,4 +17,4 @@ inline constexpr std::string_view word_for_alter =
     " when 'aggregate' then 'routine' when 'statistics object' then 'statistics'"
     " when 'foreign-data wrapper' then 'foreign data wrapper' else i.type end";
 
-} // namespace matriarch::actors
+} // namespace matriarch::engines::postgresql

@@ -5,12 +5,9 @@
 
 #include "engines/postgresql/model/role_settings.hpp"
 
-namespace matriarch::actors {
+namespace matriarch::engines::postgresql {
 
 namespace {
-
-using postgresql::session;
-using postgresql::text_at;
 
 /// The owner and those that work as it, each once for all databases (0) and once for this one. Settings
 /// may be as long as an application likes, and are copied to each of its bindings: those of a role
@@ -40,7 +37,7 @@ struct place {
 };
 
 struct told_settings {
-  model::role_settings all;
+  role_settings all;
   std::size_t bytes = 0;
 
   void add(std::string one) {
@@ -51,7 +48,7 @@ struct told_settings {
   [[nodiscard]] bool is_short() const { return bytes <= longest_in_all; }
 };
 
-std::string array_of(const session& on, const model::role_settings& settings) {
+std::string array_of(const session& on, const role_settings& settings) {
   std::string text;
   for (const auto& one : settings)
     text += (text.empty() ? "" : ", ") + on.literal(one);
@@ -60,8 +57,8 @@ std::string array_of(const session& on, const model::role_settings& settings) {
 
 /// ALTER ROLE would have each value taken apart and quoted again, lists by rules of their own: the
 /// catalog takes them as they stand there. What was changed meanwhile stays.
-std::string change(const session& on, const place& where, const model::role_settings& from,
-                   const model::role_settings& to) {
+std::string change(const session& on, const place& where, const role_settings& from,
+                   const role_settings& to) {
   auto row = " where setrole = " + where.role + " and setdatabase = " + where.database
              + " and setconfig = " + array_of(on, from);
   if (from.empty())
@@ -94,10 +91,10 @@ std::optional<std::string> copy_settings(session& database, const std::string& o
     const auto& from = owners[where.database];
     if (!own.is_short() || !from.is_short())
       continue;
-    if (auto next = model::settings_from_owner(own.all, from.all))
+    if (auto next = settings_from_owner(own.all, from.all))
       (void)database.run(change(database, where, own.all, *next));
   }
   return std::nullopt;
 }
 
-} // namespace matriarch::actors
+} // namespace matriarch::engines::postgresql

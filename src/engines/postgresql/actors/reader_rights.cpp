@@ -7,14 +7,9 @@
 
 #include "engines/postgresql/actors/owned_objects.hpp"
 
-namespace matriarch::actors {
+namespace matriarch::engines::postgresql {
 
 namespace {
-
-using postgresql::deadline;
-using postgresql::session;
-using postgresql::text_at;
-using postgresql::words_at;
 
 // A change of rights waits for whoever is changing the same object, and nobody for it but such. And
 // rights that a crash takes back are given again; a role that is made afterwards is safe after them.
@@ -207,7 +202,6 @@ select 6, 1, 'the role ' || r.name, format('alter role %s reset temp_file_limit'
   where current_setting('temp_file_limit') <> '-1'
     and 'temp_file_limit=' || temporary_files = any (s.setconfig)
 
-
 -- Without a change: only to be named.
 union all
 select 7, 0, named.name, '' from (select r.name from every_relation r join held h using (oid), g
@@ -255,7 +249,7 @@ rights_found compare_rights(session& database, const std::string& owner, const s
   rights_found came;
   const int count = std::min(PQntuples(found->get()), most_at_once);
   auto size_at = [&](int row) {
-    auto said = postgresql::number_at(*found, row, 0).value_or(1);
+    auto said = number_at(*found, row, 0).value_or(1);
     return std::clamp(said, std::int64_t{1}, most_in_one);
   };
   auto change_at = [&](int row) { return text_at(*found, row, 2); };
@@ -288,4 +282,4 @@ rights_found compare_rights(session& database, const std::string& owner, const s
   return came;
 }
 
-} // namespace matriarch::actors
+} // namespace matriarch::engines::postgresql

@@ -5,7 +5,7 @@
 
 #include "engines/postgresql/actors/session.hpp"
 
-namespace matriarch::actors {
+namespace matriarch::engines::postgresql {
 
 /// How much each session of a reader may put into temporary files, where the plan does not say so
 /// of everybody: enough for a report over a table that fits onto a small node's disk.
@@ -27,7 +27,7 @@ struct rights_found {
 /// some time after `until` at the latest, and goes on where it stopped when it is called again.
 ///
 /// `owner` is whose default privileges are set, so that what it makes later can be read at once.
-[[nodiscard]] rights_found compare_rights(postgresql::session& database, const std::string& owner,
-                                          const std::string& readers, postgresql::deadline until);
+[[nodiscard]] rights_found compare_rights(session& database, const std::string& owner,
+                                          const std::string& readers, deadline until);
 
-} // namespace matriarch::actors
+} // namespace matriarch::engines::postgresql

@@ -6,11 +6,9 @@
 
 #include "engines/postgresql/actors/session_ends.hpp"
 
-namespace matriarch::actors {
+namespace matriarch::engines::postgresql {
 
 namespace {
-
-using postgresql::session;
 
 // A replica that does not answer cannot be helped, and must not take the time of the others.
 constexpr auto longest_login = std::chrono::milliseconds{500};
@@ -50,4 +48,4 @@ std::map<std::string, session> replica_logins::finish(std::set<std::string>& sil
   return entered;
 }
 
-} // namespace matriarch::actors
+} // namespace matriarch::engines::postgresql

@@ -7,7 +7,7 @@
 
 #include "engines/postgresql/actors/session.hpp"
 
-namespace matriarch::actors {
+namespace matriarch::engines::postgresql {
 
 /// Superusers' logins at an instance's replicas, all at once and beside whatever the leader is asked
 /// meanwhile. Roles that are to go have their sessions there told to end as soon as somebody is in.
@@ -20,10 +20,10 @@ public:
   [[nodiscard]] bool under_way() const { return !coming_.empty(); }
   /// The sessions of those replicas that let somebody in, which takes a second at most; the names
   /// of the others go into `silent`.
-  [[nodiscard]] std::map<std::string, postgresql::session> finish(std::set<std::string>& silent);
+  [[nodiscard]] std::map<std::string, session> finish(std::set<std::string>& silent);
 
 private:
-  std::map<std::string, std::future<result<postgresql::session>>> coming_; ///< by node id
+  std::map<std::string, std::future<result<session>>> coming_; ///< by node id
 };
 
-} // namespace matriarch::actors
+} // namespace matriarch::engines::postgresql

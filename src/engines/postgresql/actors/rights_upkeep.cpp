@@ -8,13 +8,11 @@
 #include "engines/postgresql/actors/system_functions.hpp"
 #include "model/names.hpp"
 
-namespace matriarch::actors {
+namespace matriarch::engines::postgresql {
 
 namespace {
 
 using namespace std::chrono_literals;
-using postgresql::session;
-using postgresql::text_at;
 
 // Some thousand rights are given within this time; the next instance is waiting.
 constexpr auto longest_round = 2s;
@@ -54,7 +52,7 @@ std::optional<std::string> keep_groups(session& on, const std::string& owner, bo
 
 } // namespace
 
-rights_answer keep_rights(const rights_order& order) {
+actors::rights_answer keep_rights(const actors::rights_order& order) {
   const auto start = std::chrono::steady_clock::now();
   auto database = session::open(order.conn_url, order.superuser, start + longest_order,
                                 model::application_database);
@@ -74,4 +72,4 @@ rights_answer keep_rights(const rights_order& order) {
   return {came.why.empty(), came.why, came.complete, came.skipped};
 }
 
-} // namespace matriarch::actors
+} // namespace matriarch::engines::postgresql

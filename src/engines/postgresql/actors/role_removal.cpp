@@ -16,13 +16,11 @@
 #include "engines/postgresql/actors/session_ends.hpp"
 #include "model/names.hpp"
 
-namespace matriarch::actors {
+namespace matriarch::engines::postgresql {
 
 namespace {
 
 using namespace std::chrono_literals;
-using postgresql::session;
-using postgresql::text_at;
 using clock = std::chrono::steady_clock;
 using trouble = std::optional<std::string>;
 
@@ -43,10 +41,10 @@ constexpr auto longest_login = 12s;
 
 class role_remover {
 public:
-  explicit role_remover(const role_removal& order)
+  explicit role_remover(const actors::role_removal& order)
       : order_(order), until_(clock::now() + longest_order) {}
 
-  role_removal_answer remove() {
+  actors::role_removal_answer remove() {
     go_on_in_sessions_at_hand();
     auto to_enter = order_.replicas;
     std::erase_if(to_enter, [this](const auto& one) { return entered_.contains(one.first); });
@@ -80,9 +78,10 @@ private:
 
   /// Those in which the role was refused just now, if they still work.
   void go_on_in_sessions_at_hand() {
-    if (!order_.at_hand)
+    auto* at_hand = dynamic_cast<open_sessions*>(order_.at_hand.get());
+    if (at_hand == nullptr)
       return;
-    auto& held = *order_.at_hand;
+    auto& held = *at_hand;
     // One that has gone silent meanwhile leaves the time for a login.
     held.leader.until(clock::now() + longest_first_answer);
     if (end_earlier_orders(held.leader, kind()))
@@ -255,8 +254,8 @@ private:
     return opened;
   }
 
-  const role_removal& order_;
-  postgresql::deadline until_;
+  const actors::role_removal& order_;
+  deadline until_;
   std::optional<session> leader_;
   replica_logins logins_;
   std::map<std::string, session> entered_; ///< the replicas, by node id
@@ -266,8 +265,8 @@ private:
 
 } // namespace
 
-role_removal_answer remove_role(const role_removal& order) {
+actors::role_removal_answer remove_role(const actors::role_removal& order) {
   return role_remover{order}.remove();
 }
 
-} // namespace matriarch::actors
+} // namespace matriarch::engines::postgresql

@@ -14,7 +14,7 @@
 #include "base/base64.hpp"
 #include "model/names.hpp"
 
-namespace matriarch::actors {
+namespace matriarch::engines::postgresql {
 
 namespace {
 
@@ -121,4 +121,4 @@ bool known_passwords::match(const std::string& verifier, const std::string& pass
   return true;
 }
 
-} // namespace matriarch::actors
+} // namespace matriarch::engines::postgresql

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace matriarch::actors {
+namespace matriarch::engines::postgresql {
 
 /// Whether a verifier, as pg_authid has it, is one that libpq makes of this password, and lets a
 /// client in who has it. Roles may write their own verifiers: one of any other form, and one that
@@ -29,4 +29,4 @@ private:
   std::set<std::string> matching_; ///< digests of verifier and password together
 };
 
-} // namespace matriarch::actors
+} // namespace matriarch::engines::postgresql

@@ -20,7 +20,7 @@
 #include "engines/postgresql/actors/scram_verifier.hpp"
 #include "model/addresses.hpp"
 
-namespace matriarch::actors::postgresql {
+namespace matriarch::engines::postgresql {
 
 namespace {
 
@@ -328,4 +328,4 @@ std::string words_at(const rows& from, int row, int column) {
   return text == nullptr ? "" : one_line(text, longest);
 }
 
-} // namespace matriarch::actors::postgresql
+} // namespace matriarch::engines::postgresql

@@ -15,7 +15,7 @@
 #include "model/record.hpp"
 
 /// The little that this project adds to libpq. Everything blocks, up to a deadline.
-namespace matriarch::actors::postgresql {
+namespace matriarch::engines::postgresql {
 
 using rows = std::unique_ptr<PGresult, decltype(&PQclear)>;
 using deadline = std::chrono::steady_clock::time_point;
@@ -100,4 +100,4 @@ private:
 /// is longer than any name.
 [[nodiscard]] std::string words_at(const rows& from, int row, int column);
 
-} // namespace matriarch::actors::postgresql
+} // namespace matriarch::engines::postgresql

@@ -2,17 +2,13 @@
 
 #include "engines/postgresql/actors/binding_roles.hpp"
 
-namespace matriarch::actors {
-
-using postgresql::session;
-using postgresql::text_at;
-using postgresql::words_at;
+namespace matriarch::engines::postgresql {
 
 namespace {
 
 /// Since when it does what, and what it waits for: PostgreSQL's own words alone, for what a session
 /// says of itself is its tenant's.
-std::string words_for(const postgresql::rows& found, int row) {
+std::string words_for(const rows& found, int row) {
   auto doing = words_at(found, row, 3);
   auto waits = words_at(found, row, 4);
   return "its session in process " + words_at(found, row, 1) + " does not end: it has been "
@@ -62,4 +58,4 @@ result<std::map<std::string, std::string>> end_sessions(session& on,
   return there;
 }
 
-} // namespace matriarch::actors
+} // namespace matriarch::engines::postgresql

@@ -4,12 +4,9 @@
 
 #include "model/names.hpp"
 
-namespace matriarch::actors {
+namespace matriarch::engines::postgresql {
 
 namespace {
-
-using postgresql::session;
-using postgresql::text_at;
 
 // What is defined here runs with a superuser's rights, or is called by one: nothing in it may be
 // looked up in a schema of an application's.
@@ -173,4 +170,4 @@ std::optional<std::string> keep_system_functions(session& database, const functi
   return done.error();
 }
 
-} // namespace matriarch::actors
+} // namespace matriarch::engines::postgresql

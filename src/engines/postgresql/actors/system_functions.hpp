@@ -5,7 +5,7 @@
 
 #include "engines/postgresql/actors/session.hpp"
 
-namespace matriarch::actors {
+namespace matriarch::engines::postgresql {
 
 /// The roles that a database's functions are for. They are PostgreSQL's own groups, without login.
 struct function_users {
@@ -27,7 +27,7 @@ struct function_users {
 /// the right by themselves or call PostgreSQL's, renamed, as whoever asks. The parts that have
 /// rights lie in a schema of their own, pg_matriarch. pg_dump passes over both, whichever
 /// search_path is set does not matter, and a new major version, which has neither, gets them anew.
-[[nodiscard]] std::optional<std::string> keep_system_functions(postgresql::session& database,
+[[nodiscard]] std::optional<std::string> keep_system_functions(session& database,
                                                                const function_users& who);
 
-} // namespace matriarch::actors
+} // namespace matriarch::engines::postgresql

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <utility>
 
-namespace matriarch::model {
+namespace matriarch::engines::postgresql {
 
 namespace {
 
@@ -61,4 +61,4 @@ std::optional<role_settings> settings_from_owner(const role_settings& own,
   return next;
 }
 
-} // namespace matriarch::model
+} // namespace matriarch::engines::postgresql

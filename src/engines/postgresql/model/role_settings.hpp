@@ -5,7 +5,7 @@
 #include <vector>
 
 /// Settings that PostgreSQL gives a role's sessions from their beginning (ALTER ROLE … SET).
-namespace matriarch::model {
+namespace matriarch::engines::postgresql {
 
 /// As pg_db_role_setting has them: `name=value`, each name once.
 using role_settings = std::vector<std::string>;
@@ -20,4 +20,4 @@ inline constexpr const char* copied_mark = "matriarch.copied";
 [[nodiscard]] std::optional<role_settings> settings_from_owner(const role_settings& own,
                                                                const role_settings& owners);
 
-} // namespace matriarch::model
+} // namespace matriarch::engines::postgresql

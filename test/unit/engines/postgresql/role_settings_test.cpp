@@ -2,9 +2,9 @@
 
 #include <doctest/doctest.h>
 
-using matriarch::model::copied_mark;
-using matriarch::model::role_settings;
-using matriarch::model::settings_from_owner;
+using matriarch::engines::postgresql::copied_mark;
+using matriarch::engines::postgresql::role_settings;
+using matriarch::engines::postgresql::settings_from_owner;
 
 namespace {
 

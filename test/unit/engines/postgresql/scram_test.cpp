@@ -2,7 +2,7 @@
 
 #include "engines/postgresql/actors/scram_verifier.hpp"
 
-using namespace matriarch::actors;
+using namespace matriarch::engines::postgresql;
 
 namespace {
 
