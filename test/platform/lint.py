@@ -26,8 +26,9 @@ def main():
             if len(line) > 120 or line != line.rstrip() or "\t" in line:
                 print(f"{path}:{number}: longer than 120 columns, a tab, or white space at the end")
                 held = False
-    if subprocess.run([sys.executable, ROOT / "test/unit/include_check"]).returncode != 0:
-        held = False
+    for check in ("include_check", "wall_check"):
+        if subprocess.run([sys.executable, ROOT / "test/unit" / check]).returncode != 0:
+            held = False
     return 0 if held else 1
 
 
