@@ -471,7 +471,7 @@ http::response agent::listing() const {
     json::add(entry, "plan_id", request.plan_id, body);
     json::add(entry, "state", word_for(which->is), body);
     json::add(entry, "certificate", which->certificate.empty() ? "none" : which->certificate, body);
-    json::add(entry, "patroni_tls", which->record.patroni_tls, body);
+    json::add(entry, "patroni_tls", which->record.api_tls, body);
     add_whereabouts(entry, *which, body);
     nodes.PushBack(entry, body.GetAllocator());
   }
@@ -919,13 +919,13 @@ std::optional<std::string> agent::install(node& which, const pending_certificate
     return error;
   which.certificate = first_certificate_in(what.certificate);
   which.authorities = std::move(authorities);
-  which.record.patroni_tls = which.record.patroni_tls || what.patroni_tls;
+  which.record.api_tls = which.record.api_tls || what.patroni_tls;
   return std::nullopt;
 }
 
 /// Whether Patroni is made to show it, from its next start or reload on.
 bool agent::shows_certificate(const node& which) {
-  return which.record.patroni_tls && !which.authorities.empty();
+  return which.record.api_tls && !which.authorities.empty();
 }
 
 /// Has Patroni read its configuration, and PostgreSQL its own and its certificate. Neither ends a

@@ -1,6 +1,9 @@
 #include "cell/endpoints.hpp"
 
 #include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <charconv>
 
@@ -96,6 +99,22 @@ std::optional<endpoint> choose_endpoint(const endpoint_pool& pool,
     }
   }
   return longest_at_rest;
+}
+
+bool can_listen(const std::string& host, int port) {
+  sockaddr_in where{};
+  where.sin_family = AF_INET;
+  where.sin_port = htons(static_cast<std::uint16_t>(port));
+  if (::inet_pton(AF_INET, host.c_str(), &where.sin_addr) != 1)
+    return true; // a name: PostgreSQL will tell
+  int probe = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (probe < 0)
+    return true;
+  int yes = 1;
+  ::setsockopt(probe, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  bool free = ::bind(probe, reinterpret_cast<sockaddr*>(&where), sizeof where) == 0;
+  ::close(probe);
+  return free;
 }
 
 } // namespace matriarch::cell

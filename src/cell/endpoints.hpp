@@ -67,4 +67,7 @@ choose_endpoint(const endpoint_pool& pool, const std::set<std::string>& taken,
                 const resting_endpoints& resting, std::int64_t now,
                 const std::function<bool(const endpoint&)>& usable);
 
+/// Whether nobody listens on a port of an address of this machine.
+[[nodiscard]] bool can_listen(const std::string& host, int port);
+
 } // namespace matriarch::cell

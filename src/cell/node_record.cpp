@@ -8,8 +8,8 @@
 
 #include <fmt/format.h>
 
-#include "base/enum_words.hpp"
 #include "base/json.hpp"
+#include "cell/wire_names.hpp"
 #include "store/formats.hpp"
 #include "store/unknown_members.hpp"
 
@@ -21,10 +21,6 @@ constexpr std::size_t longest_role_name = 63;   // PostgreSQL cuts longer identi
 constexpr std::size_t longest_password = 1'000; // libpq's limit for a password in a file is near
 constexpr std::size_t longest_etcd_user = 256;  // a scope, with what may be put before it
 constexpr std::size_t longest_node_type = 64;   // a label; node ids are no longer either
-
-constexpr base::enum_words<fencing, 3> fencing_words{{{{fencing::pid_namespace, "pid-namespace"},
-                                                       {fencing::user_namespace, "user-namespace"},
-                                                       {fencing::none, "none"}}}};
 
 /// The parameters that carry a role, with the member they fill.
 struct role_field {
@@ -200,7 +196,7 @@ const store::known_members& file_members() {
   static const store::known_members process{{"pid", "start_time", "boot_id"}};
   static const store::known_members file{
       {"node_id", "service_id", "plan_id", "organization_guid", "space_guid", "parameters", "host",
-       "port", "api_port", "fencing", "isolated", "patroni_tls", "process", "format", "min_reader"},
+       "port", "api_port", "fencing", "isolated", wire::api_tls, "process", "format", "min_reader"},
       {{"parameters", &parameters}, {"process", &process, "start_time"}}};
   return file;
 }
@@ -271,10 +267,6 @@ result<node_request> parse_node_request(std::string_view node_id, std::string_vi
   return read_request(node_id, *parsed);
 }
 
-std::string_view name_of(fencing kind) {
-  return fencing_words.word_for(kind);
-}
-
 std::string text_of(const node_record& node) {
   json::document all;
   all.SetObject();
@@ -290,7 +282,7 @@ std::string text_of(const node_record& node) {
   json::add(all, "api_port", node.where.api_port, all);
   json::add(all, "fencing", name_of(node.kept_by), all);
   json::add(all, "isolated", node.isolated, all);
-  json::add(all, "patroni_tls", node.patroni_tls, all);
+  json::add(all, wire::api_tls, node.api_tls, all);
   if (node.process) {
     json::value process{rapidjson::kObjectType};
     json::add(process, "pid", node.process->pid, all);
@@ -322,7 +314,7 @@ result<node_record> parse_node_record(std::string_view text) {
   node.where.api_port = number_member(*parsed, "api_port");
   if (node.where.host.empty() || node.where.port == 0 || node.where.api_port == 0)
     return failure{"host, port or api_port is missing"};
-  auto kind = fencing_words.value_of(json::string_member(*parsed, "fencing"));
+  auto kind = fencing_named(json::string_member(*parsed, "fencing"));
   if (!kind)
     return failure{"fencing is missing or unknown"};
   node.kept_by = *kind;
@@ -331,7 +323,7 @@ result<node_record> parse_node_record(std::string_view text) {
     return flag && flag->IsBool() && flag->GetBool();
   };
   node.isolated = is_set("isolated");
-  node.patroni_tls = is_set("patroni_tls");
+  node.api_tls = is_set(wire::api_tls);
   if (const auto* process = json::member(*parsed, "process"); process && process->IsObject())
     node.process = base::process_identity{
         number_member(*process, "pid"),

@@ -7,6 +7,7 @@
 #include "base/processes.hpp"
 #include "base/result.hpp"
 #include "cell/endpoints.hpp"
+#include "cell/fencing.hpp"
 #include "model/unknown_members.hpp"
 
 namespace matriarch::cell {
@@ -58,16 +59,6 @@ inline constexpr std::size_t longest_dynamic_configuration = 64 * 1024;
 [[nodiscard]] result<node_request> parse_node_request(std::string_view node_id,
                                                       std::string_view body);
 
-/// How a node's processes are kept together, strongest first.
-enum class fencing {
-  pid_namespace,  ///< made by root; the end of its first process is the end of them all
-  user_namespace, ///< the same, made without root
-  none,           ///< plain processes, found by their working directory
-};
-
-/// `pid-namespace`, `user-namespace` or `none`, as /healthz says it.
-[[nodiscard]] std::string_view name_of(fencing kind);
-
 /// What a cell keeps of a node, in node.json.
 struct node_record {
   node_request request;
@@ -77,9 +68,9 @@ struct node_record {
   fencing kept_by = fencing::none;
   /// Whether that process sees no other node's files.
   bool isolated = false;
-  /// Whether its Patroni shall speak TLS, as the broker has said, once it has a certificate of the
+  /// Whether its own API shall speak TLS, as the broker has said, once it has a certificate of the
   /// fleet's authority. Never taken back.
-  bool patroni_tls = false;
+  bool api_tls = false;
   /// What a later release wrote beside all this.
   model::unknown_members unknown = {};
   bool operator==(const node_record&) const = default;

@@ -311,7 +311,7 @@ std::string render_patroni(const cell_config& config, const node_record& node,
   write(out, "listen", api);
   write(out, "connect_address", api);
   write(out, "authentication", request.patroni);
-  if (certified && node.patroni_tls) {
+  if (certified && node.api_tls) {
     write(out, "certfile", paths.certificate);
     // Who asks is known by a password; a certificate that is offered has to be of the fleet.
     write(out, "cafile", paths.fleet);

@@ -1,14 +1,11 @@
 #include "cell/drivers/process.hpp"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <pwd.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -71,7 +68,7 @@ bool write_whole(const char* path, const char* text) {
   return written;
 }
 
-/// Maps the user to itself, so that PostgreSQL does not find itself to be root.
+/// Maps the user to itself, so that a program does not find itself to be root.
 bool map_user(const prepared& how) {
   return write_whole("/proc/self/setgroups", "deny")
          && write_whole("/proc/self/uid_map", how.uid_map)
@@ -91,8 +88,7 @@ bool own_root() {
          && ::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) == 0;
 }
 
-/// PostgreSQL's parallel workers share memory by files here, which belong to the same user in all
-/// nodes. It also makes them end with the namespace.
+/// Processes of a node share memory by files here, which belong to the same user in all nodes. It also makes them end with the namespace.
 bool own_shared_memory() {
   return ::mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777") == 0
          || errno == ENOENT;
@@ -218,7 +214,7 @@ std::vector<std::string> way_to(const std::string& upper, const std::string& low
 }
 
 bool works(fencing how) {
-  // In a user namespace root could only be itself, and PostgreSQL does not run as root.
+  // In a user namespace root could only be itself, and nodes do not run as root.
   if ((how == fencing::pid_namespace) != (geteuid() == 0))
     return false;
   int go[2];
@@ -249,29 +245,6 @@ bool works(fencing how) {
 }
 
 } // namespace
-
-result<system_user> find_user(const std::string& name) {
-  errno = 0;
-  const auto* entry = name.empty() ? ::getpwuid(geteuid()) : ::getpwnam(name.c_str());
-  if (!entry)
-    return failure{name.empty() ? fmt::format("the user {} has no name", geteuid())
-                                : fmt::format("there is no user {}", name)};
-  system_user user{entry->pw_name, entry->pw_uid, entry->pw_gid, {}};
-  if (geteuid() != 0 && user.uid != geteuid())
-    return failure{fmt::format("only root can start nodes as {}; run the cell as root or as {}, or "
-                               "leave run_as out",
-                               user.name, user.name)};
-  if (user.uid == 0)
-    return failure{"PostgreSQL does not run as root; name another user with run_as"};
-  int count = 64;
-  user.groups.resize(static_cast<std::size_t>(count));
-  if (::getgrouplist(user.name.c_str(), user.gid, user.groups.data(), &count) < 0) {
-    user.groups.resize(static_cast<std::size_t>(count));
-    ::getgrouplist(user.name.c_str(), user.gid, user.groups.data(), &count);
-  }
-  user.groups.resize(static_cast<std::size_t>(count));
-  return user;
-}
 
 fencing strongest_fencing() {
   for (auto candidate : {fencing::pid_namespace, fencing::user_namespace})
@@ -396,22 +369,6 @@ std::size_t kill_all_below(const std::string& directory, uid_t uid) {
   auto pids = processes_below(directory, uid);
   return static_cast<std::size_t>(
       std::ranges::count_if(pids, [](pid_t pid) { return ::kill(pid, SIGKILL) == 0; }));
-}
-
-bool can_listen(const std::string& host, int port) {
-  sockaddr_in where{};
-  where.sin_family = AF_INET;
-  where.sin_port = htons(static_cast<std::uint16_t>(port));
-  if (::inet_pton(AF_INET, host.c_str(), &where.sin_addr) != 1)
-    return true; // a name: PostgreSQL will tell
-  int probe = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (probe < 0)
-    return true;
-  int yes = 1;
-  ::setsockopt(probe, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-  bool free = ::bind(probe, reinterpret_cast<sockaddr*>(&where), sizeof where) == 0;
-  ::close(probe);
-  return free;
 }
 
 } // namespace matriarch::cell

@@ -9,23 +9,12 @@
 
 #include "base/processes.hpp"
 #include "base/result.hpp"
-#include "cell/node_record.hpp"
+#include "cell/fencing.hpp"
+#include "cell/system_user.hpp"
 
 /// Starting, finding and ending the processes of nodes. Nothing here outlives a call: nodes are
 /// told by what is written down of them, so that an agent can end and another can go on.
 namespace matriarch::cell {
-
-/// A user of this machine.
-struct system_user {
-  std::string name;
-  uid_t uid = 0;
-  gid_t gid = 0;
-  std::vector<gid_t> groups; ///< all of them
-};
-
-/// The user of that name. An empty name is the user that runs this program; without root it is the
-/// only one that nodes can run as.
-[[nodiscard]] result<system_user> find_user(const std::string& name);
 
 /// The strongest way of keeping processes together that works here, found by trying.
 [[nodiscard]] fencing strongest_fencing();
@@ -64,10 +53,7 @@ start_process(const launch& what, const std::function<bool(const base::process_i
 [[nodiscard]] std::vector<pid_t> processes_below(const std::string& directory, uid_t uid);
 
 /// Kills every process of a user whose working directory is below a directory, and returns how many
-/// there were. For what no fencing holds together: PostgreSQL and Patroni never leave it.
+/// there were. For what no fencing holds together: nodes' programs never leave it.
 [[nodiscard]] std::size_t kill_all_below(const std::string& directory, uid_t uid);
-
-/// Whether nobody listens on a port of an address of this machine.
-[[nodiscard]] bool can_listen(const std::string& host, int port);
 
 } // namespace matriarch::cell

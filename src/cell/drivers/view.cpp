@@ -27,7 +27,7 @@ const std::array<part, 4> parts{{
      // Which of several programs is meant, where libraries are, whom OpenSSL trusts.
      {"alternatives", "ld.so.conf.d", "ssl", "ca-certificates", "pki"}},
     {"/etc/ssl",
-     // Not `private`: Debian lets the user postgres read the machine's keys.
+     // Not `private`: Debian lets some users who nodes run as read the machine's keys.
      {"certs"}},
     {"/run",
      // What names and addresses are looked up by.

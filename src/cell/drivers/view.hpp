@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-/// What a node sees of the machine. A database's superuser can read every file that its PostgreSQL
+/// What a node sees of the machine. A database's superuser can read every file that its server
 /// can, and run programs: what is no concern of a node is not there for it.
 namespace matriarch::cell {
 
@@ -15,7 +15,7 @@ struct machine_view {
 };
 
 /// Covers all but what programs need: of the root, what is not the system's own; of /etc and /run,
-/// which are the system's, all directories that Python, OpenSSL and PostgreSQL do not read, among them
+/// which are the system's, all directories that Python, OpenSSL and servers do not read, among them
 /// those of `matriarch` itself and of etcd.
 ///
 /// `own`: the cell's data directory, as real_path() has it. `needed`: programs, as absolute paths; the directory of the root

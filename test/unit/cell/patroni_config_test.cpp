@@ -76,7 +76,7 @@ TEST_CASE("Patroni speaks TLS when the node has a certificate and the broker has
   auto first = rendered(node, "/d/n", true);
   CHECK(text(first["ctl"]["cacert"]) == "/d/n/fleet.crt");
   CHECK_FALSE(first["restapi"]["certfile"]);
-  node.patroni_tls = true;
+  node.api_tls = true;
   CHECK_FALSE(rendered(node, "/d/n", false)["restapi"]["certfile"]);
   auto both = rendered(node, "/d/n", true);
   CHECK(text(both["restapi"]["certfile"]) == "/d/n/server.pem");
@@ -90,7 +90,7 @@ TEST_CASE("PostgreSQL shows the operator's certificate where there is one, and P
   auto config = some_config();
   config.postgresql.tls.certificate = "/etc/c.pem";
   auto node = some_node();
-  node.patroni_tls = true;
+  node.api_tls = true;
   auto yaml = YAML::Load(render_patroni(config, node, node_paths{"/d/n"}, true));
   CHECK(text(yaml["postgresql"]["parameters"]["ssl_cert_file"]) == "/d/n/operator.pem");
   CHECK(text(yaml["restapi"]["certfile"]) == "/d/n/server.pem");

@@ -1,0 +1,97 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/processes.hpp"
+#include "base/result.hpp"
+#include "cell/fencing.hpp"
+#include "cell/system_user.hpp"
+
+namespace matriarch::cell {
+
+/// A program as an engine wants it to be run: a node's first one, or one that only answers a question.
+struct program {
+  std::vector<std::string> arguments;   ///< the program first, as an absolute path
+  std::vector<std::string> environment; ///< all of it, `NAME=value`
+  std::string directory;                ///< where it works
+  std::string log;                      ///< gets what the program prints, appended
+  /// The one directory of the cell's that it sees, where programs can be kept from seeing others.
+  /// Empty: it sees what its user may.
+  std::string own = {};
+  /// Files and directories that have to stay visible besides the system's.
+  std::vector<std::string> needed = {};
+};
+
+/// What a driver has to know of a node's latest start to find it again: kept in the node's record.
+struct node_run {
+  std::optional<base::process_identity> process;
+  fencing kept_by = fencing::none;
+  bool isolated = false; ///< it sees no other node's files
+};
+
+/// A node, as a driver tells it from others.
+struct node_place {
+  std::string node_id;
+  std::string directory;
+  node_run run;
+};
+
+/// Whether a node's first process runs, and if not, how it ended, where that is known.
+struct node_life {
+  bool alive = false;
+  std::optional<std::string> how = std::nullopt;
+};
+
+/// What a driver can do for nodes on this machine; /healthz says it.
+struct driver_capabilities {
+  fencing how = fencing::none;
+  /// `mount-namespace`, `none`, …: what keeps a node from seeing the others' files.
+  std::string_view isolation;
+};
+
+/// How a cell runs nodes. It remembers nothing: nodes are found by what their records say, so that an
+/// agent can end and another can go on. All members are called on the event loop's thread. `then` is
+/// called once, on that thread, at once or later.
+class node_driver {
+public:
+  virtual ~node_driver() = default;
+
+  [[nodiscard]] virtual driver_capabilities can() const = 0;
+  /// As whom nodes run, and to whom their files belong.
+  [[nodiscard]] virtual const system_user& user() const = 0;
+
+  using record_function = std::function<bool(const node_run&)>;
+  /// Starts a node. `record` is called before anything runs: it writes the run down, and if it cannot,
+  /// or if this program ends before, nothing is started.
+  virtual void start(const node_place& which, const program& what, const record_function& record,
+                     std::function<void(result<node_run>)> then) = 0;
+  /// Looks for what an earlier agent started, and takes it over if it is still there.
+  virtual void adopt(const node_place& which, std::function<void(node_life)> then) = 0;
+  virtual void alive(const node_place& which, std::function<void(node_life)> then) = 0;
+  /// Asks it to end cleanly; may be called again.
+  virtual void stop(const node_place& which) = 0;
+  virtual void kill(const node_place& which) = 0;
+  /// Has it read its configuration again.
+  virtual void reload(const node_place& which) = 0;
+  /// Removes what a run left behind whose first process is gone. `then` gets how much there was: who
+  /// needs it gone asks again until it is nothing.
+  virtual void destroy(const node_place& which, std::function<void(std::size_t left)> then) = 0;
+  /// All its processes, by their numbers on this machine.
+  [[nodiscard]] virtual std::vector<pid_t> processes_of(const node_place& which) const = 0;
+
+  /// Runs a program that is no node, as nodes are run. It is not written down: it changes nothing, and a
+  /// later agent need not know of it.
+  [[nodiscard]] virtual result<base::process_identity> run(const program& what) = 0;
+  /// Takes note of its end: in words, if it has ended.
+  [[nodiscard]] virtual std::optional<std::string>
+  end_of(const base::process_identity& process) = 0;
+};
+
+} // namespace matriarch::cell

@@ -1,0 +1,12 @@
+#pragma once
+
+/// Names of a cell's HTTP and of its files that were given when there was one engine: brokers and cells
+/// of earlier releases know them.
+namespace matriarch::cell::wire {
+
+/// The cluster that a node joins or starts, among a PUT's parameters.
+inline constexpr const char* scope = "PATRONI_SCOPE";
+/// Whether a node's own API speaks TLS, once it has a certificate of the fleet's authority.
+inline constexpr const char* api_tls = "patroni_tls";
+
+} // namespace matriarch::cell::wire
