@@ -13,11 +13,12 @@
 #include "base/files.hpp"
 #include "base/logging.hpp"
 #include "cell/agent.hpp"
+#include "cell/api.hpp"
 #include "cell/cell_config.hpp"
 #include "cell/cell_identity.hpp"
 #include "cell/check.hpp"
 #include "cell/drivers/process.hpp"
-#include "cell/own_settings.hpp"
+#include "cell/drivers/process_driver.hpp"
 #include "http/server.hpp"
 #include "store/etcd.hpp"
 #include "store/etcd_access.hpp"
@@ -36,9 +37,9 @@ int refuse(int code, const std::string& why) {
 }
 
 /// Which programs are not there that nodes are made of; empty if all are.
-std::string missing_programs(const cell_config& config) {
+std::string missing_programs(const node_engine& engine) {
   base::findings found;
-  look_at_programs(config, false, found);
+  engine.look_at_programs(false, found);
   return found.faults();
 }
 
@@ -47,11 +48,10 @@ bool has_nodes(const cell_config& config) {
   return !base::names_in(config.data_dir + "/nodes").empty();
 }
 
-/// What PostgreSQL would not start with, of the configuration's own settings; nothing if there is
-/// nothing of that, or nobody can tell.
-std::optional<std::string> wrong_settings(const cell_config& config, const system_user& user,
-                                          fencing how) {
-  auto judged = judge_own_settings(config, user, how);
+/// What nodes would not start with, of the configuration's own settings; nothing if there is nothing of
+/// that, or nobody can tell.
+std::optional<std::string> wrong_settings(node_engine& engine) {
+  auto judged = engine.judge_own_settings();
   for (const auto& why : judged.unknown)
     spdlog::warn("whether nodes start with this cell's own settings is not known: {}", why);
   if (judged.faults.empty())
@@ -61,7 +61,7 @@ std::optional<std::string> wrong_settings(const cell_config& config, const syste
 
 } // namespace
 
-int run(const std::string& config_path) {
+int run(const std::string& config_path, const engine_maker& make_engine) {
   auto loaded = load_cell_config(config_path);
   if (!loaded)
     return refuse(wrong_configuration, loaded.error());
@@ -72,11 +72,6 @@ int run(const std::string& config_path) {
   if (!user)
     return refuse(wrong_configuration,
                   fmt::format("{}: cell.run_as: {}", config_path, user.error()));
-  if (auto missing = missing_programs(*config); !missing.empty()) {
-    if (!has_nodes(*config))
-      return refuse(wrong_configuration, fmt::format("{}: {}", config_path, missing));
-    spdlog::error("what runs here is looked after, and nothing can be started: {}", missing);
-  }
   // Nodes' users pass through the directories that are made here; whatever is secret says so
   // itself.
   ::umask(022);
@@ -88,20 +83,30 @@ int run(const std::string& config_path) {
         "a Patroni that is killed can leave its PostgreSQL behind until it is restarted, and a "
         "database's superuser can read the files of other nodes");
 
+  base::event_loop loop;
+  process_driver driver{*user, how, config->data_dir};
+  auto engine = make_engine(*config, driver, loop);
+  if (auto missing = missing_programs(*engine); !missing.empty()) {
+    if (!has_nodes(*config))
+      return refuse(wrong_configuration, fmt::format("{}: {}", config_path, missing));
+    spdlog::error("what runs here is looked after, and nothing can be started: {}", missing);
+  }
   if (!has_nodes(*config))
-    if (auto wrong = wrong_settings(*config, *user, how))
+    if (auto wrong = wrong_settings(*engine))
       return refuse(wrong_configuration, fmt::format("{}: {}", config_path, *wrong));
 
-  base::event_loop loop;
   store::etcd_client etcd{loop, store::access_of(config->etcd)};
-  auto opened = agent::open(*config, *user, how, loop, etcd);
+  auto opened = agent::open(*config, driver, *engine, loop, etcd);
   if (!opened)
     return refuse(wrong_configuration, fmt::format("{}: {}", config_path, opened.error()));
   auto cell = *std::move(opened);
   // After the lock on the data directory was taken.
   auto identity = cell_identity::open(*config);
   if (!identity) {
-    loop.run([&] { cell.reset(); });
+    loop.run([&] {
+      cell.reset();
+      engine.reset();
+    });
     return refuse(cannot_serve, identity.error());
   }
 
@@ -109,15 +114,21 @@ int run(const std::string& config_path) {
   options.bind_host = config->bind_host;
   options.port = config->port;
   options.tls = (*identity)->shown();
-  http::server server{options, cell->service()};
+  auto asked = std::make_unique<api>(*cell, loop);
+  http::server server{options, asked->service()};
+  auto end = [&] {
+    loop.run([&] {
+      asked.reset();
+      cell.reset();
+      engine.reset();
+      identity->reset();
+    });
+  };
   auto refused = who_else_has(etcd, cell->self(), ended);
   if (!refused)
     refused = server.start();
   if (refused) {
-    loop.run([&] {
-      cell.reset();
-      identity->reset();
-    });
+    end();
     return refuse(cannot_serve, *refused);
   }
   // What runs here is looked after all the same.
@@ -136,19 +147,16 @@ int run(const std::string& config_path) {
 
   spdlog::info("ending on signal {}; the nodes go on running", ended.wait().signal);
   server.stop();
-  loop.run([&] {
-    cell.reset();
-    identity->reset();
-  });
+  end();
   refused = taken.who();
   return refused ? refuse(cannot_serve, *refused) : 0;
 }
 
-int check(const std::string& config_path, std::ostream& out) {
+int check(const std::string& config_path, const engine_maker& make_engine, std::ostream& out) {
   auto loaded = load_cell_config(config_path);
   if (!loaded)
     return refuse(wrong_configuration, loaded.error());
-  auto found = check(*loaded);
+  auto found = check(*loaded, make_engine);
   found.print(out);
   return found.exit_code();
 }

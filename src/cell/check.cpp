@@ -1,6 +1,5 @@
 #include "cell/check.hpp"
 
-#include <array>
 #include <filesystem>
 #include <system_error>
 
@@ -8,13 +7,13 @@
 #include <unistd.h>
 
 #include "base/directory_lock.hpp"
+#include "base/event_loop.hpp"
 #include "base/files.hpp"
 #include "base/json.hpp"
-#include "base/programs.hpp"
 #include "cell/drivers/process.hpp"
+#include "cell/drivers/process_driver.hpp"
 #include "cell/fence.hpp"
 #include "cell/guid_holder.hpp"
-#include "cell/own_settings.hpp"
 #include "http/port_check.hpp"
 #include "http/tenant_text.hpp"
 #include "store/etcd_check.hpp"
@@ -25,11 +24,6 @@
 namespace matriarch::cell {
 
 namespace {
-
-/// Without one of these a node cannot be made, copied, or brought back.
-constexpr std::array programs_of_postgresql{
-    "postgres",       "initdb",    "pg_ctl",     "pg_basebackup",
-    "pg_controldata", "pg_rewind", "pg_isready", "psql"};
 
 void look_at_directory(const cell_config& config, base::findings& found) {
   namespace fs = std::filesystem;
@@ -60,18 +54,17 @@ std::optional<http::recognised_by> shown_by(const cell_config& config) {
   return http::recognised_by{tls::cell_host(config.guid), **kept};
 }
 
-/// Whether PostgreSQL starts with what the configuration says itself.
-void look_at_settings(const cell_config& config, const system_user& user, fencing how,
-                      base::findings& found) {
-  auto judged = judge_own_settings(config, user, how);
+/// Whether nodes start with what the configuration says itself.
+void look_at_settings(const cell_config& config, node_engine& engine, base::findings& found) {
+  auto judged = engine.judge_own_settings();
   for (const auto& one : judged.faults)
     found.fault("settings", one);
   for (const auto& one : judged.unknown)
     found.doubt("settings", one);
   if (judged.faults.empty() && judged.unknown.empty())
-    found.good("settings", fmt::format("PostgreSQL starts with the parameters here, and with those "
-                                       "of {} plans",
-                                       config.plans.size()));
+    found.good("settings", fmt::format("{} starts with the parameters here, and with those of {} "
+                                       "plans",
+                                       engine.title(), config.plans.size()));
 }
 
 /// Whether another cell has the guid, so that this one would not start.
@@ -97,34 +90,6 @@ void look_at_guid(const cell_config& config, base::findings& found) {
 
 } // namespace
 
-void look_at_programs(const cell_config& config, bool versions, base::findings& found) {
-  const auto& patroni = config.patroni.executable;
-  if (auto wrong = base::why_not_runnable(patroni))
-    found.fault("patroni", fmt::format("Patroni: {} {}; install it, or say where it is with "
-                                       "patroni.executable",
-                                       patroni, *wrong));
-  else if (versions)
-    found.good(
-        "patroni",
-        fmt::format(
-            "{}: {}", patroni,
-            base::version_of(patroni, "--version").value_or("it did not say its version in time")));
-  std::string missing;
-  for (const auto* name : programs_of_postgresql)
-    if (auto wrong = base::why_not_runnable(config.postgresql.bin_dir + "/" + name))
-      missing += fmt::format("{}{} {}", missing.empty() ? "" : ", ", name, *wrong);
-  if (!missing.empty())
-    found.fault("postgresql",
-                fmt::format("PostgreSQL: in {} {}; install its server, or say where it is with "
-                            "postgresql.bin_dir",
-                            config.postgresql.bin_dir, missing));
-  else if (versions)
-    found.good("postgresql",
-               fmt::format("{}: {}", config.postgresql.bin_dir,
-                           base::version_of(config.postgresql.bin_dir + "/postgres", "--version")
-                               .value_or("it did not say its version in time")));
-}
-
 std::optional<std::string> why_not_of_fleet(const cell_config& config,
                                             const std::string& fleet_in_etcd) {
   auto text = base::read_file(config.data_dir + "/fence.json");
@@ -137,28 +102,31 @@ std::optional<std::string> why_not_of_fleet(const cell_config& config,
                      fleet_in_etcd, config.data_dir, memory->fleet());
 }
 
-base::findings check(const loaded_cell_config& loaded) {
+base::findings check(const loaded_cell_config& loaded, const engine_maker& make_engine) {
   const auto& config = loaded.config;
   base::findings found;
   found.good("guid",
              fmt::format("cell {} in availability zone {}", config.guid, config.availability_zone));
   for (const auto& warning : loaded.warnings)
     found.doubt("file", warning);
-  look_at_programs(config, true, found);
-  auto has_programs = found.faults().empty();
   auto user = find_user(config.run_as);
+  auto how = strongest_fencing();
+  base::event_loop loop;
+  process_driver driver{user ? *user : system_user{}, how, config.data_dir};
+  auto engine = make_engine(config, driver, loop);
+  engine->look_at_programs(true, found);
+  auto has_programs = found.faults().empty();
   if (user)
     found.good("user", "nodes run as " + user->name);
   else
     found.fault("user", "cell.run_as: " + user.error());
-  auto how = strongest_fencing();
   if (how == fencing::none)
     found.doubt("fencing", "nodes run without namespaces: neither root nor user namespaces are "
                            "available");
   else
     found.good("fencing", std::string{name_of(how)});
   if (has_programs && user)
-    look_at_settings(config, *user, how, found);
+    look_at_settings(config, *engine, found);
   look_at_directory(config, found);
   auto is_it = [&](const json::value& health) {
     return json::string_member(health, "guid") == config.guid;

@@ -5,12 +5,9 @@
 
 #include "base/findings.hpp"
 #include "cell/cell_config.hpp"
+#include "cell/node_engine.hpp"
 
 namespace matriarch::cell {
-
-/// Whether the programs are there that nodes are made of, and which versions they say they are.
-/// Without `versions` nothing is run.
-void look_at_programs(const cell_config& config, bool versions, base::findings& found);
 
 /// Why no broker can do anything here that acts on an etcd of that fleet, if it is another one than
 /// earlier brokers were of; an empty id is none.
@@ -19,6 +16,7 @@ void look_at_programs(const cell_config& config, bool versions, base::findings& 
 
 /// Whether a cell with this configuration could serve: its programs, its user, its directory, its
 /// address and etcd. Changes nothing. Blocks, for some seconds at most.
-[[nodiscard]] base::findings check(const loaded_cell_config& config);
+[[nodiscard]] base::findings check(const loaded_cell_config& config,
+                                   const engine_maker& make_engine);
 
 } // namespace matriarch::cell

@@ -74,18 +74,7 @@ std::vector<std::string> own_faults(const cell_config& config, const plans_fault
   return words;
 }
 
-settings_judge::surroundings surroundings_of(const cell_config& config, const system_user& user,
-                                             fencing how, std::string directory) {
-  return {config.postgresql.bin_dir,
-          std::move(directory),
-          user,
-          how,
-          {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=/"},
-          [](launch&) {},
-          true};
-}
-
-own_judgement judge_own_settings(const cell_config& config, const system_user& user, fencing how) {
+own_judgement judge_own_settings(const cell_config& config, node_driver& driver) {
   namespace fs = std::filesystem;
   std::error_code unknown;
   auto directory = (fs::temp_directory_path(unknown) / "matriarch-settings-XXXXXX").string();
@@ -98,7 +87,13 @@ own_judgement judge_own_settings(const cell_config& config, const system_user& u
     base::event_loop loop;
     std::unique_ptr<settings_judge> judge;
     loop.run([&] {
-      judge = std::make_unique<settings_judge>(surroundings_of(config, user, how, directory), loop);
+      settings_judge::surroundings with{config.postgresql.bin_dir,
+                                        directory,
+                                        &driver,
+                                        {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=/"},
+                                        false,
+                                        true};
+      judge = std::make_unique<settings_judge>(std::move(with), loop);
       judge->ask(own_settings(config),
                  [promised](const judgement& came) { promised->set_value(came); });
     });

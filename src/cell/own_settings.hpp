@@ -6,7 +6,8 @@
 
 #include "base/result.hpp"
 #include "cell/cell_config.hpp"
-#include "cell/drivers/process.hpp"
+#include "cell/node_driver.hpp"
+#include "cell/node_engine.hpp"
 #include "cell/settings_check.hpp"
 #include "cell/settings_judge.hpp"
 
@@ -21,20 +22,8 @@ namespace matriarch::cell {
 [[nodiscard]] std::vector<std::string> own_faults(const cell_config& config,
                                                   const plans_faults& found);
 
-/// How PostgreSQL's programs are started in a directory of the judge's own.
-[[nodiscard]] settings_judge::surroundings surroundings_of(const cell_config& config,
-                                                           const system_user& user, fencing how,
-                                                           std::string directory);
-
-/// What was found, in words.
-struct own_judgement {
-  std::vector<std::string> faults;
-  std::vector<std::string> unknown; ///< what could not be judged, and why
-};
-
 /// Has PostgreSQL look at them, in a directory that is gone afterwards. Blocks, for some hundredths of a
 /// second a plan, and for half a minute at most.
-[[nodiscard]] own_judgement judge_own_settings(const cell_config& config, const system_user& user,
-                                               fencing how);
+[[nodiscard]] own_judgement judge_own_settings(const cell_config& config, node_driver& driver);
 
 } // namespace matriarch::cell

@@ -168,7 +168,8 @@ void settings_judge::learn_libraries(const std::string& library_dir,
 /// out when it is asked again.
 void settings_judge::try_settings(const postgresql_parameters& parameters, verdict so_far,
                                   const std::string& asked_as) {
-  auto owner_of_file = base::owner{with_.user.uid, with_.user.gid};
+  const auto& user = with_.driver->user();
+  auto owner_of_file = base::owner{user.uid, user.gid};
   if (auto error = base::make_directory(with_.directory, 0711, {geteuid(), getegid()}))
     return fail_first(*error);
   if (auto error = base::replace_file(with_.directory + "/postgresql.conf",
@@ -250,16 +251,16 @@ void settings_judge::run(std::vector<std::string> arguments, std::function<void(
     failed = base::replace_file(log, "", {geteuid(), getegid()});
   if (failed)
     return fail_all(*failed);
-  launch what;
+  program what;
   what.arguments = std::move(arguments);
   what.environment = with_.environment;
   what.directory = "/";
   what.log = log;
-  what.user = with_.user;
-  what.how = with_.how;
-  with_.limit(what);
-  // It changes nothing: a later agent need not know of it.
-  auto started = start_process(what, [](const base::process_identity&) { return true; });
+  if (with_.hides) {
+    what.own = with_.directory;
+    what.needed = {with_.bin_dir};
+  }
+  auto started = with_.driver->run(what);
   if (!started)
     return fail_all(started.error());
   running_ = {*started, clock::now() + longest_run, std::move(then)};
@@ -268,13 +269,14 @@ void settings_judge::run(std::vector<std::string> arguments, std::function<void(
 
 void settings_judge::watch() {
   loop_.after(look_pause, life_.guard([this] {
-    if (base::is_alive(running_->process)) {
+    auto how = with_.driver->end_of(running_->process);
+    if (!how) {
       if (clock::now() > running_->until)
         base::signal_process(running_->process, SIGKILL);
       return watch();
     }
     end came;
-    came.how = reap(running_->process).value_or("it ended");
+    came.how = *std::move(how);
     auto log = with_.directory + "/log";
     std::error_code unknown;
     if (auto size = fs::file_size(log, unknown); unknown || size > most_printed)

@@ -10,7 +10,7 @@
 
 #include "base/event_loop.hpp"
 #include "base/files.hpp"
-#include "cell/drivers/process.hpp"
+#include "cell/node_driver.hpp"
 #include "cell/settings_check.hpp"
 #include "store/lifetime.hpp"
 
@@ -30,11 +30,10 @@ public:
   struct surroundings {
     std::string bin_dir;
     std::string directory; ///< of the judge's own; it is made if it is not there
-    system_user user;
-    fencing how = fencing::none;
+    node_driver* driver;
     std::vector<std::string> environment;
-    std::function<void(launch&)> limit; ///< what the program sees of the machine
-    bool silent = false;                ///< nothing is logged
+    bool hides = true;   ///< the program sees nothing of the cell's but that directory
+    bool silent = false; ///< nothing is logged
   };
   struct judgement {
     installed_postgresql has;
@@ -64,7 +63,7 @@ private:
     std::string printed;
     [[nodiscard]] bool well() const { return how == "exit code 0"; }
   };
-  struct program {
+  struct trial {
     base::process_identity process;
     clock::time_point until;
     std::function<void(const end&)> then;
@@ -100,7 +99,7 @@ private:
   /// What is wrong with settings, by the text of their postgresql.conf.
   std::map<std::string, verdict> judged_;
   std::deque<question> questions_;
-  std::optional<program> running_;
+  std::optional<trial> running_;
   store::lifetime life_;
 };
 

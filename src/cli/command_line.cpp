@@ -10,6 +10,7 @@
 
 #include "base/logging.hpp"
 #include "cell/cell.hpp"
+#include "cell/postgresql_engine.hpp"
 #include "cli/admin_commands.hpp"
 #include "cli/broker.hpp"
 #include "config/yaml_reader.hpp"
@@ -35,7 +36,11 @@ const std::vector<server>& servers() {
   static const std::vector<server> all{
       {"broker", "Serve the Open Service Broker API and /admin", "PATRONI_BROKER_CONFIG",
        "production.yml", [](const std::string& path) { return broker::run(path); }, broker::check},
-      {"cell", "Run the database nodes of one machine", "", "cell.yml", cell::run, cell::check},
+      {"cell", "Run the database nodes of one machine", "", "cell.yml",
+       [](const std::string& path) { return cell::run(path, cell::make_postgresql); },
+       [](const std::string& path, std::ostream& out) {
+         return cell::check(path, cell::make_postgresql, out);
+       }},
       {"router", "Open the public ports and keep HAProxy pointed at the leaders", "", "router.yml",
        router::run, router::check},
   };

@@ -1,8 +1,9 @@
 // `matriarch cell` alone, so that its test needs none of the other subcommands.
 #include "base/logging.hpp"
 #include "cell/cell.hpp"
+#include "cell/postgresql_engine.hpp"
 
 int main(int count, char** arguments) {
   matriarch::base::set_up_logging("info");
-  return count == 2 ? matriarch::cell::run(arguments[1]) : 2;
+  return count == 2 ? matriarch::cell::run(arguments[1], matriarch::cell::make_postgresql) : 2;
 }

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "../temporary_directory.hpp"
+#include "cell/drivers/process_driver.hpp"
 
 using namespace matriarch::cell;
 
@@ -51,7 +52,8 @@ TEST_CASE("PostgreSQL itself says what it does not start with, and nothing is le
   std::filesystem::permissions(trials.path(),
                                std::filesystem::perms{0755}); // PostgreSQL's user too
   ::setenv("TMPDIR", trials.path().c_str(), 1);
-  auto judged = judge_own_settings(config, *user, fencing::none);
+  process_driver driver{*user, fencing::none, trials.path()};
+  auto judged = judge_own_settings(config, driver);
   CHECK(judged.unknown.empty());
   REQUIRE(judged.faults.size() == 3);
   CHECK(judged.faults[0].starts_with("plans.p1.parameters.shared_bufers is \"1\": PostgreSQL 15."));

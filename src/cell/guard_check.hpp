@@ -1,0 +1,53 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/processes.hpp"
+#include "cell/cell_config.hpp"
+#include "cell/node_engine.hpp"
+
+namespace matriarch::cell {
+
+/// Python loads from `directory`, which is made here, the guard of the leader's key and the limits of
+/// the REST API.
+[[nodiscard]] std::optional<std::string> write_guard(const std::string& directory,
+                                                     const system_user& user);
+
+/// What Patroni and PostgreSQL are run with.
+[[nodiscard]] std::vector<std::string> environment_of(const std::string& home,
+                                                      const std::string& python);
+
+/// Whether this cell's Patroni can be kept from taking the leader's key from a successor. It is run as in
+/// a node, to the point where it has loaded what the guard changes.
+class guard_check {
+public:
+  guard_check(const cell_config& config, node_driver& driver);
+
+  void begin();
+  /// Called some times a second.
+  void go_on();
+  /// Patroni was replaced since it was looked at, if a node ended like that.
+  void node_ended(const std::optional<std::string>& how);
+
+  [[nodiscard]] readiness is() const { return is_; }
+  [[nodiscard]] const std::string& refusal() const { return refusal_; }
+  void when_known(std::function<void()> then);
+
+private:
+  using clock = std::chrono::steady_clock;
+  void settle(std::optional<std::string> refusal);
+
+  const cell_config& config_;
+  node_driver& driver_;
+  readiness is_ = readiness::unknown;
+  std::string refusal_; ///< in words
+  std::optional<base::process_identity> running_;
+  clock::time_point look_at_{}; ///< when it is looked at again, or has taken too long
+  std::vector<std::function<void()>> waiting_;
+};
+
+} // namespace matriarch::cell

@@ -1,0 +1,439 @@
+#include "cell/node.hpp"
+
+#include <unistd.h>
+
+#include <utility>
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "base/files.hpp"
+#include "model/names.hpp"
+#include "store/keys.hpp"
+#include "tls/certificate.hpp"
+
+namespace matriarch::cell {
+
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+/// The broker repeats its order for as long as it is needed. A client that had connected before has an
+/// engine's time for logging in to say who it is, and is refused by nothing that came later.
+constexpr milliseconds longest_kept_out{12'000};
+/// A session that comes back, before its engine has read its file again, takes longer to hold what keeps
+/// others out. After that only those come that had connected before.
+constexpr milliseconds short_keep_out_pause{20};
+constexpr milliseconds keep_out_pause{250};
+constexpr milliseconds looked_often{2'000};
+// A node that starts is looked at often, for somebody waits; one that runs only to notice a change.
+constexpr milliseconds probe_pause_starting{500};
+constexpr milliseconds probe_pause_running{5'000};
+// A leader that freezes is to be known as such before another one leads: within the shortest lease.
+constexpr milliseconds probe_pause_leading{1'000};
+// A database's clean stop takes two seconds, more where much is still to be written.
+constexpr seconds clean_stop{20};
+// A program loses a signal that comes before it has set its handlers, so it is sent again.
+constexpr milliseconds signal_pause{1'000};
+// Brokers wait 30 seconds for an answer.
+constexpr seconds longest_answer{28};
+// A directory that cannot be removed, say on a failing disk, is tried again at a calm pace.
+constexpr seconds removal_pause{2};
+// Twice this for each node: the log and the one before it.
+constexpr std::size_t longest_log = 8 * 1024 * 1024;
+
+std::string first_certificate_in(std::string_view text) {
+  auto all = tls::certificates_in(text);
+  return all.empty() ? "" : std::move(all.front());
+}
+
+} // namespace
+
+node::node(node_record record, const std::string& directory, const node_surroundings& with,
+           std::function<void(const std::string& node_id)> gone)
+    : with_(with), gone_(std::move(gone)), state_{std::move(record), node_files{directory}},
+      engine_(with.engine.attach(state_)), started_at_(clock::now()), restart_at_(clock::now()) {}
+
+std::string_view node::word() const {
+  switch (is_) {
+  case state::starting:
+    return "starting";
+  case state::running:
+    return "running";
+  case state::restarting:
+    return "restarting";
+  case state::stopping:
+    break;
+  }
+  return "stopping";
+}
+
+base::owner node::nodes_own() const {
+  return {with_.driver.user().uid, with_.driver.user().gid};
+}
+
+std::string node::registrar_key() const {
+  return fmt::format("{}{}:cf-{}:{}", store::keys::registrar, with_.hostname, id(),
+                     state_.record.where.port);
+}
+
+std::optional<std::string> node::save() const {
+  return base::write_durably(state_.files.record, text_of(state_.record), {geteuid(), getegid()});
+}
+
+void node::bound_log() const {
+  if (is_ != state::stopping)
+    base::bound_log(state_.files.log, longest_log);
+}
+
+std::optional<std::string> node::discard(const std::string& directory) {
+  auto now = std::chrono::system_clock::now().time_since_epoch();
+  auto trash = fmt::format("{}/{}-{}", with_.trash, id(),
+                           std::chrono::duration_cast<milliseconds>(now).count());
+  if (auto error = base::move_durably(directory, trash))
+    return error;
+  with_.remover.remove(trash, [id = id()](const std::optional<std::string>& error) {
+    if (error)
+      spdlog::warn("node {}: {}; what is left goes at the agent's next start", id, *error);
+  });
+  return std::nullopt;
+}
+
+// -- running --------------------------------------------------------------------------------------
+
+void node::adopt() {
+  if (auto there = base::read_file(state_.files.certificate, longest_file_of_node); there && *there)
+    state_.certificate = first_certificate_in(**there);
+  if (auto there = base::read_file(state_.files.fleet, longest_file_of_node); there && *there)
+    state_.authorities = **there;
+  busy_ = true;
+  with_.driver.adopt(state_.place(), life_.guard([this](const node_life& life) {
+    busy_ = false;
+    if (life.alive) {
+      // An agent may end between writing what a node is to read and having it read.
+      reload_wanted_ = true;
+      engine_->adopt();
+    }
+    spdlog::info("node {} of {} found {}", id(), state_.record.request.scope,
+                 life.alive ? "running" : "ended");
+    if (life.alive && is_ == state::restarting)
+      is_ = state::starting;
+  }));
+}
+
+void node::launch_now() {
+  if (is_ == state::restarting && !busy_)
+    launch();
+}
+
+void node::launch() {
+  // Not even one that ran here before: it would lead as if nobody had led since.
+  if (with_.engine.ready() != readiness::ready) {
+    is_ = state::restarting;
+    restart_at_ = clock::now();
+    return;
+  }
+  is_ = state::starting;
+  started_at_ = clock::now();
+  // No engine starts as a leader before it answers.
+  may_lead_ = false;
+  silent_ = false;
+  busy_ = true;
+  // Nothing of an earlier start may still write into the data directory.
+  with_.driver.destroy(state_.place(), life_.guard([this](std::size_t left) {
+    busy_ = false;
+    if (is_ == state::stopping)
+      return;
+    if (left == 0)
+      return start();
+    spdlog::warn("node {}: killed {} processes that an earlier start had left behind", id(), left);
+    ended();
+  }));
+}
+
+void node::start() {
+  auto failed =
+      engine_->write_files([this](const std::string& directory) { return discard(directory); });
+  if (failed)
+    return fail(*failed);
+  busy_ = true;
+  auto record = [this](const node_run& run) {
+    state_.record.process = run.process;
+    state_.record.kept_by = run.kept_by;
+    state_.record.isolated = run.isolated;
+    auto error = save();
+    if (error)
+      spdlog::error("{}", *error);
+    return !error;
+  };
+  with_.driver.start(
+      state_.place(), engine_->command(), record, life_.guard([this](const result<node_run>& run) {
+        busy_ = false;
+        if (is_ == state::stopping)
+          return;
+        if (!run)
+          return fail(run.error());
+        probe_at_ = clock::now() + probe_pause_starting;
+        spdlog::info("node {} of {} started on {}, process {}", id(), state_.record.request.scope,
+                     name_of(state_.record.where), run->process ? run->process->pid : 0);
+      }));
+}
+
+void node::fail(const std::string& why) {
+  spdlog::error("node {} cannot be started: {}", id(), why);
+  ended();
+}
+
+void node::ended() {
+  auto lived = std::chrono::duration_cast<milliseconds>(clock::now() - started_at_);
+  auto pause = pause_.next(lived);
+  is_ = state::restarting;
+  restart_at_ = clock::now() + pause;
+  with_.announcer.remove(registrar_key(), [] {});
+  spdlog::warn("node {} is started again in {} ms", id(), pause.count());
+}
+
+void node::look_after() {
+  if (is_ == state::stopping)
+    return go_on_stopping();
+  if (busy_)
+    return;
+  if (is_ == state::restarting) {
+    if (clock::now() >= restart_at_)
+      launch();
+    return;
+  }
+  busy_ = true;
+  with_.driver.alive(state_.place(), life_.guard([this](const node_life& life) {
+    busy_ = false;
+    if (is_ == state::stopping)
+      return;
+    if (life.alive)
+      return found_alive();
+    spdlog::warn("node {} ended{}", id(), life.how ? fmt::format(" ({})", *life.how) : "");
+    with_.engine.node_ended(life.how);
+    // At once, for a server that nobody watches goes on taking writes.
+    with_.driver.destroy(state_.place(), [](std::size_t) {});
+    ended();
+  }));
+}
+
+void node::found_alive() {
+  if (silent_ && may_lead_)
+    kill_if_replaced();
+  if (!probing_ && clock::now() >= probe_at_)
+    probe();
+}
+
+void node::probe() {
+  probing_ = true;
+  engine_->ask(life_.guard([this](const node_answer& answer) { probed(answer); }));
+}
+
+void node::probed(const node_answer& answer) {
+  probing_ = false;
+  // Once it has answered, it has set its handlers.
+  if (answer.answered && reload_wanted_) {
+    reload_wanted_ = false;
+    with_.driver.reload(state_.place());
+  }
+  if (!answer.answered)
+    silent_ = true;
+  else if (answer.leads) {
+    silent_ = false;
+    may_lead_ = *answer.leads;
+  }
+  if (is_ == state::starting && answer.runs) {
+    is_ = state::running;
+    with_.announcer.put(registrar_key(), name_of(state_.record.where));
+    spdlog::info("node {} runs", id());
+  } else if (is_ == state::running && answer.answered && !answer.runs) {
+    is_ = state::starting;
+    with_.announcer.remove(registrar_key(), [] {});
+    spdlog::warn("node {}: {} does not run; it is being taken care of", id(), with_.engine.title());
+  }
+  probe_at_ = clock::now()
+              + (is_ == state::starting ? probe_pause_starting
+                 : may_lead_            ? probe_pause_leading
+                                        : probe_pause_running);
+}
+
+/// Fences a leader that does not answer: once another one leads, it is killed, for as soon as it went
+/// on it would take writes that its successor never gets, until it has seen what happened. When it is
+/// started again it follows.
+void node::kill_if_replaced() {
+  if (std::exchange(asking_who_leads_, true))
+    return;
+  engine_->ask_successor(life_.guard([this](const std::optional<std::string>& who) {
+    asking_who_leads_ = false;
+    auto is_up = is_ == state::starting || is_ == state::running;
+    if (!who || !silent_ || !may_lead_ || !is_up || !state_.record.process)
+      return;
+    spdlog::warn("node {} is killed, for it does not answer and {} leads in its place", id(),
+                 model::quoted(*who));
+    may_lead_ = false;
+    with_.driver.kill(state_.place());
+  }));
+}
+
+// -- certificates ---------------------------------------------------------------------------------
+
+/// Until then it shows the ones of before: whose those are stays known.
+std::optional<std::string> node::install(const node_key& what) {
+  auto authorities = what.authorities;
+  for (const auto& before : tls::certificates_in(state_.authorities))
+    if (authorities.find(before) == std::string::npos
+        && tls::is_signed_by(state_.certificate, before))
+      authorities += before;
+  if (auto error = base::replace_file(state_.files.fleet, authorities, nodes_own()))
+    return error;
+  if (auto error =
+          base::replace_file(state_.files.certificate, what.certificate + what.key, nodes_own()))
+    return error;
+  state_.certificate = first_certificate_in(what.certificate);
+  state_.authorities = std::move(authorities);
+  state_.record.api_tls = state_.record.api_tls || what.api_tls;
+  return std::nullopt;
+}
+
+std::optional<std::string> node::renew(const node_key& what) {
+  auto error = install(what);
+  if (!error)
+    error = save();
+  if (!error)
+    error = engine_->write_configuration();
+  if (error) {
+    spdlog::error("node {}: {}", id(), *error);
+    return error;
+  }
+  reload_wanted_ = true;
+  probe_at_ = clock::now();
+  spdlog::info("node {} has a new certificate", id());
+  return std::nullopt;
+}
+
+// -- who may get in -------------------------------------------------------------------------------
+
+/// They stay refused until others come: no binding gets a name that another one had.
+std::optional<std::string> node::keep_out(std::set<std::string> roles) {
+  kept_out_.merge(roles);
+  // A full disk keeps nothing of this from being done but the file.
+  auto error = refused_ == kept_out_ ? std::nullopt : engine_->refuse(kept_out_);
+  if (!error)
+    refused_ = kept_out_;
+  often_until_ = clock::now() + looked_often;
+  if (std::exchange(keep_out_until_, clock::now() + longest_kept_out) == clock::time_point{}) {
+    spdlog::info("node {}: revoked roles are refused, and their sessions end", id());
+    go_on_keeping_out();
+  }
+  return error;
+}
+
+void node::go_on_keeping_out() {
+  engine_->end_sessions(kept_out_);
+  auto now = clock::now();
+  if (now < keep_out_until_) {
+    auto pause = now < often_until_ ? short_keep_out_pause : keep_out_pause;
+    with_.loop.after(pause, life_.guard([this] { go_on_keeping_out(); }));
+    return;
+  }
+  kept_out_.clear();
+  keep_out_until_ = {};
+}
+
+// -- removal --------------------------------------------------------------------------------------
+
+void node::remove(removed_function then) {
+  waiters_.push_back({std::move(then), clock::now() + longest_answer});
+  if (is_ != state::stopping)
+    remove();
+}
+
+void node::remove() {
+  spdlog::info("node {} is being removed", id());
+  is_ = state::stopping;
+  kill_at_ = clock::now() + clean_stop;
+  signal_at_ = clock::now();
+  go_on_stopping();
+}
+
+void node::go_on_stopping() {
+  auto now = clock::now();
+  if (!moved_away_ && !busy_) {
+    busy_ = true;
+    with_.driver.alive(state_.place(), life_.guard([this](const node_life& life) {
+      busy_ = false;
+      if (life.alive)
+        return signal_to_stop();
+      clear_away();
+    }));
+  }
+  std::erase_if(waiters_, [&](const waiter& waiting) {
+    if (now < waiting.until)
+      return false;
+    waiting.then(!moved_away_   ? "its processes are still ending"
+                 : !files_gone_ ? "its files are still being removed"
+                                : "etcd cannot be reached to remove its key");
+    return true;
+  });
+}
+
+void node::signal_to_stop() {
+  auto now = clock::now();
+  if (now >= kill_at_) {
+    if (!std::exchange(killed_, true))
+      spdlog::warn("node {} did not stop within {} s; killing it", id(), clean_stop.count());
+    with_.driver.kill(state_.place());
+  } else if (now >= signal_at_) {
+    signal_at_ = now + signal_pause;
+    with_.driver.stop(state_.place());
+  }
+}
+
+/// The node's first process is gone: removes what is left.
+void node::clear_away() {
+  busy_ = true;
+  with_.driver.destroy(state_.place(), life_.guard([this](std::size_t left) {
+    busy_ = false;
+    if (left > 0)
+      return; // looks again at the next tick, until none is left
+    auto trash = fmt::format("{}/{}", with_.trash, id());
+    if (auto error = base::move_durably(state_.files.directory, trash))
+      return spdlog::error("node {}: {}", id(), *error);
+    moved_away_ = true;
+    with_.announcer.remove(registrar_key(), life_.guard([this] {
+      key_gone_ = true;
+      removed_if_done();
+    }));
+    remove_files(trash);
+  }));
+}
+
+void node::remove_files(const std::string& trash) {
+  auto finished = life_.guard([this, trash](const std::optional<std::string>& error) {
+    if (error) {
+      spdlog::error("node {}: {}; trying again", id(), *error);
+      with_.loop.after(removal_pause, life_.guard([this, trash] { remove_files(trash); }));
+      return;
+    }
+    files_gone_ = true;
+    removed_if_done();
+  });
+  with_.remover.remove(trash,
+                       [&loop = with_.loop, finished](const std::optional<std::string>& error) {
+                         loop.post([finished, error] { finished(error); });
+                       });
+}
+
+void node::removed_if_done() {
+  if (!files_gone_ || !key_gone_)
+    return;
+  spdlog::info("node {} is removed", id());
+  auto self = shared_from_this();
+  for (const auto& waiting : std::exchange(waiters_, {}))
+    waiting.then(std::nullopt);
+  gone_(id());
+}
+
+} // namespace matriarch::cell

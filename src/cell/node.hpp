@@ -1,0 +1,143 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/event_loop.hpp"
+#include "base/files.hpp"
+#include "base/remover.hpp"
+#include "cell/node_driver.hpp"
+#include "cell/node_engine.hpp"
+#include "cell/node_keys.hpp"
+#include "cell/node_state.hpp"
+#include "cell/restart_pause.hpp"
+#include "store/announcer.hpp"
+#include "store/lifetime.hpp"
+
+namespace matriarch::cell {
+
+/// What the nodes of a cell have in common. It outlives them.
+struct node_surroundings {
+  std::string trash; ///< a directory for what is being removed
+  std::string hostname;
+  base::event_loop& loop;
+  node_driver& driver;
+  node_engine& engine;
+  store::announcer& announcer;
+  base::remover& remover;
+};
+
+/// A node's life: it is started, kept running, fenced if another one leads in its place, and removed.
+/// Everything happens on the event loop's thread.
+class node : public std::enable_shared_from_this<node> {
+public:
+  using clock = std::chrono::steady_clock;
+
+  enum class state {
+    starting,   ///< its first process runs
+    running,    ///< and serves
+    restarting, ///< its processes ended; they are started again after a pause
+    stopping,   ///< being removed
+  };
+
+  /// `gone` is called once it is removed, and no more is to be heard of it.
+  node(node_record record, const std::string& directory, const node_surroundings& with,
+       std::function<void(const std::string& node_id)> gone);
+
+  [[nodiscard]] const node_state& what() const { return state_; }
+  [[nodiscard]] const std::string& id() const { return state_.id(); }
+  [[nodiscard]] state is() const { return is_; }
+  [[nodiscard]] std::string_view word() const;
+  [[nodiscard]] engine_node::certified shows() const { return engine_->shows(); }
+
+  /// Writes its record.
+  [[nodiscard]] std::optional<std::string> save() const;
+  /// An earlier agent has made it: takes it over as it is.
+  void adopt();
+  /// Starts it.
+  void launch();
+  /// Does not wait for the end of a pause.
+  void launch_now();
+  /// What has to be done now: called some times a second.
+  void look_after();
+  /// It may have stood still together with this machine.
+  void suspect() { silent_ = true; }
+  void bound_log() const;
+
+  /// Writes a key and its certificate down, which it shows from its next start or reload on.
+  [[nodiscard]] std::optional<std::string> install(const node_key& what);
+  /// The same of one that runs.
+  [[nodiscard]] std::optional<std::string> renew(const node_key& what);
+
+  /// Lets none of these in, and ends what they have open and open again for a while: until the broker
+  /// gets in itself, or asks again.
+  [[nodiscard]] std::optional<std::string> keep_out(std::set<std::string> roles);
+
+  /// Called with nothing once it is gone, or with what is still waited for, if that takes too long.
+  using removed_function = std::function<void(const std::optional<std::string>& not_yet)>;
+  void remove(removed_function then);
+  /// The same; nobody waits.
+  void remove();
+
+private:
+  /// Somebody who waits for its removal.
+  struct waiter {
+    removed_function then;
+    clock::time_point until;
+  };
+
+  [[nodiscard]] base::owner nodes_own() const;
+  [[nodiscard]] std::string registrar_key() const;
+  void start();
+  void fail(const std::string& why);
+  void ended();
+  void found_alive();
+  void probe();
+  void probed(const node_answer& answer);
+  void kill_if_replaced();
+  void go_on_keeping_out();
+  void go_on_stopping();
+  void signal_to_stop();
+  void clear_away();
+  void remove_files(const std::string& trash);
+  void removed_if_done();
+  [[nodiscard]] std::optional<std::string> discard(const std::string& directory);
+
+  const node_surroundings& with_;
+  std::function<void(const std::string& node_id)> gone_;
+  node_state state_;
+  std::unique_ptr<engine_node> engine_;
+  state is_ = state::restarting;
+  bool busy_ = false; ///< the driver is at work for it
+  restart_pause pause_;
+  clock::time_point started_at_;
+  clock::time_point restart_at_;
+  clock::time_point probe_at_;
+  bool probing_ = false;
+  bool reload_wanted_ = false; ///< what it has to read has changed, or may have
+  // Whether it has to be fenced:
+  bool may_lead_ = true; ///< it led when it was last heard of, or nothing is known yet
+  bool silent_ = false;  ///< it has not answered since
+  bool asking_who_leads_ = false;
+  std::set<std::string> kept_out_; ///< roles that are refused and whose sessions are ended
+  std::set<std::string> refused_;  ///< of these, those that the engine has been told of
+  clock::time_point often_until_{};
+  clock::time_point keep_out_until_{};
+  // While stopping:
+  clock::time_point kill_at_;
+  clock::time_point signal_at_;
+  bool killed_ = false;
+  bool moved_away_ = false; ///< all its processes are gone, and its directory
+  bool files_gone_ = false;
+  bool key_gone_ = false;
+  std::vector<waiter> waiters_;
+  store::lifetime life_;
+};
+
+} // namespace matriarch::cell

@@ -1,0 +1,137 @@
+#include "cell/postgresql_engine.hpp"
+
+#include <array>
+#include <chrono>
+#include <utility>
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "base/programs.hpp"
+#include "cell/guard_check.hpp"
+#include "cell/own_settings.hpp"
+#include "cell/postgresql_node.hpp"
+#include "cell/settings_judge.hpp"
+#include "store/lifetime.hpp"
+
+namespace matriarch::cell {
+
+namespace {
+
+constexpr std::chrono::seconds postgresql_look{60};
+
+/// Without one of these a node cannot be made, copied, or brought back.
+constexpr std::array programs_of_postgresql{
+    "postgres",       "initdb",    "pg_ctl",     "pg_basebackup",
+    "pg_controldata", "pg_rewind", "pg_isready", "psql"};
+
+class postgresql_engine final : public node_engine {
+public:
+  postgresql_engine(const cell_config& config, node_driver& driver, base::event_loop& loop)
+      : config_(config), driver_(driver), loop_(loop), guard_(config, driver),
+        judge_({config.postgresql.bin_dir, config.data_dir + "/postgresql", &driver,
+                environment_of("/", "")},
+               loop) {}
+
+  [[nodiscard]] std::string name() const override { return "postgresql"; }
+  [[nodiscard]] std::string title() const override { return "PostgreSQL"; }
+  [[nodiscard]] std::string version() const override { return judge_.version(); }
+
+  void look_at_programs(bool versions, base::findings& found) const override {
+    const auto& patroni = config_.patroni.executable;
+    if (auto wrong = base::why_not_runnable(patroni))
+      found.fault("patroni", fmt::format("Patroni: {} {}; install it, or say where it is with "
+                                         "patroni.executable",
+                                         patroni, *wrong));
+    else if (versions)
+      found.good("patroni", fmt::format("{}: {}", patroni,
+                                        base::version_of(patroni, "--version")
+                                            .value_or("it did not say its version in time")));
+    const auto& programs = config_.postgresql.bin_dir;
+    std::string missing;
+    for (const auto* name : programs_of_postgresql)
+      if (auto wrong = base::why_not_runnable(programs + "/" + name))
+        missing += fmt::format("{}{} {}", missing.empty() ? "" : ", ", name, *wrong);
+    if (!missing.empty())
+      found.fault("postgresql",
+                  fmt::format("PostgreSQL: in {} {}; install its server, or say where it is with "
+                              "postgresql.bin_dir",
+                              programs, missing));
+    else if (versions)
+      found.good("postgresql", fmt::format("{}: {}", programs,
+                                           base::version_of(programs + "/postgres", "--version")
+                                               .value_or("it did not say its version in time")));
+  }
+
+  [[nodiscard]] own_judgement judge_own_settings() override {
+    return cell::judge_own_settings(config_, driver_);
+  }
+
+  void start(bool has_nodes) override {
+    guard_.begin();
+    look();
+    if (has_nodes)
+      judge_own();
+  }
+  void tick() override { guard_.go_on(); }
+
+  [[nodiscard]] readiness ready() const override { return guard_.is(); }
+  [[nodiscard]] std::string why_refused() const override { return guard_.refusal(); }
+  void when_known(std::function<void()> then) override { guard_.when_known(std::move(then)); }
+  void node_ended(const std::optional<std::string>& how) override { guard_.node_ended(how); }
+
+  [[nodiscard]] std::unique_ptr<engine_node> attach(node_state& which) override {
+    return std::make_unique<postgresql_node>(config_, driver_, loop_, which);
+  }
+
+  void describe_settings(text_function then) override {
+    judge_.ask({}, [then = std::move(then)](const result<settings_judge::judgement>& came) {
+      then(came ? result<std::string>{text_of(came->has)}
+                : result<std::string>{failure{came.error()}});
+    });
+  }
+
+  [[nodiscard]] std::optional<std::string> judge_settings(const std::string& question,
+                                                          text_function then) override {
+    auto plans = parse_plans(question);
+    if (!plans)
+      return plans.error();
+    judge_.ask(*std::move(plans),
+               [then = std::move(then)](const result<settings_judge::judgement>& came) {
+                 then(came ? result<std::string>{text_of(came->has, came->faults, came->unjudged)}
+                           : result<std::string>{failure{came.error()}});
+               });
+    return std::nullopt;
+  }
+
+private:
+  void look() {
+    loop_.after(postgresql_look, life_.guard([this] { look(); }));
+    judge_.look();
+  }
+
+  /// The start has done it where there were no nodes.
+  void judge_own() {
+    judge_.ask(own_settings(config_), [this](const result<settings_judge::judgement>& came) {
+      if (came)
+        for (const auto& words : own_faults(config_, came->faults))
+          spdlog::error("what runs here is looked after, and new nodes do not start: {}", words);
+    });
+  }
+
+  const cell_config& config_;
+  node_driver& driver_;
+  base::event_loop& loop_;
+  guard_check guard_;
+  settings_judge judge_;
+  store::lifetime life_;
+};
+
+} // namespace
+
+std::unique_ptr<node_engine> make_postgresql(const cell_config& config, node_driver& driver,
+                                             base::event_loop& loop) {
+  return std::make_unique<postgresql_engine>(config, driver, loop);
+}
+
+} // namespace matriarch::cell

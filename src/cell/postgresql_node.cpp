@@ -1,0 +1,323 @@
+#include "cell/postgresql_node.hpp"
+
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <spdlog/spdlog.h>
+
+#include "base/files.hpp"
+#include "base/json.hpp"
+#include "cell/backends.hpp"
+#include "cell/guard_check.hpp"
+#include "store/etcd_access.hpp"
+#include "store/keys.hpp"
+#include "tls/certificate.hpp"
+
+namespace matriarch::cell {
+
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// What a node shows until it has a certificate of the fleet's: nobody looks at its end.
+constexpr std::chrono::days unchecked_life{10 * 365};
+// The clocks of clients differ.
+constexpr std::chrono::days backdated{1};
+
+/// A file that has to be there.
+result<std::string> text_in(const std::string& path) {
+  auto text = base::read_file(path);
+  if (!text)
+    return failure{text.error()};
+  if (!*text)
+    return failure{fmt::format("there is no file {}", path)};
+  return **std::move(text);
+}
+
+std::string first_certificate_of(std::string_view text) {
+  auto all = tls::certificates_in(text);
+  return all.empty() ? "" : std::move(all.front());
+}
+
+node_answer answer_in(const base::outcome& came) {
+  node_answer answer;
+  answer.answered = came.status != 0;
+  auto body = answer.answered ? json::parse(came.body) : result<json::document>{failure{""}};
+  if (!body)
+    return answer;
+  answer.runs = json::string_member(*body, "state") == "running";
+  // While it recovers its role is still what it was before it crashed.
+  answer.leads = answer.runs && json::string_member(*body, "role") != "replica";
+  return answer;
+}
+
+} // namespace
+
+postgresql_node::postgresql_node(const cell_config& config, node_driver& driver,
+                                 base::event_loop& loop, node_state& state)
+    : config_(config), driver_(driver), loop_(loop), state_(state), paths_(state.files.directory) {}
+
+base::owner postgresql_node::nodes_own() const {
+  return {driver_.user().uid, driver_.user().gid};
+}
+
+/// Whether Patroni is made to show it, from its next start or reload on.
+bool postgresql_node::shows_certificate() const {
+  return state_.record.api_tls && !state_.authorities.empty();
+}
+
+engine_node::certified postgresql_node::shows() const {
+  return {speaks_tls_ && config_.postgresql.tls.certificate.empty(), speaks_tls_};
+}
+
+// -- what it is started with ----------------------------------------------------------------------
+
+program postgresql_node::command() const {
+  program what;
+  what.arguments = {config_.patroni.executable, paths_.patroni};
+  what.environment = environment_of(paths_.home, paths_.python);
+  what.directory = paths_.home;
+  what.log = paths_.log;
+  what.own = paths_.directory;
+  what.needed = {config_.patroni.executable, config_.postgresql.bin_dir};
+  return what;
+}
+
+std::optional<std::string> postgresql_node::write_files(const discard_function& discard) {
+  const auto& paths = paths_;
+  asked_by_tls_ = speaks_tls_ = shows_certificate();
+  if (auto error = discard_half_a_copy(discard))
+    return error;
+  for (const auto& directory : {paths.home, paths.run})
+    if (auto error = base::make_directory(directory, 0700, nodes_own()))
+      return error;
+  if (auto error = write_guard(paths.python, driver_.user()))
+    return error;
+  if (auto error = write_programs())
+    return error;
+  if (auto error = make_refused())
+    return error;
+  if (auto error = write_configuration())
+    return error;
+  if (auto error = base::replace_file(paths.bootstrap_sql,
+                                      render_bootstrap_sql(state_.record.request), nodes_own()))
+    return error;
+  return base::replace_file(paths.bootstrap_script, render_bootstrap_script(config_, paths),
+                            nodes_own());
+}
+
+/// A node that ended in the middle of its copy of the leader has data that nothing starts with, and
+/// Patroni leaves what it finds alone. pg_basebackup writes the label first and pg_control last; data
+/// that ever was a cluster's has no label, or both.
+std::optional<std::string>
+postgresql_node::discard_half_a_copy(const discard_function& discard) const {
+  std::error_code unknown;
+  if (!fs::exists(paths_.data + "/backup_label", unknown)
+      || fs::exists(paths_.data + "/global/pg_control", unknown) || unknown)
+    return std::nullopt;
+  spdlog::info("node {}: it ended in the middle of its copy, and begins anew", state_.id());
+  return discard(paths_.data);
+}
+
+/// The keys and the certificates that a node shows: the operator's as they are now, if there are any
+/// for PostgreSQL, and what the node has, or, so that clients can encrypt, one that nobody can check.
+std::optional<std::string> postgresql_node::write_certificate() {
+  const auto& tls = config_.postgresql.tls;
+  const auto& paths = paths_;
+  if (!tls.authority.empty())
+    if (auto error = copy_file(tls.authority, paths.authority))
+      return error;
+  if (!tls.certificate.empty()) {
+    auto certificate = text_in(tls.certificate);
+    if (!certificate)
+      return certificate.error();
+    auto key = text_in(tls.key);
+    if (!key)
+      return key.error();
+    // A file need not end with a line's end, and a PEM block has to begin on a line of its own.
+    if (auto error = base::replace_file(paths.operators, *certificate + "\n" + *key, nodes_own()))
+      return error;
+  }
+  auto there = base::read_file(paths.certificate, longest_file_of_node);
+  if (!there)
+    return there.error();
+  if (*there) {
+    state_.certificate = first_certificate_of(**there);
+    return std::nullopt;
+  }
+  auto now = std::chrono::time_point_cast<milliseconds>(std::chrono::system_clock::now());
+  auto made = tls::make_unchecked({state_.record.request.node_id, {state_.record.where.host}},
+                                  {now - backdated, now + unchecked_life});
+  if (!made)
+    return made.error();
+  state_.certificate = made->certificate;
+  return base::replace_file(paths.certificate, made->certificate + made->key, nodes_own());
+}
+
+/// What Patroni needs to speak TLS with etcd: copies, for it runs as another user and may see no
+/// other directory of the operator's.
+std::optional<std::string> postgresql_node::write_etcd_files() const {
+  const auto& etcd = config_.etcd;
+  const auto& paths = paths_;
+  for (const auto& [from, to] : {std::pair{&etcd.tls_authority, &paths.etcd_authority},
+                                 {&etcd.tls_certificate, &paths.etcd_certificate},
+                                 {&etcd.tls_key, &paths.etcd_key}})
+    if (!from->empty())
+      if (auto error = copy_file(*from, *to))
+        return error;
+  return std::nullopt;
+}
+
+std::optional<std::string> postgresql_node::copy_file(const std::string& from,
+                                                      const std::string& to) const {
+  auto text = text_in(from);
+  if (!text)
+    return text.error();
+  return base::replace_file(to, *text, nodes_own());
+}
+
+/// The node's own view of PostgreSQL's programs. They belong to the agent: a database's superuser
+/// must not replace what is started next.
+std::optional<std::string> postgresql_node::write_programs() const {
+  const auto& directory = paths_.programs;
+  if (auto error = base::make_directory(directory, 0750, {geteuid(), driver_.user().gid}))
+    return error;
+  std::error_code error;
+  for (const auto& name : base::names_in(config_.postgresql.bin_dir)) {
+    auto link = fs::path{directory} / name;
+    auto target = fs::path{config_.postgresql.bin_dir} / name;
+    std::error_code none_yet;
+    if (name == "postgres" || fs::read_symlink(link, none_yet) == target)
+      continue;
+    fs::remove(link, error);
+    fs::create_symlink(target, link, error);
+    if (error)
+      return fmt::format("cannot make {}: {}", link.string(), error.message());
+  }
+  auto script = directory + "/postgres";
+  if (auto failed = base::replace_file(script, render_postgres_script(config_, paths_),
+                                       {geteuid(), getegid()}))
+    return failed;
+  fs::permissions(script, fs::perms{0755}, error);
+  if (error)
+    return fmt::format("cannot make {} executable: {}", script, error.message());
+  return std::nullopt;
+}
+
+std::optional<std::string> postgresql_node::write_configuration() {
+  if (auto error = write_certificate())
+    return error;
+  if (auto error = write_etcd_files())
+    return error;
+  auto text = render_patroni(config_, state_.record, paths_, !state_.authorities.empty());
+  return base::replace_file(paths_.patroni, text, nodes_own());
+}
+
+/// PostgreSQL does not start, and reads nothing again, while a file that pg_hba.conf names is missing.
+/// What a file has that is there stays refused.
+std::optional<std::string> postgresql_node::make_refused() const {
+  auto there = base::read_file(paths_.refused, longest_file_of_node);
+  if (!there)
+    return there.error();
+  return *there ? std::nullopt : base::replace_file(paths_.refused, "", nodes_own());
+}
+
+/// A node outlives its agent, and may have files as an earlier one made them. Patroni reads its
+/// configuration once it is told to, and writes pg_hba.conf from it. Of a node without a certificate
+/// all else stays as it is until it gets one.
+void postgresql_node::adopt() {
+  auto text = base::read_file(paths_.patroni, longest_file_of_node);
+  if (!text || !*text)
+    return spdlog::error("node {}: cannot read {}", state_.id(), paths_.patroni);
+  asked_by_tls_ = cell::speaks_tls(**text);
+  if (auto error = make_refused())
+    return spdlog::error("node {}: {}", state_.id(), *error);
+  if (!state_.authorities.empty()) {
+    if (auto error = write_configuration())
+      spdlog::error("node {}: {}", state_.id(), *error);
+    return;
+  }
+  auto renewed = with_access_rules(**text, access_rules(config_, state_.record.request, paths_));
+  if (!renewed)
+    return spdlog::error("node {}: {} is of another form, and is left as it is", state_.id(),
+                         paths_.patroni);
+  if (*renewed == **text)
+    return;
+  if (auto error = base::replace_file(paths_.patroni, *renewed, nodes_own()))
+    return spdlog::error("node {}: {}", state_.id(), *error);
+  spdlog::info("node {}: its pg_hba.conf is brought up to date", state_.id());
+}
+
+// -- how it is ------------------------------------------------------------------------------------
+
+void postgresql_node::ask(std::function<void(node_answer)> then) {
+  ask(std::move(then), false);
+}
+
+/// While a reload is under way nobody can tell whether Patroni speaks TLS already.
+void postgresql_node::ask(std::function<void(node_answer)> then, bool again) {
+  auto by_tls = asked_by_tls_;
+  const auto& where = state_.record.where;
+  base::outgoing question;
+  question.url =
+      fmt::format("{}://{}:{}/patroni", by_tls ? "https" : "http", where.host, where.api_port);
+  question.tls.authority_text = state_.authorities;
+  question.timeout = seconds{2};
+  question.max_answer_bytes = 64 * 1024;
+  loop_.send(std::move(question), life_.guard([this, then = std::move(then), again,
+                                               by_tls](const base::outcome& answer) {
+    if (answer.status != 0 && by_tls)
+      speaks_tls_ = true;
+    if (answer.status == 0 && shows_certificate()) {
+      asked_by_tls_ = !by_tls;
+      if (!again)
+        return ask(then, true);
+    }
+    then(answer_in(answer));
+  }));
+}
+
+void postgresql_node::ask_successor(
+    std::function<void(const std::optional<std::string>& who)> then) {
+  const auto& request = state_.record.request;
+  if (!etcd_) {
+    auto access = store::access_of(config_.etcd);
+    if (!request.etcd.username.empty()) {
+      access.username = request.etcd.username;
+      access.password = request.etcd.password;
+    }
+    etcd_ = std::make_unique<store::etcd_client>(loop_, std::move(access));
+  }
+  etcd_->range({store::keys::leader(request.scope), {}},
+               life_.guard([this, then = std::move(then)](const store::range_result& read) {
+                 if (!read.ok || read.found.empty() || read.found[0].value == state_.id())
+                   return then(std::nullopt);
+                 then(read.found[0].value);
+               }));
+}
+
+// -- who may get in -------------------------------------------------------------------------------
+
+/// PostgreSQL itself lets none of these in who connects from now on. They stay in the file until others
+/// come: no binding gets a name that another one had.
+std::optional<std::string> postgresql_node::refuse(const std::set<std::string>& roles) {
+  auto lines = fmt::format("{}\n", fmt::join(roles, "\n"));
+  if (auto error = base::replace_file(paths_.refused, lines, nodes_own()))
+    return error;
+  reload_postgresql(driver_.processes_of(state_.place()));
+  return std::nullopt;
+}
+
+void postgresql_node::end_sessions(const std::set<std::string>& roles) {
+  (void)end_backends(driver_.processes_of(state_.place()), state_.record.request.scope, roles);
+}
+
+} // namespace matriarch::cell

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "base/files.hpp"
+#include "cell/cell_config.hpp"
+#include "cell/node_engine.hpp"
+#include "cell/patroni_config.hpp"
+#include "store/etcd.hpp"
+#include "store/lifetime.hpp"
+
+namespace matriarch::cell {
+
+/// A node of PostgreSQL with its Patroni: what it is started with, how it is, and who may get in.
+class postgresql_node final : public engine_node {
+public:
+  postgresql_node(const cell_config& config, node_driver& driver, base::event_loop& loop,
+                  node_state& state);
+
+  [[nodiscard]] std::optional<std::string> write_files(const discard_function& discard) override;
+  [[nodiscard]] program command() const override;
+  void adopt() override;
+  [[nodiscard]] std::optional<std::string> write_configuration() override;
+  void ask(std::function<void(node_answer)> then) override;
+  void ask_successor(std::function<void(const std::optional<std::string>& who)> then) override;
+  [[nodiscard]] certified shows() const override;
+  [[nodiscard]] std::optional<std::string> refuse(const std::set<std::string>& roles) override;
+  void end_sessions(const std::set<std::string>& roles) override;
+
+private:
+  [[nodiscard]] base::owner nodes_own() const;
+  [[nodiscard]] std::optional<std::string>
+  discard_half_a_copy(const discard_function& discard) const;
+  [[nodiscard]] std::optional<std::string> write_certificate();
+  [[nodiscard]] std::optional<std::string> write_etcd_files() const;
+  [[nodiscard]] std::optional<std::string> copy_file(const std::string& from,
+                                                     const std::string& to) const;
+  [[nodiscard]] std::optional<std::string> write_programs() const;
+  [[nodiscard]] std::optional<std::string> make_refused() const;
+  [[nodiscard]] bool shows_certificate() const;
+  void ask(std::function<void(node_answer)> then, bool again);
+
+  const cell_config& config_;
+  node_driver& driver_;
+  base::event_loop& loop_;
+  node_state& state_;
+  node_paths paths_;
+  bool asked_by_tls_ = false; ///< its Patroni is, or was last
+  bool speaks_tls_ = false;   ///< its Patroni certainly does, and shows this certificate
+  std::unique_ptr<store::etcd_client> etcd_; ///< as the user that its Patroni is; made when needed
+  store::lifetime life_;
+};
+
+} // namespace matriarch::cell
