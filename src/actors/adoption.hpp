@@ -24,9 +24,9 @@ public:
 
   /// Whether the cluster lacks some of them, and nothing else is being done to it.
   [[nodiscard]] bool is_due(const model::record& known) const {
-    if (known.phase != model::record_phase::accepted || !known.desired.exists || !known.had_leader
-        || known.current.state == model::operation_state::in_progress
-        || !known.current.failing_because.empty() || known.taking_up)
+    if (known.phase != model::record_phase::accepted || !known.desired.exists
+        || !known.living.had_leader || known.current.state == model::operation_state::in_progress
+        || !known.current.failing_because.empty() || known.living.taking_up)
       return false;
     for (const auto& [name, text] : parameters_)
       if (!known.desired.settings.parameters.contains(name))
@@ -50,8 +50,8 @@ public:
 
   /// The cluster has taken them up, or something else is done to it: others may go on.
   void end_if_over(const model::record& known) {
-    if (turn_ && !is_due(known) && !known.taking_up
-        && same_configuration(known.in_force, known.desired.settings))
+    if (turn_ && !is_due(known) && !known.living.taking_up
+        && same_configuration(known.living.in_force, known.desired.settings))
       turn_.reset();
   }
 

@@ -81,7 +81,7 @@ model::node_addresses addresses_in(const json::value& said) {
 
 /// The plan that the node was placed with; the instance's may have changed since.
 const std::string& plan_of(const model::record& instance, const std::string& node_id) {
-  const auto* node = instance.find_node(node_id);
+  const auto* node = instance.living.find_node(node_id);
   return node == nullptr ? instance.plan_id : node->plan_id.text();
 }
 
@@ -97,26 +97,25 @@ std::string start_body(const start_order& order) {
   auto add = [&](const char* name, const std::string& text) {
     json::add(parameters, name, text, body);
   };
-  add("PATRONI_SCOPE", instance.scope);
+  const auto& cluster = instance.living;
+  add("PATRONI_SCOPE", cluster.scope);
   add("NODE_ID", order.node_id);
-  add("ADMIN_USERNAME", instance.admin.username);
-  add("ADMIN_PASSWORD", instance.admin.password);
-  add("SUPERUSER_USERNAME", instance.superuser.username);
-  add("SUPERUSER_PASSWORD", instance.superuser.password);
-  add("APPUSER_USERNAME", instance.application.username);
-  add("APPUSER_PASSWORD", instance.application.password);
-  add("REPLICATION_USERNAME", instance.replication.username);
-  add("REPLICATION_PASSWORD", instance.replication.password);
-  add("PATRONI_USERNAME", instance.patroni.username);
-  add("PATRONI_PASSWORD", instance.patroni.password);
+  auto add_login = [&](const char* prefix, std::string_view name) {
+    auto login = cluster.secret_of(name);
+    add((std::string{prefix} + "_USERNAME").c_str(), login.username);
+    add((std::string{prefix} + "_PASSWORD").c_str(), login.password);
+  };
+  add_login("ADMIN", model::secret_name::admin);
+  add_login("SUPERUSER", model::secret_name::superuser);
+  add_login("APPUSER", model::secret_name::application);
+  add_login("REPLICATION", model::secret_name::replication);
+  add_login("PATRONI", model::secret_name::patroni);
   const auto& settings = instance.desired.settings;
   add("PATRONI_DYNAMIC_CONFIG", model::dynamic_configuration(settings));
   if (!settings.node_type.empty())
     add("NODE_TYPE", settings.node_type);
-  if (!instance.etcd.username.empty()) {
-    add("ETCD_USERNAME", instance.etcd.username);
-    add("ETCD_PASSWORD", instance.etcd.password);
-  }
+  if (!cluster.secret_of(model::secret_name::etcd).username.empty())
+    add_login("ETCD", model::secret_name::etcd);
   json::add(body, "parameters", std::move(parameters), body);
   return json::text_of(body);
 }
@@ -199,7 +198,7 @@ private:
   }
 
   base::outgoing start_request(const start_order& order) const {
-    auto what = request("PUT", node_path(order.node_id), order.instance.scope, order.fleet);
+    auto what = request("PUT", node_path(order.node_id), order.instance.living.scope, order.fleet);
     what.headers.emplace_back("X-Matriarch-Revision", std::to_string(order.at));
     what.timeout = start_time;
     what.body = start_body(order);
@@ -207,7 +206,7 @@ private:
   }
 
   base::outgoing removal_request(const removal_order& order) const {
-    auto what = removal_of({order.node_id, order.instance.scope, order.instance.service_id,
+    auto what = removal_of({order.node_id, order.instance.living.scope, order.instance.service_id,
                             plan_of(order.instance, order.node_id)},
                            order.fleet);
     what.headers.emplace_back("X-Matriarch-Revision", std::to_string(order.at));
@@ -269,7 +268,7 @@ private:
       start_request(order), judge_start
     };
     if (!certificates_.public_host.empty())
-      asked.certified_first = bearer{order.node_id, order.instance.scope, order.fleet};
+      asked.certified_first = bearer{order.node_id, order.instance.living.scope, order.fleet};
     return enqueue(std::move(asked));
   }
 

@@ -451,7 +451,7 @@ std::optional<instance_bindings::state_of_roles> instance_bindings::wanted_state
     else if (early)
       wanted.later.insert(one.role.username);
     else
-      wanted.wanted.push_back({one.role, one.read_only, known.in_force.connection_limit,
+      wanted.wanted.push_back({one.role, one.read_only, known.living.in_force.connection_limit,
                                one.expires_at, one.phase == model::binding_phase::creating});
   }
   return wanted;
@@ -535,9 +535,9 @@ void instance_bindings::have_refused_by_cells() {
 void instance_bindings::end_sessions(const std::set<std::string>& nodes,
                                      const std::set<std::string>& roles) const {
   for (const auto& id : nodes)
-    if (const auto* where = keeper_.known() ? keeper_.known()->find_node(id) : nullptr)
+    if (const auto* where = keeper_.known() ? keeper_.known()->living.find_node(id) : nullptr)
       keeper_.self()->send(keeper_.setup().cells,
-                           sessions_order{where->cell, where->node_id, record().scope,
+                           sessions_order{where->cell, where->node_id, record().living.scope,
                                           keeper_.heard().fleet, roles});
 }
 
@@ -614,8 +614,8 @@ void instance_bindings::ask(state_of_roles wanted) {
   const auto& leader = seen().members.at(seen().leader);
   role_order order{keeper_.name(),
                    leader.login_url,
-                   known.superuser,
-                   known.application,
+                   known.living.secret_of(model::secret_name::superuser),
+                   known.living.secret_of(model::secret_name::application),
                    wanted.owner_logs_in,
                    !wanted.sharing.empty(),
                    wanted.wanted,
@@ -688,8 +688,12 @@ void instance_bindings::ask_for_removal(const std::string& role) {
   removing_.insert(role);
   const auto& known = record();
   const auto& leader = seen().members.at(seen().leader);
-  role_removal order{keeper_.name(), leader.login_url,  known.superuser, known.application,
-                     role,           running_replicas()};
+  role_removal order{keeper_.name(),
+                     leader.login_url,
+                     known.living.secret_of(model::secret_name::superuser),
+                     known.living.secret_of(model::secret_name::application),
+                     role,
+                     running_replicas()};
   for (const auto& [other, why] : leaving_)
     if (other != role)
       order.others.insert(other);
@@ -718,7 +722,8 @@ void instance_bindings::note_removal(const std::string& role, const role_removal
   auto shut = said.replicas_kept_out;
   if (said.kept_out || lacks_locks(said.why))
     shut.insert(seen().leader);
-  if (role != record().application.username) // cells keep out bindings' roles alone
+  // Cells keep out bindings' roles alone.
+  if (role != record().living.secret_of(model::secret_name::application).username)
     end_sessions(shut, {role});
   if (said.gone) {
     leaving_.erase(role);
@@ -761,8 +766,10 @@ void instance_bindings::log_troubles(const std::map<std::string, std::string>& b
 }
 
 /// The role that a binding's credentials name.
-const std::string& instance_bindings::role_of(const model::binding& one) const {
-  return one.role.username.empty() ? record().application.username : one.role.username;
+std::string instance_bindings::role_of(const model::binding& one) const {
+  return one.role.username.empty()
+             ? record().living.secret_of(model::secret_name::application).username
+             : one.role.username;
 }
 
 /// A replica has come since a binding was told that none, or not all, had its role.
@@ -894,7 +901,7 @@ bool instance_bindings::hold_back(model::record& next, bool asked) const {
            || (asked && is_new_reader(one.second));
   });
   bool changes = false;
-  for (auto& node : next.nodes) {
+  for (auto& node : next.living.nodes) {
     bool is_safe = node.node_id == seen().leader || caught_up_.contains(node.node_id);
     bool hold =
         !is_safe && (changes_who_gets_in || node.held_back) && model::has_own_roles(next, known_);
@@ -917,7 +924,7 @@ bool instance_bindings::hold_back_at_once() {
 
 /// Whether a node is held back that may have caught up since.
 bool instance_bindings::may_be_let_go() const {
-  return std::ranges::any_of(record().nodes, [&](const auto& node) {
+  return std::ranges::any_of(record().living.nodes, [&](const auto& node) {
     return node.held_back && seen().running(node.node_id);
   });
 }

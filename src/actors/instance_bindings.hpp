@@ -160,7 +160,7 @@ private:
   void note_unserved();
   void note_removal(const std::string& role, const role_removal_answer& said);
   void log_troubles(const std::map<std::string, std::string>& before) const;
-  [[nodiscard]] const std::string& role_of(const model::binding& one) const;
+  [[nodiscard]] std::string role_of(const model::binding& one) const;
   [[nodiscard]] bool hold_back(model::record& next, bool asked) const;
   bool hold_back_at_once();
   [[nodiscard]] bool may_be_let_go() const;

@@ -95,7 +95,7 @@ private:
 
   service_instance_actor spawn(instance_start start) {
     auto name = start.name;
-    auto scope = start.known ? start.known->scope : name;
+    auto scope = start.known ? start.known->living.scope : name;
     // Nearly all have their names for scopes, and a large fleet remembers none of these.
     if (scope != name) {
       name_of_scope_[scope] = name;

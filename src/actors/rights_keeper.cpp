@@ -84,8 +84,9 @@ void rights_keeper::ask(subject of) {
   patience_.begin(of.term);
   const auto& known = *keeper_.known();
   const auto& leader = host_.around().seen.members.at(host_.around().seen.leader);
-  rights_order order{keeper_.name(), leader.login_url, known.superuser, known.application.username,
-                     !of.readers.empty()};
+  rights_order order{
+      keeper_.name(), leader.login_url, known.living.secret_of(model::secret_name::superuser),
+      known.living.secret_of(model::secret_name::application).username, !of.readers.empty()};
   auto done = [this, of = std::move(of)](const rights_answer& said) {
     asking_ = false;
     note_answer(of, said);

@@ -67,7 +67,7 @@ void service_groups::close() {
   one.start.at = record->mod_revision;
   one.start.known = std::move(*read);
   one.keys = std::move(group);
-  const auto scope = one.start.known->scope;
+  const auto scope = one.start.known->living.scope;
   names_.insert(name);
   if (scope == name)
     give(std::move(one), {});

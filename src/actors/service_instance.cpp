@@ -11,6 +11,7 @@
 #include "actors/last_words.hpp"
 #include "actors/record_keeper.hpp"
 #include "base/json.hpp"
+#include "base/times.hpp"
 #include "base/utf8.hpp"
 #include "model/accept_stages.hpp"
 #include "model/acceptance.hpp"
@@ -194,7 +195,7 @@ private:
   [[nodiscard]] cells_in_use::places places() const {
     cells_in_use::places all;
     if (known())
-      for (const auto& n : known()->nodes)
+      for (const auto& n : known()->living.nodes)
         all.push_back(
             {n.node_id,
              n.cell,
@@ -215,8 +216,8 @@ private:
       keeper_.learn(entry, erased);
     } else if (entry.key.starts_with(keys::bindings(name()))) {
       bindings_.learn(entry, erased);
-    } else if (known() && entry.key.starts_with(keys::members(known()->scope))) {
-      auto node_id = entry.key.substr(keys::members(known()->scope).size());
+    } else if (known() && entry.key.starts_with(keys::members(known()->living.scope))) {
+      auto node_id = entry.key.substr(keys::members(known()->living.scope).size());
       auto seen = erased ? result<model::member>{failure{""}} : store::decode_member(entry.value);
       if (seen.ok() && is_kept(node_id)) {
         note_address(node_id, *seen, entry);
@@ -226,7 +227,7 @@ private:
         miss_member(node_id);
         around_.copied_leader.erase(node_id);
       }
-    } else if (known() && entry.key == keys::leader(known()->scope)) {
+    } else if (known() && entry.key == keys::leader(known()->living.scope)) {
       // It is a member's name; whoever has the database's superuser may write anything.
       bool is_name = !erased && entry.value.size() <= model::longest_node_name;
       auto before = std::exchange(around_.seen.leader, is_name ? entry.value : "");
@@ -237,9 +238,9 @@ private:
           led_before_ = {before, self_->clock().now()};
         forget_what_the_leader_said();
       }
-    } else if (known() && entry.key == keys::sync(known()->scope)) {
+    } else if (known() && entry.key == keys::sync(known()->living.scope)) {
       around_.seen.synchronous = erased ? std::set<std::string>{} : store::decode_sync(entry.value);
-    } else if (known() && entry.key == keys::initialize(known()->scope)) {
+    } else if (known() && entry.key == keys::initialize(known()->living.scope)) {
       initialized_at_ = erased ? 0 : entry.mod_revision;
       bootstrap_ = {};
     }
@@ -281,16 +282,16 @@ private:
   [[nodiscard]] bool is_kept(const std::string& node_id) const {
     constexpr std::size_t most_unlisted = 100;
     const auto& members = around_.seen.members;
-    return known()->find_node(node_id) != nullptr
+    return known()->living.find_node(node_id) != nullptr
            || (node_id.size() <= model::longest_node_name
                && (members.contains(node_id)
-                   || members.size() < known()->nodes.size() + most_unlisted));
+                   || members.size() < known()->living.nodes.size() + most_unlisted));
   }
 
   /// The member's key is gone.
   void miss_member(const std::string& node_id) {
     const auto* before = announced(node_id);
-    if (!known() || known()->find_node(node_id) == nullptr) {
+    if (!known() || known()->living.find_node(node_id) == nullptr) {
       said_.erase(node_id);
     } else if (before != nullptr) {
       auto last = address_of(*before);
@@ -313,7 +314,7 @@ private:
 
   /// Lets nobody be connected to at an address that is only a member's word.
   void judge_member(const std::string& node_id, model::member now) {
-    const auto* listed = known() ? known()->find_node(node_id) : nullptr;
+    const auto* listed = known() ? known()->living.find_node(node_id) : nullptr;
     auto judged = model::judge_addresses(
         now, listed, listed != nullptr ? origin_of(listed->cell) : model::cell_origin{});
     auto said = said_.find(node_id);
@@ -521,7 +522,7 @@ private:
       return {};
     std::vector<std::string> used;
     if (other_settings)
-      for (const auto& n : known()->nodes)
+      for (const auto& n : known()->living.nodes)
         if (n.phase != model::node_phase::removing)
           used.push_back(n.cell);
     return model::why_unfit_for_change(next.plan_id, next.desired.settings, next.desired.cells,
@@ -688,14 +689,21 @@ private:
   }
 
   void create(const newcomer_ptr& who) {
-    auto password = [this](const char* username) {
-      return model::credentials{username, setup_->outside.new_password()};
+    model::new_instance_values values{setup_->outside.new_id(), {}, setup_->outside.now()};
+    auto add = [&](std::string_view which, const std::string& username) {
+      values.secrets[which] = {username, setup_->outside.new_password()};
     };
-    auto fresh = model::new_record(who->asked, {setup_->outside.new_id(), password("pgadmin"),
-                                                password("postgres"), password("appuser"),
-                                                password("replicator"), password("patroni"),
-                                                etcd_user(), setup_->outside.now()});
-    keeper_.write(std::move(fresh), {store::absent(keys::leader(name()))},
+    add(model::secret_name::admin, "pgadmin");
+    add(model::secret_name::superuser, "postgres");
+    add(model::secret_name::application, "appuser");
+    add(model::secret_name::replication, "replicator");
+    add(model::secret_name::patroni, "patroni");
+    // etcd's users are named like the scopes that they may write.
+    if (setup_->etcd_users)
+      add(model::secret_name::etcd, "scope-" + model::scope_of(name(), 1));
+    auto fresh = model::new_record(who->asked, std::move(values));
+    const auto scope = fresh.living.scope;
+    keeper_.write(std::move(fresh), {store::absent(keys::leader(scope))},
                   erasures_of_another_life(), [this, who](const fate& came) {
                     bool led = came.is == fate::kind::refused && came.active && came.record.empty();
                     go_on_accepting(model::accept_stage::create_record,
@@ -713,13 +721,6 @@ private:
     auto all = store::keys_below(keys::everything_of(name()));
     auto after_record = keeper_.key() + '\0';
     return {store::erase{{all.first, keeper_.key()}}, store::erase{{after_record, all.last}}};
-  }
-
-  /// etcd's users are named like the scopes that they may write.
-  [[nodiscard]] model::credentials etcd_user() const {
-    if (!setup_->etcd_users)
-      return {};
-    return {"scope-" + name(), setup_->outside.new_password()};
   }
 
   void take_port(const newcomer_ptr& who) {
@@ -854,9 +855,9 @@ private:
   bool replace_all_nodes() {
     tell(model::bootstrap_repeated{true});
     auto next = *known();
-    for (auto& n : next.nodes)
+    for (auto& n : next.living.nodes)
       n.phase = model::node_phase::removing;
-    keeper_.write(std::move(next), {store::absent(keys::leader(known()->scope))}, {},
+    keeper_.write(std::move(next), {store::absent(keys::leader(known()->living.scope))}, {},
                   [](const fate&) {});
     return true;
   }
@@ -876,14 +877,15 @@ private:
     if (!said.abandoned)
       return false;
     tell(model::bootstrap_repeated{});
-    auto key = keys::initialize(known()->scope);
-    keeper_.write(
-        *known(),
-        {store::absent(keys::leader(known()->scope)), store::unchanged_since(key, initialized_at_)},
-        {store::erase{{key, ""}}}, [this](const fate& came) {
-          if (!came.done())
-            spdlog::warn("instance {}: no other node may begin yet: {}", name(), came.why);
-        });
+    auto key = keys::initialize(known()->living.scope);
+    keeper_.write(*known(),
+                  {store::absent(keys::leader(known()->living.scope)),
+                   store::unchanged_since(key, initialized_at_)},
+                  {store::erase{{key, ""}}}, [this](const fate& came) {
+                    if (!came.done())
+                      spdlog::warn("instance {}: no other node may begin yet: {}", name(),
+                                   came.why);
+                  });
     return true;
   }
 
@@ -891,11 +893,11 @@ private:
     if (!known())
       return false;
     if (known()->current.state == model::operation_state::in_progress || !known()->desired.exists
-        || !known()->switching_to.empty() || known()->taking_up.has_value() || bindings_.pending()
-        || around_.repair_turn || around_.shortage)
+        || !known()->living.switching_to.empty() || known()->living.taking_up.has_value()
+        || bindings_.pending() || around_.repair_turn || around_.shortage)
       return true;
     int present = 0;
-    for (const auto& n : known()->nodes) {
+    for (const auto& n : known()->living.nodes) {
       bool removing = n.phase == model::node_phase::removing;
       present += removing ? 0 : 1;
       // A lost cell is not asked: whoever hears of it again says so.
@@ -1042,7 +1044,7 @@ private:
 
   void write_decision(model::decision next) {
     std::vector<store::operation> graves;
-    auto grave = store::encode_grave({known()->scope, setup_->outside.now()});
+    auto grave = store::encode_grave({known()->living.scope, setup_->outside.now()});
     for (const auto& n : next.buried)
       graves.push_back(store::put{keys::grave(n.cell, n.node_id), grave});
     auto before = known()->current.state;
@@ -1118,8 +1120,8 @@ private:
   }
 
   void perform(const model::start_node& step) {
-    const auto* n = known()->find_node(step.node_id);
-    if (!known()->etcd.username.empty() && !admitted_)
+    const auto* n = known()->living.find_node(step.node_id);
+    if (!known()->living.secret_of(model::secret_name::etcd).username.empty() && !admitted_)
       return admit_to_etcd();
     if (!steps_.begin({step_kind::start_node, step.node_id}))
       return;
@@ -1159,7 +1161,7 @@ private:
 
   /// For how long a start of the node may still arrive at its cell, if one may.
   [[nodiscard]] std::optional<caf::timespan> may_still_start(const std::string& node_id) const {
-    const auto* n = known() ? known()->find_node(node_id) : nullptr;
+    const auto* n = known() ? known()->living.find_node(node_id) : nullptr;
     auto now = setup_->outside.now();
     if (n == nullptr || !n->start_may_arrive_until || now > *n->start_may_arrive_until)
       return std::nullopt;
@@ -1179,7 +1181,10 @@ private:
       spdlog::warn("instance {}: its user of etcd is not made yet: {}", name(), said.why);
       alarm_.set(write_retry_pause);
     };
-    self_->request(setup_->store, user_patience, admit_user{known()->scope, known()->etcd})
+    self_
+        ->request(
+            setup_->store, user_patience,
+            admit_user{known()->living.scope, known()->living.secret_of(model::secret_name::etcd)})
         .then([done](const user_answer& said) { done(said); },
               [done](const caf::error&) {
                 done({false, "etcd did not answer in time"});
@@ -1187,7 +1192,7 @@ private:
   }
 
   void perform(const model::remove_node& step) {
-    const auto* n = known()->find_node(step.node_id);
+    const auto* n = known()->living.find_node(step.node_id);
     // A start that is still under way has to end first, or it could follow the removal.
     const model::step_key removal{step_kind::remove_node, step.node_id};
     if (steps_.under_way({step_kind::start_node, step.node_id}) || steps_.under_way(removal))
@@ -1272,7 +1277,8 @@ private:
     };
     self_
         ->request(setup_->database, database_patience,
-                  lag_question{name(), leader->second.login_url, known()->superuser})
+                  lag_question{name(), leader->second.login_url,
+                               known()->living.secret_of(model::secret_name::superuser)})
         .then([done](const lag_answer& said) { done(said); },
               [done](const caf::error&) {
                 done({false, {}, "the leader did not answer in time"});
@@ -1319,15 +1325,16 @@ private:
     base::outgoing what;
     what.verb = std::move(verb);
     what.url = of.api_url.substr(0, of.api_url.rfind("/patroni")) + path;
-    const auto* listed = known()->find_node(node_id);
+    const auto* listed = known()->living.find_node(node_id);
     if (of.api_url.starts_with("https:") && listed != nullptr && !origin_of(listed->cell).foreign) {
       what.url = "https://" + node_id + path;
       what.reached_at = model::place_in(of.api_url);
       if (auto by = setup_->out->status.authority.load())
         what.tls.authority_text = by->trusted(setup_->outside.now());
     }
-    what.username = known()->patroni.username;
-    what.password = known()->patroni.password;
+    auto login = known()->living.secret_of(model::secret_name::patroni);
+    what.username = std::move(login.username);
+    what.password = std::move(login.password);
     what.max_answer_bytes = longest_of_patroni;
     what.headers = {{"Content-Type", "application/json"}};
     what.body = std::move(body);
@@ -1346,7 +1353,7 @@ private:
   [[nodiscard]] const std::pair<const std::string, model::member>* member_to_configure() const {
     std::vector<const std::pair<const std::string, model::member>*> able;
     for (const auto& one : around_.seen.members)
-      if (!one.second.api_url.empty() && known()->find_node(one.first) != nullptr)
+      if (!one.second.api_url.empty() && known()->living.find_node(one.first) != nullptr)
         able.insert(around_.seen.leads(one.first) ? able.begin() : able.end(), &one);
     return able.empty() ? nullptr : able[failed_configurations_ % able.size()];
   }
@@ -1427,7 +1434,8 @@ private:
     };
     self_
         ->request(setup_->database, database_patience,
-                  settings_question{name(), member.login_url, known()->superuser})
+                  settings_question{name(), member.login_url,
+                                    known()->living.secret_of(model::secret_name::superuser)})
         .then(
             [this, id, member, not_now](const settings_answer& said) {
               if (!said.ok || !known())
@@ -1550,7 +1558,7 @@ private:
 
   /// The end: one transaction, so that no part of the instance outlives the others.
   void perform(const model::release_port&) {
-    if (!known()->etcd.username.empty() && !dismissed_)
+    if (!known()->living.secret_of(model::secret_name::etcd).username.empty() && !dismissed_)
       return dismiss_from_etcd();
     auto now = setup_->outside.now();
     auto value = store::encode_tombstone(model::tombstone_of(*known(), bindings_.all(), now));
@@ -1560,9 +1568,9 @@ private:
                        store::erase{{keys::allocation(name()), ""}},
                        store::erase{{keys::read_only_allocation(name()), ""}},
                        store::put{keys::tombstone(name()), value}};
-    if (known()->scope != name())
+    if (known()->living.scope != name()) // the above has erased it already
       what.operations.push_back(
-          store::erase{store::keys_below(keys::everything_of(known()->scope))});
+          store::erase{store::keys_below(keys::everything_of(known()->living.scope))});
     for (int port : {known()->allocated_port, known()->read_only_port})
       if (port != 0)
         what.operations.push_back(
@@ -1584,7 +1592,7 @@ private:
   /// Whoever acted before this actor may have left the making of the user unanswered: it comes
   /// before the first start of a node.
   void outlast_admissions() {
-    if (known() && std::ranges::any_of(known()->nodes, [](const auto& n) {
+    if (known() && std::ranges::any_of(known()->living.nodes, [](const auto& n) {
           return n.phase == model::node_phase::placed;
         }))
       dismiss_after_ = self_->clock().now() + longest_in_etcd;
@@ -1604,7 +1612,9 @@ private:
       spdlog::warn("instance {}: its user of etcd is not deleted yet: {}", name(), said.why);
       alarm_.set(write_retry_pause);
     };
-    self_->request(setup_->store, user_patience, dismiss_user{known()->etcd.username})
+    self_
+        ->request(setup_->store, user_patience,
+                  dismiss_user{known()->living.secret_of(model::secret_name::etcd).username})
         .then([done](const user_answer& said) { done(said); },
               [done](const caf::error&) {
                 done({false, "etcd did not answer in time"});
@@ -1625,7 +1635,7 @@ private:
                     caf::typed_response_promise<model::forget_report> owed) {
     model::forget_report report{true, "", {}};
     auto next = known() ? *known() : model::record{};
-    for (auto& n : next.nodes)
+    for (auto& n : next.living.nodes)
       if (n.cell == cell) {
         n.forgotten = true;
         report.entries.push_back(
@@ -1660,16 +1670,16 @@ private:
   };
 
   caf::result<model::demote_report> demote(const model::demote_request& what) {
-    const auto* leader = known() ? known()->find_node(around_.seen.leader) : nullptr;
+    const auto* leader = known() ? known()->living.find_node(around_.seen.leader) : nullptr;
     if (leader == nullptr || leader->cell != what.cell)
       return model::demote_report{true, {}};
     auto report = [&](const std::string& why) {
       return model::demote_report{true, {{known()->instance_id, leader->node_id, "", why}}};
     };
-    if (keeper_.busy() || !keeper_.acts() || !known()->switching_to.empty())
+    if (keeper_.busy() || !keeper_.acts() || !known()->living.switching_to.empty())
       return report("it is being changed at this moment; try again");
     const model::node* candidate = nullptr;
-    for (const auto& n : known()->nodes)
+    for (const auto& n : known()->living.nodes)
       if (n.phase == model::node_phase::started && n.cell != what.cell
           && model::may_take_over(*known(), around_.seen, n.node_id))
         candidate = &n;
@@ -1678,7 +1688,7 @@ private:
     auto owed = self_->make_response_promise<model::demote_report>();
     around_.failed_switchover.clear();
     auto next = *known();
-    next.switching_to = candidate->node_id;
+    next.living.switching_to = candidate->node_id;
     keeper_.write(std::move(next), {}, {},
                   [this, owed, from = leader->node_id](const fate& came) mutable {
                     if (came.done())

@@ -104,23 +104,27 @@ json::value instance_json(const model::instance_snapshot& one, json::document& o
   json::add(object, "plan_id", known.plan_id, owner);
   json::add(object, "organization_guid", known.organization_guid, owner);
   json::add(object, "space_guid", known.space_guid, owner);
-  json::add(object, "admin_credentials", without_password(known.admin, owner), owner);
-  json::add(object, "superuser_credentials", without_password(known.superuser, owner), owner);
-  json::add(object, "app_credentials", without_password(known.application, owner), owner);
+  json::add(object, "admin_credentials",
+            without_password(known.living.secret_of(model::secret_name::admin), owner), owner);
+  json::add(object, "superuser_credentials",
+            without_password(known.living.secret_of(model::secret_name::superuser), owner), owner);
+  json::add(object, "app_credentials",
+            without_password(known.living.secret_of(model::secret_name::application), owner),
+            owner);
   json::add(object, "allocated_port", known.allocated_port, owner);
   json::add(object, "read_only_port", known.read_only_port, owner);
-  json::add(object, "scope", known.scope, owner);
+  json::add(object, "scope", known.living.scope, owner);
   json::add(object, "maintenance_version", known.maintenance_version, owner);
   json::add(object, "desired", desired_json(known.desired, owner), owner);
-  json::add(object, "settings", settings_json(known.in_force, owner), owner);
-  if (known.taking_up)
-    json::add(object, "taking_up", settings_json(*known.taking_up, owner), owner);
+  json::add(object, "settings", settings_json(known.living.in_force, owner), owner);
+  if (known.living.taking_up)
+    json::add(object, "taking_up", settings_json(*known.living.taking_up, owner), owner);
   json::add(object, "operation", operation_json(one, owner), owner);
   json::add(object, "repair", one.repair, owner);
   if (!one.route_waits_for.empty())
     json::add(object, "route_waits_for", one.route_waits_for, owner);
   json::value nodes{rapidjson::kArrayType};
-  for (const auto& n : known.nodes)
+  for (const auto& n : known.living.nodes)
     nodes.PushBack(node_json(n, one.seen, owner), owner.GetAllocator());
   json::add(object, "nodes", std::move(nodes), owner);
   json::value bindings{rapidjson::kArrayType};

@@ -364,7 +364,8 @@ json::value credentials_json(const model::credentials& user, const binding_view&
 /// The superuser's part of a binding's credentials.
 json::value superuser_json(const binding_view& shown, json::document& owner) {
   const auto& known = shown.known.known;
-  auto whole = credentials_json(known.superuser, shown, known.allocated_port, owner);
+  auto whole = credentials_json(known.living.secret_of(model::secret_name::superuser), shown,
+                                known.allocated_port, owner);
   json::value object{rapidjson::kObjectType};
   for (const auto* name : {"username", "password", "uri"})
     json::add(object, name, std::move(whole[name]), owner);
@@ -397,7 +398,9 @@ void add_binding_metadata(json::document& body, const model::binding& which) {
 json::document binding_json(const binding_view& shown) {
   const auto& known = shown.known.known;
   const auto& which = shown.which;
-  const auto& user = which.role.username.empty() ? known.application : which.role;
+  const auto user = which.role.username.empty()
+                        ? known.living.secret_of(model::secret_name::application)
+                        : which.role;
   int port =
       which.read_only && known.read_only_port != 0 ? known.read_only_port : known.allocated_port;
   json::document body;
@@ -639,7 +642,7 @@ response instance(const model::instance_snapshot& known) {
     return error(404, op.state == model::operation_state::failed
                           ? "provisioning of this instance failed"
                           : "this instance is still being provisioned");
-  if (!record.had_leader)
+  if (!record.living.had_leader)
     return error(404, "this instance was never provisioned completely");
   auto body = object();
   json::add(body, "service_id", record.service_id, body);

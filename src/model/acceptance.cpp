@@ -107,18 +107,14 @@ record new_record(const provision_request& asked, new_instance_values values) {
   fresh.organization_guid = asked.organization_guid;
   fresh.space_guid = asked.space_guid;
   fresh.parameters = asked.parameters;
-  fresh.admin = std::move(values.admin);
-  fresh.superuser = std::move(values.superuser);
-  fresh.application = std::move(values.application);
-  fresh.replication = std::move(values.replication);
-  fresh.patroni = std::move(values.patroni);
-  fresh.etcd = std::move(values.etcd);
+  for (const auto& [name, login] : values.secrets)
+    fresh.living.set_secret(name, login);
   fresh.maintenance_version = asked.maintenance_version;
   fresh.context = asked.context;
-  fresh.scope = name_of(asked.instance_id);
+  fresh.living.scope = scope_of(name_of(asked.instance_id), 1);
   fresh.phase = record_phase::accepting;
   fresh.desired = asked.desired;
-  fresh.in_force = asked.desired.settings; // a new cluster begins with them
+  fresh.living.in_force = asked.desired.settings; // a new cluster begins with them
   fresh.current.requested_by = asked.requested_by;
   fresh.current.id = std::move(values.operation_id);
   fresh.current.type = operation_type::provision;
@@ -209,7 +205,7 @@ ruling judge_update(const update_request& asked, const record& known,
     next.desired.cells = *asked.cells;
     // Naming the same cells once more brings back what a repair had to put elsewhere.
     if (*asked.cells == known.desired.cells)
-      for (auto& n : next.nodes)
+      for (auto& n : next.living.nodes)
         n.instead_of.clear();
   }
   const auto& cells = next.desired.cells;
@@ -221,8 +217,8 @@ ruling judge_update(const update_request& asked, const record& known,
   // A failed update has already gone back, or goes on by itself: the same request is a new attempt.
   bool succeeded = known.current.state == operation_state::succeeded;
   // What is asked for is there only if all of it is well: else it is waited for.
-  bool nothing_to_do = next.desired == known.desired && next.nodes == known.nodes && succeeded
-                       && (all_well || !asks_for_work(asked, known));
+  bool nothing_to_do = next.desired == known.desired && next.living.nodes == known.living.nodes
+                       && succeeded && (all_well || !asks_for_work(asked, known));
   if (only_context || nothing_to_do) {
     verdict done{verdict_kind::done, "", known.current.id};
     return next == known ? ruling{done} : ruling{done, std::move(next)};
@@ -230,7 +226,7 @@ ruling judge_update(const update_request& asked, const record& known,
   if (!asked.may_poll)
     return {{verdict_kind::needs_polls}};
   next.current = operation{};
-  for (auto& n : next.nodes)
+  for (auto& n : next.living.nodes)
     n.left_over = n.phase == node_phase::removing;
   next.current.id = operation_id;
   next.current.type = operation_type::update;
@@ -277,7 +273,7 @@ ruling judge_deprovision(const deprovision_request& asked, const record& known,
     return {{verdict_kind::accepted, "", known.current.id}};
   record next = known;
   next.desired.exists = false;
-  next.switching_to.clear();
+  next.living.switching_to.clear();
   next.current = operation{};
   next.current.id = operation_id;
   next.current.type = operation_type::deprovision;
@@ -374,11 +370,11 @@ binding_ruling judge_bind(const bind_request& asked, const record& known,
   fresh.operation_id = std::move(values.operation_id);
   fresh.polled = asked.may_poll;
   fresh.created_at = fresh.asked_at = values.now;
-  if (fresh.read_only && known.in_force.credentials == credentials_mode::shared)
+  if (fresh.read_only && known.living.in_force.credentials == credentials_mode::shared)
     return {{verdict_kind::refused,
              "this instance gives all its bindings one user, which can write; upgrade it to its "
              "plan's newest version, or leave read-only out"}};
-  if (known.in_force.credentials == credentials_mode::per_binding) {
+  if (known.living.in_force.credentials == credentials_mode::per_binding) {
     fresh.role = std::move(values.role);
     if (asked.lifetime > 0) {
       fresh.expires_at = values.now + std::chrono::seconds{asked.lifetime};
@@ -446,13 +442,13 @@ void forget_ended_bindings(record& known, wall_time now) {
 }
 
 bool has_own_roles(const record& known, const std::map<std::string, binding>& bindings) {
-  return known.in_force.credentials == credentials_mode::per_binding
+  return known.living.in_force.credentials == credentials_mode::per_binding
          || std::ranges::any_of(bindings,
                                 [](const auto& one) { return !one.second.role.username.empty(); });
 }
 
 bool owner_logs_in(const record& known, const std::map<std::string, binding>& bindings) {
-  return known.in_force.credentials == credentials_mode::shared
+  return known.living.in_force.credentials == credentials_mode::shared
          || std::ranges::any_of(bindings,
                                 [](const auto& one) { return one.second.role.username.empty(); });
 }

@@ -3,6 +3,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "model/observation.hpp"
 #include "model/record.hpp"
@@ -27,8 +28,7 @@ inline constexpr double share_of_polling = 0.9;
 /// The first record of an instance: phase `accepting`, its operation in progress.
 struct new_instance_values {
   std::string operation_id;
-  credentials admin, superuser, application, replication, patroni;
-  credentials etcd; ///< without a username where etcd has no users
+  std::map<std::string_view, credentials> secrets; ///< of its cluster, by name
   wall_time now;
 };
 [[nodiscard]] record new_record(const provision_request& asked, new_instance_values values);

@@ -14,7 +14,7 @@ bool waits(const member& one) {
 /// A node without a member's key makes nothing: its Patroni has ended, or has not begun.
 bool everybody_waits(const record& known, const cluster_view& seen) {
   bool somebody = false;
-  for (const auto& n : known.nodes)
+  for (const auto& n : known.living.nodes)
     if (auto found = seen.members.find(n.node_id); found != seen.members.end()) {
       if (!waits(found->second))
         return false;
@@ -41,12 +41,12 @@ bootstrap_verdict judge_bootstrap(const record& known, const cluster_view& seen,
     else
       still.reset();
   };
-  bool runs = std::ranges::any_of(known.nodes, [&](const node& n) {
+  bool runs = std::ranges::any_of(known.living.nodes, [&](const node& n) {
     return n.phase == node_phase::started && seen.running(n.node_id);
   });
   if (everybody_waits(known, seen))
     wait(before.nobody_since, bootstrap_patience, said.nobody_since, said.abandoned);
-  else if (runs && !known.had_leader)
+  else if (runs && !known.living.had_leader)
     wait(before.stuck_since, stuck_patience, said.stuck_since, said.stuck);
   return said;
 }

@@ -28,6 +28,10 @@ std::string name_of(std::string_view id) {
   return "~" + start_of_sha256(id, digits_kept);
 }
 
+std::string scope_of(const std::string& name, int n) {
+  return n <= 1 ? name : name + "~" + std::to_string(n);
+}
+
 std::string start_of_sha256(std::string_view text, std::size_t digits) {
   std::array<unsigned char, SHA256_DIGEST_LENGTH> digest{};
   SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data());

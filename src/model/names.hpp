@@ -13,6 +13,10 @@ namespace matriarch::model {
 /// character in an id; this is the one place that makes them safe. The record keeps the true id.
 [[nodiscard]] std::string name_of(std::string_view id);
 
+/// The scope of an instance's `n`th cluster: of the first its name, of later ones `<name>~<n>`, which is
+/// no instance's name, since plain names hold no `~` and others are of one length.
+[[nodiscard]] std::string scope_of(const std::string& name, int n);
+
 /// The first `digits` hexadecimal digits of a text's SHA-256; 64 at most.
 [[nodiscard]] std::string start_of_sha256(std::string_view text, std::size_t digits);
 

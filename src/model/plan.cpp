@@ -32,15 +32,16 @@ public:
       ask_leader();
     begin_copies_again();
     describe_repairs();
-    for (const auto& n : known_.nodes)
+    for (const auto& n : known_.living.nodes)
       follow_up(n);
-    bool agreed = !next_.switching_to.empty() && next_.switching_to == known_.switching_to;
+    bool agreed = !next_.living.switching_to.empty()
+                  && next_.living.switching_to == known_.living.switching_to;
     // A copy ends with the leader that it is made of. A move has a deadline, and waits; whoever asks for
     // another leader outside of one wants it now, and the copy is begun again.
     if (agreed && in_progress() && a_copy_is_made())
       result_.waiting_for = "waiting for a copy of the leader before it hands over";
     else if (agreed && !around_.seen.leader.empty())
-      result_.steps.push_back(failover_from{around_.seen.leader, next_.switching_to});
+      result_.steps.push_back(failover_from{around_.seen.leader, next_.living.switching_to});
     if (next_ != known_)
       result_.write = std::move(next_);
     return std::move(result_);
@@ -51,7 +52,7 @@ private:
 
   /// Writes down what the cells have confirmed since the last write.
   void note_confirmations() {
-    for (auto& n : next_.nodes) {
+    for (auto& n : next_.living.nodes) {
       if (auto said = around_.registered.find(n.node_id); said != around_.registered.end()) {
         n.address = said->second.postgresql;
         n.patroni_address = said->second.patroni;
@@ -80,7 +81,7 @@ private:
       if (n.forgotten && n.phase != node_phase::removing && has_member(n))
         n.forgotten = false; // it came back after all
     }
-    std::erase_if(next_.nodes, [&](const node& n) {
+    std::erase_if(next_.living.nodes, [&](const node& n) {
       bool confirmed = around_.confirmed_removed.contains(n.node_id)
                        && (!n.start_may_arrive_until || around_.now > *n.start_may_arrive_until);
       bool certain = n.phase == node_phase::removing && (confirmed || n.forgotten);
@@ -89,19 +90,19 @@ private:
       return certain;
     });
     if (!around_.seen.leader.empty())
-      next_.had_leader = true;
+      next_.living.had_leader = true;
   }
 
   void note_switchover() {
-    if (next_.switching_to.empty())
+    if (next_.living.switching_to.empty())
       return;
-    if (around_.seen.leads(next_.switching_to)) {
-      next_.switching_to.clear();
+    if (around_.seen.leads(next_.living.switching_to)) {
+      next_.living.switching_to.clear();
       if (in_progress())
         next_.current.switched_over = true;
     } else if (!around_.failed_switchover.empty()
-               || next_.find_node(next_.switching_to) == nullptr) {
-      next_.switching_to.clear();
+               || next_.living.find_node(next_.living.switching_to) == nullptr) {
+      next_.living.switching_to.clear();
     }
   }
 
@@ -128,7 +129,7 @@ private:
 
   [[nodiscard]] std::string waiting_text() const {
     std::vector<std::string> left;
-    for (const auto& n : next_.nodes) {
+    for (const auto& n : next_.living.nodes) {
       if (n.phase != node_phase::removing)
         continue;
       auto why = around_.failed_removals.find(n.node_id);
@@ -171,7 +172,7 @@ private:
     } else {
       if (op.desired_before)
         go_back(op);
-      next_.switching_to.clear();
+      next_.living.switching_to.clear();
       end_operation(operation_state::failed, why);
     }
   }
@@ -250,7 +251,7 @@ private:
     }
     std::vector<node*> staying;
     std::vector<node*> leaving;
-    for (auto& n : next_.nodes) {
+    for (auto& n : next_.living.nodes) {
       if (n.phase == node_phase::removing)
         continue;
       (may_stay(n) ? staying : leaving).push_back(&n);
@@ -275,7 +276,7 @@ private:
     }
     // One that is on its way out leads all the same: its start came to nothing as far as its cell
     // said, or it took over while its cell was away. It goes as soon as it has handed over.
-    if (auto* leader = next_.find_node(around_.seen.leader);
+    if (auto* leader = next_.living.find_node(around_.seen.leader);
         leader != nullptr && leader->phase == node_phase::removing)
       leaving.push_back(leader);
     if (!leaving.empty()) {
@@ -285,17 +286,18 @@ private:
     // A cell that failed to start a node may hang for long, and a lost one may be away for ever:
     // their clean-up is not the user's concern.
     // Nor is that what an earlier operation has left on a cell that does not confirm.
-    bool removing = std::any_of(next_.nodes.begin(), next_.nodes.end(), [&](const node& n) {
-      return n.phase == node_phase::removing && !next_.current.failed_cells.contains(n.cell)
-             && n.failing.empty() && !n.left_over && !lost(n);
-    });
+    bool removing =
+        std::any_of(next_.living.nodes.begin(), next_.living.nodes.end(), [&](const node& n) {
+          return n.phase == node_phase::removing && !next_.current.failed_cells.contains(n.cell)
+                 && n.failing.empty() && !n.left_over && !lost(n);
+        });
     if (removing) {
       result_.waiting_for = removal_text();
       return;
     }
     if (!take_up_settings(staying))
       return;
-    if (in_progress() && next_.switching_to.empty() && leader_among(staying) && is_served()
+    if (in_progress() && next_.living.switching_to.empty() && leader_among(staying) && is_served()
         && all_surely_well(staying))
       end_operation(operation_state::succeeded, describe(next_, around_.seen));
   }
@@ -324,7 +326,7 @@ private:
 
   [[nodiscard]] std::string removal_text() const {
     std::vector<std::string> nodes;
-    for (const auto& n : next_.nodes)
+    for (const auto& n : next_.living.nodes)
       if (n.phase == node_phase::removing)
         nodes.push_back(n.node_id + " from cell " + n.cell);
     return "removing " + list_of(nodes);
@@ -350,7 +352,7 @@ private:
 
   void add(int count, const std::vector<node*>& staying) {
     // There is data already: without a leader a new node has nothing to copy.
-    if (next_.had_leader && !leader_runs()) {
+    if (next_.living.had_leader && !leader_runs()) {
       result_.waiting_for = "waiting for a leader before a node is added";
       return;
     }
@@ -371,7 +373,7 @@ private:
       where.preferred = next_.desired.cells;
       where.unfit_too = true;
       where.avoid = around_.avoid;
-      for (const auto& n : next_.nodes)
+      for (const auto& n : next_.living.nodes)
         if (n.phase == node_phase::removing && !n.failing.empty())
           where.used.push_back(n.cell);
     }
@@ -397,7 +399,7 @@ private:
     }
     constexpr int indispensable = 4;
     auto rank = [&](const node* n) {
-      if (around_.seen.leads(n->node_id) || next_.switching_to == n->node_id)
+      if (around_.seen.leads(n->node_id) || next_.living.switching_to == n->node_id)
         return indispensable;
       if (streams(*n))
         return around_.seen.synchronous.contains(n->node_id) ? 3 : 2;
@@ -407,7 +409,7 @@ private:
                      [&](const node* a, const node* b) { return rank(a) > rank(b); });
     // Without a leader there is no telling which copy is the good one: nothing is given up. A start
     // that was never confirmed holds no data yet.
-    while (staying.size() > wanted && (leader_runs() || !next_.had_leader)
+    while (staying.size() > wanted && (leader_runs() || !next_.living.had_leader)
            && rank(staying.back()) < indispensable) {
       staying.back()->phase = node_phase::removing;
       staying.pop_back();
@@ -467,20 +469,20 @@ private:
           "the switchover failed and is tried again: " + around_.failed_switchover;
       return;
     }
-    if (next_.switching_to.empty()) {
+    if (next_.living.switching_to.empty()) {
       auto nearest = std::min_element(able.begin(), able.end(), [&](auto* a, auto* b) {
         return around_.lag.at(a->node_id) < around_.lag.at(b->node_id);
       });
-      next_.switching_to = (*nearest)->node_id;
+      next_.living.switching_to = (*nearest)->node_id;
     }
-    result_.waiting_for = "switching over to " + next_.switching_to;
+    result_.waiting_for = "switching over to " + next_.living.switching_to;
   }
 
   /// A copy of a leader that leads no more may wait for ever for what is gone.
   void begin_copies_again() {
     if (!leader_runs())
       return;
-    for (const auto& n : next_.nodes) {
+    for (const auto& n : next_.living.nodes) {
       auto from = around_.copied_leader.find(n.node_id);
       if (n.phase == node_phase::started && from != around_.copied_leader.end()
           && from->second != around_.seen.leader)
@@ -490,7 +492,7 @@ private:
 
   /// Whether a node that stays is still copying the leader.
   [[nodiscard]] bool a_copy_is_made() const {
-    return std::ranges::any_of(next_.nodes, [&](const node& n) {
+    return std::ranges::any_of(next_.living.nodes, [&](const node& n) {
       auto found = around_.seen.members.find(n.node_id);
       return n.phase != node_phase::removing && n.failing.empty()
              && found != around_.seen.members.end() && found->second.copying();
@@ -503,23 +505,23 @@ private:
   /// or if there is nothing to change. It needs no node that runs, only one whose Patroni answers.
   bool announce_settings() {
     const auto& desired = next_.desired.settings;
-    if (!next_.taking_up && same_configuration(next_.in_force, desired))
+    if (!next_.living.taking_up && same_configuration(next_.living.in_force, desired))
       return true;
-    auto to = next_settings(next_.in_force, desired);
-    if (next_.taking_up && next_.taking_up != to) {
+    auto to = next_settings(next_.living.in_force, desired);
+    if (next_.living.taking_up && next_.living.taking_up != to) {
       // Nodes may have taken up any of what is abandoned.
-      next_.in_force = mixture_of(next_.in_force, *next_.taking_up);
-      to = next_settings(next_.in_force, desired);
+      next_.living.in_force = mixture_of(next_.living.in_force, *next_.living.taking_up);
+      to = next_settings(next_.living.in_force, desired);
     }
-    if (next_.taking_up != to) {
-      next_.taking_up = to;
+    if (next_.living.taking_up != to) {
+      next_.living.taking_up = to;
       return false;
     }
     auto digest = digest_of(to);
     if (around_.configured == digest)
       return true;
     result_.waiting_for = "telling Patroni the new settings";
-    result_.steps.push_back(configure{configuration_patch(next_.in_force, to), digest});
+    result_.steps.push_back(configure{configuration_patch(next_.living.in_force, to), digest});
     return false;
   }
 
@@ -527,12 +529,12 @@ private:
   /// are those of before an update that has failed, nodes start by nothing else, and nodes that are
   /// added would end by the others too. False if Patroni has yet to hear of them.
   bool settings_are_told() {
-    if (!next_.taking_up)
+    if (!next_.living.taking_up)
       return true;
     fail_by_settings();
     if (!announce_settings())
       return false;
-    for (const auto& n : next_.nodes)
+    for (const auto& n : next_.living.nodes)
       if (starts_anew(n)) {
         result_.waiting_for = "starting " + n.node_id + " with these settings";
         result_.steps.push_back(restart_node{n.node_id, true});
@@ -544,7 +546,7 @@ private:
   void fail_by_settings() {
     if (!in_progress() || next_.current.type != operation_type::update)
       return;
-    for (const auto& n : next_.nodes)
+    for (const auto& n : next_.living.nodes)
       if (n.phase != node_phase::removing && starts_in_vain(n))
         return fail("node " + n.node_id
                     + " does not start with the new settings, as its log says; those of before are "
@@ -561,25 +563,25 @@ private:
   /// that count now.
   [[nodiscard]] bool starts_anew(const node& n) const {
     auto found = around_.seen.members.find(n.node_id);
-    return next_.taking_up && n.phase == node_phase::started && found != around_.seen.members.end()
-           && found->second.ended() && !starts_in_vain(n);
+    return next_.living.taking_up && n.phase == node_phase::started
+           && found != around_.seen.members.end() && found->second.ended() && !starts_in_vain(n);
   }
 
   /// Brings the cluster to the desired settings; true once it has them. All nodes run.
   bool take_up_settings(const std::vector<node*>& nodes) {
     if (!announce_settings())
       return false;
-    if (!next_.taking_up) {
-      next_.in_force = next_.desired.settings;
+    if (!next_.living.taking_up) {
+      next_.living.in_force = next_.desired.settings;
       return true;
     }
-    const auto to = *next_.taking_up;
+    const auto to = *next_.living.taking_up;
     if (auto late = not_taken_up(nodes, digest_of(to)); !late.empty()) {
       result_.waiting_for = "waiting for " + list_of(late) + " to take up the new settings";
       result_.steps.push_back(ask_settings{std::move(late)});
-    } else if (!restart_next(nodes, order_of(next_.in_force, to))) {
-      next_.in_force = to;
-      next_.taking_up.reset();
+    } else if (!restart_next(nodes, order_of(next_.living.in_force, to))) {
+      next_.living.in_force = to;
+      next_.living.taking_up.reset();
     }
     return false;
   }
@@ -661,7 +663,7 @@ private:
   /// anything up.
   [[nodiscard]] bool leader_runs() const {
     return around_.seen.running(around_.seen.leader)
-           && next_.find_node(around_.seen.leader) != nullptr;
+           && next_.living.find_node(around_.seen.leader) != nullptr;
   }
 
   /// What is wrong with a node that ought to be well; empty if nothing is.
@@ -686,7 +688,7 @@ private:
     if (around_.seen.leader.empty())
       return "no member leads, so there is no telling which copy is the good one; waiting for one "
              "to lead again";
-    const auto* leader = next_.find_node(around_.seen.leader);
+    const auto* leader = next_.living.find_node(around_.seen.leader);
     if (leader == nullptr)
       return "the leader, " + around_.seen.leader
              + ", is not in this instance's record; see matriarch orphans";
@@ -698,12 +700,12 @@ private:
   /// Marks the nodes that have to be replaced; false if nothing more may be done now. A marked node
   /// counts as one that leaves: so its replacement comes first, and it goes once that one streams.
   bool look_for_repairs() {
-    auto present = std::count_if(next_.nodes.begin(), next_.nodes.end(),
+    auto present = std::count_if(next_.living.nodes.begin(), next_.living.nodes.end(),
                                  [](const node& n) { return n.phase != node_phase::removing; });
     const auto wanted = static_cast<std::ptrdiff_t>(next_.desired.node_count);
     bool marked = false;
     std::vector<node*> broken;
-    for (auto& n : next_.nodes) {
+    for (auto& n : next_.living.nodes) {
       if (n.phase == node_phase::removing)
         continue;
       auto trouble = trouble_with(n);
@@ -762,11 +764,11 @@ private:
     if (!next_.desired.exists)
       return;
     result_.wants_turn =
-        result_.wants_turn && std::ranges::any_of(next_.nodes, [&](const node& n) {
+        result_.wants_turn && std::ranges::any_of(next_.living.nodes, [&](const node& n) {
           return n.phase != node_phase::removing && !(n.failing + trouble_with(n)).empty();
         });
     std::vector<std::string> said;
-    for (const auto& n : next_.nodes) {
+    for (const auto& n : next_.living.nodes) {
       if (n.phase == node_phase::removing && !n.failing.empty())
         said.push_back("node " + n.node_id + " is removed from cell " + n.cell
                        + (lost(n)             ? " when the cell is back"
@@ -801,21 +803,21 @@ private:
   /// on a cell that does not answer is not waited for: it may be away for long.
   void remove_all_nodes() {
     bool replicas_left = false;
-    for (auto& n : next_.nodes)
+    for (auto& n : next_.living.nodes)
       if (!around_.seen.leads(n.node_id)) {
         n.phase = node_phase::removing;
         replicas_left = replicas_left || !(around_.failed_removals.contains(n.node_id) || lost(n));
       }
     if (!replicas_left)
-      for (auto& n : next_.nodes)
+      for (auto& n : next_.living.nodes)
         n.phase = node_phase::removing;
-    next_.switching_to.clear();
+    next_.living.switching_to.clear();
     result_.waiting_for = removal_text();
   }
 
   /// A failed provision removes what it made and then says why it failed.
   void take_back() {
-    if (!next_.nodes.empty()) {
+    if (!next_.living.nodes.empty()) {
       remove_all_nodes();
       if (!in_progress() || around_.now < next_.current.deadline)
         return;
@@ -825,7 +827,7 @@ private:
   }
 
   void remove_everything() {
-    if (!next_.nodes.empty())
+    if (!next_.living.nodes.empty())
       remove_all_nodes();
     else if (next_ == known_)
       result_.steps.push_back(release_port{});
@@ -858,7 +860,7 @@ private:
     if (!known_.desired.exists || !known_.current.failing_because.empty())
       return true;
     // A start that came to nothing, as its cell said, and leads all the same: there is data now.
-    if (!known_.had_leader)
+    if (!known_.living.had_leader)
       return !around_.seen.leads(n.node_id);
     // Nobody asked for this one to go, and the leader acknowledges by its word.
     bool vouches = !n.failing.empty() && around_.seen.synchronous.contains(n.node_id);
@@ -882,7 +884,7 @@ bool may_take_over(const record& known, const cluster_view& seen, const std::str
   if (!seen.well(node_id) || seen.leads(node_id))
     return false;
   // Patroni goes by what it was last told, before all nodes have taken it up.
-  const auto& told = known.taking_up ? *known.taking_up : known.in_force;
+  const auto& told = known.living.taking_up ? *known.living.taking_up : known.living.in_force;
   bool synchronous = told.synchronous != synchronous_mode::off;
   return !synchronous || seen.synchronous.contains(node_id);
 }
@@ -891,12 +893,12 @@ record with_new_nodes(record known, const std::vector<std::string>& node_ids,
                       const std::vector<std::string>& cells, wall_time now) {
   const auto& named = known.desired.cells;
   for (std::size_t i = 0; i < cells.size(); ++i) {
-    known.nodes.push_back({node_ids[i], cells[i], known.service_id, known.plan_id,
-                           known.desired.settings.node_type, node_phase::placed,
-                           now + start_timeout + start_margin});
-    known.nodes.back().address = "";
+    known.living.nodes.push_back({node_ids[i], cells[i], known.service_id, known.plan_id,
+                                  known.desired.settings.node_type, node_phase::placed,
+                                  now + start_timeout + start_margin});
+    known.living.nodes.back().address = "";
     if (std::find(named.begin(), named.end(), cells[i]) == named.end())
-      known.nodes.back().instead_of = named;
+      known.living.nodes.back().instead_of = named;
   }
   return known;
 }
@@ -912,7 +914,7 @@ std::string describe(const record& known, const cluster_view& seen,
   };
   std::string leader;
   std::vector<std::string> others;
-  for (const auto& n : known.nodes) {
+  for (const auto& n : known.living.nodes) {
     if (n.phase == node_phase::removing && known.desired.exists)
       continue;
     if (seen.leads(n.node_id))
@@ -922,7 +924,7 @@ std::string describe(const record& known, const cluster_view& seen,
   }
   // What is asked for and not placed yet is as stopped as what is placed and not started yet.
   if (known.desired.exists)
-    for (auto i = static_cast<int>(known.nodes.size()); i < known.desired.node_count; ++i)
+    for (auto i = static_cast<int>(known.living.nodes.size()); i < known.desired.node_count; ++i)
       others.emplace_back("stopped");
   std::string text;
   if (!leader.empty())

@@ -6,82 +6,13 @@
 #include <string>
 #include <vector>
 
+#include "model/cluster.hpp"
 #include "model/rare.hpp"
 #include "model/settings.hpp"
-#include "model/shared_text.hpp"
 #include "model/unknown_members.hpp"
 
 /// What is true of a service instance, whoever asks: plain values, written to etcd as they are.
 namespace matriarch::model {
-
-/// Wall time, always passed in.
-using wall_time = std::chrono::sys_time<std::chrono::milliseconds>;
-using duration = std::chrono::milliseconds;
-
-struct credentials {
-  std::string username;
-  std::string password;
-  bool operator==(const credentials&) const = default;
-};
-
-/// The database of a new cluster, which its application user owns.
-inline constexpr const char* application_database = "db";
-/// The one that superusers connect to.
-inline constexpr const char* maintenance_database = "postgres";
-/// In bytes; ours have 36.
-inline constexpr std::size_t longest_node_name = 128;
-
-/// Where a node listens, each `host:port`; empty: not known.
-struct node_addresses {
-  std::string postgresql;
-  std::string patroni; ///< its REST API
-  /// Whether PostgreSQL, and Patroni's REST API by HTTPS, show a certificate of the fleet's authority
-  /// that names the node.
-  bool certified = false;
-  bool patroni_certified = false;
-  bool operator==(const node_addresses&) const = default;
-};
-
-/// Where a node stands in its life. The cell hears of a node only after `placed` is in etcd, and a
-/// node leaves the record only after its removal is certain.
-enum class node_phase {
-  placed,   ///< written down; the cell is being asked to start it
-  started,  ///< the cell has confirmed it
-  removing, ///< the cell is being asked to remove it
-};
-
-struct node {
-  std::string node_id;
-  std::string cell; ///< the guid of the cell it is on; `backend_id` in the seeds' JSON
-  shared_text service_id;
-  shared_text plan_id;
-  /// `cluster_settings::node_type` when it was placed.
-  shared_text node_type = {};
-  node_phase phase = node_phase::placed;
-  /// Until when a request to start it may still reach the cell; not set once its outcome is known.
-  /// A node is not forgotten before: a late start would run on unrecorded.
-  std::optional<wall_time> start_may_arrive_until;
-  /// Why repair replaces it: its cell is lost, or it stays unhealthy. Empty for all others.
-  std::string failing = {};
-  /// The cells it should be on, if a repair found none of them free. It stays where it is for as
-  /// long as these are the cells that are asked for.
-  std::vector<std::string> instead_of = {};
-  /// An operator has said that its cell never comes back: its removal needs no confirmation.
-  bool forgotten = false;
-  /// Its removal began before the operation in progress, which does not wait for it.
-  bool left_over = false;
-  /// It is a replica that may not know yet who was revoked: it gets no new connections.
-  bool held_back = false;
-  /// Where its cell says that PostgreSQL listens, `host:port`: broker and routers connect nowhere
-  /// else. Empty: the cell has not said it yet. Not set: placed before that was kept, and followed
-  /// wherever its member key leads until the cell has said it.
-  std::optional<std::string> address = {};
-  std::string patroni_address = {}; ///< the same of Patroni's REST API
-  /// What its cell has said of both: see node_addresses. From then on neither is connected to without.
-  bool certified = false;
-  bool patroni_certified = false;
-  bool operator==(const node&) const = default;
-};
 
 /// What the user asked for, as last accepted.
 struct desired_state {
@@ -137,8 +68,8 @@ enum class record_phase {
   accepted,
 };
 
-/// The record of one service instance, `/service/<name>/state`. Only the instance's actor writes
-/// it.
+/// The record of one service instance, `/service/<name>/state`: the instance itself, and the cluster
+/// that it is made of. Only the instance's actor writes it.
 struct record {
   std::string instance_id;
   std::string service_id;
@@ -147,13 +78,6 @@ struct record {
   std::string space_guid;
   /// The request's parameters as last accepted, as canonical JSON.
   std::string parameters = "{}";
-  credentials admin;
-  credentials superuser;
-  credentials application;
-  credentials replication;
-  credentials patroni; ///< of Patroni's REST API
-  /// The user of etcd that may write this scope's keys; empty where etcd asks for none.
-  credentials etcd;
   int allocated_port = 0;
   /// The second public port, which leads to the replicas; 0 until a read-only binding needs it.
   int read_only_port = 0;
@@ -161,19 +85,11 @@ struct record {
   std::string maintenance_version;
   /// The platform's `context`, as canonical JSON, as last sent.
   std::string context = "{}";
-  std::string scope;
   record_phase phase = record_phase::accepting;
   desired_state desired;
-  /// The settings that all nodes are known to have taken up.
-  cluster_settings in_force;
-  /// The settings that they are taking up; not set while nothing is changing.
-  rare_value<cluster_settings> taking_up;
   operation current;
-  std::vector<node> nodes;
-  /// The node that shall lead, while a switchover is under way.
-  std::string switching_to;
-  /// True once a leader has run: from then on there is data to lose.
-  bool had_leader = false;
+  /// What serves: its members are the record's own in etcd, where the seeds' schema has them.
+  cluster living;
   /// Bindings that are gone, by their ids, for as long as somebody may still poll.
   rare_map<std::string, ended_binding> ended_bindings;
   /// Fresh with each write, so that a writer recognises its own after a time-out.
@@ -181,15 +97,6 @@ struct record {
   /// What a later release wrote beside all this.
   unknown_members unknown = {};
 
-  [[nodiscard]] const node* find_node(const std::string& node_id) const {
-    for (const auto& n : nodes)
-      if (n.node_id == node_id)
-        return &n;
-    return nullptr;
-  }
-  [[nodiscard]] node* find_node(const std::string& node_id) {
-    return const_cast<node*>(static_cast<const record*>(this)->find_node(node_id));
-  }
   bool operator==(const record&) const = default;
 };
 

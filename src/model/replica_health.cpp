@@ -26,7 +26,8 @@ public:
     if (found != seen.members.end() && found->second.running())
       leader_ = &found->second;
     // A plan's ttl stretches loop_wait, up to a third of it.
-    patience_ = std::max<duration>(longest_standstill, std::chrono::seconds{known.in_force.ttl});
+    patience_ =
+        std::max<duration>(longest_standstill, std::chrono::seconds{known.living.in_force.ttl});
     settled_ = convalescence;
     if (signs.after > duration{0}) {
       patience_ = std::min(patience_, signs.after);
@@ -35,7 +36,7 @@ public:
   }
 
   health_verdict run() {
-    for (const auto& n : known_.nodes)
+    for (const auto& n : known_.living.nodes)
       if (n.phase == node_phase::started)
         look_at(n.node_id);
     return std::move(said_);
@@ -203,7 +204,7 @@ int unwell_nodes(const record& known, const cluster_view& seen) {
   if (!known.desired.exists)
     return 0;
   bool busy = known.current.state == operation_state::in_progress;
-  return static_cast<int>(std::ranges::count_if(known.nodes, [&](const node& n) {
+  return static_cast<int>(std::ranges::count_if(known.living.nodes, [&](const node& n) {
     return n.phase == node_phase::started && !seen.well(n.node_id)
            && (!busy || seen.standing.contains(n.node_id));
   }));

@@ -42,13 +42,13 @@ void keep_parameters(cluster_settings& settings) {
 /// Without what no router reads.
 record as_routed(record known) {
   keep_parameters(known.desired.settings);
-  keep_parameters(known.in_force);
-  known.taking_up.reset();
+  keep_parameters(known.living.in_force);
+  known.living.taking_up.reset();
   known.write_id.clear();
   known.ended_bindings.clear();
   known.current = {};
-  known.switching_to.clear();
-  known.had_leader = false;
+  known.living.switching_to.clear();
+  known.living.had_leader = false;
   known.parameters.clear();
   known.context.clear();
   known.organization_guid.clear();
@@ -57,7 +57,7 @@ record as_routed(record known) {
   known.plan_id.clear();
   known.desired.node_count = 0;
   known.desired.cells.clear();
-  for (auto& n : known.nodes) {
+  for (auto& n : known.living.nodes) {
     n.phase = node_phase::placed;
     n.start_may_arrive_until.reset();
     n.failing.clear();

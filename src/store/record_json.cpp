@@ -84,6 +84,16 @@ const known_members binding_members{{"binding_id", "service_id", "plan_id", "app
                                      "expires_at", "renew_before", "note", "format", "min_reader"},
                                     {{"role", &credentials_members}}};
 
+/// The secrets of the living cluster, by their members in the record.
+constexpr std::array secrets_of_the_living{
+    std::pair{"admin_credentials", model::secret_name::admin},
+    std::pair{"superuser_credentials", model::secret_name::superuser},
+    std::pair{"app_credentials", model::secret_name::application},
+    std::pair{"replication_credentials", model::secret_name::replication},
+    std::pair{"patroni_credentials", model::secret_name::patroni},
+    std::pair{"etcd_credentials", model::secret_name::etcd},
+};
+
 /// Where a sealed password belongs.
 std::string place_of(const std::string& owner, const char* field) {
   return owner + "/" + field;
@@ -487,30 +497,28 @@ std::string encode_record(const model::record& known, const keyring& keys) {
   out.add("organization_guid", known.organization_guid);
   out.add("space_guid", known.space_guid);
   out.add("parameters", known.parameters);
-  out.add_credentials("admin_credentials", known.admin, known.instance_id, keys);
-  out.add_credentials("superuser_credentials", known.superuser, known.instance_id, keys);
-  out.add_credentials("app_credentials", known.application, known.instance_id, keys);
-  out.add_credentials("replication_credentials", known.replication, known.instance_id, keys);
-  out.add_credentials("patroni_credentials", known.patroni, known.instance_id, keys);
-  if (!known.etcd.username.empty())
-    out.add_credentials("etcd_credentials", known.etcd, known.instance_id, keys);
+  for (const auto& [field, name] : secrets_of_the_living)
+    if (auto login = known.living.secret_of(name);
+        name != model::secret_name::etcd || !login.username.empty())
+      out.add_credentials(field, login, known.instance_id, keys);
   out.add("allocated_port", known.allocated_port);
   out.add("read_only_port", known.read_only_port);
   out.add("maintenance_version", known.maintenance_version);
   out.add("context", known.context);
-  out.add("scope", known.scope);
+  out.add("scope", known.living.scope);
   out.add("phase", model::text_of(known.phase));
   json::add(out.owner, "desired", encode_desired(known.desired, out.owner), out.owner);
-  json::add(out.owner, "in_force", encode_settings(known.in_force, out.owner), out.owner);
-  if (known.taking_up)
-    json::add(out.owner, "taking_up", encode_settings(*known.taking_up, out.owner), out.owner);
+  json::add(out.owner, "in_force", encode_settings(known.living.in_force, out.owner), out.owner);
+  if (known.living.taking_up)
+    json::add(out.owner, "taking_up", encode_settings(*known.living.taking_up, out.owner),
+              out.owner);
   json::add(out.owner, "operation", encode_operation(known.current, out.owner), out.owner);
   json::value nodes{rapidjson::kArrayType};
-  for (const auto& n : known.nodes)
+  for (const auto& n : known.living.nodes)
     nodes.PushBack(encode_node(n, out.owner), out.owner.GetAllocator());
   json::add(out.owner, "nodes", std::move(nodes), out.owner);
-  out.add("switching_to", known.switching_to);
-  out.add("had_leader", known.had_leader);
+  out.add("switching_to", known.living.switching_to);
+  out.add("had_leader", known.living.had_leader);
   add_ended(out, known.ended_bindings);
   out.add("write_id", known.write_id);
   add_unknown(out.owner, known.unknown, record_members, out.owner);
@@ -526,18 +534,15 @@ result<model::record> decode_record(std::string_view text, const keyring& keys) 
     known.organization_guid = json::string_member(object, "organization_guid");
     known.space_guid = json::string_member(object, "space_guid");
     known.parameters = json::string_member(object, "parameters", "{}");
-    known.admin = in.credentials("admin_credentials", known.instance_id, keys);
-    known.superuser = in.credentials("superuser_credentials", known.instance_id, keys);
-    known.application = in.credentials("app_credentials", known.instance_id, keys);
-    known.replication = in.credentials("replication_credentials", known.instance_id, keys);
-    known.patroni = in.credentials("patroni_credentials", known.instance_id, keys);
-    known.etcd = in.credentials("etcd_credentials", known.instance_id, keys);
+    for (const auto& [field, name] : secrets_of_the_living)
+      if (auto login = in.credentials(field, known.instance_id, keys); !login.username.empty())
+        known.living.set_secret(name, login);
     known.allocated_port = in.number("allocated_port");
     if (json::member(object, "read_only_port") != nullptr)
       known.read_only_port = in.number("read_only_port");
     known.maintenance_version = json::string_member(object, "maintenance_version");
     known.context = json::string_member(object, "context", "{}");
-    known.scope = in.text("scope");
+    known.living.scope = in.text("scope");
     known.phase = in.word("phase", model::record_phases);
     auto note = [&](const char* part, const std::string& why) {
       if (!why.empty())
@@ -558,8 +563,8 @@ result<model::record> decode_record(std::string_view text, const keyring& keys) 
       note(name, wrong);
       return read;
     };
-    known.in_force = settings("in_force").value_or(known.desired.settings);
-    known.taking_up = settings("taking_up");
+    known.living.in_force = settings("in_force").value_or(known.desired.settings);
+    known.living.taking_up = settings("taking_up");
     why.clear();
     if (const auto* op = json::member(object, "operation"))
       known.current = decode_operation(*op, why);
@@ -572,12 +577,12 @@ result<model::record> decode_record(std::string_view text, const keyring& keys) 
     } else {
       for (const auto& n : nodes->GetArray()) {
         std::string wrong;
-        known.nodes.push_back(decode_node(n, wrong));
+        known.living.nodes.push_back(decode_node(n, wrong));
         note("nodes", wrong);
       }
     }
-    known.switching_to = json::string_member(object, "switching_to");
-    known.had_leader = in.flag("had_leader", false);
+    known.living.switching_to = json::string_member(object, "switching_to");
+    known.living.had_leader = in.flag("had_leader", false);
     known.ended_bindings = read_ended(object);
     known.write_id = json::string_member(object, "write_id");
     known.unknown = unknown_in(object, record_members);

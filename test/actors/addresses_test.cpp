@@ -35,7 +35,7 @@ bool all_recorded(const world& outside, const std::string& name) {
 /// As an earlier release has written it.
 void forget_addresses(stage& here, const std::string& name) {
   auto known = *here.outside.record_of(name);
-  for (auto& n : known.nodes) {
+  for (auto& n : known.living.nodes) {
     n.address.reset();
     n.patroni_address.clear();
   }
@@ -57,7 +57,7 @@ TEST_CASE("bindings, switchovers and settings go where the record says, whatever
   CHECK(here.ask(bind("db", "b1")).is == verdict_kind::created);
   CHECK(here.outside.roles_of("db").password_of.size() == 1);
   auto before = here.outside.leader_of("db");
-  auto cell = here.outside.record_of("db")->find_node(before)->cell;
+  auto cell = here.outside.record_of("db")->living.find_node(before)->cell;
   here.broker().demote(cell);
   here.pass(20s);
   CHECK(here.outside.leader_of("db") != before);

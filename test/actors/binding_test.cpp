@@ -320,13 +320,13 @@ TEST_CASE("a replica that does not have a revocation is held back until it has i
   REQUIRE(here.ask(bind("db", "b1")).bound);
   auto held_back = [&] {
     std::set<std::string> names;
-    for (const auto& node : here.broker().find("db")->known.nodes)
+    for (const auto& node : here.broker().find("db")->known.living.nodes)
       if (node.held_back)
         names.insert(node.node_id);
     return names;
   };
   std::string replica;
-  for (const auto& node : here.broker().find("db")->known.nodes)
+  for (const auto& node : here.broker().find("db")->known.living.nodes)
     if (node.node_id != here.outside.leader_of("db"))
       replica = node.node_id;
   here.outside.stands_still = {replica};
@@ -344,10 +344,12 @@ TEST_CASE("nobody is led to a replica that lacks a new reader, before that one i
   stage here;
   REQUIRE(make(here, "db"));
   std::string replica;
-  for (const auto& node : here.broker().find("db")->known.nodes)
+  for (const auto& node : here.broker().find("db")->known.living.nodes)
     if (node.node_id != here.outside.leader_of("db"))
       replica = node.node_id;
-  auto is_held_back = [&] { return here.broker().find("db")->known.find_node(replica)->held_back; };
+  auto is_held_back = [&] {
+    return here.broker().find("db")->known.living.find_node(replica)->held_back;
+  };
   here.pass(1s); // the routers have read all so far
   here.outside.stands_still = {replica};
   auto asked = bind("db", "b1");
@@ -381,7 +383,7 @@ TEST_CASE("whom PostgreSQL does not refuse within a second the cells refuse, at 
   auto owed = here.broker().ask(asked);
   here.pass(1s);
   std::map<std::string, std::set<std::string>> everywhere;
-  for (const auto& node : here.broker().find("db")->known.nodes)
+  for (const auto& node : here.broker().find("db")->known.living.nodes)
     everywhere[node.node_id] = {role};
   CHECK(here.outside.refused_by_cells == everywhere);
   INFO("for as long as it takes");
@@ -564,7 +566,8 @@ TEST_CASE("a scope's user of etcd is there before its first node, and gone after
   REQUIRE(make(here, "db"));
   CHECK_FALSE(too_early);
   auto known = here.outside.record_of("db");
-  CHECK(here.outside.etcd_users().at(known->etcd.username) == known->etcd.password);
+  CHECK(here.outside.etcd_users().at(known->living.secret_of(model::secret_name::etcd).username)
+        == known->living.secret_of(model::secret_name::etcd).password);
   REQUIRE(here.ask(deprovision("db")).is == verdict_kind::accepted);
   REQUIRE(finish(here, "db"));
   CHECK(here.outside.etcd_users().empty());

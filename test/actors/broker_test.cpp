@@ -466,9 +466,9 @@ TEST_CASE("placement waits until every cell has been asked once") {
   REQUIRE(here.broker().active());
   REQUIRE(here.ask(provision("db", 1)).is == verdict_kind::accepted);
   here.pass(2s);
-  CHECK(here.outside.record_of("db")->nodes.empty());
+  CHECK(here.outside.record_of("db")->living.nodes.empty());
   here.pass(2s);
-  CHECK(here.outside.record_of("db")->nodes.size() == 1);
+  CHECK(here.outside.record_of("db")->living.nodes.size() == 1);
   REQUIRE(finish(here, "db"));
   CHECK(succeeded(here.outside, "db"));
 }

@@ -49,7 +49,7 @@ TEST_CASE("a provision ends succeeded with the nodes asked for, one leader and a
   REQUIRE(published);
   CHECK(published->known.current.state == model::operation_state::succeeded);
   std::set<std::string> used;
-  for (const auto& n : known->nodes)
+  for (const auto& n : known->living.nodes)
     used.insert(n.cell);
   CHECK(used.size() == 3);
   CHECK(here.outside.violations.empty());

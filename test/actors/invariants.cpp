@@ -51,7 +51,7 @@ private:
            "the operation of " + name + " has not ended");
     expect(wanted.failed == (known->current.state == operation_state::failed),
            "the operation of " + name + " ended otherwise: " + known->current.description);
-    expect(known->switching_to.empty(), name + " is still switching over");
+    expect(known->living.switching_to.empty(), name + " is still switching over");
     inspect_nodes(*known, wanted);
     inspect_settings(*known, wanted);
     inspect_bindings(*known, wanted);
@@ -60,27 +60,28 @@ private:
   void inspect_nodes(const model::record& known, const expectation& wanted) {
     const auto& name = known.instance_id;
     expect(known.desired.node_count == wanted.nodes
-               && static_cast<int>(known.nodes.size()) == wanted.nodes
-               && outside_.well_nodes(known.scope) == wanted.nodes,
-           name + " has " + std::to_string(outside_.well_nodes(known.scope))
-               + " nodes that are well of " + std::to_string(known.nodes.size()) + " recorded and "
-               + std::to_string(wanted.nodes) + " wanted");
-    for (const auto& n : known.nodes) {
+               && static_cast<int>(known.living.nodes.size()) == wanted.nodes
+               && outside_.well_nodes(known.living.scope) == wanted.nodes,
+           name + " has " + std::to_string(outside_.well_nodes(known.living.scope))
+               + " nodes that are well of " + std::to_string(known.living.nodes.size())
+               + " recorded and " + std::to_string(wanted.nodes) + " wanted");
+    for (const auto& n : known.living.nodes) {
       expect(n.phase == model::node_phase::started,
              "node " + n.node_id + " is not recorded as started");
       expect(!n.held_back, "node " + n.node_id + " is held back and has every revocation");
       expect(wanted.cells.empty() || std::ranges::find(wanted.cells, n.cell) != wanted.cells.end(),
              "node " + n.node_id + " is on cell " + n.cell + ", which was not asked for");
     }
-    expect(known.find_node(outside_.leader_of(known.scope)) != nullptr, name + " has no leader");
+    expect(known.living.find_node(outside_.leader_of(known.living.scope)) != nullptr,
+           name + " has no leader");
   }
 
   void inspect_settings(const model::record& known, const expectation& wanted) {
-    expect(known.desired.settings == wanted.settings && known.in_force == wanted.settings
-               && !known.taking_up,
+    expect(known.desired.settings == wanted.settings && known.living.in_force == wanted.settings
+               && !known.living.taking_up,
            known.instance_id + " has not taken up its settings");
     auto digest = model::digest_of(wanted.settings);
-    for (const auto& n : known.nodes) {
+    for (const auto& n : known.living.nodes) {
       auto has = outside_.settings_at("postgres://" + n.node_id + ":5432/postgres");
       expect(has.ok() && (*has == digest || has->empty()),
              "node " + n.node_id + " has other settings than its record");
@@ -97,8 +98,9 @@ private:
   void inspect_bindings(const model::record& known, const expectation& wanted) {
     std::set<std::string> recorded;
     std::map<std::string, std::string> passwords;
-    for (const auto& entry : outside_.etcd.range(store::keys_below(keys::bindings(known.scope)))) {
-      auto one = store::decode_binding(entry.value, known.scope, *outside_.keys_to_read);
+    for (const auto& entry :
+         outside_.etcd.range(store::keys_below(keys::bindings(known.living.scope)))) {
+      auto one = store::decode_binding(entry.value, known.living.scope, *outside_.keys_to_read);
       expect(one.ok() && one->phase == model::binding_phase::ready, entry.key + " is not ready");
       if (!one.ok())
         continue;
@@ -106,7 +108,7 @@ private:
       passwords[one->role.username] = one->role.password;
     }
     expect(recorded == wanted.bindings, known.instance_id + " has other bindings than asked for");
-    const auto made = outside_.roles_of(known.scope).password_of;
+    const auto made = outside_.roles_of(known.living.scope).password_of;
     expect(made == passwords, known.instance_id + " has the roles " + names_in(made)
                                   + " for the bindings' " + names_in(passwords));
   }
@@ -186,7 +188,7 @@ private:
       if (!key.starts_with(members))
         return key.starts_with(keys::everything_of(name));
       auto known = outside_.record_of(name);
-      return known && known->find_node(key.substr(members.size())) != nullptr;
+      return known && known->living.find_node(key.substr(members.size())) != nullptr;
     });
   }
 
@@ -216,8 +218,10 @@ private:
   void inspect_users() {
     std::map<std::string, std::string> wanted;
     for (const auto& [name, one] : expected_)
-      if (auto known = outside_.record_of(name); known && !known->etcd.username.empty())
-        wanted[known->etcd.username] = known->etcd.password;
+      if (auto known = outside_.record_of(name);
+          known && !known->living.secret_of(model::secret_name::etcd).username.empty())
+        wanted[known->living.secret_of(model::secret_name::etcd).username] =
+            known->living.secret_of(model::secret_name::etcd).password;
     expect(outside_.etcd_users() == wanted, "etcd has other users than there are scopes");
   }
 
@@ -237,7 +241,7 @@ private:
       } else if (!erased && key.starts_with(keys::services) && key.ends_with("/state")) {
         auto known = store::decode_record(change.entry.value, *outside_.keys_to_read);
         if (known.ok())
-          for (const auto& n : known->nodes)
+          for (const auto& n : known->living.nodes)
             ever.emplace(n.cell, n.node_id);
       }
     }

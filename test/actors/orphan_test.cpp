@@ -181,7 +181,7 @@ TEST_CASE("a forgotten cell's nodes are replaced at once, and need no confirmati
       [&] {
         return recorded_nodes(here.outside, "db").size() == 2
                && here.outside.running_nodes("db") == 2
-               && here.outside.record_of("db")->find_node(node) == nullptr;
+               && here.outside.record_of("db")->living.find_node(node) == nullptr;
       },
       30s));
   CHECK(here.outside.etcd.contains(keys::grave(cell, node)));

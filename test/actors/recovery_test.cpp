@@ -16,10 +16,10 @@ namespace {
 bool runs(stage& here, int nodes, const std::vector<std::string>& among = {}) {
   auto known = here.outside.record_of("db");
   if (!known || known->current.state != model::operation_state::succeeded
-      || here.outside.running_nodes("db") != nodes || static_cast<int>(known->nodes.size()) != nodes
-      || !cells_agree(here.outside, "db"))
+      || here.outside.running_nodes("db") != nodes
+      || static_cast<int>(known->living.nodes.size()) != nodes || !cells_agree(here.outside, "db"))
     return false;
-  return std::all_of(known->nodes.begin(), known->nodes.end(), [&](const auto& n) {
+  return std::all_of(known->living.nodes.begin(), known->living.nodes.end(), [&](const auto& n) {
     return n.phase == model::node_phase::started
            && (among.empty() || std::find(among.begin(), among.end(), n.cell) != among.end());
   });

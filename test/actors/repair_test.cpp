@@ -59,12 +59,12 @@ std::set<std::string> started_cells(const world& outside, const std::string& nam
 bool repaired(const world& outside, const std::string& name, std::size_t nodes = 2) {
   auto known = outside.record_of(name);
   return known && started_cells(outside, name).size() == nodes
-         && std::ranges::all_of(known->nodes,
+         && std::ranges::all_of(known->living.nodes,
                                 [&](const auto& n) {
                                   return n.phase == model::node_phase::removing
                                          || outside.member_state(name, n.node_id) == "running";
                                 })
-         && known->find_node(outside.leader_of(name)) != nullptr;
+         && known->living.find_node(outside.leader_of(name)) != nullptr;
 }
 
 /// Loses a cell, and waits until what was on it runs elsewhere.
@@ -163,7 +163,7 @@ TEST_CASE("a cell whose lease or a member on it is there is not lost") {
       CHECK_FALSE(view.lost);
     if (!by_lease) {
       CHECK(recorded_nodes(here.outside, "db").size() == 2);
-      CHECK(here.outside.record_of("db")->find_node(node) != nullptr);
+      CHECK(here.outside.record_of("db")->living.find_node(node) != nullptr);
     }
   }
 }
@@ -355,7 +355,7 @@ TEST_CASE("a node that stays down on a cell that is there is made anew under ano
                && here.outside.running_nodes("db") == 3;
       },
       2min));
-  CHECK(here.outside.record_of("db")->find_node(node) == nullptr);
+  CHECK(here.outside.record_of("db")->living.find_node(node) == nullptr);
   CHECK(cells_agree(here.outside, "db"));
 }
 
@@ -377,11 +377,11 @@ TEST_CASE("a lost node is given up only once its replacement is not behind") {
   auto node = here.outside.at(gone).nodes.begin()->first;
   here.outside.lose(gone);
   here.pass(10min);
-  REQUIRE(here.outside.record_of("db")->find_node(node) != nullptr);
-  CHECK(here.outside.record_of("db")->find_node(node)->phase == model::node_phase::started);
+  REQUIRE(here.outside.record_of("db")->living.find_node(node) != nullptr);
+  CHECK(here.outside.record_of("db")->living.find_node(node)->phase == model::node_phase::started);
   here.outside.lag = 0;
   here.pass(10s);
-  CHECK(here.outside.record_of("db")->find_node(node)->phase == model::node_phase::removing);
+  CHECK(here.outside.record_of("db")->living.find_node(node)->phase == model::node_phase::removing);
 }
 
 TEST_CASE("a node that /sync names is never given up by a repair") {
@@ -402,14 +402,14 @@ TEST_CASE("a node that /sync names is never given up by a repair") {
       here.outside.etcd.put(keys::sync("db"), text);
   };
   here.pass(10min);
-  REQUIRE(here.outside.record_of("db")->find_node(node) != nullptr);
-  CHECK(here.outside.record_of("db")->find_node(node)->phase == model::node_phase::started);
+  REQUIRE(here.outside.record_of("db")->living.find_node(node) != nullptr);
+  CHECK(here.outside.record_of("db")->living.find_node(node)->phase == model::node_phase::started);
   // Said whenever the leader has just answered how far its replicas are.
   CHECK(
       here.pass_until([&] { return contains(repair_of(here, "db"), "synchronous replica"); }, 30s));
-  standby = here.outside.record_of("db")->nodes.back().node_id;
+  standby = here.outside.record_of("db")->living.nodes.back().node_id;
   here.pass(10s);
-  CHECK(here.outside.record_of("db")->find_node(node)->phase == model::node_phase::removing);
+  CHECK(here.outside.record_of("db")->living.find_node(node)->phase == model::node_phase::removing);
 }
 
 TEST_CASE("only so many instances are repaired at a time, and those first that lost their leader") {
@@ -433,7 +433,7 @@ TEST_CASE("only so many instances are repaired at a time, and those first that l
     std::vector<std::string> busy;
     for (const auto& name : names) {
       auto known = here.outside.record_of(name);
-      if (std::ranges::any_of(known->nodes, [](const auto& n) {
+      if (std::ranges::any_of(known->living.nodes, [](const auto& n) {
             return !n.failing.empty() && n.phase != model::node_phase::removing;
           }))
         busy.push_back(name);

@@ -106,7 +106,7 @@ inline bool make(stage& here, const std::string& name, int nodes = 2) {
 
 inline std::vector<model::node> recorded_nodes(const world& outside, const std::string& name) {
   auto known = outside.record_of(name);
-  return known ? known->nodes : std::vector<model::node>{};
+  return known ? known->living.nodes : std::vector<model::node>{};
 }
 
 /// Whether the cells run exactly the nodes that the record names, each where it names it.

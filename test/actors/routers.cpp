@@ -121,7 +121,7 @@ std::map<std::string, served_route> routers::routes_in_etcd() const {
     auto known = text ? store::decode_record(*text, *keys) : result<model::record>{failure{"none"}};
     if (!known.ok() || known->phase != model::record_phase::accepted)
       continue;
-    auto leader = etcd_.value(keys::leader(known->scope));
+    auto leader = etcd_.value(keys::leader(known->living.scope));
     auto second = etcd_.value(keys::read_only_allocation(name));
     all[name] = {std::stoi(entry.value), second ? std::stoi(*second) : 0, leader.value_or("")};
   }

@@ -50,8 +50,8 @@ TEST_CASE("more connections: every replica restarts before one of them takes ove
   }
   auto known = here.outside.record_of("db");
   CHECK(known->plan_id == "up");
-  CHECK(known->in_force == connections("200"));
-  CHECK_FALSE(known->taking_up);
+  CHECK(known->living.in_force == connections("200"));
+  CHECK_FALSE(known->living.taking_up);
 }
 
 TEST_CASE("a replica that has missed a change of its settings is restarted, and then has them") {
@@ -119,7 +119,7 @@ std::string change_in_vain(stage& here, int nodes) {
 void is_as_before(stage& here, std::size_t nodes) {
   auto settled = [&] {
     auto known = here.outside.record_of("db");
-    return !known->taking_up && known->in_force == model::cluster_settings{}
+    return !known->living.taking_up && known->living.in_force == model::cluster_settings{}
            && here.outside.well_nodes("db") == static_cast<int>(nodes);
   };
   CHECK(here.pass_until(settled, 60s));
@@ -128,7 +128,7 @@ void is_as_before(stage& here, std::size_t nodes) {
   auto known = here.outside.record_of("db");
   CHECK(known->plan_id == "plan");
   auto before = model::digest_of({});
-  for (const auto& n : known->nodes)
+  for (const auto& n : known->living.nodes)
     CHECK(*here.outside.settings_at("postgres://" + n.node_id + ":5432/postgres") == before);
 }
 
@@ -217,8 +217,8 @@ TEST_CASE("what a later release wrote of one change of settings is not said of t
   REQUIRE(make(here, "db"));
   const auto key = store::keys::record("db");
   REQUIRE(begin_change(here, "up", connections("200")));
-  REQUIRE(
-      here.pass_until([&] { return here.outside.record_of("db")->taking_up.has_value(); }, 60s));
+  REQUIRE(here.pass_until(
+      [&] { return here.outside.record_of("db")->living.taking_up.has_value(); }, 60s));
   auto value = *json::parse(*here.outside.etcd.value(key));
   json::add(value["taking_up"], "memory", "1GB", value);
   here.outside.etcd.put(key, json::text_of(value));

@@ -127,7 +127,7 @@ TEST_CASE("nobody hands over to a replica that stands still") {
   let_one_stand(here);
   here.pass(model::longest_standstill + 1s);
   auto known = here.outside.record_of("db");
-  auto cell = known->find_node(here.outside.leader_of("db"))->cell;
+  auto cell = known->living.find_node(here.outside.leader_of("db"))->cell;
   auto report = here.broker().demote(cell);
   here.pass(30s);
   REQUIRE(report->has_value());
@@ -147,7 +147,7 @@ TEST_CASE("clusters take up parameters that they were made without, a few at a t
   here.outside.watch_over = [&] {
     int at_it = 0;
     for (int i = 0; i < clusters; ++i)
-      if (auto known = here.outside.record_of(name_of(i)); known && known->taking_up)
+      if (auto known = here.outside.record_of(name_of(i)); known && known->living.taking_up)
         ++at_it;
     most = std::max(most, at_it);
   };
@@ -156,7 +156,7 @@ TEST_CASE("clusters take up parameters that they were made without, a few at a t
   auto all_have_it = [&] {
     for (int i = 0; i < clusters; ++i)
       if (!here.outside.record_of(name_of(i))
-               ->in_force.parameters.contains("max_slot_wal_keep_size"))
+               ->living.in_force.parameters.contains("max_slot_wal_keep_size"))
         return false;
     return true;
   };
@@ -168,8 +168,8 @@ TEST_CASE("clusters take up parameters that they were made without, a few at a t
     auto known = here.outside.record_of(name_of(i));
     CHECK(known->current.type == model::operation_type::provision); // nobody asked for it
     CHECK(known->current.state == model::operation_state::succeeded);
-    for (const auto& n : known->nodes)
+    for (const auto& n : known->living.nodes)
       CHECK(*here.outside.settings_at("postgres://" + n.node_id + ":5432/postgres")
-            == model::digest_of(known->in_force));
+            == model::digest_of(known->living.in_force));
   }
 }

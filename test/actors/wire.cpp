@@ -45,7 +45,7 @@ bool places_nodes(const store::transaction& what, const store::keyring& sealed_w
   if (put == nullptr || !put->key.ends_with("/state"))
     return false;
   auto next = store::decode_record(put->value, sealed_with);
-  return next.ok() && std::ranges::any_of(next->nodes, [](const auto& n) {
+  return next.ok() && std::ranges::any_of(next->living.nodes, [](const auto& n) {
            return n.phase == model::node_phase::placed;
          });
 }

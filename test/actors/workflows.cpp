@@ -237,7 +237,7 @@ workflow unstartable(const char* name, int nodes, bool leader_alone = false) {
           {{"db", as_before}},
           [](const world& outside) {
             auto known = outside.record_of("db");
-            return known && !known->taking_up;
+            return known && !known->living.taking_up;
           }};
 }
 

@@ -348,10 +348,10 @@ void world::expect_revoked(const std::string& name, const model::binding& ended)
   auto known = record_of(name);
   if (role.empty() || !known)
     return;
-  if (roles_of(known->scope).password_of.contains(role))
+  if (roles_of(known->living.scope).password_of.contains(role))
     violations.push_back("binding " + ended.binding_id
                          + " was called ended, and its role is there");
-  for (const auto& node : known->nodes)
+  for (const auto& node : known->living.nodes)
     if (stands_still.contains(node.node_id) && !node.held_back)
       violations.push_back("binding " + ended.binding_id + " was called ended, and node "
                            + node.node_id + ", which lets its role in, is not held back");
@@ -404,8 +404,8 @@ void world::note_success(const std::set<std::string>& in_progress) {
         || !known->desired.exists)
       continue;
     int well = 0;
-    for (const auto& n : known->nodes)
-      if (n.phase == model::node_phase::started && is_well(known->scope, n.node_id))
+    for (const auto& n : known->living.nodes)
+      if (n.phase == model::node_phase::started && is_well(known->living.scope, n.node_id))
         ++well;
     if (well < known->desired.node_count)
       violations.push_back("success was told of " + known->instance_id + " with "
@@ -493,7 +493,7 @@ void world::expect_recorded(const base::outgoing& what) {
   const auto& where = *cell_of(what.url);
   auto node_id = node_in(what.url, where.uri);
   auto known = record_of(header(what, "X-Matriarch-Scope"));
-  const auto* n = known ? known->find_node(node_id) : nullptr;
+  const auto* n = known ? known->living.find_node(node_id) : nullptr;
   if (what.verb == "PUT" && (n == nullptr || n->cell != where.guid))
     violations.push_back("node " + node_id + " was started before it was recorded");
   if (what.verb == "DELETE" && n != nullptr && n->phase != model::node_phase::removing)
@@ -658,7 +658,7 @@ base::outcome world::start(cell& where, const base::outgoing& what, const std::s
   auto scope = json::string_member(parameters, "PATRONI_SCOPE");
   where.fence.note(claim_of(what));
   auto known = record_of(scope);
-  if (!known || known->find_node(node_id) == nullptr)
+  if (!known || known->living.find_node(node_id) == nullptr)
     violations.push_back("node " + node_id + " came up when no record named it any more");
   if (nodes_of(scope).empty()) {
     auto settings = json::parse(json::string_member(parameters, "PATRONI_DYNAMIC_CONFIG"));
@@ -709,7 +709,7 @@ void world::remove(cell& where, const std::string& node_id) {
 /// At no moment are there fewer nodes that are well than were asked for, because one was removed.
 void world::note_loss_of_health(const std::string& scope, const std::string& node_id) {
   auto known = record_of(scope);
-  if (known && known->desired.exists && known->had_leader
+  if (known && known->desired.exists && known->living.had_leader
       && well_nodes(scope) < known->desired.node_count)
     violations.push_back("node " + node_id + " was removed, which was well, and only "
                          + std::to_string(well_nodes(scope)) + " of "
@@ -723,7 +723,7 @@ void world::note_loss(const std::string& scope, const std::string& node_id) {
   // Nobody has been promised anything of what a first provision makes until it ends.
   bool first = known && known->current.type == model::operation_type::provision
                && known->current.state == model::operation_state::in_progress;
-  if (known && known->desired.exists && known->desired.node_count > 0 && known->had_leader
+  if (known && known->desired.exists && known->desired.node_count > 0 && known->living.had_leader
       && !first) {
     if (leader_of(scope) == node_id)
       violations.push_back("node " + node_id + " was removed while it led");

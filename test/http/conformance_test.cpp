@@ -763,11 +763,11 @@ TEST_CASE("the operator sees settings, versions, bindings and who asked, and no 
   s.known.maintenance_version = "1.2.0";
   s.known.read_only_port = 30008;
   s.known.current.requested_by = R"(cloudfoundry {"user_id":"u"})";
-  s.known.in_force.synchronous = model::synchronous_mode::strict;
-  s.known.in_force.ttl = 20;
-  s.known.in_force.node_type = "small";
-  s.known.in_force.parameters["work_mem"] = "5MB";
-  s.known.etcd = {"scope", "secret-6"};
+  s.known.living.in_force.synchronous = model::synchronous_mode::strict;
+  s.known.living.in_force.ttl = 20;
+  s.known.living.in_force.node_type = "small";
+  s.known.living.in_force.parameters["work_mem"] = "5MB";
+  s.known.living.set_secret(model::secret_name::etcd, {"scope", "secret-6"});
   auto one = own_role_binding();
   one.read_only = true;
   one.expires_at = model::wall_time{0s};

@@ -598,7 +598,7 @@ TEST_CASE("GIN-1, GIN-3, GIN-4, GIN-5: an instance can be fetched once it is pro
   }
   auto never_made =
       instance_of(model::operation_type::deprovision, model::operation_state::in_progress);
-  never_made.known.had_leader = false;
+  never_made.known.living.had_leader = false;
   b.known = std::make_shared<const model::instance_snapshot>(never_made);
   error_of(b.send("GET", here), 404);
   b.known = snapshot(model::operation_type::update, model::operation_state::in_progress);
@@ -726,7 +726,7 @@ TEST_CASE("a replica that does not replicate is told of to the operator, and to 
   model::node other;
   other.node_id = "n2";
   other.phase = model::node_phase::started;
-  s.known.nodes.push_back(other);
+  s.known.living.nodes.push_back(other);
   s.seen.members["n2"].state = "running";
   b.known = std::make_shared<const model::instance_snapshot>(s);
   auto path = "/v2/service_instances/known/last_operation";
@@ -788,8 +788,8 @@ TEST_CASE("healthz tells how many instances are not well, and the operator which
 TEST_CASE("the operator sees what settings nodes are taking up, beside those in force") {
   broker b;
   auto s = instance_of(model::operation_type::update, model::operation_state::in_progress);
-  s.known.taking_up = s.known.in_force;
-  s.known.taking_up->parameters["work_mem"] = "8MB";
+  s.known.living.taking_up = s.known.living.in_force;
+  s.known.living.taking_up->parameters["work_mem"] = "8MB";
   b.known = std::make_shared<const model::instance_snapshot>(s);
   auto body = json_of(b.send("GET", "/admin/service_instances/known"));
   CHECK(json::string_member(body["taking_up"]["parameters"], "work_mem") == "8MB");

@@ -94,17 +94,17 @@ inline model::instance_snapshot instance_of(model::operation_type type,
   r.service_id = "service-id";
   r.plan_id = "plan-id";
   r.parameters = R"({"node-count":2})";
-  r.admin = {"admin", "secret-1"};
-  r.superuser = {"super", "secret-2"};
-  r.application = {"app/user", "p@ss:w"};
-  r.replication = {"repl", "secret-4"};
-  r.patroni = {"pat", "secret-5"};
+  r.living.set_secret(model::secret_name::admin, {"admin", "secret-1"});
+  r.living.set_secret(model::secret_name::superuser, {"super", "secret-2"});
+  r.living.set_secret(model::secret_name::application, {"app/user", "p@ss:w"});
+  r.living.set_secret(model::secret_name::replication, {"repl", "secret-4"});
+  r.living.set_secret(model::secret_name::patroni, {"pat", "secret-5"});
   r.allocated_port = 30007;
   r.current.id = "op-1";
   r.current.type = type;
   r.current.state = state;
   r.current.description = "the final words";
-  r.had_leader =
+  r.living.had_leader =
       type != model::operation_type::provision || state == model::operation_state::succeeded;
   model::node n;
   n.node_id = "n1";
@@ -112,7 +112,7 @@ inline model::instance_snapshot instance_of(model::operation_type type,
   n.service_id = "service-id";
   n.plan_id = "plan-id";
   n.phase = model::node_phase::started;
-  r.nodes = {n};
+  r.living.nodes = {n};
   s.seen.members["n1"] = {"running", "http://h:8008/patroni", "postgres://h:5432/postgres", 1};
   s.seen.leader = "n1";
   s.progress = "members starting, stopped";

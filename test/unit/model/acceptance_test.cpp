@@ -76,19 +76,19 @@ constexpr auto failed = operation_state::failed;
 TEST_CASE("a new record is not accepted yet, has a safe scope and ends before its plan's time") {
   new_instance_values values;
   values.operation_id = "op";
-  values.application = {"app", "secret"};
+  values.secrets = {{secret_name::application, {"app", "secret"}}};
   values.now = now;
   auto r = new_record(provisioning(), values);
   CHECK(r.phase == record_phase::accepting);
   CHECK(r.instance_id == "i/1");
-  CHECK(r.scope.starts_with("~"));
-  CHECK(r.application.password == "secret");
+  CHECK(r.living.scope.starts_with("~"));
+  CHECK(r.living.secret_of(secret_name::application).password == "secret");
   CHECK(r.current.id == "op");
   CHECK(r.current.type == operation_type::provision);
   CHECK(r.current.state == in_progress);
   CHECK(r.current.deadline == now + 90s);
   CHECK(r.desired.node_count == 2);
-  CHECK(r.nodes.empty());
+  CHECK(r.living.nodes.empty());
 }
 
 // -- provision ------------------------------------------------------------------------------------
@@ -241,30 +241,30 @@ TEST_CASE("an update that failed may be tried again") {
 TEST_CASE("naming the same cells again is an operation if a repair has left them, else nothing") {
   auto known = settled();
   known.desired.cells = {"a", "b"};
-  known.nodes = {{"n1", "c", "service", "plan", "", node_phase::started, std::nullopt}};
+  known.living.nodes = {{"n1", "c", "service", "plan", "", node_phase::started, std::nullopt}};
   auto asked = update_to(R"({"cells":["a","b"]})");
   asked.cells = {"a", "b"};
   CHECK(judge_update(asked, known, "second", now).answer.is == verdict_kind::done);
-  known.nodes[0].instead_of = {"a", "b"};
+  known.living.nodes[0].instead_of = {"a", "b"};
   auto ruled = judge_update(asked, known, "second", now);
   CHECK(ruled.answer.is == verdict_kind::accepted);
   REQUIRE(ruled.write);
-  CHECK(ruled.write->nodes[0].instead_of.empty());
+  CHECK(ruled.write->living.nodes[0].instead_of.empty());
   // Other cells leave the mark: if the update fails, the node may stay where it is.
   asked.cells = {"a", "d"};
   ruled = judge_update(asked, known, "second", now);
   REQUIRE(ruled.write);
-  CHECK_FALSE(ruled.write->nodes[0].instead_of.empty());
+  CHECK_FALSE(ruled.write->living.nodes[0].instead_of.empty());
 }
 
 TEST_CASE("an update marks what earlier ones have not removed yet") {
   auto known = settled();
-  known.nodes = {{"n1", "a", "service", "plan", "", node_phase::removing, std::nullopt},
-                 {"n2", "b", "service", "plan", "", node_phase::started, std::nullopt}};
+  known.living.nodes = {{"n1", "a", "service", "plan", "", node_phase::removing, std::nullopt},
+                        {"n2", "b", "service", "plan", "", node_phase::started, std::nullopt}};
   auto r = judge_update(growth(), known, "op", now);
   REQUIRE(r.write);
-  CHECK(r.write->nodes[0].left_over);
-  CHECK_FALSE(r.write->nodes[1].left_over);
+  CHECK(r.write->living.nodes[0].left_over);
+  CHECK_FALSE(r.write->living.nodes[1].left_over);
 }
 
 TEST_CASE("an update that leaves fewer named cells than nodes is refused") {
@@ -283,13 +283,13 @@ TEST_CASE("an update that leaves fewer named cells than nodes is refused") {
 TEST_CASE("a removal supersedes whatever is under way and ends a switchover") {
   for (auto type : {operation_type::provision, operation_type::update}) {
     auto known = known_in(type, in_progress);
-    known.switching_to = "n1";
+    known.living.switching_to = "n1";
     auto r = judge_deprovision(removal(), known, "last", now);
     CHECK(r.answer.is == verdict_kind::accepted);
     CHECK(r.answer.operation_id == "last");
     REQUIRE(r.write.has_value());
     CHECK_FALSE(r.write->desired.exists);
-    CHECK(r.write->switching_to.empty());
+    CHECK(r.write->living.switching_to.empty());
     CHECK(r.write->current.id == "last");
     CHECK(r.write->current.type == operation_type::deprovision);
     CHECK(r.write->current.deadline == now + 90s);
@@ -339,7 +339,7 @@ binding ready(const bind_request& asked, const record& known) {
 
 record shared() {
   auto known = settled();
-  known.in_force.credentials = credentials_mode::shared;
+  known.living.in_force.credentials = credentials_mode::shared;
   return known;
 }
 
@@ -604,7 +604,7 @@ TEST_CASE("a change of plan takes the plan's settings, version and count of node
   CHECK(r.write->desired.node_count == 3);
   CHECK(r.write->maintenance_version == "2.0.0");
   CHECK(r.write->current.plan_id_before == "plan");
-  CHECK(r.write->in_force == known.in_force);
+  CHECK(r.write->living.in_force == known.living.in_force);
 }
 
 TEST_CASE("a change of plan leaves a count of nodes that the user named") {

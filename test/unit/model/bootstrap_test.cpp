@@ -22,7 +22,8 @@ struct new_cluster {
     known.current.state = operation_state::in_progress;
     known.desired.exists = true;
     for (const char* id : {"n1", "n2"}) {
-      known.nodes.push_back({id, "cell", "service", "plan", "", node_phase::started, std::nullopt});
+      known.living.nodes.push_back(
+          {id, "cell", "service", "plan", "", node_phase::started, std::nullopt});
       seen.members[id].state = "stopped";
     }
   }
@@ -83,13 +84,13 @@ TEST_CASE(
   all.look(100s + stuck_patience);
   CHECK(all.last.stuck);
   CHECK_FALSE(all.last.abandoned);
-  all.known.had_leader = true;
+  all.known.living.had_leader = true;
   all.last = {};
   all.look(100s);
   all.look(1000s);
   CHECK_FALSE(all.last.stuck);
   // It has been made something of meanwhile.
-  all.known.had_leader = false;
+  all.known.living.had_leader = false;
   all.look(100s);
   all.seen.members["n1"].state = "starting";
   all.look(130s);

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 using matriarch::model::name_of;
+using matriarch::model::scope_of;
 
 namespace {
 
@@ -47,4 +48,13 @@ TEST_CASE("a digest is that of the whole id, so that different ids have differen
 TEST_CASE("a digest cannot be claimed as a plain id") {
   auto name = name_of("a/b");
   CHECK(name_of(name) != name);
+}
+
+TEST_CASE("an instance's first scope is its name, and no later one is anybody's name") {
+  CHECK(scope_of(name_of("db"), 1) == "db");
+  CHECK(scope_of(name_of("db"), 2) == "db~2");
+  CHECK(name_of(scope_of("db", 2)) != scope_of("db", 2));
+  auto hashed_name = name_of("a/b");
+  CHECK(scope_of(hashed_name, 12) == hashed_name + "~12");
+  CHECK(name_of(scope_of(hashed_name, 12)) != scope_of(hashed_name, 12));
 }

@@ -19,9 +19,9 @@ record three_nodes(int wanted) {
   r.desired.node_count = wanted;
   r.current.type = operation_type::update;
   r.current.deadline = start + 540s;
-  r.had_leader = true;
+  r.living.had_leader = true;
   for (const char* id : {"n1", "n2", "n3"})
-    r.nodes.push_back(
+    r.living.nodes.push_back(
         {id, std::string{"cell of "} + id, "service", "plan", "", node_phase::started, {}});
   return r;
 }
@@ -94,8 +94,8 @@ TEST_CASE("of nodes too many that one goes which replicates nothing, once the le
     CHECK(asks_the_leader(d));
     d = decide(known, told(n2_stands(noticed)));
     REQUIRE(d.write);
-    CHECK(d.write->find_node("n2")->phase == node_phase::removing);
-    CHECK(d.write->find_node("n3")->phase == node_phase::started);
+    CHECK(d.write->living.find_node("n2")->phase == node_phase::removing);
+    CHECK(d.write->living.find_node("n3")->phase == node_phase::started);
   }
 }
 
@@ -118,13 +118,13 @@ TEST_CASE("the synchronous replica is kept before others that stream") {
   around.seen.synchronous = {"n3"};
   auto d = decide(known, around);
   REQUIRE(d.write);
-  CHECK(d.write->find_node("n3")->phase == node_phase::started);
+  CHECK(d.write->living.find_node("n3")->phase == node_phase::started);
 }
 
 TEST_CASE("no node restarts for an update while another replicates nothing") {
   auto known = three_nodes(3);
   known.desired.settings.parameters["max_connections"] = "200";
-  known.taking_up = known.desired.settings;
+  known.living.taking_up = known.desired.settings;
   auto digest = digest_of(known.desired.settings);
   auto around = told(n2_stands(true));
   around.configured = digest;
@@ -187,9 +187,10 @@ TEST_CASE("a replica that stands for long is replaced, but not before the leader
   around = told(around);
   d = decide(known, around);
   REQUIRE(d.write);
-  CHECK(d.write->find_node("n2")->failing == "it runs but does not replicate");
-  CHECK(d.write->find_node("n2")->phase == node_phase::started); // its replacement comes first
-  CHECK(d.write->find_node("n3")->failing.empty());
+  CHECK(d.write->living.find_node("n2")->failing == "it runs but does not replicate");
+  CHECK(d.write->living.find_node("n2")->phase
+        == node_phase::started); // its replacement comes first
+  CHECK(d.write->living.find_node("n3")->failing.empty());
   around.lag["n2"] = 5; // it streams after all
   CHECK_FALSE(decide(known, around).write);
 }
@@ -197,8 +198,8 @@ TEST_CASE("a replica that stands for long is replaced, but not before the leader
 TEST_CASE("a failing node that was promoted later than the leader is not given up") {
   auto known = three_nodes(2);
   known.current.state = operation_state::succeeded;
-  known.find_node("n2")->failing = "it runs but does not replicate";
-  known.find_node("n2")->phase = node_phase::removing;
+  known.living.find_node("n2")->failing = "it runs but does not replicate";
+  known.living.find_node("n2")->phase = node_phase::removing;
   auto around = told(n2_stands(true));
   around.seen.members["n1"].timeline = 4;
   around.seen.members["n2"].timeline = 5;

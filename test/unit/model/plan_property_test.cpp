@@ -102,7 +102,7 @@ struct world {
   }
   void perform(const configure& s) {
     around.configured = s.digest;
-    configured = *known.taking_up;
+    configured = *known.living.taking_up;
   }
   void perform(const ask_settings& s) {
     for (const auto& id : s.node_ids)
@@ -164,7 +164,7 @@ struct world {
 
 std::vector<std::string> cells_of(const record& r) {
   std::vector<std::string> guids;
-  for (const auto& n : r.nodes)
+  for (const auto& n : r.living.nodes)
     guids.push_back(n.cell);
   std::sort(guids.begin(), guids.end());
   return guids;
@@ -185,15 +185,15 @@ TEST_CASE("in a world without faults every life of an instance arrives where it 
     for (int change = 0; change < 6; ++change) {
       REQUIRE(w.settles(enough_rounds));
       CHECK(w.known.current.state == operation_state::succeeded);
-      CHECK(static_cast<int>(w.known.nodes.size()) == w.known.desired.node_count);
+      CHECK(static_cast<int>(w.known.living.nodes.size()) == w.known.desired.node_count);
       const auto& named = w.known.desired.cells;
       for (const auto& guid : cells_of(w.known))
         CHECK((named.empty() || std::find(named.begin(), named.end(), guid) != named.end()));
-      REQUIRE(w.known.find_node(w.around.seen.leader) != nullptr);
-      CHECK(w.around.seen.members.size() == w.known.nodes.size());
-      CHECK(w.known.switching_to.empty());
-      CHECK(w.known.in_force == w.known.desired.settings);
-      for (const auto& n : w.known.nodes)
+      REQUIRE(w.known.living.find_node(w.around.seen.leader) != nullptr);
+      CHECK(w.around.seen.members.size() == w.known.living.nodes.size());
+      CHECK(w.known.living.switching_to.empty());
+      CHECK(w.known.living.in_force == w.known.desired.settings);
+      for (const auto& n : w.known.living.nodes)
         CHECK(w.connections_of(n.node_id) == world::connections(w.known.desired.settings));
       desired_state next{true, pick_count(), {}, {}};
       if (change % 2 == 1) {
@@ -212,7 +212,7 @@ TEST_CASE("in a world without faults every life of an instance arrives where it 
     w.known.desired.exists = false;
     REQUIRE(w.settles(enough_rounds));
     CHECK(w.released);
-    CHECK(w.known.nodes.empty());
+    CHECK(w.known.living.nodes.empty());
     CHECK(w.around.seen.members.empty());
   }
 }
@@ -230,7 +230,7 @@ struct chaos {
     r.phase = record_phase::accepted;
     r.desired.node_count = 1 + below(4);
     r.desired.exists = maybe(80);
-    r.had_leader = maybe(60);
+    r.living.had_leader = maybe(60);
     auto& op = r.current;
     op.type = !r.desired.exists ? operation_type::deprovision
               : maybe(50)       ? operation_type::update
@@ -253,16 +253,16 @@ struct chaos {
              maybe(80) ? "" : "big",  static_cast<node_phase>(below(3)), std::nullopt};
       if (maybe(30))
         n.start_may_arrive_until = start + std::chrono::seconds{below(20)};
-      r.nodes.push_back(n);
+      r.living.nodes.push_back(n);
     }
     if (maybe(20))
-      r.switching_to = "n" + std::to_string(below(6));
+      r.living.switching_to = "n" + std::to_string(below(6));
     if (maybe(30))
       r.desired.settings = with_connections(100 + below(3));
     if (maybe(30))
-      r.taking_up = with_connections(100 + below(3));
+      r.living.taking_up = with_connections(100 + below(3));
     if (maybe(20))
-      r.in_force.synchronous = synchronous_mode::on;
+      r.living.in_force.synchronous = synchronous_mode::on;
     return r;
   }
 
@@ -303,17 +303,17 @@ TEST_CASE("whatever is recorded and seen, no step goes beyond what is written") 
     auto d = decide(known, around);
     for (const auto& s : d.steps) {
       if (const auto* started = std::get_if<start_node>(&s)) {
-        REQUIRE(known.find_node(started->node_id) != nullptr);
-        REQUIRE(known.find_node(started->node_id)->phase == node_phase::placed);
+        REQUIRE(known.living.find_node(started->node_id) != nullptr);
+        REQUIRE(known.living.find_node(started->node_id)->phase == node_phase::placed);
       } else if (const auto* removed = std::get_if<remove_node>(&s)) {
-        REQUIRE(known.find_node(removed->node_id) != nullptr);
-        REQUIRE(known.find_node(removed->node_id)->phase == node_phase::removing);
+        REQUIRE(known.living.find_node(removed->node_id) != nullptr);
+        REQUIRE(known.living.find_node(removed->node_id)->phase == node_phase::removing);
       } else if (const auto* moved = std::get_if<failover_from>(&s)) {
-        REQUIRE(moved->to == known.switching_to);
+        REQUIRE(moved->to == known.living.switching_to);
         REQUIRE(moved->from == around.seen.leader);
         REQUIRE(moved->from != moved->to);
       } else if (std::holds_alternative<release_port>(s)) {
-        REQUIRE(known.nodes.empty());
+        REQUIRE(known.living.nodes.empty());
         REQUIRE_FALSE(known.desired.exists);
         REQUIRE_FALSE(d.write.has_value());
       } else if (std::holds_alternative<add_nodes>(s)) {
@@ -332,7 +332,7 @@ TEST_CASE("whatever is recorded and seen, the leader is not given up while the i
     auto around = any.any_circumstances();
     auto d = decide(known, around);
     const auto& leader = around.seen.leader;
-    const auto* before = known.find_node(leader);
+    const auto* before = known.living.find_node(leader);
     if (!d.write || before == nullptr || before->phase == node_phase::removing)
       continue;
     bool refused = before->phase == node_phase::placed && around.failed_starts.contains(leader)
@@ -340,8 +340,8 @@ TEST_CASE("whatever is recorded and seen, the leader is not given up while the i
     bool gives_up = !d.write->desired.exists || !d.write->current.failing_because.empty();
     if (refused || gives_up)
       continue;
-    REQUIRE(d.write->find_node(leader) != nullptr);
-    REQUIRE(d.write->find_node(leader)->phase != node_phase::removing);
+    REQUIRE(d.write->living.find_node(leader) != nullptr);
+    REQUIRE(d.write->living.find_node(leader)->phase != node_phase::removing);
   }
 }
 
@@ -353,8 +353,8 @@ TEST_CASE("whatever is recorded and seen, a node is forgotten only after it is s
     auto around = any.any_circumstances();
     auto d = decide(known, around);
     std::size_t gone = 0;
-    for (const auto& n : known.nodes) {
-      if (!d.write || d.write->find_node(n.node_id) != nullptr)
+    for (const auto& n : known.living.nodes) {
+      if (!d.write || d.write->living.find_node(n.node_id) != nullptr)
         continue;
       ++gone;
       REQUIRE(around.confirmed_removed.contains(n.node_id));

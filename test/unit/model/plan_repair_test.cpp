@@ -23,8 +23,8 @@ record at_rest() {
   r.phase = record_phase::accepted;
   r.current.state = operation_state::succeeded;
   r.current.type = operation_type::provision;
-  r.nodes = {node_on("n1", "a"), node_on("n2", "b")};
-  r.had_leader = true;
+  r.living.nodes = {node_on("n1", "a"), node_on("n2", "b")};
+  r.living.had_leader = true;
   return r;
 }
 
@@ -66,7 +66,7 @@ circumstances n2_back_as_synchronous() {
 /// At rest, with n2 marked.
 record marked() {
   auto r = at_rest();
-  r.nodes[1].failing = "cell b is lost";
+  r.living.nodes[1].failing = "cell b is lost";
   return r;
 }
 
@@ -76,8 +76,8 @@ TEST_CASE("a node on a lost cell is first marked in the record, then another is 
   auto known = at_rest();
   auto d = decide(known, b_lost());
   REQUIRE(d.write);
-  CHECK(d.write->nodes[1].failing == "cell b is lost");
-  CHECK(d.write->nodes[1].phase == node_phase::started);
+  CHECK(d.write->living.nodes[1].failing == "cell b is lost");
+  CHECK(d.write->living.nodes[1].phase == node_phase::started);
   CHECK(d.write->current == known.current);
   CHECK(d.wants_turn);
   d = decide(marked(), b_lost());
@@ -127,7 +127,7 @@ TEST_CASE(
 
 TEST_CASE("a marked node goes once its replacement runs without lag, not before") {
   auto known = marked();
-  known.nodes.push_back(node_on("n3", "c"));
+  known.living.nodes.push_back(node_on("n3", "c"));
   auto around = b_lost();
   around.seen.members["n3"].state = "creating replica";
   CHECK_FALSE(decide(known, around).write);
@@ -140,7 +140,7 @@ TEST_CASE("a marked node goes once its replacement runs without lag, not before"
   around.lag["n3"] = 0;
   d = decide(known, around);
   REQUIRE(d.write);
-  CHECK(d.write->find_node("n2")->phase == node_phase::removing);
+  CHECK(d.write->living.find_node("n2")->phase == node_phase::removing);
   CHECK_FALSE(d.wants_turn);
   // The lost cell is not asked; when it is back, it is.
   CHECK(steps_of<remove_node>(decide(*d.write, around)).empty());
@@ -150,8 +150,8 @@ TEST_CASE("a marked node goes once its replacement runs without lag, not before"
 
 TEST_CASE("a pending removal waits while nobody else leads and runs") {
   auto known = marked();
-  known.nodes[1].phase = node_phase::removing;
-  known.nodes.push_back(node_on("n3", "c"));
+  known.living.nodes[1].phase = node_phase::removing;
+  known.living.nodes.push_back(node_on("n3", "c"));
   auto around = b_lost();
   around.lost_cells.clear();
   around.seen.members["n2"].state = "running";
@@ -172,29 +172,29 @@ TEST_CASE("a node that comes back before a replacement is placed keeps its place
   around.seen.members["n2"].state = "running";
   auto d = decide(known, around);
   REQUIRE(d.write);
-  CHECK(d.write->nodes[1].failing.empty());
-  known.nodes.push_back(node_on("n3", "c"));
+  CHECK(d.write->living.nodes[1].failing.empty());
+  known.living.nodes.push_back(node_on("n3", "c"));
   around.seen.members["n3"].state = "running";
   around.lag["n3"] = 0;
   d = decide(known, around);
   REQUIRE(d.write);
-  CHECK(d.write->find_node("n2")->phase == node_phase::removing);
+  CHECK(d.write->living.find_node("n2")->phase == node_phase::removing);
   around.seen.leader = "n2"; // everybody follows it now
   d = decide(known, around);
   REQUIRE(d.write);
-  CHECK(d.write->find_node("n2")->phase == node_phase::started);
-  CHECK(d.write->find_node("n2")->failing.empty());
+  CHECK(d.write->living.find_node("n2")->phase == node_phase::started);
+  CHECK(d.write->living.find_node("n2")->failing.empty());
 }
 
 TEST_CASE("a replacement that is lost too makes room for another, so nodes do not pile up") {
   auto known = marked();
-  known.nodes.push_back(node_on("n3", "c"));
+  known.living.nodes.push_back(node_on("n3", "c"));
   auto around = b_lost();
   around.lost_cells.insert("c");
   auto d = decide(known, around);
   REQUIRE(d.write);
-  CHECK(d.write->find_node("n2")->phase == node_phase::started);
-  CHECK(d.write->find_node("n3")->phase == node_phase::removing);
+  CHECK(d.write->living.find_node("n2")->phase == node_phase::started);
+  CHECK(d.write->living.find_node("n3")->phase == node_phase::removing);
   auto next = decide(*d.write, around);
   REQUIRE(steps_of<add_nodes>(next).size() == 1);
   // Where the replacement failed is the last place to try again.
@@ -219,7 +219,7 @@ TEST_CASE("an update replaces what is broken instead of waiting for it") {
   known.desired.node_count = 3;
   auto d = decide(known, b_lost());
   REQUIRE(d.write);
-  CHECK(d.write->find_node("n2")->failing == "cell b is lost");
+  CHECK(d.write->living.find_node("n2")->failing == "cell b is lost");
   auto next = decide(*d.write, b_lost());
   REQUIRE(steps_of<add_nodes>(next).size() == 1);
   CHECK(steps_of<add_nodes>(next)[0].where.count == 2);
@@ -233,21 +233,21 @@ TEST_CASE("an update replaces what is broken instead of waiting for it") {
 
 TEST_CASE("a marked node that comes back as the synchronous replica stays, its replacement goes") {
   auto known = marked();
-  known.in_force.synchronous = synchronous_mode::on;
-  known.nodes.push_back(node_on("n3", "c"));
+  known.living.in_force.synchronous = synchronous_mode::on;
+  known.living.nodes.push_back(node_on("n3", "c"));
   auto d = decide(known, n2_back_as_synchronous());
   REQUIRE(d.write);
-  CHECK(d.write->find_node("n2")->failing.empty());
-  CHECK(d.write->find_node("n2")->phase == node_phase::started);
-  CHECK(d.write->find_node("n3")->phase == node_phase::removing);
-  CHECK(d.write->find_node("n1")->phase == node_phase::started);
+  CHECK(d.write->living.find_node("n2")->failing.empty());
+  CHECK(d.write->living.find_node("n2")->phase == node_phase::started);
+  CHECK(d.write->living.find_node("n3")->phase == node_phase::removing);
+  CHECK(d.write->living.find_node("n1")->phase == node_phase::started);
 }
 
 TEST_CASE(
     "a node on its way out that is the synchronous replica by now is kept, and that is said") {
   auto known = marked();
-  known.nodes[1].phase = node_phase::removing;
-  known.nodes.push_back(node_on("n3", "c"));
+  known.living.nodes[1].phase = node_phase::removing;
+  known.living.nodes.push_back(node_on("n3", "c"));
   auto around = n2_back_as_synchronous();
   auto d = decide(known, around);
   CHECK(steps_of<remove_node>(d).empty());
@@ -263,37 +263,37 @@ TEST_CASE("a replacement is wanted on a named cell, but put elsewhere rather tha
   CHECK(where.among.empty());
   CHECK(where.preferred == known.desired.cells);
   auto next = with_new_nodes(known, {"n3"}, {"c"}, start);
-  CHECK(next.find_node("n3")->instead_of == known.desired.cells);
+  CHECK(next.living.find_node("n3")->instead_of == known.desired.cells);
   auto around = b_lost();
   around.seen.members["n3"].state = "running";
   around.lag["n3"] = 0;
   auto d = decide(next, around);
   REQUIRE(d.write);
-  CHECK(d.write->find_node("n3")->phase == node_phase::started);
-  CHECK(d.write->find_node("n2")->phase == node_phase::removing);
+  CHECK(d.write->living.find_node("n3")->phase == node_phase::started);
+  CHECK(d.write->living.find_node("n2")->phase == node_phase::removing);
   CHECK(contains(decide(*d.write, around).repair, "none of the cells asked for was free"));
 }
 
 TEST_CASE("a forgotten node needs no confirmation to be buried, nor a lost cell to be replaced") {
   auto known = at_rest();
-  known.nodes[1].forgotten = true;
+  known.living.nodes[1].forgotten = true;
   auto around = b_lost();
   around.lost_cells.clear();
   auto d = decide(known, around);
   REQUIRE(d.write);
-  CHECK(d.write->nodes[1].failing == "cell b was forgotten");
-  known.nodes[1].phase = node_phase::removing;
+  CHECK(d.write->living.nodes[1].failing == "cell b was forgotten");
+  known.living.nodes[1].phase = node_phase::removing;
   d = decide(known, around);
   REQUIRE(d.write);
   REQUIRE(d.buried.size() == 1);
   CHECK(d.buried[0].node_id == "n2");
   // Unless it is there after all.
   known = at_rest();
-  known.nodes[1].forgotten = true;
+  known.living.nodes[1].forgotten = true;
   around.seen.members["n2"].state = "running";
   d = decide(known, around);
   REQUIRE(d.write);
-  CHECK_FALSE(d.write->nodes[1].forgotten);
+  CHECK_FALSE(d.write->living.nodes[1].forgotten);
 }
 
 TEST_CASE("whatever is recorded and seen, a repair gives nothing up without another good leader") {
@@ -306,13 +306,14 @@ TEST_CASE("whatever is recorded and seen, a repair gives nothing up without anot
   for (int run = 0; run < 20'000; ++run) {
     CAPTURE(run);
     auto known = at_rest();
-    known.nodes.clear();
+    known.living.nodes.clear();
     known.desired.node_count = 1 + below(3);
     if (maybe(50))
-      known.in_force.synchronous = known.desired.settings.synchronous = synchronous_mode::on;
+      known.living.in_force.synchronous = known.desired.settings.synchronous = synchronous_mode::on;
     for (int i = 0; i < known.desired.node_count + below(2); ++i) {
-      known.nodes.push_back(node_on("n" + std::to_string(i), "cell" + std::to_string(below(4))));
-      auto& n = known.nodes.back();
+      known.living.nodes.push_back(
+          node_on("n" + std::to_string(i), "cell" + std::to_string(below(4))));
+      auto& n = known.living.nodes.back();
       n.phase = static_cast<node_phase>(below(3));
       if (maybe(40))
         n.failing = "a reason";
@@ -338,11 +339,11 @@ TEST_CASE("whatever is recorded and seen, a repair gives nothing up without anot
       around.seen.leader = "n" + std::to_string(below(5));
     auto d = decide(known, around);
     const auto& leader = around.seen.leader;
-    bool leads = around.seen.running(leader) && known.find_node(leader) != nullptr;
-    for (const auto& n : known.nodes) {
+    bool leads = around.seen.running(leader) && known.living.find_node(leader) != nullptr;
+    for (const auto& n : known.living.nodes) {
       if (n.phase == node_phase::removing)
         continue;
-      const auto* then = d.write ? d.write->find_node(n.node_id) : &n;
+      const auto* then = d.write ? d.write->living.find_node(n.node_id) : &n;
       if (then == nullptr || then->phase != node_phase::removing)
         continue;
       ++given_up;

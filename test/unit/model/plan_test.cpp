@@ -28,8 +28,8 @@ record instance_with(std::vector<node> nodes, operation_type type, int node_coun
   r.current.type = type;
   r.current.started_at = start;
   r.current.deadline = start + 540s;
-  r.nodes = std::move(nodes);
-  r.had_leader = type != operation_type::provision;
+  r.living.nodes = std::move(nodes);
+  r.living.had_leader = type != operation_type::provision;
   if (type == operation_type::deprovision)
     r.desired.exists = false;
   if (type == operation_type::update) {
@@ -86,8 +86,8 @@ record after(const record& known, const decision& d) {
 }
 
 node_phase phase_of(const record& r, const std::string& id) {
-  REQUIRE(r.find_node(id) != nullptr);
-  return r.find_node(id)->phase;
+  REQUIRE(r.living.find_node(id) != nullptr);
+  return r.living.find_node(id)->phase;
 }
 
 using ids = std::vector<std::string>;
@@ -118,10 +118,10 @@ TEST_CASE("a new instance first chooses cells for all its nodes and starts none"
 TEST_CASE("nodes that are written down are started, and a start on the wire is remembered") {
   auto known =
       with_new_nodes(instance_with({}, operation_type::provision), {"n1", "n2"}, {"a", "b"}, start);
-  CHECK(known.nodes[0].phase == node_phase::placed);
-  CHECK(known.nodes[1].cell == "b");
-  CHECK(known.nodes[1].plan_id == "plan");
-  CHECK(known.nodes[1].start_may_arrive_until == start + start_timeout + start_margin);
+  CHECK(known.living.nodes[0].phase == node_phase::placed);
+  CHECK(known.living.nodes[1].cell == "b");
+  CHECK(known.living.nodes[1].plan_id == "plan");
+  CHECK(known.living.nodes[1].start_may_arrive_until == start + start_timeout + start_margin);
   circumstances c;
   c.now = start;
   auto d = decide(known, c);
@@ -138,7 +138,7 @@ TEST_CASE("a confirmed start is written down and not asked for again") {
   auto d = decide(known, c);
   REQUIRE(d.write.has_value());
   CHECK(phase_of(*d.write, "n1") == node_phase::started);
-  CHECK_FALSE(d.write->find_node("n1")->start_may_arrive_until.has_value());
+  CHECK_FALSE(d.write->living.find_node("n1")->start_may_arrive_until.has_value());
   CHECK(phase_of(*d.write, "n2") == node_phase::placed);
   CHECK(ids_of<start_node>(d) == ids{"n2"});
 }
@@ -168,7 +168,7 @@ TEST_CASE("provisioning succeeds only when all nodes run and one leads") {
   REQUIRE(d.write.has_value());
   CHECK(d.write->current.state == operation_state::succeeded);
   CHECK(d.write->current.description == "master running; replicas running");
-  CHECK(d.write->had_leader);
+  CHECK(d.write->living.had_leader);
 }
 
 TEST_CASE("a node that its cell refused is removed, and another cell is asked for") {
@@ -228,7 +228,7 @@ TEST_CASE("a shortage that cannot improve fails the provision and takes back wha
   c.confirmed_removed = {"n1"};
   auto end = decide(*next.write, c);
   REQUIRE(end.write.has_value());
-  CHECK(end.write->nodes.empty());
+  CHECK(end.write->living.nodes.empty());
   CHECK(end.write->current.state == operation_state::failed);
   CHECK(end.write->current.description == "no cell can take another node: b: full (10 nodes)");
   CHECK(end.write->desired.node_count == 0);
@@ -354,7 +354,7 @@ TEST_CASE("a shrink succeeds only after the cell has confirmed the removal") {
   c.confirmed_removed = {"n2"};
   d = decide(known, c);
   REQUIRE(d.write.has_value());
-  CHECK(d.write->nodes.size() == 1);
+  CHECK(d.write->living.nodes.size() == 1);
   CHECK(d.write->current.state == operation_state::succeeded);
   REQUIRE(d.buried.size() == 1);
   CHECK(d.buried[0].node_id == "n2");
@@ -362,8 +362,8 @@ TEST_CASE("a shrink succeeds only after the cell has confirmed the removal") {
 
 TEST_CASE("a node that leads is not removed, also where nobody has led before") {
   auto known = instance_with({node_on("a", "1"), node_on("b", "2")}, operation_type::provision, 1);
-  known.had_leader = false;
-  known.find_node("a")->phase = node_phase::removing;
+  known.living.had_leader = false;
+  known.living.find_node("a")->phase = node_phase::removing;
   auto c = running({"a", "b"}, "a");
   CHECK(ids_of<remove_node>(decide(known, c)).empty());
   c.seen.leader.clear();
@@ -378,12 +378,12 @@ TEST_CASE("a removed node whose start may still arrive is remembered until it ca
   c.confirmed_removed = {"n2"};
   c.now = start + 20s;
   auto d = decide(known, c);
-  CHECK(after(known, d).find_node("n2") != nullptr);
+  CHECK(after(known, d).living.find_node("n2") != nullptr);
   CHECK(d.buried.empty());
   CHECK(ids_of<remove_node>(d).empty());
   c.now = start + 20s + 1ms;
   d = decide(known, c);
-  CHECK(after(known, d).find_node("n2") == nullptr);
+  CHECK(after(known, d).living.find_node("n2") == nullptr);
   CHECK(d.buried.size() == 1);
 }
 
@@ -394,7 +394,7 @@ TEST_CASE("a removed node whose start was refused for certain is forgotten at on
   auto c = running({"n1"}, "n1");
   c.confirmed_removed = {"n2"};
   c.failed_starts = {{"n2", "full"}};
-  CHECK(after(known, decide(known, c)).find_node("n2") == nullptr);
+  CHECK(after(known, decide(known, c)).living.find_node("n2") == nullptr);
 }
 
 // -- move -----------------------------------------------------------------------------------------
@@ -452,7 +452,7 @@ TEST_CASE("the switchover goes to the nearest replica and is written before it i
   c.lag = {{"n3", negligible_lag_bytes}, {"n4", 10}};
   auto d = decide(known, c);
   REQUIRE(d.write.has_value());
-  CHECK(d.write->switching_to == "n4");
+  CHECK(d.write->living.switching_to == "n4");
   CHECK(steps_of<failover_from>(d).empty());
   auto next = decide(*d.write, c);
   REQUIRE(steps_of<failover_from>(next).size() == 1);
@@ -466,7 +466,7 @@ TEST_CASE("a leader that is to be removed hands over to one that stays, and goes
   for (auto type : {operation_type::provision, operation_type::update}) {
     auto known = instance_with(
         {node_on("n1", "a", node_phase::removing), node_on("n2", "b"), node_on("n3", "c")}, type);
-    known.had_leader = true;
+    known.living.had_leader = true;
     auto c = unasked(running({"n1", "n2", "n3"}, "n1"));
     auto d = decide(known, c);
     CHECK(steps_of<remove_node>(d).empty());
@@ -475,7 +475,7 @@ TEST_CASE("a leader that is to be removed hands over to one that stays, and goes
     c.lag = {{"n2", 10}, {"n3", 0}};
     d = decide(known, c);
     REQUIRE(d.write.has_value());
-    CHECK(d.write->switching_to == "n3");
+    CHECK(d.write->living.switching_to == "n3");
     known = *d.write;
     d = decide(known, c);
     REQUIRE(steps_of<failover_from>(d).size() == 1);
@@ -487,20 +487,20 @@ TEST_CASE("a leader that is to be removed hands over to one that stays, and goes
 
 TEST_CASE("no switchover is asked for while nobody leads") {
   auto known = moving();
-  known.switching_to = "n4";
+  known.living.switching_to = "n4";
   auto c = running({"n1", "n2", "n3", "n4"}, "");
   CHECK(steps_of<failover_from>(decide(known, c)).empty());
 }
 
 TEST_CASE("a switchover that failed is dropped, waits, and is then tried again") {
   auto known = moving();
-  known.switching_to = "n4";
+  known.living.switching_to = "n4";
   auto c = running({"n1", "n2", "n3", "n4"}, "n1");
   c.lag = {{"n3", 5}, {"n4", 0}};
   c.failed_switchover = "no candidate";
   auto d = decide(known, c);
   REQUIRE(d.write.has_value());
-  CHECK(d.write->switching_to.empty());
+  CHECK(d.write->living.switching_to.empty());
   CHECK(steps_of<failover_from>(d).empty());
   CHECK(contains(d.waiting_for, "no candidate"));
   auto waiting = decide(*d.write, c);
@@ -509,17 +509,17 @@ TEST_CASE("a switchover that failed is dropped, waits, and is then tried again")
   c.failed_switchover.clear();
   auto again = decide(*d.write, c);
   REQUIRE(again.write.has_value());
-  CHECK(again.write->switching_to == "n4");
+  CHECK(again.write->living.switching_to == "n4");
 }
 
 TEST_CASE("once a node that stays leads, the others go and the switchover is over") {
   auto known = moving();
-  known.switching_to = "n4";
+  known.living.switching_to = "n4";
   auto c = running({"n1", "n2", "n3", "n4"}, "n4");
   c.lag = {{"n3", 0}};
   auto d = decide(known, c);
   REQUIRE(d.write.has_value());
-  CHECK(d.write->switching_to.empty());
+  CHECK(d.write->living.switching_to.empty());
   CHECK(d.write->current.switched_over);
   CHECK(phase_of(*d.write, "n1") == node_phase::removing);
   CHECK(phase_of(*d.write, "n2") == node_phase::removing);
@@ -530,7 +530,7 @@ TEST_CASE("once a node that stays leads, the others go and the switchover is ove
 
 TEST_CASE("after the switchover the replicas that stay have to stream from the new leader first") {
   auto known = moving();
-  known.switching_to = "n4";
+  known.living.switching_to = "n4";
   auto c = unasked(running({"n1", "n2", "n3", "n4"}, "n4"));
   auto d = decide(known, c);
   REQUIRE(d.write.has_value());
@@ -541,11 +541,11 @@ TEST_CASE("after the switchover the replicas that stay have to stream from the n
 
 TEST_CASE("a switchover to a node that is no longer there is dropped") {
   auto known = moving();
-  known.switching_to = "n9";
+  known.living.switching_to = "n9";
   auto c = running({"n1", "n2", "n3"}, "n1");
   auto d = decide(known, c);
   REQUIRE(d.write.has_value());
-  CHECK(d.write->switching_to.empty());
+  CHECK(d.write->living.switching_to.empty());
 }
 
 TEST_CASE("an operation that misses its deadline says what it waited for") {
@@ -565,7 +565,7 @@ TEST_CASE("an update does not wait for what an earlier one has left on a cell th
       operation_type::update);
   auto c = running({"n1", "n2"}, "n1");
   CHECK_FALSE(decide(known, c).write); // it removes that itself
-  known.nodes[2].left_over = true;
+  known.living.nodes[2].left_over = true;
   auto d = decide(known, c);
   REQUIRE(d.write);
   CHECK(d.write->current.state == operation_state::succeeded);
@@ -574,7 +574,7 @@ TEST_CASE("an update does not wait for what an earlier one has left on a cell th
 
 TEST_CASE("a move that misses its deadline before the switchover goes back to what was desired") {
   auto known = moving();
-  known.switching_to = "n4";
+  known.living.switching_to = "n4";
   auto c = running({"n1", "n2", "n3"}, "n1");
   c.now = known.current.deadline;
   auto d = decide(known, c);
@@ -585,7 +585,7 @@ TEST_CASE("a move that misses its deadline before the switchover goes back to wh
                  "last seen: master running; replicas running, running"));
   CHECK(d.write->desired == *known.current.desired_before);
   CHECK(d.write->parameters == known.current.parameters_before);
-  CHECK(d.write->switching_to.empty());
+  CHECK(d.write->living.switching_to.empty());
 }
 
 TEST_CASE("going back keeps the leader and sheds what the failed update had added") {
@@ -595,7 +595,7 @@ TEST_CASE("going back keeps the leader and sheds what the failed update had adde
   known = after(known, decide(known, c));
   known = after(known, decide(known, c));
   int removing = 0;
-  for (const auto& n : known.nodes)
+  for (const auto& n : known.living.nodes)
     removing += n.phase == node_phase::removing ? 1 : 0;
   CHECK(removing == 2);
   CHECK(phase_of(known, "n1") == node_phase::started);
@@ -652,7 +652,7 @@ TEST_CASE("removal takes the replicas first and the leader last") {
   c.confirmed_removed = {"n1", "n3"};
   auto last = decide(*one_left.write, c);
   REQUIRE(last.write.has_value());
-  CHECK(last.write->nodes.size() == 1);
+  CHECK(last.write->living.nodes.size() == 1);
   CHECK(phase_of(*last.write, "n2") == node_phase::removing);
 }
 
@@ -660,7 +660,7 @@ TEST_CASE("while a replica starts, the leader is asked whether it streams alread
   auto known = instance_with({node_on("n1", "a"), node_on("n2", "b")}, operation_type::provision);
   auto c = running({"n1", "n2"}, "n1");
   c.seen.members["n2"].state = "starting";
-  known.had_leader = true;
+  known.living.had_leader = true;
   auto d = decide(known, c);
   CHECK(steps_of<ask_lag>(d).size() == 1);
   c.seen.members["n2"].state = "creating replica";
@@ -685,7 +685,8 @@ TEST_CASE("before a start is asked for again, how long it may be on its way is w
   c.now = start + 1min;
   auto d = decide(known, c);
   REQUIRE(d.write.has_value());
-  CHECK(d.write->find_node("n1")->start_may_arrive_until == c.now + start_timeout + start_margin);
+  CHECK(d.write->living.find_node("n1")->start_may_arrive_until
+        == c.now + start_timeout + start_margin);
 }
 
 TEST_CASE("removal starts no node, not even one that was written down") {
@@ -708,7 +709,7 @@ TEST_CASE("the port is released only when no node is left and that is written") 
   c.confirmed_removed = {"n1"};
   auto d = decide(known, c);
   REQUIRE(d.write.has_value());
-  CHECK(d.write->nodes.empty());
+  CHECK(d.write->living.nodes.empty());
   CHECK(steps_of<release_port>(d).empty());
   auto end = decide(*d.write, c);
   CHECK_FALSE(end.write.has_value());
@@ -733,10 +734,10 @@ TEST_CASE("a removal that misses its deadline names the cell that did not confir
 
 TEST_CASE("a removal in the middle of a switchover forgets the switchover") {
   auto known = instance_with({node_on("n1", "a"), node_on("n2", "b")}, operation_type::deprovision);
-  known.switching_to = "n2";
+  known.living.switching_to = "n2";
   auto d = decide(known, running({"n1", "n2"}, "n1"));
   REQUIRE(d.write.has_value());
-  CHECK(d.write->switching_to.empty());
+  CHECK(d.write->living.switching_to.empty());
   CHECK(steps_of<failover_from>(d).empty());
 }
 
@@ -746,13 +747,13 @@ TEST_CASE("the description uses the words of the original") {
   auto known = instance_with({}, operation_type::provision);
   cluster_view seen;
   CHECK(describe(known, seen) == "members stopped, stopped");
-  known.nodes = {node_on("n1", "a"), node_on("n2", "b")};
+  known.living.nodes = {node_on("n1", "a"), node_on("n2", "b")};
   seen.members["n1"].state = "starting";
   CHECK(describe(known, seen) == "members starting, stopped");
   seen.members["n1"].state = "running";
   seen.leader = "n1";
   CHECK(describe(known, seen) == "master running; replicas stopped");
-  known.nodes.push_back(node_on("n3", "c"));
+  known.living.nodes.push_back(node_on("n3", "c"));
   seen.members["n3"].state = "creating replica";
   CHECK(describe(known, seen) == "master running; replicas stopped, creating replica");
 }
@@ -777,7 +778,7 @@ TEST_CASE("nodes on their way out are no members, except when the whole instance
   CHECK(describe(known, seen) == "master running");
   known.desired.exists = false;
   CHECK(describe(known, seen) == "master running; replicas running");
-  known.nodes.clear();
+  known.living.nodes.clear();
   CHECK(describe(known, {}) == "no members");
 }
 
@@ -795,9 +796,9 @@ cluster_settings with_connections(const std::string& count) {
 record changing(const std::string& from, const std::string& to) {
   auto known = instance_with({node_on("a", "1"), node_on("b", "2"), node_on("c", "3")},
                              operation_type::update, 3);
-  known.in_force = with_connections(from);
+  known.living.in_force = with_connections(from);
   known.desired.settings = with_connections(to);
-  known.current.desired_before->settings = known.in_force;
+  known.current.desired_before->settings = known.living.in_force;
   known.current.desired_before->node_count = 3;
   return known;
 }
@@ -817,7 +818,7 @@ TEST_CASE("new settings are written down before Patroni hears of them") {
   auto first = decide(known, c);
   CHECK(steps_of<configure>(first).empty());
   REQUIRE(first.write);
-  CHECK(first.write->taking_up == known.desired.settings);
+  CHECK(first.write->living.taking_up == known.desired.settings);
   auto then = decide(*first.write, c);
   REQUIRE(steps_of<configure>(then).size() == 1);
   CHECK(steps_of<configure>(then)[0].digest == digest_of(known.desired.settings));
@@ -825,7 +826,7 @@ TEST_CASE("new settings are written down before Patroni hears of them") {
 
 TEST_CASE("nodes are asked until each has read the settings") {
   auto known = changing("100", "200");
-  known.taking_up = known.desired.settings;
+  known.living.taking_up = known.desired.settings;
   auto c = running({"a", "b", "c"}, "a");
   took_up(c, known.desired.settings, {});
   c.settings["b"].digest = "older";
@@ -837,7 +838,7 @@ TEST_CASE("nodes are asked until each has read the settings") {
 
 TEST_CASE("more connections: replicas restart one by one, then one of them takes over") {
   auto known = changing("100", "200");
-  known.taking_up = known.desired.settings;
+  known.living.taking_up = known.desired.settings;
   auto c = running({"a", "b", "c"}, "a");
   took_up(c, known.desired.settings, {"a", "b", "c"});
   CHECK(ids_of<restart_node>(decide(known, c)) == ids{"b"});
@@ -853,13 +854,13 @@ TEST_CASE("more connections: replicas restart one by one, then one of them takes
   c.lag = {{"b", 10}, {"c", 0}};
   auto handing = decide(known, c);
   REQUIRE(handing.write);
-  CHECK(handing.write->switching_to == "c");
+  CHECK(handing.write->living.switching_to == "c");
   CHECK(steps_of<restart_node>(handing).empty());
 }
 
 TEST_CASE("fewer connections: the leader restarts first, and nobody takes over") {
   auto known = changing("200", "100");
-  known.taking_up = known.desired.settings;
+  known.living.taking_up = known.desired.settings;
   auto c = running({"a", "b", "c"}, "a");
   took_up(c, known.desired.settings, {"a", "b", "c"});
   CHECK(ids_of<restart_node>(decide(known, c)) == ids{"a"});
@@ -870,7 +871,7 @@ TEST_CASE("fewer connections: the leader restarts first, and nobody takes over")
 TEST_CASE(
     "a replica that still waits after its restart waits for its leader, which goes first then") {
   auto known = changing("100", "200");
-  known.taking_up = known.desired.settings;
+  known.living.taking_up = known.desired.settings;
   auto c = running({"a", "b", "c"}, "a");
   took_up(c, known.desired.settings, {"a", "b", "c"});
   c.restarted = {"b"};
@@ -884,7 +885,7 @@ TEST_CASE(
 
 TEST_CASE("the next node restarts only when all run again") {
   auto known = changing("100", "200");
-  known.taking_up = known.desired.settings;
+  known.living.taking_up = known.desired.settings;
   auto c = running({"a", "b", "c"}, "a");
   took_up(c, known.desired.settings, {"a", "c"});
   c.seen.members["b"].state = "restarting";
@@ -893,8 +894,8 @@ TEST_CASE("the next node restarts only when all run again") {
 
 TEST_CASE("a lone leader restarts in place") {
   auto known = changing("100", "200");
-  known.taking_up = known.desired.settings;
-  known.nodes = {node_on("a", "1")};
+  known.living.taking_up = known.desired.settings;
+  known.living.nodes = {node_on("a", "1")};
   known.desired.node_count = 1;
   auto c = running({"a"}, "a");
   took_up(c, known.desired.settings, {"a"});
@@ -903,18 +904,18 @@ TEST_CASE("a lone leader restarts in place") {
 
 TEST_CASE("settings that every node has are in force, and the update has succeeded") {
   auto known = changing("100", "200");
-  known.taking_up = known.desired.settings;
+  known.living.taking_up = known.desired.settings;
   auto c = running({"a", "b", "c"}, "a");
   took_up(c, known.desired.settings, {});
   auto next = after(known, decide(known, c));
-  CHECK(next.in_force == known.desired.settings);
-  CHECK_FALSE(next.taking_up);
+  CHECK(next.living.in_force == known.desired.settings);
+  CHECK_FALSE(next.living.taking_up);
   CHECK(after(next, decide(next, c)).current.state == operation_state::succeeded);
 }
 
 TEST_CASE("an update that ends too late takes the plan and the settings back, and on every node") {
   auto known = changing("100", "200");
-  known.taking_up = known.desired.settings;
+  known.living.taking_up = known.desired.settings;
   known.plan_id = "new plan";
   auto c = running({"a", "b", "c"}, "a");
   took_up(c, known.desired.settings, {"a", "c"});
@@ -924,7 +925,7 @@ TEST_CASE("an update that ends too late takes the plan and the settings back, an
   CHECK(failed.plan_id == "plan before");
   CHECK(failed.desired.settings == with_connections("100"));
   auto back = after(failed, decide(failed, c));
-  CHECK(back.taking_up == with_connections("100"));
+  CHECK(back.living.taking_up == with_connections("100"));
   auto told = decide(back, c);
   REQUIRE(steps_of<configure>(told).size() == 1);
   CHECK(steps_of<configure>(told)[0].digest == digest_of(with_connections("100")));
@@ -932,11 +933,11 @@ TEST_CASE("an update that ends too late takes the plan and the settings back, an
 
 TEST_CASE("a parameter that only the abandoned settings had is unset on the way back") {
   auto known = changing("100", "100");
-  known.taking_up = with_connections("100");
-  known.taking_up->parameters["work_mem"] = "8MB";
+  known.living.taking_up = with_connections("100");
+  known.living.taking_up->parameters["work_mem"] = "8MB";
   auto c = running({"a", "b", "c"}, "a");
   auto back = after(known, decide(known, c));
-  CHECK(back.taking_up == known.desired.settings);
+  CHECK(back.living.taking_up == known.desired.settings);
   auto told = decide(back, c);
   REQUIRE(steps_of<configure>(told).size() == 1);
   CHECK(contains(steps_of<configure>(told)[0].patch, "\"work_mem\":null"));
@@ -944,23 +945,23 @@ TEST_CASE("a parameter that only the abandoned settings had is unset on the way 
 
 TEST_CASE("what is raised while something else is lowered is raised on all nodes first") {
   auto known = changing("100", "200");
-  known.in_force.parameters["max_prepared_transactions"] = "50";
+  known.living.in_force.parameters["max_prepared_transactions"] = "50";
   auto c = running({"a", "b", "c"}, "a");
   auto between = known.desired.settings;
   between.parameters["max_prepared_transactions"] = "50";
   auto first = after(known, decide(known, c));
-  CHECK(first.taking_up == between);
+  CHECK(first.living.taking_up == between);
   took_up(c, between, {"b"});
   CHECK(ids_of<restart_node>(decide(first, c)) == ids{"b"});
   took_up(c, between, {});
   auto half = after(first, decide(first, c));
-  CHECK(half.in_force == between);
-  CHECK(after(half, decide(half, c)).taking_up == known.desired.settings);
+  CHECK(half.living.in_force == between);
+  CHECK(after(half, decide(half, c)).living.taking_up == known.desired.settings);
 }
 
 TEST_CASE("a node that did not start with new settings fails the update, which goes back at once") {
   auto known = changing("100", "200");
-  known.taking_up = known.desired.settings;
+  known.living.taking_up = known.desired.settings;
   known.plan_id = "new plan";
   auto c = running({"a", "b", "c"}, "a");
   took_up(c, known.desired.settings, {"a", "c"});
@@ -972,7 +973,7 @@ TEST_CASE("a node that did not start with new settings fails the update, which g
   CHECK(failed.current.state == operation_state::failed);
   CHECK(contains(failed.current.description, "node b does not start with the new settings"));
   CHECK(failed.plan_id == "plan before");
-  CHECK(failed.taking_up == with_connections("100"));
+  CHECK(failed.living.taking_up == with_connections("100"));
   auto told = decide(failed, c);
   REQUIRE(steps_of<configure>(told).size() == 1);
   CHECK(ids_of<restart_node>(told).empty());
@@ -980,25 +981,25 @@ TEST_CASE("a node that did not start with new settings fails the update, which g
 
 TEST_CASE("settings are taken back while no node runs and none leads") {
   auto known = changing("100", "100");
-  known.taking_up = with_connections("200");
+  known.living.taking_up = with_connections("200");
   known.current.state = operation_state::failed;
   auto c = running({"a", "b", "c"}, "");
   for (const auto* id : {"a", "b", "c"})
     c.seen.members[id].state = "start failed";
   known = after(known, decide(known, c));
-  CHECK(known.taking_up == with_connections("100"));
+  CHECK(known.living.taking_up == with_connections("100"));
   CHECK(steps_of<configure>(decide(known, c)).size() == 1);
-  c.configured = digest_of(*known.taking_up);
+  c.configured = digest_of(*known.living.taking_up);
   CHECK(ids_of<restart_node>(decide(known, c)) == ids{"a", "b", "c"});
   CHECK(steps_of<restart_node>(decide(known, c)).front().ended);
 }
 
 TEST_CASE("nodes that ended by settings are started with those of before, and not replaced") {
   auto known = changing("100", "100");
-  known.taking_up = known.desired.settings;
+  known.living.taking_up = known.desired.settings;
   known.current.state = operation_state::failed;
   auto c = running({"a", "b", "c"}, "a");
-  c.configured = digest_of(*known.taking_up);
+  c.configured = digest_of(*known.living.taking_up);
   c.seen.members["b"].state = "start failed";
   c.unhealthy = {"b"};
   c.repair_turn = true;
@@ -1011,13 +1012,13 @@ TEST_CASE("nodes that ended by settings are started with those of before, and no
   d = decide(known, c);
   CHECK(ids_of<restart_node>(d).empty());
   REQUIRE(d.write);
-  CHECK_FALSE(d.write->find_node("b")->failing.empty());
+  CHECK_FALSE(d.write->living.find_node("b")->failing.empty());
 }
 
 TEST_CASE("settings go back after a leader has handed over for them, and cells do not") {
   auto known = changing("100", "200");
   known.current.switched_over = true;
-  known.taking_up = known.desired.settings;
+  known.living.taking_up = known.desired.settings;
   known.plan_id = "new plan";
   auto c = running({"a", "b", "c"}, "a");
   took_up(c, known.desired.settings, {"b"});
@@ -1035,12 +1036,12 @@ TEST_CASE("settings go back after a leader has handed over for them, and cells d
 TEST_CASE("nobody hands over while a node that stays still copies the leader") {
   auto known = instance_with({node_on("a", "1"), node_on("b", "2"), node_on("c", "3")},
                              operation_type::update, 3);
-  known.switching_to = "b";
+  known.living.switching_to = "b";
   auto c = running({"a", "b", "c"}, "a");
   CHECK(steps_of<failover_from>(decide(known, c)).size() == 1);
   c.seen.members["c"].state = "creating replica";
   CHECK(steps_of<failover_from>(decide(known, c)).empty());
-  known.find_node("c")->phase = node_phase::removing;
+  known.living.find_node("c")->phase = node_phase::removing;
   CHECK(steps_of<failover_from>(decide(known, c)).size() == 1);
 }
 
@@ -1048,7 +1049,7 @@ TEST_CASE("a demotion hands over while another node copies the leader") {
   auto known = instance_with({node_on("a", "1"), node_on("b", "2"), node_on("c", "3")},
                              operation_type::update, 3);
   known.current.state = operation_state::succeeded;
-  known.switching_to = "b";
+  known.living.switching_to = "b";
   auto c = running({"a", "b", "c"}, "a");
   c.seen.members["c"].state = "creating replica";
   CHECK(steps_of<failover_from>(decide(known, c)).size() == 1);
@@ -1074,13 +1075,13 @@ TEST_CASE("another type of node replaces every node before the old ones go") {
   REQUIRE(steps_of<add_nodes>(d).size() == 1);
   CHECK(steps_of<add_nodes>(d)[0].where.count == 2);
   auto added = with_new_nodes(known, {"c", "d"}, {"3", "4"}, start);
-  CHECK(added.find_node("c")->node_type == "big");
-  for (auto& n : added.nodes)
+  CHECK(added.living.find_node("c")->node_type == "big");
+  for (auto& n : added.living.nodes)
     n.phase = node_phase::started;
   c = running({"a", "b", "c", "d"}, "a");
   c.lag = {{"b", 0}, {"c", 0}, {"d", 0}};
   auto switching = after(added, decide(added, c));
-  CHECK((switching.switching_to == "c" || switching.switching_to == "d"));
+  CHECK((switching.living.switching_to == "c" || switching.living.switching_to == "d"));
   c.seen.leader = "c";
   auto leaving = after(switching, decide(switching, c));
   CHECK(phase_of(leaving, "a") == node_phase::removing);
@@ -1093,7 +1094,7 @@ TEST_CASE("nodes of another type wait for the new settings to be set, and need n
   known.desired.settings.node_type = "big";
   auto c = running({"a", "b"}, "a");
   auto first = after(known, decide(known, c));
-  CHECK(first.taking_up == known.desired.settings);
+  CHECK(first.living.taking_up == known.desired.settings);
   auto telling = decide(first, c);
   CHECK(steps_of<configure>(telling).size() == 1);
   CHECK(steps_of<add_nodes>(telling).empty());
@@ -1106,12 +1107,12 @@ TEST_CASE("nodes of another type wait for the new settings to be set, and need n
 TEST_CASE("of a synchronous cluster only the synchronous replica takes over") {
   auto known = instance_with({node_on("a", "1"), node_on("b", "2"), node_on("c", "3")},
                              operation_type::update, 2);
-  known.in_force.synchronous = known.desired.settings.synchronous = synchronous_mode::on;
+  known.living.in_force.synchronous = known.desired.settings.synchronous = synchronous_mode::on;
   known.desired.cells = {"2", "3"};
   auto c = running({"a", "b", "c"}, "a");
   c.lag = {{"b", 0}, {"c", 0}};
   c.seen.synchronous = {"c"};
-  CHECK(after(known, decide(known, c)).switching_to == "c");
+  CHECK(after(known, decide(known, c)).living.switching_to == "c");
   CHECK_FALSE(may_take_over(known, c.seen, "b"));
   CHECK_FALSE(may_take_over(known, c.seen, "a"));
 }
@@ -1120,7 +1121,7 @@ TEST_CASE("a move of a synchronous cluster lets a replica go to make another one
   auto known =
       instance_with({node_on("a", "1"), node_on("b", "2"), node_on("c", "3"), node_on("d", "4")},
                     operation_type::update, 2);
-  known.in_force.synchronous = known.desired.settings.synchronous = synchronous_mode::on;
+  known.living.in_force.synchronous = known.desired.settings.synchronous = synchronous_mode::on;
   known.desired.cells = {"3", "4"};
   auto c = running({"a", "b", "c", "d"}, "a");
   c.lag = {{"b", 0}, {"c", 0}, {"d", 0}};
@@ -1128,7 +1129,7 @@ TEST_CASE("a move of a synchronous cluster lets a replica go to make another one
   auto next = after(known, decide(known, c));
   CHECK(phase_of(next, "b") == node_phase::removing);
   CHECK(phase_of(next, "a") == node_phase::started);
-  CHECK(next.switching_to.empty());
+  CHECK(next.living.switching_to.empty());
 }
 
 TEST_CASE("the synchronous replica is the last to go when a cluster shrinks") {
@@ -1143,9 +1144,9 @@ TEST_CASE("the synchronous replica is the last to go when a cluster shrinks") {
 
 TEST_CASE("any replica takes over once Patroni was told that the cluster is not synchronous") {
   auto known = instance_with({node_on("a", "1"), node_on("b", "2")}, operation_type::update);
-  known.in_force.synchronous = synchronous_mode::on;
+  known.living.in_force.synchronous = synchronous_mode::on;
   auto c = running({"a", "b"}, "a");
   CHECK_FALSE(may_take_over(known, c.seen, "b"));
-  known.taking_up = cluster_settings{};
+  known.living.taking_up = cluster_settings{};
   CHECK(may_take_over(known, c.seen, "b"));
 }

@@ -12,16 +12,17 @@ constexpr duration after = 5min;
 using lags = std::map<std::string, std::int64_t>;
 
 /// n1 leads, n2 and n3 follow; each look is as of `now`.
-struct cluster {
+struct watched {
   record known;
   cluster_view seen;
   health_history history;
   steady_time now = 1000s;
   duration repair_after = after;
 
-  cluster() {
+  watched() {
     for (const char* id : {"n1", "n2", "n3"}) {
-      known.nodes.push_back({id, "cell", "service", "plan", "", node_phase::started, std::nullopt});
+      known.living.nodes.push_back(
+          {id, "cell", "service", "plan", "", node_phase::started, std::nullopt});
       seen.members[id].state = "running";
       at(id, 1, 1000);
     }
@@ -68,7 +69,7 @@ bool contains(const std::string& text, const std::string& part) {
 } // namespace
 
 TEST_CASE("a replica that stays where it is while the leader goes on is not well after a while") {
-  cluster c;
+  watched c;
   c.look();
   const lags only_n3{{"n3", 0}};
   c.now += 1h; // until it writes, nobody is behind
@@ -89,7 +90,7 @@ TEST_CASE("a replica that stays where it is while the leader goes on is not well
 }
 
 TEST_CASE("before a replica counts as standing the leader is asked, and if it streams it is well") {
-  cluster c;
+  watched c;
   c.look();
   c.go_on(1s);
   auto said = c.go_on(longest_standstill);
@@ -107,7 +108,7 @@ TEST_CASE("before a replica counts as standing the leader is asked, and if it st
 }
 
 TEST_CASE("an idle cluster is well, whatever its replicas do") {
-  cluster c;
+  watched c;
   for (int i = 0; i < 100; ++i) {
     c.now += 1min;
     auto said = c.look();
@@ -118,7 +119,7 @@ TEST_CASE("an idle cluster is well, whatever its replicas do") {
 }
 
 TEST_CASE("a replica that is behind and gets on is well, however slow it is") {
-  cluster c;
+  watched c;
   for (int i = 0; i < 100; ++i) {
     c.go_on(20s);
     ++c.of("n2").position;
@@ -128,7 +129,7 @@ TEST_CASE("a replica that is behind and gets on is well, however slow it is") {
 }
 
 TEST_CASE("who passes the same positions again and again does not get on") {
-  cluster c;
+  watched c;
   c.look();
   const lags nobody;
   health_verdict said;
@@ -140,7 +141,7 @@ TEST_CASE("who passes the same positions again and again does not get on") {
 }
 
 TEST_CASE("a replica on an older timeline is left behind, even if it is further on it") {
-  cluster c;
+  watched c;
   c.at("n2", 1, 5000);
   c.look();
   c.at("n1", 2, 1500);
@@ -162,7 +163,7 @@ TEST_CASE("a replica on an older timeline is left behind, even if it is further 
 TEST_CASE("nobody is judged while nobody leads, or the leader does not say where it is") {
   for (int variant = 0; variant < 3; ++variant) {
     CAPTURE(variant);
-    cluster c;
+    watched c;
     c.look();
     c.go_on(1s);
     if (variant == 0)
@@ -180,7 +181,7 @@ TEST_CASE("nobody is judged while nobody leads, or the leader does not say where
 }
 
 TEST_CASE("a replica that does not say where it is, of a leader that does, is not well") {
-  cluster c;
+  watched c;
   c.at("n2", 0, 0);
   c.look();
   const lags only_n3{{"n3", 0}};
@@ -192,7 +193,7 @@ TEST_CASE("a replica that does not say where it is, of a leader that does, is no
 TEST_CASE("a node that stands, or does not run, is unhealthy after repair.after, not before") {
   for (bool stands : {true, false}) {
     CAPTURE(stands);
-    cluster c;
+    watched c;
     c.look();
     if (!stands)
       c.of("n2").state = "stopped";
@@ -212,7 +213,7 @@ TEST_CASE("a node that stands, or does not run, is unhealthy after repair.after,
 }
 
 TEST_CASE("a replica that starts and ends for ever is unhealthy in the end") {
-  cluster c;
+  watched c;
   c.look();
   const lags nobody;
   duration passed{0};
@@ -230,7 +231,7 @@ TEST_CASE("a replica that starts and ends for ever is unhealthy in the end") {
 }
 
 TEST_CASE("what a node was is forgotten once it has been well for a while") {
-  cluster c;
+  watched c;
   c.look();
   c.of("n2").state = "stopped";
   c.look();
@@ -249,7 +250,7 @@ TEST_CASE("what a node was is forgotten once it has been well for a while") {
 }
 
 TEST_CASE("what a node was is forgotten while nothing happens, too") {
-  cluster c;
+  watched c;
   c.look();
   c.of("n2").state = "stopped";
   c.look();
@@ -265,7 +266,7 @@ TEST_CASE("what a node was is forgotten while nothing happens, too") {
 }
 
 TEST_CASE("a copy takes its time, and begins anew") {
-  cluster c;
+  watched c;
   c.let_n2_stand();
   c.of("n3").streaming = true;
   c.of("n2").state = "creating replica";
@@ -279,7 +280,7 @@ TEST_CASE("a copy takes its time, and begins anew") {
 
 TEST_CASE(
     "a replica whose copies fail again and again is to be replaced, however long each takes") {
-  cluster c;
+  watched c;
   c.look();
   for (auto unwell = 0s; unwell < after; unwell += 30s) {
     c.of("n2").state = "stopped";
@@ -295,14 +296,14 @@ TEST_CASE(
 }
 
 TEST_CASE("a replica that gets on again is well at once") {
-  cluster c;
+  watched c;
   c.let_n2_stand();
   ++c.of("n2").position;
   CHECK(c.look().standing.empty());
 }
 
 TEST_CASE("a leader that comes and goes does not make a standing replica well") {
-  cluster c;
+  watched c;
   c.let_n2_stand();
   c.of("n1").state = "restarting";
   CHECK(c.look().standing.contains("n2"));
@@ -311,14 +312,14 @@ TEST_CASE("a leader that comes and goes does not make a standing replica well") 
 }
 
 TEST_CASE("a plan's long ttl makes Patroni write seldom, and a short repair.after look sooner") {
-  cluster c;
+  watched c;
   const lags nobody;
-  c.known.in_force.ttl = 300;
+  c.known.living.in_force.ttl = 300;
   c.look();
   c.go_on(0s, &nobody);
   CHECK(c.go_on(299s, &nobody).standing.empty());
   CHECK(c.go_on(1s, &nobody).standing.size() == 2);
-  cluster hasty;
+  watched hasty;
   hasty.repair_after = 5s;
   hasty.look();
   hasty.go_on(0s, &nobody);
@@ -326,7 +327,7 @@ TEST_CASE("a plan's long ttl makes Patroni write seldom, and a short repair.afte
 }
 
 TEST_CASE("words for a node's health, and how many are not well") {
-  cluster c;
+  watched c;
   CHECK(health_in_words(c.seen, "n2") == "well");
   c.let_n2_stand();
   CHECK(contains(health_in_words(c.seen, "n2"), "does not replicate"));

@@ -35,8 +35,8 @@ record provisioned(operation_type type = operation_type::provision) {
   r.allocated_port = 30001;
   r.current.type = type;
   r.current.deadline = wall_time{100s};
-  r.had_leader = true;
-  r.nodes = {{"n1", "a", "service", "plan", "", node_phase::started, std::nullopt}};
+  r.living.had_leader = true;
+  r.living.nodes = {{"n1", "a", "service", "plan", "", node_phase::started, std::nullopt}};
   return r;
 }
 
@@ -150,19 +150,19 @@ TEST_CASE("a record is routed otherwise by its port and nodes, not by its operat
   auto other = one;
   other.write_id = "another";
   other.current.state = operation_state::succeeded;
-  other.had_leader = false;
-  other.switching_to = "n1";
+  other.living.had_leader = false;
+  other.living.switching_to = "n1";
   other.ended_bindings["b"] = {};
-  other.nodes[0].phase = node_phase::removing;
+  other.living.nodes[0].phase = node_phase::removing;
   other.desired.settings.connection_limit = 7;
   CHECK(routed_alike(one, other));
   for (auto change : std::vector<void (*)(record&)>{
            [](record& r) { r.allocated_port = 30002; }, [](record& r) { r.read_only_port = 30003; },
            [](record& r) { r.phase = record_phase::accepting; },
-           [](record& r) { r.scope = "another"; }, [](record& r) { r.nodes.clear(); },
-           [](record& r) { r.nodes[0].node_id = "n2"; },
+           [](record& r) { r.living.scope = "another"; }, [](record& r) { r.living.nodes.clear(); },
+           [](record& r) { r.living.nodes[0].node_id = "n2"; },
            [](record& r) { r.desired.settings.parameters["max_connections"] = "9"; },
-           [](record& r) { r.in_force.parameters["max_connections"] = "9"; }}) {
+           [](record& r) { r.living.in_force.parameters["max_connections"] = "9"; }}) {
     auto changed = one;
     change(changed);
     CHECK_FALSE(routed_alike(one, changed));
@@ -196,12 +196,13 @@ TEST_CASE("an update waits for routers, and for one at least if it has changed t
 
 TEST_CASE("what routers have not read yet is written before success is") {
   auto known = provisioned(operation_type::update);
-  known.nodes.push_back({"n2", "b", "service", "plan", "", node_phase::removing, std::nullopt});
+  known.living.nodes.push_back(
+      {"n2", "b", "service", "plan", "", node_phase::removing, std::nullopt});
   auto c = around(with({{"r1", serving(100)}}));
   c.confirmed_removed.insert("n2");
   auto d = decide(known, c);
   REQUIRE(d.write);
-  CHECK(d.write->nodes.size() == 1);
+  CHECK(d.write->living.nodes.size() == 1);
   CHECK_FALSE(succeeds(d));
   CHECK(succeeds(decide(*d.write, c)));
 }

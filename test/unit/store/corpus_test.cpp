@@ -86,7 +86,7 @@ TEST_CASE("what every release has sealed opens") {
                CHECK(text.find("sealed:") != std::string::npos);
                auto known = decode_record(text, corpus_keys());
                REQUIRE_MESSAGE(known.ok(), known.error());
-               CHECK(known->superuser.password == "p2");
+               CHECK(known->living.secret_of(model::secret_name::superuser).password == "p2");
              })
         > 0);
   CHECK(each("sealed-binding",

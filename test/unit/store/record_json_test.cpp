@@ -48,21 +48,21 @@ model::record full_record() {
   r.organization_guid = "org";
   r.space_guid = "space";
   r.parameters = R"({"cells":["a","b","c"],"node-count":3})";
-  r.admin = {"admin", "p1"};
-  r.superuser = {"super", "p2"};
-  r.application = {"app", "p3"};
-  r.replication = {"repl", "p4"};
-  r.patroni = {"patroni", "p5"};
-  r.etcd = {"an id", "p6"};
+  r.living.set_secret(model::secret_name::admin, {"admin", "p1"});
+  r.living.set_secret(model::secret_name::superuser, {"super", "p2"});
+  r.living.set_secret(model::secret_name::application, {"app", "p3"});
+  r.living.set_secret(model::secret_name::replication, {"repl", "p4"});
+  r.living.set_secret(model::secret_name::patroni, {"patroni", "p5"});
+  r.living.set_secret(model::secret_name::etcd, {"an id", "p6"});
   r.allocated_port = 30001;
   r.read_only_port = 30002;
   r.maintenance_version = "1.2.3";
   r.context = R"({"platform":"cloudfoundry"})";
-  r.scope = "scope";
+  r.living.scope = "scope";
   r.phase = model::record_phase::accepted;
   r.desired = {false, 3, {"a", "b", "c"}, settings("64MB")};
-  r.in_force = settings("32MB");
-  r.taking_up = settings("48MB");
+  r.living.in_force = settings("32MB");
+  r.living.taking_up = settings("48MB");
   r.current.id = "op";
   r.current.type = model::operation_type::update;
   r.current.state = model::operation_state::failed;
@@ -78,19 +78,20 @@ model::record full_record() {
   r.current.requested_by = R"(cloudfoundry {"user_id":"u"})";
   r.current.failed_cells = {{"c", "full"}, {"d", "burns"}};
   r.current.switched_over = true;
-  r.nodes = {{"n1", "a", "service", "plan", "small", model::node_phase::placed, moment + 20s},
-             {"n2", "b", "service", "plan", "small", model::node_phase::started, std::nullopt},
-             {"n3", "c", "service", "plan", "small", model::node_phase::removing, std::nullopt}};
-  r.nodes[1].failing = "cell b is lost";
-  r.nodes[1].forgotten = true;
-  r.nodes[1].left_over = true;
-  r.nodes[1].held_back = true;
-  r.nodes[1].address = "10.0.0.2:5432";
-  r.nodes[1].patroni_address = "10.0.0.2:8008";
-  r.nodes[1].certified = r.nodes[1].patroni_certified = true;
-  r.nodes[2].instead_of = {"a", "b"};
-  r.switching_to = "n2";
-  r.had_leader = true;
+  r.living.nodes = {
+      {"n1", "a", "service", "plan", "small", model::node_phase::placed, moment + 20s},
+      {"n2", "b", "service", "plan", "small", model::node_phase::started, std::nullopt},
+      {"n3", "c", "service", "plan", "small", model::node_phase::removing, std::nullopt}};
+  r.living.nodes[1].failing = "cell b is lost";
+  r.living.nodes[1].forgotten = true;
+  r.living.nodes[1].left_over = true;
+  r.living.nodes[1].held_back = true;
+  r.living.nodes[1].address = "10.0.0.2:5432";
+  r.living.nodes[1].patroni_address = "10.0.0.2:8008";
+  r.living.nodes[1].certified = r.living.nodes[1].patroni_certified = true;
+  r.living.nodes[2].instead_of = {"a", "b"};
+  r.living.switching_to = "n2";
+  r.living.had_leader = true;
   r.ended_bindings = {{"b/1", {moment, "op-b"}}, {"b2", {moment + 1h}}};
   r.write_id = "w";
   return r;
@@ -138,8 +139,9 @@ TEST_CASE("the plan's id is kept once for all nodes that are of it") {
   const auto two = decode_record(text, no_keys);
   REQUIRE(one.ok());
   REQUIRE(two.ok());
-  CHECK(&one->nodes.front().plan_id.text() == &two->nodes.front().plan_id.text());
-  CHECK(&one->nodes.front().service_id.text() == &two->nodes.front().service_id.text());
+  CHECK(&one->living.nodes.front().plan_id.text() == &two->living.nodes.front().plan_id.text());
+  CHECK(&one->living.nodes.front().service_id.text()
+        == &two->living.nodes.front().service_id.text());
 }
 
 TEST_CASE("every phase, type and state reads back") {
@@ -161,7 +163,7 @@ TEST_CASE("every phase, type and state reads back") {
 TEST_CASE("an operation that has nothing to go back to reads back without it") {
   auto r = full_record();
   r.current.desired_before.reset();
-  r.nodes.clear();
+  r.living.nodes.clear();
   auto decoded = decode_record(encode_record(r, no_keys), no_keys);
   REQUIRE(decoded.ok());
   CHECK(*decoded == r);
@@ -370,13 +372,13 @@ TEST_CASE(
   model::cluster_settings shared;
   shared.credentials = model::credentials_mode::shared;
   CHECK(old->desired.settings == shared);
-  CHECK(old->in_force == shared);
-  CHECK_FALSE(old->taking_up.has_value());
+  CHECK(old->living.in_force == shared);
+  CHECK_FALSE(old->living.taking_up.has_value());
   REQUIRE(old->current.desired_before.has_value());
   CHECK(old->current.desired_before->settings == shared);
   CHECK(old->current.plan_id_before.empty());
-  CHECK(old->nodes[0].node_type.empty());
-  CHECK(old->etcd.username.empty());
+  CHECK(old->living.nodes[0].node_type.empty());
+  CHECK(old->living.secret_of(model::secret_name::etcd).username.empty());
   CHECK(old->read_only_port == 0);
   CHECK(old->context == "{}");
   CHECK(old->ended_bindings.empty());
@@ -610,7 +612,7 @@ TEST_CASE("members that are not known are kept at every depth, and written back"
   auto read = decode_record(text, no_keys);
   REQUIRE_MESSAGE(read.ok(), read.error());
   CHECK(json::canonical_text_of(parsed(encode_record(*read, no_keys))) == text);
-  read->nodes.erase(read->nodes.begin());
+  read->living.nodes.erase(read->living.nodes.begin());
   CHECK(encode_record(*read, no_keys).find("driver") == std::string::npos);
 }
 
@@ -706,15 +708,15 @@ TEST_CASE("the next end of a binding does not have what was unknown of the one b
 
 TEST_CASE("what has gone with its unknown members does not get them back with its place") {
   auto first = full_record();
-  first.taking_up = first.desired.settings;
+  first.living.taking_up = first.desired.settings;
   auto document = parsed(encode_record(first, no_keys));
   json::add(document["taking_up"], "memory", "1GB", document);
   json::add(document, "kept", true, document);
   auto read = decode_record(json::text_of(document), no_keys);
   REQUIRE(read.ok());
-  read->taking_up.reset();
+  read->living.taking_up.reset();
   forget_what_is_gone(*read, encode_record(*read, no_keys));
-  read->taking_up = first.taking_up;
+  read->living.taking_up = first.living.taking_up;
   auto text = encode_record(*read, no_keys);
   CHECK(text.find("memory") == std::string::npos);
   CHECK(json::member(parsed(text), "kept") != nullptr);
