@@ -142,7 +142,8 @@ void instance_bindings::bind(const model::bind_request& asked, answer owed) {
   if (ruling.write) {
     if (!keeper_.may_act(owed))
       return;
-    bool wants_port = ruling.write->read_only && record().read_only_port == 0;
+    bool wants_port =
+        ruling.write->read_only && record().endpoints[model::endpoint::read_only] == 0;
     if (wants_port)
       write_with_port(std::move(*ruling.write), owed);
     else
@@ -206,7 +207,7 @@ void instance_bindings::take_port(model::binding fresh, const port_offer& offer,
     return host_.go_on();
   }
   auto next = *known;
-  next.read_only_port = offer.port;
+  next.endpoints[model::endpoint::read_only] = offer.port;
   auto port_key = keys::port(offer.port);
   keeper_.write(
       std::move(next),
@@ -861,7 +862,8 @@ bool instance_bindings::is_served(const model::binding& fresh) {
 }
 
 model::route instance_bindings::route(bool read_only) const {
-  return {host_.around().routed_at, read_only ? record().read_only_port : record().allocated_port,
+  return {host_.around().routed_at,
+          record().endpoints[read_only ? model::endpoint::read_only : model::endpoint::primary],
           true, keeper_.name()};
 }
 
@@ -878,7 +880,7 @@ void instance_bindings::note_unserved() {
     auto more = model::words_of(wait, *host_.around().routing, wanted);
     words += (words.empty() || more.empty() ? "" : "; ") + more;
     if (!wait.unbound.empty() && !is_told_of(read_only))
-      host_.change_port(read_only);
+      host_.change_port(read_only ? model::endpoint::read_only : model::endpoint::primary);
   }
   if (words == std::exchange(unserved_words_, words))
     return;

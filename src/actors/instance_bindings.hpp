@@ -21,7 +21,7 @@ public:
   /// What is known beside the record, the routers as of the last look.
   [[nodiscard]] virtual const model::circumstances& around() const = 0;
   /// Exchanges a public port that nobody has been told of.
-  virtual void change_port(bool read_only) = 0;
+  virtual void change_port(model::endpoint which) = 0;
   virtual void publish() = 0;
   [[nodiscard]] virtual model::snapshot_ptr snapshot() const = 0;
   /// Has the actor look what comes next, now or after that time.

@@ -666,7 +666,7 @@ private:
       return;
     }
     tell(model::operation_accepted{known()->current.type, known()->current.id,
-                                   known()->allocated_port});
+                                   known()->endpoints[model::endpoint::primary]});
     publish();
     who->owed.deliver(
         model::verdict{model::verdict_kind::accepted, "", known()->current.id, snapshot()});
@@ -760,8 +760,9 @@ private:
     what.compares = {store::unchanged_since(keeper_.key(), keeper_.at())};
     what.operations = {store::erase{{keeper_.key(), ""}},
                        store::erase{{keys::allocation(name()), ""}}};
-    if (known()->allocated_port != 0)
-      what.operations.push_back(store::erase{{keys::port(known()->allocated_port), ""}});
+    if (known()->endpoints[model::endpoint::primary] != 0)
+      what.operations.push_back(
+          store::erase{{keys::port(known()->endpoints[model::endpoint::primary]), ""}});
     what.witness = {keeper_.key(), ""};
     what.made = [](const auto& found) { return found.empty(); };
     keeper_.commit(std::move(what), [this](const fate& came) {
@@ -941,25 +942,25 @@ private:
   }
 
   void perform(const model::change_port& step) {
-    if (step.from == known()->allocated_port)
-      change_port(false);
+    if (step.from == known()->endpoints[model::endpoint::primary])
+      change_port(model::endpoint::primary);
   }
 
   /// Gives this instance another public port, its first or its second one. Nobody may have been told
   /// of the old one. Which rests: a router may come that has had it.
-  void change_port(bool read_only) override {
+  void change_port(model::endpoint which) override {
     if (keeper_.busy())
       return;
     if (is_put_off({step_kind::change_port}))
       return alarm_.set(steps_.put_off_until({step_kind::change_port}) - self_->clock().now());
     keeper_.hold(true);
-    auto holder = read_only ? keys::read_only_holder(name()) : name();
-    auto done = [this, read_only, holder](const port_offer& offer) {
+    auto holder = holder_of(which);
+    auto done = [this, which, holder](const port_offer& offer) {
       keeper_.hold(false);
       around_.no_other_port = offer.why;
       put_off({step_kind::change_port}, port_retry_pause);
       if (offer.port != 0 && known() && keeper_.acts())
-        return exchange_port(read_only, offer);
+        return exchange_port(which, offer);
       self_->send(setup_->ports, port_settled{holder, false}); // late, it may be offered yet
       go_on();
     };
@@ -970,16 +971,22 @@ private:
               });
   }
 
-  void exchange_port(bool read_only, const port_offer& offer) {
+  /// By what name the registry keeps a port of this instance.
+  [[nodiscard]] std::string holder_of(model::endpoint which) const {
+    return which == model::endpoint::read_only ? keys::read_only_holder(name()) : name();
+  }
+
+  void exchange_port(model::endpoint which, const port_offer& offer) {
     auto next = *known();
-    auto before = std::exchange(read_only ? next.read_only_port : next.allocated_port, offer.port);
-    auto holder = read_only ? keys::read_only_holder(name()) : name();
+    auto before = std::exchange(next.endpoints[which], offer.port);
+    auto holder = holder_of(which);
     auto port_key = keys::port(offer.port);
     keeper_.write(
         std::move(next),
         {offer.at == 0 ? store::absent(port_key) : store::unchanged_since(port_key, offer.at)},
         {store::put{port_key, store::encode_port_use({name(), std::nullopt, 0})},
-         store::put{read_only ? keys::read_only_allocation(name()) : keys::allocation(name()),
+         store::put{which == model::endpoint::read_only ? keys::read_only_allocation(name())
+                                                        : keys::allocation(name()),
                     std::to_string(offer.port)},
          store::put{keys::next_port, std::to_string(offer.next)},
          store::put{keys::port(before),
@@ -1571,7 +1578,7 @@ private:
     if (known()->living.scope != name()) // the above has erased it already
       what.operations.push_back(
           store::erase{store::keys_below(keys::everything_of(known()->living.scope))});
-    for (int port : {known()->allocated_port, known()->read_only_port})
+    for (int port : known()->endpoints.all())
       if (port != 0)
         what.operations.push_back(
             store::put{keys::port(port), store::encode_port_use({name(), now, 0})});

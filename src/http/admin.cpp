@@ -111,8 +111,8 @@ json::value instance_json(const model::instance_snapshot& one, json::document& o
   json::add(object, "app_credentials",
             without_password(known.living.secret_of(model::secret_name::application), owner),
             owner);
-  json::add(object, "allocated_port", known.allocated_port, owner);
-  json::add(object, "read_only_port", known.read_only_port, owner);
+  json::add(object, "allocated_port", known.endpoints[model::endpoint::primary], owner);
+  json::add(object, "read_only_port", known.endpoints[model::endpoint::read_only], owner);
   json::add(object, "scope", known.living.scope, owner);
   json::add(object, "maintenance_version", known.maintenance_version, owner);
   json::add(object, "desired", desired_json(known.desired, owner), owner);

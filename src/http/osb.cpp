@@ -365,7 +365,7 @@ json::value credentials_json(const model::credentials& user, const binding_view&
 json::value superuser_json(const binding_view& shown, json::document& owner) {
   const auto& known = shown.known.known;
   auto whole = credentials_json(known.living.secret_of(model::secret_name::superuser), shown,
-                                known.allocated_port, owner);
+                                known.endpoints[model::endpoint::primary], owner);
   json::value object{rapidjson::kObjectType};
   for (const auto* name : {"username", "password", "uri"})
     json::add(object, name, std::move(whole[name]), owner);
@@ -402,7 +402,9 @@ json::document binding_json(const binding_view& shown) {
                         ? known.living.secret_of(model::secret_name::application)
                         : which.role;
   int port =
-      which.read_only && known.read_only_port != 0 ? known.read_only_port : known.allocated_port;
+      known.endpoints[which.read_only ? model::endpoint::read_only : model::endpoint::primary];
+  if (port == 0)
+    port = known.endpoints[model::endpoint::primary];
   json::document body;
   body.SetObject();
   auto credentials = credentials_json(user, shown, port, body);

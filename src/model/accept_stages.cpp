@@ -33,7 +33,7 @@ accept_next after(accept_stage stage, stage_end how, bool recorded, const std::s
 
 record written_by(accept_stage stage, record known, int port) {
   if (stage == accept_stage::take_port)
-    known.allocated_port = port;
+    known.endpoints[endpoint::primary] = port;
   if (stage == accept_stage::confirm)
     known.phase = record_phase::accepted;
   return known;

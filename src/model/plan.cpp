@@ -307,7 +307,7 @@ private:
     static const routers not_awaited;
     const auto& routing = around_.routing ? *around_.routing : not_awaited;
     bool new_port = next_.current.type == operation_type::provision;
-    route wanted{around_.routed_at, new_port ? next_.allocated_port : 0,
+    route wanted{around_.routed_at, new_port ? next_.endpoints[endpoint::primary] : 0,
                  new_port || around_.reroutes, around_.routed_as};
     auto wait = waits_for(routing, wanted);
     // What is about to be written is something else to serve.

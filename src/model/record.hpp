@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <map>
 #include <optional>
@@ -68,6 +69,25 @@ enum class record_phase {
   accepted,
 };
 
+/// The places at which clients reach an instance, each with a public port of its own.
+enum class endpoint {
+  primary,   ///< whoever leads
+  read_only, ///< the replicas; it has a port once a read-only binding needs it
+};
+
+/// The public ports of an instance's endpoints; 0: none yet.
+class ports_by_endpoint {
+public:
+  [[nodiscard]] int operator[](endpoint which) const { return at_[index_of(which)]; }
+  int& operator[](endpoint which) { return at_[index_of(which)]; }
+  [[nodiscard]] const auto& all() const { return at_; }
+  bool operator==(const ports_by_endpoint&) const = default;
+
+private:
+  static std::size_t index_of(endpoint which) { return static_cast<std::size_t>(which); }
+  std::array<int, 2> at_{};
+};
+
 /// The record of one service instance, `/service/<name>/state`: the instance itself, and the cluster
 /// that it is made of. Only the instance's actor writes it.
 struct record {
@@ -78,9 +98,8 @@ struct record {
   std::string space_guid;
   /// The request's parameters as last accepted, as canonical JSON.
   std::string parameters = "{}";
-  int allocated_port = 0;
-  /// The second public port, which leads to the replicas; 0 until a read-only binding needs it.
-  int read_only_port = 0;
+  /// Where clients reach it, whatever it is made of.
+  ports_by_endpoint endpoints;
   /// Of the plan's maintenance_info, as last applied; empty if the plan had none.
   std::string maintenance_version;
   /// The platform's `context`, as canonical JSON, as last sent.

@@ -501,8 +501,8 @@ std::string encode_record(const model::record& known, const keyring& keys) {
     if (auto login = known.living.secret_of(name);
         name != model::secret_name::etcd || !login.username.empty())
       out.add_credentials(field, login, known.instance_id, keys);
-  out.add("allocated_port", known.allocated_port);
-  out.add("read_only_port", known.read_only_port);
+  out.add("allocated_port", known.endpoints[model::endpoint::primary]);
+  out.add("read_only_port", known.endpoints[model::endpoint::read_only]);
   out.add("maintenance_version", known.maintenance_version);
   out.add("context", known.context);
   out.add("scope", known.living.scope);
@@ -537,9 +537,9 @@ result<model::record> decode_record(std::string_view text, const keyring& keys) 
     for (const auto& [field, name] : secrets_of_the_living)
       if (auto login = in.credentials(field, known.instance_id, keys); !login.username.empty())
         known.living.set_secret(name, login);
-    known.allocated_port = in.number("allocated_port");
+    known.endpoints[model::endpoint::primary] = in.number("allocated_port");
     if (json::member(object, "read_only_port") != nullptr)
-      known.read_only_port = in.number("read_only_port");
+      known.endpoints[model::endpoint::read_only] = in.number("read_only_port");
     known.maintenance_version = json::string_member(object, "maintenance_version");
     known.context = json::string_member(object, "context", "{}");
     known.living.scope = in.text("scope");

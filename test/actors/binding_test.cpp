@@ -518,14 +518,14 @@ TEST_CASE("the first read-only binding opens a second port, which rests with the
   asked.wanted.read_only = true;
   auto said = here.ask(asked);
   CHECK(said.is == verdict_kind::created);
-  auto port = said.instance->known.read_only_port;
+  auto port = said.instance->known.endpoints[model::endpoint::read_only];
   CHECK(port != 0);
-  CHECK(port != said.instance->known.allocated_port);
+  CHECK(port != said.instance->known.endpoints[model::endpoint::primary]);
   CHECK(here.outside.etcd.value(keys::read_only_allocation("db")) == std::to_string(port));
   asked.wanted.binding_id = "b2";
-  CHECK(here.ask(asked).instance->known.read_only_port == port);
+  CHECK(here.ask(asked).instance->known.endpoints[model::endpoint::read_only] == port);
   REQUIRE(make(here, "other"));
-  CHECK(here.outside.record_of("other")->allocated_port != port);
+  CHECK(here.outside.record_of("other")->endpoints[model::endpoint::primary] != port);
   REQUIRE(here.ask(deprovision("db")).is == verdict_kind::accepted);
   REQUIRE(finish(here, "db"));
   CHECK(leftovers(here.outside, "db").empty());
@@ -542,7 +542,7 @@ TEST_CASE("a read-only binding of a single node has the second port as well") {
   asked.wanted.read_only = true;
   auto said = here.ask(asked);
   CHECK(said.is == verdict_kind::created);
-  CHECK(said.instance->known.read_only_port != 0);
+  CHECK(said.instance->known.endpoints[model::endpoint::read_only] != 0);
 }
 
 TEST_CASE("with the instance all its bindings end, and an unbind after that is gone") {

@@ -44,7 +44,8 @@ TEST_CASE("a provision ends succeeded with the nodes asked for, one leader and a
   CHECK(here.outside.running_nodes("db") == 3);
   CHECK_FALSE(here.outside.leader_of("db").empty());
   CHECK(cells_agree(here.outside, "db"));
-  CHECK(here.outside.etcd.value(keys::allocation("db")) == std::to_string(known->allocated_port));
+  CHECK(here.outside.etcd.value(keys::allocation("db"))
+        == std::to_string(known->endpoints[model::endpoint::primary]));
   auto published = here.broker().find("db");
   REQUIRE(published);
   CHECK(published->known.current.state == model::operation_state::succeeded);
@@ -163,8 +164,10 @@ TEST_CASE("the record says accepting before the port is taken, and the port befo
       auto known = store::decode_record(one.entry.value, store::keyring{});
       REQUIRE(known.ok());
       bool accepting = known->phase == model::record_phase::accepting;
-      order.emplace_back(accepting ? (known->allocated_port == 0 ? "accepting" : "accepting, port")
-                                   : "accepted");
+      order.emplace_back(
+          accepting
+              ? (known->endpoints[model::endpoint::primary] == 0 ? "accepting" : "accepting, port")
+              : "accepted");
     }
     if (!order.empty() && order.back() == "accepted")
       break;
@@ -212,7 +215,7 @@ TEST_CASE("a hundred provisions at once get a hundred distinct ports") {
     CHECK((*answers[i])->is == verdict_kind::accepted);
     auto known = here.outside.record_of("db" + std::to_string(i));
     REQUIRE(known);
-    ports.insert(known->allocated_port);
+    ports.insert(known->endpoints[model::endpoint::primary]);
   }
   CHECK(ports.size() == 100);
 }
@@ -379,7 +382,7 @@ TEST_CASE("a deprovision during provisioning supersedes it and leaves nothing") 
     CAPTURE(after.count());
     stage here;
     auto first = here.ask(provision("db", 3));
-    auto port = here.outside.record_of("db")->allocated_port;
+    auto port = here.outside.record_of("db")->endpoints[model::endpoint::primary];
     here.pass(after);
     auto said = here.ask(deprovision("db"));
     CHECK(said.is == verdict_kind::accepted);

@@ -198,10 +198,12 @@ private:
       auto known = outside_.record_of(name);
       if (!known)
         continue;
-      for (int port : {known->allocated_port, known->read_only_port})
+      for (int port : {known->endpoints[model::endpoint::primary],
+                       known->endpoints[model::endpoint::read_only]})
         if (port != 0)
           expect(held.emplace(port, name).second, "two instances have one port");
-      expect(outside_.etcd.value(keys::allocation(name)) == std::to_string(known->allocated_port),
+      expect(outside_.etcd.value(keys::allocation(name))
+                 == std::to_string(known->endpoints[model::endpoint::primary]),
              "the allocation of " + name + " is not its port");
     }
     for (const auto& entry : outside_.etcd.range(store::keys_below(keys::ports))) {

@@ -362,7 +362,7 @@ TEST_CASE("a port that a router says it cannot open is not offered") {
   here.outside.routers.start("r2");
   here.pass(1s);
   REQUIRE(here.ask(provision("db")).is == verdict_kind::accepted);
-  CHECK(here.outside.record_of("db")->allocated_port == 30002);
+  CHECK(here.outside.record_of("db")->endpoints[model::endpoint::primary] == 30002);
   REQUIRE(finish(here, "db"));
   CHECK(here.outside.violations.empty());
 }
@@ -371,7 +371,7 @@ TEST_CASE("a port that turns out to be somebody else's is exchanged before succe
   stage here;
   here.outside.routers.at("r1").taken = {30000, 30001};
   REQUIRE(make(here, "db"));
-  auto port = here.outside.record_of("db")->allocated_port;
+  auto port = here.outside.record_of("db")->endpoints[model::endpoint::primary];
   CHECK(port == 30002);
   CHECK(here.outside.etcd.value(keys::allocation("db")) == "30002");
   auto left = store::decode_port_use(*here.outside.etcd.value(keys::port(30000)), 0);
@@ -387,7 +387,7 @@ TEST_CASE("a second port that is somebody else's is exchanged before the bind is
   auto said = here.ask(reading("b1"));
   CHECK(said.is == verdict_kind::created);
   REQUIRE(said.instance);
-  CHECK(said.instance->known.read_only_port == 30002);
+  CHECK(said.instance->known.endpoints[model::endpoint::read_only] == 30002);
   CHECK(here.outside.etcd.value(keys::read_only_allocation("db")) == "30002");
   CHECK(here.outside.violations.empty());
 }
@@ -403,7 +403,7 @@ TEST_CASE("a port that clients know is never exchanged, and its loss is told") {
   auto said = here.ask(bind("db", "b2"));
   CHECK(said.is == verdict_kind::unavailable);
   CHECK(contains(said.description, "port 30000 cannot be opened by a router"));
-  CHECK(here.outside.record_of("db")->allocated_port == 30000);
+  CHECK(here.outside.record_of("db")->endpoints[model::endpoint::primary] == 30000);
   here.outside.routers.at("r1").taken.clear();
   here.outside.routers.start("r1");
   here.pass(1s);

@@ -373,12 +373,13 @@ void world::expect_served(const store::put& what) {
     const auto& op = known->current;
     if (op.state == model::operation_state::succeeded
         && op.type != model::operation_type::deprovision)
-      check(op.id, known->allocated_port, "an operation was called succeeded");
+      check(op.id, known->endpoints[model::endpoint::primary], "an operation was called succeeded");
   } else if (what.key.starts_with(keys::bindings(name))) {
     auto one = store::decode_binding(what.value, name, *keys_to_read);
     if (one.ok() && one->phase == model::binding_phase::ready)
       check(name + "/" + one->binding_id,
-            one->read_only ? known->read_only_port : known->allocated_port,
+            one->read_only ? known->endpoints[model::endpoint::read_only]
+                           : known->endpoints[model::endpoint::primary],
             "a binding was called ready");
   }
 }

@@ -761,7 +761,7 @@ TEST_CASE("the operator sees settings, versions, bindings and who asked, and no 
   broker b;
   auto s = instance_of(model::operation_type::update, model::operation_state::succeeded);
   s.known.maintenance_version = "1.2.0";
-  s.known.read_only_port = 30008;
+  s.known.endpoints[model::endpoint::read_only] = 30008;
   s.known.current.requested_by = R"(cloudfoundry {"user_id":"u"})";
   s.known.living.in_force.synchronous = model::synchronous_mode::strict;
   s.known.living.in_force.ttl = 20;

@@ -99,7 +99,7 @@ inline model::instance_snapshot instance_of(model::operation_type type,
   r.living.set_secret(model::secret_name::application, {"app/user", "p@ss:w"});
   r.living.set_secret(model::secret_name::replication, {"repl", "secret-4"});
   r.living.set_secret(model::secret_name::patroni, {"pat", "secret-5"});
-  r.allocated_port = 30007;
+  r.endpoints[model::endpoint::primary] = 30007;
   r.current.id = "op-1";
   r.current.type = type;
   r.current.state = state;
@@ -130,7 +130,7 @@ inline model::snapshot_ptr settled() {
 
 inline model::snapshot_ptr with_binding(const model::binding& one, int read_only_port = 0) {
   auto s = instance_of(model::operation_type::provision, model::operation_state::succeeded);
-  s.known.read_only_port = read_only_port;
+  s.known.endpoints[model::endpoint::read_only] = read_only_port;
   s.bindings[one.binding_id] = one;
   return std::make_shared<const model::instance_snapshot>(s);
 }

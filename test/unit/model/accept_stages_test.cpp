@@ -31,15 +31,15 @@ TEST_CASE("nobody is promised anything before the last stage") {
     known = written_by(stage, known, 30001);
   }
   CHECK(known.phase == record_phase::accepted);
-  CHECK(known.allocated_port == 30001);
+  CHECK(known.endpoints[endpoint::primary] == 30001);
 }
 
 TEST_CASE("each stage writes its own part of the record and nothing else") {
   record known;
-  known.allocated_port = 7;
+  known.endpoints[endpoint::primary] = 7;
   CHECK(written_by(accept_stage::offer_port, known, 8) == known);
   CHECK(written_by(accept_stage::create_record, known, 8) == known);
-  CHECK(written_by(accept_stage::confirm, known, 8).allocated_port == 7);
+  CHECK(written_by(accept_stage::confirm, known, 8).endpoints[endpoint::primary] == 7);
   CHECK(written_by(accept_stage::take_port, known, 8).phase == record_phase::accepting);
 }
 

@@ -32,7 +32,7 @@ record provisioned(operation_type type = operation_type::provision) {
   r.instance_id = "i";
   r.phase = record_phase::accepted;
   r.desired.node_count = 1;
-  r.allocated_port = 30001;
+  r.endpoints[endpoint::primary] = 30001;
   r.current.type = type;
   r.current.deadline = wall_time{100s};
   r.living.had_leader = true;
@@ -157,7 +157,8 @@ TEST_CASE("a record is routed otherwise by its port and nodes, not by its operat
   other.desired.settings.connection_limit = 7;
   CHECK(routed_alike(one, other));
   for (auto change : std::vector<void (*)(record&)>{
-           [](record& r) { r.allocated_port = 30002; }, [](record& r) { r.read_only_port = 30003; },
+           [](record& r) { r.endpoints[endpoint::primary] = 30002; },
+           [](record& r) { r.endpoints[endpoint::read_only] = 30003; },
            [](record& r) { r.phase = record_phase::accepting; },
            [](record& r) { r.living.scope = "another"; }, [](record& r) { r.living.nodes.clear(); },
            [](record& r) { r.living.nodes[0].node_id = "n2"; },

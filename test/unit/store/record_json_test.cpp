@@ -54,8 +54,8 @@ model::record full_record() {
   r.living.set_secret(model::secret_name::replication, {"repl", "p4"});
   r.living.set_secret(model::secret_name::patroni, {"patroni", "p5"});
   r.living.set_secret(model::secret_name::etcd, {"an id", "p6"});
-  r.allocated_port = 30001;
-  r.read_only_port = 30002;
+  r.endpoints[model::endpoint::primary] = 30001;
+  r.endpoints[model::endpoint::read_only] = 30002;
   r.maintenance_version = "1.2.3";
   r.context = R"({"platform":"cloudfoundry"})";
   r.living.scope = "scope";
@@ -379,7 +379,7 @@ TEST_CASE(
   CHECK(old->current.plan_id_before.empty());
   CHECK(old->living.nodes[0].node_type.empty());
   CHECK(old->living.secret_of(model::secret_name::etcd).username.empty());
-  CHECK(old->read_only_port == 0);
+  CHECK(old->endpoints[model::endpoint::read_only] == 0);
   CHECK(old->context == "{}");
   CHECK(old->ended_bindings.empty());
 }
