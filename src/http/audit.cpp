@@ -1,5 +1,6 @@
 #include "http/audit.hpp"
 
+#include "model/words.hpp"
 #include <algorithm>
 
 #include "base/json.hpp"
@@ -177,7 +178,7 @@ std::optional<std::string> audit_line(const model::event& one) {
   json::document line;
   line.SetObject();
   json::add(line, "time", model::text_of(one.at), line);
-  json::add(line, "action", std::string{"end of "} + model::word_of(end->type), line);
+  json::add(line, "action", std::string{"end of "} + model::text_of(end->type), line);
   json::add(line, "instance_id", one.instance_id, line);
   json::add(line, "operation", end->operation_id, line);
   if (!end->requested_by.empty())

@@ -1,5 +1,7 @@
 #include "model/event.hpp"
 
+#include "model/words.hpp"
+
 namespace matriarch::model {
 
 namespace {
@@ -7,13 +9,13 @@ namespace {
 struct wording {
   std::string operator()(const operation_accepted& one) const {
     auto port = one.port == 0 ? std::string{} : ", port " + std::to_string(one.port);
-    return std::string{word_of(one.type)} + " accepted" + port + " (operation " + one.operation_id
+    return std::string{text_of(one.type)} + " accepted" + port + " (operation " + one.operation_id
            + ")";
   }
   std::string operator()(const operation_ended& one) const {
     if (one.type == operation_type::deprovision && one.succeeded)
       return "removed";
-    return std::string{word_of(one.type)} + (one.succeeded ? " succeeded: " : " failed: ")
+    return std::string{text_of(one.type)} + (one.succeeded ? " succeeded: " : " failed: ")
            + one.description;
   }
   std::string operator()(const provision_undone&) const {
@@ -63,18 +65,6 @@ bool is_warning(const event& one) {
          || std::holds_alternative<switchover_failed>(one.what)
          || std::holds_alternative<copy_repeated>(one.what)
          || std::holds_alternative<port_exchanged>(one.what);
-}
-
-const char* word_of(operation_type type) {
-  switch (type) {
-  case operation_type::provision:
-    return "provision";
-  case operation_type::update:
-    return "update";
-  case operation_type::deprovision:
-    return "deprovision";
-  }
-  return "";
 }
 
 } // namespace matriarch::model

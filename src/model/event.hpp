@@ -77,6 +77,5 @@ using event_sink = std::function<void(const event&)>;
 [[nodiscard]] bool is_warning(const event& one);
 
 /// `provision`, `update`, `deprovision`.
-[[nodiscard]] const char* word_of(operation_type type);
 
 } // namespace matriarch::model

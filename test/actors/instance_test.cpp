@@ -5,6 +5,7 @@
 
 #include "model/event.hpp"
 #include "model/plan.hpp"
+#include "model/words.hpp"
 #include "requests.hpp"
 #include "store/record_json.hpp"
 
@@ -67,9 +68,9 @@ TEST_CASE("each operation is told of once when it is accepted, and once when it 
     CHECK(one.name == "db");
     CHECK(one.instance_id == "db");
     if (const auto* began = std::get_if<model::operation_accepted>(&one.what))
-      story.push_back(std::string{"accepted "} + model::word_of(began->type));
+      story.push_back(std::string{"accepted "} + model::text_of(began->type));
     if (const auto* end = std::get_if<model::operation_ended>(&one.what)) {
-      story.push_back(std::string{"end of "} + model::word_of(end->type));
+      story.push_back(std::string{"end of "} + model::text_of(end->type));
       CHECK(end->succeeded);
       // Nodes take a while until they run; a removal can be over in the same moment here.
       CHECK((end->took > model::duration{0}) == (end->type == model::operation_type::provision));
