@@ -13,7 +13,7 @@
 #include "http/catalog_page.hpp"
 #include "http/forwarded.hpp"
 #include "http/originating_identity.hpp"
-#include "http/osb.hpp"
+#include "http/osb_requests.hpp"
 #include "http/tenant_text.hpp"
 #include "model/names.hpp"
 

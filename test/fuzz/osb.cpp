@@ -1,5 +1,5 @@
 // The Open Service Broker API's requests: bodies, and the queries of those without a body.
-#include "http/osb.hpp"
+#include "http/osb_requests.hpp"
 #include "fuzz/fuzz.hpp"
 #include "http/request_head.hpp"
 

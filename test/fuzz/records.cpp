@@ -1,6 +1,6 @@
 // The values of this program's keys in etcd.
 #include "fuzz/fuzz.hpp"
-#include "http/osb.hpp"
+#include "http/osb_requests.hpp"
 #include "store/record_json.hpp"
 
 using namespace matriarch;

@@ -1,4 +1,4 @@
-#include "http/osb.hpp"
+#include "http/osb_requests.hpp"
 
 #include <algorithm>
 #include <cctype>
