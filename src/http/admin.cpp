@@ -4,7 +4,7 @@
 
 #include "base/json.hpp"
 #include "base/times.hpp"
-#include "http/osb_requests.hpp"
+#include "http/osb_answers.hpp"
 #include "model/names.hpp"
 #include "model/replica_health.hpp"
 #include "model/words.hpp"

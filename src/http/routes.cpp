@@ -13,6 +13,8 @@
 #include "http/catalog_page.hpp"
 #include "http/forwarded.hpp"
 #include "http/originating_identity.hpp"
+#include "http/osb_answers.hpp"
+#include "http/osb_bindings.hpp"
 #include "http/osb_requests.hpp"
 #include "http/tenant_text.hpp"
 #include "model/names.hpp"

@@ -1,6 +1,7 @@
 // The Open Service Broker API's requests: bodies, and the queries of those without a body.
-#include "http/osb_requests.hpp"
 #include "fuzz/fuzz.hpp"
+#include "http/osb_answers.hpp"
+#include "http/osb_requests.hpp"
 #include "http/request_head.hpp"
 
 using namespace matriarch;

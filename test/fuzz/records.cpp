@@ -1,6 +1,7 @@
 // The values of this program's keys in etcd.
 #include "fuzz/fuzz.hpp"
-#include "http/osb_requests.hpp"
+#include "http/osb_answers.hpp"
+#include "http/osb_bindings.hpp"
 #include "store/record_json.hpp"
 
 using namespace matriarch;
