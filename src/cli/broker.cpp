@@ -22,6 +22,7 @@
 #include "base/times.hpp"
 #include "cli/broker_check.hpp"
 #include "cli/event_log.hpp"
+#include "cli/front_desk.hpp"
 #include "cli/machine.hpp"
 #include "config/broker_config.hpp"
 #include "engines/postgresql/actors/database.hpp"
@@ -175,13 +176,14 @@ public:
           return std::make_unique<actors::singletons>(
               system_, setup(), [&ended](std::string why) { ended.fail(std::move(why)); });
         }()),
+        desk_(published_, outside_, actors_->edge()),
         server_(
             server_options(),
             http::make_routes({settings_.catalog, credentials_of(settings_.broker.users),
                                credentials_of(settings_.broker.admins), settings_.broker.strict,
                                settings_.broker.advertise_host, hosts_of(settings_.etcd),
                                derived_.audit, settings_.broker.trusted_proxies, cli::host_name()},
-                              backend())) {}
+                              desk_)) {}
 
   /// Binds before anything is done: the listening socket proves that no earlier broker of this
   /// address is left on this machine.
@@ -237,55 +239,6 @@ private:
     return all;
   }
 
-  http::backend backend() {
-    http::backend behind;
-    behind.find = [this](const std::string& name) { return published_.instances.find(name); };
-    behind.all = [this] { return published_.instances.all(); };
-    behind.cells = [this] { return published_.status.cells.load(); };
-    behind.routers = [this] { return published_.status.routers.load(); };
-    behind.health = [this] {
-      const auto& now = published_.status;
-      http::broker_health how{now.etcd_reachable, now.active, now.loaded, now.etcd_refuses_writes};
-      how.repair_halted = *now.repair_halted.load();
-      how.must_not_act = *now.must_not_act.load();
-      // Enough to begin with; service-status has all of them.
-      constexpr std::size_t most_told = 20;
-      auto unwell = published_.instances.unwell(most_told);
-      how.unwell_instances = unwell.count;
-      how.some_unwell = std::move(unwell.some);
-      if (auto heard = now.etcd_heard.load(); heard != actors::status_board::steady_time{})
-        how.etcd_age = std::chrono::duration_cast<std::chrono::seconds>(
-            std::chrono::steady_clock::now() - heard);
-      return how;
-    };
-    behind.authority = [this] {
-      auto known = published_.status.authority.load();
-      // Also of who retires: nodes may show what it signed for some more seconds.
-      return known ? known->trusted(outside_.now()) : std::string{};
-    };
-    behind.ask = [this](model::request what, std::chrono::milliseconds patience,
-                        std::function<void(model::verdict)> answer) {
-      actors_->edge().ask(std::move(what), patience, std::move(answer));
-    };
-    behind.demote = [this](model::demote_request what,
-                           std::function<void(model::demote_report)> answer) {
-      actors_->edge().ask(std::move(what), std::move(answer));
-    };
-    behind.orphans = [this] { return published_.status.orphans.load(); };
-    behind.forget = [this](model::forget_request what,
-                           std::function<void(model::forget_report)> answer) {
-      actors_->edge().ask(std::move(what), std::move(answer));
-    };
-    behind.remove_orphan = [this](model::orphan_removal what,
-                                  std::function<void(model::verdict)> answer) {
-      actors_->edge().ask(std::move(what), std::move(answer));
-    };
-    behind.reencrypt_all = [this](std::function<void(model::reencryption_report)> answer) {
-      actors_->edge().reencrypt_all(std::move(answer));
-    };
-    return behind;
-  }
-
   config::broker_config settings_;
   derived_settings derived_;
   actors::environment outside_ = actors::real_environment();
@@ -300,6 +253,7 @@ private:
   actor_config config_;
   caf::actor_system system_;
   std::unique_ptr<actors::singletons> actors_;
+  cli::front_desk desk_;
   http::server server_;
 };
 

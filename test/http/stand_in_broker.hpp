@@ -12,7 +12,7 @@
 #include "http/routes.hpp"
 #include "raw_socket.hpp"
 
-/// The broker's API over real HTTP, in front of a backend that says what a test wants.
+/// The broker's API over real HTTP, in front of a desk that says what a test wants.
 namespace matriarch::test {
 
 using namespace matriarch::http;
@@ -152,7 +152,7 @@ inline model::verdict bound(model::verdict_kind is, const model::binding& one,
   return said;
 }
 
-/// A broker whose backend answers each request with `says`, and keeps what it was asked.
+/// A broker whose front desk answers each request with `says`, and keeps what it was asked.
 struct broker {
   model::snapshot_ptr known; ///< found under any name it was asked for, if set
   std::function<model::verdict(const model::request&)> says = [](const model::request&) {
@@ -186,39 +186,8 @@ struct broker {
     };
     if (edit)
       edit(settings);
-    backend behind;
-    behind.find = [this](const std::string& name) {
-      std::lock_guard guard{mutex_};
-      names_.push_back(name);
-      return known;
-    };
-    behind.all = [this] { return known ? std::vector{known} : none(); };
-    behind.cells = [this] { return cells; };
-    behind.health = [this] { return health; };
-    behind.authority = [this] { return authority; };
-    behind.routers = [this] { return std::make_shared<const model::routers>(routers); };
-    behind.ask = [this, answer](model::request what, std::chrono::milliseconds, auto done) {
-      {
-        std::lock_guard guard{mutex_};
-        asked_.push_back(what);
-      }
-      if (answer)
-        answer(what, done);
-      else
-        done(says(what));
-    };
-    behind.demote = [this](const model::demote_request&, auto done) { done(report); };
-    behind.forget = [this](const model::forget_request&, auto done) { done(forgotten); };
-    behind.orphans = [this] { return std::make_shared<const std::vector<model::orphan>>(orphans); };
-    behind.remove_orphan = [this](const model::orphan_removal& what, auto done) {
-      removed.push_back(what.cell + "/" + what.node_id);
-      done(removal);
-    };
-    behind.reencrypt_all = [this](auto done) {
-      ++reencryptions;
-      done(rewritten);
-    };
-    server_ = std::make_unique<server>(std::move(options), make_routes(settings, behind));
+    answer_ = answer;
+    server_ = std::make_unique<server>(std::move(options), make_routes(settings, desk_));
     REQUIRE_FALSE(server_->start().has_value());
   }
 
@@ -259,12 +228,62 @@ struct broker {
   }
 
 private:
-  static std::vector<model::snapshot_ptr> none() { return {}; }
+  struct desk : front_desk {
+    explicit desk(broker& of) : of(of) {}
+
+    [[nodiscard]] model::snapshot_ptr find(const std::string& name) const override {
+      std::lock_guard guard{of.mutex_};
+      of.names_.push_back(name);
+      return of.known;
+    }
+    [[nodiscard]] std::vector<model::snapshot_ptr> all() const override {
+      return of.known ? std::vector{of.known} : std::vector<model::snapshot_ptr>{};
+    }
+    [[nodiscard]] model::cell_table cells() const override { return of.cells; }
+    [[nodiscard]] model::router_table routers() const override {
+      return std::make_shared<const model::routers>(of.routers);
+    }
+    [[nodiscard]] std::shared_ptr<const std::vector<model::orphan>> orphans() const override {
+      return std::make_shared<const std::vector<model::orphan>>(of.orphans);
+    }
+    [[nodiscard]] broker_health health() const override { return of.health; }
+    [[nodiscard]] std::string authority() const override { return of.authority; }
+
+    void ask(model::request what, std::chrono::milliseconds /*patience*/,
+             receiver<model::verdict> done) override {
+      {
+        std::lock_guard guard{of.mutex_};
+        of.asked_.push_back(what);
+      }
+      if (of.answer_)
+        of.answer_(what, done);
+      else
+        done(of.says(what));
+    }
+    void demote(model::demote_request /*what*/, receiver<model::demote_report> done) override {
+      done(of.report);
+    }
+    void forget(model::forget_request /*what*/, receiver<model::forget_report> done) override {
+      done(of.forgotten);
+    }
+    void remove_orphan(model::orphan_removal what, receiver<model::verdict> done) override {
+      of.removed.push_back(what.cell + "/" + what.node_id);
+      done(of.removal);
+    }
+    void reencrypt_all(receiver<model::reencryption_report> done) override {
+      ++of.reencryptions;
+      done(of.rewritten);
+    }
+
+    broker& of;
+  };
 
   std::mutex mutex_;
   std::vector<std::string> trail_;
   std::vector<model::request> asked_;
   std::vector<std::string> names_;
+  answering answer_;
+  desk desk_{*this};
   std::unique_ptr<server> server_;
 };
 
