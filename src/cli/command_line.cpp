@@ -13,6 +13,7 @@
 #include "cell/postgresql_engine.hpp"
 #include "cli/admin_commands.hpp"
 #include "cli/broker.hpp"
+#include "cli/engines.hpp"
 #include "config/yaml_reader.hpp"
 #include "router/router.hpp"
 
@@ -42,7 +43,7 @@ const std::vector<server>& servers() {
          return cell::check(path, cell::make_postgresql, out);
        }},
       {"router", "Open the public ports and keep HAProxy pointed at the leaders", "", "router.yml",
-       router::run, router::check},
+       [](const std::string& path) { return router::run(path, engine_checks()); }, router::check},
   };
   return all;
 }

@@ -24,7 +24,7 @@ struct endpoint {
 /// Reads `host:port` or `[address]:port`.
 [[nodiscard]] std::optional<endpoint> endpoint_of(std::string_view text);
 
-/// A URL's host and port: `postgres://user:secret@10.0.0.1:5432/postgres` is 10.0.0.1 and 5432.
+/// A URL's host and port: `redis://user:secret@10.0.0.1:5432/0` is 10.0.0.1 and 5432.
 [[nodiscard]] std::optional<endpoint> endpoint_of_url(std::string_view url);
 
 /// A port, 1 to 65535, in decimal.

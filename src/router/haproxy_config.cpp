@@ -35,7 +35,7 @@ constexpr std::string_view broker_sources = ":broker-sources";
 /// instances leaves the operator a way in.
 constexpr int share_of_brokers = 10;
 
-/// Checks by TLS that are under way at a time: a Patroni that stands still holds each of its checks
+/// Checks by TLS that are under way at a time: a member that stands still holds each of its checks
 /// for two seconds. They are beside the connections of clients, who shall not hold them up.
 constexpr int most_relayed = 2'000;
 
@@ -61,31 +61,6 @@ int few_of(const shared_limit& together, const limit_settings& settings) {
              ? together.most
              : std::max(1, (together.most - together.nearly) / instances);
 }
-
-/// How a kind of service is let in and checked, as lines of a listen in which {proxy}, {data_dir},
-/// and {interval} are filled in.
-struct port_kind {
-  /// Says by the first bytes, at least eight, who need not be counted.
-  std::string_view admission;
-  std::string_view checks;
-};
-
-constexpr port_kind postgresql_of_patroni{
-    // A whole request to cancel (16 bytes, its code is 80877102) takes no place of PostgreSQL's, which
-    // would wait for the rest of one that says that it is longer. It is dealt with
-    // at once, and has to get through while a port is full: it is how a query is ended that holds it
-    // up.
-    "    tcp-request content set-var(sess.start) req.payload(0,8),hex\n"
-    "    tcp-request content set-var(sess.cancels) int(1) if { var(sess.start) -m str "
-    "0000001004D2162E } { req.len eq 16 }\n"
-    "    tcp-request content accept if { var(sess.cancels) -m found }\n",
-    // The scope comes first: Patroni's answer is then always read to its end. Without the scope an
-    // address that another cluster has got meanwhile would be taken for this one's.
-    "    option httpchk\n"
-    "    http-check send meth GET uri-lf \"/%[be_name,map({checks},none)]\" hdr X-Member "
-    "\"%[be_name]/%[srv_name]\"\n"
-    "    http-check expect string-lf '\"scope\": \"%[be_name,map({scopes},-)]\"'\n"
-    "    http-check expect status 200\n"};
 
 std::string with(std::string_view text,
                  std::initializer_list<std::pair<std::string_view, std::string>> values) {
@@ -165,8 +140,8 @@ std::string broker_text(const router_config& settings, const broker_front& front
   return text;
 }
 
-/// Asks a member's Patroni by TLS in a slot's place: see relay_of(). A Patroni has to show a
-/// certificate of the fleet's authority that names its node, if its cell has said that it has one.
+/// Asks a member by TLS in a slot's place: see relay_of(). It has to show a certificate of the fleet's
+/// authority that names its node, if its cell has said that it has one.
 std::string relay_text(const router_config& settings, const pem_texts& pem) {
   auto members = path_of(haproxy_map::members, settings.data_dir);
   auto text = fmt::format("\nfrontend :relay\n"
@@ -190,7 +165,7 @@ std::string relay_text(const router_config& settings, const pem_texts& pem) {
                        "    http-request set-dst var(txn.member),field(1,/)\n"
                        "    http-request set-dst-port var(txn.member),field(2,/)\n"
                        "    http-request del-header X-Member\n"
-                       "    server patroni 0.0.0.0:0 ssl no-ssl-reuse {}\n",
+                       "    server member 0.0.0.0:0 ssl no-ssl-reuse {}\n",
                        name, tls);
   };
   if (!pem.fleet.empty())
@@ -205,9 +180,9 @@ std::string relay_text(const router_config& settings, const pem_texts& pem) {
 std::string head_of(const router_config& settings) {
   // Without any listener HAProxy does not start: the stats socket is one.
   // 24 days is nearly HAProxy's longest time: idle pools are not cut, and dead peers are found by
-  // the kernel's keep-alive within two minutes. PostgreSQL ends a client that says nothing after its
-  // authentication_timeout; one that ignores even that would hold its connection here for all of
-  // those days, but for the time-out of what is half closed.
+  // the kernel's keep-alive within two minutes. A database ends a client that does not log in; one
+  // that ignores even that would hold its connection here for all of those days, but for the time-out
+  // of what is half closed.
   return fmt::format(
       "    maxconn {0}\n"
       "    no strict-limits\n"
@@ -253,7 +228,7 @@ std::string head_of(const router_config& settings) {
 
 /// Who is let in, and to whom. HAProxy's tables count; the numbers are in a map, so that they can
 /// change while it runs. `set maxconn frontend` is no way: 2.6 may deadlock over it.
-std::string admission_of(const router_config& settings, const port_kind& kind,
+std::string admission_of(const router_config& settings, const engine_check& kind,
                          const std::string& proxy) {
   // What is accepted: by address and instance, whose ports may lead to the same node, and of all.
   constexpr std::string_view accepted =
@@ -321,14 +296,14 @@ std::string admission_of(const router_config& settings, const port_kind& kind,
 
 /// `relay` is relay_of(), which takes a while to make out for each of thousands of servers.
 const endpoint& checked_at(const endpoint& relay, const slot_content& content) {
-  return content.patroni_has_tls ? relay : content.patroni;
+  return content.control_has_tls ? relay : content.control;
 }
 
 std::string slot_line(const endpoint& relay, const server_slot& slot) {
   const auto content = slot.holds.value_or(slot_content{nowhere, nowhere});
   const auto& check = checked_at(relay, content);
   return fmt::format("    server {} {} check addr {} port {}{}\n", slot.name,
-                     content.postgresql.text(), check.host, check.port,
+                     content.database.text(), check.host, check.port,
                      slot.holds ? "" : " disabled");
 }
 
@@ -337,7 +312,7 @@ std::string slot_line(const endpoint& relay, const server_slot& slot) {
 std::string port_text(const router_config& settings, const endpoint& relay, std::uint16_t port,
                       const port_state& state) {
   const auto proxy = proxy_of(port);
-  const auto& kind = postgresql_of_patroni;
+  const auto& kind = settings.engines->usual();
   auto text = fmt::format("\n{} {}\n", state.bound ? "listen" : "backend", proxy);
   if (state.bound) {
     text += fmt::format("    bind {}\n", endpoint{settings.bind_host, port}.text());
@@ -467,13 +442,13 @@ std::string server_state_file(const proxy_state& state, const std::string& data_
       if (!slot.holds)
         continue;
       const auto& check = checked_at(relay, *slot.holds);
-      auto is_up = one.check == leader_check && one.leader ? slot.holds == one.leader : slot.up;
+      auto is_up = leads_to_leader(one) && one.leader ? slot.holds == one.leader : slot.up;
       // Running has the state 2 and the health of `rise 1 fall 2` at its best, which is 2. The
       // administrative state of one that is drained is 8.
       fmt::format_to(std::back_inserter(text),
                      "1 {} {} {} {} {} {} 1 1 0 1 0 {} 6 0 0 0 - {} - 0 {} {} - 0\n", proxy, id,
-                     slot.name, slot.holds->postgresql.host, is_up ? 2 : 0, slot.drained ? 8 : 0,
-                     is_up ? 2 : 0, slot.holds->postgresql.port, check.port, check.host);
+                     slot.name, slot.holds->database.host, is_up ? 2 : 0, slot.drained ? 8 : 0,
+                     is_up ? 2 : 0, slot.holds->database.port, check.port, check.host);
     }
   }
   return text;

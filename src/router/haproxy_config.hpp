@@ -40,8 +40,8 @@ using haproxy_shape = std::map<std::uint16_t, port_shape>;
 /// What HAProxy reads beside its file, PEM.
 struct pem_texts {
   std::string broker = {}; ///< the certificate and the key of the brokers' port
-  /// Who may have signed the certificates of Patronis: the fleet's authority. While nobody has said
-  /// who that is, Patronis' certificates are not looked at.
+  /// Who may have signed members' certificates: the fleet's authority. While nobody has said
+  /// who that is, they are not looked at.
   std::string fleet = {};
   bool operator==(const pem_texts&) const = default;
 };

@@ -35,7 +35,7 @@ void carry_over(proxy_state& to, const proxy_state& from) {
       continue;
     for (auto& slot : known.slots)
       for (const auto& old : before->second.slots)
-        if (slot.holds && old.holds && slot.holds->postgresql == old.holds->postgresql && old.up
+        if (slot.holds && old.holds && slot.holds->database == old.holds->database && old.up
             && !old.drained && !slot.drained)
           slot.up = true;
   }

@@ -117,20 +117,20 @@ struct changes_of_port {
   }
 
   void check_where_it_is(const server_slot& slot) const {
-    auto where = slot.holds->patroni_has_tls ? relay_of(data_dir) : slot.holds->patroni;
+    auto where = slot.holds->control_has_tls ? relay_of(data_dir) : slot.holds->control;
     out.set(slot, fmt::format("check-addr {} port {}", where.host, where.port));
   }
 
   void fill(server_slot& slot, const slot_content& with) const {
     contain(slot, with);
-    out.set(slot, fmt::format("addr {} port {}", with.postgresql.host, with.postgresql.port));
+    out.set(slot, fmt::format("addr {} port {}", with.database.host, with.database.port));
     check_where_it_is(slot);
     // Ready is up at once: in the same line it is taken down until its check has passed.
     out.ready_once_checked(slot);
     slot.drained = slot.held = false;
   }
 
-  /// The same database, of which Patroni is asked in another way: its sessions go on.
+  /// The same database, which is asked in another way: its sessions go on.
   void ask_otherwise(server_slot& slot, const slot_content& with) const {
     contain(slot, with);
     check_where_it_is(slot);
@@ -202,7 +202,7 @@ bool is_among(const std::vector<slot_content>& servers, const slot_content& one)
   return std::binary_search(servers.begin(), servers.end(), one);
 }
 
-/// Where Patroni alone is asked otherwise, say by TLS from now on, nothing else changes.
+/// Where it is only asked otherwise, say by TLS from now on, nothing else changes.
 void follow_checks(const changes_of_port& change, port_state& state,
                    const std::vector<slot_content>& servers) {
   auto is_held = [&](const slot_content& server) {
@@ -213,7 +213,7 @@ void follow_checks(const changes_of_port& change, port_state& state,
     if (!slot.holds || is_among(servers, *slot.holds))
       continue;
     auto now = std::find_if(servers.begin(), servers.end(), [&](const slot_content& server) {
-      return server.postgresql == slot.holds->postgresql && !is_held(server);
+      return server.database == slot.holds->database && !is_held(server);
     });
     if (now == servers.end())
       continue;
@@ -293,9 +293,9 @@ std::string member_key(std::uint16_t port, const server_slot& slot) {
 }
 
 std::string member_text(const server_slot& slot) {
-  if (!slot.holds || !slot.holds->patroni_has_tls)
+  if (!slot.holds || !slot.holds->control_has_tls)
     return {};
-  return fmt::format("{}/{}/{}", slot.holds->patroni.host, slot.holds->patroni.port,
+  return fmt::format("{}/{}/{}", slot.holds->control.host, slot.holds->control.port,
                      slot.holds->certified_as);
 }
 
@@ -462,7 +462,7 @@ std::vector<std::vector<std::string>> entries_in(const told_state& told, haproxy
 }
 
 /// What member_text() has written.
-std::optional<slot_content> member_in(std::string_view text, const endpoint& postgresql) {
+std::optional<slot_content> member_in(std::string_view text, const endpoint& database) {
   auto first = text.find('/');
   auto second = text.find('/', first + 1);
   if (first == std::string_view::npos || second == std::string_view::npos)
@@ -470,7 +470,7 @@ std::optional<slot_content> member_in(std::string_view text, const endpoint& pos
   auto port = port_of(text.substr(first + 1, second - first - 1));
   if (!port)
     return std::nullopt;
-  return slot_content{postgresql,
+  return slot_content{database,
                       {std::string{text.substr(0, first)}, *port},
                       true,
                       std::string{text.substr(second + 1)}};
@@ -534,7 +534,7 @@ proxy_state state_of(const told_state& told) {
     }
   }
   for (auto& [port, known] : state) {
-    if (known.check != leader_check)
+    if (!leads_to_leader(known))
       continue;
     auto takes = [](const server_slot& slot) { return slot.holds && slot.up && !slot.drained; };
     auto only = std::find_if(known.slots.begin(), known.slots.end(), takes);
@@ -551,8 +551,7 @@ port_table table_of(const proxy_state& state) {
     // On a port that leads to replicas, who is drained is held back, or leads.
     for (const auto& slot : known.slots)
       if (slot.holds)
-        (slot.drained && known.check != leader_check ? one.held : one.servers)
-            .push_back(*slot.holds);
+        (slot.drained && !leads_to_leader(known) ? one.held : one.servers).push_back(*slot.holds);
     if ((one.servers.empty() && one.held.empty()) || known.scope.empty())
       continue;
     std::sort(one.servers.begin(), one.servers.end());
@@ -560,7 +559,7 @@ port_table table_of(const proxy_state& state) {
     one.scope = known.scope;
     one.check = known.check;
     one.fallback = port_of_proxy(known.fallback).value_or(0);
-    one.to_leader = known.check == leader_check;
+    one.to_leader = leads_to_leader(known);
     one.leader = known.leader;
     one.limits = port_limits_of(known.limits);
     table.emplace(port, std::make_shared<const wanted_port>(std::move(one)));

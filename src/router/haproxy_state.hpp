@@ -16,7 +16,7 @@
 namespace matriarch::router {
 
 /// Room for one server in the listen of a port. What it holds is set while HAProxy runs, also whether
-/// its Patroni is asked by TLS: then its checks go by the relay.
+/// it is asked by TLS: then its checks go by the relay.
 struct server_slot {
   std::string name;
   std::optional<slot_content> holds;
@@ -48,6 +48,12 @@ struct port_state {
 };
 using proxy_state = std::map<std::uint16_t, port_state>;
 
+/// Whether it is used, and by who leads alone: a port that leads to others has another one to fall back
+/// to.
+[[nodiscard]] inline bool leads_to_leader(const port_state& port) {
+  return !port.check.empty() && port.fallback.empty();
+}
+
 /// The name of a port's listen, `p30001`: it cannot change while HAProxy runs.
 [[nodiscard]] std::string proxy_of(std::uint16_t port);
 /// The other way round; nothing if it is no such name.
@@ -58,7 +64,7 @@ inline const endpoint nowhere{"0.0.0.0", 1};
 [[nodiscard]] std::string slot_name(int number);
 
 /// Where checks by TLS go: a frontend of HAProxy's own, on a loopback address that is this router's.
-/// It asks the member's Patroni in the slot's place, as the map of members says. HAProxy would take a
+/// It asks the member in the slot's place, as the map of members says. HAProxy would take a
 /// context of OpenSSL's for each slot otherwise, which nobody has time and memory for: 16,608 of them
 /// take 19 s at each start, and 220 MB.
 [[nodiscard]] endpoint relay_of(const std::string& data_dir);
@@ -74,7 +80,7 @@ inline constexpr haproxy_map port_maps[] = {haproxy_map::scopes, haproxy_map::ch
 [[nodiscard]] std::string path_of(haproxy_map which, const std::string& data_dir);
 /// The files' keys: the name of the listen, or for the last two its port.
 [[nodiscard]] std::string key_in(haproxy_map which, std::uint16_t port);
-/// The same of the map of members, by listen and slot, and what it says: the Patroni's address and
+/// The same of the map of members, by listen and slot, and what it says: the address and
 /// port and what its certificate has to name, with slashes between them. Empty: it is not asked by TLS.
 [[nodiscard]] std::string member_key(std::uint16_t port, const server_slot& slot);
 [[nodiscard]] std::string member_text(const server_slot& slot);

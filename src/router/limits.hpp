@@ -12,9 +12,9 @@ struct limit_settings {
   /// Connections at a time on one port, among them those that have said nothing yet; or twice what
   /// may be let through, if that is more.
   int per_port = 500;
-  /// So many of PostgreSQL's max_connections are never taken by what comes through public ports: the
-  /// broker's, Patroni's and the replicas' own connections, and backends that end a moment later
-  /// than their client.
+  /// So many of a node's connections are never taken by what comes through public ports: the
+  /// broker's, its engine's and the replicas' own, and sessions that end a moment later than their
+  /// client.
   int reserve = 10;
   /// How many routers share what a node takes, at least; more if more are seen in etcd.
   int routers = 1;
@@ -50,7 +50,7 @@ struct port_limits {
 
 [[nodiscard]] shared_limit shared_limit_of(int most, const limit_settings& settings);
 
-/// The limits of a port that leads to up to `nodes` nodes, each of whose PostgreSQL has
+/// The limits of a port that leads to up to `nodes` nodes, each of which takes
 /// `max_connections`, where so many routers share them.
 [[nodiscard]] port_limits limits_of(int max_connections, int nodes, const limit_settings& settings,
                                     int routers);

@@ -26,7 +26,7 @@ std::map<std::pair<std::string, std::string>, endpoint> addresses_in(std::string
 
 bool is_used(const port_state& port, const endpoint& where) {
   return std::any_of(port.slots.begin(), port.slots.end(), [&](const server_slot& slot) {
-    return slot.holds && slot.holds->postgresql == where && (slot.up || !slot.is_checked)
+    return slot.holds && slot.holds->database == where && (slot.up || !slot.is_checked)
            && !slot.drained;
   });
 }

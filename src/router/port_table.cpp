@@ -11,15 +11,15 @@ port_table ports_of(const route& what, const std::string& leader, const limit_se
   wanted_port first;
   first.instance = what.instance;
   first.scope = what.scope;
-  first.check = leader_check;
+  first.check = what.engine->leader;
   for (const auto& member : what.members) {
-    slot_content where{member.postgresql, member.patroni, member.patroni_has_tls,
+    slot_content where{member.database, member.control, member.control_has_tls,
                        member.is_certified ? member.name : ""};
     if (member.name == leader)
       first.leader = where;
     first.servers.push_back(std::move(where));
   }
-  // Two members at one address are one server: which of them it is, its Patroni says.
+  // Two members at one address are one server: which of them it is, its answer says.
   std::sort(first.servers.begin(), first.servers.end());
   first.servers.erase(std::unique(first.servers.begin(), first.servers.end()), first.servers.end());
   first.limits = limits_of(what.max_connections, 1, limits, routers);
@@ -31,13 +31,13 @@ port_table ports_of(const route& what, const std::string& leader, const limit_se
     // sessions there are ended by the broker; others' have done nothing.
     auto is_held = [&](const slot_content& server) {
       return std::any_of(what.members.begin(), what.members.end(), [&](const auto& member) {
-        return member.held_back && member.postgresql == server.postgresql && member.name != leader;
+        return member.held_back && member.database == server.database && member.name != leader;
       });
     };
     std::copy_if(second.servers.begin(), second.servers.end(), std::back_inserter(second.held),
                  is_held);
     std::erase_if(second.servers, is_held);
-    second.check = replica_check;
+    second.check = what.engine->replica;
     second.fallback = what.port;
     second.to_leader = false;
     second.limits = limits_of(what.max_connections, static_cast<int>(first.servers.size()) - 1,

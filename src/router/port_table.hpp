@@ -16,14 +16,14 @@
 /// What HAProxy shall do with each public port, as opposed to what it does.
 namespace matriarch::router {
 
-/// Where a member's database and its Patroni are: what a slot of HAProxy's holds. The hosts are
+/// Where a member's clients connect, and where it is asked who it is: what a slot of HAProxy's holds. The hosts are
 /// addresses, for HAProxy takes no names while it runs.
 struct slot_content {
-  endpoint postgresql;
-  endpoint patroni;
-  bool patroni_has_tls = false;
+  endpoint database;
+  endpoint control;
+  bool control_has_tls = false;
   /// What its certificate, of the fleet's authority, has to name; empty: any certificate is taken,
-  /// as of a Patroni of another make.
+  /// as of a member of another make.
   std::string certified_as = {};
   auto operator<=>(const slot_content&) const = default;
 };
@@ -31,8 +31,8 @@ struct slot_content {
 /// What a public port shall do.
 struct wanted_port {
   std::string instance;
-  std::string scope; ///< a server's Patroni has to answer so
-  std::string check; ///< the path that Patroni answers with 200 if the server is the right one
+  std::string scope; ///< a server has to answer so
+  std::string check; ///< by which a server says that it is the right one, see engine_check
   /// The port whose servers are used while none of its own is up; 0 if there is none.
   std::uint16_t fallback = 0;
   /// Whether it leads to the cluster's leader, or to the others.
@@ -53,13 +53,6 @@ struct wanted_port {
 
 /// By port. What has not changed is the same object as before, so that a look at it tells.
 using port_table = std::map<std::uint16_t, std::shared_ptr<const wanted_port>>;
-
-/// What says of a cluster that a member is its leader, or a replica that serves readers: paths of
-/// Patroni's REST API.
-inline const std::string leader_check = "primary";
-/// A replica that is so far behind serves reads that are too old to be of use, and one that has lost
-/// its leader's WAL never catches up: 64 MB are some seconds of a busy leader's WAL.
-inline const std::string replica_check = "replica?lag=64MB";
 
 /// The ports of one route. `leader` is the name of the leading member, empty if none is known;
 /// `routers` is how many share what a node takes.

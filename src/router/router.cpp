@@ -449,17 +449,17 @@ private:
     };
     auto placed = one;
     std::erase_if(placed.members, [&](routed_member& member) {
-      auto postgresql = address_of(member.postgresql.host);
-      auto patroni = address_of(member.patroni.host);
-      if (!postgresql || !patroni) {
+      auto database = address_of(member.database.host);
+      auto control = address_of(member.control.host);
+      if (!database || !control) {
         lost.push_back({one.port, one.instance,
                         fmt::format("the host of its node {} has no address; see its cell's "
                                     "configuration and this machine's resolver",
                                     member.name)});
         return true;
       }
-      member.postgresql.host = *postgresql;
-      member.patroni.host = *patroni;
+      member.database.host = *database;
+      member.control.host = *control;
       return false;
     });
     return ports_of(placed, table_.leader(one.scope), settings_.limits, sharing_);
@@ -727,8 +727,8 @@ private:
     if (pem.empty() || pem == pem_.fleet)
       return;
     if (auto wrong = write_private_file(authority_path(settings_), pem))
-      return spdlog::error("Patronis are checked by the authority of before: {}", *wrong);
-    spdlog::info("Patronis are checked by the fleet's authority{}",
+      return spdlog::error("members are checked by the authority of before: {}", *wrong);
+    spdlog::info("members are checked by the fleet's authority{}",
                  pem_.fleet.empty() ? "" : ", which is another one");
     pem_.fleet = std::move(pem);
   }
@@ -824,7 +824,7 @@ private:
   std::unique_ptr<report_publisher> publisher_;
   std::unique_ptr<host_addresses> addresses_;
 
-  routing_table table_;
+  routing_table table_{*settings_.engines};
   int sharing_ = -1; ///< how many routers share what nodes take, as of wanted_; none is known yet
   std::map<std::string, std::vector<left_out>> left_out_; ///< what has no place, by instance
   /// Whose nodes' hosts are names; also who has left, until all routes are noted again.
@@ -914,10 +914,11 @@ result<base::directory_lock> hold_data_dir(const std::string& data_dir) {
 
 } // namespace
 
-int run(const std::string& config_path) {
+int run(const std::string& config_path, const engine_checks& engines) {
   auto config = load_router_config(config_path);
   if (!config)
     return refuse(wrong_configuration, config.error());
+  config->engines = &engines;
   base::ending ended{SIGTERM, SIGINT, SIGUSR1};
   for (const auto& warning : config->warnings)
     spdlog::warn("{}", warning);

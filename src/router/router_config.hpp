@@ -8,6 +8,7 @@
 
 #include "base/result.hpp"
 #include "config/etcd_section.hpp"
+#include "router/engine_check.hpp"
 #include "router/limits.hpp"
 
 /// What `matriarch router` reads from its configuration file; conf/router.yml shows every key.
@@ -48,6 +49,8 @@ struct router_config {
   std::uint16_t status_port = 0;
   std::optional<broker_front> broker;
   config::etcd_settings etcd;
+  /// Not of the file: what instances may run. It lives longer than all that reads this.
+  const engine_checks* engines = nullptr;
   /// What is allowed but likely to hurt, one line each; the caller logs them.
   std::vector<std::string> warnings;
 };

@@ -75,27 +75,27 @@ meaning meaning_of(std::string_view key) {
 }
 
 /// Of a scope's members that no record lists so many are kept: a record may come after its members'
-/// keys, as it does in each listing. Whoever has a cluster's Patroni can write as many as etcd takes.
+/// keys, as it does in each listing. Whoever has a cluster's node can write as many as etcd takes.
 constexpr std::size_t most_unlisted = 100;
-/// Patroni's words for a member's state are shorter.
+/// Engines' words for a member's state are shorter.
 constexpr std::size_t longest_state = 100;
 
-/// PostgreSQL's own greatest value.
-constexpr int greatest_max_connections = 262'143;
+/// A cluster's configuration is there, and says nothing of connections.
+constexpr int says_nothing = 0;
 
-/// Nothing unless the settings, or Patroni's `postgresql`, say how many there may be.
-std::optional<int> max_connections_in(const json::value* settings) {
+/// Nothing unless the settings say how many there may be.
+std::optional<int> max_connections_in(const json::value* settings, const engine_check& engine) {
   const auto* parameters = settings != nullptr ? json::member(*settings, "parameters") : nullptr;
   if (parameters == nullptr)
     return std::nullopt;
-  auto number = json::integer_member(*parameters, "max_connections");
+  auto number = json::integer_member(*parameters, engine.connections_parameter);
   if (number == 0) {
-    auto text = json::string_member(*parameters, "max_connections");
+    auto text = json::string_member(*parameters, engine.connections_parameter);
     std::from_chars(text.data(), text.data() + text.size(), number);
   }
   if (number < 1)
     return std::nullopt;
-  return static_cast<int>(std::min<std::int64_t>(number, greatest_max_connections));
+  return static_cast<int>(std::min<std::int64_t>(number, engine.most_connections));
 }
 
 bool is_set(const json::value& object, std::string_view name, bool otherwise = false) {
@@ -110,7 +110,7 @@ std::string state_of_member(std::string_view text) {
 
 } // namespace
 
-routing_table::record routing_table::record_of(std::string_view name, std::string_view text) {
+routing_table::record routing_table::record_of(std::string_view name, std::string_view text) const {
   record known;
   auto parsed = json::parse(text);
   if (!parsed || !parsed->IsObject())
@@ -134,17 +134,22 @@ routing_table::record routing_table::record_of(std::string_view name, std::strin
       if (is_set(node, "held_back"))
         known.held_back.insert(node_id);
     }
-  known.max_connections = max_connections_in(json::member(*parsed, "in_force"));
+  known.engine = engines_->find(json::string_member(*parsed, "engine"));
+  known.accepted = known.accepted && known.engine != nullptr; // a router of before there was such
+  if (known.engine != nullptr)
+    known.max_connections = max_connections_in(json::member(*parsed, "in_force"), *known.engine);
   return known;
 }
 
 int routing_table::max_connections_of(const record& known, const cluster* of) {
   // While a change is being taken up a member may have what was or what comes: so the smaller one.
+  const auto usual = known.engine->usual_connections;
   auto configured = of != nullptr ? of->max_connections : std::nullopt;
+  if (configured == says_nothing)
+    configured = usual;
   if (known.max_connections && configured)
     return std::min(*known.max_connections, *configured);
-  return known.max_connections ? *known.max_connections
-                               : configured.value_or(default_max_connections);
+  return known.max_connections ? *known.max_connections : configured.value_or(usual);
 }
 
 std::optional<routed_member> routing_table::member_of(std::string_view name,
@@ -152,12 +157,12 @@ std::optional<routed_member> routing_table::member_of(std::string_view name,
   auto parsed = json::parse(text);
   if (!parsed)
     return std::nullopt;
-  auto api_url = json::string_member(*parsed, "api_url");
-  auto postgresql = endpoint_of_url(json::string_member(*parsed, "conn_url"));
-  auto patroni = endpoint_of_url(api_url);
-  if (!postgresql || !patroni)
+  auto control_url = json::string_member(*parsed, "api_url");
+  auto database = endpoint_of_url(json::string_member(*parsed, "conn_url"));
+  auto control = endpoint_of_url(control_url);
+  if (!database || !control)
     return std::nullopt;
-  return routed_member{std::string{name}, *postgresql, *patroni, api_url.starts_with("https:"),
+  return routed_member{std::string{name}, *database, *control, control_url.starts_with("https:"),
                        false};
 }
 
@@ -165,17 +170,17 @@ std::optional<routed_member> routing_table::vetted(const std::optional<routed_me
                                                    const std::optional<record::place>& recorded) {
   if (!announced || !recorded)
     return announced;
-  auto postgresql = endpoint_of(recorded->postgresql);
-  if (!postgresql)
+  auto database = endpoint_of(recorded->database);
+  if (!database)
     return std::nullopt; // its cell has not said yet where it is
   auto member = *announced;
-  member.postgresql = *postgresql;
+  member.database = *database;
   // Its own key may say less; that is no reason to check less.
   member.is_certified = recorded->is_certified;
-  member.patroni_has_tls = member.patroni_has_tls || member.is_certified;
-  if (auto patroni = endpoint_of(recorded->patroni))
-    member.patroni = *patroni;
-  else if (member.patroni.host != postgresql->host) // earlier cells say nothing of Patroni's port
+  member.control_has_tls = member.control_has_tls || member.is_certified;
+  if (auto control = endpoint_of(recorded->control))
+    member.control = *control;
+  else if (member.control.host != database->host) // earlier cells do not say where a node is asked
     return std::nullopt;
   return member;
 }
@@ -223,10 +228,11 @@ bool routing_table::put(std::string_view key, std::string_view value) {
   case kind::config: {
     auto parsed = json::parse(value);
     auto& known = clusters_[owner].max_connections;
-    auto now = std::optional{default_max_connections};
+    auto now = std::optional{says_nothing};
     if (parsed)
-      if (auto given = max_connections_in(json::member(*parsed, "postgresql")))
-        now = given;
+      for (const auto& engine : engines_->all())
+        if (auto given = max_connections_in(json::member(*parsed, engine.parameters_of), engine))
+          now = given;
     if (std::exchange(known, now) == now)
       return false;
     touch_scope(owner);
@@ -443,7 +449,8 @@ routing_table::candidate routing_table::candidate_of(const std::string& instance
   const auto& scope = known->second.scope;
   auto found = clusters_.find(scope);
   const auto* of = found == clusters_.end() ? nullptr : &found->second;
-  one.wanted = route{instance, scope, 0, {}, 0, max_connections_of(known->second, of)};
+  one.wanted =
+      route{instance, scope, 0, {}, 0, known->second.engine, max_connections_of(known->second, of)};
   if (of == nullptr)
     return one;
   for (const auto& [name, place] : known->second.nodes) {

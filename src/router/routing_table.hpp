@@ -10,24 +10,22 @@
 #include <vector>
 
 #include "router/endpoint.hpp"
+#include "router/engine_check.hpp"
 
 namespace matriarch::router {
 
-/// A member of a cluster, as its Patroni has announced it.
+/// A member of a cluster, as it has announced itself.
 struct routed_member {
   std::string name;
-  endpoint postgresql;
-  endpoint patroni;
-  bool patroni_has_tls = false;
-  /// The cell has said that this Patroni shows a certificate of the fleet's authority for this node.
+  endpoint database; ///< where clients connect
+  endpoint control;  ///< where it is asked whether it leads
+  bool control_has_tls = false;
+  /// The cell has said that it shows a certificate of the fleet's authority for this node.
   bool is_certified = false;
   /// It may not know yet whose login was refused last: no reader is led there.
   bool held_back = false;
   bool operator==(const routed_member&) const = default;
 };
-
-/// PostgreSQL's own, which is Patroni's too.
-inline constexpr int default_max_connections = 100;
 
 /// One instance's public ports and the members one of which leads.
 struct route {
@@ -36,8 +34,9 @@ struct route {
   std::uint16_t port = 0;
   std::vector<routed_member> members; ///< at least one, sorted by name
   std::uint16_t read_only_port = 0;   ///< leads to the replicas; 0 if there is none
-  /// Of each member's PostgreSQL: what all of them have for certain, also while it is changed.
-  int max_connections = default_max_connections;
+  const engine_check* engine = nullptr;
+  /// What each member takes for certain, also while that is changed.
+  int max_connections = 0;
   bool operator==(const route&) const = default;
 };
 
@@ -74,12 +73,14 @@ struct leader_change {
 /// Which instance is reached at which port, from the keys in etcd.
 ///
 /// An instance is served if it has an allocation, an accepted record that says it is to exist, and at least
-/// one member. A member is a node of the record, and where the record says: its own key, which whoever has its
-/// Patroni can write, is not followed. One whose key has vanished stays for as long as the record
+/// one member. A member is a node of the record, and where the record says: its own key, which whoever has the
+/// node can write, is not followed. One whose key has vanished stays for as long as the record
 /// lists its node: leases end while databases run on (after a freeze of etcd all of them at once), and
 /// the check decides anyway.
 class routing_table {
 public:
+  explicit routing_table(const engine_checks& engines) : engines_(&engines) {}
+
   /// A key was written or erased. True if what is served may have changed.
   bool put(std::string_view key, std::string_view value);
   bool erase(std::string_view key);
@@ -140,12 +141,13 @@ private:
   struct record {
     std::string scope;
     bool accepted = false;
+    const engine_check* engine = nullptr; ///< always there if it is accepted
     /// Where the record says that a node is; what it does not say is empty. Without a value the
     /// record is from before it said so, and the node is where its member key says.
     struct place {
-      std::string postgresql;
-      std::string patroni;
-      bool is_certified = false; ///< Patroni is
+      std::string database;
+      std::string control;
+      bool is_certified = false;
       bool operator==(const place&) const = default;
     };
     std::map<std::string, std::optional<place>> nodes;
@@ -156,19 +158,19 @@ private:
   struct announced_member {
     std::optional<routed_member> member; ///< nothing if it cannot be read
     bool has_key = true;
-    std::string state; ///< Patroni's word, such as running
+    std::string state; ///< its own word, such as running
     bool operator==(const announced_member&) const = default;
   };
   struct cluster {
     std::map<std::string, announced_member> members;
     std::string leader;
-    std::optional<int> max_connections; ///< of Patroni's configuration, if there is any
+    std::optional<int> max_connections; ///< of its configuration in etcd, if there is any
   };
 
   using allocations = std::map<std::string, std::string, std::less<>>; ///< ports by instance
 
   [[nodiscard]] static int max_connections_of(const record& known, const cluster* of);
-  static record record_of(std::string_view name, std::string_view text);
+  [[nodiscard]] record record_of(std::string_view name, std::string_view text) const;
   static std::optional<routed_member> member_of(std::string_view name, std::string_view text);
   /// The member as it is routed to; nothing if it is not.
   static std::optional<routed_member> vetted(const std::optional<routed_member>& announced,
@@ -208,6 +210,7 @@ private:
   /// Brings up to date what comes of the keys that have changed.
   void judge_touched();
 
+  const engine_checks* engines_;
   allocations allocations_;
   allocations read_only_allocations_;
   std::map<std::string, record, std::less<>> records_;        ///< by instance

@@ -3,6 +3,7 @@
 #include <map>
 #include <set>
 
+#include "engines/postgresql/router/port_check.hpp"
 #include "fuzz/fuzz.hpp"
 #include "router/haproxy_config.hpp"
 #include "router/routing_table.hpp"
@@ -24,9 +25,12 @@ constexpr std::string_view second_member =
 constexpr std::string_view other_member =
     R"({"conn_url":"postgres://127.0.0.3:5432/postgres","api_url":"https://127.0.0.3:8008/patroni"})";
 
+const engine_checks known_engines{{engines::postgresql::port_check()}};
+
 /// Few ports, so that the fuzzer sees many inputs: the others' lines are the same.
 router_config few_ports() {
   router_config settings;
+  settings.engines = &known_engines;
   settings.data_dir = "/d";
   settings.first_port = 30000;
   settings.last_port = 30003;
@@ -108,7 +112,7 @@ std::string commands_in(const port_changes& changes) {
 std::vector<port_table> untampered() {
   routed_member first{"n1", {"127.0.0.1", 5432}, {"127.0.0.1", 8008}, false, false};
   routed_member second{"n2", {"127.0.0.2", 5432}, {"127.0.0.2", 8008}, true, true};
-  route one{"db-1", "db-1", 30000, {first, second}, 30001};
+  route one{"db-1", "db-1", 30000, {first, second}, 30001, &known_engines.usual(), 100};
   std::vector<port_table> tables;
   auto then = [&](const std::string& leader) {
     tables.push_back(ports_of(one, leader, settings.limits, 1));
@@ -117,13 +121,13 @@ std::vector<port_table> untampered() {
   then("n2");
   one.max_connections = 50;
   one.members[0].held_back = true;
-  one.members[1].patroni = {"127.0.0.2", 8009};
+  one.members[1].control = {"127.0.0.2", 8009};
   then("n2");
   one.members[0].held_back = false;
-  one.members[0].patroni_has_tls = true;
-  one.members[1].patroni_has_tls = one.members[1].is_certified = false;
+  one.members[0].control_has_tls = true;
+  one.members[1].control_has_tls = one.members[1].is_certified = false;
   then("n2");
-  one.members[0].postgresql.port = 5433;
+  one.members[0].database.port = 5433;
   then("n1");
   return tables;
 }
@@ -198,7 +202,7 @@ void must_be_read_back(const start_texts& texts, const port_table& wanted) {
   for (const auto& [port, want] : wanted) {
     // An empty slot has that address: who is really there has no place in a table that is read.
     if (std::ranges::any_of(want->servers, [](const slot_content& server) {
-          return server.postgresql.host == nowhere.host;
+          return server.database.host == nowhere.host;
         }))
       return;
     auto one = *want;
@@ -274,7 +278,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                     {"/service/db/leader", in.which == 1 ? text : "n1"},
                     {"/service/other/state", std::string{other_record}},
                     {"/service/other/members/n3", std::string{other_member}}};
-  routing_table table;
+  routing_table table{known_engines};
   for (const auto& [key, value] : all)
     table.put(key, value);
   auto routes = table.current();
@@ -285,9 +289,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     must(served.read_only_port == 0 || ports.insert(served.read_only_port).second,
          "no port is served twice");
     for (const auto& member : served.members)
-      must(is_host(member.postgresql.host) && is_host(member.patroni.host)
-               && member.postgresql.port != 0 && member.patroni.port != 0,
-           "members are reached at hosts", member.postgresql.host);
+      must(is_host(member.database.host) && is_host(member.control.host)
+               && member.database.port != 0 && member.control.port != 0,
+           "members are reached at hosts", member.database.host);
     wanted.set(served.instance, ports_of(served, table.leader(served.scope), settings.limits, 1));
   }
   must(std::ranges::equal(wanted.table(), ports, {}, [](const auto& one) { return one.first; }),
@@ -295,7 +299,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   serve(wanted.table(), {"", table.authority()});
 
   // All at once is the same as one by one.
-  routing_table listed;
+  routing_table listed{known_engines};
   list_all(listed, all);
   must(listed.current() == routes, "listed or changed, the routes are the same");
   // Once everything is gone, nothing is served.

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "checks.hpp"
 #include "router/haproxy_config.hpp"
 
 namespace matriarch::router {
@@ -13,6 +14,7 @@ namespace {
 /// Two ports.
 router_config settings() {
   router_config config;
+  config.engines = &known_engines;
   config.data_dir = "/d";
   config.first_port = 30001;
   config.last_port = 30002;
@@ -155,7 +157,7 @@ TEST_CASE("an instance's port out of the range is served too") {
 
 TEST_CASE("Patroni may be at another address, and one that speaks TLS is asked by the relay") {
   auto one = at(1);
-  one.patroni.host = "127.0.9.9";
+  one.control.host = "127.0.9.9";
   auto text = text_of(settings(), wanting(30001, {one, at(2, true)}, one));
   auto relay = relay_of("/d");
   CHECK(contains(text, "    server n1 127.0.1.1:5432 check addr 127.0.9.9 port 8008\n"));
@@ -170,7 +172,7 @@ TEST_CASE("Patroni may be at another address, and one that speaks TLS is asked b
 TEST_CASE("who is certified is asked by the fleet's authority and name, once it is known") {
   auto with = settings();
   auto verified =
-      "    server patroni 0.0.0.0:0 ssl no-ssl-reuse verify required ca-file /d/fleet.crt "
+      "    server member 0.0.0.0:0 ssl no-ssl-reuse verify required ca-file /d/fleet.crt "
       "sni var(txn.name)\n";
   auto state = empty_state(fresh(with));
   CHECK_FALSE(contains(haproxy_text(with, state), "verify required"));

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "checks.hpp"
 #include "router/haproxy_config.hpp"
 #include "router/haproxy_state.hpp"
 #include "router/old_sessions.hpp"
@@ -23,7 +24,7 @@ slot_content at(int host) {
 /// The same, of a node whose Patroni shows a certificate for it.
 slot_content certified(int host) {
   auto one = at(host);
-  one.patroni_has_tls = true;
+  one.control_has_tls = true;
   one.certified_as = "node-" + std::to_string(host);
   return one;
 }

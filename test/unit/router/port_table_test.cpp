@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "checks.hpp"
 #include "router/port_table.hpp"
 
 namespace matriarch::router {

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "checks.hpp"
 #include "router/port_table.hpp"
 #include "router/routing_table.hpp"
 
@@ -29,7 +30,7 @@ std::string member(const std::string& host) {
 
 /// One instance `a` on port 30001 with the nodes n1 and n2.
 routing_table one_instance() {
-  routing_table table;
+  routing_table table{known_engines};
   table.put("/routing/allocation/a", "30001");
   table.put("/service/a/state", record("a", "accepted", {"n1", "n2"}));
   table.put("/service/a/members/n2", member("127.0.1.2"));
@@ -43,7 +44,8 @@ const route served_one{"a",
                        {{"n1", {"127.0.1.1", 5432}, {"127.0.1.1", 8008}, false},
                         {"n2", {"127.0.1.2", 5432}, {"127.0.1.2", 8008}, false}},
                        0,
-                       default_max_connections};
+                       &known_engines.usual(),
+                       a_check().usual_connections};
 
 bool list_all(routing_table& table, const std::vector<std::pair<std::string, std::string>>& all) {
   table.begin_listing();
@@ -136,7 +138,7 @@ TEST_CASE("news is what a broker waits for, and nothing else") {
 }
 
 TEST_CASE("an instance is served once it has a port, an accepted record and a member") {
-  routing_table table;
+  routing_table table{known_engines};
   CHECK(table.put("/routing/allocation/a", "30001"));
   CHECK(table.current() == routes{});
   CHECK(table.put("/service/a/state", record("a", "accepting", {"n1", "n2"})));
@@ -236,7 +238,7 @@ TEST_CASE("members that no record lists change nothing, and few of them are kept
   CHECK(table.unread().empty());
   CHECK(table.current().served == std::vector<route>{served_one});
   CHECK(table.put("/service/a/members/n1", member("127.0.1.9")));
-  CHECK(table.current().served.at(0).members.at(0).postgresql.host == "127.0.1.9");
+  CHECK(table.current().served.at(0).members.at(0).database.host == "127.0.1.9");
 
   INFO("a record that lists them tells how many were kept");
   std::vector<std::string> names;
@@ -257,7 +259,7 @@ TEST_CASE("a member that was not kept among too many is read again once a record
   const auto without_record = all;
   all.emplace_back("/service/a/state", record("a", "accepted", {"n1"}));
 
-  routing_table table;
+  routing_table table{known_engines};
   list_all(table, all);
   CHECK(table.current().served.empty());
   CHECK(table.unread() == std::set<std::string>{key});
@@ -276,7 +278,7 @@ TEST_CASE("a member that was not kept among too many is read again once a record
   REQUIRE(table.unread() == std::set<std::string>{"/service/a/members/n2"});
   CHECK(table.put("/service/a/members/n2", member("127.0.1.9")));
   CHECK_FALSE(table.put_read("/service/a/members/n2", member("127.0.1.2")));
-  CHECK(table.current().served.at(0).members.at(1).postgresql.host == "127.0.1.9");
+  CHECK(table.current().served.at(0).members.at(1).database.host == "127.0.1.9");
   table.put("/service/a/state", record("a", "accepted", {"n1", "n2", "n3"}));
   table.erase("/service/a/members/n3");
   CHECK_FALSE(table.put_read("/service/a/members/n3", member("127.0.1.3")));
@@ -290,7 +292,7 @@ TEST_CASE("a member that was not kept among too many is read again once a record
   CHECK(table.current().served.at(0).members.size() == 2);
 
   INFO("another scope's members, which are listed before the instance's record is");
-  routing_table other;
+  routing_table other{known_engines};
   list_all(other, without_record);
   other.put("/routing/allocation/b", "30002");
   other.put("/service/b/state", record("a", "accepted", {"n2"}));
@@ -362,23 +364,23 @@ TEST_CASE(
   };
   auto first = [&] { return table.current().served.at(0).members.at(0); };
   table.put("/service/a/state", record_saying(""));
-  CHECK_FALSE(first().patroni_has_tls);
+  CHECK_FALSE(first().control_has_tls);
   auto by_tls = member("127.0.1.1");
   by_tls.replace(by_tls.find("http://"), 7, "https://");
   CHECK(table.put("/service/a/members/n1", by_tls));
-  CHECK(first().patroni_has_tls);
+  CHECK(first().control_has_tls);
   CHECK_FALSE(first().is_certified);
   CHECK(table.put("/service/a/state", record_saying(R"(,"patroni_certified":true)")));
   CHECK(first().is_certified);
   table.put("/service/a/members/n1", member("127.0.1.1"));
-  CHECK(first().patroni_has_tls);
+  CHECK(first().control_has_tls);
   CHECK(first().is_certified);
   route where = table.current().served.at(0);
   CHECK(ports_of(where, "n1", {}, 1).at(where.port)->servers.at(0).certified_as == "n1");
 }
 
 TEST_CASE("the fleet's authority is known from its key on, also when that is gone") {
-  routing_table table;
+  routing_table table{known_engines};
   CHECK(table.authority().empty());
   CHECK(table.put("/routing/authority", "PEM"));
   CHECK_FALSE(table.put("/routing/authority", "PEM"));
@@ -390,7 +392,7 @@ TEST_CASE("a member that is back at another address is served there") {
   auto table = one_instance();
   table.erase("/service/a/members/n1");
   CHECK(table.put("/service/a/members/n1", member("127.0.1.9")));
-  CHECK(table.current().served[0].members[0].postgresql.host == "127.0.1.9");
+  CHECK(table.current().served[0].members[0].database.host == "127.0.1.9");
 }
 
 TEST_CASE("a listing stands for everything: what is not in it is gone") {
@@ -550,7 +552,7 @@ TEST_CASE("a changed key concerns its instance, and those that want the same por
   table.put("/service/a/leader", "n1");
   table.put("/service/c/status", "{}");
   CHECK(table.take_changes() == names{"a"});
-  CHECK(table.of("a").served->members.at(0).postgresql.host == "127.0.1.9");
+  CHECK(table.of("a").served->members.at(0).database.host == "127.0.1.9");
   table.put("/service/a/config", R"({"postgresql":{"parameters":{"max_connections":40}}})");
   CHECK(table.take_changes() == names{"a"});
 
@@ -572,8 +574,8 @@ TEST_CASE("keys one by one come to what all of them come to together") {
   std::mt19937 random{4711};
   auto any = [&](const auto& of) { return of[random() % of.size()]; };
   for (int round = 0; round < 50; ++round) {
-    routing_table one_by_one;
-    routing_table together;
+    routing_table one_by_one{known_engines};
+    routing_table together{known_engines};
     std::map<std::string, served_instance> followed;
     for (int step = 0; step < 60; ++step) {
       const auto name = any(names);

@@ -1,0 +1,12 @@
+#include "cli/engines.hpp"
+
+#include "engines/postgresql/router/port_check.hpp"
+
+namespace matriarch::cli {
+
+const router::engine_checks& engine_checks() {
+  static const router::engine_checks all{{engines::postgresql::port_check()}};
+  return all;
+}
+
+} // namespace matriarch::cli

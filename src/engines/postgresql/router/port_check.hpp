@@ -1,0 +1,10 @@
+#pragma once
+
+#include "router/engine_check.hpp"
+
+namespace matriarch::engines::postgresql {
+
+/// How routers let clients in to PostgreSQL, and ask Patroni who leads.
+[[nodiscard]] const router::engine_check& port_check();
+
+} // namespace matriarch::engines::postgresql
