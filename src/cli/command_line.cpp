@@ -48,6 +48,92 @@ const std::vector<server>& servers() {
   return all;
 }
 
+/// What an operator's command was given.
+struct order {
+  const broker_access& broker;
+  /// In the order of the command's arguments; empty where one was left out.
+  const std::vector<std::string>& arguments;
+  bool as_json;
+  std::ostream& out;
+  std::ostream& err;
+};
+
+struct argument {
+  std::string name;
+  std::string description;
+  bool required;
+};
+
+/// A subcommand that asks the broker one thing.
+struct operators_command {
+  std::string name;
+  std::string description;
+  std::vector<argument> arguments;
+  int (*run)(const order& given);
+};
+
+const std::vector<operators_command>& operators_commands() {
+  static const std::vector<operators_command> all{
+      {"service-status",
+       "Show all service instances, or one",
+       {{"id", "Only this service instance, in detail", false}},
+       [](const order& given) {
+         return service_status(given.broker, given.arguments[0], given.as_json, given.out,
+                               given.err);
+       }},
+      {"show-cells",
+       "Show the cells: load, reachability, fencing",
+       {},
+       [](const order& given) {
+         return show_cells(given.broker, given.as_json, given.out, given.err);
+       }},
+      {"show-routers",
+       "Show the routers: what they serve, what waits for them",
+       {},
+       [](const order& given) {
+         return show_routers(given.broker, given.as_json, given.out, given.err);
+       }},
+      {"reencrypt",
+       "Write all secrets in etcd anew, with the newest key",
+       {},
+       [](const order& given) {
+         return reencrypt(given.broker, given.as_json, given.out, given.err);
+       }},
+      {"forget-cell",
+       "Say that a cell never comes back, nor what ran on it",
+       {{"cell", "The cell's guid", true}},
+       [](const order& given) {
+         return forget_cell(given.broker, given.arguments[0], given.as_json, given.out, given.err);
+       }},
+      {"orphans",
+       "Show nodes that cells run and no record names",
+       {},
+       [](const order& given) {
+         return orphans(given.broker, given.as_json, given.out, given.err);
+       }},
+      {"remove-orphan",
+       "Remove such a node, with its data",
+       {{"cell", "The guid of the cell that runs it", true}, {"node", "The node's id", true}},
+       [](const order& given) {
+         return remove_orphan(given.broker, given.arguments[0], given.arguments[1], given.as_json,
+                              given.out, given.err);
+       }},
+  };
+  return all;
+}
+
+/// What the command line says.
+struct options {
+  // of servers
+  std::string config_path;
+  std::string log_level = "info";
+  bool only_check = false;
+  // of operators' commands
+  std::vector<std::string> arguments;
+  std::string authority_file;
+  bool as_json = false;
+};
+
 constexpr const char* overview =
     "Matriarch: an Open Service Broker for highly available PostgreSQL.\n\n"
     "A Cloud Foundry user says `cf create-service postgresql cluster my-db` and gets a cluster of\n"
@@ -67,12 +153,77 @@ constexpr const char* closing =
     "`matriarch COMMAND --help` tells more about one command. Exit codes: 0 done, 1 it failed,\n"
     "2 the command line or the configuration is wrong.";
 
+constexpr const char* for_operators = "For operators; they ask the broker at $BROKER_URI "
+                                      "(http://user:password@host:port, or https://)";
+
+void add(CLI::App& app, const server& one, options& into) {
+  auto* command = app.add_subcommand(one.name, one.description)->group("Servers");
+  auto* config = command->add_option("--config", into.config_path, "The YAML configuration file")
+                     ->option_text("FILE")
+                     ->required();
+  if (!one.config_variable.empty())
+    config->envname(one.config_variable)
+        ->option_text("FILE (default: $" + one.config_variable + ")");
+  command
+      ->add_option("--log-level", into.log_level,
+                   "What goes to stderr: " + CLI::detail::join(base::log_levels(), ", "))
+      ->option_text("LEVEL (default: info)")
+      ->check(CLI::IsMember(base::log_levels()).description(""));
+  command->add_flag("--check", into.only_check,
+                    "Look whether it could serve, say what was found, and end: 0, or 2 if not");
+  command->footer("The configuration's keys are explained in conf/" + one.example + ".");
+}
+
+void add(CLI::App& app, const operators_command& one, options& into) {
+  auto* command = app.add_subcommand(one.name, one.description)->group(for_operators);
+  for (std::size_t i = 0; i < one.arguments.size(); ++i)
+    command->add_option(one.arguments[i].name, into.arguments[i], one.arguments[i].description)
+        ->option_text(" ")
+        ->required(one.arguments[i].required);
+  command->add_flag("--json", into.as_json, "Print the broker's answer as it is");
+  command
+      ->add_option("--ca-file", into.authority_file,
+                   "Who may sign the certificate of an https:// broker, in PEM")
+      ->option_text("FILE (default: $BROKER_CA_FILE, or the system's)")
+      ->envname("BROKER_CA_FILE")
+      ->check(CLI::ExistingFile.description(""));
+  command->footer("It asks the broker at $BROKER_URI, http://user:password@host:port or https://.");
+}
+
 /// What is wrong, in one line, and where to read on.
 int refuse(std::ostream& err, std::string why, const std::string& command) {
   std::ranges::replace(why, '\n', ' ');
   err << "matriarch: " << why << "\nUsage: see matriarch" << (command.empty() ? "" : " " + command)
       << " --help" << std::endl;
   return exit_usage;
+}
+
+/// The same for a command line that cannot be parsed.
+int refuse_line(std::ostream& err, const CLI::App& app, const std::vector<std::string>& arguments,
+                const std::string& chosen, const char* why) {
+  if (arguments.empty())
+    return refuse(err, "a command is missing", "");
+  if (!chosen.empty() || arguments.front().starts_with('-'))
+    return refuse(err, why, chosen);
+  std::vector<std::string> names;
+  for (const auto* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(command->get_name());
+  const auto near = config::nearest(arguments.front(), names);
+  return refuse(err,
+                "there is no command \"" + arguments.front() + "\""
+                    + (near ? "; did you mean \"" + *near + "\"?" : ""),
+                "");
+}
+
+int serve(const server& one, const options& given, std::ostream& out) {
+  base::set_up_logging(given.log_level);
+  try {
+    auto code = given.only_check ? one.check(given.config_path, out) : one.run(given.config_path);
+    base::flush_log();
+    return code;
+  } catch (const std::exception& error) {
+    return base::refuse(one.name.c_str(), error.what(), exit_failure);
+  }
 }
 
 } // namespace
@@ -85,69 +236,13 @@ int run(const std::vector<std::string>& arguments, std::ostream& out, std::ostre
   app.require_subcommand(1);
   app.get_formatter()->column_width(28);
 
-  std::string config_path;
-  std::string log_level = "info";
-  std::string instance;
-  std::string authority_file;
-  std::string cell;
-  std::string node;
-  bool as_json = false;
-  bool only_check = false;
-
-  for (const auto& server : servers()) {
-    auto* command = app.add_subcommand(server.name, server.description)->group("Servers");
-    auto* config = command->add_option("--config", config_path, "The YAML configuration file")
-                       ->option_text("FILE")
-                       ->required();
-    if (!server.config_variable.empty())
-      config->envname(server.config_variable)
-          ->option_text("FILE (default: $" + server.config_variable + ")");
-    command
-        ->add_option("--log-level", log_level,
-                     "What goes to stderr: " + CLI::detail::join(base::log_levels(), ", "))
-        ->option_text("LEVEL (default: info)")
-        ->check(CLI::IsMember(base::log_levels()).description(""));
-    command->add_flag("--check", only_check,
-                      "Look whether it could serve, say what was found, and end: 0, or 2 if not");
-    command->footer("The configuration's keys are explained in conf/" + server.example + ".");
-  }
-
-  const std::string for_operators = "For operators; they ask the broker at $BROKER_URI "
-                                    "(http://user:password@host:port, or https://)";
-  auto* status = app.add_subcommand("service-status", "Show all service instances, or one")
-                     ->group(for_operators);
-  status->add_option("id", instance, "Only this service instance, in detail")->option_text(" ");
-  auto* cells = app.add_subcommand("show-cells", "Show the cells: load, reachability, fencing")
-                    ->group(for_operators);
-  auto* routers =
-      app.add_subcommand("show-routers", "Show the routers: what they serve, what waits for them")
-          ->group(for_operators);
-  auto* rewrite =
-      app.add_subcommand("reencrypt", "Write all secrets in etcd anew, with the newest key")
-          ->group(for_operators);
-  auto* forget =
-      app.add_subcommand("forget-cell", "Say that a cell never comes back, nor what ran on it")
-          ->group(for_operators);
-  forget->add_option("cell", cell, "The cell's guid")->option_text(" ")->required();
-  auto* strays = app.add_subcommand("orphans", "Show nodes that cells run and no record names")
-                     ->group(for_operators);
-  auto* stray = app.add_subcommand("remove-orphan", "Remove such a node, with its data")
-                    ->group(for_operators);
-  stray->add_option("cell", cell, "The guid of the cell that runs it")
-      ->option_text(" ")
-      ->required();
-  stray->add_option("node", node, "The node's id")->option_text(" ")->required();
-  for (auto* command : {status, cells, routers, rewrite, forget, strays, stray}) {
-    command->add_flag("--json", as_json, "Print the broker's answer as it is");
-    command
-        ->add_option("--ca-file", authority_file,
-                     "Who may sign the certificate of an https:// broker, in PEM")
-        ->option_text("FILE (default: $BROKER_CA_FILE, or the system's)")
-        ->envname("BROKER_CA_FILE")
-        ->check(CLI::ExistingFile.description(""));
-    command->footer(
-        "It asks the broker at $BROKER_URI, http://user:password@host:port or https://.");
-  }
+  options given;
+  for (const auto& one : operators_commands())
+    given.arguments.resize(std::max(given.arguments.size(), one.arguments.size()));
+  for (const auto& one : servers())
+    add(app, one, given);
+  for (const auto& one : operators_commands())
+    add(app, one, given);
 
   const auto chosen = [&] {
     const auto subcommands = app.get_subcommands();
@@ -163,46 +258,16 @@ int run(const std::vector<std::string>& arguments, std::ostream& out, std::ostre
       out << text.str() << (text.str().ends_with('\n') ? "" : "\n");
       return exit_success;
     }
-    if (arguments.empty())
-      return refuse(err, "a command is missing", "");
-    if (chosen().empty() && !arguments.front().starts_with('-')) {
-      std::vector<std::string> names;
-      for (const auto* command : app.get_subcommands([](const CLI::App*) { return true; }))
-        names.push_back(command->get_name());
-      const auto near = config::nearest(arguments.front(), names);
-      return refuse(err,
-                    "there is no command \"" + arguments.front() + "\""
-                        + (near ? "; did you mean \"" + *near + "\"?" : ""),
-                    "");
-    }
-    return refuse(err, error.what(), chosen());
+    return refuse_line(err, app, arguments, chosen(), error.what());
   }
 
   const auto name = chosen();
-  for (const auto& server : servers())
-    if (server.name == name) {
-      base::set_up_logging(log_level);
-      try {
-        auto code = only_check ? server.check(config_path, out) : server.run(config_path);
-        base::flush_log();
-        return code;
-      } catch (const std::exception& error) {
-        return base::refuse(server.name.c_str(), error.what(), exit_failure);
-      }
-    }
-  const broker_access broker{std::getenv("BROKER_URI"), authority_file};
-  if (name == "show-routers")
-    return show_routers(broker, as_json, out, err);
-  if (name == "reencrypt")
-    return reencrypt(broker, as_json, out, err);
-  if (name == "forget-cell")
-    return forget_cell(broker, cell, as_json, out, err);
-  if (name == "orphans")
-    return orphans(broker, as_json, out, err);
-  if (name == "remove-orphan")
-    return remove_orphan(broker, cell, node, as_json, out, err);
-  return name == "show-cells" ? show_cells(broker, as_json, out, err)
-                              : service_status(broker, instance, as_json, out, err);
+  for (const auto& one : servers())
+    if (one.name == name)
+      return serve(one, given, out);
+  const auto asked = std::ranges::find(operators_commands(), name, &operators_command::name);
+  const broker_access broker{std::getenv("BROKER_URI"), given.authority_file};
+  return asked->run({broker, given.arguments, given.as_json, out, err});
 }
 
 } // namespace matriarch::cli

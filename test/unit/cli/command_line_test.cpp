@@ -61,6 +61,21 @@ TEST_CASE("a wrong command line is one line, a hint, and exit code 2") {
   CHECK(run({"service-status", "a", "b"}).code == 2);
 }
 
+TEST_CASE("a command takes just the arguments of its row, and says which one is missing") {
+  CHECK(contains(run({"forget-cell"}).err, "matriarch: cell is required"));
+  CHECK(contains(run({"remove-orphan", "c1"}).err, "matriarch: node is required"));
+  for (const auto& command : std::vector<std::vector<std::string>>{{"show-cells", "a"},
+                                                                   {"show-routers", "a"},
+                                                                   {"service-status", "a", "b"},
+                                                                   {"reencrypt", "a"},
+                                                                   {"orphans", "a"},
+                                                                   {"forget-cell", "a", "b"},
+                                                                   {"remove-orphan", "a", "b", "c"},
+                                                                   {"forget-cell"},
+                                                                   {"remove-orphan", "a"}})
+    CHECK(run(command).code == 2);
+}
+
 TEST_CASE("a server needs a configuration, and a bad one is exit code 2") {
   ::unsetenv("PATRONI_BROKER_CONFIG");
   for (const auto* name : {"broker", "cell", "router"}) {
