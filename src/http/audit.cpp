@@ -1,6 +1,5 @@
 #include "http/audit.hpp"
 
-#include "model/words.hpp"
 #include <algorithm>
 
 #include "base/json.hpp"
@@ -8,6 +7,7 @@
 #include "base/utf8.hpp"
 #include "http/originating_identity.hpp"
 #include "http/parameter_schemas.hpp"
+#include "model/words.hpp"
 
 namespace matriarch::http {
 
@@ -177,7 +177,7 @@ std::optional<std::string> audit_line(const model::event& one) {
     return std::nullopt;
   json::document line;
   line.SetObject();
-  json::add(line, "time", model::text_of(one.at), line);
+  json::add(line, "time", base::text_of(one.at), line);
   json::add(line, "action", std::string{"end of "} + model::text_of(end->type), line);
   json::add(line, "instance_id", one.instance_id, line);
   json::add(line, "operation", end->operation_id, line);

@@ -1,7 +1,6 @@
 #pragma once
 
 #include "base/enum_words.hpp"
-#include "base/times.hpp"
 #include "model/record.hpp"
 #include "model/settings.hpp"
 
@@ -55,6 +54,5 @@ inline constexpr base::enum_words<record_phase, 2> record_phases{
 [[nodiscard]] constexpr const char* text_of(record_phase phase) {
   return record_phases.word_for(phase);
 }
-using base::text_of; // of times
 
 } // namespace matriarch::model
