@@ -9,7 +9,6 @@
 #include "model/orphans.hpp"
 #include "model/ports.hpp"
 #include "model/record.hpp"
-#include "model/words.hpp"
 #include "store/keyring.hpp"
 
 /// The values of this program's keys in etcd, and of those Patroni keys that it reads. The record
@@ -65,7 +64,5 @@ struct active_broker {
 };
 [[nodiscard]] std::string encode_active(const active_broker& who);
 [[nodiscard]] result<active_broker> decode_active(std::string_view text);
-
-using model::text_of;
 
 } // namespace matriarch::store
