@@ -11,9 +11,9 @@
 #include "model/event.hpp"
 #include "model/record.hpp"
 
-/// The audit trail: a line of JSON for each request that was to change something, and for each that
-/// was refused access, and for the end of what takes longer than its request. Nothing secret is in it: no Authorization, no credentials, and of parameters
-/// only those that the catalog's schemas know.
+/// The audit trail: a line of JSON for each request that was to change something, for each that was
+/// refused access, and for the end of what takes longer than its request. Nothing secret is in it: no
+/// Authorization, no credentials, and of parameters only those that the catalog's schemas know.
 namespace matriarch::http {
 
 /// Takes one line, without its end. Called on any thread, several at a time.
