@@ -21,6 +21,7 @@
 #include "base/logging.hpp"
 #include "base/times.hpp"
 #include "cli/broker_check.hpp"
+#include "cli/engines.hpp"
 #include "cli/event_log.hpp"
 #include "cli/front_desk.hpp"
 #include "cli/machine.hpp"
@@ -284,7 +285,7 @@ int run(const std::string& config_path,
         const std::function<void(const actors::singletons&)>& once_running) {
   keep_memory_together();
   base::ending ended;
-  auto settings = config::load_broker_config(config_path);
+  auto settings = config::load_broker_config(config_path, cli::known_engines());
   if (!settings.ok())
     return base::refuse("broker", settings.error(), wrong_configuration);
   for (const auto& warning : settings->warnings)
@@ -316,7 +317,7 @@ int run(const std::string& config_path,
 }
 
 int check(const std::string& config_path, std::ostream& out) {
-  auto settings = config::load_broker_config(config_path);
+  auto settings = config::load_broker_config(config_path, cli::known_engines());
   if (!settings.ok())
     return base::refuse("broker", settings.error(), wrong_configuration);
   auto found = check(*settings, cells_of(*settings), *plans_of(settings->catalog));

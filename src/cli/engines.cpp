@@ -1,8 +1,14 @@
 #include "cli/engines.hpp"
 
+#include "engines/postgresql/model/decisions.hpp"
 #include "engines/postgresql/router/port_check.hpp"
 
 namespace matriarch::cli {
+
+const model::engines& known_engines() {
+  static const model::engines all{{&engines::postgresql::decisions()}};
+  return all;
+}
 
 const router::engine_checks& engine_checks() {
   static const router::engine_checks all{{engines::postgresql::port_check()}};

@@ -184,7 +184,7 @@ tls::authorities authority_of(const section& from) {
 
 /// `repair:`, what happens to the nodes of a cell that is gone.
 model::repair_settings repair_of(const section& from) {
-  // A lease in etcd ends after ten seconds, Patroni's ttl is thirty: sooner tells nothing.
+  // A lease in etcd ends after ten seconds, a leader's after thirty: sooner tells nothing.
   constexpr std::int64_t shortest = 5'000;
   constexpr std::int64_t short_for_production = 60'000;
   constexpr std::int64_t longest = 7LL * 24 * 60 * 60 * 1000;
@@ -237,7 +237,7 @@ std::vector<std::string> warnings_of(const std::string& path, const section& top
 }
 
 broker_config config_of(const std::string& path, const section& top,
-                        std::string_view local_port_range) {
+                        std::string_view local_port_range, const model::engines& engines) {
   top.belong_to("broker");
   top.allow(
       {"broker", "cells", "etcd", "routing", "repair", "secrets", "authority", "audit", "catalog"});
@@ -253,7 +253,7 @@ broker_config config_of(const std::string& path, const section& top,
     config.authority = authority_of(top.child("authority"));
   if (top.has("audit"))
     config.audit_file = audit_file_of(top.child("audit"));
-  config.catalog = read_catalog(top.child("catalog"), config.cells.size());
+  config.catalog = read_catalog(top.child("catalog"), config.cells.size(), engines);
   config.warnings = warnings_of(path, top, config, local_port_range);
   return config;
 }
@@ -261,20 +261,21 @@ broker_config config_of(const std::string& path, const section& top,
 } // namespace
 
 result<broker_config> parse_broker_config(const std::string& path, const std::string& text,
-                                          std::string_view local_port_range) {
+                                          std::string_view local_port_range,
+                                          const model::engines& engines) {
   try {
-    return config_of(path, section::parse_text(path, text), local_port_range);
+    return config_of(path, section::parse_text(path, text), local_port_range, engines);
   } catch (const config_error& error) {
     return failure{error.message};
   }
 }
 
-result<broker_config> load_broker_config(const std::string& path) {
+result<broker_config> load_broker_config(const std::string& path, const model::engines& engines) {
   std::ifstream range("/proc/sys/net/ipv4/ip_local_port_range");
   std::string local_port_range;
   std::getline(range, local_port_range);
   try {
-    return config_of(path, section::parse_file(path), local_port_range);
+    return config_of(path, section::parse_file(path), local_port_range, engines);
   } catch (const config_error& error) {
     return failure{error.message};
   }

@@ -9,6 +9,7 @@
 #include "base/result.hpp"
 #include "config/etcd_section.hpp"
 #include "model/catalog.hpp"
+#include "model/engine.hpp"
 #include "model/ip_range.hpp"
 #include "model/repair.hpp"
 #include "tls/authorities.hpp"
@@ -93,12 +94,14 @@ struct broker_config {
 /// Reads a configuration from its text. `path` is only named in messages. `local_port_range` is the
 /// content of /proc/sys/net/ipv4/ip_local_port_range, or empty where it is not known: a public port
 /// within it can be taken by any outgoing connection just when the router wants to bind it.
-/// A failure is one line, `path:line: what is wrong and what is allowed`.
+/// `engines`: those that plans may name. A failure is one line, `path:line: what is wrong and what is allowed`.
 [[nodiscard]] result<broker_config> parse_broker_config(const std::string& path,
                                                         const std::string& text,
-                                                        std::string_view local_port_range);
+                                                        std::string_view local_port_range,
+                                                        const model::engines& engines);
 
 /// Reads the configuration in the file `path`, and this machine's range of local ports.
-[[nodiscard]] result<broker_config> load_broker_config(const std::string& path);
+[[nodiscard]] result<broker_config> load_broker_config(const std::string& path,
+                                                       const model::engines& engines);
 
 } // namespace matriarch::config

@@ -5,11 +5,11 @@
 
 #include <algorithm>
 #include <charconv>
+#include <map>
 #include <regex>
 #include <set>
 
 #include "base/json.hpp"
-#include "config/parameters.hpp"
 #include "config/uri.hpp"
 #include "model/words.hpp"
 
@@ -148,20 +148,22 @@ model::synchronous_mode synchronous_of(const section& from, int node_count) {
   return model::synchronous_mode::strict;
 }
 
-int connection_limit_of(const section& from, const model::cluster_settings& settings) {
+int connection_limit_of(const section& from, const model::cluster_settings& settings,
+                        const model::engine& engine) {
   if (!from.has("connection_limit"))
     return settings.connection_limit;
-  const auto limit = from.number("connection_limit", 1, greatest_backend_count);
-  const auto connections = settings.parameters.find("max_connections");
+  const auto limit = from.number("connection_limit", 1, engine.most_connections());
+  const auto name = std::string{engine.connections_parameter()};
+  const auto connections = settings.parameters.find(name);
   if (connections == settings.parameters.end())
     return static_cast<int>(limit);
-  std::int64_t most = 0; // read_parameters() lets only integers through
+  std::int64_t most = 0; // the engine lets only integers through
   std::from_chars(connections->second.data(),
                   connections->second.data() + connections->second.size(), most);
   if (limit > most)
-    from.refuse("connection_limit", "provision.connection_limit must not be greater than the "
-                                    "plan's max_connections, "
-                                        + connections->second + "; found " + std::to_string(limit));
+    from.refuse("connection_limit",
+                "provision.connection_limit must not be greater than the plan's " + name + ", "
+                    + connections->second + "; found " + std::to_string(limit));
   return static_cast<int>(limit);
 }
 
@@ -185,14 +187,48 @@ void refuse_without_roles(const section& from) {
                               "role that could have it");
 }
 
-model::provision_settings provision_of(const section& from, std::size_t cells) {
+/// What a plan may name, in words.
+std::string names_of(const model::engines& engines) {
+  std::string names;
+  for (const auto* one : engines.all())
+    names += (names.empty() ? "" : " or ") + std::string{one->name()};
+  return engines.all().size() == 1 ? names + ", the only engine so far" : names;
+}
+
+const model::engine& engine_of(const section& from, const model::engines& engines) {
+  if (!from.has("engine"))
+    return engines.usual();
+  const auto name = from.text("engine");
+  const auto* found = name.empty() ? nullptr : engines.find(name);
+  if (found == nullptr)
+    from.refuse("engine",
+                "provision.engine must be " + names_of(engines) + ", found \"" + name + "\"");
+  return *found;
+}
+
+/// The engine's own parameters, as the plan has them.
+std::map<std::string, std::string> parameters_of(const section& from, const model::engine& engine) {
+  model::given_parameters given;
+  for (const auto& name : from.names()) {
+    const auto value = from.node(name);
+    if (!value.IsScalar())
+      from.refuse(name, name + " must be a text or a number: " + std::string{engine.title()}
+                            + " has no other values");
+    given.emplace_back(name, value.Scalar());
+  }
+  auto checked = engine.check(given);
+  if (checked.fault)
+    from.refuse(checked.fault->name, checked.fault->words);
+  return engine.completed(std::move(checked.parameters));
+}
+
+model::provision_settings provision_of(const section& from, std::size_t cells,
+                                       const model::engines& engines) {
   from.allow({"engine", "node_count", "credentials", "synchronous", "ttl", "node_type",
               "connection_limit", "binding_lifetime", "superuser_in_bindings", "parameters"});
   model::provision_settings provision;
-  provision.engine = from.text("engine", provision.engine);
-  if (provision.engine != "postgresql")
-    from.refuse("engine", "provision.engine must be postgresql, the only engine so far, found \""
-                              + provision.engine + "\"");
+  const auto& engine = engine_of(from, engines);
+  provision.engine = engine.name();
   provision.node_count = node_count_of(from, cells, provision.node_count);
   auto& settings = provision.settings;
   settings.credentials = credentials_of(from);
@@ -205,10 +241,8 @@ model::provision_settings provision_of(const section& from, std::size_t cells) {
     settings.ttl = static_cast<int>(from.number("ttl", 5, 3'600));
   if (from.has("node_type"))
     settings.node_type = cli_friendly_name(from, "node_type");
-  settings.parameters = read_parameters(from.child_or_empty("parameters"));
-  model::make_room_for_replicas(settings.parameters);
-  settings.parameters.insert(model::default_parameters());
-  settings.connection_limit = connection_limit_of(from, settings);
+  settings.parameters = parameters_of(from.child_or_empty("parameters"), engine);
+  settings.connection_limit = connection_limit_of(from, settings, engine);
   provision.binding_lifetime = binding_lifetime_of(from);
   provision.superuser_in_bindings =
       from.flag("superuser_in_bindings", provision.superuser_in_bindings);
@@ -235,7 +269,7 @@ model::maintenance_info maintenance_of(const section& from) {
   return info;
 }
 
-model::plan plan_of(const section& from, std::size_t cells) {
+model::plan plan_of(const section& from, std::size_t cells, const model::engines& engines) {
   from.allow({"id", "name", "description", "free", "bindable", "plan_updateable",
               "binding_rotatable", "maintenance_info", "metadata", "maximum_polling_duration",
               "provision"});
@@ -254,7 +288,7 @@ model::plan plan_of(const section& from, std::size_t cells) {
   plan.metadata = metadata_of(from);
   plan.maximum_polling_duration = from.number(
       "maximum_polling_duration", 1, longest_polling_seconds, plan.maximum_polling_duration);
-  plan.provision = provision_of(from.child_or_empty("provision"), cells);
+  plan.provision = provision_of(from.child_or_empty("provision"), cells, engines);
   if (plan.binding_rotatable
       && plan.provision.settings.credentials == model::credentials_mode::shared)
     from.warn("binding_rotatable", "plan \"" + plan.name
@@ -265,7 +299,8 @@ model::plan plan_of(const section& from, std::size_t cells) {
 }
 
 /// `ids`: those of all services and plans before it. A platform knows both by them alone.
-model::service service_of(const section& from, std::size_t cells, std::set<std::string>& ids) {
+model::service service_of(const section& from, std::size_t cells, const model::engines& engines,
+                          std::set<std::string>& ids) {
   from.allow({"id", "name", "description", "bindable", "plan_updateable", "allow_context_updates",
               "tags", "metadata", "plans"});
   model::service service;
@@ -282,7 +317,7 @@ model::service service_of(const section& from, std::size_t cells, std::set<std::
   service.metadata = metadata_of(from);
   std::set<std::string> names;
   for (const auto& entry : from.children("plans")) {
-    auto plan = plan_of(entry, cells);
+    auto plan = plan_of(entry, cells, engines);
     if (!ids.insert(plan.id).second)
       entry.refuse("id",
                    "another service or plan has the id \"" + plan.id + "\"; each needs its own");
@@ -298,13 +333,13 @@ model::service service_of(const section& from, std::size_t cells, std::set<std::
 
 } // namespace
 
-model::catalog read_catalog(const section& from, std::size_t cells) {
+model::catalog read_catalog(const section& from, std::size_t cells, const model::engines& engines) {
   from.allow({"services"});
   model::catalog catalog;
   std::set<std::string> ids;
   std::set<std::string> names;
   for (const auto& entry : from.children("services")) {
-    auto service = service_of(entry, cells, ids);
+    auto service = service_of(entry, cells, engines, ids);
     if (!names.insert(service.name).second)
       entry.refuse("name",
                    "two services have the name \"" + service.name + "\"; each needs its own");

@@ -4,10 +4,12 @@
 
 #include "config/yaml_reader.hpp"
 #include "model/catalog.hpp"
+#include "model/engine.hpp"
 
 namespace matriarch::config {
 
 /// Reads the mapping at `catalog:` for a broker with so many cells. Throws config_error.
-[[nodiscard]] model::catalog read_catalog(const section& from, std::size_t cells);
+[[nodiscard]] model::catalog read_catalog(const section& from, std::size_t cells,
+                                          const model::engines& engines);
 
 } // namespace matriarch::config

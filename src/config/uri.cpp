@@ -8,7 +8,7 @@ namespace matriarch::config {
 
 namespace {
 
-constexpr std::int64_t greatest_port = 65535;
+constexpr std::int64_t most_a_port_can_be = 65535;
 
 bool is_letter_or_digit(char c) {
   return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
@@ -44,7 +44,7 @@ std::optional<std::string> fault_of_uri(const std::string& uri, std::string_view
   std::int64_t number = 0;
   const auto parsed = std::from_chars(port.data(), port.data() + port.size(), number);
   if (parsed.ec != std::errc() || parsed.ptr != port.data() + port.size() || number < 1
-      || number > greatest_port)
+      || number > most_a_port_can_be)
     return "must have a port from 1 to 65535 after its host, found \"" + uri + "\"";
   return std::nullopt;
 }

@@ -13,8 +13,8 @@ namespace matriarch::model {
 
 /// What a plan means for this broker. The platform never sees it.
 struct provision_settings {
-  /// What runs on a node; `postgresql` is the only engine.
-  std::string engine = "postgresql";
+  /// What runs on a node: an engine's name.
+  std::string engine;
   /// How many nodes an instance has unless its request says `node-count`; 1 to the number of cells.
   int node_count = 2;
   cluster_settings settings;

@@ -4,6 +4,7 @@
 
 #include "cell/cell_config.hpp"
 #include "config/broker_config.hpp"
+#include "engines/postgresql/model/decisions.hpp"
 #include "fuzz/fuzz.hpp"
 #include "router/router_config.hpp"
 
@@ -27,8 +28,10 @@ void must_be_etcd(const config::etcd_settings& etcd) {
   must(etcd.username.empty() == etcd.password.empty(), "a user has a password");
 }
 
+const model::engines known_engines{{&engines::postgresql::decisions()}};
+
 void read_broker(const std::string& text) {
-  auto read = config::parse_broker_config(path, text, "32768\t60999\n");
+  auto read = config::parse_broker_config(path, text, "32768\t60999\n", known_engines);
   if (!read)
     return must_be_a_complaint(read.error());
   must(!read->broker.users.empty(), "somebody may log in");

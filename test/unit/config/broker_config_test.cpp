@@ -9,8 +9,10 @@
 #include <string>
 
 #include "config/broker_config.hpp"
+#include "engines.hpp"
 
 using matriarch::config::broker_config;
+using matriarch::config::known_engines;
 using matriarch::config::load_broker_config;
 using matriarch::config::login;
 using matriarch::config::parse_broker_config;
@@ -45,14 +47,14 @@ std::string with(const std::string& from, const std::string& to, std::string tex
 }
 
 broker_config good(const std::string& text, std::string_view range = "32768\t60999\n") {
-  auto parsed = parse_broker_config("f.yml", text, range);
+  auto parsed = parse_broker_config("f.yml", text, range, known_engines);
   INFO((parsed.ok() ? "" : parsed.error()));
   REQUIRE(parsed.ok());
   return *parsed;
 }
 
 std::string error_of(const std::string& text) {
-  const auto parsed = parse_broker_config("f.yml", text, "");
+  const auto parsed = parse_broker_config("f.yml", text, "", known_engines);
   return parsed.ok() ? "no error" : parsed.error();
 }
 
@@ -90,8 +92,7 @@ TEST_CASE("what is left out takes the defaults") {
   CHECK(plan.provision.engine == "postgresql");
   CHECK(plan.provision.node_count == 2);
   matriarch::model::cluster_settings otherwise;
-  otherwise.parameters = matriarch::model::default_parameters();
-  matriarch::model::make_room_for_replicas(otherwise.parameters);
+  otherwise.parameters = known_engines.usual().completed({});
   CHECK(plan.provision.settings == otherwise);
   CHECK(plan.provision.settings.credentials == matriarch::model::credentials_mode::per_binding);
   CHECK(plan.provision.binding_lifetime == 0);
@@ -489,7 +490,7 @@ TEST_CASE("an unknown key is an error in every section") {
 }
 
 TEST_CASE("the examples' configuration is valid and has the examples' ids and passwords") {
-  const auto loaded = load_broker_config(CONF_FOLDER "/dev.yml");
+  const auto loaded = load_broker_config(CONF_FOLDER "/dev.yml", known_engines);
   INFO((loaded.ok() ? "" : loaded.error()));
   REQUIRE(loaded.ok());
   CHECK(loaded->broker.port == 3000);
@@ -537,6 +538,6 @@ TEST_CASE("production's configuration has no password of its own") {
 }
 
 TEST_CASE("a configuration that is not there is a failure of one line") {
-  CHECK(load_broker_config("/nonexistent.yml").error()
+  CHECK(load_broker_config("/nonexistent.yml", known_engines).error()
         == "/nonexistent.yml:1: the configuration cannot be read: No such file or directory");
 }

@@ -3,8 +3,10 @@
 #include <string>
 
 #include "config/catalog_section.hpp"
+#include "engines.hpp"
 
 using matriarch::config::config_error;
+using matriarch::config::known_engines;
 using matriarch::config::read_catalog;
 using matriarch::config::section;
 using matriarch::model::credentials_mode;
@@ -21,12 +23,12 @@ std::string catalog_with(const std::string& plan) {
 
 matriarch::model::plan plan_of(const std::string& plan) {
   const auto top = section::parse_text("f.yml", catalog_with(plan));
-  return read_catalog(top, 4).services.at(0).plans.at(0);
+  return read_catalog(top, 4, known_engines).services.at(0).plans.at(0);
 }
 
 std::string error_in(const std::string& text) {
   try {
-    (void)read_catalog(section::parse_text("f.yml", text), 4);
+    (void)read_catalog(section::parse_text("f.yml", text), 4, known_engines);
   } catch (const config_error& error) {
     return error.message;
   }
@@ -100,7 +102,9 @@ TEST_CASE("everything that a plan can say is read") {
 TEST_CASE("a service can allow updates of its context") {
   auto text = catalog_with("");
   text.insert(text.find("  tags"), "  allow_context_updates: true\n");
-  CHECK(read_catalog(section::parse_text("f.yml", text), 4).services[0].allow_context_updates);
+  CHECK(read_catalog(section::parse_text("f.yml", text), 4, known_engines)
+            .services[0]
+            .allow_context_updates);
 }
 
 TEST_CASE("CAT-6 the catalog's texts have 255 characters at most") {
@@ -179,7 +183,7 @@ TEST_CASE("settings that contradict each other are refused") {
 TEST_CASE("a rotation that changes no password is warned of") {
   const auto top = section::parse_text(
       "f.yml", catalog_with("    binding_rotatable: true\n    provision: {credentials: shared}\n"));
-  (void)read_catalog(top, 4);
+  (void)read_catalog(top, 4, known_engines);
   REQUIRE(top.warnings().size() == 1);
   CHECK(top.warnings()[0].starts_with("f.yml:10: plan \"cluster\" has shared credentials"));
 }

@@ -1,12 +1,15 @@
-#include "config/parameters.hpp"
+#include "engines/postgresql/model/parameters.hpp"
 
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <optional>
 #include <regex>
+#include <string_view>
+#include <system_error>
+#include <utility>
 
-namespace matriarch::config {
+namespace matriarch::engines::postgresql {
 
 namespace {
 
@@ -23,6 +26,9 @@ struct reserved_parameter {
   std::string_view name;
   std::string_view why;
 };
+
+/// What is wrong, or nothing.
+using words = std::string;
 
 constexpr std::string_view of_cell = "each cell sets it for its own nodes";
 constexpr std::string_view of_patroni = "Patroni sets it";
@@ -114,62 +120,71 @@ std::optional<std::int64_t> megabytes_of(const std::string& text) {
 
 /// -1 stands for no bound, and a plan may not take the bound away: one replica that does not fetch
 /// its WAL would fill the leader's disk.
-void check_wal(const section& from, const std::string& name, const std::string& text) {
+words check_wal(const std::string& name, const std::string& text) {
   const auto found = std::ranges::find(wal_parameters, name, &wal_parameter::name);
   if (found == wal_parameters.end())
-    return;
+    return {};
   const auto size = megabytes_of(text);
-  if (!size || *size < found->least || *size > most_wal)
-    from.refuse(name, name + " must be from " + std::to_string(found->least)
-                          + "MB to 1TB, in kB, MB, GB or TB: without a bound one replica that does "
-                            "not fetch its WAL fills the leader's disk; found \""
-                          + text + "\"");
+  if (size && *size >= found->least && *size <= most_wal)
+    return {};
+  return name + " must be from " + std::to_string(found->least)
+         + "MB to 1TB, in kB, MB, GB or TB: without a bound one replica that does not fetch its "
+           "WAL "
+           "fills the leader's disk; found \""
+         + text + "\"";
 }
 
-void check_count(const section& from, const std::string& name, const std::string& text) {
+words check_count(const std::string& name, const std::string& text) {
   const auto counted = std::ranges::find(counted_parameters, name, &counted_parameter::name);
   if (counted == counted_parameters.end())
-    return;
+    return {};
   long number = 0;
   const auto* end = text.data() + text.size();
   const auto parsed = std::from_chars(text.data(), end, number);
-  if (parsed.ec != std::errc() || parsed.ptr != end || number < counted->least
-      || number > greatest_backend_count)
-    from.refuse(name, name + " must be an integer from " + std::to_string(counted->least) + " to "
-                          + std::to_string(greatest_backend_count)
-                          + " (Patroni goes on with its own default otherwise), found \"" + text
-                          + "\"");
+  if (parsed.ec == std::errc() && parsed.ptr == end && number >= counted->least
+      && number <= greatest_backend_count)
+    return {};
+  return name + " must be an integer from " + std::to_string(counted->least) + " to "
+         + std::to_string(greatest_backend_count)
+         + " (Patroni goes on with its own default otherwise), found \"" + text + "\"";
+}
+
+/// What is wrong with one, without a look at the others.
+words wrong_with(const std::string& given, const std::string& name, const std::string& text) {
+  // An extension's parameter has the extension's name before a period.
+  static const std::regex identifier("[a-z_][a-z0-9_$]{0,62}(\\.[a-z_][a-z0-9_$]{0,62})?");
+  if (!std::regex_match(name, identifier))
+    return "\"" + given
+           + "\" is no name of a PostgreSQL parameter: letters, digits, _ and $, and a period "
+             "after an "
+             "extension's name";
+  const auto reserved = std::ranges::find_if(
+      reserved_parameters, [&](const auto& one) { return matches(name, one.name); });
+  if (reserved != reserved_parameters.end())
+    return "a plan cannot set " + given + ": " + std::string(reserved->why);
+  if (std::ranges::any_of(text, [](unsigned char c) { return c < ' ' || c == 0x7f; }))
+    return given + " must not contain control characters";
+  if (auto wrong = check_count(name, text); !wrong.empty())
+    return wrong;
+  return check_wal(name, text);
 }
 
 } // namespace
 
-std::map<std::string, std::string> read_parameters(const section& from) {
-  // An extension's parameter has the extension's name before a period.
-  static const std::regex identifier("[a-z_][a-z0-9_$]{0,62}(\\.[a-z_][a-z0-9_$]{0,62})?");
-  std::map<std::string, std::string> parameters;
-  for (const auto& given : from.names()) {
-    const auto name = lower_case(given);
-    if (!std::regex_match(name, identifier))
-      from.refuse(given, "\"" + given
-                             + "\" is no name of a PostgreSQL parameter: letters, digits, _ and $, "
-                               "and a period after an extension's name");
-    const auto reserved = std::ranges::find_if(
-        reserved_parameters, [&](const auto& one) { return matches(name, one.name); });
-    if (reserved != reserved_parameters.end())
-      from.refuse(given, "a plan cannot set " + given + ": " + std::string(reserved->why));
-    const auto value = from.node(given);
-    if (!value.IsScalar())
-      from.refuse(given, given + " must be a text or a number: PostgreSQL has no other values");
-    const auto& text = value.Scalar();
-    if (std::ranges::any_of(text, [](unsigned char c) { return c < ' ' || c == 0x7f; }))
-      from.refuse(given, given + " must not contain control characters");
-    check_count(from, name, text);
-    check_wal(from, name, text);
-    if (!parameters.emplace(name, text).second)
-      from.refuse(given, "two parameters have the name " + name
-                             + ": PostgreSQL does not tell upper case from lower case");
+model::checked_parameters check_parameters(const model::given_parameters& given) {
+  model::checked_parameters checked;
+  for (const auto& [as_given, text] : given) {
+    const auto name = lower_case(as_given);
+    auto wrong = wrong_with(as_given, name, text);
+    if (wrong.empty() && !checked.parameters.emplace(name, text).second)
+      wrong = "two parameters have the name " + name
+              + ": PostgreSQL does not tell upper case from lower case";
+    if (!wrong.empty()) {
+      checked.fault = {as_given, std::move(wrong)};
+      return checked;
+    }
   }
-  return parameters;
+  return checked;
 }
 
-} // namespace matriarch::config
+} // namespace matriarch::engines::postgresql

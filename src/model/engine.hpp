@@ -1,0 +1,89 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "model/settings.hpp"
+
+/// What is decided differently for each engine, as pure functions of values.
+namespace matriarch::model {
+
+/// What the clusters of an engine can do; what they cannot is refused, or said in words.
+struct capabilities {
+  bool replicas = false;          ///< a cluster can have more than one node
+  bool switch_over = false;       ///< another node can be made the leader
+  bool synchronous = false;       ///< a leader can wait for a replica before it acknowledges
+  bool users_per_binding = false; ///< each binding can have a user of its own
+  bool read_only = false;         ///< such a user may be one that only reads
+  bool archive = false;           ///< what is written can be kept, to restore from
+};
+
+/// A parameter as an operator wrote it.
+using given_parameters = std::vector<std::pair<std::string, std::string>>;
+
+/// Why a plan cannot have a parameter.
+struct parameter_fault {
+  std::string name; ///< as it was written
+  std::string words;
+};
+
+/// A plan's parameters as the engine calls them, or what is wrong with the first that is.
+struct checked_parameters {
+  std::map<std::string, std::string> parameters = {};
+  std::optional<parameter_fault> fault = {};
+};
+
+/// The decisions of an engine.
+class engine {
+public:
+  engine() = default;
+  virtual ~engine() = default;
+  engine(const engine&) = delete;
+  engine& operator=(const engine&) = delete;
+
+  /// What plans and records call it: small letters.
+  [[nodiscard]] virtual std::string_view name() const = 0;
+  /// What people call it.
+  [[nodiscard]] virtual std::string_view title() const = 0;
+  [[nodiscard]] virtual capabilities can() const = 0;
+
+  // -- plans --------------------------------------------------------------------------------------
+
+  /// What a plan may set, in the engine's own words.
+  [[nodiscard]] virtual checked_parameters check(const given_parameters& given) const = 0;
+  /// With what every cluster has unless its plan says otherwise.
+  [[nodiscard]] virtual std::map<std::string, std::string>
+  completed(std::map<std::string, std::string> parameters) const = 0;
+  /// What of that a cluster takes up that was made without it, at a restart of its own choice.
+  [[nodiscard]] virtual const std::map<std::string, std::string>& defaults() const = 0;
+  /// The parameter that says how many connections a node takes, and the greatest that it can be.
+  [[nodiscard]] virtual std::string_view connections_parameter() const = 0;
+  [[nodiscard]] virtual std::int64_t most_connections() const = 0;
+};
+
+/// All engines that there are. The first is that of what names none, as everything did before there
+/// were several.
+class engines {
+public:
+  /// At least one; they live longer than this.
+  explicit engines(std::vector<const engine*> all) : all_(std::move(all)) {}
+
+  [[nodiscard]] const engine& usual() const { return *all_.front(); }
+  /// nullptr if there is none of that name.
+  [[nodiscard]] const engine* find(std::string_view name) const {
+    auto found = std::ranges::find(all_, name, [](const engine* one) { return one->name(); });
+    return name.empty() ? all_.front() : found == all_.end() ? nullptr : *found;
+  }
+  [[nodiscard]] const std::vector<const engine*>& all() const { return all_; }
+
+private:
+  std::vector<const engine*> all_;
+};
+
+} // namespace matriarch::model

@@ -1,0 +1,10 @@
+#pragma once
+
+#include "engines/postgresql/model/decisions.hpp"
+
+/// The engines that plans may name, for the configuration's tests.
+namespace matriarch::config {
+
+inline const model::engines known_engines{{&engines::postgresql::decisions()}};
+
+} // namespace matriarch::config
