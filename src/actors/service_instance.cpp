@@ -549,7 +549,8 @@ private:
     if (!keeper_.may_act(owed))
       return;
     keeper_.write(std::move(*said.write), {}, {},
-                  [this, owed, told = std::move(said.answer)](const fate& came) mutable {
+                  [this, owed, told = std::move(said.answer),
+                   before = known()->current.id](const fate& came) mutable {
                     if (!came.done())
                       return refuse(owed, model::verdict_kind::unavailable, came.why);
                     around_.failed_starts.clear();
@@ -559,11 +560,24 @@ private:
                     around_.failed_restarts.clear();
                     accepted_at_ = keeper_.at();
                     forget_lag(); // what comes goes by what the leader says from now on
-                    tell(model::operation_accepted{known()->current.type, known()->current.id});
+                    if (known()->current.id != before)
+                      tell_begun();
                     publish();
                     told.instance = snapshot();
                     owed.deliver(std::move(told));
                   });
+  }
+
+  /// An operation has begun, and may have ended in the same write.
+  void tell_begun() {
+    tell(model::operation_accepted{known()->current.type, known()->current.id});
+    if (known()->current.state != model::operation_state::in_progress)
+      tell_end();
+  }
+
+  void tell_end() {
+    tell(model::end_of(*known(), known()->current.state == model::operation_state::succeeded,
+                       setup_->outside.now()));
   }
 
   void serve(model::bind_request& asked, answer owed) {
@@ -1065,9 +1079,7 @@ private:
                       forget_node(n.node_id);
                     if (before == model::operation_state::in_progress
                         && known()->current.state != model::operation_state::in_progress)
-                      tell(model::end_of(
-                          *known(), known()->current.state == model::operation_state::succeeded,
-                          setup_->outside.now()));
+                      tell_end();
                   });
   }
 

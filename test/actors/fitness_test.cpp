@@ -129,6 +129,14 @@ TEST_CASE("a change to a plan that a node's cell cannot start fails at once, and
   CHECK(now->current.id == said.operation_id);
   CHECK(now->current.state == model::operation_state::failed);
   CHECK_MESSAGE(has(now->current.description, "'work_mem'"), now->current.description);
+  CHECK(operations_told(here)
+        == std::vector<std::string>{"accepted provision", "end of provision", "accepted update",
+                                    "end of update"});
+  const auto* end = std::get_if<model::operation_ended>(&here.broker().told().back().what);
+  REQUIRE(end != nullptr);
+  CHECK(end->operation_id == said.operation_id);
+  CHECK_FALSE(end->succeeded);
+  CHECK(end->description == now->current.description);
   now->current = known->current;
   now->write_id = known->write_id;
   CHECK(now == known);

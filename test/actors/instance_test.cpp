@@ -5,7 +5,6 @@
 
 #include "model/event.hpp"
 #include "model/plan.hpp"
-#include "model/words.hpp"
 #include "requests.hpp"
 #include "store/record_json.hpp"
 
@@ -63,25 +62,34 @@ TEST_CASE("each operation is told of once when it is accepted, and once when it 
   auto removal = here.ask(deprovision("db"));
   REQUIRE(removal.is == verdict_kind::accepted);
   REQUIRE(here.pass_until([&] { return !here.outside.record_of("db"); }, 5min));
-  std::vector<std::string> story;
   for (const auto& one : here.broker().told()) {
     CHECK(one.name == "db");
     CHECK(one.instance_id == "db");
-    if (const auto* began = std::get_if<model::operation_accepted>(&one.what))
-      story.push_back(std::string{"accepted "} + model::text_of(began->type));
     if (const auto* end = std::get_if<model::operation_ended>(&one.what)) {
-      story.push_back(std::string{"end of "} + model::text_of(end->type));
       CHECK(end->succeeded);
       // Nodes take a while until they run; a removal can be over in the same moment here.
       CHECK((end->took > model::duration{0}) == (end->type == model::operation_type::provision));
     }
   }
-  CHECK(story
+  CHECK(operations_told(here)
         == std::vector<std::string>{"accepted provision", "end of provision",
                                     "accepted deprovision", "end of deprovision"});
   const auto* last = std::get_if<model::operation_ended>(&here.broker().told().back().what);
   REQUIRE(last != nullptr);
   CHECK(last->operation_id == removal.operation_id);
+}
+
+TEST_CASE("a change of an instance's context alone is no operation, and none is told of") {
+  stage here;
+  REQUIRE(make(here, "db", 2));
+  auto asked = resize("db", 2);
+  asked.parameters = "{}";
+  asked.node_count.reset();
+  asked.context = R"({"platform":"x"})";
+  REQUIRE(here.ask(asked).is == verdict_kind::done);
+  CHECK(here.outside.record_of("db")->context == *asked.context);
+  CHECK(operations_told(here)
+        == std::vector<std::string>{"accepted provision", "end of provision"});
 }
 
 TEST_CASE("a provision whose nodes appear at once waits for nothing") {

@@ -1,9 +1,10 @@
 #pragma once
 
+#include "model/words.hpp"
 #include "simulated_broker.hpp"
 #include "store/keys.hpp"
 
-/// The requests that the tests make, and what they wait for.
+/// The requests that the tests make, what they wait for, and what is told of them.
 namespace matriarch::simulation {
 
 inline constexpr model::duration polling = std::chrono::seconds{600};
@@ -107,6 +108,18 @@ inline bool make(stage& here, const std::string& name, int nodes = 2) {
 inline std::vector<model::node> recorded_nodes(const world& outside, const std::string& name) {
   auto known = outside.record_of(name);
   return known ? known->living.nodes : std::vector<model::node>{};
+}
+
+/// `accepted update`, `end of update`: the operations that events have told of, in their order.
+inline std::vector<std::string> operations_told(stage& here) {
+  std::vector<std::string> story;
+  for (const auto& one : here.broker().told()) {
+    if (const auto* began = std::get_if<model::operation_accepted>(&one.what))
+      story.push_back(std::string{"accepted "} + model::text_of(began->type));
+    if (const auto* end = std::get_if<model::operation_ended>(&one.what))
+      story.push_back(std::string{"end of "} + model::text_of(end->type));
+  }
+  return story;
 }
 
 /// Whether the cells run exactly the nodes that the record names, each where it names it.
