@@ -851,6 +851,16 @@ private:
       alarm_.set(working_pause);
   }
 
+  /// Tells of what a write makes happen once etcd has taken it.
+  [[nodiscard]] record_keeper::after_commit telling(model::happening what) {
+    return [this, what = std::move(what)](const fate& came) {
+      if (came.done())
+        tell(what);
+      else
+        spdlog::warn("instance {}: not written: {}", name(), came.why);
+    };
+  }
+
   /// True if what the cluster was made without is being written down as desired.
   bool adopt_parameters() {
     adoption_.end_if_over(*known());
@@ -861,19 +871,17 @@ private:
       alarm_.set(adoption_pause);
       return false;
     }
-    tell(model::parameters_adopted{});
-    keeper_.write(std::move(*next), {}, {}, [](const fate&) {});
+    keeper_.write(std::move(*next), {}, {}, telling(model::parameters_adopted{}));
     return true;
   }
 
   /// Of a new cluster that never had a leader: nothing of it is anybody's.
   bool replace_all_nodes() {
-    tell(model::bootstrap_repeated{true});
     auto next = *known();
     for (auto& n : next.living.nodes)
       n.phase = model::node_phase::removing;
     keeper_.write(std::move(next), {store::absent(keys::leader(known()->living.scope))}, {},
-                  [](const fate&) {});
+                  telling(model::bootstrap_repeated{true}));
     return true;
   }
 
@@ -891,16 +899,11 @@ private:
       return replace_all_nodes();
     if (!said.abandoned)
       return false;
-    tell(model::bootstrap_repeated{});
     auto key = keys::initialize(known()->living.scope);
     keeper_.write(*known(),
                   {store::absent(keys::leader(known()->living.scope)),
                    store::unchanged_since(key, initialized_at_)},
-                  {store::erase{{key, ""}}}, [this](const fate& came) {
-                    if (!came.done())
-                      spdlog::warn("instance {}: no other node may begin yet: {}", name(),
-                                   came.why);
-                  });
+                  {store::erase{{key, ""}}}, telling(model::bootstrap_repeated{}));
     return true;
   }
 
@@ -1523,16 +1526,17 @@ private:
     auto found = around_.seen.members.find(step.node_id);
     if (found == around_.seen.members.end() || !steps_.begin({step_kind::copy_again, step.node_id}))
       return;
-    tell(model::copy_repeated{step.node_id});
     auto what =
         patroni_request(step.node_id, found->second, "POST", "/reinitialize", R"({"force":true})");
     what.timeout = configure_time;
     auto done = [this, id = step.node_id, of = around_.seen.leader](const base::outcome& came) {
       steps_.end({step_kind::copy_again, id});
-      if (came.status == 200)
+      if (came.status == 200) {
         around_.copied_leader[id] = of;
-      else
+        tell(model::copy_repeated{id});
+      } else {
         spdlog::warn("instance {}: node {} does not begin again: {}", name(), id, refusal_of(came));
+      }
       alarm_.set(switchover_retry_pause);
     };
     self_->request(setup_->http, configure_time + 5s, std::move(what))

@@ -92,6 +92,34 @@ TEST_CASE("a change of an instance's context alone is no operation, and none is 
         == std::vector<std::string>{"accepted provision", "end of provision"});
 }
 
+TEST_CASE("that a cluster begins anew is told of when etcd has taken it, and not when it has not") {
+  for (bool with_other_nodes : {false, true}) {
+    CAPTURE(with_other_nodes);
+    stage here;
+    (with_other_nodes ? here.outside.firsts_never_lead : here.outside.bootstraps_lost) = 1;
+    bool failed = false;
+    here.outside.fate_of = [&](const store::transaction& what) {
+      bool begins_anew = writes_record(what, "db") && here.outside.record_of("db")
+                         && std::ranges::any_of(what.compares, [](const auto& one) {
+                              return one.key == keys::leader("db");
+                            });
+      return begins_anew && !std::exchange(failed, true) ? fault::not_done : fault::none;
+    };
+    REQUIRE(here.ask(provision("db", with_other_nodes ? 1 : 2)).is == verdict_kind::accepted);
+    REQUIRE(finish(here, "db"));
+    CHECK(succeeded(here.outside, "db"));
+    REQUIRE(failed);
+    CHECK(std::ranges::count_if(here.broker().told(),
+                                [&](const model::event& one) {
+                                  const auto* anew =
+                                      std::get_if<model::bootstrap_repeated>(&one.what);
+                                  return anew != nullptr
+                                         && anew->with_other_nodes == with_other_nodes;
+                                })
+          == 1);
+  }
+}
+
 TEST_CASE("a provision whose nodes appear at once waits for nothing") {
   stage here;
   here.outside.member_delay = here.outside.running_delay = here.outside.failover_delay =

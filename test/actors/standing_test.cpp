@@ -2,7 +2,10 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <utility>
+#include <variant>
 
+#include "model/event.hpp"
 #include "model/plan.hpp"
 #include "model/replica_health.hpp"
 #include "requests.hpp"
@@ -172,4 +175,31 @@ TEST_CASE("clusters take up parameters that they were made without, a few at a t
       CHECK(*here.outside.settings_at("postgres://" + n.node_id + ":5432/postgres")
             == model::digest_of(known->living.in_force));
   }
+}
+
+TEST_CASE("what a cluster takes up is told of when etcd has taken it, and not when it has not") {
+  auto how = settings();
+  how.parameters = {{"max_slot_wal_keep_size", "4GB"}};
+  stage here(4, how);
+  bool failed = false;
+  here.outside.fate_of = [&](const store::transaction& what) {
+    bool adopts = std::ranges::any_of(what.then, [](const auto& one) {
+      const auto* put = std::get_if<store::put>(&one);
+      return put != nullptr && contains(put->value, "max_slot_wal_keep_size");
+    });
+    return adopts && !std::exchange(failed, true) ? fault::not_done : fault::none;
+  };
+  REQUIRE(make(here, "db"));
+  REQUIRE(here.pass_until(
+      [&] {
+        return here.outside.record_of("db")->living.in_force.parameters.contains(
+            "max_slot_wal_keep_size");
+      },
+      10min));
+  REQUIRE(failed);
+  CHECK(std::ranges::count_if(here.broker().told(),
+                              [](const model::event& one) {
+                                return std::holds_alternative<model::parameters_adopted>(one.what);
+                              })
+        == 1);
 }
