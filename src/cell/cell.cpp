@@ -61,8 +61,8 @@ std::optional<std::string> wrong_settings(node_engine& engine) {
 
 } // namespace
 
-int run(const std::string& config_path, const engine_maker& make_engine) {
-  auto loaded = load_cell_config(config_path);
+int run(const std::string& config_path, const engine_kind& kind) {
+  auto loaded = load_cell_config(config_path, kind.sections());
   if (!loaded)
     return refuse(wrong_configuration, loaded.error());
   for (const auto& warning : loaded->warnings)
@@ -80,12 +80,12 @@ int run(const std::string& config_path, const engine_maker& make_engine) {
   if (how == fencing::none)
     spdlog::warn(
         "nodes run without namespaces, for neither root nor user namespaces are available: "
-        "a Patroni that is killed can leave its PostgreSQL behind until it is restarted, and a "
+        "a node whose first process is killed can leave others behind until it is restarted, and a "
         "database's superuser can read the files of other nodes");
 
   base::event_loop loop;
   process_driver driver{*user, how, config->data_dir};
-  auto engine = make_engine(*config, driver, loop);
+  auto engine = kind.make(*config, driver, loop);
   if (auto missing = missing_programs(*engine); !missing.empty()) {
     if (!has_nodes(*config))
       return refuse(wrong_configuration, fmt::format("{}: {}", config_path, missing));
@@ -152,11 +152,11 @@ int run(const std::string& config_path, const engine_maker& make_engine) {
   return refused ? refuse(cannot_serve, *refused) : 0;
 }
 
-int check(const std::string& config_path, const engine_maker& make_engine, std::ostream& out) {
-  auto loaded = load_cell_config(config_path);
+int check(const std::string& config_path, const engine_kind& kind, std::ostream& out) {
+  auto loaded = load_cell_config(config_path, kind.sections());
   if (!loaded)
     return refuse(wrong_configuration, loaded.error());
-  auto found = check(*loaded, make_engine);
+  auto found = check(*loaded, kind);
   found.print(out);
   return found.exit_code();
 }

@@ -9,10 +9,9 @@ namespace matriarch::cell {
 
 /// `matriarch cell`: serves until SIGTERM or SIGINT; the nodes go on running then. The exit code: 0
 /// at a clean end, 1 if it cannot serve, 2 if the configuration is wrong, with one line on stderr.
-[[nodiscard]] int run(const std::string& config_path, const engine_maker& make_engine);
+[[nodiscard]] int run(const std::string& config_path, const engine_kind& kind);
 
 /// `matriarch cell --check`: says on `out` whether it could serve; 0 or 2.
-[[nodiscard]] int check(const std::string& config_path, const engine_maker& make_engine,
-                        std::ostream& out);
+[[nodiscard]] int check(const std::string& config_path, const engine_kind& kind, std::ostream& out);
 
 } // namespace matriarch::cell

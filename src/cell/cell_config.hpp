@@ -1,7 +1,9 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,39 +11,19 @@
 #include "base/result.hpp"
 #include "cell/endpoints.hpp"
 #include "config/etcd_section.hpp"
+#include "config/yaml_reader.hpp"
 #include "tls/certificate.hpp"
 
 /// What `matriarch cell` reads from its configuration file; conf/cell.yml shows every key.
 namespace matriarch::cell {
 
-/// PostgreSQL's own settings by name, as text.
-using postgresql_parameters = std::map<std::string, std::string>;
+/// An engine's own settings by name, as text.
+using engine_parameters = std::map<std::string, std::string>;
 
-struct patroni_settings {
-  std::string executable;
-  /// Seconds, with Patroni's meanings and bounds.
-  std::int64_t ttl = 30;
-  std::int64_t loop_wait = 10;
-  std::int64_t retry_timeout = 10;
-  std::int64_t master_start_timeout = 300;
-  /// Bytes of WAL.
-  std::int64_t maximum_lag_on_failover = 1'048'576;
-  bool failsafe_mode = true;
-};
-
-/// The certificate that all nodes of a cell show to PostgreSQL's clients, as PEM files of the
-/// operator's. Empty: each node makes one for itself.
-struct node_tls_settings {
-  std::string certificate;
-  std::string key;
-  std::string authority; ///< who may sign certificates of clients; empty: none are asked for
-};
-
-struct postgresql_settings {
-  std::string bin_dir;
-  postgresql_parameters parameters;
-  node_tls_settings tls = {};
-  bool require_tls = false; ///< whether connections without TLS are refused
+/// What the file says for an engine alone. Each reads its own.
+struct engine_settings {
+  virtual ~engine_settings() = default;
+  engine_parameters parameters = {}; ///< of all nodes
 };
 
 struct cell_config {
@@ -60,16 +42,15 @@ struct cell_config {
   std::string data_dir;
   std::size_t capacity = 0;
   endpoint_pool endpoints;
-  /// The user that nodes run as. PostgreSQL refuses to run as root.
+  /// The user that nodes run as.
   std::string run_as;
   config::etcd_settings etcd;
-  patroni_settings patroni;
-  postgresql_settings postgresql;
-  /// What a plan changes in PostgreSQL's parameters, by plan id.
-  std::map<std::string, postgresql_parameters> plans;
+  std::shared_ptr<const engine_settings> engine = std::make_shared<const engine_settings>();
+  /// What a plan changes in the engine's parameters, by plan id.
+  std::map<std::string, engine_parameters> plans;
 
   /// The parameters of a plan's nodes.
-  [[nodiscard]] postgresql_parameters parameters_of(std::string_view plan_id) const;
+  [[nodiscard]] engine_parameters parameters_of(std::string_view plan_id) const;
 };
 
 /// A configuration, and what is allowed in it but likely to hurt.
@@ -78,11 +59,35 @@ struct loaded_cell_config {
   std::vector<std::string> warnings;
 };
 
+/// How an engine reads a cell's configuration.
+class engine_sections {
+public:
+  engine_sections() = default;
+  virtual ~engine_sections() = default;
+  engine_sections(const engine_sections&) = delete;
+  engine_sections& operator=(const engine_sections&) = delete;
+
+  /// The sections that are its own, at the top of the file.
+  [[nodiscard]] virtual std::vector<std::string_view> names() const = 0;
+  /// Reads them. Throws config_error, as the next one does.
+  [[nodiscard]] virtual std::shared_ptr<const engine_settings>
+  read(const config::section& top) const = 0;
+  /// What is at `parameters` of a plan.
+  [[nodiscard]] virtual engine_parameters read_parameters(const config::section& plan) const = 0;
+  /// Where a node with an address of its own listens, and where it is asked.
+  [[nodiscard]] virtual node_ports ports() const = 0;
+  /// Whom nodes run as that a cell of root's starts, if its file does not say.
+  [[nodiscard]] virtual std::string user() const = 0;
+  /// The longest directory of the cell that leaves room for what the engine has below it.
+  [[nodiscard]] virtual std::size_t longest_data_dir() const = 0;
+};
+
 /// Reads a configuration from its text. `path` is only named in messages.
-[[nodiscard]] result<loaded_cell_config> parse_cell_config(const std::string& path,
-                                                           const std::string& text);
+[[nodiscard]] result<loaded_cell_config>
+parse_cell_config(const std::string& path, const std::string& text, const engine_sections& engine);
 
 /// Reads a file. The failure is one line that names the file, the line and what is allowed.
-[[nodiscard]] result<loaded_cell_config> load_cell_config(const std::string& path);
+[[nodiscard]] result<loaded_cell_config> load_cell_config(const std::string& path,
+                                                          const engine_sections& engine);
 
 } // namespace matriarch::cell

@@ -102,7 +102,7 @@ std::optional<std::string> why_not_of_fleet(const cell_config& config,
                      fleet_in_etcd, config.data_dir, memory->fleet());
 }
 
-base::findings check(const loaded_cell_config& loaded, const engine_maker& make_engine) {
+base::findings check(const loaded_cell_config& loaded, const engine_kind& kind) {
   const auto& config = loaded.config;
   base::findings found;
   found.good("guid",
@@ -113,7 +113,7 @@ base::findings check(const loaded_cell_config& loaded, const engine_maker& make_
   auto how = strongest_fencing();
   base::event_loop loop;
   process_driver driver{user ? *user : system_user{}, how, config.data_dir};
-  auto engine = make_engine(config, driver, loop);
+  auto engine = kind.make(config, driver, loop);
   engine->look_at_programs(true, found);
   auto has_programs = found.faults().empty();
   if (user)

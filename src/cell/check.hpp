@@ -16,7 +16,6 @@ namespace matriarch::cell {
 
 /// Whether a cell with this configuration could serve: its programs, its user, its directory, its
 /// address and etcd. Changes nothing. Blocks, for some seconds at most.
-[[nodiscard]] base::findings check(const loaded_cell_config& config,
-                                   const engine_maker& make_engine);
+[[nodiscard]] base::findings check(const loaded_cell_config& config, const engine_kind& kind);
 
 } // namespace matriarch::cell

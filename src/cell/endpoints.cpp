@@ -24,7 +24,7 @@ std::string name_of(const endpoint& where) {
   return fmt::format("{}:{}", where.host, where.port);
 }
 
-result<endpoint_pool> endpoint_pool::of_network(std::string_view cidr) {
+result<endpoint_pool> endpoint_pool::of_network(std::string_view cidr, node_ports ports) {
   auto wrong = [&] {
     return failure{fmt::format("\"{}\" is no IPv4 network; write for example 127.77.1.0/24, with a "
                                "prefix of 8 to 30",
@@ -49,6 +49,7 @@ result<endpoint_pool> endpoint_pool::of_network(std::string_view cidr) {
   endpoint_pool pool;
   pool.first_address_ = network + 1;
   pool.size_ = hosts - 1;
+  pool.ports_ = ports;
   return pool;
 }
 
@@ -66,8 +67,8 @@ result<endpoint_pool> endpoint_pool::of_host(std::string host, int first, int la
 
 endpoint endpoint_pool::at(std::size_t index) const {
   if (host_.empty())
-    return {address_text(first_address_ + static_cast<std::uint32_t>(index)), postgresql_port,
-            patroni_port};
+    return {address_text(first_address_ + static_cast<std::uint32_t>(index)), ports_.data,
+            ports_.api};
   int port = first_port_ + 2 * static_cast<int>(index);
   return {host_, port, port + 1};
 }
@@ -106,7 +107,7 @@ bool can_listen(const std::string& host, int port) {
   where.sin_family = AF_INET;
   where.sin_port = htons(static_cast<std::uint16_t>(port));
   if (::inet_pton(AF_INET, host.c_str(), &where.sin_addr) != 1)
-    return true; // a name: PostgreSQL will tell
+    return true; // a name: the node will tell
   int probe = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (probe < 0)
     return true;

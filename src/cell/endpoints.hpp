@@ -15,9 +15,11 @@
 /// Where a cell's nodes listen, and which of these places the next node gets.
 namespace matriarch::cell {
 
-/// The ports a node uses on an address of its own: PostgreSQL's and Patroni's registered defaults.
-inline constexpr int postgresql_port = 5432;
-inline constexpr int patroni_port = 8008;
+/// The ports a node uses on an address of its own.
+struct node_ports {
+  int data = 0; ///< where clients connect
+  int api = 0;  ///< where it is asked
+};
 
 /// How long a node's `host:port` is left alone after the node's removal. A stale route or a pooled
 /// connection of a client must not meet another tenant there; ten minutes is the design's number.
@@ -25,34 +27,34 @@ inline constexpr std::chrono::milliseconds endpoint_rest = std::chrono::minutes{
 
 struct endpoint {
   std::string host;
-  int port = postgresql_port;
-  int api_port = patroni_port;
+  int port = 0;
+  int api_port = 0;
 
   auto operator<=>(const endpoint&) const = default;
 };
 
-/// `host:port` of PostgreSQL: what names an endpoint in files and keys.
+/// `host:port` where clients connect: what names an endpoint in files and keys.
 [[nodiscard]] std::string name_of(const endpoint& where);
 
 /// The places a cell may give to nodes, in a fixed order.
 class endpoint_pool {
 public:
-  /// Each node gets an address of an IPv4 network (`127.77.1.0/24`, /8 to /30), with the standard
-  /// ports. The network's own address and its broadcast address are left out.
-  static result<endpoint_pool> of_network(std::string_view cidr);
+  /// Each node gets an address of an IPv4 network (`127.77.1.0/24`, /8 to /30), with those ports. The network's own address and its broadcast address are left out.
+  static result<endpoint_pool> of_network(std::string_view cidr, node_ports ports);
   /// Each node gets two neighbouring ports, from `first` to `last`, of one address.
   static result<endpoint_pool> of_host(std::string host, int first, int last);
 
   [[nodiscard]] std::size_t size() const { return size_; }
   /// The endpoint of an index below size().
   [[nodiscard]] endpoint at(std::size_t index) const;
-  /// The client addresses that pg_hba.conf has to let in: other nodes and HAProxy.
+  /// The client addresses that nodes have to let in: other nodes and HAProxy.
   [[nodiscard]] std::string clients() const;
 
 private:
   std::string host_; ///< empty: a network
   std::uint32_t first_address_ = 0;
   int first_port_ = 0;
+  node_ports ports_; ///< of each address
   std::size_t size_ = 0;
 };
 

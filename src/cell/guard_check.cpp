@@ -10,6 +10,7 @@
 
 #include "base/files.hpp"
 #include "cell/lock_guard.hpp"
+#include "cell/postgresql_settings.hpp"
 #include "cell/rest_limits.hpp"
 
 namespace matriarch::cell {
@@ -58,13 +59,13 @@ void guard_check::begin() {
   if (failed)
     return settle(*failed);
   program what;
-  what.arguments = {config_.patroni.executable, "--version"};
+  what.arguments = {postgresql_of(config_).patroni.executable, "--version"};
   what.environment = environment_of("/", python);
   what.environment.push_back(fmt::format("{}=1", lock_guard_check));
   what.directory = "/";
   what.log = directory + "/log";
   what.own = directory;
-  what.needed = {config_.patroni.executable, config_.postgresql.bin_dir};
+  what.needed = {postgresql_of(config_).patroni.executable, postgresql_of(config_).bin_dir};
   auto started = driver_.run(what);
   if (!started)
     return settle(started.error());
@@ -92,7 +93,8 @@ void guard_check::go_on() {
   words = words.substr(0, words.find('\n'));
   if (how != fmt::format("exit code {}", lock_guard_refused))
     words = fmt::format("{} does not load the guard of the leader's key ({}{}{})",
-                        config_.patroni.executable, *how, words.empty() ? "" : ": ", words);
+                        postgresql_of(config_).patroni.executable, *how, words.empty() ? "" : ": ",
+                        words);
   settle(words);
 }
 

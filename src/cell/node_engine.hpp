@@ -114,8 +114,19 @@ public:
                                                                   text_function then) = 0;
 };
 
-/// Makes an engine that nodes of this configuration run by that driver. All must outlive it.
-using engine_maker = std::function<std::unique_ptr<node_engine>(const cell_config&, node_driver&,
-                                                                base::event_loop&)>;
+/// An engine as the wiring registers it.
+class engine_kind {
+public:
+  engine_kind() = default;
+  virtual ~engine_kind() = default;
+  engine_kind(const engine_kind&) = delete;
+  engine_kind& operator=(const engine_kind&) = delete;
+
+  /// How it reads the configuration.
+  [[nodiscard]] virtual const engine_sections& sections() const = 0;
+  /// Makes one that nodes of this configuration run by that driver. All must outlive it.
+  [[nodiscard]] virtual std::unique_ptr<node_engine>
+  make(const cell_config& config, node_driver& driver, base::event_loop& loop) const = 0;
+};
 
 } // namespace matriarch::cell

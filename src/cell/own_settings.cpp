@@ -15,6 +15,7 @@
 #include <fmt/format.h>
 
 #include "base/event_loop.hpp"
+#include "cell/postgresql_settings.hpp"
 #include "model/names.hpp"
 
 namespace matriarch::cell {
@@ -58,7 +59,7 @@ void add_faults(const cell_config& config, const std::string& plan,
 
 plans_parameters own_settings(const cell_config& config) {
   plans_parameters all;
-  all[""] = config.postgresql.parameters;
+  all[""] = config.engine->parameters;
   for (const auto& [id, parameters] : config.plans)
     all[id] = config.parameters_of(id);
   return all;
@@ -87,7 +88,7 @@ own_judgement judge_own_settings(const cell_config& config, node_driver& driver)
     base::event_loop loop;
     std::unique_ptr<settings_judge> judge;
     loop.run([&] {
-      settings_judge::surroundings with{config.postgresql.bin_dir,
+      settings_judge::surroundings with{postgresql_of(config).bin_dir,
                                         directory,
                                         &driver,
                                         {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=/"},

@@ -1,5 +1,7 @@
 #include "cell/patroni_config.hpp"
 
+#include "cell/postgresql_settings.hpp"
+
 #include <charconv>
 
 #include <yaml-cpp/yaml.h>
@@ -22,7 +24,7 @@ constexpr std::string_view system_authorities = "/etc/ssl/certs/ca-certificates.
 constexpr std::string_view access_key = "pg_hba";
 
 /// What every node needs, whatever its plan says otherwise.
-const postgresql_parameters foundations = {
+const engine_parameters foundations = {
     {"wal_level", "replica"},
     {"hot_standby", "on"},
     {"wal_log_hints", "on"}, // pg_rewind needs it, or checksums
@@ -61,7 +63,7 @@ void write(YAML::Emitter& out, std::string_view key, const role& who) {
   out << YAML::EndMap;
 }
 
-void write(YAML::Emitter& out, std::string_view key, const postgresql_parameters& parameters) {
+void write(YAML::Emitter& out, std::string_view key, const engine_parameters& parameters) {
   open(out, key);
   for (const auto& [name, text] : parameters)
     write(out, name, text);
@@ -202,8 +204,8 @@ void write_postgresql(YAML::Emitter& out, const cell_config& config, const node_
   write(out, "replication", request.replication);
   out << YAML::EndMap;
   const auto& shown =
-      config.postgresql.tls.certificate.empty() ? paths.certificate : paths.operators;
-  postgresql_parameters local = {
+      postgresql_of(config).tls.certificate.empty() ? paths.certificate : paths.operators;
+  engine_parameters local = {
       {"unix_socket_directories", socket_fits(paths, node.where) ? paths.run : ""},
       {"ssl", "on"},
       {"ssl_cert_file", shown},
@@ -219,7 +221,7 @@ void write_postgresql(YAML::Emitter& out, const cell_config& config, const node_
   // for as long as that takes, and routers do not count it any more.
   if (asked == nullptr || json::member(*asked, "client_connection_check_interval") == nullptr)
     local["client_connection_check_interval"] = "2s";
-  if (!config.postgresql.tls.authority.empty())
+  if (!postgresql_of(config).tls.authority.empty())
     local["ssl_ca_file"] = paths.authority;
   write(out, "parameters", local);
   write(out, access_key, access_rules(config, request, paths));
@@ -268,7 +270,7 @@ node_paths::node_paths(const std::string& directory)
       data(home + "/data"), run(home + "/run"), python(directory + "/python") {}
 
 json::document dynamic_configuration(const cell_config& config, const node_request& request) {
-  const auto& patroni = config.patroni;
+  const auto& patroni = postgresql_of(config).patroni;
   json::document all;
   all.SetObject();
   json::add(all, "ttl", patroni.ttl, all);
@@ -346,7 +348,7 @@ std::vector<std::string> access_rules(const cell_config& config, const node_requ
                                       const node_paths& paths) {
   // The first line that fits decides. `all` does not stand for replication, so nobody but the
   // replication user replicates, and that user does nothing else.
-  const auto* host = config.postgresql.require_tls ? "hostssl" : "host";
+  const auto* host = postgresql_of(config).require_tls ? "hostssl" : "host";
   auto clients = config.endpoints.clients();
   auto replication = sql_identifier(request.replication.username);
   // Who is revoked becomes a member: that needs no reload, and no role can hold it up. Where nobody can
@@ -415,7 +417,7 @@ CREATE DATABASE {4} OWNER {2};
 std::string render_bootstrap_script(const cell_config& config, const node_paths& paths) {
   return fmt::format(
       "exec {} --no-psqlrc --quiet --set ON_ERROR_STOP=1 --file {} --dbname \"$1\"\n",
-      shell_word(config.postgresql.bin_dir + "/psql"), shell_word(paths.bootstrap_sql));
+      shell_word(postgresql_of(config).bin_dir + "/psql"), shell_word(paths.bootstrap_sql));
 }
 
 std::string render_postgres_script(const cell_config& config, const node_paths& paths) {
@@ -428,7 +430,7 @@ fi
 exec {} "$@"
 )",
                      shell_word(paths.data + "/backup_label"),
-                     shell_word(config.postgresql.bin_dir + "/postgres"));
+                     shell_word(postgresql_of(config).bin_dir + "/postgres"));
 }
 
 namespace {

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <chrono>
+#include <memory>
 #include <utility>
 
 #include <fmt/format.h>
@@ -11,6 +12,7 @@
 #include "cell/guard_check.hpp"
 #include "cell/own_settings.hpp"
 #include "cell/postgresql_node.hpp"
+#include "cell/postgresql_settings.hpp"
 #include "cell/settings_judge.hpp"
 #include "store/lifetime.hpp"
 
@@ -29,7 +31,7 @@ class postgresql_engine final : public node_engine {
 public:
   postgresql_engine(const cell_config& config, node_driver& driver, base::event_loop& loop)
       : config_(config), driver_(driver), loop_(loop), guard_(config, driver),
-        judge_({config.postgresql.bin_dir, config.data_dir + "/postgresql", &driver,
+        judge_({postgresql_of(config).bin_dir, config.data_dir + "/postgresql", &driver,
                 environment_of("/", "")},
                loop) {}
 
@@ -38,7 +40,7 @@ public:
   [[nodiscard]] std::string version() const override { return judge_.version(); }
 
   void look_at_programs(bool versions, base::findings& found) const override {
-    const auto& patroni = config_.patroni.executable;
+    const auto& patroni = postgresql_of(config_).patroni.executable;
     if (auto wrong = base::why_not_runnable(patroni))
       found.fault("patroni", fmt::format("Patroni: {} {}; install it, or say where it is with "
                                          "patroni.executable",
@@ -47,7 +49,7 @@ public:
       found.good("patroni", fmt::format("{}: {}", patroni,
                                         base::version_of(patroni, "--version")
                                             .value_or("it did not say its version in time")));
-    const auto& programs = config_.postgresql.bin_dir;
+    const auto& programs = postgresql_of(config_).bin_dir;
     std::string missing;
     for (const auto* name : programs_of_postgresql)
       if (auto wrong = base::why_not_runnable(programs + "/" + name))
@@ -127,11 +129,20 @@ private:
   store::lifetime life_;
 };
 
+class own_kind final : public engine_kind {
+public:
+  [[nodiscard]] const engine_sections& sections() const override { return postgresql_sections(); }
+  [[nodiscard]] std::unique_ptr<node_engine> make(const cell_config& config, node_driver& driver,
+                                                  base::event_loop& loop) const override {
+    return std::make_unique<postgresql_engine>(config, driver, loop);
+  }
+};
+
 } // namespace
 
-std::unique_ptr<node_engine> make_postgresql(const cell_config& config, node_driver& driver,
-                                             base::event_loop& loop) {
-  return std::make_unique<postgresql_engine>(config, driver, loop);
+const engine_kind& postgresql_kind() {
+  static const own_kind one;
+  return one;
 }
 
 } // namespace matriarch::cell

@@ -15,6 +15,7 @@
 #include "base/json.hpp"
 #include "cell/backends.hpp"
 #include "cell/guard_check.hpp"
+#include "cell/postgresql_settings.hpp"
 #include "store/etcd_access.hpp"
 #include "store/keys.hpp"
 #include "tls/certificate.hpp"
@@ -75,19 +76,19 @@ bool postgresql_node::shows_certificate() const {
 }
 
 engine_node::certified postgresql_node::shows() const {
-  return {speaks_tls_ && config_.postgresql.tls.certificate.empty(), speaks_tls_};
+  return {speaks_tls_ && postgresql_of(config_).tls.certificate.empty(), speaks_tls_};
 }
 
 // -- what it is started with ----------------------------------------------------------------------
 
 program postgresql_node::command() const {
   program what;
-  what.arguments = {config_.patroni.executable, paths_.patroni};
+  what.arguments = {postgresql_of(config_).patroni.executable, paths_.patroni};
   what.environment = environment_of(paths_.home, paths_.python);
   what.directory = paths_.home;
   what.log = paths_.log;
   what.own = paths_.directory;
-  what.needed = {config_.patroni.executable, config_.postgresql.bin_dir};
+  what.needed = {postgresql_of(config_).patroni.executable, postgresql_of(config_).bin_dir};
   return what;
 }
 
@@ -130,7 +131,7 @@ postgresql_node::discard_half_a_copy(const discard_function& discard) const {
 /// The keys and the certificates that a node shows: the operator's as they are now, if there are any
 /// for PostgreSQL, and what the node has, or, so that clients can encrypt, one that nobody can check.
 std::optional<std::string> postgresql_node::write_certificate() {
-  const auto& tls = config_.postgresql.tls;
+  const auto& tls = postgresql_of(config_).tls;
   const auto& paths = paths_;
   if (!tls.authority.empty())
     if (auto error = copy_file(tls.authority, paths.authority))
@@ -191,9 +192,9 @@ std::optional<std::string> postgresql_node::write_programs() const {
   if (auto error = base::make_directory(directory, 0750, {geteuid(), driver_.user().gid}))
     return error;
   std::error_code error;
-  for (const auto& name : base::names_in(config_.postgresql.bin_dir)) {
+  for (const auto& name : base::names_in(postgresql_of(config_).bin_dir)) {
     auto link = fs::path{directory} / name;
-    auto target = fs::path{config_.postgresql.bin_dir} / name;
+    auto target = fs::path{postgresql_of(config_).bin_dir} / name;
     std::error_code none_yet;
     if (name == "postgres" || fs::read_symlink(link, none_yet) == target)
       continue;

@@ -52,8 +52,7 @@ std::string first_line_of(const std::string& text) {
 
 /// Which of these a complaint is about: some do without the word `parameter`. Nothing if it is about
 /// none.
-std::optional<std::string> concerned(const complaint& what,
-                                     const postgresql_parameters& parameters) {
+std::optional<std::string> concerned(const complaint& what, const engine_parameters& parameters) {
   if (!what.parameter.empty()) {
     // PostgreSQL says TimeZone of what may be given as timezone.
     auto name = what.parameter;
@@ -166,7 +165,7 @@ void settings_judge::learn_libraries(const std::string& library_dir,
 
 /// PostgreSQL looks at values only where it knows all names, so those that it does not know are left
 /// out when it is asked again.
-void settings_judge::try_settings(const postgresql_parameters& parameters, verdict so_far,
+void settings_judge::try_settings(const engine_parameters& parameters, verdict so_far,
                                   const std::string& asked_as) {
   const auto& user = with_.driver->user();
   auto owner_of_file = base::owner{user.uid, user.gid};

@@ -63,7 +63,7 @@ private:
     std::string printed;
     [[nodiscard]] bool well() const { return how == "exit code 0"; }
   };
-  struct trial {
+  struct running_program {
     base::process_identity process;
     clock::time_point until;
     std::function<void(const end&)> then;
@@ -83,7 +83,7 @@ private:
   void go_on();
   void learn(const std::string& fingerprint);
   void learn_libraries(const std::string& library_dir, const std::string& fingerprint);
-  void try_settings(const postgresql_parameters& parameters, verdict so_far,
+  void try_settings(const engine_parameters& parameters, verdict so_far,
                     const std::string& asked_as);
   void answer_first();
   void fail_first(const std::string& why);
@@ -99,7 +99,7 @@ private:
   /// What is wrong with settings, by the text of their postgresql.conf.
   std::map<std::string, verdict> judged_;
   std::deque<question> questions_;
-  std::optional<trial> running_;
+  std::optional<running_program> running_;
   store::lifetime life_;
 };
 

@@ -38,9 +38,9 @@ const std::vector<server>& servers() {
       {"broker", "Serve the Open Service Broker API and /admin", "PATRONI_BROKER_CONFIG",
        "production.yml", [](const std::string& path) { return broker::run(path); }, broker::check},
       {"cell", "Run the database nodes of one machine", "", "cell.yml",
-       [](const std::string& path) { return cell::run(path, cell::make_postgresql); },
+       [](const std::string& path) { return cell::run(path, cell::postgresql_kind()); },
        [](const std::string& path, std::ostream& out) {
-         return cell::check(path, cell::make_postgresql, out);
+         return cell::check(path, cell::postgresql_kind(), out);
        }},
       {"router", "Open the public ports and keep HAProxy pointed at the leaders", "", "router.yml",
        [](const std::string& path) { return router::run(path, engine_checks()); }, router::check},

@@ -280,7 +280,7 @@ std::optional<YAML::Node> section::find(std::string_view name) const {
   return std::nullopt;
 }
 
-void section::allow(std::initializer_list<std::string_view> allowed) const {
+void section::allow(const std::vector<std::string_view>& allowed) const {
   const std::vector<std::string> candidates(allowed.begin(), allowed.end());
   for (const auto& name : names()) {
     if (std::ranges::find(candidates, name) != candidates.end())

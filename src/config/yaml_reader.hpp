@@ -3,7 +3,6 @@
 #include <yaml-cpp/yaml.h>
 
 #include <cstdint>
-#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -32,7 +31,7 @@ public:
   static section parse_text(const std::string& path, const std::string& text);
 
   /// The keys this mapping may have; any other is an error that names the line and the nearest key.
-  void allow(std::initializer_list<std::string_view> names) const;
+  void allow(const std::vector<std::string_view>& names) const;
 
   [[nodiscard]] bool has(std::string_view name) const;
   /// A mapping below this one; an error if it is missing or no mapping.

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "cell/cell_config.hpp"
+#include "cell/postgresql_settings.hpp"
 #include "config/broker_config.hpp"
 #include "engines/postgresql/model/decisions.hpp"
 #include "fuzz/fuzz.hpp"
@@ -56,13 +57,13 @@ void read_broker(const std::string& text) {
 }
 
 void read_cell(const std::string& text) {
-  auto read = cell::parse_cell_config(path, text);
+  auto read = cell::parse_cell_config(path, text, cell::postgresql_sections());
   if (!read)
     return must_be_a_complaint(read.error());
   const auto& config = read->config;
   must(config.endpoints.size() > 0 && config.capacity > 0, "there is room for a node");
   (void)config.endpoints.at(config.endpoints.size() - 1);
-  must(config.patroni.retry_timeout >= 2, "Patroni can elect a leader");
+  must(cell::postgresql_of(config).patroni.retry_timeout >= 2, "Patroni can elect a leader");
   must_be_etcd(config.etcd);
 }
 

@@ -1,9 +1,13 @@
 // What a cell is asked to start, up to the files that Patroni and PostgreSQL are started with.
 #include <yaml-cpp/yaml.h>
 
+#include <memory>
+#include <utility>
+
 #include "cell/cell_config.hpp"
 #include "cell/node_record.hpp"
 #include "cell/patroni_config.hpp"
+#include "cell/postgresql_settings.hpp"
 #include "fuzz/fuzz.hpp"
 
 using namespace matriarch;
@@ -16,10 +20,12 @@ cell_config some_config() {
   cell_config config;
   config.guid = "cell-1";
   config.data_dir = "/data";
-  config.endpoints = *endpoint_pool::of_network("127.77.1.0/24");
+  config.endpoints = *endpoint_pool::of_network("127.77.1.0/24", {5432, 8008});
   config.etcd.machines = {"http://127.0.0.1:2379"};
-  config.postgresql.bin_dir = "/usr/lib/postgresql/15/bin";
-  config.postgresql.parameters = {{"shared_buffers", "16MB"}};
+  auto own = std::make_shared<postgresql_settings>();
+  own->bin_dir = "/usr/lib/postgresql/15/bin";
+  own->parameters = {{"shared_buffers", "16MB"}};
+  config.engine = std::move(own);
   return config;
 }
 

@@ -2,6 +2,7 @@
 
 #include "../temporary_directory.hpp"
 #include "cell/cell_config.hpp"
+#include "cell/postgresql_settings.hpp"
 
 namespace matriarch::cell {
 
@@ -14,7 +15,7 @@ const std::string etcd_line = "etcd: {machines: [http://127.0.0.1:2379]}\n";
 
 result<cell_config> loaded(const std::string& text) {
   test::temporary_directory directory;
-  auto read = load_cell_config(directory.file("cell.yml", text));
+  auto read = load_cell_config(directory.file("cell.yml", text), postgresql_sections());
   if (!read)
     return failure{read.error()};
   return read->config;
@@ -37,13 +38,13 @@ bool holds(const std::string& text, const std::string& part) {
 } // namespace
 
 TEST_CASE("the documented example is a valid configuration") {
-  auto read = load_cell_config(std::string{CONF_FOLDER} + "/cell.yml");
+  auto read = load_cell_config(std::string{CONF_FOLDER} + "/cell.yml", postgresql_sections());
   REQUIRE_MESSAGE(read.ok(), (read.ok() ? "" : read.error()));
   const auto* config = &read->config;
   CHECK(config->guid == "cell-z1-1");
   CHECK(config->uri == "https://127.0.0.1:8901");
   CHECK(config->capacity == 16);
-  CHECK(config->patroni.ttl == 30);
+  CHECK(postgresql_of(*config).patroni.ttl == 30);
   CHECK(config->parameters_of("another").at("shared_buffers") == "16MB");
 }
 
@@ -53,10 +54,10 @@ TEST_CASE("a short configuration gets the documented defaults") {
   CHECK(config->bind_host == "127.0.0.1");
   CHECK(config->uri == "https://127.0.0.1:8901");
   CHECK(config->data_dir == "/d");
-  CHECK(config->patroni.executable == "/usr/bin/patroni");
-  CHECK(config->patroni.loop_wait == 10);
-  CHECK(config->patroni.failsafe_mode);
-  CHECK(config->postgresql.bin_dir == "/usr/lib/postgresql/15/bin");
+  CHECK(postgresql_of(*config).patroni.executable == "/usr/bin/patroni");
+  CHECK(postgresql_of(*config).patroni.loop_wait == 10);
+  CHECK(postgresql_of(*config).patroni.failsafe_mode);
+  CHECK(postgresql_of(*config).bin_dir == "/usr/lib/postgresql/15/bin");
 }
 
 TEST_CASE("a plan has the cell's parameters and its own") {
@@ -64,8 +65,8 @@ TEST_CASE("a plan has the cell's parameters and its own") {
       loaded(cell_line + etcd_line
              + "postgresql: {parameters: {a: 1, b: 2}}\nplans: {p1: {parameters: {b: 3}}}\n");
   REQUIRE_MESSAGE(config.ok(), (config.ok() ? "" : config.error()));
-  CHECK(config->parameters_of("p1") == postgresql_parameters{{"a", "1"}, {"b", "3"}});
-  CHECK(config->parameters_of("p2") == postgresql_parameters{{"a", "1"}, {"b", "2"}});
+  CHECK(config->parameters_of("p1") == engine_parameters{{"a", "1"}, {"b", "3"}});
+  CHECK(config->parameters_of("p2") == engine_parameters{{"a", "1"}, {"b", "2"}});
 }
 
 TEST_CASE("the names of parameters are merged without regard to their case") {
@@ -73,7 +74,7 @@ TEST_CASE("the names of parameters are merged without regard to their case") {
                        + "postgresql: {parameters: {Work_Mem: 1MB}}\n"
                          "plans: {p1: {parameters: {WORK_MEM: 2MB}}}\n");
   REQUIRE_MESSAGE(config.ok(), (config.ok() ? "" : config.error()));
-  CHECK(config->parameters_of("p1") == postgresql_parameters{{"work_mem", "2MB"}});
+  CHECK(config->parameters_of("p1") == engine_parameters{{"work_mem", "2MB"}});
 }
 
 TEST_CASE("the certificate of all nodes and the users of etcd come from the configuration") {
@@ -89,10 +90,10 @@ TEST_CASE("the certificate of all nodes and the users of etcd come from the conf
   CHECK(config->password == "q");
   CHECK(config->etcd.username == "cell");
   CHECK(config->etcd.tls_authority == pem);
-  CHECK(config->postgresql.require_tls);
-  CHECK(config->postgresql.tls.certificate == pem);
-  CHECK(config->postgresql.tls.key == pem);
-  CHECK(config->postgresql.tls.authority.empty());
+  CHECK(postgresql_of(*config).require_tls);
+  CHECK(postgresql_of(*config).tls.certificate == pem);
+  CHECK(postgresql_of(*config).tls.key == pem);
+  CHECK(postgresql_of(*config).tls.authority.empty());
   CHECK(config->tls.certificate.empty());
   CHECK_FALSE(config->plain_http);
 }

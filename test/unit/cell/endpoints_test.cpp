@@ -9,12 +9,14 @@ namespace {
 constexpr std::int64_t now = 1'000'000'000;
 constexpr std::int64_t rest = endpoint_rest.count();
 
+constexpr node_ports usual{5432, 8008};
+
 bool any(const endpoint&) {
   return true;
 }
 
 endpoint_pool network(const char* cidr) {
-  auto pool = endpoint_pool::of_network(cidr);
+  auto pool = endpoint_pool::of_network(cidr, usual);
   REQUIRE(pool.ok());
   return *pool;
 }
@@ -41,11 +43,11 @@ TEST_CASE("what is no network is refused with words that show one") {
   for (const auto* text : {"127.77.1.0", "127.77.1/24", "127.77.1.0/", "127.77.1.0/24x", "::1/64",
                            "127.77.1.0/31", "127.0.0.0/7", "a/24"}) {
     CAPTURE(text);
-    auto pool = endpoint_pool::of_network(text);
+    auto pool = endpoint_pool::of_network(text, usual);
     REQUIRE_FALSE(pool.ok());
     CHECK(pool.error().find("127.77.1.0/24") != std::string::npos);
   }
-  auto inside = endpoint_pool::of_network("127.77.1.9/24");
+  auto inside = endpoint_pool::of_network("127.77.1.9/24", usual);
   REQUIRE_FALSE(inside.ok());
   CHECK(inside.error().find("127.77.1.0/24") != std::string::npos);
 }

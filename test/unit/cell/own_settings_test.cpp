@@ -6,9 +6,11 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <memory>
 
 #include "../temporary_directory.hpp"
 #include "cell/drivers/process_driver.hpp"
+#include "cell/postgresql_settings.hpp"
 
 using namespace matriarch::cell;
 
@@ -16,9 +18,12 @@ namespace {
 
 using texts = std::vector<std::string>;
 
-cell_config configured(postgresql_parameters of_all, postgresql_parameters of_plan) {
+cell_config configured(engine_parameters of_all, engine_parameters of_plan) {
   cell_config config;
-  config.postgresql = {"/usr/lib/postgresql/15/bin", std::move(of_all)};
+  auto own = std::make_shared<postgresql_settings>();
+  own->bin_dir = "/usr/lib/postgresql/15/bin";
+  own->parameters = std::move(of_all);
+  config.engine = std::move(own);
   config.plans["p1"] = std::move(of_plan);
   return config;
 }

@@ -3,9 +3,12 @@
 #include <yaml-cpp/yaml.h>
 
 #include <map>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "cell/patroni_config.hpp"
+#include "cell/postgresql_settings.hpp"
 
 namespace matriarch::cell {
 
@@ -13,13 +16,23 @@ namespace {
 
 const std::string hostile = "a'b\"c\\d:e%f$g;`h`{i}#j - *k &l !m\t";
 
+template <class Change>
+void change(cell_config& config, const Change& how) {
+  auto own = std::make_shared<postgresql_settings>(postgresql_of(config));
+  how(*own);
+  config.engine = std::move(own);
+}
+
 cell_config some_config() {
   cell_config config;
-  config.endpoints = *endpoint_pool::of_network("127.77.1.0/24");
+  config.engine = std::make_shared<const postgresql_settings>();
+  config.endpoints = *endpoint_pool::of_network("127.77.1.0/24", {5432, 8008});
   config.etcd.machines = {"http://127.0.0.1:2379", "http://10.0.0.2:4001"};
-  config.patroni = {"/usr/bin/patroni", 5, 1, 2, 60, 777, false};
-  config.postgresql = {"/usr/lib/postgresql/15/bin",
-                       {{"shared_buffers", "16MB"}, {"max_connections", "50"}}};
+  change(config, [](auto& own) {
+    own.patroni = {"/usr/bin/patroni", 5, 1, 2, 60, 777, false};
+    own.bin_dir = "/usr/lib/postgresql/15/bin";
+    own.parameters = {{"shared_buffers", "16MB"}, {"max_connections", "50"}};
+  });
   config.plans["big"] = {{"shared_buffers", "64MB"}, {"wal_keep_size", "1GB"}};
   return config;
 }
@@ -88,7 +101,7 @@ TEST_CASE("Patroni speaks TLS when the node has a certificate and the broker has
 
 TEST_CASE("PostgreSQL shows the operator's certificate where there is one, and Patroni never") {
   auto config = some_config();
-  config.postgresql.tls.certificate = "/etc/c.pem";
+  change(config, [](auto& own) { own.tls.certificate = "/etc/c.pem"; });
   auto node = some_node();
   node.api_tls = true;
   auto yaml = YAML::Load(render_patroni(config, node, node_paths{"/d/n"}, true));
@@ -237,7 +250,7 @@ TEST_CASE(
 
 TEST_CASE("where TLS is required no line lets a plain connection in") {
   auto config = some_config();
-  config.postgresql.require_tls = true;
+  change(config, [](auto& own) { own.require_tls = true; });
   for (const auto& line : hba_of(config, some_node()))
     CHECK(
         (line.starts_with("local ") || line.starts_with("hostssl ") || line.ends_with(" reject")));
@@ -311,7 +324,7 @@ TEST_CASE("the bootstrap SQL makes both roles and the application's database") {
 
 TEST_CASE("PostgreSQL is started by a script that recovers no copy as if it were a leader") {
   auto config = some_config();
-  config.postgresql.bin_dir = "/usr/my sql/bin";
+  change(config, [](auto& own) { own.bin_dir = "/usr/my sql/bin"; });
   auto script = render_postgres_script(config, node_paths{"/d/it's"});
   CHECK(script.starts_with("#!/bin/sh\n"));
   CHECK(script.find("[ \"$1\" = --single ] && [ -e '/d/it'\\''s/home/data/backup_label' ]")

@@ -32,7 +32,7 @@ std::string refusal(const std::string& body) {
   return read.ok() ? "accepted" : read.error();
 }
 
-std::vector<std::string> missing(const postgresql_parameters& parameters,
+std::vector<std::string> missing(const engine_parameters& parameters,
                                  const std::set<std::string>& files) {
   std::vector<std::string> words;
   for (const auto& one : missing_libraries(

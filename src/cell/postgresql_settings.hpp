@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "cell/cell_config.hpp"
+
+/// What a cell's configuration says of PostgreSQL and Patroni.
+namespace matriarch::cell {
+
+struct patroni_settings {
+  std::string executable;
+  /// Seconds, with Patroni's meanings and bounds.
+  std::int64_t ttl = 30;
+  std::int64_t loop_wait = 10;
+  std::int64_t retry_timeout = 10;
+  std::int64_t master_start_timeout = 300;
+  /// Bytes of WAL.
+  std::int64_t maximum_lag_on_failover = 1'048'576;
+  bool failsafe_mode = true;
+};
+
+/// The certificate that all nodes of a cell show to PostgreSQL's clients, as PEM files of the
+/// operator's. Empty: each node makes one for itself.
+struct node_tls_settings {
+  std::string certificate;
+  std::string key;
+  std::string authority; ///< who may sign certificates of clients; empty: none are asked for
+};
+
+/// The sections `patroni` and `postgresql`.
+struct postgresql_settings final : engine_settings {
+  std::string bin_dir;
+  patroni_settings patroni = {};
+  node_tls_settings tls = {};
+  bool require_tls = false; ///< whether connections without TLS are refused
+};
+
+[[nodiscard]] inline const postgresql_settings& postgresql_of(const cell_config& config) {
+  return static_cast<const postgresql_settings&>(*config.engine);
+}
+
+/// Reads the file's sections.
+[[nodiscard]] const engine_sections& postgresql_sections();
+
+} // namespace matriarch::cell
