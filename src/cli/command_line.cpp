@@ -10,7 +10,7 @@
 
 #include "base/logging.hpp"
 #include "cell/cell.hpp"
-#include "cell/postgresql_engine.hpp"
+#include "engines/postgresql/cell/engine.hpp"
 #include "cli/admin_commands.hpp"
 #include "cli/broker.hpp"
 #include "cli/engines.hpp"

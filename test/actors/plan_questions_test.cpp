@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "cell/settings_check.hpp"
+#include "engines/postgresql/cell/settings_check.hpp"
 
 using namespace matriarch;
 using namespace matriarch::actors;

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/json.hpp"
-#include "cell/settings_check.hpp"
+#include "engines/postgresql/cell/settings_check.hpp"
 #include "store/cell_json.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "cell/cell_config.hpp"
-#include "cell/postgresql_settings.hpp"
+#include "engines/postgresql/cell/settings.hpp"
 #include "config/broker_config.hpp"
 #include "engines/postgresql/model/decisions.hpp"
 #include "fuzz/fuzz.hpp"

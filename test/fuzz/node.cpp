@@ -6,8 +6,8 @@
 
 #include "cell/cell_config.hpp"
 #include "cell/node_record.hpp"
-#include "cell/patroni_config.hpp"
-#include "cell/postgresql_settings.hpp"
+#include "engines/postgresql/cell/patroni_config.hpp"
+#include "engines/postgresql/cell/settings.hpp"
 #include "fuzz/fuzz.hpp"
 
 using namespace matriarch;

@@ -1,7 +1,7 @@
 // `matriarch cell` alone, so that its test needs none of the other subcommands.
 #include "base/logging.hpp"
 #include "cell/cell.hpp"
-#include "cell/postgresql_engine.hpp"
+#include "engines/postgresql/cell/engine.hpp"
 
 int main(int count, char** arguments) {
   matriarch::base::set_up_logging("info");

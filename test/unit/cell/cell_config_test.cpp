@@ -2,7 +2,7 @@
 
 #include "../temporary_directory.hpp"
 #include "cell/cell_config.hpp"
-#include "cell/postgresql_settings.hpp"
+#include "engines/postgresql/cell/settings.hpp"
 
 namespace matriarch::cell {
 

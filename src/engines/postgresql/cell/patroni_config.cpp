@@ -1,6 +1,6 @@
-#include "cell/patroni_config.hpp"
+#include "engines/postgresql/cell/patroni_config.hpp"
 
-#include "cell/postgresql_settings.hpp"
+#include "engines/postgresql/cell/settings.hpp"
 
 #include <charconv>
 

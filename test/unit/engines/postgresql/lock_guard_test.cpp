@@ -1,4 +1,4 @@
-#include "cell/lock_guard.hpp"
+#include "engines/postgresql/cell/lock_guard.hpp"
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>
@@ -9,7 +9,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "../temporary_directory.hpp"
+#include "../../temporary_directory.hpp"
 
 using namespace matriarch;
 using namespace matriarch::cell;

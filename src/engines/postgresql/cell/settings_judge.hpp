@@ -11,7 +11,7 @@
 #include "base/event_loop.hpp"
 #include "base/files.hpp"
 #include "cell/node_driver.hpp"
-#include "cell/settings_check.hpp"
+#include "engines/postgresql/cell/settings_check.hpp"
 #include "store/lifetime.hpp"
 
 namespace matriarch::cell {

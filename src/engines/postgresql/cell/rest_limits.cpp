@@ -1,4 +1,4 @@
-#include "cell/rest_limits.hpp"
+#include "engines/postgresql/cell/rest_limits.hpp"
 
 namespace matriarch::cell {
 

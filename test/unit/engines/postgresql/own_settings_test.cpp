@@ -1,4 +1,4 @@
-#include "cell/own_settings.hpp"
+#include "engines/postgresql/cell/own_settings.hpp"
 
 #include <doctest/doctest.h>
 
@@ -8,9 +8,9 @@
 #include <filesystem>
 #include <memory>
 
-#include "../temporary_directory.hpp"
+#include "../../temporary_directory.hpp"
 #include "cell/drivers/process_driver.hpp"
-#include "cell/postgresql_settings.hpp"
+#include "engines/postgresql/cell/settings.hpp"
 
 using namespace matriarch::cell;
 

@@ -1,4 +1,4 @@
-#include "cell/settings_judge.hpp"
+#include "engines/postgresql/cell/settings_judge.hpp"
 
 #include <signal.h>
 #include <sys/stat.h>

@@ -1,4 +1,4 @@
-#include "cell/postgresql_settings.hpp"
+#include "engines/postgresql/cell/settings.hpp"
 
 #include <algorithm>
 #include <array>
@@ -7,8 +7,8 @@
 
 #include <fmt/format.h>
 
-#include "cell/settings_check.hpp"
 #include "config/yaml_reader.hpp"
+#include "engines/postgresql/cell/settings_check.hpp"
 
 namespace matriarch::cell {
 

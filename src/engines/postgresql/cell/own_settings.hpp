@@ -8,8 +8,8 @@
 #include "cell/cell_config.hpp"
 #include "cell/node_driver.hpp"
 #include "cell/node_engine.hpp"
-#include "cell/settings_check.hpp"
-#include "cell/settings_judge.hpp"
+#include "engines/postgresql/cell/settings_check.hpp"
+#include "engines/postgresql/cell/settings_judge.hpp"
 
 /// Whether PostgreSQL starts with what the cell's own configuration says.
 namespace matriarch::cell {

@@ -8,7 +8,7 @@
 #include "base/files.hpp"
 #include "cell/cell_config.hpp"
 #include "cell/node_engine.hpp"
-#include "cell/patroni_config.hpp"
+#include "engines/postgresql/cell/patroni_config.hpp"
 #include "store/etcd.hpp"
 #include "store/lifetime.hpp"
 

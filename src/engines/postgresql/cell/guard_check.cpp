@@ -1,4 +1,4 @@
-#include "cell/guard_check.hpp"
+#include "engines/postgresql/cell/guard_check.hpp"
 
 #include <signal.h>
 #include <unistd.h>
@@ -9,9 +9,9 @@
 #include <spdlog/spdlog.h>
 
 #include "base/files.hpp"
-#include "cell/lock_guard.hpp"
-#include "cell/postgresql_settings.hpp"
-#include "cell/rest_limits.hpp"
+#include "engines/postgresql/cell/lock_guard.hpp"
+#include "engines/postgresql/cell/rest_limits.hpp"
+#include "engines/postgresql/cell/settings.hpp"
 
 namespace matriarch::cell {
 

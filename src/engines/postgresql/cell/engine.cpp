@@ -1,4 +1,4 @@
-#include "cell/postgresql_engine.hpp"
+#include "engines/postgresql/cell/engine.hpp"
 
 #include <array>
 #include <chrono>
@@ -9,11 +9,11 @@
 #include <spdlog/spdlog.h>
 
 #include "base/programs.hpp"
-#include "cell/guard_check.hpp"
-#include "cell/own_settings.hpp"
-#include "cell/postgresql_node.hpp"
-#include "cell/postgresql_settings.hpp"
-#include "cell/settings_judge.hpp"
+#include "engines/postgresql/cell/guard_check.hpp"
+#include "engines/postgresql/cell/node.hpp"
+#include "engines/postgresql/cell/own_settings.hpp"
+#include "engines/postgresql/cell/settings.hpp"
+#include "engines/postgresql/cell/settings_judge.hpp"
 #include "store/lifetime.hpp"
 
 namespace matriarch::cell {

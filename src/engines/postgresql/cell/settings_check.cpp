@@ -1,4 +1,4 @@
-#include "cell/settings_check.hpp"
+#include "engines/postgresql/cell/settings_check.hpp"
 
 #include <algorithm>
 #include <array>

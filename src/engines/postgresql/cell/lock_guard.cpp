@@ -1,4 +1,4 @@
-#include "cell/lock_guard.hpp"
+#include "engines/postgresql/cell/lock_guard.hpp"
 
 #include <fmt/format.h>
 

@@ -1,5 +1,5 @@
 // Whose sessions the processes of a node are, by their titles.
-#include "cell/backends.hpp"
+#include "engines/postgresql/cell/backends.hpp"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include "cell/postgresql_node.hpp"
+#include "engines/postgresql/cell/node.hpp"
 
 #include <unistd.h>
 
@@ -13,9 +13,9 @@
 
 #include "base/files.hpp"
 #include "base/json.hpp"
-#include "cell/backends.hpp"
-#include "cell/guard_check.hpp"
-#include "cell/postgresql_settings.hpp"
+#include "engines/postgresql/cell/backends.hpp"
+#include "engines/postgresql/cell/guard_check.hpp"
+#include "engines/postgresql/cell/settings.hpp"
 #include "store/etcd_access.hpp"
 #include "store/keys.hpp"
 #include "tls/certificate.hpp"

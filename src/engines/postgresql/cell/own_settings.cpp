@@ -1,4 +1,4 @@
-#include "cell/own_settings.hpp"
+#include "engines/postgresql/cell/own_settings.hpp"
 
 #include <sys/types.h>
 #include <unistd.h>
@@ -15,7 +15,7 @@
 #include <fmt/format.h>
 
 #include "base/event_loop.hpp"
-#include "cell/postgresql_settings.hpp"
+#include "engines/postgresql/cell/settings.hpp"
 #include "model/names.hpp"
 
 namespace matriarch::cell {

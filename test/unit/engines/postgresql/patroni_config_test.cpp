@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
-#include "cell/patroni_config.hpp"
-#include "cell/postgresql_settings.hpp"
+#include "engines/postgresql/cell/patroni_config.hpp"
+#include "engines/postgresql/cell/settings.hpp"
 
 namespace matriarch::cell {
 

@@ -1,4 +1,4 @@
-#include "cell/backends.hpp"
+#include "engines/postgresql/cell/backends.hpp"
 
 #include <signal.h>
 
