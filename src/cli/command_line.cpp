@@ -10,7 +10,6 @@
 
 #include "base/logging.hpp"
 #include "cell/cell.hpp"
-#include "engines/postgresql/cell/engine.hpp"
 #include "cli/admin_commands.hpp"
 #include "cli/broker.hpp"
 #include "cli/engines.hpp"
@@ -38,9 +37,9 @@ const std::vector<server>& servers() {
       {"broker", "Serve the Open Service Broker API and /admin", "PATRONI_BROKER_CONFIG",
        "production.yml", [](const std::string& path) { return broker::run(path); }, broker::check},
       {"cell", "Run the database nodes of one machine", "", "cell.yml",
-       [](const std::string& path) { return cell::run(path, cell::postgresql_kind()); },
+       [](const std::string& path) { return cell::run(path, kind_of_nodes()); },
        [](const std::string& path, std::ostream& out) {
-         return cell::check(path, cell::postgresql_kind(), out);
+         return cell::check(path, kind_of_nodes(), out);
        }},
       {"router", "Open the public ports and keep HAProxy pointed at the leaders", "", "router.yml",
        [](const std::string& path) { return router::run(path, engine_checks()); }, router::check},

@@ -1,5 +1,6 @@
 #include "cli/engines.hpp"
 
+#include "engines/postgresql/cell/engine.hpp"
 #include "engines/postgresql/model/decisions.hpp"
 #include "engines/postgresql/router/port_check.hpp"
 
@@ -8,6 +9,10 @@ namespace matriarch::cli {
 const model::engines& known_engines() {
   static const model::engines all{{&engines::postgresql::decisions()}};
   return all;
+}
+
+const cell::engine_kind& kind_of_nodes() {
+  return engines::postgresql::node_kind();
 }
 
 const router::engine_checks& engine_checks() {

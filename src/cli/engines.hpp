@@ -1,5 +1,6 @@
 #pragma once
 
+#include "cell/node_engine.hpp"
 #include "model/engine.hpp"
 #include "router/engine_check.hpp"
 
@@ -8,6 +9,7 @@
 namespace matriarch::cli {
 
 [[nodiscard]] const model::engines& known_engines();
+[[nodiscard]] const cell::engine_kind& kind_of_nodes();
 [[nodiscard]] const router::engine_checks& engine_checks();
 
 } // namespace matriarch::cli

@@ -18,10 +18,10 @@ model::plan_settings plan_of(const std::string& id, const std::string& work_mem)
 }
 
 /// All plans in all pieces, as a cell reads them.
-cell::plans_parameters read(const plan_questions& asked) {
-  cell::plans_parameters all;
+engines::postgresql::plans_parameters read(const plan_questions& asked) {
+  engines::postgresql::plans_parameters all;
   for (const auto& piece : asked.pieces) {
-    auto plans = cell::parse_plans(piece.body);
+    auto plans = engines::postgresql::parse_plans(piece.body);
     REQUIRE_MESSAGE(plans.ok(), (plans.ok() ? "" : plans.error()));
     CHECK(plans->size() == piece.plan_ids.size());
     all.merge(*plans);
@@ -49,7 +49,8 @@ TEST_CASE("what a cell does not take is left out and said, and the rest is asked
   plan.settings.parameters["jit"] = "off";
   auto asked = questions_about({plan, plan_of("q", "1MB")});
   CHECK(read(asked)
-        == cell::plans_parameters{{"p", {{"jit", "off"}}}, {"q", {{"work_mem", "1MB"}}}});
+        == engines::postgresql::plans_parameters{{"p", {{"jit", "off"}}},
+                                                 {"q", {{"work_mem", "1MB"}}}});
   CHECK(asked.left_out
         == std::vector<plan_unjudged>{{"p", "work_mem has 8193 bytes; 8192 are judged at most"}});
   model::plan_settings crowded{"c", {}};

@@ -557,7 +557,7 @@ std::string world::place_of(const cell& where, const std::string& node_id) {
 base::outcome world::judge(const cell& where, const std::string& question) {
   if (where.version.empty())
     return {404, "{}", "", false};
-  auto asked = matriarch::cell::parse_plans(question);
+  auto asked = matriarch::engines::postgresql::parse_plans(question);
   if (!asked)
     return {400, json::object_text({{"description", asked.error()}}), "", false};
   std::string faults;

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 
 #include "cell/cell_config.hpp"
-#include "engines/postgresql/cell/settings.hpp"
 #include "config/broker_config.hpp"
+#include "engines/postgresql/cell/settings.hpp"
 #include "engines/postgresql/model/decisions.hpp"
 #include "fuzz/fuzz.hpp"
 #include "router/router_config.hpp"
@@ -57,13 +57,14 @@ void read_broker(const std::string& text) {
 }
 
 void read_cell(const std::string& text) {
-  auto read = cell::parse_cell_config(path, text, cell::postgresql_sections());
+  auto read = cell::parse_cell_config(path, text, engines::postgresql::file_sections());
   if (!read)
     return must_be_a_complaint(read.error());
   const auto& config = read->config;
   must(config.endpoints.size() > 0 && config.capacity > 0, "there is room for a node");
   (void)config.endpoints.at(config.endpoints.size() - 1);
-  must(cell::postgresql_of(config).patroni.retry_timeout >= 2, "Patroni can elect a leader");
+  must(engines::postgresql::settings_of(config).patroni.retry_timeout >= 2,
+       "Patroni can elect a leader");
   must_be_etcd(config.etcd);
 }
 

@@ -12,6 +12,7 @@
 
 using namespace matriarch;
 using namespace matriarch::cell;
+using namespace matriarch::engines::postgresql;
 using fuzz::must;
 
 namespace {
@@ -22,7 +23,7 @@ cell_config some_config() {
   config.data_dir = "/data";
   config.endpoints = *endpoint_pool::of_network("127.77.1.0/24", {5432, 8008});
   config.etcd.machines = {"http://127.0.0.1:2379"};
-  auto own = std::make_shared<postgresql_settings>();
+  auto own = std::make_shared<engines::postgresql::node_settings>();
   own->bin_dir = "/usr/lib/postgresql/15/bin";
   own->parameters = {{"shared_buffers", "16MB"}};
   config.engine = std::move(own);

@@ -5,5 +5,7 @@
 
 int main(int count, char** arguments) {
   matriarch::base::set_up_logging("info");
-  return count == 2 ? matriarch::cell::run(arguments[1], matriarch::cell::postgresql_kind()) : 2;
+  return count == 2
+             ? matriarch::cell::run(arguments[1], matriarch::engines::postgresql::node_kind())
+             : 2;
 }

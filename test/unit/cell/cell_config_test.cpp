@@ -15,7 +15,8 @@ const std::string etcd_line = "etcd: {machines: [http://127.0.0.1:2379]}\n";
 
 result<cell_config> loaded(const std::string& text) {
   test::temporary_directory directory;
-  auto read = load_cell_config(directory.file("cell.yml", text), postgresql_sections());
+  auto read =
+      load_cell_config(directory.file("cell.yml", text), engines::postgresql::file_sections());
   if (!read)
     return failure{read.error()};
   return read->config;
@@ -38,13 +39,14 @@ bool holds(const std::string& text, const std::string& part) {
 } // namespace
 
 TEST_CASE("the documented example is a valid configuration") {
-  auto read = load_cell_config(std::string{CONF_FOLDER} + "/cell.yml", postgresql_sections());
+  auto read = load_cell_config(std::string{CONF_FOLDER} + "/cell.yml",
+                               engines::postgresql::file_sections());
   REQUIRE_MESSAGE(read.ok(), (read.ok() ? "" : read.error()));
   const auto* config = &read->config;
   CHECK(config->guid == "cell-z1-1");
   CHECK(config->uri == "https://127.0.0.1:8901");
   CHECK(config->capacity == 16);
-  CHECK(postgresql_of(*config).patroni.ttl == 30);
+  CHECK(engines::postgresql::settings_of(*config).patroni.ttl == 30);
   CHECK(config->parameters_of("another").at("shared_buffers") == "16MB");
 }
 
@@ -54,10 +56,10 @@ TEST_CASE("a short configuration gets the documented defaults") {
   CHECK(config->bind_host == "127.0.0.1");
   CHECK(config->uri == "https://127.0.0.1:8901");
   CHECK(config->data_dir == "/d");
-  CHECK(postgresql_of(*config).patroni.executable == "/usr/bin/patroni");
-  CHECK(postgresql_of(*config).patroni.loop_wait == 10);
-  CHECK(postgresql_of(*config).patroni.failsafe_mode);
-  CHECK(postgresql_of(*config).bin_dir == "/usr/lib/postgresql/15/bin");
+  CHECK(engines::postgresql::settings_of(*config).patroni.executable == "/usr/bin/patroni");
+  CHECK(engines::postgresql::settings_of(*config).patroni.loop_wait == 10);
+  CHECK(engines::postgresql::settings_of(*config).patroni.failsafe_mode);
+  CHECK(engines::postgresql::settings_of(*config).bin_dir == "/usr/lib/postgresql/15/bin");
 }
 
 TEST_CASE("a plan has the cell's parameters and its own") {
@@ -90,10 +92,10 @@ TEST_CASE("the certificate of all nodes and the users of etcd come from the conf
   CHECK(config->password == "q");
   CHECK(config->etcd.username == "cell");
   CHECK(config->etcd.tls_authority == pem);
-  CHECK(postgresql_of(*config).require_tls);
-  CHECK(postgresql_of(*config).tls.certificate == pem);
-  CHECK(postgresql_of(*config).tls.key == pem);
-  CHECK(postgresql_of(*config).tls.authority.empty());
+  CHECK(engines::postgresql::settings_of(*config).require_tls);
+  CHECK(engines::postgresql::settings_of(*config).tls.certificate == pem);
+  CHECK(engines::postgresql::settings_of(*config).tls.key == pem);
+  CHECK(engines::postgresql::settings_of(*config).tls.authority.empty());
   CHECK(config->tls.certificate.empty());
   CHECK_FALSE(config->plain_http);
 }

@@ -6,7 +6,7 @@
 
 #include "base/processes.hpp"
 
-namespace matriarch::cell {
+namespace matriarch::engines::postgresql {
 
 namespace {
 
@@ -46,4 +46,4 @@ std::size_t end_backends(const std::vector<pid_t>& processes, std::string_view c
   }));
 }
 
-} // namespace matriarch::cell
+} // namespace matriarch::engines::postgresql

@@ -10,7 +10,7 @@
 
 /// The sessions of a node's PostgreSQL, as the titles of their processes tell them. That needs no login:
 /// a session can hold what keeps everybody else out.
-namespace matriarch::cell {
+namespace matriarch::engines::postgresql {
 
 /// Whose session a process of PostgreSQL is, by its title; empty if it is none. `cluster` is the
 /// cluster's name, which titles begin with.
@@ -26,4 +26,4 @@ void reload_postgresql(const std::vector<pid_t>& processes);
                                        std::string_view cluster,
                                        const std::set<std::string>& roles);
 
-} // namespace matriarch::cell
+} // namespace matriarch::engines::postgresql

@@ -16,7 +16,7 @@
 #include "engines/postgresql/cell/settings_judge.hpp"
 #include "store/lifetime.hpp"
 
-namespace matriarch::cell {
+namespace matriarch::engines::postgresql {
 
 namespace {
 
@@ -27,11 +27,12 @@ constexpr std::array programs_of_postgresql{
     "postgres",       "initdb",    "pg_ctl",     "pg_basebackup",
     "pg_controldata", "pg_rewind", "pg_isready", "psql"};
 
-class postgresql_engine final : public node_engine {
+class postgresql_engine final : public cell::node_engine {
 public:
-  postgresql_engine(const cell_config& config, node_driver& driver, base::event_loop& loop)
+  postgresql_engine(const cell::cell_config& config, cell::node_driver& driver,
+                    base::event_loop& loop)
       : config_(config), driver_(driver), loop_(loop), guard_(config, driver),
-        judge_({postgresql_of(config).bin_dir, config.data_dir + "/postgresql", &driver,
+        judge_({settings_of(config).bin_dir, config.data_dir + "/postgresql", &driver,
                 environment_of("/", "")},
                loop) {}
 
@@ -40,7 +41,7 @@ public:
   [[nodiscard]] std::string version() const override { return judge_.version(); }
 
   void look_at_programs(bool versions, base::findings& found) const override {
-    const auto& patroni = postgresql_of(config_).patroni.executable;
+    const auto& patroni = settings_of(config_).patroni.executable;
     if (auto wrong = base::why_not_runnable(patroni))
       found.fault("patroni", fmt::format("Patroni: {} {}; install it, or say where it is with "
                                          "patroni.executable",
@@ -49,7 +50,7 @@ public:
       found.good("patroni", fmt::format("{}: {}", patroni,
                                         base::version_of(patroni, "--version")
                                             .value_or("it did not say its version in time")));
-    const auto& programs = postgresql_of(config_).bin_dir;
+    const auto& programs = settings_of(config_).bin_dir;
     std::string missing;
     for (const auto* name : programs_of_postgresql)
       if (auto wrong = base::why_not_runnable(programs + "/" + name))
@@ -65,8 +66,8 @@ public:
                                                .value_or("it did not say its version in time")));
   }
 
-  [[nodiscard]] own_judgement judge_own_settings() override {
-    return cell::judge_own_settings(config_, driver_);
+  [[nodiscard]] cell::own_judgement judge_own_settings() override {
+    return postgresql::judge_own_settings(config_, driver_);
   }
 
   void start(bool has_nodes) override {
@@ -77,12 +78,12 @@ public:
   }
   void tick() override { guard_.go_on(); }
 
-  [[nodiscard]] readiness ready() const override { return guard_.is(); }
+  [[nodiscard]] cell::readiness ready() const override { return guard_.is(); }
   [[nodiscard]] std::string why_refused() const override { return guard_.refusal(); }
   void when_known(std::function<void()> then) override { guard_.when_known(std::move(then)); }
   void node_ended(const std::optional<std::string>& how) override { guard_.node_ended(how); }
 
-  [[nodiscard]] std::unique_ptr<engine_node> attach(node_state& which) override {
+  [[nodiscard]] std::unique_ptr<cell::engine_node> attach(cell::node_state& which) override {
     return std::make_unique<postgresql_node>(config_, driver_, loop_, which);
   }
 
@@ -121,28 +122,29 @@ private:
     });
   }
 
-  const cell_config& config_;
-  node_driver& driver_;
+  const cell::cell_config& config_;
+  cell::node_driver& driver_;
   base::event_loop& loop_;
   guard_check guard_;
   settings_judge judge_;
   store::lifetime life_;
 };
 
-class own_kind final : public engine_kind {
+class own_kind final : public cell::engine_kind {
 public:
-  [[nodiscard]] const engine_sections& sections() const override { return postgresql_sections(); }
-  [[nodiscard]] std::unique_ptr<node_engine> make(const cell_config& config, node_driver& driver,
-                                                  base::event_loop& loop) const override {
+  [[nodiscard]] const cell::engine_sections& sections() const override { return file_sections(); }
+  [[nodiscard]] std::unique_ptr<cell::node_engine> make(const cell::cell_config& config,
+                                                        cell::node_driver& driver,
+                                                        base::event_loop& loop) const override {
     return std::make_unique<postgresql_engine>(config, driver, loop);
   }
 };
 
 } // namespace
 
-const engine_kind& postgresql_kind() {
+const cell::engine_kind& node_kind() {
   static const own_kind one;
   return one;
 }
 
-} // namespace matriarch::cell
+} // namespace matriarch::engines::postgresql

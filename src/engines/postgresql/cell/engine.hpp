@@ -2,9 +2,9 @@
 
 #include "cell/node_engine.hpp"
 
-namespace matriarch::cell {
+namespace matriarch::engines::postgresql {
 
 /// PostgreSQL, which Patroni looks after.
-[[nodiscard]] const engine_kind& postgresql_kind();
+[[nodiscard]] const cell::engine_kind& node_kind();
 
-} // namespace matriarch::cell
+} // namespace matriarch::engines::postgresql

@@ -13,7 +13,7 @@
 #include "engines/postgresql/cell/rest_limits.hpp"
 #include "engines/postgresql/cell/settings.hpp"
 
-namespace matriarch::cell {
+namespace matriarch::engines::postgresql {
 
 namespace {
 
@@ -27,7 +27,8 @@ constexpr seconds guard_check_pause{60};
 } // namespace
 
 /// Python lists the directory and reads what is in it.
-std::optional<std::string> write_guard(const std::string& directory, const system_user& user) {
+std::optional<std::string> write_guard(const std::string& directory,
+                                       const cell::system_user& user) {
   if (auto error = base::make_directory(directory, 0750, {geteuid(), user.gid}))
     return error;
   base::owner nodes_own{user.uid, user.gid};
@@ -43,7 +44,7 @@ std::vector<std::string> environment_of(const std::string& home, const std::stri
   return {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=" + home, "PYTHONPATH=" + python};
 }
 
-guard_check::guard_check(const cell_config& config, node_driver& driver)
+guard_check::guard_check(const cell::cell_config& config, cell::node_driver& driver)
     : config_(config), driver_(driver) {}
 
 void guard_check::begin() {
@@ -58,14 +59,14 @@ void guard_check::begin() {
     failed = base::replace_file(directory + "/log", "", own);
   if (failed)
     return settle(*failed);
-  program what;
-  what.arguments = {postgresql_of(config_).patroni.executable, "--version"};
+  cell::program what;
+  what.arguments = {settings_of(config_).patroni.executable, "--version"};
   what.environment = environment_of("/", python);
   what.environment.push_back(fmt::format("{}=1", lock_guard_check));
   what.directory = "/";
   what.log = directory + "/log";
   what.own = directory;
-  what.needed = {postgresql_of(config_).patroni.executable, postgresql_of(config_).bin_dir};
+  what.needed = {settings_of(config_).patroni.executable, settings_of(config_).bin_dir};
   auto started = driver_.run(what);
   if (!started)
     return settle(started.error());
@@ -75,7 +76,7 @@ void guard_check::begin() {
 void guard_check::go_on() {
   auto now = clock::now();
   if (!running_) {
-    if (is_ == readiness::refused && now >= look_at_)
+    if (is_ == cell::readiness::refused && now >= look_at_)
       begin();
     return;
   }
@@ -93,7 +94,7 @@ void guard_check::go_on() {
   words = words.substr(0, words.find('\n'));
   if (how != fmt::format("exit code {}", lock_guard_refused))
     words = fmt::format("{} does not load the guard of the leader's key ({}{}{})",
-                        postgresql_of(config_).patroni.executable, *how, words.empty() ? "" : ": ",
+                        settings_of(config_).patroni.executable, *how, words.empty() ? "" : ": ",
                         words);
   settle(words);
 }
@@ -104,22 +105,22 @@ void guard_check::node_ended(const std::optional<std::string>& how) {
 }
 
 void guard_check::when_known(std::function<void()> then) {
-  if (is_ != readiness::unknown)
+  if (is_ != cell::readiness::unknown)
     return then();
   waiting_.push_back(std::move(then));
 }
 
 void guard_check::settle(std::optional<std::string> refusal) {
   auto before = is_;
-  is_ = refusal ? readiness::refused : readiness::ready;
+  is_ = refusal ? cell::readiness::refused : cell::readiness::ready;
   refusal_ = std::move(refusal).value_or("");
   look_at_ = clock::now() + guard_check_pause;
-  if (is_ == readiness::refused && before != is_)
+  if (is_ == cell::readiness::refused && before != is_)
     spdlog::error("no nodes are started: {}", refusal_);
-  else if (is_ == readiness::ready && before == readiness::refused)
+  else if (is_ == cell::readiness::ready && before == cell::readiness::refused)
     spdlog::info("nodes are started again: this Patroni can be guarded");
   for (const auto& go_on : std::exchange(waiting_, {}))
     go_on();
 }
 
-} // namespace matriarch::cell
+} // namespace matriarch::engines::postgresql

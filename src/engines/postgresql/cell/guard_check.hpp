@@ -10,12 +10,12 @@
 #include "cell/cell_config.hpp"
 #include "cell/node_engine.hpp"
 
-namespace matriarch::cell {
+namespace matriarch::engines::postgresql {
 
 /// Python loads from `directory`, which is made here, the guard of the leader's key and the limits of
 /// the REST API.
 [[nodiscard]] std::optional<std::string> write_guard(const std::string& directory,
-                                                     const system_user& user);
+                                                     const cell::system_user& user);
 
 /// What Patroni and PostgreSQL are run with.
 [[nodiscard]] std::vector<std::string> environment_of(const std::string& home,
@@ -25,7 +25,7 @@ namespace matriarch::cell {
 /// a node, to the point where it has loaded what the guard changes.
 class guard_check {
 public:
-  guard_check(const cell_config& config, node_driver& driver);
+  guard_check(const cell::cell_config& config, cell::node_driver& driver);
 
   void begin();
   /// Called some times a second.
@@ -33,7 +33,7 @@ public:
   /// Patroni was replaced since it was looked at, if a node ended like that.
   void node_ended(const std::optional<std::string>& how);
 
-  [[nodiscard]] readiness is() const { return is_; }
+  [[nodiscard]] cell::readiness is() const { return is_; }
   [[nodiscard]] const std::string& refusal() const { return refusal_; }
   void when_known(std::function<void()> then);
 
@@ -41,13 +41,13 @@ private:
   using clock = std::chrono::steady_clock;
   void settle(std::optional<std::string> refusal);
 
-  const cell_config& config_;
-  node_driver& driver_;
-  readiness is_ = readiness::unknown;
+  const cell::cell_config& config_;
+  cell::node_driver& driver_;
+  cell::readiness is_ = cell::readiness::unknown;
   std::string refusal_; ///< in words
   std::optional<base::process_identity> running_;
   clock::time_point look_at_{}; ///< when it is looked at again, or has taken too long
   std::vector<std::function<void()>> waiting_;
 };
 
-} // namespace matriarch::cell
+} // namespace matriarch::engines::postgresql

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-namespace matriarch::cell {
+namespace matriarch::engines::postgresql {
 
 std::string lock_guard_text() {
   constexpr std::string_view text =
@@ -190,4 +190,4 @@ if os.environ.get(CHECK):
   return made;
 }
 
-} // namespace matriarch::cell
+} // namespace matriarch::engines::postgresql

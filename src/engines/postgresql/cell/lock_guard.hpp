@@ -3,7 +3,7 @@
 #include <string>
 #include <string_view>
 
-namespace matriarch::cell {
+namespace matriarch::engines::postgresql {
 
 /// The text of `sitecustomize.py` in a directory of each node's PYTHONPATH. It keeps Patroni's leader
 /// from taking the leader's key away from its successor.
@@ -27,4 +27,4 @@ inline constexpr std::string_view lock_guard_check = "MATRIARCH_CHECKS_PATRONI";
 inline constexpr int lock_guard_holds = 86;
 inline constexpr int lock_guard_refused = 78;
 
-} // namespace matriarch::cell
+} // namespace matriarch::engines::postgresql

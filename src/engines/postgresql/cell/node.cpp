@@ -20,7 +20,7 @@
 #include "store/keys.hpp"
 #include "tls/certificate.hpp"
 
-namespace matriarch::cell {
+namespace matriarch::engines::postgresql {
 
 namespace {
 
@@ -48,8 +48,8 @@ std::string first_certificate_of(std::string_view text) {
   return all.empty() ? "" : std::move(all.front());
 }
 
-node_answer answer_in(const base::outcome& came) {
-  node_answer answer;
+cell::node_answer answer_in(const base::outcome& came) {
+  cell::node_answer answer;
   answer.answered = came.status != 0;
   auto body = answer.answered ? json::parse(came.body) : result<json::document>{failure{""}};
   if (!body)
@@ -62,8 +62,8 @@ node_answer answer_in(const base::outcome& came) {
 
 } // namespace
 
-postgresql_node::postgresql_node(const cell_config& config, node_driver& driver,
-                                 base::event_loop& loop, node_state& state)
+postgresql_node::postgresql_node(const cell::cell_config& config, cell::node_driver& driver,
+                                 base::event_loop& loop, cell::node_state& state)
     : config_(config), driver_(driver), loop_(loop), state_(state), paths_(state.files.directory) {}
 
 base::owner postgresql_node::nodes_own() const {
@@ -75,20 +75,20 @@ bool postgresql_node::shows_certificate() const {
   return state_.record.api_tls && !state_.authorities.empty();
 }
 
-engine_node::certified postgresql_node::shows() const {
-  return {speaks_tls_ && postgresql_of(config_).tls.certificate.empty(), speaks_tls_};
+cell::engine_node::certified postgresql_node::shows() const {
+  return {speaks_tls_ && settings_of(config_).tls.certificate.empty(), speaks_tls_};
 }
 
 // -- what it is started with ----------------------------------------------------------------------
 
-program postgresql_node::command() const {
-  program what;
-  what.arguments = {postgresql_of(config_).patroni.executable, paths_.patroni};
+cell::program postgresql_node::command() const {
+  cell::program what;
+  what.arguments = {settings_of(config_).patroni.executable, paths_.patroni};
   what.environment = environment_of(paths_.home, paths_.python);
   what.directory = paths_.home;
   what.log = paths_.log;
   what.own = paths_.directory;
-  what.needed = {postgresql_of(config_).patroni.executable, postgresql_of(config_).bin_dir};
+  what.needed = {settings_of(config_).patroni.executable, settings_of(config_).bin_dir};
   return what;
 }
 
@@ -131,7 +131,7 @@ postgresql_node::discard_half_a_copy(const discard_function& discard) const {
 /// The keys and the certificates that a node shows: the operator's as they are now, if there are any
 /// for PostgreSQL, and what the node has, or, so that clients can encrypt, one that nobody can check.
 std::optional<std::string> postgresql_node::write_certificate() {
-  const auto& tls = postgresql_of(config_).tls;
+  const auto& tls = settings_of(config_).tls;
   const auto& paths = paths_;
   if (!tls.authority.empty())
     if (auto error = copy_file(tls.authority, paths.authority))
@@ -147,7 +147,7 @@ std::optional<std::string> postgresql_node::write_certificate() {
     if (auto error = base::replace_file(paths.operators, *certificate + "\n" + *key, nodes_own()))
       return error;
   }
-  auto there = base::read_file(paths.certificate, longest_file_of_node);
+  auto there = base::read_file(paths.certificate, cell::longest_file_of_node);
   if (!there)
     return there.error();
   if (*there) {
@@ -192,9 +192,9 @@ std::optional<std::string> postgresql_node::write_programs() const {
   if (auto error = base::make_directory(directory, 0750, {geteuid(), driver_.user().gid}))
     return error;
   std::error_code error;
-  for (const auto& name : base::names_in(postgresql_of(config_).bin_dir)) {
+  for (const auto& name : base::names_in(settings_of(config_).bin_dir)) {
     auto link = fs::path{directory} / name;
-    auto target = fs::path{postgresql_of(config_).bin_dir} / name;
+    auto target = fs::path{settings_of(config_).bin_dir} / name;
     std::error_code none_yet;
     if (name == "postgres" || fs::read_symlink(link, none_yet) == target)
       continue;
@@ -225,7 +225,7 @@ std::optional<std::string> postgresql_node::write_configuration() {
 /// PostgreSQL does not start, and reads nothing again, while a file that pg_hba.conf names is missing.
 /// What a file has that is there stays refused.
 std::optional<std::string> postgresql_node::make_refused() const {
-  auto there = base::read_file(paths_.refused, longest_file_of_node);
+  auto there = base::read_file(paths_.refused, cell::longest_file_of_node);
   if (!there)
     return there.error();
   return *there ? std::nullopt : base::replace_file(paths_.refused, "", nodes_own());
@@ -235,10 +235,10 @@ std::optional<std::string> postgresql_node::make_refused() const {
 /// configuration once it is told to, and writes pg_hba.conf from it. Of a node without a certificate
 /// all else stays as it is until it gets one.
 void postgresql_node::adopt() {
-  auto text = base::read_file(paths_.patroni, longest_file_of_node);
+  auto text = base::read_file(paths_.patroni, cell::longest_file_of_node);
   if (!text || !*text)
     return spdlog::error("node {}: cannot read {}", state_.id(), paths_.patroni);
-  asked_by_tls_ = cell::speaks_tls(**text);
+  asked_by_tls_ = postgresql::speaks_tls(**text);
   if (auto error = make_refused())
     return spdlog::error("node {}: {}", state_.id(), *error);
   if (!state_.authorities.empty()) {
@@ -259,12 +259,12 @@ void postgresql_node::adopt() {
 
 // -- how it is ------------------------------------------------------------------------------------
 
-void postgresql_node::ask(std::function<void(node_answer)> then) {
+void postgresql_node::ask(std::function<void(cell::node_answer)> then) {
   ask(std::move(then), false);
 }
 
 /// While a reload is under way nobody can tell whether Patroni speaks TLS already.
-void postgresql_node::ask(std::function<void(node_answer)> then, bool again) {
+void postgresql_node::ask(std::function<void(cell::node_answer)> then, bool again) {
   auto by_tls = asked_by_tls_;
   const auto& where = state_.record.where;
   base::outgoing question;
@@ -321,4 +321,4 @@ void postgresql_node::end_sessions(const std::set<std::string>& roles) {
   (void)end_backends(driver_.processes_of(state_.place()), state_.record.request.scope, roles);
 }
 
-} // namespace matriarch::cell
+} // namespace matriarch::engines::postgresql

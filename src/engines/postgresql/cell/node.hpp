@@ -12,19 +12,19 @@
 #include "store/etcd.hpp"
 #include "store/lifetime.hpp"
 
-namespace matriarch::cell {
+namespace matriarch::engines::postgresql {
 
 /// A node of PostgreSQL with its Patroni: what it is started with, how it is, and who may get in.
-class postgresql_node final : public engine_node {
+class postgresql_node final : public cell::engine_node {
 public:
-  postgresql_node(const cell_config& config, node_driver& driver, base::event_loop& loop,
-                  node_state& state);
+  postgresql_node(const cell::cell_config& config, cell::node_driver& driver,
+                  base::event_loop& loop, cell::node_state& state);
 
   [[nodiscard]] std::optional<std::string> write_files(const discard_function& discard) override;
-  [[nodiscard]] program command() const override;
+  [[nodiscard]] cell::program command() const override;
   void adopt() override;
   [[nodiscard]] std::optional<std::string> write_configuration() override;
-  void ask(std::function<void(node_answer)> then) override;
+  void ask(std::function<void(cell::node_answer)> then) override;
   void ask_successor(std::function<void(const std::optional<std::string>& who)> then) override;
   [[nodiscard]] certified shows() const override;
   [[nodiscard]] std::optional<std::string> refuse(const std::set<std::string>& roles) override;
@@ -41,12 +41,12 @@ private:
   [[nodiscard]] std::optional<std::string> write_programs() const;
   [[nodiscard]] std::optional<std::string> make_refused() const;
   [[nodiscard]] bool shows_certificate() const;
-  void ask(std::function<void(node_answer)> then, bool again);
+  void ask(std::function<void(cell::node_answer)> then, bool again);
 
-  const cell_config& config_;
-  node_driver& driver_;
+  const cell::cell_config& config_;
+  cell::node_driver& driver_;
   base::event_loop& loop_;
-  node_state& state_;
+  cell::node_state& state_;
   node_paths paths_;
   bool asked_by_tls_ = false; ///< its Patroni is, or was last
   bool speaks_tls_ = false;   ///< its Patroni certainly does, and shows this certificate
@@ -54,4 +54,4 @@ private:
   store::lifetime life_;
 };
 
-} // namespace matriarch::cell
+} // namespace matriarch::engines::postgresql

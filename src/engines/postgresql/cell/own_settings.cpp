@@ -18,7 +18,7 @@
 #include "engines/postgresql/cell/settings.hpp"
 #include "model/names.hpp"
 
-namespace matriarch::cell {
+namespace matriarch::engines::postgresql {
 
 namespace {
 
@@ -28,7 +28,7 @@ using judgement = result<settings_judge::judgement>;
 // no answer, and leaves no PostgreSQL behind.
 constexpr std::chrono::seconds patience{36};
 
-std::string field_of(const cell_config& config, const std::string& plan,
+std::string field_of(const cell::cell_config& config, const std::string& plan,
                      const std::string& parameter) {
   auto own = config.plans.find(plan);
   return own != config.plans.end() && own->second.contains(parameter)
@@ -37,7 +37,7 @@ std::string field_of(const cell_config& config, const std::string& plan,
 }
 
 /// Of one plan; nothing is said of what `known` has.
-void add_faults(const cell_config& config, const std::string& plan,
+void add_faults(const cell::cell_config& config, const std::string& plan,
                 const std::vector<settings_fault>& found, const std::vector<settings_fault>& known,
                 std::vector<std::string>& into) {
   auto parameters = config.parameters_of(plan);
@@ -57,7 +57,7 @@ void add_faults(const cell_config& config, const std::string& plan,
 
 } // namespace
 
-plans_parameters own_settings(const cell_config& config) {
+plans_parameters own_settings(const cell::cell_config& config) {
   plans_parameters all;
   all[""] = config.engine->parameters;
   for (const auto& [id, parameters] : config.plans)
@@ -65,7 +65,7 @@ plans_parameters own_settings(const cell_config& config) {
   return all;
 }
 
-std::vector<std::string> own_faults(const cell_config& config, const plans_faults& found) {
+std::vector<std::string> own_faults(const cell::cell_config& config, const plans_faults& found) {
   auto of_all = found.find("");
   const std::vector<settings_fault> none;
   const auto& known = of_all == found.end() ? none : of_all->second;
@@ -75,7 +75,7 @@ std::vector<std::string> own_faults(const cell_config& config, const plans_fault
   return words;
 }
 
-own_judgement judge_own_settings(const cell_config& config, node_driver& driver) {
+cell::own_judgement judge_own_settings(const cell::cell_config& config, cell::node_driver& driver) {
   namespace fs = std::filesystem;
   std::error_code unknown;
   auto directory = (fs::temp_directory_path(unknown) / "matriarch-settings-XXXXXX").string();
@@ -83,12 +83,12 @@ own_judgement judge_own_settings(const cell_config& config, node_driver& driver)
     return {{}, {fmt::format("there is no room for a trial in {}", directory)}};
   auto promised = std::make_shared<std::promise<judgement>>();
   auto answer = promised->get_future();
-  own_judgement all;
+  cell::own_judgement all;
   {
     base::event_loop loop;
     std::unique_ptr<settings_judge> judge;
     loop.run([&] {
-      settings_judge::surroundings with{postgresql_of(config).bin_dir,
+      settings_judge::surroundings with{settings_of(config).bin_dir,
                                         directory,
                                         &driver,
                                         {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=/"},
@@ -114,4 +114,4 @@ own_judgement judge_own_settings(const cell_config& config, node_driver& driver)
   return all;
 }
 
-} // namespace matriarch::cell
+} // namespace matriarch::engines::postgresql

@@ -11,7 +11,7 @@
 #include "model/names.hpp"
 #include "model/settings.hpp"
 
-namespace matriarch::cell {
+namespace matriarch::engines::postgresql {
 
 namespace {
 
@@ -24,7 +24,7 @@ constexpr std::string_view system_authorities = "/etc/ssl/certs/ca-certificates.
 constexpr std::string_view access_key = "pg_hba";
 
 /// What every node needs, whatever its plan says otherwise.
-const engine_parameters foundations = {
+const cell::engine_parameters foundations = {
     {"wal_level", "replica"},
     {"hot_standby", "on"},
     {"wal_log_hints", "on"}, // pg_rewind needs it, or checksums
@@ -40,7 +40,7 @@ std::string address(const std::string& host, int port) {
   return fmt::format("{}:{}", host, port);
 }
 
-bool socket_fits(const node_paths& paths, const endpoint& where) {
+bool socket_fits(const node_paths& paths, const cell::endpoint& where) {
   return fmt::format("{}/.s.PGSQL.{}", paths.run, where.port).size() <= longest_socket_path;
 }
 
@@ -56,14 +56,14 @@ void open(YAML::Emitter& out, std::string_view key) {
   out << YAML::Key << std::string{key} << YAML::Value << YAML::BeginMap;
 }
 
-void write(YAML::Emitter& out, std::string_view key, const role& who) {
+void write(YAML::Emitter& out, std::string_view key, const cell::role& who) {
   open(out, key);
   write(out, "username", who.username);
   write(out, "password", who.password);
   out << YAML::EndMap;
 }
 
-void write(YAML::Emitter& out, std::string_view key, const engine_parameters& parameters) {
+void write(YAML::Emitter& out, std::string_view key, const cell::engine_parameters& parameters) {
   open(out, key);
   for (const auto& [name, text] : parameters)
     write(out, name, text);
@@ -168,8 +168,8 @@ void lower_names(json::document& configuration) {
   }
 }
 
-void write_bootstrap(YAML::Emitter& out, const cell_config& config, const node_request& request,
-                     const node_paths& paths) {
+void write_bootstrap(YAML::Emitter& out, const cell::cell_config& config,
+                     const cell::node_request& request, const node_paths& paths) {
   open(out, "bootstrap");
   out << YAML::Key << "dcs" << YAML::Value;
   write(out, dynamic_configuration(config, request));
@@ -183,8 +183,8 @@ void write_bootstrap(YAML::Emitter& out, const cell_config& config, const node_r
   out << YAML::EndMap;
 }
 
-void write_postgresql(YAML::Emitter& out, const cell_config& config, const node_record& node,
-                      const node_paths& paths) {
+void write_postgresql(YAML::Emitter& out, const cell::cell_config& config,
+                      const cell::node_record& node, const node_paths& paths) {
   const auto& request = node.request;
   auto listen = address(node.where.host, node.where.port);
   open(out, "postgresql");
@@ -204,8 +204,8 @@ void write_postgresql(YAML::Emitter& out, const cell_config& config, const node_
   write(out, "replication", request.replication);
   out << YAML::EndMap;
   const auto& shown =
-      postgresql_of(config).tls.certificate.empty() ? paths.certificate : paths.operators;
-  engine_parameters local = {
+      settings_of(config).tls.certificate.empty() ? paths.certificate : paths.operators;
+  cell::engine_parameters local = {
       {"unix_socket_directories", socket_fits(paths, node.where) ? paths.run : ""},
       {"ssl", "on"},
       {"ssl_cert_file", shown},
@@ -221,15 +221,15 @@ void write_postgresql(YAML::Emitter& out, const cell_config& config, const node_
   // for as long as that takes, and routers do not count it any more.
   if (asked == nullptr || json::member(*asked, "client_connection_check_interval") == nullptr)
     local["client_connection_check_interval"] = "2s";
-  if (!postgresql_of(config).tls.authority.empty())
+  if (!settings_of(config).tls.authority.empty())
     local["ssl_ca_file"] = paths.authority;
   write(out, "parameters", local);
   write(out, access_key, access_rules(config, request, paths));
   out << YAML::EndMap;
 }
 
-void write_etcd(YAML::Emitter& out, const cell_config& config, const node_request& request,
-                const node_paths& paths) {
+void write_etcd(YAML::Emitter& out, const cell::cell_config& config,
+                const cell::node_request& request, const node_paths& paths) {
   const auto& etcd = config.etcd;
   std::vector<std::string> hosts;
   for (const auto& machine : etcd.machines)
@@ -269,8 +269,9 @@ node_paths::node_paths(const std::string& directory)
       log(directory + "/log"), refused(directory + "/refused"), home(directory + "/home"),
       data(home + "/data"), run(home + "/run"), python(directory + "/python") {}
 
-json::document dynamic_configuration(const cell_config& config, const node_request& request) {
-  const auto& patroni = postgresql_of(config).patroni;
+json::document dynamic_configuration(const cell::cell_config& config,
+                                     const cell::node_request& request) {
+  const auto& patroni = settings_of(config).patroni;
   json::document all;
   all.SetObject();
   json::add(all, "ttl", patroni.ttl, all);
@@ -298,7 +299,7 @@ json::document dynamic_configuration(const cell_config& config, const node_reque
   return all;
 }
 
-std::string render_patroni(const cell_config& config, const node_record& node,
+std::string render_patroni(const cell::cell_config& config, const cell::node_record& node,
                            const node_paths& paths, bool certified) {
   const auto& request = node.request;
   YAML::Emitter out;
@@ -344,11 +345,11 @@ bool speaks_tls(const std::string& patroni) {
   }
 }
 
-std::vector<std::string> access_rules(const cell_config& config, const node_request& request,
-                                      const node_paths& paths) {
+std::vector<std::string> access_rules(const cell::cell_config& config,
+                                      const cell::node_request& request, const node_paths& paths) {
   // The first line that fits decides. `all` does not stand for replication, so nobody but the
   // replication user replicates, and that user does nothing else.
-  const auto* host = postgresql_of(config).require_tls ? "hostssl" : "host";
+  const auto* host = settings_of(config).require_tls ? "hostssl" : "host";
   auto clients = config.endpoints.clients();
   auto replication = sql_identifier(request.replication.username);
   // Who is revoked becomes a member: that needs no reload, and no role can hold it up. Where nobody can
@@ -395,7 +396,7 @@ std::optional<std::string> with_access_rules(const std::string& patroni,
   return patroni.substr(0, start) + section + patroni.substr(end);
 }
 
-std::string render_bootstrap_sql(const node_request& request) {
+std::string render_bootstrap_sql(const cell::node_request& request) {
   auto admin = sql_identifier(request.admin.username);
   auto app_user = sql_identifier(request.app_user.username);
   // Passwords must not reach the log, not even by a statement that fails, and Patroni's own limit
@@ -414,13 +415,13 @@ CREATE DATABASE {4} OWNER {2};
                      sql_literal(request.app_user.password), sql_identifier(app_database));
 }
 
-std::string render_bootstrap_script(const cell_config& config, const node_paths& paths) {
+std::string render_bootstrap_script(const cell::cell_config& config, const node_paths& paths) {
   return fmt::format(
       "exec {} --no-psqlrc --quiet --set ON_ERROR_STOP=1 --file {} --dbname \"$1\"\n",
-      shell_word(postgresql_of(config).bin_dir + "/psql"), shell_word(paths.bootstrap_sql));
+      shell_word(settings_of(config).bin_dir + "/psql"), shell_word(paths.bootstrap_sql));
 }
 
-std::string render_postgres_script(const cell_config& config, const node_paths& paths) {
+std::string render_postgres_script(const cell::cell_config& config, const node_paths& paths) {
   // Without --single it starts as a replica, for which the label is what it needs.
   return fmt::format(R"(#!/bin/sh
 if [ "$1" = --single ] && [ -e {} ]; then
@@ -430,7 +431,7 @@ fi
 exec {} "$@"
 )",
                      shell_word(paths.data + "/backup_label"),
-                     shell_word(postgresql_of(config).bin_dir + "/postgres"));
+                     shell_word(settings_of(config).bin_dir + "/postgres"));
 }
 
 namespace {
@@ -460,4 +461,4 @@ std::string shell_word(std::string_view text) {
   return quoted(text, '\'', "'\\''");
 }
 
-} // namespace matriarch::cell
+} // namespace matriarch::engines::postgresql

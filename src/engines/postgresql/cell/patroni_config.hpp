@@ -10,7 +10,7 @@
 #include "cell/node_record.hpp"
 
 /// The files that Patroni and PostgreSQL are started with.
-namespace matriarch::cell {
+namespace matriarch::engines::postgresql {
 
 /// The files and directories of a node. Only `home` belongs to the user that the node runs as: what
 /// the agent itself reads and writes lies beside it, out of the node's reach.
@@ -46,24 +46,26 @@ inline constexpr std::string_view app_database = "db";
 
 /// What a new cluster of this node begins with as Patroni's dynamic configuration: the cell's own
 /// settings, its plan's, and what the broker asks for over them; PostgreSQL's parameters one by one.
-[[nodiscard]] json::document dynamic_configuration(const cell_config& config,
-                                                   const node_request& request);
+[[nodiscard]] json::document dynamic_configuration(const cell::cell_config& config,
+                                                   const cell::node_request& request);
 
 /// Patroni's configuration, as YAML. PostgreSQL's parameters are in the dynamic configuration, and
 /// only the node's own places are in the local one: Patroni prefers the local one, so nothing that
 /// is there could be changed for the cluster.
 /// `certified`: the node has a certificate of the fleet's authority: the members check each other by
 /// it, and Patroni's REST API speaks TLS if the node's record says so.
-[[nodiscard]] std::string render_patroni(const cell_config& config, const node_record& node,
-                                         const node_paths& paths, bool certified);
+[[nodiscard]] std::string render_patroni(const cell::cell_config& config,
+                                         const cell::node_record& node, const node_paths& paths,
+                                         bool certified);
 
 /// Whether a text of render_patroni(), of this or an earlier version, has Patroni speak TLS.
 [[nodiscard]] bool speaks_tls(const std::string& patroni);
 
 /// Who is let in: the lines of pg_hba.conf. They name the file of the refused roles, which has to be
 /// there before PostgreSQL reads them.
-[[nodiscard]] std::vector<std::string>
-access_rules(const cell_config& config, const node_request& request, const node_paths& paths);
+[[nodiscard]] std::vector<std::string> access_rules(const cell::cell_config& config,
+                                                    const cell::node_request& request,
+                                                    const node_paths& paths);
 
 /// A text of render_patroni(), of this or an earlier version, with these lines of pg_hba.conf
 /// instead of its own, and all else as it is. Nothing if the text is of another form.
@@ -71,17 +73,17 @@ access_rules(const cell_config& config, const node_request& request, const node_
                                                            const std::vector<std::string>& rules);
 
 /// The SQL that makes the administrator, the application user and its database in a new cluster.
-[[nodiscard]] std::string render_bootstrap_sql(const node_request& request);
+[[nodiscard]] std::string render_bootstrap_sql(const cell::node_request& request);
 
 /// The shell script that Patroni runs with a connection string, to run the SQL.
-[[nodiscard]] std::string render_bootstrap_script(const cell_config& config,
+[[nodiscard]] std::string render_bootstrap_script(const cell::cell_config& config,
                                                   const node_paths& paths);
 
 /// The shell script that Patroni runs as `postgres`: PostgreSQL itself, except that it refuses to
 /// recover in single-user mode what pg_basebackup has copied and nobody has started yet. Such a copy
 /// looks like a leader that has crashed. Recovered alone it would write WAL of its own, where its
 /// leader's differs, miss all that its leader had written there, and could still take over.
-[[nodiscard]] std::string render_postgres_script(const cell_config& config,
+[[nodiscard]] std::string render_postgres_script(const cell::cell_config& config,
                                                  const node_paths& paths);
 
 /// `text` as an SQL identifier, and as an SQL literal with standard_conforming_strings.
@@ -90,4 +92,4 @@ access_rules(const cell_config& config, const node_request& request, const node_
 /// `text` as one word of a shell command.
 [[nodiscard]] std::string shell_word(std::string_view text);
 
-} // namespace matriarch::cell
+} // namespace matriarch::engines::postgresql

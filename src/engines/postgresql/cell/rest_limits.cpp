@@ -1,6 +1,6 @@
 #include "engines/postgresql/cell/rest_limits.hpp"
 
-namespace matriarch::cell {
+namespace matriarch::engines::postgresql {
 
 std::string rest_limits_text() {
   return R"(# Written by matriarch cell at each start of the node; changes made here are lost.
@@ -102,4 +102,4 @@ sys.meta_path.insert(0, Finder())
 )";
 }
 
-} // namespace matriarch::cell
+} // namespace matriarch::engines::postgresql

@@ -2,7 +2,7 @@
 
 #include <string>
 
-namespace matriarch::cell {
+namespace matriarch::engines::postgresql {
 
 /// The text of a Python module beside the guard of the leader's key, which loads it: it keeps those
 /// who only hold connections to Patroni's REST API from holding up the others.
@@ -16,4 +16,4 @@ namespace matriarch::cell {
 /// The module's name.
 inline const std::string rest_limits_module = "rest_limits";
 
-} // namespace matriarch::cell
+} // namespace matriarch::engines::postgresql

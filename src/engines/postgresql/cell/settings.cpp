@@ -10,7 +10,7 @@
 #include "config/yaml_reader.hpp"
 #include "engines/postgresql/cell/settings_check.hpp"
 
-namespace matriarch::cell {
+namespace matriarch::engines::postgresql {
 
 namespace {
 
@@ -45,8 +45,8 @@ std::string scalar(const section& from, const std::string& name) {
   return node.Scalar();
 }
 
-engine_parameters parameters_in(const section& parent) {
-  engine_parameters parameters;
+cell::engine_parameters parameters_in(const section& parent) {
+  cell::engine_parameters parameters;
   auto from = parent.child_or_empty("parameters");
   for (const auto& given : from.names()) {
     auto name = lower_case(given);
@@ -87,14 +87,15 @@ void read_node_tls(const section& from, node_tls_settings& into) {
     into.authority = from.file("authority");
 }
 
-class own_sections final : public engine_sections {
+class own_sections final : public cell::engine_sections {
 public:
   [[nodiscard]] std::vector<std::string_view> names() const override {
     return {"patroni", "postgresql"};
   }
 
-  [[nodiscard]] std::shared_ptr<const engine_settings> read(const section& top) const override {
-    auto into = std::make_shared<postgresql_settings>();
+  [[nodiscard]] std::shared_ptr<const cell::engine_settings>
+  read(const section& top) const override {
+    auto into = std::make_shared<node_settings>();
     read_patroni(top.child_or_empty("patroni"), into->patroni);
     auto from = top.child_or_empty("postgresql");
     from.allow({"bin_dir", "parameters", "tls", "require_tls"});
@@ -106,21 +107,21 @@ public:
     return into;
   }
 
-  [[nodiscard]] engine_parameters read_parameters(const section& plan) const override {
+  [[nodiscard]] cell::engine_parameters read_parameters(const section& plan) const override {
     return parameters_in(plan);
   }
 
   // The registered defaults of both.
-  [[nodiscard]] node_ports ports() const override { return {5432, 8008}; }
+  [[nodiscard]] cell::node_ports ports() const override { return {5432, 8008}; }
   [[nodiscard]] std::string user() const override { return "postgres"; }
   [[nodiscard]] std::size_t longest_data_dir() const override { return longest_directory; }
 };
 
 } // namespace
 
-const engine_sections& postgresql_sections() {
+const cell::engine_sections& file_sections() {
   static const own_sections all;
   return all;
 }
 
-} // namespace matriarch::cell
+} // namespace matriarch::engines::postgresql

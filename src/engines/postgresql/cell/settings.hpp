@@ -6,7 +6,7 @@
 #include "cell/cell_config.hpp"
 
 /// What a cell's configuration says of PostgreSQL and Patroni.
-namespace matriarch::cell {
+namespace matriarch::engines::postgresql {
 
 struct patroni_settings {
   std::string executable;
@@ -29,18 +29,18 @@ struct node_tls_settings {
 };
 
 /// The sections `patroni` and `postgresql`.
-struct postgresql_settings final : engine_settings {
+struct node_settings final : cell::engine_settings {
   std::string bin_dir;
   patroni_settings patroni = {};
   node_tls_settings tls = {};
   bool require_tls = false; ///< whether connections without TLS are refused
 };
 
-[[nodiscard]] inline const postgresql_settings& postgresql_of(const cell_config& config) {
-  return static_cast<const postgresql_settings&>(*config.engine);
+[[nodiscard]] inline const node_settings& settings_of(const cell::cell_config& config) {
+  return static_cast<const node_settings&>(*config.engine);
 }
 
 /// Reads the file's sections.
-[[nodiscard]] const engine_sections& postgresql_sections();
+[[nodiscard]] const cell::engine_sections& file_sections();
 
-} // namespace matriarch::cell
+} // namespace matriarch::engines::postgresql

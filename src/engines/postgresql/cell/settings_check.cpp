@@ -11,7 +11,7 @@
 #include "base/json.hpp"
 #include "model/names.hpp"
 
-namespace matriarch::cell {
+namespace matriarch::engines::postgresql {
 
 namespace {
 
@@ -154,7 +154,7 @@ std::string in_place_of_libdir(std::string path, const installed_postgresql& has
 /// Where PostgreSQL looks for a library of that name; nowhere that could be looked at now, for a path
 /// from the data directory on, and where it is not known what $libdir is.
 std::vector<std::string> places_of(const std::string& parameter, const std::string& name,
-                                   const engine_parameters& parameters,
+                                   const cell::engine_parameters& parameters,
                                    const installed_postgresql& has) {
   bool has_path = name.find('/') != std::string::npos;
   if (has.library_dir.empty() && (!has_path || name.starts_with("$libdir")))
@@ -300,7 +300,7 @@ std::map<std::string, described_parameter> parse_description(std::string_view pr
   return all;
 }
 
-std::string render_settings(const engine_parameters& parameters) {
+std::string render_settings(const cell::engine_parameters& parameters) {
   std::string text;
   for (const auto& [name, value] : parameters) {
     text += name + " = '";
@@ -362,7 +362,7 @@ std::string words_of(const complaint& what, const installed_postgresql& has) {
 }
 
 std::vector<settings_fault>
-missing_libraries(const engine_parameters& parameters, const installed_postgresql& has,
+missing_libraries(const cell::engine_parameters& parameters, const installed_postgresql& has,
                   const std::function<bool(const std::string& path)>& exists) {
   std::vector<settings_fault> faults;
   for (const std::string parameter :
@@ -385,4 +385,4 @@ missing_libraries(const engine_parameters& parameters, const installed_postgresq
   return faults;
 }
 
-} // namespace matriarch::cell
+} // namespace matriarch::engines::postgresql

@@ -12,7 +12,7 @@
 #include "cell/cell_config.hpp"
 
 /// What PostgreSQL's programs say of themselves and of a plan's settings, without running any.
-namespace matriarch::cell {
+namespace matriarch::engines::postgresql {
 
 /// A parameter as `postgres --describe-config` lists it, in PostgreSQL's own words.
 struct described_parameter {
@@ -33,7 +33,7 @@ struct installed_postgresql {
 };
 
 /// Plans' settings by plan id.
-using plans_parameters = std::map<std::string, engine_parameters>;
+using plans_parameters = std::map<std::string, cell::engine_parameters>;
 
 struct settings_fault {
   std::string parameter; ///< empty if PostgreSQL names none
@@ -67,7 +67,7 @@ using plans_unjudged = std::map<std::string, std::string>;
 parse_description(std::string_view printed);
 
 /// A postgresql.conf of these parameters, quoted as Patroni does it.
-[[nodiscard]] std::string render_settings(const engine_parameters& parameters);
+[[nodiscard]] std::string render_settings(const cell::engine_parameters& parameters);
 
 /// What PostgreSQL says on reading such a file, without a prefix to its lines.
 struct complaint {
@@ -84,7 +84,7 @@ struct complaint {
 /// Which libraries that these parameters have PostgreSQL load are not there. A path from
 /// the data directory on cannot be looked at before there is one.
 [[nodiscard]] std::vector<settings_fault>
-missing_libraries(const engine_parameters& parameters, const installed_postgresql& has,
+missing_libraries(const cell::engine_parameters& parameters, const installed_postgresql& has,
                   const std::function<bool(const std::string& path)>& exists);
 
-} // namespace matriarch::cell
+} // namespace matriarch::engines::postgresql

@@ -11,7 +11,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-namespace matriarch::cell {
+namespace matriarch::engines::postgresql {
 
 namespace {
 
@@ -52,7 +52,8 @@ std::string first_line_of(const std::string& text) {
 
 /// Which of these a complaint is about: some do without the word `parameter`. Nothing if it is about
 /// none.
-std::optional<std::string> concerned(const complaint& what, const engine_parameters& parameters) {
+std::optional<std::string> concerned(const complaint& what,
+                                     const cell::engine_parameters& parameters) {
   if (!what.parameter.empty()) {
     // PostgreSQL says TimeZone of what may be given as timezone.
     auto name = what.parameter;
@@ -165,7 +166,7 @@ void settings_judge::learn_libraries(const std::string& library_dir,
 
 /// PostgreSQL looks at values only where it knows all names, so those that it does not know are left
 /// out when it is asked again.
-void settings_judge::try_settings(const engine_parameters& parameters, verdict so_far,
+void settings_judge::try_settings(const cell::engine_parameters& parameters, verdict so_far,
                                   const std::string& asked_as) {
   const auto& user = with_.driver->user();
   auto owner_of_file = base::owner{user.uid, user.gid};
@@ -250,7 +251,7 @@ void settings_judge::run(std::vector<std::string> arguments, std::function<void(
     failed = base::replace_file(log, "", {geteuid(), getegid()});
   if (failed)
     return fail_all(*failed);
-  program what;
+  cell::program what;
   what.arguments = std::move(arguments);
   what.environment = with_.environment;
   what.directory = "/";
@@ -288,4 +289,4 @@ void settings_judge::watch() {
   }));
 }
 
-} // namespace matriarch::cell
+} // namespace matriarch::engines::postgresql

@@ -14,7 +14,7 @@
 #include "engines/postgresql/cell/settings_check.hpp"
 #include "store/lifetime.hpp"
 
-namespace matriarch::cell {
+namespace matriarch::engines::postgresql {
 
 /// Finds out which PostgreSQL there is and whether it would start with a plan's settings: PostgreSQL
 /// itself reads them, as the user that nodes run as, and ends before it opens anything. What an
@@ -30,7 +30,7 @@ public:
   struct surroundings {
     std::string bin_dir;
     std::string directory; ///< of the judge's own; it is made if it is not there
-    node_driver* driver;
+    cell::node_driver* driver;
     std::vector<std::string> environment;
     bool hides = true;   ///< the program sees nothing of the cell's but that directory
     bool silent = false; ///< nothing is logged
@@ -83,7 +83,7 @@ private:
   void go_on();
   void learn(const std::string& fingerprint);
   void learn_libraries(const std::string& library_dir, const std::string& fingerprint);
-  void try_settings(const engine_parameters& parameters, verdict so_far,
+  void try_settings(const cell::engine_parameters& parameters, verdict so_far,
                     const std::string& asked_as);
   void answer_first();
   void fail_first(const std::string& why);
@@ -103,4 +103,4 @@ private:
   store::lifetime life_;
 };
 
-} // namespace matriarch::cell
+} // namespace matriarch::engines::postgresql

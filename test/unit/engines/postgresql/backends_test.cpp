@@ -3,7 +3,7 @@
 
 #include <doctest/doctest.h>
 
-using matriarch::cell::user_in_title;
+using matriarch::engines::postgresql::user_in_title;
 
 TEST_CASE("a session's title begins with the cluster, where there is one, and its user") {
   CHECK(user_in_title("postgres: db: binding_1 db 127.0.0.1(4711) idle", "db") == "binding_1");

@@ -12,7 +12,7 @@
 #include "../../temporary_directory.hpp"
 
 using namespace matriarch;
-using namespace matriarch::cell;
+using namespace matriarch::engines::postgresql;
 using namespace matriarch::test;
 
 namespace {

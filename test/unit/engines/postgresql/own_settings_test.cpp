@@ -13,6 +13,7 @@
 #include "engines/postgresql/cell/settings.hpp"
 
 using namespace matriarch::cell;
+using namespace matriarch::engines::postgresql;
 
 namespace {
 
@@ -20,7 +21,7 @@ using texts = std::vector<std::string>;
 
 cell_config configured(engine_parameters of_all, engine_parameters of_plan) {
   cell_config config;
-  auto own = std::make_shared<postgresql_settings>();
+  auto own = std::make_shared<node_settings>();
   own->bin_dir = "/usr/lib/postgresql/15/bin";
   own->parameters = std::move(of_all);
   config.engine = std::move(own);

@@ -10,7 +10,9 @@
 #include "engines/postgresql/cell/patroni_config.hpp"
 #include "engines/postgresql/cell/settings.hpp"
 
-namespace matriarch::cell {
+namespace matriarch::engines::postgresql {
+
+using namespace cell;
 
 namespace {
 
@@ -18,14 +20,14 @@ const std::string hostile = "a'b\"c\\d:e%f$g;`h`{i}#j - *k &l !m\t";
 
 template <class Change>
 void change(cell_config& config, const Change& how) {
-  auto own = std::make_shared<postgresql_settings>(postgresql_of(config));
+  auto own = std::make_shared<node_settings>(settings_of(config));
   how(*own);
   config.engine = std::move(own);
 }
 
 cell_config some_config() {
   cell_config config;
-  config.engine = std::make_shared<const postgresql_settings>();
+  config.engine = std::make_shared<const node_settings>();
   config.endpoints = *endpoint_pool::of_network("127.77.1.0/24", {5432, 8008});
   config.etcd.machines = {"http://127.0.0.1:2379", "http://10.0.0.2:4001"};
   change(config, [](auto& own) {
@@ -340,4 +342,4 @@ TEST_CASE("the bootstrap script holds no secret") {
   CHECK(script.find("e%f") == std::string::npos);
 }
 
-} // namespace matriarch::cell
+} // namespace matriarch::engines::postgresql

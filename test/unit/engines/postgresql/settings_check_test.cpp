@@ -4,7 +4,9 @@
 
 #include <set>
 
-namespace matriarch::cell {
+namespace matriarch::engines::postgresql {
+
+using namespace cell;
 
 namespace {
 
@@ -181,4 +183,4 @@ TEST_CASE("what is installed is told with types and ranges, faults by plan") {
       == R"({"version":"15.18","libraries":["auto_explain"],"faults":{},"unjudged":{"p2":"why"}})");
 }
 
-} // namespace matriarch::cell
+} // namespace matriarch::engines::postgresql
