@@ -15,27 +15,28 @@ namespace matriarch::actors {
 /// same threads.
 class adoption {
 public:
-  /// At 10 s each, which is Patroni's loop_wait, a thousand clusters take some forty minutes.
+  /// At 10 s each, which a cluster takes to see a change, a thousand clusters take some forty minutes.
   static constexpr int most_at_once = 4;
 
-  /// `under_way` counts for all instances. Both outlive this.
-  adoption(const std::map<std::string, std::string>& parameters, std::atomic<int>& under_way)
-      : parameters_(parameters), under_way_(under_way) {}
+  using parameters = std::map<std::string, std::string>;
+
+  /// `under_way` counts for all instances, and outlives this.
+  explicit adoption(std::atomic<int>& under_way) : under_way_(under_way) {}
 
   /// Whether the cluster lacks some of them, and nothing else is being done to it.
-  [[nodiscard]] bool is_due(const model::record& known) const {
+  [[nodiscard]] static bool is_due(const model::record& known, const parameters& all) {
     if (known.phase != model::record_phase::accepted || !known.desired.exists
         || !known.living.had_leader || known.current.state == model::operation_state::in_progress
         || !known.current.failing_because.empty() || known.living.taking_up)
       return false;
-    for (const auto& [name, text] : parameters_)
+    for (const auto& [name, text] : all)
       if (!known.desired.settings.parameters.contains(name))
         return true;
     return false;
   }
 
   /// The record with what it lacks; nothing while too many others are at it.
-  [[nodiscard]] std::optional<model::record> begin(model::record known) {
+  [[nodiscard]] std::optional<model::record> begin(model::record known, const parameters& all) {
     if (!turn_) {
       if (under_way_.fetch_add(1) >= most_at_once) {
         --under_way_;
@@ -44,13 +45,13 @@ public:
       turn_.reset(&under_way_);
     }
     // Whatever the plan says of one of them is there already, and stays.
-    known.desired.settings.parameters.insert(parameters_);
+    known.desired.settings.parameters.insert(all);
     return known;
   }
 
   /// The cluster has taken them up, or something else is done to it: others may go on.
-  void end_if_over(const model::record& known) {
-    if (turn_ && !is_due(known) && !known.living.taking_up
+  void end_if_over(const model::record& known, const parameters& all) {
+    if (turn_ && !is_due(known, all) && !known.living.taking_up
         && same_configuration(known.living.in_force, known.desired.settings))
       turn_.reset();
   }
@@ -60,7 +61,6 @@ private:
     void operator()(std::atomic<int>* count) const { --*count; }
   };
 
-  const std::map<std::string, std::string>& parameters_;
   std::atomic<int>& under_way_;
   std::unique_ptr<std::atomic<int>, give_back> turn_;
 };

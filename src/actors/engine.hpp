@@ -10,8 +10,11 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
+#include "model/engine.hpp"
 #include "model/observation.hpp"
 #include "model/record.hpp"
 
@@ -176,10 +179,36 @@ public:
   engine(const engine&) = delete;
   engine& operator=(const engine&) = delete;
 
+  /// What is decided for it.
+  [[nodiscard]] virtual const model::engine& decisions() const = 0;
   [[nodiscard]] virtual engine_actor spawn(caf::actor_system& system) const = 0;
   /// Who has to have signed what nodes show where they are certified, PEM: of all connections that
   /// begin from then on. From any thread.
   virtual void trust(const std::string& authorities) const = 0;
+};
+
+/// An engine as instances' actors use it.
+struct engine_in_use {
+  const model::engine* decisions = nullptr;
+  engine_actor actor;
+  /// Parameters that clusters get which were made without them: model::engine::defaults().
+  std::map<std::string, std::string> late_parameters = {};
+};
+
+/// All that there are, at least one. The first is of clusters that name none.
+class engines_in_use {
+public:
+  engines_in_use(std::vector<engine_in_use> all) : all_(std::move(all)) {} // NOLINT
+  /// That of a name; the first, too, if there is none: who reads records sees to it that there is.
+  [[nodiscard]] const engine_in_use& of(std::string_view name) const {
+    for (const auto& one : all_)
+      if (one.decisions->name() == name)
+        return one;
+    return all_.front();
+  }
+
+private:
+  std::vector<engine_in_use> all_;
 };
 
 } // namespace matriarch::actors

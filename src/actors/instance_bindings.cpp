@@ -647,7 +647,7 @@ void instance_bindings::ask(state_of_roles wanted) {
     at_hand_.reset();
   };
   keeper_.self()
-      ->request(keeper_.setup().database, database_patience, std::move(order))
+      ->request(keeper_.engine().actor, database_patience, std::move(order))
       .then([done](const role_answer& said) { done(said); },
             [done](const caf::error&) {
               done({false, "PostgreSQL did not answer in time"});
@@ -711,7 +711,7 @@ void instance_bindings::ask_for_removal(const std::string& role) {
     host_.go_on();
   };
   keeper_.self()
-      ->request(keeper_.setup().database, database_patience, std::move(order))
+      ->request(keeper_.engine().actor, database_patience, std::move(order))
       .then([done](const role_removal_answer& said) { done(said); },
             [done](const caf::error&) {
               done({false, "PostgreSQL did not answer in time"});

@@ -17,6 +17,10 @@ namespace keys = store::keys;
 
 } // namespace
 
+const engine_in_use& record_keeper::engine() const {
+  return setup_.engines.of(known_ ? known_->living.engine.text() : "");
+}
+
 std::string record_keeper::key() const {
   return keys::record(name_);
 }

@@ -50,6 +50,8 @@ public:
   [[nodiscard]] const std::string& name() const { return name_; }
   /// As last written or read; nullptr before and after the instance's life.
   [[nodiscard]] const model::record* known() const { return known_.get(); }
+  /// What its cluster runs.
+  [[nodiscard]] const engine_in_use& engine() const;
   /// Of the record's key; 0 while there is none.
   [[nodiscard]] store::revision at() const { return at_; }
   [[nodiscard]] std::string key() const;

@@ -95,7 +95,7 @@ void rights_keeper::ask(subject of) {
   // The database actor bounds the work. How long it waits for its turn depends on how many instances
   // there are: to ask again meanwhile would make that longer.
   keeper_.self()
-      ->request(keeper_.setup().database, caf::infinite, std::move(order))
+      ->request(keeper_.engine().actor, caf::infinite, std::move(order))
       .then([done](const rights_answer& said) { done(said); },
             [done](const caf::error&) {
               done({false, "PostgreSQL did not answer in time"});

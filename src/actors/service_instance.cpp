@@ -93,7 +93,7 @@ public:
                    instance_start start, activity now)
       : self_(self), alarm_(self), setup_(std::move(setup)),
         keeper_(*this, self, *setup_, std::move(start.name), std::move(now)),
-        adoption_(setup_->parameters, setup_->out->status.adopting),
+        adoption_(setup_->out->status.adopting),
         bindings_(keeper_, *this, std::move(start.bindings)) {
     around_.routed_as = name();
     if (start.known)
@@ -863,10 +863,11 @@ private:
 
   /// True if what the cluster was made without is being written down as desired.
   bool adopt_parameters() {
-    adoption_.end_if_over(*known());
-    if (!adoption_.is_due(*known()) || !around_.seen.running(around_.seen.leader))
+    adoption_.end_if_over(*known(), keeper_.engine().late_parameters);
+    if (!adoption_.is_due(*known(), keeper_.engine().late_parameters)
+        || !around_.seen.running(around_.seen.leader))
       return false;
-    auto next = adoption_.begin(*known());
+    auto next = adoption_.begin(*known(), keeper_.engine().late_parameters);
     if (!next) {
       alarm_.set(adoption_pause);
       return false;
@@ -1298,7 +1299,7 @@ private:
       go_on();
     };
     self_
-        ->request(setup_->database, database_patience,
+        ->request(keeper_.engine().actor, database_patience,
                   lag_question{name(), leader->second.login_url,
                                known()->living.secret_of(model::secret_name::superuser)})
         .then([done](const lag_answer& said) { done(said); },
@@ -1455,7 +1456,7 @@ private:
       alarm_.set(settings_pause);
     };
     self_
-        ->request(setup_->database, database_patience,
+        ->request(keeper_.engine().actor, database_patience,
                   settings_question{name(), member.login_url,
                                     known()->living.secret_of(model::secret_name::superuser)})
         .then(

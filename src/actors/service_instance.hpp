@@ -11,7 +11,7 @@ namespace matriarch::actors {
 struct instance_setup {
   store_actor store;
   http_actor http;
-  engine_actor database;
+  engines_in_use engines;
   port_registry_actor ports;
   cell_directory_actor cells;
   router_directory_actor routers;
@@ -23,8 +23,6 @@ struct instance_setup {
   bool etcd_users = false;
   /// Hears what happens to the instances.
   model::event_sink tell = [](const model::event&) {};
-  /// Parameters that clusters get which were made without them: model::default_parameters().
-  std::map<std::string, std::string> parameters = {};
 };
 /// All instances have one between them.
 using instance_setup_ptr = std::shared_ptr<const instance_setup>;

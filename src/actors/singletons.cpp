@@ -25,25 +25,31 @@ singletons::singletons(caf::actor_system& system, singleton_setup setup,
   auto* out = setup_.out;
   store_ = watched("store", spawn_store(system_, *setup_.etcd));
   http_ = watched("http", spawn_http(system_, *setup_.loop));
-  database_ = watched("database", setup_.databases->spawn(system_));
+  for (const auto* one : setup_.engines) {
+    const auto& decisions = one->decisions();
+    auto name = std::string{decisions.name()};
+    engines_.push_back({&decisions, watched(name, one->spawn(system_)), decisions.defaults()});
+  }
   ports_ = watched("ports", spawn_port_registry(system_, setup_.ports, outside, *out));
   routers_ =
       watched("routers", spawn_router_directory(system_, {outside, setup_.wait_for_routers, out}));
-  authority_ = watched(
-      "authority",
-      spawn_authority_keeper(
-          system_,
-          {store_, outside, active, setup_.keys, out, setup_.operators_authority,
-           [databases = setup_.databases](const std::string& who) { databases->trust(who); }}));
+  authority_ =
+      watched("authority",
+              spawn_authority_keeper(system_, {store_, outside, active, setup_.keys, out,
+                                               setup_.operators_authority,
+                                               [engines = setup_.engines](const std::string& who) {
+                                                 for (const auto* one : engines)
+                                                   one->trust(who);
+                                               }}));
   cells_ =
       watched("cells", spawn_cell_directory(system_, {setup_.cells, http_, store_, outside, active,
                                                       setup_.repair, out, setup_.public_host,
                                                       authority_, setup_.plans}));
-  directory_ = watched(
-      "instances",
-      spawn_instance_directory(system_, {store_, http_, database_, ports_, cells_, routers_,
-                                         outside, out, active, setup_.keys, setup_.etcd_users,
-                                         setup_.tell, model::default_parameters()}));
+  directory_ =
+      watched("instances",
+              spawn_instance_directory(system_, {store_, http_, engines_in_use{engines_}, ports_,
+                                                 cells_, routers_, outside, out, active,
+                                                 setup_.keys, setup_.etcd_users, setup_.tell}));
   gateway_ = std::make_unique<gateway>(system_, directory_, cells_, *out);
   watch("gateway", gateway_->worker());
 }
@@ -85,17 +91,16 @@ void singletons::stop_watching() {
 }
 
 template <class Handle>
-Handle singletons::watched(const char* name, Handle handle) {
+Handle singletons::watched(const std::string& name, Handle handle) {
   watch(name, caf::actor_cast<caf::actor>(handle));
   return handle;
 }
 
-void singletons::watch(const char* name, const caf::actor& one) {
+void singletons::watch(const std::string& name, const caf::actor& one) {
   all_.emplace(name, one);
   one->attach_functor([name, died = died_, system = &system_](const caf::error& why) {
     if (why != caf::exit_reason::user_shutdown)
-      (*died)(std::string{"the actor \""} + name
-              + "\" ended, without which the broker does nothing: "
+      (*died)("the actor \"" + name + "\" ended, without which the broker does nothing: "
               + (why ? system->render(why) : "by itself"));
   });
 }

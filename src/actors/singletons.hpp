@@ -36,7 +36,7 @@ struct singleton_setup {
   std::shared_ptr<const store::keyring> keys = std::make_shared<const store::keyring>();
   std::vector<cell_settings> cells;
   plans_to_judge plans;
-  const engine* databases = nullptr; ///< how nodes are spoken to
+  std::vector<const engine*> engines; ///< at least one; they live longer than the actors
   model::port_range ports;
   bool wait_for_routers = true;
   model::repair_settings repair = {};
@@ -75,8 +75,8 @@ public:
 
 private:
   template <class Handle>
-  Handle watched(const char* name, Handle handle);
-  void watch(const char* name, const caf::actor& one);
+  Handle watched(const std::string& name, Handle handle);
+  void watch(const std::string& name, const caf::actor& one);
 
   caf::actor_system& system_;
   singleton_setup setup_;
@@ -84,7 +84,7 @@ private:
   std::map<std::string, caf::actor> all_;
   store_actor store_;
   http_actor http_;
-  engine_actor database_;
+  std::vector<engine_in_use> engines_;
   port_registry_actor ports_;
   router_directory_actor routers_;
   authority_keeper_actor authority_;

@@ -26,7 +26,6 @@
 #include "cli/front_desk.hpp"
 #include "cli/machine.hpp"
 #include "config/broker_config.hpp"
-#include "engines/postgresql/actors/database.hpp"
 #include "http/routes.hpp"
 #include "http/server.hpp"
 #include "http/tenant_text.hpp"
@@ -236,7 +235,7 @@ private:
     all.operators_authority = settings_.authority;
     all.etcd_users = !settings_.etcd.username.empty();
     all.tell = sinks_into(derived_.audit);
-    all.databases = &postgresql_;
+    all.engines = cli::engines_of_actors();
     return all;
   }
 
@@ -244,7 +243,6 @@ private:
   derived_settings derived_;
   actors::environment outside_ = actors::real_environment();
   actors::published published_;
-  engines::postgresql::engine postgresql_;
   base::event_loop loop_;
   store::etcd_client etcd_;
   // To read what a large fleet's etcd lists takes seconds: the lease is renewed and requests are made

@@ -1,5 +1,6 @@
 #include "cli/engines.hpp"
 
+#include "engines/postgresql/actors/database.hpp"
 #include "engines/postgresql/cell/engine.hpp"
 #include "engines/postgresql/model/decisions.hpp"
 #include "engines/postgresql/router/port_check.hpp"
@@ -9,6 +10,11 @@ namespace matriarch::cli {
 const model::engines& known_engines() {
   static const model::engines all{{&engines::postgresql::decisions()}};
   return all;
+}
+
+std::vector<const actors::engine*> engines_of_actors() {
+  static const engines::postgresql::engine postgresql;
+  return {&postgresql};
 }
 
 const cell::engine_kind& kind_of_nodes() {

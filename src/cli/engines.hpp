@@ -1,5 +1,8 @@
 #pragma once
 
+#include <vector>
+
+#include "actors/engine.hpp"
 #include "cell/node_engine.hpp"
 #include "model/engine.hpp"
 #include "router/engine_check.hpp"
@@ -9,6 +12,7 @@
 namespace matriarch::cli {
 
 [[nodiscard]] const model::engines& known_engines();
+[[nodiscard]] std::vector<const actors::engine*> engines_of_actors();
 [[nodiscard]] const cell::engine_kind& kind_of_nodes();
 [[nodiscard]] const router::engine_checks& engine_checks();
 

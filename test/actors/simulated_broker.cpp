@@ -16,6 +16,7 @@
 #include "actors/pending_answers.hpp"
 #include "actors/port_registry.hpp"
 #include "actors/router_directory.hpp"
+#include "engines/postgresql/model/decisions.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
 
@@ -344,12 +345,19 @@ struct simulated_broker::actors {
         system, {settings, http, store, chance_and_time, store::encode_active(who), how.repair,
                  &out, how.public_host, authority,
                  std::make_shared<const std::vector<model::plan_settings>>(how.plans)});
-    matriarch::actors::instance_setup setup{store,           http,  database,
-                                            ports,           cells, routers,
-                                            chance_and_time, &out,  store::encode_active(who)};
+    matriarch::actors::instance_setup setup{
+        store,
+        http,
+        std::vector<matriarch::actors::engine_in_use>{
+            {&matriarch::engines::postgresql::decisions(), database, how.parameters}},
+        ports,
+        cells,
+        routers,
+        chance_and_time,
+        &out,
+        store::encode_active(who)};
     setup.etcd_users = how.etcd_users;
     setup.keys = how.keys;
-    setup.parameters = how.parameters;
     setup.tell = [this](const model::event& one) { told.push_back(one); };
     directory = matriarch::actors::spawn_instance_directory(system, setup);
     gateway = std::make_unique<matriarch::actors::gateway>(system, directory, cells, out);

@@ -145,7 +145,7 @@ int listener_at(int port) {
 
 TEST_CASE("a broker ends when one of the actors does of which it has one each, and says why") {
   test::etcd_server etcd;
-  for (const std::string name : {"store", "http", "database", "ports", "routers", "authority",
+  for (const std::string name : {"store", "http", "postgresql", "ports", "routers", "authority",
                                  "cells", "instances", "gateway", "leadership", "pulse"}) {
     CAPTURE(name);
     broker_process broker{etcd.url()};

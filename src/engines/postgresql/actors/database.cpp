@@ -15,6 +15,7 @@
 #include "engines/postgresql/actors/rights_upkeep.hpp"
 #include "engines/postgresql/actors/role_removal.hpp"
 #include "engines/postgresql/actors/session.hpp"
+#include "engines/postgresql/model/decisions.hpp"
 
 namespace matriarch::engines::postgresql {
 
@@ -240,6 +241,10 @@ actors::engine_actor spawn_database(caf::actor_system& system) {
         };
       },
       std::make_shared<known_passwords>());
+}
+
+const model::engine& engine::decisions() const {
+  return postgresql::decisions();
 }
 
 actors::engine_actor engine::spawn(caf::actor_system& system) const {

@@ -13,6 +13,7 @@ namespace matriarch::engines::postgresql {
 /// PostgreSQL with Patroni, as instances' actors see it.
 class engine final : public actors::engine {
 public:
+  [[nodiscard]] const model::engine& decisions() const override;
   [[nodiscard]] actors::engine_actor spawn(caf::actor_system& system) const override;
   void trust(const std::string& authorities) const override;
 };
