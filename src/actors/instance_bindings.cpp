@@ -631,6 +631,8 @@ void instance_bindings::ask(state_of_roles wanted) {
   replicas_asked_ = running_replicas().size();
   auto done = [this, wanted = std::move(wanted)](const role_answer& said) {
     asking_ = false;
+    if (!keeper_.known())
+      return host_.go_on();
     if (said.ok) {
       confirmed_ = wanted;
       refused_ = refused_in_it_;
@@ -706,7 +708,7 @@ void instance_bindings::ask_for_removal(const std::string& role) {
   auto done = [this, role, at = term()](const role_removal_answer& said) {
     removing_.erase(role);
     // Another leader may have the role still: it is asked for again there.
-    if (!said.gone || leads(at))
+    if (keeper_.known() && (!said.gone || leads(at)))
       note_removal(role, said);
     host_.go_on();
   };

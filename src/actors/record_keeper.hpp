@@ -48,7 +48,8 @@ public:
   [[nodiscard]] service_instance_actor::pointer self() const { return self_; }
   [[nodiscard]] const instance_setup& setup() const { return setup_; }
   [[nodiscard]] const std::string& name() const { return name_; }
-  /// As last written or read; nullptr before and after the instance's life.
+  /// As last written or read; nullptr before and after the instance's life. Whoever hears an answer
+  /// looks again: the instance may be gone by then, and this actor make the next one of its id.
   [[nodiscard]] const model::record* known() const { return known_.get(); }
   /// What its cluster runs.
   [[nodiscard]] const engine_in_use& engine() const;

@@ -89,7 +89,8 @@ void rights_keeper::ask(subject of) {
       known.living.secret_of(model::secret_name::application).username, !of.readers.empty()};
   auto done = [this, of = std::move(of)](const rights_answer& said) {
     asking_ = false;
-    note_answer(of, said);
+    if (keeper_.known())
+      note_answer(of, said);
     host_.go_on();
   };
   // The database actor bounds the work. How long it waits for its turn depends on how many instances

@@ -1,5 +1,8 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <variant>
+
 #include "base/json.hpp"
 #include "requests.hpp"
 #include "store/record_json.hpp"
@@ -296,6 +299,40 @@ TEST_CASE("what keeps the sessions of many bindings is told of each within 5 s o
   for (const auto& id : ids)
     CHECK_MESSAGE(here.broker().find("db")->binding_troubles.contains(id), id);
   CHECK(fresh->has_value());
+}
+
+TEST_CASE("what is said of a role once its instance is gone does not harm the next of its id") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  REQUIRE(here.ask(bind("db", "b1")).bound);
+  here.outside.lingering = "a session";
+  here.outside.removals_last = 8s; // its answer comes between the two lives
+  auto asked = unbind("db", "b1");
+  asked.may_poll = true;
+  REQUIRE(here.ask(asked).is == verdict_kind::accepted);
+  // That the first life is over is known a while later, and the second one's record is not written.
+  here.outside.fate_of = [&](const store::transaction& what) {
+    auto puts = [&](const std::string& key) {
+      return std::ranges::any_of(what.then, [&](const auto& one) {
+        const auto* put = std::get_if<store::put>(&one);
+        return put != nullptr && put->key == key;
+      });
+    };
+    bool begins = puts(keys::record("db")) && !here.outside.record_of("db");
+    return puts(keys::tombstone("db")) ? fault::slow_answer
+           : begins                    ? fault::lost_request
+                                       : fault::none;
+  };
+  auto removal = here.broker().ask(deprovision("db"));
+  REQUIRE(here.pass_until([&] { return !here.outside.record_of("db"); }, 5s));
+  auto again = here.broker().ask(provision("db"));
+  here.pass(12s);
+  CHECK_FALSE(again->has_value());
+  here.outside.fate_of = nullptr;
+  REQUIRE(here.pass_until([&] { return succeeded(here.outside, "db"); }, 1min));
+  REQUIRE(again->has_value());
+  CHECK((*again)->is == verdict_kind::accepted);
+  CHECK(here.broker().find("db")->bindings.empty());
 }
 
 TEST_CASE("a binding whose login does not work is not made, says why, and holds up no other") {
