@@ -100,12 +100,14 @@ struct answers_owed {
     std::function<void(model::verdict)> answer;
     /// For the end of an operation: it was accepted, and is waited for also while etcd is away.
     bool for_an_end = false;
+    /// One of many that follow each other: a broker that stops begins no more of them.
+    bool of_a_sweep = false;
   };
 
   /// The number under which an answer is owed, or why it is not.
   result<ticket> enter(entry one) {
     std::lock_guard guard{mutex_};
-    if (stopping_ && one.for_an_end)
+    if (stopping_ && (one.for_an_end || one.of_a_sweep))
       return failure{"the broker stops"};
     if (etcd_away_ && !one.for_an_end)
       return failure{"etcd cannot be reached: nothing was changed; try again"};
@@ -130,7 +132,7 @@ struct answers_owed {
     answer(std::move(said));
   }
 
-  /// From here on nobody waits for the end of an operation.
+  /// From here on nobody waits for the end of an operation, and sweeps go no further.
   void stop() {
     {
       std::lock_guard guard{mutex_};
@@ -239,6 +241,26 @@ caf::behavior behave(caf::stateful_actor<edge_state>* self,
   };
 }
 
+void ask_one(answers_owed& owed, const caf::actor& worker, const published& out,
+             model::request what, std::chrono::milliseconds patience,
+             std::function<void(model::verdict)> answer) {
+  // What one instance is like etcd can be asked for at any time.
+  if (!out.status.loaded && !std::holds_alternative<model::lookup_request>(what)) {
+    answer({model::verdict_kind::unavailable,
+            "the broker has not read its instances from etcd yet; try again"});
+    return;
+  }
+  auto id = std::visit([](const auto& asked) { return asked.instance_id; }, what);
+  auto entered =
+      owed.enter({std::move(id), answer, std::holds_alternative<model::await_request>(what),
+                  std::holds_alternative<model::reencrypt_request>(what)});
+  if (!entered.ok()) {
+    answer({model::verdict_kind::unavailable, entered.error()});
+    return;
+  }
+  caf::anon_send(worker, question{std::move(what), patience, *entered});
+}
+
 } // namespace
 
 gateway::gateway(caf::actor_system& system, instance_directory_actor directory,
@@ -253,20 +275,7 @@ gateway::~gateway() {
 
 void gateway::ask(model::request what, std::chrono::milliseconds patience,
                   std::function<void(model::verdict)> answer) {
-  // What one instance is like etcd can be asked for at any time.
-  if (!out_.status.loaded && !std::holds_alternative<model::lookup_request>(what)) {
-    answer({model::verdict_kind::unavailable,
-            "the broker has not read its instances from etcd yet; try again"});
-    return;
-  }
-  auto id = std::visit([](const auto& asked) { return asked.instance_id; }, what);
-  bool for_an_end = std::holds_alternative<model::await_request>(what);
-  auto entered = owed_->enter({std::move(id), answer, for_an_end});
-  if (!entered.ok()) {
-    answer({model::verdict_kind::unavailable, entered.error()});
-    return;
-  }
-  caf::anon_send(worker_, question{std::move(what), patience, *entered});
+  ask_one(*owed_, worker_, out_, std::move(what), patience, std::move(answer));
 }
 
 void gateway::stop_waiting() {
@@ -296,10 +305,19 @@ void gateway::reencrypt_all(std::function<void(model::reencryption_report)> answ
   std::vector<std::string> ids;
   for (const auto& one : out_.instances.all())
     ids.push_back(one->known.instance_id);
+  // A sweep may outlive the gateway, in the answers that its questions are owed: it keeps neither
+  // these nor the actor alive.
   actors::reencrypt_all(
       std::move(ids), out_.instances.unreadable(),
-      [this](model::request what, std::chrono::milliseconds patience, auto answered) {
-        ask(std::move(what), patience, std::move(answered));
+      [owed = std::weak_ptr{owed_}, worker = caf::actor_cast<caf::weak_actor_ptr>(worker_),
+       &out = out_](model::request what, std::chrono::milliseconds patience, auto answered) {
+        auto still_owed = owed.lock();
+        auto still_there = caf::actor_cast<caf::strong_actor_ptr>(worker);
+        if (still_owed && still_there)
+          ask_one(*still_owed, caf::actor_cast<caf::actor>(still_there), out, std::move(what),
+                  patience, std::move(answered));
+        else
+          answered({model::verdict_kind::unavailable, "the broker stops"});
       },
       std::move(answer));
 }

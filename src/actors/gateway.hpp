@@ -28,7 +28,8 @@ public:
   void reencrypt_all(std::function<void(model::reencryption_report)> answer);
 
   /// Nobody waits for the end of an operation any more: those who did, and who would, are answered
-  /// `unavailable`. For a broker that stops, whose operations go on after its next start.
+  /// `unavailable`. No other instance has its secrets written anew. For a broker that stops, whose
+  /// operations go on after its next start.
   void stop_waiting();
 
   /// Whether etcd can be reached. Once it has been out of reach for a moment, what needs it is

@@ -161,3 +161,43 @@ TEST_CASE("the broker's sweep reaches each instance that it knows") {
   REQUIRE((*came)->failed.size() == 1);
   CHECK((*came)->failed[0].instance_id == "other");
 }
+
+TEST_CASE(
+    "a sweep that the broker's stop interrupts ends with those under way, and names the rest") {
+  stage here;
+  for (int i = 0; i < 20; ++i)
+    REQUIRE(make(here, "db" + std::to_string(i), 1));
+  auto came = here.broker().reencrypt_all();
+  here.broker().stop_waiting();
+  REQUIRE(here.pass_until([&] { return came->has_value(); }, 1min));
+  CHECK((*came)->instances == 16);
+  CHECK((*came)->failed.size() == 4);
+  for (const auto& one : (*came)->failed)
+    CHECK(one.why == "the broker stops");
+}
+
+TEST_CASE("a sweep that outlives the gateway asks nothing more of it") {
+  stage here;
+  for (int i = 0; i < 20; ++i)
+    REQUIRE(make(here, "db" + std::to_string(i), 1));
+  // After ever more messages, until it is over before that: at some ends answers are on their way.
+  int left = 0;
+  for (int after = 1; left <= 0; after += 7) {
+    CAPTURE(after);
+    here.restart();
+    here.pass(2s);
+    auto came = here.broker().reencrypt_all();
+    left = after;
+    here.broker().after_each_message([&] {
+      if (--left == 0) {
+        here.broker().stop_waiting();
+        here.broker().end_gateway();
+      }
+    });
+    here.run();
+    if (left > 0)
+      REQUIRE(came->has_value());
+    if (came->has_value())
+      CHECK((*came)->instances + (*came)->failed.size() == 20);
+  }
+}

@@ -601,6 +601,14 @@ std::shared_ptr<std::optional<model::reencryption_report>> simulated_broker::ree
   return came;
 }
 
+void simulated_broker::stop_waiting() {
+  self_->gateway->stop_waiting();
+}
+
+void simulated_broker::end_gateway() {
+  self_->gateway.reset();
+}
+
 std::vector<model::orphan> simulated_broker::orphans() const {
   return *self_->out.status.orphans.load();
 }

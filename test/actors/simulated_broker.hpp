@@ -79,6 +79,10 @@ public:
   std::shared_ptr<std::optional<model::forget_report>> forget(const std::string& cell);
   awaited_verdict remove_orphan(const std::string& cell, const std::string& node_id);
   std::shared_ptr<std::optional<model::reencryption_report>> reencrypt_all();
+  /// The beginning of a clean end: nobody waits for what lasts any more.
+  void stop_waiting();
+  /// From here on nobody can ask anything, and the actors go on.
+  void end_gateway();
   [[nodiscard]] std::vector<model::orphan> orphans() const;
   /// Gives the leadership up, as a clean end does.
   void resign();
