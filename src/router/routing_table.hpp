@@ -9,23 +9,11 @@
 #include <utility>
 #include <vector>
 
-#include "router/endpoint.hpp"
 #include "router/engine_check.hpp"
+#include "router/port_claims.hpp"
+#include "router/routing_values.hpp"
 
 namespace matriarch::router {
-
-/// A member of a cluster, as it has announced itself.
-struct routed_member {
-  std::string name;
-  endpoint database; ///< where clients connect
-  endpoint control;  ///< where it is asked whether it leads
-  bool control_has_tls = false;
-  /// The cell has said that it shows a certificate of the fleet's authority for this node.
-  bool is_certified = false;
-  /// It may not know yet whose login was refused last: no reader is led there.
-  bool held_back = false;
-  bool operator==(const routed_member&) const = default;
-};
 
 /// One instance's public ports and the members one of which leads.
 struct route {
@@ -138,23 +126,6 @@ public:
   [[nodiscard]] std::string leader(const std::string& scope) const;
 
 private:
-  struct record {
-    std::string scope;
-    bool accepted = false;
-    const engine_check* engine = nullptr; ///< always there if it is accepted
-    /// Where the record says that a node is; what it does not say is empty. Without a value the
-    /// record is from before it said so, and the node is where its member key says.
-    struct place {
-      std::string database;
-      std::string control;
-      bool is_certified = false;
-      bool operator==(const place&) const = default;
-    };
-    std::map<std::string, std::optional<place>> nodes;
-    std::set<std::string> held_back;    ///< of these
-    std::optional<int> max_connections; ///< of the settings in force, if they say
-    bool operator==(const record&) const = default;
-  };
   struct announced_member {
     std::optional<routed_member> member; ///< nothing if it cannot be read
     bool has_key = true;
@@ -169,12 +140,6 @@ private:
 
   using allocations = std::map<std::string, std::string, std::less<>>; ///< ports by instance
 
-  [[nodiscard]] static int max_connections_of(const record& known, const cluster* of);
-  [[nodiscard]] record record_of(std::string_view name, std::string_view text) const;
-  static std::optional<routed_member> member_of(std::string_view name, std::string_view text);
-  /// The member as it is routed to; nothing if it is not.
-  static std::optional<routed_member> vetted(const std::optional<routed_member>& announced,
-                                             const std::optional<record::place>& recorded);
   bool put_member(const std::string& scope, const std::string& name, std::string_view value);
   bool note_router(const std::string& key, std::string_view value);
   [[nodiscard]] bool is_listed(const std::string& scope, const std::string& node) const;
@@ -183,29 +148,18 @@ private:
   /// and a scope that no record has any more, with its leader, once it has no members.
   void forget(const std::string& scope);
   /// Notes which members have to be read again that this record lists.
-  void note_unread(const record& known);
+  void note_unread(const routed_record& known);
   /// The instance's record has another scope than before, or is gone.
   void leave_scope(const std::string& scope, const std::string& instance);
   void touch(const std::string& instance) { touched_.insert(instance); }
   void touch_scope(const std::string& scope);
 
-  /// An instance that wants a port. Of several the first has it: no first port is given up for a
-  /// second one.
-  struct claim {
-    bool is_second = false; ///< it is the read-only port
-    std::string instance;
-    auto operator<=>(const claim&) const = default;
-  };
   /// What an instance would be served as if it had the ports that it wants.
   struct candidate {
     std::optional<route> wanted; ///< its ports are 0; without members if it only has a node nowhere
     std::string unplaced;        ///< such a node, if there is one
   };
   [[nodiscard]] candidate candidate_of(const std::string& instance) const;
-  [[nodiscard]] bool holds(std::uint16_t port, const claim& one) const;
-  /// Makes `port` what is claimed; 0 is none. `concerned` gets all others who want it, or what was
-  /// claimed before.
-  void make_claim(const claim& one, std::uint16_t port, std::set<std::string>& concerned);
   [[nodiscard]] served_instance judged(const std::string& instance, candidate from) const;
   /// Brings up to date what comes of the keys that have changed.
   void judge_touched();
@@ -213,15 +167,14 @@ private:
   const engine_checks* engines_;
   allocations allocations_;
   allocations read_only_allocations_;
-  std::map<std::string, record, std::less<>> records_;        ///< by instance
+  std::map<std::string, routed_record, std::less<>> records_; ///< by instance
   std::map<std::string, cluster, std::less<>> clusters_;      ///< by scope
   std::map<std::string, std::set<std::string>> instances_of_; ///< whose record has that scope
   std::set<std::string> crowded_; ///< scopes some of whose members were not kept
   std::set<std::string> unread_;  ///< keys
   // What comes of all that.
   std::map<std::string, served_instance> instances_;
-  std::map<std::uint16_t, std::set<claim>> claims_; ///< by port
-  std::map<claim, std::uint16_t> claimed_;
+  port_claims claims_;
   std::set<std::string> touched_; ///< instances of which that is not up to date
   std::set<std::string> changed_; ///< and those of which it has changed since it was taken
   // Of the listing that is under way.
