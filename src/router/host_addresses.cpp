@@ -1,10 +1,13 @@
 #include "router/host_addresses.hpp"
 
 #include <arpa/inet.h>
+#include <ifaddrs.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <array>
+#include <set>
 #include <utility>
 
 namespace matriarch::router {
@@ -31,6 +34,29 @@ std::optional<std::string> address_of(const std::string& host) {
 }
 
 } // namespace
+
+std::vector<std::string> addresses_of_machine() {
+  // More than any machine has; what it says is written with each of its reports.
+  constexpr std::size_t most = 64;
+  ifaddrs* all = nullptr;
+  if (::getifaddrs(&all) != 0)
+    return {};
+  std::set<std::string> found;
+  for (const auto* one = all; one != nullptr && found.size() < most; one = one->ifa_next) {
+    std::array<char, INET6_ADDRSTRLEN> text{};
+    const auto* at = one->ifa_addr;
+    if (at != nullptr && at->sa_family == AF_INET
+        && ::inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(at)->sin_addr, text.data(),
+                       text.size()))
+      found.insert(text.data());
+    if (at != nullptr && at->sa_family == AF_INET6
+        && ::inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6*>(at)->sin6_addr, text.data(),
+                       text.size()))
+      found.insert(text.data());
+  }
+  ::freeifaddrs(all);
+  return {found.begin(), found.end()};
+}
 
 bool is_name(const std::string& host) {
   in6_addr room{};

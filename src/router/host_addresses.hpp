@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/background.hpp"
 #include "base/event_loop.hpp"
@@ -14,6 +15,9 @@ namespace matriarch::router {
 
 /// Whether a host is no address, but a name.
 [[nodiscard]] bool is_name(const std::string& host);
+
+/// All addresses that connections of this machine may come from.
+[[nodiscard]] std::vector<std::string> addresses_of_machine();
 
 /// The addresses of hosts, for HAProxy takes no names while it runs. Looking one up may take seconds,
 /// and is done by a thread of its own. Belongs to the event loop's thread.
