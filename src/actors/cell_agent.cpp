@@ -79,10 +79,12 @@ model::node_addresses addresses_in(const json::value& said) {
           is_set(said, "api_certified")};
 }
 
-/// The plan that the node was placed with; the instance's may have changed since.
-const std::string& plan_of(const model::record& instance, const std::string& node_id) {
-  const auto* node = instance.living.find_node(node_id);
-  return node == nullptr ? instance.plan_id : node->plan_id.text();
+/// The plan that an order's node was placed with; the instance's may have changed since.
+template <class Order>
+const std::string& plan_of(const Order& order) {
+  const auto* cluster = order.instance.cluster_of(order.scope);
+  const auto* node = cluster == nullptr ? nullptr : cluster->find_node(order.node_id);
+  return node == nullptr ? order.instance.plan_id : node->plan_id.text();
 }
 
 std::string start_body(const start_order& order) {
@@ -90,15 +92,17 @@ std::string start_body(const start_order& order) {
   json::document body;
   body.SetObject();
   json::add(body, "service_id", instance.service_id, body);
-  json::add(body, "plan_id", plan_of(instance, order.node_id), body);
+  json::add(body, "plan_id", plan_of(order), body);
   json::add(body, "organization_guid", instance.organization_guid, body);
   json::add(body, "space_guid", instance.space_guid, body);
   json::value parameters{rapidjson::kObjectType};
   auto add = [&](const char* name, const std::string& text) {
     json::add(parameters, name, text, body);
   };
-  const auto& cluster = instance.living;
-  add("PATRONI_SCOPE", cluster.scope);
+  static const model::cluster gone;
+  const auto* found = instance.cluster_of(order.scope);
+  const auto& cluster = found == nullptr ? gone : *found;
+  add("PATRONI_SCOPE", order.scope);
   add("NODE_ID", order.node_id);
   auto add_login = [&](const char* prefix, std::string_view name) {
     auto login = cluster.secret_of(name);
@@ -198,7 +202,7 @@ private:
   }
 
   base::outgoing start_request(const start_order& order) const {
-    auto what = request("PUT", node_path(order.node_id), order.instance.living.scope, order.fleet);
+    auto what = request("PUT", node_path(order.node_id), order.scope, order.fleet);
     what.headers.emplace_back("X-Matriarch-Revision", std::to_string(order.at));
     what.timeout = start_time;
     what.body = start_body(order);
@@ -206,8 +210,7 @@ private:
   }
 
   base::outgoing removal_request(const removal_order& order) const {
-    auto what = removal_of({order.node_id, order.instance.living.scope, order.instance.service_id,
-                            plan_of(order.instance, order.node_id)},
+    auto what = removal_of({order.node_id, order.scope, order.instance.service_id, plan_of(order)},
                            order.fleet);
     what.headers.emplace_back("X-Matriarch-Revision", std::to_string(order.at));
     return what;
@@ -268,7 +271,7 @@ private:
       start_request(order), judge_start
     };
     if (!certificates_.public_host.empty())
-      asked.certified_first = bearer{order.node_id, order.instance.living.scope, order.fleet};
+      asked.certified_first = bearer{order.node_id, order.scope, order.fleet};
     return enqueue(std::move(asked));
   }
 

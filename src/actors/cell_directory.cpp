@@ -102,7 +102,7 @@ public:
         },
         [this](const cell_health& seen) { note(seen); },
         [this](const turn_wanted& asked) { line_up(asked); },
-        [this](const turn_over& over) { end_turn(over.name); },
+        [this](const turn_over& over) { end_turn(over.scope); },
         [this](const key_listing& all) {
           announced_.clear();
           for (const auto& entry : all.found)
@@ -450,18 +450,18 @@ private:
   // -- turns --------------------------------------------------------------------------------------
 
   struct seeker {
-    std::string name;
+    std::string scope;
     bool leader_lost = false;
     caf::actor_addr who;
   };
 
   void line_up(const turn_wanted& asked) {
     auto sender = self_->current_sender();
-    end_turn(asked.name);
+    end_turn(asked.scope);
     self_->monitor(caf::actor_cast<service_instance_actor>(sender));
     if (seeking_.empty())
       gathered_at_ = self_->clock().now() + gathering;
-    seeking_.push_back({asked.name, asked.leader_lost, caf::actor_cast<caf::actor_addr>(sender)});
+    seeking_.push_back({asked.scope, asked.leader_lost, caf::actor_cast<caf::actor_addr>(sender)});
     alarm_.set(gathering);
   }
 
@@ -477,16 +477,16 @@ private:
       if (next == seeking_.end())
         next = seeking_.begin();
       if (auto alive = caf::actor_cast<caf::strong_actor_ptr>(next->who)) {
-        turns_[next->name] = next->who;
-        self_->send(caf::actor_cast<service_instance_actor>(alive), turn_atom::value);
+        turns_[next->scope] = next->who;
+        self_->send(caf::actor_cast<service_instance_actor>(alive), turn_given{next->scope});
       }
       seeking_.erase(next);
     }
   }
 
-  void end_turn(const std::string& name) {
-    std::erase_if(seeking_, [&](const seeker& one) { return one.name == name; });
-    turns_.erase(name);
+  void end_turn(const std::string& scope) {
+    std::erase_if(seeking_, [&](const seeker& one) { return one.scope == scope; });
+    turns_.erase(scope);
     give_turns();
   }
 
@@ -621,7 +621,7 @@ private:
   int lacking_patroni_tls_ = 0; ///< of the cells that are of our make
   caf::actor_clock::time_point gathered_at_;
   std::vector<seeker> seeking_;                  ///< in the order in which they asked
-  std::map<std::string, caf::actor_addr> turns_; ///< by the instance's name
+  std::map<std::string, caf::actor_addr> turns_; ///< by the cluster's scope
 };
 
 struct state {

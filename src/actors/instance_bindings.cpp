@@ -411,7 +411,7 @@ store::operation instance_bindings::put_of(const model::binding& one) const {
 
 /// Which node leads, of which timeline; there has to be one.
 std::string instance_bindings::term() const {
-  const auto& seen = host_.around().seen;
+  const auto& seen = host_.around().living.seen;
   return seen.leader + " " + std::to_string(seen.members.at(seen.leader).timeline);
 }
 
@@ -431,7 +431,7 @@ std::set<std::string> instance_bindings::sharing() const {
 /// What the leader's roles shall be; nothing while there is none to make them, or nothing to make.
 std::optional<instance_bindings::state_of_roles> instance_bindings::wanted_state() const {
   const auto& known = record();
-  const auto& seen = host_.around().seen;
+  const auto& seen = host_.around().living.seen;
   if (!known.desired.exists || !seen.running(seen.leader))
     return std::nullopt;
   state_of_roles wanted;
@@ -489,7 +489,7 @@ std::set<std::string> instance_bindings::to_be_refused() const {
 
 /// The nodes that run and may not know of all these that they are refused.
 std::set<std::string> instance_bindings::that_let_in(const std::set<std::string>& roles) const {
-  const auto& seen = host_.around().seen;
+  const auto& seen = host_.around().living.seen;
   bool led = seen.running(seen.leader);
   bool are_refused = std::ranges::includes(refused_, roles) && (!led || refused_by_ == term());
   std::set<std::string> nodes;
@@ -777,7 +777,7 @@ std::string instance_bindings::role_of(const model::binding& one) const {
 
 /// A replica has come since a binding was told that none, or not all, had its role.
 bool instance_bindings::note_may_be_over() const {
-  const auto& seen = host_.around().seen;
+  const auto& seen = host_.around().living.seen;
   auto running = std::ranges::count_if(seen.members, [&](const auto& one) {
     return one.first != seen.leader && one.second.running();
   });

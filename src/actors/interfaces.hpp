@@ -135,7 +135,7 @@ using service_instance_actor = caf::typed_actor<
     /// Whether this broker acts.
     caf::reacts_to<activity>,
     /// From the cell directory: which cells are lost, and that it is this instance's turn.
-    caf::reacts_to<cell_news>, caf::reacts_to<turn_atom>,
+    caf::reacts_to<cell_news>, caf::reacts_to<turn_given>,
     /// From the router directory: what it waits for may have come.
     caf::reacts_to<routed_atom>,
     /// From the cell directory: where nodes are, if the record has it otherwise.

@@ -72,6 +72,7 @@ struct activity {
 struct start_order {
   std::string cell;
   std::string node_id;
+  std::string scope; ///< of the cluster of the record that the node is of
   model::record instance;
   store::revision at = 0; ///< of the record; the cell refuses an older one than it has seen
   std::string fleet;
@@ -80,6 +81,7 @@ struct start_order {
 struct removal_order {
   std::string cell;
   std::string node_id;
+  std::string scope; ///< likewise
   model::record instance;
   store::revision at = 0;
   std::string fleet;
@@ -193,14 +195,18 @@ struct cell_news {
   model::duration after{}; ///< how long a node may be unwell before it is replaced
   bool operator==(const cell_news&) const = default;
 };
-/// This instance has something to repair, and waits for its turn. The answer is a turn_atom.
+/// The cluster of that scope has something to repair, and waits for its turn. The answer is a turn_given.
 struct turn_wanted {
-  std::string name;
+  std::string scope;
   bool leader_lost = false; ///< it had to fail over: its turn comes before others'
 };
 /// It has nothing to repair any more, or cannot at present.
 struct turn_over {
-  std::string name;
+  std::string scope;
+};
+/// It is that cluster's turn, until it says that it is over.
+struct turn_given {
+  std::string scope;
 };
 /// Choose cells for new nodes of an instance, and reserve them until the instance reports its
 /// nodes.
@@ -272,7 +278,6 @@ struct instance_start {
 using tick_atom = caf::atom_constant<caf::atom("tick")>;
 using again_atom = caf::atom_constant<caf::atom("again")>;
 using look_atom = caf::atom_constant<caf::atom("look")>;
-using turn_atom = caf::atom_constant<caf::atom("turn")>;
 using routed_atom = caf::atom_constant<caf::atom("routed")>;
 using stop_atom = caf::atom_constant<caf::atom("stop")>;
 
@@ -319,6 +324,7 @@ MATRIARCH_LOCAL_MESSAGE(matriarch::model::forget_report)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_news)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::turn_wanted)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::turn_over)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::turn_given)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::placement_order)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::port_order)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::port_offer)

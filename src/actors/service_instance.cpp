@@ -121,7 +121,7 @@ public:
           keeper_.note(now);
           outlast_admissions();
           if (!now.active)
-            turn_asked_ = around_.repair_turn = false; // all turns end with the activity
+            turn_asked_ = around_.living.repair_turn = false; // all turns end with the activity
           go_on();
         },
         [this](const cell_news& now) {
@@ -135,11 +135,12 @@ public:
         },
         [this](const registered_addresses& said) {
           for (const auto& [node_id, at] : said.nodes)
-            around_.registered[node_id] = at;
+            around_.living.registered[node_id] = at;
           go_on();
         },
-        [this](turn_atom) {
-          around_.repair_turn = turn_asked_;
+        [this](const turn_given& turn) {
+          if (known() && turn.scope == known()->living.scope)
+            around_.living.repair_turn = turn_asked_;
           go_on();
         },
         [this](routed_atom) {
@@ -199,7 +200,7 @@ private:
         all.push_back(
             {n.node_id,
              n.cell,
-             around_.seen.members.contains(n.node_id),
+             around_.living.seen.members.contains(n.node_id),
              {n.address.value_or(""), n.patroni_address, n.certified, n.patroni_certified}});
     return all;
   }
@@ -225,13 +226,13 @@ private:
         note_state(node_id, *seen);
       } else {
         miss_member(node_id);
-        around_.copied_leader.erase(node_id);
+        around_.living.copied_leader.erase(node_id);
       }
     } else if (known() && entry.key == keys::leader(known()->living.scope)) {
       // It is a member's name; whoever has the database's superuser may write anything.
       bool is_name = !erased && entry.value.size() <= model::longest_node_name;
-      auto before = std::exchange(around_.seen.leader, is_name ? entry.value : "");
-      if (before != around_.seen.leader) {
+      auto before = std::exchange(around_.living.seen.leader, is_name ? entry.value : "");
+      if (before != around_.living.seen.leader) {
         if (!erased)
           note_route(entry.mod_revision);
         if (!before.empty())
@@ -239,7 +240,8 @@ private:
         forget_what_the_leader_said();
       }
     } else if (known() && entry.key == keys::sync(known()->living.scope)) {
-      around_.seen.synchronous = erased ? std::set<std::string>{} : store::decode_sync(entry.value);
+      around_.living.seen.synchronous =
+          erased ? std::set<std::string>{} : store::decode_sync(entry.value);
     } else if (known() && entry.key == keys::initialize(known()->living.scope)) {
       initialized_at_ = erased ? 0 : entry.mod_revision;
       bootstrap_ = {};
@@ -257,8 +259,8 @@ private:
   [[nodiscard]] const model::member* announced(const std::string& node_id) const {
     if (auto said = said_.find(node_id); said != said_.end() && said->second.otherwise)
       return &*said->second.otherwise;
-    auto believed = around_.seen.members.find(node_id);
-    return believed == around_.seen.members.end() ? nullptr : &believed->second;
+    auto believed = around_.living.seen.members.find(node_id);
+    return believed == around_.living.seen.members.end() ? nullptr : &believed->second;
   }
 
   /// A member's key is written every few seconds, and routers care for its addresses alone. Which
@@ -281,7 +283,7 @@ private:
   /// lists some are kept, since the record that does may be on its way.
   [[nodiscard]] bool is_kept(const std::string& node_id) const {
     constexpr std::size_t most_unlisted = 100;
-    const auto& members = around_.seen.members;
+    const auto& members = around_.living.seen.members;
     return known()->living.find_node(node_id) != nullptr
            || (node_id.size() <= model::longest_node_name
                && (members.contains(node_id)
@@ -299,17 +301,17 @@ private:
       said.last_address = std::move(last);
       said.otherwise.reset();
     }
-    around_.seen.members.erase(node_id);
+    around_.living.seen.members.erase(node_id);
   }
 
   /// What is remembered of a node ends with the state that it was about.
   void note_state(const std::string& node_id, const model::member& now) {
     if (now.running())
-      around_.failed_restarts.erase(node_id);
+      around_.living.failed_restarts.erase(node_id);
     if (!now.copying())
-      around_.copied_leader.erase(node_id);
-    else if (!around_.seen.leader.empty())
-      around_.copied_leader.try_emplace(node_id, around_.seen.leader);
+      around_.living.copied_leader.erase(node_id);
+    else if (!around_.living.seen.leader.empty())
+      around_.living.copied_leader.try_emplace(node_id, around_.living.seen.leader);
   }
 
   /// Lets nobody be connected to at an address that is only a member's word.
@@ -331,15 +333,15 @@ private:
     now.login_url = std::move(judged.login_url);
     now.doubt = std::move(judged.doubt);
     if (judged.learnt)
-      around_.registered[node_id] = std::move(*judged.learnt);
-    auto before = around_.seen.members.find(node_id);
-    if (before == around_.seen.members.end() || before->second != now)
-      around_.seen.members[node_id] = std::move(now);
+      around_.living.registered[node_id] = std::move(*judged.learnt);
+    auto before = around_.living.seen.members.find(node_id);
+    if (before == around_.living.seen.members.end() || before->second != now)
+      around_.living.seen.members[node_id] = std::move(now);
   }
 
   /// After a change of what they are judged by.
   void judge_members() {
-    const auto all = around_.seen.members;
+    const auto all = around_.living.seen.members;
     for (const auto& [node_id, believed] : all) {
       auto now = believed;
       const auto* said = announced(node_id);
@@ -366,23 +368,23 @@ private:
   /// Positions are relative to the leader that was asked, and who was demoted has restarted.
   void forget_what_the_leader_said() {
     forget_lag();
-    around_.settings.clear();
-    around_.restarted.clear();
+    around_.living.settings.clear();
+    around_.living.restarted.clear();
   }
 
   void forget_lag() {
-    around_.lag.clear();
-    around_.lag_told = false;
+    around_.living.lag.clear();
+    around_.living.lag_told = false;
   }
 
   /// Everything as it is in etcd, after a gap in the watch.
   void relearn(const key_listing& all) {
-    const auto before = around_.seen.members;
+    const auto before = around_.living.seen.members;
     for (const auto& [node_id, member] : before)
       miss_member(node_id);
-    auto standing = std::move(around_.seen.standing);
-    around_.seen = {};
-    around_.seen.standing = std::move(standing);
+    auto standing = std::move(around_.living.seen.standing);
+    around_.living.seen = {};
+    around_.living.seen.standing = std::move(standing);
     initialized_at_ = 0;
     forget_what_the_leader_said();
     std::vector<store::key_value> bindings;
@@ -417,12 +419,12 @@ private:
   [[nodiscard]] model::snapshot_ptr snapshot() const override {
     auto newest = std::make_shared<model::instance_snapshot>();
     newest->known = *known();
-    newest->seen = around_.seen;
+    newest->seen = around_.living.seen;
     newest->bindings = bindings_.all();
     newest->unreadable_bindings = bindings_.unreadable();
     newest->roles_wait_for = bindings_.refusal();
     newest->binding_troubles = bindings_.troubles();
-    newest->progress = model::describe(*known(), around_.seen, waiting_for_);
+    newest->progress = model::describe(*known(), around_.living.seen, waiting_for_);
     newest->repair = repair_;
     newest->route_waits_for = route_details();
     return newest;
@@ -505,7 +507,7 @@ private:
       return;
     auto said =
         model::judge_update(asked, *known(), setup_->outside.new_id(), setup_->outside.now(),
-                            model::unwell_nodes(*known(), around_.seen) == 0);
+                            model::unwell_nodes(*known(), around_.living.seen) == 0);
     auto unfit = said.write ? why_unfit(*said.write, asked.cells.has_value()) : std::string{};
     if (!unfit.empty() && said.write->desired.settings == known()->desired.settings)
       return refuse(owed, model::verdict_kind::refused, std::move(unfit));
@@ -553,11 +555,11 @@ private:
                    before = known()->current.id](const fate& came) mutable {
                     if (!came.done())
                       return refuse(owed, model::verdict_kind::unavailable, came.why);
-                    around_.failed_starts.clear();
-                    around_.failed_removals.clear();
-                    around_.shortage.reset();
-                    around_.failed_switchover.clear();
-                    around_.failed_restarts.clear();
+                    around_.living.failed_starts.clear();
+                    around_.living.failed_removals.clear();
+                    around_.living.shortage.reset();
+                    around_.living.failed_switchover.clear();
+                    around_.living.failed_restarts.clear();
                     accepted_at_ = keeper_.at();
                     forget_lag(); // what comes goes by what the leader says from now on
                     if (known()->current.id != before)
@@ -791,9 +793,9 @@ private:
 
   void tick() {
     if (!steps_.under_way({step_kind::add_nodes}))
-      around_.shortage.reset();
+      around_.living.shortage.reset();
     if (!is_put_off({step_kind::failover_from}))
-      around_.failed_switchover.clear();
+      around_.living.failed_switchover.clear();
     go_on();
   }
 
@@ -836,12 +838,12 @@ private:
     repair_ = next.repair;
     unserved_ = next.unserved;
     publish();
-    ask_for_turn(next.wants_turn);
+    ask_for_turn(!next.wants_turn.empty());
     if (next.write) {
       write_decision(std::move(next));
     } else {
       for (const auto& step : next.steps)
-        std::visit([this](const auto& s) { perform(s); }, step);
+        std::visit([this](const auto& one) { perform(one); }, step);
       // All instances look after their roles at a broker's start: reading the others comes first.
       if (!keeper_.busy() && setup_->out->status.loaded)
         bindings_.tend();
@@ -865,7 +867,7 @@ private:
   bool adopt_parameters() {
     adoption_.end_if_over(*known(), keeper_.engine().late_parameters);
     if (!adoption_.is_due(*known(), keeper_.engine().late_parameters)
-        || !around_.seen.running(around_.seen.leader))
+        || !around_.living.seen.running(around_.living.seen.leader))
       return false;
     auto next = adoption_.begin(*known(), keeper_.engine().late_parameters);
     if (!next) {
@@ -891,7 +893,7 @@ private:
   bool begin_bootstrap_anew() {
     auto now = std::chrono::floor<model::steady_time>(self_->clock().now().time_since_epoch());
     auto said = model::judge_bootstrap(
-        *known(), around_.seen, bootstrap_,
+        *known(), around_.living.seen, bootstrap_,
         {initialized_at_ != 0, setup_->out->status.etcd_reachable.load(), now});
     bootstrap_ = said;
     if (said.look_again_at)
@@ -913,7 +915,7 @@ private:
       return false;
     if (known()->current.state == model::operation_state::in_progress || !known()->desired.exists
         || !known()->living.switching_to.empty() || known()->living.taking_up.has_value()
-        || bindings_.pending() || around_.repair_turn || around_.shortage)
+        || bindings_.pending() || around_.living.repair_turn || around_.living.shortage)
       return true;
     int present = 0;
     for (const auto& n : known()->living.nodes) {
@@ -1025,15 +1027,16 @@ private:
       return;
     turn_asked_ = wanted;
     if (wanted) {
+      turn_scope_ = known()->living.scope;
       // Whoever led until it was unwell was lost; who handed over before is a replica like others.
       auto unwell = health_.find(led_before_.node_id);
       bool leader_lost = unwell != health_.end() && !unwell->second.well
                          && unwell->second.unwell_for
                                 >= self_->clock().now() - led_before_.until - longest_failover;
-      self_->send(setup_->cells, turn_wanted{name(), leader_lost});
+      self_->send(setup_->cells, turn_wanted{known()->living.scope, leader_lost});
     } else {
-      around_.repair_turn = false;
-      self_->send(setup_->cells, turn_over{name()});
+      around_.living.repair_turn = false;
+      self_->send(setup_->cells, turn_over{turn_scope_});
     }
   }
 
@@ -1046,8 +1049,8 @@ private:
       around_.avoid[cell] = why.reason;
     if (now >= lag_heard_at_ + lag_validity)
       forget_lag();
-    around_.unhealthy.clear();
-    around_.ask_leader = false;
+    around_.living.unhealthy.clear();
+    around_.living.ask_leader = false;
     // While etcd is out of reach nothing is heard of anybody's getting on.
     if (!setup_->out->status.etcd_reachable)
       return health_.clear();
@@ -1056,22 +1059,22 @@ private:
     // Who does not act asks no leader, and has to wait for as long as positions may take.
     if (keeper_.heard().active)
       signs.after = news_.after;
-    signs.streaming = around_.lag_told ? &around_.lag.entries() : nullptr;
-    auto said = model::judge_health(*known(), around_.seen, health_, signs);
+    signs.streaming = around_.living.lag_told ? &around_.living.lag.entries() : nullptr;
+    auto said = model::judge_health(*known(), around_.living.seen, health_, signs);
     health_ = std::move(said.history);
-    around_.seen.standing = std::move(said.standing);
-    around_.ask_leader = said.ask_leader;
+    around_.living.seen.standing = std::move(said.standing);
+    around_.living.ask_leader = said.ask_leader;
     if (news_.watching)
-      around_.unhealthy = std::move(said.unhealthy);
+      around_.living.unhealthy = std::move(said.unhealthy);
     if (said.look_again_at)
       alarm_.set(*said.look_again_at - signs.now);
   }
 
   void write_decision(model::decision next) {
     std::vector<store::operation> graves;
-    auto grave = store::encode_grave({known()->living.scope, setup_->outside.now()});
-    for (const auto& n : next.buried)
-      graves.push_back(store::put{keys::grave(n.cell, n.node_id), grave});
+    for (const auto& [scope, n] : next.buried)
+      graves.push_back(store::put{keys::grave(n.cell, n.node_id),
+                                  store::encode_grave({scope, setup_->outside.now()})});
     auto before = known()->current.state;
     keeper_.write(std::move(*next.write), {}, std::move(graves),
                   [this, before, buried = next.buried](const fate& came) {
@@ -1079,8 +1082,8 @@ private:
                       spdlog::warn("instance {}: not written: {}", name(), came.why);
                       return;
                     }
-                    for (const auto& n : buried)
-                      forget_node(n.node_id);
+                    for (const auto& one : buried)
+                      forget_node(one.which.node_id);
                     if (before == model::operation_state::in_progress
                         && known()->current.state != model::operation_state::in_progress)
                       tell_end();
@@ -1088,16 +1091,16 @@ private:
   }
 
   void forget_node(const std::string& node_id) {
-    around_.confirmed_removed.erase(node_id);
-    around_.confirmed_started.erase(node_id);
-    around_.failed_starts.erase(node_id);
-    around_.unanswered_starts.erase(node_id);
-    around_.failed_removals.erase(node_id);
-    around_.seen.members.erase(node_id);
-    around_.registered.erase(node_id);
+    around_.living.confirmed_removed.erase(node_id);
+    around_.living.confirmed_started.erase(node_id);
+    around_.living.failed_starts.erase(node_id);
+    around_.living.unanswered_starts.erase(node_id);
+    around_.living.failed_removals.erase(node_id);
+    around_.living.seen.members.erase(node_id);
+    around_.living.registered.erase(node_id);
     said_.erase(node_id);
-    around_.lag.erase(node_id);
-    around_.settings.erase(node_id);
+    around_.living.lag.erase(node_id);
+    around_.living.settings.erase(node_id);
   }
 
   [[nodiscard]] bool is_put_off(const model::step_key& which) const {
@@ -1113,8 +1116,12 @@ private:
 
   // -- steps --------------------------------------------------------------------------------------
 
+  void perform(const model::scoped_step& step) {
+    std::visit([this](const auto& one) { perform(one); }, step.what);
+  }
+
   void perform(const model::add_nodes& step) {
-    if (around_.shortage || !steps_.begin({step_kind::add_nodes}))
+    if (around_.living.shortage || !steps_.begin({step_kind::add_nodes}))
       return;
     auto decided_at = keeper_.at();
     self_->request(setup_->cells, placement_patience, placement_order{name(), step.where})
@@ -1124,15 +1131,15 @@ private:
               if (keeper_.busy() || !known() || keeper_.at() != decided_at)
                 return go_on();
               if (static_cast<int>(chosen.cells.size()) < count) {
-                around_.shortage = chosen;
+                around_.living.shortage = chosen;
                 return go_on();
               }
               std::vector<std::string> ids;
               for (std::size_t i = 0; i < chosen.cells.size(); ++i)
                 ids.push_back(setup_->outside.new_id());
               model::decision next;
-              next.write =
-                  model::with_new_nodes(*known(), ids, chosen.cells, setup_->outside.now());
+              next.write = model::with_new_nodes(*known(), known()->living.scope, ids, chosen.cells,
+                                                 setup_->outside.now());
               not_sent_.insert(ids.begin(), ids.end());
               write_decision(std::move(next));
             },
@@ -1150,25 +1157,26 @@ private:
       return;
     // Else an earlier one, perhaps of the broker that acted before, may still arrive.
     bool only_start = not_sent_.erase(step.node_id) != 0;
-    start_order order{n->cell, n->node_id, *known(), keeper_.at(), keeper_.heard().fleet};
+    start_order order{n->cell,  n->node_id,   known()->living.scope,
+                      *known(), keeper_.at(), keeper_.heard().fleet};
     auto done = [this, id = n->node_id, cell = n->cell, only_start](const cell_answer& said) {
       steps_.end({step_kind::start_node, id});
       switch (said.is) {
       case cell_answer::kind::done:
-        around_.confirmed_started.insert(id);
+        around_.living.confirmed_started.insert(id);
         if (!said.at.postgresql.empty())
-          around_.registered[id] = said.at;
+          around_.living.registered[id] = said.at;
         break;
       case cell_answer::kind::unsent:
       case cell_answer::kind::refused:
       case cell_answer::kind::unknown:
         spdlog::warn("instance {}: cell {} did not start node {}: {}", name(), cell, id,
                      said.for_the_log());
-        around_.failed_starts[id] = said.why;
+        around_.living.failed_starts[id] = said.why;
         if (only_start && said.is != cell_answer::kind::unknown)
-          around_.confirmed_removed.insert(id);
+          around_.living.confirmed_removed.insert(id);
         else
-          around_.unanswered_starts.insert(id);
+          around_.living.unanswered_starts.insert(id);
         if (known() && known()->current.state != model::operation_state::in_progress)
           avoid_[cell] = {self_->clock().now() + avoidance, said.why};
         break;
@@ -1224,12 +1232,13 @@ private:
       return alarm_.set(removal_retry_pause);
     // No start of it can be on its way: there is nothing to outlast.
     if (not_sent_.erase(step.node_id) != 0)
-      around_.failed_starts[step.node_id] = "superseded before it was started";
-    removal_order order{n->cell, n->node_id, *known(), keeper_.at(), keeper_.heard().fleet};
+      around_.living.failed_starts[step.node_id] = "superseded before it was started";
+    removal_order order{n->cell,  n->node_id,   known()->living.scope,
+                        *known(), keeper_.at(), keeper_.heard().fleet};
     auto done = [this, id = n->node_id, cell = n->cell](const cell_answer& said) {
       steps_.end({step_kind::remove_node, id});
       if (said.is == cell_answer::kind::done) {
-        around_.failed_removals.erase(id);
+        around_.living.failed_removals.erase(id);
         // A cell that digs no graves of its own may yet obey a start that is on its way: it is
         // asked once more after that could have come.
         if (auto left = may_still_start(id)) {
@@ -1237,14 +1246,14 @@ private:
           alarm_.set(*left);
           return;
         }
-        around_.confirmed_removed.insert(id);
+        around_.living.confirmed_removed.insert(id);
         go_on();
         return;
       }
-      if (around_.failed_removals[id] != said.why)
+      if (around_.living.failed_removals[id] != said.why)
         spdlog::warn("instance {}: cell {} has not removed node {} and is asked again: {}", name(),
                      cell, id, said.for_the_log());
-      around_.failed_removals[id] = said.why;
+      around_.living.failed_removals[id] = said.why;
       publish();
       put_off({step_kind::remove_node, id}, removal_retry_pause);
       alarm_.set(removal_retry_pause);
@@ -1258,13 +1267,13 @@ private:
 
   /// A replica that streams runs, whatever its member key still says.
   void learn_lag(const std::map<std::string, std::int64_t>& lag) {
-    around_.lag = lag;
-    around_.lag_told = true;
+    around_.living.lag = lag;
+    around_.living.lag_told = true;
     lag_heard_at_ = self_->clock().now();
     for (const auto& [node_id, behind] : lag)
-      if (auto found = around_.seen.members.find(node_id);
-          found != around_.seen.members.end() && found->second.starting())
-        around_.seen.members[node_id].state = "running";
+      if (auto found = around_.living.seen.members.find(node_id);
+          found != around_.living.seen.members.end() && found->second.starting())
+        around_.living.seen.members[node_id].state = "running";
   }
 
   /// Longer, if nothing has changed for a while.
@@ -1281,17 +1290,17 @@ private:
   }
 
   void perform(const model::ask_lag&) {
-    auto leader = around_.seen.members.find(around_.seen.leader);
+    auto leader = around_.living.seen.members.find(around_.living.seen.leader);
     auto now = self_->clock().now();
     auto not_before = steps_.put_off_until({step_kind::ask_lag});
-    if (leader == around_.seen.members.end() || now < not_before
+    if (leader == around_.living.seen.members.end() || now < not_before
         || !steps_.begin({step_kind::ask_lag}))
       return alarm_.set(std::max<caf::timespan>(not_before - now, lag_pause));
-    auto asked_of = around_.seen.leader;
+    auto asked_of = around_.living.seen.leader;
     auto done = [this, asked_of](const lag_answer& said) {
       steps_.end({step_kind::ask_lag});
       rest_before_asking(said);
-      if (said.ok && asked_of == around_.seen.leader)
+      if (said.ok && asked_of == around_.living.seen.leader)
         learn_lag(said.lag);
       else if (!said.ok && said.why != lag_refusal_)
         spdlog::warn("instance {}: {}", name(), said.why);
@@ -1309,8 +1318,8 @@ private:
   }
 
   void perform(const model::failover_from& step) {
-    auto leader = around_.seen.members.find(step.from);
-    if (leader == around_.seen.members.end() || steps_.under_way({step_kind::failover_from}))
+    auto leader = around_.living.seen.members.find(step.from);
+    if (leader == around_.living.seen.members.end() || steps_.under_way({step_kind::failover_from}))
       return;
     if (!may_begin({step_kind::failover_from}))
       return alarm_.set(switchover_retry_pause);
@@ -1322,9 +1331,9 @@ private:
       steps_.end({step_kind::failover_from});
       // After a 200 the leader key may reach this actor a moment later: no need to ask again yet.
       put_off({step_kind::failover_from}, switchover_retry_pause);
-      if (came.status != 200 && !around_.seen.leads(to)) {
-        around_.failed_switchover = refusal_of(came);
-        tell(model::switchover_failed{around_.failed_switchover});
+      if (came.status != 200 && !around_.living.seen.leads(to)) {
+        around_.living.failed_switchover = refusal_of(came);
+        tell(model::switchover_failed{around_.living.failed_switchover});
         alarm_.set(switchover_retry_pause);
         answer_demotions();
       }
@@ -1375,9 +1384,9 @@ private:
   /// the leader's is asked first, and after a failure another.
   [[nodiscard]] const std::pair<const std::string, model::member>* member_to_configure() const {
     std::vector<const std::pair<const std::string, model::member>*> able;
-    for (const auto& one : around_.seen.members)
+    for (const auto& one : around_.living.seen.members)
       if (!one.second.api_url.empty() && known()->living.find_node(one.first) != nullptr)
-        able.insert(around_.seen.leads(one.first) ? able.begin() : able.end(), &one);
+        able.insert(around_.living.seen.leads(one.first) ? able.begin() : able.end(), &one);
     return able.empty() ? nullptr : able[failed_configurations_ % able.size()];
   }
 
@@ -1393,9 +1402,9 @@ private:
       steps_.end({step_kind::configure});
       if (came.status == 200) {
         failed_configurations_ = 0;
-        around_.configured = digest;
-        around_.restarted.clear();
-        around_.failed_restarts.clear();
+        around_.living.configured = digest;
+        around_.living.restarted.clear();
+        around_.living.failed_restarts.clear();
         return go_on();
       }
       ++failed_configurations_;
@@ -1415,8 +1424,8 @@ private:
       return alarm_.set(settings_pause);
     remind(step.node_ids);
     for (const auto& id : step.node_ids) {
-      auto found = around_.seen.members.find(id);
-      if (found != around_.seen.members.end() && steps_.begin({step_kind::ask_settings, id}))
+      auto found = around_.living.seen.members.find(id);
+      if (found != around_.living.seen.members.end() && steps_.begin({step_kind::ask_settings, id}))
         ask_settings_of(id, found->second);
     }
     alarm_.set(settings_pause);
@@ -1430,11 +1439,11 @@ private:
              [&](const auto& one) { return std::ranges::find(late, one.first) == late.end(); });
     for (const auto& id : late) {
       auto since = late_since_.try_emplace(id, now).first;
-      auto found = around_.seen.members.find(id);
-      if (now - since->second < longest_settings || found == around_.seen.members.end())
+      auto found = around_.living.seen.members.find(id);
+      if (now - since->second < longest_settings || found == around_.living.seen.members.end())
         continue;
       since->second = now;
-      bool leads = around_.seen.leads(id);
+      bool leads = around_.living.seen.leads(id);
       spdlog::warn("instance {}: node {} does not take up its settings, and is {}", name(), id,
                    leads ? "told once more" : "restarted");
       auto what =
@@ -1482,15 +1491,15 @@ private:
       return;
     const auto* waits = json::member(*parsed, "pending_restart");
     bool marked = waits != nullptr && waits->IsBool() && waits->GetBool();
-    around_.settings[id] = {said.digest, marked && !said.marked_in_vain};
+    around_.living.settings[id] = {said.digest, marked && !said.marked_in_vain};
     go_on();
   }
 
   /// What a leader takes up by its restart, a replica can take up by one more.
   void note_restart(const std::string& id) {
-    if (around_.seen.leads(id))
-      around_.restarted.clear();
-    around_.restarted.insert(id);
+    if (around_.living.seen.leads(id))
+      around_.living.restarted.clear();
+    around_.living.restarted.insert(id);
   }
 
   /// Patroni says that PostgreSQL did not start; anything else may have kept the order from it.
@@ -1500,21 +1509,21 @@ private:
       return;
     // Of an update that says so, the settings of before are put back. If they are, and it does not
     // start with them either, something else that Patroni was told may have arrived late.
-    bool in_vain = ++around_.failed_restarts[id] >= model::hopeless_restarts;
+    bool in_vain = ++around_.living.failed_restarts[id] >= model::hopeless_restarts;
     if (in_vain && known() && known()->current.state != model::operation_state::in_progress) {
-      around_.configured.clear();
+      around_.living.configured.clear();
       put_off({step_kind::ask_settings}, pause_between_in_vain);
     }
-    if (around_.seen.members.contains(id))
-      around_.seen.members[id].state = "start failed"; // its key says so a round later
+    if (around_.living.seen.members.contains(id))
+      around_.living.seen.members[id].state = "start failed"; // its key says so a round later
   }
 
   /// Patroni tries again and again by itself, takes no order meanwhile, and its node does not run.
   bool restarts_by_itself_in_vain(const std::string& id, const base::outcome& came) {
     constexpr int often = 5; // some twenty seconds
-    auto found = around_.seen.members.find(id);
+    auto found = around_.living.seen.members.find(id);
     bool tries = came.body.find("after failure already in progress") != std::string::npos
-                 && found != around_.seen.members.end() && found->second.ended();
+                 && found != around_.living.seen.members.end() && found->second.ended();
     auto& refusals = refused_restarts_[id];
     refusals = tries ? refusals + 1 : 0;
     if (refusals < often)
@@ -1524,16 +1533,18 @@ private:
   }
 
   void perform(const model::copy_again& step) {
-    auto found = around_.seen.members.find(step.node_id);
-    if (found == around_.seen.members.end() || !steps_.begin({step_kind::copy_again, step.node_id}))
+    auto found = around_.living.seen.members.find(step.node_id);
+    if (found == around_.living.seen.members.end()
+        || !steps_.begin({step_kind::copy_again, step.node_id}))
       return;
     auto what =
         patroni_request(step.node_id, found->second, "POST", "/reinitialize", R"({"force":true})");
     what.timeout = configure_time;
-    auto done = [this, id = step.node_id, of = around_.seen.leader](const base::outcome& came) {
+    auto done = [this, id = step.node_id,
+                 of = around_.living.seen.leader](const base::outcome& came) {
       steps_.end({step_kind::copy_again, id});
       if (came.status == 200) {
-        around_.copied_leader[id] = of;
+        around_.living.copied_leader[id] = of;
         tell(model::copy_repeated{id});
       } else {
         spdlog::warn("instance {}: node {} does not begin again: {}", name(), id, refusal_of(came));
@@ -1548,20 +1559,20 @@ private:
   }
 
   void perform(const model::restart_node& step) {
-    auto found = around_.seen.members.find(step.node_id);
-    if (found == around_.seen.members.end() || is_put_off({step_kind::ask_settings})
+    auto found = around_.living.seen.members.find(step.node_id);
+    if (found == around_.living.seen.members.end() || is_put_off({step_kind::ask_settings})
         || !steps_.begin({step_kind::restart_node, step.node_id}))
       return;
     tell(model::restart_begun{step.node_id});
     const auto* only_if = step.ended ? "{}"
-                          : around_.seen.leads(step.node_id)
+                          : around_.living.seen.leads(step.node_id)
                               ? R"({"restart_pending":true})"
                               : R"({"restart_pending":true,"role":"replica"})";
     auto what = patroni_request(step.node_id, found->second, "POST", "/restart", only_if);
     what.timeout = restart_time;
     auto done = [this, id = step.node_id](const base::outcome& came) {
       steps_.end({step_kind::restart_node, id});
-      around_.settings.erase(id);
+      around_.living.settings.erase(id);
       auto pause = came.status == 200 ? settings_pause : restart_retry_pause;
       put_off({step_kind::ask_settings}, pause);
       if (came.status == 200)
@@ -1694,7 +1705,7 @@ private:
   };
 
   caf::result<model::demote_report> demote(const model::demote_request& what) {
-    const auto* leader = known() ? known()->living.find_node(around_.seen.leader) : nullptr;
+    const auto* leader = known() ? known()->living.find_node(around_.living.seen.leader) : nullptr;
     if (leader == nullptr || leader->cell != what.cell)
       return model::demote_report{true, {}};
     auto report = [&](const std::string& why) {
@@ -1705,12 +1716,12 @@ private:
     const model::node* candidate = nullptr;
     for (const auto& n : known()->living.nodes)
       if (n.phase == model::node_phase::started && n.cell != what.cell
-          && model::may_take_over(*known(), around_.seen, n.node_id))
+          && model::may_take_over(known()->living, around_.living.seen, n.node_id))
         candidate = &n;
     if (candidate == nullptr)
       return report("no replica is well on another cell");
     auto owed = self_->make_response_promise<model::demote_report>();
-    around_.failed_switchover.clear();
+    around_.living.failed_switchover.clear();
     auto next = *known();
     next.living.switching_to = candidate->node_id;
     keeper_.write(std::move(next), {}, {},
@@ -1727,15 +1738,16 @@ private:
   /// next.
   void answer_demotions() {
     std::erase_if(demotions_, [this](demotion& one) {
-      const auto& leader = around_.seen.leader;
+      const auto& leader = around_.living.seen.leader;
       bool moved = !leader.empty() && leader != one.from;
       if (moved && !model::waits_for(*around_.routing, new_leader()).over())
         return false;
-      if (!moved && around_.failed_switchover.empty())
+      if (!moved && around_.living.failed_switchover.empty())
         return false;
-      one.owed.deliver(model::demote_report{true,
-                                            {{known() ? known()->instance_id : name(), one.from,
-                                              moved ? leader : "", around_.failed_switchover}}});
+      one.owed.deliver(
+          model::demote_report{true,
+                               {{known() ? known()->instance_id : name(), one.from,
+                                 moved ? leader : "", around_.living.failed_switchover}}});
       return true;
     });
   }
@@ -1747,7 +1759,7 @@ private:
   adoption adoption_;
   instance_bindings bindings_;
   model::circumstances around_;
-  /// What a member says of itself, where that is not what is believed of it, in `around_.seen`.
+  /// What a member says of itself, where that is not what is believed of it, in `around_.living.seen`.
   struct word {
     std::unique_ptr<model::member> otherwise; ///< its key, where that says something else
     std::string last_address;                 ///< as last told, while it has no key
@@ -1767,6 +1779,7 @@ private:
 
   cell_news news_;
   bool turn_asked_ = false;
+  std::string turn_scope_; ///< of the cluster that it was asked for
   struct {
     std::string node_id;
     caf::actor_clock::time_point until;

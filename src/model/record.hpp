@@ -116,6 +116,13 @@ struct record {
   /// What a later release wrote beside all this.
   unknown_members unknown = {};
 
+  /// The cluster of that scope; nullptr if there is none any more.
+  [[nodiscard]] cluster* cluster_of(const std::string& scope) {
+    return living.scope == scope ? &living : nullptr;
+  }
+  [[nodiscard]] const cluster* cluster_of(const std::string& scope) const {
+    return const_cast<record*>(this)->cluster_of(scope);
+  }
   bool operator==(const record&) const = default;
 };
 

@@ -56,7 +56,7 @@ struct world {
   }
 
   void elect() {
-    auto& seen = around.seen;
+    auto& seen = around.living.seen;
     if (seen.leader.empty())
       for (const auto& [id, m] : seen.members)
         if (m.running()) {
@@ -71,50 +71,55 @@ struct world {
     std::vector<std::string> ids;
     for (std::size_t i = 0; i < chosen.cells.size(); ++i)
       ids.push_back("n" + std::to_string(++next_id));
-    known = with_new_nodes(known, ids, chosen.cells, around.now);
+    known = with_new_nodes(known, "", ids, chosen.cells, around.now);
   }
   void perform(const start_node& s) {
-    around.confirmed_started.insert(s.node_id);
-    around.seen.members[s.node_id].state = "running";
+    around.living.confirmed_started.insert(s.node_id);
+    around.living.seen.members[s.node_id].state = "running";
   }
   void perform(const remove_node& s) {
-    if (around.seen.leads(s.node_id)) {
+    if (around.living.seen.leads(s.node_id)) {
       kept_a_leader = kept_a_leader && !known.desired.exists;
-      around.seen.leader.clear();
+      around.living.seen.leader.clear();
     }
-    around.confirmed_removed.insert(s.node_id);
-    around.seen.members.erase(s.node_id);
+    around.living.confirmed_removed.insert(s.node_id);
+    around.living.seen.members.erase(s.node_id);
   }
   void perform(const ask_lag&) {
-    for (const auto& [id, m] : around.seen.members)
-      if (id != around.seen.leader)
-        around.lag[id] = 0;
-    around.lag_told = true;
+    for (const auto& [id, m] : around.living.seen.members)
+      if (id != around.living.seen.leader)
+        around.living.lag[id] = 0;
+    around.living.lag_told = true;
   }
   void perform(const failover_from& s) {
-    REQUIRE(around.seen.leader == s.from);
-    REQUIRE(around.seen.running(s.to));
-    around.seen.leader = s.to;
-    around.lag.clear();
-    around.lag_told = false;
-    around.settings.clear();
+    REQUIRE(around.living.seen.leader == s.from);
+    REQUIRE(around.living.seen.running(s.to));
+    around.living.seen.leader = s.to;
+    around.living.lag.clear();
+    around.living.lag_told = false;
+    around.living.settings.clear();
     in_use[s.from] = std::max(connections(configured), connections_of(s.to)); // it starts anew
   }
   void perform(const configure& s) {
-    around.configured = s.digest;
+    around.living.configured = s.digest;
     configured = *known.living.taking_up;
   }
   void perform(const ask_settings& s) {
     for (const auto& id : s.node_ids)
-      around.settings[id] = {around.configured, connections_of(id) != connections(configured)};
+      around.living.settings[id] = {around.living.configured,
+                                    connections_of(id) != connections(configured)};
   }
   void perform(const restart_node& s) {
-    bool others_run = std::ranges::all_of(around.seen.members,
+    bool others_run = std::ranges::all_of(around.living.seen.members,
                                           [](const auto& one) { return one.second.running(); });
     REQUIRE(others_run);
     take_up(s.node_id);
   }
   void perform(const copy_again&) { FAIL("no copy was under way when its leader changed"); }
+  void perform(const scoped_step& s) {
+    REQUIRE(s.scope == known.living.scope);
+    std::visit([&](const auto& one) { perform(one); }, s.what);
+  }
   void perform(const change_port&) { FAIL("no router has said that it cannot open a port"); }
   void perform(const release_port&) { released = true; }
 
@@ -129,10 +134,10 @@ struct world {
   /// PostgreSQL's rule: a standby has at least what its primary has.
   void take_up(const std::string& node_id) {
     in_use[node_id] = connections(configured);
-    around.settings.erase(node_id);
-    for (const auto& [id, m] : around.seen.members)
-      if (id != around.seen.leader)
-        CHECK(connections_of(id) >= connections_of(around.seen.leader));
+    around.living.settings.erase(node_id);
+    for (const auto& [id, m] : around.living.seen.members)
+      if (id != around.living.seen.leader)
+        CHECK(connections_of(id) >= connections_of(around.living.seen.leader));
   }
 
   /// One round: what is written is written, and only if nothing was, the steps are done.
@@ -142,7 +147,7 @@ struct world {
     bool wrote = d.write.has_value();
     if (wrote) {
       for (const auto& s : d.steps)
-        if (const auto* add = std::get_if<add_nodes>(&s); add != nullptr)
+        if (const auto* add = step_as<add_nodes>(s); add != nullptr)
           REQUIRE(d.write->current.state == operation_state::in_progress);
       known = *d.write;
       return true;
@@ -189,8 +194,8 @@ TEST_CASE("in a world without faults every life of an instance arrives where it 
       const auto& named = w.known.desired.cells;
       for (const auto& guid : cells_of(w.known))
         CHECK((named.empty() || std::find(named.begin(), named.end(), guid) != named.end()));
-      REQUIRE(w.known.living.find_node(w.around.seen.leader) != nullptr);
-      CHECK(w.around.seen.members.size() == w.known.living.nodes.size());
+      REQUIRE(w.known.living.find_node(w.around.living.seen.leader) != nullptr);
+      CHECK(w.around.living.seen.members.size() == w.known.living.nodes.size());
       CHECK(w.known.living.switching_to.empty());
       CHECK(w.known.living.in_force == w.known.desired.settings);
       for (const auto& n : w.known.living.nodes)
@@ -213,7 +218,7 @@ TEST_CASE("in a world without faults every life of an instance arrives where it 
     REQUIRE(w.settles(enough_rounds));
     CHECK(w.released);
     CHECK(w.known.living.nodes.empty());
-    CHECK(w.around.seen.members.empty());
+    CHECK(w.around.living.seen.members.empty());
   }
 }
 
@@ -272,22 +277,22 @@ struct chaos {
     for (int i = 0; i < 6; ++i) {
       auto id = "n" + std::to_string(i);
       if (maybe(60))
-        c.seen.members[id].state = maybe(75) ? "running" : "starting";
+        c.living.seen.members[id].state = maybe(75) ? "running" : "starting";
       if (maybe(40))
-        c.lag[id] = maybe(70) ? 0 : 2 * negligible_lag_bytes;
+        c.living.lag[id] = maybe(70) ? 0 : 2 * negligible_lag_bytes;
       if (maybe(20))
-        c.confirmed_removed.insert(id);
+        c.living.confirmed_removed.insert(id);
       if (maybe(40))
-        c.confirmed_started.insert(id);
+        c.living.confirmed_started.insert(id);
       else if (maybe(10))
-        c.failed_starts[id] = "refused";
+        c.living.failed_starts[id] = "refused";
     }
     if (maybe(75))
-      c.seen.leader = "n" + std::to_string(below(6));
+      c.living.seen.leader = "n" + std::to_string(below(6));
     if (maybe(10))
-      c.shortage = placement{{}, "none", maybe(50)};
+      c.living.shortage = placement{{}, "none", maybe(50)};
     if (maybe(10))
-      c.failed_switchover = "no";
+      c.living.failed_switchover = "no";
     return c;
   }
 };
@@ -302,23 +307,23 @@ TEST_CASE("whatever is recorded and seen, no step goes beyond what is written") 
     auto around = any.any_circumstances();
     auto d = decide(known, around);
     for (const auto& s : d.steps) {
-      if (const auto* started = std::get_if<start_node>(&s)) {
+      if (const auto* started = step_as<start_node>(s)) {
         REQUIRE(known.living.find_node(started->node_id) != nullptr);
         REQUIRE(known.living.find_node(started->node_id)->phase == node_phase::placed);
-      } else if (const auto* removed = std::get_if<remove_node>(&s)) {
+      } else if (const auto* removed = step_as<remove_node>(s)) {
         REQUIRE(known.living.find_node(removed->node_id) != nullptr);
         REQUIRE(known.living.find_node(removed->node_id)->phase == node_phase::removing);
-      } else if (const auto* moved = std::get_if<failover_from>(&s)) {
+      } else if (const auto* moved = step_as<failover_from>(s)) {
         REQUIRE(moved->to == known.living.switching_to);
-        REQUIRE(moved->from == around.seen.leader);
+        REQUIRE(moved->from == around.living.seen.leader);
         REQUIRE(moved->from != moved->to);
-      } else if (std::holds_alternative<release_port>(s)) {
+      } else if (step_as<release_port>(s) != nullptr) {
         REQUIRE(known.living.nodes.empty());
         REQUIRE_FALSE(known.desired.exists);
         REQUIRE_FALSE(d.write.has_value());
-      } else if (std::holds_alternative<add_nodes>(s)) {
+      } else if (step_as<add_nodes>(s) != nullptr) {
         REQUIRE(known.desired.exists);
-        REQUIRE(std::get<add_nodes>(s).where.count > 0);
+        REQUIRE(step_as<add_nodes>(s)->where.count > 0);
       }
     }
   }
@@ -331,12 +336,13 @@ TEST_CASE("whatever is recorded and seen, the leader is not given up while the i
     auto known = any.any_record();
     auto around = any.any_circumstances();
     auto d = decide(known, around);
-    const auto& leader = around.seen.leader;
+    const auto& leader = around.living.seen.leader;
     const auto* before = known.living.find_node(leader);
     if (!d.write || before == nullptr || before->phase == node_phase::removing)
       continue;
-    bool refused = before->phase == node_phase::placed && around.failed_starts.contains(leader)
-                   && !around.seen.members.contains(leader);
+    bool refused = before->phase == node_phase::placed
+                   && around.living.failed_starts.contains(leader)
+                   && !around.living.seen.members.contains(leader);
     bool gives_up = !d.write->desired.exists || !d.write->current.failing_because.empty();
     if (refused || gives_up)
       continue;
@@ -357,9 +363,9 @@ TEST_CASE("whatever is recorded and seen, a node is forgotten only after it is s
       if (!d.write || d.write->living.find_node(n.node_id) != nullptr)
         continue;
       ++gone;
-      REQUIRE(around.confirmed_removed.contains(n.node_id));
+      REQUIRE(around.living.confirmed_removed.contains(n.node_id));
       bool buried = std::any_of(d.buried.begin(), d.buried.end(),
-                                [&](const node& b) { return b.node_id == n.node_id; });
+                                [&](const auto& b) { return b.which.node_id == n.node_id; });
       REQUIRE(buried);
     }
     REQUIRE(gone == d.buried.size());

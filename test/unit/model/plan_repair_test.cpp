@@ -32,10 +32,10 @@ record at_rest() {
 circumstances b_lost() {
   circumstances c;
   c.now = start;
-  c.seen.members["n1"].state = "running";
-  c.seen.leader = "n1";
+  c.living.seen.members["n1"].state = "running";
+  c.living.seen.leader = "n1";
   c.lost_cells = {"b"};
-  c.repair_turn = true;
+  c.living.repair_turn = true;
   return c;
 }
 
@@ -43,7 +43,7 @@ template <class T>
 std::vector<T> steps_of(const decision& d) {
   std::vector<T> found;
   for (const auto& s : d.steps)
-    if (const auto* one = std::get_if<T>(&s))
+    if (const auto* one = step_as<T>(s))
       found.push_back(*one);
   return found;
 }
@@ -56,10 +56,10 @@ bool contains(const std::string& text, const std::string& part) {
 circumstances n2_back_as_synchronous() {
   auto c = b_lost();
   c.lost_cells.clear();
-  c.seen.members["n2"].state = c.seen.members["n3"].state = "running";
-  c.seen.synchronous = {"n2"};
-  c.lag = {{"n2", 0}, {"n3", 0}};
-  c.lag_told = true;
+  c.living.seen.members["n2"].state = c.living.seen.members["n3"].state = "running";
+  c.living.seen.synchronous = {"n2"};
+  c.living.lag = {{"n2", 0}, {"n3", 0}};
+  c.living.lag_told = true;
   return c;
 }
 
@@ -79,7 +79,7 @@ TEST_CASE("a node on a lost cell is first marked in the record, then another is 
   CHECK(d.write->living.nodes[1].failing == "cell b is lost");
   CHECK(d.write->living.nodes[1].phase == node_phase::started);
   CHECK(d.write->current == known.current);
-  CHECK(d.wants_turn);
+  CHECK_FALSE(d.wants_turn.empty());
   d = decide(marked(), b_lost());
   CHECK_FALSE(d.write);
   REQUIRE(steps_of<add_nodes>(d).size() == 1);
@@ -92,11 +92,11 @@ TEST_CASE("a node on a lost cell is first marked in the record, then another is 
 TEST_CASE("without a turn a lost node is reported, the turn asked for, and nothing done") {
   for (auto known : {at_rest(), marked()}) {
     auto around = b_lost();
-    around.repair_turn = false;
+    around.living.repair_turn = false;
     auto d = decide(known, around);
     CHECK_FALSE(d.write);
     CHECK(d.steps.empty());
-    CHECK(d.wants_turn);
+    CHECK_FALSE(d.wants_turn.empty());
     CHECK(contains(d.repair, "other instances are repaired first"));
   }
 }
@@ -108,19 +108,19 @@ TEST_CASE(
       CAPTURE(variant);
       auto around = b_lost();
       if (variant == 0)
-        around.seen.leader.clear();
+        around.living.seen.leader.clear();
       if (variant == 1) {
-        around.seen.leader = "stranger";
-        around.seen.members["stranger"].state = "running";
+        around.living.seen.leader = "stranger";
+        around.living.seen.members["stranger"].state = "running";
       }
       if (variant == 2)
-        around.seen.members["n1"].state = "stopped";
+        around.living.seen.members["n1"].state = "stopped";
       if (variant == 3)
         around.repair_halted = "most cells seem lost";
       auto d = decide(known, around);
       CHECK_FALSE(d.write);
       CHECK(d.steps.empty());
-      CHECK_FALSE(d.wants_turn); // others can use it
+      CHECK(d.wants_turn.empty()); // others can use it
       CHECK(contains(d.repair, "not now: "));
     }
 }
@@ -129,19 +129,19 @@ TEST_CASE("a marked node goes once its replacement runs without lag, not before"
   auto known = marked();
   known.living.nodes.push_back(node_on("n3", "c"));
   auto around = b_lost();
-  around.seen.members["n3"].state = "creating replica";
+  around.living.seen.members["n3"].state = "creating replica";
   CHECK_FALSE(decide(known, around).write);
-  around.seen.members["n3"].state = "running";
+  around.living.seen.members["n3"].state = "running";
   auto d = decide(known, around);
   CHECK_FALSE(d.write);
   CHECK(steps_of<ask_lag>(d).size() == 1);
-  around.lag["n3"] = negligible_lag_bytes + 1;
+  around.living.lag["n3"] = negligible_lag_bytes + 1;
   CHECK_FALSE(decide(known, around).write);
-  around.lag["n3"] = 0;
+  around.living.lag["n3"] = 0;
   d = decide(known, around);
   REQUIRE(d.write);
   CHECK(d.write->living.find_node("n2")->phase == node_phase::removing);
-  CHECK_FALSE(d.wants_turn);
+  CHECK(d.wants_turn.empty());
   // The lost cell is not asked; when it is back, it is.
   CHECK(steps_of<remove_node>(decide(*d.write, around)).empty());
   around.lost_cells.clear();
@@ -154,11 +154,11 @@ TEST_CASE("a pending removal waits while nobody else leads and runs") {
   known.living.nodes.push_back(node_on("n3", "c"));
   auto around = b_lost();
   around.lost_cells.clear();
-  around.seen.members["n2"].state = "running";
+  around.living.seen.members["n2"].state = "running";
   CHECK(steps_of<remove_node>(decide(known, around)).size() == 1);
-  around.seen.leader.clear();
+  around.living.seen.leader.clear();
   CHECK(steps_of<remove_node>(decide(known, around)).empty());
-  around.seen.leader = "n2";
+  around.living.seen.leader = "n2";
   CHECK(steps_of<remove_node>(decide(known, around)).empty());
   known.desired.exists = false; // it is wanted that nothing is left
   known.current.type = operation_type::deprovision;
@@ -169,17 +169,17 @@ TEST_CASE("a node that comes back before a replacement is placed keeps its place
   auto known = marked();
   auto around = b_lost();
   around.lost_cells.clear();
-  around.seen.members["n2"].state = "running";
+  around.living.seen.members["n2"].state = "running";
   auto d = decide(known, around);
   REQUIRE(d.write);
   CHECK(d.write->living.nodes[1].failing.empty());
   known.living.nodes.push_back(node_on("n3", "c"));
-  around.seen.members["n3"].state = "running";
-  around.lag["n3"] = 0;
+  around.living.seen.members["n3"].state = "running";
+  around.living.lag["n3"] = 0;
   d = decide(known, around);
   REQUIRE(d.write);
   CHECK(d.write->living.find_node("n2")->phase == node_phase::removing);
-  around.seen.leader = "n2"; // everybody follows it now
+  around.living.seen.leader = "n2"; // everybody follows it now
   d = decide(known, around);
   REQUIRE(d.write);
   CHECK(d.write->living.find_node("n2")->phase == node_phase::started);
@@ -225,7 +225,7 @@ TEST_CASE("an update replaces what is broken instead of waiting for it") {
   CHECK(steps_of<add_nodes>(next)[0].where.count == 2);
   // Without a turn it goes on as far as it can.
   auto others_first = b_lost();
-  others_first.repair_turn = false;
+  others_first.living.repair_turn = false;
   d = decide(known, others_first);
   CHECK_FALSE(d.write);
   CHECK(steps_of<add_nodes>(d).size() == 1);
@@ -252,7 +252,7 @@ TEST_CASE(
   auto d = decide(known, around);
   CHECK(steps_of<remove_node>(d).empty());
   CHECK(contains(d.repair, "not while it is the synchronous replica"));
-  around.seen.synchronous = {"n3"};
+  around.living.seen.synchronous = {"n3"};
   CHECK(steps_of<remove_node>(decide(known, around)).size() == 1);
 }
 
@@ -262,11 +262,11 @@ TEST_CASE("a replacement is wanted on a named cell, but put elsewhere rather tha
   auto where = steps_of<add_nodes>(decide(known, b_lost())).at(0).where;
   CHECK(where.among.empty());
   CHECK(where.preferred == known.desired.cells);
-  auto next = with_new_nodes(known, {"n3"}, {"c"}, start);
+  auto next = with_new_nodes(known, "", {"n3"}, {"c"}, start);
   CHECK(next.living.find_node("n3")->instead_of == known.desired.cells);
   auto around = b_lost();
-  around.seen.members["n3"].state = "running";
-  around.lag["n3"] = 0;
+  around.living.seen.members["n3"].state = "running";
+  around.living.lag["n3"] = 0;
   auto d = decide(next, around);
   REQUIRE(d.write);
   CHECK(d.write->living.find_node("n3")->phase == node_phase::started);
@@ -286,11 +286,11 @@ TEST_CASE("a forgotten node needs no confirmation to be buried, nor a lost cell 
   d = decide(known, around);
   REQUIRE(d.write);
   REQUIRE(d.buried.size() == 1);
-  CHECK(d.buried[0].node_id == "n2");
+  CHECK(d.buried[0].which.node_id == "n2");
   // Unless it is there after all.
   known = at_rest();
   known.living.nodes[1].forgotten = true;
-  around.seen.members["n2"].state = "running";
+  around.living.seen.members["n2"].state = "running";
   d = decide(known, around);
   REQUIRE(d.write);
   CHECK_FALSE(d.write->living.nodes[1].forgotten);
@@ -321,25 +321,25 @@ TEST_CASE("whatever is recorded and seen, a repair gives nothing up without anot
     }
     circumstances around;
     around.now = start;
-    around.repair_turn = maybe(80);
+    around.living.repair_turn = maybe(80);
     for (int i = 0; i < 4; ++i) {
       auto id = "n" + std::to_string(i);
       if (maybe(70))
-        around.seen.members[id].state = maybe(80) ? "running" : "starting";
+        around.living.seen.members[id].state = maybe(80) ? "running" : "starting";
       if (maybe(70))
-        around.lag[id] = maybe(80) ? 0 : 2 * negligible_lag_bytes;
+        around.living.lag[id] = maybe(80) ? 0 : 2 * negligible_lag_bytes;
       if (maybe(20))
-        around.unhealthy.insert(id);
+        around.living.unhealthy.insert(id);
       if (maybe(30))
         around.lost_cells.insert("cell" + std::to_string(i));
       if (maybe(30))
-        around.seen.synchronous.insert(id);
+        around.living.seen.synchronous.insert(id);
     }
     if (maybe(85))
-      around.seen.leader = "n" + std::to_string(below(5));
+      around.living.seen.leader = "n" + std::to_string(below(5));
     auto d = decide(known, around);
-    const auto& leader = around.seen.leader;
-    bool leads = around.seen.running(leader) && known.living.find_node(leader) != nullptr;
+    const auto& leader = around.living.seen.leader;
+    bool leads = around.living.seen.running(leader) && known.living.find_node(leader) != nullptr;
     for (const auto& n : known.living.nodes) {
       if (n.phase == node_phase::removing)
         continue;
@@ -350,13 +350,13 @@ TEST_CASE("whatever is recorded and seen, a repair gives nothing up without anot
       REQUIRE(leads);
       REQUIRE(n.node_id != leader);
       if (!then->failing.empty())
-        REQUIRE_FALSE(around.seen.synchronous.contains(n.node_id));
+        REQUIRE_FALSE(around.living.seen.synchronous.contains(n.node_id));
     }
     for (const auto& s : d.steps) {
-      if (std::holds_alternative<add_nodes>(s))
-        REQUIRE(around.seen.running(leader));
-      if (const auto* gone = std::get_if<remove_node>(&s)) {
-        REQUIRE(around.seen.running(leader));
+      if (step_as<add_nodes>(s) != nullptr)
+        REQUIRE(around.living.seen.running(leader));
+      if (const auto* gone = step_as<remove_node>(s)) {
+        REQUIRE(around.living.seen.running(leader));
         REQUIRE(gone->node_id != leader);
       }
     }

@@ -46,20 +46,20 @@ circumstances running(const std::vector<std::string>& ids, const std::string& le
   circumstances c;
   c.now = start + 10s;
   for (const auto& id : ids) {
-    c.seen.members[id].state = "running";
-    c.confirmed_started.insert(id);
+    c.living.seen.members[id].state = "running";
+    c.living.confirmed_started.insert(id);
     if (id != leader)
-      c.lag[id] = 0;
+      c.living.lag[id] = 0;
   }
-  c.seen.leader = leader;
-  c.lag_told = !leader.empty();
+  c.living.seen.leader = leader;
+  c.living.lag_told = !leader.empty();
   return c;
 }
 
 /// The same, before the leader was asked who streams.
 circumstances unasked(circumstances c) {
-  c.lag.clear();
-  c.lag_told = false;
+  c.living.lag.clear();
+  c.living.lag_told = false;
   return c;
 }
 
@@ -67,7 +67,7 @@ template <class T>
 std::vector<T> steps_of(const decision& d) {
   std::vector<T> found;
   for (const auto& s : d.steps)
-    if (const auto* one = std::get_if<T>(&s))
+    if (const auto* one = step_as<T>(s))
       found.push_back(*one);
   return found;
 }
@@ -116,8 +116,8 @@ TEST_CASE("a new instance first chooses cells for all its nodes and starts none"
 }
 
 TEST_CASE("nodes that are written down are started, and a start on the wire is remembered") {
-  auto known =
-      with_new_nodes(instance_with({}, operation_type::provision), {"n1", "n2"}, {"a", "b"}, start);
+  auto known = with_new_nodes(instance_with({}, operation_type::provision), "", {"n1", "n2"},
+                              {"a", "b"}, start);
   CHECK(known.living.nodes[0].phase == node_phase::placed);
   CHECK(known.living.nodes[1].cell == "b");
   CHECK(known.living.nodes[1].plan_id == "plan");
@@ -130,11 +130,11 @@ TEST_CASE("nodes that are written down are started, and a start on the wire is r
 }
 
 TEST_CASE("a confirmed start is written down and not asked for again") {
-  auto known =
-      with_new_nodes(instance_with({}, operation_type::provision), {"n1", "n2"}, {"a", "b"}, start);
+  auto known = with_new_nodes(instance_with({}, operation_type::provision), "", {"n1", "n2"},
+                              {"a", "b"}, start);
   circumstances c;
   c.now = start;
-  c.confirmed_started = {"n1"};
+  c.living.confirmed_started = {"n1"};
   auto d = decide(known, c);
   REQUIRE(d.write.has_value());
   CHECK(phase_of(*d.write, "n1") == node_phase::started);
@@ -145,10 +145,10 @@ TEST_CASE("a confirmed start is written down and not asked for again") {
 
 TEST_CASE("a node that Patroni shows as a member has been started") {
   auto known =
-      with_new_nodes(instance_with({}, operation_type::provision, 1), {"n1"}, {"a"}, start);
+      with_new_nodes(instance_with({}, operation_type::provision, 1), "", {"n1"}, {"a"}, start);
   circumstances c;
   c.now = start;
-  c.seen.members["n1"].state = "starting";
+  c.living.seen.members["n1"].state = "starting";
   auto d = decide(known, c);
   REQUIRE(d.write.has_value());
   CHECK(phase_of(*d.write, "n1") == node_phase::started);
@@ -160,7 +160,7 @@ TEST_CASE("provisioning succeeds only when all nodes run and one leads") {
   CHECK(state(running({"n1"}, "n1")) == operation_state::in_progress);
   CHECK(state(running({"n1", "n2"}, "")) == operation_state::in_progress);
   auto starting = running({"n1", "n2"}, "n1");
-  starting.seen.members["n2"].state = "creating replica";
+  starting.living.seen.members["n2"].state = "creating replica";
   CHECK(state(starting) == operation_state::in_progress);
   auto stranger = running({"n1", "n2", "n3"}, "n3");
   CHECK(state(stranger) == operation_state::in_progress);
@@ -172,12 +172,12 @@ TEST_CASE("provisioning succeeds only when all nodes run and one leads") {
 }
 
 TEST_CASE("a node that its cell refused is removed, and another cell is asked for") {
-  auto known =
-      with_new_nodes(instance_with({}, operation_type::provision), {"n1", "n2"}, {"a", "b"}, start);
+  auto known = with_new_nodes(instance_with({}, operation_type::provision), "", {"n1", "n2"},
+                              {"a", "b"}, start);
   circumstances c;
   c.now = start;
-  c.confirmed_started = {"n1"};
-  c.failed_starts = {{"n2", "full"}};
+  c.living.confirmed_started = {"n1"};
+  c.living.failed_starts = {{"n2", "full"}};
   auto d = decide(known, c);
   REQUIRE(d.write.has_value());
   CHECK(phase_of(*d.write, "n2") == node_phase::removing);
@@ -205,7 +205,7 @@ TEST_CASE("a shortage that may improve is waited for and told") {
   auto known = instance_with({}, operation_type::provision);
   circumstances c;
   c.now = start;
-  c.shortage = placement{{}, "a: cannot be reached", true};
+  c.living.shortage = placement{{}, "a: cannot be reached", true};
   auto d = decide(known, c);
   CHECK_FALSE(d.write.has_value());
   CHECK(steps_of<add_nodes>(d).size() == 1);
@@ -215,18 +215,17 @@ TEST_CASE("a shortage that may improve is waited for and told") {
 TEST_CASE("a shortage that cannot improve fails the provision and takes back what it made") {
   auto known = instance_with({node_on("n1", "a")}, operation_type::provision);
   auto c = running({"n1"}, "n1");
-  c.shortage = placement{{}, "b: full (10 nodes)", false};
+  c.living.shortage = placement{{}, "b: full (10 nodes)", false};
   auto d = decide(known, c);
   REQUIRE(d.write.has_value());
   CHECK(steps_of<add_nodes>(d).empty());
   CHECK(d.write->current.failing_because == "no cell can take another node: b: full (10 nodes)");
   CHECK(d.write->current.state == operation_state::in_progress);
-  auto next = decide(*d.write, c);
-  REQUIRE(next.write.has_value());
-  CHECK(phase_of(*next.write, "n1") == node_phase::removing);
-  CHECK(ids_of<remove_node>(decide(*next.write, c)) == ids{"n1"});
-  c.confirmed_removed = {"n1"};
-  auto end = decide(*next.write, c);
+  CHECK(phase_of(*d.write, "n1") == node_phase::removing);
+  CHECK(ids_of<remove_node>(d).empty()); // that is written first
+  CHECK(ids_of<remove_node>(decide(*d.write, c)) == ids{"n1"});
+  c.living.confirmed_removed = {"n1"};
+  auto end = decide(*d.write, c);
   REQUIRE(end.write.has_value());
   CHECK(end.write->living.nodes.empty());
   CHECK(end.write->current.state == operation_state::failed);
@@ -242,7 +241,7 @@ TEST_CASE("a provision that misses its deadline says what was waited for and wha
   REQUIRE(d.write.has_value());
   auto why = d.write->current.failing_because;
   CHECK(why == "not done in time: last seen: master running; replicas stopped");
-  c.shortage = placement{{}, "x: cannot be reached", true};
+  c.living.shortage = placement{{}, "x: cannot be reached", true};
   CHECK(contains(decide(known, c).write->current.failing_because,
                  "no cell for a node: x: cannot be reached; last seen: "));
 }
@@ -330,7 +329,7 @@ TEST_CASE("nothing is given up while no leader runs once there was data") {
   CHECK_FALSE(d.write.has_value());
   CHECK(d.waiting_for == "waiting for a leader before a node is removed");
   auto down = running({"n1", "n2"}, "n1");
-  down.seen.members["n1"].state = "stopped";
+  down.living.seen.members["n1"].state = "stopped";
   CHECK_FALSE(decide(known, down).write.has_value());
 }
 
@@ -351,13 +350,13 @@ TEST_CASE("a shrink succeeds only after the cell has confirmed the removal") {
   auto d = decide(known, c);
   CHECK_FALSE(d.write.has_value());
   CHECK(d.waiting_for == "removing n2 from cell b");
-  c.confirmed_removed = {"n2"};
+  c.living.confirmed_removed = {"n2"};
   d = decide(known, c);
   REQUIRE(d.write.has_value());
   CHECK(d.write->living.nodes.size() == 1);
   CHECK(d.write->current.state == operation_state::succeeded);
   REQUIRE(d.buried.size() == 1);
-  CHECK(d.buried[0].node_id == "n2");
+  CHECK(d.buried[0].which.node_id == "n2");
 }
 
 TEST_CASE("a node that leads is not removed, also where nobody has led before") {
@@ -366,7 +365,7 @@ TEST_CASE("a node that leads is not removed, also where nobody has led before") 
   known.living.find_node("a")->phase = node_phase::removing;
   auto c = running({"a", "b"}, "a");
   CHECK(ids_of<remove_node>(decide(known, c)).empty());
-  c.seen.leader.clear();
+  c.living.seen.leader.clear();
   CHECK(ids_of<remove_node>(decide(known, c)) == ids{"a"});
 }
 
@@ -375,7 +374,7 @@ TEST_CASE("a removed node whose start may still arrive is remembered until it ca
   going.start_may_arrive_until = start + 20s;
   auto known = instance_with({node_on("n1", "a"), going}, operation_type::update, 1);
   auto c = running({"n1"}, "n1");
-  c.confirmed_removed = {"n2"};
+  c.living.confirmed_removed = {"n2"};
   c.now = start + 20s;
   auto d = decide(known, c);
   CHECK(after(known, d).living.find_node("n2") != nullptr);
@@ -392,8 +391,8 @@ TEST_CASE("a removed node whose start was refused for certain is forgotten at on
   going.start_may_arrive_until = start + 1h;
   auto known = instance_with({node_on("n1", "a"), going}, operation_type::update, 1);
   auto c = running({"n1"}, "n1");
-  c.confirmed_removed = {"n2"};
-  c.failed_starts = {{"n2", "full"}};
+  c.living.confirmed_removed = {"n2"};
+  c.living.failed_starts = {{"n2", "full"}};
   CHECK(after(known, decide(known, c)).living.find_node("n2") == nullptr);
 }
 
@@ -427,7 +426,7 @@ TEST_CASE("a move adds the new nodes first and removes nothing") {
 TEST_CASE("a move removes nothing until all that stay run") {
   auto known = moving();
   auto c = running({"n1", "n2", "n3"}, "n1");
-  c.lag = {{"n3", 0}, {"n4", 0}};
+  c.living.lag = {{"n3", 0}, {"n4", 0}};
   auto d = decide(known, c);
   CHECK_FALSE(d.write.has_value());
   CHECK(d.steps.empty());
@@ -440,7 +439,7 @@ TEST_CASE("a move asks for the lag and removes nothing until all that stay strea
   CHECK_FALSE(d.write.has_value());
   CHECK(steps_of<ask_lag>(d).size() == 1);
   CHECK(d.waiting_for == "waiting for n3, n4 to stream without lag");
-  c.lag = {{"n3", 0}, {"n4", negligible_lag_bytes + 1}};
+  c.living.lag = {{"n3", 0}, {"n4", negligible_lag_bytes + 1}};
   d = decide(known, c);
   CHECK_FALSE(d.write.has_value());
   CHECK(d.waiting_for == "waiting for n4 to stream without lag");
@@ -449,7 +448,7 @@ TEST_CASE("a move asks for the lag and removes nothing until all that stay strea
 TEST_CASE("the switchover goes to the nearest replica and is written before it is a step") {
   auto known = moving();
   auto c = running({"n1", "n2", "n3", "n4"}, "n1");
-  c.lag = {{"n3", negligible_lag_bytes}, {"n4", 10}};
+  c.living.lag = {{"n3", negligible_lag_bytes}, {"n4", 10}};
   auto d = decide(known, c);
   REQUIRE(d.write.has_value());
   CHECK(d.write->living.switching_to == "n4");
@@ -472,7 +471,7 @@ TEST_CASE("a leader that is to be removed hands over to one that stays, and goes
     CHECK(steps_of<remove_node>(d).empty());
     CHECK(steps_of<ask_lag>(d).size() == 1);
     CHECK(d.waiting_for == "waiting for n2, n3 to stream without lag");
-    c.lag = {{"n2", 10}, {"n3", 0}};
+    c.living.lag = {{"n2", 10}, {"n3", 0}};
     d = decide(known, c);
     REQUIRE(d.write.has_value());
     CHECK(d.write->living.switching_to == "n3");
@@ -480,7 +479,7 @@ TEST_CASE("a leader that is to be removed hands over to one that stays, and goes
     d = decide(known, c);
     REQUIRE(steps_of<failover_from>(d).size() == 1);
     CHECK(ids_of<remove_node>(d).empty());
-    c.seen.leader = "n3";
+    c.living.seen.leader = "n3";
     CHECK(ids_of<remove_node>(decide(known, c)) == ids{"n1"});
   }
 }
@@ -496,8 +495,8 @@ TEST_CASE("a switchover that failed is dropped, waits, and is then tried again")
   auto known = moving();
   known.living.switching_to = "n4";
   auto c = running({"n1", "n2", "n3", "n4"}, "n1");
-  c.lag = {{"n3", 5}, {"n4", 0}};
-  c.failed_switchover = "no candidate";
+  c.living.lag = {{"n3", 5}, {"n4", 0}};
+  c.living.failed_switchover = "no candidate";
   auto d = decide(known, c);
   REQUIRE(d.write.has_value());
   CHECK(d.write->living.switching_to.empty());
@@ -506,7 +505,7 @@ TEST_CASE("a switchover that failed is dropped, waits, and is then tried again")
   auto waiting = decide(*d.write, c);
   CHECK_FALSE(waiting.write.has_value());
   CHECK(steps_of<failover_from>(waiting).empty());
-  c.failed_switchover.clear();
+  c.living.failed_switchover.clear();
   auto again = decide(*d.write, c);
   REQUIRE(again.write.has_value());
   CHECK(again.write->living.switching_to == "n4");
@@ -516,7 +515,7 @@ TEST_CASE("once a node that stays leads, the others go and the switchover is ove
   auto known = moving();
   known.living.switching_to = "n4";
   auto c = running({"n1", "n2", "n3", "n4"}, "n4");
-  c.lag = {{"n3", 0}};
+  c.living.lag = {{"n3", 0}};
   auto d = decide(known, c);
   REQUIRE(d.write.has_value());
   CHECK(d.write->living.switching_to.empty());
@@ -554,8 +553,8 @@ TEST_CASE("an operation that misses its deadline says what it waited for") {
   c.now = known.current.deadline;
   CHECK(contains(decide(known, c).write->current.description,
                  "waiting for n3, n4 to stream without lag; last seen: master running"));
-  c.lag = {{"n3", 0}, {"n4", 0}};
-  c.failed_switchover = "412: not now";
+  c.living.lag = {{"n3", 0}, {"n4", 0}};
+  c.living.failed_switchover = "412: not now";
   CHECK(contains(decide(known, c).write->current.description, "412: not now"));
 }
 
@@ -614,7 +613,7 @@ TEST_CASE("a move that misses its deadline after the switchover only goes forwar
   CHECK(d.write->desired == known.desired);
   CHECK(d.write->parameters == known.parameters);
   auto all = running({"n1", "n2", "n3", "n4"}, "n4");
-  all.lag = {{"n3", 0}};
+  all.living.lag = {{"n3", 0}};
   auto later = decide(*d.write, all);
   REQUIRE(later.write.has_value());
   CHECK(phase_of(*later.write, "n1") == node_phase::removing);
@@ -624,7 +623,7 @@ TEST_CASE("a move that misses its deadline after the switchover only goes forwar
 TEST_CASE("an update whose nodes no cell can take fails at once and restores what was desired") {
   auto known = instance_with({node_on("n1", "a"), node_on("n2", "b")}, operation_type::update, 3);
   auto c = running({"n1", "n2"}, "n1");
-  c.shortage = placement{{}, "c: full (1 nodes)", false};
+  c.living.shortage = placement{{}, "c: full (1 nodes)", false};
   auto d = decide(known, c);
   REQUIRE(d.write.has_value());
   CHECK(d.write->current.state == operation_state::failed);
@@ -645,11 +644,11 @@ TEST_CASE("removal takes the replicas first and the leader last") {
   CHECK(phase_of(*d.write, "n1") == node_phase::removing);
   CHECK(phase_of(*d.write, "n2") == node_phase::started);
   CHECK(phase_of(*d.write, "n3") == node_phase::removing);
-  c.confirmed_removed = {"n1"};
+  c.living.confirmed_removed = {"n1"};
   auto one_left = decide(*d.write, c);
   REQUIRE(one_left.write.has_value());
   CHECK(phase_of(*one_left.write, "n2") == node_phase::started);
-  c.confirmed_removed = {"n1", "n3"};
+  c.living.confirmed_removed = {"n1", "n3"};
   auto last = decide(*one_left.write, c);
   REQUIRE(last.write.has_value());
   CHECK(last.write->living.nodes.size() == 1);
@@ -659,11 +658,11 @@ TEST_CASE("removal takes the replicas first and the leader last") {
 TEST_CASE("while a replica starts, the leader is asked whether it streams already") {
   auto known = instance_with({node_on("n1", "a"), node_on("n2", "b")}, operation_type::provision);
   auto c = running({"n1", "n2"}, "n1");
-  c.seen.members["n2"].state = "starting";
+  c.living.seen.members["n2"].state = "starting";
   known.living.had_leader = true;
   auto d = decide(known, c);
   CHECK(steps_of<ask_lag>(d).size() == 1);
-  c.seen.members["n2"].state = "creating replica";
+  c.living.seen.members["n2"].state = "creating replica";
   CHECK(steps_of<ask_lag>(decide(known, c)).empty());
 }
 
@@ -671,7 +670,7 @@ TEST_CASE("removal does not keep the leader for a replica whose cell is away") {
   auto known = instance_with({node_on("n1", "a", node_phase::removing), node_on("n2", "b")},
                              operation_type::deprovision);
   auto c = running({"n1", "n2"}, "n2");
-  c.failed_removals["n1"] = "cannot be reached";
+  c.living.failed_removals["n1"] = "cannot be reached";
   auto d = decide(known, c);
   REQUIRE(d.write.has_value());
   CHECK(phase_of(*d.write, "n2") == node_phase::removing);
@@ -706,7 +705,7 @@ TEST_CASE("the port is released only when no node is left and that is written") 
   circumstances c;
   c.now = start;
   CHECK(steps_of<release_port>(decide(known, c)).empty());
-  c.confirmed_removed = {"n1"};
+  c.living.confirmed_removed = {"n1"};
   auto d = decide(known, c);
   REQUIRE(d.write.has_value());
   CHECK(d.write->living.nodes.empty());
@@ -721,7 +720,7 @@ TEST_CASE("a removal that misses its deadline names the cell that did not confir
       instance_with({node_on("n1", "a", node_phase::removing)}, operation_type::deprovision);
   circumstances c;
   c.now = known.current.deadline;
-  c.failed_removals = {{"n1", "connection refused"}};
+  c.living.failed_removals = {{"n1", "connection refused"}};
   auto d = decide(known, c);
   REQUIRE(d.write.has_value());
   CHECK(d.write->current.state == operation_state::failed);
@@ -774,7 +773,7 @@ TEST_CASE("what else is waited for follows the members' states") {
 TEST_CASE("nodes on their way out are no members, except when the whole instance goes") {
   auto known = instance_with({node_on("n1", "a"), node_on("n2", "b", node_phase::removing)},
                              operation_type::update, 1);
-  auto seen = running({"n1", "n2"}, "n1").seen;
+  auto seen = running({"n1", "n2"}, "n1").living.seen;
   CHECK(describe(known, seen) == "master running");
   known.desired.exists = false;
   CHECK(describe(known, seen) == "master running; replicas running");
@@ -805,9 +804,9 @@ record changing(const std::string& from, const std::string& to) {
 
 /// All nodes have read these settings; those named wait for a restart.
 void took_up(circumstances& c, const cluster_settings& settings, const ids& waiting) {
-  c.configured = digest_of(settings);
-  for (const auto& [id, member] : c.seen.members)
-    c.settings[id] = {c.configured, std::ranges::find(waiting, id) != waiting.end()};
+  c.living.configured = digest_of(settings);
+  for (const auto& [id, member] : c.living.seen.members)
+    c.living.settings[id] = {c.living.configured, std::ranges::find(waiting, id) != waiting.end()};
 }
 
 } // namespace
@@ -829,7 +828,7 @@ TEST_CASE("nodes are asked until each has read the settings") {
   known.living.taking_up = known.desired.settings;
   auto c = running({"a", "b", "c"}, "a");
   took_up(c, known.desired.settings, {});
-  c.settings["b"].digest = "older";
+  c.living.settings["b"].digest = "older";
   auto d = decide(known, c);
   REQUIRE(steps_of<ask_settings>(d).size() == 1);
   CHECK(steps_of<ask_settings>(d)[0].node_ids == ids{"b"});
@@ -851,7 +850,7 @@ TEST_CASE("more connections: replicas restart one by one, then one of them takes
   auto asking = decide(known, c);
   CHECK(steps_of<ask_lag>(asking).size() == 1);
   CHECK_FALSE(asking.write);
-  c.lag = {{"b", 10}, {"c", 0}};
+  c.living.lag = {{"b", 10}, {"c", 0}};
   auto handing = decide(known, c);
   REQUIRE(handing.write);
   CHECK(handing.write->living.switching_to == "c");
@@ -874,10 +873,10 @@ TEST_CASE(
   known.living.taking_up = known.desired.settings;
   auto c = running({"a", "b", "c"}, "a");
   took_up(c, known.desired.settings, {"a", "b", "c"});
-  c.restarted = {"b"};
+  c.living.restarted = {"b"};
   CHECK(ids_of<restart_node>(decide(known, c)) == ids{"a"});
   // And nobody is restarted over and over.
-  c.restarted = {"a", "b"};
+  c.living.restarted = {"a", "b"};
   auto d = decide(known, c);
   CHECK(ids_of<restart_node>(d).empty());
   CHECK(contains(d.waiting_for, "still asks for a restart"));
@@ -888,7 +887,7 @@ TEST_CASE("the next node restarts only when all run again") {
   known.living.taking_up = known.desired.settings;
   auto c = running({"a", "b", "c"}, "a");
   took_up(c, known.desired.settings, {"a", "c"});
-  c.seen.members["b"].state = "restarting";
+  c.living.seen.members["b"].state = "restarting";
   CHECK(ids_of<restart_node>(decide(known, c)).empty());
 }
 
@@ -965,10 +964,10 @@ TEST_CASE("a node that did not start with new settings fails the update, which g
   known.plan_id = "new plan";
   auto c = running({"a", "b", "c"}, "a");
   took_up(c, known.desired.settings, {"a", "c"});
-  c.seen.members["b"].state = "start failed";
-  c.failed_restarts["b"] = 1;
+  c.living.seen.members["b"].state = "start failed";
+  c.living.failed_restarts["b"] = 1;
   CHECK(ids_of<restart_node>(decide(known, c)) == ids{"b"});
-  c.failed_restarts["b"] = hopeless_restarts;
+  c.living.failed_restarts["b"] = hopeless_restarts;
   auto failed = after(known, decide(known, c));
   CHECK(failed.current.state == operation_state::failed);
   CHECK(contains(failed.current.description, "node b does not start with the new settings"));
@@ -985,11 +984,11 @@ TEST_CASE("settings are taken back while no node runs and none leads") {
   known.current.state = operation_state::failed;
   auto c = running({"a", "b", "c"}, "");
   for (const auto* id : {"a", "b", "c"})
-    c.seen.members[id].state = "start failed";
+    c.living.seen.members[id].state = "start failed";
   known = after(known, decide(known, c));
   CHECK(known.living.taking_up == with_connections("100"));
   CHECK(steps_of<configure>(decide(known, c)).size() == 1);
-  c.configured = digest_of(*known.living.taking_up);
+  c.living.configured = digest_of(*known.living.taking_up);
   CHECK(ids_of<restart_node>(decide(known, c)) == ids{"a", "b", "c"});
   CHECK(steps_of<restart_node>(decide(known, c)).front().ended);
 }
@@ -999,16 +998,16 @@ TEST_CASE("nodes that ended by settings are started with those of before, and no
   known.living.taking_up = known.desired.settings;
   known.current.state = operation_state::failed;
   auto c = running({"a", "b", "c"}, "a");
-  c.configured = digest_of(*known.living.taking_up);
-  c.seen.members["b"].state = "start failed";
-  c.unhealthy = {"b"};
-  c.repair_turn = true;
-  c.lag.erase("b");
+  c.living.configured = digest_of(*known.living.taking_up);
+  c.living.seen.members["b"].state = "start failed";
+  c.living.unhealthy = {"b"};
+  c.living.repair_turn = true;
+  c.living.lag.erase("b");
   auto d = decide(known, c);
   CHECK(ids_of<restart_node>(d) == ids{"b"});
   CHECK_FALSE(d.write);
   // One that does not start with them either is made anew.
-  c.failed_restarts["b"] = hopeless_restarts;
+  c.living.failed_restarts["b"] = hopeless_restarts;
   d = decide(known, c);
   CHECK(ids_of<restart_node>(d).empty());
   REQUIRE(d.write);
@@ -1039,7 +1038,7 @@ TEST_CASE("nobody hands over while a node that stays still copies the leader") {
   known.living.switching_to = "b";
   auto c = running({"a", "b", "c"}, "a");
   CHECK(steps_of<failover_from>(decide(known, c)).size() == 1);
-  c.seen.members["c"].state = "creating replica";
+  c.living.seen.members["c"].state = "creating replica";
   CHECK(steps_of<failover_from>(decide(known, c)).empty());
   known.living.find_node("c")->phase = node_phase::removing;
   CHECK(steps_of<failover_from>(decide(known, c)).size() == 1);
@@ -1051,19 +1050,19 @@ TEST_CASE("a demotion hands over while another node copies the leader") {
   known.current.state = operation_state::succeeded;
   known.living.switching_to = "b";
   auto c = running({"a", "b", "c"}, "a");
-  c.seen.members["c"].state = "creating replica";
+  c.living.seen.members["c"].state = "creating replica";
   CHECK(steps_of<failover_from>(decide(known, c)).size() == 1);
 }
 
 TEST_CASE("a copy of a leader that leads no more is begun again, and others are not") {
   auto known = instance_with({node_on("a", "1"), node_on("b", "2")}, operation_type::update, 2);
   auto c = running({"a", "b"}, "a");
-  c.seen.members["b"].state = "creating replica";
-  c.copied_leader["b"] = "a";
+  c.living.seen.members["b"].state = "creating replica";
+  c.living.copied_leader["b"] = "a";
   CHECK(steps_of<copy_again>(decide(known, c)).empty());
-  c.copied_leader["b"] = "z";
+  c.living.copied_leader["b"] = "z";
   CHECK(ids_of<copy_again>(decide(known, c)) == ids{"b"});
-  c.seen.leader.clear();
+  c.living.seen.leader.clear();
   CHECK(steps_of<copy_again>(decide(known, c)).empty());
 }
 
@@ -1074,15 +1073,15 @@ TEST_CASE("another type of node replaces every node before the old ones go") {
   auto d = decide(known, c);
   REQUIRE(steps_of<add_nodes>(d).size() == 1);
   CHECK(steps_of<add_nodes>(d)[0].where.count == 2);
-  auto added = with_new_nodes(known, {"c", "d"}, {"3", "4"}, start);
+  auto added = with_new_nodes(known, "", {"c", "d"}, {"3", "4"}, start);
   CHECK(added.living.find_node("c")->node_type == "big");
   for (auto& n : added.living.nodes)
     n.phase = node_phase::started;
   c = running({"a", "b", "c", "d"}, "a");
-  c.lag = {{"b", 0}, {"c", 0}, {"d", 0}};
+  c.living.lag = {{"b", 0}, {"c", 0}, {"d", 0}};
   auto switching = after(added, decide(added, c));
   CHECK((switching.living.switching_to == "c" || switching.living.switching_to == "d"));
-  c.seen.leader = "c";
+  c.living.seen.leader = "c";
   auto leaving = after(switching, decide(switching, c));
   CHECK(phase_of(leaving, "a") == node_phase::removing);
   CHECK(phase_of(leaving, "b") == node_phase::removing);
@@ -1098,7 +1097,7 @@ TEST_CASE("nodes of another type wait for the new settings to be set, and need n
   auto telling = decide(first, c);
   CHECK(steps_of<configure>(telling).size() == 1);
   CHECK(steps_of<add_nodes>(telling).empty());
-  c.configured = digest_of(known.desired.settings);
+  c.living.configured = digest_of(known.desired.settings);
   CHECK(steps_of<add_nodes>(decide(first, c)).size() == 1);
 }
 
@@ -1110,11 +1109,11 @@ TEST_CASE("of a synchronous cluster only the synchronous replica takes over") {
   known.living.in_force.synchronous = known.desired.settings.synchronous = synchronous_mode::on;
   known.desired.cells = {"2", "3"};
   auto c = running({"a", "b", "c"}, "a");
-  c.lag = {{"b", 0}, {"c", 0}};
-  c.seen.synchronous = {"c"};
+  c.living.lag = {{"b", 0}, {"c", 0}};
+  c.living.seen.synchronous = {"c"};
   CHECK(after(known, decide(known, c)).living.switching_to == "c");
-  CHECK_FALSE(may_take_over(known, c.seen, "b"));
-  CHECK_FALSE(may_take_over(known, c.seen, "a"));
+  CHECK_FALSE(may_take_over(known.living, c.living.seen, "b"));
+  CHECK_FALSE(may_take_over(known.living, c.living.seen, "a"));
 }
 
 TEST_CASE("a move of a synchronous cluster lets a replica go to make another one synchronous") {
@@ -1124,8 +1123,8 @@ TEST_CASE("a move of a synchronous cluster lets a replica go to make another one
   known.living.in_force.synchronous = known.desired.settings.synchronous = synchronous_mode::on;
   known.desired.cells = {"3", "4"};
   auto c = running({"a", "b", "c", "d"}, "a");
-  c.lag = {{"b", 0}, {"c", 0}, {"d", 0}};
-  c.seen.synchronous = {"b"};
+  c.living.lag = {{"b", 0}, {"c", 0}, {"d", 0}};
+  c.living.seen.synchronous = {"b"};
   auto next = after(known, decide(known, c));
   CHECK(phase_of(next, "b") == node_phase::removing);
   CHECK(phase_of(next, "a") == node_phase::started);
@@ -1136,7 +1135,7 @@ TEST_CASE("the synchronous replica is the last to go when a cluster shrinks") {
   auto known = instance_with({node_on("a", "1"), node_on("b", "2"), node_on("c", "3")},
                              operation_type::update, 2);
   auto c = running({"a", "b", "c"}, "a");
-  c.seen.synchronous = {"c"};
+  c.living.seen.synchronous = {"c"};
   auto next = after(known, decide(known, c));
   CHECK(phase_of(next, "b") == node_phase::removing);
   CHECK(phase_of(next, "c") == node_phase::started);
@@ -1146,7 +1145,7 @@ TEST_CASE("any replica takes over once Patroni was told that the cluster is not 
   auto known = instance_with({node_on("a", "1"), node_on("b", "2")}, operation_type::update);
   known.living.in_force.synchronous = synchronous_mode::on;
   auto c = running({"a", "b"}, "a");
-  CHECK_FALSE(may_take_over(known, c.seen, "b"));
+  CHECK_FALSE(may_take_over(known.living, c.living.seen, "b"));
   known.living.taking_up = cluster_settings{};
-  CHECK(may_take_over(known, c.seen, "b"));
+  CHECK(may_take_over(known.living, c.living.seen, "b"));
 }

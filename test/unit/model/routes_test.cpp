@@ -42,9 +42,9 @@ record provisioned(operation_type type = operation_type::provision) {
 
 circumstances around(routers all) {
   circumstances c;
-  c.seen.members["n1"].state = "running";
-  c.seen.leader = "n1";
-  c.confirmed_started.insert("n1");
+  c.living.seen.members["n1"].state = "running";
+  c.living.seen.leader = "n1";
+  c.living.confirmed_started.insert("n1");
   c.routing = std::make_shared<const routers>(std::move(all));
   c.routed_at = 100;
   return c;
@@ -200,7 +200,7 @@ TEST_CASE("what routers have not read yet is written before success is") {
   known.living.nodes.push_back(
       {"n2", "b", "service", "plan", "", node_phase::removing, std::nullopt});
   auto c = around(with({{"r1", serving(100)}}));
-  c.confirmed_removed.insert("n2");
+  c.living.confirmed_removed.insert("n2");
   auto d = decide(known, c);
   REQUIRE(d.write);
   CHECK(d.write->living.nodes.size() == 1);

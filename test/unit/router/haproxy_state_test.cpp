@@ -382,7 +382,7 @@ TEST_CASE("what HAProxy says is read as what it was told") {
       "7 :broker 1 broker1 127.0.0.1 2 0 1 1 4 15 3 2 6 0 0 0 - 3000 - 0 0 - - 0\n";
   told.frontends =
       "# pxname,svname,…\np30001,FRONTEND,,,0,0,OPEN,,\np30002,FRONTEND,,,0,0,PAUSED,,\n";
-  told.maps = {"0x7f41 p30001 a\n", "0x7f42 p30001 primary\n", "0x7f43 30001 p30002\n",
+  told.maps = {"0x7f41 p30001 a\n", "0x7f42 p30001 primary\n", "0x7f43 30002 p30001\n",
                "0x7f44 30001 1:1:1:1:1:1\n", "0x7f45 p30001/n4 127.0.9.4/8009/node-4\n"};
   auto state = state_of(told);
   REQUIRE(state.size() == 3);
@@ -391,7 +391,7 @@ TEST_CASE("what HAProxy says is read as what it was told") {
   CHECK(one.open);
   CHECK(one.scope == "a");
   CHECK(one.check == "primary");
-  CHECK(one.fallback == "p30002");
+  CHECK(state[30002].fallback == "p30001");
   CHECK(one.limits == "1:1:1:1:1:1");
   REQUIRE(one.slots.size() == 5);
   CHECK(one.slots[0].holds == at(1));

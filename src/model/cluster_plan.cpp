@@ -1,0 +1,426 @@
+#include "model/cluster_plan.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "model/cluster_look.hpp"
+#include "model/repair_plan.hpp"
+#include "model/settings_plan.hpp"
+
+namespace matriarch::model {
+
+namespace {
+
+/// Takes down what is known of a node by now; of a start that has failed, the cell and why.
+void note_confirmations_of(node& n, const cluster_circumstances& here, wall_time now,
+                           rare_map<std::string, std::string>& failed_cells) {
+  if (auto said = here.registered.find(n.node_id); said != here.registered.end()) {
+    n.address = said->second.postgresql;
+    n.patroni_address = said->second.patroni;
+    n.certified = said->second.certified;
+    n.patroni_certified = said->second.patroni_certified;
+  }
+  bool has_member = here.seen.members.contains(n.node_id);
+  bool started = here.confirmed_started.contains(n.node_id) || has_member;
+  auto failed = here.failed_starts.find(n.node_id);
+  // A start without an answer may still arrive; one that the cell refused, or never got, not.
+  bool certain_failure =
+      failed != here.failed_starts.end() && !here.unanswered_starts.contains(n.node_id);
+  if (started || certain_failure)
+    n.start_may_arrive_until.reset();
+  // Before it is asked again, for instance by the next broker, that has to be written down.
+  if (n.phase == node_phase::placed && n.start_may_arrive_until
+      && *n.start_may_arrive_until < now + start_timeout)
+    n.start_may_arrive_until = now + start_timeout + start_margin;
+  if (n.phase == node_phase::placed && started) {
+    n.phase = node_phase::started;
+  } else if (n.phase == node_phase::placed && failed != here.failed_starts.end()) {
+    n.phase = node_phase::removing;
+    failed_cells[n.cell] = failed->second;
+  }
+  if (n.forgotten && n.phase != node_phase::removing && has_member)
+    n.forgotten = false; // it came back after all
+}
+
+/// The cluster, what is known of it, and the decision as it grows.
+class cluster_planner {
+public:
+  cluster_planner(const cluster& known, const cluster_goal& goal, const cluster_circumstances& here,
+                  const surroundings& around)
+      : known_(known), goal_(goal), here_(here), around_(around) {
+    auto confirmed = note_confirmations(known, here, around);
+    next_ = std::move(confirmed.next);
+    result_.buried = std::move(confirmed.buried);
+    result_.failed_cells = std::move(confirmed.failed_cells);
+  }
+
+  cluster_decision run() {
+    note_switchover();
+    repair_marks marks;
+    if (!goal_.wanted.exists)
+      remove_all_nodes();
+    else if (settings_are_told() && repairs_allow_more(marks))
+      approach();
+    if (here_.ask_leader && look_.leader_runs())
+      add_ask_lag(result_.steps);
+    begin_copies_again();
+    auto repairs = describe_repairs(look_, goal_, marks, known_.had_leader, result_.waiting_for);
+    result_.repair = std::move(repairs.text);
+    result_.wants_turn = repairs.wants_turn;
+    for (const auto& n : known_.nodes)
+      follow_up(n);
+    follow_switchover();
+    return std::move(result_);
+  }
+
+private:
+  // -- what has happened ------------------------------------------------------------------------
+
+  void note_switchover() {
+    if (next_.switching_to.empty())
+      return;
+    result_.switched_over = here_.seen.leads(next_.switching_to);
+    if (result_.switched_over || !here_.failed_switchover.empty()
+        || next_.find_node(next_.switching_to) == nullptr)
+      next_.switching_to.clear();
+  }
+
+  // -- towards what it shall be -----------------------------------------------------------------
+
+  [[nodiscard]] bool may_stay(const node& n) const {
+    const auto& cells = goal_.wanted.cells;
+    if (!n.failing.empty() || n.node_type != goal_.wanted.settings.node_type)
+      return false;
+    return cells.empty() || n.instead_of == cells
+           || std::find(cells.begin(), cells.end(), n.cell) != cells.end();
+  }
+
+  void approach() {
+    std::vector<node*> staying;
+    std::vector<node*> leaving;
+    for (auto& n : next_.nodes) {
+      if (n.phase == node_phase::removing)
+        continue;
+      (may_stay(n) ? staying : leaving).push_back(&n);
+    }
+    auto wanted = static_cast<std::size_t>(goal_.wanted.node_count);
+    // Nodes of another type come up with the new settings, and need not be restarted for them.
+    if (!leaving.empty() && staying.empty() && look_.all_run(leaving)
+        && !apply(announce_settings(look_, goal_.wanted.settings)))
+      return;
+    if (staying.size() < wanted) {
+      add(static_cast<int>(wanted - staying.size()), staying);
+      return;
+    }
+    if (staying.size() > wanted && !shed(staying, wanted))
+      return;
+    if (!look_.all_run(staying)) {
+      // Patroni says that a replica runs only in its next round, up to loop_wait late; the leader
+      // knows at once who streams.
+      if ((goal_.awaited() || here_.repair_turn) && here_.seen.running(here_.seen.leader)
+          && look_.any_starts(staying))
+        add_ask_lag(result_.steps);
+      return;
+    }
+    // One that is on its way out leads all the same: its start came to nothing as far as its cell
+    // said, or it took over while its cell was away. It goes as soon as it has handed over.
+    if (auto* leader = next_.find_node(here_.seen.leader);
+        leader != nullptr && leader->phase == node_phase::removing)
+      leaving.push_back(leader);
+    if (!leaving.empty()) {
+      let_go(staying, leaving);
+      return;
+    }
+    if (removals_are_awaited()) {
+      result_.waiting_for = removal_text();
+      return;
+    }
+    if (!apply(take_up_settings(look_, goal_, staying)))
+      return;
+    result_.reached = next_.switching_to.empty() && look_.leader_among(staying);
+    result_.unsure = look_.unsure(staying);
+  }
+
+  /// A cell that failed to start a node may hang for long, and a lost one may be away for ever: their
+  /// clean-up is not the user's concern. Nor is that what an earlier operation has left on a cell that
+  /// does not confirm.
+  [[nodiscard]] bool removals_are_awaited() const {
+    return std::ranges::any_of(next_.nodes, [&](const node& n) {
+      return n.phase == node_phase::removing && !has_failed(n.cell) && n.failing.empty()
+             && !n.left_over && !look_.lost(n);
+    });
+  }
+
+  /// Whether the operation that waits, if one does, has seen this cell fail.
+  [[nodiscard]] bool has_failed(const std::string& cell) const {
+    return goal_.failed_cells.contains(cell)
+           || (goal_.awaited() && result_.failed_cells.contains(cell));
+  }
+
+  [[nodiscard]] std::string removal_text() const {
+    std::vector<std::string> nodes;
+    for (const auto& n : next_.nodes)
+      if (n.phase == node_phase::removing)
+        nodes.push_back(n.node_id + " from cell " + n.cell);
+    return "removing " + list_of(nodes);
+  }
+
+  void add(int count, const std::vector<node*>& staying) {
+    // There is data already: without a leader a new node has nothing to copy.
+    if (next_.had_leader && !look_.leader_runs()) {
+      result_.waiting_for = "waiting for a leader before a node is added";
+      return;
+    }
+    placement_request where;
+    where.count = count;
+    where.settings = digest_of(goal_.wanted.settings);
+    for (const auto* n : staying)
+      where.used.push_back(n->cell);
+    if (goal_.awaited() || !here_.repair_turn) {
+      where.among = goal_.wanted.cells;
+      where.avoid = goal_.failed_cells;
+      if (goal_.awaited())
+        for (const auto& [cell, why] : result_.failed_cells)
+          where.avoid[cell] = why;
+      // What the instance has already it may have more of.
+      where.unfit_too = goal_.keeps_settings;
+    } else {
+      // A node in the wrong place is better than none; but those that failed are the last to get
+      // another.
+      where.preferred = goal_.wanted.cells;
+      where.unfit_too = true;
+      where.avoid = around_.avoid;
+      for (const auto& n : next_.nodes)
+        if (n.phase == node_phase::removing && !n.failing.empty())
+          where.used.push_back(n.cell);
+    }
+    if (here_.shortage) {
+      result_.waiting_for = "no cell for a node: " + here_.shortage->shortage;
+      if (!here_.shortage->may_improve) {
+        result_.impossible = "no cell can take another node: " + here_.shortage->shortage;
+        return;
+      }
+    }
+    result_.steps.emplace_back(add_nodes{std::move(where)});
+  }
+
+  /// Too many nodes on cells they may be on: replicas go, those first that are least of use. The
+  /// leader is never the one removed. False if the leader has to be asked first who streams: the one
+  /// that goes may be the only other one that does.
+  bool shed(std::vector<node*>& staying, std::size_t wanted) {
+    if (look_.leader_runs() && !here_.lag_told && !look_.unsure(staying).empty()) {
+      add_ask_lag(result_.steps);
+      result_.waiting_for = "asking the leader which replicas stream";
+      return false;
+    }
+    constexpr int indispensable = 4;
+    auto rank = [&](const node* n) {
+      if (look_.leads(*n) || next_.switching_to == n->node_id)
+        return indispensable;
+      if (look_.streams(*n))
+        return look_.is_synchronous(*n) ? 3 : 2;
+      return here_.seen.well(n->node_id) ? 1 : 0;
+    };
+    std::stable_sort(staying.begin(), staying.end(),
+                     [&](const node* a, const node* b) { return rank(a) > rank(b); });
+    // Without a leader there is no telling which copy is the good one: nothing is given up. A start
+    // that was never confirmed holds no data yet.
+    while (staying.size() > wanted && (look_.leader_runs() || !next_.had_leader)
+           && rank(staying.back()) < indispensable) {
+      staying.back()->phase = node_phase::removing;
+      staying.pop_back();
+    }
+    if (staying.size() > wanted)
+      result_.waiting_for = "waiting for a leader before a node is removed";
+    return true;
+  }
+
+  /// The nodes that stay all run; the others go, once those that stay hold the data.
+  void let_go(const std::vector<node*>& staying, const std::vector<node*>& leaving) {
+    std::vector<std::string> behind;
+    for (const auto* n : staying)
+      if (!look_.leads(*n) && !look_.streams_without_lag(*n))
+        behind.push_back(n->node_id);
+    if (!behind.empty()) {
+      add_ask_lag(result_.steps);
+      result_.waiting_for = "waiting for " + list_of(behind) + " to stream without lag";
+    } else if (look_.leader_among(staying)) {
+      remove(leaving);
+    } else if (auto able = look_.candidates(staying); able.empty()) {
+      // The synchronous replica is one of those that leave. Once they are gone Patroni makes
+      // another one synchronous; the leader and all that stay still run meanwhile.
+      for (auto* n : leaving)
+        if (!look_.leads(*n) && n->failing.empty())
+          n->phase = node_phase::removing;
+      result_.waiting_for = "waiting for one of the nodes that stay to be the synchronous replica";
+    } else {
+      switch_over(able);
+    }
+  }
+
+  void remove(const std::vector<node*>& leaving) {
+    for (auto* n : leaving) {
+      // No one asked for this one to go: the leader may have acknowledged by its copy alone.
+      if (!n->failing.empty() && look_.is_synchronous(*n))
+        result_.waiting_for =
+            "node " + n->node_id + " is the synchronous replica, and not given up until another is";
+      else
+        n->phase = node_phase::removing;
+    }
+    if (result_.waiting_for.empty())
+      result_.waiting_for = removal_text();
+  }
+
+  /// `able`: at least one, all of which stream.
+  void switch_over(const std::vector<node*>& able) {
+    if (!here_.failed_switchover.empty()) {
+      result_.waiting_for = "the switchover failed and is tried again: " + here_.failed_switchover;
+      return;
+    }
+    if (next_.switching_to.empty()) {
+      auto nearest = std::min_element(able.begin(), able.end(), [&](auto* a, auto* b) {
+        return here_.lag.at(a->node_id) < here_.lag.at(b->node_id);
+      });
+      next_.switching_to = (*nearest)->node_id;
+    }
+    result_.waiting_for = "switching over to " + next_.switching_to;
+  }
+
+  /// A switchover that is written down is asked for. A copy ends with the leader that it is made of:
+  /// an operation has a deadline, and waits; whoever asks for another leader outside of one wants it
+  /// now, and the copy is begun again.
+  void follow_switchover() {
+    if (next_.switching_to.empty() || next_.switching_to != known_.switching_to)
+      return;
+    if (goal_.awaited() && look_.a_copy_is_made())
+      result_.waiting_for = "waiting for a copy of the leader before it hands over";
+    else if (!here_.seen.leader.empty())
+      result_.steps.emplace_back(failover_from{here_.seen.leader, next_.switching_to});
+  }
+
+  /// A copy of a leader that leads no more may wait for ever for what is gone.
+  void begin_copies_again() {
+    if (!look_.leader_runs())
+      return;
+    for (const auto& n : next_.nodes) {
+      auto from = here_.copied_leader.find(n.node_id);
+      if (n.phase == node_phase::started && from != here_.copied_leader.end()
+          && from->second != here_.seen.leader)
+        result_.steps.emplace_back(copy_again{n.node_id});
+    }
+  }
+
+  // -- settings and repair ----------------------------------------------------------------------
+
+  /// Takes over what comes next for the settings; true if nothing is left of it.
+  bool apply(settings_plan plan) {
+    next_.in_force = std::move(plan.in_force);
+    next_.taking_up = std::move(plan.taking_up);
+    std::ranges::move(plan.steps, std::back_inserter(result_.steps));
+    if (!plan.waiting_for.empty())
+      result_.waiting_for = std::move(plan.waiting_for);
+    if (!plan.impossible.empty())
+      result_.impossible = std::move(plan.impossible);
+    if (plan.ask_leader)
+      add_ask_lag(result_.steps);
+    if (!plan.hand_over_to.empty())
+      switch_over(plan.hand_over_to);
+    return plan.done;
+  }
+
+  bool settings_are_told() { return apply(tell_settings(look_, goal_)); }
+
+  bool repairs_allow_more(repair_marks& marks) {
+    marks = mark_repairs(look_, goal_);
+    next_.nodes = marks.nodes;
+    if (marks.ask_leader)
+      add_ask_lag(result_.steps);
+    return marks.goes_on;
+  }
+
+  // -- away ---------------------------------------------------------------------------------------
+
+  /// Replicas first, the leader last, so that it ends cleanly with nobody to take over. A replica
+  /// on a cell that does not answer is not waited for: it may be away for long.
+  void remove_all_nodes() {
+    if (next_.nodes.empty())
+      return;
+    bool replicas_left = false;
+    for (auto& n : next_.nodes)
+      if (!look_.leads(n)) {
+        n.phase = node_phase::removing;
+        replicas_left =
+            replicas_left || !(here_.failed_removals.contains(n.node_id) || look_.lost(n));
+      }
+    if (!replicas_left)
+      for (auto& n : next_.nodes)
+        n.phase = node_phase::removing;
+    next_.switching_to.clear();
+    result_.waiting_for = removal_text();
+  }
+
+  // -- what the cluster as it was written allows --------------------------------------------------
+
+  void follow_up(const node& n) {
+    if (n.phase == node_phase::placed && !here_.confirmed_started.contains(n.node_id)
+        && !here_.failed_starts.contains(n.node_id))
+      result_.steps.emplace_back(start_node{n.node_id});
+    else if (n.phase == node_phase::removing && !here_.confirmed_removed.contains(n.node_id)
+             && !look_.lost(n)
+             && (!goal_.wanted.exists || look_.may_be_removed(n, known_.had_leader)))
+      result_.steps.emplace_back(remove_node{n.node_id});
+  }
+
+  const cluster& known_;
+  const cluster_goal& goal_;
+  const cluster_circumstances& here_;
+  const surroundings& around_;
+  cluster_decision result_;
+  cluster& next_ = result_.next;
+  const cluster_look look_{next_, here_, around_};
+};
+
+} // namespace
+
+cluster_decision decide_cluster(const cluster& known, const cluster_goal& goal,
+                                const cluster_circumstances& here, const surroundings& around) {
+  return cluster_planner{known, goal, here, around}.run();
+}
+
+confirmed_cluster note_confirmations(const cluster& known, const cluster_circumstances& here,
+                                     const surroundings& around) {
+  confirmed_cluster noted{known};
+  for (auto& n : noted.next.nodes)
+    note_confirmations_of(n, here, around.now, noted.failed_cells);
+  std::erase_if(noted.next.nodes, [&](const node& n) {
+    bool confirmed = here.confirmed_removed.contains(n.node_id)
+                     && (!n.start_may_arrive_until || around.now > *n.start_may_arrive_until);
+    bool certain = n.phase == node_phase::removing && (confirmed || n.forgotten);
+    if (certain)
+      noted.buried.push_back(n);
+    return certain;
+  });
+  if (!here.seen.leader.empty())
+    noted.next.had_leader = true;
+  return noted;
+}
+
+void add_ask_lag(std::vector<cluster_step>& steps) {
+  bool asked = std::ranges::any_of(
+      steps, [](const auto& one) { return std::holds_alternative<ask_lag>(one); });
+  if (!asked)
+    steps.emplace_back(ask_lag{});
+}
+
+std::string waiting_for_streams(const std::vector<std::string>& unsure) {
+  return "waiting for " + list_of(unsure) + " to stream from the leader";
+}
+
+std::string list_of(const std::vector<std::string>& words) {
+  std::string text;
+  for (const auto& word : words)
+    text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
+} // namespace matriarch::model

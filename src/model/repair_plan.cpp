@@ -1,0 +1,150 @@
+#include "model/repair_plan.hpp"
+
+#include <algorithm>
+
+namespace matriarch::model {
+
+namespace {
+
+/// Why a repair would risk data now; empty if it would not.
+std::string repair_risk(const cluster_look& look) {
+  const auto& leader = look.here().seen.leader;
+  if (!look.around().repair_halted.empty())
+    return look.around().repair_halted;
+  if (leader.empty())
+    return "no member leads, so there is no telling which copy is the good one; waiting for one "
+           "to lead again";
+  if (look.known().find_node(leader) == nullptr)
+    return "the leader, " + leader + ", is not in this instance's record; see matriarch orphans";
+  if (!look.leader_runs())
+    return "the leader, " + leader + ", does not run yet";
+  return {};
+}
+
+/// Takes the marks off those nodes that are well after all. Whether marked ones are left; those that
+/// should be marked are added to `broken`.
+bool sort_out(std::vector<node>& nodes, const cluster_look& look, bool spare,
+              std::vector<node*>& broken) {
+  bool marked = false;
+  for (auto& n : nodes) {
+    if (n.phase == node_phase::removing)
+      continue;
+    auto trouble = look.trouble_with(n);
+    // It has come back before anything was put in its place, or everybody follows it now.
+    // So it has while the leader waits for its word: Patroni names no other one as long as it runs.
+    bool vouches = look.here().seen.running(n.node_id) && look.is_synchronous(n);
+    if (!n.failing.empty() && trouble.empty() && (!spare || vouches || look.leads(n)))
+      n.failing.clear();
+    if (!n.failing.empty())
+      marked = true;
+    else if (!trouble.empty())
+      broken.push_back(&n);
+  }
+  return marked;
+}
+
+/// Why a node that is to go, and was not asked to, does not go yet; empty if it does.
+std::string why_it_stays(const cluster_look& look, const node& n, bool had_leader) {
+  if (look.lost(n))
+    return " when the cell is back";
+  if (look.may_be_removed(n, had_leader))
+    return "";
+  if (look.is_synchronous(n))
+    return ", but not while it is the synchronous replica";
+  if (look.is_ahead(n))
+    return ", but not while the leader is on an older timeline than it";
+  return ", but not while no other member leads and runs";
+}
+
+std::string words_for(const cluster_look& look, const node& n, const cluster_goal& goal,
+                      bool had_leader) {
+  const auto place = n.node_id + " on cell " + n.cell;
+  if (n.phase == node_phase::removing)
+    return n.failing.empty() ? ""
+                             : "node " + n.node_id + " is removed from cell " + n.cell
+                                   + why_it_stays(look, n, had_leader);
+  if (!n.failing.empty())
+    return "replacing node " + place + ": " + n.failing;
+  if (auto trouble = look.trouble_with(n); !trouble.empty())
+    return "node " + place + " has to be replaced: " + trouble;
+  if (!n.instead_of.empty() && n.instead_of == goal.wanted.cells)
+    return "node " + n.node_id + " is on cell " + n.cell
+           + ", because none of the cells asked for was free";
+  return {};
+}
+
+} // namespace
+
+repair_marks mark_repairs(const cluster_look& look, const cluster_goal& goal) {
+  const auto& here = look.here();
+  repair_marks marks{look.known().nodes};
+  auto present = std::ranges::count_if(
+      marks.nodes, [](const node& n) { return n.phase != node_phase::removing; });
+  const auto wanted = static_cast<std::ptrdiff_t>(goal.wanted.node_count);
+  std::vector<node*> broken;
+  bool marked = sort_out(marks.nodes, look, present > wanted, broken);
+  if (!marked && broken.empty())
+    return marks;
+  // An update would wait for what is broken: it is replaced along with it, as is what was marked
+  // before. A provision has its own way with nodes that fail.
+  bool updating = goal.who == waiting::for_change;
+  if (goal.awaited() && (broken.empty() || !updating)) {
+    if (!broken.empty())
+      marks.why_not = "waits for the end of the operation in progress";
+    return marks;
+  }
+  marks.why_not = repair_risk(look);
+  marks.goes_on = updating;
+  if (!marks.why_not.empty())
+    return marks;
+  // While no cell can take a node others may have their turn.
+  marks.wants_turn = !here.shortage;
+  if (!here.repair_turn) {
+    marks.why_not = here.shortage ? "no cell can take a node: " + here.shortage->shortage
+                                  : "other instances are repaired first";
+    return marks;
+  }
+  // Where a node is says much, and the leader knows: nothing is given up before it was asked.
+  bool stands =
+      std::ranges::any_of(broken, [&](const node* n) { return here.seen.running(n->node_id); });
+  if (stands && !here.lag_told) {
+    marks.ask_leader = true;
+    marks.why_not = "asking the leader which replicas stream";
+    return marks;
+  }
+  for (auto* n : broken) {
+    n->failing = look.trouble_with(*n);
+    // One too many already: this one was to replace another, and is replaced in its turn.
+    if (present > wanted && !look.is_synchronous(*n)) {
+      n->phase = node_phase::removing;
+      --present;
+    }
+  }
+  marks.goes_on = true;
+  return marks;
+}
+
+repair_words describe_repairs(const cluster_look& look, const cluster_goal& goal,
+                              const repair_marks& marks, bool had_leader,
+                              const std::string& waiting_for) {
+  repair_words said;
+  if (!goal.wanted.exists)
+    return said;
+  const auto& nodes = look.known().nodes;
+  said.wants_turn =
+      marks.wants_turn && std::ranges::any_of(nodes, [&](const node& n) {
+        return n.phase != node_phase::removing && !(n.failing + look.trouble_with(n)).empty();
+      });
+  for (const auto& n : nodes)
+    if (auto words = words_for(look, n, goal, had_leader); !words.empty())
+      said.text += (said.text.empty() ? "" : "; ") + words;
+  if (said.text.empty())
+    return said;
+  if (!marks.why_not.empty())
+    said.text += "; not now: " + marks.why_not;
+  else if (said.wants_turn && !waiting_for.empty())
+    said.text += "; " + waiting_for;
+  return said;
+}
+
+} // namespace matriarch::model

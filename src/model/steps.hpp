@@ -1,0 +1,87 @@
+#pragma once
+
+#include <string>
+#include <type_traits>
+#include <variant>
+#include <vector>
+
+#include "model/placement.hpp"
+
+/// What can be done for an instance, by the names that operators see. Each may be repeated.
+namespace matriarch::model {
+
+// -- for one of its clusters ----------------------------------------------------------------------
+
+/// Choose cells and write down new nodes on them.
+struct add_nodes {
+  placement_request where;
+};
+/// Ask a cell to start a node that is written down.
+struct start_node {
+  std::string node_id;
+};
+/// Ask a cell to remove a node that is written down as `removing`.
+struct remove_node {
+  std::string node_id;
+};
+/// Ask the leader which replicas stream, and how far they are behind.
+struct ask_lag {};
+/// Ask Patroni to let `to` lead instead of `from`.
+struct failover_from {
+  std::string from;
+  std::string to;
+};
+/// Tell Patroni the cluster's new settings.
+struct configure {
+  std::string patch;  ///< of Patroni's dynamic configuration
+  std::string digest; ///< of the settings it leads to
+};
+/// Ask these nodes which settings they have taken up.
+struct ask_settings {
+  std::vector<std::string> node_ids;
+};
+/// Have Patroni restart a node's PostgreSQL, or start it if it has ended.
+struct restart_node {
+  std::string node_id;
+  /// It has ended, and is to start. Otherwise Patroni restarts it only while it waits for that: a
+  /// broker's order that arrives late ends nothing that runs as it shall.
+  bool ended = false;
+};
+/// Have Patroni give up the copy that a node is making, and copy the present leader.
+struct copy_again {
+  std::string node_id;
+};
+
+using cluster_step = std::variant<add_nodes, start_node, remove_node, ask_lag, failover_from,
+                                  configure, ask_settings, restart_node, copy_again>;
+
+/// A step of the cluster of that scope.
+struct scoped_step {
+  std::string scope;
+  cluster_step what;
+};
+
+// -- for the instance as a whole ------------------------------------------------------------------
+
+/// Give an instance that is being made another public port: a router cannot open this one, and nobody
+/// has been told of it yet.
+struct change_port {
+  int from = 0;
+};
+/// Delete all keys, let the port rest and leave a tombstone, in one transaction.
+struct release_port {};
+
+using step = std::variant<scoped_step, change_port, release_port>;
+
+/// The step as one of that kind, of whatever cluster; nullptr if it is another one.
+template <class Kind>
+[[nodiscard]] const Kind* step_as(const step& one) {
+  if constexpr (std::is_same_v<Kind, change_port> || std::is_same_v<Kind, release_port>)
+    return std::get_if<Kind>(&one);
+  else if (const auto* scoped = std::get_if<scoped_step>(&one))
+    return std::get_if<Kind>(&scoped->what);
+  else
+    return nullptr;
+}
+
+} // namespace matriarch::model
