@@ -99,27 +99,8 @@ std::string start_body(const start_order& order) {
   auto add = [&](const char* name, const std::string& text) {
     json::add(parameters, name, text, body);
   };
-  static const model::cluster gone;
-  const auto* found = instance.cluster_of(order.scope);
-  const auto& cluster = found == nullptr ? gone : *found;
-  add("PATRONI_SCOPE", order.scope);
-  add("NODE_ID", order.node_id);
-  auto add_login = [&](const char* prefix, std::string_view name) {
-    auto login = cluster.secret_of(name);
-    add((std::string{prefix} + "_USERNAME").c_str(), login.username);
-    add((std::string{prefix} + "_PASSWORD").c_str(), login.password);
-  };
-  add_login("ADMIN", model::secret_name::admin);
-  add_login("SUPERUSER", model::secret_name::superuser);
-  add_login("APPUSER", model::secret_name::application);
-  add_login("REPLICATION", model::secret_name::replication);
-  add_login("PATRONI", model::secret_name::patroni);
-  const auto& settings = instance.desired.settings;
-  add("PATRONI_DYNAMIC_CONFIG", model::dynamic_configuration(settings));
-  if (!settings.node_type.empty())
-    add("NODE_TYPE", settings.node_type);
-  if (!cluster.secret_of(model::secret_name::etcd).username.empty())
-    add_login("ETCD", model::secret_name::etcd);
+  for (const auto& [name, text] : order.parameters)
+    add(name.c_str(), text);
   json::add(body, "parameters", std::move(parameters), body);
   return json::text_of(body);
 }

@@ -76,6 +76,7 @@ struct start_order {
   model::record instance;
   store::revision at = 0; ///< of the record; the cell refuses an older one than it has seen
   std::string fleet;
+  model::start_parameters parameters = {}; ///< what the node is started with
 };
 /// Remove a node. It is written down as `removing`.
 struct removal_order {

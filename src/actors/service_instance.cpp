@@ -829,6 +829,7 @@ private:
     }
     if (adopt_parameters() || begin_bootstrap_anew())
       return;
+    around_.living.runs = keeper_.engine().decisions;
     around_.now = setup_->outside.now();
     around_.reroutes = around_.routed_at >= accepted_at_;
     auto next = model::decide(*known(), around_);
@@ -1157,8 +1158,14 @@ private:
       return;
     // Else an earlier one, perhaps of the broker that acted before, may still arrive.
     bool only_start = not_sent_.erase(step.node_id) != 0;
-    start_order order{n->cell,  n->node_id,   known()->living.scope,
-                      *known(), keeper_.at(), keeper_.heard().fleet};
+    start_order order{
+        n->cell,
+        n->node_id,
+        known()->living.scope,
+        *known(),
+        keeper_.at(),
+        keeper_.heard().fleet,
+        keeper_.engine().decisions->start(known()->living, known()->desired.settings, n->node_id)};
     auto done = [this, id = n->node_id, cell = n->cell, only_start](const cell_answer& said) {
       steps_.end({step_kind::start_node, id});
       switch (said.is) {

@@ -5,6 +5,7 @@
 #include <set>
 #include <string>
 
+#include "model/engine.hpp"
 #include "model/observation.hpp"
 #include "model/placement.hpp"
 #include "model/rare.hpp"
@@ -22,6 +23,7 @@ struct node_settings {
 
 /// What is known of one cluster, by its scope.
 struct cluster_circumstances {
+  const engine* runs = nullptr; ///< what its nodes run
   cluster_view seen;
   /// Replicas that stream from the leader, with their lag in bytes, as it has just said.
   rare_map<std::string, std::int64_t> lag;

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "model/cluster.hpp"
 #include "model/settings.hpp"
 
 /// What is decided differently for each engine, as pure functions of values.
@@ -39,6 +40,9 @@ struct checked_parameters {
   std::optional<parameter_fault> fault = {};
 };
 
+/// What a cell is told to start a node with, by name, in order.
+using start_parameters = std::vector<std::pair<std::string, std::string>>;
+
 /// The decisions of an engine.
 class engine {
 public:
@@ -62,6 +66,31 @@ public:
   completed(std::map<std::string, std::string> parameters) const = 0;
   /// What of that a cluster takes up that was made without it, at a restart of its own choice.
   [[nodiscard]] virtual const std::map<std::string, std::string>& defaults() const = 0;
+  // -- settings -----------------------------------------------------------------------------------
+
+  /// What a new cluster is started with.
+  [[nodiscard]] virtual std::string configuration(const cluster_settings& wanted) const = 0;
+  /// What a cluster has to be told to go from one to the other.
+  [[nodiscard]] virtual std::string change(const cluster_settings& from,
+                                           const cluster_settings& to) const = 0;
+  /// The settings to go to next on the way: `to` itself, or others where it cannot be one step.
+  [[nodiscard]] virtual cluster_settings step_towards(const cluster_settings& to,
+                                                      const cluster_settings& from) const = 0;
+  /// What nodes may have of which some have taken up `newer` and some have not.
+  [[nodiscard]] virtual cluster_settings mixture(const cluster_settings& older,
+                                                 const cluster_settings& newer) const = 0;
+  /// In which order they restart for it, those that have to.
+  [[nodiscard]] virtual restart_order order(const cluster_settings& from,
+                                            const cluster_settings& to) const = 0;
+
+  // -- nodes --------------------------------------------------------------------------------------
+
+  /// What a node of this cluster is started with.
+  [[nodiscard]] virtual start_parameters start(const cluster& of, const cluster_settings& settings,
+                                               const std::string& node_id) const = 0;
+
+  // -- connections --------------------------------------------------------------------------------
+
   /// The parameter that says how many connections a node takes, and the greatest that it can be.
   [[nodiscard]] virtual std::string_view connections_parameter() const = 0;
   [[nodiscard]] virtual std::int64_t most_connections() const = 0;

@@ -85,11 +85,12 @@ settings_plan announce_settings(const cluster_look& look, const cluster_settings
     plan.done = true;
     return plan;
   }
-  auto to = next_settings(plan.in_force, wanted);
+  const auto& engine = *look.here().runs;
+  auto to = engine.step_towards(wanted, plan.in_force);
   if (plan.taking_up && plan.taking_up != to) {
     // Nodes may have taken up any of what is abandoned.
-    plan.in_force = mixture_of(plan.in_force, *plan.taking_up);
-    to = next_settings(plan.in_force, wanted);
+    plan.in_force = engine.mixture(plan.in_force, *plan.taking_up);
+    to = engine.step_towards(wanted, plan.in_force);
   }
   if (plan.taking_up != to) {
     plan.taking_up = std::move(to);
@@ -100,8 +101,8 @@ settings_plan announce_settings(const cluster_look& look, const cluster_settings
     plan.done = true;
     return plan;
   }
-  plan.waiting_for = "telling Patroni the new settings";
-  plan.steps.emplace_back(configure{configuration_patch(plan.in_force, to), digest});
+  plan.waiting_for = "telling the cluster its new settings";
+  plan.steps.emplace_back(configure{engine.change(plan.in_force, to), digest});
   return plan;
 }
 
@@ -146,7 +147,7 @@ settings_plan take_up_settings(const cluster_look& look, const cluster_goal& goa
   if (auto late = not_taken_up(look, nodes, digest_of(to)); !late.empty()) {
     plan.waiting_for = "waiting for " + list_of(late) + " to take up the new settings";
     plan.steps.emplace_back(ask_settings{std::move(late)});
-  } else if (!restart_next(plan, look, goal, nodes, order_of(plan.in_force, to))) {
+  } else if (!restart_next(plan, look, goal, nodes, look.here().runs->order(plan.in_force, to))) {
     plan.in_force = to;
     plan.taking_up.reset();
   }

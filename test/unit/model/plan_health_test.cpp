@@ -1,4 +1,5 @@
 // Where the plan function counts nodes, only those count that are well.
+#include "an_engine.hpp"
 #include "model/plan.hpp"
 
 #include <doctest/doctest.h>
@@ -28,7 +29,7 @@ record three_nodes(int wanted) {
 
 /// All run; n2 gets no further, which has been found out if `noticed`.
 circumstances n2_stands(bool noticed) {
-  circumstances c;
+  auto c = nothing_seen();
   c.now = start;
   c.living.seen.leader = "n1";
   for (const char* id : {"n1", "n2", "n3"})

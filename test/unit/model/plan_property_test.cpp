@@ -1,5 +1,6 @@
 // The plan function against any record and any observation, where it must do no harm, and against a
 // world where nothing fails, where it must arrive.
+#include "an_engine.hpp"
 #include "model/plan.hpp"
 
 #include <doctest/doctest.h>
@@ -24,7 +25,7 @@ cluster_settings with_connections(int count) {
 struct world {
   std::vector<cell_view> cells;
   record known;
-  circumstances around;
+  circumstances around = nothing_seen();
   cluster_settings configured;       ///< what Patroni was told
   std::map<std::string, int> in_use; ///< connections of each node since its last start
   int next_id = 0;
@@ -272,7 +273,7 @@ struct chaos {
   }
 
   circumstances any_circumstances() {
-    circumstances c;
+    auto c = nothing_seen();
     c.now = start + std::chrono::seconds{below(20)};
     for (int i = 0; i < 6; ++i) {
       auto id = "n" + std::to_string(i);

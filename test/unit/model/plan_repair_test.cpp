@@ -1,4 +1,5 @@
 // Repair as the plan function sees it; whole repairs are in test/actors/repair_test.cpp.
+#include "an_engine.hpp"
 #include "model/plan.hpp"
 
 #include <doctest/doctest.h>
@@ -30,7 +31,7 @@ record at_rest() {
 
 /// b is lost, and it is this instance's turn.
 circumstances b_lost() {
-  circumstances c;
+  auto c = nothing_seen();
   c.now = start;
   c.living.seen.members["n1"].state = "running";
   c.living.seen.leader = "n1";
@@ -319,7 +320,7 @@ TEST_CASE("whatever is recorded and seen, a repair gives nothing up without anot
         n.failing = "a reason";
       n.forgotten = maybe(5);
     }
-    circumstances around;
+    circumstances around = nothing_seen();
     around.now = start;
     around.living.repair_turn = maybe(80);
     for (int i = 0; i < 4; ++i) {

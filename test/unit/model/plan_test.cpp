@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "an_engine.hpp"
+
 using namespace matriarch::model;
 using namespace std::chrono_literals;
 
@@ -43,7 +45,7 @@ record instance_with(std::vector<node> nodes, operation_type type, int node_coun
 
 /// The nodes run, the first leads, and all confirmed their start.
 circumstances running(const std::vector<std::string>& ids, const std::string& leader) {
-  circumstances c;
+  auto c = nothing_seen();
   c.now = start + 10s;
   for (const auto& id : ids) {
     c.living.seen.members[id].state = "running";
@@ -103,7 +105,7 @@ bool contains(const std::string& text, const std::string& part) {
 TEST_CASE("a new instance first chooses cells for all its nodes and starts none") {
   auto known = instance_with({}, operation_type::provision, 3);
   known.desired.cells = {"a", "b", "c"};
-  circumstances c;
+  auto c = nothing_seen();
   c.now = start;
   auto d = decide(known, c);
   REQUIRE(steps_of<add_nodes>(d).size() == 1);
@@ -122,7 +124,7 @@ TEST_CASE("nodes that are written down are started, and a start on the wire is r
   CHECK(known.living.nodes[1].cell == "b");
   CHECK(known.living.nodes[1].plan_id == "plan");
   CHECK(known.living.nodes[1].start_may_arrive_until == start + start_timeout + start_margin);
-  circumstances c;
+  auto c = nothing_seen();
   c.now = start;
   auto d = decide(known, c);
   CHECK(ids_of<start_node>(d) == ids{"n1", "n2"});
@@ -132,7 +134,7 @@ TEST_CASE("nodes that are written down are started, and a start on the wire is r
 TEST_CASE("a confirmed start is written down and not asked for again") {
   auto known = with_new_nodes(instance_with({}, operation_type::provision), "", {"n1", "n2"},
                               {"a", "b"}, start);
-  circumstances c;
+  auto c = nothing_seen();
   c.now = start;
   c.living.confirmed_started = {"n1"};
   auto d = decide(known, c);
@@ -146,7 +148,7 @@ TEST_CASE("a confirmed start is written down and not asked for again") {
 TEST_CASE("a node that Patroni shows as a member has been started") {
   auto known =
       with_new_nodes(instance_with({}, operation_type::provision, 1), "", {"n1"}, {"a"}, start);
-  circumstances c;
+  auto c = nothing_seen();
   c.now = start;
   c.living.seen.members["n1"].state = "starting";
   auto d = decide(known, c);
@@ -174,7 +176,7 @@ TEST_CASE("provisioning succeeds only when all nodes run and one leads") {
 TEST_CASE("a node that its cell refused is removed, and another cell is asked for") {
   auto known = with_new_nodes(instance_with({}, operation_type::provision), "", {"n1", "n2"},
                               {"a", "b"}, start);
-  circumstances c;
+  auto c = nothing_seen();
   c.now = start;
   c.living.confirmed_started = {"n1"};
   c.living.failed_starts = {{"n2", "full"}};
@@ -203,7 +205,7 @@ TEST_CASE("the clean-up on a cell that failed does not hold up success") {
 
 TEST_CASE("a shortage that may improve is waited for and told") {
   auto known = instance_with({}, operation_type::provision);
-  circumstances c;
+  auto c = nothing_seen();
   c.now = start;
   c.living.shortage = placement{{}, "a: cannot be reached", true};
   auto d = decide(known, c);
@@ -258,7 +260,7 @@ TEST_CASE("a failed provision is called failed after its clean-up time, and goes
   known.current.failing_because = "why";
   known.current.deadline = start + clean_up_time;
   known.desired.node_count = 0;
-  circumstances c;
+  auto c = nothing_seen();
   c.now = start + clean_up_time - 1ms;
   CHECK_FALSE(decide(known, c).write.has_value());
   c.now = start + clean_up_time;
@@ -336,7 +338,7 @@ TEST_CASE("nothing is given up while no leader runs once there was data") {
 TEST_CASE("before there was a leader a node too many goes without one") {
   auto known =
       instance_with({node_on("n1", "a"), node_on("n2", "b")}, operation_type::provision, 1);
-  circumstances c;
+  auto c = nothing_seen();
   c.now = start;
   auto d = decide(known, c);
   REQUIRE(d.write.has_value());
@@ -680,7 +682,7 @@ TEST_CASE("before a start is asked for again, how long it may be on its way is w
   auto late = node_on("n1", "a", node_phase::placed);
   late.start_may_arrive_until = start + 1s;
   auto known = instance_with({late}, operation_type::provision);
-  circumstances c;
+  auto c = nothing_seen();
   c.now = start + 1min;
   auto d = decide(known, c);
   REQUIRE(d.write.has_value());
@@ -690,7 +692,7 @@ TEST_CASE("before a start is asked for again, how long it may be on its way is w
 
 TEST_CASE("removal starts no node, not even one that was written down") {
   auto known = instance_with({node_on("n1", "a", node_phase::placed)}, operation_type::deprovision);
-  circumstances c;
+  auto c = nothing_seen();
   c.now = start;
   auto d = decide(known, c);
   CHECK(steps_of<add_nodes>(d).empty());
@@ -702,7 +704,7 @@ TEST_CASE("removal starts no node, not even one that was written down") {
 TEST_CASE("the port is released only when no node is left and that is written") {
   auto known =
       instance_with({node_on("n1", "a", node_phase::removing)}, operation_type::deprovision);
-  circumstances c;
+  auto c = nothing_seen();
   c.now = start;
   CHECK(steps_of<release_port>(decide(known, c)).empty());
   c.living.confirmed_removed = {"n1"};
@@ -718,7 +720,7 @@ TEST_CASE("the port is released only when no node is left and that is written") 
 TEST_CASE("a removal that misses its deadline names the cell that did not confirm, and goes on") {
   auto known =
       instance_with({node_on("n1", "a", node_phase::removing)}, operation_type::deprovision);
-  circumstances c;
+  auto c = nothing_seen();
   c.now = known.current.deadline;
   c.living.failed_removals = {{"n1", "connection refused"}};
   auto d = decide(known, c);

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "an_engine.hpp"
 #include "model/plan.hpp"
 
 using namespace matriarch::model;
@@ -41,7 +42,7 @@ record provisioned(operation_type type = operation_type::provision) {
 }
 
 circumstances around(routers all) {
-  circumstances c;
+  auto c = nothing_seen();
   c.living.seen.members["n1"].state = "running";
   c.living.seen.leader = "n1";
   c.living.confirmed_started.insert("n1");

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "engines/postgresql/model/settings.hpp"
 #include "model/names.hpp"
 #include "model/settings.hpp"
 
@@ -131,7 +132,7 @@ json::value* parameters_in(json::document& configuration) {
   return &parameters->value;
 }
 
-/// See model::wal_senders_beside(): the cell's own configuration may have another number of
+/// See wal_senders_beside(): the cell's own configuration may have another number of
 /// connections than the broker knows of.
 void make_room_for_replicas(json::document& configuration) {
   auto* found = parameters_in(configuration);
@@ -145,7 +146,7 @@ void make_room_for_replicas(json::document& configuration) {
     return number;
   };
   constexpr int default_connections = 100, default_senders = 10;
-  auto needed = model::wal_senders_beside(number_of("max_connections", default_connections));
+  auto needed = wal_senders_beside(number_of("max_connections", default_connections));
   if (number_of("max_wal_senders", default_senders) >= needed)
     return;
   parameters.RemoveMember("max_wal_senders");

@@ -1,6 +1,11 @@
 #include "engines/postgresql/model/decisions.hpp"
 
+#include <map>
+#include <string>
+#include <utility>
+
 #include "engines/postgresql/model/parameters.hpp"
+#include "engines/postgresql/model/settings.hpp"
 
 namespace matriarch::engines::postgresql {
 
@@ -26,13 +31,59 @@ public:
   [[nodiscard]] std::map<std::string, std::string>
   completed(std::map<std::string, std::string> parameters) const override {
     model::shared_map<std::string, std::string> all{std::move(parameters)};
-    model::make_room_for_replicas(all);
+    make_room_for_replicas(all);
     all.insert(defaults());
     return all.entries();
   }
   [[nodiscard]] const std::map<std::string, std::string>& defaults() const override {
-    return model::default_parameters();
+    return default_parameters();
   }
+
+  [[nodiscard]] std::string configuration(const model::cluster_settings& wanted) const override {
+    return dynamic_configuration(wanted);
+  }
+  [[nodiscard]] std::string change(const model::cluster_settings& from,
+                                   const model::cluster_settings& to) const override {
+    return configuration_patch(from, to);
+  }
+  [[nodiscard]] model::cluster_settings
+  step_towards(const model::cluster_settings& to,
+               const model::cluster_settings& from) const override {
+    return next_settings(from, to);
+  }
+  [[nodiscard]] model::cluster_settings
+  mixture(const model::cluster_settings& older,
+          const model::cluster_settings& newer) const override {
+    return mixture_of(older, newer);
+  }
+  [[nodiscard]] model::restart_order order(const model::cluster_settings& from,
+                                           const model::cluster_settings& to) const override {
+    return order_of(from, to);
+  }
+
+  [[nodiscard]] model::start_parameters start(const model::cluster& of,
+                                              const model::cluster_settings& settings,
+                                              const std::string& node_id) const override {
+    namespace secret = model::secret_name;
+    model::start_parameters all{{"PATRONI_SCOPE", of.scope}, {"NODE_ID", node_id}};
+    auto add_login = [&](const std::string& prefix, std::string_view name) {
+      auto login = of.secret_of(name);
+      all.emplace_back(prefix + "_USERNAME", login.username);
+      all.emplace_back(prefix + "_PASSWORD", login.password);
+    };
+    add_login("ADMIN", secret::admin);
+    add_login("SUPERUSER", secret::superuser);
+    add_login("APPUSER", secret::application);
+    add_login("REPLICATION", secret::replication);
+    add_login("PATRONI", secret::patroni);
+    all.emplace_back("PATRONI_DYNAMIC_CONFIG", dynamic_configuration(settings));
+    if (!settings.node_type.empty())
+      all.emplace_back("NODE_TYPE", settings.node_type);
+    if (!of.secret_of(secret::etcd).username.empty())
+      add_login("ETCD", secret::etcd);
+    return all;
+  }
+
   [[nodiscard]] std::string_view connections_parameter() const override {
     return "max_connections";
   }
