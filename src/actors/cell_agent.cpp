@@ -11,8 +11,8 @@
 #include "actors/last_words.hpp"
 #include "actors/plan_questions.hpp"
 #include "base/json.hpp"
+#include "base/percent_encoding.hpp"
 #include "base/utf8.hpp"
-#include "http/percent_encoding.hpp"
 #include "model/addresses.hpp"
 
 namespace matriarch::actors {
@@ -21,7 +21,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// A cell starts a node at once and removes it within 30 s, PostgreSQL's clean end included.
+// A cell starts a node at once and removes it within 30 s, its clean end included.
 constexpr std::chrono::milliseconds start_time = model::start_timeout;
 constexpr std::chrono::milliseconds removal_time = 40s;
 constexpr std::chrono::milliseconds sessions_time = 5s;
@@ -39,9 +39,9 @@ constexpr caf::timespan listing_pause = 1min;
 constexpr std::chrono::milliseconds listing_time = 5s;
 // A key is made in a millisecond.
 constexpr std::chrono::milliseconds certificate_time = 5s;
-// PostgreSQL is started for each plan of a piece in turn, which takes some hundredths of a second.
+// A server is started for each plan of a piece in turn, which takes some hundredths of a second.
 constexpr std::chrono::milliseconds judging_time = 30s;
-// What is installed on a cell changes rarely, and a change of PostgreSQL's version is seen at once. Where
+// What is installed on a cell changes rarely, and a change of the engine's version is seen at once. Where
 // a plan has a fault somebody may be waiting for the cell to be put right.
 constexpr caf::timespan judging_pause = 1h;
 constexpr caf::timespan judging_pause_with_faults = 1min;
@@ -203,8 +203,8 @@ private:
 
   base::outgoing removal_of(const model::listed_node& node, const std::string& fleet) const {
     // Plan and service ids come from the catalog, whose ids may hold any character.
-    auto url = node_path(node.node_id) + "?service_id=" + http::percent_encoded(node.service_id)
-               + "&plan_id=" + http::percent_encoded(node.plan_id);
+    auto url = node_path(node.node_id) + "?service_id=" + base::percent_encoded(node.service_id)
+               + "&plan_id=" + base::percent_encoded(node.plan_id);
     auto what = request("DELETE", std::move(url), node.scope, fleet);
     what.timeout = removal_time;
     json::document body;
@@ -322,7 +322,7 @@ private:
   void send(order next) {
     auto done = [this, owed = next.owed, starts = next.rule == judge_start](cell_answer said) {
       // An earlier cell says it in its list only, and an answer can be lost.
-      if (starts && reachable_.value_or(false) && said.at.postgresql.empty())
+      if (starts && reachable_.value_or(false) && said.at.database.empty())
         ask_listing_soon();
       answer(owed, std::move(said));
     };
@@ -375,7 +375,7 @@ private:
       body.SetObject();
       json::add(body, "certificate", *made, body);
       json::add(body, "authorities", by->trusted(now), body);
-      json::add(body, "patroni_tls", certificates_.board->patroni_tls.load(), body);
+      json::add(body, "patroni_tls", certificates_.board->control_tls.load(), body);
       hand_over(whom, json::text_of(body), then);
     });
   }
@@ -476,8 +476,9 @@ private:
     } else if (auto parsed = json::parse(came.body); came.status == 200 && parsed.ok()) {
       seen.capacity = static_cast<int>(json::integer_member(*parsed, "capacity"));
       seen.fencing = json::string_member(*parsed, "fencing");
-      seen.patroni_tls = is_set(*parsed, "patroni_tls");
-      version = json::string_member(*parsed, "postgresql");
+      seen.control_tls = is_set(*parsed, "patroni_tls");
+      if (plans_)
+        version = json::string_member(*parsed, plans_->engine->name());
     }
     if (seen.reachable != reachable_) {
       reachable_ = seen.reachable;
@@ -486,7 +487,7 @@ private:
       else
         spdlog::warn("cell {} cannot be reached and is tried again: {}", cell_.guid, seen.why);
     }
-    note_postgresql(seen.reachable, version);
+    note_engine(seen.reachable, version);
     // At once when it is back, for it may bring what was removed meanwhile.
     if (!seen.reachable)
       list_at_ = {};
@@ -501,27 +502,27 @@ private:
 
   void tell_health() {
     auto told = seen_;
-    told.postgresql = postgresql_;
+    told.engine_version = engine_version_;
     told.plan_faults = plan_faults_;
     self_->send(directory_, std::move(told));
   }
 
-  // -- its PostgreSQL -----------------------------------------------------------------------------
+  // -- its engine ---------------------------------------------------------------------------------
 
-  /// A cell that is back may have been given another PostgreSQL, or one that answers this.
-  void note_postgresql(bool reachable, const std::string& version) {
-    if (!plans_ || plans_->empty() || judging_)
+  /// A cell that is back may have been given another version of the engine, or answer this by now.
+  void note_engine(bool reachable, const std::string& version) {
+    if (!plans_ || plans_->plans.empty() || judging_)
       return;
     if (!reachable)
       judge_at_ = {};
     else if (self_->clock().now() >= judge_at_ || (!version.empty() && version != asked_about_)) {
       asked_about_ = version;
-      ask_postgresql();
+      ask_engine();
     }
   }
 
-  void ask_postgresql() {
-    questions_ = questions_about(*plans_);
+  void ask_engine() {
+    questions_ = questions_about(plans_->plans);
     answers_ = {};
     answers_.unjudged = std::move(questions_.left_out);
     answered_ = 0;
@@ -532,7 +533,7 @@ private:
   void ask_about_next() {
     base::outgoing what;
     what.verb = "PUT";
-    what.url = "/v2/postgresql";
+    what.url = "/v2/" + std::string{plans_->engine->name()};
     what.headers = {{"Content-Type", "application/json"}};
     what.username = cell_.username;
     what.password = cell_.password;
@@ -545,9 +546,9 @@ private:
   /// Earlier cells, and those of another make, say nothing of it: nothing speaks against their nodes.
   void note_judgement(const base::outcome& came) {
     const auto& asked = questions_.pieces[answered_];
-    auto said = came.status == 200 ? judgement_in(came.body, asked, *plans_) : std::nullopt;
+    auto said = came.status == 200 ? judgement_in(came.body, asked, plans_->plans) : std::nullopt;
     if (said) {
-      answers_.postgresql = said->postgresql;
+      answers_.engine_version = said->engine_version;
       std::ranges::move(said->faults, std::back_inserter(answers_.faults));
       std::ranges::move(said->unjudged, std::back_inserter(answers_.unjudged));
     } else if (came.status == 400) {
@@ -560,8 +561,8 @@ private:
     if (++answered_ < questions_.pieces.size())
       return ask_about_next();
     judging_failure_.clear();
-    if (!answers_.postgresql.empty())
-      postgresql_ = answers_.postgresql;
+    if (!answers_.engine_version.empty())
+      engine_version_ = answers_.engine_version;
     take_faults(std::move(answers_.faults));
     take_unjudged(std::move(answers_.unjudged));
     settle_judging(plan_faults_.empty() ? judging_pause : judging_pause_with_faults);
@@ -570,15 +571,14 @@ private:
   /// The cell has not answered it.
   void end_judging(const base::outcome& came) {
     if (came.status == 404 || came.status == 405) {
-      postgresql_.clear();
+      engine_version_.clear();
       plan_faults_.clear();
       judging_failure_.clear();
       return settle_judging(judging_pause);
     }
     auto why = came.status == 0 ? came.error : description_in(came);
     if (why != judging_failure_)
-      spdlog::warn("cell {} does not say which plans its PostgreSQL starts with: {}", cell_.guid,
-                   why);
+      spdlog::warn("cell {} does not say which plans its nodes start with: {}", cell_.guid, why);
     judging_failure_ = why;
     settle_judging(judging_retry_pause);
   }
@@ -670,9 +670,9 @@ private:
   std::deque<bearer> to_renew_; ///< the first is being renewed
   std::size_t under_way_ = 0;
   std::optional<bool> reachable_;
-  cell_health seen_;        ///< as last seen, without what is said of PostgreSQL
-  std::string asked_about_; ///< the version that the cell's health said when it was asked last
-  std::string postgresql_;  ///< the version that it said then
+  cell_health seen_;           ///< as last seen, without what is said of its engine
+  std::string asked_about_;    ///< the version that the cell's health said when it was asked last
+  std::string engine_version_; ///< the version that it said then
   std::vector<model::plan_fault> plan_faults_;
   std::vector<plan_unjudged> unjudged_;   ///< as last logged
   plan_questions questions_;              ///< as last asked

@@ -41,12 +41,16 @@ struct certification {
   }
 };
 
-/// All plans, whose settings each cell compares with its PostgreSQL.
-using plans_to_judge = std::shared_ptr<const std::vector<model::plan_settings>>;
+/// All plans of an engine, whose settings each cell judges.
+struct judged_plans {
+  const model::engine* engine = nullptr;
+  std::vector<model::plan_settings> plans;
+};
+using plans_to_judge = std::shared_ptr<const judged_plans>;
 
 /// Speaks with one cell: a bounded number of orders at a time, each with a time-out, and a question
 /// after its health every few seconds, of which it tells the cell directory, as it does of the plans
-/// that the cell's PostgreSQL does not start with. A node is started with
+/// that the cell's nodes would not start with. A node is started with
 /// a certificate of the fleet's authority, if its cell takes one: the cell makes the key and keeps
 /// it.
 [[nodiscard]] cell_agent_actor spawn_cell_agent(caf::actor_system& system, cell_settings cell,

@@ -174,13 +174,13 @@ private:
     if (seen.reachable) {
       view.capacity = seen.capacity;
       view.fencing = seen.fencing.empty() ? "unknown" : seen.fencing;
-      view.patroni_tls = seen.patroni_tls;
+      view.control_tls = seen.control_tls;
     }
-    view.postgresql = seen.postgresql;
+    view.engine_version = seen.engine_version;
     view.plan_faults = seen.plan_faults;
     not_asked_yet_.erase(seen.guid);
-    lacking_patroni_tls_ += lacks_patroni_tls(view) - lacks_patroni_tls(before);
-    out_.status.patroni_tls = lacking_patroni_tls_ == 0;
+    lacking_control_tls_ += lacks_control_tls(view) - lacks_control_tls(before);
+    out_.status.control_tls = lacking_control_tls_ == 0;
     // Cells are asked all the time, and say the same nearly always.
     if (view.reachable != before.reachable)
       judge();
@@ -191,8 +191,8 @@ private:
   }
 
   /// Those of another make do not say how they fence.
-  static int lacks_patroni_tls(const model::cell_view& view) {
-    return view.fencing != "unknown" && !view.patroni_tls ? 1 : 0;
+  static int lacks_control_tls(const model::cell_view& view) {
+    return view.fencing != "unknown" && !view.control_tls ? 1 : 0;
   }
 
   void note(cell_trust& now) {
@@ -319,7 +319,7 @@ private:
     std::set<const user*> concerned;
     const auto& here = on_cell_[seen.guid].user_of;
     for (const auto& node : seen.nodes) {
-      if (node.at.postgresql.empty())
+      if (node.at.database.empty())
         continue;
       known[node.node_id] = node.at;
       if (auto found = here.find(node.node_id); found != here.end())
@@ -352,9 +352,9 @@ private:
         || !routers_believe_signers())
       return;
     // Nodes that live begin with it when those of all cells can ask them.
-    auto patroni_too = not_asked_yet_.empty() && out_.status.patroni_tls;
+    auto control_too = not_asked_yet_.empty() && out_.status.control_tls;
     for (const auto& node : found->second.certificates)
-      if ((patroni_too && !node.patroni_tls)
+      if ((control_too && !node.control_tls)
           || tls::is_to_be_renewed(node.certificate,
                                    certificates_.hosts_of(node.node_id, node.host), *by,
                                    certificates_.now()))
@@ -618,7 +618,7 @@ private:
   std::set<std::string> forgotten_; ///< cells that an operator has given up
   cell_news news_;                  ///< for the instances, and which of them it is
   std::uint64_t news_number_ = 1;
-  int lacking_patroni_tls_ = 0; ///< of the cells that are of our make
+  int lacking_control_tls_ = 0; ///< of the cells that are of our make
   caf::actor_clock::time_point gathered_at_;
   std::vector<seeker> seeking_;                  ///< in the order in which they asked
   std::map<std::string, caf::actor_addr> turns_; ///< by the cluster's scope

@@ -33,7 +33,7 @@ struct lag_answer {
   std::string why;
 };
 
-/// A role as it shall be. Its password reaches PostgreSQL as a SCRAM verifier only.
+/// A role as it shall be. Its password need not reach the database itself.
 struct wanted_role {
   model::credentials who;
   bool read_only = false;
@@ -154,7 +154,7 @@ struct settings_answer {
   bool ok = false;
   std::string digest = {}; ///< the value of model::settings_mark, or empty
   std::string why = {};
-  /// What PostgreSQL marks as waiting for a restart is all as it runs already.
+  /// What is marked as waiting for a restart is all as it runs already.
   bool marked_in_vain = false;
 };
 

@@ -152,9 +152,9 @@ struct status_board {
   /// etcd's revision at which routers were told of it, by this broker or by one before; 0 while that
   /// is not known.
   std::atomic<std::int64_t> authority_told_at{0};
-  /// Whether nodes are made whose Patroni speaks TLS: not while some cell has an agent of an earlier
+  /// Whether nodes are made that are asked by TLS: not while some cell has an agent of an earlier
   /// release, whose nodes could not ask them.
-  std::atomic<bool> patroni_tls{true};
+  std::atomic<bool> control_tls{true};
   /// Why this broker must never act; empty if it may.
   std::atomic<std::shared_ptr<const std::string>> must_not_act{
       std::make_shared<const std::string>()};

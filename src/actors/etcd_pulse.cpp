@@ -13,7 +13,7 @@ namespace {
 using namespace std::chrono_literals;
 namespace keys = store::keys;
 
-// A thirtieth of what Patroni writes for ten clusters, and soon enough for a person who looks.
+// A thirtieth of what the nodes of ten clusters write, and soon enough for a person who looks.
 constexpr caf::timespan pause = 3s;
 // etcd's own time-outs are shorter: an answer always comes.
 constexpr caf::timespan patience = 10s;

@@ -34,7 +34,7 @@ constexpr std::size_t most_lingering_removals = 2;
 // of one that is only late, as on a busy machine.
 constexpr caf::timespan pause_when_unmade = 1s;
 constexpr caf::timespan tell_unmade_after = 5s;
-// PostgreSQL refuses a role well below that where nothing is in its way, and an order waits 600 ms for
+// A database refuses a user well below that where nothing is in its way, and an order waits 600 ms for
 // replicas that are behind. Nobody logs in a second after.
 constexpr caf::timespan refused_by_cells_after = 750ms;
 // A cell ends sessions for 12 s after such an order, those too that were about to log in.
@@ -49,7 +49,7 @@ constexpr caf::timespan longest_wait = 25s;
 // etcd takes 128 operations in a transaction; the record may be one of them.
 constexpr std::size_t most_settled_at_once = 100;
 
-/// A user name that no other binding ever had or will have, well below PostgreSQL's 63 bytes.
+/// A user name that no other binding ever had or will have, well below the 63 bytes that some take.
 std::string role_name(std::string id) {
   std::erase(id, '-');
   return "binding_" + id;
@@ -59,7 +59,7 @@ bool is_new_reader(const model::binding& one) {
   return one.read_only && one.phase == model::binding_phase::creating;
 }
 
-/// In PostgreSQL's words: a session has let somebody in, and left too few locks to do anything.
+/// In the database's words: a session has let somebody in, and left too few locks to do anything.
 bool lacks_locks(const std::string& why) {
   return why.find("out of shared memory") != std::string::npos;
 }
@@ -501,8 +501,8 @@ std::set<std::string> instance_bindings::that_let_in(const std::set<std::string>
   return nodes;
 }
 
-/// What PostgreSQL itself is to do can be held up by whoever lives in it, by a replica's replay, and by
-/// the want of a leader: a line in pg_hba.conf cannot.
+/// What the database itself is to do can be held up by whoever lives in it, by a replica's replay, and by
+/// the want of a leader: what a cell refuses cannot.
 void instance_bindings::have_refused_by_cells() {
   auto now = keeper_.self()->clock().now();
   auto roles = record().desired.exists ? to_be_refused() : std::set<std::string>{};
@@ -652,7 +652,7 @@ void instance_bindings::ask(state_of_roles wanted) {
       ->request(keeper_.engine().actor, database_patience, std::move(order))
       .then([done](const role_answer& said) { done(said); },
             [done](const caf::error&) {
-              done({false, "PostgreSQL did not answer in time"});
+              done({false, "the database did not answer in time"});
             });
 }
 
@@ -716,7 +716,7 @@ void instance_bindings::ask_for_removal(const std::string& role) {
       ->request(keeper_.engine().actor, database_patience, std::move(order))
       .then([done](const role_removal_answer& said) { done(said); },
             [done](const caf::error&) {
-              done({false, "PostgreSQL did not answer in time"});
+              done({false, "the database did not answer in time"});
             });
 }
 

@@ -33,7 +33,7 @@ protected:
 };
 
 /// The bindings of one instance, as part of its actor: their records in etcd are the desired state
-/// of PostgreSQL's roles.
+/// of the database's users.
 ///
 /// A bind writes the binding as `creating`, an unbind as `removing`. tend() compares what the roles
 /// shall be with what the leader was last made to have, and asks the database actor to make them so
@@ -216,9 +216,9 @@ private:
     caf::timespan pause{0}; ///< before it
   };
   model::rare_map<std::string, next_try> remove_again_; ///< what lingers
-  model::rare_set<std::string> refused_; ///< by PostgreSQL itself, as a leader has said
+  model::rare_set<std::string> refused_; ///< by the database itself, as a leader has said
   std::string refused_by_;               ///< which leader, of which timeline
-  /// What cells are asked to refuse, while PostgreSQL does not.
+  /// What cells are asked to refuse, while the database does not.
   struct refusals {
     model::rare_map<std::string, caf::actor_clock::time_point>
         since;                             ///< each role has been to be refused

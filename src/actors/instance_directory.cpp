@@ -200,7 +200,7 @@ private:
     for (const auto& c : changed.changes) {
       service_key key{c.entry.key};
       auto scope = name_of_scope_.find(key.first);
-      // A record or a binding stands under the name, everything of Patroni's under the scope.
+      // A record or a binding stands under the name, everything of the nodes' under the scope.
       bool own = key.rest == "state" || key.rest.starts_with("bindings/");
       const auto& name = own || scope == name_of_scope_.end() ? key.first : scope->second;
       if (!instances_.contains(name) && key.rest == "state") {

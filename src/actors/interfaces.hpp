@@ -22,7 +22,7 @@ using store_actor = caf::typed_actor<
     caf::replies_to<admit_user>::with<user_answer>,
     caf::replies_to<dismiss_user>::with<user_answer>>;
 
-/// Outgoing HTTP: the cells' API and Patroni's REST API.
+/// Outgoing HTTP: the cells' API and that of nodes.
 using http_actor = caf::typed_actor<
     /// Makes one request; answers always, at the latest after the request's own time-out.
     caf::replies_to<base::outgoing>::with<base::outcome>>;

@@ -87,7 +87,7 @@ struct removal_order {
   store::revision at = 0;
   std::string fleet;
 };
-/// Refuse these roles at a node without its PostgreSQL's knowing them revoked, and tell what is open of them
+/// Refuse these users at a node that may not know them revoked yet, and tell what is open of them
 /// to end: a session can hold what keeps everybody else out. Nobody waits for it, and sessions that come later
 /// are ended for some seconds only; whoever sent it sees when it gets in, and asks again until then.
 struct sessions_order {
@@ -128,9 +128,9 @@ struct cell_health {
   bool reachable = false;
   int capacity = 0;
   std::string fencing;
-  std::string why;             ///< why it is not reachable
-  bool patroni_tls = false;    ///< its agent can have Patroni speak TLS
-  std::string postgresql = {}; ///< the version, as the cell has said it last
+  std::string why;                 ///< why it is not reachable
+  bool control_tls = false;        ///< its agent can have nodes be asked by TLS
+  std::string engine_version = {}; ///< as the cell has said it last
   std::vector<model::plan_fault> plan_faults = {};
 };
 /// How far the way to a cell can be trusted, for the operator.
@@ -144,13 +144,13 @@ struct cell_trust {
 struct cell_listing {
   std::string guid;
   std::vector<model::listed_node> nodes;
-  /// What a node shows to PostgreSQL's clients.
+  /// What a node shows to clients.
   struct shown {
     std::string node_id;
     std::string scope;
     std::string host; ///< its own address
     std::string certificate;
-    bool patroni_tls = false; ///< its Patroni has been told to show it
+    bool control_tls = false; ///< it has been told to show it where it is asked, too
   };
   std::vector<shown> certificates =
       {}; ///< of those nodes whose certificates are the fleet's affair
@@ -250,7 +250,7 @@ struct routes_wanted {
 
 // -- etcd's users ---------------------------------------------------------------------------------
 
-/// Let this user, made if it is not there, write Patroni's keys of a scope and no others.
+/// Let this user, made if it is not there, write a scope's own keys and no others.
 struct admit_user {
   std::string scope;
   model::credentials who;

@@ -10,7 +10,7 @@ namespace matriarch::actors {
 
 namespace {
 
-// PostgreSQL is started for each plan in turn, which takes some hundredths of a second, and the cell has
+// A server is started for each plan in turn, which takes some hundredths of a second, and the cell has
 // half a minute.
 constexpr std::size_t most_plans = 50;
 // What a cell takes.
@@ -93,7 +93,7 @@ std::optional<plan_judgement> judgement_in(std::string_view answer, const plan_q
   if (faults == nullptr || !faults->IsObject())
     return std::nullopt;
   plan_judgement all;
-  all.postgresql = one_line(json::string_member(*parsed, "version"), longest_quote);
+  all.engine_version = one_line(json::string_member(*parsed, "version"), longest_quote);
   const auto* unjudged = json::member(*parsed, "unjudged");
   for (const auto& plan : plans) {
     if (std::ranges::find(asked.plan_ids, plan.plan_id) == asked.plan_ids.end())

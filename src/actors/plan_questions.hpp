@@ -9,10 +9,10 @@
 #include "model/fitness.hpp"
 #include "model/observation.hpp"
 
-/// What a cell is asked about the catalog's plans, which its PostgreSQL reads, and what it answers.
+/// What a cell is asked about the catalog's plans, which its engine reads, and what it answers.
 namespace matriarch::actors {
 
-/// A body of `PUT /v2/postgresql`, and whose plans' settings are in it.
+/// A body of `PUT /v2/<engine>`, and whose plans' settings are in it.
 struct plan_question {
   std::string body;
   std::vector<std::string> plan_ids;
@@ -37,7 +37,7 @@ struct plan_questions {
 inline constexpr std::size_t longest_judgement = 1024 * 1024;
 
 struct plan_judgement {
-  std::string postgresql; ///< its version
+  std::string engine_version;
   std::vector<model::plan_fault> faults;
   std::vector<plan_unjudged> unjudged;
 };

@@ -99,7 +99,7 @@ void rights_keeper::ask(subject of) {
       ->request(keeper_.engine().actor, caf::infinite, std::move(order))
       .then([done](const rights_answer& said) { done(said); },
             [done](const caf::error&) {
-              done({false, "PostgreSQL did not answer in time"});
+              done({false, "the database did not answer in time"});
             });
 }
 

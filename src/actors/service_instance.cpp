@@ -201,7 +201,7 @@ private:
             {n.node_id,
              n.cell,
              around_.living.seen.members.contains(n.node_id),
-             {n.address.value_or(""), n.patroni_address, n.certified, n.patroni_certified}});
+             {n.address.value_or(""), n.control_address, n.certified, n.control_certified}});
     return all;
   }
 
@@ -219,7 +219,8 @@ private:
       bindings_.learn(entry, erased);
     } else if (known() && entry.key.starts_with(keys::members(known()->living.scope))) {
       auto node_id = entry.key.substr(keys::members(known()->living.scope).size());
-      auto seen = erased ? result<model::member>{failure{""}} : store::decode_member(entry.value);
+      auto seen = erased ? result<model::member>{failure{""}}
+                         : keeper_.engine().decisions->member_in(entry.value);
       if (seen.ok() && is_kept(node_id)) {
         note_address(node_id, *seen, entry);
         judge_member(node_id, *seen);
@@ -241,7 +242,7 @@ private:
       }
     } else if (known() && entry.key == keys::sync(known()->living.scope)) {
       around_.living.seen.synchronous =
-          erased ? std::set<std::string>{} : store::decode_sync(entry.value);
+          erased ? std::set<std::string>{} : keeper_.engine().decisions->standbys_in(entry.value);
     } else if (known() && entry.key == keys::initialize(known()->living.scope)) {
       initialized_at_ = erased ? 0 : entry.mod_revision;
       bootstrap_ = {};
@@ -318,7 +319,8 @@ private:
   void judge_member(const std::string& node_id, model::member now) {
     const auto* listed = known() ? known()->living.find_node(node_id) : nullptr;
     auto judged = model::judge_addresses(
-        now, listed, listed != nullptr ? origin_of(listed->cell) : model::cell_origin{});
+        now, listed, listed != nullptr ? origin_of(listed->cell) : model::cell_origin{},
+        *keeper_.engine().decisions);
     auto said = said_.find(node_id);
     if (!judged.doubt.empty() && (said == said_.end() || said->second.doubt != judged.doubt))
       spdlog::warn("instance {}: {}", name(), judged.doubt);
@@ -709,11 +711,8 @@ private:
     auto add = [&](std::string_view which, const std::string& username) {
       values.secrets[which] = {username, setup_->outside.new_password()};
     };
-    add(model::secret_name::admin, "pgadmin");
-    add(model::secret_name::superuser, "postgres");
-    add(model::secret_name::application, "appuser");
-    add(model::secret_name::replication, "replicator");
-    add(model::secret_name::patroni, "patroni");
+    for (const auto& one : keeper_.engine().decisions->secrets())
+      add(one.name, std::string{one.username});
     // etcd's users are named like the scopes that they may write.
     if (setup_->etcd_users)
       add(model::secret_name::etcd, "scope-" + model::scope_of(name(), 1));
@@ -1171,7 +1170,7 @@ private:
       switch (said.is) {
       case cell_answer::kind::done:
         around_.living.confirmed_started.insert(id);
-        if (!said.at.postgresql.empty())
+        if (!said.at.database.empty())
           around_.living.registered[id] = said.at;
         break;
       case cell_answer::kind::unsent:
@@ -1371,7 +1370,7 @@ private:
       if (auto by = setup_->out->status.authority.load())
         what.tls.authority_text = by->trusted(setup_->outside.now());
     }
-    auto login = known()->living.secret_of(model::secret_name::patroni);
+    auto login = known()->living.secret_of(model::secret_name::control);
     what.username = std::move(login.username);
     what.password = std::move(login.password);
     what.max_answer_bytes = longest_of_patroni;

@@ -65,7 +65,7 @@ worker::behavior_type behave_as_store(worker::stateful_pointer<store_state> self
         auto owed = self->make_response_promise<user_answer>();
         etcd->admit_user(what.who.username, what.who.password,
                          {store::keys_below(store::keys::everything_of(what.scope))},
-                         store::written_by_patroni(what.scope),
+                         store::written_by_nodes(what.scope),
                          answer_of_user(answer_to(self->state.users.add(owed))));
         return owed;
       },

@@ -5,9 +5,9 @@
 #include <ostream>
 
 #include "base/json.hpp"
+#include "base/percent_encoding.hpp"
 #include "cli/command_line.hpp"
 #include "cli/tables.hpp"
-#include "http/percent_encoding.hpp"
 
 namespace matriarch::cli {
 
@@ -102,7 +102,7 @@ int service_status(const broker_access& broker, const std::string& id, bool as_j
   const std::string all = "/admin/service_instances";
   if (id.empty())
     return show(broker, {"GET", all, patience, instances_table}, as_json, out, err);
-  return show(broker, {"GET", all + "/" + http::percent_encoded(id), patience, instance_details},
+  return show(broker, {"GET", all + "/" + base::percent_encoded(id), patience, instance_details},
               as_json, out, err);
 }
 
@@ -117,7 +117,7 @@ int show_routers(const broker_access& broker, bool as_json, std::ostream& out, s
 int forget_cell(const broker_access& broker, const std::string& cell, bool as_json,
                 std::ostream& out, std::ostream& err) {
   return show(broker,
-              {"POST", "/admin/cells/" + http::percent_encoded(cell) + "/forget",
+              {"POST", "/admin/cells/" + base::percent_encoded(cell) + "/forget",
                patience_of_removals, forgotten_lines},
               as_json, out, err);
 }
@@ -131,7 +131,7 @@ int remove_orphan(const broker_access& broker, const std::string& cell, const st
   return show(
       broker,
       {"DELETE",
-       "/admin/orphans/" + http::percent_encoded(cell) + "/" + http::percent_encoded(node_id),
+       "/admin/orphans/" + base::percent_encoded(cell) + "/" + base::percent_encoded(node_id),
        patience_of_removals, removal_line},
       as_json, out, err);
 }

@@ -74,11 +74,13 @@ std::vector<actors::cell_settings> cells_of(const config::broker_config& from) {
 }
 
 actors::plans_to_judge plans_of(const model::catalog& catalog) {
-  std::vector<model::plan_settings> plans;
+  // Those of the first engine: cells judge no others yet.
+  actors::judged_plans judged{&cli::known_engines().usual(), {}};
   for (const auto& service : catalog.services)
     for (const auto& plan : service.plans)
-      plans.push_back({plan.id, plan.provision.settings});
-  return std::make_shared<const std::vector<model::plan_settings>>(std::move(plans));
+      if (plan.provision.engine == judged.engine->name())
+        judged.plans.push_back({plan.id, plan.provision.settings});
+  return std::make_shared<const actors::judged_plans>(std::move(judged));
 }
 
 http::credential_set credentials_of(const std::vector<config::login>& from) {
@@ -177,13 +179,13 @@ public:
               system_, setup(), [&ended](std::string why) { ended.fail(std::move(why)); });
         }()),
         desk_(published_, outside_, actors_->edge()),
-        server_(
-            server_options(),
-            http::make_routes({settings_.catalog, credentials_of(settings_.broker.users),
-                               credentials_of(settings_.broker.admins), settings_.broker.strict,
-                               settings_.broker.advertise_host, hosts_of(settings_.etcd),
-                               derived_.audit, settings_.broker.trusted_proxies, cli::host_name()},
-                              desk_)) {}
+        server_(server_options(),
+                http::make_routes({settings_.catalog, credentials_of(settings_.broker.users),
+                                   credentials_of(settings_.broker.admins), settings_.broker.strict,
+                                   settings_.broker.advertise_host, hosts_of(settings_.etcd),
+                                   derived_.audit, settings_.broker.trusted_proxies,
+                                   cli::host_name(), &cli::known_engines()},
+                                  desk_)) {}
 
   /// Binds before anything is done: the listening socket proves that no earlier broker of this
   /// address is left on this machine.

@@ -42,11 +42,11 @@ std::future<base::outcome> ask(base::event_loop& loop, const actors::cell_settin
 }
 
 std::future<base::outcome> ask(base::event_loop& loop, const actors::cell_settings& cell,
-                               const actors::plan_question& about,
+                               const model::engine& engine, const actors::plan_question& about,
                                const std::string& fleets_authority) {
   base::outgoing what;
   what.verb = "PUT";
-  what.url = "/v2/postgresql";
+  what.url = "/v2/" + std::string{engine.name()};
   what.headers = {{"Content-Type", "application/json"}};
   what.timeout = judging_time;
   what.max_answer_bytes = actors::longest_judgement;
@@ -137,17 +137,17 @@ std::string words_for(const model::catalog& catalog, const std::string& plan_id)
   return "plan " + plan_id;
 }
 
-/// What one cell's PostgreSQL says of all plans, a piece after the other.
+/// What one cell says of all plans, a piece after the other.
 base::findings plans_on(base::event_loop& loop, const actors::cell_settings& cell,
-                        const model::catalog& catalog,
-                        const std::vector<model::plan_settings>& plans,
+                        const model::catalog& catalog, const actors::judged_plans& judged,
                         const actors::plan_questions& questions, const std::string& authority) {
   constexpr std::size_t longest_answer = 200;
   base::findings found;
   std::string version;
   for (const auto& piece : questions.pieces) {
-    auto came = ask(loop, cell, piece, authority).get();
-    auto said = came.status == 200 ? actors::judgement_in(came.body, piece, plans) : std::nullopt;
+    auto came = ask(loop, cell, *judged.engine, piece, authority).get();
+    auto said =
+        came.status == 200 ? actors::judgement_in(came.body, piece, judged.plans) : std::nullopt;
     if (!said) {
       auto why =
           came.status == 0 ? came.error
@@ -157,7 +157,7 @@ base::findings plans_on(base::event_loop& loop, const actors::cell_settings& cel
       found.doubt("plans", fmt::format("{} plans are not judged ({})", piece.plan_ids.size(), why));
       continue;
     }
-    version = said->postgresql;
+    version = said->engine_version;
     for (const auto& fault : said->faults)
       for (const auto& words : fault.words)
         found.fault("plans",
@@ -167,7 +167,8 @@ base::findings plans_on(base::event_loop& loop, const actors::cell_settings& cel
                                        words_for(catalog, one.plan_id), one.words));
   }
   if (found.all().empty() && !questions.pieces.empty())
-    found.good("plans", fmt::format("all {} start with PostgreSQL {}", plans.size(), version));
+    found.good("plans", fmt::format("all {} start with {} {}", judged.plans.size(),
+                                    judged.engine->title(), version));
   return found;
 }
 
@@ -183,9 +184,9 @@ void note(base::findings& all, const base::findings::finding& one, std::string s
 
 /// What several cells say alike is told once, with their names.
 void look_at_plans(const model::catalog& catalog, const std::vector<actors::cell_settings>& cells,
-                   const std::vector<model::plan_settings>& plans, const std::string& authority,
+                   const actors::judged_plans& judged, const std::string& authority,
                    base::findings& found) {
-  auto questions = actors::questions_about(plans);
+  auto questions = actors::questions_about(judged.plans);
   for (const auto& one : questions.left_out)
     found.doubt("plans", fmt::format("{} is not judged in all: {}", words_for(catalog, one.plan_id),
                                      one.words));
@@ -193,7 +194,7 @@ void look_at_plans(const model::catalog& catalog, const std::vector<actors::cell
   std::vector<std::future<base::findings>> asked;
   for (const auto& cell : cells)
     asked.push_back(std::async(std::launch::async, [&] {
-      return plans_on(loop, cell, catalog, plans, questions, authority);
+      return plans_on(loop, cell, catalog, judged, questions, authority);
     }));
   std::vector<std::pair<base::findings::finding, std::vector<std::string>>> alike;
   for (std::size_t i = 0; i < cells.size(); ++i) {
@@ -214,7 +215,7 @@ void look_at_plans(const model::catalog& catalog, const std::vector<actors::cell
 
 base::findings check(const config::broker_config& config,
                      const std::vector<actors::cell_settings>& cells,
-                     const std::vector<model::plan_settings>& all_plans) {
+                     const actors::judged_plans& all_plans) {
   base::findings found;
   std::size_t plans = 0;
   for (const auto& service : config.catalog.services)

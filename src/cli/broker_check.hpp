@@ -9,11 +9,11 @@
 namespace matriarch::broker {
 
 /// Whether a broker with this configuration could serve: its address, etcd, whether its cells answer
-/// as those that are configured, and whether their PostgreSQL starts with the catalog's plans. Changes
+/// as those that are configured, and whether their nodes would start with the catalog's plans. Changes
 /// nothing, and looks at no cell if etcd does not answer. Blocks, for some seconds at most, and for
 /// half a minute a cell and fifty plans at worst.
 [[nodiscard]] base::findings check(const config::broker_config& config,
                                    const std::vector<actors::cell_settings>& cells,
-                                   const std::vector<model::plan_settings>& plans);
+                                   const actors::judged_plans& plans);
 
 } // namespace matriarch::broker

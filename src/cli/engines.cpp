@@ -13,8 +13,8 @@ const model::engines& known_engines() {
 }
 
 std::vector<const actors::engine*> engines_of_actors() {
-  static const engines::postgresql::engine postgresql;
-  return {&postgresql};
+  static const engines::postgresql::engine first;
+  return {&first};
 }
 
 const cell::engine_kind& kind_of_nodes() {

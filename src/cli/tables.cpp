@@ -57,13 +57,13 @@ std::string operation_of(const json::value& instance, bool with_description = fa
   return text.empty() ? "-" : text;
 }
 
-/// Patroni says master or primary, depending on its version; people say leader.
+/// A member says master or primary; people say leader.
 std::string role_of(const json::value& node) {
   const auto role = shown(node, "role");
   return role == "master" || role == "primary" ? "leader" : role;
 }
 
-/// What Patroni says of the member; before and after that, what the broker is doing with the node.
+/// What it says of itself; before and after that, what the broker is doing with the node.
 std::string state_of(const json::value& node) {
   const auto phase = json::string_member(node, "phase");
   const auto state = json::string_member(node, "state");
@@ -95,7 +95,7 @@ std::string port_of(const json::value& instance, std::string_view which = "alloc
   return port == 0 ? "-" : std::to_string(port);
 }
 
-/// `synchronous on, max_connections 200`: those of that name that are not Patroni's defaults.
+/// `synchronous on, max_connections 200`: those of that name that are not the defaults.
 std::string settings_of(const json::value& instance, std::string_view name) {
   const auto* settings = json::member(instance, name);
   if (settings == nullptr || !settings->IsObject())

@@ -36,7 +36,7 @@ json::value node_json(const model::node& n, const model::cluster_view& seen,
   json::add(object, "health", model::health_in_words(seen, n.node_id), owner);
   if (n.address) {
     json::add(object, "address", *n.address, owner);
-    json::add(object, "patroni_address", n.patroni_address, owner);
+    json::add(object, "patroni_address", n.control_address, owner);
   }
   if (found != seen.members.end()) {
     json::add(object, "conn_url", found->second.conn_url, owner);
@@ -158,7 +158,7 @@ response cells(const std::vector<model::cell_view>& all) {
     json::add(object, "capacity", cell.capacity, body);
     json::add(object, "fencing", cell.fencing, body);
     json::add(object, "tls", cell.tls, body);
-    json::add(object, "postgresql", cell.postgresql, body);
+    json::add(object, "postgresql", cell.engine_version, body);
     json::value faults{rapidjson::kArrayType};
     for (const auto& one : cell.plan_faults) {
       json::value entry{rapidjson::kObjectType};

@@ -3,7 +3,6 @@
 #include "base/json.hpp"
 #include "base/times.hpp"
 #include "http/osb_answers.hpp"
-#include "http/percent_encoding.hpp"
 #include "model/acceptance.hpp"
 #include "model/names.hpp"
 
@@ -11,35 +10,9 @@ namespace matriarch::http::osb {
 
 namespace {
 
-// The database that a new cluster's application user owns; `matriarch cell` makes it.
-constexpr const char* database_name = "db";
-
-/// What applications need to reach a database as that user. Every character of a name or a password
-/// is safe in the URIs.
 json::value credentials_json(const model::credentials& user, const binding_view& shown, int port,
                              json::document& owner) {
-  const auto& host = shown.host;
-  bool is_ipv6 = host.find(':') != std::string::npos;
-  auto place =
-      (is_ipv6 ? "[" + host + "]" : host) + ":" + std::to_string(port) + "/" + database_name;
-  auto name = percent_encoded(user.username);
-  auto password = percent_encoded(user.password);
-  json::value object{rapidjson::kObjectType};
-  // Some drivers' registries know this scheme alone.
-  json::add(object, "uri", "postgresql://" + name + ":" + password + "@" + place, owner);
-  json::add(object, "jdbcUrl",
-            "jdbc:postgresql://" + place + "?user=" + name + "&password=" + password, owner);
-  // Libraries that read bindings by themselves look for one or the other of these names.
-  for (const auto* name_of_host : {"host", "hostname"})
-    json::add(object, name_of_host, host, owner);
-  json::add(object, "port", port, owner);
-  for (const auto* name_of_database : {"name", "database", "dbname"})
-    json::add(object, name_of_database, database_name, owner);
-  json::add(object, "username", user.username, owner);
-  json::add(object, "password", user.password, owner);
-  if (!shown.authority.empty())
-    json::add(object, "ca_certificate", shown.authority, owner);
-  return object;
+  return shown.engine.credentials_of({user, shown.host, port, shown.authority}, owner);
 }
 
 /// The superuser's part of a binding's credentials.

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "http/server.hpp"
+#include "model/engine.hpp"
 #include "model/observation.hpp"
 #include "model/requests.hpp"
 
@@ -13,7 +14,8 @@ namespace matriarch::http::osb {
 struct binding_view {
   const model::instance_snapshot& known;
   const model::binding& which;
-  const std::string& host; ///< where the routers are reached
+  const model::engine& engine; ///< what its cluster runs
+  const std::string& host;     ///< where the routers are reached
   /// The certificates of who may have signed what clients are shown there, as PEM.
   std::string authority = {};
   /// Whether the plan lets applications have the superuser.

@@ -163,7 +163,12 @@ osb::binding_view osb_routes::view(const model::instance_snapshot& known,
                                    const model::binding& which) const {
   const auto* service = settings_->catalog.find_service(which.service_id);
   const auto* plan = service == nullptr ? nullptr : service->find_plan(which.plan_id);
-  return {known, which, settings_->advertise_host, desk_.authority(),
+  const auto* engine = settings_->engines->find(known.known.living.engine.text());
+  return {known,
+          which,
+          engine == nullptr ? settings_->engines->usual() : *engine,
+          settings_->advertise_host,
+          desk_.authority(),
           plan != nullptr && plan->provision.superuser_in_bindings};
 }
 

@@ -17,7 +17,7 @@ constexpr std::string_view beginning =
 std::string cluster_schema(std::size_t cell_count) {
   return std::string{beginning} + R"("node-count":{"type":"integer","minimum":1,"maximum":)"
          + std::to_string(cell_count)
-         + R"(,"description":"How many PostgreSQL nodes the cluster has."},)"
+         + R"(,"description":"How many nodes the cluster has."},)"
            R"("cells":{"type":"array","minItems":1,"uniqueItems":true,)"
            R"("items":{"type":"string"},"description":)"
            R"("The guids of the cells that the nodes shall be on."}}})";

@@ -9,6 +9,7 @@
 #include "http/front_desk.hpp"
 #include "http/server.hpp"
 #include "model/catalog.hpp"
+#include "model/engine.hpp"
 #include "model/ip_range.hpp"
 
 namespace matriarch::http {
@@ -33,6 +34,8 @@ struct route_settings {
   std::optional<std::vector<model::ip_range>> trusted_proxies = {};
   /// The name of this machine, on whose own addresses such a router may be.
   std::string machine = {};
+  /// Those that instances may run; they live longer than the service.
+  const model::engines* engines = nullptr;
 };
 
 /// The broker's API: the Open Service Broker routes under `/v2`, the operator's under `/admin`, and

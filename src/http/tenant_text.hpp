@@ -15,7 +15,7 @@ struct host_names {
 /// The host in a URI; empty if there is none.
 [[nodiscard]] std::string_view host_in(std::string_view uri);
 
-/// A description as a user of the platform may read it: libpq, libcurl, etcd, Patroni and cells say
+/// A description as a user of the platform may read it: libraries, etcd, nodes and cells say
 /// in their errors where they were, and that is nobody's concern but the operator's. URLs, IP
 /// addresses, host names with what libpq and libcurl put around them, ports that belong to them and
 /// paths of files and keys become `[address]`; the API's own paths and all else stay.

@@ -85,7 +85,7 @@ struct new_binding_values {
 /// the oldest.
 void forget_ended_bindings(record& known, wall_time now);
 
-/// Whether this instance's PostgreSQL has, or may have, roles of bindings.
+/// Whether this instance's database has, or may have, users of bindings.
 [[nodiscard]] bool has_own_roles(const record& known,
                                  const std::map<std::string, binding>& bindings);
 

@@ -4,10 +4,11 @@
 #include <string>
 #include <string_view>
 
+#include "model/engine.hpp"
 #include "model/observation.hpp"
 #include "model/record.hpp"
 
-/// Where nodes are reached. A member key is written by the node's Patroni, and whoever has the
+/// Where nodes are reached. A member key is written by the node, and whoever has the
 /// superuser of its database has that: what it says of addresses is compared, and never followed.
 namespace matriarch::model {
 
@@ -24,7 +25,7 @@ struct judged_addresses {
   /// Where to connect, in the form of the member key's own URLs. Empty: nowhere.
   std::string conn_url;
   std::string api_url;
-  /// The first with what libpq has to check of the server before it logs in.
+  /// The first with what has to be checked of the server before anybody logs in.
   std::string login_url = {};
   /// To be kept in the record, if it is not what the record has.
   std::optional<node_addresses> learnt = {};
@@ -34,27 +35,16 @@ struct judged_addresses {
 
 /// `listed`: the record's node of that name; nullptr if there is none.
 [[nodiscard]] judged_addresses judge_addresses(const member& announced, const node* listed,
-                                               const cell_origin& cell);
+                                               const cell_origin& cell, const engine& of);
 
+/// Whether it may be a host's name or an IP address. Everything else could mean something in a URL.
+[[nodiscard]] bool is_host(std::string_view text);
+/// Whether it is such a host and a port.
+[[nodiscard]] bool is_place(std::string_view text);
 /// The part of a URL between `//`, or a user name's `@`, and the next `/`.
 [[nodiscard]] std::string_view place_in(std::string_view url);
 /// `10.0.0.1` of `10.0.0.1:5432`, `fd00::1` of `[fd00::1]:5432`.
 [[nodiscard]] std::string_view host_of(std::string_view place);
-/// How libpq reaches one node, in its own words.
-struct login_target {
-  std::string host; ///< whom a certificate has to name
-  std::string port;
-  std::string address = {}; ///< where that is, if the name does not say it
-  std::string sslmode = "prefer";
-  std::string channel_binding = "prefer";
-  /// Whether the server has to show a certificate.
-  [[nodiscard]] bool is_checked() const { return sslmode == "verify-full"; }
-  bool operator==(const login_target&) const = default;
-};
-/// What a login URL says, if that is one host and one port, and nothing but what is to be checked of the
-/// server; else nothing. libpq's own reading of a URL knows lists of hosts, of which each takes its
-/// time, and settings of all kinds.
-[[nodiscard]] std::optional<login_target> login_target_in(std::string_view url);
 /// `host:port`, with brackets around an IPv6 address; empty unless it is both.
 [[nodiscard]] std::string place_of(std::string_view host, std::int64_t port);
 

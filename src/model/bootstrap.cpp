@@ -6,12 +6,12 @@ namespace matriarch::model {
 
 namespace {
 
-/// Its Patroni waits: it has no data, and makes none.
+/// It waits: it has no data, and makes none.
 bool waits(const member& one) {
   return one.state == "stopped" || one.state == "initdb failed";
 }
 
-/// A node without a member's key makes nothing: its Patroni has ended, or has not begun.
+/// A node without a member's key makes nothing: it has ended, or has not begun.
 bool everybody_waits(const record& known, const cluster_view& seen) {
   bool somebody = false;
   for (const auto& n : known.living.nodes)

@@ -8,7 +8,7 @@
 
 /// Whether somebody makes the first data of a new cluster.
 ///
-/// Patroni's nodes race for the key `initialize`; who creates it makes the data, and all others wait
+/// Nodes race for the key `initialize`; who creates it makes the data, and all others wait
 /// for a leader. If etcd's answer to that write is lost, or the winner is gone before it has become
 /// the leader, the key stays, and everybody waits for ever.
 namespace matriarch::model {
@@ -28,11 +28,11 @@ struct bootstrap_verdict {
   std::optional<steady_time> look_again_at;
 };
 
-/// For how long nobody may make the data before the key is taken away. Patroni says in its member's
+/// For how long nobody may make the data before the key is taken away. A node says in its member's
 /// key that it has begun once every `loop_wait`, 10 s by default.
 constexpr duration bootstrap_patience = std::chrono::seconds{30};
 
-/// For how long a node may run while nobody leads. Patroni starts what it has made as a replica if it
+/// For how long a node may run while nobody leads. What it has made is started as a replica if it
 /// loses etcd at the wrong moment, and then waits for the end of a recovery that has none.
 constexpr duration stuck_patience = std::chrono::seconds{60};
 

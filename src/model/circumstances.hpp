@@ -18,7 +18,7 @@ namespace matriarch::model {
 /// What a node said of the settings it has taken up.
 struct node_settings {
   std::string digest;
-  bool pending_restart = false; ///< some of them wait for a restart of its PostgreSQL
+  bool pending_restart = false; ///< some of them wait for its restart
 };
 
 /// What is known of one cluster, by its scope.
@@ -47,11 +47,11 @@ struct cluster_circumstances {
   rare_value<placement> shortage;
   /// What came of the last switchover, if it failed; kept until it may be tried again.
   std::string failed_switchover;
-  /// The digest of the settings that Patroni has confirmed as the cluster's.
+  /// The digest of the settings that have been confirmed as the cluster's.
   std::string configured;
   /// What nodes said of the settings, by node id; forgotten when a node restarts.
   rare_map<std::string, node_settings> settings;
-  /// How often Patroni could not restart nodes with the settings that are being taken up.
+  /// How often nodes could not be restarted with the settings that are being taken up.
   rare_map<std::string, int> failed_restarts;
   /// Of each node that copies a leader, which one led when the copy began.
   rare_map<std::string, std::string> copied_leader;

@@ -28,19 +28,16 @@ struct credentials {
 
 /// The database of a new cluster, which its application user owns.
 inline constexpr const char* application_database = "db";
-/// The one that superusers connect to.
-inline constexpr const char* maintenance_database = "postgres";
 /// In bytes; ours have 36.
 inline constexpr std::size_t longest_node_name = 128;
 
 /// Where a node listens, each `host:port`; empty: not known.
 struct node_addresses {
-  std::string postgresql;
-  std::string patroni; ///< its REST API
-  /// Whether PostgreSQL, and Patroni's REST API by HTTPS, show a certificate of the fleet's authority
-  /// that names the node.
+  std::string database; ///< where clients connect
+  std::string control;  ///< where it is asked and told
+  /// Whether both show a certificate of the fleet's authority that names the node.
   bool certified = false;
-  bool patroni_certified = false;
+  bool control_certified = false;
   bool operator==(const node_addresses&) const = default;
 };
 
@@ -74,14 +71,14 @@ struct node {
   bool left_over = false;
   /// It is a replica that may not know yet who was revoked: it gets no new connections.
   bool held_back = false;
-  /// Where its cell says that PostgreSQL listens, `host:port`: broker and routers connect nowhere
+  /// Where its cell says that clients connect, `host:port`: broker and routers connect nowhere
   /// else. Empty: the cell has not said it yet. Not set: placed before that was kept, and followed
   /// wherever its member key leads until the cell has said it.
   std::optional<std::string> address = {};
-  std::string patroni_address = {}; ///< the same of Patroni's REST API
+  std::string control_address = {}; ///< where it is asked and told
   /// What its cell has said of both: see node_addresses. From then on neither is connected to without.
   bool certified = false;
-  bool patroni_certified = false;
+  bool control_certified = false;
   bool operator==(const node&) const = default;
 };
 
@@ -92,7 +89,7 @@ inline constexpr std::string_view superuser = "superuser";
 inline constexpr std::string_view application =
     "application"; ///< who owns the application database
 inline constexpr std::string_view replication = "replication";
-inline constexpr std::string_view patroni = "patroni"; ///< of Patroni's REST API
+inline constexpr std::string_view control = "control"; ///< of whoever tells nodes what to do
 /// The user of etcd that may write the scope's keys; there is none where etcd asks for no users.
 inline constexpr std::string_view etcd = "etcd";
 } // namespace secret_name

@@ -95,7 +95,7 @@ bool cluster_look::is_ahead(const node& n) const {
 bool may_take_over(const cluster& known, const cluster_view& seen, const std::string& node_id) {
   if (!seen.well(node_id) || seen.leads(node_id))
     return false;
-  // Patroni goes by what it was last told, before all nodes have taken it up.
+  // A cluster goes by what it was last told, before all nodes have taken it up.
   const auto& told = known.taking_up ? *known.taking_up : known.in_force;
   bool synchronous = told.synchronous != synchronous_mode::off;
   return !synchronous || seen.synchronous.contains(node_id);

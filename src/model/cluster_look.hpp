@@ -9,8 +9,8 @@
 
 namespace matriarch::model {
 
-/// How far a replica may be behind and still take over: what Patroni's `maximum_lag_on_failover`
-/// allows by default.
+/// How far a replica may be behind and still take over: what is lost at
+/// most when a leader dies.
 inline constexpr std::int64_t negligible_lag_bytes = 1024 * 1024;
 
 /// A node that fails to start so often with its settings cannot start with them. Once may be an
@@ -53,7 +53,7 @@ public:
   }
   [[nodiscard]] bool any_starts(const std::vector<node*>& nodes) const;
 
-  /// As the leader has just said, or, of a Patroni that tells of it, the node itself.
+  /// As the leader has just said, or the node itself where it tells of it.
   [[nodiscard]] bool streams(const node& n) const;
   [[nodiscard]] bool streams_without_lag(const node& n) const;
   /// Whether it streams for sure, or leads: where a node is given up, or success told, it is not
@@ -69,7 +69,7 @@ public:
   [[nodiscard]] bool a_copy_is_made() const;
 
   [[nodiscard]] bool starts_in_vain(const node& n) const;
-  /// Whether its PostgreSQL has ended while settings are being taken up, and may start with those
+  /// Whether its database has ended while settings are being taken up, and may start with those
   /// that count now.
   [[nodiscard]] bool starts_anew(const node& n) const;
 
@@ -91,7 +91,7 @@ private:
 };
 
 /// Whether this node may take over from the leader: any that is well, but of a synchronous cluster
-/// Patroni lets only a synchronous replica.
+/// only a synchronous replica may.
 [[nodiscard]] bool may_take_over(const cluster& known, const cluster_view& seen,
                                  const std::string& node_id);
 

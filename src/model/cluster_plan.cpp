@@ -15,10 +15,10 @@ namespace {
 void note_confirmations_of(node& n, const cluster_circumstances& here, wall_time now,
                            rare_map<std::string, std::string>& failed_cells) {
   if (auto said = here.registered.find(n.node_id); said != here.registered.end()) {
-    n.address = said->second.postgresql;
-    n.patroni_address = said->second.patroni;
+    n.address = said->second.database;
+    n.control_address = said->second.control;
     n.certified = said->second.certified;
-    n.patroni_certified = said->second.patroni_certified;
+    n.control_certified = said->second.control_certified;
   }
   bool has_member = here.seen.members.contains(n.node_id);
   bool started = here.confirmed_started.contains(n.node_id) || has_member;
@@ -115,7 +115,7 @@ private:
     if (staying.size() > wanted && !shed(staying, wanted))
       return;
     if (!look_.all_run(staying)) {
-      // Patroni says that a replica runs only in its next round, up to loop_wait late; the leader
+      // A replica says that it runs only in its next round, up to ten seconds late; the leader
       // knows at once who streams.
       if ((goal_.awaited() || here_.repair_turn) && here_.seen.running(here_.seen.leader)
           && look_.any_starts(staying))
@@ -247,7 +247,7 @@ private:
     } else if (look_.leader_among(staying)) {
       remove(leaving);
     } else if (auto able = look_.candidates(staying); able.empty()) {
-      // The synchronous replica is one of those that leave. Once they are gone Patroni makes
+      // The synchronous replica is one of those that leave. Once they are gone the cluster makes
       // another one synchronous; the leader and all that stay still run meanwhile.
       for (auto* n : leaving)
         if (!look_.leads(*n) && n->failing.empty())

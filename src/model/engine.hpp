@@ -4,12 +4,16 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "base/json.hpp"
+#include "base/result.hpp"
 #include "model/cluster.hpp"
+#include "model/observation.hpp"
 #include "model/settings.hpp"
 
 /// What is decided differently for each engine, as pure functions of values.
@@ -42,6 +46,27 @@ struct checked_parameters {
 
 /// What a cell is told to start a node with, by name, in order.
 using start_parameters = std::vector<std::pair<std::string, std::string>>;
+
+/// Where a node is reached.
+struct member_urls {
+  std::string database; ///< in the form of its own member key
+  std::string login;    ///< the same with what is to be checked of the server
+  std::string control;  ///< where it is asked and told
+};
+
+/// A secret that each cluster is made with.
+struct secret_need {
+  std::string_view name;
+  std::string_view username;
+};
+
+/// How applications reach a cluster.
+struct way_in {
+  credentials user;
+  std::string host; ///< of the routers
+  int port = 0;
+  std::string authority = {}; ///< who may have signed what is shown there, PEM
+};
 
 /// The decisions of an engine.
 class engine {
@@ -83,11 +108,29 @@ public:
   [[nodiscard]] virtual restart_order order(const cluster_settings& from,
                                             const cluster_settings& to) const = 0;
 
+  // -- users --------------------------------------------------------------------------------------
+
+  [[nodiscard]] virtual std::vector<secret_need> secrets() const = 0;
+  /// What a binding tells an application: an object's members.
+  [[nodiscard]] virtual json::value credentials_of(const way_in& how,
+                                                   json::document& owner) const = 0;
+
   // -- nodes --------------------------------------------------------------------------------------
 
   /// What a node of this cluster is started with.
   [[nodiscard]] virtual start_parameters start(const cluster& of, const cluster_settings& settings,
                                                const std::string& node_id) const = 0;
+
+  // -- what is seen of a cluster -------------------------------------------------------------------
+
+  /// What a member's key says of it.
+  [[nodiscard]] virtual result<member> member_in(std::string_view text) const = 0;
+  /// Who, by the scope's key `sync`, may take over from a leader that waits for replicas.
+  [[nodiscard]] virtual std::set<std::string> standbys_in(std::string_view text) const = 0;
+  /// How a node at these places is reached. `ours`: its cell is known to be one of ours; `by_tls`: it is
+  /// asked by TLS.
+  [[nodiscard]] virtual member_urls urls(const node_addresses& at, const std::string& node_id,
+                                         bool ours, bool by_tls) const = 0;
 
   // -- connections --------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ std::string words_of(const std::string& plan_id, const std::string& digest,
   std::map<std::string, std::vector<std::string>> cells_of;
   for (const auto* cell : unfit)
     cells_of[joined(cell->fault_of(digest)->words, "; ")].push_back(cell->guid);
-  std::string text = "PostgreSQL does not take the settings of plan " + quoted(plan_id);
+  std::string text = "the database does not take the settings of plan " + quoted(plan_id);
   for (const auto& [words, guids] : cells_of)
     text += (guids.size() == 1 ? ", on cell " : ", on cells ") + joined(guids, ", ") + ": " + words;
   return text + "; an operator has to correct the plan, or these cells";

@@ -6,10 +6,10 @@
 #include "model/observation.hpp"
 #include "model/settings.hpp"
 
-/// Whether cells can start PostgreSQL as a plan has it, before anything is changed for that.
+/// Whether cells can start nodes as a plan has them, before anything is changed for that.
 namespace matriarch::model {
 
-/// What a plan asks of PostgreSQL.
+/// What a plan asks of its nodes.
 struct plan_settings {
   std::string plan_id;
   cluster_settings settings;

@@ -10,7 +10,7 @@ namespace matriarch::model {
 namespace {
 
 constexpr std::size_t longest_plain_name =
-    64;                                 // PostgreSQL's and HAProxy's identifiers end near there
+    64;                                 // identifiers of databases and HAProxy end near there
 constexpr std::size_t digits_kept = 40; // 160 bits: no two ids of one fleet will share a name
 
 bool is_plain(char c) {

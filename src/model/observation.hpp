@@ -12,16 +12,16 @@
 
 namespace matriarch::model {
 
-/// A node as it describes itself under Patroni's `members/`.
+/// A node as it describes itself under its scope's `members/`.
 struct member {
-  std::string state;         ///< Patroni's word: running, starting, stopped, creating replica, …
-  std::string api_url;       ///< `http://host:8008/patroni`; empty: nobody may connect there
-  std::string conn_url;      ///< `postgres://host:5432/postgres`; the same
-  std::int64_t timeline = 0; ///< PostgreSQL's; it grows with each promotion
-  /// How far it is in the WAL, in bytes: what a leader has written, what a replica has received or
+  std::string state;         ///< running, starting, stopped, creating replica, …
+  std::string api_url;       ///< where it is asked and told; empty: nobody may connect there
+  std::string conn_url;      ///< where clients connect; the same
+  std::int64_t timeline = 0; ///< it grows with each promotion
+  /// How far it is in what is written, in bytes: what a leader has written, what a replica has received or
   /// replayed. 0 where it does not say.
   std::int64_t position = 0;
-  bool streaming = false; ///< it says that it receives the WAL as it is written (Patroni 3.1)
+  bool streaming = false; ///< it says that it receives what its leader writes at once
   /// What its key says of its addresses that is not so, for an operator; empty if it says none.
   std::string doubt = {};
   /// How the broker logs in there: `conn_url` with what libpq has to check of the server. Empty where
@@ -30,7 +30,7 @@ struct member {
   [[nodiscard]] bool running() const { return state == "running"; }
   [[nodiscard]] bool starting() const { return state == "starting"; }
   [[nodiscard]] bool copying() const { return state == "creating replica"; }
-  /// PostgreSQL does not run, and Patroni does: it crashed, or it did not start.
+  /// Its database does not run, though it can be asked: it crashed, or it did not start.
   [[nodiscard]] bool ended() const {
     return state == "start failed" || state == "crashed" || state.starts_with("restart failed");
   }
@@ -40,8 +40,8 @@ struct member {
 /// What is seen of a cluster from outside, as opposed to what is recorded of it.
 struct cluster_view {
   shared_map<std::string, member> members; ///< by node id
-  std::string leader;                      ///< the node id in Patroni's `leader` key, or empty
-  /// The node ids in Patroni's `sync` key: only these may take over from a synchronous leader.
+  std::string leader;                      ///< the node id in the scope's `leader` key, or empty
+  /// The node ids in the scope's `sync` key: only these may take over from a synchronous leader.
   rare_set<std::string> synchronous;
   /// What judge_health() found: nodes that run and do not replicate, with what there is to say to
   /// an operator. They are not well, and count nowhere.
@@ -61,7 +61,7 @@ struct cluster_view {
   }
 };
 
-/// A plan's settings with which a cell's PostgreSQL does not start, as the cell says.
+/// A plan's settings with which a cell's nodes do not start, as the cell says.
 struct plan_fault {
   std::string plan_id;
   std::string settings;           ///< their digest: an instance may have others by this plan's name
@@ -80,15 +80,15 @@ struct cell_view {
   int nodes = 0;     ///< recorded on it, reservations included
   int capacity = 0;  ///< 0 where the cell does not say
   std::string fencing = "unknown";
-  bool patroni_tls = false; ///< its agent can have Patroni speak TLS
+  bool control_tls = false; ///< its agent can have nodes be asked by TLS
   std::string last_error;
-  std::string tls = "unknown";    ///< how far the way to it can be trusted, in words
-  bool lacks_certificate = false; ///< so that nothing can be sent there yet
-  std::string postgresql = {};    ///< its version; empty if the cell does not say
+  std::string tls = "unknown";     ///< how far the way to it can be trusted, in words
+  bool lacks_certificate = false;  ///< so that nothing can be sent there yet
+  std::string engine_version = {}; ///< empty if the cell does not say
   std::vector<plan_fault> plan_faults = {};
   bool operator==(const cell_view&) const = default;
 
-  /// What keeps its PostgreSQL from starting with settings of that digest, or nullptr.
+  /// What keeps its nodes from starting with settings of that digest, or nullptr.
   [[nodiscard]] const plan_fault* fault_of(const std::string& settings) const {
     for (const auto& one : plan_faults)
       if (one.settings == settings)

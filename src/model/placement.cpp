@@ -47,7 +47,7 @@ placement choose_cells(const placement_request& asked, const std::vector<cell_vi
       because(cell, cell.lacks_certificate ? "has no certificate yet" : "cannot be reached");
       chosen.may_improve = true;
     } else if (cell.fault_of(asked.settings) != nullptr && !asked.unfit_too) {
-      because(cell, "its PostgreSQL does not start with the plan's settings");
+      because(cell, "its nodes would not start with the plan's settings");
     } else {
       candidates.push_back({&cell, cell.nodes});
     }

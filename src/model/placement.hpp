@@ -19,7 +19,7 @@ struct placement_request {
   std::vector<std::string> used;
   /// Cells not to be tried, with the reason.
   std::map<std::string, std::string> avoid;
-  /// The digest of the cluster's settings: cells whose PostgreSQL does not start with them are not
+  /// The digest of the cluster's settings: cells whose nodes do not start with them are not
   /// chosen, or, where a node must not be without a place, come last.
   std::string settings = {};
   bool unfit_too = false;

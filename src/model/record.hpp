@@ -134,7 +134,7 @@ enum class binding_phase {
   removing, ///< its role is being removed
 };
 
-/// A binding, `/service/<name>/bindings/<binding>`: the desired state of a PostgreSQL role.
+/// A binding, `/service/<name>/bindings/<binding>`: the desired state of a user of the database.
 struct binding {
   std::string binding_id;
   std::string service_id;

@@ -31,7 +31,7 @@ bool sort_out(std::vector<node>& nodes, const cluster_look& look, bool spare,
       continue;
     auto trouble = look.trouble_with(n);
     // It has come back before anything was put in its place, or everybody follows it now.
-    // So it has while the leader waits for its word: Patroni names no other one as long as it runs.
+    // So it has while the leader waits for its word: no other one is named as long as it runs.
     bool vouches = look.here().seen.running(n.node_id) && look.is_synchronous(n);
     if (!n.failing.empty() && trouble.empty() && (!spare || vouches || look.leads(n)))
       n.failing.clear();

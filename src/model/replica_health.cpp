@@ -8,7 +8,7 @@ namespace matriarch::model {
 
 namespace {
 
-/// As PostgreSQL writes a position in the WAL: 0/3000060.
+/// As people read a position: 0/3000060.
 std::string lsn(std::int64_t position) {
   constexpr int half = 32;
   char text[2 * 8 + 2]; // two numbers of up to eight digits, a slash and the final zero
@@ -197,7 +197,7 @@ std::string health_in_words(const cluster_view& seen, const std::string& node_id
     return "it does not run";
   if (found->second.copying())
     return "it copies the leader's data";
-  return found->second.running() ? "well" : "it does not run: Patroni says " + found->second.state;
+  return found->second.running() ? "well" : "it does not run: it says " + found->second.state;
 }
 
 int unwell_nodes(const record& known, const cluster_view& seen) {

@@ -33,7 +33,7 @@ struct node_history {
 
 using health_history = std::map<std::string, node_history>; ///< by node id
 
-/// For how long a replica may stay where it is while the leader goes on. Patroni 3.0.2 writes down
+/// For how long a replica may stay where it is while the leader goes on. A member writes down
 /// where a node is every loop_wait, 10 s by default: three of these.
 inline constexpr duration longest_standstill = std::chrono::seconds{30};
 /// How long the leader's word is waited for, before the position alone decides.

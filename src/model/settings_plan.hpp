@@ -25,14 +25,14 @@ struct settings_plan {
   std::vector<node*> hand_over_to = {};
 };
 
-/// Makes the settings on the way to the wanted ones Patroni's configuration; done once they are, or if
-/// there is nothing to change. It needs no node that runs, only one whose Patroni answers.
+/// Makes the settings on the way to the wanted ones the cluster's configuration; done once they are, or
+/// if there is nothing to change. It needs no node that serves, only one that answers.
 [[nodiscard]] settings_plan announce_settings(const cluster_look& look,
                                               const cluster_settings& wanted);
 
 /// Settings that are written down are told whatever the nodes do, before anything else: if they are
 /// those of before an update that has failed, nodes start by nothing else, and nodes that are added
-/// would end by the others too. Not done while Patroni has yet to hear of them.
+/// would end by the others too. Not done while the cluster has yet to hear of them.
 [[nodiscard]] settings_plan tell_settings(const cluster_look& look, const cluster_goal& goal);
 
 /// Brings the cluster to the wanted settings; done once it has them. All of `nodes` run.

@@ -26,28 +26,28 @@ struct remove_node {
 };
 /// Ask the leader which replicas stream, and how far they are behind.
 struct ask_lag {};
-/// Ask Patroni to let `to` lead instead of `from`.
+/// Have `to` lead instead of `from`.
 struct failover_from {
   std::string from;
   std::string to;
 };
-/// Tell Patroni the cluster's new settings.
+/// Tell the cluster its new settings.
 struct configure {
-  std::string patch;  ///< of Patroni's dynamic configuration
+  std::string patch;  ///< model::engine::change()
   std::string digest; ///< of the settings it leads to
 };
 /// Ask these nodes which settings they have taken up.
 struct ask_settings {
   std::vector<std::string> node_ids;
 };
-/// Have Patroni restart a node's PostgreSQL, or start it if it has ended.
+/// Have a node's database restarted, or started if it has ended.
 struct restart_node {
   std::string node_id;
-  /// It has ended, and is to start. Otherwise Patroni restarts it only while it waits for that: a
+  /// It has ended, and is to start. Otherwise it restarts only while it waits for that: a
   /// broker's order that arrives late ends nothing that runs as it shall.
   bool ended = false;
 };
-/// Have Patroni give up the copy that a node is making, and copy the present leader.
+/// Have a node give up the copy that it is making, and copy the present leader.
 struct copy_again {
   std::string node_id;
 };

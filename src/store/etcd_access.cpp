@@ -14,7 +14,7 @@ etcd_access access_of(const config::etcd_settings& settings) {
                   .key = settings.tls_key}};
 }
 
-std::vector<key_range> written_by_patroni(std::string_view scope) {
+std::vector<key_range> written_by_nodes(std::string_view scope) {
   std::vector<key_range> all{keys_below(keys::members(scope)), keys_below(keys::optime(scope))};
   for (const auto* name :
        {"leader", "config", "status", "initialize", "history", "sync", "failsafe", "failover"})

@@ -14,8 +14,8 @@ namespace matriarch::store {
 /// What `etcd:` of a configuration means for a client.
 [[nodiscard]] etcd_access access_of(const config::etcd_settings& settings);
 
-/// The keys that Patroni writes of a scope: what a scope's own user of etcd may write. The record
+/// The keys that a scope's nodes write: what a scope's own user of etcd may write. The record
 /// and the bindings of the instance, which are beside them, are not among them.
-[[nodiscard]] std::vector<key_range> written_by_patroni(std::string_view scope);
+[[nodiscard]] std::vector<key_range> written_by_nodes(std::string_view scope);
 
 } // namespace matriarch::store

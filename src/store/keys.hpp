@@ -4,7 +4,7 @@
 #include <string_view>
 
 /// Every key that this program reads or writes in etcd; the schema is in the README.
-/// `name` is model::name_of() of an instance's or binding's id; `scope` is Patroni's.
+/// `name` is model::name_of() of an instance's or binding's id; `scope` is a cluster's.
 namespace matriarch::store::keys {
 
 inline const std::string services = "/service/";
@@ -87,7 +87,7 @@ inline std::string cell_certificate(std::string_view guid) {
   return cell(guid) + "/certificate";
 }
 
-/// The certificates of who signs those of the nodes, PEM: what routers check Patronis by.
+/// The certificates of who signs those of the nodes, PEM: what routers check members by.
 inline const std::string shown_authority = "/routing/authority";
 
 inline const std::string active = "/matriarch/active";

@@ -90,7 +90,7 @@ constexpr std::array secrets_of_the_living{
     std::pair{"superuser_credentials", model::secret_name::superuser},
     std::pair{"app_credentials", model::secret_name::application},
     std::pair{"replication_credentials", model::secret_name::replication},
-    std::pair{"patroni_credentials", model::secret_name::patroni},
+    std::pair{"patroni_credentials", model::secret_name::control},
     std::pair{"etcd_credentials", model::secret_name::etcd},
 };
 
@@ -428,10 +428,10 @@ json::value encode_node(const model::node& n, json::document& owner) {
     json::add(object, "held_back", true, owner);
   if (n.address) {
     json::add(object, "address", *n.address, owner);
-    json::add(object, "patroni_address", n.patroni_address, owner);
+    json::add(object, "patroni_address", n.control_address, owner);
     if (n.certified)
       json::add(object, "certified", true, owner);
-    if (n.patroni_certified)
+    if (n.control_certified)
       json::add(object, "patroni_certified", true, owner);
   }
   return object;
@@ -454,9 +454,9 @@ model::node decode_node(const json::value& object, std::string& why) {
   n.held_back = in.flag("held_back", false);
   if (json::member(object, "address") != nullptr) {
     n.address = json::string_member(object, "address");
-    n.patroni_address = json::string_member(object, "patroni_address");
+    n.control_address = json::string_member(object, "patroni_address");
     n.certified = in.flag("certified", false);
-    n.patroni_certified = in.flag("patroni_certified", false);
+    n.control_certified = in.flag("patroni_certified", false);
   }
   why = in.why();
   return n;
@@ -710,45 +710,6 @@ result<model::port_use> decode_port_use(std::string_view text, std::int64_t revi
     use.revision = revision;
     return use;
   });
-}
-
-namespace {
-
-// What whoever has a database's superuser writes is repeated in answers, and kept in memory: Patroni's
-// words for states have 20 letters, a URL of a host's name 300.
-constexpr std::size_t longest_state = 64;
-constexpr std::size_t longest_url = 512;
-constexpr std::size_t most_standbys = 100;
-
-/// A text of a member's key; empty if nothing of the kind is as long.
-std::string short_member(const json::value& object, const char* name, std::size_t longest) {
-  auto text = json::string_member(object, name);
-  return text.size() <= longest ? text : std::string{};
-}
-
-} // namespace
-
-result<model::member> decode_member(std::string_view text) {
-  return decode<model::member>(text, "member", [](reader&, const json::value& object) {
-    return model::member{short_member(object, "state", longest_state),
-                         short_member(object, "api_url", longest_url),
-                         short_member(object, "conn_url", longest_url),
-                         json::integer_member(object, "timeline"),
-                         json::integer_member(object, "xlog_location"),
-                         json::string_member(object, "replication_state") == "streaming"};
-  });
-}
-
-std::set<std::string> decode_sync(std::string_view text) {
-  auto parsed = json::parse(text);
-  if (!parsed)
-    return {};
-  std::set<std::string> standbys;
-  std::istringstream listed{json::string_member(*parsed, "sync_standby")};
-  for (std::string name; std::getline(listed, name, ',');)
-    if (!name.empty() && name.size() <= longest_state && standbys.size() < most_standbys)
-      standbys.insert(name);
-  return standbys;
 }
 
 std::string encode_active(const active_broker& who) {

@@ -11,7 +11,7 @@
 #include "model/record.hpp"
 #include "store/keyring.hpp"
 
-/// The values of this program's keys in etcd, and of those Patroni keys that it reads. The record
+/// The values of this program's keys in etcd, and of those of the nodes' that it reads. The record
 /// has the field names of the seeds' etcd schema, so that what was written for the original reads
 /// on.
 namespace matriarch::store {
@@ -43,14 +43,6 @@ void forget_what_is_gone(model::record& written, std::string_view text);
 [[nodiscard]] std::string encode_port_use(const model::port_use& use);
 /// `revision` is the key's own.
 [[nodiscard]] result<model::port_use> decode_port_use(std::string_view text, std::int64_t revision);
-
-/// Patroni's description of a member.
-[[nodiscard]] result<model::member> decode_member(std::string_view text);
-
-/// The standbys in Patroni's `sync` key (`{"leader":"a","sync_standby":"b,c"}`), which may take
-/// over from a synchronous leader. What cannot be read names none: to take nobody for a synchronous
-/// standby loses no data.
-[[nodiscard]] std::set<std::string> decode_sync(std::string_view text);
 
 /// Who holds `/matriarch/active`.
 struct active_broker {

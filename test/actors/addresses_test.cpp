@@ -28,7 +28,7 @@ void lie(stage& here, const std::string& name) {
 bool all_recorded(const world& outside, const std::string& name) {
   auto nodes = recorded_nodes(outside, name);
   return !nodes.empty() && std::ranges::all_of(nodes, [](const auto& n) {
-    return n.address == n.node_id + ":5432" && n.patroni_address == n.node_id + ":8008";
+    return n.address == n.node_id + ":5432" && n.control_address == n.node_id + ":8008";
   });
 }
 
@@ -37,7 +37,7 @@ void forget_addresses(stage& here, const std::string& name) {
   auto known = *here.outside.record_of(name);
   for (auto& n : known.living.nodes) {
     n.address.reset();
-    n.patroni_address.clear();
+    n.control_address.clear();
   }
   here.outside.etcd.put(keys::record(name), store::encode_record(known, store::keyring{}));
 }

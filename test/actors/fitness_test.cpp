@@ -40,8 +40,8 @@ void await_version(stage& here, const std::string& version) {
   REQUIRE(here.pass_until(
       [&] {
         auto table = here.broker().cells();
-        return std::ranges::all_of(*table,
-                                   [&](const auto& cell) { return cell.postgresql == version; });
+        return std::ranges::all_of(
+            *table, [&](const auto& cell) { return cell.engine_version == version; });
       },
       10s));
 }
@@ -184,7 +184,7 @@ TEST_CASE("a cell that does not know the question takes every plan, as before") 
   stage here{3, with_plans()};
   here.pass(10s);
   for (const auto& cell : *here.broker().cells()) {
-    CHECK(cell.postgresql.empty());
+    CHECK(cell.engine_version.empty());
     CHECK(cell.plan_faults.empty());
   }
   REQUIRE(here.ask(provision_of("up", settings_of("1XB"))).is == verdict_kind::accepted);

@@ -69,7 +69,7 @@ TEST_CASE("an answer is of the plans that were asked about") {
                            R"("unjudged":{"q":"why"}})",
                            asked, plans);
   REQUIRE(said);
-  CHECK(said->postgresql == "15.4");
+  CHECK(said->engine_version == "15.4");
   REQUIRE(said->faults.size() == 1);
   CHECK(said->faults[0]
         == model::plan_fault{"p", model::digest_of(plans[0].settings), {"bad", "worse"}});

@@ -342,9 +342,11 @@ struct simulated_broker::actors {
           system,
           {store, chance_and_time, store::encode_active(who), how.keys, &out, how.operators});
     cells = matriarch::actors::spawn_cell_directory(
-        system, {settings, http, store, chance_and_time, store::encode_active(who), how.repair,
-                 &out, how.public_host, authority,
-                 std::make_shared<const std::vector<model::plan_settings>>(how.plans)});
+        system,
+        {settings, http, store, chance_and_time, store::encode_active(who), how.repair, &out,
+         how.public_host, authority,
+         std::make_shared<const matriarch::actors::judged_plans>(matriarch::actors::judged_plans{
+             &matriarch::engines::postgresql::decisions(), how.plans})});
     matriarch::actors::instance_setup setup{
         store,
         http,

@@ -4,6 +4,7 @@
 
 #include "base/json.hpp"
 #include "engines/postgresql/cell/settings_check.hpp"
+#include "engines/postgresql/model/members.hpp"
 #include "store/cell_json.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
@@ -1022,7 +1023,8 @@ void world::switch_over(const json::value& body, const std::string& scope,
   after(switchover_delay, [this, scope, from, to, reply] {
     if (leader_of(scope) != from || member_state(scope, to) != "running")
       return reply({412, "leader or candidate is not what was said", "", false});
-    auto synchronous = store::decode_sync(etcd.value(keys::sync(scope)).value_or("{}"));
+    auto synchronous =
+        engines::postgresql::standbys_in(etcd.value(keys::sync(scope)).value_or("{}"));
     if (synchronous_.contains(scope) && !synchronous.contains(to))
       return reply({412, "candidate name does not match with sync_standby", "", false});
     ++switchovers_;
@@ -1233,7 +1235,7 @@ std::string world::leader_of(const std::string& scope) const {
 
 std::string world::member_state(const std::string& scope, const std::string& node) const {
   auto text = etcd.value(keys::member(scope, node));
-  auto known = text ? store::decode_member(*text) : result<model::member>{failure{""}};
+  auto known = text ? engines::postgresql::member_in(*text) : result<model::member>{failure{""}};
   return known.ok() ? known->state : "";
 }
 

@@ -1,9 +1,9 @@
 // Percent-encoding, Base64, UTF-8, URLs and the headers that are made of them.
 #include "base/base64.hpp"
+#include "base/percent_encoding.hpp"
 #include "fuzz/fuzz.hpp"
 #include "http/access.hpp"
 #include "http/originating_identity.hpp"
-#include "http/percent_encoding.hpp"
 #include "http/request_head.hpp"
 #include "model/names.hpp"
 #include "router/endpoint.hpp"
@@ -16,7 +16,7 @@ namespace {
 constexpr std::size_t codecs = 5;
 
 void percent(std::string_view text) {
-  auto encoded = http::percent_encoded(text);
+  auto encoded = base::percent_encoded(text);
   for (bool form : {false, true}) {
     auto decoded = http::percent_decoded(encoded, form);
     must(text.find('\0') != std::string_view::npos ? !decoded.ok()

@@ -3,6 +3,7 @@
 #include <map>
 #include <set>
 
+#include "engines/postgresql/model/members.hpp"
 #include "engines/postgresql/router/port_check.hpp"
 #include "fuzz/fuzz.hpp"
 #include "router/haproxy_config.hpp"
@@ -263,7 +264,7 @@ void list_all(routing_table& table, const entries& all) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   fuzz::input in{data, size, 3};
   const std::string text{in.text};
-  if (auto read = store::decode_member(text); !read)
+  if (auto read = engines::postgresql::member_in(text); !read)
     fuzz::must_be_an_error(read.error());
 
   const entries all{{"/routing/allocation/db", in.which == 1 ? text : "30000"},

@@ -1,4 +1,6 @@
 // The values of this program's keys in etcd.
+#include "engines/postgresql/model/decisions.hpp"
+#include "engines/postgresql/model/members.hpp"
 #include "fuzz/fuzz.hpp"
 #include "http/osb_answers.hpp"
 #include "http/osb_bindings.hpp"
@@ -56,7 +58,9 @@ void read_binding(std::string_view text) {
       store::decode_binding(store::encode_binding(*read, "db", sealing()), "db", sealing());
   must(opened.ok() && *opened == *read, "a sealed binding opens as the same", written);
   model::instance_snapshot known;
-  fuzz::must_be_json(http::osb::fetched_binding({known, *read, "localhost"}).body);
+  fuzz::must_be_json(
+      http::osb::fetched_binding({known, *read, engines::postgresql::decisions(), "localhost"})
+          .body);
 }
 
 template <class Decode, class Encode>
@@ -100,7 +104,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     read_other(in.text, store::decode_active, store::encode_active);
     break;
   case 5:
-    for (const auto& standby : store::decode_sync(in.text))
+    for (const auto& standby : engines::postgresql::standbys_in(in.text))
       must(!standby.empty() && standby.find(',') == std::string::npos, "a standby has a name");
     break;
   default:

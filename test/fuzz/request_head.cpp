@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <set>
 
+#include "base/percent_encoding.hpp"
 #include "fuzz/fuzz.hpp"
 #include "http/originating_identity.hpp"
-#include "http/percent_encoding.hpp"
 #include "http/request_head.hpp"
 
 using namespace matriarch;
@@ -24,12 +24,12 @@ std::string written_again(const http::request& got, std::string_view method) {
   std::string head{method};
   head += ' ';
   for (const auto& segment : got.segments)
-    head += "/" + http::percent_encoded(segment);
+    head += "/" + base::percent_encoded(segment);
   if (got.segments.empty())
     head += '/';
   auto separator = '?';
   for (const auto& [name, value] : got.query) {
-    head += separator + http::percent_encoded(name) + "=" + http::percent_encoded(value);
+    head += separator + base::percent_encoded(name) + "=" + base::percent_encoded(value);
     separator = '&';
   }
   head += " HTTP/1.1";

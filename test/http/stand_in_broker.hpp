@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/json.hpp"
+#include "engines/postgresql/model/decisions.hpp"
 #include "http/routes.hpp"
 #include "raw_socket.hpp"
 
@@ -20,6 +21,11 @@ using namespace matriarch::http;
 inline constexpr const char* good_credentials =
     "Authorization: Basic dXNlcjpwYXNz\r\n"; // user:pass
 inline constexpr const char* version = "X-Broker-API-Version: 2.17\r\n";
+
+inline const model::engines& some_engines() {
+  static const model::engines all{{&engines::postgresql::decisions()}};
+  return all;
+}
 
 inline model::catalog small_catalog() {
   model::plan p;
@@ -98,7 +104,7 @@ inline model::instance_snapshot instance_of(model::operation_type type,
   r.living.set_secret(model::secret_name::superuser, {"super", "secret-2"});
   r.living.set_secret(model::secret_name::application, {"app/user", "p@ss:w"});
   r.living.set_secret(model::secret_name::replication, {"repl", "secret-4"});
-  r.living.set_secret(model::secret_name::patroni, {"pat", "secret-5"});
+  r.living.set_secret(model::secret_name::control, {"pat", "secret-5"});
   r.endpoints[model::endpoint::primary] = 30007;
   r.current.id = "op-1";
   r.current.type = type;
@@ -179,6 +185,7 @@ struct broker {
     settings.catalog = small_catalog();
     settings.platform.users = {{"user", "pass"}};
     settings.strict = strict;
+    settings.engines = &some_engines();
     settings.advertise_host = "db.example.org";
     settings.audit = [this](std::string line) {
       std::lock_guard guard{mutex_};

@@ -772,7 +772,7 @@ TEST_CASE("nodes live with an etcd user that may write nothing but Patroni's own
   auto admitted = awaited<std::string>([&](auto done) {
     one.client->admit_user("scope-user", "it's \"hard\"",
                            {store::keys_below(store::keys::everything_of("scope"))},
-                           store::written_by_patroni("scope"), done);
+                           store::written_by_nodes("scope"), done);
   });
   REQUIRE(admitted == "");
   const std::string user = R"(,"ETCD_USERNAME":"scope-user","ETCD_PASSWORD":"it's \"hard\"")";

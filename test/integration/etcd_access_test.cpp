@@ -291,7 +291,7 @@ namespace {
 std::string admitted(etcd_client& etcd, const std::string& scope, const std::string& password) {
   return awaited<std::string>([&](auto done) {
     etcd.admit_user(scope, password, {keys_below(keys::everything_of(scope))},
-                    written_by_patroni(scope), done);
+                    written_by_nodes(scope), done);
   });
 }
 

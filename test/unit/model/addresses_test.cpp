@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include "an_engine.hpp"
+
 using namespace matriarch::model;
 
 namespace {
@@ -20,7 +22,7 @@ node from_before() {
 node known_at(const std::string& postgresql, const std::string& patroni) {
   auto n = from_before();
   n.address = postgresql;
-  n.patroni_address = patroni;
+  n.control_address = patroni;
   return n;
 }
 
@@ -48,7 +50,7 @@ TEST_CASE("nobody connects where a member says, but where its cell says") {
            at("10.0.1.5:5432,evil.example:1", "10.0.1.5:8008"),
        }) {
     CAPTURE(lie.conn_url);
-    auto judged = judge_addresses(lie, &registered, ours);
+    auto judged = judge_addresses(lie, &registered, ours, an_engine());
     CHECK(judged.conn_url == "postgres://10.0.1.5:5432/postgres");
     CHECK(judged.api_url == "http://10.0.1.5:8008/patroni");
     CHECK_FALSE(judged.learnt);
@@ -57,8 +59,9 @@ TEST_CASE("nobody connects where a member says, but where its cell says") {
 
 TEST_CASE("an operator hears of a member that says otherwise, and of no other") {
   auto registered = known_at("10.0.1.5:5432", "10.0.1.5:8008");
-  CHECK(judge_addresses(honest, &registered, ours).doubt.empty());
-  auto doubt = judge_addresses(at("10.9.9.9:1", "10.0.1.5:8008"), &registered, ours).doubt;
+  CHECK(judge_addresses(honest, &registered, ours, an_engine()).doubt.empty());
+  auto doubt =
+      judge_addresses(at("10.9.9.9:1", "10.0.1.5:8008"), &registered, ours, an_engine()).doubt;
   CHECK(doubt.find("10.9.9.9:1") != std::string::npos);
   CHECK(doubt.find("10.0.1.5:5432") != std::string::npos);
 }
@@ -68,14 +71,14 @@ TEST_CASE("an operator hears of any address on one line, and of no more than an 
   auto lie = at("x\ny" + std::string(1'000'000, 'x'), std::string(1'000'000, 'y'));
   for (const auto& cell : {ours, foreign}) {
     auto listed = cell.foreign ? known_at("", "") : registered;
-    auto doubt = judge_addresses(lie, &listed, cell).doubt;
+    auto doubt = judge_addresses(lie, &listed, cell, an_engine()).doubt;
     CHECK(doubt.starts_with("node n1 says that it is at x?yxxx"));
     CHECK(doubt.size() < 1'000);
   }
 }
 
 TEST_CASE("a member that is no node of the record is nowhere") {
-  auto judged = judge_addresses(honest, nullptr, ours);
+  auto judged = judge_addresses(honest, nullptr, ours, an_engine());
   CHECK(judged.conn_url.empty());
   CHECK(judged.api_url.empty());
   CHECK_FALSE(judged.learnt);
@@ -83,7 +86,7 @@ TEST_CASE("a member that is no node of the record is nowhere") {
 
 TEST_CASE("a node of which its cell has said nothing yet is nowhere") {
   auto waiting = known_at("", "");
-  auto judged = judge_addresses(honest, &waiting, ours);
+  auto judged = judge_addresses(honest, &waiting, ours, an_engine());
   CHECK(judged.conn_url.empty());
   CHECK(judged.api_url.empty());
   CHECK(judged.doubt.empty());
@@ -91,43 +94,45 @@ TEST_CASE("a node of which its cell has said nothing yet is nowhere") {
 
 TEST_CASE("a node from before addresses were kept is where it says until its cell has said it") {
   auto old = from_before();
-  auto judged = judge_addresses(honest, &old, ours);
+  auto judged = judge_addresses(honest, &old, ours, an_engine());
   CHECK(judged.conn_url == honest.conn_url);
   CHECK(judged.api_url == honest.api_url);
   CHECK_FALSE(judged.learnt);
   // Also that of a cell which is not in the configuration any more.
-  CHECK(judge_addresses(honest, &old, {}).conn_url == honest.conn_url);
+  CHECK(judge_addresses(honest, &old, {}, an_engine()).conn_url == honest.conn_url);
 }
 
 TEST_CASE("where a cell says nothing of Patroni's port, any of the node's own host is taken") {
   auto half = known_at("10.0.1.5:5432", "");
-  CHECK(judge_addresses(honest, &half, ours).api_url == "http://10.0.1.5:8008/patroni");
-  CHECK(judge_addresses(at("10.0.1.5:5432", "10.9.9.9:8008"), &half, ours).api_url.empty());
+  CHECK(judge_addresses(honest, &half, ours, an_engine()).api_url
+        == "http://10.0.1.5:8008/patroni");
+  CHECK(judge_addresses(at("10.0.1.5:5432", "10.9.9.9:8008"), &half, ours, an_engine())
+            .api_url.empty());
 }
 
 TEST_CASE("a foreign cell's nodes are at its own host, at any port, and nowhere else") {
   auto own = at("10.0.0.1:49153", "10.0.0.1:49154");
   for (const auto& before :
        {from_before(), known_at("", ""), known_at("10.0.0.1:5", "10.0.0.1:6")}) {
-    auto judged = judge_addresses(own, &before, foreign);
+    auto judged = judge_addresses(own, &before, foreign, an_engine());
     CHECK(judged.conn_url == own.conn_url);
     CHECK(judged.api_url == own.api_url);
     REQUIRE(judged.learnt);
     CHECK(*judged.learnt == node_addresses{"10.0.0.1:49153", "10.0.0.1:49154"});
   }
   auto learnt = known_at("10.0.0.1:49153", "10.0.0.1:49154");
-  CHECK_FALSE(judge_addresses(own, &learnt, foreign).learnt);
+  CHECK_FALSE(judge_addresses(own, &learnt, foreign, an_engine()).learnt);
   for (const auto& lie :
        {honest, at("10.0.0.1:1", "10.9.9.9:1"), at("10.9.9.9:1", "10.0.0.1:1"),
         at("10.0.0.1@evil.example:1", "10.0.0.1:1"), at("10.0.0.1:1 or anything", "10.0.0.1:1"),
         at("10.0.0.1:1", "10.0.0.1:" + std::string(1'000, '1'))}) {
     auto waiting = known_at("", "");
-    auto judged = judge_addresses(lie, &waiting, foreign);
+    auto judged = judge_addresses(lie, &waiting, foreign, an_engine());
     CHECK(judged.conn_url.empty());
     CHECK(judged.api_url.empty());
     CHECK_FALSE(judged.learnt);
     CHECK_FALSE(judged.doubt.empty());
-    CHECK(judge_addresses(lie, &learnt, foreign).conn_url == own.conn_url);
+    CHECK(judge_addresses(lie, &learnt, foreign, an_engine()).conn_url == own.conn_url);
   }
 }
 
@@ -135,13 +140,13 @@ TEST_CASE("Patroni is asked by the scheme that it announces") {
   auto registered = known_at("10.0.1.5:5432", "10.0.1.5:8008");
   auto with_tls = honest;
   with_tls.api_url = "https://10.0.1.5:8008/patroni";
-  CHECK(judge_addresses(with_tls, &registered, ours).api_url == with_tls.api_url);
+  CHECK(judge_addresses(with_tls, &registered, ours, an_engine()).api_url == with_tls.api_url);
 }
 
 TEST_CASE("a node that is certified is never asked with less, whatever its member key says") {
   auto registered = known_at("10.0.1.5:5432", "10.0.1.5:8008");
-  registered.certified = registered.patroni_certified = true;
-  auto judged = judge_addresses(honest, &registered, ours);
+  registered.certified = registered.control_certified = true;
+  auto judged = judge_addresses(honest, &registered, ours, an_engine());
   CHECK(judged.api_url == "https://10.0.1.5:8008/patroni");
   CHECK(judged.conn_url == "postgres://10.0.1.5:5432/postgres");
   CHECK(judged.login_url == "postgres://n1:5432/postgres?hostaddr=10.0.1.5&sslmode=verify-full");
@@ -152,12 +157,12 @@ TEST_CASE("a node of ours that is not certified yet gets no password that could 
   auto registered = known_at("10.0.1.5:5432", "10.0.1.5:8008");
   auto old = from_before();
   for (const auto* one : {&registered, &old})
-    CHECK(judge_addresses(honest, one, ours).login_url
+    CHECK(judge_addresses(honest, one, ours, an_engine()).login_url
           == "postgres://10.0.1.5:5432/postgres?sslmode=require&channel_binding=require");
   INFO("what a cell of another make does is not known, nor whose a cell is before it has answered");
   auto learnt = known_at("10.0.0.1:1", "10.0.0.1:2");
   for (const auto& cell : {foreign, cell_origin{"10.0.0.1", false, false}})
-    CHECK(judge_addresses(at("10.0.0.1:1", "10.0.0.1:2"), &learnt, cell).login_url
+    CHECK(judge_addresses(at("10.0.0.1:1", "10.0.0.1:2"), &learnt, cell, an_engine()).login_url
           == "postgres://10.0.0.1:1/postgres");
 }
 
@@ -173,31 +178,4 @@ TEST_CASE("a host and a port make a place, if they are one") {
   CHECK(host_of("h:1") == "h");
   CHECK(place_in("postgres://u:p@h:1/db?x=y") == "h:1");
   CHECK(place_in("nothing").empty());
-}
-
-TEST_CASE("a URL leads to one host and one port, or nowhere") {
-  CHECK(login_target_in("postgres://10.0.0.1:5432/postgres") == login_target{"10.0.0.1", "5432"});
-  CHECK(login_target_in("postgres://u:p@[fd00::1]:5432/x") == login_target{"fd00::1", "5432"});
-  for (const std::string url :
-       {"", "postgres://", "postgres://h/x", "postgres://h:/x", "postgres://h:1,i:2/x",
-        "postgres://h,i:2/x", "postgres:///x?host=/tmp", "host=h port=1", "postgres://h:1x/x",
-        "postgres://%2Ftmp:1/x"}) {
-    CAPTURE(url);
-    CHECK_FALSE(login_target_in(url));
-  }
-  CHECK_FALSE(login_target_in("postgres://" + std::string(300, 'h') + ":1/x"));
-}
-
-TEST_CASE("a URL asks for what its node can show, and for nothing else") {
-  CHECK(login_target_in("postgres://n:1/x?hostaddr=10.0.0.1&sslmode=verify-full")
-        == login_target{"n", "1", "10.0.0.1", "verify-full"});
-  CHECK(login_target_in("postgres://n:1/x?sslmode=require&channel_binding=require")
-        == login_target{"n", "1", "", "require", "require"});
-  for (const std::string setting :
-       {"", "x", "host=h", "connect_timeout=0", "sslmode=disable", "sslmode=verify-ful",
-        "sslmode=require,", "channel_binding=disable", "hostaddr=", "hostaddr=10.0.0.1,10.0.0.2",
-        "sslmode=require&", "sslmode=require&options=-c", "sslmode=require?host=h"}) {
-    CAPTURE(setting);
-    CHECK_FALSE(login_target_in("postgres://h:1/x?" + setting));
-  }
 }

@@ -57,7 +57,7 @@ TEST_CASE("a change needs every cell that has a node of the instance, and no oth
 TEST_CASE("cells that say the same are named together, and the plan and each fault are named") {
   std::vector<cell_view> all{cell("a", "bad unit"), cell("b", "no library"), cell("c", "bad unit")};
   CHECK(why_unfit_for_new("large", wrong, {}, all)
-        == "PostgreSQL does not take the settings of plan \"large\", on cells a, c: bad unit; "
+        == "the database does not take the settings of plan \"large\", on cells a, c: bad unit; "
            "and more, on cell b: no library; and more; an operator has to correct the plan, or "
            "these cells");
 }

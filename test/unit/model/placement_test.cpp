@@ -41,7 +41,7 @@ TEST_CASE("cells that cannot start the settings get none, and the shortage says 
   auto chosen = choose_cells(asked, {unfit, small});
   CHECK(chosen.cells == guids{"b", "b"});
   CHECK(chosen.shortage
-        == "a: its PostgreSQL does not start with the plan's settings; b: full (2 nodes)");
+        == "a: its nodes would not start with the plan's settings; b: full (2 nodes)");
   asked.unfit_too = true;
   CHECK(choose_cells(asked, {unfit, small}).cells == guids{"b", "b", "a"});
   asked.settings = "d2";

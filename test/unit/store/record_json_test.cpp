@@ -52,7 +52,7 @@ model::record full_record() {
   r.living.set_secret(model::secret_name::superuser, {"super", "p2"});
   r.living.set_secret(model::secret_name::application, {"app", "p3"});
   r.living.set_secret(model::secret_name::replication, {"repl", "p4"});
-  r.living.set_secret(model::secret_name::patroni, {"patroni", "p5"});
+  r.living.set_secret(model::secret_name::control, {"patroni", "p5"});
   r.living.set_secret(model::secret_name::etcd, {"an id", "p6"});
   r.endpoints[model::endpoint::primary] = 30001;
   r.endpoints[model::endpoint::read_only] = 30002;
@@ -87,8 +87,8 @@ model::record full_record() {
   r.living.nodes[1].left_over = true;
   r.living.nodes[1].held_back = true;
   r.living.nodes[1].address = "10.0.0.2:5432";
-  r.living.nodes[1].patroni_address = "10.0.0.2:8008";
-  r.living.nodes[1].certified = r.living.nodes[1].patroni_certified = true;
+  r.living.nodes[1].control_address = "10.0.0.2:8008";
+  r.living.nodes[1].certified = r.living.nodes[1].control_certified = true;
   r.living.nodes[2].instead_of = {"a", "b"};
   r.living.switching_to = "n2";
   r.living.had_leader = true;
@@ -286,7 +286,6 @@ TEST_CASE("what is no JSON object is an error") {
     CHECK_FALSE(decode_binding(text, "i", no_keys).ok());
     CHECK_FALSE(decode_tombstone(text).ok());
     CHECK_FALSE(decode_port_use(text, 1).ok());
-    CHECK_FALSE(decode_member(text).ok());
     CHECK_FALSE(decode_active(text).ok());
   }
 }
@@ -541,59 +540,6 @@ TEST_CASE("an active broker that did not say where it runs is read") {
   CHECK(decoded->address == "127.0.0.1:3000");
   CHECK(decoded->host == "");
   CHECK(decoded->machine == "");
-}
-
-TEST_CASE("a member as Patroni writes it is read") {
-  auto m = decode_member(
-      R"({"conn_url":"postgres://127.77.0.11:5432/postgres",)"
-      R"("api_url":"http://127.77.0.11:8008/patroni",)"
-      R"("state":"running","role":"master","version":"3.0.2","xlog_location":50331968,)"
-      R"("timeline":1})");
-  REQUIRE(m.ok());
-  CHECK(m->running());
-  CHECK(m->api_url == "http://127.77.0.11:8008/patroni");
-  CHECK(m->conn_url == "postgres://127.77.0.11:5432/postgres");
-  CHECK(m->timeline == 1);
-  CHECK(m->position == 50331968);
-  CHECK_FALSE(m->streaming);
-  m = decode_member(R"({"state":"running","replication_state":"streaming"})"); // later Patronis
-  REQUIRE(m.ok());
-  CHECK(m->position == 0);
-  CHECK(m->streaming);
-}
-
-TEST_CASE("what a member's key says at length counts as nothing") {
-  const std::string length(70'000, 'x');
-  auto m = decode_member(R"({"state":")" + length + R"(","conn_url":"postgres://)" + length
-                         + R"(:1/p","api_url":"http://)" + length + R"("})");
-  REQUIRE(m.ok());
-  CHECK(m->state.empty());
-  CHECK(m->conn_url.empty());
-  CHECK(m->api_url.empty());
-  std::string names = length;
-  for (int i = 0; i < 1'000; ++i)
-    names += "," + std::to_string(i);
-  CHECK(decode_sync(R"({"sync_standby":")" + names + "\"}").size() == 100);
-}
-
-TEST_CASE("a member that does not say its state is not running") {
-  auto m = decode_member("{}");
-  REQUIRE(m.ok());
-  CHECK_FALSE(m->running());
-}
-
-TEST_CASE("the synchronous standbys are read from Patroni's key") {
-  using names = std::set<std::string>;
-  CHECK(decode_sync(R"({"leader":"a","sync_standby":"b,c"})") == names{"b", "c"});
-  CHECK(decode_sync(R"({"leader":"a","sync_standby":"b"})") == names{"b"});
-}
-
-TEST_CASE("where nothing says who is a synchronous standby nobody is") {
-  for (const char* text : {"", "null", "{}", "[]", R"({"leader":"a","sync_standby":null})",
-                           R"({"leader":null,"sync_standby":""})", R"({"sync_standby":["b"]})"}) {
-    CAPTURE(text);
-    CHECK(decode_sync(text).empty());
-  }
 }
 
 TEST_CASE("members that are not known are kept at every depth, and written back") {

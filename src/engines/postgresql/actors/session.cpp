@@ -18,7 +18,7 @@
 
 #include "base/utf8.hpp"
 #include "engines/postgresql/actors/scram_verifier.hpp"
-#include "model/addresses.hpp"
+#include "engines/postgresql/model/login_target.hpp"
 
 namespace matriarch::engines::postgresql {
 
@@ -147,7 +147,7 @@ void trust(const std::string& authorities) {
   trusted().write(authorities);
 }
 
-result<session> session::connect(const std::optional<model::login_target>& to,
+result<session> session::connect(const std::optional<login_target>& to,
                                  const std::vector<parameter>& given, deadline until,
                                  hurry hurried) {
   // libpq would look for a server on this machine.
@@ -207,15 +207,14 @@ result<session> session::connect(const std::optional<model::login_target>& to,
 
 result<session> session::open(const std::string& login_url, const model::credentials& who,
                               deadline until, const std::string& database) {
-  const auto target = model::login_target_in(login_url);
-  auto opened =
-      connect(target,
-              {{"user", who.username.c_str()},
-               {"password", who.password.c_str()},
-               {"options", session_settings},
-               {"client_encoding", "UTF8"},
-               {"dbname", database.empty() ? model::maintenance_database : database.c_str()}},
-              until);
+  const auto target = login_target_in(login_url);
+  auto opened = connect(target,
+                        {{"user", who.username.c_str()},
+                         {"password", who.password.c_str()},
+                         {"options", session_settings},
+                         {"client_encoding", "UTF8"},
+                         {"dbname", database.empty() ? maintenance_database : database.c_str()}},
+                        until);
   if (opened.ok() && !database.empty())
     if (auto reset = opened->run(reset_settings); !reset.ok())
       return failure{reset.error()};
@@ -226,7 +225,7 @@ result<session> session::open_as_application(const std::string& login_url,
                                              const model::credentials& who,
                                              const std::string& database, deadline until,
                                              hurry hurried, const std::string& options) {
-  return connect(model::login_target_in(login_url),
+  return connect(login_target_in(login_url),
                  {{"user", who.username.c_str()},
                   {"password", who.password.c_str()},
                   {"options", options.c_str()},

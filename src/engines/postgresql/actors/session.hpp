@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "base/result.hpp"
-#include "model/addresses.hpp"
+#include "engines/postgresql/model/login_target.hpp"
 #include "model/record.hpp"
 
 /// The little that this project adds to libpq. Everything blocks, up to a deadline.
@@ -78,7 +78,7 @@ private:
     const char* name;
     const char* value;
   };
-  static result<session> connect(const std::optional<model::login_target>& to,
+  static result<session> connect(const std::optional<login_target>& to,
                                  const std::vector<parameter>& given, deadline until,
                                  hurry hurried = {});
 

@@ -1,11 +1,17 @@
 #include "engines/postgresql/model/decisions.hpp"
 
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "engines/postgresql/model/binding_credentials.hpp"
+#include "engines/postgresql/model/login_target.hpp"
+#include "engines/postgresql/model/members.hpp"
 #include "engines/postgresql/model/parameters.hpp"
 #include "engines/postgresql/model/settings.hpp"
+#include "model/addresses.hpp"
 
 namespace matriarch::engines::postgresql {
 
@@ -75,13 +81,39 @@ public:
     add_login("SUPERUSER", secret::superuser);
     add_login("APPUSER", secret::application);
     add_login("REPLICATION", secret::replication);
-    add_login("PATRONI", secret::patroni);
+    add_login("PATRONI", secret::control);
     all.emplace_back("PATRONI_DYNAMIC_CONFIG", dynamic_configuration(settings));
     if (!settings.node_type.empty())
       all.emplace_back("NODE_TYPE", settings.node_type);
     if (!of.secret_of(secret::etcd).username.empty())
       add_login("ETCD", secret::etcd);
     return all;
+  }
+
+  [[nodiscard]] std::vector<model::secret_need> secrets() const override {
+    namespace secret = model::secret_name;
+    return {{secret::admin, "pgadmin"},
+            {secret::superuser, "postgres"},
+            {secret::application, "appuser"},
+            {secret::replication, "replicator"},
+            {secret::control, "patroni"}};
+  }
+  [[nodiscard]] json::value credentials_of(const model::way_in& how,
+                                           json::document& owner) const override {
+    return binding_credentials(how, owner);
+  }
+
+  [[nodiscard]] result<model::member> member_in(std::string_view text) const override {
+    return postgresql::member_in(text);
+  }
+  [[nodiscard]] std::set<std::string> standbys_in(std::string_view text) const override {
+    return postgresql::standbys_in(text);
+  }
+  [[nodiscard]] model::member_urls urls(const model::node_addresses& at, const std::string& node_id,
+                                        bool ours, bool by_tls) const override {
+    return {"postgres://" + at.database + "/" + maintenance_database,
+            model::is_place(at.database) ? login_url(at, node_id, ours) : "",
+            std::string{by_tls ? "https" : "http"} + "://" + at.control + "/patroni"};
   }
 
   [[nodiscard]] std::string_view connections_parameter() const override {

@@ -1,6 +1,6 @@
-#include "http/percent_encoding.hpp"
+#include "base/percent_encoding.hpp"
 
-namespace matriarch::http {
+namespace matriarch::base {
 
 std::string percent_encoded(std::string_view text) {
   constexpr std::string_view digits = "0123456789ABCDEF";
@@ -20,4 +20,4 @@ std::string percent_encoded(std::string_view text) {
   return encoded;
 }
 
-} // namespace matriarch::http
+} // namespace matriarch::base

@@ -1,0 +1,52 @@
+#include "engines/postgresql/model/members.hpp"
+
+#include <cstddef>
+#include <sstream>
+
+#include "base/json.hpp"
+
+namespace matriarch::engines::postgresql {
+
+namespace {
+
+// What is read here is repeated in answers, and kept in memory: Patroni's words for states have 20
+// letters, a URL of a host's name 300.
+constexpr std::size_t longest_state = 64;
+constexpr std::size_t longest_url = 512;
+constexpr std::size_t most_standbys = 100;
+
+/// A text of a member's key; empty if nothing of the kind is as long.
+std::string short_member(const json::value& object, const char* name, std::size_t longest) {
+  auto text = json::string_member(object, name);
+  return text.size() <= longest ? text : std::string{};
+}
+
+} // namespace
+
+result<model::member> member_in(std::string_view text) {
+  auto parsed = json::parse(text);
+  if (!parsed)
+    return failure{"member: " + parsed.error()};
+  if (!parsed->IsObject())
+    return failure{"member: not a JSON object"};
+  return model::member{short_member(*parsed, "state", longest_state),
+                       short_member(*parsed, "api_url", longest_url),
+                       short_member(*parsed, "conn_url", longest_url),
+                       json::integer_member(*parsed, "timeline"),
+                       json::integer_member(*parsed, "xlog_location"),
+                       json::string_member(*parsed, "replication_state") == "streaming"};
+}
+
+std::set<std::string> standbys_in(std::string_view text) {
+  auto parsed = json::parse(text);
+  if (!parsed)
+    return {};
+  std::set<std::string> standbys;
+  std::istringstream listed{json::string_member(*parsed, "sync_standby")};
+  for (std::string name; std::getline(listed, name, ',');)
+    if (!name.empty() && name.size() <= longest_state && standbys.size() < most_standbys)
+      standbys.insert(name);
+  return standbys;
+}
+
+} // namespace matriarch::engines::postgresql
