@@ -44,11 +44,20 @@ TEST_CASE("a lock is held by whom it was handed to") {
 
 TEST_CASE("a predecessor that is just ending is waited for") {
   temporary_directory directory;
-  auto first = directory_lock::take(directory.path(), "another has it", 0ms);
+  const auto& path = directory.path();
+  auto first = directory_lock::take(path, "another has it", 0ms);
   REQUIRE(first.ok());
-  std::thread ends{[held = *std::move(first)]() mutable { directory_lock last{std::move(held)}; }};
-  CHECK(directory_lock::take(directory.path(), "another has it", 60s).ok());
+  const auto over = std::chrono::steady_clock::now() + 100ms;
+  CHECK_FALSE(directory_lock::take(path, "another has it", 0ms).ok());
+  std::thread ends{[held = *std::move(first), over]() mutable {
+    directory_lock last{std::move(held)};
+    std::this_thread::sleep_until(over);
+  }};
+  auto next = directory_lock::take(path, "another has it", 60s);
+  const auto taken = std::chrono::steady_clock::now();
   ends.join();
+  CHECK(next.ok());
+  CHECK(taken >= over);
 }
 
 TEST_CASE("a directory that is not there is not held, and its name is told") {
