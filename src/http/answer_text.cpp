@@ -7,6 +7,7 @@
 #include <ctime>
 
 #include "base/json.hpp"
+#include "base/times.hpp"
 
 namespace matriarch::http {
 
@@ -58,13 +59,7 @@ std::string_view date_now() {
   thread_local std::time_t made_at = 0;
   thread_local std::string text;
   if (auto now = std::time(nullptr); now != made_at) {
-    constexpr std::array days{"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-    constexpr std::array months{"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-    std::tm t{};
-    ::gmtime_r(&now, &t);
-    text = fmt::format("{}, {:02} {} {} {:02}:{:02}:{:02} GMT", days[t.tm_wday], t.tm_mday,
-                       months[t.tm_mon], t.tm_year + 1900, t.tm_hour, t.tm_min, t.tm_sec);
+    text = base::http_date(now);
     made_at = now;
   }
   return text;
