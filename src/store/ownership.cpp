@@ -1,14 +1,11 @@
 #include "store/ownership.hpp"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <fstream>
 #include <future>
 #include <memory>
@@ -16,6 +13,8 @@
 
 #include <fmt/format.h>
 #include <openssl/rand.h>
+
+#include "base/files.hpp"
 
 namespace matriarch::store {
 
@@ -33,16 +32,6 @@ std::string random_identity() {
   return text;
 }
 
-/// Whether all of it is on the disk.
-bool write_whole(const std::string& path, const std::string& text) {
-  auto file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  if (file < 0)
-    return false;
-  bool good = ::write(file, text.data(), text.size()) == static_cast<ssize_t>(text.size())
-              && ::fsync(file) == 0;
-  return ::close(file) == 0 && good;
-}
-
 } // namespace
 
 result<std::string> identity_in(const std::string& data_dir) {
@@ -51,10 +40,10 @@ result<std::string> identity_in(const std::string& data_dir) {
   if (std::ifstream{path} >> known)
     return known;
   auto fresh = random_identity();
-  auto beside = path + ".new";
-  if (fresh.empty() || !write_whole(beside, fresh + "\n")
-      || std::rename(beside.c_str(), path.c_str()) != 0)
-    return failure{fmt::format("{} cannot be written: {}", path, std::strerror(errno))};
+  if (fresh.empty())
+    return failure{fmt::format("cannot write {}: OpenSSL gives no random bytes", path)};
+  if (auto wrong = base::write_durably(path, fresh + "\n", {::geteuid(), ::getegid()}))
+    return failure{*wrong};
   return fresh;
 }
 

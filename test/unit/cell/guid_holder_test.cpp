@@ -57,6 +57,9 @@ TEST_CASE("to look for a directory's identity makes none") {
   REQUIRE(before);
   CHECK_FALSE(*before);
   CHECK_FALSE(*store::known_identity_in(here.path() + "/none"));
+  auto unmade = store::identity_in(here.path() + "/none");
+  REQUIRE_FALSE(unmade);
+  CHECK(unmade.error().find(here.path() + "/none/identity") != std::string::npos);
   auto made = store::identity_in(here.path());
   REQUIRE(made);
   CHECK(*store::known_identity_in(here.path()) == *made);
