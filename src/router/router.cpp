@@ -3,23 +3,21 @@
 #include <signal.h>
 
 #include <chrono>
-#include <filesystem>
 #include <future>
 #include <memory>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include "base/directory_lock.hpp"
 #include "base/ending.hpp"
 #include "base/event_loop.hpp"
 #include "base/logging.hpp"
 #include "http/server.hpp"
 #include "router/check.hpp"
+#include "router/data_dir.hpp"
 #include "router/haproxy.hpp"
 #include "router/host_addresses.hpp"
 #include "router/program.hpp"
@@ -35,6 +33,8 @@ namespace {
 
 constexpr int cannot_serve = 1;
 constexpr int wrong_configuration = 2;
+/// How long a router that starts waits for one that is just ending, which takes its grace time.
+constexpr std::chrono::milliseconds predecessor_patience{10'000};
 /// How long a router that ends waits for etcd to take its key away: the lease would end it anyway.
 constexpr std::chrono::milliseconds withdraw_patience{2'000};
 
@@ -65,18 +65,6 @@ model::router_report self_of(const router_config& config, int status_port,
   return self;
 }
 
-/// Makes the data directory if need be, and holds it.
-result<base::directory_lock> hold_data_dir(const std::string& data_dir) {
-  std::error_code error;
-  std::filesystem::create_directories(data_dir, error);
-  if (error)
-    return failure{fmt::format("{} cannot be made: {}", data_dir, error.message())};
-  // A predecessor that is just ending takes its grace time.
-  constexpr std::chrono::seconds patience{10};
-  return base::directory_lock::take(data_dir, "another router works on the same data_dir",
-                                    patience);
-}
-
 } // namespace
 
 int run(const std::string& config_path, const engine_checks& engines) {
@@ -88,7 +76,7 @@ int run(const std::string& config_path, const engine_checks& engines) {
   for (const auto& warning : config->warnings)
     spdlog::warn("{}", warning);
 
-  auto lock = hold_data_dir(config->data_dir);
+  auto lock = hold_data_dir(config->data_dir, predecessor_patience);
   if (!lock)
     return refuse(cannot_serve, lock.error());
   auto identity = store::identity_in(config->data_dir);
