@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "base/files.hpp"
+
 namespace matriarch::router {
 
 result<base::directory_lock> hold_data_dir(const std::string& data_dir,
@@ -13,9 +15,14 @@ result<base::directory_lock> hold_data_dir(const std::string& data_dir,
   std::filesystem::create_directories(data_dir, error);
   if (error)
     return failure{fmt::format("{} cannot be made: {}", data_dir, error.message())};
-  return base::directory_lock::take(
+  auto lock = base::directory_lock::take(
       data_dir, "another router works on the same data_dir, and each needs one of its own",
       patience);
+  if (lock)
+    for (const auto& name : base::names_in(data_dir))
+      if (name.ends_with(".draft"))
+        std::filesystem::remove(data_dir + "/" + name, error);
+  return lock;
 }
 
 } // namespace matriarch::router

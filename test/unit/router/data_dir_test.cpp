@@ -7,6 +7,7 @@
 #include <string>
 
 #include "../temporary_directory.hpp"
+#include "base/directory_lock.hpp"
 
 using namespace matriarch::router;
 using namespace std::chrono_literals;
@@ -31,4 +32,20 @@ TEST_CASE("a directory that cannot be made is named") {
   auto none = hold_data_dir(data_dir, 0ms);
   REQUIRE_FALSE(none.ok());
   CHECK(none.error().starts_with(data_dir + " cannot be made: "));
+}
+
+TEST_CASE("what an earlier release left half written goes, once nobody else holds the directory") {
+  temporary_directory here;
+  here.file("broker.pem", "key");
+  auto draft = here.file("broker.pem.draft", "key");
+  {
+    auto another = matriarch::base::directory_lock::take(here.path(), "a test has it", 0ms);
+    REQUIRE(another.ok());
+    CHECK_FALSE(hold_data_dir(here.path(), 0ms).ok());
+    CHECK(std::filesystem::exists(draft));
+  }
+  auto lock = hold_data_dir(here.path(), 0ms);
+  REQUIRE(lock.ok());
+  CHECK_FALSE(std::filesystem::exists(draft));
+  CHECK(std::filesystem::exists(here.path() + "/broker.pem"));
 }
