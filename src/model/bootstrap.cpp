@@ -12,9 +12,9 @@ bool waits(const member& one) {
 }
 
 /// A node without a member's key makes nothing: it has ended, or has not begun.
-bool everybody_waits(const record& known, const cluster_view& seen) {
+bool everybody_waits(const cluster& known, const cluster_view& seen) {
   bool somebody = false;
-  for (const auto& n : known.living.nodes)
+  for (const auto& n : known.nodes)
     if (auto found = seen.members.find(n.node_id); found != seen.members.end()) {
       if (!waits(found->second))
         return false;
@@ -25,12 +25,15 @@ bool everybody_waits(const record& known, const cluster_view& seen) {
 
 } // namespace
 
-bootstrap_verdict judge_bootstrap(const record& known, const cluster_view& seen,
+bool is_being_made(const record& known) {
+  return known.current.type == operation_type::provision
+         && known.current.state == operation_state::in_progress && known.desired.exists
+         && known.phase == record_phase::accepted;
+}
+
+bootstrap_verdict judge_bootstrap(const cluster& known, const cluster_view& seen,
                                   const bootstrap_verdict& before, const bootstrap_signs& signs) {
-  bool first = known.current.type == operation_type::provision
-               && known.current.state == operation_state::in_progress && known.desired.exists
-               && known.phase == record_phase::accepted;
-  if (!first || !signs.reliable || !signs.initialized || !seen.leader.empty())
+  if (!signs.first || !signs.reliable || !signs.initialized || !seen.leader.empty())
     return {};
   bootstrap_verdict said;
   auto wait = [&](std::optional<steady_time> since, duration patience, auto& still, bool& over) {
@@ -41,12 +44,12 @@ bootstrap_verdict judge_bootstrap(const record& known, const cluster_view& seen,
     else
       still.reset();
   };
-  bool runs = std::ranges::any_of(known.living.nodes, [&](const node& n) {
+  bool runs = std::ranges::any_of(known.nodes, [&](const node& n) {
     return n.phase == node_phase::started && seen.running(n.node_id);
   });
   if (everybody_waits(known, seen))
     wait(before.nobody_since, bootstrap_patience, said.nobody_since, said.abandoned);
-  else if (runs && !known.living.had_leader)
+  else if (runs && !known.had_leader)
     wait(before.stuck_since, stuck_patience, said.stuck_since, said.stuck);
   return said;
 }

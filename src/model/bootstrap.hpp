@@ -15,6 +15,7 @@ namespace matriarch::model {
 
 /// What is seen of that at one moment.
 struct bootstrap_signs {
+  bool first = false;       ///< it is being made: nobody has been promised anything of its data yet
   bool initialized = false; ///< the key `initialize` is there
   bool reliable = false;    ///< etcd is heard, so that silence means something
   steady_time now{0};
@@ -36,9 +37,11 @@ constexpr duration bootstrap_patience = std::chrono::seconds{30};
 /// loses etcd at the wrong moment, and then waits for the end of a recovery that has none.
 constexpr duration stuck_patience = std::chrono::seconds{60};
 
-/// Judges the first provision of a cluster, as long as it is in progress: nobody has been promised
-/// anything of its data yet. Of any other it says nothing.
-[[nodiscard]] bootstrap_verdict judge_bootstrap(const record& known, const cluster_view& seen,
+/// Whether the cluster of this instance is being made: its first provision is in progress.
+[[nodiscard]] bool is_being_made(const record& known);
+
+/// Judges a cluster that is being made. Of any other it says nothing.
+[[nodiscard]] bootstrap_verdict judge_bootstrap(const cluster& known, const cluster_view& seen,
                                                 const bootstrap_verdict& before,
                                                 const bootstrap_signs& signs);
 

@@ -19,15 +19,14 @@ std::string lsn(std::int64_t position) {
 
 class judge {
 public:
-  judge(const record& known, const cluster_view& seen, const health_history& before,
+  judge(const cluster& known, const cluster_view& seen, const health_history& before,
         const health_signs& signs)
       : known_(known), seen_(seen), before_(before), signs_(signs) {
     auto found = seen.members.find(seen.leader);
     if (found != seen.members.end() && found->second.running())
       leader_ = &found->second;
     // A plan's ttl stretches loop_wait, up to a third of it.
-    patience_ =
-        std::max<duration>(longest_standstill, std::chrono::seconds{known.living.in_force.ttl});
+    patience_ = std::max<duration>(longest_standstill, std::chrono::seconds{known.in_force.ttl});
     settled_ = convalescence;
     if (signs.after > duration{0}) {
       patience_ = std::min(patience_, signs.after);
@@ -36,7 +35,7 @@ public:
   }
 
   health_verdict run() {
-    for (const auto& n : known_.living.nodes)
+    for (const auto& n : known_.nodes)
       if (n.phase == node_phase::started)
         look_at(n.node_id);
     return std::move(said_);
@@ -172,7 +171,7 @@ private:
       said_.look_again_at = then;
   }
 
-  const record& known_;
+  const cluster& known_;
   const cluster_view& seen_;
   const health_history& before_;
   const health_signs& signs_;
@@ -184,7 +183,7 @@ private:
 
 } // namespace
 
-health_verdict judge_health(const record& known, const cluster_view& seen,
+health_verdict judge_health(const cluster& known, const cluster_view& seen,
                             const health_history& before, const health_signs& signs) {
   return judge{known, seen, before, signs}.run();
 }

@@ -65,7 +65,7 @@ struct health_verdict {
 
 /// `before` is of the last look; empty when the clock restarts, because this broker began to act or
 /// etcd came back. Only nodes that are recorded as started are judged.
-[[nodiscard]] health_verdict judge_health(const record& known, const cluster_view& seen,
+[[nodiscard]] health_verdict judge_health(const cluster& known, const cluster_view& seen,
                                           const health_history& before, const health_signs& signs);
 
 /// `well`, or what is the matter with a node, for an operator.

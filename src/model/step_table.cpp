@@ -1,5 +1,6 @@
 #include "model/step_table.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace matriarch::model {
@@ -20,6 +21,11 @@ void step_table::end(const step_key& which) {
   found->second.under_way = false;
   if (found->second.not_before == time_point{})
     steps_.erase(which);
+}
+
+bool step_table::idle() const {
+  return std::ranges::none_of(steps_.entries(),
+                              [](const auto& one) { return one.second.under_way; });
 }
 
 void step_table::put_off(const step_key& which, time_point until) {

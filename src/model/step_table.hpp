@@ -40,6 +40,9 @@ public:
   [[nodiscard]] bool begin(const step_key& which);
   void end(const step_key& which);
 
+  /// Whether none is under way.
+  [[nodiscard]] bool idle() const;
+
   /// It is not to be begun before; a later word replaces an earlier one.
   void put_off(const step_key& which, time_point until);
   /// Until when it was put off; the clock's beginning if it was not, or if that is forgotten.

@@ -34,7 +34,8 @@ struct new_cluster {
     return last.abandoned;
   }
   void look(steady_time now) {
-    last = judge_bootstrap(known, seen, last, {initialized, reliable, now});
+    last = judge_bootstrap(known.living, seen, last,
+                           {is_being_made(known), initialized, reliable, now});
     CHECK(last.look_again_at.has_value()
           == (last.nobody_since.has_value() || last.stuck_since.has_value()));
   }

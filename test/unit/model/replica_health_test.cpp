@@ -36,7 +36,7 @@ struct watched {
   }
 
   health_verdict look(const lags* streaming = nullptr) {
-    auto said = judge_health(known, seen, history, {now, repair_after, streaming});
+    auto said = judge_health(known.living, seen, history, {now, repair_after, streaming});
     history = said.history;
     seen.standing = said.standing;
     return said;

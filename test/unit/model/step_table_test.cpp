@@ -72,3 +72,14 @@ TEST_CASE("nothing is kept of steps that are over, and all of those that are not
   steps.end({step_kind::add_nodes}); // was not begun
   CHECK(steps.size() == 0);
 }
+
+TEST_CASE("a table is idle while nothing is under way, whatever is put off") {
+  step_table table;
+  CHECK(table.idle());
+  table.put_off({step_kind::ask_lag}, step_table::time_point{1s});
+  CHECK(table.idle());
+  CHECK(table.begin({step_kind::start_node, "n1"}));
+  CHECK_FALSE(table.idle());
+  table.end({step_kind::start_node, "n1"});
+  CHECK(table.idle());
+}

@@ -1,0 +1,602 @@
+#include "actors/cluster_steps.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "base/json.hpp"
+#include "base/utf8.hpp"
+
+namespace matriarch::actors {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+using model::step_kind;
+
+constexpr caf::timespan placement_patience = 30s;
+// Above the time that an order may wait behind others at its agent, and then take.
+constexpr caf::timespan cell_patience = 120s;
+constexpr caf::timespan database_patience = 10s;
+// A user, a role and its grants are a dozen requests, each within the etcd client's own time-out.
+constexpr caf::timespan user_patience = 30s;
+// etcd gives up on a request after 5 s and two election time-outs, 7 s by default.
+constexpr caf::timespan longest_in_etcd = 8s;
+// Patroni answers a switchover when it is done, 2 s on an idle machine.
+constexpr std::chrono::milliseconds switchover_time = 15s;
+// The lag is asked on a timer, and only while something waits for a replica: four short connections
+// a second for some seconds cost a leader nothing. What takes longer, because one does not replicate
+// at all, is asked for less often.
+constexpr caf::timespan lag_pause = 250ms;
+constexpr caf::timespan longest_lag_pause = 2s;
+constexpr int most_same_answers = 20; // 5 s; a replica that starts streams within two
+constexpr caf::timespan write_retry_pause = 500ms;
+constexpr caf::timespan removal_retry_pause = 2s;
+constexpr caf::timespan switchover_retry_pause = 2s;
+// Patroni restarts PostgreSQL in place: a clean stop with its last checkpoint, and the start.
+constexpr std::chrono::milliseconds restart_time = 60s;
+constexpr std::chrono::milliseconds configure_time = 10s;
+// How often nodes are asked which settings they have: they look for them every loop_wait seconds.
+constexpr caf::timespan settings_pause = 500ms;
+// Patroni starts what has ended by itself as well, and is busy with that meanwhile.
+constexpr caf::timespan restart_retry_pause = 3s;
+// Nothing but what nobody sees can have changed until it is tried again.
+constexpr caf::timespan pause_between_in_vain = 30s;
+// Patroni looks for changes every loop_wait seconds, 10 by default, and tells PostgreSQL at once.
+constexpr caf::timespan longest_settings = 30s;
+constexpr std::size_t longest_quote = 300;
+// Its answers have some kilobytes; who answers may be a tenant.
+constexpr std::size_t longest_of_patroni = 256 * 1024;
+
+/// Why Patroni did not do as it was asked.
+std::string refusal_of(const base::outcome& came) {
+  return came.status == 0 ? came.error
+                          : "Patroni answered " + std::to_string(came.status) + ": "
+                                + one_line(came.body, longest_quote);
+}
+
+} // namespace
+
+void cluster_steps::perform(const model::cluster_step& what) {
+  std::visit([this](const auto& one) { perform_one(one); }, what);
+}
+
+bool cluster_steps::is_awaited() const {
+  return keeper_.known()->current.state == model::operation_state::in_progress;
+}
+
+void cluster_steps::forget_failures() {
+  here_->failed_starts.clear();
+  here_->failed_removals.clear();
+  here_->shortage.reset();
+  here_->failed_switchover.clear();
+  here_->failed_restarts.clear();
+}
+
+void cluster_steps::look_again() {
+  if (!steps_.under_way({step_kind::add_nodes}))
+    here_->shortage.reset();
+  if (!is_put_off({step_kind::failover_from}))
+    here_->failed_switchover.clear();
+}
+
+void cluster_steps::forget_node(const std::string& node_id) {
+  here_->confirmed_removed.erase(node_id);
+  here_->confirmed_started.erase(node_id);
+  here_->failed_starts.erase(node_id);
+  here_->unanswered_starts.erase(node_id);
+  here_->failed_removals.erase(node_id);
+  here_->registered.erase(node_id);
+  here_->lag.erase(node_id);
+  here_->settings.erase(node_id);
+}
+
+// -- nodes ----------------------------------------------------------------------------------------
+
+void cluster_steps::perform_one(const model::add_nodes& step) {
+  if (here_->shortage || !steps_.begin({step_kind::add_nodes}))
+    return;
+  auto decided_at = keeper_.at();
+  self()
+      ->request(setup().cells, placement_patience, placement_order{name(), step.where})
+      .then(
+          [this, decided_at, count = step.where.count](const model::placement& chosen) {
+            steps_.end({step_kind::add_nodes});
+            if (keeper_.busy() || !known() || keeper_.at() != decided_at)
+              return host_.go_on();
+            if (static_cast<int>(chosen.cells.size()) < count) {
+              here_->shortage = chosen;
+              return host_.go_on();
+            }
+            std::vector<std::string> ids;
+            for (std::size_t i = 0; i < chosen.cells.size(); ++i)
+              ids.push_back(setup().outside.new_id());
+            model::decision next;
+            next.write = model::with_new_nodes(*keeper_.known(), known()->scope, ids, chosen.cells,
+                                               setup().outside.now());
+            not_sent_.insert(ids.begin(), ids.end());
+            host_.write_decision(std::move(next));
+          },
+          [this](const caf::error&) {
+            steps_.end({step_kind::add_nodes});
+            host_.go_on();
+          });
+}
+
+void cluster_steps::perform_one(const model::start_node& step) {
+  const auto* n = known()->find_node(step.node_id);
+  if (!known()->secret_of(model::secret_name::etcd).username.empty() && !admitted_)
+    return admit_to_etcd();
+  if (!steps_.begin({step_kind::start_node, step.node_id}))
+    return;
+  // Else an earlier one, perhaps of the broker that acted before, may still arrive.
+  bool only_start = not_sent_.erase(step.node_id) != 0;
+  start_order order{
+      n->cell,
+      n->node_id,
+      known()->scope,
+      *keeper_.known(),
+      keeper_.at(),
+      keeper_.heard().fleet,
+      keeper_.engine().decisions->start(*known(), keeper_.known()->desired.settings, n->node_id)};
+  auto done = [this, id = n->node_id, cell = n->cell, only_start](const cell_answer& said) {
+    steps_.end({step_kind::start_node, id});
+    switch (said.is) {
+    case cell_answer::kind::done:
+      here_->confirmed_started.insert(id);
+      if (!said.at.database.empty())
+        here_->registered[id] = said.at;
+      break;
+    case cell_answer::kind::unsent:
+    case cell_answer::kind::refused:
+    case cell_answer::kind::unknown:
+      spdlog::warn("instance {}: cell {} did not start node {}: {}", name(), cell, id,
+                   said.for_the_log());
+      here_->failed_starts[id] = said.why;
+      if (only_start && said.is != cell_answer::kind::unknown)
+        here_->confirmed_removed.insert(id);
+      else
+        here_->unanswered_starts.insert(id);
+      if (known() && !is_awaited())
+        host_.avoid_cell(cell, said.why);
+      break;
+    }
+    host_.go_on();
+  };
+  self()
+      ->request(setup().cells, cell_patience, std::move(order))
+      .then([done](const cell_answer& said) { done(said); },
+            [done](const caf::error&) {
+              done({cell_answer::kind::unknown, "no answer in time"});
+            });
+}
+
+/// For how long a start of the node may still arrive at its cell, if one may.
+std::optional<caf::timespan> cluster_steps::may_still_start(const std::string& node_id) const {
+  const auto* n = known() ? known()->find_node(node_id) : nullptr;
+  auto now = setup().outside.now();
+  if (n == nullptr || !n->start_may_arrive_until || now > *n->start_may_arrive_until)
+    return std::nullopt;
+  return *n->start_may_arrive_until - now + 1ms;
+}
+
+/// Before the first node starts, Patroni's user of etcd has to be there.
+void cluster_steps::admit_to_etcd() {
+  if (!steps_.begin({step_kind::etcd_user}))
+    return;
+  auto done = [this](const user_answer& said) {
+    steps_.end({step_kind::etcd_user});
+    admitted_ = said.ok;
+    if (said.ok)
+      return host_.go_on();
+    dismiss_after_ = time_now() + longest_in_etcd;
+    spdlog::warn("instance {}: its user of etcd is not made yet: {}", name(), said.why);
+    host_.wake(write_retry_pause);
+  };
+  self()
+      ->request(setup().store, user_patience,
+                admit_user{known()->scope, known()->secret_of(model::secret_name::etcd)})
+      .then([done](const user_answer& said) { done(said); },
+            [done](const caf::error&) {
+              done({false, "etcd did not answer in time"});
+            });
+}
+
+void cluster_steps::perform_one(const model::remove_node& step) {
+  const auto* n = known()->find_node(step.node_id);
+  // A start that is still under way has to end first, or it could follow the removal.
+  const model::step_key removal{step_kind::remove_node, step.node_id};
+  if (steps_.under_way({step_kind::start_node, step.node_id}) || steps_.under_way(removal))
+    return;
+  if (!may_begin(removal))
+    return host_.wake(removal_retry_pause);
+  // No start of it can be on its way: there is nothing to outlast.
+  if (not_sent_.erase(step.node_id) != 0)
+    here_->failed_starts[step.node_id] = "superseded before it was started";
+  removal_order order{n->cell,          n->node_id,   known()->scope,
+                      *keeper_.known(), keeper_.at(), keeper_.heard().fleet};
+  auto done = [this, id = n->node_id, cell = n->cell](const cell_answer& said) {
+    steps_.end({step_kind::remove_node, id});
+    if (said.is == cell_answer::kind::done) {
+      here_->failed_removals.erase(id);
+      // A cell that digs no graves of its own may yet obey a start that is on its way: it is
+      // asked once more after that could have come.
+      if (auto left = may_still_start(id)) {
+        put_off({step_kind::remove_node, id}, *left);
+        host_.wake(*left);
+        return;
+      }
+      here_->confirmed_removed.insert(id);
+      host_.go_on();
+      return;
+    }
+    if (here_->failed_removals[id] != said.why)
+      spdlog::warn("instance {}: cell {} has not removed node {} and is asked again: {}", name(),
+                   cell, id, said.for_the_log());
+    here_->failed_removals[id] = said.why;
+    host_.publish();
+    put_off({step_kind::remove_node, id}, removal_retry_pause);
+    host_.wake(removal_retry_pause);
+  };
+  self()
+      ->request(setup().cells, cell_patience, std::move(order))
+      .then([done](const cell_answer& said) { done(said); },
+            [done](const caf::error&) {
+              done({cell_answer::kind::unknown, "no answer in time"});
+            });
+}
+
+/// Longer, if nothing has changed for a while.
+void cluster_steps::rest_before_asking(const lag_answer& said) {
+  std::map<std::string, bool> streaming;
+  for (const auto& [node_id, lag] : said.lag)
+    streaming[node_id] = lag <= model::negligible_lag_bytes;
+  bool same = said.ok && streaming == last_streaming_;
+  same_answers_ = same ? same_answers_ + 1 : 0;
+  auto pause = same_answers_ < most_same_answers ? lag_pause : longest_lag_pause;
+  last_streaming_ = std::move(streaming);
+  put_off({step_kind::ask_lag}, pause);
+  host_.wake(pause);
+}
+
+void cluster_steps::perform_one(const model::ask_lag&) {
+  auto leader = here_->seen.members.find(here_->seen.leader);
+  auto now = time_now();
+  auto not_before = steps_.put_off_until({step_kind::ask_lag});
+  if (leader == here_->seen.members.end() || now < not_before
+      || !steps_.begin({step_kind::ask_lag}))
+    return host_.wake(std::max<caf::timespan>(not_before - now, lag_pause));
+  auto asked_of = here_->seen.leader;
+  auto done = [this, asked_of](const lag_answer& said) {
+    steps_.end({step_kind::ask_lag});
+    rest_before_asking(said);
+    if (said.ok && asked_of == here_->seen.leader)
+      watch_.learn_lag(said.lag);
+    else if (!said.ok && said.why != lag_refusal_)
+      spdlog::warn("instance {}: {}", name(), said.why);
+    lag_refusal_ = said.why;
+    host_.go_on();
+  };
+  self()
+      ->request(keeper_.engine().actor, database_patience,
+                lag_question{name(), leader->second.login_url,
+                             known()->secret_of(model::secret_name::superuser)})
+      .then([done](const lag_answer& said) { done(said); },
+            [done](const caf::error&) {
+              done({false, {}, "the leader did not answer in time"});
+            });
+}
+
+void cluster_steps::perform_one(const model::failover_from& step) {
+  auto leader = here_->seen.members.find(step.from);
+  if (leader == here_->seen.members.end() || steps_.under_way({step_kind::failover_from}))
+    return;
+  if (!may_begin({step_kind::failover_from}))
+    return host_.wake(switchover_retry_pause);
+  auto what = patroni_request(step.from, leader->second, "POST", "/switchover",
+                              json::object_text({{"leader", step.from}, {"candidate", step.to}}));
+  what.timeout = switchover_time;
+  host_.tell(model::switchover_begun{step.from, step.to});
+  auto done = [this, to = step.to](const base::outcome& came) {
+    steps_.end({step_kind::failover_from});
+    // After a 200 the leader key may reach this actor a moment later: no need to ask again yet.
+    put_off({step_kind::failover_from}, switchover_retry_pause);
+    if (came.status != 200 && !here_->seen.leads(to)) {
+      here_->failed_switchover = refusal_of(came);
+      host_.tell(model::switchover_failed{here_->failed_switchover});
+      host_.wake(switchover_retry_pause);
+      host_.switchover_failed();
+    }
+    host_.go_on();
+  };
+  self()
+      ->request(setup().http, switchover_time + 5s, std::move(what))
+      .then([done](const base::outcome& came) { done(came); },
+            [done](const caf::error&) {
+              done({0, "", "Patroni did not answer in time", false});
+            });
+}
+
+// -- settings -----------------------------------------------------------------------------------
+
+/// A member's own REST API: its `api_url` ends with /patroni. By HTTPS a node has to show for whom
+/// the fleet's authority has certified it; for those of a cell of another make the system's
+/// authorities vouch.
+base::outgoing cluster_steps::patroni_request(const std::string& node_id, const model::member& of,
+                                              std::string verb, const std::string& path,
+                                              std::string body) const {
+  base::outgoing what;
+  what.verb = std::move(verb);
+  what.url = of.api_url.substr(0, of.api_url.rfind("/patroni")) + path;
+  const auto* listed = known()->find_node(node_id);
+  if (of.api_url.starts_with("https:") && listed != nullptr
+      && !watch_.origin_of(listed->cell).foreign) {
+    what.url = "https://" + node_id + path;
+    what.reached_at = model::place_in(of.api_url);
+    if (auto by = setup().out->status.authority.load())
+      what.tls.authority_text = by->trusted(setup().outside.now());
+  }
+  auto login = known()->secret_of(model::secret_name::control);
+  what.username = std::move(login.username);
+  what.password = std::move(login.password);
+  what.max_answer_bytes = longest_of_patroni;
+  what.headers = {{"Content-Type", "application/json"}};
+  what.body = std::move(body);
+  return what;
+}
+
+/// Any Patroni of the cluster writes what it is told into etcd, whether its PostgreSQL runs or not:
+/// the leader's is asked first, and after a failure another.
+const std::pair<const std::string, model::member>* cluster_steps::member_to_configure() const {
+  std::vector<const std::pair<const std::string, model::member>*> able;
+  for (const auto& one : here_->seen.members)
+    if (!one.second.api_url.empty() && known()->find_node(one.first) != nullptr)
+      able.insert(here_->seen.leads(one.first) ? able.begin() : able.end(), &one);
+  return able.empty() ? nullptr : able[failed_configurations_ % able.size()];
+}
+
+void cluster_steps::perform_one(const model::configure& step) {
+  const auto* member = member_to_configure();
+  if (member == nullptr || steps_.under_way({step_kind::configure}))
+    return;
+  if (!may_begin({step_kind::configure}))
+    return host_.wake(settings_pause);
+  auto what = patroni_request(member->first, member->second, "PATCH", "/config", step.patch);
+  what.timeout = configure_time;
+  auto done = [this, digest = step.digest](const base::outcome& came) {
+    steps_.end({step_kind::configure});
+    if (came.status == 200) {
+      failed_configurations_ = 0;
+      here_->configured = digest;
+      here_->restarted.clear();
+      here_->failed_restarts.clear();
+      return host_.go_on();
+    }
+    ++failed_configurations_;
+    put_off({step_kind::configure}, settings_pause);
+    spdlog::warn("instance {}: the settings are not set: {}", name(), refusal_of(came));
+    host_.wake(settings_pause);
+  };
+  self()
+      ->request(setup().http, configure_time + 5s, std::move(what))
+      .then([done](const base::outcome& came) { done(came); },
+            [done](const caf::error&) {
+              done({0, "", "Patroni did not answer in time", false});
+            });
+}
+
+void cluster_steps::perform_one(const model::ask_settings& step) {
+  if (is_put_off({step_kind::ask_settings}))
+    return host_.wake(settings_pause);
+  remind(step.node_ids);
+  for (const auto& id : step.node_ids) {
+    auto found = here_->seen.members.find(id);
+    if (found != here_->seen.members.end() && steps_.begin({step_kind::ask_settings, id}))
+      ask_settings_of(id, found->second);
+  }
+  host_.wake(settings_pause);
+}
+
+/// Patroni 3.0.2 compares a change with what runs only if it knows that PostgreSQL is up. One that
+/// comes while a copy begins it takes for known, and never writes it down until the next start.
+void cluster_steps::remind(const std::vector<std::string>& late) {
+  auto now = time_now();
+  erase_if(late_since_,
+           [&](const auto& one) { return std::ranges::find(late, one.first) == late.end(); });
+  for (const auto& id : late) {
+    auto since = late_since_.try_emplace(id, now).first;
+    auto found = here_->seen.members.find(id);
+    if (now - since->second < longest_settings || found == here_->seen.members.end())
+      continue;
+    since->second = now;
+    bool leads = here_->seen.leads(id);
+    spdlog::warn("instance {}: node {} does not take up its settings, and is {}", name(), id,
+                 leads ? "told once more" : "restarted");
+    auto what =
+        leads ? patroni_request(id, found->second, "POST", "/reload", "")
+              : patroni_request(id, found->second, "POST", "/restart", R"({"role":"replica"})");
+    what.timeout = restart_time;
+    self()
+        ->request(setup().http, restart_time + 5s, std::move(what))
+        .then([host = &host_](const base::outcome&) { host->wake(settings_pause); },
+              [](const caf::error&) {});
+  }
+}
+
+/// PostgreSQL knows which settings it has read, Patroni whether they need a restart: in this
+/// order, since Patroni notes the restart before it has PostgreSQL read the settings.
+void cluster_steps::ask_settings_of(const std::string& id, const model::member& member) {
+  auto not_now = [this, id] {
+    steps_.end({step_kind::ask_settings, id});
+    put_off({step_kind::ask_settings}, settings_pause);
+    host_.wake(settings_pause);
+  };
+  self()
+      ->request(keeper_.engine().actor, database_patience,
+                settings_question{name(), member.login_url,
+                                  known()->secret_of(model::secret_name::superuser)})
+      .then(
+          [this, id, member, not_now](const settings_answer& said) {
+            if (!said.ok || !known())
+              return not_now();
+            auto what = patroni_request(id, member, "GET", "/patroni", "");
+            self()
+                ->request(setup().http, database_patience, std::move(what))
+                .then(
+                    [this, id, said, not_now](const base::outcome& came) {
+                      not_now();
+                      learn_settings(id, said, came);
+                    },
+                    [not_now](const caf::error&) { not_now(); });
+          },
+          [not_now](const caf::error&) { not_now(); });
+}
+
+void cluster_steps::learn_settings(const std::string& id, const settings_answer& said,
+                                   const base::outcome& patroni) {
+  auto parsed = json::parse(patroni.body);
+  if (patroni.status == 0 || !parsed.ok() || !parsed->IsObject())
+    return;
+  const auto* waits = json::member(*parsed, "pending_restart");
+  bool marked = waits != nullptr && waits->IsBool() && waits->GetBool();
+  here_->settings[id] = {said.digest, marked && !said.marked_in_vain};
+  host_.go_on();
+}
+
+/// What a leader takes up by its restart, a replica can take up by one more.
+void cluster_steps::note_restart(const std::string& id) {
+  if (here_->seen.leads(id))
+    here_->restarted.clear();
+  here_->restarted.insert(id);
+}
+
+/// Patroni says that PostgreSQL did not start; anything else may have kept the order from it.
+void cluster_steps::note_failed_restart(const std::string& id, const base::outcome& came) {
+  spdlog::warn("instance {}: node {} was not restarted: {}", name(), id, refusal_of(came));
+  if (!came.body.starts_with("restart failed") && !restarts_by_itself_in_vain(id, came))
+    return;
+  // Of an update that says so, the settings of before are put back. If they are, and it does not
+  // start with them either, something else that Patroni was told may have arrived late.
+  bool in_vain = ++here_->failed_restarts[id] >= model::hopeless_restarts;
+  if (in_vain && known() && !is_awaited()) {
+    here_->configured.clear();
+    put_off({step_kind::ask_settings}, pause_between_in_vain);
+  }
+  if (here_->seen.members.contains(id))
+    here_->seen.members[id].state = "start failed"; // its key says so a round later
+}
+
+/// Patroni tries again and again by itself, takes no order meanwhile, and its node does not run.
+bool cluster_steps::restarts_by_itself_in_vain(const std::string& id, const base::outcome& came) {
+  constexpr int often = 5; // some twenty seconds
+  auto found = here_->seen.members.find(id);
+  bool tries = came.body.find("after failure already in progress") != std::string::npos
+               && found != here_->seen.members.end() && found->second.ended();
+  auto& refusals = refused_restarts_[id];
+  refusals = tries ? refusals + 1 : 0;
+  if (refusals < often)
+    return false;
+  refusals = 0;
+  return true;
+}
+
+void cluster_steps::perform_one(const model::copy_again& step) {
+  auto found = here_->seen.members.find(step.node_id);
+  if (found == here_->seen.members.end() || !steps_.begin({step_kind::copy_again, step.node_id}))
+    return;
+  auto what =
+      patroni_request(step.node_id, found->second, "POST", "/reinitialize", R"({"force":true})");
+  what.timeout = configure_time;
+  auto done = [this, id = step.node_id, of = here_->seen.leader](const base::outcome& came) {
+    steps_.end({step_kind::copy_again, id});
+    if (came.status == 200) {
+      here_->copied_leader[id] = of;
+      host_.tell(model::copy_repeated{id});
+    } else {
+      spdlog::warn("instance {}: node {} does not begin again: {}", name(), id, refusal_of(came));
+    }
+    host_.wake(switchover_retry_pause);
+  };
+  self()
+      ->request(setup().http, configure_time + 5s, std::move(what))
+      .then([done](const base::outcome& came) { done(came); },
+            [done](const caf::error&) {
+              done({0, "", "Patroni did not answer in time", false});
+            });
+}
+
+void cluster_steps::perform_one(const model::restart_node& step) {
+  auto found = here_->seen.members.find(step.node_id);
+  if (found == here_->seen.members.end() || is_put_off({step_kind::ask_settings})
+      || !steps_.begin({step_kind::restart_node, step.node_id}))
+    return;
+  host_.tell(model::restart_begun{step.node_id});
+  const auto* only_if = step.ended ? "{}"
+                        : here_->seen.leads(step.node_id)
+                            ? R"({"restart_pending":true})"
+                            : R"({"restart_pending":true,"role":"replica"})";
+  auto what = patroni_request(step.node_id, found->second, "POST", "/restart", only_if);
+  what.timeout = restart_time;
+  auto done = [this, id = step.node_id](const base::outcome& came) {
+    steps_.end({step_kind::restart_node, id});
+    here_->settings.erase(id);
+    auto pause = came.status == 200 ? settings_pause : restart_retry_pause;
+    put_off({step_kind::ask_settings}, pause);
+    if (came.status == 200)
+      note_restart(id);
+    else
+      note_failed_restart(id, came);
+    host_.wake(pause);
+    host_.go_on();
+  };
+  self()
+      ->request(setup().http, restart_time + 5s, std::move(what))
+      .then([done](const base::outcome& came) { done(came); },
+            [done](const caf::error&) {
+              done({0, "", "Patroni did not answer in time", false});
+            });
+}
+
+// -- its user of etcd -------------------------------------------------------------------------------
+
+bool cluster_steps::is_dismissed() {
+  if (known()->secret_of(model::secret_name::etcd).username.empty() || dismissed_)
+    return true;
+  dismiss_from_etcd();
+  return false;
+}
+
+/// Whoever acted before this actor may have left the making of the user unanswered: it comes
+/// before the first start of a node.
+void cluster_steps::outlast_admissions() {
+  if (known() && std::ranges::any_of(known()->nodes, [](const auto& n) {
+        return n.phase == model::node_phase::placed;
+      }))
+    dismiss_after_ = time_now() + longest_in_etcd;
+}
+
+void cluster_steps::dismiss_from_etcd() {
+  // A user whose making was not answered could still be made after its end.
+  if (auto now = time_now(); now < dismiss_after_)
+    return host_.wake(dismiss_after_ - now);
+  if (!steps_.begin({step_kind::etcd_user}))
+    return;
+  auto done = [this](const user_answer& said) {
+    steps_.end({step_kind::etcd_user});
+    dismissed_ = said.ok;
+    if (said.ok)
+      return host_.go_on();
+    spdlog::warn("instance {}: its user of etcd is not deleted yet: {}", name(), said.why);
+    host_.wake(write_retry_pause);
+  };
+  self()
+      ->request(setup().store, user_patience,
+                dismiss_user{known()->secret_of(model::secret_name::etcd).username})
+      .then([done](const user_answer& said) { done(said); },
+            [done](const caf::error&) {
+              done({false, "etcd did not answer in time"});
+            });
+}
+
+} // namespace matriarch::actors

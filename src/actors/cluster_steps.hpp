@@ -1,0 +1,120 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "actors/cluster_host.hpp"
+#include "actors/cluster_watch.hpp"
+#include "actors/record_keeper.hpp"
+#include "base/event_loop.hpp"
+#include "model/step_table.hpp"
+
+namespace matriarch::actors {
+
+/// What is done for one cluster of an instance, as part of the instance's actor: the steps that
+/// model::decide_cluster() names, each begun once and answered later. Answers go into the cluster's
+/// circumstances.
+class cluster_steps {
+public:
+  /// All outlive this.
+  cluster_steps(record_keeper& keeper, cluster_host& host, cluster_watch& watch,
+                model::cluster_circumstances& here)
+      : keeper_(keeper), host_(host), watch_(watch), here_(&here) {}
+  cluster_steps(const cluster_steps&) = delete;
+  cluster_steps& operator=(const cluster_steps&) = delete;
+
+  void move_to(model::cluster_circumstances& there) { here_ = &there; }
+
+  void perform(const model::cluster_step& what);
+
+  /// A new operation begins: what has failed before is tried again.
+  void forget_failures();
+  /// Some time has passed: what could not be done may be possible by now.
+  void look_again();
+  /// Whether nothing is awaited of anybody: what comes later would find this gone.
+  [[nodiscard]] bool idle() const { return steps_.idle(); }
+  void let_go(caf::actor_clock::time_point now) { steps_.let_go(now); }
+  /// The node is buried.
+  void forget_node(const std::string& node_id);
+
+  // -- its user of etcd -----------------------------------------------------------------------------
+
+  /// Whoever acted before this actor may have left the making of the user unanswered: it comes
+  /// before the first start of a node.
+  void outlast_admissions();
+  /// Whether the cluster has no user of etcd, or none any more; else it is being deleted.
+  [[nodiscard]] bool is_dismissed();
+
+private:
+  void perform_one(const model::add_nodes& step);
+  void perform_one(const model::start_node& step);
+  void perform_one(const model::remove_node& step);
+  void perform_one(const model::ask_lag& step);
+  void perform_one(const model::failover_from& step);
+  void perform_one(const model::configure& step);
+  void perform_one(const model::ask_settings& step);
+  void perform_one(const model::copy_again& step);
+  void perform_one(const model::restart_node& step);
+
+  void place(const model::placement& chosen, int count, store::revision decided_at);
+  void note_start(const std::string& id, const std::string& cell, bool only_start,
+                  const cell_answer& said);
+  void note_removal(const std::string& id, const std::string& cell, const cell_answer& said);
+  [[nodiscard]] std::optional<caf::timespan> may_still_start(const std::string& node_id) const;
+  void admit_to_etcd();
+  void dismiss_from_etcd();
+  void rest_before_asking(const lag_answer& said);
+  [[nodiscard]] base::outgoing patroni_request(const std::string& node_id, const model::member& of,
+                                               std::string verb, const std::string& path,
+                                               std::string body) const;
+  [[nodiscard]] const std::pair<const std::string, model::member>* member_to_configure() const;
+  void remind(const std::vector<std::string>& late);
+  void ask_settings_of(const std::string& id, const model::member& member);
+  void learn_settings(const std::string& id, const settings_answer& said,
+                      const base::outcome& patroni);
+  void note_restart(const std::string& id);
+  void note_failed_restart(const std::string& id, const base::outcome& came);
+  [[nodiscard]] bool restarts_by_itself_in_vain(const std::string& id, const base::outcome& came);
+
+  [[nodiscard]] const model::cluster* known() const { return watch_.known(); }
+  [[nodiscard]] const std::string& name() const { return keeper_.name(); }
+  [[nodiscard]] const instance_setup& setup() const { return keeper_.setup(); }
+  [[nodiscard]] service_instance_actor::pointer self() const { return keeper_.self(); }
+  [[nodiscard]] caf::actor_clock::time_point time_now() const { return self()->clock().now(); }
+  /// Whether somebody waits for the end of an operation.
+  [[nodiscard]] bool is_awaited() const;
+  [[nodiscard]] bool is_put_off(const model::step_key& which) const {
+    return time_now() < steps_.put_off_until(which);
+  }
+  void put_off(const model::step_key& which, caf::timespan pause) {
+    steps_.put_off(which, time_now() + pause);
+  }
+  /// Whether it is neither under way nor put off; it has begun then.
+  [[nodiscard]] bool may_begin(const model::step_key& which) {
+    return !is_put_off(which) && steps_.begin(which);
+  }
+
+  record_keeper& keeper_;
+  cluster_host& host_;
+  cluster_watch& watch_;
+  model::cluster_circumstances* here_;
+  model::step_table steps_; ///< that are under way, or are to be tried again later
+  int same_answers_ = 0;
+  model::rare_map<std::string, bool> last_streaming_; ///< who did, and whether without lag
+  std::string lag_refusal_; ///< what was last said instead of the lag; logged once
+  bool admitted_ = false;
+  bool dismissed_ = false;
+  caf::actor_clock::time_point dismiss_after_;
+  std::size_t failed_configurations_ = 0; ///< since the last that was confirmed
+  /// Since when nodes have been asked in vain whether they have the settings.
+  model::rare_map<std::string, caf::actor_clock::time_point> late_since_;
+  /// Nodes that this actor placed and has not begun to start.
+  model::rare_set<std::string> not_sent_;
+  /// How often in a row Patroni had a restart of its own under way, by node id.
+  model::rare_map<std::string, int> refused_restarts_;
+};
+
+} // namespace matriarch::actors
