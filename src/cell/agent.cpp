@@ -157,7 +157,8 @@ void agent::load_node(const std::string& name) {
       spdlog::error("{}", *error);
     return;
   }
-  auto record = text ? parse_node_record(**text) : result<node_record>{failure{text.error()}};
+  auto record = text ? parse_node_record(**text, engine_.rules())
+                     : result<node_record>{failure{text.error()}};
   if (!record || record->request.node_id != name) {
     spdlog::error("the node in {} is left alone, for its record cannot be read: {}", directory,
                   record ? "it is another node's" : record.error());

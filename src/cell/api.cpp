@@ -262,7 +262,7 @@ void api::provision(const std::string& node_id, const http::request& asked, cons
   auto claim = claim_of(asked);
   if (!claim)
     return to->send(answer(400, claim.error()));
-  auto wanted = parse_node_request(node_id, asked.body);
+  auto wanted = parse_node_request(node_id, asked.body, cell_.engine().rules());
   if (!wanted)
     return to->send(answer(400, wanted.error()));
   if (!claim->scope.empty() && claim->scope != wanted->scope)

@@ -78,6 +78,8 @@ public:
   [[nodiscard]] virtual std::string name() const = 0;
   /// As people write it.
   [[nodiscard]] virtual std::string title() const = 0;
+  /// What its nodes are asked for with.
+  [[nodiscard]] virtual const request_rules& rules() const = 0;
   /// Of what is installed, as last seen; empty until it is.
   [[nodiscard]] virtual std::string version() const = 0;
 

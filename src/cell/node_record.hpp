@@ -1,8 +1,11 @@
 #pragma once
 
+#include <cstddef>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/processes.hpp"
 #include "base/result.hpp"
@@ -21,21 +24,15 @@ struct role {
 /// What a broker asks for with PUT /v2/service_instances/<node_id>.
 struct node_request {
   std::string node_id;
-  std::string scope; ///< Patroni's: the cluster that the node joins or starts
+  std::string scope; ///< the cluster that the node joins or starts
   std::string service_id;
   std::string plan_id;
   std::string organization_guid;
   std::string space_guid;
-  role admin;       ///< makes databases and roles: CREATEROLE, CREATEDB
-  role superuser;   ///< Patroni's own
-  role app_user;    ///< owns the database `db`
-  role replication; ///< of the replicas
-  role patroni;     ///< what Patroni's REST API demands for anything but reading
-  /// The cluster's own user of etcd, for a node's Patroni; no name if the broker has made none.
+  /// What the engine wants to be told, by request_rules::names(); what was not given is not there.
+  std::map<std::string, std::string> parameters = {};
+  /// The cluster's own user of etcd, for its nodes; no name if the broker has made none.
   role etcd = {};
-  /// Patroni's dynamic configuration for a new cluster, over the cell's own: a JSON object's text,
-  /// or empty. Patroni reads it once, when the cluster is made.
-  std::string dynamic_configuration = {};
   /// What kind of node the plan asks for; a label that the cell keeps. Empty: any.
   std::string node_type = {};
   bool operator==(const node_request&) const = default;
@@ -46,9 +43,19 @@ struct node_request {
 inline constexpr std::size_t longest_node_id = 64;
 inline constexpr std::size_t longest_scope = 128;
 
-/// Bytes of PATRONI_DYNAMIC_CONFIG: hundreds of parameters, and far below what etcd takes as one
-/// value (1.5 MB).
-inline constexpr std::size_t longest_dynamic_configuration = 64 * 1024;
+/// What an engine's nodes are asked for with, besides what all are.
+class request_rules {
+public:
+  request_rules() = default;
+  virtual ~request_rules() = default;
+  request_rules(const request_rules&) = delete;
+  request_rules& operator=(const request_rules&) = delete;
+
+  /// The names of its parameters, which are texts.
+  [[nodiscard]] virtual const std::vector<std::string>& names() const = 0;
+  /// What is wrong with them, if so: it names the parameter and never repeats a password.
+  [[nodiscard]] virtual std::optional<std::string> fault_of(const node_request& asked) const = 0;
+};
 
 /// Whether a text can be a node's id: letters, digits, `_`, `-`, `.` and `~`, not starting with a
 /// dot. It becomes a directory's name and a part of etcd keys.
@@ -56,8 +63,8 @@ inline constexpr std::size_t longest_dynamic_configuration = 64 * 1024;
 
 /// Reads and checks a PUT's body for the node that the path names. The failure says which field is
 /// wrong and never repeats a password.
-[[nodiscard]] result<node_request> parse_node_request(std::string_view node_id,
-                                                      std::string_view body);
+[[nodiscard]] result<node_request>
+parse_node_request(std::string_view node_id, std::string_view body, const request_rules& rules);
 
 /// What a cell keeps of a node, in node.json.
 struct node_record {
@@ -78,6 +85,7 @@ struct node_record {
 
 /// The JSON text that parse_node_record() reads. It holds passwords.
 [[nodiscard]] std::string text_of(const node_record& node);
-[[nodiscard]] result<node_record> parse_node_record(std::string_view text);
+[[nodiscard]] result<node_record> parse_node_record(std::string_view text,
+                                                    const request_rules& rules);
 
 } // namespace matriarch::cell

@@ -7,6 +7,7 @@
 #include "cell/cell_config.hpp"
 #include "cell/node_record.hpp"
 #include "engines/postgresql/cell/patroni_config.hpp"
+#include "engines/postgresql/cell/request.hpp"
 #include "engines/postgresql/cell/settings.hpp"
 #include "fuzz/fuzz.hpp"
 
@@ -39,7 +40,7 @@ void must_say(const YAML::Node& where, const char* name, const std::string& want
 void look_at(const node_record& node) {
   auto text = text_of(node);
   fuzz::must_be_json(text);
-  auto again = parse_node_record(text);
+  auto again = parse_node_record(text, rules_of_requests());
   must(again.ok() && *again == node, "a node's record is read as it was written", text);
 
   static const auto config = some_config();
@@ -53,11 +54,12 @@ void look_at(const node_record& node) {
   }
   must_say(read, "scope", node.request.scope);
   must_say(read, "name", node.request.node_id);
-  must_say(read["restapi"]["authentication"], "password", node.request.patroni.password);
+  const auto asked = asked_of(node.request);
+  must_say(read["restapi"]["authentication"], "password", asked.patroni.password);
   auto logins = read["postgresql"]["authentication"];
-  must_say(logins["superuser"], "username", node.request.superuser.username);
-  must_say(logins["superuser"], "password", node.request.superuser.password);
-  must_say(logins["replication"], "password", node.request.replication.password);
+  must_say(logins["superuser"], "username", asked.superuser.username);
+  must_say(logins["superuser"], "password", asked.superuser.password);
+  must_say(logins["replication"], "password", asked.replication.password);
   must(!render_bootstrap_sql(node.request).empty(), "there is SQL");
 }
 
@@ -66,14 +68,14 @@ void look_at(const node_record& node) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   fuzz::input in{data, size, 2};
   if (in.which == 0) {
-    auto asked = parse_node_request("n1", in.text);
+    auto asked = parse_node_request("n1", in.text, rules_of_requests());
     if (!asked) {
       fuzz::must_be_an_error(asked.error());
       return 0;
     }
     look_at({*asked, {"127.77.1.2", 5432, 8008}, std::nullopt, fencing::none, false});
   } else {
-    auto node = parse_node_record(in.text);
+    auto node = parse_node_record(in.text, rules_of_requests());
     if (!node) {
       fuzz::must_be_an_error(node.error());
       return 0;

@@ -6,10 +6,13 @@
 
 #include "base/json.hpp"
 #include "cell/node_record.hpp"
+#include "engines/postgresql/cell/request.hpp"
 
 namespace matriarch::cell {
 
 namespace {
+
+const request_rules& rules = engines::postgresql::rules_of_requests();
 
 /// A body as the broker sends it, with one parameter changed or added, or removed if `text` is null.
 std::string body(const char* changed = "", const char* text = nullptr) {
@@ -36,7 +39,7 @@ std::string body(const char* changed = "", const char* text = nullptr) {
 } // namespace
 
 TEST_CASE("a broker's request is read field by field") {
-  auto request = parse_node_request("n1", body());
+  auto request = parse_node_request("n1", body(), rules);
   REQUIRE(request.ok());
   CHECK(request->node_id == "n1");
   CHECK(request->scope == "v-PATRONI_SCOPE");
@@ -44,11 +47,12 @@ TEST_CASE("a broker's request is read field by field") {
   CHECK(request->plan_id == "p");
   CHECK(request->organization_guid == "o");
   CHECK(request->space_guid == "sp");
-  CHECK(request->admin == role{"v-ADMIN_USERNAME", "v-ADMIN_PASSWORD"});
-  CHECK(request->superuser == role{"v-SUPERUSER_USERNAME", "v-SUPERUSER_PASSWORD"});
-  CHECK(request->app_user == role{"v-APPUSER_USERNAME", "v-APPUSER_PASSWORD"});
-  CHECK(request->replication == role{"v-REPLICATION_USERNAME", "v-REPLICATION_PASSWORD"});
-  CHECK(request->patroni == role{"v-PATRONI_USERNAME", "v-PATRONI_PASSWORD"});
+  const auto asked = engines::postgresql::asked_of(*request);
+  CHECK(asked.admin == role{"v-ADMIN_USERNAME", "v-ADMIN_PASSWORD"});
+  CHECK(asked.superuser == role{"v-SUPERUSER_USERNAME", "v-SUPERUSER_PASSWORD"});
+  CHECK(asked.app_user == role{"v-APPUSER_USERNAME", "v-APPUSER_PASSWORD"});
+  CHECK(asked.replication == role{"v-REPLICATION_USERNAME", "v-REPLICATION_PASSWORD"});
+  CHECK(asked.patroni == role{"v-PATRONI_USERNAME", "v-PATRONI_PASSWORD"});
 }
 
 TEST_CASE("a request without a needed parameter is refused and names it") {
@@ -57,7 +61,7 @@ TEST_CASE("a request without a needed parameter is refused and names it") {
         "APPUSER_USERNAME", "REPLICATION_PASSWORD", "PATRONI_USERNAME"}) {
     CAPTURE(name);
     for (const char* text : {static_cast<const char*>(nullptr), ""}) {
-      auto request = parse_node_request("n1", body(name, text));
+      auto request = parse_node_request("n1", body(name, text), rules);
       REQUIRE_FALSE(request.ok());
       CHECK(request.error().find(name) != std::string::npos);
     }
@@ -65,29 +69,30 @@ TEST_CASE("a request without a needed parameter is refused and names it") {
 }
 
 TEST_CASE("what a plan asks for and etcd's user come with the request, or not at all") {
-  auto plain = parse_node_request("n1", body());
+  auto plain = parse_node_request("n1", body(), rules);
   REQUIRE(plain.ok());
   CHECK(plain->etcd.username.empty());
-  CHECK(plain->dynamic_configuration.empty());
+  CHECK(engines::postgresql::asked_of(*plain).dynamic_configuration.empty());
   CHECK(plain->node_type.empty());
   auto wanted = R"({"ttl":5,"postgresql":{"parameters":{"a.b":"c"}}})";
-  auto configured = parse_node_request("n1", body("PATRONI_DYNAMIC_CONFIG", wanted));
+  auto configured = parse_node_request("n1", body("PATRONI_DYNAMIC_CONFIG", wanted), rules);
   REQUIRE(configured.ok());
-  CHECK(configured->dynamic_configuration == wanted);
-  auto typed = parse_node_request("n1", body("NODE_TYPE", "small"));
+  CHECK(engines::postgresql::asked_of(*configured).dynamic_configuration == wanted);
+  auto typed = parse_node_request("n1", body("NODE_TYPE", "small"), rules);
   REQUIRE(typed.ok());
   CHECK(typed->node_type == "small");
 }
 
 TEST_CASE("a dynamic configuration that could not be merged is refused") {
-  auto too_long = R"({"a":")" + std::string(longest_dynamic_configuration, 'x') + "\"}";
+  auto too_long =
+      R"({"a":")" + std::string(engines::postgresql::longest_dynamic_configuration, 'x') + "\"}";
   auto long_key = R"({"postgresql":{"parameters":{")" + std::string(129, 'x') + "\":1}}}";
   for (const auto* text :
        {"", "{", "[]", "7", "null", R"({"postgresql":7})", R"({"postgresql":{"parameters":[]}})",
         R"({"postgresql":{"parameters":{"a":{}}}})", R"({"a":1,"a":2})", too_long.c_str(),
         long_key.c_str()}) {
     CAPTURE(text);
-    auto request = parse_node_request("n1", body("PATRONI_DYNAMIC_CONFIG", text));
+    auto request = parse_node_request("n1", body("PATRONI_DYNAMIC_CONFIG", text), rules);
     REQUIRE_FALSE(request.ok());
     CHECK(request.error().find("PATRONI_DYNAMIC_CONFIG") != std::string::npos);
   }
@@ -97,7 +102,7 @@ TEST_CASE("a request that is no such JSON is refused") {
   for (const auto* text : {"", "{", "[]", "7", "{}", R"({"service_id":"s","plan_id":"p"})",
                            R"({"service_id":"s","plan_id":"p","parameters":[]})"}) {
     CAPTURE(text);
-    CHECK_FALSE(parse_node_request("n1", text).ok());
+    CHECK_FALSE(parse_node_request("n1", text, rules).ok());
   }
 }
 
@@ -116,12 +121,13 @@ TEST_CASE("what Patroni or PostgreSQL could not take is refused, and no password
                             {"NODE_TYPE", "a b"},
                             {"PATRONI_SCOPE", ".a"}}) {
     CAPTURE(name);
-    auto request = parse_node_request("n1", body(name, text));
+    auto request = parse_node_request("n1", body(name, text), rules);
     REQUIRE_FALSE(request.ok());
     CHECK(request.error().find("secret") == std::string::npos);
   }
-  CHECK_FALSE(parse_node_request("n1", body("ADMIN_USERNAME", std::string(64, 'a').c_str())).ok());
-  CHECK(parse_node_request("n1", body("ADMIN_USERNAME", std::string(63, 'a').c_str())).ok());
+  CHECK_FALSE(
+      parse_node_request("n1", body("ADMIN_USERNAME", std::string(64, 'a').c_str()), rules).ok());
+  CHECK(parse_node_request("n1", body("ADMIN_USERNAME", std::string(63, 'a').c_str()), rules).ok());
 }
 
 TEST_CASE("a node's id is safe as a directory's name") {
@@ -137,10 +143,10 @@ TEST_CASE("a node's id is safe as a directory's name") {
 }
 
 TEST_CASE("a node's record comes back from its text") {
-  auto request = parse_node_request("n1", body("APPUSER_PASSWORD", "a\"b\\c"));
+  auto request = parse_node_request("n1", body("APPUSER_PASSWORD", "a\"b\\c"), rules);
   REQUIRE(request.ok());
   request->etcd = {"e", "f"};
-  request->dynamic_configuration = R"({"ttl":5})";
+  request->parameters["PATRONI_DYNAMIC_CONFIG"] = R"({"ttl":5})";
   request->node_type = "small";
   node_record node{*request,
                    {"127.77.1.3", 5432, 8008},
@@ -148,42 +154,42 @@ TEST_CASE("a node's record comes back from its text") {
                    fencing::user_namespace,
                    true,
                    true};
-  auto read = parse_node_record(text_of(node));
+  auto read = parse_node_record(text_of(node), rules);
   REQUIRE(read.ok());
   CHECK(*read == node);
   node.process.reset();
-  read = parse_node_record(text_of(node));
+  read = parse_node_record(text_of(node), rules);
   REQUIRE(read.ok());
   CHECK(*read == node);
 }
 
 TEST_CASE("a record of an older agent is read on") {
-  auto request = parse_node_request("n1", body());
+  auto request = parse_node_request("n1", body(), rules);
   REQUIRE(request.ok());
   auto text = text_of(node_record{*request, {"127.77.1.3", 5432, 8008}, {}, fencing::none});
   auto isolated = text.find(",\"isolated\":false");
   REQUIRE(isolated != std::string::npos);
   text.erase(isolated, std::string{",\"isolated\":false"}.size());
-  auto read = parse_node_record(text);
+  auto read = parse_node_record(text, rules);
   REQUIRE(read.ok());
   CHECK(read->request == *request);
   CHECK_FALSE(read->isolated);
 }
 
 TEST_CASE("what a later agent wrote beside is kept, and written back") {
-  auto request = parse_node_request("n1", body());
+  auto request = parse_node_request("n1", body(), rules);
   REQUIRE(request.ok());
   auto document = json::parse(text_of(node_record{*request,
                                                   {"127.77.1.3", 5432, 8008},
                                                   base::process_identity{4711, 1ULL << 40, "boot"},
                                                   fencing::none}));
   REQUIRE(document.ok());
-  CHECK(parse_node_record(json::text_of(*document))->unknown.empty());
+  CHECK(parse_node_record(json::text_of(*document), rules)->unknown.empty());
   json::add(*document, "driver", "docker", *document);
   json::add((*document)["parameters"], "MEMORY", "1GB", *document);
   json::add((*document)["process"], "cgroup", "n1", *document);
   const auto text = json::canonical_text_of(*document);
-  auto read = parse_node_record(text);
+  auto read = parse_node_record(text, rules);
   REQUIRE(read.ok());
   CHECK(json::canonical_text_of(*json::parse(text_of(*read))) == text);
   INFO("but of the process before nothing is said of the next one");
@@ -193,23 +199,23 @@ TEST_CASE("what a later agent wrote beside is kept, and written back") {
 }
 
 TEST_CASE("a record that a later agent wrote for its own readers alone is refused in words") {
-  auto request = parse_node_request("n1", body());
+  auto request = parse_node_request("n1", body(), rules);
   REQUIRE(request.ok());
   auto text = text_of(node_record{*request, {"127.77.1.3", 5432, 8008}, {}, fencing::none});
   auto at = text.find("\"min_reader\":1");
   REQUIRE(at != std::string::npos);
   text.replace(at, std::string{"\"min_reader\":1"}.size(), "\"min_reader\":2");
-  auto read = parse_node_record(text);
+  auto read = parse_node_record(text, rules);
   REQUIRE_FALSE(read.ok());
   CHECK(read.error().find("a later release has written it") == 0);
 }
 
 TEST_CASE("a record with a member twice is refused, and says which") {
-  auto request = parse_node_request("n1", body());
+  auto request = parse_node_request("n1", body(), rules);
   REQUIRE(request.ok());
   auto text = text_of(node_record{*request, {"127.77.1.3", 5432, 8008}, {}, fencing::none});
   text.insert(text.size() - 1, R"(,"port":5433)");
-  auto read = parse_node_record(text);
+  auto read = parse_node_record(text, rules);
   REQUIRE_FALSE(read.ok());
   CHECK(read.error().find(R"(the key "port" appears twice in one object)") == 0);
 }
@@ -224,7 +230,7 @@ TEST_CASE("nodes' files of every release are read, and written with all that the
     CAPTURE(name);
     std::stringstream text;
     text << std::ifstream{name}.rdbuf();
-    auto read = parse_node_record(text.str());
+    auto read = parse_node_record(text.str(), rules);
     REQUIRE_MESSAGE(read.ok(), read.error());
     CHECK(read->unknown.empty());
     auto written = json::parse(text_of(*read));
@@ -246,18 +252,18 @@ TEST_CASE("nodes' files of every release are read, and written with all that the
 TEST_CASE("a damaged record is refused") {
   for (const auto* text : {"", "{}", R"({"node_id":"n1"})"}) {
     CAPTURE(text);
-    CHECK_FALSE(parse_node_record(text).ok());
+    CHECK_FALSE(parse_node_record(text, rules).ok());
   }
 }
 
 TEST_CASE("a port that is none as it stands is not cut to another one") {
-  auto request = parse_node_request("n1", body());
+  auto request = parse_node_request("n1", body(), rules);
   REQUIRE(request.ok());
   auto text = text_of(node_record{*request, {"127.77.1.3", 5432, 8008}, {}, fencing::none});
   auto port = text.find(R"("port":5432)");
   REQUIRE(port != std::string::npos);
   text.replace(port, std::string{R"("port":5432)"}.size(), R"("port":4294972728)");
-  CHECK_FALSE(parse_node_record(text).ok());
+  CHECK_FALSE(parse_node_record(text, rules).ok());
 }
 
 } // namespace matriarch::cell

@@ -12,6 +12,7 @@
 #include "engines/postgresql/cell/guard_check.hpp"
 #include "engines/postgresql/cell/node.hpp"
 #include "engines/postgresql/cell/own_settings.hpp"
+#include "engines/postgresql/cell/request.hpp"
 #include "engines/postgresql/cell/settings.hpp"
 #include "engines/postgresql/cell/settings_judge.hpp"
 #include "store/lifetime.hpp"
@@ -38,6 +39,7 @@ public:
 
   [[nodiscard]] std::string name() const override { return "postgresql"; }
   [[nodiscard]] std::string title() const override { return "PostgreSQL"; }
+  [[nodiscard]] const cell::request_rules& rules() const override { return rules_of_requests(); }
   [[nodiscard]] std::string version() const override { return judge_.version(); }
 
   void look_at_programs(bool versions, base::findings& found) const override {

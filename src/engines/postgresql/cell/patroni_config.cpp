@@ -1,5 +1,6 @@
 #include "engines/postgresql/cell/patroni_config.hpp"
 
+#include "engines/postgresql/cell/request.hpp"
 #include "engines/postgresql/cell/settings.hpp"
 
 #include <charconv>
@@ -201,8 +202,8 @@ void write_postgresql(YAML::Emitter& out, const cell::cell_config& config,
   write(out, "checkpoint", std::string{"fast"});
   out << YAML::EndMap << YAML::EndSeq;
   open(out, "authentication");
-  write(out, "superuser", request.superuser);
-  write(out, "replication", request.replication);
+  write(out, "superuser", asked_of(request).superuser);
+  write(out, "replication", asked_of(request).replication);
   out << YAML::EndMap;
   const auto& shown =
       settings_of(config).tls.certificate.empty() ? paths.certificate : paths.operators;
@@ -291,8 +292,9 @@ json::document dynamic_configuration(const cell::cell_config& config,
   json::add(postgresql, "use_slots", true, all);
   json::add(postgresql, "parameters", std::move(parameters), all);
   json::add(all, "postgresql", std::move(postgresql), all);
-  if (!request.dynamic_configuration.empty())
-    if (auto asked = json::parse(request.dynamic_configuration)) {
+  const auto given = asked_of(request).dynamic_configuration;
+  if (!given.empty())
+    if (auto asked = json::parse(given)) {
       lower_names(*asked);
       merge(all, *asked, all);
     }
@@ -314,7 +316,7 @@ std::string render_patroni(const cell::cell_config& config, const cell::node_rec
   auto api = address(node.where.host, node.where.api_port);
   write(out, "listen", api);
   write(out, "connect_address", api);
-  write(out, "authentication", request.patroni);
+  write(out, "authentication", asked_of(request).patroni);
   if (certified && node.api_tls) {
     write(out, "certfile", paths.certificate);
     // Who asks is known by a password; a certificate that is offered has to be of the fleet.
@@ -352,12 +354,12 @@ std::vector<std::string> access_rules(const cell::cell_config& config,
   // replication user replicates, and that user does nothing else.
   const auto* host = settings_of(config).require_tls ? "hostssl" : "host";
   auto clients = config.endpoints.clients();
-  auto replication = sql_identifier(request.replication.username);
+  auto replication = sql_identifier(asked_of(request).replication.username);
   // Who is revoked becomes a member: that needs no reload, and no role can hold it up. Where nobody can
   // be made a member of anything, the agent writes the name into the file.
-  auto revoked =
-      fmt::format("+{},@{}", sql_identifier(model::revoked_role(request.app_user.username)),
-                  sql_identifier(paths.refused));
+  auto revoked = fmt::format(
+      "+{},@{}", sql_identifier(model::revoked_role(asked_of(request).app_user.username)),
+      sql_identifier(paths.refused));
   return {
       fmt::format("local all {} reject", revoked),
       fmt::format("local replication {} reject", revoked),
@@ -398,8 +400,8 @@ std::optional<std::string> with_access_rules(const std::string& patroni,
 }
 
 std::string render_bootstrap_sql(const cell::node_request& request) {
-  auto admin = sql_identifier(request.admin.username);
-  auto app_user = sql_identifier(request.app_user.username);
+  auto admin = sql_identifier(asked_of(request).admin.username);
+  auto app_user = sql_identifier(asked_of(request).app_user.username);
   // Passwords must not reach the log, not even by a statement that fails, and Patroni's own limit
   // of two seconds is too short for CREATE DATABASE on a busy disk.
   return fmt::format(R"(SET log_statement = none;
@@ -412,8 +414,9 @@ CREATE ROLE {0} WITH LOGIN CREATEROLE CREATEDB PASSWORD {1};
 CREATE ROLE {2} WITH LOGIN PASSWORD {3};
 CREATE DATABASE {4} OWNER {2};
 )",
-                     admin, sql_literal(request.admin.password), app_user,
-                     sql_literal(request.app_user.password), sql_identifier(app_database));
+                     admin, sql_literal(asked_of(request).admin.password), app_user,
+                     sql_literal(asked_of(request).app_user.password),
+                     sql_identifier(app_database));
 }
 
 std::string render_bootstrap_script(const cell::cell_config& config, const node_paths& paths) {

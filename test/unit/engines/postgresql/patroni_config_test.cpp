@@ -47,11 +47,16 @@ node_record some_node(std::string plan = "small") {
                   std::move(plan),
                   "",
                   "",
-                  {"admin", hostile},
-                  {"super", hostile},
-                  {"app", hostile},
-                  {"repl", hostile},
-                  {"rest", hostile}};
+                  {{"ADMIN_USERNAME", "admin"},
+                   {"ADMIN_PASSWORD", hostile},
+                   {"SUPERUSER_USERNAME", "super"},
+                   {"SUPERUSER_PASSWORD", hostile},
+                   {"APPUSER_USERNAME", "app"},
+                   {"APPUSER_PASSWORD", hostile},
+                   {"REPLICATION_USERNAME", "repl"},
+                   {"REPLICATION_PASSWORD", hostile},
+                   {"PATRONI_USERNAME", "rest"},
+                   {"PATRONI_PASSWORD", hostile}}};
   node.where = {"127.77.1.9", 5432, 8008};
   return node;
 }
@@ -157,7 +162,8 @@ TEST_CASE("PostgreSQL's parameters belong to the cluster, and only the node's pl
 TEST_CASE("there are more walsenders than strangers can take, and those of the replicas beside") {
   auto senders_with = [](const std::string& parameters) {
     auto node = some_node();
-    node.request.dynamic_configuration = R"({"postgresql":{"parameters":{)" + parameters + "}}}";
+    node.request.parameters["PATRONI_DYNAMIC_CONFIG"] =
+        R"({"postgresql":{"parameters":{)" + parameters + "}}}";
     return text(rendered(node)["bootstrap"]["dcs"]["postgresql"]["parameters"]["max_wal_senders"]);
   };
   CHECK(senders_with("") == "60"); // the cell says 50
@@ -166,14 +172,14 @@ TEST_CASE("there are more walsenders than strangers can take, and those of the r
   CHECK(senders_with(R"("max_wal_senders":"300")") == "300");
   CHECK(senders_with(R"("max_connections":null)") == "110");
   auto node = some_node();
-  node.request.dynamic_configuration = R"({"postgresql":null})";
+  node.request.parameters["PATRONI_DYNAMIC_CONFIG"] = R"({"postgresql":null})";
   CHECK_FALSE(rendered(node)["bootstrap"]["dcs"]["postgresql"]);
 }
 
 TEST_CASE("a plan may say how long a client may take to log in, and to be missed") {
   auto node = some_node();
   for (const char* name : {"authentication_timeout", "client_connection_check_interval"}) {
-    node.request.dynamic_configuration =
+    node.request.parameters["PATRONI_DYNAMIC_CONFIG"] =
         R"({"postgresql":{"parameters":{")" + std::string{name} + R"(":"30s"}}})";
     CHECK_FALSE(rendered(node)["postgresql"]["parameters"][name]);
   }
@@ -187,7 +193,7 @@ TEST_CASE("a plan's parameters replace the cell's and the built-in ones") {
 
 TEST_CASE("what the broker asks for goes over all else, parameter by parameter") {
   auto node = some_node("big");
-  node.request.dynamic_configuration =
+  node.request.parameters["PATRONI_DYNAMIC_CONFIG"] =
       R"({"ttl":20,"synchronous_mode":true,"failsafe_mode":null,"postgresql":{"parameters":)"
       R"({"Shared_Buffers":"1GB","work_mem":4096,"wal_keep_size":null,)"
       R"("matriarch.settings":"it's \"\\ \u00fc\u20ac"}}})";
@@ -217,7 +223,7 @@ std::vector<std::string> hba_of(const cell_config& config, const node_record& no
 
 TEST_CASE("nobody is let in without a password, and only the replication user replicates") {
   auto node = some_node();
-  node.request.replication.username = "the \"r";
+  node.request.parameters["REPLICATION_USERNAME"] = "the \"r";
   CHECK(hba_of(some_config(), node)
         == std::vector<std::string>{
             "local all +\"app_revoked\",@\"/d/refused\" reject",
