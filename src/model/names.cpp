@@ -44,16 +44,4 @@ std::string start_of_sha256(std::string_view text, std::size_t digits) {
   return start.substr(0, digits);
 }
 
-std::string readers_role(const std::string& owner) {
-  return owner + "_readers";
-}
-
-std::string writers_role(const std::string& owner) {
-  return owner + "_writers";
-}
-
-std::string revoked_role(const std::string& owner) {
-  return owner + "_revoked";
-}
-
 } // namespace matriarch::model

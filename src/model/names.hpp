@@ -23,11 +23,4 @@ namespace matriarch::model {
 /// An id as it stands in a sentence.
 using matriarch::quoted;
 
-/// The PostgreSQL role whose members read what the owner's applications make, and the one whose
-/// members pg_hba.conf refuses; `owner` is the instance's application user.
-[[nodiscard]] std::string readers_role(const std::string& owner);
-[[nodiscard]] std::string revoked_role(const std::string& owner);
-/// The role whose only member the owner is: what it may do as such, no DROP OWNED takes away.
-[[nodiscard]] std::string writers_role(const std::string& owner);
-
 } // namespace matriarch::model

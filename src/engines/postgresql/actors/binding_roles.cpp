@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "model/names.hpp"
+#include "engines/postgresql/model/groups.hpp"
 
 namespace matriarch::engines::postgresql {
 
@@ -39,8 +39,8 @@ result<found_roles> find_roles(session& on, const std::string& owner) {
       " case when r.rolname = "
       + on.literal(owner)
       + " then exists (select from pg_stat_activity a where a.usesysid = r.oid) else false end,"
-      + member_of(owner) + "," + member_of(model::readers_role(owner)) + ","
-      + member_of(model::revoked_role(owner)) + "," + has_set("role=" + owner) + ","
+      + member_of(owner) + "," + member_of(readers_role(owner)) + ","
+      + member_of(revoked_role(owner)) + "," + has_set("role=" + owner) + ","
       + has_set("default_transaction_read_only=on")
       + ", pg_is_in_recovery() from pg_authid r where r.rolname !~ '^pg_'");
   if (!came.ok())

@@ -11,6 +11,7 @@
 #include "engines/postgresql/actors/reader_rights.hpp"
 #include "engines/postgresql/actors/replica_logins.hpp"
 #include "engines/postgresql/actors/session.hpp"
+#include "engines/postgresql/model/groups.hpp"
 #include "model/names.hpp"
 
 namespace matriarch::engines::postgresql {
@@ -49,8 +50,8 @@ class role_maker {
 public:
   role_maker(const actors::role_order& order, known_passwords& passwords)
       : order_(order), passwords_(passwords), until_(clock::now() + longest_order),
-        readers_(model::readers_role(order.owner.username)),
-        revoked_(model::revoked_role(order.owner.username)) {}
+        readers_(readers_role(order.owner.username)), revoked_(revoked_role(order.owner.username)) {
+  }
 
   actors::role_answer make() {
     logins_.begin(order_.replicas, order_.superuser,

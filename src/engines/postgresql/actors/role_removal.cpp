@@ -14,6 +14,7 @@
 #include "engines/postgresql/actors/hand_over.hpp"
 #include "engines/postgresql/actors/replica_logins.hpp"
 #include "engines/postgresql/actors/session_ends.hpp"
+#include "engines/postgresql/model/groups.hpp"
 #include "model/names.hpp"
 
 namespace matriarch::engines::postgresql {
@@ -177,7 +178,7 @@ private:
                             + one.on.literal(order_.name)
                             + " and not exists (select from pg_auth_members m join pg_authid g on"
                               " g.oid = m.roleid where m.member = r.oid and g.rolname = "
-                            + one.on.literal(model::revoked_role(order_.owner.username)) + ")");
+                            + one.on.literal(revoked_role(order_.owner.username)) + ")");
     if (!knows.ok())
       silent_.insert(one.name);
     return !knows.ok() || text_at(*knows, 0, 0) == "0";

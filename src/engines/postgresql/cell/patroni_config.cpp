@@ -9,8 +9,8 @@
 
 #include <fmt/format.h>
 
+#include "engines/postgresql/model/groups.hpp"
 #include "engines/postgresql/model/settings.hpp"
-#include "model/names.hpp"
 #include "model/settings.hpp"
 
 namespace matriarch::engines::postgresql {
@@ -357,9 +357,9 @@ std::vector<std::string> access_rules(const cell::cell_config& config,
   auto replication = sql_identifier(asked_of(request).replication.username);
   // Who is revoked becomes a member: that needs no reload, and no role can hold it up. Where nobody can
   // be made a member of anything, the agent writes the name into the file.
-  auto revoked = fmt::format(
-      "+{},@{}", sql_identifier(model::revoked_role(asked_of(request).app_user.username)),
-      sql_identifier(paths.refused));
+  auto revoked =
+      fmt::format("+{},@{}", sql_identifier(revoked_role(asked_of(request).app_user.username)),
+                  sql_identifier(paths.refused));
   return {
       fmt::format("local all {} reject", revoked),
       fmt::format("local replication {} reject", revoked),
