@@ -26,8 +26,10 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "platform")]
 import clients  # noqa: E402
 import floor  # noqa: E402
 import growth  # noqa: E402
-from local_platform import (API_VERSION, BUILD, PASSWORD, PLAN, SERVICE, USERNAME, Failed, Platform,  # noqa: E402
-                            Writer, wait_until)
+from databases import Writer  # noqa: E402
+from layout import API_VERSION, BUILD, PASSWORD, PLAN, SERVICE, USERNAME  # noqa: E402
+from local_platform import Platform  # noqa: E402
+from waiting import Failed, wait_until  # noqa: E402
 
 # The acceptance numbers of the design; they are goals, not limits.
 GOAL_OF_FLOOR = 1.25

@@ -12,7 +12,9 @@ import urllib.parse
 import psycopg2
 
 import floor
-from local_platform import Failed, Writer, encoded, http_json, wait_until
+from asking import encoded, http_json
+from databases import Writer
+from waiting import Failed, wait_until
 
 
 def refused_at_once(platform, count):

@@ -4,7 +4,7 @@ import time
 
 import psycopg2
 
-from local_platform import PATIENCE, Failed
+from waiting import PATIENCE, Failed
 
 
 def attempts_until_let_in(uri):

@@ -17,7 +17,8 @@ import time
 import psycopg2
 import yaml
 
-from local_platform import Failed, processes_of, wait_until
+from processes import processes_of
+from waiting import Failed, wait_until
 
 
 class Roles:

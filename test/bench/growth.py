@@ -17,7 +17,9 @@ import time
 import typing
 import urllib.parse
 
-from local_platform import PLAN, SERVICE, Failed, Platform, wait_until
+from layout import PLAN, SERVICE
+from local_platform import Platform
+from waiting import Failed, wait_until
 
 # What the port registry has to have room for, beside what other programs need.
 PORTS = {"first": 3000, "last": 65_000}

@@ -18,7 +18,8 @@ sys.path[:0] = [str(HERE.parent / "platform")]
 
 from hostile_clients import (Aborted, Customer, Target, connection_flood, deaf_readers, idle_connections,  # noqa: E402
                              large_bodies, memory_mb, raise_descriptor_limit, stranger_flood)
-from local_platform import Failed, Platform  # noqa: E402
+from local_platform import Platform  # noqa: E402
+from waiting import Failed  # noqa: E402
 
 STRANGER = "127.0.0.66"  # floods come from another address than the platform's requests
 # How many aborted requests each figure of memory stands for.

@@ -25,8 +25,12 @@ import psycopg2
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "e2e"), str(HERE.parent / "platform")]
 
+from asking import encoded  # noqa: E402
 from checks import equal, exactly_as_asked, true  # noqa: E402
-from local_platform import Failed, Platform, Writer, encoded, tail, wait_until  # noqa: E402
+from databases import Writer  # noqa: E402
+from local_platform import Platform  # noqa: E402
+from processes import tail  # noqa: E402
+from waiting import Failed, wait_until  # noqa: E402
 from witnesses import Caller, Reader  # noqa: E402
 
 OUTAGES = []  # (name, platform's options, function)
@@ -184,7 +188,7 @@ def etcd_compacted(platform):
 
 
 def etcd_status(uri):
-    from local_platform import http_json
+    from asking import http_json
     return http_json("POST", uri + "/v3/maintenance/status", {}, timeout=5)[2]
 
 
@@ -413,7 +417,7 @@ def machine_dies(platform):
 
 def haproxy_pids(platform):
     """The workers of HAProxy and their master."""
-    from local_platform import command_of, descendants_of
+    from processes import command_of, descendants_of
     return [pid for pid in descendants_of(platform.router.pid) if "haproxy" in "".join(command_of(pid)[:1])]
 
 

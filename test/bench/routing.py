@@ -18,7 +18,9 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "platform")]
 
-from local_platform import MATRIARCH, Failed, http_json, wait_until  # noqa: E402
+from asking import http_json  # noqa: E402
+from layout import MATRIARCH  # noqa: E402
+from waiting import Failed, wait_until  # noqa: E402
 
 HELLO = b"hello..\n"  # what every client says first
 

@@ -11,10 +11,12 @@ import threading
 import psycopg2
 import yaml
 
+from asking import encoded
 from checks import connects, equal, exactly_as_asked, scenario, true
-from local_platform import encoded, processes_of, wait_until
 from offers import GENEROUS
+from processes import processes_of
 from tenants import GUARDED
+from waiting import wait_until
 
 PLATFORM = GUARDED
 

@@ -3,7 +3,7 @@
 import json
 
 from checks import equal, json_error, nothing_changes, scenario, true
-from local_platform import PASSWORD, PLAN, SERVICE, USERNAME
+from layout import PASSWORD, PLAN, SERVICE, USERNAME
 
 GOOD = {"service_id": SERVICE, "plan_id": PLAN, "organization_guid": "org", "space_guid": "space"}
 ASYNC = {"accepts_incomplete": "true"}

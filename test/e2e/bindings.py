@@ -13,8 +13,8 @@ import psycopg2
 import psycopg2.extensions
 
 from checks import connects, equal, exactly_as_asked, json_error, rows_of, scenario, sqlstate, true
-from local_platform import Failed, wait_until
 from offers import GENEROUS, LASTING, SHARED, STRICT
+from waiting import Failed, wait_until
 
 PLATFORM = STRICT
 

@@ -1,7 +1,7 @@
 """kill -9 of the broker in the middle of everything: it resumes and finishes, exactly as asked."""
 
 from checks import equal, exactly_as_asked, recorded, scenario, true
-from local_platform import wait_until
+from waiting import wait_until
 
 
 def killed_in_the_middle(platform, instance, reached):

@@ -9,11 +9,12 @@ import time
 
 import yaml
 
+from asking import encoded, http_json
 from checks import equal, scenario, true
 from hostile_clients import raise_descriptor_limit
-from local_platform import encoded, http_json, wait_until
 from secrecy import configured as operators_secrets, must_not_show, of_node, shows
 from tenants import GUARDED
+from waiting import wait_until
 
 PLATFORM = GUARDED
 

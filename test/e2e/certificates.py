@@ -10,9 +10,10 @@ import subprocess
 import psycopg2
 import yaml
 
+from asking import http_json
 from checks import equal, scenario, true
-from local_platform import PATIENCE, http_json, wait_until
 from tenants import GUARDED
+from waiting import PATIENCE, wait_until
 
 PLATFORM = GUARDED
 

@@ -6,7 +6,8 @@ import sys
 
 import psycopg2
 
-from local_platform import Failed, ask_postgresql, wait_until
+from databases import ask_postgresql
+from waiting import Failed, wait_until
 
 SCENARIOS = []  # (file, title, function) in the order of their definition
 

@@ -5,7 +5,8 @@ import subprocess
 import yaml
 
 from checks import equal, scenario, true
-from local_platform import CONFIGURATIONS, MATRIARCH, PATIENCE, ROOT
+from layout import CONFIGURATIONS, MATRIARCH, ROOT
+from waiting import PATIENCE
 
 
 def said(platform, command, text, wanted, what):

@@ -17,12 +17,14 @@ import json
 import re
 import urllib.parse
 
-
+from asking import http_json
+from broker_part import ITS_OWN
 from checks import connects, equal, json_error, nothing_changes, scenario, true
-from local_platform import (ITS_OWN, MATRIARCH, PLAN, SERVICE, Failed, Process, http_json,
-                            listening_below, wait_until)
+from layout import MATRIARCH, PLAN, SERVICE
 from offers import (CLOSED, FIXED, HURRIED, LASTING, LONGEST, LONGEST_HURRIED, NEWER_VERSION, OTHER_PLAN,
                     OTHER_SERVICE, SINGLE, STRICT, VERSION)
+from processes import Process, listening_below
+from waiting import Failed, wait_until
 
 PLATFORM = STRICT
 

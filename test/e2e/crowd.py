@@ -22,8 +22,10 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "platform")]
 
 from checks import equal, scenario, true  # noqa: E402
-from local_platform import PLAN, SERVICE, Failed, Platform  # noqa: E402
+from layout import PLAN, SERVICE  # noqa: E402
+from local_platform import Platform  # noqa: E402
 from patient import Patient  # noqa: E402
+from waiting import Failed  # noqa: E402
 
 CELLS, FAILURES = 20, 0.1
 PLATFORM = {"simulated": True, "cells": CELLS, "failures": FAILURES}

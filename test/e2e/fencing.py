@@ -11,9 +11,11 @@ import time
 
 import psycopg2
 
+from asking import http_json
 from checks import equal, exactly_as_asked, scenario, true
-from local_platform import PATIENCE, Failed, Writer, http_json, wait_until
+from databases import Writer
 from offers import STRICT, SYNCHRONOUS
+from waiting import PATIENCE, Failed, wait_until
 
 PLATFORM = STRICT
 

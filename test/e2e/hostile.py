@@ -10,7 +10,7 @@ from checks import equal, scenario, true
 from hostile_clients import (MOST_CONNECTIONS, PROVISION, Aborted, Customer, Target, at_once, connection_flood,
                              deaf_readers, idle_connections, large_bodies, memory_mb, raise_descriptor_limit,
                              read_answer, stranger_flood)
-from local_platform import Failed, wait_until
+from waiting import Failed, wait_until
 
 
 def with_trail(kind, config):

@@ -9,8 +9,8 @@ import psycopg2
 import psycopg2.extras
 
 from checks import connects, equal, rows_of, scenario, true
-from local_platform import Failed, wait_until
 from offers import STRICT
+from waiting import Failed, wait_until
 
 PLATFORM = STRICT
 

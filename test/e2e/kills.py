@@ -23,8 +23,10 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "platform")]
 
 from checks import connects, equal, exactly_as_asked, scenario, true  # noqa: E402
-from local_platform import PLAN, Failed, Platform  # noqa: E402
+from layout import PLAN  # noqa: E402
+from local_platform import Platform  # noqa: E402
 from patient import CUT_OFF, Patient  # noqa: E402
+from waiting import Failed  # noqa: E402
 
 LARGE = "4d2a6b5e-7a53-4f0c-9a55-0f0f2f8a7f61"  # conf/dev.yml's, with max_connections 150 instead of 100
 WORKFLOWS = ["provision", "grow", "shrink", "move", "plan change", "bind", "unbind", "deprovision"]

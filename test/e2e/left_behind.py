@@ -8,7 +8,7 @@ import ssl
 import psycopg2
 
 from checks import equal, exactly_as_asked, rows_of, scenario, true
-from local_platform import wait_until
+from waiting import wait_until
 
 REPAIR_AFTER = 20  # seconds; what is looked at before the repair has to be looked at within these
 LITTLE_WAL = "0d4c2f1e-6f0b-4f0e-9a3a-3c1d5a7be0d1"

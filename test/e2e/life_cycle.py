@@ -5,7 +5,8 @@ import contextlib
 import psycopg2
 
 from checks import equal, exactly_as_asked, nothing_changes, scenario, true
-from local_platform import PLAN, SERVICE, wait_until
+from layout import PLAN, SERVICE
+from waiting import wait_until
 
 
 @scenario("a cluster is created, used, grown, shrunk and removed")

@@ -16,8 +16,10 @@ import time
 
 import yaml
 
+from asking import certificate_for, http_json
 from checks import scenario, true
-from local_platform import MATRIARCH, PATIENCE, PLAN, ROOT, SERVICE, certificate_for, http_json, wait_until
+from layout import MATRIARCH, PLAN, ROOT, SERVICE
+from waiting import PATIENCE, wait_until
 
 CONF = ROOT / "conf"
 # What a cell remembers that has had nodes of this fleet.

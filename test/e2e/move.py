@@ -8,7 +8,9 @@ import subprocess
 import psycopg2
 
 from checks import equal, exactly_as_asked, rows_of, scenario, true
-from local_platform import PATIENCE, Writer, processes_of, wait_until
+from databases import Writer
+from processes import processes_of
+from waiting import PATIENCE, wait_until
 
 
 @scenario("a move leaves the old cells, lands on the named ones and loses no acknowledged write")

@@ -5,7 +5,8 @@ import os
 import subprocess
 
 from checks import equal, exactly_as_asked, names_in, scenario, true
-from local_platform import MATRIARCH, PATIENCE
+from layout import MATRIARCH
+from waiting import PATIENCE
 
 
 def matriarch(platform, *words):

@@ -4,7 +4,9 @@ import signal
 import time
 
 from checks import equal, exactly_as_asked, json_error, scenario, true
-from local_platform import PLAN, SERVICE, Writer, wait_until
+from databases import Writer
+from layout import PLAN, SERVICE
+from waiting import wait_until
 from witnesses import Caller, Reader
 
 

@@ -7,7 +7,8 @@ import time
 
 import psycopg2
 
-from local_platform import SERVICE, Failed
+from layout import SERVICE
+from waiting import Failed
 
 # How long a request is repeated that gets no answer or a 503, in seconds: the broker, etcd or a cell
 # may have to come back first, on a machine that does other things too.

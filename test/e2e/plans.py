@@ -7,7 +7,9 @@ import json
 import yaml
 
 from checks import equal, exactly_as_asked, json_error, nothing_changes, rows_of, scenario, true
-from local_platform import PATIENCE, PLAN, SERVICE, Writer, wait_until
+from databases import Writer
+from layout import PLAN, SERVICE
+from waiting import PATIENCE, wait_until
 from offers import (CLOSED, FIXED, LARGE, NEWER_VERSION, OTHER_TYPE, SINGLE, STRICT, STRICTLY, SYNCHRONOUS,
                     VERSION)
 

@@ -8,8 +8,8 @@ import subprocess
 import psycopg2
 
 from checks import equal, rows_of, scenario, sqlstate, true
-from local_platform import wait_until
 from offers import STRICT
+from waiting import wait_until
 
 PLATFORM = STRICT
 

@@ -7,7 +7,9 @@ import json
 import psycopg2
 
 from checks import equal, exactly_as_asked, recorded, rows_of, scenario, true
-from local_platform import PLAN, SERVICE, Writer, wait_until
+from databases import Writer
+from layout import PLAN, SERVICE
+from waiting import wait_until
 
 REPAIR_AFTER = 15  # seconds; with Patroni's ttl of 5 s and etcd's leases of 10 s a repair begins after 25 s
 

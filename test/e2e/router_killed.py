@@ -9,8 +9,9 @@ import psycopg2
 
 from checks import equal, rows_of, scenario
 from fencing import router_status
-from local_platform import command_of, processes_of, wait_until
 from offers import SINGLE, STRICT
+from processes import command_of, processes_of
+from waiting import wait_until
 
 PLATFORM = STRICT
 

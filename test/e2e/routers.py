@@ -6,9 +6,9 @@ import json
 import signal
 
 from checks import equal, exactly_as_asked, rows_of, scenario, true
-from local_platform import wait_until
 from operators import matriarch
 from router_killed import lets_in
+from waiting import wait_until
 
 ALL_THERE_WILL_BE = 2**53  # a revision above every one of a test's
 

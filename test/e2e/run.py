@@ -34,7 +34,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "platform")]
 
 import checks  # noqa: E402
-from local_platform import Failed, Platform, processes_of, tail  # noqa: E402
+from local_platform import Platform  # noqa: E402
+from processes import processes_of, tail  # noqa: E402
+from waiting import Failed  # noqa: E402
 
 # Four parts of about the same length, which `make test` runs beside each other: they wait most of the
 # time. In each the cheap ones come first: what is wrong everywhere shows early.

@@ -9,10 +9,12 @@ import pathlib
 import re
 import subprocess
 
+from asking import http_json, password_for
 from checks import connects, equal, names_in, scenario, true
-from local_platform import (API_VERSION, MATRIARCH, Failed, command_of, http_json, password_for, processes_of,
-                            wait_until)
+from layout import API_VERSION, MATRIARCH
+from processes import command_of, processes_of
 from tenants import GUARDED
+from waiting import Failed, wait_until
 
 PLATFORM = GUARDED
 

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 from checks import equal, names_in, scenario, shape, true
-from local_platform import PATIENCE, Failed, wait_until
+from waiting import PATIENCE, Failed, wait_until
 
 README = pathlib.Path(__file__).resolve().parents[2] / "README.md"
 

@@ -6,7 +6,8 @@ The later one is `matriarch-next` (next_release.cpp): it writes format 2, with m
 import json
 
 from checks import equal, rows_of, scenario, true
-from local_platform import BUILD, MATRIARCH, PLAN, SERVICE, wait_until
+from layout import BUILD, MATRIARCH, PLAN, SERVICE
+from waiting import wait_until
 
 NEXT = BUILD / "test" / "e2e" / "matriarch-next"
 MARK = {"of_the_next_release": [1, "two", None]}

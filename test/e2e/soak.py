@@ -35,9 +35,11 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "platform")]
 import psycopg2  # noqa: E402
 
 from checks import equal, exactly_as_asked, scenario, true  # noqa: E402
-from local_platform import (Failed, Platform, Writer, name_of_process, parent_of, processes_of,  # noqa: E402
-                            tail, wait_until)
+from databases import Writer  # noqa: E402
+from local_platform import Platform  # noqa: E402
 from patient import CUT_OFF, OPERATION_PATIENCE, Ended, Patient  # noqa: E402
+from processes import name_of_process, parent_of, processes_of, tail  # noqa: E402
+from waiting import Failed, wait_until  # noqa: E402
 
 SYNCHRONOUS = "9c0f3d1b-5d0e-4a8e-8a43-6f5f4f0f6b1c"  # conf/dev.yml's
 SYNCHRONOUS_LARGE = "f2b0c1d4-3a52-4c0e-9d0b-1f6f3c2a7e58"

@@ -12,8 +12,8 @@ import psycopg2
 
 from checks import equal, rows_of, scenario, true
 from hostile_clients import raise_descriptor_limit
-from local_platform import wait_until
 from offers import STRICT
+from waiting import wait_until
 
 PLATFORM = STRICT
 

@@ -10,7 +10,8 @@ import signal
 import psycopg2
 
 from checks import (connects, equal, exactly_as_asked, json_error, nothing_changes, rows_of, scenario, true)
-from local_platform import PLAN, SERVICE, wait_until
+from layout import PLAN, SERVICE
+from waiting import wait_until
 
 # By these no node starts: no machine has so much memory.
 HUGE = "7a1e0001-0000-4000-8000-000000000001"

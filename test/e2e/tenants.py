@@ -8,8 +8,8 @@ import re
 import psycopg2
 import psycopg2.extras
 
+from asking import encoded
 from checks import connects, equal, scenario, true
-from local_platform import encoded
 from mistakes import see_servers_checked
 from offers import offer
 

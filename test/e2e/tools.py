@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from checks import scenario
-from local_platform import PATIENCE, Failed
+from waiting import PATIENCE, Failed
 
 BENCH = pathlib.Path(__file__).resolve().parents[1] / "bench"
 

@@ -7,7 +7,8 @@ import threading
 import urllib.parse
 
 from checks import equal, exactly_as_asked, json_error, scenario, true
-from local_platform import PLAN, SERVICE, wait_until
+from layout import PLAN, SERVICE
+from waiting import wait_until
 
 PLATFORM = {"brokers": 2}
 

@@ -3,7 +3,7 @@
 import concurrent.futures
 
 from checks import equal, exactly_as_asked, scenario, true
-from local_platform import Failed
+from waiting import Failed
 
 
 @scenario("the same provision sent twice at once makes one cluster")

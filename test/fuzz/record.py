@@ -21,7 +21,10 @@ import urllib.parse
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "platform")]
 
-from local_platform import CONFIGURATIONS, PLAN, SERVICE, Platform, http_json, wait_until  # noqa: E402
+from asking import http_json  # noqa: E402
+from layout import CONFIGURATIONS, PLAN, SERVICE  # noqa: E402
+from local_platform import Platform  # noqa: E402
+from waiting import wait_until  # noqa: E402
 
 CORPUS = HERE / "corpus"
 LONGEST = 6_000  # a fuzzer is quick with short inputs

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 
-from local_platform import PATIENCE, Failed, Platform, Writer, wait_until
+from databases import Writer
+from local_platform import Platform
+from waiting import PATIENCE, Failed, wait_until
 
 INSTANCE, BINDING, OTHER_BINDING = "demo", "app", "reports"
 

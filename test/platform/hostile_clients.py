@@ -17,7 +17,8 @@ import struct
 import threading
 import time
 
-from local_platform import API_VERSION, PLAN, SERVICE, Failed, wait_until
+from layout import API_VERSION, PLAN, SERVICE
+from waiting import Failed, wait_until
 
 MOST_CONNECTIONS = 1024  # as the broker's server_options have it
 PATIENCE = 60  # for an answer, on a machine that does much else

@@ -8,7 +8,10 @@ import signal
 import sys
 import threading
 
-from local_platform import MATRIARCH, PLAN, SERVICE, Failed, Platform, tail
+from layout import MATRIARCH, PLAN, SERVICE
+from local_platform import Platform
+from processes import tail
+from waiting import Failed
 
 PASTE = """
 The broker serves at {uri}. Paste into another terminal:

@@ -3,7 +3,8 @@
 import threading
 import time
 
-from local_platform import PLAN, SERVICE, Failed, wait_until
+from layout import PLAN, SERVICE
+from waiting import Failed, wait_until
 
 
 class Reader:
