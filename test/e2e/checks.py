@@ -12,11 +12,12 @@ from waiting import Failed, wait_until
 SCENARIOS = []  # (file, title, function) in the order of their definition
 
 
-def scenario(title):
-    """Marks a function as a scenario; the title says what holds if it passes."""
+def scenario(title, file=None):
+    """Marks a function as a scenario; the title says what holds if it passes. It is of its own file's,
+    unless another one is named that runs it."""
     def mark(function):
-        file = pathlib.Path(sys.modules[function.__module__].__file__).stem
-        SCENARIOS.append((file, title, function))
+        own = pathlib.Path(sys.modules[function.__module__].__file__).stem
+        SCENARIOS.append((file or own, title, function))
         return function
     return mark
 
