@@ -9,28 +9,12 @@
 #include <vector>
 
 #include "actors/environment.hpp"
+#include "actors/instance_host.hpp"
 #include "actors/interfaces.hpp"
 #include "actors/record_keeper.hpp"
 #include "actors/rights_keeper.hpp"
 
 namespace matriarch::actors {
-
-/// What the bindings of an instance need of its actor besides the record.
-class binding_host {
-public:
-  /// What is known beside the record, the routers as of the last look.
-  [[nodiscard]] virtual const model::circumstances& around() const = 0;
-  /// Exchanges a public port that nobody has been told of.
-  virtual void change_port(model::endpoint which) = 0;
-  virtual void publish() = 0;
-  [[nodiscard]] virtual model::snapshot_ptr snapshot() const = 0;
-  /// Has the actor look what comes next, now or after that time.
-  virtual void go_on() = 0;
-  virtual void wake(caf::timespan pause) = 0;
-
-protected:
-  ~binding_host() = default;
-};
 
 /// The bindings of one instance, as part of its actor: their records in etcd are the desired state
 /// of the database's users.
@@ -50,7 +34,7 @@ public:
   using answer = caf::typed_response_promise<model::verdict>;
 
   /// Keeper and host outlive this.
-  instance_bindings(record_keeper& keeper, binding_host& host,
+  instance_bindings(record_keeper& keeper, instance_host& host,
                     std::map<std::string, model::binding> known)
       : keeper_(keeper), host_(host), known_(std::move(known)), rights_(keeper, host) {}
   instance_bindings(const instance_bindings&) = delete;
@@ -181,7 +165,7 @@ private:
   [[nodiscard]] std::string note_on(const model::binding& one) const;
 
   record_keeper& keeper_;
-  binding_host& host_;
+  instance_host& host_;
   model::shared_map<std::string, model::binding> known_;
   rights_keeper rights_;
   /// Keys whose values cannot be read. What they say is not known, so no role is taken away for the

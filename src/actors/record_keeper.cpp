@@ -31,13 +31,13 @@ void record_keeper::adopt(model::record known, store::revision at) {
   bool rerouted = !known_ || !model::routed_alike(*known_, known);
   known_ = std::make_shared<const model::record>(std::move(known));
   at_ = at;
-  owner_.record_changed(rerouted);
+  host_.record_changed(rerouted);
 }
 
 void record_keeper::forget() {
   known_.reset();
   at_ = 0;
-  owner_.record_gone();
+  host_.record_gone();
 }
 
 void record_keeper::learn(const store::key_value& entry, bool erased) {
@@ -111,7 +111,7 @@ void record_keeper::commit(change what, after_commit then) {
     if (!came.done())
       again_at_ = self_->clock().now() + retry_pause;
     then(came);
-    owner_.go_on();
+    host_.go_on();
   });
 }
 

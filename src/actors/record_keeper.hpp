@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "actors/instance_host.hpp"
 #include "actors/record_writer.hpp"
 
 namespace matriarch::actors {
@@ -21,25 +22,11 @@ public:
   /// After a change that failed: etcd, or whoever was faster, gets a moment.
   static constexpr caf::timespan retry_pause = std::chrono::milliseconds{500};
 
-  /// The instance's actor, which hears what becomes of the record.
-  class owner {
-  public:
-    /// It is another one. `rerouted`: routers read something else of it than before.
-    virtual void record_changed(bool rerouted) = 0;
-    /// There is none any more.
-    virtual void record_gone() = 0;
-    /// A change has ended: what comes next?
-    virtual void go_on() = 0;
-
-  protected:
-    ~owner() = default;
-  };
-
-  /// Of the instance of that name. Owner and setup outlive this.
-  record_keeper(owner& of, service_instance_actor::pointer self, const instance_setup& setup,
-                std::string name, activity now)
-      : owner_(of), self_(self), setup_(setup), name_(std::move(name)), writer_(self, setup, name_),
-        activity_(std::move(now)) {}
+  /// Of the instance of that name. Host and setup outlive this.
+  record_keeper(instance_host& host, service_instance_actor::pointer self,
+                const instance_setup& setup, std::string name, activity now)
+      : host_(host), self_(self), setup_(setup), name_(std::move(name)),
+        writer_(self, setup, name_), activity_(std::move(now)) {}
   record_keeper(const record_keeper&) = delete;
   record_keeper& operator=(const record_keeper&) = delete;
 
@@ -116,7 +103,7 @@ private:
 
   void learn_refusal(const fate& came);
 
-  owner& owner_;
+  instance_host& host_;
   service_instance_actor::pointer self_;
   const instance_setup& setup_;
   std::string name_;

@@ -13,7 +13,7 @@
 
 namespace matriarch::actors {
 
-class binding_host;
+class instance_host;
 class record_keeper;
 
 /// Has what applications may do compared with what they shall be able to, as part of an instance's
@@ -23,7 +23,7 @@ class rights_keeper {
 public:
   using bindings = std::map<std::string, model::binding>;
 
-  rights_keeper(record_keeper& keeper, binding_host& host) : keeper_(keeper), host_(host) {}
+  rights_keeper(record_keeper& keeper, instance_host& host) : keeper_(keeper), host_(host) {}
 
   /// Called whenever something may have changed.
   void tend(const bindings& known);
@@ -61,7 +61,7 @@ private:
   void note_answer(const subject& of, const rights_answer& said);
 
   record_keeper& keeper_;
-  binding_host& host_;
+  instance_host& host_;
   model::rare_value<subject> done_;  ///< the last one that was complete
   std::vector<std::string> skipped_; ///< objects that somebody was changing then
   bool asking_ = false;

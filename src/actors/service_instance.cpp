@@ -61,9 +61,7 @@ struct cluster_part {
       : watch(keeper, host, scope, here), steps(keeper, host, watch, here) {}
 };
 
-class service_instance final : private record_keeper::owner,
-                               private binding_host,
-                               private cluster_host {
+class service_instance final : private instance_host, private cluster_host {
 public:
   service_instance(service_instance_actor::pointer self, instance_setup_ptr setup,
                    instance_start start, activity now)

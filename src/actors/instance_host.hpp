@@ -1,0 +1,33 @@
+#pragma once
+
+#include "actors/interfaces.hpp"
+#include "model/circumstances.hpp"
+#include "model/observation.hpp"
+#include "model/record.hpp"
+
+namespace matriarch::actors {
+
+/// An instance's actor, as its parts see it: what they need of it, and what they tell it.
+class instance_host {
+public:
+  /// The record is another one. `rerouted`: routers read something else of it than before.
+  virtual void record_changed(bool rerouted) = 0;
+  /// There is no record any more.
+  virtual void record_gone() = 0;
+
+  /// What is known beside the record, the routers as of the last look.
+  [[nodiscard]] virtual const model::circumstances& around() const = 0;
+  [[nodiscard]] virtual model::snapshot_ptr snapshot() const = 0;
+  virtual void publish() = 0;
+  /// Exchanges a public port that nobody has been told of.
+  virtual void change_port(model::endpoint which) = 0;
+
+  /// Has the actor look what comes next, now or after that time.
+  virtual void go_on() = 0;
+  virtual void wake(caf::timespan pause) = 0;
+
+protected:
+  ~instance_host() = default;
+};
+
+} // namespace matriarch::actors
