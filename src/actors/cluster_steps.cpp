@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "base/json.hpp"
 #include "base/utf8.hpp"
 
 namespace matriarch::actors {
@@ -19,12 +18,13 @@ constexpr caf::timespan placement_patience = 30s;
 // Above the time that an order may wait behind others at its agent, and then take.
 constexpr caf::timespan cell_patience = 120s;
 constexpr caf::timespan database_patience = 10s;
+constexpr caf::timespan settings_patience = 25s; // of two who are asked one after the other
 // A user, a role and its grants are a dozen requests, each within the etcd client's own time-out.
 constexpr caf::timespan user_patience = 30s;
 // etcd gives up on a request after 5 s and two election time-outs, 7 s by default.
 constexpr caf::timespan longest_in_etcd = 8s;
-// Patroni answers a switchover when it is done, 2 s on an idle machine.
-constexpr std::chrono::milliseconds switchover_time = 15s;
+// Above what an engine allows itself for an order, a switchover or restart of a busy node included.
+constexpr caf::timespan order_patience = 120s;
 // The lag is asked on a timer, and only while something waits for a replica: four short connections
 // a second for some seconds cost a leader nothing. What takes longer, because one does not replicate
 // at all, is asked for less often.
@@ -34,27 +34,14 @@ constexpr int most_same_answers = 20; // 5 s; a replica that starts streams with
 constexpr caf::timespan write_retry_pause = 500ms;
 constexpr caf::timespan removal_retry_pause = 2s;
 constexpr caf::timespan switchover_retry_pause = 2s;
-// Patroni restarts PostgreSQL in place: a clean stop with its last checkpoint, and the start.
-constexpr std::chrono::milliseconds restart_time = 60s;
-constexpr std::chrono::milliseconds configure_time = 10s;
-// How often nodes are asked which settings they have: they look for them every loop_wait seconds.
+// How often nodes are asked which settings they have: they look for them every some seconds.
 constexpr caf::timespan settings_pause = 500ms;
-// Patroni starts what has ended by itself as well, and is busy with that meanwhile.
+// A node starts what has ended by itself as well, and is busy with that meanwhile.
 constexpr caf::timespan restart_retry_pause = 3s;
 // Nothing but what nobody sees can have changed until it is tried again.
 constexpr caf::timespan pause_between_in_vain = 30s;
-// Patroni looks for changes every loop_wait seconds, 10 by default, and tells PostgreSQL at once.
+// Nodes look for changes every ten seconds, as things are, and take them up at once.
 constexpr caf::timespan longest_settings = 30s;
-constexpr std::size_t longest_quote = 300;
-// Its answers have some kilobytes; who answers may be a tenant.
-constexpr std::size_t longest_of_patroni = 256 * 1024;
-
-/// Why Patroni did not do as it was asked.
-std::string refusal_of(const base::outcome& came) {
-  return came.status == 0 ? came.error
-                          : "Patroni answered " + std::to_string(came.status) + ": "
-                                + one_line(came.body, longest_quote);
-}
 
 } // namespace
 
@@ -139,7 +126,7 @@ void cluster_steps::perform_one(const model::start_node& step) {
       *keeper_.known(),
       keeper_.at(),
       keeper_.heard().fleet,
-      keeper_.engine().decisions->start(*known(), keeper_.known()->desired.settings, n->node_id)};
+      runs().decisions->start(*known(), keeper_.known()->desired.settings, n->node_id)};
   auto done = [this, id = n->node_id, cell = n->cell, only_start](const cell_answer& said) {
     steps_.end({step_kind::start_node, id});
     switch (said.is) {
@@ -181,7 +168,7 @@ std::optional<caf::timespan> cluster_steps::may_still_start(const std::string& n
   return *n->start_may_arrive_until - now + 1ms;
 }
 
-/// Before the first node starts, Patroni's user of etcd has to be there.
+/// Before the first node starts, its user of etcd has to be there.
 void cluster_steps::admit_to_etcd() {
   if (!steps_.begin({step_kind::etcd_user}))
     return;
@@ -279,7 +266,7 @@ void cluster_steps::perform_one(const model::ask_lag&) {
     host_.go_on();
   };
   self()
-      ->request(keeper_.engine().actor, database_patience,
+      ->request(runs().actor, database_patience,
                 lag_question{name(), leader->second.login_url,
                              known()->secret_of(model::secret_name::superuser)})
       .then([done](const lag_answer& said) { done(said); },
@@ -294,60 +281,42 @@ void cluster_steps::perform_one(const model::failover_from& step) {
     return;
   if (!may_begin({step_kind::failover_from}))
     return host_.wake(switchover_retry_pause);
-  auto what = patroni_request(step.from, leader->second, "POST", "/switchover",
-                              json::object_text({{"leader", step.from}, {"candidate", step.to}}));
-  what.timeout = switchover_time;
   host_.tell(model::switchover_begun{step.from, step.to});
-  auto done = [this, to = step.to](const base::outcome& came) {
+  auto done = [this, to = step.to](const order_answer& said) {
     steps_.end({step_kind::failover_from});
-    // After a 200 the leader key may reach this actor a moment later: no need to ask again yet.
+    // When it is done the leader key may reach this actor a moment later: no need to ask again yet.
     put_off({step_kind::failover_from}, switchover_retry_pause);
-    if (came.status != 200 && !here_->seen.leads(to)) {
-      here_->failed_switchover = refusal_of(came);
+    if (!said.done() && !here_->seen.leads(to)) {
+      here_->failed_switchover = said.why;
       host_.tell(model::switchover_failed{here_->failed_switchover});
       host_.wake(switchover_retry_pause);
       host_.switchover_failed();
     }
     host_.go_on();
   };
-  self()
-      ->request(setup().http, switchover_time + 5s, std::move(what))
-      .then([done](const base::outcome& came) { done(came); },
-            [done](const caf::error&) {
-              done({0, "", "Patroni did not answer in time", false});
-            });
+  order(switch_over_order{contact_of(step.from, leader->second), step.to}, done);
 }
 
 // -- settings -----------------------------------------------------------------------------------
 
-/// A member's own REST API: its `api_url` ends with /patroni. By HTTPS a node has to show for whom
-/// the fleet's authority has certified it; for those of a cell of another make the system's
-/// authorities vouch.
-base::outgoing cluster_steps::patroni_request(const std::string& node_id, const model::member& of,
-                                              std::string verb, const std::string& path,
-                                              std::string body) const {
-  base::outgoing what;
-  what.verb = std::move(verb);
-  what.url = of.api_url.substr(0, of.api_url.rfind("/patroni")) + path;
+node_contact cluster_steps::contact_of(const std::string& node_id, const model::member& of) const {
   const auto* listed = known()->find_node(node_id);
-  if (of.api_url.starts_with("https:") && listed != nullptr
-      && !watch_.origin_of(listed->cell).foreign) {
-    what.url = "https://" + node_id + path;
-    what.reached_at = model::place_in(of.api_url);
-    if (auto by = setup().out->status.authority.load())
-      what.tls.authority_text = by->trusted(setup().outside.now());
-  }
-  auto login = known()->secret_of(model::secret_name::control);
-  what.username = std::move(login.username);
-  what.password = std::move(login.password);
-  what.max_answer_bytes = longest_of_patroni;
-  what.headers = {{"Content-Type", "application/json"}};
-  what.body = std::move(body);
-  return what;
+  return {name(), node_id, of.api_url, listed != nullptr && !watch_.origin_of(listed->cell).foreign,
+          known()->secret_of(model::secret_name::control)};
 }
 
-/// Any Patroni of the cluster writes what it is told into etcd, whether its PostgreSQL runs or not:
-/// the leader's is asked first, and after a failure another.
+template <class Order, class Then>
+void cluster_steps::order(Order what, Then then) {
+  self()
+      ->request(runs().actor, order_patience, std::move(what))
+      .then([then](const order_answer& said) { then(said); },
+            [then](const caf::error&) {
+              then(order_answer{order_answer::outcome::refused, "the node did not answer in time"});
+            });
+}
+
+/// Any node of the cluster can be told, whether its database runs or not: the leader is first, and after
+/// a failure another.
 const std::pair<const std::string, model::member>* cluster_steps::member_to_configure() const {
   std::vector<const std::pair<const std::string, model::member>*> able;
   for (const auto& one : here_->seen.members)
@@ -362,11 +331,9 @@ void cluster_steps::perform_one(const model::configure& step) {
     return;
   if (!may_begin({step_kind::configure}))
     return host_.wake(settings_pause);
-  auto what = patroni_request(member->first, member->second, "PATCH", "/config", step.patch);
-  what.timeout = configure_time;
-  auto done = [this, digest = step.digest](const base::outcome& came) {
+  auto done = [this, digest = step.digest](const order_answer& said) {
     steps_.end({step_kind::configure});
-    if (came.status == 200) {
+    if (said.done()) {
       failed_configurations_ = 0;
       here_->configured = digest;
       here_->restarted.clear();
@@ -375,15 +342,10 @@ void cluster_steps::perform_one(const model::configure& step) {
     }
     ++failed_configurations_;
     put_off({step_kind::configure}, settings_pause);
-    spdlog::warn("instance {}: the settings are not set: {}", name(), refusal_of(came));
+    spdlog::warn("instance {}: the settings are not set: {}", name(), said.why);
     host_.wake(settings_pause);
   };
-  self()
-      ->request(setup().http, configure_time + 5s, std::move(what))
-      .then([done](const base::outcome& came) { done(came); },
-            [done](const caf::error&) {
-              done({0, "", "Patroni did not answer in time", false});
-            });
+  order(configuration_order{contact_of(member->first, member->second), step.patch}, done);
 }
 
 void cluster_steps::perform_one(const model::ask_settings& step) {
@@ -398,8 +360,8 @@ void cluster_steps::perform_one(const model::ask_settings& step) {
   host_.wake(settings_pause);
 }
 
-/// Patroni 3.0.2 compares a change with what runs only if it knows that PostgreSQL is up. One that
-/// comes while a copy begins it takes for known, and never writes it down until the next start.
+/// A node may have missed a change that came while it began to copy its leader: it is told once more, or
+/// has to start again.
 void cluster_steps::remind(const std::vector<std::string>& late) {
   auto now = time_now();
   erase_if(late_since_,
@@ -413,19 +375,15 @@ void cluster_steps::remind(const std::vector<std::string>& late) {
     bool leads = here_->seen.leads(id);
     spdlog::warn("instance {}: node {} does not take up its settings, and is {}", name(), id,
                  leads ? "told once more" : "restarted");
-    auto what =
-        leads ? patroni_request(id, found->second, "POST", "/reload", "")
-              : patroni_request(id, found->second, "POST", "/restart", R"({"role":"replica"})");
-    what.timeout = restart_time;
-    self()
-        ->request(setup().http, restart_time + 5s, std::move(what))
-        .then([host = &host_](const base::outcome&) { host->wake(settings_pause); },
-              [](const caf::error&) {});
+    auto wake = [host = &host_](const order_answer&) { host->wake(settings_pause); };
+    auto node = contact_of(id, found->second);
+    if (leads)
+      order(reload_order{std::move(node)}, wake);
+    else
+      order(restart_order{std::move(node), false, true}, wake);
   }
 }
 
-/// PostgreSQL knows which settings it has read, Patroni whether they need a restart: in this
-/// order, since Patroni notes the restart before it has PostgreSQL read the settings.
 void cluster_steps::ask_settings_of(const std::string& id, const model::member& member) {
   auto not_now = [this, id] {
     steps_.end({step_kind::ask_settings, id});
@@ -433,35 +391,19 @@ void cluster_steps::ask_settings_of(const std::string& id, const model::member& 
     host_.wake(settings_pause);
   };
   self()
-      ->request(keeper_.engine().actor, database_patience,
+      ->request(runs().actor, settings_patience,
                 settings_question{name(), member.login_url,
-                                  known()->secret_of(model::secret_name::superuser)})
+                                  known()->secret_of(model::secret_name::superuser),
+                                  contact_of(id, member)})
       .then(
-          [this, id, member, not_now](const settings_answer& said) {
+          [this, id, not_now](const settings_answer& said) {
+            not_now();
             if (!said.ok || !known())
-              return not_now();
-            auto what = patroni_request(id, member, "GET", "/patroni", "");
-            self()
-                ->request(setup().http, database_patience, std::move(what))
-                .then(
-                    [this, id, said, not_now](const base::outcome& came) {
-                      not_now();
-                      learn_settings(id, said, came);
-                    },
-                    [not_now](const caf::error&) { not_now(); });
+              return;
+            here_->settings[id] = {said.digest, said.pending_restart};
+            host_.go_on();
           },
           [not_now](const caf::error&) { not_now(); });
-}
-
-void cluster_steps::learn_settings(const std::string& id, const settings_answer& said,
-                                   const base::outcome& patroni) {
-  auto parsed = json::parse(patroni.body);
-  if (patroni.status == 0 || !parsed.ok() || !parsed->IsObject())
-    return;
-  const auto* waits = json::member(*parsed, "pending_restart");
-  bool marked = waits != nullptr && waits->IsBool() && waits->GetBool();
-  here_->settings[id] = {said.digest, marked && !said.marked_in_vain};
-  host_.go_on();
 }
 
 /// What a leader takes up by its restart, a replica can take up by one more.
@@ -471,13 +413,13 @@ void cluster_steps::note_restart(const std::string& id) {
   here_->restarted.insert(id);
 }
 
-/// Patroni says that PostgreSQL did not start; anything else may have kept the order from it.
-void cluster_steps::note_failed_restart(const std::string& id, const base::outcome& came) {
-  spdlog::warn("instance {}: node {} was not restarted: {}", name(), id, refusal_of(came));
-  if (!came.body.starts_with("restart failed") && !restarts_by_itself_in_vain(id, came))
+/// Its database did not start; anything else may have kept the order from it.
+void cluster_steps::note_failed_restart(const std::string& id, const order_answer& said) {
+  spdlog::warn("instance {}: node {} was not restarted: {}", name(), id, said.why);
+  if (said.is != order_answer::outcome::not_started && !restarts_by_itself_in_vain(id, said))
     return;
   // Of an update that says so, the settings of before are put back. If they are, and it does not
-  // start with them either, something else that Patroni was told may have arrived late.
+  // start with them either, something else that it was told may have arrived late.
   bool in_vain = ++here_->failed_restarts[id] >= model::hopeless_restarts;
   if (in_vain && known() && !is_awaited()) {
     here_->configured.clear();
@@ -487,12 +429,12 @@ void cluster_steps::note_failed_restart(const std::string& id, const base::outco
     here_->seen.members[id].state = "start failed"; // its key says so a round later
 }
 
-/// Patroni tries again and again by itself, takes no order meanwhile, and its node does not run.
-bool cluster_steps::restarts_by_itself_in_vain(const std::string& id, const base::outcome& came) {
+/// It tries again and again by itself, takes no order meanwhile, and does not run.
+bool cluster_steps::restarts_by_itself_in_vain(const std::string& id, const order_answer& said) {
   constexpr int often = 5; // some twenty seconds
   auto found = here_->seen.members.find(id);
-  bool tries = came.body.find("after failure already in progress") != std::string::npos
-               && found != here_->seen.members.end() && found->second.ended();
+  bool tries = said.is == order_answer::outcome::starts_alone && found != here_->seen.members.end()
+               && found->second.ended();
   auto& refusals = refused_restarts_[id];
   refusals = tries ? refusals + 1 : 0;
   if (refusals < often)
@@ -505,25 +447,17 @@ void cluster_steps::perform_one(const model::copy_again& step) {
   auto found = here_->seen.members.find(step.node_id);
   if (found == here_->seen.members.end() || !steps_.begin({step_kind::copy_again, step.node_id}))
     return;
-  auto what =
-      patroni_request(step.node_id, found->second, "POST", "/reinitialize", R"({"force":true})");
-  what.timeout = configure_time;
-  auto done = [this, id = step.node_id, of = here_->seen.leader](const base::outcome& came) {
+  auto done = [this, id = step.node_id, of = here_->seen.leader](const order_answer& said) {
     steps_.end({step_kind::copy_again, id});
-    if (came.status == 200) {
+    if (said.done()) {
       here_->copied_leader[id] = of;
       host_.tell(model::copy_repeated{id});
     } else {
-      spdlog::warn("instance {}: node {} does not begin again: {}", name(), id, refusal_of(came));
+      spdlog::warn("instance {}: node {} does not begin again: {}", name(), id, said.why);
     }
     host_.wake(switchover_retry_pause);
   };
-  self()
-      ->request(setup().http, configure_time + 5s, std::move(what))
-      .then([done](const base::outcome& came) { done(came); },
-            [done](const caf::error&) {
-              done({0, "", "Patroni did not answer in time", false});
-            });
+  order(copy_order{contact_of(step.node_id, found->second)}, done);
 }
 
 void cluster_steps::perform_one(const model::restart_node& step) {
@@ -532,30 +466,21 @@ void cluster_steps::perform_one(const model::restart_node& step) {
       || !steps_.begin({step_kind::restart_node, step.node_id}))
     return;
   host_.tell(model::restart_begun{step.node_id});
-  const auto* only_if = step.ended ? "{}"
-                        : here_->seen.leads(step.node_id)
-                            ? R"({"restart_pending":true})"
-                            : R"({"restart_pending":true,"role":"replica"})";
-  auto what = patroni_request(step.node_id, found->second, "POST", "/restart", only_if);
-  what.timeout = restart_time;
-  auto done = [this, id = step.node_id](const base::outcome& came) {
+  auto done = [this, id = step.node_id](const order_answer& said) {
     steps_.end({step_kind::restart_node, id});
     here_->settings.erase(id);
-    auto pause = came.status == 200 ? settings_pause : restart_retry_pause;
+    auto pause = said.done() ? settings_pause : restart_retry_pause;
     put_off({step_kind::ask_settings}, pause);
-    if (came.status == 200)
+    if (said.done())
       note_restart(id);
     else
-      note_failed_restart(id, came);
+      note_failed_restart(id, said);
     host_.wake(pause);
     host_.go_on();
   };
-  self()
-      ->request(setup().http, restart_time + 5s, std::move(what))
-      .then([done](const base::outcome& came) { done(came); },
-            [done](const caf::error&) {
-              done({0, "", "Patroni did not answer in time", false});
-            });
+  order(restart_order{contact_of(step.node_id, found->second), !step.ended,
+                      !step.ended && !here_->seen.leads(step.node_id)},
+        done);
 }
 
 // -- its user of etcd -------------------------------------------------------------------------------

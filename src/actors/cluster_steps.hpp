@@ -8,8 +8,8 @@
 
 #include "actors/cluster_host.hpp"
 #include "actors/cluster_watch.hpp"
+#include "actors/engine.hpp"
 #include "actors/record_keeper.hpp"
-#include "base/event_loop.hpp"
 #include "model/step_table.hpp"
 
 namespace matriarch::actors {
@@ -67,19 +67,20 @@ private:
   void admit_to_etcd();
   void dismiss_from_etcd();
   void rest_before_asking(const lag_answer& said);
-  [[nodiscard]] base::outgoing patroni_request(const std::string& node_id, const model::member& of,
-                                               std::string verb, const std::string& path,
-                                               std::string body) const;
+  [[nodiscard]] node_contact contact_of(const std::string& node_id, const model::member& of) const;
+  template <class Order, class Then>
+  void order(Order what, Then then);
   [[nodiscard]] const std::pair<const std::string, model::member>* member_to_configure() const;
   void remind(const std::vector<std::string>& late);
   void ask_settings_of(const std::string& id, const model::member& member);
-  void learn_settings(const std::string& id, const settings_answer& said,
-                      const base::outcome& patroni);
   void note_restart(const std::string& id);
-  void note_failed_restart(const std::string& id, const base::outcome& came);
-  [[nodiscard]] bool restarts_by_itself_in_vain(const std::string& id, const base::outcome& came);
+  void note_failed_restart(const std::string& id, const order_answer& said);
+  [[nodiscard]] bool restarts_by_itself_in_vain(const std::string& id, const order_answer& said);
 
   [[nodiscard]] const model::cluster* known() const { return watch_.known(); }
+  [[nodiscard]] const engine_in_use& runs() const {
+    return setup().engines.of(known()->engine.text());
+  }
   [[nodiscard]] const std::string& name() const { return keeper_.name(); }
   [[nodiscard]] const instance_setup& setup() const { return keeper_.setup(); }
   [[nodiscard]] service_instance_actor::pointer self() const { return keeper_.self(); }
@@ -113,7 +114,7 @@ private:
   model::rare_map<std::string, caf::actor_clock::time_point> late_since_;
   /// Nodes that this actor placed and has not begun to start.
   model::rare_set<std::string> not_sent_;
-  /// How often in a row Patroni had a restart of its own under way, by node id.
+  /// How often in a row a node had a restart of its own under way, by node id.
   model::rare_map<std::string, int> refused_restarts_;
 };
 

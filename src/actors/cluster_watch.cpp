@@ -20,7 +20,7 @@ namespace keys = store::keys;
 // How long the leader's answer is good for a decision: it was true when it was given, and the
 // decision comes with it.
 constexpr caf::timespan lag_validity = 1s;
-// Patroni's keys of a dead member end within its ttl, the leader's and the member's own one.
+// The keys of a dead member end within some time, the leader's and the member's own one.
 constexpr caf::timespan longest_failover = 60s;
 
 std::string address_of(const model::member& one) {
@@ -39,8 +39,7 @@ void cluster_watch::learn(const store::key_value& entry, bool erased) {
   } else if (entry.key == keys::leader(scope_)) {
     learn_leader(entry, erased);
   } else if (entry.key == keys::sync(scope_)) {
-    here_->seen.synchronous =
-        erased ? std::set<std::string>{} : keeper_.engine().decisions->standbys_in(entry.value);
+    here_->seen.synchronous = erased ? std::set<std::string>{} : runs().standbys_in(entry.value);
   } else if (entry.key == keys::initialize(scope_)) {
     initialized_at_ = erased ? 0 : entry.mod_revision;
     bootstrap_ = {};
@@ -49,8 +48,7 @@ void cluster_watch::learn(const store::key_value& entry, bool erased) {
 
 void cluster_watch::learn_member(const std::string& node_id, const store::key_value& entry,
                                  bool erased) {
-  auto seen = erased ? result<model::member>{failure{""}}
-                     : keeper_.engine().decisions->member_in(entry.value);
+  auto seen = erased ? result<model::member>{failure{""}} : runs().member_in(entry.value);
   if (seen.ok() && is_kept(node_id)) {
     note_address(node_id, *seen, entry);
     judge_member(node_id, *seen);
@@ -148,8 +146,7 @@ void cluster_watch::note_state(const std::string& node_id, const model::member& 
 void cluster_watch::judge_member(const std::string& node_id, model::member now) {
   const auto* listed = known() ? known()->find_node(node_id) : nullptr;
   auto judged = model::judge_addresses(
-      now, listed, listed != nullptr ? origin_of(listed->cell) : model::cell_origin{},
-      *keeper_.engine().decisions);
+      now, listed, listed != nullptr ? origin_of(listed->cell) : model::cell_origin{}, runs());
   auto said = said_.find(node_id);
   if (!judged.doubt.empty() && (said == said_.end() || said->second.doubt != judged.doubt))
     spdlog::warn("instance {}: {}", keeper_.name(), judged.doubt);

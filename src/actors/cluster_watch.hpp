@@ -87,6 +87,11 @@ private:
   void forget_what_the_leader_said();
 
   [[nodiscard]] const instance_setup& setup() const { return keeper_.setup(); }
+  /// What its nodes run.
+  [[nodiscard]] const model::engine& runs() const {
+    const auto* one = known();
+    return *setup().engines.of(one == nullptr ? "" : one->engine.text()).decisions;
+  }
   [[nodiscard]] caf::actor_clock::time_point time_now() const {
     return keeper_.self()->clock().now();
   }

@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include "actors/environment.hpp"
+#include "actors/interfaces.hpp"
 #include "model/engine.hpp"
 #include "model/observation.hpp"
 #include "model/record.hpp"
@@ -144,18 +146,65 @@ struct rights_answer {
   std::vector<std::string> skipped = {};
 };
 
+/// A node as it is asked and told.
+struct node_contact {
+  std::string instance;
+  std::string node_id;
+  std::string url; ///< member::api_url
+  /// Where that is by TLS: whether a certificate of the fleet's has to name the node. Otherwise the
+  /// system's authorities vouch.
+  bool by_fleet = false;
+  model::credentials login; ///< model::secret_name::control
+};
+
 /// Ask a node which settings it has taken up.
 struct settings_question {
   std::string instance;
   std::string conn_url; ///< the node's member::login_url
   model::credentials superuser;
+  node_contact node = {};
 };
 struct settings_answer {
   bool ok = false;
   std::string digest = {}; ///< the value of model::settings_mark, or empty
   std::string why = {};
-  /// What is marked as waiting for a restart is all as it runs already.
-  bool marked_in_vain = false;
+  bool pending_restart = false; ///< some of its settings wait for its restart
+};
+
+/// Have another node lead. It is answered when that is done.
+struct switch_over_order {
+  node_contact leader;
+  std::string to;
+};
+/// Tell a cluster, by one of its nodes, to have other settings.
+struct configuration_order {
+  node_contact by;
+  std::string change; ///< model::engine::change()
+};
+/// Have a node's database restarted, or started if it has ended.
+struct restart_order {
+  node_contact node;
+  bool only_if_waiting = false; ///< only while settings wait for that
+  bool only_as_replica = false; ///< only while it does not lead
+};
+/// Have a node look at its settings once more.
+struct reload_order {
+  node_contact node;
+};
+/// Have a node give up the copy that it is making, and copy the present leader.
+struct copy_order {
+  node_contact node;
+};
+struct order_answer {
+  enum class outcome {
+    done,
+    refused,      ///< or nobody knows; `why` says more
+    not_started,  ///< the database did not start
+    starts_alone, ///< the node is starting it again by itself, as it did before
+  };
+  outcome is = outcome::refused;
+  std::string why = {};
+  [[nodiscard]] bool done() const { return is == outcome::done; }
 };
 
 /// A running cluster's nodes, in the engine's own protocol. Answers always.
@@ -169,7 +218,20 @@ using engine_actor = caf::typed_actor<
     /// Makes what applications may do, beyond their roles, what it shall be.
     caf::replies_to<rights_order>::with<rights_answer>,
     /// Asks a node which settings it has taken up.
-    caf::replies_to<settings_question>::with<settings_answer>>;
+    caf::replies_to<settings_question>::with<settings_answer>,
+    /// Have other nodes lead, or do something by themselves.
+    caf::replies_to<switch_over_order>::with<order_answer>,
+    caf::replies_to<configuration_order>::with<order_answer>,
+    caf::replies_to<restart_order>::with<order_answer>,
+    caf::replies_to<reload_order>::with<order_answer>,
+    caf::replies_to<copy_order>::with<order_answer>>;
+
+/// What an engine's actor works with. The board lives longer than it.
+struct engine_surroundings {
+  http_actor http;
+  const status_board* board = nullptr; ///< tells who signs the nodes' certificates
+  environment outside;
+};
 
 /// An engine, as the wiring registers it.
 class engine {
@@ -181,7 +243,8 @@ public:
 
   /// What is decided for it.
   [[nodiscard]] virtual const model::engine& decisions() const = 0;
-  [[nodiscard]] virtual engine_actor spawn(caf::actor_system& system) const = 0;
+  [[nodiscard]] virtual engine_actor spawn(caf::actor_system& system,
+                                           const engine_surroundings& with) const = 0;
   /// Who has to have signed what nodes show where they are certified, PEM: of all connections that
   /// begin from then on. From any thread.
   virtual void trust(const std::string& authorities) const = 0;
@@ -223,3 +286,9 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::rights_order)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::rights_answer)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::settings_question)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::settings_answer)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::switch_over_order)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::configuration_order)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::restart_order)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::reload_order)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::copy_order)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::order_answer)

@@ -1,6 +1,5 @@
 #pragma once
 
-#include "actors/engine.hpp"
 #include "actors/messages.hpp"
 
 /// The map of the house: every actor and every message it takes. Those of the engines are in engine.hpp.

@@ -357,7 +357,7 @@ private:
   }
 
   /// Why nodes cannot be what an update makes of them. What the instance has already it keeps, also
-  /// where a cell's PostgreSQL is another one by now.
+  /// where a cell's engine has another version by now.
   [[nodiscard]] std::string why_unfit(const model::record& next, bool names_cells) const {
     bool other_settings = next.desired.settings != known()->desired.settings;
     if (!other_settings && !names_cells)
@@ -564,7 +564,7 @@ private:
                   });
   }
 
-  /// A node that was buried unseen writes Patroni's keys once more when its cell is back. With
+  /// A node that was buried unseen writes its scope's keys once more when its cell is back. With
   /// `initialize` of another life no node of this one would ever bootstrap. etcd takes no put of a
   /// key that its transaction erases: all but the record's goes.
   [[nodiscard]] std::vector<store::operation> erasures_of_another_life() const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "actors/engine.hpp"
 #include "actors/environment.hpp"
 #include "actors/interfaces.hpp"
 #include "model/event.hpp"
@@ -10,7 +11,6 @@ namespace matriarch::actors {
 /// What an instance's actor works with.
 struct instance_setup {
   store_actor store;
-  http_actor http;
   engines_in_use engines;
   port_registry_actor ports;
   cell_directory_actor cells;

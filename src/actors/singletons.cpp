@@ -28,7 +28,9 @@ singletons::singletons(caf::actor_system& system, singleton_setup setup,
   for (const auto* one : setup_.engines) {
     const auto& decisions = one->decisions();
     auto name = std::string{decisions.name()};
-    engines_.push_back({&decisions, watched(name, one->spawn(system_)), decisions.defaults()});
+    engines_.push_back({&decisions,
+                        watched(name, one->spawn(system_, {http_, &out->status, outside})),
+                        decisions.defaults()});
   }
   ports_ = watched("ports", spawn_port_registry(system_, setup_.ports, outside, *out));
   routers_ =
@@ -47,9 +49,9 @@ singletons::singletons(caf::actor_system& system, singleton_setup setup,
                                                       authority_, setup_.plans}));
   directory_ =
       watched("instances",
-              spawn_instance_directory(system_, {store_, http_, engines_in_use{engines_}, ports_,
-                                                 cells_, routers_, outside, out, active,
-                                                 setup_.keys, setup_.etcd_users, setup_.tell}));
+              spawn_instance_directory(system_, {store_, engines_in_use{engines_}, ports_, cells_,
+                                                 routers_, outside, out, active, setup_.keys,
+                                                 setup_.etcd_users, setup_.tell}));
   gateway_ = std::make_unique<gateway>(system_, directory_, cells_, *out);
   watch("gateway", gateway_->worker());
 }

@@ -16,6 +16,7 @@
 #include "actors/pending_answers.hpp"
 #include "actors/port_registry.hpp"
 #include "actors/router_directory.hpp"
+#include "engines/postgresql/actors/cluster_front.hpp"
 #include "engines/postgresql/model/decisions.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
@@ -64,9 +65,9 @@ using store_mock = actors::store_actor::extend<caf::reacts_to<came<store::commit
                                                caf::reacts_to<came<store::lease_result>>,
                                                caf::reacts_to<came<actors::user_answer>>>;
 using database_mock =
-    actors::engine_actor::extend<caf::reacts_to<came<actors::role_answer>>,
-                                 caf::reacts_to<came<actors::role_removal_answer>>,
-                                 caf::reacts_to<came<actors::rights_answer>>>;
+    engines::postgresql::sql_actor::extend<caf::reacts_to<came<actors::role_answer>>,
+                                           caf::reacts_to<came<actors::role_removal_answer>>,
+                                           caf::reacts_to<came<actors::rights_answer>>>;
 
 struct http_state {
   actors::pending_answers<base::outcome> owed;
@@ -283,12 +284,13 @@ behave_as_database(database_mock::stateful_pointer<database_state> self,
               });
         return promised;
       },
-      [=](const actors::settings_question& asked) -> actors::settings_answer {
+      [=](const engines::postgresql::sql_settings_question& asked)
+          -> engines::postgresql::sql_settings {
         auto here = still.lock();
         auto digest = here ? here->outside->settings_at(asked.conn_url)
                            : result<std::string>{failure{"no world"}};
-        return digest.ok() ? actors::settings_answer{true, *digest, ""}
-                           : actors::settings_answer{false, "", digest.error()};
+        return digest.ok() ? engines::postgresql::sql_settings{true, *digest, ""}
+                           : engines::postgresql::sql_settings{false, "", digest.error()};
       },
       [=](came<actors::rights_answer>& one) {
         self->state.rights.keep(one.ticket, std::move(one.answer));
@@ -327,6 +329,8 @@ struct simulated_broker::actors {
     http = system.spawn(behave_as_http, still);
     store = system.spawn(behave_as_store, still);
     database = system.spawn(behave_as_database, still);
+    engine = matriarch::engines::postgresql::spawn_cluster_front(
+        system, database, {http, &out.status, chance_and_time});
     ports = matriarch::actors::spawn_port_registry(system, how.ports, chance_and_time, out);
     routers = matriarch::actors::spawn_router_directory(
         system, {chance_and_time, how.wait_for_routers && how.planted != bug::unconfirmed, &out});
@@ -349,9 +353,8 @@ struct simulated_broker::actors {
              &matriarch::engines::postgresql::decisions(), how.plans})});
     matriarch::actors::instance_setup setup{
         store,
-        http,
         std::vector<matriarch::actors::engine_in_use>{
-            {&matriarch::engines::postgresql::decisions(), database, how.parameters}},
+            {&matriarch::engines::postgresql::decisions(), engine, how.parameters}},
         ports,
         cells,
         routers,
@@ -381,6 +384,7 @@ struct simulated_broker::actors {
       caf::anon_send_exit(authority, end);
     caf::anon_send_exit(routers, end);
     caf::anon_send_exit(ports, end);
+    caf::anon_send_exit(engine, end);
     caf::anon_send_exit(database, end);
     caf::anon_send_exit(http, end);
     caf::anon_send_exit(store, end);
@@ -515,6 +519,7 @@ struct simulated_broker::actors {
   http_mock http;
   store_mock store;
   database_mock database;
+  matriarch::actors::engine_actor engine;
   matriarch::actors::port_registry_actor ports;
   matriarch::actors::authority_keeper_actor authority;
   matriarch::actors::router_directory_actor routers;

@@ -11,6 +11,7 @@
 
 #include "actors/guarded.hpp"
 #include "actors/last_words.hpp"
+#include "engines/postgresql/actors/cluster_front.hpp"
 #include "engines/postgresql/actors/leader_roles.hpp"
 #include "engines/postgresql/actors/rights_upkeep.hpp"
 #include "engines/postgresql/actors/role_removal.hpp"
@@ -63,7 +64,7 @@ actors::lag_answer ask(const actors::lag_question& question) {
   return answer;
 }
 
-actors::settings_answer ask(const actors::settings_question& question) {
+sql_settings ask(const sql_settings_question& question) {
   auto node = session::open(question.conn_url, question.superuser, soon());
   if (!node.ok())
     return {false, "", "cannot connect to the node: " + node.error()};
@@ -82,8 +83,8 @@ actors::settings_answer ask(const actors::settings_question& question) {
   return {true, words_at(*found, 0, 0), "", text_at(*found, 0, 1) == "t"};
 }
 
-actors::engine_actor::behavior_type work(actors::engine_actor::pointer,
-                                         const std::shared_ptr<known_passwords>& passwords) {
+sql_actor::behavior_type work(sql_actor::pointer,
+                              const std::shared_ptr<known_passwords>& passwords) {
   return {
       [](const actors::lag_question& question) {
         return actors::guarded<actors::lag_answer>([&] { return ask(question); });
@@ -97,8 +98,8 @@ actors::engine_actor::behavior_type work(actors::engine_actor::pointer,
       [](const actors::rights_order& order) {
         return actors::guarded<actors::rights_answer>([&] { return keep_rights(order); });
       },
-      [](const actors::settings_question& question) {
-        return actors::guarded<actors::settings_answer>([&] { return ask(question); });
+      [](const sql_settings_question& question) {
+        return actors::guarded<sql_settings>([&] { return ask(question); });
       },
   };
 }
@@ -107,7 +108,7 @@ actors::engine_actor::behavior_type work(actors::engine_actor::pointer,
 /// for one instance, or for one role that goes, only one is under way; the others wait in their order.
 class front {
 public:
-  front(actors::engine_actor::pointer self, std::shared_ptr<known_passwords> passwords)
+  front(sql_actor::pointer self, std::shared_ptr<known_passwords> passwords)
       : self_(self), passwords_(std::move(passwords)) {}
 
   template <class Answer, class Question>
@@ -118,7 +119,7 @@ public:
       line += " " + what.name;
     if constexpr (std::is_same_v<Question, actors::rights_order>)
       line = line_of_comparison(what.instance);
-    add(line, [this, owed, what, line](const actors::engine_actor& worker) mutable {
+    add(line, [this, owed, what, line](const sql_actor& worker) mutable {
       auto over = [this, worker, line, instance = what.instance, begun = self_->clock().now()] {
         if constexpr (std::is_same_v<Question, actors::rights_order>)
           note_comparison(instance, begun);
@@ -142,7 +143,7 @@ public:
   }
 
 private:
-  using job = std::function<void(const actors::engine_actor&)>;
+  using job = std::function<void(const sql_actor&)>;
 
   void add(const std::string& line, job begin) {
     auto& waiting = lines_[line];
@@ -188,7 +189,7 @@ private:
     }
   }
 
-  actors::engine_actor free_worker() {
+  sql_actor free_worker() {
     if (idle_.empty()) {
       ++made_;
       return self_->spawn<caf::detached + caf::linked>(work, passwords_);
@@ -198,13 +199,13 @@ private:
     return worker;
   }
 
-  actors::engine_actor::pointer self_;
+  sql_actor::pointer self_;
   std::shared_ptr<known_passwords> passwords_;
   std::unordered_map<std::string, std::list<job>> lines_; ///< that wait, in their order
   std::deque<std::string> ready_; ///< of these, lines of which no job is under way
   std::map<std::string, caf::actor_clock::time_point> slow_until_; ///< by instance
   std::unordered_set<std::string> busy_; ///< lines of which a job is under way
-  std::vector<actors::engine_actor> idle_;
+  std::vector<sql_actor> idle_;
   std::size_t made_ = 0;
 };
 
@@ -214,11 +215,11 @@ struct state {
 
 } // namespace
 
-actors::engine_actor spawn_database(caf::actor_system& system) {
+sql_actor spawn_database(caf::actor_system& system) {
   // (CAF 0.17 binds a reference to nothing where an actor starts without arguments.)
   return system.spawn(
-      [](actors::engine_actor::stateful_pointer<state> self,
-         const std::shared_ptr<known_passwords>& passwords) -> actors::engine_actor::behavior_type {
+      [](sql_actor::stateful_pointer<state> self,
+         const std::shared_ptr<known_passwords>& passwords) -> sql_actor::behavior_type {
         actors::keep_last_words(self);
         self->state.self = std::make_unique<front>(self, passwords);
         auto* team = self->state.self.get();
@@ -235,8 +236,8 @@ actors::engine_actor spawn_database(caf::actor_system& system) {
             [=](const actors::rights_order& what) {
               return team->pass_on<actors::rights_answer>("rights", what);
             },
-            [=](const actors::settings_question& what) {
-              return team->pass_on<actors::settings_answer>("settings", what);
+            [=](const sql_settings_question& what) {
+              return team->pass_on<sql_settings>("settings", what);
             },
         };
       },
@@ -247,8 +248,9 @@ const model::engine& engine::decisions() const {
   return postgresql::decisions();
 }
 
-actors::engine_actor engine::spawn(caf::actor_system& system) const {
-  return spawn_database(system);
+actors::engine_actor engine::spawn(caf::actor_system& system,
+                                   const actors::engine_surroundings& with) const {
+  return spawn_cluster_front(system, spawn_database(system), with);
 }
 
 void engine::trust(const std::string& authorities) const {
