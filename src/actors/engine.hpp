@@ -98,7 +98,7 @@ struct role_answer {
   std::set<std::string> caught_up = {};
   /// A replica lacks a revocation, and whoever ordered it has to know at once: nothing else was tried.
   bool cut_short = false;
-  bool kept_out = false; ///< the leader let nobody in to do it
+  bool kept_out = false; ///< the leader let nobody in to do it, or too little be done
   /// If somebody is leaving: for the removal that follows.
   std::shared_ptr<open_sessions> at_hand = {};
 };
@@ -124,7 +124,7 @@ struct role_removal_answer {
   bool gone = false;
   std::string why = {};                           ///< if it is not
   std::map<std::string, std::string> others = {}; ///< of these, what keeps them
-  bool kept_out = false;                          ///< the leader let nobody in to do it
+  bool kept_out = false;                          ///< as above
   /// The replicas that let nobody in to do it, by node id.
   std::set<std::string> replicas_kept_out = {};
 };

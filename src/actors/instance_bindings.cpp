@@ -59,11 +59,6 @@ bool is_new_reader(const model::binding& one) {
   return one.read_only && one.phase == model::binding_phase::creating;
 }
 
-/// In the database's words: a session has let somebody in, and left too few locks to do anything.
-bool lacks_locks(const std::string& why) {
-  return why.find("out of shared memory") != std::string::npos;
-}
-
 } // namespace
 
 // -- from etcd ------------------------------------------------------------------------------------
@@ -672,10 +667,7 @@ void instance_bindings::note_answer(const role_answer& said) {
       if (auto there = leaving_.find(role); there != leaving_.end() && there->second.empty())
         there->second = why;
   }
-  bool kept_out =
-      said.kept_out || lacks_locks(said.why)
-      || std::ranges::any_of(said.leaving, [](const auto& one) { return lacks_locks(one.second); });
-  if (kept_out && !refused_in_it_.empty())
+  if (said.kept_out && !refused_in_it_.empty())
     end_sessions({seen().leader}, refused_in_it_);
   if (said.why == refusal_ && before == troubles())
     return;
@@ -723,7 +715,7 @@ void instance_bindings::ask_for_removal(const std::string& role) {
 void instance_bindings::note_removal(const std::string& role, const role_removal_answer& said) {
   auto before = troubles();
   auto shut = said.replicas_kept_out;
-  if (said.kept_out || lacks_locks(said.why))
+  if (said.kept_out)
     shut.insert(seen().leader);
   // Cells keep out bindings' roles alone.
   if (role != record().living.secret_of(model::secret_name::application).username)

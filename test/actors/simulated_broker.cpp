@@ -17,6 +17,7 @@
 #include "actors/port_registry.hpp"
 #include "actors/router_directory.hpp"
 #include "engines/postgresql/actors/cluster_front.hpp"
+#include "engines/postgresql/actors/session.hpp"
 #include "engines/postgresql/model/decisions.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
@@ -231,8 +232,11 @@ behave_as_database(database_mock::stateful_pointer<database_state> self,
               order.conn_url, std::move(wanted),
               [keep = keep, unmade, late = here && here->outside->only_late, still,
                hurry = order.hurry](const result<roles_made>& made) {
-                if (!made.ok())
-                  return keep({false, made.error()});
+                if (!made.ok()) {
+                  actors::role_answer refused{false, made.error()};
+                  refused.kept_out = engines::postgresql::lacks_locks(made.error());
+                  return keep(std::move(refused));
+                }
                 actors::role_answer said{true, "", made->replayed, made->replayed};
                 for (const auto& name : made->leaving)
                   said.leaving[name];
@@ -259,8 +263,12 @@ behave_as_database(database_mock::stateful_pointer<database_state> self,
                                    if (!world)
                                      return;
                                    auto& outside = *world->outside;
-                                   if (!left.ok())
-                                     return keep({false, left.error()});
+                                   if (!left.ok()) {
+                                     actors::role_removal_answer refused{false, left.error()};
+                                     refused.kept_out =
+                                         engines::postgresql::lacks_locks(left.error());
+                                     return keep(std::move(refused));
+                                   }
                                    actors::role_removal_answer said{left->empty()};
                                    if (!said.gone) {
                                      said.why = outside.lingering;

@@ -428,7 +428,11 @@ private:
 } // namespace
 
 actors::role_answer make_roles(const actors::role_order& order, known_passwords& passwords) {
-  return role_maker{order, passwords}.make();
+  auto said = role_maker{order, passwords}.make();
+  said.kept_out =
+      said.kept_out || lacks_locks(said.why)
+      || std::ranges::any_of(said.leaving, [](const auto& one) { return lacks_locks(one.second); });
+  return said;
 }
 
 } // namespace matriarch::engines::postgresql

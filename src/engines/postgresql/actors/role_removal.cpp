@@ -267,7 +267,9 @@ private:
 } // namespace
 
 actors::role_removal_answer remove_role(const actors::role_removal& order) {
-  return role_remover{order}.remove();
+  auto said = role_remover{order}.remove();
+  said.kept_out = said.kept_out || lacks_locks(said.why);
+  return said;
 }
 
 } // namespace matriarch::engines::postgresql

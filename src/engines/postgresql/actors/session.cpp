@@ -196,13 +196,16 @@ result<session> session::connect(const std::optional<login_target>& to,
   }
   if (next != PGRES_POLLING_OK) {
     auto why = first_line(PQerrorMessage(server.get()));
-    // One session can take them all, by a statement.
-    if (why.find("out of shared memory") != std::string::npos)
+    if (lacks_locks(why))
       why += " (a session holds nearly all locks that the node has room for, and nobody gets in"
              " until it ends)";
     return failure{why};
   }
   return session{std::move(server), until, std::move(hurried)};
+}
+
+bool lacks_locks(const std::string& why) {
+  return why.find("out of shared memory") != std::string::npos;
 }
 
 result<session> session::open(const std::string& login_url, const model::credentials& who,

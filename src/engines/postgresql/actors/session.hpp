@@ -91,6 +91,10 @@ private:
   std::string state_;
 };
 
+/// Whether this says that a session has let somebody in, and left too few locks to do anything: one
+/// session can take them all, by a statement.
+[[nodiscard]] bool lacks_locks(const std::string& why);
+
 /// A field as a whole number; nothing if it is none, or too large. What an application's database
 /// answers need not be what was asked for.
 [[nodiscard]] std::optional<std::int64_t> number_at(const rows& from, int row, int column);
