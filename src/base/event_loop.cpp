@@ -27,8 +27,8 @@ namespace {
 using clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-/// Requests beyond these wait for a free connection. 32 keep an etcd or a cell busy without taking
-/// all the descriptors it serves with.
+/// Requests beyond these wait for a free connection. 32 keep a server busy without taking all the
+/// descriptors it serves with.
 constexpr std::size_t connections_per_host = 32;
 /// What is kept of the answer to a stream that was refused: enough for an error message.
 constexpr std::size_t refusal_bytes = 64 * 1024;

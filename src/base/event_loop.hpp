@@ -39,8 +39,8 @@ struct outgoing {
   std::chrono::milliseconds connect_timeout{1'000};
   /// From the call to the end of the answer. Not used by streams.
   std::chrono::milliseconds timeout{5'000};
-  /// A longer answer, or a longer line of a stream, is an error. 64 MB: many times what
-  /// anybody has to say at once, and etcd's listings come in pages.
+  /// A longer answer, or a longer line of a stream, is an error. 64 MB: many times what anybody has
+  /// to say at once.
   std::size_t max_answer_bytes = 64 * 1024 * 1024;
 };
 

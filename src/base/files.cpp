@@ -167,7 +167,7 @@ void bound_log(const std::string& path, std::size_t most) {
   if (log < 0 || ::fstat(log, &found) != 0 || !S_ISREG(found.st_mode)
       || static_cast<std::size_t>(found.st_size) <= most)
     return;
-  // Renaming would not do: the node's processes keep writing into the file that they have open.
+  // Renaming would not do: who appends goes on in the file that it has open.
   std::string last(most, '\0');
   auto got = ::pread(log, last.data(), most, found.st_size - static_cast<off_t>(most));
   last.resize(got < 0 ? 0 : static_cast<std::size_t>(got));

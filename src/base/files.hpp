@@ -27,8 +27,7 @@ struct owner {
 [[nodiscard]] std::optional<std::string> replace_file(const std::string& path,
                                                       std::string_view text, owner whose);
 
-/// What a file that a program keeps for itself may have, in bytes: the fence of a cell that has had
-/// many scopes is the longest.
+/// What a file that a program keeps for itself may have, in bytes: far more than any of them has.
 constexpr std::size_t longest_own_file = 64 * 1024 * 1024;
 
 /// A whole file; nothing if it does not exist. Whoever can write to its directory decides what is

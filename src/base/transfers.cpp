@@ -28,9 +28,9 @@ struct transfer::handles {
 
 namespace {
 
-/// Idle connections that are kept: one each for the members of a few hundred clusters.
+/// Idle connections that are kept: one each for some hundred servers.
 constexpr long idle_connections = 512;
-/// A silent watch is probed after half a minute and given up after another.
+/// A silent stream is probed after half a minute and given up after another.
 constexpr long keepalive_idle_seconds = 30;
 constexpr long keepalive_interval_seconds = 10;
 
@@ -193,7 +193,7 @@ std::optional<std::string> transfer::prepare() {
     curl_easy_setopt(h, CURLOPT_SSLKEY, what.tls.key.c_str());
   curl_easy_setopt(h, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
   curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
-  // Cells and etcd are reached directly, whatever the environment says about proxies.
+  // The other side is reached directly, whatever the environment says about proxies.
   curl_easy_setopt(h, CURLOPT_PROXY, "");
   curl_easy_setopt(h, CURLOPT_USERAGENT, "matriarch");
   curl_easy_setopt(h, CURLOPT_HTTPHEADER, curl->headers.get());

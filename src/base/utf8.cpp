@@ -52,7 +52,7 @@ std::string one_line(std::string_view text, std::size_t most) {
 }
 
 std::string quoted(std::string_view text) {
-  constexpr std::size_t longest = 100; // platforms use UUIDs; an id that is longer is a mistake
+  constexpr std::size_t longest = 100; // a name that somebody gave on purpose is shorter
   return "\"" + one_line(text, longest) + "\"";
 }
 

@@ -119,6 +119,7 @@ std::optional<std::string> agent::load() {
 
 std::optional<std::string> agent::load_memory() {
   auto path = config_.data_dir + "/fence.json";
+  // The longest of its files, where it has had many scopes.
   auto text = base::read_file(path);
   if (!text)
     return text.error();
