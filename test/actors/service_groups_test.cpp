@@ -20,7 +20,7 @@ store::key_value entry(const std::string& key, const std::string& value = "x") {
 store::key_value record_of(const std::string& name, const std::string& scope) {
   model::record one;
   one.instance_id = name;
-  one.scope = scope;
+  one.living.scope = scope;
   return entry(store::keys::record(name), store::encode_record(one, no_keys));
 }
 

@@ -1,4 +1,5 @@
 // etcd's answers, and the lines of a watch.
+#include "engines/postgresql/router/port_check.hpp"
 #include "fuzz/fuzz.hpp"
 #include "router/routing_table.hpp"
 #include "store/etcd_json.hpp"
@@ -42,7 +43,8 @@ void read_answer_to(const transaction& what, std::string_view text) {
 
 /// As a router follows them: whatever the lines say, what it would serve can be served.
 void follow(std::string_view lines) {
-  router::routing_table table;
+  static const router::engine_checks known_engines{{matriarch::engines::postgresql::port_check()}};
+  router::routing_table table{known_engines};
   while (!lines.empty()) {
     auto end = std::min(lines.find('\n'), lines.size());
     auto line = etcd_json::read_watch_line(lines.substr(0, end));
