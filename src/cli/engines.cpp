@@ -7,8 +7,8 @@
 
 namespace matriarch::cli {
 
-const model::engines& known_engines() {
-  static const model::engines all{{&engines::postgresql::decisions()}};
+const model::engine_list& known_engines() {
+  static const model::engine_list all{{&engines::postgresql::decisions()}};
   return all;
 }
 

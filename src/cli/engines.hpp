@@ -11,7 +11,7 @@
 /// The first is of what names none, as everything did before there were several.
 namespace matriarch::cli {
 
-[[nodiscard]] const model::engines& known_engines();
+[[nodiscard]] const model::engine_list& known_engines();
 [[nodiscard]] std::vector<const actors::engine*> engines_of_actors();
 [[nodiscard]] const cell::engine_kind& kind_of_nodes();
 [[nodiscard]] const router::engine_checks& engine_checks();

@@ -237,7 +237,7 @@ std::vector<std::string> warnings_of(const std::string& path, const section& top
 }
 
 broker_config config_of(const std::string& path, const section& top,
-                        std::string_view local_port_range, const model::engines& engines) {
+                        std::string_view local_port_range, const model::engine_list& engines) {
   top.belong_to("broker");
   top.allow(
       {"broker", "cells", "etcd", "routing", "repair", "secrets", "authority", "audit", "catalog"});
@@ -262,7 +262,7 @@ broker_config config_of(const std::string& path, const section& top,
 
 result<broker_config> parse_broker_config(const std::string& path, const std::string& text,
                                           std::string_view local_port_range,
-                                          const model::engines& engines) {
+                                          const model::engine_list& engines) {
   try {
     return config_of(path, section::parse_text(path, text), local_port_range, engines);
   } catch (const config_error& error) {
@@ -270,7 +270,8 @@ result<broker_config> parse_broker_config(const std::string& path, const std::st
   }
 }
 
-result<broker_config> load_broker_config(const std::string& path, const model::engines& engines) {
+result<broker_config> load_broker_config(const std::string& path,
+                                         const model::engine_list& engines) {
   std::ifstream range("/proc/sys/net/ipv4/ip_local_port_range");
   std::string local_port_range;
   std::getline(range, local_port_range);

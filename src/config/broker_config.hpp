@@ -98,10 +98,10 @@ struct broker_config {
 [[nodiscard]] result<broker_config> parse_broker_config(const std::string& path,
                                                         const std::string& text,
                                                         std::string_view local_port_range,
-                                                        const model::engines& engines);
+                                                        const model::engine_list& engines);
 
 /// Reads the configuration in the file `path`, and this machine's range of local ports.
 [[nodiscard]] result<broker_config> load_broker_config(const std::string& path,
-                                                       const model::engines& engines);
+                                                       const model::engine_list& engines);
 
 } // namespace matriarch::config

@@ -188,14 +188,14 @@ void refuse_without_roles(const section& from) {
 }
 
 /// What a plan may name, in words.
-std::string names_of(const model::engines& engines) {
+std::string names_of(const model::engine_list& engines) {
   std::string names;
   for (const auto* one : engines.all())
     names += (names.empty() ? "" : " or ") + std::string{one->name()};
   return engines.all().size() == 1 ? names + ", the only engine so far" : names;
 }
 
-const model::engine& engine_of(const section& from, const model::engines& engines) {
+const model::engine& engine_of(const section& from, const model::engine_list& engines) {
   if (!from.has("engine"))
     return engines.usual();
   const auto name = from.text("engine");
@@ -223,7 +223,7 @@ std::map<std::string, std::string> parameters_of(const section& from, const mode
 }
 
 model::provision_settings provision_of(const section& from, std::size_t cells,
-                                       const model::engines& engines) {
+                                       const model::engine_list& engines) {
   from.allow({"engine", "node_count", "credentials", "synchronous", "ttl", "node_type",
               "connection_limit", "binding_lifetime", "superuser_in_bindings", "parameters"});
   model::provision_settings provision;
@@ -269,7 +269,7 @@ model::maintenance_info maintenance_of(const section& from) {
   return info;
 }
 
-model::plan plan_of(const section& from, std::size_t cells, const model::engines& engines) {
+model::plan plan_of(const section& from, std::size_t cells, const model::engine_list& engines) {
   from.allow({"id", "name", "description", "free", "bindable", "plan_updateable",
               "binding_rotatable", "maintenance_info", "metadata", "maximum_polling_duration",
               "provision"});
@@ -299,7 +299,7 @@ model::plan plan_of(const section& from, std::size_t cells, const model::engines
 }
 
 /// `ids`: those of all services and plans before it. A platform knows both by them alone.
-model::service service_of(const section& from, std::size_t cells, const model::engines& engines,
+model::service service_of(const section& from, std::size_t cells, const model::engine_list& engines,
                           std::set<std::string>& ids) {
   from.allow({"id", "name", "description", "bindable", "plan_updateable", "allow_context_updates",
               "tags", "metadata", "plans"});
@@ -333,7 +333,8 @@ model::service service_of(const section& from, std::size_t cells, const model::e
 
 } // namespace
 
-model::catalog read_catalog(const section& from, std::size_t cells, const model::engines& engines) {
+model::catalog read_catalog(const section& from, std::size_t cells,
+                            const model::engine_list& engines) {
   from.allow({"services"});
   model::catalog catalog;
   std::set<std::string> ids;

@@ -10,6 +10,6 @@ namespace matriarch::config {
 
 /// Reads the mapping at `catalog:` for a broker with so many cells. Throws config_error.
 [[nodiscard]] model::catalog read_catalog(const section& from, std::size_t cells,
-                                          const model::engines& engines);
+                                          const model::engine_list& engines);
 
 } // namespace matriarch::config

@@ -35,7 +35,7 @@ struct route_settings {
   /// The name of this machine, on whose own addresses such a router may be.
   std::string machine = {};
   /// Those that instances may run; they live longer than the service.
-  const model::engines* engines = nullptr;
+  const model::engine_list* engines = nullptr;
 };
 
 /// The broker's API: the Open Service Broker routes under `/v2`, the operator's under `/admin`, and

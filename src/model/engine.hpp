@@ -141,10 +141,10 @@ public:
 
 /// All engines that there are. The first is that of what names none, as everything did before there
 /// were several.
-class engines {
+class engine_list {
 public:
   /// At least one; they live longer than this.
-  explicit engines(std::vector<const engine*> all) : all_(std::move(all)) {}
+  explicit engine_list(std::vector<const engine*> all) : all_(std::move(all)) {}
 
   [[nodiscard]] const engine& usual() const { return *all_.front(); }
   /// nullptr if there is none of that name.

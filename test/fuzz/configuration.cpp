@@ -29,7 +29,7 @@ void must_be_etcd(const config::etcd_settings& etcd) {
   must(etcd.username.empty() == etcd.password.empty(), "a user has a password");
 }
 
-const model::engines known_engines{{&engines::postgresql::decisions()}};
+const model::engine_list known_engines{{&engines::postgresql::decisions()}};
 
 void read_broker(const std::string& text) {
   auto read = config::parse_broker_config(path, text, "32768\t60999\n", known_engines);

@@ -22,8 +22,8 @@ inline constexpr const char* good_credentials =
     "Authorization: Basic dXNlcjpwYXNz\r\n"; // user:pass
 inline constexpr const char* version = "X-Broker-API-Version: 2.17\r\n";
 
-inline const model::engines& some_engines() {
-  static const model::engines all{{&engines::postgresql::decisions()}};
+inline const model::engine_list& some_engines() {
+  static const model::engine_list all{{&engines::postgresql::decisions()}};
   return all;
 }
 

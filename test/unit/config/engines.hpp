@@ -5,6 +5,6 @@
 /// The engines that plans may name, for the configuration's tests.
 namespace matriarch::config {
 
-inline const model::engines known_engines{{&engines::postgresql::decisions()}};
+inline const model::engine_list known_engines{{&engines::postgresql::decisions()}};
 
 } // namespace matriarch::config
