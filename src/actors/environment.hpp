@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -15,6 +16,7 @@
 
 #include "model/observation.hpp"
 #include "model/orphans.hpp"
+#include "model/ports.hpp"
 #include "model/replica_health.hpp"
 #include "model/routes.hpp"
 #include "tls/authorities.hpp"
@@ -155,6 +157,10 @@ struct status_board {
   /// Whether nodes are made that are asked by TLS: not while some cell has an agent of an earlier
   /// release, whose nodes could not ask them.
   std::atomic<bool> control_tls{true};
+  /// The uses of ports with members that this release does not know, by key; whoever writes such a key
+  /// writes them back. Nearly always there are none.
+  std::atomic<std::shared_ptr<const std::map<std::string, model::port_use>>> later_ports{
+      std::make_shared<const std::map<std::string, model::port_use>>()};
   /// Why this broker must never act; empty if it may.
   std::atomic<std::shared_ptr<const std::string>> must_not_act{
       std::make_shared<const std::string>()};

@@ -205,8 +205,9 @@ private:
   /// A record that this broker cannot read may name it all the same.
   void look_for_record(const model::orphan& which, answer owed) {
     auto record = keys::record(which.node.scope);
+    auto grave = keys::grave(which.cell, which.node.node_id);
     commit(
-        {}, {store::read{{record, ""}}},
+        {}, {store::read{{record, ""}}, store::read{{grave, ""}}},
         [this, which, record, owed](const store::commit_result& came) mutable {
           store::revision at = 0;
           if (!came.reads.empty() && !came.reads.front().empty()) {
@@ -220,17 +221,23 @@ private:
               return;
             }
           }
-          bury(which, at == 0 ? store::absent(record) : store::unchanged_since(record, at), owed);
+          auto buried = came.reads.size() < 2 || came.reads[1].empty()
+                            ? std::string{}
+                            : came.reads[1].front().value;
+          bury(which, buried, at == 0 ? store::absent(record) : store::unchanged_since(record, at),
+               owed);
         },
         [owed] { not_now(owed); });
   }
 
   /// The grave first: if nobody hears of the cell's answer, the next comparison goes on with it.
-  void bury(const model::orphan& which, store::compare unchanged, answer owed) {
+  void bury(const model::orphan& which, const std::string& grave_before, store::compare unchanged,
+            answer owed) {
     model::grave grave{which.node.scope, setup_.outside.now()};
     commit(
         {std::move(unchanged)},
-        {store::put{keys::grave(which.cell, which.node.node_id), store::encode_grave(grave)}},
+        {store::put{keys::grave(which.cell, which.node.node_id),
+                    store::encode_over(grave_before, std::move(grave))}},
         [this, which, owed](const store::commit_result&) {
           order_removal(which, [this, which, owed](const cell_answer& said) mutable {
             if (said.is != cell_answer::kind::done) {

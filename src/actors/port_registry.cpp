@@ -17,9 +17,10 @@ namespace keys = store::keys;
 struct registry_state {
   model::port_range range;
   environment outside;
-  const published* out = nullptr;
+  published* out = nullptr;
   std::map<int, model::port_use> known;
-  std::map<std::string, int> offered; ///< by the instance's name
+  std::map<std::string, model::port_use> later; ///< of them those with unknown members, by key
+  std::map<std::string, int> offered;           ///< by the instance's name
   int next = 0;
 
   static std::optional<int> number_in(std::string_view text) {
@@ -38,6 +39,7 @@ struct registry_state {
       if (!port)
         return;
       known.erase(*port);
+      later.erase(entry.key);
       if (erased)
         return;
       auto use = store::decode_port_use(entry.value, entry.mod_revision);
@@ -47,8 +49,17 @@ struct registry_state {
         known[*port] = model::port_use{"unknown", std::nullopt, entry.mod_revision};
         return;
       }
-      known[*port] = *use;
+      if (!use->unknown.empty())
+        later.emplace(entry.key, *use);
+      known[*port] = std::move(*use);
     }
+  }
+
+  /// For those who write such a key anew.
+  void publish_later() const {
+    auto& published = out->status.later_ports;
+    if (!later.empty() || !published.load()->empty())
+      published.store(std::make_shared<const std::map<std::string, model::port_use>>(later));
   }
 
   /// Holds a taken port from now on, before the watch tells of it.
@@ -83,8 +94,7 @@ struct registry_state {
 
 port_registry_actor::behavior_type
 behave_as_registry(port_registry_actor::stateful_pointer<registry_state> self,
-                   const model::port_range& range, const environment& outside,
-                   const published* out) {
+                   const model::port_range& range, const environment& outside, published* out) {
   keep_last_words(self);
   self->state.range = range;
   self->state.out = out;
@@ -94,12 +104,15 @@ behave_as_registry(port_registry_actor::stateful_pointer<registry_state> self,
       [=](const port_settled& settled) { self->state.settle(settled); },
       [=](const key_listing& all) {
         self->state.known.clear();
+        self->state.later.clear();
         for (const auto& entry : all.found)
           self->state.learn(entry, false);
+        self->state.publish_later();
       },
       [=](const key_changes& changed) {
         for (const auto& c : changed.changes)
           self->state.learn(c.entry, c.what == store::change::kind::erase);
+        self->state.publish_later();
       },
   };
 }
@@ -107,7 +120,7 @@ behave_as_registry(port_registry_actor::stateful_pointer<registry_state> self,
 } // namespace
 
 port_registry_actor spawn_port_registry(caf::actor_system& system, model::port_range range,
-                                        environment outside, const published& out) {
+                                        environment outside, published& out) {
   return system.spawn(behave_as_registry, range, std::move(outside), &out);
 }
 

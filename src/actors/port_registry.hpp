@@ -10,6 +10,6 @@ namespace matriarch::actors {
 /// compare on the port's key has the last word.
 [[nodiscard]] port_registry_actor spawn_port_registry(caf::actor_system& system,
                                                       model::port_range range, environment outside,
-                                                      const published& out);
+                                                      published& out);
 
 } // namespace matriarch::actors

@@ -1,8 +1,10 @@
 #include "actors/record_writer.hpp"
 
 #include <utility>
+#include <variant>
 
 #include "store/keys.hpp"
+#include "store/record_json.hpp"
 
 namespace matriarch::actors {
 
@@ -19,9 +21,21 @@ constexpr std::size_t asked_in_refusal = 3; // the record, `/matriarch/active`, 
 } // namespace
 
 void record_writer::commit(change what, after then) {
+  keep_unknown_of_ports(what.operations);
   what.compares.push_back(store::has_value(keys::active, setup_.active_value));
   under_way_ = std::make_unique<attempt>(attempt{std::move(what), std::move(then)});
   send();
+}
+
+/// What a later release has said of this instance's use of a port is written back with it.
+void record_writer::keep_unknown_of_ports(std::vector<store::operation>& operations) const {
+  auto later = setup_.out->status.later_ports.load();
+  if (later->empty())
+    return;
+  for (auto& operation : operations)
+    if (auto* put = std::get_if<store::put>(&operation))
+      if (auto before = later->find(put->key); before != later->end())
+        put->value = store::with_unknown_of(before->second, std::move(put->value));
 }
 
 void record_writer::try_again() {

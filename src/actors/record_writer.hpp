@@ -60,6 +60,7 @@ private:
     bool open = false; ///< an earlier try was not answered
   };
 
+  void keep_unknown_of_ports(std::vector<store::operation>& operations) const;
   void send();
   /// Has etcd done it, or not? It will not do it any more.
   void look(const std::string& why);

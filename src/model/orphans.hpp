@@ -34,6 +34,7 @@ struct grave {
   std::string scope;
   /// Not set in graves from before there was one.
   std::optional<wall_time> buried_at = {};
+  unknown_members unknown = {};
 };
 
 /// Of a cell's list, what no record names on that cell.

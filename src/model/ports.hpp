@@ -23,6 +23,7 @@ struct port_use {
   std::string name; ///< the instance that holds it or held it last
   std::optional<wall_time> resting_since;
   std::int64_t revision = 0; ///< of its key, to be compared when it is taken
+  unknown_members unknown = {};
 };
 
 /// The rest that a port has in any case, if range.rest is not shorter: clients that were connected

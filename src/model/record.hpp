@@ -174,6 +174,7 @@ struct tombstone {
   wall_time removed_at;
   /// As the record had them, and those that ended with it.
   rare_map<std::string, ended_binding> ended_bindings = {};
+  unknown_members unknown = {};
 };
 
 /// For how long a tombstone answers last_operation: that the removal succeeded to a poll that names

@@ -84,6 +84,14 @@ const known_members binding_members{{"binding_id", "service_id", "plan_id", "app
                                      "expires_at", "renew_before", "note", "format", "min_reader"},
                                     {{"role", &credentials_members}}};
 
+const known_members tombstone_members{
+    {"instance_id", "operation_id", "removed_at", "ended_bindings", "format", "min_reader"},
+    {},
+    {},
+    {{"ended_bindings", &ended_members, "at"}}};
+const known_members grave_members{{"scope", "buried_at", "format", "min_reader"}};
+const known_members port_members{{"instance", "resting_since", "format", "min_reader"}};
+
 /// The secrets of the living cluster, by their members in the record.
 constexpr std::array secrets_of_the_living{
     std::pair{"admin_credentials", model::secret_name::admin},
@@ -663,13 +671,14 @@ std::string encode_tombstone(const model::tombstone& known) {
   out.add("removed_at", milliseconds(known.removed_at));
   if (!known.ended_bindings.empty())
     add_ended(out, known.ended_bindings);
+  add_unknown(out.owner, known.unknown, tombstone_members, out.owner);
   return out.text();
 }
 
 result<model::tombstone> decode_tombstone(std::string_view text) {
   return decode_own<model::tombstone>(text, "tombstone", [](reader& in, const json::value& object) {
     return model::tombstone{in.text("instance_id"), in.text("operation_id"), in.time("removed_at"),
-                            read_ended(object)};
+                            read_ended(object), unknown_in(object, tombstone_members)};
   });
 }
 
@@ -678,6 +687,7 @@ std::string encode_grave(const model::grave& known) {
   out.add("scope", known.scope);
   if (known.buried_at)
     out.add("buried_at", milliseconds(*known.buried_at));
+  add_unknown(out.owner, known.unknown, grave_members, out.owner);
   return out.text();
 }
 
@@ -688,10 +698,17 @@ result<model::grave> decode_grave(std::string_view text) {
   } else if (text.starts_with('{')) {
     return failure{"grave: " + parsed.error()}; // no scope's name begins so
   }
-  auto read = decode<model::grave>(text, "grave", [](reader& in, const json::value&) {
-    return model::grave{in.text("scope"), in.time_if_any("buried_at")};
+  auto read = decode<model::grave>(text, "grave", [](reader& in, const json::value& object) {
+    return model::grave{in.text("scope"), in.time_if_any("buried_at"),
+                        unknown_in(object, grave_members)};
   });
   return read.ok() ? read : model::grave{std::string{text}, std::nullopt};
+}
+
+std::string encode_over(std::string_view before, model::grave known) {
+  if (auto earlier = decode_grave(before); earlier.ok())
+    known.unknown = std::move(earlier->unknown);
+  return encode_grave(known);
 }
 
 std::string encode_port_use(const model::port_use& use) {
@@ -699,17 +716,27 @@ std::string encode_port_use(const model::port_use& use) {
   out.add("instance", use.name);
   if (use.resting_since)
     out.add("resting_since", milliseconds(*use.resting_since));
+  add_unknown(out.owner, use.unknown, port_members, out.owner);
   return out.text();
 }
 
 result<model::port_use> decode_port_use(std::string_view text, std::int64_t revision) {
-  return decode_own<model::port_use>(text, "port", [&](reader& in, const json::value&) {
+  return decode_own<model::port_use>(text, "port", [&](reader& in, const json::value& object) {
     model::port_use use;
     use.name = in.text("instance");
     use.resting_since = in.time_if_any("resting_since");
     use.revision = revision;
+    use.unknown = unknown_in(object, port_members);
     return use;
   });
+}
+
+std::string with_unknown_of(const model::port_use& before, std::string text) {
+  auto use = decode_port_use(text, 0);
+  if (before.unknown.empty() || !use.ok() || use->name != before.name)
+    return text;
+  use->unknown = before.unknown;
+  return encode_port_use(*use);
 }
 
 std::string encode_active(const active_broker& who) {

@@ -40,9 +40,15 @@ void forget_what_is_gone(model::record& written, std::string_view text);
 /// scope.
 [[nodiscard]] result<model::grave> decode_grave(std::string_view text);
 
+/// One that takes the place of another of the same node, whose unknown members are kept.
+[[nodiscard]] std::string encode_over(std::string_view before, model::grave known);
+
 [[nodiscard]] std::string encode_port_use(const model::port_use& use);
 /// `revision` is the key's own.
 [[nodiscard]] result<model::port_use> decode_port_use(std::string_view text, std::int64_t revision);
+/// The text of a use that takes the place of another one of the same port, with what was unknown of that
+/// one. Of another instance's use nothing is kept: it would be taken for what this instance has.
+[[nodiscard]] std::string with_unknown_of(const model::port_use& before, std::string text);
 
 /// Who holds `/matriarch/active`.
 struct active_broker {

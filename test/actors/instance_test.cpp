@@ -438,6 +438,21 @@ TEST_CASE("a deprovision during provisioning supersedes it and leaves nothing") 
   }
 }
 
+TEST_CASE("what a later release has said of a port is there while the instance has it, and after") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  auto key = keys::port(here.outside.record_of("db")->endpoints[model::endpoint::primary]);
+  auto text = *here.outside.etcd.value(key);
+  here.outside.etcd.put(key, text.insert(text.size() - 1, R"(,"why":"moved")"));
+  here.pass(1s);
+  REQUIRE(here.ask(deprovision("db")).is == verdict_kind::accepted);
+  REQUIRE(finish(here, "db"));
+  auto rests = here.outside.etcd.value(key);
+  REQUIRE(rests);
+  CHECK(store::decode_port_use(*rests, 1)->resting_since.has_value());
+  CHECK(rests->find(R"("why":"moved")") != std::string::npos);
+}
+
 TEST_CASE("another update during an operation is told that the instance is busy") {
   stage here;
   REQUIRE(make(here, "db"));

@@ -115,6 +115,7 @@ TEST_CASE(
              [](const std::string& text) {
                auto known = decode_tombstone(text);
                REQUIRE_MESSAGE(known.ok(), known.error());
+               CHECK(known->unknown.empty());
                must_hold(encode_tombstone(*known), text);
              })
         > 0);
@@ -122,6 +123,7 @@ TEST_CASE(
              [](const std::string& text) {
                auto known = decode_grave(text);
                REQUIRE_MESSAGE(known.ok(), known.error());
+               CHECK(known->unknown.empty());
                must_hold(encode_grave(*known), text);
              })
         > 0);
@@ -129,6 +131,7 @@ TEST_CASE(
              [](const std::string& text) {
                auto known = decode_port_use(text, 1);
                REQUIRE_MESSAGE(known.ok(), known.error());
+               CHECK(known->unknown.empty());
                must_hold(encode_port_use(*known), text);
              })
         > 1);

@@ -632,6 +632,49 @@ TEST_CASE("a value with a member twice is refused, and says which") {
   CHECK(read.error().find(R"(record: the key "scope" appears twice in one object)") == 0);
 }
 
+TEST_CASE("what is not known of tombstones, graves and ports is written back") {
+  auto later = [](const std::string& text) {
+    auto document = parsed(text);
+    json::add(document, "why", "moved", document);
+    return json::text_of(document);
+  };
+  auto left = later(encode_tombstone({"i", "o", moment, {{"b", {moment, "op-b"}}}}));
+  auto document = parsed(left);
+  json::add(document["ended_bindings"]["b"], "by", "somebody", document);
+  left = json::canonical_text_of(document);
+  auto tombstone = decode_tombstone(left);
+  REQUIRE(tombstone.ok());
+  CHECK(json::canonical_text_of(parsed(encode_tombstone(*tombstone))) == left);
+  auto grave = decode_grave(later(encode_grave({"i", moment})));
+  REQUIRE(grave.ok());
+  CHECK(encode_grave(*grave).find(R"("why":"moved")") != std::string::npos);
+  auto use = decode_port_use(later(encode_port_use({"i", moment, 0})), 7);
+  REQUIRE(use.ok());
+  CHECK(encode_port_use(*use).find(R"("why":"moved")") != std::string::npos);
+}
+
+TEST_CASE("a grave over another of the same node has what was not known of that one") {
+  auto before = R"({"scope":"i","buried_at":1,"why":"moved","format":2,"min_reader":1})";
+  auto now = decode_grave(encode_over(before, {"i", moment}));
+  REQUIRE(now.ok());
+  CHECK(now->buried_at == moment);
+  CHECK(now->unknown.text().find("moved") != std::string::npos);
+  CHECK(encode_over("", {"i", moment}) == encode_grave({"i", moment}));
+}
+
+TEST_CASE(
+    "a port's next use has what was not known of the one before, if it is the same instance's") {
+  auto before = decode_port_use(R"({"instance":"i","why":"moved"})", 7);
+  REQUIRE(before.ok());
+  auto rests = with_unknown_of(*before, encode_port_use({"i", moment, 0}));
+  CHECK(rests.find(R"("why":"moved")") != std::string::npos);
+  CHECK(decode_port_use(rests, 0)->resting_since == moment);
+  auto of_another = encode_port_use({"j", std::nullopt, 0});
+  CHECK(with_unknown_of(*before, of_another) == of_another);
+  auto known = encode_port_use({"i", moment, 0});
+  CHECK(with_unknown_of({"i", std::nullopt, 7}, known) == known);
+}
+
 TEST_CASE("the next operation does not have what was unknown of the one before") {
   auto document = parsed(encode_record(full_record(), no_keys));
   json::add(document["operation"], "restores", "backup-7", document);
