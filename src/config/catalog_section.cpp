@@ -125,8 +125,8 @@ int node_count_of(const section& from, std::size_t cells, int otherwise) {
   return static_cast<int>(count);
 }
 
-model::credentials_mode credentials_of(const section& from) {
-  const auto mode = from.text("credentials", model::text_of(model::credentials_mode::per_binding));
+model::credentials_mode credentials_of(const section& from, model::credentials_mode otherwise) {
+  const auto mode = from.text("credentials", model::text_of(otherwise));
   if (auto known = model::credentials_modes.value_of(mode))
     return *known;
   from.refuse("credentials",
@@ -222,6 +222,23 @@ std::map<std::string, std::string> parameters_of(const section& from, const mode
   return engine.completed(std::move(checked.parameters));
 }
 
+/// What no cluster of the engine can do a plan cannot ask for.
+void refuse_impossible(const section& from, const model::engine& engine,
+                       const model::provision_settings& asked) {
+  const auto can = engine.can();
+  const auto of_engine = std::string{engine.title()};
+  if (!can.replicas && asked.node_count > 1)
+    from.refuse("node_count", "provision.node_count must be 1: " + of_engine
+                                  + " has no replicas here, found "
+                                  + std::to_string(asked.node_count));
+  if (!can.synchronous && asked.settings.synchronous != model::synchronous_mode::off)
+    from.refuse("synchronous",
+                "provision.synchronous must be false: " + of_engine + " waits for no replica");
+  if (!can.users_per_binding && asked.settings.credentials == model::credentials_mode::per_binding)
+    from.refuse("credentials", "provision.credentials must be shared: " + of_engine
+                                   + " has no users of bindings' own");
+}
+
 model::provision_settings provision_of(const section& from, std::size_t cells,
                                        const model::engine_list& engines) {
   from.allow({"engine", "node_count", "credentials", "synchronous", "ttl", "node_type",
@@ -229,12 +246,16 @@ model::provision_settings provision_of(const section& from, std::size_t cells,
   model::provision_settings provision;
   const auto& engine = engine_of(from, engines);
   provision.engine = engine.name();
-  provision.node_count = node_count_of(from, cells, provision.node_count);
+  const auto can = engine.can();
+  provision.node_count = node_count_of(from, cells, can.replicas ? provision.node_count : 1);
   auto& settings = provision.settings;
-  settings.credentials = credentials_of(from);
+  settings.credentials =
+      credentials_of(from, can.users_per_binding ? model::credentials_mode::per_binding
+                                                 : model::credentials_mode::shared);
   if (settings.credentials == model::credentials_mode::shared)
     refuse_without_roles(from);
   settings.synchronous = synchronous_of(from, provision.node_count);
+  refuse_impossible(from, engine, provision);
   // Below 5 s loop_wait and retry_timeout have no room; above an hour nobody would wait for the
   // failover.
   if (from.has("ttl"))

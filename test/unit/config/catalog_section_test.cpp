@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <map>
 #include <string>
 
 #include "config/catalog_section.hpp"
@@ -249,4 +250,35 @@ TEST_CASE("numbers that Patroni would replace by its default are refused") {
         "max_worker_processes: 1", "max_locks_per_transaction: 31", "max_prepared_transactions: x"})
     CHECK(error_of_parameters(parameter).find("must be an integer from ") != std::string::npos);
   CHECK(error_of_parameters("max_connections: 25, max_prepared_transactions: 0") == "no error");
+}
+
+TEST_CASE("a plan names one of the engines that there are, and asks for what it can do") {
+  using matriarch::config::two_engines;
+  auto read = [](const std::string& keys) {
+    const auto top = section::parse_text("f.yml", catalog_with("    provision: {" + keys + "}\n"));
+    return read_catalog(top, 4, two_engines).services.at(0).plans.at(0).provision;
+  };
+  auto refusal = [&](const std::string& keys) -> std::string {
+    try {
+      (void)read(keys);
+    } catch (const config_error& error) {
+      return error.message;
+    }
+    return "no error";
+  };
+  CHECK(read("").engine == "postgresql");
+  CHECK(read("").node_count == 2);
+  const auto humble = read("engine: humble, parameters: {any: thing}");
+  CHECK(humble.engine == "humble");
+  CHECK(humble.node_count == 1);
+  CHECK(humble.settings.credentials == credentials_mode::shared);
+  CHECK(humble.settings.parameters == std::map<std::string, std::string>{{"any", "thing"}});
+  CHECK(refusal("engine: mysql")
+        == "f.yml:10: provision.engine must be postgresql or humble, found \"mysql\"");
+  CHECK(refusal("engine: humble, node_count: 2")
+        == "f.yml:10: provision.node_count must be 1: Humble has no replicas here, found 2");
+  CHECK(refusal("engine: humble, synchronous: true")
+        == "f.yml:10: provision.synchronous must be false: Humble waits for no replica");
+  CHECK(refusal("engine: humble, credentials: per-binding")
+        == "f.yml:10: provision.credentials must be shared: Humble has no users of bindings' own");
 }
