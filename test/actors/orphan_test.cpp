@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "../texts.hpp"
 #include "requests.hpp"
 #include "store/record_json.hpp"
 
@@ -37,9 +38,7 @@ std::string any_cell_of(const world& outside, const std::string& name) {
   return recorded_nodes(outside, name).front().cell;
 }
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+using matriarch::test::contains;
 
 } // namespace
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "../texts.hpp"
 #include "model/plan.hpp"
 #include "requests.hpp"
 #include "store/record_json.hpp"
@@ -88,9 +89,7 @@ std::string repair_of(stage& here, const std::string& name) {
   return published ? published->repair : "";
 }
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+using matriarch::test::contains;
 
 } // namespace
 

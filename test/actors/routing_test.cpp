@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include "../texts.hpp"
 #include "requests.hpp"
 #include "store/record_json.hpp"
 
@@ -22,9 +23,7 @@ std::string progress(stage& here) {
   return known ? known->progress : "";
 }
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+using matriarch::test::contains;
 
 /// All nodes of the instance run and one leads.
 bool runs(stage& here, int nodes = 2) {

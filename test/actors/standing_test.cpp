@@ -5,6 +5,7 @@
 #include <utility>
 #include <variant>
 
+#include "../texts.hpp"
 #include "model/event.hpp"
 #include "model/plan.hpp"
 #include "model/replica_health.hpp"
@@ -42,9 +43,7 @@ std::string described(stage& here) {
   return here.broker().find("db")->progress;
 }
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+using matriarch::test::contains;
 
 bool is_recorded(const world& outside, const std::string& node_id) {
   return std::ranges::any_of(recorded_nodes(outside, "db"),

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "../texts.hpp"
 #include "base/json.hpp"
 #include "engines/postgresql/model/decisions.hpp"
 #include "http/routes.hpp"
@@ -309,10 +310,6 @@ inline std::string error_of(const raw_answer& answer, int status, const std::str
   auto description = json::string_member(body, "description");
   CHECK_FALSE(description.empty());
   return description;
-}
-
-inline bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 inline const std::string here = "/v2/service_instances/one";

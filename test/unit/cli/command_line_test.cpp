@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <sstream>
 
+#include "../../texts.hpp"
 #include "cli/command_line.hpp"
 
 namespace {
@@ -20,9 +21,7 @@ attempt run(const std::vector<std::string>& arguments) {
   return {code, out.str(), err.str()};
 }
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+using matriarch::test::contains;
 
 } // namespace
 

@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include "../../texts.hpp"
+
 using namespace matriarch::model;
 using namespace std::chrono_literals;
 
@@ -61,9 +63,7 @@ bind_request binding_of(const std::string& id) {
   return {"i/1", {id, "service", "plan", "app", "{}"}};
 }
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+using matriarch::test::contains;
 
 constexpr auto in_progress = operation_state::in_progress;
 constexpr auto succeeded = operation_state::succeeded;

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "../../texts.hpp"
+
 using namespace matriarch::model;
 using namespace std::chrono_literals;
 
@@ -55,9 +57,7 @@ bool has(const decision& d) {
   return std::ranges::any_of(d.steps, [](const step& s) { return step_as<Step>(s) != nullptr; });
 }
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+using matriarch::test::contains;
 
 } // namespace
 

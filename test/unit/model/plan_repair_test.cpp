@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <random>
 
+#include "../../texts.hpp"
+
 using namespace matriarch::model;
 using namespace std::chrono_literals;
 
@@ -49,9 +51,7 @@ std::vector<T> steps_of(const decision& d) {
   return found;
 }
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+using matriarch::test::contains;
 
 /// b is there again, and so is n2, which the leader waits for; n3 runs in its place.
 circumstances n2_back_as_synchronous() {

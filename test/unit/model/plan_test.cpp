@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "../../texts.hpp"
 #include "an_engine.hpp"
 
 using namespace matriarch::model;
@@ -94,9 +95,7 @@ node_phase phase_of(const record& r, const std::string& id) {
 
 using ids = std::vector<std::string>;
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+using matriarch::test::contains;
 
 } // namespace
 

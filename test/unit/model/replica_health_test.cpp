@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include "../../texts.hpp"
+
 using namespace matriarch::model;
 using namespace std::chrono_literals;
 
@@ -62,9 +64,7 @@ struct watched {
   }
 };
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+using matriarch::test::contains;
 
 } // namespace
 

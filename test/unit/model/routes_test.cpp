@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "../../texts.hpp"
 #include "an_engine.hpp"
 #include "model/plan.hpp"
 
@@ -23,9 +24,7 @@ routers with(std::map<std::string, router_view> living) {
 
 const route wanted{100, 30001};
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+using matriarch::test::contains;
 
 /// A provision of which nothing is left to do but to be reached.
 record provisioned(operation_type type = operation_type::provision) {

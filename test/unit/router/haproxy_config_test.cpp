@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "../../texts.hpp"
 #include "checks.hpp"
 #include "router/haproxy_config.hpp"
 
@@ -38,9 +39,7 @@ port_table wanting(std::uint16_t port, std::vector<slot_content> servers,
   return {{port, std::make_shared<const wanted_port>(std::move(one))}};
 }
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+using matriarch::test::contains;
 
 bool everything_is_free(std::uint16_t) {
   return true;

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <string>
 
+#include "../../texts.hpp"
 #include "router/router_config.hpp"
 
 namespace matriarch::router {
@@ -24,9 +25,7 @@ result<router_config> load(const std::string& text) {
   return loaded;
 }
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+using matriarch::test::contains;
 
 const std::string etcd = "etcd: {machines: ['http://127.0.0.1:2379']}\n";
 
