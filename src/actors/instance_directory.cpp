@@ -9,6 +9,7 @@
 #include "actors/alarm.hpp"
 #include "actors/last_words.hpp"
 #include "actors/service_groups.hpp"
+#include "base/utf8.hpp"
 #include "model/names.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
@@ -282,7 +283,7 @@ private:
     auto found = instances_.find(name);
     if (found == instances_.end() && has_record(name, came.reads[0])) {
       owed.deliver(model::verdict{model::verdict_kind::unavailable,
-                                  "service instance " + model::quoted(id_of(what))
+                                  "service instance " + matriarch::quoted(id_of(what))
                                       + " is there, and this broker cannot read its record; its "
                                         "log says why"});
       return;
@@ -297,7 +298,7 @@ private:
       owed.delegate(found->second, std::move(what));
       return;
     }
-    auto id = model::quoted(id_of(what));
+    auto id = matriarch::quoted(id_of(what));
     model::verdict said{model::verdict_kind::not_found, "there is no service instance " + id};
     if (!came.reads[1].empty())
       if (auto left = store::decode_tombstone(came.reads[1].front().value);

@@ -7,7 +7,7 @@
 
 #include "actors/alarm.hpp"
 #include "actors/last_words.hpp"
-#include "model/names.hpp"
+#include "base/utf8.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
 
@@ -187,8 +187,8 @@ private:
                                   "this broker is not the active one; ask that one"});
     } else if (found == here.end()) {
       owed.deliver(model::verdict{model::verdict_kind::not_found,
-                                  "cell " + model::quoted(what.cell) + " runs no orphan "
-                                      + model::quoted(what.node_id)
+                                  "cell " + matriarch::quoted(what.cell) + " runs no orphan "
+                                      + matriarch::quoted(what.node_id)
                                       + "; matriarch orphans shows those that there are"});
     } else {
       look_for_record({what.cell, found->second}, owed);

@@ -309,7 +309,7 @@ private:
   bool must_exist(const std::string& instance_id, answer& owed) {
     if (!known())
       refuse(owed, model::verdict_kind::not_found,
-             "there is no service instance " + model::quoted(instance_id));
+             "there is no service instance " + matriarch::quoted(instance_id));
     return known() != nullptr;
   }
 
@@ -374,7 +374,7 @@ private:
   void serve(model::deprovision_request& asked, answer owed) {
     if (!known())
       refuse(owed, model::verdict_kind::gone,
-             "there is no service instance " + model::quoted(asked.instance_id));
+             "there is no service instance " + matriarch::quoted(asked.instance_id));
     else
       rule(model::judge_deprovision(asked, *known(), setup_->outside.new_id(),
                                     setup_->outside.now()),
@@ -431,7 +431,7 @@ private:
       bindings_.unbind(asked, owed);
     else
       refuse(owed, model::verdict_kind::gone,
-             "there is no service instance " + model::quoted(asked.instance_id));
+             "there is no service instance " + matriarch::quoted(asked.instance_id));
   }
 
   /// The same values, sealed anew.

@@ -8,6 +8,7 @@
 #include <spdlog/spdlog.h>
 
 #include "base/files.hpp"
+#include "base/utf8.hpp"
 #include "model/names.hpp"
 #include "store/keys.hpp"
 #include "tls/certificate.hpp"
@@ -271,7 +272,7 @@ void node::kill_if_replaced() {
     if (!who || !silent_ || !may_lead_ || !is_up || !state_.record.process)
       return;
     spdlog::warn("node {} is killed, for it does not answer and {} leads in its place", id(),
-                 model::quoted(*who));
+                 matriarch::quoted(*who));
     may_lead_ = false;
     with_.driver.kill(state_.place());
   }));

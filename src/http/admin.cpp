@@ -4,8 +4,8 @@
 
 #include "base/json.hpp"
 #include "base/times.hpp"
+#include "base/utf8.hpp"
 #include "http/osb_answers.hpp"
-#include "model/names.hpp"
 #include "model/replica_health.hpp"
 #include "model/words.hpp"
 
@@ -134,8 +134,8 @@ json::value instance_json(const model::instance_snapshot& one, json::document& o
   json::add(object, "bindings", std::move(bindings), owner);
   auto waits_for = one.roles_wait_for;
   for (const auto& [binding_id, why] : one.binding_troubles)
-    waits_for +=
-        (waits_for.empty() ? "binding " : "; binding ") + model::quoted(binding_id) + ": " + why;
+    waits_for += (waits_for.empty() ? "binding " : "; binding ") + matriarch::quoted(binding_id)
+                 + ": " + why;
   if (!waits_for.empty())
     json::add(object, "roles_wait_for", waits_for, owner);
   return object;
@@ -240,7 +240,8 @@ response instance(const model::instance_snapshot& one) {
 
 response demoted(const std::string& cell, const model::demote_report& report) {
   if (!report.known)
-    return osb::error(404, "there is no cell " + model::quoted(cell) + "; see GET /admin/cells");
+    return osb::error(404,
+                      "there is no cell " + matriarch::quoted(cell) + "; see GET /admin/cells");
   json::document body;
   body.SetObject();
   json::value moved{rapidjson::kArrayType};
@@ -266,7 +267,8 @@ response demoted(const std::string& cell, const model::demote_report& report) {
 
 response forgotten(const std::string& cell, const model::forget_report& report) {
   if (!report.known)
-    return osb::error(404, "there is no cell " + model::quoted(cell) + "; see GET /admin/cells");
+    return osb::error(404,
+                      "there is no cell " + matriarch::quoted(cell) + "; see GET /admin/cells");
   if (!report.refused.empty())
     return osb::error(409, "cell " + cell + " is not forgotten: " + report.refused);
   json::document body;

@@ -2,6 +2,7 @@
 
 #include "base/json.hpp"
 #include "base/times.hpp"
+#include "base/utf8.hpp"
 #include "http/osb_answers.hpp"
 #include "model/acceptance.hpp"
 #include "model/names.hpp"
@@ -81,7 +82,7 @@ response binding(int status, const binding_view& shown) {
 response fetched_binding(const binding_view& shown) {
   if (shown.which.phase != model::binding_phase::ready)
     return error(404,
-                 "binding " + model::quoted(shown.which.binding_id)
+                 "binding " + matriarch::quoted(shown.which.binding_id)
                      + (shown.which.phase == model::binding_phase::creating ? " is still being made"
                                                                             : " is being removed"));
   auto body = binding_json(shown);
@@ -108,7 +109,7 @@ response binding_last_operation(const model::instance_snapshot& known,
     return ended == known.known.ended_bindings.end()
                ? no_binding(known, binding_id)
                : end_of_removal(ended->second.operation_id, poll, 410,
-                                "binding " + model::quoted(binding_id) + " has been removed");
+                                "binding " + matriarch::quoted(binding_id) + " has been removed");
   }
   const auto& which = found->second;
   if (which.phase == model::binding_phase::ready)
@@ -126,7 +127,7 @@ response binding_last_operation(const model::instance_snapshot& known,
 
 response no_binding(const model::instance_snapshot& known, const std::string& binding_id) {
   if (!known.unreadable_bindings.contains(model::name_of(binding_id)))
-    return error(404, "there is no binding " + model::quoted(binding_id));
+    return error(404, "there is no binding " + matriarch::quoted(binding_id));
   return refusal({model::verdict_kind::unavailable, model::unreadable(binding_id)});
 }
 

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
+#include "base/utf8.hpp"
 #include "http/body_reader.hpp"
 #include "http/osb_answers.hpp"
 #include "model/acceptance.hpp"
-#include "model/names.hpp"
 
 namespace matriarch::http::osb {
 
@@ -51,7 +51,7 @@ void read_cells(const json::value& given, body_reader& body, const rules& by,
   for (const auto& one : given.GetArray()) {
     std::string guid{one.GetString(), one.GetStringLength()};
     if (std::ranges::find(by.cells, guid, &model::cell_view::guid) == by.cells.end())
-      return body.refuse("parameters.cells names " + model::quoted(guid)
+      return body.refuse("parameters.cells names " + matriarch::quoted(guid)
                          + ", which is no cell; the cells are " + guids_of(by.cells));
     cells.push_back(std::move(guid));
   }
@@ -105,7 +105,7 @@ const model::service* find_service(body_reader& body, const rules& by,
     return nullptr;
   const auto* service = by.catalog.find_service(service_id);
   if (service == nullptr)
-    body.refuse("service_id " + model::quoted(service_id)
+    body.refuse("service_id " + matriarch::quoted(service_id)
                 + " is not in the catalog; see GET /v2/catalog");
   return service;
 }
@@ -118,7 +118,7 @@ const model::plan* find_plan(body_reader& body, const rules& by, const std::stri
     return nullptr;
   const auto* plan = service->find_plan(plan_id);
   if (plan == nullptr)
-    body.refuse("plan_id " + model::quoted(plan_id) + " is no plan of service " + service->name
+    body.refuse("plan_id " + matriarch::quoted(plan_id) + " is no plan of service " + service->name
                 + "; see GET /v2/catalog");
   return plan;
 }
@@ -129,12 +129,12 @@ bool accepts_incomplete(const request& got, bool in_body, bool strict) {
 }
 
 response maintenance_conflict(const std::string& named, const std::string& offered) {
-  return error(
-      422,
-      "maintenance_info.version is " + model::quoted(named) + ", but "
-          + (offered.empty() ? "this plan has none" : "the catalog's is " + model::quoted(offered))
-          + "; fetch the catalog again",
-      "MaintenanceInfoConflict");
+  return error(422,
+               "maintenance_info.version is " + matriarch::quoted(named) + ", but "
+                   + (offered.empty() ? "this plan has none"
+                                      : "the catalog's is " + matriarch::quoted(offered))
+                   + "; fetch the catalog again",
+               "MaintenanceInfoConflict");
 }
 
 /// What an update may need to know of the service's plans.
@@ -196,10 +196,10 @@ query_ids read_query_ids(const request& got, const rules& by) {
     return ids;
   const auto* service = by.catalog.find_service(ids.service_id);
   if (service == nullptr)
-    ids.wrong = error(400, "service_id " + model::quoted(ids.service_id)
+    ids.wrong = error(400, "service_id " + matriarch::quoted(ids.service_id)
                                + " is not in the catalog; see GET /v2/catalog");
   else if (ids.plan = service->find_plan(ids.plan_id); ids.plan == nullptr)
-    ids.wrong = error(400, "plan_id " + model::quoted(ids.plan_id) + " is no plan of service "
+    ids.wrong = error(400, "plan_id " + matriarch::quoted(ids.plan_id) + " is no plan of service "
                                + service->name + "; see GET /v2/catalog");
   return ids;
 }

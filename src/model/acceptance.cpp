@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/json.hpp"
+#include "base/utf8.hpp"
 #include "model/names.hpp"
 
 namespace matriarch::model {
@@ -327,11 +328,13 @@ std::optional<verdict> follow(binding& fresh, const std::map<std::string, bindin
     return std::nullopt;
   auto found = existing.find(fresh.predecessor);
   if (found == existing.end() || found->second.phase != binding_phase::ready)
-    return verdict{verdict_kind::bad_request, "predecessor_binding_id " + quoted(fresh.predecessor)
+    return verdict{verdict_kind::bad_request, "predecessor_binding_id "
+                                                  + matriarch::quoted(fresh.predecessor)
                                                   + " is no binding of this instance"};
   const auto& before = found->second;
   if (before.expires_at && *before.expires_at <= now)
-    return verdict{verdict_kind::bad_request, "predecessor_binding_id " + quoted(fresh.predecessor)
+    return verdict{verdict_kind::bad_request, "predecessor_binding_id "
+                                                  + matriarch::quoted(fresh.predecessor)
                                                   + " has expired; bind without it"};
   take_over(fresh, before);
   return std::nullopt;
@@ -390,7 +393,7 @@ binding_ruling judge_unbind(const unbind_request& asked, const record& known,
                             std::string operation_id, wall_time now) {
   auto found = existing.find(asked.binding_id);
   if (found == existing.end())
-    return {{verdict_kind::gone, "there is no binding " + quoted(asked.binding_id)}};
+    return {{verdict_kind::gone, "there is no binding " + matriarch::quoted(asked.binding_id)}};
   const auto& there = found->second;
   if (asked.service_id != known.service_id)
     return {
@@ -414,7 +417,7 @@ binding_ruling judge_unbind(const unbind_request& asked, const record& known,
 }
 
 std::string unreadable(const std::string& binding_id) {
-  return "the record of binding " + quoted(binding_id)
+  return "the record of binding " + matriarch::quoted(binding_id)
          + " cannot be read; the broker's log says why, and an operator has to put it right";
 }
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <map>
 
-#include "model/names.hpp"
+#include "base/utf8.hpp"
 
 namespace matriarch::model {
 
@@ -26,7 +26,8 @@ std::string words_of(const std::string& plan_id, const std::string& digest,
   std::map<std::string, std::vector<std::string>> cells_of;
   for (const auto* cell : unfit)
     cells_of[joined(cell->fault_of(digest)->words, "; ")].push_back(cell->guid);
-  std::string text = "the database does not take the settings of plan " + quoted(plan_id);
+  std::string text =
+      "the database does not take the settings of plan " + matriarch::quoted(plan_id);
   for (const auto& [words, guids] : cells_of)
     text += (guids.size() == 1 ? ", on cell " : ", on cells ") + joined(guids, ", ") + ": " + words;
   return text + "; an operator has to correct the plan, or these cells";

@@ -3,8 +3,6 @@
 #include <string>
 #include <string_view>
 
-#include "base/utf8.hpp"
-
 namespace matriarch::model {
 
 /// The name of an instance or a binding in keys, scopes, HAProxy listens and file names: the id
@@ -19,8 +17,5 @@ namespace matriarch::model {
 
 /// The first `digits` hexadecimal digits of a text's SHA-256; 64 at most.
 [[nodiscard]] std::string start_of_sha256(std::string_view text, std::size_t digits);
-
-/// An id as it stands in a sentence.
-using matriarch::quoted;
 
 } // namespace matriarch::model

@@ -1,6 +1,6 @@
 #include "model/under_way.hpp"
 
-#include "model/names.hpp"
+#include "base/utf8.hpp"
 
 namespace matriarch::model {
 
@@ -9,7 +9,7 @@ std::optional<std::string> requests_under_way::enter(const std::string& instance
     return "too many requests are under way; try again";
   auto& own = of_.try_emplace(instance_id, 0).first->second;
   if (own >= most_of_one)
-    return "too many requests for the service instance " + quoted(instance_id)
+    return "too many requests for the service instance " + matriarch::quoted(instance_id)
            + " are under way; try again";
   ++own;
   ++all_;

@@ -9,7 +9,7 @@
 
 #include "base/enum_words.hpp"
 #include "base/json.hpp"
-#include "model/names.hpp"
+#include "base/utf8.hpp"
 #include "model/words.hpp"
 #include "store/formats.hpp"
 #include "store/unknown_members.hpp"
@@ -184,7 +184,7 @@ public:
     auto given = text(name);
     if (auto value = known.value_of(given))
       return *value;
-    refuse(std::string{name} + " has the unknown value " + model::quoted(given));
+    refuse(std::string{name} + " has the unknown value " + matriarch::quoted(given));
     return known.all.front().first;
   }
   void refuse(const std::string& why) {

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "base/times.hpp"
+#include "base/utf8.hpp"
 #include "model/names.hpp"
 
 namespace matriarch::tls {
@@ -142,7 +143,8 @@ result<std::string> certify(const authorities& by, const std::string& request, c
                             model::wall_time now) {
   for (const auto& host : whom.hosts)
     if (may_be_a_cells(host))
-      return failure{"a node cannot be called " + model::quoted(host) + ", for a cell could be"};
+      return failure{"a node cannot be called " + matriarch::quoted(host)
+                     + ", for a cell could be"};
   return certify_cell(by, request, whom, now);
 }
 

@@ -1,6 +1,7 @@
 // Percent-encoding, Base64, UTF-8, URLs and the headers that are made of them.
 #include "base/base64.hpp"
 #include "base/percent_encoding.hpp"
+#include "base/utf8.hpp"
 #include "fuzz/fuzz.hpp"
 #include "http/access.hpp"
 #include "http/originating_identity.hpp"
@@ -90,7 +91,7 @@ void texts(std::string_view text) {
        "a name fits into a key", name);
   must(model::name_of(text) == name, "an id has one name");
   if (is_utf8(text))
-    must(is_utf8(model::quoted(text)), "an id is quoted as UTF-8", model::quoted(text));
+    must(is_utf8(matriarch::quoted(text)), "an id is quoted as UTF-8", matriarch::quoted(text));
   if (auto where = router::endpoint_of(text)) {
     must(router::is_host(where->host) && where->port != 0, "an endpoint is a host and a port",
          text);

@@ -6,13 +6,13 @@
 #include <vector>
 
 #include "base/times.hpp"
+#include "base/utf8.hpp"
 #include "engines/postgresql/actors/binding_roles.hpp"
 #include "engines/postgresql/actors/login_check.hpp"
 #include "engines/postgresql/actors/reader_rights.hpp"
 #include "engines/postgresql/actors/replica_logins.hpp"
 #include "engines/postgresql/actors/session.hpp"
 #include "engines/postgresql/model/groups.hpp"
-#include "model/names.hpp"
 
 namespace matriarch::engines::postgresql {
 
@@ -104,7 +104,7 @@ private:
 
   static trouble fault_of(const model::credentials& who) {
     if (who.username.empty() || who.username.size() > longest_identifier)
-      return "a role's name has to have 1 to 63 bytes: " + model::quoted(who.username);
+      return "a role's name has to have 1 to 63 bytes: " + matriarch::quoted(who.username);
     if (who.username.find('\0') != std::string::npos
         || who.password.find('\0') != std::string::npos)
       return "a role's name and password must not hold a zero byte";
@@ -323,7 +323,7 @@ private:
     bool exists = found != found_.end();
     auto there = exists ? found->second : found_role{};
     if (exists && !there.marked)
-      return "a role " + model::quoted(name) + " exists that is no binding's";
+      return "a role " + matriarch::quoted(name) + " exists that is no binding's";
     auto until = wanted.valid_until ? base::text_of(*wanted.valid_until) : std::string{};
     bool same_password = exists && passwords_.match(there.verifier, wanted.who.password);
     bool same_work = wanted.read_only ? there.in_readers && there.reads_only

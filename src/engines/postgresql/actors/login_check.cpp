@@ -8,8 +8,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include "base/utf8.hpp"
 #include "engines/postgresql/actors/binding_roles.hpp"
-#include "model/names.hpp"
 
 namespace matriarch::engines::postgresql {
 
@@ -84,7 +84,8 @@ private:
     auto worker = text_at(*came, 0, 0);
     const auto& expected = wanted_.read_only ? wanted_.who.username : order_.owner.username;
     if (worker != expected)
-      return "it works as " + model::quoted(worker) + " and not as " + model::quoted(expected);
+      return "it works as " + matriarch::quoted(worker) + " and not as "
+             + matriarch::quoted(expected);
     ending_.push_back(opened->process());
     session{std::move(*opened)}; // its end
     return std::nullopt;
@@ -134,7 +135,7 @@ private:
     if (!found.ok() || PQntuples(found->get()) == 0)
       return std::nullopt;
     auto text = "the session " + words_at(*found, 0, 0) + " of "
-                + model::quoted(text_at(*found, 0, 1))
+                + matriarch::quoted(text_at(*found, 0, 1))
                 + " rewrites a table of the system's, which every new session of the database "
                 + model::application_database + " waits for";
     auto blocker = words_at(*found, 0, 2);

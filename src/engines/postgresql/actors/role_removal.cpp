@@ -10,12 +10,12 @@
 
 #include <spdlog/spdlog.h>
 
+#include "base/utf8.hpp"
 #include "engines/postgresql/actors/binding_roles.hpp"
 #include "engines/postgresql/actors/hand_over.hpp"
 #include "engines/postgresql/actors/replica_logins.hpp"
 #include "engines/postgresql/actors/session_ends.hpp"
 #include "engines/postgresql/model/groups.hpp"
-#include "model/names.hpp"
 
 namespace matriarch::engines::postgresql {
 
@@ -249,7 +249,7 @@ private:
         session::open(order_.conn_url, order_.superuser,
                       std::min(until_, clock::now() + longest_database_connect), database);
     if (!opened.ok())
-      return failure{"the database " + model::quoted(database)
+      return failure{"the database " + matriarch::quoted(database)
                      + " lets no session in: " + opened.error()};
     opened->until(until_);
     return opened;

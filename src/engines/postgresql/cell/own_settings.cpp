@@ -15,8 +15,8 @@
 #include <fmt/format.h>
 
 #include "base/event_loop.hpp"
+#include "base/utf8.hpp"
 #include "engines/postgresql/cell/settings.hpp"
-#include "model/names.hpp"
 
 namespace matriarch::engines::postgresql {
 
@@ -51,7 +51,7 @@ void add_faults(const cell::cell_config& config, const std::string& plan,
           + one.words);
     else
       into.push_back(fmt::format("{} is {}: {}", field_of(config, plan, one.parameter),
-                                 model::quoted(has->second), one.words));
+                                 matriarch::quoted(has->second), one.words));
   }
 }
 

@@ -9,7 +9,7 @@
 #include <fmt/ranges.h>
 
 #include "base/json.hpp"
-#include "model/names.hpp"
+#include "base/utf8.hpp"
 
 namespace matriarch::engines::postgresql {
 
@@ -202,14 +202,14 @@ result<plans_parameters> parse_plans(const std::string& body) {
     if (!plan.value.IsObject())
       return failure{fmt::format("plans.{} must be an object of PostgreSQL's parameters, whose "
                                  "values are texts",
-                                 model::quoted(id))};
+                                 matriarch::quoted(id))};
     if (plan.value.MemberCount() > most_parameters)
       return failure{fmt::format("plans.{} has {} parameters; {} are allowed at most",
-                                 model::quoted(id), plan.value.MemberCount(), most_parameters)};
+                                 matriarch::quoted(id), plan.value.MemberCount(), most_parameters)};
     auto& parameters = all[id];
     for (const auto& one : plan.value.GetObject()) {
       std::string name{one.name.GetString(), one.name.GetStringLength()};
-      auto field = fmt::format("plans.{}.{}", model::quoted(id), model::quoted(name));
+      auto field = fmt::format("plans.{}.{}", matriarch::quoted(id), matriarch::quoted(name));
       if (auto wrong = why_no_parameter(name, ""))
         return failure{field + " " + *wrong};
       if (!one.value.IsString())
