@@ -8,9 +8,9 @@
 #include <optional>
 #include <thread>
 
-#include "../integration/awaiting.hpp"
+#include "../../http/raw_socket.hpp"
+#include "../../integration/awaiting.hpp"
 #include "http/server.hpp"
-#include "raw_socket.hpp"
 
 using namespace matriarch;
 using namespace matriarch::base;
