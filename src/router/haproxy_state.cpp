@@ -354,8 +354,9 @@ port_changes bring_about(const port_table& wanted, const std::set<std::uint16_t>
     };
     // The checks of a new server begin at once, and need these.
     set(haproxy_map::scopes, want->scope);
-    set(haproxy_map::checks, want->check);
+    // A port with a check and nothing to fall back to leads to the leader.
     set(haproxy_map::fallbacks, want->fallback == 0 ? "" : proxy_of(want->fallback));
+    set(haproxy_map::checks, want->check);
     set(haproxy_map::limits, limits_text(want->limits.text(), 0));
     slot_names filled;
     auto all_fit = place({out, port, data_dir}, known, *want, filled);
