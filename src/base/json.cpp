@@ -219,7 +219,7 @@ value string(std::string_view text, document& owner) {
 }
 
 void add(value& object, std::string_view name, value inner, document& owner) {
-  object.AddMember(value{name_ref(name)}, inner, owner.GetAllocator());
+  object.AddMember(string(name, owner), inner, owner.GetAllocator());
 }
 
 void add(value& object, std::string_view name, std::string_view text, document& owner) {

@@ -44,7 +44,7 @@ object_text(std::initializer_list<std::pair<std::string_view, std::string_view>>
 /// A copy of `text` owned by `owner`.
 [[nodiscard]] value string(std::string_view text, document& owner);
 
-/// Adds a member to an object. `name` must be a literal or outlive the document.
+/// Adds a member to an object; of name and text it has copies.
 void add(value& object, std::string_view name, std::string_view text, document& owner);
 void add(value& object, std::string_view name, const char* text, document& owner);
 void add(value& object, std::string_view name, std::int64_t number, document& owner);
