@@ -87,7 +87,7 @@ void fleet_follower::wait_for_fleet() {
                                + "), as it has before");
   leave_etcd();
   etcd_.loop().after(fleet_pause, [this] {
-    if (!stopped_)
+    if (!frozen_ && !stopped_)
       follow();
   });
 }

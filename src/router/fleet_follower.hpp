@@ -30,6 +30,8 @@ public:
   fleet_follower(const router_config& settings, store::etcd_client& etcd, listener tell);
 
   void follow();
+  /// etcd is not asked anew any more; what it tells is told on.
+  void freeze() { frozen_ = true; }
   /// Nothing is told any more.
   void stop();
 
@@ -46,6 +48,7 @@ private:
   bool is_judged_ = false; ///< the listing that is under way is of this router's fleet
   std::vector<store::key_value> unjudged_; ///< what it has told until then
   bool waits_for_fleet_ = false;
+  bool frozen_ = false;
   bool stopped_ = false;
 };
 

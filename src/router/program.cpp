@@ -84,6 +84,7 @@ void program::start(const model::router_report& self, std::function<void(std::st
 
 void program::freeze(std::function<void()> then) {
   frozen_ = true;
+  source_.freeze();
   publisher_->withdraw(std::move(then));
 }
 
