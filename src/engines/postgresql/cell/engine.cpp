@@ -33,8 +33,11 @@ public:
   postgresql_engine(const cell::cell_config& config, cell::node_driver& driver,
                     base::event_loop& loop)
       : config_(config), driver_(driver), loop_(loop), guard_(config, driver),
-        judge_({settings_of(config).bin_dir, config.data_dir + "/postgresql", &driver,
-                environment_of("/", "")},
+        judge_({.bin_dir = settings_of(config).bin_dir,
+                .directory = config.data_dir + "/postgresql",
+                .driver = &driver,
+                .environment = environment_of("/", ""),
+                .needed = {settings_of(config).patroni.executable}},
                loop) {}
 
   [[nodiscard]] std::string name() const override { return "postgresql"; }

@@ -258,7 +258,8 @@ void settings_judge::run(std::vector<std::string> arguments, std::function<void(
   what.log = log;
   if (with_.hides) {
     what.own = with_.directory;
-    what.needed = {with_.bin_dir};
+    what.needed = with_.needed;
+    what.needed.push_back(with_.bin_dir);
   }
   auto started = with_.driver->run(what);
   if (!started)

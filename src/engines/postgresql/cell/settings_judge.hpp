@@ -34,6 +34,7 @@ public:
     std::vector<std::string> environment;
     bool hides = true;   ///< the program sees nothing of the cell's but that directory
     bool silent = false; ///< nothing is logged
+    std::vector<std::string> needed = {}; ///< paths that it sees all the same, as a node does
   };
   struct judgement {
     installed_postgresql has;
