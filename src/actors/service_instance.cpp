@@ -175,6 +175,9 @@ private:
 
   void record_gone() override {
     bindings_.forget();
+    for (auto& one : std::exchange(demotions_, {}))
+      one.owed.deliver(model::demote_report{
+          true, {{name(), one.from, "", "the instance is removed, and its nodes with it"}}});
     if (living_)
       retire(std::move(living_), around_.living);
     around_ = {};
@@ -1042,7 +1045,7 @@ private:
     std::erase_if(demotions_, [this](demotion& one) {
       const auto& leader = around_.living.seen.leader;
       bool moved = !leader.empty() && leader != one.from;
-      if (moved && !model::waits_for(*around_.routing, new_leader()).over())
+      if (moved && (!around_.routing || !model::waits_for(*around_.routing, new_leader()).over()))
         return false;
       if (!moved && around_.living.failed_switchover.empty())
         return false;
