@@ -59,10 +59,6 @@ private:
   void perform_one(const model::copy_again& step);
   void perform_one(const model::restart_node& step);
 
-  void place(const model::placement& chosen, int count, store::revision decided_at);
-  void note_start(const std::string& id, const std::string& cell, bool only_start,
-                  const cell_answer& said);
-  void note_removal(const std::string& id, const std::string& cell, const cell_answer& said);
   [[nodiscard]] std::optional<caf::timespan> may_still_start(const std::string& node_id) const;
   void admit_to_etcd();
   void dismiss_from_etcd();

@@ -109,6 +109,8 @@ private:
 
   /// What the next step would be, or wait for, if there were time left.
   [[nodiscard]] std::string waited_for(const cluster_decision& living) const {
+    if (!living.impossible.empty())
+      return living.impossible;
     if (!living.waiting_for.empty() || !living.reached)
       return living.waiting_for;
     planner as_if{known_, around_};
