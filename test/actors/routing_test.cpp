@@ -190,6 +190,23 @@ TEST_CASE("a demotion is over when the routers lead to the new leader") {
   CHECK(here.outside.routers.fault_at("db", 30000).empty());
 }
 
+TEST_CASE("a demotion of an instance that is removed meanwhile says so") {
+  stage here;
+  REQUIRE(make(here, "db"));
+  here.pass(1s);
+  here.outside.routers.stand_still("r1");
+  auto leader = here.outside.leader_of("db");
+  auto report = here.broker().demote(here.outside.nodes_of("db").at(leader));
+  REQUIRE(here.pass_until([&] { return here.outside.leader_of("db") != leader; }, 10s));
+  here.pass(1s);
+  CHECK_FALSE(report->has_value());
+  REQUIRE(here.ask(deprovision("db")).is == verdict_kind::accepted);
+  REQUIRE(here.pass_until([&] { return !here.outside.record_of("db"); }, 1min));
+  REQUIRE(here.pass_until([&] { return report->has_value(); }, 1s));
+  REQUIRE((*report)->entries.size() == 1);
+  CHECK(contains((*report)->entries[0].why, "removed"));
+}
+
 // -- bindings -------------------------------------------------------------------------------------
 
 TEST_CASE("a bind takes no longer where the routers serve its instance already") {
