@@ -23,6 +23,7 @@
 #include "router/report_publisher.hpp"
 #include "router/router_config.hpp"
 #include "router/routing_table.hpp"
+#include "router/status.hpp"
 #include "store/etcd.hpp"
 
 namespace matriarch::router {
@@ -133,8 +134,8 @@ private:
   clock::time_point started_at_{};
   base::event_loop::task_id retry_ = 0;
 
-  std::mutex mutex_; ///< for what other threads read
-  std::pair<int, std::string> page_{503, ""};
+  std::mutex mutex_;                               ///< for what other threads read
+  std::pair<int, std::string> page_ = page_of({}); ///< until there is more to say
 
   std::unique_ptr<base::background> worker_;
 };

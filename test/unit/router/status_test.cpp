@@ -73,3 +73,8 @@ TEST_CASE("how old the routes are is said only while etcd cannot be reached") {
   now.etcd_reachable = false;
   CHECK(word_of(now, "routes_as_of").starts_with("2023-11-14T22:13:20"));
 }
+
+TEST_CASE("a router that has nothing to say yet is down, in JSON like any other") {
+  CHECK(page_of({}).first == 503);
+  CHECK(word_of({}) == "down");
+}
