@@ -63,7 +63,7 @@ void guard_check::begin() {
   what.arguments = {settings_of(config_).patroni.executable, "--version"};
   what.environment = environment_of("/", python);
   what.environment.push_back(fmt::format("{}=1", lock_guard_check));
-  what.directory = "/";
+  what.directory = std::string{"/"};
   what.log = directory + "/log";
   what.own = directory;
   what.needed = {settings_of(config_).patroni.executable, settings_of(config_).bin_dir};
