@@ -545,6 +545,12 @@ result<model::record> decode_record(std::string_view text, const keyring& keys) 
     for (const auto& [field, name] : secrets_of_the_living)
       if (auto login = in.credentials(field, known.instance_id, keys); !login.username.empty())
         known.living.set_secret(name, login);
+    known.living.secrets.shrink_to_fit();
+    for (auto& one : known.living.secrets) {
+      one.name = shared(one.name);
+      if (one.name != model::secret_name::etcd) // each cluster has another one
+        one.username = shared(one.username);
+    }
     known.endpoints[model::endpoint::primary] = in.number("allocated_port");
     if (json::member(object, "read_only_port") != nullptr)
       known.endpoints[model::endpoint::read_only] = in.number("read_only_port");

@@ -144,6 +144,21 @@ TEST_CASE("the plan's id is kept once for all nodes that are of it") {
         == &two->living.nodes.front().service_id.text());
 }
 
+TEST_CASE("what a cluster's secrets and their users are called is kept once for all clusters") {
+  const auto text = encode_record(full_record(), no_keys);
+  const auto one = decode_record(text, no_keys);
+  const auto two = decode_record(text, no_keys);
+  REQUIRE(one.ok());
+  REQUIRE(two.ok());
+  REQUIRE(one->living.secrets.size() == two->living.secrets.size());
+  for (std::size_t i = 0; i < one->living.secrets.size(); ++i) {
+    const auto& first = one->living.secrets[i];
+    CHECK(&first.name.text() == &two->living.secrets[i].name.text());
+    if (first.name != model::secret_name::etcd)
+      CHECK(&first.username.text() == &two->living.secrets[i].username.text());
+  }
+}
+
 TEST_CASE("every phase, type and state reads back") {
   auto r = full_record();
   for (auto phase : {model::record_phase::accepting, model::record_phase::accepted})
