@@ -29,23 +29,6 @@ bool is_name(std::string_view text, std::size_t longest) {
          && std::all_of(text.begin(), text.end(), plain);
 }
 
-bool is_printable_ascii(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
-}
-
-/// Why a user name or a password cannot be used, if it cannot.
-std::optional<std::string> fault_of(std::string_view field, std::string_view text,
-                                    std::size_t longest) {
-  if (text.empty())
-    return fmt::format("parameters.{} must be a string that is not empty", field);
-  if (text.size() > longest)
-    return fmt::format("parameters.{} is longer than {} bytes", field, longest);
-  // Nodes write them in many places.
-  if (!is_printable_ascii(text))
-    return fmt::format("parameters.{} has a character that is not printable ASCII", field);
-  return std::nullopt;
-}
-
 /// The optional user of etcd.
 std::optional<std::string> fill_etcd(const json::value& parameters, node_request& into) {
   constexpr std::string_view username = "ETCD_USERNAME";
@@ -54,9 +37,9 @@ std::optional<std::string> fill_etcd(const json::value& parameters, node_request
     return std::nullopt;
   into.etcd.username = json::string_member(parameters, username);
   into.etcd.password = json::string_member(parameters, password);
-  if (auto fault = fault_of(username, into.etcd.username, longest_etcd_user))
+  if (auto fault = fault_of_login(username, into.etcd.username, longest_etcd_user))
     return fault;
-  return fault_of(password, into.etcd.password, longest_password);
+  return fault_of_login(password, into.etcd.password, longest_password);
 }
 
 std::optional<std::string> fill_node_type(const json::value& parameters, node_request& into) {
@@ -153,6 +136,18 @@ result<node_request> read_request(std::string_view node_id, const json::value& b
 }
 
 } // namespace
+
+std::optional<std::string> fault_of_login(std::string_view field, std::string_view text,
+                                          std::size_t longest) {
+  if (text.empty())
+    return fmt::format("parameters.{} must be a string that is not empty", field);
+  if (text.size() > longest)
+    return fmt::format("parameters.{} is longer than {} bytes", field, longest);
+  // Nodes write them in many places, and some take no others.
+  if (!std::ranges::all_of(text, [](char c) { return c >= ' ' && c <= '~'; }))
+    return fmt::format("parameters.{} has a character that is not printable ASCII", field);
+  return std::nullopt;
+}
 
 bool is_node_id(std::string_view text) {
   return is_name(text, longest_node_id);

@@ -60,6 +60,10 @@ public:
 /// Whether a text can be a node's id: letters, digits, `_`, `-`, `.` and `~`, not starting with a
 /// dot. It becomes a directory's name and a part of etcd keys.
 [[nodiscard]] bool is_node_id(std::string_view text);
+/// Why a user name or a password of that parameter cannot be used, if it cannot: it is empty, longer
+/// than `longest` bytes, or not printable ASCII.
+[[nodiscard]] std::optional<std::string> fault_of_login(std::string_view field,
+                                                        std::string_view text, std::size_t longest);
 
 /// Reads and checks a PUT's body for the node that the path names. The failure says which field is
 /// wrong and never repeats a password.

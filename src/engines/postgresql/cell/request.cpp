@@ -32,21 +32,12 @@ constexpr std::array<role_field, 5> role_fields = {{
     {"PATRONI", &asked_node::patroni},
 }};
 
-bool is_printable_ascii(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
-}
-
-/// Why a user name or a password cannot be used, if it cannot.
+/// Why a role's name or password cannot be used, if it cannot. Patroni 3.0.2 encodes them as Latin-1
+/// for HTTP and for SQL, and dies of what that does not have.
 std::optional<std::string> fault_of(std::string_view field, std::string_view text,
                                     std::size_t longest) {
-  if (text.empty())
-    return fmt::format("parameters.{} must be a string that is not empty", field);
-  if (text.size() > longest)
-    return fmt::format("parameters.{} is longer than {} bytes", field, longest);
-  // Patroni 3.0.2 encodes them as Latin-1 for HTTP and for SQL, and dies of what that does not
-  // have.
-  if (!is_printable_ascii(text))
-    return fmt::format("parameters.{} has a character that is not printable ASCII", field);
+  if (auto fault = cell::fault_of_login(field, text, longest))
+    return fault;
   // Patroni puts them into a DO block that these two characters would end.
   if (text.find("$$") != std::string_view::npos)
     return fmt::format("parameters.{} contains \"$$\", which Patroni cannot handle", field);
