@@ -6,9 +6,9 @@
 #include <utility>
 #include <vector>
 
-#include "actors/cluster_host.hpp"
 #include "actors/cluster_watch.hpp"
 #include "actors/engine.hpp"
+#include "actors/instance_host.hpp"
 #include "actors/record_keeper.hpp"
 #include "model/step_table.hpp"
 
@@ -20,7 +20,7 @@ namespace matriarch::actors {
 class cluster_steps {
 public:
   /// All outlive this.
-  cluster_steps(record_keeper& keeper, cluster_host& host, cluster_watch& watch,
+  cluster_steps(record_keeper& keeper, instance_host& host, cluster_watch& watch,
                 model::cluster_circumstances& here)
       : keeper_(keeper), host_(host), watch_(watch), here_(&here) {}
   cluster_steps(const cluster_steps&) = delete;
@@ -95,7 +95,7 @@ private:
   }
 
   record_keeper& keeper_;
-  cluster_host& host_;
+  instance_host& host_;
   cluster_watch& watch_;
   model::cluster_circumstances* here_;
   model::step_table steps_; ///< that are under way, or are to be tried again later

@@ -4,7 +4,7 @@
 #include <optional>
 #include <string>
 
-#include "actors/cluster_host.hpp"
+#include "actors/instance_host.hpp"
 #include "actors/record_keeper.hpp"
 #include "model/addresses.hpp"
 #include "model/bootstrap.hpp"
@@ -17,7 +17,7 @@ namespace matriarch::actors {
 class cluster_watch {
 public:
   /// Of the cluster of that scope in the keeper's record. All but the scope outlive this.
-  cluster_watch(const record_keeper& keeper, cluster_host& host, std::string scope,
+  cluster_watch(const record_keeper& keeper, instance_host& host, std::string scope,
                 model::cluster_circumstances& here)
       : keeper_(keeper), host_(host), scope_(std::move(scope)), here_(&here) {}
   cluster_watch(const cluster_watch&) = delete;
@@ -28,7 +28,6 @@ public:
   [[nodiscard]] const model::cluster* known() const {
     return keeper_.known() == nullptr ? nullptr : keeper_.known()->cluster_of(scope_);
   }
-  [[nodiscard]] const model::cluster_circumstances& here() const { return *here_; }
   /// What is known of it is kept elsewhere from now on.
   void move_to(model::cluster_circumstances& there) { here_ = &there; }
 
@@ -97,7 +96,7 @@ private:
   }
 
   const record_keeper& keeper_;
-  cluster_host& host_;
+  instance_host& host_;
   std::string scope_;
   model::cluster_circumstances* here_;
   /// What a member says of itself, where that is not what is believed of it, in `here_->seen`.

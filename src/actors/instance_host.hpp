@@ -1,9 +1,14 @@
 #pragma once
 
+#include <string>
+
 #include "actors/interfaces.hpp"
 #include "model/circumstances.hpp"
+#include "model/event.hpp"
 #include "model/observation.hpp"
+#include "model/plan.hpp"
 #include "model/record.hpp"
+#include "store/etcd.hpp"
 
 namespace matriarch::actors {
 
@@ -21,6 +26,14 @@ public:
   virtual void publish() = 0;
   /// Exchanges a public port that nobody has been told of.
   virtual void change_port(model::endpoint which) = 0;
+  virtual void tell(model::happening what) = 0;
+
+  /// What routers read of this instance was changed at that revision.
+  virtual void note_route(store::revision at) = 0;
+  virtual void write_decision(model::decision next) = 0;
+  /// The cell has failed to start a node for a repair: for a while others are tried before it.
+  virtual void avoid_cell(const std::string& cell, const std::string& why) = 0;
+  virtual void switchover_failed() = 0;
 
   /// Has the actor look what comes next, now or after that time.
   virtual void go_on() = 0;

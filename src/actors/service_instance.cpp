@@ -56,12 +56,12 @@ struct cluster_part {
   cluster_watch watch;
   cluster_steps steps;
   bool turn_asked = false; ///< to repair something
-  cluster_part(record_keeper& keeper, cluster_host& host, const std::string& scope,
+  cluster_part(record_keeper& keeper, instance_host& host, const std::string& scope,
                model::cluster_circumstances& here)
       : watch(keeper, host, scope, here), steps(keeper, host, watch, here) {}
 };
 
-class service_instance final : private instance_host, private cluster_host {
+class service_instance final : private instance_host {
 public:
   service_instance(service_instance_actor::pointer self, instance_setup_ptr setup,
                    instance_start start, activity now)
@@ -158,7 +158,7 @@ private:
     if (living_ && living_->watch.scope() != known()->living.scope)
       retire(std::move(living_), around_.living);
     if (!living_)
-      living_ = std::make_unique<cluster_part>(keeper_, static_cast<cluster_host&>(*this),
+      living_ = std::make_unique<cluster_part>(keeper_, static_cast<instance_host&>(*this),
                                                known()->living.scope, around_.living);
   }
 
