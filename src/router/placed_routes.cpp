@@ -1,5 +1,6 @@
 #include "router/placed_routes.hpp"
 
+#include <memory>
 #include <utility>
 
 #include <fmt/format.h>
@@ -56,10 +57,28 @@ std::vector<left_out> placed_routes::left_out() const {
 port_table placed_routes::ports_of_instance(const std::string& instance) {
   const auto& one = table_.of(instance);
   auto lost = one.unserved;
-  auto ports = one.served ? ports_of_route(*one.served, lost) : port_table{};
+  auto ports = one.served ? ports_of_route(*one.served, lost) : ports_that_stay(instance, one.stay);
   if (!lost.empty())
     left_out_.insert_or_assign(instance, std::move(lost));
   return ports;
+}
+
+/// Those of an earlier run, which are nobody's, are the instance's that has the port.
+port_table placed_routes::ports_that_stay(const std::string& instance,
+                                          const std::vector<std::uint16_t>& ports) const {
+  port_table found;
+  for (auto port : ports)
+    if (auto known = wanted_.table().find(port); known != wanted_.table().end()) {
+      const auto& owner = known->second->instance;
+      if (owner == instance)
+        found.insert(*known);
+      if (!owner.empty())
+        continue;
+      auto now = *known->second;
+      now.instance = instance;
+      found.emplace(port, std::make_shared<const wanted_port>(std::move(now)));
+    }
+  return found;
 }
 
 /// `lost` gets the nodes whose hosts have no address.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -49,6 +50,8 @@ public:
 
 private:
   [[nodiscard]] port_table ports_of_instance(const std::string& instance);
+  [[nodiscard]] port_table ports_that_stay(const std::string& instance,
+                                           const std::vector<std::uint16_t>& ports) const;
   [[nodiscard]] port_table ports_of_route(const route& one, std::vector<router::left_out>& lost);
 
   const limit_settings& limits_;

@@ -34,21 +34,8 @@ bool routing_table::put(std::string_view key, std::string_view value) {
     touch(owner);
     return true;
   }
-  case key_kind::record: {
-    auto now = record_of(owner, value, *engines_);
-    auto& known = records_[owner];
-    if (known == now)
-      return false;
-    auto before = std::exchange(known, std::move(now));
-    instances_of_[known.scope].insert(owner);
-    if (before.scope != known.scope)
-      leave_scope(before.scope, owner);
-    else
-      forget(known.scope); // who was listed before
-    note_unread(known);
-    touch(owner);
-    return true;
-  }
+  case key_kind::record:
+    return put_record(owner, record_of(owner, value, *engines_));
   case key_kind::member:
     return put_member(owner, std::string{about.member}, value);
   case key_kind::leader: {
@@ -78,6 +65,30 @@ bool routing_table::put(std::string_view key, std::string_view value) {
     return false;
   }
   return false;
+}
+
+bool routing_table::put_record(const std::string& instance, routed_record now) {
+  if (!now.is_ahead.empty()) {
+    auto& why = ahead_[instance];
+    if (why == now.is_ahead)
+      return false;
+    why = std::move(now.is_ahead);
+    touch(instance);
+    return true;
+  }
+  const auto was_ahead = ahead_.erase(instance) > 0;
+  auto& known = records_[instance];
+  if (known == now && !was_ahead)
+    return false;
+  auto before = std::exchange(known, std::move(now));
+  instances_of_[known.scope].insert(instance);
+  if (before.scope != known.scope)
+    leave_scope(before.scope, instance);
+  else
+    forget(known.scope); // who was listed before
+  note_unread(known);
+  touch(instance);
+  return true;
 }
 
 bool routing_table::put_member(const std::string& scope, const std::string& name,
@@ -131,9 +142,12 @@ bool routing_table::erase(std::string_view key) {
     touch(owner);
     return read_only_allocations_.erase(owner) > 0;
   case key_kind::record: {
+    const auto was_ahead = ahead_.erase(owner) > 0;
+    if (was_ahead)
+      touch(owner);
     auto known = records_.extract(owner);
     if (!known)
-      return false;
+      return was_ahead;
     leave_scope(known.mapped().scope, owner);
     touch(owner);
     return true;
@@ -198,6 +212,9 @@ bool routing_table::end_listing() {
   // Records last: a member is judged by the record that listed it.
   for (const auto& [instance, known] : records_)
     note(store::keys::record(instance));
+  for (const auto& [instance, why] : ahead_)
+    if (!records_.contains(instance))
+      note(store::keys::record(instance));
   for (const auto& key : gone)
     changed_by_listing_ = erase(key) || changed_by_listing_;
   listed_.clear();
@@ -304,6 +321,16 @@ routing_table::candidate routing_table::candidate_of(const std::string& instance
 
 served_instance routing_table::judged(const std::string& instance, candidate from) const {
   served_instance one;
+  if (auto ahead = ahead_.find(instance); ahead != ahead_.end()) {
+    for (const auto* given : {&allocations_, &read_only_allocations_})
+      if (auto text = given->find(instance); text != given->end())
+        if (auto port = port_of(text->second))
+          one.stay.push_back(*port);
+    one.unserved.push_back(
+        {one.stay.empty() ? 0 : one.stay.front(), instance,
+         "its record must not be read, and it is served as it was last: " + ahead->second});
+    return one;
+  }
   auto& [wanted, unplaced] = from;
   // What is no port is said even before there is a member.
   if (!wanted

@@ -40,6 +40,8 @@ struct left_out {
 struct served_instance {
   std::optional<route> served;
   std::vector<left_out> unserved;
+  /// Its record must not be read: these ports lead where they did, whatever it says.
+  std::vector<std::uint16_t> stay;
   bool operator==(const served_instance&) const = default;
 };
 
@@ -64,7 +66,8 @@ struct leader_change {
 /// one member. A member is a node of the record, and where the record says: its own key, which whoever has the
 /// node can write, is not followed. One whose key has vanished stays for as long as the record
 /// lists its node: leases end while databases run on (after a freeze of etcd all of them at once), and
-/// the check decides anyway.
+/// the check decides anyway. A record that a later release has written for later readers alone may mean
+/// anything: its instance's ports stay as they were last.
 class routing_table {
 public:
   explicit routing_table(const engine_checks& engines) : engines_(&engines) {}
@@ -151,6 +154,7 @@ private:
   void note_unread(const routed_record& known);
   /// The instance's record has another scope than before, or is gone.
   void leave_scope(const std::string& scope, const std::string& instance);
+  bool put_record(const std::string& instance, routed_record now);
   void touch(const std::string& instance) { touched_.insert(instance); }
   void touch_scope(const std::string& scope);
 
@@ -168,6 +172,7 @@ private:
   allocations allocations_;
   allocations read_only_allocations_;
   std::map<std::string, routed_record, std::less<>> records_; ///< by instance
+  std::map<std::string, std::string> ahead_; ///< why a record must not be read, by instance
   std::map<std::string, cluster, std::less<>> clusters_;      ///< by scope
   std::map<std::string, std::set<std::string>> instances_of_; ///< whose record has that scope
   std::set<std::string> crowded_; ///< scopes some of whose members were not kept

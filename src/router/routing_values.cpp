@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 #include "base/json.hpp"
 #include "model/record.hpp"
 #include "model/words.hpp"
+#include "store/formats.hpp"
 
 namespace matriarch::router {
 
@@ -50,6 +52,10 @@ routed_record record_of(std::string_view name, std::string_view text,
   auto parsed = json::parse(text);
   if (!parsed || !parsed->IsObject())
     return known;
+  if (auto why_not = store::why_not_to_read(*parsed)) {
+    known.is_ahead = std::move(*why_not);
+    return known;
+  }
   // The records of the seeds have neither a scope nor a phase.
   known.scope = json::string_member(*parsed, "scope", name);
   constexpr const char* accepted = model::text_of(model::record_phase::accepted);

@@ -41,6 +41,8 @@ struct routed_record {
   std::map<std::string, std::optional<place>> nodes;
   std::set<std::string> held_back;    ///< of these
   std::optional<int> max_connections; ///< of the settings in force, if they say
+  /// Why this release must not read it, for a later one has written it; nothing else is known then.
+  std::string is_ahead = {};
   bool operator==(const routed_record&) const = default;
 };
 

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <cstdint>
 #include <map>
 #include <random>
 #include <set>
@@ -611,6 +612,46 @@ TEST_CASE("values that cannot be read are no members and no accepted records") {
   table = one_instance();
   table.put("/service/a/state", "[]");
   CHECK(table.current() == routes{});
+}
+
+TEST_CASE("a record for later readers alone leaves the instance's ports as they are, and is told") {
+  auto ahead = record("other", "accepting", {"n9"});
+  ahead.insert(ahead.size() - 1, R"(,"format":99,"min_reader":99)");
+  auto table = one_instance();
+  (void)table.take_changes();
+  CHECK(table.put("/service/a/state", ahead));
+  CHECK_FALSE(table.put("/service/a/state", ahead));
+  CHECK(table.take_changes() == std::set<std::string>{"a"});
+  CHECK(table.of("a").stay == std::vector<std::uint16_t>{30001});
+  CHECK_FALSE(table.of("a").served);
+  REQUIRE(table.of("a").unserved.size() == 1);
+  CHECK(table.of("a").unserved[0].port == 30001);
+  CHECK(table.of("a").unserved[0].reason.find("format 99") != std::string::npos);
+  INFO("nor do its members' keys and leaders move anything");
+  table.put("/service/a/members/n1", member("127.0.1.7"));
+  CHECK(table.of("a").stay == std::vector<std::uint16_t>{30001});
+  INFO("one that may be read is served again, also if it is as it was before");
+  CHECK(table.put("/service/a/state", record("a", "accepted", {"n1", "n2"})));
+  CHECK(table.take_changes() == std::set<std::string>{"a"});
+  CHECK(table.of("a").served);
+  CHECK(table.of("a").stay.empty());
+}
+
+TEST_CASE("a record for later readers alone that is gone leaves nothing") {
+  auto ahead = record("a", "accepted", {"n1"});
+  ahead.insert(ahead.size() - 1, R"(,"min_reader":99)");
+  routing_table table{known_engines};
+  INFO("of an instance that this router has never read a record of");
+  CHECK(list_all(table, {{"/routing/allocation/a", "30001"}, {"/service/a/state", ahead}}));
+  CHECK(table.take_changes() == std::set<std::string>{"a"});
+  CHECK(table.of("a").stay == std::vector<std::uint16_t>{30001});
+  CHECK(table.erase("/service/a/state"));
+  CHECK(table.take_changes() == std::set<std::string>{"a"});
+  CHECK(table.of("a") == served_instance{});
+  table.put("/service/a/state", ahead);
+  CHECK(list_all(table, {{"/routing/allocation/a", "30001"}}));
+  (void)table.take_changes();
+  CHECK(table.of("a") == served_instance{});
 }
 
 TEST_CASE("another leader is a change, a vanished leader is none") {
