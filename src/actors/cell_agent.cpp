@@ -8,12 +8,10 @@
 #include <random>
 
 #include "actors/alarm.hpp"
+#include "actors/cell_calls.hpp"
 #include "actors/last_words.hpp"
 #include "actors/plan_questions.hpp"
 #include "base/json.hpp"
-#include "base/percent_encoding.hpp"
-#include "base/utf8.hpp"
-#include "model/addresses.hpp"
 
 namespace matriarch::actors {
 
@@ -21,9 +19,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// A cell starts a node at once and removes it within 30 s, its clean end included.
-constexpr std::chrono::milliseconds start_time = model::start_timeout;
-constexpr std::chrono::milliseconds removal_time = 40s;
 constexpr std::chrono::milliseconds sessions_time = 5s;
 constexpr std::chrono::milliseconds health_time = 3s;
 constexpr caf::timespan health_pause = 2s;
@@ -51,59 +46,7 @@ constexpr std::size_t orders_at_once = 8;
 // An order that has waited for so long is not sent any more: who gave it is about to give up on it,
 // and a node that starts after that would be nobody's.
 constexpr caf::timespan longest_wait = 60s;
-constexpr std::size_t longest_quote = 300;
 const std::string https = "https://";
-
-std::string description_in(const base::outcome& came) {
-  auto parsed = json::parse(came.body);
-  auto text = parsed.ok() ? json::string_member(*parsed, "description") : std::string{};
-  return "answered " + std::to_string(came.status)
-         + (text.empty() ? "" : ": " + one_line(text, longest_quote));
-}
-
-/// Node ids are made here, of characters that need no escaping.
-std::string node_path(const std::string& node_id) {
-  return "/v2/service_instances/" + node_id;
-}
-
-bool is_set(const json::value& object, std::string_view name) {
-  const auto* flag = json::member(object, name);
-  return flag != nullptr && flag->IsBool() && flag->GetBool();
-}
-
-/// Where the cell says that a node is, and whether it can be recognised there.
-model::node_addresses addresses_in(const json::value& said) {
-  auto host = json::string_member(said, "host");
-  return {model::place_of(host, json::integer_member(said, "port")),
-          model::place_of(host, json::integer_member(said, "api_port")), is_set(said, "certified"),
-          is_set(said, "api_certified")};
-}
-
-/// The plan that an order's node was placed with; the instance's may have changed since.
-template <class Order>
-const std::string& plan_of(const Order& order) {
-  const auto* cluster = order.instance.cluster_of(order.scope);
-  const auto* node = cluster == nullptr ? nullptr : cluster->find_node(order.node_id);
-  return node == nullptr ? order.instance.plan_id : node->plan_id.text();
-}
-
-std::string start_body(const start_order& order) {
-  const auto& instance = order.instance;
-  json::document body;
-  body.SetObject();
-  json::add(body, "service_id", instance.service_id, body);
-  json::add(body, "plan_id", plan_of(order), body);
-  json::add(body, "organization_guid", instance.organization_guid, body);
-  json::add(body, "space_guid", instance.space_guid, body);
-  json::value parameters{rapidjson::kObjectType};
-  auto add = [&](const char* name, const std::string& text) {
-    json::add(parameters, name, text, body);
-  };
-  for (const auto& [name, text] : order.parameters)
-    add(name.c_str(), text);
-  json::add(body, "parameters", std::move(parameters), body);
-  return json::text_of(body);
-}
 
 class cell_agent {
 public:
@@ -118,10 +61,10 @@ public:
     return {
         [this](const start_order& order) { return start(order); },
         [this](const removal_order& order) {
-          return enqueue({removal_request(order), judge_removal});
+          return enqueue({removal_request(cell_, order), judge_removal});
         },
         [this](const orphan_order& order) {
-          return enqueue({orphan_request(order), judge_removal});
+          return enqueue({orphan_request(cell_, order), judge_removal});
         },
         [this](const renewal_order& order) { renew(order); },
         [this](const sessions_order& order) { end_sessions(order); },
@@ -168,88 +111,9 @@ private:
 
   // -- orders -------------------------------------------------------------------------------------
 
-  base::outgoing request(std::string verb, const std::string& path, const std::string& scope,
-                         const std::string& fleet) const {
-    base::outgoing what;
-    what.verb = std::move(verb);
-    what.url = path;
-    what.username = cell_.username;
-    what.password = cell_.password;
-    what.headers = {{"Content-Type", "application/json"},
-                    {"X-Broker-API-Version", "2.17"},
-                    {"X-Matriarch-Scope", scope},
-                    {"X-Matriarch-Fleet", fleet}};
-    return what;
-  }
-
-  base::outgoing start_request(const start_order& order) const {
-    auto what = request("PUT", node_path(order.node_id), order.scope, order.fleet);
-    what.headers.emplace_back("X-Matriarch-Revision", std::to_string(order.at));
-    what.timeout = start_time;
-    what.body = start_body(order);
-    return what;
-  }
-
-  base::outgoing removal_request(const removal_order& order) const {
-    auto what = removal_of({order.node_id, order.scope, order.instance.service_id, plan_of(order)},
-                           order.fleet);
-    what.headers.emplace_back("X-Matriarch-Revision", std::to_string(order.at));
-    return what;
-  }
-
-  base::outgoing orphan_request(const orphan_order& order) const {
-    return removal_of(order.node, order.fleet);
-  }
-
-  base::outgoing removal_of(const model::listed_node& node, const std::string& fleet) const {
-    // Plan and service ids come from the catalog, whose ids may hold any character.
-    auto url = node_path(node.node_id) + "?service_id=" + base::percent_encoded(node.service_id)
-               + "&plan_id=" + base::percent_encoded(node.plan_id);
-    auto what = request("DELETE", std::move(url), node.scope, fleet);
-    what.timeout = removal_time;
-    json::document body;
-    body.SetObject();
-    json::add(body, "service_id", node.service_id, body);
-    json::add(body, "plan_id", node.plan_id, body);
-    what.body = json::text_of(body);
-    return what;
-  }
-
-  /// Tenants are told without the address that the outcome names.
-  static cell_answer no_answer(const base::outcome& came) {
-    if (came.never_sent)
-      return {cell_answer::kind::unsent, "it cannot be reached", came.error};
-    return {cell_answer::kind::unknown, "it does not answer", came.error};
-  }
-
-  static cell_answer judge_start(const base::outcome& came) {
-    using kind = cell_answer::kind;
-    if (came.status == 0)
-      return no_answer(came);
-    // 409 is a foreign cell's word for a node it has already: its member key will show.
-    if (came.status == 200 || came.status == 201 || came.status == 202 || came.status == 409) {
-      cell_answer started{kind::done};
-      if (auto body = json::parse(came.body); body.ok() && body->IsObject())
-        started.at = addresses_in(*body);
-      return started;
-    }
-    if (came.status >= 400 && came.status < 500)
-      return {kind::refused, description_in(came)};
-    return {kind::unknown, description_in(came)};
-  }
-
-  static cell_answer judge_removal(const base::outcome& came) {
-    using kind = cell_answer::kind;
-    if (came.status == 0)
-      return no_answer(came);
-    if (came.status == 200 || came.status == 410)
-      return {kind::done};
-    return {kind::refused, description_in(came)};
-  }
-
   caf::result<cell_answer> start(const start_order& order) {
     struct order asked {
-      start_request(order), judge_start
+      start_request(cell_, order), judge_start
     };
     if (!certificates_.public_host.empty())
       asked.certified_first = bearer{order.node_id, order.scope, order.fleet};
@@ -344,7 +208,7 @@ private:
   using certified_function = std::function<void(const certified&)>;
 
   base::outgoing certificate_request(const bearer& whom, const char* part, std::string body) const {
-    auto what = request("PUT", node_path(whom.node_id) + part, whom.scope, whom.fleet);
+    auto what = node_request(cell_, "PUT", whom.node_id, part, whom.scope, whom.fleet);
     what.timeout = certificate_time;
     what.body = std::move(body);
     return what;
@@ -425,7 +289,7 @@ private:
   // -- sessions -----------------------------------------------------------------------------------
 
   void end_sessions(const sessions_order& order) {
-    auto what = request("PUT", node_path(order.node_id) + "/sessions", order.scope, order.fleet);
+    auto what = node_request(cell_, "PUT", order.node_id, "/sessions", order.scope, order.fleet);
     what.timeout = sessions_time;
     json::document body;
     body.SetObject();
@@ -466,20 +330,7 @@ private:
   }
 
   void note(const base::outcome& came) {
-    cell_health seen;
-    seen.guid = cell_.guid;
-    std::string version;
-    // A cell of another make need not have /healthz: any answer below 500 says that it is there.
-    seen.reachable = came.status > 0 && came.status < 500;
-    if (!seen.reachable) {
-      seen.why = came.status == 0 ? came.error : description_in(came);
-    } else if (auto parsed = json::parse(came.body); came.status == 200 && parsed.ok()) {
-      seen.capacity = static_cast<int>(json::integer_member(*parsed, "capacity"));
-      seen.fencing = json::string_member(*parsed, "fencing");
-      seen.control_tls = is_set(*parsed, "patroni_tls");
-      if (plans_)
-        version = json::string_member(*parsed, plans_->engine->name());
-    }
+    auto seen = health_in(cell_.guid, came, plans_ ? plans_->engine->name() : "");
     if (seen.reachable != reachable_) {
       reachable_ = seen.reachable;
       if (seen.reachable)
@@ -487,7 +338,7 @@ private:
       else
         spdlog::warn("cell {} cannot be reached and is tried again: {}", cell_.guid, seen.why);
     }
-    note_engine(seen.reachable, version);
+    note_engine(seen.reachable, seen.engine_version);
     // At once when it is back, for it may bring what was removed meanwhile.
     if (!seen.reachable)
       list_at_ = {};
@@ -629,27 +480,9 @@ private:
       list_at_ = earliest;
   }
 
-  /// A cell of another make has no list; an unreadable one is none either.
   void note_listing(const base::outcome& came) {
-    auto parsed = json::parse(came.body);
-    const auto* nodes =
-        came.status == 200 && parsed.ok() ? json::member(*parsed, "nodes") : nullptr;
-    if (nodes == nullptr || !nodes->IsArray())
-      return;
-    cell_listing seen{cell_.guid, {}};
-    for (const auto& entry : nodes->GetArray()) {
-      model::listed_node node{
-          json::string_member(entry, "node_id"), json::string_member(entry, "scope"),
-          json::string_member(entry, "service_id"), json::string_member(entry, "plan_id")};
-      if (node.node_id.empty() || node.scope.empty())
-        return;
-      if (auto certificate = json::string_member(entry, "certificate"); !certificate.empty())
-        seen.certificates.push_back({node.node_id, node.scope, json::string_member(entry, "host"),
-                                     std::move(certificate), is_set(entry, "patroni_tls")});
-      node.at = addresses_in(entry);
-      seen.nodes.push_back(std::move(node));
-    }
-    self_->send(directory_, std::move(seen));
+    if (auto seen = listing_in(cell_.guid, came))
+      self_->send(directory_, *std::move(seen));
   }
 
   /// Three quarters to all of a pause, so that the agents of cells that went away together do not
