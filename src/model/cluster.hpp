@@ -69,6 +69,8 @@ struct node {
   bool forgotten = false;
   /// Its removal began before the operation in progress, which does not wait for it.
   bool left_over = false;
+  /// It has been asked to stop, for a switch to another cluster, and is not known to run again.
+  bool halted = false;
   /// It is a replica that may not know yet who was revoked: it gets no new connections.
   bool held_back = false;
   /// Where its cell says that clients connect, `host:port`: broker and routers connect nowhere
@@ -119,6 +121,9 @@ struct cluster {
   std::string switching_to;
   /// True once a leader has run: from then on there is data to lose.
   bool had_leader = false;
+  /// Where the nodes of another cluster listen, `host:port`, that it follows: its leader streams from
+  /// theirs, and takes no writes. Empty of a cluster that stands for itself.
+  std::vector<std::string> follows = {};
   std::vector<secret> secrets; ///< by name; see secret_of() and set_secret()
 
   /// What to log in with now; without a username if there is no such secret.

@@ -32,6 +32,18 @@ std::string scope_of(const std::string& name, int n) {
   return n <= 1 ? name : name + "~" + std::to_string(n);
 }
 
+std::string name_of_scope(std::string_view scope) {
+  auto mark = scope.rfind('~');
+  // A hashed name begins with the mark, and holds no other.
+  if (mark == std::string_view::npos || mark == 0)
+    return std::string{scope};
+  auto number = scope.substr(mark + 1);
+  bool is_number = !number.empty() && std::ranges::all_of(number, [](char c) {
+    return c >= '0' && c <= '9';
+  });
+  return std::string{is_number ? scope.substr(0, mark) : scope};
+}
+
 std::string start_of_sha256(std::string_view text, std::size_t digits) {
   std::array<unsigned char, SHA256_DIGEST_LENGTH> digest{};
   SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data());

@@ -15,6 +15,9 @@ namespace matriarch::model {
 /// no instance's name, since plain names hold no `~` and others are of one length.
 [[nodiscard]] std::string scope_of(const std::string& name, int n);
 
+/// The name of the instance that a scope is of, as scope_of() makes them.
+[[nodiscard]] std::string name_of_scope(std::string_view scope);
+
 /// The first `digits` hexadecimal digits of a text's SHA-256; 64 at most.
 [[nodiscard]] std::string start_of_sha256(std::string_view text, std::size_t digits);
 

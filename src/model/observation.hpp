@@ -27,6 +27,8 @@ struct member {
   /// How the broker logs in there: `conn_url` with what libpq has to check of the server. Empty where
   /// `conn_url` is.
   std::string login_url = {};
+  /// It leads a cluster that follows another one: it takes no writes.
+  bool leads_standbys = false;
   [[nodiscard]] bool running() const { return state == "running"; }
   [[nodiscard]] bool starting() const { return state == "starting"; }
   [[nodiscard]] bool copying() const { return state == "creating replica"; }

@@ -69,6 +69,31 @@ enum class record_phase {
   accepted,
 };
 
+/// How far the replacement of an instance's cluster by a new one is.
+enum class rebuild_phase {
+  copying,   ///< the new one is made, and follows the one that serves
+  halting,   ///< the one that serves is being stopped; clients wait
+  promoting, ///< the new one serves from now on, and is being told to take writes
+  ended,
+};
+
+/// The replacement of an instance's cluster by a new one beside it, which an operator has asked for. Up
+/// to `promoting` it can be taken back; from there on it goes forward.
+struct rebuild {
+  std::string id;
+  rebuild_phase phase = rebuild_phase::copying;
+  std::string requested_by; ///< who asked; may be empty
+  wall_time started_at;
+  wall_time deadline;
+  /// Until when the cluster that serves may be on its way to a stop; else it starts again.
+  std::optional<wall_time> halt_until = {};
+  /// Cells that failed to start a node for it, with the reason; not tried again.
+  rare_map<std::string, std::string> failed_cells = {};
+  bool succeeded = false;   ///< of one that has ended
+  std::string outcome = {}; ///< why it has failed; empty if it has not
+  bool operator==(const rebuild&) const = default;
+};
+
 /// The places at which clients reach an instance, each with a public port of its own.
 enum class endpoint {
   primary,   ///< whoever leads
@@ -109,6 +134,14 @@ struct record {
   operation current;
   /// What serves: its members are the record's own in etcd, where the seeds' schema has them.
   cluster living;
+  /// What is made to take its place, or is removed because it did not come to that.
+  rare_value<cluster> incoming;
+  /// What served before, and is being removed.
+  rare_value<cluster> outgoing;
+  /// The last one, if there was one.
+  rare_value<rebuild> rebuilt;
+  /// Of the newest of all clusters that it has had: scope_of().
+  int last_scope = 1;
   /// Bindings that are gone, by their ids, for as long as somebody may still poll.
   rare_map<std::string, ended_binding> ended_bindings;
   /// Fresh with each write, so that a writer recognises its own after a time-out.
@@ -118,10 +151,28 @@ struct record {
 
   /// The cluster of that scope; nullptr if there is none any more.
   [[nodiscard]] cluster* cluster_of(const std::string& scope) {
-    return living.scope == scope ? &living : nullptr;
+    for (auto* one : clusters())
+      if (one->scope == scope)
+        return one;
+    return nullptr;
   }
   [[nodiscard]] const cluster* cluster_of(const std::string& scope) const {
     return const_cast<record*>(this)->cluster_of(scope);
+  }
+  /// All there are, the one that serves first.
+  [[nodiscard]] std::vector<cluster*> clusters() {
+    std::vector<cluster*> all{&living};
+    for (auto* one : {&incoming, &outgoing})
+      if (one->has_value())
+        all.push_back(&**one);
+    return all;
+  }
+  [[nodiscard]] std::vector<const cluster*> clusters() const {
+    auto all = const_cast<record*>(this)->clusters();
+    return {all.begin(), all.end()};
+  }
+  [[nodiscard]] bool is_being_rebuilt() const {
+    return rebuilt && rebuilt->phase != rebuild_phase::ended;
   }
   bool operator==(const record&) const = default;
 };

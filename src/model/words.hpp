@@ -20,6 +20,11 @@ inline constexpr base::enum_words<operation_state, 3> operation_states{
     {{{operation_state::in_progress, "in progress"},
       {operation_state::succeeded, "succeeded"},
       {operation_state::failed, "failed"}}}};
+inline constexpr base::enum_words<rebuild_phase, 4> rebuild_phases{
+    {{{rebuild_phase::copying, "copying"},
+      {rebuild_phase::halting, "halting"},
+      {rebuild_phase::promoting, "promoting"},
+      {rebuild_phase::ended, "ended"}}}};
 inline constexpr base::enum_words<credentials_mode, 2> credentials_modes{
     {{{credentials_mode::per_binding, "per-binding"}, {credentials_mode::shared, "shared"}}}};
 inline constexpr base::enum_words<synchronous_mode, 3> synchronous_modes{
@@ -41,6 +46,9 @@ inline constexpr base::enum_words<record_phase, 2> record_phases{
 }
 [[nodiscard]] constexpr const char* text_of(operation_state state) {
   return operation_states.word_for(state);
+}
+[[nodiscard]] constexpr const char* text_of(rebuild_phase phase) {
+  return rebuild_phases.word_for(phase);
 }
 [[nodiscard]] constexpr const char* text_of(credentials_mode mode) {
   return credentials_modes.word_for(mode);

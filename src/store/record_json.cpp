@@ -34,8 +34,18 @@ const known_members operation_members{
     {{"desired_before", &desired_members}}};
 const known_members node_members{{"node_id", "backend_id", "plan_id", "service_id", "node_type",
                                   "phase", "start_may_arrive_until", "failing", "instead_of",
-                                  "forgotten", "left_over", "held_back", "address",
+                                  "forgotten", "left_over", "halted", "held_back", "address",
                                   "patroni_address", "certified", "patroni_certified"}};
+const known_members secret_members{
+    {"current", "next"}, {{"current", &credentials_members}, {"next", &credentials_members}}};
+const known_members cluster_members{
+    {"engine", "scope", "nodes", "in_force", "taking_up", "switching_to", "had_leader", "follows",
+     "secrets"},
+    {{"in_force", &settings_members}, {"taking_up", &settings_members}},
+    {{"nodes", "node_id", &node_members}},
+    {{"secrets", &secret_members}}};
+const known_members rebuild_members{{"id", "phase", "requested_by", "started_at", "deadline",
+                                     "halt_until", "failed_cells", "succeeded", "outcome"}};
 const known_members ended_members{{"at", "operation_id"}};
 const known_members record_members{{"instance_id",
                                     "service_id",
@@ -62,6 +72,11 @@ const known_members record_members{{"instance_id",
                                     "nodes",
                                     "switching_to",
                                     "had_leader",
+                                    "follows",
+                                    "last_scope",
+                                    "incoming",
+                                    "outgoing",
+                                    "rebuild",
                                     "ended_bindings",
                                     "write_id",
                                     "format",
@@ -75,7 +90,10 @@ const known_members record_members{{"instance_id",
                                     {"desired", &desired_members},
                                     {"in_force", &settings_members},
                                     {"taking_up", &settings_members},
-                                    {"operation", &operation_members, "id"}},
+                                    {"operation", &operation_members, "id"},
+                                    {"incoming", &cluster_members, "scope"},
+                                    {"outgoing", &cluster_members, "scope"},
+                                    {"rebuild", &rebuild_members, "id"}},
                                    {{"nodes", "node_id", &node_members}},
                                    {{"ended_bindings", &ended_members, "at"}}};
 const known_members binding_members{{"binding_id", "service_id", "plan_id", "app_guid",
@@ -202,6 +220,14 @@ std::int64_t milliseconds(wall_time t) {
   return t.time_since_epoch().count();
 }
 
+json::value encode_credentials(const model::credentials& c, const std::string& place,
+                               const keyring& keys, json::document& owner) {
+  json::value pair{rapidjson::kObjectType};
+  json::add(pair, "username", c.username, owner);
+  json::add(pair, "password", keys.seal(c.password, place), owner);
+  return pair;
+}
+
 /// An object under construction.
 struct writer {
   json::document owner;
@@ -212,10 +238,7 @@ struct writer {
   }
   void add_credentials(const char* name, const model::credentials& c, const std::string& of,
                        const keyring& keys) {
-    json::value pair{rapidjson::kObjectType};
-    json::add(pair, "username", c.username, owner);
-    json::add(pair, "password", keys.seal(c.password, place_of(of, name)), owner);
-    json::add(owner, name, std::move(pair), owner);
+    json::add(owner, name, encode_credentials(c, place_of(of, name), keys, owner), owner);
   }
   std::string text() {
     add_format(owner);
@@ -432,6 +455,8 @@ json::value encode_node(const model::node& n, json::document& owner) {
     json::add(object, "forgotten", true, owner);
   if (n.left_over)
     json::add(object, "left_over", true, owner);
+  if (n.halted)
+    json::add(object, "halted", true, owner);
   if (n.held_back)
     json::add(object, "held_back", true, owner);
   if (n.address) {
@@ -459,6 +484,7 @@ model::node decode_node(const json::value& object, std::string& why) {
   n.instead_of = decode_list(object, "instead_of");
   n.forgotten = in.flag("forgotten", false);
   n.left_over = in.flag("left_over", false);
+  n.halted = in.flag("halted", false);
   n.held_back = in.flag("held_back", false);
   if (json::member(object, "address") != nullptr) {
     n.address = json::string_member(object, "address");
@@ -468,6 +494,155 @@ model::node decode_node(const json::value& object, std::string& why) {
   }
   why = in.why();
   return n;
+}
+
+json::value encode_nodes(const std::vector<model::node>& nodes, json::document& owner) {
+  json::value all{rapidjson::kArrayType};
+  for (const auto& n : nodes)
+    all.PushBack(encode_node(n, owner), owner.GetAllocator());
+  return all;
+}
+
+std::vector<model::node> decode_nodes(reader& in, const json::value& object) {
+  std::vector<model::node> nodes;
+  const auto* all = json::member(object, "nodes");
+  if (all == nullptr || !all->IsArray()) {
+    in.refuse("nodes is missing or no list");
+    return nodes;
+  }
+  for (const auto& n : all->GetArray()) {
+    std::string wrong;
+    nodes.push_back(decode_node(n, wrong));
+    if (!wrong.empty())
+      in.refuse("nodes: " + wrong);
+  }
+  return nodes;
+}
+
+// -- clusters beside the one that serves ------------------------------------------------------------
+
+/// What a cluster's secrets belong to.
+std::string owner_of_secret(const std::string& instance_id, const std::string& scope,
+                            const std::string& name) {
+  return instance_id + "/" + scope + "/" + name;
+}
+
+json::value encode_secrets(const model::cluster& one, const std::string& instance_id,
+                           const keyring& keys, json::document& owner) {
+  json::value all{rapidjson::kObjectType};
+  for (const auto& secret : one.secrets) {
+    auto of = owner_of_secret(instance_id, one.scope, secret.name);
+    json::value object{rapidjson::kObjectType};
+    json::add(object, "current",
+              encode_credentials({secret.username, secret.password}, place_of(of, "current"), keys,
+                                 owner),
+              owner);
+    if (secret.next)
+      json::add(object, "next", encode_credentials(*secret.next, place_of(of, "next"), keys, owner),
+                owner);
+    all.AddMember(json::string(secret.name.text(), owner), object, owner.GetAllocator());
+  }
+  return all;
+}
+
+void decode_secrets(model::cluster& into, reader& in, const json::value& object,
+                    const std::string& instance_id, const keyring& keys) {
+  const auto* all = json::member(object, "secrets");
+  if (all == nullptr || !all->IsObject())
+    return in.refuse("secrets is missing or no object");
+  for (const auto& m : all->GetObject()) {
+    std::string name{m.name.GetString(), m.name.GetStringLength()};
+    auto of = owner_of_secret(instance_id, into.scope, name);
+    reader one{m.value};
+    into.set_secret(name, one.credentials("current", of, keys));
+    auto next = one.credentials("next", of, keys);
+    if (!next.username.empty())
+      std::ranges::find_if(into.secrets, [&](const auto& it) { return it.name == name; })->next =
+          std::move(next);
+    if (!one.why().empty())
+      in.refuse("secrets." + name + ": " + one.why());
+  }
+}
+
+json::value encode_cluster(const model::cluster& one, const std::string& instance_id,
+                           const keyring& keys, json::document& owner) {
+  json::value object{rapidjson::kObjectType};
+  if (!one.engine.empty())
+    json::add(object, "engine", one.engine.text(), owner);
+  json::add(object, "scope", one.scope, owner);
+  json::add(object, "nodes", encode_nodes(one.nodes, owner), owner);
+  json::add(object, "in_force", encode_settings(one.in_force, owner), owner);
+  if (one.taking_up)
+    json::add(object, "taking_up", encode_settings(*one.taking_up, owner), owner);
+  json::add(object, "switching_to", one.switching_to, owner);
+  json::add(object, "had_leader", one.had_leader, owner);
+  if (!one.follows.empty())
+    json::add(object, "follows", encode_list(one.follows, owner), owner);
+  json::add(object, "secrets", encode_secrets(one, instance_id, keys, owner), owner);
+  return object;
+}
+
+/// Nothing if there is none of that name.
+std::optional<model::cluster> decode_cluster(reader& of_record, const json::value& record,
+                                             const char* name, const std::string& instance_id,
+                                             const keyring& keys) {
+  const auto* object = json::member(record, name);
+  if (object == nullptr)
+    return std::nullopt;
+  reader in{*object};
+  model::cluster one;
+  if (in.why().empty()) {
+    one.engine = shared(json::string_member(*object, "engine"));
+    one.scope = in.text("scope");
+    one.nodes = decode_nodes(in, *object);
+    std::string wrong;
+    if (const auto* settings = json::member(*object, "in_force"))
+      one.in_force = decode_settings(*settings, wrong);
+    else
+      in.refuse("in_force is missing");
+    if (const auto* settings = json::member(*object, "taking_up"); settings && wrong.empty())
+      one.taking_up = decode_settings(*settings, wrong);
+    if (!wrong.empty())
+      in.refuse("settings: " + wrong);
+    one.switching_to = json::string_member(*object, "switching_to");
+    one.had_leader = in.flag("had_leader", false);
+    one.follows = decode_list(*object, "follows");
+    decode_secrets(one, in, *object, instance_id, keys);
+  }
+  if (!in.why().empty())
+    of_record.refuse(std::string{name} + ": " + in.why());
+  return one;
+}
+
+json::value encode_rebuild(const model::rebuild& one, json::document& owner) {
+  json::value object{rapidjson::kObjectType};
+  json::add(object, "id", one.id, owner);
+  json::add(object, "phase", model::text_of(one.phase), owner);
+  json::add(object, "requested_by", one.requested_by, owner);
+  json::add(object, "started_at", milliseconds(one.started_at), owner);
+  json::add(object, "deadline", milliseconds(one.deadline), owner);
+  if (one.halt_until)
+    json::add(object, "halt_until", milliseconds(*one.halt_until), owner);
+  json::add(object, "failed_cells", encode_texts(one.failed_cells, owner), owner);
+  json::add(object, "succeeded", one.succeeded, owner);
+  json::add(object, "outcome", one.outcome, owner);
+  return object;
+}
+
+model::rebuild decode_rebuild(const json::value& object, std::string& why) {
+  reader in{object};
+  model::rebuild one;
+  one.id = in.text("id");
+  one.phase = in.word("phase", model::rebuild_phases);
+  one.requested_by = json::string_member(object, "requested_by");
+  one.started_at = in.time("started_at");
+  one.deadline = in.time("deadline");
+  one.halt_until = in.time_if_any("halt_until");
+  one.failed_cells = decode_texts(object, "failed_cells");
+  one.succeeded = in.flag("succeeded", false);
+  one.outcome = json::string_member(object, "outcome");
+  why = in.why();
+  return one;
 }
 
 /// Parses an object's text and hands it to `read`, which says what is wrong.
@@ -521,12 +696,19 @@ std::string encode_record(const model::record& known, const keyring& keys) {
     json::add(out.owner, "taking_up", encode_settings(*known.living.taking_up, out.owner),
               out.owner);
   json::add(out.owner, "operation", encode_operation(known.current, out.owner), out.owner);
-  json::value nodes{rapidjson::kArrayType};
-  for (const auto& n : known.living.nodes)
-    nodes.PushBack(encode_node(n, out.owner), out.owner.GetAllocator());
-  json::add(out.owner, "nodes", std::move(nodes), out.owner);
+  json::add(out.owner, "nodes", encode_nodes(known.living.nodes, out.owner), out.owner);
   out.add("switching_to", known.living.switching_to);
   out.add("had_leader", known.living.had_leader);
+  if (!known.living.follows.empty())
+    json::add(out.owner, "follows", encode_list(known.living.follows, out.owner), out.owner);
+  if (known.last_scope > 1)
+    out.add("last_scope", known.last_scope);
+  for (auto [name, one] : {std::pair{"incoming", &known.incoming}, {"outgoing", &known.outgoing}})
+    if (*one)
+      json::add(out.owner, name, encode_cluster(**one, known.instance_id, keys, out.owner),
+                out.owner);
+  if (known.rebuilt)
+    json::add(out.owner, "rebuild", encode_rebuild(*known.rebuilt, out.owner), out.owner);
   add_ended(out, known.ended_bindings);
   out.add("write_id", known.write_id);
   add_unknown(out.owner, known.unknown, record_members, out.owner);
@@ -585,18 +767,18 @@ result<model::record> decode_record(std::string_view text, const keyring& keys) 
     else
       in.refuse("operation is missing");
     note("operation", why);
-    const auto* nodes = json::member(object, "nodes");
-    if (nodes == nullptr || !nodes->IsArray()) {
-      in.refuse("nodes is missing or no list");
-    } else {
-      for (const auto& n : nodes->GetArray()) {
-        std::string wrong;
-        known.living.nodes.push_back(decode_node(n, wrong));
-        note("nodes", wrong);
-      }
-    }
+    known.living.nodes = decode_nodes(in, object);
     known.living.switching_to = json::string_member(object, "switching_to");
     known.living.had_leader = in.flag("had_leader", false);
+    known.living.follows = decode_list(object, "follows");
+    if (json::member(object, "last_scope") != nullptr)
+      known.last_scope = in.number("last_scope");
+    known.incoming = decode_cluster(in, object, "incoming", known.instance_id, keys);
+    known.outgoing = decode_cluster(in, object, "outgoing", known.instance_id, keys);
+    why.clear();
+    if (const auto* one = json::member(object, "rebuild"))
+      known.rebuilt = decode_rebuild(*one, why);
+    note("rebuild", why);
     known.ended_bindings = read_ended(object);
     known.write_id = json::string_member(object, "write_id");
     known.unknown = unknown_in(object, record_members);

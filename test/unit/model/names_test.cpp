@@ -5,6 +5,7 @@
 #include <algorithm>
 
 using matriarch::model::name_of;
+using matriarch::model::name_of_scope;
 using matriarch::model::scope_of;
 
 namespace {
@@ -57,4 +58,17 @@ TEST_CASE("an instance's first scope is its name, and no later one is anybody's 
   auto hashed_name = name_of("a/b");
   CHECK(scope_of(hashed_name, 12) == hashed_name + "~12");
   CHECK(name_of(scope_of(hashed_name, 12)) != scope_of(hashed_name, 12));
+}
+
+TEST_CASE("a scope says whose it is") {
+  for (const std::string id : {"db", "a/b", "x.1", ""})
+    for (int n : {1, 2, 17}) {
+      CAPTURE(id);
+      CAPTURE(n);
+      CHECK(name_of_scope(scope_of(name_of(id), n)) == name_of(id));
+    }
+  CHECK(name_of_scope("of~another~make") == "of~another~make");
+  CHECK(name_of_scope("~1234567890123456789012345678901234567890")
+        == "~1234567890123456789012345678901234567890");
+  CHECK(name_of_scope("db~") == "db~");
 }

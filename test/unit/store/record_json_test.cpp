@@ -39,6 +39,23 @@ keyring keys_of(const std::string& digits) {
   return *read;
 }
 
+/// A cluster in which no field has its default.
+model::cluster other_cluster(const std::string& scope) {
+  model::cluster one;
+  one.engine = "another";
+  one.scope = scope;
+  one.nodes = {{"m1", "d", "service", "plan", "small", model::node_phase::started, std::nullopt}};
+  one.in_force = settings("1MB");
+  one.taking_up = settings("2MB");
+  one.switching_to = "m1";
+  one.had_leader = true;
+  one.follows = {"10.0.0.1:5432", "10.0.0.2:5432"};
+  one.set_secret(model::secret_name::superuser, {"super", "p7"});
+  one.set_secret(model::secret_name::etcd, {"scope-" + scope, "p8"});
+  one.secrets.front().next = model::credentials{"next", "p9"};
+  return one;
+}
+
 /// A record in which no field has its default.
 model::record full_record() {
   model::record r;
@@ -92,6 +109,20 @@ model::record full_record() {
   r.living.nodes[2].instead_of = {"a", "b"};
   r.living.switching_to = "n2";
   r.living.had_leader = true;
+  r.living.follows = {"10.0.0.9:5432"};
+  r.living.nodes[2].halted = true;
+  r.incoming = other_cluster("db~4");
+  r.outgoing = other_cluster("db~3");
+  r.last_scope = 4;
+  r.rebuilt = model::rebuild{"r1",
+                             model::rebuild_phase::halting,
+                             "an operator",
+                             moment,
+                             moment + 1h,
+                             moment + 1min,
+                             {{"c", "full"}},
+                             true,
+                             "a reason"};
   r.ended_bindings = {{"b/1", {moment, "op-b"}}, {"b2", {moment + 1h}}};
   r.write_id = "w";
   return r;
@@ -757,4 +788,37 @@ TEST_CASE("what was written before there were formats is read") {
   auto read = decode_record(json::text_of(document), no_keys);
   REQUIRE(read.ok());
   CHECK(*read == full_record());
+}
+
+// -- clusters beside the one that serves ------------------------------------------------------------
+
+TEST_CASE("a cluster beside the one that serves is sealed by its own place") {
+  auto keys = keys_of("1");
+  auto text = encode_record(full_record(), keys);
+  for (const char* password : {"p7", "p8", "p9"})
+    CHECK(text.find(password) == std::string::npos);
+  auto document = parsed(text);
+  document["outgoing"]["secrets"]["etcd"].CopyFrom(document["incoming"]["secrets"]["etcd"],
+                                                   document.GetAllocator());
+  CHECK_FALSE(decode_record(json::text_of(document), keys).ok());
+  CHECK(*decode_record(text, keys) == full_record());
+}
+
+TEST_CASE("what is wrong with a cluster beside the one that serves is said with its place") {
+  CHECK(error_after([](auto& d) { d["incoming"].RemoveMember("scope"); })
+        == "record: incoming: scope is missing or no string");
+  CHECK(error_after([](auto& d) { d["outgoing"]["nodes"].SetInt(1); })
+        == "record: outgoing: nodes is missing or no list");
+  CHECK(error_after([](auto& d) { d["incoming"]["secrets"].SetInt(1); })
+        == "record: incoming: secrets is missing or no object");
+  CHECK(error_after([](auto& d) { d["rebuild"]["phase"].SetString("dancing"); })
+        == "record: rebuild: phase has the unknown value \"dancing\"");
+}
+
+TEST_CASE("an instance that was never rebuilt is written as ever") {
+  model::record plain;
+  plain.instance_id = "i";
+  auto document = parsed(encode_record(plain, no_keys));
+  for (const char* name : {"incoming", "outgoing", "rebuild", "last_scope", "follows"})
+    CHECK(json::member(document, name) == nullptr);
 }

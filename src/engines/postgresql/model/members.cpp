@@ -29,12 +29,14 @@ result<model::member> member_in(std::string_view text) {
     return failure{"member: " + parsed.error()};
   if (!parsed->IsObject())
     return failure{"member: not a JSON object"};
-  return model::member{short_member(*parsed, "state", longest_state),
-                       short_member(*parsed, "api_url", longest_url),
-                       short_member(*parsed, "conn_url", longest_url),
-                       json::integer_member(*parsed, "timeline"),
-                       json::integer_member(*parsed, "xlog_location"),
-                       json::string_member(*parsed, "replication_state") == "streaming"};
+  model::member one{short_member(*parsed, "state", longest_state),
+                    short_member(*parsed, "api_url", longest_url),
+                    short_member(*parsed, "conn_url", longest_url),
+                    json::integer_member(*parsed, "timeline"),
+                    json::integer_member(*parsed, "xlog_location"),
+                    json::string_member(*parsed, "replication_state") == "streaming"};
+  one.leads_standbys = json::string_member(*parsed, "role") == "standby_leader";
+  return one;
 }
 
 std::set<std::string> standbys_in(std::string_view text) {
