@@ -59,10 +59,9 @@ std::string why_it_stays(const cluster_look& look, const node& n, bool had_leade
 std::string words_for(const cluster_look& look, const node& n, const cluster_goal& goal,
                       bool had_leader) {
   const auto place = n.node_id + " on cell " + n.cell;
-  if (n.phase == node_phase::removing)
-    return n.failing.empty() ? ""
-                             : "node " + n.node_id + " is removed from cell " + n.cell
-                                   + why_it_stays(look, n, had_leader);
+  if (n.phase == node_phase::removing && !n.failing.empty())
+    return "node " + n.node_id + " is removed from cell " + n.cell
+           + why_it_stays(look, n, had_leader);
   if (!n.failing.empty())
     return "replacing node " + place + ": " + n.failing;
   if (auto trouble = look.trouble_with(n); !trouble.empty())

@@ -229,3 +229,21 @@ TEST_CASE("a provision that no router serves fails in time, and says why") {
   REQUIRE(d.write);
   CHECK(contains(d.write->current.failing_because, "no router is there"));
 }
+
+TEST_CASE("an operation that runs out of time says that it waits for routers, or for a replica") {
+  auto known = provisioned(operation_type::update);
+  auto c = around(with({}));
+  c.now = known.current.deadline;
+  auto why = [&] {
+    auto d = decide(known, c);
+    REQUIRE(d.write);
+    return d.write->current.description;
+  };
+  CHECK(why().find("no router is there") != std::string::npos);
+  c.routing.reset();
+  known.desired.node_count = 2;
+  known.living.nodes.push_back(
+      {"n2", "b", "service", "plan", "", node_phase::started, std::nullopt});
+  c.living.seen.members["n2"].state = "running";
+  CHECK(why().find("waiting for n2 to stream") != std::string::npos);
+}
