@@ -14,11 +14,14 @@ namespace matriarch::store {
 
 /// What this release writes, and the highest `min_reader` that it reads.
 extern const int own_format;
-/// What a reader has to know to use what this release writes.
+/// What a reader has to know to use what this release writes, as a rule.
 extern const int own_min_reader;
+/// The format that knows clusters beside the one that serves, and nodes that are stopped and kept. A broker
+/// that does not would leave them as they are for ever, or remove an instance and leave them running.
+inline constexpr int rebuilding_format = 2;
 
 /// Adds the two to a value that is complete but for them.
-void add_format(json::document& value);
+void add_format(json::document& value, int min_reader = own_min_reader);
 
 /// Why this release must not use a value: what a later one has written may mean what this one would take
 /// for something else. Nothing if it may.

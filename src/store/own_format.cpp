@@ -3,12 +3,12 @@
 
 namespace matriarch::store {
 
-const int own_format = 1;
+const int own_format = 2;
 const int own_min_reader = 1;
 
-void add_format(json::document& value) {
+void add_format(json::document& value, int min_reader) {
   json::add(value, "format", own_format, value);
-  json::add(value, "min_reader", own_min_reader, value);
+  json::add(value, "min_reader", min_reader, value);
 }
 
 } // namespace matriarch::store

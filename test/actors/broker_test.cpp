@@ -174,7 +174,7 @@ TEST_CASE("routers may read which fleet it is, also of one that an earlier relea
 
 TEST_CASE("a broker writes down which format the fleet has, and never a lower one") {
   stage here;
-  CHECK(here.outside.etcd.value(keys::format) == R"({"format":1,"min_reader":1})");
+  CHECK(here.outside.etcd.value(keys::format) == R"({"format":2,"min_reader":1})");
   here.brokers.clear();
   const std::string higher = R"({"format":7,"min_reader":1})";
   here.outside.etcd.put(keys::format, higher);
@@ -189,7 +189,7 @@ TEST_CASE("a broker below the fleet's min_reader serves reads and never acts") {
   REQUIRE(make(here, "db"));
   here.brokers.clear();
   here.pass(30s);
-  here.outside.etcd.put(keys::format, R"({"format":2,"min_reader":2})");
+  here.outside.etcd.put(keys::format, R"({"format":3,"min_reader":3})");
   here.brokers.push_back(std::make_unique<simulated_broker>(here.outside));
   here.pass(60s);
   CHECK_FALSE(here.broker().active());
@@ -218,7 +218,7 @@ TEST_CASE("a broker that cannot tell the fleet's format does not act, and leaves
 }
 
 TEST_CASE("a broker that learns of a later format while it takes over does not act") {
-  const std::string later = R"({"format":2,"min_reader":2})";
+  const std::string later = R"({"format":3,"min_reader":3})";
   int learnt = 0;
   bool wrote = false; // its own format, after which it acts
   for (int message = 1; !wrote && message < 1000; ++message) {

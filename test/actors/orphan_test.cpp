@@ -271,7 +271,7 @@ TEST_CASE("tombstones are cleared after a week, and graves when their cell has s
 
 TEST_CASE("tombstones and graves that are for brokers of a later release are left as they are") {
   stage here;
-  const std::string more = R"(,"format":2,"min_reader":2})";
+  const std::string more = R"(,"format":3,"min_reader":3})";
   auto now = here.outside.now();
   auto grave = R"({"scope":"db","buried_at":)" + std::to_string(now.time_since_epoch().count() / 2);
   auto tombstone = R"({"instance_id":"old","operation_id":"op","removed_at":1)";

@@ -41,7 +41,7 @@ std::vector<std::string> unreadable(const std::string& record) {
   return {record.substr(0, record.size() / 2),
           "",
           "[]",
-          with(R"("format":2,"min_reader":2)"),
+          with(R"("format":3,"min_reader":3)"),
           with(R"("format":1,"min_reader":"1")"),
           with(R"("format":1,"min_reader":1,"scope":"another")")};
 }

@@ -48,14 +48,14 @@ void add_below(json::value& object, json::document& owner) {
 
 } // namespace
 
-const int own_format = 2;
+const int own_format = 3;
 const int own_min_reader = 1;
 
-void add_format(json::document& value) {
+void add_format(json::document& value, int min_reader) {
   add_below(value, value);
   add_own(value, value);
   json::add(value, "format", own_format, value);
-  json::add(value, "min_reader", own_min_reader, value);
+  json::add(value, "min_reader", min_reader, value);
 }
 
 } // namespace matriarch::store

@@ -80,8 +80,8 @@ def turns(platform):
     first = set(platform.nodes_of("skewed"))
     must_have_marks(platform, first)
     true(has_mark(platform.record("skewed")["operation"]), "the next release does not mark its operations")
-    equal(formats_of(platform.record("skewed"), binding_of(platform)), {(2, 1)}, "what the next release writes")
-    equal(formats_of(*[file_of(platform, node) for node in first]), {(1, 1)}, "what this release's agents write")
+    equal(formats_of(platform.record("skewed"), binding_of(platform)), {(3, 1)}, "what the next release writes")
+    equal(formats_of(*[file_of(platform, node) for node in first]), {(2, 1)}, "what this release's agents write")
 
     agents_of(platform, NEXT)
     broker_of(platform, MATRIARCH)
@@ -89,8 +89,8 @@ def turns(platform):
     platform.wait_operation("skewed").must_succeed()
     must_have_marks(platform, first)
     true(not has_mark(platform.record("skewed")["operation"]), "the mark is one operation's, and another one has it")
-    equal(formats_of(platform.record("skewed")), {(1, 1)}, "what this release's broker writes")
-    equal(json.loads(platform.keys(FORMAT_KEY)[FORMAT_KEY]), {"format": 2, "min_reader": 1}, "the fleet's format")
+    equal(formats_of(platform.record("skewed")), {(2, 1)}, "what this release's broker writes")
+    equal(json.loads(platform.keys(FORMAT_KEY)[FORMAT_KEY]), {"format": 3, "min_reader": 1}, "the fleet's format")
     [last] = set(platform.nodes_of("skewed")) - first
     true(has_mark(file_of(platform, last)), "the next release's agent does not mark its files")
     restart_nodes(platform, 3)
@@ -101,7 +101,7 @@ def turns(platform):
     restart_nodes(platform, 3)
     for node in platform.nodes_of("skewed"):
         kept = file_of(platform, node)
-        equal(formats_of(kept), {(1, 1)}, "what this release's agents write")
+        equal(formats_of(kept), {(2, 1)}, "what this release's agents write")
         true(has_mark(kept), f"the file of node {node} lost what a later release wrote")
         true(not has_mark(kept["process"]), "the mark is one process's, and another one has it")
 
@@ -118,13 +118,13 @@ def too_old(platform):
     if not platform.record("skewed"):
         platform.create("skewed")
     platform.stop_broker()
-    platform.put_key(FORMAT_KEY, json.dumps({"format": 2, "min_reader": 2}))
+    platform.put_key(FORMAT_KEY, json.dumps({"format": 3, "min_reader": 3}))
     try:
         must_not_act(platform)
     finally:
-        platform.put_key(FORMAT_KEY, json.dumps({"format": 2, "min_reader": 1}))
+        platform.put_key(FORMAT_KEY, json.dumps({"format": 3, "min_reader": 1}))
     platform.wait_broker_acts()
-    equal(json.loads(platform.keys(FORMAT_KEY)[FORMAT_KEY])["format"], 2, "the fleet's format")
+    equal(json.loads(platform.keys(FORMAT_KEY)[FORMAT_KEY])["format"], 3, "the fleet's format")
 
 
 def must_not_act(platform):

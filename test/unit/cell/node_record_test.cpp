@@ -204,7 +204,7 @@ TEST_CASE("a record that a later agent wrote for its own readers alone is refuse
   auto text = text_of(node_record{*request, {"127.77.1.3", 5432, 8008}, {}, fencing::none});
   auto at = text.find("\"min_reader\":1");
   REQUIRE(at != std::string::npos);
-  text.replace(at, std::string{"\"min_reader\":1"}.size(), "\"min_reader\":2");
+  text.replace(at, std::string{"\"min_reader\":1"}.size(), "\"min_reader\":3");
   auto read = parse_node_record(text, rules);
   REQUIRE_FALSE(read.ok());
   CHECK(read.error().find("a later release has written it") == 0);

@@ -771,11 +771,11 @@ TEST_CASE("what the fleet's values have says whether this release may act") {
   auto why_not = [](const char* fleet) { return why_not_to_act(fleet).value_or("it may"); };
   CHECK(why_not("") == "it may");
   CHECK(why_not(R"({"format":7,"min_reader":1})") == "it may");
-  CHECK(why_not(R"({"format":7,"min_reader":2})").find("a later release has written it") == 0);
+  CHECK(why_not(R"({"format":7,"min_reader":3})").find("a later release has written it") == 0);
   CHECK(why_not(R"({"format":7,"min_reader":"2"})") == "min_reader is no whole number");
   for (const char* damaged : {"{", "7", R"({"min_reader":2,"min_reader":1})"})
     CHECK(why_not(damaged).find("it is damaged") == 0);
-  CHECK(fleet_format_after("") == R"({"format":1,"min_reader":1})");
+  CHECK(fleet_format_after("") == R"({"format":2,"min_reader":1})");
   CHECK_FALSE(fleet_format_after(R"({"format":7,"min_reader":1})"));
   INFO("never a lower one");
   CHECK(fleet_format_after(R"({"format":7})") == R"({"format":7,"min_reader":1})");
