@@ -141,8 +141,8 @@ void api::serve(const http::request& asked, const reply& to) {
   if (path.size() == 2 && path[0] == "v2" && path[1] == cell_.engine().name())
     return judge_settings(asked, to);
   if (path.size() < 2 || path.size() > 4 || path[0] != "v2" || path[1] != "service_instances"
-      || (path.size() == 4 && path[3] != "key" && path[3] != "certificate"
-          && path[3] != "sessions"))
+      || (path.size() == 4 && path[3] != "key" && path[3] != "certificate" && path[3] != "sessions"
+          && path[3] != "halted"))
     return to->send(answer(404, "there is nothing here; see GET /healthz and "
                                 "GET /v2/service_instances"));
   if (path.size() == 2) {
@@ -153,9 +153,11 @@ void api::serve(const http::request& asked, const reply& to) {
   if (path.size() == 4) {
     if (asked.verb != method::put)
       return to->send(answer(405, "a node's key is made, its certificate handed over, and its "
-                                  "sessions are ended, by PUT"));
+                                  "sessions are ended, and it is stopped, by PUT"));
     if (path[3] == "sessions")
       return end_sessions(path[2], asked, to);
+    if (path[3] == "halted")
+      return halt(path[2], asked, to);
     return path[3] == "key" ? make_key(path[2], asked, to) : take_certificate(path[2], asked, to);
   }
   if (asked.verb == method::put)
@@ -201,6 +203,7 @@ http::response api::health() const {
   if (refused)
     json::add(body, "guard", engine.why_refused(), body);
   json::add(body, wire::api_tls, true, body); // earlier agents cannot do it
+  json::add(body, wire::halts, true, body);   // nor that
   json::add(body, "isolation", can.isolation, body);
   if (auto version = engine.version(); !version.empty())
     json::add(body, engine.name(), version, body);
@@ -313,6 +316,9 @@ void api::provision_again(const node_ptr& known, const node_request& wanted,
   if (cell_.memory().note(claim))
     if (auto error = cell_.save_memory())
       return to->send(answer(500, *error));
+  if (auto why_not = known->resume())
+    return to->send(answer(503, fmt::format("the node {} does not run again yet: {}; ask again",
+                                            known->id(), *why_not)));
   known->launch_now();
   to->send(whereabouts(200, *known));
 }
@@ -358,6 +364,38 @@ void api::deprovision(const std::string& node_id, const http::request& asked, co
                       : answer(503, fmt::format("the node {} is not gone yet: {}; the removal goes "
                                                 "on, ask again",
                                                 node_id, *not_yet)));
+  });
+}
+
+/// Stops a node for as long as nobody asks for it again, and says how far its data is.
+void api::halt(const std::string& node_id, const http::request& asked, const reply& to) {
+  auto claim = claim_of(asked);
+  if (!claim)
+    return to->send(answer(400, claim.error()));
+  auto which = cell_.find(node_id);
+  if (!which)
+    return to->send(answer(410, fmt::format("there is no node {} here", node_id)));
+  const auto& scope = which->what().record.request.scope;
+  if (!claim->scope.empty() && claim->scope != scope)
+    return to->send(answer(
+        400, fmt::format("the node {} belongs to {}, not to {}", node_id, scope, claim->scope)));
+  claim->scope = scope;
+  if (auto refusal = cell_.memory().refusal_of(*claim))
+    return to->send(answer(412, *refusal, "StaleRequest"));
+  if (cell_.memory().note(*claim))
+    if (auto error = cell_.save_memory())
+      return to->send(answer(500, *error));
+  which->halt([to, node_id](const result<model::data_at_stop>& data) {
+    if (!data)
+      return to->send(answer(
+          503, fmt::format("the node {} has not stopped: {}; ask again", node_id, data.error())));
+    json::document body;
+    body.SetObject();
+    json::add(body, "halted", true, body);
+    json::add(body, "position", data->position, body);
+    json::add(body, "history", data->history, body);
+    json::add(body, "led", data->led, body);
+    to->send(answer_of(body));
   });
 }
 

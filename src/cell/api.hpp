@@ -32,6 +32,7 @@ private:
   void provision_again(const node_ptr& known, const node_request& wanted,
                        const fencing_claim& claim, const reply& to);
   void deprovision(const std::string& node_id, const http::request& asked, const reply& to);
+  void halt(const std::string& node_id, const http::request& asked, const reply& to);
   void end_sessions(const std::string& node_id, const http::request& asked, const reply& to);
   void make_key(const std::string& node_id, const http::request& asked, const reply& to);
   void take_certificate(const std::string& node_id, const http::request& asked, const reply& to);

@@ -39,6 +39,8 @@ constexpr seconds clean_stop{20};
 constexpr milliseconds signal_pause{1'000};
 // Brokers wait 30 seconds for an answer.
 constexpr seconds longest_answer{28};
+// To be told that it has stopped they wait 20, and ask once more.
+constexpr seconds longest_halt_answer{18};
 // A directory that cannot be removed, say on a failing disk, is tried again at a calm pace.
 constexpr seconds removal_pause{2};
 // Twice this for each node: the log and the one before it.
@@ -64,6 +66,10 @@ std::string_view node::word() const {
     return "running";
   case state::restarting:
     return "restarting";
+  case state::halting:
+    return "halting";
+  case state::halted:
+    return "halted";
   case state::stopping:
     break;
   }
@@ -118,7 +124,9 @@ void node::adopt() {
     }
     spdlog::info("node {} of {} found {}", id(), state_.record.request.scope,
                  life.alive ? "running" : "ended");
-    if (life.alive && is_ == state::restarting)
+    if (state_.record.halted)
+      begin_halt(); // the earlier agent may have ended before it had stopped
+    else if (life.alive && is_ == state::restarting)
       is_ = state::starting;
   }));
 }
@@ -129,6 +137,8 @@ void node::launch_now() {
 }
 
 void node::launch() {
+  if (!is_wanted())
+    return;
   // Not even one that ran here before: it would lead as if nobody had led since.
   if (with_.engine.ready() != readiness::ready) {
     is_ = state::restarting;
@@ -144,7 +154,7 @@ void node::launch() {
   // Nothing of an earlier start may still write into the data directory.
   with_.driver.destroy(state_.place(), life_.guard([this](std::size_t left) {
     busy_ = false;
-    if (is_ == state::stopping)
+    if (!is_wanted())
       return;
     if (left == 0)
       return start();
@@ -171,7 +181,7 @@ void node::start() {
   with_.driver.start(
       state_.place(), engine_->command(), record, life_.guard([this](const result<node_run>& run) {
         busy_ = false;
-        if (is_ == state::stopping)
+        if (!is_wanted())
           return;
         if (!run)
           return fail(run.error());
@@ -182,11 +192,14 @@ void node::start() {
 }
 
 void node::fail(const std::string& why) {
+  if (!is_wanted())
+    return;
   spdlog::error("node {} cannot be started: {}", id(), why);
   ended();
 }
 
 void node::ended() {
+  ends_first_ = false;
   auto lived = std::chrono::duration_cast<milliseconds>(clock::now() - started_at_);
   auto pause = pause_.next(lived);
   is_ = state::restarting;
@@ -198,6 +211,10 @@ void node::ended() {
 void node::look_after() {
   if (is_ == state::stopping)
     return go_on_stopping();
+  if (is_ == state::halting)
+    return go_on_halting();
+  if (is_ == state::halted)
+    return;
   if (busy_)
     return;
   if (is_ == state::restarting) {
@@ -208,7 +225,7 @@ void node::look_after() {
   busy_ = true;
   with_.driver.alive(state_.place(), life_.guard([this](const node_life& life) {
     busy_ = false;
-    if (is_ == state::stopping)
+    if (!is_wanted())
       return;
     if (life.alive)
       return found_alive();
@@ -343,6 +360,100 @@ void node::go_on_keeping_out() {
   keep_out_until_ = {};
 }
 
+// -- stopped, and kept ------------------------------------------------------------------------------
+
+void node::halt(halted_function then) {
+  if (is_ == state::stopping)
+    return then(failure{"it is being removed"});
+  if (!std::exchange(state_.record.halted, true))
+    if (auto error = save()) {
+      state_.record.halted = false;
+      return then(failure{*error});
+    }
+  halt_waiters_.push_back({std::move(then), clock::now() + longest_halt_answer});
+  if (is_ == state::halted)
+    return tell_halted();
+  if (is_ != state::halting)
+    begin_halt();
+}
+
+void node::begin_halt() {
+  spdlog::info("node {} is being stopped", id());
+  is_ = state::halting;
+  told_to_end_ = ends_first_ = false;
+  signal_at_ = clock::now();
+  with_.announcer.remove(registrar_key(), [] {});
+  go_on_halting();
+}
+
+/// It is never killed: what it would lose by that is what its stop is for.
+void node::go_on_halting() {
+  auto now = clock::now();
+  if (!busy_) {
+    busy_ = true;
+    with_.driver.alive(state_.place(), life_.guard([this](const node_life& life) {
+      busy_ = false;
+      if (is_ != state::halting)
+        return;
+      if (life.alive) {
+        if (clock::now() >= signal_at_) {
+          signal_at_ = clock::now() + signal_pause;
+          told_to_end_ = true;
+          with_.driver.stop(state_.place());
+        }
+        return;
+      }
+      busy_ = true;
+      with_.driver.destroy(state_.place(), life_.guard([this](std::size_t left) {
+        busy_ = false;
+        if (left > 0 || is_ != state::halting)
+          return; // looks again at the next tick, until none is left
+        is_ = state::halted;
+        spdlog::info("node {} has stopped", id());
+        tell_halted();
+      }));
+    }));
+  }
+  std::erase_if(halt_waiters_, [&](const halt_waiter& waiting) {
+    if (now < waiting.until)
+      return false;
+    waiting.then(failure{"its processes are still ending"});
+    return true;
+  });
+}
+
+void node::refuse_halt_waiters(const char* why) {
+  for (const auto& waiting : std::exchange(halt_waiters_, {}))
+    waiting.then(failure{why});
+}
+
+void node::tell_halted() {
+  const auto data = engine_->at_stop();
+  for (const auto& waiting : std::exchange(halt_waiters_, {}))
+    waiting.then(data);
+}
+
+std::optional<std::string> node::resume() {
+  if (is_ == state::stopping)
+    return std::nullopt;
+  if (state_.record.halted) {
+    state_.record.halted = false;
+    if (auto error = save()) {
+      state_.record.halted = true;
+      return error;
+    }
+    spdlog::info("node {} runs again", id());
+    refuse_halt_waiters("it was asked for again meanwhile");
+    // A first process that was told to end is waited for, and started again like any that ended.
+    ends_first_ = is_ == state::halting && told_to_end_;
+    is_ = is_ == state::halted ? state::restarting : state::starting;
+    restart_at_ = clock::now();
+  }
+  if (ends_first_)
+    return "its processes are still ending";
+  return std::nullopt;
+}
+
 // -- removal --------------------------------------------------------------------------------------
 
 void node::remove(removed_function then) {
@@ -352,6 +463,7 @@ void node::remove(removed_function then) {
 }
 
 void node::remove() {
+  refuse_halt_waiters("it is being removed");
   spdlog::info("node {} is being removed", id());
   is_ = state::stopping;
   kill_at_ = clock::now() + clean_stop;

@@ -43,6 +43,8 @@ public:
     starting,   ///< its first process runs
     running,    ///< and serves
     restarting, ///< its processes ended; they are started again after a pause
+    halting,    ///< being stopped, to be kept
+    halted,     ///< stopped, until it is resumed
     stopping,   ///< being removed
   };
 
@@ -62,6 +64,13 @@ public:
   void adopt();
   /// Starts it.
   void launch();
+  /// Called with how far its data is once it has stopped, or with what is still waited for, if that takes
+  /// too long.
+  using halted_function = std::function<void(const result<model::data_at_stop>&)>;
+  /// Stops it cleanly, and keeps it stopped, also if this agent ends.
+  void halt(halted_function then);
+  /// Lets it run again after that. What it says is why it does not yet.
+  [[nodiscard]] std::optional<std::string> resume();
   /// Does not wait for the end of a pause.
   void launch_now();
   /// What has to be done now: called some times a second.
@@ -91,6 +100,11 @@ private:
     removed_function then;
     clock::time_point until;
   };
+  /// Somebody who waits for its stop.
+  struct halt_waiter {
+    halted_function then;
+    clock::time_point until;
+  };
 
   [[nodiscard]] base::owner nodes_own() const;
   [[nodiscard]] std::string registrar_key() const;
@@ -102,6 +116,14 @@ private:
   void probed(const node_answer& answer);
   void kill_if_replaced();
   void go_on_keeping_out();
+  /// Whether it is to run.
+  [[nodiscard]] bool is_wanted() const {
+    return is_ != state::stopping && is_ != state::halting && is_ != state::halted;
+  }
+  void begin_halt();
+  void go_on_halting();
+  void tell_halted();
+  void refuse_halt_waiters(const char* why);
   void go_on_stopping();
   void signal_to_stop();
   void clear_away();
@@ -137,6 +159,10 @@ private:
   bool files_gone_ = false;
   bool key_gone_ = false;
   std::vector<waiter> waiters_;
+  std::vector<halt_waiter> halt_waiters_;
+  bool told_to_end_ = false; ///< by the halt that is under way
+  bool ends_first_ =
+      false; ///< it runs again once its first process, which was told to end, has ended
   store::lifetime life_;
 };
 

@@ -14,6 +14,7 @@
 #include "cell/cell_config.hpp"
 #include "cell/node_driver.hpp"
 #include "cell/node_state.hpp"
+#include "model/data_position.hpp"
 
 /// What an engine's nodes need of a cell, and what a cell has to know of them. Everything is called on
 /// the event loop's thread unless it says otherwise.
@@ -54,6 +55,10 @@ public:
     bool api = false;
   };
   [[nodiscard]] virtual certified shows() const = 0;
+
+  /// What there is to say of the data of a node that has stopped; or why nothing is, for instance because
+  /// it did not stop cleanly.
+  [[nodiscard]] virtual result<model::data_at_stop> at_stop() const = 0;
 
   /// Lets nobody in any more who comes as one of these.
   [[nodiscard]] virtual std::optional<std::string> refuse(const std::set<std::string>& roles) = 0;

@@ -77,7 +77,7 @@ private:
   store::known_members process_{{"pid", "start_time", "boot_id"}};
   store::known_members file_{{"node_id", "service_id", "plan_id", "organization_guid", "space_guid",
                               "parameters", "host", "port", "api_port", "fencing", "isolated",
-                              wire::api_tls, "process", "format", "min_reader"},
+                              "halted", wire::api_tls, "process", "format", "min_reader"},
                              {{"parameters", &parameters_}, {"process", &process_, "start_time"}}};
 };
 
@@ -178,6 +178,8 @@ std::string text_of(const node_record& node) {
   json::add(all, "api_port", node.where.api_port, all);
   json::add(all, "fencing", name_of(node.kept_by), all);
   json::add(all, "isolated", node.isolated, all);
+  if (node.halted)
+    json::add(all, "halted", true, all);
   json::add(all, wire::api_tls, node.api_tls, all);
   if (node.process) {
     json::value process{rapidjson::kObjectType};
@@ -187,7 +189,8 @@ std::string text_of(const node_record& node) {
     json::add(all, "process", std::move(process), all);
   }
   store::add_unknown(all, node.unknown, file_members{{}}.all(), all);
-  store::add_format(all);
+  // An agent that does not know of halted nodes would start them.
+  store::add_format(all, node.halted ? store::rebuilding_format : store::own_min_reader);
   return json::text_of(all);
 }
 
@@ -219,6 +222,7 @@ result<node_record> parse_node_record(std::string_view text, const request_rules
     return flag && flag->IsBool() && flag->GetBool();
   };
   node.isolated = is_set("isolated");
+  node.halted = is_set("halted");
   node.api_tls = is_set(wire::api_tls);
   if (const auto* process = json::member(*parsed, "process"); process && process->IsObject())
     node.process = base::process_identity{

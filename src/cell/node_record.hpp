@@ -79,6 +79,8 @@ struct node_record {
   fencing kept_by = fencing::none;
   /// Whether that process sees no other node's files.
   bool isolated = false;
+  /// Whether it was stopped, and is to stay so until it is asked for again.
+  bool halted = false;
   /// Whether its own API shall speak TLS, as the broker has said, once it has a certificate of the
   /// fleet's authority. Never taken back.
   bool api_tls = false;

@@ -14,6 +14,7 @@
 #include "base/files.hpp"
 #include "base/json.hpp"
 #include "engines/postgresql/cell/backends.hpp"
+#include "engines/postgresql/cell/control_file.hpp"
 #include "engines/postgresql/cell/guard_check.hpp"
 #include "engines/postgresql/cell/settings.hpp"
 #include "store/etcd_access.hpp"
@@ -303,6 +304,15 @@ void postgresql_node::ask_successor(
                    return then(std::nullopt);
                  then(read.found[0].value);
                }));
+}
+
+result<model::data_at_stop> postgresql_node::at_stop() const {
+  auto text = base::read_file(paths_.data + "/global/pg_control", cell::longest_file_of_node);
+  if (!text)
+    return failure{text.error()};
+  if (!*text)
+    return failure{"it has no data yet"};
+  return data_in_control_file(**text);
 }
 
 // -- who may get in -------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ public:
   [[nodiscard]] certified shows() const override;
   [[nodiscard]] std::optional<std::string> refuse(const std::set<std::string>& roles) override;
   void end_sessions(const std::set<std::string>& roles) override;
+  [[nodiscard]] result<model::data_at_stop> at_stop() const override;
 
 private:
   [[nodiscard]] base::owner nodes_own() const;
