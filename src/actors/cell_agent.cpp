@@ -63,6 +63,9 @@ public:
         [this](const removal_order& order) {
           return enqueue({removal_request(cell_, order), judge_removal});
         },
+        [this](const halt_order& order) {
+          return enqueue({halt_request(cell_, order), judge_halt});
+        },
         [this](const orphan_order& order) {
           return enqueue({orphan_request(cell_, order), judge_removal});
         },

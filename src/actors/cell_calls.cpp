@@ -16,6 +16,9 @@ using namespace std::chrono_literals;
 // A cell starts a node at once and removes it within 30 s, its clean end included.
 constexpr std::chrono::milliseconds start_time = model::start_timeout;
 constexpr std::chrono::milliseconds removal_time = 40s;
+// A clean stop is the end of a checkpoint. One that takes longer goes on at the cell, and is asked for
+// once more: clients wait meanwhile, and an answer may have been lost.
+constexpr std::chrono::milliseconds halt_time = 20s;
 constexpr std::size_t longest_quote = 300;
 
 bool is_set(const json::value& object, std::string_view name) {
@@ -105,6 +108,14 @@ base::outgoing removal_request(const cell_settings& cell, const removal_order& o
   return what;
 }
 
+base::outgoing halt_request(const cell_settings& cell, const halt_order& order) {
+  auto what = node_request(cell, "PUT", order.node_id, "/halted", order.scope, order.fleet);
+  what.headers.emplace_back("X-Matriarch-Revision", std::to_string(order.at));
+  what.timeout = halt_time;
+  what.body = "{}";
+  return what;
+}
+
 base::outgoing orphan_request(const cell_settings& cell, const orphan_order& order) {
   return removal_of(cell, order.node, order.fleet);
 }
@@ -138,6 +149,21 @@ cell_answer judge_start(const base::outcome& came) {
   return {kind::unknown, description_in(came)};
 }
 
+cell_answer judge_halt(const base::outcome& came) {
+  using kind = cell_answer::kind;
+  if (came.status == 0)
+    return no_answer(came);
+  auto body = json::parse(came.body);
+  if (came.status != 200 || !body.ok() || !body->IsObject())
+    return {kind::refused, description_in(came)};
+  cell_answer halted{kind::done};
+  halted.data = {json::integer_member(*body, "position"), json::integer_member(*body, "history"),
+                 is_set(*body, "led")};
+  if (halted.data.position <= 0)
+    return {kind::refused, "it does not say how far the node was"};
+  return halted;
+}
+
 cell_answer judge_removal(const base::outcome& came) {
   using kind = cell_answer::kind;
   if (came.status == 0)
@@ -157,6 +183,7 @@ cell_health health_in(const std::string& guid, const base::outcome& came, std::s
     seen.capacity = static_cast<int>(json::integer_member(*parsed, "capacity"));
     seen.fencing = json::string_member(*parsed, "fencing");
     seen.control_tls = is_set(*parsed, "patroni_tls");
+    seen.halts = is_set(*parsed, "halts");
     if (!engine.empty())
       seen.engine_version = json::string_member(*parsed, engine);
   }

@@ -18,6 +18,7 @@ namespace matriarch::actors {
                                           const std::string& scope, const std::string& fleet);
 [[nodiscard]] base::outgoing start_request(const cell_settings& cell, const start_order& order);
 [[nodiscard]] base::outgoing removal_request(const cell_settings& cell, const removal_order& order);
+[[nodiscard]] base::outgoing halt_request(const cell_settings& cell, const halt_order& order);
 [[nodiscard]] base::outgoing orphan_request(const cell_settings& cell, const orphan_order& order);
 
 /// What a cell has said instead of yes, in words.
@@ -25,6 +26,8 @@ namespace matriarch::actors {
 /// Of a request that got no answer. Tenants are told without the address that the outcome names.
 [[nodiscard]] cell_answer no_answer(const base::outcome& came);
 [[nodiscard]] cell_answer judge_start(const base::outcome& came);
+/// A node has stopped only if its cell says how far it was.
+[[nodiscard]] cell_answer judge_halt(const base::outcome& came);
 [[nodiscard]] cell_answer judge_removal(const base::outcome& came);
 
 /// A cell of another make need not have /healthz: any answer below 500 says that it is there.

@@ -77,6 +77,7 @@ public:
     return {
         [this](start_order& order) { return pass_on(order); },
         [this](removal_order& order) { return pass_on(order); },
+        [this](halt_order& order) { return pass_on(order); },
         [this](orphan_order& order) { return pass_on(order); },
         [this](const sessions_order& order) {
           if (auto found = agents_.find(order.cell); found != agents_.end())
@@ -175,6 +176,7 @@ private:
       view.capacity = seen.capacity;
       view.fencing = seen.fencing.empty() ? "unknown" : seen.fencing;
       view.control_tls = seen.control_tls;
+      view.halts = seen.halts;
     }
     view.engine_version = seen.engine_version;
     view.plan_faults = seen.plan_faults;

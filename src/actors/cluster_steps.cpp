@@ -31,6 +31,12 @@ constexpr caf::timespan order_patience = 120s;
 constexpr caf::timespan lag_pause = 250ms;
 constexpr caf::timespan longest_lag_pause = 2s;
 constexpr int most_same_answers = 20; // 5 s; a replica that starts streams within two
+// Clients cannot write while the last positions are asked for.
+constexpr caf::timespan position_pause = 50ms;
+constexpr caf::timespan longest_position_pause =
+    1s; // one that stands still is asked for less often
+// Above the 60 s that an engine allows itself.
+constexpr caf::timespan flush_patience = 75s;
 constexpr caf::timespan write_retry_pause = 500ms;
 constexpr caf::timespan removal_retry_pause = 2s;
 constexpr caf::timespan switchover_retry_pause = 2s;
@@ -77,6 +83,31 @@ void cluster_steps::forget_node(const std::string& node_id) {
   here_->registered.erase(node_id);
   here_->lag.erase(node_id);
   here_->settings.erase(node_id);
+  here_->halted.erase(node_id);
+  here_->failed_halts.erase(node_id);
+  here_->resumed.erase(node_id);
+  here_->replayed.erase(node_id);
+}
+
+void cluster_steps::forget_confirmations() {
+  here_->halted.clear();
+  here_->failed_halts.clear();
+  here_->resumed.clear();
+  here_->replayed.clear();
+  here_->follows.reset();
+  here_->retains_for.reset();
+  here_->flushed.reset();
+}
+
+void cluster_steps::forget_old_halts() {
+  auto is_over = [this](const auto& one) {
+    const auto* n = known() == nullptr ? nullptr : known()->find_node(one);
+    return n == nullptr || !n->halted;
+  };
+  auto is_over_of = [&](const auto& one) { return is_over(one.first); };
+  erase_if(here_->halted, is_over_of);
+  erase_if(here_->failed_halts, is_over_of);
+  erase_if(here_->resumed, is_over);
 }
 
 // -- nodes ----------------------------------------------------------------------------------------
@@ -111,6 +142,16 @@ void cluster_steps::perform_one(const model::add_nodes& step) {
           });
 }
 
+start_order cluster_steps::start_of(const model::node& which) const {
+  return {which.cell,
+          which.node_id,
+          known()->scope,
+          *keeper_.known(),
+          keeper_.at(),
+          keeper_.heard().fleet,
+          runs().decisions->start(*known(), keeper_.known()->desired.settings, which.node_id)};
+}
+
 void cluster_steps::perform_one(const model::start_node& step) {
   const auto* n = known()->find_node(step.node_id);
   if (!known()->secret_of(model::secret_name::etcd).username.empty() && !admitted_)
@@ -119,14 +160,7 @@ void cluster_steps::perform_one(const model::start_node& step) {
     return;
   // Else an earlier one, perhaps of the broker that acted before, may still arrive.
   bool only_start = not_sent_.erase(step.node_id) != 0;
-  start_order order{
-      n->cell,
-      n->node_id,
-      known()->scope,
-      *keeper_.known(),
-      keeper_.at(),
-      keeper_.heard().fleet,
-      runs().decisions->start(*known(), keeper_.known()->desired.settings, n->node_id)};
+  auto order = start_of(*n);
   auto done = [this, id = n->node_id, cell = n->cell, only_start](const cell_answer& said) {
     steps_.end({step_kind::start_node, id});
     switch (said.is) {
@@ -231,6 +265,154 @@ void cluster_steps::perform_one(const model::remove_node& step) {
       .then([done](const cell_answer& said) { done(said); },
             [done](const caf::error&) {
               done({cell_answer::kind::unknown, "no answer in time"});
+            });
+}
+
+// -- stopped, and running again -------------------------------------------------------------------
+
+void cluster_steps::ask_cell_again(const model::step_key& step, const std::string& cell,
+                                   const cell_answer& said) {
+  spdlog::warn("instance {}: cell {} has not {} node {}, and is asked again: {}", name(), cell,
+               step.kind == step_kind::halt_node ? "stopped" : "started", step.node_id,
+               said.for_the_log());
+  put_off(step, removal_retry_pause);
+  host_.wake(removal_retry_pause);
+}
+
+void cluster_steps::perform_one(const model::halt_node& step) {
+  const auto* n = known()->find_node(step.node_id);
+  const model::step_key halt{step_kind::halt_node, step.node_id};
+  // One after the other: the cell goes by the newer revision, and this actor by the last answer.
+  if (steps_.under_way({step_kind::resume_node, step.node_id}) || !may_begin(halt))
+    return host_.wake(write_retry_pause);
+  here_->resumed.erase(step.node_id);
+  auto done = [this, halt, cell = n->cell](const cell_answer& said) {
+    steps_.end(halt);
+    if (said.is != cell_answer::kind::done) {
+      here_->failed_halts[halt.node_id] = said.why;
+      return ask_cell_again(halt, cell, said);
+    }
+    here_->failed_halts.erase(halt.node_id);
+    here_->halted[halt.node_id] = said.data;
+    host_.go_on();
+  };
+  self()
+      ->request(
+          setup().cells, cell_patience,
+          halt_order{n->cell, n->node_id, known()->scope, keeper_.at(), keeper_.heard().fleet})
+      .then([done](const cell_answer& said) { done(said); },
+            [done](const caf::error&) {
+              done({cell_answer::kind::unknown, "no answer in time"});
+            });
+}
+
+void cluster_steps::perform_one(const model::resume_node& step) {
+  const auto* n = known()->find_node(step.node_id);
+  const model::step_key resume{step_kind::resume_node, step.node_id};
+  if (steps_.under_way({step_kind::halt_node, step.node_id}) || !may_begin(resume))
+    return host_.wake(write_retry_pause);
+  auto done = [this, resume, cell = n->cell](const cell_answer& said) {
+    steps_.end(resume);
+    if (said.is != cell_answer::kind::done)
+      return ask_cell_again(resume, cell, said);
+    // What its key says is from before its stop.
+    if (here_->halted.contains(resume.node_id))
+      watch_.forget_member(resume.node_id);
+    here_->halted.erase(resume.node_id);
+    here_->resumed.insert(resume.node_id);
+    host_.go_on();
+  };
+  self()
+      ->request(setup().cells, cell_patience, start_of(*n))
+      .then([done](const cell_answer& said) { done(said); },
+            [done](const caf::error&) {
+              done({cell_answer::kind::unknown, "no answer in time"});
+            });
+}
+
+// -- following another cluster ----------------------------------------------------------------------
+
+void cluster_steps::perform_one(const model::ask_position& step) {
+  const model::step_key asked{step_kind::ask_position, step.node_id};
+  auto found = here_->seen.members.find(step.node_id);
+  if (found == here_->seen.members.end() || !may_begin(asked))
+    return host_.wake(position_pause);
+  auto done = [this, asked](const position_answer& said) {
+    steps_.end(asked);
+    const bool the_same = !said.ok || said.position == here_->replayed[asked.node_id];
+    same_positions_ = the_same ? same_positions_ + 1 : 0;
+    const auto pause = std::min(longest_position_pause, position_pause * (1 + same_positions_));
+    put_off(asked, pause);
+    host_.wake(pause);
+    if (!said.ok)
+      return spdlog::warn("instance {}: node {}: {}", name(), asked.node_id, said.why);
+    here_->replayed[asked.node_id] = said.position;
+    host_.go_on();
+  };
+  self()
+      ->request(runs().actor, database_patience,
+                position_question{contact_of(step.node_id, found->second)})
+      .then([done](const position_answer& said) { done(said); },
+            [done](const caf::error&) {
+              done({false, 0, "the node did not answer in time"});
+            });
+}
+
+void cluster_steps::perform_one(const model::follow& step) {
+  tell_cluster({step_kind::follow}, runs().decisions->following(step.leader),
+               [this, leader = step.leader] { here_->follows = leader; });
+}
+
+void cluster_steps::perform_one(const model::retain& step) {
+  tell_cluster({step_kind::retain}, runs().decisions->retaining(!step.for_scope.empty()),
+               [this, scope = step.for_scope] { here_->retains_for = scope; });
+}
+
+void cluster_steps::tell_cluster(const model::step_key& step, std::string change,
+                                 std::function<void()> confirmed) {
+  const auto* member = member_to_configure();
+  if (member == nullptr || !may_begin(step))
+    return host_.wake(settings_pause);
+  auto done = [this, step, confirmed = std::move(confirmed)](const order_answer& said) {
+    steps_.end(step);
+    if (said.done()) {
+      failed_configurations_ = 0;
+      confirmed();
+      return host_.go_on();
+    }
+    ++failed_configurations_;
+    put_off(step, settings_pause);
+    spdlog::warn("instance {}: cluster {} has not taken up what it was told: {}", name(),
+                 watch_.scope(), said.why);
+    host_.wake(settings_pause);
+  };
+  order(configuration_order{contact_of(member->first, member->second), std::move(change)}, done);
+}
+
+void cluster_steps::perform_one(const model::flush& step) {
+  auto leader = here_->seen.members.find(step.node_id);
+  if (leader == here_->seen.members.end() || !may_begin({step_kind::flush}))
+    return host_.wake(lag_pause);
+  auto begun = self()->clock().now();
+  auto done = [this, id = step.node_id, begun](const flush_answer& said) {
+    steps_.end({step_kind::flush});
+    if (said.ok) {
+      auto took = std::chrono::duration_cast<model::duration>(self()->clock().now() - begun);
+      here_->flushed = model::cluster_circumstances::flush{id, setup().outside.now(), took};
+      return host_.go_on();
+    }
+    put_off({step_kind::flush}, settings_pause);
+    spdlog::warn("instance {}: node {} has not written down what it holds in memory only: {}",
+                 name(), id, said.why);
+    host_.wake(settings_pause);
+  };
+  self()
+      ->request(runs().actor, flush_patience,
+                flush_order{name(), leader->second.login_url,
+                            known()->secret_of(model::secret_name::superuser)})
+      .then([done](const flush_answer& said) { done(said); },
+            [done](const caf::error&) {
+              done({false, "it did not say so in time"});
             });
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -39,6 +40,10 @@ public:
   void let_go(caf::actor_clock::time_point now) { steps_.let_go(now); }
   /// The node is buried.
   void forget_node(const std::string& node_id);
+  /// Others may have acted: what cells and nodes have confirmed of halts and of following is asked anew.
+  void forget_confirmations();
+  /// A confirmation counts only while the record says that the node is halted.
+  void forget_old_halts();
 
   // -- its user of etcd -----------------------------------------------------------------------------
 
@@ -58,6 +63,20 @@ private:
   void perform_one(const model::ask_settings& step);
   void perform_one(const model::copy_again& step);
   void perform_one(const model::restart_node& step);
+  void perform_one(const model::halt_node& step);
+  void perform_one(const model::resume_node& step);
+  void perform_one(const model::ask_position& step);
+  void perform_one(const model::follow& step);
+  void perform_one(const model::retain& step);
+  void perform_one(const model::flush& step);
+
+  /// Tells the cluster a change of its settings that is written down elsewhere, until it has confirmed it.
+  void tell_cluster(const model::step_key& step, std::string change,
+                    std::function<void()> confirmed);
+  /// Of a node of the cluster.
+  [[nodiscard]] start_order start_of(const model::node& which) const;
+  void ask_cell_again(const model::step_key& step, const std::string& cell,
+                      const cell_answer& said);
 
   [[nodiscard]] std::optional<caf::timespan> may_still_start(const std::string& node_id) const;
   void admit_to_etcd();
@@ -100,6 +119,7 @@ private:
   model::cluster_circumstances* here_;
   model::step_table steps_; ///< that are under way, or are to be tried again later
   int same_answers_ = 0;
+  int same_positions_ = 0; ///< in a row, of nodes that follow another cluster
   model::rare_map<std::string, bool> last_streaming_; ///< who did, and whether without lag
   std::string lag_refusal_; ///< what was last said instead of the lag; logged once
   bool admitted_ = false;

@@ -132,6 +132,10 @@ void cluster_watch::miss_member(const std::string& node_id) {
   here_->seen.members.erase(node_id);
 }
 
+void cluster_watch::forget_member(const std::string& node_id) {
+  miss_member(node_id);
+}
+
 /// What is remembered of a node ends with the state that it was about.
 void cluster_watch::note_state(const std::string& node_id, const model::member& now) {
   if (now.running())
@@ -216,6 +220,9 @@ void cluster_watch::look_at_health(const cell_news& news) {
     forget_lag();
   here_->unhealthy.clear();
   here_->ask_leader = false;
+  // The nodes of a cluster that follows another one wait for its data, for hours if there is much of it.
+  if (!known()->follows.empty() && !known()->had_leader)
+    return health_.clear();
   // While etcd is out of reach nothing is heard of anybody's getting on.
   if (!setup().out->status.etcd_reachable)
     return health_.clear();

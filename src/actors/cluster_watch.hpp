@@ -28,6 +28,7 @@ public:
   [[nodiscard]] const model::cluster* known() const {
     return keeper_.known() == nullptr ? nullptr : keeper_.known()->cluster_of(scope_);
   }
+  [[nodiscard]] const model::cluster_circumstances& here() const { return *here_; }
   /// What is known of it is kept elsewhere from now on.
   void move_to(model::cluster_circumstances& there) { here_ = &there; }
 
@@ -44,6 +45,8 @@ public:
     here_->registered[node_id] = at;
   }
   void forget_node(const std::string& node_id);
+  /// What its key says is over: it counts again once the node has written it anew.
+  void forget_member(const std::string& node_id);
 
   // -- health ---------------------------------------------------------------------------------------
 

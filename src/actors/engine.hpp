@@ -171,6 +171,27 @@ struct settings_answer {
   bool pending_restart = false; ///< some of its settings wait for its restart
 };
 
+/// Ask a node of a cluster that follows another one how far it has replayed.
+struct position_question {
+  node_contact node;
+};
+struct position_answer {
+  bool ok = false;
+  std::int64_t position = 0; ///< as cells say it of a node that has stopped
+  std::string why = {};
+};
+
+/// Have a leader write down all that it holds in memory only. It is answered when that is done.
+struct flush_order {
+  std::string instance;
+  std::string conn_url; ///< the leader's member::login_url
+  model::credentials superuser;
+};
+struct flush_answer {
+  bool ok = false;
+  std::string why = {};
+};
+
 /// Have another node lead. It is answered when that is done.
 struct switch_over_order {
   node_contact leader;
@@ -219,6 +240,10 @@ using engine_actor = caf::typed_actor<
     caf::replies_to<rights_order>::with<rights_answer>,
     /// Asks a node which settings it has taken up.
     caf::replies_to<settings_question>::with<settings_answer>,
+    /// Asks a node how far it is.
+    caf::replies_to<position_question>::with<position_answer>,
+    /// Has a leader write down what it holds in memory only.
+    caf::replies_to<flush_order>::with<flush_answer>,
     /// Have other nodes lead, or do something by themselves.
     caf::replies_to<switch_over_order>::with<order_answer>,
     caf::replies_to<configuration_order>::with<order_answer>,
@@ -286,6 +311,10 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::rights_order)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::rights_answer)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::settings_question)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::settings_answer)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::position_question)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::position_answer)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::flush_order)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::flush_answer)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::switch_over_order)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::configuration_order)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::restart_order)

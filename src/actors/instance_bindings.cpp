@@ -461,8 +461,10 @@ std::map<std::string, std::string> instance_bindings::running_replicas() const {
   return running;
 }
 
-void instance_bindings::tend() {
+void instance_bindings::tend(bool takes_writes) {
   tell_pollers();
+  if (!takes_writes)
+    return have_refused_by_cells();
   rights_.tend(known_);
   // What the roles are is not known before an order's end.
   if (!asking_)

@@ -77,7 +77,9 @@ public:
   // -- the loop -----------------------------------------------------------------------------------
 
   /// Called whenever something may have changed and no change of keys is under way.
-  void tend();
+  /// `takes_writes`: whether the cluster that serves may be written to. One that still follows another has
+  /// its roles from there.
+  void tend(bool takes_writes = true);
   /// Whether somebody waits for a role.
   [[nodiscard]] bool pending() const;
 

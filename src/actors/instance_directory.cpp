@@ -11,6 +11,7 @@
 #include "actors/service_groups.hpp"
 #include "base/utf8.hpp"
 #include "model/names.hpp"
+#include "store/etcd_access.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
 
@@ -96,12 +97,13 @@ private:
 
   service_instance_actor spawn(instance_start start) {
     auto name = start.name;
-    auto scope = start.known ? start.known->living.scope : name;
-    // Nearly all have their names for scopes, and a large fleet remembers none of these.
-    if (scope != name) {
-      name_of_scope_[scope] = name;
-      scopes_of_[name].insert(scope);
-    }
+    // Nearly all scopes say whose they are, and a large fleet remembers none of these.
+    if (start.known)
+      for (const auto* cluster : std::as_const(*start.known).clusters())
+        if (model::name_of_scope(cluster->scope) != name) {
+          name_of_scope_[cluster->scope] = name;
+          scopes_of_[name].insert(cluster->scope);
+        }
     auto instance = spawn_service_instance(self_->system(), setup_, std::move(start), activity_);
     self_->monitor(instance);
     auto known = instances_.insert_or_assign(name, instance).first;
@@ -141,14 +143,17 @@ private:
       to_revive_.insert(name);
       alarm_.set(retry_pause);
     };
-    self_->request(setup_->store, store_patience, store::keys_below(keys::everything_of(name)))
+    store::transaction asked;
+    asked.then = {store::read{store::keys_below(keys::everything_of(name))},
+                  store::read{store::keys_of_later_scopes(name)}};
+    self_->request(setup_->store, store_patience, std::move(asked))
         .then(
-            [this, name, failed](const store::range_result& found) {
-              if (!found.ok)
+            [this, name, failed](const store::commit_result& came) {
+              if (came.state != store::commit_state::committed || came.reads.size() != 2)
                 return failed();
               reviving_.erase(name);
               if (!instances_.contains(name)) // a request may have brought it back in between
-                load_one(found.found, found.at);
+                load_one(came.reads[0], came.reads[1], came.at);
             },
             [failed](const caf::error&) { failed(); });
   }
@@ -188,9 +193,11 @@ private:
   }
 
   /// The keys of one instance.
-  void load_one(const std::vector<store::key_value>& found, store::revision at) {
+  void load_one(const std::vector<store::key_value>& found,
+                const std::vector<store::key_value>& of_later_scopes, store::revision at) {
     auto one = groups(at);
     one.add(found);
+    one.add(of_later_scopes);
     one.end();
     for (const auto& name : one.unreadable())
       setup_->out->instances.note_unreadable(name);
@@ -203,7 +210,9 @@ private:
       auto scope = name_of_scope_.find(key.first);
       // A record or a binding stands under the name, everything of the nodes' under the scope.
       bool own = key.rest == "state" || key.rest.starts_with("bindings/");
-      const auto& name = own || scope == name_of_scope_.end() ? key.first : scope->second;
+      const auto name = own                             ? key.first
+                        : scope == name_of_scope_.end() ? model::name_of_scope(key.first)
+                                                        : scope->second;
       if (!instances_.contains(name) && key.rest == "state") {
         if (c.what == store::change::kind::put)
           heard_of(name, c.entry);
@@ -256,11 +265,12 @@ private:
   void look_up(const std::string& name, model::request what, answer owed) {
     store::transaction asked;
     asked.then = {store::read{store::keys_below(keys::everything_of(name))},
-                  store::read{{keys::tombstone(name), ""}}};
+                  store::read{{keys::tombstone(name), ""}},
+                  store::read{store::keys_of_later_scopes(name)}};
     self_->request(setup_->store, store_patience, std::move(asked))
         .then(
             [this, name, what = std::move(what), owed](const store::commit_result& came) mutable {
-              if (came.state == store::commit_state::committed && came.reads.size() == 2)
+              if (came.state == store::commit_state::committed && came.reads.size() == 3)
                 return looked_up(name, std::move(what), owed, came);
               owed.deliver(model::verdict{model::verdict_kind::unavailable,
                                           "etcd cannot be reached: " + came.error + "; try again"});
@@ -279,7 +289,7 @@ private:
   void looked_up(const std::string& name, model::request what, answer owed,
                  const store::commit_result& came) {
     if (!instances_.contains(name))
-      load_one(came.reads[0], came.at);
+      load_one(came.reads[0], came.reads[2], came.at);
     auto found = instances_.find(name);
     if (found == instances_.end() && has_record(name, came.reads[0])) {
       owed.deliver(model::verdict{model::verdict_kind::unavailable,
@@ -410,7 +420,7 @@ private:
   std::unordered_map<std::string, service_instance_actor> instances_;
   /// The names are those in `instances_`, where an actor stays until it has ended.
   std::map<caf::actor_addr, const std::string*> name_of_actor_;
-  std::unordered_map<std::string, std::string> name_of_scope_;       ///< where they differ
+  std::unordered_map<std::string, std::string> name_of_scope_;       ///< where scopes do not say it
   std::unordered_map<std::string, std::set<std::string>> scopes_of_; ///< by name, likewise
   std::optional<service_groups> listing_;                            ///< the one that is under way
 };

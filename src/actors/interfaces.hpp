@@ -34,6 +34,7 @@ using cell_agent_actor = caf::typed_actor<
     caf::replies_to<start_order>::with<cell_answer>,
     /// Removes a node; done twice is done once.
     caf::replies_to<removal_order>::with<cell_answer>,
+    caf::replies_to<halt_order>::with<cell_answer>,
     /// Removes a node that has no record.
     caf::replies_to<orphan_order>::with<cell_answer>,
     /// Gives a node another certificate.
@@ -50,6 +51,7 @@ using cell_directory_actor = caf::typed_actor<
     /// Passed on to the cell's agent.
     caf::replies_to<start_order>::with<cell_answer>,
     caf::replies_to<removal_order>::with<cell_answer>,
+    caf::replies_to<halt_order>::with<cell_answer>,
     caf::replies_to<orphan_order>::with<cell_answer>, caf::reacts_to<sessions_order>,
     /// Chooses cells, once every cell has been asked how it is, and reserves them.
     caf::replies_to<placement_order>::with<model::placement>,

@@ -87,6 +87,14 @@ struct removal_order {
   store::revision at = 0;
   std::string fleet;
 };
+/// Stop a node, and keep it stopped until it is started again. It is written down as halted.
+struct halt_order {
+  std::string cell;
+  std::string node_id;
+  std::string scope;
+  store::revision at = 0; ///< of the record: a start that is newer undoes it
+  std::string fleet;
+};
 /// Refuse these users at a node that may not know them revoked yet, and tell what is open of them
 /// to end: a session can hold what keeps everybody else out. Nobody waits for it, and sessions that come later
 /// are ended for some seconds only; whoever sent it sees when it gets in, and asks again until then.
@@ -120,6 +128,7 @@ struct cell_answer {
   std::string why = {};    ///< in words that a tenant may read
   std::string detail = {}; ///< for the log, if it says more: where the cell listens, for example
   model::node_addresses at = {}; ///< of a node that was started, as far as the cell says it
+  model::data_at_stop data = {}; ///< of a node that was stopped
   [[nodiscard]] const std::string& for_the_log() const { return detail.empty() ? why : detail; }
 };
 /// How a cell is, as its agent last saw it.
@@ -130,6 +139,7 @@ struct cell_health {
   std::string fencing;
   std::string why;                 ///< why it is not reachable
   bool control_tls = false;        ///< its agent can have nodes be asked by TLS
+  bool halts = false;              ///< its agent can stop a node and say how far its data is
   std::string engine_version = {}; ///< as the cell has said it last
   std::vector<model::plan_fault> plan_faults = {};
 };
@@ -307,6 +317,7 @@ MATRIARCH_LOCAL_MESSAGE(matriarch::actors::etcd_reachable)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::activity)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::start_order)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::removal_order)
+MATRIARCH_LOCAL_MESSAGE(matriarch::actors::halt_order)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::renewal_order)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_answer)
 MATRIARCH_LOCAL_MESSAGE(matriarch::actors::cell_health)

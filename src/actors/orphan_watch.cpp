@@ -8,6 +8,7 @@
 #include "actors/alarm.hpp"
 #include "actors/last_words.hpp"
 #include "base/utf8.hpp"
+#include "model/names.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
 
@@ -204,7 +205,7 @@ private:
 
   /// A record that this broker cannot read may name it all the same.
   void look_for_record(const model::orphan& which, answer owed) {
-    auto record = keys::record(which.node.scope);
+    auto record = keys::record(model::name_of_scope(which.node.scope));
     auto grave = keys::grave(which.cell, which.node.node_id);
     commit(
         {}, {store::read{{record, ""}}, store::read{{grave, ""}}},

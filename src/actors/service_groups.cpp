@@ -38,8 +38,8 @@ void service_groups::add(const std::vector<store::key_value>& some) {
 
 void service_groups::end() {
   close();
-  for (auto& [scope, one] : std::exchange(awaiting_, {}))
-    give(std::move(one), {});
+  for (auto& one : std::exchange(awaiting_, {}))
+    give(std::move(one));
 }
 
 /// All keys of `open_` have come.
@@ -50,10 +50,19 @@ void service_groups::close() {
   if (group.empty())
     return;
   if (record == group.end()) {
-    if (auto waiting = awaiting_.extract(name))
-      give(std::move(waiting.mapped()), std::move(group));
-    else
+    auto waiting = std::ranges::find_if(
+        awaiting_, [&](const known& one) { return one.missing.contains(name); });
+    if (waiting == awaiting_.end()) {
       scopes_[name] = std::move(group);
+      return;
+    }
+    std::ranges::move(group, std::back_inserter(waiting->keys));
+    waiting->missing.erase(name);
+    if (!waiting->missing.empty())
+      return;
+    auto whole = std::move(*waiting);
+    awaiting_.erase(waiting);
+    give(std::move(whole));
     return;
   }
   auto read = store::decode_record(record->value, keyring_);
@@ -67,18 +76,22 @@ void service_groups::close() {
   one.start.at = record->mod_revision;
   one.start.known = std::move(*read);
   one.keys = std::move(group);
-  const auto scope = one.start.known->living.scope;
   names_.insert(name);
-  if (scope == name)
-    give(std::move(one), {});
-  else if (auto there = scopes_.extract(scope))
-    give(std::move(one), std::move(there.mapped()));
+  for (const auto* cluster : one.start.known->clusters()) {
+    if (cluster->scope == name)
+      continue;
+    if (auto there = scopes_.extract(cluster->scope))
+      std::ranges::move(there.mapped(), std::back_inserter(one.keys));
+    else
+      one.missing.insert(cluster->scope);
+  }
+  if (one.missing.empty())
+    give(std::move(one));
   else
-    awaiting_[scope] = std::move(one);
+    awaiting_.push_back(std::move(one));
 }
 
-void service_groups::give(known one, std::vector<store::key_value> of_scope) {
-  std::ranges::move(of_scope, std::back_inserter(one.keys));
+void service_groups::give(known one) {
   give_(std::move(one.start), std::move(one.keys));
 }
 

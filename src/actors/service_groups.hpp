@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <list>
 #include <map>
 #include <set>
 #include <string>
@@ -19,7 +20,7 @@ struct service_key {
 };
 
 /// The keys below `/service/`, in etcd's order and in parts of any size, put together by instance: each
-/// is given as soon as its keys are there, those of its scope among them.
+/// is given as soon as its keys are there, those of its scopes among them.
 class service_groups {
 public:
   /// `given` gets what the instance's actor begins with, and all its keys.
@@ -28,7 +29,7 @@ public:
   service_groups(const store::keyring& keys, given give) : keyring_(keys), give_(std::move(give)) {}
 
   void add(const std::vector<store::key_value>& some);
-  /// That was everything: gives also those of whose scope nothing came.
+  /// That was everything: gives also those of whose scopes nothing came.
   void end();
   /// Whose records have come so far, those that cannot be read left out.
   [[nodiscard]] const std::set<std::string>& names() const { return names_; }
@@ -39,9 +40,10 @@ private:
   struct known {
     instance_start start;
     std::vector<store::key_value> keys;
+    std::set<std::string> missing; ///< scopes of which nothing has come yet
   };
   void close();
-  void give(known one, std::vector<store::key_value> of_scope);
+  void give(known one);
 
   const store::keyring& keyring_;
   given give_;
@@ -50,7 +52,7 @@ private:
   std::string open_; ///< whose keys are coming
   std::vector<store::key_value> group_;
   std::map<std::string, std::vector<store::key_value>> scopes_; ///< without a record so far
-  std::map<std::string, known> awaiting_;                       ///< by scope
+  std::list<known> awaiting_;                                   ///< keys of their scopes
 };
 
 } // namespace matriarch::actors

@@ -23,9 +23,11 @@
 #include "model/fitness.hpp"
 #include "model/names.hpp"
 #include "model/plan.hpp"
+#include "model/rebuild_request.hpp"
 #include "model/replica_health.hpp"
 #include "model/step_table.hpp"
 #include "model/words.hpp"
+#include "store/etcd_access.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
 #include "store/unknown_members.hpp"
@@ -59,6 +61,10 @@ struct cluster_part {
   cluster_part(record_keeper& keeper, instance_host& host, const std::string& scope,
                model::cluster_circumstances& here)
       : watch(keeper, host, scope, here), steps(keeper, host, watch, here) {}
+  void move_to(model::cluster_circumstances& there) {
+    watch.move_to(there);
+    steps.move_to(there);
+  }
 };
 
 class service_instance final : private instance_host {
@@ -72,8 +78,8 @@ public:
     around_.routed_as = name();
     if (start.known)
       keeper_.adopt(std::move(*start.known), start.at);
-    if (living_)
-      living_->steps.outlast_admissions();
+    for (auto* part : parts())
+      part->steps.outlast_admissions();
   }
 
   service_instance_actor::behavior_type behavior() {
@@ -94,16 +100,18 @@ public:
         [this](const key_listing& all) { relearn(all); },
         [this](const activity& now) {
           keeper_.note(now);
-          if (living_) {
-            living_->steps.outlast_admissions();
+          for (auto* part : parts()) {
+            part->steps.outlast_admissions();
+            part->steps.forget_confirmations();
             if (!now.active)
-              living_->turn_asked = around_.living.repair_turn = false; // with the activity
+              part->turn_asked = circumstances_of(*part).repair_turn = false; // with the activity
           }
           go_on();
         },
         [this](const cell_news& now) {
-          if (now.watching != news_.watching && living_)
-            living_->watch.forget_unwell_times();
+          if (now.watching != news_.watching)
+            for (auto* part : parts())
+              part->watch.forget_unwell_times();
           news_ = now;
           around_.lost_cells = now.lost;
           around_.repair_halted = now.halted;
@@ -111,13 +119,14 @@ public:
         },
         [this](const registered_addresses& said) {
           for (const auto& [node_id, at] : said.nodes)
-            if (living_)
-              living_->watch.learn_address(node_id, at);
+            for (auto* part : parts())
+              if (part->watch.known() && part->watch.known()->find_node(node_id) != nullptr)
+                part->watch.learn_address(node_id, at);
           go_on();
         },
         [this](const turn_given& turn) {
-          if (living_ && turn.scope == living_->watch.scope())
-            around_.living.repair_turn = living_->turn_asked;
+          if (auto* part = part_of(turn.scope))
+            circumstances_of(*part).repair_turn = part->turn_asked;
           go_on();
         },
         [this](routed_atom) {
@@ -149,17 +158,74 @@ private:
     arrange_clusters();
     if (rerouted)
       note_route(keeper_.at());
-    living_->watch.judge_members();
+    for (auto* part : parts())
+      part->watch.judge_members();
     report_cells();
   }
 
-  /// There is a part for each cluster of the record.
+  /// One for each cluster of the record, the one that serves first.
+  [[nodiscard]] std::vector<cluster_part*> parts() const {
+    std::vector<cluster_part*> all;
+    for (const auto* one : {&living_, &incoming_, &outgoing_})
+      if (*one)
+        all.push_back(one->get());
+    return all;
+  }
+  [[nodiscard]] cluster_part* part_of(const std::string& scope) const {
+    for (auto* one : parts())
+      if (one->watch.scope() == scope)
+        return one;
+    return nullptr;
+  }
+  [[nodiscard]] model::cluster_circumstances& circumstances_of(const cluster_part& part) {
+    return &part == incoming_.get()   ? *around_.incoming
+           : &part == outgoing_.get() ? *around_.outgoing
+                                      : around_.living;
+  }
+
+  /// There is a part for each cluster of the record; one that has got another place in it keeps what is
+  /// known of it, and what is under way for it.
   void arrange_clusters() {
-    if (living_ && living_->watch.scope() != known()->living.scope)
-      retire(std::move(living_), around_.living);
-    if (!living_)
-      living_ = std::make_unique<cluster_part>(keeper_, static_cast<instance_host&>(*this),
-                                               known()->living.scope, around_.living);
+    std::vector<std::pair<std::unique_ptr<cluster_part>, model::cluster_circumstances>> before;
+    auto stays = [](const auto& part, const model::cluster* one) {
+      return one == nullptr ? !part : part && part->watch.scope() == one->scope;
+    };
+    const auto* incoming = known()->incoming ? &*known()->incoming : nullptr;
+    const auto* outgoing = known()->outgoing ? &*known()->outgoing : nullptr;
+    if (stays(living_, &known()->living) && stays(incoming_, incoming)
+        && stays(outgoing_, outgoing))
+      return;
+    for (auto* one : {&living_, &incoming_, &outgoing_})
+      if (*one) {
+        auto& of = circumstances_of(**one);
+        before.emplace_back(nullptr, std::exchange(of, {}));
+        before.back().first = std::move(*one);
+      }
+    around_.incoming = incoming == nullptr ? model::rare_value<model::cluster_circumstances>{}
+                                           : model::cluster_circumstances{};
+    around_.outgoing = outgoing == nullptr ? model::rare_value<model::cluster_circumstances>{}
+                                           : model::cluster_circumstances{};
+    auto put = [&](std::unique_ptr<cluster_part>& part, const model::cluster& one,
+                   model::cluster_circumstances& there) {
+      auto found = std::ranges::find_if(
+          before, [&](const auto& it) { return it.first && it.first->watch.scope() == one.scope; });
+      if (found == before.end()) {
+        part = std::make_unique<cluster_part>(keeper_, static_cast<instance_host&>(*this),
+                                              one.scope, there);
+        return;
+      }
+      part = std::move(found->first);
+      there = std::move(found->second);
+      part->move_to(there);
+    };
+    put(living_, known()->living, around_.living);
+    if (incoming != nullptr)
+      put(incoming_, *incoming, *around_.incoming);
+    if (outgoing != nullptr)
+      put(outgoing_, *outgoing, *around_.outgoing);
+    for (auto& [part, here] : before)
+      if (part)
+        retire(std::move(part), here);
   }
 
   /// What is under way for it may still be answered.
@@ -167,8 +233,7 @@ private:
     if (part->turn_asked)
       self_->send(setup_->cells, turn_over{part->watch.scope()});
     auto kept = std::make_unique<model::cluster_circumstances>(std::exchange(of, {}));
-    part->watch.move_to(*kept);
-    part->steps.move_to(*kept);
+    part->move_to(*kept);
     retired_.push_back({std::move(kept), std::move(part)});
     alarm_.set(working_pause);
   }
@@ -178,8 +243,11 @@ private:
     for (auto& one : std::exchange(demotions_, {}))
       one.owed.deliver(model::demote_report{
           true, {{name(), one.from, "", "the instance is removed, and its nodes with it"}}});
-    if (living_)
-      retire(std::move(living_), around_.living);
+    for (auto* one : {&living_, &incoming_, &outgoing_})
+      if (*one) {
+        auto& of = circumstances_of(**one);
+        retire(std::move(*one), of);
+      }
     around_ = {};
     around_.routed_as = name();
     unserved_.reset();
@@ -194,13 +262,14 @@ private:
 
   [[nodiscard]] cells_in_use::places places() const {
     cells_in_use::places all;
-    if (known())
-      for (const auto& n : known()->living.nodes)
-        all.push_back(
-            {n.node_id,
-             n.cell,
-             around_.living.seen.members.contains(n.node_id),
-             {n.address.value_or(""), n.control_address, n.certified, n.control_certified}});
+    for (const auto* part : parts())
+      if (const auto* cluster = part->watch.known())
+        for (const auto& n : cluster->nodes)
+          all.push_back(
+              {n.node_id,
+               n.cell,
+               part->watch.here().seen.members.contains(n.node_id),
+               {n.address.value_or(""), n.control_address, n.certified, n.control_certified}});
     return all;
   }
 
@@ -216,8 +285,9 @@ private:
       keeper_.learn(entry, erased);
     } else if (entry.key.starts_with(keys::bindings(name()))) {
       bindings_.learn(entry, erased);
-    } else if (living_) {
-      living_->watch.learn(entry, erased);
+    } else {
+      for (auto* part : parts())
+        part->watch.learn(entry, erased);
     }
   }
 
@@ -228,12 +298,17 @@ private:
 
   /// Everything as it is in etcd, after a gap in the watch.
   void relearn(const key_listing& all) {
-    if (living_)
-      living_->watch.begin_anew();
     std::vector<store::key_value> bindings;
-    bool recorded = false;
+    // The record says which clusters there are.
+    auto record = std::ranges::find(all.found, keeper_.key(), &store::key_value::key);
+    const bool recorded = record != all.found.end();
+    if (recorded)
+      learn(*record, false);
+    for (auto* part : parts())
+      part->watch.begin_anew();
     for (const auto& entry : all.found) {
-      recorded = recorded || entry.key == keeper_.key();
+      if (entry.key == keeper_.key())
+        continue;
       if (entry.key.starts_with(keys::bindings(name())))
         bindings.push_back(entry);
       else
@@ -269,6 +344,10 @@ private:
     newest->binding_troubles = bindings_.troubles();
     newest->progress = model::describe(*known(), around_.living.seen, waiting_for_);
     newest->repair = repair_;
+    newest->rebuilding = rebuilding_;
+    for (const auto* part : parts())
+      if (part != living_.get())
+        newest->seen_beside[part->watch.scope()] = part->watch.here().seen;
     newest->route_waits_for = route_details();
     return newest;
   }
@@ -435,6 +514,68 @@ private:
     else
       refuse(owed, model::verdict_kind::gone,
              "there is no service instance " + matriarch::quoted(asked.instance_id));
+  }
+
+  void serve(model::rebuild_request& asked, answer owed) {
+    if (!must_exist(asked.instance_id, owed))
+      return;
+    model::new_rebuild_values values{setup_->outside.new_id(),
+                                     std::move(asked.requested_by),
+                                     scopes_passed_over_,
+                                     {},
+                                     setup_->outside.now()};
+    const auto scope = model::next_scope(*known(), scopes_passed_over_);
+    // These are no part of the data: the new nodes have their own.
+    values.secrets[model::secret_name::control] = {
+        known()->living.secret_of(model::secret_name::control).username,
+        setup_->outside.new_password()};
+    if (setup_->etcd_users)
+      values.secrets[model::secret_name::etcd] = {"scope-" + scope, setup_->outside.new_password()};
+    look_which_cells_halt();
+    auto said = model::judge_rebuild(*known(), around_, std::move(values));
+    if (!said.write) {
+      said.answer.instance = snapshot();
+      owed.deliver(std::move(said.answer));
+      return;
+    }
+    if (!keeper_.may_act(owed))
+      return;
+    // What nodes of another life may have written there goes.
+    std::vector<store::operation> erased;
+    for (auto& range : store::written_by_nodes(scope))
+      erased.push_back(store::erase{std::move(range)});
+    keeper_.write(std::move(*said.write), {store::absent(keys::leader(scope))}, std::move(erased),
+                  [this, owed, scope, told = std::move(said.answer)](const fate& came) mutable {
+                    if (!came.done()) {
+                      // A node that nobody knows of may lead there: the next wish takes another scope.
+                      ++scopes_passed_over_;
+                      return refuse(owed, model::verdict_kind::unavailable,
+                                    came.why + " (the scope of the new cluster was to be " + scope
+                                        + "; the next one will be another)");
+                    }
+                    tell(model::rebuild_begun{known()->rebuilt->id, scope});
+                    publish();
+                    told.instance = snapshot();
+                    owed.deliver(std::move(told));
+                  });
+  }
+
+  /// Of the cells of the cluster that serves.
+  void look_which_cells_halt() {
+    around_.able_to_halt.clear();
+    around_.unable_to_halt.clear();
+    auto cells = setup_->out->status.cells.load();
+    for (const auto& n : known()->living.nodes) {
+      const auto* view = model::find_cell(*cells, n.cell);
+      if (view == nullptr)
+        continue;
+      if (view->halts)
+        around_.able_to_halt.insert(n.cell);
+      else if (view->reachable)
+        around_.unable_to_halt[n.cell] =
+            view->fencing == "unknown" ? "is of another make, and cannot say that it has stopped"
+                                       : "is of a release that cannot stop it and keep it";
+    }
   }
 
   /// The same values, sealed anew.
@@ -633,8 +774,8 @@ private:
     std::erase_if(retired_, [](const auto& one) { return one.part->steps.idle(); });
     if (!retired_.empty())
       alarm_.set(working_pause);
-    if (living_)
-      living_->steps.look_again();
+    for (auto* part : parts())
+      part->steps.look_again();
     go_on();
   }
 
@@ -642,8 +783,8 @@ private:
   void go_on() override {
     const auto now = self_->clock().now();
     steps_.let_go(now);
-    if (living_)
-      living_->steps.let_go(now);
+    for (auto* part : parts())
+      part->steps.let_go(now);
     if (!keeper_.serve_waiting())
       return;
     if (!known()) {
@@ -653,7 +794,10 @@ private:
     }
     around_.routing = setup_->out->status.routers.load();
     answer_demotions();
-    living_->watch.judge_members(); // by what is known of the cells by now
+    for (auto* part : parts()) {
+      part->watch.judge_members(); // by what is known of the cells by now
+      part->steps.forget_old_halts();
+    }
     look_around();
     if (!keeper_.acts()) {
       repair_.clear();
@@ -671,7 +815,8 @@ private:
     }
     if (adopt_parameters() || begin_bootstrap_anew())
       return;
-    around_.living.runs = keeper_.engine().decisions;
+    for (auto* part : parts())
+      circumstances_of(*part).runs = keeper_.engine().decisions;
     around_.now = setup_->outside.now();
     around_.reroutes = around_.routed_at >= accepted_at_;
     auto next = model::decide(*known(), around_);
@@ -679,17 +824,21 @@ private:
     if (next.repair != repair_)
       tell(model::repair_changed{next.repair});
     repair_ = next.repair;
+    rebuilding_ = next.rebuilding;
     unserved_ = next.unserved;
     publish();
-    ask_for_turn(*living_, !next.wants_turn.empty());
+    for (auto* part : parts())
+      ask_for_turn(*part, std::ranges::find(next.wants_turn, part->watch.scope())
+                              != next.wants_turn.end());
     if (next.write) {
       write_decision(std::move(next));
     } else {
       for (const auto& step : next.steps)
         std::visit([this](const auto& one) { perform(one); }, step);
       // All instances look after their roles at a broker's start: reading the others comes first.
+      // A cluster that follows another one takes no roles yet: those are there with the data.
       if (!keeper_.busy() && setup_->out->status.loaded)
-        bindings_.tend();
+        bindings_.tend(known()->living.follows.empty());
     }
     watch_routes();
     if (pending())
@@ -709,6 +858,8 @@ private:
   /// True if what the cluster was made without is being written down as desired.
   bool adopt_parameters() {
     adoption_.end_if_over(*known(), keeper_.engine().late_parameters);
+    if (known()->is_being_rebuilt())
+      return false;
     if (!adoption_.is_due(*known(), keeper_.engine().late_parameters)
         || !around_.living.seen.running(around_.living.seen.leader))
       return false;
@@ -722,11 +873,11 @@ private:
   }
 
   /// Of a new cluster that never had a leader: nothing of it is anybody's.
-  bool replace_all_nodes() {
+  bool replace_all_nodes(const std::string& scope) {
     auto next = *known();
-    for (auto& n : next.living.nodes)
+    for (auto& n : next.cluster_of(scope)->nodes)
       n.phase = model::node_phase::removing;
-    keeper_.write(std::move(next), {store::absent(keys::leader(known()->living.scope))}, {},
+    keeper_.write(std::move(next), {store::absent(keys::leader(scope))}, {},
                   telling(model::bootstrap_repeated{true}));
     return true;
   }
@@ -734,15 +885,23 @@ private:
   /// True if the key `initialize` is being taken away, by which every node of a new cluster waits for
   /// one that does not make its data.
   bool begin_bootstrap_anew() {
-    auto said = living_->watch.judge_bootstrap(model::is_being_made(*known()));
+    return begin_bootstrap_anew(*living_, model::is_being_made(*known()))
+           || (incoming_
+               && begin_bootstrap_anew(*incoming_, known()->is_being_rebuilt()
+                                                       && !known()->incoming->had_leader));
+  }
+
+  bool begin_bootstrap_anew(cluster_part& part, bool first) {
+    const auto& scope = part.watch.scope();
+    auto said = part.watch.judge_bootstrap(first);
     if (said.stuck)
-      return replace_all_nodes();
+      return replace_all_nodes(scope);
     if (!said.abandoned)
       return false;
-    auto key = keys::initialize(known()->living.scope);
+    auto key = keys::initialize(scope);
     keeper_.write(*known(),
-                  {store::absent(keys::leader(known()->living.scope)),
-                   store::unchanged_since(key, living_->watch.initialized_at())},
+                  {store::absent(keys::leader(scope)),
+                   store::unchanged_since(key, part.watch.initialized_at())},
                   {store::erase{{key, ""}}}, telling(model::bootstrap_repeated{}));
     return true;
   }
@@ -752,7 +911,9 @@ private:
       return false;
     if (known()->current.state == model::operation_state::in_progress || !known()->desired.exists
         || !known()->living.switching_to.empty() || known()->living.taking_up.has_value()
-        || bindings_.pending() || around_.living.repair_turn || around_.living.shortage)
+        || bindings_.pending() || around_.living.repair_turn || around_.living.shortage
+        || known()->is_being_rebuilt() || known()->incoming || known()->outgoing
+        || std::ranges::any_of(known()->living.nodes, &model::node::halted))
       return true;
     int present = 0;
     for (const auto& n : known()->living.nodes) {
@@ -866,7 +1027,7 @@ private:
     if (wanted) {
       self_->send(setup_->cells, turn_wanted{part.watch.scope(), part.watch.leader_was_lost()});
     } else {
-      around_.living.repair_turn = false;
+      circumstances_of(part).repair_turn = false;
       self_->send(setup_->cells, turn_over{part.watch.scope()});
     }
   }
@@ -878,7 +1039,10 @@ private:
     around_.avoid.clear();
     for (const auto& [cell, why] : avoid_)
       around_.avoid[cell] = why.reason;
-    living_->watch.look_at_health(news_);
+    for (auto* part : parts())
+      part->watch.look_at_health(news_);
+    if (known()->rebuilt || std::ranges::any_of(known()->living.nodes, &model::node::halted))
+      look_which_cells_halt();
   }
 
   void avoid_cell(const std::string& cell, const std::string& why) override {
@@ -890,15 +1054,25 @@ private:
     for (const auto& [scope, n] : next.buried)
       graves.push_back(store::put{keys::grave(n.cell, n.node_id),
                                   store::encode_grave({scope, setup_->outside.now()})});
+    std::vector<store::compare> compares;
+    if (!next.unless_led.empty())
+      compares.push_back(store::absent(keys::leader(next.unless_led)));
     auto before = known()->current.state;
-    keeper_.write(std::move(*next.write), {}, std::move(graves),
-                  [this, before, buried = next.buried](const fate& came) {
+    auto served_by = known()->living.scope;
+    keeper_.write(std::move(*next.write), std::move(compares), std::move(graves),
+                  [this, before, served_by, rebuilding = known()->is_being_rebuilt(),
+                   buried = next.buried](const fate& came) {
                     if (!came.done()) {
                       spdlog::warn("instance {}: not written: {}", name(), came.why);
                       return;
                     }
                     for (const auto& one : buried)
                       forget_node(one);
+                    if (known()->living.scope != served_by)
+                      tell(model::cluster_exchanged{served_by, known()->living.scope});
+                    if (const auto& task = known()->rebuilt;
+                        rebuilding && !known()->is_being_rebuilt())
+                      tell(model::rebuild_ended{task->id, task->succeeded, task->outcome});
                     if (before == model::operation_state::in_progress
                         && known()->current.state != model::operation_state::in_progress)
                       tell_end();
@@ -906,10 +1080,10 @@ private:
   }
 
   void forget_node(const model::decision::burial& one) {
-    if (!living_ || living_->watch.scope() != one.scope)
-      return;
-    living_->watch.forget_node(one.which.node_id);
-    living_->steps.forget_node(one.which.node_id);
+    if (auto* part = part_of(one.scope)) {
+      part->watch.forget_node(one.which.node_id);
+      part->steps.forget_node(one.which.node_id);
+    }
   }
 
   [[nodiscard]] bool is_put_off(const model::step_key& which) const {
@@ -920,8 +1094,28 @@ private:
   }
 
   void perform(const model::scoped_step& step) {
-    if (living_->watch.scope() == step.scope)
-      living_->steps.perform(step.what);
+    if (auto* part = part_of(step.scope))
+      part->steps.perform(step.what);
+  }
+
+  /// Nothing runs of it any more: what its nodes have written goes with it, and nothing else that may
+  /// stand under the same name.
+  void perform(const model::forget_cluster& step) {
+    auto* part = part_of(step.scope);
+    if (keeper_.busy() || part == nullptr || !part->steps.is_dismissed())
+      return;
+    auto next = *known();
+    for (auto* one : {&next.incoming, &next.outgoing})
+      if (*one && (*one)->scope == step.scope)
+        one->reset();
+    std::vector<store::operation> gone;
+    for (auto& range : store::written_by_nodes(step.scope))
+      gone.push_back(store::erase{std::move(range)});
+    keeper_.write(std::move(next), {}, std::move(gone), [this, step](const fate& came) {
+      if (!came.done())
+        spdlog::warn("instance {}: cluster {} is not forgotten yet: {}", name(), step.scope,
+                     came.why);
+    });
   }
 
   // -- the end ------------------------------------------------------------------------------------
@@ -938,9 +1132,8 @@ private:
                        store::erase{{keys::allocation(name()), ""}},
                        store::erase{{keys::read_only_allocation(name()), ""}},
                        store::put{keys::tombstone(name()), value}};
-    if (known()->living.scope != name()) // the above has erased it already
-      what.operations.push_back(
-          store::erase{store::keys_below(keys::everything_of(known()->living.scope))});
+    // Nodes on cells that were given up may have written again what a scope had before.
+    what.operations.push_back(store::erase{store::keys_of_later_scopes(name())});
     for (int port : known()->endpoints.all())
       if (port != 0)
         what.operations.push_back(
@@ -973,12 +1166,13 @@ private:
                     caf::typed_response_promise<model::forget_report> owed) {
     model::forget_report report{true, "", {}};
     auto next = known() ? *known() : model::record{};
-    for (auto& n : next.living.nodes)
-      if (n.cell == cell) {
-        n.forgotten = true;
-        report.entries.push_back(
-            {next.instance_id, n.node_id, n.phase == model::node_phase::removing, ""});
-      }
+    for (auto* cluster : next.clusters())
+      for (auto& n : cluster->nodes)
+        if (n.cell == cell) {
+          n.forgotten = true;
+          report.entries.push_back(
+              {next.instance_id, n.node_id, n.phase == model::node_phase::removing, ""});
+        }
     if (!known() || next == *known()) {
       owed.deliver(std::move(report));
       return;
@@ -1016,6 +1210,8 @@ private:
     };
     if (keeper_.busy() || !keeper_.acts() || !known()->living.switching_to.empty())
       return report("it is being changed at this moment; try again");
+    if (known()->is_being_rebuilt() && known()->rebuilt->phase != model::rebuild_phase::copying)
+      return report("it is being turned to a new cluster at this moment; try again");
     const model::node* candidate = nullptr;
     for (const auto& n : known()->living.nodes)
       if (n.phase == model::node_phase::started && n.cell != what.cell
@@ -1069,12 +1265,16 @@ private:
     std::unique_ptr<cluster_part> part;
   };
   std::unique_ptr<cluster_part> living_;
+  std::unique_ptr<cluster_part> incoming_;
+  std::unique_ptr<cluster_part> outgoing_;
   std::vector<retired_part> retired_; ///< of clusters that no record names any more
   std::string waiting_for_;
   /// The revision of the request that is in progress, if this actor has written it.
   store::revision accepted_at_ = 0;
   model::rare_value<model::route> unserved_; ///< what the operation waits for
   std::vector<model::route> awaited_routes_; ///< as the router directory knows
+  int scopes_passed_over_ = 0;               ///< by rebuilds, since somebody leads there
+  std::string rebuilding_;                   ///< what a rebuild waits for, in words
   std::string repair_;                       ///< what is being repaired, in words
 
   cell_news news_;

@@ -5,6 +5,7 @@
 #include "base/json.hpp"
 #include "base/utf8.hpp"
 #include "model/names.hpp"
+#include "model/rebuild_request.hpp"
 
 namespace matriarch::model {
 
@@ -185,6 +186,9 @@ ruling judge_update(const update_request& asked, const record& known,
              "and create it again"}};
   if (!known.desired.exists)
     return {{verdict_kind::refused, "this instance is being removed"}};
+
+  if (known.is_being_rebuilt() && !only_context)
+    return {{verdict_kind::busy, being_rebuilt()}};
 
   record next = known;
   next.parameters = merged(known.parameters, asked.parameters);

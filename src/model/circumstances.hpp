@@ -4,7 +4,9 @@
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
+#include "model/data_position.hpp"
 #include "model/engine.hpp"
 #include "model/observation.hpp"
 #include "model/placement.hpp"
@@ -57,6 +59,26 @@ struct cluster_circumstances {
   rare_map<std::string, std::string> copied_leader;
   /// Nodes that have restarted with the settings that are being taken up.
   rare_set<std::string> restarted;
+  /// Nodes that are recorded as halted and that their cells have confirmed to have stopped.
+  rare_map<std::string, data_at_stop> halted;
+  /// Why the cells of others have not stopped them yet, as last said.
+  rare_map<std::string, std::string> failed_halts;
+  /// Nodes that are recorded as halted and whose cells have confirmed that they start again.
+  rare_set<std::string> resumed;
+  /// How far each node of a cluster that follows another one has replayed, as it has just said.
+  rare_map<std::string, std::int64_t> replayed;
+  /// The place that the cluster has confirmed to follow, empty for none; not set if that is not known.
+  rare_value<std::string> follows;
+  /// The scope that the cluster has confirmed to keep data for, likewise.
+  rare_value<std::string> retains_for;
+  /// When a leader last wrote down all that it held in memory only.
+  struct flush {
+    std::string leader;
+    wall_time ended;
+    duration took{};
+    bool operator==(const flush&) const = default;
+  };
+  rare_value<flush> flushed;
   /// Nodes that have not been well for long, although their cells are there.
   rare_set<std::string> unhealthy;
   /// Whether it is this cluster's turn: only some are repaired at a time.
@@ -67,6 +89,10 @@ struct cluster_circumstances {
 struct surroundings {
   /// Cells that are lost: nothing has been heard of them, or of their nodes, for long.
   rare_set<std::string> lost_cells;
+  /// Cells that can stop a node and say how far its data is, as they have said.
+  rare_set<std::string> able_to_halt;
+  /// Cells that have answered and cannot, with the reason.
+  rare_map<std::string, std::string> unable_to_halt;
   /// Why nothing may be repaired now; empty if that is not so.
   std::string repair_halted;
   /// Cells that failed a repair of late, with the reason; not tried again for a while.
@@ -77,6 +103,8 @@ struct surroundings {
 /// What is known of an instance.
 struct circumstances : surroundings {
   cluster_circumstances living;
+  rare_value<cluster_circumstances> incoming;
+  rare_value<cluster_circumstances> outgoing;
   /// What the routers say, if they are waited for, and the revision of the last change that they have
   /// to serve.
   router_table routing;

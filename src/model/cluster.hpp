@@ -121,9 +121,12 @@ struct cluster {
   std::string switching_to;
   /// True once a leader has run: from then on there is data to lose.
   bool had_leader = false;
-  /// Where the nodes of another cluster listen, `host:port`, that it follows: its leader streams from
-  /// theirs, and takes no writes. Empty of a cluster that stands for itself.
-  std::vector<std::string> follows = {};
+  /// Where the leader of another cluster listens, `host:port`, that this cluster follows: its own leader
+  /// streams from there, and takes no writes. Empty in a cluster that stands for itself.
+  std::string follows = {};
+  /// The scope of the cluster that follows this one: the leader keeps what that one has not received
+  /// yet. Empty if there is none.
+  std::string retains_for = {};
   std::vector<secret> secrets; ///< by name; see secret_of() and set_secret()
 
   /// What to log in with now; without a username if there is no such secret.

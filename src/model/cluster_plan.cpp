@@ -40,6 +40,8 @@ void note_confirmations_of(node& n, const cluster_circumstances& here, wall_time
   }
   if (n.forgotten && n.phase != node_phase::removing && has_member)
     n.forgotten = false; // it came back after all
+  if (here.resumed.contains(n.node_id))
+    n.halted = false;
 }
 
 /// The cluster, what is known of it, and the decision as it grows.
@@ -59,6 +61,8 @@ public:
     repair_marks marks;
     if (!goal_.wanted.exists)
       remove_all_nodes();
+    else if (goal_.halted)
+      halt();
     else if (settings_are_told() && repairs_allow_more(marks))
       approach();
     if (here_.ask_leader && look_.leader_runs())
@@ -69,6 +73,8 @@ public:
     result_.wants_turn = repairs.wants_turn;
     for (const auto& n : known_.nodes)
       follow_up(n);
+    if (goal_.wanted.exists && !goal_.halted)
+      resume();
     follow_switchover();
     return std::move(result_);
   }
@@ -336,6 +342,45 @@ private:
     if (marks.ask_leader)
       add_ask_lag(result_.steps);
     return marks.goes_on;
+  }
+
+  // -- stopped, and running again -----------------------------------------------------------------
+
+  /// Those that follow the leader first: none of them can take over when it stops.
+  void halt() {
+    for (auto& n : next_.nodes)
+      n.halted = n.halted || n.phase == node_phase::started;
+    next_.switching_to.clear();
+    std::vector<std::string> left;
+    for (const auto& n : known_.nodes)
+      if (n.halted && !here_.halted.contains(n.node_id))
+        left.push_back(n.node_id);
+    for (const auto& id : left)
+      if (!here_.seen.leads(id) || left.size() == 1)
+        result_.steps.emplace_back(halt_node{id});
+    if (!left.empty())
+      result_.waiting_for = "stopping " + list_of(left);
+  }
+
+  /// A node that followed the leader may lack what that one has acknowledged last: it runs again only when
+  /// the leader does, unless the leader's cell is away, or it does not come to run. That is then a failure
+  /// of the leader like any other.
+  void resume() {
+    const auto* first = known_.find_node(goal_.first_again);
+    bool can_lead = first != nullptr && first->phase != node_phase::removing && !look_.lost(*first)
+                    && !first->forgotten && !here_.unhealthy.contains(first->node_id);
+    const auto* leader = known_.find_node(here_.seen.leader);
+    bool is_led = leader != nullptr && !leader->halted && look_.leader_runs();
+    bool others_wait = can_lead && !is_led;
+    for (auto& n : next_.nodes) {
+      if (!n.halted || n.phase == node_phase::removing)
+        continue;
+      // A cell that cannot stop a node has not, and might make it anew.
+      if (around_.unable_to_halt.contains(n.cell))
+        n.halted = false;
+      else if (!others_wait || n.node_id == goal_.first_again || here_.seen.leads(n.node_id))
+        result_.steps.emplace_back(resume_node{n.node_id});
+    }
   }
 
   // -- away ---------------------------------------------------------------------------------------

@@ -23,6 +23,10 @@ struct cluster_goal {
   waiting who = waiting::nobody;
   /// Cells that failed to start a node in the operation that waits; not tried again.
   rare_map<std::string, std::string> failed_cells = {};
+  /// Whether its nodes shall stop, and be kept, until it is known what becomes of them.
+  bool halted = false;
+  /// Which of them runs again first, if they do: none of the others has all that it has.
+  std::string first_again = {};
   /// Whether its settings stay what they were before that operation.
   bool keeps_settings = false;
 

@@ -26,6 +26,7 @@ struct capabilities {
   bool synchronous = false;       ///< a leader can wait for a replica before it acknowledges
   bool users_per_binding = false; ///< each binding can have a user of its own
   bool read_only = false;         ///< such a user may be one that only reads
+  bool follows = false;           ///< a cluster can follow another one
   bool archive = false;           ///< what is written can be kept, to restore from
 };
 
@@ -104,6 +105,12 @@ public:
   /// What nodes may have of which some have taken up `newer` and some have not.
   [[nodiscard]] virtual cluster_settings mixture(const cluster_settings& older,
                                                  const cluster_settings& newer) const = 0;
+  /// What a cluster has to be told to follow the leader that listens at `place`, `host:port`; if that is
+  /// empty, to follow nobody any more.
+  [[nodiscard]] virtual std::string following(const std::string& place) const = 0;
+  /// What a cluster has to be told to keep what a cluster that follows it has not received yet, or no
+  /// longer. How much it keeps is bounded by its settings.
+  [[nodiscard]] virtual std::string retaining(bool keeps) const = 0;
   /// In which order they restart for it, those that have to.
   [[nodiscard]] virtual restart_order order(const cluster_settings& from,
                                             const cluster_settings& to) const = 0;

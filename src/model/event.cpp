@@ -47,6 +47,16 @@ struct wording {
     return "port " + std::to_string(one.before) + " cannot be opened by a router; it gets "
            + std::to_string(one.now) + " instead";
   }
+  std::string operator()(const rebuild_begun& one) const {
+    return "a new cluster, " + one.scope + ", is made beside the one that serves (rebuild " + one.id
+           + ")";
+  }
+  std::string operator()(const cluster_exchanged& one) const {
+    return "cluster " + one.to + " serves in place of " + one.from;
+  }
+  std::string operator()(const rebuild_ended& one) const {
+    return "rebuild " + one.id + (one.succeeded ? " succeeded" : " failed: " + one.why);
+  }
 };
 
 } // namespace
@@ -61,6 +71,8 @@ std::string words_of(const event& one) {
 }
 
 bool is_warning(const event& one) {
+  if (const auto* rebuild = std::get_if<rebuild_ended>(&one.what))
+    return !rebuild->succeeded;
   return std::holds_alternative<bootstrap_repeated>(one.what)
          || std::holds_alternative<switchover_failed>(one.what)
          || std::holds_alternative<copy_repeated>(one.what)

@@ -42,6 +42,21 @@ struct switchover_begun {
 struct switchover_failed {
   std::string why;
 };
+/// A new cluster is made beside the one that serves.
+struct rebuild_begun {
+  std::string id;
+  std::string scope; ///< the new one's
+};
+/// The new cluster serves from now on.
+struct cluster_exchanged {
+  std::string from;
+  std::string to;
+};
+struct rebuild_ended {
+  std::string id;
+  bool succeeded = false;
+  std::string why; ///< if it did not succeed
+};
 struct restart_begun {
   std::string node_id; ///< takes up its new settings
 };
@@ -53,10 +68,10 @@ struct port_exchanged {
   int now = 0;
 };
 
-using happening =
-    std::variant<operation_accepted, operation_ended, provision_undone, bootstrap_repeated,
-                 parameters_adopted, repair_changed, switchover_begun, switchover_failed,
-                 restart_begun, copy_repeated, port_exchanged>;
+using happening = std::variant<operation_accepted, operation_ended, provision_undone,
+                               bootstrap_repeated, parameters_adopted, repair_changed,
+                               switchover_begun, switchover_failed, restart_begun, copy_repeated,
+                               port_exchanged, rebuild_begun, cluster_exchanged, rebuild_ended>;
 
 struct event {
   wall_time at;

@@ -29,6 +29,8 @@ struct member {
   std::string login_url = {};
   /// It leads a cluster that follows another one: it takes no writes.
   bool leads_standbys = false;
+  /// It leads a cluster that stands for itself, and takes writes.
+  bool takes_writes = false;
   [[nodiscard]] bool running() const { return state == "running"; }
   [[nodiscard]] bool starting() const { return state == "starting"; }
   [[nodiscard]] bool copying() const { return state == "creating replica"; }
@@ -83,6 +85,7 @@ struct cell_view {
   int capacity = 0;  ///< 0 where the cell does not say
   std::string fencing = "unknown";
   bool control_tls = false; ///< its agent can have nodes be asked by TLS
+  bool halts = false;       ///< its agent can stop a node and say how far its data is
   std::string last_error;
   std::string tls = "unknown";     ///< how far the way to it can be trusted, in words
   bool lacks_certificate = false;  ///< so that nothing can be sent there yet
@@ -124,6 +127,10 @@ struct instance_snapshot {
   std::string progress;
   /// What is being repaired, or why it is not; for the operator. Empty if nothing has to be.
   std::string repair;
+  /// What a rebuild waits for; for the operator. Empty if none is under way.
+  std::string rebuilding = {};
+  /// What is seen of clusters beside the one that serves, by their scopes.
+  rare_map<std::string, cluster_view> seen_beside = {};
   /// Which routers do not serve it yet although something waits for that; for the operator.
   std::string route_waits_for = {};
 };

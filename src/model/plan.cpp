@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "model/switch_plan.hpp"
+
 namespace matriarch::model {
 
 namespace {
@@ -20,6 +22,7 @@ cluster_goal goal_of(const record& known) {
     goal.who = op.type == operation_type::update ? waiting::for_change : waiting::for_first_nodes;
   goal.failed_cells = op.failed_cells;
   goal.keeps_settings = op.desired_before && op.desired_before->settings == known.desired.settings;
+  add_rebuild(goal, known);
   return goal;
 }
 
@@ -86,17 +89,11 @@ private:
     auto confirmed = next_;
     confirmed.living = note_confirmations(known_.living, around_.living, around_).next;
     std::vector<std::string> left;
-    for (const auto& n : confirmed.living.nodes) {
-      if (n.phase != node_phase::removing)
-        continue;
-      auto why = around_.living.failed_removals.find(n.node_id);
-      left.push_back(
-          "cell " + n.cell + " has not confirmed the removal of node " + n.node_id
-          + (why == around_.living.failed_removals.end() ? "" : " (" + why->second + ")")
-          + (around_.lost_cells.contains(n.cell)
-                 ? "; if the cell never comes back, tell it with matriarch forget-cell " + n.cell
-                 : ""));
-    }
+    add_unremoved(confirmed.living, around_.living, left);
+    if (known_.incoming && around_.incoming)
+      add_unremoved(*known_.incoming, *around_.incoming, left);
+    if (known_.outgoing && around_.outgoing)
+      add_unremoved(*known_.outgoing, *around_.outgoing, left);
     auto text = list_of(left);
     if (around_.living.shortage)
       text +=
@@ -105,6 +102,21 @@ private:
       text = waited_for(living);
     auto states = describe(confirmed, around_.living.seen);
     return text.empty() ? "last seen: " + states : text + "; last seen: " + states;
+  }
+
+  void add_unremoved(const cluster& one, const cluster_circumstances& here,
+                     std::vector<std::string>& left) const {
+    for (const auto& n : one.nodes) {
+      if (n.phase != node_phase::removing)
+        continue;
+      auto why = here.failed_removals.find(n.node_id);
+      left.push_back(
+          "cell " + n.cell + " has not confirmed the removal of node " + n.node_id
+          + (why == here.failed_removals.end() ? "" : " (" + why->second + ")")
+          + (around_.lost_cells.contains(n.cell)
+                 ? "; if the cell never comes back, tell it with matriarch forget-cell " + n.cell
+                 : ""));
+    }
   }
 
   /// What the next step would be, or wait for, if there were time left.
@@ -168,9 +180,11 @@ private:
       end_failed_provision();
     else if (living.reached && in_progress(next_) && is_served())
       succeed_if_sure(living);
-    for (auto& one : living.steps)
-      result_.steps.emplace_back(scoped_step{scope, std::move(one)});
-    if (!next_.desired.exists && next_.living.nodes.empty() && next_ == known_)
+    for (const auto& one : living.steps)
+      result_.steps.emplace_back(scoped_step{scope, one});
+    plan_rebuild(known_, around_, living, next_, result_);
+    bool alone = !known_.incoming && !known_.outgoing;
+    if (!next_.desired.exists && next_.living.nodes.empty() && alone && next_ == known_)
       result_.steps.emplace_back(release_port{});
   }
 

@@ -33,6 +33,10 @@ struct decision {
   std::string waiting_for = {};
   /// What the operation waits for until clients reach what it has made; not set if it does not.
   std::optional<route> unserved = {};
+  /// The record may be written only if nobody leads the cluster of that scope; empty: that does not matter.
+  std::string unless_led = {};
+  /// For the operator: what a rebuild waits for. Empty if none is under way.
+  std::string rebuilding = {};
   /// For the operator: what is being repaired, or why it is not. Empty if nothing has to be.
   std::string repair = {};
   /// The scopes of the clusters that need a turn to go on with a repair, or to begin one.

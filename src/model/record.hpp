@@ -87,6 +87,10 @@ struct rebuild {
   wall_time deadline;
   /// Until when the cluster that serves may be on its way to a stop; else it starts again.
   std::optional<wall_time> halt_until = {};
+  /// The leader of the cluster that serves when its stop began: no other node of it has all that this one has.
+  std::string leader = {};
+  /// The history that it wrote; see data_at_stop.
+  std::int64_t history = 0;
   /// Cells that failed to start a node for it, with the reason; not tried again.
   rare_map<std::string, std::string> failed_cells = {};
   bool succeeded = false;   ///< of one that has ended

@@ -89,6 +89,12 @@ struct reencrypt_request {
   std::string instance_id;
 };
 
+/// An operator wants a new cluster on fresh nodes in place of the one that serves.
+struct rebuild_request {
+  std::string instance_id;
+  std::string requested_by; ///< who asked, as the broker knows them
+};
+
 /// Asks for the instance as it is, with a linearizable look into etcd if it is not known here.
 struct lookup_request {
   std::string instance_id;
@@ -174,7 +180,8 @@ struct reencryption_report {
   std::vector<entry> failed;
 };
 
-using request = std::variant<provision_request, update_request, deprovision_request, bind_request,
-                             unbind_request, reencrypt_request, lookup_request, await_request>;
+using request =
+    std::variant<provision_request, update_request, deprovision_request, bind_request,
+                 unbind_request, reencrypt_request, rebuild_request, lookup_request, await_request>;
 
 } // namespace matriarch::model

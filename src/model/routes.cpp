@@ -55,6 +55,11 @@ record as_routed(record known) {
   known.space_guid.clear();
   known.maintenance_version.clear();
   known.plan_id.clear();
+  known.incoming.reset();
+  known.outgoing.reset();
+  known.rebuilt.reset();
+  known.last_scope = 1;
+  known.living.follows.clear();
   known.desired.node_count = 0;
   known.desired.cells.clear();
   for (auto& n : known.living.nodes) {
@@ -62,7 +67,7 @@ record as_routed(record known) {
     n.start_may_arrive_until.reset();
     n.failing.clear();
     n.instead_of.clear();
-    n.forgotten = n.left_over = false;
+    n.forgotten = n.left_over = n.halted = false;
   }
   return known;
 }

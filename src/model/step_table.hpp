@@ -19,6 +19,13 @@ enum class step_kind {
   ask_settings, ///< each by its node; without one: of any node
   restart_node, ///< each by its node
   copy_again,   ///< each by its node
+  halt_node,    ///< each by its node
+  resume_node,  ///< each by its node
+  ask_position, ///< each by its node
+  follow,
+  retain,
+  flush,
+  forget_cluster,
   change_port,
   etcd_user, ///< made before the first node starts, deleted at the end
 };

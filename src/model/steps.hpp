@@ -52,8 +52,34 @@ struct copy_again {
   std::string node_id;
 };
 
+/// Ask a cell to stop a node, and to keep it stopped.
+struct halt_node {
+  std::string node_id;
+};
+/// Ask a cell to let a stopped node run again.
+struct resume_node {
+  std::string node_id;
+};
+/// Ask a node of a cluster that follows another one how far it has replayed.
+struct ask_position {
+  std::string node_id;
+};
+/// Tell the cluster which leader to follow, `host:port`. Empty: it stands for itself, and takes writes.
+struct follow {
+  std::string leader;
+};
+/// Tell the cluster to keep what a cluster that follows it has not received yet. Empty: no longer.
+struct retain {
+  std::string for_scope;
+};
+/// Have the leader write down all that it holds in memory only, so that its stop is short.
+struct flush {
+  std::string node_id;
+};
+
 using cluster_step = std::variant<add_nodes, start_node, remove_node, ask_lag, failover_from,
-                                  configure, ask_settings, restart_node, copy_again>;
+                                  configure, ask_settings, restart_node, copy_again, halt_node,
+                                  resume_node, ask_position, follow, retain, flush>;
 
 /// A step of the cluster of that scope.
 struct scoped_step {
@@ -71,12 +97,20 @@ struct change_port {
 /// Delete all keys, let the port rest and leave a tombstone, in one transaction.
 struct release_port {};
 
-using step = std::variant<scoped_step, change_port, release_port>;
+/// Erase what is left of a cluster that has no nodes any more, and forget it.
+struct forget_cluster {
+  std::string scope;
+};
+
+using step = std::variant<scoped_step, change_port, release_port, forget_cluster>;
 
 /// The step as one of that kind, of whatever cluster; nullptr if it is another one.
 template <class Kind>
 [[nodiscard]] const Kind* step_as(const step& one) {
-  if constexpr (std::is_same_v<Kind, change_port> || std::is_same_v<Kind, release_port>)
+  if constexpr (
+      std::is_same_v<
+          Kind,
+          change_port> || std::is_same_v<Kind, release_port> || std::is_same_v<Kind, forget_cluster>)
     return std::get_if<Kind>(&one);
   else if (const auto* scoped = std::get_if<scoped_step>(&one))
     return std::get_if<Kind>(&scoped->what);

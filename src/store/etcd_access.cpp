@@ -22,4 +22,8 @@ std::vector<key_range> written_by_nodes(std::string_view scope) {
   return all;
 }
 
+key_range keys_of_later_scopes(const std::string& name) {
+  return {keys::services + name + '~', keys::services + name + '\x7f'}; // which follows ~
+}
+
 } // namespace matriarch::store

@@ -17,5 +17,7 @@ namespace matriarch::store {
 /// The keys that a scope's nodes write: what a scope's own user of etcd may write. The record
 /// and the bindings of the instance, which are beside them, are not among them.
 [[nodiscard]] std::vector<key_range> written_by_nodes(std::string_view scope);
+/// Everything of the clusters after an instance's first one: see model::scope_of().
+[[nodiscard]] key_range keys_of_later_scopes(const std::string& name);
 
 } // namespace matriarch::store

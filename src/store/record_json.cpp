@@ -40,12 +40,13 @@ const known_members secret_members{
     {"current", "next"}, {{"current", &credentials_members}, {"next", &credentials_members}}};
 const known_members cluster_members{
     {"engine", "scope", "nodes", "in_force", "taking_up", "switching_to", "had_leader", "follows",
-     "secrets"},
+     "retains_for", "secrets"},
     {{"in_force", &settings_members}, {"taking_up", &settings_members}},
     {{"nodes", "node_id", &node_members}},
     {{"secrets", &secret_members}}};
 const known_members rebuild_members{{"id", "phase", "requested_by", "started_at", "deadline",
-                                     "halt_until", "failed_cells", "succeeded", "outcome"}};
+                                     "halt_until", "leader", "history", "failed_cells", "succeeded",
+                                     "outcome"}};
 const known_members ended_members{{"at", "operation_id"}};
 const known_members record_members{{"instance_id",
                                     "service_id",
@@ -73,6 +74,7 @@ const known_members record_members{{"instance_id",
                                     "switching_to",
                                     "had_leader",
                                     "follows",
+                                    "retains_for",
                                     "last_scope",
                                     "incoming",
                                     "outgoing",
@@ -240,8 +242,9 @@ struct writer {
                        const keyring& keys) {
     json::add(owner, name, encode_credentials(c, place_of(of, name), keys, owner), owner);
   }
-  std::string text() {
-    add_format(owner);
+  /// `min_reader`: what a reader has to know of it.
+  std::string text(int min_reader = own_min_reader) {
+    add_format(owner, min_reader);
     return json::text_of(owner);
   }
 };
@@ -577,7 +580,7 @@ json::value encode_cluster(const model::cluster& one, const std::string& instanc
   json::add(object, "switching_to", one.switching_to, owner);
   json::add(object, "had_leader", one.had_leader, owner);
   if (!one.follows.empty())
-    json::add(object, "follows", encode_list(one.follows, owner), owner);
+    json::add(object, "follows", one.follows, owner);
   json::add(object, "secrets", encode_secrets(one, instance_id, keys, owner), owner);
   return object;
 }
@@ -606,7 +609,7 @@ std::optional<model::cluster> decode_cluster(reader& of_record, const json::valu
       in.refuse("settings: " + wrong);
     one.switching_to = json::string_member(*object, "switching_to");
     one.had_leader = in.flag("had_leader", false);
-    one.follows = decode_list(*object, "follows");
+    one.follows = json::string_member(*object, "follows");
     decode_secrets(one, in, *object, instance_id, keys);
   }
   if (!in.why().empty())
@@ -623,6 +626,8 @@ json::value encode_rebuild(const model::rebuild& one, json::document& owner) {
   json::add(object, "deadline", milliseconds(one.deadline), owner);
   if (one.halt_until)
     json::add(object, "halt_until", milliseconds(*one.halt_until), owner);
+  json::add(object, "leader", one.leader, owner);
+  json::add(object, "history", one.history, owner);
   json::add(object, "failed_cells", encode_texts(one.failed_cells, owner), owner);
   json::add(object, "succeeded", one.succeeded, owner);
   json::add(object, "outcome", one.outcome, owner);
@@ -638,6 +643,8 @@ model::rebuild decode_rebuild(const json::value& object, std::string& why) {
   one.started_at = in.time("started_at");
   one.deadline = in.time("deadline");
   one.halt_until = in.time_if_any("halt_until");
+  one.leader = json::string_member(object, "leader");
+  one.history = json::integer_member(object, "history");
   one.failed_cells = decode_texts(object, "failed_cells");
   one.succeeded = in.flag("succeeded", false);
   one.outcome = json::string_member(object, "outcome");
@@ -672,6 +679,16 @@ result<T> decode_own(std::string_view text, const char* what, Read read) {
 
 } // namespace
 
+namespace {
+
+/// Whether a reader has to know of clusters beside the one that serves, and of nodes that are halted.
+bool needs_rebuilding(const model::record& known) {
+  return known.is_being_rebuilt() || known.incoming || known.outgoing
+         || std::ranges::any_of(known.living.nodes, &model::node::halted);
+}
+
+} // namespace
+
 std::string encode_record(const model::record& known, const keyring& keys) {
   writer out;
   out.add("instance_id", known.instance_id);
@@ -700,7 +717,9 @@ std::string encode_record(const model::record& known, const keyring& keys) {
   out.add("switching_to", known.living.switching_to);
   out.add("had_leader", known.living.had_leader);
   if (!known.living.follows.empty())
-    json::add(out.owner, "follows", encode_list(known.living.follows, out.owner), out.owner);
+    out.add("follows", known.living.follows);
+  if (!known.living.retains_for.empty())
+    out.add("retains_for", known.living.retains_for);
   if (known.last_scope > 1)
     out.add("last_scope", known.last_scope);
   for (auto [name, one] : {std::pair{"incoming", &known.incoming}, {"outgoing", &known.outgoing}})
@@ -712,7 +731,7 @@ std::string encode_record(const model::record& known, const keyring& keys) {
   add_ended(out, known.ended_bindings);
   out.add("write_id", known.write_id);
   add_unknown(out.owner, known.unknown, record_members, out.owner);
-  return out.text();
+  return out.text(needs_rebuilding(known) ? rebuilding_format : own_min_reader);
 }
 
 result<model::record> decode_record(std::string_view text, const keyring& keys) {
@@ -770,7 +789,8 @@ result<model::record> decode_record(std::string_view text, const keyring& keys) 
     known.living.nodes = decode_nodes(in, object);
     known.living.switching_to = json::string_member(object, "switching_to");
     known.living.had_leader = in.flag("had_leader", false);
-    known.living.follows = decode_list(object, "follows");
+    known.living.follows = json::string_member(object, "follows");
+    known.living.retains_for = json::string_member(object, "retains_for");
     if (json::member(object, "last_scope") != nullptr)
       known.last_scope = in.number("last_scope");
     known.incoming = decode_cluster(in, object, "incoming", known.instance_id, keys);

@@ -149,6 +149,14 @@ TEST_CASE("the harness finds a replica that counts as well and gets no further")
   CHECK(violations_with(bug::running_is_well, "grow-standing") > 0);
 }
 
+TEST_CASE("the harness finds a switch without the position at which the leader stopped") {
+  CHECK(violations_with(bug::any_position, "rebuild-behind") > 0);
+}
+
+TEST_CASE("the harness finds a switch to a cluster that has not got everything") {
+  CHECK(violations_with(bug::replay_believed, "rebuild-behind") > 0);
+}
+
 TEST_CASE("the harness finds settings that are not taken back") {
   CHECK(violations_with(bug::not_taken_back, "plan-unstartable") > 0);
   CHECK(violations_with(bug::not_taken_back, "plan-unstartable-alone") > 0);

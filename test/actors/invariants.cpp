@@ -1,7 +1,9 @@
 #include "invariants.hpp"
 
 #include <algorithm>
+#include <utility>
 
+#include "model/names.hpp"
 #include "requests.hpp"
 #include "store/cell_json.hpp"
 #include "store/keys.hpp"
@@ -52,6 +54,11 @@ private:
     expect(wanted.failed == (known->current.state == operation_state::failed),
            "the operation of " + name + " ended otherwise: " + known->current.description);
     expect(known->living.switching_to.empty(), name + " is still switching over");
+    expect(!known->is_being_rebuilt() && !known->incoming && !known->outgoing
+               && known->living.follows.empty(),
+           name + " is still being rebuilt");
+    expect(!wanted.rebuilt || (known->rebuilt && known->rebuilt->succeeded == *wanted.rebuilt),
+           name + " was rebuilt although it could not be, or was not");
     inspect_nodes(*known, wanted);
     inspect_settings(*known, wanted);
     inspect_bindings(*known, wanted);
@@ -68,6 +75,7 @@ private:
     for (const auto& n : known.living.nodes) {
       expect(n.phase == model::node_phase::started,
              "node " + n.node_id + " is not recorded as started");
+      expect(!n.halted, "node " + n.node_id + " is recorded as stopped");
       expect(!n.held_back, "node " + n.node_id + " is held back and has every revocation");
       expect(wanted.cells.empty() || std::ranges::find(wanted.cells, n.cell) != wanted.cells.end(),
              "node " + n.node_id + " is on cell " + n.cell + ", which was not asked for");
@@ -96,11 +104,11 @@ private:
   }
 
   void inspect_bindings(const model::record& known, const expectation& wanted) {
+    const auto name = model::name_of(known.instance_id);
     std::set<std::string> recorded;
     std::map<std::string, std::string> passwords;
-    for (const auto& entry :
-         outside_.etcd.range(store::keys_below(keys::bindings(known.living.scope)))) {
-      auto one = store::decode_binding(entry.value, known.living.scope, *outside_.keys_to_read);
+    for (const auto& entry : outside_.etcd.range(store::keys_below(keys::bindings(name)))) {
+      auto one = store::decode_binding(entry.value, name, *outside_.keys_to_read);
       expect(one.ok() && one->phase == model::binding_phase::ready, entry.key + " is not ready");
       if (!one.ok())
         continue;
@@ -184,11 +192,14 @@ private:
   bool belongs_to_a_record(const std::string& key) {
     return std::ranges::any_of(expected_, [&](const auto& one) {
       const auto& name = one.first;
-      auto members = keys::members(name);
-      if (!key.starts_with(members))
-        return key.starts_with(keys::everything_of(name));
       auto known = outside_.record_of(name);
-      return known && known->living.find_node(key.substr(members.size())) != nullptr;
+      const auto scope = known ? known->living.scope : name;
+      auto members = keys::members(scope);
+      if (key.starts_with(members))
+        return known && known->living.find_node(key.substr(members.size())) != nullptr;
+      bool nodes_own = key.starts_with(keys::everything_of(scope));
+      bool own = key == keys::record(name) || key.starts_with(keys::bindings(name));
+      return nodes_own || own;
     });
   }
 
@@ -243,8 +254,9 @@ private:
       } else if (!erased && key.starts_with(keys::services) && key.ends_with("/state")) {
         auto known = store::decode_record(change.entry.value, *outside_.keys_to_read);
         if (known.ok())
-          for (const auto& n : known->living.nodes)
-            ever.emplace(n.cell, n.node_id);
+          for (const auto* cluster : std::as_const(*known).clusters())
+            for (const auto& n : cluster->nodes)
+              ever.emplace(n.cell, n.node_id);
       }
     }
     for (const auto& [name, wanted] : expected_)

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -16,6 +17,8 @@ struct expectation {
   model::cluster_settings settings = {};
   std::set<std::string> bindings = {};
   bool failed = false; ///< its last operation could not be done
+  /// Whether its last rebuild succeeded, where that does not depend on when what happened.
+  std::optional<bool> rebuilt = {};
 };
 
 /// Everything that has to hold once all is quiet, whatever has happened; in words, what does not.

@@ -35,6 +35,8 @@ const char* name_of(const model::request& what) {
     return "update";
   if (is<model::deprovision_request>(what))
     return "deprovision";
+  if (is<model::rebuild_request>(what))
+    return "rebuild";
   return is<model::bind_request>(what) ? "bind" : "unbind";
 }
 
@@ -130,6 +132,11 @@ void platform::judge(const model::verdict& said) {
     return;
   case verdict_kind::unavailable:
     unanswered();
+    again_at_ = here_.outside.now() + pause_after_refusal;
+    return;
+  case verdict_kind::busy:
+    if (!now.patient)
+      break;
     again_at_ = here_.outside.now() + pause_after_refusal;
     return;
   case verdict_kind::gone:

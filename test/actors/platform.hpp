@@ -21,6 +21,8 @@ struct errand {
   bool mitigated = false;
   /// It is accepted, and cannot be done.
   bool fails = false;
+  /// Where something else is in progress, it is asked for again until that has ended.
+  bool patient = false;
 };
 
 /// A platform as Cloud Controller is one: it does its errands one after the other, repeats what is

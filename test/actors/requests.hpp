@@ -44,6 +44,17 @@ inline model::update_request move(const std::string& id, std::vector<std::string
   return asked;
 }
 
+inline model::rebuild_request rebuild(const std::string& id) {
+  return {id, "an operator"};
+}
+
+/// Whether no rebuild of it is under way, and nothing is left of one.
+inline bool is_rebuilt(const world& outside, const std::string& name) {
+  auto known = outside.record_of(name);
+  return known && known->rebuilt && !known->is_being_rebuilt() && !known->incoming
+         && !known->outgoing;
+}
+
 /// The settings of the plan `large`: everything about it is another plan's but the count.
 inline model::cluster_settings large_settings() {
   model::cluster_settings settings;

@@ -243,6 +243,18 @@ void wire::send(const base::outgoing& what, std::function<void(base::outcome)> r
   if (auto refused = outside_.shake_hands(sent))
     return reply(*refused);
   sent.url = reached(sent.url);
+  if (planted_ == bug::any_position && sent.url.ends_with("/halted"))
+    reply = [reply](base::outcome came) {
+      if (auto at = came.body.find(R"("position")"); at != std::string::npos)
+        came.body = came.body.substr(0, at) + R"("position":1,"led":true})";
+      reply(std::move(came));
+    };
+  if (sent.verb == "GET" && planted_ == bug::replay_believed && sent.url.ends_with("/patroni"))
+    return outside_.send(sent, [reply](base::outcome came) {
+      if (auto at = came.body.find(R"("xlog")"); at != std::string::npos)
+        came.body = came.body.substr(0, at) + R"("xlog":{"replayed_location":9000000000000}})";
+      reply(std::move(came));
+    });
   if (sent.verb == "GET")
     return outside_.send(sent, std::move(reply));
   if (is_forgotten(sent))

@@ -43,6 +43,8 @@ enum class bug {
   no_revocation,     ///< roles are removed whose login was not refused
   all_caught_up,     ///< a replica that does not have a revocation is taken for one that has it
   forgets_unknown,   ///< what is not known of a value is left out when it is written again
+  any_position,      ///< it does not matter how far the node was that stopped last
+  replay_believed,   ///< a new cluster is taken to have all that was written
   members_believed,  ///< connections go where members' keys say
 };
 

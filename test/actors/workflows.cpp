@@ -241,6 +241,99 @@ workflow unstartable(const char* name, int nodes, bool leader_alone = false) {
           }};
 }
 
+// -- a new cluster beside the old one ---------------------------------------------------------------
+
+std::function<void(stage&)> with_a_writer(int nodes) {
+  return [nodes](stage& here) {
+    must(make(here, "db", nodes), "a provision");
+    here.outside.keep_writing("db");
+  };
+}
+
+/// It is over when nothing is left of it; whether it came to a switch or was taken back, all has to be
+/// there.
+workflow rebuilding(const char* name, std::function<void(stage&)> prepare,
+                    std::vector<errand> after_it, expectation wanted) {
+  std::vector<errand> errands{without_waiting(rebuild("db"))};
+  errands.insert(errands.end(), after_it.begin(), after_it.end());
+  workflow one{name, std::move(prepare), std::move(errands), {{"db", std::move(wanted)}}};
+  one.over = [](const world& outside) { return is_rebuilt(outside, "db"); };
+  return one;
+}
+
+/// The machine of a node is lost while a new cluster is made: the leader's, or another's.
+std::function<void(stage&)> losing_a_cell(bool leaders, model::duration when) {
+  return [leaders, when](stage& here) {
+    with_a_writer(2)(here);
+    here.outside.after(when, [leaders, &outside = here.outside] {
+      auto known = outside.record_of("db");
+      if (!known)
+        return;
+      auto leader = outside.leader_of(known->living.scope);
+      for (const auto& n : known->living.nodes)
+        if ((n.node_id == leader) == leaders) {
+          outside.after(40s, [cell = n.cell, &outside] { outside.bring_back(cell); });
+          return outside.lose(n.cell);
+        }
+    });
+  };
+}
+
+workflow rebuilding_without(const char* name, bool leaders, model::duration when) {
+  auto one = rebuilding(name, losing_a_cell(leaders, when), {}, {2});
+  // A node that is to go from a lost cell waits for that.
+  one.over = [](const world& outside) {
+    auto known = outside.record_of("db");
+    return known && known->rebuilt && !known->is_being_rebuilt()
+           && std::ranges::all_of(outside.cells(),
+                                  [](const cell& each) { return each.health == manner::well; });
+  };
+  one.afterwards = bring_all_back;
+  one.tune = [](broker_settings& how) { how.repair = {repair_after, 1}; };
+  one.cells = 6;
+  return one;
+}
+
+std::vector<errand> removed_after(model::duration pause) {
+  return {after_a_while(deprovision("db"), pause)};
+}
+
+std::vector<errand> grown_after(model::duration pause) {
+  auto one = after_a_while(resize("db", 3), pause);
+  one.patient = true;
+  return {one};
+}
+
+workflow rebuilding_and_removed(const char* name, model::duration pause) {
+  auto one = rebuilding(name, with_a_writer(2), removed_after(pause), {});
+  one.expected = {};
+  one.over = {};
+  return one;
+}
+
+void add_rebuilds(std::vector<workflow>& list) {
+  list.push_back(rebuilding("rebuild", with_a_writer(2), {}, {2}));
+  list.push_back(rebuilding("rebuild-alone", with_a_writer(1), {}, {1}));
+  list.push_back(rebuilding("rebuild-bound",
+                            [](stage& here) {
+                              with_a_binding(here);
+                              here.outside.keep_writing("db");
+                            },
+                            {}, {2, {}, {}, {"b1"}}));
+  // What the last leader wrote does not come through: all of it is taken back.
+  list.push_back(rebuilding("rebuild-behind",
+                            [](stage& here) {
+                              with_a_writer(2)(here);
+                              here.outside.followers_miss_the_end = true;
+                            },
+                            {}, {2, {}, {}, {}, false, false}));
+  list.push_back(rebuilding_and_removed("rebuild-delete", 2500ms));
+  list.push_back(rebuilding_and_removed("rebuild-delete-later", 5500ms));
+  list.push_back(rebuilding("rebuild-grow", with_a_writer(2), grown_after(1s), {3}));
+  list.push_back(rebuilding_without("rebuild-lost", false, 2s));
+  list.push_back(rebuilding_without("rebuild-lost-leader", true, 2s));
+}
+
 std::vector<workflow> all() {
   auto lower = connections("50");
   auto higher = connections("200");
@@ -370,6 +463,7 @@ std::vector<workflow> all() {
   list.push_back(unstartable("plan-unstartable", 2));
   list.push_back(unstartable("plan-unstartable-alone", 1));
   list.push_back(unstartable("plan-unstartable-leader", 2, true));
+  add_rebuilds(list);
   list.push_back(standing("grow-standing", grows_in_vain, {{resize("db", 3)}}, {3}));
   return list;
 }

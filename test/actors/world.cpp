@@ -5,6 +5,7 @@
 #include "base/json.hpp"
 #include "engines/postgresql/cell/settings_check.hpp"
 #include "engines/postgresql/model/members.hpp"
+#include "model/names.hpp"
 #include "store/cell_json.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
@@ -73,6 +74,10 @@ bool is_about_sessions(const std::string& url) {
 /// Whether an order is about a node's key or certificate.
 bool is_certification(const std::string& url) {
   return url.ends_with("/key") || url.ends_with("/certificate");
+}
+
+bool is_about_a_halt(const std::string& url) {
+  return url.ends_with("/halted");
 }
 
 } // namespace
@@ -494,8 +499,15 @@ void world::expect_recorded(const base::outgoing& what) {
     return;
   const auto& where = *cell_of(what.url);
   auto node_id = node_in(what.url, where.uri);
-  auto known = record_of(header(what, "X-Matriarch-Scope"));
-  const auto* n = known ? known->living.find_node(node_id) : nullptr;
+  auto scope = header(what, "X-Matriarch-Scope");
+  auto known = record_of(model::name_of_scope(scope));
+  const auto* cluster = known ? known->cluster_of(scope) : nullptr;
+  const auto* n = cluster != nullptr ? cluster->find_node(node_id) : nullptr;
+  if (is_about_a_halt(what.url)) {
+    if (n == nullptr || !n->halted)
+      violations.push_back("node " + node_id + " was stopped before that was recorded");
+    return;
+  }
   if (what.verb == "PUT" && (n == nullptr || n->cell != where.guid))
     violations.push_back("node " + node_id + " was started before it was recorded");
   if (what.verb == "DELETE" && n != nullptr && n->phase != model::node_phase::removing)
@@ -528,7 +540,8 @@ void world::send(const base::outgoing& what, std::function<void(base::outcome)> 
       return reply(judge(where, what.body));
     return reply({200,
                   "{\"status\":\"ok\",\"fencing\":\"pid-namespace\",\"postgresql\":\""
-                      + where.version + "\",\"capacity\":" + std::to_string(where.capacity) + "}",
+                      + where.version + "\",\"capacity\":" + std::to_string(where.capacity)
+                      + (where.halts && !where.foreign ? ",\"halts\":true}" : "}"),
                   "", false});
   }
   auto node_id = node_in(what.url, where.uri);
@@ -602,6 +615,11 @@ base::outcome world::obey(cell& where, const base::outgoing& what, const std::st
     }
     if (is_certification(what.url))
       return certify(where, what, node_id);
+    if (is_about_a_halt(what.url)) {
+      if (!where.foreign)
+        where.fence.note(claim_of(what));
+      return halt(where, node_id);
+    }
     if (what.verb == "PUT") {
       auto said = start(where, what, node_id);
       return where.orders == manner::lying ? out_of_order : said;
@@ -611,7 +629,9 @@ base::outcome world::obey(cell& where, const base::outgoing& what, const std::st
     remove(where, node_id);
     return {was ? 200 : 410, "{}", "", false};
   }();
-  auto verb = is_certification(what.url) ? what.url.substr(what.url.rfind('/') + 1) : what.verb;
+  auto verb = is_certification(what.url) || is_about_a_halt(what.url)
+                  ? what.url.substr(what.url.rfind('/') + 1)
+                  : what.verb;
   if (!is_about_sessions(what.url))
     orders_.push_back({verb, where.guid, node_id, now_, came.status});
   return came;
@@ -649,6 +669,8 @@ base::outcome world::start(cell& where, const base::outgoing& what, const std::s
     return {410, "{\"description\":\"buried\"}", "", false};
   if (where.nodes.contains(node_id)) {
     where.fence.note(claim_of(what));
+    if (auto& node = where.nodes.at(node_id); std::exchange(node.halted, false))
+      resume(node.scope, node_id);
     return {200, "{" + place_of(where, node_id) + "}", "", false};
   }
   if (where.orders == manner::full || static_cast<int>(where.nodes.size()) >= where.capacity)
@@ -659,8 +681,9 @@ base::outcome world::start(cell& where, const base::outgoing& what, const std::s
   const auto& parameters = *json::member(*body, "parameters");
   auto scope = json::string_member(parameters, "PATRONI_SCOPE");
   where.fence.note(claim_of(what));
-  auto known = record_of(scope);
-  if (!known || known->living.find_node(node_id) == nullptr)
+  auto known = record_of(model::name_of_scope(scope));
+  const auto* cluster = known ? known->cluster_of(scope) : nullptr;
+  if (cluster == nullptr || cluster->find_node(node_id) == nullptr)
     violations.push_back("node " + node_id + " came up when no record named it any more");
   if (nodes_of(scope).empty()) {
     auto settings = json::parse(json::string_member(parameters, "PATRONI_DYNAMIC_CONFIG"));
@@ -671,7 +694,7 @@ base::outcome world::start(cell& where, const base::outgoing& what, const std::s
   if (auto waiting = where.pending.extract(node_id))
     where.nodes[node_id].certificate = waiting.mapped().second;
   after(member_delay, [this, scope, node_id] {
-    if (!in_a_cell(node_id))
+    if (!in_a_cell(node_id) || find_node(node_id)->halted)
       return;
     write_member(scope, node_id, "starting");
     after(running_delay, [this, scope, node_id] {
@@ -692,6 +715,7 @@ void world::remove(cell& where, const std::string& node_id) {
   where.nodes.erase(found);
   if (was_well)
     note_loss_of_health(scope, node_id);
+  note_loss_of_old_copy(scope, node_id);
   note_loss(scope, node_id);
   if (!member_state(scope, node_id).empty()) {
     write_member(scope, node_id, "stopped");
@@ -710,7 +734,7 @@ void world::remove(cell& where, const std::string& node_id) {
 
 /// At no moment are there fewer nodes that are well than were asked for, because one was removed.
 void world::note_loss_of_health(const std::string& scope, const std::string& node_id) {
-  auto known = record_of(scope);
+  auto known = record_served_by(scope);
   if (known && known->desired.exists && known->living.had_leader
       && well_nodes(scope) < known->desired.node_count)
     violations.push_back("node " + node_id + " was removed, which was well, and only "
@@ -718,10 +742,19 @@ void world::note_loss_of_health(const std::string& scope, const std::string& nod
                          + std::to_string(known->desired.node_count) + " are left that are");
 }
 
+/// The nodes that served are the only other copy of the data until the new ones take writes.
+void world::note_loss_of_old_copy(const std::string& scope, const std::string& node_id) {
+  auto known = record_of(model::name_of_scope(scope));
+  if (known && known->desired.exists && known->outgoing && known->outgoing->scope == scope
+      && following_.contains(known->living.scope))
+    violations.push_back("node " + node_id
+                         + ", which served, was removed before the new cluster takes writes");
+}
+
 /// The data goes with the nodes: while the cluster is wanted, neither the leader nor the last copy
 /// may be removed.
 void world::note_loss(const std::string& scope, const std::string& node_id) {
-  auto known = record_of(scope);
+  auto known = record_served_by(scope);
   // Nobody has been promised anything of what a first provision makes until it ends.
   bool first = known && known->current.type == model::operation_type::provision
                && known->current.state == model::operation_state::in_progress;
@@ -737,6 +770,7 @@ void world::note_loss(const std::string& scope, const std::string& node_id) {
   roles_.erase(scope);
   configured_.erase(scope);
   synchronous_.erase(scope);
+  following_.erase(scope);
 }
 
 bool world::in_a_cell(const std::string& node) const {
@@ -751,24 +785,20 @@ void world::write_member(const std::string& scope, const std::string& node,
   if (auto stuck = stuck_at_.find(node); state == "running")
     text += ",\"timeline\":1,\"xlog_location\":"
             + std::to_string(stuck == stuck_at_.end() ? written_of(scope) : stuck->second);
+  if (leader_of(scope) == node)
+    text += following_.contains(scope) ? ",\"role\":\"standby_leader\"" : ",\"role\":\"master\"";
   etcd.put(keys::member(scope, node), text + "}");
 }
 
 // -- replication ---------------------------------------------------------------------------------
 
-namespace {
-
-constexpr std::int64_t megabyte = 1024 * 1024;
-
-} // namespace
-
 std::int64_t world::written_of(const std::string& scope) const {
   auto found = written_.find(scope);
-  return found == written_.end() ? megabyte : found->second;
+  return found == written_.end() ? wal_step : found->second;
 }
 
 void world::write_wal(const std::string& scope) {
-  written_[scope] = written_of(scope) + megabyte;
+  written_[scope] = written_of(scope) + wal_step;
   for (const auto& [node, where] : nodes_of(scope))
     if (member_state(scope, node) == "running" && !stuck_at_.contains(node))
       write_member(scope, node, "running");
@@ -810,6 +840,7 @@ void world::elect(const std::string& scope) {
     if (!initialized)
       etcd.put(keys::initialize(scope), identity);
     etcd.put(keys::leader(scope), node);
+    write_member(scope, node, "running");
     for (const auto& [other, there] : nodes_of(scope))
       if (find_node(other)->identity.empty() && member_state(scope, other) == "stopped")
         after(running_delay, [this, scope, other] { get_data(scope, other); });
@@ -819,7 +850,7 @@ void world::elect(const std::string& scope) {
 
 void world::get_data(const std::string& scope, const std::string& node_id) {
   auto* node = find_node(node_id);
-  if (node == nullptr || !node->identity.empty())
+  if (node == nullptr || !node->identity.empty() || node->halted)
     return;
   auto initialized = etcd.value(keys::initialize(scope));
   if (initialized && leader_of(scope).empty()) {
@@ -828,6 +859,20 @@ void world::get_data(const std::string& scope, const std::string& node_id) {
       write_member(scope, node_id, "stopped");
     return after(running_delay, [this, scope, node_id] { get_data(scope, node_id); });
   }
+  if (following_.contains(scope) && !initialized) {
+    auto source = followed_by(scope);
+    if (!takes_writes(source)) {
+      if (member_state(scope, node_id) != "stopped")
+        write_member(scope, node_id, "stopped");
+      return after(running_delay, [this, scope, node_id] { get_data(scope, node_id); });
+    }
+    initialized = etcd.value(keys::initialize(source)).value_or("");
+    etcd.put(keys::initialize(scope), *initialized);
+    roles_[scope] = roles_of(source);
+    node->rows = find_node(leader_of(source))->rows;
+  }
+  if (const auto* leader = find_node(leader_of(scope)))
+    node->rows = leader->rows;
   if (!initialized && bootstraps_lost > 0) {
     --bootstraps_lost;
     etcd.put(keys::initialize(scope), "");
@@ -868,6 +913,8 @@ void world::fail_to_start(const std::string& scope, const std::string& node_id) 
 }
 
 void world::run(const std::string& scope, const std::string& node_id) {
+  if (const auto* node = find_node(node_id); node == nullptr || node->halted)
+    return;
   if (!starts(scope, node_id))
     return fail_to_start(scope, node_id);
   write_member(scope, node_id, "running");
@@ -880,6 +927,7 @@ void world::run(const std::string& scope, const std::string& node_id) {
 void world::lose(const std::string& guid, duration keys_last) {
   auto& gone = at(guid);
   gone.orders = gone.health = manner::away;
+  excuse_unreplicated_rows(gone);
   after(keys_last, [this, guid] {
     if (at(guid).health != manner::away)
       return; // it came back in time
@@ -899,6 +947,8 @@ void world::bring_back(const std::string& guid) {
   auto& back = at(guid);
   back.orders = back.health = manner::well;
   for (const auto& [node, what] : back.nodes) {
+    if (what.halted)
+      continue;
     auto initialized = etcd.value(keys::initialize(what.scope));
     if (what.identity.empty()) {
       write_member(what.scope, node, "starting");
@@ -923,10 +973,14 @@ void world::answer_as_patroni(const base::outgoing& what, const std::string& nod
   const auto* node = find_node(node_id);
   if (node == nullptr)
     return reply({0, "", "connection refused", true});
+  if (node->halted)
+    return reply({0, "", "connection refused", true});
   if (what.verb == "GET")
     return reply({200,
                   std::string{"{\"state\":\"running\",\"pending_restart\":"}
-                      + (node->pending_restart ? "true}" : "false}"),
+                      + (node->pending_restart ? "true" : "false")
+                      + ",\"xlog\":{\"replayed_location\":" + std::to_string(wal_step + node->rows)
+                      + "}}",
                   "", false});
   auto body = json::parse(what.body);
   if (!body.ok())
@@ -947,6 +1001,13 @@ void world::answer_as_patroni(const base::outgoing& what, const std::string& nod
 }
 
 void world::configure(const json::value& patch, const std::string& scope) {
+  if (const auto* whom = json::member(patch, "standby_cluster");
+      whom != nullptr && whom->IsObject())
+    following_.insert(scope);
+  else if (whom != nullptr)
+    stand_for_itself(scope);
+  if (json::member(patch, "postgresql") == nullptr)
+    return;
   if (const auto* flag = json::member(patch, "synchronous_mode"); flag != nullptr && flag->IsTrue())
     synchronous_.insert(scope);
   else
@@ -975,7 +1036,7 @@ void world::restart_node(const std::string& node_id, const std::string& scope,
       || (conditions.find("replica") != std::string::npos && leader_of(scope) == node_id))
     return reply({503, "restart conditions are not satisfied", "", false});
   restarts_.push_back({node_id, leader_of(scope) == node_id});
-  auto known = record_of(scope);
+  auto known = record_served_by(scope);
   bool runs = member_state(scope, node_id) == "running";
   if (runs && known && known->current.state == model::operation_state::in_progress
       && well_nodes(scope) < known->desired.node_count)
@@ -1028,6 +1089,7 @@ void world::switch_over(const json::value& body, const std::string& scope,
     if (synchronous_.contains(scope) && !synchronous.contains(to))
       return reply({412, "candidate name does not match with sync_standby", "", false});
     ++switchovers_;
+    find_node(to)->rows = find_node(from)->rows; // it has streamed all
     etcd.put(keys::leader(scope), to);
     if (auto* node = find_node(from)) // it has stopped, and starts again as a replica
       node->pending_restart = false;
@@ -1157,7 +1219,9 @@ result<std::string> world::scope_led_at(const std::string& conn_url) const {
   for (const auto& one : cells_)
     if (auto found = one.nodes.find(id);
         found != one.nodes.end() && leader_of(found->second.scope) == id)
-      return found->second.scope;
+      return following_.contains(found->second.scope)
+                 ? result<std::string>{failure{"cannot execute in a read-only transaction"}}
+                 : found->second.scope;
   return failure{"no leader there"};
 }
 
@@ -1193,6 +1257,9 @@ result<std::map<std::string, std::int64_t>> world::lag_at(const std::string& con
     for (const auto& [other, where] : nodes_of(found->second.scope))
       if (other != node && member_state(found->second.scope, other) == "running"
           && (standing || !stuck_at_.contains(other)))
+        behind[other] = lag;
+    for (const auto& scope : followers_of(found->second.scope))
+      if (auto other = leader_of(scope); runs(scope, other) && !stuck_at_.contains(other))
         behind[other] = lag;
     return behind;
   }

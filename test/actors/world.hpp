@@ -91,11 +91,17 @@ enum class manner {
 struct cell_node {
   std::string scope;
   std::string plan_id;
-  std::string digest = {};      ///< of the settings that its PostgreSQL has read
-  bool pending_restart = false; ///< some of them wait for a restart
-  std::string identity = {};    ///< of the cluster whose data it has; none before there is any
-  std::string certificate = {}; ///< what it shows; none if it never got one
+  std::string digest = {};        ///< of the settings that its PostgreSQL has read
+  bool pending_restart = false;   ///< some of them wait for a restart
+  std::string identity = {};      ///< of the cluster whose data it has; none before there is any
+  std::string certificate = {};   ///< what it shows; none if it never got one
+  bool halted = false;            ///< it was stopped, and stays so until it is started
+  bool stopped_as_leader = false; ///< of one that was stopped
+  std::int64_t rows = 0;          ///< how many of a client's rows it has: see world::keep_writing()
 };
+
+/// The positions in the WAL at which a leader begins, and by which it goes on.
+inline constexpr std::int64_t wal_step = 1024 * 1024;
 
 // -- PostgreSQL ----------------------------------------------------------------------------------
 
@@ -133,6 +139,7 @@ struct cell {
   manner orders = manner::well;  ///< of PUT and DELETE
   manner health = manner::well;  ///< of GET /healthz
   duration transit{0};           ///< an order reaches the cell so long after it was sent
+  bool halts = true;             ///< it can stop nodes, and keep them
   bool foreign = false;          ///< of another make: it digs no graves, and lists nothing
   bool silent_of_places = false; ///< says where nodes are in its list only, as earlier cells do
   bool by_tls = false;           ///< is reached by TLS, and shows what etcd has for its key
@@ -321,7 +328,33 @@ public:
   void stand_still(const std::string& node_id);
   void go_on_replicating(const std::string& node_id);
 
+  // -- clusters that follow others (world_rebuild.cpp)
+
+  /// A client writes row after row to an instance, wherever routers lead it, from now on. None that was
+  /// acknowledged may be lost, and never may two clusters of one instance take writes.
+  void keep_writing(const std::string& name);
+  [[nodiscard]] std::int64_t rows_acknowledged(const std::string& name) const;
+  /// Whether clients of the instance can write.
+  [[nodiscard]] bool takes_writes(const std::string& scope) const;
+  /// Who follows a cluster is cut off from it when its leader stops, and does not get the last rows.
+  bool followers_miss_the_end = false;
+
 private:
+  base::outcome halt(cell& where, const std::string& node_id);
+  void resume(const std::string& scope, const std::string& node_id);
+  /// The scopes that follow that one.
+  [[nodiscard]] std::vector<std::string> followers_of(const std::string& scope) const;
+  /// The scope that one follows.
+  [[nodiscard]] std::string followed_by(const std::string& scope) const;
+  void stand_for_itself(const std::string& scope);
+  void write_row(const std::string& name);
+  /// A machine that is lost may take along rows that no other node has: those no rebuild has to keep.
+  void excuse_unreplicated_rows(const cell& lost);
+  /// Whoever replicates from that scope's leader has so many rows.
+  void replicate(const std::string& scope, std::int64_t rows);
+  [[nodiscard]] bool runs(const std::string& scope, const std::string& node_id) const;
+  /// The record of the instance whose living cluster has that scope.
+  [[nodiscard]] std::optional<model::record> record_served_by(const std::string& scope) const;
   store::commit_result commit_now(const store::transaction& what);
   /// Checks what is called done just now.
   void expect_served(const store::put& what);
@@ -342,6 +375,7 @@ private:
   void remove(cell& where, const std::string& node_id);
   void note_loss(const std::string& scope, const std::string& node_id);
   void note_loss_of_health(const std::string& scope, const std::string& node_id);
+  void note_loss_of_old_copy(const std::string& scope, const std::string& node_id);
   [[nodiscard]] std::int64_t written_of(const std::string& scope) const;
   void note_success(const std::set<std::string>& in_progress);
   [[nodiscard]] std::set<std::string> operations_in_progress(const store::transaction& what) const;
@@ -378,6 +412,8 @@ private:
   std::map<std::string, std::string> etcd_users_;
   std::map<std::string, std::int64_t> written_;  ///< the leader's position by scope
   std::map<std::string, std::int64_t> stuck_at_; ///< the positions of nodes that stand still
+  std::set<std::string> following_;              ///< scopes that follow others
+  std::map<std::string, std::int64_t> acknowledged_rows_; ///< by the instance's name
   std::vector<restart> restarts_;
   std::set<std::string> called_done_; ///< operations and bindings
   int switchovers_ = 0;

@@ -45,6 +45,8 @@ public:
   mixture(const model::cluster_settings&, const model::cluster_settings& newer) const override {
     return newer;
   }
+  [[nodiscard]] std::string following(const std::string&) const override { return {}; }
+  [[nodiscard]] std::string retaining(bool) const override { return {}; }
   [[nodiscard]] model::restart_order order(const model::cluster_settings&,
                                            const model::cluster_settings&) const override {
     return model::restart_order::leader_first;

@@ -123,6 +123,13 @@ struct world {
   }
   void perform(const change_port&) { FAIL("no router has said that it cannot open a port"); }
   void perform(const release_port&) { released = true; }
+  void perform(const halt_node&) { FAIL("nothing is rebuilt here"); }
+  void perform(const resume_node&) { FAIL("nothing is rebuilt here"); }
+  void perform(const ask_position&) { FAIL("nothing is rebuilt here"); }
+  void perform(const retain&) { FAIL("nothing is rebuilt here"); }
+  void perform(const flush&) { FAIL("nothing is rebuilt here"); }
+  void perform(const follow&) { FAIL("nothing is rebuilt here"); }
+  void perform(const forget_cluster&) { FAIL("nothing is rebuilt here"); }
 
   static int connections(const cluster_settings& settings) {
     auto found = settings.parameters.find("max_connections");

@@ -151,6 +151,9 @@ TEST_CASE("a record is routed otherwise by its port and nodes, not by its operat
   other.write_id = "another";
   other.current.state = operation_state::succeeded;
   other.living.had_leader = false;
+  other.incoming = cluster{};
+  other.rebuilt = rebuild{};
+  other.last_scope = 2;
   other.living.switching_to = "n1";
   other.ended_bindings["b"] = {};
   other.living.nodes[0].phase = node_phase::removing;

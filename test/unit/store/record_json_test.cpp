@@ -49,7 +49,7 @@ model::cluster other_cluster(const std::string& scope) {
   one.taking_up = settings("2MB");
   one.switching_to = "m1";
   one.had_leader = true;
-  one.follows = {"10.0.0.1:5432", "10.0.0.2:5432"};
+  one.follows = "10.0.0.1:5432";
   one.set_secret(model::secret_name::superuser, {"super", "p7"});
   one.set_secret(model::secret_name::etcd, {"scope-" + scope, "p8"});
   one.secrets.front().next = model::credentials{"next", "p9"};
@@ -109,7 +109,8 @@ model::record full_record() {
   r.living.nodes[2].instead_of = {"a", "b"};
   r.living.switching_to = "n2";
   r.living.had_leader = true;
-  r.living.follows = {"10.0.0.9:5432"};
+  r.living.follows = "10.0.0.9:5432";
+  r.living.retains_for = "db~3";
   r.living.nodes[2].halted = true;
   r.incoming = other_cluster("db~4");
   r.outgoing = other_cluster("db~3");
@@ -120,6 +121,8 @@ model::record full_record() {
                              moment,
                              moment + 1h,
                              moment + 1min,
+                             "n1",
+                             7,
                              {{"c", "full"}},
                              true,
                              "a reason"};

@@ -78,6 +78,17 @@ std::optional<bool> waits_for_restart(const base::outcome& came) {
   return waits != nullptr && waits->IsBool() && waits->GetBool();
 }
 
+/// How far a standby has replayed, as its Patroni says.
+actors::position_answer replayed_by(const base::outcome& came) {
+  auto parsed = json::parse(came.body);
+  if (came.status == 0 || !parsed.ok() || !parsed->IsObject())
+    return {false, 0, came.error.empty() ? "Patroni does not say how it is" : came.error};
+  const auto* wal = json::member(*parsed, "xlog");
+  if (wal == nullptr || !wal->IsObject() || json::member(*wal, "replayed_location") == nullptr)
+    return {false, 0, "Patroni does not say how far the node has replayed"};
+  return {true, json::integer_member(*wal, "replayed_location")};
+}
+
 std::string condition_of(const actors::restart_order& what) {
   if (!what.only_if_waiting)
     return what.only_as_replica ? R"({"role":"replica"})" : "{}";
@@ -104,7 +115,11 @@ public:
         [this](actors::rights_order& what) -> caf::result<actors::rights_answer> {
           return self_->delegate(sql_, std::move(what));
         },
+        [this](actors::flush_order& what) -> caf::result<actors::flush_answer> {
+          return self_->delegate(sql_, std::move(what));
+        },
         [this](const actors::settings_question& what) { return settings_of(what); },
+        [this](const actors::position_question& what) { return position_of(what); },
         [this](const actors::switch_over_order& what) {
           return tell(what.leader, "POST", "/switchover",
                       json::object_text({{"leader", what.leader.node_id}, {"candidate", what.to}}),
@@ -178,6 +193,18 @@ private:
             [owed](const caf::error&) mutable {
               owed.deliver(actors::settings_answer{false, {}, "Patroni did not answer in time"});
             });
+  }
+
+  caf::result<actors::position_answer> position_of(const actors::position_question& what) {
+    auto owed = self_->make_response_promise<actors::position_answer>();
+    self_
+        ->request(with_.http, question_time + margin,
+                  request_to(what.node, "GET", "/patroni", "", question_time, with_))
+        .then([owed](const base::outcome& came) mutable { owed.deliver(replayed_by(came)); },
+              [owed](const caf::error&) mutable {
+                owed.deliver(actors::position_answer{false, 0, "Patroni did not answer in time"});
+              });
+    return owed;
   }
 
   actors::engine_actor::pointer self_;

@@ -40,10 +40,15 @@ constexpr auto slow_for = 10min;
 // takes longer is better asked anew, of whoever leads then.
 constexpr auto longest_question = 5s;
 
-/// How far each streaming replica's replay is behind the leader's current position.
+// What takes longer is ended here; the leader goes on with it, and the next one takes less.
+constexpr auto longest_flush = 60s;
+
+/// How far each streaming replica's replay is behind the leader's current position. The leader of a cluster
+/// that follows another one writes nothing: what it has received counts.
 constexpr const char* lag_of_each_replica =
-    "select application_name,"
-    " coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn), 9223372036854775807)::bigint"
+    "select application_name, coalesce(pg_wal_lsn_diff(case when pg_is_in_recovery()"
+    " then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())"
+    " else pg_current_wal_lsn() end, replay_lsn), 9223372036854775807)::bigint"
     " from pg_stat_replication where state = 'streaming'";
 
 deadline soon() {
@@ -62,6 +67,15 @@ actors::lag_answer ask(const actors::lag_question& question) {
     if (auto behind = number_at(*found, i, 1))
       answer.lag[words_at(*found, i, 0)] = *behind;
   return answer;
+}
+
+actors::flush_answer obey(const actors::flush_order& order) {
+  auto leader = session::open(order.conn_url, order.superuser,
+                              std::chrono::steady_clock::now() + longest_flush);
+  if (!leader.ok())
+    return {false, "cannot connect to the leader: " + leader.error()};
+  auto done = leader->run("checkpoint");
+  return done.ok() ? actors::flush_answer{true} : actors::flush_answer{false, done.error()};
 }
 
 sql_settings ask(const sql_settings_question& question) {
@@ -97,6 +111,9 @@ sql_actor::behavior_type work(sql_actor::pointer,
       },
       [](const actors::rights_order& order) {
         return actors::guarded<actors::rights_answer>([&] { return keep_rights(order); });
+      },
+      [](const actors::flush_order& order) {
+        return actors::guarded<actors::flush_answer>([&] { return obey(order); });
       },
       [](const sql_settings_question& question) {
         return actors::guarded<sql_settings>([&] { return ask(question); });
@@ -235,6 +252,9 @@ sql_actor spawn_database(caf::actor_system& system) {
             },
             [=](const actors::rights_order& what) {
               return team->pass_on<actors::rights_answer>("rights", what);
+            },
+            [=](const actors::flush_order& what) {
+              return team->pass_on<actors::flush_answer>("flush", what);
             },
             [=](const sql_settings_question& what) {
               return team->pass_on<sql_settings>("settings", what);

@@ -26,6 +26,7 @@ using sql_actor =
                      caf::replies_to<actors::role_order>::with<actors::role_answer>,
                      caf::replies_to<actors::role_removal>::with<actors::role_removal_answer>,
                      caf::replies_to<actors::rights_order>::with<actors::rights_answer>,
+                     caf::replies_to<actors::flush_order>::with<actors::flush_answer>,
                      caf::replies_to<sql_settings_question>::with<sql_settings>>;
 
 /// PostgreSQL through libpq, on threads of its own: libpq resolves names and handshakes blockingly.

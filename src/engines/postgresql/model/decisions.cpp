@@ -27,6 +27,7 @@ public:
             .synchronous = true,
             .users_per_binding = true,
             .read_only = true,
+            .follows = true,
             .archive = true};
   }
 
@@ -62,6 +63,10 @@ public:
           const model::cluster_settings& newer) const override {
     return mixture_of(older, newer);
   }
+  [[nodiscard]] std::string following(const std::string& place) const override {
+    return change_to_follow(place);
+  }
+  [[nodiscard]] std::string retaining(bool keeps) const override { return change_to_retain(keeps); }
   [[nodiscard]] model::restart_order order(const model::cluster_settings& from,
                                            const model::cluster_settings& to) const override {
     return order_of(from, to);
@@ -82,7 +87,8 @@ public:
     add_login("APPUSER", secret::application);
     add_login("REPLICATION", secret::replication);
     add_login("PATRONI", secret::control);
-    all.emplace_back("PATRONI_DYNAMIC_CONFIG", dynamic_configuration(settings));
+    all.emplace_back("PATRONI_DYNAMIC_CONFIG",
+                     with_whom_to_follow(dynamic_configuration(settings), of.follows));
     if (!settings.node_type.empty())
       all.emplace_back("NODE_TYPE", settings.node_type);
     if (!of.secret_of(secret::etcd).username.empty())

@@ -35,7 +35,9 @@ result<model::member> member_in(std::string_view text) {
                     json::integer_member(*parsed, "timeline"),
                     json::integer_member(*parsed, "xlog_location"),
                     json::string_member(*parsed, "replication_state") == "streaming"};
-  one.leads_standbys = json::string_member(*parsed, "role") == "standby_leader";
+  const auto role = json::string_member(*parsed, "role");
+  one.leads_standbys = role == "standby_leader";
+  one.takes_writes = role == "master" || role == "primary"; // Patroni 4 says primary
   return one;
 }
 

@@ -122,6 +122,59 @@ std::string dynamic_configuration(const model::cluster_settings& wanted) {
   return with_parameters(std::move(all), std::move(parameters));
 }
 
+namespace {
+
+/// Of the replication slot by which another cluster's leader streams.
+constexpr const char* follower_slot = "matriarch_follower";
+
+/// Patroni's `standby_cluster`; null to follow nobody.
+json::value standby_cluster(const std::string& place, json::document& owner) {
+  if (place.empty())
+    return {};
+  const auto colon = place.rfind(':');
+  int port = 0;
+  std::from_chars(place.data() + colon + 1, place.data() + place.size(), port);
+  auto host = place.substr(0, colon);
+  if (host.starts_with('[') && host.ends_with(']')) // libpq takes an IPv6 address without them
+    host = host.substr(1, host.size() - 2);
+  json::value object{rapidjson::kObjectType};
+  json::add(object, "host", host, owner);
+  json::add(object, "port", port, owner);
+  json::add(object, "primary_slot_name", follower_slot, owner);
+  return object;
+}
+
+} // namespace
+
+std::string change_to_follow(const std::string& place) {
+  json::document change;
+  change.SetObject();
+  json::add(change, "standby_cluster", standby_cluster(place, change), change);
+  return json::text_of(change);
+}
+
+std::string with_whom_to_follow(const std::string& configuration, const std::string& place) {
+  auto whole = json::parse(configuration);
+  if (place.empty() || !whole.ok())
+    return configuration;
+  json::add(*whole, "standby_cluster", standby_cluster(place, *whole), *whole);
+  return json::text_of(*whole);
+}
+
+std::string change_to_retain(bool keeps) {
+  json::document change;
+  change.SetObject();
+  json::value slots{rapidjson::kObjectType};
+  json::value slot;
+  if (keeps) {
+    slot.SetObject();
+    json::add(slot, "type", "physical", change);
+  }
+  json::add(slots, follower_slot, std::move(slot), change);
+  json::add(change, "slots", std::move(slots), change);
+  return json::text_of(change);
+}
+
 std::string configuration_patch(const model::cluster_settings& from,
                                 const model::cluster_settings& to) {
   auto all = configuration_of(to);

@@ -24,6 +24,16 @@ void make_room_for_replicas(model::shared_map<std::string, std::string>& paramet
 /// object, with the settings' digest as `matriarch.settings`.
 [[nodiscard]] std::string dynamic_configuration(const model::cluster_settings& wanted);
 
+/// The change of Patroni's dynamic configuration that makes a cluster follow the leader that listens at
+/// `place`, `host:port`; if that is empty, nobody any more.
+[[nodiscard]] std::string change_to_follow(const std::string& place);
+/// The dynamic configuration for a new cluster that begins by following that one, if there is one.
+[[nodiscard]] std::string with_whom_to_follow(const std::string& configuration,
+                                              const std::string& place);
+/// The change that gives each leader of a cluster the replication slot of the cluster that follows it, or
+/// takes it away. `max_slot_wal_keep_size` bounds what it keeps.
+[[nodiscard]] std::string change_to_retain(bool keeps);
+
 /// The change of Patroni's dynamic configuration from one to another: a merge patch as JSON text,
 /// in which null removes what `from` had set and `to` does not.
 [[nodiscard]] std::string configuration_patch(const model::cluster_settings& from,

@@ -112,3 +112,25 @@ TEST_CASE("what is raised and what is lowered go one after the other") {
   CHECK(next_settings(next, to) == to);
   CHECK(next_settings(of({}), to) == to);
 }
+
+TEST_CASE("a cluster is told whom to follow, and to follow nobody any more") {
+  CHECK(
+      change_to_follow("10.0.0.1:5432")
+      == R"({"standby_cluster":{"host":"10.0.0.1","port":5432,"primary_slot_name":"matriarch_follower"}})");
+  CHECK(change_to_follow("[::1]:5433").find(R"("host":"::1","port":5433)") != std::string::npos);
+  CHECK(change_to_follow("") == R"({"standby_cluster":null})");
+}
+
+TEST_CASE("a leader keeps what a follower needs in the slot that the follower asks for") {
+  CHECK(change_to_retain(true) == R"({"slots":{"matriarch_follower":{"type":"physical"}}})");
+  CHECK(change_to_retain(false) == R"({"slots":{"matriarch_follower":null}})");
+}
+
+TEST_CASE("a new cluster that begins by following has that in its first configuration") {
+  auto whole = matriarch::json::parse(
+      with_whom_to_follow(dynamic_configuration(cluster_settings{}), "10.0.0.1:5432"));
+  REQUIRE(whole.ok());
+  CHECK(matriarch::json::member(*whole, "postgresql") != nullptr);
+  CHECK(matriarch::json::member(*whole, "standby_cluster") != nullptr);
+  CHECK(with_whom_to_follow("{}", "") == "{}");
+}
