@@ -49,7 +49,7 @@ ROUNDS  ?= 50
         soak crowd kills hostile outages fuzz packages format
 
 help:
-	@echo 'make demo      the whole story on a local platform: create, bind, grow, move, fail over, remove'
+	@echo 'make demo      the whole story on a local platform: create, bind, grow, move, fail over, rebuild, remove'
 	@echo 'make test      every test: unit, http, actors, integration, end to end, with ASan and UBSan; what CI runs'
 	@echo "               with ONLY='words of its name' one of them, or ONLY=unit-model, ONLY=plan_test, ONLY=move"
 	@echo "make debug     the same tests in gdb, with ONLY='words of its name'"

@@ -80,7 +80,7 @@ int show(const broker_access& access, const question& what, bool as_json, std::o
 } // namespace
 
 result<std::string> body_of(const base::outcome& answer, const broker_uri& broker) {
-  if (answer.status == 200)
+  if (answer.status == 200 || answer.status == 202)
     return answer.body;
   const auto whose = "the broker at " + broker.address;
   if (answer.status == 0)
@@ -134,6 +134,14 @@ int remove_orphan(const broker_access& broker, const std::string& cell, const st
        "/admin/orphans/" + base::percent_encoded(cell) + "/" + base::percent_encoded(node_id),
        patience_of_removals, removal_line},
       as_json, out, err);
+}
+
+int rebuild(const broker_access& broker, const std::string& instance, bool as_json,
+            std::ostream& out, std::ostream& err) {
+  return show(broker,
+              {"POST", "/admin/service_instances/" + base::percent_encoded(instance) + "/rebuild",
+               patience, rebuild_line},
+              as_json, out, err);
 }
 
 int reencrypt(const broker_access& broker, bool as_json, std::ostream& out, std::ostream& err) {

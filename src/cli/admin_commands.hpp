@@ -36,11 +36,15 @@ namespace matriarch::cli {
                                 const std::string& node_id, bool as_json, std::ostream& out,
                                 std::ostream& err);
 
+/// `matriarch rebuild INSTANCE`: a new cluster on fresh nodes in place of the one that serves.
+[[nodiscard]] int rebuild(const broker_access& broker, const std::string& instance, bool as_json,
+                          std::ostream& out, std::ostream& err);
+
 /// `matriarch reencrypt`: has all instances' secrets in etcd written anew, with the newest key.
 [[nodiscard]] int reencrypt(const broker_access& broker, bool as_json, std::ostream& out,
                             std::ostream& err);
 
-/// The body of a 200; of anything else one line that says what to do about it.
+/// The body of a 200 or a 202; of anything else one line that says what to do about it.
 [[nodiscard]] result<std::string> body_of(const base::outcome& answer, const broker_uri& broker);
 
 } // namespace matriarch::cli

@@ -98,6 +98,12 @@ const std::vector<operators_command>& operators_commands() {
        [](const order& given) {
          return reencrypt(given.broker, given.as_json, given.out, given.err);
        }},
+      {"rebuild",
+       "Make an instance anew on fresh nodes, beside its cluster, and switch to it",
+       {{"instance", "The service instance's id", true}},
+       [](const order& given) {
+         return rebuild(given.broker, given.arguments[0], given.as_json, given.out, given.err);
+       }},
       {"forget-cell",
        "Say that a cell never comes back, nor what ran on it",
        {{"cell", "The cell's guid", true}},

@@ -212,6 +212,22 @@ result<std::string> instances_table(std::string_view answer) {
                content);
 }
 
+namespace {
+
+/// `in progress (copying): what it waits for`; empty if it was never built anew.
+std::string rebuild_of(const json::value& instance) {
+  const auto* task = json::member(instance, "rebuild");
+  if (task == nullptr || !task->IsObject())
+    return {};
+  auto text = json::string_member(*task, "state");
+  if (text == "in progress")
+    text += " (" + json::string_member(*task, "phase") + ")";
+  auto more = json::string_member(*task, "description");
+  return text + (more.empty() ? "" : ": " + more);
+}
+
+} // namespace
+
 result<std::string> instance_details(std::string_view answer) {
   const auto parsed = json::parse(answer);
   if (!parsed)
@@ -234,6 +250,7 @@ result<std::string> instance_details(std::string_view answer) {
       {"bindings", bindings_of(instance)},
       {"operation", operation_of(instance, true)},
       {"repair", shown(instance, "repair")},
+      {"rebuild", rebuild_of(instance)},
       {"routers", shown(instance, "route_waits_for")},
   };
   std::string text;
@@ -402,6 +419,16 @@ result<std::string> orphans_table(std::string_view answer) {
 
 result<std::string> removal_line(std::string_view) {
   return std::string("The node and its data are removed.\n");
+}
+
+result<std::string> rebuild_line(std::string_view answer) {
+  const auto parsed = json::parse(answer);
+  if (!parsed)
+    return unexpected(parsed.error());
+  if (json::string_member(*parsed, "rebuild").empty())
+    return unexpected("it does not say what has begun");
+  return std::string("A new cluster is being made; matriarch service-status with the instance's id "
+                     "shows how far it is.\n");
 }
 
 result<std::string> reencryption_line(std::string_view answer) {

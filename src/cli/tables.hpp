@@ -43,6 +43,8 @@ struct column {
 /// Of `DELETE /admin/orphans/<cell>/<node>`.
 [[nodiscard]] result<std::string> removal_line(std::string_view answer);
 
+/// Of POST /admin/service_instances/{id}/rebuild.
+[[nodiscard]] result<std::string> rebuild_line(std::string_view answer);
 /// Of `POST /admin/reencrypt`: how many instances were rewritten.
 [[nodiscard]] result<std::string> reencryption_line(std::string_view answer);
 

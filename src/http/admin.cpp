@@ -96,6 +96,43 @@ json::value binding_json(const model::binding& which, json::document& owner) {
   return object;
 }
 
+/// A cluster that is made, or removed, beside the one that serves.
+json::value cluster_json(const model::cluster& one, const model::instance_snapshot& of,
+                         json::document& owner) {
+  auto found = of.seen_beside.find(one.scope);
+  const auto seen = found == of.seen_beside.end() ? model::cluster_view{} : found->second;
+  json::value object{rapidjson::kObjectType};
+  json::add(object, "scope", one.scope, owner);
+  json::value nodes{rapidjson::kArrayType};
+  for (const auto& n : one.nodes)
+    nodes.PushBack(node_json(n, seen, owner), owner.GetAllocator());
+  json::add(object, "nodes", std::move(nodes), owner);
+  return object;
+}
+
+void add_rebuild(json::value& object, const model::instance_snapshot& one, json::document& owner) {
+  const auto& known = one.known;
+  if (known.incoming)
+    json::add(object, "incoming", cluster_json(*known.incoming, one, owner), owner);
+  if (known.outgoing)
+    json::add(object, "outgoing", cluster_json(*known.outgoing, one, owner), owner);
+  if (!known.rebuilt)
+    return;
+  const auto& task = *known.rebuilt;
+  const bool over = task.phase == model::rebuild_phase::ended;
+  json::value rebuild{rapidjson::kObjectType};
+  json::add(rebuild, "id", task.id, owner);
+  json::add(rebuild, "state",
+            !over            ? "in progress"
+            : task.succeeded ? "succeeded"
+                             : "failed",
+            owner);
+  json::add(rebuild, "phase", model::text_of(task.phase), owner);
+  json::add(rebuild, "description", over ? task.outcome : one.rebuilding, owner);
+  json::add(rebuild, "started_at", base::text_of(task.started_at), owner);
+  json::add(object, "rebuild", std::move(rebuild), owner);
+}
+
 json::value instance_json(const model::instance_snapshot& one, json::document& owner) {
   const auto& known = one.known;
   json::value object{rapidjson::kObjectType};
@@ -127,6 +164,7 @@ json::value instance_json(const model::instance_snapshot& one, json::document& o
   for (const auto& n : known.living.nodes)
     nodes.PushBack(node_json(n, one.seen, owner), owner.GetAllocator());
   json::add(object, "nodes", std::move(nodes), owner);
+  add_rebuild(object, one, owner);
   json::value bindings{rapidjson::kArrayType};
   for (const auto& [id, which] : one.bindings)
     bindings.PushBack(binding_json(which, owner), owner.GetAllocator());
@@ -236,6 +274,10 @@ response instance(const model::instance_snapshot& one) {
   body.SetObject();
   auto object = instance_json(one, body);
   return {200, json::text_of(object), {}};
+}
+
+response rebuilding(const model::verdict& accepted) {
+  return {202, json::object_text({{"rebuild", accepted.operation_id}}), {}};
 }
 
 response demoted(const std::string& cell, const model::demote_report& report) {

@@ -15,6 +15,8 @@ namespace matriarch::http::admin {
 [[nodiscard]] response routers(const model::routers& all);
 [[nodiscard]] response instances(const std::vector<model::snapshot_ptr>& all);
 [[nodiscard]] response instance(const model::instance_snapshot& one);
+/// A new cluster of an instance is being made: 202, with the id of that.
+[[nodiscard]] response rebuilding(const model::verdict& accepted);
 [[nodiscard]] response demoted(const std::string& cell, const model::demote_report& report);
 [[nodiscard]] response forgotten(const std::string& cell, const model::forget_report& report);
 [[nodiscard]] response orphans(const std::vector<model::orphan>& all);

@@ -37,6 +37,9 @@ void admin_routes::serve(const request& got, reply to) const {
     return got.verb == method::get
                ? answer_from(desk_, got.segments[2], std::move(to), admin::instance)
                : refuse_method(to, "GET");
+  if (matches(got, {"admin", "service_instances", "*", "rebuild"}))
+    return got.verb == method::post ? rebuild(got.segments[2], std::move(to))
+                                    : refuse_method(to, "POST");
   if (matches(got, {"admin", "reencrypt"}))
     return got.verb == method::post ? reencrypt(std::move(to)) : refuse_method(to, "POST");
   to.send(osb::error(404, "there is nothing at this path; see /admin/cells, /admin/routers, "
@@ -88,6 +91,17 @@ void admin_routes::reencrypt(reply to) const {
   desk_.reencrypt_all([later](const model::reencryption_report& report) {
     later->send(admin::reencrypted(report));
   });
+}
+
+void admin_routes::rebuild(const std::string& instance_id, reply to) const {
+  if (!must_act(to))
+    return;
+  auto later = std::make_shared<reply>(std::move(to));
+  desk_.ask(model::rebuild_request{instance_id, "an operator"}, model::request_patience,
+            [later](const model::verdict& said) {
+              later->send(said.is == model::verdict_kind::accepted ? admin::rebuilding(said)
+                                                                   : osb::refusal(said));
+            });
 }
 
 void admin_routes::demote(const std::string& cell, reply to) const {

@@ -23,6 +23,7 @@ private:
   void remove_orphan(const std::string& cell, const std::string& node_id, reply to) const;
   void reencrypt(reply to) const;
   void demote(const std::string& cell, reply to) const;
+  void rebuild(const std::string& instance_id, reply to) const;
 
   front_desk& desk_;
 };

@@ -81,6 +81,8 @@ void add_target(line_writer& line, const request& got) {
     line.add_text("instance_id", segment(2));
     if (segment(3) == "service_bindings")
       line.add_text("binding_id", segment(4));
+  } else if (segment(0) == "admin" && segment(1) == "service_instances") {
+    line.add_text("instance_id", segment(2));
   } else if (segment(0) == "admin" && (segment(1) == "cells" || segment(1) == "orphans")) {
     line.add_text("cell", segment(2));
     if (segment(1) == "orphans")
@@ -141,6 +143,8 @@ std::string action_of(const request& got) {
     return action_in({{method::put, "bind"}, {method::del, "unbind"}}, got.verb);
   if (path.size() == 4 && path[0] == "admin" && path[1] == "cells")
     return path[3];
+  if (path.size() == 4 && path[0] == "admin" && path[1] == "service_instances")
+    return path[3] == "rebuild" ? action_in({{method::post, "rebuild"}}, got.verb) : "unknown";
   if (path.size() == 4 && path[0] == "admin" && path[1] == "orphans")
     return "remove-orphan";
   if (path.size() == 2 && path[0] == "admin")

@@ -46,7 +46,7 @@ PARTS = [
     ["fencing", "router_killed", "strangers", "outages", "hostile", "broker_killed", "kills"],
     ["conformance", "bindings", "readers", "hostile_tenant", "tenants", "addresses", "certificates", "secrecy",
      "two_brokers", "crowd", "soak"],
-    ["repair", "left_behind", "taking_back", "plans", "skew", "routers"],
+    ["repair", "left_behind", "taking_back", "plans", "skew", "routers", "rebuild"],
 ]
 FILES = list(itertools.chain(*PARTS))
 

@@ -180,6 +180,29 @@ def tell(platform, story):
         assert len(platform.running_nodes()) == 2, "not two nodes on the cells"
         details.append("the leader stayed")
 
+    with story.step("rebuild it on fresh nodes while a writer writes") as details:
+        before = platform.nodes_of(INSTANCE)
+        with Writer(uri, "written_through_rebuild") as writer:
+            writer.wait_for_writes(50)
+            status, _, answer = platform.osb("POST", f"/admin/service_instances/{INSTANCE}/rebuild")
+            assert status == 202, f"the answer to a rebuild: {answer}"
+
+            def ended():
+                task = platform.admin(INSTANCE)["rebuild"]
+                return task if task["state"] != "in progress" else None
+            task = wait_until(ended, "the end of the rebuild")
+            story.say(f"{task['state']} {task['description']}".strip())
+            writer.wait_for_writes(50)
+        missing, gap = writer.missing(), writer.longest_gap()
+        story.say(placed(platform))
+        story.say(f"{len(writer.acknowledged)} rows acknowledged, {len(missing)} of them missing; "
+                  f"longest gap between two writes {gap:.2f} s")
+        assert task["state"] == "succeeded", f"the rebuild {task}"
+        assert not before.keys() & platform.nodes_of(INSTANCE).keys(), "an old node is still there"
+        assert not missing, f"acknowledged rows are missing: {missing[:5]}"
+        psql(uri, "select 1")
+        details.append(f"longest gap {gap:.2f} s, {len(writer.acknowledged)} rows, none missing")
+
     with story.step("unbind") as details:
         platform.unbind(INSTANCE, BINDING)
 

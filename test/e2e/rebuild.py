@@ -1,0 +1,112 @@
+"""An instance gets a new cluster beside its old one, while an application writes."""
+
+import time
+
+from checks import equal, exactly_as_asked, rows_of, scenario, true
+from databases import Writer
+from waiting import PATIENCE, wait_until
+
+
+def begin(platform, instance):
+    """Asks for a rebuild; its id."""
+    status, _, answer = platform.osb("POST", f"/admin/service_instances/{instance}/rebuild")
+    equal(status, 202, f"the answer to a rebuild ({answer})")
+    return answer["rebuild"]
+
+
+def task_of(platform, instance):
+    return platform.admin(instance).get("rebuild", {})
+
+
+def wait_for_phase(platform, instance, phase):
+    """Looks without a pause: the old nodes stop within a second."""
+    deadline = time.monotonic() + PATIENCE
+    while task_of(platform, instance).get("phase") != phase:
+        true(time.monotonic() < deadline, f"the rebuild never had the phase {phase}")
+
+
+def wait_for_end(platform, instance, rebuild):
+    """What the operator is told of it then."""
+    def ended():
+        found = task_of(platform, instance)
+        return found if found.get("id") == rebuild and found["state"] != "in progress" else None
+    return wait_until(ended, "the end of the rebuild")
+
+
+def must_have_lost_nothing(writer):
+    missing = writer.missing()
+    true(not missing, f"{len(missing)} acknowledged rows are missing: {missing[:5]}")
+    print(f"       {len(writer.acknowledged)} rows, longest gap {writer.longest_gap():.2f} s")
+
+
+def nothing_is_left(platform, instance, scope, nodes):
+    wait_until(lambda: not nodes & platform.running_nodes().keys(), f"the end of the nodes of {scope}")
+    wait_until(lambda: not {"outgoing", "incoming"} & platform.admin(instance).keys(), f"{scope} is forgotten")
+    own = {f"/service/{scope}/state"}
+    left = {key for key in platform.keys(f"/service/{scope}/") if "/bindings/" not in key} - own
+    true(not left, f"keys of {scope} are left: {sorted(left)}")
+    true(f"scope-{scope}" not in platform.etcd_users(), f"{scope} still has a user of etcd")
+
+
+@scenario("a rebuild switches to fresh nodes: no acknowledged row is lost, and bindings stay as they are")
+def rebuild_while_writing(platform):
+    platform.create("phoenix", nodes=2)
+    before = set(platform.nodes_of("phoenix"))
+    scope = platform.admin("phoenix")["scope"]
+    uri = platform.bind("phoenix", "app")["uri"]
+    with Writer(uri) as writer:
+        writer.wait_for_writes(20)
+        ended = wait_for_end(platform, "phoenix", begin(platform, "phoenix"))
+        equal(ended["state"], "succeeded", f"the rebuild ({ended['description']})")
+        writer.wait_for_writes(50)
+    must_have_lost_nothing(writer)
+    true(platform.admin("phoenix")["scope"] != scope, "it still has its old scope")
+    true(not before & platform.nodes_of("phoenix").keys(), "an old node serves")
+    nothing_is_left(platform, "phoenix", scope, before)
+    equal(rows_of(uri, "select 1"), [(1,)], "the old binding's answer")
+    exactly_as_asked(platform, "phoenix", 2)
+
+
+@scenario("a broker that is killed while a rebuild stops the old nodes comes back and brings it to an end")
+def broker_killed_at_the_switch(platform):
+    scope = platform.admin("phoenix")["scope"]
+    with Writer(platform.bind("phoenix", "killed")["uri"], "written_then") as writer:
+        writer.wait_for_writes(20)
+        rebuild = begin(platform, "phoenix")
+        wait_for_phase(platform, "phoenix", "halting")
+        platform.restart_broker(kill9=True)
+        ended = wait_for_end(platform, "phoenix", rebuild)
+        writer.wait_for_writes(50)
+    must_have_lost_nothing(writer)
+    print(f"       the rebuild {ended['state']} {ended['description']}")
+    if ended["state"] == "succeeded":
+        nothing_is_left(platform, "phoenix", scope, set())
+    wait_until(lambda: not {"outgoing", "incoming"} & platform.admin("phoenix").keys(), "one cluster is left")
+    exactly_as_asked(platform, "phoenix", 2)
+
+
+@scenario("a node that does not stop in time has the rebuild taken back: the old nodes serve on")
+def taken_back(platform):
+    admin = platform.admin("phoenix")
+    nodes = set(platform.nodes_of("phoenix"))
+    [replica] = nodes - {platform.leader("phoenix")}
+    with Writer(platform.bind("phoenix", "back")["uri"], "written_back") as writer:
+        writer.wait_for_writes(20)
+        rebuild = begin(platform, "phoenix")
+        wait_for_phase(platform, "phoenix", "halting")
+        with platform.frozen(replica):
+            ended = wait_for_end(platform, "phoenix", rebuild)
+        equal(ended["state"], "failed", f"the rebuild ({ended['description']})")
+        true(replica in ended["description"], f"it does not name {replica}: {ended['description']}")
+        writer.wait_for_writes(50)
+    must_have_lost_nothing(writer)
+    equal(platform.admin("phoenix")["scope"], admin["scope"], "the scope")
+    equal(set(platform.nodes_of("phoenix")), nodes, "the nodes")
+    exactly_as_asked(platform, "phoenix", 2)
+    wait_until(lambda: "incoming" not in platform.admin("phoenix"), "the new cluster is removed")
+
+
+def finish(platform):
+    for binding in ("app", "killed", "back"):
+        platform.unbind("phoenix", binding)
+    platform.remove("phoenix")
