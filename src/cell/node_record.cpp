@@ -1,7 +1,11 @@
 #include "cell/node_record.hpp"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdint>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -54,6 +58,41 @@ std::optional<std::string> fill_node_type(const json::value& parameters, node_re
   return std::nullopt;
 }
 
+/// The optional limits, each a text as all parameters are.
+std::optional<std::string> fill_limits(const json::value& parameters, node_request& into) {
+  struct bound {
+    const char* name;
+    std::int64_t model::node_limits::*member;
+    std::int64_t least;
+    std::int64_t most;
+  };
+  constexpr std::array<bound, 3> bounds{
+      {{"NODE_MEMORY", &model::node_limits::memory, model::least_memory, model::most_bytes},
+       {"NODE_PROCESSES", &model::node_limits::processes, model::least_processes,
+        model::most_processes},
+       {"NODE_DISK", &model::node_limits::disk, model::least_disk, model::most_bytes}}};
+  for (const auto& one : bounds) {
+    if (!json::member(parameters, one.name))
+      continue;
+    auto text = json::string_member(parameters, one.name);
+    auto& number = into.limits.*one.member;
+    auto [stopped, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc{} || stopped != text.data() + text.size() || number < one.least
+        || number > one.most)
+      return fmt::format("parameters.{} must be the text of an integer from {} to {}", one.name,
+                         one.least, one.most);
+  }
+  if (!json::member(parameters, "NODE_CPU"))
+    return std::nullopt;
+  auto cpu = model::hundredths_of(json::string_member(parameters, "NODE_CPU"));
+  if (!cpu || *cpu < model::least_cpu || *cpu > model::most_cpu)
+    return fmt::format("parameters.NODE_CPU must be the text of a number of processors from {} to "
+                       "{}, with two decimals at most",
+                       model::cpu_in_words(model::least_cpu), model::cpu_in_words(model::most_cpu));
+  into.limits.cpu = *cpu;
+  return std::nullopt;
+}
+
 /// The number of that name if there is one and it is an int, else 0.
 int number_member(const json::value& object, std::string_view name) {
   auto whole = json::integer_member(object, name);
@@ -72,8 +111,9 @@ public:
   [[nodiscard]] const store::known_members& all() const { return file_; }
 
 private:
-  store::known_members parameters_{
-      {wire::scope, "NODE_ID", "ETCD_USERNAME", "ETCD_PASSWORD", "NODE_TYPE"}};
+  store::known_members parameters_{{wire::scope, "NODE_ID", "ETCD_USERNAME", "ETCD_PASSWORD",
+                                    "NODE_TYPE", "NODE_MEMORY", "NODE_PROCESSES", "NODE_CPU",
+                                    "NODE_DISK"}};
   store::known_members process_{{"pid", "start_time", "boot_id"}};
   store::known_members file_{{"node_id", "service_id", "plan_id", "organization_guid", "space_guid",
                               "parameters", "host", "port", "api_port", "fencing", "isolated",
@@ -97,6 +137,8 @@ json::value parameters_of(const node_request& request, json::document& owner) {
   }
   if (!request.node_type.empty())
     put("NODE_TYPE", request.node_type);
+  for (const auto& [name, text] : model::parameters_of(request.limits))
+    put(name, text);
   return parameters;
 }
 
@@ -123,7 +165,7 @@ result<node_request> read_request(std::string_view node_id, const json::value& b
                     wire::scope, longest_scope)};
   if (json::string_member(*parameters, "NODE_ID", node_id) != node_id)
     return failure{"parameters.NODE_ID is not the node that the path names"};
-  for (auto* fill : {fill_etcd, fill_node_type})
+  for (auto* fill : {fill_etcd, fill_node_type, fill_limits})
     if (auto fault = fill(*parameters, request))
       return failure{*std::move(fault)};
   // What is no text counts as an empty one.

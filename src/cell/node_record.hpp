@@ -11,6 +11,7 @@
 #include "base/result.hpp"
 #include "cell/endpoints.hpp"
 #include "cell/fencing.hpp"
+#include "model/node_limits.hpp"
 #include "model/unknown_members.hpp"
 
 namespace matriarch::cell {
@@ -35,6 +36,8 @@ struct node_request {
   role etcd = {};
   /// What kind of node the plan asks for; a label that the cell keeps. Empty: any.
   std::string node_type = {};
+  /// What the node may take of the machine.
+  model::node_limits limits = {};
   bool operator==(const node_request&) const = default;
 };
 

@@ -167,6 +167,42 @@ int connection_limit_of(const section& from, const model::cluster_settings& sett
   return static_cast<int>(limit);
 }
 
+std::int64_t size_of(const section& from, std::string_view name, std::int64_t least) {
+  if (!from.has(name))
+    return 0;
+  const auto text = from.text(name);
+  const auto bytes = model::bytes_of(text);
+  if (!bytes || *bytes < least)
+    from.refuse(name, "provision." + std::string(name) + " must be a whole number of MB, GB or TB, "
+                          + model::size_in_words(least) + " at least, such as 2GB; found \"" + text
+                          + "\"");
+  return *bytes;
+}
+
+std::int64_t cpu_of(const section& from) {
+  if (!from.has("cpu"))
+    return 0;
+  const auto text = from.text("cpu");
+  const auto hundredths = model::hundredths_of(text);
+  if (!hundredths || *hundredths < model::least_cpu || *hundredths > model::most_cpu)
+    from.refuse("cpu", "provision.cpu must be a number of processors from "
+                           + model::cpu_in_words(model::least_cpu) + " to "
+                           + model::cpu_in_words(model::most_cpu)
+                           + ", with two decimals at most, such as 2 or 0.5; found \"" + text
+                           + "\"");
+  return *hundredths;
+}
+
+model::node_limits limits_of(const section& from) {
+  model::node_limits limits;
+  limits.memory = size_of(from, "memory", model::least_memory);
+  if (from.has("processes"))
+    limits.processes = from.number("processes", model::least_processes, model::most_processes);
+  limits.cpu = cpu_of(from);
+  limits.disk = size_of(from, "disk", model::least_disk);
+  return limits;
+}
+
 std::int64_t binding_lifetime_of(const section& from) {
   if (!from.has("binding_lifetime"))
     return 0;
@@ -207,7 +243,8 @@ const model::engine& engine_of(const section& from, const model::engine_list& en
 }
 
 /// The engine's own parameters, as the plan has them.
-std::map<std::string, std::string> parameters_of(const section& from, const model::engine& engine) {
+std::map<std::string, std::string> parameters_of(const section& from, const model::engine& engine,
+                                                 const model::node_limits& limits) {
   model::given_parameters given;
   for (const auto& name : from.names()) {
     const auto value = from.node(name);
@@ -219,7 +256,7 @@ std::map<std::string, std::string> parameters_of(const section& from, const mode
   auto checked = engine.check(given);
   if (checked.fault)
     from.refuse(checked.fault->name, checked.fault->words);
-  return engine.completed(std::move(checked.parameters));
+  return engine.completed(engine.within(std::move(checked.parameters), limits));
 }
 
 /// What no cluster of the engine can do a plan cannot ask for.
@@ -242,7 +279,8 @@ void refuse_impossible(const section& from, const model::engine& engine,
 model::provision_settings provision_of(const section& from, std::size_t cells,
                                        const model::engine_list& engines) {
   from.allow({"engine", "node_count", "credentials", "synchronous", "ttl", "node_type",
-              "connection_limit", "binding_lifetime", "superuser_in_bindings", "parameters"});
+              "connection_limit", "binding_lifetime", "superuser_in_bindings", "parameters",
+              "memory", "processes", "cpu", "disk"});
   model::provision_settings provision;
   const auto& engine = engine_of(from, engines);
   provision.engine = engine.name();
@@ -262,7 +300,12 @@ model::provision_settings provision_of(const section& from, std::size_t cells,
     settings.ttl = static_cast<int>(from.number("ttl", 5, 3'600));
   if (from.has("node_type"))
     settings.node_type = cli_friendly_name(from, "node_type");
-  settings.parameters = parameters_of(from.child_or_empty("parameters"), engine);
+  const auto limits = limits_of(from);
+  settings.parameters = parameters_of(from.child_or_empty("parameters"), engine, limits);
+  if (auto fault = engine.too_small(limits, settings.parameters))
+    from.refuse(fault->name, "provision." + fault->name + " " + fault->words);
+  if (limits != model::node_limits{})
+    settings.limits = limits;
   settings.connection_limit = connection_limit_of(from, settings, engine);
   provision.binding_lifetime = binding_lifetime_of(from);
   provision.superuser_in_bindings =

@@ -53,6 +53,14 @@ json::value settings_json(const model::cluster_settings& settings, json::documen
   json::add(object, "node_type", settings.node_type, owner);
   json::add(object, "credentials", model::text_of(settings.credentials), owner);
   json::add(object, "connection_limit", settings.connection_limit, owner);
+  if (settings.limits) {
+    json::value limits{rapidjson::kObjectType};
+    json::add(limits, "memory", settings.limits->memory, owner);
+    json::add(limits, "processes", settings.limits->processes, owner);
+    json::add(limits, "cpu", model::cpu_in_words(settings.limits->cpu), owner);
+    json::add(limits, "disk", settings.limits->disk, owner);
+    json::add(object, "limits", std::move(limits), owner);
+  }
   json::value parameters{rapidjson::kObjectType};
   for (const auto& [name, text] : settings.parameters)
     parameters.AddMember(json::string(name, owner), json::string(text, owner),

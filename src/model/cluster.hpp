@@ -81,6 +81,8 @@ struct node {
   /// What its cell has said of both: see node_addresses. From then on neither is connected to without.
   bool certified = false;
   bool control_certified = false;
+  /// `cluster_settings::limits` when it was placed.
+  rare_value<node_limits> limits = {};
   bool operator==(const node&) const = default;
 };
 

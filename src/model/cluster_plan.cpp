@@ -95,7 +95,8 @@ private:
 
   [[nodiscard]] bool may_stay(const node& n) const {
     const auto& cells = goal_.wanted.cells;
-    if (!n.failing.empty() || n.node_type != goal_.wanted.settings.node_type)
+    const auto& wanted = goal_.wanted.settings;
+    if (!n.failing.empty() || n.node_type != wanted.node_type || n.limits != wanted.limits)
       return false;
     return cells.empty() || n.instead_of == cells
            || std::find(cells.begin(), cells.end(), n.cell) != cells.end();
@@ -180,6 +181,8 @@ private:
     placement_request where;
     where.count = count;
     where.settings = digest_of(goal_.wanted.settings);
+    if (goal_.wanted.settings.limits)
+      where.limits = *goal_.wanted.settings.limits;
     for (const auto* n : staying)
       where.used.push_back(n->cell);
     if (goal_.awaited() || !here_.repair_turn) {

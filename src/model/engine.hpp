@@ -90,6 +90,18 @@ public:
   /// With what every cluster has unless its plan says otherwise.
   [[nodiscard]] virtual std::map<std::string, std::string>
   completed(std::map<std::string, std::string> parameters) const = 0;
+  /// With what lets a node work within its plan's limits, before they are completed. What the plan says
+  /// itself stays.
+  [[nodiscard]] virtual std::map<std::string, std::string>
+  within(std::map<std::string, std::string> parameters, const node_limits& /*limits*/) const {
+    return parameters;
+  }
+  /// Which limit, by its name in a plan, is too small for what the plan has, once it is completed.
+  [[nodiscard]] virtual std::optional<parameter_fault>
+  too_small(const node_limits& /*limits*/,
+            const std::map<std::string, std::string>& /*parameters*/) const {
+    return std::nullopt;
+  }
   /// What of that a cluster takes up that was made without it, at a restart of its own choice.
   [[nodiscard]] virtual const std::map<std::string, std::string>& defaults() const = 0;
   // -- settings -----------------------------------------------------------------------------------

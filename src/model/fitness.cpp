@@ -20,6 +20,22 @@ std::string joined(const std::vector<std::string>& all, const std::string& betwe
   return text;
 }
 
+bool is_too_small(const cluster_settings& settings, const cell_view& cell) {
+  return settings.limits && !why_too_small(*settings.limits, cell).empty();
+}
+
+/// What of the limits no cell among these has, in words; empty if one has it, or none says.
+std::string too_large(const std::string& plan_id, const cluster_settings& settings,
+                      const std::vector<const cell_view*>& cells) {
+  std::string reasons;
+  for (const auto* cell : cells)
+    if (auto why = settings.limits ? why_too_small(*settings.limits, *cell) : ""; !why.empty())
+      reasons += (reasons.empty() ? "" : "; ") + cell->guid + " " + why;
+  return reasons.empty() ? ""
+                         : "plan " + quoted(plan_id) + " asks for more than there is: " + reasons
+                               + "; an operator has to correct the plan, or these cells";
+}
+
 /// Cells of one make say the same, which is said once, with all of them.
 std::string words_of(const std::string& plan_id, const std::string& digest,
                      const std::vector<const cell_view*>& unfit) {
@@ -35,23 +51,40 @@ std::string words_of(const std::string& plan_id, const std::string& digest,
 
 } // namespace
 
+std::string why_too_small(const node_limits& limits, const cell_view& cell) {
+  std::string reasons;
+  auto compare = [&](const char* what, std::int64_t wanted, std::int64_t has) {
+    if (has > 0 && wanted > has)
+      reasons += (reasons.empty() ? "has " : ", and ") + size_in_words(has) + " of " + what
+                 + ", less than the plan's " + size_in_words(wanted);
+  };
+  compare("memory", limits.memory, cell.memory);
+  compare("disk", limits.disk, cell.disk);
+  return reasons;
+}
+
 std::string why_unfit_for_new(const std::string& plan_id, const cluster_settings& settings,
                               const std::vector<std::string>& among,
                               const std::vector<cell_view>& cells) {
   auto digest = digest_of(settings);
   std::vector<const cell_view*> unfit;
+  std::vector<const cell_view*> small;
   bool some_fit = false;
   for (const auto& cell : cells) {
     if (among.empty() ? !cell.reachable : !has(among, cell.guid))
       continue;
-    if (cell.fault_of(digest) != nullptr)
+    if (is_too_small(settings, cell))
+      small.push_back(&cell);
+    else if (cell.fault_of(digest) != nullptr)
       unfit.push_back(&cell);
     else
       some_fit = true;
   }
-  if (unfit.empty() || (among.empty() && some_fit))
+  if (among.empty() && some_fit)
     return {};
-  return words_of(plan_id, digest, unfit);
+  if (!unfit.empty())
+    return words_of(plan_id, digest, unfit);
+  return too_large(plan_id, settings, small);
 }
 
 std::string why_unfit_for_change(const std::string& plan_id, const cluster_settings& settings,
@@ -60,10 +93,22 @@ std::string why_unfit_for_change(const std::string& plan_id, const cluster_setti
                                  const std::vector<cell_view>& cells) {
   auto digest = digest_of(settings);
   std::vector<const cell_view*> unfit;
-  for (const auto& cell : cells)
+  std::vector<const cell_view*> small;
+  bool some_fit = false;
+  for (const auto& cell : cells) {
     if ((has(among, cell.guid) || has(used, cell.guid)) && cell.fault_of(digest) != nullptr)
       unfit.push_back(&cell);
-  return unfit.empty() ? std::string{} : words_of(plan_id, digest, unfit);
+    // Nodes of other limits are new ones, which may go wherever they were not put by name.
+    if (among.empty() ? cell.reachable : has(among, cell.guid)) {
+      if (is_too_small(settings, cell))
+        small.push_back(&cell);
+      else
+        some_fit = true;
+    }
+  }
+  if (!unfit.empty())
+    return words_of(plan_id, digest, unfit);
+  return among.empty() && some_fit ? std::string{} : too_large(plan_id, settings, small);
 }
 
 } // namespace matriarch::model

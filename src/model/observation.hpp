@@ -91,6 +91,10 @@ struct cell_view {
   bool lacks_certificate = false;  ///< so that nothing can be sent there yet
   std::string engine_version = {}; ///< empty if the cell does not say
   std::vector<plan_fault> plan_faults = {};
+  /// What it can enforce of a plan's limits, and how, in words; empty if the cell does not say.
+  std::string limits = {};
+  std::int64_t memory = 0; ///< bytes of its machine; 0 where the cell does not say
+  std::int64_t disk = 0;   ///< bytes of what its nodes' data is on
   bool operator==(const cell_view&) const = default;
 
   /// What keeps its nodes from starting with settings of that digest, or nullptr.
@@ -101,6 +105,10 @@ struct cell_view {
     return nullptr;
   }
 };
+
+/// Why a node of these limits has no room on a cell, however few others are there: the end of a sentence
+/// that begins with the cell. Empty if it has, or if the cell does not say what it has.
+[[nodiscard]] std::string why_too_small(const node_limits& limits, const cell_view& cell);
 
 /// All cells at one moment, by their guids, never changed once published.
 using cell_table = std::shared_ptr<const std::vector<cell_view>>;

@@ -46,6 +46,8 @@ placement choose_cells(const placement_request& asked, const std::vector<cell_vi
       // The details are the operator's, in /admin/cells.
       because(cell, cell.lacks_certificate ? "has no certificate yet" : "cannot be reached");
       chosen.may_improve = true;
+    } else if (auto small = why_too_small(asked.limits, cell); !small.empty()) {
+      because(cell, small);
     } else if (cell.fault_of(asked.settings) != nullptr && !asked.unfit_too) {
       because(cell, "its nodes would not start with the plan's settings");
     } else {

@@ -23,6 +23,8 @@ struct placement_request {
   /// chosen, or, where a node must not be without a place, come last.
   std::string settings = {};
   bool unfit_too = false;
+  /// Cells with less than that are never chosen.
+  node_limits limits = {};
 };
 
 struct placement {

@@ -151,12 +151,12 @@ private:
   /// and going back would move it twice: they stay. Settings go back in any case.
   void go_back(const operation& op) {
     const auto& before = *op.desired_before;
-    bool same_places = before.cells == next_.desired.cells
-                       && before.settings.node_type == next_.desired.settings.node_type;
+    bool same_places =
+        before.cells == next_.desired.cells && same_nodes(before.settings, next_.desired.settings);
     if (!op.switched_over || same_places) {
       next_.desired = before;
       next_.parameters = op.parameters_before;
-    } else if (before.settings.node_type == next_.desired.settings.node_type) {
+    } else if (same_nodes(before.settings, next_.desired.settings)) {
       next_.desired.settings = before.settings;
     } else {
       return;
@@ -249,6 +249,7 @@ record with_new_nodes(record known, const std::string& scope,
                          known.desired.settings.node_type, node_phase::placed,
                          now + start_timeout + start_margin});
     of->nodes.back().address = "";
+    of->nodes.back().limits = known.desired.settings.limits;
     if (std::find(named.begin(), named.end(), cells[i]) == named.end())
       of->nodes.back().instead_of = named;
   }

@@ -8,6 +8,10 @@
 
 namespace matriarch::model {
 
+bool same_nodes(const cluster_settings& a, const cluster_settings& b) {
+  return a.node_type == b.node_type && a.limits == b.limits;
+}
+
 bool same_configuration(const cluster_settings& a, const cluster_settings& b) {
   return a.parameters == b.parameters && a.synchronous == b.synchronous && a.ttl == b.ttl;
 }

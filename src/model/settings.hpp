@@ -1,9 +1,12 @@
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
 
+#include "model/node_limits.hpp"
+#include "model/rare.hpp"
 #include "model/shared_map.hpp"
 
 /// What a plan makes of a cluster, and how one cluster's settings become another's.
@@ -34,6 +37,8 @@ struct cluster_settings {
   /// What kind of node the cells make of it (memory and disk of a container, for instance). Only a
   /// new node can be of another type: a change replaces the nodes.
   std::string node_type;
+  /// What each node may take of its machine; like the type of nodes it is a new node's alone.
+  rare_value<node_limits> limits = {};
   credentials_mode credentials = credentials_mode::per_binding;
   /// How many connections the role of one binding may have open; -1 is no limit of its own.
   int connection_limit = -1;
@@ -43,6 +48,9 @@ struct cluster_settings {
 /// The parameter in which a cluster carries the digest of its settings: a node that shows it has read
 /// them.
 inline constexpr const char* settings_mark = "matriarch.settings";
+
+/// Whether nodes that were made for one may stay as they are for the other.
+[[nodiscard]] bool same_nodes(const cluster_settings& a, const cluster_settings& b);
 
 /// Whether a cluster has to be told of the difference: parameters, synchronous mode or ttl.
 [[nodiscard]] bool same_configuration(const cluster_settings& a, const cluster_settings& b);

@@ -23,8 +23,10 @@ using model::wall_time;
 // -- what is known --------------------------------------------------------------------------------
 
 const known_members credentials_members{{"username", "password"}};
+const known_members limits_members{{"memory", "processes", "cpu", "disk"}};
 const known_members settings_members{
-    {"parameters", "synchronous", "ttl", "node_type", "credentials", "connection_limit"}};
+    {"parameters", "synchronous", "ttl", "node_type", "credentials", "connection_limit", "limits"},
+    {{"limits", &limits_members}}};
 const known_members desired_members{{"exists", "node_count", "cells", "settings"},
                                     {{"settings", &settings_members}}};
 const known_members operation_members{
@@ -35,7 +37,8 @@ const known_members operation_members{
 const known_members node_members{{"node_id", "backend_id", "plan_id", "service_id", "node_type",
                                   "phase", "start_may_arrive_until", "failing", "instead_of",
                                   "forgotten", "left_over", "halted", "held_back", "address",
-                                  "patroni_address", "certified", "patroni_certified"}};
+                                  "patroni_address", "certified", "patroni_certified", "limits"},
+                                 {{"limits", &limits_members}}};
 const known_members secret_members{
     {"current", "next"}, {{"current", &credentials_members}, {"next", &credentials_members}}};
 const known_members cluster_members{
@@ -322,6 +325,28 @@ std::map<std::string, model::ended_binding> read_ended(const json::value& object
   return ended;
 }
 
+/// Only where there are any: brokers of earlier releases know of none.
+void add_limits(json::value& into, const model::rare_value<model::node_limits>& limits,
+                json::document& owner) {
+  if (!limits)
+    return;
+  json::value object{rapidjson::kObjectType};
+  json::add(object, "memory", limits->memory, owner);
+  json::add(object, "processes", limits->processes, owner);
+  json::add(object, "cpu", limits->cpu, owner);
+  json::add(object, "disk", limits->disk, owner);
+  json::add(into, "limits", std::move(object), owner);
+}
+
+model::rare_value<model::node_limits> limits_in(const json::value& object) {
+  const auto* found = json::member(object, "limits");
+  if (found == nullptr || !found->IsObject())
+    return {};
+  return model::node_limits{
+      json::integer_member(*found, "memory"), json::integer_member(*found, "processes"),
+      json::integer_member(*found, "cpu"), json::integer_member(*found, "disk")};
+}
+
 json::value encode_settings(const model::cluster_settings& settings, json::document& owner) {
   json::value object{rapidjson::kObjectType};
   json::add(object, "parameters", encode_texts(settings.parameters, owner), owner);
@@ -330,6 +355,7 @@ json::value encode_settings(const model::cluster_settings& settings, json::docum
   json::add(object, "node_type", settings.node_type, owner);
   json::add(object, "credentials", model::text_of(settings.credentials), owner);
   json::add(object, "connection_limit", settings.connection_limit, owner);
+  add_limits(object, settings.limits, owner);
   return object;
 }
 
@@ -342,6 +368,7 @@ model::cluster_settings decode_settings(const json::value& object, std::string& 
   settings.node_type = json::string_member(object, "node_type");
   settings.credentials = in.word("credentials", model::credentials_modes);
   settings.connection_limit = in.number("connection_limit");
+  settings.limits = limits_in(object);
   why = in.why();
   return settings;
 }
@@ -470,6 +497,7 @@ json::value encode_node(const model::node& n, json::document& owner) {
     if (n.control_certified)
       json::add(object, "patroni_certified", true, owner);
   }
+  add_limits(object, n.limits, owner);
   return object;
 }
 
@@ -481,6 +509,7 @@ model::node decode_node(const json::value& object, std::string& why) {
   n.plan_id = shared(in.text("plan_id"));
   n.service_id = shared(in.text("service_id"));
   n.node_type = shared(json::string_member(object, "node_type"));
+  n.limits = limits_in(object);
   n.phase = in.word("phase", model::node_phases);
   n.start_may_arrive_until = in.time_if_any("start_may_arrive_until");
   n.failing = json::string_member(object, "failing");

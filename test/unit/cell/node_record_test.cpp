@@ -83,6 +83,27 @@ TEST_CASE("what a plan asks for and etcd's user come with the request, or not at
   CHECK(typed->node_type == "small");
 }
 
+TEST_CASE("a node's limits come as texts, within their bounds, or not at all") {
+  CHECK(parse_node_request("n1", body(), rules)->limits == model::node_limits{});
+  CHECK(parse_node_request("n1", body("NODE_MEMORY", "67108864"), rules)->limits.memory
+        == 64LL << 20);
+  CHECK(parse_node_request("n1", body("NODE_PROCESSES", "64"), rules)->limits.processes == 64);
+  CHECK(parse_node_request("n1", body("NODE_DISK", "1073741824"), rules)->limits.disk == 1LL << 30);
+  CHECK(parse_node_request("n1", body("NODE_CPU", "1.5"), rules)->limits.cpu == 150);
+  for (auto [name, text] : {std::pair{"NODE_MEMORY", "67108863"},
+                            {"NODE_MEMORY", "64MB"},
+                            {"NODE_MEMORY", ""},
+                            {"NODE_PROCESSES", "63"},
+                            {"NODE_PROCESSES", "-1"},
+                            {"NODE_DISK", "99999999999999999999"},
+                            {"NODE_CPU", "0"},
+                            {"NODE_CPU", "many"}}) {
+    auto refused = parse_node_request("n1", body(name, text), rules);
+    REQUIRE_FALSE(refused.ok());
+    CHECK(refused.error().starts_with(std::string("parameters.") + name + " must be the text of"));
+  }
+}
+
 TEST_CASE("a dynamic configuration that could not be merged is refused") {
   auto too_long =
       R"({"a":")" + std::string(engines::postgresql::longest_dynamic_configuration, 'x') + "\"}";
@@ -148,6 +169,7 @@ TEST_CASE("a node's record comes back from its text") {
   request->etcd = {"e", "f"};
   request->parameters["PATRONI_DYNAMIC_CONFIG"] = R"({"ttl":5})";
   request->node_type = "small";
+  request->limits = {64LL << 20, 64, 50, 1LL << 30};
   node_record node{*request,
                    {"127.77.1.3", 5432, 8008},
                    base::process_identity{4711, 1ULL << 40, "boot"},

@@ -64,6 +64,10 @@ TEST_CASE("everything that a plan can say is read") {
       connection_limit: 50
       binding_lifetime: 90d
       superuser_in_bindings: true
+      memory: 256MB
+      processes: 500
+      cpu: 1.5
+      disk: 2GB
       parameters:
         Shared_Buffers: 64MB
         max_connections: 200
@@ -85,12 +89,19 @@ TEST_CASE("everything that a plan can say is read") {
   CHECK(provision.settings.ttl == 5);
   CHECK(provision.settings.node_type == "small.v1");
   CHECK(provision.settings.connection_limit == 50);
+  REQUIRE(provision.settings.limits);
+  CHECK(*provision.settings.limits
+        == matriarch::model::node_limits{256LL << 20, 500, 150, 2LL << 30});
   CHECK(provision.settings.parameters
         == std::map<std::string, std::string>{{"shared_buffers", "64MB"},
                                               {"max_connections", "200"},
                                               {"max_wal_senders", "210"},
                                               {"hot_standby_feedback", "on"},
-                                              {"max_slot_wal_keep_size", "4GB"},
+                                              {"max_slot_wal_keep_size", "512MB"},
+                                              {"maintenance_work_mem", "32MB"},
+                                              {"temp_file_limit", "512MB"},
+                                              {"max_wal_size", "512MB"},
+                                              {"wal_keep_size", "128MB"},
                                               {"jit", "off"},
                                               {"pg_stat_statements.max", "1000"},
                                               {"shared_preload_libraries", ""}});
@@ -145,6 +156,58 @@ TEST_CASE("CAT-13 a maintenance version is a semantic version") {
                  + version + "\"");
   CHECK(error_of("    maintenance_info: {description: d}\n")
             .starts_with("f.yml:10: services[0].plans[0].maintenance_info.version is missing"));
+}
+
+TEST_CASE("a plan has limits only if it says so, and then they leave room for what it allows") {
+  CHECK_FALSE(plan_of("").provision.settings.limits);
+  CHECK(plan_of("    provision: {cpu: 0.5}\n").provision.settings.limits->cpu == 50);
+  for (const auto* memory : {"63MB", "1", "x", "1.5GB", "2000000TB"})
+    CHECK(error_of_provision(std::string("memory: ") + memory)
+          == std::string("f.yml:10: provision.memory must be a whole number of MB, GB or TB, 64 MB "
+                         "at least, such as 2GB; found \"")
+                 + memory + "\"");
+  CHECK(error_of_provision("disk: 511MB")
+        == "f.yml:10: provision.disk must be a whole number of MB, GB or TB, 512 MB at least, such "
+           "as 2GB; found \"511MB\"");
+  for (const auto* cpu : {"0.05", "1025", "x", "1.234"})
+    CHECK(error_of_provision(std::string("cpu: ") + cpu)
+          == std::string("f.yml:10: provision.cpu must be a number of processors from 0.10 to "
+                         "1024, with two decimals at most, such as 2 or 0.5; found \"")
+                 + cpu + "\"");
+  CHECK(error_of_provision("processes: 63")
+            .starts_with("f.yml:10: services[0].plans[0].provision.processes must be an integer "
+                         "from 64 to 262144"));
+  CHECK(error_of_provision("processes: 191, parameters: {max_connections: 50}") == "no error");
+  CHECK(error_of_provision("processes: 64, parameters: {max_connections: 50}")
+        == "f.yml:10: provision.processes must be at least 142, for the plan's connections, their "
+           "replication, its workers and PostgreSQL's own; found 64");
+  CHECK(
+      error_of_provision("memory: 100MB, parameters: {shared_buffers: 51MB}")
+      == "f.yml:10: provision.memory of 100 MB must be twice the plan's shared_buffers, 51 MB, at "
+         "least: the other half is for its sessions");
+  CHECK(error_of_provision("memory: 100MB, parameters: {shared_buffers: 50MB}") == "no error");
+}
+
+TEST_CASE("a database starts within its plan's memory, unless the plan says otherwise") {
+  const auto small = plan_of("    provision: {memory: 64MB}\n").provision.settings.parameters;
+  CHECK(small.find("shared_buffers")->second == "16MB");
+  CHECK(small.find("maintenance_work_mem")->second == "8MB");
+  const auto large =
+      plan_of("    provision: {memory: 1TB, parameters: {maintenance_work_mem: 1GB}}\n")
+          .provision.settings.parameters;
+  CHECK(large.find("shared_buffers")->second == "128MB");
+  CHECK(large.find("maintenance_work_mem")->second == "1GB");
+}
+
+TEST_CASE(
+    "what a node writes beside its tables fits into its disk, unless its plan says otherwise") {
+  const auto parameters =
+      plan_of("    provision: {disk: 1TB, parameters: {temp_file_limit: 1GB}}\n")
+          .provision.settings.parameters;
+  CHECK(parameters.find("temp_file_limit")->second == "1GB");
+  CHECK(parameters.find("max_slot_wal_keep_size")->second == "4096MB");
+  CHECK(parameters.find("max_wal_size")->second == "1024MB");
+  CHECK_FALSE(plan_of("").provision.settings.parameters.contains("temp_file_limit"));
 }
 
 TEST_CASE("a plan's settings have bounds") {

@@ -61,3 +61,23 @@ TEST_CASE("cells that say the same are named together, and the plan and each fau
            "and more, on cell b: no library; and more; an operator has to correct the plan, or "
            "these cells");
 }
+
+TEST_CASE(
+    "a plan that asks for more than any cell has is refused, and each cell's share is named") {
+  auto large = settings_of("1MB");
+  large.limits = node_limits{8LL << 30, 0, 0, 100LL << 30};
+  auto a = cell("a");
+  a.memory = 4LL << 30;
+  auto b = cell("b");
+  b.disk = 50LL << 30;
+  CHECK(why_unfit_for_new("large", large, {}, {a, b})
+        == "plan \"large\" asks for more than there is: a has 4 GB of memory, less than the plan's "
+           "8 GB; b has 50 GB of disk, less than the plan's 100 GB; an operator has to correct the "
+           "plan, or these cells");
+  CHECK_FALSE(why_unfit_for_change("large", large, {}, {"a"}, {a, b}).empty());
+  // One that has enough, or that does not say what it has, is enough, unless others are named.
+  CHECK(why_unfit_for_new("large", large, {}, {a, b, cell("c")}).empty());
+  CHECK(why_unfit_for_change("large", large, {}, {"a"}, {a, b, cell("c")}).empty());
+  CHECK_FALSE(why_unfit_for_new("large", large, {"a", "c"}, {a, b, cell("c")}).empty());
+  CHECK(why_unfit_for_new("small", settings_of("1MB"), {}, {a, b}).empty());
+}

@@ -148,3 +148,20 @@ TEST_CASE("a cell out of reach that is not among the named ones gives no hope") 
 TEST_CASE("without cells the shortage says so") {
   CHECK(choose_cells(nodes(1), {}).shortage == "there are no cells");
 }
+
+TEST_CASE(
+    "a cell that is smaller than a node's limits is never chosen, not even for want of others") {
+  cell_view small;
+  small.guid = "small";
+  small.reachable = true;
+  small.memory = 1LL << 30;
+  placement_request asked;
+  asked.count = 1;
+  asked.unfit_too = true;
+  asked.limits.memory = 2LL << 30;
+  auto chosen = choose_cells(asked, {small});
+  CHECK(chosen.cells.empty());
+  CHECK(chosen.shortage == "small: has 1 GB of memory, less than the plan's 2 GB");
+  small.memory = 2LL << 30;
+  CHECK(choose_cells(asked, {small}).cells.size() == 1);
+}

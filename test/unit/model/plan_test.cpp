@@ -1067,6 +1067,21 @@ TEST_CASE("a copy of a leader that leads no more is begun again, and others are 
   CHECK(steps_of<copy_again>(decide(known, c)).empty());
 }
 
+TEST_CASE("other limits replace every node, and new nodes are placed with them") {
+  auto known = instance_with({node_on("a", "1"), node_on("b", "2")}, operation_type::update);
+  known.desired.settings.limits = node_limits{1LL << 30, 0, 0, 0};
+  auto c = running({"a", "b"}, "a");
+  auto d = decide(known, c);
+  REQUIRE(steps_of<add_nodes>(d).size() == 1);
+  CHECK(steps_of<add_nodes>(d)[0].where.count == 2);
+  CHECK(steps_of<add_nodes>(d)[0].where.limits.memory == 1LL << 30);
+  auto added = with_new_nodes(known, "", {"c"}, {"3"}, start);
+  CHECK(added.living.find_node("c")->limits == known.desired.settings.limits);
+  for (auto& n : known.living.nodes)
+    n.limits = known.desired.settings.limits;
+  CHECK(steps_of<add_nodes>(decide(known, c)).empty());
+}
+
 TEST_CASE("another type of node replaces every node before the old ones go") {
   auto known = instance_with({node_on("a", "1"), node_on("b", "2")}, operation_type::update);
   known.desired.settings.node_type = "big";

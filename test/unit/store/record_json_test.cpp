@@ -24,6 +24,7 @@ model::cluster_settings settings(const std::string& shared_buffers) {
   s.node_type = "small";
   s.credentials = model::credentials_mode::shared;
   s.connection_limit = 50;
+  s.limits = model::node_limits{512, 100, 50, 1024};
   return s;
 }
 
@@ -106,6 +107,7 @@ model::record full_record() {
   r.living.nodes[1].address = "10.0.0.2:5432";
   r.living.nodes[1].control_address = "10.0.0.2:8008";
   r.living.nodes[1].certified = r.living.nodes[1].control_certified = true;
+  r.living.nodes[1].limits = model::node_limits{1, 2, 3, 4};
   r.living.nodes[2].instead_of = {"a", "b"};
   r.living.switching_to = "n2";
   r.living.had_leader = true;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engines/postgresql/model/binding_credentials.hpp"
+#include "engines/postgresql/model/limits.hpp"
 #include "engines/postgresql/model/login_target.hpp"
 #include "engines/postgresql/model/members.hpp"
 #include "engines/postgresql/model/parameters.hpp"
@@ -41,6 +42,16 @@ public:
     make_room_for_replicas(all);
     all.insert(defaults());
     return all.entries();
+  }
+  [[nodiscard]] std::map<std::string, std::string>
+  within(std::map<std::string, std::string> parameters,
+         const model::node_limits& limits) const override {
+    return parameters_within(std::move(parameters), limits);
+  }
+  [[nodiscard]] std::optional<model::parameter_fault>
+  too_small(const model::node_limits& limits,
+            const std::map<std::string, std::string>& parameters) const override {
+    return why_not_within(parameters, limits);
   }
   [[nodiscard]] const std::map<std::string, std::string>& defaults() const override {
     return default_parameters();
@@ -91,6 +102,9 @@ public:
                      with_whom_to_follow(dynamic_configuration(settings), of.follows));
     if (!settings.node_type.empty())
       all.emplace_back("NODE_TYPE", settings.node_type);
+    if (settings.limits)
+      for (auto& one : model::parameters_of(*settings.limits))
+        all.push_back(std::move(one));
     if (!of.secret_of(secret::etcd).username.empty())
       add_login("ETCD", secret::etcd);
     return all;
