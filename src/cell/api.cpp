@@ -13,6 +13,7 @@
 #include <spdlog/spdlog.h>
 
 #include "base/base64.hpp"
+#include "cell/machine_room.hpp"
 #include "cell/wire_names.hpp"
 #include "tls/certificate.hpp"
 
@@ -205,6 +206,15 @@ http::response api::health() const {
   json::add(body, wire::api_tls, true, body); // earlier agents cannot do it
   json::add(body, wire::halts, true, body);   // nor that
   json::add(body, "isolation", can.isolation, body);
+  json::value limits{rapidjson::kObjectType};
+  json::add(limits, "memory", can.limits.memory, body);
+  json::add(limits, "processes", can.limits.processes, body);
+  json::add(limits, "cpu", can.limits.cpu, body);
+  json::add(limits, "disk", can.limits.disk, body);
+  json::add(body, "limits", std::move(limits), body);
+  auto has = room_of(cell_.config().data_dir);
+  json::add(body, "memory", has.memory, body);
+  json::add(body, "disk", has.disk, body);
   if (auto version = engine.version(); !version.empty())
     json::add(body, engine.name(), version, body);
   json::add(body, "etcd", cell_.reaches_etcd() ? "reachable" : "unreachable", body);

@@ -2,7 +2,10 @@
 
 #include <sys/stat.h>
 
+#include <fstream>
 #include <memory>
+#include <optional>
+#include <sstream>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -17,6 +20,7 @@
 #include "cell/cell_config.hpp"
 #include "cell/cell_identity.hpp"
 #include "cell/check.hpp"
+#include "cell/drivers/cgroups.hpp"
 #include "cell/drivers/process.hpp"
 #include "cell/drivers/process_driver.hpp"
 #include "http/server.hpp"
@@ -59,6 +63,25 @@ std::optional<std::string> wrong_settings(node_engine& engine) {
   return fmt::format("{}", fmt::join(judged.faults, "; "));
 }
 
+/// Where the kernel keeps nodes within their limits, if it can here.
+std::optional<cgroup_tree> groups_of(const cell_config& config, const system_user& user) {
+  auto text = [](const char* path) {
+    std::ostringstream all;
+    all << std::ifstream{path}.rdbuf();
+    return all.str();
+  };
+  auto where = place_of_cgroups(text("/proc/self/mounts"), text("/proc/self/cgroup"));
+  auto tree = where ? cgroup_tree::open(*where, config.guid, user)
+                    : result<cgroup_tree>{failure{where.error()}};
+  if (tree)
+    return *tree;
+  spdlog::warn(
+      "of plans' limits, memory is kept by each process by itself, and processes and cpu are "
+      "not kept at all, for {}",
+      tree.error());
+  return std::nullopt;
+}
+
 } // namespace
 
 int run(const std::string& config_path, const engine_kind& kind) {
@@ -84,7 +107,7 @@ int run(const std::string& config_path, const engine_kind& kind) {
         "database's superuser can read the files of other nodes");
 
   base::event_loop loop;
-  process_driver driver{*user, how, config->data_dir};
+  process_driver driver{*user, how, config->data_dir, groups_of(*config, *user)};
   auto engine = kind.make(*config, driver, loop);
   if (auto missing = missing_programs(*engine); !missing.empty()) {
     if (!has_nodes(*config))

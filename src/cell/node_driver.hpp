@@ -3,6 +3,7 @@
 #include <sys/types.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -13,6 +14,7 @@
 #include "base/result.hpp"
 #include "cell/fencing.hpp"
 #include "cell/system_user.hpp"
+#include "model/node_limits.hpp"
 
 namespace matriarch::cell {
 
@@ -41,6 +43,24 @@ struct node_place {
   std::string node_id;
   std::string directory;
   node_run run;
+  model::node_limits limits = {};
+};
+
+/// What a node's programs do themselves to be kept within its limits.
+struct node_walls {
+  /// Its keeper's children write 0 to this file; empty: there is nothing to join.
+  std::string joined_by = {};
+  /// The most memory that one process may have of its own, in bytes; 0: any.
+  std::int64_t process_memory = 0;
+};
+
+/// By what a limit is enforced, in a word: `cgroup`, `rlimit` (each process by itself), `measured` or
+/// `none`.
+struct enforced_limits {
+  std::string_view memory = "none";
+  std::string_view processes = "none";
+  std::string_view cpu = "none";
+  std::string_view disk = "none";
 };
 
 /// Whether a node's first process runs, and if not, how it ended, where that is known.
@@ -54,6 +74,7 @@ struct driver_capabilities {
   fencing how = fencing::none;
   /// `mount-namespace`, `none`, …: what keeps a node from seeing the others' files.
   std::string_view isolation;
+  enforced_limits limits = {};
 };
 
 /// How a cell runs nodes. It remembers nothing: nodes are found by what their records say, so that an
@@ -66,6 +87,9 @@ public:
   [[nodiscard]] virtual driver_capabilities can() const = 0;
   /// As whom nodes run, and to whom their files belong.
   [[nodiscard]] virtual const system_user& user() const = 0;
+
+  /// What a node's programs need to know of its limits, before they are written.
+  [[nodiscard]] virtual node_walls walls_of(const node_place& which) const = 0;
 
   using record_function = std::function<bool(const node_run&)>;
   /// Starts a node. `record` is called before anything runs: it writes the run down, and if it cannot,

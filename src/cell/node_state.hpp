@@ -32,7 +32,10 @@ struct node_state {
 
   [[nodiscard]] const std::string& id() const { return record.request.node_id; }
   [[nodiscard]] node_place place() const {
-    return {id(), files.directory, {record.process, record.kept_by, record.isolated}};
+    return {id(),
+            files.directory,
+            {record.process, record.kept_by, record.isolated},
+            record.request.limits};
   }
 };
 

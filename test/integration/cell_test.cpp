@@ -560,6 +560,45 @@ TEST_CASE(
   CHECK(one.log().find("hard") == std::string::npos);
 }
 
+TEST_CASE(
+    "a session that takes too much memory is stopped in its own node, and nobody else notices") {
+  cell one;
+  REQUIRE(one.put("n1", "small", {}, "p1", R"(,"NODE_MEMORY":"268435456","NODE_CPU":"2")") == 201);
+  REQUIRE(one.put("n2", "neighbour") == 201);
+  REQUIRE(one.takes_connections("n1"));
+  REQUIRE(one.takes_connections("n2"));
+  auto health = json::parse(one.ask("GET", "/healthz").body);
+  REQUIRE(health.ok());
+  auto by = json::string_member(*json::member(*health, "limits"), "memory");
+  MESSAGE("memory is limited by ", by, " here");
+  CHECK((by == "cgroup" || by == "rlimit"));
+  CHECK(json::integer_member(*health, "memory") > 0);
+  CHECK(json::integer_member(*health, "disk") > 0);
+  auto since = [&](const std::string& node) {
+    return one.query(node, "SUPERUSER", "postgres", "select pg_postmaster_start_time()");
+  };
+  auto neighbour_since = since("n2");
+  auto pids = one.pids();
+  auto said = one.query("n1", "APPUSER", "db",
+                        "set work_mem = '4GB'; select count(*) from (select md5(i::text) as m from "
+                        "generate_series(1, 6000000) i order by m) s");
+  CAPTURE(said);
+  CHECK((said.find("out of memory") != std::string::npos
+         || said.find("server closed the connection") != std::string::npos
+         || said.find("terminating connection") != std::string::npos));
+  CHECK(becomes([&] { return one.query("n1", "APPUSER", "db", "select 1") == "1"; }));
+  CHECK(since("n2") == neighbour_since);
+  INFO("who looks after the node lives on");
+  CHECK(one.pids() == pids);
+  INFO("and an agent that comes later knows its limits");
+  one.kill();
+  one.start();
+  CHECK(one.runs("n1"));
+  CHECK(one.pids() == pids);
+  CHECK(one.remove("n1") == 200);
+  CHECK(one.put("n3", "large", {}, "p1", R"(,"NODE_MEMORY":"1")") == 400);
+}
+
 TEST_CASE("who replicates does nothing else, and nobody else replicates") {
   // Patroni shows etcd a certificate here, for it does not in any other test.
   cell one{{.tls = true, .asks_for_certificates = true}};

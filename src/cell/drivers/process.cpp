@@ -53,7 +53,8 @@ struct prepared {
   const char* hidden;         ///< shows `shown` only; nullptr: nothing is hidden
   char* const* path_to_shown; ///< the directories from `hidden` to `shown`, itself the last
   const char* shown;
-  char* const* covered; ///< further directories, which show nothing
+  char* const* covered;      ///< further directories, which show nothing
+  const char* shared_memory; ///< the options of its file system
   int log;
   int go;
 };
@@ -89,8 +90,9 @@ bool own_root() {
 }
 
 /// Processes of a node share memory by files here, which belong to the same user in all nodes. It also makes them end with the namespace.
-bool own_shared_memory() {
-  return ::mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777") == 0
+bool own_shared_memory(const prepared& how) {
+  return ::mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, how.shared_memory)
+             == 0
          || errno == ENOENT;
 }
 
@@ -154,7 +156,7 @@ void restore_signals() {
   if (how.uid_map && !map_user(how))
     ::_exit(exit_no_namespace);
   if (how.own_mounts
-      && (!own_root() || !own_shared_memory()
+      && (!own_root() || !own_shared_memory(how)
           || (how.hidden && (::chdir(how.shown) != 0 || !hide_machine(how) || !hide_others(how)))))
     ::_exit(exit_no_namespace);
   ::umask(077);
@@ -226,6 +228,7 @@ bool works(fencing how) {
   trial.uid_map = how == fencing::user_namespace ? uid_map.c_str() : nullptr;
   trial.gid_map = gid_map.c_str();
   trial.own_mounts = true;
+  trial.shared_memory = "mode=1777";
   trial.log = STDERR_FILENO;
   trial.go = go[0];
   auto child = fork_into(how);
@@ -288,6 +291,9 @@ start_process(const launch& what,
   how.shown = what.shown.c_str();
   auto covered = pointers_to(what.covered);
   how.covered = covered.data();
+  auto shared_memory = what.shared_memory > 0 ? fmt::format("mode=1777,size={}", what.shared_memory)
+                                              : std::string{"mode=1777"};
+  how.shared_memory = shared_memory.c_str();
   how.log = log;
   how.go = go[0];
   // No signal may reach the child before it has let go of the agent's handlers.

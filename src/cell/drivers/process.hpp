@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -32,6 +33,9 @@ struct launch {
   std::string shown = {};
   /// Further directories in which it finds nothing; none of them around `shown`.
   std::vector<std::string> covered = {};
+  /// With a namespace: bytes of memory that it shares by files; 0: half of the machine's, which is the
+  /// kernel's own bound.
+  std::int64_t shared_memory = 0;
 };
 
 /// Starts a program as the first process of a namespace of its own, or as a plain process. In a

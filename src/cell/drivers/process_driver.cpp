@@ -2,18 +2,59 @@
 
 #include <signal.h>
 
+#include <fstream>
+#include <string_view>
 #include <utility>
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include "base/processes.hpp"
 #include "cell/drivers/view.hpp"
 
 namespace matriarch::cell {
 
-process_driver::process_driver(system_user user, fencing how, std::string data_dir)
-    : user_(std::move(user)), how_(how), data_dir_(std::move(data_dir)) {}
+namespace {
+
+/// Where the kernel has to end somebody of a node for want of memory, its keeper and its server are the
+/// last; the server's children count as others do.
+constexpr std::string_view last_to_be_ended = "-900";
+
+void protect(pid_t pid) {
+  // Only root may.
+  std::ofstream{fmt::format("/proc/{}/oom_score_adj", pid)} << last_to_be_ended;
+}
+
+} // namespace
+
+process_driver::process_driver(system_user user, fencing how, std::string data_dir,
+                               std::optional<cgroup_tree> groups)
+    : user_(std::move(user)), how_(how), data_dir_(std::move(data_dir)),
+      groups_(std::move(groups)) {}
 
 driver_capabilities process_driver::can() const {
-  return {how_, how_ == fencing::none ? "none" : "mount-namespace"};
+  auto groups = groups_ ? groups_->can() : cgroup_tree::limited{};
+  driver_capabilities all{how_, how_ == fencing::none ? "none" : "mount-namespace"};
+  // How many processes there are the kernel counts by user, and all nodes are one user's; no limit of a
+  // process keeps others from a processor.
+  all.limits = {groups.memory ? "cgroup" : "rlimit", groups.processes ? "cgroup" : "none",
+                groups.cpu ? "cgroup" : "none", "none"};
+  return all;
+}
+
+bool process_driver::has_group(const node_place& which) const {
+  const auto& limits = which.limits;
+  return groups_ && (limits.memory > 0 || limits.processes > 0 || limits.cpu > 0);
+}
+
+node_walls process_driver::walls_of(const node_place& which) const {
+  node_walls walls;
+  if (has_group(which))
+    walls.joined_by = groups_->joined_by(which.node_id);
+  // Half, with a group too: then a process that takes too much is told so, and goes on, where the group
+  // ends one, and its server starts anew.
+  walls.process_memory = which.limits.memory / 2;
+  return walls;
 }
 
 launch process_driver::launch_of(const program& what) const {
@@ -33,12 +74,25 @@ launch process_driver::launch_of(const program& what) const {
   return made;
 }
 
-void process_driver::start(const node_place& /*which*/, const program& what,
+void process_driver::start(const node_place& which, const program& what,
                            const record_function& record,
                            std::function<void(result<node_run>)> then) {
   node_run run{std::nullopt, how_, how_ != fencing::none};
-  auto started = start_process(launch_of(what), [&](const base::process_identity& identity) {
+  auto grouped = has_group(which);
+  if (grouped)
+    if (auto error = groups_->make(which.node_id, which.limits))
+      return then(failure{*error});
+  auto launched = launch_of(what);
+  launched.shared_memory = which.limits.memory;
+  auto started = start_process(launched, [&](const base::process_identity& identity) {
     run.process = identity;
+    if (grouped)
+      if (auto error = groups_->add_keeper(which.node_id, identity.pid)) {
+        spdlog::error("node {}: {}", which.node_id, *error);
+        return false;
+      }
+    if (which.limits.memory > 0)
+      protect(identity.pid);
     return record(run);
   });
   then(started ? result<node_run>{run} : result<node_run>{failure{started.error()}});
@@ -72,11 +126,15 @@ void process_driver::reload(const node_place& which) {
   signal(which, SIGHUP);
 }
 
-/// In a namespace nothing outlives the first process.
+/// In a namespace nothing outlives the first process for longer than a moment.
 void process_driver::destroy(const node_place& which, std::function<void(std::size_t left)> then) {
-  if (!which.run.process || which.run.kept_by != fencing::none)
-    return then(0);
-  then(kill_all_below(which.directory, user_.uid));
+  std::size_t left = 0;
+  if (which.run.process && which.run.kept_by == fencing::none)
+    left = kill_all_below(which.directory, user_.uid);
+  // Its limits may have been taken away, and its group is there still.
+  if (left == 0 && groups_)
+    left = groups_->remove(which.node_id);
+  then(left);
 }
 
 std::vector<pid_t> process_driver::processes_of(const node_place& which) const {

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <optional>
 #include <string>
 
+#include "cell/drivers/cgroups.hpp"
 #include "cell/drivers/process.hpp"
 #include "cell/node_driver.hpp"
 
@@ -11,11 +13,15 @@ namespace matriarch::cell {
 class process_driver final : public node_driver {
 public:
   /// `data_dir`: what a program with a directory of its own sees nothing else of.
-  process_driver(system_user user, fencing how, std::string data_dir);
+  /// `groups`: where the kernel keeps nodes within their limits; without, each process is kept within
+  /// some of them.
+  process_driver(system_user user, fencing how, std::string data_dir,
+                 std::optional<cgroup_tree> groups = std::nullopt);
 
   [[nodiscard]] driver_capabilities can() const override;
   [[nodiscard]] const system_user& user() const override { return user_; }
 
+  [[nodiscard]] node_walls walls_of(const node_place& which) const override;
   void start(const node_place& which, const program& what, const record_function& record,
              std::function<void(result<node_run>)> then) override;
   void adopt(const node_place& which, std::function<void(node_life)> then) override;
@@ -31,11 +37,13 @@ public:
 
 private:
   [[nodiscard]] launch launch_of(const program& what) const;
+  [[nodiscard]] bool has_group(const node_place& which) const;
   static void signal(const node_place& which, int number);
 
   system_user user_;
   fencing how_;
   std::string data_dir_;
+  std::optional<cgroup_tree> groups_;
 };
 
 } // namespace matriarch::cell

@@ -205,8 +205,9 @@ std::optional<std::string> postgresql_node::write_programs() const {
       return fmt::format("cannot make {}: {}", link.string(), error.message());
   }
   auto script = directory + "/postgres";
-  if (auto failed = base::replace_file(script, render_postgres_script(config_, paths_),
-                                       {geteuid(), getegid()}))
+  if (auto failed = base::replace_file(
+          script, render_postgres_script(config_, paths_, driver_.walls_of(state_.place())),
+          {geteuid(), getegid()}))
     return failed;
   fs::permissions(script, fs::perms{0755}, error);
   if (error)

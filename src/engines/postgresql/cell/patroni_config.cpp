@@ -425,16 +425,26 @@ std::string render_bootstrap_script(const cell::cell_config& config, const node_
       shell_word(settings_of(config).bin_dir + "/psql"), shell_word(paths.bootstrap_sql));
 }
 
-std::string render_postgres_script(const cell::cell_config& config, const node_paths& paths) {
+std::string render_postgres_script(const cell::cell_config& config, const node_paths& paths,
+                                   const cell::node_walls& walls) {
+  std::string behind;
+  if (!walls.joined_by.empty())
+    behind += fmt::format("echo 0 > {} || exit 1\n", shell_word(walls.joined_by));
+  // PostgreSQL tells a session that there is no memory, and goes on. What all its processes share is not
+  // counted.
+  if (walls.process_memory > 0)
+    behind += fmt::format("ulimit -d {} || exit 1\n", walls.process_memory / 1024)
+              // Its own processes are to be ended before it is, if one has to be.
+              + "export PG_OOM_ADJUST_FILE=/proc/self/oom_score_adj PG_OOM_ADJUST_VALUE=0\n";
   // Without --single it starts as a replica, for which the label is what it needs.
   return fmt::format(R"(#!/bin/sh
-if [ "$1" = --single ] && [ -e {} ]; then
+{}if [ "$1" = --single ] && [ -e {} ]; then
   echo 'a copy that was never started is no crashed leader: it is started as a replica' >&2
   exit 1
 fi
 exec {} "$@"
 )",
-                     shell_word(paths.data + "/backup_label"),
+                     behind, shell_word(paths.data + "/backup_label"),
                      shell_word(settings_of(config).bin_dir + "/postgres"));
 }
 

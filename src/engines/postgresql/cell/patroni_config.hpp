@@ -7,6 +7,7 @@
 
 #include "base/json.hpp"
 #include "cell/cell_config.hpp"
+#include "cell/node_driver.hpp"
 #include "cell/node_record.hpp"
 
 /// The files that Patroni and PostgreSQL are started with.
@@ -83,8 +84,10 @@ inline constexpr std::string_view app_database = "db";
 /// recover in single-user mode what pg_basebackup has copied and nobody has started yet. Such a copy
 /// looks like a leader that has crashed. Recovered alone it would write WAL of its own, where its
 /// leader's differs, miss all that its leader had written there, and could still take over.
+/// It gets behind the node's walls before it is started.
 [[nodiscard]] std::string render_postgres_script(const cell::cell_config& config,
-                                                 const node_paths& paths);
+                                                 const node_paths& paths,
+                                                 const cell::node_walls& walls);
 
 /// `text` as an SQL identifier, and as an SQL literal with standard_conforming_strings.
 [[nodiscard]] std::string sql_identifier(std::string_view text);

@@ -333,13 +333,29 @@ TEST_CASE("the bootstrap SQL makes both roles and the application's database") {
 TEST_CASE("PostgreSQL is started by a script that recovers no copy as if it were a leader") {
   auto config = some_config();
   change(config, [](auto& own) { own.bin_dir = "/usr/my sql/bin"; });
-  auto script = render_postgres_script(config, node_paths{"/d/it's"});
+  auto script = render_postgres_script(config, node_paths{"/d/it's"}, {});
   CHECK(script.starts_with("#!/bin/sh\n"));
   CHECK(script.find("[ \"$1\" = --single ] && [ -e '/d/it'\\''s/home/data/backup_label' ]")
         != std::string::npos);
   CHECK(script.ends_with("exec '/usr/my sql/bin/postgres' \"$@\"\n"));
   auto patroni = YAML::Load(render_patroni(config, some_node(), node_paths{"/d/n"}, false));
   CHECK(patroni["postgresql"]["bin_dir"].as<std::string>() == "/d/n/bin");
+}
+
+TEST_CASE("PostgreSQL gets behind its node's walls before it starts") {
+  auto config = some_config();
+  auto script = render_postgres_script(config, node_paths{"/d/n"},
+                                       {"/sys/fs/cgroup/it's/cgroup.procs", 64LL << 20});
+  auto joins = script.find("echo 0 > '/sys/fs/cgroup/it'\\''s/cgroup.procs' || exit 1\n");
+  auto bounds = script.find("ulimit -d 65536 || exit 1\n");
+  REQUIRE(joins != std::string::npos);
+  REQUIRE(bounds != std::string::npos);
+  CHECK(joins < script.find("exec "));
+  CHECK(bounds < script.find("exec "));
+  CHECK(script.find("PG_OOM_ADJUST_VALUE=0") != std::string::npos);
+  auto free = render_postgres_script(config, node_paths{"/d/n"}, {});
+  CHECK(free.find("ulimit") == std::string::npos);
+  CHECK(free.find("echo 0") == std::string::npos);
 }
 
 TEST_CASE("the bootstrap script holds no secret") {

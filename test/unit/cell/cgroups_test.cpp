@@ -1,0 +1,154 @@
+#include "cell/drivers/cgroups.hpp"
+
+#include <doctest/doctest.h>
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+
+#include "../temporary_directory.hpp"
+#include "cell/drivers/process_driver.hpp"
+
+using namespace matriarch;
+using namespace matriarch::cell;
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string content(const std::string& path) {
+  std::ostringstream text;
+  text << std::ifstream{path}.rdbuf();
+  return text.str();
+}
+
+void put(const std::string& path, const std::string& text) {
+  fs::create_directories(fs::path{path}.parent_path());
+  std::ofstream{path} << text;
+}
+
+system_user this_user() {
+  return {"me", ::geteuid(), ::getegid(), {}};
+}
+
+/// A directory with the files that the kernel would have in it.
+struct stand_in {
+  stand_in() {
+    for (const std::string file : {"memory.max", "memory.oom.group", "memory.swap.max", "pids.max",
+                                   "cpu.max", "cgroup.procs"})
+      put(group() + "/limited/" + file, "");
+    put(group() + "/keeper/cgroup.procs", "");
+    put(group() + "/cgroup.procs", "");
+    put(group() + "/cgroup.controllers", "cpu memory pids\n");
+    put(group() + "/cgroup.subtree_control", "");
+  }
+  [[nodiscard]] std::string group() const { return directory.path() + "/node_n1"; }
+  [[nodiscard]] std::string limit(const std::string& file) const {
+    return content(group() + "/limited/" + file);
+  }
+
+  test::temporary_directory directory;
+};
+
+} // namespace
+
+TEST_CASE("the groups of this machine are found among all that is mounted") {
+  const std::string hybrid = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\n"
+                             "cgroup /sys/fs/cgroup/pids cgroup rw,pids 0 0\n"
+                             "cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+  auto found = place_of_cgroups(hybrid, "8:pids:/a\n0::/system.slice/cell.service\n");
+  REQUIRE(found.ok());
+  CHECK(found->mounted_at == "/sys/fs/cgroup/unified");
+  CHECK(found->own == "/system.slice/cell.service");
+  CHECK(place_of_cgroups("proc /proc proc rw 0 0\n", "0::/\n").error()
+        == "no control groups of version 2 are mounted");
+  for (const std::string own : {"", "8:pids:/a\n", "0::/../outside\n"})
+    CHECK(place_of_cgroups(hybrid, own).error()
+          == "this program's own control group cannot be seen from here");
+}
+
+TEST_CASE("a node's limits are the kernel's, and one process is ended rather than all") {
+  stand_in kernel;
+  cgroup_tree tree{kernel.directory.path(), {true, true, true}, this_user()};
+  CHECK_FALSE(tree.make("n1", {512LL << 20, 300, 150, 0}));
+  CHECK(kernel.limit("memory.max") == "536870912");
+  CHECK(kernel.limit("memory.swap.max") == "0");
+  CHECK(kernel.limit("memory.oom.group") == "0");
+  CHECK(kernel.limit("pids.max") == "300");
+  CHECK(kernel.limit("cpu.max") == "150000 100000");
+  CHECK(content(kernel.group() + "/cgroup.subtree_control").find("+cpu") != std::string::npos);
+}
+
+TEST_CASE("what a plan does not limit, and what the kernel cannot, is left alone") {
+  stand_in kernel;
+  cgroup_tree tree{kernel.directory.path(), {true, false, true}, this_user()};
+  CHECK_FALSE(tree.make("n1", {0, 300, 0, 0}));
+  CHECK(kernel.limit("memory.max") == "max");
+  CHECK(kernel.limit("memory.swap.max").empty());
+  CHECK(kernel.limit("pids.max").empty());
+  CHECK(kernel.limit("cpu.max") == "max 100000");
+}
+
+TEST_CASE("a limit that cannot be set is told, for a node without its walls is not to run") {
+  stand_in kernel;
+  fs::remove(kernel.group() + "/limited/memory.max");
+  cgroup_tree tree{kernel.directory.path(), {true, true, true}, this_user()};
+  auto failed = tree.make("n1", {512LL << 20, 0, 0, 0});
+  REQUIRE(failed);
+  CHECK(failed->find("memory.max") != std::string::npos);
+}
+
+TEST_CASE("a keeper has a group of its own, which its children leave for the limited one") {
+  stand_in kernel;
+  cgroup_tree tree{kernel.directory.path(), {true, true, true}, this_user()};
+  REQUIRE_FALSE(tree.make("n1", {512LL << 20, 0, 0, 0}));
+  CHECK_FALSE(tree.add_keeper("n1", 4711));
+  CHECK(content(kernel.group() + "/keeper/cgroup.procs") == "4711");
+  CHECK(tree.joined_by("n1") == kernel.group() + "/limited/cgroup.procs");
+  CHECK(tree.add_keeper("n2", 4711)); // which has no groups
+}
+
+TEST_CASE("how often a node was short of memory is told") {
+  stand_in kernel;
+  cgroup_tree tree{kernel.directory.path(), {true, true, true}, this_user()};
+  CHECK(tree.memory_kills("n1") == 0);
+  put(kernel.group() + "/limited/memory.events", "low 0\nhigh 0\nmax 9\noom 3\noom_kill 2\n");
+  CHECK(tree.memory_kills("n1") == 2);
+}
+
+TEST_CASE("a node's groups are removed once nobody is in them") {
+  test::temporary_directory directory;
+  for (const auto* group : {"/node_n1/keeper", "/node_n1/limited"})
+    fs::create_directories(directory.path() + group);
+  cgroup_tree tree{directory.path(), {true, true, true}, this_user()};
+  CHECK(tree.has("n1"));
+  CHECK(tree.remove("n1") == 0);
+  CHECK_FALSE(tree.has("n1"));
+  CHECK(tree.remove("n1") == 0);
+  INFO("a group that cannot be removed yet is not gone");
+  stand_in kernel; // its files stay, as a group's would with a process that is ending
+  cgroup_tree busy{kernel.directory.path(), {true, true, true}, this_user()};
+  CHECK(busy.remove("n1") == 1);
+}
+
+TEST_CASE("a driver says by what it enforces each limit, and what a node does for it") {
+  stand_in kernel;
+  node_place limited{"n1", "/d/n1", {}, {512LL << 20, 0, 0, 0}};
+  node_place free{"n2", "/d/n2", {}, {}};
+  process_driver with{this_user(), fencing::none, "/d",
+                      cgroup_tree{kernel.directory.path(), {true, false, true}, this_user()}};
+  CHECK(with.can().limits.memory == "cgroup");
+  CHECK(with.can().limits.processes == "none");
+  CHECK(with.can().limits.cpu == "cgroup");
+  CHECK(with.walls_of(limited).joined_by == kernel.group() + "/limited/cgroup.procs");
+  CHECK(with.walls_of(limited).process_memory == 256LL << 20);
+  CHECK(with.walls_of(free).joined_by.empty());
+  CHECK(with.walls_of(free).process_memory == 0);
+  process_driver without{this_user(), fencing::none, "/d"};
+  CHECK(without.can().limits.memory == "rlimit");
+  CHECK(without.can().limits.cpu == "none");
+  CHECK(without.walls_of(limited).joined_by.empty());
+  CHECK(without.walls_of(limited).process_memory == 256LL << 20);
+}
