@@ -1,6 +1,9 @@
 #include "actors/cell_calls.hpp"
 
+#include <algorithm>
+#include <cstdint>
 #include <utility>
+#include <vector>
 
 #include "base/json.hpp"
 #include "base/percent_encoding.hpp"
@@ -24,6 +27,26 @@ constexpr std::size_t longest_quote = 300;
 bool is_set(const json::value& object, std::string_view name) {
   const auto* flag = json::member(object, name);
   return flag != nullptr && flag->IsBool() && flag->GetBool();
+}
+
+/// By what a cell enforces which limits: `cgroup: memory, cpu; none: disk`. Who says it may be anybody.
+std::string enforced_in_words(const json::value& limits) {
+  constexpr std::size_t longest_word = 32;
+  std::vector<std::pair<std::string, std::string>> by;
+  for (const auto* name : {"memory", "processes", "cpu", "disk"}) {
+    auto word = one_line(json::string_member(limits, name), longest_word);
+    if (word.empty())
+      continue;
+    auto known = std::ranges::find(by, word, &std::pair<std::string, std::string>::first);
+    if (known == by.end())
+      by.emplace_back(word, name);
+    else
+      known->second += std::string{", "} + name;
+  }
+  std::string words;
+  for (const auto& [word, names] : by)
+    words += (words.empty() ? "" : "; ") + word + ": " + names;
+  return words;
 }
 
 /// Where the cell says that a node is, and whether it can be recognised there.
@@ -184,6 +207,10 @@ cell_health health_in(const std::string& guid, const base::outcome& came, std::s
     seen.fencing = json::string_member(*parsed, "fencing");
     seen.control_tls = is_set(*parsed, "patroni_tls");
     seen.halts = is_set(*parsed, "halts");
+    if (const auto* limits = json::member(*parsed, "limits"))
+      seen.limits = enforced_in_words(*limits);
+    seen.memory = std::max<std::int64_t>(0, json::integer_member(*parsed, "memory"));
+    seen.disk = std::max<std::int64_t>(0, json::integer_member(*parsed, "disk"));
     if (!engine.empty())
       seen.engine_version = json::string_member(*parsed, engine);
   }

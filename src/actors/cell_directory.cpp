@@ -177,6 +177,9 @@ private:
       view.fencing = seen.fencing.empty() ? "unknown" : seen.fencing;
       view.control_tls = seen.control_tls;
       view.halts = seen.halts;
+      view.limits = seen.limits;
+      view.memory = seen.memory;
+      view.disk = seen.disk;
     }
     view.engine_version = seen.engine_version;
     view.plan_faults = seen.plan_faults;

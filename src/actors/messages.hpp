@@ -142,6 +142,9 @@ struct cell_health {
   bool halts = false;              ///< its agent can stop a node and say how far its data is
   std::string engine_version = {}; ///< as the cell has said it last
   std::vector<model::plan_fault> plan_faults = {};
+  std::string limits = {}; ///< how it enforces plans' limits, in words
+  std::int64_t memory = 0; ///< bytes that its machine has; 0 where it does not say
+  std::int64_t disk = 0;
 };
 /// How far the way to a cell can be trusted, for the operator.
 struct cell_trust {

@@ -81,10 +81,47 @@ std::string fleets_authority(const config::broker_config& config) {
          + store::look_up(config.etcd, store::keys::shown_authority).value_or("");
 }
 
+/// A plan in words, by its name in the catalog.
+std::string words_for(const model::catalog& catalog, const std::string& plan_id) {
+  for (const auto& service : catalog.services)
+    for (const auto& plan : service.plans)
+      if (plan.id == plan_id)
+        return fmt::format("plan {} ({})", plan.name, plan_id);
+  return "plan " + plan_id;
+}
+
+/// What a cell says that it has.
+model::cell_view view_of(const actors::cell_settings& cell, const base::outcome& health) {
+  model::cell_view view;
+  view.guid = cell.guid;
+  view.reachable = true;
+  if (auto body = json::parse(health.body)) {
+    view.memory = json::integer_member(*body, "memory");
+    view.disk = json::integer_member(*body, "disk");
+  }
+  return view;
+}
+
+/// Whether there is a cell for each plan's limits. One that is away may be the one.
+void look_at_limits(const model::catalog& catalog, const std::vector<model::plan_settings>& plans,
+                    const std::vector<model::cell_view>& answering, bool all_answer,
+                    base::findings& found) {
+  for (const auto& plan : plans)
+    if (auto why = model::why_unfit_for_new(plan.plan_id, plan.settings, {}, answering);
+        !why.empty()) {
+      auto words = fmt::format("{}: {}", words_for(catalog, plan.plan_id), why);
+      if (all_answer)
+        found.fault("plans", words);
+      else
+        found.doubt("plans", words);
+    }
+}
+
 /// Those that are there, and that are who they are taken for.
 std::vector<actors::cell_settings> look_at_cells(const config::broker_config& config,
                                                  const std::vector<actors::cell_settings>& cells,
                                                  const std::string& authority,
+                                                 std::vector<model::cell_view>& views,
                                                  base::findings& found) {
   std::vector<actors::cell_settings> answering;
   base::event_loop loop;
@@ -116,6 +153,7 @@ std::vector<actors::cell_settings> look_at_cells(const config::broker_config& co
     else {
       found.good("cell", who + " answers");
       answering.push_back(cell);
+      views.push_back(view_of(cell, health));
     }
   }
   // A broker lives with cells that are away, but not with none.
@@ -126,15 +164,6 @@ std::vector<actors::cell_settings> look_at_cells(const config::broker_config& co
       found.doubt("cell", one);
   }
   return answering;
-}
-
-/// A plan in words, by its name in the catalog.
-std::string words_for(const model::catalog& catalog, const std::string& plan_id) {
-  for (const auto& service : catalog.services)
-    for (const auto& plan : service.plans)
-      if (plan.id == plan_id)
-        return fmt::format("plan {} ({})", plan.name, plan_id);
-  return "plan " + plan_id;
 }
 
 /// What one cell says of all plans, a piece after the other.
@@ -233,7 +262,9 @@ base::findings check(const config::broker_config& config,
   if (!store::look_at_etcd(config.etcd, store::keys::fleet, found))
     return found;
   auto authority = fleets_authority(config);
-  auto answering = look_at_cells(config, cells, authority, found);
+  std::vector<model::cell_view> views;
+  auto answering = look_at_cells(config, cells, authority, views, found);
+  look_at_limits(config.catalog, all_plans.plans, views, views.size() == cells.size(), found);
   look_at_plans(config.catalog, answering, all_plans, authority, found);
   return found;
 }

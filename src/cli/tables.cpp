@@ -305,7 +305,8 @@ result<std::string> cells_table(std::string_view answer) {
     if (const auto capacity = json::integer_member(cell, "capacity"); capacity > 0)
       nodes += " of " + std::to_string(capacity);
     content.push_back({shown(cell, "guid"), shown(cell, "az"), status, nodes,
-                       shown(cell, "postgresql"), shown(cell, "fencing"), tls, shown(cell, "uri")});
+                       shown(cell, "postgresql"), shown(cell, "fencing"), shown(cell, "limits"),
+                       tls, shown(cell, "uri")});
   }
   auto text = table({{"CELL", id_width},
                      {"ZONE", 16},
@@ -313,6 +314,7 @@ result<std::string> cells_table(std::string_view answer) {
                      {"NODES"},
                      {"POSTGRESQL", 16},
                      {"FENCING"},
+                     {"LIMITS", 64},
                      {"TLS", 32},
                      {"URI", 60}},
                     content);

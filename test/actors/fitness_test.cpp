@@ -199,3 +199,30 @@ TEST_CASE("a cell that has been put right is believed within two minutes") {
   here.outside.at("c1").plan_faults.clear();
   CHECK(here.pass_until([&] { return here.broker().cells()->front().plan_faults.empty(); }, 2min));
 }
+
+TEST_CASE(
+    "a plan for which no cell is large enough is refused, and one that fits goes to who has it") {
+  stage here{3, with_plans()};
+  for (auto& cell : here.outside.cells())
+    cell.memory = 4LL << 30;
+  here.outside.at("c3").memory = 8LL << 30;
+  REQUIRE(here.pass_until(
+      [&] {
+        auto table = here.broker().cells();
+        return std::ranges::all_of(*table, [](const auto& cell) { return cell.memory > 0; });
+      },
+      10s));
+  CHECK(here.broker().cells()->front().limits == "cgroup: memory, cpu; none: processes");
+  auto large = settings_of("8MB");
+  large.limits = model::node_limits{16LL << 30, 0, 0, 0};
+  auto said = here.ask(provision_of("up", large));
+  CHECK(said.is == verdict_kind::refused);
+  CHECK_MESSAGE(has(said.description, "c3 has 8 GB of memory, less than the plan's 16 GB"),
+                said.description);
+  CHECK(here.outside.node_count() == 0);
+  large.limits->memory = 8LL << 30;
+  REQUIRE(here.ask(provision_of("up", large)).is == verdict_kind::accepted);
+  REQUIRE(finish(here, "db"));
+  for (const auto& n : recorded_nodes(here.outside, "db"))
+    CHECK(n.cell == "c3");
+}

@@ -538,11 +538,14 @@ void world::send(const base::outgoing& what, std::function<void(base::outcome)> 
       return reply(list(where));
     if (about_postgresql)
       return reply(judge(where, what.body));
-    return reply({200,
-                  "{\"status\":\"ok\",\"fencing\":\"pid-namespace\",\"postgresql\":\""
-                      + where.version + "\",\"capacity\":" + std::to_string(where.capacity)
-                      + (where.halts && !where.foreign ? ",\"halts\":true}" : "}"),
-                  "", false});
+    return reply(
+        {200,
+         "{\"status\":\"ok\",\"fencing\":\"pid-namespace\",\"postgresql\":\"" + where.version
+             + "\",\"capacity\":" + std::to_string(where.capacity)
+             + ",\"limits\":{\"memory\":\"cgroup\",\"processes\":\"none\",\"cpu\":\"cgroup\"}"
+             + ",\"memory\":" + std::to_string(where.memory)
+              + (where.halts && !where.foreign ? ",\"halts\":true}" : "}"),
+         "", false});
   }
   auto node_id = node_in(what.url, where.uri);
   if (where.transit == 0ms && how != manner::mute) {

@@ -112,7 +112,7 @@ TEST_CASE("one instance is shown in detail, without its credentials") {
 TEST_CASE("cells that cannot be reached, or cannot start a plan, stand out") {
   const auto text = cells_table(R"([
     {"guid":"cell-z1-1","uri":"http://127.0.0.1:8901","az":"z1","reachable":true,"nodes":3,
-     "capacity":20,"fencing":"pid-namespace","tls":"TLS until 2027-02-01",
+     "capacity":20,"fencing":"pid-namespace","limits":"cgroup: memory","tls":"TLS until 2027-02-01",
      "postgresql":"15.18",
      "plan_faults":[{"plan_id":"p1","faults":["PostgreSQL 15.18 has no parameter \"x\""]}, 1]},
     {"guid":"cell-z2-1","uri":"http://127.0.0.1:8903","az":"z2","reachable":false,"nodes":0,
@@ -122,13 +122,13 @@ TEST_CASE("cells that cannot be reached, or cannot start a plan, stand out") {
   REQUIRE(text.ok());
   CHECK(*text
         == "CELL       ZONE  STATUS       NODES    POSTGRESQL  FENCING        "
-           "TLS                   URI\n"
+           "LIMITS          TLS                   URI\n"
            "cell-z1-1  z1    reachable    3 of 20  15.18       pid-namespace  "
-           "TLS until 2027-02-01  http://127.0.0.1:8901\n"
+           "cgroup: memory  TLS until 2027-02-01  http://127.0.0.1:8901\n"
            "cell-z2-1  z2    UNREACHABLE  0        -           -              "
-           "no certificate        http://127.0.0.1:8903\n"
+           "-               no certificate        http://127.0.0.1:8903\n"
            "foreign    -     unknown      -        -           -              "
-           "-                     -\n"
+           "-               -                     -\n"
            "\n"
            "1 of 3 cells cannot be reached by the broker.\n"
            "cell-z1-1: plan p1: PostgreSQL 15.18 has no parameter \"x\"\n"
