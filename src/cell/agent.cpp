@@ -71,13 +71,14 @@ result<std::unique_ptr<agent>> agent::open(const cell_config& config, node_drive
 agent::agent(const cell_config& config, node_driver& driver, node_engine& engine,
              base::event_loop& loop, store::etcd_client& etcd, base::directory_lock lock)
     : config_(config), driver_(driver), engine_(engine), loop_(loop), lock_(std::move(lock)),
-      announcer_(etcd, "the cell"), surroundings_{config.data_dir + "/trash",
-                                                  name_of_machine(),
-                                                  loop,
-                                                  driver,
-                                                  engine,
-                                                  announcer_,
-                                                  remover_} {}
+      announcer_(etcd, "the cell"), gauge_(loop), surroundings_{config.data_dir + "/trash",
+                                                                name_of_machine(),
+                                                                loop,
+                                                                driver,
+                                                                engine,
+                                                                announcer_,
+                                                                remover_,
+                                                                gauge_} {}
 
 std::string agent::directory_of(const std::string& node_id) const {
   return fmt::format("{}/nodes/{}", config_.data_dir, node_id);

@@ -13,6 +13,7 @@
 #include "base/files.hpp"
 #include "base/remover.hpp"
 #include "cell/cell_config.hpp"
+#include "cell/disk_gauge.hpp"
 #include "cell/fence.hpp"
 #include "cell/guid_holder.hpp"
 #include "cell/node.hpp"
@@ -100,6 +101,7 @@ private:
   fence fence_;
   store::announcer announcer_;
   base::remover remover_;
+  disk_gauge gauge_;
   node_surroundings surroundings_;
   node_keys keys_;
   std::map<std::string, node_ptr> nodes_;

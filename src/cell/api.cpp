@@ -206,6 +206,11 @@ http::response api::health() const {
   json::add(body, wire::api_tls, true, body); // earlier agents cannot do it
   json::add(body, wire::halts, true, body);   // nor that
   json::add(body, "isolation", can.isolation, body);
+  json::add(body, "full",
+            std::ranges::count_if(
+                cell_.nodes(),
+                [](const auto& one) { return one.second->disk_is() != disk_state::roomy; }),
+            body);
   json::value limits{rapidjson::kObjectType};
   json::add(limits, "memory", can.limits.memory, body);
   json::add(limits, "processes", can.limits.processes, body);
@@ -236,6 +241,11 @@ http::response api::listing() const {
     json::add(entry, "state", which->word(), body);
     json::add(entry, "certificate", state.certificate.empty() ? "none" : state.certificate, body);
     json::add(entry, wire::api_tls, state.record.api_tls, body);
+    json::value disk{rapidjson::kObjectType};
+    json::add(disk, "state", word_for(which->disk_is()), body);
+    json::add(disk, "used", which->disk().used, body);
+    json::add(disk, "limit", request.limits.disk, body);
+    json::add(entry, "disk", std::move(disk), body);
     add_whereabouts(entry, *which, body);
     nodes.PushBack(entry, body.GetAllocator());
   }

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include <fmt/format.h>
@@ -10,6 +11,7 @@
 #include "base/files.hpp"
 #include "base/utf8.hpp"
 #include "model/names.hpp"
+#include "model/node_limits.hpp"
 #include "store/keys.hpp"
 #include "tls/certificate.hpp"
 
@@ -28,6 +30,10 @@ constexpr milliseconds longest_kept_out{12'000};
 constexpr milliseconds short_keep_out_pause{20};
 constexpr milliseconds keep_out_pause{250};
 constexpr milliseconds looked_often{2'000};
+// Some hundred MB are written meanwhile at most. A directory of very many files takes longer, and is not
+// looked at all the time.
+constexpr milliseconds measure_pause{1'000};
+constexpr int calm_factor = 4;
 // A node that starts is looked at often, for somebody waits; one that runs only to notice a change.
 constexpr milliseconds probe_pause_starting{500};
 constexpr milliseconds probe_pause_running{5'000};
@@ -242,6 +248,47 @@ void node::found_alive() {
     kill_if_replaced();
   if (!probing_ && clock::now() >= probe_at_)
     probe();
+  if (!measuring_ && clock::now() >= measure_at_)
+    measure();
+}
+
+void node::measure() {
+  measuring_ = true;
+  auto all = state_.record.request.limits.disk > 0;
+  auto since = clock::now();
+  with_.gauge.measure(state_.files.directory, all, life_.guard([this, since](const disk_use& now) {
+    measuring_ = false;
+    auto at = clock::now();
+    measure_at_ = at + std::max<clock::duration>(measure_pause, (at - since) * calm_factor);
+    if (is_ != state::stopping)
+      measured(now);
+  }));
+}
+
+void node::measured(const disk_use& now) {
+  disk_ = now;
+  auto is = judge_disk(now, state_.record.request.limits.disk, disk_is_);
+  if (is != disk_is_) {
+    auto words = fmt::format("node {}: its disk is {}: {} used{}, {} free on its file system", id(),
+                             word_for(is), model::size_in_words(now.used),
+                             state_.record.request.limits.disk > 0
+                                 ? " of " + model::size_in_words(state_.record.request.limits.disk)
+                                 : std::string{},
+                             model::size_in_words(now.free));
+    if (is == disk_state::roomy)
+      spdlog::info("{}; it writes again", words);
+    else
+      spdlog::error("{}; new transactions only read{}", words,
+                    is == disk_state::full ? ", and statements that write are ended" : "");
+  }
+  disk_is_ = is;
+  if (told_ == is && is != disk_state::full)
+    return;
+  auto error = engine_->bound_writes(is);
+  told_ = error ? std::nullopt : std::optional{is};
+  if (auto words = error.value_or("");
+      words != std::exchange(measuring_failed_, words) && !words.empty())
+    spdlog::error("node {}: {}", id(), words);
 }
 
 void node::probe() {

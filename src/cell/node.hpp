@@ -12,6 +12,7 @@
 #include "base/event_loop.hpp"
 #include "base/files.hpp"
 #include "base/remover.hpp"
+#include "cell/disk_gauge.hpp"
 #include "cell/node_driver.hpp"
 #include "cell/node_engine.hpp"
 #include "cell/node_keys.hpp"
@@ -31,6 +32,7 @@ struct node_surroundings {
   node_engine& engine;
   store::announcer& announcer;
   base::remover& remover;
+  disk_gauge& gauge;
 };
 
 /// A node's life: it is started, kept running, fenced if another one leads in its place, and removed.
@@ -57,6 +59,9 @@ public:
   [[nodiscard]] state is() const { return is_; }
   [[nodiscard]] std::string_view word() const;
   [[nodiscard]] engine_node::certified shows() const { return engine_->shows(); }
+  /// As last measured.
+  [[nodiscard]] const disk_use& disk() const { return disk_; }
+  [[nodiscard]] disk_state disk_is() const { return disk_is_; }
 
   /// Writes its record.
   [[nodiscard]] std::optional<std::string> save() const;
@@ -115,6 +120,8 @@ private:
   void probe();
   void probed(const node_answer& answer);
   void kill_if_replaced();
+  void measure();
+  void measured(const disk_use& now);
   void go_on_keeping_out();
   /// Whether it is to run.
   [[nodiscard]] bool is_wanted() const {
@@ -147,6 +154,12 @@ private:
   bool may_lead_ = true; ///< it led when it was last heard of, or nothing is known yet
   bool silent_ = false;  ///< it has not answered since
   bool asking_who_leads_ = false;
+  disk_use disk_;
+  disk_state disk_is_ = disk_state::roomy;
+  std::optional<disk_state> told_; ///< what its engine knows of its disk; nothing: nobody can tell
+  bool measuring_ = false;
+  clock::time_point measure_at_{};
+  std::string measuring_failed_;   ///< why its engine could not be told, as last heard
   std::set<std::string> kept_out_; ///< roles that are refused and whose sessions are ended
   std::set<std::string> refused_;  ///< of these, those that the engine has been told of
   clock::time_point often_until_{};

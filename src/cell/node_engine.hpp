@@ -12,6 +12,7 @@
 #include "base/findings.hpp"
 #include "base/result.hpp"
 #include "cell/cell_config.hpp"
+#include "cell/disk_gauge.hpp"
 #include "cell/node_driver.hpp"
 #include "cell/node_state.hpp"
 #include "model/data_position.hpp"
@@ -62,6 +63,9 @@ public:
 
   /// Lets nobody in any more who comes as one of these.
   [[nodiscard]] virtual std::optional<std::string> refuse(const std::set<std::string>& roles) = 0;
+  /// Keeps it from writing as far as its disk says, or lets it write again; called whenever that changes,
+  /// and again and again while it is full. Who only reads does not notice.
+  [[nodiscard]] virtual std::optional<std::string> bound_writes(disk_state is) = 0;
   /// Ends the sessions of these, without a login: a session can hold what keeps others out.
   virtual void end_sessions(const std::set<std::string>& roles) = 0;
 };

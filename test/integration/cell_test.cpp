@@ -599,6 +599,51 @@ TEST_CASE(
   CHECK(one.put("n3", "large", {}, "p1", R"(,"NODE_MEMORY":"1")") == 400);
 }
 
+TEST_CASE(
+    "a node whose disk is nearly full only reads, nobody leads in its place, and it writes again") {
+  cell one;
+  const std::string little_wal =
+      R"(,"PATRONI_DYNAMIC_CONFIG":"{\"postgresql\":{\"parameters\":{\"max_wal_size\":\"64MB\",\"min_wal_size\":\"32MB\",\"wal_keep_size\":\"16MB\"}}}")";
+  REQUIRE(one.put("n1", "small", {}, "p1", R"(,"NODE_DISK":"536870912")" + little_wal) == 201);
+  REQUIRE(one.takes_connections("n1"));
+  auto disk_is = [&] {
+    auto listing = json::parse(one.ask("GET", "/v2/service_instances").body);
+    const auto& node = (*json::member(*listing, "nodes"))[0];
+    return json::string_member(*json::member(node, "disk"), "state");
+  };
+  auto pids = one.pids();
+  auto since = one.query("n1", "SUPERUSER", "postgres", "select pg_postmaster_start_time()");
+  REQUIRE(one.query("n1", "APPUSER", "db", "create table filled (line text)") == "done");
+  std::string said;
+  // Some 30 MB each, with their WAL.
+  for (int i = 0; i < 60 && said.find("read-only transaction") == std::string::npos; ++i)
+    said = one.query("n1", "APPUSER", "db",
+                     "insert into filled select md5(i::text) || md5((-i)::text) from "
+                     "generate_series(1, 150000) i");
+  CHECK_MESSAGE(said.find("cannot execute INSERT in a read-only transaction") != std::string::npos,
+                said);
+  CHECK(disk_is() != "roomy");
+  CHECK(one.log().find("node n1: its disk is nearly full") != std::string::npos);
+  INFO("who reads, and who makes room, is not kept from it");
+  CHECK(one.query("n1", "APPUSER", "db", "select count(*) > 0 from filled") == "t");
+  INFO("an agent that comes later finds it as it is");
+  one.kill();
+  one.start();
+  REQUIRE(one.runs("n1"));
+  CHECK(becomes([&] { return disk_is() != "roomy"; }));
+  REQUIRE(one.query("n1", "APPUSER", "db", "begin read write; truncate filled; commit") == "done");
+  auto freed = std::chrono::steady_clock::now();
+  REQUIRE(becomes([&] {
+    return one.query("n1", "APPUSER", "db", "insert into filled values ('again')") == "done";
+  }));
+  auto took = std::chrono::steady_clock::now() - freed;
+  CHECK(took < 10s);
+  MESSAGE("it wrote again ", std::chrono::duration_cast<std::chrono::milliseconds>(took).count(),
+          " ms after there was room");
+  CHECK(one.pids() == pids);
+  CHECK(one.query("n1", "SUPERUSER", "postgres", "select pg_postmaster_start_time()") == since);
+}
+
 TEST_CASE("who replicates does nothing else, and nobody else replicates") {
   // Patroni shows etcd a certificate here, for it does not in any other test.
   cell one{{.tls = true, .asks_for_certificates = true}};

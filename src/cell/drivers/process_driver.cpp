@@ -38,7 +38,7 @@ driver_capabilities process_driver::can() const {
   // How many processes there are the kernel counts by user, and all nodes are one user's; no limit of a
   // process keeps others from a processor.
   all.limits = {groups.memory ? "cgroup" : "rlimit", groups.processes ? "cgroup" : "none",
-                groups.cpu ? "cgroup" : "none", "none"};
+                groups.cpu ? "cgroup" : "none", "measured"};
   return all;
 }
 

@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <array>
 
 #include "base/processes.hpp"
 
@@ -43,6 +44,34 @@ std::size_t end_backends(const std::vector<pid_t>& processes, std::string_view c
   return static_cast<std::size_t>(std::ranges::count_if(processes, [&](pid_t pid) {
     return roles.contains(std::string{user_in_title(base::title_of(pid), cluster)})
            && ::kill(pid, SIGTERM) == 0;
+  }));
+}
+
+bool may_write(std::string_view title, std::string_view cluster) {
+  auto user = user_in_title(title, cluster);
+  // Processes of PostgreSQL's own whose titles have as many words. Replicas and vacuum need theirs.
+  constexpr std::array<std::string_view, 9> own{"walsender", "walreceiver", "autovacuum",
+                                                "parallel",  "logical",     "startup",
+                                                "archiver",  "background",  "walwriter"};
+  // What a session's title ends with that does nothing, or only reads.
+  constexpr std::array<std::string_view, 8> harmless{" idle",
+                                                     " idle in transaction",
+                                                     " idle in transaction (aborted)",
+                                                     " authentication",
+                                                     " startup",
+                                                     " SELECT",
+                                                     " SELECT waiting",
+                                                     " SHOW"};
+  return !user.empty() && std::ranges::find(own, user) == own.end()
+         && std::ranges::none_of(harmless, [&](auto end) { return title.ends_with(end); });
+}
+
+std::size_t cancel_writers(const std::vector<pid_t>& processes, std::string_view cluster,
+                           const std::set<std::string>& spared) {
+  return static_cast<std::size_t>(std::ranges::count_if(processes, [&](pid_t pid) {
+    auto title = base::title_of(pid);
+    return may_write(title, cluster) && !spared.contains(std::string{user_in_title(title, cluster)})
+           && ::kill(pid, SIGINT) == 0;
   }));
 }
 

@@ -26,4 +26,13 @@ void reload_postgresql(const std::vector<pid_t>& processes);
                                        std::string_view cluster,
                                        const std::set<std::string>& roles);
 
+/// Whether a session's process is in the middle of a statement that may write, by its title.
+[[nodiscard]] bool may_write(std::string_view title, std::string_view cluster);
+
+/// Cancels the statements of those of the processes that may be writing, as pg_cancel_backend() does, but
+/// of these roles. Gives how many there were.
+[[nodiscard]] std::size_t cancel_writers(const std::vector<pid_t>& processes,
+                                         std::string_view cluster,
+                                         const std::set<std::string>& spared);
+
 } // namespace matriarch::engines::postgresql

@@ -16,6 +16,7 @@
 #include "engines/postgresql/cell/backends.hpp"
 #include "engines/postgresql/cell/control_file.hpp"
 #include "engines/postgresql/cell/guard_check.hpp"
+#include "engines/postgresql/cell/request.hpp"
 #include "engines/postgresql/cell/settings.hpp"
 #include "store/etcd_access.hpp"
 #include "store/keys.hpp"
@@ -106,6 +107,8 @@ std::optional<std::string> postgresql_node::write_files(const discard_function& 
   if (auto error = write_programs())
     return error;
   if (auto error = make_refused())
+    return error;
+  if (auto error = make_bounds())
     return error;
   if (auto error = write_configuration())
     return error;
@@ -233,6 +236,13 @@ std::optional<std::string> postgresql_node::make_refused() const {
   return *there ? std::nullopt : base::replace_file(paths_.refused, "", nodes_own());
 }
 
+/// What it was told before it ended still holds.
+std::optional<std::string> postgresql_node::make_bounds() const {
+  auto there = base::read_file(paths_.bounds, cell::longest_file_of_node);
+  return there && *there ? std::nullopt
+                         : base::replace_file(paths_.bounds, render_bounds(false), nodes_own());
+}
+
 /// A node outlives its agent, and may have files as an earlier one made them. Patroni reads its
 /// configuration once it is told to, and writes pg_hba.conf from it. Of a node without a certificate
 /// all else stays as it is until it gets one.
@@ -325,6 +335,23 @@ std::optional<std::string> postgresql_node::refuse(const std::set<std::string>& 
   if (auto error = base::replace_file(paths_.refused, lines, nodes_own()))
     return error;
   reload_postgresql(driver_.processes_of(state_.place()));
+  return std::nullopt;
+}
+
+std::optional<std::string> postgresql_node::bound_writes(cell::disk_state is) {
+  auto wanted = render_bounds(is != cell::disk_state::roomy);
+  auto there = base::read_file(paths_.bounds, cell::longest_file_of_node);
+  auto processes = driver_.processes_of(state_.place());
+  if (!there || *there != wanted) {
+    if (auto error = base::replace_file(paths_.bounds, wanted, nodes_own()))
+      return error;
+    reload_postgresql(processes);
+  }
+  const auto& request = state_.record.request;
+  auto asked = asked_of(request);
+  if (is == cell::disk_state::full)
+    (void)cancel_writers(processes, request.scope,
+                         {asked.superuser.username, asked.replication.username});
   return std::nullopt;
 }
 

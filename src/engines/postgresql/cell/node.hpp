@@ -28,6 +28,7 @@ public:
   void ask_successor(std::function<void(const std::optional<std::string>& who)> then) override;
   [[nodiscard]] certified shows() const override;
   [[nodiscard]] std::optional<std::string> refuse(const std::set<std::string>& roles) override;
+  [[nodiscard]] std::optional<std::string> bound_writes(cell::disk_state is) override;
   void end_sessions(const std::set<std::string>& roles) override;
   [[nodiscard]] result<model::data_at_stop> at_stop() const override;
 
@@ -41,6 +42,7 @@ private:
                                                      const std::string& to) const;
   [[nodiscard]] std::optional<std::string> write_programs() const;
   [[nodiscard]] std::optional<std::string> make_refused() const;
+  [[nodiscard]] std::optional<std::string> make_bounds() const;
   [[nodiscard]] bool shows_certificate() const;
   void ask(std::function<void(cell::node_answer)> then, bool again);
 

@@ -25,6 +25,9 @@ constexpr std::string_view system_authorities = "/etc/ssl/certs/ca-certificates.
 
 constexpr std::string_view access_key = "pg_hba";
 
+/// In a node's directory, two above its data.
+constexpr const char* bounds_file = "/bounds.conf";
+
 /// What every node needs, whatever its plan says otherwise.
 const cell::engine_parameters foundations = {
     {"wal_level", "replica"},
@@ -268,8 +271,9 @@ node_paths::node_paths(const std::string& directory)
       operators(directory + "/operator.pem"), fleet(directory + "/fleet.crt"),
       authority(directory + "/authority.crt"), etcd_authority(directory + "/etcd-authority.crt"),
       etcd_certificate(directory + "/etcd.crt"), etcd_key(directory + "/etcd.key"),
-      log(directory + "/log"), refused(directory + "/refused"), home(directory + "/home"),
-      data(home + "/data"), run(home + "/run"), python(directory + "/python") {}
+      log(directory + "/log"), refused(directory + "/refused"), bounds(directory + bounds_file),
+      home(directory + "/home"), data(home + "/data"), run(home + "/run"),
+      python(directory + "/python") {}
 
 json::document dynamic_configuration(const cell::cell_config& config,
                                      const cell::node_request& request) {
@@ -399,6 +403,10 @@ std::optional<std::string> with_access_rules(const std::string& patroni,
   return patroni.substr(0, start) + section + patroni.substr(end);
 }
 
+std::string render_bounds(bool only_reads) {
+  return only_reads ? "default_transaction_read_only = on\n" : "\n";
+}
+
 std::string render_bootstrap_sql(const cell::node_request& request) {
   auto admin = sql_identifier(asked_of(request).admin.username);
   auto app_user = sql_identifier(asked_of(request).app_user.username);
@@ -436,15 +444,25 @@ std::string render_postgres_script(const cell::cell_config& config, const node_p
     behind += fmt::format("ulimit -d {} || exit 1\n", walls.process_memory / 1024)
               // Its own processes are to be ended before it is, if one has to be.
               + "export PG_OOM_ADJUST_FILE=/proc/self/oom_score_adj PG_OOM_ADJUST_VALUE=0\n";
+  // Patroni includes this file, which initdb has made and replicas copy, and never writes it again: so the
+  // path is one that is right in each of them. A node of an earlier release has it from its next start on.
+  auto line = fmt::format("include_if_exists = '../..{}'", bounds_file);
+  auto include = fmt::format(R"(base={}
+if [ -f "$base" ] && ! grep -qxF {} "$base"; then
+  printf '\n%s\n' {} >> "$base" || :
+fi
+)",
+                             shell_word(paths.data + "/postgresql.base.conf"), shell_word(line),
+                             shell_word(line));
   // Without --single it starts as a replica, for which the label is what it needs.
   return fmt::format(R"(#!/bin/sh
-{}if [ "$1" = --single ] && [ -e {} ]; then
+{}{}if [ "$1" = --single ] && [ -e {} ]; then
   echo 'a copy that was never started is no crashed leader: it is started as a replica' >&2
   exit 1
 fi
 exec {} "$@"
 )",
-                     behind, shell_word(paths.data + "/backup_label"),
+                     behind, include, shell_word(paths.data + "/backup_label"),
                      shell_word(settings_of(config).bin_dir + "/postgres"));
 }
 

@@ -35,7 +35,8 @@ struct node_paths {
   std::string etcd_key;
   std::string log; ///< what Patroni and PostgreSQL print
   std::string
-      refused; ///< roles that may not log in, whatever PostgreSQL knows of them; a line each
+      refused;        ///< roles that may not log in, whatever PostgreSQL knows of them; a line each
+  std::string bounds; ///< what the agent has PostgreSQL read besides its configuration
   std::string home;
   std::string data;   ///< PostgreSQL's data directory, below home
   std::string run;    ///< PostgreSQL's socket, below home
@@ -73,6 +74,9 @@ inline constexpr std::string_view app_database = "db";
 [[nodiscard]] std::optional<std::string> with_access_rules(const std::string& patroni,
                                                            const std::vector<std::string>& rules);
 
+/// The file that PostgreSQL includes: whether new transactions may write.
+[[nodiscard]] std::string render_bounds(bool only_reads);
+
 /// The SQL that makes the administrator, the application user and its database in a new cluster.
 [[nodiscard]] std::string render_bootstrap_sql(const cell::node_request& request);
 
@@ -84,7 +88,7 @@ inline constexpr std::string_view app_database = "db";
 /// recover in single-user mode what pg_basebackup has copied and nobody has started yet. Such a copy
 /// looks like a leader that has crashed. Recovered alone it would write WAL of its own, where its
 /// leader's differs, miss all that its leader had written there, and could still take over.
-/// It gets behind the node's walls before it is started.
+/// It gets behind the node's walls before it is started, and reads the agent's bounds from then on.
 [[nodiscard]] std::string render_postgres_script(const cell::cell_config& config,
                                                  const node_paths& paths,
                                                  const cell::node_walls& walls);

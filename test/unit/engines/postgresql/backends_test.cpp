@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+using matriarch::engines::postgresql::may_write;
 using matriarch::engines::postgresql::user_in_title;
 
 TEST_CASE("a session's title begins with the cluster, where there is one, and its user") {
@@ -19,4 +20,23 @@ TEST_CASE("a process that is no session is nobody's") {
        {"postgres: db: checkpointer ", "postgres: db: walwriter", "/usr/bin/python3 patroni", "",
         "postgres: ", "postgres: db: ", "binding_1 db [local] idle"})
     CHECK_MESSAGE(user_in_title(title, "db") == "", title);
+}
+
+TEST_CASE("a session that is in a statement may be writing, unless it only reads") {
+  for (const char* title : {"postgres: db: binding_1 db 127.0.0.1(4711) INSERT",
+                            "postgres: db: binding_1 db [local] COPY",
+                            "postgres: db: binding_1 db [local] CREATE TABLE AS",
+                            "postgres: binding_1 db [local] UPDATE waiting"})
+    CHECK_MESSAGE(may_write(title, "db"), title);
+  for (const char* title :
+       {"postgres: db: binding_1 db [local] idle", "postgres: db: binding_1 db [local] SELECT",
+        "postgres: db: binding_1 db [local] idle in transaction",
+        "postgres: db: binding_1 db [local] idle in transaction (aborted)",
+        "postgres: db: binding_1 db 127.0.0.1(4711) authentication",
+        "postgres: db: walsender replicator 127.0.0.1(4711) streaming 0/3000148",
+        "postgres: db: autovacuum worker db", "postgres: db: parallel worker for PID 4711",
+        "postgres: db: logical replication worker for subscription 4711",
+        "postgres: db: startup recovering 000000010000000000000003", "postgres: db: checkpointer ",
+        "psql"})
+    CHECK_MESSAGE(!may_write(title, "db"), title);
 }

@@ -353,6 +353,12 @@ TEST_CASE("PostgreSQL gets behind its node's walls before it starts") {
   CHECK(joins < script.find("exec "));
   CHECK(bounds < script.find("exec "));
   CHECK(script.find("PG_OOM_ADJUST_VALUE=0") != std::string::npos);
+  // Relative to the data directory, so that what a replica copies is right there too.
+  CHECK(script.find("include_if_exists = '\\''../../bounds.conf'\\''") != std::string::npos);
+  CHECK(node_paths{"/d/n"}.bounds == "/d/n/bounds.conf");
+  CHECK(node_paths{"/d/n"}.data == "/d/n/home/data");
+  CHECK(render_bounds(true) == "default_transaction_read_only = on\n");
+  CHECK(render_bounds(false) == "\n");
   auto free = render_postgres_script(config, node_paths{"/d/n"}, {});
   CHECK(free.find("ulimit") == std::string::npos);
   CHECK(free.find("echo 0") == std::string::npos);

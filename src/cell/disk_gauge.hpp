@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "base/background.hpp"
+#include "base/event_loop.hpp"
+
+namespace matriarch::cell {
+
+/// What is on a disk.
+struct disk_use {
+  std::int64_t used = 0; ///< bytes, below a directory
+  std::int64_t free = 0; ///< bytes, of its file system, for who is not root
+  bool operator==(const disk_use&) const = default;
+};
+
+/// How far a node's disk is from being full: a database that finds no room for its log ends, and starts
+/// nowhere else either, for all its nodes have as much data.
+enum class disk_state {
+  roomy,
+  nearly_full, ///< what begins from now on does not write
+  full,        ///< and what writes already, in spite of that, is ended
+};
+[[nodiscard]] std::string_view word_for(disk_state is);
+
+/// `limit`: of the node's plan, 0 if it has none. `before`: once little is left, some more has to become
+/// free than what was missing, so that it does not change to and fro.
+[[nodiscard]] disk_state judge_disk(const disk_use& now, std::int64_t limit, disk_state before);
+
+/// What is used below a directory, if `all`, and what is free on its file system. Files may come and go
+/// meanwhile.
+[[nodiscard]] disk_use measure_disk(const std::string& directory, bool all = true);
+
+/// A thread that measures, for that can take longer than an event loop may wait.
+class disk_gauge {
+public:
+  explicit disk_gauge(base::event_loop& loop) : loop_(loop) {}
+
+  /// Without `all` it only looks at the file system, which costs nothing. `then` is called on the event
+  /// loop's thread.
+  void measure(std::string directory, bool all, std::function<void(disk_use)> then);
+
+private:
+  base::event_loop& loop_;
+  base::background thread_;
+};
+
+} // namespace matriarch::cell

@@ -1,0 +1,79 @@
+#include "cell/disk_gauge.hpp"
+
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "../temporary_directory.hpp"
+#include "model/node_limits.hpp"
+
+using namespace matriarch;
+using namespace matriarch::cell;
+using model::megabyte;
+
+namespace {
+
+constexpr std::int64_t plenty = 100'000 * megabyte;
+constexpr std::int64_t limit = 1024 * megabyte; // its margin is 64 MB, the least
+
+disk_state judged(std::int64_t used, disk_state before = disk_state::roomy) {
+  return judge_disk({used * megabyte, plenty}, limit, before);
+}
+
+} // namespace
+
+TEST_CASE("a node stops writing before its disk is full, and what goes on is ended when it is") {
+  CHECK(judged(0) == disk_state::roomy);
+  CHECK(judged(959) == disk_state::roomy);
+  CHECK(judged(960) == disk_state::nearly_full);
+  CHECK(judged(1023) == disk_state::nearly_full);
+  CHECK(judged(1024) == disk_state::full);
+  CHECK(judged(5000) == disk_state::full);
+}
+
+TEST_CASE("a node writes again once a little more is free than was missing") {
+  for (auto before : {disk_state::nearly_full, disk_state::full}) {
+    CHECK(judged(944, before) == disk_state::nearly_full);
+    CHECK(judged(943, before) == disk_state::roomy);
+    CHECK(judged(1000, before) == disk_state::nearly_full);
+  }
+}
+
+TEST_CASE("a large disk has a larger margin, for it is written to faster") {
+  constexpr auto large = 100 * limit;
+  CHECK(judge_disk({large - large / 20 - 1, plenty}, large, disk_state::roomy)
+        == disk_state::roomy);
+  CHECK(judge_disk({large - large / 20, plenty}, large, disk_state::roomy)
+        == disk_state::nearly_full);
+}
+
+TEST_CASE("where the whole file system is nearly full, all its nodes stop writing") {
+  for (auto limited : {std::int64_t{0}, limit}) {
+    CHECK(judge_disk({0, 257 * megabyte}, limited, disk_state::roomy) == disk_state::roomy);
+    CHECK(judge_disk({0, 256 * megabyte}, limited, disk_state::roomy) == disk_state::nearly_full);
+    CHECK(judge_disk({0, 128 * megabyte}, limited, disk_state::roomy) == disk_state::full);
+    CHECK(judge_disk({0, 300 * megabyte}, limited, disk_state::full) == disk_state::nearly_full);
+    CHECK(judge_disk({0, 321 * megabyte}, limited, disk_state::full) == disk_state::roomy);
+  }
+}
+
+TEST_CASE("what is measured is what files take, however deep, and links are not followed") {
+  test::temporary_directory directory;
+  auto empty = measure_disk(directory.path());
+  CHECK(empty.free > 0);
+  namespace fs = std::filesystem;
+  fs::create_directories(directory.path() + "/a/b");
+  std::ofstream{directory.path() + "/a/b/file"} << std::string(3 * megabyte, 'x') << std::flush;
+  test::temporary_directory elsewhere;
+  std::ofstream{elsewhere.path() + "/large"} << std::string(8 * megabyte, 'x') << std::flush;
+  fs::create_symlink(elsewhere.path(), directory.path() + "/a/link");
+  auto now = measure_disk(directory.path());
+  CHECK(now.used - empty.used >= 3 * megabyte);
+  CHECK(now.used - empty.used < 5 * megabyte);
+  // A hole takes nothing.
+  fs::resize_file(directory.path() + "/a/b/file", 1024 * megabyte);
+  CHECK(measure_disk(directory.path()).used - empty.used < 5 * megabyte);
+  CHECK(measure_disk(directory.path() + "/none").used == 0);
+}
