@@ -22,6 +22,7 @@ constexpr std::chrono::milliseconds removal_time = 40s;
 // A clean stop is the end of a checkpoint. One that takes longer goes on at the cell, and is asked for
 // once more: clients wait meanwhile, and an answer may have been lost.
 constexpr std::chrono::milliseconds halt_time = 20s;
+constexpr std::int64_t most_full_nodes = 10'000; // as many as a cell takes
 constexpr std::size_t longest_quote = 300;
 
 bool is_set(const json::value& object, std::string_view name) {
@@ -211,6 +212,8 @@ cell_health health_in(const std::string& guid, const base::outcome& came, std::s
       seen.limits = enforced_in_words(*limits);
     seen.memory = std::max<std::int64_t>(0, json::integer_member(*parsed, "memory"));
     seen.disk = std::max<std::int64_t>(0, json::integer_member(*parsed, "disk"));
+    seen.full_nodes = static_cast<int>(
+        std::clamp<std::int64_t>(json::integer_member(*parsed, "full"), 0, most_full_nodes));
     if (!engine.empty())
       seen.engine_version = json::string_member(*parsed, engine);
   }

@@ -180,6 +180,7 @@ private:
       view.limits = seen.limits;
       view.memory = seen.memory;
       view.disk = seen.disk;
+      view.full_nodes = seen.full_nodes;
     }
     view.engine_version = seen.engine_version;
     view.plan_faults = seen.plan_faults;

@@ -145,6 +145,7 @@ struct cell_health {
   std::string limits = {}; ///< how it enforces plans' limits, in words
   std::int64_t memory = 0; ///< bytes that its machine has; 0 where it does not say
   std::int64_t disk = 0;
+  int full_nodes = 0; ///< whose disks are so full that they only read
 };
 /// How far the way to a cell can be trusted, for the operator.
 struct cell_trust {

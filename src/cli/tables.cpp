@@ -293,6 +293,10 @@ result<std::string> cells_table(std::string_view answer) {
       errors += printable(shown(cell, "guid") + ": " + tls) + "\n";
       tls = "no certificate";
     }
+    if (const auto full = json::integer_member(cell, "full_nodes"); full > 0)
+      errors += printable(shown(cell, "guid") + ": the disks of " + std::to_string(full)
+                          + " nodes are nearly full: their databases only read")
+                + "\n";
     for (const auto& plan : list_in(cell, "plan_faults"))
       if (plan.IsObject())
         for (const auto& fault : list_in(plan, "faults"))

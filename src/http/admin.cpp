@@ -206,6 +206,7 @@ response cells(const std::vector<model::cell_view>& all) {
     json::add(object, "limits", cell.limits, body);
     json::add(object, "memory", cell.memory, body);
     json::add(object, "disk", cell.disk, body);
+    json::add(object, "full_nodes", cell.full_nodes, body);
     json::add(object, "tls", cell.tls, body);
     json::add(object, "postgresql", cell.engine_version, body);
     json::value faults{rapidjson::kArrayType};

@@ -95,6 +95,7 @@ struct cell_view {
   std::string limits = {};
   std::int64_t memory = 0; ///< bytes of its machine; 0 where the cell does not say
   std::int64_t disk = 0;   ///< bytes of what its nodes' data is on
+  int full_nodes = 0;      ///< whose disks are so full that their databases only read
   bool operator==(const cell_view&) const = default;
 
   /// What keeps its nodes from starting with settings of that digest, or nullptr.

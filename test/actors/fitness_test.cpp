@@ -212,6 +212,8 @@ TEST_CASE(
         return std::ranges::all_of(*table, [](const auto& cell) { return cell.memory > 0; });
       },
       10s));
+  here.outside.at("c1").full_nodes = 2;
+  CHECK(here.pass_until([&] { return here.broker().cells()->front().full_nodes == 2; }, 10s));
   CHECK(here.broker().cells()->front().limits == "cgroup: memory, cpu; none: processes");
   auto large = settings_of("8MB");
   large.limits = model::node_limits{16LL << 30, 0, 0, 0};

@@ -544,7 +544,8 @@ void world::send(const base::outgoing& what, std::function<void(base::outcome)> 
              + "\",\"capacity\":" + std::to_string(where.capacity)
              + ",\"limits\":{\"memory\":\"cgroup\",\"processes\":\"none\",\"cpu\":\"cgroup\"}"
              + ",\"memory\":" + std::to_string(where.memory)
-              + (where.halts && !where.foreign ? ",\"halts\":true}" : "}"),
+             + ",\"full\":" + std::to_string(where.full_nodes)
+             + (where.halts && !where.foreign ? ",\"halts\":true}" : "}"),
          "", false});
   }
   auto node_id = node_in(what.url, where.uri);

@@ -137,6 +137,7 @@ struct cell {
   std::string uri;
   int capacity = 100;
   std::int64_t memory = 0;       ///< bytes, as its health says it; 0: it does not say
+  int full_nodes = 0;            ///< the same
   manner orders = manner::well;  ///< of PUT and DELETE
   manner health = manner::well;  ///< of GET /healthz
   duration transit{0};           ///< an order reaches the cell so long after it was sent

@@ -113,7 +113,7 @@ TEST_CASE("cells that cannot be reached, or cannot start a plan, stand out") {
   const auto text = cells_table(R"([
     {"guid":"cell-z1-1","uri":"http://127.0.0.1:8901","az":"z1","reachable":true,"nodes":3,
      "capacity":20,"fencing":"pid-namespace","limits":"cgroup: memory","tls":"TLS until 2027-02-01",
-     "postgresql":"15.18",
+     "postgresql":"15.18","full_nodes":2,
      "plan_faults":[{"plan_id":"p1","faults":["PostgreSQL 15.18 has no parameter \"x\""]}, 1]},
     {"guid":"cell-z2-1","uri":"http://127.0.0.1:8903","az":"z2","reachable":false,"nodes":0,
      "capacity":0,"fencing":"","last_error":"connection refused",
@@ -131,6 +131,7 @@ TEST_CASE("cells that cannot be reached, or cannot start a plan, stand out") {
            "-               -                     -\n"
            "\n"
            "1 of 3 cells cannot be reached by the broker.\n"
+           "cell-z1-1: the disks of 2 nodes are nearly full: their databases only read\n"
            "cell-z1-1: plan p1: PostgreSQL 15.18 has no parameter \"x\"\n"
            "cell-z2-1: connection refused\n"
            "cell-z2-1: no certificate: the cell has not announced itself in etcd\n");
