@@ -11,6 +11,7 @@ OTHER_TYPE = "51a0f1e0-0008-4000-8000-000000000008"  # two nodes of another type
 GENEROUS = "51a0f1e0-0009-4000-8000-000000000009"  # its bindings hold the superuser
 SHARED = "51a0f1e0-0012-4000-8000-000000000012"  # all bindings have one user
 STRICTLY = "51a0f1e0-0014-4000-8000-000000000014"  # synchronous, and no writes without a replica
+WALLED = "51a0f1e0-0015-4000-8000-000000000015"  # may take little of its machine
 OTHER_SERVICE = "51a0f1e0-0010-4000-8000-000000000010"
 OTHER_PLAN = "51a0f1e0-0011-4000-8000-000000000011"
 
@@ -55,6 +56,9 @@ def offer(kind, config):
              parameters={**parameters, "max_connections": "120"}),
         plan(GENEROUS, "generous", superuser_in_bindings=True),
         plan(SHARED, "shared", credentials="shared"),
+        plan(WALLED, "walled", memory="256MB", processes=300, cpu=1, disk="600MB",
+             parameters={"shared_buffers": "16MB", "max_wal_size": "64MB", "min_wal_size": "32MB",
+                         "wal_keep_size": "16MB"}),
         plan(STRICTLY, "strictly-synchronous", node_count=2, synchronous="strict", ttl=6),
     ]
     config["catalog"]["services"].append({

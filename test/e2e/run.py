@@ -44,7 +44,7 @@ PARTS = [
     ["defects", "configuration", "life_cycle", "seeds_readme", "operators", "mistakes", "bad_input",
      "two_requests", "move", "cells_by_tls", "tools"],
     ["fencing", "router_killed", "strangers", "outages", "hostile", "broker_killed", "kills"],
-    ["conformance", "bindings", "readers", "hostile_tenant", "tenants", "addresses", "certificates", "secrecy",
+    ["conformance", "bindings", "readers", "hostile_tenant", "walls", "tenants", "addresses", "certificates", "secrecy",
      "two_brokers", "crowd", "soak"],
     ["repair", "left_behind", "taking_back", "plans", "skew", "routers", "rebuild"],
 ]
