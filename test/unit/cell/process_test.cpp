@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <sstream>
 #include <thread>
 
 #include "../temporary_directory.hpp"
@@ -144,6 +145,22 @@ TEST_CASE("in a namespace a program finds its own part of a hidden directory, an
   CHECK(base::read_file(upper + "/n/mine/new")->has_value());
   CHECK(base::names_in(upper) == std::vector<std::string>{"n", "secret"});
   CHECK(base::names_in(upper + "/n") == std::vector<std::string>{"mine", "others"});
+}
+
+TEST_CASE("in a namespace memory that is shared by files has a node's limit") {
+  auto how = strongest_fencing();
+  if (how == fencing::none)
+    return; // there it is the machine's
+  temporary_directory directory;
+  auto what = shell(directory, "stat -f -c '%b %S' /dev/shm", how);
+  what.shared_memory = 8 * 1024 * 1024;
+  auto started = start_process(what, recorded);
+  REQUIRE(started.ok());
+  REQUIRE(becomes([&] { return has_ended(*started); }));
+  std::istringstream said{log_of(directory)};
+  long blocks = 0, size = 0;
+  said >> blocks >> size;
+  CHECK(blocks * size == what.shared_memory);
 }
 
 TEST_CASE("without a namespace what is left is found by its working directory") {
