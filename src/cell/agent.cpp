@@ -78,7 +78,8 @@ agent::agent(const cell_config& config, node_driver& driver, node_engine& engine
                                                                 engine,
                                                                 announcer_,
                                                                 remover_,
-                                                                gauge_} {}
+                                                                gauge_,
+                                                                config.least_free_disk} {}
 
 std::string agent::directory_of(const std::string& node_id) const {
   return fmt::format("{}/nodes/{}", config_.data_dir, node_id);

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 
 #include <fmt/format.h>
 
 #include "config/yaml_reader.hpp"
+#include "model/node_limits.hpp"
 
 namespace matriarch::cell {
 
@@ -33,10 +35,24 @@ endpoint_pool read_endpoints(const section& cell, const node_ports& ports) {
   return *pool;
 }
 
+/// A database that finds no room for its log ends; this is what some of them write in a moment.
+constexpr const char* usual_least_free_disk = "256MB";
+
+std::int64_t read_least_free_disk(const section& from) {
+  auto text = from.text("least_free_disk", usual_least_free_disk);
+  auto bytes = model::bytes_of(text);
+  if (!bytes)
+    from.refuse("least_free_disk",
+                fmt::format("cell.least_free_disk must be a whole number of MB, GB or TB, such as "
+                            "{}, or 0MB for none; found \"{}\"",
+                            usual_least_free_disk, text));
+  return *bytes;
+}
+
 void read_cell(const section& from, const engine_sections& engine, cell_config& into) {
   from.allow({"guid", "availability_zone", "bind_host", "port", "username", "password",
-              "password_file", "data_dir", "capacity", "addresses", "host", "first_port",
-              "last_port", "run_as", "uri", "tls", "plain_http"});
+              "password_file", "data_dir", "capacity", "least_free_disk", "addresses", "host",
+              "first_port", "last_port", "run_as", "uri", "tls", "plain_http"});
   into.guid = from.text("guid");
   if (into.guid.find('/') != std::string::npos)
     from.refuse("guid", "guid must not contain a slash: it is part of an etcd key");
@@ -74,6 +90,7 @@ void read_cell(const section& from, const engine_sections& engine, cell_config& 
                 fmt::format("capacity is {}, but there is room for {} nodes only in the "
                             "addresses or ports of this cell",
                             into.capacity, into.endpoints.size()));
+  into.least_free_disk = read_least_free_disk(from);
   into.run_as = from.text("run_as", geteuid() == 0 ? engine.user() : "");
 }
 

@@ -41,6 +41,9 @@ struct cell_config {
   std::string password;
   std::string data_dir;
   std::size_t capacity = 0;
+  /// Bytes of the file system of `data_dir`: when less is free, nodes only read. 0: whatever is left is
+  /// theirs.
+  std::int64_t least_free_disk = 0;
   endpoint_pool endpoints;
   /// The user that nodes run as.
   std::string run_as;

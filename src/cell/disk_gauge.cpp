@@ -21,14 +21,12 @@ constexpr base::enum_words<disk_state, 3> disk_words{{{{disk_state::roomy, "room
 /// A disk takes some hundred MB while it is looked at once, and a checkpoint has to find room after that.
 constexpr std::int64_t least_margin = 64 * model::megabyte;
 constexpr std::int64_t margin_part = 20;
-/// The same of a whole file system, for nodes whose plan says nothing.
-constexpr std::int64_t least_free = 256 * model::megabyte;
 
-/// How much is missing of what should be left: below 0 as long as enough is.
-std::int64_t missing(const disk_use& now, std::int64_t limit, std::int64_t margin,
-                     std::int64_t reserve) {
-  auto of_system = reserve - now.free;
-  return limit > 0 ? std::max(of_system, now.used + margin - limit) : of_system;
+/// Whether less is left than these margins.
+bool lacks(const disk_use& now, std::int64_t limit, std::int64_t margin, std::int64_t reserve) {
+  bool of_plan = limit > 0 && now.used + margin >= limit;
+  bool of_system = reserve > 0 && now.size > 0 && now.free <= reserve;
+  return of_plan || of_system;
 }
 
 // nftw() hands its callback nothing of the caller's.
@@ -47,13 +45,15 @@ std::string_view word_for(disk_state is) {
   return disk_words.word_for(is);
 }
 
-disk_state judge_disk(const disk_use& now, std::int64_t limit, disk_state before) {
-  auto margin = std::max(least_margin, limit / margin_part);
-  if (missing(now, limit, 0, least_free / 2) >= 0)
+disk_state judge_disk(const disk_use& now, const disk_bounds& bounds, disk_state before) {
+  auto margin = std::max(least_margin, bounds.limit / margin_part);
+  // A small file system that is as good as empty has room.
+  auto reserve = std::min(bounds.least_free, now.size / margin_part);
+  if (lacks(now, bounds.limit, 0, reserve / 2))
     return disk_state::full;
-  auto more = before == disk_state::roomy ? 0 : margin / 4;
-  auto more_free = before == disk_state::roomy ? 0 : least_free / 4;
-  if (missing(now, limit, margin + more, least_free + more_free) >= 0)
+  bool again = before != disk_state::roomy;
+  if (lacks(now, bounds.limit, margin + (again ? margin / 4 : 0),
+            reserve + (again ? reserve / 4 : 0)))
     return disk_state::nearly_full;
   return disk_state::roomy;
 }
@@ -66,8 +66,11 @@ disk_use measure_disk(const std::string& directory, bool all) {
     ::nftw(directory.c_str(), add_up, most_open, FTW_PHYS | FTW_MOUNT);
   now.used = bytes_so_far;
   struct statvfs on {};
-  if (::statvfs(directory.c_str(), &on) == 0)
-    now.free = static_cast<std::int64_t>(on.f_bavail) * static_cast<std::int64_t>(on.f_frsize);
+  if (::statvfs(directory.c_str(), &on) == 0) {
+    auto block = static_cast<std::int64_t>(on.f_frsize);
+    now.free = static_cast<std::int64_t>(on.f_bavail) * block;
+    now.size = static_cast<std::int64_t>(on.f_blocks) * block;
+  }
   return now;
 }
 

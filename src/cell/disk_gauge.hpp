@@ -14,6 +14,7 @@ namespace matriarch::cell {
 struct disk_use {
   std::int64_t used = 0; ///< bytes, below a directory
   std::int64_t free = 0; ///< bytes, of its file system, for who is not root
+  std::int64_t size = 0; ///< bytes, of all of its file system; 0: that cannot be known
   bool operator==(const disk_use&) const = default;
 };
 
@@ -26,9 +27,18 @@ enum class disk_state {
 };
 [[nodiscard]] std::string_view word_for(disk_state is);
 
-/// `limit`: of the node's plan, 0 if it has none. `before`: once little is left, some more has to become
-/// free than what was missing, so that it does not change to and fro.
-[[nodiscard]] disk_state judge_disk(const disk_use& now, std::int64_t limit, disk_state before);
+/// What a node may fill.
+struct disk_bounds {
+  std::int64_t limit = 0; ///< bytes, of the node's plan; 0: it has none
+  /// Bytes that are to stay free on the file system, or a twentieth of it if that is less; 0: whatever
+  /// is left is used.
+  std::int64_t least_free = 0;
+};
+
+/// `before`: once little is left, some more has to become free than what was missing, so that it does not
+/// change to and fro.
+[[nodiscard]] disk_state judge_disk(const disk_use& now, const disk_bounds& bounds,
+                                    disk_state before);
 
 /// What is used below a directory, if `all`, and what is free on its file system. Files may come and go
 /// meanwhile.

@@ -267,7 +267,7 @@ void node::measure() {
 
 void node::measured(const disk_use& now) {
   disk_ = now;
-  auto is = judge_disk(now, state_.record.request.limits.disk, disk_is_);
+  auto is = judge_disk(now, {state_.record.request.limits.disk, with_.least_free_disk}, disk_is_);
   if (is != disk_is_) {
     auto words = fmt::format("node {}: its disk is {}: {} used{}, {} free on its file system", id(),
                              word_for(is), model::size_in_words(now.used),

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -33,6 +34,7 @@ struct node_surroundings {
   store::announcer& announcer;
   base::remover& remover;
   disk_gauge& gauge;
+  std::int64_t least_free_disk; ///< bytes, of the file system of all
 };
 
 /// A node's life: it is started, kept running, fenced if another one leads in its place, and removed.

@@ -92,7 +92,7 @@ public:
     std::ofstream{directory_ + "/cell.yml"} << fmt::format(
         "cell: {{guid: c1, availability_zone: z1, port: {}, username: u, password: p, data_dir: "
         "{}/d, "
-        "capacity: 2, addresses: 127.{}.1.0/28}}\n"
+        "capacity: 2, least_free_disk: 0MB, addresses: 127.{}.1.0/28}}\n"
         "etcd: {{machines: ['{}']{}}}\n"
         "patroni: {{ttl: 5, loop_wait: 1, retry_timeout: 2}}\n"
         "postgresql:\n  parameters: {{shared_buffers: 16MB, max_connections: 50}}\n{}",

@@ -60,6 +60,7 @@ class CellsPart:
             guid=guid, availability_zone=zone, bind_host=address.split(":")[0],
             port=int(address.split(":")[1]), data_dir=str(self.directory / guid),
             addresses=f"127.{self.octet}.{number}.0/24",
+            least_free_disk="0MB",  # how full this machine's disk is changes no test
             username=self.cell_credentials[0], password=self.cell_credentials[1])
         for unused in ("uri", "host", "first_port", "last_port", "run_as"):
             config["cell"].pop(unused, None)

@@ -46,6 +46,7 @@ TEST_CASE("the documented example is a valid configuration") {
   CHECK(config->guid == "cell-z1-1");
   CHECK(config->uri == "https://127.0.0.1:8901");
   CHECK(config->capacity == 16);
+  CHECK(config->least_free_disk == std::int64_t{256} << 20);
   CHECK(engines::postgresql::settings_of(*config).patroni.ttl == 30);
   CHECK(config->parameters_of("another").at("shared_buffers") == "16MB");
 }
@@ -56,6 +57,7 @@ TEST_CASE("a short configuration gets the documented defaults") {
   CHECK(config->bind_host == "127.0.0.1");
   CHECK(config->uri == "https://127.0.0.1:8901");
   CHECK(config->data_dir == "/d");
+  CHECK(config->least_free_disk == std::int64_t{256} << 20);
   CHECK(engines::postgresql::settings_of(*config).patroni.executable == "/usr/bin/patroni");
   CHECK(engines::postgresql::settings_of(*config).patroni.loop_wait == 10);
   CHECK(engines::postgresql::settings_of(*config).patroni.failsafe_mode);
@@ -112,6 +114,8 @@ TEST_CASE("a wrong configuration is refused in one line that names what is wrong
            {with(cell_line, "/d/", "/") + etcd_line, "data_dir"},
            {with(cell_line, "/d/", "/" + std::string(160, 'd')) + etcd_line, "160 bytes"},
            {with(cell_line, "capacity: 2", "capacity: 255") + etcd_line, "254"},
+           {with(cell_line, "capacity: 2", "capacity: 2, least_free_disk: some") + etcd_line,
+            "a whole number of MB, GB or TB"},
            {with(cell_line, "127.77.1.0/24", "127.77.1.0") + etcd_line, "addresses"},
            {with(cell_line, ", addresses: 127.77.1.0/24", "") + etcd_line, "addresses"},
            {with(cell_line, "capacity", "host: 10.0.0.1, capacity") + etcd_line, "addresses"},

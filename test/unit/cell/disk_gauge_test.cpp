@@ -19,7 +19,7 @@ constexpr std::int64_t plenty = 100'000 * megabyte;
 constexpr std::int64_t limit = 1024 * megabyte; // its margin is 64 MB, the least
 
 disk_state judged(std::int64_t used, disk_state before = disk_state::roomy) {
-  return judge_disk({used * megabyte, plenty}, limit, before);
+  return judge_disk({used * megabyte, plenty, 2 * plenty}, {limit, 256 * megabyte}, before);
 }
 
 } // namespace
@@ -43,26 +43,47 @@ TEST_CASE("a node writes again once a little more is free than was missing") {
 
 TEST_CASE("a large disk has a larger margin, for it is written to faster") {
   constexpr auto large = 100 * limit;
-  CHECK(judge_disk({large - large / 20 - 1, plenty}, large, disk_state::roomy)
+  CHECK(judge_disk({large - large / 20 - 1, plenty, plenty}, {large}, disk_state::roomy)
         == disk_state::roomy);
-  CHECK(judge_disk({large - large / 20, plenty}, large, disk_state::roomy)
+  CHECK(judge_disk({large - large / 20, plenty, plenty}, {large}, disk_state::roomy)
         == disk_state::nearly_full);
 }
 
 TEST_CASE("where the whole file system is nearly full, all its nodes stop writing") {
   for (auto limited : {std::int64_t{0}, limit}) {
-    CHECK(judge_disk({0, 257 * megabyte}, limited, disk_state::roomy) == disk_state::roomy);
-    CHECK(judge_disk({0, 256 * megabyte}, limited, disk_state::roomy) == disk_state::nearly_full);
-    CHECK(judge_disk({0, 128 * megabyte}, limited, disk_state::roomy) == disk_state::full);
-    CHECK(judge_disk({0, 300 * megabyte}, limited, disk_state::full) == disk_state::nearly_full);
-    CHECK(judge_disk({0, 321 * megabyte}, limited, disk_state::full) == disk_state::roomy);
+    auto with = [&](std::int64_t free, disk_state before) {
+      return judge_disk({0, free * megabyte, plenty}, {limited, 256 * megabyte}, before);
+    };
+    CHECK(with(257, disk_state::roomy) == disk_state::roomy);
+    CHECK(with(256, disk_state::roomy) == disk_state::nearly_full);
+    CHECK(with(128, disk_state::roomy) == disk_state::full);
+    CHECK(with(300, disk_state::full) == disk_state::nearly_full);
+    CHECK(with(321, disk_state::full) == disk_state::roomy);
   }
+}
+
+TEST_CASE("of a small file system no more than a twentieth has to stay free") {
+  disk_bounds bounds{0, 256 * megabyte};
+  CHECK(judge_disk({0, 51 * megabyte, 1000 * megabyte}, bounds, disk_state::roomy)
+        == disk_state::roomy);
+  CHECK(judge_disk({0, 50 * megabyte, 1000 * megabyte}, bounds, disk_state::roomy)
+        == disk_state::nearly_full);
+  CHECK(judge_disk({0, 25 * megabyte, 1000 * megabyte}, bounds, disk_state::roomy)
+        == disk_state::full);
+}
+
+TEST_CASE(
+    "how full the file system is stops nobody where nothing has to stay free, or it is not known") {
+  CHECK(judge_disk({0, 0, plenty}, {limit, 0}, disk_state::roomy) == disk_state::roomy);
+  CHECK(judge_disk({0, 0, 0}, {limit, 256 * megabyte}, disk_state::roomy) == disk_state::roomy);
+  CHECK(judge_disk({limit, 0, plenty}, {limit, 0}, disk_state::roomy) == disk_state::full);
 }
 
 TEST_CASE("what is measured is what files take, however deep, and links are not followed") {
   test::temporary_directory directory;
   auto empty = measure_disk(directory.path());
-  CHECK(empty.free > 0);
+  CHECK(empty.size > 0);
+  CHECK(empty.free <= empty.size);
   namespace fs = std::filesystem;
   fs::create_directories(directory.path() + "/a/b");
   std::ofstream{directory.path() + "/a/b/file"} << std::string(3 * megabyte, 'x') << std::flush;
