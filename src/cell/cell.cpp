@@ -2,10 +2,8 @@
 
 #include <sys/stat.h>
 
-#include <fstream>
 #include <memory>
 #include <optional>
-#include <sstream>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -20,9 +18,6 @@
 #include "cell/cell_config.hpp"
 #include "cell/cell_identity.hpp"
 #include "cell/check.hpp"
-#include "cell/drivers/cgroups.hpp"
-#include "cell/drivers/process.hpp"
-#include "cell/drivers/process_driver.hpp"
 #include "http/server.hpp"
 #include "store/etcd.hpp"
 #include "store/etcd_access.hpp"
@@ -63,28 +58,9 @@ std::optional<std::string> wrong_settings(node_engine& engine) {
   return fmt::format("{}", fmt::join(judged.faults, "; "));
 }
 
-/// Where the kernel keeps nodes within their limits, if it can here.
-std::optional<cgroup_tree> groups_of(const cell_config& config, const system_user& user) {
-  auto text = [](const char* path) {
-    std::ostringstream all;
-    all << std::ifstream{path}.rdbuf();
-    return all.str();
-  };
-  auto where = place_of_cgroups(text("/proc/self/mounts"), text("/proc/self/cgroup"));
-  auto tree = where ? cgroup_tree::open(*where, config.guid, user)
-                    : result<cgroup_tree>{failure{where.error()}};
-  if (tree)
-    return *tree;
-  spdlog::warn(
-      "of plans' limits, memory is kept by each process by itself, and processes and cpu are "
-      "not kept at all, for {}",
-      tree.error());
-  return std::nullopt;
-}
-
 } // namespace
 
-int run(const std::string& config_path, const engine_kind& kind) {
+int run(const std::string& config_path, const engine_kind& kind, const driver_kind& drivers) {
   auto loaded = load_cell_config(config_path, kind.sections());
   if (!loaded)
     return refuse(wrong_configuration, loaded.error());
@@ -99,16 +75,9 @@ int run(const std::string& config_path, const engine_kind& kind) {
   // itself.
   ::umask(022);
   base::ending ended;
-  auto how = strongest_fencing();
-  if (how == fencing::none)
-    spdlog::warn(
-        "nodes run without namespaces, for neither root nor user namespaces are available: "
-        "a node whose first process is killed can leave others behind until it is restarted, and a "
-        "database's superuser can read the files of other nodes");
-
   base::event_loop loop;
-  process_driver driver{*user, how, config->data_dir, groups_of(*config, *user)};
-  auto engine = kind.make(*config, driver, loop);
+  auto driver = drivers.make(*config, *user);
+  auto engine = kind.make(*config, *driver, loop);
   if (auto missing = missing_programs(*engine); !missing.empty()) {
     if (!has_nodes(*config))
       return refuse(wrong_configuration, fmt::format("{}: {}", config_path, missing));
@@ -119,7 +88,7 @@ int run(const std::string& config_path, const engine_kind& kind) {
       return refuse(wrong_configuration, fmt::format("{}: {}", config_path, *wrong));
 
   store::etcd_client etcd{loop, store::access_of(config->etcd)};
-  auto opened = agent::open(*config, driver, *engine, loop, etcd);
+  auto opened = agent::open(*config, *driver, *engine, loop, etcd);
   if (!opened)
     return refuse(wrong_configuration, fmt::format("{}: {}", config_path, opened.error()));
   auto cell = *std::move(opened);
@@ -166,7 +135,7 @@ int run(const std::string& config_path, const engine_kind& kind) {
     (*identity)->start(etcd);
   });
   spdlog::info("cell {} serves on https://{}:{}, fencing {}", config->guid, config->bind_host,
-               server.port(), name_of(how));
+               server.port(), name_of(driver->can().how));
 
   spdlog::info("ending on signal {}; the nodes go on running", ended.wait().signal);
   server.stop();
@@ -175,11 +144,12 @@ int run(const std::string& config_path, const engine_kind& kind) {
   return refused ? refuse(cannot_serve, *refused) : 0;
 }
 
-int check(const std::string& config_path, const engine_kind& kind, std::ostream& out) {
+int check(const std::string& config_path, const engine_kind& kind, const driver_kind& drivers,
+          std::ostream& out) {
   auto loaded = load_cell_config(config_path, kind.sections());
   if (!loaded)
     return refuse(wrong_configuration, loaded.error());
-  auto found = check(*loaded, kind);
+  auto found = check(*loaded, kind, drivers);
   found.print(out);
   return found.exit_code();
 }

@@ -10,8 +10,6 @@
 #include "base/event_loop.hpp"
 #include "base/files.hpp"
 #include "base/json.hpp"
-#include "cell/drivers/process.hpp"
-#include "cell/drivers/process_driver.hpp"
 #include "cell/fence.hpp"
 #include "cell/guid_holder.hpp"
 #include "http/port_check.hpp"
@@ -102,7 +100,8 @@ std::optional<std::string> why_not_of_fleet(const cell_config& config,
                      fleet_in_etcd, config.data_dir, memory->fleet());
 }
 
-base::findings check(const loaded_cell_config& loaded, const engine_kind& kind) {
+base::findings check(const loaded_cell_config& loaded, const engine_kind& kind,
+                     const driver_kind& drivers) {
   const auto& config = loaded.config;
   base::findings found;
   found.good("guid",
@@ -110,10 +109,10 @@ base::findings check(const loaded_cell_config& loaded, const engine_kind& kind) 
   for (const auto& warning : loaded.warnings)
     found.doubt("file", warning);
   auto user = find_user(config.run_as);
-  auto how = strongest_fencing();
   base::event_loop loop;
-  process_driver driver{user ? *user : system_user{}, how, config.data_dir};
-  auto engine = kind.make(config, driver, loop);
+  auto driver = drivers.make_for_questions(config, user ? *user : system_user{});
+  auto how = driver->can().how;
+  auto engine = kind.make(config, *driver, loop);
   engine->look_at_programs(true, found);
   auto has_programs = found.faults().empty();
   if (user)

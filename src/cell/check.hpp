@@ -5,6 +5,7 @@
 
 #include "base/findings.hpp"
 #include "cell/cell_config.hpp"
+#include "cell/node_driver.hpp"
 #include "cell/node_engine.hpp"
 
 namespace matriarch::cell {
@@ -16,6 +17,7 @@ namespace matriarch::cell {
 
 /// Whether a cell with this configuration could serve: its programs, its user, its directory, its
 /// address and etcd. Changes nothing. Blocks, for some seconds at most.
-[[nodiscard]] base::findings check(const loaded_cell_config& config, const engine_kind& kind);
+[[nodiscard]] base::findings check(const loaded_cell_config& config, const engine_kind& kind,
+                                   const driver_kind& drivers);
 
 } // namespace matriarch::cell

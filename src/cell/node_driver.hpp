@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,6 +18,8 @@
 #include "model/node_limits.hpp"
 
 namespace matriarch::cell {
+
+struct cell_config;
 
 /// A program as an engine wants it to be run: a node's first one, or one that only answers a question.
 struct program {
@@ -116,6 +119,23 @@ public:
   /// Takes note of its end: in words, if it has ended.
   [[nodiscard]] virtual std::optional<std::string>
   end_of(const base::process_identity& process) = 0;
+};
+
+/// A driver as the wiring registers it.
+class driver_kind {
+public:
+  driver_kind() = default;
+  virtual ~driver_kind() = default;
+  driver_kind(const driver_kind&) = delete;
+  driver_kind& operator=(const driver_kind&) = delete;
+
+  /// Makes one that runs the nodes of this configuration as that user, with what it needs of this
+  /// machine; says in the log what cannot be had here.
+  [[nodiscard]] virtual std::unique_ptr<node_driver> make(const cell_config& config,
+                                                          const system_user& user) const = 0;
+  /// One that only runs programs that answer questions. Nothing of this machine is changed.
+  [[nodiscard]] virtual std::unique_ptr<node_driver>
+  make_for_questions(const cell_config& config, const system_user& user) const = 0;
 };
 
 } // namespace matriarch::cell

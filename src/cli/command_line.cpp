@@ -12,6 +12,7 @@
 #include "cell/cell.hpp"
 #include "cli/admin_commands.hpp"
 #include "cli/broker.hpp"
+#include "cli/drivers.hpp"
 #include "cli/engines.hpp"
 #include "config/yaml_reader.hpp"
 #include "router/router.hpp"
@@ -37,9 +38,9 @@ const std::vector<server>& servers() {
       {"broker", "Serve the Open Service Broker API and /admin", "PATRONI_BROKER_CONFIG",
        "production.yml", [](const std::string& path) { return broker::run(path); }, broker::check},
       {"cell", "Run the database nodes of one machine", "", "cell.yml",
-       [](const std::string& path) { return cell::run(path, kind_of_nodes()); },
+       [](const std::string& path) { return cell::run(path, kind_of_nodes(), driver_of_nodes()); },
        [](const std::string& path, std::ostream& out) {
-         return cell::check(path, kind_of_nodes(), out);
+         return cell::check(path, kind_of_nodes(), driver_of_nodes(), out);
        }},
       {"router", "Open the public ports and keep HAProxy pointed at the leaders", "", "router.yml",
        [](const std::string& path) { return router::run(path, engine_checks()); }, router::check},
