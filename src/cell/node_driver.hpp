@@ -55,10 +55,12 @@ struct node_walls {
   std::string joined_by = {};
   /// The most memory that one process may have of its own, in bytes; 0: any.
   std::int64_t process_memory = 0;
+  /// How many processes and threads its user may have where it runs; 0: any number.
+  std::int64_t process_count = 0;
 };
 
-/// By what a limit is enforced, in a word: `cgroup`, `rlimit` (each process by itself), `measured` or
-/// `none`.
+/// By what a limit is enforced, in a word: `cgroup`, `rlimit` (of the memory, each process by itself),
+/// `measured` or `none`.
 struct enforced_limits {
   std::string_view memory = "none";
   std::string_view processes = "none";

@@ -14,6 +14,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <sstream>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -254,6 +256,16 @@ fencing strongest_fencing() {
     if (works(candidate))
       return candidate;
   return fencing::none;
+}
+
+bool counts_by_itself(fencing how, const std::string& kernel_release) {
+  // Since then it counts a user's in each user namespace.
+  constexpr std::pair<int, int> first{5, 14};
+  std::istringstream text{kernel_release};
+  std::pair<int, int> release;
+  char dot = 0;
+  return how == fencing::user_namespace && (text >> release.first >> dot >> release.second)
+         && release >= first;
 }
 
 result<base::process_identity>

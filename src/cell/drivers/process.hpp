@@ -20,6 +20,10 @@ namespace matriarch::cell {
 /// The strongest way of keeping processes together that works here, found by trying.
 [[nodiscard]] fencing strongest_fencing();
 
+/// Whether the kernel of that release counts the processes of nodes that are kept so by themselves, though
+/// all are one user's.
+[[nodiscard]] bool counts_by_itself(fencing how, const std::string& kernel_release);
+
 struct launch {
   std::vector<std::string> arguments;   ///< the program first, as an absolute path
   std::vector<std::string> environment; ///< all of it, `NAME=value`

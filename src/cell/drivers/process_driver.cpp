@@ -1,6 +1,7 @@
 #include "cell/drivers/process_driver.hpp"
 
 #include <signal.h>
+#include <sys/utsname.h>
 
 #include <fstream>
 #include <string_view>
@@ -20,6 +21,14 @@ namespace {
 /// last; the server's children count as others do.
 constexpr std::string_view last_to_be_ended = "-900";
 
+/// Its keeper's threads, and what that runs beside its server, are counted with it.
+constexpr std::int64_t keepers_own = 32;
+
+std::string kernel_release() {
+  struct utsname names {};
+  return ::uname(&names) == 0 ? names.release : "";
+}
+
 void protect(pid_t pid) {
   // Only root may.
   std::ofstream{fmt::format("/proc/{}/oom_score_adj", pid)} << last_to_be_ended;
@@ -29,15 +38,18 @@ void protect(pid_t pid) {
 
 process_driver::process_driver(system_user user, fencing how, std::string data_dir,
                                std::optional<cgroup_tree> groups)
-    : user_(std::move(user)), how_(how), data_dir_(std::move(data_dir)),
-      groups_(std::move(groups)) {}
+    : user_(std::move(user)), how_(how), counts_by_itself_(counts_by_itself(how, kernel_release())),
+      data_dir_(std::move(data_dir)), groups_(std::move(groups)) {}
 
 driver_capabilities process_driver::can() const {
   auto groups = groups_ ? groups_->can() : cgroup_tree::limited{};
   driver_capabilities all{how_, how_ == fencing::none ? "none" : "mount-namespace"};
-  // How many processes there are the kernel counts by user, and all nodes are one user's; no limit of a
-  // process keeps others from a processor.
-  all.limits = {groups.memory ? "cgroup" : "rlimit", groups.processes ? "cgroup" : "none",
+  // How many processes there are the kernel counts by user and user namespace, and all nodes are one
+  // user's; no limit of a process keeps others from a processor.
+  all.limits = {groups.memory ? "cgroup" : "rlimit",
+                groups.processes    ? "cgroup"
+                : counts_by_itself_ ? "rlimit"
+                                    : "none",
                 groups.cpu ? "cgroup" : "none", "measured"};
   return all;
 }
@@ -54,6 +66,8 @@ node_walls process_driver::walls_of(const node_place& which) const {
   // Half, with a group too: then a process that takes too much is told so, and goes on, where the group
   // ends one, and its server starts anew.
   walls.process_memory = which.limits.memory / 2;
+  if (which.limits.processes > 0 && counts_by_itself_ && !(groups_ && groups_->can().processes))
+    walls.process_count = which.limits.processes + keepers_own;
   return walls;
 }
 

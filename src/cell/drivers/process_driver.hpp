@@ -42,6 +42,7 @@ private:
 
   system_user user_;
   fencing how_;
+  bool counts_by_itself_;
   std::string data_dir_;
   std::optional<cgroup_tree> groups_;
 };

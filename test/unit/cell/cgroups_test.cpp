@@ -150,5 +150,17 @@ TEST_CASE("a driver says by what it enforces each limit, and what a node does fo
   CHECK(without.can().limits.memory == "rlimit");
   CHECK(without.can().limits.cpu == "none");
   CHECK(without.walls_of(limited).joined_by.empty());
+  CHECK(without.can().limits.processes == "none");
   CHECK(without.walls_of(limited).process_memory == 256LL << 20);
+  node_place few{"n3", "/d/n3", {}, {0, 300, 0, 0}};
+  CHECK(without.walls_of(few).process_count == 0);
+  INFO("a user's processes are counted in its namespace, its keeper's among them");
+  process_driver apart{this_user(), fencing::user_namespace, "/d"};
+  auto counts = apart.can().limits.processes == "rlimit"; // of this kernel
+  CHECK(apart.walls_of(few).process_count == (counts ? 332 : 0));
+  CHECK(apart.walls_of(limited).process_count == 0);
+  process_driver both{this_user(), fencing::user_namespace, "/d",
+                      cgroup_tree{kernel.directory.path(), {true, true, true}, this_user()}};
+  CHECK(both.can().limits.processes == "cgroup");
+  CHECK(both.walls_of(few).process_count == 0);
 }

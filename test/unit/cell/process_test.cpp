@@ -66,6 +66,16 @@ std::string log_of(const temporary_directory& directory) {
 
 } // namespace
 
+TEST_CASE("a node's processes are counted by themselves in a user namespace of a newer kernel") {
+  CHECK(counts_by_itself(fencing::user_namespace, "5.14.0-1-amd64"));
+  CHECK(counts_by_itself(fencing::user_namespace, "6.1.0"));
+  CHECK_FALSE(counts_by_itself(fencing::user_namespace, "5.10.0-28-amd64"));
+  CHECK_FALSE(counts_by_itself(fencing::user_namespace, "4.19"));
+  CHECK_FALSE(counts_by_itself(fencing::user_namespace, ""));
+  CHECK_FALSE(counts_by_itself(fencing::pid_namespace, "6.1.0"));
+  CHECK_FALSE(counts_by_itself(fencing::none, "6.1.0"));
+}
+
 TEST_CASE("a started program runs as its user, in its directory, and writes to its log") {
   temporary_directory directory;
   auto started = start_process(shell(directory, "id -u; pwd; env", strongest_fencing()), recorded);

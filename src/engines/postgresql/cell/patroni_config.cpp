@@ -444,6 +444,10 @@ std::string render_postgres_script(const cell::cell_config& config, const node_p
     behind += fmt::format("ulimit -d {} || exit 1\n", walls.process_memory / 1024)
               // Its own processes are to be ended before it is, if one has to be.
               + "export PG_OOM_ADJUST_FILE=/proc/self/oom_score_adj PG_OOM_ADJUST_VALUE=0\n";
+  // As bash calls it, and as dash does.
+  if (walls.process_count > 0)
+    behind +=
+        fmt::format("ulimit -u {0} 2>/dev/null || ulimit -p {0} || exit 1\n", walls.process_count);
   // Patroni includes this file, which initdb has made and replicas copy, and never writes it again: so the
   // path is one that is right in each of them. A node of an earlier release has it from its next start on.
   auto line = fmt::format("include_if_exists = '../..{}'", bounds_file);

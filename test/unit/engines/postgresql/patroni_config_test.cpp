@@ -345,13 +345,15 @@ TEST_CASE("PostgreSQL is started by a script that recovers no copy as if it were
 TEST_CASE("PostgreSQL gets behind its node's walls before it starts") {
   auto config = some_config();
   auto script = render_postgres_script(config, node_paths{"/d/n"},
-                                       {"/sys/fs/cgroup/it's/cgroup.procs", 64LL << 20});
+                                       {"/sys/fs/cgroup/it's/cgroup.procs", 64LL << 20, 332});
   auto joins = script.find("echo 0 > '/sys/fs/cgroup/it'\\''s/cgroup.procs' || exit 1\n");
   auto bounds = script.find("ulimit -d 65536 || exit 1\n");
   REQUIRE(joins != std::string::npos);
   REQUIRE(bounds != std::string::npos);
   CHECK(joins < script.find("exec "));
   CHECK(bounds < script.find("exec "));
+  CHECK(script.find("ulimit -u 332 2>/dev/null || ulimit -p 332 || exit 1\n")
+        < script.find("exec "));
   CHECK(script.find("PG_OOM_ADJUST_VALUE=0") != std::string::npos);
   // Relative to the data directory, so that what a replica copies is right there too.
   CHECK(script.find("include_if_exists = '\\''../../bounds.conf'\\''") != std::string::npos);
