@@ -208,6 +208,11 @@ TEST_CASE(
   CHECK(parameters.find("max_slot_wal_keep_size")->second == "4096MB");
   CHECK(parameters.find("max_wal_size")->second == "1024MB");
   CHECK_FALSE(plan_of("").provision.settings.parameters.contains("temp_file_limit"));
+  INFO("2 TB and more PostgreSQL would not take");
+  CHECK(plan_of("    provision: {disk: 900TB}\n")
+            .provision.settings.parameters.find("temp_file_limit")
+            ->second
+        == "1048576MB");
 }
 
 TEST_CASE("a plan's settings have bounds") {

@@ -20,8 +20,10 @@ struct part {
 };
 /// Of the memory, of which one process may have half.
 constexpr part parts_of_memory[] = {{"shared_buffers", 4, 128}, {"maintenance_work_mem", 8, 64}};
-/// Of the disk. Each session may have as many temporary files, so one alone takes what is left from nobody.
-constexpr part parts_of_disk[] = {{"temp_file_limit", 4, model::most_bytes / model::megabyte},
+/// PostgreSQL takes no number of kB that is no int.
+constexpr std::int64_t most_temporary = 1024 * 1024;
+/// Of the disk. One session alone cannot fill it with temporary files.
+constexpr part parts_of_disk[] = {{"temp_file_limit", 4, most_temporary},
                                   {"max_slot_wal_keep_size", 4, 4096},
                                   {"max_wal_size", 4, 1024},
                                   {"wal_keep_size", 8, 128}};
