@@ -297,6 +297,9 @@ def not_there(it):
         "broker", wrong_plans)], 2, rf"FAULT +plans +plan .*{PLAN}.* does not start: 1 kB is outside .*, on {guid}",
         rf'FAULT +plans +plan surplus-59 .* does not start: .*is "work_mem" meant\?, on {guid}',
         rf"doubt +cell +{it.platform.guids[0]} in .*127\.0\.0\.1:1")
+    it.run("--check: a plan for which no cell is large enough", ["broker", "--check", "--config", it.changed(
+        "broker", lambda c: c["catalog"]["services"][0]["plans"][0]["provision"].update(memory="900TB"))], 2,
+        rf"FAULT +plans +plan .*{PLAN}.* asks for more than there is: .* of memory, less than the plan's 900 TB")
     it.run("--check: https to a plain port", ["broker", "--check", "--config", it.changed(
         "broker", lambda c: c["cells"][0].update(uri=it.platform.broker_uri.replace("http:", "https:")))], 2,
         "FAULT +cell", "does not answer by TLS")
