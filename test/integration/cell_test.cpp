@@ -599,6 +599,33 @@ TEST_CASE(
   CHECK(one.put("n3", "large", {}, "p1", R"(,"NODE_MEMORY":"1")") == 400);
 }
 
+TEST_CASE("where a node's processes are counted, it starts no more than its own, and others do") {
+  cell one;
+  auto health = json::parse(one.ask("GET", "/healthz").body);
+  REQUIRE(health.ok());
+  auto by = json::string_member(*json::member(*health, "limits"), "processes");
+  if (by == "none") {
+    MESSAGE("skipped: processes are not counted here");
+    return;
+  }
+  REQUIRE(one.put("n1", "small", {}, "p1", R"(,"NODE_PROCESSES":"100")") == 201);
+  REQUIRE(one.put("n2", "neighbour") == 201);
+  REQUIRE(one.takes_connections("n1"));
+  REQUIRE(one.takes_connections("n2"));
+  auto pids = one.pids();
+  auto start = [&](const std::string& node) {
+    return one.query(node, "SUPERUSER", "postgres",
+                     "copy (select 1) to program 'i=0; while [ $i -lt 200 ]; do sleep 4 & "
+                     "i=$((i+1)); done; true'");
+  };
+  auto said = start("n1");
+  CHECK_MESSAGE(said.find("program") != std::string::npos, said);
+  CHECK(start("n2") == "done");
+  CHECK(one.query("n2", "APPUSER", "db", "select 1") == "1");
+  CHECK(becomes([&] { return one.query("n1", "APPUSER", "db", "select 1") == "1"; }));
+  CHECK(one.pids() == pids);
+}
+
 TEST_CASE(
     "a node whose disk is nearly full only reads, nobody leads in its place, and it writes again") {
   cell one;
