@@ -48,7 +48,7 @@ std::string_view word_for(disk_state is) {
 disk_state judge_disk(const disk_use& now, const disk_bounds& bounds, disk_state before) {
   auto margin = std::max(least_margin, bounds.limit / margin_part);
   // A small file system that is as good as empty has room.
-  auto reserve = std::min(bounds.least_free, now.size / margin_part);
+  auto reserve = std::min(bounds.least_free, std::max(least_margin, now.size / margin_part));
   if (lacks(now, bounds.limit, 0, reserve / 2))
     return disk_state::full;
   bool again = before != disk_state::roomy;

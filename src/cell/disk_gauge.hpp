@@ -30,8 +30,8 @@ enum class disk_state {
 /// What a node may fill.
 struct disk_bounds {
   std::int64_t limit = 0; ///< bytes, of the node's plan; 0: it has none
-  /// Bytes that are to stay free on the file system, or a twentieth of it if that is less; 0: whatever
-  /// is left is used.
+  /// Bytes that are to stay free on the file system, or a twentieth of it if that is less, 64 MB at
+  /// least; 0: whatever is left is used.
   std::int64_t least_free = 0;
 };
 

@@ -62,14 +62,17 @@ TEST_CASE("where the whole file system is nearly full, all its nodes stop writin
   }
 }
 
-TEST_CASE("of a small file system no more than a twentieth has to stay free") {
-  disk_bounds bounds{0, 256 * megabyte};
-  CHECK(judge_disk({0, 51 * megabyte, 1000 * megabyte}, bounds, disk_state::roomy)
-        == disk_state::roomy);
-  CHECK(judge_disk({0, 50 * megabyte, 1000 * megabyte}, bounds, disk_state::roomy)
-        == disk_state::nearly_full);
-  CHECK(judge_disk({0, 25 * megabyte, 1000 * megabyte}, bounds, disk_state::roomy)
-        == disk_state::full);
+TEST_CASE("of a small file system no more than a twentieth has to stay free, but 64 MB") {
+  auto with = [](std::int64_t free, std::int64_t size) {
+    return judge_disk({0, free * megabyte, size * megabyte}, {0, 256 * megabyte},
+                      disk_state::roomy);
+  };
+  CHECK(with(101, 2000) == disk_state::roomy);
+  CHECK(with(100, 2000) == disk_state::nearly_full);
+  CHECK(with(50, 2000) == disk_state::full);
+  CHECK(with(65, 400) == disk_state::roomy);
+  CHECK(with(64, 400) == disk_state::nearly_full);
+  CHECK(with(32, 400) == disk_state::full);
 }
 
 TEST_CASE(
