@@ -1,7 +1,10 @@
 #include <doctest/doctest.h>
 
+#include <fcntl.h>
+#include <grp.h>
 #include <libpq-fe.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -74,12 +77,21 @@ struct manner {
   std::string replication = {};
 };
 
+constexpr uid_t nobody = 65534;
+
+/// What a cell has around it, where root may arrange that.
+struct surroundings {
+  bool another_user = false; ///< it is not root's
+  int disk = 0;              ///< MB of a file system of its own, of which it keeps some free
+};
+
 /// A cell's program with an etcd, both real, and what a test asks of them.
 class cell {
 public:
   /// `more`: further lines of its configuration, below `postgresql:`.
   explicit cell(etcd_server::options how = {},
-                const std::function<std::string(const etcd_server&)>& more = nullptr)
+                const std::function<std::string(const etcd_server&)>& more = nullptr,
+                const surroundings& around = {})
       : etcd(how) {
     if (!executable_)
       throw std::runtime_error{"CELL_PROGRAM must name the cell's program"};
@@ -92,13 +104,14 @@ public:
     std::ofstream{directory_ + "/cell.yml"} << fmt::format(
         "cell: {{guid: c1, availability_zone: z1, port: {}, username: u, password: p, data_dir: "
         "{}/d, "
-        "capacity: 2, least_free_disk: 0MB, addresses: 127.{}.1.0/28}}\n"
+        "capacity: 2, least_free_disk: {}, addresses: 127.{}.1.0/28}}\n"
         "etcd: {{machines: ['{}']{}}}\n"
         "patroni: {{ttl: 5, loop_wait: 1, retry_timeout: 2}}\n"
         "postgresql:\n  parameters: {{shared_buffers: 16MB, max_connections: 50}}\n{}",
-        port_, directory_, test::free_octet(), etcd.url(), etcd_access(how),
-        more ? more(etcd) : "");
+        port_, directory_, around.disk > 0 ? "256MB" : "0MB", test::free_octet(), etcd.url(),
+        etcd_access(how), more ? more(etcd) : "");
     client = std::make_unique<store::etcd_client>(loop, client_access(how));
+    arrange(around);
     start();
   }
 
@@ -106,12 +119,23 @@ public:
     kill();
     for (const auto& [id, pid] : pids())
       ::kill(pid, SIGKILL);
+    if (has_disk_)
+      ::umount2((directory_ + "/d").c_str(), MNT_DETACH);
     std::error_code ignored;
     for (int i = 0; i < 100 && fs::exists(directory_); ++i) {
       fs::remove_all(directory_, ignored); // fails while a dying process still writes
       if (ignored)
         std::this_thread::sleep_for(50ms);
     }
+  }
+
+  /// Fills its file system, but for that many MB. What it fills it with is in the file of that name.
+  void fill_disk_but_for(std::int64_t left, const std::string& name) const {
+    auto path = directory_ + "/d/" + name;
+    auto available = static_cast<std::int64_t>(fs::space(directory_ + "/d").available);
+    auto file = ::open(path.c_str(), O_CREAT | O_WRONLY, 0600);
+    REQUIRE(::posix_fallocate(file, 0, available - (left << 20)) == 0);
+    ::close(file);
   }
 
   /// Has the cell start Patroni by a script of these lines, from its next start on.
@@ -127,6 +151,8 @@ public:
     std::ofstream{path} << text;
   }
 
+  /// Whether its data is on a file system of its own.
+  [[nodiscard]] bool has_disk() const { return has_disk_; }
   [[nodiscard]] const std::string& directory() const { return directory_; }
 
   /// Has the cell find PostgreSQL's programs in a directory where `postgres` is a script of these lines
@@ -192,7 +218,15 @@ public:
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
       if (!std::freopen(log.c_str(), "a", stderr) || ::dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
         ::_exit(126);
-      ::execl(executable_, executable_, path.c_str(), nullptr);
+      if (!another_user_)
+        ::execl(executable_, executable_, path.c_str(), nullptr);
+      auto program = ::open(executable_, O_RDONLY); // where that user may not go
+      if (::setgroups(0, nullptr) != 0 || ::setresgid(nobody, nobody, nobody) != 0
+          || ::setresuid(nobody, nobody, nobody) != 0)
+        ::_exit(126);
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL); // forgotten with the user
+      char* words[] = {const_cast<char*>(executable_), path.data(), nullptr};
+      ::fexecve(program, words, environ);
       ::_exit(127);
     }
     return child;
@@ -448,6 +482,20 @@ public:
   std::string password = "p";
 
 private:
+  void arrange(const surroundings& around) {
+    if (::geteuid() != 0)
+      return;
+    auto data = directory_ + "/d";
+    fs::create_directory(data);
+    if (around.disk > 0)
+      has_disk_ = ::mount("tmpfs", data.c_str(), "tmpfs", 0,
+                          fmt::format("mode=755,size={}m", around.disk).c_str())
+                  == 0;
+    another_user_ = around.another_user;
+    if (another_user_)
+      REQUIRE(::chown(data.c_str(), nobody, nobody) == 0);
+  }
+
   /// The cell is root to an etcd with users, for brevity; a node is not.
   std::string etcd_access(const etcd_server::options& how) const {
     std::string text;
@@ -480,6 +528,8 @@ private:
   std::string directory_;
   int port_ = 0;
   pid_t program_ = 0;
+  bool has_disk_ = false;
+  bool another_user_ = false;
   std::map<std::string, std::string> hosts_;
 };
 
@@ -600,7 +650,8 @@ TEST_CASE(
 }
 
 TEST_CASE("where a node's processes are counted, it starts no more than its own, and others do") {
-  cell one;
+  // Then each of its nodes has a user namespace.
+  cell one{{}, nullptr, {.another_user = true}};
   auto health = json::parse(one.ask("GET", "/healthz").body);
   REQUIRE(health.ok());
   auto by = json::string_member(*json::member(*health, "limits"), "processes");
@@ -667,6 +718,32 @@ TEST_CASE(
   CHECK(took < 10s);
   MESSAGE("it wrote again ", std::chrono::duration_cast<std::chrono::milliseconds>(took).count(),
           " ms after there was room");
+  CHECK(one.pids() == pids);
+  CHECK(one.query("n1", "SUPERUSER", "postgres", "select pg_postmaster_start_time()") == since);
+}
+
+TEST_CASE("where the file system is nearly full, all nodes only read until there is room again") {
+  cell one{{}, nullptr, {.disk = 400}};
+  if (!one.has_disk()) {
+    MESSAGE("skipped: nothing can be mounted here");
+    return;
+  }
+  const std::string little_wal =
+      R"(,"PATRONI_DYNAMIC_CONFIG":"{\"postgresql\":{\"parameters\":{\"max_wal_size\":\"64MB\",\"min_wal_size\":\"32MB\",\"wal_keep_size\":\"16MB\"}}}")";
+  REQUIRE(one.put("n1", "small", {}, "p1", little_wal) == 201);
+  REQUIRE(one.takes_connections("n1"));
+  REQUIRE(one.query("n1", "APPUSER", "db", "create table there (n int)") == "done");
+  auto pids = one.pids();
+  auto since = one.query("n1", "SUPERUSER", "postgres", "select pg_postmaster_start_time()");
+  auto writes = [&] { return one.query("n1", "APPUSER", "db", "insert into there values (1)"); };
+  CHECK(writes() == "done");
+  one.fill_disk_but_for(50, "filler");
+  CHECK(becomes([&] { return writes().find("read-only transaction") != std::string::npos; }));
+  CHECK(one.query("n1", "APPUSER", "db", "select count(*) > 0 from there") == "t");
+  fs::remove(one.directory() + "/d/filler");
+  auto freed = std::chrono::steady_clock::now();
+  REQUIRE(becomes([&] { return writes() == "done"; }));
+  CHECK(std::chrono::steady_clock::now() - freed < 10s);
   CHECK(one.pids() == pids);
   CHECK(one.query("n1", "SUPERUSER", "postgres", "select pg_postmaster_start_time()") == since);
 }
