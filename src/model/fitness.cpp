@@ -27,10 +27,15 @@ bool is_too_small(const cluster_settings& settings, const cell_view& cell) {
 /// What of the limits no cell among these has, in words; empty if one has it, or none says.
 std::string too_large(const std::string& plan_id, const cluster_settings& settings,
                       const std::vector<const cell_view*>& cells) {
-  std::string reasons;
+  // Machines of one make say the same, which is said once.
+  std::map<std::string, std::vector<std::string>> cells_of;
   for (const auto* cell : cells)
     if (auto why = settings.limits ? why_too_small(*settings.limits, *cell) : ""; !why.empty())
-      reasons += (reasons.empty() ? "" : "; ") + cell->guid + " " + why;
+      cells_of[why].push_back(cell->guid);
+  std::string reasons;
+  for (const auto& [why, guids] : cells_of)
+    reasons += (reasons.empty() ? "" : "; ") + std::string{guids.size() == 1 ? "" : "each of "}
+               + joined(guids, ", ") + " " + why;
   return reasons.empty() ? ""
                          : "plan " + quoted(plan_id) + " asks for more than there is: " + reasons
                                + "; an operator has to correct the plan, or these cells";

@@ -74,6 +74,11 @@ TEST_CASE(
         == "plan \"large\" asks for more than there is: a has 4 GB of memory, less than the plan's "
            "8 GB; b has 50 GB of disk, less than the plan's 100 GB; an operator has to correct the "
            "plan, or these cells");
+  auto d = a;
+  d.guid = "d";
+  CHECK(why_unfit_for_new("large", large, {}, {a, d})
+            .find(": each of a, d has 4 GB of memory, less than the plan's 8 GB; an operator")
+        != std::string::npos);
   CHECK_FALSE(why_unfit_for_change("large", large, {}, {"a"}, {a, b}).empty());
   // One that has enough, or that does not say what it has, is enough, unless others are named.
   CHECK(why_unfit_for_new("large", large, {}, {a, b, cell("c")}).empty());
