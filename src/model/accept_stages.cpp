@@ -10,18 +10,19 @@ accept_next after(accept_stage stage, stage_end how, bool recorded, const std::s
     const auto* next = std::ranges::find(accept_stages, stage) + 1;
     if (next == accept_stages.end())
       return {};
-    // A port is offered once more when the first one was taken: the record is there.
+    // If the first port was taken, another port is offered. The record exists by then: skip its
+    // creation.
     bool there = *next == accept_stage::create_record && recorded;
     return {there ? *(next + 1) : *next};
   }
   case stage_end::taken:
-    // The registry of ports had not heard of it yet.
+    // The registry of ports did not know yet that this port is taken.
     return {accept_stage::offer_port};
   case stage_end::none_free:
-    // Of an instance that is written down this is not the end: it is taken back first.
+    // A record exists: answer `unavailable`, for the record has to be removed before the end.
     return {{}, verdict{recorded ? verdict_kind::unavailable : verdict_kind::refused, why}};
   case stage_end::led:
-    // Its data may be wanted by an operator: it is never undone.
+    // A leader key without a record means live data: refuse, and remove nothing.
     return {{},
             verdict{verdict_kind::unavailable, "a cluster that no record names leads under this "
                                                "id; matriarch orphans shows its nodes"}};

@@ -38,7 +38,7 @@ verdict busy(const record& known) {
           + " of this instance is still in progress; poll last_operation and try again after it"};
 }
 
-/// The parameters of an instance after an update: those of the update replace those of one name.
+/// Merges an update's parameters into the instance's: a parameter of the same name is replaced.
 std::string merged(const std::string& old_parameters, const std::string& update) {
   auto base = json::parse(old_parameters);
   auto change = json::parse(update);
@@ -65,7 +65,7 @@ const plan_offer* offer_of(const update_request& asked, const std::string& plan_
   return found == asked.offers.end() ? nullptr : &found->second;
 }
 
-/// OSB 2.17, "Maintenance Info Object": a version that is not the catalog's is a conflict.
+/// OSB 2.17, "Maintenance Info Object": a version that differs from the catalog's is a conflict.
 std::optional<verdict> judge_maintenance(const update_request& asked, const plan_offer* offer) {
   if (!asked.maintenance_version)
     return std::nullopt;
@@ -84,13 +84,13 @@ bool may_change_plan(const update_request& asked, const record& known) {
   return now != nullptr && now->updateable;
 }
 
-/// Whether an update concerns the cluster at all, and not its context alone.
+/// Whether an update changes the cluster, and not only its context.
 bool asks_for_work(const update_request& asked, const record& known) {
   return (!asked.plan_id.empty() && asked.plan_id != known.plan_id) || asked.maintenance_version
          || asked.parameters != "{}";
 }
 
-/// What an update asks for, to recognise it when it is sent again.
+/// Identifies an update, to recognise the same request when it is sent again.
 std::string text_of(const update_request& asked) {
   return asked.parameters + " " + asked.plan_id + " " + asked.maintenance_version.value_or("");
 }
@@ -200,7 +200,7 @@ ruling judge_update(const update_request& asked, const record& known,
   }
   if (plan_changes) {
     next.plan_id = asked.plan_id;
-    // A count that the user once named stays; one that came with the plan goes with it.
+    // A node count that the user has set stays; a node count from the old plan is replaced.
     if (!names_node_count(next.parameters))
       next.desired.node_count = offer->node_count;
   }
@@ -208,7 +208,7 @@ ruling judge_update(const update_request& asked, const record& known,
     next.desired.node_count = *asked.node_count;
   if (asked.cells) {
     next.desired.cells = *asked.cells;
-    // Naming the same cells once more brings back what a repair had to put elsewhere.
+    // Naming the same cells again moves back nodes that a repair had to place on other cells.
     if (*asked.cells == known.desired.cells)
       for (auto& n : next.living.nodes)
         n.instead_of.clear();
@@ -219,9 +219,10 @@ ruling judge_update(const update_request& asked, const record& known,
              "parameters.cells names " + std::to_string(cells.size())
                  + " cells, but the cluster has " + std::to_string(next.desired.node_count)
                  + " nodes; name at least as many cells as nodes, or give a lower node-count"}};
-  // A failed update has already gone back, or goes on by itself: the same request is a new attempt.
+  // After a failed update the same request is a new attempt: the failed one was reverted or goes
+  // on.
   bool succeeded = known.current.state == operation_state::succeeded;
-  // What is asked for is there only if all of it is well: else it is waited for.
+  // An update that changes nothing is done only if all nodes are well. Otherwise it waits for them.
   bool nothing_to_do = next.desired == known.desired && next.living.nodes == known.living.nodes
                        && succeeded && (all_well || !asks_for_work(asked, known));
   if (only_context || nothing_to_do) {
@@ -248,8 +249,9 @@ ruling judge_update(const update_request& asked, const record& known,
 
 namespace {
 
-/// Until a platform has heard that a change of plan succeeded it sends the plan of before; for ever,
-/// if it never heard that the change was accepted.
+/// Whether `plan_id` is the instance's plan or the plan before the last change. A platform sends
+/// the old plan until it knows that the change succeeded. It sends the old plan for ever if it
+/// never learnt that the change was accepted.
 bool is_plan_of(const record& known, const std::string& plan_id) {
   return plan_id == known.plan_id
          || (!known.current.plan_id_before.empty() && plan_id == known.current.plan_id_before);
@@ -262,7 +264,7 @@ record failed_at_once(const record& known, const record& asked, std::string why)
   next.current = asked.current;
   next.current.state = operation_state::failed;
   next.current.description = std::move(why);
-  // What may be left to clean up on these holds up nothing that follows.
+  // Later operations do not wait for the clean-up on these cells.
   next.current.failed_cells = known.current.failed_cells;
   return next;
 }
@@ -282,7 +284,8 @@ ruling judge_deprovision(const deprovision_request& asked, const record& known,
   next.current = operation{};
   next.current.id = operation_id;
   next.current.type = operation_type::deprovision;
-  next.current.plan_id_before = known.current.plan_id_before; // it may be asked for once more
+  next.current.plan_id_before =
+      known.current.plan_id_before; // a deprovision may be repeated with the plan of before
   next.current.requested_by = asked.requested_by;
   next.current.started_at = now;
   next.current.deadline = deadline_for(now, asked.longest);
@@ -291,18 +294,18 @@ ruling judge_deprovision(const deprovision_request& asked, const record& known,
 
 namespace {
 
-/// What two bind requests have to share to be the same, besides the plan.
+/// Whether two bind requests are the same. The plan is compared by plan_fits().
 bool same_request(const binding& a, const binding& b) {
   return a.service_id == b.service_id && a.app_guid == b.app_guid && a.parameters == b.parameters
          && a.predecessor == b.predecessor;
 }
 
-/// Platforms send the plan that the instance has by now; the binding may be from before a change.
+/// Platforms send the instance's present plan; the binding may be older than a change of plan.
 bool plan_fits(const std::string& given, const record& known, const binding& there) {
   return is_plan_of(known, given) || given == there.plan_id;
 }
 
-/// Why no binding can be made of this instance as it is, if so.
+/// Why this instance can have no new binding now; nothing if it can.
 std::optional<verdict> refuse_binding(const record& known) {
   if (!known.desired.exists)
     return verdict{verdict_kind::busy, "this instance is being removed"};
@@ -325,7 +328,8 @@ void take_over(binding& fresh, const binding& before) {
   }
 }
 
-/// Takes over what a rotation leaves out; the answer says what is wrong with the predecessor.
+/// Fills in what a rotation request leaves out. Returns what is wrong with the predecessor, if
+/// anything.
 std::optional<verdict> follow(binding& fresh, const std::map<std::string, binding>& existing,
                               wall_time now) {
   if (fresh.predecessor.empty())
@@ -359,7 +363,7 @@ binding_ruling judge_bind(const bind_request& asked, const record& known,
   if (found != existing.end()) {
     const auto& there = found->second;
     if (!fresh.predecessor.empty() && fresh.predecessor == there.predecessor)
-      take_over(fresh, there); // the predecessor itself may be gone by now
+      take_over(fresh, there); // the predecessor may have been removed since
     if (there.phase == binding_phase::removing)
       return {{verdict_kind::busy, "the binding of this id is being removed; try again after it"}};
     if (!known.desired.exists)
@@ -406,7 +410,7 @@ binding_ruling judge_unbind(const unbind_request& asked, const record& known,
     return {{verdict_kind::bad_request, mismatch("plan_id", asked.plan_id, known.plan_id)}};
   if (there.phase == binding_phase::removing)
     return {{verdict_kind::accepted, "", there.operation_id}};
-  // A role of its own has to end first; with the instance it ends anyway.
+  // The binding's own role has to be removed first, unless the whole instance goes.
   bool failed = known.current.type == operation_type::provision
                 && known.current.state == operation_state::failed;
   if (there.role.username.empty() || !known.desired.exists || failed)
@@ -438,7 +442,7 @@ tombstone tombstone_of(const record& known, const std::map<std::string, binding>
 void forget_ended_bindings(record& known, wall_time now) {
   erase_if(known.ended_bindings,
            [&](const auto& one) { return one.second.at + tombstone_life < now; });
-  // Of an application that binds all the time; the record has to stay far below etcd's 1.5 MB.
+  // Limits an application that binds all the time: the record must stay far below etcd's 1.5 MB.
   constexpr std::size_t most_remembered = 1'000;
   while (known.ended_bindings.size() > most_remembered) {
     auto oldest = std::ranges::min_element(known.ended_bindings, {}, [](const auto& one) {

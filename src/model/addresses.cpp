@@ -15,14 +15,15 @@ node_addresses announced_by(const member& one) {
   return {std::string{place_in(one.conn_url)}, std::string{place_in(one.api_url)}, false, false};
 }
 
-/// A member's word as it may be repeated.
+/// A text from a member key, made safe to print.
 std::string shown(const std::string& place) {
   return one_line(place, longest_place);
 }
 
 judged_addresses urls_of(const node_addresses& at, const member& announced, const node& listed,
                          const cell_origin& cell, const engine& of) {
-  // A member's own word is enough for more than its cell has said, and never for less.
+  // TLS is used if the cell or the member key says so: a member key can only add TLS, not remove
+  // it.
   auto by_tls = at.control_certified || announced.api_url.starts_with("https:");
   auto urls = of.urls(at, listed.node_id, cell.ours, by_tls);
   judged_addresses judged;
@@ -58,7 +59,7 @@ std::string_view place_in(std::string_view url) {
     return {};
   url = url.substr(begin + 2);
   url = url.substr(0, url.find_first_of("/?#"));
-  return url.substr(url.rfind('@') + 1); // all of it where there is none
+  return url.substr(url.rfind('@') + 1); // the whole text if there is no `@`
 }
 
 std::string_view host_of(std::string_view place) {
@@ -79,9 +80,9 @@ std::string place_of(std::string_view host, std::int64_t port) {
 judged_addresses judge_addresses(const member& announced, const node* listed,
                                  const cell_origin& cell, const engine& of) {
   if (listed == nullptr)
-    return {}; // whoever it is, it is no node of this instance
+    return {}; // not a node of this instance
   auto said = announced_by(announced);
-  // What is no place is not learnt: after a host's name and a colon there may be anything.
+  // Only a valid host and port is learnt: an invalid text could hide anything after the colon.
   bool is_somewhere = is_place(said.database) && is_place(said.control);
   bool at_its_cell = !cell.host.empty() && is_somewhere && host_of(said.database) == cell.host
                      && host_of(said.control) == cell.host;
@@ -89,7 +90,7 @@ judged_addresses judge_addresses(const member& announced, const node* listed,
   if (known && !(cell.foreign && at_its_cell)) {
     node_addresses registered{*listed->address, listed->control_address, listed->certified,
                               listed->control_certified};
-    // Earlier cells do not say where a node is asked.
+    // Cells of earlier releases do not report a node's control address.
     if (registered.control.empty() && is_place(said.control)
         && host_of(said.control) == host_of(registered.database))
       registered.control = said.control;
@@ -114,7 +115,7 @@ judged_addresses judge_addresses(const member& announced, const node* listed,
                    + ", and of another make: nothing connects there";
     return judged;
   }
-  // From before addresses were kept: until its cell has said where it is, as ever.
+  // A record from before addresses were kept: use the member key until the cell reports an address.
   return listed->address ? judged_addresses{} : urls_of(said, announced, *listed, cell, of);
 }
 

@@ -6,12 +6,13 @@ namespace matriarch::model {
 
 namespace {
 
-/// It waits: it has no data, and makes none.
+/// Whether the node waits for a leader: it has no data and makes none.
 bool waits(const member& one) {
   return one.state == "stopped" || one.state == "initdb failed";
 }
 
-/// A node without a member's key makes nothing: it has ended, or has not begun.
+/// Whether every node with a member key waits, and at least one does. A node without a member key
+/// has ended or not begun: it makes no data.
 bool everybody_waits(const cluster& known, const cluster_view& seen) {
   bool somebody = false;
   for (const auto& n : known.nodes)

@@ -11,23 +11,23 @@
 
 namespace matriarch::model {
 
-/// What a plan means for this broker. The platform never sees it.
+/// What a plan means for this broker. Platforms do not see this.
 struct provision_settings {
-  /// What runs on a node: an engine's name.
+  /// The name of the engine that its nodes run.
   std::string engine;
   /// How many nodes an instance has unless its request says `node-count`; 1 to the number of cells.
   int node_count = 2;
   cluster_settings settings;
   /// After how many seconds a binding's credentials expire; 0: never.
   std::int64_t binding_lifetime = 0;
-  /// Whether a binding's credentials hold the superuser's too, under `superuser`.
+  /// Whether a binding's credentials also contain the superuser's, under `superuser`.
   bool superuser_in_bindings = false;
 };
 
 /// A plan's version as operators see it (OSB 2.17, "Maintenance Info Object").
 struct maintenance_info {
   std::string version;     ///< semantic versioning 2.0
-  std::string description; ///< what taking up this version means for users; may be empty
+  std::string description; ///< what upgrading to this version means for users; may be empty
 };
 
 /// A service plan (OSB 2.17, "Service Plan Object").
@@ -37,7 +37,7 @@ struct plan {
   std::string name;
   std::string description;
   bool free = true;
-  /// Overrides the service's `bindable` if it is there.
+  /// Overrides the service's `bindable` if set.
   std::optional<bool> bindable;
   /// Whether instances of this plan may be changed to another; overrides the service's.
   std::optional<bool> plan_updateable;

@@ -14,50 +14,52 @@
 #include "model/record.hpp"
 #include "model/routes.hpp"
 
-/// What an instance's actor knows beyond the record: everything here is lost in a crash, and may be.
+/// What an instance's actor knows besides the record. All of it can be lost in a crash without
+/// harm.
 namespace matriarch::model {
 
-/// What a node said of the settings it has taken up.
+/// The settings that a node reports to use.
 struct node_settings {
   std::string digest;
-  bool pending_restart = false; ///< some of them wait for its restart
+  bool pending_restart = false; ///< some of them take effect only after a restart
 };
 
 /// What is known of one cluster, by its scope.
 struct cluster_circumstances {
-  const engine* runs = nullptr; ///< what its nodes run
+  const engine* runs = nullptr; ///< the engine that its nodes run
   cluster_view seen;
-  /// Replicas that stream from the leader, with their lag in bytes, as it has just said.
+  /// Replicas that stream from the leader, with their lag in bytes, as the leader last reported.
   rare_map<std::string, std::int64_t> lag;
-  /// Whether it has: who is not in `lag` does not stream, then.
+  /// Whether the leader has reported: if so, a replica that is not in `lag` does not stream.
   bool lag_told = false;
-  /// A replica seems to stand still: the leader should be asked.
+  /// A replica seems to make no progress: ask the leader which replicas stream.
   bool ask_leader = false;
-  /// Nodes whose removal the cell has confirmed when no start of theirs could be on its way.
+  /// Nodes whose removal the cell has confirmed while no request to start them was on its way.
   rare_set<std::string> confirmed_removed;
   /// Nodes whose start the cell has confirmed.
   rare_set<std::string> confirmed_started;
-  /// Where cells say that nodes are, as far as the record may not have it yet.
+  /// Addresses that cells report for nodes and that the record may not have yet.
   rare_map<std::string, node_addresses> registered;
   /// Nodes whose start has failed, with the reason.
   rare_map<std::string, std::string> failed_starts;
-  /// Those of them whose cell has not answered: the start may still arrive there.
+  /// Failed starts whose cell has not answered: the request to start may still arrive there.
   rare_set<std::string> unanswered_starts;
-  /// What was last said of a removal that did not succeed, by node.
+  /// The reason why the last removal of a node failed, by node.
   rare_map<std::string, std::string> failed_removals;
-  /// The cells' answer to the last AddNode step, if there was one and it found too few.
+  /// The result of the last AddNode step, if it found too few cells.
   rare_value<placement> shortage;
-  /// What came of the last switchover, if it failed; kept until it may be tried again.
+  /// Why the last switchover failed; kept until the switchover may be tried again. Empty if it did
+  /// not.
   std::string failed_switchover;
   /// The digest of the settings that have been confirmed as the cluster's.
   std::string configured;
-  /// What nodes said of the settings, by node id; forgotten when a node restarts.
+  /// The settings that nodes report, by node id; forgotten when a node restarts.
   rare_map<std::string, node_settings> settings;
-  /// How often nodes could not be restarted with the settings that are being taken up.
+  /// How often restarting a node with the new settings has failed, by node.
   rare_map<std::string, int> failed_restarts;
-  /// Of each node that copies a leader, which one led when the copy began.
+  /// For each node that copies a leader: the node that led when the copy began.
   rare_map<std::string, std::string> copied_leader;
-  /// Nodes that have restarted with the settings that are being taken up.
+  /// Nodes that have restarted with the new settings.
   rare_set<std::string> restarted;
   /// Nodes that are recorded as halted and that their cells have confirmed to have stopped.
   rare_map<std::string, data_at_stop> halted;
@@ -81,13 +83,13 @@ struct cluster_circumstances {
   rare_value<flush> flushed;
   /// Nodes that have not been well for long, although their cells are there.
   rare_set<std::string> unhealthy;
-  /// Whether it is this cluster's turn: only some are repaired at a time.
+  /// Whether this cluster may be repaired now: only some clusters are repaired at a time.
   bool repair_turn = false;
 };
 
-/// What is known besides any cluster: of the fleet, and of the time.
+/// What is known apart from the clusters: the fleet and the time.
 struct surroundings {
-  /// Cells that are lost: nothing has been heard of them, or of their nodes, for long.
+  /// Cells that are lost: neither the cell nor any of its nodes has shown a sign of life for long.
   rare_set<std::string> lost_cells;
   /// Cells that can stop a node and say how far its data is, as they have said.
   rare_set<std::string> able_to_halt;
@@ -95,7 +97,7 @@ struct surroundings {
   rare_map<std::string, std::string> unable_to_halt;
   /// Why nothing may be repaired now; empty if that is not so.
   std::string repair_halted;
-  /// Cells that failed a repair of late, with the reason; not tried again for a while.
+  /// Cells that recently failed a repair, with the reason; not tried again for a while.
   rare_map<std::string, std::string> avoid;
   wall_time now;
 };
@@ -105,15 +107,15 @@ struct circumstances : surroundings {
   cluster_circumstances living;
   rare_value<cluster_circumstances> incoming;
   rare_value<cluster_circumstances> outgoing;
-  /// What the routers say, if they are waited for, and the revision of the last change that they have
-  /// to serve.
+  /// The routers' reports, if operations wait for routers, and the revision of the last change that
+  /// the routers have to serve.
   router_table routing;
   std::int64_t routed_at = 0;
-  /// What routers call the instance: its name in keys.
+  /// The name by which routers know the instance: its name in keys.
   std::string routed_as;
-  /// Whether the operation in progress has changed, or may have, what is routed.
+  /// Whether the operation in progress has changed, or may have changed, the instance's route.
   bool reroutes = true;
-  /// Why the port of an instance that is being made cannot be exchanged; empty if it can.
+  /// Why the port of an instance that is being provisioned cannot be replaced; empty if it can.
   std::string no_other_port;
 };
 

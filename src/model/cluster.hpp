@@ -12,8 +12,8 @@
 #include "model/settings.hpp"
 #include "model/shared_text.hpp"
 
-/// A cluster: nodes of one engine that share a scope, under which they find each other. An instance is
-/// made of one; while it is rebuilt there is another one beside it.
+/// A cluster: nodes of one engine that find each other under one scope. An instance has one
+/// cluster, and a second one while it is being rebuilt.
 namespace matriarch::model {
 
 /// Wall time, always passed in.
@@ -26,26 +26,26 @@ struct credentials {
   bool operator==(const credentials&) const = default;
 };
 
-/// The database of a new cluster, which its application user owns.
+/// The database that a new cluster gets; the application user owns it.
 inline constexpr const char* application_database = "db";
-/// In bytes; ours have 36.
+/// In bytes; the broker's own node ids have 36.
 inline constexpr std::size_t longest_node_name = 128;
 
-/// Where a node listens, each `host:port`; empty: not known.
+/// Where a node listens, each as `host:port`; empty: not known.
 struct node_addresses {
   std::string database; ///< where clients connect
-  std::string control;  ///< where it is asked and told
+  std::string control;  ///< where the node's control API listens
   /// Whether both show a certificate of the fleet's authority that names the node.
   bool certified = false;
   bool control_certified = false;
   bool operator==(const node_addresses&) const = default;
 };
 
-/// Where a node stands in its life. The cell hears of a node only after `placed` is in etcd, and a
+/// The phase of a node. The broker asks a cell to start a node only after `placed` is in etcd. A
 /// node leaves the record only after its removal is certain.
 enum class node_phase {
-  placed,   ///< written down; the cell is being asked to start it
-  started,  ///< the cell has confirmed it
+  placed,   ///< recorded; the cell is being asked to start it
+  started,  ///< the cell has confirmed the start
   removing, ///< the cell is being asked to remove it
 };
 
@@ -54,34 +54,36 @@ struct node {
   std::string cell; ///< the guid of the cell it is on; `backend_id` in the seeds' JSON
   shared_text service_id;
   shared_text plan_id;
-  /// `cluster_settings::node_type` when it was placed.
+  /// `cluster_settings::node_type` at the time when the node was placed.
   shared_text node_type = {};
   node_phase phase = node_phase::placed;
-  /// Until when a request to start it may still reach the cell; not set once its outcome is known.
-  /// A node is not forgotten before: a late start would run on unrecorded.
+  /// Until when a request to start the node may still reach the cell; not set once the outcome is
+  /// known. The node stays in the record until then: a late start would leave a node without a
+  /// record.
   std::optional<wall_time> start_may_arrive_until;
   /// Why repair replaces it: its cell is lost, or it stays unhealthy. Empty for all others.
   std::string failing = {};
-  /// The cells it should be on, if a repair found none of them free. It stays where it is for as
-  /// long as these are the cells that are asked for.
+  /// The cells that were asked for when a repair found none of them free. The node stays where it
+  /// is for as long as the same cells are asked for.
   std::vector<std::string> instead_of = {};
-  /// An operator has said that its cell never comes back: its removal needs no confirmation.
+  /// An operator has said that the node's cell never comes back: its removal needs no confirmation.
   bool forgotten = false;
-  /// Its removal began before the operation in progress, which does not wait for it.
+  /// The node's removal began before the operation in progress. The operation does not wait for it.
   bool left_over = false;
-  /// It has been asked to stop, for a switch to another cluster, and is not known to run again.
+  /// The node was asked to stop, for a switch to another cluster, and is not known to run again.
   bool halted = false;
-  /// It is a replica that may not know yet who was revoked: it gets no new connections.
+  /// A replica that may not have replayed a revoked role yet: it gets no new connections.
   bool held_back = false;
-  /// Where its cell says that clients connect, `host:port`: broker and routers connect nowhere
-  /// else. Empty: the cell has not said it yet. Not set: placed before that was kept, and followed
-  /// wherever its member key leads until the cell has said it.
+  /// Where clients connect to the node, `host:port`, as its cell reports. Broker and routers
+  /// connect nowhere else. Empty: the cell has not reported yet. Not set: the node was placed
+  /// before addresses were kept, and its member key is used until the cell reports.
   std::optional<std::string> address = {};
-  std::string control_address = {}; ///< where it is asked and told
-  /// What its cell has said of both: see node_addresses. From then on neither is connected to without.
+  std::string control_address = {}; ///< the control API's, as the cell reports
+  /// Whether the cell reports certificates for both, see node_addresses. Once true, connections
+  /// without a certificate are refused.
   bool certified = false;
   bool control_certified = false;
-  /// `cluster_settings::limits` when it was placed.
+  /// `cluster_settings::limits` at the time when the node was placed.
   rare_value<node_limits> limits = {};
   bool operator==(const node&) const = default;
 };
@@ -91,37 +93,38 @@ namespace secret_name {
 inline constexpr std::string_view admin = "admin";
 inline constexpr std::string_view superuser = "superuser";
 inline constexpr std::string_view application =
-    "application"; ///< who owns the application database
+    "application"; ///< of the owner of the application database
 inline constexpr std::string_view replication = "replication";
-inline constexpr std::string_view control = "control"; ///< of whoever tells nodes what to do
-/// The user of etcd that may write the scope's keys; there is none where etcd asks for no users.
+inline constexpr std::string_view control = "control"; ///< of the nodes' control API
+/// The etcd user that may write the scope's keys; absent if etcd asks for no users.
 inline constexpr std::string_view etcd = "etcd";
 } // namespace secret_name
 
-/// What one of a cluster's users logs in with.
+/// The login of one of a cluster's users.
 struct secret {
   shared_text name;
   shared_text username;
   std::string password;
-  /// What it is to log in with next, while that is being changed.
+  /// The next login, while the login is being changed.
   rare_value<credentials> next = {};
   bool operator==(const secret&) const = default;
 };
 
 struct cluster {
-  /// What kind of database it is; empty: the one that there was before this was written down.
+  /// The engine's name; empty in records from before there were several engines: the first engine.
   shared_text engine;
-  /// What its nodes call themselves together, in etcd and towards each other. The first one of an
-  /// instance is its name, each later one `<name>~<n>`: nothing may take it for the name.
+  /// The name that the nodes share in etcd and among themselves. The scope of an instance's first
+  /// cluster is the instance's name, and of each later one `<name>~<n>`: do not use the scope as
+  /// the name.
   std::string scope;
   std::vector<node> nodes;
-  /// The settings that all nodes are known to have taken up.
+  /// The settings that all nodes have taken up.
   cluster_settings in_force;
-  /// The settings that they are taking up; not set while nothing is changing.
+  /// The settings that the nodes are taking up; not set if no change is in progress.
   rare_value<cluster_settings> taking_up;
-  /// The node that shall lead, while a switchover is under way.
+  /// The node that becomes the leader by the switchover in progress; empty if there is none.
   std::string switching_to;
-  /// True once a leader has run: from then on there is data to lose.
+  /// Whether the cluster has ever had a leader: from then on there is data to lose.
   bool had_leader = false;
   /// Where the leader of another cluster listens, `host:port`, that this cluster follows: its own leader
   /// streams from there, and takes no writes. Empty in a cluster that stands for itself.
@@ -131,7 +134,7 @@ struct cluster {
   std::string retains_for = {};
   std::vector<secret> secrets; ///< by name; see secret_of() and set_secret()
 
-  /// What to log in with now; without a username if there is no such secret.
+  /// The present login; without a username if there is no such secret.
   [[nodiscard]] credentials secret_of(std::string_view name) const {
     auto found = std::ranges::lower_bound(secrets, name, {}, name_of_secret);
     if (found == secrets.end() || found->name != name)
