@@ -76,10 +76,11 @@ std::string cluster_look::trouble_with(const node& n) const {
 }
 
 bool cluster_look::may_be_removed(const node& n, bool had_leader) const {
-  // A start that came to nothing, as its cell said, and leads all the same: there is data now.
+  // A node leads although its cell reported a failed start: there is data now.
   if (!had_leader)
     return !leads(n);
-  // Nobody asked for this one to go, and the leader acknowledges by its word.
+  // A synchronous replica that repair replaces stays: the leader's last commits may depend on its
+  // copy.
   bool vouches = !n.failing.empty() && is_synchronous(n);
   return leader_runs() && !leads(n) && !vouches && !is_ahead(n);
 }
@@ -95,7 +96,7 @@ bool cluster_look::is_ahead(const node& n) const {
 bool may_take_over(const cluster& known, const cluster_view& seen, const std::string& node_id) {
   if (!seen.well(node_id) || seen.leads(node_id))
     return false;
-  // A cluster goes by what it was last told, before all nodes have taken it up.
+  // The cluster follows the last settings it was told, even before all nodes have taken them up.
   const auto& told = known.taking_up ? *known.taking_up : known.in_force;
   bool synchronous = told.synchronous != synchronous_mode::off;
   return !synchronous || seen.synchronous.contains(node_id);

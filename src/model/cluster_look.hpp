@@ -9,16 +9,15 @@
 
 namespace matriarch::model {
 
-/// How far a replica may be behind and still take over: what is lost at
-/// most when a leader dies.
+/// The greatest lag at which a replica may take over: the most that is lost when a leader dies.
 inline constexpr std::int64_t negligible_lag_bytes = 1024 * 1024;
 
-/// A node that fails to start so often with its settings cannot start with them. Once may be an
-/// accident: something has killed it.
+/// A node that fails to start this often with its settings cannot start with them. A single failure
+/// may be an accident, such as a killed process.
 inline constexpr int hopeless_restarts = 2;
 
-/// What can be said of a cluster's nodes by what is recorded and what is known of them now. It looks
-/// at the cluster as it stands whenever it is asked: all three outlive it.
+/// Answers questions about a cluster's nodes from the record and the observations. All three
+/// arguments must outlive this object; it reads them anew for each question.
 class cluster_look {
 public:
   cluster_look(const cluster& known, const cluster_circumstances& here, const surroundings& around)
@@ -37,15 +36,15 @@ public:
     return here_.seen.synchronous.contains(n.node_id);
   }
 
-  /// A leader that nobody has written down is another cluster's, or a mistake: no reason to give
-  /// anything up.
+  /// Whether the leader runs and is in the record. A leader without a record belongs to another
+  /// cluster, or is a mistake: remove nothing because of such a leader.
   [[nodiscard]] bool leader_runs() const {
     return here_.seen.running(here_.seen.leader) && known_.find_node(here_.seen.leader) != nullptr;
   }
   [[nodiscard]] bool leader_among(const std::vector<node*>& nodes) const {
     return std::ranges::any_of(nodes, [&](const node* n) { return leads(*n); });
   }
-  /// Whether somebody leads, and all of these run.
+  /// Whether there is a leader and all of these nodes run.
   [[nodiscard]] bool all_run(const std::vector<node*>& nodes) const {
     return !here_.seen.leader.empty() && std::ranges::all_of(nodes, [&](const node* n) {
       return here_.seen.running(n->node_id);
@@ -53,35 +52,36 @@ public:
   }
   [[nodiscard]] bool any_starts(const std::vector<node*>& nodes) const;
 
-  /// As the leader has just said, or the node itself where it tells of it.
+  /// Whether the leader, or the node itself, reports that the node streams.
   [[nodiscard]] bool streams(const node& n) const;
   [[nodiscard]] bool streams_without_lag(const node& n) const;
-  /// Whether it streams for sure, or leads: where a node is given up, or success told, it is not
-  /// enough that the others run.
+  /// Whether the node leads or certainly streams. That its database runs is not enough to remove
+  /// another node or to report success.
   [[nodiscard]] bool surely_well(const node& n) const;
-  /// Those of these that are not surely well, by their ids.
+  /// The ids of those nodes that are not surely well.
   [[nodiscard]] std::vector<std::string> unsure(const std::vector<node*>& nodes) const;
 
-  /// Those that may lead next.
+  /// The nodes that may become the leader.
   [[nodiscard]] std::vector<node*> candidates(const std::vector<node*>& nodes) const;
 
   /// Whether a node that stays is still copying the leader.
   [[nodiscard]] bool a_copy_is_made() const;
 
   [[nodiscard]] bool starts_in_vain(const node& n) const;
-  /// Whether its database has ended while settings are being taken up, and may start with those
-  /// that count now.
+  /// Whether the node's database has ended while settings are being taken up, and may start with
+  /// the present ones.
   [[nodiscard]] bool starts_anew(const node& n) const;
 
-  /// What is wrong with a node that ought to be well; empty if nothing is.
+  /// Why a started node has to be replaced; empty if it need not be.
   [[nodiscard]] std::string trouble_with(const node& n) const;
 
-  /// Whether a node of a cluster that stays may go, if it is to: one that was to go long ago, on a cell
-  /// that comes back only now, may hold the last copy. `had_leader` as it is written.
+  /// Whether a node in phase `removing` may be removed now, in a cluster that stays. A node whose
+  /// removal began long ago, on a cell that is back only now, may hold the last copy. `had_leader`
+  /// is the record's.
   [[nodiscard]] bool may_be_removed(const node& n, bool had_leader) const;
 
-  /// Nobody asked for this one to go, and it was promoted later than the leader: it may have
-  /// acknowledged what the leader never had.
+  /// Whether a failing node has a later timeline than the leader: the node may have acknowledged
+  /// writes that the leader does not have.
   [[nodiscard]] bool is_ahead(const node& n) const;
 
 private:
@@ -90,8 +90,8 @@ private:
   const surroundings& around_;
 };
 
-/// Whether this node may take over from the leader: any that is well, but of a synchronous cluster
-/// only a synchronous replica may.
+/// Whether this node may take over from the leader: any replica that is well; in a synchronous
+/// cluster only a synchronous replica.
 [[nodiscard]] bool may_take_over(const cluster& known, const cluster_view& seen,
                                  const std::string& node_id);
 

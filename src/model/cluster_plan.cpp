@@ -11,7 +11,8 @@ namespace matriarch::model {
 
 namespace {
 
-/// Takes down what is known of a node by now; of a start that has failed, the cell and why.
+/// Writes into the node what is confirmed by now. After a failed start, adds the cell and the
+/// reason.
 void note_confirmations_of(node& n, const cluster_circumstances& here, wall_time now,
                            rare_map<std::string, std::string>& failed_cells) {
   if (auto said = here.registered.find(n.node_id); said != here.registered.end()) {
@@ -23,12 +24,13 @@ void note_confirmations_of(node& n, const cluster_circumstances& here, wall_time
   bool has_member = here.seen.members.contains(n.node_id);
   bool started = here.confirmed_started.contains(n.node_id) || has_member;
   auto failed = here.failed_starts.find(n.node_id);
-  // A start without an answer may still arrive; one that the cell refused, or never got, not.
+  // A start without an answer may still arrive. A start that the cell refused or never got does
+  // not.
   bool certain_failure =
       failed != here.failed_starts.end() && !here.unanswered_starts.contains(n.node_id);
   if (started || certain_failure)
     n.start_may_arrive_until.reset();
-  // Before it is asked again, for instance by the next broker, that has to be written down.
+  // Write the time down before asking the cell again: the next broker may have to ask.
   if (n.phase == node_phase::placed && n.start_may_arrive_until
       && *n.start_may_arrive_until < now + start_timeout)
     n.start_may_arrive_until = now + start_timeout + start_margin;
@@ -44,7 +46,7 @@ void note_confirmations_of(node& n, const cluster_circumstances& here, wall_time
     n.halted = false;
 }
 
-/// The cluster, what is known of it, and the decision as it grows.
+/// The cluster, the observations, and the decision while it is being made.
 class cluster_planner {
 public:
   cluster_planner(const cluster& known, const cluster_goal& goal, const cluster_circumstances& here,
@@ -91,7 +93,7 @@ private:
       next_.switching_to.clear();
   }
 
-  // -- towards what it shall be -----------------------------------------------------------------
+  // -- towards the goal -------------------------------------------------------------------------
 
   [[nodiscard]] bool may_stay(const node& n) const {
     const auto& cells = goal_.wanted.cells;
@@ -111,7 +113,7 @@ private:
       (may_stay(n) ? staying : leaving).push_back(&n);
     }
     auto wanted = static_cast<std::size_t>(goal_.wanted.node_count);
-    // Nodes of another type come up with the new settings, and need not be restarted for them.
+    // Nodes of another type start with the new settings, and need no restart for them.
     if (!leaving.empty() && staying.empty() && look_.all_run(leaving)
         && !apply(announce_settings(look_, goal_.wanted.settings)))
       return;
@@ -122,15 +124,15 @@ private:
     if (staying.size() > wanted && !shed(staying, wanted))
       return;
     if (!look_.all_run(staying)) {
-      // A replica says that it runs only in its next round, up to ten seconds late; the leader
-      // knows at once who streams.
+      // A replica reports that it runs only in its next loop, up to ten seconds late. The leader
+      // knows at once which replicas stream.
       if ((goal_.awaited() || here_.repair_turn) && here_.seen.running(here_.seen.leader)
           && look_.any_starts(staying))
         add_ask_lag(result_.steps);
       return;
     }
-    // One that is on its way out leads all the same: its start came to nothing as far as its cell
-    // said, or it took over while its cell was away. It goes as soon as it has handed over.
+    // A node in phase `removing` can lead: its cell reported a failed start, or the node took over
+    // while its cell was unreachable. Remove the node after a switchover.
     if (auto* leader = next_.find_node(here_.seen.leader);
         leader != nullptr && leader->phase == node_phase::removing)
       leaving.push_back(leader);
@@ -148,9 +150,9 @@ private:
     result_.unsure = look_.unsure(staying);
   }
 
-  /// A cell that failed to start a node may hang for long, and a lost one may be away for ever: their
-  /// clean-up is not the user's concern. Nor is that what an earlier operation has left on a cell that
-  /// does not confirm.
+  /// Whether the operation waits for removals. The user need not wait for the clean-up on a cell
+  /// that failed to start a node or is lost, nor for a removal that an earlier operation left on a
+  /// cell.
   [[nodiscard]] bool removals_are_awaited() const {
     return std::ranges::any_of(next_.nodes, [&](const node& n) {
       return n.phase == node_phase::removing && !has_failed(n.cell) && n.failing.empty()
@@ -158,7 +160,7 @@ private:
     });
   }
 
-  /// Whether the operation that waits, if one does, has seen this cell fail.
+  /// Whether a node failed to start on this cell during the operation in progress.
   [[nodiscard]] bool has_failed(const std::string& cell) const {
     return goal_.failed_cells.contains(cell)
            || (goal_.awaited() && result_.failed_cells.contains(cell));
@@ -173,7 +175,7 @@ private:
   }
 
   void add(int count, const std::vector<node*>& staying) {
-    // There is data already: without a leader a new node has nothing to copy.
+    // Once there is data, a new node can copy only from a leader.
     if (next_.had_leader && !look_.leader_runs()) {
       result_.waiting_for = "waiting for a leader before a node is added";
       return;
@@ -191,11 +193,10 @@ private:
       if (goal_.awaited())
         for (const auto& [cell, why] : result_.failed_cells)
           where.avoid[cell] = why;
-      // What the instance has already it may have more of.
+      // An instance may get more nodes with the settings that it has.
       where.unfit_too = goal_.keeps_settings;
     } else {
-      // A node in the wrong place is better than none; but those that failed are the last to get
-      // another.
+      // A node on the wrong cell is better than none. Cells whose node has failed come last.
       where.preferred = goal_.wanted.cells;
       where.unfit_too = true;
       where.avoid = around_.avoid;
@@ -213,9 +214,9 @@ private:
     result_.steps.emplace_back(add_nodes{std::move(where)});
   }
 
-  /// Too many nodes on cells they may be on: replicas go, those first that are least of use. The
-  /// leader is never the one removed. False if the leader has to be asked first who streams: the one
-  /// that goes may be the only other one that does.
+  /// Removes nodes if there are too many on allowed cells: replicas only, the least useful first.
+  /// The leader is never removed. Returns false if the leader has to be asked first which replicas
+  /// stream: the only other replica that streams must not go.
   bool shed(std::vector<node*>& staying, std::size_t wanted) {
     if (look_.leader_runs() && !here_.lag_told && !look_.unsure(staying).empty()) {
       add_ask_lag(result_.steps);
@@ -232,8 +233,8 @@ private:
     };
     std::stable_sort(staying.begin(), staying.end(),
                      [&](const node* a, const node* b) { return rank(a) > rank(b); });
-    // Without a leader there is no telling which copy is the good one: nothing is given up. A start
-    // that was never confirmed holds no data yet.
+    // Without a leader it is unknown which copy is good: remove nothing. A start that was never
+    // confirmed has no data yet, and may go.
     while (staying.size() > wanted && (look_.leader_runs() || !next_.had_leader)
            && rank(staying.back()) < indispensable) {
       staying.back()->phase = node_phase::removing;
@@ -244,7 +245,7 @@ private:
     return true;
   }
 
-  /// The nodes that stay all run; the others go, once those that stay hold the data.
+  /// Called when all nodes that stay run: removes the others once those that stay hold the data.
   void let_go(const std::vector<node*>& staying, const std::vector<node*>& leaving) {
     std::vector<std::string> behind;
     for (const auto* n : staying)
@@ -256,8 +257,8 @@ private:
     } else if (look_.leader_among(staying)) {
       remove(leaving);
     } else if (auto able = look_.candidates(staying); able.empty()) {
-      // The synchronous replica is one of those that leave. Once they are gone the cluster makes
-      // another one synchronous; the leader and all that stay still run meanwhile.
+      // The synchronous replica is one of the nodes that leave. After its removal the cluster makes
+      // another replica synchronous; the leader and all nodes that stay keep running.
       for (auto* n : leaving)
         if (!look_.leads(*n) && n->failing.empty())
           n->phase = node_phase::removing;
@@ -269,7 +270,8 @@ private:
 
   void remove(const std::vector<node*>& leaving) {
     for (auto* n : leaving) {
-      // No one asked for this one to go: the leader may have acknowledged by its copy alone.
+      // Repair removes this node, not the user: the leader's last commits may exist only in its
+      // copy.
       if (!n->failing.empty() && look_.is_synchronous(*n))
         result_.waiting_for =
             "node " + n->node_id + " is the synchronous replica, and not given up until another is";
@@ -280,7 +282,7 @@ private:
       result_.waiting_for = removal_text();
   }
 
-  /// `able`: at least one, all of which stream.
+  /// `able`: at least one node; all of them stream.
   void switch_over(const std::vector<node*>& able) {
     if (!here_.failed_switchover.empty()) {
       result_.waiting_for = "the switchover failed and is tried again: " + here_.failed_switchover;
@@ -295,9 +297,9 @@ private:
     result_.waiting_for = "switching over to " + next_.switching_to;
   }
 
-  /// A switchover that is written down is asked for. A copy ends with the leader that it is made of:
-  /// an operation has a deadline, and waits; whoever asks for another leader outside of one wants it
-  /// now, and the copy is begun again.
+  /// Asks for a recorded switchover. A switchover breaks a copy of the leader that is being made.
+  /// An operation has time until its deadline: it waits for the copy. Without an operation, an
+  /// operator wants the new leader now, and the copy begins again.
   void follow_switchover() {
     if (next_.switching_to.empty() || next_.switching_to != known_.switching_to)
       return;
@@ -307,7 +309,7 @@ private:
       result_.steps.emplace_back(failover_from{here_.seen.leader, next_.switching_to});
   }
 
-  /// A copy of a leader that leads no more may wait for ever for what is gone.
+  /// A copy of a former leader may wait for ever for files that are gone: begin it again.
   void begin_copies_again() {
     if (!look_.leader_runs())
       return;
@@ -321,7 +323,7 @@ private:
 
   // -- settings and repair ----------------------------------------------------------------------
 
-  /// Takes over what comes next for the settings; true if nothing is left of it.
+  /// Takes over the next part of a change of settings; true if the change is complete.
   bool apply(settings_plan plan) {
     next_.in_force = std::move(plan.in_force);
     next_.taking_up = std::move(plan.taking_up);
@@ -349,7 +351,7 @@ private:
 
   // -- stopped, and running again -----------------------------------------------------------------
 
-  /// Those that follow the leader first: none of them can take over when it stops.
+  /// Stops the replicas first, so that none of them can take over when the leader stops.
   void halt() {
     for (auto& n : next_.nodes)
       n.halted = n.halted || n.phase == node_phase::started;
@@ -388,8 +390,9 @@ private:
 
   // -- away ---------------------------------------------------------------------------------------
 
-  /// Replicas first, the leader last, so that it ends cleanly with nobody to take over. A replica
-  /// on a cell that does not answer is not waited for: it may be away for long.
+  /// Removes the replicas first and the leader last, so that the leader ends cleanly and no replica
+  /// takes over. A replica on a cell that does not answer is not waited for: the cell may be away
+  /// for long.
   void remove_all_nodes() {
     if (next_.nodes.empty())
       return;

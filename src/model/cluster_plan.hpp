@@ -6,28 +6,29 @@
 #include "model/circumstances.hpp"
 #include "model/steps.hpp"
 
-/// What comes next for one cluster: it is compared with what it shall be, and with what is seen of it.
-/// It knows nothing of the instance that it is of, nor of any other cluster.
+/// Decides what comes next for one cluster: compares its goal with the record and the observations.
+/// Knows nothing of the instance or of other clusters.
 namespace matriarch::model {
 
-/// Who waits for a cluster to become what it shall be.
+/// Which kind of operation waits for the cluster to reach its goal.
 enum class waiting {
   nobody,
   for_first_nodes, ///< a provision
   for_change,      ///< an update
 };
 
-/// What a cluster shall become.
+/// The goal of a cluster.
 struct cluster_goal {
   desired_state wanted;
   waiting who = waiting::nobody;
-  /// Cells that failed to start a node in the operation that waits; not tried again.
+  /// Cells that failed to start a node in the operation in progress; not tried again.
   rare_map<std::string, std::string> failed_cells = {};
-  /// Whether its nodes shall stop, and be kept, until it is known what becomes of them.
+  /// Whether the nodes shall stop and be kept, during a switch to another cluster.
   bool halted = false;
-  /// Which of them runs again first, if they do: none of the others has all that it has.
+  /// The node that runs again first, if the switch is taken back: no other node has all of its
+  /// data.
   std::string first_again = {};
-  /// Whether its settings stay what they were before that operation.
+  /// Whether the operation leaves the settings as they were before.
   bool keeps_settings = false;
 
   [[nodiscard]] bool awaited() const { return who != waiting::nobody; }
@@ -35,28 +36,28 @@ struct cluster_goal {
 
 /// What comes next for a cluster.
 struct cluster_decision {
-  /// As it has to be written before anything else happens; equal to what is written if nothing has.
+  /// The cluster as it has to be written first; equal to the recorded cluster if nothing changed.
   cluster next;
-  /// Removed nodes whose graves are dug with that write.
+  /// Removed nodes; each gets a grave in the same write.
   std::vector<node> buried = {};
-  /// What the cluster as it was written allows to be done now.
+  /// What may be done now, given the cluster as recorded.
   std::vector<cluster_step> steps = {};
-  /// For the user: what is being waited for. Empty if it is the members themselves.
+  /// For the user: what the cluster waits for. Empty if it waits for the members themselves.
   std::string waiting_for = {};
-  /// For the operator: what is being repaired, or why it is not. Empty if nothing has to be.
+  /// For the operator: what is being repaired, or why it is not. Empty if nothing needs repair.
   std::string repair = {};
-  /// Whether a turn is needed to go on with a repair, or to begin one.
+  /// Whether the cluster needs a repair turn to begin or continue a repair.
   bool wants_turn = false;
 
   /// Cells that have failed to start a node, with the reason.
   rare_map<std::string, std::string> failed_cells = {};
-  /// The node that was to lead has come to lead.
+  /// The node that was to lead now leads.
   bool switched_over = false;
-  /// It is what it shall be, as far as its members say, and one of its nodes leads.
+  /// The cluster has reached its goal, as far as its members report, and one of its nodes leads.
   bool reached = false;
-  /// Nodes of a cluster that is: those of which it is not sure yet whether they stream.
+  /// Nodes that are not known for certain to stream.
   std::vector<std::string> unsure = {};
-  /// Why it cannot become what it shall be; empty if it can, for all that is known.
+  /// Why the goal cannot be reached; empty if nothing known prevents it.
   std::string impossible = {};
 };
 
@@ -74,18 +75,18 @@ struct confirmed_cluster {
                                                    const cluster_circumstances& here,
                                                    const surroundings& around);
 
-/// Has the leader asked who streams, unless it is being asked anyway.
+/// Adds an ask_lag step, unless there is one already.
 void add_ask_lag(std::vector<cluster_step>& steps);
 
-/// The words for nodes of which it is not sure that they stream.
+/// The text shown while the broker waits for these nodes to stream.
 [[nodiscard]] std::string waiting_for_streams(const std::vector<std::string>& unsure);
 
 /// `a, b, c`.
 [[nodiscard]] std::string list_of(const std::vector<std::string>& words);
 
-/// A request to start a node that was sent may be on the wire for so long.
+/// How long a request to start a node may be on its way.
 inline constexpr duration start_timeout = std::chrono::seconds{15};
-/// For clocks and queues: how much longer a node whose start is unknown is remembered.
+/// Allows for clock differences and queues: how much longer a node whose start is unknown is kept.
 inline constexpr duration start_margin = std::chrono::seconds{5};
 
 } // namespace matriarch::model

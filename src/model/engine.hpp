@@ -16,18 +16,18 @@
 #include "model/observation.hpp"
 #include "model/settings.hpp"
 
-/// What is decided differently for each engine, as pure functions of values.
+/// The decisions that differ between engines, as pure functions of values.
 namespace matriarch::model {
 
-/// What the clusters of an engine can do; what they cannot is refused, or said in words.
+/// What an engine's clusters can do. A request for anything else is refused with a reason.
 struct capabilities {
   bool replicas = false;          ///< a cluster can have more than one node
   bool switch_over = false;       ///< another node can be made the leader
   bool synchronous = false;       ///< a leader can wait for a replica before it acknowledges
   bool users_per_binding = false; ///< each binding can have a user of its own
-  bool read_only = false;         ///< such a user may be one that only reads
+  bool read_only = false;         ///< a binding's user may be one that only reads
   bool follows = false;           ///< a cluster can follow another one
-  bool archive = false;           ///< what is written can be kept, to restore from
+  bool archive = false;           ///< what is written can be archived, to restore from
 };
 
 /// A parameter as an operator wrote it.
@@ -39,23 +39,23 @@ struct parameter_fault {
   std::string words;
 };
 
-/// A plan's parameters as the engine calls them, or what is wrong with the first that is.
+/// A plan's parameters under the engine's names, or the first fault found.
 struct checked_parameters {
   std::map<std::string, std::string> parameters = {};
   std::optional<parameter_fault> fault = {};
 };
 
-/// What a cell is told to start a node with, by name, in order.
+/// The parameters of a request to start a node, by name, in order.
 using start_parameters = std::vector<std::pair<std::string, std::string>>;
 
-/// Where a node is reached.
+/// The URLs of a node.
 struct member_urls {
   std::string database; ///< in the form of its own member key
-  std::string login;    ///< the same with what is to be checked of the server
-  std::string control;  ///< where it is asked and told
+  std::string login;    ///< the same, with what has to be checked of the server
+  std::string control;  ///< of the node's control API
 };
 
-/// A secret that each cluster is made with.
+/// A secret that each new cluster gets.
 struct secret_need {
   std::string_view name;
   std::string_view username;
@@ -66,7 +66,8 @@ struct way_in {
   credentials user;
   std::string host; ///< of the routers
   int port = 0;
-  std::string authority = {}; ///< who may have signed what is shown there, PEM
+  /// PEM of the authority that signs the certificates shown to clients; empty: none.
+  std::string authority = {};
 };
 
 /// The decisions of an engine.
@@ -77,44 +78,45 @@ public:
   engine(const engine&) = delete;
   engine& operator=(const engine&) = delete;
 
-  /// What plans and records call it: small letters.
+  /// The name in plans and records, in lower case.
   [[nodiscard]] virtual std::string_view name() const = 0;
-  /// What people call it.
+  /// The name for people.
   [[nodiscard]] virtual std::string_view title() const = 0;
   [[nodiscard]] virtual capabilities can() const = 0;
 
   // -- plans --------------------------------------------------------------------------------------
 
-  /// What a plan may set, in the engine's own words.
+  /// Checks the parameters of a plan, given in the engine's own terms.
   [[nodiscard]] virtual checked_parameters check(const given_parameters& given) const = 0;
-  /// With what every cluster has unless its plan says otherwise.
+  /// Adds what every cluster has unless its plan says otherwise.
   [[nodiscard]] virtual std::map<std::string, std::string>
   completed(std::map<std::string, std::string> parameters) const = 0;
-  /// With what lets a node work within its plan's limits, before they are completed. What the plan says
-  /// itself stays.
+  /// Adds parameters that keep a node within its plan's limits; called before completed().
+  /// Parameters that the plan sets itself stay.
   [[nodiscard]] virtual std::map<std::string, std::string>
   within(std::map<std::string, std::string> parameters, const node_limits& /*limits*/) const {
     return parameters;
   }
-  /// Which limit, by its name in a plan, is too small for what the plan has, once it is completed.
+  /// The limit, by its name in a plan, that is too small for the plan's completed parameters.
   [[nodiscard]] virtual std::optional<parameter_fault>
   too_small(const node_limits& /*limits*/,
             const std::map<std::string, std::string>& /*parameters*/) const {
     return std::nullopt;
   }
-  /// What of that a cluster takes up that was made without it, at a restart of its own choice.
+  /// Those of the completing parameters that a cluster made without them takes up, at a restart
+  /// that happens for another reason.
   [[nodiscard]] virtual const std::map<std::string, std::string>& defaults() const = 0;
   // -- settings -----------------------------------------------------------------------------------
 
-  /// What a new cluster is started with.
+  /// The configuration of a new cluster.
   [[nodiscard]] virtual std::string configuration(const cluster_settings& wanted) const = 0;
-  /// What a cluster has to be told to go from one to the other.
+  /// The configuration change that leads from one cluster's settings to the other's.
   [[nodiscard]] virtual std::string change(const cluster_settings& from,
                                            const cluster_settings& to) const = 0;
-  /// The settings to go to next on the way: `to` itself, or others where it cannot be one step.
+  /// The next settings on the way: `to` itself, or intermediate ones if one step is not enough.
   [[nodiscard]] virtual cluster_settings step_towards(const cluster_settings& to,
                                                       const cluster_settings& from) const = 0;
-  /// What nodes may have of which some have taken up `newer` and some have not.
+  /// The settings that may be in use while some nodes have taken up `newer` and others have not.
   [[nodiscard]] virtual cluster_settings mixture(const cluster_settings& older,
                                                  const cluster_settings& newer) const = 0;
   /// What a cluster has to be told to follow the leader that listens at `place`, `host:port`; if that is
@@ -130,43 +132,43 @@ public:
   // -- users --------------------------------------------------------------------------------------
 
   [[nodiscard]] virtual std::vector<secret_need> secrets() const = 0;
-  /// What a binding tells an application: an object's members.
+  /// The members of a binding's `credentials` object.
   [[nodiscard]] virtual json::value credentials_of(const way_in& how,
                                                    json::document& owner) const = 0;
 
   // -- nodes --------------------------------------------------------------------------------------
 
-  /// What a node of this cluster is started with.
+  /// The parameters of a request to start this node.
   [[nodiscard]] virtual start_parameters start(const cluster& of, const cluster_settings& settings,
                                                const std::string& node_id) const = 0;
 
-  // -- what is seen of a cluster -------------------------------------------------------------------
+  // -- observations -------------------------------------------------------------------------------
 
-  /// What a member's key says of it.
+  /// The node that a member key describes.
   [[nodiscard]] virtual result<member> member_in(std::string_view text) const = 0;
-  /// Who, by the scope's key `sync`, may take over from a leader that waits for replicas.
+  /// The nodes that may take over from a synchronous leader, by the scope's key `sync`.
   [[nodiscard]] virtual std::set<std::string> standbys_in(std::string_view text) const = 0;
-  /// How a node at these places is reached. `ours`: its cell is known to be one of ours; `by_tls`: it is
-  /// asked by TLS.
+  /// The URLs of a node at these addresses. `ours`: the node's cell is known to be Matriarch's.
+  /// `by_tls`: the node's control API uses TLS.
   [[nodiscard]] virtual member_urls urls(const node_addresses& at, const std::string& node_id,
                                          bool ours, bool by_tls) const = 0;
 
   // -- connections --------------------------------------------------------------------------------
 
-  /// The parameter that says how many connections a node takes, and the greatest that it can be.
+  /// The parameter that limits a node's connections, and its greatest value.
   [[nodiscard]] virtual std::string_view connections_parameter() const = 0;
   [[nodiscard]] virtual std::int64_t most_connections() const = 0;
 };
 
-/// All engines that there are. The first is that of what names none, as everything did before there
-/// were several.
+/// All engines. The first one is the engine of values that name none: there was only one engine
+/// when they were written.
 class engine_list {
 public:
-  /// At least one; they live longer than this.
+  /// `all`: at least one engine; each must outlive this list.
   explicit engine_list(std::vector<const engine*> all) : all_(std::move(all)) {}
 
   [[nodiscard]] const engine& usual() const { return *all_.front(); }
-  /// nullptr if there is none of that name.
+  /// The engine of that name, the first one for an empty name; nullptr if there is none.
   [[nodiscard]] const engine* find(std::string_view name) const {
     auto found = std::ranges::find(all_, name, [](const engine* one) { return one->name(); });
     return name.empty() ? all_.front() : found == all_.end() ? nullptr : *found;

@@ -6,34 +6,34 @@
 
 #include "model/record.hpp"
 
-/// What happened to a service instance: made once, where it is decided, and read by many.
+/// What happened to a service instance. An event is made once, where the decision is made, and goes
+/// to several sinks.
 namespace matriarch::model {
 
-/// A request was accepted, and what it asked for is in progress from now on.
+/// A request was accepted; its operation is in progress from now on.
 struct operation_accepted {
   operation_type type = operation_type::provision;
   std::string operation_id;
-  int port = 0; ///< the public one that a new instance got
+  int port = 0; ///< the public port of a new instance
 };
 struct operation_ended {
   operation_type type = operation_type::provision;
   std::string operation_id;
   std::string requested_by; ///< the originating identity, or empty
   bool succeeded = false;
-  std::string description; ///< what its platform is told
+  std::string description; ///< the description that the platform gets
   duration took{};
 };
-/// A provision that a broker had begun and not answered for is taken back.
+/// A provision that a broker began and never answered is taken back.
 struct provision_undone {};
-/// Of a new cluster that does not get its first leader.
+/// A new cluster gets no first leader, and its bootstrap begins again.
 struct bootstrap_repeated {
-  bool with_other_nodes = false; ///< its first node ran and did not come to lead
+  bool with_other_nodes = false; ///< its first node ran but did not become the leader
 };
-/// It gets parameters that clusters made by now have from the start.
+/// An older cluster gets parameters that new clusters have from the start.
 struct parameters_adopted {};
 struct repair_changed {
-  std::string
-      words; ///< what is being repaired, or why it is not; empty: nothing has to be any more
+  std::string words; ///< what is being repaired, or why it is not; empty: the repair is over
 };
 struct switchover_begun {
   std::string from;
@@ -58,13 +58,14 @@ struct rebuild_ended {
   std::string why; ///< if it did not succeed
 };
 struct restart_begun {
-  std::string node_id; ///< takes up its new settings
+  std::string node_id; ///< the node that restarts with its new settings
 };
 struct copy_repeated {
-  std::string node_id; ///< copied a leader that leads no more
+  /// The node whose copy begins again, since the leader that it copied leads no more.
+  std::string node_id;
 };
 struct port_exchanged {
-  int before = 0; ///< that a router cannot open
+  int before = 0; ///< a router cannot open this port
   int now = 0;
 };
 
@@ -75,22 +76,21 @@ using happening = std::variant<operation_accepted, operation_ended, provision_un
 
 struct event {
   wall_time at;
-  std::string name;        ///< the instance's, in keys
+  std::string name;        ///< the instance's name in keys
   std::string instance_id; ///< empty once the record is gone
   happening what;
 };
 
-/// Hears of every event, on any thread, several at a time; it never waits for anything.
+/// Called with every event, from any thread, also concurrently; must not block.
 using event_sink = std::function<void(const event&)>;
 
-/// That the operation of this record has ended, or ends with the record itself.
+/// The event of this record's operation ending, also if the record is removed by it.
 [[nodiscard]] operation_ended end_of(const record& known, bool succeeded, wall_time now);
 
-/// For people, in one line.
+/// The event in one line, for people.
 [[nodiscard]] std::string words_of(const event& one);
-/// Whether an operator should look at it.
+/// Whether the event needs an operator's attention.
 [[nodiscard]] bool is_warning(const event& one);
 
-/// `provision`, `update`, `deprovision`.
 
 } // namespace matriarch::model

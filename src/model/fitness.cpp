@@ -24,7 +24,7 @@ bool is_too_small(const cluster_settings& settings, const cell_view& cell) {
   return settings.limits && !why_too_small(*settings.limits, cell).empty();
 }
 
-/// What of the limits no cell among these has, in words; empty if one has it, or none says.
+/// The limits that no cell among these can give, in words; empty if none of the cells is too small.
 std::string too_large(const std::string& plan_id, const cluster_settings& settings,
                       const std::vector<const cell_view*>& cells) {
   // Machines of one make say the same, which is said once.
@@ -41,7 +41,7 @@ std::string too_large(const std::string& plan_id, const cluster_settings& settin
                                + "; an operator has to correct the plan, or these cells";
 }
 
-/// Cells of one make say the same, which is said once, with all of them.
+/// Cells of one kind report the same fault: list it once, with all of these cells.
 std::string words_of(const std::string& plan_id, const std::string& digest,
                      const std::vector<const cell_view*>& unfit) {
   std::map<std::string, std::vector<std::string>> cells_of;
@@ -103,7 +103,8 @@ std::string why_unfit_for_change(const std::string& plan_id, const cluster_setti
   for (const auto& cell : cells) {
     if ((has(among, cell.guid) || has(used, cell.guid)) && cell.fault_of(digest) != nullptr)
       unfit.push_back(&cell);
-    // Nodes of other limits are new ones, which may go wherever they were not put by name.
+    // Other limits need new nodes, which may be on any reachable cell unless the request names
+    // cells.
     if (among.empty() ? cell.reachable : has(among, cell.guid)) {
       if (is_too_small(settings, cell))
         small.push_back(&cell);

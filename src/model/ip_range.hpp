@@ -8,7 +8,7 @@
 
 namespace matriarch::model {
 
-/// An IP address. An IPv4 address in IPv6's clothes (`::ffff:10.0.0.1`) is that IPv4 address.
+/// An IP address. An IPv4-mapped IPv6 address (`::ffff:10.0.0.1`) equals its IPv4 address.
 class ip_address {
 public:
   /// `10.0.0.1` or `2001:db8::1`, without brackets, zone or port.
@@ -20,13 +20,13 @@ public:
 
 private:
   friend class ip_range;
-  std::array<std::uint8_t, 16> bytes_{}; ///< IPv4 as IPv6 maps it
+  std::array<std::uint8_t, 16> bytes_{}; ///< IPv4 in its IPv4-mapped form
 };
 
-/// All addresses that begin alike.
+/// All addresses with a common prefix.
 class ip_range {
 public:
-  /// `10.0.0.0/8`, `2001:db8::/32`, or an address, which is a range of its own.
+  /// `10.0.0.0/8`, `2001:db8::/32`, or a single address, which is a range of one.
   [[nodiscard]] static std::optional<ip_range> parse(std::string_view text);
   [[nodiscard]] bool contains(const ip_address& one) const;
   bool operator==(const ip_range&) const = default;

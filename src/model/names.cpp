@@ -10,7 +10,7 @@ namespace matriarch::model {
 namespace {
 
 constexpr std::size_t longest_plain_name =
-    64;                                 // identifiers of databases and HAProxy end near there
+    64;                                 // limit near those of database identifiers and HAProxy
 constexpr std::size_t digits_kept = 40; // 160 bits: no two ids of one fleet will share a name
 
 bool is_plain(char c) {
@@ -34,7 +34,7 @@ std::string scope_of(const std::string& name, int n) {
 
 std::string name_of_scope(std::string_view scope) {
   auto mark = scope.rfind('~');
-  // A hashed name begins with the mark, and holds no other.
+  // A hashed name begins with `~` and contains no other `~`.
   if (mark == std::string_view::npos || mark == 0)
     return std::string{scope};
   auto number = scope.substr(mark + 1);
