@@ -14,7 +14,7 @@ namespace {
 constexpr std::array<std::pair<std::string_view, std::int64_t>, 3> units_of_size{
     {{"TB", 1024 * 1024 * megabyte}, {"GB", 1024 * megabyte}, {"MB", megabyte}}};
 
-/// Takes the digits from the beginning of a text; nothing if there are none, or too many.
+/// Takes the digits off the beginning of a text; nothing if there are none, or too many.
 std::optional<std::int64_t> take_number(std::string_view& text) {
   constexpr std::size_t longest = 9;
   std::int64_t number = 0;

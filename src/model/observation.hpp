@@ -15,40 +15,40 @@ namespace matriarch::model {
 /// A node as it describes itself under its scope's `members/`.
 struct member {
   std::string state;         ///< running, starting, stopped, creating replica, …
-  std::string api_url;       ///< where it is asked and told; empty: nobody may connect there
-  std::string conn_url;      ///< where clients connect; the same
-  std::int64_t timeline = 0; ///< it grows with each promotion
-  /// How far it is in what is written, in bytes: what a leader has written, what a replica has received or
-  /// replayed. 0 where it does not say.
+  std::string api_url;       ///< the control API's URL; empty: do not connect
+  std::string conn_url;      ///< the URL for clients; empty: do not connect
+  std::int64_t timeline = 0; ///< grows with each promotion
+  /// The position in the write-ahead log, in bytes: what a leader has written, what a replica has
+  /// received or replayed. 0 if the node does not report it.
   std::int64_t position = 0;
-  bool streaming = false; ///< it says that it receives what its leader writes at once
-  /// What its key says of its addresses that is not so, for an operator; empty if it says none.
+  bool streaming = false; ///< the node reports that it streams from its leader
+  /// Which addresses in the member key are wrong, for an operator; empty if none are.
   std::string doubt = {};
-  /// How the broker logs in there: `conn_url` with what libpq has to check of the server. Empty where
+  /// `conn_url` with what libpq has to check of the server, for the broker's logins. Empty if
   /// `conn_url` is.
   std::string login_url = {};
-  /// It leads a cluster that follows another one: it takes no writes.
+  /// The node leads a cluster that follows another one, and takes no writes.
   bool leads_standbys = false;
   /// It leads a cluster that stands for itself, and takes writes.
   bool takes_writes = false;
   [[nodiscard]] bool running() const { return state == "running"; }
   [[nodiscard]] bool starting() const { return state == "starting"; }
   [[nodiscard]] bool copying() const { return state == "creating replica"; }
-  /// Its database does not run, though it can be asked: it crashed, or it did not start.
+  /// The database crashed or did not start, but the node's control API may still answer.
   [[nodiscard]] bool ended() const {
     return state == "start failed" || state == "crashed" || state.starts_with("restart failed");
   }
   bool operator==(const member&) const = default;
 };
 
-/// What is seen of a cluster from outside, as opposed to what is recorded of it.
+/// What is observed of a cluster, as opposed to its record.
 struct cluster_view {
   shared_map<std::string, member> members; ///< by node id
   std::string leader;                      ///< the node id in the scope's `leader` key, or empty
   /// The node ids in the scope's `sync` key: only these may take over from a synchronous leader.
   rare_set<std::string> synchronous;
-  /// What judge_health() found: nodes that run and do not replicate, with what there is to say to
-  /// an operator. They are not well, and count nowhere.
+  /// Replicas that run but do not replicate, as judge_health() found, with the text for an
+  /// operator. These count as unwell.
   rare_map<std::string, std::string> standing = {};
   bool operator==(const cluster_view&) const = default;
 
@@ -56,7 +56,7 @@ struct cluster_view {
     auto found = members.find(node_id);
     return found != members.end() && found->second.running();
   }
-  /// Whether it runs and, if it is a replica, replicates: judge_health() has the rule.
+  /// Whether the node runs and, if it is a replica, replicates; see judge_health().
   [[nodiscard]] bool well(const std::string& node_id) const {
     return running(node_id) && !standing.contains(node_id);
   }
@@ -65,10 +65,11 @@ struct cluster_view {
   }
 };
 
-/// A plan's settings with which a cell's nodes do not start, as the cell says.
+/// A plan's settings with which a cell's nodes do not start, as the cell reports.
 struct plan_fault {
   std::string plan_id;
-  std::string settings;           ///< their digest: an instance may have others by this plan's name
+  /// Their digest: an instance may have other settings under this plan's name.
+  std::string settings;
   std::vector<std::string> words; ///< which parameter, what was wrong, what is allowed
   bool operator==(const plan_fault&) const = default;
 };
@@ -81,24 +82,25 @@ struct cell_view {
   std::string username;
   bool reachable = false;
   bool lost = false; ///< its nodes are being replaced
-  int nodes = 0;     ///< recorded on it, reservations included
-  int capacity = 0;  ///< 0 where the cell does not say
+  int nodes = 0;     ///< recorded on the cell, reservations included
+  int capacity = 0;  ///< 0 if the cell does not report it
   std::string fencing = "unknown";
   bool control_tls = false; ///< its agent can have nodes be asked by TLS
   bool halts = false;       ///< its agent can stop a node and say how far its data is
   std::string last_error;
-  std::string tls = "unknown";     ///< how far the way to it can be trusted, in words
-  bool lacks_certificate = false;  ///< so that nothing can be sent there yet
-  std::string engine_version = {}; ///< empty if the cell does not say
+  std::string tls = "unknown"; ///< how far the connection to the cell is secured, in words
+  /// The cell has no certificate yet, so that nothing can be sent to it.
+  bool lacks_certificate = false;
+  std::string engine_version = {}; ///< empty if the cell does not report it
   std::vector<plan_fault> plan_faults = {};
-  /// What it can enforce of a plan's limits, and how, in words; empty if the cell does not say.
+  /// Which of a plan's limits the cell can enforce, and how; empty if the cell does not report it.
   std::string limits = {};
-  std::int64_t memory = 0; ///< bytes of its machine; 0 where the cell does not say
-  std::int64_t disk = 0;   ///< bytes of what its nodes' data is on
-  int full_nodes = 0;      ///< whose disks are so full that their databases only read
+  std::int64_t memory = 0; ///< bytes of the cell's machine; 0 if the cell does not report it
+  std::int64_t disk = 0;   ///< bytes of the file system with the nodes' data; likewise
+  int full_nodes = 0;      ///< nodes that are read-only because their disk is nearly full
   bool operator==(const cell_view&) const = default;
 
-  /// What keeps its nodes from starting with settings of that digest, or nullptr.
+  /// The fault that keeps nodes from starting with settings of that digest, or nullptr.
   [[nodiscard]] const plan_fault* fault_of(const std::string& settings) const {
     for (const auto& one : plan_faults)
       if (one.settings == settings)
@@ -107,11 +109,12 @@ struct cell_view {
   }
 };
 
-/// Why a node of these limits has no room on a cell, however few others are there: the end of a sentence
-/// that begins with the cell. Empty if it has, or if the cell does not say what it has.
+/// Why a node of these limits does not fit on a cell even if the cell were empty, as the end of a
+/// sentence that begins with the cell. Empty if the node fits, or the cell does not report its
+/// size.
 [[nodiscard]] std::string why_too_small(const node_limits& limits, const cell_view& cell);
 
-/// All cells at one moment, by their guids, never changed once published.
+/// All cells at one moment, sorted by guid; never changed once published.
 using cell_table = std::shared_ptr<const std::vector<cell_view>>;
 
 /// The cell of that guid; nullptr if there is none.
@@ -121,26 +124,27 @@ using cell_table = std::shared_ptr<const std::vector<cell_view>>;
   return found != by_guid.end() && found->guid == guid ? &*found : nullptr;
 }
 
-/// What an instance's actor publishes at each change; every read of the API is answered from it.
+/// Published by an instance's actor at each change. Every read of the API is answered from this.
 struct instance_snapshot {
   record known;
   cluster_view seen;
   shared_map<std::string, binding> bindings; ///< by binding id
-  /// Bindings that are in etcd and cannot be read, by the names of their keys.
+  /// Bindings whose records in etcd cannot be read, by the names of their keys.
   rare_set<std::string> unreadable_bindings = {};
-  /// Why no roles could be made as they shall be, as last heard; empty if they could.
+  /// Why the instance's roles could not be made; empty if they could.
   std::string roles_wait_for = {};
-  /// By binding id, what keeps one binding from being made, or from being gone.
+  /// By binding id: why a binding cannot be made or removed yet.
   rare_map<std::string, std::string> binding_troubles = {};
   /// last_operation's description while the operation is in progress.
   std::string progress;
-  /// What is being repaired, or why it is not; for the operator. Empty if nothing has to be.
+  /// For the operator: what is being repaired, or why it is not. Empty if nothing needs repair.
   std::string repair;
-  /// What a rebuild waits for; for the operator. Empty if none is under way.
+  /// For the operator: what a rebuild waits for. Empty if none is in progress.
   std::string rebuilding = {};
-  /// What is seen of clusters beside the one that serves, by their scopes.
+  /// What is observed of the clusters beside the one that serves, by scope.
   rare_map<std::string, cluster_view> seen_beside = {};
-  /// Which routers do not serve it yet although something waits for that; for the operator.
+  /// For the operator: which routers do not serve this instance yet, while an operation waits for
+  /// them.
   std::string route_waits_for = {};
 };
 

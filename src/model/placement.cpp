@@ -7,13 +7,13 @@ namespace matriarch::model {
 
 namespace {
 
-// A foreign cell does not tell its capacity. This makes it comparable with those that do: half full
-// at eight nodes.
+// Stands in for the capacity of a foreign cell, which does not report its own: such a cell counts
+// as half full at eight nodes.
 constexpr int assumed_capacity = 16;
 
 struct candidate {
   const cell_view* cell;
-  int nodes; // on it, with those chosen so far
+  int nodes; // on the cell, with those chosen so far
 };
 
 double load_of(const candidate& c) {
@@ -43,7 +43,7 @@ placement choose_cells(const placement_request& asked, const std::vector<cell_vi
     if (auto avoided = asked.avoid.find(cell.guid); avoided != asked.avoid.end()) {
       because(cell, avoided->second);
     } else if (!cell.reachable) {
-      // The details are the operator's, in /admin/cells.
+      // The details are for the operator, in /admin/cells.
       because(cell, cell.lacks_certificate ? "has no certificate yet" : "cannot be reached");
       chosen.may_improve = true;
     } else if (auto small = why_too_small(asked.limits, cell); !small.empty()) {

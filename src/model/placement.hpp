@@ -8,38 +8,39 @@
 
 namespace matriarch::model {
 
-/// Where nodes shall go.
+/// A request for cells for new nodes.
 struct placement_request {
   int count = 1;
   /// Only these cells; empty means any.
   std::vector<std::string> among;
-  /// These rather than other cells, as long as the cluster does not use them yet.
+  /// Cells to choose before all others, as long as the cluster does not use them yet.
   std::vector<std::string> preferred = {};
-  /// Cells of the cluster's other nodes, one entry a node.
+  /// The cells of the cluster's other nodes, one entry a node.
   std::vector<std::string> used;
-  /// Cells not to be tried, with the reason.
+  /// Cells that must not be chosen, with the reason.
   std::map<std::string, std::string> avoid;
-  /// The digest of the cluster's settings: cells whose nodes do not start with them are not
-  /// chosen, or, where a node must not be without a place, come last.
+  /// The digest of the cluster's settings. Cells whose nodes do not start with these settings are
+  /// not chosen; with `unfit_too` they come last.
   std::string settings = {};
   bool unfit_too = false;
-  /// Cells with less than that are never chosen.
+  /// Cells smaller than these limits are never chosen.
   node_limits limits = {};
 };
 
 struct placement {
-  /// One cell for each node that could be placed, in order; fewer than asked for if there are not
-  /// enough.
+  /// One cell for each node that could be placed, in order; fewer than `count` if there are not
+  /// enough cells.
   std::vector<std::string> cells;
-  /// If fewer: why each other cell was not taken, in words.
+  /// If there are fewer: why each other cell was not chosen.
   std::string shortage;
-  /// If fewer: whether waiting can help, because a cell is only out of reach.
+  /// If there are fewer: whether waiting can help, because a cell is only unreachable.
   bool may_improve = false;
 };
 
-/// Chooses cells in the order of (unfit for the settings, already used by this cluster, not preferred, this
-/// cluster's nodes in the zone, load ÷ capacity, guid). A cell the cluster already uses is the fallback when others are lost
-/// or full. Cells that are out of reach, full or to be avoided are never chosen.
+/// Chooses cells in the order of: unfit for the settings, already used by this cluster, not
+/// preferred, this cluster's nodes in the zone, load ÷ capacity, guid. A cell that the cluster
+/// already uses is chosen only if the others are lost or full. Unreachable, full and avoided cells
+/// are never chosen.
 [[nodiscard]] placement choose_cells(const placement_request& asked,
                                      const std::vector<cell_view>& cells);
 

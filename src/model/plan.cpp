@@ -13,7 +13,7 @@ bool in_progress(const record& known) {
   return known.current.state == operation_state::in_progress;
 }
 
-/// What the cluster that serves shall become. What a failed provision has made goes.
+/// The goal of the cluster that serves. The nodes of a failed provision are to be removed.
 cluster_goal goal_of(const record& known) {
   const auto& op = known.current;
   cluster_goal goal{known.desired};
@@ -26,7 +26,7 @@ cluster_goal goal_of(const record& known) {
   return goal;
 }
 
-/// The record, what is known, and the decision as it grows.
+/// The record, the observations, and the decision while it is being made.
 class planner {
 public:
   planner(const record& known, const circumstances& around)
@@ -40,8 +40,8 @@ public:
       next_.current.switched_over = next_.current.switched_over || living.switched_over;
     }
     if (give_up(living)) {
-      // Nothing of what was decided for the sake of what is given up holds any more. What may be done
-      // now is found out once that is written.
+      // The decision was made for a goal that has now been given up: take no steps from it. The
+      // steps for the new goal are decided after the write.
       auto before = known_.living;
       if (next_.current.type == operation_type::update)
         before.switching_to.clear();
@@ -62,13 +62,13 @@ private:
     next_.current.description = std::move(description);
   }
 
-  /// Ends what has no time left, or cannot succeed. True if something else is wanted from now on.
+  /// Ends an operation that is late or cannot succeed. True if the goal has changed.
   bool give_up(const cluster_decision& living) {
     if (!in_progress(next_))
       return false;
     const bool late = around_.now >= next_.current.deadline;
     if (late && next_.current.type == operation_type::deprovision) {
-      // The instance stays marked for removal: cleaning goes on until nothing is left.
+      // The instance stays marked for removal: the removal goes on until nothing is left.
       end_operation(operation_state::failed,
                     "not removed in time: " + waiting_text(living) + "; removal goes on");
       return false;
@@ -84,7 +84,7 @@ private:
     return true;
   }
 
-  /// What an operation whose time is over still waits for.
+  /// What a late operation still waits for.
   [[nodiscard]] std::string waiting_text(const cluster_decision& living) const {
     auto confirmed = next_;
     confirmed.living = note_confirmations(known_.living, around_.living, around_).next;
@@ -132,7 +132,7 @@ private:
     return as_if.result_.waiting_for;
   }
 
-  /// The operation cannot succeed. What was asked for is taken back as far as that is safe.
+  /// The operation cannot succeed: reverts it as far as that is safe.
   void fail(const std::string& why) {
     auto& op = next_.current;
     if (op.type == operation_type::provision) {
@@ -147,8 +147,8 @@ private:
     }
   }
 
-  /// What an update wanted is dropped. After the switchover of a move the new nodes hold the leader,
-  /// and going back would move it twice: they stay. Settings go back in any case.
+  /// Reverts an update. After the switchover of a move the leader is on the new nodes, and going
+  /// back would move it a second time: then the new nodes stay. Settings are reverted in any case.
   void go_back(const operation& op) {
     const auto& before = *op.desired_before;
     bool same_places =
@@ -165,7 +165,7 @@ private:
     next_.maintenance_version = op.maintenance_version_before;
   }
 
-  // -- its cluster, its endpoints, and its end ----------------------------------------------------
+  // -- its cluster, its endpoints, and its removal ------------------------------------------------
 
   void take_over(cluster_decision living) {
     const auto scope = known_.living.scope;
@@ -195,7 +195,7 @@ private:
       end_operation(operation_state::failed, next_.current.failing_because);
   }
 
-  /// It is not enough for success that the nodes run.
+  /// Running nodes alone are no success: replicas have to stream as well.
   void succeed_if_sure(cluster_decision& living) {
     if (living.unsure.empty())
       return end_operation(operation_state::succeeded, describe(next_, around_.living.seen));
@@ -203,7 +203,8 @@ private:
     result_.waiting_for = waiting_for_streams(living.unsure);
   }
 
-  /// Whether clients reach what the operation in progress has made; says what it waits for if not.
+  /// Whether clients can reach what the operation in progress has made; if not, notes what is
+  /// missing.
   [[nodiscard]] bool is_served() {
     static const routers not_awaited;
     const auto& routing = around_.routing ? *around_.routing : not_awaited;
@@ -211,7 +212,7 @@ private:
     route wanted{around_.routed_at, new_port ? next_.endpoints[endpoint::primary] : 0,
                  new_port || around_.reroutes, around_.routed_as};
     auto wait = waits_for(routing, wanted);
-    // What is about to be written is something else to serve.
+    // A record about to be written may change the route: then the routers have to serve that one.
     if (wait.over() && (!routing.awaited || routed_alike(known_, next_)))
       return true;
     result_.unserved = wanted;
@@ -275,7 +276,7 @@ std::string describe(const record& known, const cluster_view& seen,
     else
       others.push_back(state_of(n));
   }
-  // What is asked for and not placed yet is as stopped as what is placed and not started yet.
+  // A node that is wanted but not placed yet is shown as stopped.
   if (known.desired.exists)
     for (auto i = static_cast<int>(known.living.nodes.size()); i < known.desired.node_count; ++i)
       others.emplace_back("stopped");

@@ -10,54 +10,54 @@
 #include "model/record.hpp"
 #include "model/steps.hpp"
 
-/// The heart of the broker: one pure function that compares what is desired, recorded and observed
-/// and says what comes next. Provisioning, growing, shrinking, moving, repairing, resuming after a
-/// crash and deleting are this one function, called again whenever something changed. What a cluster
-/// needs is decided by decide_cluster(); here the instance's operation, its endpoints and its end are
-/// added.
+/// One pure function that compares what is desired, recorded and observed, and says what comes
+/// next. Provisioning, growing, shrinking, moving, repairing, resuming after a crash and deleting
+/// all go through this function, which is called again whenever something changes. decide_cluster()
+/// decides for a cluster; this file adds the instance's operation, its endpoints and its removal.
 namespace matriarch::model {
 
-/// What comes next.
+/// What comes next for an instance.
 struct decision {
-  /// The record as it has to be written before anything else happens.
+  /// The record as it has to be written before anything else happens; not set if it is unchanged.
   std::optional<record> write;
-  /// Removed nodes whose graves are dug with that write, each with its cluster's scope.
+  /// Removed nodes and their clusters' scopes; each gets a grave in the same write.
   struct burial {
     std::string scope;
     node which;
   };
   std::vector<burial> buried = {};
-  /// What the record as it stands allows to be done now. Each may be repeated.
+  /// What may be done now, given the record as it is. Each step may be repeated.
   std::vector<step> steps = {};
-  /// For the user: what is being waited for. Empty if it is the members themselves.
+  /// For the user: what the operation waits for. Empty if it waits for the members themselves.
   std::string waiting_for = {};
-  /// What the operation waits for until clients reach what it has made; not set if it does not.
+  /// The route that the operation waits for the routers to serve; not set if it does not wait.
   std::optional<route> unserved = {};
-  /// The record may be written only if nobody leads the cluster of that scope; empty: that does not matter.
+  /// The record may be written only if the cluster of this scope has no leader; empty: no
+  /// condition.
   std::string unless_led = {};
   /// For the operator: what a rebuild waits for. Empty if none is under way.
   std::string rebuilding = {};
-  /// For the operator: what is being repaired, or why it is not. Empty if nothing has to be.
+  /// For the operator: what is being repaired, or why it is not. Empty if nothing needs repair.
   std::string repair = {};
-  /// The scopes of the clusters that need a turn to go on with a repair, or to begin one.
+  /// The scopes of the clusters that need a repair turn to begin or continue a repair.
   std::vector<std::string> wants_turn = {};
 };
 
 [[nodiscard]] decision decide(const record& known, const circumstances& around);
 
-/// A record with these nodes of one of its clusters written down on those cells. `node_ids` and `cells`
-/// are of one length. There may be no cluster of that scope any more: then nothing is written down.
+/// The record with new nodes of one of its clusters on those cells. `node_ids` and `cells` have the
+/// same length. Unchanged if there is no cluster of that scope.
 [[nodiscard]] record with_new_nodes(record known, const std::string& scope,
                                     const std::vector<std::string>& node_ids,
                                     const std::vector<std::string>& cells, wall_time now);
 
-/// `members stopped, stopped`; `master running; replicas starting, running`: the words of the
-/// seeds, from the members' real states, followed by what else is being waited for. Of a replica
-/// that is not well although it runs, `running but not replicating`.
+/// `members stopped, stopped` or `master running; replicas starting, running`: the seeds' words,
+/// made from the members' real states, followed by what else is waited for. `running but not
+/// replicating` stands for a replica that runs but is not well.
 [[nodiscard]] std::string describe(const record& known, const cluster_view& seen,
                                    const std::string& waiting_for = {});
 
-/// How long a failed provision may take to remove what it made before it is called failed anyway.
+/// How long a failed provision may remove its nodes before it is reported as failed anyway.
 inline constexpr duration clean_up_time = std::chrono::seconds{60};
 
 } // namespace matriarch::model

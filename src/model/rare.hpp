@@ -7,12 +7,12 @@
 #include <set>
 #include <utility>
 
-/// What nearly no instance has at a time: it takes a pointer where there is nothing, for a broker
-/// keeps some fifty such things for each of its instances.
+/// Containers for values that are nearly always empty. An empty one takes the size of one pointer:
+/// a broker keeps about fifty such members for each instance.
 namespace matriarch::model {
 
-/// A std::map or std::set that is empty nearly always (an empty one takes 48 bytes). Iterators are
-/// invalid once the last entry is gone.
+/// A std::map or std::set that is nearly always empty (an empty std::map takes 48 bytes). Iterators
+/// are invalid once the last entry is erased.
 template <class Container>
 class rare {
 public:
@@ -23,7 +23,7 @@ public:
 
   rare() = default;
   rare(std::initializer_list<value_type> entries) : rare(Container(entries)) {}
-  rare(Container entries) // NOLINT(google-explicit-constructor): it is one, but for its size
+  rare(Container entries) // NOLINT(google-explicit-constructor): same type but for its size
       : entries_(entries.empty() ? nullptr : std::make_unique<Container>(std::move(entries))) {}
   template <class Iterator>
   rare(Iterator first, Iterator last) : rare(Container(first, last)) {}
@@ -78,7 +78,7 @@ public:
   }
 
 private:
-  /// Nothing is ever put into it.
+  /// Stays empty.
   static Container& nothing() {
     static Container none;
     return none;
@@ -94,7 +94,7 @@ private:
       entries_.reset();
   }
 
-  std::unique_ptr<Container> entries_; ///< none while it is empty
+  std::unique_ptr<Container> entries_; ///< nullptr while empty
 };
 
 template <class Key, class Value>
@@ -102,7 +102,7 @@ using rare_map = rare<std::map<Key, Value>>;
 template <class Key>
 using rare_set = rare<std::set<Key>>;
 
-/// A std::optional that has no value nearly always.
+/// A std::optional that nearly always has no value.
 template <class Value>
 class rare_value {
 public:

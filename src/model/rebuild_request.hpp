@@ -8,13 +8,13 @@
 #include "model/circumstances.hpp"
 #include "model/engine.hpp"
 
-/// Whether an operator's wish for a new cluster is accepted.
+/// Decides whether an operator's request for a new cluster is accepted.
 namespace matriarch::model {
 
-/// Until when a new cluster has to be ready: a copy of a terabyte takes hours.
+/// The time in which the new cluster has to be ready: a copy of a terabyte takes hours.
 inline constexpr duration longest_copy = std::chrono::hours{12};
 
-/// What a rebuild begins with.
+/// The values of a new rebuild.
 struct new_rebuild_values {
   std::string id;
   std::string requested_by;
@@ -33,7 +33,7 @@ struct new_rebuild_values {
 /// The scope that the next cluster of an instance has, if so many are passed over.
 [[nodiscard]] std::string next_scope(const record& known, int passed_over = 0);
 
-/// Why an instance takes no other change while it is being rebuilt.
+/// The text that refuses other changes during a rebuild.
 [[nodiscard]] std::string being_rebuilt();
 
 } // namespace matriarch::model
