@@ -12,14 +12,14 @@
 #include "model/settings.hpp"
 #include "model/unknown_members.hpp"
 
-/// What is true of a service instance, whoever asks: plain values, written to etcd as they are.
+/// The stored state of service instances: plain values, written to etcd as they are.
 namespace matriarch::model {
 
 /// What the user asked for, as last accepted.
 struct desired_state {
   bool exists = true;
   int node_count = 2;
-  /// The cells that the nodes shall be on; empty means any.
+  /// The cells that the nodes shall be on; empty: any.
   std::vector<std::string> cells = {};
   cluster_settings settings = {};
   bool operator==(const desired_state&) const = default;
@@ -28,64 +28,64 @@ struct desired_state {
 enum class operation_type { provision, update, deprovision };
 enum class operation_state { in_progress, succeeded, failed };
 
-/// The last thing that the platform asked for. Repair and failover never appear here.
+/// The last operation that the platform asked for. Repair and failover never appear here.
 struct operation {
   std::string id;
   operation_type type = operation_type::provision;
   operation_state state = operation_state::in_progress;
-  /// In progress: empty, the description is made from what is observed. Ended: the final one.
+  /// Empty while in progress: the description is made from the observations. Then the final one.
   std::string description;
   wall_time started_at;
   wall_time deadline;
-  /// Why it cannot succeed any more; set while what it made is being taken back.
+  /// Why the operation cannot succeed; set while its nodes are being removed.
   std::string failing_because;
-  /// Of an update: what was desired before, and the plan, maintenance version and parameters that
-  /// went with it, to go back to.
+  /// For an update: the desired state, plan, maintenance version and parameters of before, to go
+  /// back to.
   rare_value<desired_state> desired_before;
   std::string plan_id_before;
   std::string maintenance_version_before;
   std::string parameters_before;
-  /// Of an update: what the request itself asked for, to recognise it when it is sent again.
+  /// For an update: the request itself, to recognise it when it is sent again.
   std::string requested;
-  /// Who asked: the originating identity as the platform sent it (`platform {json}`); may be empty.
+  /// The originating identity as the platform sent it (`platform {json}`); may be empty.
   std::string requested_by;
   /// Cells that failed to start a node in this operation, with the reason; not tried again.
   rare_map<std::string, std::string> failed_cells;
-  /// Set once an update has moved the leader: from there on it only goes forward.
+  /// Set once an update has moved the leader: from then on the move is not reverted.
   bool switched_over = false;
   bool operator==(const operation&) const = default;
 };
 
-/// A binding that is gone: when it went, and by which operation.
+/// A binding that no longer exists: when it ended, and by which operation.
 struct ended_binding {
   wall_time at;
-  /// Empty where nobody was told of one, or where an earlier release removed it.
+  /// Empty if nobody was told an operation, or if an earlier release removed the binding.
   std::string operation_id = {};
   bool operator==(const ended_binding&) const = default;
 };
 
 enum class record_phase {
-  accepting, ///< written, but not yet answered for: undone if the broker ends here
+  accepting, ///< written, but the request is not answered yet: removed if the broker ends now
   accepted,
 };
 
-/// How far the replacement of an instance's cluster by a new one is.
+/// The phase of the replacement of an instance's cluster by a new one.
 enum class rebuild_phase {
-  copying,   ///< the new one is made, and follows the one that serves
-  halting,   ///< the one that serves is being stopped; clients wait
-  promoting, ///< the new one serves from now on, and is being told to take writes
+  copying,   ///< the new cluster is made, and follows the one that serves
+  halting,   ///< the cluster that serves is being stopped; clients wait
+  promoting, ///< the new cluster serves from now on, and is being told to take writes
   ended,
 };
 
-/// The replacement of an instance's cluster by a new one beside it, which an operator has asked for. Up
-/// to `promoting` it can be taken back; from there on it goes forward.
+/// The replacement of an instance's cluster by a new one, which an operator has asked for. It can
+/// be taken back before `promoting`, and only continued from then on.
 struct rebuild {
   std::string id;
   rebuild_phase phase = rebuild_phase::copying;
-  std::string requested_by; ///< who asked; may be empty
+  std::string requested_by; ///< the operator's name; may be empty
   wall_time started_at;
   wall_time deadline;
-  /// Until when the cluster that serves may be on its way to a stop; else it starts again.
+  /// When the stop of the cluster that serves is given up, and its nodes start again.
   std::optional<wall_time> halt_until = {};
   /// The leader of the cluster that serves when its stop began: no other node of it has all that this one has.
   std::string leader = {};
@@ -93,18 +93,18 @@ struct rebuild {
   std::int64_t history = 0;
   /// Cells that failed to start a node for it, with the reason; not tried again.
   rare_map<std::string, std::string> failed_cells = {};
-  bool succeeded = false;   ///< of one that has ended
-  std::string outcome = {}; ///< why it has failed; empty if it has not
+  bool succeeded = false;   ///< meaningful once ended
+  std::string outcome = {}; ///< why it failed; empty if it has not
   bool operator==(const rebuild&) const = default;
 };
 
-/// The places at which clients reach an instance, each with a public port of its own.
+/// The points at which clients reach an instance; each has its own public port.
 enum class endpoint {
-  primary,   ///< whoever leads
-  read_only, ///< the replicas; it has a port once a read-only binding needs it
+  primary,   ///< the leader
+  read_only, ///< the replicas; the port is allocated for the first read-only binding
 };
 
-/// The public ports of an instance's endpoints; 0: none yet.
+/// The public ports of an instance's endpoints; 0: no port yet.
 class ports_by_endpoint {
 public:
   [[nodiscard]] int operator[](endpoint which) const { return at_[index_of(which)]; }
@@ -117,8 +117,8 @@ private:
   std::array<int, 2> at_{};
 };
 
-/// The record of one service instance, `/service/<name>/state`: the instance itself, and the cluster
-/// that it is made of. Only the instance's actor writes it.
+/// The record of a service instance, `/service/<name>/state`: the instance itself and its cluster.
+/// Only the instance's actor writes it.
 struct record {
   std::string instance_id;
   std::string service_id;
@@ -127,33 +127,34 @@ struct record {
   std::string space_guid;
   /// The request's parameters as last accepted, as canonical JSON.
   std::string parameters = "{}";
-  /// Where clients reach it, whatever it is made of.
+  /// Where clients reach the instance; these ports stay when the cluster is replaced.
   ports_by_endpoint endpoints;
-  /// Of the plan's maintenance_info, as last applied; empty if the plan had none.
+  /// From the plan's maintenance_info, as last applied; empty if the plan had none.
   std::string maintenance_version;
   /// The platform's `context`, as canonical JSON, as last sent.
   std::string context = "{}";
   record_phase phase = record_phase::accepting;
   desired_state desired;
   operation current;
-  /// What serves: its members are the record's own in etcd, where the seeds' schema has them.
+  /// The cluster that serves. Its members are members of the record in etcd, as in the seeds'
+  /// schema.
   cluster living;
-  /// What is made to take its place, or is removed because it did not come to that.
+  /// A cluster that is made to replace the one that serves, or is being removed after a failure.
   rare_value<cluster> incoming;
-  /// What served before, and is being removed.
+  /// The cluster that served before, and is being removed.
   rare_value<cluster> outgoing;
-  /// The last one, if there was one.
+  /// The last rebuild, if there was one.
   rare_value<rebuild> rebuilt;
-  /// Of the newest of all clusters that it has had: scope_of().
+  /// The number of the instance's newest cluster, see scope_of().
   int last_scope = 1;
-  /// Bindings that are gone, by their ids, for as long as somebody may still poll.
+  /// Ended bindings by id, kept for as long as somebody may still poll.
   rare_map<std::string, ended_binding> ended_bindings;
-  /// Fresh with each write, so that a writer recognises its own after a time-out.
+  /// New with each write: shows a writer after a time-out whether its own write succeeded.
   std::string write_id;
-  /// What a later release wrote beside all this.
+  /// Members that a later release wrote.
   unknown_members unknown = {};
 
-  /// The cluster of that scope; nullptr if there is none any more.
+  /// The cluster of that scope; nullptr if there is none.
   [[nodiscard]] cluster* cluster_of(const std::string& scope) {
     for (auto* one : clusters())
       if (one->scope == scope)
@@ -163,7 +164,7 @@ struct record {
   [[nodiscard]] const cluster* cluster_of(const std::string& scope) const {
     return const_cast<record*>(this)->cluster_of(scope);
   }
-  /// All there are, the one that serves first.
+  /// All clusters, the one that serves first.
   [[nodiscard]] std::vector<cluster*> clusters() {
     std::vector<cluster*> all{&living};
     for (auto* one : {&incoming, &outgoing})
@@ -181,30 +182,30 @@ struct record {
   bool operator==(const record&) const = default;
 };
 
-/// Where a binding stands. It is written down before its role is made, and leaves etcd after its
-/// role is gone.
+/// The phase of a binding. A binding is in etcd before its role is made, and leaves etcd after its
+/// role is removed.
 enum class binding_phase {
   creating, ///< its role is being made
   ready,
   removing, ///< its role is being removed
 };
 
-/// A binding, `/service/<name>/bindings/<binding>`: the desired state of a user of the database.
+/// A binding, `/service/<name>/bindings/<binding>`: the desired state of a database user.
 struct binding {
   std::string binding_id;
   std::string service_id;
   std::string plan_id;
   std::string app_guid;
   std::string parameters = "{}"; ///< canonical JSON
-  /// The binding that this one takes over from, if it was asked for as a rotation.
+  /// The binding that this one replaces, if this binding is a rotation.
   std::string predecessor = {};
   bool read_only = false;
-  /// Its own role; without a username, the instance's application user.
+  /// Its own role; without a username the binding uses the instance's application user.
   credentials role = {};
   binding_phase phase = binding_phase::creating;
-  /// Of the request that made it, and after an unbind of that one.
+  /// The operation that made the binding; after an unbind, the one that removes it.
   std::string operation_id = {};
-  /// Whether somebody was told to poll for the end of that operation.
+  /// Whether somebody was told to poll for that operation.
   bool polled = false;
   wall_time created_at = {};
   /// When that operation was asked for.
@@ -212,28 +213,28 @@ struct binding {
   std::optional<wall_time> expires_at = {};
   /// From when on a successor should be made; not after `expires_at`.
   std::optional<wall_time> renew_before = {};
-  /// What a user should know besides; for instance that no replica has the role yet.
+  /// A note for the user, for instance that no replica has the role yet.
   std::string note = {};
-  /// What a later release wrote beside all this.
+  /// Members that a later release wrote.
   unknown_members unknown = {};
   bool operator==(const binding&) const = default;
 };
 
-/// After how long a binding that is not made, or not removed, is called failed. The work goes on.
+/// After this time an unfinished bind or unbind is reported as failed. The work goes on.
 inline constexpr duration longest_binding_operation = std::chrono::minutes{10};
 
-/// What is left of an instance after its removal, `/matriarch/tombstones/<name>`.
+/// What remains of a removed instance, `/matriarch/tombstones/<name>`.
 struct tombstone {
   std::string instance_id;
   std::string operation_id;
   wall_time removed_at;
-  /// As the record had them, and those that ended with it.
+  /// The record's ended bindings, and those that ended with the instance.
   rare_map<std::string, ended_binding> ended_bindings = {};
   unknown_members unknown = {};
 };
 
-/// For how long a tombstone answers last_operation: that the removal succeeded to a poll that names
-/// its operation, with 410 to all others.
+/// How long a tombstone answers last_operation: success to a poll that names its operation, 410 to
+/// all others.
 inline constexpr duration tombstone_life = std::chrono::hours{24 * 7};
 
 } // namespace matriarch::model

@@ -18,8 +18,8 @@ cell_losses judge_cells(const std::vector<cell_signs>& cells, const silences& be
     else if (!judged.look_again_at || since + after < *judged.look_again_at)
       judged.look_again_at = since + after;
   }
-  // All silent cells count, not only those that have been so for long: those that are cut off
-  // together are noticed one after the other. What an operator has forgotten is no riddle.
+  // All silent cells count, however short their silence: cells that are cut off together are
+  // noticed one after the other. Forgotten cells do not count: an operator has explained them.
   auto riddles = std::count_if(cells.begin(), cells.end(),
                                [](const auto& cell) { return !cell.any() && !cell.forgotten; });
   if (2 * riddles > static_cast<std::ptrdiff_t>(cells.size()) && !judged.lost.empty()) {

@@ -8,9 +8,9 @@
 
 #include "model/record.hpp"
 
-/// Which cells are lost. The design's rule: a cell is lost only if its agent cannot reach it, its
-/// lease is gone, and no member on it has renewed its key, all for `repair_after`; and when more
-/// than half of the cells seem lost, it is this broker that has lost the cells.
+/// Decides which cells are lost. A cell is lost only if its agent is unreachable, its lease has
+/// ended, and no member on it has renewed its key, all for `repair.after`. If more than half of the
+/// cells seem lost, this broker is taken to be the one that is cut off.
 namespace matriarch::model {
 
 /// `repair:` of the configuration.
@@ -21,34 +21,35 @@ struct repair_settings {
   int parallel = 2;
 };
 
-/// Time that passes evenly, since any fixed moment: a wall clock that is set must lose no cell.
+/// Monotonic time since an arbitrary moment: setting the system's clock must not make a cell lost.
 using steady_time = std::chrono::milliseconds;
 
-/// What speaks for a cell at one moment.
+/// The signs of life of a cell at one moment.
 struct cell_signs {
   std::string guid;
-  bool reachable = false; ///< it answers
-  bool announced = false; ///< `/cells/<guid>` is in etcd; of a foreign cell it never is
+  bool reachable = false; ///< the agent answers
+  bool announced = false; ///< `/cells/<guid>` is in etcd; never true for a foreign cell
   bool members = false;   ///< a node on it has its member key
-  bool forgotten = false; ///< an operator has said that it never comes back
+  bool forgotten = false; ///< an operator has said that the cell never comes back
   [[nodiscard]] bool any() const { return reachable || announced || members; }
 };
 
-/// Since when cells have shown no sign of life, by guid.
+/// The time since which each cell has shown no sign of life, by guid.
 using silences = std::map<std::string, steady_time>;
 
-/// The cells as they have to be treated.
+/// The verdict on all cells.
 struct cell_losses {
   silences silent_since;
   std::set<std::string> lost;
-  /// Why nothing is to be repaired, in words; empty if all is well enough. `lost` is empty then.
+  /// Why no cell counts as lost although some seem so; empty if there is no reason. `lost` then
+  /// contains forgotten cells only.
   std::string halted;
-  /// When the next cell will be lost, if nothing is heard until then.
+  /// When the next cell will be lost if it shows no sign of life until then.
   std::optional<steady_time> look_again_at;
 };
 
-/// `before` is of the last call; empty when the clock restarts, because the broker became active or
-/// etcd came back. One entry of `cells` for each cell.
+/// `before`: the result of the last call; empty if the broker has just become active or etcd has
+/// just come back. `cells`: one entry for each cell.
 [[nodiscard]] cell_losses judge_cells(const std::vector<cell_signs>& cells, const silences& before,
                                       steady_time now, duration after);
 

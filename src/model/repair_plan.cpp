@@ -21,8 +21,8 @@ std::string repair_risk(const cluster_look& look) {
   return {};
 }
 
-/// Takes the marks off those nodes that are well after all. Whether marked ones are left; those that
-/// should be marked are added to `broken`.
+/// Unmarks nodes that are well again. Adds nodes that should be marked to `broken`. Returns whether
+/// any node is still marked.
 bool sort_out(std::vector<node>& nodes, const cluster_look& look, bool spare,
               std::vector<node*>& broken) {
   bool marked = false;
@@ -30,8 +30,9 @@ bool sort_out(std::vector<node>& nodes, const cluster_look& look, bool spare,
     if (n.phase == node_phase::removing)
       continue;
     auto trouble = look.trouble_with(n);
-    // It has come back before anything was put in its place, or everybody follows it now.
-    // So it has while the leader waits for its word: no other one is named as long as it runs.
+    // Unmark the node if it recovered before its replacement was made, or if it leads now. Unmark
+    // also a running synchronous replica: the leader waits for its confirmation, and no other
+    // replica becomes synchronous as long as it runs.
     bool vouches = look.here().seen.running(n.node_id) && look.is_synchronous(n);
     if (!n.failing.empty() && trouble.empty() && (!spare || vouches || look.leads(n)))
       n.failing.clear();
@@ -43,7 +44,7 @@ bool sort_out(std::vector<node>& nodes, const cluster_look& look, bool spare,
   return marked;
 }
 
-/// Why a node that is to go, and was not asked to, does not go yet; empty if it does.
+/// Why a failing node in phase `removing` is not removed yet; empty if it is being removed.
 std::string why_it_stays(const cluster_look& look, const node& n, bool had_leader) {
   if (look.lost(n))
     return " when the cell is back";
@@ -84,8 +85,8 @@ repair_marks mark_repairs(const cluster_look& look, const cluster_goal& goal) {
   bool marked = sort_out(marks.nodes, look, present > wanted, broken);
   if (!marked && broken.empty())
     return marks;
-  // An update would wait for what is broken: it is replaced along with it, as is what was marked
-  // before. A provision has its own way with nodes that fail.
+  // An update would wait for broken nodes, so it replaces them, as it does marked ones. A provision
+  // handles failing nodes itself.
   bool updating = goal.who == waiting::for_change;
   if (goal.awaited() && (broken.empty() || !updating)) {
     if (!broken.empty())
@@ -96,14 +97,14 @@ repair_marks mark_repairs(const cluster_look& look, const cluster_goal& goal) {
   marks.goes_on = updating;
   if (!marks.why_not.empty())
     return marks;
-  // While no cell can take a node others may have their turn.
+  // While no cell can take a node, other instances may have the repair turn.
   marks.wants_turn = !here.shortage;
   if (!here.repair_turn) {
     marks.why_not = here.shortage ? "no cell can take a node: " + here.shortage->shortage
                                   : "other instances are repaired first";
     return marks;
   }
-  // Where a node is says much, and the leader knows: nothing is given up before it was asked.
+  // A node that runs may stream unnoticed. The leader knows: ask it before replacing a node.
   bool stands =
       std::ranges::any_of(broken, [&](const node* n) { return here.seen.running(n->node_id); });
   if (stands && !here.lag_told) {
@@ -113,7 +114,7 @@ repair_marks mark_repairs(const cluster_look& look, const cluster_goal& goal) {
   }
   for (auto* n : broken) {
     n->failing = look.trouble_with(*n);
-    // One too many already: this one was to replace another, and is replaced in its turn.
+    // There is a node too many: this node was itself a replacement, and is replaced again.
     if (present > wanted && !look.is_synchronous(*n)) {
       n->phase = node_phase::removing;
       --present;

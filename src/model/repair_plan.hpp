@@ -6,19 +6,20 @@
 #include "model/cluster_look.hpp"
 #include "model/cluster_plan.hpp"
 
-/// Which nodes of a cluster have to be replaced, and what is said of that.
+/// Decides which nodes of a cluster have to be replaced, and describes that.
 namespace matriarch::model {
 
 struct repair_marks {
-  /// The cluster's nodes with the reasons why some are replaced. A marked node counts as one that
-  /// leaves: so its replacement comes first, and it goes once that one streams.
+  /// The cluster's nodes, marked with the reason if they are to be replaced. A marked node counts
+  /// as leaving: its replacement is made first, and the marked node goes once the replacement
+  /// streams.
   std::vector<node> nodes;
-  /// Why what has to be repaired is not, in words.
+  /// Why a necessary repair is not made now.
   std::string why_not = {};
   bool wants_turn = false;
-  /// The leader should be asked who streams, before anything is given up.
+  /// Ask the leader which replicas stream before any node is removed.
   bool ask_leader = false;
-  /// Whether anything else may be done to the cluster now.
+  /// Whether the cluster may be changed in other ways now.
   bool goes_on = true;
 };
 
@@ -26,10 +27,11 @@ struct repair_marks {
 
 struct repair_words {
   std::string text;
-  bool wants_turn = false; ///< still, by what has become of the nodes
+  bool wants_turn = false; ///< whether a turn is still needed, given the state of the nodes
 };
 
-/// For the operator. `had_leader` as it is written; `waiting_for` is what the cluster waits for.
+/// Describes the repairs for the operator. `had_leader` is the record's. `waiting_for`: what the
+/// cluster waits for.
 [[nodiscard]] repair_words describe_repairs(const cluster_look& look, const cluster_goal& goal,
                                             const repair_marks& marks, bool had_leader,
                                             const std::string& waiting_for);

@@ -8,7 +8,7 @@ namespace matriarch::model {
 
 namespace {
 
-/// As people read a position: 0/3000060.
+/// A position in the form of an LSN: 0/3000060.
 std::string lsn(std::int64_t position) {
   constexpr int half = 32;
   char text[2 * 8 + 2]; // two numbers of up to eight digits, a slash and the final zero
@@ -25,7 +25,7 @@ public:
     auto found = seen.members.find(seen.leader);
     if (found != seen.members.end() && found->second.running())
       leader_ = &found->second;
-    // A plan's ttl stretches loop_wait, up to a third of it.
+    // A plan's ttl lengthens loop_wait to at most a third of the ttl.
     patience_ = std::max<duration>(longest_standstill, std::chrono::seconds{known.in_force.ttl});
     settled_ = convalescence;
     if (signs.after > duration{0}) {
@@ -57,11 +57,12 @@ private:
     if (!now.well)
       now.unwell_for += passed;
     else if (!now.behind && !now.copies)
-      convalesce(now); // nothing has happened since
+      convalesce(now); // the node has been well since the last check
     now.copies = member != nullptr && member->copying();
     if (now.copies) {
-      // A copy of a big database takes its time: that is neither well nor unwell, and begins anew. One
-      // that fails again and again is told by what passes between.
+      // A copy of a big database takes long: the node counts as neither well nor unwell, and its
+      // position starts anew. Copies that fail again and again are noticed by the time between
+      // them.
       now.timeline = now.position = 0;
       now.stood_for = duration{0};
       now.stands = now.behind = false;
@@ -72,7 +73,7 @@ private:
     if (runs && now.behind)
       now.stood_for += passed;
     bool moved = runs && moves(*member, now);
-    // Without a leader nobody gets on, and nobody is behind.
+    // Without a leader no replica is behind, and none can make progress.
     bool led = leader_ != nullptr || seen_.leads(id);
     now.behind = runs && led && is_behind(id, *member);
     bool got_on = runs && (moved || (led && !now.behind) || streams(id, *member));
@@ -87,17 +88,17 @@ private:
     note(id, now, runs && !now.stands, got_on);
   }
 
-  /// For how long it was unwell stays as it was.
+  /// Leaves the unwell time as it is.
   void pause(node_history& now) const {
     now.well_since = signs_.now;
     now.well = true;
   }
 
-  /// Whether the leader has something that a node has not got yet, as far as one can tell.
+  /// Whether the leader is known to have something that the node lacks.
   [[nodiscard]] bool is_behind(const std::string& id, const member& m) const {
     if (seen_.leads(id) || leader_->position <= 0)
       return false; // the leader does not say where it is
-    // Who has stayed on the old timeline may well be further on it than the leader is on the new.
+    // A node still on an old timeline can be at a higher position than the leader on the new one.
     bool left_behind = m.timeline > 0 && m.timeline < leader_->timeline;
     return m.position < leader_->position || left_behind;
   }
@@ -106,8 +107,8 @@ private:
     return m.streaming || (signs_.streaming != nullptr && signs_.streaming->contains(id));
   }
 
-  /// Notes how far it is; true if that is further than ever. Who recovers again and again passes
-  /// the same positions each time.
+  /// Notes the position; true if it is further than ever. A node that recovers again and again
+  /// passes the same positions each time, which is no progress.
   static bool moves(const member& m, node_history& now) {
     auto timeline = m.timeline > 0 ? m.timeline : now.timeline;
     if (m.position <= 0 || std::pair{timeline, m.position} <= std::pair{now.timeline, now.position})
@@ -120,7 +121,7 @@ private:
   void judge_standstill(const std::string& id, const member& m, node_history& now) {
     if (!now.stands && leader_ != nullptr && now.stood_for >= patience_) {
       said_.ask_leader = true;
-      // The leader has spoken, and does not name it; or it does not speak.
+      // The leader answered without naming this node, or did not answer in time.
       now.stands =
           signs_.streaming != nullptr || now.stood_for >= patience_ + longest_wait_for_word;
       if (now.stands)
@@ -175,7 +176,7 @@ private:
   const cluster_view& seen_;
   const health_history& before_;
   const health_signs& signs_;
-  const member* leader_ = nullptr; ///< that runs
+  const member* leader_ = nullptr; ///< nullptr if the leader does not run
   duration patience_{0};
   duration settled_{0};
   health_verdict said_;

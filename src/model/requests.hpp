@@ -9,11 +9,11 @@
 
 #include "model/record.hpp"
 
-/// What the platform and the operator ask for, checked against the catalog, free of HTTP.
+/// The requests of platforms and operators, checked against the catalog, independent of HTTP.
 namespace matriarch::model {
 
-/// How long a change may take until it is accepted: etcd's own time-outs are 3 s, so one that needs
-/// several transactions is answered well within the platform's 60 s.
+/// How long a request may take until it is accepted. etcd's time-outs are 3 s each: a request of
+/// several transactions is still answered well within the platform's 60 s.
 inline constexpr duration request_patience = std::chrono::seconds{20};
 
 struct provision_request {
@@ -30,7 +30,7 @@ struct provision_request {
   duration longest{};              ///< the plan's maximum_polling_duration
 };
 
-/// What the catalog says of a plan, as far as an update needs it.
+/// What an update needs to know of a plan in the catalog.
 struct plan_offer {
   int node_count = 2;
   cluster_settings settings;
@@ -45,17 +45,17 @@ struct update_request {
   std::string parameters = "{}";
   std::optional<int> node_count;
   std::optional<std::vector<std::string>> cells;
-  /// The version that the request names; naming it takes up the plan's settings as they are now.
+  /// The version that the request names; naming a version applies the plan's present settings.
   std::optional<std::string> maintenance_version;
-  /// All plans of the service, by id: which one the instance has is not the request's to say.
+  /// All plans of the service, by id: the request does not tell which plan the instance has.
   std::map<std::string, plan_offer> offers;
   /// The new context, if the request has one; canonical JSON.
   std::optional<std::string> context;
-  /// It has one that is not kept, since the service does not take changes of it.
+  /// The request has a context that is ignored, since the service allows no context updates.
   bool drops_context = false;
   std::string requested_by;
   duration longest{};
-  /// Whether the platform can poll: without that only what is done at once can be asked for.
+  /// Whether the platform can poll; if not, only changes that are done at once are accepted.
   bool may_poll = true;
 };
 
@@ -69,10 +69,10 @@ struct deprovision_request {
 
 struct bind_request {
   std::string instance_id;
-  /// Without role, operation and times, which the instance's actor adds.
+  /// Without role, operation and times: the instance's actor adds these.
   binding wanted;
   std::int64_t lifetime = 0; ///< the plan's binding_lifetime in seconds; 0: no end
-  /// Whether the platform can poll: then an answer that takes long is `accepted` instead.
+  /// Whether the platform can poll: then a bind that takes long is answered `accepted`.
   bool may_poll = false;
 };
 
@@ -84,18 +84,18 @@ struct unbind_request {
   bool may_poll = false;
 };
 
-/// Has everything of this instance that holds secrets written anew, with the newest key.
+/// Has all values of this instance that contain secrets encrypted again, with the newest key.
 struct reencrypt_request {
   std::string instance_id;
 };
 
-/// An operator wants a new cluster on fresh nodes in place of the one that serves.
+/// An operator wants a new cluster on new nodes in place of the one that serves.
 struct rebuild_request {
   std::string instance_id;
-  std::string requested_by; ///< who asked, as the broker knows them
+  std::string requested_by; ///< the operator, as the broker knows them
 };
 
-/// Asks for the instance as it is, with a linearizable look into etcd if it is not known here.
+/// Asks for the instance's snapshot. An instance that is not in memory is looked up in etcd.
 struct lookup_request {
   std::string instance_id;
 };
@@ -116,36 +116,36 @@ struct forget_request {
   std::string cell;
 };
 
-/// What became of a request.
+/// The outcome of a request.
 enum class verdict_kind {
-  created,     ///< done, and it was new
-  done,        ///< done, or it was so already
+  created,     ///< done; it did not exist before
+  done,        ///< done, or already so
   accepted,    ///< under way
-  bad_request, ///< what was asked cannot be meant
+  bad_request, ///< the request contradicts itself or the instance
   conflict,    ///< exists with other attributes
   busy,        ///< another operation is in progress
   refused,     ///< understood, but not possible
   outdated,    ///< the maintenance version named is not the catalog's
-  needs_polls, ///< takes time, and the platform cannot poll
-  not_found,   ///< there is no such thing and, as far as is known, never was
-  gone,        ///< there was such a thing
-  unavailable, ///< cannot be said or done now; nothing was changed; try again
+  needs_polls, ///< takes long, and the platform cannot poll
+  not_found,   ///< does not exist and, as far as is known, never did
+  gone,        ///< existed, and was removed
+  unavailable, ///< cannot be answered or done now; nothing was changed; try again
 };
 
 struct verdict {
   verdict_kind is = verdict_kind::unavailable;
-  /// For a person: what was wrong and what would be right. Empty on success.
+  /// For people: what was wrong and what would be right. Empty on success.
   std::string description = {};
   std::string operation_id = {};
   /// The instance after the request, where there is one.
   std::shared_ptr<const struct instance_snapshot> instance = nullptr;
-  /// Of a bind: the binding as it is now.
+  /// After a bind: the binding as it is now.
   std::optional<binding> bound = {};
-  /// Of something gone: what its tombstone says.
+  /// For something that is gone: its tombstone.
   std::optional<tombstone> left = {};
 };
 
-/// The end of a demote request.
+/// The result of a demote request.
 struct demote_report {
   bool known = false; ///< whether there is such a cell
   struct entry {
@@ -157,26 +157,26 @@ struct demote_report {
   std::vector<entry> entries;
 };
 
-/// The end of a forget request.
+/// The result of a forget request.
 struct forget_report {
   bool known = false;  ///< whether there is such a cell
-  std::string refused; ///< why it cannot be forgotten, if so
+  std::string refused; ///< why it cannot be forgotten; empty if it can
   struct entry {
     std::string instance_id;
     std::string node_id;
-    bool buried = false; ///< it was to go; otherwise it is replaced
-    std::string why;     ///< why not, if it could not be written down
+    bool buried = false; ///< the node was being removed; otherwise it is replaced
+    std::string why;     ///< why it could not be recorded; empty if it was
   };
   std::vector<entry> entries; ///< one for each node on the cell
 };
 
-/// What became of having the secrets of many instances written anew.
+/// The result of encrypting the secrets of many instances again.
 struct reencryption_report {
   struct entry {
     std::string instance_id;
     std::string why;
   };
-  std::size_t instances = 0; ///< that were rewritten
+  std::size_t instances = 0; ///< those that were written again
   std::vector<entry> failed;
 };
 

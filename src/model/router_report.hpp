@@ -6,33 +6,33 @@
 
 namespace matriarch::model {
 
-/// An instance that a router does not lead to as it should, and why, for operators.
+/// An instance that a router does not serve as it should, and why, for operators.
 struct unserved_instance {
   std::string instance; ///< its name in keys
   std::string why;      ///< may name a host
   auto operator<=>(const unserved_instance&) const = default;
 };
 
-/// What a router says of itself, for as long as it lives.
+/// What a router reports of itself for as long as it runs.
 struct router_report {
-  /// Its own, of all routers of a fleet: letters, digits, `-`, `_`, `.` and `:`.
+  /// Unique among the fleet's routers: letters, digits, `-`, `_`, `.` and `:`.
   std::string id;
   /// The name of its machine, for people.
   std::string host;
-  /// A revision of etcd. Every change up to and including it that matters to routing is in the
-  /// router's HAProxy, and takes connections.
+  /// An etcd revision. The router's HAProxy has every change to routing up to this revision, and
+  /// takes connections.
   std::int64_t serves = 0;
-  /// The ports that it should open and cannot, in ascending order.
+  /// The ports that the router should open but cannot, in ascending order.
   std::vector<std::uint16_t> unbound;
-  /// Of its data directory, which tells it from another router of the same id; earlier ones have none.
+  /// The owner of its data directory: tells routers of the same id apart. Earlier releases have
+  /// none.
   std::string owner = {};
-  /// The addresses of its machine, if it passes requests on to brokers: who comes from there may say
-  /// for whom.
+  /// The addresses of the router's machine, if it forwards requests to brokers: requests from these
+  /// addresses may name their original sender.
   std::vector<std::string> addresses = {};
-  /// What `serves` does not hold for, in ascending order, each instance once.
+  /// The instances that `serves` does not hold for, in ascending order, each once.
   std::vector<unserved_instance> unserved = {};
-  /// Why it takes no connections at all, whatever it has been told; empty if it takes them. `serves` is
-  /// 0 then.
+  /// Why the router takes no connections at all; empty if it takes them. `serves` is 0 then.
   std::string silent = {};
   bool operator==(const router_report&) const = default;
 };

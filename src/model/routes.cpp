@@ -21,7 +21,7 @@ bool opens(const router_report& said, int port) {
   return std::ranges::find(said.unbound, port) == said.unbound.end();
 }
 
-/// What a router says of an instance that it does not lead to; nothing if it does.
+/// A router's report of an instance that it does not serve; nullptr if it serves the instance.
 const unserved_instance* unserved_in(const router_report& said, const std::string& instance) {
   auto found = std::ranges::find(said.unserved, instance, &unserved_instance::instance);
   return instance.empty() || found == said.unserved.end() ? nullptr : &*found;
@@ -39,7 +39,7 @@ void keep_parameters(cluster_settings& settings) {
   settings.parameters = std::move(parameters);
 }
 
-/// Without what no router reads.
+/// The record without the members that routers do not read.
 record as_routed(record known) {
   keep_parameters(known.desired.settings);
   keep_parameters(known.living.in_force);

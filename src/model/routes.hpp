@@ -11,63 +11,64 @@
 #include "model/record.hpp"
 #include "model/router_report.hpp"
 
-/// Whether clients reach what has been made: what the routers say they serve, compared with what
-/// they have to. Nothing has succeeded for a client before that.
+/// Decides whether clients can reach an instance: compares what the routers report to serve with
+/// what they have to serve. No operation succeeds before that.
 namespace matriarch::model {
 
-/// A router whose lease lives.
+/// A router whose lease is alive.
 struct router_view {
   router_report said;
-  /// Since when this broker knows of it.
+  /// The time at which this broker first saw the router.
   wall_time since;
   bool operator==(const router_view&) const = default;
 };
 
 /// All routers at one moment, never changed once published.
 struct routers {
-  /// `routing.wait_for_routers`: whether anything waits for routers at all.
+  /// `routing.wait_for_routers`: whether operations wait for routers.
   bool awaited = false;
   std::map<std::string, router_view> living; ///< by id
-  /// The ports that belong to an instance and that some router cannot open, with the instance.
+  /// The ports of instances that some router cannot open, with the instance.
   std::map<int, std::string> lost_ports;
-  /// The newest revision that some router has to serve, or does.
+  /// The newest revision that some router has to serve, or serves.
   std::int64_t newest = 0;
   /// How many operations and bindings wait for each router, by id.
   std::map<std::string, int> holding_up;
-  /// Grows with each change of the above but the last.
+  /// Grows with each change of the members above, `holding_up` excepted.
   std::uint64_t version = 0;
 
   /// The ports that some router cannot open.
   [[nodiscard]] std::set<int> unusable_ports() const;
-  /// The names in keys of the instances that some router does not lead to as it should.
+  /// The names in keys of the instances that some router does not serve as it should.
   [[nodiscard]] std::set<std::string> unserved_instances() const;
-  /// How many routers take no connections, though they live.
+  /// How many live routers take no connections.
   [[nodiscard]] std::ptrdiff_t silent() const;
-  /// Whether somebody is there, if that matters, all take connections, and every instance is served.
+  /// Whether all routers take connections and serve every instance, and there is one if any is
+  /// needed.
   [[nodiscard]] bool all_well() const;
 };
 using router_table = std::shared_ptr<const routers>;
 
-/// What is to be reached.
+/// A route that routers have to serve.
 struct route {
-  /// etcd's revision of the last change to it: its port, its record, its leader, its members.
+  /// The etcd revision of the last change to the instance's port, record, leader or members.
   std::int64_t changed_at = 0;
-  /// The port that a client is about to be told of; 0 if nobody is told anything new.
+  /// The port that a client is about to be told; 0 if clients are told nothing new.
   int port = 0;
-  /// Whether one router at least has to be there. Not for a change that leaves the route as it was:
-  /// nobody reaches less than before by it.
+  /// Whether at least one router has to be alive. Not needed for a change that leaves the route as
+  /// it was: no client loses anything by that.
   bool one_at_least = true;
-  /// Whose it is: the instance's name in keys.
+  /// The instance's name in keys.
   std::string instance = {};
   bool operator==(const route&) const = default;
 };
 
-/// What a route still waits for; nothing if it is served.
+/// What a route still waits for; empty if it is served.
 struct route_wait {
-  bool nobody = false;              ///< no router is there at all
-  std::vector<std::string> unbound; ///< the ids of those that cannot open its port
-  std::vector<std::string> behind;  ///< the ids of those that do not serve it yet
-  /// The ids of those that serve what there is, but for this instance.
+  bool nobody = false;              ///< no router is alive
+  std::vector<std::string> unbound; ///< the ids of routers that cannot open its port
+  std::vector<std::string> behind;  ///< the ids of routers that do not serve its revision yet
+  /// The ids of routers that serve the revision, except for this instance.
   std::vector<std::string> unserved = {};
   [[nodiscard]] bool over() const {
     return !nobody && unbound.empty() && behind.empty() && unserved.empty();
@@ -75,23 +76,23 @@ struct route_wait {
   bool operator==(const route_wait&) const = default;
 };
 
-/// Every router whose lease lives has to serve the route. One that stands still does so until its
-/// lease has ended.
+/// Every router whose lease is alive has to serve the route. A hanging router counts until its
+/// lease ends.
 [[nodiscard]] route_wait waits_for(const routers& all, const route& wanted);
 
-/// The same in words that a tenant may read: they name no router, whose id may hold a host's name.
-/// Empty if it is over.
+/// The same in words that a tenant may read. No router is named, since its id may contain a host
+/// name. Empty if nothing is missing.
 [[nodiscard]] std::string words_of(const route_wait& wait, const routers& all, const route& wanted);
 
-/// How the routers are, for anybody: no router is named.
+/// The state of the routers, for any reader: no router is named.
 [[nodiscard]] std::string words_of(const routers& all);
 
-/// For the operator: which routers, and how far they are. Empty if it is over.
+/// For the operator: which routers are late, and how far they are. Empty if nothing is missing.
 [[nodiscard]] std::string details_of(const route_wait& wait, const routers& all,
                                      const route& wanted);
 
-/// Whether routers read the one record otherwise than the other. What is not known not to matter to
-/// them counts.
+/// Whether both records are the same for routers. A member counts as relevant to routers unless it
+/// is known not to be.
 [[nodiscard]] bool routed_alike(const record& one, const record& other);
 
 } // namespace matriarch::model

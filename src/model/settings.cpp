@@ -17,7 +17,7 @@ bool same_configuration(const cluster_settings& a, const cluster_settings& b) {
 }
 
 std::string digest_of(const cluster_settings& settings) {
-  // Nodes show it, and brokers of other releases compare it: this text never changes.
+  // Nodes show this digest and brokers of other releases compare it: never change this text.
   json::document all;
   all.SetObject();
   if (settings.ttl != 0) {

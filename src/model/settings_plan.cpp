@@ -36,8 +36,8 @@ void hand_over(settings_plan& plan, const cluster_look& look, const std::vector<
   plan.hand_over_to = std::move(able);
 }
 
-/// One node after the other restarts, so that all others run; false if none needs to any more. The
-/// leader hands over to a replica that has restarted, unless it has to be the first.
+/// Restarts one node after the other, so that all others keep running; false if no restart is left.
+/// The leader hands over to a replica that has restarted, unless the leader has to restart first.
 bool restart_next(settings_plan& plan, const cluster_look& look, const cluster_goal& goal,
                   const std::vector<node*>& nodes, restart_order order) {
   const auto& here = look.here();
@@ -54,12 +54,12 @@ bool restart_next(settings_plan& plan, const cluster_look& look, const cluster_g
     if (waits && waiting_replica == nullptr)
       waiting_replica = n;
   }
-  // A replica that still waits after a restart keeps what its primary has more of, because the
-  // cluster began with more than its plan said: then the leader goes first after all.
+  // A replica that still waits for a restart after one keeps a value that is higher on its leader,
+  // because the cluster began with more than its plan says. Then the leader restarts first.
   bool in_vain = waiting_replica != nullptr && here.restarted.contains(waiting_replica->node_id);
   bool leader_goes = order == restart_order::leader_first || replicas.empty() || in_vain;
-  // One at a time, while all others are well. What an operation that has failed leaves behind is
-  // made good in any case: the settings themselves may be what keeps replicas from streaming.
+  // One at a time, while all others are well. What a failed operation has left is repaired in any
+  // case: the settings themselves may keep replicas from streaming.
   if (goal.awaited() && (leader_waits || (waiting_replica != nullptr && !in_vain)))
     if (auto unsure = look.unsure(nodes); !unsure.empty()) {
       plan.ask_leader = true;
@@ -88,7 +88,7 @@ settings_plan announce_settings(const cluster_look& look, const cluster_settings
   const auto& engine = *look.here().runs;
   auto to = engine.step_towards(wanted, plan.in_force);
   if (plan.taking_up && plan.taking_up != to) {
-    // Nodes may have taken up any of what is abandoned.
+    // Nodes may have taken up any of the abandoned settings.
     plan.in_force = engine.mixture(plan.in_force, *plan.taking_up);
     to = engine.step_towards(wanted, plan.in_force);
   }
@@ -113,7 +113,7 @@ settings_plan tell_settings(const cluster_look& look, const cluster_goal& goal) 
     plan.done = true;
     return plan;
   }
-  // An update whose settings keep a node from starting cannot succeed.
+  // If its settings keep a node from starting, an update cannot succeed.
   if (goal.who == waiting::for_change)
     for (const auto& n : nodes)
       if (n.phase != node_phase::removing && look.starts_in_vain(n)) {

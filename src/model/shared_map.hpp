@@ -8,9 +8,10 @@
 
 namespace matriarch::model {
 
-/// A std::map whose copies share their entries until one of them changes: what an instance's actor knows and
-/// what it has published is kept once. A copy may be read by other threads while the original changes. As
-/// with std::map, one object is not changed by one thread while another uses the same object.
+/// A std::map whose copies share their entries until one of them changes: an instance's actor and
+/// its published snapshot hold the entries once. Other threads may read a copy while the original
+/// changes. As with std::map, one object must not be used by two threads while one of them changes
+/// it.
 template <class Key, class Value>
 class shared_map {
 public:
@@ -21,7 +22,7 @@ public:
 
   shared_map() = default;
   shared_map(std::initializer_list<value_type> entries) : shared_map(map(entries)) {}
-  shared_map(map entries) // NOLINT(google-explicit-constructor): it is one, but for its copies
+  shared_map(map entries) // NOLINT(google-explicit-constructor): same type but for its copies
       : entries_(entries.empty() ? nullptr : std::make_shared<map>(std::move(entries))) {}
   shared_map(const shared_map& other) : entries_(other.entries_), is_shared_(true) {
     other.is_shared_ = true;
@@ -50,7 +51,7 @@ public:
 
   Value& at(const Key& key) { return own().at(key); }
   Value& operator[](const Key& key) { return own()[key]; }
-  /// Those of which there is none yet.
+  /// Adds the entries whose keys are missing.
   void insert(const map& more) {
     if (!more.empty())
       own().insert(more.begin(), more.end());
@@ -73,8 +74,8 @@ private:
     return *entries_;
   }
 
-  std::shared_ptr<map> entries_; ///< none while it is empty
-  /// Whether a copy may have them too. A copy says so to its original, which may be a constant.
+  std::shared_ptr<map> entries_; ///< nullptr while empty
+  /// Whether a copy may share the entries. Mutable, because copying sets it in the const original.
   mutable std::atomic<bool> is_shared_ = false;
 };
 

@@ -9,13 +9,13 @@
 
 namespace matriarch::model {
 
-/// A text that many have alike, kept once by all copies: of a plan's id each node of a large fleet
-/// has one.
+/// A text that many objects have alike; copies share one string. For instance each node of a large
+/// fleet has its plan's id.
 class shared_text {
 public:
   shared_text() = default;
   shared_text(
-      std::string text) // NOLINT(google-explicit-constructor): it is one, but for its copies
+      std::string text) // NOLINT(google-explicit-constructor): the same type but for its copies
       : text_(text.empty() ? nullptr : std::make_shared<const std::string>(std::move(text))) {}
   shared_text(const char* text) // NOLINT(google-explicit-constructor)
       : shared_text(std::string{text}) {}
@@ -39,7 +39,7 @@ public:
   }
 
 private:
-  std::shared_ptr<const std::string> text_; ///< none while it is empty
+  std::shared_ptr<const std::string> text_; ///< nullptr while empty
 };
 
 } // namespace matriarch::model

@@ -7,15 +7,14 @@
 
 namespace matriarch::model {
 
-/// The time of day for a program whose deadlines are written down as times of day, so that they
-/// outlive it: where the system's clock is set, this one does not jump but comes closer to it by a
-/// tenth of the time that passes. So no operation ends, and none is waited for much longer, because
-/// somebody corrected a clock.
+/// The time of day for deadlines that are stored as times of day, so that they survive a restart.
+/// When the system's clock is set, this clock does not jump but approaches the new time by a tenth
+/// of the time that passes. So a corrected clock ends no operation early, and delays none much.
 class smooth_clock {
 public:
   using steady_time = std::chrono::steady_clock::time_point;
 
-  /// `steady` is never less than in the call before; `system` may be anything.
+  /// `steady` never decreases from call to call; `system` may be any time.
   [[nodiscard]] wall_time read(steady_time steady, std::chrono::system_clock::time_point system) {
     using nanoseconds = std::chrono::nanoseconds;
     const auto wanted = std::chrono::time_point_cast<nanoseconds>(system);
@@ -33,7 +32,7 @@ public:
   }
 
 private:
-  /// A deadline of ten minutes is never off by more than one.
+  /// A tenth: a deadline of ten minutes is never off by more than one.
   static constexpr int share_of_correction = 10;
 
   bool started_ = false;

@@ -8,11 +8,11 @@
 
 namespace matriarch::model {
 
-/// What an instance's actor does outside itself, and gets an answer to later.
+/// The kinds of steps that an instance's actor takes outside itself and gets an answer to later.
 enum class step_kind {
   add_nodes,
-  start_node,  ///< each by its node
-  remove_node, ///< each by its node
+  start_node,  ///< one for each node
+  remove_node, ///< one for each node
   ask_lag,
   failover_from,
   configure,
@@ -32,29 +32,29 @@ enum class step_kind {
 
 struct step_key {
   step_kind kind;
-  std::string node_id = {}; ///< empty where the step is about the whole cluster
+  std::string node_id = {}; ///< empty if the step concerns the whole cluster
   auto operator<=>(const step_key&) const = default;
 };
 
-/// Which steps have been begun and not ended, and which are to be begun again only later. It takes
-/// next to nothing while there are none.
+/// The steps that are in progress, and the steps that must not begin before some time. Takes almost
+/// no memory while empty.
 class step_table {
 public:
   using time_point = std::chrono::steady_clock::time_point;
 
   [[nodiscard]] bool under_way(const step_key& which) const;
-  /// Whether it may begin, which it has then; not while it is under way.
+  /// Begins the step; false if it is in progress already.
   [[nodiscard]] bool begin(const step_key& which);
   void end(const step_key& which);
 
-  /// Whether none is under way.
+  /// Whether no step is in progress.
   [[nodiscard]] bool idle() const;
 
-  /// It is not to be begun before; a later word replaces an earlier one.
+  /// The step must not begin before `until`; a later call replaces an earlier one.
   void put_off(const step_key& which, time_point until);
-  /// Until when it was put off; the clock's beginning if it was not, or if that is forgotten.
+  /// The time that put_off() set; the clock's epoch if it was not called or is forgotten.
   [[nodiscard]] time_point put_off_until(const step_key& which) const;
-  /// Forgets what is over by now.
+  /// Forgets steps that are over and whose time has come.
   void let_go(time_point now);
 
   [[nodiscard]] std::size_t size() const { return steps_.size(); }

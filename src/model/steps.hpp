@@ -7,7 +7,7 @@
 
 #include "model/placement.hpp"
 
-/// What can be done for an instance, by the names that operators see. Each may be repeated.
+/// The steps that can be taken for an instance, named as operators see them. Each may be repeated.
 namespace matriarch::model {
 
 // -- for one of its clusters ----------------------------------------------------------------------
@@ -26,7 +26,7 @@ struct remove_node {
 };
 /// Ask the leader which replicas stream, and how far they are behind.
 struct ask_lag {};
-/// Have `to` lead instead of `from`.
+/// Make `to` the leader in place of `from`.
 struct failover_from {
   std::string from;
   std::string to;
@@ -34,20 +34,20 @@ struct failover_from {
 /// Tell the cluster its new settings.
 struct configure {
   std::string patch;  ///< model::engine::change()
-  std::string digest; ///< of the settings it leads to
+  std::string digest; ///< of the settings that the patch leads to
 };
 /// Ask these nodes which settings they have taken up.
 struct ask_settings {
   std::vector<std::string> node_ids;
 };
-/// Have a node's database restarted, or started if it has ended.
+/// Restart a node's database, or start it if it has ended.
 struct restart_node {
   std::string node_id;
-  /// It has ended, and is to start. Otherwise it restarts only while it waits for that: a
-  /// broker's order that arrives late ends nothing that runs as it shall.
+  /// The database has ended and is to start. Otherwise it restarts only while a restart is pending:
+  /// a late request from another broker must not stop a database that runs with the right settings.
   bool ended = false;
 };
-/// Have a node give up the copy that it is making, and copy the present leader.
+/// Make a node discard the copy that it is making, and copy the present leader.
 struct copy_again {
   std::string node_id;
 };
@@ -89,22 +89,22 @@ struct scoped_step {
 
 // -- for the instance as a whole ------------------------------------------------------------------
 
-/// Give an instance that is being made another public port: a router cannot open this one, and nobody
-/// has been told of it yet.
+/// Give an instance that is being provisioned another public port: a router cannot open the present
+/// one, and nobody has been told that port yet.
 struct change_port {
   int from = 0;
 };
-/// Delete all keys, let the port rest and leave a tombstone, in one transaction.
+/// Delete all keys, put the port to rest and write a tombstone, in one transaction.
 struct release_port {};
 
-/// Erase what is left of a cluster that has no nodes any more, and forget it.
+/// Erase what is left of a cluster that has no nodes any more, and drop it from the record.
 struct forget_cluster {
   std::string scope;
 };
 
 using step = std::variant<scoped_step, change_port, release_port, forget_cluster>;
 
-/// The step as one of that kind, of whatever cluster; nullptr if it is another one.
+/// The step as `Kind`, whichever cluster it is for; nullptr if it is of another kind.
 template <class Kind>
 [[nodiscard]] const Kind* step_as(const step& one) {
   if constexpr (

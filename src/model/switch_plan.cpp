@@ -9,7 +9,7 @@ namespace matriarch::model {
 
 namespace {
 
-/// Takes over what was decided for a cluster beside the one that serves.
+/// Takes over the decision for a cluster beside the one that serves.
 void take_over(cluster_decision& from, const std::string& scope, decision& into) {
   for (auto& n : from.buried)
     into.buried.push_back({scope, std::move(n)});
@@ -21,7 +21,7 @@ void take_over(cluster_decision& from, const std::string& scope, decision& into)
     into.steps.emplace_back(scoped_step{scope, std::move(one)});
 }
 
-/// Removes a cluster that is not wanted; in the end nothing is left to do but to forget it.
+/// Removes a cluster that is no longer wanted. When its nodes are gone, it is forgotten.
 void remove_cluster(const cluster& known, const cluster_circumstances& here,
                     const surroundings& around, cluster& next, decision& result) {
   cluster_goal goal;
@@ -33,7 +33,7 @@ void remove_cluster(const cluster& known, const cluster_circumstances& here,
     result.steps.emplace_back(forget_cluster{known.scope});
 }
 
-/// A rebuild that is under way.
+/// A rebuild in progress.
 class switch_planner {
 public:
   switch_planner(const record& known, const circumstances& around, const cluster_decision& living,
@@ -68,7 +68,7 @@ private:
 
   void wait(const std::string& what) { result_.rebuilding = what; }
 
-  // -- the new cluster is made, and follows ---------------------------------------------------------
+  // -- the new cluster is made, and follows -------------------------------------------------------
 
   void copy() {
     if (auto why = why_not_to_halt_ever(); !why.empty())
@@ -198,7 +198,7 @@ private:
     return std::to_string(std::chrono::floor<std::chrono::seconds>(span).count()) + " s";
   }
 
-  // -- the one that serves stops --------------------------------------------------------------------
+  // -- the cluster that serves stops --------------------------------------------------------------
 
   void halt() {
     make_incoming();
@@ -263,7 +263,7 @@ private:
     next_.rebuilt->halt_until.reset();
   }
 
-  // -- the new one takes writes ---------------------------------------------------------------------
+  // -- the new cluster takes writes ---------------------------------------------------------------
 
   void promote() {
     if (around_.living.follows != std::string{}) {

@@ -6,19 +6,18 @@
 
 namespace matriarch::model {
 
-/// Counts the requests that wait for an answer, and refuses those that would wait behind too many:
-/// to be told so at once is better than to wait for one's own time-out. Not for several threads at
-/// a time.
+/// Counts the requests that wait for an answer, and refuses further ones above a limit: an
+/// immediate refusal is better for the client than its own time-out. Not thread-safe.
 class requests_under_way {
 public:
-  /// Above this many at once an actor's bookkeeping of open requests itself gets slow.
+  /// With more requests at once an actor's bookkeeping of open requests gets slow.
   static constexpr int most = 2'000;
-  /// Those of one instance are served one after the other. A change takes some 10 ms, a binding
-  /// 100: a hundred are done before the first platform gives up.
+  /// An instance's requests are served one after the other. A change takes about 10 ms, a binding
+  /// 100 ms: a hundred are done before the first platform times out.
   static constexpr int most_of_one = 100;
 
-  /// Why a request has to be refused, in words; nothing if it may wait, which has to be followed by
-  /// leave() once.
+  /// Why the request is refused; nothing if it may wait. Then call leave() once when it is
+  /// answered.
   [[nodiscard]] std::optional<std::string> enter(const std::string& instance_id);
   void leave(const std::string& instance_id);
 

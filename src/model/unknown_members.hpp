@@ -7,8 +7,9 @@
 
 namespace matriarch::model {
 
-/// What a later release wrote into a stored value beside what this one knows, as JSON: kept, and written
-/// back. Nearly always there is nothing, and there are as many of these as values: it costs one pointer.
+/// The members of a stored value that a later release wrote and this one does not know, as JSON.
+/// They are kept and written back. There are as many of these objects as stored values and nearly
+/// all are empty: an empty one costs one pointer.
 class unknown_members {
 public:
   unknown_members() = default;
@@ -23,7 +24,7 @@ public:
   ~unknown_members() = default;
 
   [[nodiscard]] bool empty() const { return text_ == nullptr; }
-  /// Empty if there is nothing.
+  /// Empty if there are none.
   [[nodiscard]] std::string_view text() const {
     return text_ == nullptr ? std::string_view{} : std::string_view{*text_};
   }

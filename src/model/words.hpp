@@ -4,8 +4,8 @@
 #include "model/record.hpp"
 #include "model/settings.hpp"
 
-/// The words of values, as they are stored in etcd and shown to operators. A word that is stored once
-/// stays: what an earlier or a later release wrote is read by it.
+/// The words for enum values, as stored in etcd and shown to operators. A stored word never
+/// changes: earlier and later releases read it.
 namespace matriarch::model {
 
 inline constexpr base::enum_words<node_phase, 3> node_phases{
