@@ -9,9 +9,9 @@ namespace matriarch::store {
 
 namespace {
 
-// A third of the lease: two beats may be lost.
+// A third of the lease: two renewals may be lost.
 constexpr std::chrono::milliseconds beat_pause{3'000};
-// What failed is tried again after this, for as long as it takes.
+// Pause before a failed request is repeated.
 constexpr std::chrono::milliseconds retry_pause{1'000};
 // etcd refuses transactions of more than 128 operations.
 constexpr std::size_t most_operations = 100;
@@ -49,7 +49,7 @@ void announcer::remove(const std::string& key, std::function<void()> gone) {
   step();
 }
 
-/// Does the next thing that has to be done, if nothing is under way.
+/// Does the next thing that is left to do, unless a request is in progress.
 void announcer::step() {
   if (!started_ || busy_)
     return;
@@ -92,7 +92,7 @@ void announcer::look() {
       return again();
     if (!answer.found.empty())
       if (auto other = owned_->other_owner(answer.found.front().value)) {
-        // Its own lease of before an outage may live, from when this server was called otherwise.
+        // The other owner may be this server under its former name, whose lease still lives.
         auto now = std::chrono::steady_clock::now();
         if (now - others_since_.value_or(now) > longest_end)
           taken_(*other);
@@ -113,7 +113,7 @@ void announcer::commit() {
     all.compares.push_back(unchanged_since(owned_->key, *owned_at_));
   std::map<std::string, std::string> put;
   std::vector<std::string> erased;
-  // The owned key comes first, by itself: what else is written needs it.
+  // The owned key is written first, alone: the other keys depend on it.
   bool owns = !owned_ || !wanted_.contains(owned_->key) || written_.contains(owned_->key);
   for (const auto& [key, value] : wanted_)
     if (!written_.contains(key) && put.size() < most_operations && (owns || key == owned_->key)) {
@@ -145,7 +145,7 @@ void announcer::commit() {
       owned_at_.reset();
       return again();
     case commit_state::not_done:
-      // Perhaps the lease has ended: the next beat will tell.
+      // The lease may have ended: the next renewal will show.
       return again();
     }
   }));
@@ -172,7 +172,7 @@ void announcer::revoke() {
     if (answer.is == lease_result::state::unreachable)
       return again();
     doubtful_.pop_back();
-    // A late write may have moved a key back under the lease that ended now.
+    // A late write may have put a key under the lease that has just been revoked.
     written_.clear();
     owned_at_.reset();
     busy_ = false;
@@ -203,8 +203,9 @@ void announcer::lose_lease() {
 void announcer::heard(bool answered, const std::string& error) {
   reachable_ = answered;
   if (!answered && !complained_)
-    spdlog::warn("{}'s keys cannot be written to etcd; it goes on without and keeps trying: {}",
-                 whose_, error);
+    spdlog::warn(
+        "{}'s keys cannot be written to etcd; it goes on without them and keeps trying: {}", whose_,
+        error);
   if (answered && complained_)
     spdlog::info("{}'s keys can be written to etcd again", whose_);
   complained_ = !answered;

@@ -6,7 +6,7 @@ namespace matriarch::store {
 
 namespace {
 
-/// Where a sealed key belongs.
+/// The place that the key is sealed for, see keyring::seal().
 constexpr std::string_view place = "/matriarch/authority/key";
 
 } // namespace
@@ -48,7 +48,7 @@ result<stored_authorities> decode_authorities(std::string_view text, const keyri
     if (!said)
       return failure{said.error()};
     if (!tls::belong_together(one.pair))
-      return failure{"a key in it is not that of its certificate"};
+      return failure{"a private key in it does not match its certificate"};
     one.until = said->valid.until;
     read.sealed_as_now = read.sealed_as_now && keys.seals_like(sealed);
     read.known.all.push_back(std::move(one));

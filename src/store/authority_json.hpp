@@ -9,10 +9,10 @@
 /// The value of `/matriarch/authority`.
 namespace matriarch::store {
 
-/// The authorities' keys are sealed with `keys`.
+/// Seals the authorities' private keys with `keys`.
 [[nodiscard]] std::string encode_authorities(const tls::authorities& known, const keyring& keys);
 
-/// What was read, and whether it would be written otherwise now: with the newest key.
+/// The decoded value, and whether its keys are sealed with the newest key.
 struct stored_authorities {
   tls::authorities known;
   bool sealed_as_now = true;

@@ -10,7 +10,7 @@
 
 #include "base/event_loop.hpp"
 
-/// etcd's v3 API, through its JSON gateway.
+/// etcd's v3 API over its JSON gateway.
 namespace matriarch::store {
 
 using revision = std::int64_t;
@@ -40,7 +40,7 @@ struct compare {
   subject what = subject::mod_revision;
   relation how = relation::equal;
   std::string key;
-  revision number = 0;   ///< for the revisions; 0 is "no such key"
+  revision number = 0;   ///< for the revisions; 0 means that the key does not exist
   std::string text = {}; ///< for the value
 };
 
@@ -61,7 +61,7 @@ struct erase {
 };
 struct read {
   key_range keys;
-  std::int64_t most = 0; ///< of these, the first so many; 0: all, which have to be few
+  std::int64_t most = 0; ///< at most this many keys; 0: all, which have to be few
 };
 using operation = std::variant<put, erase, read>;
 
@@ -71,21 +71,22 @@ struct transaction {
   std::vector<operation> otherwise = {};
 };
 
-/// What is known of a transaction.
+/// The outcome of a transaction, as far as known.
 enum class commit_state {
   committed, ///< the compares held, `then` was done
   refused,   ///< a compare did not hold, `otherwise` was done
-  unknown,   ///< it was sent and not answered: it may have been done, or may still be
-  not_done,  ///< it certainly was not done: etcd could not be reached, or refused it with an error
+  unknown,   ///< sent but not answered: it may have been done, or may still be done
+  not_done,  ///< certainly not done: etcd was unreachable or answered with an error
 };
 
 struct commit_result {
   commit_state state = commit_state::unknown;
   revision at = 0;
-  /// One list for each `read` of the branch that was done, in their order.
+  /// One list for each `read` of the branch that was done, in order.
   std::vector<std::vector<key_value>> reads = {};
   std::string error = {};
-  /// Of an `unknown` one: etcd has dealt with it and will not do it any more, so a read tells.
+  /// For an `unknown` outcome: etcd will not do the transaction any more, so a read shows the
+  /// outcome.
   bool over = false;
 };
 
@@ -97,7 +98,7 @@ struct range_result {
 };
 
 struct lease_result {
-  /// `gone`: etcd answered that there is no such lease. `unreachable`: nothing is known.
+  /// `gone`: etcd answered that the lease does not exist. `unreachable`: nothing is known.
   enum class state { held, gone, unreachable };
   state is = state::unreachable;
   lease_id id = 0;
@@ -112,26 +113,26 @@ struct change {
   key_value entry;
 };
 
-/// How an etcd cluster is reached.
+/// How to reach an etcd cluster.
 struct etcd_access {
-  /// `http://host:port` or `https://host:port`, at least one; a slash at the end is ignored.
+  /// `http://host:port` or `https://host:port`, at least one; a final slash is ignored.
   std::vector<std::string> endpoints;
-  /// Who this program is to etcd; empty if etcd asks for no user. The client fetches the token that
-  /// goes with each request by itself, and a new one when etcd does not know it any more.
+  /// The etcd user of this program; empty if etcd asks for no user. The client fetches the token
+  /// for its requests itself, and a new one when etcd no longer knows the token.
   std::string username = {};
   std::string password = {};
-  /// Of https endpoints; PEM files. Empty: the system's authorities, and no client certificate.
+  /// For https endpoints; PEM files. Empty: the system's authorities, and no client certificate.
   base::tls_files tls = {};
 };
 
 class etcd_session;
 
-/// A client of an etcd cluster. It asks one endpoint at a time and goes to the next when one fails:
-/// within the call where that is safe, which for a transaction means that the first certainly did
-/// nothing with it, else with the next call. Every call ends within its time-out, however many
-/// endpoints and tokens it takes; reads are linearizable. All members may be called from any
-/// thread; the calls back come on the event loop's thread. Error messages say what was asked of
-/// whom and what came, and hold no stored values.
+/// A client of an etcd cluster. It uses one endpoint at a time and goes to the next when one fails.
+/// It does so within the call where that is safe: a transaction is repeated only if the first
+/// endpoint certainly did not do it. Otherwise the next call uses the next endpoint. Every call
+/// ends within its time-out, whatever endpoints and tokens it needs. Reads are linearizable. All
+/// members may be called from any thread; callbacks run on the event loop's thread. Error messages
+/// name the request, the endpoint and the answer, and contain no stored values.
 class etcd_client {
 public:
   /// `loop` must outlive this. Throws std::invalid_argument without an endpoint.
@@ -140,33 +141,34 @@ public:
   /// The same for an etcd without TLS and users.
   etcd_client(base::event_loop& loop, std::vector<std::string> endpoints,
               std::chrono::milliseconds timeout = std::chrono::milliseconds{3'000});
-  /// Calls that are under way are not answered any more: nothing is called after this returns, if
-  /// it runs on the loop's thread or no call runs.
+  /// Drops calls in progress. No callback runs after this returns, if it runs on the loop's thread
+  /// or no callback is running.
   ~etcd_client();
   etcd_client(const etcd_client&) = delete;
   etcd_client& operator=(const etcd_client&) = delete;
 
   void commit(transaction what, std::function<void(commit_result)> done);
   void range(key_range keys, std::function<void(range_result)> done);
-  /// `held` with the id that etcd picked and the ttl that it granted, which may be longer than
-  /// asked for; else `unreachable`, and a lease may be left that nobody keeps alive.
+  /// `held` with the id that etcd chose and the ttl that it granted, which may be longer than
+  /// `ttl`. Otherwise `unreachable`; a lease that nobody renews may be left.
   void grant_lease(std::chrono::seconds ttl, std::function<void(lease_result)> done);
   /// `held` if the lease was renewed for its whole ttl.
   void keep_alive(lease_id lease, std::function<void(lease_result)> done);
-  /// `gone` if etcd has taken the lease and its keys away, now or before; else `unreachable`.
+  /// `gone` if the lease and its keys no longer exist, now or before; otherwise `unreachable`.
   void revoke_lease(lease_id lease, std::function<void(lease_result)> done);
 
-  /// Makes a user of etcd, if there is none of this name, with this password, that may read
-  /// `readable` and write `writable`, and nothing else: by a role of its own name. Done twice is
-  /// done once. `done` gets an empty text, or why it could not be done, for instance because a user
-  /// of that name has other roles. What was done until the time-out stays; done again, it goes on.
+  /// Makes an etcd user with this password, if there is none of this name, that may read `readable`
+  /// and write `writable` and nothing else, through a role of the same name. The call can be
+  /// repeated. `done` gets an empty text, or the reason of a failure, for instance that a user of
+  /// that name has other roles. After a time-out the finished steps remain, and a repeated call
+  /// continues.
   void admit_user(std::string username, std::string password, std::vector<key_range> readable,
                   std::vector<key_range> writable, std::function<void(std::string)> done);
-  /// Deletes that user and its role; what is not there counts as deleted.
+  /// Deletes that user and its role; missing ones count as deleted.
   void dismiss_user(std::string username, std::function<void(std::string)> done);
 
   [[nodiscard]] base::event_loop& loop() const;
-  /// For the followers, which have the same endpoints and token.
+  /// For followers, which share the client's endpoints and token.
   [[nodiscard]] const std::shared_ptr<etcd_session>& session() const;
 
 private:
@@ -174,8 +176,8 @@ private:
   std::shared_ptr<implementation> self_;
 };
 
-/// A part of everything in a range as of a revision, in the order of the keys. A listing that fails
-/// begins again with its first page.
+/// A page of all keys of a range at one revision, in key order. A listing that fails starts again
+/// with its first page.
 struct listing_page {
   std::vector<key_value> found;
   revision at = 0;
@@ -183,45 +185,46 @@ struct listing_page {
   bool last = true;
 };
 
-/// Follows a range of keys for as long as it lives: first everything there is, then each change in
-/// etcd's order, none missed. It survives reconnects, an endpoint that is silent or has lost the
-/// quorum (header `hasleader`, and `silence_limit`), and compaction, after which it lists
-/// everything again; it does so too when etcd turns out to be another one than before (an older
-/// revision, another cluster id). The calls come on the event loop's thread, one at a time.
+/// Follows a range of keys for as long as this object exists: first reports all keys, then each
+/// change in etcd's order, missing none. It survives reconnects, endpoints that are silent or have
+/// lost the quorum (header `hasleader`, and `silence_limit`), and compaction. After a compaction it
+/// lists all keys again. It also does so if etcd is found to be another one than before (an older
+/// revision, another cluster id). Callbacks run on the event loop's thread, one at a time.
 ///
-/// etcd says nothing on a quiet watch. So after half the silence limit the follower asks the
-/// watch's endpoint, linearizably, whether the range has changed. A refusal or no answer means that
-/// the endpoint is ill; a change that the watch still does not bring means that the watch is. If
-/// nothing has changed all is well, however long it lasts.
+/// A quiet etcd watch looks like a dead one. So after half the silence limit the follower asks the
+/// watch's endpoint, linearizably, whether the range has changed. A refusal or a missing answer
+/// means that the endpoint has failed. A change that the watch does not bring means that the watch
+/// has failed. If nothing has changed, the watch goes on, however long it is quiet.
 class follower {
 public:
   struct listener {
-    /// Everything in the range, page by page: at the start, and again after compaction or a reconnect
-    /// that could not resume. Keys that were known and are in none of the pages are gone.
+    /// All keys of the range, page by page: at the start, after a compaction, and after a reconnect
+    /// that could not resume. Earlier keys that are in none of the pages no longer exist.
     std::function<void(listing_page)> listed;
-    /// Changes of one revision or several, in order.
+    /// Changes of one or several revisions, in order.
     std::function<void(std::vector<change>, revision)> changed;
-    /// The connection to etcd was lost (false, with the reason) or is there (true): the watch
-    /// stands and has brought everything that had happened until then. Called on transitions only;
-    /// the first call of all tells how it starts.
+    /// The connection to etcd was lost (false, with the reason) or is there (true): the watch runs
+    /// and has brought every change up to now. Called on transitions only; the first call tells the
+    /// initial state.
     std::function<void(bool, std::string)> reachable;
   };
 
   struct options {
-    /// An endpoint that gives no sign of life for so long, or whose watch owes changes for so long,
-    /// is left for the next one. A quiet one is asked after half of it. At least 400 ms.
+    /// How long an endpoint may give no sign of life, or its watch owe changes, before the next
+    /// endpoint is used. A quiet endpoint is asked after half of this. At least 400 ms.
     std::chrono::milliseconds silence_limit{10'000};
-    /// First and greatest pause before connecting again; it doubles in between, with jitter.
+    /// First and greatest pause before a reconnect; the pause doubles in between, with jitter.
     std::chrono::milliseconds first_pause{100};
     std::chrono::milliseconds longest_pause{3'000};
   };
 
-  /// All three functions of `tell` must be there. Nothing is called before this returns, unless it
+  /// All three functions of `tell` must be set. No callback runs before this returns, unless this
   /// runs on another thread than the loop's.
   follower(etcd_client& etcd, key_range keys, listener tell, options how);
   follower(const follower&) = delete;
   follower& operator=(const follower&) = delete;
-  /// No call comes after this returns, if it runs on the loop's thread or no call runs.
+  /// No callback runs after this returns, if it runs on the loop's thread or no callback is
+  /// running.
   ~follower();
 
 private:

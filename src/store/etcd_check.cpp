@@ -18,9 +18,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Above the client's own time-out, which tries each endpoint.
+// Longer than the client's own time-out, which covers all endpoints.
 constexpr auto patience = 10s;
-// What etcd says to a user that it knows, and that may not read a key.
+// etcd's answer to a known user that may not read a key.
 constexpr std::string_view denial = "permission denied";
 
 range_result ask(const config::etcd_settings& settings, key_range keys) {
@@ -49,8 +49,8 @@ bool look_at_etcd(const config::etcd_settings& settings, const std::string& flee
     auto fleet = ask(one, {fleet_key, {}});
     if (fleet.error.find(denial) != std::string::npos) {
       some_answer = true;
-      found.doubt("etcd", machine + " answers, and does not let this user read " + fleet_key
-                              + ": it may be another fleet's");
+      found.doubt("etcd", machine + " answers but does not let this user read " + fleet_key
+                              + "; this etcd may be another fleet's");
       continue;
     }
     if (!fleet.ok) {

@@ -8,14 +8,14 @@
 
 namespace matriarch::store {
 
-/// Asks each machine of etcd by itself whether it answers and lets this user in, and which fleet it
-/// knows by that key: one that does not answer is a doubt, if none does that is a fault. Blocks, for some seconds a
-/// machine at most. Whether one answers.
+/// Asks each etcd machine separately whether it answers, accepts this user, and which fleet
+/// `fleet_key` names. Notes a doubt for each machine that does not answer, and a fault if none
+/// does. Blocks for at most some seconds a machine. Returns whether a machine answers.
 bool look_at_etcd(const config::etcd_settings& settings, const std::string& fleet_key,
                   base::findings& found);
 
-/// What etcd has under that key; nothing if there is none, or nobody answers. Blocks, for some seconds
-/// at most.
+/// The value of a key in etcd; nothing if there is no such key, or etcd does not answer. Blocks for
+/// at most some seconds.
 [[nodiscard]] std::optional<std::string> look_up(const config::etcd_settings& settings,
                                                  const std::string& key);
 

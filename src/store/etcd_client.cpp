@@ -17,14 +17,15 @@ namespace {
 using clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-/// Before a request is repeated during which etcd's users changed: about what a change takes.
+/// Pause before a request is repeated because etcd's users changed: about as long as a change
+/// takes.
 constexpr milliseconds pause_for_users{10};
 
-/// How often one call is repeated with a new token. The second serves a call that had an old token
-/// just when etcd's users changed; a token that is new and refused all the same is etcd's fault.
+/// How often one call is repeated with a new token. The second repetition serves a call that had an
+/// old token just when etcd's users changed. If etcd refuses a new token too, the fault is etcd's.
 constexpr int most_renewals = 2;
 
-/// The description of a transaction for error messages: its keys, never its values.
+/// Describes a transaction for error messages: its keys, never its values.
 std::string words_for(const transaction& what) {
   std::set<std::string> keys;
   std::string first;
@@ -59,7 +60,7 @@ std::string words_for(lease_id lease) {
 } // namespace
 
 key_range keys_below(std::string prefix) {
-  // etcd's convention: a zero byte as the end means "no end", and there is no empty key.
+  // etcd's convention: a zero byte as the end means "no end"; as the start, "from the first key".
   const std::string zero(1, '\0');
   std::string last = prefix;
   while (!last.empty() && static_cast<unsigned char>(last.back()) == 0xff)
@@ -88,10 +89,10 @@ compare has_value(std::string key, std::string value) {
 struct etcd_client::implementation : std::enable_shared_from_this<etcd_client::implementation> {
   explicit implementation(std::shared_ptr<etcd_session> used) : session(std::move(used)) {}
 
-  /// What came of a call at the last endpoint that was asked.
+  /// The result of a call at the last endpoint that was asked.
   struct ending {
     base::outcome answer;
-    /// May an endpoint that was asked have acted on the request?
+    /// Whether an endpoint may have acted on the request.
     bool perhaps_done = false;
     /// For people; empty if the status is 200.
     std::string error = {};
@@ -101,10 +102,10 @@ struct etcd_client::implementation : std::enable_shared_from_this<etcd_client::i
     std::string path;
     std::string body;
     std::string words;
-    /// May be asked again though it may have been done.
+    /// Whether the call may be repeated although it may have been done.
     bool repeatable = false;
     std::function<void(ending)> done;
-    /// By default the client's time-out from the start.
+    /// The client's time-out from the start, unless set.
     clock::time_point deadline = {};
     std::size_t attempts_left = 0;
     int renewals_left = most_renewals;
@@ -118,14 +119,14 @@ struct etcd_client::implementation : std::enable_shared_from_this<etcd_client::i
   void start(call what) {
     if (what.deadline == clock::time_point{})
       what.deadline = clock::now() + session->timeout();
-    // A second attempt at the only endpoint: the first may have taken a connection that an etcd
-    // that has restarted since had forgotten.
+    // Two attempts even with a single endpoint: the first may use a connection that a restarted
+    // etcd no longer knows.
     what.attempts_left = std::max<std::size_t>(session->endpoints().size(), 2);
     attempt(std::make_shared<call>(std::move(what)), current);
   }
 
   void attempt(std::shared_ptr<call> what, std::size_t at) {
-    // Weak: the session holds this until a token comes, which may be never.
+    // Weak: the session keeps this callback until it has a token, which may be never.
     session->token(at, what->deadline,
                    [weak = weak_from_this(), what, at](const result<std::string>& token) {
                      auto self = weak.lock();
@@ -144,8 +145,8 @@ struct etcd_client::implementation : std::enable_shared_from_this<etcd_client::i
     auto fair_share = std::max(milliseconds{1}, left / static_cast<int>(what->attempts_left));
     auto request = session->request(at, what->path, what->body, token);
     request.connect_timeout = std::min(longest_connect, fair_share);
-    // What cannot be repeated may as well wait here to the end. With a single endpoint a second
-    // attempt is made only when the first fails fast.
+    // A call that cannot be repeated may wait here until its deadline. With a single endpoint there
+    // is a second attempt only if the first fails fast.
     request.timeout = what->repeatable && session->endpoints().size() > 1 ? fair_share : left;
     --what->attempts_left;
     session->loop().send(std::move(request),
@@ -172,10 +173,10 @@ struct etcd_client::implementation : std::enable_shared_from_this<etcd_client::i
     auto error = answer.error;
     if (answer.status != 0) {
       auto why = etcd_json::read_refusal(answer.body);
-      // Each instance that is made or removed changes etcd's users a dozen times within a moment.
+      // Making or removing an instance changes etcd's users about a dozen times within a moment.
       if (etcd_json::users_changed_meanwhile(why)
           && clock::now() + pause_for_users < what->deadline) {
-        session->forget(token); // some kinds of token carry the users' revision
+        session->forget(token); // some kinds of token contain the users' revision
         ++what->attempts_left;
         session->loop().after(pause_for_users,
                               [self = shared_from_this(), what, at] { self->attempt(what, at); });
@@ -198,7 +199,7 @@ struct etcd_client::implementation : std::enable_shared_from_this<etcd_client::i
     what->perhaps_done = what->perhaps_done || !nothing_happened;
     if (elsewhere) {
       const auto next = (at + 1) % session->endpoints().size();
-      // Unless another call has moved on already.
+      // Unless another call has already moved to the next endpoint.
       auto expected = at;
       current.compare_exchange_strong(expected, next);
       if (what->attempts_left > 0 && clock::now() < what->deadline
@@ -210,7 +211,7 @@ struct etcd_client::implementation : std::enable_shared_from_this<etcd_client::i
     end(*what, std::move(answer), error);
   }
 
-  /// How etcd's users are changed: several calls with the time-out of one.
+  /// Makes the calls that change etcd's users: several calls within the time-out of one.
   etcd_users::ask for_users(std::string words) {
     return [self = shared_from_this(), words = std::move(words),
             deadline = clock::now() + session->timeout()](
@@ -228,8 +229,7 @@ struct etcd_client::implementation : std::enable_shared_from_this<etcd_client::i
     };
   }
 
-  /// A lease call whose answer is read by `interpret` if there is one; `not_found` is what etcd's
-  /// "no such lease" means for it.
+  /// Makes a lease call. `interpret` reads the answer. etcd's "no such lease" becomes `gone`.
   void lease_call(std::string path, std::string body, std::string words, lease_id id,
                   std::function<void(lease_result&, const etcd_json::lease_answer&)> interpret,
                   std::function<void(lease_result)> done) {
@@ -281,7 +281,7 @@ const std::shared_ptr<etcd_session>& etcd_client::session() const {
 void etcd_client::commit(transaction what, std::function<void(commit_result)> done) {
   auto words = words_for(what);
   auto body = etcd_json::transaction_body(what);
-  // Only the number of reads is needed to understand the answer: the values go here.
+  // Understanding the answer needs only the number of reads: drop the values to save memory.
   for (auto* branch : {&what.then, &what.otherwise})
     std::erase_if(*branch, [](const operation& one) { return !std::holds_alternative<read>(one); });
   what.compares.clear();

@@ -14,7 +14,7 @@ namespace matriarch::store::etcd_json {
 
 namespace {
 
-// gRPC's status codes, as far as they decide something here.
+// gRPC's status codes, as far as they are needed here.
 constexpr int invalid_argument = 3;
 constexpr int not_found = 5;
 constexpr int already_exists = 6;
@@ -24,7 +24,7 @@ constexpr int out_of_range = 11;
 constexpr int unimplemented = 12;
 constexpr int unauthenticated = 16;
 
-/// Whether etcd says that the request itself is wrong, which it checks before it writes anything.
+/// Whether etcd says that the request is wrong. etcd checks that before it writes anything.
 bool blames_request(int code) {
   constexpr std::array codes{invalid_argument,    not_found,    already_exists, permission_denied,
                              failed_precondition, out_of_range, unimplemented,  unauthenticated};
@@ -145,7 +145,7 @@ void write_operation(body_writer& out, const operation& which) {
 
 // -- reading ------------------------------------------------------------------
 
-/// The gateway writes 64-bit integers as strings; plain numbers are understood too.
+/// The gateway writes 64-bit integers as strings; plain numbers are accepted too.
 std::int64_t integer(const json::value& object, std::string_view name) {
   auto* found = json::member(object, name);
   if (found == nullptr)
@@ -173,7 +173,7 @@ std::string cluster_in(const json::value& object) {
   return header == nullptr ? std::string{} : json::string_member(*header, "cluster_id");
 }
 
-/// The failure names the member, never what was in it.
+/// The failure names the member but never its content.
 result<std::string> bytes(const json::value& object, std::string_view name) {
   auto* found = json::member(object, name);
   if (found == nullptr)
@@ -214,7 +214,7 @@ result<std::vector<key_value>> read_key_values(const json::value& range) {
   return all;
 }
 
-/// An answer always has a header: this tells etcd's JSON from anybody else's.
+/// etcd's answers always have a header: tells them from other JSON.
 result<json::document> parse_with_header(std::string_view text) {
   auto parsed = json::parse(text);
   if (parsed && json::member(*parsed, "header") == nullptr)
@@ -323,7 +323,7 @@ result<range_answer> read_range(std::string_view text) {
 }
 
 std::optional<std::string> next_page(std::string_view text) {
-  // Keys and values are base64, in which there are no quotes: what looks like a name is one.
+  // Keys and values are base64 without quotes, so the text can only be a member's name.
   constexpr std::string_view name = "\"key\":\"";
   auto last = text.rfind(name);
   if (last == std::string_view::npos
@@ -398,7 +398,7 @@ refusal read_refusal(std::string_view text) {
   auto parsed = json::parse(text);
   if (!parsed || !parsed->IsObject())
     return {-1, std::string{text}};
-  // In a stream the error is an object of its own; elsewhere its members are at the top.
+  // In a stream, `error` is an object with these members; elsewhere they are at the top.
   const json::value* inner = &*parsed;
   if (auto* wrapped = json::member(*parsed, "error"); wrapped != nullptr && wrapped->IsObject())
     inner = wrapped;
@@ -416,7 +416,7 @@ bool refuses_token(int status, const refusal& why) {
   constexpr int unauthorized = 401;
   if (status == unauthorized || why.code == unauthenticated)
     return true;
-  // A watch has the words only.
+  // A watch answers with a message only.
   return why.message.find("invalid auth token") != std::string::npos
          || why.message.find("user name is empty") != std::string::npos
          || users_changed_meanwhile(why);
@@ -427,21 +427,21 @@ bool is_compacted(const refusal& why) {
 }
 
 bool users_changed_meanwhile(const refusal& why) {
-  // One refusal, in the words of several versions.
+  // The same refusal in the words of several versions of etcd.
   return why.message.find("revision in header is old") != std::string::npos
          || why.message.find("revision of auth store is old") != std::string::npos;
 }
 
 bool certainly_not_done(int status, const refusal& why) {
-  // Tokens are looked at first.
+  // etcd checks the token before it does anything.
   if (refuses_token(status, why) || blames_request(why.code))
     return true;
-  // Not etcd's own words: somebody in front of it turned the request away. 408 (time-out) is the
-  // one 4xx that says nothing about what became of it.
+  // The answer is not etcd's: a proxy in front of it has refused the request. Of all 4xx only 408
+  // (time-out) leaves open whether the request was done.
   if (why.code == -1)
     return status >= 400 && status < 500 && status != 408;
-  // Both are said before the transaction is proposed to the cluster. "database space exceeded" is
-  // not among them: etcd 3.4 also says it of a transaction that it has just done.
+  // etcd gives both answers before it proposes the transaction to the cluster. "database space
+  // exceeded" is different: etcd 3.4 also answers so to a transaction that it has just done.
   return why.message == "etcdserver: no leader" || why.message == "etcdserver: too many requests";
 }
 

@@ -39,10 +39,11 @@ base::outgoing etcd_session::request(std::size_t endpoint, const std::string& pa
   base::outgoing what;
   what.verb = "POST";
   what.url = access_.endpoints[endpoint] + path;
-  // With several, the next one is tried after the event loop's second.
+  // With several endpoints the event loop's default of one second is used: the next one is tried
+  // then.
   if (access_.endpoints.size() == 1)
     what.connect_timeout = longest_connect;
-  // An endpoint without a leader then says so at once instead of after seconds.
+  // Makes an endpoint without a leader answer at once instead of after seconds.
   what.headers.emplace_back("Grpc-Metadata-hasleader", "true");
   if (!token.empty())
     what.headers.emplace_back("Authorization", token);
@@ -67,8 +68,8 @@ void etcd_session::token(std::size_t endpoint, time_point deadline,
   if (std::exchange(fetching_, true))
     return;
   guard.unlock();
-  // A second attempt at the only endpoint: the first may have taken a connection that an etcd that
-  // has restarted since had forgotten.
+  // Two attempts even with a single endpoint: the first may use a connection that a restarted etcd
+  // no longer knows.
   fetch(endpoint, std::max<std::size_t>(access_.endpoints.size(), 2), clock::now() + timeout_);
 }
 
@@ -94,7 +95,8 @@ void etcd_session::fetch(std::size_t endpoint, std::size_t attempts_left, time_p
     }
     auto why = etcd_json::read_refusal(answer.body);
     if (why.message == "etcdserver: authentication is not enabled") {
-      self->fetched(std::string{}); // it asks nobody who they are; once it does, it will say so
+      // No authentication for now; once etcd asks for a token, it refuses the request.
+      self->fetched(std::string{});
       return;
     }
     if (answer.status == 0 || etcd_json::worth_another_endpoint(answer.status, why)) {

@@ -16,8 +16,8 @@
 
 namespace matriarch::store {
 
-/// What a client and its followers share: where etcd is, how it is reached, and the token that says
-/// who asks. All members may be called from any thread.
+/// Shared by a client and its followers: etcd's endpoints, the way to reach them, and the user's
+/// token. All members may be called from any thread.
 class etcd_session : public std::enable_shared_from_this<etcd_session> {
 public:
   using time_point = std::chrono::steady_clock::time_point;
@@ -31,17 +31,18 @@ public:
   [[nodiscard]] std::chrono::milliseconds timeout() const { return timeout_; }
   [[nodiscard]] const std::string& username() const { return access_.username; }
 
-  /// A request to the endpoint of that number. `token` is what `token` gave.
+  /// A request to endpoint number `endpoint`. `token` comes from token().
   [[nodiscard]] base::outgoing request(std::size_t endpoint, const std::string& path,
                                        std::string body, const std::string& token) const;
 
-  /// Hands out the user's token: before this returns if there is one or none is needed, which is an
-  /// empty text; else on the loop's thread once etcd has given one (however many wait, it is asked
-  /// once at a time, at that endpoint first), or a failure, at the deadline at the latest.
+  /// Passes the user's token to `done`. Calls `done` before this returns if there is a token or
+  /// none is needed (an empty text). Otherwise calls it on the loop's thread once etcd has given a
+  /// token, or with a failure at the deadline at the latest. However many callers wait, only one
+  /// request is made at a time, first to `endpoint`.
   void token(std::size_t endpoint, time_point deadline,
              std::function<void(result<std::string>)> done);
 
-  /// etcd does not accept this token any more: the next caller gets a new one.
+  /// Drops a token that etcd no longer accepts: the next caller gets a new one.
   void forget(const std::string& token);
 
 private:
@@ -65,9 +66,10 @@ private:
   bool fetching_ = false;
 };
 
-/// The greatest time to make a connection; of a call's own time-out it is one attempt's share at most,
-/// and every call has two. On one network a connection takes milliseconds; a lost SYN is sent again
-/// after one second, and where etcd's processors are busy TLS alone takes as long.
+/// The longest time for making a connection. An attempt gets at most its share of the call's
+/// time-out, and every call has two attempts. On one network a connection takes milliseconds. A
+/// lost SYN is sent again after one second, and if etcd's processors are busy, TLS alone takes as
+/// long.
 inline constexpr std::chrono::milliseconds longest_connect{3'000};
 
 } // namespace matriarch::store

@@ -15,7 +15,7 @@ namespace {
 
 /// The keys of a permission, in base64 as in etcd's JSON: the first and the end of the range.
 using range = std::pair<std::string, std::string>;
-/// What a role may do: READ, WRITE or READWRITE, one word for each range.
+/// The permissions of a role: READ, WRITE or READWRITE for each range.
 using permissions = std::map<range, std::string>;
 
 range range_of(const key_range& keys) {
@@ -34,7 +34,7 @@ std::string grant_body(const std::string& role, const range& keys, const std::st
   return json::text_of(body);
 }
 
-/// The answer's list of that name, empty if it has none: etcd leaves empty lists out.
+/// Calls `read` for each entry of the answer's list of that name. etcd leaves empty lists out.
 template <class Read>
 void each_of(const answer& from, const char* name, Read read) {
   auto parsed = json::parse(from.body);
@@ -48,7 +48,7 @@ void each_of(const answer& from, const char* name, Read read) {
 permissions permissions_in(const answer& from) {
   permissions all;
   each_of(from, "perm", [&](const json::value& one) {
-    // READ is etcd's zero, which its JSON leaves out.
+    // READ is etcd's zero value, which its JSON leaves out.
     all[{json::string_member(one, "key"), json::string_member(one, "range_end")}] =
         json::string_member(one, "permType", "READ");
   });
@@ -65,8 +65,8 @@ constexpr std::string_view user_exists = "etcdserver: user name already exists";
 constexpr std::string_view role_exists = "etcdserver: role name already exists";
 constexpr std::string_view denied = "etcdserver: permission denied";
 
-/// A user being admitted or dismissed: a list of steps, each a call, one after the other. Each
-/// finds out or does what is still missing, so that all can be done again.
+/// A user being made or deleted: a list of steps, each one call, done in order. Each step finds out
+/// or does what is missing, so that the whole work can be repeated.
 class work : public std::enable_shared_from_this<work> {
 public:
   work(ask etcd, std::string username, std::function<void(std::string)> done)
@@ -96,7 +96,7 @@ public:
 private:
   // -- steps --------------------------------------------------------------------
 
-  /// Adds a call that goes well with 200, or with a refusal in these words.
+  /// Adds a call that succeeds with status 200, or with a refusal that has this message.
   void step(std::string path, std::string body, std::string_view also_well) {
     steps_.push_back([this, path = std::move(path), body = std::move(body), also_well] {
       call(path, body, [this, also_well](const answer& got) {
@@ -128,13 +128,13 @@ private:
                             : got.error);
   }
 
-  // -- what is there ------------------------------------------------------------
+  // -- the user's state ---------------------------------------------------------
 
   void look_at_user(std::function<void(bool)> found) {
     call("/v3/auth/user/get", json::object_text({{"name", name_}}),
          [this, found = std::move(found)](const answer& got) {
            if (name_ == "root") {
-             done_("user \"root\" is etcd's own and no instance's");
+             done_("user \"root\" is etcd's own and cannot be an instance's");
              return;
            }
            if (says(got, no_user)) {
@@ -175,7 +175,7 @@ private:
                     json::object_text(
                         {{"role", name_}, {"key", keys.first}, {"range_end", keys.second}}),
                     {});
-           // A grant replaces what the role might do with the same keys before.
+           // A grant replaces the role's earlier permission on the same keys.
            for (const auto& [keys, type] : wanted_)
              if (auto found = has.find(keys); found == has.end() || found->second != type)
                step("/v3/auth/role/grant", grant_body(name_, keys, type), {});
@@ -202,7 +202,7 @@ private:
          });
   }
 
-  /// To set a password ends all sessions of the user: it is done only where it changes something.
+  /// Setting a password ends all of the user's sessions: done only if the password differs.
   void keep_password() {
     call("/v3/auth/authenticate", json::object_text({{"name", name_}, {"password", password_}}),
          [this](const answer& got) {
