@@ -19,35 +19,35 @@ namespace {
 using clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-/// A listing that did not come in time is asked for again with twice the time, up to this: enough
-/// for the largest store on a busy disk.
+/// A listing that is not answered in time is repeated with twice the time, up to this: enough for
+/// the largest store on a busy disk.
 constexpr milliseconds longest_listing{60'000};
 
-/// Keys in a page: some megabytes as a rule, so that asking costs little beside reading. A page that
-/// is too long is asked for again with a quarter of that, down to as many as may have the greatest
-/// values that etcd takes. Behind these keys the pages grow again: neighbours with great values are
-/// one tenant's as a rule, and what follows is everybody's.
+/// Keys in a page: usually some megabytes, so that requests cost little compared with reading. A
+/// page that is too long is requested again with a quarter of the keys, down to the number that
+/// fits even with the greatest values etcd accepts. After such a page the pages grow again: large
+/// values usually belong to one tenant, and the keys after them do not.
 constexpr std::int64_t longest_page = 2'000;
 constexpr std::int64_t shortest_page = 16;
-// Pages that have come and are not read yet. etcd makes one while one is read; more only take memory.
+// The most pages that may wait to be read. etcd prepares one while another is read; more would only
+// take memory.
 constexpr std::size_t most_unread = 2;
 
-/// etcd lets a watch that resumes from the past wait for up to 100 ms; half the silence limit has
-/// to be more than that.
+/// Half the silence limit has to be more than 100 ms: etcd may delay a resumed watch for so long.
 constexpr milliseconds shortest_silence{400};
 
 } // namespace
 
 /// A cycle of listing (at the start, and when changes were lost), watching and, after a failure, a
-/// pause. Everything below runs on the loop's thread. `round_` counts the failures, so that answers
-/// that come late from before one are known as such.
+/// pause. Everything below runs on the loop's thread. `round_` counts the failures: a callback from
+/// an earlier round is dropped.
 ///
-/// While the watch stands, `known_` and `seen_` are what the listener knows: how many keys, and the
-/// revision of the newest change. The range is unchanged if it has as many keys and none was
-/// written after `seen_`: written keys have a later revision, and keys that are gone are missing
-/// from the count. Checking this never relies on the store's revision alone, for it also grows with
-/// changes outside of the range, nor on etcd's progress notifications, which etcd 3.4 may send
-/// ahead of the changes before them.
+/// While watching, `known_` and `seen_` are what the listener knows: the number of keys, and the
+/// revision of the newest change. The range is unchanged if it has the same number of keys and none
+/// was written after `seen_`: a written key has a later revision, and a deleted key lowers the
+/// number. The check does not rely on the store's revision, which also grows with changes outside
+/// the range. Nor does it rely on etcd's progress notifications: etcd 3.4 may send them before
+/// earlier changes.
 struct follower::implementation : std::enable_shared_from_this<follower::implementation> {
   implementation(etcd_client& etcd, key_range followed, listener told, options chosen)
       : session_(etcd.session()), loop_(session_->loop()), timeout_(session_->timeout()),
@@ -72,47 +72,47 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
   std::uint64_t round_ = 0;
   milliseconds pause_;
   milliseconds listing_timeout_;
-  /// With which the last request went.
+  /// The token of the last request.
   std::string token_;
-  /// The token was fetched because another had been refused, and has not yet proved good.
+  /// The token replaces a refused one, and has not been accepted yet.
   bool token_is_fresh_ = false;
   std::optional<bool> reachable_;
   std::optional<base::event_loop::task_id> stream_;
   std::optional<base::event_loop::task_id> request_;
   std::optional<base::event_loop::task_id> timer_;
 
-  /// 0: everything has to be listed.
+  /// 0: list everything.
   revision seen_ = 0;
-  /// As of this revision of the store the range is known to be what the listener knows.
+  /// The newest revision of the store up to which the listener is known to have every change.
   revision complete_ = 0;
   std::string cluster_;
   std::int64_t known_ = 0;
 
-  // Of the listing that is under way.
-  revision listed_at_ = 0; ///< 0: its first page is awaited
+  // The listing in progress.
+  revision listed_at_ = 0; ///< 0: the first page has not come yet
   std::int64_t listed_ = 0;
-  std::string next_; ///< the page that is asked for begins there
+  std::string next_; ///< the first key of the requested page
   std::int64_t page_ = longest_page;
   struct page {
     base::outcome answer;
     bool next_is_asked_for = false;
   };
-  std::deque<page> pages_; ///< that have come and are not read yet
+  std::deque<page> pages_; ///< pages that have come and are not read yet
   std::optional<base::event_loop::task_id> reading_;
 
-  // Of the current watch.
+  // The current watch.
   bool created_ = false;
   std::vector<change> fragments_;
   std::uint64_t deliveries_ = 0;
   clock::time_point last_line_;
-  /// A check that is under way is done when everything up to this revision has come; 0: none is.
+  /// The revision that the check in progress waits for; 0: no check is in progress.
   revision goal_ = 0;
   bool asking_ = false;
-  /// Since when the watch owes changes that are known to be there.
+  /// Since when the watch has not brought changes that are known to exist.
   std::optional<clock::time_point> owed_since_;
 
-  /// What waits for an answer does not keep this alive: an answer that never comes, because the loop
-  /// ends before it, would do so for ever.
+  /// Wraps a callback that is dropped after this round. It holds no strong reference: a callback
+  /// that is never called, because the loop ends first, would keep this object alive for ever.
   template <class Function>
   auto in_this_round(Function then) {
     return [weak = weak_from_this(), round = round_, then = std::move(then)](auto&&... what) {
@@ -123,7 +123,7 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
 
   [[nodiscard]] const std::string& endpoint() const { return session_->endpoints()[endpoint_]; }
 
-  /// Hands over the request as soon as there is a token for it; without one this round has failed.
+  /// Passes the request to `then` as soon as there is a token; without a token the round fails.
   void prepare(std::string path, std::string body, std::function<void(base::outgoing)> then) {
     session_->token(endpoint_, clock::now() + timeout_,
                     in_this_round([this, path = std::move(path), body = std::move(body),
@@ -174,7 +174,7 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
   }
 
   void start_after_pause() {
-    // Half of the pause is at random, so that the followers of a fleet do not come back as one.
+    // Half of the pause is random, so that the followers of a fleet do not reconnect all at once.
     std::uniform_int_distribution<milliseconds::rep> some{pause_.count() / 2, pause_.count()};
     timer_ = loop_.after(milliseconds{some(random_)}, in_this_round([this] { start(); }));
     pause_ = std::min(pause_ * 2, how_.longest_pause);
@@ -190,8 +190,8 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
     report(false, said);
   }
 
-  /// True if it goes on with a new token: nothing is wrong with an etcd that has forgotten one, as
-  /// it does when it is restarted, unless it refuses the new one too.
+  /// Whether the round starts again with a new token. A restarted etcd forgets tokens, which is no
+  /// failure, unless it refuses the new token too.
   bool renewed(int status, const etcd_json::refusal& why) {
     if (session_->username().empty() || token_is_fresh_ || !etcd_json::refuses_token(status, why))
       return false;
@@ -206,7 +206,7 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
            && renewed(answer.status, etcd_json::read_refusal(answer.body));
   }
 
-  /// The changes since `seen_` cannot be had any more.
+  /// The changes since `seen_` are no longer available: lists everything again.
   void forget() {
     stop();
     seen_ = 0;
@@ -249,8 +249,9 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
       return;
     }
     if (answer.status == 200 && answer.body.size() <= base::outgoing{}.max_answer_bytes / 2)
-      page_ = std::min(page_ * 2, longest_page); // so many would have come whole too
-    // etcd makes the next page while this one is read; at which revision the first one says.
+      page_ = std::min(page_ * 2, longest_page); // a page twice as long would have fitted too
+    // etcd prepares the next page while this one is read. The first page has to be read first,
+    // since it gives the revision.
     auto next = listed_at_ == 0 || pages_.size() + 1 >= most_unread
                     ? std::nullopt
                     : etcd_json::next_page(answer.body);
@@ -263,7 +264,7 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
       read_soon();
   }
 
-  /// Once the request for the next page has left.
+  /// Reads the page once the request for the next page has been sent.
   void read_soon() {
     reading_ = loop_.after(milliseconds{1}, in_this_round([this] {
                              reading_.reset();
@@ -281,7 +282,7 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
     }
     const bool first = listed_at_ == 0;
     if (!first && (read->cluster != cluster_ || read->at < listed_at_)) {
-      forget(); // the rest would be another store's
+      forget(); // the remaining pages would come from another store
       return;
     }
     if (first) {
@@ -346,7 +347,7 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
       fail("etcd answered " + std::to_string(answer.status) + ": "
            + etcd_json::read_refusal(answer.body).message);
     } else if (!answer.body.empty()) {
-      // The last line has no end where etcd ends the stream with an error.
+      // If etcd ends the stream with an error, the last line has no line end.
       const auto round = round_;
       line(answer.body);
       if (!closed_ && round_ == round)
@@ -406,10 +407,10 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
       ask(keys_);
   }
 
-  // -- is the watch alive, and complete? ----------------------------------------
+  // -- is the watch alive and complete? -----------------------------------------
 
-  /// Looks at the time again when half the silence limit has passed without a line, and more often
-  /// while an answer is awaited.
+  /// Checks again when half the silence limit has passed without a line, and more often while
+  /// waiting for an answer.
   void look_out() {
     const auto half = how_.silence_limit / 2;
     const auto left = std::chrono::ceil<milliseconds>(last_line_ + half - clock::now());
@@ -436,7 +437,7 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
   void check() {
     if (goal_ != 0 || asking_)
       return;
-    // Cheap, and enough where nothing at all was written since the last check.
+    // One key is cheap, and enough if nothing was written since the last check.
     ask({keys_.first, {}});
   }
 
@@ -456,7 +457,7 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
             });
   }
 
-  /// `seen` and `deliveries` are from when it was asked.
+  /// `seen` and `deliveries` have the values of the moment of the request.
   void answered(const base::outcome& answer, bool whole_range, revision seen,
                 std::uint64_t deliveries) {
     if (renewed(answer))
@@ -467,7 +468,7 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
       return;
     }
     if (newest->at < seen || newest->cluster != cluster_) {
-      // Another store, or an older copy of this one: what is known says nothing about it.
+      // Another store, or an older copy of this one: compare nothing with it.
       forget();
       return;
     }
@@ -478,7 +479,7 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
       return;
     }
     if (!whole_range || deliveries != deliveries_) {
-      // With changes in between, what came cannot be compared with what is known.
+      // Changes arrived in between, so that the answer cannot be compared with `known_`.
       ask(keys_);
       return;
     }
@@ -487,7 +488,7 @@ struct follower::implementation : std::enable_shared_from_this<follower::impleme
       satisfied();
       return;
     }
-    // On their way, probably.
+    // The changes are probably on their way.
     owed_since_ = clock::now();
   }
 

@@ -5,14 +5,14 @@
 namespace matriarch::store {
 
 std::optional<std::string> why_not_to_read(const json::value& object) {
-  // Cut off or passed over, a number that cannot be read would be taken for one that may be.
+  // A number that is cut off or ignored could be taken for a format that this release may read.
   for (const char* name : {"format", "min_reader"})
     if (const auto* found = json::member(object, name); found != nullptr && !found->IsInt64())
       return std::string{name} + " is no whole number";
   auto needed = json::integer_member(object, "min_reader");
   if (needed <= own_format)
     return std::nullopt;
-  return "a later release has written it: who reads it has to know format " + std::to_string(needed)
+  return "a later release has written it: readers have to know format " + std::to_string(needed)
          + ", and this release knows " + std::to_string(own_format) + "; upgrade this server";
 }
 
@@ -23,7 +23,7 @@ std::optional<std::string> why_not_to_act(std::string_view fleet) {
   if (parsed.ok() && parsed->IsObject())
     return why_not_to_read(*parsed);
   return "it is damaged (" + (parsed.ok() ? "not an object" : parsed.error())
-         + "), so which formats the fleet's values have is not known; write down those of its "
+         + "), so the formats of the fleet's values are unknown; write those of its "
            "newest "
            "broker, as {\"format\":…,\"min_reader\":…}";
 }

@@ -17,11 +17,12 @@ namespace {
 
 constexpr std::string_view mark = "sealed:";
 
-/// What AES-GCM is made for (NIST SP 800-38D, 8.2.2): a random nonce of 96 bits and the whole tag.
+/// The parameters that AES-GCM is designed for (NIST SP 800-38D, 8.2.2): a random nonce of 96 bits
+/// and the full tag.
 constexpr std::size_t nonce_bytes = 12;
 constexpr std::size_t tag_bytes = 16;
 
-/// 32 bits of the key's hash: enough to tell apart the few keys that a file holds.
+/// 32 bits of the key's hash: enough to tell the few keys of a file apart.
 constexpr std::size_t id_bytes = 4;
 
 struct context_deleter {
@@ -59,7 +60,7 @@ std::string id_of(const std::array<unsigned char, 32>& key) {
   return id;
 }
 
-/// Nonce, text and tag in one.
+/// Nonce, ciphertext and tag in one string.
 std::optional<std::string> encrypted(const std::array<unsigned char, 32>& key,
                                      std::string_view secret, std::string_view place) {
   std::string box(nonce_bytes + secret.size() + tag_bytes, '\0');
@@ -152,7 +153,7 @@ std::string keyring::seal(std::string_view secret, std::string_view place) const
   if (keys_.empty())
     return std::string{secret};
   auto box = encrypted(keys_.front().bytes, secret, place);
-  // Without memory or randomness; there is no way on that keeps secrets.
+  // OpenSSL has no memory or no randomness. Go no further: the secret would be written in clear.
   if (!box)
     throw std::runtime_error{"OpenSSL cannot encrypt"};
   return std::string{mark} + keys_.front().id + ":" + base::to_base64(*box);

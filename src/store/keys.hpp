@@ -3,7 +3,7 @@
 #include <string>
 #include <string_view>
 
-/// Every key that this program reads or writes in etcd; the schema is in the README.
+/// All etcd keys that this program reads or writes; the README describes the schema.
 /// `name` is model::name_of() of an instance's or binding's id; `scope` is a cluster's.
 namespace matriarch::store::keys {
 
@@ -13,7 +13,7 @@ inline const std::string cells = "/cells/";
 inline const std::string registrar = "/postgresql-brokerpatroni/";
 inline const std::string own = "/matriarch/";
 
-/// The smallest range that holds all of the above: one watch for everything.
+/// The smallest range with all of the above: one watch covers everything.
 inline const std::string first = "/cells/";
 inline const std::string last = "/service0"; // '0' follows '/'
 
@@ -26,8 +26,8 @@ inline std::string bindings(std::string_view name) {
 inline std::string binding(std::string_view name, std::string_view binding_name) {
   return bindings(name) + std::string{binding_name};
 }
-/// Everything of an instance whose scope is its name. The slash matters: `/service/db` is also the
-/// start of `/service/db2/state`.
+/// All keys of an instance whose scope is its name. The final slash matters: `/service/db` is also
+/// a prefix of `/service/db2/state`.
 inline std::string everything_of(std::string_view name) {
   return services + std::string{name} + "/";
 }
@@ -44,7 +44,7 @@ inline std::string leader(std::string_view scope) {
 inline std::string initialize(std::string_view scope) {
   return services + std::string{scope} + "/initialize";
 }
-/// Which members are synchronous.
+/// The synchronous members.
 inline std::string sync(std::string_view scope) {
   return services + std::string{scope} + "/sync";
 }
@@ -58,13 +58,13 @@ inline const std::string ports = "/routing/port/";
 inline std::string allocation(std::string_view name) {
   return allocations + std::string{name};
 }
-/// The second public port of an instance, which leads to its replicas.
+/// The second public port of an instance, for its replicas.
 inline const std::string read_only_allocations = "/routing/readonly/";
 inline std::string read_only_allocation(std::string_view name) {
   return read_only_allocations + std::string{name};
 }
-/// Who an instance's second port is reserved for, as opposed to its first. Not a key: names hold no
-/// slash.
+/// The holder of an instance's second port, different from the first port's. Not a key: names
+/// contain no slash.
 inline std::string read_only_holder(std::string_view name) {
   return std::string{name} + "/read-only";
 }
@@ -72,7 +72,7 @@ inline std::string port(int number) {
   return ports + std::to_string(number);
 }
 
-/// What each router says of itself, under its own lease.
+/// The routers' reports, each under the router's own lease.
 inline const std::string routers = "/routers/";
 inline std::string router(std::string_view id) {
   return routers + std::string{id};
@@ -82,23 +82,24 @@ inline std::string cell(std::string_view guid) {
   return cells + std::string{guid};
 }
 
-/// What the broker has signed for the cell.
+/// The certificate that the broker has signed for the cell.
 inline std::string cell_certificate(std::string_view guid) {
   return cell(guid) + "/certificate";
 }
 
-/// The certificates of who signs those of the nodes, PEM: what routers check members by.
+/// The PEM certificates of the authorities that sign the nodes' certificates: routers check members
+/// against them.
 inline const std::string shown_authority = "/routing/authority";
 
 inline const std::string active = "/matriarch/active";
-/// Who signs the fleet's certificates, with the sealed key.
+/// The authorities that sign the fleet's certificates, with their sealed private keys.
 inline const std::string authority = "/matriarch/authority";
 inline const std::string fleet = "/matriarch/fleet";
-/// The same, where routers may read it.
+/// The value of `fleet`, where routers may read it.
 inline const std::string shown_fleet = "/routing/fleet";
-/// The highest format and `min_reader` of what the fleet's brokers have written.
+/// The highest `format` and `min_reader` that the fleet's brokers have written.
 inline const std::string format = "/matriarch/format";
-/// When the active broker last wrote: only to see whether etcd takes it.
+/// The time of the active broker's last write: shows whether etcd accepts writes.
 inline const std::string heartbeat = "/matriarch/heartbeat";
 inline const std::string graves = "/matriarch/graves/";
 inline const std::string tombstones = "/matriarch/tombstones/";

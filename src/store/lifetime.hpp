@@ -5,8 +5,8 @@
 
 namespace matriarch::store {
 
-/// A member of an object that hands out callbacks: they do nothing once the object is gone. The
-/// object must be destroyed on the thread that makes the calls.
+/// A member of an object that hands out callbacks: the callbacks do nothing once the object is
+/// gone. Destroy the object on the thread that runs the callbacks.
 class lifetime {
 public:
   lifetime() = default;

@@ -1,4 +1,5 @@
-// What is this release's own, apart from the rules (formats.cpp): test/e2e/ has a program with another one.
+// This release's formats, apart from the rules in formats.cpp: test/e2e/ has a program with other
+// formats.
 #include "store/formats.hpp"
 
 namespace matriarch::store {

@@ -20,7 +20,7 @@ namespace matriarch::store {
 
 namespace {
 
-constexpr std::size_t identity_bytes = 16; // as a UUID has
+constexpr std::size_t identity_bytes = 16; // like a UUID
 
 std::string random_identity() {
   std::array<unsigned char, identity_bytes> bytes{};
@@ -61,7 +61,7 @@ result<std::optional<std::string>> known_identity_in(const std::string& data_dir
 std::optional<std::string> value_now(etcd_client& etcd, const std::string& key) {
   auto answered = std::make_shared<std::promise<range_result>>();
   etcd.range({key, ""}, [answered](range_result came) { answered->set_value(std::move(came)); });
-  auto came = answered->get_future().get(); // within the client's time-out
+  auto came = answered->get_future().get(); // comes within the client's time-out
   if (came.found.empty())
     return std::nullopt;
   return std::move(came.found.front().value);

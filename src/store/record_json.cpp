@@ -20,7 +20,7 @@ namespace {
 
 using model::wall_time;
 
-// -- what is known --------------------------------------------------------------------------------
+// -- known members --------------------------------------------------------------------------------
 
 const known_members credentials_members{{"username", "password"}};
 const known_members limits_members{{"memory", "processes", "cpu", "disk"}};
@@ -115,7 +115,7 @@ const known_members tombstone_members{
 const known_members grave_members{{"scope", "buried_at", "format", "min_reader"}};
 const known_members port_members{{"instance", "resting_since", "format", "min_reader"}};
 
-/// The secrets of the living cluster, by their members in the record.
+/// The secrets of the cluster that serves, by their members in the record.
 constexpr std::array secrets_of_the_living{
     std::pair{"admin_credentials", model::secret_name::admin},
     std::pair{"superuser_credentials", model::secret_name::superuser},
@@ -125,21 +125,21 @@ constexpr std::array secrets_of_the_living{
     std::pair{"etcd_credentials", model::secret_name::etcd},
 };
 
-/// Where a sealed password belongs.
+/// The place that a password is sealed for.
 std::string place_of(const std::string& owner, const char* field) {
   return owner + "/" + field;
 }
 
-/// What a binding's role belongs to.
+/// The owner of a binding's role, for place_of().
 std::string owner_of_role(std::string_view name, const std::string& binding_id) {
   return std::string{name} + "/bindings/" + binding_id;
 }
 
-/// In milliseconds since 1970. ISO 8601, in which platforms are told times, has four digits for a
-/// year, and far beyond them the calendar's numbers overflow.
+/// In milliseconds since 1970. Platforms get times in ISO 8601, which has four digits for the year;
+/// much later times would overflow the calendar's numbers.
 constexpr std::int64_t year_10000 = 253'402'300'800'000;
 
-/// Reads a JSON object; the first thing that is wrong is kept.
+/// Reads a JSON object and keeps the first error.
 class reader {
 public:
   explicit reader(const json::value& object) : object_(object) {
@@ -159,7 +159,7 @@ public:
       refuse(std::string{name} + " is missing or no whole number");
     return json::integer_member(object_, name);
   }
-  /// Cut off, a number would be another one: 4,294,967,296 nodes would be none.
+  /// Refuses a number that does not fit: cut off, 4,294,967,296 nodes would become 0.
   int number(const char* name) {
     auto whole = integer(name);
     if (std::in_range<int>(whole))
@@ -187,7 +187,7 @@ public:
       refuse(std::string{name} + " is neither true nor false");
     return found->IsTrue();
   }
-  /// `owner` is what the credentials belong to: the first part of their place.
+  /// `owner`: the owner of the credentials, the first part of their place.
   model::credentials credentials(const char* name, const std::string& owner, const keyring& keys) {
     const auto* found = json::member(object_, name);
     if (found == nullptr)
@@ -252,7 +252,7 @@ struct writer {
   }
 };
 
-/// An object whose members are texts named by texts.
+/// An object whose members are texts.
 json::value encode_texts(const std::map<std::string, std::string>& texts, json::document& owner) {
   json::value object{rapidjson::kObjectType};
   for (const auto& [name, text] : texts)
@@ -270,8 +270,8 @@ std::map<std::string, std::string> decode_texts(const json::value& object, const
   return texts;
 }
 
-/// Plans are few, and the instances of a fleet nearly all have what one of them says: what was read
-/// lately is kept once.
+/// Shares equal texts: there are few plans, and nearly all instances of a fleet have the values of
+/// one of them. Recently read values are kept.
 model::shared_text shared(const std::string& read) {
   constexpr std::size_t most = 64;
   thread_local std::vector<model::shared_text> lately;
@@ -314,7 +314,7 @@ std::map<std::string, model::ended_binding> read_ended(const json::value& object
   if (all == nullptr || !all->IsObject())
     return ended;
   for (const auto& m : all->GetObject()) {
-    // Earlier releases wrote the time alone.
+    // Earlier releases wrote only the time.
     const auto* at = m.value.IsObject() ? json::member(m.value, "at") : &m.value;
     if (at == nullptr || !at->IsInt64() || at->GetInt64() < 0 || at->GetInt64() >= year_10000)
       continue;
@@ -325,7 +325,7 @@ std::map<std::string, model::ended_binding> read_ended(const json::value& object
   return ended;
 }
 
-/// Only where there are any: brokers of earlier releases know of none.
+/// Written only if set: brokers of earlier releases do not know limits.
 void add_limits(json::value& into, const model::rare_value<model::node_limits>& limits,
                 json::document& owner) {
   if (!limits)
@@ -403,7 +403,7 @@ model::desired_state decode_desired(const json::value& object, std::string& why)
   model::desired_state desired;
   if (const auto* exists = json::member(object, "exists"); exists != nullptr && exists->IsBool())
     desired.exists = exists->GetBool();
-  // Nothing may stand in for it: a count of 0 would take the nodes away.
+  // A missing count is an error: a count of 0 would remove all nodes.
   desired.node_count = in.number("node_count");
   desired.cells = decode_list(object, "cells");
   if (const auto* settings = json::member(object, "settings")) {
@@ -412,7 +412,7 @@ model::desired_state decode_desired(const json::value& object, std::string& why)
     if (!wrong.empty())
       in.refuse("settings: " + wrong);
   } else {
-    // From before there were settings: every application then had the instance's one user.
+    // From before there were settings: all applications used the instance's one user.
     desired.settings.credentials = model::credentials_mode::shared;
   }
   why = in.why();
@@ -553,7 +553,7 @@ std::vector<model::node> decode_nodes(reader& in, const json::value& object) {
 
 // -- clusters beside the one that serves ------------------------------------------------------------
 
-/// What a cluster's secrets belong to.
+/// The owner of a cluster's secret, for place_of().
 std::string owner_of_secret(const std::string& instance_id, const std::string& scope,
                             const std::string& name) {
   return instance_id + "/" + scope + "/" + name;
@@ -614,7 +614,7 @@ json::value encode_cluster(const model::cluster& one, const std::string& instanc
   return object;
 }
 
-/// Nothing if there is none of that name.
+/// Nothing if the record has no such cluster.
 std::optional<model::cluster> decode_cluster(reader& of_record, const json::value& record,
                                              const char* name, const std::string& instance_id,
                                              const keyring& keys) {
@@ -681,7 +681,7 @@ model::rebuild decode_rebuild(const json::value& object, std::string& why) {
   return one;
 }
 
-/// Parses an object's text and hands it to `read`, which says what is wrong.
+/// Parses an object's text and passes it to `read`, which notes what is wrong.
 template <class T, class Read>
 result<T> decode(std::string_view text, const char* what, Read read) {
   auto parsed = json::parse(text);
@@ -694,7 +694,7 @@ result<T> decode(std::string_view text, const char* what, Read read) {
   return value;
 }
 
-/// The same of a value of ours, which says who may read it.
+/// Like decode(), for a value of this program, after a check of its `min_reader`.
 template <class T, class Read>
 result<T> decode_own(std::string_view text, const char* what, Read read) {
   return decode<T>(text, what, [&](reader& in, const json::value& object) {
@@ -778,7 +778,7 @@ result<model::record> decode_record(std::string_view text, const keyring& keys) 
     known.living.secrets.shrink_to_fit();
     for (auto& one : known.living.secrets) {
       one.name = shared(one.name);
-      if (one.name != model::secret_name::etcd) // each cluster has another one
+      if (one.name != model::secret_name::etcd) // differs for each cluster
         one.username = shared(one.username);
     }
     known.endpoints[model::endpoint::primary] = in.number("allocated_port");
@@ -831,7 +831,7 @@ result<model::record> decode_record(std::string_view text, const keyring& keys) 
     known.ended_bindings = read_ended(object);
     known.write_id = json::string_member(object, "write_id");
     known.unknown = unknown_in(object, record_members);
-    // One whose end cannot be read is none.
+    // An ended binding whose time cannot be read is dropped, and its unknown members with it.
     if (const auto* ended = json::member(object, "ended_bindings");
         ended != nullptr && ended->IsObject()
         && ended->MemberCount() != known.ended_bindings.size())
@@ -885,7 +885,7 @@ result<model::binding> decode_binding(std::string_view text, std::string_view na
     known.predecessor = json::string_member(object, "predecessor");
     known.read_only = in.flag("read_only", false);
     known.role = in.credentials("role", owner_of_role(name, known.binding_id), keys);
-    // From before bindings had phases: what was written then was ready.
+    // From before bindings had phases: a binding was written when it was ready.
     known.phase = json::member(object, "phase") == nullptr
                       ? model::binding_phase::ready
                       : in.word("phase", model::binding_phases);
@@ -933,7 +933,7 @@ result<model::grave> decode_grave(std::string_view text) {
     if (auto why_not = why_not_to_read(*parsed))
       return failure{"grave: " + *why_not};
   } else if (text.starts_with('{')) {
-    return failure{"grave: " + parsed.error()}; // no scope's name begins so
+    return failure{"grave: " + parsed.error()}; // no scope begins with a brace
   }
   auto read = decode<model::grave>(text, "grave", [](reader& in, const json::value& object) {
     return model::grave{in.text("scope"), in.time_if_any("buried_at"),
@@ -987,7 +987,7 @@ std::string encode_active(const active_broker& who) {
 
 result<active_broker> decode_active(std::string_view text) {
   return decode<active_broker>(text, "active broker", [](reader& in, const json::value& found) {
-    // Earlier brokers did not write the last two.
+    // Earlier brokers did not write the last two members.
     return active_broker{in.text("broker_id"), in.text("address"),
                          json::string_member(found, "host"), json::string_member(found, "machine")};
   });

@@ -11,22 +11,20 @@
 #include "model/record.hpp"
 #include "store/keyring.hpp"
 
-/// The values of this program's keys in etcd, and of those of the nodes' that it reads. The record
-/// has the field names of the seeds' etcd schema, so that what was written for the original reads
-/// on.
+/// The values of this program's etcd keys, and of those nodes' keys that it reads. The record has the
+/// field names of the seeds' etcd schema, so that programs written for the original can read it.
 namespace matriarch::store {
 
-/// Passwords are sealed with `keys`.
+/// Seals passwords with `keys`.
 [[nodiscard]] std::string encode_record(const model::record& known, const keyring& keys);
-/// Members that are not known are kept in `unknown` and written back, so that nothing is lost while
-/// brokers of two releases take turns. What a later release wrote for its own readers alone (formats.hpp)
-/// is refused.
+/// Unknown members are kept in `unknown` and written back, so that nothing is lost while brokers of
+/// two releases take turns. Refuses a value whose `min_reader` is too high (formats.hpp).
 [[nodiscard]] result<model::record> decode_record(std::string_view text, const keyring& keys);
-/// What is not in the text any more that was made of a record (a node, an operation) has taken along what
-/// was unknown of it. Else it would be found in what has its place later.
+/// Drops the unknown members of parts (a node, an operation) that `text`, made from the record, no
+/// longer contains. Otherwise a later part in the same place would get these members.
 void forget_what_is_gone(model::record& written, std::string_view text);
 
-/// `name` is the instance's, as in its keys: a sealed password opens in its own binding only.
+/// `name`: the instance's name in keys. A sealed password can be opened only in its own binding.
 [[nodiscard]] std::string encode_binding(const model::binding& known, std::string_view name,
                                          const keyring& keys);
 [[nodiscard]] result<model::binding> decode_binding(std::string_view text, std::string_view name,
@@ -36,28 +34,29 @@ void forget_what_is_gone(model::record& written, std::string_view text);
 [[nodiscard]] result<model::tombstone> decode_tombstone(std::string_view text);
 
 [[nodiscard]] std::string encode_grave(const model::grave& known);
-/// Any text is one, if it is not for readers of a later release alone: the earliest graves held the bare
-/// scope.
+/// Accepts any text whose `min_reader` is low enough: the earliest graves contain only the scope.
 [[nodiscard]] result<model::grave> decode_grave(std::string_view text);
 
-/// One that takes the place of another of the same node, whose unknown members are kept.
+/// The text of a grave that replaces an earlier one of the same node; keeps that one's unknown
+/// members.
 [[nodiscard]] std::string encode_over(std::string_view before, model::grave known);
 
 [[nodiscard]] std::string encode_port_use(const model::port_use& use);
-/// `revision` is the key's own.
+/// `revision`: the key's.
 [[nodiscard]] result<model::port_use> decode_port_use(std::string_view text, std::int64_t revision);
-/// The text of a use that takes the place of another one of the same port, with what was unknown of that
-/// one. Of another instance's use nothing is kept: it would be taken for what this instance has.
+/// `text`, which replaces an earlier use of the same port, with the unknown members of `before`. If
+/// `before` is another instance's use, its unknown members are dropped: they are not true of this
+/// instance.
 [[nodiscard]] std::string with_unknown_of(const model::port_use& before, std::string text);
 
-/// Who holds `/matriarch/active`.
+/// The holder of `/matriarch/active`.
 struct active_broker {
-  std::string broker_id; ///< of one run of one broker
-  std::string address;   ///< `host:port` it listens at
-  /// The name of its machine, for those who read the key.
+  std::string broker_id; ///< different for each run of a broker
+  std::string address;   ///< the `host:port` at which it listens
+  /// The name of its machine, for people who read the key.
   std::string host = {};
-  /// Where that address is an address: two brokers with the same `machine` cannot both listen at
-  /// it. Empty if that is not known.
+  /// Identifies the network in which the address is valid: two brokers with the same `machine`
+  /// cannot both listen at it. Empty if unknown.
   std::string machine = {};
 };
 [[nodiscard]] std::string encode_active(const active_broker& who);

@@ -57,12 +57,12 @@ result<model::router_report> decode_router_report(std::string_view text) {
       return failure{"unbound of router " + known.id + " is no list"};
     for (const auto& port : ports->GetArray()) {
       if (!port.IsInt() || port.GetInt() < 1 || port.GetInt() > 65'535)
-        return failure{"unbound of router " + known.id + " holds what is no port"};
+        return failure{"unbound of router " + known.id + " contains an invalid port"};
       known.unbound.push_back(static_cast<std::uint16_t>(port.GetInt()));
     }
     std::sort(known.unbound.begin(), known.unbound.end());
   }
-  // Routers of an earlier release say none.
+  // Routers of earlier releases write no addresses.
   if (const auto* addresses = json::member(*parsed, "addresses"); addresses && addresses->IsArray())
     for (const auto& one : addresses->GetArray())
       if (one.IsString())
@@ -73,7 +73,7 @@ result<model::router_report> decode_router_report(std::string_view text) {
     for (const auto& one : unserved->GetArray()) {
       auto instance = json::string_member(one, "instance");
       if (instance.empty())
-        return failure{"unserved of router " + known.id + " holds what names no instance"};
+        return failure{"unserved of router " + known.id + " has an entry without an instance"};
       known.unserved.push_back({std::move(instance), json::string_member(one, "why")});
     }
     std::sort(known.unserved.begin(), known.unserved.end());

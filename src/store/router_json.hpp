@@ -10,9 +10,9 @@
 namespace matriarch::store {
 
 [[nodiscard]] std::string encode_router_report(const model::router_report& known);
-/// Members that are not known are ignored, so that a newer router can say more. The revision is
-/// decimal text, for JSON's numbers are not exact above 2^53. Refused is a text that is no object,
-/// has no id, or whose revision or ports are none.
+/// Ignores unknown members, so that a newer router can write more. The revision is decimal text,
+/// since JSON's numbers are not exact above 2^53. Fails if the text is no object, has no id, or has
+/// an invalid revision or port.
 [[nodiscard]] result<model::router_report> decode_router_report(std::string_view text);
 
 } // namespace matriarch::store

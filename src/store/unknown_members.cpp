@@ -7,10 +7,11 @@ namespace matriarch::store {
 
 namespace {
 
-// In what unknown_in() makes: an object of the unknown members, beside one for each known member that has
-// such inside. The name is none that an object of ours has.
+// unknown_in() makes an object with the unknown members under this name, and beside it one entry
+// for each known member that has unknown members inside. No stored object has a member of this
+// name.
 constexpr std::string_view here = "";
-// A stored value is at most 64 deep, and what is made of it has two levels more: `here`, and the key of an
+// A stored value is at most 64 levels deep. unknown_in() adds two levels: `here`, and the key of an
 // object that has one.
 constexpr std::size_t deepest = 66;
 
@@ -25,26 +26,27 @@ void put(json::value& object, std::string_view name, const json::value& what,
                    owner.GetAllocator());
 }
 
-/// Adds it if there is something in it.
+/// Adds `what` unless it is empty.
 void put_filled(json::value& object, std::string_view name, json::value what,
                 json::document& owner) {
   if (!what.ObjectEmpty())
     object.AddMember(json::string(name, owner), what, owner.GetAllocator());
 }
 
-/// What tells an object from another one in its place: a text or a number; empty if it has none.
+/// The text or number that identifies an object; empty if it has none.
 std::string text_of_key(const json::value& object, std::string_view key) {
   const auto* found = json::member(object, key);
   return found != nullptr && found->IsNumber() ? json::text_of(*found)
                                                : json::string_member(object, key);
 }
 
-// -- what is not known ----------------------------------------------------------------------------
+// -- reading unknown members ----------------------------------------------------------------------
 
 json::value unknown_of(const json::value& object, const known_members& known,
                        json::document& owner);
 
-/// That of an object by its key: of something else in that place it is not.
+/// Notes an object's unknown members under the object's key, so that they are not given to another
+/// object in its place.
 void put_by_key(json::value& found, const json::value& object, std::string_view key,
                 const known_members& known, json::document& owner) {
   auto which = text_of_key(object, key);
@@ -79,7 +81,7 @@ json::value unknown_of_map(const json::value& all, const known_members::object& 
   return found;
 }
 
-/// That of what is inside a known member; an object without members if that has none that could be unknown.
+/// The unknown members inside a known member; an empty object if there are none.
 json::value unknown_inside(const json::value::Member& one, const known_members& known,
                            json::document& owner) {
   const auto name = name_of(one);
@@ -102,8 +104,8 @@ json::value unknown_of(const json::value& object, const known_members& known,
                        json::document& owner) {
   json::value found{rapidjson::kObjectType};
   json::value own{rapidjson::kObjectType};
-  // A broker reads all records when it starts. Their members are nearly always in the order in which they
-  // are known, so the next one is looked for from where the last one was found.
+  // A broker reads all records when it starts. Their members are nearly always in the order of
+  // `names`: search from where the last one was found.
   const auto& names = known.names;
   auto next = names.begin();
   for (const auto& one : object.GetObject()) {
@@ -122,7 +124,7 @@ json::value unknown_of(const json::value& object, const known_members& known,
   return found;
 }
 
-// -- and back -------------------------------------------------------------------------------------
+// -- writing them back ----------------------------------------------------------------------------
 
 /// The member of that name; nullptr if there is none.
 json::value* inner_of(json::value& object, std::string_view name) {
@@ -132,7 +134,7 @@ json::value* inner_of(json::value& object, std::string_view name) {
 void add(json::value& object, const json::value& unknown, const known_members& known,
          json::document& owner);
 
-/// Adds to an object what was unknown of the one that had the same key.
+/// Adds the unknown members that were noted under the object's key.
 void add_by_key(json::value& object, const json::value& unknown, std::string_view key,
                 const known_members& known, json::document& owner) {
   if (const auto* inside = json::member(unknown, text_of_key(object, key)))

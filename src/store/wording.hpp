@@ -5,16 +5,16 @@
 
 #include "store/etcd.hpp"
 
-/// How this folder says things in error messages.
+/// The wording of this folder's error messages.
 namespace matriarch::store {
 
-/// One line of at most 200 bytes: enough for a URL and etcd's longest message, and no more of a
-/// page that something that is not etcd may have answered.
+/// One line of at most 200 bytes: enough for a URL and etcd's longest message. More would be part
+/// of a page that some other server has answered.
 [[nodiscard]] inline std::string bounded(std::string_view text) {
   constexpr std::size_t most = 200;
   std::string line{text.substr(0, most)};
   if (text.size() > most) {
-    // Not in the middle of a UTF-8 character.
+    // Do not cut a UTF-8 character in half.
     while (!line.empty() && (static_cast<unsigned char>(text[line.size()]) & 0xc0U) == 0x80U)
       line.pop_back();
     line += "...";

@@ -642,7 +642,7 @@ TEST_CASE("what a later release wrote for its own readers alone is refused, and 
   auto read = decode_record(json::text_of(document), no_keys);
   REQUIRE_FALSE(read.ok());
   CHECK(read.error()
-        == "record: a later release has written it: who reads it has to know format 2, and this "
+        == "record: a later release has written it: readers have to know format 2, and this "
            "release knows 1; upgrade this server");
 }
 
