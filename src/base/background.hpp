@@ -9,13 +9,12 @@
 
 namespace matriarch::base {
 
-/// One thread that runs jobs in their order: for what blocks, which the event loop must
-/// not.
+/// A thread that runs jobs in order: for blocking work that must not run on the event loop.
 class background {
 public:
   background() : thread_([this] { run(); }) {}
 
-  /// Lets the job under way end and drops the others.
+  /// Lets the running job end and drops the others.
   ~background() {
     {
       std::lock_guard guard{mutex_};

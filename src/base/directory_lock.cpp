@@ -39,7 +39,7 @@ result<directory_lock> directory_lock::take(const std::string& directory, std::s
 
 bool directory_lock::is_taken(const std::string& directory) {
   descriptor file{::open(file_of(directory).c_str(), O_RDONLY | O_CLOEXEC)};
-  // Shared, and for a moment: a program that starts meanwhile tries again.
+  // A shared lock, held for a moment only: a program that starts at this moment tries again.
   return file >= 0 && ::flock(file, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
 }
 

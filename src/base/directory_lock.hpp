@@ -10,15 +10,15 @@
 
 namespace matriarch::base {
 
-/// Holds a directory as long as it lives, so that no two programs act on it: by a lock on its file
-/// `lock`, which the kernel takes back from a program that ends in whatever way.
+/// Locks a directory for as long as this object exists, so that no two programs use it: by a lock
+/// on its file `lock`, which the kernel releases however a program ends.
 class directory_lock {
 public:
-  /// Waits so long for a predecessor that is just ending. `held` says in words who else has it, before
-  /// the name of the file.
+  /// Waits up to `patience` for a predecessor that is just ending. `held` tells in words who else
+  /// holds the lock, and comes before the file's name in the failure.
   static result<directory_lock> take(const std::string& directory, std::string_view held,
                                      std::chrono::milliseconds patience);
-  /// Whether somebody holds it, as far as this user may see.
+  /// Whether another program holds the lock, as far as this user can see.
   [[nodiscard]] static bool is_taken(const std::string& directory);
 
 private:

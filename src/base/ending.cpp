@@ -10,7 +10,7 @@ ending::ending(std::initializer_list<int> signals) {
   sigemptyset(&signals_);
   for (int one : signals)
     sigaddset(&signals_, one);
-  sigaddset(&signals_, SIGTERM); // which fail() sends
+  sigaddset(&signals_, SIGTERM); // fail() sends it
   ::pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
 }
@@ -28,7 +28,7 @@ bool ending::comes_within(std::chrono::milliseconds time) {
   auto signal = ::sigtimedwait(&signals_, nullptr, &most);
   if (signal < 0)
     return false;
-  ::kill(::getpid(), signal); // held back again
+  ::kill(::getpid(), signal); // pending again for wait()
   return true;
 }
 

@@ -9,8 +9,8 @@
 
 namespace matriarch::base {
 
-/// What ends a server: a signal, or something in it that cannot go on. Made before any other thread,
-/// which all inherit that the signals are held back for wait(); SIGPIPE is ignored.
+/// Waits for the end of a server: a signal, or a failure inside the server. Create it before all
+/// other threads: they inherit the mask that keeps the signals for wait(). SIGPIPE is ignored.
 class ending {
 public:
   explicit ending(std::initializer_list<int> signals = {SIGTERM, SIGINT});
@@ -19,16 +19,17 @@ public:
 
   struct cause {
     int signal = 0;
-    std::string why; ///< empty if it was a signal
+    std::string why; ///< empty if a signal was the cause
   };
 
-  /// Waits for the first cause. For one thread.
+  /// Waits for the first cause. Call from one thread only.
   [[nodiscard]] cause wait();
 
-  /// Whether there is a cause within that time; wait() gives it all the same. For the same thread.
+  /// Whether a cause comes within that time; wait() still returns the cause afterwards. Call from
+  /// the same thread as wait().
   [[nodiscard]] bool comes_within(std::chrono::milliseconds time);
 
-  /// The process cannot go on, and why; of several reasons the first one counts. From any thread.
+  /// Ends the server with a reason; only the first reason is kept. May be called from any thread.
   void fail(std::string why);
 
 private:

@@ -8,12 +8,12 @@
 
 namespace matriarch::base {
 
-/// The words of an enumeration, one for each of its values, in both directions.
+/// The word for each value of an enumeration, in both directions.
 template <class Enum, std::size_t Count>
 struct enum_words {
   std::array<std::pair<Enum, const char*>, Count> all;
 
-  /// Empty for what is none of them.
+  /// Empty for an unknown value.
   [[nodiscard]] constexpr const char* word_for(Enum wanted) const {
     for (const auto& [value, word] : all)
       if (value == wanted)
@@ -21,7 +21,7 @@ struct enum_words {
     return "";
   }
 
-  /// Nothing for a word that none of them has.
+  /// Nothing for an unknown word.
   [[nodiscard]] constexpr std::optional<Enum> value_of(std::string_view given) const {
     for (const auto& [value, word] : all)
       if (given == word)

@@ -27,12 +27,12 @@ namespace {
 using clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-/// Requests beyond these wait for a free connection. 32 keep a server busy without taking all the
-/// descriptors it serves with.
+/// Further requests wait for a free connection. 32 keep a server busy without using up its
+/// descriptors.
 constexpr std::size_t connections_per_host = 32;
-/// What is kept of the answer to a stream that was refused: enough for an error message.
+/// How much of the answer to a refused stream is kept: enough for an error message.
 constexpr std::size_t refusal_bytes = 64 * 1024;
-/// A longer delay counts as this one, so that no sum overflows.
+/// A longer delay is shortened to this, so that no sum overflows.
 constexpr milliseconds longest_delay = std::chrono::hours{24 * 365};
 
 struct timer {
@@ -43,9 +43,9 @@ struct timer {
 
 } // namespace
 
-/// A thread around epoll, which drives libcurl, timers and deadlines, and what other threads ask
-/// for. How many requests go to one host at a time is counted here, not by libcurl: streams are not
-/// to wait for, nor take, what is meant for requests, and a waiting request's deadline counts too.
+/// A thread around epoll that runs libcurl, timers, deadlines and other threads' requests. It
+/// counts the requests to each host itself, since libcurl's own limit would also count streams, and
+/// a waiting request's deadline has to run.
 struct event_loop::implementation : transfers::watcher {
   struct dropped {
     task_id id;
@@ -55,7 +55,7 @@ struct event_loop::implementation : transfers::watcher {
   /// The requests to one host.
   struct host {
     std::size_t under_way = 0;
-    /// May name requests that have ended meanwhile.
+    /// May contain requests that have already ended.
     std::deque<task_id> waiting;
   };
 
@@ -64,7 +64,7 @@ struct event_loop::implementation : transfers::watcher {
 
   std::mutex mutex_;
   std::vector<order> orders_;
-  /// Every task that has not been called for the last time and was not cancelled.
+  /// Every task that may still be called: neither finished nor cancelled.
   std::unordered_set<task_id> live_;
   task_id last_id_ = 0;
   std::atomic<bool> ending_ = false;
@@ -138,7 +138,7 @@ struct event_loop::implementation : transfers::watcher {
     return id;
   }
 
-  // -- what libcurl asks for ----------------------------------------------------------------------
+  // -- called by libcurl --------------------------------------------------------------------------
 
   void watch(int descriptor, bool input, bool room) override {
     epoll_event wanted{};
@@ -159,7 +159,7 @@ struct event_loop::implementation : transfers::watcher {
 
   // -- called on the loop's thread ----------------------------------------------------------------
 
-  /// True if the task may be called; `last` says that it will not be called again.
+  /// Whether the task may be called; `last`: it will not be called again.
   bool claim(task_id id, bool last) {
     if (ending_)
       return false;
@@ -180,7 +180,7 @@ struct event_loop::implementation : transfers::watcher {
     return t;
   }
 
-  /// Takes a transfer from libcurl, if it has it, and lets the next request to its host begin.
+  /// Takes a transfer away from libcurl and starts the next request to its host.
   void end(transfer& t) {
     if (!t.started)
       return;
@@ -209,7 +209,8 @@ struct event_loop::implementation : transfers::watcher {
       t->done(std::move(answer));
   }
 
-  /// Gives a transfer to libcurl. If libcurl has no memory for a request, its deadline ends it.
+  /// Gives a transfer to libcurl. If libcurl has no memory for a request, the request's deadline
+  /// ends it.
   bool begin(transfer& t) {
     t.started = curl_->begin(t);
     if (t.started && !t.streams)
@@ -276,7 +277,7 @@ struct event_loop::implementation : transfers::watcher {
     }
   }
 
-  /// Hands out the complete lines of one stream. The stream may be cancelled by any of them.
+  /// Calls `line` for each complete line of a stream. Any of these calls may cancel the stream.
   void deliver_lines(task_id id) {
     auto found = transfers_.find(id);
     if (found == transfers_.end())
@@ -284,7 +285,7 @@ struct event_loop::implementation : transfers::watcher {
     auto& t = *found->second;
     t.touched = false;
     if (auto code = t.status(); code < 200 || code > 299) {
-      // The body of a refusal is no stream; it goes to `done`.
+      // The body of a refusal contains no lines; `done` gets it.
       t.received.resize(std::min(t.received.size(), refusal_bytes));
       return;
     }
@@ -312,7 +313,7 @@ struct event_loop::implementation : transfers::watcher {
       deliver_lines(id);
   }
 
-  /// After libcurl was called.
+  /// Handles what arrived; called after each call of libcurl.
   void look_what_came() {
     deliver_lines();
     while (auto ended = curl_->next_ended())
@@ -331,8 +332,8 @@ struct event_loop::implementation : transfers::watcher {
   }
 
   void run_timers() {
-    // Those that are made meanwhile wait for the next round, so that a chain of them starves
-    // nobody.
+    // Timers that callbacks set meanwhile wait for the next round, so that a chain of timers does
+    // not block the loop.
     auto now = clock::now();
     while (!timers_.empty() && timers_.begin()->first.first <= now && !ending_) {
       auto entry = timers_.extract(timers_.begin());
@@ -355,7 +356,7 @@ struct event_loop::implementation : transfers::watcher {
     if (next == clock::time_point::max())
       return -1;
     auto left = std::chrono::ceil<milliseconds>(next - clock::now());
-    // A minute at most, for the sum has to fit an int; the loop then just waits again.
+    // At most a minute, so that the value fits an int; the loop then waits again.
     return static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 60'000));
   }
 

@@ -87,7 +87,7 @@ std::optional<std::string> replace_file(const std::string& path, std::string_vie
 }
 
 result<std::optional<std::string>> read_file(const std::string& path, std::size_t most) {
-  // A pipe is not waited for.
+  // O_NONBLOCK: do not wait for a pipe's writer.
   descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};
   if (file < 0) {
     if (errno == ENOENT)
@@ -167,13 +167,13 @@ void bound_log(const std::string& path, std::size_t most) {
   if (log < 0 || ::fstat(log, &found) != 0 || !S_ISREG(found.st_mode)
       || static_cast<std::size_t>(found.st_size) <= most)
     return;
-  // Renaming would not do: who appends goes on in the file that it has open.
+  // Not a rename: writers would go on in the renamed file, which they have open.
   std::string last(most, '\0');
   auto got = ::pread(log, last.data(), most, found.st_size - static_cast<off_t>(most));
   last.resize(got < 0 ? 0 : static_cast<std::size_t>(got));
   (void)replace_file(path + ".1", last, {found.st_uid, found.st_gid});
   if (::ftruncate(log, 0) != 0)
-    return; // tried again at the next look
+    return; // tried again at the next check
 }
 
 } // namespace matriarch::base

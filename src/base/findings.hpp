@@ -6,13 +6,13 @@
 
 namespace matriarch::base {
 
-/// What `--check` finds, in the order in which it looked.
+/// The findings of `--check`, in the order in which they were found.
 class findings {
 public:
   enum class weight {
     good,
-    doubt, ///< it would serve, and something is likely to hurt
-    fault, ///< it would not serve, or not do what it is for
+    doubt, ///< the server would run, but something is likely to cause trouble
+    fault, ///< the server would not run, or not work
   };
   struct finding {
     weight is;
@@ -26,9 +26,9 @@ public:
   void fault(std::string about, std::string said);
 
   [[nodiscard]] const std::vector<finding>& all() const { return all_; }
-  /// Those of that weight, as one text; empty if there is none.
+  /// The findings of weight `fault` as one text; empty if there are none.
   [[nodiscard]] std::string faults() const;
-  /// A line for each.
+  /// Prints a line for each finding.
   void print(std::ostream& out) const;
   /// 0, or 2 if there is a fault.
   [[nodiscard]] int exit_code() const;

@@ -16,12 +16,12 @@ namespace matriarch::json {
 
 namespace {
 
-/// A double's largest value has 309 digits, and 17 say which one it is.
+/// The largest double has 309 digits, and 17 digits identify a double.
 constexpr std::size_t longest_number = 400;
 
-/// Passes events on to the document and stops the parse where a text is nested too deeply, repeats a
-/// key, or holds a number that cannot be meant. Numbers come as texts and are read here: RapidJSON's
-/// exact reading leaves its tables, and ends the process, on 0.000…1 with some hundred zeros.
+/// Passes events to the document, and stops at nesting that is too deep, at a repeated key, and at
+/// a number that is out of range. Numbers come as texts and are parsed here: RapidJSON's exact
+/// parsing reads beyond its tables, and ends the process, on 0.000…1 with some hundred zeros.
 class depth_guard {
 public:
   using Ch = char;
@@ -84,8 +84,8 @@ public:
 
 private:
   bool enter() { return ++depth_ <= deepest_; }
-  /// RapidJSON checks the bytes and lets the escape of half a character pass (`\udc00` alone): what
-  /// it makes of that is no UTF-8, so nobody could read it again once it is written.
+  /// RapidJSON checks the bytes but accepts the escape of half a surrogate pair (`\udc00` alone).
+  /// Its result is no UTF-8, so that a text written with it could not be parsed again.
   bool is_text(std::string_view text) {
     half_character_ = !is_utf8(text);
     return !half_character_;
@@ -212,7 +212,7 @@ std::int64_t integer_member(const value& object, std::string_view name, std::int
 }
 
 value string(std::string_view text, document& owner) {
-  // What is no UTF-8 would make all of the text around it unreadable.
+  // Invalid UTF-8 would make the whole text unreadable.
   if (!is_utf8(text))
     return string(legible(text, 4 * text.size()), owner);
   return value{text.data(), static_cast<rapidjson::SizeType>(text.size()), owner.GetAllocator()};

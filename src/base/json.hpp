@@ -9,15 +9,15 @@
 
 #include "base/result.hpp"
 
-/// The little that this project adds to RapidJSON.
+/// The project's additions to RapidJSON.
 namespace matriarch::json {
 
 using value = rapidjson::Value;
 using document = rapidjson::Document;
 
-/// Parses one JSON text, without recursion, so that no depth of nesting can exhaust the stack. The
-/// failure says at which byte and what was wrong. A key that appears twice in one object is
-/// refused: readers differ in which one counts. `deepest` bounds the nesting.
+/// Parses one JSON text without recursion, so that deep nesting cannot exhaust the stack. The
+/// failure gives the byte offset and the error. A key that appears twice in one object is refused,
+/// since parsers differ in which one they take. `deepest` limits the nesting.
 [[nodiscard]] result<document> parse(std::string_view text, std::size_t deepest = 64);
 
 /// The compact text of a value.
@@ -44,7 +44,7 @@ object_text(std::initializer_list<std::pair<std::string_view, std::string_view>>
 /// A copy of `text` owned by `owner`.
 [[nodiscard]] value string(std::string_view text, document& owner);
 
-/// Adds a member to an object; of name and text it has copies.
+/// Adds a member to an object; copies the name and the text.
 void add(value& object, std::string_view name, std::string_view text, document& owner);
 void add(value& object, std::string_view name, const char* text, document& owner);
 void add(value& object, std::string_view name, std::int64_t number, document& owner);

@@ -18,19 +18,19 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// How long the end waits for what is queued: a sink that stands still keeps nobody.
+/// How long the destructor waits for queued lines: a blocked sink must not delay the end.
 constexpr std::chrono::milliseconds farewell = 1s;
-/// Between two attempts at a file that takes nothing.
+/// Pause between two attempts to write to a file that accepts nothing.
 constexpr std::chrono::milliseconds pause_after_failure = 500ms;
-/// What an entry takes besides its text.
+/// The memory of a queued line besides its text.
 constexpr std::size_t overhead = 64;
 
 } // namespace
 
-/// What the thread needs, which may outlive the sink.
+/// The thread's data, which may outlive the sink.
 struct line_sink::shared {
   settings how;
-  std::string path; ///< to be opened by the thread if there is no descriptor; empty: it stays open
+  std::string path; ///< opened by the thread if there is no descriptor; empty: never opened
   int descriptor = -1;
   bool owned = false;
 
@@ -39,7 +39,7 @@ struct line_sink::shared {
   std::deque<std::string> lines;
   std::size_t bytes = 0;
   std::uint64_t left_out = 0;
-  bool troubled = false; ///< lines are being left out, and that was told
+  bool troubled = false; ///< lines are being dropped, and complain() was called
   bool writing = false;
   bool ending = false;
 
@@ -53,7 +53,7 @@ struct line_sink::shared {
       how.complain(why);
   }
 
-  /// Tells, once, that lines are left out.
+  /// Counts dropped lines and reports the first time.
   void count(std::uint64_t lost, const std::string& why) {
     bool first = false;
     {
@@ -65,7 +65,7 @@ struct line_sink::shared {
       complain(why);
   }
 
-  /// Writes all of a text; why not, if it cannot be.
+  /// Writes a whole text; returns why it cannot, or an empty text.
   std::string write_all(const std::string& text) {
     if (descriptor < 0 && !path.empty()) {
       descriptor = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
@@ -77,8 +77,8 @@ struct line_sink::shared {
       if (now < 0 && errno == EINTR)
         continue;
       if (now <= 0) {
-        std::string why = now == 0 ? "nothing is taken" : std::strerror(errno);
-        if (errno == EPIPE && owned) // another reader of a FIFO gets what comes
+        std::string why = now == 0 ? "no bytes were accepted" : std::strerror(errno);
+        if (errno == EPIPE && owned) // the next reader of a FIFO gets the next lines
           ::close(std::exchange(descriptor, -1));
         cut = done > 0;
         return why;
@@ -88,7 +88,7 @@ struct line_sink::shared {
     return {};
   }
 
-  bool cut = false; ///< the last line was written in part
+  bool cut = false; ///< the last line was written only in part
 
   void run() {
     std::unique_lock guard{mutex};
@@ -130,7 +130,7 @@ struct line_sink::shared {
 };
 
 line_sink::line_sink(std::shared_ptr<shared> state) : state_(std::move(state)) {
-  // Signals are for others, also for those who hold them back after this.
+  // The sink's thread handles no signals: they are meant for other threads.
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
@@ -149,12 +149,12 @@ line_sink::line_sink(int descriptor, settings how)
 
 result<std::unique_ptr<line_sink>> line_sink::open(const std::string& path, unsigned mode,
                                                    settings how) {
-  // Without waiting: a FIFO that nobody reads says ENXIO.
+  // Non-blocking: a FIFO without a reader gives ENXIO.
   int made = ::open(path.c_str(), O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK, mode);
   if (made < 0 && errno != ENXIO)
     return failure{path + ": " + std::strerror(errno)};
   if (made >= 0)
-    ::fcntl(made, F_SETFL, O_APPEND); // from here on it waits, which its thread may
+    ::fcntl(made, F_SETFL, O_APPEND); // blocking from now on: only the sink's thread waits
   auto state = std::make_shared<shared>();
   state->how = std::move(how);
   state->path = path;
@@ -178,7 +178,7 @@ void line_sink::post(std::string line) {
   {
     std::lock_guard guard{all.mutex};
     bool fits = all.bytes + line.size() + overhead <= all.how.most_bytes;
-    // What was left out is said before anything that comes after it.
+    // The number of dropped lines comes before any later line.
     if (fits && all.left_out > 0) {
       auto told = all.how.tell_left_out(std::exchange(all.left_out, 0));
       all.bytes += told.size() + overhead;
@@ -194,7 +194,7 @@ void line_sink::post(std::string line) {
   }
   all.changed.notify_all();
   if (first)
-    all.complain("it takes no lines, or not so many");
+    all.complain("it does not take lines fast enough, or at all");
 }
 
 bool line_sink::drain(std::chrono::milliseconds patience) {

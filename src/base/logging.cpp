@@ -24,11 +24,11 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// UTC, so that the lines of machines in several places can be put in order.
+// UTC, so that lines from machines in several time zones can be put in order.
 constexpr const char* form = "%Y-%m-%dT%H:%M:%S.%eZ %l %v";
 constexpr auto farewell = 1s;
 
-/// The one to stderr, which lives until the process ends: anybody may log until then.
+/// The sink to stderr. It is never destroyed: any thread may log until the process ends.
 line_sink*& to_stderr() {
   static line_sink* sink = nullptr;
   return sink;
@@ -43,8 +43,8 @@ std::string line_of(spdlog::level::level_enum level, const std::string& text) {
 
 class queued_sink final : public spdlog::sinks::base_sink<std::mutex> {
   void sink_it_(const spdlog::details::log_msg& what) override {
-    // What others wrote is quoted in lines: it begins none of its own, and takes no others' place.
-    // Ours have some 100 bytes, and lists of faults some 1,000.
+    // A message may quote foreign text: keep it on one line, and limit its length. The project's
+    // own messages have about 100 bytes, lists of faults about 1,000.
     constexpr std::size_t longest = 8'192;
     auto text = legible({what.payload.data(), what.payload.size()}, longest);
     std::ranges::replace_if(
@@ -58,7 +58,7 @@ class queued_sink final : public spdlog::sinks::base_sink<std::mutex> {
   void flush_() override {}
 };
 
-/// An exception that nobody catches, in whatever thread.
+/// Called for an exception that nobody catches, in any thread.
 [[noreturn]] void say_why_it_ends() {
   try {
     if (auto thrown = std::current_exception())
@@ -67,7 +67,7 @@ class queued_sink final : public spdlog::sinks::base_sink<std::mutex> {
   } catch (const std::exception& why) {
     spdlog::critical("the process ends by an exception: {}", why.what());
   } catch (...) {
-    spdlog::critical("the process ends by an exception of no known kind");
+    spdlog::critical("the process ends by an unknown exception");
   }
   flush_log();
   std::abort();
@@ -86,7 +86,7 @@ void set_up_logging(const std::string& level) {
     to_stderr() = new line_sink{STDERR_FILENO, {[](std::uint64_t left_out) {
                                   return line_of(spdlog::level::warn,
                                                  std::to_string(left_out)
-                                                     + " lines of the log were left out here, for "
+                                                     + " log lines were left out here, since "
                                                        "stderr took no more");
                                 }}};
   auto logger = std::make_shared<spdlog::logger>("", std::make_shared<queued_sink>());

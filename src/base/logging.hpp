@@ -5,21 +5,21 @@
 
 namespace matriarch::base {
 
-/// The values of `--log-level`, from the most to the least talkative.
+/// The values of `--log-level`, from the most to the least verbose.
 [[nodiscard]] const std::vector<std::string>& log_levels();
 
-/// Sends everything logged at `level` (one of log_levels()) or above to stderr, a line each: the
-/// time in UTC, the level, the text, some kB of it at most. Nobody who logs waits for stderr; lines
-/// that it does not take are counted, and said later. What ends the process by an exception is logged
-/// too.
+/// Writes everything logged at `level` (one of log_levels()) or above to stderr, a line each: time
+/// in UTC, level, and the text, shortened to some kB. Logging never waits for stderr; lines that
+/// stderr does not take are counted, and their number is logged later. Uncaught exceptions are
+/// logged too.
 void set_up_logging(const std::string& level);
 
-/// Gives what was logged a moment to be written: before the process ends, or says something on
+/// Waits a moment until the log is written: call before the process ends, or before writing to
 /// stderr by other means.
 void flush_log();
 
-/// Says on stderr why `matriarch <server>` does not serve, and gives that exit code back. It waits for
-/// stderr no longer than flush_log() does.
+/// Tells on stderr why `matriarch <server>` does not run, and returns `code`. Waits for stderr as
+/// long as flush_log() does.
 [[nodiscard]] int refuse(const char* server, const std::string& why, int code);
 
 } // namespace matriarch::base

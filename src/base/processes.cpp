@@ -20,7 +20,7 @@ namespace matriarch::base {
 
 namespace {
 
-// Who looks for something in a title finds it near the beginning.
+// Text that is searched for in a title is near its beginning.
 constexpr std::size_t longest_title = 512;
 
 /// The state letter and the start time of a process; nothing if there is no such process.
@@ -32,7 +32,7 @@ std::optional<process_status> status_of(pid_t pid) {
   auto read = read_file(fmt::format("/proc/{}/stat", pid));
   if (!read || !*read)
     return std::nullopt;
-  // The name, in parentheses, can hold anything; the fields after it are numbers.
+  // The name, in parentheses, can contain anything; the fields after it are numbers.
   auto after_name = (*read)->rfind(')');
   if (after_name == std::string::npos)
     return std::nullopt;

@@ -17,7 +17,7 @@ namespace matriarch::base {
 
 namespace {
 
-// A Python program on a busy machine takes a second to say its version.
+// A Python program on a busy machine takes a second to print its version.
 constexpr std::chrono::seconds longest_answer{10};
 constexpr std::size_t longest_line = 200;
 

@@ -8,12 +8,11 @@
 
 namespace matriarch::base {
 
-/// A thread that removes directories, for that can take seconds and an event loop must not wait.
+/// A thread that removes directories: that can take seconds, and the event loop must not wait.
 class remover {
 public:
-  /// Removes a directory with all that is in it, then calls `done` on the remover's thread with what
-  /// went wrong, if anything did. A remover that is ended lets the removal under way end, and leaves
-  /// those not begun.
+  /// Removes a directory with all its content, then calls `done` on the remover's thread with the
+  /// error, if there was one. The destructor lets the removal in progress end and skips the others.
   void remove(std::string directory, std::function<void(std::optional<std::string>)> done);
 
 private:

@@ -7,7 +7,7 @@
 
 namespace matriarch {
 
-/// Why something could not be done, in words a person can act on.
+/// Why something could not be done, in words that a person can act on.
 struct failure {
   std::string message;
 };

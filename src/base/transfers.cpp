@@ -28,13 +28,13 @@ struct transfer::handles {
 
 namespace {
 
-/// Idle connections that are kept: one each for some hundred servers.
+/// Idle connections that are kept: one for each of some hundred servers.
 constexpr long idle_connections = 512;
-/// A silent stream is probed after half a minute and given up after another.
+/// A silent stream is probed after half a minute and given up after another half.
 constexpr long keepalive_idle_seconds = 30;
 constexpr long keepalive_interval_seconds = 10;
 
-/// libcurl's global state, made before the first loop and never taken down: other threads may run.
+/// Sets up libcurl's global state once and never takes it down, since other threads may still run.
 void prepare_curl() {
   static const CURLcode made = curl_global_init(CURL_GLOBAL_DEFAULT);
   if (made != CURLE_OK)
@@ -47,7 +47,7 @@ bool same_name(std::string_view a, std::string_view b) {
   });
 }
 
-/// The URL without query and credentials: what may be said in an error message.
+/// The URL without query and credentials, safe for error messages.
 std::string sayable(std::string_view url) {
   url = url.substr(0, url.find_first_of("?#"));
   auto host = url.find("://");
@@ -58,9 +58,9 @@ std::string sayable(std::string_view url) {
   return std::string{url.substr(0, host)} + std::string{url.substr(at + 1)};
 }
 
-/// It is connected, and the other side has not agreed on TLS yet.
+/// Whether the connection is made but the other side has not answered the TLS handshake.
 bool waits_for_tls(const transfer& one) {
-  // libcurl counts the time of a connection only once TLS is agreed on.
+  // libcurl sets the time of a connection only after the TLS handshake.
   long own_port = 0;
   curl_off_t agreed = 0;
   curl_easy_getinfo(one.curl->easy.get(), CURLINFO_LOCAL_PORT, &own_port);
@@ -70,7 +70,7 @@ bool waits_for_tls(const transfer& one) {
 
 std::size_t on_body(char* bytes, std::size_t, std::size_t count, void* user) {
   auto& self = *static_cast<transfer*>(user);
-  // Of a stream each line is bounded, for the whole has no end.
+  // A stream has no end, so the limit applies to each of its lines.
   std::string_view arrived{bytes, count};
   auto open = self.streams ? self.line_bytes : self.received.size();
   auto first_end = self.streams ? std::min(arrived.find('\n'), count) : count;
@@ -88,9 +88,9 @@ std::size_t on_body(char* bytes, std::size_t, std::size_t count, void* user) {
   return count;
 }
 
-/// libcurl calls this each time it has a connection and is about to send. It sends a request a
-/// second time when a reused connection broke before the answer; the other side may have acted on
-/// the first, so only requests without effect get that second chance.
+/// libcurl calls this each time that it has a connection and is about to send. It sends a request
+/// again if a reused connection broke before the answer. The other side may already have acted on
+/// the first one, so only requests without effect are sent again.
 int before_request(void* user, char*, char*, int, int) {
   auto& self = *static_cast<transfer*>(user);
   bool harmless = self.what.verb == "GET" || self.what.verb == "HEAD";
@@ -100,18 +100,18 @@ int before_request(void* user, char*, char*, int, int) {
   return CURL_PREREQFUNC_OK;
 }
 
-/// Programs that are started from here must not inherit connections.
+/// Programs started from this process must not inherit the connections.
 curl_socket_t open_socket(void*, curlsocktype, curl_sockaddr* address) {
   return ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
-/// What is wrong with the other side's certificate; empty if it is none of what operators meet.
+/// What is wrong with the other side's certificate, for the usual faults; otherwise empty.
 std::string fault_of_certificate(const transfer& of) {
   long found = X509_V_OK;
   curl_easy_getinfo(of.curl->easy.get(), CURLINFO_SSL_VERIFYRESULT, &found);
   switch (found) {
   case X509_V_OK:
-  case X509_V_ERR_UNSPECIFIED: { // libcurl's while it has only compared the name
+  case X509_V_ERR_UNSPECIFIED: { // libcurl's value if only the name does not match
     auto host = origin_of(of.what.url);
     return "its certificate is not that of " + host.substr(host.find("://") + 3);
   }
@@ -150,7 +150,7 @@ std::optional<std::string> transfer::prepare() {
     if (auto* longer = curl_slist_append(list, header.c_str()))
       list = longer;
   };
-  // Without this libcurl asks for permission before a body above 1 MB and waits a second for it.
+  // Otherwise libcurl asks for permission before a body above 1 MB, and waits a second for it.
   add("Expect:");
   for (auto& [name, value] : what.headers) {
     if ((name + value).find_first_of(std::string_view{"\r\n\0", 3}) != std::string::npos) {
@@ -158,7 +158,7 @@ std::optional<std::string> transfer::prepare() {
       return "the header " + name + " contains a line end";
     }
     typed = typed || same_name(name, "content-type");
-    // "X;" is libcurl's way to say a header without a value.
+    // "X;" is libcurl's form of a header without a value.
     add(value.empty() ? name + ";" : name + ": " + value);
   }
   bool has_body =
@@ -170,12 +170,12 @@ std::optional<std::string> transfer::prepare() {
   curl_easy_setopt(h, CURLOPT_PRIVATE, this);
   curl_easy_setopt(h, CURLOPT_URL, what.url.c_str());
   curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
-  // A certificate that nobody vouches for, or that is another host's, ends the connection.
+  // A certificate that is not trusted, or names another host, ends the connection.
   curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, 1L);
   curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, 2L);
   if (!what.tls.authority.empty()) {
     curl_easy_setopt(h, CURLOPT_CAINFO, what.tls.authority.c_str());
-    // Or else the system's authorities would be trusted as well.
+    // Otherwise libcurl would also trust the system's authorities.
     curl_easy_setopt(h, CURLOPT_CAPATH, nullptr);
   }
   if (!what.tls.authority_text.empty()) {
@@ -193,7 +193,7 @@ std::optional<std::string> transfer::prepare() {
     curl_easy_setopt(h, CURLOPT_SSLKEY, what.tls.key.c_str());
   curl_easy_setopt(h, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
   curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
-  // The other side is reached directly, whatever the environment says about proxies.
+  // Connects directly, whatever the environment says about proxies.
   curl_easy_setopt(h, CURLOPT_PROXY, "");
   curl_easy_setopt(h, CURLOPT_USERAGENT, "matriarch");
   curl_easy_setopt(h, CURLOPT_HTTPHEADER, curl->headers.get());
@@ -236,7 +236,7 @@ int transfer::status() const {
 
 std::string transfer::doubt_about_tls() const {
   return waits_for_tls(*this)
-             ? "; who is there has not answered that TLS is wanted, and may not speak it"
+             ? "; the other side has not answered the TLS handshake, and may not speak TLS"
              : "";
 }
 

@@ -11,10 +11,10 @@
 
 #include "base/event_loop.hpp"
 
-/// libcurl's part in the event loop: nobody else speaks to it.
+/// The event loop's use of libcurl: no other file calls libcurl.
 namespace matriarch::base {
 
-/// One request or stream, and what has come of it.
+/// A request or a stream, and its state.
 struct transfer {
   using clock = std::chrono::steady_clock;
 
@@ -28,29 +28,29 @@ struct transfer {
   std::function<void(outcome)> done;
   clock::time_point deadline = clock::time_point::max();
 
-  /// The answer, or of a stream what is not yet split into lines.
+  /// The answer; for a stream, the text that is not yet split into lines.
   std::string received;
-  /// How much of a stream's present line has arrived.
+  /// For a stream: how much of the present line has arrived.
   std::size_t line_bytes = 0;
-  /// Which requests share their connections: scheme, host and port.
+  /// The scheme, host and port. Requests with the same origin share connections.
   std::string origin;
-  /// True if libcurl has it.
+  /// Whether libcurl has the transfer.
   bool started = false;
   bool sent = false;
   bool too_long = false;
   bool touched = false;
-  /// The transfers that received something since the loop last looked.
+  /// The transfers that have received something since the loop last checked.
   std::vector<event_loop::task_id>* arrivals = nullptr;
 
-  /// libcurl's; none before it is prepared.
+  /// libcurl's handles; nullptr before prepare().
   struct handles;
   std::unique_ptr<handles> curl;
 
-  /// Makes what libcurl needs. The text says what is wrong with the request.
+  /// Makes libcurl's handles. The text tells what is wrong with the request.
   [[nodiscard]] std::optional<std::string> prepare();
-  /// Of the answer; 0 while there is none.
+  /// The answer's HTTP status; 0 while there is none.
   [[nodiscard]] int status() const;
-  /// To be added to what went wrong; empty if TLS has nothing to do with it.
+  /// A hint for an error message; empty if TLS is not the reason.
   [[nodiscard]] std::string doubt_about_tls() const;
   [[nodiscard]] outcome failed(std::string reason) const;
 };
@@ -58,17 +58,17 @@ struct transfer {
 /// The scheme, host and port of a URL.
 [[nodiscard]] std::string origin_of(std::string_view url);
 
-/// All transfers that are under way, by libcurl's multi interface, which never waits by itself.
+/// All transfers in progress, through libcurl's multi interface, which never waits by itself.
 class transfers {
 public:
-  /// What libcurl asks for.
+  /// What libcurl asks the event loop for.
   class watcher {
   public:
     virtual ~watcher() = default;
-    /// To be told when there is input at the descriptor, and when there is room to write.
+    /// Call act() when the descriptor has input, or room to write.
     virtual void watch(int descriptor, bool input, bool room) = 0;
     virtual void forget(int descriptor) = 0;
-    /// To be called after so long at the latest, in place of what it asked for before; nothing: only
+    /// Call act_in_time() after this time at the latest; replaces the request before. Nothing: only
     /// when a descriptor is ready.
     virtual void remind(std::optional<std::chrono::milliseconds> after) = 0;
   };
@@ -79,19 +79,19 @@ public:
   transfers(const transfers&) = delete;
   transfers& operator=(const transfers&) = delete;
 
-  /// Hands a prepared transfer to libcurl; false if that has no memory for it.
+  /// Gives a prepared transfer to libcurl; false if libcurl has no memory for it.
   [[nodiscard]] bool begin(transfer& one);
-  /// Takes one back that was begun, whether it has ended or not.
+  /// Takes back a transfer that was begun, whether it has ended or not.
   void end(transfer& one);
 
-  /// A descriptor is ready.
+  /// Tells libcurl that a descriptor is ready.
   void act(int descriptor, bool input, bool room, bool failed);
-  /// It is time; see watcher::remind.
+  /// Tells libcurl that the time of watcher::remind has come.
   void act_in_time();
 
-  /// One that has ended, with libcurl's word for how; nothing if there are no more.
+  /// The next transfer that has ended, with libcurl's result code; nothing if there are no more.
   [[nodiscard]] std::optional<std::pair<transfer*, int>> next_ended();
-  /// What came of a transfer that has ended so.
+  /// The outcome of a transfer that has ended with the result code `how`.
   [[nodiscard]] static outcome outcome_of(transfer& ended, int how);
 
 private:

@@ -10,7 +10,7 @@ namespace {
 
 using utf8 = rapidjson::UTF8<>;
 
-/// The length of the character that begins `text`; 0 if none does. `text` is not empty.
+/// The length of the character at the beginning of `text`; 0 if it is invalid. `text` is not empty.
 std::size_t first_character(std::string_view text) {
   rapidjson::MemoryStream in{text.data(), text.size()};
   unsigned code_point = 0;
@@ -52,7 +52,7 @@ std::string one_line(std::string_view text, std::size_t most) {
 }
 
 std::string quoted(std::string_view text) {
-  constexpr std::size_t longest = 100; // a name that somebody gave on purpose is shorter
+  constexpr std::size_t longest = 100; // longer than any name that is given on purpose
   return "\"" + one_line(text, longest) + "\"";
 }
 

@@ -28,7 +28,7 @@ login user_of(const section& from) {
   return user;
 }
 
-/// One of `users:`, of either kind.
+/// An entry of `users:`, of either kind.
 login login_of(const section& from) {
   from.allow({"username", "password", "password_file", "token", "token_file"});
   if (!from.has("token") && !from.has("token_file"))
@@ -39,7 +39,7 @@ login login_of(const section& from) {
   const auto* name = from.has("token") ? "token" : "token_file";
   login bearer;
   bearer.token = from.secret("token");
-  // RFC 6750, section 2.1: anything else cannot be sent.
+  // RFC 6750, section 2.1: other characters cannot be sent.
   const auto text = bearer.token.substr(0, bearer.token.find_last_not_of('=') + 1);
   if (text.empty() || !consists_of(text, "-._~+/"))
     from.refuse(name, "a token must consist of letters, digits and \"-._~+/\", with \"=\" at its "
@@ -101,7 +101,7 @@ broker_settings broker_of(const section& from) {
                 "broker.advertise_host must be a host that applications can connect to (it is in "
                 "their credentials), found \""
                     + broker.advertise_host + "\"");
-  // 64 is far beyond the cores that a broker can use: its answers are made by few actors.
+  // A broker cannot use more than 64: few actors make its answers.
   broker.threads = static_cast<int>(from.number("threads", 1, 64, broker.threads));
   if (from.has("trusted_proxies"))
     broker.trusted_proxies = proxies_of(from);
@@ -117,7 +117,7 @@ std::vector<cell_settings> cells_of(const section& top) {
         {"guid", "availability_zone", "uri", "authority", "username", "password", "password_file"});
     cell_settings cell;
     cell.guid = from.text("guid");
-    // It becomes part of etcd's keys, where a slash would start another level.
+    // The guid becomes part of etcd keys, where a slash would start another level.
     if (!consists_of(cell.guid, ".-_:"))
       from.refuse("guid", "a cell's guid must consist of letters, digits and \".-_:\", found \""
                               + cell.guid + "\"");
@@ -169,7 +169,7 @@ secrets_settings secrets_of(const section& from) {
   return secrets;
 }
 
-/// `authority:`, an operator's own.
+/// The section `authority:`: an operator's own authority.
 tls::authorities authority_of(const section& from) {
   from.allow({"certificate", "key", "successor"});
   std::string successor;
@@ -182,13 +182,14 @@ tls::authorities authority_of(const section& from) {
   return *std::move(authority);
 }
 
-/// `repair:`, what happens to the nodes of a cell that is gone.
+/// The section `repair:`: when the nodes of a lost cell are replaced.
 model::repair_settings repair_of(const section& from) {
-  // A lease in etcd ends after ten seconds, a leader's after thirty: sooner tells nothing.
+  // A cell's lease in etcd ends after ten seconds, a leader's after thirty: a shorter time proves
+  // nothing.
   constexpr std::int64_t shortest = 5'000;
   constexpr std::int64_t short_for_production = 60'000;
   constexpr std::int64_t longest = 7LL * 24 * 60 * 60 * 1000;
-  // Each copies whole databases over the network; more at once only makes each slower.
+  // Each repair copies whole databases over the network; more at once only slow each other down.
   constexpr std::int64_t most_at_once = 100;
   from.allow({"after", "parallel"});
   model::repair_settings repair;

@@ -16,8 +16,8 @@
 
 namespace matriarch::config {
 
-/// Somebody who may log in: by a username and a password (basic authentication), or by a token
-/// (`Authorization: Bearer …`); the other fields are empty.
+/// The credentials of a user: a username and a password (basic authentication), or a token
+/// (`Authorization: Bearer …`). The other fields are empty.
 struct login {
   std::string username;
   std::string password;
@@ -25,51 +25,53 @@ struct login {
   bool operator==(const login&) const = default;
 };
 
-/// `broker:`, how this broker is reached and how strict it is.
+/// The section `broker:`: the broker's address, users and strictness.
 struct broker_settings {
   /// The address that the HTTP server listens on.
   std::string bind_host = "127.0.0.1";
   /// 1 to 65535; the seeds' examples use 3000.
   std::uint16_t port = 3000;
-  /// Who may call `/v2`; at least one, the first being `broker.username`.
+  /// The users of `/v2`; at least one, the first being `broker.username`.
   std::vector<login> users;
-  /// Who may call `/admin`, and nobody else then; none if `users` may do both.
+  /// The users of `/admin`, who alone may call it. Empty: `users` may call both.
   std::vector<login> admins;
-  /// The Open Service Broker API 2.17 to the letter; without it the seeds' short `curl` lines work.
+  /// Keeps to the Open Service Broker API 2.17; if false, the seeds' short `curl` lines also work.
   bool strict = true;
-  /// The host in binding credentials: where the routers are reached. By default `bind_host`.
+  /// The host in binding credentials, where clients reach the routers. By default `bind_host`.
   std::string advertise_host;
   /// Threads that serve HTTP, 1 to 64.
   int threads = 1;
-  /// Whose X-Forwarded-For the audit trail believes. Not set: the fleet's own routers'.
+  /// The proxies whose X-Forwarded-For the audit trail trusts. Not set: the fleet's own routers.
   std::optional<std::vector<model::ip_range>> trusted_proxies;
 };
 
-/// One of `cells:`.
+/// An entry of `cells:`.
 struct cell_settings {
   std::string guid;
   std::string availability_zone;
-  /// `https://host:port`, or `http://` for one that speaks no TLS; without a slash at its end.
+  /// `https://host:port`, or `http://` for a cell without TLS; without a final slash.
   std::string uri;
-  /// The certificates, as PEM, of who may have signed the cell's; empty: the fleet's authority.
+  /// The PEM certificates of the authorities that may sign the cell's; empty: the fleet's
+  /// authority.
   std::string authority;
   std::string username;
   std::string password;
 };
 
-/// `routing:`, the public ports of the instances.
+/// The section `routing:`: the public ports of the instances.
 struct routing_settings {
   std::uint16_t first = 30000;
   std::uint16_t last = 32767;
-  /// How long the port of a removed instance rests before another may have it, in milliseconds.
+  /// How long the port of a removed instance rests before another instance may get it, in
+  /// milliseconds.
   std::int64_t rest_milliseconds = 7LL * 24 * 60 * 60 * 1000;
-  /// Whether nothing that clients connect to is called done before the routers serve it.
+  /// Whether operations on routes succeed only when the routers serve them.
   bool wait_for_routers = true;
 };
 
-/// `secrets:`, how the secrets within etcd are sealed.
+/// The section `secrets:`: the encryption of secrets in etcd.
 struct secrets_settings {
-  std::string key_file; ///< empty: they are written as they are
+  std::string key_file; ///< empty: secrets are not encrypted
   std::string keys;     ///< the text of that file, for store::keyring::parse()
 };
 
@@ -81,20 +83,20 @@ struct broker_config {
   etcd_settings etcd;
   routing_settings routing;
   secrets_settings secrets;
-  /// `authority:`, who signs the databases' certificates; none: the fleet makes its own.
+  /// The section `authority:`: signs the databases' certificates; empty: the fleet makes its own.
   tls::authorities authority;
   model::repair_settings repair;
-  /// Where the lines of the audit trail go; empty: to the log.
+  /// The file of the audit trail; empty: the log.
   std::string audit_file;
   model::catalog catalog;
-  /// What is allowed but likely to hurt, one line each; the caller logs them.
+  /// Values that are allowed but likely to cause trouble, one line each; the caller logs them.
   std::vector<std::string> warnings;
 };
 
-/// Reads a configuration from its text. `path` is only named in messages. `local_port_range` is the
-/// content of /proc/sys/net/ipv4/ip_local_port_range, or empty where it is not known: a public port
-/// within it can be taken by any outgoing connection just when the router wants to bind it.
-/// `engines`: those that plans may name. A failure is one line, `path:line: what is wrong and what is allowed`.
+/// Parses a configuration. `path` is only used in messages. `local_port_range` is the content of
+/// /proc/sys/net/ipv4/ip_local_port_range, or empty if unknown: an outgoing connection can take a
+/// public port in this range just before the router binds it. `engines`: the engines that plans may
+/// name. A failure is one line, `path:line: what is wrong and what is allowed`.
 [[nodiscard]] result<broker_config> parse_broker_config(const std::string& path,
                                                         const std::string& text,
                                                         std::string_view local_port_range,

@@ -19,19 +19,19 @@ namespace {
 
 using json_writer = rapidjson::Writer<rapidjson::StringBuffer>;
 
-/// Cloud Controller itself stops polling after a week, so more would promise what nobody waits for.
+/// Cloud Controller stops polling after a week, so a longer time has no effect.
 constexpr std::int64_t longest_polling_seconds = 7LL * 24 * 60 * 60;
 
-/// OSB 2.17, "Catalog Management": longer strings need not be taken by a platform.
+/// OSB 2.17, "Catalog Management": platforms need not accept longer strings.
 constexpr std::ptrdiff_t longest_text = 255;
 
-/// A binding that ends sooner could be gone before its application has started.
+/// A binding that expires sooner could be gone before its application has started.
 constexpr std::int64_t shortest_lifetime_seconds = 60;
-/// A century: more would leave what a point in time can be as text in OSB.
+/// A century: a later time could not be written in OSB's date format.
 constexpr std::int64_t longest_lifetime_seconds = 100LL * 365 * 24 * 60 * 60;
 
-/// YAML's own rules, narrowed to what JSON can say: an unquoted true, false, null or JSON number is
-/// that, and anything else is a string.
+/// Converts YAML to JSON: an unquoted true, false, null or JSON number keeps its type, and
+/// everything else is a string.
 void write_json(const YAML::Node& node, json_writer& writer) {
   switch (node.Type()) {
   case YAML::NodeType::Map:
@@ -83,7 +83,7 @@ std::string metadata_of(const section& from) {
 /// A text of the catalog, within OSB's length in characters.
 std::string short_text(const section& from, std::string_view name) {
   auto text = from.text(name);
-  // Every character has one byte that is no continuation of UTF-8.
+  // Every character has exactly one byte that is not a UTF-8 continuation byte.
   const auto characters =
       std::ranges::count_if(text, [](unsigned char c) { return (c & 0b1100'0000) != 0b1000'0000; });
   if (characters > longest_text)
@@ -93,7 +93,7 @@ std::string short_text(const section& from, std::string_view name) {
   return text;
 }
 
-/// A name that `cf create-service` takes as it stands.
+/// A name that `cf create-service` accepts without quoting.
 std::string cli_friendly_name(const section& from, std::string_view name) {
   auto text = short_text(from, name);
   if (!consists_of(text, ".-"))
@@ -157,7 +157,7 @@ int connection_limit_of(const section& from, const model::cluster_settings& sett
   const auto connections = settings.parameters.find(name);
   if (connections == settings.parameters.end())
     return static_cast<int>(limit);
-  std::int64_t most = 0; // the engine lets only integers through
+  std::int64_t most = 0; // the engine allows only integers
   std::from_chars(connections->second.data(),
                   connections->second.data() + connections->second.size(), most);
   if (limit > most)
@@ -214,7 +214,7 @@ std::int64_t binding_lifetime_of(const section& from) {
   return seconds;
 }
 
-/// What only a role of the binding's own can have.
+/// Refuses settings that need a role for each binding.
 void refuse_without_roles(const section& from) {
   for (const auto* name : {"connection_limit", "binding_lifetime"})
     if (from.has(name))
@@ -223,7 +223,7 @@ void refuse_without_roles(const section& from) {
                               "role that could have it");
 }
 
-/// What a plan may name, in words.
+/// The engines that a plan may name, in words.
 std::string names_of(const model::engine_list& engines) {
   std::string names;
   for (const auto* one : engines.all())
@@ -242,7 +242,7 @@ const model::engine& engine_of(const section& from, const model::engine_list& en
   return *found;
 }
 
-/// The engine's own parameters, as the plan has them.
+/// The engine's own parameters as the plan sets them, completed.
 std::map<std::string, std::string> parameters_of(const section& from, const model::engine& engine,
                                                  const model::node_limits& limits) {
   model::given_parameters given;
@@ -259,7 +259,7 @@ std::map<std::string, std::string> parameters_of(const section& from, const mode
   return engine.completed(engine.within(std::move(checked.parameters), limits));
 }
 
-/// What no cluster of the engine can do a plan cannot ask for.
+/// Refuses settings that the engine's clusters do not support.
 void refuse_impossible(const section& from, const model::engine& engine,
                        const model::provision_settings& asked) {
   const auto can = engine.can();
@@ -294,8 +294,8 @@ model::provision_settings provision_of(const section& from, std::size_t cells,
     refuse_without_roles(from);
   settings.synchronous = synchronous_of(from, provision.node_count);
   refuse_impossible(from, engine, provision);
-  // Below 5 s loop_wait and retry_timeout have no room; above an hour nobody would wait for the
-  // failover.
+  // Below 5 s there is no room for loop_wait and retry_timeout; above an hour nobody would wait for
+  // the failover.
   if (from.has("ttl"))
     settings.ttl = static_cast<int>(from.number("ttl", 5, 3'600));
   if (from.has("node_type"))
@@ -362,7 +362,8 @@ model::plan plan_of(const section& from, std::size_t cells, const model::engine_
   return plan;
 }
 
-/// `ids`: those of all services and plans before it. A platform knows both by them alone.
+/// `ids`: the ids of all earlier services and plans. Platforms identify services and plans by id
+/// alone.
 model::service service_of(const section& from, std::size_t cells, const model::engine_list& engines,
                           std::set<std::string>& ids) {
   from.allow({"id", "name", "description", "bindable", "plan_updateable", "allow_context_updates",

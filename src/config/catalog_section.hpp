@@ -8,7 +8,7 @@
 
 namespace matriarch::config {
 
-/// Reads the mapping at `catalog:` for a broker with so many cells. Throws config_error.
+/// Reads the mapping `catalog:` for a broker with `cells` cells. Throws config_error.
 [[nodiscard]] model::catalog read_catalog(const section& from, std::size_t cells,
                                           const model::engine_list& engines);
 

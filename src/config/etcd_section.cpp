@@ -13,7 +13,7 @@ std::vector<std::string> machines_of(const section& from) {
     const auto scheme = machine.starts_with(https_scheme) ? https_scheme : http_scheme;
     if (const auto fault = fault_of_uri(machine, scheme))
       from.refuse("machines", "each of etcd.machines " + *fault);
-    // A list that is half in the clear is a mistake: nobody could tell which half is asked.
+    // A list with both schemes is a mistake: it would be unclear when requests are encrypted.
     if (!machines.empty() && !machines.front().starts_with(scheme))
       from.refuse("machines", "etcd.machines must all begin with https://, or all with http://; "
                               "found "

@@ -7,21 +7,21 @@
 
 namespace matriarch::config {
 
-/// `etcd:`, the same in the configurations of broker, cell and router.
+/// The section `etcd:`, the same in the configurations of broker, cell and router.
 struct etcd_settings {
-  /// `http://host:port` or `https://host:port` each, without a slash at its end; at least one, and
-  /// all of one scheme.
+  /// Each `http://host:port` or `https://host:port`, without a final slash; at least one, and all
+  /// of the same scheme.
   std::vector<std::string> machines;
-  /// Who this program is to etcd; both empty if etcd asks for no user.
+  /// This program's etcd user; both empty if etcd asks for no user.
   std::string username;
   std::string password;
-  /// PEM files, of https only. Empty: the system's authorities, and no client certificate.
+  /// PEM files, for https only. Empty: the system's authorities, and no client certificate.
   std::string tls_authority;
-  std::string tls_certificate; ///< this program's own, for etcd that asks for one
-  std::string tls_key;         ///< there if and only if the certificate is
+  std::string tls_certificate; ///< this program's own, if etcd asks for one
+  std::string tls_key;         ///< set if and only if the certificate is
 };
 
-/// Reads the mapping at `etcd:`: machines, username, password or password_file, tls: {authority,
+/// Reads the mapping `etcd:`: machines, username, password or password_file, tls: {authority,
 /// certificate, key}. Throws config_error.
 [[nodiscard]] etcd_settings read_etcd(const section& from);
 

@@ -24,7 +24,7 @@ bool consists_of(std::string_view text, std::string_view others) {
 
 std::optional<std::string> fault_of_uri(const std::string& uri, std::string_view scheme) {
   const auto wanted = "must be a URI such as " + std::string(scheme) + "10.0.0.1:8901";
-  // Not repeated in the message: what stands before the @ may be a password.
+  // The message does not repeat the URI: the part before the @ may be a password.
   if (uri.find('@') != std::string::npos)
     return "must not contain a user or a password";
   if (!uri.starts_with(scheme))

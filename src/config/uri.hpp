@@ -10,8 +10,8 @@ namespace matriarch::config {
 inline constexpr std::string_view http_scheme = "http://";
 inline constexpr std::string_view https_scheme = "https://";
 
-/// Why `uri` is no address of this scheme, or nothing. It is the end of a sentence ("must be a URI
-/// such as …"), and never holds what may be a password.
+/// Why `uri` is no address of this scheme, or nothing. The text is the end of a sentence ("must be
+/// a URI such as …") and never contains a possible password.
 [[nodiscard]] std::optional<std::string> fault_of_uri(const std::string& uri,
                                                       std::string_view scheme);
 

@@ -22,14 +22,14 @@ namespace matriarch::config {
 
 namespace {
 
-/// Deeper than any configuration, and an end to a mapping that contains itself through an alias.
+/// Deeper than any configuration; also stops at a mapping that contains itself through an alias.
 constexpr int deepest_nesting = 64;
 
-/// More values than any configuration has, and an end to aliases that multiply.
+/// More values than any configuration has; also stops aliases that multiply.
 constexpr int most_values = 1'000'000;
 
 [[noreturn]] void fail(const std::string& path, int line, const std::string& why) {
-  // It may repeat what is in the file, which need not be text.
+  // The text may repeat the file's content, which need not be text.
   throw config_error{path + ":" + std::to_string(line) + ": " + one_line(why, why.size())};
 }
 
@@ -49,7 +49,7 @@ std::string joined(const std::vector<std::string>& words) {
   return text;
 }
 
-/// Notes where documents begin, and passes over all else.
+/// Notes where documents begin; ignores everything else.
 class document_counter : public YAML::EventHandler {
 public:
   std::vector<int> lines; ///< from 0
@@ -68,8 +68,8 @@ public:
   void OnMapEnd() override {}
 };
 
-/// The line, from 1, at which another document begins after the first one. YAML::LoadAll() would
-/// tell too, but of some texts that begin with a comma it makes documents without end.
+/// The line, from 1, at which a second document begins. YAML::LoadAll() could tell too, but it
+/// never ends for some texts that begin with a comma.
 std::optional<int> line_of_second_document(const std::string& text) {
   std::istringstream in{text};
   YAML::Parser parser{in};
@@ -81,7 +81,7 @@ std::optional<int> line_of_second_document(const std::string& text) {
   return std::max(seen.lines[1] + 1, 1);
 }
 
-/// The first line, from 1, in whose indentation there is a tab.
+/// The first line, from 1, with a tab in its indentation.
 std::optional<int> line_indented_by_tab(const std::string& text) {
   std::istringstream in{text};
   int number = 1;
@@ -91,7 +91,7 @@ std::optional<int> line_indented_by_tab(const std::string& text) {
   return std::nullopt;
 }
 
-/// What a person would call the value that was found.
+/// Describes the value that was found, for an error message.
 std::string kind_of(const YAML::Node& node) {
   switch (node.Type()) {
   case YAML::NodeType::Scalar:
@@ -105,7 +105,7 @@ std::string kind_of(const YAML::Node& node) {
   }
 }
 
-/// The same without the value: where a mapping or a list should be, the value may be a secret.
+/// Like kind_of(), but without the value: where a mapping or a list should be, it may be a secret.
 std::string structure_of(const YAML::Node& node) {
   return node.IsScalar() ? "a text" : kind_of(node);
 }
@@ -114,7 +114,7 @@ bool name_character(char c) {
   return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
 }
 
-/// One pass over a freshly parsed document: expands variables and finds what yaml-cpp lets through.
+/// The first pass over a parsed document: expands variables and finds errors that yaml-cpp accepts.
 class first_pass {
 public:
   explicit first_pass(const std::string& path) : path_(path) {}
@@ -150,7 +150,7 @@ private:
     const auto text = node.Scalar();
     if (text.find("${") == std::string::npos)
       return;
-    // A value that an alias refers to is visited once for each reference, and expanded only once.
+    // A value with aliases is visited once for each reference, but must be expanded only once.
     if (std::ranges::any_of(expanded_, [&](const auto& other) { return other.is(node); }))
       return;
     std::string outcome;
@@ -188,7 +188,7 @@ private:
   int values_ = 0;
 };
 
-/// Levenshtein's distance with swapped neighbours counted as one edit, as typing hands do.
+/// Levenshtein's distance, but swapped neighbours count as one edit: a usual typing error.
 std::size_t distance(std::string_view left, std::string_view right) {
   std::vector<std::vector<std::size_t>> table(left.size() + 1,
                                               std::vector<std::size_t>(right.size() + 1));
@@ -215,7 +215,7 @@ std::optional<std::string> nearest(std::string_view word,
   auto best_distance = std::numeric_limits<std::size_t>::max();
   for (const auto& candidate : candidates) {
     const auto edits = distance(word, candidate);
-    // A third of the letters: "usrname" is meant as "username", "backups" is not meant as "broker".
+    // A third of the letters: "usrname" is near "username", "backups" is not near "broker".
     const auto near = std::max<std::size_t>(1, std::max(word.size(), candidate.size()) / 3);
     if (edits <= near && edits < best_distance) {
       best = candidate;
@@ -232,7 +232,7 @@ section::section(std::string path, std::string where, YAML::Node node, int line,
 
 section section::parse_file(const std::string& path) {
   std::ostringstream text;
-  // An empty file makes `<<` fail too, which is why errno decides.
+  // `<<` also fails on an empty file, so errno decides.
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   if (!file || (!(text << file.rdbuf()) && errno != 0))
@@ -383,7 +383,7 @@ std::string section::file(std::string_view name) const {
 
 namespace {
 
-/// Without what cannot be read: whoever parses it says that it is no good.
+/// A file that cannot be read gives an empty text; its parser then reports the error.
 std::string text_of_file(const std::string& path) {
   std::ifstream opened(path, std::ios::binary);
   std::ostringstream text;
@@ -503,7 +503,7 @@ void section::refuse(const std::string& why) const {
 }
 
 void section::belong_to(std::string_view mine) const {
-  // A router has a section `broker` too.
+  // A router's configuration has a section `broker` too.
   std::string_view other = has("router")                    ? "router"
                            : has("cell")                    ? "cell"
                            : has("catalog") || has("cells") ? "broker"
@@ -519,7 +519,7 @@ void section::warn(std::string_view name, const std::string& why) const {
 }
 
 void section::refuse_missing(std::string_view name, std::string_view wanted) const {
-  // The key may be there without a value, and then its own line is the one to look at.
+  // If the key is there without a value, the error names the key's own line.
   fail(path_, line_of(name), full_name(name) + " is missing; it must be " + std::string(wanted));
 }
 
