@@ -8,8 +8,7 @@
 
 using namespace matriarch::base;
 
-TEST_CASE(
-    "jobs are done one after the other, in their order, on one thread that is not the caller's") {
+TEST_CASE("jobs run in order on one thread that is not the caller's") {
   std::vector<int> order;
   std::vector<std::thread::id> threads;
   std::promise<void> all_done;
@@ -30,7 +29,7 @@ TEST_CASE(
   CHECK(threads[0] != std::this_thread::get_id());
 }
 
-TEST_CASE("the job under way is waited for") {
+TEST_CASE("the destructor waits for the running job") {
   bool ended = false;
   {
     std::promise<void> begun;

@@ -44,7 +44,7 @@ TEST_CASE("what is not base64 is refused without being quoted") {
   }
 }
 
-TEST_CASE("where padding may be missing, it is there whole or not at all") {
+TEST_CASE("optional padding is complete or missing") {
   for (const char* text : {"Zg=", "Z", "Z=", "Z==", "Z===", "=", "==", "====", "Zm9v=", "Zm9v====",
                            "Zg==Zg==", "Zg Zm", "Zm9v\n", "Zm-_", "Zg\xff"}) {
     CAPTURE(text);
@@ -52,7 +52,7 @@ TEST_CASE("where padding may be missing, it is there whole or not at all") {
   }
 }
 
-TEST_CASE("of the texts that say the same bytes only one is canonical") {
+TEST_CASE("only one base64 text of the same bytes is canonical") {
   for (const char* text : {"Zh==", "Zm9=", "Zm9vYh=="}) {
     CAPTURE(text);
     CHECK(from_base64(text).ok());

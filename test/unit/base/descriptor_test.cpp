@@ -20,7 +20,7 @@ bool is_open(int number) {
 
 } // namespace
 
-TEST_CASE("a descriptor closes itself, once, with whom it was handed to") {
+TEST_CASE("a descriptor is closed once, by its last owner") {
   int ends[2];
   REQUIRE(::pipe(ends) == 0);
   descriptor writer{ends[1]};
@@ -35,7 +35,7 @@ TEST_CASE("a descriptor closes itself, once, with whom it was handed to") {
   CHECK(is_open(ends[1]));
 }
 
-TEST_CASE("what is ready is told from what is not by the deadline") {
+TEST_CASE("waiting ends when the descriptor is ready, or at the deadline") {
   int ends[2];
   REQUIRE(::pipe(ends) == 0);
   descriptor reader{ends[0]};

@@ -31,7 +31,7 @@ TEST_CASE("a directory is held by one program at a time") {
   CHECK(directory_lock::take(path, "another has it", 0ms).ok());
 }
 
-TEST_CASE("a lock is held by whom it was handed to") {
+TEST_CASE("a lock can be moved to another owner") {
   temporary_directory directory;
   auto first = directory_lock::take(directory.path(), "another has it", 0ms);
   REQUIRE(first.ok());
@@ -42,7 +42,7 @@ TEST_CASE("a lock is held by whom it was handed to") {
   CHECK_FALSE(directory_lock::is_taken(directory.path()));
 }
 
-TEST_CASE("a predecessor that is just ending is waited for") {
+TEST_CASE("taking a lock waits for a predecessor that is just ending") {
   temporary_directory directory;
   const auto& path = directory.path();
   auto first = directory_lock::take(path, "another has it", 0ms);
@@ -60,7 +60,7 @@ TEST_CASE("a predecessor that is just ending is waited for") {
   CHECK(taken >= over);
 }
 
-TEST_CASE("a directory that is not there is not held, and its name is told") {
+TEST_CASE("a missing directory is an error with its name") {
   temporary_directory directory;
   auto none = directory_lock::take(directory.path() + "/missing", "another has it", 0ms);
   REQUIRE_FALSE(none.ok());

@@ -8,7 +8,7 @@
 
 using namespace matriarch::base;
 
-TEST_CASE("a server ends by a signal, or by the first thing in it that cannot go on") {
+TEST_CASE("a server ends by a signal or by its first failure") {
   ending by_signal{SIGTERM, SIGUSR1};
   ::kill(::getpid(), SIGUSR1);
   auto cause = by_signal.wait();
@@ -22,7 +22,7 @@ TEST_CASE("a server ends by a signal, or by the first thing in it that cannot go
   CHECK(by_failure.wait().why == "the first");
 }
 
-TEST_CASE("an end can be waited for some time, and is told once more") {
+TEST_CASE("an end can be awaited for some time, and is still returned by wait()") {
   ending ended{SIGTERM, SIGUSR1};
   CHECK_FALSE(ended.comes_within(std::chrono::milliseconds{1}));
   ::kill(::getpid(), SIGUSR1);

@@ -20,7 +20,7 @@ TEST_CASE("a value has its word, and a word its value") {
   static_assert(colours.value_of("green") == colour::green);
 }
 
-TEST_CASE("what has no word is empty, and a word of nothing is no value") {
+TEST_CASE("an unknown value has an empty word, and an unknown word has no value") {
   CHECK(colours.word_for(colour::blue) == std::string{});
   for (const char* word : {"", "blue", "Red", "re", "redd"}) {
     CAPTURE(word);

@@ -113,7 +113,7 @@ TEST_CASE("a request arrives as it was given and its answer comes back") {
   CHECK(seen.body == "{}");
 }
 
-TEST_CASE("each verb is sent as itself, with the body it has and without an expectation") {
+TEST_CASE("each verb is sent as it is, with its body and without Expect") {
   server_options options;
   options.max_body_bytes = 4'000'000;
   fixture f{[](request r, responder to) {
@@ -315,7 +315,7 @@ TEST_CASE("requests beyond the connections of a host are done one after the othe
 
 // -- streams --------------------------------------------------------------------------------------
 
-TEST_CASE("a stream hands out whole lines as they come and says when it ends") {
+TEST_CASE("a stream passes on complete lines as they come, and reports its end") {
   raw_listener listener;
   event_loop loop;
   shared_state<heard> all;
@@ -334,7 +334,7 @@ TEST_CASE("a stream hands out whole lines as they come and says when it ends") {
   CHECK(all.now().end->body == "five");
 }
 
-TEST_CASE("a stream that breaks ends with an error after its last whole line") {
+TEST_CASE("a stream that breaks ends with an error after its last complete line") {
   raw_listener listener;
   event_loop loop;
   shared_state<heard> all;
@@ -386,7 +386,7 @@ TEST_CASE("a line above the limit ends its stream, many short ones do not") {
   CHECK(all.now().end->error.find("longer than 100000 bytes") != std::string::npos);
 }
 
-TEST_CASE("open streams leave requests their connections") {
+TEST_CASE("open streams do not use up the requests' connections") {
   raw_listener listener;
   silent_server silent;
   event_loop loop;
@@ -440,7 +440,7 @@ TEST_CASE("posts are called in their order on the loop's one thread") {
   CHECK(calls.now()[0].second != std::this_thread::get_id());
 }
 
-TEST_CASE("a chain of timers without delay starves nobody") {
+TEST_CASE("a chain of timers without delay does not block the loop") {
   fixture f{[](request, responder to) { to.send({}); }};
   event_loop loop;
   std::function<void()> again = [&] { loop.after(0ms, again); };
@@ -450,7 +450,7 @@ TEST_CASE("a chain of timers without delay starves nobody") {
 
 // -- cancelling and ending ------------------------------------------------------------------------
 
-TEST_CASE("what is cancelled is not called") {
+TEST_CASE("a cancelled task is not called") {
   silent_server silent;
   raw_listener listener;
   event_loop loop;
@@ -476,7 +476,7 @@ TEST_CASE("what is cancelled is not called") {
   CHECK(calls == 0);
 }
 
-TEST_CASE("a stream can be cancelled from within a line, and hands out no further ones") {
+TEST_CASE("a stream that is cancelled from within a line passes on no further lines") {
   raw_listener listener;
   event_loop loop;
   std::atomic<int> lines = 0;
@@ -496,7 +496,7 @@ TEST_CASE("a stream can be cancelled from within a line, and hands out no furthe
   CHECK(lines == 1);
 }
 
-TEST_CASE("everything can be asked for from within a call") {
+TEST_CASE("all members can be called from within a callback") {
   fixture f{[](request, responder to) { to.send({}); }};
   auto loop = std::make_unique<event_loop>();
   auto answer = awaited<outcome>([&](auto done) {
@@ -514,7 +514,7 @@ TEST_CASE("everything can be asked for from within a call") {
   CHECK(answer.status == 200);
 }
 
-TEST_CASE("nothing is called after the loop's end") {
+TEST_CASE("no callback runs after the loop's end") {
   silent_server silent;
   std::atomic<bool> ended = false;
   std::atomic<int> late = 0;

@@ -45,14 +45,14 @@ TEST_CASE("a file is replaced as a whole, for its owner alone") {
   CHECK(names_in(directory.path()) == std::vector<std::string>{"f"});
 }
 
-TEST_CASE("what a crash left of an earlier write is no obstacle") {
+TEST_CASE("a leftover of an interrupted write does not prevent the next one") {
   temporary_directory directory;
   directory.file("f.new", "half");
   REQUIRE_FALSE(write_durably(directory.path() + "/f", "whole", ours()));
   CHECK(content(directory.path() + "/f") == "whole");
 }
 
-TEST_CASE("a link laid in the way is not followed") {
+TEST_CASE("a link in place of the new file is not followed") {
   temporary_directory directory;
   auto target = directory.file("target", "untouched");
   fs::create_symlink(target, directory.path() + "/f.new");
@@ -66,7 +66,7 @@ TEST_CASE("a file that cannot be written is an error that names it") {
   CHECK(error->find("/nonexistent/f") != std::string::npos);
 }
 
-TEST_CASE("a missing file is told from one that cannot be read") {
+TEST_CASE("a missing file is no error, an unreadable one is") {
   temporary_directory directory;
   auto missing = read_file(directory.path() + "/f");
   REQUIRE(missing.ok());
@@ -86,7 +86,7 @@ TEST_CASE("a directory on the way that a user cannot pass through is found") {
   CHECK_FALSE(first_closed(directory.path() + "/a/b", stranger, {getegid()}));
 }
 
-TEST_CASE("what is no plain file, or too long, is not read and not waited for") {
+TEST_CASE("a special file or one that is too long is refused at once") {
   temporary_directory directory;
   auto path = directory.file("f", "0123456789");
   CHECK(read_file(path, 10).ok());
@@ -117,7 +117,7 @@ TEST_CASE("a log above its bound moves aside and its writer goes on") {
   CHECK(content(path) == "y");
 }
 
-TEST_CASE("a link in place of a log leads to no file of somebody else's") {
+TEST_CASE("a link in place of a log is not followed") {
   temporary_directory directory;
   auto other = directory.file("other", "0123456789");
   auto path = directory.path() + "/log";
@@ -133,7 +133,7 @@ TEST_CASE("a link in place of a log leads to no file of somebody else's") {
   CHECK(content(other) == "0123456789");
 }
 
-TEST_CASE("the remover removes a directory and says so") {
+TEST_CASE("the remover removes a directory and calls back") {
   temporary_directory directory;
   auto doomed = directory.path() + "/doomed";
   fs::create_directories(doomed + "/a/b");

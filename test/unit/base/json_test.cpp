@@ -18,7 +18,7 @@ std::string nested(std::size_t depth, char open, char close) {
 
 } // namespace
 
-TEST_CASE("half a character is refused, for what it became could not be read again") {
+TEST_CASE("half a surrogate pair is refused") {
   for (const std::string text : {R"("\udc00")", R"({"a":"x\ude00y"})", R"({"\udfff":1})",
                                  R"("\ud83d")", R"(["\ud83d\u0041"])"}) {
     CAPTURE(text);
@@ -29,7 +29,7 @@ TEST_CASE("half a character is refused, for what it became could not be read aga
   CHECK(canonical(R"("\ud83d\ude00")") == "\"😀\"");
 }
 
-TEST_CASE("a key that appears twice is shown on one line, and not at any length") {
+TEST_CASE("a repeated key is shown on one line, and shortened") {
   auto parsed = json::parse(R"({"a\nb":1,"a\nb":2})");
   REQUIRE_FALSE(parsed.ok());
   CHECK(parsed.error().find("\"a?b\" appears twice") != std::string::npos);
@@ -54,7 +54,7 @@ TEST_CASE("64 levels are read, the 65th is refused") {
   CHECK(parsed.error().find("nested more than 64 levels deep") != std::string::npos);
 }
 
-TEST_CASE("depth is counted down again where lists and objects end") {
+TEST_CASE("the depth counts only open lists and objects") {
   std::string many = "[";
   for (int i = 0; i < 100; ++i)
     many += (i == 0 ? "" : ",") + std::string{"[{}]"};
@@ -67,7 +67,7 @@ TEST_CASE("a megabyte of opening brackets is refused without using up the stack"
   CHECK_FALSE(json::parse(std::string(1024 * 1024, '['), 10 * 1024 * 1024).ok());
 }
 
-TEST_CASE("a key that appears twice in one object is refused by its name") {
+TEST_CASE("a key that appears twice in one object is refused with its name") {
   auto parsed = json::parse(R"({"a":{"b":1},"c":2,"a":3})");
   REQUIRE_FALSE(parsed.ok());
   CHECK(parsed.error().find("\"a\" appears twice") != std::string::npos);
@@ -95,7 +95,7 @@ TEST_CASE("members are found by name, with a default where they are missing or o
   CHECK(json::member(*json::parse("[1]"), "s") == nullptr);
 }
 
-TEST_CASE("a text that is no UTF-8 makes nothing around it unreadable") {
+TEST_CASE("invalid UTF-8 in a text does not make the JSON unreadable") {
   json::document all;
   all.SetObject();
   json::add(all, "said", std::string_view{"half \xc3"}, all);
@@ -131,7 +131,7 @@ TEST_CASE("numbers are read to the last bit, and written again the same") {
   CHECK((*numbers)[4].GetDouble() == 18446744073709551616.0);
 }
 
-TEST_CASE("a number that no double holds, or of hundreds of digits, is refused and ends nothing") {
+TEST_CASE("a number beyond a double, or of hundreds of digits, is refused") {
   // RapidJSON's own reading leaves its tables with the third.
   for (const std::string& text :
        {std::string{"1e999"}, std::string{"1e-999"}, "0." + std::string(1'000'000, '0') + "1",

@@ -66,7 +66,7 @@ TEST_CASE("lines are appended to a file, in their order, with the mode it was ma
   CHECK((made.st_mode & 0137) == 0);
 }
 
-TEST_CASE("a file that cannot be opened is told at once") {
+TEST_CASE("a file that cannot be opened is an error at once") {
   directory here;
   CHECK(line_sink::open(here.path / "none" / "trail", 0640, {left_out})
             .error()
@@ -74,7 +74,7 @@ TEST_CASE("a file that cannot be opened is told at once") {
   CHECK(line_sink::open(here.path, 0640, {left_out}).error().ends_with("Is a directory"));
 }
 
-TEST_CASE("a sink that stands still keeps nobody, and says at the place how much is missing") {
+TEST_CASE("a blocked sink delays no caller, and tells where how many lines are missing") {
   int ends[2];
   REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
   int complaints = 0;
@@ -116,7 +116,7 @@ TEST_CASE("a sink that stands still keeps nobody, and says at the place how much
   ::close(ends[1]);
 }
 
-TEST_CASE("a FIFO that nobody reads keeps nobody, and is written when somebody does") {
+TEST_CASE("a FIFO without a reader delays no caller, and is written once it has one") {
   directory here;
   auto fifo = here.path / "fifo";
   REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
@@ -138,7 +138,7 @@ TEST_CASE("a FIFO that nobody reads keeps nobody, and is written when somebody d
   }
 }
 
-TEST_CASE("a file that takes nothing is tried again, and what was lost is counted") {
+TEST_CASE("a file that accepts nothing is tried again, and lost lines are counted") {
   std::string why;
   line_sink::settings how{left_out};
   how.complain = [&](const std::string& said) { why = said; };
@@ -149,7 +149,7 @@ TEST_CASE("a file that takes nothing is tried again, and what was lost is counte
   CHECK(why == "No space left on device");
 }
 
-TEST_CASE("a sink's end waits a moment only") {
+TEST_CASE("a sink's destructor waits only a moment") {
   int ends[2];
   REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
   ::fcntl(ends[1], F_SETFL, O_NONBLOCK);

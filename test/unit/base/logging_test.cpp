@@ -52,7 +52,7 @@ TEST_CASE("a line of the log is the time in UTC, the level and the text") {
                          std::regex{R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z warning a word\n)"}));
 }
 
-TEST_CASE("what is quoted in a line of the log begins no other one") {
+TEST_CASE("a quoted text in a log line cannot begin another line") {
   auto said = said_by([] {
     set_up_logging("info");
     spdlog::info("told: {}", "a\n2026-01-01T00:00:00.000Z info forged\x1b[2J");
@@ -62,7 +62,7 @@ TEST_CASE("what is quoted in a line of the log begins no other one") {
   CHECK(std::ranges::count(said, '\n') == 1);
 }
 
-TEST_CASE("no text takes the place of all others in the log") {
+TEST_CASE("a very long text is shortened in the log") {
   auto said = said_by([] {
     set_up_logging("info");
     spdlog::info("told: {}", std::string(1'000'000, 'x'));
@@ -74,7 +74,7 @@ TEST_CASE("no text takes the place of all others in the log") {
   CHECK(said.ends_with(" info the next one\n"));
 }
 
-TEST_CASE("why a server does not serve comes after what it has logged") {
+TEST_CASE("the reason why a server does not start comes after its log lines") {
   auto said = said_by([] {
     set_up_logging("info");
     spdlog::warn("a word");
@@ -83,7 +83,7 @@ TEST_CASE("why a server does not serve comes after what it has logged") {
   CHECK(said.ends_with(" warning a word\nmatriarch broker: its port is taken\n"));
 }
 
-TEST_CASE("a server that does not serve ends also where nobody reads why") {
+TEST_CASE("a server that does not start also ends if nobody reads stderr") {
   int ends[2];
   REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
   ::fcntl(ends[1], F_SETFL, O_NONBLOCK);
@@ -107,7 +107,7 @@ TEST_CASE("a server that does not serve ends also where nobody reads why") {
   ::close(ends[1]);
 }
 
-TEST_CASE("a process that an exception ends says which") {
+TEST_CASE("an uncaught exception is logged before the process ends") {
   auto said = said_by([] {
     set_up_logging("info");
     std::thread{[] { throw std::runtime_error{"the reason"}; }}.join();

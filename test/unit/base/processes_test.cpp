@@ -63,8 +63,7 @@ pid_t number_of_nobody() {
 
 } // namespace
 
-TEST_CASE(
-    "a process is told from a later one of the same number, and from one of before the boot") {
+TEST_CASE("a process is distinguished from one with the same number later or before the boot") {
   child it;
   CHECK(is_alive(it.identity()));
   auto later = it.identity();
@@ -79,7 +78,7 @@ TEST_CASE(
   CHECK_FALSE(is_alive({}));
 }
 
-TEST_CASE("a zombie has a start, and runs no more") {
+TEST_CASE("a zombie has a start time but does not run") {
   child it;
   auto identity = it.identity();
   CHECK(running_since(it.pid()) == identity.start_time);
@@ -89,14 +88,14 @@ TEST_CASE("a zombie has a start, and runs no more") {
   CHECK(start_time_of(it.pid()) == identity.start_time);
 }
 
-TEST_CASE("a process's name may hold anything that its status is read by") {
+TEST_CASE("a process's name may contain the characters that separate its status") {
   child plain;
   child odd{") Z 1 (x) S 2"};
   CHECK(running_since(odd.pid()));
   CHECK(start_time_of(odd.pid()) >= start_time_of(plain.pid()));
 }
 
-TEST_CASE("of a process that is not there nothing is known") {
+TEST_CASE("nothing is known of a missing process") {
   auto nobody = number_of_nobody();
   CHECK_FALSE(start_time_of(nobody));
   CHECK_FALSE(running_since(nobody));
@@ -106,8 +105,7 @@ TEST_CASE("of a process that is not there nothing is known") {
   CHECK_FALSE(pid_namespace_of(nobody));
 }
 
-TEST_CASE(
-    "all processes are listed, with their arguments and the beginning of them as their title") {
+TEST_CASE("all processes are listed, with their arguments and titles") {
   auto all = all_processes();
   CHECK(std::ranges::find(all, ::getpid()) != all.end());
   child it;
@@ -120,7 +118,7 @@ TEST_CASE(
   CHECK(title_of(it.pid()) == arguments[0].substr(0, 512));
 }
 
-TEST_CASE("a handler for a signal shows, and so does that there is none") {
+TEST_CASE("whether a process handles a signal is seen") {
   CHECK_FALSE(handles_signal(::getpid(), SIGWINCH));
   struct sigaction ours {};
   ours.sa_handler = [](int) {};

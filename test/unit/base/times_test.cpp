@@ -13,7 +13,7 @@ TEST_CASE("times are written as the specification has them") {
   CHECK(text_of(time_in_ms{}) == "1970-01-01T00:00:00.000Z");
 }
 
-TEST_CASE("a date of HTTP is written in its one form, and read only in that") {
+TEST_CASE("an HTTP date is written and read in one form only") {
   CHECK(http_date(1'700'000'000) == "Tue, 14 Nov 2023 22:13:20 GMT");
   CHECK(parse_http_date("Tue, 14 Nov 2023 22:13:20 GMT") == 1'700'000'000);
   for (const char* text : {"", "yesterday", "Tue, 14 Nov 2023 22:13:20 GMT;",

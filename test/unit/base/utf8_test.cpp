@@ -6,7 +6,7 @@
 
 using namespace matriarch;
 
-TEST_CASE("what is no UTF-8 is told from what is") {
+TEST_CASE("invalid UTF-8 is recognised") {
   for (const char* text : {"", "a", "ü", "日本", "😀", "\x7f"}) {
     CAPTURE(text);
     CHECK(is_utf8(text));
@@ -19,7 +19,7 @@ TEST_CASE("what is no UTF-8 is told from what is") {
   }
 }
 
-TEST_CASE("a text that is too long is cut between characters, and ends in a sign of that") {
+TEST_CASE("a text that is too long is cut between characters, and ends in an ellipsis") {
   CHECK(legible("abc", 3) == "abc");
   CHECK(legible("abcd", 3) == "abc…");
   CHECK(legible("abü", 3) == "ab…");
@@ -34,7 +34,7 @@ TEST_CASE("a text is quoted, and shortened beyond 100 bytes") {
   CHECK(quoted(hundred + "z") == "\"" + hundred + "…\"");
 }
 
-TEST_CASE("a text is quoted on one line, whatever it is") {
+TEST_CASE("any text is quoted on one line") {
   // The hundredth byte is in the middle of a character.
   CHECK(quoted(std::string(99, 'y') + "üz") == "\"" + std::string(99, 'y') + "…\"");
   CHECK(quoted("a\nb\x7f") == "\"a?b?\"");

@@ -73,7 +73,7 @@ TEST_CASE("a plan has the cell's parameters and its own") {
   CHECK(config->parameters_of("p2") == engine_parameters{{"a", "1"}, {"b", "2"}});
 }
 
-TEST_CASE("the names of parameters are merged without regard to their case") {
+TEST_CASE("names of parameters are compared without regard to case") {
   auto config = loaded(cell_line + etcd_line
                        + "postgresql: {parameters: {Work_Mem: 1MB}}\n"
                          "plans: {p1: {parameters: {WORK_MEM: 2MB}}}\n");

@@ -54,7 +54,7 @@ struct stand_in {
 
 } // namespace
 
-TEST_CASE("the groups of this machine are found among all that is mounted") {
+TEST_CASE("this machine's cgroups are found among its mounts") {
   const std::string hybrid = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\n"
                              "cgroup /sys/fs/cgroup/pids cgroup rw,pids 0 0\n"
                              "cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
@@ -69,7 +69,7 @@ TEST_CASE("the groups of this machine are found among all that is mounted") {
           == "this program's own control group cannot be seen from here");
 }
 
-TEST_CASE("a node's limits are the kernel's, and one process is ended rather than all") {
+TEST_CASE("a node's limits are written for the kernel, which ends one process and not all") {
   stand_in kernel;
   cgroup_tree tree{kernel.directory.path(), {true, true, true}, this_user()};
   CHECK_FALSE(tree.make("n1", {512LL << 20, 300, 150, 0}));
@@ -81,7 +81,7 @@ TEST_CASE("a node's limits are the kernel's, and one process is ended rather tha
   CHECK(content(kernel.group() + "/cgroup.subtree_control").find("+cpu") != std::string::npos);
 }
 
-TEST_CASE("what a plan does not limit, and what the kernel cannot, is left alone") {
+TEST_CASE("unlimited resources and missing controllers are left alone") {
   stand_in kernel;
   cgroup_tree tree{kernel.directory.path(), {true, false, true}, this_user()};
   CHECK_FALSE(tree.make("n1", {0, 300, 0, 0}));
@@ -91,7 +91,7 @@ TEST_CASE("what a plan does not limit, and what the kernel cannot, is left alone
   CHECK(kernel.limit("cpu.max") == "max 100000");
 }
 
-TEST_CASE("a limit that cannot be set is told, for a node without its walls is not to run") {
+TEST_CASE("a limit that cannot be set is an error") {
   stand_in kernel;
   fs::remove(kernel.group() + "/limited/memory.max");
   cgroup_tree tree{kernel.directory.path(), {true, true, true}, this_user()};
@@ -100,7 +100,7 @@ TEST_CASE("a limit that cannot be set is told, for a node without its walls is n
   CHECK(failed->find("memory.max") != std::string::npos);
 }
 
-TEST_CASE("a keeper has a group of its own, which its children leave for the limited one") {
+TEST_CASE("Patroni has its own group, and its children move to the limited one") {
   stand_in kernel;
   cgroup_tree tree{kernel.directory.path(), {true, true, true}, this_user()};
   REQUIRE_FALSE(tree.make("n1", {512LL << 20, 0, 0, 0}));
@@ -110,7 +110,7 @@ TEST_CASE("a keeper has a group of its own, which its children leave for the lim
   CHECK(tree.add_keeper("n2", 4711)); // which has no groups
 }
 
-TEST_CASE("how often a node was short of memory is told") {
+TEST_CASE("the kernel's count of out-of-memory kills is read") {
   stand_in kernel;
   cgroup_tree tree{kernel.directory.path(), {true, true, true}, this_user()};
   CHECK(tree.memory_kills("n1") == 0);
@@ -118,7 +118,7 @@ TEST_CASE("how often a node was short of memory is told") {
   CHECK(tree.memory_kills("n1") == 2);
 }
 
-TEST_CASE("a node's groups are removed once nobody is in them") {
+TEST_CASE("a node's groups are removed once they are empty") {
   test::temporary_directory directory;
   for (const auto* group : {"/node_n1/keeper", "/node_n1/limited"})
     fs::create_directories(directory.path() + group);
@@ -133,7 +133,7 @@ TEST_CASE("a node's groups are removed once nobody is in them") {
   CHECK(busy.remove("n1") == 1);
 }
 
-TEST_CASE("a driver says by what it enforces each limit, and what a node does for it") {
+TEST_CASE("a driver tells how it enforces each limit") {
   stand_in kernel;
   node_place limited{"n1", "/d/n1", {}, {512LL << 20, 0, 0, 0}};
   node_place free{"n2", "/d/n2", {}, {}};

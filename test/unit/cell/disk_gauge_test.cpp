@@ -24,7 +24,7 @@ disk_state judged(std::int64_t used, disk_state before = disk_state::roomy) {
 
 } // namespace
 
-TEST_CASE("a node stops writing before its disk is full, and what goes on is ended when it is") {
+TEST_CASE("a node stops writing before its disk is full, and its sessions end when it is") {
   CHECK(judged(0) == disk_state::roomy);
   CHECK(judged(959) == disk_state::roomy);
   CHECK(judged(960) == disk_state::nearly_full);
@@ -33,7 +33,7 @@ TEST_CASE("a node stops writing before its disk is full, and what goes on is end
   CHECK(judged(5000) == disk_state::full);
 }
 
-TEST_CASE("a node writes again once a little more is free than was missing") {
+TEST_CASE("a node writes again once a quarter more than its margin is free") {
   for (auto before : {disk_state::nearly_full, disk_state::full}) {
     CHECK(judged(944, before) == disk_state::nearly_full);
     CHECK(judged(943, before) == disk_state::roomy);
@@ -41,7 +41,7 @@ TEST_CASE("a node writes again once a little more is free than was missing") {
   }
 }
 
-TEST_CASE("a large disk has a larger margin, for it is written to faster") {
+TEST_CASE("a large disk has a larger margin") {
   constexpr auto large = 100 * limit;
   CHECK(judge_disk({large - large / 20 - 1, plenty, plenty}, {large}, disk_state::roomy)
         == disk_state::roomy);
@@ -49,7 +49,7 @@ TEST_CASE("a large disk has a larger margin, for it is written to faster") {
         == disk_state::nearly_full);
 }
 
-TEST_CASE("where the whole file system is nearly full, all its nodes stop writing") {
+TEST_CASE("if the whole file system is nearly full, all of its nodes stop writing") {
   for (auto limited : {std::int64_t{0}, limit}) {
     auto with = [&](std::int64_t free, disk_state before) {
       return judge_disk({0, free * megabyte, plenty}, {limited, 256 * megabyte}, before);

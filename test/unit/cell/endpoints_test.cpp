@@ -29,7 +29,7 @@ std::string chosen(const endpoint_pool& pool, const std::set<std::string>& taken
 
 } // namespace
 
-TEST_CASE("a network gives each node an address of its own and the standard ports") {
+TEST_CASE("a network gives each node its own address with the standard ports") {
   auto pool = network("127.77.1.0/24");
   CHECK(pool.size() == 254);
   CHECK(pool.at(0) == endpoint{"127.77.1.1", 5432, 8008});
@@ -39,7 +39,7 @@ TEST_CASE("a network gives each node an address of its own and the standard port
   CHECK(network("10.0.0.0/30").clients() == "all");
 }
 
-TEST_CASE("what is no network is refused with words that show one") {
+TEST_CASE("an invalid network is refused with an example") {
   for (const auto* text : {"127.77.1.0", "127.77.1/24", "127.77.1.0/", "127.77.1.0/24x", "::1/64",
                            "127.77.1.0/31", "127.0.0.0/7", "a/24"}) {
     CAPTURE(text);
@@ -60,7 +60,7 @@ TEST_CASE("a host gives each node two ports") {
   CHECK_FALSE(endpoint_pool::of_host("10.1.2.3", 15000, 15000).ok());
 }
 
-TEST_CASE("the first endpoint that is neither taken nor resting is given") {
+TEST_CASE("the first endpoint that is neither in use nor resting is chosen") {
   auto pool = network("127.77.1.0/24");
   CHECK(chosen(pool, {}, {}) == "127.77.1.1:5432");
   CHECK(chosen(pool, {"127.77.1.1:5432"}, {{"127.77.1.2:5432", now - 1}}) == "127.77.1.3:5432");
@@ -73,7 +73,7 @@ TEST_CASE("an endpoint rests for ten minutes") {
   CHECK(rest == 600'000);
 }
 
-TEST_CASE("when all free endpoints rest, the one that has rested longest is given") {
+TEST_CASE("if all free endpoints rest, the one that has rested longest is chosen") {
   auto pool = network("127.77.1.0/30");
   CHECK(chosen(pool, {}, {{"127.77.1.1:5432", now - 10}, {"127.77.1.2:5432", now - 20}})
         == "127.77.1.2:5432");
@@ -81,7 +81,7 @@ TEST_CASE("when all free endpoints rest, the one that has rested longest is give
   CHECK(chosen(pool, {"127.77.1.1:5432", "127.77.1.2:5432"}, {}) == "none");
 }
 
-TEST_CASE("an endpoint that a stranger uses is passed over") {
+TEST_CASE("an endpoint in use by another program is skipped") {
   auto pool = network("127.77.1.0/24");
   auto where =
       choose_endpoint(pool, {}, {}, now, [](const endpoint& e) { return e.host != "127.77.1.1"; });

@@ -14,7 +14,7 @@ fencing_claim claim(std::string scope, std::int64_t revision, std::string fleet 
 
 } // namespace
 
-TEST_CASE("a request older than one that was obeyed for its scope is refused") {
+TEST_CASE("a request older than the last one for its scope is refused") {
   fence memory;
   CHECK_FALSE(memory.refusal_of(claim("c1", 10)));
   CHECK(memory.note(claim("c1", 10)));
@@ -24,14 +24,14 @@ TEST_CASE("a request older than one that was obeyed for its scope is refused") {
   CHECK_FALSE(memory.refusal_of(claim("c2", 1)));
 }
 
-TEST_CASE("an older revision that was noted does not lower the highest") {
+TEST_CASE("noting an older revision does not lower the highest one") {
   fence memory;
   memory.note(claim("c1", 10));
   CHECK_FALSE(memory.note(claim("c1", 5)));
   CHECK(memory.refusal_of(claim("c1", 9)));
 }
 
-TEST_CASE("another fleet than the first that was seen is refused") {
+TEST_CASE("a request of another fleet than the first one is refused") {
   fence memory;
   CHECK(memory.note(claim("c1", 1, "ours")));
   CHECK(memory.refusal_of(claim("c2", 5, "theirs")));
@@ -39,14 +39,14 @@ TEST_CASE("another fleet than the first that was seen is refused") {
   CHECK_FALSE(memory.note(claim("c1", 1, "ours")));
 }
 
-TEST_CASE("a request that claims nothing is not refused and leaves nothing") {
+TEST_CASE("a request without a fleet and revision is accepted and notes nothing") {
   fence memory;
   memory.note(claim("c1", 10, "ours"));
   CHECK_FALSE(memory.refusal_of({"c1", std::nullopt, ""}));
   CHECK_FALSE(memory.note({"c1", std::nullopt, ""}));
 }
 
-TEST_CASE("what the fence knows comes back from its text") {
+TEST_CASE("a fence reads back as it was written") {
   fence memory;
   memory.note(claim("c\"1", 1LL << 60, "ours"));
   memory.bury("n1", 5);
@@ -61,7 +61,7 @@ TEST_CASE("what the fence knows comes back from its text") {
   CHECK(read->resting().at("127.0.0.9:5432") == 7);
 }
 
-TEST_CASE("a damaged fence is not taken for an empty one") {
+TEST_CASE("a damaged fence is an error, not an empty fence") {
   for (const auto* text : {"", "[", "{\"graves\":[]}", "{\"revisions\":{\"a\":\"1\"}}"}) {
     CAPTURE(text);
     CHECK_FALSE(fence::parse(text).ok());
@@ -101,7 +101,7 @@ TEST_CASE("a scope's revision is kept for a month after its last node here, acro
   CHECK(again->refusal_of(claim("c1", 9)));
 }
 
-TEST_CASE("an endpoint that is given out again no longer rests") {
+TEST_CASE("an endpoint that is used again no longer rests") {
   fence memory;
   memory.rest({"127.0.0.9", 5432, 8008}, 0);
   memory.occupy({"127.0.0.9", 5432, 8008});

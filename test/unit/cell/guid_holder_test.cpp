@@ -44,14 +44,14 @@ TEST_CASE("a copy of a cell's directory at another address is another cell") {
   CHECK(taken->find("a copy of the other") != std::string::npos);
 }
 
-TEST_CASE("whoever is refused a guid is told who has it") {
+TEST_CASE("the refusal of a guid names its holder") {
   auto taken = key_of(self).other_owner(said_by({"c1", "https://10.0.0.2:8901", "two", "def"}));
   REQUIRE(taken);
   CHECK(taken->starts_with("the guid c1 is taken: the cell at https://10.0.0.2:8901 on the machine "
                            "two has it in etcd"));
 }
 
-TEST_CASE("to look for a directory's identity makes none") {
+TEST_CASE("reading a directory's identity creates none") {
   test::temporary_directory here;
   auto before = store::known_identity_in(here.path());
   REQUIRE(before);

@@ -68,7 +68,7 @@ TEST_CASE("a request without a needed parameter is refused and names it") {
   }
 }
 
-TEST_CASE("what a plan asks for and etcd's user come with the request, or not at all") {
+TEST_CASE("the plan's settings and the etcd user are optional in a request") {
   auto plain = parse_node_request("n1", body(), rules);
   REQUIRE(plain.ok());
   CHECK(plain->etcd.username.empty());
@@ -83,7 +83,7 @@ TEST_CASE("what a plan asks for and etcd's user come with the request, or not at
   CHECK(typed->node_type == "small");
 }
 
-TEST_CASE("a node's limits come as texts, within their bounds, or not at all") {
+TEST_CASE("a node's limits are optional texts with bounds") {
   CHECK(parse_node_request("n1", body(), rules)->limits == model::node_limits{});
   CHECK(parse_node_request("n1", body("NODE_MEMORY", "67108864"), rules)->limits.memory
         == 64LL << 20);
@@ -127,7 +127,7 @@ TEST_CASE("a request that is no such JSON is refused") {
   }
 }
 
-TEST_CASE("what Patroni or PostgreSQL could not take is refused, and no password is repeated") {
+TEST_CASE("values that Patroni or PostgreSQL cannot take are refused without showing a password") {
   for (auto [name, text] : {std::pair{"SUPERUSER_PASSWORD", "secret$$secret"},
                             {"APPUSER_PASSWORD", "secret\n"},
                             {"REPLICATION_PASSWORD", "secret\xc3\xa9"},
@@ -163,7 +163,7 @@ TEST_CASE("a node's id is safe as a directory's name") {
   }
 }
 
-TEST_CASE("a node's record comes back from its text") {
+TEST_CASE("a node's record reads back as it was written") {
   auto request = parse_node_request("n1", body("APPUSER_PASSWORD", "a\"b\\c"), rules);
   REQUIRE(request.ok());
   request->etcd = {"e", "f"};
@@ -185,7 +185,7 @@ TEST_CASE("a node's record comes back from its text") {
   CHECK(*read == node);
 }
 
-TEST_CASE("a record of an older agent is read on") {
+TEST_CASE("a record of an older agent is read") {
   auto request = parse_node_request("n1", body(), rules);
   REQUIRE(request.ok());
   auto text = text_of(node_record{*request, {"127.77.1.3", 5432, 8008}, {}, fencing::none});
@@ -198,7 +198,7 @@ TEST_CASE("a record of an older agent is read on") {
   CHECK_FALSE(read->isolated);
 }
 
-TEST_CASE("what a later agent wrote beside is kept, and written back") {
+TEST_CASE("unknown members of a later agent are kept and written back") {
   auto request = parse_node_request("n1", body(), rules);
   REQUIRE(request.ok());
   auto document = json::parse(text_of(node_record{*request,
@@ -220,7 +220,7 @@ TEST_CASE("what a later agent wrote beside is kept, and written back") {
   CHECK(text_of(*read).find("docker") != std::string::npos);
 }
 
-TEST_CASE("a record that a later agent wrote for its own readers alone is refused in words") {
+TEST_CASE("a record with a too high min_reader is refused with a reason") {
   auto request = parse_node_request("n1", body(), rules);
   REQUIRE(request.ok());
   auto text = text_of(node_record{*request, {"127.77.1.3", 5432, 8008}, {}, fencing::none});
@@ -232,7 +232,7 @@ TEST_CASE("a record that a later agent wrote for its own readers alone is refuse
   CHECK(read.error().find("a later release has written it") == 0);
 }
 
-TEST_CASE("a record with a member twice is refused, and says which") {
+TEST_CASE("a record with a repeated member is refused with its name") {
   auto request = parse_node_request("n1", body(), rules);
   REQUIRE(request.ok());
   auto text = text_of(node_record{*request, {"127.77.1.3", 5432, 8008}, {}, fencing::none});
@@ -242,7 +242,7 @@ TEST_CASE("a record with a member twice is refused, and says which") {
   CHECK(read.error().find(R"(the key "port" appears twice in one object)") == 0);
 }
 
-TEST_CASE("nodes' files of every release are read, and written with all that they said") {
+TEST_CASE("node files of every release are read, and written without loss") {
   int count = 0;
   for (const auto& one : std::filesystem::recursive_directory_iterator{CORPUS_FOLDER}) {
     if (!one.is_regular_file())
@@ -278,7 +278,7 @@ TEST_CASE("a damaged record is refused") {
   }
 }
 
-TEST_CASE("a port that is none as it stands is not cut to another one") {
+TEST_CASE("a number that is no port is refused, not cut to another port") {
   auto request = parse_node_request("n1", body(), rules);
   REQUIRE(request.ok());
   auto text = text_of(node_record{*request, {"127.77.1.3", 5432, 8008}, {}, fencing::none});

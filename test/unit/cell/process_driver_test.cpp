@@ -84,7 +84,7 @@ const std::string patient = "trap 'exit 7' TERM; echo here; while :; do sleep 0.
 
 } // namespace
 
-TEST_CASE("a node that a driver has started is adopted by the next, stopped, and its end is told") {
+TEST_CASE("the next driver adopts a node, stops it and reports its end") {
   driven one{strongest_fencing()};
   REQUIRE(one.start(patient).ok());
   REQUIRE(comes_true([&] { return one.said() == "here\n"; }));
@@ -104,7 +104,7 @@ TEST_CASE("a node that a driver has started is adopted by the next, stopped, and
   CHECK(one.left() == 0);
 }
 
-TEST_CASE("a node is killed, and nothing of it is left") {
+TEST_CASE("killing a node leaves no process behind") {
   for (auto how : {strongest_fencing(), fencing::none}) {
     driven one{how};
     REQUIRE(one.start("trap '' TERM; setsid sh -c 'echo here; exec sleep 60' & wait").ok());
@@ -116,13 +116,13 @@ TEST_CASE("a node is killed, and nothing of it is left") {
   }
 }
 
-TEST_CASE("a driver starts nothing that could not be written down") {
+TEST_CASE("a driver starts no node that cannot be recorded") {
   driven one{fencing::none};
   CHECK_FALSE(one.start("echo started", false).ok());
   CHECK(one.said().empty());
 }
 
-TEST_CASE("the end of a program that is no node is told once it has come") {
+TEST_CASE("the end of a program that is no node is reported") {
   driven one{fencing::none};
   program what;
   what.arguments = {"/bin/sh", "-c", "exit 3"};

@@ -85,7 +85,7 @@ TEST_CASE("a started program runs as its user, in its directory, and writes to i
                                       + "\nP"));
 }
 
-TEST_CASE("a process is told from a later one of the same number") {
+TEST_CASE("a process is distinguished from a later one with the same number") {
   temporary_directory directory;
   auto started = start_process(shell(directory, "exec sleep 60", fencing::none), recorded);
   REQUIRE(started.ok());
@@ -103,7 +103,7 @@ TEST_CASE("a process is told from a later one of the same number") {
   CHECK(reap(*started) == "killed by signal 9");
 }
 
-TEST_CASE("a program does not start if it could not be written down") {
+TEST_CASE("a program does not start if it cannot be recorded") {
   temporary_directory directory;
   auto started = start_process(shell(directory, "echo started", fencing::none),
                                [](const base::process_identity&) { return false; });
@@ -111,7 +111,7 @@ TEST_CASE("a program does not start if it could not be written down") {
   CHECK(log_of(directory).empty());
 }
 
-TEST_CASE("the end of a namespace's first process is the end of them all") {
+TEST_CASE("the end of a namespace's first process ends all of its processes") {
   auto how = strongest_fencing();
   if (how == fencing::none)
     return; // this machine allows no namespaces; the cell says so in /healthz
@@ -157,7 +157,7 @@ TEST_CASE("in a namespace a program finds its own part of a hidden directory, an
   CHECK(base::names_in(upper + "/n") == std::vector<std::string>{"mine", "others"});
 }
 
-TEST_CASE("in a namespace memory that is shared by files has a node's limit") {
+TEST_CASE("in a namespace shared memory has the node's limit") {
   auto how = strongest_fencing();
   if (how == fencing::none)
     return; // there it is the machine's
@@ -173,7 +173,7 @@ TEST_CASE("in a namespace memory that is shared by files has a node's limit") {
   CHECK(blocks * size == what.shared_memory);
 }
 
-TEST_CASE("without a namespace what is left is found by its working directory") {
+TEST_CASE("without a namespace remaining processes are found by their working directory") {
   temporary_directory directory;
   auto started = start_process(
       shell(directory, "setsid sh -c 'echo here; exec sleep 60' & wait", fencing::none), recorded);

@@ -20,7 +20,7 @@ const std::vector<std::string> programs{"/usr/bin/patroni", "/usr/lib/postgresql
 
 } // namespace
 
-TEST_CASE("a node sees what the system needs, and nothing else of the machine") {
+TEST_CASE("a node's view has only what the system needs") {
   auto view = view_of_node("/var/lib/matriarch", programs);
   CHECK(view.around_own == "/var");
   for (const auto* hidden : {"/root", "/home", "/tmp", "/srv", "/opt", "/mnt", "/etc/cron.d"})
@@ -31,18 +31,18 @@ TEST_CASE("a node sees what the system needs, and nothing else of the machine") 
     CHECK_MESSAGE(!covers(view, shown), shown);
 }
 
-TEST_CASE("the machine's private keys are no node's, although Debian shows them to postgres") {
+TEST_CASE("a node does not see the machine's private keys, although Debian's postgres user may") {
   if (std::filesystem::is_directory("/etc/ssl/private"))
     CHECK(covers(view_of_node("/var/lib/matriarch", programs), "/etc/ssl/private"));
 }
 
-TEST_CASE("where Patroni or PostgreSQL lies is shown, and the data directory's others are not") {
+TEST_CASE("a node sees Patroni and PostgreSQL, but no other node's directory") {
   auto view = view_of_node("/home/matriarch", {"/home/patroni/bin/patroni", programs[1]});
   CHECK_FALSE(covers(view, "/home"));
   CHECK(view.around_own == "/home/matriarch");
 }
 
-TEST_CASE("a directory that goes by another name is found by its own") {
+TEST_CASE("a directory behind a link is shown under its real path") {
   test::temporary_directory here;
   std::filesystem::create_directories(here.path() + "/real/data");
   std::filesystem::create_directory_symlink(here.path() + "/real", here.path() + "/link");

@@ -8,7 +8,7 @@
 using matriarch::cli::body_of;
 using matriarch::cli::parse_broker_uri;
 
-TEST_CASE("BROKER_URI names the broker and who asks") {
+TEST_CASE("BROKER_URI has the broker's address and the user") {
   const auto parsed = parse_broker_uri("http://starkandwayne:s3cret@localhost:3000");
   REQUIRE(parsed.ok());
   CHECK(parsed->address == "http://localhost:3000");
@@ -16,7 +16,7 @@ TEST_CASE("BROKER_URI names the broker and who asks") {
   CHECK(parsed->password == "s3cret");
 }
 
-TEST_CASE("user and password in BROKER_URI may be percent-encoded, or hold what needs no code") {
+TEST_CASE("user and password in BROKER_URI may be percent-encoded where necessary") {
   CHECK(parse_broker_uri("http://a%40b:p%3Aq@h:1/")->username == "a@b");
   CHECK(parse_broker_uri("http://a%40b:p%3Aq@h:1/")->password == "p:q");
   CHECK(parse_broker_uri("http://a:p@q:r@h:1")->password == "p@q:r");

@@ -25,7 +25,7 @@ using matriarch::test::contains;
 
 } // namespace
 
-TEST_CASE("help lists every command and ends well") {
+TEST_CASE("help lists every command and exits with 0") {
   const auto help = run({"--help"});
   CHECK(help.code == 0);
   CHECK(help.err.empty());
@@ -107,7 +107,7 @@ TEST_CASE("the operator's commands need BROKER_URI") {
   }
 }
 
-TEST_CASE("a file of authorities that is not there is named, wherever it was named") {
+TEST_CASE("a missing file of authorities is named, wherever it was set") {
   ::setenv("BROKER_URI", "https://user:s3cret@127.0.0.1:1", 1);
   const auto by_option = run({"show-cells", "--ca-file", "/nonexistent.pem"});
   ::setenv("BROKER_CA_FILE", "/nonexistent.pem", 1);

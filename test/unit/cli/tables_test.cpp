@@ -13,7 +13,7 @@ TEST_CASE("a table is aligned by character") {
            "xyz\n");
 }
 
-TEST_CASE("a table cuts what is too wide") {
+TEST_CASE("a table cuts texts that are too wide") {
   CHECK(table({{"A", 4}, {"B"}}, {{"abcd", "1"}, {"abcde", "2"}, {"äöüßä", "3"}})
         == "A     B\n"
            "abcd  1\n"
@@ -21,7 +21,7 @@ TEST_CASE("a table cuts what is too wide") {
            "äöü…  3\n");
 }
 
-TEST_CASE("a table lets no control character through") {
+TEST_CASE("a table shows no control character") {
   CHECK(table({{"A"}}, {{"a\x1b[31m\nb\x7f"}}) == "A\na?[31m?b?\n");
   CHECK(printable("a\xC2\x9B"
                   "b")
@@ -68,7 +68,7 @@ TEST_CASE("a node that runs and is not well stands out") {
            "                c3    replica  starting\n");
 }
 
-TEST_CASE("no instances and no cells are said in words") {
+TEST_CASE("missing instances and cells are told in words") {
   CHECK(*instances_table("[]") == "There are no service instances.\n");
   CHECK(*cells_table("[]") == "There are no cells.\n");
   CHECK(*routers_table("[]") == "There are no routers: no lease of one lives in etcd.\n");
@@ -154,7 +154,7 @@ TEST_CASE("forgetting a cell tells what becomes of each node on it") {
     CHECK_FALSE(forgotten_lines(answer).ok());
 }
 
-TEST_CASE("orphans are shown with what to do about them") {
+TEST_CASE("orphans are shown with advice") {
   CHECK(*orphans_table("[]") == "There are no orphans.\n");
   const auto text = orphans_table(R"([{"cell":"c1","node_id":"n1","scope":"db"}])");
   REQUIRE(text.ok());
@@ -196,7 +196,7 @@ TEST_CASE("a router that takes no connections, or not for all instances, is show
            "Router r2 does not serve instance db: no address.\n");
 }
 
-TEST_CASE("a re-encryption is told in one line") {
+TEST_CASE("a re-encryption is reported in one line") {
   CHECK(*reencryption_line(R"({"instances":12,"failed":[]})")
         == "The secrets of 12 instances were written anew, with the newest key.\n");
   CHECK(*reencryption_line(R"({"instances":1,"failed":[]})")
@@ -205,7 +205,7 @@ TEST_CASE("a re-encryption is told in one line") {
     CHECK_FALSE(reencryption_line(answer).ok());
 }
 
-TEST_CASE("an answer that no broker gives is a failure") {
+TEST_CASE("an answer that is not a broker's is a failure") {
   for (const auto* answer : {"<html>", "{}", "[1]", "\"x\""}) {
     CHECK_FALSE(instances_table(answer).ok());
     CHECK_FALSE(cells_table(answer).ok());

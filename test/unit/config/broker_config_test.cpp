@@ -68,7 +68,7 @@ std::string plan_with(const std::string& lines) {
 
 } // namespace
 
-TEST_CASE("what is left out takes the defaults") {
+TEST_CASE("missing keys take the defaults") {
   const auto config = good(smallest);
   CHECK(config.broker.bind_host == "127.0.0.1");
   CHECK(config.broker.port == 3000);
@@ -105,7 +105,7 @@ TEST_CASE("what is left out takes the defaults") {
   CHECK(config.audit_file.empty());
 }
 
-TEST_CASE("what is given is taken") {
+TEST_CASE("all keys are read") {
   const auto config =
       good(with("  username: u\n",
                 "  username: u\n  port: 1\n  bind_host: 10.0.0.1\n  strict: false\n  threads: 4\n"
@@ -171,7 +171,7 @@ TEST_CASE("ports lie between 1 and 65535") {
         == "f.yml:18: routing.last must be an integer from 1 to 65535, found \"70000\"");
 }
 
-TEST_CASE("repair has its defaults, takes its values, and refuses what would do harm") {
+TEST_CASE("repair has defaults, reads its values, and refuses harmful ones") {
   CHECK(good(smallest).repair.after == std::chrono::minutes{5});
   CHECK(good(smallest).repair.parallel == 2);
   const auto given = good(smallest + "repair: {after: 10m, parallel: 4}\n");
@@ -187,7 +187,7 @@ TEST_CASE("repair has its defaults, takes its values, and refuses what would do 
         != std::string::npos);
 }
 
-TEST_CASE("a repair that comes sooner than a machine can start again is warned of") {
+TEST_CASE("a warning is given if repair.after is shorter than a machine's restart") {
   const auto warnings = good(smallest + "repair: {after: 10s}\n").warnings;
   REQUIRE(warnings.size() == good(smallest).warnings.size() + 1);
   CHECK(warnings.back().starts_with("f.yml:18: repair.after is shorter than"));
@@ -201,7 +201,7 @@ TEST_CASE("the routing range is not empty") {
         == "f.yml:19: routing.first must not be greater than routing.last, found 40000 and 32767");
 }
 
-TEST_CASE("a routing range that meets the kernel's local ports is warned of") {
+TEST_CASE("a warning is given if the routing range meets the kernel's local ports") {
   CHECK(good(separate, "32768\t60999\n").warnings.empty());
   CHECK(good(separate, "").warnings.empty());
   CHECK(good(separate, "nonsense").warnings.empty());
@@ -213,14 +213,14 @@ TEST_CASE("a routing range that meets the kernel's local ports is warned of") {
   CHECK(good(separate, "1024 30000").warnings.size() == 1);
 }
 
-TEST_CASE("a broker's port within the routing range is warned of") {
+TEST_CASE("a warning is given if the broker's port is in the routing range") {
   const auto warnings =
       good(with("  username: u\n", "  username: u\n  port: 30000\n", separate)).warnings;
   REQUIRE(warnings.size() == 1);
   CHECK(warnings[0].starts_with("f.yml: broker.port 30000 is one of routing's ports"));
 }
 
-TEST_CASE("a broker whose platform can call /admin is warned of") {
+TEST_CASE("a warning is given if the platform can call /admin") {
   const auto warnings = good(smallest).warnings;
   REQUIRE(warnings.size() == 1);
   CHECK(warnings[0].starts_with("f.yml:1: broker.admin is missing, so the platform's credentials "
@@ -277,7 +277,7 @@ TEST_CASE("a user is either a name and a password or a token that can be sent") 
   CHECK(error_of_user("hunter2").find("hunter2") == std::string::npos);
 }
 
-TEST_CASE("the platform and the operators have nothing in common") {
+TEST_CASE("the platform and the operators must not share credentials") {
   const auto with_admin = [](const std::string& admin) {
     return error_of(
         with("  username: u\n", "  username: u\n  users: [{token: t}]\n  admin: " + admin + "\n"));
@@ -334,7 +334,7 @@ TEST_CASE("an operator's authority is read from its files, and one that cannot s
   std::filesystem::remove_all(directory);
 }
 
-TEST_CASE("cells are there, complete and distinct") {
+TEST_CASE("cells must exist, be complete and be distinct") {
   CHECK(error_of("broker: {username: u, password: p}\ncells: []\n")
             .starts_with("f.yml:2: cells must list at least one cell"));
   CHECK(error_of("broker: {username: u, password: p}\n")
@@ -537,7 +537,7 @@ TEST_CASE("production's configuration has no password of its own") {
   std::filesystem::remove_all(directory);
 }
 
-TEST_CASE("a configuration that is not there is a failure of one line") {
+TEST_CASE("a missing configuration file is a failure of one line") {
   CHECK(load_broker_config("/nonexistent.yml", known_engines).error()
         == "/nonexistent.yml:1: the configuration cannot be read: No such file or directory");
 }

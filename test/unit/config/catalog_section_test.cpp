@@ -50,7 +50,7 @@ std::string error_of_parameters(const std::string& parameters) {
 
 } // namespace
 
-TEST_CASE("everything that a plan can say is read") {
+TEST_CASE("all settings of a plan are read") {
   const auto plan = plan_of(R"(    plan_updateable: true
     binding_rotatable: true
     maintenance_info: {version: 1.2.3-rc.1+5, description: a restart}
@@ -158,7 +158,7 @@ TEST_CASE("CAT-13 a maintenance version is a semantic version") {
             .starts_with("f.yml:10: services[0].plans[0].maintenance_info.version is missing"));
 }
 
-TEST_CASE("a plan has limits only if it says so, and then they leave room for what it allows") {
+TEST_CASE("a plan's limits are optional, and must leave room for its connections") {
   CHECK_FALSE(plan_of("").provision.settings.limits);
   CHECK(plan_of("    provision: {cpu: 0.5}\n").provision.settings.limits->cpu == 50);
   for (const auto* memory : {"63MB", "1", "x", "1.5GB", "2000000TB"})
@@ -199,8 +199,7 @@ TEST_CASE("a database starts within its plan's memory, unless the plan says othe
   CHECK(large.find("maintenance_work_mem")->second == "1GB");
 }
 
-TEST_CASE(
-    "what a node writes beside its tables fits into its disk, unless its plan says otherwise") {
+TEST_CASE("WAL and temporary files fit into a node's disk, unless its plan says otherwise") {
   const auto parameters =
       plan_of("    provision: {disk: 1TB, parameters: {temp_file_limit: 1GB}}\n")
           .provision.settings.parameters;
@@ -249,7 +248,7 @@ TEST_CASE("settings that contradict each other are refused") {
           != std::string::npos);
 }
 
-TEST_CASE("a rotation that changes no password is warned of") {
+TEST_CASE("a warning is given if a rotation changes no password") {
   const auto top = section::parse_text(
       "f.yml", catalog_with("    binding_rotatable: true\n    provision: {credentials: shared}\n"));
   (void)read_catalog(top, 4, known_engines);
@@ -257,7 +256,7 @@ TEST_CASE("a rotation that changes no password is warned of") {
   CHECK(top.warnings()[0].starts_with("f.yml:10: plan \"cluster\" has shared credentials"));
 }
 
-TEST_CASE("parameters that are not a plan's are refused with the reason") {
+TEST_CASE("parameters that a plan may not set are refused with the reason") {
   CHECK(error_of_parameters("listen_addresses: '*'")
         == "f.yml:10: a plan cannot set listen_addresses: each cell sets it for its own nodes");
   CHECK(error_of_parameters("Synchronous_Standby_Names: x")
@@ -275,7 +274,7 @@ TEST_CASE("parameters that are not a plan's are refused with the reason") {
     CHECK(error_of_parameters(std::string(name) + ": x") == "no error");
 }
 
-TEST_CASE("what is no parameter of PostgreSQL is refused") {
+TEST_CASE("an unknown parameter of PostgreSQL is refused") {
   for (const auto* name : {"'work mem'", "work-mem", "1st", "a.b.c", "'x = y'", "\"a'b\"", "''"})
     CHECK(
         error_of_parameters(std::string(name) + ": x").find("is no name of a PostgreSQL parameter")
@@ -289,7 +288,7 @@ TEST_CASE("what is no parameter of PostgreSQL is refused") {
             .starts_with("f.yml:10: two parameters have the name work_mem"));
 }
 
-TEST_CASE("what a slot keeps of the WAL is bounded in every plan, and by a figure of its own") {
+TEST_CASE("every plan limits the WAL that a slot keeps, by its own value or the default") {
   auto of = [](const std::string& provision) {
     return plan_of("    provision: " + provision + "\n").provision.settings.parameters;
   };
@@ -311,7 +310,7 @@ TEST_CASE("what a slot keeps of the WAL is bounded in every plan, and by a figur
     CHECK_MESSAGE(error_of_parameters(parameter) == "no error", parameter);
 }
 
-TEST_CASE("numbers that Patroni would replace by its default are refused") {
+TEST_CASE("numbers that Patroni would replace by its defaults are refused") {
   for (const auto* parameter :
        {"max_connections: 24", "max_connections: 262144", "max_connections: 1e2",
         "max_connections: '-1'", "max_wal_senders: 2", "max_replication_slots: 3",

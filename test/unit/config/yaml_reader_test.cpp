@@ -167,7 +167,7 @@ TEST_CASE("an environment variable takes the place of its name") {
   CHECK(parse_error("a: 'x${'\n").starts_with("f.yml:1: a has a \"${\""));
 }
 
-TEST_CASE("what is no configuration is refused in one line") {
+TEST_CASE("a text that is no configuration is refused in one line") {
   CHECK(parse_error("") == "f.yml:1: the configuration is empty");
   CHECK(parse_error("# nothing\n") == "f.yml:1: the configuration is empty");
   CHECK(parse_error("- a\n")
@@ -278,7 +278,7 @@ TEST_CASE("a value where a mapping should be may be a secret, and is not shown")
         == "f.yml:3: list[0] must be a mapping, found a text");
 }
 
-TEST_CASE("a secret's file that everybody can read is warned of") {
+TEST_CASE("a warning is given if everybody can read a secret's file") {
   using std::filesystem::perms;
   const scratch_file file("s\n", perms::owner_read | perms::others_read);
   const auto top = parse("etcd:\n  password_file: " + file.path() + "\n");
@@ -289,7 +289,7 @@ TEST_CASE("a secret's file that everybody can read is warned of") {
                                     + file.path() + "; chmod 0600 keeps it to its owner"});
 }
 
-TEST_CASE("a tab in the indentation is called one") {
+TEST_CASE("an error names a tab in the indentation") {
   CHECK(parse_error("a:\n\tb: 1\n")
         == "f.yml:2: not valid YAML: the line begins with a tab; YAML indents by spaces");
   CHECK(parse_error("a:\n  b: [\n").find("tab") == std::string::npos);

@@ -6,8 +6,7 @@
 
 using namespace matriarch::model;
 
-TEST_CASE(
-    "an instance is accepted after a port, a record, the port's taking and its confirmation") {
+TEST_CASE("an instance is accepted in four stages: port, record, port's write, confirmation") {
   std::vector<accept_stage> done;
   bool recorded = false;
   for (accept_next next{accept_stages.front()}; next.stage;
@@ -24,7 +23,7 @@ TEST_CASE(
   CHECK_FALSE(last.refusal.has_value());
 }
 
-TEST_CASE("nobody is promised anything before the last stage") {
+TEST_CASE("a request is not accepted before the last stage") {
   record known;
   for (auto stage : accept_stages) {
     CHECK(known.phase == record_phase::accepting);
@@ -43,7 +42,7 @@ TEST_CASE("each stage writes its own part of the record and nothing else") {
   CHECK(written_by(accept_stage::take_port, known, 8).phase == record_phase::accepting);
 }
 
-TEST_CASE("a port that somebody else took is exchanged for another, for the same record") {
+TEST_CASE("if another instance takes the port, the same record gets another port") {
   auto next = after(accept_stage::take_port, stage_end::taken, true);
   REQUIRE(next.stage.has_value());
   CHECK(*next.stage == accept_stage::offer_port);
@@ -52,7 +51,7 @@ TEST_CASE("a port that somebody else took is exchanged for another, for the same
   CHECK(*next.stage == accept_stage::take_port);
 }
 
-TEST_CASE("that no port is left is an answer, unless something has been written down already") {
+TEST_CASE("no free port is a refusal, unless a record is already written") {
   auto first = after(accept_stage::offer_port, stage_end::none_free, false, "all are in use");
   REQUIRE(first.refusal.has_value());
   CHECK(first.refusal->is == verdict_kind::refused);
@@ -62,7 +61,7 @@ TEST_CASE("that no port is left is an answer, unless something has been written 
   CHECK(later.refusal->is == verdict_kind::unavailable);
 }
 
-TEST_CASE("a cluster that leads without a record keeps its name") {
+TEST_CASE("a leader key without a record refuses the instance") {
   auto next = after(accept_stage::create_record, stage_end::led, false, "changed meanwhile");
   CHECK_FALSE(next.stage.has_value());
   REQUIRE(next.refusal.has_value());
@@ -70,7 +69,7 @@ TEST_CASE("a cluster that leads without a record keeps its name") {
   CHECK(next.refusal->description.find("matriarch orphans") != std::string::npos);
 }
 
-TEST_CASE("whatever stage fails ends it, with the reason") {
+TEST_CASE("the acceptance ends with the reason if any stage fails") {
   for (auto stage : accept_stages) {
     auto next = after(stage, stage_end::failed, true, "etcd cannot be reached");
     CHECK_FALSE(next.stage.has_value());

@@ -73,7 +73,7 @@ constexpr auto failed = operation_state::failed;
 
 // -- the first record -----------------------------------------------------------------------------
 
-TEST_CASE("a new record is not accepted yet, has a safe scope and ends before its plan's time") {
+TEST_CASE("a new record is in phase accepting, with a safe scope and an early deadline") {
   new_instance_values values;
   values.operation_id = "op";
   values.secrets = {{secret_name::application, {"app", "secret"}}};
@@ -147,7 +147,7 @@ TEST_CASE("an update becomes a new operation that remembers what was before") {
   CHECK(r.write->current.parameters_before == R"({"node-count":2})");
 }
 
-TEST_CASE("an update to what is there already is an operation while not all of it is well") {
+TEST_CASE("an update that changes nothing is an operation while nodes are unwell") {
   auto known = settled();
   auto asked = update_to(R"({"node-count":2})");
   asked.node_count = known.desired.node_count;
@@ -161,7 +161,7 @@ TEST_CASE("an update to what is there already is an operation while not all of i
   CHECK(judge_update(update_to("{}"), known, "second", now, false).answer.is == verdict_kind::done);
 }
 
-TEST_CASE("an update's parameters replace those of one name and leave the others") {
+TEST_CASE("an update's parameters replace those of the same name and keep the others") {
   auto asked = update_to(R"({"cells":["a","b"]})");
   asked.cells = {"a", "b"};
   auto r = judge_update(asked, settled(), "second", now);
@@ -179,7 +179,7 @@ TEST_CASE("an update without parameters changes nothing") {
   CHECK_FALSE(r.write.has_value());
 }
 
-TEST_CASE("an update to what is so already only writes its parameters") {
+TEST_CASE("an update that changes nothing only writes its parameters") {
   auto known = settled();
   known.parameters = "{}";
   auto asked = update_to(R"({"node-count":2})");
@@ -238,7 +238,7 @@ TEST_CASE("an update that failed may be tried again") {
   CHECK(judge_update(growth(), known, "again", now).answer.is == verdict_kind::accepted);
 }
 
-TEST_CASE("naming the same cells again is an operation if a repair has left them, else nothing") {
+TEST_CASE("naming the same cells again is an operation only if a repair has left them") {
   auto known = settled();
   known.desired.cells = {"a", "b"};
   known.living.nodes = {{"n1", "c", "service", "plan", "", node_phase::started, std::nullopt}};
@@ -257,7 +257,7 @@ TEST_CASE("naming the same cells again is an operation if a repair has left them
   CHECK_FALSE(ruled.write->living.nodes[0].instead_of.empty());
 }
 
-TEST_CASE("an update marks what earlier ones have not removed yet") {
+TEST_CASE("an update marks nodes whose removal began before it") {
   auto known = settled();
   known.living.nodes = {{"n1", "a", "service", "plan", "", node_phase::removing, std::nullopt},
                         {"n2", "b", "service", "plan", "", node_phase::started, std::nullopt}};
@@ -280,7 +280,7 @@ TEST_CASE("an update that leaves fewer named cells than nodes is refused") {
 
 // -- deprovision ----------------------------------------------------------------------------------
 
-TEST_CASE("a removal supersedes whatever is under way and ends a switchover") {
+TEST_CASE("a removal replaces any operation in progress and ends a switchover") {
   for (auto type : {operation_type::provision, operation_type::update}) {
     auto known = known_in(type, in_progress);
     known.living.switching_to = "n1";
@@ -354,8 +354,7 @@ TEST_CASE("a binding is written with a role of its own before the role is made")
   CHECK_FALSE(r.write->expires_at);
 }
 
-TEST_CASE(
-    "a binding of shared credentials has no role, and is complete once they have been tried") {
+TEST_CASE("a binding of shared credentials has no role, and is ready after a test login") {
   auto r = ruled(binding_of("b"), shared());
   CHECK(r.answer.is == verdict_kind::accepted);
   REQUIRE(r.write);
@@ -363,7 +362,7 @@ TEST_CASE(
   CHECK(r.write->role.username.empty());
 }
 
-TEST_CASE("a binding may be made, is being made, is there already, or conflicts") {
+TEST_CASE("a bind makes a binding, waits for one, finds one, or conflicts with one") {
   auto asked = binding_of("b");
   binding_map existing{{"b", *ruled(asked, settled()).write}};
   auto again = ruled(asked, settled(), existing);
@@ -419,7 +418,7 @@ TEST_CASE("a binding with a lifetime says when it ends and when to renew it, whi
   CHECK(made.renew_before == now + 60s);
 }
 
-TEST_CASE("a successor takes over what it leaves out, and its predecessor stays") {
+TEST_CASE("a rotation takes missing attributes from its predecessor, which stays") {
   auto first = binding_of("b");
   first.wanted.app_guid = "app";
   first.wanted.parameters = R"({"read-only":true})";
@@ -437,7 +436,7 @@ TEST_CASE("a successor takes over what it leaves out, and its predecessor stays"
   CHECK(ruled(next, settled(), existing).answer.is == verdict_kind::accepted);
 }
 
-TEST_CASE("a successor is found again by the same request after its predecessor has gone") {
+TEST_CASE("a repeated rotation finds its binding after the predecessor was removed") {
   auto first = binding_of("b");
   first.wanted.app_guid = "app";
   first.wanted.parameters = R"({"read-only":true})";
@@ -477,7 +476,7 @@ TEST_CASE("an unbind is written before the role is removed") {
   CHECK_FALSE(again.write);
 }
 
-TEST_CASE("a binding without a role, or of an instance that goes, is deleted as it is") {
+TEST_CASE("a binding without a role, or of an instance being removed, is deleted at once") {
   auto kind = [](const record& known, const binding& there) {
     return judge_unbind({"i/1", "b", "service", "plan"}, known, {{"b", there}}, "off", now)
         .answer.is;
@@ -513,7 +512,7 @@ TEST_CASE("a binding made under an earlier plan is removed under that plan and t
   CHECK(kind("other") == verdict_kind::bad_request);
 }
 
-TEST_CASE("until a change of plan was heard of, the plan of before is the instance's as well") {
+TEST_CASE("requests may name the old plan after a change of plan") {
   for (auto state : {in_progress, succeeded}) {
     auto known = known_in(operation_type::update, state);
     known.plan_id = "larger";
@@ -533,7 +532,7 @@ TEST_CASE("until a change of plan was heard of, the plan of before is the instan
   }
 }
 
-TEST_CASE("no binding that shall only read gets the user that all share") {
+TEST_CASE("a read-only binding is refused if all bindings share one user") {
   auto asked = binding_of("b");
   asked.wanted.read_only = true;
   auto r = ruled(asked, shared());
@@ -542,13 +541,13 @@ TEST_CASE("no binding that shall only read gets the user that all share") {
   CHECK_FALSE(r.write);
 }
 
-TEST_CASE("a binding of an instance that goes is not given out again") {
+TEST_CASE("a binding of an instance being removed is not returned again") {
   binding_map existing{{"b", ready(binding_of("b"), settled())}};
   auto known = known_in(operation_type::deprovision, in_progress);
   CHECK(ruled(binding_of("b"), known, existing).answer.is == verdict_kind::busy);
 }
 
-TEST_CASE("of very many ended bindings the last are remembered") {
+TEST_CASE("of very many ended bindings the newest are kept") {
   auto known = settled();
   for (int i = 0; i < 3'000; ++i)
     known.ended_bindings["b" + std::to_string(i)] = {now + std::chrono::seconds{i}};
@@ -613,7 +612,7 @@ TEST_CASE("a change of plan leaves a count of nodes that the user named") {
   CHECK(r.write->desired.node_count == 2);
 }
 
-TEST_CASE("a plan whose instances stay is left with a reason, and nothing changes") {
+TEST_CASE("a plan change that plan_updateable forbids is refused with a reason") {
   auto known = settled();
   known.plan_id = "large";
   auto r = judge_update(to_plan("plan"), known, "op", now);
@@ -622,7 +621,7 @@ TEST_CASE("a plan whose instances stay is left with a reason, and nothing change
   CHECK(r.answer.description.find("plan_updateable is false") != std::string::npos);
 }
 
-TEST_CASE("an update without a plan keeps the settings, whatever the catalog has become") {
+TEST_CASE("an update without a plan keeps the settings, even if the catalog has changed") {
   auto asked = growth();
   asked.offers["plan"] = {5, large(), "9.0.0", true};
   auto r = judge_update(asked, settled(), "op", now);
@@ -667,7 +666,7 @@ TEST_CASE("a new context alone is written at once, also while an operation is in
   }
 }
 
-TEST_CASE("a context alone that is not kept is done, whatever became of the last operation") {
+TEST_CASE("a context that is not kept is done at once, whatever the last operation's result") {
   auto asked = update_to("{}");
   asked.drops_context = true;
   asked.may_poll = false;
@@ -682,7 +681,7 @@ TEST_CASE("a context alone that is not kept is done, whatever became of the last
   }
 }
 
-TEST_CASE("without polls a context is written, and nothing that takes time is begun") {
+TEST_CASE("a platform that cannot poll can change the context and nothing that takes time") {
   auto asked = update_to("{}");
   asked.may_poll = false;
   asked.context = R"({"platform":"cloudfoundry"})";

@@ -32,7 +32,7 @@ const member honest = at("10.0.1.5:5432", "10.0.1.5:8008");
 
 } // namespace
 
-TEST_CASE("nobody connects where a member says, but where its cell says") {
+TEST_CASE("the address of a node is its cell's, not its member key's") {
   auto registered = known_at("10.0.1.5:5432", "10.0.1.5:8008");
   for (const auto& lie : {
            at("10.9.9.9:5432", "10.0.1.5:8008"),
@@ -57,7 +57,7 @@ TEST_CASE("nobody connects where a member says, but where its cell says") {
   }
 }
 
-TEST_CASE("an operator hears of a member that says otherwise, and of no other") {
+TEST_CASE("only a member key with another address causes a warning") {
   auto registered = known_at("10.0.1.5:5432", "10.0.1.5:8008");
   CHECK(judge_addresses(honest, &registered, ours, an_engine()).doubt.empty());
   auto doubt =
@@ -66,7 +66,7 @@ TEST_CASE("an operator hears of a member that says otherwise, and of no other") 
   CHECK(doubt.find("10.0.1.5:5432") != std::string::npos);
 }
 
-TEST_CASE("an operator hears of any address on one line, and of no more than an address has") {
+TEST_CASE("a warning shows an address on one line and not longer than an address can be") {
   auto registered = known_at("10.0.1.5:5432", "10.0.1.5:8008");
   auto lie = at("x\ny" + std::string(1'000'000, 'x'), std::string(1'000'000, 'y'));
   for (const auto& cell : {ours, foreign}) {
@@ -77,14 +77,14 @@ TEST_CASE("an operator hears of any address on one line, and of no more than an 
   }
 }
 
-TEST_CASE("a member that is no node of the record is nowhere") {
+TEST_CASE("a member that the record does not list has no address") {
   auto judged = judge_addresses(honest, nullptr, ours, an_engine());
   CHECK(judged.conn_url.empty());
   CHECK(judged.api_url.empty());
   CHECK_FALSE(judged.learnt);
 }
 
-TEST_CASE("a node of which its cell has said nothing yet is nowhere") {
+TEST_CASE("a node whose cell has not reported yet has no address") {
   auto waiting = known_at("", "");
   auto judged = judge_addresses(honest, &waiting, ours, an_engine());
   CHECK(judged.conn_url.empty());
@@ -92,7 +92,7 @@ TEST_CASE("a node of which its cell has said nothing yet is nowhere") {
   CHECK(judged.doubt.empty());
 }
 
-TEST_CASE("a node from before addresses were kept is where it says until its cell has said it") {
+TEST_CASE("a node of an old record is at its member key's address until its cell reports") {
   auto old = from_before();
   auto judged = judge_addresses(honest, &old, ours, an_engine());
   CHECK(judged.conn_url == honest.conn_url);
@@ -102,7 +102,7 @@ TEST_CASE("a node from before addresses were kept is where it says until its cel
   CHECK(judge_addresses(honest, &old, {}, an_engine()).conn_url == honest.conn_url);
 }
 
-TEST_CASE("where a cell says nothing of Patroni's port, any of the node's own host is taken") {
+TEST_CASE("if a cell does not report Patroni's port, any port on the node's host is accepted") {
   auto half = known_at("10.0.1.5:5432", "");
   CHECK(judge_addresses(honest, &half, ours, an_engine()).api_url
         == "http://10.0.1.5:8008/patroni");
@@ -110,7 +110,7 @@ TEST_CASE("where a cell says nothing of Patroni's port, any of the node's own ho
             .api_url.empty());
 }
 
-TEST_CASE("a foreign cell's nodes are at its own host, at any port, and nowhere else") {
+TEST_CASE("a foreign cell's nodes are at the cell's host only, at any port") {
   auto own = at("10.0.0.1:49153", "10.0.0.1:49154");
   for (const auto& before :
        {from_before(), known_at("", ""), known_at("10.0.0.1:5", "10.0.0.1:6")}) {
@@ -136,14 +136,14 @@ TEST_CASE("a foreign cell's nodes are at its own host, at any port, and nowhere 
   }
 }
 
-TEST_CASE("Patroni is asked by the scheme that it announces") {
+TEST_CASE("Patroni is called with the scheme that it announces") {
   auto registered = known_at("10.0.1.5:5432", "10.0.1.5:8008");
   auto with_tls = honest;
   with_tls.api_url = "https://10.0.1.5:8008/patroni";
   CHECK(judge_addresses(with_tls, &registered, ours, an_engine()).api_url == with_tls.api_url);
 }
 
-TEST_CASE("a node that is certified is never asked with less, whatever its member key says") {
+TEST_CASE("a certified node is called with TLS only, whatever its member key says") {
   auto registered = known_at("10.0.1.5:5432", "10.0.1.5:8008");
   registered.certified = registered.control_certified = true;
   auto judged = judge_addresses(honest, &registered, ours, an_engine());
@@ -153,7 +153,7 @@ TEST_CASE("a node that is certified is never asked with less, whatever its membe
   CHECK(judged.doubt.empty());
 }
 
-TEST_CASE("a node of ours that is not certified yet gets no password that could be passed on") {
+TEST_CASE("a login to a node of ours without a certificate uses channel binding") {
   auto registered = known_at("10.0.1.5:5432", "10.0.1.5:8008");
   auto old = from_before();
   for (const auto* one : {&registered, &old})
@@ -166,7 +166,7 @@ TEST_CASE("a node of ours that is not certified yet gets no password that could 
           == "postgres://10.0.0.1:1/postgres");
 }
 
-TEST_CASE("a host and a port make a place, if they are one") {
+TEST_CASE("a valid host and port make an address") {
   CHECK(place_of("10.0.0.1", 5432) == "10.0.0.1:5432");
   CHECK(place_of("fd00::1", 5432) == "[fd00::1]:5432");
   CHECK(place_of("", 5432).empty());

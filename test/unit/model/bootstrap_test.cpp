@@ -44,14 +44,14 @@ struct new_cluster {
 
 } // namespace
 
-TEST_CASE("a cluster for which every node waits begins anew after the patience, not before") {
+TEST_CASE("a bootstrap for which every node waits begins again after 30 s, not before") {
   new_cluster all;
   CHECK_FALSE(all.abandoned(100s));
   CHECK_FALSE(all.abandoned(100s + bootstrap_patience - 1ms));
   CHECK(all.abandoned(100s + bootstrap_patience));
 }
 
-TEST_CASE("a node whose Patroni is gone holds up nobody, and one that has failed neither") {
+TEST_CASE("a node without Patroni, or with a failed one, does not delay a new bootstrap") {
   new_cluster all;
   all.seen.members.erase("n1");
   CHECK(all.ever_abandoned());
@@ -59,7 +59,7 @@ TEST_CASE("a node whose Patroni is gone holds up nobody, and one that has failed
   CHECK(all.ever_abandoned());
 }
 
-TEST_CASE("a node that does anything is left to do it, and the patience begins again") {
+TEST_CASE("a node that does something is left alone, and the 30 s begin again") {
   for (const char* state : {"initializing new cluster", "starting", "running", "creating replica",
                             "running custom bootstrap script", "start failed"}) {
     new_cluster all;
@@ -74,8 +74,7 @@ TEST_CASE("a node that does anything is left to do it, and the patience begins a
   CHECK_FALSE(all.abandoned(100s + bootstrap_patience));
 }
 
-TEST_CASE(
-    "nodes give way of which one runs for long and does not lead, in a cluster without any past") {
+TEST_CASE("nodes of a new cluster are replaced if one runs for 60 s without becoming the leader") {
   new_cluster all;
   all.seen.members["n1"].state = "running";
   all.look(100s);
@@ -100,7 +99,7 @@ TEST_CASE(
   CHECK_FALSE(all.last.stuck);
 }
 
-TEST_CASE("only the first provision of a cluster without a leader begins anew") {
+TEST_CASE("only a bootstrap in the first provision, without a leader, begins again") {
   auto never = [](auto&& change) {
     new_cluster all;
     change(all);

@@ -34,14 +34,14 @@ TEST_CASE("the end of an operation says which, how, for whom, and how long it to
   CHECK(end.took == 3s);
 }
 
-TEST_CASE("what is accepted is told with its operation, and with the port of a new instance") {
+TEST_CASE("an accepted operation's event has its id, and a new instance's port") {
   CHECK(words_of(about(operation_accepted{operation_type::provision, "op", 30001}))
         == "provision accepted, port 30001 (operation op)");
   CHECK(words_of(about(operation_accepted{operation_type::deprovision, "op"}))
         == "deprovision accepted (operation op)");
 }
 
-TEST_CASE("how an operation ended is told in words, and of a removal that nothing is left") {
+TEST_CASE("the end of an operation is described in words") {
   auto said = [](operation_type type, bool succeeded) {
     return words_of(about(end_of(with_operation(type), succeeded, wall_time{5s})));
   };
@@ -64,7 +64,7 @@ TEST_CASE("every event has words") {
   CHECK(words_of(about(port_exchanged{1, 2})).starts_with("port 1 "));
 }
 
-TEST_CASE("an operator is warned of what did not go as it should, and of nothing else") {
+TEST_CASE("only events that need an operator's attention are warnings") {
   CHECK(is_warning(about(switchover_failed{"no"})));
   CHECK(is_warning(about(bootstrap_repeated{})));
   CHECK(is_warning(about(copy_repeated{"n"})));

@@ -38,7 +38,7 @@ TEST_CASE("a new instance needs one reachable cell that is fit, if it names none
   CHECK(why_unfit_for_new("large", settings_of("1MB"), {}, {cell("a", "bad unit")}).empty());
 }
 
-TEST_CASE("of the cells that a request names each has to be fit") {
+TEST_CASE("if a request names cells, each of them has to be fit") {
   std::vector<cell_view> all{cell("a", "bad unit"), cell("b"), cell("c", "bad unit")};
   CHECK(why_unfit_for_new("large", wrong, {"b"}, all).empty());
   CHECK(why_unfit_for_new("large", wrong, {"a", "b"}, all).find("on cell a: bad unit")
@@ -47,14 +47,14 @@ TEST_CASE("of the cells that a request names each has to be fit") {
         != std::string::npos);
 }
 
-TEST_CASE("a change needs every cell that has a node of the instance, and no other") {
+TEST_CASE("a change needs only the cells that have nodes of the instance to be fit") {
   std::vector<cell_view> all{cell("a", "bad unit"), cell("b"), cell("c", "bad unit")};
   CHECK(why_unfit_for_change("large", wrong, {}, {"b"}, all).empty());
   CHECK(why_unfit_for_change("large", wrong, {}, {"a", "b"}, all).find("on cell a: bad unit")
         != std::string::npos);
 }
 
-TEST_CASE("cells that say the same are named together, and the plan and each fault are named") {
+TEST_CASE("cells with the same fault are listed together, with the plan and each fault") {
   std::vector<cell_view> all{cell("a", "bad unit"), cell("b", "no library"), cell("c", "bad unit")};
   CHECK(why_unfit_for_new("large", wrong, {}, all)
         == "the database does not take the settings of plan \"large\", on cells a, c: bad unit; "
@@ -62,8 +62,7 @@ TEST_CASE("cells that say the same are named together, and the plan and each fau
            "these cells");
 }
 
-TEST_CASE(
-    "a plan that asks for more than any cell has is refused, and each cell's share is named") {
+TEST_CASE("a plan too large for every cell is refused, with what each cell has") {
   auto large = settings_of("1MB");
   large.limits = node_limits{8LL << 30, 0, 0, 100LL << 30};
   auto a = cell("a");

@@ -16,7 +16,7 @@ bool within(const char* range, const char* address) {
 
 } // namespace
 
-TEST_CASE("a range has the addresses that begin like it") {
+TEST_CASE("a range contains the addresses with its prefix") {
   CHECK(within("10.0.0.0/8", "10.255.0.1"));
   CHECK_FALSE(within("10.0.0.0/8", "11.0.0.1"));
   CHECK(within("10.0.16.0/20", "10.0.31.255"));
@@ -31,7 +31,7 @@ TEST_CASE("a range has the addresses that begin like it") {
   CHECK_FALSE(within("2001:db8::/33", "2001:db8:8000::1"));
 }
 
-TEST_CASE("what is no address and no range is refused") {
+TEST_CASE("an invalid address or range is refused") {
   for (const char* text :
        {"", "10.0.0", "10.0.0.0.1", "010.0.0.1x", "host", "[::1]", "1.2.3.4:80", "10.0.0.0/",
         "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/8x", "::/129", "/8", "fe80::1%eth0"}) {

@@ -29,7 +29,7 @@ TEST_CASE("64 characters are plain, 65 are not") {
   CHECK(hashed(name_of(id + "x")));
 }
 
-TEST_CASE("what could leave a path, a key or a configuration line is replaced by a digest") {
+TEST_CASE("an id that is unsafe in a path, a key or a configuration line becomes a digest") {
   for (const std::string id :
        {"", ".", "..", ".hidden", "ends.", "a/b", "../../etc/passwd", "a b", "a\nb", "~", "a%2Fb",
         "a:b", "ümlaut", "日本", "a\"b", "a#b", "$(x)"}) {
@@ -39,7 +39,7 @@ TEST_CASE("what could leave a path, a key or a configuration line is replaced by
   CHECK(hashed(name_of(std::string_view{"a\0b", 3})));
 }
 
-TEST_CASE("a digest is that of the whole id, so that different ids have different names") {
+TEST_CASE("the digest covers the whole id, so that different ids have different names") {
   CHECK(name_of("") == "~e3b0c44298fc1c149afbf4c8996fb92427ae41e4");
   CHECK(name_of("a/b") == name_of("a/b"));
   CHECK(name_of("a/b") != name_of("a/c"));
@@ -51,7 +51,7 @@ TEST_CASE("a digest cannot be claimed as a plain id") {
   CHECK(name_of(name) != name);
 }
 
-TEST_CASE("an instance's first scope is its name, and no later one is anybody's name") {
+TEST_CASE("an instance's first scope is its name, and later ones are no instance's name") {
   CHECK(scope_of(name_of("db"), 1) == "db");
   CHECK(scope_of(name_of("db"), 2) == "db~2");
   CHECK(name_of(scope_of("db", 2)) != scope_of("db", 2));
@@ -60,7 +60,7 @@ TEST_CASE("an instance's first scope is its name, and no later one is anybody's 
   CHECK(name_of(scope_of(hashed_name, 12)) != scope_of(hashed_name, 12));
 }
 
-TEST_CASE("a scope says whose it is") {
+TEST_CASE("the instance's name is found from its scope") {
   for (const std::string id : {"db", "a/b", "x.1", ""})
     for (int n : {1, 2, 17}) {
       CAPTURE(id);

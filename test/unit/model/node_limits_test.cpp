@@ -13,7 +13,7 @@ TEST_CASE("a size is a whole number with a unit, as people write it") {
     CHECK_MESSAGE(!bytes_of(text), text);
 }
 
-TEST_CASE("a size is told in the greatest unit that is exact") {
+TEST_CASE("a size is shown in the greatest unit that is exact") {
   CHECK(size_in_words(512 * megabyte) == "512 MB");
   CHECK(size_in_words(2048 * megabyte) == "2 GB");
   CHECK(size_in_words(1536 * megabyte) == "1536 MB");

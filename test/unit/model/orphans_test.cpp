@@ -16,13 +16,12 @@ listed_node listed(const std::string& id) {
 
 } // namespace
 
-TEST_CASE("what a record names on the cell is no orphan") {
+TEST_CASE("a node that a record lists on the cell is no orphan") {
   CHECK(unrecorded({listed("n1"), listed("n2")}, {"n1"}) == std::vector{listed("n2")});
   CHECK(unrecorded({listed("n1")}, {"n1", "n9"}).empty());
 }
 
-TEST_CASE(
-    "an unrecorded node is removed by its grave, reported when it is found again, else kept") {
+TEST_CASE("an unrecorded node is removed if it has a grave, else reported when found again") {
   auto first = judge_orphans({listed("n1"), listed("n2")}, {"n1"}, {});
   CHECK(first.remove == std::vector{listed("n1")});
   CHECK(first.report.empty());
@@ -33,8 +32,7 @@ TEST_CASE(
   CHECK(second.suspects == ids{"n2", "n3"});
 }
 
-TEST_CASE(
-    "a grave has served a day after it was dug, if the cell lists and does not list the node") {
+TEST_CASE("a grave may go after a day if its cell lists its nodes without the buried one") {
   const grave fresh{"db", now - 23h};
   const grave old{"db", now - 25h};
   const grave ageless{"db", std::nullopt};

@@ -32,7 +32,7 @@ using guids = std::vector<std::string>;
 
 } // namespace
 
-TEST_CASE("cells that cannot start the settings get none, and the shortage says so") {
+TEST_CASE("cells that cannot start the settings get no node, and the shortage says so") {
   auto unfit = cell("a", "z1");
   unfit.plan_faults = {{"plan", "d1", {"bad unit"}}};
   auto small = cell("b", "z2", 0, 2);
@@ -77,7 +77,7 @@ TEST_CASE("within a zone the cell with the lowest load for its capacity is chose
   CHECK(choose_cells(nodes(1), {cell("a", "z", 2, 4), cell("b", "z", 3, 10)}).cells == guids{"b"});
 }
 
-TEST_CASE("a cell that does not tell its capacity counts as one for sixteen nodes") {
+TEST_CASE("a cell that does not report its capacity counts as having sixteen places") {
   CHECK(choose_cells(nodes(1), {cell("a", "z", 4, 10), cell("b", "z", 6, 0)}).cells == guids{"b"});
   CHECK(choose_cells(nodes(1), {cell("a", "z", 3, 10), cell("b", "z", 6, 0)}).cells == guids{"a"});
   CHECK(choose_cells(nodes(1), {cell("b", "z", 500, 0)}).cells == guids{"b"});
@@ -131,13 +131,13 @@ TEST_CASE("a cell out of reach is not chosen, but waiting may help") {
   CHECK(chosen.may_improve);
 }
 
-TEST_CASE("waiting is not said to help where enough was found") {
+TEST_CASE("may_improve is false if enough cells were found") {
   auto chosen = choose_cells(nodes(1), {cell("a", "z"), unreachable(cell("b", "z"))});
   CHECK(chosen.cells == guids{"a"});
   CHECK_FALSE(chosen.may_improve);
 }
 
-TEST_CASE("a cell out of reach that is not among the named ones gives no hope") {
+TEST_CASE("an unreachable cell that the request does not name does not make waiting useful") {
   auto asked = nodes(1);
   asked.among = {"a"};
   auto chosen = choose_cells(asked, {cell("a", "z", 10, 10), unreachable(cell("b", "z"))});
@@ -149,8 +149,7 @@ TEST_CASE("without cells the shortage says so") {
   CHECK(choose_cells(nodes(1), {}).shortage == "there are no cells");
 }
 
-TEST_CASE(
-    "a cell that is smaller than a node's limits is never chosen, not even for want of others") {
+TEST_CASE("a cell smaller than a node's limits is never chosen, even if there is no other") {
   cell_view small;
   small.guid = "small";
   small.reachable = true;

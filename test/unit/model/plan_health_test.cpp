@@ -84,7 +84,7 @@ TEST_CASE("success is told only once the leader itself says that every replica s
     }
 }
 
-TEST_CASE("of nodes too many that one goes which replicates nothing, once the leader was asked") {
+TEST_CASE("of surplus nodes, one that does not replicate goes, after the leader was asked") {
   for (bool noticed : {false, true}) {
     CAPTURE(noticed);
     auto known = three_nodes(2);
@@ -98,7 +98,7 @@ TEST_CASE("of nodes too many that one goes which replicates nothing, once the le
   }
 }
 
-TEST_CASE("a replica whose own Patroni says that it streams is taken at its word") {
+TEST_CASE("a replica streams if its own Patroni says so") {
   auto known = three_nodes(3);
   auto around = n2_stands(false);
   around.living.seen.members["n2"].streaming = around.living.seen.members["n3"].streaming = true;
@@ -120,7 +120,7 @@ TEST_CASE("the synchronous replica is kept before others that stream") {
   CHECK(d.write->living.find_node("n3")->phase == node_phase::started);
 }
 
-TEST_CASE("no node restarts for an update while another replicates nothing") {
+TEST_CASE("no node restarts for an update while another node does not replicate") {
   auto known = three_nodes(3);
   known.desired.settings.parameters["max_connections"] = "200";
   known.living.taking_up = known.desired.settings;
@@ -144,14 +144,14 @@ TEST_CASE("no node restarts for an update while another replicates nothing") {
   CHECK(has<restart_node>(decide(known, around)));
 }
 
-TEST_CASE("who does not replicate does not take over") {
+TEST_CASE("a replica that does not replicate does not take over") {
   auto known = three_nodes(3);
   CHECK(may_take_over(known.living, n2_stands(false).living.seen, "n2"));
   CHECK_FALSE(may_take_over(known.living, n2_stands(true).living.seen, "n2"));
   CHECK(may_take_over(known.living, n2_stands(true).living.seen, "n3"));
 }
 
-TEST_CASE("a replica that stands is described so, without naming it") {
+TEST_CASE("the description tells of a replica that stands still, without its name") {
   auto seen = n2_stands(true).living.seen;
   CHECK(describe(three_nodes(3), seen)
         == "master running; replicas running but not replicating, running");
@@ -159,7 +159,7 @@ TEST_CASE("a replica that stands is described so, without naming it") {
   CHECK(describe(three_nodes(3), seen) == "master running; replicas starting, running");
 }
 
-TEST_CASE("a replica that seems to stand has the leader asked, if one runs") {
+TEST_CASE("the leader, if one runs, is asked about a replica that seems to stand still") {
   auto known = three_nodes(3);
   known.current.state = operation_state::succeeded;
   auto around = n2_stands(false);
@@ -170,7 +170,7 @@ TEST_CASE("a replica that seems to stand has the leader asked, if one runs") {
   CHECK_FALSE(asks_the_leader(decide(known, around)));
 }
 
-TEST_CASE("a replica that stands for long is replaced, but not before the leader was asked") {
+TEST_CASE("a replica that stands still is replaced, but only after the leader was asked") {
   auto known = three_nodes(3);
   known.current.state = operation_state::succeeded;
   auto around = n2_stands(true);
@@ -194,7 +194,7 @@ TEST_CASE("a replica that stands for long is replaced, but not before the leader
   CHECK_FALSE(decide(known, around).write);
 }
 
-TEST_CASE("a failing node that was promoted later than the leader is not given up") {
+TEST_CASE("a failing node with a later timeline than the leader's is not removed") {
   auto known = three_nodes(2);
   known.current.state = operation_state::succeeded;
   known.living.find_node("n2")->failing = "it runs but does not replicate";

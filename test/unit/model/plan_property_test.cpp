@@ -187,7 +187,7 @@ constexpr int enough_rounds = 60;
 
 } // namespace
 
-TEST_CASE("in a world without faults every life of an instance arrives where it was asked to") {
+TEST_CASE("without faults every sequence of requests reaches the wanted state") {
   std::mt19937 random{20170417};
   for (int run = 0; run < 100; ++run) {
     CAPTURE(run);
@@ -307,7 +307,7 @@ struct chaos {
 
 } // namespace
 
-TEST_CASE("whatever is recorded and seen, no step goes beyond what is written") {
+TEST_CASE("for any record and observation, no step goes beyond the written record") {
   chaos any{std::mt19937{4711}};
   for (int run = 0; run < 20'000; ++run) {
     CAPTURE(run);
@@ -337,7 +337,7 @@ TEST_CASE("whatever is recorded and seen, no step goes beyond what is written") 
   }
 }
 
-TEST_CASE("whatever is recorded and seen, the leader is not given up while the instance lives") {
+TEST_CASE("for any record and observation, the leader of a live instance is not removed") {
   chaos any{std::mt19937{815}};
   for (int run = 0; run < 20'000; ++run) {
     CAPTURE(run);
@@ -359,7 +359,7 @@ TEST_CASE("whatever is recorded and seen, the leader is not given up while the i
   }
 }
 
-TEST_CASE("whatever is recorded and seen, a node is forgotten only after it is surely removed") {
+TEST_CASE("for any record and observation, a node leaves the record only after its removal") {
   chaos any{std::mt19937{1848}};
   for (int run = 0; run < 20'000; ++run) {
     CAPTURE(run);
@@ -380,7 +380,7 @@ TEST_CASE("whatever is recorded and seen, a node is forgotten only after it is s
   }
 }
 
-TEST_CASE("whatever is recorded and seen, decisions come to rest when nothing changes any more") {
+TEST_CASE("for any record and observation, decisions end when nothing changes any more") {
   chaos any{std::mt19937{1905}};
   for (int run = 0; run < 20'000; ++run) {
     CAPTURE(run);

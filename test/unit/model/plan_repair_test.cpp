@@ -90,7 +90,7 @@ TEST_CASE("a node on a lost cell is first marked in the record, then another is 
   CHECK(contains(d.repair, "replacing node n2 on cell b: cell b is lost"));
 }
 
-TEST_CASE("without a turn a lost node is reported, the turn asked for, and nothing done") {
+TEST_CASE("without a turn a lost node is only reported and a turn requested") {
   for (auto known : {at_rest(), marked()}) {
     auto around = b_lost();
     around.living.repair_turn = false;
@@ -102,8 +102,7 @@ TEST_CASE("without a turn a lost node is reported, the turn asked for, and nothi
   }
 }
 
-TEST_CASE(
-    "no repair goes on while none, a stranger or a stopped node leads, or while all is halted") {
+TEST_CASE("no repair without a recorded, running leader, or while repairs are halted") {
   for (auto known : {at_rest(), marked()})
     for (int variant = 0; variant < 4; ++variant) {
       CAPTURE(variant);
@@ -126,7 +125,7 @@ TEST_CASE(
     }
 }
 
-TEST_CASE("a marked node goes once its replacement runs without lag, not before") {
+TEST_CASE("a marked node is removed only once its replacement runs without lag") {
   auto known = marked();
   known.living.nodes.push_back(node_on("n3", "c"));
   auto around = b_lost();
@@ -149,7 +148,7 @@ TEST_CASE("a marked node goes once its replacement runs without lag, not before"
   CHECK(steps_of<remove_node>(decide(*d.write, around)).size() == 1);
 }
 
-TEST_CASE("a pending removal waits while nobody else leads and runs") {
+TEST_CASE("a pending removal waits while no other node leads and runs") {
   auto known = marked();
   known.living.nodes[1].phase = node_phase::removing;
   known.living.nodes.push_back(node_on("n3", "c"));
@@ -166,7 +165,7 @@ TEST_CASE("a pending removal waits while nobody else leads and runs") {
   CHECK_FALSE(steps_of<remove_node>(decide(known, around)).empty());
 }
 
-TEST_CASE("a node that comes back before a replacement is placed keeps its place, later not") {
+TEST_CASE("a node that comes back keeps its place only until a replacement is placed") {
   auto known = marked();
   auto around = b_lost();
   around.lost_cells.clear();
@@ -187,7 +186,7 @@ TEST_CASE("a node that comes back before a replacement is placed keeps its place
   CHECK(d.write->living.find_node("n2")->failing.empty());
 }
 
-TEST_CASE("a replacement that is lost too makes room for another, so nodes do not pile up") {
+TEST_CASE("a lost replacement is removed, so that nodes do not pile up") {
   auto known = marked();
   known.living.nodes.push_back(node_on("n3", "c"));
   auto around = b_lost();
@@ -203,7 +202,7 @@ TEST_CASE("a replacement that is lost too makes room for another, so nodes do no
   CHECK(std::ranges::find(used, "c") != used.end());
 }
 
-TEST_CASE("while a provision goes on, no node is marked, and the reason is said") {
+TEST_CASE("during a provision no node is marked, and the reason is reported") {
   auto known = at_rest();
   known.current.state = operation_state::in_progress;
   known.current.deadline = start + 1h;
@@ -212,7 +211,7 @@ TEST_CASE("while a provision goes on, no node is marked, and the reason is said"
   CHECK(contains(d.repair, "waits for the end of the operation"));
 }
 
-TEST_CASE("an update replaces what is broken instead of waiting for it") {
+TEST_CASE("an update replaces broken nodes instead of waiting for them") {
   auto known = at_rest();
   known.current.state = operation_state::in_progress;
   known.current.type = operation_type::update;
@@ -244,8 +243,7 @@ TEST_CASE("a marked node that comes back as the synchronous replica stays, its r
   CHECK(d.write->living.find_node("n1")->phase == node_phase::started);
 }
 
-TEST_CASE(
-    "a node on its way out that is the synchronous replica by now is kept, and that is said") {
+TEST_CASE("a node being removed is kept, with a reason, while it is the synchronous replica") {
   auto known = marked();
   known.living.nodes[1].phase = node_phase::removing;
   known.living.nodes.push_back(node_on("n3", "c"));
@@ -257,7 +255,7 @@ TEST_CASE(
   CHECK(steps_of<remove_node>(decide(known, around)).size() == 1);
 }
 
-TEST_CASE("a replacement is wanted on a named cell, but put elsewhere rather than nowhere") {
+TEST_CASE("a replacement goes to a named cell, or to another cell if none is free") {
   auto known = marked();
   known.desired.cells = {"a", "b"};
   auto where = steps_of<add_nodes>(decide(known, b_lost())).at(0).where;
@@ -275,7 +273,7 @@ TEST_CASE("a replacement is wanted on a named cell, but put elsewhere rather tha
   CHECK(contains(decide(*d.write, around).repair, "none of the cells asked for was free"));
 }
 
-TEST_CASE("a forgotten node needs no confirmation to be buried, nor a lost cell to be replaced") {
+TEST_CASE("a forgotten node is removed and replaced without its cell's confirmation") {
   auto known = at_rest();
   known.living.nodes[1].forgotten = true;
   auto around = b_lost();
@@ -297,7 +295,7 @@ TEST_CASE("a forgotten node needs no confirmation to be buried, nor a lost cell 
   CHECK_FALSE(d.write->living.nodes[1].forgotten);
 }
 
-TEST_CASE("whatever is recorded and seen, a repair gives nothing up without another good leader") {
+TEST_CASE("for any record and observation, a repair removes no node without a good leader") {
   std::mt19937 random{1911};
   auto maybe = [&](int percent) {
     return std::uniform_int_distribution{1, 100}(random) <= percent;

@@ -116,7 +116,7 @@ TEST_CASE("a new instance first chooses cells for all its nodes and starts none"
   CHECK_FALSE(d.write.has_value());
 }
 
-TEST_CASE("nodes that are written down are started, and a start on the wire is remembered") {
+TEST_CASE("recorded nodes are started, and the record notes that a start may be on its way") {
   auto known = with_new_nodes(instance_with({}, operation_type::provision), "", {"n1", "n2"},
                               {"a", "b"}, start);
   CHECK(known.living.nodes[0].phase == node_phase::placed);
@@ -130,7 +130,7 @@ TEST_CASE("nodes that are written down are started, and a start on the wire is r
   CHECK(steps_of<add_nodes>(d).empty());
 }
 
-TEST_CASE("a confirmed start is written down and not asked for again") {
+TEST_CASE("a confirmed start is recorded and not requested again") {
   auto known = with_new_nodes(instance_with({}, operation_type::provision), "", {"n1", "n2"},
                               {"a", "b"}, start);
   auto c = nothing_seen();
@@ -192,7 +192,7 @@ TEST_CASE("a node that its cell refused is removed, and another cell is asked fo
   CHECK(ids_of<remove_node>(decide(*d.write, c)) == ids{"n2"});
 }
 
-TEST_CASE("the clean-up on a cell that failed does not hold up success") {
+TEST_CASE("success does not wait for the clean-up on a failed cell") {
   auto known = instance_with(
       {node_on("n1", "a"), node_on("n2", "b", node_phase::removing), node_on("n3", "c")},
       operation_type::provision);
@@ -213,7 +213,7 @@ TEST_CASE("a shortage that may improve is waited for and told") {
   CHECK(d.waiting_for == "no cell for a node: a: cannot be reached");
 }
 
-TEST_CASE("a shortage that cannot improve fails the provision and takes back what it made") {
+TEST_CASE("a shortage that cannot improve fails the provision and removes its nodes") {
   auto known = instance_with({node_on("n1", "a")}, operation_type::provision);
   auto c = running({"n1"}, "n1");
   c.living.shortage = placement{{}, "b: full (10 nodes)", false};
@@ -247,14 +247,14 @@ TEST_CASE("a provision that misses its deadline says what was waited for and wha
                  "no cell for a node: x: cannot be reached; last seen: "));
 }
 
-TEST_CASE("a provision before its deadline is not given up") {
+TEST_CASE("a provision goes on until its deadline") {
   auto known = instance_with({node_on("n1", "a"), node_on("n2", "b")}, operation_type::provision);
   auto c = running({"n1"}, "n1");
   c.now = known.current.deadline - 1ms;
   CHECK(after(known, decide(known, c)).current.failing_because.empty());
 }
 
-TEST_CASE("a failed provision is called failed after its clean-up time, and goes on removing") {
+TEST_CASE("a failed provision is reported after its clean-up time, and the removal goes on") {
   auto known = instance_with({node_on("n1", "a", node_phase::removing)}, operation_type::provision);
   known.current.failing_because = "why";
   known.current.deadline = start + clean_up_time;
@@ -270,7 +270,7 @@ TEST_CASE("a failed provision is called failed after its clean-up time, and goes
   CHECK(ids_of<remove_node>(decide(*d.write, c)) == ids{"n1"});
 }
 
-TEST_CASE("what succeeded is left alone: the same observations lead to nothing") {
+TEST_CASE("after success the same observations lead to no steps") {
   auto known = instance_with({node_on("n1", "a"), node_on("n2", "b")}, operation_type::provision);
   auto c = running({"n1", "n2"}, "n1");
   known = after(known, decide(known, c));
@@ -324,7 +324,7 @@ TEST_CASE("a removal is a step only once it is written") {
   CHECK(ids_of<remove_node>(decide(*d.write, c)) == ids{"n2"});
 }
 
-TEST_CASE("nothing is given up while no leader runs once there was data") {
+TEST_CASE("once there was data, no node is removed while no leader runs") {
   auto known = instance_with({node_on("n1", "a"), node_on("n2", "b")}, operation_type::update, 1);
   auto d = decide(known, running({"n1", "n2"}, ""));
   CHECK_FALSE(d.write.has_value());
@@ -334,7 +334,7 @@ TEST_CASE("nothing is given up while no leader runs once there was data") {
   CHECK_FALSE(decide(known, down).write.has_value());
 }
 
-TEST_CASE("before there was a leader a node too many goes without one") {
+TEST_CASE("before the first leader, a surplus node is removed without a leader") {
   auto known =
       instance_with({node_on("n1", "a"), node_on("n2", "b")}, operation_type::provision, 1);
   auto c = nothing_seen();
@@ -360,7 +360,7 @@ TEST_CASE("a shrink succeeds only after the cell has confirmed the removal") {
   CHECK(d.buried[0].which.node_id == "n2");
 }
 
-TEST_CASE("a node that leads is not removed, also where nobody has led before") {
+TEST_CASE("a leader is not removed, even if it is the first one") {
   auto known = instance_with({node_on("a", "1"), node_on("b", "2")}, operation_type::provision, 1);
   known.living.had_leader = false;
   known.living.find_node("a")->phase = node_phase::removing;
@@ -370,7 +370,7 @@ TEST_CASE("a node that leads is not removed, also where nobody has led before") 
   CHECK(ids_of<remove_node>(decide(known, c)) == ids{"a"});
 }
 
-TEST_CASE("a removed node whose start may still arrive is remembered until it cannot") {
+TEST_CASE("a removed node stays in the record while its start may still arrive") {
   auto going = node_on("n2", "b", node_phase::removing);
   going.start_may_arrive_until = start + 20s;
   auto known = instance_with({node_on("n1", "a"), going}, operation_type::update, 1);
@@ -387,7 +387,7 @@ TEST_CASE("a removed node whose start may still arrive is remembered until it ca
   CHECK(d.buried.size() == 1);
 }
 
-TEST_CASE("a removed node whose start was refused for certain is forgotten at once") {
+TEST_CASE("a removed node whose start was refused leaves the record at once") {
   auto going = node_on("n2", "b", node_phase::removing);
   going.start_may_arrive_until = start + 1h;
   auto known = instance_with({node_on("n1", "a"), going}, operation_type::update, 1);
@@ -446,7 +446,7 @@ TEST_CASE("a move asks for the lag and removes nothing until all that stay strea
   CHECK(d.waiting_for == "waiting for n4 to stream without lag");
 }
 
-TEST_CASE("the switchover goes to the nearest replica and is written before it is a step") {
+TEST_CASE("a switchover goes to the replica with the least lag, and is recorded first") {
   auto known = moving();
   auto c = running({"n1", "n2", "n3", "n4"}, "n1");
   c.living.lag = {{"n3", negligible_lag_bytes}, {"n4", 10}};
@@ -462,7 +462,7 @@ TEST_CASE("the switchover goes to the nearest replica and is written before it i
   CHECK(steps_of<remove_node>(next).empty());
 }
 
-TEST_CASE("a leader that is to be removed hands over to one that stays, and goes then") {
+TEST_CASE("a leader to be removed hands over to a node that stays, then goes") {
   for (auto type : {operation_type::provision, operation_type::update}) {
     auto known = instance_with(
         {node_on("n1", "a", node_phase::removing), node_on("n2", "b"), node_on("n3", "c")}, type);
@@ -485,7 +485,7 @@ TEST_CASE("a leader that is to be removed hands over to one that stays, and goes
   }
 }
 
-TEST_CASE("no switchover is asked for while nobody leads") {
+TEST_CASE("no switchover is requested while there is no leader") {
   auto known = moving();
   known.living.switching_to = "n4";
   auto c = running({"n1", "n2", "n3", "n4"}, "");
@@ -528,7 +528,7 @@ TEST_CASE("once a node that stays leads, the others go and the switchover is ove
   CHECK(d.write->current.state == operation_state::in_progress);
 }
 
-TEST_CASE("after the switchover the replicas that stay have to stream from the new leader first") {
+TEST_CASE("after a switchover, the remaining replicas have to stream before the others go") {
   auto known = moving();
   known.living.switching_to = "n4";
   auto c = unasked(running({"n1", "n2", "n3", "n4"}, "n4"));
@@ -559,7 +559,7 @@ TEST_CASE("an operation that misses its deadline says what it waited for") {
   CHECK(contains(decide(known, c).write->current.description, "412: not now"));
 }
 
-TEST_CASE("an update does not wait for what an earlier one has left on a cell that is silent") {
+TEST_CASE("an update does not wait for an earlier update's node on an unreachable cell") {
   auto known = instance_with(
       {node_on("n1", "a"), node_on("n2", "b"), node_on("n3", "c", node_phase::removing)},
       operation_type::update);
@@ -572,7 +572,7 @@ TEST_CASE("an update does not wait for what an earlier one has left on a cell th
   CHECK(ids_of<remove_node>(d) == ids{"n3"}); // and goes on asking the cell
 }
 
-TEST_CASE("a move that misses its deadline before the switchover goes back to what was desired") {
+TEST_CASE("a move that misses its deadline before the switchover is reverted") {
   auto known = moving();
   known.living.switching_to = "n4";
   auto c = running({"n1", "n2", "n3"}, "n1");
@@ -588,7 +588,7 @@ TEST_CASE("a move that misses its deadline before the switchover goes back to wh
   CHECK(d.write->living.switching_to.empty());
 }
 
-TEST_CASE("going back keeps the leader and sheds what the failed update had added") {
+TEST_CASE("reverting keeps the leader and removes the nodes that the failed update added") {
   auto known = moving();
   auto c = running({"n1", "n2", "n3"}, "n1");
   c.now = known.current.deadline;
@@ -603,7 +603,7 @@ TEST_CASE("going back keeps the leader and sheds what the failed update had adde
   CHECK(known.current.state == operation_state::failed);
 }
 
-TEST_CASE("a move that misses its deadline after the switchover only goes forward") {
+TEST_CASE("a move that misses its deadline after the switchover is not reverted") {
   auto known = moving();
   known.current.switched_over = true;
   auto c = running({"n1", "n2", "n4"}, "n4");
@@ -621,7 +621,7 @@ TEST_CASE("a move that misses its deadline after the switchover only goes forwar
   CHECK(phase_of(*later.write, "n2") == node_phase::removing);
 }
 
-TEST_CASE("an update whose nodes no cell can take fails at once and restores what was desired") {
+TEST_CASE("an update whose nodes fit no cell fails at once and is reverted") {
   auto known = instance_with({node_on("n1", "a"), node_on("n2", "b")}, operation_type::update, 3);
   auto c = running({"n1", "n2"}, "n1");
   c.living.shortage = placement{{}, "c: full (1 nodes)", false};
@@ -677,7 +677,7 @@ TEST_CASE("removal does not keep the leader for a replica whose cell is away") {
   CHECK(phase_of(*d.write, "n2") == node_phase::removing);
 }
 
-TEST_CASE("before a start is asked for again, how long it may be on its way is written down anew") {
+TEST_CASE("before a start is repeated, the record notes how long it may be on its way") {
   auto late = node_on("n1", "a", node_phase::placed);
   late.start_may_arrive_until = start + 1s;
   auto known = instance_with({late}, operation_type::provision);
@@ -689,7 +689,7 @@ TEST_CASE("before a start is asked for again, how long it may be on its way is w
         == c.now + start_timeout + start_margin);
 }
 
-TEST_CASE("removal starts no node, not even one that was written down") {
+TEST_CASE("a removal starts no node, not even a recorded one") {
   auto known = instance_with({node_on("n1", "a", node_phase::placed)}, operation_type::deprovision);
   auto c = nothing_seen();
   c.now = start;
@@ -700,7 +700,7 @@ TEST_CASE("removal starts no node, not even one that was written down") {
   CHECK(ids_of<remove_node>(next) == ids{"n1"});
 }
 
-TEST_CASE("the port is released only when no node is left and that is written") {
+TEST_CASE("the port is released only when the record without nodes is written") {
   auto known =
       instance_with({node_on("n1", "a", node_phase::removing)}, operation_type::deprovision);
   auto c = nothing_seen();
@@ -732,7 +732,7 @@ TEST_CASE("a removal that misses its deadline names the cell that did not confir
   CHECK(ids_of<remove_node>(decide(*d.write, c)) == ids{"n1"});
 }
 
-TEST_CASE("a removal in the middle of a switchover forgets the switchover") {
+TEST_CASE("a removal during a switchover drops the switchover") {
   auto known = instance_with({node_on("n1", "a"), node_on("n2", "b")}, operation_type::deprovision);
   known.living.switching_to = "n2";
   auto d = decide(known, running({"n1", "n2"}, "n1"));
@@ -771,7 +771,7 @@ TEST_CASE("what else is waited for follows the members' states") {
   CHECK(describe(known, {}, "no cell") == "members stopped; no cell");
 }
 
-TEST_CASE("nodes on their way out are no members, except when the whole instance goes") {
+TEST_CASE("nodes being removed are not described, unless the whole instance is removed") {
   auto known = instance_with({node_on("n1", "a"), node_on("n2", "b", node_phase::removing)},
                              operation_type::update, 1);
   auto seen = running({"n1", "n2"}, "n1").living.seen;
@@ -812,7 +812,7 @@ void took_up(circumstances& c, const cluster_settings& settings, const ids& wait
 
 } // namespace
 
-TEST_CASE("new settings are written down before Patroni hears of them") {
+TEST_CASE("new settings are recorded before Patroni is told") {
   auto known = changing("100", "200");
   auto c = running({"a", "b", "c"}, "a");
   auto first = decide(known, c);
@@ -824,7 +824,7 @@ TEST_CASE("new settings are written down before Patroni hears of them") {
   CHECK(steps_of<configure>(then)[0].digest == digest_of(known.desired.settings));
 }
 
-TEST_CASE("nodes are asked until each has read the settings") {
+TEST_CASE("nodes are asked until all have read the settings") {
   auto known = changing("100", "200");
   known.living.taking_up = known.desired.settings;
   auto c = running({"a", "b", "c"}, "a");
@@ -868,8 +868,7 @@ TEST_CASE("fewer connections: the leader restarts first, and nobody takes over")
   CHECK(ids_of<restart_node>(decide(known, c)) == ids{"b"});
 }
 
-TEST_CASE(
-    "a replica that still waits after its restart waits for its leader, which goes first then") {
+TEST_CASE("if a replica needs a restart after its restart, the leader restarts first") {
   auto known = changing("100", "200");
   known.living.taking_up = known.desired.settings;
   auto c = running({"a", "b", "c"}, "a");
@@ -902,7 +901,7 @@ TEST_CASE("a lone leader restarts in place") {
   CHECK(ids_of<restart_node>(decide(known, c)) == ids{"a"});
 }
 
-TEST_CASE("settings that every node has are in force, and the update has succeeded") {
+TEST_CASE("an update succeeds when every node has the new settings") {
   auto known = changing("100", "200");
   known.living.taking_up = known.desired.settings;
   auto c = running({"a", "b", "c"}, "a");
@@ -913,7 +912,7 @@ TEST_CASE("settings that every node has are in force, and the update has succeed
   CHECK(after(next, decide(next, c)).current.state == operation_state::succeeded);
 }
 
-TEST_CASE("an update that ends too late takes the plan and the settings back, and on every node") {
+TEST_CASE("an update that misses its deadline reverts plan and settings, on every node") {
   auto known = changing("100", "200");
   known.living.taking_up = known.desired.settings;
   known.plan_id = "new plan";
@@ -943,7 +942,7 @@ TEST_CASE("a parameter that only the abandoned settings had is unset on the way 
   CHECK(contains(steps_of<configure>(told)[0].patch, "\"work_mem\":null"));
 }
 
-TEST_CASE("what is raised while something else is lowered is raised on all nodes first") {
+TEST_CASE("if some parameters are raised and others lowered, all nodes raise theirs first") {
   auto known = changing("100", "200");
   known.living.in_force.parameters["max_prepared_transactions"] = "50";
   auto c = running({"a", "b", "c"}, "a");
@@ -959,7 +958,7 @@ TEST_CASE("what is raised while something else is lowered is raised on all nodes
   CHECK(after(half, decide(half, c)).living.taking_up == known.desired.settings);
 }
 
-TEST_CASE("a node that did not start with new settings fails the update, which goes back at once") {
+TEST_CASE("a node that does not start with new settings fails the update, which is reverted") {
   auto known = changing("100", "200");
   known.living.taking_up = known.desired.settings;
   known.plan_id = "new plan";
@@ -979,7 +978,7 @@ TEST_CASE("a node that did not start with new settings fails the update, which g
   CHECK(ids_of<restart_node>(told).empty());
 }
 
-TEST_CASE("settings are taken back while no node runs and none leads") {
+TEST_CASE("settings are reverted even if no node runs or leads") {
   auto known = changing("100", "100");
   known.living.taking_up = with_connections("200");
   known.current.state = operation_state::failed;
@@ -994,7 +993,7 @@ TEST_CASE("settings are taken back while no node runs and none leads") {
   CHECK(steps_of<restart_node>(decide(known, c)).front().ended);
 }
 
-TEST_CASE("nodes that ended by settings are started with those of before, and not replaced") {
+TEST_CASE("nodes that new settings stopped are started with the old ones, not replaced") {
   auto known = changing("100", "100");
   known.living.taking_up = known.desired.settings;
   known.current.state = operation_state::failed;
@@ -1015,7 +1014,7 @@ TEST_CASE("nodes that ended by settings are started with those of before, and no
   CHECK_FALSE(d.write->living.find_node("b")->failing.empty());
 }
 
-TEST_CASE("settings go back after a leader has handed over for them, and cells do not") {
+TEST_CASE("after a switchover, settings are reverted but a move to other cells is not") {
   auto known = changing("100", "200");
   known.current.switched_over = true;
   known.living.taking_up = known.desired.settings;
@@ -1033,7 +1032,7 @@ TEST_CASE("settings go back after a leader has handed over for them, and cells d
   CHECK(moved.plan_id == "plan before");
 }
 
-TEST_CASE("nobody hands over while a node that stays still copies the leader") {
+TEST_CASE("a leader does not hand over while a remaining node copies it") {
   auto known = instance_with({node_on("a", "1"), node_on("b", "2"), node_on("c", "3")},
                              operation_type::update, 3);
   known.living.switching_to = "b";
@@ -1055,7 +1054,7 @@ TEST_CASE("a demotion hands over while another node copies the leader") {
   CHECK(steps_of<failover_from>(decide(known, c)).size() == 1);
 }
 
-TEST_CASE("a copy of a leader that leads no more is begun again, and others are not") {
+TEST_CASE("only the copy of a former leader is begun again") {
   auto known = instance_with({node_on("a", "1"), node_on("b", "2")}, operation_type::update, 2);
   auto c = running({"a", "b"}, "a");
   c.living.seen.members["b"].state = "creating replica";
@@ -1103,7 +1102,7 @@ TEST_CASE("another type of node replaces every node before the old ones go") {
   CHECK(phase_of(leaving, "b") == node_phase::removing);
 }
 
-TEST_CASE("nodes of another type wait for the new settings to be set, and need no restart") {
+TEST_CASE("nodes of another type are added after the new settings, and need no restart") {
   auto known = instance_with({node_on("a", "1"), node_on("b", "2")}, operation_type::update);
   known.desired.settings = with_connections("200");
   known.desired.settings.node_type = "big";
@@ -1119,7 +1118,7 @@ TEST_CASE("nodes of another type wait for the new settings to be set, and need n
 
 // -- synchronous clusters -------------------------------------------------------------------------
 
-TEST_CASE("of a synchronous cluster only the synchronous replica takes over") {
+TEST_CASE("in a synchronous cluster only the synchronous replica takes over") {
   auto known = instance_with({node_on("a", "1"), node_on("b", "2"), node_on("c", "3")},
                              operation_type::update, 2);
   known.living.in_force.synchronous = known.desired.settings.synchronous = synchronous_mode::on;

@@ -49,7 +49,7 @@ TEST_CASE("there is no port when all are held or rest") {
         == std::nullopt);
 }
 
-TEST_CASE("where no port is free the one that has rested longest is taken, not too soon") {
+TEST_CASE("if no port is free, the one that has rested longest is taken, after its least rest") {
   const port_range long_rest{100, 103, 168h};
   std::map<int, port_use> known{{100, held()},
                                 {101, resting_for(20min)},

@@ -12,13 +12,13 @@ namespace {
 using names = rare_map<std::string, std::string>;
 using numbers = rare_set<int>;
 
-TEST_CASE("what is not there takes a pointer") {
+TEST_CASE("an empty container takes the size of a pointer") {
   CHECK(sizeof(names) == sizeof(void*));
   CHECK(sizeof(numbers) == sizeof(void*));
   CHECK(sizeof(rare_value<std::string>) == sizeof(void*));
 }
 
-TEST_CASE("an empty map is looked through like any other") {
+TEST_CASE("an empty map can be searched like any other") {
   names none;
   CHECK(none.empty());
   CHECK(none.size() == 0);
@@ -46,7 +46,7 @@ TEST_CASE("entries of one map are in no other") {
   CHECK(moved == one);
 }
 
-TEST_CASE("a map that was emptied is as one that never had an entry") {
+TEST_CASE("a map that was emptied equals one that never had an entry") {
   names some{{"a", "first"}, {"b", "second"}};
   SUBCASE("one by one") {
     CHECK(some.erase("a") == 1);
@@ -80,7 +80,7 @@ TEST_CASE("an insertion says whether the entry is new") {
   CHECK(texts.try_emplace("a", "second").first->second == "first");
 }
 
-TEST_CASE("a value that is rarely there is equal to one that says the same") {
+TEST_CASE("rare values with the same content are equal") {
   rare_value<std::string> none;
   CHECK_FALSE(none.has_value());
   rare_value<std::string> one{std::string{"text"}};

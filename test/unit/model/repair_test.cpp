@@ -50,7 +50,7 @@ TEST_CASE("a clock that restarts forgets how long a cell has been silent") {
   CHECK(judge_cells(one_of_three_silent, {}, 1h, after).lost.empty());
 }
 
-TEST_CASE("when more than half of the cells seem lost none is, and the reason says so") {
+TEST_CASE("if more than half of the cells seem lost, none counts as lost, with a reason") {
   std::vector<cell_signs> cells{silent("a"), silent("b"), well("c")};
   // The second has been silent for a moment only: it counts, for it may be the same fault.
   auto judged = judge_cells(cells, {{"a", 0s}, {"b", 1h - 1ms}}, 1h, after);
@@ -60,7 +60,7 @@ TEST_CASE("when more than half of the cells seem lost none is, and the reason sa
   CHECK(judge_cells(cells, {{"a", 0s}, {"b", 1h - 1ms}}, 1h, after).lost == guids{"a"});
 }
 
-TEST_CASE("a forgotten cell is lost at once, and no reason to doubt the others") {
+TEST_CASE("a forgotten cell is lost at once, and does not count towards the half") {
   auto forgotten = silent("a");
   forgotten.forgotten = true;
   CHECK(judge_cells({forgotten, well("b"), well("c")}, {}, 1s, after).lost == guids{"a"});

@@ -68,7 +68,7 @@ using matriarch::test::contains;
 
 } // namespace
 
-TEST_CASE("a replica that stays where it is while the leader goes on is not well after a while") {
+TEST_CASE("a replica that stands still while the leader goes on becomes unwell") {
   watched c;
   c.look();
   const lags only_n3{{"n3", 0}};
@@ -89,7 +89,7 @@ TEST_CASE("a replica that stays where it is while the leader goes on is not well
   CHECK(c.seen.well("n1"));
 }
 
-TEST_CASE("before a replica counts as standing the leader is asked, and if it streams it is well") {
+TEST_CASE("before a replica counts as standing still, the leader is asked whether it streams") {
   watched c;
   c.look();
   c.go_on(1s);
@@ -118,7 +118,7 @@ TEST_CASE("an idle cluster is well, whatever its replicas do") {
   }
 }
 
-TEST_CASE("a replica that is behind and gets on is well, however slow it is") {
+TEST_CASE("a replica that is behind but makes progress is well, however slow it is") {
   watched c;
   for (int i = 0; i < 100; ++i) {
     c.go_on(20s);
@@ -128,7 +128,7 @@ TEST_CASE("a replica that is behind and gets on is well, however slow it is") {
   }
 }
 
-TEST_CASE("who passes the same positions again and again does not get on") {
+TEST_CASE("a replica that passes the same positions again and again makes no progress") {
   watched c;
   c.look();
   const lags nobody;
@@ -140,7 +140,7 @@ TEST_CASE("who passes the same positions again and again does not get on") {
   CHECK(said.standing.contains("n2"));
 }
 
-TEST_CASE("a replica on an older timeline is left behind, even if it is further on it") {
+TEST_CASE("a replica on an older timeline is behind, even at a higher position") {
   watched c;
   c.at("n2", 1, 5000);
   c.look();
@@ -160,7 +160,7 @@ TEST_CASE("a replica on an older timeline is left behind, even if it is further 
   CHECK(c.look().standing.empty());
 }
 
-TEST_CASE("nobody is judged while nobody leads, or the leader does not say where it is") {
+TEST_CASE("no replica is judged without a leader, or if the leader reports no position") {
   for (int variant = 0; variant < 3; ++variant) {
     CAPTURE(variant);
     watched c;
@@ -180,7 +180,7 @@ TEST_CASE("nobody is judged while nobody leads, or the leader does not say where
   }
 }
 
-TEST_CASE("a replica that does not say where it is, of a leader that does, is not well") {
+TEST_CASE("a replica without a position is not well if its leader reports one") {
   watched c;
   c.at("n2", 0, 0);
   c.look();
@@ -190,7 +190,7 @@ TEST_CASE("a replica that does not say where it is, of a leader that does, is no
   CHECK(contains(said.standing["n2"], "does not say how far it is"));
 }
 
-TEST_CASE("a node that stands, or does not run, is unhealthy after repair.after, not before") {
+TEST_CASE("a node that stands still or does not run is unhealthy after repair.after") {
   for (bool stands : {true, false}) {
     CAPTURE(stands);
     watched c;
@@ -212,7 +212,7 @@ TEST_CASE("a node that stands, or does not run, is unhealthy after repair.after,
   }
 }
 
-TEST_CASE("a replica that starts and ends for ever is unhealthy in the end") {
+TEST_CASE("a replica that starts and ends again and again becomes unhealthy") {
   watched c;
   c.look();
   const lags nobody;
@@ -230,7 +230,7 @@ TEST_CASE("a replica that starts and ends for ever is unhealthy in the end") {
   CHECK(passed < 3 * after);
 }
 
-TEST_CASE("what a node was is forgotten once it has been well for a while") {
+TEST_CASE("a node's unwell time is reset once it has been well for a while") {
   watched c;
   c.look();
   c.of("n2").state = "stopped";
@@ -249,7 +249,7 @@ TEST_CASE("what a node was is forgotten once it has been well for a while") {
   CHECK(c.look().unhealthy.contains("n2"));
 }
 
-TEST_CASE("what a node was is forgotten while nothing happens, too") {
+TEST_CASE("a node's unwell time is reset also if no change is observed") {
   watched c;
   c.look();
   c.of("n2").state = "stopped";
@@ -265,7 +265,7 @@ TEST_CASE("what a node was is forgotten while nothing happens, too") {
   CHECK(c.look().unhealthy.empty());
 }
 
-TEST_CASE("a copy takes its time, and begins anew") {
+TEST_CASE("a node that copies is neither well nor unwell") {
   watched c;
   c.let_n2_stand();
   c.of("n3").streaming = true;
@@ -278,8 +278,7 @@ TEST_CASE("a copy takes its time, and begins anew") {
   CHECK(c.look().standing.empty());
 }
 
-TEST_CASE(
-    "a replica whose copies fail again and again is to be replaced, however long each takes") {
+TEST_CASE("a replica whose copies fail again and again is replaced, however long each takes") {
   watched c;
   c.look();
   for (auto unwell = 0s; unwell < after; unwell += 30s) {
@@ -295,14 +294,14 @@ TEST_CASE(
   CHECK(c.look().unhealthy.contains("n2"));
 }
 
-TEST_CASE("a replica that gets on again is well at once") {
+TEST_CASE("a replica that makes progress again is well at once") {
   watched c;
   c.let_n2_stand();
   ++c.of("n2").position;
   CHECK(c.look().standing.empty());
 }
 
-TEST_CASE("a leader that comes and goes does not make a standing replica well") {
+TEST_CASE("a replica that stands still stays unwell when the leader comes and goes") {
   watched c;
   c.let_n2_stand();
   c.of("n1").state = "restarting";
@@ -311,7 +310,7 @@ TEST_CASE("a leader that comes and goes does not make a standing replica well") 
   CHECK(c.look().standing.contains("n2"));
 }
 
-TEST_CASE("a plan's long ttl makes Patroni write seldom, and a short repair.after look sooner") {
+TEST_CASE("the limit for standing still follows a long ttl and a short repair.after") {
   watched c;
   const lags nobody;
   c.known.living.in_force.ttl = 300;

@@ -65,7 +65,7 @@ TEST_CASE("a route is served once every router serves its last change") {
   CHECK(wait.behind == std::vector<std::string>{"r2"});
 }
 
-TEST_CASE("one router at least has to be there, unless nothing about the route has changed") {
+TEST_CASE("at least one router has to be alive, unless the route is unchanged") {
   CHECK(waits_for(with({}), wanted).nobody);
   CHECK(waits_for(with({}), {100, 0, false}).over());
 }
@@ -79,7 +79,7 @@ TEST_CASE("a port that one router cannot open is not served, and others' ports d
   CHECK(waits_for(with({{"r1", serving(100, {30001})}}), {100, 0}).over());
 }
 
-TEST_CASE("what a router does not serve holds up that instance, and no other") {
+TEST_CASE("an instance that a router does not serve delays only its own operations") {
   auto all = with({{"host-7", serving(100)}, {"host-8", serving(100)}});
   all.living["host-8"].said.unserved = {{"db", "the host node-3 has no address"}};
   const route of_db{100, 30001, true, "db"}, of_other{100, 30002, true, "other"};
@@ -107,7 +107,7 @@ TEST_CASE("a router that takes no connections serves nothing, whatever it has be
   CHECK_FALSE(all.all_well());
 }
 
-TEST_CASE("nothing is waited for where the configuration says so") {
+TEST_CASE("nothing waits for routers if the configuration says so") {
   auto all = with({{"r1", serving(1, {30001})}});
   all.awaited = false;
   CHECK(waits_for(all, wanted).over());
@@ -115,7 +115,7 @@ TEST_CASE("nothing is waited for where the configuration says so") {
   CHECK(waits_for(all, wanted).over());
 }
 
-TEST_CASE("tenants hear what is waited for, but no router's id; operators hear which it is") {
+TEST_CASE("tenants see what is waited for without router ids; operators see the ids") {
   auto words = [](const routers& all) { return words_of(waits_for(all, wanted), all, wanted); };
   CHECK(words(with({})) == "no router is there that serves port 30001; waiting for one");
   CHECK(words(with({{"host-7", serving(9)}})) == "the router does not serve port 30001 yet");
@@ -132,7 +132,7 @@ TEST_CASE("tenants hear what is waited for, but no router's id; operators hear w
   CHECK(details_of(waits_for(served, wanted), served, wanted).empty());
 }
 
-TEST_CASE("routers in general are told of without their names") {
+TEST_CASE("the state of the routers is described without their names") {
   CHECK(contains(words_of(with({})), "no router is there"));
   CHECK_FALSE(with({}).all_well());
   auto all = with({{"host-7", serving(9)}, {"host-8", serving(100)}});
@@ -198,7 +198,7 @@ TEST_CASE("an update waits for routers, and for one at least if it has changed t
   CHECK(succeeds(decide(known, around(with({{"r1", serving(100, {30001})}})))));
 }
 
-TEST_CASE("what routers have not read yet is written before success is") {
+TEST_CASE("an unserved change of the route is written before success") {
   auto known = provisioned(operation_type::update);
   known.living.nodes.push_back(
       {"n2", "b", "service", "plan", "", node_phase::removing, std::nullopt});
@@ -211,7 +211,7 @@ TEST_CASE("what routers have not read yet is written before success is") {
   CHECK(succeeds(decide(*d.write, c)));
 }
 
-TEST_CASE("a port that a router cannot open is exchanged while nobody has been told of it") {
+TEST_CASE("a port that a router cannot open is replaced while no client knows it") {
   auto known = provisioned();
   auto c = around(with({{"r1", serving(100)}, {"r2", serving(100, {30001})}}));
   auto d = decide(known, c);

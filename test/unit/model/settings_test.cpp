@@ -4,7 +4,7 @@
 
 using namespace matriarch::model;
 
-TEST_CASE("the digest tells configurations apart, and nothing else") {
+TEST_CASE("the digest depends on the configuration and on nothing else") {
   cluster_settings settings;
   settings.parameters = {{"work_mem", "8MB"}};
   auto same = settings;

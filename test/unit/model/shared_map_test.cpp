@@ -50,7 +50,7 @@ TEST_CASE("a copy of a copy is as safe as the first, also when it was moved") {
   CHECK(std::as_const(second).at("a") == "two");
 }
 
-TEST_CASE("an entry that nobody shares any more is changed where it is") {
+TEST_CASE("an entry that is no longer shared is changed in place") {
   names only{{"a", "one"}};
   only["a"] = "two";
   const auto* before = &std::as_const(only).at("a");
@@ -58,7 +58,7 @@ TEST_CASE("an entry that nobody shares any more is changed where it is") {
   CHECK(before == &std::as_const(only).at("a"));
 }
 
-TEST_CASE("an empty one takes no memory and is a map all the same") {
+TEST_CASE("an empty map takes no memory and works like any map") {
   const names nothing;
   CHECK(nothing.empty());
   CHECK(nothing.begin() == nothing.end());

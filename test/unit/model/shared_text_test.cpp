@@ -13,7 +13,7 @@ TEST_CASE("copies of a text are the same text") {
   CHECK(copy == one);
 }
 
-TEST_CASE("texts are equal that say the same") {
+TEST_CASE("texts with the same content are equal") {
   CHECK(shared_text{"plan"} == shared_text{"plan"});
   CHECK_FALSE(shared_text{"plan"} == shared_text{"another"});
   CHECK(shared_text{"plan"} == std::string{"plan"});

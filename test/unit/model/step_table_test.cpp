@@ -34,7 +34,7 @@ TEST_CASE("steps of another kind or another node are not held up") {
   CHECK(steps.under_way({step_kind::remove_node, "a"}));
 }
 
-TEST_CASE("until when a step is put off outlasts its end, and no more than that time") {
+TEST_CASE("a step stays put off after its end, until the given time") {
   step_table steps;
   const step_key removal{step_kind::remove_node, "a"};
   CHECK(steps.put_off_until(removal) == step_table::time_point{});
@@ -48,14 +48,14 @@ TEST_CASE("until when a step is put off outlasts its end, and no more than that 
   CHECK(steps.put_off_until(removal) == step_table::time_point{});
 }
 
-TEST_CASE("a later word on when a step may begin replaces the earlier one") {
+TEST_CASE("a later put_off() replaces an earlier one") {
   step_table steps;
   steps.put_off({step_kind::ask_settings}, later);
   steps.put_off({step_kind::ask_settings}, later - 5s);
   CHECK(steps.put_off_until({step_kind::ask_settings}) == later - 5s);
 }
 
-TEST_CASE("nothing is kept of steps that are over, and all of those that are not") {
+TEST_CASE("let_go() drops only steps that are over") {
   step_table steps;
   CHECK(sizeof steps == sizeof(void*));
   CHECK(steps.begin({step_kind::configure}));

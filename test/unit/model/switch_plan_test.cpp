@@ -168,8 +168,7 @@ TEST_CASE("a rebuild begins with a cluster of its own scope that follows the one
   CHECK_FALSE(here.asked().write);
 }
 
-TEST_CASE(
-    "a rebuild is refused, in words, where there is nothing to copy or something else is done") {
+TEST_CASE("a rebuild is refused with a reason without a leader or during another operation") {
   auto refused = [](auto change) {
     rebuilding here;
     change(here);
@@ -194,7 +193,7 @@ TEST_CASE(
         == kind::busy);
 }
 
-TEST_CASE("nothing is stopped before both clusters are well and the new one has all but nothing") {
+TEST_CASE("nothing is stopped before both clusters are well and the new one has no lag") {
   auto waits = [](auto change) {
     rebuilding here;
     here.begin();
@@ -219,7 +218,7 @@ TEST_CASE("nothing is stopped before both clusters are well and the new one has 
   CHECK(takes_step<ask_lag>(unasked, old_scope));
 }
 
-TEST_CASE("those that follow stop first, and the leader only when their cells have confirmed it") {
+TEST_CASE("the replicas stop first, and the leader only when their cells have confirmed it") {
   rebuilding here;
   here.until_halting();
   CHECK(here.known.rebuilt->leader == "a");
@@ -230,7 +229,7 @@ TEST_CASE("those that follow stop first, and the leader only when their cells ha
   CHECK(nodes_of<halt_node>(here.settle(), old_scope) == ids{"a"});
 }
 
-TEST_CASE("endpoints turn once all have stopped and the last position is replayed, in one write") {
+TEST_CASE("endpoints move in one write, once all have stopped and the last position is replayed") {
   rebuilding here;
   here.until_halting();
   here.halt("b", 100);
@@ -319,7 +318,7 @@ TEST_CASE(
   CHECK(flushes(last{"a", here.around.now, quick_flush + 1s}) == ids{"a"});
 }
 
-TEST_CASE("what is not confirmed in time is taken back: the leader runs again first") {
+TEST_CASE("a stop that is not confirmed in time is taken back, and the leader runs first") {
   rebuilding here;
   here.until_halting();
   here.settle();
@@ -346,7 +345,7 @@ TEST_CASE("what is not confirmed in time is taken back: the leader runs again fi
   CHECK(std::ranges::none_of(here.known.living.nodes, &node::halted));
 }
 
-TEST_CASE("the others run again without the leader only if its cell is away") {
+TEST_CASE("the replicas run again without the leader only if its cell is lost") {
   rebuilding here;
   here.until_halting();
   here.settle();
@@ -358,7 +357,7 @@ TEST_CASE("the others run again without the leader only if its cell is away") {
   CHECK(std::ranges::find(resumed, "b") != resumed.end());
 }
 
-TEST_CASE("a new cluster that does not come to be leaves the instance as it was, and is removed") {
+TEST_CASE("a new cluster that cannot be made is removed, and the instance stays as it was") {
   rebuilding here;
   here.begin();
   here.around.living.retains_for = std::string{new_scope};
@@ -374,8 +373,7 @@ TEST_CASE("a new cluster that does not come to be leaves the instance as it was,
   CHECK(here.asked().answer.is == verdict_kind::busy); // until nothing is left of it
 }
 
-TEST_CASE(
-    "a removal takes both clusters along, and the port only when nothing is left of the new one") {
+TEST_CASE("a removal removes both clusters, and the port only after the new one") {
   rebuilding here;
   here.begin();
   here.copy();
@@ -392,7 +390,7 @@ TEST_CASE(
       d.steps, [](const step& one) { return step_as<release_port>(one) != nullptr; }));
 }
 
-TEST_CASE("after the turn it goes forward: the new cluster is told to take writes until it does") {
+TEST_CASE("after the switch the new cluster is told to take writes until it does") {
   rebuilding here;
   here.until_turned();
   here.around.now = beginning + 24h; // however long it takes

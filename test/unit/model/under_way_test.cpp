@@ -6,7 +6,7 @@
 
 using namespace matriarch::model;
 
-TEST_CASE("a request is refused when too many wait, and one that is answered makes room") {
+TEST_CASE("a request is refused while too many wait, and an answered one makes room") {
   requests_under_way open;
   for (int i = 0; i < requests_under_way::most; ++i)
     REQUIRE_FALSE(open.enter(std::to_string(i)).has_value());

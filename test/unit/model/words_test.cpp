@@ -22,7 +22,7 @@ std::string all_of(const Words& words) {
 
 } // namespace
 
-TEST_CASE("the words that are stored stay as they are") {
+TEST_CASE("the stored words for enum values do not change") {
   CHECK(all_of(node_phases) == "placed, started, removing");
   CHECK(all_of(operation_types) == "provision, update, deprovision");
   CHECK(all_of(operation_states) == "in progress, succeeded, failed");

@@ -34,7 +34,7 @@ TEST_CASE("a directory that cannot be made is named") {
   CHECK(none.error().starts_with(data_dir + " cannot be made: "));
 }
 
-TEST_CASE("what an earlier release left half written goes, once nobody else holds the directory") {
+TEST_CASE("half-written files of an earlier release are removed once the directory is locked") {
   temporary_directory here;
   here.file("broker.pem", "key");
   auto draft = here.file("broker.pem.draft", "key");

@@ -13,7 +13,7 @@ TEST_CASE("the host and port of Patroni's URLs are read") {
   CHECK(endpoint_of_url("postgres://[2001:db8::1]:5432/postgres") == endpoint{"2001:db8::1", 5432});
 }
 
-TEST_CASE("what is no endpoint is refused") {
+TEST_CASE("an invalid endpoint is refused") {
   for (auto text : {"", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:54x", ":5432",
                     "host name:1", "host\nserver:1", "2001:db8::1:5432", "-x:1", "[::1:5432"})
     CHECK_MESSAGE(endpoint_of(text) == std::nullopt, text);

@@ -57,7 +57,7 @@ std::string text_of(const router_config& with, const port_table& wanted = {}) {
 
 } // namespace
 
-TEST_CASE("each port of the range has a listen with empty slots, checked as the maps say") {
+TEST_CASE("each port of the range has a listen with empty slots, checked by the maps' values") {
   auto text = text_of(settings());
   CHECK(contains(text, "\nlisten p30001\n    bind 127.0.0.1:30001\n"));
   CHECK(contains(text, "\nlisten p30002\n    bind 127.0.0.1:30002\n"));
@@ -78,7 +78,7 @@ TEST_CASE("each port of the range has a listen with empty slots, checked as the 
   CHECK_FALSE(contains(text, "    maxconn 500"));
 }
 
-TEST_CASE("what is in the slots is in the file for the next start, and no reason for a reload") {
+TEST_CASE("the servers in the slots are in the file for the next start, without a reload") {
   auto wanted = wanting(30001, {at(1), at(2)}, at(2));
   auto shape = fresh(settings(), wanted);
   auto state = empty_state(shape);
@@ -98,7 +98,7 @@ TEST_CASE("what is in the slots is in the file for the next start, and no reason
                  "- 0\n"));
 }
 
-TEST_CASE("the description differs when the shape or a setting does") {
+TEST_CASE("the description depends on the shape and the settings") {
   auto with = settings();
   auto first = description_of(with, fresh(with));
   CHECK(description_of(with, fresh(with)) == first);
@@ -127,7 +127,7 @@ TEST_CASE("a port whose servers do not fit gets more slots, and keeps them") {
   CHECK(shape_for(with, {}, more, everything_is_free) == more);
 }
 
-TEST_CASE("a port that is taken is left out, and opened when it is free and wanted") {
+TEST_CASE("a port in use is left out, and opened when it is free and wanted") {
   auto with = settings();
   auto is_taken = true;
   auto free = [&](std::uint16_t port) { return port != 30001 || !is_taken; };
@@ -145,7 +145,7 @@ TEST_CASE("a port that is taken is left out, and opened when it is free and want
   CHECK_FALSE(contains(text, "127.0.0.1:30001"));
 }
 
-TEST_CASE("an instance's port out of the range is served too") {
+TEST_CASE("an instance's port outside the range is served too") {
   auto with = settings();
   auto wanted = wanting(40000, {at(1)}, at(1));
   auto shape = fresh(with, wanted);
@@ -168,7 +168,7 @@ TEST_CASE("Patroni may be at another address, and one that speaks TLS is asked b
   CHECK(contains(text, "    maxconn 6000\n"));
 }
 
-TEST_CASE("who is certified is asked by the fleet's authority and name, once it is known") {
+TEST_CASE("a certified node is checked by the fleet's authority and name, once that is known") {
   auto with = settings();
   auto verified =
       "    server member 0.0.0.0:0 ssl no-ssl-reuse verify required ca-file /d/fleet.crt "
@@ -184,7 +184,7 @@ TEST_CASE("who is certified is asked by the fleet's authority and name, once it 
   CHECK(first != description_of(with, fresh(with), {"", "another"}));
 }
 
-TEST_CASE("the brokers have a listen if they are configured, and connections of their own") {
+TEST_CASE("configured brokers have a listen and their own connections") {
   auto with = settings();
   CHECK(contains(text_of(with), "reject if { sc2_conn_cur gt 4000 }\n"));
   with.broker = broker_front{8888, {"127.0.0.1:3000", "127.0.0.1:3001"}, "", ""};
@@ -234,7 +234,7 @@ TEST_CASE("the master's processes are read") {
   CHECK(parse_show_proc("").master == 0);
 }
 
-TEST_CASE("HAProxy's complaints are understood") {
+TEST_CASE("HAProxy's error messages are parsed") {
   std::string printed =
       "[NOTICE]   (5804) : haproxy version is 2.6.12-1+deb12u4\n"
       "[WARNING]  (9652) : Paused proxy :ab.\n"

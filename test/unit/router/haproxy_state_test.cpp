@@ -106,7 +106,7 @@ bool has(const std::vector<std::string>& all, const std::string& command) {
 
 } // namespace
 
-TEST_CASE("a start leaves every port open, and what nobody wants is closed") {
+TEST_CASE("at the start every port is open, and unwanted ones are closed") {
   auto state = empty_state({{30001, {true, 1}}, {30002, {false, 1}}});
   CHECK(commands(bring_about({}, state, "/d"))
         == std::vector<std::string>{"disable frontend p30001"});
@@ -126,14 +126,14 @@ TEST_CASE("a port is opened last, when its leader takes connections") {
   CHECK_FALSE(has(all, "set server p30001/n1 health up"));
 }
 
-TEST_CASE("a new server is down from the moment that it is there until its check has passed") {
+TEST_CASE("a new server is down until its check has passed") {
   auto state = closed();
   for (const auto& line : bring_about(table({{30001, leading({at(1)})}}), state, "/d").lines)
     CHECK(line.text.find("set server p30001/n1 state ready;set server p30001/n1 health down")
           != std::string::npos);
 }
 
-TEST_CASE("what is wanted already takes no command") {
+TEST_CASE("a wanted state that HAProxy already has needs no command") {
   auto state = closed();
   auto wanted = table({{30001, leading({at(1)}, at(1))}, {30002, reading({at(1)}, at(1))}});
   CHECK_FALSE(bring_about(wanted, state, "/d").lines.empty());
@@ -144,7 +144,7 @@ TEST_CASE("what is wanted already takes no command") {
             .lines.empty());
 }
 
-TEST_CASE("only the ports that may differ are looked at") {
+TEST_CASE("only ports that may differ are compared") {
   auto state = closed();
   auto wanted = table({{30001, leading({at(1)}, at(1))}, {30002, reading({at(1)}, at(1))}});
   auto first = bring_about(wanted, {30002}, state, "/d");
@@ -159,7 +159,7 @@ TEST_CASE("only the ports that may differ are looked at") {
   CHECK(state.at(30002).open);
 }
 
-TEST_CASE("a change of the leader is one line that ends the old one's sessions first") {
+TEST_CASE("a change of the leader is one line, which first ends the old leader's sessions") {
   auto state = closed();
   (void)bring_about(table({{30001, leading({at(1), at(2)}, at(1))}}), state, "/d");
   auto changes = bring_about(table({{30001, leading({at(1), at(2)}, at(2))}}), state, "/d");
@@ -171,13 +171,13 @@ TEST_CASE("a change of the leader is one line that ends the old one's sessions f
   CHECK(unsettled(state) == std::set<std::uint16_t>{30001});
 }
 
-TEST_CASE("a leader that is no server of the port yet ends nothing") {
+TEST_CASE("a leader that is no server of the port yet ends no sessions") {
   auto state = closed();
   (void)bring_about(table({{30001, leading({at(1), at(2)}, at(1))}}), state, "/d");
   CHECK(bring_about(table({{30001, leading({at(1), at(2)})}}), state, "/d").lines.empty());
 }
 
-TEST_CASE("a replica that becomes the leader loses its readers") {
+TEST_CASE("a replica that becomes the leader loses its read-only sessions") {
   auto state = closed();
   (void)bring_about(table({{30002, reading({at(1), at(2)}, at(1))}}), state, "/d");
   auto all = commands(bring_about(table({{30002, reading({at(1), at(2)}, at(2))}}), state, "/d"));
@@ -186,7 +186,7 @@ TEST_CASE("a replica that becomes the leader loses its readers") {
                                     "shutdown sessions server p30002/n2"});
 }
 
-TEST_CASE("a drained server is followed again once its check has failed") {
+TEST_CASE("a drained server follows its check again once the check has failed") {
   auto state = closed();
   (void)bring_about(table({{30001, leading({at(1), at(2)}, at(1))}}), state, "/d");
   (void)bring_about(table({{30001, leading({at(1), at(2)}, at(2))}}), state, "/d");
@@ -203,7 +203,7 @@ TEST_CASE("a drained server is followed again once its check has failed") {
   CHECK(unsettled(state).empty());
 }
 
-TEST_CASE("a replica that is held back keeps its sessions, and takes others once it is let go") {
+TEST_CASE("a held-back replica keeps its sessions, and gets new ones when it is released") {
   auto state = closed();
   auto all_read = table({{30002, reading({at(1), at(2)}, at(1))}});
   (void)bring_about(all_read, state, "/d");
@@ -235,7 +235,7 @@ TEST_CASE("a replica that is held back keeps its sessions, and takes others once
           == std::vector<std::string>{"set server p30002/n2 state ready"});
 }
 
-TEST_CASE("sessions of a server that is held back count beside what the others take") {
+TEST_CASE("sessions of a held-back server count towards the port's limit") {
   auto state = closed();
   auto all_read = table({{30002, reading({at(1), at(2)}, at(1))}});
   (void)bring_about(all_read, state, "/d");
@@ -255,7 +255,7 @@ TEST_CASE("sessions of a server that is held back count beside what the others t
         == std::vector<std::string>{map + ":0", "set server p30002/n2 state ready"});
 }
 
-TEST_CASE("a server that left is emptied with its sessions, and its slot is used again") {
+TEST_CASE("a server that left loses its sessions, and its slot is used again") {
   auto state = closed();
   (void)bring_about(table({{30001, leading({at(1), at(2)}, at(1))}}), state, "/d");
   auto all = commands(bring_about(table({{30001, leading({at(1), at(3)}, at(1))}}), state, "/d"));
@@ -266,7 +266,7 @@ TEST_CASE("a server that left is emptied with its sessions, and its slot is used
   CHECK_FALSE(has(all, "set server p30001/n1 state ready"));
 }
 
-TEST_CASE("a port that is given up refuses connections before its servers go") {
+TEST_CASE("a port that is no longer wanted refuses connections before its servers are removed") {
   auto state = closed();
   (void)bring_about(table({{30001, leading({at(1)}, at(1))}}), state, "/d");
   auto all = commands(bring_about({}, state, "/d"));
@@ -288,13 +288,13 @@ TEST_CASE("another instance at the same port is checked by its own scope") {
   CHECK(has(all, "shutdown sessions server p30001/n1"));
 }
 
-TEST_CASE("more servers than slots are said") {
+TEST_CASE("too many servers for the slots are reported") {
   auto state = closed(2);
   auto changes = bring_about(table({{30001, leading({at(1), at(2), at(3)}, at(1))}}), state, "/d");
   CHECK(changes.crowded == std::set<std::uint16_t>{30001});
 }
 
-TEST_CASE("a Patroni that speaks TLS is asked by the relay, which is told first whom it asks") {
+TEST_CASE("a Patroni with TLS is checked through the relay, which gets its address first") {
   auto state = closed();
   auto all = commands(bring_about(table({{30001, leading({certified(1)})}}), state, "/d"));
   CHECK(place_of(all, "add map /d/members.map p30001/n1 127.0.1.1/8008/node-1")
@@ -309,7 +309,7 @@ TEST_CASE("a Patroni that speaks TLS is asked by the relay, which is told first 
   CHECK(state == closed());
 }
 
-TEST_CASE("a Patroni that begins to speak TLS, or is certified, ends no session") {
+TEST_CASE("a Patroni that begins to serve TLS, or is certified, ends no session") {
   auto state = closed();
   auto uncertified = certified(1);
   uncertified.certified_as.clear();
@@ -334,15 +334,14 @@ TEST_CASE("a Patroni that begins to speak TLS, or is certified, ends no session"
   CHECK(all.back() == "set server p30001/n2 state ready");
 }
 
-TEST_CASE("routers of one machine have relays of their own") {
+TEST_CASE("routers on one machine have separate relays") {
   auto relay = relay_of("/d");
   CHECK(relay.host.starts_with("127."));
   CHECK(relay_of("/d") == relay);
   CHECK(relay_of("/e") != relay);
 }
 
-TEST_CASE(
-    "wanted ports that HAProxy does not have are said, and their servers are there for others") {
+TEST_CASE("wanted ports that HAProxy lacks are reported, and do not affect other ports") {
   auto state = empty_state({{30001, {false, 1}}, {30002, {true, 1}}});
   (void)bring_about({}, state, "/d");
   auto changes = bring_about(table({{30001, leading({at(1)}, at(1))},
@@ -368,7 +367,7 @@ TEST_CASE("lines fit into HAProxy's buffer") {
     CHECK(line.text.size() < 10'000);
 }
 
-TEST_CASE("what HAProxy says is read as what it was told") {
+TEST_CASE("HAProxy's state is read back from its answers") {
   told_state told;
   told.servers =
       "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state …\n"
@@ -410,7 +409,7 @@ TEST_CASE("what HAProxy says is read as what it was told") {
   CHECK_FALSE(state[30003].bound);
 }
 
-TEST_CASE("a router that finds HAProxy as it should be has nothing to tell it") {
+TEST_CASE("a router that finds HAProxy in the wanted state sends no commands") {
   auto state = closed();
   auto wanted = table({{30001, leading({at(1), at(2)}, at(1))}});
   (void)bring_about(wanted, state, "/d");
@@ -420,7 +419,7 @@ TEST_CASE("a router that finds HAProxy as it should be has nothing to tell it") 
   CHECK(bring_about(wanted, state, "/d").lines.empty());
 }
 
-TEST_CASE("the files' state is the table that was wanted, but for the instances' names") {
+TEST_CASE("the state read from the files is the wanted table without the instances' names") {
   auto state = closed();
   auto first = leading({at(1), certified(2)}, certified(2));
   auto second = reading({at(1), certified(2)}, certified(2));
@@ -440,7 +439,7 @@ TEST_CASE("the files' state is the table that was wanted, but for the instances'
   CHECK(*read[30002] == second);
 }
 
-TEST_CASE("of HAProxy's answers those count that are no confirmation") {
+TEST_CASE("HAProxy's answers that are no confirmation are errors") {
   CHECK(
       refusal_in("\n\nIP changed from '0.0.0.0' to '127.0.0.3', port changed from '1' to '5433' by "
                  "'stats socket command'\n\n")
@@ -458,7 +457,7 @@ TEST_CASE("of HAProxy's answers those count that are no confirmation") {
     CHECK(refusal_in(half) == half);
 }
 
-TEST_CASE("sessions of before a reload end with servers that are not used any more") {
+TEST_CASE("sessions from before a reload end if their server is no longer used") {
   auto state = closed(3);
   (void)bring_about(table({{30001, leading({at(1), at(2), at(3)}, at(1))}}), state, "/d");
   // The third has not been checked yet.

@@ -4,7 +4,7 @@
 
 namespace matriarch::router {
 
-TEST_CASE("what all routers let through to a node stays below its slots by the reserve") {
+TEST_CASE("all routers together leave a node's reserved connections free") {
   limit_settings settings;
   for (auto connections : {1, 2, 5, 20, 30, 100, 500})
     for (auto routers : {1, 2, 3, 7}) {
@@ -23,7 +23,7 @@ TEST_CASE("what all routers let through to a node stays below its slots by the r
   CHECK(limits_of(100, 1, settings, 1).passed.most == 30);
 }
 
-TEST_CASE("an address is limited above nine tenths, and there is always room for another one's") {
+TEST_CASE("above nine tenths an address is limited, and room is left for other addresses") {
   limit_settings settings;
   CHECK(shared_limit_of(90, settings) == shared_limit{90, 81, 18});
   for (int most = 1; most < 200; ++most) {
@@ -33,7 +33,7 @@ TEST_CASE("an address is limited above nine tenths, and there is always room for
   }
 }
 
-TEST_CASE("a port takes more connections than it lets through, of which some say nothing") {
+TEST_CASE("a port accepts more connections than it passes on, since some are silent") {
   limit_settings settings;
   CHECK(limits_of(100, 1, settings, 1).all.most == 500);
   CHECK(limits_of(1'010, 1, settings, 1).all.most == 2'000);

@@ -41,7 +41,7 @@ struct one_instance {
 
 } // namespace
 
-TEST_CASE("an instance whose record must not be read is led to as it was, and is told of") {
+TEST_CASE("an instance whose record is too new keeps its route, and is reported") {
   one_instance here;
   here.record(readable);
   auto before = here.placed.wanted().table();
@@ -56,7 +56,7 @@ TEST_CASE("an instance whose record must not be read is led to as it was, and is
   CHECK(here.placed.left_out().empty());
 }
 
-TEST_CASE("nor does a router that starts anew take it off its port") {
+TEST_CASE("a restarted router keeps its route too") {
   one_instance here;
   here.table.put("/service/a/state", ahead);
   (void)here.table.take_changes();

@@ -4,8 +4,7 @@
 
 using namespace matriarch::router;
 
-TEST_CASE(
-    "of several that want a port the first by name has it, and a first port goes before a second") {
+TEST_CASE("the first name gets a wanted port, and first ports go before second ones") {
   port_claims claims;
   std::set<std::string> concerned;
   claims.make({true, "a"}, 30'000, concerned);
@@ -21,7 +20,7 @@ TEST_CASE(
   CHECK_FALSE(claims.holds_its_own({false, "d"}));
 }
 
-TEST_CASE("a claim that moves concerns those who want the port that it leaves, and the one that it "
+TEST_CASE("a moved claim affects those that want the port that it leaves, and the one that it "
           "gets") {
   port_claims claims;
   std::set<std::string> concerned;

@@ -22,7 +22,7 @@ std::shared_ptr<const wanted_port> port_of_instance(const std::string& instance,
 
 } // namespace
 
-TEST_CASE("a change of an instance's ports is told of, and what is equal stays the same object") {
+TEST_CASE("a change of an instance's ports is reported, and equal ones stay the same object") {
   wanted_ports wanted;
   wanted.set("a", {{30001, port_of_instance("a")}, {30002, port_of_instance("a")}});
   wanted.set("b", {{30003, port_of_instance("b")}});
@@ -41,7 +41,7 @@ TEST_CASE("a change of an instance's ports is told of, and what is equal stays t
   CHECK(wanted.table() == port_table{{30003, before.at(30003)}});
 }
 
-TEST_CASE("a port that goes from one instance to another is the other's, whichever is told first") {
+TEST_CASE("a port that changes hands belongs to the new instance, in either order") {
   for (const auto& order : {std::vector{"a", "b"}, std::vector{"b", "a"}}) {
     wanted_ports wanted;
     wanted.set("a", {{30001, port_of_instance("a")}});
@@ -55,7 +55,7 @@ TEST_CASE("a port that goes from one instance to another is the other's, whichev
   }
 }
 
-TEST_CASE("all ports are replaced, whosever they are") {
+TEST_CASE("all ports of all instances are replaced") {
   wanted_ports wanted;
   // As they were found without etcd.
   wanted.replace({{30001, port_of_instance("")}, {30002, port_of_instance("")}});

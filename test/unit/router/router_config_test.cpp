@@ -50,7 +50,7 @@ TEST_CASE("the example configuration is read") {
   CHECK(config->broker->listen == 8888);
 }
 
-TEST_CASE("the data directory and etcd are all that has to be said") {
+TEST_CASE("only the data directory and etcd are required") {
   auto config = load("router: {data_dir: /tmp/r/}\n" + etcd);
   REQUIRE_MESSAGE(config.ok(), config.error());
   CHECK(config->data_dir == "/tmp/r");
@@ -99,7 +99,7 @@ TEST_CASE("a wrong configuration is refused with the reason") {
                  "/nonexistent cannot be read"));
 }
 
-TEST_CASE("keys of earlier routers are warned of, and the others read") {
+TEST_CASE("keys of earlier releases cause a warning, and the others are read") {
   auto config =
       load("router: {data_dir: /r, hard_stop_after: 1h, max_old_workers: 50, id: r-1, slots: "
            "9, ports: {first: 20000, last: 20009}, limits: {reserve: 20, routers: 2, "

@@ -57,7 +57,7 @@ bool list_all(routing_table& table, const std::vector<std::pair<std::string, std
 
 } // namespace
 
-TEST_CASE("a route knows the max_connections that all its members have for certain") {
+TEST_CASE("a route has the max_connections that all its members certainly have") {
   auto table = one_instance();
   auto record_says = [&](const std::string& settings) {
     table.put("/service/a/state",
@@ -91,7 +91,7 @@ TEST_CASE("a route knows the max_connections that all its members have for certa
   CHECK(record_says("") == 100);
 }
 
-TEST_CASE("routers are counted by their keys") {
+TEST_CASE("routers are counted by their keys in etcd") {
   auto table = one_instance();
   CHECK(table.routers() == 0);
   CHECK(table.put("/routers/a", "{}"));
@@ -112,7 +112,7 @@ TEST_CASE("routers are counted by their keys") {
   CHECK(table.routers() == 0);
 }
 
-TEST_CASE("news is what a broker waits for, and nothing else") {
+TEST_CASE("only changes that a broker waits for are reported at once") {
   auto table = one_instance();
   CHECK(table.take_news());
   CHECK_FALSE(table.take_news());
@@ -150,7 +150,7 @@ TEST_CASE("an instance is served once it has a port, an accepted record and a me
   CHECK(table.current().served == std::vector<route>{served_one});
 }
 
-TEST_CASE("an instance whose removal was accepted is served no more, while its nodes still run") {
+TEST_CASE("an instance whose removal was accepted is not served, even while its nodes run") {
   auto table = one_instance();
   auto with = [](const std::string& exists) {
     return R"({"scope":"a","phase":"accepted","desired":{)" + exists
@@ -162,7 +162,7 @@ TEST_CASE("an instance whose removal was accepted is served no more, while its n
   CHECK(table.current().served.empty());
 }
 
-TEST_CASE("what concerns no route changes nothing") {
+TEST_CASE("keys that concern no route change nothing") {
   auto table = one_instance();
   CHECK_FALSE(table.put("/service/a/members/n1", member("127.0.1.1")));
   CHECK_FALSE(table.put("/service/a/members/n1",
@@ -355,8 +355,7 @@ TEST_CASE("a node is routed to where the record says, whatever its member key sa
   CHECK(half.current().served[0].members.size() == 1);
 }
 
-TEST_CASE(
-    "a node that its cell calls certified is asked with no less, whatever its member key says") {
+TEST_CASE("a node that its cell calls certified is checked by TLS, whatever its member key says") {
   auto table = one_instance();
   auto record_saying = [](const std::string& more) {
     return R"({"scope":"a","phase":"accepted","nodes":[{"node_id":"n1","address":"127.0.1.1:5432",)"
@@ -380,7 +379,7 @@ TEST_CASE(
   CHECK(ports_of(where, "n1", {}, 1).at(where.port)->servers.at(0).certified_as == "n1");
 }
 
-TEST_CASE("the fleet's authority is known from its key on, also when that is gone") {
+TEST_CASE("the fleet's authority stays known after its key was deleted") {
   routing_table table{known_engines};
   CHECK(table.authority().empty());
   CHECK(table.put("/routing/authority", "PEM"));
@@ -396,7 +395,7 @@ TEST_CASE("a member that is back at another address is served there") {
   CHECK(table.current().served[0].members[0].database.host == "127.0.1.9");
 }
 
-TEST_CASE("a listing stands for everything: what is not in it is gone") {
+TEST_CASE("a key that a full listing does not contain is gone") {
   auto table = one_instance();
   table.put("/routing/allocation/b", "30002");
   table.put("/service/b/state", record("b", "accepted", {"m"}));
@@ -411,7 +410,7 @@ TEST_CASE("a listing stands for everything: what is not in it is gone") {
   CHECK_FALSE(list_all(table, all));
 }
 
-TEST_CASE("a listing that was broken off says nothing of what is gone") {
+TEST_CASE("an incomplete listing does not show which keys are gone") {
   auto table = one_instance();
   table.begin_listing();
   table.list("/routing/allocation/b", "30002");
@@ -424,7 +423,7 @@ TEST_CASE("a listing that was broken off says nothing of what is gone") {
   CHECK(table.current() == routes{{served_one}, {}});
 }
 
-TEST_CASE("what a broken-off listing brought is told of by the one that takes its place") {
+TEST_CASE("changes from an incomplete listing are reported with the next full one") {
   auto table = one_instance();
   const std::vector<std::pair<std::string, std::string>> all = {
       {"/routing/allocation/a", "30001"},
@@ -453,7 +452,7 @@ TEST_CASE("a scope's members stay while any instance's record has it") {
   CHECK(table.current().served.at(0).members.size() == 1); // n2 had no key any more
 }
 
-TEST_CASE("of two instances with one port the second is left out") {
+TEST_CASE("if two instances have the same port, the second is left out") {
   auto table = one_instance();
   table.put("/routing/allocation/b", "30001");
   table.put("/service/b/state", record("b", "accepted", {"m"}));
@@ -465,7 +464,7 @@ TEST_CASE("of two instances with one port the second is left out") {
   CHECK(all.unserved[0].port == 30001);
 }
 
-TEST_CASE("an allocation that is no port is left out and said") {
+TEST_CASE("an allocation that is no port is left out and reported") {
   auto table = one_instance();
   table.put("/routing/allocation/a", "many");
   auto all = table.current();
@@ -489,7 +488,7 @@ TEST_CASE("an instance gets and loses a read-only port") {
   CHECK(table.current() == routes{{served_one}, {}});
 }
 
-TEST_CASE("a replica that is held back is no reader's, and leads once it is the leader") {
+TEST_CASE("a held-back replica gets no read-only sessions, but all once it is the leader") {
   auto table = one_instance();
   table.put("/routing/readonly/a", "30002");
   table.put("/service/a/leader", "n1");
@@ -519,7 +518,7 @@ TEST_CASE("a read-only port alone serves nothing") {
   CHECK_FALSE(table.put("/routing/readonly/a/b", "30003"));
 }
 
-TEST_CASE("a read-only port that cannot be is left out, and the first port served") {
+TEST_CASE("an invalid read-only port is left out, and the first port is served") {
   auto table = one_instance();
   table.put("/routing/allocation/b", "30002");
   table.put("/service/b/state", record("b", "accepted", {"m"}));
@@ -534,7 +533,7 @@ TEST_CASE("a read-only port that cannot be is left out, and the first port serve
   }
 }
 
-TEST_CASE("a changed key concerns its instance, and those that want the same ports") {
+TEST_CASE("a changed key affects its instance and those that want the same ports") {
   using names = std::set<std::string>;
   auto table = one_instance();
   for (const auto* name : {"b", "c"}) {
@@ -569,7 +568,7 @@ TEST_CASE("a changed key concerns its instance, and those that want the same por
   CHECK(table.of("b").served->read_only_port == 30006);
 }
 
-TEST_CASE("keys one by one come to what all of them come to together") {
+TEST_CASE("keys one by one give the same table as all keys together") {
   const std::vector<std::string> names{"a", "b", "c", "d", "e"};
   const std::vector<std::string> ports{"30001", "30002", "30003", "many"};
   std::mt19937 random{4711};
@@ -614,7 +613,7 @@ TEST_CASE("values that cannot be read are no members and no accepted records") {
   CHECK(table.current() == routes{});
 }
 
-TEST_CASE("a record for later readers alone leaves the instance's ports as they are, and is told") {
+TEST_CASE("a record with a too high min_reader leaves the ports unchanged, and is reported") {
   auto ahead = record("other", "accepting", {"n9"});
   ahead.insert(ahead.size() - 1, R"(,"format":99,"min_reader":99)");
   auto table = one_instance();
@@ -637,7 +636,7 @@ TEST_CASE("a record for later readers alone leaves the instance's ports as they 
   CHECK(table.of("a").stay.empty());
 }
 
-TEST_CASE("a record for later readers alone that is gone leaves nothing") {
+TEST_CASE("a deleted record with a too high min_reader leaves nothing behind") {
   auto ahead = record("a", "accepted", {"n1"});
   ahead.insert(ahead.size() - 1, R"(,"min_reader":99)");
   routing_table table{known_engines};
@@ -654,7 +653,7 @@ TEST_CASE("a record for later readers alone that is gone leaves nothing") {
   CHECK(table.of("a") == served_instance{});
 }
 
-TEST_CASE("another leader is a change, a vanished leader is none") {
+TEST_CASE("a new leader is a change, a missing leader is none") {
   auto table = one_instance();
   CHECK_FALSE(table.put("/service/a/leader", "n1"));
   CHECK(table.take_leader_changes() == std::vector<leader_change>{{"a", "", "n1"}});
@@ -669,7 +668,7 @@ TEST_CASE("another leader is a change, a vanished leader is none") {
   CHECK(table.take_leader_changes() == std::vector<leader_change>{{"a", "n1", "n2"}});
 }
 
-TEST_CASE("a leader that changed unseen is found by the next listing") {
+TEST_CASE("a leader that changed between listings is found by the next one") {
   auto table = one_instance();
   table.put("/service/a/leader", "n1");
   (void)table.take_leader_changes();

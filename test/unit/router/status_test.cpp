@@ -55,7 +55,7 @@ TEST_CASE("a router that takes no connections is down, and says so by the HTTP s
   CHECK(word_of(well(), "haproxy") == "running");
 }
 
-TEST_CASE("what is not served is named with its reason") {
+TEST_CASE("instances that are not served are listed with the reason") {
   auto now = well();
   now.unserved = {{30'000, "i1", "its port is taken"}};
   now.unbound = {30'000, 30'007};
@@ -66,7 +66,7 @@ TEST_CASE("what is not served is named with its reason") {
   CHECK(body["unbound"].Size() == 2);
 }
 
-TEST_CASE("how old the routes are is said only while etcd cannot be reached") {
+TEST_CASE("the age of the routes is shown only while etcd is unreachable") {
   auto now = well();
   now.routes_as_of = model::wall_time{std::chrono::seconds{1'700'000'000}};
   CHECK_FALSE(body_of(now).HasMember("routes_as_of"));
@@ -74,7 +74,7 @@ TEST_CASE("how old the routes are is said only while etcd cannot be reached") {
   CHECK(word_of(now, "routes_as_of").starts_with("2023-11-14T22:13:20"));
 }
 
-TEST_CASE("a router that has nothing to say yet is down, in JSON like any other") {
+TEST_CASE("a router that has no status yet is down, also in JSON") {
   CHECK(page_of({}).first == 503);
   CHECK(word_of({}) == "down");
 }

@@ -42,7 +42,7 @@ TEST_CASE("authorities are read as they were written, with keys or without encry
   }
 }
 
-TEST_CASE("an authority's key is in etcd sealed only, and does not open without its key") {
+TEST_CASE("an authority's private key is sealed in etcd, and needs the right key to open") {
   auto text = encode_authorities(two(), keys_of(std::string(64, '1')));
   CHECK(text.find("PRIVATE KEY") == std::string::npos);
   auto read = decode_authorities(text, keys_of(std::string(64, '2')));
@@ -50,7 +50,7 @@ TEST_CASE("an authority's key is in etcd sealed only, and does not open without 
   CHECK(read.error().find("BEGIN") == std::string::npos);
 }
 
-TEST_CASE("what is not sealed with the newest key is to be sealed anew") {
+TEST_CASE("a value that is not sealed with the newest key has to be sealed again") {
   auto plain = encode_authorities(two(), keyring{});
   auto old = encode_authorities(two(), keys_of(std::string(64, '1')));
   auto keys = keys_of(std::string(64, '2') + "\n" + std::string(64, '1'));
@@ -58,7 +58,7 @@ TEST_CASE("what is not sealed with the newest key is to be sealed anew") {
   CHECK_FALSE(decode_authorities(old, keys)->sealed_as_now);
 }
 
-TEST_CASE("what is damaged is no authority") {
+TEST_CASE("a damaged value is refused") {
   for (const auto* text : {"", "[]", "{}", R"({"authorities":[]})", R"({"authorities":[{}]})"})
     CHECK_FALSE(decode_authorities(text, keyring{}).ok());
   auto known = two();

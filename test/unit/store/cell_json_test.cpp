@@ -4,7 +4,7 @@
 
 namespace store = matriarch::store;
 
-TEST_CASE("what a cell announces, and what it is answered, read back as they were written") {
+TEST_CASE("a cell's announcement and its answer read back as they were written") {
   auto said = store::decode_cell_announcement(store::encode_cell_announcement(
       {"c1", "z1", "https://h:1", 16, "m", "o", "a request\nof two lines"}));
   CHECK(said.guid == "c1");
@@ -22,7 +22,7 @@ TEST_CASE("what a cell announces, and what it is answered, read back as they wer
   }
 }
 
-TEST_CASE("what an earlier or a newer release wrote is read as far as it is known") {
+TEST_CASE("announcements of earlier and later releases are read as far as known") {
   auto said = store::decode_cell_announcement(R"({"guid":"c1","uri":"http://h:1","more":[1]})");
   CHECK(said.uri == "http://h:1");
   CHECK(said.certificate_request.empty());
@@ -31,7 +31,7 @@ TEST_CASE("what an earlier or a newer release wrote is read as far as it is know
   CHECK_FALSE(word->plain_http);
 }
 
-TEST_CASE("what is no announcement says nothing, and what is no answer is none") {
+TEST_CASE("an invalid announcement is empty, and an invalid answer is none") {
   for (auto text : {"", "x", "[]", "7", R"({"certificate_request":7})", R"({"certificate":["c"]})",
                     R"({"plain_http":true})"}) {
     CAPTURE(text);

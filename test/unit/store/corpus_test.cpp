@@ -69,7 +69,7 @@ keyring corpus_keys() {
 
 } // namespace
 
-TEST_CASE("records of every release are read, and written with all that they said") {
+TEST_CASE("records of every release are read, and written without loss") {
   CHECK(each("record",
              [](const std::string& text) {
                auto known = decode_record(text, without_keys);
@@ -80,7 +80,7 @@ TEST_CASE("records of every release are read, and written with all that they sai
         > 5);
 }
 
-TEST_CASE("what every release has sealed opens") {
+TEST_CASE("secrets sealed by every release can be opened") {
   CHECK(each("sealed-record",
              [](const std::string& text) {
                CHECK(text.find("sealed:") != std::string::npos);
@@ -98,7 +98,7 @@ TEST_CASE("what every release has sealed opens") {
         > 0);
 }
 
-TEST_CASE("bindings of every release are read, and written with all that they said") {
+TEST_CASE("bindings of every release are read, and written without loss") {
   CHECK(each("binding",
              [](const std::string& text) {
                auto known = decode_binding(text, "any", without_keys);
@@ -109,8 +109,7 @@ TEST_CASE("bindings of every release are read, and written with all that they sa
         > 0);
 }
 
-TEST_CASE(
-    "tombstones, graves and ports of every release are read, and written with all that they said") {
+TEST_CASE("tombstones, graves and ports of every release are read, and written without loss") {
   CHECK(each("tombstone",
              [](const std::string& text) {
                auto known = decode_tombstone(text);

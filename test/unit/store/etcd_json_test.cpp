@@ -33,7 +33,7 @@ TEST_CASE("a prefix becomes the range from itself to its successor") {
   CHECK(keys_below("").last == std::string(1, '\0'));
 }
 
-TEST_CASE("a transaction's body says compares, operations and their order") {
+TEST_CASE("a transaction's body has its compares and operations in order") {
   transaction what;
   what.compares = {absent("a"),
                    unchanged_since("b", 7),
@@ -53,14 +53,14 @@ TEST_CASE("a transaction's body says compares, operations and their order") {
            R"("failure":[{"request_range":{"key":"YQ==","range_end":"Yg=="}}]})");
 }
 
-TEST_CASE("reads are linearizable, for nothing says otherwise") {
+TEST_CASE("reads are linearizable") {
   CHECK(codec::range_body({"a", "b"}) == R"({"key":"YQ==","range_end":"Yg=="})");
   CHECK(codec::newest_body({"a", ""}, 6)
         == R"({"key":"YQ==","min_mod_revision":"7","sort_target":"MOD","sort_order":"DESCEND",)"
            R"("limit":"1","keys_only":true})");
 }
 
-TEST_CASE("a watch asks for signs of life and for fragments") {
+TEST_CASE("a watch asks for progress notifications and for fragments") {
   CHECK(codec::watch_body({"a", "b"}, 8)
         == R"({"create_request":{"key":"YQ==","range_end":"Yg==","start_revision":"8",)"
            R"("progress_notify":true,"fragment":true}})");
@@ -85,7 +85,7 @@ TEST_CASE("a transaction is committed if etcd says so, and refused if it does no
   CHECK(refused->state == commit_state::refused);
 }
 
-TEST_CASE("each read of a transaction has its list, also where nothing was found") {
+TEST_CASE("each read of a transaction has its list, even an empty one") {
   transaction what;
   what.otherwise = {read{{"a", ""}}, erase{{"x", ""}}, read{{"b", ""}}};
   auto answer = codec::read_commit(
@@ -106,7 +106,7 @@ TEST_CASE("each read of a transaction has its list, also where nothing was found
   CHECK(answer->reads[1].empty());
 }
 
-TEST_CASE("an answer with too few reads is not understood rather than read wrongly") {
+TEST_CASE("an answer with too few reads is refused") {
   transaction what;
   what.then = {read{{"a", ""}}};
   CHECK_FALSE(codec::read_commit("{" + header + R"(,"succeeded":true})", what).ok());
@@ -122,7 +122,7 @@ TEST_CASE("a JSON text that is not etcd's is no answer") {
   }
 }
 
-TEST_CASE("a broken value names its key and is not quoted") {
+TEST_CASE("the error about a broken value names its key but not the value") {
   auto read = codec::read_range("{" + header
                                 + R"(,"kvs":[{"key":"YQ==","value":"secret*value"}],"count":"1"})");
   REQUIRE_FALSE(read.ok());
@@ -142,7 +142,7 @@ TEST_CASE("a range may be empty, and its count may exceed what it shows") {
   CHECK(counted->count == 12);
 }
 
-TEST_CASE("where the next page begins is told without reading the page") {
+TEST_CASE("the start of the next page is found without parsing this page") {
   auto page = [](const std::string& rest) {
     return R"({"header":{"revision":"7"},"kvs":[{"key":"YQ==","value":"eA=="},{"key":"Yg==","value":"eQ=="}])"
            + rest;
@@ -154,7 +154,7 @@ TEST_CASE("where the next page begins is told without reading the page") {
   CHECK_FALSE(codec::next_page(""));
 }
 
-TEST_CASE("a grant and a keep-alive are read alike; a lease that is gone has no ttl") {
+TEST_CASE("answers to grants and keep-alives are read alike; a lease that is gone has ttl 0") {
   auto granted = codec::read_lease("{" + header + R"(,"ID":"99","TTL":"5"})");
   REQUIRE(granted.ok());
   CHECK(granted->id == 99);
@@ -193,7 +193,7 @@ TEST_CASE("a watch's events are puts unless they say otherwise, in their order")
   CHECK(line->error.empty());
 }
 
-TEST_CASE("a watch's line says when it stands, goes on, is compacted, and ends") {
+TEST_CASE("a watch's line tells whether it is created, continued, compacted or ended") {
   auto created = codec::read_watch_line(R"({"result":{)" + header + R"(,"created":true}})");
   REQUIRE(created.ok());
   CHECK(created->created);
@@ -238,7 +238,7 @@ TEST_CASE("a transaction that etcd refuses before it writes is certainly not don
   CHECK(codec::certainly_not_done(404, {-1, "Not Found"}));
 }
 
-TEST_CASE("a refusal of the token is told from others, and with it nothing was done") {
+TEST_CASE("a refused token is recognised, and means that nothing was done") {
   for (const char* words :
        {"etcdserver: invalid auth token", "etcdserver: user name is empty",
         "auth: revision in header is old", "etcdserver: revision of auth store is old",
@@ -256,7 +256,7 @@ TEST_CASE("a refusal of the token is told from others, and with it nothing was d
   CHECK_FALSE(codec::refuses_token(503, {14, "etcdserver: no leader"}));
 }
 
-TEST_CASE("a transaction that etcd may have written is not called undone") {
+TEST_CASE("a transaction that etcd may have written is not reported as not done") {
   auto certain = [](int status, int code, const std::string& message) {
     return codec::certainly_not_done(status, codec::read_refusal(error_body(code, message)));
   };
@@ -272,7 +272,7 @@ TEST_CASE("a transaction that etcd may have written is not called undone") {
   CHECK_FALSE(codec::certainly_not_done(408, {-1, "Request Timeout"}));
 }
 
-TEST_CASE("an etcd without space is known by its words") {
+TEST_CASE("an etcd without space is recognised by its message") {
   auto is_out = [](const std::string& message) {
     return codec::is_out_of_space(codec::read_refusal(error_body(8, message)));
   };
@@ -280,7 +280,7 @@ TEST_CASE("an etcd without space is known by its words") {
   CHECK_FALSE(is_out("etcdserver: too many requests"));
 }
 
-TEST_CASE("another endpoint is asked about what is the endpoint's fault, not the request's") {
+TEST_CASE("another endpoint is tried if the endpoint is at fault, not the request") {
   CHECK(codec::worth_another_endpoint(503, {14, "etcdserver: no leader"}));
   CHECK(codec::worth_another_endpoint(404, {-1, "Not Found"}));
   CHECK_FALSE(codec::worth_another_endpoint(400, {3, "etcdserver: key is not provided"}));

@@ -42,7 +42,7 @@ bool holds(const std::string& text, const std::string& part) {
 
 } // namespace
 
-TEST_CASE("what is sealed opens in its place, whatever bytes it has") {
+TEST_CASE("a sealed secret can be opened in its place, whatever bytes it has") {
   auto keys = holding(first_key);
   CHECK(keys.encrypts());
   for (const auto& text :
@@ -56,14 +56,14 @@ TEST_CASE("what is sealed opens in its place, whatever bytes it has") {
   }
 }
 
-TEST_CASE("a sealed text does not show the secret, and never looks the same twice") {
+TEST_CASE("a sealed text does not contain the secret, and differs each time") {
   auto keys = holding(first_key);
   auto one = keys.seal(secret, place);
   CHECK_FALSE(holds(one, secret));
   CHECK(one != keys.seal(secret, place));
 }
 
-TEST_CASE("in another place a sealed text does not open") {
+TEST_CASE("a sealed text cannot be opened in another place") {
   auto keys = holding(first_key);
   auto sealed = keys.seal(secret, place);
   CHECK(holds(refusal(keys, sealed, "another-instance/superuser_credentials"), "moved"));
@@ -71,7 +71,7 @@ TEST_CASE("in another place a sealed text does not open") {
   CHECK(holds(refusal(keys, sealed, ""), "moved"));
 }
 
-TEST_CASE("a sealed text that was altered at any character does not open") {
+TEST_CASE("a sealed text that was altered at any character cannot be opened") {
   auto keys = holding(first_key);
   const auto sealed = keys.seal(secret, place);
   for (std::size_t i = std::string{"sealed:"}.size(); i < sealed.size(); ++i) {
@@ -99,7 +99,7 @@ TEST_CASE("the newest key seals, and older ones still open") {
   CHECK(holds(refusal(before, fresh, place), "secrets.key_file does not list"));
 }
 
-TEST_CASE("a text that was never sealed is given back, with keys and without") {
+TEST_CASE("a text that is not sealed is returned unchanged, with and without keys") {
   for (const auto& keys : {keyring{}, holding(first_key)}) {
     auto opened = keys.open(secret, place);
     REQUIRE(opened.ok());
@@ -107,21 +107,21 @@ TEST_CASE("a text that was never sealed is given back, with keys and without") {
   }
 }
 
-TEST_CASE("without keys nothing is sealed, and what is sealed does not open") {
+TEST_CASE("without keys nothing is sealed, and sealed texts cannot be opened") {
   keyring none;
   CHECK_FALSE(none.encrypts());
   CHECK(none.seal(secret, place) == secret);
   refusal(none, holding(first_key).seal(secret, place), place);
 }
 
-TEST_CASE("comments, empty lines, line ends and capitals are understood") {
+TEST_CASE("a key file may have comments, empty lines, CRLF and capitals") {
   auto keys =
       holding("# of November\r\n\r\n  " + std::string(64, 'B') + " \r\n# older\n\n" + first_key);
   CHECK(keys.open(holding(second_key).seal(secret, place), place).ok());
   CHECK(keys.open(holding(first_key).seal(secret, place), place).ok());
 }
 
-TEST_CASE("what is no key is refused with its line and without the key") {
+TEST_CASE("an invalid key is refused with its line number, but is not shown") {
   auto short_key = first_key.substr(1);
   auto why = parse_error("# a comment\n" + second_key + "\n" + short_key + "\n");
   CHECK(why.starts_with("line 3 has 63 characters"));
@@ -138,7 +138,7 @@ TEST_CASE("what is no key is refused with its line and without the key") {
   CHECK_FALSE(holds(why, first_key));
 }
 
-TEST_CASE("a file without a key is refused, for it would turn encryption off") {
+TEST_CASE("a file without a key is refused, since it would turn encryption off") {
   for (const auto* text : {"", "\n\n", "# nothing here yet\n"})
     CHECK(holds(parse_error(text), "no key"));
 }

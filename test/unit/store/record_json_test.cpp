@@ -156,7 +156,7 @@ TEST_CASE("a full record reads back as it was written") {
   CHECK(*decoded == full_record());
 }
 
-TEST_CASE("the parameters of a plan are kept once for all records that have them") {
+TEST_CASE("equal plan parameters are stored once for all records") {
   const auto text = encode_record(full_record(), no_keys);
   const auto one = decode_record(text, no_keys);
   auto two = decode_record(text, no_keys);
@@ -169,7 +169,7 @@ TEST_CASE("the parameters of a plan are kept once for all records that have them
   CHECK(decode_record(text, no_keys)->desired.settings.parameters.at("work_mem") == "4MB");
 }
 
-TEST_CASE("the plan's id is kept once for all nodes that are of it") {
+TEST_CASE("equal plan ids are stored once for all nodes") {
   const auto text = encode_record(full_record(), no_keys);
   const auto one = decode_record(text, no_keys);
   const auto two = decode_record(text, no_keys);
@@ -180,7 +180,7 @@ TEST_CASE("the plan's id is kept once for all nodes that are of it") {
         == &two->living.nodes.front().service_id.text());
 }
 
-TEST_CASE("what a cluster's secrets and their users are called is kept once for all clusters") {
+TEST_CASE("equal names of secrets and users are stored once for all clusters") {
   const auto text = encode_record(full_record(), no_keys);
   const auto one = decode_record(text, no_keys);
   const auto two = decode_record(text, no_keys);
@@ -239,7 +239,7 @@ TEST_CASE("the record has the field names of the original's schema") {
   CHECK(json::string_member(first, "service_id") == "service");
 }
 
-TEST_CASE("the record has the words that other programs read") {
+TEST_CASE("the record has the words for enum values that other programs read") {
   auto document = parsed(encode_record(full_record(), no_keys));
   CHECK(json::string_member(document, "scope") == "scope");
   CHECK(json::string_member(document, "phase") == "accepted");
@@ -292,7 +292,7 @@ TEST_CASE("a field of the wrong type or with an unknown word is an error that na
         != std::string::npos);
 }
 
-TEST_CASE("a record without a count of nodes is an error, so that none are taken away by mistake") {
+TEST_CASE("a record without a node count is an error, so that no nodes are removed by mistake") {
   CHECK(error_after([](auto& d) {
           d["desired"].RemoveMember("node_count");
         }).find("desired: node_count")
@@ -319,7 +319,7 @@ TEST_CASE("a number that no field can hold is an error, not another number") {
           != std::string::npos);
 }
 
-TEST_CASE("a time that no calendar can tell is an error") {
+TEST_CASE("a time outside the calendar is an error") {
   for (std::int64_t far :
        {std::int64_t{-1}, std::int64_t{253'402'300'800'000},
         std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max()})
@@ -330,7 +330,7 @@ TEST_CASE("a time that no calendar can tell is an error") {
         }).empty());
 }
 
-TEST_CASE("what is no JSON object is an error") {
+TEST_CASE("a text that is no JSON object is an error") {
   for (const char* text : {"", "{", "[]", "5", "null"}) {
     CAPTURE(text);
     CHECK_FALSE(decode_record(text, no_keys).ok());
@@ -403,8 +403,7 @@ TEST_CASE("a binding from before bindings had roles is ready and has the instanc
 
 // -- records from before there were settings ------------------------------------------------------
 
-TEST_CASE(
-    "a record from before there were settings has shared credentials and nothing to take up") {
+TEST_CASE("a record from before there were settings has shared credentials") {
   auto document = parsed(encode_record(full_record(), no_keys));
   for (const char* name : {"etcd_credentials", "read_only_port", "maintenance_version", "context",
                            "in_force", "taking_up", "ended_bindings"})
@@ -434,7 +433,7 @@ TEST_CASE(
   CHECK(old->ended_bindings.empty());
 }
 
-TEST_CASE("ended bindings of an earlier release are read, and what is none is passed over") {
+TEST_CASE("ended bindings of an earlier release are read, and invalid ones skipped") {
   auto document = parsed(encode_record(full_record(), no_keys));
   auto& ended = document["ended_bindings"];
   ended.SetObject();
@@ -482,7 +481,7 @@ TEST_CASE("a password without a username is an error, not forgotten") {
 
 // -- sealed passwords -----------------------------------------------------------------------------
 
-TEST_CASE("with keys no password stands in a record, and all read back") {
+TEST_CASE("with keys a record contains no password in clear, and all read back") {
   auto keys = keys_of("1");
   auto text = encode_record(full_record(), keys);
   for (const char* password : {"p1", "p2", "p3", "p4", "p5", "p6"})
@@ -492,8 +491,7 @@ TEST_CASE("with keys no password stands in a record, and all read back") {
   CHECK(*decoded == full_record());
 }
 
-TEST_CASE(
-    "a record that was written without keys reads with them, so that they can be introduced") {
+TEST_CASE("a record written without keys can be read with keys, so that keys can be introduced") {
   auto decoded = decode_record(encode_record(full_record(), no_keys), keys_of("1"));
   REQUIRE(decoded.ok());
   CHECK(*decoded == full_record());
@@ -508,7 +506,7 @@ TEST_CASE("a record whose key is missing is an error that names the field") {
   }
 }
 
-TEST_CASE("a password that was moved to another instance or field does not open") {
+TEST_CASE("a password that was copied to another instance or field cannot be opened") {
   auto keys = keys_of("1");
   auto document = parsed(encode_record(full_record(), keys));
   document["instance_id"].SetString("another");
@@ -520,7 +518,7 @@ TEST_CASE("a password that was moved to another instance or field does not open"
   CHECK_FALSE(decode_record(json::text_of(document), keys).ok());
 }
 
-TEST_CASE("with keys a binding's password does not stand in it, and opens in this binding only") {
+TEST_CASE("with keys a binding's password is sealed, and can be opened in this binding only") {
   auto keys = keys_of("1");
   auto text = encode_binding(full_binding(), "i", keys);
   CHECK(text.find("\"p7\"") == std::string::npos);
@@ -533,7 +531,7 @@ TEST_CASE("with keys a binding's password does not stand in it, and opens in thi
   CHECK_FALSE(decode_binding(json::text_of(document), "i", keys).ok());
 }
 
-TEST_CASE("a grave reads back as it was written, and so does one of the bare scope") {
+TEST_CASE("a grave reads back as it was written, and an old one with only the scope is read") {
   auto decoded = decode_grave(encode_grave({"i", moment}));
   REQUIRE(decoded.ok());
   CHECK(decoded->scope == "i");
@@ -545,7 +543,7 @@ TEST_CASE("a grave reads back as it was written, and so does one of the bare sco
   }
 }
 
-TEST_CASE("a grave that is damaged, or has a member twice, is no bare scope") {
+TEST_CASE("a damaged grave is an error, not an old one with only the scope") {
   for (const auto* text : {"{", R"({"scope":"i","scope":"j"})"}) {
     CAPTURE(text);
     CHECK_FALSE(decode_grave(text).ok());
@@ -593,7 +591,7 @@ TEST_CASE("an active broker that did not say where it runs is read") {
   CHECK(decoded->machine == "");
 }
 
-TEST_CASE("members that are not known are kept at every depth, and written back") {
+TEST_CASE("unknown members of a record are kept at every depth, and written back") {
   auto document = parsed(encode_record(full_record(), no_keys));
   auto put = [&](json::value& into, const char* name) {
     into.AddMember(rapidjson::StringRef(name), "from a later release", document.GetAllocator());
@@ -613,7 +611,7 @@ TEST_CASE("members that are not known are kept at every depth, and written back"
   CHECK(encode_record(*read, no_keys).find("driver") == std::string::npos);
 }
 
-TEST_CASE("members of a binding that are not known are kept, and written back") {
+TEST_CASE("unknown members of a binding are kept, and written back") {
   auto bound = full_binding();
   bound.role = {"role", "p7"};
   auto document = parsed(encode_binding(bound, "i", no_keys));
@@ -625,7 +623,7 @@ TEST_CASE("members of a binding that are not known are kept, and written back") 
   CHECK(json::canonical_text_of(parsed(encode_binding(*read, "i", no_keys))) == text);
 }
 
-TEST_CASE("of a record of this release nothing is taken for unknown") {
+TEST_CASE("a record of this release has no unknown members") {
   auto read = decode_record(encode_record(full_record(), no_keys), no_keys);
   REQUIRE(read.ok());
   CHECK(read->unknown.empty());
@@ -634,7 +632,7 @@ TEST_CASE("of a record of this release nothing is taken for unknown") {
   CHECK(bound->unknown.empty());
 }
 
-TEST_CASE("what a later release wrote for its own readers alone is refused, and says so") {
+TEST_CASE("a record with a too high min_reader is refused with a reason") {
   auto document = parsed(encode_record(full_record(), no_keys));
   document["format"].SetInt(own_format + 1);
   CHECK(decode_record(json::text_of(document), no_keys).ok());
@@ -659,7 +657,7 @@ TEST_CASE("a format that is no number is refused, not taken for an early one") {
     }
 }
 
-TEST_CASE("every value says its format, and one for readers of a later release is refused") {
+TEST_CASE("every value has a format, and one with a too high min_reader is refused") {
   const auto later = [](const std::string& text) {
     auto document = parsed(text);
     CHECK(json::integer_member(document, "format") == own_format);
@@ -675,7 +673,7 @@ TEST_CASE("every value says its format, and one for readers of a later release i
   CHECK_FALSE(decode_port_use(later(encode_port_use({"i", moment, 0})), 1).ok());
 }
 
-TEST_CASE("a value with a member twice is refused, and says which") {
+TEST_CASE("a value with a repeated member is refused with its name") {
   auto text = encode_record(full_record(), no_keys);
   text.insert(text.size() - 1, R"(,"scope":"another")");
   auto read = decode_record(text, no_keys);
@@ -683,7 +681,7 @@ TEST_CASE("a value with a member twice is refused, and says which") {
   CHECK(read.error().find(R"(record: the key "scope" appears twice in one object)") == 0);
 }
 
-TEST_CASE("what is not known of tombstones, graves and ports is written back") {
+TEST_CASE("unknown members of tombstones, graves and ports are written back") {
   auto later = [](const std::string& text) {
     auto document = parsed(text);
     json::add(document, "why", "moved", document);
@@ -704,7 +702,7 @@ TEST_CASE("what is not known of tombstones, graves and ports is written back") {
   CHECK(encode_port_use(*use).find(R"("why":"moved")") != std::string::npos);
 }
 
-TEST_CASE("a grave over another of the same node has what was not known of that one") {
+TEST_CASE("a grave that replaces another keeps that one's unknown members") {
   auto before = R"({"scope":"i","buried_at":1,"why":"moved","format":2,"min_reader":1})";
   auto now = decode_grave(encode_over(before, {"i", moment}));
   REQUIRE(now.ok());
@@ -713,8 +711,7 @@ TEST_CASE("a grave over another of the same node has what was not known of that 
   CHECK(encode_over("", {"i", moment}) == encode_grave({"i", moment}));
 }
 
-TEST_CASE(
-    "a port's next use has what was not known of the one before, if it is the same instance's") {
+TEST_CASE("a port's next use keeps unknown members only for the same instance") {
   auto before = decode_port_use(R"({"instance":"i","why":"moved"})", 7);
   REQUIRE(before.ok());
   auto rests = with_unknown_of(*before, encode_port_use({"i", moment, 0}));
@@ -726,7 +723,7 @@ TEST_CASE(
   CHECK(with_unknown_of({"i", std::nullopt, 7}, known) == known);
 }
 
-TEST_CASE("the next operation does not have what was unknown of the one before") {
+TEST_CASE("the next operation does not get the last one's unknown members") {
   auto document = parsed(encode_record(full_record(), no_keys));
   json::add(document["operation"], "restores", "backup-7", document);
   auto read = decode_record(json::text_of(document), no_keys);
@@ -736,7 +733,7 @@ TEST_CASE("the next operation does not have what was unknown of the one before")
   CHECK(encode_record(*read, no_keys).find("backup-7") == std::string::npos);
 }
 
-TEST_CASE("the next end of a binding does not have what was unknown of the one before") {
+TEST_CASE("the next ended binding does not get the last one's unknown members") {
   auto document = parsed(encode_record(full_record(), no_keys));
   json::add(document["ended_bindings"]["b2"], "why", "backup-7", document);
   auto read = decode_record(json::text_of(document), no_keys);
@@ -746,7 +743,7 @@ TEST_CASE("the next end of a binding does not have what was unknown of the one b
   CHECK(encode_record(*read, no_keys).find("backup-7") == std::string::npos);
 }
 
-TEST_CASE("what has gone with its unknown members does not get them back with its place") {
+TEST_CASE("unknown members of a removed part do not come back with a new part") {
   auto first = full_record();
   first.living.taking_up = first.desired.settings;
   auto document = parsed(encode_record(first, no_keys));
@@ -762,7 +759,7 @@ TEST_CASE("what has gone with its unknown members does not get them back with it
   CHECK(json::member(parsed(text), "kept") != nullptr);
 }
 
-TEST_CASE("an ended binding whose end cannot be read takes along what was unknown of it") {
+TEST_CASE("an unreadable ended binding is dropped with its unknown members") {
   auto document = parsed(encode_record(full_record(), no_keys));
   json::value without_end{rapidjson::kObjectType};
   json::add(without_end, "why", "w", document);
@@ -772,7 +769,7 @@ TEST_CASE("an ended binding whose end cannot be read takes along what was unknow
   CHECK(*read == full_record());
 }
 
-TEST_CASE("what the fleet's values have says whether this release may act") {
+TEST_CASE("the fleet's format decides whether this release may act") {
   auto why_not = [](const char* fleet) { return why_not_to_act(fleet).value_or("it may"); };
   CHECK(why_not("") == "it may");
   CHECK(why_not(R"({"format":7,"min_reader":1})") == "it may");
@@ -786,7 +783,7 @@ TEST_CASE("what the fleet's values have says whether this release may act") {
   CHECK(fleet_format_after(R"({"format":7})") == R"({"format":7,"min_reader":1})");
 }
 
-TEST_CASE("what was written before there were formats is read") {
+TEST_CASE("values from before there were formats are read") {
   auto document = parsed(encode_record(full_record(), no_keys));
   document.RemoveMember("format");
   document.RemoveMember("min_reader");
@@ -797,7 +794,7 @@ TEST_CASE("what was written before there were formats is read") {
 
 // -- clusters beside the one that serves ------------------------------------------------------------
 
-TEST_CASE("a cluster beside the one that serves is sealed by its own place") {
+TEST_CASE("the secrets of a second cluster are sealed for their own place") {
   auto keys = keys_of("1");
   auto text = encode_record(full_record(), keys);
   for (const char* password : {"p7", "p8", "p9"})
@@ -809,7 +806,7 @@ TEST_CASE("a cluster beside the one that serves is sealed by its own place") {
   CHECK(*decode_record(text, keys) == full_record());
 }
 
-TEST_CASE("what is wrong with a cluster beside the one that serves is said with its place") {
+TEST_CASE("an error in a second cluster names its place") {
   CHECK(error_after([](auto& d) { d["incoming"].RemoveMember("scope"); })
         == "record: incoming: scope is missing or no string");
   CHECK(error_after([](auto& d) { d["outgoing"]["nodes"].SetInt(1); })
@@ -820,7 +817,7 @@ TEST_CASE("what is wrong with a cluster beside the one that serves is said with 
         == "record: rebuild: phase has the unknown value \"dancing\"");
 }
 
-TEST_CASE("an instance that was never rebuilt is written as ever") {
+TEST_CASE("the record of an instance that was never rebuilt has no new members") {
   model::record plain;
   plain.instance_id = "i";
   auto document = parsed(encode_record(plain, no_keys));

@@ -13,7 +13,7 @@ TEST_CASE("a router's report reads back as it was written") {
   CHECK(*read == report);
 }
 
-TEST_CASE("what a router does not serve, and why it is silent, read back as they were written") {
+TEST_CASE("a router's unserved instances and silence read back as they were written") {
   const router_report report{"a",
                              "h",
                              0,
@@ -27,14 +27,14 @@ TEST_CASE("what a router does not serve, and why it is silent, read back as they
   CHECK(*read == report);
 }
 
-TEST_CASE("a newer router's report is read as far as it is known") {
+TEST_CASE("unknown members of a newer router's report are ignored") {
   auto read = store::decode_router_report(
       R"({"id": "a", "host": "h", "serves": "12", "unbound": [7, 5], "more": {"b": [1]}})");
   REQUIRE(read);
   CHECK(*read == router_report{"a", "h", 12, {5, 7}});
 }
 
-TEST_CASE("what is no router's report is refused") {
+TEST_CASE("an invalid router's report is refused") {
   for (auto text : {"", "[]", R"({"serves": "12"})", R"({"id": "a"})",
                     R"({"id": "a", "serves": 12})", R"({"id": "a", "serves": "12x"})",
                     R"({"id": "a", "serves": "-1"})", R"({"id": "a", "serves": "1", "unbound": 7})",

@@ -33,7 +33,7 @@ std::string canonical(std::string_view text) {
 
 } // namespace
 
-TEST_CASE("of what is known whole nothing is kept beside") {
+TEST_CASE("a value without unknown members keeps nothing") {
   auto all =
       json::parse(R"({"name":"n","middle":{"leaf":{"x":1},"n":2},"nodes":[{"id":"1","on":true}],)"
                   R"("ended":{"b":{"id":"b"}}})");
@@ -52,14 +52,14 @@ TEST_CASE("unknown members are written back at every depth") {
           R"("nodes":[{"id":"2"},{"id":"1","on":true,"disk":"5GB"}],"ended":{"b":{"id":"b","why":"w"}}})"));
 }
 
-TEST_CASE("what was unknown of something goes with it") {
+TEST_CASE("unknown members of a removed part are dropped") {
   CHECK(
       again(R"({"middle":{"leaf":{"y":1}},"nodes":[{"id":"1","disk":1}],"ended":{"b":{"why":1}}})",
             R"({"name":"m","nodes":[{"id":"2"}],"ended":{}})")
       == canonical(R"({"name":"m","nodes":[{"id":"2"}],"ended":{}})"));
 }
 
-TEST_CASE("what was unknown of one thing is not said of the next in its place") {
+TEST_CASE("unknown members do not pass to another part in the same place") {
   constexpr const char* before = R"({"turn":{"id":"1","why":"w","leaf":{"x":1,"y":2}}})";
   CHECK(again(before, R"({"turn":{"id":"1","leaf":{"x":3}}})")
         == canonical(R"({"turn":{"id":"1","why":"w","leaf":{"x":3,"y":2}}})"));
@@ -67,7 +67,7 @@ TEST_CASE("what was unknown of one thing is not said of the next in its place") 
         == canonical(R"({"turn":{"id":"2","leaf":{"x":3}}})"));
 }
 
-TEST_CASE("a value that is as deep as one may be is kept whole") {
+TEST_CASE("the deepest allowed value is kept completely") {
   const auto deep = [](std::size_t levels) {
     return std::string(levels, '[') + std::string(levels, ']');
   };
@@ -75,7 +75,7 @@ TEST_CASE("a value that is as deep as one may be is kept whole") {
   CHECK(again(text, R"({"turn":{"id":"1"}})") == canonical(text));
 }
 
-TEST_CASE("a secret that only a later release knows is found by its form, at every depth") {
+TEST_CASE("a sealed text in an unknown member is found at every depth") {
   auto keys_of = [](char digit) { return *keyring::parse(std::string(64, digit) + "\n"); };
   auto sealed = keys_of('1').seal("secret", "somewhere");
   model::unknown_members text{R"({"":{"later":[{"deep":")" + sealed + R"("}]}})"};
@@ -87,7 +87,7 @@ TEST_CASE("a secret that only a later release knows is found by its form, at eve
   CHECK_FALSE(has_old_seals({}, keys_of('2')));
 }
 
-TEST_CASE("copies of what is unknown are equal, and nothing costs a pointer") {
+TEST_CASE("copies of unknown members are equal, and an empty one costs a pointer") {
   model::unknown_members one{R"({"":{"later":1}})"};
   auto copy = one;
   CHECK(copy == one);
@@ -99,17 +99,17 @@ TEST_CASE("copies of what is unknown are equal, and nothing costs a pointer") {
   CHECK(one.text() == R"({"":{"later":1}})");
 }
 
-TEST_CASE("what is unknown of equal objects is equal, in whatever order it stands") {
+TEST_CASE("unknown members are equal in any order") {
   auto one = json::parse(R"({"b":1,"a":2,"ended":{"y":{"v":1},"x":{"w":2,"v":1}}})");
   auto two = json::parse(R"({"ended":{"x":{"v":1,"w":2},"y":{"v":1}},"a":2,"b":1})");
   CHECK(unknown_in(*one, root) == unknown_in(*two, root));
 }
 
-TEST_CASE("what is written counts, not what was read") {
+TEST_CASE("the object's own members override unknown ones") {
   CHECK(again(R"({"later":1})", R"({"later":2})") == canonical(R"({"later":2})"));
 }
 
-TEST_CASE("what has another form than it should is neither kept nor in the way") {
+TEST_CASE("members of an unexpected type are ignored") {
   CHECK(again(R"({"middle":[1],"nodes":{"id":"1"},"ended":["b"]})",
               R"({"middle":{"n":1},"nodes":[7,{"id":"1"}],"ended":{"b":3}})")
         == canonical(R"({"middle":{"n":1},"nodes":[7,{"id":"1"}],"ended":{"b":3}})"));

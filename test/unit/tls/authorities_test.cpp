@@ -43,7 +43,7 @@ TEST_CASE("a fleet without an authority gets one for twenty years, which signs a
   CHECK_FALSE(must(next_of(all, start)));
 }
 
-TEST_CASE("a successor stands in bindings for a year before it signs, and then signs alone") {
+TEST_CASE("a successor is shown in bindings for a year before it signs alone") {
   auto all = looked_at({}, start);
   auto made_at = start + authority_life - succession;
   CHECK_FALSE(must(next_of(all, made_at - days{1})));
@@ -62,7 +62,7 @@ TEST_CASE("a successor stands in bindings for a year before it signs, and then s
   CHECK(shows(all, start + authority_life - days{1}, all.all[0]));
 }
 
-TEST_CASE("an authority that has ended goes") {
+TEST_CASE("an expired authority is removed") {
   auto all = looked_at(looked_at({}, start), start + authority_life - succession);
   auto second = all.all[1].pair.certificate;
   all = looked_at(all, start + authority_life);
@@ -70,7 +70,7 @@ TEST_CASE("an authority that has ended goes") {
   CHECK(all.all[0].pair.certificate == second);
 }
 
-TEST_CASE("a fleet that slept through its authority's end signs with a new one at once") {
+TEST_CASE("if the authority expires unnoticed, a new one signs at once") {
   auto late = start + authority_life + days{100};
   auto all = looked_at(looked_at({}, start), late);
   REQUIRE(all.all.size() == 1);
@@ -92,7 +92,7 @@ TEST_CASE("a server's certificate is renewed after two thirds of its life, and n
   CHECK_FALSE(is_to_be_renewed(certified(all, due), hosts, all, due));
 }
 
-TEST_CASE("a server's certificate is renewed when another host is to be named, or another signs") {
+TEST_CASE("a server's certificate is renewed for another host or another authority") {
   auto all = looked_at({}, start);
   auto certificate = certified(all, start);
   CHECK(is_to_be_renewed(certificate, {"other.example.org", "n1", "127.77.1.9"}, all, start));
@@ -102,7 +102,7 @@ TEST_CASE("a server's certificate is renewed when another host is to be named, o
   CHECK_FALSE(is_to_be_renewed("none", hosts, {}, start));
 }
 
-TEST_CASE("no certificate is valid for longer than who signed it, nor made anew for nothing then") {
+TEST_CASE("no certificate outlives its authority, nor is renewed in vain because of that") {
   auto all = looked_at({}, start);
   auto near_end = start + authority_life - days{10};
   auto certificate = certified(all, near_end);
@@ -110,7 +110,7 @@ TEST_CASE("no certificate is valid for longer than who signed it, nor made anew 
   CHECK_FALSE(is_to_be_renewed(certificate, hosts, all, near_end + days{9}));
 }
 
-TEST_CASE("each cell has a host's name of its own, which no node and no machine has") {
+TEST_CASE("each cell has its own host name, different from all nodes and machines") {
   std::set<std::string> names;
   const std::vector<std::string> guids{
       "cell-z1-1", "Cell-z1-1",      "cell_z1-1", "cell.z1-1",           "cell_2ez1-1",
@@ -125,7 +125,7 @@ TEST_CASE("each cell has a host's name of its own, which no node and no machine 
   CHECK(cell_host("cell-z1-1") == "cell-z1-1.cell.matriarch");
 }
 
-TEST_CASE("an operator's authority signs, and its successor only stands beside it") {
+TEST_CASE("an operator's authority signs, and its successor is only shown") {
   auto pair = must(make_authority("operator", {start, start + days{1000}}));
   auto later = must(make_authority("later", {start, start + days{5000}}));
   auto all = must(operators_authority(pair, later.certificate));
@@ -135,8 +135,7 @@ TEST_CASE("an operator's authority signs, and its successor only stands beside i
   CHECK(all.signer(start + days{1001}) == nullptr);
 }
 
-TEST_CASE(
-    "an operator's files that cannot sign are refused, by the name of the one that is wrong") {
+TEST_CASE("an operator's files that cannot sign are refused with the name of the wrong one") {
   auto pair = must(make_authority("operator", {start, start + days{1000}}));
   auto server = must(make_unchecked({"n1", hosts}, {start, start + days{10}}));
   auto why = [](const result<authorities>& read) { return read.ok() ? "" : read.error(); };
@@ -152,7 +151,7 @@ TEST_CASE(
     CHECK(why(wrong).find(server.key) == std::string::npos);
 }
 
-TEST_CASE("no node is certified by a name that could be a cell's, whoever asks for it") {
+TEST_CASE("no node gets a certificate for a name that could be a cell's") {
   auto by = must(next_of({}, start));
   auto request = must(make_request(must(make_key())));
   for (const std::string host : {"c1.cell.matriarch", "C1.Cell.MATRIARCH", "c1.cell.matriarch.",
@@ -165,7 +164,7 @@ TEST_CASE("no node is certified by a name that could be a cell's, whoever asks f
   CHECK(certify_cell(*by, request, {"c1", {cell_host("c1"), "10.0.0.1"}}, start).ok());
 }
 
-TEST_CASE("an address that can be written in several ways needs no other certificate for that") {
+TEST_CASE("an address in another notation does not need a new certificate") {
   auto by = must(next_of({}, start));
   auto request = must(make_request(must(make_key())));
   std::set<std::string> hosts{"0:0:0:0:0:0:0:0001", "10.0.0.1", "h"};
@@ -175,7 +174,7 @@ TEST_CASE("an address that can be written in several ways needs no other certifi
   CHECK(is_to_be_renewed(made, {"::2", "10.0.0.1", "h"}, *by, start));
 }
 
-TEST_CASE("who signed before another took over is believed beside it, and shown to no new client") {
+TEST_CASE("a replaced authority is still trusted, but not shown to new clients") {
   auto before = looked_at({}, start);
   auto now_are = looked_at({}, start + days{1});
   auto told = before.shown(start);

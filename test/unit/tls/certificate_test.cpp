@@ -77,7 +77,7 @@ bool is_taken(const std::string& shown, const std::string& root, model::wall_tim
 
 } // namespace
 
-TEST_CASE("a certificate that nobody signed goes with its key, and names name and address") {
+TEST_CASE("a self-signed certificate matches its key, and has the name and the address") {
   auto made =
       must(make_unchecked({std::string(64, 'n'), {"127.77.1.9", "db.example.org"}}, a_month));
   auto certificate = certificate_in(made.certificate);
@@ -101,7 +101,7 @@ TEST_CASE("no two certificates have the same key or the same serial number") {
         != 0);
 }
 
-TEST_CASE("who knows the authority takes what it signed, for as long as it is valid") {
+TEST_CASE("a client with the authority accepts its certificates while they are valid") {
   auto authority = an_authority();
   auto key = must(make_key());
   auto shown = must(
@@ -117,7 +117,7 @@ TEST_CASE("who knows the authority takes what it signed, for as long as it is va
   CHECK(names_address(shown, "127.77.1.9"));
 }
 
-TEST_CASE("what an authority signed signs nothing itself") {
+TEST_CASE("a certificate of the authority cannot sign others") {
   auto authority = an_authority();
   auto key = must(make_key());
   auto server = must(sign(must(make_request(key)), {"n1", {"a.example.org"}}, a_month, authority));
@@ -149,7 +149,7 @@ TEST_CASE("a request that was altered is not signed") {
   CHECK_FALSE(sign("", {"n1", {}}, a_month, an_authority()).ok());
 }
 
-TEST_CASE("what is no certificate has no description, and belongs to no key") {
+TEST_CASE("an invalid certificate has no description and matches no key") {
   auto made = must(make_unchecked({"n1", {}}, a_month));
   CHECK_FALSE(describe("").ok());
   CHECK_FALSE(describe(made.key).ok());

@@ -15,14 +15,14 @@ TEST_CASE("a session's title begins with the cluster, where there is one, and it
   CHECK(user_in_title("postgres: other: binding_1 db [local] idle", "db") != "binding_1");
 }
 
-TEST_CASE("a process that is no session is nobody's") {
+TEST_CASE("a process that is no session belongs to no user") {
   for (const char* title :
        {"postgres: db: checkpointer ", "postgres: db: walwriter", "/usr/bin/python3 patroni", "",
         "postgres: ", "postgres: db: ", "binding_1 db [local] idle"})
     CHECK_MESSAGE(user_in_title(title, "db") == "", title);
 }
 
-TEST_CASE("a session that is in a statement may be writing, unless it only reads") {
+TEST_CASE("a session in a statement counts as writing, unless the statement only reads") {
   for (const char* title : {"postgres: db: binding_1 db 127.0.0.1(4711) INSERT",
                             "postgres: db: binding_1 db [local] COPY",
                             "postgres: db: binding_1 db [local] CREATE TABLE AS",

@@ -36,7 +36,7 @@ TEST_CASE("a replica that stopped says only where its last restartpoint is") {
   CHECK(*data_in_control_file(control_file(2, 0x17F000028)) == data_at_stop{0x17F000028, 7, false});
 }
 
-TEST_CASE("one that did not stop cleanly says nothing of how far it is") {
+TEST_CASE("the control file of an unclean stop gives no position") {
   for (std::uint32_t state : {0U, 3U, 4U, 5U, 6U, 99U})
     CHECK_FALSE(data_in_control_file(control_file(state, 0x3000060)).ok());
 }

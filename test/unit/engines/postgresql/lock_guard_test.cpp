@@ -98,14 +98,14 @@ constexpr const char* puts_its_key =
 
 } // namespace
 
-TEST_CASE("this machine's Patroni is guarded") {
+TEST_CASE("the guard knows this machine's Patroni") {
   patroni known;
   CHECK(known.run(program) == lock_guard_holds);
   CHECK(known.words.empty());
   CHECK(known.run(program, false) == 0);
 }
 
-TEST_CASE("a Patroni that compares by itself needs no guard") {
+TEST_CASE("a Patroni that compares the leader key itself needs no guard") {
   patroni later;
   later.change("                try:\n                    " + std::string{puts_its_key},
                std::string{compares_itself}.substr(1) + "\n                    "
@@ -116,7 +116,7 @@ TEST_CASE("a Patroni that compares by itself needs no guard") {
   CHECK(later.words == "");
 }
 
-TEST_CASE("a Patroni that the guard does not know, or does not help, does not start") {
+TEST_CASE("a Patroni that the guard does not know or cannot guard is not started") {
   struct difference {
     std::string name;
     std::string from;
@@ -153,7 +153,7 @@ TEST_CASE("a Patroni that the guard does not know, or does not help, does not st
   }
 }
 
-TEST_CASE("a program that hears nothing of the guard is known by it") {
+TEST_CASE("a program that runs without the guard is recognised") {
   patroni known;
   CHECK(known.run("/usr/bin/python3 -I /usr/bin/patroni --version") == 0);
 }

@@ -6,7 +6,7 @@
 
 using namespace matriarch::engines::postgresql;
 
-TEST_CASE("a URL leads to one host and one port, or nowhere") {
+TEST_CASE("a URL with other than one host and one port is refused") {
   CHECK(login_target_in("postgres://10.0.0.1:5432/postgres") == login_target{"10.0.0.1", "5432"});
   CHECK(login_target_in("postgres://u:p@[fd00::1]:5432/x") == login_target{"fd00::1", "5432"});
   for (const std::string url :
@@ -19,7 +19,7 @@ TEST_CASE("a URL leads to one host and one port, or nowhere") {
   CHECK_FALSE(login_target_in("postgres://" + std::string(300, 'h') + ":1/x"));
 }
 
-TEST_CASE("a URL asks for what its node can show, and for nothing else") {
+TEST_CASE("only known TLS options of a URL are accepted") {
   CHECK(login_target_in("postgres://n:1/x?hostaddr=10.0.0.1&sslmode=verify-full")
         == login_target{"n", "1", "10.0.0.1", "verify-full"});
   CHECK(login_target_in("postgres://n:1/x?sslmode=require&channel_binding=require")

@@ -8,7 +8,7 @@
 using matriarch::engines::postgresql::member_in;
 using matriarch::engines::postgresql::standbys_in;
 
-TEST_CASE("what is no JSON object is no member") {
+TEST_CASE("a text that is no JSON object is no member") {
   for (const char* text : {"", "{", "[]", "5", "null"}) {
     CAPTURE(text);
     CHECK_FALSE(member_in(text).ok());
@@ -34,7 +34,7 @@ TEST_CASE("a member as Patroni writes it is read") {
   CHECK(m->streaming);
 }
 
-TEST_CASE("what a member's key says at length counts as nothing") {
+TEST_CASE("overlong texts in a member key are ignored") {
   const std::string length(70'000, 'x');
   auto m = member_in(R"({"state":")" + length + R"(","conn_url":"postgres://)" + length
                      + R"(:1/p","api_url":"http://)" + length + R"("})");
@@ -60,7 +60,7 @@ TEST_CASE("the synchronous standbys are read from Patroni's key") {
   CHECK(standbys_in(R"({"leader":"a","sync_standby":"b"})") == names{"b"});
 }
 
-TEST_CASE("where nothing says who is a synchronous standby nobody is") {
+TEST_CASE("without a valid sync key there is no synchronous standby") {
   for (const char* text : {"", "null", "{}", "[]", R"({"leader":"a","sync_standby":null})",
                            R"({"leader":null,"sync_standby":""})", R"({"sync_standby":["b"]})"}) {
     CAPTURE(text);

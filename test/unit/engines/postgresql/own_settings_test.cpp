@@ -31,14 +31,14 @@ cell_config configured(engine_parameters of_all, engine_parameters of_plan) {
 
 } // namespace
 
-TEST_CASE("a plan of the cell's is judged with what all nodes have") {
+TEST_CASE("a plan in the cell's configuration is checked with the parameters of all nodes") {
   auto config = configured({{"work_mem", "4MB"}, {"jit", "off"}}, {{"work_mem", "8MB"}});
   CHECK(own_settings(config)
         == plans_parameters{{"", {{"work_mem", "4MB"}, {"jit", "off"}}},
                             {"p1", {{"work_mem", "8MB"}, {"jit", "off"}}}});
 }
 
-TEST_CASE("a wrong setting is told once, by the field where it is written") {
+TEST_CASE("a wrong setting is reported once, with the field that sets it") {
   auto config = configured({{"work_mem", "x"}, {"jit", "maybe"}}, {{"work_mem", "1kB"}});
   settings_fault jit{"jit", "it is on or off"};
   CHECK(own_faults(config,
@@ -49,7 +49,7 @@ TEST_CASE("a wrong setting is told once, by the field where it is written") {
   CHECK(own_faults(config, {{"p1", {{"", "of none"}}}}) == texts{"plans.p1.parameters: of none"});
 }
 
-TEST_CASE("PostgreSQL itself says what it does not start with, and nothing is left of the trial") {
+TEST_CASE("PostgreSQL itself checks the settings, and the trial leaves no files") {
   auto config = configured({{"shared_buffers", "16MB"}},
                            {{"work_mem", "1kB"}, {"shared_bufers", "1"}, {"timezone", "Nowhere"}});
   auto user = find_user(::geteuid() == 0 ? "postgres" : "");

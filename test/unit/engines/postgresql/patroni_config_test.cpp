@@ -72,7 +72,7 @@ std::string text(const YAML::Node& node) {
 
 } // namespace
 
-TEST_CASE("Patroni's configuration says who the node is and where it listens") {
+TEST_CASE("Patroni's configuration has the node's name and addresses") {
   auto yaml = rendered(some_node());
   CHECK(text(yaml["scope"]) == "c1");
   CHECK(text(yaml["name"]) == "n1");
@@ -87,7 +87,7 @@ TEST_CASE("Patroni's configuration says who the node is and where it listens") {
   CHECK(text(yaml["watchdog"]["mode"]) == "off");
 }
 
-TEST_CASE("Patroni speaks TLS when the node has a certificate and the broker has said so") {
+TEST_CASE("Patroni serves TLS if the node has a certificate and the broker asked for TLS") {
   auto node = some_node();
   auto plain = render_patroni(some_config(), node, node_paths{"/d/n"}, false);
   CHECK_FALSE(speaks_tls(plain));
@@ -106,7 +106,7 @@ TEST_CASE("Patroni speaks TLS when the node has a certificate and the broker has
   CHECK(speaks_tls(render_patroni(some_config(), node, node_paths{"/d/n"}, true)));
 }
 
-TEST_CASE("PostgreSQL shows the operator's certificate where there is one, and Patroni never") {
+TEST_CASE("PostgreSQL shows the operator's certificate if there is one, and Patroni never does") {
   auto config = some_config();
   change(config, [](auto& own) { own.tls.certificate = "/etc/c.pem"; });
   auto node = some_node();
@@ -139,7 +139,7 @@ TEST_CASE("every password comes back from the YAML as it was") {
   CHECK(text(authentication["replication"]["password"]) == hostile);
 }
 
-TEST_CASE("PostgreSQL's parameters belong to the cluster, and only the node's places are local") {
+TEST_CASE("PostgreSQL's parameters are the cluster's, except for the node's addresses and paths") {
   auto yaml = rendered(some_node());
   auto shared = yaml["bootstrap"]["dcs"]["postgresql"]["parameters"];
   CHECK(text(shared["max_connections"]) == "50");
@@ -159,7 +159,7 @@ TEST_CASE("PostgreSQL's parameters belong to the cluster, and only the node's pl
                                               {"unix_socket_directories", "/d/nodes/n1/home/run"}});
 }
 
-TEST_CASE("there are more walsenders than strangers can take, and those of the replicas beside") {
+TEST_CASE("max_wal_senders exceeds what unauthenticated connections and replicas can occupy") {
   auto senders_with = [](const std::string& parameters) {
     auto node = some_node();
     node.request.parameters["PATRONI_DYNAMIC_CONFIG"] =
@@ -176,7 +176,7 @@ TEST_CASE("there are more walsenders than strangers can take, and those of the r
   CHECK_FALSE(rendered(node)["bootstrap"]["dcs"]["postgresql"]);
 }
 
-TEST_CASE("a plan may say how long a client may take to log in, and to be missed") {
+TEST_CASE("a plan may set the time to log in and the time to notice a lost client") {
   auto node = some_node();
   for (const char* name : {"authentication_timeout", "client_connection_check_interval"}) {
     node.request.parameters["PATRONI_DYNAMIC_CONFIG"] =
@@ -191,7 +191,7 @@ TEST_CASE("a plan's parameters replace the cell's and the built-in ones") {
   CHECK(text(shared["wal_keep_size"]) == "1GB");
 }
 
-TEST_CASE("what the broker asks for goes over all else, parameter by parameter") {
+TEST_CASE("the broker's parameters override all others, one by one") {
   auto node = some_node("big");
   node.request.parameters["PATRONI_DYNAMIC_CONFIG"] =
       R"({"ttl":20,"synchronous_mode":true,"failsafe_mode":null,"postgresql":{"parameters":)"
@@ -239,8 +239,7 @@ TEST_CASE("nobody is let in without a password, and only the replication user re
         });
 }
 
-TEST_CASE(
-    "an earlier patroni.yml gets the lines of pg_hba.conf of today, and stays as it is else") {
+TEST_CASE("an older patroni.yml gets today's pg_hba.conf lines and is otherwise unchanged") {
   auto config = some_config();
   auto node = some_node();
   auto text = render_patroni(config, node, node_paths{"/d"}, false);
@@ -256,7 +255,7 @@ TEST_CASE(
   CHECK_FALSE(with_access_rules("scope: c1\n", rules));
 }
 
-TEST_CASE("where TLS is required no line lets a plain connection in") {
+TEST_CASE("if TLS is required, no line of pg_hba.conf allows a plain connection") {
   auto config = some_config();
   change(config, [](auto& own) { own.require_tls = true; });
   for (const auto& line : hba_of(config, some_node()))
@@ -264,7 +263,7 @@ TEST_CASE("where TLS is required no line lets a plain connection in") {
         (line.starts_with("local ") || line.starts_with("hostssl ") || line.ends_with(" reject")));
 }
 
-TEST_CASE("Patroni is the cluster's own user of etcd, or the cell's where there is none") {
+TEST_CASE("Patroni uses the cluster's own etcd user, or the cell's if there is none") {
   auto config = some_config();
   auto node = some_node();
   auto etcd = [&] {
@@ -282,7 +281,7 @@ TEST_CASE("Patroni is the cluster's own user of etcd, or the cell's where there 
   CHECK(text(etcd()["password"]) == "p");
 }
 
-TEST_CASE("Patroni never takes an etcd whose certificate nobody signed") {
+TEST_CASE("Patroni refuses an etcd with an untrusted certificate") {
   auto config = some_config();
   config.etcd.machines = {"https://e1:2379"};
   auto etcd = [&] {
@@ -301,7 +300,7 @@ TEST_CASE("Patroni never takes an etcd whose certificate nobody signed") {
   CHECK(text(etcd()["key"]) == "/d/nodes/n1/etcd.key");
 }
 
-TEST_CASE("where the socket's path would be too long there is no socket") {
+TEST_CASE("a socket whose path would be too long is left out") {
   auto near = rendered(some_node())["postgresql"]["parameters"]["unix_socket_directories"];
   CHECK(text(near) == "/d/nodes/n1/home/run");
   // With "/home/run/.s.PGSQL.5432" after it, 107 bytes and 108.
@@ -312,7 +311,7 @@ TEST_CASE("where the socket's path would be too long there is no socket") {
   CHECK(text(too_long["unix_socket_directories"]).empty());
 }
 
-TEST_CASE("identifiers and literals of SQL and words of a shell end where they should") {
+TEST_CASE("SQL identifiers, SQL literals and shell words are quoted") {
   CHECK(sql_identifier("a\"b") == "\"a\"\"b\"");
   CHECK(sql_literal("a'b\\") == "'a''b\\'");
   CHECK(shell_word("a'b c") == "'a'\\''b c'");
@@ -330,7 +329,7 @@ TEST_CASE("the bootstrap SQL makes both roles and the application's database") {
   CHECK(sql.find("SET log_min_error_statement = panic;") < sql.find("CREATE ROLE"));
 }
 
-TEST_CASE("PostgreSQL is started by a script that recovers no copy as if it were a leader") {
+TEST_CASE("PostgreSQL's start script does not recover a copy as if it were a leader") {
   auto config = some_config();
   change(config, [](auto& own) { own.bin_dir = "/usr/my sql/bin"; });
   auto script = render_postgres_script(config, node_paths{"/d/it's"}, {});
@@ -342,7 +341,7 @@ TEST_CASE("PostgreSQL is started by a script that recovers no copy as if it were
   CHECK(patroni["postgresql"]["bin_dir"].as<std::string>() == "/d/n/bin");
 }
 
-TEST_CASE("PostgreSQL gets behind its node's walls before it starts") {
+TEST_CASE("PostgreSQL gets its node's limits before it starts") {
   auto config = some_config();
   auto script = render_postgres_script(config, node_paths{"/d/n"},
                                        {"/sys/fs/cgroup/it's/cgroup.procs", 64LL << 20, 332});

@@ -15,7 +15,7 @@ role_settings after(const role_settings& own, const role_settings& owners) {
 
 } // namespace
 
-TEST_CASE("a role gets the owner's settings, and keeps its own") {
+TEST_CASE("a binding's role gets the owner's settings and keeps its own") {
   auto next = after({"role=owner", "work_mem=1MB"}, {"search_path=a, \"b,c\"", "work_mem=2MB"});
   CHECK(next
         == role_settings{"role=owner", "work_mem=1MB", "search_path=a, \"b,c\"",
@@ -23,7 +23,7 @@ TEST_CASE("a role gets the owner's settings, and keeps its own") {
   CHECK_FALSE(settings_from_owner(next, {"search_path=a, \"b,c\"", "work_mem=2MB"}));
 }
 
-TEST_CASE("what the owner changes is changed, and what it takes back goes") {
+TEST_CASE("settings that the owner changes or resets are changed or reset for the role") {
   auto first = after({"role=owner"}, {"work_mem=2MB", "x.y=a=b"});
   auto second = after(first, {"work_mem=3MB", "x.y=a=b"});
   CHECK(second
@@ -33,13 +33,13 @@ TEST_CASE("what the owner changes is changed, and what it takes back goes") {
   CHECK(after(second, {}) == role_settings{"role=owner"});
 }
 
-TEST_CASE("who a session works as, and which libraries it loads, is not taken over") {
+TEST_CASE("the owner's settings for role and libraries are not copied") {
   CHECK_FALSE(settings_from_owner({"role=owner"}, {"role=other", "local_preload_libraries=nope",
                                                    "session_preload_libraries=nope"}));
   CHECK_FALSE(settings_from_owner({}, {}));
 }
 
-TEST_CASE("a list of settings that is as long as a role can have one is read in a moment") {
+TEST_CASE("the longest possible list of a role's settings is read quickly") {
   const role_settings own{std::string{copied_mark} + "=" + std::string(2'000'000, ',')};
   CHECK(settings_from_owner(own, {}) == role_settings{});
 }

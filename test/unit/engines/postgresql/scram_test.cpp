@@ -19,13 +19,13 @@ std::string with(std::size_t at, const std::string& piece) {
 
 } // namespace
 
-TEST_CASE("libpq's own verifier is that of its password and of no other") {
+TEST_CASE("libpq's own verifier matches only its password") {
   CHECK(is_verifier_of(good, "pencil"));
   CHECK_FALSE(is_verifier_of(good, "pencils"));
   CHECK_FALSE(is_verifier_of(good, ""));
 }
 
-TEST_CASE("a verifier that is made is its password's, and each has a salt of its own") {
+TEST_CASE("a new verifier matches its password, and each has its own salt") {
   auto made = make_verifier("pencil");
   REQUIRE(made);
   CHECK(is_verifier_of(*made, "pencil"));
@@ -36,7 +36,7 @@ TEST_CASE("a verifier that is made is its password's, and each has a salt of its
   CHECK_FALSE(make_verifier(""));
 }
 
-TEST_CASE("a verifier of any other form is nobody's, and costs no work") {
+TEST_CASE("a verifier of another form matches nothing and is rejected early") {
   const auto salt = good.find(':') + 1;
   const auto stored = good.rfind('$') + 1;
   const auto server = good.rfind(':') + 1;

@@ -47,13 +47,13 @@ using texts = std::vector<std::string>;
 
 } // namespace
 
-TEST_CASE("the version is the number alone, whoever has packed it") {
+TEST_CASE("the version is only the number, without the packager's additions") {
   CHECK(version_in("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n") == "15.18");
   CHECK(version_in("postgres (PostgreSQL) 17beta1\n") == "17beta1");
   CHECK(version_in("usage: postgres") == "");
 }
 
-TEST_CASE("of a description each parameter's type and range are known") {
+TEST_CASE("each parameter's type and range are read from its description") {
   auto has = installed();
   REQUIRE(has.parameters.size() == 3);
   const auto& buffers = has.parameters.at("shared_buffers");
@@ -64,11 +64,11 @@ TEST_CASE("of a description each parameter's type and range are known") {
   CHECK(has.parameters.at("wal_compression").least.empty());
 }
 
-TEST_CASE("quotes and backslashes of a value stay within it") {
+TEST_CASE("quotes and backslashes in a value are escaped") {
   CHECK(render_settings({{"a", "it's"}, {"b", "c:\\d"}}) == "a = 'it''s'\nb = 'c:\\\\d'\n");
 }
 
-TEST_CASE("each complaint says which parameter, what is wrong and what is allowed") {
+TEST_CASE("each error names the parameter, the fault and what is allowed") {
   CHECK(
       words_in("LOG:  skipping missing configuration file \"/x/postgresql.auto.conf\"\n"
                "LOG:  invalid value for parameter \"shared_buffers\": \"7XB\"\n"
@@ -88,7 +88,7 @@ TEST_CASE("each complaint says which parameter, what is wrong and what is allowe
                "on, off.)"});
 }
 
-TEST_CASE("of an unknown parameter no file is told, but what was likely meant") {
+TEST_CASE("the error for an unknown parameter suggests the nearest one, and names no file") {
   const std::string_view printed =
       "LOG:  unrecognized configuration parameter \"shared_bufers\" in file \"/x/y.conf\" line 2\n"
       "LOG:  unrecognized configuration parameter \"nosuch\" in file \"/x/y.conf\" line 3\n";
@@ -126,12 +126,12 @@ TEST_CASE("a library is looked for where PostgreSQL looks for it") {
                "installed for PostgreSQL 15.18"});
 }
 
-TEST_CASE("what cannot be known before there is a data directory is no fault") {
+TEST_CASE("libraries that cannot be checked without a data directory are no fault") {
   CHECK(missing({{"shared_preload_libraries", "libraries/own.so"}}, {}).empty());
   CHECK(missing({{"shared_preload_libraries", "\"unfinished, nosuch"}}, {}).empty());
 }
 
-TEST_CASE("a question names its plans and their parameters, and what is wrong with it is told") {
+TEST_CASE("a check request lists plans and parameters, and a wrong one is refused with a reason") {
   auto read = parse_plans(R"({"plans":{"p1":{"work_mem":"1MB","a.b_1$":""},"p2":{}}})");
   REQUIRE(read.ok());
   CHECK(*read == plans_parameters{{"p1", {{"work_mem", "1MB"}, {"a.b_1$", ""}}}, {"p2", {}}});
@@ -151,7 +151,7 @@ TEST_CASE("a question names its plans and their parameters, and what is wrong wi
     CHECK_MESSAGE(refusal(body).find(said) != std::string::npos, refusal(body));
 }
 
-TEST_CASE("a question is bounded in its plans, its parameters and their values") {
+TEST_CASE("a check request has a limited number of plans, parameters and bytes") {
   auto many = [](int count, const std::string& each) {
     std::string text;
     for (int i = 0; i < count; ++i)
@@ -168,7 +168,7 @@ TEST_CASE("a question is bounded in its plans, its parameters and their values")
       != std::string::npos);
 }
 
-TEST_CASE("what is installed is told with types and ranges, faults by plan") {
+TEST_CASE("the answer has the parameters' types and ranges, and the faults of each plan") {
   auto has = installed();
   has.libraries = {"auto_explain"};
   has.parameters.erase("shared_buffers");

@@ -28,7 +28,7 @@ const json::value& parameters_in(const json::document& configuration) {
 
 } // namespace
 
-TEST_CASE("a plan has more walsenders than strangers can take through its connections") {
+TEST_CASE("a plan has more walsenders than unauthenticated connections can occupy") {
   auto senders_of = [](shared_map<std::string, std::string> parameters) {
     make_room_for_replicas(parameters);
     return parameters["max_wal_senders"];
@@ -42,7 +42,7 @@ TEST_CASE("a plan has more walsenders than strangers can take through its connec
   CHECK(senders_of({{"max_connections", "262143"}}).empty()); // PostgreSQL's own default holds
 }
 
-TEST_CASE("a new cluster's configuration holds its parameters and the mark of its settings") {
+TEST_CASE("a new cluster's configuration has its parameters and the digest of its settings") {
   auto settings = of({{"shared_buffers", "64MB"}, {"application_name", "it's \"quoted\""}});
   auto configuration = parsed(dynamic_configuration(settings));
   CHECK(json::string_member(parameters_in(configuration), "shared_buffers") == "64MB");
@@ -70,7 +70,7 @@ TEST_CASE("loop_wait and retry_timeout follow the ttl by Patroni's rule") {
   CHECK(json::integer_member(parsed(dynamic_configuration(usual)), "loop_wait") == 10);
 }
 
-TEST_CASE("strict is synchronous, and more") {
+TEST_CASE("strict sets synchronous_mode too") {
   cluster_settings settings;
   settings.synchronous = synchronous_mode::on;
   auto on = parsed(dynamic_configuration(settings));
@@ -90,7 +90,7 @@ TEST_CASE("a patch unsets what the new settings do not have") {
     CHECK(json::member(patch, name)->IsNull());
 }
 
-TEST_CASE("the leader goes first only where a standby would have less than its primary") {
+TEST_CASE("the leader restarts first only if a standby would have a lower value than its primary") {
   auto order = [](const char* from, const char* to) {
     return order_of(of({{"max_connections", from}}), of({{"max_connections", to}}));
   };
@@ -101,7 +101,7 @@ TEST_CASE("the leader goes first only where a standby would have less than its p
   CHECK(order_of(of({}), of({{"shared_buffers", "1MB"}})) == restart_order::replicas_first);
 }
 
-TEST_CASE("what is raised and what is lowered go one after the other") {
+TEST_CASE("raised and lowered parameters change one after the other") {
   auto from = of({{"max_connections", "100"}, {"max_worker_processes", "20"}});
   auto to = of({{"max_connections", "200"}, {"work_mem", "8MB"}});
   auto next = next_settings(from, to);
@@ -126,7 +126,7 @@ TEST_CASE("a leader keeps what a follower needs in the slot that the follower as
   CHECK(change_to_retain(false) == R"({"slots":{"matriarch_follower":null}})");
 }
 
-TEST_CASE("a new cluster that begins by following has that in its first configuration") {
+TEST_CASE("a new cluster that follows another has that in its first configuration") {
   auto whole = matriarch::json::parse(
       with_whom_to_follow(dynamic_configuration(cluster_settings{}), "10.0.0.1:5432"));
   REQUIRE(whole.ok());
