@@ -9,7 +9,7 @@
 
 namespace matriarch::test {
 
-/// A directory that goes with everything in it.
+/// A directory that the destructor removes with its content.
 class temporary_directory {
 public:
   temporary_directory() {

@@ -32,7 +32,7 @@ outcome sent(event_loop& loop, outgoing what) {
   return awaited<outcome>([&](auto done) { loop.send(std::move(what), done); });
 }
 
-/// Waits until the loop has done all that was asked of it before.
+/// Waits until the loop has done everything it was asked before.
 void settle(event_loop& loop) {
   awaited<bool>([&](auto done) { loop.post([done] { done(true); }); });
 }
@@ -57,7 +57,7 @@ struct silent_server {
   }
 };
 
-/// What a stream has handed out.
+/// The lines that a stream has passed on.
 struct heard {
   std::vector<std::string> lines;
   std::optional<outcome> end;
@@ -193,12 +193,12 @@ TEST_CASE("a request without an answer ends at its time-out and may have been se
 }
 
 TEST_CASE("an unanswered TLS handshake is reported, whichever time-out ends first") {
-  raw_listener listener; // its kernel accepts
+  raw_listener listener; // the kernel accepts connections
   event_loop loop;
   auto what = to(listener.port());
   what.url.replace(0, 4, "https");
   what.timeout = 30s;
-  what.connect_timeout = 300ms; // TLS is a part of that
+  what.connect_timeout = 300ms; // includes the TLS handshake
   CHECK(sent(loop, what).error.find("TLS handshake") != std::string::npos);
   what.timeout = 300ms;
   what.connect_timeout = 30s;
@@ -231,7 +231,7 @@ TEST_CASE("a request that may have had an effect is never sent twice") {
     auto first = listener.accept();
     (void)first.receive_until("\r\n\r\n");
     first.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
-    // The second request comes on the same connection and is seen, but not answered.
+    // The second request arrives on the same connection but is not answered.
     (void)first.receive_until("\r\n\r\n");
     first.close();
   }};
@@ -407,7 +407,7 @@ TEST_CASE("timers are called in the order of their times, equal ones in the orde
   event_loop loop;
   shared_state<std::vector<int>> order;
   auto note = [&](int n) { return [&, n] { order.change([&](auto& o) { o.push_back(n); }); }; };
-  // Set from within the loop, so that none is called before all are set.
+  // Set from within the loop, so that no timer runs before all are set.
   loop.post([&] {
     loop.after(60ms, note(5));
     loop.after(0ms, note(1));

@@ -39,7 +39,7 @@ std::string content(const std::filesystem::path& of) {
   return {std::istreambuf_iterator<char>{in}, {}};
 }
 
-/// Reads a pipe until that line has come.
+/// Reads a pipe until this line has come.
 std::string read_until(int descriptor, const std::string& last) {
   std::string all;
   char byte = 0;
@@ -81,7 +81,7 @@ TEST_CASE("a blocked sink delays no caller, and tells where how many lines are m
   line_sink::settings how{left_out};
   how.complain = [&](const std::string&) { ++complaints; };
   how.most_bytes = 64 * 1024;
-  std::size_t full = 0; // nothing more goes in from the start
+  std::size_t full = 0; // the pipe is full from the start
   ::fcntl(ends[1], F_SETFL, O_NONBLOCK);
   while (::write(ends[1], "-", 1) == 1)
     ++full;
@@ -93,7 +93,7 @@ TEST_CASE("a blocked sink delays no caller, and tells where how many lines are m
     sink.post(line);
   CHECK_FALSE(sink.drain(0ms));
   CHECK(complaints == 1);
-  // Each line is there, or counted where it would be.
+  // Each line is either there or counted at its place.
   std::string all(full, '\0');
   for (std::size_t got = 0; got < full;)
     got += static_cast<std::size_t>(::read(ends[0], all.data() + got, full - got));
@@ -127,7 +127,7 @@ TEST_CASE("a FIFO without a reader delays no caller, and is written once it has 
   int reader = ::open(fifo.c_str(), O_RDONLY | O_CLOEXEC);
   CHECK(read_until(reader, "one") == "one\n");
   ::close(reader);
-  // Another reader gets what comes then; what comes between two readers is lost, and counted.
+  // The next reader gets later lines; lines between two readers are lost and counted.
   ::signal(SIGPIPE, SIG_IGN);
   std::string all;
   while (all.find("two\n") == std::string::npos) {
@@ -160,7 +160,7 @@ TEST_CASE("a sink's destructor waits only a moment") {
     line_sink sink{ends[1], {left_out}};
     sink.post("never");
   }
-  // Its thread, which was left behind, ends with the pipe.
+  // The sink's abandoned thread ends when the pipe is closed.
   ::signal(SIGPIPE, SIG_IGN);
   ::close(ends[0]);
   ::close(ends[1]);

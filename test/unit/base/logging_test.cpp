@@ -18,7 +18,7 @@ using namespace matriarch::base;
 
 namespace {
 
-/// What a process says on stderr that does this.
+/// What a process that runs this prints on stderr.
 std::string said_by(void (*what)()) {
   int ends[2];
   REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);

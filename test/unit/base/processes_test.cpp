@@ -15,11 +15,11 @@ using namespace matriarch::base;
 
 namespace {
 
-/// A child that only waits until it is killed; nothing of it is left at the end.
+/// A child that waits until it is killed; the destructor removes it completely.
 class child {
 public:
   explicit child(const char* name = "waits") {
-    // A child begins with its parent's name.
+    // A child starts with its parent's name.
     char own_name[16] = {};
     ::prctl(PR_GET_NAME, own_name);
     ::prctl(PR_SET_NAME, name);
@@ -41,7 +41,7 @@ public:
   [[nodiscard]] process_identity identity() const {
     return {pid_, start_time_of(pid_).value_or(0), boot_id()};
   }
-  /// Kills it, and leaves the zombie.
+  /// Kills the child but leaves the zombie.
   void kill() const {
     ::kill(pid_, SIGKILL);
     siginfo_t ended{};
@@ -52,7 +52,7 @@ private:
   pid_t pid_ = 0;
 };
 
-/// A number that no process has: that of one that has just ended.
+/// A number without a process: that of a process that has just ended.
 pid_t number_of_nobody() {
   auto pid = ::fork();
   if (pid == 0)

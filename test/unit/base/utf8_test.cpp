@@ -11,7 +11,7 @@ TEST_CASE("invalid UTF-8 is recognised") {
     CAPTURE(text);
     CHECK(is_utf8(text));
   }
-  // Cut off, too long for what it says, half a surrogate pair, and beyond the last character.
+  // Cut off, overlong, half a surrogate pair, and beyond the last character.
   for (const char* text :
        {"\xff", "\xc3", "\x80", "\xc0\xaf", "\xe6\x97", "\xed\xa0\x80", "\xf4\x90\x80\x80"}) {
     CAPTURE(text);

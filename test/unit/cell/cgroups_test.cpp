@@ -33,7 +33,7 @@ system_user this_user() {
   return {"me", ::geteuid(), ::getegid(), {}};
 }
 
-/// A directory with the files that the kernel would have in it.
+/// A directory with the files that the kernel would provide.
 struct stand_in {
   stand_in() {
     for (const std::string file : {"memory.max", "memory.oom.group", "memory.swap.max", "pids.max",
@@ -107,7 +107,7 @@ TEST_CASE("Patroni has its own group, and its children move to the limited one")
   CHECK_FALSE(tree.add_keeper("n1", 4711));
   CHECK(content(kernel.group() + "/keeper/cgroup.procs") == "4711");
   CHECK(tree.joined_by("n1") == kernel.group() + "/limited/cgroup.procs");
-  CHECK(tree.add_keeper("n2", 4711)); // which has no groups
+  CHECK(tree.add_keeper("n2", 4711)); // a node without groups
 }
 
 TEST_CASE("the kernel's count of out-of-memory kills is read") {
@@ -128,7 +128,7 @@ TEST_CASE("a node's groups are removed once they are empty") {
   CHECK_FALSE(tree.has("n1"));
   CHECK(tree.remove("n1") == 0);
   INFO("a group that cannot be removed yet is not gone");
-  stand_in kernel; // its files stay, as a group's would with a process that is ending
+  stand_in kernel; // its files stay, like those of a group with a process that is still ending
   cgroup_tree busy{kernel.directory.path(), {true, true, true}, this_user()};
   CHECK(busy.remove("n1") == 1);
 }

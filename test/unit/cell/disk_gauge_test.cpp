@@ -16,7 +16,7 @@ using model::megabyte;
 namespace {
 
 constexpr std::int64_t plenty = 100'000 * megabyte;
-constexpr std::int64_t limit = 1024 * megabyte; // its margin is 64 MB, the least
+constexpr std::int64_t limit = 1024 * megabyte; // its margin is 64 MB, the smallest
 
 disk_state judged(std::int64_t used, disk_state before = disk_state::roomy) {
   return judge_disk({used * megabyte, plenty, 2 * plenty}, {limit, 256 * megabyte}, before);
@@ -96,7 +96,7 @@ TEST_CASE("what is measured is what files take, however deep, and links are not 
   auto now = measure_disk(directory.path());
   CHECK(now.used - empty.used >= 3 * megabyte);
   CHECK(now.used - empty.used < 5 * megabyte);
-  // A hole takes nothing.
+  // A hole in a file takes no blocks.
   fs::resize_file(directory.path() + "/a/b/file", 1024 * megabyte);
   CHECK(measure_disk(directory.path()).used - empty.used < 5 * megabyte);
   CHECK(measure_disk(directory.path() + "/none").used == 0);

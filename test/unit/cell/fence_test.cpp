@@ -96,7 +96,7 @@ TEST_CASE("a scope's revision is kept for a month after its last node here, acro
   CHECK(again->refusal_of(claim("c1", 9)));
   again->forget_old(90 * day, {});
   CHECK(again->refusal_of(claim("c1", 9)));
-  again->forget_old(100 * day, {"c1"}); // a node of it came again
+  again->forget_old(100 * day, {"c1"}); // a node of that scope came back
   again->forget_old(125 * day, {});
   CHECK(again->refusal_of(claim("c1", 9)));
 }

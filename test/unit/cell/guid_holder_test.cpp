@@ -23,7 +23,7 @@ TEST_CASE("a guid in etcd is a cell's own if its data directory says so") {
   CHECK(holder_of(said_by(self), self) == holder::itself);
   CHECK_FALSE(key_of(self).other_owner(said_by(self)));
   CHECK(holder_of(said_by({"c1", "https://10.0.0.2:8901", "two", "def"}), self) == holder::other);
-  // As cells of earlier releases say it.
+  // As cells of earlier releases announce themselves.
   CHECK(holder_of(said_by({"c1", "https://10.0.0.2:8901", "two", ""}), self) == holder::nobody);
   CHECK(holder_of("no announcement", self) == holder::nobody);
 }

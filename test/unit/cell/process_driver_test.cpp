@@ -79,7 +79,7 @@ bool comes_true(const std::function<bool()>& condition) {
   return true;
 }
 
-/// Says so once a signal would not be lost.
+/// Prints a line once it handles the signal.
 const std::string patient = "trap 'exit 7' TERM; echo here; while :; do sleep 0.05; done";
 
 } // namespace

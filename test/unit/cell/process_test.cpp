@@ -116,7 +116,7 @@ TEST_CASE("the end of a namespace's first process ends all of its processes") {
   if (how == fencing::none)
     return; // this machine allows no namespaces; the cell says so in /healthz
   temporary_directory directory;
-  // The inner one leaves its session, as PostgreSQL does. $! is its number inside the namespace.
+  // The inner process leaves its session, as PostgreSQL does. $! is its number in the namespace.
   auto started = start_process(
       shell(directory, "setsid sh -c 'echo here; exec sleep 60' & wait", how), recorded);
   REQUIRE(started.ok());
@@ -129,7 +129,7 @@ TEST_CASE("the end of a namespace's first process ends all of its processes") {
 TEST_CASE("in a namespace a program finds its own part of a hidden directory, and no more") {
   auto how = strongest_fencing();
   if (how == fencing::none)
-    return; // /healthz says that there is no isolation
+    return; // no namespaces here; /healthz says so
   temporary_directory directory;
   auto upper = directory.path() + "/d";
   for (const auto& name : {upper, upper + "/n", upper + "/n/mine", upper + "/n/others"})
@@ -151,7 +151,7 @@ TEST_CASE("in a namespace a program finds its own part of a hidden directory, an
   CAPTURE(said);
   CHECK(said.starts_with("text\n"));
   CHECK(said.find("text", 1) == std::string::npos);
-  // What it writes is there for all, and what it does not see is there still.
+  // Its writes are visible outside, and hidden files still exist.
   CHECK(base::read_file(upper + "/n/mine/new")->has_value());
   CHECK(base::names_in(upper) == std::vector<std::string>{"n", "secret"});
   CHECK(base::names_in(upper + "/n") == std::vector<std::string>{"mine", "others"});
@@ -160,7 +160,7 @@ TEST_CASE("in a namespace a program finds its own part of a hidden directory, an
 TEST_CASE("in a namespace shared memory has the node's limit") {
   auto how = strongest_fencing();
   if (how == fencing::none)
-    return; // there it is the machine's
+    return; // without a namespace shared memory is the machine's
   temporary_directory directory;
   auto what = shell(directory, "stat -f -c '%b %S' /dev/shm", how);
   what.shared_memory = 8 * 1024 * 1024;

@@ -19,7 +19,7 @@ using matriarch::config::parse_broker_config;
 
 namespace {
 
-/// A configuration with nothing in it that has a default.
+/// A configuration without any key that has a default.
 const std::string smallest = R"(broker:
   username: u
   password: p
@@ -505,7 +505,7 @@ TEST_CASE("the examples' configuration is valid and has the examples' ids and pa
 }
 
 TEST_CASE("production's configuration has no password of its own") {
-  // The files that it names, and its text with them.
+  // The files that the configuration names, and its text with their paths.
   const auto directory =
       std::filesystem::temp_directory_path() / ("matriarch-etc-" + std::to_string(::getpid()));
   std::filesystem::create_directory(directory);

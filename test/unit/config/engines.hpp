@@ -12,7 +12,7 @@
 /// The engines that plans may name, for the configuration's tests.
 namespace matriarch::config {
 
-/// One that can do nothing but run a node, and takes any parameter.
+/// An engine that can only run a node, and accepts any parameter.
 class humble_engine final : public model::engine {
 public:
   [[nodiscard]] std::string_view name() const override { return "humble"; }

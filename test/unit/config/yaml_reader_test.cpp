@@ -178,9 +178,9 @@ TEST_CASE("a text that is no configuration is refused in one line") {
   CHECK(parse_error("a: &x\n  b: *x\n").find("refers to itself") != std::string::npos);
   CHECK(parse_error("a: *nobody\n").starts_with("f.yml:1: not valid YAML: "));
   CHECK(parse_error("[a]: b\n").find("a key must be a word") != std::string::npos);
-  // yaml-cpp finds documents without end in this.
+  // yaml-cpp never stops finding documents in this text.
   CHECK(parse_error(",evaba").starts_with("f.yml:1: "));
-  // yaml-cpp repeats what it stumbles over.
+  // yaml-cpp's message repeats the faulty text.
   for (const std::string text : {"a: \"\\\x01\"\n", "a: \"\\\xff\"\n", "a: \"\\\x7f\"\n"}) {
     auto error = parse_error(text);
     CAPTURE(error);
@@ -213,7 +213,7 @@ TEST_CASE("a file is read whole") {
 
 namespace {
 
-/// A file that is gone when this is.
+/// A file that the destructor removes.
 class scratch_file {
 public:
   explicit scratch_file(const std::string& text,

@@ -157,7 +157,7 @@ TEST_CASE("an update that changes nothing is an operation while nodes are unwell
   CHECK(r.answer.is == verdict_kind::accepted);
   REQUIRE(r.write);
   CHECK(r.write->desired == known.desired);
-  // Who asks for nothing is answered at once.
+  // An update that asks for nothing is answered at once.
   CHECK(judge_update(update_to("{}"), known, "second", now, false).answer.is == verdict_kind::done);
 }
 
@@ -250,7 +250,7 @@ TEST_CASE("naming the same cells again is an operation only if a repair has left
   CHECK(ruled.answer.is == verdict_kind::accepted);
   REQUIRE(ruled.write);
   CHECK(ruled.write->living.nodes[0].instead_of.empty());
-  // Other cells leave the mark: if the update fails, the node may stay where it is.
+  // Naming other cells keeps instead_of: if the update fails, the node may stay where it is.
   asked.cells = {"a", "d"};
   ruled = judge_update(asked, known, "second", now);
   REQUIRE(ruled.write);
@@ -330,7 +330,7 @@ binding_ruling ruled(const bind_request& asked, const record& known,
   return judge_bind(asked, known, existing, {"op", {"role", "secret"}, now});
 }
 
-/// The binding as it stands after its role was made.
+/// The binding after its role was made.
 binding ready(const bind_request& asked, const record& known) {
   auto made = *ruled(asked, known).write;
   made.phase = binding_phase::ready;
@@ -524,7 +524,7 @@ TEST_CASE("requests may name the old plan after a change of plan") {
     CHECK(leaving("larger").answer.is == verdict_kind::accepted);
     CHECK(leaving("other").answer.is == verdict_kind::bad_request);
     CHECK(ruled(binding_of("b"), known).answer.is == verdict_kind::accepted);
-    // A platform that was not answered asks once more.
+    // A platform without an answer repeats its request.
     known = *leaving("plan").write;
     CHECK(leaving("plan").answer.is == verdict_kind::accepted);
     known.current.state = failed;
@@ -571,7 +571,7 @@ TEST_CASE("the owner logs in only while a binding without a role may use it") {
   CHECK_FALSE(owner_logs_in(settled(), with_role));
   CHECK(owner_logs_in(shared(), {}));
   CHECK_FALSE(has_own_roles(shared(), {}));
-  // After a change of plan, bindings of the other kind stay what they are.
+  // After a change of plan, existing bindings keep their kind of user.
   CHECK(has_own_roles(shared(), with_role));
   CHECK(owner_logs_in(settled(), {{"b", ready(binding_of("b"), shared())}}));
 }
@@ -713,7 +713,7 @@ TEST_CASE("a context beside the maintenance version that an instance has needs n
   CHECK(r.answer.is == verdict_kind::done);
   REQUIRE(r.write);
   CHECK(r.write->context == *asked.context);
-  // What it does not have yet takes time, and a cluster that is unwell is waited for.
+  // A new version takes time, and so does waiting for an unwell cluster.
   CHECK(judge_update(asked, known, "op", now, false).answer.is == verdict_kind::needs_polls);
   asked.offers["plan"].settings = large();
   CHECK(judge_update(asked, known, "op", now).answer.is == verdict_kind::needs_polls);

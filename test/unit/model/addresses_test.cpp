@@ -98,7 +98,7 @@ TEST_CASE("a node of an old record is at its member key's address until its cell
   CHECK(judged.conn_url == honest.conn_url);
   CHECK(judged.api_url == honest.api_url);
   CHECK_FALSE(judged.learnt);
-  // Also that of a cell which is not in the configuration any more.
+  // Also if its cell is no longer in the configuration.
   CHECK(judge_addresses(honest, &old, {}, an_engine()).conn_url == honest.conn_url);
 }
 
@@ -159,7 +159,7 @@ TEST_CASE("a login to a node of ours without a certificate uses channel binding"
   for (const auto* one : {&registered, &old})
     CHECK(judge_addresses(honest, one, ours, an_engine()).login_url
           == "postgres://10.0.1.5:5432/postgres?sslmode=require&channel_binding=require");
-  INFO("what a cell of another make does is not known, nor whose a cell is before it has answered");
+  INFO("foreign cells, and cells that have not answered yet, are not known to do so");
   auto learnt = known_at("10.0.0.1:1", "10.0.0.1:2");
   for (const auto& cell : {foreign, cell_origin{"10.0.0.1", false, false}})
     CHECK(judge_addresses(at("10.0.0.1:1", "10.0.0.1:2"), &learnt, cell, an_engine()).login_url

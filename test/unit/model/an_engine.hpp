@@ -3,14 +3,14 @@
 #include "engines/postgresql/model/decisions.hpp"
 #include "model/plan.hpp"
 
-/// What plans are made for in these tests.
+/// The engine of these tests.
 namespace matriarch::model {
 
 inline const engine& an_engine() {
   return engines::postgresql::decisions();
 }
 
-/// Of a cluster of which nothing is seen yet.
+/// The circumstances of a cluster without any observations.
 inline circumstances nothing_seen() {
   circumstances c;
   c.living.runs = &an_engine();

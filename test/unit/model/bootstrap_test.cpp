@@ -1,4 +1,4 @@
-// Whether somebody makes the first data of a new cluster, from what its members' keys say.
+// Whether a node makes the first data of a new cluster, judged by the member keys.
 #include "model/bootstrap.hpp"
 
 #include <doctest/doctest.h>
@@ -8,7 +8,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// n1 and n2 have started and wait, while `initialize` is there and nobody leads.
+/// n1 and n2 have started and wait; `initialize` exists and there is no leader.
 struct new_cluster {
   record known;
   cluster_view seen;
@@ -28,7 +28,7 @@ struct new_cluster {
     }
   }
 
-  /// Whether the key has to go, as seen at that time.
+  /// Whether the key has to be deleted at that time.
   bool abandoned(steady_time now) {
     look(now);
     return last.abandoned;
@@ -89,7 +89,7 @@ TEST_CASE("nodes of a new cluster are replaced if one runs for 60 s without beco
   all.look(100s);
   all.look(1000s);
   CHECK_FALSE(all.last.stuck);
-  // It has been made something of meanwhile.
+  // A node that was starting in between begins a new period.
   all.known.living.had_leader = false;
   all.look(100s);
   all.seen.members["n1"].state = "starting";

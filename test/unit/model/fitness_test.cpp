@@ -79,7 +79,7 @@ TEST_CASE("a plan too large for every cell is refused, with what each cell has")
             .find(": each of a, d has 4 GB of memory, less than the plan's 8 GB; an operator")
         != std::string::npos);
   CHECK_FALSE(why_unfit_for_change("large", large, {}, {"a"}, {a, b}).empty());
-  // One that has enough, or that does not say what it has, is enough, unless others are named.
+  // One cell that is large enough, or reports no size, suffices if the request names no cells.
   CHECK(why_unfit_for_new("large", large, {}, {a, b, cell("c")}).empty());
   CHECK(why_unfit_for_change("large", large, {}, {"a"}, {a, b, cell("c")}).empty());
   CHECK_FALSE(why_unfit_for_new("large", large, {"a", "c"}, {a, b, cell("c")}).empty());

@@ -40,7 +40,7 @@ TEST_CASE("a grave may go after a day if its cell lists its nodes without the bu
   CHECK(has_served("n1", old, ids{"n2"}, now));
   CHECK_FALSE(has_served("n1", old, ids{"n1"}, now));
   CHECK(has_served("n1", ageless, ids{}, now));
-  // A cell that does not list, or is away, may bring it back for a year.
+  // A cell that does not list its nodes, or is away, may bring the node back for a year.
   CHECK_FALSE(has_served("n1", old, std::nullopt, now));
   CHECK_FALSE(has_served("n1", ageless, std::nullopt, now));
   CHECK_FALSE(has_served("n1", {"db", now - 364 * 24h}, std::nullopt, now));

@@ -1,4 +1,4 @@
-// Where the plan function counts nodes, only those count that are well.
+// The plan function counts only nodes that are well.
 #include "an_engine.hpp"
 #include "model/plan.hpp"
 
@@ -15,7 +15,7 @@ namespace {
 
 const wall_time start{1'700'000'000s};
 
-/// n1 leads, n2 and n3 follow; so many are wanted.
+/// n1 leads, n2 and n3 follow; `wanted` nodes are desired.
 record three_nodes(int wanted) {
   record r;
   r.phase = record_phase::accepted;
@@ -29,7 +29,7 @@ record three_nodes(int wanted) {
   return r;
 }
 
-/// All run; n2 gets no further, which has been found out if `noticed`.
+/// All nodes run; n2 makes no progress, which was found out if `noticed`.
 circumstances n2_stands(bool noticed) {
   auto c = nothing_seen();
   c.now = start;
@@ -77,7 +77,7 @@ TEST_CASE("success is told only once the leader itself says that every replica s
       CHECK(asks_the_leader(d));
       CHECK(d.waiting_for == "waiting for n2 to stream from the leader");
       around = told(n2_stands(false));
-      around.living.lag["n2"] = 100 * negligible_lag_bytes; // it streams, however late
+      around.living.lag["n2"] = 100 * negligible_lag_bytes; // it streams, although with a lag
       d = decide(known, around);
       REQUIRE(d.write);
       CHECK(d.write->current.state == operation_state::succeeded);
@@ -132,7 +132,7 @@ TEST_CASE("no node restarts for an update while another node does not replicate"
   auto d = decide(known, around);
   CHECK_FALSE(has<restart_node>(d));
   CHECK(asks_the_leader(d));
-  // What a failed update has to take back is not held up: it may be what keeps the replica away.
+  // A failed update is reverted in any case: its settings may keep the replica from streaming.
   known.current.state = operation_state::failed;
   CHECK(has<restart_node>(decide(known, around)));
   known.current.state = operation_state::in_progress;
@@ -155,7 +155,7 @@ TEST_CASE("the description tells of a replica that stands still, without its nam
   auto seen = n2_stands(true).living.seen;
   CHECK(describe(three_nodes(3), seen)
         == "master running; replicas running but not replicating, running");
-  seen.members["n2"].state = "starting"; // then that is what there is to say
+  seen.members["n2"].state = "starting"; // then its state is shown
   CHECK(describe(three_nodes(3), seen) == "master running; replicas starting, running");
 }
 

@@ -1,5 +1,5 @@
-// The plan function against any record and any observation, where it must do no harm, and against a
-// world where nothing fails, where it must arrive.
+// The plan function must do no harm for any record and observation, and must reach its goal in a
+// world without faults.
 #include "an_engine.hpp"
 #include "model/plan.hpp"
 
@@ -99,7 +99,7 @@ struct world {
     around.living.lag.clear();
     around.living.lag_told = false;
     around.living.settings.clear();
-    in_use[s.from] = std::max(connections(configured), connections_of(s.to)); // it starts anew
+    in_use[s.from] = std::max(connections(configured), connections_of(s.to)); // it starts again
   }
   void perform(const configure& s) {
     around.living.configured = s.digest;
@@ -135,11 +135,11 @@ struct world {
     auto found = settings.parameters.find("max_connections");
     return found == settings.parameters.end() ? 100 : std::stoi(found->second);
   }
-  /// A new node begins with what the cluster is configured as.
+  /// A new node starts with the cluster's configuration.
   int connections_of(const std::string& node_id) {
     return in_use.emplace(node_id, connections(configured)).first->second;
   }
-  /// PostgreSQL's rule: a standby has at least what its primary has.
+  /// PostgreSQL's rule: a standby's values are at least its primary's.
   void take_up(const std::string& node_id) {
     in_use[node_id] = connections(configured);
     around.living.settings.erase(node_id);
@@ -148,7 +148,7 @@ struct world {
         CHECK(connections_of(id) >= connections_of(around.living.seen.leader));
   }
 
-  /// One round: what is written is written, and only if nothing was, the steps are done.
+  /// One round: the record is written; the steps are done only if there was nothing to write.
   bool round() {
     around.now += 1s;
     auto d = decide(known, around);
@@ -166,7 +166,7 @@ struct world {
     return !d.steps.empty();
   }
 
-  /// Whether it comes to rest within that many rounds.
+  /// Whether there is nothing left to do after that many rounds.
   bool settles(int rounds) {
     for (int i = 0; i < rounds && !released; ++i)
       if (!round())
@@ -232,7 +232,7 @@ TEST_CASE("without faults every sequence of requests reaches the wanted state") 
 
 namespace {
 
-/// Any record and any observations of it, sensible or not.
+/// A random record with random observations, sensible or not.
 struct chaos {
   std::mt19937 random;
   bool maybe(int percent) { return std::uniform_int_distribution{1, 100}(random) <= percent; }

@@ -53,7 +53,7 @@ std::vector<T> steps_of(const decision& d) {
 
 using matriarch::test::contains;
 
-/// b is there again, and so is n2, which the leader waits for; n3 runs in its place.
+/// b is back with n2, the synchronous replica; n3 runs in n2's place.
 circumstances n2_back_as_synchronous() {
   auto c = b_lost();
   c.lost_cells.clear();
@@ -120,7 +120,7 @@ TEST_CASE("no repair without a recorded, running leader, or while repairs are ha
       auto d = decide(known, around);
       CHECK_FALSE(d.write);
       CHECK(d.steps.empty());
-      CHECK(d.wants_turn.empty()); // others can use it
+      CHECK(d.wants_turn.empty()); // other instances can use the turn
       CHECK(contains(d.repair, "not now: "));
     }
 }
@@ -142,7 +142,7 @@ TEST_CASE("a marked node is removed only once its replacement runs without lag")
   REQUIRE(d.write);
   CHECK(d.write->living.find_node("n2")->phase == node_phase::removing);
   CHECK(d.wants_turn.empty());
-  // The lost cell is not asked; when it is back, it is.
+  // A lost cell is asked for the removal only when it is back.
   CHECK(steps_of<remove_node>(decide(*d.write, around)).empty());
   around.lost_cells.clear();
   CHECK(steps_of<remove_node>(decide(*d.write, around)).size() == 1);
@@ -160,7 +160,7 @@ TEST_CASE("a pending removal waits while no other node leads and runs") {
   CHECK(steps_of<remove_node>(decide(known, around)).empty());
   around.living.seen.leader = "n2";
   CHECK(steps_of<remove_node>(decide(known, around)).empty());
-  known.desired.exists = false; // it is wanted that nothing is left
+  known.desired.exists = false; // the instance is to be removed
   known.current.type = operation_type::deprovision;
   CHECK_FALSE(steps_of<remove_node>(decide(known, around)).empty());
 }
@@ -179,7 +179,7 @@ TEST_CASE("a node that comes back keeps its place only until a replacement is pl
   d = decide(known, around);
   REQUIRE(d.write);
   CHECK(d.write->living.find_node("n2")->phase == node_phase::removing);
-  around.living.seen.leader = "n2"; // everybody follows it now
+  around.living.seen.leader = "n2"; // all nodes follow it now
   d = decide(known, around);
   REQUIRE(d.write);
   CHECK(d.write->living.find_node("n2")->phase == node_phase::started);
@@ -197,7 +197,7 @@ TEST_CASE("a lost replacement is removed, so that nodes do not pile up") {
   CHECK(d.write->living.find_node("n3")->phase == node_phase::removing);
   auto next = decide(*d.write, around);
   REQUIRE(steps_of<add_nodes>(next).size() == 1);
-  // Where the replacement failed is the last place to try again.
+  // The cell where the replacement failed is tried last.
   auto used = steps_of<add_nodes>(next)[0].where.used;
   CHECK(std::ranges::find(used, "c") != used.end());
 }
@@ -223,7 +223,7 @@ TEST_CASE("an update replaces broken nodes instead of waiting for them") {
   auto next = decide(*d.write, b_lost());
   REQUIRE(steps_of<add_nodes>(next).size() == 1);
   CHECK(steps_of<add_nodes>(next)[0].where.count == 2);
-  // Without a turn it goes on as far as it can.
+  // Without a turn the update goes on as far as it can.
   auto others_first = b_lost();
   others_first.living.repair_turn = false;
   d = decide(known, others_first);
@@ -286,7 +286,7 @@ TEST_CASE("a forgotten node is removed and replaced without its cell's confirmat
   REQUIRE(d.write);
   REQUIRE(d.buried.size() == 1);
   CHECK(d.buried[0].which.node_id == "n2");
-  // Unless it is there after all.
+  // Not if the node is back.
   known = at_rest();
   known.living.nodes[1].forgotten = true;
   around.living.seen.members["n2"].state = "running";

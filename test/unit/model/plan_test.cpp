@@ -59,7 +59,7 @@ circumstances running(const std::vector<std::string>& ids, const std::string& le
   return c;
 }
 
-/// The same, before the leader was asked who streams.
+/// The same, before the leader was asked which replicas stream.
 circumstances unasked(circumstances c) {
   c.living.lag.clear();
   c.living.lag_told = false;
@@ -223,7 +223,7 @@ TEST_CASE("a shortage that cannot improve fails the provision and removes its no
   CHECK(d.write->current.failing_because == "no cell can take another node: b: full (10 nodes)");
   CHECK(d.write->current.state == operation_state::in_progress);
   CHECK(phase_of(*d.write, "n1") == node_phase::removing);
-  CHECK(ids_of<remove_node>(d).empty()); // that is written first
+  CHECK(ids_of<remove_node>(d).empty()); // the record is written first
   CHECK(ids_of<remove_node>(decide(*d.write, c)) == ids{"n1"});
   c.living.confirmed_removed = {"n1"};
   auto end = decide(*d.write, c);
@@ -564,7 +564,7 @@ TEST_CASE("an update does not wait for an earlier update's node on an unreachabl
       {node_on("n1", "a"), node_on("n2", "b"), node_on("n3", "c", node_phase::removing)},
       operation_type::update);
   auto c = running({"n1", "n2"}, "n1");
-  CHECK_FALSE(decide(known, c).write); // it removes that itself
+  CHECK_FALSE(decide(known, c).write); // the update waits for its own removal
   known.living.nodes[2].left_over = true;
   auto d = decide(known, c);
   REQUIRE(d.write);
@@ -803,7 +803,7 @@ record changing(const std::string& from, const std::string& to) {
   return known;
 }
 
-/// All nodes have read these settings; those named wait for a restart.
+/// All nodes have read these settings; the named ones wait for a restart.
 void took_up(circumstances& c, const cluster_settings& settings, const ids& waiting) {
   c.living.configured = digest_of(settings);
   for (const auto& [id, member] : c.living.seen.members)
@@ -842,7 +842,7 @@ TEST_CASE("more connections: replicas restart one by one, then one of them takes
   auto c = running({"a", "b", "c"}, "a");
   took_up(c, known.desired.settings, {"a", "b", "c"});
   CHECK(ids_of<restart_node>(decide(known, c)) == ids{"b"});
-  // What arrives late restarts nothing that has been restarted meanwhile.
+  // A late request must not restart a node that has restarted in the meantime.
   CHECK_FALSE(steps_of<restart_node>(decide(known, c)).front().ended);
   took_up(c, known.desired.settings, {"a", "c"});
   CHECK(ids_of<restart_node>(decide(known, c)) == ids{"c"});
@@ -875,7 +875,7 @@ TEST_CASE("if a replica needs a restart after its restart, the leader restarts f
   took_up(c, known.desired.settings, {"a", "b", "c"});
   c.living.restarted = {"b"};
   CHECK(ids_of<restart_node>(decide(known, c)) == ids{"a"});
-  // And nobody is restarted over and over.
+  // No node is restarted again and again.
   c.living.restarted = {"a", "b"};
   auto d = decide(known, c);
   CHECK(ids_of<restart_node>(d).empty());
@@ -1006,7 +1006,7 @@ TEST_CASE("nodes that new settings stopped are started with the old ones, not re
   auto d = decide(known, c);
   CHECK(ids_of<restart_node>(d) == ids{"b"});
   CHECK_FALSE(d.write);
-  // One that does not start with them either is made anew.
+  // A node that does not start with the old settings either is replaced.
   c.living.failed_restarts["b"] = hopeless_restarts;
   d = decide(known, c);
   CHECK(ids_of<restart_node>(d).empty());

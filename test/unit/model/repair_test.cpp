@@ -52,7 +52,7 @@ TEST_CASE("a clock that restarts forgets how long a cell has been silent") {
 
 TEST_CASE("if more than half of the cells seem lost, none counts as lost, with a reason") {
   std::vector<cell_signs> cells{silent("a"), silent("b"), well("c")};
-  // The second has been silent for a moment only: it counts, for it may be the same fault.
+  // The second cell has been silent only for a moment, but counts: the fault may be the same.
   auto judged = judge_cells(cells, {{"a", 0s}, {"b", 1h - 1ms}}, 1h, after);
   CHECK(judged.lost.empty());
   CHECK(judged.halted.find("2 of 3 cells seem lost") != std::string::npos);

@@ -1,4 +1,4 @@
-// Which nodes are well, from what their members' keys say over time.
+// Which nodes are well, judged by their member keys over time.
 #include "model/replica_health.hpp"
 
 #include <doctest/doctest.h>
@@ -13,7 +13,7 @@ namespace {
 constexpr duration after = 5min;
 using lags = std::map<std::string, std::int64_t>;
 
-/// n1 leads, n2 and n3 follow; each look is as of `now`.
+/// n1 leads, n2 and n3 follow; each check is at `now`.
 struct watched {
   record known;
   cluster_view seen;
@@ -51,7 +51,7 @@ struct watched {
     return look(streaming);
   }
 
-  /// n2 has stood for so long that it counts as such.
+  /// n2 has stood still for so long that it counts as unwell.
   void let_n2_stand() {
     look();
     for (int i = 0; i < 4; ++i) {
@@ -72,7 +72,7 @@ TEST_CASE("a replica that stands still while the leader goes on becomes unwell")
   watched c;
   c.look();
   const lags only_n3{{"n3", 0}};
-  c.now += 1h; // until it writes, nobody is behind
+  c.now += 1h; // no replica is behind until the leader writes
   c.look();
   c.go_on(0ms);
   CHECK(c.look().look_again_at == c.now + longest_standstill);
@@ -100,8 +100,8 @@ TEST_CASE("before a replica counts as standing still, the leader is asked whethe
   said = c.look(&both);
   CHECK(said.standing.empty());
   CHECK_FALSE(said.ask_leader);
-  CHECK(said.look_again_at == c.now + longest_standstill); // it may not be true for ever
-  // A leader that does not answer keeps nobody well.
+  CHECK(said.look_again_at == c.now + longest_standstill); // the answer is good for a while
+  // Without the leader's answer the replica becomes unwell.
   c.go_on(longest_standstill);
   said = c.go_on(longest_wait_for_word);
   CHECK(said.standing.size() == 2);
@@ -155,7 +155,7 @@ TEST_CASE("a replica on an older timeline is behind, even at a higher position")
   REQUIRE(said.standing.contains("n2"));
   CHECK(contains(said.standing["n2"], "of timeline 1, and the leader is at 0/5DC of timeline 2"));
   CHECK_FALSE(said.standing.contains("n3"));
-  // Once it follows, it is further than ever, wherever that is.
+  // A position on the new timeline is always further than one on the old.
   c.at("n2", 2, 1400);
   CHECK(c.look().standing.empty());
 }
@@ -199,7 +199,7 @@ TEST_CASE("a node that stands still or does not run is unhealthy after repair.af
       c.of("n2").state = "stopped";
     const lags only_n3{{"n3", 0}};
     c.of("n3").position += 1000;
-    c.go_on(1ms, &only_n3); // from here on the one is unwell
+    c.go_on(1ms, &only_n3); // from here on n2 is unwell
     health_verdict said;
     for (duration passed{0}; passed < after - 10s; passed += 10s) {
       c.of("n3").position += 1000;
@@ -219,7 +219,7 @@ TEST_CASE("a replica that starts and ends again and again becomes unhealthy") {
   duration passed{0};
   while (passed < 4 * after) {
     c.of("n2").state = passed % 10s == 0s ? "starting" : "running";
-    c.at("n2", 1, c.of("n1").position); // it has all there is whenever it runs
+    c.at("n2", 1, c.of("n1").position); // it has all data whenever it runs
     c.at("n3", 1, c.of("n1").position);
     passed += 5s;
     c.now += 5s;
@@ -258,7 +258,7 @@ TEST_CASE("a node's unwell time is reset also if no change is observed") {
   c.look();
   c.of("n2").state = "running";
   c.look();
-  c.now += 10h; // an idle cluster says nothing
+  c.now += 10h; // an idle cluster causes no checks
   c.of("n2").state = "stopped";
   CHECK(c.look().unhealthy.empty());
   c.now += 1min;
@@ -334,7 +334,7 @@ TEST_CASE("words for a node's health, and how many are not well") {
   CHECK(contains(health_in_words(c.seen, "n3"), "start failed"));
   c.known.current.state = operation_state::succeeded;
   CHECK(unwell_nodes(c.known, c.seen) == 2);
-  c.known.current.state = operation_state::in_progress; // starts are part of it
+  c.known.current.state = operation_state::in_progress; // nodes may start during an operation
   CHECK(unwell_nodes(c.known, c.seen) == 1);
   c.known.desired.exists = false;
   CHECK(unwell_nodes(c.known, c.seen) == 0);

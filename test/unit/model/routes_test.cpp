@@ -26,7 +26,7 @@ const route wanted{100, 30001};
 
 using matriarch::test::contains;
 
-/// A provision of which nothing is left to do but to be reached.
+/// A provision that only has to be served by the routers.
 record provisioned(operation_type type = operation_type::provision) {
   record r;
   r.instance_id = "i";
@@ -56,7 +56,7 @@ bool succeeds(const decision& d) {
 
 } // namespace
 
-// -- what is waited for ---------------------------------------------------------------------------
+// -- waiting for routers --------------------------------------------------------------------------
 
 TEST_CASE("a route is served once every router serves its last change") {
   CHECK(waits_for(with({{"r1", serving(100)}, {"r2", serving(180)}}), wanted).over());
@@ -75,7 +75,7 @@ TEST_CASE("a port that one router cannot open is not served, and others' ports d
   CHECK(wait.unbound == std::vector<std::string>{"r2"});
   CHECK_FALSE(wait.over());
   CHECK(waits_for(with({{"r1", serving(100, {30002})}}), wanted).over());
-  // An update tells nobody of a port.
+  // An update tells no client a port.
   CHECK(waits_for(with({{"r1", serving(100, {30001})}}), {100, 0}).over());
 }
 
@@ -194,7 +194,7 @@ TEST_CASE("an update waits for routers, and for one at least if it has changed t
   auto unmoved = around(with({}));
   unmoved.reroutes = false;
   CHECK(succeeds(decide(known, unmoved)));
-  // Its port is nothing that an update could do anything about.
+  // An update cannot change the port.
   CHECK(succeeds(decide(known, around(with({{"r1", serving(100, {30001})}})))));
 }
 

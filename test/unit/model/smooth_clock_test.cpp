@@ -42,7 +42,7 @@ TEST_CASE("a clock that is set by an hour is followed slowly") {
     CHECK(c.smooth.read(c.steady, c.system) == before);
     c.pass(10min);
     CHECK(c.smooth.read(c.steady, c.system) == before + 10min + (step > 0s ? 1min : -1min));
-    // However often it is read in between.
+    // The result does not depend on how often the clock is read.
     for (int i = 0; i < 600; ++i) {
       c.pass(1s);
       static_cast<void>(c.smooth.read(c.steady, c.system));

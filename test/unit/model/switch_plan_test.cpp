@@ -1,4 +1,4 @@
-// How a new cluster takes the place of the one that serves, step by step.
+// How a new cluster replaces the one that serves, step by step.
 #include "model/switch_plan.hpp"
 
 #include <doctest/doctest.h>
@@ -37,7 +37,7 @@ cluster_circumstances all_well(const std::vector<std::string>& ids, const std::s
   return here;
 }
 
-/// Two nodes that serve, and what an operator asks for.
+/// Two nodes that serve, and an operator's rebuild.
 struct rebuilding {
   record known;
   circumstances around;
@@ -72,7 +72,7 @@ struct rebuilding {
     around.incoming = cluster_circumstances{};
     around.incoming->runs = around.living.runs;
   }
-  /// The new nodes are there and follow.
+  /// The new nodes run and follow.
   void copy() {
     known.incoming->nodes = {started_node("c", "3", "10.0.0.3:5432"),
                              started_node("d", "4", "10.0.0.4:5432")};
@@ -84,7 +84,7 @@ struct rebuilding {
     around.living.retains_for = std::string{new_scope};
     around.living.flushed = cluster_circumstances::flush{"a", around.now, 1s};
   }
-  /// Writes what is decided until nothing is; the last decision.
+  /// Writes each decision until there is nothing to write; returns the last one.
   decision settle() {
     for (int i = 0; i < 10; ++i) {
       auto d = decide(known, around);
@@ -164,7 +164,7 @@ TEST_CASE("a rebuild begins with a cluster of its own scope that follows the one
   d = decide(here.known, here.around);
   CHECK(takes_step<add_nodes>(d, new_scope));
   CHECK_FALSE(takes_step<add_nodes>(d, old_scope));
-  CHECK(here.asked().answer.is == verdict_kind::accepted); // once more: the same
+  CHECK(here.asked().answer.is == verdict_kind::accepted); // asked again: the same rebuild
   CHECK_FALSE(here.asked().write);
 }
 
@@ -370,7 +370,7 @@ TEST_CASE("a new cluster that cannot be made is removed, and the instance stays 
     return gone != nullptr && gone->scope == new_scope;
   }));
   CHECK(here.known.living.scope == old_scope);
-  CHECK(here.asked().answer.is == verdict_kind::busy); // until nothing is left of it
+  CHECK(here.asked().answer.is == verdict_kind::busy); // until the new cluster is removed
 }
 
 TEST_CASE("a removal removes both clusters, and the port only after the new one") {

@@ -8,7 +8,7 @@ using namespace matriarch::model;
 
 namespace {
 
-/// All words of an enumeration, each of which says the value that it is the word of.
+/// All words of an enumeration; each must convert back to its value.
 template <class Words>
 std::string all_of(const Words& words) {
   std::string text;

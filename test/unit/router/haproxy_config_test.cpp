@@ -74,7 +74,7 @@ TEST_CASE("each port of the range has a listen with empty slots, checked by the 
   CHECK(contains(text, "track-sc1 src,ipmask(32,64),concat("));
   CHECK(contains(text, "    retries 0\n"));
   CHECK(contains(text.substr(text.find("\nlisten p30001\n")), "on-marked-down shutdown-sessions"));
-  // What is fixed in the file is the shape; whatever is in the slots goes by the socket.
+  // The file fixes only the shape; the servers in the slots are set over the socket.
   CHECK_FALSE(contains(text, "    maxconn 500"));
 }
 
@@ -88,7 +88,7 @@ TEST_CASE("the servers in the slots are in the file for the next start, without 
   CHECK(contains(text, "    description " + description_of(settings(), shape) + "\n"));
   CHECK(map_text(haproxy_map::scopes, state) == "p30001 a\n");
   CHECK(map_text(haproxy_map::limits, state) == "30001 90:81:18:500:450:100:0\n");
-  // Of the servers that etcd knows of the leader alone is up at once.
+  // Of the servers in etcd only the leader is up at once.
   auto servers = server_state_file(state, "/d");
   CHECK(contains(servers,
                  "1 p30001 1 n1 127.0.1.1 0 0 1 1 0 1 0 0 6 0 0 0 - 5432 - 0 8008 127.0.1.1 "
@@ -102,8 +102,7 @@ TEST_CASE("the description depends on the shape and the settings") {
   auto with = settings();
   auto first = description_of(with, fresh(with));
   CHECK(description_of(with, fresh(with)) == first);
-  CHECK(description_of(with, fresh(with), {"another certificate", ""})
-        == first); // there is no such port
+  CHECK(description_of(with, fresh(with), {"another certificate", ""}) == first); // no such port
   with.check_interval = std::chrono::milliseconds{70};
   CHECK(description_of(with, fresh(with)) != first);
   with = settings();
@@ -139,7 +138,7 @@ TEST_CASE("a port in use is left out, and opened when it is free and wanted") {
   is_taken = false;
   CHECK(shape_for(with, {}, now, free) == now);
   CHECK(shape_for(with, wanted, now, free)[30001].bound);
-  // Its servers are there for others.
+  // Other ports may use its servers.
   auto text = haproxy_text(with, empty_state(now));
   CHECK(contains(text, "\nbackend p30001\n    balance leastconn\n"));
   CHECK_FALSE(contains(text, "127.0.0.1:30001"));
@@ -200,7 +199,7 @@ TEST_CASE("configured brokers have a listen and their own connections") {
   CHECK(contains(listen, "\nbackend :active-broker\n"));
   CHECK(contains(listen, "    server broker2 127.0.0.1:3001 check\n"));
   CHECK(contains(listen, "    option forwardfor\n"));
-  // A broker that is given up still answers what it has.
+  // A broker that is marked down still answers its open requests.
   CHECK_FALSE(contains(text.substr(0, text.find("\nlisten p30001")), "on-marked-down"));
   CHECK(contains(listen, "    http-reuse never\n"));
   CHECK(contains(text, "reject if { sc2_conn_cur gt 3600 }\n"));

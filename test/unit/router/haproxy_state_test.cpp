@@ -21,7 +21,7 @@ slot_content at(int host) {
   return {{address, 5432}, {address, 8008}};
 }
 
-/// The same, of a node whose Patroni shows a certificate for it.
+/// The same for a node whose Patroni has a certificate.
 slot_content certified(int host) {
   auto one = at(host);
   one.control_has_tls = true;
@@ -29,7 +29,7 @@ slot_content certified(int host) {
   return one;
 }
 
-/// How its checks are told to go by the relay.
+/// The command that makes a server's checks use the relay.
 std::string by_relay(const std::string& slot) {
   auto relay = relay_of("/d");
   return "set server " + slot + " check-addr " + relay.host + " port " + std::to_string(relay.port);
@@ -60,7 +60,7 @@ port_table table(std::vector<std::pair<std::uint16_t, wanted_port>> ports) {
   return all;
 }
 
-/// HAProxy as it is once unused ports are closed.
+/// HAProxy's state once unused ports are closed.
 proxy_state closed(int slots = 2) {
   auto state = empty_state({{30001, {true, slots}}, {30002, {true, slots}}});
   (void)bring_about({}, state, "/d");
@@ -78,7 +78,7 @@ std::vector<std::string> commands(const port_changes& changes) {
   return all;
 }
 
-/// The ports of which that is so.
+/// The ports for which this is true.
 std::set<std::uint16_t> ports_where(bool (*is_so)(const port_state&), const proxy_state& state) {
   std::set<std::uint16_t> ports;
   for (const auto& [port, one] : state)
@@ -122,7 +122,7 @@ TEST_CASE("a port is opened last, when its leader takes connections") {
   CHECK(place_of(all, "set server p30001/n2 addr 127.0.1.2 port 5432")
         < place_of(all, "set server p30001/n2 health up"));
   CHECK(has(all, "add map /d/checks.map p30001 primary"));
-  // The other one waits for its check.
+  // The other server waits for its check.
   CHECK_FALSE(has(all, "set server p30001/n1 health up"));
 }
 
@@ -138,7 +138,7 @@ TEST_CASE("a wanted state that HAProxy already has needs no command") {
   auto wanted = table({{30001, leading({at(1)}, at(1))}, {30002, reading({at(1)}, at(1))}});
   CHECK_FALSE(bring_about(wanted, state, "/d").lines.empty());
   CHECK(bring_about(wanted, state, "/d").lines.empty());
-  // Nor does an equal table.
+  // An equal table needs no command either.
   CHECK(bring_about(table({{30001, leading({at(1)}, at(1))}, {30002, reading({at(1)}, at(1))}}),
                     state, "/d")
             .lines.empty());
@@ -153,7 +153,7 @@ TEST_CASE("only ports that may differ are compared") {
   auto others = bring_about(wanted, state, "/d");
   REQUIRE(others.lines.size() == 1);
   CHECK(others.lines[0].port == 30001);
-  // One that is wanted no more is closed when it is looked at.
+  // A port that is no longer wanted is closed when it is compared.
   CHECK(bring_about({}, {30001}, state, "/d").lines.size() == 1);
   CHECK_FALSE(state.at(30001).open);
   CHECK(state.at(30002).open);
@@ -195,7 +195,7 @@ TEST_CASE("a drained server follows its check again once the check has failed") 
            + op_state + " 8 1 1 2 " + check + " 2 0 6 0 0 0 - 5432 - 0 8008 127.0.1.1 - 1\n";
   };
   CHECK(settle(state, told("2", "15")).empty());
-  CHECK(settle(state, told("0", "1")).empty()); // it has not been checked
+  CHECK(settle(state, told("0", "1")).empty()); // its check has not run yet
   CHECK(unsettled(state) == std::set<std::uint16_t>{30001});
   auto lines = settle(state, told("0", "15"));
   REQUIRE(lines.size() == 1);
@@ -212,11 +212,11 @@ TEST_CASE("a held-back replica keeps its sessions, and gets new ones when it is 
   auto held = table({{30002, without}});
   CHECK(commands(bring_about(held, state, "/d"))
         == std::vector<std::string>{"set server p30002/n2 state drain"});
-  // Its check may fail, and it is not followed again for that.
+  // Its check may fail; the server stays drained.
   CHECK(unsettled(state).empty());
   CHECK(settle(state, "4 p30002 2 n2 127.0.1.2 0 8 1 1 2 15 2 0 6 0 0 0 - 5432 - 0 8008 - - 1\n")
             .empty());
-  // A router that starts finds it so, with etcd or without.
+  // A restarted router finds this state, with or without etcd.
   told_state files;
   files.servers = server_state_file(state, "/d");
   for (auto which : all_maps)
@@ -401,7 +401,7 @@ TEST_CASE("HAProxy's state is read back from its answers") {
   CHECK_FALSE(one.slots[2].holds);
   CHECK(one.slots[3].holds
         == slot_content{{"127.0.1.4", 5432}, {"127.0.9.4", 8009}, true, "node-4"});
-  // As routers of before told HAProxy.
+  // As earlier routers set it.
   CHECK(one.slots[4].holds == slot_content{{"127.0.1.5", 5432}, {"127.0.1.5", 8008}, true});
   CHECK(one.leader == one.slots[1].holds);
   CHECK(state[30002].bound);
@@ -413,7 +413,7 @@ TEST_CASE("a router that finds HAProxy in the wanted state sends no commands") {
   auto state = closed();
   auto wanted = table({{30001, leading({at(1), at(2)}, at(1))}});
   (void)bring_about(wanted, state, "/d");
-  // As read back: without what only the earlier router knew.
+  // As read back: without data that only the earlier router had.
   for (auto& [port, one] : state)
     one.done.reset();
   CHECK(bring_about(wanted, state, "/d").lines.empty());
@@ -435,7 +435,7 @@ TEST_CASE("the state read from the files is the wanted table without the instanc
   auto read = table_of(state_of(files));
   REQUIRE(read.size() == 2);
   CHECK(*read[30001] == first);
-  second.leader.reset(); // of a port for readers the first port knows it
+  second.leader.reset(); // a read-only port's leader is known from the first port
   CHECK(*read[30002] == second);
 }
 

@@ -17,7 +17,7 @@ TEST_CASE("all routers together leave a node's reserved connections free") {
     }
   CHECK(limits_of(100, 1, settings, 1).passed.most == 90);
   CHECK(limits_of(100, 1, settings, 2).passed.most == 45);
-  // Half of a small node's is the most that is kept.
+  // At most half of a small node's connections are reserved.
   CHECK(limits_of(6, 1, settings, 1).passed.most == 3);
   settings.routers = 3;
   CHECK(limits_of(100, 1, settings, 1).passed.most == 30);

@@ -60,7 +60,7 @@ TEST_CASE("a restarted router keeps its route too") {
   one_instance here;
   here.table.put("/service/a/state", ahead);
   (void)here.table.take_changes();
-  wanted_port last; // as an earlier run has left it, which knows of no instances
+  wanted_port last; // as an earlier run left it, without instance names
   last.scope = "a";
   last.servers = {{{"127.0.1.1", 5432}, {"127.0.1.1", 8008}}};
   auto of_another = last;

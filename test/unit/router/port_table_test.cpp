@@ -57,7 +57,7 @@ TEST_CASE("a port that changes hands belongs to the new instance, in either orde
 
 TEST_CASE("all ports of all instances are replaced") {
   wanted_ports wanted;
-  // As they were found without etcd.
+  // As found without etcd.
   wanted.replace({{30001, port_of_instance("")}, {30002, port_of_instance("")}});
   (void)wanted.take_changes();
   auto now = port_of_instance("a");

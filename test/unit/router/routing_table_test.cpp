@@ -79,14 +79,14 @@ TEST_CASE("a route has the max_connections that all its members certainly have")
   CHECK(record_says(in_force("-5")) == 100);
   CHECK(record_says(in_force("9000000")) == 262'143);
   CHECK(record_says(R"(,"in_force":{"parameters":[]})") == 100);
-  // The record of a plan that does not say: the cells' own configuration is Patroni's.
+  // A plan without the parameter: the cells' own configuration is in Patroni's.
   CHECK(patroni_says(R"({"max_connections":"40"})") == 40);
   CHECK(patroni_says(R"({"max_connections":50})") == 50);
-  // It is raised: until the record says so some node may have what was.
+  // Raised: some node may have the old value until the record has the new one.
   CHECK(record_says(in_force("50")) == 50);
   CHECK(patroni_says(R"({"max_connections":"150"})") == 50);
   CHECK(record_says(in_force("150")) == 150);
-  // And lowered, to PostgreSQL's default.
+  // Lowered to PostgreSQL's default.
   CHECK(patroni_says("{}") == 100);
   CHECK(record_says("") == 100);
 }
@@ -103,7 +103,7 @@ TEST_CASE("routers are counted by their keys in etcd") {
   CHECK_FALSE(table.has_router("c"));
   CHECK(table.others_serve("a", 7));
   CHECK_FALSE(table.others_serve("a", 8));
-  CHECK_FALSE(table.others_serve("b", 7)); // a says no more than that it is there
+  CHECK_FALSE(table.others_serve("b", 7)); // a reports no revision
   table.put("/routers/a", R"({"id":"a","serves":"7"})");
   CHECK(table.others_serve("b", 7));
   CHECK(table.erase("/routers/a"));
@@ -126,7 +126,7 @@ TEST_CASE("only changes that a broker waits for are reported at once") {
   CHECK(is_news("/service/a/state", record("a", "accepted", {"n1", "n2"})));
   CHECK(is_news("/service/a/leader", "n1"));
   CHECK_FALSE(is_news("/service/a/members/n1", member("127.0.1.1")));
-  // It has begun to run, at the same address.
+  // The state changes at the same address.
   CHECK(is_news("/service/a/members/n1",
                 R"({"conn_url":"postgres://127.0.1.1:5432/postgres",)"
                 R"("api_url":"http://127.0.1.1:8008/patroni","state":"starting"})"));

@@ -1,4 +1,4 @@
-// What releases have written stays readable for ever, and is written so that the same release could read it.
+// Values of all releases stay readable for ever, and are written so that the same release can read them.
 #include <doctest/doctest.h>
 
 #include <cstdlib>
@@ -33,7 +33,7 @@ int each(const std::string& kind, Check check) {
   return count;
 }
 
-/// Whether `now` says all that `before` said, and the same.
+/// Whether `now` contains everything in `before`, unchanged.
 void must_hold(const json::value& now, const json::value& before) {
   if (!before.IsObject()) {
     CHECK(json::canonical_text_of(now) == json::canonical_text_of(before));
@@ -62,7 +62,7 @@ void must_hold(const std::string& now, const std::string& before) {
 
 const keyring without_keys;
 
-/// With which the sealed ones are sealed.
+/// The key of the sealed values.
 keyring corpus_keys() {
   return *keyring::parse(std::string(64, '1') + "\n");
 }

@@ -13,7 +13,7 @@ namespace codec = etcd_json;
 
 namespace {
 
-// What etcd 3.4.23 answers, with the ids cut out that do not matter.
+// Answers of etcd 3.4.23, without ids that do not matter.
 const std::string header = R"("header":{"cluster_id":"9151734699010623715","revision":"5"})";
 
 std::string error_body(int code, const std::string& message) {
@@ -27,7 +27,7 @@ TEST_CASE("a prefix becomes the range from itself to its successor") {
   CHECK(keys_below("/service/").first == "/service/");
   CHECK(keys_below("/service/").last == "/service0");
   CHECK(keys_below("a\xff\xff").last == "b");
-  // etcd's way to say "to the end" is a zero byte.
+  // In etcd a zero byte means "to the end".
   CHECK(keys_below("\xff").last == std::string(1, '\0'));
   CHECK(keys_below("").first == std::string(1, '\0'));
   CHECK(keys_below("").last == std::string(1, '\0'));

@@ -21,7 +21,7 @@ keyring holding(const std::string& text) {
   return *keys;
 }
 
-/// The failure to open, which must not tell what it was about.
+/// The failure to open, which must not contain the text.
 std::string refusal(const keyring& keys, const std::string& sealed, const std::string& where) {
   auto opened = keys.open(sealed, where);
   REQUIRE_FALSE(opened.ok());

@@ -30,7 +30,7 @@ model::cluster_settings settings(const std::string& shared_buffers) {
 
 const keyring no_keys;
 
-/// A keyring whose keys are of that one digit each.
+/// A keyring whose keys each consist of one digit.
 keyring keys_of(const std::string& digits) {
   std::string text;
   for (char digit : digits)

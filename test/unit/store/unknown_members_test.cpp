@@ -17,7 +17,7 @@ const known_members root{{"name", "middle", "turn", "nodes", "ended"},
                          {{"nodes", "id", &entry}},
                          {{"ended", &entry}}};
 
-/// What is written again by a reader that knows `written` of `read`.
+/// The text that a reader writes for `written` after it has read `read`.
 std::string again(std::string_view read, std::string_view written) {
   auto before = json::parse(read);
   auto now = json::parse(written);

@@ -58,7 +58,7 @@ TEST_CASE("a successor is shown in bindings for a year before it signs alone") {
   auto from = made_at + standing;
   CHECK(all.signer(from) == &all.all[1]);
   CHECK(is_signed_by(certified(all, from), all.all[1].pair.certificate));
-  // Who bound a day before the first one ended had both.
+  // A binding made a day before its end still has the first authority.
   CHECK(shows(all, start + authority_life - days{1}, all.all[0]));
 }
 
@@ -75,7 +75,7 @@ TEST_CASE("if the authority expires unnoticed, a new one signs at once") {
   auto all = looked_at(looked_at({}, start), late);
   REQUIRE(all.all.size() == 1);
   CHECK(all.signer(late) == &all.all[0]);
-  // Its successor was made, but nobody looked again before it had stood for a year.
+  // The successor was made, but no broker ran again before a year had passed.
   all = looked_at(looked_at({}, start), start + authority_life - days{10});
   CHECK(all.signer(start + authority_life) == &all.all[1]);
 }
@@ -182,7 +182,7 @@ TEST_CASE("a replaced authority is still trusted, but not shown to new clients")
   CHECK(now_are.retiring == told);
   CHECK(now_are.trusted(start) == now_are.shown(start) + told);
   CHECK_FALSE(shows(now_are, start, before.all[0]));
-  // Those who sign still, whose time is over, and what is no certificate do not retire.
+  // Authorities that still sign, expired ones and invalid certificates do not retire.
   CHECK(retiring_of(now_are.shown(start) + told + "nothing", now_are, start) == told);
   CHECK(retiring_of(told, before, start).empty());
   CHECK(retiring_of(told, now_are, start + authority_life).empty());

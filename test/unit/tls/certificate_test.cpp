@@ -142,7 +142,7 @@ TEST_CASE("a certificate's description has its names and its times, to the secon
 TEST_CASE("a request that was altered is not signed") {
   auto request = must(make_request(must(make_key())));
   auto other = must(make_request(must(make_key())));
-  // The signature of one under the key of another.
+  // One request's signature under another's key.
   auto half = request.size() / 2;
   CHECK_FALSE(
       sign(request.substr(0, half) + other.substr(half), {"n1", {}}, a_month, an_authority()).ok());

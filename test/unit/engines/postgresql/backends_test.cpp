@@ -1,4 +1,4 @@
-// Whose sessions the processes of a node are, by their titles.
+// Finds the users of a node's sessions by the processes' titles.
 #include "engines/postgresql/cell/backends.hpp"
 
 #include <doctest/doctest.h>
@@ -10,7 +10,7 @@ TEST_CASE("a session's title begins with the cluster, where there is one, and it
   CHECK(user_in_title("postgres: db: binding_1 db 127.0.0.1(4711) idle", "db") == "binding_1");
   CHECK(user_in_title("postgres: binding_1 db 127.0.0.1(4711) idle", "db") == "binding_1");
   CHECK(user_in_title("postgres: db: binding_1 db [local] SELECT", "db") == "binding_1");
-  // One whose cluster is named like its user, and one that is named otherwise.
+  // A cluster with the same name as the user, and one with another name.
   CHECK(user_in_title("postgres: db: db db [local] idle", "db") == "db");
   CHECK(user_in_title("postgres: other: binding_1 db [local] idle", "db") != "binding_1");
 }

@@ -15,7 +15,7 @@ void put(std::string& into, std::size_t at, Number what) {
   std::memcpy(into.data() + at, &what, sizeof what);
 }
 
-/// As PostgreSQL 11 and later write it, as far as it is read.
+/// The fields that are read, as PostgreSQL 11 and later write them.
 std::string control_file(std::uint32_t state, std::uint64_t checkpoint,
                          std::uint32_t version = 1300) {
   std::string content(8192, '\0');

@@ -25,7 +25,7 @@ std::string content(const fs::path& path) {
   return text.str();
 }
 
-/// This machine's Patroni, of which a copy can be changed.
+/// A copy of this machine's Patroni that can be changed.
 class patroni {
 public:
   patroni() {
@@ -43,7 +43,7 @@ public:
     REQUIRE_FALSE(text_.empty());
   }
 
-  /// Puts other code in the place of some, which has to be there.
+  /// Replaces some code, which has to exist.
   patroni& change(const std::string& from, const std::string& to) {
     auto at = text_.find(from);
     REQUIRE_MESSAGE(at != std::string::npos, from);
@@ -53,7 +53,7 @@ public:
     return *this;
   }
 
-  /// The exit code of a program that runs with the guard; `words` is what it prints.
+  /// The exit code of a program that runs with the guard; `words` gets its output.
   int run(const std::string& program, bool checks = true) {
     auto command = fmt::format("env -i PATH=/usr/bin:/bin PYTHONDONTWRITEBYTECODE=1 "
                                "PYTHONPATH={0}/guard:{0}/other {1} {2} "
@@ -78,7 +78,7 @@ private:
 
 constexpr const char* program = "/usr/bin/patroni --version";
 
-// How later versions renew their leader's key: they compare by themselves.
+// Later versions renew the leader key with a compare of their own.
 constexpr const char* compares_itself = R"(
                 fields = {'key': base64_encode(self.leader_path), 'value': base64_encode(self._name),
                           'lease': self._lease}
@@ -110,7 +110,7 @@ TEST_CASE("a Patroni that compares the leader key itself needs no guard") {
   later.change("                try:\n                    " + std::string{puts_its_key},
                std::string{compares_itself}.substr(1) + "\n                    "
                    + std::string{puts_its_key});
-  // What the guard would need is not there either.
+  // The code that the guard needs is missing too.
   later.change("_handle_auth_errors", "_handle_errors");
   CHECK(later.run(program) == lock_guard_holds);
   CHECK(later.words == "");
@@ -146,7 +146,7 @@ TEST_CASE("a Patroni that the guard does not know or cannot guard is not started
     other.change(from, to);
     CHECK(other.run(program) == lock_guard_refused);
     CHECK(other.words.find("could be kept from taking the leader's key") != std::string::npos);
-    // Not only where it is asked: as soon as a node's Patroni loads that code.
+    // Also when a node's Patroni loads that code, not only in the check.
     if (name != "a module that cannot be read")
       CHECK(other.run("/usr/bin/python3 -c 'import patroni.dcs.etcd3'", false)
             == lock_guard_refused);

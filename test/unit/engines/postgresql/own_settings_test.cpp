@@ -56,7 +56,7 @@ TEST_CASE("PostgreSQL itself checks the settings, and the trial leaves no files"
   REQUIRE(user.ok());
   matriarch::test::temporary_directory trials;
   std::filesystem::permissions(trials.path(),
-                               std::filesystem::perms{0755}); // PostgreSQL's user too
+                               std::filesystem::perms{0755}); // PostgreSQL's user needs access
   ::setenv("TMPDIR", trials.path().c_str(), 1);
   process_driver driver{*user, fencing::none, trials.path()};
   auto judged = judge_own_settings(config, driver);

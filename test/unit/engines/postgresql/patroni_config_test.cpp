@@ -148,7 +148,7 @@ TEST_CASE("PostgreSQL's parameters are the cluster's, except for the node's addr
   CHECK(text(shared["wal_retrieve_retry_interval"]) == "500ms");
   CHECK(text(shared["ssl_min_protocol_version"]) == "TLSv1.2");
   CHECK(text(shared["password_encryption"]) == "scram-sha-256");
-  // Patroni prefers local ones to what PATCH /config sets.
+  // Patroni prefers local parameters to those that PATCH /config sets.
   auto local = yaml["postgresql"]["parameters"].as<std::map<std::string, std::string>>();
   CHECK(local
         == std::map<std::string, std::string>{{"authentication_timeout", "10s"},
@@ -303,7 +303,7 @@ TEST_CASE("Patroni refuses an etcd with an untrusted certificate") {
 TEST_CASE("a socket whose path would be too long is left out") {
   auto near = rendered(some_node())["postgresql"]["parameters"]["unix_socket_directories"];
   CHECK(text(near) == "/d/nodes/n1/home/run");
-  // With "/home/run/.s.PGSQL.5432" after it, 107 bytes and 108.
+  // With "/home/run/.s.PGSQL.5432" appended, 107 and 108 bytes.
   auto longest = "/" + std::string(83, 'x');
   auto fits = rendered(some_node(), longest)["postgresql"]["parameters"];
   CHECK(text(fits["unix_socket_directories"]) == longest + "/home/run");
@@ -354,7 +354,7 @@ TEST_CASE("PostgreSQL gets its node's limits before it starts") {
   CHECK(script.find("ulimit -u 332 2>/dev/null || ulimit -p 332 || exit 1\n")
         < script.find("exec "));
   CHECK(script.find("PG_OOM_ADJUST_VALUE=0") != std::string::npos);
-  // Relative to the data directory, so that what a replica copies is right there too.
+  // Relative to the data directory, so that a replica's copy is right too.
   CHECK(script.find("include_if_exists = '\\''../../bounds.conf'\\''") != std::string::npos);
   CHECK(node_paths{"/d/n"}.bounds == "/d/n/bounds.conf");
   CHECK(node_paths{"/d/n"}.data == "/d/n/home/data");

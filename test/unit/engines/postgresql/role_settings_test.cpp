@@ -8,7 +8,7 @@ using matriarch::engines::postgresql::settings_from_owner;
 
 namespace {
 
-/// What the role has afterwards, whether that is a change or not.
+/// The role's settings afterwards, changed or not.
 role_settings after(const role_settings& own, const role_settings& owners) {
   return settings_from_owner(own, owners).value_or(own);
 }

@@ -6,7 +6,7 @@ using namespace matriarch::engines::postgresql;
 
 namespace {
 
-// As libpq makes it of the password `pencil`.
+// Made by libpq from the password `pencil`.
 const std::string good =
     "SCRAM-SHA-256$4096:AAECAwQFBgcICQoLDA0ODw==$zHCdol2044/ZyWzPLi7oxApCkamKw9Z+E4U/QApd/"
     "5Y=:dd5peBOitVnLNFu7VmwP+HiDaaw4OUCv396eVCWhYiE=";

@@ -39,7 +39,7 @@ TEST_CASE("a plan has more walsenders than unauthenticated connections can occup
   CHECK(senders_of({{"max_connections", "200"}, {"max_wal_senders", "400"}}) == "400");
   // PostgreSQL has at most 262,143 backends of all kinds.
   CHECK(senders_of({{"max_connections", "200000"}}) == "62000");
-  CHECK(senders_of({{"max_connections", "262143"}}).empty()); // PostgreSQL's own default holds
+  CHECK(senders_of({{"max_connections", "262143"}}).empty()); // PostgreSQL's own default is used
 }
 
 TEST_CASE("a new cluster's configuration has its parameters and the digest of its settings") {
