@@ -24,8 +24,8 @@ accept_next after(accept_stage stage, stage_end how, bool recorded, const std::s
   case stage_end::led:
     // A leader key without a record means live data: refuse, and remove nothing.
     return {{},
-            verdict{verdict_kind::unavailable, "a cluster that no record names leads under this "
-                                               "id; matriarch orphans shows its nodes"}};
+            verdict{verdict_kind::unavailable, "this id has a cluster with a leader but no "
+                                               "record; matriarch orphans shows its nodes"}};
   case stage_end::failed:
     return {{}, verdict{verdict_kind::unavailable, why}};
   }

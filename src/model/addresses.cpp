@@ -99,7 +99,7 @@ judged_addresses judge_addresses(const member& announced, const node* listed,
     if (elsewhere && !said.database.empty())
       judged.doubt = "node " + listed->node_id + " says that it is at " + shown(said.database)
                      + " and " + shown(said.control) + "; its cell says " + registered.database
-                     + " and " + registered.control + ", which is what is used";
+                     + " and " + registered.control + ": the cell's addresses are used";
     return judged;
   }
   if (cell.foreign && at_its_cell) {
@@ -112,7 +112,7 @@ judged_addresses judge_addresses(const member& announced, const node* listed,
     judged_addresses judged;
     judged.doubt = "node " + listed->node_id + " says that it is at " + shown(said.database)
                    + " and " + shown(said.control) + ", but its cell is at " + cell.host
-                   + ", and of another make: nothing connects there";
+                   + ", and is a foreign one: the node is not connected to";
     return judged;
   }
   // A record from before addresses were kept: use the member key until the cell reports an address.

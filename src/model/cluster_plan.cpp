@@ -274,7 +274,7 @@ private:
       // copy.
       if (!n->failing.empty() && look_.is_synchronous(*n))
         result_.waiting_for =
-            "node " + n->node_id + " is the synchronous replica, and not given up until another is";
+            "node " + n->node_id + " is the synchronous replica, and is kept until another node is";
       else
         n->phase = node_phase::removing;
     }

@@ -19,14 +19,15 @@ struct wording {
            + one.description;
   }
   std::string operator()(const provision_undone&) const {
-    return "an unanswered provision was taken back";
+    return "an unfinished provision was taken back";
   }
   std::string operator()(const bootstrap_repeated& one) const {
-    return one.with_other_nodes ? "its first node runs and does not come to lead; others begin anew"
-                                : "its first node was chosen, and makes no data; another may begin";
+    return one.with_other_nodes
+               ? "its first node runs but does not become the leader; others replace it"
+               : "its first node was chosen, and makes no data; another may begin";
   }
   std::string operator()(const parameters_adopted&) const {
-    return "it gets the parameters that it was made without";
+    return "it gets the parameters that new clusters have";
   }
   std::string operator()(const repair_changed& one) const {
     return one.words.empty() ? "repaired" : one.words;
@@ -41,7 +42,7 @@ struct wording {
     return "restarting node " + one.node_id + " with its new settings";
   }
   std::string operator()(const copy_repeated& one) const {
-    return "node " + one.node_id + " copies a leader that leads no more, and begins again";
+    return "node " + one.node_id + " copies a former leader, and begins its copy again";
   }
   std::string operator()(const port_exchanged& one) const {
     return "port " + std::to_string(one.before) + " cannot be opened by a router; it gets "

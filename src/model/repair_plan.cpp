@@ -12,8 +12,7 @@ std::string repair_risk(const cluster_look& look) {
   if (!look.around().repair_halted.empty())
     return look.around().repair_halted;
   if (leader.empty())
-    return "no member leads, so there is no telling which copy is the good one; waiting for one "
-           "to lead again";
+    return "no member leads, so it is unknown which copy is good; waiting for a leader";
   if (look.known().find_node(leader) == nullptr)
     return "the leader, " + leader + ", is not in this instance's record; see matriarch orphans";
   if (!look.leader_runs())

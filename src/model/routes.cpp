@@ -101,14 +101,14 @@ bool routers::all_well() const {
 
 std::string words_of(const routers& all) {
   if (all.living.empty())
-    return all.awaited ? "no router is there; nothing that clients connect to is called done"
-                       : "no router is there, and none is waited for";
+    return all.awaited ? "no router is there; operations wait for one"
+                       : "no router is there, and no operation waits for one";
   if (all.silent() > 0)
     return std::to_string(all.silent()) + " of " + std::to_string(all.living.size())
            + " routers take no connections";
   if (!all.holding_up.empty())
     return std::to_string(all.holding_up.size()) + " of " + std::to_string(all.living.size())
-           + " routers do not serve yet what is waited for";
+           + " routers do not serve yet what operations wait for";
   return all.awaited ? "served" : "not waited for";
 }
 

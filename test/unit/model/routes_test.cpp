@@ -139,7 +139,7 @@ TEST_CASE("the state of the routers is described without their names") {
   CHECK(words_of(all) == "served");
   CHECK(all.all_well());
   all.holding_up["host-7"] = 3;
-  CHECK(words_of(all) == "1 of 2 routers do not serve yet what is waited for");
+  CHECK(words_of(all) == "1 of 2 routers do not serve yet what operations wait for");
   all.lost_ports[30001] = "db";
   CHECK_FALSE(all.all_well());
   CHECK(routers{}.all_well());
