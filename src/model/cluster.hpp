@@ -72,7 +72,7 @@ struct node {
   bool left_over = false;
   /// The node was asked to stop, for a switch to another cluster, and is not known to run again.
   bool halted = false;
-  /// A replica that may not have replayed a revoked role yet: it gets no new connections.
+  /// A replica that may lack a new or a revoked role: it gets no new connections.
   bool held_back = false;
   /// Where clients connect to the node, `host:port`, as its cell reports. Broker and routers
   /// connect nowhere else. Empty: the cell has not reported yet. Not set: the node was placed

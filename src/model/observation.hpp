@@ -88,7 +88,7 @@ struct cell_view {
   bool control_tls = false; ///< its agent can have nodes be asked by TLS
   bool halts = false;       ///< its agent can stop a node and say how far its data is
   std::string last_error;
-  std::string tls = "unknown"; ///< how far the connection to the cell is secured, in words
+  std::string tls = "unknown"; ///< how far the connection can be trusted, in words
   /// The cell has no certificate yet, so that nothing can be sent to it.
   bool lacks_certificate = false;
   std::string engine_version = {}; ///< empty if the cell does not report it

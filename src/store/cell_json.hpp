@@ -17,7 +17,7 @@ struct cell_announcement {
   std::string uri;
   std::int64_t capacity = 0;
   std::string host;                ///< the machine
-  std::string owner;               ///< the data directory's: only one cell may keep the key
+  std::string owner; ///< the data directory's identity: only one cell may keep the key
   std::string certificate_request; ///< PEM; empty if the cell asks for no certificate
 };
 
