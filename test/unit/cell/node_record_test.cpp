@@ -214,7 +214,7 @@ TEST_CASE("unknown members of a later agent are kept and written back") {
   auto read = parse_node_record(text, rules);
   REQUIRE(read.ok());
   CHECK(json::canonical_text_of(*json::parse(text_of(*read))) == text);
-  INFO("but of the process before nothing is said of the next one");
+  INFO("unknown members of one process do not pass to the next one");
   read->process->start_time += 1;
   CHECK(text_of(*read).find("cgroup") == std::string::npos);
   CHECK(text_of(*read).find("docker") != std::string::npos);

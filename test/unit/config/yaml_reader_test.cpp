@@ -96,7 +96,7 @@ TEST_CASE("an unknown key names its line, the nearest key and the allowed ones")
   CHECK(error_of([&] { broker.allow({"port", "usrname"}); }) == "no error");
 }
 
-TEST_CASE("the nearest word is a typing mistake away") {
+TEST_CASE("the nearest word is within a typing error") {
   const std::vector<std::string> words{"username", "password", "port"};
   CHECK(nearest("usrename", words) == "username");
   CHECK(nearest("prot", words) == "port");

@@ -24,7 +24,7 @@ record with_operation(operation_type type) {
 
 } // namespace
 
-TEST_CASE("the end of an operation says which, how, for whom, and how long it took") {
+TEST_CASE("the end of an operation has its type, result, requester and duration") {
   auto end = end_of(with_operation(operation_type::update), false, wall_time{5s});
   CHECK(end.type == operation_type::update);
   CHECK(end.operation_id == "op");

@@ -107,7 +107,7 @@ TEST_CASE("only named cells are chosen") {
         == guids{"b", "c"});
 }
 
-TEST_CASE("a cell to be avoided is not chosen and its reason is told") {
+TEST_CASE("a cell to be avoided is not chosen, and its reason is given") {
   auto asked = nodes(1);
   asked.avoid = {{"a", "it burns"}};
   CHECK(choose_cells(asked, {cell("a", "z"), cell("b", "z", 9)}).cells == guids{"b"});

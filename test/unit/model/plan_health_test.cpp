@@ -61,7 +61,7 @@ using matriarch::test::contains;
 
 } // namespace
 
-TEST_CASE("success is told only once the leader itself says that every replica streams") {
+TEST_CASE("an operation succeeds only once the leader reports that every replica streams") {
   for (bool noticed : {false, true})
     for (auto type : {operation_type::provision, operation_type::update}) {
       CAPTURE(noticed);

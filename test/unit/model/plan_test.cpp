@@ -858,7 +858,7 @@ TEST_CASE("more connections: replicas restart one by one, then one of them takes
   CHECK(steps_of<restart_node>(handing).empty());
 }
 
-TEST_CASE("fewer connections: the leader restarts first, and nobody takes over") {
+TEST_CASE("fewer connections: the leader restarts first, and no replica takes over") {
   auto known = changing("200", "100");
   known.living.taking_up = known.desired.settings;
   auto c = running({"a", "b", "c"}, "a");

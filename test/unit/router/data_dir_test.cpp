@@ -13,7 +13,7 @@ using namespace matriarch::router;
 using namespace std::chrono_literals;
 using matriarch::test::temporary_directory;
 
-TEST_CASE("a router makes its directory, and a second one is told to have one of its own") {
+TEST_CASE("a router makes its directory, and a second router needs another one") {
   temporary_directory here;
   auto data_dir = here.path() + "/router/data";
   auto first = hold_data_dir(data_dir, 0ms);

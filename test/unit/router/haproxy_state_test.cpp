@@ -325,7 +325,7 @@ TEST_CASE("a Patroni that begins to serve TLS, or is certified, ends no session"
   CHECK(commands(bring_about(table({{30001, leading({at(1), at(2)}, at(1))}}), state, "/d"))
         == std::vector<std::string>{"del map /d/members.map p30001/n1",
                                     "set server p30001/n1 check-addr 127.0.1.1 port 8008"});
-  INFO("and a leader that changes at the same time is followed as ever");
+  INFO("a leader that changes at the same time is followed as usual");
   auto changes =
       bring_about(table({{30001, leading({at(1), certified(2)}, certified(2))}}), state, "/d");
   REQUIRE(changes.lines.size() == 1);

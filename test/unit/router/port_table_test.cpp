@@ -67,7 +67,7 @@ TEST_CASE("all ports of all instances are replaced") {
   wanted.set("a", {});
   CHECK(wanted.table().empty());
 
-  INFO("whoever takes changes up has the same table");
+  INFO("applying the changes gives the same table");
   port_table followed{{30001, port_of_instance("")}, {30002, port_of_instance("")}};
   take_up(followed, changes);
   CHECK(followed == port_table{{30001, now}});

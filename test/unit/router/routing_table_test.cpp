@@ -269,12 +269,12 @@ TEST_CASE("a member that was not kept among too many is read again once a record
   REQUIRE(table.current().served.size() == 1);
   CHECK(table.current().served[0].members.at(0).name == "n1");
 
-  INFO("with the record known, a listing brings it by itself");
+  INFO("once the record is known, a listing is enough");
   CHECK_FALSE(list_all(table, all));
   CHECK(table.unread().empty());
   CHECK(table.current().served.size() == 1);
 
-  INFO("of what was read, and has changed since, nothing is taken");
+  INFO("a value that was read and has changed since is ignored");
   table.put("/service/a/state", record("a", "accepted", {"n1", "n2"}));
   REQUIRE(table.unread() == std::set<std::string>{"/service/a/members/n2"});
   CHECK(table.put("/service/a/members/n2", member("127.0.1.9")));
@@ -284,7 +284,7 @@ TEST_CASE("a member that was not kept among too many is read again once a record
   table.erase("/service/a/members/n3");
   CHECK_FALSE(table.put_read("/service/a/members/n3", member("127.0.1.3")));
 
-  INFO("one that has no key, and comes later");
+  INFO("a member without a key that comes later");
   table.put("/service/a/state", record("a", "accepted", {"n1", "n4"}));
   CHECK(table.unread() == std::set<std::string>{"/service/a/members/n4"});
   CHECK_FALSE(table.put_read("/service/a/members/n4", std::nullopt));
@@ -292,7 +292,7 @@ TEST_CASE("a member that was not kept among too many is read again once a record
   CHECK(table.put("/service/a/members/n4", member("127.0.1.4")));
   CHECK(table.current().served.at(0).members.size() == 2);
 
-  INFO("another scope's members, which are listed before the instance's record is");
+  INFO("members of another scope, listed before the instance's record");
   routing_table other{known_engines};
   list_all(other, without_record);
   other.put("/routing/allocation/b", "30002");
@@ -332,8 +332,7 @@ TEST_CASE("a node is routed to where the record says, whatever its member key sa
   registered.erase("/service/a/members/n1");
   CHECK(registered.current().served == std::vector<route>{served_one});
 
-  INFO("a node whose cell has said nothing yet is nowhere, and its instance is not served as it "
-       "should");
+  INFO("a node whose cell has not reported has no address; its instance counts as unserved");
   auto waiting = with(R"(,"address":"","patroni_address":"")");
   REQUIRE(waiting.current().served.size() == 1);
   REQUIRE(waiting.current().served[0].members.size() == 1);
@@ -347,7 +346,7 @@ TEST_CASE("a node is routed to where the record says, whatever its member key sa
   waiting.put("/service/a/state", record("a", "accepted", {"n2"}));
   CHECK(waiting.current().unserved.empty());
 
-  INFO("where a cell says nothing of Patroni's port, any of the node's own host is taken");
+  INFO("if a cell does not report Patroni's port, any port on the node's host is accepted");
   auto half = with(R"(,"address":"127.0.1.1:5432","patroni_address":"")");
   CHECK(half.current().served == std::vector<route>{served_one});
   half.put("/service/a/members/n1", member("127.9.9.9"));
@@ -556,7 +555,7 @@ TEST_CASE("a changed key affects its instance and those that want the same ports
   table.put("/service/a/config", R"({"postgresql":{"parameters":{"max_connections":40}}})");
   CHECK(table.take_changes() == names{"a"});
 
-  INFO("a takes b's first port, with that b loses its second one, and c gets it");
+  INFO("a takes b's first port, so b loses its second port to c");
   table.put("/routing/allocation/a", "30003");
   CHECK(table.take_changes() == names{"a", "b", "c"});
   CHECK_FALSE(table.of("b").served);
@@ -626,10 +625,10 @@ TEST_CASE("a record with a too high min_reader leaves the ports unchanged, and i
   REQUIRE(table.of("a").unserved.size() == 1);
   CHECK(table.of("a").unserved[0].port == 30001);
   CHECK(table.of("a").unserved[0].reason.find("format 99") != std::string::npos);
-  INFO("nor do its members' keys and leaders move anything");
+  INFO("its member keys and leaders change nothing either");
   table.put("/service/a/members/n1", member("127.0.1.7"));
   CHECK(table.of("a").stay == std::vector<std::uint16_t>{30001});
-  INFO("one that may be read is served again, also if it is as it was before");
+  INFO("a readable record is served again, also if it is unchanged");
   CHECK(table.put("/service/a/state", record("a", "accepted", {"n1", "n2"})));
   CHECK(table.take_changes() == std::set<std::string>{"a"});
   CHECK(table.of("a").served);
@@ -640,7 +639,7 @@ TEST_CASE("a deleted record with a too high min_reader leaves nothing behind") {
   auto ahead = record("a", "accepted", {"n1"});
   ahead.insert(ahead.size() - 1, R"(,"min_reader":99)");
   routing_table table{known_engines};
-  INFO("of an instance that this router has never read a record of");
+  INFO("an instance whose record this router has never read");
   CHECK(list_all(table, {{"/routing/allocation/a", "30001"}, {"/service/a/state", ahead}}));
   CHECK(table.take_changes() == std::set<std::string>{"a"});
   CHECK(table.of("a").stay == std::vector<std::uint16_t>{30001});

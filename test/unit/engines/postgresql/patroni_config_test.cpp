@@ -221,7 +221,7 @@ std::vector<std::string> hba_of(const cell_config& config, const node_record& no
 
 } // namespace
 
-TEST_CASE("nobody is let in without a password, and only the replication user replicates") {
+TEST_CASE("every login needs a password, and only the replication user may replicate") {
   auto node = some_node();
   node.request.parameters["REPLICATION_USERNAME"] = "the \"r";
   CHECK(hba_of(some_config(), node)
