@@ -10,20 +10,20 @@
 
 namespace matriarch::actors {
 
-/// Brings parameters that every cluster shall have to those that were made before there were such:
-/// a few clusters at a time, since each costs its nodes some questions, and bindings wait for the
-/// same threads.
+/// Sets late parameters (model::engine::defaults()) on clusters that were made before those
+/// parameters existed. A few clusters at a time: each change costs questions to the cluster's
+/// nodes, and bindings need the same threads.
 class adoption {
 public:
-  /// At 10 s each, which a cluster takes to see a change, a thousand clusters take some forty minutes.
+  /// A cluster takes about 10 s to apply a change, so a thousand clusters take about forty minutes.
   static constexpr int most_at_once = 4;
 
   using parameters = std::map<std::string, std::string>;
 
-  /// `under_way` counts for all instances, and outlives this.
+  /// `under_way` counts the adoptions of all instances. It must outlive this object.
   explicit adoption(std::atomic<int>& under_way) : under_way_(under_way) {}
 
-  /// Whether the cluster lacks some of them, and nothing else is being done to it.
+  /// Whether the cluster lacks some of the parameters and no other change is under way.
   [[nodiscard]] static bool is_due(const model::record& known, const parameters& all) {
     if (known.phase != model::record_phase::accepted || !known.desired.exists
         || !known.living.had_leader || known.current.state == model::operation_state::in_progress
@@ -35,7 +35,7 @@ public:
     return false;
   }
 
-  /// The record with what it lacks; nothing while too many others are at it.
+  /// The record with the missing parameters added; nothing while too many other clusters are at it.
   [[nodiscard]] std::optional<model::record> begin(model::record known, const parameters& all) {
     if (!turn_) {
       if (under_way_.fetch_add(1) >= most_at_once) {
@@ -44,12 +44,13 @@ public:
       }
       turn_.reset(&under_way_);
     }
-    // Whatever the plan says of one of them is there already, and stays.
+    // insert() keeps values that are already set, for example by the plan.
     known.desired.settings.parameters.insert(all);
     return known;
   }
 
-  /// The cluster has taken them up, or something else is done to it: others may go on.
+  /// Frees this cluster's place for others once the cluster has applied the parameters or another
+  /// change has begun.
   void end_if_over(const model::record& known, const parameters& all) {
     if (turn_ && !is_due(known, all) && !known.living.taking_up
         && same_configuration(known.living.in_force, known.desired.settings))

@@ -8,7 +8,7 @@
 
 namespace matriarch::actors {
 
-/// An actor's own clock: at most one tick is awaited at a time, the earliest that was asked for.
+/// An actor's timer: it waits for at most one tick at a time, the earliest that was requested.
 template <class SelfPointer>
 class alarm {
 public:
@@ -23,7 +23,8 @@ public:
     self_->delayed_send(self_, pause, tick_atom::value);
   }
 
-  /// Whether a tick that came is the one awaited; others have been overtaken by an earlier one.
+  /// Whether this tick is the expected one; a tick is stale if an earlier one was requested after
+  /// it.
   [[nodiscard]] bool rings() {
     if (!due_ || self_->clock().now() < *due_)
       return false;

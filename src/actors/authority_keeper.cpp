@@ -18,12 +18,14 @@ namespace {
 using namespace std::chrono_literals;
 namespace keys = store::keys;
 
-// Above the etcd client's own time-out: its answer always comes first.
+// Above the etcd client's own time-out, so that the client always answers first.
 constexpr caf::timespan store_patience = 10s;
 constexpr caf::timespan retry_pause = 500ms;
-// A successor is not made to the minute, but a broker that runs for years has to make it.
+// The time of a successor does not matter to the minute. A broker that runs for years must make it,
+// so the keeper looks regularly.
 constexpr caf::timespan look_pause = 1h;
-// Nodes get their new certificates within seconds, those of a cell that is away when it is back.
+// How long the previous signers stay trusted. Nodes get new certificates within seconds; nodes on a
+// cell that is away get theirs when it is back.
 constexpr model::duration retirement = 1h;
 
 class authority_keeper {
@@ -48,7 +50,7 @@ public:
         },
         [this](const activity& now) {
           active_ = now.active;
-          told_.reset(); // another broker may have told otherwise meanwhile
+          told_.reset(); // Another broker may have published other authorities in between.
           ++term_;
           setup_.out->status.authority_told_at = 0;
           look();
@@ -63,7 +65,7 @@ public:
 private:
   [[nodiscard]] bool is_operators() const { return !setup_.operators.all.empty(); }
 
-  /// What etcd holds; what came late is older than what is known.
+  /// Takes over what etcd holds. An entry older than the known one is ignored.
   void take(const store::key_value& entry) {
     if (is_operators() || entry.mod_revision <= at_)
       return;
@@ -84,7 +86,7 @@ private:
     setup_.out->status.authority.store(std::make_shared<const tls::authorities>(known_));
   }
 
-  /// Reads the key as it is, for to make an authority where there is one would be a disaster.
+  /// Reads the key's current value first: making a second authority would be a disaster.
   void look() {
     if (!active_ || busy_)
       return;
@@ -126,7 +128,7 @@ private:
     write(*next ? **std::move(next) : known_);
   }
 
-  /// Written before anything is signed with it, and by the active broker alone.
+  /// Written before it signs anything, and only by the active broker.
   void write(tls::authorities next) {
     store::transaction what;
     what.compares = {at_ == 0 ? store::absent(keys::authority)
@@ -136,7 +138,7 @@ private:
     self_->request(setup_.store, store_patience, std::move(what))
         .then(
             [this, next = std::move(next)](const store::commit_result& came) mutable {
-              // Whatever else came of it, the next look shows.
+              // On any other result the next look reads etcd's current value.
               if (came.state != store::commit_state::committed)
                 return done(retry_pause);
               if (next.all.size() > known_.all.size())
@@ -151,8 +153,8 @@ private:
             [this](const caf::error&) { done(retry_pause); });
   }
 
-  /// Whom routers shall believe: those that sign, those that will, and those that did until nodes have
-  /// had the time to show something else.
+  /// Publishes the authorities that routers must trust: present and future signers, and past
+  /// signers until nodes have had time to get new certificates.
   void tell_routers() {
     if (!told_)
       return ask_what_was_told();
@@ -182,7 +184,8 @@ private:
             [this](const caf::error&) { done(retry_pause); });
   }
 
-  /// By this broker or another one, with another configuration: whoever was named then retires.
+  /// Asks etcd what was last published, by this broker or another one, perhaps with another
+  /// configuration. An authority named there that does not sign any more retires.
   void ask_what_was_told() {
     self_->request(setup_.store, store_patience, store::key_range{keys::shown_authority, ""})
         .then(
@@ -198,16 +201,16 @@ private:
               retiring_ = tls::retiring_of(*told_, known_, now);
               retired_at_ = now + retirement;
               if (!retiring_.empty())
-                spdlog::info(
-                    "who signed the fleet's certificates before is believed for another {} min",
-                    std::chrono::duration_cast<std::chrono::minutes>(retirement).count());
+                spdlog::info("the previous signers of the fleet's certificates stay trusted for "
+                             "another {} min",
+                             std::chrono::duration_cast<std::chrono::minutes>(retirement).count());
               publish(known_);
               tell_routers();
             },
             [this](const caf::error&) { done(retry_pause); });
   }
 
-  /// Until somebody retires, or it is time to look for a successor.
+  /// Waits until an authority retires, or until it is time to look for a successor.
   void rest() {
     done(retiring_.empty()
              ? look_pause
@@ -218,16 +221,17 @@ private:
   alarm<authority_keeper_actor::pointer> alarm_;
   authority_setup setup_;
   bool active_ = false;
-  unsigned term_ = 0; ///< grows with each change of that: what was asked before it says nothing
+  unsigned term_ =
+      0; ///< grows with each change of `active_`: answers to earlier questions are stale
   bool busy_ = false;
   tls::authorities known_;
-  store::revision at_ = 0; ///< of the key, as last read or written; 0 if there is none
+  store::revision at_ = 0; ///< the key's, as last read or written; 0 if there is no key
   bool readable_ = true;
-  bool sealed_as_now_ = true;       ///< with the newest of the keys
-  std::optional<std::string> told_; ///< what routers have been told; none if that is not known
-  store::revision told_at_ = 0;     ///< etcd's, of that
-  std::string retiring_;            ///< PEM, of who signed before others took over
-  model::wall_time retired_at_{};   ///< until then they are believed
+  bool sealed_as_now_ = true;       ///< sealed with the newest key
+  std::optional<std::string> told_; ///< what routers were told last; none if not known
+  store::revision told_at_ = 0;     ///< etcd's revision of `told_`
+  std::string retiring_;            ///< PEM of the previous signers
+  model::wall_time retired_at_{};   ///< until then the previous signers are trusted
 };
 
 struct state {

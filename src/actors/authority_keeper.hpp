@@ -17,15 +17,15 @@ struct authority_setup {
   std::string active_value; ///< of `/matriarch/active` while this broker acts
   std::shared_ptr<const store::keyring> keys = std::make_shared<const store::keyring>();
   published* out = nullptr;
-  /// Those that an operator configured, if any: then none is read or made.
+  /// The operator's own authorities, if configured: then the keeper reads and makes none.
   tls::authorities operators = {};
-  /// Told who has to have signed the nodes' certificates, PEM, whenever that changes.
+  /// Called with the authorities (PEM) that may sign nodes' certificates, at each change.
   std::function<void(const std::string&)> trust = [](const std::string&) {};
 };
 
-/// Reads the fleet's authorities from etcd and publishes them. While this broker acts it makes the
-/// first one and each successor when its time has come, and has them sealed with the newest key. It
-/// also writes their certificates where routers read them.
+/// Reads the fleet's authorities from etcd and publishes them. While this broker is active, the
+/// keeper makes the first authority and each successor when it is due, has them sealed with the
+/// newest key, and writes their certificates to the key that routers read.
 [[nodiscard]] authority_keeper_actor spawn_authority_keeper(caf::actor_system& system,
                                                             authority_setup setup);
 

@@ -25,26 +25,26 @@ constexpr caf::timespan health_pause = 2s;
 // A cell that is away is asked again soon at first, then less and less often.
 constexpr caf::timespan first_pause_when_away = 250ms;
 constexpr caf::timespan longest_pause_when_away = 4s;
-// etcd tells it as soon as it is read.
+// etcd reports the authorities as soon as it is read.
 constexpr caf::timespan pause_without_authority = 100ms;
-// A cell takes up its certificate within moments of its coming into etcd.
+// A cell uses its certificate within moments of the certificate's arrival in etcd.
 constexpr caf::timespan pause_after_news = 50ms;
-// What runs without a record does no harm by the minute.
+// A node without a record does no harm within a minute.
 constexpr caf::timespan listing_pause = 1min;
 constexpr std::chrono::milliseconds listing_time = 5s;
 // A key is made in a millisecond.
 constexpr std::chrono::milliseconds certificate_time = 5s;
-// A server is started for each plan of a piece in turn, which takes some hundredths of a second.
+// The cell starts a server for each plan of a piece in turn, some hundredths of a second each.
 constexpr std::chrono::milliseconds judging_time = 30s;
-// What is installed on a cell changes rarely, and a change of the engine's version is seen at once. Where
-// a plan has a fault somebody may be waiting for the cell to be put right.
+// What is installed on a cell changes rarely, and a change of the engine's version is noticed at
+// once. While a plan has a fault, somebody may be repairing the cell, so the cell is asked sooner.
 constexpr caf::timespan judging_pause = 1h;
 constexpr caf::timespan judging_pause_with_faults = 1min;
 constexpr caf::timespan judging_retry_pause = 10s;
 // Starting nodes is bound by the cell's disk: more at once only makes each slower.
 constexpr std::size_t orders_at_once = 8;
-// An order that has waited for so long is not sent any more: who gave it is about to give up on it,
-// and a node that starts after that would be nobody's.
+// An order that has waited this long is not sent any more: its sender is about to give up, and a
+// node started later would belong to nobody.
 constexpr caf::timespan longest_wait = 60s;
 const std::string https = "https://";
 
@@ -88,7 +88,7 @@ public:
 
 private:
   using judge = cell_answer (*)(const base::outcome&);
-  /// Whom a certificate is for.
+  /// The node that a certificate is for.
   struct bearer {
     std::string node_id;
     std::string scope;
@@ -104,7 +104,7 @@ private:
 
   [[nodiscard]] bool asks_for_the_fleets_own() const { return shows_the_fleets_own(cell_); }
 
-  /// Sends a request, whose URL is the path so far.
+  /// Sends a request to the cell. The request's URL is only a path here; see addressed_to().
   auto to_cell(base::outgoing what) {
     auto by = asks_for_the_fleets_own() ? certificates_.board->authority.load() : nullptr;
     what = addressed_to(cell_, std::move(what), by ? by->trusted(certificates_.now()) : "");
@@ -132,7 +132,8 @@ private:
     return owed;
   }
 
-  /// A broker that has just begun to act may not know yet who signs: starts wait for that.
+  /// Starts wait until the signing authority is known; a broker that has just become active may not
+  /// know it yet.
   [[nodiscard]] bool can_be_sent(const order& which) {
     return (!which.certified_first && !asks_for_the_fleets_own())
            || certificates_.board->authority.load() || is_too_late(which);
@@ -188,7 +189,8 @@ private:
 
   void send(order next) {
     auto done = [this, owed = next.owed, starts = next.rule == judge_start](cell_answer said) {
-      // An earlier cell says it in its list only, and an answer can be lost.
+      // Agents of earlier releases report a node's address only in their list, and an answer can be
+      // lost.
       if (starts && reachable_.value_or(false) && said.at.database.empty())
         ask_listing_soon();
       answer(owed, std::move(said));
@@ -202,8 +204,8 @@ private:
 
   // -- certificates -------------------------------------------------------------------------------
 
-  /// What came of a certificate: that it is there, or that the cell takes none (its nodes have
-  /// certificates of their own, or it is of another make), or why nobody can tell.
+  /// The result of giving a node a certificate: the cell took it, the cell takes none (its nodes
+  /// have their own certificates, or it is a foreign cell), or why this is not known.
   struct certified {
     std::optional<cell_answer> failed = {};
     bool taken = false;
@@ -217,8 +219,8 @@ private:
     return what;
   }
 
-  /// Has the cell make a key for a node, signs for it, and hands the certificate over. The key never
-  /// leaves the cell.
+  /// Has the cell make a key for a node, signs the request, and sends the certificate to the cell.
+  /// The key never leaves the cell.
   void certify(const bearer& whom, certified_function then) {
     ask(certificate_request(whom, "/key", "{}"), [this, whom, then](const base::outcome& came) {
       if (came.status == 0)
@@ -252,7 +254,7 @@ private:
         [then](const base::outcome& came) {
           if (came.status == 200)
             return then({{}, true});
-          // Nothing has been started. The cell's agent may just have been started anew.
+          // No node has been started. The cell's agent may just have restarted.
           then({came.status == 0 ? no_answer(came)
                                  : cell_answer{cell_answer::kind::unknown, description_in(came)}});
         });
@@ -266,7 +268,7 @@ private:
               });
   }
 
-  /// One after the other, beside the orders: a cell may have hundreds of nodes.
+  /// Renews one certificate at a time, beside the orders: a cell may have hundreds of nodes.
   void renew(const renewal_order& order) {
     auto same = [&](const bearer& one) { return one.node_id == order.node_id; };
     if (std::ranges::none_of(to_renew_, same))
@@ -307,7 +309,7 @@ private:
     };
     to_cell(std::move(what))
         .then(
-            // Cells of another make, or of an earlier release, cannot do it.
+            // Foreign cells and agents of earlier releases cannot do this.
             [done](const base::outcome& came) {
               done(came.status == 200 || came.status == 404 ? "" : description_in(came));
             },
@@ -317,7 +319,8 @@ private:
   // -- health -------------------------------------------------------------------------------------
 
   void ask_health() {
-    // Nobody could be recognised: it is no sign of the cell's that this broker has only just started.
+    // No cell can be authenticated without the fleet's authority, which says nothing about the
+    // cell.
     if (asks_for_the_fleets_own() && !certificates_.board->authority.load()) {
       alarm_.set(pause_without_authority);
       return;
@@ -347,7 +350,7 @@ private:
         spdlog::warn("cell {} cannot be reached and is tried again: {}", cell_.guid, seen.why);
     }
     note_engine(seen.reachable, seen.engine_version);
-    // At once when it is back, for it may bring what was removed meanwhile.
+    // A cell that is back is asked for its list at once: removed nodes may have come back with it.
     if (!seen.reachable)
       list_at_ = {};
     else if (self_->clock().now() >= list_at_)
@@ -368,7 +371,8 @@ private:
 
   // -- its engine ---------------------------------------------------------------------------------
 
-  /// A cell that is back may have been given another version of the engine, or answer this by now.
+  /// A cell that is back may have another version of the engine, or may have learnt to answer this
+  /// question.
   void note_engine(bool reachable, const std::string& version) {
     if (!plans_ || plans_->plans.empty() || judging_)
       return;
@@ -402,7 +406,8 @@ private:
     ask(std::move(what), [this](const base::outcome& came) { note_judgement(came); });
   }
 
-  /// Earlier cells, and those of another make, say nothing of it: nothing speaks against their nodes.
+  /// Foreign cells and agents of earlier releases do not answer this; their nodes count as without
+  /// fault.
   void note_judgement(const base::outcome& came) {
     const auto& asked = questions_.pieces[answered_];
     auto said = came.status == 200 ? judgement_in(came.body, asked, plans_->plans) : std::nullopt;
@@ -411,7 +416,7 @@ private:
       std::ranges::move(said->faults, std::back_inserter(answers_.faults));
       std::ranges::move(said->unjudged, std::back_inserter(answers_.unjudged));
     } else if (came.status == 400) {
-      // That cell takes less: it is asked about the rest all the same.
+      // This cell takes a smaller question; the rest is still asked.
       for (const auto& plan : asked.plan_ids)
         answers_.unjudged.push_back({plan, description_in(came)});
     } else {
@@ -427,7 +432,7 @@ private:
     settle_judging(plan_faults_.empty() ? judging_pause : judging_pause_with_faults);
   }
 
-  /// The cell has not answered it.
+  /// Handles a cell that did not answer the question.
   void end_judging(const base::outcome& came) {
     if (came.status == 404 || came.status == 405) {
       engine_version_.clear();
@@ -463,8 +468,8 @@ private:
   void take_unjudged(std::vector<plan_unjudged> all) {
     for (const auto& one : all)
       if (std::ranges::find(unjudged_, one) == unjudged_.end())
-        spdlog::warn("whether cell {} can start nodes of plan {} is not known in all: {}",
-                     cell_.guid, one.plan_id, one.words);
+        spdlog::warn("cell {} has not judged all settings of plan {}: {}", cell_.guid, one.plan_id,
+                     one.words);
     unjudged_ = std::move(all);
   }
 
@@ -481,7 +486,7 @@ private:
         .then([this](const base::outcome& came) { note_listing(came); }, [](const caf::error&) {});
   }
 
-  /// Of many that ask for it at once, the first is served.
+  /// Asks for the list soon. Many requests at once lead to one question.
   void ask_listing_soon() {
     auto earliest = self_->clock().now() + health_pause;
     if (list_at_ > earliest)
@@ -493,8 +498,8 @@ private:
       self_->send(directory_, *std::move(seen));
   }
 
-  /// Three quarters to all of a pause, so that the agents of cells that went away together do not
-  /// all ask at once.
+  /// Three quarters to all of a pause, so that agents of cells that went away together do not all
+  /// ask at the same time.
   caf::timespan jittered(caf::timespan pause) {
     std::uniform_int_distribution<caf::timespan::rep> any{pause.count() * 3 / 4, pause.count()};
     return caf::timespan{any(chance_)};
@@ -508,19 +513,19 @@ private:
   plans_to_judge plans_;
   cell_directory_actor directory_;
   std::deque<order> waiting_;
-  std::deque<bearer> to_renew_; ///< the first is being renewed
+  std::deque<bearer> to_renew_; ///< the first one is being renewed
   std::size_t under_way_ = 0;
   std::optional<bool> reachable_;
-  cell_health seen_;           ///< as last seen, without what is said of its engine
-  std::string asked_about_;    ///< the version that the cell's health said when it was asked last
-  std::string engine_version_; ///< the version that it said then
+  cell_health seen_;           ///< as last seen, without the engine's version and plan faults
+  std::string asked_about_;    ///< the engine version in the health when plans were last asked
+  std::string engine_version_; ///< the engine version in the cell's last answer about plans
   std::vector<model::plan_fault> plan_faults_;
   std::vector<plan_unjudged> unjudged_;   ///< as last logged
-  plan_questions questions_;              ///< as last asked
-  std::size_t answered_ = 0;              ///< of its pieces
-  plan_judgement answers_;                ///< to these
-  caf::actor_clock::time_point judge_at_; ///< when the cell is asked again
-  bool judging_ = false;                  ///< it is being asked
+  plan_questions questions_;              ///< the questions of this round
+  std::size_t answered_ = 0;              ///< number of pieces answered
+  plan_judgement answers_;                ///< the answers so far
+  caf::actor_clock::time_point judge_at_; ///< when the cell is asked next
+  bool judging_ = false;                  ///< the cell is being asked
   std::string judging_failure_;           ///< as last logged
   caf::actor_clock::time_point list_at_;
   caf::timespan away_pause_ = first_pause_when_away;

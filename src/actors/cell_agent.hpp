@@ -12,47 +12,47 @@ struct cell_settings {
   std::string uri; ///< without a slash at its end
   std::string username;
   std::string password;
-  /// For `https://`: who may have signed the cell's certificate, as PEM; empty: the fleet's authority,
-  /// and the certificate has to be that cell's.
+  /// For `https://`: PEM of the authorities that may sign the cell's certificate. Empty: the
+  /// fleet's authority signs, and the certificate must name this cell.
   std::string authority = {};
 };
 
-/// Whether the cell has to show a certificate of the fleet's authority, as that cell.
+/// Whether the cell must show a certificate that the fleet's authority signed for this cell.
 [[nodiscard]] bool shows_the_fleets_own(const cell_settings& cell);
 
-/// A request whose URL is a path so far, to that cell: where it is, and who has to answer there. The
-/// fleet's authority, PEM, is for those that show its certificates; without one nobody can be
-/// recognised, and the request fails before it is sent.
+/// Completes a request to that cell, whose URL is only a path so far: adds the cell's address and
+/// the authority that must have signed the cell's certificate. `fleets_authority` (PEM) is used for
+/// cells that show the fleet's certificates; if it is empty, such a cell cannot be authenticated
+/// and the request fails before it is sent.
 [[nodiscard]] base::outgoing addressed_to(const cell_settings& cell, base::outgoing what,
                                           const std::string& fleets_authority);
 
-/// What the certificates of nodes are made with.
+/// What is needed to make nodes' certificates.
 struct certification {
-  /// What applications call the routers; empty: nodes get no certificates.
+  /// The host name of the routers as applications see it; empty: nodes get no certificates.
   std::string public_host;
-  const status_board* board = nullptr; ///< tells who signs
+  const status_board* board = nullptr; ///< holds the signing authorities
   std::function<model::wall_time()> now;
 
-  /// What the certificate of a node names: its clients reach it through the routers, the broker by
-  /// its id, and other members at its address.
+  /// The names in a node's certificate: clients connect through the routers, the broker checks the
+  /// node's id, and other members connect to its address.
   [[nodiscard]] std::set<std::string> hosts_of(const std::string& node_id,
                                                const std::string& address) const {
     return {public_host, node_id, address};
   }
 };
 
-/// All plans of an engine, whose settings each cell judges.
+/// All plans of an engine. Each cell judges their settings.
 struct judged_plans {
   const model::engine* engine = nullptr;
   std::vector<model::plan_settings> plans;
 };
 using plans_to_judge = std::shared_ptr<const judged_plans>;
 
-/// Speaks with one cell: a bounded number of orders at a time, each with a time-out, and a question
-/// after its health every few seconds, of which it tells the cell directory, as it does of the plans
-/// that the cell's nodes would not start with. A node is started with
-/// a certificate of the fleet's authority, if its cell takes one: the cell makes the key and keeps
-/// it.
+/// Talks to one cell. Sends a bounded number of orders at a time, each with a time-out. Asks for
+/// the cell's health every few seconds and reports it to the cell directory, with the plans whose
+/// settings keep the cell's nodes from starting. Gives each node a certificate of the fleet's
+/// authority before its start, if the cell takes one: the cell makes the key and keeps it.
 [[nodiscard]] cell_agent_actor spawn_cell_agent(caf::actor_system& system, cell_settings cell,
                                                 http_actor http, certification certificates,
                                                 plans_to_judge plans,

@@ -16,11 +16,11 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// A cell starts a node at once and removes it within 30 s, its clean end included.
+// A cell starts a node at once and removes it within 30 s, which includes a clean shutdown.
 constexpr std::chrono::milliseconds start_time = model::start_timeout;
 constexpr std::chrono::milliseconds removal_time = 40s;
-// A clean stop is the end of a checkpoint. One that takes longer goes on at the cell, and is asked for
-// once more: clients wait meanwhile, and an answer may have been lost.
+// A clean stop is as long as a checkpoint. A longer one goes on at the cell, and the broker asks
+// again: clients are waiting, and an answer may have been lost.
 constexpr std::chrono::milliseconds halt_time = 20s;
 constexpr std::int64_t most_full_nodes = 10'000; // as many as a cell takes
 constexpr std::size_t longest_quote = 300;
@@ -30,7 +30,8 @@ bool is_set(const json::value& object, std::string_view name) {
   return flag != nullptr && flag->IsBool() && flag->GetBool();
 }
 
-/// By what a cell enforces which limits: `cgroup: memory, cpu; none: disk`. Who says it may be anybody.
+/// How a cell enforces which limits, such as `cgroup: memory, cpu; none: disk`. The input is not
+/// trusted.
 std::string enforced_in_words(const json::value& limits) {
   constexpr std::size_t longest_word = 32;
   std::vector<std::pair<std::string, std::string>> by;
@@ -50,7 +51,7 @@ std::string enforced_in_words(const json::value& limits) {
   return words;
 }
 
-/// Where the cell says that a node is, and whether it can be recognised there.
+/// The node's addresses according to the cell, and whether the node has certificates for them.
 model::node_addresses addresses_in(const json::value& said) {
   auto host = json::string_member(said, "host");
   return {model::place_of(host, json::integer_member(said, "port")),
@@ -58,7 +59,7 @@ model::node_addresses addresses_in(const json::value& said) {
           is_set(said, "api_certified")};
 }
 
-/// The plan that an order's node was placed with; the instance's may have changed since.
+/// The plan that the order's node was placed with; the instance's plan may have changed since.
 template <class Order>
 const std::string& plan_of(const Order& order) {
   const auto* cluster = order.instance.cluster_of(order.scope);
@@ -106,7 +107,7 @@ base::outgoing node_request(const cell_settings& cell, std::string verb, const s
                             const std::string& fleet) {
   base::outgoing what;
   what.verb = std::move(verb);
-  // Node ids are made here, of characters that need no escaping.
+  // The broker makes node ids itself, of characters that need no escaping.
   what.url = "/v2/service_instances/" + node_id + rest;
   what.username = cell.username;
   what.password = cell.password;
@@ -161,7 +162,7 @@ cell_answer judge_start(const base::outcome& came) {
   using kind = cell_answer::kind;
   if (came.status == 0)
     return no_answer(came);
-  // 409 is a foreign cell's word for a node it has already: its member key will show.
+  // 409: a foreign cell has this node already. The node's member key will show it.
   if (came.status == 200 || came.status == 201 || came.status == 202 || came.status == 409) {
     cell_answer started{kind::done};
     if (auto body = json::parse(came.body); body.ok() && body->IsObject())

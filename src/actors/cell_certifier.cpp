@@ -19,16 +19,17 @@ namespace {
 using namespace std::chrono_literals;
 namespace keys = store::keys;
 
-// A month is left of a certificate when it is to be renewed.
+// A certificate is renewed a month before its end, so looking every ten minutes is often enough.
 constexpr caf::timespan look_pause = 10min;
-// A cell waits meanwhile. etcd tells who signs as soon as it is read.
+// The cell is waiting. etcd reports the authorities as soon as it is read.
 constexpr caf::timespan pause_without_authority = 100ms;
 constexpr caf::timespan retry_pause = 1s;
-// Whatever a cell announces, and however often: a signature and a write take a millisecond.
+// Limits the work for a cell that announces requests again and again. A signature and a write take
+// a millisecond.
 constexpr caf::timespan signing_pace = 500ms;
 // Above the etcd client's own time-out: its answer always comes first.
 constexpr caf::timespan store_patience = 10s;
-// A common name is for people, and has 64 bytes at most.
+// A common name is for people and may have 64 bytes.
 constexpr std::size_t longest_name = 64;
 
 class cell_certifier {
@@ -73,12 +74,12 @@ private:
   struct cell {
     cell_settings is;
     bool plain = false;         ///< reached by plain HTTP
-    std::string announced = {}; ///< as etcd has it; empty if it has nothing
-    std::string word = {};      ///< the same, of what a broker has answered
+    std::string announced = {}; ///< the cell's announcement in etcd; empty if there is none
+    std::string word = {};      ///< the broker's answer in etcd; empty if there is none
     store::revision word_at = 0;
     bool writing = false;
-    std::optional<caf::actor_clock::time_point> signed_at = {}; ///< the last one
-    std::string refused = {}; ///< why what is announced cannot be signed
+    std::optional<caf::actor_clock::time_point> signed_at = {}; ///< last signature
+    std::string refused = {}; ///< why the announced request cannot be signed
     cell_trust told = {};
   };
 
@@ -103,7 +104,7 @@ private:
       alarm_.set(look_pause);
   }
 
-  /// True if the cell waits for what this broker cannot give it yet.
+  /// True if the cell waits for a certificate and this broker may be able to give it later.
   bool judge(cell& one, const tls::authorities_ptr& by) {
     auto said = store::decode_cell_announcement(one.announced);
     auto word = store::decode_cell_word(one.word);
@@ -139,7 +140,7 @@ private:
       return;
     }
     auto text = store::encode_cell_word({*std::move(made), one.plain});
-    // For who has announced it, as long as it stands, and by the active broker alone.
+    // Written only while this announcement stands and this broker is the active one.
     store::transaction what;
     what.compares = {store::has_value(keys::active, setup_.active_value),
                      store::has_value(keys::cell(one.is.guid), one.announced)};
@@ -161,7 +162,7 @@ private:
             });
   }
 
-  /// What an operator has to know of the way to a cell.
+  /// The state of the connection to a cell, in words for the operator.
   [[nodiscard]] cell_trust trust_in(const cell& one, const store::cell_announcement& said,
                                     const std::optional<store::cell_word>& word,
                                     const tls::authorities_ptr& by) const {
@@ -211,7 +212,7 @@ private:
   cell_certifier_actor::pointer self_;
   alarm<cell_certifier_actor::pointer> alarm_;
   cell_certifier_setup setup_;
-  std::vector<cell> cells_; ///< never fewer: writes under way know their places
+  std::vector<cell> cells_; ///< never shrinks: pending writes hold references to its elements
   bool active_ = false;
 };
 

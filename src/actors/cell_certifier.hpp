@@ -14,14 +14,14 @@ struct cell_certifier_setup {
   cell_directory_actor cells_directory;
   environment outside;
   std::string active_value; ///< of `/matriarch/active` while this broker acts
-  published* out = nullptr; ///< tells who signs
+  published* out = nullptr; ///< holds the signing authorities
 };
 
-/// Signs what cells have announced at their keys, where their certificates are not as they shall be,
-/// and tells the cell directory which cell has none and why. A request says nothing but a key: whom
-/// the certificate names is decided by whose key it was announced at and by the configuration. Whoever
-/// may write a cell's key speaks for that cell, and for no other. Nothing is kept but in etcd, so that
-/// the next broker goes on from there.
+/// Signs the requests that cells have announced at their keys wherever a certificate is missing or
+/// outdated, and reports to the cell directory which cells have none and why. Of a request only the
+/// public key is used: the names in the certificate follow from the key at which the request was
+/// announced and from the configuration. Whoever may write a cell's key therefore speaks for that
+/// cell only. All state is in etcd, so that the next broker can continue.
 [[nodiscard]] cell_certifier_actor spawn_cell_certifier(caf::actor_system& system,
                                                         cell_certifier_setup setup);
 

@@ -21,10 +21,11 @@ namespace {
 
 namespace keys = store::keys;
 
-// All instances of a lost cell ask at once, and the first to ask need not be the first to be served.
+// All instances on a lost cell ask for a turn at once, and the first one to ask is not always the
+// most urgent.
 constexpr caf::timespan gathering = std::chrono::seconds{1};
 constexpr caf::timespan between_publications = std::chrono::milliseconds{100};
-// A router that stands still, or is none of ours, must not keep certificates from being renewed.
+// A router that hangs, or a foreign one, must not keep certificates from being renewed.
 constexpr model::duration routers_patience = std::chrono::minutes{1};
 
 class cell_directory {
@@ -69,7 +70,8 @@ public:
       self_->quit(told.reason);
     });
     self_->set_down_handler([this](const caf::down_msg& down) {
-      // What a cell was asked for would never be answered: its agent's end is this actor's.
+      // Without its agent a cell's orders would never be answered, so this actor ends with any of
+      // its children.
       if (children_.contains(down.source))
         return self_->quit(down.reason);
       end_turns_of(down.source);
@@ -187,7 +189,7 @@ private:
     not_asked_yet_.erase(seen.guid);
     lacking_control_tls_ += lacks_control_tls(view) - lacks_control_tls(before);
     out_.status.control_tls = lacking_control_tls_ == 0;
-    // Cells are asked all the time, and say the same nearly always.
+    // Cells are asked every few seconds and nearly always answer the same.
     if (view.reachable != before.reachable)
       judge();
     renew(seen.guid);
@@ -196,7 +198,7 @@ private:
     place_waiting();
   }
 
-  /// Those of another make do not say how they fence.
+  /// Foreign cells do not say how they fence.
   static int lacks_control_tls(const model::cell_view& view) {
     return view.fencing != "unknown" && !view.control_tls ? 1 : 0;
   }
@@ -208,7 +210,7 @@ private:
     publish();
   }
 
-  /// A cell whose key or certificate is new may answer from now on, and is waited for.
+  /// A cell with a new key or certificate may answer from now on, and its agent is waiting.
   void look_at(const key_changes& changed) {
     for (const auto& c : changed.changes) {
       auto guid = c.entry.key.substr(keys::cells.size());
@@ -233,7 +235,7 @@ private:
     if (news_.watching && used.told != news_number_)
       tell(used);
     tell_addresses(used);
-    // A fleet has many instances, and few changes of one say anything about a cell.
+    // A fleet has many instances, and few of their changes matter to a cell's signs of life.
     bool tells = before != signs_of(used) || std::ranges::any_of(before, [this](const auto& one) {
                    return one.second != sign_of(one.first);
                  });
@@ -246,7 +248,8 @@ private:
 
   // -- which cells are lost -----------------------------------------------------------------------
 
-  /// Silence says something only while this broker acts and etcd answers, and only from then on.
+  /// A cell's silence counts only while this broker is active and etcd answers, and only from that
+  /// time on.
   void watch(bool active, bool etcd, bool listed) {
     active_ = active;
     etcd_reachable_ = etcd;
@@ -266,7 +269,7 @@ private:
           std::chrono::duration_cast<model::steady_time>(self_->clock().now().time_since_epoch());
       auto judged = model::judge_cells(signs(), silent_since_, at, repair_.after);
       silent_since_ = std::move(judged.silent_since);
-      // One that shows a sign of life has come back after all.
+      // A forgotten cell that shows a sign of life has come back.
       std::erase_if(forgotten_, [this](const auto& guid) { return !silent_since_.contains(guid); });
       now.lost = std::move(judged.lost);
       now.halted = std::move(judged.halted);
@@ -296,7 +299,7 @@ private:
             tell(*used);
   }
 
-  /// A cell that anything speaks for may still run its nodes.
+  /// Refuses to forget a cell that shows any sign of life: it may still run its nodes.
   model::forget_report forget(const std::string& guid) {
     auto all = signs();
     auto cell = std::ranges::find(all, guid, &model::cell_signs::guid);
@@ -313,7 +316,7 @@ private:
       why = "a node on it is alive in etcd; try again when its key has ended, in half a minute";
     if (!why.empty())
       return {true, why, {}};
-    spdlog::warn("cell {} is forgotten: an operator says that it never comes back", guid);
+    spdlog::warn("cell {} is forgotten: an operator reported that it will never come back", guid);
     forgotten_.insert(guid);
     judge();
     return {true, "", {}};
@@ -335,7 +338,7 @@ private:
       tell_addresses(*used);
   }
 
-  /// What of a cell's list no instance has reported to be there, and what needs a certificate.
+  /// Finds nodes in a cell's list that no instance has reported, and nodes that need a certificate.
   void compare(const cell_listing& seen) {
     to_renew_[seen.guid] = seen;
     renew(seen.guid);
@@ -350,14 +353,15 @@ private:
     self_->send(orphans_, std::move(compared));
   }
 
-  /// Has the nodes of a cell's latest list certified, as soon as that can be judged.
+  /// Renews the certificates of the nodes in a cell's latest list, as soon as what this depends on
+  /// is known.
   void renew(const std::string& guid) {
     auto by = out_.status.authority.load();
     auto found = to_renew_.find(guid);
     if (!news_.watching || !by || certificates_.public_host.empty() || found == to_renew_.end()
         || !routers_believe_signers())
       return;
-    // Nodes that live begin with it when those of all cells can ask them.
+    // Live nodes get TLS for their API only when every cell's agent supports it.
     auto control_too = not_asked_yet_.empty() && out_.status.control_tls;
     for (const auto& node : found->second.certificates)
       if ((control_too && !node.control_tls)
@@ -368,8 +372,8 @@ private:
     to_renew_.erase(found);
   }
 
-  /// Whether every router takes what is signed now; one that did not would give up the node that shows
-  /// it, and end its sessions.
+  /// Whether every router trusts the current signers. A router that did not would drop a node with
+  /// a new certificate and end its sessions.
   [[nodiscard]] bool routers_believe_signers() {
     auto told_at = out_.status.authority_told_at.load();
     if (told_at != told_of_signers_.first)
@@ -398,7 +402,7 @@ private:
     std::map<std::string, model::cell_signs> by_guid;
     for (const auto& view : views_)
       by_guid[view.guid].reachable = view.reachable;
-    // Nodes may also be on cells that have left the configuration.
+    // Nodes may also be on cells that are no longer in the configuration.
     for (const auto& [guid, sum] : on_cell_)
       if (sum.recorded > 0)
         by_guid[guid].members = sum.members > 0;
@@ -412,15 +416,15 @@ private:
     return all;
   }
 
-  /// An instance.
+  /// An instance, as a user of cells.
   struct user {
     std::string_view name;
     std::shared_ptr<const cells_in_use::places> nodes =
         std::make_shared<const cells_in_use::places>();
-    /// The cells of its nodes and of those that are to come, until it says where they are.
+    /// Cells of the instance's present and planned nodes, until the instance reports its nodes.
     std::vector<std::string> reserved;
     caf::actor_addr who;
-    std::uint64_t told = 0; ///< the number of the news that it has heard last
+    std::uint64_t told = 0; ///< number of the last cell news that was sent to the instance
   };
 
   user& user_named(const std::string& name) {
@@ -429,15 +433,16 @@ private:
     return known->second;
   }
 
-  /// An instance on none of the cells that were lost or came back hears of them with its next change:
-  /// before it has a node there.
+  /// Sends the cell news to an instance. An instance with no node on the changed cells gets the
+  /// news with its next change, before it has a node there.
   void tell(user& used) {
     used.told = news_number_;
     if (auto alive = caf::actor_cast<caf::strong_actor_ptr>(used.who))
       self_->send(caf::actor_cast<service_instance_actor>(alive), news_);
   }
 
-  /// Where the instance's nodes are, by what their cells have listed, if it has that otherwise.
+  /// Sends an instance those of its nodes' addresses that differ between the cells' lists and its
+  /// record.
   void tell_addresses(const user& used) {
     registered_addresses news;
     for (const auto& n : *used.nodes) {
@@ -471,11 +476,11 @@ private:
     alarm_.set(gathering);
   }
 
-  /// Those first whose leader was lost: they have one good copy left, or none but it.
+  /// Serves clusters that lost their leader first: they have at most one good copy left.
   void give_turns() {
     if (seeking_.empty())
       return;
-    // The alarm may have rung for something else, just before.
+    // The alarm may have rung for another reason, just before.
     if (auto now = self_->clock().now(); now < gathered_at_)
       return alarm_.set(gathered_at_ - now);
     while (static_cast<int>(turns_.size()) < repair_.parallel && !seeking_.empty()) {
@@ -496,7 +501,7 @@ private:
     give_turns();
   }
 
-  /// From here on the end of that actor is the end of this one.
+  /// If that actor ends, this one ends, too.
   template <class Handle>
   void own(const Handle& child) {
     self_->monitor(child);
@@ -511,7 +516,8 @@ private:
 
   // -- placement ----------------------------------------------------------------------------------
 
-  /// Before every cell has been asked once, the first to answer would get everything.
+  /// Waits until every cell has been asked once; otherwise the first cell to answer would get all
+  /// nodes.
   void place_waiting() {
     if (!not_asked_yet_.empty())
       return;
@@ -532,7 +538,7 @@ private:
     waiting_.clear();
   }
 
-  /// Adds an instance's share to the sums, or takes it away.
+  /// Adds an instance's share to the sums, or subtracts it.
   void tally(user& used, int sign) {
     auto add_load = [&](const std::string& guid) {
       auto& sum = on_cell_[guid];
@@ -555,7 +561,8 @@ private:
     }
   }
 
-  /// What the records say for a cell: whether it has nodes, and whether one of them has its key.
+  /// What records and member keys say about a cell: whether it has nodes, and whether any of them
+  /// has its member key.
   [[nodiscard]] std::pair<bool, bool> sign_of(const std::string& guid) const {
     auto found = on_cell_.find(guid);
     return found == on_cell_.end()
@@ -569,7 +576,8 @@ private:
     return all;
   }
 
-  /// At once, but not more often than people can read: each time costs as much as there are cells.
+  /// Publishes at once, but not more often than people can read: the cost grows with the number of
+  /// cells.
   void publish() {
     auto now = self_->clock().now();
     if (published_at_ && now < *published_at_ + between_publications) {
@@ -590,44 +598,46 @@ private:
   authority_keeper_actor authority_;
   certification certificates_;
   std::string fleet_;
-  std::map<std::string, cell_listing> to_renew_; ///< by cell, if that was not judged yet
-  /// What routers were told last of who signs, and since when that is so.
+  std::map<std::string, cell_listing>
+      to_renew_; ///< by cell; lists whose certificates were not judged yet
+  /// The revision at which routers were last told the signing authorities, and when this broker saw
+  /// it.
   std::pair<store::revision, model::wall_time> told_of_signers_;
   std::vector<model::cell_view> views_;
-  std::map<std::string, std::size_t> view_of_; ///< its place there, by guid
+  std::map<std::string, std::size_t> view_of_; ///< index into `views_`, by guid
   std::optional<caf::actor_clock::time_point> published_at_;
   bool to_publish_ = false;
   std::map<std::string, cell_agent_actor> agents_;
   orphan_watch_actor orphans_;
   cell_certifier_actor certifier_;
-  std::set<caf::actor_addr> children_;  ///< all of these
-  std::map<std::string, user> used_by_; ///< by the instance's name
-  std::set<const user*> reserving_;     ///< those for whom cells are reserved
+  std::set<caf::actor_addr> children_;  ///< agents, orphan watch and certifier
+  std::map<std::string, user> used_by_; ///< by instance name
+  std::set<const user*> reserving_;     ///< users with reserved cells
   struct sums {
-    int load = 0;     ///< nodes, and what is reserved
+    int load = 0;     ///< nodes and reservations
     int recorded = 0; ///< nodes in records
-    int members = 0;  ///< of these, how many have their member key
-    /// By the id of the node, whose text the user has.
+    int members = 0;  ///< those that have their member key
+    /// By node id, whose text is in `user::nodes`.
     std::map<std::string_view, user*> user_of;
   };
-  std::map<std::string, sums> on_cell_; ///< of all instances, by the cell's guid
+  std::map<std::string, sums> on_cell_; ///< of all instances, by cell guid
   std::set<std::string> not_asked_yet_;
-  /// As last listed, by the cell's guid and the node's id.
+  /// From the cells' latest lists, by cell guid and node id.
   std::map<std::string, std::map<std::string, model::node_addresses>> addresses_;
   std::vector<std::pair<placement_order, caf::typed_response_promise<model::placement>>> waiting_;
 
   bool active_ = false;
   bool etcd_reachable_ = false;
-  bool listed_ = false;             ///< etcd has been read
+  bool listed_ = false;             ///< etcd's keys have been read
   std::set<std::string> announced_; ///< keys below `/cells/`
   model::silences silent_since_;
   std::set<std::string> forgotten_; ///< cells that an operator has given up
-  cell_news news_;                  ///< for the instances, and which of them it is
+  cell_news news_;                  ///< sent to the instances
   std::uint64_t news_number_ = 1;
-  int lacking_control_tls_ = 0; ///< of the cells that are of our make
+  int lacking_control_tls_ = 0; ///< number of Matriarch cells without it
   caf::actor_clock::time_point gathered_at_;
-  std::vector<seeker> seeking_;                  ///< in the order in which they asked
-  std::map<std::string, caf::actor_addr> turns_; ///< by the cluster's scope
+  std::vector<seeker> seeking_;                  ///< in the order of their requests
+  std::map<std::string, caf::actor_addr> turns_; ///< by scope
 };
 
 struct state {

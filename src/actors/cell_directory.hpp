@@ -16,15 +16,15 @@ struct cell_directory_setup {
   std::string active_value; ///< of `/matriarch/active` while this broker acts
   model::repair_settings repair;
   published* out = nullptr;
-  /// What applications call the routers; empty: nodes get no certificates.
+  /// The host name of the routers as applications see it; empty: nodes get no certificates.
   std::string public_host = {};
-  authority_keeper_actor authority = {}; ///< hears whether this broker acts, if there is one
-  plans_to_judge plans = {};             ///< nothing is asked about them if there are none
+  authority_keeper_actor authority = {}; ///< told whether this broker is active; may be empty
+  plans_to_judge plans = {};             ///< empty: cells are not asked about plans
 };
 
-/// Spawns an agent for each cell, adds up the cells' load from what the instances report, judges
-/// which cells are lost, and publishes the table of cells at each change. Instances that have to be
-/// repaired get their turns from it.
+/// Spawns an agent for each cell, adds up the cells' load from the instances' reports, judges which
+/// cells are lost, and publishes the table of cells at each change. Gives instances their turns to
+/// be repaired.
 [[nodiscard]] cell_directory_actor spawn_cell_directory(caf::actor_system& system,
                                                         cell_directory_setup setup);
 
