@@ -17,10 +17,10 @@ using namespace std::chrono_literals;
 
 namespace keys = store::keys;
 
-// How long the leader's answer is good for a decision: it was true when it was given, and the
-// decision comes with it.
+// How long the leader's answer about the lag may be used. The answer was true when it was given,
+// and the decision that needs it follows at once.
 constexpr caf::timespan lag_validity = 1s;
-// The keys of a dead member end within some time, the leader's and the member's own one.
+// After a member's death its keys, the leader's key and its member key, end within this time.
 constexpr caf::timespan longest_failover = 60s;
 
 std::string address_of(const model::member& one) {
@@ -60,7 +60,8 @@ void cluster_watch::learn_member(const std::string& node_id, const store::key_va
 }
 
 void cluster_watch::learn_leader(const store::key_value& entry, bool erased) {
-  // It is a member's name; whoever has the database's superuser may write anything.
+  // The value should be a member's name, but a tenant with the database's superuser may write
+  // anything.
   bool is_name = !erased && entry.value.size() <= model::longest_node_name;
   auto before = std::exchange(here_->seen.leader, is_name ? entry.value : "");
   if (before == here_->seen.leader)
@@ -83,7 +84,7 @@ void cluster_watch::begin_anew() {
   forget_what_the_leader_said();
 }
 
-/// What a member's key says of it; nullptr if there is none.
+/// What a node's member key says; nullptr if there is no such key.
 const model::member* cluster_watch::announced(const std::string& node_id) const {
   if (auto said = said_.find(node_id); said != said_.end() && said->second.otherwise)
     return &*said->second.otherwise;
@@ -91,9 +92,9 @@ const model::member* cluster_watch::announced(const std::string& node_id) const 
   return believed == here_->seen.members.end() ? nullptr : &believed->second;
 }
 
-/// A member's key is written every few seconds, and routers care for its addresses alone. Which
-/// write brought them is not known of a key that is met for the first time: its first one did, for
-/// a node keeps its addresses.
+/// Finds the etcd revision that brought a member's addresses, the only part of a member key that
+/// routers read; the key itself is written every few seconds. For a key seen for the first time
+/// this is the revision of its creation, since a node keeps its addresses.
 void cluster_watch::note_address(const std::string& node_id, const model::member& now,
                                  const store::key_value& entry) {
   const auto* before = announced(node_id);
@@ -107,8 +108,8 @@ void cluster_watch::note_address(const std::string& node_id, const model::member
     host_.note_route(entry.mod_revision);
 }
 
-/// Whoever has the database's superuser may write members of any name. Of those that no record
-/// lists some are kept, since the record that does may be on its way.
+/// A tenant with the database's superuser may write member keys of any name. A limited number of
+/// members without a record is kept, since their record may be on its way.
 bool cluster_watch::is_kept(const std::string& node_id) const {
   constexpr std::size_t most_unlisted = 100;
   const auto& members = here_->seen.members;
@@ -118,7 +119,7 @@ bool cluster_watch::is_kept(const std::string& node_id) const {
                  || members.size() < known()->nodes.size() + most_unlisted));
 }
 
-/// The member's key is gone.
+/// Handles the end of a member's key.
 void cluster_watch::miss_member(const std::string& node_id) {
   const auto* before = announced(node_id);
   if (!known() || known()->find_node(node_id) == nullptr) {
@@ -146,7 +147,8 @@ void cluster_watch::note_state(const std::string& node_id, const model::member& 
     here_->copied_leader.try_emplace(node_id, here_->seen.leader);
 }
 
-/// Lets nobody be connected to at an address that is only a member's word.
+/// Takes over a member key. An address that only the member itself reports is not used for
+/// connections.
 void cluster_watch::judge_member(const std::string& node_id, model::member now) {
   const auto* listed = known() ? known()->find_node(node_id) : nullptr;
   auto judged = model::judge_addresses(
@@ -171,7 +173,7 @@ void cluster_watch::judge_member(const std::string& node_id, model::member now) 
     here_->seen.members[node_id] = std::move(now);
 }
 
-/// After a change of what they are judged by.
+/// Judges all members again after a change of the records or cells by which they are judged.
 void cluster_watch::judge_members() {
   const auto all = here_->seen.members;
   for (const auto& [node_id, believed] : all) {
@@ -190,7 +192,7 @@ model::cell_origin cluster_watch::origin_of(const std::string& guid) const {
   const auto* found = model::find_cell(*cells, guid);
   if (found == nullptr)
     return {};
-  // Cells of ours say how they fence.
+  // Only Matriarch's own cells say how they fence.
   auto place = model::place_in(found->uri);
   bool has_port = place.find(':', place.rfind(']') == std::string_view::npos ? 0 : place.rfind(']'))
                   != std::string_view::npos;
@@ -198,7 +200,8 @@ model::cell_origin cluster_watch::origin_of(const std::string& guid) const {
           found->reachable && found->fencing == "unknown", found->fencing != "unknown"};
 }
 
-/// Positions are relative to the leader that was asked, and who was demoted has restarted.
+/// Drops the leader's answers: positions are relative to the leader that was asked, and a demoted
+/// leader has restarted.
 void cluster_watch::forget_what_the_leader_said() {
   forget_lag();
   here_->settings.clear();
@@ -228,7 +231,7 @@ void cluster_watch::look_at_health(const cell_news& news) {
     return health_.clear();
   model::health_signs signs;
   signs.now = std::chrono::floor<model::steady_time>(now.time_since_epoch());
-  // Who does not act asks no leader, and has to wait for as long as positions may take.
+  // A broker that is not active does not ask leaders, and waits for as long as positions may take.
   if (keeper_.heard().active)
     signs.after = news.after;
   signs.streaming = here_->lag_told ? &here_->lag.entries() : nullptr;
@@ -253,9 +256,9 @@ bool cluster_watch::leader_was_lost() const {
          && unwell->second.unwell_for >= time_now() - led_before_.until - longest_failover;
 }
 
-// -- the leader's word ----------------------------------------------------------------------------
+// -- what the leader reported ---------------------------------------------------------------------
 
-/// A replica that streams runs, whatever its member key still says.
+/// A replica that streams is running, even if its member key does not say so yet.
 void cluster_watch::learn_lag(const std::map<std::string, std::int64_t>& lag) {
   here_->lag = lag;
   here_->lag_told = true;

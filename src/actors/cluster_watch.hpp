@@ -12,11 +12,13 @@
 
 namespace matriarch::actors {
 
-/// What is heard of one cluster of an instance, as part of the instance's actor: its keys in etcd as
-/// far as they are believed, and which of its nodes are well. All goes into its circumstances.
+/// Observes one cluster of an instance, as part of the instance's actor: the cluster's keys in
+/// etcd, as far as they are trustworthy, and which of its nodes are healthy. The results go into
+/// the cluster's circumstances.
 class cluster_watch {
 public:
-  /// Of the cluster of that scope in the keeper's record. All but the scope outlive this.
+  /// Watches the cluster of that scope in the keeper's record. The references must outlive this
+  /// object.
   cluster_watch(const record_keeper& keeper, instance_host& host, std::string scope,
                 model::cluster_circumstances& here)
       : keeper_(keeper), host_(host), scope_(std::move(scope)), here_(&here) {}
@@ -24,7 +26,7 @@ public:
   cluster_watch& operator=(const cluster_watch&) = delete;
 
   [[nodiscard]] const std::string& scope() const { return scope_; }
-  /// As last written or read; nullptr while no record names it.
+  /// The cluster as last written or read; nullptr while no record names it.
   [[nodiscard]] const model::cluster* known() const {
     return keeper_.known() == nullptr ? nullptr : keeper_.known()->cluster_of(scope_);
   }
@@ -34,13 +36,13 @@ public:
 
   // -- keys in etcd -------------------------------------------------------------------------------
 
-  /// A key of its scope has changed; others are passed over.
+  /// Takes over a changed key of the cluster's scope; ignores other keys.
   void learn(const store::key_value& entry, bool erased);
-  /// All of its keys are about to be learnt as they are, after a gap in the watch.
+  /// Forgets all keys. The caller is about to pass their present values, after a gap in the watch.
   void begin_anew();
-  /// Judges all members, after a change of what they are judged by.
+  /// Judges all members again after a change of the records or cells by which they are judged.
   void judge_members();
-  /// Where its cell says that a node is.
+  /// Takes over a node's addresses as reported by its cell.
   void learn_address(const std::string& node_id, const model::node_addresses& at) {
     here_->registered[node_id] = at;
   }
@@ -50,26 +52,28 @@ public:
 
   // -- health ---------------------------------------------------------------------------------------
 
-  /// Looks which nodes have been unwell for too long.
+  /// Finds the nodes that have been unhealthy for too long.
   void look_at_health(const cell_news& news);
-  /// Whether its cells are watched has changed: what was counted up to now does not count.
+  /// Restarts the count of unhealthy times, since the cells' watch has begun or ended.
   void forget_unwell_times();
-  /// A repair because of a leader that was lost comes before others. Whoever led until it was unwell
-  /// was lost; who handed over before is a replica like others.
+  /// Whether the cluster failed over because its leader was lost: such a repair comes before
+  /// others. The previous leader was lost if it led until it became unhealthy; after a switchover
+  /// it is an ordinary replica.
   [[nodiscard]] bool leader_was_lost() const;
 
-  // -- the leader's word ----------------------------------------------------------------------------
+  // -- what the leader reported ---------------------------------------------------------------------
 
-  /// A replica that streams runs, whatever its member key still says.
+  /// Takes over the replicas' lag. A replica that streams is running, even if its member key does
+  /// not say so yet.
   void learn_lag(const std::map<std::string, std::int64_t>& lag);
   void forget_lag();
 
   // -- the first leader -----------------------------------------------------------------------------
 
-  /// Whether somebody makes the first data. `first`: the cluster is being made, and nobody has been
-  /// promised anything of it yet.
+  /// Whether a node is making the cluster's first data. `first`: the cluster is being created, and
+  /// no tenant has been promised any data in it yet.
   [[nodiscard]] model::bootstrap_verdict judge_bootstrap(bool first);
-  /// Of the key `initialize`; 0: it is not there.
+  /// Revision of the key `initialize`; 0 if there is no such key.
   [[nodiscard]] store::revision initialized_at() const { return initialized_at_; }
 
   // -- where nodes are ------------------------------------------------------------------------------
@@ -89,7 +93,7 @@ private:
   void forget_what_the_leader_said();
 
   [[nodiscard]] const instance_setup& setup() const { return keeper_.setup(); }
-  /// What its nodes run.
+  /// The engine of the cluster.
   [[nodiscard]] const model::engine& runs() const {
     const auto* one = known();
     return *setup().engines.of(one == nullptr ? "" : one->engine.text()).decisions;
@@ -102,19 +106,19 @@ private:
   instance_host& host_;
   std::string scope_;
   model::cluster_circumstances* here_;
-  /// What a member says of itself, where that is not what is believed of it, in `here_->seen`.
+  /// A member's own statement where it differs from `here_->seen`, the trusted one.
   struct word {
-    std::unique_ptr<model::member> otherwise; ///< its key, where that says something else
-    std::string last_address;                 ///< as last told, while it has no key
-    std::string doubt;                        ///< as last logged
+    std::unique_ptr<model::member> otherwise; ///< the member's key, if it differs
+    std::string last_address;                 ///< the last addresses, while the member has no key
+    std::string doubt;                        ///< the doubt that was last logged
   };
   model::rare_map<std::string, word> said_; ///< by node id
-  store::revision initialized_at_ = 0;      ///< of the key `initialize`
+  store::revision initialized_at_ = 0;      ///< revision of the key `initialize`
   model::bootstrap_verdict bootstrap_;
   struct {
     std::string node_id;
     caf::actor_clock::time_point until;
-  } led_before_; ///< who led before the leader of now
+  } led_before_; ///< the previous leader
   model::health_history health_;
   caf::actor_clock::time_point lag_heard_at_;
 };

@@ -20,7 +20,7 @@
 #include "model/observation.hpp"
 #include "model/record.hpp"
 
-/// The actor face of an engine: what instances' actors ask of a running cluster.
+/// How actors see an engine: what an instance's actor can ask of a running cluster.
 namespace matriarch::actors {
 
 /// Ask a leader how far each replica is behind.
@@ -31,26 +31,27 @@ struct lag_question {
 };
 struct lag_answer {
   bool ok = false;
-  std::map<std::string, std::int64_t> lag; ///< bytes, by node id, of replicas that stream
+  std::map<std::string, std::int64_t> lag; ///< of replicas that stream: bytes behind, by node id
   std::string why;
 };
 
-/// A role as it shall be. Its password need not reach the database itself.
+/// A role as it should be. Its password itself need not reach the database.
 struct wanted_role {
   model::credentials who;
   bool read_only = false;
   int connection_limit = -1;
   std::optional<model::wall_time> valid_until = {};
-  /// Whether its binding is still being made: it counts as made once a login with it has worked.
+  /// Whether the binding is still being made. It counts as made once a login with the role has
+  /// worked.
   bool fresh = false;
-  /// Whether the role is the same; that its binding has been made since changes nothing of it.
+  /// Compares the roles only; `fresh` does not change a role.
   bool operator==(const wanted_role& other) const {
     return who == other.who && read_only == other.read_only
            && connection_limit == other.connection_limit && valid_until == other.valid_until;
   }
 };
-/// Sessions of an order that the next one goes on in: a login takes longer than what is said in it.
-/// Each engine has its own.
+/// Open sessions that one order leaves to the next: a login takes longer than the statements after
+/// it. Each engine has its own type.
 struct open_sessions {
   open_sessions() = default;
   virtual ~open_sessions() = default;
@@ -58,28 +59,29 @@ struct open_sessions {
   open_sessions& operator=(const open_sessions&) = delete;
 };
 
-/// Make the roles of an instance's bindings what they shall be: refuse the login of those that are
-/// not wanted any more, create and alter the others, and wait until the replicas have replayed it.
-/// Done twice is done once. It takes some seconds at most, whatever the roles' sessions do.
+/// Make the roles of an instance's bindings what they should be: refuse logins of roles that are no
+/// longer wanted, create and alter the others, and wait until the replicas have replayed the
+/// changes. Idempotent. Takes a few seconds at most, whatever the roles' sessions do.
 struct role_order {
-  std::string instance; ///< of the orders of one instance only one is under way
+  std::string instance; ///< at most one order of an instance is under way
   std::string conn_url; ///< the leader's member::login_url
   model::credentials superuser;
-  /// The role that owns whatever applications make: the instance's application user.
+  /// The role that owns everything that applications create: the instance's application user.
   model::credentials owner;
   /// Whether applications log in as the owner itself (bindings with shared credentials).
   bool owner_logs_in = false;
-  bool owner_is_fresh = false; ///< one of these is still being made, as wanted_role::fresh
+  bool owner_is_fresh = false; ///< a binding that logs in as the owner is still being made
   std::vector<wanted_role> wanted = {};
-  /// Whether there are bindings that nobody can read: no role is taken away then but those named.
+  /// Whether some bindings cannot be read. Then only roles in `revoked` are removed.
   bool some_unknown = false;
   std::vector<std::string> revoked = {};
-  /// Roles that come later: where an earlier order has made them, they are left as they are.
+  /// Roles that are made later. If an earlier order has made them already, they stay as they are.
   std::set<std::string> later = {};
-  /// Where a removal will have to log in as well, which is begun meanwhile: by node id, the
-  /// `login_url`.
+  /// Running replicas where a removal will log in, too; this order begins that login. `login_url`
+  /// by node id.
   std::map<std::string, std::string> replicas = {};
-  /// Set by whoever sent it when the next order cannot wait: this one ends then with what it has.
+  /// The sender sets it when the next order cannot wait. This order then ends with what it has
+  /// done.
   std::shared_ptr<std::atomic<bool>> hurry = {};
 };
 struct role_answer {
@@ -87,77 +89,79 @@ struct role_answer {
   std::string why = {};
   int replicas = 0; ///< that stream from the leader
   int replayed = 0; ///< of these, how many have the change
-  /// The roles that are to be removed, or the owner, whose sessions are to end; for a
-  /// role_removal. With a reason where not even their login could be refused.
+  /// The roles to be removed (for the owner: whose sessions are to end), for a role_removal to
+  /// follow. With a reason where even the login could not be refused.
   std::map<std::string, std::string> leaving = {};
-  /// The wanted roles that could not be made, the owner if it was to be looked at, and why.
+  /// The wanted roles, or the owner if it was checked, that could not be made, and why.
   std::map<std::string, std::string> unmade = {};
-  /// Of these, those for which nothing is known to be missing but time.
+  /// Those of `unmade` that may only need more time.
   std::set<std::string> late = {};
-  /// The replicas, by the names under which they stream, that have the change.
+  /// The replicas that have the change, by the names under which they stream.
   std::set<std::string> caught_up = {};
-  /// A replica lacks a revocation, and whoever ordered it has to know at once: nothing else was tried.
+  /// A replica lacks a revocation. The order ended early, with nothing else tried, so that the
+  /// sender knows at once.
   bool cut_short = false;
-  bool kept_out = false; ///< the leader let nobody in to do it, or too little be done
-  /// If somebody is leaving: for the removal that follows.
+  bool kept_out = false; ///< the leader refused the session, or did not let it finish
+  /// If roles are leaving: sessions for the removal that follows.
   std::shared_ptr<open_sessions> at_hand = {};
 };
-/// Remove a role whose login is refused already: end its sessions everywhere, hand over what it
-/// owns, drop it. Of the owner only the sessions end. What is not done within some seconds is left
-/// for the next such order.
+/// Remove a role whose login is refused already: end its sessions everywhere, hand its objects over
+/// to the owner, drop it. For the owner only the sessions end. What is not done within some seconds
+/// is left to the next such order.
 struct role_removal {
-  std::string instance; ///< of the removals of one role only one is under way
+  std::string instance; ///< at most one removal of a role is under way
   std::string conn_url;
   model::credentials superuser;
   model::credentials owner;
   std::string name;
-  /// The running replicas: by node id, their `login_url`.
+  /// The running replicas: `login_url` by node id.
   std::map<std::string, std::string> replicas = {};
-  /// Other roles of the instance that are to go: if this one's sessions stay, theirs are looked at.
+  /// Other roles of the instance that are to be removed. If this role's sessions stay, theirs are
+  /// looked at, too.
   std::set<std::string> others = {};
-  /// How long ago the first order for this role was sent: logins that had begun by then may still come.
+  /// Time since the first order for this role: logins that had begun by then may still succeed.
   std::chrono::milliseconds asked_for{0};
-  /// Of the order before it; nothing if there is none.
+  /// Open sessions of the previous order; may be empty.
   std::shared_ptr<open_sessions> at_hand = {};
 };
 struct role_removal_answer {
   bool gone = false;
-  std::string why = {};                           ///< if it is not
-  std::map<std::string, std::string> others = {}; ///< of these, what keeps them
+  std::string why = {};                           ///< set if it is not gone
+  std::map<std::string, std::string> others = {}; ///< what keeps those of role_removal::others
   bool kept_out = false;                          ///< as above
-  /// The replicas that let nobody in to do it, by node id.
+  /// The replicas that refused the session, by node id.
   std::set<std::string> replicas_kept_out = {};
 };
 
-/// Make what the applications of an instance may do, beyond their roles, what it shall be.
+/// Set what an instance's applications may do beyond their roles.
 struct rights_order {
   std::string instance;
   std::string conn_url; ///< the leader's member::login_url
   model::credentials superuser;
   std::string owner;    ///< the instance's application user
-  bool readers = false; ///< whether there are bindings that only read
+  bool readers = false; ///< whether there are read-only bindings
 };
 struct rights_answer {
   bool ok = false;
   std::string why = {};
-  /// Whether everything has been looked at; if not, the next order goes on.
+  /// Whether everything was compared; if not, the next order continues.
   bool complete = false;
-  /// Objects that somebody is changing, and which therefore wait for a later order.
+  /// Objects that an application is changing; they wait for a later order.
   std::vector<std::string> skipped = {};
 };
 
-/// A node as it is asked and told.
+/// How to reach a node's API.
 struct node_contact {
   std::string instance;
   std::string node_id;
   std::string url; ///< member::api_url
-  /// Where that is by TLS: whether a certificate of the fleet's has to name the node. Otherwise the
-  /// system's authorities vouch.
+  /// For TLS: whether the node must show a certificate of the fleet that names the node. Otherwise
+  /// the system's authorities are trusted.
   bool by_fleet = false;
   model::credentials login; ///< model::secret_name::control
 };
 
-/// Ask a node which settings it has taken up.
+/// Ask a node which settings it has applied.
 struct settings_question {
   std::string instance;
   std::string conn_url; ///< the node's member::login_url
@@ -168,7 +172,7 @@ struct settings_answer {
   bool ok = false;
   std::string digest = {}; ///< the value of model::settings_mark, or empty
   std::string why = {};
-  bool pending_restart = false; ///< some of its settings wait for its restart
+  bool pending_restart = false; ///< some settings wait for a restart of the node
 };
 
 /// Ask a node of a cluster that follows another one how far it has replayed.
@@ -177,7 +181,7 @@ struct position_question {
 };
 struct position_answer {
   bool ok = false;
-  std::int64_t position = 0; ///< as cells say it of a node that has stopped
+  std::int64_t position = 0; ///< in the same form as cells report it for a stopped node
   std::string why = {};
 };
 
@@ -197,50 +201,50 @@ struct switch_over_order {
   node_contact leader;
   std::string to;
 };
-/// Tell a cluster, by one of its nodes, to have other settings.
+/// Change a cluster's settings, through one of its nodes.
 struct configuration_order {
   node_contact by;
   std::string change; ///< model::engine::change()
 };
-/// Have a node's database restarted, or started if it has ended.
+/// Restart a node's database, or start it if it has ended.
 struct restart_order {
   node_contact node;
-  bool only_if_waiting = false; ///< only while settings wait for that
-  bool only_as_replica = false; ///< only while it does not lead
+  bool only_if_waiting = false; ///< only while settings wait for a restart
+  bool only_as_replica = false; ///< only while the node does not lead
 };
-/// Have a node look at its settings once more.
+/// Have a node read its settings again.
 struct reload_order {
   node_contact node;
 };
-/// Have a node give up the copy that it is making, and copy the present leader.
+/// Have a node abandon the copy that it is making and copy the present leader.
 struct copy_order {
   node_contact node;
 };
 struct order_answer {
   enum class outcome {
     done,
-    refused,      ///< or nobody knows; `why` says more
+    refused,      ///< or the result is not known; see `why`
     not_started,  ///< the database did not start
-    starts_alone, ///< the node is starting it again by itself, as it did before
+    starts_alone, ///< the node is starting the database again by itself
   };
   outcome is = outcome::refused;
   std::string why = {};
   [[nodiscard]] bool done() const { return is == outcome::done; }
 };
 
-/// A running cluster's nodes, in the engine's own protocol. Answers always.
+/// Talks to a running cluster's nodes in the engine's own protocol. Always answers.
 using engine_actor = caf::typed_actor<
     /// How far the replicas are behind their leader.
     caf::replies_to<lag_question>::with<lag_answer>,
-    /// Makes the roles of an instance's bindings what they shall be.
+    /// Sets the roles of an instance's bindings.
     caf::replies_to<role_order>::with<role_answer>,
     /// Removes roles whose login is refused already.
     caf::replies_to<role_removal>::with<role_removal_answer>,
-    /// Makes what applications may do, beyond their roles, what it shall be.
+    /// Sets what applications may do beyond their roles.
     caf::replies_to<rights_order>::with<rights_answer>,
-    /// Asks a node which settings it has taken up.
+    /// Asks a node which settings it has applied.
     caf::replies_to<settings_question>::with<settings_answer>,
-    /// Asks a node how far it is.
+    /// Asks a node how far it has replayed.
     caf::replies_to<position_question>::with<position_answer>,
     /// Has a leader write down what it holds in memory only.
     caf::replies_to<flush_order>::with<flush_answer>,
@@ -251,14 +255,14 @@ using engine_actor = caf::typed_actor<
     caf::replies_to<reload_order>::with<order_answer>,
     caf::replies_to<copy_order>::with<order_answer>>;
 
-/// What an engine's actor works with. The board lives longer than it.
+/// What an engine's actor works with. The board must outlive the actor.
 struct engine_surroundings {
   http_actor http;
-  const status_board* board = nullptr; ///< tells who signs the nodes' certificates
+  const status_board* board = nullptr; ///< holds the signing authorities
   environment outside;
 };
 
-/// An engine, as the wiring registers it.
+/// An engine, as the broker's wiring registers it.
 class engine {
 public:
   engine() = default;
@@ -266,12 +270,12 @@ public:
   engine(const engine&) = delete;
   engine& operator=(const engine&) = delete;
 
-  /// What is decided for it.
+  /// The engine's decisions.
   [[nodiscard]] virtual const model::engine& decisions() const = 0;
   [[nodiscard]] virtual engine_actor spawn(caf::actor_system& system,
                                            const engine_surroundings& with) const = 0;
-  /// Who has to have signed what nodes show where they are certified, PEM: of all connections that
-  /// begin from then on. From any thread.
+  /// Sets the authorities (PEM) that may have signed nodes' certificates, for all later
+  /// connections. May be called from any thread.
   virtual void trust(const std::string& authorities) const = 0;
 };
 
@@ -279,15 +283,16 @@ public:
 struct engine_in_use {
   const model::engine* decisions = nullptr;
   engine_actor actor;
-  /// Parameters that clusters get which were made without them: model::engine::defaults().
+  /// Parameters that are added to clusters made without them: model::engine::defaults().
   std::map<std::string, std::string> late_parameters = {};
 };
 
-/// All that there are, at least one. The first is of clusters that name none.
+/// All engines, at least one. Clusters that name no engine use the first.
 class engines_in_use {
 public:
   engines_in_use(std::vector<engine_in_use> all) : all_(std::move(all)) {} // NOLINT
-  /// That of a name; the first, too, if there is none: who reads records sees to it that there is.
+  /// The engine of that name, or the first engine if there is none of that name; records with an
+  /// unknown engine are refused where they are read.
   [[nodiscard]] const engine_in_use& of(std::string_view name) const {
     for (const auto& one : all_)
       if (one.decisions->name() == name)

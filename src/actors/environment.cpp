@@ -13,7 +13,7 @@ namespace {
 template <std::size_t Size>
 std::array<unsigned char, Size> random_bytes() {
   std::array<unsigned char, Size> bytes{};
-  // Without randomness no password may be made: this is the one failure that has no way on.
+  // Without randomness no password can be made, so there is no way to continue.
   if (RAND_bytes(bytes.data(), static_cast<int>(Size)) != 1)
     throw std::runtime_error{"OpenSSL has no random bytes"};
   return bytes;

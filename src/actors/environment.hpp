@@ -23,21 +23,21 @@
 
 namespace matriarch::actors {
 
-/// What a program needs of chance and time, passed in so that a test can decide it.
+/// Time and randomness, passed in so that tests can control them.
 struct environment {
-  /// Never jumps where the system's clock is set: deadlines are counted by it.
+  /// Does not jump when the system's clock is set: deadlines depend on it.
   std::function<model::wall_time()> now;
-  /// A new node, operation or write id: unique for ever.
+  /// A new node, operation or write id, unique for ever.
   std::function<std::string()> new_id;
   /// A new password.
   std::function<std::string()> new_password;
 };
 
-/// The system's clock, made smooth, and OpenSSL's random source.
+/// The system's clock, smoothed, and OpenSSL's random source.
 [[nodiscard]] environment real_environment();
 
-/// The newest snapshot of each instance: written by the instances' actors, read by the HTTP threads
-/// without asking anybody. Sharded, so that a reader hardly ever waits for a writer.
+/// The newest snapshot of each instance. Instances' actors write it; HTTP threads read it without
+/// asking an actor. Sharded, so that a reader rarely waits for a writer.
 class snapshot_map {
 public:
   [[nodiscard]] model::snapshot_ptr find(const std::string& name) const {
@@ -67,7 +67,7 @@ public:
     shard.unreadable.erase(name);
   }
 
-  /// There is a record of that name, and this broker cannot read it.
+  /// Notes that there is a record of that name which this broker cannot read.
   void note_unreadable(const std::string& name) {
     auto& shard = shards_[index_of(name)];
     std::unique_lock lock{shard.guard};
@@ -84,7 +84,7 @@ public:
     return names;
   }
 
-  /// Which instances have nodes that are not well.
+  /// Instances with nodes that are not healthy.
   struct unwell_instances {
     std::size_t count = 0;
     std::vector<std::string> some; ///< the ids of up to `most` of them
@@ -115,7 +115,7 @@ private:
   struct part {
     mutable std::shared_mutex guard;
     std::unordered_map<std::string, model::snapshot_ptr> entries;
-    std::set<std::string> unwell; ///< those of `entries` that have nodes that are not well
+    std::set<std::string> unwell; ///< names of `entries` with nodes that are not healthy
     std::set<std::string> unreadable;
   };
   static constexpr std::size_t shard_count = 64; // well above any number of HTTP threads
@@ -126,50 +126,50 @@ private:
   std::array<part, shard_count> shards_;
 };
 
-/// What the whole broker publishes besides the instances.
+/// What the broker publishes besides the instances.
 struct status_board {
   using steady_time = std::chrono::steady_clock::time_point;
 
   std::atomic<bool> loaded{false};         ///< all instances have been read from etcd
   std::atomic<bool> etcd_reachable{false}; ///< the watch is connected
-  std::atomic<bool> active{false};         ///< this broker acts
+  std::atomic<bool> active{false};         ///< this broker is the active one
   /// How often etcd has been out of reach for more than a moment.
   std::atomic<unsigned> outages{0};
-  /// Clusters that take up parameters which they were made without.
+  /// Number of clusters that are adopting late parameters.
   std::atomic<int> adopting{0};
-  /// etcd answers, but does not take what this broker writes.
+  /// etcd answers, but refuses this broker's writes.
   std::atomic<bool> etcd_refuses_writes{false};
-  /// When etcd last answered a question; never, so far, is the clock's beginning.
+  /// When etcd last answered; the clock's beginning if it never has.
   std::atomic<steady_time> etcd_heard{steady_time{}};
-  /// Until then the lease on the right to act cannot have ended, whatever has been heard since.
+  /// Until then the lease on the right to act cannot have ended, whatever else is reported.
   std::atomic<steady_time> acts_until{steady_time::max()};
   std::atomic<model::cell_table> cells{std::make_shared<const std::vector<model::cell_view>>()};
-  /// What the routers serve. Only those who wait for it are told of a change.
+  /// What the routers serve. Only instances that wait for a route get a message when it changes.
   std::atomic<model::router_table> routers{std::make_shared<const model::routers>()};
-  /// What cells run without a record, as this broker knows while it acts.
+  /// Nodes on cells that have no record; known only while this broker is active.
   std::atomic<std::shared_ptr<const std::vector<model::orphan>>> orphans{
       std::make_shared<const std::vector<model::orphan>>()};
-  /// Who signs the fleet's certificates; nobody until that is known.
+  /// The authorities that sign the fleet's certificates; nullptr until known.
   std::atomic<tls::authorities_ptr> authority{nullptr};
-  /// etcd's revision at which routers were told of it, by this broker or by one before; 0 while that
-  /// is not known.
+  /// etcd's revision at which routers were told the authorities, by this broker or a previous one;
+  /// 0 while not known.
   std::atomic<std::int64_t> authority_told_at{0};
-  /// Whether nodes are made that are asked by TLS: not while some cell has an agent of an earlier
-  /// release, whose nodes could not ask them.
+  /// Whether nodes' APIs are asked by TLS: not while some cell has an agent of an earlier release,
+  /// whose nodes do not support it.
   std::atomic<bool> control_tls{true};
-  /// The uses of ports with members that this release does not know, by key; whoever writes such a key
-  /// writes them back. Nearly always there are none.
+  /// Port uses with members that this release does not know, by key. A write of such a key must
+  /// keep them. Nearly always empty.
   std::atomic<std::shared_ptr<const std::map<std::string, model::port_use>>> later_ports{
       std::make_shared<const std::map<std::string, model::port_use>>()};
-  /// Why this broker must never act; empty if it may.
+  /// Why this broker must never become active; empty if it may.
   std::atomic<std::shared_ptr<const std::string>> must_not_act{
       std::make_shared<const std::string>()};
-  /// Why nothing is repaired although cells seem lost; empty if that is not so.
+  /// Why repairs are halted although cells seem lost; empty if they are not.
   std::atomic<std::shared_ptr<const std::string>> repair_halted{
       std::make_shared<const std::string>()};
 };
 
-/// What every actor may read or publish to. Lives longer than the actors.
+/// What every actor may read or publish to. Outlives the actors.
 struct published {
   snapshot_map instances;
   status_board status;

@@ -13,9 +13,9 @@ namespace {
 using namespace std::chrono_literals;
 namespace keys = store::keys;
 
-// A thirtieth of what the nodes of ten clusters write, and soon enough for a person who looks.
+// A thirtieth of the writes of ten clusters' nodes, and soon enough for an operator who watches.
 constexpr caf::timespan pause = 3s;
-// etcd's own time-outs are shorter: an answer always comes.
+// etcd's own time-outs are shorter, so an answer always comes.
 constexpr caf::timespan patience = 10s;
 
 struct pulse {
@@ -31,7 +31,7 @@ struct pulse {
               setup.status->etcd_heard = self->clock().now();
               if (!came.found.empty() && came.found.front().value == setup.active_value)
                 return write(self, later);
-              setup.status->etcd_refuses_writes = false; // that is for the active one to find out
+              setup.status->etcd_refuses_writes = false; // only the active broker can tell
               later();
             },
             [later](const caf::error&) { later(); });
@@ -57,9 +57,9 @@ struct pulse {
     if (taken != setup.status->etcd_refuses_writes.exchange(!taken))
       return;
     if (taken)
-      spdlog::info("etcd takes what is written again");
+      spdlog::info("etcd accepts writes again");
     else
-      spdlog::warn("etcd answers, but does not take what is written: {}", came.error);
+      spdlog::warn("etcd answers, but refuses writes: {}", came.error);
   }
 };
 

@@ -12,9 +12,9 @@ struct pulse_setup {
   status_board* status;
 };
 
-/// Feels etcd's pulse: every few seconds it asks for `/matriarch/active`, so that one can say how
-/// old a copy is, and if this broker holds that key it writes `/matriarch/heartbeat`: an etcd that
-/// is out of space answers every question and takes nothing.
+/// Checks etcd every few seconds. Reads `/matriarch/active`, so that the age of this broker's copy
+/// of etcd is known. While this broker holds that key, also writes `/matriarch/heartbeat`: an etcd
+/// that is out of space answers every question but refuses writes.
 [[nodiscard]] etcd_pulse_actor spawn_etcd_pulse(caf::actor_system& system, pulse_setup setup);
 
 } // namespace matriarch::actors

@@ -12,11 +12,12 @@ namespace keys = store::keys;
 
 namespace {
 
-// Users wait for an answer while it is not known that etcd is gone: half of this without a sign of
-// life, and half for the answer to a question, which a busy etcd needs a tenth of.
+// Users wait while the loss of etcd is not noticed yet: half of this time without a sign of life,
+// half for the answer to a question. A busy etcd answers in a tenth of that.
 constexpr std::chrono::milliseconds silence{5'000};
 
-/// The keys beside the services' are few, come first, and are told of as a whole.
+/// Sends the keys outside `/service/`. They are few and come first, so each receiver gets all of
+/// its keys at once.
 void tell_of_others(const watcher_setup& tell, const std::vector<store::key_value>& found,
                     store::revision at) {
   key_listing routing{{}, at};

@@ -16,13 +16,14 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr caf::timespan demotion_patience = 45s;
-// An etcd that restarts, or another endpoint, is there again before anybody has to be refused.
+// A restarted etcd, or another endpoint, usually answers within this time, so that no request need
+// be refused.
 constexpr caf::timespan moment = 1s;
 constexpr caf::timespan forgetting_patience = 45s;
-// A removal takes 40 s at most, or waits behind others.
+// A removal takes 40 s at most, but may wait behind others.
 constexpr caf::timespan removal_patience = 50s;
 
-/// Under which an answer is owed.
+/// Number of a pending answer.
 using ticket = std::uint64_t;
 
 struct question {
@@ -43,7 +44,7 @@ struct orphan_question {
   ticket owed;
 };
 
-/// An outage, by its number, has lasted for a moment.
+/// An outage, given by its number, has lasted longer than a moment.
 struct still_away {
   unsigned outage;
 };
@@ -60,7 +61,7 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(matriarch::actors::orphan_question)
 
 namespace matriarch::actors {
 
-/// Answers of one kind that are owed to whoever has asked, on whatever thread; each is given once.
+/// Pending answers of one kind, for callers on any thread. Each is given once.
 template <class Answer>
 class open_questions {
 public:
@@ -89,7 +90,8 @@ private:
   ticket last_ = 0;
 };
 
-/// The answers that are owed, each given once. It outlives the gateway, for some come later.
+/// Pending answers to requests, each given once. Outlives the gateway, since some answers come
+/// later.
 struct answers_owed {
   open_questions<model::demote_report> demotions;
   open_questions<model::forget_report> forgettings;
@@ -98,13 +100,13 @@ struct answers_owed {
   struct entry {
     std::string instance_id;
     std::function<void(model::verdict)> answer;
-    /// For the end of an operation: it was accepted, and is waited for also while etcd is away.
+    /// The caller waits for the end of an accepted operation, also while etcd is away.
     bool for_an_end = false;
-    /// One of many that follow each other: a broker that stops begins no more of them.
+    /// Part of a sweep over all instances: a broker that is stopping starts no more of these.
     bool of_a_sweep = false;
   };
 
-  /// The number under which an answer is owed, or why it is not.
+  /// The number of the pending answer, or why the request is refused.
   result<ticket> enter(entry one) {
     std::lock_guard guard{mutex_};
     if (stopping_ && (one.for_an_end || one.of_a_sweep))
@@ -117,7 +119,7 @@ struct answers_owed {
     return last_;
   }
 
-  /// Answers, if that was not done before.
+  /// Answers unless that was done already.
   void tell(ticket number, model::verdict said) {
     std::function<void(model::verdict)> answer;
     {
@@ -132,7 +134,7 @@ struct answers_owed {
     answer(std::move(said));
   }
 
-  /// From here on nobody waits for the end of an operation, and sweeps go no further.
+  /// From here on nobody can wait for the end of an operation, and sweeps do not continue.
   void stop() {
     {
       std::lock_guard guard{mutex_};
@@ -141,7 +143,7 @@ struct answers_owed {
     refuse(true, "the broker stops");
   }
 
-  /// While etcd is away, everything else is refused at once.
+  /// While etcd is away, all other requests are refused at once.
   void note_etcd(bool away) {
     {
       std::lock_guard guard{mutex_};
@@ -180,7 +182,7 @@ struct edge_state {
   unsigned outage = 0;
 };
 
-/// Passes a question on. `tell` gets its answer, or `late` after `patience`.
+/// Passes a question on. `tell` gets the answer, or `late` after `patience`.
 template <class Actor, class Message, class Answer, class Tell>
 void pass_on(caf::stateful_actor<edge_state>* self, const Actor& to, caf::timespan patience,
              Message what, Answer late, Tell tell) {
@@ -212,7 +214,8 @@ caf::behavior behave(caf::stateful_actor<edge_state>* self,
       [=](const still_away& then) {
         if (self->state.etcd_reachable || then.outage != self->state.outage)
           return;
-        // In this order: what is queued now is counted to this outage, and refused with it.
+        // The outage is counted first: requests queued until now belong to it and are dropped with
+        // it.
         ++status->outages;
         owed->note_etcd(true);
       },
@@ -244,7 +247,7 @@ caf::behavior behave(caf::stateful_actor<edge_state>* self,
 void ask_one(answers_owed& owed, const caf::actor& worker, const published& out,
              model::request what, std::chrono::milliseconds patience,
              std::function<void(model::verdict)> answer) {
-  // What one instance is like etcd can be asked for at any time.
+  // The state of one instance can always be looked up in etcd.
   if (!out.status.loaded && !std::holds_alternative<model::lookup_request>(what)) {
     answer({model::verdict_kind::unavailable,
             "the broker has not read its instances from etcd yet; try again"});
@@ -305,8 +308,8 @@ void gateway::reencrypt_all(std::function<void(model::reencryption_report)> answ
   std::vector<std::string> ids;
   for (const auto& one : out_.instances.all())
     ids.push_back(one->known.instance_id);
-  // A sweep may outlive the gateway, in the answers that its questions are owed: it keeps neither
-  // these nor the actor alive.
+  // A sweep may outlive the gateway, because pending answers hold it. It therefore keeps only weak
+  // references to the answers and the actor.
   actors::reencrypt_all(
       std::move(ids), out_.instances.unreadable(),
       [owed = std::weak_ptr{owed_}, worker = caf::actor_cast<caf::weak_actor_ptr>(worker_),

@@ -7,8 +7,8 @@
 
 namespace matriarch::actors {
 
-/// What a job gives; what it throws becomes an answer that says so. A worker that an exception ended
-/// would take the jobs of everybody with it. `Answer` counts as a failure as it is made by default.
+/// Returns the job's result. An exception becomes a failed answer instead of ending the worker,
+/// which other jobs need. A default-made `Answer` must mean failure.
 template <class Answer, class Job>
 Answer guarded(const Job& job) {
   Answer failed;
@@ -17,7 +17,7 @@ Answer guarded(const Job& job) {
   } catch (const std::exception& why) {
     failed.why = why.what();
   } catch (...) {
-    failed.why = "an exception of no known kind";
+    failed.why = "an unknown exception";
   }
   spdlog::error("a job ended in an exception: {}", failed.why);
   failed.why = "an error in the broker itself: " + failed.why;
