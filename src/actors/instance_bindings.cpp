@@ -19,37 +19,38 @@ using namespace std::chrono_literals;
 namespace keys = store::keys;
 
 constexpr caf::timespan port_patience = 10s; // the registry answers from memory
-// Above what the database actor allows itself for one order, waiting for a worker included.
+// Above the time that the database actor allows for one order, including the wait for a worker.
 constexpr caf::timespan database_patience = 60s;
-// Between two tries: a failover takes seconds, and whoever waits for a binding sees it end.
+// Pause between two tries. A failover takes seconds, and a client waiting for a binding should see
+// it end.
 constexpr caf::timespan pause_when_awaited = 250ms;
-// What holds up the end of a role are transactions of applications, seconds or hours long: looked at
-// again soon at first, then less and less often.
+// The removal of a role waits for applications' transactions, for seconds or hours: looked at again
+// soon at first, then less and less often.
 constexpr caf::timespan first_pause_when_lingering = 500ms;
 constexpr caf::timespan pause_when_lingering = 5s;
-// Of one instance, at a time; those that were tried already leave room for others.
+// Removals of one instance at a time. Removals that are being repeated leave room for new ones.
 constexpr std::size_t most_removals = 4;
 constexpr std::size_t most_lingering_removals = 2;
-// What keeps one role from being made its tenant has to mend; whoever waits is told before the end. Not
-// of one that is only late, as on a busy machine.
+// If a role cannot be made, its tenant has to correct something, so waiting clients are told early.
+// Not if the role is only late, as on a busy machine.
 constexpr caf::timespan pause_when_unmade = 1s;
 constexpr caf::timespan tell_unmade_after = 5s;
-// A database refuses a user well below that where nothing is in its way, and an order waits 600 ms for
-// replicas that are behind. Nobody logs in a second after.
+// A database refuses a user well within this time if nothing holds it up; an order waits 600 ms for
+// replicas that are behind. After a second no login may succeed.
 constexpr caf::timespan refused_by_cells_after = 750ms;
-// A cell ends sessions for 12 s after such an order, those too that were about to log in.
+// After such an order a cell ends sessions for 12 s, also those of logins under way.
 constexpr caf::timespan refused_by_cells_again = 4s;
-// A replica that is held back serves nobody: looked at again soon.
+// A replica that is held back serves no clients, so it is looked at again soon.
 constexpr caf::timespan pause_when_held_back = 1s;
-// A platform that can poll gets its answer at once if it is there by then.
+// A platform that can poll gets the final answer at once if it is known by then.
 constexpr caf::timespan poll_after = 2s;
-// Platforms give up after 60 s, some of the clients behind them sooner: an answer is there within
+// Platforms give up after 60 s, some of the clients behind them sooner. They get an answer within
 // half of that.
 constexpr caf::timespan longest_wait = 25s;
 // etcd takes 128 operations in a transaction; the record may be one of them.
 constexpr std::size_t most_settled_at_once = 100;
 
-/// A user name that no other binding ever had or will have, well below the 63 bytes that some take.
+/// A user name that no other binding has or will have, well below the limit of 63 bytes.
 std::string role_name(std::string id) {
   std::erase(id, '-');
   return "binding_" + id;
@@ -167,15 +168,15 @@ void instance_bindings::write_new(model::binding fresh, answer owed) {
   });
 }
 
-/// The first read-only binding of an instance opens its second public port. Also while there is
-/// no replica: the router leads to the leader then, and to the replicas once there are some.
+/// The first read-only binding of an instance opens its second public port, also while there is no
+/// replica: the router leads to the leader until there are replicas.
 void instance_bindings::write_with_port(model::binding fresh, answer owed) {
   keeper_.hold(true);
   auto done = [this, fresh = std::move(fresh), owed](const port_offer& offer) mutable {
     keeper_.hold(false);
     if (offer.port != 0)
       return take_port(std::move(fresh), offer, owed);
-    leave_port(); // late, it may be offered yet
+    leave_port(); // the offer may still arrive late
     owed.deliver(model::verdict{model::verdict_kind::refused, offer.why});
     host_.go_on();
   };
@@ -188,7 +189,7 @@ void instance_bindings::write_with_port(model::binding fresh, answer owed) {
             });
 }
 
-/// What was offered is not taken: it may be offered to others.
+/// Gives an offered port back, so that other instances can get it.
 void instance_bindings::leave_port() {
   keeper_.self()->send(keeper_.setup().ports,
                        port_settled{keys::read_only_holder(keeper_.name()), false});
@@ -250,7 +251,7 @@ void instance_bindings::unbind(const model::unbind_request& asked, answer owed) 
   }
 }
 
-/// A binding without a role of its own ends with its record.
+/// Unbinds a binding without a role of its own: only its record is deleted.
 void instance_bindings::erase_now(const std::string& binding_id, answer owed) {
   auto next = record();
   next.ended_bindings[binding_id] = {keeper_.setup().outside.now()};
@@ -282,7 +283,7 @@ bool instance_bindings::has_old_seals() const {
   });
 }
 
-// -- who waits ------------------------------------------------------------------------------------
+// -- waiting requests -----------------------------------------------------------------------------
 
 void instance_bindings::wait(const std::string& binding_id, const answer& owed, bool removal,
                              bool may_poll) {
@@ -307,7 +308,7 @@ model::verdict instance_bindings::success(model::verdict_kind is,
 }
 
 void instance_bindings::tell_ready(const std::string& binding_id) {
-  // The request that made it waits longest.
+  // The request that created the binding has waited longest.
   auto is = model::verdict_kind::created;
   std::erase_if(waiting_, [&](waiter& one) {
     if (one.binding_id != binding_id || one.removal)
@@ -327,7 +328,7 @@ void instance_bindings::tell_removed(const std::string& binding_id) {
   });
 }
 
-/// An unbind supersedes the bind that is under way.
+/// An unbind supersedes a bind that is under way.
 void instance_bindings::refuse_binds(const std::string& binding_id) {
   std::erase_if(waiting_, [&](waiter& one) {
     bool concerned = one.binding_id == binding_id && !one.removal;
@@ -358,26 +359,26 @@ void instance_bindings::tell_pollers() {
                : refusal().empty()              ? what_is_awaited(one.binding_id)
                                                 : refusal();
     one.owed.deliver(model::verdict{model::verdict_kind::unavailable,
-                                    why + "; what was asked for goes on, ask again for its state"});
+                                    why + "; the request goes on, ask again for its state"});
     return true;
   });
   for (const auto& one : waiting_)
     host_.wake(one.since + (one.may_poll ? poll_after : longest_wait) - now);
 }
 
-/// Whether its role may just need more time.
+/// Whether its role may only need more time.
 bool instance_bindings::is_late(const std::string& binding_id) const {
   auto found = known_.find(binding_id);
   return found != known_.end() && late_.contains(role_of(found->second));
 }
 
-/// Where nothing has been refused.
+/// The reason for waiting when nothing has been refused.
 std::string instance_bindings::what_is_awaited(const std::string& binding_id) const {
   auto found = known_.find(binding_id);
   bool compares = found != known_.end() && found->second.read_only
                   && found->second.phase == model::binding_phase::creating
                   && !rights_.served(found->second);
-  return compares ? "what it may read is still being compared with what there is"
+  return compares ? "its read rights are still being compared with the objects in the database"
                   : "the cluster's leader could not be asked";
 }
 
@@ -387,7 +388,7 @@ std::string instance_bindings::key_of(const std::string& binding_id) const {
   return keys::binding(keeper_.name(), model::name_of(binding_id));
 }
 
-/// A binding as it shall stand in etcd, if the record is still as this actor knows it.
+/// Writes a binding to etcd, on condition that the record has not changed since this actor read it.
 change instance_bindings::change_to(const model::binding& next) const {
   auto key = key_of(next.binding_id);
   auto value = store::encode_binding(next, keeper_.name(), *keeper_.setup().keys);
@@ -404,7 +405,7 @@ store::operation instance_bindings::put_of(const model::binding& one) const {
                     store::encode_binding(one, keeper_.name(), *keeper_.setup().keys)};
 }
 
-/// Which node leads, of which timeline; there has to be one.
+/// The present leader and its timeline, as text. There must be a leader.
 std::string instance_bindings::term() const {
   const auto& seen = host_.around().living.seen;
   return seen.leader + " " + std::to_string(seen.members.at(seen.leader).timeline);
@@ -414,7 +415,7 @@ bool instance_bindings::leads(const std::string& by) const {
   return seen().running(seen().leader) && term() == by;
 }
 
-/// The makings of bindings that log in as the owner, which is to be tried for each.
+/// The creations of bindings that log in as the owner; each needs a login test.
 std::set<std::string> instance_bindings::sharing() const {
   std::set<std::string> ids;
   for (const auto& [id, one] : known_)
@@ -423,7 +424,7 @@ std::set<std::string> instance_bindings::sharing() const {
   return ids;
 }
 
-/// What the leader's roles shall be; nothing while there is none to make them, or nothing to make.
+/// The roles that the leader should have; nothing if there is no leader or nothing to do.
 std::optional<instance_bindings::state_of_roles> instance_bindings::wanted_state() const {
   const auto& known = record();
   const auto& seen = host_.around().living.seen;
@@ -439,7 +440,7 @@ std::optional<instance_bindings::state_of_roles> instance_bindings::wanted_state
   for (const auto& [id, one] : known_) {
     if (one.role.username.empty())
       continue;
-    // A reader's role comes after its rights, on the replicas too.
+    // A reader's role is made after its rights, also those on the replicas.
     bool early =
         one.read_only && one.phase == model::binding_phase::creating && !rights_.served(one);
     if (one.phase == model::binding_phase::removing)
@@ -466,7 +467,7 @@ void instance_bindings::tend(bool takes_writes) {
   if (!takes_writes)
     return have_refused_by_cells();
   rights_.tend(known_);
-  // What the roles are is not known before an order's end.
+  // While an order is under way, the state of the roles is not known.
   if (!asking_)
     tend_roles();
   else
@@ -475,7 +476,7 @@ void instance_bindings::tend(bool takes_writes) {
   have_refused_by_cells();
 }
 
-/// Whoever is being removed and logs in by a role of its own.
+/// The roles of bindings that are being removed, if they have their own roles.
 std::set<std::string> instance_bindings::to_be_refused() const {
   std::set<std::string> roles;
   for (const auto& [id, one] : known_)
@@ -484,7 +485,7 @@ std::set<std::string> instance_bindings::to_be_refused() const {
   return roles;
 }
 
-/// The nodes that run and may not know of all these that they are refused.
+/// The running nodes that may not know yet that all these roles are refused.
 std::set<std::string> instance_bindings::that_let_in(const std::set<std::string>& roles) const {
   const auto& seen = host_.around().living.seen;
   bool led = seen.running(seen.leader);
@@ -498,8 +499,8 @@ std::set<std::string> instance_bindings::that_let_in(const std::set<std::string>
   return nodes;
 }
 
-/// What the database itself is to do can be held up by whoever lives in it, by a replica's replay, and by
-/// the want of a leader: what a cell refuses cannot.
+/// Has cells refuse revoked roles. What the database itself does can be held up by sessions, by a
+/// replica's replay or by a missing leader; what a cell refuses cannot.
 void instance_bindings::have_refused_by_cells() {
   auto now = keeper_.self()->clock().now();
   auto roles = record().desired.exists ? to_be_refused() : std::set<std::string>{};
@@ -539,8 +540,8 @@ void instance_bindings::end_sessions(const std::set<std::string>& nodes,
                                           keeper_.heard().fleet, roles});
 }
 
-/// Somebody is to be refused who is not by the order that is under way: no login that it tries, and
-/// no replica that it waits for, may hold that up.
+/// Hurries the order under way if a role is to be refused that this order does not refuse: neither
+/// its login tests nor its wait for replicas may hold up the revocation.
 void instance_bindings::hurry() {
   for (const auto& [id, one] : known_)
     if (one.phase == model::binding_phase::removing && !refused_in_it_.contains(one.role.username))
@@ -577,8 +578,8 @@ void instance_bindings::tend_roles() {
   ask(std::move(*wanted));
 }
 
-/// Each role by itself, so that none waits for another one; those that have not been tried yet first,
-/// and always with room for one more of them.
+/// Removes each role by itself, so that none waits for another. Roles that were not tried yet come
+/// first, and there is always room for one more of them.
 void instance_bindings::tend_removal() {
   if (leaving_.empty() || !record().desired.exists || !seen().running(seen().leader))
     return;
@@ -664,7 +665,7 @@ void instance_bindings::note_answer(const role_answer& said) {
     unmade_ = said.unmade;
     late_ = said.late;
     cut_short_ = said.cut_short;
-    // What a removal has said of a role holds until the next one.
+    // A removal's remark about a role stays until the next removal of the role.
     for (auto& [role, why] : std::exchange(leaving_, said.leaving))
       if (auto there = leaving_.find(role); there != leaving_.end() && there->second.empty())
         there->second = why;
@@ -675,7 +676,7 @@ void instance_bindings::note_answer(const role_answer& said) {
     return;
   refusal_ = said.why;
   if (!said.why.empty())
-    spdlog::warn("instance {}: the roles of its bindings are not as they shall be yet: {}",
+    spdlog::warn("instance {}: the roles of its bindings are not up to date yet: {}",
                  keeper_.name(), said.why);
   log_troubles(before);
   host_.publish();
@@ -701,7 +702,7 @@ void instance_bindings::ask_for_removal(const std::string& role) {
   order.at_hand = std::exchange(at_hand_, {});
   auto done = [this, role, at = term()](const role_removal_answer& said) {
     removing_.erase(role);
-    // Another leader may have the role still: it is asked for again there.
+    // Another leader may still have the role; the removal is ordered again there.
     if (keeper_.known() && (!said.gone || leads(at)))
       note_removal(role, said);
     host_.go_on();
@@ -719,7 +720,7 @@ void instance_bindings::note_removal(const std::string& role, const role_removal
   auto shut = said.replicas_kept_out;
   if (said.kept_out)
     shut.insert(seen().leader);
-  // Cells keep out bindings' roles alone.
+  // Cells refuse only bindings' roles, not the owner.
   if (role != record().living.secret_of(model::secret_name::application).username)
     end_sessions(shut, {role});
   if (said.gone) {
@@ -746,11 +747,11 @@ std::map<std::string, std::string> instance_bindings::troubles() const {
     const auto& role = role_of(one);
     bool leaves = one.phase == model::binding_phase::removing;
     if (one.role.username.empty() && one.phase != model::binding_phase::creating)
-      continue; // what keeps another one that shares the owner from being made is not its own
+      continue; // the trouble concerns another binding that shares the owner
     const auto& among = leaves ? leaving_ : unmade_;
     if (auto there = among.find(role); there != among.end() && !there->second.empty())
-      found[id] = leaves ? "it cannot be used any more, and its role " + role
-                               + " is not gone yet: " + there->second
+      found[id] = leaves ? "it can no longer be used, but its role " + role
+                               + " is not removed yet: " + there->second
                          : there->second;
   }
   return found;
@@ -762,14 +763,14 @@ void instance_bindings::log_troubles(const std::map<std::string, std::string>& b
       spdlog::warn("instance {}: binding {}: {}", keeper_.name(), id, why);
 }
 
-/// The role that a binding's credentials name.
+/// The role in a binding's credentials.
 std::string instance_bindings::role_of(const model::binding& one) const {
   return one.role.username.empty()
              ? record().living.secret_of(model::secret_name::application).username
              : one.role.username;
 }
 
-/// A replica has come since a binding was told that none, or not all, had its role.
+/// Whether a replica has come since a binding was noted as missing on some or all replicas.
 bool instance_bindings::note_may_be_over() const {
   const auto& seen = host_.around().living.seen;
   auto running = std::ranges::count_if(seen.members, [&](const auto& one) {
@@ -781,8 +782,8 @@ bool instance_bindings::note_may_be_over() const {
 
 std::string instance_bindings::note_on_replicas() const {
   if (replicas_ == 0)
-    return "when this was done no replica streamed from the leader, which alone has the change "
-           "until one does";
+    return "when this was done no replica was streaming from the leader; only the leader has the "
+           "change until one streams";
   if (replayed_ < replicas_)
     return "when this was done " + std::to_string(replayed_) + " of " + std::to_string(replicas_)
            + " replicas had the change";
@@ -795,8 +796,8 @@ std::string instance_bindings::note_on(const model::binding& one) const {
   return note.empty() || of_rights.empty() ? note + of_rights : note + "; " + of_rights;
 }
 
-/// The roles are as they shall be: what is being made is ready, what is being removed is gone, and
-/// what was not on all replicas yet is on them.
+/// The roles are up to date. Writes new bindings as ready, erases removed ones, and clears the
+/// notes of bindings that have reached all replicas.
 bool instance_bindings::settle() {
   settlement what;
   std::vector<store::operation> operations;
@@ -820,7 +821,7 @@ bool instance_bindings::settle() {
     if (fresh ? one.read_only && !rights_.served(one) : one.note.empty() || !note.empty())
       continue;
     if (is_new_reader(one) && held)
-      continue; // once the routers have that
+      continue; // ready once the routers know who is held back
     if (fresh && !is_served(one))
       continue;
     auto ready = one;
@@ -890,9 +891,10 @@ std::vector<model::route> instance_bindings::unserved() const {
   return all;
 }
 
-/// A node that is not known to have a revocation lets the revoked in, also one that is only coming
-/// back, and one that lacks a new reader refuses it: nobody is to be led there until it has the role as
-/// it is. Gives whether that changes anything. `asked`: the leader has just been asked who has it.
+/// Holds back nodes from clients. A node that may lack a revocation lets revoked users in, also a
+/// node that is only coming back; a node that lacks a new reader's role refuses that reader. No
+/// client may be led to such a node until it has the roles. Returns whether this changes anything.
+/// `asked`: the leader was just asked which replicas have the roles.
 bool instance_bindings::hold_back(model::record& next, bool asked) const {
   bool changes_who_gets_in = std::ranges::any_of(known_, [&](const auto& one) {
     return one.second.phase == model::binding_phase::removing
@@ -908,7 +910,8 @@ bool instance_bindings::hold_back(model::record& next, bool asked) const {
   return changes;
 }
 
-/// Whatever is asked for meanwhile: which nodes may lack a revocation is known from the last order.
+/// Holds back nodes even while another order is under way: the last order tells which nodes may
+/// lack a revocation.
 bool instance_bindings::hold_back_at_once() {
   auto next = record();
   if (!confirmed_ || !hold_back(next, false))
@@ -937,7 +940,7 @@ void instance_bindings::settled(const settlement& what) {
   for (const auto& id : what.reached)
     known_[id].note.clear();
   for (const auto& id : what.ended) {
-    // The leader has been made to lack it: what it shall have is what it has.
+    // The leader has removed the role, so the confirmed state no longer includes it.
     if (auto ended = known_.find(id); ended != known_.end() && confirmed_)
       std::erase(confirmed_->revoked, ended->second.role.username);
     known_.erase(id);

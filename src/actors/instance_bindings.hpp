@@ -16,24 +16,24 @@
 
 namespace matriarch::actors {
 
-/// The bindings of one instance, as part of its actor: their records in etcd are the desired state
+/// The bindings of one instance, as part of its actor. Their records in etcd are the desired state
 /// of the database's users.
 ///
-/// A bind writes the binding as `creating`, an unbind as `removing`. tend() compares what the roles
-/// shall be with what the leader was last made to have, and asks the database actor to make them so
-/// after any difference (also after a change of leader or timeline, and at each start). Roles that
-/// are to go cannot log in from then on; a second order removes them, which may take as long as
-/// their tenant holds it up, beside those that make others. Whatever is done is written: `ready`, or
-/// the binding is deleted; and whoever waits is answered. A binding is `ready` only when every router
-/// serves what its client connects to.
+/// A bind writes the binding as `creating`, an unbind as `removing`. tend() compares the roles that
+/// the leader should have with those that it was last given, and orders the database actor to make
+/// up any difference, also after a change of leader or timeline and at each start. Roles to be
+/// removed cannot log in from then on. A second order removes them, which takes as long as their
+/// tenant's transactions hold it up; other orders go on beside it. Results are written: the binding
+/// becomes `ready` or is deleted, and waiting requests are answered. A binding becomes `ready` only
+/// when every router serves the port that its client connects to.
 ///
-/// A replica that does not have a revocation yet lets the revoked in. It is written down as held
-/// back, so that the routers give it no new connections, until it has.
+/// A replica that has not replayed a revocation still lets the revoked user in. Such a replica is
+/// recorded as held back, so that routers give it no new connections until it has caught up.
 class instance_bindings {
 public:
   using answer = caf::typed_response_promise<model::verdict>;
 
-  /// Keeper and host outlive this.
+  /// Keeper and host must outlive this object.
   instance_bindings(record_keeper& keeper, instance_host& host,
                     std::map<std::string, model::binding> known)
       : keeper_(keeper), host_(host), known_(std::move(known)), rights_(keeper, host) {}
@@ -41,23 +41,23 @@ public:
   instance_bindings& operator=(const instance_bindings&) = delete;
 
   [[nodiscard]] const model::shared_map<std::string, model::binding>& all() const { return known_; }
-  /// Why nothing could be made when that was last tried, rights included, or what new bindings wait
-  /// for although their roles are as they shall be; empty if neither is so.
+  /// Why the last order or comparison of rights failed, or what new bindings wait for although
+  /// their roles are up to date; empty if neither is the case.
   [[nodiscard]] const std::string& refusal() const {
     return !refusal_.empty()            ? refusal_
            : !rights_.trouble().empty() ? rights_.trouble()
                                         : unserved_words_;
   }
-  /// What new bindings wait for although their roles are as they shall be.
+  /// The routes that new bindings wait for although their roles are up to date.
   [[nodiscard]] std::vector<model::route> unserved() const;
-  /// By binding id, why its role could not be made, or is not gone yet.
+  /// By binding id, why its role could not be made or is not removed yet.
   [[nodiscard]] std::map<std::string, std::string> troubles() const;
-  /// The names of the keys that hold bindings nobody can read.
+  /// The names of the keys that hold unreadable bindings.
   [[nodiscard]] std::set<std::string> unreadable() const;
 
   // -- from etcd ----------------------------------------------------------------------------------
 
-  /// One binding's key has changed; an echo of what this actor wrote is passed over.
+  /// Takes over a change of one binding's key; ignores echoes of this actor's own writes.
   void learn(const store::key_value& entry, bool erased);
   /// All bindings' keys as of a revision.
   void relearn(const std::vector<store::key_value>& found, store::revision at);
@@ -67,11 +67,11 @@ public:
 
   void bind(const model::bind_request& asked, answer owed);
   void unbind(const model::unbind_request& asked, answer owed);
-  /// All bindings as they are to be written when they are encrypted anew.
+  /// All bindings as they are to be written for re-encryption.
   [[nodiscard]] std::vector<store::operation> rewritten() const;
-  /// Whether something that a later release wrote into one is sealed with an earlier key.
+  /// Whether a member that a later release wrote into a binding is sealed with an earlier key.
   [[nodiscard]] bool has_old_seals() const;
-  /// They were written at that revision.
+  /// Notes the revision at which the bindings were written.
   void wrote(store::revision at) { at_ = at; }
 
   // -- the loop -----------------------------------------------------------------------------------
@@ -91,15 +91,15 @@ private:
     bool may_poll = false;
     caf::actor_clock::time_point since;
   };
-  /// What the leader's roles were last made to be, or are being made.
+  /// The roles that the leader was last given, or is being given.
   struct state_of_roles {
-    std::string term; ///< which leader, of which timeline
+    std::string term; ///< the leader and its timeline
     bool owner_logs_in = false;
-    model::rare_set<std::string> sharing; ///< the makings of bindings that log in as the owner
+    model::rare_set<std::string> sharing; ///< the creations of bindings that log in as the owner
     std::vector<wanted_role> wanted;
     bool some_unknown = false;
     std::vector<std::string> revoked;
-    model::rare_set<std::string> later; ///< once its rights are there
+    model::rare_set<std::string> later; ///< roles that are made once their rights are there
     bool operator==(const state_of_roles&) const = default;
   };
 
@@ -121,7 +121,7 @@ private:
   [[nodiscard]] store::operation put_of(const model::binding& one) const;
   [[nodiscard]] model::verdict success(model::verdict_kind is, const std::string& binding_id) const;
   [[nodiscard]] std::string term() const;
-  /// Whether that is so still.
+  /// Whether the leader and timeline are still the same.
   [[nodiscard]] bool leads(const std::string& by) const;
   [[nodiscard]] std::set<std::string> sharing() const;
   [[nodiscard]] std::optional<state_of_roles> wanted_state() const;
@@ -129,7 +129,7 @@ private:
   void tend_roles();
   void tend_removal();
   void have_refused_by_cells();
-  /// Has the cells of nodes end what is open there of roles, where nobody gets in to do it.
+  /// Has cells end the roles' sessions at nodes that the broker cannot log in to.
   void end_sessions(const std::set<std::string>& nodes, const std::set<std::string>& roles) const;
   [[nodiscard]] std::set<std::string> to_be_refused() const;
   [[nodiscard]] std::set<std::string> that_let_in(const std::set<std::string>& roles) const;
@@ -137,9 +137,10 @@ private:
   void ask(state_of_roles wanted);
   void ask_for_removal(const std::string& role);
   void note_answer(const role_answer& said);
-  /// Whether a client of this new binding would be let in at its port; notes what is waited for.
+  /// Whether this new binding's client would be let in at its port; otherwise notes what is waited
+  /// for.
   [[nodiscard]] bool is_served(const model::binding& fresh);
-  /// What the client of a binding connects to.
+  /// The route of a binding's client.
   [[nodiscard]] model::route route(bool read_only) const;
   /// Whether a client may know that port.
   [[nodiscard]] bool is_told_of(bool read_only) const;
@@ -150,12 +151,12 @@ private:
   [[nodiscard]] bool hold_back(model::record& next, bool asked) const;
   bool hold_back_at_once();
   [[nodiscard]] bool may_be_let_go() const;
-  /// Whether there is something to write, which is under way then.
+  /// Writes what has become final. Whether there was anything to write.
   bool settle();
   /// What settle() wrote, by binding id.
   struct settlement {
-    std::map<std::string, std::string> made; ///< each with its note
-    std::vector<std::string> reached;        ///< by all replicas, since they were made
+    std::map<std::string, std::string> made; ///< with their notes
+    std::vector<std::string> reached;        ///< created earlier, and now on all replicas
     std::vector<std::string> ended;
   };
   void settled(const settlement& what);
@@ -163,52 +164,52 @@ private:
   [[nodiscard]] std::string note_on_replicas() const;
   [[nodiscard]] bool is_late(const std::string& binding_id) const;
   [[nodiscard]] std::string what_is_awaited(const std::string& binding_id) const;
-  /// What a user should know of a binding that is made now.
+  /// What a user should know about a binding that is being made.
   [[nodiscard]] std::string note_on(const model::binding& one) const;
 
   record_keeper& keeper_;
   instance_host& host_;
   model::shared_map<std::string, model::binding> known_;
   rights_keeper rights_;
-  /// Keys whose values cannot be read. What they say is not known, so no role is taken away for the
-  /// want of a binding.
+  /// Keys with unreadable values. Their content is not known, so no role is removed for lack of a
+  /// binding.
   model::rare_set<std::string> unreadable_;
-  store::revision at_ = 0; ///< of this actor's last write to one
+  store::revision at_ = 0; ///< revision of this actor's last write to a binding
   std::vector<waiter> waiting_;
   model::rare_value<state_of_roles> confirmed_;
-  int replicas_ = 0;                                 ///< that streamed when that was confirmed
-  int replayed_ = 0;                                 ///< of these, how many had it
-  model::rare_map<std::string, std::string> unmade_; ///< roles not made then, and why
-  model::rare_set<std::string> late_;      ///< of these, those that may just need more time
-  model::rare_set<std::string> caught_up_; ///< nodes whose replicas had it
-  bool cut_short_ = false;                 ///< only revocations were done then
-  std::size_t replicas_asked_ = 0;         ///< that ran when that was asked for
+  int replicas_ = 0; ///< replicas that streamed at the last order's end
+  int replayed_ = 0; ///< of these, those that had the change
+  model::rare_map<std::string, std::string> unmade_; ///< roles that were not made, and why
+  model::rare_set<std::string> late_;      ///< of these, those that may only need more time
+  model::rare_set<std::string> caught_up_; ///< nodes whose replicas had the change
+  bool cut_short_ = false;                 ///< the order did revocations only
+  std::size_t replicas_asked_ = 0;         ///< replicas that ran when the order was sent
   bool asking_ = false;
-  std::shared_ptr<std::atomic<bool>> hurry_;     ///< of the order that is under way, if one is
-  model::rare_set<std::string> refused_in_it_;   ///< the roles that it refuses
-  model::rare_map<bool, model::route> unserved_; ///< by whether it is the read-only one
+  std::shared_ptr<std::atomic<bool>> hurry_;     ///< of the order under way
+  model::rare_set<std::string> refused_in_it_;   ///< roles that the order under way refuses
+  model::rare_map<bool, model::route> unserved_; ///< by whether the route is the read-only one
   std::string unserved_words_;
-  std::string refusal_; ///< what was last said instead; logged and published once
+  std::string refusal_; ///< the last failure; logged and published once
   caf::actor_clock::time_point answered_at_;
   patience patience_;
-  /// Of the order that has just ended, for the removal that it leads to.
+  /// Open sessions of the order that has just ended, for the removal that follows.
   std::shared_ptr<open_sessions> at_hand_;
-  /// Roles that are to be removed from the leader, and why they are not gone yet.
+  /// Roles to be removed from the leader, and why they are not removed yet.
   model::rare_map<std::string, std::string> leaving_;
-  model::rare_set<std::string> removing_; ///< of these, those that are asked for
+  model::rare_set<std::string> removing_; ///< of these, those whose removal is under way
   struct next_try {
-    std::optional<caf::actor_clock::time_point> first; ///< when it was asked for first
+    std::optional<caf::actor_clock::time_point> first; ///< time of the first removal order
     caf::actor_clock::time_point at;
-    caf::timespan pause{0}; ///< before it
+    caf::timespan pause{0}; ///< before `at`
   };
-  model::rare_map<std::string, next_try> remove_again_; ///< what lingers
-  model::rare_set<std::string> refused_; ///< by the database itself, as a leader has said
-  std::string refused_by_;               ///< which leader, of which timeline
-  /// What cells are asked to refuse, while the database does not.
+  model::rare_map<std::string, next_try> remove_again_; ///< roles whose removal takes longer
+  model::rare_set<std::string> refused_;                ///< roles that a leader's database refuses
+  std::string refused_by_;                              ///< that leader and its timeline
+  /// What cells are asked to refuse until the database does.
   struct refusals {
     model::rare_map<std::string, caf::actor_clock::time_point>
-        since;                             ///< each role has been to be refused
-    caf::actor_clock::time_point asked_at; ///< last, and for what:
+        since;                             ///< since when each role is to be refused
+    caf::actor_clock::time_point asked_at; ///< time of the last request, which was for:
     model::rare_set<std::string> nodes;
     model::rare_set<std::string> roles;
   };

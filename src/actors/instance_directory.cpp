@@ -24,17 +24,17 @@ namespace keys = store::keys;
 
 constexpr caf::timespan store_patience = 10s;
 constexpr caf::timespan retry_pause = 500ms;
-// A demotion is one switchover for each leader on the cell, all at once.
+// A demotion is one switchover for each leader on the cell, all at the same time.
 constexpr caf::timespan demotion_patience = 40s;
 
-// A write or two of each instance; they wait for their turn as requests do.
+// A write or two for each instance; they wait for their turn like requests.
 constexpr caf::timespan forgetting_patience = 30s;
 
 std::string id_of(const model::request& what) {
   return std::visit([](const auto& asked) { return asked.instance_id; }, what);
 }
 
-/// Collects the reports of all instances on a cell into one.
+/// Combines the reports of all instances on a cell.
 struct demotion {
   model::demote_report all{true, {}};
   std::size_t open = 0;
@@ -77,7 +77,7 @@ public:
         [this](const activity& now) {
           activity_ = now;
           setup_->out->status.active = now.active;
-          self_->send(setup_->cells, activity_); // before an instance asks for its turn
+          self_->send(setup_->cells, activity_); // sent before an instance asks for its turn
           for (const auto& [name, instance] : instances_)
             self_->send(instance, activity_);
         },
@@ -97,7 +97,7 @@ private:
 
   service_instance_actor spawn(instance_start start) {
     auto name = start.name;
-    // Nearly all scopes say whose they are, and a large fleet remembers none of these.
+    // A scope usually names its instance, so that a large fleet need not keep a map of scopes.
     if (start.known)
       for (const auto* cluster : std::as_const(*start.known).clusters())
         if (model::name_of_scope(cluster->scope) != name) {
@@ -123,13 +123,13 @@ private:
         if (auto there = name_of_scope_.find(scope);
             there != name_of_scope_.end() && there->second == name)
           name_of_scope_.erase(there);
-    // An instance's actor ends by itself only when there is no instance any more.
+    // An instance's actor ends normally only when its instance has been removed.
     if (!down.reason || down.reason == caf::exit_reason::normal)
       return;
     spdlog::error("the actor of instance {} ended ({}) and is started anew", name,
                   self_->system().render(down.reason));
     setup_->out->instances.remove(name);
-    // Not at once: what ended it may end the next one too.
+    // Not at once: the cause may also end the next actor.
     to_revive_.insert(name);
     alarm_.set(retry_pause);
   }
@@ -152,7 +152,7 @@ private:
               if (came.state != store::commit_state::committed || came.reads.size() != 2)
                 return failed();
               reviving_.erase(name);
-              if (!instances_.contains(name)) // a request may have brought it back in between
+              if (!instances_.contains(name)) // a request may have started it in between
                 load_one(came.reads[0], came.reads[1], came.at);
             },
             [failed](const caf::error&) { failed(); });
@@ -168,7 +168,8 @@ private:
             }};
   }
 
-  /// All keys as of a revision, part by part: an instance that is in none of them does not exist.
+  /// All keys as of a revision, in several parts. An instance that is in none of them does not
+  /// exist.
   void load(const key_listing& part) {
     if (part.first)
       listing_.emplace(groups(part.at));
@@ -208,7 +209,8 @@ private:
     for (const auto& c : changed.changes) {
       service_key key{c.entry.key};
       auto scope = name_of_scope_.find(key.first);
-      // A record or a binding stands under the name, everything of the nodes' under the scope.
+      // The record and the bindings are below the instance's name, all keys of its nodes below the
+      // scope.
       bool own = key.rest == "state" || key.rest.starts_with("bindings/");
       const auto name = own                             ? key.first
                         : scope == name_of_scope_.end() ? model::name_of_scope(key.first)
@@ -226,8 +228,9 @@ private:
         self_->send(found->second, std::move(changes));
   }
 
-  /// A record without an actor. If this broker acts, it may be an echo of its own: of an instance
-  /// that has been removed since. So etcd is asked whether it is still there.
+  /// Handles a record without an actor. On the active broker the change may be an echo of its own
+  /// write, for an instance that has been removed since, so etcd is asked whether the record is
+  /// still there.
   void heard_of(const std::string& name, const store::key_value& entry) {
     if (activity_.active)
       revive(name);
@@ -261,7 +264,7 @@ private:
     return owed;
   }
 
-  /// That something does not exist is a claim about etcd, so etcd is asked in this very request.
+  /// "Does not exist" is a statement about etcd, so etcd is read within this very request.
   void look_up(const std::string& name, model::request what, answer owed) {
     store::transaction asked;
     asked.then = {store::read{store::keys_below(keys::everything_of(name))},
@@ -294,7 +297,7 @@ private:
     if (found == instances_.end() && has_record(name, came.reads[0])) {
       owed.deliver(model::verdict{model::verdict_kind::unavailable,
                                   "service instance " + matriarch::quoted(id_of(what))
-                                      + " is there, and this broker cannot read its record; its "
+                                      + " exists, but this broker cannot read its record; its "
                                         "log says why"});
       return;
     }
@@ -354,8 +357,8 @@ private:
                 });
   }
 
-  /// Of those that there are. Some may have been read just now, and not have told where they are: then
-  /// all are asked.
+  /// The instances with nodes on the cell. If some instances have not reported their cells yet, all
+  /// instances are returned.
   [[nodiscard]] std::map<std::string, service_instance_actor>
   actors_of(const cell_users& some) const {
     if (some.heard_of < instances_.size())
@@ -415,14 +418,15 @@ private:
   instance_setup_ptr setup_;
   activity activity_;
   alarm<instance_directory_actor::pointer> alarm_;
-  std::set<std::string> reviving_;  ///< etcd is being asked after them
-  std::set<std::string> to_revive_; ///< in a moment
+  std::set<std::string> reviving_;  ///< names that etcd is being asked about
+  std::set<std::string> to_revive_; ///< names to ask about in a moment
   std::unordered_map<std::string, service_instance_actor> instances_;
-  /// The names are those in `instances_`, where an actor stays until it has ended.
+  /// Refers to names in `instances_`, where an actor stays until it has ended.
   std::map<caf::actor_addr, const std::string*> name_of_actor_;
-  std::unordered_map<std::string, std::string> name_of_scope_;       ///< where scopes do not say it
-  std::unordered_map<std::string, std::set<std::string>> scopes_of_; ///< by name, likewise
-  std::optional<service_groups> listing_;                            ///< the one that is under way
+  std::unordered_map<std::string, std::string>
+      name_of_scope_; ///< for scopes that do not name their instance
+  std::unordered_map<std::string, std::set<std::string>> scopes_of_; ///< the same by name
+  std::optional<service_groups> listing_;                            ///< the listing under way
 };
 
 struct state {

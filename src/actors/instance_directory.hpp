@@ -6,8 +6,8 @@
 
 namespace matriarch::actors {
 
-/// Spawns an actor for each instance that etcd knows, passes requests and changes on to them, and
-/// starts one anew that ended by an error.
+/// Spawns an actor for each instance in etcd, passes requests and changes on to it, and restarts it
+/// after an error.
 [[nodiscard]] instance_directory_actor spawn_instance_directory(caf::actor_system& system,
                                                                 instance_setup setup);
 

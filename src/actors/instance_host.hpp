@@ -12,30 +12,30 @@
 
 namespace matriarch::actors {
 
-/// An instance's actor, as its parts see it: what they need of it, and what they tell it.
+/// An instance's actor as its parts see it: what they need from it, and what they report to it.
 class instance_host {
 public:
-  /// The record is another one. `rerouted`: routers read something else of it than before.
+  /// The record has changed. `rerouted`: a part of it that routers read has changed, too.
   virtual void record_changed(bool rerouted) = 0;
-  /// There is no record any more.
+  /// The record has been removed.
   virtual void record_gone() = 0;
 
-  /// What is known beside the record, the routers as of the last look.
+  /// What is known besides the record; the routers as of the last look.
   [[nodiscard]] virtual const model::circumstances& around() const = 0;
   [[nodiscard]] virtual model::snapshot_ptr snapshot() const = 0;
   virtual void publish() = 0;
-  /// Exchanges a public port that nobody has been told of.
+  /// Replaces a public port that no client has been told.
   virtual void change_port(model::endpoint which) = 0;
   virtual void tell(model::happening what) = 0;
 
-  /// What routers read of this instance was changed at that revision.
+  /// What routers read of this instance changed at that revision.
   virtual void note_route(store::revision at) = 0;
   virtual void write_decision(model::decision next) = 0;
-  /// The cell has failed to start a node for a repair: for a while others are tried before it.
+  /// The cell failed to start a node for a repair: other cells are preferred for a while.
   virtual void avoid_cell(const std::string& cell, const std::string& why) = 0;
   virtual void switchover_failed() = 0;
 
-  /// Has the actor look what comes next, now or after that time.
+  /// Has the actor decide what comes next, now or after a pause.
   virtual void go_on() = 0;
   virtual void wake(caf::timespan pause) = 0;
 

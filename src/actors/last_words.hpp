@@ -6,8 +6,8 @@
 
 namespace matriarch::actors {
 
-/// Has an exception that ends this actor be the reason that others hear: CAF keeps nothing of what it
-/// said. To be called where the actor begins.
+/// Makes an exception that ends this actor the reason that other actors see; CAF does not keep the
+/// exception's text. Call it where the actor begins.
 template <class SelfPointer>
 void keep_last_words(SelfPointer self) {
   self->set_exception_handler([](std::exception_ptr& thrown) -> caf::error {
@@ -16,7 +16,7 @@ void keep_last_words(SelfPointer self) {
     } catch (const std::exception& why) {
       return caf::make_error(caf::sec::runtime_error, why.what());
     } catch (...) {
-      return caf::make_error(caf::sec::runtime_error, "an exception of no known kind");
+      return caf::make_error(caf::sec::runtime_error, "an unknown exception");
     }
   });
 }

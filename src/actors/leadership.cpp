@@ -16,12 +16,13 @@ namespace {
 using namespace std::chrono_literals;
 namespace keys = store::keys;
 
-// A dead broker's successor waits at most this long; shorter would let a busy etcd end the lease.
+// A dead broker's successor waits at most this long. With a shorter lease, a busy etcd could end
+// it.
 constexpr std::chrono::seconds lease_ttl = 10s;
 // Three tries to renew before the lease can end.
 constexpr caf::timespan renewal_pause = 3s;
-// Without a renewal for so long the lease may have ended on etcd's side: this broker stops acting
-// while it still holds the key.
+// After this time without a renewal, etcd may have ended the lease: this broker stops acting
+// although it may still hold the key.
 constexpr caf::timespan trust_in_lease = 8s;
 constexpr caf::timespan retry_pause = 500ms;
 // etcd's own time-outs are shorter: an answer always comes.
@@ -50,14 +51,14 @@ public:
   }
 
 private:
-  /// The key has changed: it may be free now, or lost. What changed before this broker took it is
-  /// old. What comes while it is being taken counts as well: the answer that says that it was taken
-  /// may be the older news of the two.
+  /// Takes over a change of the key: the key may be free now, or lost. Changes before this broker
+  /// took the key are ignored. Changes during the taking count: the answer "taken" may be older
+  /// than the change.
   void look_at(const store::key_value& entry) {
     if (entry.value == own_value_ || entry.mod_revision <= taken_at_)
       return;
     lost_ = true;
-    become(false, keys::active + " was changed by somebody else");
+    become(false, keys::active + " was changed by another client");
     alarm_.set(0s);
   }
 
@@ -122,9 +123,9 @@ private:
             [this](const caf::error&) { done(retry_pause); });
   }
 
-  /// A lease lives on when its key is another's. The watch tells that first, but its changes can be
-  /// late, and after a gap they do not come at all. So the lease counts as renewed only when etcd
-  /// has said that the key is as this broker wrote it.
+  /// Checks that the key still is as this broker wrote it; only then the lease counts as renewed. A
+  /// lease can live on although another client has replaced the key. The watch reports that, but
+  /// its changes can be late, and after a gap they are missing.
   void look_whose() {
     self_->request(setup_.store, patience, store::key_range{keys::active, ""})
         .then(
@@ -133,7 +134,7 @@ private:
                 return done(retry_pause);
               if (came.found.empty() || came.found.front().value != own_value_
                   || came.found.front().mod_revision != taken_at_)
-                become(false, keys::active + " was found changed by somebody else");
+                become(false, keys::active + " was found changed by another client");
               if (!active_)
                 return done(0s);
               note_renewal();
@@ -142,8 +143,8 @@ private:
             [this](const caf::error&) { done(retry_pause); });
   }
 
-  /// A broker that would take what a later release has written for something else never acts. It is looked
-  /// at before there is a lease, and again before the key is taken.
+  /// Checks the fleet's format: a broker that would misread what a later release has written never
+  /// becomes active. Checked before there is a lease, and again before the key is taken.
   void look_at_format() {
     self_->request(setup_.store, patience, store::key_range{keys::format, ""})
         .then(
@@ -164,7 +165,7 @@ private:
             [this](const caf::error&) { done(retry_pause); });
   }
 
-  /// `why_not`: empty if it may.
+  /// `why_not`: empty if this broker may act.
   void say_whether_to_act(const std::string& why_not) {
     if (why_not == why_not_said_)
       return;
@@ -176,7 +177,8 @@ private:
       setup_.out->status.must_not_act = std::make_shared<const std::string>(std::move(words));
   }
 
-  /// With the lease goes the key, if somebody has written the format while this broker took it.
+  /// Revokes the lease, and with it the key if this broker has just taken it while the format was
+  /// changed.
   void give_up(const std::string& why) {
     say_whether_to_act(why);
     if (lease_ == 0)
@@ -186,7 +188,7 @@ private:
               [this](const caf::error&) { done(renewal_pause); });
   }
 
-  /// Puts the key under the lease if it is free, or is that of an earlier run of this broker.
+  /// Writes the key under the lease if the key is free or an earlier run of this broker wrote it.
   void take() {
     if (stopping_)
       return done(retry_pause);
@@ -232,9 +234,9 @@ private:
             [this](const caf::error&) { done(retry_pause); });
   }
 
-  /// Whether an earlier run of this broker wrote that, which is certainly over: this one holds its
-  /// socket. What comes into the key after that is a living broker's, whatever it says: two that
-  /// cannot be told apart would else take the key from each other for ever.
+  /// Whether an earlier run of this broker wrote the key. That run is certainly over, since this
+  /// broker holds its socket. A later value of the key comes from a living broker, even if it looks
+  /// the same: otherwise two indistinguishable brokers would take the key from each other for ever.
   [[nodiscard]] bool is_predecessor(const store::active_broker& who, store::revision at) const {
     return !who.machine.empty() && who.machine == setup_.self.machine
            && who.address == setup_.self.address && at <= began_at_;
@@ -244,8 +246,8 @@ private:
     return who.host.empty() ? who.address : who.host + ", " + who.address;
   }
 
-  /// Reads the id of the fleet, or gives it one, if the key still is as this broker has written it.
-  /// After that it acts.
+  /// Reads the fleet's id, or writes a new one, if the key still is as this broker wrote it. Then
+  /// this broker becomes active.
   void settle_fleet() {
     store::transaction what;
     what.compares = {store::unchanged_since(keys::active, taken_at_), store::absent(keys::fleet)};
@@ -255,7 +257,7 @@ private:
         store::read{{keys::shown_fleet, ""}},      store::read{{keys::format, ""}}};
     what.otherwise = {store::read{{keys::active, ""}}, store::read{{keys::fleet, ""}},
                       store::read{{keys::shown_fleet, ""}}, store::read{{keys::format, ""}}};
-    lost_ = false; // the answer will be newer than what was heard until now
+    lost_ = false; // the answer will be newer than all changes so far
     self_->request(setup_.store, patience, std::move(what))
         .then(
             [this](const store::commit_result& came) {
@@ -286,7 +288,7 @@ private:
             [this](const caf::error&) { done(retry_pause); });
   }
 
-  /// What earlier releases did not write. Whatever comes of it shows when it is read again.
+  /// Writes a key that earlier releases did not write. The next read shows whether that worked.
   void write_as_active(store::put one, std::optional<store::compare> if_still) {
     store::transaction what;
     what.compares = {store::unchanged_since(keys::active, taken_at_)};
@@ -333,20 +335,22 @@ private:
   std::string own_value_;
   std::string fleet_;
   store::lease_id lease_ = 0;
-  /// How far etcd had come when it first told this broker about the key.
+  /// etcd's revision when it first answered this broker about the key.
   store::revision began_at_ = 0;
-  store::revision predecessor_at_ = 0; ///< of the key to take over; 0 if there is none
-  store::revision format_at_ = 0;      ///< of the fleet's format as it was looked at; 0: none
-  store::revision taken_at_ = 0;       ///< of the key, as this broker last wrote it
-  store::revision settled_at_ = 0;     ///< etcd's, when it last confirmed that before this one acts
-  bool lost_ = false; ///< the watch has shown the key as another's since etcd was last asked
+  store::revision predecessor_at_ = 0; ///< the key's, if it is to be taken over; else 0
+  store::revision format_at_ =
+      0; ///< that of the fleet's format when checked; 0 if there is no format
+  store::revision taken_at_ = 0; ///< the key's, as this broker last wrote it
+  store::revision settled_at_ =
+      0;              ///< etcd's, when it last confirmed the key before this broker became active
+  bool lost_ = false; ///< the watch has shown another value of the key since etcd was last asked
   caf::actor_clock::time_point asked_at_;
   caf::actor_clock::time_point renewed_at_;
   bool active_ = false;
   bool busy_ = false;
   bool stopping_ = false;
   bool waiting_said_ = false;
-  std::string why_not_said_; ///< why it must not act, as last said; empty if it may
+  std::string why_not_said_; ///< why this broker must not act, as last logged; empty if it may
 };
 
 struct state {

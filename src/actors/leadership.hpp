@@ -6,19 +6,19 @@
 
 namespace matriarch::actors {
 
-/// Holds `/matriarch/active` by a lease, so that of all brokers on one etcd one acts.
+/// Holds `/matriarch/active` by a lease, so that at most one of all brokers on one etcd is active.
 ///
-/// It tries to take the key when there is none, and takes over the key of an earlier broker of its
-/// own address on its own machine, which its listening socket proves to be gone. It tells the
-/// instance directory at each change whether this broker is active.
+/// Takes the key when there is none, or when an earlier broker of the same address on the same
+/// machine wrote it: this broker's listening socket proves that the earlier one has ended. Tells
+/// the instance directory at each change whether this broker is active.
 struct leadership_setup {
   store_actor store;
   instance_directory_actor directory;
   store::active_broker self;
-  std::string new_fleet;    ///< the id that a fleet without one gets
-  published* out = nullptr; ///< learns until when the lease can be trusted
-  /// Whether it has a thread of its own: thousands of instances that are busy at the same time would
-  /// hold up the renewal of the lease. Without one it goes by the actor system's scheduler, as tests do.
+  std::string new_fleet;    ///< the id that a fleet without one is given
+  published* out = nullptr; ///< gets the time until which the lease can be trusted
+  /// Whether the actor has a thread of its own: thousands of busy instances would delay the lease's
+  /// renewal. Otherwise it uses the actor system's scheduler, as in tests.
   bool own_thread = false;
 };
 

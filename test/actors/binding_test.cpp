@@ -186,8 +186,7 @@ TEST_CASE("who cannot poll is told within half a minute that there is no leader"
     REQUIRE(came->has_value());
     CHECK((*came)->is == verdict_kind::unavailable);
     INFO((*came)->description);
-    CHECK(
-        (*came)->description.starts_with("the cluster has no leader; what was asked for goes on"));
+    CHECK((*came)->description.starts_with("the cluster has no leader; the request goes on"));
   }
 }
 
