@@ -22,7 +22,7 @@
 #include "model/routes.hpp"
 #include "store/etcd.hpp"
 
-/// What the actors say to each other: values, and what only one of them holds at a time.
+/// The actors' messages: plain values, and objects that one actor hands to another.
 namespace matriarch::actors {
 
 // -- etcd -----------------------------------------------------------------------------------------
@@ -37,15 +37,15 @@ struct revoke_lease {
   store::lease_id lease;
 };
 
-/// Everything there is in etcd as of a revision: at the start and whenever the watch had to begin
-/// anew. What may be much comes in parts.
+/// All keys in etcd as of a revision, sent at the start and whenever the watch had to begin again.
+/// A large listing comes in parts.
 struct key_listing {
   std::vector<store::key_value> found;
   store::revision at = 0;
-  bool first = true; ///< a listing that was not ended before begins anew
+  bool first = true; ///< begins a new listing; an unfinished one is dropped
   bool last = true;
 };
-/// Changes in etcd's order.
+/// Changes, in etcd's order.
 struct key_changes {
   std::vector<store::change> changes;
 };
@@ -57,47 +57,48 @@ struct etcd_reachable {
 
 // -- leadership -----------------------------------------------------------------------------------
 
-/// Whether this broker may cause effects, and the id of the fleet it works for.
+/// Whether this broker is the active one, and the id of its fleet.
 struct activity {
   bool active = false;
   std::string fleet;
-  /// The key was this broker's at that revision, where its last term began: what etcd said of the
-  /// key at an earlier one is over.
+  /// Revision at which the current term began. What etcd said about the key at earlier revisions is
+  /// outdated.
   store::revision since = 0;
 };
 
 // -- cells ----------------------------------------------------------------------------------------
 
-/// Start a node. It is written down already.
+/// Start a node. The node is in the record already.
 struct start_order {
   std::string cell;
   std::string node_id;
-  std::string scope; ///< of the cluster of the record that the node is of
+  std::string scope; ///< scope of the node's cluster
   model::record instance;
-  store::revision at = 0; ///< of the record; the cell refuses an older one than it has seen
+  store::revision at = 0; ///< the record's; the cell refuses an older one than it has seen
   std::string fleet;
   model::start_parameters parameters = {}; ///< what the node is started with
 };
-/// Remove a node. It is written down as `removing`.
+/// Remove a node. The record has it as `removing` already.
 struct removal_order {
   std::string cell;
   std::string node_id;
-  std::string scope; ///< likewise
+  std::string scope; ///< scope of the node's cluster
   model::record instance;
   store::revision at = 0;
   std::string fleet;
 };
-/// Stop a node, and keep it stopped until it is started again. It is written down as halted.
+/// Stop a node, and keep it stopped until it is started again. The record has it as halted already.
 struct halt_order {
   std::string cell;
   std::string node_id;
   std::string scope;
-  store::revision at = 0; ///< of the record: a start that is newer undoes it
+  store::revision at = 0; ///< the record's: a newer start undoes the halt
   std::string fleet;
 };
-/// Refuse these users at a node that may not know them revoked yet, and tell what is open of them
-/// to end: a session can hold what keeps everybody else out. Nobody waits for it, and sessions that come later
-/// are ended for some seconds only; whoever sent it sees when it gets in, and asks again until then.
+/// Refuse these users at a node that may not know of their revocation, and end their sessions
+/// there: a session can hold locks that keep everybody else out. There is no answer, and sessions
+/// that come later are ended for some seconds only; the sender repeats the order until it can log
+/// in itself.
 struct sessions_order {
   std::string cell;
   std::string node_id;
@@ -105,7 +106,7 @@ struct sessions_order {
   std::string fleet;
   std::set<std::string> roles; ///< whose login is refused for ever
 };
-/// Remove a node that has no record; no revision goes with it, for there is none.
+/// Remove a node that has no record, and therefore no revision.
 struct orphan_order {
   std::string cell;
   model::listed_node node;
@@ -121,8 +122,8 @@ struct cell_answer {
   enum class kind {
     done,    ///< confirmed
     refused, ///< the cell said no; nothing was done
-    unsent,  ///< the cell certainly never saw the order
-    unknown, ///< no answer, or one that leaves it open
+    unsent,  ///< the cell certainly did not get the order
+    unknown, ///< no answer, or an unclear one
   };
   kind is = kind::unknown;
   std::string why = {};    ///< in words that a tenant may read
@@ -131,7 +132,7 @@ struct cell_answer {
   model::data_at_stop data = {}; ///< of a node that was stopped
   [[nodiscard]] const std::string& for_the_log() const { return detail.empty() ? why : detail; }
 };
-/// How a cell is, as its agent last saw it.
+/// A cell's health, as its agent last saw it.
 struct cell_health {
   std::string guid;
   bool reachable = false;
@@ -143,43 +144,42 @@ struct cell_health {
   std::string engine_version = {}; ///< as the cell has said it last
   std::vector<model::plan_fault> plan_faults = {};
   std::string limits = {}; ///< how it enforces plans' limits, in words
-  std::int64_t memory = 0; ///< bytes that its machine has; 0 where it does not say
+  std::int64_t memory = 0; ///< of the cell's machine, in bytes; 0 if not reported
   std::int64_t disk = 0;
-  int full_nodes = 0; ///< whose disks are so full that they only read
+  int full_nodes = 0; ///< nodes whose disks are so full that they only read
 };
-/// How far the way to a cell can be trusted, for the operator.
+/// How far the connection to a cell is secured, for the operator.
 struct cell_trust {
   std::string guid;
   std::string words;
-  bool lacks_certificate = false; ///< so that nothing can be sent there
+  bool lacks_certificate = false; ///< nothing can be sent to the cell
   bool operator==(const cell_trust&) const = default;
 };
-/// All nodes of a cell, as it has just listed them.
+/// All nodes of a cell, from its latest list.
 struct cell_listing {
   std::string guid;
   std::vector<model::listed_node> nodes;
-  /// What a node shows to clients.
+  /// The certificate that a node shows.
   struct shown {
     std::string node_id;
     std::string scope;
     std::string host; ///< its own address
     std::string certificate;
-    bool control_tls = false; ///< it has been told to show it where it is asked, too
+    bool control_tls = false; ///< the node was told to show it at its API, too
   };
-  std::vector<shown> certificates =
-      {}; ///< of those nodes whose certificates are the fleet's affair
+  std::vector<shown> certificates = {}; ///< of the nodes with certificates of the fleet
 };
-/// The same, compared with what is recorded.
+/// A cell's list, compared with the records.
 struct cell_comparison {
   std::string cell;
   std::set<std::string> listed; ///< node ids
   std::vector<model::listed_node> without_record;
 };
-/// Where a cell says that an instance's nodes on it are, by node id.
+/// Addresses of an instance's nodes on a cell as the cell reports them, by node id.
 struct registered_addresses {
   std::map<std::string, model::node_addresses> nodes;
 };
-/// Where an instance's nodes are: its share of the cells' load, and what speaks for the cells.
+/// Where an instance's nodes are: its share of the cells' load, and the cells' signs of life.
 struct cells_in_use {
   struct place {
     std::string node_id;
@@ -190,36 +190,36 @@ struct cells_in_use {
   };
   using places = std::vector<place>;
   std::string name;
-  std::shared_ptr<const places> nodes; ///< kept once by who tells and who hears it
+  std::shared_ptr<const places> nodes; ///< shared by sender and receiver
 };
-/// Who has a node on a cell.
+/// Ask which instances have nodes on a cell.
 struct users_wanted {
   std::string cell;
 };
-/// The names of the instances that have, or are about to.
+/// Names of instances that have nodes there, or soon will.
 struct cell_users {
   std::set<std::string> names;
-  std::size_t heard_of = 0; ///< of how many instances it is known where they are
+  std::size_t heard_of = 0; ///< number of instances whose cells are known
 };
 /// Which cells are lost, for the instances on them.
 struct cell_news {
-  /// Whether anything can be said of that now: this broker acts, and etcd answers.
+  /// Whether this is known at all: this broker is active and etcd answers.
   bool watching = false;
   std::set<std::string> lost = {};
-  std::string halted = {}; ///< why nothing is to be repaired, if so
+  std::string halted = {}; ///< why repairs are halted; else empty
   model::duration after{}; ///< how long a node may be unwell before it is replaced
   bool operator==(const cell_news&) const = default;
 };
-/// The cluster of that scope has something to repair, and waits for its turn. The answer is a turn_given.
+/// The cluster of that scope needs a repair and waits for its turn. The answer is a turn_given.
 struct turn_wanted {
   std::string scope;
-  bool leader_lost = false; ///< it had to fail over: its turn comes before others'
+  bool leader_lost = false; ///< the cluster failed over, so its turn comes first
 };
-/// It has nothing to repair any more, or cannot at present.
+/// The cluster needs no repair any more, or cannot be repaired at present.
 struct turn_over {
   std::string scope;
 };
-/// It is that cluster's turn, until it says that it is over.
+/// The cluster's turn has come; it lasts until a turn_over.
 struct turn_given {
   std::string scope;
 };
@@ -236,14 +236,14 @@ struct placement_order {
 struct port_order {
   std::string name;
 };
-/// The reserved port, 0 if there is none, in which case `why` says so.
+/// The reserved port, or 0 and the reason in `why`.
 struct port_offer {
   int port = 0;
-  store::revision at = 0; ///< of its key, 0 if there is none: to be compared when the port is taken
+  store::revision at = 0; ///< the port key's, compared when the port is taken; 0 if there is no key
   int next = 0;           ///< the new value of `/routing/nextport`
   std::string why;
 };
-/// The reservation is not needed any more: the port was taken in etcd, or will not be.
+/// The reservation can go: the port was taken in etcd, or will not be.
 struct port_settled {
   std::string name;
   bool taken = false;
@@ -251,25 +251,25 @@ struct port_settled {
 
 // -- routers --------------------------------------------------------------------------------------
 
-/// An instance waits until its routes are served. It replaces what the same one has said before;
-/// without routes it waits no more. The answer is a routed_atom, once, when all of them are served
-/// or a router cannot open one of their ports.
+/// An instance waits until its routes are served. Replaces the instance's previous wish; without
+/// routes the wait ends. The answer is one routed_atom, when all routes are served or a router
+/// cannot open one of the ports.
 struct routes_wanted {
   std::string name;
   std::vector<model::route> routes = {};
-  /// Of the table that was looked at: later changes are worth an answer.
+  /// Version of the table that the sender looked at. Later changes are reported.
   std::uint64_t seen = 0;
   bool operator==(const routes_wanted&) const = default;
 };
 
 // -- etcd's users ---------------------------------------------------------------------------------
 
-/// Let this user, made if it is not there, write a scope's own keys and no others.
+/// Let this user, created if missing, write the scope's own keys and no others.
 struct admit_user {
   std::string scope;
   model::credentials who;
 };
-/// Delete the user; one that is not there counts as deleted.
+/// Delete the user. A missing user counts as deleted.
 struct dismiss_user {
   std::string username;
 };
@@ -280,7 +280,7 @@ struct user_answer {
 
 // -- instances ------------------------------------------------------------------------------------
 
-/// What a new actor of an instance begins with.
+/// What an instance's new actor begins with.
 struct instance_start {
   std::string name;
   std::optional<model::record> known;
@@ -298,7 +298,7 @@ using stop_atom = caf::atom_constant<caf::atom("stop")>;
 
 } // namespace matriarch::actors
 
-// All of them stay within this process: CAF needs no way to serialise them.
+// These messages stay within the process, so CAF need not serialise them.
 #define MATRIARCH_LOCAL_MESSAGE(type) CAF_ALLOW_UNSAFE_MESSAGE_TYPE(type)
 MATRIARCH_LOCAL_MESSAGE(matriarch::store::transaction)
 MATRIARCH_LOCAL_MESSAGE(matriarch::store::commit_result)

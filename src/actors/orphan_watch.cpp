@@ -21,11 +21,11 @@ namespace keys = store::keys;
 
 // Above the etcd client's own time-out: its answer always comes first.
 constexpr caf::timespan store_patience = 10s;
-// As for any removal: the time that an order may wait behind others at its agent, and then take.
+// As for any removal: an order may wait behind others at its agent, and then takes time.
 constexpr caf::timespan cell_patience = 120s;
-// What is kept for days is cleared in time enough.
+// Graves and tombstones are kept for days, so hourly clearing is often enough.
 constexpr caf::timespan clearing_pause = 1h;
-// After a broker has become active there is more urgent work.
+// A broker that has just become active has more urgent work.
 constexpr caf::timespan first_clearing = 1min;
 // etcd takes 128 in a transaction.
 constexpr std::size_t most_operations = 100;
@@ -59,7 +59,7 @@ public:
 private:
   using answer = caf::typed_response_promise<model::verdict>;
 
-  /// A transaction that is done only while this broker is the active one.
+  /// Commits only while this broker is the active one.
   void commit(
       std::vector<store::compare> compares, std::vector<store::operation> what,
       std::function<void(const store::commit_result&)> then,
@@ -103,8 +103,8 @@ private:
     look_for_graves(seen, 0, {});
   }
 
-  /// Of those without a record, from the one at that place on. What fails the next comparison tries
-  /// again.
+  /// Reads the graves of nodes without a record, from the node at index `from` on. If that fails,
+  /// the next comparison tries again.
   void look_for_graves(const cell_comparison& seen, std::size_t from,
                        std::set<std::string> buried) {
     if (from >= seen.without_record.size()) {
@@ -131,7 +131,7 @@ private:
     suspects_[seen.cell] = std::move(ruled.suspects);
     report(seen.cell, ruled.report);
     for (const auto& node : ruled.remove) {
-      spdlog::warn("cell {} runs node {} of {}, which was removed from it: it is removed again",
+      spdlog::warn("cell {} runs node {} of {}, which was removed before: removing it again",
                    seen.cell, node.node_id, node.scope);
       order_removal({seen.cell, node}, [](const cell_answer&) {});
     }
@@ -160,7 +160,7 @@ private:
   void report(const std::string& cell, const std::vector<model::listed_node>& found) {
     for (const auto& node : found)
       if (!orphans_[cell].contains(node.node_id))
-        spdlog::warn("cell {} runs node {} of {}, which no record names; see matriarch orphans",
+        spdlog::warn("cell {} runs node {} of {}, which is in no record; see matriarch orphans",
                      cell, node.node_id, node.scope);
     auto& here = orphans_[cell];
     here.clear();
@@ -203,7 +203,8 @@ private:
                                 "more; nothing was changed, try again"});
   }
 
-  /// A record that this broker cannot read may name it all the same.
+  /// Checks the record's text for the node's id: a record that this broker cannot decode may still
+  /// list the node.
   void look_for_record(const model::orphan& which, answer owed) {
     auto record = keys::record(model::name_of_scope(which.node.scope));
     auto grave = keys::grave(which.cell, which.node.node_id);
@@ -217,8 +218,8 @@ private:
             if (entry.value.find(which.node.node_id) != std::string::npos) {
               owed.deliver(model::verdict{model::verdict_kind::refused,
                                           "the record " + record
-                                              + " names this node: it is no "
-                                                "orphan, and goes with its instance"});
+                                              + " lists this node: it is not an "
+                                                "orphan, and is removed with its instance"});
               return;
             }
           }
@@ -231,7 +232,8 @@ private:
         [owed] { not_now(owed); });
   }
 
-  /// The grave first: if nobody hears of the cell's answer, the next comparison goes on with it.
+  /// Writes the grave first: if the cell's answer is lost, the next comparison continues the
+  /// removal.
   void bury(const model::orphan& which, const std::string& grave_before, store::compare unchanged,
             answer owed) {
     model::grave grave{which.node.scope, setup_.outside.now()};
@@ -243,7 +245,7 @@ private:
           order_removal(which, [this, which, owed](const cell_answer& said) mutable {
             if (said.is != cell_answer::kind::done) {
               owed.deliver(model::verdict{model::verdict_kind::refused,
-                                          "it is written down that the node has to go, and tried "
+                                          "the removal is recorded and will be tried "
                                           "again each minute, but the cell has not removed it: "
                                               + said.why});
               return;
@@ -256,7 +258,7 @@ private:
         [owed] { not_now(owed); });
   }
 
-  // -- what has served ----------------------------------------------------------------------------
+  // -- clearing what is no longer needed ----------------------------------------------------------
 
   void clear_old() {
     auto now = setup_.outside.now();
@@ -264,15 +266,15 @@ private:
       auto left = store::decode_tombstone(entry.value);
       return left.ok() && left->removed_at + model::tombstone_life < now;
     });
-    // Those of cells that list their nodes are cleared much sooner.
+    // Graves on cells that list their nodes are cleared much sooner.
     clear_some(store::keys_below(keys::graves), [now](const store::key_value& entry) {
       auto grave = store::decode_grave(entry.value);
       return grave.ok() && model::has_served(node_in(entry.key), *grave, std::nullopt, now);
     });
   }
 
-  /// Erases those of the keys that have served, a transaction's worth at a time: there may be as many
-  /// as instances were removed in a day. What fails is tried again when the next clearing is due.
+  /// Erases those of the keys that are no longer needed, one transaction at a time: there may be as
+  /// many as instances were removed in a day. What fails is tried again at the next clearing.
   void clear_some(const store::key_range& where,
                   std::function<bool(const store::key_value&)> has_served) {
     commit({}, {store::read{where, most_operations}},
@@ -284,7 +286,7 @@ private:
              std::vector<store::operation> gone;
              for (const auto& entry : found)
                if (has_served(entry)) {
-                 // It may have been written anew meanwhile.
+                 // the key may have been written again since
                  unchanged.push_back(store::unchanged_since(entry.key, entry.mod_revision));
                  gone.emplace_back(store::erase{{entry.key, ""}});
                }
@@ -307,7 +309,7 @@ private:
   activity activity_;
   std::map<std::string, std::set<std::string>> suspects_;                    ///< by cell
   std::map<std::string, std::map<std::string, model::listed_node>> orphans_; ///< by cell and id
-  std::map<std::string, caf::actor_clock::time_point> cleared_at_;           ///< graves, by cell
+  std::map<std::string, caf::actor_clock::time_point> cleared_at_; ///< last clearing, by cell
 };
 
 struct state {

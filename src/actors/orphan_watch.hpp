@@ -13,9 +13,9 @@ struct orphan_watch_setup {
   published* out = nullptr;
 };
 
-/// Looks after what runs without a record: removes it if a grave says that it must not run, and
-/// publishes it otherwise, for an operator to decide. And clears what has served: graves, and
-/// tombstones after their week.
+/// Watches nodes that have no record. Removes a node if a grave says that it must not run;
+/// otherwise publishes it, for an operator to decide. Also clears graves that are no longer needed,
+/// and tombstones after a week.
 [[nodiscard]] orphan_watch_actor spawn_orphan_watch(caf::actor_system& system,
                                                     orphan_watch_setup setup);
 

@@ -10,13 +10,13 @@
 
 namespace matriarch::actors {
 
-/// How long a leader is left alone that could not be asked, while nobody waits for it: 10 s at first, and
-/// five minutes in the end, or up to half as long again. Of a large fleet thousands may be out of reach at
-/// the same time, and to ask all of them every 10 s, or at the same moment, takes the processors from those
-/// who are served.
+/// The pause before an unreachable leader is asked again while nobody waits for it: 10 s at first,
+/// five minutes in the end, plus up to half as much. In a large fleet thousands of leaders may be
+/// out of reach; asking all of them every 10 s, or at the same moment, would take the processors
+/// from healthy instances.
 class patience {
 public:
-  /// `whom`: which leader, of which timeline. Another one has not failed yet.
+  /// `whom`: the leader and its timeline. Another leader starts without failures.
   void begin(const std::string& whom) {
     if (std::exchange(whom_, whom) != whom)
       failures_ = 0;
@@ -35,7 +35,7 @@ public:
 
 private:
   std::string whom_;
-  int failures_ = 0; ///< in a row
+  int failures_ = 0; ///< consecutive
 };
 
 } // namespace matriarch::actors

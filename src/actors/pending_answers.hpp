@@ -8,8 +8,8 @@
 
 namespace matriarch::actors {
 
-/// Answers that an actor owes for calls into a library with a thread of its own. A promise may only
-/// be kept on its actor, so the library's thread sends the actor the ticket and the answer.
+/// Answers that an actor owes for calls into a library with its own thread. Only the actor may
+/// deliver a promise, so the library's thread sends the ticket and the answer to the actor.
 template <class Answer>
 class pending_answers {
 public:

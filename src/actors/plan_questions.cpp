@@ -10,18 +10,18 @@ namespace matriarch::actors {
 
 namespace {
 
-// A server is started for each plan in turn, which takes some hundredths of a second, and the cell has
-// half a minute.
+// The cell starts a server for each plan in turn, some hundredths of a second each, and has half a
+// minute for all.
 constexpr std::size_t most_plans = 50;
-// What a cell takes.
+// A cell's own limits.
 constexpr std::size_t most_parameters = 1'000;
 constexpr std::size_t longest_value = 8'192;
-// Far below the 1 MiB of a body that a cell reads, of which escapes take up to a sixfold.
+// Far below 1 MiB, the longest body that a cell reads: escapes can make the text six times as long.
 constexpr std::size_t most_bytes = 128 * 1024;
 constexpr std::size_t longest_quote = 300;
 constexpr std::size_t most_words = 100; // about one plan
 
-/// What of a plan's settings can be asked about.
+/// The part of a plan's settings that a cell can be asked about.
 struct askable {
   std::vector<std::pair<std::string, std::string>> parameters;
   std::size_t bytes = 0;

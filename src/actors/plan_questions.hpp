@@ -9,10 +9,10 @@
 #include "model/fitness.hpp"
 #include "model/observation.hpp"
 
-/// What a cell is asked about the catalog's plans, which its engine reads, and what it answers.
+/// Questions to a cell about the catalog's plans, which the cell's engine checks, and the answers.
 namespace matriarch::actors {
 
-/// A body of `PUT /v2/<engine>`, and whose plans' settings are in it.
+/// A body of `PUT /v2/<engine>`, and the plans whose settings are in it.
 struct plan_question {
   std::string body;
   std::vector<std::string> plan_ids;
@@ -25,15 +25,15 @@ struct plan_unjudged {
   bool operator==(const plan_unjudged&) const = default;
 };
 
-/// All plans, in as many pieces as a cell takes and has judged in time; what is longer than a cell takes
-/// is left out, and said.
+/// All plans, in pieces that a cell accepts and can judge in time. What is longer than a cell
+/// accepts is left out and listed.
 struct plan_questions {
   std::vector<plan_question> pieces;
   std::vector<plan_unjudged> left_out;
 };
 [[nodiscard]] plan_questions questions_about(const std::vector<model::plan_settings>& plans);
 
-/// An answer has some kilobytes; a cell may be anybody's.
+/// An answer has some kilobytes; the limit is for foreign cells.
 inline constexpr std::size_t longest_judgement = 1024 * 1024;
 
 struct plan_judgement {
@@ -42,7 +42,7 @@ struct plan_judgement {
   std::vector<plan_unjudged> unjudged;
 };
 
-/// The answer to one piece; nothing if it is none.
+/// The answer to one piece; nothing if it is unreadable.
 [[nodiscard]] std::optional<plan_judgement>
 judgement_in(std::string_view answer, const plan_question& asked,
              const std::vector<model::plan_settings>& plans);

@@ -19,8 +19,9 @@ struct registry_state {
   environment outside;
   published* out = nullptr;
   std::map<int, model::port_use> known;
-  std::map<std::string, model::port_use> later; ///< of them those with unknown members, by key
-  std::map<std::string, int> offered;           ///< by the instance's name
+  std::map<std::string, model::port_use>
+      later;                          ///< those of `known` that have unknown members, by key
+  std::map<std::string, int> offered; ///< by the instance's name
   int next = 0;
 
   static std::optional<int> number_in(std::string_view text) {
@@ -44,7 +45,7 @@ struct registry_state {
         return;
       auto use = store::decode_port_use(entry.value, entry.mod_revision);
       if (!use.ok()) {
-        // Unreadable is held: a port must never belong to two instances.
+        // An unreadable key counts as held: a port must never belong to two instances.
         spdlog::error("{} cannot be read and counts as held: {}", entry.key, use.error());
         known[*port] = model::port_use{"unknown", std::nullopt, entry.mod_revision};
         return;
@@ -55,14 +56,14 @@ struct registry_state {
     }
   }
 
-  /// For those who write such a key anew.
+  /// Publishes the unknown members, so that actors that write these keys can keep them.
   void publish_later() const {
     auto& published = out->status.later_ports;
     if (!later.empty() || !published.load()->empty())
       published.store(std::make_shared<const std::map<std::string, model::port_use>>(later));
   }
 
-  /// Holds a taken port from now on, before the watch tells of it.
+  /// Holds a taken port at once, before the watch reports it.
   void settle(const port_settled& settled) {
     auto found = offered.find(settled.name);
     if (found == offered.end())

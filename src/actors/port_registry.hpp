@@ -5,9 +5,9 @@
 
 namespace matriarch::actors {
 
-/// Knows from the watch which port belongs to which instance, and reserves the next free one that
-/// every router can open, as far as `out` says. The instance's own transaction takes the port; its
-/// compare on the port's key has the last word.
+/// Knows from the watch which port belongs to which instance, and reserves the next free port that
+/// every router can open, according to `out`. The instance's own transaction takes the port; its
+/// compare on the port's key decides.
 [[nodiscard]] port_registry_actor spawn_port_registry(caf::actor_system& system,
                                                       model::port_range range, environment outside,
                                                       published& out);

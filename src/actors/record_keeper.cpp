@@ -115,9 +115,10 @@ void record_keeper::commit(change what, after_commit then) {
   });
 }
 
-/// A refusal shows how things are: who acts, and what the record is.
+/// Learns from a refused change whether this broker is active, and the present record.
 void record_keeper::learn_refusal(const fate& came) {
-  // A refusal of an earlier term can come late; nobody would take back what it says of this one.
+  // A refusal from an earlier term may arrive late; nothing would correct what it says about this
+  // term.
   if (!came.active && came.at > activity_.since)
     activity_.active = false;
   if (came.record.empty()) {
@@ -129,7 +130,7 @@ void record_keeper::learn_refusal(const fate& came) {
   }
 }
 
-// -- whoever waits for the end of a change --------------------------------------------------------
+// -- requests that wait for a change --------------------------------------------------------------
 
 void record_keeper::in_turn(std::function<void()> serve) {
   if (busy_ || !waiting_.empty())
@@ -143,7 +144,7 @@ bool record_keeper::serve_waiting() {
   while (!waiting_.empty() && !busy_) {
     auto next = std::move(waiting_.front());
     waiting_.pop_front();
-    // Who has been told that it could not be done must not find it done later.
+    // A request that was answered with a failure must not be carried out later.
     if (self_->clock().now() < next.too_late && next.outage == setup_.out->status.outages)
       next.serve();
   }

@@ -11,18 +11,18 @@
 
 namespace matriarch::actors {
 
-/// An instance's record, its revision, and whatever changes its keys: once, for all parts of the
-/// instance's actor. One change is under way at a time; requests that could lead to another one wait
-/// for its end.
+/// An instance's record, its revision, and all changes of the instance's keys, in one place for all
+/// parts of the instance's actor. One change is under way at a time; requests that could lead to
+/// another change wait.
 class record_keeper {
 public:
   using after_commit = record_writer::after;
   using answer = caf::typed_response_promise<model::verdict>;
 
-  /// After a change that failed: etcd, or whoever was faster, gets a moment.
+  /// Pause after a failed change: gives etcd, or another writer, a moment.
   static constexpr caf::timespan retry_pause = std::chrono::milliseconds{500};
 
-  /// Of the instance of that name. Host and setup outlive this.
+  /// Keeps the record of the instance of that name. Host and setup must outlive this object.
   record_keeper(instance_host& host, service_instance_actor::pointer self,
                 const instance_setup& setup, std::string name, activity now)
       : host_(host), self_(self), setup_(setup), name_(std::move(name)),
@@ -35,69 +35,70 @@ public:
   [[nodiscard]] service_instance_actor::pointer self() const { return self_; }
   [[nodiscard]] const instance_setup& setup() const { return setup_; }
   [[nodiscard]] const std::string& name() const { return name_; }
-  /// As last written or read; nullptr before and after the instance's life. Whoever hears an answer
-  /// looks again: the instance may be gone by then, and this actor make the next one of its id.
+  /// The record as last written or read; nullptr before and after the instance's life. Code that
+  /// continues after an answer must look again: the instance may be gone by then, and this actor
+  /// may serve the next instance of the same id.
   [[nodiscard]] const model::record* known() const { return known_.get(); }
-  /// What its cluster runs.
+  /// The engine of the instance's cluster.
   [[nodiscard]] const engine_in_use& engine() const;
-  /// Of the record's key; 0 while there is none.
+  /// Revision of the record's key; 0 if there is no record.
   [[nodiscard]] store::revision at() const { return at_; }
   [[nodiscard]] std::string key() const;
 
-  /// Takes up the record as it is in etcd.
+  /// Takes over the record as it is in etcd.
   void adopt(model::record known, store::revision at);
-  /// It is gone.
+  /// The record has been removed.
   void forget();
-  /// The same record, in memory that is held anyway: of a large fleet one copy is kept.
+  /// Uses another copy of the same record, so that a large fleet has one copy per record.
   void share(std::shared_ptr<const model::record> same) { known_ = std::move(same); }
 
-  /// Its key has changed in etcd. What this actor wrote itself comes back with a revision that it
-  /// knows. Anything newer is another broker's, or somebody's by hand; while a change is under way,
-  /// its compares find that out.
+  /// Takes over a change of the record's key. Ignores echoes of this actor's own writes, whose
+  /// revisions it knows. A newer revision is another broker's write or was made by hand; while a
+  /// change is under way, its compares find that out.
   void learn(const store::key_value& entry, bool erased);
-  /// There was no such key at that revision.
+  /// etcd had no record at that revision.
   void learn_absence(store::revision at);
 
   // -- who may change it --------------------------------------------------------------------------
 
   void note(activity now) { activity_ = std::move(now); }
-  /// What was last heard of whether this broker acts.
+  /// The last report on whether this broker is active.
   [[nodiscard]] const activity& heard() const { return activity_; }
-  /// A process that was stopped and goes on may have lost its lease long before it hears of it: the
-  /// time tells.
+  /// Whether this broker may act now. A process that was stopped for a while may have lost its
+  /// lease without knowing, so the time is checked, too.
   [[nodiscard]] bool acts() const;
-  /// Whether this broker may change anything; answers if it may not.
+  /// Whether this broker may change anything; if not, `owed` gets the answer.
   [[nodiscard]] bool may_act(answer& owed) const;
 
   // -- changes ------------------------------------------------------------------------------------
 
-  /// Whether one is under way, or is prepared.
+  /// Whether a change is under way or in preparation.
   [[nodiscard]] bool busy() const { return busy_; }
-  /// Holds other changes back while something is asked for that this one needs, and no longer.
+  /// Holds other changes back while this one waits for something that it needs.
   void hold(bool held) { busy_ = held; }
-  /// Whether one has failed so lately that no other is worth trying.
+  /// Whether a change has failed so recently that the next try should wait.
   [[nodiscard]] bool rests() const;
 
-  /// Writes the record, and with it other keys, if it still is as this actor knows it.
+  /// Writes the record, with other keys, on condition that the record has not changed.
   void write(model::record next, std::vector<store::compare> compares,
              std::vector<store::operation> operations, after_commit then);
-  /// Changes keys other than the record, or erases it.
+  /// Changes keys other than the record, or erases the record.
   void commit(change what, after_commit then);
-  /// An again_atom has come.
+  /// Repeats the pending transaction, at an again_atom.
   void try_again() { writer_.try_again(); }
 
-  // -- whoever waits for the end of a change ------------------------------------------------------
+  // -- requests that wait for a change ------------------------------------------------------------
 
-  /// Serves a request as soon as no change is under way, at once if none is: it sees what came of
-  /// those before it.
+  /// Serves a request as soon as no change is under way, so that it sees the results of the earlier
+  /// ones.
   void in_turn(std::function<void()> serve);
-  /// Serves those that wait until one of them has begun a change. Whether none has.
+  /// Serves waiting requests until one of them begins a change. Returns whether none has.
   bool serve_waiting();
 
 private:
   struct waiting_request {
     caf::actor_clock::time_point too_late;
-    unsigned outage; ///< the last one when it came
+    unsigned outage; ///< number of the last outage when the request came
     std::function<void()> serve;
   };
 
@@ -109,7 +110,7 @@ private:
   std::string name_;
   record_writer writer_;
   activity activity_;
-  /// That of the published snapshot, if it is the same.
+  /// Shared with the published snapshot if it is the same.
   std::shared_ptr<const model::record> known_;
   store::revision at_ = 0;
   bool busy_ = false;

@@ -27,7 +27,7 @@ void record_writer::commit(change what, after then) {
   send();
 }
 
-/// What a later release has said of this instance's use of a port is written back with it.
+/// Keeps members that a later release has written into this instance's port uses.
 void record_writer::keep_unknown_of_ports(std::vector<store::operation>& operations) const {
   auto later = setup_.out->status.later_ports.load();
   if (later->empty())
@@ -47,7 +47,7 @@ void record_writer::wait() {
   self_->delayed_send(self_, retry_pause, again_atom::value);
 }
 
-/// Whoever is told may begin another change.
+/// The callback may begin another change.
 void record_writer::end(const fate& came) {
   auto ended = std::move(under_way_);
   ended->then(came);

@@ -14,43 +14,43 @@ namespace matriarch::actors {
 struct change {
   std::vector<store::compare> compares;
   std::vector<store::operation> operations;
-  /// Read when a compare does not hold.
+  /// Read if a compare fails.
   store::key_range witness;
-  /// Whether `witness` shows that this very change was made by an earlier, unanswered try.
+  /// Whether `witness` shows that an earlier, unanswered try made this very change.
   std::function<bool(const std::vector<store::key_value>&)> made;
 };
 
-/// What became of a change.
+/// The result of a change.
 struct fate {
   enum class kind {
     done,
-    refused,  ///< a compare did not hold; `active` and `record` say how things are
+    refused,  ///< a compare failed; `active` and `record` show the present state
     not_done, ///< etcd could not be reached, or has no space
   };
   kind is = kind::not_done;
   store::revision at = 0;
-  std::string why = {}; ///< for the one who asked
-  bool active = true;   ///< of a refused one: whether this broker still is the active one
-  std::vector<store::key_value> record = {}; ///< of a refused one: the record's key, if it exists
+  std::string why = {}; ///< for the requester
+  bool active = true;   ///< if refused: whether this broker still is the active one
+  std::vector<store::key_value> record = {}; ///< if refused: the record's key, if it exists
   [[nodiscard]] bool done() const { return is == kind::done; }
 };
 
-/// Makes the changes of one instance, one at a time, on behalf of its actor. Every effect that
-/// follows a change rests on this broker being the active one, so each compares that too. A
-/// transaction without an answer is tried again, the same, until its fate is known: its compares
-/// see to it that it happens once, and its write_id tells that it has.
+/// Makes the changes of one instance, one at a time, for its actor. All effects of a change require
+/// that this broker is the active one, so each change compares that, too. An unanswered transaction
+/// is repeated unchanged until its result is known: its compares make sure that it happens only
+/// once, and its write_id shows that it has happened.
 class record_writer {
 public:
   using after = std::function<void(const fate&)>;
 
-  /// Of the instance of that name. Setup and name outlive this.
+  /// Writes for the instance of that name. Setup and name must outlive this object.
   record_writer(service_instance_actor::pointer self, const instance_setup& setup,
                 const std::string& name)
       : self_(self), setup_(setup), name_(name) {}
 
   /// Calls `then` once, later. No other change may be under way.
   void commit(change what, after then);
-  /// The actor's again_atom has come: the change under way is tried once more.
+  /// Repeats the change under way, at the actor's again_atom.
   void try_again();
 
 private:
@@ -62,7 +62,7 @@ private:
 
   void keep_unknown_of_ports(std::vector<store::operation>& operations) const;
   void send();
-  /// Has etcd done it, or not? It will not do it any more.
+  /// Finds out whether etcd has made a change that etcd cannot make any more.
   void look(const std::string& why);
   void wait();
   void end(const fate& came);

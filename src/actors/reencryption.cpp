@@ -8,8 +8,8 @@ namespace matriarch::actors {
 
 namespace {
 
-// Enough to keep etcd busy, and far below what the broker has under way at most: platforms are
-// served meanwhile.
+// Enough to keep etcd busy, and far below the broker's limit of requests, so that platforms are
+// still served.
 constexpr std::size_t most_at_once = 16;
 
 class sweep : public std::enable_shared_from_this<sweep> {
@@ -18,13 +18,12 @@ public:
         ask_instance ask, std::function<void(model::reencryption_report)> done)
       : ask_(std::move(ask)), done_(std::move(done)), left_(std::move(instance_ids)) {
     for (auto& name : unreadable)
-      report_.failed.push_back({std::move(name),
-                                "its record cannot be read, and keeps the key that "
-                                "it is sealed with; the broker's log says why"});
+      report_.failed.push_back({std::move(name), "its record cannot be read and stays sealed with "
+                                                 "its present key; the broker's log says why"});
   }
 
-  /// Asks as many instances as may be under way. Answers may come from within `ask_`, and those do
-  /// not get here again, however many there are.
+  /// Asks as many instances as may be asked at a time. An answer that comes from within `ask_` does
+  /// not start this loop again, so there is no recursion.
   void go_on() {
     std::unique_lock guard{mutex_};
     if (asking_)

@@ -13,15 +13,16 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// An application that lost its readers' rights, or took them away, has them back by then.
+// Readers' rights that were lost, or that an application took away, are restored within this time.
 constexpr caf::timespan pause_between = 60s;
-// What somebody was changing then is free again soon, most of the time.
+// Objects that an application was changing are usually free again soon.
 constexpr caf::timespan pause_when_skipped = 5s;
-// Others' comparisons have their turn between two rounds of one that takes many.
+// Between two rounds of a comparison that takes many, so that other instances get their turn.
 constexpr caf::timespan pause_when_cut_short = 250ms;
-// Between two tries: a failover takes seconds, and whoever waits for a reader sees it end.
+// Pause between two tries. A failover takes seconds, and a client waiting for a reader should see
+// it end.
 constexpr caf::timespan pause_when_awaited = 250ms;
-// A note is for people.
+// A note is for people, so it names a few objects only.
 constexpr std::size_t most_named = 3;
 
 } // namespace
@@ -70,7 +71,7 @@ void rights_keeper::tend(const bindings& known) {
   auto wanted = present(known);
   if (!wanted)
     return;
-  if (done_ && done_->term != wanted->term) // another leader may not have got it all
+  if (done_ && done_->term != wanted->term) // another leader may not have all of it
     done_.reset();
   const auto now = keeper_.self()->clock().now();
   const auto at = tried_at_ + pause(*wanted, known);
@@ -93,8 +94,8 @@ void rights_keeper::ask(subject of) {
       note_answer(of, said);
     host_.go_on();
   };
-  // The database actor bounds the work. How long it waits for its turn depends on how many instances
-  // there are: to ask again meanwhile would make that longer.
+  // No time-out: the database actor bounds the work, and the wait for a turn depends on the number
+  // of instances. Asking again would make that wait longer.
   keeper_.self()
       ->request(keeper_.engine().actor, caf::infinite, std::move(order))
       .then([done](const rights_answer& said) { done(said); },
@@ -116,7 +117,7 @@ void rights_keeper::note_answer(const subject& of, const rights_answer& said) {
     return;
   trouble_ = why;
   if (!why.empty())
-    spdlog::warn("instance {}: not as they shall be yet: {}", keeper_.name(), why);
+    spdlog::warn("instance {}: not up to date yet: {}", keeper_.name(), why);
   host_.publish();
 }
 
@@ -128,7 +129,7 @@ std::string rights_keeper::note() const {
     names += (names.empty() ? "" : ", ") + skipped_[i];
   if (skipped_.size() > most_named)
     names += " and " + std::to_string(skipped_.size() - most_named) + " more";
-  return "an application was changing what cannot be read before it has ended: " + names;
+  return "objects that cannot be read until an application's transaction has ended: " + names;
 }
 
 } // namespace matriarch::actors

@@ -92,12 +92,13 @@ private:
     }
     auto said = store::decode_router_report(entry.value);
     if (!said.ok()) {
-      // It lives, and nobody can tell what it serves: it is waited for as if it served nothing.
+      // The router is alive, but its report is unreadable: counts as serving nothing, so
+      // instances wait for it.
       spdlog::error("{} cannot be read: {}", entry.key, said.error());
       said = model::router_report{id, "", 0, {}};
     }
     if (known == now_.living.end()) {
-      spdlog::info("router {} on {} is there, and serves revision {}", id, said->host,
+      spdlog::info("router {} on {} has registered; it serves revision {}", id, said->host,
                    said->serves);
       known = now_.living.emplace(id, model::router_view{{}, outside_.now()}).first;
     }
@@ -118,10 +119,10 @@ private:
   }
 
   void say_gone(const std::string& id) const {
-    spdlog::warn("router {} is gone: its lease has ended; nothing waits for it any more", id);
+    spdlog::warn("router {} is gone: its lease has ended; it is not waited for any more", id);
   }
 
-  /// A listing and each batch of changes end here.
+  /// Ends a listing or a batch of changes.
   void changed_table() {
     note_lost_ports();
     ++now_.version;
@@ -157,7 +158,7 @@ private:
 
   void publish() { out_.status.routers.store(std::make_shared<const model::routers>(now_)); }
 
-  // -- who waits ----------------------------------------------------------------------------------
+  // -- waiting instances --------------------------------------------------------------------------
 
   struct waiter {
     routes_wanted what;
@@ -172,7 +173,8 @@ private:
     for (const auto& route : fresh.what.routes)
       now_.newest = std::max(now_.newest, route.changed_at);
     bool over = look(fresh);
-    // What has come since it looked would not be told again.
+    // Changes after the instance's own look would not be reported later, so it is told to look
+    // again.
     if (over && fresh.what.seen != now_.version) {
       tell(fresh.who);
     } else if (!fresh.what.routes.empty()) {
@@ -182,7 +184,7 @@ private:
     publish();
   }
 
-  /// Whether a change makes it worth telling the waiter.
+  /// Updates what the waiter waits for. Returns whether it should be told.
   [[nodiscard]] bool look(waiter& one) const {
     one.held_up_by.clear();
     bool over = true;
@@ -213,9 +215,9 @@ private:
   environment outside_;
   published& out_;
   model::routers now_;
-  std::map<std::string, int> port_of_;     ///< by the key of its allocation
+  std::map<std::string, int> port_of_;     ///< by allocation key
   std::map<int, std::string> instance_of_; ///< by port
-  std::map<std::string, waiter> waiting_;  ///< by the instance's name
+  std::map<std::string, waiter> waiting_;  ///< by instance name
 };
 
 struct directory_state {

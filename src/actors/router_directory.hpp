@@ -11,10 +11,10 @@ struct router_directory_setup {
   published* out = nullptr;
 };
 
-/// Keeps what each living router says it serves: a router's key is under its lease, so a key that is
-/// gone is a router that is gone. Publishes all of it as one table at each change, for whoever
-/// wants to look, and sends a message only to those instances that wait and whose waiting is over:
-/// a hundred thousand instances cost nothing when a router writes.
+/// Keeps what each live router reports to serve. A router's key is under its lease, so a missing
+/// key means a dead router. Publishes everything as one table at each change, and sends messages
+/// only to waiting instances whose wait has ended: a router's write costs nothing for all other
+/// instances.
 [[nodiscard]] router_directory_actor spawn_router_directory(caf::actor_system& system,
                                                             router_directory_setup setup);
 

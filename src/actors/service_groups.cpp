@@ -42,7 +42,7 @@ void service_groups::end() {
     give(std::move(one));
 }
 
-/// All keys of `open_` have come.
+/// Groups the keys of `open_`, which are complete.
 void service_groups::close() {
   auto group = std::exchange(group_, {});
   auto name = std::exchange(open_, {});

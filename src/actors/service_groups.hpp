@@ -12,35 +12,35 @@
 
 namespace matriarch::actors {
 
-/// `/service/<first>/<rest>` taken apart; empty parts if it is no such key.
+/// `/service/<first>/<rest>` in two parts; both empty for any other key.
 struct service_key {
   std::string first;
   std::string rest;
   explicit service_key(std::string_view key);
 };
 
-/// The keys below `/service/`, in etcd's order and in parts of any size, put together by instance: each
-/// is given as soon as its keys are there, those of its scopes among them.
+/// Groups the keys below `/service/` by instance. The keys come in etcd's order, in parts of any
+/// size; an instance is given as soon as all its keys have come, including those of its scopes.
 class service_groups {
 public:
-  /// `given` gets what the instance's actor begins with, and all its keys.
+  /// `given` gets the start values of the instance's actor, and all its keys.
   using given = std::function<void(instance_start, std::vector<store::key_value>)>;
 
   service_groups(const store::keyring& keys, given give) : keyring_(keys), give_(std::move(give)) {}
 
   void add(const std::vector<store::key_value>& some);
-  /// That was everything: gives also those of whose scopes nothing came.
+  /// Ends the listing: also gives instances with scopes for which no keys came.
   void end();
-  /// Whose records have come so far, those that cannot be read left out.
+  /// Names of instances with readable records so far.
   [[nodiscard]] const std::set<std::string>& names() const { return names_; }
-  /// Those that were left out.
+  /// Names of instances with unreadable records.
   [[nodiscard]] const std::set<std::string>& unreadable() const { return unreadable_; }
 
 private:
   struct known {
     instance_start start;
     std::vector<store::key_value> keys;
-    std::set<std::string> missing; ///< scopes of which nothing has come yet
+    std::set<std::string> missing; ///< scopes without keys so far
   };
   void close();
   void give(known one);
@@ -49,10 +49,11 @@ private:
   given give_;
   std::set<std::string> names_;
   std::set<std::string> unreadable_;
-  std::string open_; ///< whose keys are coming
+  std::string open_; ///< the name or scope whose keys are coming
   std::vector<store::key_value> group_;
-  std::map<std::string, std::vector<store::key_value>> scopes_; ///< without a record so far
-  std::list<known> awaiting_;                                   ///< keys of their scopes
+  std::map<std::string, std::vector<store::key_value>>
+      scopes_;                ///< keys of scopes without a record so far
+  std::list<known> awaiting_; ///< instances that wait for keys of their scopes
 };
 
 } // namespace matriarch::actors

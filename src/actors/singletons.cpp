@@ -83,7 +83,7 @@ void singletons::resign(caf::timespan patience) {
 void singletons::stop_watching() {
   if (!watcher_)
     return;
-  // It ends on the thread that calls it, so that no call is under way.
+  // The watcher ends on the loop's own thread, so that none of its calls is under way.
   std::promise<void> ended;
   setup_.watching_loop->post([&] {
     watcher_.reset();
@@ -102,7 +102,7 @@ void singletons::watch(const std::string& name, const caf::actor& one) {
   all_.emplace(name, one);
   one->attach_functor([name, died = died_, system = &system_](const caf::error& why) {
     if (why != caf::exit_reason::user_shutdown)
-      (*died)("the actor \"" + name + "\" ended, without which the broker does nothing: "
+      (*died)("the actor \"" + name + "\" ended, and the broker cannot work without it: "
               + (why ? system->render(why) : "by itself"));
   });
 }

@@ -23,37 +23,40 @@
 
 namespace matriarch::actors {
 
-/// What a broker's actors work with. The pointers live longer than they.
+/// What a broker's actors work with. The pointers must outlive the actors.
 struct singleton_setup {
   base::event_loop* loop = nullptr;
   store::etcd_client* etcd = nullptr;
-  /// What reads etcd's changes and listings; beside `loop`, since a long listing would hold it up.
+  /// Reads etcd's changes and listings. Separate from `loop`, which a long listing would hold up.
   base::event_loop* watching_loop = nullptr;
   store::etcd_client* watched_etcd = nullptr; ///< on that loop
   published* out = nullptr;
   environment outside;
-  store::active_broker self; ///< as it stands in etcd while this broker acts
+  store::active_broker self; ///< this broker, as written to etcd while it is active
   std::shared_ptr<const store::keyring> keys = std::make_shared<const store::keyring>();
   std::vector<cell_settings> cells;
   plans_to_judge plans;
-  std::vector<const engine*> engines; ///< at least one; they live longer than the actors
+  std::vector<const engine*> engines; ///< at least one; they must outlive the actors
   model::port_range ports;
   bool wait_for_routers = true;
   model::repair_settings repair = {};
-  std::string public_host = {};              ///< what applications call the routers
-  tls::authorities operators_authority = {}; ///< that sign for the fleet; empty: its own, of etcd
+  std::string public_host = {}; ///< the host name of the routers as applications see it
+  tls::authorities operators_authority =
+      {}; ///< the operator's authorities for the fleet; empty: the fleet's own, from etcd
   bool etcd_users = false;
-  model::event_sink tell = [](const model::event&) {}; ///< hears what happens to the instances
+  model::event_sink tell = [](const model::event&) {}; ///< gets the instances' events
 };
 
-/// The actors of which a broker has one each: without any of them it would answer and do nothing. So
-/// the end of one is the end of them all, and the process's: another start is the way back.
+/// The actors of which a broker has one each. Without any of them the broker would answer but do
+/// nothing. So if one of them ends, all of them and the process end, and the process has to be
+/// restarted.
 ///
-/// Each is watched from the moment it is there. Actors of which there are many are watched by those
-/// that own them, who start them anew or end with them.
+/// Each of these actors is watched from its start. Actors of which there are many are watched by
+/// their owners, which restart them or end with them.
 class singletons {
 public:
-  /// `died` hears which of them has ended by itself, and why; once for each, on any thread.
+  /// `died` is called when one of them has ended by itself, with the reason; once for each, on any
+  /// thread.
   singletons(caf::actor_system& system, singleton_setup setup,
              std::function<void(std::string why)> died);
   /// Ends them all.
@@ -61,16 +64,16 @@ public:
   singletons(const singletons&) = delete;
   singletons& operator=(const singletons&) = delete;
 
-  /// From here on this broker may act, and hears of changes in etcd. The others only wait and answer
-  /// until then.
+  /// From here on this broker may become active and gets changes in etcd. Until then the actors
+  /// only wait and answer.
   void begin();
   /// Gives up what this broker holds in etcd. Blocks, for `patience` at most.
   void resign(caf::timespan patience);
-  /// Nothing more is heard of etcd.
+  /// Ends the watch of etcd.
   void stop_watching();
 
   [[nodiscard]] gateway& edge() { return *gateway_; }
-  /// All of them that there are by now, by what they are called in the log.
+  /// All of these actors so far, by their names in the log.
   [[nodiscard]] const std::map<std::string, caf::actor>& all() const { return all_; }
 
 private:

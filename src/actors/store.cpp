@@ -25,7 +25,7 @@ struct store_state {
 worker::behavior_type behave_as_store(worker::stateful_pointer<store_state> self,
                                       store::etcd_client* etcd) {
   keep_last_words(self);
-  // A weak handle: the actor's end must not wait for etcd.
+  // A weak handle, so that the actor can end while etcd still owes answers.
   auto answer_to = [weak = caf::actor_cast<caf::actor_addr>(self)](std::uint64_t ticket) {
     return [weak, ticket](auto answer) {
       if (auto strong = caf::actor_cast<caf::actor>(weak))
@@ -92,7 +92,8 @@ worker::behavior_type behave_as_store(worker::stateful_pointer<store_state> self
 } // namespace
 
 store_actor spawn_store(caf::actor_system& system, store::etcd_client& etcd) {
-  // A thread of its own: the renewal of the lease, which goes through here, waits for no instance.
+  // A thread of its own, because the lease's renewal goes through this actor and must not wait for
+  // instances.
   return system.spawn<caf::detached>(behave_as_store, &etcd);
 }
 
