@@ -10,7 +10,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// Sessions that are told to end do so at their next look, unless they are in a long system call.
+// A session that is told to end does so at its next check for interrupts, unless it is in a long
+// system call.
 constexpr auto longest_session_end = 5s;
 
 } // namespace
@@ -22,8 +23,8 @@ result<found_roles> find_roles(session& on, const std::string& owner) {
            + on.literal(group) + ")";
   };
   auto has_set = [&](const std::string& setting) {
-    // Settings may be as long as an application likes, and packed: what is stored in more bytes than
-    // all of ours take is not unpacked.
+    // An application may have made very long, compressed settings. Settings that are stored in more
+    // bytes than all of Matriarch's own are not decompressed.
     return "exists (select from pg_db_role_setting where setrole = r.oid and setdatabase = 0 and"
            " case when pg_column_size(setconfig) <= "
            + std::to_string(longest_settings) + " then " + on.literal(setting)
@@ -34,7 +35,8 @@ result<found_roles> find_roles(session& on, const std::string& owner) {
       " r.rolcanlogin, r.rolconnlimit,"
       " case when isfinite(r.rolvaliduntil) then to_char(r.rolvaliduntil at time zone 'UTC',"
       " 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') else '' end,"
-      // A verifier of ours has 133 bytes. An application may have stored what fills the memory.
+      // Matriarch's verifiers have 133 bytes. An application may have stored one that would fill
+      // the memory.
       " case when octet_length(r.rolpassword) <= 200 then r.rolpassword else '' end,"
       " case when r.rolname = "
       + on.literal(owner)
@@ -52,7 +54,7 @@ result<found_roles> find_roles(session& on, const std::string& owner) {
     if (flag(12))
       return failure{"the node asked is a replica; its leader has changed"};
     if (text(0).size() > longest_identifier)
-      continue; // nobody made that
+      continue; // a role that nobody can have made
     const auto connections = number_at(*came, i, 3);
     if (!connections || !std::in_range<int>(*connections))
       return failure{"the node answered what was not asked for"};

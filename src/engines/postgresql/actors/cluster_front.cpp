@@ -18,20 +18,20 @@ using namespace std::chrono_literals;
 
 // Patroni answers a switchover when it is done, 2 s on an idle machine.
 constexpr std::chrono::milliseconds switchover_time = 15s;
-// It restarts PostgreSQL in place: a clean stop with its last checkpoint, and the start.
+// Patroni restarts PostgreSQL in place: a clean stop with its last checkpoint, and a start.
 constexpr std::chrono::milliseconds restart_time = 60s;
 constexpr std::chrono::milliseconds configure_time = 10s;
 constexpr std::chrono::milliseconds question_time = 5s;
-// Above the request's own time-out: its answer always comes first.
+// Above the request's own time-out, so that the request always answers first.
 constexpr caf::timespan margin = 5s;
 constexpr caf::timespan sql_patience = 10s;
 constexpr std::size_t longest_quote = 300;
-// Its answers have some kilobytes; who answers may be a tenant.
+// Patroni's answers have some kilobytes; the limit is for answers that a tenant made up.
 constexpr std::size_t longest_answer = 256 * 1024;
 
-/// A member's own REST API: its `api_url` ends with /patroni. By HTTPS a node has to show for whom
-/// the fleet's authority has certified it; for those of a cell of another make the system's
-/// authorities vouch.
+/// A request to a member's own REST API, whose `api_url` ends with /patroni. For HTTPS, the node
+/// must show a certificate of the fleet that names it; for a node of a foreign cell the system's
+/// authorities are trusted.
 base::outgoing request_to(const actors::node_contact& node, std::string verb,
                           const std::string& path, std::string body,
                           std::chrono::milliseconds timeout,
@@ -54,7 +54,7 @@ base::outgoing request_to(const actors::node_contact& node, std::string verb,
   return what;
 }
 
-/// What came of an order, and why Patroni did not do as it was asked.
+/// The result of an order, with Patroni's reason if it refused.
 actors::order_answer answer_of(const base::outcome& came) {
   using outcome = actors::order_answer::outcome;
   if (came.status == 200)
@@ -69,7 +69,7 @@ actors::order_answer answer_of(const base::outcome& came) {
                   + one_line(came.body, longest_quote)};
 }
 
-/// What it says of a restart that settings wait for; nothing if it says nothing of itself.
+/// Whether Patroni reports that settings wait for a restart; nothing if it reports no state.
 std::optional<bool> waits_for_restart(const base::outcome& came) {
   auto parsed = json::parse(came.body);
   if (came.status == 0 || !parsed.ok() || !parsed->IsObject())
@@ -78,7 +78,7 @@ std::optional<bool> waits_for_restart(const base::outcome& came) {
   return waits != nullptr && waits->IsBool() && waits->GetBool();
 }
 
-/// How far a standby has replayed, as its Patroni says.
+/// A standby's replay position as reported by its Patroni.
 actors::position_answer replayed_by(const base::outcome& came) {
   auto parsed = json::parse(came.body);
   if (came.status == 0 || !parsed.ok() || !parsed->IsObject())
@@ -156,8 +156,8 @@ private:
     return owed;
   }
 
-  /// PostgreSQL knows which settings it has read, Patroni whether they need a restart: in this
-  /// order, since Patroni notes the restart before it has PostgreSQL read the settings.
+  /// PostgreSQL knows which settings it has read, Patroni whether they need a restart. PostgreSQL
+  /// is asked first, since Patroni notes a restart before it has PostgreSQL read the settings.
   caf::result<actors::settings_answer> settings_of(const actors::settings_question& what) {
     auto owed = self_->make_response_promise<actors::settings_answer>();
     auto fail = [owed](std::string why) mutable {

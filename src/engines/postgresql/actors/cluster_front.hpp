@@ -4,8 +4,8 @@
 
 namespace matriarch::engines::postgresql {
 
-/// What instances' actors ask of a cluster: passed on to PostgreSQL itself, or asked of a member's
-/// Patroni by its REST API, or both.
+/// Answers the questions of instances' actors by asking PostgreSQL itself, a member's Patroni by
+/// its REST API, or both.
 [[nodiscard]] actors::engine_actor spawn_cluster_front(caf::actor_system& system, sql_actor sql,
                                                        actors::engine_surroundings with);
 

@@ -24,20 +24,21 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// A worker waits most of its time, and costs a thread. Whatever an instance's node or tenant holds
-// up, that instance occupies seven at most, four of them by removals: it takes many of them to keep
-// another one waiting, and each gives its worker back within seconds.
+// A worker mostly waits, and costs a thread. One instance occupies at most seven workers, four of
+// them by removals, whatever its nodes or tenant hold up. Only many such instances together can
+// delay another one, and each frees its workers within seconds.
 constexpr std::size_t most_workers = 96;
-// Comparisons of rights that are under way at a time, of all instances: nobody but a new reader waits
-// for one, and each keeps a leader busy.
+// Comparisons of rights under way at a time, over all instances. Only a new reader waits for a
+// comparison, and each keeps a leader busy.
 constexpr std::size_t most_comparisons = 4;
-// Instances whose last comparison took long, whatever their tenants or nodes did, wait for each other
-// and not in the way of the others. For how long: a tenant who holds up every second one gains little.
+// Instances whose last comparison was slow, for whatever reason, share these places, so that they
+// do not delay the others. `slow_for` is how long: a tenant gains little by holding up every second
+// comparison.
 constexpr std::size_t most_slow_comparisons = 2;
 constexpr auto slow_comparison = 3s; // a round takes 2 s where there is much to do
 constexpr auto slow_for = 10min;
-// Such a question is asked while an operation waits for it, and again half a second later: one that
-// takes longer is better asked anew, of whoever leads then.
+// Such a question belongs to an operation and is repeated half a second later: rather than wait
+// longer, the broker asks again, possibly another leader.
 constexpr auto longest_question = 5s;
 
 // What takes longer is ended here; the leader goes on with it, and the next one takes less.
@@ -82,8 +83,8 @@ sql_settings ask(const sql_settings_question& question) {
   auto node = session::open(question.conn_url, question.superuser, soon());
   if (!node.ok())
     return {false, "", "cannot connect to the node: " + node.error()};
-  // PostgreSQL 15 leaves its mark on a parameter that was added to its configuration, never taken up
-  // because that needs a restart, and removed again.
+  // PostgreSQL 15 keeps its pending_restart mark on a parameter that was added to its
+  // configuration, never applied because that needs a restart, and removed again.
   auto found = node->run(
       "select coalesce(current_setting(" + node->literal(model::settings_mark)
       + ", true), ''), count(*) > 0 and bool_and(in_vain) from (select source not in"
@@ -121,8 +122,8 @@ sql_actor::behavior_type work(sql_actor::pointer,
   };
 }
 
-/// Gives each job to a worker that has none, and makes one if there is none. Of the jobs of one kind
-/// for one instance, or for one role that goes, only one is under way; the others wait in their order.
+/// Gives each job to an idle worker, or to a new one. At most one job of a kind is under way for
+/// one instance, or for one role that is removed; the others wait in line.
 class front {
 public:
   front(sql_actor::pointer self, std::shared_ptr<known_passwords> passwords)
@@ -169,7 +170,7 @@ private:
       ready_.push_back(line);
   }
 
-  /// Its job is done; the next one has its turn after those of other lines.
+  /// Ends a job. The line's next job has its turn after those of other lines.
   void end(const std::string& line) {
     busy_.erase(line);
     if (lines_.contains(line))
@@ -191,7 +192,7 @@ private:
       slow_until_[instance] = now + slow_for;
   }
 
-  /// A fleet has as many lines as instances: none is looked at that cannot go on.
+  /// A fleet has as many lines as instances, so only lines that can continue are looked at.
   void go_on() {
     while (!ready_.empty() && (!idle_.empty() || made_ < most_workers)) {
       auto line = std::move(ready_.front());
@@ -218,10 +219,10 @@ private:
 
   sql_actor::pointer self_;
   std::shared_ptr<known_passwords> passwords_;
-  std::unordered_map<std::string, std::list<job>> lines_; ///< that wait, in their order
-  std::deque<std::string> ready_; ///< of these, lines of which no job is under way
+  std::unordered_map<std::string, std::list<job>> lines_; ///< waiting jobs by line, in order
+  std::deque<std::string> ready_;                         ///< waiting lines without a job under way
   std::map<std::string, caf::actor_clock::time_point> slow_until_; ///< by instance
-  std::unordered_set<std::string> busy_; ///< lines of which a job is under way
+  std::unordered_set<std::string> busy_;                           ///< lines with a job under way
   std::vector<sql_actor> idle_;
   std::size_t made_ = 0;
 };
@@ -233,7 +234,7 @@ struct state {
 } // namespace
 
 sql_actor spawn_database(caf::actor_system& system) {
-  // (CAF 0.17 binds a reference to nothing where an actor starts without arguments.)
+  // With no arguments, CAF 0.17 would bind a reference to nothing here.
   return system.spawn(
       [](sql_actor::stateful_pointer<state> self,
          const std::shared_ptr<known_passwords>& passwords) -> sql_actor::behavior_type {

@@ -6,7 +6,7 @@
 
 namespace matriarch::engines::postgresql {
 
-/// What a node's PostgreSQL says of the settings that it has taken up.
+/// Asks a node's PostgreSQL which settings it has applied.
 struct sql_settings_question {
   std::string instance;
   std::string conn_url; ///< the node's member::login_url
@@ -16,11 +16,12 @@ struct sql_settings {
   bool ok = false;
   std::string digest = {}; ///< the value of model::settings_mark, or empty
   std::string why = {};
-  /// What PostgreSQL marks as waiting for a restart is all as it runs already.
+  /// Every parameter that PostgreSQL marks as waiting for a restart has its configured value
+  /// already.
   bool marked_in_vain = false;
 };
 
-/// What is asked of PostgreSQL itself, as opposed to Patroni.
+/// The questions and orders for PostgreSQL itself, as opposed to Patroni.
 using sql_actor =
     caf::typed_actor<caf::replies_to<actors::lag_question>::with<actors::lag_answer>,
                      caf::replies_to<actors::role_order>::with<actors::role_answer>,
@@ -29,8 +30,8 @@ using sql_actor =
                      caf::replies_to<actors::flush_order>::with<actors::flush_answer>,
                      caf::replies_to<sql_settings_question>::with<sql_settings>>;
 
-/// PostgreSQL through libpq, on threads of its own: libpq resolves names and handshakes blockingly.
-/// Answers whatever happens; what one instance holds up keeps no other one waiting.
+/// PostgreSQL through libpq, on separate threads, because libpq resolves names and shakes hands
+/// blockingly. Always answers; no instance holds up another one.
 [[nodiscard]] sql_actor spawn_database(caf::actor_system& system);
 
 /// PostgreSQL with Patroni, as instances' actors see it.

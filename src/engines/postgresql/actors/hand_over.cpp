@@ -11,15 +11,15 @@ namespace matriarch::engines::postgresql {
 
 namespace {
 
-// A statement for a table locks its indexes, its TOAST table and its sequences as well: with these it
-// stays below the few thousand locks that a PostgreSQL of default settings has.
+// A statement for a table also locks its indexes, TOAST table and sequences. This many tables stay
+// below the few thousand locks that PostgreSQL has by default.
 constexpr std::size_t largest_batch = 100;
-// Each thing that somebody holds costs lock_timeout, in each batch that it is in.
+// Each object that another transaction holds costs lock_timeout, in each batch that contains it.
 constexpr std::size_t most_passed_over = 10;
-// The database is its owner's: a list of what is in it may be long, a look has to be short.
+// The database may contain very many objects, but one look has to be short.
 constexpr int most_listed = 1'000;
 
-/// One thing that names the role, and what ends that.
+/// An object that refers to the role, and the statement that ends that.
 struct item {
   std::string object; ///< as in pg_shdepend: classid.objid
   std::string statement;
@@ -46,7 +46,8 @@ public:
   }
 
 private:
-  /// Some of what in the session's database depends on the role, as `d`.
+  /// The part of a query that finds objects in the session's database that depend on the role, as
+  /// `d`.
   [[nodiscard]] std::string dependent(const char* kind, const std::string& classes,
                                       const char* but = "") const {
     std::string passed_over;
@@ -64,7 +65,8 @@ private:
            + but + " limit " + std::to_string(most_listed) + ") d";
   }
 
-  /// A sequence of a column goes with its table, a multirange with its range.
+  /// Column sequences change owner with their tables, and multiranges with their ranges, so both
+  /// are left out.
   [[nodiscard]] std::string owned() const {
     return "select d.classid || '.' || d.objid, format('alter %s %s owner to %s',"
            " "
@@ -79,7 +81,7 @@ private:
            + " cross join lateral pg_identify_object(d.classid, d.objid, 0) i";
   }
 
-  /// A policy that names nobody else goes.
+  /// A policy that names no other role is dropped.
   [[nodiscard]] std::string policies() const {
     return "select d.classid || '.' || d.objid, case when others is null"
            " then format('drop policy %I on %s', p.polname, p.polrelid::regclass)"
@@ -92,8 +94,8 @@ private:
              "  from unnest(p.polroles) o where o <> d.refobjid) a";
   }
 
-  /// Each privilege is taken away by whoever granted it, for nobody else can; the superuser that
-  /// this is acts as the owner.
+  /// Each privilege is revoked as its grantor, since nobody else can do it; for the owner's grants
+  /// the superuser itself counts as the owner.
   [[nodiscard]] std::string privileges() const {
     return "select object, string_agg(statement, ';') from (select d.classid || '.' || d.objid"
            " object, format('%srevoke %s on %s %s from %s cascade;reset role',"
@@ -135,8 +137,8 @@ private:
              ") all_of_them group by object";
   }
 
-  /// Default privileges of the role's own, a row for each schema: there may be as many as those. A
-  /// row that grants nothing to anybody is gone. Those of the whole database are few.
+  /// The role's own default privileges, one row per schema, of which there may be many. A row that
+  /// grants nothing to anybody disappears. Default privileges for the whole database are few.
   [[nodiscard]] std::string defaults_made() const {
     return "select d.classid || '.' || d.objid, format('alter default privileges for role %s in"
            " schema %I revoke all on %s from %s', "
@@ -151,7 +153,7 @@ private:
              "  from aclexplode(p.defaclacl) a) a where a.grantees is not null";
   }
 
-  /// And those of others by which it gets something.
+  /// Other roles' default privileges that grant something to this role.
   [[nodiscard]] std::string defaults_got() const {
     return "select d.classid || '.' || d.objid, format('alter default privileges for role %I%s"
            " revoke all on %s from %s', pg_get_userbyid(p.defaclrole),"
@@ -166,7 +168,7 @@ private:
       "case p.defaclobjtype when 'r' then 'tables' when 'S' then 'sequences'"
       " when 'f' then 'routines' when 'T' then 'types' else 'schemas' end";
 
-  /// Until a look finds nothing but what was passed over.
+  /// Repeats until a look finds nothing but objects that were passed over.
   std::optional<std::string> do_all(std::string (handing_over::*look)() const) {
     std::set<std::string> done;
     while (true) {
@@ -177,13 +179,13 @@ private:
       for (int i = 0; i < std::min(PQntuples(came->get()), most_listed); ++i) {
         found.push_back({text_at(*came, i, 0), text_at(*came, i, 1)});
         if (!done.insert(found.back().object).second)
-          return "something that names it stays as it was";
+          return "an object that refers to the role could not be changed";
       }
       if (found.empty())
         return std::nullopt;
       for (std::size_t at = 0; at < found.size();) {
         if (std::chrono::steady_clock::now() > end_)
-          return "what it owned is being handed over; it is much, and it goes on";
+          return "its objects are being handed over; there are many, and the work goes on";
         auto size = std::min(size_, found.size() - at);
         if (do_some(found, at, size))
           at += size;
@@ -195,7 +197,7 @@ private:
     }
   }
 
-  /// One transaction.
+  /// Runs one transaction.
   bool do_some(const std::vector<item>& found, std::size_t at, std::size_t size) {
     std::string script;
     for (auto i = at; i < at + size; ++i)

@@ -24,18 +24,19 @@ using trouble = std::optional<std::string>;
 
 // Role changes take milliseconds, logins somewhat more.
 constexpr auto longest_order = 8s;
-// A role that its own session has locked costs lock_timeout: no more of them than the others can
-// wait for.
+// A role that its own session has locked costs lock_timeout. This bounds how long other roles wait
+// for such roles.
 constexpr auto longest_locked = 1s;
-// A login takes milliseconds; where the application's database keeps it waiting, others wait too.
+// A login takes milliseconds. If the application's database keeps it waiting, others wait, too.
 constexpr auto longest_logins = 3s;
-constexpr auto longest_ending = 1s; // of the sessions that tried them, which takes as long
-constexpr auto longest_logins_beside_revocation = 1s; // what keeps a session is to be known soon
-// A replica that does not replay within this time may be away for long: the answer says so. And
-// one that has not got a revocation a second after it was asked for is to be kept from clients.
+constexpr auto longest_ending = 1s; // for the ends of test logins' sessions
+constexpr auto longest_logins_beside_revocation =
+    1s; // the obstacles to a revocation must be known soon
+// A replica that does not replay within this time may be away for long, and the answer says so. A
+// replica without a revocation one second after the request must be kept from clients.
 constexpr auto longest_replay = 2s;
 constexpr auto longest_replay_of_revocation = 600ms;
-// A replica whose replay stands still for so long is held up, say by a query.
+// A replica whose replay stands still for this long is held up, for example by a query.
 constexpr auto longest_standstill = 1s;
 constexpr auto short_pause = 3ms; // between two looks at something that takes milliseconds
 
@@ -58,9 +59,9 @@ public:
                   {order_.revoked.begin(), order_.revoked.end()});
     auto answer = follow_order();
     if (answer.ok && revokes_) {
-      // Orders of this kind that come meanwhile are not to take it for one of theirs.
+      // Later orders of this kind must not end this session as one of theirs.
       (void)leader_->run("set application_name = 'matriarch'");
-      std::set<std::string> silent; // the removal finds out by itself
+      std::set<std::string> silent; // not needed: the removal finds out itself
       answer.at_hand = std::make_shared<open_sessions>(std::move(*leader_), logins_.finish(silent));
     }
     return answer;
@@ -85,7 +86,7 @@ private:
     auto logins = refuse_memberships();
     refuse_logins_at_once(logins);
     if (revokes_) {
-      // No login of another binding, and nothing that is locked, may hold up who keeps clients from
+      // Neither another binding's login test nor anything locked may delay keeping clients from
       // such a replica.
       auto said = await_replay();
       if (!said.ok || said.replayed < said.replicas) {
@@ -126,16 +127,17 @@ private:
                || std::ranges::find(order_.revoked, name) != order_.revoked.end());
   }
 
-  /// A binding that cannot be read may be one that shares the owner.
+  /// The owner logs in if a binding shares it; an unreadable binding may be one of these.
   [[nodiscard]] bool owner_logs_in() const {
     auto there = found_.find(order_.owner.username);
     return order_.owner_logs_in
            || (order_.some_unknown && there != found_.end() && there->second.logs_in);
   }
 
-  // -- who leaves
+  // -- roles that leave
 
-  /// In pg_hba.conf first, where nothing can hold it up. Gives what else there is to change.
+  /// Revokes by pg_hba.conf first (membership in its group), which no session can hold up. Returns
+  /// the remaining changes.
   std::vector<change> refuse_memberships() {
     std::vector<change> memberships;
     std::vector<change> logins;
@@ -157,8 +159,8 @@ private:
     return logins;
   }
 
-  /// Against a pg_hba.conf of before, in the roles themselves too. Where nobody has locked them the
-  /// replicas are waited for once.
+  /// Also sets `nologin`, for nodes with a pg_hba.conf of an earlier release. If no role is locked,
+  /// replicas are waited for only once.
   void refuse_logins_at_once(std::vector<change>& logins) {
     std::string all = "set local lock_timeout = '10ms';";
     for (const auto& one : logins)
@@ -167,8 +169,8 @@ private:
       logins.clear();
   }
 
-  /// The others once their sessions have been told to end: what these have locked nevertheless is left
-  /// to the removal.
+  /// Sets `nologin` for the other roles once their sessions have been told to end. Roles that stay
+  /// locked are left to the removal.
   void refuse_logins(std::vector<change> logins) {
     close_owner(logins);
     changed_ = !logins.empty();
@@ -186,7 +188,8 @@ private:
     return literals(*leader_, names);
   }
 
-  /// Everybody is a member of the owner, which therefore cannot be put into that group.
+  /// All bindings' roles are members of the owner, so the owner cannot be put into the refused
+  /// group.
   void close_owner(std::vector<change>& logins) {
     const auto& name = order_.owner.username;
     const auto& owner = found_[name];
@@ -197,10 +200,10 @@ private:
       logins.push_back({name, "alter role " + id(name) + " nologin;"});
   }
 
-  // -- who stays
+  // -- roles that stay
 
   trouble make_wanted() {
-    // Who shares the owner is left what it had.
+    // Bindings that share the owner keep access to other databases.
     auto closed = order_.wanted.empty() ? result<std::string>{""} : close_other_databases();
     if (!closed.ok())
       return closed.error();
@@ -223,7 +226,7 @@ private:
       if (!answer_.unmade.contains(one.who.username))
         if (auto wrong = change_of(one, changes))
           answer_.unmade[one.who.username] = *wrong;
-    // New ones first: somebody waits for them.
+    // New roles first: clients are waiting for them.
     std::ranges::stable_partition(changes,
                                   [&](const auto& one) { return !found_.contains(one.name); });
     changed_ = changed_ || !closed->empty() || !changes.empty();
@@ -231,8 +234,8 @@ private:
     return std::nullopt;
   }
 
-  /// All in one transaction if that works, else each in its own. Gives those that could not be
-  /// made, and why.
+  /// Runs all changes in one transaction, or each in its own if that fails. Returns the roles that
+  /// could not be changed, and why.
   std::map<std::string, std::string> run_all(const std::vector<change>& changes,
                                              bool may_be_hurried = false) {
     std::map<std::string, std::string> failed;
@@ -244,13 +247,13 @@ private:
     auto end = clock::now() + longest_locked;
     for (const auto& one : changes)
       if (clock::now() > end || (may_be_hurried && hurried()))
-        failed[one.name] = "others took the time; it is tried again";
+        failed[one.name] = "other roles took the time; it is tried again";
       else if (auto done = leader_->run(one.script); !done.ok())
         failed[one.name] = done.error();
     return failed;
   }
 
-  /// Of the roles that bindings wait for, and which exist now.
+  /// Tests the logins of roles that bindings wait for and that exist now.
   void check_logins() {
     auto end = std::min(
         until_, clock::now() + (revokes_ ? longest_logins_beside_revocation : longest_logins));
@@ -261,7 +264,7 @@ private:
       const auto& name = one.who.username;
       if (!one.fresh || answer_.unmade.contains(name))
         continue;
-      changed_ = true; // what locks it out may be taken back
+      changed_ = true; // the test may take back whatever locks the role out
       if (hurried() || clock::now() > end) {
         answer_.unmade[name] = "logins took too long; it is tried again";
         answer_.late.insert(name);
@@ -273,8 +276,8 @@ private:
     }
   }
 
-  /// A session that tried a role counts against the role's limit until its process has gone, which is to
-  /// be before a client hears of the role.
+  /// Waits for the end of the test sessions. A session counts against its role's connection limit
+  /// until its process is gone, which must happen before a client learns of the role.
   void await_ends(actors::role_answer& said) {
     auto end = std::min(until_, clock::now() + longest_ending);
     for (const auto& [name, processes] : ending_)
@@ -283,8 +286,9 @@ private:
           said.unmade.emplace(name, *wrong);
   }
 
-  /// Applications are confined to their own database: in another one they could fill the disk, out
-  /// of sight. An operator who makes a database for applications grants them the right to connect.
+  /// Confines applications to their own database: in another one they could fill the disk
+  /// unnoticed. An operator who makes a database for applications must grant them the right to
+  /// connect.
   result<std::string> close_other_databases() {
     auto found = leader_->run("select datname from pg_database where datallowconn and datname <> "
                               + leader_->literal(model::application_database)
@@ -299,7 +303,8 @@ private:
     return script;
   }
 
-  /// Any application may have changed its password: it works as the owner.
+  /// Restores the owner's password: any application may have changed it, since applications work as
+  /// the owner.
   trouble change_of_owner(std::vector<change>& changes) {
     const auto& there = found_[order_.owner.username];
     const auto& [name, password] = order_.owner;
@@ -330,10 +335,10 @@ private:
                                       : there.in_owner && there.becomes_owner;
     if (same_password && there.logs_in && there.connection_limit == wanted.connection_limit
         && there.valid_until == until && same_work && !there.in_revoked)
-      return std::nullopt; // an application may have settings of its own besides
+      return std::nullopt; // other settings of the role may be the application's own
     auto text = (exists ? "alter role " : "create role ") + id(name)
                 + " login nosuperuser nocreatedb nocreaterole noreplication"
-                // Who reads everything reads what policies hide from others too.
+                // Readers read everything, also rows that policies hide from others.
                 + (wanted.read_only ? " bypassrls" : "") + " connection limit "
                 + std::to_string(wanted.connection_limit) + " valid until "
                 + leader_->literal(until.empty() ? "infinity" : until);
@@ -354,7 +359,7 @@ private:
     text +=
         ";alter role " + id(name)
         + " set "
-        // The database's own role for every session would be the readers' too.
+        // Readers would otherwise inherit a `role` that is set for the whole database.
         + (wanted.read_only
                ? "default_transaction_read_only = on;alter role " + id(name) + " set role = none"
                : "role = " + leader_->literal(order_.owner.username))
@@ -370,9 +375,9 @@ private:
 
   // -- the replicas
 
-  /// Waits until each replica that streams has replayed what was committed, or the time is up, or
-  /// nothing moves any more. A replica reports whenever it has replayed all it got, and with each
-  /// piece it gets.
+  /// Waits until each streaming replica has replayed all committed changes, the time is up, or
+  /// nothing moves any more. A replica reports its position with each piece of WAL that it gets,
+  /// and when it has replayed everything.
   actors::role_answer await_replay() {
     auto position = leader_->run("select pg_current_wal_lsn()");
     if (!position.ok())
@@ -418,10 +423,11 @@ private:
   std::optional<session> leader_;
   replica_logins logins_;
   found_roles found_;
-  bool bounds_temporary_files_ = false;            ///< readers', since the plan does not
-  bool revokes_ = false;                           ///< somebody whose login was not refused yet
-  bool changed_ = false;                           ///< something since replicas were waited for
-  std::map<std::string, std::vector<int>> ending_; ///< the processes that tried it, by role
+  bool bounds_temporary_files_ =
+      false;             ///< sets temp_file_limit for readers, since the plan does not
+  bool revokes_ = false; ///< some role's login was not refused before
+  bool changed_ = false; ///< something has changed since the last wait for replicas
+  std::map<std::string, std::vector<int>> ending_; ///< processes of test logins, by role
   actors::role_answer answer_;
 };
 

@@ -18,15 +18,16 @@ namespace {
 using trouble = std::optional<std::string>;
 using clock = std::chrono::steady_clock;
 
-// A database may have any number of settings: so many are tried one by one, each by a login.
+// A database may have any number of settings. Up to this many are tried one by one, each by a
+// login.
 constexpr int most_tried = 20;
-// A login takes milliseconds. One that hangs leaves time to look for what it hangs by; where nothing is
-// found, the machine may just be busy, and a second one gets the time that is left.
+// A login takes milliseconds. If one hangs, there is time left to find the obstacle; if no obstacle
+// is found, the machine may be busy, and a second login gets the rest of the time.
 constexpr auto longest_login = std::chrono::seconds{1};
 // The end of a session takes about as long.
 constexpr auto between_looks = std::chrono::milliseconds{2};
 
-/// A setting that counts for every session of the database, and what PostgreSQL has without it.
+/// A setting that applies to every session of the database, and PostgreSQL's own value.
 struct setting {
   std::string name;
   std::string usual;
@@ -52,7 +53,7 @@ private:
     auto not_yet = "a login with its credentials does not work yet: " + *wrong;
     if (order_.hurry && order_.hurry->load()) {
       only_late_ = true;
-      return not_yet; // why is looked for by the order after the urgent one
+      return not_yet; // the order after the urgent one will find the reason
     }
     if (auto locked = unlock())
       return locked->empty() ? log_in(in_short_time()) : locked;
@@ -77,21 +78,21 @@ private:
         order_.conn_url, wanted_.who, model::application_database, end, order_.hurry, options);
     if (!opened.ok())
       return opened.error();
-    // No function and no operator, for the database may have its own.
+    // Calls no function or operator, since the database may define its own.
     auto came = opened->run("select current_user");
     if (!came.ok())
       return came.error();
     auto worker = text_at(*came, 0, 0);
     const auto& expected = wanted_.read_only ? wanted_.who.username : order_.owner.username;
     if (worker != expected)
-      return "it works as " + matriarch::quoted(worker) + " and not as "
+      return "its sessions work as " + matriarch::quoted(worker) + ", not as "
              + matriarch::quoted(expected);
     ending_.push_back(opened->process());
     session{std::move(*opened)}; // its end
     return std::nullopt;
   }
 
-  /// The database's limit of connections, and who may connect to it, are its owner's to set.
+  /// Undoes what a database's owner can lock: its connection limit, and who may connect.
   trouble unlock() {
     auto database = leader_.literal(model::application_database);
     auto found =
@@ -115,13 +116,14 @@ private:
                 + leader_.identifier(wanted_.who.username) + ";";
     if (script.empty())
       return std::nullopt;
-    spdlog::info("instance {}: its database lets nobody in, which is taken back", order_.instance);
+    spdlog::info("instance {}: its database lets nobody in; this is corrected", order_.instance);
     auto done = leader_.run(script);
     return done.ok() ? "" : done.error();
   }
 
-  /// Every login reads the system's catalog of its database, whose owner may rewrite it (VACUUM FULL,
-  /// REINDEX): that waits for every transaction that has read there, and all who come later wait for it.
+  /// Every login reads its database's system catalog, whose owner may rewrite it (VACUUM FULL,
+  /// REINDEX). Such a rewrite waits for every transaction that has read there, and all later logins
+  /// wait for the rewrite.
   [[nodiscard]] trouble find_lock() const {
     constexpr std::string_view first_of_applications = "16384"; // FirstNormalObjectId
     auto found = leader_.run(
@@ -136,15 +138,15 @@ private:
       return std::nullopt;
     auto text = "the session " + words_at(*found, 0, 0) + " of "
                 + matriarch::quoted(text_at(*found, 0, 1))
-                + " rewrites a table of the system's, which every new session of the database "
+                + " rewrites a system table that every new session of the database "
                 + model::application_database + " waits for";
     auto blocker = words_at(*found, 0, 2);
     if (!blocker.empty())
-      text += "; it waits itself for the end of the transaction of the session " + blocker;
+      text += "; that session waits for the end of the transaction of the session " + blocker;
     return text;
   }
 
-  /// Which setting it is: the one without which a login works.
+  /// Finds the setting without which a login works.
   [[nodiscard]] trouble find_setting() const {
     auto found = leader_.run(
         "select distinct left(split_part(s, '=', 1), 200), p.boot_val from pg_db_role_setting"
@@ -156,7 +158,7 @@ private:
         + leader_.literal(model::application_database)
         + ")) and setrole in (0, (select oid from pg_roles where rolname = "
         + leader_.literal(wanted_.who.username)
-        // These are ours.
+        // Matriarch's own settings.
         + ")) and not (setrole <> 0 and setdatabase = 0 and split_part(s, '=', 1)"
           " in ('role', 'default_transaction_read_only')) limit "
         + std::to_string(most_tried));
@@ -168,7 +170,7 @@ private:
     for (const auto& one : made)
       if (!log_in(in_short_time(), without(one)))
         return "the setting " + one.name + " of the database " + model::application_database
-               + " keeps every new session from working; whoever made it takes it back with: alter"
+               + " keeps every new session from working; undo it with: alter"
                  " database "
                + model::application_database + " reset " + one.name
                + " (a session that begins with the option " + without(one) + " is let in)";
@@ -185,7 +187,7 @@ private:
     return std::nullopt;
   }
 
-  /// Settings so long that every session takes its time to read them.
+  /// Finds settings so long that reading them takes too long for a session.
   [[nodiscard]] trouble find_many() const {
     auto database = std::string{model::application_database};
     auto found =
@@ -196,13 +198,13 @@ private:
     if (!found.ok() || PQntuples(found->get()) == 0)
       return std::nullopt;
     return "the settings of the database " + database
-           + " are too long for a session to begin with; whoever made them takes them back with: "
+           + " are too long for a session to begin with; undo them with: "
              "alter"
              " database "
            + database + " reset all";
   }
 
-  /// As a session's options, where a blank separates.
+  /// As options of a session, where blanks separate and must be escaped.
   [[nodiscard]] static std::string without(const setting& one) {
     std::string option = "-c " + one.name + "=";
     for (char c : one.usual) {

@@ -9,9 +9,9 @@ namespace matriarch::engines::postgresql {
 
 namespace {
 
-/// The owner and those that work as it, each once for all databases (0) and once for this one. Settings
-/// may be as long as an application likes, and are copied to each of its bindings: those of a role
-/// that take more than 8 kB are left as they are.
+/// The settings of the owner and of the roles that work as it, for all databases (0) and for this
+/// one. Settings may be as long as an application likes and are copied to each binding's role, so a
+/// role's settings of more than 8 kB are left as they are.
 constexpr const char* all_settings = R"(
 with o as (select oid from pg_roles where rolname = )";
 constexpr const char* and_of_whom = R"(),
@@ -27,7 +27,8 @@ select who.is_owner, who.oid, places.oid, e.entry
   left join lateral unnest(s.setconfig) with ordinality as e(entry, place) on true
   order by who.oid, places.oid, e.place)";
 
-// The same of what the server unpacks, or says at all: they are compared by name, and sent.
+// The same limit for settings as the server sends them decompressed: they are compared by name, and
+// sent back.
 constexpr std::size_t longest_in_all = 64 * 1024;
 
 struct place {
@@ -55,8 +56,9 @@ std::string array_of(const session& on, const role_settings& settings) {
   return "array[" + text + "]::text[]";
 }
 
-/// ALTER ROLE would have each value taken apart and quoted again, lists by rules of their own: the
-/// catalog takes them as they stand there. What was changed meanwhile stays.
+/// Writes the catalog directly, which takes values as they are stored; ALTER ROLE would need each
+/// value taken apart and quoted again, with special rules for lists. A row that has changed in
+/// between stays as it is.
 std::string change(const session& on, const place& where, const role_settings& from,
                    const role_settings& to) {
   auto row = " where setrole = " + where.role + " and setdatabase = " + where.database
@@ -72,7 +74,7 @@ std::string change(const session& on, const place& where, const role_settings& f
 } // namespace
 
 std::optional<std::string> copy_settings(session& database, const std::string& owner) {
-  // Whoever is changing its settings does so for a moment, or holds its role for as long as it likes.
+  // Another session changes settings only for a moment, or holds the role for any time.
   auto found = database.run("set lock_timeout = '50ms';" + std::string{all_settings}
                             + database.literal(owner) + and_of_whom);
   if (!found.ok())
@@ -87,7 +89,7 @@ std::optional<std::string> copy_settings(session& database, const std::string& o
   }
   for (const auto& [where, own] : others) {
     if (database.is_over())
-      return "the settings of the owner are being copied; they are many, and it goes on";
+      return "the owner's settings are being copied; there are many, and the work goes on";
     const auto& from = owners[where.database];
     if (!own.is_short() || !from.is_short())
       continue;

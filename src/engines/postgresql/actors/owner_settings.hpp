@@ -7,9 +7,9 @@
 
 namespace matriarch::engines::postgresql {
 
-/// Gives the roles of bindings, which work as the owner, the settings that an application made for
-/// the owner (`ALTER ROLE current_user SET …`), for all databases and for the session's; why that
-/// could not be done, if so. A role that somebody is changing is passed over.
+/// Copies the settings that an application made for the owner (`ALTER ROLE current_user SET …`),
+/// for all databases and for the session's, to the bindings' roles that work as the owner. Returns
+/// the reason if that failed. Passes over a role that another session is changing.
 [[nodiscard]] std::optional<std::string> copy_settings(session& database, const std::string& owner);
 
 } // namespace matriarch::engines::postgresql

@@ -11,28 +11,29 @@ namespace matriarch::engines::postgresql {
 
 namespace {
 
-// A change of rights waits for whoever is changing the same object, and nobody for it but such. And
-// rights that a crash takes back are given again; a role that is made afterwards is safe after them.
+// A change of rights waits only briefly for another session that changes the same object, and
+// delays only such sessions. Commits are asynchronous: rights that a crash takes back are granted
+// again, and a role made afterwards is written after them.
 constexpr const char* unobtrusive = "set lock_timeout = '50ms';set synchronous_commit = off;";
-// The rights of so many objects fit into the memory of any server, and into a moment.
+// Small enough for any server's memory, and for a short query.
 constexpr int most_at_once = 5000;
-// What the server answers need not be what it was asked for. As many of a kind as `kinds` says at most;
-// a routine's name with a hundred arguments, all as long as they may be, is in one change twice; and what
-// is sent at once is heard before anybody tires.
+// Limits on the server's answer, which a tenant may control: as many rows of a kind as `kinds` says
+// at most; a change that contains twice the name of a routine with a hundred arguments of full
+// length; a batch that is sent within the time-out.
 constexpr std::int64_t most_in_one = 200;
 constexpr int longest_change = 64 * 1024;
 constexpr int longest_batch = 1024 * 1024;
 
-/// What is not as it shall be. Each row says how many of its kind go into one transaction, the
-/// object's name, and what to do.
+/// The rights that need a change. Each row says how many of its kind go into one transaction, the
+/// object's name, and the change.
 ///
-/// Whoever reads is reached by a right of the public's, of the group's, or of its own (`who`). A
-/// table is locked in a way that neither queries nor changes of rows mind, but ALTER TABLE does: if
-/// both met, one of them would fail. Other kinds can't be locked. What a superuser's extension brought
-/// is left as it is; an application may have put its own things into one as well. What somebody else
-/// has locked is not tried, but named.
-/// Each privilege is taken away by whoever granted it, for nobody else can, and with what was granted
-/// by it in turn.
+/// A reader gets rights from the public, from its group or by itself (`who`). A table is first
+/// locked in a mode that conflicts with ALTER TABLE but not with queries or changes of rows: if a
+/// change of rights met an ALTER TABLE, one of them would fail. Other kinds cannot be locked.
+/// Objects of a superuser's extension are left as they are; applications may have put objects into
+/// extensions, too, and these are included. Objects that another session has locked are only named.
+/// Each privilege is revoked as its grantor, since nobody else can do it, together with the grants
+/// that depend on it.
 constexpr std::string_view differences = R"(
 with names as (select current_setting('matriarch.owner') as owner,
     current_setting('matriarch.readers') as readers,
@@ -43,10 +44,10 @@ with names as (select current_setting('matriarch.owner') as owner,
     join pg_auth_members m on m.member = r.oid join g on g.oid = m.roleid where not r.rolsuper),
   who as (select 0::oid as oid, 'public' as name
     union all select oid, quote_ident(rolname) from g union all select oid, name from each),
-  -- As binding_roles.cpp has it of all roles: longer ones are not unpacked.
+  -- longer settings are not decompressed, as in binding_roles.cpp
   settings as materialized (select setrole, setconfig from pg_db_role_setting where setdatabase = 0
     and setrole in (select oid from each) and pg_column_size(setconfig) <= 8192),
-  -- Who may own nothing.
+  -- roles that must own nothing
   theirs as (select oid from each union all select oid from g),
   held as materialized (select distinct relation as oid from pg_locks where locktype = 'relation'
     and granted and pid <> pg_backend_pid() and mode in ('AccessExclusiveLock', 'ExclusiveLock')
@@ -88,7 +89,7 @@ select 1, 1, 'the database', case a.grantor when d.datdba then '' else format('s
   join who w on w.oid = a.grantee
   where d.datname = current_database() and a.privilege_type <> 'CONNECT'
 
--- What the owner will make. A DROP OWNED takes it away, or another ALTER DEFAULT PRIVILEGES.
+-- What the owner will create. DROP OWNED or another ALTER DEFAULT PRIVILEGES can remove these.
 union all
 select 1, 1, 'the default privileges',
     format('alter default privileges for role %I grant %s on %s to %I', o.rolname, privilege, word,
@@ -123,8 +124,8 @@ select 3, r.size, r.name, r.lock || case a.grantor when r.owner then '' else for
   where a.privilege <> 'SELECT'
   group by r.size, r.name, r.lock, r.word, r.owner, a.grantor, w.name
 
--- What a reader made while it could belongs to the owner: it fills no disk by it any more. A sequence
--- of a column goes with its table.
+-- What a reader created while it could becomes the owner's, so that the reader cannot fill the disk
+-- with it. A column's sequence goes with its table.
 union all
 select 3, r.size, r.name, r.lock || format('alter %s %s owner to %I', r.word, r.name, o.rolname)
   from relations r join theirs on theirs.oid = r.owner, o
@@ -133,7 +134,7 @@ select 3, r.size, r.name, r.lock || format('alter %s %s owner to %I', r.word, r.
 union all
 select 2, 20, s.name, format('alter schema %s owner to %I', s.name, o.rolname)
   from schemas s join theirs on theirs.oid = s.owner, o
--- What of theirs would run with others' rights does not any more; a trigger is gone before.
+-- Readers' functions no longer run with others' rights; their triggers are dropped first.
 union all
 select 2, 20, c.oid::regclass::text, format('drop trigger %I on %s', t.tgname, c.oid::regclass)
   from pg_trigger t join pg_proc f on f.oid = t.tgfoid join theirs on theirs.oid = f.proowner
@@ -152,8 +153,8 @@ select 3, 20, i.identity, case when i.type in ('function', 'procedure')
     and not exists (select from pg_trigger t where d.classid = 'pg_proc'::regclass
       and t.tgfoid = d.objid)
 
--- Functions, which views may call. One that runs with its owner's rights may write: where the public
--- may not call it there is a reason.
+-- Functions, which views may call. One with its owner's rights may write; if the public may not call
+-- it, that is on purpose.
 union all
 select 4, 20, f.oid::regprocedure::text,
     format('grant execute on routine %s to %I', f.oid::regprocedure, g.rolname)
@@ -165,7 +166,7 @@ select 4, 20, f.oid::regprocedure::text,
     and not f.prosecdef and (f.prokind = 'a' or l.lanname not in ('c', 'internal'))
     and not has_function_privilege(g.oid, f.oid, 'execute')
 
--- Large objects are read by functions of ours, without a right of their own.
+-- Large objects are read by Matriarch's own functions, without a right of the reader.
 union all
 select 5, 50, 'large object ' || l.oid, case a.grantor when l.lomowner then '' else format('set role %I;', pg_get_userbyid(a.grantor)) end
     || format('revoke update on large object %s from %s cascade', l.oid, w.name)
@@ -173,8 +174,8 @@ select 5, 50, 'large object ' || l.oid, case a.grantor when l.lomowner then '' e
   from pg_largeobject_metadata l, aclexplode(l.lomacl) a join who w on w.oid = a.grantee
   where a.privilege_type = 'UPDATE'
 
--- The readers: nothing makes writers or others of them, no policy hides rows from them, and each puts
--- no more into temporary files than the plan says, or we do where it says nothing.
+-- The readers: they are members of no role that may write, no policy hides rows from them, and their
+-- temporary files have the plan's limit, or else Matriarch's.
 union all
 select 6, 1, 'the role ' || r.name, format('revoke %s from %s', m.roleid::regrole, r.name)
   from who r join pg_auth_members m on m.member = r.oid, o where pg_has_role(m.roleid, o.oid, 'member')
@@ -202,17 +203,18 @@ select 6, 1, 'the role ' || r.name, format('alter role %s reset temp_file_limit'
   where current_setting('temp_file_limit') <> '-1'
     and 'temp_file_limit=' || temporary_files = any (s.setconfig)
 
--- Without a change: only to be named.
+-- Only named, without a change.
 union all
 select 7, 0, named.name, '' from (select r.name from every_relation r join held h using (oid), g
   where not has_table_privilege(g.oid, r.oid, 'select') limit 20) named
 
 ) as all_of_them
--- In another order each time, by size and within: what is passed over leaves time to all the rest.
+-- In random order, also within a size, so that objects that are passed over do not block the rest.
 order by turn, md5(size || ' ' || (select random())), random() limit )";
 
-/// A reader takes no lock that any of these changes would wait for. One that holds such a lock has it
-/// from a right that was taken from it since, and uses both as long as its transaction lasts.
+/// Ends readers' sessions that hold locks for which these changes would wait. Readers need no such
+/// lock; a session has one from a right that was revoked since, and keeps both until its
+/// transaction ends.
 constexpr const char* end_of_writing_readers = R"(
 select pg_terminate_backend(a.pid) from pg_stat_activity a
 join pg_auth_members m on m.member = a.usesysid join pg_roles g on g.oid = m.roleid
@@ -221,7 +223,7 @@ where g.rolname = current_setting('matriarch.readers') and a.datname = current_d
     and l.relation >= 16384 and l.mode not in ('AccessShareLock', 'SIReadLock')
     and not exists (select from pg_class c where c.oid = l.relation and c.relpersistence = 't')))";
 
-/// One transaction, of which nothing stays if a part of it fails.
+/// Runs the changes as one transaction.
 bool carry_out(session& on, const std::vector<std::string>& changes) {
   std::string script;
   for (const auto& one : changes)
@@ -273,7 +275,7 @@ rights_found compare_rights(session& database, const std::string& owner, const s
       at = end;
       continue;
     }
-    // Somebody is changing one of them, or it is gone: each by itself.
+    // One of the objects is being changed or is gone, so each change runs by itself.
     for (; at < end && on_time(); ++at)
       if (!carry_out(database, {change_at(at)}))
         came.skipped.push_back(words_at(*found, at, 1));

@@ -10,7 +10,7 @@ namespace matriarch::engines::postgresql {
 
 namespace {
 
-// A replica that does not answer cannot be helped, and must not take the time of the others.
+// A replica that does not answer must not take the time of the others.
 constexpr auto longest_login = std::chrono::milliseconds{500};
 constexpr auto longest_answer = std::chrono::milliseconds{500};
 
@@ -24,7 +24,7 @@ void replica_logins::begin(const std::map<std::string, std::string>& where,
     if (opened.ok()) {
       opened->until(std::chrono::steady_clock::now() + longest_answer);
       if (auto told = end_sessions(*opened, leaving); !told.ok())
-        return failure{told.error()}; // an answer that comes later would be taken for the next one
+        return failure{told.error()}; // a late answer would be taken for the next one
     }
     return opened;
   };
@@ -32,7 +32,7 @@ void replica_logins::begin(const std::map<std::string, std::string>& where,
     try {
       coming_[name] = std::async(std::launch::async, log_in, url);
     } catch (const std::system_error&) {
-      coming_.erase(name); // no thread is to be had: whoever needs that replica tries again
+      coming_.erase(name); // no thread is available; a later order tries this replica again
     }
 }
 

@@ -9,17 +9,17 @@
 
 namespace matriarch::engines::postgresql {
 
-/// Superusers' logins at an instance's replicas, all at once and beside whatever the leader is asked
-/// meanwhile. Roles that are to go have their sessions there told to end as soon as somebody is in.
+/// Superusers' logins at an instance's replicas, all at once and in parallel with the work on the
+/// leader. Each login at once tells the sessions of leaving roles to end.
 class replica_logins {
 public:
-  /// By node id, the `login_url`.
+  /// `where`: `login_url` by node id.
   void begin(const std::map<std::string, std::string>& where, const model::credentials& superuser,
              const std::set<std::string>& leaving);
-  /// Whether there are some whose end was not waited for yet.
+  /// Whether logins are still running.
   [[nodiscard]] bool under_way() const { return !coming_.empty(); }
-  /// The sessions of those replicas that let somebody in, which takes a second at most; the names
-  /// of the others go into `silent`.
+  /// Waits up to a second and returns the sessions of replicas that let the superuser in; the names
+  /// of the others are added to `silent`.
   [[nodiscard]] std::map<std::string, session> finish(std::set<std::string>& silent);
 
 private:

@@ -14,13 +14,13 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Some thousand rights are given within this time; the next instance is waiting.
+// Some thousand rights can be granted in this time; other instances are waiting.
 constexpr auto longest_round = 2s;
-// Beyond it a statement that hangs is given up.
+// A statement that hangs longer is cancelled.
 constexpr auto longest_order = 10s;
 
-/// The groups that are missing, and the memberships: the owner is the only one of its writers, and
-/// sees the statistics of the applications' sessions, which logged in as other roles.
+/// Creates missing groups and memberships: the owner is the only member of its writers, and sees
+/// the statistics of applications' sessions, which logged in as other roles.
 std::optional<std::string> keep_groups(session& on, const std::string& owner, bool readers) {
   std::string script;
   auto found = on.run(

@@ -4,9 +4,9 @@
 
 namespace matriarch::engines::postgresql {
 
-/// Makes what the applications of an instance may do, beyond the roles themselves, what it shall be:
-/// the groups of its roles, PostgreSQL's functions in its database, and what readers read. Blocks,
-/// for some seconds at most; what is not complete goes on where it stopped with the next order.
+/// Sets what an instance's applications may do beyond their roles: the groups of roles,
+/// PostgreSQL's functions in the database, and the readers' rights. Blocks for some seconds at
+/// most; the next order continues what is not complete.
 [[nodiscard]] actors::rights_answer keep_rights(const actors::rights_order& order);
 
 } // namespace matriarch::engines::postgresql

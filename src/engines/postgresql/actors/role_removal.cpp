@@ -26,18 +26,19 @@ using clock = std::chrono::steady_clock;
 using trouble = std::optional<std::string>;
 
 constexpr auto longest_order = 15s;
-// Sessions look within milliseconds whether they are to end, unless they compute. What keeps one is
-// to be known 5 s after its revocation was asked for, whatever came before this and whoever else
-// waits to be removed: who is not gone by then is told of, and tried again.
+// A session checks for its end within milliseconds, unless it is computing. Whatever keeps a
+// session must be known 5 s after the revocation was requested, even if other removals wait: the
+// session is reported then, and the removal is tried again.
 constexpr auto longest_session_end = 1s;
 constexpr auto shortest_pause = 3ms; // between two looks at something that takes milliseconds
 constexpr auto longest_pause = 100ms;
 constexpr auto longest_first_answer = 1s;
-constexpr auto longest_replica_answer = 1s; // one that does not cannot be helped
-// What an application does to its own database can hold up every new session there.
+constexpr auto longest_replica_answer = 1s; // a replica that does not answer is given up
+// An application can hold up every new session in its own database.
 constexpr auto longest_database_connect = 2s;
 constexpr auto longest_dropping = 5s;
-// PostgreSQL's authentication_timeout on our nodes is 10 s, from when it has got the connection.
+// authentication_timeout on Matriarch's nodes is 10 s, counted from the connection's start at
+// PostgreSQL.
 constexpr auto longest_login = 12s;
 
 class role_remover {
@@ -77,13 +78,13 @@ private:
 
   [[nodiscard]] std::string kind() const { return "removal " + order_.name; }
 
-  /// Those in which the role was refused just now, if they still work.
+  /// Continues in the sessions of the order that refused the role, if they still work.
   void go_on_in_sessions_at_hand() {
     auto* at_hand = dynamic_cast<open_sessions*>(order_.at_hand.get());
     if (at_hand == nullptr)
       return;
     auto& held = *at_hand;
-    // One that has gone silent meanwhile leaves the time for a login.
+    // If the session does not answer, there is time left for a new login.
     held.leader.until(clock::now() + longest_first_answer);
     if (end_earlier_orders(held.leader, kind()))
       return;
@@ -92,11 +93,11 @@ private:
     entered_ = std::move(held.replicas);
   }
 
-  /// On the leader and on every replica that can be reached. On a replica also those that come yet:
-  /// it lets the role in until it has replayed that it is refused.
+  /// Ends the role's sessions on the leader and on every reachable replica. On a replica also later
+  /// sessions, since it lets the role in until it has replayed the revocation.
   trouble end_all_sessions() {
     if (logins_.under_way()) {
-      // They are told before anybody waits for a replica.
+      // The leader's sessions are told to end before any wait for replicas.
       if (auto told = end_sessions(*leader_, {order_.name}); !told.ok())
         return told.error();
       entered_.merge(logins_.finish(silent_));
@@ -128,8 +129,8 @@ private:
     }
   }
 
-  /// A replica that follows the leader is alive, and has clients. One that does not follow it either
-  /// may be away for ever.
+  /// Whether a silent replica counts. A replica that streams from the leader is alive and has
+  /// clients. One that does not may be away for ever, so it is ignored.
   trouble unseen() {
     if (silent_.empty())
       return std::nullopt;
@@ -143,8 +144,9 @@ private:
     return "a replica that follows the leader lets nobody in to end its sessions there";
   }
 
-  /// A replica that has not replayed that a role is refused lets in whoever began to log in before the
-  /// router gave it no more connections, for as long as a login may take.
+  /// Whether logins may be under way at a replica that has not replayed the revocation. A client
+  /// that began to log in before the router stopped giving the replica connections may get in, for
+  /// as long as a login can take.
   trouble begun_on(const std::vector<replica>& replicas) const {
     auto open = std::ranges::any_of(replicas, [](const replica& one) { return !one.over; });
     if (!open || order_.asked_for > longest_login)
@@ -154,13 +156,15 @@ private:
            " waited for";
   }
 
-  /// There may be many more that stay, and each is to be told of soon.
+  /// What keeps the other roles' sessions. There may be many such roles, and each should be
+  /// reported soon.
   std::map<std::string, std::string> what_keeps_others() {
     auto found = end_sessions(*leader_, order_.others);
     return found.ok() ? *found : std::map<std::string, std::string>{};
   }
 
-  /// Whether a replica has no such session and lets none in; or cannot be asked, which is then told.
+  /// Whether a replica has no session of the role and will let none in. A replica that cannot be
+  /// asked counts as done, and is reported.
   bool is_over(replica& one, trouble& left) {
     auto open = end_sessions(one.on, {order_.name});
     if (!open.ok()) {
@@ -184,13 +188,14 @@ private:
     return !knows.ok() || text_at(*knows, 0, 0) == "0";
   }
 
-  /// The order that refused its login may have found the role locked by the role's own sessions.
+  /// Sets `nologin` once more: the earlier order may have found the role locked by its own
+  /// sessions.
   void refuse_login() {
     if (!std::exchange(tried_, true))
       (void)leader_->run("alter role " + leader_->identifier(order_.name) + " nologin");
   }
 
-  /// Others' transactions can hold this up for as long as they last.
+  /// Drops the role. Other sessions' transactions can hold this up for as long as they last.
   trouble drop() {
     const auto& name = order_.name;
     auto end = clock::now() + longest_dropping;
@@ -216,14 +221,15 @@ private:
     return leader_->was_locked_out() ? locked_by_others : gone.error();
   }
 
-  /// A transaction that was prepared has no session to end. Those that the role itself owns, and
-  /// those that changed the role: nobody else can.
+  /// Rolls back prepared transactions, which have no session to end: those of the role itself, and
+  /// those that changed the role.
   trouble roll_back_prepared() {
     auto found = leader_->run("select p.database, p.gid from pg_prepared_xacts p, pg_authid r"
                               " where r.rolname = "
                               + leader_->literal(order_.name)
                               + " and (p.owner = r.rolname or p.transaction = r.xmax"
-                                // As the owner, whom it works as, it may have locked its own role.
+                                // The role works as the owner, and may have locked its own role in
+                                // such a transaction.
                                 " or exists (select from pg_locks l join pg_locks own"
                                 "  using (virtualtransaction) where l.pid is null"
                                 "  and l.classid = 'pg_authid'::regclass and l.objid = r.oid"
@@ -260,8 +266,8 @@ private:
   std::optional<session> leader_;
   replica_logins logins_;
   std::map<std::string, session> entered_; ///< the replicas, by node id
-  bool tried_ = false;                     ///< to make it `nologin`
-  std::set<std::string> silent_;           ///< the replicas that could not be asked
+  bool tried_ = false;                     ///< to set `nologin`
+  std::set<std::string> silent_;           ///< replicas that could not be asked
 };
 
 } // namespace

@@ -20,12 +20,13 @@ namespace {
 
 using bytes = std::vector<unsigned char>;
 
-// RFC 5802 and 7677, with what libpq chooses: `SCRAM-SHA-256$4096:<salt>$<stored key>:<server key>`.
+// RFC 5802 and 7677, with libpq's parameters: `SCRAM-SHA-256$4096:<salt>$<stored key>:<server
+// key>`.
 constexpr std::string_view beginning = "SCRAM-SHA-256$4096:";
 constexpr int iterations = 4096;
 constexpr std::size_t salt_size = 16;
 constexpr std::size_t key_size = 32; // SHA-256
-// In base64 three bytes become four characters, and what is left over is padded.
+// Base64 turns three bytes into four characters, and pads the rest.
 constexpr std::size_t salt_digits = 24;
 constexpr std::size_t key_digits = 44;
 
@@ -48,7 +49,7 @@ bytes keyed(const bytes& key, std::string_view label) {
   return digest;
 }
 
-/// What a server keeps of a password.
+/// The part of a password that a server stores.
 struct kept_keys {
   bytes stored;
   bytes server;
@@ -90,7 +91,7 @@ bool is_verifier_of(std::string_view verifier, const std::string& password) {
 }
 
 std::optional<std::string> make_verifier(const std::string& password) {
-  // Others have several forms, of which SASLprep (RFC 4013) chooses one.
+  // Other passwords have several forms, of which SASLprep (RFC 4013) chooses one.
   bool is_plain = std::ranges::all_of(password, [](char c) { return c >= ' ' && c <= '~'; });
   bytes salt(salt_size);
   if (!is_plain || password.empty() || RAND_bytes(salt.data(), salt_size) != 1)
@@ -104,7 +105,7 @@ std::optional<std::string> make_verifier(const std::string& password) {
 
 bool known_passwords::match(const std::string& verifier, const std::string& password) {
   constexpr std::size_t digest_digits = 64;
-  // Enough for the roles of thousands of instances; forgetting costs only time.
+  // Enough for the roles of thousands of instances. A forgotten entry only costs time.
   constexpr std::size_t most_remembered = 100'000;
   auto both = model::start_of_sha256(verifier + '\0' + password, digest_digits);
   {

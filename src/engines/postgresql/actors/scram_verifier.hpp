@@ -8,20 +8,20 @@
 
 namespace matriarch::engines::postgresql {
 
-/// Whether a verifier, as pg_authid has it, is one that libpq makes of this password, and lets a
-/// client in who has it. Roles may write their own verifiers: one of any other form, and one that
-/// would cost more or less work than libpq's, is none.
+/// Whether a verifier from pg_authid is one that libpq makes of this password, so that a client
+/// with the password is let in. Roles may write their own verifiers: one of another form, or with
+/// another cost than libpq's, is not accepted.
 [[nodiscard]] bool is_verifier_of(std::string_view verifier, const std::string& password);
 
-/// A verifier of this password, as libpq makes it but in a tenth of its time; nothing if that takes
-/// more than OpenSSL knows, which are characters beyond ASCII.
+/// A verifier of this password as libpq makes it, in a tenth of libpq's time; nothing for passwords
+/// with characters beyond ASCII, which OpenSSL does not prepare.
 [[nodiscard]] std::optional<std::string> make_verifier(const std::string& password);
 
-/// Which passwords are known to be those of which verifiers: to find out takes milliseconds by
-/// design, and is asked for each role of an instance whenever one of them changes.
+/// Remembers which verifiers belong to which passwords: checking one takes milliseconds by design,
+/// and is needed for each role of an instance whenever any of them changes.
 class known_passwords {
 public:
-  /// is_verifier_of(), from memory where it was true before. From any thread.
+  /// Like is_verifier_of(), but remembers positive results. May be called from any thread.
   [[nodiscard]] bool match(const std::string& verifier, const std::string& password);
 
 private:

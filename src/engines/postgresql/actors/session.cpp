@@ -24,14 +24,14 @@ namespace matriarch::engines::postgresql {
 
 namespace {
 
-// A leader on the same network answers in milliseconds; one that does not is asked again later.
+// A leader on the same network answers in milliseconds. A slower one is asked again later.
 constexpr auto longest_connect = std::chrono::seconds{3};
-// Nothing that is said here may be logged, not even a statement that fails or takes long. And the
-// database is the application's: what it may have set for all its sessions, or put in the way of
-// PostgreSQL's own functions, must not count for a superuser; here is what counts from the first
-// moment on, and reset_settings has the rest. What waits for a lock holds up everybody who comes
-// after it. No commit waits for a synchronous standby: that has no bound, since not even
-// statement_timeout ends it.
+// Settings from the start of a session; reset_settings handles the rest. Nothing in this session
+// may be logged, not even a failed or slow statement. The database is the application's: its
+// settings for all sessions, and functions that hide PostgreSQL's own, must not apply to a
+// superuser. lock_timeout: a statement that waits for a lock holds up everybody after it. No commit
+// waits for a synchronous standby, since that wait has no bound; not even statement_timeout ends
+// it.
 constexpr const char* session_settings =
     "-c search_path=pg_catalog,pg_temp -c role=none -c default_transaction_read_only=off"
     " -c default_transaction_isolation=read\\ committed -c default_transaction_deferrable=off"
@@ -40,22 +40,22 @@ constexpr const char* session_settings =
     " -c application_name=matriarch -c statement_timeout=10s -c lock_timeout=200ms"
     " -c log_statement=none -c log_min_error_statement=panic -c log_min_duration_statement=-1"
     " -c log_min_duration_sample=-1 -c log_transaction_sample_rate=0 -c track_activities=off"
-    // Applications read the statistics of all sessions.
+    // Applications can read the statistics of all sessions.
     " -c pg_stat_statements.track=none"
     " -c synchronous_commit=local -c idle_session_timeout=0"
     " -c idle_in_transaction_session_timeout=0";
-/// Whatever else was set for the database goes back to what PostgreSQL was built with.
+/// Resets all other settings of the database and role to PostgreSQL's built-in values.
 constexpr const char* reset_settings =
     "select set_config(name, coalesce(boot_val, case name when 'timezone_abbreviations'"
     " then 'Default' else '' end), false) from pg_settings"
     " where source in ('database', 'user', 'database user')";
 
-constexpr const char* given_up = "it was given up for something more urgent, and is tried again";
-// Between two looks whether there is a hurry.
+constexpr const char* given_up = "a more urgent order interrupted it; it is tried again";
+// Pause between two checks of `hurry`.
 constexpr auto look_for_hurry = std::chrono::milliseconds{20};
 
-/// Whether the server has said something, or takes something, before the time is up: then also where
-/// it always has something more to say.
+/// Waits until the server has sent or will take something. False if the time is up or the order is
+/// hurried, also if the server never stops sending.
 bool await(PGconn* server, short event, deadline until, const hurry& hurried) {
   while (true) {
     auto left =
@@ -72,7 +72,7 @@ bool await(PGconn* server, short event, deadline until, const hurry& hurried) {
   }
 }
 
-/// Why no more is read: a server that a tenant controls may send without an end.
+/// Stops reading after too many bytes: a server that a tenant controls may send without end.
 std::optional<std::string> excess(PGconn* server) {
   tcp_info told{};
   socklen_t length = sizeof told;
@@ -82,13 +82,13 @@ std::optional<std::string> excess(PGconn* server) {
   return "the server has sent more than " + std::to_string(most_bytes / 1024 / 1024) + " MB";
 }
 
-/// Where a server answers a statement with one of these libpq gives it again and again, until
+/// Whether the server asks for a COPY. libpq would return such a result again and again until
 /// somebody copies.
 bool wants_to_copy(ExecStatusType status) {
   return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
 }
 
-/// What a server says is repeated in logs and answers; its own messages have some 100 bytes.
+/// Servers' messages are repeated in logs and answers. PostgreSQL's own have about 100 bytes.
 constexpr std::size_t longest_message = 400;
 
 std::string bounded(std::string_view text) {
@@ -101,8 +101,8 @@ std::string first_line(const char* text) {
   return bounded(whole.substr(0, whole.find('\n')));
 }
 
-/// libpq reads who may have signed from a file. This one has no name that anybody could put another
-/// file behind.
+/// libpq reads the trusted authorities from a file. This file has no name, so nobody can replace
+/// it.
 class trusted_file {
 public:
   void write(const std::string& text) {
@@ -116,7 +116,8 @@ public:
       return;
     }
     text_ = text;
-    // The number stays, and with it the path: whoever opens it finds one text or the other, whole.
+    // The descriptor's number stays, and with it the path: a reader sees the old text or the new
+    // one, never a mixture.
     if (number_ < 0) {
       number_ = fresh;
     } else {
@@ -124,7 +125,7 @@ public:
       ::close(fresh);
     }
   }
-  /// Empty while there is none.
+  /// Empty if there is no file.
   std::string path() {
     std::lock_guard guard{mutex_};
     return number_ < 0 ? std::string{} : fmt::format("/proc/self/fd/{}", number_);
@@ -150,10 +151,10 @@ void trust(const std::string& authorities) {
 result<session> session::connect(const std::optional<login_target>& to,
                                  const std::vector<parameter>& given, deadline until,
                                  hurry hurried) {
-  // libpq would look for a server on this machine.
+  // Without an address, libpq would look for a server on this machine.
   if (!to)
-    return failure{"its cell has not said yet where it is"};
-  // Kerberos is nothing that nodes know, and looking for its tickets takes milliseconds.
+    return failure{"its cell has not reported its address yet"};
+  // Nodes do not use Kerberos, and looking for its tickets takes milliseconds.
   std::vector<const char*> names{"host", "port", "sslmode", "channel_binding", "gssencmode"};
   std::vector<const char*> values{to->host.c_str(), to->port.c_str(), to->sslmode.c_str(),
                                   to->channel_binding.c_str(), "disable"};
@@ -176,11 +177,11 @@ result<session> session::connect(const std::optional<login_target>& to,
   values.push_back(nullptr);
   constexpr int expand_dbname = 0;
   connection server{PQconnectStartParams(names.data(), values.data(), expand_dbname), PQfinish};
-  // libpq would print what a server tells beside its answers, which may be a tenant's words.
+  // libpq would print the server's notices, which may be a tenant's text.
   if (server)
     PQsetNoticeProcessor(
         server.get(), [](void*, const char*) {}, nullptr);
-  // Otherwise libpq itself waits, without an end, for a server that does not take what is sent.
+  // Otherwise libpq itself would wait without limit for a server that does not accept data.
   constexpr int nonblocking = 1;
   PQsetnonblocking(server.get(), nonblocking);
   auto end = std::min(until, std::chrono::steady_clock::now() + longest_connect);
@@ -244,7 +245,7 @@ result<rows> session::run(const std::string& sql) {
                    + " MB"};
   if (PQsendQuery(server, sql.c_str()) != 1)
     return failure{first_line(PQerrorMessage(server))};
-  // A server that says much may take nothing before somebody listens.
+  // A server that sends much may accept nothing before somebody reads.
   for (int left = PQflush(server); left != 0; left = PQflush(server)) {
     if (left < 0)
       return failure{first_line(PQerrorMessage(server))};
@@ -320,11 +321,12 @@ std::optional<std::int64_t> number_at(const rows& from, int row, int column) {
 
 std::string text_at(const rows& from, int row, int column) {
   const char* text = PQgetvalue(from.get(), row, column);
-  return text == nullptr ? "" : text; // a server that answered less than was asked for
+  return text == nullptr ? "" : text; // null if the server answered less than was asked for
 }
 
 std::string words_at(const rows& from, int row, int column) {
-  // A schema's name and a table's, each of 63 bytes and in quotes; routines have arguments besides.
+  // Room for a schema's and a table's name, each of 63 bytes and quoted; routines have arguments,
+  // too.
   constexpr std::size_t longest = 200;
   const char* text = PQgetvalue(from.get(), row, column);
   return text == nullptr ? "" : one_line(text, longest);

@@ -6,8 +6,8 @@ namespace matriarch::engines::postgresql {
 
 namespace {
 
-/// Since when it does what, and what it waits for: PostgreSQL's own words alone, for what a session
-/// says of itself is its tenant's.
+/// How long the session has been in its state and what it waits for. Only PostgreSQL's own words,
+/// since a session's other texts come from its tenant.
 std::string words_for(const rows& found, int row) {
   auto doing = words_at(found, row, 3);
   auto waits = words_at(found, row, 4);
@@ -17,9 +17,9 @@ std::string words_for(const rows& found, int row) {
                           : ", waiting for " + waits);
 }
 
-/// Sessions that have passed pg_hba.conf and not finished logging in are in no view, but have a
-/// transaction; whose they are only the titles of their processes say. Without a /proc, or without
-/// titles, authentication_timeout ends them.
+/// Finds sessions that have passed pg_hba.conf and not finished logging in. They are in no view but
+/// have a transaction; only their process titles tell their roles. Without /proc or titles,
+/// authentication_timeout ends them.
 std::string authenticating(const std::string& names) {
   return "select r.rolname, l.pid, pg_terminate_backend(l.pid) from"
          " (select distinct pid from pg_locks where locktype = 'virtualxid'"

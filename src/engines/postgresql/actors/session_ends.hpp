@@ -8,9 +8,9 @@
 
 namespace matriarch::engines::postgresql {
 
-/// Tells all sessions of these roles at one node to end, those too that have not finished
-/// authenticating, and gives by role what there was to be ended, in words. A session ends some time
-/// after it was told, if it looks; so this is called until nothing is left.
+/// Tells all sessions of these roles at one node to end, also those that are still authenticating,
+/// and returns by role what was found, in words. A session ends only some time after it was told,
+/// so callers repeat this until nothing is found.
 [[nodiscard]] result<std::map<std::string, std::string>>
 end_sessions(session& on, const std::set<std::string>& names);
 

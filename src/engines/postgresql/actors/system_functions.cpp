@@ -8,8 +8,8 @@ namespace matriarch::engines::postgresql {
 
 namespace {
 
-// What is defined here runs with a superuser's rights, or is called by one: nothing in it may be
-// looked up in a schema of an application's.
+// Everything defined here runs with a superuser's rights or is called by a superuser, so no name in
+// it may be looked up in an application's schema.
 
 constexpr const char* beginning = R"(
 set local allow_system_table_mods = on;
@@ -17,7 +17,7 @@ create schema if not exists pg_matriarch;
 grant usage on schema pg_matriarch to public;
 )";
 
-/// PostgreSQL's own functions of these names get out of the way, once.
+/// Renames PostgreSQL's own functions of these names, once.
 constexpr const char* rename = R"(
 do $$ declare f record; begin
   for f in select proname as name, pg_get_function_identity_arguments(p.oid) as arguments
@@ -30,7 +30,8 @@ do $$ declare f record; begin
 end $$;
 )";
 
-/// Sessions of bindings, for who works as the owner. All others are PostgreSQL's to rule on.
+/// Lets roles that work as the owner signal bindings' sessions. PostgreSQL decides about all other
+/// sessions.
 constexpr const char* signals = R"(
 create or replace function pg_matriarch.is_application(integer) returns boolean
 language sql stable strict security definer set search_path = pg_catalog, pg_temp as $$
@@ -74,9 +75,10 @@ language plpgsql strict parallel safe set search_path = pg_catalog, pg_temp as $
 end $$;
 )";
 
-/// Large objects have no default privileges, so that a grant always comes too late for some; and
-/// with lo_compat_privileges a reader could comment on them, in any number of bytes. Opened to
-/// read, they are read by whoever opened them. 131072 is INV_WRITE of libpq-fs.h.
+/// Readers of large objects. Large objects have no default privileges, so grants would always come
+/// too late for some; and with lo_compat_privileges a reader could write comments of any length on
+/// them. A function with a superuser's rights opens them for reading. 131072 is INV_WRITE of
+/// libpq-fs.h.
 constexpr const char* large_objects = R"(
 create or replace function pg_matriarch.lo_open(oid, integer) returns integer
 language sql strict security definer set search_path = pg_catalog, pg_temp as $$
@@ -119,11 +121,11 @@ language plpgsql strict set search_path = pg_catalog, pg_temp as $$ begin
 end $$;
 )";
 
-/// Each of the first writes without a right to any object: large objects of one's own, and WAL. The
-/// locks that follow are as many as anybody wants: one statement fills the node's table of locks, and
-/// lets nobody in any more, or ends a replica. The signatures are the server's, since some versions
-/// add an argument. And who leads, at which address, with which files, is no application's business:
-/// of all else it sees the statistics.
+/// The first functions write without a right to any object: own large objects, and WAL. The others
+/// take any number of locks: one statement could fill the node's lock table, so that nobody can log
+/// in any more, or end a replica. Signatures are read from the server, since some versions add an
+/// argument. pg_stat_get_wal_receiver shows the leader's address and files, which are not
+/// applications' business; they may see all other statistics.
 constexpr const char* taken_from_public = R"(
 do $$ declare f regprocedure; begin
   for f in select oid from pg_proc where pronamespace = 'pg_catalog'::regnamespace and proname in
@@ -153,7 +155,7 @@ std::optional<std::string> keep_system_functions(session& database, const functi
   if (!who.readers.empty())
     script += renamed("'lo_open', 'lo_get'")
               + fmt::format(large_objects, arg("readers", database.identifier(who.readers)));
-  // Nobody but a superuser can undo any of it: what was done once is known by its digest.
+  // Only a superuser can undo these changes, so a digest tells whether they were made.
   constexpr std::size_t digits = 32;
   auto stamp = model::start_of_sha256(script, digits);
   auto found = database.run("select coalesce(max(obj_description(oid, 'pg_namespace')), '')"
