@@ -12,8 +12,8 @@ namespace matriarch::engines::postgresql {
 namespace {
 
 constexpr std::string_view of_postgresql = "postgres: ";
-/// The postmaster keeps the title that it was started with; so does its child until a client has said
-/// who it is, which reads its configuration again as well.
+/// The postmaster keeps the title that it was started with. So does its child until a client has
+/// authenticated; a reload signal makes that child read its configuration, too.
 bool is_postmaster(std::string_view title) {
   return title == "postgres" || title.ends_with("/postgres");
 }
@@ -26,14 +26,14 @@ std::string_view user_in_title(std::string_view title, std::string_view cluster)
   title.remove_prefix(of_postgresql.size());
   if (title.starts_with(cluster) && title.substr(cluster.size()).starts_with(": "))
     title.remove_prefix(cluster.size() + 2);
-  // A session's title goes on with its database and its client; those of other processes do not.
+  // A session's title continues with its database and its client; other processes' titles do not.
   auto end = title.find(' ');
   auto rest = end == title.npos ? std::string_view{} : title.substr(end + 1);
   return rest.find(' ') == rest.npos ? std::string_view{} : title.substr(0, end);
 }
 
 void reload_postgresql(const std::vector<pid_t>& processes) {
-  // Until a process has set its handlers, a signal would end it.
+  // A signal would end a process that has not set its handlers yet.
   for (auto pid : processes)
     if (is_postmaster(base::title_of(pid)) && base::handles_signal(pid, SIGHUP))
       ::kill(pid, SIGHUP);
@@ -49,11 +49,11 @@ std::size_t end_backends(const std::vector<pid_t>& processes, std::string_view c
 
 bool may_write(std::string_view title, std::string_view cluster) {
   auto user = user_in_title(title, cluster);
-  // Processes of PostgreSQL's own whose titles have as many words. Replicas and vacuum need theirs.
+  // PostgreSQL's own processes whose titles have as many words. Replicas and vacuum need theirs.
   constexpr std::array<std::string_view, 9> own{"walsender", "walreceiver", "autovacuum",
                                                 "parallel",  "logical",     "startup",
                                                 "archiver",  "background",  "walwriter"};
-  // What a session's title ends with that does nothing, or only reads.
+  // Ends of session titles that mean idle or only reading.
   constexpr std::array<std::string_view, 8> harmless{" idle",
                                                      " idle in transaction",
                                                      " idle in transaction (aborted)",

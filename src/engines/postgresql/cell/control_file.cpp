@@ -30,11 +30,10 @@ Number number_at(std::string_view content, std::size_t at) {
 result<model::data_at_stop> data_in_control_file(std::string_view content) {
   if (content.size() < needed)
     return failure{
-        fmt::format("pg_control has {} bytes, and not even its first members", content.size())};
+        fmt::format("pg_control has {} bytes, too few for its first members", content.size())};
   if (auto version = number_at<std::uint32_t>(content, version_at); version < first_version)
-    return failure{
-        fmt::format("pg_control has the version {}, and {} is the first that can be read", version,
-                    first_version)};
+    return failure{fmt::format("pg_control has version {}; the earliest that can be read is {}",
+                               version, first_version)};
   auto state = number_at<std::uint32_t>(content, state_at);
   if (state != shut_down && state != shut_down_in_recovery)
     return failure{"PostgreSQL did not stop cleanly"};

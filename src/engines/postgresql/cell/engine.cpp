@@ -23,7 +23,7 @@ namespace {
 
 constexpr std::chrono::seconds postgresql_look{60};
 
-/// Without one of these a node cannot be made, copied, or brought back.
+/// Programs without which a node cannot be made, copied or brought back.
 constexpr std::array programs_of_postgresql{
     "postgres",       "initdb",    "pg_ctl",     "pg_basebackup",
     "pg_controldata", "pg_rewind", "pg_isready", "psql"};
@@ -118,7 +118,7 @@ private:
     judge_.look();
   }
 
-  /// The start has done it where there were no nodes.
+  /// Not needed if there were no nodes at the start: the start has done it then.
   void judge_own() {
     judge_.ask(own_settings(config_), [this](const result<settings_judge::judgement>& came) {
       if (came)

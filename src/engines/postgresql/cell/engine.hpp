@@ -4,7 +4,7 @@
 
 namespace matriarch::engines::postgresql {
 
-/// PostgreSQL, which Patroni looks after.
+/// PostgreSQL under Patroni.
 [[nodiscard]] const cell::engine_kind& node_kind();
 
 } // namespace matriarch::engines::postgresql

@@ -19,14 +19,14 @@ namespace {
 
 using std::chrono::seconds;
 
-// Python reads Patroni's modules in a third of a second; a machine that boots takes longer.
+// Python loads Patroni's modules in a third of a second; a machine that is booting takes longer.
 constexpr seconds longest_guard_check{60};
-// Somebody may have put the right Patroni in place.
+// The right Patroni may have been installed since.
 constexpr seconds guard_check_pause{60};
 
 } // namespace
 
-/// Python lists the directory and reads what is in it.
+/// The directory belongs to the agent and is readable for the node, whose Python lists it.
 std::optional<std::string> write_guard(const std::string& directory,
                                        const cell::system_user& user) {
   if (auto error = base::make_directory(directory, 0750, {geteuid(), user.gid}))

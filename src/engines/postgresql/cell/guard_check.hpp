@@ -12,25 +12,27 @@
 
 namespace matriarch::engines::postgresql {
 
-/// Python loads from `directory`, which is made here, the guard of the leader's key and the limits of
-/// the REST API.
+/// Makes `directory`, from which Python loads the guard of the leader's key and the limits of the
+/// REST API.
 [[nodiscard]] std::optional<std::string> write_guard(const std::string& directory,
                                                      const cell::system_user& user);
 
-/// What Patroni and PostgreSQL are run with.
+/// The environment of Patroni and PostgreSQL.
 [[nodiscard]] std::vector<std::string> environment_of(const std::string& home,
                                                       const std::string& python);
 
-/// Whether this cell's Patroni can be kept from taking the leader's key from a successor. It is run as in
-/// a node, to the point where it has loaded what the guard changes.
+/// Checks whether this cell's Patroni can be kept from taking the leader's key from a successor.
+/// Patroni is run as in a node, up to the point where it has loaded the modules that the guard
+/// changes.
 class guard_check {
 public:
   guard_check(const cell::cell_config& config, cell::node_driver& driver);
 
   void begin();
-  /// Called some times a second.
+  /// Called several times a second.
   void go_on();
-  /// Patroni was replaced since it was looked at, if a node ended like that.
+  /// If a node ended with that code, Patroni was replaced since the last check, so it is checked
+  /// again.
   void node_ended(const std::optional<std::string>& how);
 
   [[nodiscard]] cell::readiness is() const { return is_; }
@@ -46,7 +48,7 @@ private:
   cell::readiness is_ = cell::readiness::unknown;
   std::string refusal_; ///< in words
   std::optional<base::process_identity> running_;
-  clock::time_point look_at_{}; ///< when it is looked at again, or has taken too long
+  clock::time_point look_at_{}; ///< time of the next check, or time-out of the running one
   std::vector<std::function<void()>> waiting_;
 };
 

@@ -7,8 +7,8 @@ namespace matriarch::engines::postgresql {
 std::string lock_guard_text() {
   constexpr std::string_view text =
       R"(# Written by matriarch cell at each start of the node; changes made here are lost.
-"""A leader whose lease has ended takes the leader's key again only if it is still its own, or nobody's.
-A Patroni of which that cannot be shown does not start."""
+"""A leader whose lease has ended takes the leader's key again only if the key is still its own or is gone.
+A Patroni for which that cannot be shown does not start."""
 
 import importlib
 import importlib.abc
@@ -36,7 +36,7 @@ def guard(etcd3):
         done = compare(self, {**fields, 'target': 'VALUE'}, {'request_put': {**fields, 'lease': lease}}, retry) \
             or put(self, key, value, lease, 0, None, retry)
         if not done:
-            # Without a lease Patroni takes its lock to be lost, which it is.
+            # Without a lease Patroni treats its lock as lost, which is the case.
             etcd._lease = None
         return done
 
@@ -44,9 +44,9 @@ def guard(etcd3):
 
 
 def leads_on(etcd3, successor, wins=False):
-    """Whether a leader called old, whose lease has ended and which believes that it leads, leads on while
-    the key is the successor's; `wins`: whether it is elected while the key is that one's. Its Patroni
-    speaks to an etcd that holds this one key."""
+    """Whether a leader named old, whose lease has ended and which still believes that it leads, stays leader
+    while the key is the successor's; `wins`: whether it wins an election then. Its Patroni talks to a
+    simulated etcd that holds only this key."""
     from patroni.utils import Retry
 
     path = '/check/leader'
@@ -119,24 +119,24 @@ def leads_on(etcd3, successor, wins=False):
         update = etcd._update_leader
         done = update(believed) if update.__code__.co_argcount > 1 else update()
     if bool(done) != (held.get(key) == etcd3.base64_encode('old')):
-        raise RuntimeError('what it says of its key is not so')
+        raise RuntimeError('its answer about the key is wrong')
     return bool(done)
 
 
 def fault_of(etcd3):
-    """What is wrong with how this Patroni treats the key; None if nothing is."""
+    """What this Patroni does wrong with the key; None if nothing."""
     try:
         if leads_on(etcd3, 'new') or leads_on(etcd3, 'new', wins=True):
             return 'it takes the key from a successor'
         if not leads_on(etcd3, 'old') or not leads_on(etcd3, None) or not leads_on(etcd3, None, wins=True):
-            return 'it does not lead on where it may'
+            return 'it does not stay leader where it may'
     except Exception as trouble:
         return '%s: %s' % (type(trouble).__name__, trouble)
     return None
 
 
 def secure(etcd3):
-    # Later versions than 3.0.2 compare by themselves.
+    # Versions after 3.0.2 compare by themselves.
     if fault_of(etcd3) is None:
         return
     try:

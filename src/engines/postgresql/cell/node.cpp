@@ -30,12 +30,12 @@ namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-// What a node shows until it has a certificate of the fleet's: nobody looks at its end.
+// A node's own certificate until it gets one of the fleet. Nobody checks its end.
 constexpr std::chrono::days unchecked_life{10 * 365};
-// The clocks of clients differ.
+// Clients' clocks differ.
 constexpr std::chrono::days backdated{1};
 
-/// A file that has to be there.
+/// Reads a file that must exist.
 result<std::string> text_in(const std::string& path) {
   auto text = base::read_file(path);
   if (!text)
@@ -57,7 +57,7 @@ cell::node_answer answer_in(const base::outcome& came) {
   if (!body)
     return answer;
   answer.runs = json::string_member(*body, "state") == "running";
-  // While it recovers its role is still what it was before it crashed.
+  // While PostgreSQL recovers, Patroni still reports the role from before the crash.
   answer.leads = answer.runs && json::string_member(*body, "role") != "replica";
   return answer;
 }
@@ -72,7 +72,7 @@ base::owner postgresql_node::nodes_own() const {
   return {driver_.user().uid, driver_.user().gid};
 }
 
-/// Whether Patroni is made to show it, from its next start or reload on.
+/// Whether Patroni is configured to show the fleet's certificate, from its next start or reload on.
 bool postgresql_node::shows_certificate() const {
   return state_.record.api_tls && !state_.authorities.empty();
 }
@@ -81,7 +81,7 @@ cell::engine_node::certified postgresql_node::shows() const {
   return {speaks_tls_ && settings_of(config_).tls.certificate.empty(), speaks_tls_};
 }
 
-// -- what it is started with ----------------------------------------------------------------------
+// -- how the node is started ----------------------------------------------------------------------
 
 cell::program postgresql_node::command() const {
   cell::program what;
@@ -119,21 +119,22 @@ std::optional<std::string> postgresql_node::write_files(const discard_function& 
                             nodes_own());
 }
 
-/// A node that ended in the middle of its copy of the leader has data that nothing starts with, and
-/// Patroni leaves what it finds alone. pg_basebackup writes the label first and pg_control last; data
-/// that ever was a cluster's has no label, or both.
+/// Discards an unfinished copy. A node that ended while copying the leader has data with which
+/// PostgreSQL does not start, and Patroni does not touch existing data. pg_basebackup writes the
+/// label first and pg_control last; complete data has both or no label.
 std::optional<std::string>
 postgresql_node::discard_half_a_copy(const discard_function& discard) const {
   std::error_code unknown;
   if (!fs::exists(paths_.data + "/backup_label", unknown)
       || fs::exists(paths_.data + "/global/pg_control", unknown) || unknown)
     return std::nullopt;
-  spdlog::info("node {}: it ended in the middle of its copy, and begins anew", state_.id());
+  spdlog::info("node {}: it ended in the middle of its copy; copying again", state_.id());
   return discard(paths_.data);
 }
 
-/// The keys and the certificates that a node shows: the operator's as they are now, if there are any
-/// for PostgreSQL, and what the node has, or, so that clients can encrypt, one that nobody can check.
+/// Writes the certificates and keys that a node shows: the operator's present ones for PostgreSQL,
+/// if configured, and the node's own. If there is none, makes one that nobody can check, so that
+/// clients can encrypt.
 std::optional<std::string> postgresql_node::write_certificate() {
   const auto& tls = settings_of(config_).tls;
   const auto& paths = paths_;
@@ -147,7 +148,7 @@ std::optional<std::string> postgresql_node::write_certificate() {
     auto key = text_in(tls.key);
     if (!key)
       return key.error();
-    // A file need not end with a line's end, and a PEM block has to begin on a line of its own.
+    // A file may end without a line end, but each PEM block must begin on a new line.
     if (auto error = base::replace_file(paths.operators, *certificate + "\n" + *key, nodes_own()))
       return error;
   }
@@ -167,8 +168,8 @@ std::optional<std::string> postgresql_node::write_certificate() {
   return base::replace_file(paths.certificate, made->certificate + made->key, nodes_own());
 }
 
-/// What Patroni needs to speak TLS with etcd: copies, for it runs as another user and may see no
-/// other directory of the operator's.
+/// Writes what Patroni needs for TLS with etcd. Copies, since Patroni runs as another user and may
+/// see no other directory of the operator.
 std::optional<std::string> postgresql_node::write_etcd_files() const {
   const auto& etcd = config_.etcd;
   const auto& paths = paths_;
@@ -189,8 +190,8 @@ std::optional<std::string> postgresql_node::copy_file(const std::string& from,
   return base::replace_file(to, *text, nodes_own());
 }
 
-/// The node's own view of PostgreSQL's programs. They belong to the agent: a database's superuser
-/// must not replace what is started next.
+/// Writes the node's view of PostgreSQL's programs. The files belong to the agent, so that a tenant
+/// with the database's superuser cannot replace what is started next.
 std::optional<std::string> postgresql_node::write_programs() const {
   const auto& directory = paths_.programs;
   if (auto error = base::make_directory(directory, 0750, {geteuid(), driver_.user().gid}))
@@ -227,8 +228,8 @@ std::optional<std::string> postgresql_node::write_configuration() {
   return base::replace_file(paths_.patroni, text, nodes_own());
 }
 
-/// PostgreSQL does not start, and reads nothing again, while a file that pg_hba.conf names is missing.
-/// What a file has that is there stays refused.
+/// Makes the file of refused roles if it is missing: PostgreSQL neither starts nor reloads while a
+/// file named in pg_hba.conf is missing. Existing content stays.
 std::optional<std::string> postgresql_node::make_refused() const {
   auto there = base::read_file(paths_.refused, cell::longest_file_of_node);
   if (!there)
@@ -236,16 +237,16 @@ std::optional<std::string> postgresql_node::make_refused() const {
   return *there ? std::nullopt : base::replace_file(paths_.refused, "", nodes_own());
 }
 
-/// What it was told before it ended still holds.
+/// Keeps the bounds from before the node ended.
 std::optional<std::string> postgresql_node::make_bounds() const {
   auto there = base::read_file(paths_.bounds, cell::longest_file_of_node);
   return there && *there ? std::nullopt
                          : base::replace_file(paths_.bounds, render_bounds(false), nodes_own());
 }
 
-/// A node outlives its agent, and may have files as an earlier one made them. Patroni reads its
-/// configuration once it is told to, and writes pg_hba.conf from it. Of a node without a certificate
-/// all else stays as it is until it gets one.
+/// Takes over a node that outlived its agent and may have files of an earlier release. Patroni
+/// reads its configuration when told to, and writes pg_hba.conf from it. For a node without a
+/// certificate only pg_hba.conf is updated.
 void postgresql_node::adopt() {
   auto text = base::read_file(paths_.patroni, cell::longest_file_of_node);
   if (!text || !*text)
@@ -260,7 +261,7 @@ void postgresql_node::adopt() {
   }
   auto renewed = with_access_rules(**text, access_rules(config_, state_.record.request, paths_));
   if (!renewed)
-    return spdlog::error("node {}: {} is of another form, and is left as it is", state_.id(),
+    return spdlog::error("node {}: {} has an unknown form and is left unchanged", state_.id(),
                          paths_.patroni);
   if (*renewed == **text)
     return;
@@ -269,13 +270,14 @@ void postgresql_node::adopt() {
   spdlog::info("node {}: its pg_hba.conf is brought up to date", state_.id());
 }
 
-// -- how it is ------------------------------------------------------------------------------------
+// -- the node's state -----------------------------------------------------------------------------
 
 void postgresql_node::ask(std::function<void(cell::node_answer)> then) {
   ask(std::move(then), false);
 }
 
-/// While a reload is under way nobody can tell whether Patroni speaks TLS already.
+/// Asks Patroni for its state. During a reload it may or may not speak TLS yet, so both ways are
+/// tried.
 void postgresql_node::ask(std::function<void(cell::node_answer)> then, bool again) {
   auto by_tls = asked_by_tls_;
   const auto& where = state_.record.where;
@@ -328,8 +330,8 @@ result<model::data_at_stop> postgresql_node::at_stop() const {
 
 // -- who may get in -------------------------------------------------------------------------------
 
-/// PostgreSQL itself lets none of these in who connects from now on. They stay in the file until others
-/// come: no binding gets a name that another one had.
+/// PostgreSQL refuses these roles in later connections. The file keeps them until the next call
+/// replaces them; names of bindings' roles are never used again.
 std::optional<std::string> postgresql_node::refuse(const std::set<std::string>& roles) {
   auto lines = fmt::format("{}\n", fmt::join(roles, "\n"));
   if (auto error = base::replace_file(paths_.refused, lines, nodes_own()))

@@ -14,7 +14,7 @@
 
 namespace matriarch::engines::postgresql {
 
-/// A node of PostgreSQL with its Patroni: what it is started with, how it is, and who may get in.
+/// A node of PostgreSQL with its Patroni: how it is started, its state, and who may log in.
 class postgresql_node final : public cell::engine_node {
 public:
   postgresql_node(const cell::cell_config& config, cell::node_driver& driver,
@@ -51,9 +51,9 @@ private:
   base::event_loop& loop_;
   cell::node_state& state_;
   node_paths paths_;
-  bool asked_by_tls_ = false; ///< its Patroni is, or was last
-  bool speaks_tls_ = false;   ///< its Patroni certainly does, and shows this certificate
-  std::unique_ptr<store::etcd_client> etcd_; ///< as the user that its Patroni is; made when needed
+  bool asked_by_tls_ = false; ///< Patroni is asked by TLS, or was the last time
+  bool speaks_tls_ = false;   ///< Patroni certainly speaks TLS and shows this certificate
+  std::unique_ptr<store::etcd_client> etcd_; ///< as Patroni's etcd user; made when needed
   store::lifetime life_;
 };
 

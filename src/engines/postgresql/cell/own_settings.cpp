@@ -24,8 +24,8 @@ namespace {
 
 using judgement = result<settings_judge::judgement>;
 
-// Above what the judge itself gives a question and the run that it is in then, so that it says why it has
-// no answer, and leaves no PostgreSQL behind.
+// Longer than the judge allows itself for a question and the program run that is under way then, so
+// that the judge can report why it has no answer and leaves no PostgreSQL behind.
 constexpr std::chrono::seconds patience{36};
 
 std::string field_of(const cell::cell_config& config, const std::string& plan,
@@ -36,7 +36,7 @@ std::string field_of(const cell::cell_config& config, const std::string& plan,
              : "postgresql.parameters." + parameter;
 }
 
-/// Of one plan; nothing is said of what `known` has.
+/// Adds the faults of one plan, except those in `known`.
 void add_faults(const cell::cell_config& config, const std::string& plan,
                 const std::vector<settings_fault>& found, const std::vector<settings_fault>& known,
                 std::vector<std::string>& into) {
@@ -80,7 +80,8 @@ cell::own_judgement judge_own_settings(const cell::cell_config& config, cell::no
   std::error_code unknown;
   auto directory = (fs::temp_directory_path(unknown) / "matriarch-settings-XXXXXX").string();
   if (unknown || ::mkdtemp(directory.data()) == nullptr)
-    return {{}, {fmt::format("there is no room for a trial in {}", directory)}};
+    return {{},
+            {fmt::format("the directory {} for checking the settings cannot be made", directory)}};
   auto promised = std::make_shared<std::promise<judgement>>();
   auto answer = promised->get_future();
   cell::own_judgement all;
@@ -99,7 +100,7 @@ cell::own_judgement judge_own_settings(const cell::cell_config& config, cell::no
                  [promised](const judgement& came) { promised->set_value(came); });
     });
     if (answer.wait_for(patience) != std::future_status::ready) {
-      all.unknown.emplace_back("PostgreSQL does not say in time whether it starts with them");
+      all.unknown.emplace_back("PostgreSQL did not answer in time whether it starts with them");
     } else if (auto came = answer.get(); !came) {
       all.unknown.push_back(came.error());
     } else {

@@ -20,22 +20,23 @@ namespace {
 // sockaddr_un holds 108 bytes with the final zero.
 constexpr std::size_t longest_socket_path = 107;
 
-/// Debian's bundle of authorities. Without any, Patroni would take every certificate for etcd's.
+/// Debian's bundle of authorities. Without any, Patroni would accept every certificate as etcd's.
 constexpr std::string_view system_authorities = "/etc/ssl/certs/ca-certificates.crt";
 
 constexpr std::string_view access_key = "pg_hba";
 
-/// In a node's directory, two above its data.
+/// In a node's directory, two levels above its data.
 constexpr const char* bounds_file = "/bounds.conf";
 
-/// What every node needs, whatever its plan says otherwise.
+/// Parameters that every node needs; a plan may override them.
 const cell::engine_parameters foundations = {
     {"wal_level", "replica"},
     {"hot_standby", "on"},
     {"wal_log_hints", "on"}, // pg_rewind needs it, or checksums
     {"max_replication_slots", "10"},
     {"wal_keep_size", "128MB"},
-    // A new replica streams at once; the default of 5 s is most of the time a provision takes.
+    // A new replica streams at once; the default pause of 5 s is most of the time that provisioning
+    // takes.
     {"wal_retrieve_retry_interval", "500ms"},
     {"password_encryption", "scram-sha-256"},
     {"ssl_min_protocol_version", "TLSv1.2"},
@@ -104,7 +105,7 @@ void write(YAML::Emitter& out, const json::value& what) {
   }
 }
 
-/// Merges as Patroni's PATCH /config does: key by key, and null removes (RFC 7396).
+/// Merges as Patroni's PATCH /config does: by key, and null removes a key (RFC 7396).
 void merge(json::value& into, const json::value& from, json::document& owner) {
   for (const auto& member : from.GetObject()) {
     auto found = into.FindMember(member.name);
@@ -125,7 +126,7 @@ void merge(json::value& into, const json::value& from, json::document& owner) {
   }
 }
 
-/// PostgreSQL's in a dynamic configuration; nullptr if whoever asked for it has taken them out.
+/// PostgreSQL's parameters in a dynamic configuration; nullptr if the request has removed them.
 json::value* parameters_in(json::document& configuration) {
   auto postgresql = configuration.FindMember("postgresql");
   if (postgresql == configuration.MemberEnd() || !postgresql->value.IsObject())
@@ -136,8 +137,8 @@ json::value* parameters_in(json::document& configuration) {
   return &parameters->value;
 }
 
-/// See wal_senders_beside(): the cell's own configuration may have another number of
-/// connections than the broker knows of.
+/// Raises max_wal_senders; see wal_senders_beside(). The cell's own configuration may set a number
+/// of connections that the broker does not know.
 void make_room_for_replicas(json::document& configuration) {
   auto* found = parameters_in(configuration);
   if (found == nullptr)
@@ -157,7 +158,7 @@ void make_room_for_replicas(json::document& configuration) {
   json::add(parameters, "max_wal_senders", std::to_string(needed), configuration);
 }
 
-/// PostgreSQL does not tell upper case from lower case in a parameter's name.
+/// PostgreSQL ignores case in parameters' names.
 void lower_names(json::document& configuration) {
   auto postgresql = configuration.FindMember("postgresql");
   if (postgresql == configuration.MemberEnd() || !postgresql->value.IsObject())
@@ -183,7 +184,7 @@ void write_bootstrap(YAML::Emitter& out, const cell::cell_config& config,
   out << YAML::BeginMap << YAML::Key << "locale" << YAML::Value << "C.UTF-8" << YAML::EndMap;
   out << YAML::BeginMap << YAML::Key << "auth" << YAML::Value << "scram-sha-256" << YAML::EndMap;
   out << "data-checksums" << YAML::EndSeq;
-  // /bin/sh runs it, so that the script needs no right to be executed.
+  // Run by /bin/sh, so that the script needs no execute permission.
   write(out, "post_bootstrap", "/bin/sh " + shell_word(paths.bootstrap_script));
   out << YAML::EndMap;
 }
@@ -201,7 +202,7 @@ void write_postgresql(YAML::Emitter& out, const cell::cell_config& config,
   // Without a socket Patroni falls back to TCP.
   write(out, "use_unix_socket", true);
   out << YAML::Key << "basebackup" << YAML::Value << YAML::BeginSeq << YAML::BeginMap;
-  // Do not wait for the leader's next checkpoint, which may be minutes away.
+  // Does not wait for the leader's next checkpoint, which may be minutes away.
   write(out, "checkpoint", std::string{"fast"});
   out << YAML::EndMap << YAML::EndSeq;
   open(out, "authentication");
@@ -216,14 +217,15 @@ void write_postgresql(YAML::Emitter& out, const cell::cell_config& config,
       {"ssl_cert_file", shown},
       {"ssl_key_file", shown},
   };
-  // A client that does not say who it is holds one of the node's connections for so long. PostgreSQL's
-  // minute is for people who type a password. Here, so that nodes that live get it too.
+  // A client that does not authenticate holds one of the node's connections for this long.
+  // PostgreSQL's default of one minute is for people who type a password. Set locally, so that
+  // existing nodes get it, too.
   auto shared = dynamic_configuration(config, request);
   auto* asked = parameters_in(shared);
   if (asked == nullptr || json::member(*asked, "authentication_timeout") == nullptr)
     local["authentication_timeout"] = "10s";
-  // A session whose client is gone, in the middle of a statement, holds one of the node's connections
-  // for as long as that takes, and routers do not count it any more.
+  // A session whose client is gone in the middle of a statement holds one of the node's connections
+  // until the statement ends, and routers no longer count it.
   if (asked == nullptr || json::member(*asked, "client_connection_check_interval") == nullptr)
     local["client_connection_check_interval"] = "2s";
   if (!settings_of(config).tls.authority.empty())
@@ -243,7 +245,7 @@ void write_etcd(YAML::Emitter& out, const cell::cell_config& config,
   open(out, "etcd3");
   write(out, "hosts", hosts);
   write(out, "protocol", std::string{tls ? "https" : "http"});
-  // A cluster's own user can write that cluster's keys only.
+  // A cluster's own user can write only that cluster's keys.
   if (!request.etcd.username.empty()) {
     write(out, "username", request.etcd.username);
     write(out, "password", request.etcd.password);
@@ -310,7 +312,7 @@ std::string render_patroni(const cell::cell_config& config, const cell::node_rec
                            const node_paths& paths, bool certified) {
   const auto& request = node.request;
   YAML::Emitter out;
-  // PostgreSQL's parameters may hold any character, and PyYAML refuses some as they are.
+  // PostgreSQL's parameters may hold any character, but PyYAML refuses some unescaped ones.
   out.SetOutputCharset(YAML::EscapeNonAscii);
   out << YAML::BeginMap;
   write(out, "scope", request.scope);
@@ -323,13 +325,14 @@ std::string render_patroni(const cell::cell_config& config, const cell::node_rec
   write(out, "authentication", asked_of(request).patroni);
   if (certified && node.api_tls) {
     write(out, "certfile", paths.certificate);
-    // Who asks is known by a password; a certificate that is offered has to be of the fleet.
+    // A password authenticates the caller; a certificate, if offered, must be the fleet's.
     write(out, "cafile", paths.fleet);
     write(out, "verify_client", std::string{"none"});
   }
   out << YAML::EndMap;
   if (certified) {
-    // By what members ask each other. An older one's plain HTTP is followed: its key says so.
+    // How members ask each other. A member of an earlier release is asked by plain HTTP, as its key
+    // says.
     open(out, "ctl");
     write(out, "cacert", paths.fleet);
     out << YAML::EndMap;
@@ -354,13 +357,13 @@ bool speaks_tls(const std::string& patroni) {
 
 std::vector<std::string> access_rules(const cell::cell_config& config,
                                       const cell::node_request& request, const node_paths& paths) {
-  // The first line that fits decides. `all` does not stand for replication, so nobody but the
-  // replication user replicates, and that user does nothing else.
+  // The first matching line decides. `all` does not include replication, so that only the
+  // replication user can replicate, and it can do nothing else.
   const auto* host = settings_of(config).require_tls ? "hostssl" : "host";
   auto clients = config.endpoints.clients();
   auto replication = sql_identifier(asked_of(request).replication.username);
-  // Who is revoked becomes a member: that needs no reload, and no role can hold it up. Where nobody can
-  // be made a member of anything, the agent writes the name into the file.
+  // A revoked role becomes a member of this group: that needs no reload, and no session can hold it
+  // up. Where memberships cannot be changed, the agent writes the name into the file.
   auto revoked =
       fmt::format("+{},@{}", sql_identifier(revoked_role(asked_of(request).app_user.username)),
                   sql_identifier(paths.refused));
@@ -380,7 +383,7 @@ std::vector<std::string> access_rules(const cell::cell_config& config,
 
 std::optional<std::string> with_access_rules(const std::string& patroni,
                                              const std::vector<std::string>& rules) {
-  // The emitter writes one line for each, so that all others stay byte for byte as they are.
+  // The emitter writes one line for each rule, so that all other text stays byte for byte.
   YAML::Emitter out;
   out.SetOutputCharset(YAML::EscapeNonAscii);
   out << YAML::BeginMap << YAML::Key << "postgresql" << YAML::Value << YAML::BeginMap;
@@ -410,8 +413,8 @@ std::string render_bounds(bool only_reads) {
 std::string render_bootstrap_sql(const cell::node_request& request) {
   auto admin = sql_identifier(asked_of(request).admin.username);
   auto app_user = sql_identifier(asked_of(request).app_user.username);
-  // Passwords must not reach the log, not even by a statement that fails, and Patroni's own limit
-  // of two seconds is too short for CREATE DATABASE on a busy disk.
+  // Passwords must not reach the log, not even by a failed statement. And Patroni's own limit of
+  // two seconds is too short for CREATE DATABASE on a busy disk.
   return fmt::format(R"(SET log_statement = none;
 SET log_min_duration_statement = -1;
 SET log_min_error_statement = panic;
@@ -438,18 +441,18 @@ std::string render_postgres_script(const cell::cell_config& config, const node_p
   std::string behind;
   if (!walls.joined_by.empty())
     behind += fmt::format("echo 0 > {} || exit 1\n", shell_word(walls.joined_by));
-  // PostgreSQL tells a session that there is no memory, and goes on. What all its processes share is not
-  // counted.
+  // PostgreSQL reports the lack of memory to the session and goes on. Shared memory is not counted.
   if (walls.process_memory > 0)
     behind += fmt::format("ulimit -d {} || exit 1\n", walls.process_memory / 1024)
-              // Its own processes are to be ended before it is, if one has to be.
+              // The kernel should end PostgreSQL's children before the postmaster.
               + "export PG_OOM_ADJUST_FILE=/proc/self/oom_score_adj PG_OOM_ADJUST_VALUE=0\n";
-  // As bash calls it, and as dash does.
+  // bash calls this limit -u, dash calls it -p.
   if (walls.process_count > 0)
     behind +=
         fmt::format("ulimit -u {0} 2>/dev/null || ulimit -p {0} || exit 1\n", walls.process_count);
-  // Patroni includes this file, which initdb has made and replicas copy, and never writes it again: so the
-  // path is one that is right in each of them. A node of an earlier release has it from its next start on.
+  // Patroni includes this file, which initdb makes and replicas copy, and never rewrites it; so the
+  // path in it is relative to be right in each copy. A node of an earlier release gets the line at
+  // its next start.
   auto line = fmt::format("include_if_exists = '../..{}'", bounds_file);
   auto include = fmt::format(R"(base={}
 if [ -f "$base" ] && ! grep -qxF {} "$base"; then
@@ -458,7 +461,7 @@ fi
 )",
                              shell_word(paths.data + "/postgresql.base.conf"), shell_word(line),
                              shell_word(line));
-  // Without --single it starts as a replica, for which the label is what it needs.
+  // Without --single PostgreSQL starts as a replica, which needs the label.
   return fmt::format(R"(#!/bin/sh
 {}{}if [ "$1" = --single ] && [ -e {} ]; then
   echo 'a copy that was never started is no crashed leader: it is started as a replica' >&2

@@ -16,10 +16,11 @@ namespace {
 
 constexpr const char* dynamic_config = "PATRONI_DYNAMIC_CONFIG";
 
-constexpr std::size_t longest_role_name = 63;   // PostgreSQL cuts longer identifiers
-constexpr std::size_t longest_password = 1'000; // libpq's limit for a password in a file is near
+constexpr std::size_t longest_role_name = 63; // PostgreSQL cuts longer identifiers
+constexpr std::size_t longest_password =
+    1'000; // libpq's limit for a password in a file is near this
 
-/// The parameters that carry a role, with the member they fill.
+/// Parameters with a role, and the member that each one fills.
 struct role_field {
   std::string_view prefix;
   cell::role asked_node::*member;
@@ -32,13 +33,13 @@ constexpr std::array<role_field, 5> role_fields = {{
     {"PATRONI", &asked_node::patroni},
 }};
 
-/// Why a role's name or password cannot be used, if it cannot. Patroni 3.0.2 encodes them as Latin-1
-/// for HTTP and for SQL, and dies of what that does not have.
+/// Why a role's name or password cannot be used, if so. Patroni 3.0.2 encodes both as Latin-1 for
+/// HTTP and SQL, and crashes on characters outside it.
 std::optional<std::string> fault_of(std::string_view field, std::string_view text,
                                     std::size_t longest) {
   if (auto fault = cell::fault_of_login(field, text, longest))
     return fault;
-  // Patroni puts them into a DO block that these two characters would end.
+  // Patroni puts both into a DO block, which these two characters would end.
   if (text.find("$$") != std::string_view::npos)
     return fmt::format("parameters.{} contains \"$$\", which Patroni cannot handle", field);
   return std::nullopt;
@@ -72,8 +73,8 @@ std::optional<std::string> fault_of_roles(const cell::node_request& request) {
   return std::nullopt;
 }
 
-/// Whether all keys in it are as short as any setting's name, PostgreSQL's 63 bytes and a prefix.
-/// YAML takes no key of more than 1,024 on a line, and Patroni reads YAML.
+/// Whether all keys are as short as settings' names: PostgreSQL's 63 bytes and a prefix. YAML
+/// allows no key of more than 1,024 characters on a line, and Patroni reads YAML.
 bool has_short_keys(const json::value& what) {
   constexpr std::size_t longest_key = 128;
   if (what.IsObject())
@@ -85,8 +86,7 @@ bool has_short_keys(const json::value& what) {
   });
 }
 
-/// The optional dynamic configuration. What it says is Patroni's to judge; here it only has to be
-/// something that can be merged.
+/// Checks that the optional dynamic configuration can be merged. Patroni judges its content.
 std::optional<std::string> fault_of_configuration(const cell::node_request& request) {
   const auto given = request.parameters.find(dynamic_config);
   if (given == request.parameters.end())

@@ -4,7 +4,7 @@ namespace matriarch::engines::postgresql {
 
 std::string rest_limits_text() {
   return R"(# Written by matriarch cell at each start of the node; changes made here are lost.
-"""Who only holds connections to Patroni's REST API does not hold up others."""
+"""Keeps clients with idle connections to Patroni's REST API from holding up others."""
 
 import importlib.abc
 import importlib.util
@@ -13,19 +13,19 @@ import sys
 import threading
 
 MODULE = 'patroni.api'
-# Who connects waits behind all of these, for a millisecond or two each; who finds no room tries again after a
-# second.
+# A new connection waits behind all of these, a millisecond or two each. A connection beyond them is retried
+# after a second.
 QUEUE = 256
 # Seconds between two signs of life. Checks and the broker answer within milliseconds.
 PATIENCE = 10
-# A thread that waits takes some 80 kB.
+# A waiting thread takes about 80 kB.
 MOST_IDLE = 1500
 
 
 def limit(api):
     server, handler = api.RestApiServer, api.RestApiHandler
     process, shut, parse = server.process_request_thread, server.shutdown_request, handler.parse_request
-    # Connections that nobody loses anything with: whose request has not come, or has been answered.
+    # Connections that can be closed without loss: no request has come yet, or it has been answered.
     idle = {}
     lock = threading.Lock()
 
@@ -36,7 +36,7 @@ def limit(api):
             idle.pop(oldest, None)
         if oldest is not None:
             try:
-                # Not the method of an SSLSocket: its thread is about to use what that throws away.
+                # Not SSLSocket's own method, which discards state that its thread may be using.
                 socket.socket.shutdown(oldest, socket.SHUT_RDWR)
             except OSError:
                 pass
@@ -51,7 +51,7 @@ def limit(api):
             note_idle(request)
             process(self, request, client_address)
         except OSError:
-            # A handshake that did not come about.
+            # A failed handshake.
             self.close_request(request)
         finally:
             note_busy(request)

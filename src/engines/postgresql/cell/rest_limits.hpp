@@ -4,13 +4,13 @@
 
 namespace matriarch::engines::postgresql {
 
-/// The text of a Python module beside the guard of the leader's key, which loads it: it keeps those
-/// who only hold connections to Patroni's REST API from holding up the others.
+/// The text of a Python module, loaded by the guard of the leader's key. It keeps clients with idle
+/// connections to Patroni's REST API from holding up others.
 ///
-/// Patroni 3.0.2 answers each connection by a thread and waits as long as it takes, for the TLS
-/// handshake too; and only five connections may wait to be accepted, so that the sixth of a moment is
-/// tried again by its kernel a second later. With this, thousands may wait, who says nothing is gone
-/// after seconds, and of very many of them the oldest goes first.
+/// Patroni 3.0.2 serves each connection in a thread and waits without limit, also for the TLS
+/// handshake. Only five connections may wait to be accepted; the kernel retries a sixth one a
+/// second later. With this module thousands may wait, silent clients are disconnected after
+/// seconds, and with very many idle connections the oldest one is closed first.
 [[nodiscard]] std::string rest_limits_text();
 
 /// The module's name.

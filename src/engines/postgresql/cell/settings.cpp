@@ -16,21 +16,21 @@ namespace {
 
 using config::section;
 
-// The defaults of Patroni and of Debian's packages.
+// Defaults of Patroni and of Debian's packages.
 constexpr std::string_view patroni_executable = "/usr/bin/patroni";
 constexpr std::string_view postgresql_bin_dir = "/usr/lib/postgresql/15/bin";
 
-/// PostgreSQL takes words of 255 bytes in pg_hba.conf. Below this directory come a node's id, of 64 bytes at
-/// most, and what surrounds it.
+/// PostgreSQL accepts words of up to 255 bytes in pg_hba.conf. The path continues below this
+/// directory with a node's id, of at most 64 bytes, and fixed parts.
 constexpr std::size_t longest_directory = 160;
 
-/// The cell decides these for each node; a plan that set them would break the node.
+/// The cell sets these for each node; a plan's values would break the node.
 constexpr std::array<std::string_view, 12> reserved_parameters = {
     "listen_addresses", "port",       "unix_socket_directories", "cluster_name", "data_directory",
     "hba_file",         "ident_file", "logging_collector",       "ssl",          "ssl_cert_file",
     "ssl_key_file",     "ssl_ca_file"};
 
-/// PostgreSQL does not tell upper case from lower case in a parameter's name; merging has to.
+/// PostgreSQL ignores case in parameters' names; merging does not.
 std::string lower_case(std::string text) {
   std::transform(text.begin(), text.end(), text.begin(), [](char c) {
     return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
@@ -57,7 +57,7 @@ cell::engine_parameters parameters_in(const section& parent) {
     if (auto wrong = why_no_parameter(name, text))
       from.refuse(given, fmt::format("\"{}\" {}", given, *wrong));
     if (!parameters.emplace(name, std::move(text)).second)
-      from.refuse(given, fmt::format("{} is there twice: PostgreSQL does not tell upper case from "
+      from.refuse(given, fmt::format("{} is given twice: PostgreSQL does not tell upper case from "
                                      "lower case",
                                      name));
   }
@@ -70,7 +70,7 @@ void read_patroni(const section& from, patroni_settings& into) {
   into.executable = from.text("executable", std::string{patroni_executable});
   into.ttl = from.number("ttl", 2, 86'400, into.ttl);
   into.loop_wait = from.number("loop_wait", 1, 3'600, into.loop_wait);
-  // With 1, Patroni 3.0.2 on etcd's v3 API never elects a leader.
+  // With 1, Patroni 3.0.2 never elects a leader on etcd's v3 API.
   into.retry_timeout = from.number("retry_timeout", 2, 3'600, into.retry_timeout);
   into.maximum_lag_on_failover =
       from.number("maximum_lag_on_failover", 0, 1'000'000'000'000, into.maximum_lag_on_failover);
@@ -111,7 +111,7 @@ public:
     return parameters_in(plan);
   }
 
-  // The registered defaults of both.
+  // The registered default ports of both.
   [[nodiscard]] cell::node_ports ports() const override { return {5432, 8008}; }
   [[nodiscard]] std::string user() const override { return "postgres"; }
   [[nodiscard]] std::size_t longest_data_dir() const override { return longest_directory; }

@@ -5,12 +5,12 @@
 
 #include "cell/cell_config.hpp"
 
-/// What a cell's configuration says of PostgreSQL and Patroni.
+/// The PostgreSQL and Patroni parts of a cell's configuration.
 namespace matriarch::engines::postgresql {
 
 struct patroni_settings {
   std::string executable;
-  /// Seconds, with Patroni's meanings and bounds.
+  /// Seconds, with Patroni's meaning and bounds.
   std::int64_t ttl = 30;
   std::int64_t loop_wait = 10;
   std::int64_t retry_timeout = 10;
@@ -20,12 +20,12 @@ struct patroni_settings {
   bool failsafe_mode = true;
 };
 
-/// The certificate that all nodes of a cell show to PostgreSQL's clients, as PEM files of the
-/// operator's. Empty: each node makes one for itself.
+/// The certificate that all nodes of a cell show to PostgreSQL's clients, in the operator's PEM
+/// files. Empty: each node makes its own.
 struct node_tls_settings {
   std::string certificate;
   std::string key;
-  std::string authority; ///< who may sign certificates of clients; empty: none are asked for
+  std::string authority; ///< signs clients' certificates; empty: clients need none
 };
 
 /// The sections `patroni` and `postgresql`.
@@ -40,7 +40,7 @@ struct node_settings final : cell::engine_settings {
   return static_cast<const node_settings&>(*config.engine);
 }
 
-/// Reads the file's sections.
+/// Reads these sections of the file.
 [[nodiscard]] const cell::engine_sections& file_sections();
 
 } // namespace matriarch::engines::postgresql

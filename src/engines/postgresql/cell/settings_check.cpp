@@ -15,14 +15,14 @@ namespace matriarch::engines::postgresql {
 
 namespace {
 
-// Each plan costs a start of PostgreSQL.
+// Each plan costs one start of PostgreSQL.
 constexpr std::size_t most_plans = 1'000;
 // PostgreSQL itself has some 350.
 constexpr std::size_t most_parameters = 1'000;
 // An extension's name and its parameter's, of 63 bytes each.
 constexpr std::size_t longest_name = 127;
 constexpr std::size_t longest_value = 8'192;
-// A slip of the finger or two.
+// Most differing letters for a likely typing error.
 constexpr std::size_t likely_slips = 2;
 
 bool is_name(std::string_view name) {
@@ -45,7 +45,7 @@ bool is_name(std::string_view name) {
   return !begins;
 }
 
-/// Words of postgresql.conf that have other files read.
+/// Directives of postgresql.conf that read other files.
 bool is_include(std::string_view name) {
   return name == "include" || name == "include_dir" || name == "include_if_exists";
 }
@@ -61,7 +61,7 @@ std::vector<std::string_view> split(std::string_view text, char at) {
   }
 }
 
-/// How many letters have to be put in, left out or exchanged to make one of the other.
+/// Number of letters to insert, remove or replace to turn one into the other.
 std::size_t distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), std::size_t{0});
@@ -89,7 +89,7 @@ std::string likely_meant(const std::string& name, const installed_postgresql& ha
   return meant;
 }
 
-/// What a parameter takes, where PostgreSQL has not said it.
+/// The allowed values of a parameter, where PostgreSQL's message does not name them.
 std::string allowed(const complaint& what, const installed_postgresql& has) {
   auto found = has.parameters.find(what.parameter);
   if (found == has.parameters.end())
@@ -103,8 +103,9 @@ std::string allowed(const complaint& what, const installed_postgresql& has) {
   return {};
 }
 
-/// The libraries in a list, as PostgreSQL reads it: separated by commas, in double quotes where there
-/// are commas or spaces in a name. Nothing if PostgreSQL could not read it, which then loads none.
+/// The libraries in a list as PostgreSQL reads it: separated by commas, and in double quotes if a
+/// name contains commas or spaces. Nothing if PostgreSQL could not read it; PostgreSQL then loads
+/// none.
 std::optional<std::vector<std::string>> libraries_in(std::string_view list) {
   auto is_space = [](char c) { return c == ' '; };
   std::vector<std::string> found;
@@ -151,8 +152,8 @@ std::string in_place_of_libdir(std::string path, const installed_postgresql& has
   return path;
 }
 
-/// Where PostgreSQL looks for a library of that name; nowhere that could be looked at now, for a path
-/// from the data directory on, and where it is not known what $libdir is.
+/// The paths where PostgreSQL looks for a library of that name. Empty if that cannot be checked
+/// now: for a path relative to the data directory, and if $libdir is not known.
 std::vector<std::string> places_of(const std::string& parameter, const std::string& name,
                                    const cell::engine_parameters& parameters,
                                    const installed_postgresql& has) {
@@ -163,7 +164,7 @@ std::vector<std::string> places_of(const std::string& parameter, const std::stri
     auto path = in_place_of_libdir(name, has);
     return path.front() == '/' ? std::vector{path} : std::vector<std::string>{};
   }
-  // Users may name these themselves, so PostgreSQL takes them from one place only.
+  // Users may set this parameter themselves, so PostgreSQL loads these from one directory only.
   if (parameter == "local_preload_libraries")
     return {has.library_dir + "/plugins/" + name};
   auto path = parameters.find("dynamic_library_path");
@@ -336,7 +337,7 @@ std::vector<complaint> complaints_in(std::string_view printed) {
              && !line.starts_with("configuration file \"");
     if (!counts)
       continue;
-    // Of no use to anybody: the file is a trial's.
+    // The file is only a trial's, so its name helps nobody.
     line = line.substr(0, line.find(" in file \""));
     complaint one;
     one.message = line;

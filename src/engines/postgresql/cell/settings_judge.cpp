@@ -19,20 +19,20 @@ namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-// Each of the programs takes some hundredths of a second.
+// Each program runs for some hundredths of a second.
 constexpr milliseconds look_pause{10};
 constexpr seconds longest_run{10};
-// Below what brokers wait for an answer.
+// Shorter than brokers wait for an answer.
 constexpr seconds longest_question{25};
 constexpr std::size_t most_questions = 16;
 // The description of all parameters is 50 kB.
 constexpr std::uintmax_t most_printed = 1024 * 1024;
-// Of plans that a broker has; whoever asks about more has each judged anew.
+// More than a broker has plans; beyond that, results are dropped and found again.
 constexpr std::size_t most_remembered = 2'000;
 constexpr std::size_t most_libraries = 2'000;
 constexpr std::string_view library_suffix = ".so";
 
-/// Tells a program from its successor of the same name; empty if there is none.
+/// Changes when a program is replaced by another one of the same name; empty if there is none.
 std::string fingerprint_of(const std::string& path) {
   struct stat found {};
   if (::stat(path.c_str(), &found) != 0)
@@ -50,12 +50,12 @@ std::string first_line_of(const std::string& text) {
   return text.substr(0, text.find('\n'));
 }
 
-/// Which of these a complaint is about: some do without the word `parameter`. Nothing if it is about
-/// none.
+/// The parameter that a complaint is about, also if the message lacks the word `parameter`. Nothing
+/// if it is about none of these.
 std::optional<std::string> concerned(const complaint& what,
                                      const cell::engine_parameters& parameters) {
   if (!what.parameter.empty()) {
-    // PostgreSQL says TimeZone of what may be given as timezone.
+    // PostgreSQL writes TimeZone for a parameter that may be given as timezone.
     auto name = what.parameter;
     std::ranges::transform(name, name.begin(), [](char c) {
       return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
@@ -135,7 +135,7 @@ void settings_judge::learn(const std::string& fingerprint) {
             return fail_all(fmt::format("{} --describe-config: {} {}", path_of("postgres"),
                                         described.how, first_line_of(described.printed)));
           has_ = std::move(has);
-          // Not everybody who installs the server has this program.
+          // pg_config is a separate package, so it may be missing.
           if (::access(path_of("pg_config").c_str(), X_OK) != 0)
             return learn_libraries("", fingerprint);
           run({path_of("pg_config"), "--pkglibdir"}, [this, fingerprint](const end& said) {
@@ -149,7 +149,7 @@ void settings_judge::learn_libraries(const std::string& library_dir,
                                      const std::string& fingerprint) {
   has_.library_dir = library_dir;
   if (library_dir.empty()) {
-    // Beside its programs, as Debian has it; others put it elsewhere.
+    // Debian has the libraries next to the programs; others may not.
     std::error_code unknown;
     auto beside = fs::canonical(with_.bin_dir, unknown).parent_path().string() + "/lib";
     if (!unknown && is_there(beside + "/plpgsql.so"))
@@ -164,8 +164,8 @@ void settings_judge::learn_libraries(const std::string& library_dir,
   go_on();
 }
 
-/// PostgreSQL looks at values only where it knows all names, so those that it does not know are left
-/// out when it is asked again.
+/// Tries a plan's settings. PostgreSQL checks values only if it knows all names, so unknown
+/// parameters are removed and the rest is tried again.
 void settings_judge::try_settings(const cell::engine_parameters& parameters, verdict so_far,
                                   const std::string& asked_as) {
   const auto& user = with_.driver->user();
@@ -175,7 +175,7 @@ void settings_judge::try_settings(const cell::engine_parameters& parameters, ver
   if (auto error = base::replace_file(with_.directory + "/postgresql.conf",
                                       render_settings(parameters), owner_of_file))
     return fail_first(*error);
-  // What is given here is not taken from the file, which is looked at all the same.
+  // Parameters given here override the file's, whose values are checked nevertheless.
   run({path_of("postgres"), "-D", with_.directory, "-c", "log_line_prefix=", "-c",
        "log_min_messages=warning", "-c", "log_destination=stderr", "-c",
        "log_error_verbosity=default", "-c", "lc_messages=C", "-C", "server_version"},
@@ -186,12 +186,12 @@ void settings_judge::try_settings(const cell::engine_parameters& parameters, ver
         }
         auto complaints = complaints_in(came.printed);
         if (complaints.empty())
-          so_far.unjudged = fmt::format("PostgreSQL does not look at settings: {} {}", came.how,
+          so_far.unjudged = fmt::format("PostgreSQL did not check the settings: {} {}", came.how,
                                         first_line_of(came.printed));
         auto known = parameters;
         for (const auto& one : complaints) {
           auto parameter = concerned(one, parameters);
-          // What it says of anything else, say a full disk, is no plan's fault.
+          // A complaint about something else, such as a full disk, is no plan's fault.
           if (!parameter)
             so_far.unjudged = "PostgreSQL says of none of these settings: " + one.message;
           else
@@ -206,7 +206,7 @@ void settings_judge::try_settings(const cell::engine_parameters& parameters, ver
       });
 }
 
-/// Libraries are looked for each time: they are installed without PostgreSQL's being another one.
+/// Looks for libraries each time: they can be installed while PostgreSQL stays the same.
 void settings_judge::answer_first() {
   auto first = std::move(questions_.front());
   questions_.pop_front();
@@ -221,7 +221,8 @@ void settings_judge::answer_first() {
     if (!said.faults.empty())
       all.faults.emplace(plan, std::move(said.faults));
   }
-  // A locale or a file that was not there may have come: what is wrong is looked at anew.
+  // A missing locale or file may be installed later, so plans with faults are judged again next
+  // time.
   std::erase_if(judged_, [](const auto& one) { return !one.second.good(); });
   first.then(all);
 }

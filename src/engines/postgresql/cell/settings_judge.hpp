@@ -16,44 +16,43 @@
 
 namespace matriarch::engines::postgresql {
 
-/// Finds out which PostgreSQL there is and whether it would start with a plan's settings: PostgreSQL
-/// itself reads them, as the user that nodes run as, and ends before it opens anything. What an
-/// extension decides when it is loaded, and whether there is enough memory, shows at a node's start
-/// only.
+/// Finds out which PostgreSQL is installed and whether it would start with a plan's settings:
+/// PostgreSQL itself reads them, as the nodes' user, and exits before it opens anything. What an
+/// extension checks when it is loaded, and whether there is enough memory, shows only when a node
+/// starts.
 ///
-/// One program runs at a time, none of them for longer than seconds, and nobody is waited for. What
-/// PostgreSQL has said is remembered until its program is another one. Everything happens on the event
-/// loop's thread.
+/// Runs one program at a time, each for some seconds at most, without blocking. Results are
+/// remembered until PostgreSQL's program changes. Everything happens on the event loop's thread.
 class settings_judge {
 public:
   /// How PostgreSQL's programs are started.
   struct surroundings {
     std::string bin_dir;
-    std::string directory; ///< of the judge's own; it is made if it is not there
+    std::string directory; ///< the judge's own; made if missing
     cell::node_driver* driver;
     std::vector<std::string> environment;
-    bool hides = true;   ///< the program sees nothing of the cell's but that directory
-    bool silent = false; ///< nothing is logged
-    std::vector<std::string> needed = {}; ///< paths that it sees all the same, as a node does
+    bool hides = true;   ///< of the cell's files the program sees only that directory
+    bool silent = false; ///< logs nothing
+    std::vector<std::string> needed =
+        {}; ///< paths that the program can see nevertheless, as a node does
   };
   struct judgement {
     installed_postgresql has;
     plans_faults faults;
-    plans_unjudged unjudged =
-        {}; ///< what PostgreSQL says that is about none of a plan's parameters
+    plans_unjudged unjudged = {}; ///< PostgreSQL's messages about none of a plan's parameters
   };
   using answer_function = std::function<void(const result<judgement>&)>;
 
   settings_judge(surroundings with, base::event_loop& loop);
 
-  /// Answers when all is known, or why it cannot be; not before this returns, and within half a minute. What
-  /// takes longer has gone on by the next time it is asked.
+  /// Calls `then` with the result or the failure, after this call returns and within half a minute.
+  /// If a check takes longer, it continues and is done by the next question.
   void ask(plans_parameters plans, answer_function then);
 
-  /// Looks whether PostgreSQL's program is another one by now.
+  /// Checks whether PostgreSQL's program was replaced.
   void look();
 
-  /// Of PostgreSQL, as last seen; empty until it is.
+  /// PostgreSQL's version as last seen; empty before that.
   [[nodiscard]] const std::string& version() const { return has_.version; }
 
 private:
@@ -69,10 +68,10 @@ private:
     clock::time_point until;
     std::function<void(const end&)> then;
   };
-  /// On one plan's settings.
+  /// The result for one plan's settings.
   struct verdict {
     std::vector<settings_fault> faults = {};
-    std::string unjudged = {}; ///< why the rest could not be judged; empty if it was
+    std::string unjudged = {}; ///< why some settings could not be judged; empty if all were
     [[nodiscard]] bool good() const { return faults.empty() && unjudged.empty(); }
   };
   struct question {
@@ -95,9 +94,9 @@ private:
 
   surroundings with_;
   base::event_loop& loop_;
-  std::string fingerprint_; ///< of the program that the following is said of
+  std::string fingerprint_; ///< of the program that the following members describe
   installed_postgresql has_;
-  /// What is wrong with settings, by the text of their postgresql.conf.
+  /// Results by the text of the postgresql.conf.
   std::map<std::string, verdict> judged_;
   std::deque<question> questions_;
   std::optional<running_program> running_;
