@@ -15,11 +15,11 @@ json::value binding_credentials(const model::way_in& how, json::document& owner)
   auto name = base::percent_encoded(how.user.username);
   auto password = base::percent_encoded(how.user.password);
   json::value object{rapidjson::kObjectType};
-  // Some drivers' registries know this scheme alone.
+  // Some drivers know only this scheme.
   json::add(object, "uri", "postgresql://" + name + ":" + password + "@" + place, owner);
   json::add(object, "jdbcUrl",
             "jdbc:postgresql://" + place + "?user=" + name + "&password=" + password, owner);
-  // Libraries that read bindings by themselves look for one or the other of these names.
+  // Libraries that read bindings themselves look for either of these names.
   for (const auto* name_of_host : {"host", "hostname"})
     json::add(object, name_of_host, host, owner);
   json::add(object, "port", how.port, owner);

@@ -4,7 +4,7 @@
 
 namespace matriarch::engines::postgresql {
 
-/// PostgreSQL with Patroni.
+/// Decisions for PostgreSQL with Patroni.
 [[nodiscard]] const model::engine& decisions();
 
 } // namespace matriarch::engines::postgresql

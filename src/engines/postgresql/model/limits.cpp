@@ -12,17 +12,17 @@ namespace {
 
 using texts = std::map<std::string, std::string>;
 
-/// PostgreSQL's own defaults, and the cells', where there is room for them.
+/// PostgreSQL's defaults, or the cells', where there is room for them.
 struct part {
   const char* name;
-  std::int64_t of;    ///< of the whole
+  std::int64_t of;    ///< divisor of the whole
   std::int64_t usual; ///< MB
 };
-/// Of the memory, of which one process may have half.
+/// Parts of the memory. One process may have half of it.
 constexpr part parts_of_memory[] = {{"shared_buffers", 4, 128}, {"maintenance_work_mem", 8, 64}};
-/// PostgreSQL takes no number of kB that is no int.
+/// In MB: 1 TB. PostgreSQL keeps temp_file_limit as an int in kB, and 1 TB fits.
 constexpr std::int64_t most_temporary = 1024 * 1024;
-/// Of the disk. One session alone cannot fill it with temporary files.
+/// Parts of the disk. One session alone cannot fill it with temporary files.
 constexpr part parts_of_disk[] = {{"temp_file_limit", 4, most_temporary},
                                   {"max_slot_wal_keep_size", 4, 4096},
                                   {"max_wal_size", 4, 1024},
@@ -38,7 +38,7 @@ void divide(std::int64_t whole, const part (&parts)[Count], texts& parameters) {
 
 std::int64_t number_in(const texts& parameters, const char* name, std::int64_t otherwise) {
   const auto found = parameters.find(name);
-  std::int64_t number = otherwise; // check_parameters() lets only integers through
+  std::int64_t number = otherwise; // check_parameters() accepts integers only
   if (found != parameters.end())
     std::from_chars(found->second.data(), found->second.data() + found->second.size(), number);
   return number;
@@ -54,8 +54,8 @@ texts parameters_within(texts parameters, const model::node_limits& limits) {
 
 std::optional<model::parameter_fault> why_not_within(const texts& parameters,
                                                      const model::node_limits& limits) {
-  // Each connection and each worker is a process, and some dozen are PostgreSQL's own: with fewer it would
-  // refuse connections that its settings allow.
+  // Each connection and each worker is a process, and PostgreSQL has some dozen of its own. With
+  // fewer processes it would refuse connections that its settings allow.
   constexpr std::int64_t own = 24;
   const auto needed = number_in(parameters, "max_connections", 100)
                       + number_in(parameters, "max_wal_senders", 10)

@@ -6,15 +6,15 @@
 
 #include "model/engine.hpp"
 
-/// What a plan's limits mean to PostgreSQL.
+/// The effect of a plan's limits on PostgreSQL.
 namespace matriarch::engines::postgresql {
 
-/// The parameters, with what lets a node start, and work, within its limits. What they say themselves
-/// stays.
+/// The parameters, completed so that a node starts and works within its limits. Given parameters
+/// stay.
 [[nodiscard]] std::map<std::string, std::string>
 parameters_within(std::map<std::string, std::string> parameters, const model::node_limits& limits);
 
-/// The limit, by its name in a plan, that is too small for these parameters, and why.
+/// The limit that is too small for these parameters, by its name in a plan, and why.
 [[nodiscard]] std::optional<model::parameter_fault>
 why_not_within(const std::map<std::string, std::string>& parameters,
                const model::node_limits& limits);

@@ -7,10 +7,10 @@
 
 namespace matriarch::engines::postgresql {
 
-/// A node of a cell of ours speaks TLS since there are such, and knows its own password's verifier:
-/// where no certificate can be checked, SCRAM binds the password to the connection, so that nobody
-/// between can pass it on. One that is certified has to show for whom. What cells of another make do
-/// is not known.
+/// Nodes of Matriarch cells speak TLS and know their own password's verifier: without a certificate
+/// to check, SCRAM channel binding ties the password to the connection, so that nobody in between
+/// can pass it on. A certified node must show a certificate that names it. What foreign cells'
+/// nodes do is not known.
 std::string login_url(const model::node_addresses& at, const std::string& node_id, bool ours) {
   auto url = "postgres://" + at.database + "/" + maintenance_database;
   if (!at.certified)

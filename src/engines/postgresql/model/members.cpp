@@ -9,13 +9,13 @@ namespace matriarch::engines::postgresql {
 
 namespace {
 
-// What is read here is repeated in answers, and kept in memory: Patroni's words for states have 20
-// letters, a URL of a host's name 300.
+// Bounds on what is repeated in answers and kept in memory: Patroni's states have 20 letters, a URL
+// with a host name 300.
 constexpr std::size_t longest_state = 64;
 constexpr std::size_t longest_url = 512;
 constexpr std::size_t most_standbys = 100;
 
-/// A text of a member's key; empty if nothing of the kind is as long.
+/// A text of a member's key; empty if it is too long to be genuine.
 std::string short_member(const json::value& object, const char* name, std::size_t longest) {
   auto text = json::string_member(object, name);
   return text.size() <= longest ? text : std::string{};

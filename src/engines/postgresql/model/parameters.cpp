@@ -13,7 +13,7 @@ namespace matriarch::engines::postgresql {
 
 namespace {
 
-/// PostgreSQL compares the names of parameters without regard to case, in ASCII.
+/// PostgreSQL ignores the case of ASCII letters in parameters' names.
 std::string lower_case(std::string text) {
   std::ranges::transform(text, text.begin(), [](char c) {
     return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
@@ -21,7 +21,7 @@ std::string lower_case(std::string text) {
   return text;
 }
 
-/// Parameters that a plan cannot have; a name that ends in `*` stands for all that begin so.
+/// Parameters that a plan cannot set; `*` at the end stands for any rest.
 struct reserved_parameter {
   std::string_view name;
   std::string_view why;
@@ -34,7 +34,7 @@ constexpr std::string_view of_cell = "each cell sets it for its own nodes";
 constexpr std::string_view of_patroni = "Patroni sets it";
 constexpr std::string_view of_recovery = "Patroni sets what concerns recovery and replication";
 constexpr std::string_view of_replication = "replication and pg_rewind need it as the cell sets it";
-constexpr std::string_view of_access = "who may log in, and how, is not a plan's to say";
+constexpr std::string_view of_access = "a plan must not decide who may log in, or how";
 constexpr std::string_view of_archive = "WAL archiving belongs to backups, not to a plan";
 
 constexpr std::array<reserved_parameter, 31> reserved_parameters{{
@@ -65,10 +65,10 @@ constexpr std::array<reserved_parameter, 31> reserved_parameters{{
     {"restore_command", of_recovery},
     {"recovery_*", of_recovery},
     {"archive_*", of_archive},
-    {"include", "a file of a node is not a plan's to read"},
-    {"include_*", "a file of a node is not a plan's to read"},
+    {"include", "a plan must not read a node's files"},
+    {"include_*", "a plan must not read a node's files"},
     {"default_transaction_read_only", "the roles of read-only bindings have it instead"},
-    {"matriarch.*", "this program marks with it which settings a node has taken up"},
+    {"matriarch.*", "Matriarch marks with it which settings a node has applied"},
 }};
 
 bool matches(std::string_view name, std::string_view pattern) {
@@ -77,8 +77,8 @@ bool matches(std::string_view name, std::string_view pattern) {
   return name.starts_with(pattern.substr(0, pattern.size() - 1));
 }
 
-/// The parameters that Patroni checks itself: below the least it goes on with its own default and
-/// says so in its log alone.
+/// Parameters that Patroni checks itself: below the minimum, Patroni uses its own default and only
+/// logs that.
 struct counted_parameter {
   std::string_view name;
   long least;
@@ -92,7 +92,7 @@ constexpr std::array<counted_parameter, 6> counted_parameters{{
     {"max_worker_processes", 2},
 }};
 
-/// The parameters that bound what the leader's disk holds of its WAL, in MB.
+/// Parameters that bound how much WAL the leader's disk keeps, in MB.
 struct wal_parameter {
   std::string_view name;
   std::int64_t least;
@@ -103,7 +103,8 @@ constexpr std::array<wal_parameter, 2> wal_parameters{{
 }};
 constexpr std::int64_t most_wal = 1024 * 1024; // 1 TB
 
-/// A size as PostgreSQL reads it for these two, in MB rounded down; nothing if it is none.
+/// A size for these two parameters as PostgreSQL reads it, in MB rounded down; nothing if it is
+/// none.
 std::optional<std::int64_t> megabytes_of(const std::string& text) {
   static const std::regex size(" *([0-9]{1,15}) *(kB|MB|GB|TB)? *");
   std::smatch parts;
@@ -118,7 +119,7 @@ std::optional<std::int64_t> megabytes_of(const std::string& text) {
   return std::min(number, most_wal + 1) * factor;
 }
 
-/// -1 stands for no bound, and a plan may not take the bound away: one replica that does not fetch
+/// -1 means no bound, and a plan must not remove the bound: a single replica that does not fetch
 /// its WAL would fill the leader's disk.
 words check_wal(const std::string& name, const std::string& text) {
   const auto found = std::ranges::find(wal_parameters, name, &wal_parameter::name);
@@ -146,10 +147,10 @@ words check_count(const std::string& name, const std::string& text) {
     return {};
   return name + " must be an integer from " + std::to_string(counted->least) + " to "
          + std::to_string(greatest_backend_count)
-         + " (Patroni goes on with its own default otherwise), found \"" + text + "\"";
+         + " (otherwise Patroni uses its own default), found \"" + text + "\"";
 }
 
-/// What is wrong with one, without a look at the others.
+/// What is wrong with one parameter by itself.
 words wrong_with(const std::string& given, const std::string& name, const std::string& text) {
   // An extension's parameter has the extension's name before a period.
   static const std::regex identifier("[a-z_][a-z0-9_$]{0,62}(\\.[a-z_][a-z0-9_$]{0,62})?");

@@ -17,7 +17,7 @@ std::string name_of(const std::string& setting) {
   return setting.substr(0, setting.find('='));
 }
 
-/// The names in a setting's value, which are separated by commas.
+/// The names in a setting's value, separated by commas.
 std::set<std::string> names_in(const std::string& setting) {
   std::set<std::string> names;
   std::string_view rest = setting;

@@ -13,8 +13,8 @@ namespace matriarch::engines::postgresql {
 
 namespace {
 
-/// The parameters that a standby must have at least as high as its primary (PostgreSQL, "Hot
-/// Standby", "Administrator's Overview"), with PostgreSQL's own defaults, which are Patroni's too.
+/// Parameters that must be at least as high on a standby as on its primary (PostgreSQL, "Hot
+/// Standby", "Administrator's Overview"), with PostgreSQL's defaults, which are Patroni's, too.
 struct standby_limit {
   const char* name;
   std::int64_t otherwise;
@@ -84,10 +84,10 @@ std::string with_parameters(json::document all, json::value parameters) {
 } // namespace
 
 int wal_senders_beside(int max_connections) {
-  // PostgreSQL's own number: enough for the replicas of a cluster, those that are being made among
-  // them, and their copies of the leader.
+  // PostgreSQL's default: enough for a cluster's replicas, also those being made, and their copies
+  // of the leader.
   constexpr int of_replicas = 10;
-  // All backends together may be 262,143; some are workers.
+  // All backends together may be 262,143; some of them are workers.
   constexpr int most_backends = 262'000;
   return std::max(of_replicas,
                   std::min(max_connections + of_replicas, most_backends - max_connections));
@@ -105,11 +105,13 @@ void make_room_for_replicas(model::shared_map<std::string, std::string>& paramet
 
 const std::map<std::string, std::string>& default_parameters() {
   static const std::map<std::string, std::string> all{
-      // What a slot may keep on the leader's disk for who does not fetch it. PostgreSQL's own default
-      // has no bound, and a leader whose disk is full is nobody's. At 14 MB/s, which is much for one
-      // instance, this lasts five minutes, and a replica that stands for that long is made anew.
+      // The WAL that a slot may keep on the leader's disk for a replica that does not fetch it.
+      // PostgreSQL's default has no bound, and a leader with a full disk serves nobody. At 14 MB/s,
+      // which is much for one instance, this lasts five minutes; a replica that stands still longer
+      // is copied again.
       {"max_slot_wal_keep_size", "4GB"},
-      // Replicas serve readers, whose reports would end by what the leader vacuums meanwhile.
+      // Replicas serve readers. Without feedback the leader's vacuum would cancel their longer
+      // queries.
       {"hot_standby_feedback", "on"},
   };
   return all;

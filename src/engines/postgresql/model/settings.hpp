@@ -5,19 +5,19 @@
 
 #include "model/settings.hpp"
 
-/// How a plan's settings become those of Patroni and PostgreSQL.
+/// Converts a plan's settings to those of Patroni and PostgreSQL.
 namespace matriarch::engines::postgresql {
 
-/// Parameters of PostgreSQL that every cluster has unless its plan has others.
+/// PostgreSQL parameters of every cluster, unless its plan sets them.
 [[nodiscard]] const std::map<std::string, std::string>& default_parameters();
 
-/// How many walsenders a node needs that has so many connections for others, PostgreSQL's default of
-/// 100 unless the settings say more. Whoever reaches its public port takes one by asking for
-/// replication, before PostgreSQL looks who that is, and inside TLS no router sees it: so there are
-/// more than all of them may take, and those of the replicas beside.
+/// How many walsenders a node needs beside that many connections (PostgreSQL's default of 100 if
+/// the settings have none). A client of the public port takes a walsender by asking for
+/// replication, before PostgreSQL authenticates it, and inside TLS no router sees it. So there are
+/// more walsenders than all such clients can take, and the replicas' in addition.
 [[nodiscard]] int wal_senders_beside(int max_connections);
 
-/// Sees to it that there are as many in a plan's parameters.
+/// Raises max_wal_senders in a plan's parameters to that number, if necessary.
 void make_room_for_replicas(model::shared_map<std::string, std::string>& parameters);
 
 /// Patroni's dynamic configuration for a new cluster of these settings, as the text of a JSON
@@ -34,22 +34,23 @@ void make_room_for_replicas(model::shared_map<std::string, std::string>& paramet
 /// takes it away. `max_slot_wal_keep_size` bounds what it keeps.
 [[nodiscard]] std::string change_to_retain(bool keeps);
 
-/// The change of Patroni's dynamic configuration from one to another: a merge patch as JSON text,
-/// in which null removes what `from` had set and `to` does not.
+/// The change of Patroni's dynamic configuration from one to the other: a merge patch as JSON text,
+/// in which null removes a value that only `from` sets.
 [[nodiscard]] std::string configuration_patch(const model::cluster_settings& from,
                                               const model::cluster_settings& to);
 
-/// A standby refuses to run if some parameters (max_connections among them) are lower than its primary's.
+/// Which nodes restart first. A standby does not run if some parameters, such as max_connections,
+/// are lower than its primary's.
 [[nodiscard]] model::restart_order order_of(const model::cluster_settings& from,
                                             const model::cluster_settings& to);
 
-/// What nodes may have of which some have taken up `newer` and some have not: the parameters of both,
-/// and of those that a standby must have as high as its primary the greater value.
+/// The settings that nodes may have while only some have applied `newer`: the parameters of both,
+/// and the greater value of parameters that a standby must have at least as high as its primary.
 [[nodiscard]] model::cluster_settings mixture_of(const model::cluster_settings& older,
                                                  const model::cluster_settings& newer);
 
-/// The settings to go to next on the way: `to` itself, or, where some of the parameters above are
-/// raised and others lowered, the settings that have the greater value of each.
+/// The next settings on the way to `to`: `to` itself, or, if some of these parameters are raised
+/// and others lowered, `to` with the greater value of each.
 [[nodiscard]] model::cluster_settings next_settings(const model::cluster_settings& from,
                                                     const model::cluster_settings& to);
 
