@@ -1,4 +1,5 @@
-// Whoever has a node's Patroni can write its member key: nothing connects where that says.
+// A tenant who controls a node's Patroni can write its member key. Nothing may connect to the
+// address in it.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -19,7 +20,7 @@ std::string member_at(const std::string& host) {
          + ":8008/patroni\",\"conn_url\":\"postgres://" + host + ":5432/postgres\"}";
 }
 
-/// Every node's key says that it is at another place.
+/// Gives every node's member key a false address.
 void lie(stage& here, const std::string& name) {
   here.outside.lie(name);
   here.pass(1s);
@@ -32,7 +33,7 @@ bool all_recorded(const world& outside, const std::string& name) {
   });
 }
 
-/// As an earlier release has written it.
+/// Makes the record look like an earlier release's, without addresses.
 void forget_addresses(stage& here, const std::string& name) {
   auto known = *here.outside.record_of(name);
   for (auto& n : known.living.nodes) {
@@ -63,7 +64,7 @@ TEST_CASE("bindings, switchovers and settings go where the record says, whatever
   CHECK(here.outside.leader_of("db") != before);
 }
 
-TEST_CASE("a member that no record lists is never connected to, though it leads") {
+TEST_CASE("a member that is in no record is never connected to, even if it leads") {
   stage here;
   REQUIRE(make(here, "db"));
   here.outside.etcd.put(keys::member("db", "stranger"), member_at(here.outside.leader_of("db")));
@@ -75,7 +76,7 @@ TEST_CASE("a member that no record lists is never connected to, though it leads"
   CHECK(here.outside.roles_of("db").password_of.empty());
 }
 
-TEST_CASE("what an earlier release has left gets its addresses from the cells' lists") {
+TEST_CASE("instances of an earlier release get their addresses from the cells' lists") {
   stage here;
   REQUIRE(make(here, "db"));
   forget_addresses(here, "db");
@@ -84,7 +85,7 @@ TEST_CASE("what an earlier release has left gets its addresses from the cells' l
   CHECK(all_recorded(here.outside, "db"));
 }
 
-TEST_CASE("where a cell says in its list only where nodes are, that is asked for at once") {
+TEST_CASE("the list of a cell that gives addresses nowhere else is asked for at once") {
   stage here;
   for (auto& guid : {"c1", "c2", "c3"})
     here.outside.at(guid).silent_of_places = true;
@@ -93,7 +94,7 @@ TEST_CASE("where a cell says in its list only where nodes are, that is asked for
   CHECK(all_recorded(here.outside, "db"));
 }
 
-TEST_CASE("members that no record lists are kept by the hundred, whatever a tenant writes") {
+TEST_CASE("at most a hundred members without a record are kept, whatever a tenant writes") {
   stage here;
   REQUIRE(make(here, "db"));
   constexpr int written = 1'000;
@@ -104,11 +105,11 @@ TEST_CASE("members that no record lists are kept by the hundred, whatever a tena
   here.pass(1s);
   auto known = here.broker().find("db");
   REQUIRE(known);
-  constexpr std::size_t most = 100 + 2 * 2; // the two nodes beside as many strangers
+  constexpr std::size_t most = 100 + 2 * 2; // the two nodes, and as many strangers
   CHECK(known->seen.members.size() <= most);
   for (const auto& n : recorded_nodes(here.outside, "db"))
     CHECK(known->seen.members.contains(n.node_id));
-  // Also where they come first, in a listing.
+  // Also if the strangers come first, in a listing.
   here.broker().list_again();
   here.pass(1s);
   known = here.broker().find("db");

@@ -71,7 +71,7 @@ TEST_CASE("once a binding is gone nothing more is asked of the leader") {
   CHECK(here.outside.role_orders == orders);
 }
 
-TEST_CASE("bindings that are removed are remembered, also at once, and after their instance") {
+TEST_CASE("removed bindings are remembered at once, after a restart and after their instance") {
   for (bool shared : {false, true}) {
     CAPTURE(shared);
     stage here;
@@ -131,7 +131,7 @@ TEST_CASE("a bind waits for the end of a failover") {
   CHECK((*came)->is == verdict_kind::created);
 }
 
-TEST_CASE("a platform that polls is told so, and polls to the end") {
+TEST_CASE("a platform that can poll is told to, and polls until the end") {
   stage here;
   REQUIRE(make(here, "db"));
   here.outside.database_failure = "the leader does not answer";
@@ -159,7 +159,7 @@ TEST_CASE("a platform that polls is told so, and polls to the end") {
   CHECK(here.broker().find("db")->known.ended_bindings.contains("b1"));
 }
 
-TEST_CASE("a bind that takes too long is given up by its asker, and goes on") {
+TEST_CASE("a bind goes on after its requester has given up") {
   stage here;
   REQUIRE(make(here, "db"));
   here.outside.database_failure = "the leader does not answer";
@@ -174,7 +174,7 @@ TEST_CASE("a bind that takes too long is given up by its asker, and goes on") {
   CHECK(here.ask(bind("db", "b1")).is == verdict_kind::done);
 }
 
-TEST_CASE("who cannot poll is told within half a minute that there is no leader") {
+TEST_CASE("a platform that cannot poll is told within half a minute that there is no leader") {
   stage here;
   REQUIRE(make(here, "db"));
   REQUIRE(here.ask(bind("db", "b1")).bound);
@@ -235,7 +235,7 @@ TEST_CASE("a binding that cannot be read keeps its role, and is not said to be a
   CHECK(here.outside.roles_of("db").password_of.empty());
 }
 
-TEST_CASE("a binding that is for brokers of a later release is left as it is") {
+TEST_CASE("a binding with a later release's format is left unchanged") {
   stage here;
   REQUIRE(make(here, "db"));
   REQUIRE(here.ask(bind("db", "b1")).bound);
@@ -272,7 +272,7 @@ TEST_CASE("a role that cannot be dropped yet holds up its own unbind and nothing
   CHECK(here.broker().find("db")->binding_troubles.empty());
 }
 
-TEST_CASE("what keeps the sessions of many bindings is told of each within 5 s of its unbind") {
+TEST_CASE("what keeps the sessions of each of many bindings is reported within 5 s of its unbind") {
   stage here;
   REQUIRE(make(here, "db"));
   std::set<std::string> ids;
@@ -280,7 +280,7 @@ TEST_CASE("what keeps the sessions of many bindings is told of each within 5 s o
     ids.insert("b" + std::to_string(i));
   for (const auto& id : ids)
     REQUIRE(here.ask(simulation::bind("db", id)).bound);
-  // The longest that both can last; and an earlier order, which nobody is refused by, has just begun.
+  // The longest that both may last; an earlier order, which refuses nobody, has just begun.
   here.outside.orders_last = 8s;
   auto fresh = here.broker().ask(bind("db", "fresh"));
   here.pass(100ms);
@@ -300,16 +300,17 @@ TEST_CASE("what keeps the sessions of many bindings is told of each within 5 s o
   CHECK(fresh->has_value());
 }
 
-TEST_CASE("what is said of a role once its instance is gone does not harm the next of its id") {
+TEST_CASE(
+    "an answer about a role of a removed instance does not affect the next instance of its id") {
   stage here;
   REQUIRE(make(here, "db"));
   REQUIRE(here.ask(bind("db", "b1")).bound);
   here.outside.lingering = "a session";
-  here.outside.removals_last = 8s; // its answer comes between the two lives
+  here.outside.removals_last = 8s; // the removal's answer comes between the two lives
   auto asked = unbind("db", "b1");
   asked.may_poll = true;
   REQUIRE(here.ask(asked).is == verdict_kind::accepted);
-  // That the first life is over is known a while later, and the second one's record is not written.
+  // The end of the first life is learnt late, and the second life's record is not written.
   here.outside.fate_of = [&](const store::transaction& what) {
     auto puts = [&](const std::string& key) {
       return std::ranges::any_of(what.then, [&](const auto& one) {
@@ -350,7 +351,7 @@ TEST_CASE("a binding whose login does not work is not made, says why, and holds 
   CHECK(here.broker().find("db")->binding_troubles.empty());
 }
 
-TEST_CASE("a replica that does not have a revocation is held back until it has it") {
+TEST_CASE("a replica without a revocation is held back until it has the revocation") {
   stage here;
   REQUIRE(make(here, "db"));
   REQUIRE(here.ask(bind("db", "b1")).bound);
@@ -376,7 +377,7 @@ TEST_CASE("a replica that does not have a revocation is held back until it has i
   CHECK(held_back().empty());
 }
 
-TEST_CASE("nobody is led to a replica that lacks a new reader, before that one is told of it") {
+TEST_CASE("a replica without a new reader's role gets no clients before the reader is told of it") {
   stage here;
   REQUIRE(make(here, "db"));
   std::string replica;
@@ -386,7 +387,7 @@ TEST_CASE("nobody is led to a replica that lacks a new reader, before that one i
   auto is_held_back = [&] {
     return here.broker().find("db")->known.living.find_node(replica)->held_back;
   };
-  here.pass(1s); // the routers have read all so far
+  here.pass(1s); // the routers have read everything so far
   here.outside.stands_still = {replica};
   auto asked = bind("db", "b1");
   asked.wanted.read_only = true;
@@ -404,7 +405,8 @@ TEST_CASE("nobody is led to a replica that lacks a new reader, before that one i
   CHECK_FALSE(is_held_back());
 }
 
-TEST_CASE("whom PostgreSQL does not refuse within a second the cells refuse, at each node") {
+TEST_CASE("a role that PostgreSQL does not refuse within a second is refused by the cells, at each "
+          "node") {
   stage here;
   REQUIRE(make(here, "db"));
   REQUIRE(here.ask(bind("db", "b1")).bound);
@@ -444,7 +446,7 @@ TEST_CASE("a binding that no replica has yet says so") {
   CHECK(said.bound->note.find("no replica") != std::string::npos);
 }
 
-TEST_CASE("what a binding said of missing replicas is taken back once they have its role") {
+TEST_CASE("a binding's note about missing replicas goes once they have its role") {
   stage here;
   here.outside.replicas_that_replay = 0;
   REQUIRE(make(here, "db", 1));
@@ -490,7 +492,7 @@ TEST_CASE("roles are compared again after a change of leader, of its timeline, a
   CHECK(has_it());
 }
 
-TEST_CASE("a login that is only late, as on a busy machine, is waited for") {
+TEST_CASE("a login that is only slow, as on a busy machine, is waited for") {
   stage here;
   REQUIRE(make(here, "db"));
   here.outside.unmade = "PostgreSQL did not let a session in in time";
@@ -524,7 +526,7 @@ TEST_CASE(
   CHECK((*came)->is == verdict_kind::created);
 }
 
-TEST_CASE("shared credentials need no role, and each binding a login that works") {
+TEST_CASE("shared credentials need no role, but each binding needs a working login") {
   stage here;
   REQUIRE(here.ask(shared_provision()).is == verdict_kind::accepted);
   REQUIRE(finish(here, "db"));
@@ -547,7 +549,7 @@ TEST_CASE("shared credentials need no role, and each binding a login that works"
     CHECK(here.ask(unbind("db", id)).is == verdict_kind::done);
 }
 
-TEST_CASE("the first read-only binding opens a second port, which rests with the instance's end") {
+TEST_CASE("the first read-only binding opens a second port, which rests when the instance ends") {
   stage here;
   REQUIRE(make(here, "db"));
   auto asked = bind("db", "b1");
@@ -609,7 +611,7 @@ TEST_CASE("a scope's user of etcd is there before its first node, and gone after
   CHECK(here.outside.etcd_users().empty());
 }
 
-TEST_CASE("with a key no password stands in etcd, and a newer key takes over when asked") {
+TEST_CASE("with a key etcd holds no plain password, and re-encryption moves to a newer key") {
   auto old_keys = store::keyring::parse(std::string(64, 'a'));
   auto new_keys = store::keyring::parse(std::string(64, 'b') + "\n" + std::string(64, 'a'));
   auto only_new = store::keyring::parse(std::string(64, 'b'));
@@ -642,7 +644,7 @@ TEST_CASE("with a key no password stands in etcd, and a newer key takes over whe
   CHECK(again.bound->role == said.bound->role);
 }
 
-TEST_CASE("what only a later release can seal anew keeps its key, and is said") {
+TEST_CASE("secrets that only a later release can re-encrypt keep their key, and are reported") {
   const std::string old_key(64, 'a');
   const std::string new_key(64, 'b');
   auto old_keys = store::keyring::parse(old_key);
@@ -680,7 +682,7 @@ TEST_CASE("what only a later release can seal anew keeps its key, and is said") 
   }
 }
 
-TEST_CASE("a binding that cannot be read keeps the key that it may be sealed with") {
+TEST_CASE("an unreadable binding keeps its key in use") {
   stage here;
   REQUIRE(make(here, "db"));
   REQUIRE(here.ask(bind("db", "b1")).bound);

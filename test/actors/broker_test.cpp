@@ -47,7 +47,8 @@ int takeovers(const stage& here) {
       }));
 }
 
-/// Two brokers of one address, each started `apart` after the one before, once nobody acts.
+/// Starts two brokers of one address, the second one `apart` after the first, once no broker is
+/// active.
 void start_two(stage& here, broker_settings how, const std::string& second_machine,
                model::duration apart) {
   here.brokers.clear();
@@ -61,7 +62,7 @@ void start_two(stage& here, broker_settings how, const std::string& second_machi
   }
 }
 
-/// With brokers whose actors take turns in many ways, and that start so far apart.
+/// Runs the test with many orders of the actors' turns, and with brokers that start this far apart.
 void in_every_order(
     const std::function<void(stage&, const broker_settings&, model::duration)>& story) {
   for (unsigned seed = 0; seed <= 10; ++seed)
@@ -131,7 +132,7 @@ TEST_CASE("a waiting broker takes over when the lease ends, and finishes what wa
   CHECK(here.outside.running_nodes("db") == 3);
 }
 
-TEST_CASE("a waiting broker promises nothing of an instance that will be taken back") {
+TEST_CASE("a waiting broker makes no promise about an instance that will be taken back") {
   stage here;
   auto& line = here.broker().line();
   line.fate_of = [last = line.effects() + 2](int number) {
@@ -151,7 +152,7 @@ TEST_CASE("a waiting broker promises nothing of an instance that will be taken b
   CHECK(here.ask(provision("db")).is == verdict_kind::accepted);
 }
 
-TEST_CASE("a broker that resigns is followed at once") {
+TEST_CASE("a broker that resigns has a successor at once") {
   stage here;
   add_broker(here, "127.0.0.1:9090");
   here.broker().resign();
@@ -160,7 +161,7 @@ TEST_CASE("a broker that resigns is followed at once") {
   CHECK(here.brokers[1]->active());
 }
 
-TEST_CASE("routers may read which fleet it is, also of one that an earlier release made") {
+TEST_CASE("routers can read the fleet's id, also in a fleet of an earlier release") {
   stage here;
   auto fleet = here.outside.etcd.value(keys::fleet);
   CHECK(here.outside.etcd.value(keys::shown_fleet) == fleet);
@@ -198,7 +199,7 @@ TEST_CASE("a broker below the fleet's min_reader serves reads and never acts") {
   CHECK_FALSE(here.outside.etcd.contains(keys::active));
   CHECK(here.broker().find("db"));
   CHECK(here.ask(resize("db", 3)).is == verdict_kind::unavailable);
-  INFO("until the fleet is one that it knows");
+  INFO("until the fleet's format is one that this broker knows");
   here.outside.etcd.put(keys::format, R"({"format":2,"min_reader":1})");
   here.pass(5s);
   CHECK(here.broker().active());
@@ -244,7 +245,7 @@ TEST_CASE("a broker that learns of a later format while it takes over does not a
     CHECK_FALSE(here.broker().active());
     CHECK_FALSE(here.outside.etcd.contains(keys::active));
     CHECK(here.outside.etcd.value(keys::format) == later);
-    INFO("nor takes the right to");
+    INFO("nor tries to take the key");
     for (auto at = from; at < here.outside.etcd.history().size(); ++at) {
       const auto& change = here.outside.etcd.history()[at];
       CHECK_FALSE((change.entry.key == keys::active && change.what == store::change::kind::put));
@@ -284,7 +285,7 @@ TEST_CASE("a broker of the same address on another machine is no predecessor") {
   }
 }
 
-TEST_CASE("of two machines' brokers with one address one acts, and stays") {
+TEST_CASE("of two machines' brokers with one address one becomes active, and stays so") {
   in_every_order([](stage& here, const broker_settings& how, model::duration apart) {
     auto before = takeovers(here);
     start_two(here, how, "another machine", apart);
@@ -297,7 +298,7 @@ TEST_CASE("of two machines' brokers with one address one acts, and stays") {
   });
 }
 
-TEST_CASE("even of two brokers that take each other for one, one acts, and stays") {
+TEST_CASE("even of two indistinguishable brokers one becomes active, and stays so") {
   in_every_order([](stage& here, const broker_settings& how, model::duration apart) {
     auto before = takeovers(here);
     start_two(here, how, how.machine, apart);
@@ -327,7 +328,7 @@ TEST_CASE("a provision that is refused leaves no actor behind, whoever refuses i
     CHECK((*said)->description.find("not the active one") != std::string::npos);
   }
   CHECK(standby.actors_alive() == before);
-  // The same where the active one has no port to give.
+  // The same if the active broker has no port to give.
   stage full{3, broker_settings{.ports = {30000, 30000, std::chrono::hours{1}}}};
   REQUIRE(make(full, "db"));
   before = full.broker().actors_alive();
@@ -336,8 +337,9 @@ TEST_CASE("a provision that is refused leaves no actor behind, whoever refuses i
   CHECK(full.broker().actors_alive() == before);
 }
 
-TEST_CASE("a broker that loses the key before it acts does not begin to") {
-  // The other's write comes before the last transaction, or before that one's answer.
+TEST_CASE("a broker that loses the key before it is active does not become active") {
+  // The other broker's write comes before the last transaction, or before that transaction's
+  // answer.
   for (bool after : {false, true}) {
     CAPTURE(after);
     stage here;
@@ -366,7 +368,7 @@ TEST_CASE("a broker that loses the key before it acts does not begin to") {
   }
 }
 
-TEST_CASE("a broker finds out that it has lost the key though no watch tells") {
+TEST_CASE("a broker notices without the watch that it has lost the key") {
   stage here;
   REQUIRE(make(here, "db"));
   here.broker().hold_watch(true);
@@ -381,7 +383,7 @@ TEST_CASE("a broker finds out that it has lost the key though no watch tells") {
   CHECK(here.ask(resize("db", 3)).is == verdict_kind::accepted);
 }
 
-TEST_CASE("a broker that had lost the key meanwhile begins anew") {
+TEST_CASE("a broker that regains a lost key starts a new term") {
   stage here;
   REQUIRE(make(here, "db"));
   here.broker().hold_watch(true);
@@ -390,13 +392,13 @@ TEST_CASE("a broker that had lost the key meanwhile begins anew") {
   here.outside.etcd.put(keys::active, value_of_other());
   REQUIRE(here.ask(resize("db", 3)).is == verdict_kind::unavailable);
   here.outside.etcd.put(keys::active, *own);
-  // The instance's actor heard of it, the others did not.
+  // The instance's actor noticed, the others did not.
   here.pass(5s);
   CHECK(here.broker().active());
   CHECK(here.ask(resize("db", 3)).is == verdict_kind::accepted);
 }
 
-TEST_CASE("a refusal that comes when the broker acts again stops nothing") {
+TEST_CASE("a refusal from an earlier term does not stop a broker that is active again") {
   stage here;
   REQUIRE(make(here, "db"));
   here.broker().hold_watch(true);
@@ -423,7 +425,7 @@ TEST_CASE("a refusal that comes when the broker acts again stops nothing") {
   CHECK(succeeded(here.outside, "db"));
 }
 
-TEST_CASE("a broker whose lease cannot be renewed stops acting before the lease has ended") {
+TEST_CASE("a broker whose lease cannot be renewed stops acting before the lease ends") {
   stage here;
   REQUIRE(make(here, "db"));
   here.outside.etcd_reachable = false;
@@ -490,7 +492,7 @@ TEST_CASE("many placements at once fill the cells evenly and within their capaci
     CHECK(one.status == 201);
 }
 
-TEST_CASE("a cell that is away is shown so, and as reachable when it is back") {
+TEST_CASE("a cell is shown as unreachable while it is away, and as reachable when it is back") {
   stage here(2);
   here.outside.at("c2").health = manner::away;
   here.pass(10s);
@@ -576,7 +578,7 @@ TEST_CASE("a demotion of a single node reports that there is nowhere to go") {
   CHECK_FALSE((*unknown)->known);
 }
 
-TEST_CASE("late news of an earlier life does not reach the instance that is there now") {
+TEST_CASE("a late change from an instance's earlier life does not reach the present instance") {
   for (unsigned seed = 1; seed <= 20; ++seed) {
     CAPTURE(seed);
     broker_settings how;
@@ -600,12 +602,13 @@ TEST_CASE("late news of an earlier life does not reach the instance that is ther
   }
 }
 
-TEST_CASE("late news of a removed instance does not bring it back") {
+TEST_CASE("a late change of a removed instance does not bring it back") {
   stage here;
   REQUIRE(make(here, "db"));
   here.broker().hold_watch(true);
   auto unheard = here.outside.etcd.history().size();
-  // Written at rest, and so with nothing to do for an actor that believed it.
+  // Written while the instance is at rest, so that an actor that believed it would have nothing to
+  // do.
   auto note = resize("db", 2);
   note.parameters = "{\"note\":1}";
   REQUIRE(here.ask(note).is == verdict_kind::done);

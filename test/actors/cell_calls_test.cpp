@@ -32,7 +32,7 @@ std::string header_of(const base::outgoing& what, const std::string& name) {
 
 } // namespace
 
-TEST_CASE("an order says whose node it is about, and as of which record") {
+TEST_CASE("an order names its node, its scope and the record's revision") {
   removal_order order{"c1", "n1", "scope-1", {}, 17, "fleet-1"};
   order.instance.service_id = "a/b";
   order.instance.plan_id = "p&q";
@@ -48,7 +48,7 @@ TEST_CASE("an order says whose node it is about, and as of which record") {
   CHECK(header_of(orphan, "X-Matriarch-Revision") == "none");
 }
 
-TEST_CASE("a node is started with the plan that it was placed with, and what it is given") {
+TEST_CASE("a node is started with the plan of its placement and with its parameters") {
   start_order order{"c1", "n1", "scope-1", {}, 17, "fleet-1"};
   order.instance.service_id = "s";
   order.instance.plan_id = "p";
@@ -61,7 +61,7 @@ TEST_CASE("a node is started with the plan that it was placed with, and what it 
   CHECK(json::string_member((*body)["parameters"], "NODE_ID") == "n1");
 }
 
-TEST_CASE("what a cell answers to a start is a yes, a no, or leaves it open") {
+TEST_CASE("a cell's answer to a start means done, refused or unknown") {
   for (int status : {200, 201, 202, 409})
     CHECK(judge_start(answered(status)).is == kind::done);
   auto refused = judge_start(answered(422, R"({"description":"the cell is full"})"));
@@ -74,7 +74,7 @@ TEST_CASE("what a cell answers to a start is a yes, a no, or leaves it open") {
   CHECK(where.at.database == "10.0.0.1:5432");
 }
 
-TEST_CASE("a node is removed if its cell says so, or that it has none") {
+TEST_CASE("a node counts as removed if its cell says so, or does not have it") {
   CHECK(judge_removal(answered(200)).is == kind::done);
   CHECK(judge_removal(answered(410)).is == kind::done);
   for (int status : {202, 404, 412, 500})
@@ -82,13 +82,13 @@ TEST_CASE("a node is removed if its cell says so, or that it has none") {
   CHECK(judge_removal(unanswered(false)).is == kind::unknown);
 }
 
-TEST_CASE("tenants are told nothing of where a cell is that does not answer") {
+TEST_CASE("tenants do not learn the address of a cell that does not answer") {
   auto said = no_answer(unanswered(true));
   CHECK(said.why.find("10.0.0.1") == std::string::npos);
   CHECK(said.for_the_log().find("10.0.0.1") != std::string::npos);
 }
 
-TEST_CASE("a cell is there whatever it answers below 500, and says what it can if it is ours") {
+TEST_CASE("a cell is reachable if it answers below 500, and a Matriarch cell reports more") {
   CHECK(health_in("c1", answered(404, "not here"), "").reachable);
   CHECK_FALSE(health_in("c1", answered(503), "").reachable);
   CHECK(health_in("c1", unanswered(true), "").why == "PUT https://10.0.0.1: refused");
@@ -101,7 +101,7 @@ TEST_CASE("a cell is there whatever it answers below 500, and says what it can i
   CHECK(health_in("c1", ours, "").engine_version.empty());
 }
 
-TEST_CASE("a list that cannot be read is none, and an empty one is one") {
+TEST_CASE("an unreadable list is ignored, and an empty list counts") {
   for (const auto* text : {"", "[]", R"({"nodes":{}})", R"({"nodes":[{"node_id":"n1"}]})",
                            R"({"nodes":[{"node_id":"","scope":"s"}]})"}) {
     CAPTURE(text);

@@ -1,4 +1,4 @@
-// The certificates of cells: who gets one, and what becomes of cells without.
+// The certificates of cells: who gets one, and what happens to cells without.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -24,7 +24,7 @@ broker_settings by_tls() {
   return how;
 }
 
-/// Soon, for who waits for it.
+/// Soon enough for a waiting cell.
 constexpr model::duration soon = 1s;
 
 std::optional<store::cell_word> word_for(const world& outside, const std::string& guid) {
@@ -70,7 +70,7 @@ TEST_CASE("a cell's request is signed for just that cell, and again for another 
   CHECK(tls::is_signed_by(certificate, authorities_in(here.outside).all[0].pair.certificate));
   here.outside.announce("c1");
   CHECK(here.pass_until([&] { return is_certified(here.outside, "c1"); }, soon));
-  // It stands until something changes, and comes back when it was removed.
+  // The certificate stays until something changes, and is restored if its key is removed.
   auto before = certificate_of(here.outside, "c1");
   here.pass(30min);
   CHECK(certificate_of(here.outside, "c1") == before);
@@ -78,7 +78,7 @@ TEST_CASE("a cell's request is signed for just that cell, and again for another 
   CHECK(here.pass_until([&] { return is_certified(here.outside, "c1"); }, soon));
 }
 
-TEST_CASE("who asks at one cell's key gets nothing that names another, whatever is written there") {
+TEST_CASE("a request at one cell's key never gets a certificate that names another cell") {
   stage here{3, by_tls()};
   here.pass(1s);
   auto key = *tls::make_key();
@@ -92,7 +92,7 @@ TEST_CASE("who asks at one cell's key gets nothing that names another, whatever 
   CHECK_FALSE(here.outside.etcd.contains(keys::cell_certificate("c2")));
 }
 
-TEST_CASE("nothing is signed for who is no cell of the configuration, or asks for nothing") {
+TEST_CASE("nothing is signed for cells outside the configuration, or without a request") {
   stage here{3, by_tls()};
   here.outside.etcd.put(keys::cell("stranger"),
                         store::encode_cell_announcement({"stranger", "z", "https://s", 1, "m", "o",
@@ -107,7 +107,7 @@ TEST_CASE("nothing is signed for who is no cell of the configuration, or asks fo
 }
 
 TEST_CASE(
-    "a cell without a certificate gets nothing sent, is named, and answers soon after it asks") {
+    "a cell without a certificate gets no orders, is listed, and answers soon after its request") {
   stage here{2, by_tls()};
   here.pass(1min);
   for (const auto* guid : {"c1", "c2"}) {
@@ -129,7 +129,7 @@ TEST_CASE(
   CHECK(seen(here.broker(), "c2").lacks_certificate);
 }
 
-TEST_CASE("a cell that speaks no TLS is not spoken to in the clear because its own key says so") {
+TEST_CASE("a cell's own key cannot switch the broker from TLS to plain HTTP") {
   stage here{2, by_tls()};
   here.outside.etcd.put(keys::cell("c1"), store::encode_cell_announcement(
                                               {"c1", "z1", "http://cell1:8080", 5, "m", "o", ""}));
@@ -140,13 +140,14 @@ TEST_CASE("a cell that speaks no TLS is not spoken to in the clear because its o
   CHECK(now.tls.find("announces itself by http://") != std::string::npos);
 }
 
-TEST_CASE("cells that are configured by http:// are reached without, and may say what they like") {
+TEST_CASE(
+    "cells with http:// in the configuration are reached without TLS, whatever they announce") {
   auto plain = by_tls();
   plain.cells_by_tls = false;
   stage here{2, plain};
   here.outside.announce("c1");
   REQUIRE(here.pass_until([&] { return word_for(here.outside, "c1").has_value(); }, 5s));
-  // It learns that brokers come so, and has a certificate for when they do not any more.
+  // The cell learns that brokers use plain HTTP, and has a certificate for later.
   CHECK(word_for(here.outside, "c1")->plain_http);
   CHECK(is_certified(here.outside, "c1"));
   REQUIRE(here.pass_until([&] { return all_reachable(here.broker()); }, 5s));
@@ -169,7 +170,7 @@ TEST_CASE(
   auto ends = tls::describe(first)->valid.until;
   auto at_rest = [&](model::duration before_end) {
     here.outside.pass(ends - before_end - here.outside.now());
-    here.pass(15min); // it looks every ten
+    here.pass(15min); // the certifier looks every ten minutes
   };
   at_rest(std::chrono::days{31});
   CHECK(certificate_of(here.outside, "c1") == first);
@@ -180,7 +181,7 @@ TEST_CASE(
   CHECK(seen(here.broker(), "c1").reachable);
 }
 
-TEST_CASE("only the active broker signs, and one that begins to act signs what it finds") {
+TEST_CASE("only the active broker signs, and a new one signs pending requests") {
   stage here{2, by_tls()};
   here.pass(1s);
   auto other = by_tls();
@@ -197,7 +198,7 @@ TEST_CASE("only the active broker signs, and one that begins to act signs what i
   CHECK(here.pass_until([&] { return seen(*here.brokers[1], "c1").reachable; }, soon));
 }
 
-TEST_CASE("an unanswered signature is made again, and one that came late does no harm") {
+TEST_CASE("an unanswered signature is made again, and a late one does no harm") {
   for (auto what : {fault::lost_answer, fault::lost_request, fault::late, fault::not_done}) {
     stage here{1, by_tls()};
     here.pass(1s);

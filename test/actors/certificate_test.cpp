@@ -1,4 +1,4 @@
-// The fleet's authority, and the certificates that it signs for nodes.
+// The fleet's authority, and the nodes' certificates that it signs.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -16,7 +16,7 @@ namespace keys = store::keys;
 namespace {
 
 constexpr const char* public_host = "db.example.org";
-/// A listing comes each minute.
+/// Cells are listed every minute.
 constexpr model::duration a_listing = 70s;
 
 broker_settings certifying() {
@@ -42,7 +42,7 @@ store::stored_authorities stored(const world& outside) {
   return *std::move(read);
 }
 
-/// What each node of a cluster shows, by its id.
+/// The certificates that a cluster's nodes show, by node id.
 std::map<std::string, std::string> shown(world& outside, const std::string& scope) {
   std::map<std::string, std::string> all;
   for (const auto& [id, cell] : outside.nodes_of(scope))
@@ -50,8 +50,8 @@ std::map<std::string, std::string> shown(world& outside, const std::string& scop
   return all;
 }
 
-/// Whether each node shows a certificate of the present authority for the public host, itself and
-/// its address.
+/// Whether each node shows a certificate of the present authority for the public host, the node's
+/// id and its address.
 bool all_certified(world& outside, const std::string& scope, const std::string& host) {
   auto by = stored(outside).known;
   for (const auto& [id, cell] : outside.nodes_of(scope)) {
@@ -65,7 +65,7 @@ bool all_certified(world& outside, const std::string& scope, const std::string& 
 
 } // namespace
 
-TEST_CASE("a fleet has one authority, made by the broker that acts and known to the others") {
+TEST_CASE("a fleet has one authority, made by the active broker and known to the others") {
   stage here{3, certifying()};
   here.pass(1s);
   auto first = stored(here.outside).known;
@@ -84,7 +84,7 @@ TEST_CASE("a fleet has one authority, made by the broker that acts and known to 
   CHECK(stored(here.outside).known.shown(here.outside.now()) == first.shown(here.outside.now()));
 }
 
-TEST_CASE("an authority whose writing was not answered is not made twice") {
+TEST_CASE("an authority is not made twice if its write is not answered") {
   for (auto what : {fault::lost_answer, fault::lost_request, fault::not_done, fault::late}) {
     CAPTURE(static_cast<int>(what));
     stage here{3, certifying()};
@@ -101,7 +101,7 @@ TEST_CASE("an authority whose writing was not answered is not made twice") {
     auto signer = stored(here.outside).known;
     CHECK(signer.all.size() == 1);
     CHECK(here.broker().authority()->shown(here.outside.now()) == signer.shown(here.outside.now()));
-    // Nothing was signed by one that etcd does not know.
+    // No authority signed anything before it was in etcd.
     CHECK(all_certified(here.outside, "db", public_host));
   }
 }
@@ -121,14 +121,14 @@ TEST_CASE("a node starts with a certificate for the public host, itself and its 
   REQUIRE(make(here, "db"));
   CHECK(all_certified(here.outside, "db", public_host));
   CHECK(here.outside.violations.empty());
-  // It was there before the node was started, and is not made anew without need.
+  // Certified before the start, and not again without need.
   CHECK(here.outside.orders("key").size() == here.outside.orders("PUT").size());
   auto before = shown(here.outside, "db");
   here.pass(5min);
   CHECK(shown(here.outside, "db") == before);
 }
 
-TEST_CASE("a cell of another make gets no keys to sign for, and starts nodes as ever") {
+TEST_CASE("a foreign cell, which asks for no certificates, starts nodes as before") {
   stage here{3, certifying()};
   for (auto& cell : here.outside.cells())
     cell.foreign = true;
@@ -137,8 +137,8 @@ TEST_CASE("a cell of another make gets no keys to sign for, and starts nodes as 
   CHECK(here.outside.running_nodes("db") == 2);
 }
 
-TEST_CASE("nodes that have no certificate of the fleet's get one when their broker does") {
-  stage here{3}; // an earlier release
+TEST_CASE("nodes without a certificate of the fleet get one when their broker makes an authority") {
+  stage here{3}; // as in an earlier release
   REQUIRE(make(here, "db"));
   auto how = certifying();
   here.brokers.clear();
@@ -153,7 +153,7 @@ TEST_CASE("nodes that have no certificate of the fleet's get one when their brok
   CHECK(here.outside.restarts().empty());
 }
 
-TEST_CASE("another public host is in the certificates of all nodes soon") {
+TEST_CASE("a new public host is soon in all nodes' certificates") {
   stage here{3, certifying()};
   REQUIRE(make(here, "db"));
   auto how = certifying();
@@ -164,7 +164,7 @@ TEST_CASE("another public host is in the certificates of all nodes soon") {
                         a_listing));
 }
 
-TEST_CASE("routers believe who signed before another took over for an hour") {
+TEST_CASE("routers trust the previous signer for an hour") {
   stage here{3, certifying()};
   REQUIRE(make(here, "db"));
   auto before = *here.outside.etcd.value(keys::shown_authority);
@@ -175,7 +175,7 @@ TEST_CASE("routers believe who signed before another took over for an hour") {
   here.brokers.push_back(std::make_unique<simulated_broker>(here.outside, how));
   here.pass(1min);
   CHECK(told() == later + before);
-  // New bindings are for longer than that.
+  // New bindings outlast the previous signer, so they are given only the new one.
   CHECK(here.broker().authority()->shown(here.outside.now()) == later);
   here.pass(50min);
   CHECK(told() == later + before);
@@ -183,8 +183,7 @@ TEST_CASE("routers believe who signed before another took over for an hour") {
   CHECK(told() == later);
 }
 
-TEST_CASE(
-    "nodes show what another authority signed once every router believes it, or after a minute") {
+TEST_CASE("nodes change to a new authority once every router trusts it, or after a minute") {
   for (auto pause : {model::duration{20s}, model::duration{24h}}) {
     stage here{3, certifying()};
     REQUIRE(make(here, "db"));
@@ -243,8 +242,7 @@ TEST_CASE("a passive broker signs nothing") {
   CHECK(shown(here.outside, "db") == before);
 }
 
-TEST_CASE(
-    "an authority that was not sealed with the newest key is sealed anew, and stays the same") {
+TEST_CASE("an authority sealed with an older key is sealed again, and stays the same") {
   auto keys_of = [](const std::string& text) {
     return std::make_shared<const store::keyring>(*store::keyring::parse(text));
   };
