@@ -21,20 +21,20 @@ using namespace std::chrono_literals;
 
 // Long enough for every time-out on the way, the lease of a dead broker and Patroni's ttl.
 constexpr model::duration longest_errand = 1500s;
-// Members of removed nodes end with their ttl, and removals outlast the orders they follow.
+// Member keys of removed nodes end with Patroni's ttl, and removals outlast the orders they follow.
 constexpr model::duration calm_after = 45s;
-// From the last fault until everything is in order: what is asked for has to be done meanwhile, with
-// another broker's lease, Patroni's ttl, a late order's time and the longest of Patroni's waits.
+// From the last fault until everything is in order. Includes the work still to do, another broker's
+// lease, Patroni's ttl, a late order's time and Patroni's longest wait.
 constexpr model::duration longest_settling = 300s;
-// How often it is looked whether everything is.
+// Pause between two checks.
 constexpr model::duration look_again = 5s;
-// From the moment that the next broker acts to the arrival of what the last one had sent.
+// From the next broker's becoming active to the arrival of what the last broker had sent.
 constexpr model::duration late_after = 300ms;
 // An order arrives at the latest within its time-out and a margin; this is within both.
 constexpr model::duration latest_arrival = model::start_timeout + model::duration{1500};
-// etcd itself gives a request up after 7 s, and so, for this harness, do Patroni and PostgreSQL.
+// etcd gives up a request after 7 s; in this harness Patroni and PostgreSQL do so, too.
 constexpr model::duration latest_arrival_of_others = 6500ms;
-// How long a workflow's tail, when nobody waits any more, counts as part of it.
+// How long the time after a workflow's last answer counts as part of it.
 constexpr model::duration tail = 1s;
 
 struct named_variant {
@@ -92,7 +92,7 @@ broker_settings settings_for(const workflow& what, unsigned seed, bug planted) {
   broker_settings how;
   how.seed = seed;
   how.etcd_users = true;
-  // Long enough for other messages to come in between.
+  // Long enough that other messages come in between.
   how.latency = {4ms, 30ms, 30ms, 15ms};
   how.planted = planted;
   if (what.tune)
@@ -121,10 +121,10 @@ public:
     user_ = std::make_unique<platform>(here_, what_.errands);
   }
 
-  /// What there is to cut: how many effects were on their way after each message.
+  /// The possible cut points: the number of effects in flight after each message.
   struct course {
     std::vector<std::size_t> on_their_way;
-    /// Whether something was sent out since the message before.
+    /// Whether an effect was sent since the previous message.
     std::vector<bool> sent;
     int effects = 0;
   };
@@ -175,7 +175,7 @@ public:
       if (!came.broken.empty() && came.settled_after > longest_settling)
         return came;
       if (came.broken.empty()) {
-        // What comes late must not undo it.
+        // Late arrivals must not undo this.
         here_.pass_until([&] { return !tend(); }, calm_after);
         came.broken = all_broken();
         if (came.broken.empty())
@@ -203,7 +203,7 @@ private:
         longest_errand);
   }
 
-  /// In the middle of the broker's actors: the world is disconnected first.
+  /// Runs in the middle of the broker's actors: only disconnects the world.
   void strike() {
     struck_at_ = last_fault_ = here_.outside.now();
     if (where_.how == variant::thaw) {
@@ -216,7 +216,7 @@ private:
 
   [[nodiscard]] bool settled() const { return !struck_at_ || (released_ && !thaw_at_); }
 
-  /// Between the brokers' turns: restarts, late arrivals, and the platform. True always.
+  /// Runs between the brokers' turns: restarts, late arrivals, and the platform. Always true.
   bool tend() {
     if (struck_at_ && !replaced_)
       replace();
@@ -255,7 +255,7 @@ private:
       cut_again();
   }
 
-  /// The second crash comes somewhere in what the next broker does first.
+  /// The second crash happens at some point of the next broker's first steps.
   void cut_again() {
     constexpr int stride = 13;
     constexpr int first_steps = 97;
@@ -287,15 +287,15 @@ private:
 
   const workflow& what_;
   stage here_;
-  std::shared_ptr<wire> line_;   ///< of the first broker
-  std::shared_ptr<wire> second_; ///< of the second one, while it shall be cut off too
+  std::shared_ptr<wire> line_;   ///< the first broker's
+  std::shared_ptr<wire> second_; ///< the second broker's, while it is to be cut, too
   int first_message_ = 0;
   int first_effect_ = 0;
   std::unique_ptr<platform> user_;
   later_release later_;
   cut_point where_;
   std::optional<model::wall_time> struck_at_;
-  model::wall_time last_fault_; ///< when the world last did something that nobody wants
+  model::wall_time last_fault_; ///< time of the world's last fault
   std::optional<model::wall_time> acting_since_;
   std::optional<model::wall_time> thaw_at_;
   bool replaced_ = false;

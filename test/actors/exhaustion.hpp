@@ -5,30 +5,31 @@
 
 #include "workflows.hpp"
 
-/// Workflows that are cut off after every message and at every write, in every way.
+/// Workflows that are cut after every message and at every write, in every way.
 namespace matriarch::simulation {
 
-/// Where and how a workflow is disturbed. For the first group a step is a message that an actor has
-/// taken, for the second an effect that is sent out; both are counted from the workflow's start.
+/// Where and how a workflow is disturbed. For the first group (up to thaw) a step is a message
+/// taken by an actor, for the second an effect that is sent out; both are counted from the
+/// workflow's start.
 enum class variant {
-  cut,        ///< a crash while nothing is on its way; the broker is restarted, as in all of these
-  cut_undone, ///< a crash; what is on its way never arrives
-  cut_done,   ///< a crash; what is on its way arrives unanswered
-  cut_mixed,  ///< a crash; of several effects on their way some arrive, some do not, some are late
-  cut_late,   ///< a crash; what is on its way arrives when the next broker acts
+  cut,        ///< a crash while nothing is in flight; the broker is restarted, as in all of these
+  cut_undone, ///< a crash; nothing in flight arrives
+  cut_done,   ///< a crash; everything in flight arrives, unanswered
+  cut_mixed,  ///< a crash; of several effects in flight some arrive, some do not, some are late
+  cut_late,   ///< a crash; everything in flight arrives when the next broker is active
   cut_later,  ///< the same, as late as an order may be
-  cut_skew, ///< a crash; a broker of a later release acts in between, and writes what it alone knows
-  cut_twice, ///< a crash, and another one while the next broker picks up what it found
-  takeover,  ///< a crash; another broker's turn comes, and then what is on its way arrives
-  thaw,      ///< frozen while another broker takes over; what is on its way arrives, then it thaws
-  undone,    ///< no crash; an effect does not arrive
-  done,      ///< no crash; an effect's answer is lost
-  late,      ///< no crash; an effect arrives after its sender has given it up
+  cut_skew,   ///< a crash; a later release's broker is active in between and writes unknown members
+  cut_twice,  ///< a crash, and another one while the next broker recovers
+  takeover,   ///< a crash; another broker takes over, and then everything in flight arrives
+  thaw,   ///< frozen while another broker takes over; everything in flight arrives, then it thaws
+  undone, ///< no crash; an effect does not arrive
+  done,   ///< no crash; an effect's answer is lost
+  late,   ///< no crash; an effect arrives after its sender has given up
 };
 
 [[nodiscard]] const char* name_of(variant how);
 
-/// One place to disturb a workflow at. As text: `move:42:cut-late:3`.
+/// A place to disturb a workflow, as text `move:42:cut-late:3`.
 struct cut_point {
   std::string workflow;
   int step = 0;
@@ -38,19 +39,19 @@ struct cut_point {
 };
 
 [[nodiscard]] std::string text_of(const cut_point& where);
-/// A cut point from its text; a failure says what is wrong with it.
+/// Parses a cut point; a failure says what is wrong.
 [[nodiscard]] result<cut_point> cut_point_from(const std::string& text);
 
-/// What came of one disturbance.
+/// The result of one disturbance.
 struct aftermath {
-  std::vector<std::string> broken;  ///< the rules that were broken, in words
+  std::vector<std::string> broken;  ///< the broken rules, in words
   model::duration settled_after{0}; ///< from the last fault until everything was in order
 };
 
 /// Runs a workflow with one disturbance.
 [[nodiscard]] aftermath run_to(const cut_point& where, bug planted = bug::none);
 
-/// What came of all cut points of a workflow.
+/// The results of all cut points of a workflow.
 struct tally {
   std::string workflow;
   int messages = 0; ///< of the undisturbed workflow
@@ -66,14 +67,14 @@ struct tally {
 };
 
 struct extent {
-  unsigned seeds = 1; ///< the orders in which actors run, from 0; each has its own cut points
+  unsigned seeds = 1; ///< orders in which actors run, from 0; each has its own cut points
   int threads = 1;
-  std::size_t every = 1; ///< only each so-manieth cut point
+  std::size_t every = 1; ///< tests only every n-th cut point
   bug planted = bug::none;
-  std::size_t enough = static_cast<std::size_t>(-1); ///< stops after so many violations
+  std::size_t enough = static_cast<std::size_t>(-1); ///< stops after this many violations
 };
 
-/// Disturbs a workflow everywhere.
+/// Disturbs a workflow at every cut point.
 [[nodiscard]] tally exhaust(const workflow& what, const extent& how);
 
 /// The tallies as a table, with their sum.

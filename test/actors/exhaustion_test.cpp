@@ -16,7 +16,7 @@ namespace {
 
 extent all_of_it;
 
-/// How many broken cut points are told of in full; the others are like them.
+/// Number of broken cut points that are reported in full; the others are similar.
 constexpr std::size_t told_of = 5;
 
 void tell(const tally& one) {
@@ -53,7 +53,7 @@ const char* value_of(std::string_view argument, std::string_view name) {
 
 } // namespace
 
-TEST_CASE("whatever is cut off, wherever: nothing is lost, and nothing is left") {
+TEST_CASE("wherever a workflow is cut, nothing is lost and nothing is left behind") {
   for (const auto& one : workflows()) {
     tallies.push_back(exhaust(one, all_of_it));
     tell(tallies.back());
@@ -61,7 +61,7 @@ TEST_CASE("whatever is cut off, wherever: nothing is lost, and nothing is left")
   }
 }
 
-// The harness itself is shown to see: with a rule of the broker taken out it has to complain.
+// Tests of the harness itself: without one of the broker's rules it must report violations.
 
 namespace {
 
@@ -72,7 +72,7 @@ std::size_t violations_with(bug planted, const char* workflow_name) {
   for (const auto& one : workflows()) {
     if (one.name != workflow_name)
       continue;
-    // Most bugs show at many cuts, which a few of them from everywhere find soonest.
+    // Most bugs show at many cut points, so a few from everywhere find them soonest.
     for (std::size_t every : {17, 1}) {
       how.every = every;
       if (auto found = exhaust(one, how).violations.size(); found > 0)
@@ -84,7 +84,7 @@ std::size_t violations_with(bug planted, const char* workflow_name) {
 
 } // namespace
 
-TEST_CASE("the harness finds nodes that are started before they are written down") {
+TEST_CASE("the harness finds nodes that are started before they are recorded") {
   CHECK(violations_with(bug::act_first, "provision") > 0);
   CHECK(violations_with(bug::act_first, "grow") > 0);
   CHECK(violations_with(bug::act_first, "repair") > 0);
@@ -95,12 +95,12 @@ TEST_CASE("the harness finds removed nodes that have no grave") {
   CHECK(violations_with(bug::no_graves, "deprovision") > 0);
 }
 
-TEST_CASE("the harness finds a removal that is done in pieces") {
+TEST_CASE("the harness finds a removal that is written in pieces") {
   CHECK(violations_with(bug::piecemeal_removal, "deprovision") > 0);
   CHECK(violations_with(bug::piecemeal_removal, "delete-midway") > 0);
 }
 
-TEST_CASE("the harness finds success that is told before a router has confirmed it") {
+TEST_CASE("the harness finds success that is reported before a router has confirmed it") {
   CHECK(violations_with(bug::unconfirmed, "provision") > 0);
   CHECK(violations_with(bug::unconfirmed, "bind-reader") > 0);
   CHECK(violations_with(bug::unconfirmed, "move") > 0);
@@ -125,24 +125,24 @@ TEST_CASE("the harness finds replicas that let the revoked in and are not held b
   CHECK(violations_with(bug::all_caught_up, "unbind-unheard") > 0);
 }
 
-TEST_CASE("the harness finds connections to where only a member's key says that a node is") {
+TEST_CASE("the harness finds connections to addresses from members' keys") {
   CHECK(violations_with(bug::members_believed, "rotate-lied-to") > 0);
 }
 
-TEST_CASE("the harness finds a broker that writes back only what it knows") {
+TEST_CASE("the harness finds a broker that drops unknown members") {
   CHECK(violations_with(bug::forgets_unknown, "grow") > 0);
   CHECK(violations_with(bug::forgets_unknown, "bind-reader") > 0);
 }
 
-TEST_CASE("the harness finds certificates for keys that a cell has no more") {
+TEST_CASE("the harness finds certificates for keys that a cell no longer has") {
   CHECK(violations_with(bug::any_request, "provision-uncertified") > 0);
 }
 
-TEST_CASE("the harness finds cells that obey whatever arrives, however late") {
+TEST_CASE("the harness finds cells that obey late orders") {
   CHECK(violations_with(bug::no_fences, "delete-midway") > 0);
 }
 
-TEST_CASE("the harness finds a replica that counts as well and gets no further") {
+TEST_CASE("the harness finds a replica that counts as healthy and makes no progress") {
   CHECK(violations_with(bug::running_is_well, "repair-standing") > 0);
   CHECK(violations_with(bug::running_is_well, "shrink-standing") > 0);
   CHECK(violations_with(bug::running_is_well, "plan-standing") > 0);
@@ -153,11 +153,11 @@ TEST_CASE("the harness finds a switch without the position at which the leader s
   CHECK(violations_with(bug::any_position, "rebuild-behind") > 0);
 }
 
-TEST_CASE("the harness finds a switch to a cluster that has not got everything") {
+TEST_CASE("the harness finds a switch to a cluster that lacks data") {
   CHECK(violations_with(bug::replay_believed, "rebuild-behind") > 0);
 }
 
-TEST_CASE("the harness finds settings that are not taken back") {
+TEST_CASE("the harness finds failed settings that are not undone") {
   CHECK(violations_with(bug::not_taken_back, "plan-unstartable") > 0);
   CHECK(violations_with(bug::not_taken_back, "plan-unstartable-alone") > 0);
 }

@@ -35,7 +35,7 @@ model::provision_request provision_of(const std::string& plan_id,
   return asked;
 }
 
-/// Until the broker knows that every cell has it.
+/// Waits until the broker knows that every cell has this version.
 void await_version(stage& here, const std::string& version) {
   REQUIRE(here.pass_until(
       [&] {
@@ -46,7 +46,7 @@ void await_version(stage& here, const std::string& version) {
       10s));
 }
 
-/// Lets the cells be asked, which say that.
+/// Has the cells judge the plan, as unfit on these cells.
 void judge(stage& here, const std::set<std::string>& unfit_cells) {
   for (auto& cell : here.outside.cells()) {
     cell.version = "15.18";
@@ -56,7 +56,7 @@ void judge(stage& here, const std::set<std::string>& unfit_cells) {
   await_version(here, "15.18");
 }
 
-/// To a PostgreSQL that does not take the plan on any cell.
+/// Upgrades all cells to a PostgreSQL that does not accept the plan.
 void upgrade(stage& here) {
   for (auto& cell : here.outside.cells()) {
     cell.version = "16.1";
@@ -98,7 +98,7 @@ TEST_CASE("a plan is judged in a catalog of more plans, and of longer values, th
   CHECK(here.ask(provision_of("wordy", wordy)).is == verdict_kind::accepted);
 }
 
-TEST_CASE("a plan goes to the cells that can start it, also if that is one alone") {
+TEST_CASE("a plan goes to the cells that can start it, also if there is only one") {
   stage here{3, with_plans()};
   judge(here, {"c1", "c3"});
   REQUIRE(here.ask(provision_of("up", settings_of("1XB"))).is == verdict_kind::accepted);
@@ -108,7 +108,7 @@ TEST_CASE("a plan goes to the cells that can start it, also if that is one alone
     CHECK(n.cell == "c2");
 }
 
-TEST_CASE("cells that are asked for all have to be able to start the plan") {
+TEST_CASE("cells that are named in a request must all be able to start the plan") {
   stage here{3, with_plans()};
   judge(here, {"c3"});
   auto said = here.ask(provision_of("up", settings_of("1XB"), {"c2", "c3"}));
@@ -147,7 +147,7 @@ TEST_CASE("a change to a plan that a node's cell cannot start fails at once, and
   CHECK(here.outside.record_of("db")->plan_id == "good");
 }
 
-TEST_CASE("what an instance has already is no reason to refuse a change of something else") {
+TEST_CASE("a fault in an instance's present plan does not prevent other changes") {
   stage here{3, with_plans()};
   judge(here, {});
   REQUIRE(here.ask(provision_of("up", settings_of("1XB"))).is == verdict_kind::accepted);
@@ -159,7 +159,7 @@ TEST_CASE("what an instance has already is no reason to refuse a change of somet
   CHECK(here.outside.running_nodes("db") == 1);
 }
 
-TEST_CASE("a node that is lost gets another place also where every cell left has a fault by now") {
+TEST_CASE("a lost node is replaced even if all remaining cells have faults") {
   auto how = with_plans();
   how.repair.after = 60s;
   stage here{3, how};
@@ -180,7 +180,7 @@ TEST_CASE("a node that is lost gets another place also where every cell left has
       10min));
 }
 
-TEST_CASE("a cell that does not know the question takes every plan, as before") {
+TEST_CASE("a cell that does not know the question gets every plan, as before") {
   stage here{3, with_plans()};
   here.pass(10s);
   for (const auto& cell : *here.broker().cells()) {
@@ -192,7 +192,7 @@ TEST_CASE("a cell that does not know the question takes every plan, as before") 
   CHECK(succeeded(here.outside, "db"));
 }
 
-TEST_CASE("a cell that has been put right is believed within two minutes") {
+TEST_CASE("a cell that has been repaired is used again within two minutes") {
   stage here{1, with_plans()};
   judge(here, {"c1"});
   REQUIRE_FALSE(here.broker().cells()->front().plan_faults.empty());
@@ -201,7 +201,7 @@ TEST_CASE("a cell that has been put right is believed within two minutes") {
 }
 
 TEST_CASE(
-    "a plan for which no cell is large enough is refused, and one that fits goes to who has it") {
+    "a plan too large for all cells is refused, and one that fits goes to a large enough cell") {
   stage here{3, with_plans()};
   for (auto& cell : here.outside.cells())
     cell.memory = 4LL << 30;

@@ -8,7 +8,7 @@
 
 using namespace matriarch::actors;
 
-TEST_CASE("what a job throws is an answer that says so") {
+TEST_CASE("a job's exception becomes a failed answer") {
   auto said = guarded<role_answer>([]() -> role_answer { throw std::length_error{"too long"}; });
   CHECK_FALSE(said.ok);
   CHECK(said.why.find("too long") != std::string::npos);

@@ -56,7 +56,7 @@ TEST_CASE("a provision ends succeeded with the nodes asked for, one leader and a
   CHECK(here.outside.violations.empty());
 }
 
-TEST_CASE("each operation is told of once when it is accepted, and once when it ends") {
+TEST_CASE("each operation is reported once when it is accepted, and once when it ends") {
   stage here;
   REQUIRE(make(here, "db", 2));
   auto removal = here.ask(deprovision("db"));
@@ -67,7 +67,7 @@ TEST_CASE("each operation is told of once when it is accepted, and once when it 
     CHECK(one.instance_id == "db");
     if (const auto* end = std::get_if<model::operation_ended>(&one.what)) {
       CHECK(end->succeeded);
-      // Nodes take a while until they run; a removal can be over in the same moment here.
+      // Nodes need time to run; a removal may end at the same moment here.
       CHECK((end->took > model::duration{0}) == (end->type == model::operation_type::provision));
     }
   }
@@ -79,7 +79,7 @@ TEST_CASE("each operation is told of once when it is accepted, and once when it 
   CHECK(last->operation_id == removal.operation_id);
 }
 
-TEST_CASE("a change of an instance's context alone is no operation, and none is told of") {
+TEST_CASE("a change of only an instance's context is no operation, and none is reported") {
   stage here;
   REQUIRE(make(here, "db", 2));
   auto asked = resize("db", 2);
@@ -92,7 +92,7 @@ TEST_CASE("a change of an instance's context alone is no operation, and none is 
         == std::vector<std::string>{"accepted provision", "end of provision"});
 }
 
-TEST_CASE("that a cluster begins anew is told of when etcd has taken it, and not when it has not") {
+TEST_CASE("a repeated bootstrap is reported once etcd has accepted it, and not before") {
   for (bool with_other_nodes : {false, true}) {
     CAPTURE(with_other_nodes);
     stage here;
@@ -128,7 +128,7 @@ TEST_CASE("a provision whose nodes appear at once waits for nothing") {
   REQUIRE(here.ask(provision("db")).is == verdict_kind::accepted);
   auto answered_after = here.outside.now() - asked_at;
   REQUIRE(here.pass_until([&] { return succeeded(here.outside, "db"); }, 1s));
-  // What asking for a verdict lets pass, and one step of this time's.
+  // The time that ask() itself takes, and one step.
   CHECK(here.outside.now() - asked_at <= answered_after + 100ms);
 }
 
@@ -159,7 +159,7 @@ TEST_CASE("the same provision sent again while it is in progress gets the same o
   CHECK(here.outside.node_count() == 2);
 }
 
-TEST_CASE("an instance begins without what another life of its id has left in etcd") {
+TEST_CASE("an instance starts without keys that an earlier instance of its id has left") {
   stage here;
   auto below = keys::everything_of("db");
   for (const auto* name : {"config", "history", "status", "sync", "zzz"})
@@ -177,7 +177,7 @@ TEST_CASE("an instance begins without what another life of its id has left in et
   CHECK(here.outside.etcd.contains(keys::initialize("d")));
 }
 
-TEST_CASE("no instance is made in the place of a cluster that has a leader and no record") {
+TEST_CASE("no instance is made where a cluster has a leader but no record") {
   stage here;
   here.outside.etcd.put(keys::initialize("db"), "7000000000000000001");
   here.outside.etcd.put(keys::leader("db"), "old");
@@ -190,7 +190,7 @@ TEST_CASE("no instance is made in the place of a cluster that has a leader and n
   REQUIRE(make(here, "db"));
 }
 
-TEST_CASE("the record says accepting before the port is taken, and the port before accepted") {
+TEST_CASE("the record is accepting before the port is taken, and accepted after it") {
   stage here;
   REQUIRE(here.ask(provision("db")).is == verdict_kind::accepted);
   std::vector<std::string> order;
@@ -213,7 +213,7 @@ TEST_CASE("the record says accepting before the port is taken, and the port befo
 }
 
 TEST_CASE("nothing is sent to a cell before the node is recorded") {
-  // The world looks into etcd at each order; this makes sure that there are orders of every kind.
+  // The world checks etcd at each order; this test sends orders of every kind.
   stage here(4);
   REQUIRE(make(here, "db", 2));
   REQUIRE(here.ask(resize("db", 3)).is == verdict_kind::accepted);
@@ -291,7 +291,7 @@ TEST_CASE("a released port rests before another instance gets it") {
   CHECK(here.ask(provision("second")).is == verdict_kind::accepted);
 }
 
-TEST_CASE("a write without an answer that was done is recognised and happens once") {
+TEST_CASE("an unanswered write that was done is recognised and happens once") {
   for (int nth = 1; nth <= 6; ++nth) {
     CAPTURE(nth);
     stage fresh;
@@ -317,7 +317,7 @@ TEST_CASE("a write without an answer that was done is recognised and happens onc
   }
 }
 
-TEST_CASE("a write without an answer that was not done is done once") {
+TEST_CASE("an unanswered write that was not done is done once") {
   for (auto how : {fault::lost_request, fault::late})
     for (int nth = 1; nth <= 6; ++nth) {
       CAPTURE(nth);
@@ -371,7 +371,7 @@ TEST_CASE("when etcd refuses, the answer is unavailable and nothing is written")
   CHECK(succeeded(here.outside, "db"));
 }
 
-TEST_CASE("when etcd refuses in the middle of an acceptance, what was written is taken back") {
+TEST_CASE("when etcd refuses in the middle of an acceptance, the first writes are undone") {
   for (int nth : {2, 3}) {
     CAPTURE(nth);
     stage here;
@@ -438,7 +438,7 @@ TEST_CASE("a deprovision during provisioning supersedes it and leaves nothing") 
   }
 }
 
-TEST_CASE("what a later release has said of a port is there while the instance has it, and after") {
+TEST_CASE("a later release's members of a port use survive the instance's removal") {
   stage here;
   REQUIRE(make(here, "db"));
   auto key = keys::port(here.outside.record_of("db")->endpoints[model::endpoint::primary]);
@@ -564,7 +564,7 @@ TEST_CASE("a start that arrives after its removal was confirmed is removed again
   stage here(3);
   auto& slow = here.outside.at("c1");
   slow.transit = 17s;
-  here.outside.cells_are_fenced = false; // foreign ones remember nobody whom they have buried
+  here.outside.cells_are_fenced = false; // foreign cells do not remember removed nodes
   REQUIRE(here.ask(provision("db", 2)).is == verdict_kind::accepted);
   slow.transit = 0s;
   REQUIRE(finish(here, "db"));
@@ -609,7 +609,7 @@ TEST_CASE("a deprovision with a cell away fails naming it, and ends when it retu
   CHECK(here.outside.etcd.contains(keys::tombstone("db")));
 }
 
-TEST_CASE("who awaits an operation is answered at its end") {
+TEST_CASE("a request that awaits an operation is answered at its end") {
   stage here;
   auto said = here.ask(provision("db"));
   auto waiting = here.broker().ask(model::await_request{"db", said.operation_id});
@@ -630,7 +630,7 @@ TEST_CASE("who awaits an operation is answered at its end") {
   CHECK((*end)->is == verdict_kind::gone);
 }
 
-TEST_CASE("a failover of Patroni's own is seen without a write to the record") {
+TEST_CASE("a failover by Patroni itself is seen without a write to the record") {
   stage here;
   REQUIRE(make(here, "db", 2));
   auto before = here.outside.record_of("db")->write_id;

@@ -10,10 +10,10 @@
 
 namespace matriarch::simulation {
 
-/// An instance as it shall be in the end.
+/// The expected state of an instance in the end.
 struct expectation {
   int nodes = 2;
-  std::vector<std::string> cells = {}; ///< that its nodes shall be on; empty means any
+  std::vector<std::string> cells = {}; ///< cells that its nodes must be on; empty: any
   model::cluster_settings settings = {};
   std::set<std::string> bindings = {};
   bool failed = false; ///< its last operation could not be done
@@ -21,8 +21,8 @@ struct expectation {
   std::optional<bool> rebuilt = {};
 };
 
-/// Everything that has to hold once all is quiet, whatever has happened; in words, what does not.
-/// `expected`: every instance that there shall be, by name.
+/// Checks everything that must hold once all is quiet. Returns the broken rules, in words.
+/// `expected`: all instances that must exist, by name.
 [[nodiscard]] std::vector<std::string>
 broken_rules(const world& outside, const std::map<std::string, expectation>& expected);
 

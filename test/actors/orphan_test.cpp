@@ -1,4 +1,4 @@
-// Nodes without a record, cells that are given up, and what is kept of removed things.
+// Nodes without a record, forgotten cells, and what is kept of removed instances and nodes.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -15,7 +15,7 @@ namespace keys = store::keys;
 
 namespace {
 
-/// Time enough for two comparisons.
+/// Enough time for two comparisons.
 constexpr model::duration two_listings = 130s;
 
 cell_node stranger() {
@@ -42,7 +42,7 @@ using matriarch::test::contains;
 
 } // namespace
 
-TEST_CASE("a node without a record is reported, not removed, until an operator says so") {
+TEST_CASE("a node without a record is reported, and removed only by an operator") {
   stage here;
   REQUIRE(make(here, "db"));
   here.outside.at("c3").nodes["stray"] = stranger();
@@ -61,7 +61,7 @@ TEST_CASE("a node without a record is reported, not removed, until an operator s
   CHECK(cells_agree(here.outside, "db"));
 }
 
-TEST_CASE("a node that is buried does not come to run again") {
+TEST_CASE("a node with a grave is removed if it runs again") {
   stage here;
   REQUIRE(make(here, "db", 3));
   auto gone = recorded_nodes(here.outside, "db");
@@ -70,7 +70,7 @@ TEST_CASE("a node that is buried does not come to run again") {
   for (const auto& n : recorded_nodes(here.outside, "db"))
     std::erase_if(gone, [&](const auto& one) { return one.node_id == n.node_id; });
   REQUIRE(gone.size() == 1);
-  // From a snapshot of the machine's disk, graves and all.
+  // As after a restored snapshot of the machine's disk: the cell has forgotten the removal.
   auto& cell = here.outside.at(gone[0].cell);
   cell.fence = {};
   cell.nodes[gone[0].node_id] = {"db", "plan"};
@@ -91,11 +91,11 @@ TEST_CASE("an operator's removal that the cell does not confirm is carried out l
   CHECK_FALSE(here.outside.at("c3").nodes.contains("stray"));
 }
 
-TEST_CASE("an orphan that a record names after all is not removed") {
+TEST_CASE("an orphan that is in a record after all is not removed") {
   stage here;
   here.outside.at("c3").nodes["stray"] = stranger();
   here.pass(two_listings);
-  // One that this broker cannot read, for instance sealed with a key that it does not have.
+  // A record that this broker cannot read, for instance sealed with a key that it does not have.
   here.outside.etcd.put(keys::record("other"), "{\"nodes\":[{\"node_id\":\"stray\"}]}");
   here.pass(1s);
   auto said = remove(here, "c3", "stray");
@@ -105,7 +105,7 @@ TEST_CASE("an orphan that a record names after all is not removed") {
   CHECK_FALSE(here.outside.etcd.contains(keys::grave("c3", "stray")));
 }
 
-TEST_CASE("a broker on an empty etcd, or on a restored older one, removes nothing") {
+TEST_CASE("a broker on an empty etcd, or on a restored older etcd, removes nothing") {
   for (bool older : {false, true}) {
     CAPTURE(older);
     stage here;
@@ -131,7 +131,7 @@ TEST_CASE("a broker on an empty etcd, or on a restored older one, removes nothin
   }
 }
 
-TEST_CASE("a broker that does not act compares nothing and removes nothing") {
+TEST_CASE("a passive broker compares nothing and removes nothing") {
   stage here;
   REQUIRE(make(here, "db"));
   here.brokers.push_back(
@@ -146,7 +146,7 @@ TEST_CASE("a broker that does not act compares nothing and removes nothing") {
   CHECK((*came)->is == verdict_kind::unavailable);
 }
 
-TEST_CASE("a cell that anything speaks for is not forgotten") {
+TEST_CASE("a cell with any sign of life is not forgotten") {
   stage here(4);
   REQUIRE(make(here, "db"));
   auto cell = any_cell_of(here.outside, "db");
@@ -164,7 +164,7 @@ TEST_CASE("a cell that anything speaks for is not forgotten") {
   CHECK(forget(here, cell).refused.empty());
 }
 
-TEST_CASE("a forgotten cell's nodes are replaced at once, and need no confirmation to be buried") {
+TEST_CASE("a forgotten cell's nodes are replaced at once, without confirmed removals") {
   stage here(4);
   REQUIRE(make(here, "db"));
   auto cell = any_cell_of(here.outside, "db");
@@ -184,7 +184,7 @@ TEST_CASE("a forgotten cell's nodes are replaced at once, and need no confirmati
       },
       30s));
   CHECK(here.outside.etcd.contains(keys::grave(cell, node)));
-  // It comes back all the same: the grave says what to do.
+  // The cell comes back after all: its nodes' graves tell what to remove.
   here.outside.at(cell).orders = here.outside.at(cell).health = manner::well;
   CHECK(here.pass_until([&] { return !here.outside.at(cell).nodes.contains(node); }, two_listings));
 }
@@ -204,7 +204,7 @@ TEST_CASE("a deprovision that waits for a lost cell ends when the cell is forgot
   CHECK(here.pass_until([&] { return leftovers(here.outside, "db").empty(); }, 30s));
 }
 
-TEST_CASE("an instance can be made anew after a forgotten cell brought its old life back") {
+TEST_CASE("an instance can be made again after a forgotten cell came back with its old nodes") {
   stage here(4);
   REQUIRE(make(here, "db"));
   auto cell = any_cell_of(here.outside, "db");
@@ -239,7 +239,8 @@ TEST_CASE("a forgotten cell stays forgotten when the broker is started again") {
       60s));
 }
 
-TEST_CASE("tombstones are cleared after a week, and graves when their cell has shown them empty") {
+TEST_CASE(
+    "tombstones are cleared after a week, and graves when their cell no longer lists the node") {
   stage here;
   here.outside.at("c2").foreign = true;
   here.outside.at("c1").nodes["n3"] = stranger();
@@ -249,7 +250,7 @@ TEST_CASE("tombstones are cleared after a week, and graves when their cell has s
   };
   bury("c1", "n1", 23h);
   bury("c1", "n2", 25h);
-  bury("c1", "n3", 25h); // its cell runs it again
+  bury("c1", "n3", 25h); // its cell runs the node again
   bury("c2", "n4", 24h * 364);
   bury("c2", "n5", 24h * 366);
   here.outside.etcd.put(keys::tombstone("old"), store::encode_tombstone({"old", "op", now - 169h}));
@@ -269,7 +270,7 @@ TEST_CASE("tombstones are cleared after a week, and graves when their cell has s
   CHECK(here.outside.etcd.contains(keys::tombstone("new")));
 }
 
-TEST_CASE("tombstones and graves that are for brokers of a later release are left as they are") {
+TEST_CASE("tombstones and graves of a later release's format are left unchanged") {
   stage here;
   const std::string more = R"(,"format":3,"min_reader":3})";
   auto now = here.outside.now();
@@ -287,7 +288,7 @@ TEST_CASE("tombstones and graves that are for brokers of a later release are lef
   CHECK(here.outside.etcd.value(keys::tombstone("later")) == tombstone + more);
 }
 
-TEST_CASE("however many tombstones and graves have served, one clearing takes them all") {
+TEST_CASE("one clearing erases any number of old tombstones and graves") {
   stage here;
   auto now = here.outside.now();
   for (int i = 0; i < 350; ++i) {
@@ -303,7 +304,7 @@ TEST_CASE("however many tombstones and graves have served, one clearing takes th
   CHECK(here.outside.etcd.range(store::keys_below(keys::graves_on("c1"))).size() == 117);
 }
 
-TEST_CASE("of many nodes without a record each is judged by its own grave") {
+TEST_CASE("each of many nodes without a record is judged by its own grave") {
   stage here;
   for (int i = 0; i < 230; ++i) {
     auto node = "stray" + std::to_string(i);
@@ -317,11 +318,11 @@ TEST_CASE("of many nodes without a record each is judged by its own grave") {
   CHECK(here.broker().orphans().size() == 115);
 }
 
-TEST_CASE("a cell without graves of its own is asked for a removal once more after a late start") {
+TEST_CASE("a cell that does not remember removals is asked again after a late start") {
   stage here;
   auto& cell = here.outside.at("c1");
   cell.foreign = true;
-  cell.transit = 17s; // the answer comes too late; the start itself arrives after the removal
+  cell.transit = 17s; // the answer is too late; the start itself arrives after the removal
   here.ask(provision("db"));
   REQUIRE(here.outside.record_of("db"));
   here.pass(12s);

@@ -38,7 +38,7 @@ struct virtual_time {
   }
 };
 
-/// A directory that answers nothing but what a test tells it to.
+/// A directory that answers only when a test makes it.
 instance_directory_actor::behavior_type silent_directory(
     instance_directory_actor::stateful_pointer<std::vector<caf::typed_response_promise<verdict>>>
         self,
@@ -90,7 +90,7 @@ struct edge {
 
 } // namespace
 
-TEST_CASE("once etcd is away for a second, all that wait for it are answered") {
+TEST_CASE("once etcd is away for a second, all requests that need it are answered") {
   edge here;
   auto change = here.ask(simulation::provision("db"));
   auto look = here.ask(model::lookup_request{"unknown"});
@@ -103,7 +103,7 @@ TEST_CASE("once etcd is away for a second, all that wait for it are answered") {
   REQUIRE(change->has_value());
   CHECK((*change)->is == verdict_kind::unavailable);
   REQUIRE(look->has_value());
-  // What was accepted is waited for.
+  // The end of an accepted operation is still waited for.
   CHECK_FALSE(end->has_value());
   here.time.pass(30s);
   CHECK(end->has_value());
@@ -114,7 +114,7 @@ TEST_CASE("while etcd is away a change is refused without asking anybody") {
   here.door->note_etcd(false);
   here.time.run();
   auto before = here.ask(simulation::provision("db"));
-  CHECK(*here.asked == 1); // it may be back in a moment
+  CHECK(*here.asked == 1); // etcd may be back in a moment
   here.time.pass(1s);
   CHECK(before->has_value());
   auto refused = here.ask(simulation::provision("db"));
@@ -145,7 +145,7 @@ TEST_CASE("an etcd that is back within a moment lets everything wait for its ans
 
 namespace {
 
-/// An etcd that holds what two keys say, answers after no time, and can be away or full.
+/// An etcd with the few keys that are needed here. Answers at once, and can be away or full.
 struct small_etcd {
   std::map<std::string, std::string> keys;
   bool away = false;
@@ -218,7 +218,7 @@ struct with_etcd {
 
 } // namespace
 
-TEST_CASE("what a broker knows of its lease ends by itself, however long the process stood still") {
+TEST_CASE("a broker's trust in its lease ends by itself, even if the process stands still") {
   with_etcd here;
   auto directory = here.time.system.spawn(silent_directory, std::make_shared<int>(0));
   auto lease = spawn_leadership(
@@ -230,12 +230,12 @@ TEST_CASE("what a broker knows of its lease ends by itself, however long the pro
   here.time.pass(60s);
   here.time.pass(3s);
   CHECK(now() < here.out.status.acts_until.load());
-  // Nothing of it runs while time passes.
+  // The actors do not run while time passes.
   here.time.scheduler.advance_time(9s);
   CHECK(now() > here.out.status.acts_until.load());
 }
 
-TEST_CASE("the pulse tells how long etcd has not been heard, and that it takes nothing") {
+TEST_CASE("the pulse shows since when etcd has not answered, and that etcd refuses writes") {
   with_etcd here;
   here.etcd->keys[store::keys::active] = "this one";
   environment outside;
@@ -266,7 +266,7 @@ TEST_CASE("the pulse tells how long etcd has not been heard, and that it takes n
   CHECK_FALSE(here.etcd->keys.contains(store::keys::heartbeat));
 }
 
-TEST_CASE("a broker that does not act refuses every change, whatever its copy says of it") {
+TEST_CASE("a passive broker refuses every change, whatever its copy of the record says") {
   simulation::stage here;
   simulation::broker_settings how;
   how.address = "127.0.0.1:9090";
@@ -276,7 +276,7 @@ TEST_CASE("a broker that does not act refuses every change, whatever its copy sa
   auto& waiting = *here.brokers[1];
   REQUIRE_FALSE(waiting.active());
   REQUIRE(waiting.find("db"));
-  // The active one would say: accepted again, not the same, and still in progress.
+  // The active broker would answer: accepted again, different, and still in progress.
   auto other = simulation::provision("db", 3);
   for (const model::request& what : std::vector<model::request>{simulation::provision("db"), other,
                                                                 simulation::resize("db", 3)}) {
@@ -287,7 +287,7 @@ TEST_CASE("a broker that does not act refuses every change, whatever its copy sa
   }
 }
 
-TEST_CASE("while a broker reads its instances one can be looked up, and nothing be changed") {
+TEST_CASE("while a broker reads its instances, lookups are answered and changes refused") {
   edge here;
   here.out.status.loaded = false;
   auto refused = here.ask(simulation::provision("db"));

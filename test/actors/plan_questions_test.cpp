@@ -17,7 +17,7 @@ model::plan_settings plan_of(const std::string& id, const std::string& work_mem)
   return plan;
 }
 
-/// All plans in all pieces, as a cell reads them.
+/// The plans of all pieces, as a cell reads them.
 engines::postgresql::plans_parameters read(const plan_questions& asked) {
   engines::postgresql::plans_parameters all;
   for (const auto& piece : asked.pieces) {
@@ -31,7 +31,7 @@ engines::postgresql::plans_parameters read(const plan_questions& asked) {
 
 } // namespace
 
-TEST_CASE("a catalog of any number of plans is asked about in pieces that a cell takes") {
+TEST_CASE("a catalog of any size is asked about in pieces that a cell accepts") {
   std::vector<model::plan_settings> plans;
   for (int i = 0; i < 1'001; ++i)
     plans.push_back(plan_of("p" + std::to_string(i), std::string(4'000, 'x')));
@@ -44,7 +44,7 @@ TEST_CASE("a catalog of any number of plans is asked about in pieces that a cell
   CHECK(questions_about({}).pieces.empty());
 }
 
-TEST_CASE("what a cell does not take is left out and said, and the rest is asked") {
+TEST_CASE("settings too long for a cell are left out and listed, and the rest is asked") {
   auto plan = plan_of("p", std::string(8'193, 'x'));
   plan.settings.parameters["jit"] = "off";
   auto asked = questions_about({plan, plan_of("q", "1MB")});
@@ -62,7 +62,7 @@ TEST_CASE("what a cell does not take is left out and said, and the rest is asked
   CHECK(much.left_out[0].words.find("is not judged beside as many others") != std::string::npos);
 }
 
-TEST_CASE("an answer is of the plans that were asked about") {
+TEST_CASE("only plans that were asked about are taken from an answer") {
   const std::vector<model::plan_settings> plans{plan_of("p", "x"), plan_of("q", "y")};
   auto asked = questions_about(plans).pieces.at(0);
   auto said = judgement_in(R"({"version":"15.4","faults":{"p":["bad","worse"],"other":["no"]},)"

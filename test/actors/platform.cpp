@@ -13,7 +13,7 @@ using namespace std::chrono_literals;
 using model::operation_state;
 using model::verdict_kind;
 
-// Cloud Controller's time-out of a broker's answer.
+// Cloud Controller's time-out for a broker's answer.
 constexpr model::duration patience = 60s;
 constexpr model::duration pause_after_refusal = 2s;
 constexpr model::duration pause_when_away = 500ms;
@@ -49,7 +49,8 @@ std::string platform::state() const {
   return text + (polling_ ? " is polled" : request_ ? " waits for an answer" : " is to be sent");
 }
 
-/// A proxy goes to the broker that says it is the active one, and stays with it.
+/// Like a proxy, prefers the broker that says that it is active, and then the one that it used
+/// before.
 simulated_broker* platform::proxy() {
   simulated_broker* best = nullptr;
   int merit = 0;
@@ -67,7 +68,7 @@ simulated_broker* platform::proxy() {
   return best;
 }
 
-/// The connection has ended, or the platform's patience.
+/// Whether the connection has ended or the time-out has passed.
 bool platform::lost(const question& one) const {
   return one.asked->is_cut() || here_.outside.now() > one.since + patience;
 }
@@ -103,7 +104,7 @@ void platform::begin() {
   if (is<model::deprovision_request>(now.what))
     doomed_.insert(id);
   else if (!is<model::provision_request>(now.what))
-    histories_[id].promised = true; // it was there before
+    histories_[id].promised = true; // the instance existed before
   request_ = {preferred_, here_.outside.now(), to->ask(now.what)};
 }
 
@@ -144,7 +145,7 @@ void platform::judge(const model::verdict& said) {
       return next_errand();
     break;
   case verdict_kind::not_found:
-    // The routes make a 410 of it.
+    // The HTTP routes answer 410 here.
     if (is<model::deprovision_request>(now.what) && !promised(id))
       return next_errand();
     break;
@@ -155,7 +156,7 @@ void platform::judge(const model::verdict& said) {
   next_errand();
 }
 
-/// Whether it has to be there, as far as the platform was told.
+/// Whether the instance must exist, as far as the platform knows.
 bool platform::promised(const std::string& instance_id) {
   return histories_[instance_id].promised && !doomed_.contains(instance_id);
 }
@@ -199,7 +200,7 @@ void platform::poll() {
     poll(id);
 }
 
-/// As the route does it: from the snapshot, else from the directory.
+/// Asks like the HTTP route: the snapshot first, else the directory.
 void platform::poll(const std::string& instance_id) {
   auto* to = proxy();
   if (to == nullptr || lookups_.contains(instance_id))

@@ -11,49 +11,49 @@
 
 namespace matriarch::simulation {
 
-/// Something that a user has the platform do.
+/// A task of the platform.
 struct errand {
   model::request what;
-  model::duration pause{0}; ///< before it is begun
-  /// The next errand begins as soon as this one is accepted.
+  model::duration pause{0}; ///< before the task begins
+  /// The next task begins as soon as this one is accepted.
   bool not_awaited = false;
-  /// A provision that is not answered is not repeated but removed: orphan mitigation.
+  /// A provision that gets no answer is removed instead of repeated: orphan mitigation.
   bool mitigated = false;
-  /// It is accepted, and cannot be done.
+  /// The request is accepted, and its operation must fail.
   bool fails = false;
-  /// Where something else is in progress, it is asked for again until that has ended.
+  /// If another operation is in progress, the request is repeated until that has ended.
   bool patient = false;
 };
 
-/// A platform as Cloud Controller is one: it does its errands one after the other, repeats what is
-/// not answered or answered with 503, with the same ids, polls last_operation, and goes on polling
-/// afterwards. It complains of answers that no platform should get: refusals of what it may ask,
-/// failures, and answers that go back in time.
+/// A platform that behaves like Cloud Controller. It does its tasks one after the other, repeats
+/// requests with the same ids if they are unanswered or answered with 503, polls last_operation,
+/// and keeps polling afterwards. It complains about answers that no platform should get: refusals
+/// of valid requests, failures, and answers that go back in time.
 class platform {
 public:
   platform(stage& here, std::vector<errand> errands)
       : here_(here), errands_(std::move(errands)), again_at_(here.outside.now()) {}
 
-  /// Does what is to be done at this moment.
+  /// Does what is due at this moment.
   void tend();
   [[nodiscard]] bool done() const { return current_ == errands_.size(); }
-  /// What it is doing, in words.
+  /// What the platform is doing, in words.
   [[nodiscard]] std::string state() const;
   [[nodiscard]] const std::vector<std::string>& complaints() const { return complaints_; }
-  /// The credentials that it was given, by binding id.
+  /// The credentials that the platform was given, by binding id.
   [[nodiscard]] const std::map<std::string, model::credentials>& credentials() const {
     return credentials_;
   }
 
 private:
-  /// What it was told of an instance.
+  /// What the platform was told about an instance.
   struct history {
-    std::vector<std::string> operations; ///< their ids, in the order of their first appearance
-    std::optional<model::operation_state> ended; ///< how the last of them ended
-    bool promised = false;                       ///< its provision was accepted
+    std::vector<std::string> operations;         ///< ids, in the order of their first appearance
+    std::optional<model::operation_state> ended; ///< result of the last operation
+    bool promised = false;                       ///< the instance's provision was accepted
     bool gone = false;
   };
-  /// A question under way: to whom, and since when.
+  /// A request under way, its broker, and its time.
   struct question {
     std::shared_ptr<const wire> asked;
     model::wall_time since;
@@ -77,15 +77,15 @@ private:
   stage& here_;
   std::vector<errand> errands_;
   std::size_t current_ = 0;
-  bool begun_ = false;   ///< the current errand's pause is over
-  bool polling_ = false; ///< it was accepted
+  bool begun_ = false;   ///< the current task's pause is over
+  bool polling_ = false; ///< the current task was accepted
   std::optional<question> request_;
   std::map<std::string, question> lookups_;
   model::wall_time again_at_;
   model::wall_time poll_at_{};
   std::shared_ptr<const wire> preferred_;
   std::map<std::string, history> histories_; ///< by instance id
-  std::set<std::string> doomed_;             ///< instances whose removal was asked for
+  std::set<std::string> doomed_;             ///< instances whose removal was requested
   std::map<std::string, model::credentials> credentials_;
   std::vector<std::string> complaints_;
 };

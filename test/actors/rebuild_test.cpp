@@ -1,4 +1,4 @@
-// A new cluster in place of the one that serves: the instance's actor against the world.
+// A new cluster replaces the serving one: tests of the instance's actor against the world.
 #include <doctest/doctest.h>
 
 #include "requests.hpp"
@@ -27,7 +27,7 @@ struct with_an_instance : stage {
 } // namespace
 
 TEST_CASE(
-    "a new cluster takes the other's place: no row is lost, and nothing is left of the old one") {
+    "a new cluster replaces the old one: no row is lost, and nothing is left of the old one") {
   with_an_instance here;
   auto before = *here.outside.record_of("db");
   REQUIRE(here.begin().is == model::verdict_kind::accepted);
@@ -47,7 +47,7 @@ TEST_CASE(
   here.check_rules();
 }
 
-TEST_CASE("the next rebuild has a scope of its own again") {
+TEST_CASE("the next rebuild gets another new scope") {
   with_an_instance here;
   REQUIRE(here.begin().is == model::verdict_kind::accepted);
   REQUIRE(here.ends());
@@ -59,7 +59,7 @@ TEST_CASE("the next rebuild has a scope of its own again") {
   here.check_rules();
 }
 
-TEST_CASE("a second wish while one is under way is the same one") {
+TEST_CASE("a second request during a rebuild gets the same operation") {
   with_an_instance here;
   auto first = here.begin();
   auto second = here.begin();
@@ -68,7 +68,7 @@ TEST_CASE("a second wish while one is under way is the same one") {
   CHECK(here.outside.record_of("db")->last_scope == 2);
 }
 
-TEST_CASE("what has no room leaves the instance as it was, and says so") {
+TEST_CASE("a rebuild without room leaves the instance as it was, and says so") {
   with_an_instance here{2, 2};
   for (auto& one : here.outside.cells())
     one.orders = manner::full;
@@ -125,7 +125,7 @@ TEST_CASE("an update waits for the end of a rebuild, and a binding does not") {
   here.check_rules();
 }
 
-TEST_CASE("a removal takes both clusters along") {
+TEST_CASE("a removal during a rebuild removes both clusters") {
   with_an_instance here;
   REQUIRE(here.begin().is == model::verdict_kind::accepted);
   REQUIRE(here.pass_until([&] { return !here.outside.nodes_of("db~2").empty(); }, patience));
@@ -138,7 +138,7 @@ TEST_CASE("a removal takes both clusters along") {
 }
 
 TEST_CASE(
-    "what the last leader wrote last is waited for, and without it the old cluster runs again") {
+    "a switch waits for the old leader's last writes; without them the old cluster runs again") {
   with_an_instance here;
   here.outside.followers_miss_the_end = true;
   REQUIRE(here.begin().is == model::verdict_kind::accepted);

@@ -33,7 +33,7 @@ bool nothing_left(const world& outside) {
 
 namespace {
 
-/// What this release cannot read of a record, or must not.
+/// Records that this release cannot or must not read.
 std::vector<std::string> unreadable(const std::string& record) {
   auto with = [&](const std::string& members) {
     return record.substr(0, record.find(R"("format":)")) + members + "}";
@@ -48,7 +48,7 @@ std::vector<std::string> unreadable(const std::string& record) {
 
 } // namespace
 
-TEST_CASE("an instance whose record cannot be read is not said to be absent, nor removed") {
+TEST_CASE("an instance with an unreadable record is not reported as absent, and not removed") {
   stage made;
   REQUIRE(make(made, "db"));
   for (std::size_t i = 0; i < unreadable(*made.outside.etcd.value(keys::record("db"))).size(); ++i)
@@ -85,7 +85,7 @@ TEST_CASE("an instance whose record cannot be read is not said to be absent, nor
     }
 }
 
-TEST_CASE("a record found accepting at the start is taken back") {
+TEST_CASE("a record found in phase accepting at the start is removed") {
   for (int nth : {1, 2}) {
     CAPTURE(nth);
     stage here;
@@ -107,7 +107,7 @@ TEST_CASE("a record found accepting at the start is taken back") {
   }
 }
 
-TEST_CASE("an instance's actor that ends by an error is started anew and goes on from etcd") {
+TEST_CASE("an instance's actor that fails is restarted and continues from etcd") {
   for (auto after : {0ms, 300ms, 1500ms, 2600ms}) {
     CAPTURE(after.count());
     stage here;
@@ -126,7 +126,7 @@ TEST_CASE("an instance's actor that ends by an error is started anew and goes on
   }
 }
 
-TEST_CASE("an instance's actor that ends by an error anywhere in a move or a deprovision") {
+TEST_CASE("an instance's actor may fail anywhere in a move or a deprovision") {
   for (int steps = 0; steps < 160; ++steps) {
     CAPTURE(steps);
     stage here(4);
@@ -148,7 +148,7 @@ TEST_CASE("an instance's actor that ends by an error anywhere in a move or a dep
   }
 }
 
-TEST_CASE("an instance's actor that ends while etcd is away is started anew when it is back") {
+TEST_CASE("an instance's actor that fails while etcd is away is restarted when etcd is back") {
   stage here;
   REQUIRE(here.ask(provision("db", 2)).is == verdict_kind::accepted);
   here.outside.etcd_reachable = false;
@@ -161,7 +161,7 @@ TEST_CASE("an instance's actor that ends while etcd is away is started anew when
   CHECK(cells_agree(here.outside, "db"));
 }
 
-TEST_CASE("an operation that was under way when etcd went away goes on when it is back") {
+TEST_CASE("an operation continues after an outage of etcd") {
   for (auto after : {0ms, 400ms, 1500ms}) {
     CAPTURE(after.count());
     stage here;

@@ -1,4 +1,4 @@
-// The sweep that has all secrets written anew, beside what one instance does with the order.
+// The sweep that re-encrypts all secrets, and an instance's part in it.
 #include "actors/reencryption.hpp"
 
 #include <doctest/doctest.h>
@@ -24,13 +24,13 @@ namespace {
 
 using answer_to = std::function<void(model::verdict)>;
 
-/// What a sweep asks, and what it says in the end.
+/// A sweep, its questions and its report.
 struct sweep_of {
   std::vector<std::string> asked;
   std::vector<answer_to> open;
   std::vector<model::reencryption_report> said;
 
-  /// Begins one over so many instances, which are answered when the test does.
+  /// Begins a sweep over so many instances, which the test answers.
   void begin(int instances) {
     std::vector<std::string> ids;
     for (int i = 0; i < instances; ++i)
@@ -51,7 +51,7 @@ struct sweep_of {
   }
 };
 
-/// The report of a sweep whose instances are answered from within the question.
+/// The report of a sweep whose questions are answered from within the call.
 std::optional<model::reencryption_report>
 report_of(std::vector<std::string> ids, const std::function<model::verdict(std::string)>& says,
           const std::vector<std::string>& unreadable = {}) {
@@ -106,7 +106,7 @@ TEST_CASE("a sweep has a few instances under way at most, and waits for all of t
   CHECK(here.said[0].instances == 40);
 }
 
-TEST_CASE("answers of several threads at once are all counted, and the end is told once") {
+TEST_CASE("answers from several threads are all counted, and the end is reported once") {
   sweep_of here;
   here.begin(16);
   std::vector<std::thread> threads;
@@ -118,7 +118,7 @@ TEST_CASE("answers of several threads at once are all counted, and the end is to
   CHECK(here.said[0].instances == 16);
 }
 
-TEST_CASE("a sweep names what failed and why, and leaves out what is gone") {
+TEST_CASE("a sweep lists what failed and why, and leaves out removed instances") {
   auto said = report_of({"good", "bad", "gone", "unknown"}, [](const std::string& id) {
     if (id == "good")
       return model::verdict{verdict_kind::done};
@@ -133,7 +133,7 @@ TEST_CASE("a sweep names what failed and why, and leaves out what is gone") {
   CHECK(said->failed[0].why == "etcd");
 }
 
-TEST_CASE("a sweep names the records that cannot be read, for they keep their key") {
+TEST_CASE("a sweep lists unreadable records, since they keep their key") {
   auto said =
       report_of({"good"}, [](const std::string&) { return model::verdict{verdict_kind::done}; },
                 {"of-a-later-release"});
@@ -144,7 +144,7 @@ TEST_CASE("a sweep names the records that cannot be read, for they keep their ke
   CHECK(said->failed[0].why.find("cannot be read") != std::string::npos);
 }
 
-TEST_CASE("the broker's sweep reaches each instance that it knows") {
+TEST_CASE("the broker's sweep reaches all instances") {
   stage here;
   for (const auto* id : {"db", "other"})
     REQUIRE(make(here, id));
@@ -162,8 +162,7 @@ TEST_CASE("the broker's sweep reaches each instance that it knows") {
   CHECK((*came)->failed[0].instance_id == "other");
 }
 
-TEST_CASE(
-    "a sweep that the broker's stop interrupts ends with those under way, and names the rest") {
+TEST_CASE("a stopping broker's sweep ends after the questions under way, and lists the rest") {
   stage here;
   for (int i = 0; i < 20; ++i)
     REQUIRE(make(here, "db" + std::to_string(i), 1));
@@ -176,11 +175,12 @@ TEST_CASE(
     CHECK(one.why == "the broker stops");
 }
 
-TEST_CASE("a sweep that outlives the gateway asks nothing more of it") {
+TEST_CASE("a sweep that outlives the gateway asks no more questions") {
   stage here;
   for (int i = 0; i < 20; ++i)
     REQUIRE(make(here, "db" + std::to_string(i), 1));
-  // After ever more messages, until it is over before that: at some ends answers are on their way.
+  // Stops the broker after more and more messages, until the sweep is over before that: in some
+  // runs answers are in flight.
   int left = 0;
   for (int after = 1; left <= 0; after += 7) {
     CAPTURE(after);

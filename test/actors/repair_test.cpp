@@ -1,4 +1,4 @@
-// Self-repair in virtual time: cells that go for good, or come back at a bad moment.
+// Self-repair in virtual time: cells that are lost for good, or come back at a bad moment.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -37,7 +37,7 @@ std::string cell_of(const world& outside, const std::string& name, const std::st
   return "";
 }
 
-/// The cell of the leader, and that of one of the others.
+/// The leader's cell, and a replica's.
 std::string leaders_cell(const world& outside, const std::string& name) {
   return cell_of(outside, name, outside.leader_of(name));
 }
@@ -56,7 +56,7 @@ std::set<std::string> started_cells(const world& outside, const std::string& nam
   return found;
 }
 
-/// Two nodes run that are none of a lost cell's, one of them leads, and no third is wanted.
+/// Whether as many nodes run as wanted, none of them on a lost cell, and one leads.
 bool repaired(const world& outside, const std::string& name, std::size_t nodes = 2) {
   auto known = outside.record_of(name);
   return known && started_cells(outside, name).size() == nodes
@@ -68,14 +68,14 @@ bool repaired(const world& outside, const std::string& name, std::size_t nodes =
          && known->living.find_node(outside.leader_of(name)) != nullptr;
 }
 
-/// Loses a cell, and waits until what was on it runs elsewhere.
+/// Loses a cell and waits until its nodes are replaced.
 bool repairs_loss(stage& here, const std::string& guid, const std::string& name = "db") {
   here.outside.lose(guid);
   here.pass(ttl + 1s);
   return here.pass_until([&] { return repaired(here.outside, name); }, 10min);
 }
 
-/// Whether the record has these nodes only, and the cells run no others.
+/// Whether the record has only these nodes, and the cells run no others.
 bool tidy(const world& outside, const std::string& name, std::size_t nodes = 2) {
   return recorded_nodes(outside, name).size() == nodes && cells_agree(outside, name);
 }
@@ -93,7 +93,7 @@ using matriarch::test::contains;
 
 } // namespace
 
-TEST_CASE("a copy of a leader that leads no more begins again") {
+TEST_CASE("a copy of a former leader begins again") {
   stage here(4);
   REQUIRE(make(here, "db", 2));
   here.outside.copies_hang = true;
@@ -124,10 +124,10 @@ TEST_CASE("the nodes of a lost cell are replaced, and removed from it when it co
     auto node = here.outside.at(gone).nodes.begin()->first;
     here.outside.lose(gone);
     here.pass(ttl + repair_after - 2s);
-    CHECK(recorded_nodes(here.outside, "db").size() == 2); // not yet: it may still come back
+    CHECK(recorded_nodes(here.outside, "db").size() == 2); // not yet: the cell may still come back
     REQUIRE(here.pass_until([&] { return repaired(here.outside, "db"); }, 60s));
     CHECK(started_cells(here.outside, "db").count(gone) == 0);
-    CHECK(here.outside.record_of("db")->current == before); // nobody asked for it
+    CHECK(here.outside.record_of("db")->current == before); // nobody requested it
     CHECK(here.outside.at(gone).nodes.contains(node));
     CHECK(
         contains(repair_of(here, "db"), "is removed from cell " + gone + " when the cell is back"));
@@ -140,7 +140,7 @@ TEST_CASE("the nodes of a lost cell are replaced, and removed from it when it co
   }
 }
 
-TEST_CASE("a cell whose lease or a member on it is there is not lost") {
+TEST_CASE("a cell with a lease, or a live member, is not lost") {
   for (bool by_lease : {true, false}) {
     CAPTURE(by_lease);
     stage here(5, settings());
@@ -151,12 +151,12 @@ TEST_CASE("a cell whose lease or a member on it is there is not lost") {
       here.outside.etcd.put(keys::cell(cell.guid), "{}");
       here.outside.lose(cell.guid);
     } else {
-      cell.orders = cell.health = manner::away; // only its agent died
+      cell.orders = cell.health = manner::away; // only its agent has died
     }
     here.pass(repair_after + ttl - 5s);
     CHECK(recorded_nodes(here.outside, "db").size() == 2);
     here.pass(10min);
-    // With the lease there, the cell is not lost, but its node is unwell while the other one leads.
+    // With its lease the cell is not lost, but its node is unhealthy while the other one leads.
     CHECK(here.broker().cells()->at(0).lost == false);
     for (const auto& view : *here.broker().cells())
       CHECK_FALSE(view.lost);
@@ -200,7 +200,7 @@ TEST_CASE("when more than half of the cells seem lost nothing is repaired") {
   CHECK(contains(here.broker().repair_halted(), "3 of 4 cells seem lost"));
 }
 
-TEST_CASE("both cells of a cluster lost, then one back: no empty database, and then a repair") {
+TEST_CASE("both cells of a cluster are lost and one comes back: no empty database, then a repair") {
   for (bool old_leader : {true, false}) {
     CAPTURE(old_leader);
     stage here(6, settings());
@@ -213,7 +213,7 @@ TEST_CASE("both cells of a cluster lost, then one back: no empty database, and t
     here.outside.lose(first);
     here.outside.lose(second);
     here.pass(20min);
-    CHECK(starts(here.outside) == orders); // a new node has nothing to copy
+    CHECK(starts(here.outside) == orders); // a new node would have nothing to copy
     CHECK(recorded_nodes(here.outside, "db").size() == 2);
     CHECK(contains(repair_of(here, "db"), "no member leads"));
     auto back = old_leader ? first : second;
@@ -232,7 +232,7 @@ TEST_CASE("a node whose removal is pending is kept if it holds the last copy") {
   auto gone = replicas_cell(here.outside, "db");
   auto last = here.outside.at(gone).nodes.begin()->first;
   REQUIRE(repairs_loss(here, gone));
-  // Now those two go as well, and the old one comes back alone.
+  // Now those two are lost as well, and the old node comes back alone.
   for (const auto& guid : started_cells(here.outside, "db"))
     here.outside.lose(guid);
   here.pass(5min);
@@ -243,7 +243,7 @@ TEST_CASE("a node whose removal is pending is kept if it holds the last copy") {
   CHECK(here.pass_until([&] { return !here.outside.at(gone).nodes.contains(last); }, 1min));
 }
 
-TEST_CASE("a named cell that is free takes the replacement, else any, which is said and stays") {
+TEST_CASE("a free named cell gets the replacement, else any cell, which is reported and kept") {
   stage here(5, settings());
   here.ask([&] {
     auto asked = provision("db");
@@ -258,7 +258,7 @@ TEST_CASE("a named cell that is free takes the replacement, else any, which is s
   for (const auto& guid : started_cells(here.outside, "db"))
     CHECK((guid == "c1" || guid == "c2" || guid == "c4"));
   CHECK_FALSE(contains(repair_of(here, "db"), "none of the cells asked for"));
-  // The next one finds no other named cell that this cluster does not use.
+  // The next repair finds no other named cell that this cluster does not use.
   auto second = replicas_cell(here.outside, "db");
   auto leader = leaders_cell(here.outside, "db");
   REQUIRE(repairs_loss(here, second));
@@ -338,7 +338,7 @@ TEST_CASE("a deprovision with a lost cell fails in time, names it, and ends when
   CHECK(here.outside.node_count() == 0);
 }
 
-TEST_CASE("a node that stays down on a cell that is there is made anew under another id") {
+TEST_CASE("a node that stays down on a reachable cell is replaced under another id") {
   stage here(3, settings());
   REQUIRE(make(here, "db", 3));
   auto cell = replicas_cell(here.outside, "db");
@@ -347,7 +347,7 @@ TEST_CASE("a node that stays down on a cell that is there is made anew under ano
   here.pass(repair_after - 3s);
   CHECK(recorded_nodes(here.outside, "db").size() == 3);
   REQUIRE(here.pass_until([&] { return recorded_nodes(here.outside, "db").size() == 4; }, 10s));
-  CHECK(here.outside.at(cell).nodes.contains(node)); // the new one first
+  CHECK(here.outside.at(cell).nodes.contains(node)); // the new node first
   REQUIRE(here.pass_until(
       [&] {
         return recorded_nodes(here.outside, "db").size() == 3
@@ -368,7 +368,7 @@ TEST_CASE("a replica that copies a big database is not disturbed") {
   CHECK(recorded_nodes(here.outside, "db").size() == 2);
 }
 
-TEST_CASE("a lost node is given up only once its replacement is not behind") {
+TEST_CASE("a lost node is removed only after its replacement has caught up") {
   stage here(5, settings());
   REQUIRE(make(here, "db"));
   here.outside.lag = 10 * model::negligible_lag_bytes;
@@ -383,7 +383,7 @@ TEST_CASE("a lost node is given up only once its replacement is not behind") {
   CHECK(here.outside.record_of("db")->living.find_node(node)->phase == model::node_phase::removing);
 }
 
-TEST_CASE("a node that /sync names is never given up by a repair") {
+TEST_CASE("a repair never removes a node in the sync key") {
   stage here(5, settings());
   auto asked = provision("db");
   asked.desired.settings.synchronous = model::synchronous_mode::on;
@@ -393,7 +393,7 @@ TEST_CASE("a node that /sync names is never given up by a repair") {
   auto node = here.outside.at(gone).nodes.begin()->first;
   auto leader = here.outside.leader_of("db");
   here.outside.lose(gone);
-  // Patroni would name another one as soon as that streams; suppose that it does not.
+  // Patroni would choose another one as soon as that streams; this test assumes that it does not.
   auto standby = node;
   here.outside.watch_over = [&] {
     auto text = "{\"leader\":\"" + leader + "\",\"sync_standby\":\"" + standby + "\"}";
@@ -403,7 +403,7 @@ TEST_CASE("a node that /sync names is never given up by a repair") {
   here.pass(10min);
   REQUIRE(here.outside.record_of("db")->living.find_node(node) != nullptr);
   CHECK(here.outside.record_of("db")->living.find_node(node)->phase == model::node_phase::started);
-  // Said whenever the leader has just answered how far its replicas are.
+  // Reported after each answer of the leader about its replicas.
   CHECK(
       here.pass_until([&] { return contains(repair_of(here, "db"), "synchronous replica"); }, 30s));
   standby = here.outside.record_of("db")->living.nodes.back().node_id;
@@ -411,7 +411,7 @@ TEST_CASE("a node that /sync names is never given up by a repair") {
   CHECK(here.outside.record_of("db")->living.find_node(node)->phase == model::node_phase::removing);
 }
 
-TEST_CASE("only so many instances are repaired at a time, and those first that lost their leader") {
+TEST_CASE("a bounded number of instances is repaired at a time, lost leaders first") {
   stage here(4, settings(1));
   std::vector<std::string> names{"a", "b", "c", "d"};
   for (const auto& name : names) {
@@ -420,7 +420,7 @@ TEST_CASE("only so many instances are repaired at a time, and those first that l
     here.ask(asked);
     REQUIRE(finish(here, name));
   }
-  // Of two the leader is moved onto the cell that is lost, of two off it.
+  // Two instances' leaders are moved onto the cell to be lost, the other two's off it.
   for (const auto& name : names)
     for (const auto& n : recorded_nodes(here.outside, name))
       if ((n.cell == "c2") == (name == "c" || name == "d"))
@@ -458,11 +458,11 @@ TEST_CASE("only so many instances are repaired at a time, and those first that l
   here.outside.watch_over = nullptr;
 }
 
-TEST_CASE("an instance whose actor ends gives its turn back") {
+TEST_CASE("an instance whose actor ends loses its turn") {
   stage here(4, settings(1));
   REQUIRE(make(here, "a"));
   REQUIRE(make(here, "b"));
-  here.outside.lag = 10 * model::negligible_lag_bytes; // the first to begin cannot end
+  here.outside.lag = 10 * model::negligible_lag_bytes; // the first repair cannot end
   auto both = started_cells(here.outside, "a");
   std::string shared;
   for (const auto& guid : started_cells(here.outside, "b"))
@@ -484,7 +484,7 @@ TEST_CASE("an instance whose actor ends gives its turn back") {
   CHECK(here.pass_until([&] { return marked(other); }, 30s));
 }
 
-TEST_CASE("a repair that no cell can take waits, lets others go first, and goes on later") {
+TEST_CASE("a repair without a free cell waits, lets others go first, and continues later") {
   stage here(3, settings(1));
   for (auto& one : here.outside.cells())
     one.capacity = 1;
@@ -499,7 +499,7 @@ TEST_CASE("a repair that no cell can take waits, lets others go first, and goes 
   CHECK(here.pass_until([&] { return repaired(here.outside, "a"); }, 5min));
 }
 
-TEST_CASE("a broker that ends in the middle of a repair is followed by one that goes on with it") {
+TEST_CASE("a broker continues a repair that its predecessor began") {
   for (int steps = 0; steps < 40; ++steps) {
     CAPTURE(steps);
     stage here(5, settings());
