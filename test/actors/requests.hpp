@@ -4,7 +4,7 @@
 #include "simulated_broker.hpp"
 #include "store/keys.hpp"
 
-/// The requests that the tests make, what they wait for, and what is told of them.
+/// Requests of the tests, waits for their results, and what is reported about them.
 namespace matriarch::simulation {
 
 inline constexpr model::duration polling = std::chrono::seconds{600};
@@ -48,14 +48,14 @@ inline model::rebuild_request rebuild(const std::string& id) {
   return {id, "an operator"};
 }
 
-/// Whether no rebuild of it is under way, and nothing is left of one.
+/// Whether no rebuild is under way and nothing is left of one.
 inline bool is_rebuilt(const world& outside, const std::string& name) {
   auto known = outside.record_of(name);
   return known && known->rebuilt && !known->is_being_rebuilt() && !known->incoming
          && !known->outgoing;
 }
 
-/// The settings of the plan `large`: everything about it is another plan's but the count.
+/// The settings of the plan `large`, which differ from those of the other plans.
 inline model::cluster_settings large_settings() {
   model::cluster_settings settings;
   settings.parameters["max_connections"] = "200";
@@ -92,7 +92,7 @@ inline model::deprovision_request deprovision(const std::string& id) {
   return {id, "service", "plan", "", polling};
 }
 
-/// Whether etcd says that the instance's operation has ended.
+/// Whether the instance's operation has ended in etcd.
 inline bool ended(const world& outside, const std::string& name) {
   auto known = outside.record_of(name);
   return !known || known->current.state != model::operation_state::in_progress;
@@ -121,7 +121,7 @@ inline std::vector<model::node> recorded_nodes(const world& outside, const std::
   return known ? known->living.nodes : std::vector<model::node>{};
 }
 
-/// `accepted update`, `end of update`: the operations that events have told of, in their order.
+/// The operations in the events so far, in order: `accepted update`, `end of update`.
 inline std::vector<std::string> operations_told(stage& here) {
   std::vector<std::string> story;
   for (const auto& one : here.broker().told()) {
@@ -133,7 +133,7 @@ inline std::vector<std::string> operations_told(stage& here) {
   return story;
 }
 
-/// Whether the cells run exactly the nodes that the record names, each where it names it.
+/// Whether the cells run exactly the nodes in the record, each on its recorded cell.
 inline bool cells_agree(const world& outside, const std::string& name) {
   std::map<std::string, std::string> recorded;
   for (const auto& n : recorded_nodes(outside, name))
@@ -141,7 +141,7 @@ inline bool cells_agree(const world& outside, const std::string& name) {
   return recorded == outside.nodes_of(name);
 }
 
-/// What is left in etcd of an instance besides its tombstone and its resting port.
+/// What is left of an instance in etcd, besides its tombstone and its resting port.
 inline std::vector<std::string> leftovers(const world& outside, const std::string& name) {
   std::vector<std::string> found;
   for (const auto& entry : outside.etcd.range(store::keys_below("/")))

@@ -41,7 +41,7 @@ TEST_CASE("a reader is made after its rights, and nobody else waits for them") {
   CHECK(here.broker().find("db")->roles_wait_for.empty());
 }
 
-TEST_CASE("a comparison that ends before all is looked at goes on, and then the reader is made") {
+TEST_CASE("an incomplete comparison continues before the reader is made") {
   stage here;
   REQUIRE(make(here, "db"));
   here.outside.rights_left = 3;
@@ -67,7 +67,7 @@ TEST_CASE("the rights of readers are compared every minute, and after a change o
   CHECK(here.outside.comparisons_of_readers == before + 7);
 }
 
-TEST_CASE("what somebody is changing is named to a new reader, until it can be read") {
+TEST_CASE("objects being changed are listed for a new reader until they can be read") {
   stage here;
   REQUIRE(make(here, "db"));
   here.outside.being_changed = {"public.a", "public.b", "public.c", "public.d"};

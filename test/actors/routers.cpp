@@ -13,8 +13,8 @@ namespace {
 
 namespace keys = store::keys;
 
-/// Whether a router has something to serve by that change. What a member writes of its position, every
-/// few seconds, is nothing to it.
+/// Whether a change matters to a router. Member keys change every few seconds because of their
+/// positions, which routers do not read.
 bool is_routed(const store::key_value& changed) {
   const auto& key = changed.key;
   if (key.starts_with(keys::allocations) || key.starts_with(keys::read_only_allocations))

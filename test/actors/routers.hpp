@@ -25,27 +25,27 @@ struct served_route {
 /// A router, with the HAProxy that it feeds.
 struct router {
   std::string id;
-  model::duration pause{20}; ///< from a change in etcd to its being served
-  bool still = false;        ///< it stands still: it serves what it served, and says nothing
+  model::duration pause{20}; ///< from a change in etcd until it is served
+  bool still = false;        ///< the router hangs: it keeps its old routes and reports nothing
   bool runs = true;
-  /// Ports that something else on its machine has.
+  /// Ports that other programs on its machine have.
   std::set<int> taken = {};
-  /// It says so of all of them, and not only of those that it should open.
+  /// Reports all of these ports, not only those that it should open.
   bool looks_ahead = false;
-  /// The names of instances whose nodes it has no addresses for.
+  /// Instances whose nodes it has no addresses for.
   std::set<std::string> lacks = {};
-  std::map<std::string, served_route> routes = {}; ///< by the instance's name
+  std::map<std::string, served_route> routes = {}; ///< by instance name
 
-  // -- its own
+  // -- internal
 
   bool busy = false;
-  std::size_t read = 0;  ///< how much of etcd's history it knows
-  unsigned life = 0;     ///< what belongs to an earlier one comes to nothing
+  std::size_t read = 0;  ///< how much of etcd's history it has read
+  unsigned life = 0;     ///< work of an earlier life is dropped
   bool has_read = false; ///< in this life
 };
 
-/// The routers of a world. Each follows etcd, serves what it reads there a while later, and then
-/// says so in its key, whose lease it keeps while it does not stand still.
+/// The routers of a world. Each follows etcd, serves changes after a pause, and then reports in its
+/// key, whose lease it keeps alive unless it hangs.
 class routers {
 public:
   using later = std::function<void(model::duration pause, std::function<void()>)>;
@@ -56,21 +56,21 @@ public:
   [[nodiscard]] router& at(const std::string& id);
   [[nodiscard]] bool empty() const { return all_.empty(); }
 
-  /// Its lease ends by itself.
+  /// The router hangs. Its lease ends after its time.
   void stand_still(const std::string& id);
   void go_on(const std::string& id);
-  /// The process and its HAProxy end. Its lease ends by itself.
+  /// The process and its HAProxy end. The lease ends after its time.
   void kill(const std::string& id);
   void start(const std::string& id);
 
-  /// Something may have happened in etcd.
+  /// Something may have changed in etcd.
   void look();
 
-  /// Why a client does not reach the instance's leader at that port at every router whose lease
-  /// lives; empty if it does.
+  /// Why a client does not reach the instance's leader at that port at each router with a lease;
+  /// empty if it does.
   [[nodiscard]] std::string fault_at(const std::string& name, int port) const;
 
-  /// What a test reads sealed records with.
+  /// The keys with which tests read sealed records.
   std::shared_ptr<const store::keyring> keys = std::make_shared<const store::keyring>();
 
   static constexpr model::duration lease{10'000};

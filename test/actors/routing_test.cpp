@@ -25,12 +25,12 @@ std::string progress(stage& here) {
 
 using matriarch::test::contains;
 
-/// All nodes of the instance run and one leads.
+/// Waits until all nodes of the instance run and one leads.
 bool runs(stage& here, int nodes = 2) {
   return here.pass_until([&] { return here.outside.running_nodes("db") == nodes; }, 30s);
 }
 
-/// Another router, which has read what there is.
+/// Adds a router that has read everything so far.
 void add_router(stage& here, const std::string& id, model::duration pause = 20ms) {
   here.outside.routers.add(id, pause);
   here.pass(1s + pause);
@@ -45,7 +45,7 @@ TEST_CASE("a provision succeeds when the slowest router serves its port") {
   add_router(here, "r2", 5s);
   REQUIRE(here.ask(provision("db")).is == verdict_kind::accepted);
   REQUIRE(runs(here));
-  here.pass(1200ms); // what is waited for is told anew every second
+  here.pass(1200ms); // the reasons for waiting are published every second
   CHECK_FALSE(ended(here.outside, "db"));
   CHECK(contains(progress(here), "1 of 2 routers does not serve port 30000 yet"));
   CHECK(contains(here.broker().find("db")->route_waits_for, "router r2 serves revision"));
@@ -55,7 +55,7 @@ TEST_CASE("a provision succeeds when the slowest router serves its port") {
   CHECK(here.broker().find("db")->route_waits_for.empty());
 }
 
-TEST_CASE("a router that stands still holds a provision up until its lease has ended") {
+TEST_CASE("a router that hangs delays a provision until its lease has ended") {
   stage here;
   add_router(here, "r2");
   REQUIRE(here.ask(provision("db")).is == verdict_kind::accepted);
@@ -69,7 +69,8 @@ TEST_CASE("a router that stands still holds a provision up until its lease has e
   CHECK(here.outside.violations.empty());
 }
 
-TEST_CASE("an instance that one router does not reach is no success, and others are") {
+TEST_CASE(
+    "a provision waits for a router that cannot reach its nodes, and other instances do not") {
   stage here;
   add_router(here, "r2");
   auto& second = here.outside.routers.at("r2");
@@ -86,7 +87,7 @@ TEST_CASE("an instance that one router does not reach is no success, and others 
   here.outside.routers.start("r2");
   CHECK(finish(here, "db", 2s));
   CHECK(here.outside.violations.empty());
-  // A bind later on, too.
+  // Also for a later bind.
   second.lacks = {"db"};
   here.outside.routers.start("r2");
   here.pass(1s);
@@ -129,7 +130,7 @@ TEST_CASE("a provision that no router ever serves fails in words, and leaves not
   CHECK(here.outside.node_count() == 0);
 }
 
-TEST_CASE("where routers are not waited for, none has to be there") {
+TEST_CASE("without waiting for routers, none is needed") {
   broker_settings how;
   how.wait_for_routers = false;
   stage here{3, how};
@@ -150,7 +151,7 @@ TEST_CASE("an update that moves the leader succeeds when the routers lead to the
   CHECK(here.outside.violations.empty());
 }
 
-TEST_CASE("an update that changes nothing for routers needs none to be there") {
+TEST_CASE("an update that changes nothing for routers needs no router") {
   stage here;
   REQUIRE(make(here, "db"));
   here.outside.success_is_served = false;
@@ -163,7 +164,7 @@ TEST_CASE("an update that changes nothing for routers needs none to be there") {
   CHECK(succeeded(here.outside, "db"));
 }
 
-TEST_CASE("an operation goes on waiting for routers after the broker has been started anew") {
+TEST_CASE("an operation keeps waiting for routers after a restart of the broker") {
   stage here;
   add_router(here, "r2", 8s);
   REQUIRE(here.ask(provision("db")).is == verdict_kind::accepted);
@@ -190,7 +191,7 @@ TEST_CASE("a demotion is over when the routers lead to the new leader") {
   CHECK(here.outside.routers.fault_at("db", 30000).empty());
 }
 
-TEST_CASE("a demotion of an instance that is removed meanwhile says so") {
+TEST_CASE("a demotion of an instance that is removed at the same time says so") {
   stage here;
   REQUIRE(make(here, "db"));
   here.pass(1s);
@@ -209,11 +210,11 @@ TEST_CASE("a demotion of an instance that is removed meanwhile says so") {
 
 // -- bindings -------------------------------------------------------------------------------------
 
-TEST_CASE("a bind takes no longer where the routers serve its instance already") {
+TEST_CASE("a bind does not wait if the routers serve its instance already") {
   stage here;
   REQUIRE(make(here, "db"));
   here.pass(1s);
-  // It stands still, but serves what it has to.
+  // The router hangs, but serves what it has to.
   here.outside.routers.stand_still("r1");
   auto since = here.outside.now();
   CHECK(here.ask(bind("db", "b1")).is == verdict_kind::created);
@@ -250,7 +251,7 @@ TEST_CASE("the first read-only bind answers when the second port is served") {
   CHECK(here.outside.violations.empty());
 }
 
-TEST_CASE("a platform that polls is told after a while that a bind waits for a router") {
+TEST_CASE("a polling platform is told after a while that a bind waits for a router") {
   stage here;
   REQUIRE(make(here, "db"));
   here.pass(1s);
@@ -267,7 +268,7 @@ TEST_CASE("a platform that polls is told after a while that a bind waits for a r
   CHECK(here.outside.violations.empty());
 }
 
-TEST_CASE("without a router a bind is refused in words in the end, and goes on") {
+TEST_CASE("without a router a bind is refused with a reason in the end, and goes on") {
   stage here;
   REQUIRE(make(here, "db"));
   here.outside.routers.kill("r1");
@@ -329,7 +330,7 @@ TEST_CASE("one binding that waits for a router holds up no other") {
   CHECK_FALSE(reader->has_value());
 }
 
-TEST_CASE("members that write their positions keep no bind waiting, also after a new start") {
+TEST_CASE("members that write their positions delay no bind, also after a restart") {
   stage here;
   REQUIRE(make(here, "db"));
   here.pass(1s);
@@ -354,7 +355,7 @@ TEST_CASE("members that write their positions keep no bind waiting, also after a
   CHECK(here.ask(bind("db", "b3")).is == verdict_kind::created);
 }
 
-TEST_CASE("who waits for a router goes on as soon as it serves") {
+TEST_CASE("an operation continues as soon as the router that it waits for serves") {
   stage here;
   add_router(here, "r2", 3s);
   REQUIRE(here.ask(provision("db")).is == verdict_kind::accepted);
@@ -367,7 +368,7 @@ TEST_CASE("who waits for a router goes on as soon as it serves") {
   CHECK(succeeded(here.outside, "db"));
 }
 
-// -- ports of others ------------------------------------------------------------------------------
+// -- ports that other programs have ---------------------------------------------------------------
 
 TEST_CASE("a port that a router says it cannot open is not offered") {
   stage here;
@@ -383,7 +384,7 @@ TEST_CASE("a port that a router says it cannot open is not offered") {
   CHECK(here.outside.violations.empty());
 }
 
-TEST_CASE("a port that turns out to be somebody else's is exchanged before success is told") {
+TEST_CASE("a port that another program has is exchanged before success is reported") {
   stage here;
   here.outside.routers.at("r1").taken = {30000, 30001};
   REQUIRE(make(here, "db"));
@@ -396,7 +397,7 @@ TEST_CASE("a port that turns out to be somebody else's is exchanged before succe
   CHECK(here.outside.violations.empty());
 }
 
-TEST_CASE("a second port that is somebody else's is exchanged before the bind is answered") {
+TEST_CASE("a second port that another program has is exchanged before the bind is answered") {
   stage here;
   REQUIRE(make(here, "db"));
   here.outside.routers.at("r1").taken = {30001};
@@ -408,7 +409,7 @@ TEST_CASE("a second port that is somebody else's is exchanged before the bind is
   CHECK(here.outside.violations.empty());
 }
 
-TEST_CASE("a port that clients know is never exchanged, and its loss is told") {
+TEST_CASE("a port that clients know is never exchanged, and its loss is reported") {
   stage here;
   REQUIRE(make(here, "db"));
   REQUIRE(here.ask(bind("db", "b1")).is == verdict_kind::created);
@@ -427,7 +428,7 @@ TEST_CASE("a port that clients know is never exchanged, and its loss is told") {
   CHECK(here.ask(bind("db", "b2")).is == verdict_kind::done);
 }
 
-TEST_CASE("where no other port can be had, the provision says so and goes on when there is one") {
+TEST_CASE("without another free port the provision says so, and continues when there is one") {
   broker_settings how;
   how.ports = {30000, 30000, 1h};
   stage here{3, how};
@@ -443,9 +444,9 @@ TEST_CASE("where no other port can be had, the provision says so and goes on whe
   CHECK(here.outside.violations.empty());
 }
 
-// -- what is known of routers ---------------------------------------------------------------------
+// -- the table of routers -------------------------------------------------------------------------
 
-TEST_CASE("the table tells which routers live, how far they are, and what waits for them") {
+TEST_CASE("the table shows which routers are alive, their revisions, and what waits for them") {
   stage here;
   add_router(here, "r2", 20s);
   here.pass(21s);
@@ -466,7 +467,7 @@ TEST_CASE("the table tells which routers live, how far they are, and what waits 
   CHECK(here.broker().routers()->living.size() == 1);
 }
 
-TEST_CASE("a router's key that cannot be read is a router that serves nothing") {
+TEST_CASE("a router with an unreadable key counts as serving nothing") {
   stage here;
   here.outside.etcd.put(keys::router("r9"), "nonsense");
   REQUIRE(here.ask(provision("db")).is == verdict_kind::accepted);
@@ -477,7 +478,7 @@ TEST_CASE("a router's key that cannot be read is a router that serves nothing") 
   CHECK(finish(here, "db", 2s));
 }
 
-TEST_CASE("after a gap in the watch routers that went meanwhile are not waited for") {
+TEST_CASE("after a gap in the watch routers that have gone are not waited for") {
   stage here;
   add_router(here, "r2");
   here.broker().hold_watch(true);
@@ -490,7 +491,7 @@ TEST_CASE("after a gap in the watch routers that went meanwhile are not waited f
   CHECK(make(here, "db"));
 }
 
-TEST_CASE("routers that write cost instances that do not wait no message") {
+TEST_CASE("a router's write causes no message to instances that do not wait") {
   stage here;
   REQUIRE(make(here, "db"));
   REQUIRE(make(here, "db2"));
@@ -503,6 +504,6 @@ TEST_CASE("routers that write cost instances that do not wait no message") {
                                                   + R"(","unbound":[]})");
     here.run();
   }
-  // The router directory's own, one for each.
+  // one message for each write, to the router directory itself
   CHECK(here.broker().messages() - before == writes);
 }

@@ -24,7 +24,7 @@ store::key_value record_of(const std::string& name, const std::string& scope) {
   return entry(store::keys::record(name), store::encode_record(one, no_keys));
 }
 
-/// What came, as "name: key key", in its order.
+/// Collects what is given, as "name: key key", in order.
 struct sorter {
   std::vector<std::string> given = {};
   service_groups groups{

@@ -54,7 +54,7 @@ TEST_CASE("more connections: every replica restarts before one of them takes ove
   CHECK_FALSE(known->living.taking_up);
 }
 
-TEST_CASE("a replica that has missed a change of its settings is restarted, and then has them") {
+TEST_CASE("a replica that has missed a change of settings is restarted, and then has them") {
   stage here;
   REQUIRE(make(here, "db"));
   auto leader = here.outside.leader_of("db");
@@ -102,7 +102,8 @@ TEST_CASE("at no time of a change of plan does more than one node restart") {
 
 namespace {
 
-/// An update to settings by which PostgreSQL does not start; what is said of it in the end.
+/// Updates to settings with which PostgreSQL does not start. Returns the operation's final
+/// description.
 std::string change_in_vain(stage& here, int nodes) {
   auto broken = connections("200");
   here.outside.unstartable = {model::digest_of(broken)};
@@ -115,7 +116,7 @@ std::string change_in_vain(stage& here, int nodes) {
   return here.outside.record_of("db")->current.description;
 }
 
-/// Every node runs with the settings of before, and nothing else waits for anybody's next start.
+/// Checks that every node runs with the previous settings, and nothing waits for a restart.
 void is_as_before(stage& here, std::size_t nodes) {
   auto settled = [&] {
     auto known = here.outside.record_of("db");
@@ -135,7 +136,7 @@ void is_as_before(stage& here, std::size_t nodes) {
 } // namespace
 
 TEST_CASE(
-    "settings by which no node starts fail in words, and all nodes run with those of before") {
+    "settings with which no node starts fail with a reason, and the previous ones are restored") {
   stage here;
   REQUIRE(make(here, "db", 2));
   auto said = change_in_vain(here, 2);
@@ -143,14 +144,14 @@ TEST_CASE(
   is_as_before(here, 2);
 }
 
-TEST_CASE("a lone leader that does not start with new settings starts with those of before") {
+TEST_CASE("a single node that does not start with new settings starts with the previous ones") {
   stage here;
   REQUIRE(make(here, "db", 1));
   change_in_vain(here, 1);
   is_as_before(here, 1);
 }
 
-TEST_CASE("settings by which only the replicas start are taken back after the leader handed over") {
+TEST_CASE("settings with which only replicas start are undone after the leader handed over") {
   stage here;
   REQUIRE(make(here, "db", 2));
   auto leader = here.outside.leader_of("db");
@@ -161,7 +162,7 @@ TEST_CASE("settings by which only the replicas start are taken back after the le
   is_as_before(here, 2);
 }
 
-TEST_CASE("a broker that starts after the failure takes the settings back as well") {
+TEST_CASE("a broker that starts after the failure undoes the settings as well") {
   stage here;
   REQUIRE(make(here, "db", 2));
   change_in_vain(here, 2);
@@ -169,7 +170,7 @@ TEST_CASE("a broker that starts after the failure takes the settings back as wel
   is_as_before(here, 2);
 }
 
-TEST_CASE("an update to what an instance has heals nodes that settings kept from starting") {
+TEST_CASE("an update to an instance's present plan repairs nodes that did not start") {
   stage here;
   REQUIRE(make(here, "db", 2));
   change_in_vain(here, 2);
@@ -212,7 +213,7 @@ TEST_CASE("a synchronous cluster moves to other cells by its synchronous replica
     CHECK(std::ranges::find(others, where) != others.end());
 }
 
-TEST_CASE("what a later release wrote of one change of settings is not said of the next") {
+TEST_CASE("unknown members about one change of settings are not kept for the next") {
   stage here;
   REQUIRE(make(here, "db"));
   const auto key = store::keys::record("db");

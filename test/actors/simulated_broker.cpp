@@ -24,7 +24,7 @@
 
 namespace matriarch::simulation {
 
-/// An answer of the world to one of a mock's questions.
+/// The world's answer to a mock's question.
 template <class Answer>
 struct came {
   std::uint64_t ticket;
@@ -50,15 +50,15 @@ namespace keys = store::keys;
 
 // Above every answer's own time-out.
 constexpr std::chrono::milliseconds patience = 60s;
-// The least that time moves by: what happens within it happens together.
+// The smallest step of time; events within it happen together.
 constexpr model::duration step = 1ms;
 
-/// What the mocks share. The world's answers come late, perhaps after the broker's end: they hold
-/// it weakly.
+/// State that the mocks share. They hold it weakly, since the world's answers may come after the
+/// broker's end.
 struct epoch {
   world* outside = nullptr;
   std::shared_ptr<wire> line;
-  std::map<std::string, caf::actor_addr> writer_of; ///< who last wrote a key
+  std::map<std::string, caf::actor_addr> writer_of; ///< actor that wrote a key last
 };
 
 using http_mock = actors::http_actor::extend<caf::reacts_to<came<base::outcome>>>;
@@ -84,7 +84,7 @@ struct database_state {
   actors::pending_answers<actors::rights_answer> rights;
 };
 
-/// A promise, and the function for the world to keep it with, at any time.
+/// A promise, and a function with which the world can keep it at any time.
 template <class Answer, class Self>
 std::pair<caf::typed_response_promise<Answer>, std::function<void(Answer)>>
 promise(Self self, actors::pending_answers<Answer>& owed, const std::shared_ptr<epoch>& here) {
@@ -100,7 +100,7 @@ promise(Self self, actors::pending_answers<Answer>& owed, const std::shared_ptr<
           }};
 }
 
-/// Answers after that time, or once there is a hurry.
+/// Answers after that time, or as soon as `hurry` is set.
 void keep_later(world& outside, duration left, const std::shared_ptr<std::atomic<bool>>& hurry,
                 const std::function<void()>& answer) {
   static constexpr duration look_again{10};
@@ -326,7 +326,8 @@ struct simulated_broker::actors {
         here(std::make_shared<epoch>(epoch{&with, line, {}})),
         scheduler(dynamic_cast<caf::scheduler::test_coordinator&>(system.scheduler())),
         who{with.new_id(), how.address, "host", how.machine} {
-    // Thousands of brokers would say the same; with this variable one test can be read along.
+    // Off by default, since thousands of brokers would log the same; set TEST_LOG to read one
+    // test's log.
     bool aloud = std::getenv("TEST_LOG") != nullptr;
     spdlog::set_level(aloud ? spdlog::level::debug : spdlog::level::off);
     system.await_actors_before_shutdown(false);
@@ -401,7 +402,7 @@ struct simulated_broker::actors {
     }
   }
 
-  /// What the etcd watcher does with a listing.
+  /// Sends a listing like the etcd watcher.
   void list() {
     auto everything = outside.etcd.range({keys::first, keys::last});
     matriarch::actors::key_listing routing{{}, outside.etcd.at()};
@@ -429,7 +430,7 @@ struct simulated_broker::actors {
     watched = outside.etcd.history().size();
   }
 
-  /// What the etcd watcher does with changes.
+  /// Sends changes like the etcd watcher.
   bool pump() {
     auto left = outside.etcd.history().size() - watched;
     if (held || !outside.etcd_reachable || left == 0)
@@ -496,7 +497,7 @@ struct simulated_broker::actors {
     run();
   }
 
-  /// How long until the next of the actors' timers.
+  /// Time until the actors' next timer.
   [[nodiscard]] model::duration next() {
     const auto& timers = scheduler.clock().schedule();
     if (!stopped() && scheduler.has_job())
@@ -517,7 +518,7 @@ struct simulated_broker::actors {
   std::size_t watched = 0;
   bool held = false;
   bool frozen = false;
-  model::duration owed_time{0}; ///< that passed while it was frozen
+  model::duration owed_time{0}; ///< time that passed while the broker was frozen
   int messages = 0;
   std::function<void()> after_message;
 

@@ -19,15 +19,15 @@
 
 namespace matriarch::simulation {
 
-/// An answer that may be still to come.
+/// An answer that may not have come yet.
 using awaited_verdict = std::shared_ptr<std::optional<model::verdict>>;
 using awaited_report = std::shared_ptr<std::optional<model::demote_report>>;
 
 struct broker_settings {
   std::string address = "127.0.0.1:8080";
   model::port_range ports{30000, 30199, std::chrono::hours{1}};
-  /// 0 runs the actors in the order of their messages, and changes in etcd come all at once; any
-  /// other number is the seed of another order, in which they come in pieces.
+  /// 0 runs the actors in the order of their messages, with all changes in etcd at once. Any other
+  /// number is the seed of another order, in which changes come in pieces.
   unsigned seed = 0;
   bool etcd_users = false;
   bool wait_for_routers = true;
@@ -35,18 +35,18 @@ struct broker_settings {
   std::shared_ptr<const store::keyring> keys = std::make_shared<const store::keyring>();
   latencies latency = {};
   bug planted = bug::none;
-  /// That clusters get which were made without them.
+  /// Parameters that are added to clusters made without them.
   std::map<std::string, std::string> parameters = {};
-  std::string machine = "machine";              ///< that it runs on; empty if it does not know
-  std::string public_host = {};                 ///< nodes get certificates for it, if it is there
-  bool cells_by_tls = false;                    ///< is configured to reach cells by https://
-  tls::authorities operators = {};              ///< who signs, if that is in its configuration
-  std::vector<model::plan_settings> plans = {}; ///< of its catalog, for the cells to judge
+  std::string machine = "machine";              ///< the machine's id; empty if not known
+  std::string public_host = {};                 ///< nodes get certificates for it, unless empty
+  bool cells_by_tls = false;                    ///< its configuration reaches cells by https://
+  tls::authorities operators = {};              ///< the operator's authorities, if configured
+  std::vector<model::plan_settings> plans = {}; ///< the catalog's plans, for the cells to judge
 };
 
-/// All actors of a broker in one actor system of virtual time, with mocks of the outside in front
-/// of a world. Nothing runs by itself: the functions below run the actors. Its end is a crash:
-/// nothing is given back or finished.
+/// All actors of a broker in one actor system of virtual time, with mocks in front of a world.
+/// Nothing runs by itself: the functions below run the actors. Destroying it is a crash: nothing is
+/// given back or finished.
 class simulated_broker {
 public:
   explicit simulated_broker(world& outside, broker_settings how = {});
@@ -54,23 +54,23 @@ public:
   simulated_broker(const simulated_broker&) = delete;
   simulated_broker& operator=(const simulated_broker&) = delete;
 
-  /// Runs the actors until there is nothing to do at this moment. Time does not pass.
+  /// Runs the actors until nothing is left to do at this moment. Time does not pass.
   void run();
-  /// Moves the actors' clock and runs them; the world's clock is moved by the caller.
+  /// Moves the actors' clock and runs them; the caller moves the world's clock.
   void pass(model::duration how_long);
-  /// How long until one of its timers; the greatest duration if there is none.
+  /// Time until the next of its timers; the greatest duration if there is none.
   [[nodiscard]] model::duration next() const;
 
-  /// Its connection to the world. Once it is cut nothing runs here any more.
+  /// The broker's connection to the world. Once it is cut, nothing runs here any more.
   [[nodiscard]] wire& line();
-  /// Stops all of it, as SIGSTOP does, and lets it go on; its clocks have gone on meanwhile.
+  /// Stops the whole broker as SIGSTOP does. Its clocks continue until thaw().
   void freeze();
   void thaw();
-  /// Whether it is neither cut off nor frozen.
+  /// Whether the broker is neither cut off nor frozen.
   [[nodiscard]] bool answers() const;
-  /// The actors that it has.
+  /// Number of live actors.
   [[nodiscard]] std::size_t actors_alive() const;
-  /// The messages that its actors have taken so far.
+  /// Number of messages that its actors have taken.
   [[nodiscard]] int messages() const;
   void after_each_message(std::function<void()> then);
 
@@ -79,35 +79,35 @@ public:
   std::shared_ptr<std::optional<model::forget_report>> forget(const std::string& cell);
   awaited_verdict remove_orphan(const std::string& cell, const std::string& node_id);
   std::shared_ptr<std::optional<model::reencryption_report>> reencrypt_all();
-  /// The beginning of a clean end: nobody waits for what lasts any more.
+  /// The beginning of a clean stop: requests that wait for an operation are answered.
   void stop_waiting();
-  /// From here on nobody can ask anything, and the actors go on.
+  /// Ends the gateway: no more requests are taken, and the actors continue.
   void end_gateway();
   [[nodiscard]] std::vector<model::orphan> orphans() const;
-  /// Gives the leadership up, as a clean end does.
+  /// Gives up leadership, as in a clean stop.
   void resign();
-  /// Ends an instance's actor by an error. It must have written to etcd before.
+  /// Ends an instance's actor by an error. The actor must have written to etcd before.
   void kill_instance(const std::string& name);
-  /// Whether changes in etcd reach this broker; they are not lost, but wait.
+  /// Whether changes in etcd are held back; held changes are not lost.
   void hold_watch(bool hold);
-  /// One of the changes that wait.
+  /// Delivers one of the changes held back.
   void hear_one();
-  /// The watch says that etcd cannot be reached; list_again() ends that.
+  /// The watch reports that etcd cannot be reached, until list_again().
   void lose_etcd(const std::string& why);
-  /// A gap in the watch: everything is listed anew.
+  /// A gap in the watch: everything is listed again.
   void list_again();
 
   [[nodiscard]] bool active() const;
   [[nodiscard]] model::snapshot_ptr find(const std::string& name) const;
-  /// The instances whose records cannot be read.
+  /// Instances with unreadable records.
   [[nodiscard]] std::vector<std::string> unreadable() const;
   [[nodiscard]] model::cell_table cells() const;
   [[nodiscard]] model::router_table routers() const;
   [[nodiscard]] std::string repair_halted() const;
   [[nodiscard]] std::string must_not_act() const;
-  /// Who signs the nodes' certificates; nobody until that is known.
+  /// The authorities that sign nodes' certificates; nullptr until known.
   [[nodiscard]] tls::authorities_ptr authority() const;
-  /// What has happened to its instances.
+  /// The events of its instances.
   [[nodiscard]] const std::vector<model::event>& told() const;
 
 private:
@@ -115,7 +115,7 @@ private:
   std::unique_ptr<actors> self_;
 };
 
-/// A world and its brokers, whose clocks run together.
+/// A world and its brokers, with common time.
 class stage {
 public:
   explicit stage(int cells = 3, broker_settings how = {});
@@ -126,12 +126,13 @@ public:
 
   void run();
   void pass(model::duration how_long);
-  /// Lets time pass until the condition holds; false if that takes longer than `at_most`. It is
-  /// looked at whenever something has happened.
+  /// Lets time pass until the condition holds; false if that takes longer than `at_most`. The
+  /// condition is checked after each event.
   bool pass_until(const std::function<bool()>& condition, model::duration at_most);
-  /// The answer; unanswered requests answer `unavailable` with an empty description in the end.
+  /// Asks and waits for the answer; an unanswered request returns `unavailable` with an empty
+  /// description.
   model::verdict ask(model::request what);
-  /// Ends the first broker and starts another of its address on what is in etcd.
+  /// Ends the first broker and starts another one of its address on the present etcd.
   void restart();
 
 private:

@@ -13,7 +13,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// An actor system of virtual time.
+/// An actor system in virtual time.
 struct system_in_virtual_time {
   struct config : caf::actor_system_config {
     config() { set("scheduler.policy", caf::atom("testing")); }
@@ -31,7 +31,7 @@ struct system_in_virtual_time {
     scheduler.advance_time(how_long);
     run();
   }
-  /// Where the reason of an actor's end will be.
+  /// Where the reason of an actor's end will be stored.
   template <class Handle>
   std::shared_ptr<std::string> end_of(const Handle& one) {
     auto why = std::make_shared<std::string>();
@@ -44,7 +44,7 @@ struct system_in_virtual_time {
 
 } // namespace
 
-TEST_CASE("what ends an actor by an exception is heard by those who watch over it") {
+TEST_CASE("an exception that ends an actor is reported to its monitors") {
   system_in_virtual_time here;
   auto careless = here.system.spawn([](caf::event_based_actor* self) -> caf::behavior {
     keep_last_words(self);
@@ -56,7 +56,7 @@ TEST_CASE("what ends an actor by an exception is heard by those who watch over i
   CHECK(why->find("the last words") != std::string::npos);
 }
 
-TEST_CASE("the end of a cell's agent is the end of the cell directory, which would wait for it") {
+TEST_CASE("the cell directory ends with any cell's agent, whose answers it would wait for") {
   system_in_virtual_time here;
   auto agent = std::make_shared<caf::strong_actor_ptr>();
   auto outside = here.system.spawn([agent](http_actor::pointer self) -> http_actor::behavior_type {

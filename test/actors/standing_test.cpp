@@ -1,4 +1,4 @@
-// Replicas that run and do not replicate, in virtual time; and parameters that bound what they cost.
+// Replicas that run without replicating, in virtual time; and parameters that bound their cost.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -26,7 +26,7 @@ broker_settings settings() {
   return how;
 }
 
-/// The first replica stands still from now on, and the leader writes.
+/// The first replica stops replicating, and the leader writes.
 std::string let_one_stand(stage& here) {
   std::string chosen;
   auto leader = here.outside.leader_of("db");
@@ -52,10 +52,10 @@ bool is_recorded(const world& outside, const std::string& node_id) {
 
 } // namespace
 
-TEST_CASE("a replica that stands still is told of, and made anew after repair.after") {
+TEST_CASE("a replica that does not replicate is reported, and replaced after repair.after") {
   stage here(4, settings());
   REQUIRE(make(here, "db"));
-  here.pass(model::convalescence); // its start is forgotten
+  here.pass(model::convalescence); // longer than the grace time after a start
   auto leader = here.outside.leader_of("db");
   auto node = let_one_stand(here);
   here.pass(model::longest_standstill - 1s);
@@ -74,12 +74,12 @@ TEST_CASE("a replica that stands still is told of, and made anew after repair.af
   CHECK(described(here) == "master running; replicas running");
 }
 
-TEST_CASE("a replica that stands while nothing is written, or streams all the same, stays") {
+TEST_CASE("a replica stays if nothing is written, or if the leader reports it as streaming") {
   for (bool streams : {false, true}) {
     CAPTURE(streams);
     auto how = settings();
     if (streams)
-      how.planted = bug::running_is_well; // the leader names it
+      how.planted = bug::running_is_well; // the leader reports it as streaming
     stage here(4, how);
     REQUIRE(make(here, "db"));
     std::string node;
@@ -94,7 +94,7 @@ TEST_CASE("a replica that stands while nothing is written, or streams all the sa
   }
 }
 
-TEST_CASE("a replica that gets on again before repair.after keeps its place") {
+TEST_CASE("a replica that replicates again before repair.after stays") {
   stage here(4, settings());
   REQUIRE(make(here, "db"));
   auto node = let_one_stand(here);
@@ -106,7 +106,7 @@ TEST_CASE("a replica that gets on again before repair.after keeps its place") {
   CHECK(described(here) == "master running; replicas running");
 }
 
-TEST_CASE("an update to what is there already succeeds when it is well") {
+TEST_CASE("an update to the present state succeeds once all nodes are healthy") {
   stage here(4, settings());
   REQUIRE(make(here, "db"));
   auto node = let_one_stand(here);
@@ -123,7 +123,7 @@ TEST_CASE("an update to what is there already succeeds when it is well") {
   CHECK(here.outside.violations.empty());
 }
 
-TEST_CASE("nobody hands over to a replica that stands still") {
+TEST_CASE("no leader hands over to a replica that does not replicate") {
   stage here(4, settings());
   REQUIRE(make(here, "db"));
   let_one_stand(here);
@@ -138,7 +138,7 @@ TEST_CASE("nobody hands over to a replica that stands still") {
   CHECK(here.outside.switchovers() == 0);
 }
 
-TEST_CASE("clusters take up parameters that they were made without, a few at a time") {
+TEST_CASE("clusters adopt late parameters, a few at a time") {
   auto how = settings();
   how.parameters = {{"max_slot_wal_keep_size", "4GB"}};
   stage here(4, how);
@@ -168,7 +168,7 @@ TEST_CASE("clusters take up parameters that they were made without, a few at a t
   here.outside.watch_over = {};
   for (int i = 0; i < clusters; ++i) {
     auto known = here.outside.record_of(name_of(i));
-    CHECK(known->current.type == model::operation_type::provision); // nobody asked for it
+    CHECK(known->current.type == model::operation_type::provision); // nobody requested it
     CHECK(known->current.state == model::operation_state::succeeded);
     for (const auto& n : known->living.nodes)
       CHECK(*here.outside.settings_at("postgres://" + n.node_id + ":5432/postgres")
@@ -176,7 +176,7 @@ TEST_CASE("clusters take up parameters that they were made without, a few at a t
   }
 }
 
-TEST_CASE("what a cluster takes up is told of when etcd has taken it, and not when it has not") {
+TEST_CASE("an adoption is reported once etcd has accepted it, and not before") {
   auto how = settings();
   how.parameters = {{"max_slot_wal_keep_size", "4GB"}};
   stage here(4, how);

@@ -14,15 +14,15 @@ namespace {
 namespace keys = store::keys;
 using namespace std::chrono_literals;
 
-// What the etcd client takes for a call before it says that it does not know.
+// The etcd client's time-out for a call; after it, the result is unknown.
 constexpr duration etcd_patience = 3s;
 constexpr duration database_patience = 5s;
-// An order may reach a cell up to model::start_margin after its time-out: this is well within it.
+// An order may reach a cell up to model::start_margin after its time-out; this is well within it.
 constexpr duration lateness_of_orders = 2s;
 constexpr duration lateness_of_others = 700ms;
-// A write that comes after the orders that rest on it: longer than an order's own way.
+// Delay of a write until after the orders that depend on it: longer than an order's way.
 constexpr duration write_second = 200ms;
-// Likewise of roles.
+// The same for changes of roles.
 constexpr duration change_second = 300ms;
 
 bool writes(const store::transaction& what) {
@@ -74,7 +74,7 @@ void wire::send_out(effect one) {
     return;
   int number = ++effects_;
   auto become = fate_of ? fate_of(number) : way::through;
-  if (cut_) // by whoever was asked
+  if (cut_) // fate_of() may have cut the connection
     return;
   if (become == way::late && one.by == traffic::statement)
     become = way::undone;

@@ -10,15 +10,15 @@
 
 namespace matriarch::simulation {
 
-/// What becomes of an effect on its way from a broker to the world.
+/// What happens to an effect on its way from a broker to the world.
 enum class way {
   through, ///< it arrives, and its answer comes back
-  undone,  ///< it never arrives, and nothing comes back
+  undone,  ///< it never arrives, and there is no answer
   done,    ///< it arrives, and its answer is lost
-  late,    ///< nothing comes back in time; it arrives after that
+  late,    ///< there is no answer in time; the effect arrives later
 };
 
-/// How long things take on their way to the world. With 0 they are there at once.
+/// How long effects need to reach the world; 0: they arrive at once.
 struct latencies {
   duration etcd{0};
   duration cell{0};
@@ -26,19 +26,19 @@ struct latencies {
   duration database{0};
 };
 
-/// Bugs of a broker, or of its cells, that can be planted between it and the world: the tests of
-/// the tests.
+/// Bugs of a broker or its cells that can be planted between the broker and the world, to test the
+/// tests.
 enum class bug {
   none,
-  act_first,         ///< a record that places nodes is written after the cells have heard of them
+  act_first,         ///< a record with new nodes is written after the orders to the cells
   no_graves,         ///< no graves are written
-  piecemeal_removal, ///< the transaction that removes an instance is done in pieces
-  unconfirmed,       ///< success is told before a router has confirmed
-  no_rights,         ///< readers' rights are called complete, and nothing is done
-  no_fences,         ///< the cells obey old orders, and start nodes that they have removed
-  not_taken_back,    ///< after a failed update Patroni's configuration is called set, and is not
-  any_request,       ///< a cell's certificate is written whoever acts and whatever was announced
-  running_is_well,   ///< a replica that runs and gets no further is taken for one that streams
+  piecemeal_removal, ///< the transaction that removes an instance is split
+  unconfirmed,       ///< success is reported before a router has confirmed
+  no_rights,         ///< readers' rights are reported as complete without being set
+  no_fences,         ///< the cells obey old orders, and start nodes that were removed
+  not_taken_back,    ///< a failed update's reset of Patroni's configuration is only reported
+  any_request,       ///< a cell's certificate is written without compares
+  running_is_well,   ///< a replica that runs without progress is reported as streaming
   early_unbind,      ///< an unbind is done before its role is refused
   no_revocation,     ///< roles are removed whose login was not refused
   all_caught_up,     ///< a replica that does not have a revocation is taken for one that has it
@@ -48,14 +48,14 @@ enum class bug {
   members_believed,  ///< connections go where members' keys say
 };
 
-/// One broker's connection to the world. Everything that a broker changes outside itself passes
-/// here, is counted, and may be lost or late.
+/// A broker's connection to the world. Everything that a broker changes outside itself passes
+/// through here, is counted, and can be lost or late.
 class wire : public std::enable_shared_from_this<wire> {
 public:
   explicit wire(world& outside, latencies how = {}, bug planted = bug::none)
       : outside_(outside), how_(how), planted_(planted) {}
 
-  // -- as a broker's mock actors use it; a reply comes at once, later or never
+  // -- for the broker's mock actors; a reply comes at once, later or never ---
 
   void commit(const store::transaction& what, std::function<void(store::commit_result)> reply);
   void grant_lease(std::chrono::seconds ttl, std::function<void(store::lease_result)> reply);
@@ -64,61 +64,62 @@ public:
   void send(const base::outgoing& what, std::function<void(base::outcome)> reply);
   void set_roles(const std::string& conn_url, const roles& wanted,
                  std::function<void(result<roles_made>)> reply);
-  /// The reply gets those that are there yet.
+  /// The reply gets the names of roles that are not dropped yet.
   void drop_roles(const std::string& conn_url, const std::set<std::string>& names,
                   std::function<void(result<std::set<std::string>>)> reply);
   [[nodiscard]] result<std::map<std::string, std::int64_t>> lag_at(const std::string& conn_url) {
     return outside_.lag_at(reached(conn_url), planted_ == bug::running_is_well);
   }
-  /// The reply says whether all was looked at.
+  /// The reply tells whether everything was compared.
   void keep_rights(const std::string& conn_url, bool readers,
                    std::function<void(result<bool>)> reply);
   void admit_user(const std::string& username, const std::string& password,
                   std::function<void(bool)> reply);
   void dismiss_user(const std::string& username, std::function<void(bool)> reply);
 
-  // -- as a test uses it
+  // -- for tests -------
 
-  /// Ends the connection, as a crash does. What is on its way meets the fate of its place in the
-  /// order in which it was sent; what is late arrives at release().
+  /// Ends the connection, as a crash does. Each effect in flight gets the fate of its number in the
+  /// order of sending; late ones arrive at release().
   void cut(const std::function<way(int nth)>& fate);
   void cut(way fate) {
     cut([fate](int) { return fate; });
   }
   [[nodiscard]] bool is_cut() const { return cut_; }
-  /// Stops what is on its way to the world until release().
+  /// Holds all effects in flight until release().
   void hold() { held_ = true; }
   void release();
-  /// etcd, Patroni and PostgreSQL give up earlier than the way to a cell may last.
+  /// Releases effects to etcd, Patroni and PostgreSQL, whose time-outs are shorter than an order's
+  /// way to a cell.
   void release_all_but_orders();
-  /// What is on its way to the world, in words, in the order in which it was sent.
+  /// The effects in flight, in words, in the order of sending.
   [[nodiscard]] std::vector<std::string> in_flight() const;
-  /// The effects that were sent so far.
+  /// Number of effects sent so far.
   [[nodiscard]] int effects() const { return effects_; }
-  /// Decides the fate of an effect by its number, from 1; all get through if it is not set.
+  /// Decides the fate of each effect by its number, from 1; if not set, all get through.
   std::function<way(int number)> fate_of;
 
 private:
-  /// How an effect travels, which says how late it can be.
+  /// The kind of an effect, which bounds how late it can be.
   enum class traffic {
-    order,   ///< to a cell: for as long as the fence has to hold
-    request, ///< to etcd or Patroni, which give up earlier
-    /// To PostgreSQL: taken to end with its session, so that it arrives in time or never. Nothing
-    /// there would refuse a late one.
+    order,   ///< to a cell: as late as the cells' fences allow
+    request, ///< to etcd or Patroni, which have shorter time-outs
+    /// To PostgreSQL: ends with its session, so it arrives in time or never. PostgreSQL would not
+    /// refuse a late one.
     statement,
   };
   struct effect {
     std::string what;
     traffic by;
-    duration transit;  ///< to the world
-    duration patience; ///< of whoever sent it
+    duration transit;  ///< time to reach the world
+    duration patience; ///< the sender's time-out
     std::function<void(bool answered)> arrive;
     std::function<void()> give_up;
   };
 
-  /// Where a connection to that address of a node leads, which is looked at.
+  /// Where a connection to that node's address leads; the world checks the connection.
   std::string reached(const std::string& url);
-  /// Sends an effect. `apply` does it and gives the answer to the function that it gets.
+  /// Sends an effect. `apply` carries it out and passes the answer to its argument.
   template <class Answer>
   void emit(std::string what, traffic by, duration transit, duration patience,
             const std::function<void(Answer)>& reply, const Answer& unanswered,
@@ -132,7 +133,7 @@ private:
 
   world& outside_;
   latencies how_;
-  /// Whether the bug is planted by which this request is answered and not done.
+  /// Whether a planted bug has this request answered but not carried out.
   [[nodiscard]] bool is_forgotten(const base::outgoing& what) const;
 
   bug planted_;
@@ -140,7 +141,7 @@ private:
   bool held_ = false;
   int effects_ = 0;
   std::map<int, effect> in_flight_;
-  std::vector<std::function<void()>> late_; ///< what was cut off and arrives at release()
+  std::vector<std::function<void()>> late_; ///< cut-off effects that arrive at release()
   std::vector<std::function<void()>> late_orders_;
 };
 

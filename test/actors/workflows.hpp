@@ -10,15 +10,15 @@
 
 namespace matriarch::simulation {
 
-/// Something that a broker does from a request, or by itself, to its end, to be cut off anywhere.
+/// Something that a broker does, on request or by itself, to be cut off anywhere.
 struct workflow {
   std::string name;
-  std::function<void(stage&)> prepare; ///< nothing is cut off during it
+  std::function<void(stage&)> prepare; ///< not disturbed
   std::vector<errand> errands;
-  std::map<std::string, expectation> expected; ///< every instance that there shall be in the end
-  /// What the broker does by itself is over; without it, the errands' end is.
+  std::map<std::string, expectation> expected; ///< every instance that must exist in the end
+  /// Whether the broker's own work is over; if not set, the platform's tasks decide.
   std::function<bool(const world&)> over = {};
-  /// What happens outside once it is over, before everything has to be in order.
+  /// What happens outside after that, before everything must be in order.
   std::function<void(world&)> afterwards = {};
   std::function<void(broker_settings&)> tune = {};
   int cells = 4;
