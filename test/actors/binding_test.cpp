@@ -549,7 +549,7 @@ TEST_CASE("shared credentials need no role, but each binding needs a working log
     CHECK(here.ask(unbind("db", id)).is == verdict_kind::done);
 }
 
-TEST_CASE("the first read-only binding opens a second port, which rests when the instance ends") {
+TEST_CASE("the first read-only binding opens a second port, which rests with the instance's end") {
   stage here;
   REQUIRE(make(here, "db"));
   auto asked = bind("db", "b1");

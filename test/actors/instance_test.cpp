@@ -371,7 +371,7 @@ TEST_CASE("when etcd refuses, the answer is unavailable and nothing is written")
   CHECK(succeeded(here.outside, "db"));
 }
 
-TEST_CASE("when etcd refuses in the middle of an acceptance, the first writes are undone") {
+TEST_CASE("when etcd refuses in the middle of an acceptance, what was written is taken back") {
   for (int nth : {2, 3}) {
     CAPTURE(nth);
     stage here;
