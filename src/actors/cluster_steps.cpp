@@ -15,19 +15,19 @@ using namespace std::chrono_literals;
 using model::step_kind;
 
 constexpr caf::timespan placement_patience = 30s;
-// Above the time that an order may wait behind others at its agent, and then take.
+// Above the time that an order may wait behind others at its agent and then take.
 constexpr caf::timespan cell_patience = 120s;
 constexpr caf::timespan database_patience = 10s;
-constexpr caf::timespan settings_patience = 25s; // of two who are asked one after the other
-// A user, a role and its grants are a dozen requests, each within the etcd client's own time-out.
+constexpr caf::timespan settings_patience = 25s; // for two questions, one after the other
+// A user, a role and its grants are a dozen requests, each within the etcd client's time-out.
 constexpr caf::timespan user_patience = 30s;
-// etcd gives up on a request after 5 s and two election time-outs, 7 s by default.
+// etcd gives up a request after 5 s and two election time-outs, 7 s by default.
 constexpr caf::timespan longest_in_etcd = 8s;
-// Above what an engine allows itself for an order, a switchover or restart of a busy node included.
+// Above what an engine allows for an order, including a switchover or restart of a busy node.
 constexpr caf::timespan order_patience = 120s;
-// The lag is asked on a timer, and only while something waits for a replica: four short connections
-// a second for some seconds cost a leader nothing. What takes longer, because one does not replicate
-// at all, is asked for less often.
+// The lag is asked on a timer, only while something waits for a replica. Four short connections a
+// second for some seconds cost a leader nothing. If a replica does not replicate at all, the lag is
+// asked less often.
 constexpr caf::timespan lag_pause = 250ms;
 constexpr caf::timespan longest_lag_pause = 2s;
 constexpr int most_same_answers = 20; // 5 s; a replica that starts streams within two
@@ -40,13 +40,14 @@ constexpr caf::timespan flush_patience = 75s;
 constexpr caf::timespan write_retry_pause = 500ms;
 constexpr caf::timespan removal_retry_pause = 2s;
 constexpr caf::timespan switchover_retry_pause = 2s;
-// How often nodes are asked which settings they have: they look for them every some seconds.
+// How often nodes are asked for their settings; nodes look for changes every few seconds.
 constexpr caf::timespan settings_pause = 500ms;
-// A node starts what has ended by itself as well, and is busy with that meanwhile.
+// A node also restarts an ended database by itself, and is busy with that in the meantime.
 constexpr caf::timespan restart_retry_pause = 3s;
-// Nothing but what nobody sees can have changed until it is tried again.
+// Pause before a restart is tried again that failed with the previous settings, too: no change is
+// visible that could make it succeed.
 constexpr caf::timespan pause_between_in_vain = 30s;
-// Nodes look for changes every ten seconds, as things are, and take them up at once.
+// Nodes look for changes about every ten seconds and apply them at once.
 constexpr caf::timespan longest_settings = 30s;
 
 } // namespace
@@ -158,7 +159,7 @@ void cluster_steps::perform_one(const model::start_node& step) {
     return admit_to_etcd();
   if (!steps_.begin({step_kind::start_node, step.node_id}))
     return;
-  // Else an earlier one, perhaps of the broker that acted before, may still arrive.
+  // Otherwise an earlier start, perhaps of another broker, may still arrive.
   bool only_start = not_sent_.erase(step.node_id) != 0;
   auto order = start_of(*n);
   auto done = [this, id = n->node_id, cell = n->cell, only_start](const cell_answer& said) {
@@ -193,7 +194,7 @@ void cluster_steps::perform_one(const model::start_node& step) {
             });
 }
 
-/// For how long a start of the node may still arrive at its cell, if one may.
+/// How much longer a start of the node may arrive at its cell; nothing if none can.
 std::optional<caf::timespan> cluster_steps::may_still_start(const std::string& node_id) const {
   const auto* n = known() ? known()->find_node(node_id) : nullptr;
   auto now = setup().outside.now();
@@ -202,7 +203,7 @@ std::optional<caf::timespan> cluster_steps::may_still_start(const std::string& n
   return *n->start_may_arrive_until - now + 1ms;
 }
 
-/// Before the first node starts, its user of etcd has to be there.
+/// Creates the cluster's etcd user, which must exist before the first node starts.
 void cluster_steps::admit_to_etcd() {
   if (!steps_.begin({step_kind::etcd_user}))
     return;
@@ -226,13 +227,13 @@ void cluster_steps::admit_to_etcd() {
 
 void cluster_steps::perform_one(const model::remove_node& step) {
   const auto* n = known()->find_node(step.node_id);
-  // A start that is still under way has to end first, or it could follow the removal.
+  // A start that is still under way must end first; otherwise it could follow the removal.
   const model::step_key removal{step_kind::remove_node, step.node_id};
   if (steps_.under_way({step_kind::start_node, step.node_id}) || steps_.under_way(removal))
     return;
   if (!may_begin(removal))
     return host_.wake(removal_retry_pause);
-  // No start of it can be on its way: there is nothing to outlast.
+  // No start was sent, so none can arrive late.
   if (not_sent_.erase(step.node_id) != 0)
     here_->failed_starts[step.node_id] = "superseded before it was started";
   removal_order order{n->cell,          n->node_id,   known()->scope,
@@ -241,8 +242,8 @@ void cluster_steps::perform_one(const model::remove_node& step) {
     steps_.end({step_kind::remove_node, id});
     if (said.is == cell_answer::kind::done) {
       here_->failed_removals.erase(id);
-      // A cell that digs no graves of its own may yet obey a start that is on its way: it is
-      // asked once more after that could have come.
+      // A cell that does not remember removed nodes may still obey a late start, so it is asked
+      // again after that could have arrived.
       if (auto left = may_still_start(id)) {
         put_off({step_kind::remove_node, id}, *left);
         host_.wake(*left);
@@ -268,7 +269,7 @@ void cluster_steps::perform_one(const model::remove_node& step) {
             });
 }
 
-// -- stopped, and running again -------------------------------------------------------------------
+// -- stopping and resuming nodes ------------------------------------------------------------------
 
 void cluster_steps::ask_cell_again(const model::step_key& step, const std::string& cell,
                                    const cell_answer& said) {
@@ -282,7 +283,7 @@ void cluster_steps::ask_cell_again(const model::step_key& step, const std::strin
 void cluster_steps::perform_one(const model::halt_node& step) {
   const auto* n = known()->find_node(step.node_id);
   const model::step_key halt{step_kind::halt_node, step.node_id};
-  // One after the other: the cell goes by the newer revision, and this actor by the last answer.
+  // One after the other: the cell follows the newer revision, this actor the last answer.
   if (steps_.under_way({step_kind::resume_node, step.node_id}) || !may_begin(halt))
     return host_.wake(write_retry_pause);
   here_->resumed.erase(step.node_id);
@@ -330,7 +331,7 @@ void cluster_steps::perform_one(const model::resume_node& step) {
             });
 }
 
-// -- following another cluster ----------------------------------------------------------------------
+// -- following another cluster --------------------------------------------------------------------
 
 void cluster_steps::perform_one(const model::ask_position& step) {
   const model::step_key asked{step_kind::ask_position, step.node_id};
@@ -416,7 +417,7 @@ void cluster_steps::perform_one(const model::flush& step) {
             });
 }
 
-/// Longer, if nothing has changed for a while.
+/// Sets the pause before the next question; a longer one if nothing has changed for a while.
 void cluster_steps::rest_before_asking(const lag_answer& said) {
   std::map<std::string, bool> streaming;
   for (const auto& [node_id, lag] : said.lag)
@@ -466,7 +467,7 @@ void cluster_steps::perform_one(const model::failover_from& step) {
   host_.tell(model::switchover_begun{step.from, step.to});
   auto done = [this, to = step.to](const order_answer& said) {
     steps_.end({step_kind::failover_from});
-    // When it is done the leader key may reach this actor a moment later: no need to ask again yet.
+    // After a switchover the leader key may arrive a moment later, so the next try waits.
     put_off({step_kind::failover_from}, switchover_retry_pause);
     if (!said.done() && !here_->seen.leads(to)) {
       here_->failed_switchover = said.why;
@@ -497,8 +498,8 @@ void cluster_steps::order(Order what, Then then) {
             });
 }
 
-/// Any node of the cluster can be told, whether its database runs or not: the leader is first, and after
-/// a failure another.
+/// The node through which the cluster is configured; its database need not run. The leader comes
+/// first, and after each failure another node.
 const std::pair<const std::string, model::member>* cluster_steps::member_to_configure() const {
   std::vector<const std::pair<const std::string, model::member>*> able;
   for (const auto& one : here_->seen.members)
@@ -542,8 +543,8 @@ void cluster_steps::perform_one(const model::ask_settings& step) {
   host_.wake(settings_pause);
 }
 
-/// A node may have missed a change that came while it began to copy its leader: it is told once more, or
-/// has to start again.
+/// A node may have missed a change of settings while it began to copy its leader. The leader is
+/// told to reload, a replica to restart.
 void cluster_steps::remind(const std::vector<std::string>& late) {
   auto now = time_now();
   erase_if(late_since_,
@@ -588,20 +589,22 @@ void cluster_steps::ask_settings_of(const std::string& id, const model::member& 
           [not_now](const caf::error&) { not_now(); });
 }
 
-/// What a leader takes up by its restart, a replica can take up by one more.
+/// Settings that a leader applies by its restart, a replica may need one more restart for.
 void cluster_steps::note_restart(const std::string& id) {
   if (here_->seen.leads(id))
     here_->restarted.clear();
   here_->restarted.insert(id);
 }
 
-/// Its database did not start; anything else may have kept the order from it.
+/// Counts a restart as failed only if the database did not start; other failures may have other
+/// reasons.
 void cluster_steps::note_failed_restart(const std::string& id, const order_answer& said) {
   spdlog::warn("instance {}: node {} was not restarted: {}", name(), id, said.why);
   if (said.is != order_answer::outcome::not_started && !restarts_by_itself_in_vain(id, said))
     return;
-  // Of an update that says so, the settings of before are put back. If they are, and it does not
-  // start with them either, something else that it was told may have arrived late.
+  // During an update, the previous settings are restored. Otherwise these are set already; if the
+  // node does not start with them either, an earlier change may have arrived late, so they are set
+  // again.
   bool in_vain = ++here_->failed_restarts[id] >= model::hopeless_restarts;
   if (in_vain && known() && !is_awaited()) {
     here_->configured.clear();
@@ -611,7 +614,7 @@ void cluster_steps::note_failed_restart(const std::string& id, const order_answe
     here_->seen.members[id].state = "start failed"; // its key says so a round later
 }
 
-/// It tries again and again by itself, takes no order meanwhile, and does not run.
+/// Whether the node keeps restarting by itself, refuses orders because of that, and does not run.
 bool cluster_steps::restarts_by_itself_in_vain(const std::string& id, const order_answer& said) {
   constexpr int often = 5; // some twenty seconds
   auto found = here_->seen.members.find(id);
@@ -665,7 +668,7 @@ void cluster_steps::perform_one(const model::restart_node& step) {
         done);
 }
 
-// -- its user of etcd -------------------------------------------------------------------------------
+// -- the cluster's etcd user ----------------------------------------------------------------------
 
 bool cluster_steps::is_dismissed() {
   if (known()->secret_of(model::secret_name::etcd).username.empty() || dismissed_)
@@ -674,7 +677,7 @@ bool cluster_steps::is_dismissed() {
   return false;
 }
 
-/// Whoever acted before this actor may have left the making of the user unanswered: it comes
+/// An earlier active broker may have left the creation of the user unanswered. The user is created
 /// before the first start of a node.
 void cluster_steps::outlast_admissions() {
   if (known() && std::ranges::any_of(known()->nodes, [](const auto& n) {
@@ -684,7 +687,7 @@ void cluster_steps::outlast_admissions() {
 }
 
 void cluster_steps::dismiss_from_etcd() {
-  // A user whose making was not answered could still be made after its end.
+  // If the creation was not answered, the user could still be created after its deletion.
   if (auto now = time_now(); now < dismiss_after_)
     return host_.wake(dismiss_after_ - now);
   if (!steps_.begin({step_kind::etcd_user}))

@@ -15,12 +15,12 @@
 
 namespace matriarch::actors {
 
-/// What is done for one cluster of an instance, as part of the instance's actor: the steps that
-/// model::decide_cluster() names, each begun once and answered later. Answers go into the cluster's
-/// circumstances.
+/// The steps for one cluster of an instance, as part of the instance's actor: those that
+/// model::decide_cluster() names. Each is begun once and answered later; the answers go into the
+/// cluster's circumstances.
 class cluster_steps {
 public:
-  /// All outlive this.
+  /// The references must outlive this object.
   cluster_steps(record_keeper& keeper, instance_host& host, cluster_watch& watch,
                 model::cluster_circumstances& here)
       : keeper_(keeper), host_(host), watch_(watch), here_(&here) {}
@@ -31,26 +31,26 @@ public:
 
   void perform(const model::cluster_step& what);
 
-  /// A new operation begins: what has failed before is tried again.
+  /// A new operation begins: failed steps may be tried again.
   void forget_failures();
-  /// Some time has passed: what could not be done may be possible by now.
+  /// Time has passed: steps that were not possible may be possible now.
   void look_again();
-  /// Whether nothing is awaited of anybody: what comes later would find this gone.
+  /// Whether no step is under way. Only then may this object be destroyed.
   [[nodiscard]] bool idle() const { return steps_.idle(); }
   void let_go(caf::actor_clock::time_point now) { steps_.let_go(now); }
-  /// The node is buried.
+  /// The node's grave is written.
   void forget_node(const std::string& node_id);
   /// Others may have acted: what cells and nodes have confirmed of halts and of following is asked anew.
   void forget_confirmations();
   /// A confirmation counts only while the record says that the node is halted.
   void forget_old_halts();
 
-  // -- its user of etcd -----------------------------------------------------------------------------
+  // -- the cluster's etcd user --------------------------------------------------------------------
 
-  /// Whoever acted before this actor may have left the making of the user unanswered: it comes
-  /// before the first start of a node.
+  /// Postpones the deletion of the etcd user: an earlier active broker may have left the creation
+  /// of the user unanswered. The user is created before the first start of a node.
   void outlast_admissions();
-  /// Whether the cluster has no user of etcd, or none any more; else it is being deleted.
+  /// Whether the cluster has no etcd user (any more); otherwise begins the user's deletion.
   [[nodiscard]] bool is_dismissed();
 
 private:
@@ -100,7 +100,7 @@ private:
   [[nodiscard]] const instance_setup& setup() const { return keeper_.setup(); }
   [[nodiscard]] service_instance_actor::pointer self() const { return keeper_.self(); }
   [[nodiscard]] caf::actor_clock::time_point time_now() const { return self()->clock().now(); }
-  /// Whether somebody waits for the end of an operation.
+  /// Whether an operation is in progress.
   [[nodiscard]] bool is_awaited() const;
   [[nodiscard]] bool is_put_off(const model::step_key& which) const {
     return time_now() < steps_.put_off_until(which);
@@ -108,7 +108,7 @@ private:
   void put_off(const model::step_key& which, caf::timespan pause) {
     steps_.put_off(which, time_now() + pause);
   }
-  /// Whether it is neither under way nor put off; it has begun then.
+  /// Whether the step is neither under way nor put off; begins it then.
   [[nodiscard]] bool may_begin(const model::step_key& which) {
     return !is_put_off(which) && steps_.begin(which);
   }
@@ -117,7 +117,7 @@ private:
   instance_host& host_;
   cluster_watch& watch_;
   model::cluster_circumstances* here_;
-  model::step_table steps_; ///< that are under way, or are to be tried again later
+  model::step_table steps_; ///< steps under way, and steps to be tried again later
   int same_answers_ = 0;
   int same_positions_ = 0; ///< in a row, of nodes that follow another cluster
   model::rare_map<std::string, bool> last_streaming_; ///< who did, and whether without lag
@@ -125,12 +125,12 @@ private:
   bool admitted_ = false;
   bool dismissed_ = false;
   caf::actor_clock::time_point dismiss_after_;
-  std::size_t failed_configurations_ = 0; ///< since the last that was confirmed
-  /// Since when nodes have been asked in vain whether they have the settings.
+  std::size_t failed_configurations_ = 0; ///< since the last confirmed configuration
+  /// Since when nodes have been asked for their settings in vain.
   model::rare_map<std::string, caf::actor_clock::time_point> late_since_;
   /// Nodes that this actor placed and has not begun to start.
   model::rare_set<std::string> not_sent_;
-  /// How often in a row a node had a restart of its own under way, by node id.
+  /// By node id, how often in a row the node was restarting by itself.
   model::rare_map<std::string, int> refused_restarts_;
 };
 

@@ -40,24 +40,24 @@ using namespace std::chrono_literals;
 namespace keys = store::keys;
 
 constexpr caf::timespan port_patience = 10s; // the registry answers from memory
-// How often an operation under way is looked at when nothing happens: deadlines are minutes.
+// How often an operation under way is checked when nothing happens: its deadlines are minutes.
 constexpr caf::timespan working_pause = 1s;
-// How often a cluster looks whether it may take up parameters that it was made without.
+// How often a cluster checks whether it may adopt late parameters.
 constexpr caf::timespan adoption_pause = 5s;
-// etcd takes 128 in a transaction; the record is one of them.
+// etcd takes 128 operations in a transaction; the record is one of them.
 constexpr std::size_t most_operations = 100;
-// Where no port can be had for a while, none is asked for more often than this.
+// Pause between requests for a port while none is free.
 constexpr caf::timespan port_retry_pause = 2s;
-// A cell that failed to start a node for a repair is left in peace for so long.
+// How long a cell that failed to start a node for a repair is avoided.
 constexpr caf::timespan avoidance = 60s;
 
 using model::step_kind;
 
-/// One of the instance's clusters: what is heard of it, and what is done for it.
+/// One of the instance's clusters: what is observed of it, and its steps.
 struct cluster_part {
   cluster_watch watch;
   cluster_steps steps;
-  bool turn_asked = false; ///< to repair something
+  bool turn_asked = false; ///< a turn for a repair was requested
   cluster_part(record_keeper& keeper, instance_host& host, const std::string& scope,
                model::cluster_circumstances& here)
       : watch(keeper, host, scope, here), steps(keeper, host, watch, here) {}
@@ -104,7 +104,8 @@ public:
             part->steps.outlast_admissions();
             part->steps.forget_confirmations();
             if (!now.active)
-              part->turn_asked = circumstances_of(*part).repair_turn = false; // with the activity
+              part->turn_asked = circumstances_of(*part).repair_turn =
+                  false; // turns end with the activity
           }
           go_on();
         },
@@ -130,7 +131,7 @@ public:
           go_on();
         },
         [this](routed_atom) {
-          awaited_routes_ = {}; // whoever told it keeps nothing of this any more
+          awaited_routes_ = {}; // the router directory has dropped the request
           go_on();
         },
         [this](tick_atom) {
@@ -144,7 +145,7 @@ public:
 private:
   using answer = caf::typed_response_promise<model::verdict>;
 
-  // -- what its parts use of this actor -----------------------------------------------------------
+  // -- for this actor's parts ---------------------------------------------------------------------
 
   [[nodiscard]] const model::circumstances& around() const override { return around_; }
   void wake(caf::timespan pause) override { alarm_.set(pause); }
@@ -163,7 +164,7 @@ private:
     report_cells();
   }
 
-  /// One for each cluster of the record, the one that serves first.
+  /// One part for each cluster of the record; the serving cluster's comes first.
   [[nodiscard]] std::vector<cluster_part*> parts() const {
     std::vector<cluster_part*> all;
     for (const auto* one : {&living_, &incoming_, &outgoing_})
@@ -183,8 +184,8 @@ private:
                                       : around_.living;
   }
 
-  /// There is a part for each cluster of the record; one that has got another place in it keeps what is
-  /// known of it, and what is under way for it.
+  /// Makes a part for each cluster of the record. A cluster with a new role in the record keeps its
+  /// observations and the steps under way.
   void arrange_clusters() {
     std::vector<std::pair<std::unique_ptr<cluster_part>, model::cluster_circumstances>> before;
     auto stays = [](const auto& part, const model::cluster* one) {
@@ -228,7 +229,7 @@ private:
         retire(std::move(part), here);
   }
 
-  /// What is under way for it may still be answered.
+  /// Keeps a part whose steps may still be answered.
   void retire(std::unique_ptr<cluster_part> part, model::cluster_circumstances& of) {
     if (part->turn_asked)
       self_->send(setup_->cells, turn_over{part->watch.scope()});
@@ -273,13 +274,13 @@ private:
     return all;
   }
 
-  /// After each write too: it ends what was reserved for it.
+  /// Called after each write, too: it ends the instance's reservations.
   void report_cells() {
     reported_ = std::make_shared<const cells_in_use::places>(places());
     self_->send(setup_->cells, cells_in_use{name(), reported_});
   }
 
-  /// A key of this instance or of its scope has changed in etcd.
+  /// Takes over a changed key of this instance or of its scopes.
   void learn(const store::key_value& entry, bool erased) {
     if (entry.key == keeper_.key()) {
       keeper_.learn(entry, erased);
@@ -291,15 +292,15 @@ private:
     }
   }
 
-  /// What routers read of this instance was changed at that revision.
+  /// What routers read of this instance changed at that revision.
   void note_route(store::revision at) override {
     around_.routed_at = std::max(around_.routed_at, at);
   }
 
-  /// Everything as it is in etcd, after a gap in the watch.
+  /// Takes over all keys as they are in etcd, after a gap in the watch.
   void relearn(const key_listing& all) {
     std::vector<store::key_value> bindings;
-    // The record says which clusters there are.
+    // The record comes first, since it lists the clusters.
     auto record = std::ranges::find(all.found, keeper_.key(), &store::key_value::key);
     const bool recorded = record != all.found.end();
     if (recorded)
@@ -363,16 +364,16 @@ private:
 
   // -- requests -----------------------------------------------------------------------------------
 
-  /// Requests that change something wait until the write under way has ended: each sees its
-  /// outcome.
+  /// Requests that change something wait for the end of the write under way, so that each sees its
+  /// result.
   template <class Request>
   void take(Request asked, answer owed) {
     keeper_.in_turn([this, asked = std::move(asked), owed]() mutable { judge(asked, owed); });
     if (!known())
-      go_on(); // what was refused leaves no actor behind
+      go_on(); // lets the actor end if the request was refused
   }
 
-  /// What another broker is changing is not for this one's copy to rule on: it may be old.
+  /// On a passive broker, refuses changes: its copy of the record may be old.
   template <class Request>
   void judge(Request& asked, answer owed) {
     constexpr bool only_reads =
@@ -380,7 +381,7 @@ private:
                        model::lookup_request> || std::is_same_v<Request, model::await_request>;
     if (only_reads || !known() || keeper_.may_act(owed))
       serve(asked, owed);
-    // It was started for this request, and nothing has come of that.
+    // The actor was started for this request, which made no record.
     ended_ = ended_ || (!known() && !keeper_.busy());
   }
 
@@ -407,7 +408,8 @@ private:
 
   void serve(model::provision_request& asked, answer owed) {
     if (known() && known()->phase == model::record_phase::accepting) {
-      // What a broker that ended has begun: whoever acts takes it back, so it promises nothing.
+      // A record that another broker left in phase accepting: the active broker removes it, so no
+      // promise is made.
       refuse(owed, model::verdict_kind::unavailable,
              "an earlier provision of this id is being taken back; try again in a few seconds");
     } else if (known()) {
@@ -438,8 +440,8 @@ private:
     rule(std::move(said), owed);
   }
 
-  /// Why nodes cannot be what an update makes of them. What the instance has already it keeps, also
-  /// where a cell's engine has another version by now.
+  /// Why nodes could not become what an update wants. The present plan is not checked, even if a
+  /// cell's engine has another version by now.
   [[nodiscard]] std::string why_unfit(const model::record& next, bool names_cells) const {
     bool other_settings = next.desired.settings != known()->desired.settings;
     if (!other_settings && !names_cells)
@@ -463,7 +465,7 @@ private:
            owed);
   }
 
-  /// Writes what the ruling demands and answers with it.
+  /// Writes the ruling's record, if any, and answers.
   void rule(model::ruling said, answer owed) {
     if (!said.write) {
       said.answer.instance = snapshot();
@@ -472,24 +474,23 @@ private:
     }
     if (!keeper_.may_act(owed))
       return;
-    keeper_.write(
-        std::move(*said.write), {}, {},
-        [this, owed, told = std::move(said.answer),
-         before = known()->current.id](const fate& came) mutable {
-          if (!came.done())
-            return refuse(owed, model::verdict_kind::unavailable, came.why);
-          living_->steps.forget_failures();
-          accepted_at_ = keeper_.at();
-          living_->watch.forget_lag(); // what comes goes by what the leader says from now on
-          if (known()->current.id != before)
-            tell_begun();
-          publish();
-          told.instance = snapshot();
-          owed.deliver(std::move(told));
-        });
+    keeper_.write(std::move(*said.write), {}, {},
+                  [this, owed, told = std::move(said.answer),
+                   before = known()->current.id](const fate& came) mutable {
+                    if (!came.done())
+                      return refuse(owed, model::verdict_kind::unavailable, came.why);
+                    living_->steps.forget_failures();
+                    accepted_at_ = keeper_.at();
+                    living_->watch.forget_lag(); // decisions need the lag as of now
+                    if (known()->current.id != before)
+                      tell_begun();
+                    publish();
+                    told.instance = snapshot();
+                    owed.deliver(std::move(told));
+                  });
   }
 
-  /// An operation has begun, and may have ended in the same write.
+  /// Reports the beginning of an operation, which may have ended in the same write.
   void tell_begun() {
     tell(model::operation_accepted{known()->current.type, known()->current.id});
     if (known()->current.state != model::operation_state::in_progress)
@@ -540,7 +541,7 @@ private:
     }
     if (!keeper_.may_act(owed))
       return;
-    // What nodes of another life may have written there goes.
+    // Erases what nodes of an earlier cluster of this scope may have written.
     std::vector<store::operation> erased;
     for (auto& range : store::written_by_nodes(scope))
       erased.push_back(store::erase{std::move(range)});
@@ -578,14 +579,14 @@ private:
     }
   }
 
-  /// The same values, sealed anew.
+  /// Writes the same values again, sealed with the newest key.
   void serve(model::reencrypt_request& asked, answer owed) {
     if (!must_exist(asked.instance_id, owed) || !keeper_.may_act(owed))
       return;
     rewrite(bindings_.rewritten(), owed);
   }
 
-  /// The record once more, and with it some of its bindings, until none is left.
+  /// Writes the record with a batch of bindings, until all bindings are written.
   void rewrite(std::vector<store::operation> left, answer owed) {
     auto batch = std::min(left.size(), most_operations);
     std::vector<store::operation> now(std::make_move_iterator(left.end() - batch),
@@ -609,7 +610,7 @@ private:
         });
   }
 
-  /// Tells those who wait for the end of an operation, if it has come.
+  /// Answers requests that wait for an operation, if it has ended.
   void answer_waiting() {
     std::erase_if(awaited_, [this](auto& one) {
       bool ended = !known() || known()->current.id != one.operation_id
@@ -624,7 +625,7 @@ private:
 
   // -- accepting a new instance -------------------------------------------------------------------
 
-  /// Whoever is being accepted.
+  /// A provision that is being accepted.
   struct newcomer {
     model::provision_request asked;
     answer owed;
@@ -658,7 +659,7 @@ private:
       return begin(*next.stage, who);
     if (next.refusal) {
       who->owed.deliver(std::move(*next.refusal));
-      self_->send(setup_->ports, port_settled{name(), false}); // late, it may be offered yet
+      self_->send(setup_->ports, port_settled{name(), false}); // the offer may still arrive late
       ended_ = !known();
       return;
     }
@@ -692,7 +693,7 @@ private:
     };
     for (const auto& one : keeper_.engine().decisions->secrets())
       add(one.name, std::string{one.username});
-    // etcd's users are named like the scopes that they may write.
+    // etcd's users are named after the scopes that they may write.
     if (setup_->etcd_users)
       add(model::secret_name::etcd, "scope-" + model::scope_of(name(), 1));
     auto fresh = model::new_record(who->asked, std::move(values));
@@ -708,9 +709,9 @@ private:
                   });
   }
 
-  /// A node that was buried unseen writes its scope's keys once more when its cell is back. With
-  /// `initialize` of another life no node of this one would ever bootstrap. etcd takes no put of a
-  /// key that its transaction erases: all but the record's goes.
+  /// A forgotten node writes its scope's keys again when its cell is back, and with an earlier
+  /// `initialize` no new node would ever bootstrap. So all keys of the instance are erased, except
+  /// the record: etcd refuses to put a key that the same transaction erases.
   [[nodiscard]] std::vector<store::operation> erasures_of_another_life() const {
     auto all = store::keys_below(keys::everything_of(name()));
     auto after_record = keeper_.key() + '\0';
@@ -748,7 +749,7 @@ private:
                   });
   }
 
-  /// Takes back a record that nobody was promised: after a crash, or when etcd failed in between.
+  /// Removes a record that was not promised to anybody: after a crash, or after a failure of etcd.
   void undo_accepting() {
     change what;
     what.compares = {store::unchanged_since(keeper_.key(), keeper_.at())};
@@ -770,7 +771,7 @@ private:
   // -- the loop: decide, write, act ---------------------------------------------------------------
 
   void tick() {
-    // Here no answer to them is on its way through this actor.
+    // No answer to a retired part is on its way at this point.
     std::erase_if(retired_, [](const auto& one) { return one.part->steps.idle(); });
     if (!retired_.empty())
       alarm_.set(working_pause);
@@ -779,7 +780,7 @@ private:
     go_on();
   }
 
-  /// Called after anything that may have changed what comes next.
+  /// Called after every event that may change what comes next.
   void go_on() override {
     const auto now = self_->clock().now();
     steps_.let_go(now);
@@ -802,7 +803,7 @@ private:
     if (!keeper_.acts()) {
       repair_.clear();
       publish();
-      // The renewal of the lease is late, perhaps not too late.
+      // The renewal of the lease is late, but may still succeed.
       if (keeper_.heard().active && pending())
         alarm_.set(working_pause);
       return;
@@ -845,7 +846,7 @@ private:
       alarm_.set(working_pause);
   }
 
-  /// Tells of what a write makes happen once etcd has taken it.
+  /// Reports an event once etcd has accepted the write that causes it.
   [[nodiscard]] record_keeper::after_commit telling(model::happening what) {
     return [this, what = std::move(what)](const fate& came) {
       if (came.done())
@@ -855,7 +856,7 @@ private:
     };
   }
 
-  /// True if what the cluster was made without is being written down as desired.
+  /// True if a write has begun that adds late parameters.
   bool adopt_parameters() {
     adoption_.end_if_over(*known(), keeper_.engine().late_parameters);
     if (known()->is_being_rebuilt())
@@ -872,7 +873,7 @@ private:
     return true;
   }
 
-  /// Of a new cluster that never had a leader: nothing of it is anybody's.
+  /// Replaces the nodes of a new cluster that never had a leader and so has no tenant's data.
   bool replace_all_nodes(const std::string& scope) {
     auto next = *known();
     for (auto& n : next.cluster_of(scope)->nodes)
@@ -882,8 +883,8 @@ private:
     return true;
   }
 
-  /// True if the key `initialize` is being taken away, by which every node of a new cluster waits for
-  /// one that does not make its data.
+  /// True if a write has begun that removes the key `initialize`: all nodes of a new cluster wait
+  /// for a node that does not make the data.
   bool begin_bootstrap_anew() {
     return begin_bootstrap_anew(*living_, model::is_being_made(*known()))
            || (incoming_
@@ -919,7 +920,7 @@ private:
     for (const auto& n : known()->living.nodes) {
       bool removing = n.phase == model::node_phase::removing;
       present += removing ? 0 : 1;
-      // A lost cell is not asked: whoever hears of it again says so.
+      // Nodes on a lost cell do not count: the cell's return is reported.
       if (n.phase != model::node_phase::started
           && !(removing && around_.lost_cells.contains(n.cell)))
         return true;
@@ -938,7 +939,7 @@ private:
     return all;
   }
 
-  /// Has the router directory tell when what is waited for may have come.
+  /// Asks the router directory for a message when the awaited routes may be served.
   void watch_routes() {
     routes_wanted now{name(), unserved_routes(),
                       around_.routing ? around_.routing->version : std::uint64_t{0}};
@@ -964,8 +965,8 @@ private:
       change_port(model::endpoint::primary);
   }
 
-  /// Gives this instance another public port, its first or its second one. Nobody may have been told
-  /// of the old one. Which rests: a router may come that has had it.
+  /// Exchanges one of this instance's public ports, which no client may know yet. The old port
+  /// rests, since another router may still have it open.
   void change_port(model::endpoint which) override {
     if (keeper_.busy())
       return;
@@ -979,7 +980,7 @@ private:
       put_off({step_kind::change_port}, port_retry_pause);
       if (offer.port != 0 && known() && keeper_.acts())
         return exchange_port(which, offer);
-      self_->send(setup_->ports, port_settled{holder, false}); // late, it may be offered yet
+      self_->send(setup_->ports, port_settled{holder, false}); // the offer may still arrive late
       go_on();
     };
     self_->request(setup_->ports, port_patience, port_order{holder})
@@ -989,7 +990,7 @@ private:
               });
   }
 
-  /// By what name the registry keeps a port of this instance.
+  /// The name under which the registry keeps this instance's port.
   [[nodiscard]] std::string holder_of(model::endpoint which) const {
     return which == model::endpoint::read_only ? keys::read_only_holder(name()) : name();
   }
@@ -1032,7 +1033,7 @@ private:
     }
   }
 
-  /// Which cells may be tried again, and which nodes have been unwell for too long.
+  /// Updates which cells are avoided and which nodes have been unhealthy for too long.
   void look_around() {
     auto now = self_->clock().now();
     erase_if(avoid_, [&](const auto& one) { return one.second.until <= now; });
@@ -1098,8 +1099,8 @@ private:
       part->steps.perform(step.what);
   }
 
-  /// Nothing runs of it any more: what its nodes have written goes with it, and nothing else that may
-  /// stand under the same name.
+  /// Removes a cluster without nodes from the record, together with the keys that its nodes have
+  /// written and no other keys below the same name.
   void perform(const model::forget_cluster& step) {
     auto* part = part_of(step.scope);
     if (keeper_.busy() || part == nullptr || !part->steps.is_dismissed())
@@ -1120,7 +1121,7 @@ private:
 
   // -- the end ------------------------------------------------------------------------------------
 
-  /// The end: one transaction, so that no part of the instance outlives the others.
+  /// Ends the instance in one transaction, so that no part of it outlives the others.
   void perform(const model::release_port&) {
     if (!living_->steps.is_dismissed())
       return;
@@ -1152,7 +1153,7 @@ private:
     });
   }
 
-  // -- cells that never come back -----------------------------------------------------------------
+  // -- forgotten cells ----------------------------------------------------------------------------
 
   caf::result<model::forget_report> forget_cell(const std::string& cell) {
     auto owed = self_->make_response_promise<model::forget_report>();
@@ -1161,7 +1162,8 @@ private:
     return owed;
   }
 
-  /// Marks the nodes on the cell: those that are to go are buried unconfirmed, the others replaced.
+  /// Marks the nodes on the cell: nodes being removed need no confirmation any more, the others are
+  /// replaced.
   void forget_nodes(const std::string& cell,
                     caf::typed_response_promise<model::forget_report> owed) {
     model::forget_report report{true, "", {}};
@@ -1211,7 +1213,7 @@ private:
     if (keeper_.busy() || !keeper_.acts() || !known()->living.switching_to.empty())
       return report("it is being changed at this moment; try again");
     if (known()->is_being_rebuilt() && known()->rebuilt->phase != model::rebuild_phase::copying)
-      return report("it is being turned to a new cluster at this moment; try again");
+      return report("it is being switched to a new cluster at this moment; try again");
     const model::node* candidate = nullptr;
     for (const auto& n : known()->living.nodes)
       if (n.phase == model::node_phase::started && n.cell != what.cell
@@ -1233,8 +1235,8 @@ private:
     return owed;
   }
 
-  /// One is over when clients are led to the new leader too: its operator stops the old one's machine
-  /// next.
+  /// A demotion ends only when routers lead clients to the new leader: the operator stops the old
+  /// leader's machine next.
   void switchover_failed() override { answer_demotions(); }
 
   void answer_demotions() {
@@ -1267,9 +1269,9 @@ private:
   std::unique_ptr<cluster_part> living_;
   std::unique_ptr<cluster_part> incoming_;
   std::unique_ptr<cluster_part> outgoing_;
-  std::vector<retired_part> retired_; ///< of clusters that no record names any more
+  std::vector<retired_part> retired_; ///< of clusters that are no longer in the record
   std::string waiting_for_;
-  /// The revision of the request that is in progress, if this actor has written it.
+  /// Revision of the record with the operation in progress, if this actor has written it.
   store::revision accepted_at_ = 0;
   model::rare_value<model::route> unserved_; ///< what the operation waits for
   std::vector<model::route> awaited_routes_; ///< as the router directory knows
@@ -1282,8 +1284,8 @@ private:
     caf::actor_clock::time_point until;
     std::string reason;
   };
-  model::rare_map<std::string, avoidance_of_a_cell> avoid_; ///< by the cell's guid
-  std::shared_ptr<const cells_in_use::places> reported_;    ///< to whom counts the cells' nodes
+  model::rare_map<std::string, avoidance_of_a_cell> avoid_; ///< by cell guid
+  std::shared_ptr<const cells_in_use::places> reported_;    ///< as last sent to the cell directory
 
   struct awaited {
     std::string operation_id;
@@ -1292,8 +1294,8 @@ private:
   std::vector<awaited> awaited_;
   std::vector<demotion> demotions_;
 
-  bool ended_ = false;      ///< there is no instance of this id any more, and nobody waits for one
-  model::step_table steps_; ///< that are under way, or are to be tried again later
+  bool ended_ = false;      ///< the instance is gone, and no request waits
+  model::step_table steps_; ///< steps under way, and steps to be tried again later
 };
 
 struct state {

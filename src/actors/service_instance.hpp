@@ -21,17 +21,17 @@ struct instance_setup {
   std::shared_ptr<const store::keyring> keys = std::make_shared<const store::keyring>();
   /// Whether each scope gets a user of etcd, because etcd asks for users.
   bool etcd_users = false;
-  /// Hears what happens to the instances.
+  /// Gets the instances' events.
   model::event_sink tell = [](const model::event&) {};
 };
-/// All instances have one between them.
+/// Shared by all instances.
 using instance_setup_ptr = std::shared_ptr<const instance_setup>;
 
 /// The actor of one service instance: the only writer of its record.
 ///
-/// A request changes what is desired. Whatever happens then - an answer, a change in etcd, a tick -
-/// the actor calls model::decide(), writes the record that it demands, and only then does the steps
-/// that the written record allows. It publishes a snapshot at each change.
+/// A request changes the desired state. After every event - an answer, a change in etcd, a tick -
+/// the actor calls model::decide(), writes the record that it returns, and only then performs the
+/// steps that the written record allows. It publishes a snapshot at each change.
 [[nodiscard]] service_instance_actor spawn_service_instance(caf::actor_system& system,
                                                             instance_setup_ptr setup,
                                                             instance_start start, activity now);
