@@ -70,15 +70,15 @@ private:
                && static_cast<int>(known.living.nodes.size()) == wanted.nodes
                && outside_.well_nodes(known.living.scope) == wanted.nodes,
            name + " has " + std::to_string(outside_.well_nodes(known.living.scope))
-               + " nodes that are well of " + std::to_string(known.living.nodes.size())
-               + " recorded and " + std::to_string(wanted.nodes) + " wanted");
+               + " healthy nodes of " + std::to_string(known.living.nodes.size()) + " recorded and "
+               + std::to_string(wanted.nodes) + " wanted");
     for (const auto& n : known.living.nodes) {
       expect(n.phase == model::node_phase::started,
              "node " + n.node_id + " is not recorded as started");
       expect(!n.halted, "node " + n.node_id + " is recorded as stopped");
       expect(!n.held_back, "node " + n.node_id + " is held back and has every revocation");
       expect(wanted.cells.empty() || std::ranges::find(wanted.cells, n.cell) != wanted.cells.end(),
-             "node " + n.node_id + " is on cell " + n.cell + ", which was not asked for");
+             "node " + n.node_id + " is on cell " + n.cell + ", which was not requested");
     }
     expect(known.living.find_node(outside_.leader_of(known.living.scope)) != nullptr,
            name + " has no leader");
@@ -87,7 +87,7 @@ private:
   void inspect_settings(const model::record& known, const expectation& wanted) {
     expect(known.desired.settings == wanted.settings && known.living.in_force == wanted.settings
                && !known.living.taking_up,
-           known.instance_id + " has not taken up its settings");
+           known.instance_id + " has not applied its settings");
     auto digest = model::digest_of(wanted.settings);
     for (const auto& n : known.living.nodes) {
       auto has = outside_.settings_at("postgres://" + n.node_id + ":5432/postgres");
@@ -115,7 +115,7 @@ private:
       recorded.insert(one->binding_id);
       passwords[one->role.username] = one->role.password;
     }
-    expect(recorded == wanted.bindings, known.instance_id + " has other bindings than asked for");
+    expect(recorded == wanted.bindings, known.instance_id + " has other bindings than requested");
     const auto made = outside_.roles_of(known.living.scope).password_of;
     expect(made == passwords, known.instance_id + " has the roles " + names_in(made)
                                   + " for the bindings' " + names_in(passwords));
@@ -136,8 +136,8 @@ private:
       }
   }
 
-  /// Every cell that has asked for a certificate shows one for its present key that names it, and each
-  /// that there ever was answered what was announced at that time.
+  /// Each cell that has asked for a certificate has one for its present key that names this cell;
+  /// and each earlier certificate answered the announcement of its time.
   void inspect_certificates() {
     std::map<std::string, std::string> announced;
     for (const auto& change : outside_.etcd.history())
@@ -165,7 +165,7 @@ private:
     }
   }
 
-  /// Every key is a live record's, or one of those that are meant to stay.
+  /// Each key belongs to an existing record, or is one of those that stay.
   void inspect_keys() {
     for (const auto& entry : outside_.etcd.range(store::keys_below("/"))) {
       const auto& key = entry.key;
@@ -178,14 +178,14 @@ private:
                key + " is left behind");
       else if (key.starts_with(keys::tombstones))
         expect(!expected_.contains(key.substr(keys::tombstones.size())),
-               key + " stands beside the living");
+               key + " exists beside its instance");
       else
         expect(key.starts_with(keys::routers) || key.starts_with(keys::cells)
                    || key == keys::authority || key == keys::active || key == keys::fleet
                    || key == keys::shown_fleet || key == keys::format || key == keys::next_port
                    || key == keys::shown_authority || key.starts_with(keys::ports)
                    || key.starts_with(keys::graves),
-               key + " is nobody's");
+               key + " belongs to nothing");
     }
   }
 
@@ -225,7 +225,7 @@ private:
       expect(held.contains(port) && held[port] == use->name, entry.key + " is held by nobody");
       held.erase(port);
     }
-    expect(held.empty(), "a record names a port that is not its own");
+    expect(held.empty(), "a record has a port that is not its own");
   }
 
   void inspect_users() {
@@ -238,10 +238,10 @@ private:
     expect(outside_.etcd_users() == wanted, "etcd has other users than there are scopes");
   }
 
-  /// A port never went from one instance to another without a rest, and whatever node a record
-  /// ever named is in it or in its grave.
+  /// No port went from one instance to another without resting, and each node that was ever in a
+  /// record is still in it or has a grave.
   void inspect_past() {
-    std::map<std::string, std::string> holder; // of a port's key
+    std::map<std::string, std::string> holder; // by port key
     std::set<std::pair<std::string, std::string>> ever;
     for (const auto& change : outside_.etcd.history()) {
       const auto& key = change.entry.key;

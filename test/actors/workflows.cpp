@@ -17,7 +17,7 @@ model::cluster_settings connections(const char* count) {
   return settings;
 }
 
-/// What is done before the cut has to succeed.
+/// Steps before the cut must succeed.
 void must(bool succeeded, const char* what) {
   if (!succeeded)
     throw std::logic_error{std::string{what} + " failed before anything was cut off"};
@@ -38,7 +38,7 @@ model::bind_request reading(const std::string& binding_id) {
   return asked;
 }
 
-/// And the replica does not hear of what becomes of it, until it has ended.
+/// The replica does not replay the binding's revocation until the workflow has ended.
 void with_a_binding_unheard(stage& here) {
   with_a_binding(here);
   for (const auto& n : recorded_nodes(here.outside, "db"))
@@ -46,7 +46,7 @@ void with_a_binding_unheard(stage& here) {
       here.outside.stands_still.insert(n.node_id);
 }
 
-/// Whoever has the nodes' Patroni has written where they were.
+/// A tenant with control of the nodes' Patroni has written false addresses.
 void with_lying_members(stage& here) {
   with_a_binding(here);
   here.outside.lie("db");
@@ -84,25 +84,25 @@ errand mitigated(model::request what) {
 
 // -- routers --------------------------------------------------------------------------------------
 
-/// Another router, which has read what there is.
+/// Adds a router that has read everything so far.
 void add_router(stage& here, const std::string& id, model::duration pause) {
   here.outside.routers.add(id, pause);
   here.pass(1s);
 }
 
-/// One of two routers stands still, and its lease lives on for a while.
+/// One of two routers hangs; its lease lives on for a while.
 void with_a_router_still(stage& here) {
   add_router(here, "r2", 50ms);
   here.outside.routers.stand_still("r2");
 }
 
-/// The only router dies in the middle of what follows, and comes back when its lease has ended.
+/// The only router dies during the workflow and comes back after its lease has ended.
 void with_a_router_that_dies(stage& here) {
   here.outside.after(1s, [&outside = here.outside] { outside.routers.kill("r1"); });
   here.outside.after(14s, [&outside = here.outside] { outside.routers.start("r1"); });
 }
 
-/// One of two routers does not reach the instance's node for a while, and says so.
+/// One of two routers cannot reach the instance's node for a while, and reports that.
 void with_a_router_that_lacks(stage& here) {
   add_router(here, "r2", 50ms);
   here.outside.routers.at("r2").lacks = {"db"};
@@ -112,7 +112,8 @@ void with_a_router_that_lacks(stage& here) {
   });
 }
 
-/// Something else has the next ports at one of two routers, which says so when it should open them.
+/// Another program has the next ports on one of two routers, which reports that when it should open
+/// them.
 void with_ports_taken(stage& here) {
   add_router(here, "r2", 400ms);
   here.outside.routers.at("r2").taken = {30000, 30001, 30002};
@@ -120,8 +121,8 @@ void with_ports_taken(stage& here) {
 
 // -- certificates of cells ------------------------------------------------------------------------
 
-/// The cells ask for certificates while a first instance waits for one of them, and one asks again for
-/// another key, as after the loss of its disk, while its first request may be under way.
+/// The cells ask for certificates while a first instance waits for one of them. One cell asks again
+/// for another key, as after the loss of its disk, while its first request may be under way.
 void with_cells_that_ask(stage& here) {
   auto& outside = here.outside;
   here.pass(1s);
@@ -133,10 +134,10 @@ void with_cells_that_ask(stage& here) {
 // -- repair --------------------------------------------------------------------------------------
 
 constexpr model::duration repair_after = 10s;
-// Of a replica that stands still: no machine has to be given up first, and less is asked meanwhile.
+// For replicas that do not replicate: shorter, since no machine has to be given up first.
 constexpr model::duration replaced_after = 4s;
 
-/// A cluster has lost a machine, its leader's or another's, and its repair is about to begin.
+/// A cluster has lost a machine, its leader's or another one, and its repair is about to begin.
 std::function<void(stage&)> with_a_cell_lost(bool leaders) {
   return [leaders](stage& here) {
     must(make(here, "db", 2), "a provision");
@@ -149,7 +150,7 @@ std::function<void(stage&)> with_a_cell_lost(bool leaders) {
   };
 }
 
-/// Two nodes run elsewhere; the one on the lost cell is only kept in mind.
+/// Two nodes run elsewhere; the node on the lost cell is still to be removed.
 bool is_replaced(const world& outside) {
   return outside.running_nodes("db") == 2
          && std::ranges::any_of(recorded_nodes(outside, "db"), [](const model::node& one) {
@@ -175,9 +176,9 @@ workflow repair(const char* name, bool leaders) {
           }};
 }
 
-// -- replicas that stand still -------------------------------------------------------------------
+// -- replicas that do not replicate --------------------------------------------------------------
 
-/// The replica that was placed first runs on and gets no further, while the leader does.
+/// The first replica keeps running without replicating, while the leader writes.
 void let_one_stand(stage& here) {
   auto leader = here.outside.leader_of("db");
   for (const auto& n : recorded_nodes(here.outside, "db"))
@@ -212,10 +213,10 @@ workflow standing(const char* name, std::function<void(stage&)> prepare,
   return one;
 }
 
-// -- settings by which PostgreSQL does not start ---------------------------------------------------
+// -- settings with which PostgreSQL does not start ------------------------------------------------
 
-/// No node starts with these settings, or, with `leader_alone`, none but the replicas. The update to
-/// them cannot be done, and everything has to be as before.
+/// No node, or with `leader_alone` only no leader, starts with these settings. The update must
+/// fail, and everything must be as before.
 workflow unstartable(const char* name, int nodes, bool leader_alone = false) {
   auto broken = connections("200");
   errand update{change_plan("db", "large", broken)};
@@ -241,7 +242,7 @@ workflow unstartable(const char* name, int nodes, bool leader_alone = false) {
           }};
 }
 
-// -- a new cluster beside the old one ---------------------------------------------------------------
+// -- a new cluster beside the old one -------------------------------------------------------------
 
 std::function<void(stage&)> with_a_writer(int nodes) {
   return [nodes](stage& here) {
@@ -250,8 +251,8 @@ std::function<void(stage&)> with_a_writer(int nodes) {
   };
 }
 
-/// It is over when nothing is left of it; whether it came to a switch or was taken back, all has to be
-/// there.
+/// The rebuild is over when nothing is left of it; whether it switched or was undone, everything
+/// must be there.
 workflow rebuilding(const char* name, std::function<void(stage&)> prepare,
                     std::vector<errand> after_it, expectation wanted) {
   std::vector<errand> errands{without_waiting(rebuild("db"))};
@@ -261,7 +262,7 @@ workflow rebuilding(const char* name, std::function<void(stage&)> prepare,
   return one;
 }
 
-/// The machine of a node is lost while a new cluster is made: the leader's, or another's.
+/// A node's machine is lost during a rebuild: the leader's, or another one.
 std::function<void(stage&)> losing_a_cell(bool leaders, model::duration when) {
   return [leaders, when](stage& here) {
     with_a_writer(2)(here);
@@ -281,7 +282,7 @@ std::function<void(stage&)> losing_a_cell(bool leaders, model::duration when) {
 
 workflow rebuilding_without(const char* name, bool leaders, model::duration when) {
   auto one = rebuilding(name, losing_a_cell(leaders, when), {}, {2});
-  // A node that is to go from a lost cell waits for that.
+  // The removal of a node waits for its lost cell, so it does not count here.
   one.over = [](const world& outside) {
     auto known = outside.record_of("db");
     return known && known->rebuilt && !known->is_being_rebuilt()
@@ -320,7 +321,7 @@ void add_rebuilds(std::vector<workflow>& list) {
                               here.outside.keep_writing("db");
                             },
                             {}, {2, {}, {}, {"b1"}}));
-  // What the last leader wrote does not come through: all of it is taken back.
+  // The last leader's last writes do not reach the new cluster, so the rebuild is undone.
   list.push_back(rebuilding("rebuild-behind",
                             [](stage& here) {
                               with_a_writer(2)(here);
@@ -393,7 +394,7 @@ std::vector<workflow> all() {
                   {{"db", {2, {"c2", "c3", "c4"}}}},
                   {},
                   [](world& outside) { outside.at("c1").orders = manner::well; }});
-  // The node that is replaced leads, and has to hand over first.
+  // The node to be replaced leads, and must hand over first.
   list.push_back({"provision-untold",
                   [](stage& here) { here.outside.at("c1").orders = manner::lying; },
                   {{provision("db", 2)}},
@@ -455,7 +456,7 @@ std::vector<workflow> all() {
   list.push_back(standing("shrink-standing", with_one_standing(3), {{resize("db", 2)}}, {2}));
   list.push_back(standing("plan-standing", with_one_standing(2),
                           {{change_plan("db", "large", higher)}}, {2, {}, higher}));
-  // The new node itself never gets anything.
+  // The new node never gets any data.
   auto grows_in_vain = [](stage& here) {
     must(make(here, "db", 2), "a provision");
     here.outside.next_nodes_stand = 1;

@@ -19,11 +19,11 @@ namespace {
 namespace keys = store::keys;
 using namespace std::chrono_literals;
 
-// What the etcd client takes for a transaction before it says that it does not know.
+// The etcd client's time-out for a transaction; after it, the result is unknown.
 constexpr duration etcd_timeout = 3s;
-// How much later than that a transaction on its way may still be done.
+// How much later a transaction in flight may still be done.
 constexpr duration lateness = 700ms;
-// Patroni's ttl: a stopped member's key goes by itself after it.
+// Patroni's ttl, after which a stopped member's key ends.
 constexpr duration member_life = 30s;
 
 bool within(const store::key_range& keys, const std::string& key) {
@@ -117,7 +117,7 @@ bool simulated_etcd::has_leases_of(const std::vector<store::operation>& branch) 
   });
 }
 
-/// etcd refuses a transaction that puts a key twice, or one that it also erases.
+/// etcd refuses a transaction that puts a key twice, or puts and erases the same key.
 bool simulated_etcd::has_duplicates(const std::vector<store::operation>& branch) {
   std::set<std::string> put_keys;
   for (const auto& one : branch)
@@ -348,7 +348,7 @@ world::ended_bindings(const store::transaction& what) const {
   return found;
 }
 
-/// Whoever had the binding's credentials is let in nowhere that clients are led to.
+/// No node to which clients are led may let in an ended binding's role.
 void world::expect_revoked(const std::string& name, const model::binding& ended) {
   const auto& role = ended.role.username;
   auto known = record_of(name);
@@ -390,7 +390,7 @@ void world::expect_served(const store::put& what) {
   }
 }
 
-/// The records that a transaction writes whose operation is in progress before it.
+/// The records with an operation in progress that a transaction writes.
 std::set<std::string> world::operations_in_progress(const store::transaction& what) const {
   std::set<std::string> found;
   for (const auto& one : what.then)
@@ -403,7 +403,7 @@ std::set<std::string> world::operations_in_progress(const store::transaction& wh
   return found;
 }
 
-/// Success is never told while a node that was asked for is not well.
+/// Success must not be reported while a requested node is unhealthy.
 void world::note_success(const std::set<std::string>& in_progress) {
   for (const auto& key : in_progress) {
     auto known = store::decode_record(*etcd.value(key), *keys_to_read);
@@ -415,9 +415,9 @@ void world::note_success(const std::set<std::string>& in_progress) {
       if (n.phase == model::node_phase::started && is_well(known->living.scope, n.node_id))
         ++well;
     if (well < known->desired.node_count)
-      violations.push_back("success was told of " + known->instance_id + " with "
+      violations.push_back("success was reported of " + known->instance_id + " with "
                            + std::to_string(well) + " of "
-                           + std::to_string(known->desired.node_count) + " nodes well");
+                           + std::to_string(known->desired.node_count) + " nodes healthy");
   }
 }
 
@@ -552,7 +552,7 @@ void world::send(const base::outgoing& what, std::function<void(base::outcome)> 
   if (where.transit == 0ms && how != manner::mute) {
     reply(obey(where, what, node_id));
   } else {
-    // On its way: it arrives whatever becomes of the broker, and of its patience.
+    // In flight: the order arrives whatever happens to the broker, and after any time-out.
     bool silent = how == manner::mute || where.transit >= what.timeout;
     after(where.transit, [this, guid = where.guid, what, node_id, reply, silent] {
       auto came = obey(at(guid), what, node_id);
@@ -566,7 +566,8 @@ void world::send(const base::outgoing& what, std::function<void(base::outcome)> 
     watch_over();
 }
 
-/// Where the cell says that a node is, as members of a JSON object; nothing if it says nothing.
+/// A node's addresses in the cell's answers, as members of a JSON object; empty if the cell does
+/// not give them.
 std::string world::place_of(const cell& where, const std::string& node_id) {
   return where.silent_of_places ? ""
                                 : "\"host\":\"" + node_id + "\",\"port\":5432,\"api_port\":8008";
@@ -641,7 +642,7 @@ base::outcome world::obey(cell& where, const base::outgoing& what, const std::st
   return came;
 }
 
-/// What an agent does with PUT …/key and PUT …/certificate.
+/// Handles PUT …/key and PUT …/certificate like an agent.
 base::outcome world::certify(cell& where, const base::outgoing& what, const std::string& node_id) {
   if (where.foreign)
     return {404, "{}", "", false};
@@ -688,7 +689,7 @@ base::outcome world::start(cell& where, const base::outgoing& what, const std::s
   auto known = record_of(model::name_of_scope(scope));
   const auto* cluster = known ? known->cluster_of(scope) : nullptr;
   if (cluster == nullptr || cluster->find_node(node_id) == nullptr)
-    violations.push_back("node " + node_id + " came up when no record named it any more");
+    violations.push_back("node " + node_id + " was started while in no record");
   if (nodes_of(scope).empty()) {
     auto settings = json::parse(json::string_member(parameters, "PATRONI_DYNAMIC_CONFIG"));
     if (settings.ok())
@@ -736,14 +737,14 @@ void world::remove(cell& where, const std::string& node_id) {
   }
 }
 
-/// At no moment are there fewer nodes that are well than were asked for, because one was removed.
+/// A removal must not leave fewer healthy nodes than requested.
 void world::note_loss_of_health(const std::string& scope, const std::string& node_id) {
   auto known = record_served_by(scope);
   if (known && known->desired.exists && known->living.had_leader
       && well_nodes(scope) < known->desired.node_count)
-    violations.push_back("node " + node_id + " was removed, which was well, and only "
+    violations.push_back("node " + node_id + " was removed while healthy, and only "
                          + std::to_string(well_nodes(scope)) + " of "
-                         + std::to_string(known->desired.node_count) + " are left that are");
+                         + std::to_string(known->desired.node_count) + " healthy nodes are left");
 }
 
 /// The nodes that served are the only other copy of the data until the new ones take writes.
@@ -759,7 +760,7 @@ void world::note_loss_of_old_copy(const std::string& scope, const std::string& n
 /// may be removed.
 void world::note_loss(const std::string& scope, const std::string& node_id) {
   auto known = record_served_by(scope);
-  // Nobody has been promised anything of what a first provision makes until it ends.
+  // The data of a first provision is promised to nobody until the provision ends.
   bool first = known && known->current.type == model::operation_type::provision
                && known->current.state == model::operation_state::in_progress;
   if (known && known->desired.exists && known->desired.node_count > 0 && known->living.had_leader
@@ -831,7 +832,7 @@ int world::well_nodes(const std::string& scope) const {
   return count;
 }
 
-/// Only who has the data of the cluster that `initialize` names may lead it.
+/// Only a node with the data of the cluster in `initialize` may lead.
 void world::elect(const std::string& scope) {
   if (!leader_of(scope).empty())
     return;
@@ -858,7 +859,7 @@ void world::get_data(const std::string& scope, const std::string& node_id) {
     return;
   auto initialized = etcd.value(keys::initialize(scope));
   if (initialized && leader_of(scope).empty()) {
-    // It waits for a leader to copy from, and looks again.
+    // The node waits for a leader to copy from.
     if (member_state(scope, node_id) != "stopped")
       write_member(scope, node_id, "stopped");
     return after(running_delay, [this, scope, node_id] { get_data(scope, node_id); });
@@ -907,7 +908,8 @@ bool world::starts(const std::string& scope, const std::string& node_id) const {
          || starts_by_any.contains(node_id);
 }
 
-/// Patroni gives up leading; the real one tries again by itself, this one waits until it is told to.
+/// Patroni gives up the leader key. The real Patroni tries again by itself, this one waits for an
+/// order.
 void world::fail_to_start(const std::string& scope, const std::string& node_id) {
   write_member(scope, node_id, "start failed");
   if (leader_of(scope) != node_id)
@@ -934,7 +936,7 @@ void world::lose(const std::string& guid, duration keys_last) {
   excuse_unreplicated_rows(gone);
   after(keys_last, [this, guid] {
     if (at(guid).health != manner::away)
-      return; // it came back in time
+      return; // the cell came back in time
     std::set<std::string> scopes;
     for (const auto& [node, what] : at(guid).nodes) {
       etcd.erase(keys::member(what.scope, node));
@@ -959,7 +961,7 @@ void world::bring_back(const std::string& guid) {
       get_data(what.scope, node);
     } else if (!initialized || *initialized == what.identity) {
       run(what.scope, node);
-    } // else Patroni ends: this is another cluster
+    } // the data is another cluster's, so Patroni ends
   }
 }
 
@@ -1044,7 +1046,7 @@ void world::restart_node(const std::string& node_id, const std::string& scope,
   bool runs = member_state(scope, node_id) == "running";
   if (runs && known && known->current.state == model::operation_state::in_progress
       && well_nodes(scope) < known->desired.node_count)
-    violations.push_back("node " + node_id + " was restarted while another was not well");
+    violations.push_back("node " + node_id + " was restarted while another was unhealthy");
   write_member(scope, node_id, "restarting");
   after(restart_delay, [this, node_id, scope, reply] {
     auto* node = find_node(node_id);
@@ -1064,7 +1066,7 @@ void world::restart_node(const std::string& node_id, const std::string& scope,
   });
 }
 
-/// Of a synchronous cluster Patroni names one replica that the leader waits for.
+/// For a synchronous cluster Patroni chooses one replica for which the leader waits.
 void world::choose_synchronous(const std::string& scope) {
   auto leader = leader_of(scope);
   std::string chosen;
@@ -1093,9 +1095,9 @@ void world::switch_over(const json::value& body, const std::string& scope,
     if (synchronous_.contains(scope) && !synchronous.contains(to))
       return reply({412, "candidate name does not match with sync_standby", "", false});
     ++switchovers_;
-    find_node(to)->rows = find_node(from)->rows; // it has streamed all
+    find_node(to)->rows = find_node(from)->rows; // it has streamed everything
     etcd.put(keys::leader(scope), to);
-    if (auto* node = find_node(from)) // it has stopped, and starts again as a replica
+    if (auto* node = find_node(from)) // it has stopped and starts again as a replica
       node->pending_restart = false;
     if (find_node(from) != nullptr && !starts(scope, from))
       fail_to_start(scope, from);

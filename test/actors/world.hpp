@@ -18,8 +18,8 @@
 #include "store/keyring.hpp"
 
 /// The world outside a broker as plain data in virtual time: etcd, the cells, and Patroni on the
-/// nodes. It outlives every broker, so that a test can end one at any moment and start another on
-/// what is left.
+/// nodes. It outlives all brokers, so that a test can end a broker at any moment and start another
+/// on what is left.
 namespace matriarch::simulation {
 
 using model::duration;
@@ -27,14 +27,14 @@ using model::wall_time;
 
 // -- etcd ----------------------------------------------------------------------------------------
 
-/// What becomes of a transaction on its way to etcd and back.
+/// What happens to a transaction on its way to etcd and back.
 enum class fault {
   none,
   lost_answer,  ///< done, but the answer is `unknown`
   lost_request, ///< not done, and the answer is `unknown`
-  late,         ///< the answer is `unknown`; done a while after it
+  late,         ///< the answer is `unknown`; done some time after it
   not_done,     ///< etcd refuses it with an error
-  slow_answer,  ///< done at once; the answer is true, and old when it comes
+  slow_answer,  ///< done at once; the answer is right but comes late
 };
 
 /// etcd's keys, revisions, transactions and leases.
@@ -47,7 +47,7 @@ public:
   [[nodiscard]] bool contains(const std::string& key) const { return value(key).has_value(); }
   [[nodiscard]] store::revision at() const { return at_; }
 
-  /// What others than the broker write.
+  /// A write by another client than the broker.
   void put(const std::string& key, const std::string& value);
   void erase(const std::string& key);
 
@@ -55,10 +55,10 @@ public:
   bool renew(store::lease_id lease, wall_time until);
   void revoke(store::lease_id lease);
   void end_leases(wall_time now);
-  /// When the next of the leases ends; the end of time if there is none.
+  /// When the next lease ends; the end of time if there is none.
   [[nodiscard]] wall_time next_end() const;
 
-  /// Every change there was, in order.
+  /// All changes so far, in order.
   [[nodiscard]] const std::vector<store::change>& history() const { return history_; }
 
 private:
@@ -77,14 +77,14 @@ private:
 
 // -- cells ---------------------------------------------------------------------------------------
 
-/// How a cell treats what is sent to it.
+/// How a cell handles requests.
 enum class manner {
   well,
   away,    ///< refuses the connection
-  hanging, ///< takes the connection and never answers; does nothing
-  mute,    ///< does what it is told and never answers
+  hanging, ///< accepts the connection, never answers and does nothing
+  mute,    ///< does what it is told but never answers
   failing, ///< answers 500 to orders, doing nothing
-  lying,   ///< the same, but the nodes that it says it did not start run
+  lying,   ///< like failing, but nodes that it says it did not start do run
   full,    ///< answers 422 to new nodes
 };
 
@@ -100,35 +100,35 @@ struct cell_node {
   std::int64_t rows = 0;          ///< how many of a client's rows it has: see world::keep_writing()
 };
 
-/// The positions in the WAL at which a leader begins, and by which it goes on.
+/// A leader's first position in the WAL, and the length of one write.
 inline constexpr std::int64_t wal_step = 1024 * 1024;
 
 // -- PostgreSQL ----------------------------------------------------------------------------------
 
-/// The roles of a cluster's bindings, which all its nodes share.
+/// The roles of a cluster's bindings, shared by all its nodes.
 struct roles {
   bool owner_logs_in = true;
   std::map<std::string, std::string> password_of; ///< by user name
-  std::set<std::string> refused = {};             ///< of these, who cannot log in any more
-  std::set<std::string> readers = {};             ///< in an order: which of them only read
-  /// In an order: if set, the only ones that may be dropped.
+  std::set<std::string> refused = {};             ///< those that cannot log in any more
+  std::set<std::string> readers = {};             ///< in an order: those that only read
+  /// In an order, if set: the only ones that may be dropped.
   std::optional<std::set<std::string>> revoked = {};
-  std::set<std::string> later = {}; ///< in an order: who is to be left as it is
+  std::set<std::string> later = {}; ///< in an order: those to be left unchanged
 };
 
-/// The statements of a broker that has seen which roles there are. They may arrive late.
+/// The statements of a broker that has read the present roles. They may arrive late.
 struct role_changes {
   bool owner_logs_in = true;
   std::set<std::string> refused;
-  std::map<std::string, std::string> created; ///< with their passwords
+  std::map<std::string, std::string> created; ///< by name, with their passwords
   std::map<std::string, std::string> altered;
-  std::set<std::string> readers = {}; ///< of those created
+  std::set<std::string> readers = {}; ///< those of `created` that only read
 };
 
 struct roles_made {
   int replayed = 0;
-  std::set<std::string> caught_up; ///< the nodes that have the change
-  std::set<std::string> leaving;   ///< roles that are to be dropped
+  std::set<std::string> caught_up; ///< nodes that have the change
+  std::set<std::string> leaving;   ///< roles to be dropped
 };
 
 struct cell {
@@ -149,26 +149,26 @@ struct cell {
   /// What it says of its PostgreSQL; none: as earlier cells, it does not know the question.
   std::string version = {};
   std::map<std::string, std::string> plan_faults = {}; ///< by plan id
-  /// Keys that were made and wait for their certificate or their node, and what has come for them.
+  /// Keys that wait for their certificate or their node: node id to key and certificate.
   std::map<std::string, std::pair<std::string, std::string>> pending = {};
   std::map<std::string, cell_node> nodes = {};
   matriarch::cell::fence fence = {};
 };
 
-/// An order that reached a cell.
+/// An order that has reached a cell.
 struct order {
   std::string verb;
   std::string cell;
   std::string node_id;
   wall_time at;
-  int status = 0; ///< of the answer
+  int status = 0; ///< status code of the answer
 };
 
 // -- everything ----------------------------------------------------------------------------------
 
 class world {
 public:
-  /// Cells `c1`, `c2`, … each in a zone of its own.
+  /// Cells `c1`, `c2`, … each in its own zone.
   explicit world(int cells = 3);
   world(const world&) = delete;
   world& operator=(const world&) = delete;
@@ -176,9 +176,9 @@ public:
   // -- time
 
   [[nodiscard]] wall_time now() const { return now_; }
-  /// Lets time pass here; the brokers' clocks are moved by simulated_broker.
+  /// Lets time pass here; simulated_broker moves the brokers' clocks.
   void pass(duration how_long);
-  /// When something happens next by itself; the end of time if nothing does.
+  /// When the next event happens; the end of time if there is none.
   [[nodiscard]] wall_time next() const;
   void after(duration pause, std::function<void()> what);
 
@@ -190,34 +190,34 @@ public:
   store::lease_result keep_lease(store::lease_id lease);
   store::lease_result revoke_lease(store::lease_id lease);
   void send(const base::outgoing& what, std::function<void(base::outcome)> reply);
-  /// Does what libcurl does for a request to a cell by TLS, which goes on as one without; or else the
-  /// outcome.
+  /// Does libcurl's TLS checks for a request to a cell: changes the request to a plain one, or
+  /// returns the failure.
   [[nodiscard]] std::optional<base::outcome> shake_hands(base::outgoing& what) const;
   /// Whether this is an order to a cell.
   [[nodiscard]] bool is_order(const base::outgoing& what) const;
-  /// Write first, act second: checked when an order is sent.
+  /// Checks that an order was recorded before it was sent.
   void expect_recorded(const base::outgoing& what);
-  /// What has to be done to make the roles of the cluster whose leader is at that address what they
-  /// shall be; the failure says why that cannot be said now.
+  /// The changes that the roles need in the cluster whose leader has that address; the failure says
+  /// why they cannot be found now.
   [[nodiscard]] result<role_changes> compare_roles(const std::string& conn_url,
                                                    const roles& wanted) const;
-  /// Does it, in one transaction; the number of replicas that replay.
+  /// Makes the changes in one transaction.
   result<roles_made> change_roles(const std::string& conn_url, const role_changes& what);
-  /// Drops roles, of which those that `lingering` holds up stay: they are given.
+  /// Drops roles. Returns those that `lingering` keeps.
   result<std::set<std::string>> drop_roles(const std::string& conn_url,
                                            const std::set<std::string>& names);
-  /// Compares the rights of the applications of that cluster: whether all was looked at.
+  /// Compares the rights of that cluster's applications. Returns whether everything was compared.
   result<bool> keep_rights(const std::string& conn_url, bool readers);
-  /// The digest of the settings that the node at that address has read.
+  /// Digest of the settings that the node at that address has read.
   [[nodiscard]] result<std::string> settings_at(const std::string& conn_url) const;
-  /// An address as the key of the member says it whose node is at this one.
+  /// The node's address as its member key gives it.
   [[nodiscard]] std::string as_its_member_says(const std::string& url) const;
-  /// Somebody connects to that address of a node: it has to be one that a cell gave.
+  /// Checks a connection to a node: its address must come from a cell.
   void note_connection(const std::string& url);
   void admit_user(const std::string& username, const std::string& password);
   void dismiss_user(const std::string& username);
-  /// The lag of each replica that streams, by node id, as the leader at that address tells; a
-  /// failure if there is no leader. `standing`: of those too that run and do not.
+  /// The lag of each streaming replica, by node id, as the leader at that address reports it; a
+  /// failure if there is no leader. `standing`: includes replicas that run without replicating.
   [[nodiscard]] result<std::map<std::string, std::int64_t>> lag_at(const std::string& conn_url,
                                                                    bool standing = false) const;
 
@@ -226,16 +226,16 @@ public:
   [[nodiscard]] cell& at(const std::string& guid);
   [[nodiscard]] std::vector<cell>& cells() { return cells_; }
   [[nodiscard]] const std::vector<cell>& cells() const { return cells_; }
-  /// All nodes of a scope that are in cells: node id to cell.
+  /// All nodes of a scope in cells: node id to cell.
   [[nodiscard]] std::map<std::string, std::string> nodes_of(const std::string& scope) const;
-  /// All nodes in cells, of whatever scope.
+  /// Number of nodes in all cells.
   [[nodiscard]] std::size_t node_count() const;
   [[nodiscard]] int running_nodes(const std::string& scope) const;
-  /// Where the keys of members lead that somebody has written who may not.
+  /// The host in forged member keys.
   static constexpr const char* stranger = "evil";
-  /// Every member of the scope says that its node is there.
+  /// Forges the addresses in all member keys of the scope.
   void lie(const std::string& scope);
-  /// Whether it runs and, if it is a replica, replicates.
+  /// Whether the node runs and, as a replica, replicates.
   [[nodiscard]] bool is_well(const std::string& scope, const std::string& node) const;
   [[nodiscard]] int well_nodes(const std::string& scope) const;
   [[nodiscard]] std::string leader_of(const std::string& scope) const;
@@ -243,67 +243,70 @@ public:
   [[nodiscard]] std::string member_state(const std::string& scope, const std::string& node) const;
   [[nodiscard]] std::vector<order> orders(const std::string& verb) const;
   [[nodiscard]] roles roles_of(const std::string& scope) const;
-  /// The users that etcd has for scopes: name to password.
+  /// etcd's users for scopes: name to password.
   [[nodiscard]] const std::map<std::string, std::string>& etcd_users() const { return etcd_users_; }
-  /// The nodes that were restarted by Patroni, in their order, each with whether it led.
+  /// The nodes that Patroni has restarted, in order, and whether each led.
   struct restart {
     std::string node_id;
     bool led = false;
   };
   [[nodiscard]] const std::vector<restart>& restarts() const { return restarts_; }
   [[nodiscard]] int switchovers() const { return switchovers_; }
-  /// How often a broker has read a range of keys.
+  /// How often brokers have read a range of keys.
   int ranges_read = 0;
-  /// Rules of the house that were broken, in words; checked at each order.
+  /// Broken rules, in words; checked at each order.
   std::vector<std::string> violations;
 
   // -- knobs
 
   simulated_etcd etcd;
-  /// One, `r1`, unless a test adds others.
+  /// The router `r1`, and those that a test adds.
   simulation::routers routers;
-  /// Nothing that clients connect to may be called done before the routers serve it.
+  /// Whether to check that success is reported only after the routers serve it.
   bool success_is_served = true;
-  /// What a test reads sealed records with.
+  /// The keys with which tests read sealed records.
   std::shared_ptr<const store::keyring> keys_to_read = std::make_shared<const store::keyring>();
   bool etcd_reachable = true;
-  /// Says what becomes of each transaction that writes.
+  /// Decides what happens to each transaction that writes.
   std::function<fault(const store::transaction&)> fate_of;
   duration member_delay{500};   ///< from a node's start to its member key
   duration running_delay{2000}; ///< from its member key to `running`
   duration failover_delay{1000};
   duration switchover_delay{1500};
-  std::string switchover_failure; ///< Patroni's words, if it refuses
+  std::string switchover_failure; ///< Patroni's reason if it refuses; empty: it does not
   duration settings_delay{
       1000}; ///< from a change of Patroni's configuration to each node's reading
   duration restart_delay{800};
   bool settings_need_restart = true;
   std::set<std::string> unstartable;   ///< digests of settings by which PostgreSQL does not start
-  std::set<std::string> starts_by_any; ///< nodes whose PostgreSQL does so all the same
-  bool copies_hang = false; ///< whoever copies the leader never ends, unless Patroni is told to
-  std::set<std::string> missed_settings; ///< nodes that hear of no change before they are restarted
-  std::string database_failure;          ///< why no roles can be made, if so
+  std::set<std::string> starts_by_any; ///< nodes whose PostgreSQL starts nevertheless
+  bool copies_hang =
+      false; ///< copies of the leader never end, until Patroni is told to begin again
+  std::set<std::string>
+      missed_settings;          ///< nodes that miss changes of settings until they are restarted
+  std::string database_failure; ///< why no roles can be made; empty: they can
   mutable int times_asked_for_roles = 0;
-  std::map<std::string, std::set<std::string>> refused_by_cells; ///< which roles ever were, by node
-  std::string lingering;   ///< why roles cannot be dropped, if so
-  duration orders_last{0}; ///< an order for roles waits so long for replicas, unless it is hurried
-  duration removals_last{0};              ///< likewise a removal for sessions
-  int role_orders = 0;                    ///< how many have come
-  std::string unmade;                     ///< why new roles do not work, if so
-  bool only_late = false;                 ///< in that case: for the want of time
+  std::map<std::string, std::set<std::string>>
+      refused_by_cells;      ///< roles that were ever refused, by node
+  std::string lingering;     ///< why roles cannot be dropped; empty: they can
+  duration orders_last{0};   ///< time that an order for roles waits for replicas, unless hurried
+  duration removals_last{0}; ///< time that a removal waits for sessions
+  int role_orders = 0;       ///< number of orders so far
+  std::string unmade;        ///< why new roles do not work; empty: they do
+  bool only_late = false;    ///< with `unmade`: only for lack of time
   std::set<std::string> stands_still;     ///< nodes that do not replay
-  std::string rights_failure;             ///< why rights cannot be compared, if so
-  int rights_left = 0;                    ///< comparisons that end before all is looked at
+  std::string rights_failure;             ///< why rights cannot be compared; empty: they can
+  int rights_left = 0;                    ///< number of comparisons that end early
   std::vector<std::string> being_changed; ///< objects that a comparison passes over
-  int comparisons_of_readers = 0;         ///< that were complete
+  int comparisons_of_readers = 0;         ///< number of complete comparisons
   int replicas_that_replay = 1;
   std::int64_t lag = 0; ///< of each replica, in bytes
   bool cells_are_fenced = true;
-  /// So many of the next nodes that create `initialize` never hear that they have.
+  /// That many of the next nodes that create `initialize` never learn that they have.
   int bootstraps_lost = 0;
-  /// So many of those who make a cluster's first data run and never come to lead.
+  /// That many of the next nodes that make a cluster's first data run but never lead.
   int firsts_never_lead = 0;
-  int next_nodes_stand = 0; ///< so many of the next that get data replicate nothing
+  int next_nodes_stand = 0; ///< that many of the next nodes with data do not replicate
   /// Called after each step of time and each order.
   std::function<void()> watch_over;
 
@@ -311,42 +314,42 @@ public:
 
   // -- machines
 
-  /// Patroni's ttl: for so long the keys of what is dead stay in etcd.
+  /// Patroni's ttl: the keys of dead members stay in etcd for this long.
   static constexpr duration ttl{30'000};
-  /// The machine dies with all that runs on it, and its disk is kept. What its nodes wrote into etcd
-  /// ends so long after it, and others lead.
+  /// The machine dies with everything that runs on it; its disk stays. Its nodes' keys in etcd end
+  /// after `keys_last`, and other nodes lead.
   void lose(const std::string& guid, duration keys_last = ttl);
-  /// It starts again, with what is on its disk.
+  /// The machine starts again with what is on its disk.
   void bring_back(const std::string& guid);
 
-  /// The cell makes a key for TLS, and asks for a certificate.
+  /// The cell makes a key for TLS and asks for a certificate.
   void announce(const std::string& guid);
 
   // -- replication
 
-  /// The leader of a scope writes, and whoever replicates has it at once.
+  /// The scope's leader writes, and replicas that replicate have the write at once.
   void write_wal(const std::string& scope);
-  /// The node runs on, and gets no further than it is.
+  /// The node keeps running without replicating.
   void stand_still(const std::string& node_id);
   void go_on_replicating(const std::string& node_id);
 
   // -- clusters that follow others (world_rebuild.cpp)
 
-  /// A client writes row after row to an instance, wherever routers lead it, from now on. None that was
-  /// acknowledged may be lost, and never may two clusters of one instance take writes.
+  /// A client writes rows to an instance from now on, wherever routers lead it. No acknowledged row
+  /// may be lost, and two clusters of one instance must never accept writes.
   void keep_writing(const std::string& name);
   [[nodiscard]] std::int64_t rows_acknowledged(const std::string& name) const;
   /// Whether clients of the instance can write.
   [[nodiscard]] bool takes_writes(const std::string& scope) const;
-  /// Who follows a cluster is cut off from it when its leader stops, and does not get the last rows.
+  /// Whether followers of a cluster miss its last rows when its leader stops.
   bool followers_miss_the_end = false;
 
 private:
   base::outcome halt(cell& where, const std::string& node_id);
   void resume(const std::string& scope, const std::string& node_id);
-  /// The scopes that follow that one.
+  /// The scopes that follow this one.
   [[nodiscard]] std::vector<std::string> followers_of(const std::string& scope) const;
-  /// The scope that one follows.
+  /// The scope that this one follows.
   [[nodiscard]] std::string followed_by(const std::string& scope) const;
   void stand_for_itself(const std::string& scope);
   void write_row(const std::string& name);
@@ -358,9 +361,10 @@ private:
   /// The record of the instance whose living cluster has that scope.
   [[nodiscard]] std::optional<model::record> record_served_by(const std::string& scope) const;
   store::commit_result commit_now(const store::transaction& what);
-  /// Checks what is called done just now.
+  /// Checks a write that reports success.
   void expect_served(const store::put& what);
-  /// By instance, the bindings that a transaction ends by themselves, as they were before it.
+  /// The bindings, by instance, that a transaction removes without their instance, as they were
+  /// before it.
   [[nodiscard]] std::vector<std::pair<std::string, model::binding>>
   ended_bindings(const store::transaction& what) const;
   void expect_revoked(const std::string& name, const model::binding& ended);
@@ -387,10 +391,10 @@ private:
   void switch_over(const json::value& body, const std::string& scope,
                    const std::function<void(base::outcome)>& reply);
   void configure(const json::value& patch, const std::string& scope);
-  /// `conditions` as Patroni reads them.
+  /// `conditions`: as in Patroni's API.
   void restart_node(const std::string& node_id, const std::string& scope,
                     const std::string& conditions, const std::function<void(base::outcome)>& reply);
-  /// Whether a node's PostgreSQL starts with the settings that Patroni has for it.
+  /// Whether a node's PostgreSQL starts with the settings in Patroni's configuration.
   [[nodiscard]] bool starts(const std::string& scope, const std::string& node_id) const;
   void fail_to_start(const std::string& scope, const std::string& node_id);
   [[nodiscard]] cell_node* find_node(const std::string& node_id);
@@ -398,9 +402,9 @@ private:
   void write_member(const std::string& scope, const std::string& node, const std::string& state);
   [[nodiscard]] bool in_a_cell(const std::string& node) const;
   void elect(const std::string& scope);
-  /// Patroni on a node without data: it copies the leader's, or makes a cluster if there is none.
+  /// Patroni on a node without data: copies the leader, or makes a cluster if there is no leader.
   void get_data(const std::string& scope, const std::string& node_id);
-  /// PostgreSQL runs on a node with data.
+  /// Starts PostgreSQL on a node with data.
   void run(const std::string& scope, const std::string& node_id);
 
   wall_time now_{std::chrono::hours{24 * 365 * 50}};
@@ -409,18 +413,18 @@ private:
   std::vector<order> orders_;
   std::map<std::string, roles> roles_; ///< by scope
   std::set<std::string> readable_;     ///< scopes whose readers' rights have been complete
-  std::map<std::string, std::string> configured_; ///< the settings' digest by scope
+  std::map<std::string, std::string> configured_; ///< digest of the settings, by scope
   std::set<std::string> synchronous_;             ///< scopes in synchronous_mode
   std::map<std::string, std::string> etcd_users_;
   std::map<std::string, std::int64_t> written_;  ///< the leader's position by scope
-  std::map<std::string, std::int64_t> stuck_at_; ///< the positions of nodes that stand still
+  std::map<std::string, std::int64_t> stuck_at_; ///< positions of nodes that do not replicate
   std::set<std::string> following_;              ///< scopes that follow others
   std::map<std::string, std::int64_t> acknowledged_rows_; ///< by the instance's name
   std::vector<restart> restarts_;
   std::set<std::string> called_done_; ///< operations and bindings
   int switchovers_ = 0;
   int bootstraps_ = 0;
-  std::set<std::string> never_lead_; ///< by the node's id
+  std::set<std::string> never_lead_; ///< by node id
   int last_id_ = 0;
 };
 

@@ -1,4 +1,4 @@
-// The part of the world that a rebuild needs: nodes that are stopped, clusters that follow others, and a
+// The part of the world that a rebuild needs: stopped nodes, clusters that follow others, and a
 // client's rows.
 #include <algorithm>
 
@@ -14,7 +14,7 @@ namespace keys = store::keys;
 
 namespace {
 
-// How often a client writes, and how long a row takes to a replica.
+// Pause between a client's writes, and a row's time to reach a replica.
 constexpr duration writing_pause = 500ms;
 constexpr duration replication_delay = 30ms;
 
