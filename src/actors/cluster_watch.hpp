@@ -31,7 +31,7 @@ public:
     return keeper_.known() == nullptr ? nullptr : keeper_.known()->cluster_of(scope_);
   }
   [[nodiscard]] const model::cluster_circumstances& here() const { return *here_; }
-  /// What is known of it is kept elsewhere from now on.
+  /// Moves the results to another place.
   void move_to(model::cluster_circumstances& there) { here_ = &there; }
 
   // -- keys in etcd -------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ base::outcome world::halt(cell& where, const std::string& node_id) {
     acknowledged_rows_[model::name_of_scope(scope)] = ++node.rows; // on its way to nobody
   else if (led && !node.halted)
     for (const auto& follower : followers_of(scope)) {
-      // A clean stop ends when whoever streams has all of it.
+      // A clean stop ends when all streaming followers have everything.
       if (auto* leader = find_node(leader_of(follower));
           leader && runs(follower, leader_of(follower)))
         leader->rows = node.rows;
