@@ -13,7 +13,7 @@ namespace matriarch::router {
 [[nodiscard]] result<std::string> read_certificate(const std::string& certificate,
                                                    const std::string& key);
 
-/// The certificates of a text one after the other, and nothing else that is in it.
+/// All certificates in a text, one after the other, without anything else that the text holds.
 [[nodiscard]] std::string certificates_in(const std::string& text);
 
 } // namespace matriarch::router

@@ -8,9 +8,9 @@
 
 namespace matriarch::router {
 
-/// The directory that a router has for itself: made if need be, held, and rid of the drafts that an
-/// earlier release began to write there and did not end, which may have private keys in them. Waits so
-/// long for a predecessor that is just ending.
+/// Makes the router's own directory if need be, locks it, and deletes the drafts that an earlier
+/// release left there unfinished, for these may hold private keys. Waits up to `patience` for a
+/// predecessor that is just ending.
 [[nodiscard]] result<base::directory_lock> hold_data_dir(const std::string& data_dir,
                                                          std::chrono::milliseconds patience);
 

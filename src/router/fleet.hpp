@@ -7,15 +7,15 @@
 
 namespace matriarch::router {
 
-/// Why a router with this configuration would serve another fleet's instances in place of those that
-/// its directory is about, if etcd says that it knows the fleet of that name; empty: it does not say.
+/// Why this router must not serve: etcd belongs to the fleet of that name, and the router's
+/// directory to another. Empty if etcd does not name its fleet.
 [[nodiscard]] std::optional<std::string> why_not_of_fleet(const router_config& config,
                                                           const std::string& fleet_in_etcd);
 
-/// Whether the router's directory is about a fleet's instances, of whatever name.
+/// Whether the router's directory already belongs to a fleet, whichever.
 [[nodiscard]] bool knows_fleet(const router_config& config);
 
-/// Keeps in the router's directory which fleet it serves, if that is not known there yet.
+/// Stores in the router's directory which fleet it serves, if the directory does not have that yet.
 void remember_fleet(const router_config& config, const std::string& fleet_in_etcd);
 
 } // namespace matriarch::router

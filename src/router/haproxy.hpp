@@ -38,14 +38,14 @@ public:
   haproxy(const haproxy&) = delete;
   haproxy& operator=(const haproxy&) = delete;
 
-  /// Takes over a master that an earlier router has left behind. True if there was one. One that
+  /// Takes over a master that an earlier router left running. True if there was one. A master that
   /// does not answer is ended.
   bool adopt();
 
   /// Whether the master runs. Does not block; from any thread.
   [[nodiscard]] bool running();
 
-  /// Replaces the files. Why it could not, if so.
+  /// Replaces the files. Returns why it could not, if so.
   [[nodiscard]] std::optional<std::string> write(const haproxy_files& files) const;
 
   /// The state of the ports that the files hold, of those that have servers; empty if there are none.
@@ -57,24 +57,24 @@ public:
   /// The ports of the `bind` lines in HAProxy's file.
   [[nodiscard]] std::set<std::uint16_t> ports_in_file() const;
 
-  /// Has HAProxy read its files, by a start or a reload, until it says `wanted` of itself. Both
-  /// return what HAProxy printed if it did not come to that.
+  /// Has HAProxy read its files, by a start or a reload, and waits until its description is
+  /// `wanted`. Both return what HAProxy printed if it did not get there.
   [[nodiscard]] std::optional<std::string> start(const std::string& wanted);
   [[nodiscard]] std::optional<std::string> reload(const std::string& wanted);
 
-  /// What the current worker says of itself; empty if it does not answer.
+  /// The current worker's description; empty if the worker does not answer.
   [[nodiscard]] std::string description() const;
-  /// What it does with the ports.
+  /// The state of the ports as HAProxy reports it.
   [[nodiscard]] result<told_state> tell() const;
-  /// Its commands.
+  /// The socket of the worker, for commands.
   [[nodiscard]] haproxy_socket worker() const;
 
   /// The processes; master is 0 if it does not answer.
   [[nodiscard]] haproxy_processes processes() const;
-  /// A command to a worker of that pid, also one of before a reload.
+  /// A command to the worker of that pid, which may be one from before a reload.
   [[nodiscard]] result<std::string> ask_worker(int pid, std::string_view command) const;
 
-  /// Lets the sessions that there are go on for up to `grace`, takes no new ones, and ends HAProxy.
+  /// Accepts no new sessions, lets existing sessions go on for up to `grace`, and ends HAProxy.
   void stop(std::chrono::milliseconds grace);
 
 private:
@@ -89,19 +89,20 @@ private:
   std::string data_dir_;
   std::mutex mutex_; ///< for the two below
   pid_t master_ = 0;
-  int master_handle_ = -1; ///< a pidfd: it means this process for ever, where a pid is used again
+  int master_handle_ = -1; ///< a pidfd: it always means this process, while a pid can be used again
 };
 
-/// What is said of a port that something else has.
+/// The reason given for a port that another program uses.
 inline constexpr std::string_view port_taken =
     "something else uses its port on this machine; end that, or give the instance another port";
 
-/// Why HAProxy could not listen there, if it could not. A listener of this or another HAProxy counts
-/// as somebody else's, although the kernel would let both have the port and share its connections.
+/// Why HAProxy could not listen there, if it could not. A listener of this or another HAProxy
+/// counts as another program's, although the kernel would let both have the port and share its
+/// connections.
 [[nodiscard]] std::optional<std::string> why_not_bound(const std::string& host, std::uint16_t port);
 
-/// Replaces a file as a whole, so that no reader ever sees half of it; its owner alone can read it.
-/// Why it could not, if so.
+/// Replaces a file as a whole, so that no reader ever sees half of it. Only its owner can read it.
+/// Returns why it could not, if so.
 [[nodiscard]] std::optional<std::string> write_private_file(const std::string& path,
                                                             std::string_view text);
 

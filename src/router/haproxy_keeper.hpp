@@ -12,30 +12,31 @@
 
 namespace matriarch::router {
 
-/// What came of bringing HAProxy to what is wanted.
+/// The result of bringing HAProxy to what is wanted.
 struct keeper_outcome {
-  /// Empty if HAProxy does what is wanted, but for `unbound` and `refused`, and has said so just now;
-  /// else why not.
+  /// Empty if HAProxy has just confirmed that it does what is wanted, except for `unbound` and
+  /// `refused`; else why not.
   std::string error;
   bool started = false;
   bool reloaded = false;
-  /// Whether it is known what HAProxy does; if not, `unbound` and `refused` say nothing.
+  /// Whether HAProxy's state is known; if not, `unbound` and `refused` mean nothing.
   bool is_known = false;
-  /// The ports that it should have and does not, and why.
+  /// The ports that HAProxy should have and does not, and why.
   std::map<std::uint16_t, std::string> unbound;
-  /// The wanted ports that it has and does not serve as it should, and why.
+  /// The wanted ports that HAProxy has but does not serve as it should, and why.
   std::map<std::uint16_t, std::string> refused;
   /// Whether settle() has something to do.
   bool is_settled = true;
 };
 
-/// Keeps HAProxy at what is wanted: by commands as long as that is enough, by a reload where it is
-/// not, by a start where it does not run. The calls block, and come one at a time.
+/// Keeps HAProxy at what is wanted: by commands if they suffice, else by a reload, or by a start if
+/// HAProxy does not run. The calls block, and must be made one at a time.
 class haproxy_keeper {
 public:
   explicit haproxy_keeper(const router_config& settings);
 
-  /// Takes over HAProxy of an earlier router, whatever its configuration; true if there was one.
+  /// Takes over the HAProxy of an earlier router, whatever its configuration; true if there was
+  /// one.
   bool adopt();
   [[nodiscard]] bool running() { return haproxy_.running(); }
 
@@ -47,33 +48,35 @@ public:
     return haproxy_.written_at();
   }
 
-  /// Makes HAProxy do what is wanted, which is what was wanted before with these changes. `pem` is what
-  /// it finds beside its file. Only the ports that changed are looked at, and those that something else
-  /// had, unless HAProxy is started or reloaded, or has to be asked what it does: after an adoption and
-  /// a failure, that is.
+  /// Makes HAProxy do what is wanted: what was wanted before, with these changes. `pem` is what
+  /// HAProxy reads beside its file. Compares only the ports that changed and those that another
+  /// program used, unless HAProxy is started or reloaded, or its state is unknown (after an
+  /// adoption or a failure).
   [[nodiscard]] keeper_outcome bring_about(const port_table& changes, const pem_texts& pem);
 
-  /// Has servers that were drained at a change of leaders followed by their checks again, once those
-  /// have failed.
+  /// Lets HAProxy's checks decide again about servers that were drained at a change of leaders,
+  /// once those checks have failed.
   [[nodiscard]] keeper_outcome settle();
 
-  /// Why HAProxy does not answer a question now; nothing if it does, or does not run.
+  /// Why HAProxy does not answer a question now; nothing if it answers, or does not run.
   [[nodiscard]] std::optional<std::string> why_silent();
 
-  /// Looks how many sessions the servers have that are held back: those take nothing of the others.
+  /// Reads how many sessions the held-back servers have; these sessions are not charged to the
+  /// other servers.
   void note_held();
 
-  /// Writes the files that the next start reads, if anything has changed since. Why it could not, if
-  /// so.
+  /// Writes the files that the next start reads, if anything has changed since. Returns why it
+  /// could not, if so.
   [[nodiscard]] std::optional<std::string> save();
 
-  /// What there is of workers of before a reload.
+  /// The workers from before a reload that still run.
   struct old_workers {
-    int count = 0;         ///< how many there are, with sessions
-    std::size_t ended = 0; ///< sessions that were ended, for their server is not used any more
+    int count = 0;         ///< workers that still have sessions
+    std::size_t ended = 0; ///< sessions that were ended because their server is not used any more
   };
-  /// Looks after them: see sessions_to_end(). Of proxies that nobody knows the sessions are ended only if
-  /// `all_known`: etcd has told of all instances. Nothing if HAProxy does not answer.
+  /// Ends the sessions that old workers must end: see sessions_to_end(). Sessions of unknown
+  /// proxies are ended only if `all_known`: etcd has listed all instances. Nothing if HAProxy does
+  /// not answer.
   [[nodiscard]] std::optional<old_workers> look_at_old_workers(bool all_known);
 
   void stop(std::chrono::milliseconds grace) { haproxy_.stop(grace); }
@@ -95,11 +98,11 @@ private:
 
   const router_config& settings_;
   haproxy haproxy_;
-  /// What HAProxy says that it runs.
+  /// The description that HAProxy reports.
   std::string description_;
-  /// With which certificates.
+  /// The certificates it runs with.
   std::optional<pem_texts> pem_;
-  /// The last description that was made out, and of what.
+  /// The last description that describe() made, and its arguments.
   std::string described_;
   haproxy_shape described_shape_;
   pem_texts described_pem_;
@@ -107,18 +110,18 @@ private:
   proxy_state state_;
   bool is_known_ = false; ///< state_ is what HAProxy does
   bool is_saved_ = false;
-  std::set<std::uint16_t> due_; ///< the ports of which state_ may not be what is wanted
-  // Those of state_ that are looked at every now and then.
+  std::set<std::uint16_t> due_; ///< the ports whose state_ may differ from what is wanted
+  // The ports of state_ that are looked at from time to time.
   std::set<std::uint16_t> unsettled_;
   std::set<std::uint16_t> holding_;
-  std::set<std::uint16_t> lacking_; ///< that it should have, and does not
-  /// Why ports could not be opened, and which of them HAProxy failed to open although they seemed free,
-  /// with the time.
+  std::set<std::uint16_t> lacking_; ///< that HAProxy should have, and does not
+  /// Why ports could not be opened; and the ports that HAProxy failed to open although they seemed
+  /// free, with the time.
   std::map<std::uint16_t, std::string> reasons_;
   std::map<std::uint16_t, clock::time_point> not_bound_;
-  /// What HAProxy of an earlier form has open.
+  /// The ports that a HAProxy started by an earlier release has open.
   std::set<std::uint16_t> held_;
-  /// Ports whose commands HAProxy refused, or that have no room for a server, and what of that.
+  /// Ports whose commands HAProxy refused, or that have no room for a server, and the reason.
   std::map<std::uint16_t, std::string> refused_;
 };
 

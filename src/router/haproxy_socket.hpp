@@ -22,13 +22,13 @@ public:
 
   /// What came of several lines.
   struct outcome {
-    std::string error;                 ///< why HAProxy could not be told; empty if it was
-    std::vector<command_line> refused; ///< what it did not do, and only that if there is no error
-    std::string reason;                ///< what it said of the first of these
+    std::string error;                 ///< why HAProxy could not be asked; empty if it could
+    std::vector<command_line> refused; ///< what HAProxy did not do; only without an error
+    std::string reason;                ///< HAProxy's answer to the first of these
   };
-  /// Sends them in order, as few at a time as fit; those of a batch that is refused once more by
-  /// themselves, for each of them may be done twice. It asks at least once, so that no error means that
-  /// HAProxy answers.
+  /// Sends them in order, in as few batches as possible. The lines of a batch that is refused are
+  /// sent once more, each by itself, so each line must be harmless if it is done twice. Asks at
+  /// least one question, so that no error means that HAProxy answers.
   [[nodiscard]] outcome send(const std::vector<command_line>& lines,
                              std::chrono::milliseconds patience) const;
 

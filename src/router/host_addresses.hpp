@@ -13,25 +13,26 @@
 
 namespace matriarch::router {
 
-/// Whether a host is no address, but a name.
+/// Whether a host is a name and not an address.
 [[nodiscard]] bool is_name(const std::string& host);
 
 /// All addresses that connections of this machine may come from.
 [[nodiscard]] std::vector<std::string> addresses_of_machine();
 
-/// The addresses of hosts, for HAProxy takes no names while it runs. Looking one up may take seconds,
-/// and is done by a thread of its own. Belongs to the event loop's thread.
+/// The addresses of hosts, for HAProxy accepts no names while it runs. A lookup may take seconds,
+/// and runs on a thread of its own. Belongs to the event loop's thread.
 class host_addresses {
 public:
-  /// `changed` is called with a name that was asked for when it has got an address, or another one.
+  /// `changed` is called with a name that was asked for, when the name gets an address or a
+  /// different one.
   host_addresses(base::event_loop& loop, std::function<void(const std::string&)> changed)
       : loop_(loop), changed_(std::move(changed)) {}
 
-  /// An address itself, or that of a name as it was last found; nothing while there is none. What is
-  /// asked for is looked up again every now and then.
+  /// The host itself if it is an address, else the address last found for the name; nothing while
+  /// there is none. Names that are asked for are looked up again from time to time.
   [[nodiscard]] std::optional<std::string> of(const std::string& host);
 
-  /// Waits for the lookup under way; nothing may be asked any more. From any thread.
+  /// Waits for the lookup under way. Nothing may be asked afterwards. From any thread.
   void stop() { looker_.reset(); }
 
 private:

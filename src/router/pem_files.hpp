@@ -8,19 +8,19 @@
 
 namespace matriarch::router {
 
-/// Keeps the certificates current that HAProxy reads beside its file. What is no good is not taken
-/// up: the old ones serve on, and the log says why.
+/// Keeps current the certificates that HAProxy reads beside its file. Invalid ones are not used:
+/// the old ones stay in use, and the log says why.
 class pem_files {
 public:
   explicit pem_files(const router_config& settings) : settings_(settings) {}
 
-  /// As HAProxy shall have them.
+  /// The texts that HAProxy should have.
   [[nodiscard]] const pem_texts& texts() const { return texts_; }
 
-  /// Who signed the fleet's certificates when an earlier router was told: also without etcd no other
-  /// one is taken.
+  /// Reads the authority of the fleet that an earlier router stored, so that no other one is
+  /// accepted even without etcd.
   void remember_authority();
-  /// What etcd tells of that.
+  /// Takes up the authority as etcd has it.
   void take_up_authority(const std::string& told);
   /// Takes up the certificate of the brokers' port if its files have changed; true if so.
   bool take_up_certificate();

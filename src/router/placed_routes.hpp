@@ -16,36 +16,39 @@
 
 namespace matriarch::router {
 
-/// What HAProxy shall do by what etcd says, with addresses in place of the names of hosts, and what
-/// has no place for want of one. Belongs to the event loop's thread.
+/// What HAProxy should do according to etcd, with addresses in place of host names, and the nodes
+/// that have no address. Belongs to the event loop's thread.
 class placed_routes {
 public:
   /// Both have to outlive it.
   placed_routes(const limit_settings& limits, const routing_table& table)
       : limits_(limits), table_(table) {}
 
-  /// Begins to look names up. `changed` is called when instances have got other places by that.
+  /// Begins to look names up. `changed` is called when a lookup has changed the addresses of
+  /// instances.
   void start(base::event_loop& loop, std::function<void()> changed);
-  /// Nothing is looked up any more. From any thread.
+  /// Stops the lookups. From any thread.
   void stop();
 
-  /// Makes the ports of all instances what the table says; `routers` is how many share what a node
-  /// takes.
+  /// Sets the ports of all instances from the table; `routers` is how many share a node's
+  /// connections.
   void place_all(int routers);
-  /// The same for the ports of one.
+  /// The same for the ports of one instance.
   void place(const std::string& instance);
-  /// And of those some of whose nodes have no place: names may have got addresses.
+  /// The same for instances with nodes that have no address: names may have got addresses.
   void place_left_out();
-  /// The hosts of routes that do not change may get other addresses, which are told of.
+  /// Looks up again the hosts of routes that do not change, for their addresses may; `changed`
+  /// reports those.
   void look_at_names();
 
-  /// How many routers share what a node takes, as of the last place_all(); negative before it.
+  /// How many routers share a node's connections, as of the last place_all(); negative before the
+  /// first.
   [[nodiscard]] int sharing() const { return sharing_; }
 
-  /// As long as etcd has not told, what an earlier run served.
+  /// What HAProxy should do. Until etcd has listed its keys, this is what an earlier run served.
   [[nodiscard]] wanted_ports& wanted() { return wanted_; }
   [[nodiscard]] const wanted_ports& wanted() const { return wanted_; }
-  /// What has no place.
+  /// What cannot be served, and why.
   [[nodiscard]] std::vector<router::left_out> left_out() const;
 
 private:
@@ -59,7 +62,8 @@ private:
   std::unique_ptr<host_addresses> addresses_;
   int sharing_ = -1; ///< how many routers share what nodes take; none is known yet
   std::map<std::string, std::vector<router::left_out>> left_out_; ///< by instance
-  /// Whose nodes' hosts are names; also who has left, until all are placed again.
+  /// The instances with nodes at a host name; also those that have left it, until the next
+  /// place_all().
   std::map<std::string, std::set<std::string>> instances_at_;
   wanted_ports wanted_;
 };

@@ -7,26 +7,26 @@
 
 namespace matriarch::router {
 
-/// An instance that wants a port. Of several the first has it: no first port is given up for a
-/// second one.
+/// An instance that wants a port. The first of several holds it: an instance's first port is never
+/// given up for another's second one.
 struct port_claim {
   bool is_second = false; ///< it is the read-only port
   std::string instance;
   auto operator<=>(const port_claim&) const = default;
 };
 
-/// Who wants which port.
+/// Which instances want which port, and which holds it.
 class port_claims {
 public:
-  /// Whether that one has the port.
+  /// Whether that claim holds the port.
   [[nodiscard]] bool holds(std::uint16_t port, const port_claim& one) const;
-  /// Who has a port that is claimed.
+  /// The instance that holds a claimed port.
   [[nodiscard]] const std::string& holder(std::uint16_t port) const;
-  /// Whether it has the port that it claims.
+  /// Whether the claim holds the port that it asks for.
   [[nodiscard]] bool holds_its_own(const port_claim& one) const;
 
-  /// Makes `port` what is claimed; 0 is none. `concerned` gets all others who want it, or what was
-  /// claimed before.
+  /// Sets the port that is claimed; 0 is none. `concerned` gets all other instances that want this
+  /// port, or the one claimed before.
   void make(const port_claim& one, std::uint16_t port, std::set<std::string>& concerned);
 
 private:
