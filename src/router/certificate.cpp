@@ -33,7 +33,7 @@ std::unique_ptr<BIO, decltype(&BIO_free)> reader_of(const std::string& text) {
   return {BIO_new_mem_buf(text.data(), static_cast<int>(text.size())), BIO_free};
 }
 
-/// Nobody is there to type a passphrase.
+/// No passphrase: nobody is there to type one.
 int no_passphrase(char*, int, int, void*) {
   return 0;
 }

@@ -22,8 +22,8 @@ namespace matriarch::router {
 
 namespace {
 
-// What the router has HAProxy do came with 2.6: conditions in its configuration, and commands that add
-// and end servers' sessions.
+// HAProxy 2.6 brought the conditions in its configuration, and the commands that add servers and
+// end their sessions, which the router uses.
 constexpr int least_major = 2;
 constexpr int least_minor = 6;
 
@@ -77,7 +77,7 @@ void look_at_ports(const router_config& config, base::findings& found) {
 
 void look_at_status_port(const router_config& config, base::findings& found) {
   auto id = id_of(config, config.status_port);
-  // Routers have routes; those of before did not say their id.
+  // A router's page has routes; routers of earlier releases did not report their id.
   auto is_it = [&](const json::value& health) {
     return json::member(health, "routes") != nullptr && json::string_member(health, "id", id) == id;
   };
@@ -87,7 +87,7 @@ void look_at_status_port(const router_config& config, base::findings& found) {
 /// Whether another router has the id, so that this one would not start.
 void look_at_id(const router_config& config, base::findings& found) {
   if (config.id.empty() && config.status_port == 0)
-    return; // it will be made of a port that is free
+    return; // a start makes the id from a port that is free
   model::router_report self;
   self.id = id_of(config, config.status_port);
   auto there = store::look_up(config.etcd, store::keys::router(self.id));

@@ -20,7 +20,7 @@ result<base::directory_lock> hold_data_dir(const std::string& data_dir,
       patience);
   if (lock)
     for (const auto& name : base::names_in(data_dir))
-      if (name.ends_with(".draft") || name.ends_with(".new")) // an earlier release's, and ours
+      if (name.ends_with(".draft") || name.ends_with(".new")) // earlier releases', and ours
         std::filesystem::remove(data_dir + "/" + name, error);
   return lock;
 }

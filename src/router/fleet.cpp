@@ -17,7 +17,7 @@ std::string path_of(const router_config& config) {
   return config.data_dir + "/fleet";
 }
 
-/// Empty if no router of this directory has heard of one.
+/// Empty if no router of this directory has ever learnt its fleet.
 std::string remembered_in(const router_config& config) {
   std::ifstream file{path_of(config)};
   std::string fleet;

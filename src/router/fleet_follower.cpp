@@ -13,7 +13,7 @@ namespace matriarch::router {
 
 namespace {
 
-/// Until an etcd that does not say whose it is is asked again.
+/// The pause before an etcd that does not name its fleet is asked again.
 constexpr std::chrono::milliseconds fleet_pause{1'000};
 
 } // namespace
@@ -29,7 +29,7 @@ void fleet_follower::follow() {
     tell_.changed(changes, at);
   };
   tell.reachable = [this](bool is, const std::string& why) {
-    if (!is || !waits_for_fleet_) // what answers may be another fleet's
+    if (!is || !waits_for_fleet_) // the etcd that answers may be another fleet's
       tell_.reachable(is, why);
   };
   // Everything from /routers/ over /routing/ to the end of /service/.
@@ -43,7 +43,7 @@ void fleet_follower::stop() {
   follower_.reset();
 }
 
-/// Keys come in their order, and the one that tells whose they are before most of them.
+/// Keys come in order, and the key that names the fleet comes before most of them.
 void fleet_follower::list(store::listing_page page) {
   if (page.first) {
     is_judged_ = false;
@@ -80,7 +80,8 @@ bool fleet_follower::is_of_fleet() {
   return true;
 }
 
-/// An empty etcd in the place of the fleet's, whose broker may be about to act on it as another one.
+/// The etcd is empty where the fleet's etcd was: its broker may be about to act on it as another
+/// fleet.
 void fleet_follower::wait_for_fleet() {
   if (!std::exchange(waits_for_fleet_, true))
     tell_.reachable(false, "it does not say which fleet it belongs to (" + store::keys::shown_fleet
@@ -92,7 +93,7 @@ void fleet_follower::wait_for_fleet() {
   });
 }
 
-/// Not at once: the follower is calling.
+/// Not at once: the follower is still running the callback.
 void fleet_follower::leave_etcd() {
   etcd_.loop().post([this] { follower_.reset(); });
 }

@@ -34,15 +34,16 @@ namespace {
 using namespace std::chrono_literals;
 using clock = std::chrono::steady_clock;
 
-/// An answer takes a millisecond, and some hundred while HAProxy reloads.
+/// An answer takes a millisecond, and some hundred milliseconds while HAProxy reloads.
 constexpr std::chrono::milliseconds answer_patience{2'000};
-/// A start or a reload takes half a second with thousands of ports; a busy machine needs more.
+/// A start or a reload takes half a second with thousands of ports; a busy machine needs longer.
 constexpr std::chrono::milliseconds reload_patience{30'000};
-/// HAProxy that an earlier router has just started or reloaded gets there in a second.
+/// A HAProxy that an earlier router has just started or reloaded is ready within a second.
 constexpr std::chrono::milliseconds adopt_patience{10'000};
-/// Between two looks at whether HAProxy has got there.
+/// The pause between two looks at whether HAProxy is ready.
 constexpr std::chrono::milliseconds look_again{10};
-/// What HAProxy prints is kept for whoever looks for a reason; a line for each change of a server.
+/// HAProxy's output is kept for operators who look for a reason; it has a line for each change of a
+/// server.
 constexpr std::uintmax_t longest_log = 4 * 1024 * 1024;
 
 /// Empty if it cannot be read.
@@ -53,14 +54,15 @@ std::string read_file(const std::string& path) {
   return text.str();
 }
 
-/// Starts a program with none of this one's files, signals or session. 0 and errno if it could not.
+/// Starts a program without this one's open files, signal masks or session. 0 and errno if it could
+/// not.
 pid_t spawn(const std::vector<std::string>& arguments, int output) {
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
   posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_adddup2(&files, output, STDOUT_FILENO);
   posix_spawn_file_actions_adddup2(&files, output, STDERR_FILENO);
-  // The status port would stay taken as long as HAProxy runs.
+  // Otherwise the status port would stay taken as long as HAProxy runs.
   posix_spawn_file_actions_addclosefrom_np(&files, STDERR_FILENO + 1);
 
   posix_spawnattr_t attributes;
@@ -97,7 +99,7 @@ std::optional<std::string> why_not_bound(const std::string& host, std::uint16_t 
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   addrinfo* found = nullptr;
   if (::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found) != 0)
-    return std::nullopt; // HAProxy says better what is wrong with a host
+    return std::nullopt; // HAProxy explains better what is wrong with a host
   int wrong = EADDRNOTAVAIL;
   for (auto* address = found; address && wrong != 0; address = address->ai_next) {
     base::descriptor probe{::socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0)};
@@ -178,13 +180,13 @@ bool haproxy::adopt() {
         return true;
     return false;
   };
-  // The handle was made after the file was compared: only now is it known what it means.
+  // The handle was made after the file was compared: only now is it certain which process it means.
   if (base::running_since(master) != started) {
     let_go();
     return false;
   }
   if (!answers()) {
-    // Nobody could reload it, and another one beside it would share its ports.
+    // Nobody could reload this HAProxy, and another one beside it would share its ports.
     stop(0ms);
     return false;
   }
@@ -199,7 +201,7 @@ void haproxy::stop(std::chrono::milliseconds grace) {
         return false;
     return true;
   };
-  // Each kills what the one before left: workers end with their master.
+  // Each step kills what the step before left: workers end with their master.
   signal(SIGUSR1);
   if (!gone_by(grace)) {
     signal(SIGTERM);
@@ -306,7 +308,7 @@ std::string haproxy::printed_since(std::size_t offset) const {
 }
 
 void haproxy::kill_leftovers() const {
-  // Workers have their master's command line, and no other HAProxy has this file's name in its own.
+  // Workers have their master's command line, and no other HAProxy's command line names this file.
   auto has = [](const std::vector<std::string>& arguments, const std::string& one) {
     return std::find(arguments.begin(), arguments.end(), one) != arguments.end();
   };
@@ -355,7 +357,7 @@ std::optional<std::string> haproxy::reload(const std::string& wanted) {
   auto length = std::filesystem::file_size(log_path, unreadable);
   if (unreadable)
     length = 0;
-  // HAProxy appends, so it goes on at the start.
+  // HAProxy appends, so after a truncation it goes on at the beginning.
   if (length > longest_log && ::truncate(log_path.c_str(), 0) == 0)
     length = 0;
   auto before = processes();

@@ -21,26 +21,26 @@ constexpr std::string_view first_line =
 
 constexpr std::string_view description_prefix = "    description ";
 
-/// The backend of the broker that acts.
+/// The backend with the active broker.
 const std::string active_broker = ":active-broker";
 
-/// Tables of how many connections there are: to all instances, to a node, and by address and port. A
-/// session can be counted in three.
+/// Tables that count connections: to all instances, to a node, and by address and port. One session
+/// can be counted in three tables.
 constexpr std::string_view instance_connections = ":instance-connections";
 constexpr std::string_view node_connections = ":node-connections";
 constexpr std::string_view source_connections = ":source-connections";
 constexpr std::string_view broker_sources = ":broker-sources";
 
-/// What of the connections is kept for the brokers' port: whoever takes all that there are for
-/// instances leaves the operator a way in.
+/// The share of connections kept for the brokers' port, so that an attacker who uses up all
+/// connections for instances does not lock the operator out.
 constexpr int share_of_brokers = 10;
 
-/// Checks by TLS that are under way at a time: a member that stands still holds each of its checks
-/// for two seconds. They are beside the connections of clients, who shall not hold them up.
+/// The limit of TLS checks at a time: a frozen member holds each of its checks for two seconds.
+/// They are counted apart from clients' connections, so that clients cannot delay checks.
 constexpr int most_relayed = 2'000;
 
-/// Where the master's reloads are counted: a worker of before so many ends, with its sessions. They
-/// are rare: an upgrade, a setting, a certificate, more slots, a port that became free.
+/// A worker that has lived through this many reloads ends, with its sessions. Reloads are rare: an
+/// upgrade, a setting, a certificate, more slots, a port that became free.
 constexpr int most_reloads = 100;
 
 int connections_of_brokers(const router_config& settings) {
@@ -51,10 +51,10 @@ int connections_of_instances(const router_config& settings) {
   return std::max(1, settings.maxconn - connections_of_brokers(settings));
 }
 
-/// How many of one instance's connections an address may have when all instances' together are nearly
-/// used up: to use up the rest it has to find so many instances more of which it has none. HAProxy 2.6
-/// has three counters for a session, and all are taken: what an address has of all instances is not
-/// known.
+/// How many of one instance's connections an address may have when those of all instances together
+/// are nearly used up: to use up the rest, the address has to find that many more instances at
+/// which it has none. HAProxy 2.6 has three counters for a session, and all three are in use, so an
+/// address's total over all instances is not known.
 int few_of(const shared_limit& together, const limit_settings& settings) {
   constexpr int instances = 20, everything = 100; // percent
   return settings.per_source >= everything
@@ -77,8 +77,8 @@ std::string broker_text(const router_config& settings, const broker_front& front
   if (front.has_tls())
     tls = fmt::format(" ssl crt {} alpn http/1.1 ssl-min-ver TLSv1.2", certificate_path(settings));
   const auto most = connections_of_brokers(settings);
-  // When nearly all are used up, an address gets more only where it has few: the silent clients of one
-  // machine leave the rest to others.
+  // When nearly all connections are used up, an address gets more only if it has few: the silent
+  // clients of one machine leave the rest to others.
   auto text =
       fmt::format("\nlisten {0}\n    bind {1}{2}\n    maxconn {3}\n"
                   "    tcp-request connection track-sc0 src,ipmask(32,64) table {4}\n"
@@ -88,26 +88,27 @@ std::string broker_text(const router_config& settings, const broker_front& front
                   broker_sources, most - std::max(1, most / 10), std::max(1, most / 20));
   if (front.has_tls())
     text += fmt::format("    # the certificate {}\n", model::start_of_sha256(certificate, 16));
-  // One broker acts. Its standby refuses what writes, so it serves only while nobody acts. The
-  // server's time is above the 50 s that a broker lets a synchronous request wait.
+  // One broker acts. Its standby refuses writes, so requests go to it only while no broker acts.
+  // The server's time-out is above the 50 s that a broker lets a synchronous request wait.
   constexpr std::string_view options =
       "    mode http\n"
       "    balance first\n"
       "    option forwardfor\n"
       "    option redispatch\n"
       "    retries 2\n"
-      // A broker that is killed answers nothing more. What only reads is asked of the other one.
+      // A killed broker no longer answers. Requests that only read are sent to the other one.
       "    retry-on conn-failure empty-response\n"
       "    http-request disable-l7-retry unless METH_GET\n"
       "    timeout server 70s\n"
       "    timeout queue 5s\n"
-      // A broker that has ceased to act, or stops, still answers what it has: its requests are not cut
-      // off as it is marked down. The kernel finds within 25 s that a machine is gone which had got the
-      // request; one that had not, or a broker that stands still, holds it until the server's time is up.
+      // A broker that no longer acts, or is stopping, still answers the requests that it has, so
+      // they are not cut off when it is marked down. If its machine dies after it got the request,
+      // the kernel notices within 25 s. If the request never arrived, or the broker is frozen, the
+      // request waits until the server's time-out.
       "    srvtcpka-idle 10s\n"
       "    srvtcpka-intvl 5s\n"
       "    srvtcpka-cnt 3\n"
-      // A broker may close a connection that waits for another request just as that one comes.
+      // A broker may close an idle connection just as the next request comes.
       "    http-reuse never\n"
       "    option httpchk\n";
   auto add_servers = [&] {
@@ -120,7 +121,7 @@ std::string broker_text(const router_config& settings, const broker_front& front
         text += fmt::format("    server broker{} {} check\n", ++number, where->text());
   };
   text += options;
-  // Who a request came from is for this proxy to say: the audit trail records it.
+  // Only this proxy may state where a request came from: the audit trail records it.
   text += fmt::format("    timeout client 60s\n"
                       "    timeout http-request 10s\n"
                       "    timeout http-keep-alive 10s\n"
@@ -140,8 +141,8 @@ std::string broker_text(const router_config& settings, const broker_front& front
   return text;
 }
 
-/// Asks a member by TLS in a slot's place: see relay_of(). It has to show a certificate of the fleet's
-/// authority that names its node, if its cell has said that it has one.
+/// Asks a member by TLS in place of a slot: see relay_of(). If the member's cell has reported a
+/// certificate, the member has to show one of the fleet's authority that names its node.
 std::string relay_text(const router_config& settings, const pem_texts& pem) {
   auto members = path_of(haproxy_map::members, settings.data_dir);
   auto text = fmt::format("\nfrontend :relay\n"
@@ -157,7 +158,7 @@ std::string relay_text(const router_config& settings, const pem_texts& pem) {
                           "    default_backend :members\n",
                           relay_of(settings.data_dir).text(), most_relayed, members);
   auto backend = [](std::string_view name, const std::string& tls) {
-    // A session that is taken up again would not be checked by who may sign now.
+    // A resumed session would not be checked against the present authority.
     return fmt::format("\nbackend {}\n"
                        "    mode http\n"
                        "    timeout server 2s\n"
@@ -178,21 +179,21 @@ std::string relay_text(const router_config& settings, const pem_texts& pem) {
 }
 
 std::string head_of(const router_config& settings) {
-  // Without any listener HAProxy does not start: the stats socket is one.
-  // 24 days is nearly HAProxy's longest time: idle pools are not cut, and dead peers are found by
-  // the kernel's keep-alive within two minutes. A database ends a client that does not log in; one
-  // that ignores even that would hold its connection here for all of those days, but for the time-out
-  // of what is half closed.
+  // HAProxy does not start without any listener: the stats socket is one. 24 days is nearly
+  // HAProxy's longest time-out: idle pools are not cut, and the kernel's keep-alive finds dead
+  // peers within two minutes. A database disconnects a client that does not log in; without the
+  // time-out for half-closed connections, a client that ignores even that would hold its connection
+  // here for all of those days.
   return fmt::format(
       "    maxconn {0}\n"
       "    no strict-limits\n"
-      // Each thread judges what it accepts at once. What waits for another thread would count as
-      // accepted, and fill a port although most of it is turned away.
+      // Each thread judges at once what it accepts. Connections that wait for another thread would
+      // count as accepted and fill a port, although most of them are then rejected.
       "    tune.listener.multi-queue off\n"
       "    mworker-max-reloads {2}\n"
       "    server-state-file {1}/server-state\n"
       "    stats socket {1}/stats.sock mode 600 level admin\n"
-      // Otherwise a few clients that talk to the socket would keep the router off it.
+      // Otherwise a few clients that use the socket would lock the router out of it.
       "    stats maxconn 100\n"
       "\n"
       "defaults\n"
@@ -226,11 +227,13 @@ std::string head_of(const router_config& settings) {
       source_connections, instance_connections, broker_sources);
 }
 
-/// Who is let in, and to whom. HAProxy's tables count; the numbers are in a map, so that they can
-/// change while it runs. `set maxconn frontend` is no way: 2.6 may deadlock over it.
+/// Which clients are let in, and to which node. HAProxy's tables count; the numbers are in a map,
+/// so that they can change while HAProxy runs. `set maxconn frontend` cannot be used: HAProxy 2.6
+/// may deadlock over it.
 std::string admission_of(const router_config& settings, const engine_check& kind,
                          const std::string& proxy) {
-  // What is accepted: by address and instance, whose ports may lead to the same node, and of all.
+  // Accepted connections are counted by address and instance, whose two ports may lead to the same
+  // node, and in total.
   constexpr std::string_view accepted =
       "    tcp-request connection set-var(sess.limits) dst_port,map({limits},0:0:0:0:0:0:0)\n"
       "    tcp-request connection set-var(sess.all) var(sess.limits),field(4,:)\n"
@@ -241,15 +244,16 @@ std::string admission_of(const router_config& settings, const engine_check& kind
       "{sources}\n"
       "    tcp-request connection track-sc2 int(1) table {instances}\n"
       "    tcp-request connection reject if { sc2_conn_cur gt {most} }\n"
-      // An address can have many ports' connections. When all together are nearly used up, it gets
-      // more only where it has few: what is left is for many addresses, or for one at many ports.
+      // One address can use many ports. When all connections together are nearly used up, an
+      // address gets more only where it has few: the rest is for many addresses, or for one address
+      // at many ports.
       "    tcp-request connection reject if { sc2_conn_cur gt {nearly} } { sc1_conn_cur gt {few} "
       "}\n"
       "    tcp-request connection reject if { fe_conn,sub(sess.all) gt 0 }\n"
       "    tcp-request connection reject if { fe_conn,sub(sess.all_nearly) gt 0 } { "
       "sc1_conn_cur,sub(sess.all_share) gt 0 }\n";
-  // What goes to a node: the database's clients speak first. While a port has no server of its own
-  // its sessions count for the node that they go to.
+  // Connections that go to a node: the database's clients speak first. While a port has no server
+  // of its own, its sessions count for the node that they go to.
   constexpr std::string_view passed =
       "    tcp-request inspect-delay {patience}ms\n"
       "    tcp-request content set-var(sess.begun) int(1) if { req.len ge 8 }\n"
@@ -268,9 +272,9 @@ std::string admission_of(const router_config& settings, const engine_check& kind
       "var(sess.limits),field(2,:),mul(sess.servers),add(sess.held)\n"
       "    tcp-request content set-var(sess.share) "
       "var(sess.limits),field(3,:),mul(sess.servers)\n"
-      // What has no place anyway is turned away before it counts: it is there for a moment, and who
-      // comes again and again would keep others out. Two threads may ask at the same time, so it is
-      // looked at again once it counts.
+      // A connection that would be rejected anyway is rejected before it counts: otherwise a client
+      // that comes again and again would keep others out. Two threads may pass this test at the
+      // same time, so it is repeated once the connection counts.
       "    tcp-request content set-var(sess.at_node) var(sess.node),table_conn_cur({nodes})\n"
       "    tcp-request content reject if { var(sess.at_node),sub(sess.nearly) ge 0 } { "
       "sc1_conn_cur,sub(sess.share) gt 0 }\n"
@@ -294,7 +298,8 @@ std::string admission_of(const router_config& settings, const engine_check& kind
                {"{proxy}", proxy}});
 }
 
-/// `relay` is relay_of(), which takes a while to make out for each of thousands of servers.
+/// `relay` is relay_of(), passed in because computing it for each of thousands of servers takes
+/// long.
 const endpoint& checked_at(const endpoint& relay, const slot_content& content) {
   return content.control_has_tls ? relay : content.control;
 }
@@ -307,7 +312,7 @@ std::string slot_line(const endpoint& relay, const server_slot& slot) {
                      slot.holds ? "" : " disabled");
 }
 
-/// The listen of a port; only its backend if the port is not to be opened, for another port may use
+/// The listen of a port; only its backend if the port must not be opened, for another port may use
 /// its servers.
 std::string port_text(const router_config& settings, const endpoint& relay, std::uint16_t port,
                       const port_state& state) {
@@ -320,7 +325,7 @@ std::string port_text(const router_config& settings, const endpoint& relay, std:
     text += fmt::format("    use_backend %[dst_port,map({},none)] if {{ nbsrv({}) eq 0 }}\n",
                         path_of(haproxy_map::fallbacks, settings.data_dir), proxy);
   }
-  // A client of a node that leads no more, or that is gone, is to come again and find the new one.
+  // A client of a node that no longer leads, or is gone, must reconnect to find the new leader.
   text += "    balance leastconn\n"
           "    default-server on-marked-down shutdown-sessions\n";
   text += with(kind.checks, {{"{checks}", path_of(haproxy_map::checks, settings.data_dir)},
@@ -349,7 +354,7 @@ std::vector<server_slot> empty_slots(const port_shape& shape) {
   return slots;
 }
 
-/// How many slots it takes for so many servers, in steps of what a port has anyway.
+/// The number of slots for that many servers, in steps of the configured number of slots.
 int slots_for(std::ptrdiff_t servers, int step) {
   return static_cast<int>((servers + step - 1) / step) * step;
 }
@@ -376,7 +381,7 @@ haproxy_shape shape_for(const router_config& settings, const port_table& wanted,
   for (auto& [port, one] : shape) {
     auto known = now.find(port);
     if (known != now.end()) {
-      // What there is already is kept: less of it would be a reload too.
+      // Existing slots are kept: removing some would be a reload too.
       one.slots = std::max(one.slots, known->second.slots);
       one.bound = known->second.bound || (wanted.contains(port) && free(port));
     } else {
@@ -405,7 +410,7 @@ std::string haproxy_text(const router_config& settings, const proxy_state& state
 
 std::string description_of(const router_config& settings, const haproxy_shape& shape,
                            const pem_texts& pem) {
-  // FNV-1a, 64 bits: it has to be the same in every build, and tells apart, but protects nothing.
+  // FNV-1a, 64 bits: the same in every build. It only distinguishes texts and protects nothing.
   std::uint64_t hash = 14695981039346656037u;
   for (unsigned char c : text_without_description(settings, empty_state(shape), pem))
     hash = (hash ^ c) * 1099511628211u;
@@ -426,7 +431,7 @@ std::string map_text(haproxy_map which, const proxy_state& state) {
 }
 
 std::string server_state_file(const proxy_state& state, const std::string& data_dir) {
-  // The version and the names of HAProxy 2.6's columns. It finds servers by their names; the ids
+  // The version and the column names of HAProxy 2.6. HAProxy finds servers by their names; the ids
   // do not matter.
   std::string text =
       "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight "
@@ -443,8 +448,8 @@ std::string server_state_file(const proxy_state& state, const std::string& data_
         continue;
       const auto& check = checked_at(relay, *slot.holds);
       auto is_up = leads_to_leader(one) && one.leader ? slot.holds == one.leader : slot.up;
-      // Running has the state 2 and the health of `rise 1 fall 2` at its best, which is 2. The
-      // administrative state of one that is drained is 8.
+      // A running server has the state 2 and the health 2, the best with `rise 1 fall 2`. A drained
+      // server has the administrative state 8.
       fmt::format_to(std::back_inserter(text),
                      "1 {} {} {} {} {} {} 1 1 0 1 0 {} 6 0 0 0 - {} - 0 {} {} - 0\n", proxy, id,
                      slot.name, slot.holds->database.host, is_up ? 2 : 0, slot.drained ? 8 : 0,
@@ -516,7 +521,7 @@ std::string alerts_in(std::string_view printed) {
   }
   if (alerts.empty())
     alerts = last;
-  // The same may be wrong with each of thousands of ports; haproxy.log has it all.
+  // The same error may occur for each of thousands of ports; haproxy.log has them all.
   constexpr std::size_t longest = 1'000;
   return legible(alerts, longest);
 }

@@ -16,18 +16,19 @@ namespace matriarch::router {
 
 namespace {
 
-/// An answer takes less than a millisecond, and hundreds while HAProxy reloads on a busy machine.
+/// An answer takes less than a millisecond, and hundreds of milliseconds while HAProxy reloads on a
+/// busy machine.
 constexpr std::chrono::milliseconds answer_patience{2'000};
-/// HAProxy that takes so long to say the least of things takes no connections either.
+/// A HAProxy that takes this long for the simplest answer takes no connections either.
 constexpr std::chrono::milliseconds sign_of_life{1'000};
-/// How long a port is left alone that HAProxy could not open although it seemed free: each attempt
-/// pauses all the others for two seconds.
+/// The pause before a port is tried again that HAProxy could not open although it seemed free: each
+/// attempt pauses all other ports for two seconds.
 constexpr std::chrono::minutes failed_bind_pause{1};
-/// How often ports are left out and the rest is tried before a start is given up: HAProxy names all
-/// of them at once, so more than a few rounds mean something else is wrong.
+/// How often ports are left out and the others tried before a start is given up. HAProxy names all
+/// such ports at once, so if more than a few rounds are needed something else is wrong.
 constexpr int rounds = 10;
 
-/// What was up stays up over a reload, where it still is a server of the port.
+/// A server that was up stays up over a reload, if it still is a server of the port.
 void carry_over(proxy_state& to, const proxy_state& from) {
   for (auto& [port, known] : to) {
     auto before = from.find(port);
@@ -47,8 +48,8 @@ bool is_of_this_form(std::string_view description) {
 
 using ports_by_name = std::map<std::string, std::uint16_t, std::less<>>;
 
-/// The names that earlier routers gave the proxies of these ports: the `~` of an instance's name that is
-/// a hash became `:`.
+/// The names that earlier releases gave the proxies of these ports: the instance's name, with the
+/// `~` of a hashed name replaced by `:`.
 ports_by_name earlier_names(const port_table& table) {
   ports_by_name names;
   for (const auto& [port, one] : table) {
@@ -72,17 +73,18 @@ bool haproxy_keeper::adopt() {
   if (!haproxy_.adopt())
     return false;
   description_ = haproxy_.description();
-  // One of before commands went by the socket has ports of other names, which a reload takes over.
+  // A HAProxy that an earlier release started has ports with other names, which a reload takes
+  // over.
   if (!is_of_this_form(description_))
     held_ = haproxy_.ports_in_file();
   return true;
 }
 
-/// Asks HAProxy what it does; false if it does not say.
+/// Asks HAProxy for its state; false if it does not answer.
 bool haproxy_keeper::learn() {
   auto told = haproxy_.tell();
   if (!told) {
-    // What it was when it said so last is not what it is after a reload.
+    // The last known state does not hold after a reload.
     is_known_ = false;
     return false;
   }
@@ -97,7 +99,7 @@ bool haproxy_keeper::learn() {
   return true;
 }
 
-/// The next look is at all ports.
+/// Makes the next round look at all ports.
 void haproxy_keeper::look_at_all() {
   for (int port = settings_.first_port; port <= settings_.last_port; ++port)
     due_.insert(static_cast<std::uint16_t>(port));
@@ -151,7 +153,7 @@ keeper_outcome haproxy_keeper::bring_about(const port_table& changes, const pem_
     outcome.error = "HAProxy does not say what it does";
     return outcome;
   }
-  // Seldom does HAProxy have to be another one: most changes are looked at in a moment.
+  // HAProxy seldom has to be restarted or reloaded: most changes are applied in a moment.
   if (pem != pem_ || !fits()) {
     if (auto described = describe(needed_shape(), pem); description_ != described)
       restart(pem, outcome);
@@ -165,7 +167,7 @@ keeper_outcome haproxy_keeper::bring_about(const port_table& changes, const pem_
   return outcome;
 }
 
-/// Whether HAProxy has a port for each that is wanted and due, with room for its servers.
+/// Whether HAProxy has every port that is wanted and due, with room for its servers.
 bool haproxy_keeper::fits() const {
   return is_known_ && std::all_of(due_.begin(), due_.end(), [&](std::uint16_t port) {
            auto wanted = wanted_.find(port);
@@ -180,8 +182,8 @@ bool haproxy_keeper::fits() const {
          });
 }
 
-/// What HAProxy says of itself when it has that shape. To make it out takes a while where there are
-/// thousands of ports, and the last one is nearly always the one that is asked for.
+/// The description of a HAProxy with that shape. Computing it takes long with thousands of ports,
+/// and nearly every call asks for the same one as before.
 const std::string& haproxy_keeper::describe(const haproxy_shape& shape, const pem_texts& pem) {
   if (described_.empty() || shape != described_shape_ || pem != described_pem_) {
     described_ = description_of(settings_, shape, pem);
@@ -191,10 +193,10 @@ const std::string& haproxy_keeper::describe(const haproxy_shape& shape, const pe
   return described_;
 }
 
-/// Has HAProxy started or reloaded in the shape that is wanted.
+/// Starts or reloads HAProxy in the shape that is wanted.
 void haproxy_keeper::restart(const pem_texts& pem, keeper_outcome& outcome) {
   const auto was_running = haproxy_.running();
-  // The servers' checks have had their say since it was asked last.
+  // Checks have changed the servers' states since HAProxy was last asked.
   if (was_running && is_known_ && !learn()) {
     outcome.error = "HAProxy does not say what it does";
     return;
@@ -228,15 +230,15 @@ void haproxy_keeper::restart(const pem_texts& pem, keeper_outcome& outcome) {
     for (auto port : taken)
       not_bound_[port] = clock::now();
     if (taken.empty() || haproxy_.running() != was_running) {
-      is_known_ = false; // one that takes its time may reload yet
+      is_known_ = false; // a slow HAProxy may still reload
       return;
     }
   }
 }
 
-/// Tells HAProxy by commands what to do with the ports that are due.
+/// Sends the commands for the ports that are due.
 void haproxy_keeper::tell(keeper_outcome& outcome) {
-  // What is refused may have been so because HAProxy was not as it was taken to be: once more.
+  // HAProxy may have refused commands because its state was not the one assumed: try once more.
   for (auto attempt : {1, 2}) {
     auto changes = router::bring_about(wanted_, due_, state_, settings_.data_dir);
     if (!changes.lines.empty())
@@ -249,7 +251,7 @@ void haproxy_keeper::tell(keeper_outcome& outcome) {
       refused_.emplace(port, "HAProxy has no room for one of its nodes");
     auto sent = haproxy_.worker().send(changes.lines, answer_patience);
     if (!sent.error.empty()) {
-      // Nobody knows how many of them it has carried out.
+      // It is unknown how many of the commands HAProxy has carried out.
       is_known_ = false;
       outcome.error = sent.error;
       return;
@@ -262,7 +264,7 @@ void haproxy_keeper::tell(keeper_outcome& outcome) {
     if (attempt == 2)
       for (const auto& line : sent.refused)
         refused_.insert_or_assign(line.port, "HAProxy says: " + sent.reason);
-    // Whether or not it is tried again at once, what was refused must not be taken for done.
+    // Whether or not the commands are sent again, refused ones must not be taken for done.
     if (!learn()) {
       outcome.error = "HAProxy does not say what it does";
       return;
@@ -270,7 +272,7 @@ void haproxy_keeper::tell(keeper_outcome& outcome) {
   }
 }
 
-/// Notes whether the port is one that is looked at every now and then.
+/// Notes whether the port has to be looked at from time to time.
 void haproxy_keeper::note_kinds(std::uint16_t port) {
   auto note = [&](std::set<std::uint16_t>& ports, bool is) {
     if (is)
@@ -292,7 +294,7 @@ void haproxy_keeper::note_unbound(keeper_outcome& outcome) {
   if (!is_known_)
     return;
   for (auto port : lacking_)
-    // One that is free by now is opened as soon as somebody wants it.
+    // A port that has become free is opened as soon as it is wanted.
     if (!is_free(port) || wanted_.contains(port))
       outcome.unbound.emplace(port, reasons_.contains(port) ? reasons_[port]
                                                             : std::string{"it is being opened"});
@@ -305,7 +307,7 @@ keeper_outcome haproxy_keeper::settle() {
   keeper_outcome outcome;
   if (!is_known_)
     return outcome;
-  // Of thousands of ports only these are asked about.
+  // Only these of thousands of ports are asked about.
   const auto ports = unsettled_;
   std::string told;
   for (auto port : ports) {
@@ -342,7 +344,7 @@ void haproxy_keeper::note_held() {
     return;
   std::string told;
   for (auto port : holding_) {
-    // Of the kinds of what there is, 4 are the servers.
+    // Type 4 selects the servers.
     auto answer =
         haproxy_.worker().ask(fmt::format("show stat {} 4 -1", proxy_of(port)), answer_patience);
     if (!answer)
@@ -377,7 +379,7 @@ std::optional<haproxy_keeper::old_workers> haproxy_keeper::look_at_old_workers(b
   if (!told)
     return std::nullopt;
   auto now = state_of(*told);
-  std::optional<ports_by_name> earlier; // few workers have such names
+  std::optional<ports_by_name> earlier; // only workers of earlier releases have such names
   auto port_of = [&](std::string_view proxy) -> std::optional<std::uint16_t> {
     if (auto port = port_of_proxy(proxy))
       return port;

@@ -41,7 +41,7 @@ result<std::string> haproxy_socket::ask(std::string_view line,
     else if (errno != EAGAIN || !base::wait_for(socket, POLLOUT, deadline))
       return failure{"HAProxy does not take commands"};
   }
-  // It ends the connection when the client has nothing more to say.
+  // HAProxy ends the connection when the client has nothing more to send.
   ::shutdown(socket, SHUT_WR);
   std::string answer;
   std::array<char, 65'536> piece;
@@ -61,7 +61,7 @@ haproxy_socket::outcome haproxy_socket::send(const std::vector<command_line>& li
                                              std::chrono::milliseconds patience) const {
   outcome out;
   if (lines.empty()) {
-    // `show cli level` is the least that it can be asked.
+    // `show cli level` is the simplest question.
     if (auto answer = ask("show cli level", patience); !answer)
       out.error = answer.error();
     return out;

@@ -22,10 +22,10 @@ constexpr std::size_t proxy_column = 1, server_column = 3, address_column = 4, s
 constexpr std::string_view stopped = "0", not_checked = "1";
 constexpr int in_maintenance = 1, in_drain = 8;
 
-// And of `show stat`.
+// The columns of `show stat`.
 constexpr std::size_t stat_proxy_column = 0, stat_server_column = 1, stat_sessions_column = 4;
 
-/// HAProxy's buffer for a line has 16 kB.
+/// HAProxy's buffer for a line holds 16 kB.
 constexpr std::size_t longest_line = 8'000;
 
 /// Commands for one port, collected into one line, or several if they are many.
@@ -81,7 +81,7 @@ void set_map(line& out, haproxy_map which, std::uint16_t port, port_state& state
     return;
   auto path = path_of(which, data_dir);
   auto key = key_in(which, port);
-  // A key that is added twice would be there twice.
+  // Adding a key twice would store it twice.
   if (value.empty())
     out.add(fmt::format("del map {} {}", path, key));
   else
@@ -89,8 +89,8 @@ void set_map(line& out, haproxy_map which, std::uint16_t port, port_state& state
   known = value;
 }
 
-/// Those of a port, and how many of its sessions count for nobody: a server that is held back has them,
-/// and gets no others.
+/// The limits of a port, followed by the number of its sessions that are not counted: those of
+/// held-back servers, which get no new ones.
 std::string limits_text(std::string_view limits, int held) {
   return fmt::format("{}:{}", limits, held);
 }
@@ -101,7 +101,7 @@ struct changes_of_port {
   std::uint16_t port;
   const std::string& data_dir;
 
-  /// What the slot holds is another; so the map of members says another thing of it.
+  /// Sets what the slot holds; this changes its value in the map of members.
   void contain(server_slot& slot, std::optional<slot_content> what) const {
     auto before = member_text(slot);
     slot.holds = std::move(what);
@@ -125,12 +125,12 @@ struct changes_of_port {
     contain(slot, with);
     out.set(slot, fmt::format("addr {} port {}", with.database.host, with.database.port));
     check_where_it_is(slot);
-    // Ready is up at once: in the same line it is taken down until its check has passed.
+    // A server set to ready is up at once: the same line takes it down until its check has passed.
     out.ready_once_checked(slot);
     slot.drained = slot.held = false;
   }
 
-  /// The same database, which is asked in another way: its sessions go on.
+  /// The same database with another check: its sessions go on.
   void ask_otherwise(server_slot& slot, const slot_content& with) const {
     contain(slot, with);
     check_where_it_is(slot);
@@ -153,15 +153,15 @@ void drain(line& out, server_slot& slot) {
 
 using slot_names = std::set<std::string, std::less<>>;
 
-/// Makes HAProxy follow a change of the leader before its checks do. Slots that were just filled are
-/// down until their check has passed, and follow it from the start: so HAProxy can do with them what
-/// has to be done if this router dies in the next moment.
+/// Makes HAProxy follow a change of the leader before its checks do. Slots that were just filled
+/// are down until their check has passed, and follow their checks from the start. So if this router
+/// dies in the next moment, HAProxy's checks suffice.
 void follow_leader(line& out, port_state& state, const wanted_port& wanted,
                    const slot_names& filled) {
   if (!wanted.leader || state.leader == wanted.leader)
     return;
-  // All that are to have no sessions any more: on a leader's port the others; on the other port the
-  // leader itself. Their checks may say otherwise for a while: so they are drained.
+  // Drains the servers that must lose their sessions: on the port to the leader all others; on the
+  // port to the replicas the new leader. Their checks may pass for a while yet.
   for (auto& slot : state.slots)
     if (slot.holds && (slot.holds == wanted.leader) != wanted.to_leader
         && !filled.contains(slot.name))
@@ -202,7 +202,7 @@ bool is_among(const std::vector<slot_content>& servers, const slot_content& one)
   return std::binary_search(servers.begin(), servers.end(), one);
 }
 
-/// Where it is only asked otherwise, say by TLS from now on, nothing else changes.
+/// If a server's check alone has changed, for example to TLS, nothing else of the server changes.
 void follow_checks(const changes_of_port& change, port_state& state,
                    const std::vector<slot_content>& servers) {
   auto is_held = [&](const slot_content& server) {
@@ -223,7 +223,7 @@ void follow_checks(const changes_of_port& change, port_state& state,
   }
 }
 
-/// False if not all servers have a slot; `filled` gets the names of those that were filled.
+/// False if some servers got no slot; `filled` gets the names of the slots that were filled.
 bool place(const changes_of_port& change, port_state& state, const wanted_port& wanted,
            slot_names& filled) {
   follow_checks(change, state, wanted.servers);
@@ -248,8 +248,8 @@ bool place(const changes_of_port& change, port_state& state, const wanted_port& 
   return all_fit;
 }
 
-/// Those that are held back keep their sessions; those that are so no more take others again. On a
-/// port that leads to replicas only its leader is drained otherwise.
+/// Held-back servers keep their sessions; servers that are no longer held back take new ones again.
+/// On a port to replicas only the leader is drained for another reason.
 void hold(line& out, port_state& state, const wanted_port& wanted) {
   for (auto& slot : state.slots) {
     slot.held = slot.holds && is_among(wanted.held, *slot.holds);
@@ -277,8 +277,8 @@ std::string slot_name(int number) {
 }
 
 endpoint relay_of(const std::string& data_dir) {
-  // All of 127.0.0.0/8 is this machine's: routers that share one do not get into each other's way,
-  // nor into that of nodes, which are at addresses that people choose.
+  // All of 127.0.0.0/8 belongs to this machine: routers on one machine do not collide with each
+  // other, nor with nodes, whose addresses are configured.
   constexpr int first = 240, firsts = 15;
   constexpr std::uint16_t port = 8891;
   auto digits = model::start_of_sha256(data_dir, 6);
@@ -328,7 +328,7 @@ const std::string& value_in(haproxy_map which, const port_state& port) {
 port_changes bring_about(const port_table& wanted, const std::set<std::uint16_t>& ports,
                          proxy_state& state, const std::string& data_dir) {
   port_changes changes;
-  // First of all what must not be reached any more, which also frees nothing that others wait for.
+  // Ports that must no longer be reached come first. Nothing else waits for what this frees.
   for (auto port : ports)
     if (auto known = state.find(port);
         known != state.end() && !wanted.contains(port) && !is_closed(known->second)) {
@@ -352,7 +352,7 @@ port_changes bring_about(const port_table& wanted, const std::set<std::uint16_t>
     auto set = [&](haproxy_map which, const std::string& value) {
       set_map(out, which, port, known, value, data_dir);
     };
-    // The checks of a new server begin at once, and need these.
+    // The checks of a new server begin at once, and need these values.
     set(haproxy_map::scopes, want->scope);
     // A port with a check and nothing to fall back to leads to the leader.
     set(haproxy_map::fallbacks, want->fallback == 0 ? "" : proxy_of(want->fallback));
@@ -446,7 +446,8 @@ std::vector<command_line> note_held(proxy_state& state, const std::set<std::uint
 
 namespace {
 
-/// The words of each line of a map. HAProxy tells `0x5581… p30001 primary`; the files lack the first.
+/// The words of each line of a map. HAProxy prints `0x5581… p30001 primary`; the files lack the
+/// first word.
 std::vector<std::vector<std::string>> entries_in(const told_state& told, haproxy_map which) {
   std::vector<std::vector<std::string>> entries;
   auto index = static_cast<std::size_t>(which);
@@ -462,7 +463,7 @@ std::vector<std::vector<std::string>> entries_in(const told_state& told, haproxy
   return entries;
 }
 
-/// What member_text() has written.
+/// Parses a text of member_text().
 std::optional<slot_content> member_in(std::string_view text, const endpoint& database) {
   auto first = text.find('/');
   auto second = text.find('/', first + 1);
@@ -503,7 +504,7 @@ proxy_state state_of(const told_state& told) {
       auto check_host =
           words[check_address_column] == "-" ? words[address_column] : words[check_address_column];
       const endpoint database{words[address_column], *database_port};
-      // HAProxy of an earlier router had slots of two kinds.
+      // HAProxy of an earlier release had slots of two kinds.
       slot.holds = slot_content{database, {check_host, *check_port}, slot.name.starts_with('s')};
       if (auto found = members.find(member_key(*port, slot)); found != members.end())
         slot.holds = member_in(found->second, database);
@@ -549,7 +550,7 @@ port_table table_of(const proxy_state& state) {
   port_table table;
   for (const auto& [port, known] : state) {
     wanted_port one;
-    // On a port that leads to replicas, who is drained is held back, or leads.
+    // On a port to replicas, a drained server is held back, or is the leader.
     for (const auto& slot : known.slots)
       if (slot.holds)
         (slot.drained && !leads_to_leader(known) ? one.held : one.servers).push_back(*slot.holds);
@@ -569,14 +570,14 @@ port_table table_of(const proxy_state& state) {
 }
 
 std::string refusal_in(std::string_view answer) {
-  // What these commands say when they have done it, or when there was nothing to do.
+  // The answers of these commands when they succeed, or had nothing to do.
   constexpr std::array<std::string_view, 4> fine{"IP changed from", "no need to change the",
                                                  "All sockets are already", "port changed from"};
   auto is_fine = [&](std::string_view said) {
     return std::any_of(fine.begin(), fine.end(),
                        [&](std::string_view start) { return said.starts_with(start); });
   };
-  // Of an address and a port each is answered for itself, on one line.
+  // An address and a port are answered separately, on one line.
   constexpr std::string_view between = ", ";
   for (auto text : lines_of(answer))
     for (auto rest = text; !rest.empty();) {

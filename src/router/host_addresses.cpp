@@ -16,7 +16,8 @@ namespace {
 
 using clock = std::chrono::steady_clock;
 
-/// After so long a name is looked up again, if it is still asked for: a host's address changes seldom.
+/// The age at which a name's address is looked up again, if it is still asked for: a host's address
+/// changes seldom.
 constexpr std::chrono::seconds look_again{30};
 
 std::optional<std::string> address_of(const std::string& host) {
@@ -36,7 +37,7 @@ std::optional<std::string> address_of(const std::string& host) {
 } // namespace
 
 std::vector<std::string> addresses_of_machine() {
-  // More than any machine has; what it says is written with each of its reports.
+  // More than any machine has; the addresses are written with each report.
   constexpr std::size_t most = 64;
   ifaddrs* all = nullptr;
   if (::getifaddrs(&all) != 0)
@@ -81,7 +82,7 @@ void host_addresses::look_up(const std::string& host, entry& known) {
       auto& known = known_[host];
       known.is_being_looked_up = false;
       known.looked_up = clock::now();
-      // A name that is not found just now stays where it was.
+      // A name that is not found just now keeps its last address.
       if (found && std::exchange(known.address, found) != found)
         changed_(host);
     });

@@ -36,13 +36,13 @@ port_limits port_limits_of(std::string_view text) {
 }
 
 shared_limit shared_limit_of(int most, const limit_settings& settings) {
-  // Someone else's connection has to fit in above, however small the limit is.
+  // A connection of another address must always fit in above, however small the limit is.
   return {most, std::min(percent_of(most, settings.nearly_full), most - 1),
           std::max(1, percent_of(most, settings.per_source))};
 }
 
 port_limits limits_of(int max_connections, int nodes, const limit_settings& settings, int routers) {
-  // A node that takes few connections gives half of them at most.
+  // A node that takes few connections reserves half of them at most.
   const auto usable = max_connections - std::min(settings.reserve, max_connections / 2);
   const auto passed = std::max(1, usable / std::max({1, settings.routers, routers}));
   const auto all = std::min<std::int64_t>(std::int64_t{2} * passed * std::max(1, nodes), 1'000'000);

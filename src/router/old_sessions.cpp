@@ -53,7 +53,7 @@ sessions_to_end(std::string_view sessions, std::string_view servers, const proxy
     }
     auto where = addresses.find({proxy, server});
     auto port = port_of(proxy);
-    // It has no server yet while it waits for one.
+    // A session has no server while it waits for one.
     if (where == addresses.end() || port == 0)
       continue;
     auto known = port ? now.find(*port) : now.end();

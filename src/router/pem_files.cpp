@@ -23,9 +23,9 @@ void pem_files::take_up_authority(const std::string& told) {
   if (pem.empty() || pem == texts_.fleet)
     return;
   if (auto wrong = write_private_file(authority_path(settings_), pem))
-    return spdlog::error("members are checked by the authority of before: {}", *wrong);
+    return spdlog::error("members are still checked by the previous authority: {}", *wrong);
   spdlog::info("members are checked by the fleet's authority{}",
-               texts_.fleet.empty() ? "" : ", which is another one");
+               texts_.fleet.empty() ? "" : ", which has changed");
   texts_.fleet = std::move(pem);
 }
 

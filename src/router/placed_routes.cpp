@@ -17,7 +17,7 @@ void placed_routes::start(base::event_loop& loop, std::function<void()> changed)
 }
 
 void placed_routes::stop() {
-  if (addresses_) // a start that was refused has none
+  if (addresses_) // a router whose start was refused has none
     addresses_->stop();
 }
 
@@ -53,7 +53,7 @@ std::vector<left_out> placed_routes::left_out() const {
   return all;
 }
 
-/// What of the instance has no place is noted as left out.
+/// Notes as left out what of the instance cannot be served.
 port_table placed_routes::ports_of_instance(const std::string& instance) {
   const auto& one = table_.of(instance);
   auto lost = one.unserved;
@@ -63,7 +63,8 @@ port_table placed_routes::ports_of_instance(const std::string& instance) {
   return ports;
 }
 
-/// Those of an earlier run, which are nobody's, are the instance's that has the port.
+/// The instance's present ports. Ports of an earlier run have no owner yet: they become this
+/// instance's.
 port_table placed_routes::ports_that_stay(const std::string& instance,
                                           const std::vector<std::uint16_t>& ports) const {
   port_table found;

@@ -16,8 +16,8 @@
 
 namespace matriarch::router {
 
-/// What HAProxy should do according to etcd, with addresses in place of host names, and the nodes
-/// that have no address. Belongs to the event loop's thread.
+/// What HAProxy should do according to etcd, with addresses in place of host names, and what cannot
+/// be served. Belongs to the event loop's thread.
 class placed_routes {
 public:
   /// Both have to outlive it.

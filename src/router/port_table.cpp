@@ -19,7 +19,7 @@ port_table ports_of(const route& what, const std::string& leader, const limit_se
       first.leader = where;
     first.servers.push_back(std::move(where));
   }
-  // Two members at one address are one server: which of them it is, its answer says.
+  // Two members at one address are one server; its answer tells which of them it is.
   std::sort(first.servers.begin(), first.servers.end());
   first.servers.erase(std::unique(first.servers.begin(), first.servers.end()), first.servers.end());
   first.limits = limits_of(what.max_connections, 1, limits, routers);
@@ -27,8 +27,8 @@ port_table ports_of(const route& what, const std::string& leader, const limit_se
   port_table ports;
   if (what.read_only_port != 0) {
     auto second = first;
-    // A reader whose login is refused must not find a replica that does not know it yet. Its own
-    // sessions there are ended by the broker; others' have done nothing.
+    // A reader whose login is revoked must not reach a replica that does not know it yet. The
+    // broker ends the reader's sessions there; other readers' sessions go on.
     auto is_held = [&](const slot_content& server) {
       return std::any_of(what.members.begin(), what.members.end(), [&](const auto& member) {
         return member.held_back && member.database == server.database && member.name != leader;
@@ -73,7 +73,7 @@ void wanted_ports::remove(std::uint16_t port) {
 void wanted_ports::set(const std::string& instance, port_table ports) {
   if (auto had = ports_of_.extract(instance))
     for (auto port : had.mapped())
-      // Another instance may have got it meanwhile.
+      // Another instance may have got the port since.
       if (auto known = table_.find(port);
           known != table_.end() && known->second->instance == instance && !ports.contains(port))
         remove(port);

@@ -17,42 +17,42 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// Between attempts at what was left out; a port that is freed is served soon after.
+/// The pause between attempts at what was left out; a port that becomes free is served soon after.
 constexpr std::chrono::milliseconds left_out_pause{5'000};
 /// After a failure, doubled with each further one.
 constexpr std::chrono::milliseconds first_pause{100};
 constexpr std::chrono::milliseconds longest_pause{5'000};
-/// HAProxy that has run so long is not in a loop of failures.
+/// A HAProxy that has run this long is not in a loop of failures.
 constexpr std::chrono::seconds settled_after{30};
 /// Between two looks at whether HAProxy runs.
 constexpr std::chrono::milliseconds watch_pause{250};
-/// Between two questions to HAProxy, which takes no connections while it does not answer.
+/// The pause between two questions to HAProxy, which takes no connections while it does not answer.
 constexpr std::chrono::milliseconds ask_pause{1'000};
-/// Above so many instances that are not served the report leaves out why: etcd's values are small, and
-/// /healthz has it.
+/// With more unserved instances than this, the report leaves out the reasons: etcd's values must
+/// stay small, and /healthz has the reasons.
 constexpr std::size_t most_reasons = 500;
-/// A reason is cut there.
+/// Longer reasons are cut.
 constexpr std::size_t longest_reason = 300;
 constexpr std::size_t longest_name = 100;
-/// Between two writes of the files that the next start reads: enough changes share one.
+/// The pause between two writes of the files that the next start reads, so that changes share a
+/// write.
 constexpr std::chrono::milliseconds save_pause{1'000};
-/// Between two looks at workers of before a reload, while there are any: a server that stands still
-/// is found by the current worker's checks, and sessions with it are ended then.
+/// The pause between two looks at workers from before a reload, while there are any. The current
+/// worker's checks notice a frozen server, and the old workers' sessions with it are ended then.
 constexpr std::chrono::milliseconds old_workers_pause{1'000};
-/// How long changes wait that nobody waits for, such as a member's position, before the router says
-/// that it serves them.
+/// How long the router may delay its report of changes that nobody waits for, such as a member's
+/// position.
 constexpr std::chrono::milliseconds news_pause{2'000};
 /// Between two looks at whether the certificate was renewed, which is days before the old one ends.
 constexpr std::chrono::seconds certificate_pause{10};
 /// How long a router that starts waits for etcd before it serves what it served last.
 constexpr std::chrono::milliseconds etcd_patience{3'000};
-/// How long a router that starts waits for others to leave it its share: one that stands still, or has
-/// died, is not worth more.
+/// How long a router that starts waits for the others to reduce their share: a frozen or dead
+/// router is not worth more time.
 constexpr std::chrono::milliseconds others_patience{3'000};
-/// Between two questions for the addresses of all hosts, where some are names: within a minute another
-/// address is known.
+/// The pause between two lookups of all host names: a new address is known within a minute.
 constexpr std::chrono::seconds names_pause{30};
-/// Until an etcd that did not answer is asked again for a member's key.
+/// The pause before an etcd that did not answer is asked again for a member's key.
 constexpr std::chrono::milliseconds member_pause{1'000};
 
 } // namespace
@@ -115,7 +115,7 @@ std::pair<int, std::string> program::status() {
 
 void program::begin(bool adopted, const port_table& last) {
   has_haproxy_ = adopted;
-  is_counted_ = adopted; // what it lets through, the other routers leave to it
+  is_counted_ = adopted; // the other routers already allow for its share
   placed_.wanted().replace(last);
   if (adopted) {
     note_served(last);
@@ -178,17 +178,17 @@ void program::note_listed(const std::vector<store::key_value>& found, bool last,
   note_changes(changed || is_first, at);
 }
 
-/// Without etcd what was served last is better than nothing: the checks still tell who leads.
+/// Without etcd the last known routes are better than none: HAProxy's checks still find the leader.
 void program::serve_last() {
   if (listed_ || has_haproxy_ || busy_ || frozen_)
     return;
-  spdlog::info("serving the {} ports of last time until etcd is there",
+  spdlog::info("serving the {} ports of the last run until etcd answers",
                placed_.wanted().table().size());
   bring_about();
 }
 
-/// Before HAProxy starts, this router says that it is there, and waits until the others, if there are
-/// any, have left it its share of what a node takes: all together shall not let more through.
+/// Before HAProxy starts, this router announces itself and waits until the others have reduced
+/// their share of each node's connections, so that all routers together do not let more through.
 void program::join() {
   is_counted_ = is_counted_ || table_.routers() == 0 || table_.has_router(id_);
   if (is_counted_)
@@ -197,8 +197,8 @@ void program::join() {
   loop_.after(others_patience, [this] {
     if (std::exchange(is_counted_, true))
       return;
-    spdlog::warn("the other routers do not say that they leave this one its share of what nodes "
-                 "take; it serves all the same");
+    spdlog::warn("the other routers have not confirmed this router's share of the nodes' "
+                 "connections; it serves all the same");
     apply();
   });
 }
@@ -239,7 +239,7 @@ void program::note_changes(bool routes_changed, store::revision at) {
   read_members();
 }
 
-/// One after the other, those that the table had no place for when they came.
+/// Reads, one after the other, the members that the table had dropped when they came.
 void program::read_members() {
   if (frozen_ || table_.unread().empty() || std::exchange(reading_, true))
     return;
@@ -284,8 +284,8 @@ void program::apply() {
 void program::bring_about() {
   dirty_ = false;
   busy_ = true;
-  // What cannot even be wanted belongs to this attempt: a name that gets an address meanwhile is not
-  // served before the next one.
+  // What cannot be placed belongs to this attempt: a name that gets an address in the course of it
+  // is served by the next one.
   auto unserved = placed_.left_out();
   auto changes = placed_.wanted().take_changes();
   for (const auto& [port, now] : changes)
@@ -299,7 +299,7 @@ void program::bring_about() {
   });
 }
 
-/// HAProxy does with these ports what was wanted.
+/// HAProxy now does what is wanted with these ports.
 void program::note_served(const port_table& changes) {
   for (const auto& [port, now] : changes) {
     if (auto before = served_.find(port); before != served_.end())
@@ -336,7 +336,7 @@ void program::note_outcome(store::revision at, std::vector<left_out> unserved,
     refused_ = outcome.refused;
   }
   auto note = [&](std::uint16_t port, const std::string& why) {
-    // What is not wanted any more by now is about to be closed.
+    // A port that is no longer wanted is about to be closed.
     const auto& wanted = placed_.wanted().table();
     if (auto found = wanted.find(port); found != wanted.end())
       unserved.push_back({port, found->second->instance, why});
@@ -359,7 +359,7 @@ void program::note_outcome(store::revision at, std::vector<left_out> unserved,
     retry_after_failure();
   else if (unserved_.empty() && unbound_.empty())
     loop_.cancel(std::exchange(retry_, 0));
-  else if (retry_ == 0) // what comes meanwhile does not put it off
+  else if (retry_ == 0) // later changes do not postpone it
     retry(left_out_pause);
   if (!outcome.is_settled)
     settle();
@@ -388,8 +388,8 @@ void program::retry_after_failure() {
   ++failures_;
 }
 
-/// Servers that were drained at a change of leaders are followed by their checks again, once those
-/// have failed: HAProxy can follow the next change by itself then, whatever becomes of this router.
+/// Servers that were drained at a change of leaders are left to their checks again, once those have
+/// failed: HAProxy can then follow the next change by itself, even without this router.
 void program::settle() {
   if (std::exchange(settling_, true))
     return;
@@ -409,7 +409,7 @@ void program::settle() {
   });
 }
 
-/// Notices that HAProxy has ended.
+/// Notices when HAProxy has ended.
 void program::watch() {
   loop_.after(watch_pause, [this] { watch(); });
   if (busy_ || frozen_)
@@ -428,8 +428,8 @@ void program::watch() {
   }
 }
 
-/// Asks HAProxy for a sign of life: it may stand still although nothing is to be changed, and then
-/// nobody may count on what it was told before.
+/// Asks HAProxy for a sign of life. HAProxy may be frozen while there is nothing to change, and
+/// then clients cannot rely on what it confirmed before.
 void program::ask() {
   if (frozen_)
     return;
@@ -446,7 +446,7 @@ void program::ask() {
       else if (silent_.empty())
         spdlog::error("{}: this router is not counted on until it does", why);
       silent_ = why;
-      // What it did before it stood still is looked at before anybody counts on it again.
+      // HAProxy's state is read before anybody relies on it again.
       if (why.empty())
         apply();
       else
@@ -456,7 +456,7 @@ void program::ask() {
   });
 }
 
-/// Keeps the files current that a start reads while there is no etcd.
+/// Keeps current the files that a start without etcd reads.
 void program::save() {
   loop_.after(save_pause, [this] { save(); });
   if (!frozen_)
@@ -466,17 +466,17 @@ void program::save() {
     });
 }
 
-/// Ends sessions in workers of before a reload whose server is not used any more.
+/// In workers from before a reload, ends the sessions whose server is not used any more.
 void program::look_at_old_workers() {
   if (frozen_ || std::exchange(looking_, true))
     return;
-  // The keeper knows of all instances once it was handed what etcd has listed.
+  // The keeper knows all instances once it has got what etcd listed.
   worker_->submit([this, all_known = serves_ > 0] {
     auto seen = keeper_.running() ? keeper_.look_at_old_workers(all_known) : std::nullopt;
     loop_.post([this, seen] {
       looking_ = false;
       if (seen && seen->ended > 0)
-        spdlog::info("{} sessions of before a reload are ended, for their servers are not used "
+        spdlog::info("{} sessions from before a reload are ended, for their servers are not used "
                      "any more",
                      seen->ended);
       auto count = seen ? seen->count : has_haproxy_ ? old_workers_ : 0;
@@ -497,9 +497,9 @@ void program::look_at_certificate() {
     apply();
 }
 
-// -- what it says of itself ---------------------------------------------------------------------
+// -- reports ------------------------------------------------------------------------------------
 
-/// Says in etcd what is served. Without HAProxy, and while it does not answer, nothing is.
+/// Reports in etcd what is served: nothing without HAProxy, or while HAProxy does not answer.
 void program::publish() {
   if (!listed_ || frozen_)
     return;
@@ -514,7 +514,7 @@ void program::publish() {
   publisher_->say(std::move(now));
 }
 
-/// What nobody waits for is said every now and then all the same.
+/// Reports from time to time also the changes that nobody waits for.
 void program::tell_news() {
   loop_.after(news_pause, [this] { tell_news(); });
   if (revision_ > serves_)
@@ -532,7 +532,7 @@ std::int64_t program::count_served(bool to_leader) const {
   };
   for (const auto& [port, why] : unbound_)
     leave_out(port);
-  for (const auto& [port, why] : refused_) // none of which is unbound
+  for (const auto& [port, why] : refused_) // no port is in both maps
     leave_out(port);
   return count;
 }

@@ -28,16 +28,16 @@
 
 namespace matriarch::router {
 
-/// The router's state and what moves it. All members run on the event loop's thread, except where
-/// noted. What blocks is done by a thread that keeps HAProxy at what is wanted.
+/// The router's state and the events that change it. All members run on the event loop's thread,
+/// except where noted. A worker thread, which may block, keeps HAProxy at what is wanted.
 class program {
 public:
   program(const router_config& settings, base::event_loop& loop, store::etcd_client& etcd);
 
-  /// Who it is. `refused` is called, with the reason in words, if another router has its id or etcd
-  /// turns out to be another fleet's.
+  /// `self` is this router's identity. `refused` is called, with the reason in words, if another
+  /// router has its id or etcd turns out to belong to another fleet.
   void start(const model::router_report& self, std::function<void(std::string)> refused);
-  /// Nothing is changed from here on. `then` is called when etcd has this router's key no more.
+  /// Nothing is changed from here on. `then` is called when this router's key is gone from etcd.
   void freeze(std::function<void()> then);
   /// Stops HAProxy; from any thread, after freeze().
   void stop_haproxy();
@@ -53,7 +53,7 @@ private:
 
   void begin(bool adopted, const port_table& last);
 
-  // What etcd tells.
+  // What etcd reports.
   fleet_follower::listener from_etcd();
   void note_listed(const std::vector<store::key_value>& found, bool last, store::revision at);
   void note_changes(bool routes_changed, store::revision at);
@@ -73,7 +73,7 @@ private:
   void retry(std::chrono::milliseconds pause);
   void retry_after_failure();
 
-  // What is looked at every now and then.
+  // Periodic work.
   void look_at_names();
   void look_at_certificate();
   void look_at_old_workers();
@@ -82,7 +82,7 @@ private:
   void ask();
   void save();
 
-  // What it says of itself.
+  // What the router reports about itself.
   void publish();
   void tell_news();
   [[nodiscard]] std::int64_t count_served(bool to_leader) const;
@@ -99,27 +99,28 @@ private:
   routing_table table_;
   placed_routes placed_;
   pem_files pem_;
-  port_table told_;   ///< what HAProxy was told since it has last confirmed everything
+  port_table told_;   ///< what HAProxy was asked to do since it last confirmed everything
   port_table served_; ///< what HAProxy does
-  std::array<std::int64_t, 2> served_count_{};   ///< of them those to replicas, and to leaders
+  std::array<std::int64_t, 2> served_count_{};   ///< of these, to replicas and to leaders
   store::revision revision_ = 0;                 ///< up to which placed_ is what etcd says
   store::revision serves_ = 0;                   ///< and served_
   std::map<std::uint16_t, std::string> unbound_; ///< ports that HAProxy does not have, and why
-  std::map<std::uint16_t, std::string> refused_; ///< ports that it does not serve as it should
+  std::map<std::uint16_t, std::string> refused_; ///< ports not served as they should be, and why
   std::set<left_out> unserved_;
-  /// Those of them that the report names, by instance, with the first reason. Ports that are not bound
-  /// are said by themselves: another port can be given instead.
+  /// The refused ports that the report names, by instance, with the first reason. Ports that are
+  /// not bound are reported separately: the broker can give out another port instead.
   std::map<std::string, std::string> reported_;
   std::string silent_; ///< why HAProxy takes no connections although it runs; empty if it does
   std::string error_;  ///< of the last attempt
 
   bool etcd_reachable_ = false;
-  /// Until when etcd told of every change, as far as known: before it was lost, or of an earlier run.
+  /// Until when etcd reported every change, as far as known: before it was lost, or in an earlier
+  /// run.
   std::optional<model::wall_time> routes_as_of_;
   int old_workers_ = 0; ///< as of the last look
   std::function<void(std::string)> turned_away_;
-  bool listed_ = false;              ///< etcd has told everything once
-  bool is_counted_ = false;          ///< by the other routers, or it need not wait for that
+  bool listed_ = false;              ///< etcd has listed everything once
+  bool is_counted_ = false;          ///< by the other routers, or that need not be awaited
   store::revision counted_from_ = 0; ///< when this router's key was first seen
   std::string id_;
   bool has_haproxy_ = false; ///< as of the last look
@@ -134,8 +135,8 @@ private:
   clock::time_point started_at_{};
   base::event_loop::task_id retry_ = 0;
 
-  std::mutex mutex_;                               ///< for what other threads read
-  std::pair<int, std::string> page_ = page_of({}); ///< until there is more to say
+  std::mutex mutex_;                               ///< protects page_, which other threads read
+  std::pair<int, std::string> page_ = page_of({}); ///< the status page; see update_status()
 
   std::unique_ptr<base::background> worker_;
 };

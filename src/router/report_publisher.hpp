@@ -11,29 +11,29 @@
 
 namespace matriarch::router {
 
-/// Of this machine.
+/// The name of this machine.
 [[nodiscard]] std::string host_name();
 
-/// Under which the router is known to others, with its status at that port.
+/// The router's id, by default made from the machine's name and the status port.
 [[nodiscard]] std::string id_of(const router_config& config, int status_port);
 
-/// Keeps this router's key in etcd, under a lease: whoever waits for all routers waits for it as long
-/// as the lease lives. Belongs to the event loop's thread.
+/// Keeps this router's key in etcd, under a lease: those who wait for all routers wait for this one
+/// as long as its lease lives. Belongs to the event loop's thread.
 class report_publisher {
 public:
-  /// Whose key it is, and its machine's name; of the report, `id`, `host` and `owner` count. `taken`
-  /// is called, with who has it in words, when another router has the same id; nothing is said then.
+  /// Of `self` only `id`, `host` and `owner` count. If another router has the same id, `taken` is
+  /// called with the reason in words, and nothing is written then.
   report_publisher(store::etcd_client& etcd, model::router_report self,
                    std::function<void(std::string)> taken);
 
-  /// Says it, unless it was said last. One write is under way at a time, of the last that was said.
-  /// Of the report, all but whose it is counts.
+  /// Writes the report, unless it is the one that was written last. One write is under way at a
+  /// time, always of the latest report. `id`, `host` and `owner` of `now` are ignored.
   void say(model::router_report now);
 
-  /// Takes the key away; `gone` is called when etcd has confirmed it.
+  /// Removes the key; `gone` is called when etcd has confirmed it.
   void withdraw(std::function<void()> gone);
 
-  /// The key of a router, which is its own.
+  /// The key of that router.
   [[nodiscard]] static store::owned_key key_of(const model::router_report& self);
 
 private:

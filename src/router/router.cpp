@@ -35,7 +35,8 @@ constexpr int cannot_serve = 1;
 constexpr int wrong_configuration = 2;
 /// How long a router that starts waits for one that is just ending, which takes its grace time.
 constexpr std::chrono::milliseconds predecessor_patience{10'000};
-/// How long a router that ends waits for etcd to take its key away: the lease would end it anyway.
+/// How long a router that ends waits for etcd to remove its key: the lease would end the key
+/// anyway.
 constexpr std::chrono::milliseconds withdraw_patience{2'000};
 
 int refuse(int code, const std::string& why) {
@@ -86,7 +87,7 @@ int run(const std::string& config_path, const engine_checks& engines) {
   base::findings programs;
   look_at_haproxy(*config, programs);
   if (auto missing = programs.faults(); !missing.empty()) {
-    // One that an earlier router has left serves on, and has to be looked after.
+    // A HAProxy that an earlier router left running has to be looked after.
     if (!haproxy{config->haproxy, config->data_dir}.adopt())
       return refuse(wrong_configuration, fmt::format("{}: {}", config_path, missing));
     spdlog::error("{}", missing);
@@ -104,7 +105,7 @@ int run(const std::string& config_path, const engine_checks& engines) {
                       }};
   auto refused = server.start();
   auto self = refused ? model::router_report{} : self_of(*config, server.port(), *identity);
-  // Whoever has the same id would be waited for in this one's stead, and this one in that one's.
+  // With a shared id, a broker that waits for one router would take the other's report for it.
   if (!refused) {
     refused = store::other_owner(*etcd, report_publisher::key_of(self));
     // HAProxy of an earlier router goes on serving what it served.

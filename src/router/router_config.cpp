@@ -14,10 +14,10 @@ namespace {
 
 using config::section;
 
-/// A Unix socket's path has room for 107 bytes; HAProxy adds up to 20 of its own while it binds.
+/// A Unix socket's path has room for 107 bytes; HAProxy adds up to 20 of its own when it binds.
 constexpr std::size_t longest_data_dir = 70;
 
-/// HAProxy's own limit of a time in milliseconds is 2^31 - 1; a day leaves the sums far below it.
+/// HAProxy limits times to 2^31 - 1 ms; a day stays far below that, even in sums.
 constexpr std::chrono::hours longest_time{24};
 
 std::chrono::milliseconds time_between(const section& from, std::string_view name,
@@ -37,7 +37,7 @@ std::string host(const section& from, std::string_view name) {
   return text;
 }
 
-/// What can stand in a key of etcd and is easy to read.
+/// An id must be valid in a key of etcd and easy to read.
 constexpr std::size_t longest_id = 128;
 
 void read_id(const section& from, router_config& into) {
@@ -76,7 +76,8 @@ void read_router(const section& from, router_config& into) {
   from.allow({"id", "bind_host", "ports", "slots", "data_dir", "haproxy", "maxconn",
               "max_connections_per_port", "limits", "check_interval", "hard_stop_after",
               "max_old_workers", "stop_grace", "status"});
-  // Earlier routers reloaded HAProxy at each change; an operator's file shall still do.
+  // Earlier releases reloaded HAProxy at each change; operators' files with these keys must still
+  // work.
   for (auto gone : {"hard_stop_after", "max_old_workers"})
     if (from.has(gone))
       from.warn(gone, fmt::format("router.{} has no effect any more, for HAProxy is not reloaded "

@@ -27,7 +27,7 @@ struct broker_front {
 };
 
 struct router_config {
-  /// This router's own among all of the fleet; empty: the machine's name and the status port.
+  /// This router's name, unique in the fleet. Empty: the machine's name and the status port.
   std::string id;
   /// The address on which the public ports are opened.
   std::string bind_host = "127.0.0.1";
@@ -36,26 +36,27 @@ struct router_config {
   /// The public ports, as the broker's `routing` has them.
   std::uint16_t first_port = 30'000;
   std::uint16_t last_port = 32'767;
-  /// How many servers a port has room for without a reload. While an instance of three nodes moves
-  /// to other machines it has six.
+  /// How many servers fit into a port without a reload. An instance of three nodes has six while it
+  /// moves to other machines.
   int slots = 6;
   /// Connections at a time, over all ports.
   int maxconn = 4'000;
   limit_settings limits;
   std::chrono::milliseconds check_interval{500};
-  /// How long open connections may go on once the router is told to end.
+  /// How long open connections may go on after SIGTERM.
   std::chrono::milliseconds stop_grace{std::chrono::seconds{5}};
   std::string status_host = "127.0.0.1";
   std::uint16_t status_port = 0;
   std::optional<broker_front> broker;
   config::etcd_settings etcd;
-  /// Not of the file: what instances may run. It lives longer than all that reads this.
+  /// Not from the file: the engines that instances may run. It must outlive everything that reads
+  /// this.
   const engine_checks* engines = nullptr;
-  /// What is allowed but likely to hurt, one line each; the caller logs them.
+  /// Settings that are allowed but likely to hurt, one line each; the caller logs them.
   std::vector<std::string> warnings;
 };
 
-/// Reads a configuration from its text. `path` is only named in messages.
+/// Reads a configuration from its text. `path` is used only in messages.
 [[nodiscard]] result<router_config> parse_router_config(const std::string& path,
                                                         const std::string& text);
 

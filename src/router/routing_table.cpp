@@ -12,8 +12,9 @@ namespace matriarch::router {
 
 namespace {
 
-/// Of a scope's members that no record lists so many are kept: a record may come after its members'
-/// keys, as it does in each listing. Whoever has a cluster's node can write as many as etcd takes.
+/// How many of a scope's members that no record lists are kept. A record may come after its
+/// members' keys, as in each listing; but whoever controls a node can write as many keys as etcd
+/// takes.
 constexpr std::size_t most_unlisted = 100;
 } // namespace
 
@@ -85,7 +86,7 @@ bool routing_table::put_record(const std::string& instance, routed_record now) {
   if (before.scope != known.scope)
     leave_scope(before.scope, instance);
   else
-    forget(known.scope); // who was listed before
+    forget(known.scope); // members that only the old record listed
   note_unread(known);
   touch(instance);
   return true;
@@ -107,7 +108,7 @@ bool routing_table::put_member(const std::string& scope, const std::string& name
   auto is_elsewhere = known == members.end() || known->second.member != now.member
                       || known->second.has_key != now.has_key;
   members.insert_or_assign(name, std::move(now));
-  if (!listed) // whoever lists it looks at it then
+  if (!listed) // the record that lists it will look at it
     return false;
   news_ = true;
   if (is_elsewhere)
@@ -165,12 +166,12 @@ bool routing_table::erase(std::string_view key) {
     return false;
   }
   case key_kind::leader:
-    // Without a leader's key nobody else leads yet: the last one stays known.
+    // A vanished leader key does not mean that another member leads: the last leader stays known.
     forget(owner);
     return false;
   case key_kind::router:
     return routers_.erase(std::string{key}) > 0;
-  case key_kind::config: // a cluster's that is being removed, or another is written at once
+  case key_kind::config: // the cluster is being removed, or gets a new one at once
   case key_kind::authority:
   case key_kind::routing:
   case key_kind::other:
@@ -180,8 +181,8 @@ bool routing_table::erase(std::string_view key) {
 }
 
 void routing_table::begin_listing() {
-  listed_.clear();  // what a listing that was broken off has changed stays changed
-  crowded_.clear(); // it tells again of all members
+  listed_.clear();  // what a dropped listing has changed stays changed
+  crowded_.clear(); // the listing reports all members again
 }
 
 void routing_table::list(const std::string& key, std::string_view value) {
@@ -209,7 +210,7 @@ bool routing_table::end_listing() {
     for (const auto& [name, member] : known.members)
       if (member.has_key)
         note(store::keys::member(scope, name));
-  // Records last: a member is judged by the record that listed it.
+  // Records come last: a member is judged by the record that listed it.
   for (const auto& [instance, known] : records_)
     note(store::keys::record(instance));
   for (const auto& [instance, why] : ahead_)
@@ -332,12 +333,12 @@ served_instance routing_table::judged(const std::string& instance, candidate fro
     return one;
   }
   auto& [wanted, unplaced] = from;
-  // What is no port is said even before there is a member.
+  // An invalid port is reported even before there is a member.
   if (!wanted
       || (wanted->members.empty() && unplaced.empty()
           && port_of(allocations_.find(instance)->second)))
     return one;
-  // The port that it has been given, if it can have it.
+  // The port allocated to the instance, if the instance can have it.
   auto port_for = [&](const std::string& text, bool is_second) -> std::uint16_t {
     auto port = port_of(text);
     if (!port) {
@@ -377,7 +378,8 @@ void routing_table::judge_touched() {
       found->second = candidate_of(instance);
     return found->second;
   };
-  // First ports depend on nobody else, second ones on who has the first, and routes on both.
+  // First ports depend on no other instance, second ports on the holders of the first, routes on
+  // both.
   std::set<std::string> others;
   for (const auto& instance : touched_) {
     const auto& [wanted, unplaced] = candidate_for(instance);

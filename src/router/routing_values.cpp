@@ -13,13 +13,13 @@ namespace matriarch::router {
 
 namespace {
 
-/// Engines' words for a member's state are shorter.
+/// No engine's words for a member's state are longer.
 constexpr std::size_t longest_state = 100;
 
-/// A cluster's configuration is there, and says nothing of connections.
+/// The cluster's configuration does not set the number of connections.
 constexpr int says_nothing = 0;
 
-/// Nothing unless the settings say how many there may be.
+/// Nothing unless the settings give a number.
 std::optional<int> max_connections_in(const json::value* settings, const engine_check& engine) {
   const auto* parameters = settings != nullptr ? json::member(*settings, "parameters") : nullptr;
   if (parameters == nullptr)
@@ -56,11 +56,12 @@ routed_record record_of(std::string_view name, std::string_view text,
     known.is_ahead = std::move(*why_not);
     return known;
   }
-  // The records of the seeds have neither a scope nor a phase.
+  // Records of the original broker have neither a scope nor a phase.
   known.scope = json::string_member(*parsed, "scope", name);
   constexpr const char* accepted = model::text_of(model::record_phase::accepted);
   known.accepted = json::string_member(*parsed, "phase", accepted) == accepted;
-  // Whose removal was accepted has no bindings any more, however long its nodes still take.
+  // An instance whose removal was accepted has no bindings any more, however long its nodes still
+  // take.
   if (const auto* desired = json::member(*parsed, "desired"))
     known.accepted = known.accepted && is_set(*desired, "exists", true);
   if (auto nodes = json::member(*parsed, "nodes"); nodes && nodes->IsArray())
@@ -76,7 +77,7 @@ routed_record record_of(std::string_view name, std::string_view text,
         known.held_back.insert(node_id);
     }
   known.engine = engines.find(json::string_member(*parsed, "engine"));
-  known.accepted = known.accepted && known.engine != nullptr; // a router of before there was such
+  known.accepted = known.accepted && known.engine != nullptr; // an engine of a later release
   if (known.engine != nullptr)
     known.max_connections = max_connections_in(json::member(*parsed, "in_force"), *known.engine);
   return known;
@@ -93,7 +94,7 @@ int max_connections_in_config(std::string_view text, const engine_checks& engine
 }
 
 int max_connections_of(const routed_record& known, std::optional<int> configured) {
-  // While a change is being taken up a member may have what was or what comes: so the smaller one.
+  // During a change a member may have the old or the new number: the smaller one counts.
   const auto usual = known.engine->usual_connections;
   if (configured == says_nothing)
     configured = usual;
@@ -121,15 +122,15 @@ std::optional<routed_member> vetted(const std::optional<routed_member>& announce
     return announced;
   auto database = endpoint_of(recorded->database);
   if (!database)
-    return std::nullopt; // its cell has not said yet where it is
+    return std::nullopt; // its cell has not reported an address yet
   auto member = *announced;
   member.database = *database;
-  // Its own key may say less; that is no reason to check less.
+  // The member's own key may say that it has no TLS; it is still checked.
   member.is_certified = recorded->is_certified;
   member.control_has_tls = member.control_has_tls || member.is_certified;
   if (auto control = endpoint_of(recorded->control))
     member.control = *control;
-  else if (member.control.host != database->host) // earlier cells do not say where a node is asked
+  else if (member.control.host != database->host) // earlier cells do not report the API's address
     return std::nullopt;
   return member;
 }

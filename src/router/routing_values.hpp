@@ -12,26 +12,26 @@
 /// The values in etcd that say which instance is reached where, as far as a router reads them.
 namespace matriarch::router {
 
-/// A member of a cluster, as it has announced itself.
+/// A member of a cluster, as announced in its key.
 struct routed_member {
   std::string name;
   endpoint database; ///< where clients connect
-  endpoint control;  ///< where it is asked whether it leads
+  endpoint control;  ///< where HAProxy checks whether it leads
   bool control_has_tls = false;
-  /// The cell has said that it shows a certificate of the fleet's authority for this node.
+  /// The cell has reported that the node shows a certificate of the fleet's authority.
   bool is_certified = false;
-  /// It may not know yet whose login was refused last: no reader is led there.
+  /// The replica may lack the last revocation of a login: readers are not led there.
   bool held_back = false;
   bool operator==(const routed_member&) const = default;
 };
 
-/// What of an instance's record matters to a router.
+/// The parts of an instance's record that matter to a router.
 struct routed_record {
   std::string scope;
   bool accepted = false;
-  const engine_check* engine = nullptr; ///< always there if it is accepted
-  /// Where the record says that a node is; what it does not say is empty. Without a value the
-  /// record is from before it said so, and the node is where its member key says.
+  const engine_check* engine = nullptr; ///< never null in an accepted record
+  /// The address of a node in the record; unknown parts are empty. In a record from before
+  /// addresses were recorded there is none, and the node is where its member key says.
   struct place {
     std::string database;
     std::string control;
@@ -41,7 +41,8 @@ struct routed_record {
   std::map<std::string, std::optional<place>> nodes;
   std::set<std::string> held_back;    ///< of these
   std::optional<int> max_connections; ///< of the settings in force, if they say
-  /// Why this release must not read it, for a later one has written it; nothing else is known then.
+  /// Why this release must not read the record, which a later release wrote; everything else is
+  /// empty then.
   std::string is_ahead = {};
   bool operator==(const routed_record&) const = default;
 };
@@ -52,18 +53,18 @@ struct routed_record {
 
 /// A member's own key; nothing if it cannot be read.
 [[nodiscard]] std::optional<routed_member> member_of(std::string_view name, std::string_view text);
-/// Its own word for how it is, such as running.
+/// The state that the member's key states, such as running.
 [[nodiscard]] std::string state_of_member(std::string_view text);
 
-/// The member as it is routed to; nothing if it is not.
+/// The member with the address to route to; nothing if it gets no route.
 [[nodiscard]] std::optional<routed_member>
 vetted(const std::optional<routed_member>& announced,
        const std::optional<routed_record::place>& recorded);
 
 /// How many connections a cluster's configuration in etcd lets each member take; 0 if it does not say.
 [[nodiscard]] int max_connections_in_config(std::string_view text, const engine_checks& engines);
-/// What all members of an accepted record take for certain; `configured` is what the cluster's
-/// configuration says, if there is any.
+/// The number of connections that all members of an accepted record certainly take; `configured` is
+/// what the cluster's configuration says, if anything.
 [[nodiscard]] int max_connections_of(const routed_record& known, std::optional<int> configured);
 
 } // namespace matriarch::router

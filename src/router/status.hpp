@@ -12,16 +12,16 @@
 
 namespace matriarch::router {
 
-/// How a router is, for its `/healthz`.
+/// The router's state, for its `/healthz`.
 struct router_status {
   std::string id;
   bool has_haproxy = false;
-  std::string silent = {}; ///< why HAProxy takes no connections although it runs; empty if it does
-  std::string error = {};  ///< of the last attempt to bring HAProxy to what is wanted
+  std::string silent = {}; ///< why HAProxy takes no connections though it runs; else empty
+  std::string error = {};  ///< of the last attempt to bring HAProxy up to date
   bool etcd_reachable = false;
-  /// Until when etcd told of every change, where it cannot be reached.
+  /// Until when etcd reported every change, if it cannot be reached now.
   std::optional<model::wall_time> routes_as_of = {};
-  std::int64_t routes = 0; ///< that are served, to leaders
+  std::int64_t routes = 0; ///< served routes to leaders
   std::int64_t read_only_routes = 0;
   std::set<left_out> unserved = {};
   std::vector<int> unbound = {}; ///< ports that HAProxy does not have

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-/// Taking HAProxy's texts apart.
+/// Functions that parse HAProxy's texts.
 namespace matriarch::router {
 
 [[nodiscard]] inline std::vector<std::string_view> lines_of(std::string_view text) {
@@ -18,7 +18,7 @@ namespace matriarch::router {
   return lines;
 }
 
-/// What is between blanks.
+/// The words of a line, separated by blanks.
 [[nodiscard]] inline std::vector<std::string> words_of(std::string_view line) {
   constexpr std::string_view blanks = " \t\r";
   std::vector<std::string> words;
