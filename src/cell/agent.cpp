@@ -21,13 +21,13 @@ namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-// Often enough that a node's end is noticed well below the shortest lease of a leader; a look costs one
-// small read of /proc a node.
+// Often enough to notice a node's end well within the shortest lease of a leader; each look costs
+// one small read of /proc for each node.
 constexpr milliseconds tick_pause{250};
-// An agent that stood still for so long stood still with its machine, and somebody may have taken
-// over from its leaders: the shortest lease of a leader is longer.
+// An agent that was suspended for this long was probably suspended with its whole machine, and
+// other nodes may have taken over from its leaders: the shortest lease of a leader is longer.
 constexpr seconds standstill{3};
-// Whoever logs in can have a database write to its log as fast as the disk takes it.
+// Any user who can log in can make a database write to its log as fast as the disk allows.
 constexpr seconds log_look{1};
 
 base::owner agents_own() {
@@ -56,7 +56,7 @@ result<std::unique_ptr<agent>> agent::open(const cell_config& config, node_drive
   if (error)
     return failure{
         fmt::format("cannot create cell.data_dir {}: {}", config.data_dir, error.message())};
-  // A killed predecessor's children hold the lock until they have read that it is gone.
+  // A killed predecessor's children hold the lock until they have noticed that it is gone.
   constexpr seconds patience{2};
   auto lock = base::directory_lock::take(config.data_dir, "another cell works on the same data_dir",
                                          patience);
@@ -92,7 +92,7 @@ claimant agent::self() const {
 // -- what is on disk ------------------------------------------------------------------------------
 
 std::optional<std::string> agent::load() {
-  // Without a namespace of its own a node passes through to what is its own.
+  // A node without a mount namespace reaches its own directory through these.
   for (auto [name, mode] : {std::pair{"nodes", 0711}, std::pair{"trash", 0700}})
     if (auto error = base::make_directory(fmt::format("{}/{}", config_.data_dir, name),
                                           static_cast<mode_t>(mode), agents_own()))
@@ -121,7 +121,7 @@ std::optional<std::string> agent::load() {
 
 std::optional<std::string> agent::load_memory() {
   auto path = config_.data_dir + "/fence.json";
-  // The longest of its files, where it has had many scopes.
+  // The cell's longest file if the cell has had many scopes.
   auto text = base::read_file(path);
   if (!text)
     return text.error();
@@ -136,8 +136,9 @@ std::optional<std::string> agent::load_memory() {
   return std::nullopt;
 }
 
-/// Shuts everybody out of the data directory. A node finds its own in its namespace, so no other
-/// cell's nodes on this machine can reach it either, although they run as the same user.
+/// Closes the data directory to all other users. A node finds its own directory in its namespace,
+/// so the nodes of another cell on this machine cannot reach it either, although they run as the
+/// same user.
 std::optional<std::string> agent::close_data_dir() const {
   auto isolates = driver_.can().how != fencing::none;
   for (const auto& [id, found] : nodes_)
@@ -154,7 +155,7 @@ void agent::load_node(const std::string& name) {
   auto directory = directory_of(name);
   auto text = base::read_file(node_files{directory}.record);
   if (text && !*text) {
-    // The record is written before anything starts: nothing ever ran there.
+    // The record is written before anything starts: without a record nothing ever ran there.
     if (auto error =
             base::move_durably(directory, fmt::format("{}/trash/{}", config_.data_dir, name)))
       spdlog::error("{}", *error);
@@ -240,7 +241,7 @@ void agent::start(const std::string& certificate_request, std::function<void(std
                                        static_cast<std::int64_t>(config_.capacity), own.machine,
                                        identity_, certificate_request}));
   announcer_.start();
-  // Removing a node may end its life at once.
+  // Removing a node may destroy it at once, so this goes over a copy.
   for (const auto& [id, found] : std::map{nodes_})
     if (fence_.buried(id))
       found->remove();

@@ -25,27 +25,28 @@
 
 namespace matriarch::cell {
 
-/// A cell's nodes, and what it must not forget of them. Everything happens on the event loop's thread,
-/// so nothing is locked. What it must not forget is on disk before it acts; what it finds there after a
-/// restart it goes on with.
+/// A cell's nodes, and the facts that the cell must not forget about them. Everything happens on
+/// the event loop's thread, so nothing is locked. These facts are on disk before the agent acts;
+/// after a restart it carries on from what is on disk.
 class agent {
 public:
   using node_ptr = std::shared_ptr<node>;
 
-  /// Reads what an earlier agent left in the data directory. The failure is the configuration's.
+  /// Reads what an earlier agent left in the data directory. The failure is an error in the
+  /// configuration.
   static result<std::unique_ptr<agent>> open(const cell_config& config, node_driver& driver,
                                              node_engine& engine, base::event_loop& loop,
                                              store::etcd_client& etcd);
-  /// On the loop's thread. The nodes go on running.
+  /// Call it on the loop's thread. The nodes go on running.
   ~agent() = default;
   agent(const agent&) = delete;
   agent& operator=(const agent&) = delete;
 
-  /// As whom it claims the cell's key in etcd.
+  /// The identity with which it claims the cell's key in etcd.
   [[nodiscard]] claimant self() const;
 
-  /// Begins to look after the nodes. `certificate_request` is announced, for the broker to sign, if it is
-  /// not empty. `taken` is called, with who has it in words, if another cell has this guid.
+  /// Begins to look after the nodes. `certificate_request`, if not empty, is announced for the
+  /// broker to sign. `taken` is called, with the holder in words, if another cell has this guid.
   void start(const std::string& certificate_request, std::function<void(std::string)> taken);
 
   [[nodiscard]] const cell_config& config() const { return config_; }
@@ -57,20 +58,20 @@ public:
   [[nodiscard]] const std::map<std::string, node_ptr>& nodes() const { return nodes_; }
   /// The node of that id, or nullptr.
   [[nodiscard]] node_ptr find(const std::string& node_id) const;
-  /// Whether a node of that id is here whose record cannot be read, for instance as it is a later
-  /// release's.
+  /// Whether a node of that id is here whose record cannot be read, for example because a later
+  /// release wrote it.
   [[nodiscard]] bool leaves_alone(const std::string& node_id) const {
     return left_alone_.contains(node_id);
   }
-  /// Of the nodes that are here.
+  /// The scopes of the nodes that are here.
   [[nodiscard]] std::set<std::string> scopes() const;
 
-  /// What must not be done again. What was changed in it is saved before it is acted on.
+  /// What must not be done again. Changes to it are saved before the agent acts on them.
   [[nodiscard]] fence& memory() { return fence_; }
   [[nodiscard]] std::optional<std::string> save_memory();
 
   [[nodiscard]] node_keys& keys() { return keys_; }
-  /// Where the next node can be; nothing if every place is taken.
+  /// Where the next node can go; nothing if every place is taken.
   [[nodiscard]] std::optional<endpoint> free_endpoint() const;
 
   /// Makes a node there, with the certificate of its key if there is one, and starts it.

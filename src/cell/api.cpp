@@ -21,7 +21,7 @@ namespace matriarch::cell {
 
 namespace {
 
-/// As the broker names the roles of bindings, and nobody else does.
+/// The prefix of bindings' roles. Only the broker gives such names.
 constexpr std::string_view role_of_binding = "binding_";
 
 std::string left_alone_words(const std::string& node_id) {
@@ -57,7 +57,7 @@ bool is_role_of_binding(std::string_view name) {
          });
 }
 
-/// The broker's claim in a request's headers; the failure is the client's.
+/// The broker's claim in a request's headers; the failure is a fault of the client.
 result<fencing_claim> claim_of(const http::request& asked) {
   fencing_claim claim;
   if (const auto* scope = asked.header("x-matriarch-scope"))
@@ -79,7 +79,7 @@ bool is_health(const http::request& asked) {
   return asked.segments.size() == 1 && asked.segments[0] == "healthz";
 }
 
-/// Lets strangers reach /healthz only, before anything is read of a body.
+/// Lets clients without credentials reach /healthz only, before any of a body is read.
 http::admission admit(const http::request& asked, const std::string& expected) {
   const auto* given = asked.header("authorization");
   if (given && given->size() == expected.size()
@@ -92,8 +92,8 @@ http::admission admit(const http::request& asked, const std::string& expected) {
   return {std::move(refused), {}};
 }
 
-/// Where a node is, and how it can be recognised there. Nobody connects with less from then on, so
-/// that is said only of what certainly shows its certificate.
+/// Adds a node's address, and the certificate that it certainly shows there. The broker never again
+/// connects with less, so a certificate is reported only if the node certainly shows it.
 void add_whereabouts(json::value& into, const node& of, json::document& owner) {
   const auto& where = of.what().record.where;
   auto shows = of.shows();
@@ -168,7 +168,8 @@ void api::serve(const http::request& asked, const reply& to) {
   to->send(answer(405, "a node is made with PUT and removed with DELETE"));
 }
 
-/// Which engine is here, and, by PUT, with which plans' settings it does not start. Nothing is changed.
+/// Answers which engine is here, or (PUT) with which plans' settings the engine does not start.
+/// Changes nothing.
 void api::judge_settings(const http::request& asked, const reply& to) {
   if (asked.verb != http::method::get && asked.verb != http::method::put)
     return to->send(answer(405, fmt::format("{} is looked at with GET, and compared with the "
@@ -199,7 +200,7 @@ http::response api::health() const {
   json::add(body, "availability_zone", config.availability_zone, body);
   json::add(body, "nodes", static_cast<std::int64_t>(cell_.nodes().size()), body);
   json::add(body, "capacity", static_cast<std::int64_t>(config.capacity), body);
-  // What the broker shows of this cell: where no leader can be fenced that is more than a detail.
+  // The broker shows this text for the cell, so a cell that cannot fence leaders says so in it.
   json::add(body, "fencing", std::string{name_of(can.how)} + (refused ? ", unguarded" : ""), body);
   if (refused)
     json::add(body, "guard", engine.why_refused(), body);
@@ -346,7 +347,8 @@ void api::provision_again(const node_ptr& known, const node_request& wanted,
 void api::deprovision(const std::string& node_id, const http::request& asked, const reply& to) {
   if (!is_node_id(node_id))
     return to->send(answer(410, "there can be no node of that id"));
-  // A cell is a service broker too, and a removal ends data: it says what it means.
+  // A cell's API is that of a service broker, and a removal destroys data: the request must name what
+  // it removes.
   for (const char* name : {"service_id", "plan_id"})
     if (const auto* given = asked.query_value(name); given == nullptr || given->empty())
       return to->send(answer(400, fmt::format("{} is missing in the query", name)));
@@ -387,7 +389,7 @@ void api::deprovision(const std::string& node_id, const http::request& asked, co
   });
 }
 
-/// Stops a node for as long as nobody asks for it again, and says how far its data is.
+/// Stops a node until it is asked for again, and answers how far its data is.
 void api::halt(const std::string& node_id, const http::request& asked, const reply& to) {
   auto claim = claim_of(asked);
   if (!claim)
@@ -419,8 +421,9 @@ void api::halt(const std::string& node_id, const http::request& asked, const rep
   });
 }
 
-/// For roles that may not log in any more, where a node does not know that, or nobody gets in to end
-/// what they have open. What they open is ended for a while: until the broker gets in, or asks again.
+/// For roles that may no longer log in, while a node does not know that, or while nobody can log in
+/// to end their sessions. New sessions of these roles are ended too for a while: until the broker
+/// can log in, or asks again.
 void api::end_sessions(const std::string& node_id, const http::request& asked, const reply& to) {
   auto claim = claim_of(asked);
   if (!claim)
@@ -453,7 +456,7 @@ void api::end_sessions(const std::string& node_id, const http::request& asked, c
   to->send(error ? answer(500, *error) : answer(200));
 }
 
-/// Whether a request about a node's certificate is refused, and for that reason.
+/// The refusal of a request about a node's certificate, if it is refused.
 std::optional<http::response> api::refuse_certificate(const std::string& node_id,
                                                       const http::request& asked) const {
   if (!is_node_id(node_id))
@@ -468,8 +471,8 @@ std::optional<http::response> api::refuse_certificate(const std::string& node_id
   return std::nullopt;
 }
 
-/// Makes a key for a node, which may be still to come: its address is decided with it, for the
-/// certificate names it. Nothing is started, and what is not used is forgotten.
+/// Makes a key for a node, which may not exist yet: its address is decided with the key, for the
+/// certificate names it. Starts nothing; a key that is not used is forgotten.
 void api::make_key(const std::string& node_id, const http::request& asked, const reply& to) {
   if (auto refused = refuse_certificate(node_id, asked))
     return to->send(*std::move(refused));
@@ -514,7 +517,7 @@ void api::take_certificate(const std::string& node_id, const http::request& aske
   waiting->api_tls = api_too != nullptr && api_too->IsBool() && api_too->GetBool();
   auto known = cell_.find(node_id);
   if (!known)
-    return to->send(answer(200)); // the node is about to come
+    return to->send(answer(200)); // the node does not exist yet
   auto error = known->renew(*cell_.keys().take(node_id));
   to->send(error ? answer(500, *error) : answer(200));
 }

@@ -14,13 +14,14 @@
 
 namespace matriarch::cell {
 
-/// What brokers and people ask of a cell, by HTTP. It decides what is refused, and how that is said; what
-/// is done, the agent does. Everything but the service's own functions happens on the event loop's thread.
+/// Answers the HTTP requests of brokers and people. This class decides what is refused, and with
+/// which answer; the agent carries out the rest. Everything but the service's own functions happens
+/// on the event loop's thread.
 class api {
 public:
   api(agent& cell, base::event_loop& loop);
 
-  /// What the HTTP server calls; from any thread, also when this is gone.
+  /// What the HTTP server calls; from any thread, even after this object is gone.
   [[nodiscard]] http::service service();
 
 private:
@@ -40,11 +41,11 @@ private:
 
   [[nodiscard]] http::response health() const;
   [[nodiscard]] http::response listing() const;
-  /// The answer to a PUT: the broker connects nowhere else than there.
+  /// The answer to a PUT: the broker connects only to the address in it.
   [[nodiscard]] static http::response whereabouts(int status, const node& of);
   [[nodiscard]] http::response full() const;
   [[nodiscard]] http::response no_address_left() const;
-  /// Whether a request about a node's certificate is refused, and for that reason.
+  /// The refusal of a request about a node's certificate, if it is refused.
   [[nodiscard]] std::optional<http::response> refuse_certificate(const std::string& node_id,
                                                                  const http::request& asked) const;
 

@@ -35,20 +35,21 @@ int refuse(int code, const std::string& why) {
   return base::refuse("cell", why, code);
 }
 
-/// Which programs are not there that nodes are made of; empty if all are.
+/// The programs needed for nodes that are missing; empty if all are there.
 std::string missing_programs(const node_engine& engine) {
   base::findings found;
   engine.look_at_programs(false, found);
   return found.faults();
 }
 
-/// Whether an earlier run has left nodes here, which have to be fenced and stopped whatever is missing.
+/// Whether an earlier run has left nodes here, which have to be fenced and stopped even if
+/// something is missing.
 bool has_nodes(const cell_config& config) {
   return !base::names_in(config.data_dir + "/nodes").empty();
 }
 
-/// What nodes would not start with, of the configuration's own settings; nothing if there is nothing of
-/// that, or nobody can tell.
+/// The configuration's own settings with which nodes would not start; nothing if there are none, or
+/// if that cannot be found out.
 std::optional<std::string> wrong_settings(node_engine& engine) {
   auto judged = engine.judge_own_settings();
   for (const auto& why : judged.unknown)
@@ -71,8 +72,8 @@ int run(const std::string& config_path, const engine_kind& kind, const driver_ki
   if (!user)
     return refuse(wrong_configuration,
                   fmt::format("{}: cell.run_as: {}", config_path, user.error()));
-  // Nodes' users pass through the directories that are made here; whatever is secret says so
-  // itself.
+  // Nodes' users have to pass through the directories made here; code that writes secrets sets its
+  // own mode.
   ::umask(022);
   base::ending ended;
   base::event_loop loop;
@@ -123,7 +124,7 @@ int run(const std::string& config_path, const engine_kind& kind, const driver_ki
     end();
     return refuse(cannot_serve, *refused);
   }
-  // What runs here is looked after all the same.
+  // A fleet mismatch does not stop the agent: the nodes here are still looked after.
   etcd.range({store::keys::shown_fleet, {}}, [of = *config](const store::range_result& came) {
     auto fleet = came.ok && !came.found.empty() ? came.found.front().value : std::string{};
     if (auto wrong = why_not_of_fleet(of, fleet))

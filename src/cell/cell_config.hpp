@@ -20,7 +20,7 @@ namespace matriarch::cell {
 /// An engine's own settings by name, as text.
 using engine_parameters = std::map<std::string, std::string>;
 
-/// What the file says for an engine alone. Each reads its own.
+/// The engine's own settings in the file. Each engine derives its own type.
 struct engine_settings {
   virtual ~engine_settings() = default;
   engine_parameters parameters = {}; ///< of all nodes
@@ -31,12 +31,12 @@ struct cell_config {
   std::string availability_zone;
   std::string bind_host;
   std::uint16_t port = 0;
-  /// Under which the broker reaches this cell.
+  /// Where the broker reaches this cell.
   std::string uri;
   /// An operator's certificate for the cell's own HTTP, with its key; empty: the fleet's authority
   /// signs one.
   tls::key_pair tls;
-  bool plain_http = false; ///< is taken as well, whatever brokers say
+  bool plain_http = false; ///< accept plain HTTP too, whatever brokers say
   std::string username;
   std::string password;
   std::string data_dir;
@@ -49,14 +49,14 @@ struct cell_config {
   std::string run_as;
   config::etcd_settings etcd;
   std::shared_ptr<const engine_settings> engine = std::make_shared<const engine_settings>();
-  /// What a plan changes in the engine's parameters, by plan id.
+  /// The parameters that a plan changes, by plan id.
   std::map<std::string, engine_parameters> plans;
 
   /// The parameters of a plan's nodes.
   [[nodiscard]] engine_parameters parameters_of(std::string_view plan_id) const;
 };
 
-/// A configuration, and what is allowed in it but likely to hurt.
+/// A configuration, and warnings about settings that are allowed but likely to hurt.
 struct loaded_cell_config {
   cell_config config;
   std::vector<std::string> warnings;
@@ -70,22 +70,22 @@ public:
   engine_sections(const engine_sections&) = delete;
   engine_sections& operator=(const engine_sections&) = delete;
 
-  /// The sections that are its own, at the top of the file.
+  /// The engine's own sections, at the top level of the file.
   [[nodiscard]] virtual std::vector<std::string_view> names() const = 0;
-  /// Reads them. Throws config_error, as the next one does.
+  /// Reads them. Throws config_error, as read_parameters() does.
   [[nodiscard]] virtual std::shared_ptr<const engine_settings>
   read(const config::section& top) const = 0;
-  /// What is at `parameters` of a plan.
+  /// Reads `parameters` of a plan.
   [[nodiscard]] virtual engine_parameters read_parameters(const config::section& plan) const = 0;
-  /// Where a node with an address of its own listens, and where it is asked.
+  /// The ports of a node with an address of its own: for clients, and for its API.
   [[nodiscard]] virtual node_ports ports() const = 0;
-  /// Whom nodes run as that a cell of root's starts, if its file does not say.
+  /// The default user for nodes, if the cell runs as root.
   [[nodiscard]] virtual std::string user() const = 0;
-  /// The longest directory of the cell that leaves room for what the engine has below it.
+  /// The longest data directory of a cell that leaves room for the engine's paths below it.
   [[nodiscard]] virtual std::size_t longest_data_dir() const = 0;
 };
 
-/// Reads a configuration from its text. `path` is only named in messages.
+/// Reads a configuration from its text. `path` is used only in messages.
 [[nodiscard]] result<loaded_cell_config>
 parse_cell_config(const std::string& path, const std::string& text, const engine_sections& engine);
 

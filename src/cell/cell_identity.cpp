@@ -13,7 +13,7 @@ namespace matriarch::cell {
 
 namespace {
 
-// Until a certificate comes; nobody looks at its end.
+// For the certificate that is shown until a signed one comes; nobody checks when it ends.
 constexpr std::chrono::days unchecked_life{10 * 365};
 
 model::wall_time now() {
@@ -42,7 +42,7 @@ std::optional<std::string> cell_identity::load(const cell_config& config) {
     return there.error();
   if (*there)
     has_ = {**there, **there};
-  // What is damaged is made anew: it says nothing that cannot be said again.
+  // A damaged file is replaced: nothing in it is irreplaceable.
   if (!*there || !tls::belong_together(has_) || shown_->show(has_))
     if (auto wrong = make())
       return wrong;
@@ -102,7 +102,8 @@ void cell_identity::take(const std::string& text) {
 void cell_identity::take_certificate(const std::string& certificate) {
   if (has_.certificate.starts_with(certificate))
     return;
-  // Another's key, perhaps this cell's own before its disk was lost: the broker will sign anew.
+  // The certificate is for another key, perhaps this cell's own before its disk was lost: the
+  // broker will sign again.
   if (!tls::belong_together({has_.key, certificate}))
     return;
   tls::key_pair next{has_.key, certificate};
@@ -110,7 +111,7 @@ void cell_identity::take_certificate(const std::string& certificate) {
     return spdlog::error("the cell's certificate: {}", *wrong);
   has_ = std::move(next);
   spdlog::info("the cell has a new certificate of the fleet's authority");
-  // It is in etcd anyway, for when this agent starts again.
+  // etcd keeps the certificate anyway, for the next start of the agent.
   if (auto wrong = base::write_durably(file_, has_.certificate + has_.key, {geteuid(), getegid()}))
     spdlog::error("the cell's certificate cannot be kept: {}", *wrong);
 }

@@ -12,10 +12,11 @@
 
 namespace matriarch::cell {
 
-/// What the cell's own HTTP server shows by TLS, and whether it takes plain HTTP. The cell makes its
-/// key once and keeps it; the request that is announced with it is signed by the active broker, which
-/// puts the certificate into etcd. Until one has come, the cell shows a certificate that nobody can
-/// check, and no broker sends it anything by TLS. Belongs to the event loop's thread, but for `shown`.
+/// What the cell's own HTTP server shows by TLS, and whether it accepts plain HTTP. The cell makes
+/// its key once and keeps it. It announces a request, which the active broker signs; the broker
+/// puts the certificate into etcd. Until a certificate has come, the cell shows one that nobody can
+/// verify, and no broker sends it anything by TLS. Belongs to the event loop's thread, except for
+/// `shown`.
 class cell_identity {
 public:
   /// Reads what an earlier agent left in the data directory, or makes it. The failure says what
@@ -29,7 +30,7 @@ public:
   [[nodiscard]] std::shared_ptr<const tls::server_identity> shown() const { return shown_; }
   /// The request to be announced; empty where an operator's certificate is shown.
   [[nodiscard]] const std::string& request() const { return request_; }
-  /// Begins to follow what brokers answer in etcd.
+  /// Begins to follow the brokers' answers in etcd.
   void start(store::etcd_client& etcd);
 
 private:
@@ -43,7 +44,7 @@ private:
 
   std::string guid_;
   std::string file_;
-  bool plain_http_; ///< is taken whatever brokers say
+  bool plain_http_; ///< accept plain HTTP, whatever brokers say
   tls::key_pair has_;
   std::string request_;
   std::shared_ptr<tls::server_identity> shown_ = std::make_shared<tls::server_identity>();

@@ -27,7 +27,7 @@ void look_at_directory(const cell_config& config, base::findings& found) {
   namespace fs = std::filesystem;
   std::error_code unknown;
   fs::path there{config.data_dir};
-  // It is made with all that is missing above it.
+  // The agent makes the directory with all missing parents.
   while (!fs::exists(there, unknown) && there.has_parent_path() && there != there.parent_path())
     there = there.parent_path();
   if (!fs::is_directory(there, unknown))
@@ -42,7 +42,7 @@ void look_at_directory(const cell_config& config, base::findings& found) {
                                 : fmt::format("{} will be made", config.data_dir));
 }
 
-/// What an agent of this configuration shows, if one has ever run.
+/// The certificate that an agent with this configuration shows, if one has ever run.
 std::optional<http::recognised_by> shown_by(const cell_config& config) {
   if (!config.tls.certificate.empty())
     return http::recognised_by{std::string{http::host_in(config.uri)}, config.tls.certificate};
@@ -52,7 +52,7 @@ std::optional<http::recognised_by> shown_by(const cell_config& config) {
   return http::recognised_by{tls::cell_host(config.guid), **kept};
 }
 
-/// Whether nodes start with what the configuration says itself.
+/// Whether nodes start with the configuration's own settings.
 void look_at_settings(const cell_config& config, node_engine& engine, base::findings& found) {
   auto judged = engine.judge_own_settings();
   for (const auto& one : judged.faults)
@@ -74,7 +74,8 @@ void look_at_guid(const cell_config& config, base::findings& found) {
   auto unknown = identity ? std::string{"it does not say whose it is"} : identity.error();
   auto self = claimant_of(config, identity ? identity->value_or("") : "");
   auto has = identity ? holder_of(*there, self) : holder::nobody;
-  // One that runs in this directory is no copy of it, wherever it is by its earlier configuration.
+  // A cell that runs in this very directory is not a copy, whatever address its earlier
+  // configuration gave.
   auto runs_here = has == holder::twin && base::directory_lock::is_taken(config.data_dir);
   if (has == holder::itself || runs_here)
     found.good("guid", "it runs " + whereabouts(*there));

@@ -10,8 +10,8 @@
 
 namespace matriarch::cell {
 
-/// Why no broker can do anything here that acts on an etcd of that fleet, if it is another one than
-/// earlier brokers were of; an empty id is none.
+/// Why no broker can act on this cell: etcd belongs to another fleet than the cell's earlier
+/// brokers. Nothing if it does not, or if `fleet` is empty.
 [[nodiscard]] std::optional<std::string> why_not_of_fleet(const cell_config& config,
                                                           const std::string& fleet_in_etcd);
 

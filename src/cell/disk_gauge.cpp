@@ -18,7 +18,8 @@ constexpr base::enum_words<disk_state, 3> disk_words{{{{disk_state::roomy, "room
                                                        {disk_state::nearly_full, "nearly full"},
                                                        {disk_state::full, "full"}}}};
 
-/// A disk takes some hundred MB while it is looked at once, and a checkpoint has to find room after that.
+/// A disk can fill by some hundred MB between two measurements, and a checkpoint still needs room
+/// after that.
 constexpr std::int64_t least_margin = 64 * model::megabyte;
 constexpr std::int64_t margin_part = 20;
 
@@ -29,11 +30,11 @@ bool lacks(const disk_use& now, std::int64_t limit, std::int64_t margin, std::in
   return of_plan || of_system;
 }
 
-// nftw() hands its callback nothing of the caller's.
+// nftw() passes no caller's data to its callback.
 thread_local std::int64_t bytes_so_far = 0;
 
 int add_up(const char* /*path*/, const struct stat* entry, int type, struct FTW* /*where*/) {
-  constexpr std::int64_t block = 512; // whatever the file system's own are
+  constexpr std::int64_t block = 512; // whatever the file system's own block size is
   if (type != FTW_NS)
     bytes_so_far += static_cast<std::int64_t>(entry->st_blocks) * block;
   return 0;

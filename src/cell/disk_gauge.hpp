@@ -10,7 +10,7 @@
 
 namespace matriarch::cell {
 
-/// What is on a disk.
+/// The use of a disk.
 struct disk_use {
   std::int64_t used = 0; ///< bytes, below a directory
   std::int64_t free = 0; ///< bytes, of its file system, for who is not root
@@ -18,12 +18,12 @@ struct disk_use {
   bool operator==(const disk_use&) const = default;
 };
 
-/// How far a node's disk is from being full: a database that finds no room for its log ends, and starts
-/// nowhere else either, for all its nodes have as much data.
+/// How close a node's disk is to being full. A database without room for its WAL stops, and a
+/// failover would not help, for all nodes of a cluster have as much data.
 enum class disk_state {
   roomy,
-  nearly_full, ///< what begins from now on does not write
-  full,        ///< and what writes already, in spite of that, is ended
+  nearly_full, ///< new transactions do not write
+  full,        ///< and running statements that write are cancelled
 };
 [[nodiscard]] std::string_view word_for(disk_state is);
 
@@ -40,17 +40,17 @@ struct disk_bounds {
 [[nodiscard]] disk_state judge_disk(const disk_use& now, const disk_bounds& bounds,
                                     disk_state before);
 
-/// What is used below a directory, if `all`, and what is free on its file system. Files may come and go
-/// meanwhile.
+/// Measures what is used below a directory, if `all`, and what is free on its file system. Files
+/// may come and go during the measurement.
 [[nodiscard]] disk_use measure_disk(const std::string& directory, bool all = true);
 
-/// A thread that measures, for that can take longer than an event loop may wait.
+/// A thread that measures, for a measurement can take longer than an event loop may wait.
 class disk_gauge {
 public:
   explicit disk_gauge(base::event_loop& loop) : loop_(loop) {}
 
-  /// Without `all` it only looks at the file system, which costs nothing. `then` is called on the event
-  /// loop's thread.
+  /// Without `all` only the file system is queried, which costs nothing. `then` is called on the
+  /// event loop's thread.
   void measure(std::string directory, bool all, std::function<void(disk_use)> then);
 
 private:

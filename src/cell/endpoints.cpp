@@ -107,7 +107,7 @@ bool can_listen(const std::string& host, int port) {
   where.sin_family = AF_INET;
   where.sin_port = htons(static_cast<std::uint16_t>(port));
   if (::inet_pton(AF_INET, host.c_str(), &where.sin_addr) != 1)
-    return true; // a name: the node will tell
+    return true; // a name: the node will find out
   int probe = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (probe < 0)
     return true;

@@ -12,13 +12,13 @@
 
 #include "base/result.hpp"
 
-/// Where a cell's nodes listen, and which of these places the next node gets.
+/// Where a cell's nodes listen, and which place the next node gets.
 namespace matriarch::cell {
 
 /// The ports a node uses on an address of its own.
 struct node_ports {
   int data = 0; ///< where clients connect
-  int api = 0;  ///< where it is asked
+  int api = 0;  ///< its API
 };
 
 /// How long a node's `host:port` is left alone after the node's removal. A stale route or a pooled
@@ -33,10 +33,10 @@ struct endpoint {
   auto operator<=>(const endpoint&) const = default;
 };
 
-/// `host:port` where clients connect: what names an endpoint in files and keys.
+/// `host:port` for clients: the name of an endpoint in files and keys.
 [[nodiscard]] std::string name_of(const endpoint& where);
 
-/// The places a cell may give to nodes, in a fixed order.
+/// The endpoints that a cell may give to nodes, in a fixed order.
 class endpoint_pool {
 public:
   /// Each node gets an address of an IPv4 network (`127.77.1.0/24`, /8 to /30), with those ports. The network's own address and its broadcast address are left out.
@@ -58,12 +58,12 @@ private:
   std::size_t size_ = 0;
 };
 
-/// When each removed node's endpoint was left, in milliseconds since 1970, by name_of().
+/// When each removed node's endpoint became free, in milliseconds since 1970, by name_of().
 using resting_endpoints = std::map<std::string, std::int64_t>;
 
-/// The endpoint of the next node: the first that no node has and that is not resting. When all free
-/// ones rest, the one that has rested longest, for a full cell serves nobody. `usable` says whether
-/// the ports are free of strangers. Nothing if every endpoint is taken.
+/// The endpoint of the next node: the first that no node has and that is not resting. If all free
+/// ones rest, the one that has rested longest, for a cell that refuses nodes helps nobody. `usable`
+/// tells whether other programs leave the ports free. Nothing if every endpoint is taken.
 [[nodiscard]] std::optional<endpoint>
 choose_endpoint(const endpoint_pool& pool, const std::set<std::string>& taken,
                 const resting_endpoints& resting, std::int64_t now,

@@ -10,8 +10,8 @@ namespace matriarch::cell {
 
 namespace {
 
-// No request is under way for longer, and the broker keeps graves of its own: a month bounds the
-// file.
+// No request takes longer, and the broker keeps graves of its own, so a month suffices and bounds
+// the file.
 constexpr std::int64_t kept_ms = std::chrono::milliseconds{std::chrono::hours{24 * 30}}.count();
 
 using numbers = std::map<std::string, std::int64_t>;

@@ -12,8 +12,8 @@
 
 namespace matriarch::cell {
 
-/// What a broker says of itself with a request (`X-Matriarch-Scope`, `-Revision`, `-Fleet`). All of
-/// it is optional: a person with curl sends none.
+/// A broker's headers in a request (`X-Matriarch-Scope`, `-Revision`, `-Fleet`). All are optional:
+/// a person with curl sends none.
 struct fencing_claim {
   std::string scope;
   std::optional<std::int64_t> revision;
@@ -21,16 +21,15 @@ struct fencing_claim {
 };
 
 /// A cell's memory of what it must not do again: the highest revision seen of each scope, the fleet
-/// it belongs to, the nodes that were removed, and the endpoints that rest. It is kept on disk and
-/// written there before the cell acts on a request, so that a request that was under way for long
-/// cannot bring back what a later one removed.
+/// it belongs to, the removed nodes, and the endpoints that rest. It is written to disk before the
+/// cell acts on a request, so that a delayed request cannot bring back what a later one removed.
 class fence {
 public:
-  /// Why a request with this claim is refused (412), if it is: another fleet's, or older than one
-  /// that was already obeyed for the scope.
+  /// Why a request with this claim is refused (412), if it is: it comes from another fleet, or is
+  /// older than one that was already obeyed for the scope.
   [[nodiscard]] std::optional<std::string> refusal_of(const fencing_claim& claim) const;
 
-  /// Whose broker has had nodes started here; empty if none has.
+  /// The fleet whose broker has had nodes started here; empty if none has.
   [[nodiscard]] const std::string& fleet() const { return fleet_; }
 
   /// Remembers the claim of a request that was not refused. True if that changed anything.
@@ -47,8 +46,8 @@ public:
   /// An endpoint is given to a node.
   void occupy(const endpoint& where);
 
-  /// Forgets graves, rests, and the revisions of scopes of which nothing is here, that can no longer
-  /// matter.
+  /// Forgets graves and rests that can no longer matter, and the revisions of old scopes that have
+  /// no node here.
   void forget_old(std::int64_t now, const std::set<std::string>& scopes_here);
 
   /// The JSON text that parse() reads.
@@ -59,7 +58,7 @@ private:
   std::string fleet_;
   std::map<std::string, std::int64_t> revisions_; ///< by scope
   std::map<std::string, std::int64_t>
-      unused_since_; ///< of these, scopes that had no node here then
+      unused_since_; ///< of these, scopes that had no node here at that time
   std::map<std::string, std::int64_t> graves_;
   resting_endpoints resting_;
 };

@@ -5,10 +5,10 @@
 
 namespace matriarch::cell {
 
-/// What there is on this machine for nodes; 0 where it cannot be known.
+/// What this machine has for nodes; 0 where it cannot be known.
 struct machine_room {
-  std::int64_t memory = 0; ///< bytes, of all of it
-  std::int64_t disk = 0;   ///< bytes, of the file system of a directory
+  std::int64_t memory = 0; ///< bytes, the machine's total
+  std::int64_t disk = 0;   ///< bytes, of a directory's file system
 };
 
 [[nodiscard]] machine_room room_of(const std::string& directory);

@@ -24,9 +24,9 @@
 
 namespace matriarch::cell {
 
-/// What the nodes of a cell have in common. It outlives them.
+/// What the nodes of a cell share. It outlives them.
 struct node_surroundings {
-  std::string trash; ///< a directory for what is being removed
+  std::string trash; ///< a directory for what is to be deleted
   std::string hostname;
   base::event_loop& loop;
   node_driver& driver;
@@ -37,22 +37,22 @@ struct node_surroundings {
   std::int64_t least_free_disk; ///< bytes, of the file system of all
 };
 
-/// A node's life: it is started, kept running, fenced if another one leads in its place, and removed.
-/// Everything happens on the event loop's thread.
+/// One node: starts it, keeps it running, fences it if another node leads in its place, and removes
+/// it. Everything happens on the event loop's thread.
 class node : public std::enable_shared_from_this<node> {
 public:
   using clock = std::chrono::steady_clock;
 
   enum class state {
     starting,   ///< its first process runs
-    running,    ///< and serves
+    running,    ///< its server answers
     restarting, ///< its processes ended; they are started again after a pause
-    halting,    ///< being stopped, to be kept
+    halting,    ///< being stopped; its data stays
     halted,     ///< stopped, until it is resumed
     stopping,   ///< being removed
   };
 
-  /// `gone` is called once it is removed, and no more is to be heard of it.
+  /// `gone` is called once the node is removed; after that it does nothing more.
   node(node_record record, const std::string& directory, const node_surroundings& with,
        std::function<void(const std::string& node_id)> gone);
 
@@ -67,7 +67,7 @@ public:
 
   /// Writes its record.
   [[nodiscard]] std::optional<std::string> save() const;
-  /// An earlier agent has made it: takes it over as it is.
+  /// Takes over, as it is, a node that an earlier agent made.
   void adopt();
   /// Starts it.
   void launch();
@@ -78,36 +78,37 @@ public:
   void halt(halted_function then);
   /// Lets it run again after that. What it says is why it does not yet.
   [[nodiscard]] std::optional<std::string> resume();
-  /// Does not wait for the end of a pause.
+  /// Starts it without waiting for the end of a pause.
   void launch_now();
-  /// What has to be done now: called some times a second.
+  /// Does what is due now: called some times a second.
   void look_after();
-  /// It may have stood still together with this machine.
+  /// The node may have been frozen together with this machine.
   void suspect() { silent_ = true; }
   void bound_log() const;
 
-  /// Writes a key and its certificate down, which it shows from its next start or reload on.
+  /// Stores a key and its certificate, which the node shows from its next start or reload on.
   [[nodiscard]] std::optional<std::string> install(const node_key& what);
-  /// The same of one that runs.
+  /// The same for a running node.
   [[nodiscard]] std::optional<std::string> renew(const node_key& what);
 
-  /// Lets none of these in, and ends what they have open and open again for a while: until the broker
-  /// gets in itself, or asks again.
+  /// Refuses logins of these roles, and ends their sessions, new ones too, for a while: until the
+  /// broker itself can log in, or asks again.
   [[nodiscard]] std::optional<std::string> keep_out(std::set<std::string> roles);
 
-  /// Called with nothing once it is gone, or with what is still waited for, if that takes too long.
+  /// Called with nothing once the node is gone, or, if that takes too long, with what it still
+  /// waits for.
   using removed_function = std::function<void(const std::optional<std::string>& not_yet)>;
   void remove(removed_function then);
   /// The same; nobody waits.
   void remove();
 
 private:
-  /// Somebody who waits for its removal.
+  /// A caller that waits for the removal.
   struct waiter {
     removed_function then;
     clock::time_point until;
   };
-  /// Somebody who waits for its stop.
+  /// A caller that waits for the stop.
   struct halt_waiter {
     halted_function then;
     clock::time_point until;
@@ -125,7 +126,7 @@ private:
   void measure();
   void measured(const disk_use& now);
   void go_on_keeping_out();
-  /// Whether it is to run.
+  /// Whether it should run.
   [[nodiscard]] bool is_wanted() const {
     return is_ != state::stopping && is_ != state::halting && is_ != state::halted;
   }
@@ -145,7 +146,7 @@ private:
   node_state state_;
   std::unique_ptr<engine_node> engine_;
   state is_ = state::restarting;
-  bool busy_ = false; ///< the driver is at work for it
+  bool busy_ = false; ///< the driver is working on it
   restart_pause pause_;
   clock::time_point started_at_;
   clock::time_point restart_at_;
@@ -153,17 +154,17 @@ private:
   bool probing_ = false;
   bool reload_wanted_ = false; ///< what it has to read has changed, or may have
   // Whether it has to be fenced:
-  bool may_lead_ = true; ///< it led when it was last heard of, or nothing is known yet
+  bool may_lead_ = true; ///< it led when it last answered, or nothing is known yet
   bool silent_ = false;  ///< it has not answered since
   bool asking_who_leads_ = false;
   disk_use disk_;
   disk_state disk_is_ = disk_state::roomy;
-  std::optional<disk_state> told_; ///< what its engine knows of its disk; nothing: nobody can tell
+  std::optional<disk_state> told_; ///< the state that its engine has been told; nothing: unknown
   bool measuring_ = false;
   clock::time_point measure_at_{};
-  std::string measuring_failed_;   ///< why its engine could not be told, as last heard
+  std::string measuring_failed_;   ///< why its engine could not be told, last time
   std::set<std::string> kept_out_; ///< roles that are refused and whose sessions are ended
-  std::set<std::string> refused_;  ///< of these, those that the engine has been told of
+  std::set<std::string> refused_;  ///< of these, those that the engine already refuses
   clock::time_point often_until_{};
   clock::time_point keep_out_until_{};
   // While stopping:

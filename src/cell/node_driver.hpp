@@ -25,23 +25,23 @@ struct cell_config;
 struct program {
   std::vector<std::string> arguments;   ///< the program first, as an absolute path
   std::vector<std::string> environment; ///< all of it, `NAME=value`
-  std::string directory;                ///< where it works
-  std::string log;                      ///< gets what the program prints, appended
-  /// The one directory of the cell's that it sees, where programs can be kept from seeing others.
-  /// Empty: it sees what its user may.
+  std::string directory;                ///< its working directory
+  std::string log;                      ///< the program's output is appended to it
+  /// The only directory of the cell that it sees, where isolation is possible. Empty: it sees what
+  /// its user may see.
   std::string own = {};
   /// Files and directories that have to stay visible besides the system's.
   std::vector<std::string> needed = {};
 };
 
-/// What a driver has to know of a node's latest start to find it again: kept in the node's record.
+/// What a driver needs to find a node's latest start again: kept in the node's record.
 struct node_run {
   std::optional<base::process_identity> process;
   fencing kept_by = fencing::none;
   bool isolated = false; ///< it sees no other node's files
 };
 
-/// A node, as a driver tells it from others.
+/// A node's place, by which a driver knows it.
 struct node_place {
   std::string node_id;
   std::string directory;
@@ -49,11 +49,12 @@ struct node_place {
   model::node_limits limits = {};
 };
 
-/// What a node's programs do themselves to be kept within its limits.
+/// What a node's programs do themselves to stay within its limits.
 struct node_walls {
-  /// Its keeper's children write 0 to this file; empty: there is nothing to join.
+  /// The file to which the children of the node's first process write 0; empty: there is no group
+  /// to join.
   std::string joined_by = {};
-  /// The most memory that one process may have of its own, in bytes; 0: any.
+  /// The most private memory of one process, in bytes; 0: unlimited.
   std::int64_t process_memory = 0;
   /// How many processes and threads its user may have where it runs; 0: any number.
   std::int64_t process_count = 0;
@@ -74,7 +75,7 @@ struct node_life {
   std::optional<std::string> how = std::nullopt;
 };
 
-/// What a driver can do for nodes on this machine; /healthz says it.
+/// What a driver can do for nodes on this machine, as reported by /healthz.
 struct driver_capabilities {
   fencing how = fencing::none;
   /// `mount-namespace`, `none`, …: what keeps a node from seeing the others' files.
@@ -82,23 +83,23 @@ struct driver_capabilities {
   enforced_limits limits = {};
 };
 
-/// How a cell runs nodes. It remembers nothing: nodes are found by what their records say, so that an
-/// agent can end and another can go on. All members are called on the event loop's thread. `then` is
-/// called once, on that thread, at once or later.
+/// How a cell runs nodes. A driver keeps no state: nodes are found by their records, so that an
+/// agent can end and another can carry on. All members are called on the event loop's thread.
+/// `then` is called once, on that thread, at once or later.
 class node_driver {
 public:
   virtual ~node_driver() = default;
 
   [[nodiscard]] virtual driver_capabilities can() const = 0;
-  /// As whom nodes run, and to whom their files belong.
+  /// The user that nodes run as, and that owns their files.
   [[nodiscard]] virtual const system_user& user() const = 0;
 
-  /// What a node's programs need to know of its limits, before they are written.
+  /// What a node's programs need to know of its limits; asked before their files are written.
   [[nodiscard]] virtual node_walls walls_of(const node_place& which) const = 0;
 
   using record_function = std::function<bool(const node_run&)>;
-  /// Starts a node. `record` is called before anything runs: it writes the run down, and if it cannot,
-  /// or if this program ends before, nothing is started.
+  /// Starts a node. `record` is called before anything runs, to store the run. If `record` fails,
+  /// or this program ends before, nothing is started.
   virtual void start(const node_place& which, const program& what, const record_function& record,
                      std::function<void(result<node_run>)> then) = 0;
   /// Looks for what an earlier agent started, and takes it over if it is still there.
@@ -109,16 +110,16 @@ public:
   virtual void kill(const node_place& which) = 0;
   /// Has it read its configuration again.
   virtual void reload(const node_place& which) = 0;
-  /// Removes what a run left behind whose first process is gone. `then` gets how much there was: who
-  /// needs it gone asks again until it is nothing.
+  /// Removes what is left of a run whose first process is gone. `then` gets how many processes
+  /// there were: callers ask again until there are none.
   virtual void destroy(const node_place& which, std::function<void(std::size_t left)> then) = 0;
-  /// All its processes, by their numbers on this machine.
+  /// All its processes, by their pids on this machine.
   [[nodiscard]] virtual std::vector<pid_t> processes_of(const node_place& which) const = 0;
 
-  /// Runs a program that is no node, as nodes are run. It is not written down: it changes nothing, and a
-  /// later agent need not know of it.
+  /// Runs a program that is no node, in the way nodes are run. The run is not recorded: it changes
+  /// nothing, and a later agent need not know it.
   [[nodiscard]] virtual result<base::process_identity> run(const program& what) = 0;
-  /// Takes note of its end: in words, if it has ended.
+  /// Collects its exit status: in words, if it has ended.
   [[nodiscard]] virtual std::optional<std::string>
   end_of(const base::process_identity& process) = 0;
 };

@@ -8,7 +8,7 @@ namespace matriarch::cell {
 
 namespace {
 
-// The broker signs for a key at once.
+// How long a key waits. The broker signs at once.
 constexpr std::chrono::seconds key_waits{60};
 
 } // namespace

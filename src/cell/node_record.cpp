@@ -21,7 +21,7 @@ namespace matriarch::cell {
 namespace {
 
 constexpr std::size_t longest_password = 1'000;
-constexpr std::size_t longest_etcd_user = 256; // a scope, with what may be put before it
+constexpr std::size_t longest_etcd_user = 256; // a scope and a possible prefix
 constexpr std::size_t longest_node_type = 64;  // a label; node ids are no longer either
 
 bool is_name(std::string_view text, std::size_t longest) {
@@ -33,7 +33,7 @@ bool is_name(std::string_view text, std::size_t longest) {
          && std::all_of(text.begin(), text.end(), plain);
 }
 
-/// The optional user of etcd.
+/// The optional etcd user.
 std::optional<std::string> fill_etcd(const json::value& parameters, node_request& into) {
   constexpr std::string_view username = "ETCD_USERNAME";
   constexpr std::string_view password = "ETCD_PASSWORD";
@@ -58,7 +58,7 @@ std::optional<std::string> fill_node_type(const json::value& parameters, node_re
   return std::nullopt;
 }
 
-/// The optional limits, each a text as all parameters are.
+/// The optional limits, each as a text, like all parameters.
 std::optional<std::string> fill_limits(const json::value& parameters, node_request& into) {
   struct bound {
     const char* name;
@@ -99,7 +99,7 @@ int number_member(const json::value& object, std::string_view name) {
   return std::in_range<int>(whole) ? static_cast<int>(whole) : 0;
 }
 
-/// What of a node's file this release knows.
+/// The members of a node's file that this release knows.
 class file_members {
 public:
   /// `parameters`: the names of the engine's, which outlive this.
@@ -168,7 +168,7 @@ result<node_request> read_request(std::string_view node_id, const json::value& b
   for (auto* fill : {fill_etcd, fill_node_type, fill_limits})
     if (auto fault = fill(*parameters, request))
       return failure{*std::move(fault)};
-  // What is no text counts as an empty one.
+  // A value that is no text counts as an empty one.
   for (const auto& name : rules.names())
     if (json::member(*parameters, name) != nullptr)
       request.parameters.emplace(name, json::string_member(*parameters, name));
@@ -185,7 +185,7 @@ std::optional<std::string> fault_of_login(std::string_view field, std::string_vi
     return fmt::format("parameters.{} must be a string that is not empty", field);
   if (text.size() > longest)
     return fmt::format("parameters.{} is longer than {} bytes", field, longest);
-  // Nodes write them in many places, and some take no others.
+  // Nodes write logins to many places, and some of these take only such characters.
   if (!std::ranges::all_of(text, [](char c) { return c >= ' ' && c <= '~'; }))
     return fmt::format("parameters.{} has a character that is not printable ASCII", field);
   return std::nullopt;

@@ -30,23 +30,23 @@ struct node_request {
   std::string plan_id;
   std::string organization_guid;
   std::string space_guid;
-  /// What the engine wants to be told, by request_rules::names(); what was not given is not there.
+  /// The engine's own parameters, by request_rules::names(); those that were not given are missing.
   std::map<std::string, std::string> parameters = {};
-  /// The cluster's own user of etcd, for its nodes; no name if the broker has made none.
+  /// The cluster's own etcd user, for its nodes; without a name if the broker has made none.
   role etcd = {};
-  /// What kind of node the plan asks for; a label that the cell keeps. Empty: any.
+  /// The kind of node that the plan asks for; a label that the cell keeps. Empty: any.
   std::string node_type = {};
-  /// What the node may take of the machine.
+  /// The limits of the node.
   model::node_limits limits = {};
   bool operator==(const node_request&) const = default;
 };
 
-/// The longest node id and scope: a directory's name, and most of what a replication slot's can
-/// keep.
+/// The longest node id and scope: they become a directory's name, and must nearly fit into a
+/// replication slot's name.
 inline constexpr std::size_t longest_node_id = 64;
 inline constexpr std::size_t longest_scope = 128;
 
-/// What an engine's nodes are asked for with, besides what all are.
+/// The engine's own parameters in a request for a node.
 class request_rules {
 public:
   request_rules() = default;
@@ -54,9 +54,10 @@ public:
   request_rules(const request_rules&) = delete;
   request_rules& operator=(const request_rules&) = delete;
 
-  /// The names of its parameters, which are texts.
+  /// The names of its parameters, all texts.
   [[nodiscard]] virtual const std::vector<std::string>& names() const = 0;
-  /// What is wrong with them, if so: it names the parameter and never repeats a password.
+  /// What is wrong with the parameters, if anything: names the parameter and never repeats a
+  /// password.
   [[nodiscard]] virtual std::optional<std::string> fault_of(const node_request& asked) const = 0;
 };
 
@@ -73,21 +74,21 @@ public:
 [[nodiscard]] result<node_request>
 parse_node_request(std::string_view node_id, std::string_view body, const request_rules& rules);
 
-/// What a cell keeps of a node, in node.json.
+/// What a cell stores of a node, in node.json.
 struct node_record {
   node_request request;
   endpoint where;
   /// The first process of the node's latest start, if there was one.
   std::optional<base::process_identity> process;
   fencing kept_by = fencing::none;
-  /// Whether that process sees no other node's files.
+  /// Whether that process is kept from seeing other nodes' files.
   bool isolated = false;
-  /// Whether it was stopped, and is to stay so until it is asked for again.
+  /// Whether the node was stopped and should stay so until it is asked for again.
   bool halted = false;
-  /// Whether its own API shall speak TLS, as the broker has said, once it has a certificate of the
-  /// fleet's authority. Never taken back.
+  /// Whether the node's own API should speak TLS once it has a certificate of the fleet's
+  /// authority, as the broker has asked. Never taken back.
   bool api_tls = false;
-  /// What a later release wrote beside all this.
+  /// Members that a later release wrote.
   model::unknown_members unknown = {};
   bool operator==(const node_record&) const = default;
 };

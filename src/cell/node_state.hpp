@@ -8,7 +8,7 @@
 
 namespace matriarch::cell {
 
-/// The files of a node that no engine decides, in its directory.
+/// The files in a node's directory that every engine has.
 struct node_files {
   explicit node_files(const std::string& directory)
       : directory(directory), record(directory + "/node.json"),
@@ -19,16 +19,16 @@ struct node_files {
   std::string record;      ///< the agent's memory
   std::string certificate; ///< what it shows, and its key: one file, so that nobody ever finds one
                            ///< without the other
-  std::string fleet;       ///< the certificates of who may have signed it; if it was signed
+  std::string fleet;       ///< the certificates of its authorities, if it was signed
   std::string log;         ///< what its programs print
 };
 
-/// What a node's file says of it, and what it shows.
+/// A node's record, and the certificate that it shows.
 struct node_state {
   node_record record;
   node_files files;
-  std::string certificate = {}; ///< the first of what it shows
-  std::string authorities = {}; ///< who may have signed it; empty: nobody of the fleet's
+  std::string certificate = {}; ///< the first certificate that it shows
+  std::string authorities = {}; ///< who may have signed it; empty: not the fleet's authority
 
   [[nodiscard]] const std::string& id() const { return record.request.node_id; }
   [[nodiscard]] node_place place() const {
@@ -39,7 +39,7 @@ struct node_state {
   }
 };
 
-/// What a file may have, in bytes, that a node's user can write, who may be a tenant.
+/// The longest accepted file, in bytes, that a node's user, and so perhaps a tenant, can write.
 inline constexpr std::size_t longest_file_of_node = 1024 * 1024;
 
 } // namespace matriarch::cell

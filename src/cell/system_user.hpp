@@ -17,8 +17,8 @@ struct system_user {
   std::vector<gid_t> groups; ///< all of them
 };
 
-/// The user of that name. An empty name is the user that runs this program; without root it is the
-/// only one that nodes can run as.
+/// The user of that name. An empty name is the user that runs this program; without root this is
+/// the only user that nodes can run as.
 [[nodiscard]] result<system_user> find_user(const std::string& name);
 
 } // namespace matriarch::cell

@@ -1,7 +1,7 @@
 #pragma once
 
-/// Names of a cell's HTTP and of its files that were given when there was one engine: brokers and cells
-/// of earlier releases know them.
+/// Names in a cell's HTTP interface and files from the time when there was only one engine: brokers
+/// and cells of earlier releases know them.
 namespace matriarch::cell::wire {
 
 /// The cluster that a node joins or starts, among a PUT's parameters.

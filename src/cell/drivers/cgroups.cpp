@@ -22,10 +22,11 @@ namespace {
 
 constexpr const char* keeper = "keeper";
 constexpr const char* limited_group = "limited";
-/// Where an agent puts itself so that its own group can have groups with limits.
+/// The group into which an agent moves itself, so that its own group can have subgroups with
+/// limits.
 constexpr const char* agents = "agent";
 
-/// The kernel's files take one write, whole.
+/// The kernel's files need a single write with the whole text.
 std::optional<std::string> write_to(const std::string& path, const std::string& text) {
   int file = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
   bool written =
@@ -58,7 +59,7 @@ bool has_word(const std::string& text, std::string_view word) {
   return false;
 }
 
-/// Lets the groups in that one have limits, as far as it can itself.
+/// Enables limits for the groups inside that one, as far as it may have them itself.
 cgroup_tree::limited hand_down(const std::string& group) {
   auto handed = [&](const std::string& controller) {
     return has_word(text_in(group + "/cgroup.controllers"), controller)
@@ -105,7 +106,7 @@ cgroup_tree::cgroup_tree(std::string directory, limited can, const system_user& 
 
 result<cgroup_tree> cgroup_tree::open(const cgroup_place& where, const std::string& cell,
                                       const system_user& members) {
-  // A guid may have any character but a slash, and dots and dashes mean something to systemd.
+  // A guid may have any character but a slash; dots and dashes have a meaning for systemd.
   auto name = "matriarch_" + model::start_of_sha256(cell, 16);
   auto own = where.own == "/" ? where.mounted_at : where.mounted_at + where.own;
   std::string why;
@@ -126,13 +127,14 @@ result<cgroup_tree> cgroup_tree::open(const cgroup_place& where, const std::stri
     ::rmdir(directory.c_str());
     return std::nullopt;
   };
-  // At the top: nothing that ends this program's service reaches the nodes there.
+  // At the top of the hierarchy, so that the end of this program's service does not reach the
+  // nodes.
   if (::access(where.mounted_at.c_str(), W_OK) == 0)
     if (auto made = attempt(where.mounted_at))
       return *made;
   if (::access(own.c_str(), W_OK) != 0)
     return failure{why.empty() ? fmt::format("the group {} belongs to somebody else", own) : why};
-  // A group hands on limits only while no process is in it itself.
+  // A group can give limits to subgroups only while it holds no process itself.
   auto aside = own + "/" + agents;
   if (auto error = make_group(aside))
     return failure{*error};
@@ -145,7 +147,7 @@ result<cgroup_tree> cgroup_tree::open(const cgroup_place& where, const std::stri
   return failure{why};
 }
 
-/// A node may be called as one of the kernel's files.
+/// A node's id may be the name of one of the kernel's files.
 std::string cgroup_tree::group_of(const std::string& node_id) const {
   return fmt::format("{}/node_{}", directory_, node_id);
 }
@@ -167,17 +169,18 @@ std::optional<std::string> cgroup_tree::make(const std::string& node_id,
   };
   auto or_max = [](std::int64_t most) { return most > 0 ? std::to_string(most) : "max"; };
   set(can_.memory, "memory.max", or_max(limits.memory));
-  // One of its processes is ended, not all: a server knows how to go on without one.
+  // One of its processes is killed, not all: a database server knows how to go on without one.
   set(can_.memory, "memory.oom.group", "0");
-  // Not every kernel counts what is swapped out.
+  // Not every kernel counts swapped memory.
   if (can_.memory && limits.memory > 0)
     (void)write_to(walls + "/memory.swap.max", "0");
   set(can_.processes, "pids.max", or_max(limits.processes));
-  constexpr std::int64_t period = 100'000; // the kernel's own, in microseconds
+  constexpr std::int64_t period = 100'000; // the kernel's default, in microseconds
   set(can_.cpu, "cpu.max",
       fmt::format("{} {}", limits.cpu > 0 ? std::to_string(limits.cpu * period / 100) : "max",
                   period));
-  // Who joins needs this of the group, and of the one that has it and the keeper's.
+  // A process that joins needs this right on its new group, and on the group around that and the
+  // keeper's.
   for (const auto& group : {node, walls})
     if (::chown((group + "/cgroup.procs").c_str(), members_, static_cast<gid_t>(-1)) != 0
         && !failed)

@@ -34,7 +34,7 @@ std::string because(std::string_view what) {
 // The agent has several threads, and only the calling one exists in the child: whatever lock
 // another held stays locked. So these functions make system calls only and allocate nothing.
 
-// Exit codes of a child that never became its program, told in the agent's log.
+// Exit codes of a child that did not get to run its program; the agent's log explains them.
 constexpr int exit_not_recorded = 120;
 constexpr int exit_no_namespace = 121;
 constexpr int exit_no_user = 122;
@@ -53,9 +53,9 @@ struct prepared {
   bool change_user;
   bool own_mounts;
   const char* hidden;         ///< shows `shown` only; nullptr: nothing is hidden
-  char* const* path_to_shown; ///< the directories from `hidden` to `shown`, itself the last
+  char* const* path_to_shown; ///< the directories from `hidden` to `shown`, `shown` last
   const char* shown;
-  char* const* covered;      ///< further directories, which show nothing
+  char* const* covered;      ///< further directories, which become empty
   const char* shared_memory; ///< the options of its file system
   int log;
   int go;
@@ -71,44 +71,45 @@ bool write_whole(const char* path, const char* text) {
   return written;
 }
 
-/// Maps the user to itself, so that a program does not find itself to be root.
+/// Maps the user to itself, so that a program does not see itself as root.
 bool map_user(const prepared& how) {
   return write_whole("/proc/self/setgroups", "deny")
          && write_whole("/proc/self/uid_map", how.uid_map)
          && write_whole("/proc/self/gid_map", how.gid_map);
 }
 
-/// Makes a copy of all that is mounted the root, so that what is mounted in it stays in it. In a
-/// chroot the root is no mount point and cannot be kept from telling others what is mounted on it,
-/// but /proc can, so the copy is made there. Then shows the namespace's processes in /proc.
+/// Makes a recursive copy of all mounts the new root, so that later mounts stay inside it. In a
+/// chroot the root is no mount point, so its mounts cannot be made private; /proc can, so the copy
+/// is made there. Then shows the namespace's processes in /proc.
 bool own_root() {
   if (::mount(nullptr, "/proc", nullptr, MS_PRIVATE, nullptr) != 0 && errno != EINVAL)
     return false;
   return ::mount("/", "/proc", nullptr, MS_BIND | MS_REC, nullptr) == 0
-         // It still hears of what the machine's administrator unmounts.
+         // The copy still follows when the administrator unmounts something.
          && ::mount(nullptr, "/proc", nullptr, MS_SLAVE | MS_REC, nullptr) == 0
          && ::chroot("/proc") == 0 && ::chdir("/") == 0
          && ::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) == 0;
 }
 
-/// Processes of a node share memory by files here, which belong to the same user in all nodes. It also makes them end with the namespace.
+/// Processes of a node share memory through files here, which belong to the same user in all nodes.
+/// A mount of its own separates nodes, and ends with the namespace.
 bool own_shared_memory(const prepared& how) {
   return ::mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, how.shared_memory)
              == 0
          || errno == ENOENT;
 }
 
-/// Covers a directory with an empty one that nobody can list. Some directories in it need no more; the
-/// limit keeps a mistake from eating memory. Of /tmp, through which nodes could reach each other, each
-/// has one of its own to work in.
+/// Covers a directory with an empty one that nobody can list. A few directories inside it are all
+/// that is needed; the size limit keeps a mistake from using up memory. Each node gets its own
+/// /tmp, through which nodes could otherwise reach each other.
 bool cover(const char* directory) {
   const char* options =
       std::strcmp(directory, "/tmp") == 0 ? "mode=1777,size=16m" : "mode=0711,size=64k";
   return ::mount("tmpfs", directory, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) == 0;
 }
 
-/// What the machine has and a node does not need. What is not there, or not for this user, needs no
-/// cover.
+/// Hides what the machine has and a node does not need. Missing directories, and those closed to
+/// this user, need no cover.
 bool hide_machine(const prepared& how) {
   for (auto* const* directory = how.covered; *directory; ++directory)
     if (!cover(*directory) && errno != ENOENT && errno != ENOTDIR && errno != EACCES)
@@ -116,8 +117,8 @@ bool hide_machine(const prepared& how) {
   return true;
 }
 
-/// Covers a directory with an empty one that nobody can list, in which the working directory, one of
-/// its own, is shown again.
+/// Covers a directory with an empty one that nobody can list, and shows the node's own directory,
+/// the working directory, in it again.
 bool hide_others(const prepared& how) {
   if (!cover(how.hidden))
     return false;
@@ -128,8 +129,8 @@ bool hide_others(const prepared& how) {
   return ::mount(".", how.shown, nullptr, MS_BIND, nullptr) == 0;
 }
 
-/// By bare system calls: the C library's functions would wait for the agent's other threads to
-/// change their user too, and those do not exist here.
+/// Uses bare system calls: the C library's functions would wait for the agent's other threads,
+/// which do not exist here, to change their user too.
 bool change_user(const prepared& how) {
   return ::syscall(SYS_setgroups, how.group_count, how.groups) == 0
          && ::syscall(SYS_setresgid, how.gid, how.gid, how.gid) == 0
@@ -140,14 +141,14 @@ void restore_signals() {
   struct sigaction usual {};
   usual.sa_handler = SIG_DFL;
   for (int number = 1; number < NSIG; ++number)
-    ::sigaction(number, &usual, nullptr); // refused for SIGKILL and SIGSTOP, which is right
+    ::sigaction(number, &usual, nullptr); // refused for SIGKILL and SIGSTOP, rightly
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
 [[noreturn]] void become(const prepared& how) {
-  // A signal that the agent handles must not run its handler here.
+  // A signal that the agent handles must not run the agent's handler here.
   restore_signals();
   char go = 0;
   while (::read(how.go, &go, 1) < 0 && errno == EINTR) {
@@ -193,7 +194,7 @@ unsigned long flags_of(fencing how) {
   return 0;
 }
 
-/// fork() with flags. The C library offers no such call, and its clone() wants a stack.
+/// fork() with flags. The C library has no such call, and its clone() needs a stack.
 pid_t fork_into(fencing how) {
   return static_cast<pid_t>(
       ::syscall(SYS_clone, flags_of(how) | SIGCHLD, nullptr, nullptr, nullptr, nullptr));
@@ -218,7 +219,7 @@ std::vector<std::string> way_to(const std::string& upper, const std::string& low
 }
 
 bool works(fencing how) {
-  // In a user namespace root could only be itself, and nodes do not run as root.
+  // In a user namespace root could only map to itself, and nodes do not run as root.
   if ((how == fencing::pid_namespace) != (geteuid() == 0))
     return false;
   int go[2];
@@ -308,14 +309,14 @@ start_process(const launch& what,
   how.shared_memory = shared_memory.c_str();
   how.log = log;
   how.go = go[0];
-  // No signal may reach the child before it has let go of the agent's handlers.
+  // No signal may reach the child before the child has reset the agent's handlers.
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
   auto child = fork_into(what.how);
   if (child == 0) {
-    ::close(go[1]); // or the child would wait for itself
+    ::close(go[1]); // or the child would wait for its own end of the pipe
     become(how);
   }
   auto why = child < 0 ? because("start a process") : std::string{};

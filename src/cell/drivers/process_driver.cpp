@@ -17,8 +17,8 @@ namespace matriarch::cell {
 
 namespace {
 
-/// Where the kernel has to end somebody of a node for want of memory, its keeper and its server are the
-/// last; the server's children count as others do.
+/// When the kernel must kill a process of a node for lack of memory, the node's first process and
+/// its server come last; the server's children have the usual score.
 constexpr std::string_view last_to_be_ended = "-900";
 
 /// Its keeper's threads, and what that runs beside its server, are counted with it.
@@ -30,7 +30,7 @@ std::string kernel_release() {
 }
 
 void protect(pid_t pid) {
-  // Only root may.
+  // Only root may do this.
   std::ofstream{fmt::format("/proc/{}/oom_score_adj", pid)} << last_to_be_ended;
 }
 
@@ -63,8 +63,8 @@ node_walls process_driver::walls_of(const node_place& which) const {
   node_walls walls;
   if (has_group(which))
     walls.joined_by = groups_->joined_by(which.node_id);
-  // Half, with a group too: then a process that takes too much is told so, and goes on, where the group
-  // ends one, and its server starts anew.
+  // Half of the limit, with a control group too: a process that asks for too much gets an error and
+  // goes on, while the group would kill a process, and the server would restart.
   walls.process_memory = which.limits.memory / 2;
   if (which.limits.processes > 0 && counts_by_itself_ && !(groups_ && groups_->can().processes))
     walls.process_count = which.limits.processes + keepers_own;
@@ -145,7 +145,7 @@ void process_driver::destroy(const node_place& which, std::function<void(std::si
   std::size_t left = 0;
   if (which.run.process && which.run.kept_by == fencing::none)
     left = kill_all_below(which.directory, user_.uid);
-  // Its limits may have been taken away, and its group is there still.
+  // Its limits may have been removed from the plan while its group still exists.
   if (left == 0 && groups_)
     left = groups_->remove(which.node_id);
   then(left);

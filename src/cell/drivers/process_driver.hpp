@@ -9,12 +9,12 @@
 
 namespace matriarch::cell {
 
-/// Runs nodes as processes of this machine, each node's in namespaces of its own where that can be had.
+/// Runs nodes as processes of this machine, each in namespaces of its own where that works.
 class process_driver final : public node_driver {
 public:
-  /// `data_dir`: what a program with a directory of its own sees nothing else of.
-  /// `groups`: where the kernel keeps nodes within their limits; without, each process is kept within
-  /// some of them.
+  /// `data_dir`: a program with a directory of its own sees nothing else below this. `groups`: the
+  /// control groups in which the kernel enforces limits; without them each process is limited by
+  /// rlimits, as far as these go.
   process_driver(system_user user, fencing how, std::string data_dir,
                  std::optional<cgroup_tree> groups = std::nullopt);
 

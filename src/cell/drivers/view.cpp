@@ -21,16 +21,16 @@ struct part {
 
 const std::array<part, 4> parts{{
     {"/",
-     // The system's programs and what the kernel shows.
+     // The system's programs and the kernel's file systems.
      {"bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "etc", "run", "dev", "proc", "sys"}},
     {"/etc",
-     // Which of several programs is meant, where libraries are, whom OpenSSL trusts.
+     // The links to chosen alternatives, the library paths, OpenSSL's trusted certificates.
      {"alternatives", "ld.so.conf.d", "ssl", "ca-certificates", "pki"}},
     {"/etc/ssl",
-     // Not `private`: Debian lets some users who nodes run as read the machine's keys.
+     // Not `private`: on Debian some users that nodes run as may read the machine's keys.
      {"certs"}},
     {"/run",
-     // What names and addresses are looked up by.
+     // For name resolution.
      {"systemd", "resolvconf", "nscd", "NetworkManager", "sssd"}},
 }};
 
@@ -57,7 +57,7 @@ machine_view view_of_node(const std::string& own, const std::vector<std::string>
     for (const auto& name : base::names_in(std::string{directory})) {
       auto path = (directory == "/" ? "/" : std::string{directory} + "/") + name;
       std::error_code error;
-      // Debian has a directory of each Python's settings.
+      // On Debian each Python version has a directory of settings.
       if (std::ranges::find(kept, name) != kept.end()
           || (directory == "/etc" && name.starts_with("python"))
           || !fs::is_directory(fs::symlink_status(path, error)) || is_needed(path))
