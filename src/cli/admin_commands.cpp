@@ -16,16 +16,17 @@ namespace {
 /// A listing of 100,000 instances takes seconds; after half a minute nobody waits any more.
 constexpr std::chrono::seconds patience{30};
 
-/// Each instance is a transaction or two of etcd, a few at a time: 10,000 of them take minutes.
+/// Each instance needs one or two etcd transactions, with a few instances at a time: 10,000
+/// instances take minutes.
 constexpr std::chrono::seconds patience_of_sweeps{600};
 
-/// A node is removed within 40 s, or the broker says why not before a minute is over.
+/// A node is removed within 40 s; otherwise the broker says within a minute why not.
 constexpr std::chrono::seconds patience_of_removals{60};
 
-/// Until a broker that is busy has shown its certificate: people wait for that as they do elsewhere.
+/// How long a busy broker may take for the TLS handshake: people are used to waiting that long.
 constexpr std::chrono::seconds connect_patience{5};
 
-/// What one of the commands asks the broker, and how its answer is shown.
+/// A command's request to the broker, and how its answer is shown.
 struct question {
   std::string verb;
   std::string path;

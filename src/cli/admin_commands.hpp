@@ -23,28 +23,28 @@ namespace matriarch::cli {
 [[nodiscard]] int show_routers(const broker_access& broker, bool as_json, std::ostream& out,
                                std::ostream& err);
 
-/// `matriarch forget-cell CELL`: says that a cell never comes back.
+/// `matriarch forget-cell CELL`: declares that a cell never comes back.
 [[nodiscard]] int forget_cell(const broker_access& broker, const std::string& cell, bool as_json,
                               std::ostream& out, std::ostream& err);
 
-/// `matriarch orphans`: what cells run without a record.
+/// `matriarch orphans`: the nodes that run on cells without a record.
 [[nodiscard]] int orphans(const broker_access& broker, bool as_json, std::ostream& out,
                           std::ostream& err);
 
-/// `matriarch remove-orphan CELL NODE`: has the cell remove it.
+/// `matriarch remove-orphan CELL NODE`: has the cell remove that node.
 [[nodiscard]] int remove_orphan(const broker_access& broker, const std::string& cell,
                                 const std::string& node_id, bool as_json, std::ostream& out,
                                 std::ostream& err);
 
-/// `matriarch rebuild INSTANCE`: a new cluster on fresh nodes in place of the one that serves.
+/// `matriarch rebuild INSTANCE`: builds a new cluster on fresh nodes in place of the serving one.
 [[nodiscard]] int rebuild(const broker_access& broker, const std::string& instance, bool as_json,
                           std::ostream& out, std::ostream& err);
 
-/// `matriarch reencrypt`: has all instances' secrets in etcd written anew, with the newest key.
+/// `matriarch reencrypt`: has all instances' secrets in etcd written again, with the newest key.
 [[nodiscard]] int reencrypt(const broker_access& broker, bool as_json, std::ostream& out,
                             std::ostream& err);
 
-/// The body of a 200 or a 202; of anything else one line that says what to do about it.
+/// The body of a 200 or a 202; for any other status a failure of one line that says what to do.
 [[nodiscard]] result<std::string> body_of(const base::outcome& answer, const broker_uri& broker);
 
 } // namespace matriarch::cli

@@ -38,12 +38,12 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// The actors wait for etcd and cells, never for a processor: two threads serve thousands of
+// The actors wait for etcd and cells, not for a processor: two threads serve thousands of
 // instances.
 constexpr std::size_t actor_threads = 2;
-constexpr auto farewell = 1s; // to give up the lease; it ends by itself soon after
-// Everything that is under way can be taken up again by the next start, so a stop need not wait for
-// what hangs: a database that does not answer, a handler. Service managers are promised 5 s.
+constexpr auto farewell = 1s; // to give up the lease, which would end by itself soon after
+// The next start can resume all pending work, so a stop need not wait for what hangs: a database
+// that does not answer, or a handler. Service managers are promised 5 s.
 constexpr auto longest_stop = 4500ms;
 
 constexpr int cannot_serve = 1;
@@ -52,8 +52,8 @@ constexpr int wrong_configuration = 2;
 struct actor_config : caf::actor_system_config {
   actor_config() {
     set("scheduler.max-threads", actor_threads);
-    // Stealing threads look around for work a hundred times a second; sharing ones sleep until
-    // there is.
+    // Work-stealing threads look for work a hundred times a second; work-sharing threads sleep
+    // until there is some.
     set("scheduler.policy", caf::atom("sharing"));
   }
 };
@@ -74,7 +74,7 @@ std::vector<actors::cell_settings> cells_of(const config::broker_config& from) {
 }
 
 actors::plans_to_judge plans_of(const model::catalog& catalog) {
-  // Those of the first engine: cells judge no others yet.
+  // The plans of the first engine: cells judge no others yet.
   actors::judged_plans judged{&cli::known_engines().usual(), {}};
   for (const auto& service : catalog.services)
     for (const auto& plan : service.plans)
@@ -93,7 +93,7 @@ http::credential_set credentials_of(const std::vector<config::login>& from) {
   return all;
 }
 
-/// The line in the trail's place of those that it did not take.
+/// The line that replaces audit lines that were lost.
 std::string line_about(std::uint64_t left_out) {
   auto now = std::chrono::floor<model::duration>(std::chrono::system_clock::now());
   json::document line;
@@ -104,12 +104,11 @@ std::string line_about(std::uint64_t left_out) {
   return json::text_of(line);
 }
 
-/// Where the lines of the audit trail go: to a file of their own, which nobody waits for, or to the
-/// log.
+/// The sink of the audit trail: a file of its own, which never delays a request, or the log.
 result<http::audit_sink> audit_sink_of(const std::string& file) {
   if (file.empty())
     return http::audit_sink{[](const std::string& line) { spdlog::info("audit {}", line); }};
-  // Who did what is for the operator, not for everybody on this machine.
+  // The trail is for the operator, not for everybody on this machine.
   constexpr unsigned for_its_group = 0640;
   auto opened = base::line_sink::open(
       file, for_its_group, {line_about, [file](const auto& why) {
@@ -121,7 +120,7 @@ result<http::audit_sink> audit_sink_of(const std::string& file) {
   return http::audit_sink{[trail](std::string line) { trail->post(std::move(line)); }};
 }
 
-/// Who hears of what happens to instances: each has a bounded queue and a thread that empties it.
+/// The receivers of events about instances: each has a bounded queue and a thread that empties it.
 model::event_sink sinks_into(http::audit_sink trail) {
   return [trail = std::move(trail)](const model::event& one) {
     cli::log_event(one);
@@ -130,7 +129,7 @@ model::event_sink sinks_into(http::audit_sink trail) {
   };
 }
 
-/// What could not be read from the configuration's file itself.
+/// Settings that are derived from the configuration's file.
 struct derived_settings {
   std::shared_ptr<const store::keyring> keys;
   http::audit_sink audit;
@@ -166,10 +165,10 @@ result<derived_settings> derive(const config::broker_config& from) {
                           std::move(*audit)};
 }
 
-/// The broker's parts, in the order in which they depend on each other.
+/// The broker's parts, in the order of their dependencies.
 class broker {
 public:
-  /// `ended`: what the process ends by, if one of the actors does.
+  /// `ended`: ends the process if one of the actors ends.
   broker(config::broker_config settings, derived_settings derived, base::ending& ended)
       : settings_(std::move(settings)), derived_(std::move(derived)),
         etcd_(loop_, store::access_of(settings_.etcd)),
@@ -187,8 +186,8 @@ public:
                                    cli::host_name(), &cli::known_engines()},
                                   desk_)) {}
 
-  /// Binds before anything is done: the listening socket proves that no earlier broker of this
-  /// address is left on this machine.
+  /// Binds the socket first: a listening socket proves that no earlier broker with this address is
+  /// left on this machine.
   std::optional<std::string> start() {
     if (auto failed = server_.start())
       return failed;
@@ -247,8 +246,8 @@ private:
   actors::published published_;
   base::event_loop loop_;
   store::etcd_client etcd_;
-  // To read what a large fleet's etcd lists takes seconds: the lease is renewed and requests are made
-  // meanwhile.
+  // A separate loop for the watch: reading a large fleet's keys from etcd takes seconds, and the
+  // lease has to be renewed and requests have to be made in that time.
   base::event_loop watching_loop_;
   store::etcd_client watched_etcd_;
   actor_config config_;
@@ -258,8 +257,8 @@ private:
   http::server server_;
 };
 
-/// Ends the process with that code if its end takes longer than `longest_stop`; until the thread is
-/// told to stop.
+/// Ends the process with that exit code if the shutdown takes longer than `longest_stop`, unless
+/// the thread is stopped before.
 void end_in_time(const std::stop_token& ended, int code) {
   std::mutex mutex;
   std::condition_variable_any changed;
@@ -271,9 +270,10 @@ void end_in_time(const std::stop_token& ended, int code) {
   ::_exit(code);
 }
 
-/// glibc gives nearly each thread an arena of its own. The instances' actors run on whichever thread
-/// is free: what they keep comes to lie among what others have freed, in all of them, and of a large
-/// fleet a tenth of the memory is such gaps. Threads hardly ever wait for each other in two.
+/// glibc gives nearly each thread an arena of its own. An instance's actor runs on whichever thread
+/// is free, so its memory lies scattered between freed memory in all arenas, and in a large fleet
+/// these gaps are a tenth of the memory. Two arenas are enough: threads hardly ever wait for each
+/// other.
 void keep_memory_together() {
   constexpr int arenas = 2;
   mallopt(M_ARENA_MAX, arenas);
@@ -295,7 +295,7 @@ int run(const std::string& config_path,
     return base::refuse("broker", config_path + ": " + derived.error(), wrong_configuration);
   const auto host = settings->broker.bind_host;
   const auto port = settings->broker.port;
-  std::jthread limit; // outlives the broker, whose parts' ends are limited too
+  std::jthread limit; // outlives the broker, so that it also limits the destructors
   broker running{std::move(*settings), std::move(*derived), ended};
   auto stop = [&](int code) {
     limit = std::jthread{end_in_time, code};
@@ -321,7 +321,8 @@ int check(const std::string& config_path, std::ostream& out) {
   if (!settings.ok())
     return base::refuse("broker", settings.error(), wrong_configuration);
   auto found = check(*settings, cells_of(*settings), *plans_of(settings->catalog));
-  // As a start opens them; but the audit trail's file is made by who runs the broker alone.
+  // The keys are read as at a start; but the audit trail's file is not opened, for the user who
+  // runs the broker should create it.
   if (auto keys = keys_of(*settings); !keys.ok())
     found.fault("files", keys.error());
   if (auto wrong = why_no_audit(settings->audit_file))

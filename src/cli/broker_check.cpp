@@ -20,10 +20,10 @@ namespace matriarch::broker {
 
 namespace {
 
-// As long as a cell takes for an answer.
+// As long as a cell may take for an answer.
 constexpr std::chrono::seconds judging_time{30};
 
-/// What a cell says to its broker; several are asked at once.
+/// A request of the broker to a cell; several cells are asked at once.
 std::future<base::outcome> send(base::event_loop& loop, const actors::cell_settings& cell,
                                 base::outgoing what, const std::string& fleets_authority) {
   auto promised = std::make_shared<std::promise<base::outcome>>();
@@ -54,15 +54,15 @@ std::future<base::outcome> ask(base::event_loop& loop, const actors::cell_settin
   return send(loop, cell, std::move(what), fleets_authority);
 }
 
-/// What is wrong with the answers of a cell that is there; nothing if it is the one that is configured.
+/// What is wrong with a cell's answers; nothing if it is the configured cell.
 std::optional<std::string> fault_of(const actors::cell_settings& cell, const base::outcome& health,
                                     const base::outcome& listing) {
-  // Cells of another make say nothing of themselves.
+  // Cells of another make do not identify themselves.
   auto body = json::parse(health.body);
   auto guid = body.ok() ? json::string_member(*body, "guid") : std::string{};
   if (!guid.empty() && guid != cell.guid)
     return "it says that it is the cell " + guid;
-  // A cell of another make need not have a health.
+  // Cells of another make may have no /healthz.
   constexpr int least_refusal = 400, least_trouble = 500, nothing_there = 404;
   constexpr std::size_t longest_answer = 200;
   if (health.status >= least_refusal && health.status < least_trouble
@@ -73,8 +73,8 @@ std::optional<std::string> fault_of(const actors::cell_settings& cell, const bas
   return std::nullopt;
 }
 
-/// The PEM of who signs for the fleet's cells, and of who did before the configuration named another;
-/// empty as long as no broker has acted.
+/// The certificates, as PEM, of the authority that signs for the fleet's cells, and of the one
+/// before if the configuration has changed it; empty as long as no broker has acted.
 std::string fleets_authority(const config::broker_config& config) {
   auto now = std::chrono::floor<model::duration>(std::chrono::system_clock::now());
   return config.authority.shown(now)
@@ -90,7 +90,7 @@ std::string words_for(const model::catalog& catalog, const std::string& plan_id)
   return "plan " + plan_id;
 }
 
-/// What a cell says that it has.
+/// The cell's properties, as it reports them.
 model::cell_view view_of(const actors::cell_settings& cell, const base::outcome& health) {
   model::cell_view view;
   view.guid = cell.guid;
@@ -102,7 +102,7 @@ model::cell_view view_of(const actors::cell_settings& cell, const base::outcome&
   return view;
 }
 
-/// Whether there is a cell for each plan's limits. One that is away may be the one.
+/// Whether some cell has room for each plan's limits. A cell that is away may be that cell.
 void look_at_limits(const model::catalog& catalog, const std::vector<model::plan_settings>& plans,
                     const std::vector<model::cell_view>& answering, bool all_answer,
                     base::findings& found) {
@@ -117,7 +117,7 @@ void look_at_limits(const model::catalog& catalog, const std::vector<model::plan
     }
 }
 
-/// Those that are there, and that are who they are taken for.
+/// The cells that answer and are the configured ones.
 std::vector<actors::cell_settings> look_at_cells(const config::broker_config& config,
                                                  const std::vector<actors::cell_settings>& cells,
                                                  const std::string& authority,
@@ -129,7 +129,7 @@ std::vector<actors::cell_settings> look_at_cells(const config::broker_config& co
   for (const auto& cell : cells)
     asked.emplace_back(ask(loop, cell, "/healthz", authority),
                        ask(loop, cell, "/v2/service_instances", authority));
-  std::vector<std::string> away; ///< or not to be told from somebody else
+  std::vector<std::string> away; ///< or that cannot be identified
   for (std::size_t i = 0; i < cells.size(); ++i) {
     const auto& cell = cells[i];
     auto health = asked[i].first.get();
@@ -140,7 +140,7 @@ std::vector<actors::cell_settings> look_at_cells(const config::broker_config& co
     if (signs_later && authority.empty())
       found.doubt("cell",
                   who
-                      + ": nobody can tell yet whether it is that cell: the first broker that "
+                      + ": it is not known yet whether it is that cell: the first broker that "
                         "acts on this etcd signs its certificate");
     else if (signs_later && health.unrecognised)
       away.push_back(who + ": no broker that acts on this etcd has signed its certificate yet");
@@ -156,7 +156,7 @@ std::vector<actors::cell_settings> look_at_cells(const config::broker_config& co
       views.push_back(view_of(cell, health));
     }
   }
-  // A broker lives with cells that are away, but not with none.
+  // A broker can work while some cells are away, but not while all are.
   for (const auto& one : away) {
     if (away.size() == cells.size())
       found.fault("cell", one);
@@ -166,7 +166,7 @@ std::vector<actors::cell_settings> look_at_cells(const config::broker_config& co
   return answering;
 }
 
-/// What one cell says of all plans, a piece after the other.
+/// One cell's findings about all plans, asked in several requests.
 base::findings plans_on(base::event_loop& loop, const actors::cell_settings& cell,
                         const model::catalog& catalog, const actors::judged_plans& judged,
                         const actors::plan_questions& questions, const std::string& authority) {
@@ -181,7 +181,7 @@ base::findings plans_on(base::event_loop& loop, const actors::cell_settings& cel
       auto why =
           came.status == 0 ? came.error
           : came.status == 404 || came.status == 405
-              ? "the question is not known there"
+              ? "the cell does not know the question"
               : fmt::format("answered {}: {}", came.status, legible(came.body, longest_answer));
       found.doubt("plans", fmt::format("{} plans are not judged ({})", piece.plan_ids.size(), why));
       continue;
@@ -211,7 +211,7 @@ void note(base::findings& all, const base::findings::finding& one, std::string s
     all.fault(one.about, std::move(said));
 }
 
-/// What several cells say alike is told once, with their names.
+/// Equal findings of several cells are reported once, with the cells' names.
 void look_at_plans(const model::catalog& catalog, const std::vector<actors::cell_settings>& cells,
                    const actors::judged_plans& judged, const std::string& authority,
                    base::findings& found) {
@@ -253,12 +253,13 @@ base::findings check(const config::broker_config& config,
              fmt::format("{} services, {} plans", config.catalog.services.size(), plans));
   for (const auto& warning : config.warnings)
     found.doubt("file", warning);
-  // Brokers alone load instances. Which broker it is no health says: strangers read it.
+  // Only brokers load instances. A broker's page does not say which one it is, for strangers can
+  // read it.
   auto is_it = [](const json::value& health) {
     return json::member(health, "instances_loaded") != nullptr;
   };
   http::look_at_port(config.broker.bind_host, config.broker.port, is_it, found);
-  // Who the cells are only etcd tells.
+  // Only etcd knows the authority that signs for the cells.
   if (!store::look_at_etcd(config.etcd, store::keys::fleet, found))
     return found;
   auto authority = fleets_authority(config);

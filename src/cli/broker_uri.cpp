@@ -56,7 +56,7 @@ result<broker_uri> parse_broker_uri(const char* value) {
   if (!rest.starts_with(scheme))
     return wrong("must start with http:// or https://");
   rest.remove_prefix(scheme.size());
-  // A password may hold an @ that nobody encoded; a host holds none.
+  // A password may contain an @ that was not encoded; a host cannot.
   const auto at = rest.rfind('@');
   const auto colon = rest.find(':');
   if (at == std::string_view::npos || colon == std::string_view::npos || colon > at || colon == 0)

@@ -6,7 +6,7 @@
 
 namespace matriarch::cli {
 
-/// What an operator's command was told of the broker.
+/// How an operator's command reaches the broker.
 struct broker_access {
   /// The value of $BROKER_URI, or null if it is not set.
   const char* uri = nullptr;
@@ -14,9 +14,9 @@ struct broker_access {
   std::string authority_file = {};
 };
 
-/// Where $BROKER_URI says that the broker is, and who asks.
+/// The broker's address and the credentials, from $BROKER_URI.
 struct broker_uri {
-  /// `http://host:port` or `https://host:port`, without credentials and without a slash at its end:
+  /// `http://host:port` or `https://host:port`, without credentials and without a trailing slash:
   /// it may be printed.
   std::string address;
   std::string username;

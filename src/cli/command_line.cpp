@@ -25,7 +25,7 @@ namespace {
 struct server {
   std::string name;
   std::string description;
-  /// The environment variable that stands in for --config; none if empty.
+  /// The environment variable that replaces --config; none if empty.
   std::string config_variable;
   /// The example in conf/ that explains every key.
   std::string example;
@@ -48,10 +48,10 @@ const std::vector<server>& servers() {
   return all;
 }
 
-/// What an operator's command was given.
+/// The arguments of an operator's command.
 struct order {
   const broker_access& broker;
-  /// In the order of the command's arguments; empty where one was left out.
+  /// In the order of the command's arguments; empty for one that was left out.
   const std::vector<std::string>& arguments;
   bool as_json;
   std::ostream& out;
@@ -64,7 +64,7 @@ struct argument {
   bool required;
 };
 
-/// A subcommand that asks the broker one thing.
+/// A subcommand that sends the broker one request.
 struct operators_command {
   std::string name;
   std::string description;
@@ -100,19 +100,19 @@ const std::vector<operators_command>& operators_commands() {
          return reencrypt(given.broker, given.as_json, given.out, given.err);
        }},
       {"rebuild",
-       "Make an instance anew on fresh nodes, beside its cluster, and switch to it",
+       "Build a new cluster for an instance beside its present one, and switch to it",
        {{"instance", "The service instance's id", true}},
        [](const order& given) {
          return rebuild(given.broker, given.arguments[0], given.as_json, given.out, given.err);
        }},
       {"forget-cell",
-       "Say that a cell never comes back, nor what ran on it",
+       "Declare that a cell never comes back, nor what ran on it",
        {{"cell", "The cell's guid", true}},
        [](const order& given) {
          return forget_cell(given.broker, given.arguments[0], given.as_json, given.out, given.err);
        }},
       {"orphans",
-       "Show nodes that cells run and no record names",
+       "Show nodes that run on cells but are in no record",
        {},
        [](const order& given) {
          return orphans(given.broker, given.as_json, given.out, given.err);
@@ -128,7 +128,7 @@ const std::vector<operators_command>& operators_commands() {
   return all;
 }
 
-/// What the command line says.
+/// The parsed command line.
 struct options {
   // of servers
   std::string config_path;
@@ -172,11 +172,12 @@ void add(CLI::App& app, const server& one, options& into) {
         ->option_text("FILE (default: $" + one.config_variable + ")");
   command
       ->add_option("--log-level", into.log_level,
-                   "What goes to stderr: " + CLI::detail::join(base::log_levels(), ", "))
+                   "The least level that is logged to stderr: "
+                       + CLI::detail::join(base::log_levels(), ", "))
       ->option_text("LEVEL (default: info)")
       ->check(CLI::IsMember(base::log_levels()).description(""));
   command->add_flag("--check", into.only_check,
-                    "Look whether it could serve, say what was found, and end: 0, or 2 if not");
+                    "Check whether it could serve, print what was found, and end: 0, or 2 if not");
   command->footer("The configuration's keys are explained in conf/" + one.example + ".");
 }
 
@@ -196,7 +197,7 @@ void add(CLI::App& app, const operators_command& one, options& into) {
   command->footer("It asks the broker at $BROKER_URI, http://user:password@host:port or https://.");
 }
 
-/// What is wrong, in one line, and where to read on.
+/// Prints what is wrong, in one line, and where to read on.
 int refuse(std::ostream& err, std::string why, const std::string& command) {
   std::ranges::replace(why, '\n', ' ');
   err << "matriarch: " << why << "\nUsage: see matriarch" << (command.empty() ? "" : " " + command)

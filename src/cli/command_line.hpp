@@ -13,8 +13,8 @@ inline constexpr int exit_failure = 1;
 /// The command line, the configuration or an environment variable is wrong: trying again is no use.
 inline constexpr int exit_usage = 2;
 
-/// Does what `arguments` (without the program's name) say and returns the exit code. What was asked
-/// for goes to `out`, complaints go to `err`. Servers return when they were told to end.
+/// Carries out `arguments` (without the program's name) and returns the exit code. Results go to
+/// `out`, errors go to `err`. Servers return when they are told to end.
 [[nodiscard]] int run(const std::vector<std::string>& arguments, std::ostream& out,
                       std::ostream& err);
 

@@ -7,8 +7,8 @@
 #include "model/engine.hpp"
 #include "router/engine_check.hpp"
 
-/// The wiring of the engines, the only place that names them: everybody else looks one up by its name.
-/// The first is of what names none, as everything did before there were several.
+/// The wiring of the engines. No other code names them; it looks them up by their names. The first
+/// engine is used for records that name none, as all records did before there were several engines.
 namespace matriarch::cli {
 
 [[nodiscard]] const model::engine_list& known_engines();

@@ -4,7 +4,7 @@
 
 namespace matriarch::cli {
 
-/// Writes what happened into the log.
+/// Writes an event to the log.
 void log_event(const model::event& one);
 
 } // namespace matriarch::cli

@@ -29,7 +29,7 @@ http::broker_health front_desk::health() const {
   http::broker_health how{now.etcd_reachable, now.active, now.loaded, now.etcd_refuses_writes};
   how.repair_halted = *now.repair_halted.load();
   how.must_not_act = *now.must_not_act.load();
-  // Enough to begin with; service-status has all of them.
+  // Enough for a start; service-status has all of them.
   constexpr std::size_t most_told = 20;
   auto unwell = published_.instances.unwell(most_told);
   how.unwell_instances = unwell.count;
@@ -42,7 +42,8 @@ http::broker_health front_desk::health() const {
 
 std::string front_desk::authority() const {
   auto known = published_.status.authority.load();
-  // Also of who retires: nodes may show what it signed for some more seconds.
+  // Includes an authority that is being replaced: nodes may show its certificates for some more
+  // seconds.
   return known ? known->trusted(outside_.now()) : std::string{};
 }
 

@@ -6,7 +6,7 @@
 
 namespace matriarch::cli {
 
-/// What the broker's routes are told: from what its actors have published, or by them.
+/// Answers the broker's routes, from what its actors have published or by asking them.
 class front_desk : public http::front_desk {
 public:
   /// All of these have to outlive it.

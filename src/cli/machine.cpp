@@ -14,7 +14,7 @@ namespace matriarch::cli {
 
 namespace {
 
-// Far more than there are machines; short enough to compare by eye.
+// Enough digits to distinguish all machines; short enough to compare by eye.
 constexpr std::size_t digits_kept = 16;
 
 /// Empty if there is no such file, or it may not be read.
@@ -44,7 +44,7 @@ std::string host_name() {
 std::string identity_of(const machine_marks& marks) {
   if (marks.boot_id.empty() || marks.network_namespace.empty())
     return "";
-  // A digest: whoever may read a machine's id can take it for its own.
+  // A digest, for anyone who can read a machine's id could pass it off as its own.
   return model::start_of_sha256(marks.machine_id + "\n" + marks.host_name + "\n" + marks.boot_id
                                     + "\n" + marks.network_namespace,
                                 digits_kept);

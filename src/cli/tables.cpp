@@ -31,7 +31,7 @@ std::string cut(const std::string& text, std::size_t widest) {
   return text.substr(0, end) + "…";
 }
 
-/// A member as it is shown: "-" where the broker says nothing.
+/// A member as it is shown: "-" if the broker does not report it.
 std::string shown(const json::value& object, std::string_view name) {
   const auto* member = json::member(object, name);
   if (member == nullptr || member->IsNull())
@@ -42,8 +42,8 @@ std::string shown(const json::value& object, std::string_view name) {
   return text.empty() ? "-" : text;
 }
 
-/// `provision succeeded`. The description follows where `with_description` says so, and where the
-/// operation is not over or has failed.
+/// `provision succeeded`. The description follows if `with_description` is set, or if the operation
+/// is not over or has failed.
 std::string operation_of(const json::value& instance, bool with_description = false) {
   const auto* operation = json::member(instance, "operation");
   if (operation == nullptr || !operation->IsObject())
@@ -57,13 +57,13 @@ std::string operation_of(const json::value& instance, bool with_description = fa
   return text.empty() ? "-" : text;
 }
 
-/// A member says master or primary; people say leader.
+/// The broker reports master or primary; people say leader.
 std::string role_of(const json::value& node) {
   const auto role = shown(node, "role");
   return role == "master" || role == "primary" ? "leader" : role;
 }
 
-/// What it says of itself; before and after that, what the broker is doing with the node.
+/// The node's own state; before it reports one and after that, the broker's phase of the node.
 std::string state_of(const json::value& node) {
   const auto phase = json::string_member(node, "phase");
   const auto state = json::string_member(node, "state");
@@ -72,7 +72,7 @@ std::string state_of(const json::value& node) {
   if (state.empty())
     return "-";
   const auto health = json::string_member(node, "health");
-  // An older broker says nothing of it.
+  // An older broker does not report the health.
   return state + (state == "running" && !health.empty() && health != "well" ? ", not well" : "");
 }
 
@@ -95,7 +95,7 @@ std::string port_of(const json::value& instance, std::string_view which = "alloc
   return port == 0 ? "-" : std::to_string(port);
 }
 
-/// `synchronous on, max_connections 200`: those of that name that are not the defaults.
+/// `synchronous on, max_connections 200`: the settings in that member that are not the defaults.
 std::string settings_of(const json::value& instance, std::string_view name) {
   const auto* settings = json::member(instance, name);
   if (settings == nullptr || !settings->IsObject())
@@ -197,7 +197,7 @@ result<std::string> instances_table(std::string_view answer) {
       row.insert(row.end(), {shown(node, "backend_id"), role_of(node), state_of(node)});
       row.push_back(row[0].empty() ? "" : operation_of(instance));
       content.push_back(row);
-      // The instance's own columns stand beside its first node only.
+      // The instance's own columns are filled in its first node's row only.
       row = {"", ""};
     }
     if (row.size() == 2 && !row[0].empty())
@@ -214,7 +214,7 @@ result<std::string> instances_table(std::string_view answer) {
 
 namespace {
 
-/// `in progress (copying): what it waits for`; empty if it was never built anew.
+/// `in progress (copying): what it waits for`; empty if the instance was never rebuilt.
 std::string rebuild_of(const json::value& instance) {
   const auto* task = json::member(instance, "rebuild");
   if (task == nullptr || !task->IsObject())
@@ -305,7 +305,7 @@ result<std::string> cells_table(std::string_view answer) {
                                 + fault.GetString())
                       + "\n";
     auto nodes = shown(cell, "nodes");
-    // A cell that does not tell its capacity has 0.
+    // A cell that does not report its capacity has 0.
     if (const auto capacity = json::integer_member(cell, "capacity"); capacity > 0)
       nodes += " of " + std::to_string(capacity);
     content.push_back({shown(cell, "guid"), shown(cell, "az"), status, nodes,

@@ -22,30 +22,31 @@ struct column {
 [[nodiscard]] std::string table(const std::vector<column>& columns,
                                 const std::vector<std::vector<std::string>>& rows);
 
-/// Of `GET /admin/service_instances`: a line for each node of each instance.
+/// From `GET /admin/service_instances`: a line for each node of each instance.
 [[nodiscard]] result<std::string> instances_table(std::string_view answer);
 
-/// Of `GET /admin/service_instances/<id>`: what is known of one instance. Never its credentials.
+/// From `GET /admin/service_instances/<id>`: one instance. Never its credentials.
 [[nodiscard]] result<std::string> instance_details(std::string_view answer);
 
-/// Of `GET /admin/cells`: a line for each cell, and how many cannot be reached.
+/// From `GET /admin/cells`: a line for each cell, and how many cannot be reached.
 [[nodiscard]] result<std::string> cells_table(std::string_view answer);
 
-/// Of `GET /admin/routers`: a line for each router, and the instances' ports that one cannot open.
+/// From `GET /admin/routers`: a line for each router, and the instances' ports that one of them
+/// cannot open.
 [[nodiscard]] result<std::string> routers_table(std::string_view answer);
 
-/// Of `POST /admin/cells/<guid>/forget`: what becomes of the nodes on it.
+/// From `POST /admin/cells/<guid>/forget`: what becomes of the nodes on the cell.
 [[nodiscard]] result<std::string> forgotten_lines(std::string_view answer);
 
-/// Of `GET /admin/orphans`: a line for each.
+/// From `GET /admin/orphans`: a line for each.
 [[nodiscard]] result<std::string> orphans_table(std::string_view answer);
 
-/// Of `DELETE /admin/orphans/<cell>/<node>`.
+/// From `DELETE /admin/orphans/<cell>/<node>`.
 [[nodiscard]] result<std::string> removal_line(std::string_view answer);
 
-/// Of POST /admin/service_instances/{id}/rebuild.
+/// From `POST /admin/service_instances/{id}/rebuild`.
 [[nodiscard]] result<std::string> rebuild_line(std::string_view answer);
-/// Of `POST /admin/reencrypt`: how many instances were rewritten.
+/// From `POST /admin/reencrypt`: how many instances were rewritten.
 [[nodiscard]] result<std::string> reencryption_line(std::string_view answer);
 
 /// `text` with every control character replaced by "?", so that it is one line.

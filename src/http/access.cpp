@@ -13,12 +13,12 @@ namespace matriarch::http {
 
 namespace {
 
-// What a digest is of, so that a token never passes for a user and a password.
+// A prefix for each kind of secret, so that a token never passes for a user and a password.
 constexpr std::string_view of_user = "basic ";
 constexpr std::string_view of_token = "bearer ";
 
-/// OpenSSL looks for the algorithm and makes a context at each call unless it is given both, which
-/// takes longer than the digest.
+/// Without a fetched algorithm and a context, OpenSSL would look up and make both at each call,
+/// which takes longer than the digest.
 secret_digest digest_of(std::string_view kind, std::string_view secret) {
   static EVP_MD* const sha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
   thread_local const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context{
@@ -28,7 +28,7 @@ secret_digest digest_of(std::string_view kind, std::string_view secret) {
               && EVP_DigestUpdate(context.get(), kind.data(), kind.size()) == 1
               && EVP_DigestUpdate(context.get(), secret.data(), secret.size()) == 1
               && EVP_DigestFinal_ex(context.get(), digest.data(), nullptr) == 1;
-  if (!done) // a digest that is none would let the next one of these in
+  if (!done) // without a digest, a later failure would match this one
     throw std::runtime_error{"OpenSSL could not make a SHA-256"};
   return digest;
 }

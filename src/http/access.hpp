@@ -10,8 +10,8 @@
 
 namespace matriarch::http {
 
-/// Who may use a part of the API. Several at a time, so that they can be changed without an
-/// interruption: add the new one, let the callers change, remove the old one.
+/// The credentials that give access to a part of the API. There may be several, so that they can be
+/// changed without an interruption: add the new one, let the callers change, remove the old one.
 struct credential_set {
   struct user {
     std::string username;
@@ -25,9 +25,9 @@ struct credential_set {
 
 using secret_digest = std::array<unsigned char, 32>; ///< SHA-256
 
-/// What a request says of its sender.
+/// The credentials in a request.
 struct authorization {
-  /// As sent by basic authentication, not yet believed; for the audit trail.
+  /// The name from basic authentication, not yet verified; for the audit trail.
   std::string username;
   /// Not set if the header is missing or cannot be read.
   std::optional<secret_digest> secret;
@@ -35,14 +35,14 @@ struct authorization {
 
 [[nodiscard]] authorization read_authorization(const request& got);
 
-/// Lets in whom it knows. Always compares with all of them, by digests of one length, in constant
-/// time: how long it takes tells neither how long a secret is, nor how much of it was right, nor
-/// whose it was.
+/// Admits known credentials. It always compares with all of them, by digests of equal length, in
+/// constant time: the time taken reveals neither how long a secret is, nor how much of it was
+/// right, nor whose it was.
 class gate {
 public:
   explicit gate(const credential_set& known);
 
-  /// The user's name, or `token 1` for the first token; nothing if it is nobody's.
+  /// The user's name, or `token 1` for the first token; nothing if the credentials are unknown.
   [[nodiscard]] std::optional<std::string> admit(const authorization& who) const;
 
 private:

@@ -13,7 +13,7 @@ namespace matriarch::http::admin {
 
 namespace {
 
-/// Only the name: an operator's screen is no place for a tenant's password.
+/// Only the user's name: an operator's screen must not show a tenant's password.
 json::value without_password(const model::credentials& user, json::document& owner) {
   json::value object{rapidjson::kObjectType};
   json::add(object, "username", user.username, owner);
@@ -104,7 +104,7 @@ json::value binding_json(const model::binding& which, json::document& owner) {
   return object;
 }
 
-/// A cluster that is made, or removed, beside the one that serves.
+/// A cluster that is being built, or removed, beside the serving one.
 json::value cluster_json(const model::cluster& one, const model::instance_snapshot& of,
                          json::document& owner) {
   auto found = of.seen_beside.find(one.scope);

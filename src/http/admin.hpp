@@ -8,14 +8,14 @@
 #include "model/requests.hpp"
 #include "model/routes.hpp"
 
-/// The operator's answers, in the seeds' JSON shapes and never with a password.
+/// The operator's answers, in the JSON shapes of the original broker and never with a password.
 namespace matriarch::http::admin {
 
 [[nodiscard]] response cells(const std::vector<model::cell_view>& all);
 [[nodiscard]] response routers(const model::routers& all);
 [[nodiscard]] response instances(const std::vector<model::snapshot_ptr>& all);
 [[nodiscard]] response instance(const model::instance_snapshot& one);
-/// A new cluster of an instance is being made: 202, with the id of that.
+/// 202 with the id of the operation that builds a new cluster for an instance.
 [[nodiscard]] response rebuilding(const model::verdict& accepted);
 [[nodiscard]] response demoted(const std::string& cell, const model::demote_report& report);
 [[nodiscard]] response forgotten(const std::string& cell, const model::forget_report& report);

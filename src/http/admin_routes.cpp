@@ -10,7 +10,7 @@
 namespace matriarch::http {
 
 void admin_routes::serve(const request& got, reply to) const {
-  // How old a copy may be that was not confirmed since (RFC 9111, section 5.1).
+  // The age of the copy since it was last confirmed (RFC 9111, section 5.1).
   if (auto age = desk_.health().etcd_age)
     to.add_header("Age", std::to_string(age->count()));
   if (matches(got, {"admin", "cells"}))
@@ -84,7 +84,7 @@ void admin_routes::remove_orphan(const std::string& cell, const std::string& nod
 }
 
 void admin_routes::reencrypt(reply to) const {
-  // Another broker's instances would all fail, and of those not loaded nobody would hear.
+  // All instances of another broker would fail, and instances that are not loaded would be missing.
   if (!must_act(to))
     return;
   auto later = std::make_shared<reply>(std::move(to));

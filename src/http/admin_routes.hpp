@@ -8,7 +8,7 @@
 
 namespace matriarch::http {
 
-/// The operator's API: what is under `/admin`. Those who may not use it do not come so far.
+/// The operator's API: everything under `/admin`. Requests without access do not get here.
 class admin_routes {
 public:
   explicit admin_routes(front_desk& desk) : desk_(desk) {}
@@ -16,7 +16,7 @@ public:
   void serve(const request& got, reply to) const;
 
 private:
-  /// Whether this broker is the one that knows; answers if it is not.
+  /// Whether this broker is active and has read its instances; answers the request if not.
   bool must_act(reply& to) const;
   void forget(const std::string& cell, reply to) const;
   void orphans(reply& to) const;

@@ -13,7 +13,7 @@ namespace matriarch::http {
 
 namespace {
 
-/// What overloads a server is over soon, or its operator has to see to it.
+/// An overload ends soon, or the operator has to act.
 constexpr const char* retry_after_seconds = "5";
 
 std::string_view reason_of(int status) {
@@ -87,7 +87,7 @@ std::string text_of(const response& answer, bool without_body, bool keep_alive) 
   for (auto& [name, value] : answer.headers)
     if (is_sendable(name, value))
       fmt::format_to(out, "{}: {}\r\n", name, value);
-  // RFC 9110, section 8.6: these have no body and say nothing of its length.
+  // RFC 9110, section 8.6: answers with these statuses have neither a body nor a Content-Length.
   if (answer.status == 204 || answer.status == 304)
     return text += "\r\n";
   if (!answer.body.empty() && is_sendable("type", answer.content_type))

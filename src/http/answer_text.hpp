@@ -7,8 +7,8 @@
 
 namespace matriarch::http {
 
-/// An answer as it goes over the wire. `without_body` is for the answer to HEAD. A header that is
-/// the server's own affair, or whose value would end its line, is left out.
+/// An answer as it goes over the wire. `without_body` is for the answer to HEAD. Headers that the
+/// server sets itself, and headers with a line break in their value, are left out.
 [[nodiscard]] std::string text_of(const response& answer, bool without_body, bool keep_alive);
 
 /// The answer to a request that cannot be served: JSON with a sentence for its sender.

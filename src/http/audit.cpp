@@ -13,7 +13,8 @@ namespace matriarch::http {
 
 namespace {
 
-// Ids are GUIDs, names and addresses are short: whatever is longer is there to flood the trail.
+// Ids are GUIDs, and names and addresses are short: only an attacker who floods the trail sends
+// more.
 constexpr std::size_t longest_text = 512;
 // Parameters and identities; those of honest requests have some 100 bytes.
 constexpr std::size_t longest_object = 2048;
@@ -41,14 +42,14 @@ public:
   json::document& owner() { return line_; }
   static json::value object() { return json::value{rapidjson::kObjectType}; }
 
-  /// Adds a text that came from outside, if it is not empty.
+  /// Adds a text from outside, if it is not empty.
   void add_text(json::value& into, const char* name, std::string_view text) {
     if (!text.empty())
       json::add(into, name, legible(text, longest_text), line_);
   }
   void add_text(const char* name, std::string_view text) { add_text(line_, name, text); }
 
-  /// A copy of a value, or the start of its text where it is too long.
+  /// A copy of a value, or the start of its text if it is too long.
   json::value bounded(const json::value& value) {
     auto text = json::text_of(value);
     return text.size() <= longest_object ? json::value{value, line_.GetAllocator()}
@@ -90,7 +91,7 @@ void add_target(line_writer& line, const request& got) {
   }
 }
 
-/// The parameters, without the values of those that no schema knows: a user may send anything.
+/// The parameters, without the values of those that are in no schema: users may send anything.
 json::value shown_parameters(line_writer& line, const json::value& sent) {
   if (!sent.IsObject())
     return json::string("(no object)", line.owner());
@@ -121,7 +122,7 @@ void add_body(line_writer& line, const request& got) {
 void add_result(line_writer& line, const response& answer) {
   auto result = line_writer::object();
   json::add(result, "status", answer.status, line.owner());
-  // The answers with credentials are 200 and 201: nothing of them is read.
+  // Answers with credentials have status 200 or 201: these are not read.
   if (answer.status == 202 || answer.status >= 400)
     if (auto said = json::parse(answer.body); said.ok())
       for (const auto* name : {"error", "description", "operation"})

@@ -50,7 +50,7 @@ json::value plan_json(const model::service& service, const model::plan& plan,
   json::add(shown, "name", plan.name, owner);
   json::add(shown, "description", plan.description, owner);
   json::add(shown, "free", plan.free, owner);
-  // What the service says counts for a plan that says nothing, but not every client looks there.
+  // The service's setting applies to a plan without its own, but not every client looks there.
   json::add(shown, "bindable", bindable, owner);
   json::add(shown, "binding_rotatable", plan.binding_rotatable, owner);
   json::add(shown, "plan_updateable", plan.plan_updateable.value_or(service.plan_updateable),
@@ -129,7 +129,7 @@ catalog_page::catalog_page(const model::catalog& offered, std::size_t cell_count
       body_(body_of(offered, schemas_)), tag_("\"" + model::start_of_sha256(body_, 64) + "\"") {}
 
 bool catalog_page::is_known_to_sender(const request& got) const {
-  // RFC 9110, section 13.1.3: a date counts only where there is no tag.
+  // RFC 9110, section 13.1.3: If-Modified-Since counts only without If-None-Match.
   if (const auto* tags = got.header("if-none-match"))
     return names(*tags, tag_);
   const auto* since = got.header("if-modified-since");
@@ -150,7 +150,7 @@ std::shared_ptr<const catalog_page> catalog_pages::page(std::size_t cell_count) 
   std::lock_guard guard{mutex_};
   if (!newest_ || newest_->cell_count() != cell_count) {
     auto now = std::time(nullptr);
-    // HTTP's dates have whole seconds: two pages of one second would pass for the same.
+    // HTTP's dates have whole seconds: two pages of the same second would look equal.
     auto modified = newest_ ? std::max(now, newest_->modified() + 1) : now;
     newest_ = std::make_shared<const catalog_page>(offered_, cell_count, modified);
   }

@@ -11,13 +11,12 @@
 
 namespace matriarch::http {
 
-/// What the broker offers while there are so many cells: the catalog as it is sent, and the schemas
-/// in it. Never changes once it is made.
+/// The catalog as it is sent, with its schemas, for a given number of cells. Immutable.
 class catalog_page {
 public:
   catalog_page(const model::catalog& offered, std::size_t cell_count, std::time_t modified);
 
-  /// 200 with the catalog, or 304 if `got` says that its sender has it already.
+  /// 200 with the catalog, or 304 if the headers of `got` show that its sender has it already.
   [[nodiscard]] response answer(const request& got) const;
   [[nodiscard]] const parameter_schemas& schemas() const { return schemas_; }
   [[nodiscard]] std::size_t cell_count() const { return cell_count_; }
@@ -30,7 +29,7 @@ private:
   std::time_t modified_;
   parameter_schemas schemas_;
   std::string body_;
-  std::string tag_; ///< in quotes
+  std::string tag_; ///< with its quotes
 };
 
 /// The page for the present number of cells, made when that number changes.

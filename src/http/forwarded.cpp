@@ -9,7 +9,8 @@ namespace matriarch::http {
 
 namespace {
 
-// A request passes a handful of proxies; the head's own limit allows thousands of entries.
+// A request passes a handful of proxies; the limit of the head alone would allow thousands of
+// entries.
 constexpr std::size_t most_hops = 32;
 
 /// `10.0.0.1`, `10.0.0.1:80`, `2001:db8::1` or `[2001:db8::1]:80`.
@@ -52,7 +53,7 @@ std::string forwarded_client(const request& got, const proxy_trust& is_trusted) 
       break;
     sender = address_in(hop);
     if (!sender)
-      return {}; // a trusted proxy's own word that is no address
+      return {}; // a trusted proxy wrote something that is no address
     client = sender->text();
   }
   return client;

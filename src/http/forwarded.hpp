@@ -8,12 +8,12 @@
 
 namespace matriarch::http {
 
-/// Whether somebody's word for whom it passes on counts.
+/// Whether an address belongs to a trusted proxy.
 using proxy_trust = std::function<bool(const model::ip_address&)>;
 
-/// The client that a request came from through proxies: of the addresses in X-Forwarded-For, from
-/// the last one on, the first that is none of a trusted proxy's. What stands before it anybody can
-/// have written. Empty if the sender itself is no trusted proxy, or says nothing that can be read.
+/// The client that a request came from through proxies: going back from the last address in
+/// X-Forwarded-For, the first that is not a trusted proxy's. Anybody can have written what stands
+/// before it. Empty if the sender itself is no trusted proxy, or if its header cannot be read.
 [[nodiscard]] std::string forwarded_client(const request& got, const proxy_trust& is_trusted);
 
 } // namespace matriarch::http

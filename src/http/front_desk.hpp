@@ -15,24 +15,24 @@
 
 namespace matriarch::http {
 
-/// How the broker is, for `/healthz`.
+/// The broker's state, for `/healthz`.
 struct broker_health {
   bool etcd_reachable = false;
   bool active = false;
   bool loaded = false;
   bool etcd_refuses_writes = false;
-  /// Since etcd last answered: answers are as of then. None if it never has.
+  /// The time since etcd last answered: answers are that old. None if etcd never has.
   std::optional<std::chrono::seconds> etcd_age = {};
-  /// Why nothing is repaired although cells seem lost; empty if that is not so.
+  /// Why repairs are suspended although cells seem lost; empty if they are not suspended.
   std::string repair_halted = {};
   std::string must_not_act = {}; ///< why; empty if it may
-  /// How many instances have nodes that are not well, and the ids of some of them.
+  /// The number of instances with unhealthy nodes, and the ids of some of them.
   std::size_t unwell_instances = 0;
   std::vector<std::string> some_unwell = {};
 };
 
-/// What the routes need of the rest of the broker. Reads answer at once; what takes an `answer` calls
-/// it later, once, on any thread. Everything may be called on any thread.
+/// The routes' interface to the rest of the broker. Reads answer at once; functions that take an
+/// `answer` call it later, once, on any thread. Everything may be called on any thread.
 class front_desk {
 public:
   template <class Answer>
@@ -50,17 +50,17 @@ public:
   [[nodiscard]] virtual model::router_table routers() const = 0;
   [[nodiscard]] virtual std::shared_ptr<const std::vector<model::orphan>> orphans() const = 0;
   [[nodiscard]] virtual broker_health health() const = 0;
-  /// The certificates of who may have signed what clients of databases are shown, as PEM; empty
-  /// while that is not known.
+  /// The certificates, as PEM, of the authorities that may have signed the databases' certificates;
+  /// empty while they are not known.
   [[nodiscard]] virtual std::string authority() const = 0;
 
-  /// An answer comes after `patience` at the latest.
+  /// The answer comes after `patience` at the latest.
   virtual void ask(model::request what, std::chrono::milliseconds patience,
                    receiver<model::verdict> answer) = 0;
   virtual void demote(model::demote_request what, receiver<model::demote_report> answer) = 0;
   virtual void forget(model::forget_request what, receiver<model::forget_report> answer) = 0;
   virtual void remove_orphan(model::orphan_removal what, receiver<model::verdict> answer) = 0;
-  /// Has the secrets of all instances written anew.
+  /// Has the secrets of all instances written again, sealed with the newest key.
   virtual void reencrypt_all(receiver<model::reencryption_report> answer) = 0;
 };
 

@@ -27,8 +27,8 @@ void add_cells(json::document& body, const std::vector<model::cell_view>& cells)
   json::add(body, "cells_without_certificate", std::move(uncertified), body);
 }
 
-/// Plans with which some cell's nodes would not start. Anybody may see how many there are; what
-/// is wrong is for the operator.
+/// Plans that some cell's nodes would not start with. Everybody may see their number; only the
+/// operator sees the details.
 void add_plan_faults(json::document& body, const std::vector<model::cell_view>& cells,
                      bool by_operator) {
   std::set<std::string> plans;
@@ -61,7 +61,7 @@ void add_routers(json::document& body, const model::routers& routers) {
             static_cast<std::int64_t>(routers.unserved_instances().size()), body);
 }
 
-/// How many is no secret; which ones is for the operator.
+/// The number is public; which instances they are is for the operator.
 void add_unwell(json::document& body, const broker_health& now, bool by_operator) {
   json::add(body, "unwell_instances", static_cast<std::int64_t>(now.unwell_instances), body);
   if (now.some_unwell.empty() || !by_operator)

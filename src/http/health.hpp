@@ -7,17 +7,18 @@
 
 namespace matriarch::http {
 
-/// Who asks for `/healthz`, and how.
+/// Who asks for `/healthz`, and in which way.
 struct health_question {
-  /// The operator is told which plans and instances are not well; everybody how many.
+  /// The operator's answer names the plans and instances with trouble; others get their number
+  /// only.
   bool by_operator = false;
-  /// `?active`: also 503 where this broker is not the one that acts, for a balancer that looks at the
-  /// status alone.
+  /// `?active`: answers 503 also if this broker is not the active one, for load balancers that look
+  /// only at the status.
   bool must_be_active = false;
 };
 
-/// The answer at `/healthz`. 503 only where there is nothing to serve: a broker that has lost etcd
-/// still answers reads.
+/// The answer at `/healthz`. 503 only if the broker cannot serve anything: without etcd it still
+/// answers reads.
 [[nodiscard]] response health_answer(const broker_health& now,
                                      const std::vector<model::cell_view>& cells,
                                      const model::routers& routers, const health_question& asked);

@@ -14,12 +14,12 @@ namespace matriarch::http {
 
 namespace {
 
-/// What a client has to read of its answer in server_options::write_patience.
+/// How much a client has to read of its answer in server_options::write_patience.
 constexpr std::size_t least_progress = 64 * 1024;
-/// After the last answer a connection stays half open for so long, for a client that is still
-/// sending would otherwise be told "reset" and might never read it.
+/// After the final answer a connection stays half open this long: a client that is still sending
+/// would otherwise get a reset, and might never read the answer.
 constexpr std::chrono::milliseconds linger_patience{2'000};
-/// What is read ahead of the request that is being answered: the next one's head.
+/// How much is read beyond the request that is being answered: the next one's head.
 constexpr std::size_t read_ahead = 16 * 1024;
 
 bool may_go_on_later(int error) {
@@ -41,7 +41,7 @@ std::string place_of(const sockaddr_storage& address) {
 }
 
 bool link::wants_input() const {
-  // TLS has answers of its own, to messages of its own: who does not read them says no more.
+  // TLS answers some messages by itself: a client that does not read these answers gets no further.
   if (tls && !out.empty() && now != phase::closing)
     return false;
   return !ended
@@ -74,7 +74,7 @@ bool link::take(std::string_view bytes) {
 void link::write(std::string text) {
   if (!tls)
     return write_bytes(std::move(text));
-  // Nothing is answered before the handshake is done.
+  // Nothing is sent before the handshake is done.
   if (tls->say(text))
     write_bytes(tls->to_send());
 }
@@ -90,7 +90,7 @@ void link::write_bytes(std::string bytes) {
   if (sent == static_cast<ssize_t>(bytes.size()))
     return;
   if (sent < 0 && !may_go_on_later(errno)) {
-    // The reactor tells of this as a hang-up.
+    // The reactor reports this as a hang-up.
     ::shutdown(descriptor, SHUT_RDWR);
     return;
   }

@@ -18,8 +18,8 @@ namespace matriarch::http {
 /// The peer's `host:port`, as in request::remote.
 [[nodiscard]] std::string place_of(const sockaddr_storage& address);
 
-/// One connection's socket, and TLS between it and the protocol. Whoever waits for sockets tells it
-/// when there is something to be read or room to write. Belongs to one thread.
+/// The socket of one connection, and the TLS between the socket and the protocol. Whoever waits for
+/// sockets calls it when there is something to read or room to write. Belongs to one thread.
 struct link {
   using clock = std::chrono::steady_clock;
   enum class phase {
@@ -31,7 +31,7 @@ struct link {
     closing,
   };
 
-  /// What the client said.
+  /// The protocol state of what the client has sent.
   protocol spoken;
   const server_options& options;
   int descriptor = -1;
@@ -39,15 +39,15 @@ struct link {
   std::uint64_t number = 0;
   bool open = true;
   phase now = phase::receiving;
-  /// The client has ended its side: it sends no more, and may still read.
+  /// The client has closed its sending side: it sends no more, but may still read.
   bool ended = false;
-  /// Which request is being answered: an answer to an earlier one comes too late.
+  /// Which request is being answered: a late answer to an earlier request is dropped.
   std::uint64_t turn = 0;
-  /// What was asked to be told of the socket.
+  /// The socket events that the reactor was asked for.
   bool awaits_input = true;
   bool awaits_room = false;
 
-  /// Nothing while the first byte has not come, and where the client does not speak TLS.
+  /// Null until the first byte has come, and if the client does not speak TLS.
   std::unique_ptr<tls::server_session> tls = {};
   bool greeted = false; ///< the first byte has come
   std::size_t dropped_bytes = 0;
@@ -57,7 +57,7 @@ struct link {
   /// How much of `out` was written when its deadline was set.
   std::size_t written_before = 0;
 
-  /// Guards against being processed again by an answer that comes at once.
+  /// Prevents processing from being re-entered by an answer that comes at once.
   bool processing = false;
   clock::time_point deadline = clock::time_point::max();
   /// When the first byte of the present request came.
@@ -66,24 +66,26 @@ struct link {
   [[nodiscard]] bool between_requests() const {
     return now == phase::receiving && spoken.is_idle() && out.empty();
   }
-  /// Some of a request has come, and not all.
+  /// A part of a request has come, but not all of it.
   [[nodiscard]] bool halfway() const {
     return now == phase::receiving && !spoken.is_idle() && out.empty();
   }
-  /// More is read of a client than is served only to learn that it has left.
+  /// Whether to read on. After the last request that is served, reading continues only to notice
+  /// that the client has left.
   [[nodiscard]] bool wants_input() const;
 
-  /// Takes in bytes from the socket, which TLS may be in between. False if nothing can come of them.
+  /// Takes bytes from the socket, through TLS if the client speaks it. False if the connection
+  /// cannot go on.
   [[nodiscard]] bool take(std::string_view bytes);
   /// Sends what fits into the socket and keeps the rest for `flush`.
   void write(std::string text);
   /// Sends what was kept; true once that is all of it.
   [[nodiscard]] bool flush();
-  /// Sends the server's own last word.
+  /// Sends the server's own final answer.
   void refuse(response why);
-  /// No more is served; what was written is sent.
+  /// Serves no further requests; what was written is still sent.
   void close_after_answer();
-  /// Everything is written: tells the client so, and gives it time to read.
+  /// Everything is written: closes the sending side, and gives the client time to read.
   void end_writing();
 
 private:

@@ -18,8 +18,8 @@ namespace matriarch::http {
 struct link;
 class worker;
 
-/// Where other threads leave answers for a worker. It outlives the worker, so that a responder can
-/// be used at any time.
+/// The queue through which other threads pass answers to a worker. It outlives the worker, so that
+/// a responder can be used at any time.
 class mailbox {
 public:
   struct item {
@@ -64,11 +64,11 @@ public:
     return std::exchange(items_, {});
   }
 
-  /// From now on answers say that the connection will be closed.
+  /// From now on answers announce that the connection will be closed.
   void leave() { leaving_ = true; }
   [[nodiscard]] bool leaving() const { return leaving_; }
 
-  /// Nothing is taken in any more, and no worker is called.
+  /// From now on nothing is accepted and no worker is called.
   void close() {
     std::lock_guard guard{mutex_};
     closed_ = true;

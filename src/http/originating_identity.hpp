@@ -9,10 +9,10 @@
 
 namespace matriarch::http {
 
-/// Who, on the platform, is behind a request (OSB 2.17, "Originating Identity").
+/// The platform's user behind a request (OSB 2.17, "Originating Identity").
 struct originating_identity {
   std::string platform; ///< `cloudfoundry`, `kubernetes`, …
-  json::document value; ///< an object, whose members are the platform's affair
+  json::document value; ///< an object with members that the platform defines
 
   /// `platform {json}`, with the keys sorted.
   [[nodiscard]] std::string text() const;

@@ -8,7 +8,7 @@ namespace matriarch::http::osb {
 
 namespace {
 
-// How long a platform shall wait between two polls: steps take about a second each.
+// How long a platform should wait between two polls: steps take about a second each.
 constexpr const char* poll_again_seconds = "2";
 // etcd and the broker's lease both come back within about this time after an outage.
 constexpr const char* try_again_seconds = "5";
@@ -31,7 +31,7 @@ json::value object_in(const std::string& text, json::document& owner) {
                      : json::value{rapidjson::kObjectType};
 }
 
-// Platforms poll this for each of their instances: it is written directly, without a document.
+// Platforms poll this for each of their instances, so it is written directly, without a document.
 std::string state_text(std::string_view state, std::string_view description) {
   return description.empty() ? json::object_text({{"state", state}})
                              : json::object_text({{"state", state}, {"description", description}});
@@ -96,12 +96,12 @@ response last_operation(const model::instance_snapshot& known) {
   if (op.state == model::operation_state::in_progress)
     return in_progress(known.progress);
   bool failed = op.state == model::operation_state::failed;
-  // What was true when it succeeded need not be so any more: who looks is told of it here.
+  // An instance may have become unhealthy since its operation succeeded; the description says so.
   bool unwell = !failed && model::unwell_nodes(known.known, known.seen) > 0;
   auto body = state_text(failed ? "failed" : "succeeded",
                          unwell ? model::describe(known.known, known.seen) : op.description);
-  // What failed updates and removals leave behind (OSB 2.17, "Polling Last Operation"): an update
-  // is taken back or goes on by itself, a removal cannot be.
+  // The state that a failed update or removal leaves (OSB 2.17, "Polling Last Operation"): an
+  // update is taken back or continues by itself, a removal cannot be taken back.
   if (failed && op.type == model::operation_type::update)
     body.insert(body.size() - 1, R"(,"instance_usable":true,"update_repeatable":true)");
   if (failed && op.type == model::operation_type::deprovision)

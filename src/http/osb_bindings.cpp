@@ -16,7 +16,7 @@ json::value credentials_json(const model::credentials& user, const binding_view&
   return shown.engine.credentials_of({user, shown.host, port, shown.authority}, owner);
 }
 
-/// The superuser's part of a binding's credentials.
+/// The superuser in a binding's credentials.
 json::value superuser_json(const binding_view& shown, json::document& owner) {
   const auto& known = shown.known.known;
   auto whole = credentials_json(known.living.secret_of(model::secret_name::superuser), shown,

@@ -10,29 +10,30 @@
 /// The Open Service Broker API's answers about bindings.
 namespace matriarch::http::osb {
 
-/// How a binding's answer is made.
+/// What a binding's answer is made from.
 struct binding_view {
   const model::instance_snapshot& known;
   const model::binding& which;
-  const model::engine& engine; ///< what its cluster runs
-  const std::string& host;     ///< where the routers are reached
-  /// The certificates of who may have signed what clients are shown there, as PEM.
+  const model::engine& engine; ///< the engine of its cluster
+  const std::string& host;     ///< the host of the routers
+  /// The certificates, as PEM, of the authorities that may have signed the database's certificate.
   std::string authority = {};
-  /// Whether the plan lets applications have the superuser.
+  /// Whether the plan gives applications the superuser.
   bool with_superuser = false;
 };
-/// A new binding (201) or one that was there (200), with its credentials.
+/// A new binding (201) or an existing one (200), with its credentials.
 [[nodiscard]] response binding(int status, const binding_view& shown);
-/// The same for a later reader, with its parameters; 404 unless it is ready.
+/// The binding for a later GET, with its parameters; 404 unless it is ready.
 [[nodiscard]] response fetched_binding(const binding_view& shown);
-/// `failed` once it takes longer than model::longest_binding_operation; `now` is the system's time.
+/// The state is `failed` once the operation takes longer than model::longest_binding_operation;
+/// `now` is the system's time.
 [[nodiscard]] response binding_last_operation(const model::instance_snapshot& known,
                                               const std::string& binding_id, const request& poll,
                                               model::wall_time now);
-/// The same once there is no instance any more.
+/// The same after the instance is gone.
 [[nodiscard]] response binding_last_operation(const model::verdict& gone,
                                               const std::string& binding_id, const request& poll);
-/// 404; 503 if there is one that cannot be read.
+/// 404, or 503 if the binding exists but cannot be read.
 [[nodiscard]] response no_binding(const model::instance_snapshot& known,
                                   const std::string& binding_id);
 

@@ -25,7 +25,7 @@ std::string guids_of(const std::vector<model::cell_view>& cells) {
   return all;
 }
 
-/// What a schema cannot say of the parameters.
+/// A hint that the schema cannot give.
 std::string addition_to(const violation& wrong, const rules& by) {
   if (wrong.parameter == "node-count")
     return ", the number of cells";
@@ -70,13 +70,13 @@ cluster_parameters read_parameters(body_reader& body, const rules& by) {
   return read;
 }
 
-/// The version in maintenance_info, of which the rest does not matter here.
+/// The version in maintenance_info; the rest does not matter here.
 std::optional<std::string> read_maintenance_version(body_reader& body) {
   const auto* given = body.object("maintenance_info");
   if (given == nullptr)
     return std::nullopt;
   const auto* version = json::member(*given, "version");
-  // Some platforms send the object without anything in it for a plan that has none.
+  // For a plan without maintenance_info some platforms send an empty object.
   if (given->ObjectEmpty() || (version != nullptr && version->IsNull()))
     return std::nullopt;
   if (version == nullptr || !version->IsString()) {
@@ -90,7 +90,7 @@ std::string version_of(const model::plan& plan) {
   return plan.maintenance ? plan.maintenance->version : std::string{};
 }
 
-/// Refuses a count of nodes that does not fit on the named cells.
+/// Refuses a node count greater than the number of named cells.
 void compare_counts(body_reader& body, int nodes, const std::vector<std::string>& cells) {
   if (!cells.empty() && static_cast<int>(cells.size()) < nodes)
     body.refuse("parameters.cells names " + std::to_string(cells.size())
@@ -137,7 +137,7 @@ response maintenance_conflict(const std::string& named, const std::string& offer
                "MaintenanceInfoConflict");
 }
 
-/// What an update may need to know of the service's plans.
+/// The service's plans, as an update needs to know them.
 std::map<std::string, model::plan_offer> offers_of(const model::service& service) {
   std::map<std::string, model::plan_offer> offers;
   for (const auto& plan : service.plans)
@@ -146,7 +146,7 @@ std::map<std::string, model::plan_offer> offers_of(const model::service& service
   return offers;
 }
 
-/// The application that a binding is for, in bind_resource; older platforms have it beside that.
+/// The application that a binding is for, from bind_resource; older platforms have it beside that.
 void read_bind_resource(body_reader& body, std::string& app_guid) {
   const auto* resource = body.object("bind_resource");
   const auto* given = resource == nullptr ? nullptr : json::member(*resource, "app_guid");
@@ -172,16 +172,16 @@ model::duration longest(const model::plan& plan) {
   return std::chrono::seconds{plan.maximum_polling_duration};
 }
 
-/// The ids of a DELETE, which has them in its query.
+/// The ids of a DELETE, from its query.
 struct query_ids {
   std::string service_id;
   std::string plan_id;
   std::optional<response> wrong;
-  const model::plan* plan = nullptr; ///< unless something is wrong
+  const model::plan* plan = nullptr; ///< null if something is wrong
 };
 
-/// A removal names what it removes, also where the broker is not strict: the examples of the seeds
-/// have none without ids, and one that was sent by mistake must not end a database.
+/// A removal must name what it removes, even if the broker is not strict: all of the original
+/// broker's examples have ids, and a request sent by mistake must not destroy a database.
 query_ids read_query_ids(const request& got, const rules& by) {
   query_ids ids;
   auto read = [&](const char* name) {
@@ -204,7 +204,7 @@ query_ids read_query_ids(const request& got, const rules& by) {
   return ids;
 }
 
-/// The longest that any plan of the catalog may be polled, for a request that names none.
+/// The longest polling duration of all plans in the catalog, for a request that names no plan.
 model::duration longest_of_all(const model::catalog& offered) {
   std::int64_t seconds = 0;
   for (const auto& service : offered.services)
@@ -281,8 +281,8 @@ checked<model::update_request> update(const request& got, const std::string& id,
   asked.longest = plan != nullptr ? longest(*plan) : longest_of_all(by.catalog);
   read.accepts_incomplete = accepts_incomplete(got, body.flag("accepts_incomplete"), by.strict);
   asked.may_poll = read.accepts_incomplete || !by.strict;
-  // A change of the context is done at once; whether the plan changes, or what of it the instance has
-  // already, the instance knows.
+  // A change of the context is done at once. Whether the plan changes, or whether the instance has
+  // the plan's settings already, is for the instance to decide.
   if (!asked.may_poll && !context_alone)
     return async_required();
   return read;

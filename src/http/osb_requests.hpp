@@ -11,8 +11,8 @@
 #include "model/observation.hpp"
 #include "model/requests.hpp"
 
-/// The Open Service Broker API's requests: everything that depends on their form, nothing that depends
-/// on what exists.
+/// Parses the Open Service Broker API's requests: all rules about their form, none about what
+/// exists.
 namespace matriarch::http::osb {
 
 /// What requests are checked against.
@@ -25,7 +25,7 @@ struct rules {
   std::string requested_by = {};
 };
 
-/// A request that can be asked, and whether the platform can wait for the end of its operation.
+/// A valid request, and whether the platform can poll for the end of its operation.
 template <class Request>
 struct parsed {
   Request asked;

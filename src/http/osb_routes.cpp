@@ -20,13 +20,13 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// A caller who cannot poll waits for the end of an operation for so long; platforms give up after
-// 60 s.
+// How long a caller that cannot poll waits for the end of an operation; platforms give up after 60
+// s.
 constexpr std::chrono::milliseconds synchronous_patience = 50s;
 
-// The same for a binding, which the instance's actor gives up after 25 s by itself.
+// The same for a binding; the instance's actor itself gives up after 25 s.
 constexpr std::chrono::milliseconds binding_patience = 28s;
-// Of polls, by each thread. Each keeps what it was made of, some kilobytes.
+// Answers to polls kept by each thread. Each keeps the snapshot it was made from, some kilobytes.
 constexpr std::size_t answers_remembered = 256;
 // How much of a wrong header an error repeats.
 constexpr std::size_t longest_shown = 100;
@@ -44,10 +44,10 @@ std::chrono::milliseconds patience(bool may_poll) {
   return may_poll ? std::chrono::milliseconds{model::request_patience} : binding_patience;
 }
 
-/// What a poll of an instance is answered, as it is sent.
+/// The answer to a poll of an instance, as it is sent.
 struct poll_answer {
   model::snapshot_ptr of;
-  model::cell_table cells; ///< that it is worded by
+  model::cell_table cells; ///< the cells whose addresses it hides
   response said;
 };
 
@@ -63,7 +63,7 @@ void osb_routes::serve(const std::shared_ptr<const request>& whole, reply to) {
     return to.send(std::move(*wrong));
   if (auto again = answered_before(got))
     return to.send(std::move(*again));
-  // What the catalog describes is the operator's own choice of words.
+  // The operator chooses the catalog's descriptions.
   if (got.segments.size() > 1 && got.segments[1] != "catalog")
     to.reword([self = shared_from_this(), whole](std::string body) {
       return self->for_tenants_.reworded(*whole, std::move(body));
@@ -99,8 +99,9 @@ std::optional<response> osb_routes::refuse_version(const request& got) const {
   return std::nullopt;
 }
 
-/// The answer to a poll, made once as long as nothing changes: platforms ask this most. Each of the
-/// server's threads remembers some; another instance in the same place costs what it did before.
+/// The answer to a poll, reused as long as nothing changes: platforms ask this most. Each of the
+/// server's threads keeps some; an instance that takes another's place in the table is answered
+/// anew.
 std::optional<response> osb_routes::answered_before(const request& got) const {
   if (got.verb != method::get || !matches(got, {"v2", "service_instances", "*", "last_operation"}))
     return std::nullopt;
@@ -120,7 +121,7 @@ std::optional<response> osb_routes::answered_before(const request& got) const {
 
 // -- reading ----------------------------------------------------------------------------------------
 
-/// Of an instance that is not known here: the others are answered before.
+/// Answers for an instance that is unknown here: known ones are answered before.
 void osb_routes::last_operation(const request& got, reply to) const {
   answer_from(desk_, got.segments[2], std::move(to), osb::last_operation,
               [poll = got](const auto& gone) {
@@ -150,8 +151,8 @@ void osb_routes::binding_last_operation(const request& got, reply to) const {
       [got](const auto& gone) { return osb::binding_last_operation(gone, got.segments[4], got); });
 }
 
-/// Credentials without the certificate that they are to be checked with would be incomplete. It
-/// takes a moment, and only at the very first start of a fleet or where etcd cannot be reached.
+/// Credentials without the certificate of the authority would be incomplete. The authority is
+/// missing only for a moment, at the very first start of a fleet or if etcd cannot be reached.
 std::optional<response> osb_routes::refuse_credentials() const {
   if (!desk_.authority().empty())
     return std::nullopt;
@@ -174,8 +175,8 @@ osb::binding_view osb_routes::view(const model::instance_snapshot& known,
 
 // -- writing ----------------------------------------------------------------------------------------
 
-/// Has a change read by what the catalog and the cells allow now: `then` gets a good one, the
-/// sender hears of a bad one.
+/// Parses a change by what the catalog and the cells allow now: `then` gets a valid one; the sender
+/// of an invalid one gets the error.
 template <class Parse, class Then>
 void osb_routes::parse(const request& got, reply to, Parse read, Then then) {
   auto identity = read_originating_identity(got);
@@ -230,8 +231,8 @@ void osb_routes::binding(const request& got, const std::string& id, const std::s
   }
 }
 
-/// A change that takes time: 202 at once, or the outcome once it is there. `on_success` is the
-/// status of a synchronous success.
+/// A change that takes time: answers 202 at once, or the result once it is there. `on_success` is
+/// the status of a synchronous success.
 template <class Request>
 void osb_routes::start(osb::parsed<Request> read, int on_success, later to) const {
   bool wait = !read.accepts_incomplete;
@@ -241,7 +242,8 @@ void osb_routes::start(osb::parsed<Request> read, int on_success, later to) cons
             [self = shared_from_this(), id, wait, on_success, to](const model::verdict& said) {
               if (said.is == model::verdict_kind::done)
                 return to->send({200, "{}", {}});
-              // That it is not there is what a removal wants; 404 has no place in its answers.
+              // A removal of something that is already gone has succeeded; 404 is not among its
+              // answers.
               if (removal && said.is == model::verdict_kind::not_found)
                 return to->send(osb::error(410, said.description));
               if (said.is != model::verdict_kind::accepted)

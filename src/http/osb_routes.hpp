@@ -16,7 +16,7 @@
 
 namespace matriarch::http {
 
-/// The Open Service Broker API: what is under `/v2`. Those who may not use it do not come so far.
+/// The Open Service Broker API: everything under `/v2`. Requests without access do not get here.
 class osb_routes : public std::enable_shared_from_this<osb_routes> {
 public:
   osb_routes(std::shared_ptr<const route_settings> settings, front_desk& desk);

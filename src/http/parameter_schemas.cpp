@@ -6,10 +6,10 @@ namespace matriarch::http {
 
 namespace {
 
-/// How much of a wrong value or name a sentence repeats.
+/// The longest part of a wrong value or name that a sentence repeats.
 constexpr std::size_t longest_shown = 100;
 
-// Draft 4 is what platforms know: Cloud Foundry's cloud controller takes no later one.
+// Platforms know draft 4: Cloud Foundry's cloud controller accepts no later one.
 constexpr std::string_view beginning =
     R"({"$schema":"http://json-schema.org/draft-04/schema#","type":"object",)"
     R"("additionalProperties":false,"properties":{)";

@@ -20,8 +20,8 @@ struct violation {
   std::string sentence;
 };
 
-/// The JSON schema of a request's parameters: the one that the catalog shows and by which requests
-/// are checked.
+/// The JSON schema of a request's parameters: the catalog shows this schema, and requests are
+/// checked by it.
 class parameter_schema {
 public:
   /// `text` is a schema of draft 4.
@@ -38,14 +38,14 @@ private:
   rapidjson::SchemaDocument compiled_;
 };
 
-/// The schemas of all plans, for so many cells.
+/// The schemas of all plans, for a given number of cells.
 struct parameter_schemas {
   explicit parameter_schemas(std::size_t cell_count);
 
-  /// Of bindings of that plan.
+  /// For bindings of that plan.
   [[nodiscard]] const parameter_schema& of_binding(const model::plan& plan) const;
 
-  parameter_schema of_cluster; ///< of provisions and updates, whatever the plan
+  parameter_schema of_cluster; ///< for provisions and updates, whatever the plan
   parameter_schema of_own_role;
   parameter_schema of_shared_role;
 };

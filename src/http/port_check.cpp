@@ -13,13 +13,13 @@ namespace {
 
 constexpr std::chrono::seconds patience{5};
 
-/// What answers there says of itself, if it speaks as our servers do.
+/// The health page at that address, if a Matriarch server answers there.
 std::optional<json::document> health_at(const std::string& host, std::uint16_t port,
                                         const std::optional<recognised_by>& tls) {
   auto promised = std::make_shared<std::promise<base::outcome>>();
   auto answer = promised->get_future();
   base::outgoing ask;
-  // An address that stands for all of the machine's is asked on one of them.
+  // For an address that stands for all of the machine's, one of them is asked.
   auto at = host == "0.0.0.0" || host == "::" ? "127.0.0.1" : host;
   auto place =
       (at.find(':') == std::string::npos ? at : "[" + at + "]") + ":" + std::to_string(port);

@@ -10,18 +10,19 @@
 
 namespace matriarch::http {
 
-/// How a server is recognised that speaks TLS: by a certificate of that name, and of one who signs.
+/// How to recognise a server that speaks TLS: by the name in its certificate, and by the authority
+/// that signed it.
 struct recognised_by {
   std::string name;
-  std::string authority; ///< PEM; the certificate itself does too
+  std::string authority; ///< PEM; may be the certificate itself
 };
 
-/// Whether a server that says this of itself in `/healthz` is the one that is checked.
+/// Whether the answer of a server's `/healthz` shows that it is the server being checked.
 using is_itself = std::function<bool(const json::value& health)>;
 
-/// Notes whether a server could listen there: it is free, or has that server already, for a running
-/// one can be checked too. Another one of ours is in its way as any program is. Blocks, for some
-/// seconds at most.
+/// Reports whether a server could listen there: the address is free, or that server already listens
+/// there, for a running server can be checked too. Another Matriarch server in its place counts as
+/// any other program. Blocks, for some seconds at most.
 void look_at_port(const std::string& host, std::uint16_t port, const is_itself& is_it,
                   base::findings& found, const std::optional<recognised_by>& tls = {});
 

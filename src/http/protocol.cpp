@@ -9,9 +9,9 @@ namespace matriarch::http {
 
 namespace {
 
-/// Larger heads get 431. Twice what Apache and nginx accept for one header.
+/// Larger heads get 431. The limit is twice what Apache and nginx accept for one header.
 constexpr std::size_t max_head_bytes = 16 * 1024;
-/// An unused connection keeps no more memory than this for its next request: most have less.
+/// The most memory that an unused connection keeps for its next request: most requests are smaller.
 constexpr std::size_t kept_input = 4 * 1024;
 
 } // namespace
@@ -41,9 +41,9 @@ protocol::step protocol::next(bool draining) {
   return hand_out(draining);
 }
 
-/// The head of the next request, or what is wrong with it; nothing if it is not there as a whole.
+/// The head of the next request, or its error; nothing if it has not come completely.
 std::optional<protocol::head_or_refusal> protocol::read_head() {
-  // RFC 9112, section 2.2: empty lines before a request are tolerated.
+  // RFC 9112, section 2.2: empty lines before a request are accepted.
   while (in_.starts_with("\r\n"))
     in_.erase(0, 2);
   for (auto at = in_.find('\n', searched_); at != std::string::npos; at = in_.find('\n', at + 1)) {
@@ -67,7 +67,7 @@ std::optional<protocol::head_or_refusal> protocol::read_head() {
   return std::nullopt;
 }
 
-/// What the doorkeeper answers instead of the handler.
+/// The doorkeeper's refusal, if it refuses the request.
 std::optional<response> protocol::ask_doorkeeper() {
   if (!parts_->admit)
     return std::nullopt;
@@ -84,7 +84,7 @@ std::optional<response> protocol::ask_doorkeeper() {
   return std::nullopt;
 }
 
-/// Answers for the doorkeeper. The connection stays if the body is there, or there is none.
+/// Refuses for the doorkeeper. The connection stays open if the body is there, or if there is none.
 protocol::own_answer protocol::turn_down(response why, bool draining) {
   if (in_.size() < head_->content_length || !stays(draining))
     return refuse(std::move(why));
@@ -95,13 +95,13 @@ protocol::own_answer protocol::turn_down(response why, bool draining) {
   return {text_of(why, without_body, true), true};
 }
 
-/// Whether the connection is used for more than the request at its start. A stranger's is not if
-/// more has come already: each of a stranger's requests costs as many reads as another's.
+/// Whether the connection is used for more than its first request. A stranger's is not if more
+/// input has already come: each of a stranger's requests must cost as many reads as another's.
 bool protocol::stays(bool draining) const {
   return head_->keep_alive && !draining && (trusted_ || in_.size() <= head_->content_length);
 }
 
-/// Finds room for the body, or says why it may not come.
+/// Reserves memory for the body, or returns why the body may not come.
 std::optional<response> protocol::reserve_body() {
   auto length = head_->content_length;
   bool stranger = parts_->admit && head_->content.user.empty();
@@ -122,7 +122,7 @@ protocol::complete protocol::hand_out(bool draining) {
   whole.content = std::move(head_->content);
   head_.reset();
   if (length > 0) {
-    // The connection keeps no room for another body.
+    // The connection must not keep the memory of the body.
     auto rest = in_.substr(length);
     in_.resize(length);
     whole.content.body = std::exchange(in_, std::move(rest));

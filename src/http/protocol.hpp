@@ -14,25 +14,25 @@
 
 namespace matriarch::http {
 
-/// The server's side of HTTP/1.1 with one client, without its socket and its clock: what the client
-/// sent goes in, and what has to be done about it comes out. Belongs to one thread.
+/// The server's side of HTTP/1.1 with one client, without socket and clock: takes in the client's
+/// bytes and returns what has to be done. Belongs to one thread.
 class protocol {
 public:
-  /// What the connections of a server have in common.
+  /// What all connections of a server share.
   struct surroundings {
     const server_options& options;
     const service& parts;
-    /// How many bytes of bodies there are; see server_options::max_bodies_bytes.
+    /// The total bytes of bodies; see server_options::max_bodies_bytes.
     std::shared_ptr<std::atomic<std::size_t>> bodies;
   };
 
-  /// Nothing can be done before the client has sent more.
+  /// The client has to send more first.
   struct wait {};
-  /// To be sent now; the answer follows later.
+  /// To be sent now; the final answer follows later.
   struct interim {
     std::string text;
   };
-  /// The server's own answer to a request that the handler does not get, as it is sent.
+  /// The server's own answer to a request that does not reach the handler, as it is sent.
   struct own_answer {
     std::string text;
     bool keep_alive = false;
@@ -40,35 +40,36 @@ public:
   /// A request for the handler.
   struct complete {
     request content;
-    bool without_body = false; ///< its answer has none
+    bool without_body = false; ///< the answer must have no body
     bool keep_alive = false;
-    reservation body; ///< the room for the request's body
+    reservation body; ///< the memory reserved for the request's body
   };
   using step = std::variant<wait, interim, own_answer, complete>;
 
-  /// `remote` is the peer's `host:port`. What `around` refers to has to outlive the last step.
+  /// `remote` is the peer's `host:port`. The objects in `around` must outlive the last step.
   protocol(const surroundings& around, std::string remote);
 
   void receive(std::string_view bytes) { in_.append(bytes); }
 
-  /// What is next. A server that is `draining` serves no connection's further requests. After an
-  /// answer that does not keep the connection alive there is nothing more to be done.
+  /// The next step. A `draining` server serves no further requests on any connection. After an
+  /// answer that does not keep the connection alive there are no more steps.
   [[nodiscard]] step next(bool draining);
 
-  /// The last answer to whatever has come, complete or not.
+  /// The final answer to the input so far, complete or not.
   [[nodiscard]] own_answer refuse(response why) const;
 
-  /// Gives back the memory of all that has come.
+  /// Frees the memory of the input.
   void drop();
-  /// Between two requests: gives back what the last one took, beyond a little.
+  /// Between two requests: frees the memory that the last one took, except for a little.
   void rest();
 
   [[nodiscard]] const std::string& remote() const { return remote_; }
-  /// Nothing of a request has come that was not answered or handed out.
+  /// True if no input is left that was not answered or handed out.
   [[nodiscard]] bool is_idle() const { return in_.empty() && !head_; }
-  /// How much has come that was not looked at yet.
+  /// The bytes that were not yet looked at.
   [[nodiscard]] std::size_t unread() const { return in_.size(); }
-  /// Somebody whom the doorkeeper recognised has used it; always so without a doorkeeper.
+  /// Whether the doorkeeper has recognised a request of this connection; always true without a
+  /// doorkeeper.
   [[nodiscard]] bool is_trusted() const { return trusted_; }
 
 private:
@@ -89,9 +90,9 @@ private:
   bool trusted_;
 
   std::string in_;
-  /// How much of `in_` was searched for the end of the head.
+  /// The part of `in_` that was already searched for the end of the head.
   std::size_t searched_ = 0;
-  /// Of the request whose body has not come as a whole.
+  /// The head of a request whose body has not come completely.
   std::optional<request_head> head_;
   reservation body_;
 };

@@ -11,7 +11,7 @@ namespace {
 
 /// More headers than any client or proxy sends.
 constexpr std::size_t most_headers = 100;
-/// A longer target is no path of ours: RFC 9110 asks for 8,000 bytes to be understood.
+/// A longer target is no path of this API: RFC 9110 requires 8,000 bytes to be accepted.
 constexpr std::size_t longest_target = 8'000;
 
 bool is_digit(char c) {
@@ -115,7 +115,8 @@ bool lists(std::string_view list, std::string_view wanted) {
 std::optional<refusal> read_target(std::string_view target, request& into) {
   if (target.size() > longest_target)
     return refusal{414, "The request target is longer than 8000 bytes."};
-  // Clients of a forward proxy send the whole URL; RFC 9112 (section 3.2.2) wants it understood.
+  // Clients of a forward proxy send the whole URL; RFC 9112 (section 3.2.2) requires a server to
+  // accept it.
   for (std::string_view scheme : {"http://", "https://"})
     if (lower(target.substr(0, scheme.size())) == scheme) {
       auto path = target.find_first_of("/?", scheme.size());
@@ -184,7 +185,7 @@ std::optional<refusal> read_header(std::string_view line, request& into) {
   return std::nullopt;
 }
 
-/// What the headers say about the message itself; `minor` is HTTP/1's minor version.
+/// Reads the headers about the message itself; `minor` is HTTP/1's minor version.
 std::optional<refusal> read_framing(request_head& into, char minor) {
   int hosts = 0;
   int lengths = 0;

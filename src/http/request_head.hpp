@@ -10,7 +10,7 @@
 
 namespace matriarch::http {
 
-/// What a checked head says about the request and the connection it came on.
+/// The content of a valid head, about the request and its connection.
 struct request_head {
   /// Everything but the body and the remote address.
   request content;

@@ -7,7 +7,7 @@
 
 namespace matriarch::http {
 
-/// A part of the memory for bodies, given back by its end. It may outlive the server.
+/// A part of the memory for bodies, returned when this object ends. It may outlive the server.
 class reservation {
 public:
   reservation() = default;
@@ -21,7 +21,7 @@ public:
   }
   ~reservation() { release(); }
 
-  /// Takes `bytes` of `most`; false if there are not so many left.
+  /// Takes `bytes` of `most`; false if not enough are left.
   [[nodiscard]] bool take(std::shared_ptr<std::atomic<std::size_t>> from, std::size_t bytes,
                           std::size_t most) {
     release();

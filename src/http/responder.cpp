@@ -22,7 +22,7 @@ responder::~responder() {
   try {
     send(error_answer(500, "The request was given up because of an internal error; try it again."));
   } catch (...) {
-    // Out of memory: the client will see its own time-out.
+    // Out of memory: the client will run into its own time-out.
   }
 }
 

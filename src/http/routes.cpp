@@ -36,8 +36,8 @@ public:
         admin_(settings_->admin.empty() ? settings_->platform : settings_->admin),
         osb_(std::make_shared<osb_routes>(settings_, desk)), operators_(desk) {}
 
-  /// What strangers are refused costs them more than it costs here: nothing is read of a body, and
-  /// few of them get a line in the trail.
+  /// A refusal costs strangers more than the broker: no body is read, and few refusals get a line
+  /// in the trail.
   admission admit(const request& got) {
     if (is_open(got))
       return {};
@@ -80,7 +80,7 @@ public:
 private:
   // -- access -------------------------------------------------------------------------------------
 
-  /// Where a request came from through proxies that are trusted; empty if through none.
+  /// The client's address according to trusted proxies; empty without any.
   [[nodiscard]] std::string client_of(const request& got) const {
     if (got.header("x-forwarded-for") == nullptr)
       return {};
@@ -92,8 +92,8 @@ private:
     });
   }
 
-  /// Whether a router of the fleet lives at that address. On a loopback one only of this machine: it
-  /// is everybody's.
+  /// Whether a live router of the fleet has that address. Loopback addresses count only for routers
+  /// of this machine, for every machine has them.
   [[nodiscard]] bool is_own_router(const model::ip_address& proxy) const {
     auto known = desk_.routers();
     return std::ranges::any_of(known->living, [&](const auto& one) {
@@ -106,7 +106,8 @@ private:
   /// Whether strangers may ask this.
   static bool is_open(const request& got) { return matches(got, {"healthz"}); }
 
-  /// Whether a line about a refusal may go into the trail now, and how many could not before.
+  /// The number of refusals without a line since the last one, if a line may be written now; else
+  /// nothing.
   std::optional<std::uint64_t> may_be_written(line_limiter::time_point now) {
     if (!settings_->audit)
       return std::nullopt;
@@ -114,7 +115,7 @@ private:
     return refusals_.admit(now);
   }
 
-  /// Whose credentials these are, if they are good for that path.
+  /// The user of these credentials, if they are valid for that path.
   [[nodiscard]] std::optional<std::string> user_of(const request& got,
                                                    const authorization& who) const {
     if (got.segments.empty() || got.segments[0] == "v2")
@@ -139,7 +140,7 @@ private:
 
   /// `?active`: see health_question.
   [[nodiscard]] response health(const request& got) const {
-    // Balancers ask without credentials, and often.
+    // Load balancers ask without credentials, and often.
     bool by_operator =
         got.header("authorization") != nullptr && admin_.admit(read_authorization(got)).has_value();
     return health_answer(desk_.health(), *desk_.cells(), *desk_.routers(),

@@ -21,16 +21,16 @@ namespace matriarch::http {
 
 namespace {
 
-/// What has begun to connect when no more are let in is connected after this at most, on the networks
-/// that brokers and proxies are in.
+/// Connections whose handshake has begun when accepting stops are established after this time at
+/// most, on the networks of brokers and proxies.
 constexpr std::chrono::milliseconds handshake_time{10};
 /// The kernel's queue of connections that are not accepted yet; capped by net.core.somaxconn.
 constexpr int backlog = 1024;
 
-/// Lets nobody begin to connect any more; whoever has begun still gets through. A client that is not
-/// answered tries again after a second, and finds the port closed or the next server there. To close
-/// the socket alone would reset those who come while it is being closed: they count as connected, and
-/// cannot know whether their request was read.
+/// Drops all new connection attempts; handshakes that have begun still finish. A client that gets
+/// no answer tries again after a second, and finds the port closed or the next server there. Just
+/// closing the socket would reset the clients that come during the closing: they count as
+/// connected, and cannot know whether their request was read.
 void let_nobody_in(int listener) {
   constexpr std::uint32_t flags_at = 13; // in the TCP header
   constexpr std::uint32_t syn = 0x02, ack = 0x10;
@@ -43,13 +43,13 @@ void let_nobody_in(int listener) {
       BPF_STMT(BPF_RET | BPF_K, kept),
   }};
   sock_fprog filter{static_cast<unsigned short>(rules.size()), rules.data()};
-  // A kernel that does not know this is one whose clients have to ask again.
+  // If the kernel does not support this, some clients get a reset and have to retry.
   if (::setsockopt(listener, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) == 0)
     std::this_thread::sleep_for(handshake_time);
 }
 
-/// Each connection takes a descriptor, and the usual soft limit of 1,024 is for programs that use
-/// select(). Returns how many there may be; none if that is not limited.
+/// Each connection takes a descriptor, and the usual soft limit of 1,024 is meant for programs that
+/// use select(). Returns the limit; none if there is no limit.
 std::optional<std::size_t> raise_descriptor_limit() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
@@ -74,7 +74,7 @@ struct server::implementation {
   [[nodiscard]] std::optional<std::string> bind();
 };
 
-/// SO_REUSEADDR, so that a restart need not wait for old connections to be forgotten, but never
+/// SO_REUSEADDR, so that a restart need not wait for old connections to expire, but never
 /// SO_REUSEPORT: a bound port proves that no other broker serves on it.
 std::optional<std::string> server::implementation::bind() {
   auto where = options.bind_host.find(':') == std::string::npos

@@ -9,9 +9,9 @@ namespace matriarch::http {
 
 namespace {
 
-// Descriptions of all sorts of trouble; what is well has few.
+// Enough for descriptions of all sorts of trouble; healthy instances have few different ones.
 constexpr std::size_t most_looked_through = 1'000;
-// Credentials and parameters are longer, and never the same twice.
+// Credentials and parameters are longer, and differ each time.
 constexpr std::size_t longest_looked_through = 512;
 
 } // namespace
@@ -52,7 +52,7 @@ std::string tenant_answers::reworded(const request& asked, std::string body) con
       note_harmless(body, known_cells);
     return body;
   }
-  // What the sender has named itself may be repeated.
+  // Names that the sender has used itself may be repeated.
   names.shown.insert(names.shown.end(), asked.segments.begin(), asked.segments.end());
   auto shown = without_addresses(text, names);
   if (shown == text)

@@ -10,21 +10,21 @@
 
 namespace matriarch::http {
 
-/// Answers that users of the platform read: their descriptions say nothing of where the platform's
-/// parts are, whoever's words they repeat. This is the one place that all such answers pass; the
-/// log, the audit trail and the operator's answers say more.
+/// Answers for users of the platform: their descriptions do not reveal where the platform's parts
+/// are, whatever error text they repeat. All such answers pass through here; the log, the audit
+/// trail and the operator's answers say more.
 class tenant_answers {
 public:
-  /// `internal_hosts`: those that no answer names, besides the cells'.
+  /// `internal_hosts`: the hosts that no answer may name, besides the cells'.
   tenant_answers(std::vector<std::string> internal_hosts, const front_desk& desk)
       : internal_hosts_(std::move(internal_hosts)), desk_(desk) {}
 
-  /// The body of the answer to a request, as its sender may read it.
+  /// The body of the answer to a request, without addresses.
   [[nodiscard]] std::string reworded(const request& asked, std::string body) const;
 
 private:
-  /// Answers that say nothing of addresses, as long as the cells are these. Platforms poll each of
-  /// their instances, and most say the same.
+  /// Texts known to contain no address, as long as the cells stay the same. Platforms poll each of
+  /// their instances, and most answers are equal.
   struct looked_through {
     model::cell_table cells;
     std::unordered_set<std::string> harmless;

@@ -48,7 +48,7 @@ bool is_host_name(std::string_view word) {
             });
 }
 
-/// Whether the word says by itself where something is.
+/// Whether the word alone is an address.
 bool is_address(std::string_view word, const host_names& names) {
   if (word.empty() || std::ranges::find(names.shown, word) != names.shown.end())
     return false;
@@ -60,7 +60,7 @@ bool is_address(std::string_view word, const host_names& names) {
   };
   if (is_known(word))
     return true;
-  // A path: of a file, a socket or a key, also as a part of host/path or host:port/path.
+  // A path of a file, a socket or a key, possibly inside host/path or host:port/path.
   if (auto slash = word.find('/'); slash != std::string_view::npos && word.size() > 1) {
     constexpr std::array own{"/v2", "/admin", "/healthz"};
     if (slash == 0)
@@ -72,7 +72,7 @@ bool is_address(std::string_view word, const host_names& names) {
     return end != std::string_view::npos && is_ip(word.substr(1, end - 1));
   }
   auto colon = word.rfind(':');
-  // One digit is rather a count than a port.
+  // A single digit is more likely a count than a port.
   if (colon == std::string_view::npos || word.size() < colon + 3
       || !is_number(word.substr(colon + 1)))
     return false;
@@ -80,7 +80,7 @@ bool is_address(std::string_view word, const host_names& names) {
   return is_host_name(host) || is_ip(host) || is_known(host);
 }
 
-/// Reads a text word by word and writes it anew.
+/// Reads a text word by word and writes it without addresses.
 class rewriting {
 public:
   rewriting(std::string_view text, const host_names& names) : names_(names) {
@@ -89,7 +89,7 @@ public:
       auto begin = std::min(text.find_first_not_of(between_words, at), text.size());
       auto end = std::min(text.find_first_of(between_words, begin), text.size());
       auto word = text.substr(begin, end - begin);
-      auto kept = word.find_last_not_of(".:!?") + 1; // 0 where it is nothing else
+      auto kept = word.find_last_not_of(".:!?") + 1; // 0 if there is nothing else
       pieces_.push_back({text.substr(at, begin - at), word.substr(0, kept), word.substr(kept)});
       at = end;
     }
@@ -100,7 +100,7 @@ public:
       const auto& [before, word, after] = pieces_[i];
       bool more_of_one = after_address_ && before.find(';') == std::string_view::npos;
       if (more_of_one && equal(word, "port") && is_number(word_at(i + 1))) {
-        ++i; // its number goes too
+        ++i; // the port's number goes too
         written_ += pieces_[i].after;
       } else if (any_ && i > 0 && equal(word_at(i - 1), "port") && is_number(word)) {
         replace(before);
@@ -121,14 +121,14 @@ private:
   struct piece {
     std::string_view before; ///< blanks and punctuation
     std::string_view word;
-    std::string_view after; ///< punctuation that ends it
+    std::string_view after; ///< punctuation after it
   };
 
   [[nodiscard]] std::string_view word_at(std::size_t i) const {
     return i < pieces_.size() ? pieces_[i].word : std::string_view{};
   }
 
-  /// Whether libpq or libcurl name a host here, which may be a word like any other.
+  /// Whether libpq or libcurl name a host here, which may look like any other word.
   [[nodiscard]] bool stands_for_one(std::size_t i) const {
     if (i == 0 || word_at(i).empty())
       return false;
@@ -150,7 +150,7 @@ private:
   }
 
   void replace(std::string_view before) {
-    // Quotes and brackets go with what stood in them.
+    // Quotes and brackets around the address go too.
     auto kept = before.find_last_not_of("\"'`([<") + 1;
     written_ += before.substr(0, kept);
     open_ = before.size() - kept;
@@ -174,9 +174,9 @@ private:
   const host_names& names_;
   std::vector<piece> pieces_;
   std::string written_;
-  bool any_ = false;           ///< one has been replaced
-  bool after_address_ = false; ///< what follows may be more of the same one
-  std::size_t open_ = 0;       ///< quotes and brackets that were left out before it
+  bool any_ = false;           ///< an address has been replaced
+  bool after_address_ = false; ///< the next word may belong to the same address
+  std::size_t open_ = 0;       ///< quotes and brackets left out before it
 };
 
 } // namespace
@@ -188,7 +188,7 @@ std::string_view host_in(std::string_view uri) {
     return {};
   uri.remove_prefix(at + after_scheme.size());
   uri = uri.substr(0, uri.find('/'));
-  uri = uri.substr(uri.rfind('@') + 1); // all of it where there is none
+  uri = uri.substr(uri.rfind('@') + 1); // all of it if there is no @
   if (uri.starts_with('['))
     return uri.substr(1, uri.find(']') - 1);
   return uri.substr(0, uri.find(':'));

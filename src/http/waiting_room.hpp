@@ -11,9 +11,9 @@
 
 namespace matriarch::http {
 
-/// The connections of nobody known, and which of them has to make room for another. It is one of the
-/// host that has the most, so that one flooding machine only ever drives out its own; of these
-/// the oldest, for who means well sends a request soon, and nobody can make theirs look younger.
+/// The connections of strangers, and which of them has to make room for another. It is one of the
+/// host that has the most, so that a flooding machine drives out only its own; of these the oldest,
+/// for an honest client sends a request soon, and no client can make its connection look younger.
 template <class Connection>
 class waiting_room {
 public:
@@ -22,7 +22,7 @@ public:
     of_[std::string{host_in(remote)}][number] = std::move(who);
   }
 
-  /// Does nothing if it is not there.
+  /// Does nothing if the connection is not there.
   void remove(std::string_view remote, std::uint64_t number) {
     auto found = of_.find(host_in(remote));
     if (found == of_.end())

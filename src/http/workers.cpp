@@ -60,23 +60,24 @@ namespace {
 using clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-/// How often deadlines are looked at; Pistache's own value.
+/// How often deadlines are checked; Pistache's own value.
 constexpr milliseconds tick{500};
-/// At the server's end a connection without a request may have one on its way, which a proxy sends with
-/// the connection: it is waited for so long before the connection is closed.
+/// When the server ends, a request may still be on its way on a new connection, for proxies send
+/// one with the connection: the server waits this long for it before it closes the connection.
 constexpr milliseconds first_request_grace{1'000};
-/// An unused connection is closed after this, later than proxies do (HAProxy: 60 s at most by
-/// habit), so that it is not closed under their hands.
+/// An unused connection is closed after this time, which is longer than proxies keep them (HAProxy:
+/// usually 60 s at most), so that the proxy closes first.
 constexpr milliseconds idle_patience{75'000};
-/// What a client may send that has got its last answer.
+/// How much a client that has got its final answer may still send.
 constexpr std::size_t linger_bytes = 64 * 1024 * 1024;
-/// How long the threads have to send 503 for the answers that did not come until then.
+/// How long the threads have to send 503 for requests that are still unanswered.
 constexpr milliseconds abandon_patience{500};
-/// What is read of one connection before the others get their turn.
+/// How much is read from one connection before the others get their turn.
 constexpr std::size_t read_at_once = 16 * 1024;
-/// How often a lack of connections is reported: a line for each would be a flood of its own.
+/// How often a lack of connections is reported: a line for each refused connection would be a flood
+/// too.
 constexpr std::chrono::seconds warning_pace{60};
-/// New connections that are taken before the present ones are looked at again.
+/// How many new connections are accepted before the existing ones are looked at again.
 constexpr int accepted_at_once = 64;
 
 /// What the workers of one server share.
@@ -90,14 +91,14 @@ struct common {
   std::mutex mutex;
   std::condition_variable changed;
   std::vector<std::shared_ptr<mailbox>> boxes;
-  /// Workers that accept no more, and of these the ones without connections.
+  /// The number of workers that no longer accept, and of these the number without connections.
   std::size_t deaf = 0;
   std::size_t empty = 0;
 
   std::atomic<std::size_t> connections = 0;
   std::atomic<std::uint64_t> closed_for_room = 0;
   std::atomic<std::uint64_t> turned_away = 0;
-  /// What was reported of the two, and when, as a steady clock's count.
+  /// The counts that were last reported, and when, by a steady clock.
   std::atomic<std::uint64_t> reported = 0;
   std::atomic<clock::rep> reported_at = 0;
   std::shared_ptr<std::atomic<std::size_t>> bodies = std::make_shared<std::atomic<std::size_t>>(0);
@@ -105,7 +106,7 @@ struct common {
   [[nodiscard]] protocol::surroundings around() const { return {options, parts, bodies}; }
 };
 
-/// Where the answer to one request of a connection goes.
+/// The connection to which the answer of one request goes.
 class way_back : public responder::connection {
 public:
   std::shared_ptr<mailbox> box;
@@ -120,7 +121,8 @@ public:
 
 } // namespace
 
-/// One thread's connections: accepts them, cuts what arrives into requests, and writes the answers.
+/// One thread's connections: accepts them, splits their input into requests, and writes the
+/// answers.
 class worker : public net::Aio::Handler {
 public:
   explicit worker(std::shared_ptr<common> shared) : shared_(std::move(shared)) {}
@@ -173,15 +175,15 @@ public:
       else
         on_event(event, fd);
     }
-    // Last: a new connection may get the number of one that was closed in this round, and must not
-    // get what the round still had to tell of that one.
+    // Accepting comes last: a new connection may get the descriptor of one that was closed in this
+    // round, and must not get the events that the round still had for that one.
     if (called)
       accept_some();
     if (shared_->draining)
       drain();
   }
 
-  /// Sends an answer, if its client is still there and waits for it.
+  /// Sends an answer, if its client is still connected and waits for it.
   void answer(const std::shared_ptr<link>& l, std::uint64_t turn, std::string text,
               bool keep_alive) {
     if (!l->open || l->turn != turn || l->now != link::phase::answering)
@@ -207,7 +209,7 @@ private:
     if (found == links_.end())
       return; // closed earlier in the same round
     auto l = found->second;
-    // An error comes without any of the flags, and is read like an end.
+    // An error event has none of the flags, and is read like an end.
     bool failed = !event.isReadable() && !event.isWritable();
     if (event.isHangup() || (failed && l->ended))
       return remove(l);
@@ -238,12 +240,12 @@ private:
     }
     if (!l->take({buffer_.data(), count}))
       return remove(l);
-    // A handshake has the time that was set when the client came, and no more for each byte.
+    // A handshake has a fixed time from the start; further bytes do not extend it.
     if (!l->tls || l->tls->is_ready())
       process(l);
   }
 
-  /// Closes what is done with, and tells the reactor what is awaited of the others.
+  /// Closes finished connections, and tells the reactor which events the others wait for.
   void settle(const std::shared_ptr<link>& l) {
     if (!l->open)
       return;
@@ -264,7 +266,7 @@ private:
     return l.awaits_room ? awaited | NotifyOn::Write : awaited;
   }
 
-  /// Whether more may be waiting.
+  /// Accepts connections; true if more may be waiting.
   bool accept_some() {
     for (int i = 0; i < accepted_at_once; ++i) {
       sockaddr_storage address{};
@@ -297,7 +299,7 @@ private:
     return true;
   }
 
-  /// Closes a connection for a new one; strangers' go first.
+  /// Closes a connection to make room for a new one; strangers' go first.
   bool make_room() {
     auto chosen = strangers_.next_to_go().value_or(nullptr);
     if (!chosen)
@@ -318,12 +320,13 @@ private:
         http::text_of(unavailable_answer("All connections are in use; try again."), false, false);
     (void)::send(fd, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     ::shutdown(fd, SHUT_WR);
-    // What has arrived is taken, for closing over it would be a reset and might cost the answer.
+    // What has arrived is read, for closing with unread input would cause a reset and might cost
+    // the answer.
     (void)::recv(fd, buffer_.data(), buffer_.size(), MSG_DONTWAIT);
     ::close(fd);
   }
 
-  /// Takes the listening socket out of the reactor, or back in.
+  /// Adds the listening socket to the reactor, or removes it.
   void listen(bool wanted) {
     if (wanted == listening_)
       return;
@@ -384,12 +387,12 @@ private:
     try {
       reactor()->removeFd(key(), l->descriptor);
     } catch (...) {
-      // It never got into the reactor.
+      // The connection was not yet in the reactor.
     }
     ::close(l->descriptor);
   }
 
-  /// All that was to be sent is.
+  /// Everything that was to be sent has been sent.
   void go_on(const std::shared_ptr<link>& l) {
     if (l->now == link::phase::closing)
       l->end_writing();
@@ -397,7 +400,7 @@ private:
       process(l);
   }
 
-  /// Serves what has arrived on a connection, as far as it is complete.
+  /// Serves the complete requests that have arrived on a connection.
   void process(const std::shared_ptr<link>& l) {
     if (l->processing)
       return;
@@ -425,7 +428,7 @@ private:
     }
   }
 
-  // False if there is nothing more to be done for now.
+  // False if there is nothing more to do for now.
 
   bool take_step(const std::shared_ptr<link>&, protocol::wait&) { return false; }
 
@@ -466,14 +469,14 @@ private:
     if (!deaf_) {
       deaf_ = true;
       deaf_since_ = clock::now();
-      // Whoever is connected as far as the kernel knows would be reset with the listening socket. No
-      // more come: see let_nobody_in().
+      // Clients that the kernel already counts as connected would be reset with the listening
+      // socket, so they are accepted first. No more come: see let_nobody_in().
       while (accept_some())
         continue;
       listen(false);
       listener_ = -1;
       std::lock_guard guard{shared_->mutex};
-      // Only now may the descriptor be closed: none of the pollers knows it any more.
+      // Only now may the descriptor be closed: no poller has it any more.
       if (++shared_->deaf == shared_->boxes.size())
         ::close(std::exchange(shared_->listener, -1));
     }
@@ -484,7 +487,7 @@ private:
       if (all || (l->between_requests() && !(graceful && l->turn == 0)))
         done.push_back(l);
     for (auto& l : done) {
-      // A request that has arrived in this moment is still served.
+      // A request that has just arrived is still served.
       if (!all && (receive(l), l->open) && !l->between_requests()) {
         settle(l);
         continue;
@@ -501,7 +504,7 @@ private:
     }
   }
 
-  /// The last word to a client whose answer did not come in time.
+  /// The final answer to a client whose request was not answered in time.
   void apologise(link& l) {
     l.write(http::text_of(unavailable_answer("This server stops before the outcome is known; ask "
                                              "again for the state."),
@@ -525,7 +528,7 @@ private:
 };
 
 void way_back::send(const response& answer) {
-  body.release(); // before the client can know that it has
+  body.release(); // before the client can see the answer
   keep_alive = keep_alive && !box->leaving();
   auto text = text_of(answer, without_body, keep_alive);
   if (auto* here = box->worker_here())
@@ -574,7 +577,7 @@ void workers::stop() {
   if (!shared.changed.wait_for(lock, shared.options.drain_patience, all_empty)) {
     shared.abandoning = true;
     wake_all();
-    // A worker that does not even come round to this is stuck in a handler.
+    // A worker that does not get here in time is stuck in a handler.
     shared.changed.wait_for(lock, abandon_patience, all_empty);
   }
   lock.unlock();

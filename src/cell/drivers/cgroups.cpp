@@ -112,7 +112,7 @@ result<cgroup_tree> cgroup_tree::open(const cgroup_place& where, const std::stri
   std::string why;
   auto attempt = [&](const std::string& above) -> std::optional<cgroup_tree> {
     if (!hand_down(above).any()) {
-      why = fmt::format("the group {} may hand no limits to groups in it", above);
+      why = fmt::format("the group {} cannot limit groups inside it", above);
       return std::nullopt;
     }
     auto directory = above + "/" + name;
@@ -123,7 +123,7 @@ result<cgroup_tree> cgroup_tree::open(const cgroup_place& where, const std::stri
     auto can = hand_down(directory);
     if (can.any())
       return cgroup_tree{directory, can, members};
-    why = fmt::format("the group {} may hand no limits to groups in it", directory);
+    why = fmt::format("the group {} cannot limit groups inside it", directory);
     ::rmdir(directory.c_str());
     return std::nullopt;
   };
@@ -133,7 +133,7 @@ result<cgroup_tree> cgroup_tree::open(const cgroup_place& where, const std::stri
     if (auto made = attempt(where.mounted_at))
       return *made;
   if (::access(own.c_str(), W_OK) != 0)
-    return failure{why.empty() ? fmt::format("the group {} belongs to somebody else", own) : why};
+    return failure{why.empty() ? fmt::format("the group {} belongs to another user", own) : why};
   // A group can give limits to subgroups only while it holds no process itself.
   auto aside = own + "/" + agents;
   if (auto error = make_group(aside))
