@@ -1,4 +1,4 @@
-// Who may use which part of the API.
+// Which credentials may use which part of the API.
 #include "stand_in_broker.hpp"
 
 using namespace matriarch;
@@ -28,7 +28,7 @@ void operators_of_their_own(route_settings& settings) {
 
 } // namespace
 
-TEST_CASE("ALL-1: each of several users and tokens is let in, so that they can be changed") {
+TEST_CASE("ALL-1: each of several users and tokens is admitted, so that they can be changed") {
   broker b{true, several_platform_credentials};
   for (const auto& known : {old_user, new_user, first_token, second_token}) {
     CAPTURE(known);
@@ -37,7 +37,7 @@ TEST_CASE("ALL-1: each of several users and tokens is let in, so that they can b
   }
 }
 
-TEST_CASE("ALL-1: nobody else is let in, however near the secret is") {
+TEST_CASE("ALL-1: wrong credentials are refused, however close they are to the right ones") {
   broker b{true, several_platform_credentials};
   for (const std::string header : {"Bearer first-toke",
                                    "Bearer first-tokens",
@@ -92,7 +92,7 @@ TEST_CASE("ALL-1: the platform's credentials are refused at /admin, the operator
   CHECK(b.asked().empty());
 }
 
-TEST_CASE("a set without credentials lets nobody in") {
+TEST_CASE("a set without credentials refuses everybody") {
   broker b{true, [](route_settings& settings) { settings.platform = {}; }};
   error_of(b.send_as(old_user + version, "GET", "/v2/catalog"), 401);
   error_of(b.send_as("Authorization: Basic Og==\r\n" + std::string{version}, "GET", "/v2/catalog"),

@@ -64,7 +64,7 @@ std::string client_in_trail(broker& b, const std::string& headers) {
 
 } // namespace
 
-TEST_CASE("X-Forwarded-For is believed of the proxies that are named, from the last hop on") {
+TEST_CASE("X-Forwarded-For from the configured proxies is trusted, from the last hop on") {
   broker b{true, [](route_settings& all) {
              all.trusted_proxies = {{*model::ip_range::parse("127.0.0.1"),
                                      *model::ip_range::parse("10.0.0.0/8"),
@@ -73,7 +73,7 @@ TEST_CASE("X-Forwarded-For is believed of the proxies that are named, from the l
   for (const auto& [headers, client] : std::vector<std::pair<std::string, std::string>>{
            {"", ""},
            {"X-Forwarded-For: 192.0.2.1\r\n", "192.0.2.1"},
-           // What a client says of itself stands before what a proxy says of the client.
+           // Addresses that the client wrote itself stand before the one that a proxy added.
            {"X-Forwarded-For: 198.51.100.9, 192.0.2.1\r\n", "192.0.2.1"},
            {"X-Forwarded-For: 198.51.100.9\r\nX-Forwarded-For: 192.0.2.1\r\n", "192.0.2.1"},
            {"X-Forwarded-For: 198.51.100.9, 192.0.2.1, 10.1.1.1\r\n", "192.0.2.1"},
@@ -93,7 +93,7 @@ TEST_CASE("X-Forwarded-For is believed of the proxies that are named, from the l
   }
 }
 
-TEST_CASE("X-Forwarded-For of anybody else is not in the trail") {
+TEST_CASE("X-Forwarded-For from an untrusted sender is not in the trail") {
   broker b{true, [](route_settings& all) {
              all.trusted_proxies = {{*model::ip_range::parse("10.0.0.0/8")}};
            }};
@@ -104,19 +104,19 @@ TEST_CASE("X-Forwarded-For of anybody else is not in the trail") {
   CHECK_FALSE(contains(b.trail().back(), "192.0.2.66"));
 }
 
-TEST_CASE("without a list the fleet's own routers are believed, where they say that they are") {
+TEST_CASE("without a list the fleet's own routers are trusted, at the addresses that they report") {
   broker b{true, [](route_settings& all) { all.machine = "here"; }};
   const std::string headers = "X-Forwarded-For: 192.0.2.1\r\n";
   CHECK(client_in_trail(b, headers).empty());
   b.routers.living["r1"].said = {"r1", "here", 1, {}, "", {"10.0.0.7", "127.0.0.1"}};
   CHECK(client_in_trail(b, headers) == "192.0.2.1");
   CHECK(client_in_trail(b, "X-Forwarded-For: 192.0.2.1, 10.0.0.7\r\n") == "192.0.2.1");
-  // 127.0.0.1 of another machine is not this one's.
+  // Another machine's 127.0.0.1 is not this machine's.
   b.routers.living["r1"].said.host = "elsewhere";
   CHECK(client_in_trail(b, headers).empty());
 }
 
-TEST_CASE("every request that changes something has a line with its action, no other has one") {
+TEST_CASE("only requests that change something have a line, with the action") {
   struct row {
     std::string verb, path, action;
   };
@@ -213,13 +213,14 @@ TEST_CASE("what is long or no UTF-8 is cut to something that can be read") {
   CHECK(json::string_member(line, "parameters").ends_with("…"));
 }
 
-TEST_CASE("a request whose answer got lost is in the trail with the 500 that its sender sees") {
+TEST_CASE(
+    "a request whose responder was dropped is in the trail with the 500 that its sender sees") {
   broker b{true, {}, [](const model::request&, auto) {}};
   CHECK(b.send("PUT", here + incomplete, body_with()).status == 500);
   CHECK(only_line(b)["result"]["status"].GetInt() == 500);
 }
 
-TEST_CASE("the trail hears of an answer before its sender does") {
+TEST_CASE("an answer is in the trail before its sender gets it") {
   broker b;
   for (std::size_t i = 1; i <= 20; ++i) {
     b.send("PUT", here + incomplete, body_with());
@@ -227,7 +228,7 @@ TEST_CASE("the trail hears of an answer before its sender does") {
   }
 }
 
-TEST_CASE("the end of an operation has a line of its own, other events have none") {
+TEST_CASE("the end of an operation has a line of its own, other events have no line") {
   model::event one{model::wall_time{std::chrono::milliseconds{1'700'000'000'123}}, "name", "an id",
                    model::operation_ended{model::operation_type::update, "op", "cloudfoundry {}",
                                           false, "no room", model::duration{1500}}};

@@ -1,5 +1,5 @@
-// Rows of the Open Service Broker API's checklist (2.17) that the form of requests and answers
-// decides; a test's name begins with the rows that it shows.
+// Rows of the Open Service Broker API's checklist (2.17) about the form of requests and answers. A
+// test's name begins with the rows that it shows.
 #include <chrono>
 
 #include "stand_in_broker.hpp"
@@ -130,7 +130,7 @@ TEST_CASE(
   CHECK(shared["properties"].ObjectEmpty());
 }
 
-TEST_CASE("CAT-18: a platform that has the catalog already is told so by its tag") {
+TEST_CASE("CAT-18: a request with the tag of the current catalog is answered 304") {
   broker b;
   auto first = b.send("GET", "/v2/catalog");
   auto tag = first.header("ETag");
@@ -153,7 +153,7 @@ TEST_CASE("CAT-18: a platform that has the catalog already is told so by its tag
   error_of(b.send_as("If-None-Match: *\r\n", "GET", "/v2/catalog"), 401);
 }
 
-TEST_CASE("CAT-18: a platform that has the catalog already is told so by its date") {
+TEST_CASE("CAT-18: a request with the date of the current catalog is answered 304") {
   broker b;
   auto modified = b.send("GET", "/v2/catalog").header("Last-Modified");
   REQUIRE(modified.ends_with(" GMT"));
@@ -224,7 +224,7 @@ TEST_CASE("BND-10: a binding's parameters are those of its plan") {
   CHECK(b.asked().empty());
 }
 
-TEST_CASE("PRV-16: what is wrong is repeated in part only where it is huge") {
+TEST_CASE("PRV-16: an error repeats only the start of a huge wrong value") {
   broker b;
   std::string huge(200'000, 'x');
   CHECK(error_of(b.send("PUT", here + incomplete,
@@ -325,7 +325,7 @@ TEST_CASE("PRV-18, ALL-10: another maintenance version than the catalog's is a c
   CHECK(b.asked().empty());
 }
 
-TEST_CASE("PRV-19, UPD-20: a maintenance_info without anything in it counts as absent") {
+TEST_CASE("PRV-19, UPD-20: an empty maintenance_info counts as absent") {
   for (const std::string nothing : {"{}", "null", R"({"version":null})"}) {
     CAPTURE(nothing);
     auto more = R"(,"maintenance_info":)" + nothing;
@@ -376,19 +376,20 @@ TEST_CASE("UPD-20: a context counts only where the service allows its update") {
   auto asked = b.only<model::update_request>();
   CHECK_FALSE(asked.context.has_value());
   CHECK_FALSE(asked.maintenance_version.has_value());
-  // Alone it is no work, whether it is kept or not: the instance says so.
+  // A change of the context alone needs no work, whether the context is kept or not: the instance
+  // decides.
   b.says = [](const auto&) { return model::verdict{model::verdict_kind::done}; };
   CHECK(b.send("PATCH", here, R"({"service_id":"fixed-service","context":{"a":1}})").status == 200);
 }
 
 TEST_CASE(
-    "UPD-3, UPD-20: a context alone needs no accepts_incomplete, and nothing else goes without") {
+    "UPD-3, UPD-20: an update of the context alone needs no accepts_incomplete, any other does") {
   broker b;
   b.says = [](const auto&) { return model::verdict{model::verdict_kind::done}; };
   CHECK(b.send("PATCH", here, update_body(R"(,"context":{"a":1})")).status == 200);
   CHECK_FALSE(b.only<model::update_request>().may_poll);
   CHECK(b.send("PATCH", here, update_body(R"(,"context":{"a":2})" + version_1_2)).status == 200);
-  // Whether that is another plan, the instance knows.
+  // Only the instance knows whether that is another plan.
   b.says = [](const auto&) { return model::verdict{model::verdict_kind::needs_polls}; };
   for (const std::string more :
        {R"(,"plan_id":"open-id")", R"(,"maintenance_info":{"version":"1.2.0"})"})
@@ -553,7 +554,7 @@ TEST_CASE("BND-14: the superuser is in a binding only where the plan says so") {
   CHECK_FALSE(contains(b.send("PUT", binding_path, bind_body("plan-id")).body, "secret-2"));
 }
 
-TEST_CASE("BND-15: a binding that only reads is led to the second port, if there is one") {
+TEST_CASE("BND-15: a read-only binding has the second port, if there is one") {
   broker b;
   auto made = own_role_binding();
   made.read_only = true;
@@ -675,7 +676,7 @@ TEST_CASE("BLO-1, BLO-3, LOP-9: a binding's last operation follows its phase") {
         == R"({"state":"in progress","description":"its own"})");
 }
 
-TEST_CASE("BLO-1: what is not done for so long is called failed, with why it is") {
+TEST_CASE("BLO-1: an operation that takes too long is reported as failed, with the reason") {
   broker b;
   auto one = own_role_binding();
   one.phase = model::binding_phase::creating;
@@ -687,7 +688,7 @@ TEST_CASE("BLO-1: what is not done for so long is called failed, with why it is"
   CHECK(json::string_member(body, "description").find("no leader") != std::string::npos);
 }
 
-TEST_CASE("BND-1, UNB-1: a binding that cannot be read is not said to be absent") {
+TEST_CASE("BND-1, UNB-1: a binding that cannot be read is not reported as absent") {
   broker b;
   auto s = instance_of(model::operation_type::provision, model::operation_state::succeeded);
   s.unreadable_bindings = {"sealed"};
@@ -717,8 +718,7 @@ TEST_CASE("BLO-2, BLO-3: a binding that was polled to its end answers 410, an un
   error_of(b.send("GET", here + "/service_bindings/ended"), 404);
 }
 
-TEST_CASE(
-    "LOP-5, BLO-3: a removal succeeded for a poll that names it, and is gone for all others") {
+TEST_CASE("LOP-5, BLO-3: a poll that names the removal gets success, any other poll gets 410") {
   broker b;
   b.says = [](const auto&) {
     model::verdict gone{model::verdict_kind::gone, "it has been removed"};
@@ -737,12 +737,12 @@ TEST_CASE(
     error_of(b.send("GET", path), 404);
   }
   error_of(b.send("GET", here + "/service_bindings/c/last_operation?operation=op-1"), 410);
-  // Of before there were tombstones with more in them.
+  // From before tombstones named an operation.
   b.says = [](const auto&) { return model::verdict{model::verdict_kind::gone, "gone"}; };
   error_of(b.send("GET", here + "/last_operation?operation=op-1"), 410);
 }
 
-TEST_CASE("UNB-2, UNB-6: an unbind under way answers 202 to who can poll, and says who can") {
+TEST_CASE("UNB-2, UNB-6: an unbind under way answers 202 if the platform can poll") {
   broker b;
   b.says = [](const auto&) { return model::verdict{model::verdict_kind::accepted, "", "op-u"}; };
   auto answer = b.send("DELETE", binding_path + incomplete + "&" + ids);

@@ -1,5 +1,5 @@
-// Clients that want to stop the server, by raw sockets: it serves the others as if they were not
-// there.
+// Clients that try to stop the server, by raw sockets: the server serves others as if the attackers
+// were not there.
 
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -87,7 +87,7 @@ TEST_CASE("strangers' connections make room for others, the oldest first") {
   }
   CHECK(status_of(platform, catalog) == 200);
   CHECK(b.send("GET", "/v2/catalog").status == 200);
-  // Seven of them fit beside the platform's; one gave way for the request just made.
+  // Seven fit beside the platform's connections; one made room for the request just made.
   for (int i = 0; i < 92; ++i)
     CHECK(strangers[static_cast<std::size_t>(i)].receive_all().has_value());
   CHECK(status_of(strangers.back(), "\r\n" + health) != 0);
@@ -96,20 +96,20 @@ TEST_CASE("strangers' connections make room for others, the oldest first") {
   CHECK(status_of(platform, catalog) == 200);
 }
 
-TEST_CASE("an address that floods drives out its own connections, not another's") {
+TEST_CASE("an address that floods loses its own connections, not another's") {
   broker b{true, {}, {}, with([](auto& o) { o.max_connections = 8; })};
   auto quiet = raw_socket::to(b.port(), 2);
   quiet.send("GET /v2/catalog HTTP/1.1\r\nHost: h\r\n");
   std::vector<raw_socket> flood;
   for (int i = 0; i < 100; ++i)
     flood.push_back(raw_socket::to(b.port(), 3));
-  // The last one served: the server has seen all of them.
+  // The last one is served, so the server has seen all of them.
   REQUIRE(status_of(flood.back(), health) == 200);
   CHECK(status_of(quiet, std::string{good_credentials} + version + "\r\n") == 200);
   CHECK(b.load().closed_for_room == 93);
 }
 
-TEST_CASE("what is still to be told of a closed connection never meets the next of its number") {
+TEST_CASE("events of a closed connection never reach the next connection with its descriptor") {
   broker b{true, {}, {}, with([](auto& o) { o.max_connections = 4; })};
   std::atomic<bool> ended = false;
   std::vector<std::thread> floods;
@@ -191,7 +191,7 @@ TEST_CASE("a server takes no more than half of the descriptors") {
   rlimit before{};
   REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
   rlimit low{200, 200};
-  // A limit once lowered cannot be raised again by everybody, so a child tries it.
+  // A lowered limit cannot be raised again without rights, so a child tries it.
   auto child = ::fork();
   if (child == 0) {
     ::setrlimit(RLIMIT_NOFILE, &low);
@@ -240,7 +240,7 @@ TEST_CASE("a client that never stops sending keeps nobody waiting") {
   CHECK(served > 0);
 }
 
-TEST_CASE("a stranger's pipelined requests are not served on") {
+TEST_CASE("after a stranger's first request its pipelined ones are dropped") {
   broker b;
   auto stranger = raw_socket::to(b.port());
   stranger.send(health + health + health);
@@ -254,7 +254,7 @@ TEST_CASE("a stranger's pipelined requests are not served on") {
   CHECK(status_of(patient, health) == 200);
 }
 
-TEST_CASE("a client that reads nothing is left, and the others are served") {
+TEST_CASE("a client that reads nothing is disconnected, and the others are served") {
   std::string long_text(30'000'000, 'x');
   server s{with([](auto& o) { o.write_patience = 200ms; }), [&](request r, responder to) {
              response answer;
@@ -265,7 +265,7 @@ TEST_CASE("a client that reads nothing is left, and the others are served") {
   auto deaf = raw_socket::to(s.port());
   deaf.send("GET /long HTTP/1.1\r\nHost: h\r\n\r\n");
   CHECK(ask(s.port(), "GET /short HTTP/1.1\r\nHost: h\r\n\r\n").body == "short");
-  // The server has given it up when there is no connection left.
+  // When no connection is left, the server has given the client up.
   auto end = std::chrono::steady_clock::now() + patience;
   while (s.load().connections > 0 && std::chrono::steady_clock::now() < end)
     std::this_thread::yield();
@@ -286,7 +286,7 @@ TEST_CASE("a client that ends its side after the request still gets the answer")
   CHECK(half_open.at_end());
 }
 
-TEST_CASE("what a client has sent before it ends its side is served, all of it") {
+TEST_CASE("all requests that a client sent before it ended its side are served") {
   broker b;
   auto client = raw_socket::to(b.port());
   client.send(catalog + catalog + catalog + "GET /half");
@@ -306,7 +306,7 @@ TEST_CASE("a stranger is refused before the body") {
   CHECK(answer.status == 401);
   CHECK(answer.header("Connection") == "close");
   CHECK(stranger.at_end());
-  // One with a wrong password that sends all of a small body can try again.
+  // A client with a wrong password that sends a whole small body can try again.
   auto mistaken = raw_socket::to(b.port());
   CHECK(status_of(mistaken, "PUT " + here + " HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}")
         == 401);
@@ -332,7 +332,7 @@ TEST_CASE("bodies that would take too much memory together are refused with 503"
   CHECK(b.load().bodies_bytes == 0);
 }
 
-TEST_CASE("a body whose sender leaves gives its memory back") {
+TEST_CASE("the memory of a body is freed when its sender leaves") {
   broker b;
   for (int i = 0; i < 20; ++i) {
     auto aborted = raw_socket::to(b.port());
@@ -366,7 +366,7 @@ TEST_CASE("a flood of refusals leaves few lines, which count the others") {
   CHECK_FALSE(limiter.admit(now).has_value());
 }
 
-TEST_CASE("a flood of strangers does not fill the trail, and the platform's lines are all there") {
+TEST_CASE("a flood of strangers does not fill the trail, and no line of the platform is missing") {
   broker b;
   auto stranger = raw_socket::to(b.port());
   for (int i = 0; i < 1'000; ++i)
@@ -389,7 +389,7 @@ TEST_CASE("a flood of strangers does not fill the trail, and the platform's line
 
 // -- the end --------------------------------------------------------------------------------------
 
-TEST_CASE("a stop answers 503 where no answer comes, and waits for no slow client") {
+TEST_CASE("a stop answers 503 to unanswered requests, and waits for no slow client") {
   held_broker held{with([](auto& o) { o.drain_patience = 200ms; })};
   auto waiting = raw_socket::to(held.b.port());
   waiting.send(as_platform("PUT", here + incomplete, body_with()));

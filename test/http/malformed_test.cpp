@@ -12,7 +12,7 @@ using namespace std::string_literals;
 
 namespace {
 
-/// The connection is closed without an answer: what came was never a whole request.
+/// The connection is closed without an answer, for what came was never a whole request.
 constexpr int closed = 0;
 
 struct row {
@@ -32,8 +32,8 @@ std::string header(const std::string& text) {
   return "GET /healthz HTTP/1.1\r\n" + host + text + "\r\n\r\n";
 }
 
-/// A change whose framing is wrong. What follows it would be served if this were read otherwise
-/// than a proxy in front may read it.
+/// A change whose framing is wrong. A server that reads the framing differently from a proxy in
+/// front would serve the bytes that follow.
 std::string framing(const std::string& headers, const std::string& body) {
   return "PUT /v2/service_instances/smuggled" + incomplete + " HTTP/1.1\r\n" + host + access
          + version + headers + "\r\n\r\n" + body + "GET /v2/catalog HTTP/1.1\r\n" + host + access
@@ -252,7 +252,7 @@ std::vector<row> bodies() {
   };
 }
 
-/// What strangers may send without harm: the refusal comes with the head.
+/// Requests that strangers may send without harm: the refusal comes after the head.
 std::vector<row> strangers() {
   auto put = [](const std::string& headers) {
     return "PUT " + here + incomplete + " HTTP/1.1\r\n" + host + version + headers + "\r\n";
@@ -277,7 +277,7 @@ std::vector<row> strangers() {
   };
 }
 
-/// The client ends here, and what it sent was no request.
+/// The client ends here, before its request was complete.
 std::vector<row> incomplete_ones() {
   return {
       {"nothing at all", "", closed},
@@ -319,7 +319,7 @@ TEST_CASE("each of a corpus of malformed requests gets one answer, and the next 
       CHECK_FALSE(json::string_member(*body, "description").empty());
       client.end_sending();
     }
-    // Neither a second answer nor a connection that stays open.
+    // There is neither a second answer nor a connection that stays open.
     auto rest = client.receive_all();
     REQUIRE(rest.has_value());
     CHECK(rest->empty());

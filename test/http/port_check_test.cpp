@@ -11,7 +11,7 @@ using namespace matriarch::http;
 
 namespace {
 
-/// A server on a free port that says this of itself.
+/// A server on a free port with that health page.
 class server_saying {
 public:
   explicit server_saying(std::string health)
@@ -57,7 +57,7 @@ TEST_CASE("a port is free, or has the server that is checked") {
   CHECK(found_at(port).said.find("is free") != std::string::npos);
 }
 
-TEST_CASE("another server is in the way, be it one of ours or not") {
+TEST_CASE("another server on the port is a fault, whether Matriarch's or not") {
   for (const auto* health : {R"({"status":"ok","guid":"b"})", R"({"status":"ok"})",
                              R"({"status":"degraded","instances_loaded":true})"}) {
     auto other = found_where(health);

@@ -10,7 +10,7 @@ using namespace matriarch::http;
 
 namespace {
 
-/// A client in front of a doorkeeper that knows whoever names himself.
+/// A client in front of a doorkeeper that recognises every client with a name.
 struct conversation {
   server_options options;
   service parts;
@@ -75,7 +75,7 @@ bool has(const std::string& text, const std::string& part) {
 
 } // namespace
 
-TEST_CASE("a request is handed out once its last byte has come, with where it came from") {
+TEST_CASE("a request is handed out once its last byte has come, with its sender's address") {
   conversation here;
   auto whole = head_of("PUT", with_length(3)) + "abc";
   for (std::size_t sent = 0; sent + 1 < whole.size(); ++sent)
@@ -142,7 +142,7 @@ TEST_CASE("an answer to HEAD that the server gives by itself has no body") {
   CHECK(malformed.gets<protocol::own_answer>("HEAD / HTTP/1.1\n").text.ends_with("\r\n\r\n"));
 }
 
-TEST_CASE("a client that asks whether it may send its body is told so once, if it may") {
+TEST_CASE("a client that expects a continue gets it once, if its body is accepted") {
   auto asking = [](std::size_t bytes) {
     return head_of("PUT", "Expect: 100-continue\r\n" + with_length(bytes));
   };
@@ -170,7 +170,7 @@ TEST_CASE("a body may be as long as the options say, a stranger's only as long a
   CHECK(refused(who, "", 11));
 }
 
-TEST_CASE("all bodies together have a limit, and what is answered or dropped counts no more") {
+TEST_CASE("all bodies together have a limit, and answered or dropped ones no longer count") {
   conversation first;
   first.gets<protocol::wait>(head_of("PUT", with_length(100)));
   CHECK(*first.bodies == 100);
@@ -193,7 +193,7 @@ TEST_CASE("all bodies together have a limit, and what is answered or dropped cou
   CHECK(*first.bodies == 0);
 }
 
-TEST_CASE("the doorkeeper sees the head alone, and whom it knows is trusted from then on") {
+TEST_CASE("the doorkeeper sees the head alone, and a recognised client is trusted from then on") {
   std::vector<std::string> bodies;
   conversation here{[&](const request& got) {
     bodies.push_back(got.body);
@@ -209,7 +209,7 @@ TEST_CASE("the doorkeeper sees the head alone, and whom it knows is trusted from
   CHECK(conversation{}.gets<protocol::complete>(head_of("GET")).content.user.empty());
 }
 
-TEST_CASE("whom the doorkeeper refuses may ask again, unless a body is still to come") {
+TEST_CASE("a refused client may ask again, unless its body is still to come") {
   conversation here{who};
   auto refused = here.gets<protocol::own_answer>(
       head_of("PUT", "Name: nobody\r\nX-Question: q1\r\n" + with_length(2)) + "ab");
@@ -243,7 +243,7 @@ TEST_CASE("a stranger's request with more behind it is the last, a known client'
   CHECK(here.gets<protocol::complete>(head_of("GET")).keep_alive);
 }
 
-TEST_CASE("a client that is refused halfway hears why, by the form of what it has sent") {
+TEST_CASE("a client that is refused halfway gets an answer in the form of its request") {
   conversation here;
   here.gets<protocol::wait>(head_of("HEAD", "X-Question: q\r\n" + with_length(5)) + "ab");
   auto last = here.spoken->refuse({408, "{}", {}});

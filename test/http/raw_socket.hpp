@@ -8,8 +8,8 @@
 
 namespace matriarch::test {
 
-/// One end of a TCP connection, byte by byte: what a well-behaved HTTP library would hide. Reading
-/// gives up after the test's patience.
+/// One end of a TCP connection, byte by byte: it shows what an HTTP library would hide. Reading
+/// gives up after the test's time limit.
 class raw_socket {
 public:
   explicit raw_socket(int descriptor = -1) : descriptor_(descriptor) {}
@@ -21,7 +21,7 @@ public:
 
   [[nodiscard]] int descriptor() const { return descriptor_; }
 
-  /// False if the other side does not take it any more.
+  /// False if the other side accepts no more.
   bool send(std::string_view bytes);
   /// Whatever arrives first; empty at the end of the stream, after a reset, or when nothing came.
   [[nodiscard]] std::string receive();

@@ -158,7 +158,7 @@ TEST_CASE("a content length is one plain decimal number") {
     CHECK_MESSAGE(refused(with(bad)) == 400, bad);
 }
 
-TEST_CASE("a transfer encoding asks for a length instead") {
+TEST_CASE("a transfer encoding is refused with a request for a length") {
   CHECK(refused("PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked") == 411);
   CHECK(refused("PUT / HTTP/1.1\r\nHost: a\r\ntransfer-encoding: identity") == 411);
   CHECK(refused("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked")

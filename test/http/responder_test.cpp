@@ -1,4 +1,4 @@
-// The one answer to a request, without a connection behind it.
+// The single answer to a request, without a connection.
 #include <doctest/doctest.h>
 
 #include <memory>
@@ -58,7 +58,7 @@ TEST_CASE("a responder that is dropped, or overwritten, answers 500") {
   CHECK(second.size() == 1);
 }
 
-TEST_CASE("an answer is a head that says how long its body is, and the body") {
+TEST_CASE("an answer has a head with the length of its body, and the body") {
   response said{
       201, "{\"a\":1}", {{"X-One", "1"}, {"Content-Length", "7000"}, {"X-Two", "a\r\nb"}}};
   auto text = text_of(said, false, true);

@@ -1,4 +1,4 @@
-// What the broker's API takes and answers, whatever exists behind it.
+// The requests that the broker's API accepts and its answers, whatever exists behind it.
 #include "stand_in_broker.hpp"
 
 using namespace matriarch;
@@ -300,7 +300,7 @@ TEST_CASE("DEP-3, UNB-3, UNB-8: a DELETE needs the ids in its query, and they ha
   }
 }
 
-TEST_CASE("a broker that is not strict does without organisation and space, and without nothing "
+TEST_CASE("a broker that is not strict does without organisation and space, but needs everything "
           "else") {
   broker b{false};
   using fields = std::map<std::string, std::string>;
@@ -380,7 +380,7 @@ TEST_CASE("PRV-2, ALL-7: a provision reaches the backend with its plan's default
   CHECK(asked.longest == 600s);
 }
 
-TEST_CASE("a provision's parameters become what is desired") {
+TEST_CASE("a provision's parameters become the desired state") {
   broker b;
   b.send("PUT", here + incomplete,
          body_with(R"(,"parameters":{"node-count":1,"cells":["cell-b","cell-a"]})"));
@@ -390,7 +390,7 @@ TEST_CASE("a provision's parameters become what is desired") {
   CHECK(asked.parameters == R"({"cells":["cell-b","cell-a"],"node-count":1})");
 }
 
-TEST_CASE("UPD-2, UPD-9, UPD-10, UPD-21: an update leaves open what it does not say") {
+TEST_CASE("UPD-2, UPD-9, UPD-10, UPD-21: an update leaves alone what it does not name") {
   broker b;
   CHECK(b.send("PATCH", here + incomplete,
                R"({"service_id":"service-id","previous_values":{"plan_id":"x"}})")
@@ -464,7 +464,7 @@ TEST_CASE("UPD-16, BND-13, UNB-4, DEP-4: what is not there answers 404, and 410 
   error_of(b.send("DELETE", binding_path + "?" + ids), 410);
 }
 
-TEST_CASE("PRV-5, UPD-1, UNB-1: what is so already answers 200") {
+TEST_CASE("PRV-5, UPD-1, UNB-1: a request that changes nothing answers 200") {
   broker b;
   b.says = [](const auto&) { return model::verdict{model::verdict_kind::done}; };
   CHECK(b.send("PUT", here + incomplete, body_with()).status == 200);
@@ -493,7 +493,7 @@ model::verdict ended(model::operation_type type, model::operation_state state) {
 
 } // namespace
 
-TEST_CASE("a caller who cannot poll gets the outcome itself from a broker that is not strict") {
+TEST_CASE("a broker that is not strict answers a caller who cannot poll with the result") {
   broker b{false};
   using model::operation_state;
   using model::operation_type;
@@ -636,7 +636,7 @@ TEST_CASE("BND-1, BND-14, BND-15, BND-18: a new binding answers 201 with credent
     CHECK(json::member(body, absent) == nullptr);
 }
 
-TEST_CASE("no credentials are given while it is not known who signs the databases' certificates") {
+TEST_CASE("no credentials are given while the databases' authority is unknown") {
   broker b;
   b.authority.clear();
   b.known = settled();
@@ -719,7 +719,7 @@ TEST_CASE("the operator sees an instance in the original's shape") {
   CHECK(body["binding_count"].GetInt() == 1);
 }
 
-TEST_CASE("a replica that does not replicate is told of to the operator, and to the platform") {
+TEST_CASE("the operator and the platform see that a replica does not replicate") {
   broker b;
   auto s = instance_of(model::operation_type::update, model::operation_state::succeeded);
   s.known.current.description = "master running; replicas running";
@@ -754,8 +754,7 @@ TEST_CASE("a replica that does not replicate is told of to the operator, and to 
   CHECK(json::string_member(nodes["nodes"][1], "health") == "it runs but does not replicate");
 }
 
-TEST_CASE(
-    "a poll is answered anew once the instance has changed, or the cells by which it is worded") {
+TEST_CASE("a poll gets a new answer once the instance or the cells have changed") {
   broker b;
   auto s = instance_of(model::operation_type::provision, model::operation_state::failed);
   s.known.current.description = "machine-7 did not answer";
@@ -774,7 +773,7 @@ TEST_CASE(
   CHECK(words() == "the final words");
 }
 
-TEST_CASE("healthz tells how many instances are not well, and the operator which") {
+TEST_CASE("healthz counts the unhealthy instances, and names them to the operator") {
   broker b;
   CHECK(json_of(b.send_as("", "GET", "/healthz"))["unwell_instances"].GetInt() == 0);
   b.health.unwell_instances = 30;
@@ -818,13 +817,13 @@ TEST_CASE("a demotion tells what moved, what did not, and of a cell that is not 
   answer = b.send("POST", "/admin/cells/cell-a/demote");
   CHECK(answer.status == 500);
   CHECK(json::string_member(json_of(answer)["failed"][0], "description") == "no replica");
-  // One that does not act knows of no leader's turn, and would say that nothing had to move.
+  // A broker that does not act knows no leader's turn, and would answer that nothing had to move.
   b.health.active = false;
   CHECK(
       contains(error_of(b.send("POST", "/admin/cells/cell-a/demote"), 503), "not the active one"));
 }
 
-TEST_CASE("healthz answers 503 only where there is nothing to serve yet") {
+TEST_CASE("healthz answers 503 only while there is nothing to serve") {
   broker b;
   b.health.loaded = b.health.active = b.health.etcd_reachable = false;
   auto answer = b.send_as("", "GET", "/healthz");
@@ -842,7 +841,7 @@ TEST_CASE("healthz?active answers 200 only where the broker acts") {
   CHECK(b.send_as("", "GET", "/healthz").status == 200);
 }
 
-TEST_CASE("healthz tells of an etcd that takes no writes") {
+TEST_CASE("healthz reports an etcd that refuses writes") {
   broker b;
   b.health.etcd_refuses_writes = true;
   auto answer = b.send_as("", "GET", "/healthz");
@@ -852,7 +851,7 @@ TEST_CASE("healthz tells of an etcd that takes no writes") {
   CHECK(json::string_member(body, "etcd") == "refuses writes");
 }
 
-TEST_CASE("an operator's answers tell their age, once etcd has been heard") {
+TEST_CASE("the operator's answers carry their age, once etcd has answered") {
   broker b;
   CHECK(b.send("GET", "/admin/cells").header("Age").empty());
   b.health.etcd_age = std::chrono::seconds{34};
@@ -893,14 +892,14 @@ TEST_CASE("orphans are listed, and one is removed by its cell and id") {
   CHECK(b.removed == std::vector<std::string>{"cell-a/n1"});
   b.removal = {model::verdict_kind::not_found, "there is none"};
   CHECK(contains(error_of(b.send("DELETE", "/admin/orphans/cell-a/n2"), 404), "there is none"));
-  // A broker that does not act has compared nothing: an empty list would be a lie.
+  // A broker that does not act has compared nothing, so an empty list would be wrong.
   b.health.active = false;
   error_of(b.send("GET", "/admin/orphans"), 503);
   error_of(b.send("DELETE", "/admin/orphans/cell-a/n1"), 503);
   CHECK(b.removed.size() == 2);
 }
 
-TEST_CASE("healthz tells what is out of reach, but answers 200 all the same") {
+TEST_CASE("healthz reports what cannot be reached, and still answers 200") {
   broker b;
   auto body = json_of(b.send_as("", "GET", "/healthz"));
   CHECK(json::string_member(body, "status") == "ok");

@@ -95,7 +95,7 @@ struct fixture {
   server http;
 };
 
-/// Whether a socket that waits for nothing is connected at once.
+/// Whether a socket that does not wait is connected at once.
 bool connects(const raw_socket& client, std::uint16_t port) {
   sockaddr_in to{};
   to.sin_family = AF_INET;
@@ -107,7 +107,7 @@ bool connects(const raw_socket& client, std::uint16_t port) {
   return ::poll(&connected, 1, soon) == 1 && (connected.revents & (POLLERR | POLLHUP)) == 0;
 }
 
-/// True if the answer is one of the wall's own: a JSON object that says what is wrong.
+/// True if the server itself gave the answer: a JSON object that says what is wrong.
 bool explains(const raw_answer& answer, int status) {
   auto body = json::parse(answer.body);
   return answer.status == status && answer.header("Content-Type") == "application/json" && body
@@ -129,7 +129,7 @@ TEST_CASE("an aborted client never gets its answer delivered to another client")
       aborted.reset();
     else
       aborted.close();
-    // This one gets the number that the aborted one had, and asks for nothing at first.
+    // This client gets the descriptor that the aborted one had, and asks for nothing at first.
     auto next = f.connect();
     if (!next.silent())
       strange = next.receive();
@@ -172,7 +172,7 @@ TEST_CASE("a handler that throws anything is answered with a 500 and the server 
   CHECK(read_answer(client).body == "fine");
 }
 
-TEST_CASE("clients that say nothing, or speak TLS, block nobody") {
+TEST_CASE("clients that send nothing, or speak TLS, block nobody") {
   fixture f;
   std::vector<raw_socket> idle;
   for (int i = 0; i < 50; ++i)
@@ -232,7 +232,7 @@ TEST_CASE("a malformed request is answered with a JSON 400 and its connection cl
   CHECK(handled == 0);
 }
 
-TEST_CASE("headers that are none of the server's business cannot make a request fail") {
+TEST_CASE("headers that do not concern the server cannot make a request fail") {
   fixture f;
   for (auto* header :
        {"Date: yesterday", "Cookie: ;;;=", "Cache-Control: max-age=x", "Content-Type: foo",
@@ -247,7 +247,7 @@ TEST_CASE("a body above the limit is refused while its sender can still read the
             options};
   CHECK(ask(f.port(), put("/", std::string(100'000, 'x'))).body == "100000");
   auto big = f.connect();
-  // Far more than the sockets' buffers hold: a reset would be seen here.
+  // Far more than the sockets' buffers hold, so a reset would show here.
   big.send(put("/", std::string(20'000'000, 'x')));
   auto answer = read_answer(big);
   CHECK(explains(answer, 413));
@@ -384,13 +384,13 @@ TEST_CASE("a slow handler is waited for, a slow client is not") {
   CHECK(explains(read_answer(half_body), 408));
   CHECK(silent.at_end());
 
-  // All of the above took longer than the patient client's limit would have been.
+  // All of the above took longer than the limit for the patient client would have been.
   CHECK(patient.silent());
   kept.change([](auto& k) { k.front().send(saying("at last")); });
   CHECK(read_answer(patient).body == "at last");
 }
 
-TEST_CASE("clients that find no descriptor left are served when there are some again") {
+TEST_CASE("clients that wait for a free descriptor are served when there is one") {
   fixture f;
   auto old = f.connect();
   old.send(get("/old"));
@@ -412,7 +412,7 @@ TEST_CASE("clients that find no descriptor left are served when there are some a
   bool connected =
       ::connect(first.descriptor(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
   first.send(get("/"));
-  // The server has looked at the new client when it has served the old one three times since.
+  // Once the server has served the old client three more times it has looked at the new one.
   int served = 0;
   for (int i = 0; i < 3; ++i) {
     old.send(get("/old"));
@@ -560,7 +560,7 @@ TEST_CASE("stopping closes idle connections, accepts no more, and lets answers u
   CHECK_THROWS((void)f.connect());
 }
 
-TEST_CASE("while a server stops, nobody is connected who would get no answer") {
+TEST_CASE("while a server stops, every client that gets connected gets an answer") {
   shared_state<bool> entered, released;
   server_options options;
   options.threads = 1;
@@ -575,7 +575,7 @@ TEST_CASE("while a server stops, nobody is connected who would get no answer") {
   first.send(get("/"));
   REQUIRE(entered.becomes([](bool e) { return e; }));
   std::thread stopping{[&] { f.http.stop(); }};
-  // The only thread is busy: whoever is connected now waits, and is not to be reset in the end.
+  // The only thread is busy: clients connected now wait, and must not be reset in the end.
   constexpr int less_than_the_backlog = 1000;
   std::vector<raw_socket> waiting;
   bool closed = false;

@@ -14,7 +14,7 @@
 #include "http/routes.hpp"
 #include "raw_socket.hpp"
 
-/// The broker's API over real HTTP, in front of a desk that says what a test wants.
+/// The broker's API over real HTTP, in front of a desk that answers as a test wants.
 namespace matriarch::test {
 
 using namespace matriarch::http;
@@ -142,14 +142,14 @@ inline model::snapshot_ptr with_binding(const model::binding& one, int read_only
   return std::make_shared<const model::instance_snapshot>(s);
 }
 
-/// What an instance says of a lookup or an ended operation.
+/// The instance's answer to a lookup or an ended operation.
 inline model::verdict found(model::snapshot_ptr instance) {
   model::verdict said{model::verdict_kind::done};
   said.instance = std::move(instance);
   return said;
 }
 
-/// What it says of a bind.
+/// Its answer to a bind.
 inline model::verdict bound(model::verdict_kind is, const model::binding& one,
                             int read_only_port = 0) {
   model::verdict said{is};
@@ -175,11 +175,11 @@ struct broker {
   std::vector<std::string> removed; ///< orphans that were to be removed
   model::verdict removal;
   model::reencryption_report rewritten;
-  int reencryptions = 0; ///< that were begun
+  int reencryptions = 0; ///< the number that were begun
 
   using answering = std::function<void(const model::request&, std::function<void(model::verdict)>)>;
 
-  /// `edit` changes the settings; `answer` is asked instead of `says`, if it is there.
+  /// `edit` changes the settings; `answer`, if given, is called instead of `says`.
   explicit broker(bool strict = true, const std::function<void(route_settings&)>& edit = {},
                   const answering& answer = {}, server_options options = {}) {
     route_settings settings;

@@ -1,4 +1,4 @@
-// What users of the platform read says nothing of where the platform's parts are.
+// Texts for users of the platform do not reveal where the platform's parts are.
 #include "http/tenant_text.hpp"
 
 #include <libpq-fe.h>
@@ -29,8 +29,8 @@ const std::vector<place> places{
     {"a.b.example.org", "fe80::1%eth0", "443"},
 };
 
-/// What the libraries and the services say when something is wrong, with the names of a place:
-/// H for its host, A for its address, P for its port.
+/// Error messages of libraries and services, with placeholders: H for the host, A for its address,
+/// P for its port.
 const std::vector<std::string> failures{
     // libpq
     R"(cannot connect to the leader: connection to server at "<H>" (<A>), port <P> failed: Connection refused)",
@@ -53,13 +53,13 @@ const std::vector<std::string> failures{
     "SSL: certificate subject name '<H>' does not match target host name '<H>'",
     "SSL: no alternative certificate subject name matches target host name '<H>'",
     "OpenSSL SSL_connect: SSL_ERROR_SYSCALL in connection to <H>:<P>",
-    // etcd, and what speaks Go
+    // etcd, and other Go programs
     "etcd cannot be reached: a transaction on /service/b1/state and 3 more: http://<H>:<P> "
     "answered 503: "
     "etcdserver: no leader; nothing was changed, try again",
     R"(connection error: desc = "transport: Error while dialing dial tcp <H>:<P>: connect: connection refused")",
     "Get \"http://<H>:<P>/\": dial tcp: lookup <H> on <A>: no such host",
-    // Patroni, and what speaks Python
+    // Patroni, and other Python programs
     "the switchover failed and is tried again: Patroni answered 503: Failed to access API of node "
     "<H>:<P>",
     "HTTPConnectionPool(host='<H>', port=<P>): Max retries exceeded with url: /patroni (Caused by "
@@ -104,7 +104,7 @@ void names_nothing_of(const std::string& text, const place& where) {
   CHECK(text.find("://") == std::string::npos);
 }
 
-/// What the library says of a connection that fails.
+/// libpq's message about a connection that fails.
 std::string said_by_libpq(const std::string& how) {
   std::unique_ptr<PGconn, decltype(&PQfinish)> failed{PQconnectdb(how.c_str()), PQfinish};
   REQUIRE(PQstatus(failed.get()) == CONNECTION_BAD);
@@ -130,9 +130,9 @@ TEST_CASE("no failure's text tells a tenant where it happened") {
       names_nothing_of(without_addresses(filled(failure, where), {}), where);
 }
 
-TEST_CASE("what libpq and libcurl say of a real failure tells a tenant nothing of where it "
+TEST_CASE("the texts of libpq and libcurl for a real failure tell a tenant nothing of where it "
           "happened") {
-  // Nobody listens on port 1023, and no failure takes so many milliseconds, which libcurl tells.
+  // Nobody listens on port 1023. libcurl reports milliseconds, and no failure takes that many.
   names_nothing_of(without_addresses(said_by_libpq("host=127.0.0.1 port=1023 user=x"), {}),
                    {"127.0.0.1", "127.0.0.1", "1023"});
   names_nothing_of(without_addresses(said_by_libpq("host=localhost port=1023 user=x"), {}),
@@ -145,7 +145,7 @@ TEST_CASE("what libpq and libcurl say of a real failure tells a tenant nothing o
                    {"node-1.invalid", "", "1023"});
 }
 
-TEST_CASE("what is said without an address stays as it is") {
+TEST_CASE("texts without an address stay as they are") {
   for (const std::string plain :
        {"master running; replicas copying, stopped",
         "no members",
@@ -185,7 +185,7 @@ TEST_CASE("the reason stays when the address goes") {
         == "GET [address]: Failed to connect to [address] after 0 ms: no");
 }
 
-TEST_CASE("a configured host is told by its name, unless a cell is called the same") {
+TEST_CASE("a configured host's name is an address, unless a cell has the same name") {
   host_names names{{"Keeper", "z1"}, {"z1", "10.0.0.7"}};
   CHECK(without_addresses("keeper says no, z1 says yes, 10.0.0.7 and 10.0.0.8 nothing", names)
         == "[address] says no, z1 says yes, 10.0.0.7 and [address] nothing");
@@ -198,7 +198,7 @@ TEST_CASE("the host of a URI") {
   CHECK(host_in("nothing").empty());
 }
 
-TEST_CASE("no answer below /v2 names an address, whoever's words it repeats") {
+TEST_CASE("no answer below /v2 names an address, whatever text it repeats") {
   for (const auto& failure : failures)
     for (const auto& where : {places[0], places[3]}) {
       auto said = filled(failure, where);
@@ -251,7 +251,7 @@ TEST_CASE("no state of an operation, and no note of a binding, names an address"
   }
 }
 
-TEST_CASE("what is told to one sender, or was before, hides what another may not read now") {
+TEST_CASE("an answer that one sender may read is not reused for another") {
   broker b;
   std::string said = "there is no instance 10.1.2.3:5432";
   b.says = [&](const auto&) { return model::verdict{model::verdict_kind::unavailable, said}; };
@@ -271,7 +271,7 @@ TEST_CASE("what is told to one sender, or was before, hides what another may not
   CHECK(told("another") == "[address] does not answer");
 }
 
-TEST_CASE("the trail keeps what the sender does not read") {
+TEST_CASE("the trail keeps the addresses that the sender does not see") {
   broker b;
   b.says = [](const auto&) {
     return model::verdict{model::verdict_kind::unavailable, "no answer from 10.1.2.3:80"};

@@ -1,5 +1,5 @@
-// TLS at the server: what a client that speaks it gets, and that one that does not keep to it holds
-// up nobody.
+// TLS at the server: what clients that speak TLS get, and that a client that breaks the protocol
+// delays nobody.
 
 #include <doctest/doctest.h>
 
@@ -37,7 +37,7 @@ tls::key_pair certified(const std::string& host, const tls::validity& valid = th
   return {*key, *certificate};
 }
 
-/// A server with TLS whose answers say what was sent, or at `/from` by which connection.
+/// A server with TLS whose answers repeat the request, or at `/from` the connection's port.
 struct guarded {
   std::shared_ptr<tls::server_identity> shows = std::make_shared<tls::server_identity>();
   std::unique_ptr<server> serves;
@@ -84,7 +84,7 @@ struct guarded {
 
 } // namespace
 
-TEST_CASE("what is sent and answered by TLS arrives whole, however long") {
+TEST_CASE("requests and answers by TLS arrive whole, however long") {
   guarded here;
   for (std::size_t size : {0, 1, 16'383, 16'384, 16'385, 1'000'000}) {
     CAPTURE(size);
@@ -104,13 +104,13 @@ TEST_CASE("many requests by TLS at a time are answered each with its own") {
     CHECK(under_way[static_cast<std::size_t>(i)].get().body == std::to_string(i));
 }
 
-TEST_CASE("a server that cannot be recognised is told nothing, and what is wrong is said") {
+TEST_CASE("a server that cannot be recognised is sent nothing, and the error says why") {
   guarded here;
   auto refused = [&](const std::string& host, const std::string& by) {
     auto came = here.ask(host, "/", "secret", by);
     CHECK(came.status == 0);
     CHECK(came.never_sent);
-    // Whom it was taken for, and where it was.
+    // The expected name, and the address.
     auto at =
         "PUT https://" + host + "/ at 127.0.0.1:" + std::to_string(here.serves->port()) + ": ";
     CHECK(came.error.starts_with(at));
@@ -137,7 +137,8 @@ TEST_CASE("requests to one server share a connection, so that a handshake is pai
   REQUIRE_MESSAGE(first.status == 200, first.error);
   for (int i = 0; i < 50; ++i)
     CHECK(here.ask(name, "/from").body == first.body);
-  // Who is trusted is part of it: no connection serves a request that would not have made it.
+  // The trusted authority is part of the key: no connection serves a request that would not have
+  // accepted its certificate.
   auto other = tls::make_authority("other", these_days);
   CHECK(here.ask(name, "/from", "", other->certificate).status == 0);
   CHECK(here.ask("other.example.org", "/from").status == 0);
@@ -149,7 +150,7 @@ TEST_CASE("a new certificate is shown to the next client, without a restart") {
   REQUIRE_FALSE(here.shows->show(certified("two.example.org")));
   auto came = here.ask("two.example.org");
   CHECK_MESSAGE(came.status == 200, came.error);
-  // What is none changes nothing.
+  // A text that is no certificate changes nothing.
   auto wrong = certified(name);
   wrong.key = *tls::make_key();
   CHECK(here.shows->show(wrong).has_value());
@@ -169,7 +170,7 @@ TEST_CASE("the same port serves those that speak no TLS, unless they are refused
   CHECK(alone.ask(name).status == 200);
 }
 
-TEST_CASE("handshakes that were only begun hold up nobody, and end in the time for a request") {
+TEST_CASE("unfinished handshakes delay nobody, and end in the time for a request") {
   server_options options;
   options.receive_timeout = 1s;
   guarded here{options};
@@ -183,7 +184,7 @@ TEST_CASE("handshakes that were only begun hold up nobody, and end in the time f
     CHECK(one.at_end());
 }
 
-TEST_CASE("sockets that say nothing, or only begin, keep nobody out, however many they are") {
+TEST_CASE("silent sockets and unfinished handshakes keep nobody out, however many they are") {
   server_options options;
   options.max_connections = 50;
   guarded here{options};
@@ -197,13 +198,13 @@ TEST_CASE("sockets that say nothing, or only begin, keep nobody out, however man
   }
 }
 
-TEST_CASE("who sends a handshake byte by byte has no more time than others") {
+TEST_CASE("a client that sends a handshake byte by byte has no more time than others") {
   server_options options;
   options.receive_timeout = 1s;
   guarded here{options};
   auto slow = raw_socket::to(here.serves->port());
   CHECK(slow.send(begun_handshake));
-  // As many as the record promises: it is closed long before.
+  // As many bytes as the record promises: it is closed long before.
   bool open = true;
   for (int i = 0; i < 512 && open; ++i) {
     open = slow.send(std::string(1, '\1'));
@@ -213,7 +214,7 @@ TEST_CASE("who sends a handshake byte by byte has no more time than others") {
   CHECK_FALSE(open);
 }
 
-TEST_CASE("what is no TLS after its first byte is closed, and others are served") {
+TEST_CASE("a connection that is no TLS after its first byte is closed, and others are served") {
   guarded here;
   for (const auto& text : {begun_handshake + std::string(600, 'x'), std::string(1, '\x16'),
                            std::string{"\x16\x03\x01\xff\xff", 5} + std::string(70'000, 'y')}) {

@@ -26,7 +26,7 @@ TEST_CASE("an address of IPv6 is one host whatever its ports are") {
   CHECK(strangers.next_to_go() == 2);
 }
 
-TEST_CASE("who is not in the waiting room can leave it all the same") {
+TEST_CASE("removing a connection that is not in the waiting room does nothing") {
   waiting_room<int> strangers;
   strangers.remove("10.0.0.1:1", 1);
   strangers.add("10.0.0.1:1", 1, 1);

@@ -11,7 +11,7 @@
 
 namespace matriarch::test {
 
-/// A test that waits longer has failed; long enough for a machine that does much else.
+/// A test that waits longer has failed; long enough for a machine with other load.
 constexpr std::chrono::seconds patience{180};
 
 /// The value that an asynchronous call hands to its callback: `call` gets the callback.

@@ -1,4 +1,4 @@
-// What `matriarch broker --check` finds where what it asks is not there.
+// What `matriarch broker --check` reports when etcd does not answer.
 #include "cli/broker_check.hpp"
 
 #include <doctest/doctest.h>

@@ -1,5 +1,5 @@
-// `matriarch broker` alone, for its test: which names one of its actors, or none, that ends by an error
-// as soon as the broker serves.
+// `matriarch broker` alone, for its test. The arguments name actors that end with an error as soon
+// as the broker serves.
 #include <caf/all.hpp>
 
 #include "actors/singletons.hpp"

@@ -1,4 +1,4 @@
-// The broker's process: what ends it, and how. On a real etcd, with a cell that is not there.
+// The end of the broker's process, on a real etcd, with a cell that does not exist.
 #include <doctest/doctest.h>
 
 #include <arpa/inet.h>
@@ -88,7 +88,7 @@ public:
     }
   }
 
-  /// The exit code, once it ends by itself; -1 if a signal ended it, or it does not end.
+  /// The exit code, once it has ended by itself; -1 if a signal ended it, or if it does not end.
   int code() {
     int status = 0;
     if (!eventually([&] { return ::waitpid(pid_, &status, WNOHANG) == pid_; }))
@@ -143,7 +143,7 @@ int listener_at(int port) {
 
 } // namespace
 
-TEST_CASE("a broker ends when one of the actors does of which it has one each, and says why") {
+TEST_CASE("a broker ends when one of its single actors ends, and says why") {
   test::etcd_server etcd;
   for (const std::string name : {"store", "http", "postgresql", "ports", "routers", "authority",
                                  "cells", "instances", "gateway", "leadership", "pulse"}) {
@@ -170,7 +170,7 @@ TEST_CASE("a broker whose port is taken says so and ends at once") {
   ::close(taken);
 }
 
-TEST_CASE("a broker whose port is taken ends also where nobody reads what it says") {
+TEST_CASE("a broker whose port is taken ends even if nobody reads its output") {
   test::etcd_server etcd;
   broker_process first{etcd.url()};
   int taken = listener_at(first.port());
@@ -186,7 +186,7 @@ TEST_CASE("a broker whose port is taken ends also where nobody reads what it say
   ::close(taken);
 }
 
-TEST_CASE("a broker ends on SIGTERM at any moment, also while etcd is not there") {
+TEST_CASE("a broker ends on SIGTERM at any moment, also without etcd") {
   broker_process broker{"http://127.0.0.1:1"};
   broker.start();
   REQUIRE(
@@ -194,7 +194,7 @@ TEST_CASE("a broker ends on SIGTERM at any moment, also while etcd is not there"
   CHECK(broker.end(SIGTERM) == 0);
 }
 
-TEST_CASE("an audit trail that nobody takes stops nobody, and says what it left out") {
+TEST_CASE("an audit trail that nobody reads delays nobody, and counts the lines it lost") {
   test::etcd_server etcd;
   auto fifo =
       std::filesystem::temp_directory_path() / ("matriarch-trail-" + std::to_string(::getpid()));
@@ -203,7 +203,7 @@ TEST_CASE("an audit trail that nobody takes stops nobody, and says what it left 
   broker_process broker{etcd.url(), "audit: {file: " + fifo.string() + "}\n"};
   broker.start();
   REQUIRE(broker.serves());
-  // More than the pipe and the queue take: each line has two kilobytes of parameters and more.
+  // More than the pipe and the queue hold: each line has over two kilobytes of parameters.
   const std::string id(400, 'x');
   std::string cells = "\"cell\"";
   while (cells.size() < 2'000)

@@ -43,7 +43,7 @@ using test::etcd_server;
 
 namespace {
 
-/// Patroni and PostgreSQL need longer than other servers, above all while others use the machine.
+/// Patroni and PostgreSQL need longer than other servers, above all under other load.
 constexpr auto patience = 180s;
 
 template <class Condition>
@@ -70,7 +70,7 @@ using plans = std::map<std::string, std::map<std::string, std::string>>;
 const std::string hard_password = "it's \"hard\" \\ to :quote$ %s";
 const std::string hard_password_json = "it's \\\"hard\\\" \\\\ to :quote$ %s";
 
-/// How a test connects to a node, other than by default.
+/// A test's parameters for a connection to a node, where they differ from the default.
 struct manner {
   std::string sslmode = "prefer";
   std::string sslrootcert = {};
@@ -155,8 +155,9 @@ public:
   [[nodiscard]] bool has_disk() const { return has_disk_; }
   [[nodiscard]] const std::string& directory() const { return directory_; }
 
-  /// Has the cell find PostgreSQL's programs in a directory where `postgres` is a script of these lines
-  /// and the real program's start; `{}` in them is a directory of the test's, which is returned.
+  /// Makes the cell find PostgreSQL's programs in a directory where `postgres` is a script of these
+  /// lines that ends by starting the real program. `{}` in the lines is a directory of the test's,
+  /// which is returned.
   std::string replace_postgres_by(const std::string& lines) {
     const std::string real = "/usr/lib/postgresql/15/bin";
     auto programs = directory_ + "/bin";
@@ -178,7 +179,7 @@ public:
     return directory_;
   }
 
-  /// What the cell says of these plans.
+  /// The cell's answer about these plans.
   base::outcome judge(const plans& all) {
     json::document body;
     body.SetObject();
@@ -193,7 +194,7 @@ public:
     return ask("PUT", "/v2/postgresql", json::text_of(body));
   }
 
-  /// Has it listen elsewhere, from its next start on.
+  /// Makes it listen elsewhere, from its next start on.
   void move() {
     auto before = fmt::format("port: {}", port_);
     port_ = test::free_port();
@@ -209,7 +210,7 @@ public:
       throw std::runtime_error{"the cell does not answer"};
   }
 
-  /// Starts the program without waiting for it, and gives its pid.
+  /// Starts the program without waiting for it, and returns its pid.
   pid_t launch() {
     auto path = directory_ + "/cell.yml";
     auto log = directory_ + "/cell.log";
@@ -232,8 +233,8 @@ public:
     return child;
   }
 
-  /// Starts another cell of the same guid, elsewhere on this machine; its exit code. `copied`: its
-  /// data directory is a copy of this one's.
+  /// Starts another cell with the same guid elsewhere on this machine, and returns its exit code.
+  /// `copied`: its data directory is a copy of this one's.
   int start_another(bool copied = false) {
     if (copied)
       fs::copy(directory_ + "/d", directory_ + "/other",
@@ -258,7 +259,7 @@ public:
     return becomes([&] { return ask("GET", "/healthz").status == 200; });
   }
 
-  /// kill -9: the program has no say in it.
+  /// kill -9: the program cannot react.
   void kill() { end(SIGKILL); }
 
   int end(int signal) {
@@ -323,7 +324,7 @@ public:
     return becomes([&] { return states()[node] == "running"; });
   }
 
-  /// Whether a new cluster's node is complete: its roles are made after it first runs.
+  /// Whether a new cluster's node is complete: its roles are made after its first start.
   bool takes_connections(const std::string& node) {
     return runs(node) && becomes([&] { return query(node, "APPUSER", "db", "select 1") == "1"; });
   }
@@ -419,7 +420,7 @@ public:
     return awaited<base::outcome>([&](auto done) { loop.send(question, done); });
   }
 
-  /// Takes out of a node's patroni.yml what earlier agents did not write.
+  /// Removes from a node's patroni.yml what earlier agents did not write.
   void make_access_earlier(const std::string& node) const {
     auto path = data_dir() + "/nodes/" + node + "/patroni.yml";
     std::istringstream lines{content(path)};
@@ -430,7 +431,7 @@ public:
     std::ofstream{path} << text;
   }
 
-  /// What a program prints that a database's superuser runs on the server, errors too.
+  /// The output of a program that a database's superuser runs on the server, errors included.
   std::string run_in(const std::string& node, const std::string& command) {
     auto sql = fmt::format("create temporary table said (line text); copy said from program "
                            "$copy${{ {}; }} 2>&1 || true$copy$ with (delimiter e'\\x01'); "
@@ -455,7 +456,7 @@ public:
     return "";
   }
 
-  /// Switches over as soon as Patroni agrees that it can.
+  /// Switches over as soon as Patroni can.
   bool switches_over() {
     std::string from;
     return becomes([&] {
@@ -557,7 +558,7 @@ TEST_CASE(
   CHECK(one.query("n2", "APPUSER", "db", "select pg_is_in_recovery()") == "t");
   CHECK(becomes([&] { return one.values("/postgresql-brokerpatroni/").size() == 2; }));
 
-  INFO("what is there already is not made again, and a third has no room");
+  INFO("an existing node is not made again, and there is no room for a third");
   auto pids = one.pids();
   CHECK(one.put("n1", "scope") == 200);
   CHECK(one.put("n1", "scope", {}, "p2") == 409);
@@ -587,7 +588,7 @@ TEST_CASE(
   CHECK(becomes([&] { return refuses("n1") == "4"; }));
   CHECK(one.pids() == pids);
 
-  INFO("and it starts a node again that another agent had started");
+  INFO("and it restarts a node that an earlier agent had started");
   ::kill(pids["n1"], SIGKILL);
   CHECK(becomes([&] { return one.pids()["n1"] != pids["n1"]; }));
   CHECK(one.runs("n1"));
@@ -610,8 +611,7 @@ TEST_CASE(
   CHECK(one.log().find("hard") == std::string::npos);
 }
 
-TEST_CASE(
-    "a session that takes too much memory is stopped in its own node, and nobody else notices") {
+TEST_CASE("a session that takes too much memory fails in its own node, and nobody else notices") {
   cell one;
   REQUIRE(one.put("n1", "small", {}, "p1", R"(,"NODE_MEMORY":"268435456","NODE_CPU":"2")") == 201);
   REQUIRE(one.put("n2", "neighbour") == 201);
@@ -638,9 +638,9 @@ TEST_CASE(
          || said.find("terminating connection") != std::string::npos));
   CHECK(becomes([&] { return one.query("n1", "APPUSER", "db", "select 1") == "1"; }));
   CHECK(since("n2") == neighbour_since);
-  INFO("who looks after the node lives on");
+  INFO("the node's Patroni lives on");
   CHECK(one.pids() == pids);
-  INFO("and an agent that comes later knows its limits");
+  INFO("and a later agent knows its limits");
   one.kill();
   one.start();
   CHECK(one.runs("n1"));
@@ -678,7 +678,7 @@ TEST_CASE("where a node's processes are counted, it starts no more than its own,
 }
 
 TEST_CASE(
-    "a node whose disk is nearly full only reads, nobody leads in its place, and it writes again") {
+    "a node whose disk is nearly full is read-only without a failover, and writes again later") {
   cell one;
   const std::string little_wal =
       R"(,"PATRONI_DYNAMIC_CONFIG":"{\"postgresql\":{\"parameters\":{\"max_wal_size\":\"64MB\",\"min_wal_size\":\"32MB\",\"wal_keep_size\":\"16MB\"}}}")";
@@ -702,9 +702,9 @@ TEST_CASE(
                 said);
   CHECK(disk_is() != "roomy");
   CHECK(one.log().find("node n1: its disk is nearly full") != std::string::npos);
-  INFO("who reads, and who makes room, is not kept from it");
+  INFO("sessions that read, or that free space, are not hindered");
   CHECK(one.query("n1", "APPUSER", "db", "select count(*) > 0 from filled") == "t");
-  INFO("an agent that comes later finds it as it is");
+  INFO("a later agent finds it in the same state");
   one.kill();
   one.start();
   REQUIRE(one.runs("n1"));
@@ -749,7 +749,7 @@ TEST_CASE("where the file system is nearly full, all nodes only read until there
 }
 
 TEST_CASE("who replicates does nothing else, and nobody else replicates") {
-  // Patroni shows etcd a certificate here, for it does not in any other test.
+  // Only in this test does Patroni show etcd a certificate.
   cell one{{.tls = true, .asks_for_certificates = true}};
   REQUIRE(one.put("n1", "scope") == 201);
   REQUIRE(one.takes_connections("n1"));
@@ -778,7 +778,7 @@ TEST_CASE("who replicates does nothing else, and nobody else replicates") {
         == "0");
 }
 
-TEST_CASE("whom the broker has the cell refuse does not log in, whatever PostgreSQL knows of it") {
+TEST_CASE("roles that the cell refuses cannot log in, whatever PostgreSQL knows of them") {
   cell one;
   REQUIRE(one.put("n1", "scope", claim("scope", 10)) == 201);
   REQUIRE(one.takes_connections("n1"));
@@ -812,18 +812,19 @@ TEST_CASE("whom the broker has the cell refuse does not log in, whatever Postgre
   for (const auto* role : {"binding_2", "APPUSER", "SUPERUSER"})
     CHECK_MESSAGE(logs_in(role), role);
 
-  INFO("an agent that dies meanwhile lets nobody in");
+  INFO("the refusal survives the agent's death");
   one.kill();
   one.start();
   REQUIRE(one.runs("n1"));
   CHECK_FALSE(logs_in("binding_1"));
-  INFO("who is refused stays so until another one is");
+  INFO("a refused role stays refused until the next request");
   REQUIRE(refuse(R"("binding_2")", "scope") == 200);
   CHECK(becomes([&] { return logs_in("binding_1"); }));
   CHECK_FALSE(logs_in("binding_2"));
 }
 
-TEST_CASE("what the broker asks for is what the cluster has, and can be changed for all of it") {
+TEST_CASE(
+    "a cluster has the settings that the broker asked for, and they can be changed for all nodes") {
   cell one;
   const std::string mark = "it's a \"mark\" \\ \u00fc\u20ac";
   const std::string wanted =
@@ -848,7 +849,7 @@ TEST_CASE("what the broker asks for is what the cluster has, and can be changed 
   }
   CHECK(becomes([&] { return setting("n1", "synchronous_standby_names") == "n2"; }));
 
-  INFO("no node's local configuration is in the way of a change");
+  INFO("no node's local configuration prevents a change");
   CHECK(one.patroni("n1", "PATCH", "/config",
                     R"({"postgresql":{"parameters":{"matriarch.settings":"next","work_mem":"5MB",)"
                     R"("wal_retrieve_retry_interval":"700ms"}}})")
@@ -899,7 +900,7 @@ TEST_CASE("a database's superuser finds nothing of other nodes: no file, no proc
   CHECK(one.run_in("n1", "ls " + one.data_dir() + "/nodes").find("cannot open")
         != std::string::npos);
 
-  INFO("nor of the machine: not the cell's own configuration, nor anybody's files");
+  INFO("nor anything of the machine: neither the cell's configuration nor anybody's files");
   auto configuration = fs::path{one.data_dir()}.parent_path().string() + "/cell.yml";
   REQUIRE(fs::exists(configuration));
   CHECK(one.run_in("n1", "cat " + configuration).find("No such file") != std::string::npos);
@@ -938,13 +939,13 @@ TEST_CASE("nobody but a node's own user can read its files, and those hold all i
   CHECK((fs::status(one.data_dir()).permissions() & fs::perms{077}) == fs::perms::none);
   std::size_t seen = 0;
   for (const auto& entry : fs::recursive_directory_iterator{one.data_dir()})
-    // Programs are no secret: its view of PostgreSQL's is links to them, and a script.
+    // Programs are no secret: the node's copy of PostgreSQL's bin directory is links and a script.
     if (entry.is_regular_file() && entry.path().parent_path().filename() != "bin") {
       CAPTURE(entry.path());
       CHECK((entry.status().permissions() & fs::perms{077}) == fs::perms::none);
       ++seen;
     }
-  CHECK(seen > 100); // PostgreSQL's own are among them
+  CHECK(seen > 100); // PostgreSQL's own files are among them
   for (const auto& entry : fs::directory_iterator{"/proc"}) {
     CAPTURE(entry.path());
     CHECK(content(entry.path() / "cmdline").find("hard\"") == std::string::npos);
@@ -991,7 +992,7 @@ TEST_CASE("nodes live with an etcd user that may write nothing but Patroni's own
   CHECK(one.one_streams());
 }
 
-TEST_CASE("a request that was overtaken or comes from another fleet has no effect") {
+TEST_CASE("a request that is outdated or comes from another fleet has no effect") {
   cell one;
   REQUIRE(one.put("n1", "scope", claim("scope", 10)) == 201);
   CHECK(one.put("n2", "scope", claim("scope", 9)) == 412);
@@ -1026,8 +1027,7 @@ TEST_CASE("a removal that an agent began is finished by the next") {
   CHECK(one.put("n1", "scope") == 410);
 }
 
-TEST_CASE(
-    "a node whose file is for agents of a later release is left as it is, and the cell says so") {
+TEST_CASE("a node whose file only later releases may read is left alone, and the cell says so") {
   cell one;
   REQUIRE(one.put("n1", "scope") == 201);
   REQUIRE(one.runs("n1"));
@@ -1041,7 +1041,7 @@ TEST_CASE(
   std::ofstream{path} << later;
   one.start();
   CHECK(one.log().find("later release has written it") != std::string::npos);
-  INFO("neither does another node take its place, nor is it said to be gone");
+  INFO("no other node takes its place, and it is not reported as gone");
   CHECK(one.put("n1", "scope") == 409);
   CHECK(one.remove("n1") == 500);
   CHECK(content(path) == later);
@@ -1060,7 +1060,7 @@ TEST_CASE("two removals of one node are both answered") {
   std::thread asking{[&] { other = one.remove("n1"); }};
   int mine = one.remove("n1");
   asking.join();
-  // Whoever came after the end finds nothing.
+  // A request that comes after the removal finds nothing.
   CHECK((mine == 200 || mine == 410));
   CHECK((other == 200 || other == 410));
   CHECK((mine == 200 || other == 200));
@@ -1081,7 +1081,7 @@ TEST_CASE("the cell serves without etcd, and announces itself once etcd is there
   CHECK(becomes([&] { return one.health("etcd") == "reachable"; }));
 }
 
-TEST_CASE("keys that went with their lease come back") {
+TEST_CASE("keys that ended with their lease come back") {
   cell one;
   CHECK(becomes([&] { return one.values("/cells/c1").size() == 1; }));
   one.etcd.stop();
@@ -1090,7 +1090,7 @@ TEST_CASE("keys that went with their lease come back") {
   CHECK(becomes([&] { return one.values("/cells/c1").size() == 1; }));
 }
 
-TEST_CASE("only who knows the password gets in, and only what makes sense is done") {
+TEST_CASE("requests without the password are refused, and so are those that make no sense") {
   cell one;
   CHECK(one.ask("PUT", "/v2/service_instances/n1", "{").status == 400);
   CHECK(one.ask("PUT", "/v2/service_instances/..n1", "{}").status == 400);
@@ -1105,7 +1105,7 @@ TEST_CASE("only who knows the password gets in, and only what makes sense is don
   CHECK(one.states().empty());
 }
 
-TEST_CASE("a plan that PostgreSQL does not start with is told in words, of each parameter") {
+TEST_CASE("for a plan that PostgreSQL cannot start, each wrong parameter is explained") {
   cell one;
   auto said = one.judge({{"good",
                           {{"work_mem", "8MB"},
@@ -1173,7 +1173,7 @@ TEST_CASE("a plan that PostgreSQL does not start with is told in words, of each 
   CHECK(one.node_files().empty());
 }
 
-TEST_CASE("only who knows the password learns of PostgreSQL, and a bad question is refused") {
+TEST_CASE("questions about PostgreSQL need the password, and a malformed one is refused") {
   cell one;
   CHECK(one.ask("PUT", "/v2/postgresql", "{").status == 400);
   auto refused = one.ask("PUT", "/v2/postgresql", R"({"plans":{"p":{"include":"/etc/passwd"}}})");
@@ -1203,7 +1203,7 @@ TEST_CASE("while PostgreSQL is looked at, the cell answers everything else") {
   CHECK(said.body.find("8XB") != std::string::npos);
 }
 
-TEST_CASE("another PostgreSQL in the same place is looked at anew") {
+TEST_CASE("another PostgreSQL in the same place is examined again") {
   cell one;
   one.kill();
   one.replace_postgres_by("");
@@ -1219,14 +1219,14 @@ TEST_CASE("another PostgreSQL in the same place is looked at anew") {
   CHECK(second.find("\"version\":\"99.1\"") != std::string::npos);
   CHECK(second.find("is gone") != std::string::npos);
   CHECK(one.health("postgresql") == "99.1");
-  // What cannot be run says nothing of plans, and the cell lives on.
+  // A PostgreSQL that cannot be run gives no judgement of plans, and the cell goes on.
   one.replace_postgres_by("echo out of order; exit 3\n");
   auto third = one.judge(all);
   CHECK(third.status == 503);
   CHECK(third.body.find("out of order") != std::string::npos);
 }
 
-TEST_CASE("what PostgreSQL says of no plan's settings leaves the other plans judged") {
+TEST_CASE("an error that is not about a plan's settings leaves the other plans judged") {
   cell one;
   one.kill();
   one.replace_postgres_by(
@@ -1252,14 +1252,14 @@ TEST_CASE("where Patroni cannot be guarded no node starts, and the cell says so"
   auto health = [&] { return c.ask("GET", "/healthz").body; };
   CHECK(health().find("unguarded") == std::string::npos);
   c.kill();
-  // Python that looks at nobody's modules but its own.
+  // A Python that ignores everybody's modules but its own.
   c.start_patroni_by("exec /usr/bin/python3 -I /usr/bin/patroni \"$@\"");
   c.start();
   CHECK(c.put("n2", "guarded") == 422);
   CHECK(health().find("unguarded") != std::string::npos);
   CHECK(health().find("degraded") != std::string::npos);
   CHECK(health().find("does not load the guard") != std::string::npos);
-  // What runs goes on; once it has ended it does not come back unguarded.
+  // A running node goes on; once it has ended it does not come back without the guard.
   CHECK(c.runs("n1"));
   ::kill(c.pids().at("n1"), SIGKILL);
   CHECK(becomes([&] { return c.states()["n1"] == "restarting"; }));
@@ -1271,7 +1271,7 @@ TEST_CASE("where Patroni cannot be guarded no node starts, and the cell says so"
   CHECK(health().find("unguarded") == std::string::npos);
 }
 
-TEST_CASE("a removal that does not say of what service and plan changes nothing") {
+TEST_CASE("a removal without service and plan changes nothing") {
   cell c;
   REQUIRE(c.put("n1", "kept") == 201);
   for (const std::string query : {"", "?service_id=s1", "?plan_id=p1", "?service_id=&plan_id=p1"})
@@ -1287,8 +1287,8 @@ TEST_CASE("two cells never share a data directory") {
   CHECK(one.log().find("another cell works on the same data_dir") != std::string::npos);
 }
 
-TEST_CASE(
-    "a second cell of a guid does not start, and says who has it; a killed one is back at once") {
+TEST_CASE("a second cell with a guid does not start, and names the holder; a killed one is back at "
+          "once") {
   cell here;
   REQUIRE(becomes([&] { return here.values("/cells/").size() == 1; }));
   auto said = here.values("/cells/");
@@ -1305,7 +1305,7 @@ TEST_CASE(
   CHECK(here.ask("GET", "/healthz").status == 200);
 }
 
-TEST_CASE("a cell that was moved to another port has its guid as soon as the old lease has ended") {
+TEST_CASE("a cell that moved to another port gets its guid once the old lease has ended") {
   cell one;
   REQUIRE(becomes([&] { return one.values("/cells/").size() == 1; }));
   one.kill();

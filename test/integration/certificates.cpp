@@ -13,11 +13,12 @@ namespace matriarch::test {
 
 namespace {
 
-/// A new key, made together with what asks for it: small, and quick to make.
+/// Arguments for a new key, which is made with the request or certificate: small, and quick to
+/// make.
 const std::vector<std::string> fresh_key{"-newkey", "ec", "-pkeyopt",
                                          "ec_paramgen_curve:prime256v1", "-nodes"};
 
-/// Long enough for any test, short enough to be of no use afterwards.
+/// Long enough for any test, too short to be of use afterwards.
 const std::vector<std::string> lifetime{"-days", "2"};
 
 std::vector<std::string> operator+(std::vector<std::string> words,

@@ -53,7 +53,7 @@ struct folder {
 
 } // namespace
 
-TEST_CASE("the kernel ends who takes too much of a node's memory, and its keeper lives on") {
+TEST_CASE("the kernel kills the process that takes too much memory, and its keeper lives on") {
   system_user user =
       ::geteuid() == 0 ? system_user{"nobody", 65534, 65534, {65534}} : *find_user("");
   auto where =
@@ -68,7 +68,7 @@ TEST_CASE("the kernel ends who takes too much of a node's memory, and its keeper
   process_driver driver{user, strongest_fencing(), home.path, *tree};
   node_place node{"n1", home.path, {}, {64LL << 20, 64, 0, 0}};
   program what;
-  // tail keeps a line until it ends, which this one does not.
+  // tail keeps a line until its end, and this line has no end.
   what.arguments = {"/bin/sh", "-c",
                     "( echo 0 > " + driver.walls_of(node).joined_by
                         + " || exit; cat /proc/self/cgroup; head -c 300000000 /dev/zero | tail > "

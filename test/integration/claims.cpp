@@ -22,7 +22,8 @@ constexpr int last_port = 29'999;
 constexpr int first_octet = 100;
 constexpr int last_octet = 249;
 
-/// Holds that name until this process ends; -1 if somebody else does, else what holds it.
+/// Holds that name until this process ends; -1 if another process has it, else a socket that holds
+/// it.
 int claim(const std::string& name) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;

@@ -4,20 +4,20 @@
 
 namespace matriarch::test {
 
-/// Ports and addresses that no other test has, whichever process, container of this network or user it
-/// is of: each is claimed by the name of an abstract socket, which belongs to the network as they do
-/// and ends with the process. HAProxy shares a port with another one of the same user without a word,
-/// so that looking whether it is free is not enough. They lie below the ports of outgoing
-/// connections and of `make up`.
+/// Ports and addresses that no other test uses, whatever process, container of this network or user
+/// the other test belongs to. Each is claimed by the name of an abstract socket, which belongs to
+/// the network like the ports and ends with the process. Looking whether a port is free is not
+/// enough, for HAProxy silently shares a port with another HAProxy of the same user. The ports lie
+/// below those of outgoing connections and of `make up`.
 
-/// The first of so many ports of 127.0.0.1 in a row, on which nobody listens.
+/// The first of that many consecutive ports of 127.0.0.1 on which nobody listens.
 [[nodiscard]] int free_ports(int count);
 [[nodiscard]] inline int free_port() {
   return free_ports(1);
 }
 
-/// The second octet of a network 127.x.0.0/16, as the platforms of test/platform take theirs. The same
-/// at each call.
+/// The second octet of a network 127.x.0.0/16, claimed like those of the platforms of
+/// test/platform. The same at each call.
 [[nodiscard]] int free_octet();
 
 } // namespace matriarch::test

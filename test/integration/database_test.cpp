@@ -21,7 +21,7 @@ TEST_CASE("what one binding makes, another uses and alters") {
   CHECK(app.admin().ask("select tableowner from pg_tables where tablename = 't'") == "appuser");
 }
 
-TEST_CASE("an order ends what an earlier one has not finished") {
+TEST_CASE("an order ends the sessions of an unfinished earlier one") {
   postgresql_server server;
   instance app{server};
   auto earlier = app.admin();
@@ -35,7 +35,7 @@ TEST_CASE("an order ends what an earlier one has not finished") {
   CHECK(other.ask("select count(*) from pg_roles where rolname = 'late'") == "0");
 }
 
-TEST_CASE("a role that is not wanted any more is let in no more, and what it made stays") {
+TEST_CASE("a role that is no longer wanted cannot log in, and its objects stay") {
   postgresql_server server;
   instance app{server};
   app.want("one");
@@ -87,7 +87,7 @@ TEST_CASE("a read-only role reads what was made before and later, and writes not
       CAPTURE(what);
       CHECK_FALSE(reader.refusal(what).empty());
     }
-    // What a session can set by itself must not be all that protects.
+    // A setting that a session can change itself must not be the only protection.
     reader.ask("set default_transaction_read_only = off");
   }
   CHECK(holds(reader.refusal("select rolpassword from pg_authid"), "permission denied"));
@@ -119,7 +119,7 @@ TEST_CASE("no application is let into a database other than its own") {
   CHECK(app.as("writer", "granted").connected());
 }
 
-TEST_CASE("what an application puts in the way of PostgreSQL's functions is never run") {
+TEST_CASE("an application's functions with the names of PostgreSQL's are never run") {
   postgresql_server server;
   instance app{server};
   app.want("one");
@@ -138,7 +138,7 @@ TEST_CASE("what an application puts in the way of PostgreSQL's functions is neve
         == "f");
 }
 
-TEST_CASE("what an application sets for its whole database holds up no order") {
+TEST_CASE("settings that an application makes for its whole database delay no order") {
   postgresql_server server;
   instance app{server};
   app.want("one");
@@ -167,7 +167,7 @@ TEST_CASE("an order that is done twice changes nothing") {
   auto before = state();
   app.must_make();
   CHECK(state() == before);
-  // Nor with passwords that have to be looked at anew.
+  // Nor with passwords whose verifiers have to be computed again.
   instance anew{server};
   anew.order = app.order;
   anew.must_make();
@@ -188,7 +188,7 @@ TEST_CASE("roles that are not ours are left alone, and their names are not taken
   CHECK(client{server, {"somebody", "his own"}}.connected());
 }
 
-TEST_CASE("what was changed by hand is put right, and an application's own settings stay") {
+TEST_CASE("changes made by hand are undone, and an application's own settings stay") {
   postgresql_server server;
   instance app{server};
   app.want("one").connection_limit = 7;
@@ -238,7 +238,7 @@ TEST_CASE("the one connection that a role may have is free as soon as the role i
   }
 }
 
-TEST_CASE("a login that takes a busy machine longer than a second is no fault") {
+TEST_CASE("a login that takes longer than a second on a busy machine is no fault") {
   postgresql_server server{{"post_auth_delay=1"}};
   instance app{server};
   app.want_fresh("late");
@@ -247,7 +247,7 @@ TEST_CASE("a login that takes a busy machine longer than a second is no fault") 
   CHECK_MESSAGE(said.unmade.empty(), said.unmade["late"]);
 }
 
-TEST_CASE("the owner logs in only where bindings are to share it") {
+TEST_CASE("the owner can log in only if bindings share it") {
   postgresql_server server;
   instance app{server};
   auto admin = app.admin();
@@ -263,7 +263,7 @@ TEST_CASE("the owner logs in only where bindings are to share it") {
   CHECK(client{server, app.order.owner}.connected());
 }
 
-TEST_CASE("the answer comes once the replica has the role, or says that it has not") {
+TEST_CASE("the answer comes once the replica has the role, or with a note that it has not") {
   postgresql_server server;
   instance app{server};
   auto alone = app.make();
@@ -372,7 +372,7 @@ TEST_CASE("a replica that cannot be reached does not hold up a revocation") {
   app.must_make();
 }
 
-TEST_CASE("a replica that streams and lets nobody in is told of, for sessions may be open there") {
+TEST_CASE("a replica that streams but refuses logins is reported, for sessions may be open there") {
   postgresql_server server;
   instance app{server};
   app.want("one");
@@ -412,7 +412,7 @@ TEST_CASE("a role is not gone while logins may have begun at a replica that lack
   auto said = remove_role(removal);
   CHECK_FALSE(said.gone);
   CHECK(holds(said.why, "logins that had begun there"));
-  // One of these has come.
+  // One login has come.
   client late{replica, {"one", "password of one"}};
   CHECK(late.connected());
   // A login takes no longer than this.
@@ -455,7 +455,7 @@ TEST_CASE("sessions of the owner end once nobody shares it any more") {
   CHECK_FALSE(shared.refusal("select 1").empty());
 }
 
-TEST_CASE("what a revoked role handed over can be read by those who only read") {
+TEST_CASE("readers can read what a revoked role handed over") {
   postgresql_server server;
   instance app{server};
   app.want("reader", true);
@@ -468,7 +468,7 @@ TEST_CASE("what a revoked role handed over can be read by those who only read") 
   CHECK(app.as("reader").refusal("select * from own.t") == "");
 }
 
-TEST_CASE("a role that policies and grants name is dropped all the same") {
+TEST_CASE("a role that policies and grants name is dropped too") {
   postgresql_server server;
   instance app{server};
   app.want("one");
@@ -482,7 +482,7 @@ TEST_CASE("a role that policies and grants name is dropped all the same") {
   CHECK(app.as("two").refusal("select * from t") == "");
 }
 
-TEST_CASE("a transaction that holds what a role leaves behind delays its end, and nobody else") {
+TEST_CASE("a transaction that holds a role's objects delays the removal of that role only") {
   postgresql_server server;
   instance app{server};
   app.want("one");
@@ -506,7 +506,7 @@ TEST_CASE("a transaction that holds what a role leaves behind delays its end, an
   CHECK(app.admin().ask("select count(*) from pg_roles where rolname = 'one'") == "0");
 }
 
-TEST_CASE("a role that is held up for long does not keep another from going") {
+TEST_CASE("a role whose removal is delayed does not delay another's") {
   postgresql_server server;
   instance app{server};
   for (const char* name : {"reader", "held", "free"})
@@ -524,7 +524,7 @@ TEST_CASE("a role that is held up for long does not keep another from going") {
   CHECK_FALSE(app.has("free"));
 }
 
-TEST_CASE("while some bindings cannot be read only the roles that are named are taken away") {
+TEST_CASE("while some bindings cannot be read, only the named roles are removed") {
   postgresql_server server;
   instance app{server};
   for (const char* name : {"one", "two", "three"})

@@ -23,8 +23,8 @@ namespace {
 
 const std::string root_password = "the root of it all";
 
-/// How long a call may take where that is not what a test is about: enough for a machine that does
-/// much else while etcd hashes passwords.
+/// The time-out of calls in tests about something else: enough for a machine with other load while
+/// etcd hashes passwords.
 constexpr auto unhurried = 20s;
 
 commit_result written(etcd_client& etcd, const std::string& key, const std::string& value = "x") {
@@ -90,7 +90,7 @@ TEST_CASE("over TLS a client knows etcd by its authority, and nobody else") {
   }
 
   SUBCASE("the system's authorities do not count where one is given") {
-    // Somebody else's authority: the client's own certificate, which signed nobody.
+    // A wrong authority: the client's own certificate, which has signed nothing.
     etcd_client etcd{
         loop, {.endpoints = {server.url()}, .tls = {server.tls().client()}}, unhurried};
     CHECK(written(etcd, "/a").state == commit_state::not_done);
@@ -138,7 +138,7 @@ TEST_CASE("with TLS and a password the client does all it does without") {
   CHECK(gone.is == lease_result::state::gone);
 }
 
-TEST_CASE("a wrong password is said clearly, does nothing, and stands in no error") {
+TEST_CASE("a wrong password gives a clear error without the password, and nothing is done") {
   etcd_server server{protected_by_password()};
   base::event_loop loop;
   for (const auto* name : {"root", "nobody"}) {
@@ -166,7 +166,7 @@ TEST_CASE("without a user, an etcd that asks for one is an error and nothing is 
   CHECK(holds(refused.error, "user name is empty"));
 }
 
-TEST_CASE("a client survives that its token is forgotten, also where many calls notice at once") {
+TEST_CASE("a client goes on when etcd forgets its token, even if many calls notice at once") {
   etcd_server server{protected_by_password()};
   base::event_loop loop;
   etcd_client etcd{loop, as_root(server), unhurried};
@@ -199,7 +199,7 @@ TEST_CASE("a client survives that its token is forgotten, also where many calls 
   }
 }
 
-TEST_CASE("a user that etcd does not ask for yet is used from the moment it does") {
+TEST_CASE("a configured user is used from the moment when etcd asks for users") {
   etcd_server server;
   base::event_loop loop;
   etcd_client etcd{loop, as_root(server), unhurried};
@@ -337,7 +337,7 @@ TEST_CASE("an admitted user reads its scope and writes what it may, and nothing 
   CHECK(holds(admitted(a, "c", "pw-c"), "permission denied"));
 }
 
-TEST_CASE("to admit a user again changes nothing but the password, and goes on where it stopped") {
+TEST_CASE("admitting a user again changes only the password, and completes unfinished work") {
   etcd_server server{protected_by_password()};
   base::event_loop loop;
   etcd_client root{loop, as_root(server), unhurried};
@@ -353,7 +353,7 @@ TEST_CASE("to admit a user again changes nothing but the password, and goes on w
   etcd_client second{loop, as_user(server, "a", "second"), unhurried};
   CHECK(writes(second, "/service/a/leader"));
 
-  // Half of it undone, as after a broker that ended within.
+  // Half of it is undone, as after a broker that ended in the middle.
   SUBCASE("the user is gone and the role is there") {
     server.control({"user", "delete", "a"}, root_password);
   }
@@ -367,7 +367,7 @@ TEST_CASE("to admit a user again changes nothing but the password, and goes on w
   CHECK(writes(second, "/service/a/leader"));
 }
 
-TEST_CASE("what a role may do too much is taken back") {
+TEST_CASE("excess rights of a role are revoked") {
   etcd_server server{protected_by_password()};
   base::event_loop loop;
   etcd_client root{loop, as_root(server), unhurried};
@@ -410,7 +410,7 @@ TEST_CASE("while users are made, other requests are done all the same") {
     CHECK_MESSAGE(error.empty(), error);
 }
 
-TEST_CASE("a dismissed user is gone with its role, and one that was never there counts as gone") {
+TEST_CASE("a dismissed user is gone with its role, and a user that never existed counts as gone") {
   etcd_server server{protected_by_password()};
   base::event_loop loop;
   etcd_client root{loop, as_root(server), unhurried};
@@ -424,7 +424,7 @@ TEST_CASE("a dismissed user is gone with its role, and one that was never there 
   CHECK(dismissed(root, "never").empty());
 }
 
-TEST_CASE("users that are not an instance's are left alone") {
+TEST_CASE("users that belong to no instance are left alone") {
   etcd_server server{protected_by_password()};
   base::event_loop loop;
   etcd_client root{loop, as_root(server), unhurried};

@@ -30,7 +30,7 @@ transaction writing(std::string key, std::string value) {
   return what;
 }
 
-/// A port that nobody listens on.
+/// A port on which nobody listens.
 std::string nobody() {
   return "http://127.0.0.1:" + std::to_string(test::free_port());
 }
@@ -75,7 +75,7 @@ TEST_CASE("transactions, reads and leases on one etcd") {
     CHECK(committed(etcd, by_value).state == commit_state::refused);
   }
 
-  SUBCASE("every byte of keys and values comes back, and large values do") {
+  SUBCASE("every byte of keys and values comes back, also of large values") {
     std::string odd{"\0\n\"\\\xff/\x7f", 7};
     std::string large(1024 * 1024, 'x');
     CHECK(committed(etcd, writing("/odd/" + odd, odd)).state == commit_state::committed);
@@ -90,7 +90,7 @@ TEST_CASE("transactions, reads and leases on one etcd") {
     CHECK(same);
   }
 
-  SUBCASE("erasing a range erases what is in it and nothing beside it") {
+  SUBCASE("erasing a range erases its keys and no others") {
     for (auto* key : {"/service/db/state", "/service/db/leader", "/service/db2/state"})
       REQUIRE(committed(etcd, writing(key, "x")).state == commit_state::committed);
     transaction remove;
@@ -102,7 +102,8 @@ TEST_CASE("transactions, reads and leases on one etcd") {
     CHECK(left.found[0].key == "/service/db2/state");
   }
 
-  SUBCASE("what etcd rejects is certainly not done, and the error says why without the value") {
+  SUBCASE(
+      "a rejected transaction is certainly not done, and the error says why without the value") {
     auto twice = writing("/a", "secret-value");
     twice.then.emplace_back(put{"/a", "secret-value", 0});
     auto rejected = committed(etcd, twice);
@@ -120,14 +121,14 @@ TEST_CASE("transactions, reads and leases on one etcd") {
     CHECK(found(etcd, {"/a", ""}).found.empty());
   }
 
-  SUBCASE("a lease that is kept alive holds its keys; one that is not loses them") {
+  SUBCASE("a renewed lease keeps its keys; one that is not renewed loses them") {
     auto grant = [&](std::chrono::seconds ttl) {
       return awaited<lease_result>([&](auto done) { etcd.grant_lease(ttl, done); });
     };
     auto keep = [&](lease_id id) {
       return awaited<lease_result>([&](auto done) { etcd.keep_alive(id, done); });
     };
-    // A machine that stands still for a moment keeps none alive.
+    // A machine that stalls for a moment renews no lease.
     auto kept = grant(8s);
     auto left_alone = grant(2s);
     REQUIRE(kept.is == lease_result::state::held);
@@ -138,7 +139,7 @@ TEST_CASE("transactions, reads and leases on one etcd") {
     announce.then = {put{"/cells/kept", "x", kept.id}, put{"/cells/left", "x", left_alone.id}};
     REQUIRE(committed(etcd, announce).state == commit_state::committed);
 
-    // Until the one that nobody renews is gone, and for longer than the other's own ttl.
+    // Until the lease without renewals is gone, and for longer than the other's own ttl.
     auto its_ttl_is_over = std::chrono::steady_clock::now() + kept.ttl + 1s;
     auto deadline = std::chrono::steady_clock::now() + test::patience;
     range_result now;
@@ -154,7 +155,7 @@ TEST_CASE("transactions, reads and leases on one etcd") {
     CHECK(keep(left_alone.id).is == lease_result::state::gone);
   }
 
-  SUBCASE("a lease that is given up is gone with its keys, also the second time") {
+  SUBCASE("a revoked lease is gone with its keys, also the second time") {
     auto granted = awaited<lease_result>([&](auto done) { etcd.grant_lease(60s, done); });
     transaction announce;
     announce.then = {put{"/cells/c", "x", granted.id}};
@@ -169,7 +170,7 @@ TEST_CASE("transactions, reads and leases on one etcd") {
     CHECK(renewed.is == lease_result::state::gone);
   }
 
-  SUBCASE("while etcd is frozen nothing is known of a transaction; it may still be done") {
+  SUBCASE("a transaction on a frozen etcd has an unknown result; it may still be done") {
     etcd_client hasty{loop, {server.url()}, 2s};
     REQUIRE(committed(hasty, writing("/a", "before")).state == commit_state::committed);
     server.pause();
@@ -225,14 +226,14 @@ TEST_CASE("transactions, reads and leases on one etcd") {
       etcd_client brief{loop, {server.url()}, 200ms};
       brief.range({"/a", ""}, [&](const range_result&) { called = true; });
     }
-    // This one's time runs out later.
+    // The time of this client runs out later.
     etcd_client other{loop, {server.url()}, 400ms};
     CHECK_FALSE(found(other, {"/a", ""}).ok);
     CHECK_FALSE(called);
   }
 }
 
-TEST_CASE("where nobody listens a transaction is certainly not done") {
+TEST_CASE("if nobody listens, a transaction is certainly not done") {
   base::event_loop loop;
   auto url = nobody();
   etcd_client etcd{loop, {url, nobody()}};
@@ -245,7 +246,7 @@ TEST_CASE("where nobody listens a transaction is certainly not done") {
   CHECK(lease.is == lease_result::state::unreachable);
 }
 
-TEST_CASE("an HTTP server that is not etcd is told from etcd") {
+TEST_CASE("an HTTP server that is not etcd is recognised as such") {
   test::etcd_stand_in server{[](const auto&, const auto&) {
     return test::etcd_stand_in::reply{404, "<html>\nnothing here</html>"};
   }};
@@ -256,7 +257,7 @@ TEST_CASE("an HTTP server that is not etcd is told from etcd") {
   CHECK(holds(refused.error, server.url() + " answered 404: <html> nothing here"));
 }
 
-TEST_CASE("what may have been done is unknown, and no other endpoint is asked to do it again") {
+TEST_CASE("a transaction that may have been done is unknown, and no other endpoint gets it") {
   using stand_in = test::etcd_stand_in;
   stand_in::reply answer;
   SUBCASE("etcd's own time-out") {
@@ -288,7 +289,7 @@ TEST_CASE("what may have been done is unknown, and no other endpoint is asked to
   CHECK(second.requests() == 0);
 }
 
-TEST_CASE("a transaction that one endpoint turned away at the door is done by the next") {
+TEST_CASE("a transaction that one endpoint refused before doing anything is done by the next") {
   using stand_in = test::etcd_stand_in;
   std::string why;
   SUBCASE("for want of a leader") {
@@ -306,7 +307,7 @@ TEST_CASE("a transaction that one endpoint turned away at the door is done by th
   base::event_loop loop;
   etcd_client etcd{loop, {first.url(), second.url()}};
   CHECK(committed(etcd, writing("/a", "x")).state == commit_state::committed);
-  // The next call does not try the first again.
+  // The next call does not try the first endpoint again.
   CHECK(committed(etcd, writing("/a", "x")).state == commit_state::committed);
   CHECK(first.requests() == 1);
 }
@@ -317,7 +318,7 @@ TEST_CASE("a member without a leader does nothing with a transaction and says so
   etcd_client etcd{loop, {members[0]->url()}, 1s};
   REQUIRE(committed(etcd, writing("/a", "x")).state == commit_state::committed);
   members[1]->kill();
-  // Until the member has noticed, a transaction waits and nothing is known of it.
+  // Until the member has noticed, a transaction waits and its result is unknown.
   auto deadline = std::chrono::steady_clock::now() + test::patience;
   commit_result last;
   do

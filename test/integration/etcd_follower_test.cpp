@@ -21,9 +21,9 @@ using matriarch::test::etcd_server;
 
 namespace {
 
-/// Everything that a listener was told.
+/// Everything that a listener got.
 struct told {
-  std::map<std::string, std::string> keys; ///< what is there, after all that was told
+  std::map<std::string, std::string> keys; ///< the present keys, after all calls
   std::vector<std::pair<std::string, revision>> puts;
   std::set<std::string> erased;
   std::vector<std::pair<bool, std::string>> transitions;
@@ -70,7 +70,7 @@ public:
     follows_ = std::make_unique<follower>(etcd, std::move(keys), std::move(tell), how);
   }
 
-  /// The follower ends on the loop's thread, where no call can be under way at the same time.
+  /// The follower ends on the loop's thread, so that no call can be under way at that time.
   ~watcher() {
     awaited<bool>([this](auto done) {
       loop_.post([this, done] {
@@ -193,7 +193,7 @@ TEST_CASE("a transaction's changes arrive in one call") {
   CHECK(now.last == one.at);
 }
 
-TEST_CASE("a long backlog comes whole, in fragments that end within a revision") {
+TEST_CASE("a long backlog comes completely, in fragments that end within a revision") {
   etcd_server server;
   base::event_loop loop;
   etcd_client etcd{loop, {server.url()}};
@@ -203,7 +203,7 @@ TEST_CASE("a long backlog comes whole, in fragments that end within a revision")
   REQUIRE(seen.is_reachable(false));
   server.resume();
   REQUIRE(seen.is_reachable(true));
-  // Cut the follower off while much is written: by freezing and by restarting it in between.
+  // Cuts the follower off while much is written, by freezing and by restarting etcd in between.
   for (int round = 0; round < 8; ++round) {
     transaction what;
     for (int i = 0; i < 40; ++i)
@@ -225,7 +225,7 @@ TEST_CASE("a long backlog comes whole, in fragments that end within a revision")
   CHECK(now.listings == 1);
 }
 
-TEST_CASE("a follower misses nothing across a restart of etcd, and lists once only") {
+TEST_CASE("a follower misses nothing across a restart of etcd, and lists only once") {
   etcd_server server;
   base::event_loop loop;
   etcd_client etcd{loop, {server.url()}};
@@ -248,7 +248,7 @@ TEST_CASE("a follower misses nothing across a restart of etcd, and lists once on
   CHECK(now.puts.size() == 3);
   CHECK(now.in_order);
   REQUIRE(now.transitions.size() >= 3);
-  // Transitions only: they alternate.
+  // Only transitions: they alternate.
   for (std::size_t i = 0; i < now.transitions.size(); ++i)
     CHECK(now.transitions[i].first == (i % 2 == 0));
   CHECK(now.transitions[1].second.find(server.url()) != std::string::npos);
@@ -278,7 +278,7 @@ TEST_CASE("with the endpoint frozen a follower goes on at the next one") {
   watcher seen{near, keys_below("/service/")};
   REQUIRE(seen.is_reachable(true));
   members[0]->pause();
-  // The frozen one may have led; until another does, nothing can be written.
+  // The frozen member may have led; until another member leads, nothing can be written.
   REQUIRE(eventually([&] { return tries_to_write(far, "/service/a", "elsewhere"); }));
   REQUIRE(seen.sees("/service/a", "elsewhere"));
   REQUIRE(seen.is_reachable(true));
@@ -300,7 +300,7 @@ TEST_CASE("a follower leaves a member that has lost the quorum") {
   CHECK(seen.sees("/service/a", "after"));
 }
 
-TEST_CASE("changes that were compacted away are made up for by a new listing") {
+TEST_CASE("changes that were compacted away are recovered by a new listing") {
   auto members = etcd_server::cluster(3);
   base::event_loop loop;
   etcd_client near{loop, {members[0]->url()}};
@@ -311,7 +311,7 @@ TEST_CASE("changes that were compacted away are made up for by a new listing") {
   REQUIRE(seen.is_reachable(true));
   members[0]->kill();
   REQUIRE(seen.is_reachable(false));
-  // While the others elect, if the killed one led, nothing can be written.
+  // If the killed member led, nothing can be written during the election.
   REQUIRE(eventually([&] { return tries_to_write(far, "/service/a", "2"); }));
   remove(far, "/service/gone");
   compact(loop, members[1]->url(), write(far, "/service/a", "3"));
@@ -328,8 +328,8 @@ TEST_CASE("changes that were compacted away are made up for by a new listing") {
 
 namespace {
 
-/// Keys `/service/<number>`, or below another prefix, with values of that size, some in each
-/// transaction.
+/// Puts keys `/service/<number>`, or below another prefix, with values of that size, several in
+/// each transaction.
 void fill(etcd_client& etcd, int count, std::size_t size, int at_once,
           const std::string& prefix = "/service/") {
   for (int done = 0; done < count;) {
@@ -343,7 +343,7 @@ void fill(etcd_client& etcd, int count, std::size_t size, int at_once,
 
 } // namespace
 
-TEST_CASE("more keys than a page has are listed in several, as they were at one moment") {
+TEST_CASE("more keys than fit into a page are listed in several pages, all of one revision") {
   etcd_server server;
   base::event_loop loop;
   etcd_client etcd{loop, {server.url()}};
@@ -385,7 +385,7 @@ TEST_CASE("behind keys with great values the pages of a listing grow again") {
   CHECK(now.pages <= 15);
 }
 
-TEST_CASE("an etcd that has lost its data is listed anew") {
+TEST_CASE("an etcd that has lost its data is listed again") {
   etcd_server server;
   base::event_loop loop;
   etcd_client etcd{loop, {server.url()}};
@@ -403,7 +403,7 @@ TEST_CASE("an etcd that has lost its data is listed anew") {
   CHECK(seen.state.now().listings == 2);
 }
 
-TEST_CASE("a quiet range is left in peace, also where much is written beside it") {
+TEST_CASE("a quiet range is not listed again, even if much is written beside it") {
   etcd_server server;
   base::event_loop loop;
   etcd_client etcd{loop, {server.url()}};
@@ -413,7 +413,7 @@ TEST_CASE("a quiet range is left in peace, also where much is written beside it"
   watcher seen{etcd, keys_below("/service/"), how};
   watcher beside{etcd, keys_below("/beside/")};
   REQUIRE(seen.is_reachable(true));
-  // It is asked how many keys there are: those that have come, changed, gone and come again.
+  // The follower asks how many keys there are: keys that have come, changed, gone and come again.
   write(etcd, "/service/a", "2");
   write(etcd, "/service/new", "1");
   write(etcd, "/service/new", "2");
@@ -463,7 +463,7 @@ TEST_CASE("a single key can be followed") {
 
 namespace {
 
-/// A stand-in's store: what it lists, and what it says its revision and number of keys are.
+/// A stand-in's store: what it lists, and the revision and number of keys that it reports.
 struct played {
   std::string cluster = "1";
   revision at = 5;
@@ -482,7 +482,7 @@ std::string event(const std::string& key, revision at) {
          + R"(","value":"dg=="}})";
 }
 
-/// Plays an etcd whose watches say nothing but that they stand.
+/// Plays an etcd whose watches only confirm that they exist.
 test::etcd_stand_in::reply play(const std::string& path, const std::string& body,
                                 const played& now) {
   if (path == "/v3/watch")
@@ -501,8 +501,8 @@ test::etcd_stand_in::reply play(const std::string& path, const std::string& body
 
 } // namespace
 
-TEST_CASE("a watch that stands and does not bring what has changed is left for another endpoint") {
-  // The sick one knows of a change in the range, and its watch stays silent.
+TEST_CASE("a watch that exists but brings no changes is left for another endpoint") {
+  // The sick endpoint knows of a change in the range, and its watch stays silent.
   played changed{.at = 9};
   SUBCASE("a key was written") {
     changed.key_at = 8;
@@ -524,7 +524,7 @@ TEST_CASE("a watch that stands and does not bring what has changed is left for a
   REQUIRE(seen.is_reachable(false));
   auto why = seen.state.now().transitions.back().second;
   CHECK(why.find("the watch does not bring the changes") != std::string::npos);
-  // The other is another cluster: it is listed anew.
+  // The other endpoint is another cluster, so it is listed again.
   REQUIRE(seen.misses("/service/a"));
   CHECK(seen.is_reachable(true));
 }
@@ -547,7 +547,7 @@ TEST_CASE("a quiet watch is kept while the store's revision grows by changes els
   CHECK(now.transitions.size() == 1);
 }
 
-TEST_CASE("fragments are told when they are whole, and not at all if the rest is cut off") {
+TEST_CASE("fragments are passed on when complete, and not at all if the rest is cut off") {
   test::shared_state<played> store;
   test::etcd_stand_in server{
       [&](const auto& path, const auto& body) { return play(path, body, store.now()); }};
@@ -575,7 +575,7 @@ TEST_CASE("fragments are told when they are whole, and not at all if the rest is
 
 // -- user and password ----------------------------------------------------------------------------
 
-TEST_CASE("over TLS and with a password a follower survives that its token is forgotten") {
+TEST_CASE("over TLS and with a password a follower goes on when etcd forgets its token") {
   const std::string password = "the root of it all";
   etcd_server server{{.tls = true, .root_password = password}};
   base::event_loop loop;
@@ -599,7 +599,7 @@ TEST_CASE("over TLS and with a password a follower survives that its token is fo
 }
 
 TEST_CASE("a refused token is no lost connection: a follower goes on with another at once") {
-  // Which request meets the refusal.
+  // The request that meets the refusal.
   std::string refused_path;
   std::string refusal = R"({"error":"etcdserver: invalid auth token","code":16})";
   int status = 401;
@@ -645,7 +645,7 @@ TEST_CASE("a refused token is no lost connection: a follower goes on with anothe
   how.silence_limit = 3s;
   watcher seen{etcd, keys_below("/service/"), how};
   REQUIRE(count.becomes([&](const counts& now) { return now.refused && now.tokens == 2; }));
-  // It stands, and is checked again.
+  // The watch exists, and is checked again.
   REQUIRE(count.becomes([&](const counts& now) { return now.asked > answered_before + 1; }));
   REQUIRE(seen.is_reachable(true));
   auto now = seen.state.now();
@@ -653,7 +653,7 @@ TEST_CASE("a refused token is no lost connection: a follower goes on with anothe
   CHECK(now.transitions.size() == 1);
 }
 
-TEST_CASE("nothing is left of a follower that waited for a token until all ended") {
+TEST_CASE("a follower that waits for a token until the end leaves nothing behind") {
   test::shared_state<int> asked;
   test::etcd_stand_in server{[&](const auto&, const auto&) -> test::etcd_stand_in::reply {
     asked.change([](int& count) { ++count; });
@@ -687,7 +687,7 @@ TEST_CASE("a follower whose password is wrong says so") {
   CHECK(why.find("secret") == std::string::npos);
 }
 
-TEST_CASE("a follower that may not read its range says so instead of asking for tokens for ever") {
+TEST_CASE("a follower that may not read its range reports it instead of fetching tokens for ever") {
   etcd_server server{{.root_password = "the root of it all"}};
   server.control({"user", "add", "guest:pw"}, "the root of it all");
   base::event_loop loop;

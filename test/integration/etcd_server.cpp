@@ -26,10 +26,10 @@ namespace {
 using clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
-/// etcd is ready in a second; this is for a machine that does much else.
+/// etcd is ready in a second; the limit is for a machine with other load.
 constexpr auto longest_start = 30s;
 constexpr auto longest_stop = 10s;
-/// Between two looks at whether a condition holds.
+/// The pause between two looks at whether a condition holds.
 constexpr auto look_again = 10ms;
 
 sockaddr_in loopback(int port) {
@@ -76,7 +76,7 @@ etcd_server::etcd_server(options how) : etcd_server(unstarted{}) {
     certificates_ = std::make_unique<certificates>(directory_);
     choose_ports();
   }
-  // Somebody else may take a free port before etcd does: then there are others.
+  // Another program may take a free port before etcd does: then other ports are tried.
   for (int tries_left = 5;; --tries_left) {
     initial_cluster_ = name_ + "=" + peer_url_;
     try {
@@ -150,8 +150,8 @@ void etcd_server::start() {
 }
 
 void etcd_server::launch() {
-  // Faster elections than the default, for tests that end a leader. No fsync: what these tests end
-  // is a process, not the machine.
+  // Faster elections than the default, for tests that end a leader. No fsync: these tests end a
+  // process, not the machine.
   std::vector<std::string> words{"etcd",
                                  "--name",
                                  name_,
@@ -251,7 +251,7 @@ void etcd_server::wipe() {
 
 void etcd_server::pause() {
   ::kill(pid_, SIGSTOP);
-  // The signal is delivered a moment later; only then it is frozen.
+  // The signal is delivered a moment later; only then is etcd frozen.
   int status = 0;
   ::waitpid(pid_, &status, WUNTRACED);
   if (!WIFSTOPPED(status))

@@ -13,16 +13,16 @@
 namespace matriarch::test {
 
 /// A real etcd on free loopback ports with its data in a temporary directory. It is ready when the
-/// constructor returns, and gone with its files when this goes. It also ends with the thread that
-/// started it, so that a test that crashes leaves nothing behind. Failures are std::runtime_error
-/// and end with the last lines of etcd's log.
+/// constructor returns, and its destructor removes it and its files. It also ends with the thread
+/// that started it, so that a test that crashes leaves nothing behind. Failures are
+/// std::runtime_error and end with the last lines of etcd's log.
 class etcd_server {
 public:
   struct options {
-    /// https with a certificate of `tls()`; and whether clients need one too.
+    /// https with a certificate of `tls()`; `asks_for_certificates`: clients need one too.
     bool tls = false;
     bool asks_for_certificates = false;
-    /// If not empty: authentication is on, with this password of the user `root`.
+    /// If not empty, authentication is on, with this password of the user `root`.
     std::string root_password = {};
     /// Further words of etcd's command line.
     std::vector<std::string> words = {};
@@ -46,21 +46,21 @@ public:
   /// Only with TLS.
   [[nodiscard]] const certificates& tls() const { return *certificates_; }
 
-  /// Makes the user root and asks for users from then on.
+  /// Makes the user root and turns authentication on.
   void turn_authentication_on(const std::string& root_password) const;
   /// Runs etcdctl with these words, as root if there is a password.
   void control(const std::vector<std::string>& words, const std::string& root_password = {}) const;
 
-  /// Ends it in an orderly way, or at once (`kill`). The data stays.
+  /// Ends it cleanly, or at once (`kill`). The data stays.
   void stop();
   void kill();
   /// Starts it again after `stop` or `kill`, on the same ports with the same data, and waits until
   /// it is ready.
   void start();
-  /// Throws the data away; only while it is stopped. It starts as a new, empty cluster.
+  /// Deletes the data; only while it is stopped. It then starts as a new, empty cluster.
   void wipe();
 
-  /// Freezes it: its kernel still accepts connections, nobody answers.
+  /// Freezes it: its kernel still accepts connections, but nothing answers.
   void pause();
   void resume();
 

@@ -18,8 +18,8 @@
 
 namespace matriarch::test {
 
-/// An HTTP server on a free loopback port that answers as a test tells it to: for what a healthy
-/// etcd never does.
+/// An HTTP server on a free loopback port that answers as a test wants: for answers that a healthy
+/// etcd never gives.
 class etcd_stand_in {
 public:
   enum class after {
@@ -66,14 +66,14 @@ public:
   [[nodiscard]] const std::string& url() const { return url_; }
   [[nodiscard]] int requests() const { return requests_; }
 
-  /// Sends bytes on all streams that stand.
+  /// Sends bytes on all open streams.
   void push(const std::string& bytes) {
     std::lock_guard guard{mutex_};
     for (auto fd : streams_)
       send_chunk(fd, bytes);
   }
 
-  /// Ends all streams that stand, in the orderly way.
+  /// Ends all open streams cleanly.
   void cut() {
     std::lock_guard guard{mutex_};
     for (auto fd : streams_) {
@@ -145,7 +145,7 @@ private:
   std::atomic<int> requests_ = 0;
   std::mutex mutex_;
   std::vector<int> streams_;
-  // Only the accepting thread changes these, and the destructor after it has ended.
+  // Only the accepting thread changes these, and the destructor once that thread has ended.
   std::vector<int> connections_;
   std::vector<std::thread> serving_;
   std::thread accepting_;

@@ -1,4 +1,4 @@
-// What an application makes of its own database and roles, against the broker's work there.
+// What an application can do to its own database and roles, against the broker's work there.
 #include <doctest/doctest.h>
 
 #include <sys/resource.h>
@@ -18,7 +18,7 @@ using namespace matriarch::test;
 
 namespace {
 
-/// The most that this process has had, in kB.
+/// The peak memory of this process, in kB.
 long peak_memory() {
   rusage used{};
   getrusage(RUSAGE_SELF, &used);
@@ -27,7 +27,7 @@ long peak_memory() {
 
 } // namespace
 
-TEST_CASE("a verifier that a role wrote itself is replaced, whatever it is") {
+TEST_CASE("a verifier that a role set itself is replaced, whatever it is") {
   postgresql_server server;
   instance app{server};
   app.want("one");
@@ -53,12 +53,12 @@ TEST_CASE("a verifier that a role wrote itself is replaced, whatever it is") {
   CHECK(app.as("one").connected());
 }
 
-TEST_CASE("a verifier and settings as long as the memory are not read") {
+TEST_CASE("a verifier and settings of huge length are not read") {
   postgresql_server server;
   instance app{server};
   app.want("one");
   app.must_make();
-  // A well-formed one, of a salt of 30 MB; the server compresses it.
+  // A well-formed verifier, with a salt of 30 MB; the server compresses it.
   app.as("one").ask("set role none; do $$begin execute 'alter role current_user password '"
                     " || quote_literal('SCRAM-SHA-256$4096:' || repeat('QUFB', 10000000) || '$'"
                     " || repeat('A', 43) || '=:' || repeat('A', 43) || '='); end$$");
@@ -70,7 +70,7 @@ TEST_CASE("a verifier and settings as long as the memory are not read") {
   CHECK(app.as("one").connected());
 }
 
-TEST_CASE("settings of a role that take long to unpack are not read, and go where they hide ours") {
+TEST_CASE("huge compressed settings of a role are not read, and are removed if they hide ours") {
   postgresql_server server;
   instance app{server};
   app.want("one");
@@ -92,11 +92,11 @@ TEST_CASE("settings of a role that take long to unpack are not read, and go wher
   };
   CHECK(long_ones("one") == "0");
   CHECK(long_ones("reader") == "0");
-  // The owner's are its own affair, and nobody's.
+  // The owner's settings concern nobody else.
   CHECK(long_ones("appuser") == "1");
   CHECK(app.as("one").ask("select current_user") == "appuser");
   CHECK(app.as("reader").ask("show default_transaction_read_only") == "on");
-  // The same of one that is to go.
+  // The same for a role that is to be removed.
   fill("one");
   app.drop("one");
   app.must_make();
@@ -115,7 +115,7 @@ TEST_CASE("a verifier by which no client would trust the server is replaced") {
   CHECK(app.as("one").connected());
 }
 
-TEST_CASE("settings that an application pretends to have do not stand for those of its role") {
+TEST_CASE("a setting whose value looks like others does not count for them") {
   postgresql_server server;
   instance app{server};
   app.want("one");
@@ -127,7 +127,7 @@ TEST_CASE("settings that an application pretends to have do not stand for those 
   CHECK(app.as("one").ask("select current_user") == "appuser");
 }
 
-TEST_CASE("no setting that an application makes for its database touches the broker's sessions") {
+TEST_CASE("no setting that an application makes for its database affects the broker's sessions") {
   postgresql_server server;
   instance app{server};
   app.want("one");
@@ -178,8 +178,7 @@ TEST_CASE("no setting that an application makes for its database touches the bro
   }
 }
 
-TEST_CASE(
-    "a binding whose login a setting of the database ends is not made, and says which it is") {
+TEST_CASE("a bind fails if a setting of the database ends its login, and names the setting") {
   postgresql_server server;
   instance app{server};
   app.want("one");
@@ -198,8 +197,7 @@ TEST_CASE(
   CHECK(app.as("two").connected());
 }
 
-TEST_CASE(
-    "a binding whose login waits for a table of the system's is not made, and says for whom") {
+TEST_CASE("a bind fails if its login waits for a lock on a catalog table, and names the holder") {
   postgresql_server server;
   instance app{server};
   app.want("one");
@@ -231,7 +229,7 @@ TEST_CASE(
   CHECK(app.as("two").connected());
 }
 
-TEST_CASE("settings of the database that are too long to be looked at are named as such") {
+TEST_CASE("settings of the database that are too long to read are reported as such") {
   postgresql_server server;
   instance app{server};
   app.want("one");
@@ -250,7 +248,7 @@ TEST_CASE("settings of the database that are too long to be looked at are named 
   CHECK(app.as("two").connected());
 }
 
-TEST_CASE("what lets nobody in, so that nobody could mend it, is taken back") {
+TEST_CASE("settings that lock everybody out are reverted") {
   postgresql_server server;
   instance app{server};
   app.want("one");
@@ -269,7 +267,7 @@ TEST_CASE("what lets nobody in, so that nobody could mend it, is taken back") {
   }
 }
 
-TEST_CASE("what others granted to a role does not keep it from going") {
+TEST_CASE("grants by others do not prevent a role's removal") {
   postgresql_server server;
   instance app{server};
   app.want("one");
@@ -289,7 +287,7 @@ TEST_CASE("what others granted to a role does not keep it from going") {
   CHECK(two.refusal("select n from t") == "");
 }
 
-TEST_CASE("a role that leaves much more behind than a transaction could lock goes") {
+TEST_CASE("a role with many more objects than a transaction could lock is removed") {
   postgresql_server server{
       {"max_locks_per_transaction=10", "max_connections=20", "max_prepared_transactions=0"}};
   instance app{server};
@@ -328,7 +326,7 @@ TEST_CASE("a role that leaves much more behind than a transaction could lock goe
   CHECK(app.as("two").refusal("alter table t2000 add column m int; drop function f2000()") == "");
 }
 
-TEST_CASE("a role whose default privileges are more than a transaction could lock goes") {
+TEST_CASE("a role with more default privileges than a transaction could lock is removed") {
   postgresql_server server{
       {"max_locks_per_transaction=10", "max_connections=20", "max_prepared_transactions=0"}};
   instance app{server};
@@ -350,7 +348,7 @@ TEST_CASE("a role whose default privileges are more than a transaction could loc
   CHECK_FALSE(app.has("one"));
 }
 
-TEST_CASE("what somebody holds is passed over, and everything else is handed over") {
+TEST_CASE("locked objects are skipped, and all others are handed over") {
   postgresql_server server;
   instance app{server};
   app.want("one");
@@ -375,7 +373,7 @@ TEST_CASE("what somebody holds is passed over, and everything else is handed ove
   CHECK_FALSE(app.has("one"));
 }
 
-TEST_CASE("an instance whose node answers nobody keeps no other instance waiting") {
+TEST_CASE("an instance whose node does not answer delays no other instance") {
   postgresql_server stuck;
   postgresql_server well;
   instance bad{stuck};
@@ -392,7 +390,7 @@ TEST_CASE("an instance whose node answers nobody keeps no other instance waiting
     for (int i = 0; i < 50; ++i)
       self->send(database, bad.order);
     bool answered = false;
-    // One after the other those would take 400 s.
+    // One after the other these would take 400 s.
     self->request(database, 60s, good.order)
         .receive([&](const role_answer& said) { answered = said.ok; }, [](const caf::error&) {});
     CHECK(answered);
@@ -402,7 +400,7 @@ TEST_CASE("an instance whose node answers nobody keeps no other instance waiting
   caf::anon_send_exit(database, caf::exit_reason::kill);
 }
 
-TEST_CASE("instances whose rights take long to compare keep the others waiting once") {
+TEST_CASE("instances whose rights take long to compare delay the others only once") {
   postgresql_server stuck;
   postgresql_server well;
   instance bad{stuck};
@@ -417,7 +415,7 @@ TEST_CASE("instances whose rights take long to compare keep the others waiting o
       return rights_order{name, one.order.conn_url, one.order.superuser, one.order.owner.username,
                           true};
     };
-    // More than there is room for comparisons at a time.
+    // More than the limit of comparisons at a time.
     constexpr int many = 8;
     auto compare_all_bad = [&] {
       for (int i = 0; i < many; ++i)

@@ -1,4 +1,4 @@
-// A server that its tenant controls, and that answers whatever it likes, or nothing.
+// A server that a tenant controls, and that answers anything, or nothing.
 #include <doctest/doctest.h>
 
 #include <netinet/in.h>
@@ -33,18 +33,18 @@ using engines::postgresql::session;
 
 namespace {
 
-/// What a pretender does.
+/// How a pretender behaves.
 struct manner {
-  std::vector<std::string> row = {}; ///< of its answers: the texts of the columns
+  std::vector<std::string> row = {}; ///< of its answers: the columns' texts
   int rows = 1;
-  bool endless = false;       ///< row after row, also where nothing was asked
-  bool floods_logins = false; ///< with a message of a GB, before anybody is let in
-  bool takes_nothing = false; ///< of what is said once somebody is let in
+  bool endless = false;       ///< row after row, even if nothing was asked
+  bool floods_logins = false; ///< with a message of a GB, before the login
+  bool takes_nothing = false; ///< of what the client sends after its login
   bool wants_to_copy = false; ///< instead of an answer
 };
 
-/// Speaks enough of PostgreSQL's protocol to let everybody in, and answers each query as it likes. One
-/// client at a time.
+/// Speaks enough of PostgreSQL's protocol to accept every login, and answers each query as it
+/// likes. One client at a time.
 class pretender {
 public:
   explicit pretender(manner how)
@@ -88,7 +88,7 @@ public:
   [[nodiscard]] std::string url() const {
     return "postgres://127.0.0.1:" + std::to_string(port_) + "/postgres";
   }
-  /// Of all that it was asked.
+  /// The longest query that it got.
   [[nodiscard]] std::size_t longest_question() const { return longest_question_; }
   [[nodiscard]] std::size_t asked() const { return asked_; }
 
@@ -176,7 +176,7 @@ private:
         return flood(client, described_, row_);
       if (!send(client, described_))
         return;
-      // What it has made up itself it does not answer.
+      // It does not answer queries that it made up itself.
       const bool its_own =
           !how_.row.empty() && !how_.row.back().empty() && question.starts_with(how_.row.back());
       for (int i = 0; i < (its_own ? 0 : how_.rows); ++i)
@@ -185,14 +185,14 @@ private:
       send(client, message('C', std::string{"SELECT 1\0", 9}) + ready);
     }
   }
-  /// Enough to be noticed, and not so much that it fills the memory of whoever takes it all.
+  /// Enough to be noticed, but not enough to fill the memory of a client that reads it all.
   void flood(int client, const std::string& first, const std::string& then) const {
     constexpr std::size_t enough = 300'000'000;
     bool taken = send(client, first);
     for (std::size_t sent = 0; taken && sent < enough && !ending_; sent += then.size())
       taken = send(client, then);
   }
-  /// Whoever waits for it without an end is to fail, and not to hang.
+  /// A client that waits for this without a limit should fail, and not hang.
   static void await_end(int client) {
     pollfd one{client, POLLRDHUP, 0};
     ::poll(&one, 1, static_cast<int>(20s / 1ms));
@@ -223,9 +223,9 @@ session must_open(const pretender& server) {
   return std::move(*opened);
 }
 
-/// Above any name's, and what may stand around it.
+/// Longer than any name, with the words around it.
 constexpr std::size_t bounded = 2'000;
-/// What nobody should have to read.
+/// A text that nobody should have to read.
 const std::string much = "line\n" + std::string(1'000'000, 'x');
 
 bool is_short_line(const std::string& words) {
@@ -234,7 +234,7 @@ bool is_short_line(const std::string& words) {
 
 } // namespace
 
-TEST_CASE("a server that answers anything gets an answer in words, and no exception") {
+TEST_CASE("any answer of a server leads to a result in words, and to no exception") {
   for (std::size_t columns : {0, 1, 13})
     for (const std::string text : {"", "t", "99999999999999999999", "-1e9"}) {
       CAPTURE(columns);
@@ -251,27 +251,27 @@ TEST_CASE("a server that answers anything gets an answer in words, and no except
     }
 }
 
-TEST_CASE("a server that sends without an end is left") {
+TEST_CASE("a connection to a server that never stops sending is closed") {
   pretender server{{.row = {std::string(10'000, 'x')}, .endless = true}};
   CHECK(must_open(server).run("select 1").error() == "the server has sent more than 64 MB");
 }
 
-TEST_CASE("a server that sends without an end before it lets anybody in is left") {
+TEST_CASE("a connection to a server that never stops sending before the login is closed") {
   pretender server{{.floods_logins = true}};
   auto opened = session::open(server.url(), superuser, in(60s));
   REQUIRE_FALSE(opened.ok());
   CHECK(opened.error() == "the server has sent more than 64 MB");
 }
 
-TEST_CASE("a server that always has more to say is left when the time is up") {
+TEST_CASE("a connection to a server that always sends more is closed when the time is up") {
   pretender server{{.row = {std::string(10'000, 'x')}, .endless = true}};
   auto on = must_open(server);
-  on.until(in(5ms)); // in which nobody sends so much that it is too much
+  on.until(in(5ms)); // too short to exceed the size limit
   CHECK(on.run("select 1").error() == "PostgreSQL did not answer in time");
   CHECK(on.is_over());
 }
 
-TEST_CASE("a server that takes nothing of a long script is left when the time is up") {
+TEST_CASE("a connection to a server that reads nothing of a long script ends when the time is up") {
   pretender server{{.row = {"x"}, .takes_nothing = true}};
   auto on = must_open(server);
   on.until(in(100ms));
@@ -279,15 +279,15 @@ TEST_CASE("a server that takes nothing of a long script is left when the time is
         == "PostgreSQL did not answer in time");
 }
 
-TEST_CASE("a server that takes nothing of a long script, and sends without an end, is left") {
+TEST_CASE("a connection to a server that reads nothing and never stops sending is closed") {
   pretender server{{.row = {std::string(10'000, 'x')}, .endless = true, .takes_nothing = true}};
   auto on = must_open(server);
-  on.until(in(15s)); // before it has had enough itself
+  on.until(in(15s)); // the size limit is reached before
   CHECK(on.run("select '" + std::string(15'000'000, 'x') + "'").error()
         == "the server has sent more than 64 MB");
 }
 
-TEST_CASE("nothing is sent that is longer than any script of ours") {
+TEST_CASE("a script longer than the broker's own is not sent") {
   pretender server{{.row = {"x"}}};
   auto on = must_open(server);
   CHECK(on.run(std::string(engines::postgresql::longest_script + 1, ' ')).error()
@@ -295,14 +295,14 @@ TEST_CASE("nothing is sent that is longer than any script of ours") {
   CHECK(on.run("select 1").ok());
 }
 
-TEST_CASE("a server that wants to copy instead of answering is left") {
+TEST_CASE("a connection to a server that starts a copy instead of answering is closed") {
   pretender server{{.wants_to_copy = true}};
   auto on = must_open(server);
   CHECK(on.run("select 1").error() == "the server answered what was not asked for");
   CHECK_FALSE(on.run("select 1").ok());
 }
 
-TEST_CASE("a URL of several places, or with settings, is not followed") {
+TEST_CASE("a URL with several hosts, or with settings, is not followed") {
   pretender server{{.row = {"x"}}};
   auto port = server.url().substr(server.url().rfind(':'));
   for (const auto& url :
@@ -315,7 +315,7 @@ TEST_CASE("a URL of several places, or with settings, is not followed") {
   (void)must_open(server);
 }
 
-TEST_CASE("changes of rights that a server makes up are sent in scripts of some length") {
+TEST_CASE("invented changes of rights are sent in scripts of bounded length") {
   SUBCASE("however many it says go into one") {
     pretender server{{.row = {"1000000", "a table", std::string(60'000, ' ')}, .rows = 100}};
     auto on = must_open(server);
@@ -343,7 +343,7 @@ TEST_CASE("changes of rights that a server makes up are sent in scripts of some 
 }
 
 TEST_CASE("settings of a role that are long are not compared, and not sent back") {
-  // Which the role has of its owner, who has it no more.
+  // The role has it from its owner, who no longer has it.
   auto setting = std::string{engines::postgresql::copied_mark} + "=" + much;
   pretender server{{.row = {"f", "1", "2", setting}}};
   auto on = must_open(server);
@@ -351,7 +351,7 @@ TEST_CASE("settings of a role that are long are not compared, and not sent back"
   CHECK(server.longest_question() < 100'000);
 }
 
-TEST_CASE("a role of a name that PostgreSQL could not have is none") {
+TEST_CASE("a role with a name that PostgreSQL cannot have is ignored") {
   auto found_of = [](const std::string& name) {
     pretender server{{.row = {name, "", "t", "1", "", "", "f", "f", "f", "f", "f", "f", "f"}}};
     auto on = must_open(server);
@@ -363,7 +363,7 @@ TEST_CASE("a role of a name that PostgreSQL could not have is none") {
   CHECK(found_of(std::string(64, 'x')) == 0);
 }
 
-TEST_CASE("what a server calls an object that is passed over is said in some words") {
+TEST_CASE("the name of a skipped object is cut") {
   pretender server{{.row = {"0", much, ""}}};
   auto on = must_open(server);
   auto came = engines::postgresql::compare_rights(on, "owner", "readers", in(60s));
@@ -372,7 +372,7 @@ TEST_CASE("what a server calls an object that is passed over is said in some wor
   CHECK(came.skipped.front().starts_with("line?xxx"));
 }
 
-TEST_CASE("what a server says of a session that does not end is said in some words") {
+TEST_CASE("the description of a session that does not end is cut") {
   pretender server{{.row = {"one", much, much, much, much, "t"}}};
   auto on = must_open(server);
   auto ended = engines::postgresql::end_sessions(on, {"one"});
@@ -380,8 +380,8 @@ TEST_CASE("what a server says of a session that does not end is said in some wor
   CHECK(is_short_line((*ended)["one"]));
 }
 
-TEST_CASE("what a server says of what keeps a login waiting is said in some words") {
-  // Whoever comes second is not let in, as long as the first one is there.
+TEST_CASE("the description of what delays a login is cut") {
+  // The second client is not served as long as the first one is there.
   pretender server{{.row = {"9" + much, "t", "t"}}};
   auto on = must_open(server);
   actors::role_order order{"i", server.url(), superuser, {"owner", "p"}};

@@ -26,10 +26,10 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr const char* programs = "/usr/lib/postgresql/15/bin/";
-// PostgreSQL is ready in a second; this is for a machine that does much else.
+// PostgreSQL is ready in a second; the limit is for a machine with other load.
 constexpr auto longest_start = 60s;
 constexpr auto look_again = 20ms;
-// All of them loopback: replication too.
+// All loopback addresses, for replication too.
 constexpr const char* everybody = "host all all 127.0.0.0/8 scram-sha-256\n"
                                   "host replication all 127.0.0.0/8 scram-sha-256\n";
 
@@ -41,7 +41,7 @@ constexpr const char* everybody = "host all all 127.0.0.0/8 scram-sha-256\n"
         || ::setuid(who->pw_uid) != 0)
       ::_exit(126);
   }
-  // After the change of user, which would clear it.
+  // After the change of user, which would clear the setting.
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   int out = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
   ::dup2(out, STDOUT_FILENO);
@@ -145,7 +145,7 @@ void postgresql_server::launch() {
 postgresql_server::~postgresql_server() {
   if (pid_ > 0) {
     resume();
-    ::kill(pid_, SIGQUIT); // at once: nobody needs its data any more
+    ::kill(pid_, SIGQUIT); // at once: its data is not needed any more
     ::waitpid(pid_, nullptr, 0);
   }
   std::error_code ignored;

@@ -13,11 +13,12 @@
 namespace matriarch::test {
 
 /// A real PostgreSQL on a free loopback port, with a superuser `postgres`, a role `appuser` and its
-/// database `db`, as a cell makes them, and a cell's pg_hba.conf. It is ready when the constructor returns, and gone with its
-/// files when this goes or when the thread that started it ends. Failures are std::runtime_error.
+/// database `db`, as a cell makes them, and a cell's pg_hba.conf. It is ready when the constructor
+/// returns. It ends, and its files are removed, with this object or with the thread that started
+/// it. Failures are std::runtime_error.
 class postgresql_server {
 public:
-  /// With settings of its own: `max_locks_per_transaction=10`.
+  /// With these settings, such as `max_locks_per_transaction=10`.
   explicit postgresql_server(std::vector<std::string> settings = {});
   /// A streaming replica of that one.
   explicit postgresql_server(const postgresql_server& primary);
@@ -30,14 +31,14 @@ public:
   /// Everything that it has written to its log.
   [[nodiscard]] std::string log() const;
 
-  /// Gives it a pg_hba.conf as earlier cells made it, which refuses nobody.
+  /// Gives it a pg_hba.conf as earlier cells made it, without the line that refuses revoked roles.
   void forget_who_is_refused() const;
 
-  /// What pg_dump writes of the application's database, by that user. Throws std::runtime_error
-  /// with its words if it fails.
+  /// The output of pg_dump for the application's database, run as that user. Throws
+  /// std::runtime_error with pg_dump's message if it fails.
   [[nodiscard]] std::string dump(const std::string& username, const std::string& password) const;
 
-  /// Freezes its sessions: a client finds a socket that takes what it sends, and no answer.
+  /// Freezes its sessions: a client's data is accepted, but not answered.
   void pause() const;
   void resume() const;
 
@@ -51,7 +52,7 @@ private:
   pid_t pid_ = -1;
 };
 
-/// A session of somebody's, for what an application would do.
+/// A client's session, to do what an application would do.
 class client {
 public:
   client(const postgresql_server& at, const model::credentials& who,
@@ -59,11 +60,11 @@ public:
 
   [[nodiscard]] bool connected() const;
   /// The first field of the answer; empty if there is none. Throws std::runtime_error with
-  /// PostgreSQL's words.
+  /// PostgreSQL's message.
   std::string ask(const std::string& sql);
-  /// Asks and does not wait; nothing else can be asked of this session then.
+  /// Sends a query and does not wait; nothing else can be asked in this session then.
   void begin(const std::string& sql);
-  /// PostgreSQL's words if it refuses; empty if it does not.
+  /// PostgreSQL's message if it refuses; empty if it does not.
   std::string refusal(const std::string& sql);
 
   /// A large object's bytes, by libpq's functions for them.

@@ -1,4 +1,4 @@
-// Roles that are revoked, on a real PostgreSQL, whatever they do against it.
+// Revoked roles, on a real PostgreSQL, whatever they do against their revocation.
 #include <doctest/doctest.h>
 
 #include <poll.h>
@@ -14,7 +14,7 @@ using namespace matriarch::test;
 
 namespace {
 
-/// A process of PostgreSQL's that stands still as if in a system call: it does not look for signals.
+/// Stops a PostgreSQL process, which then behaves as in a system call: it handles no signals.
 class standstill {
 public:
   explicit standstill(client& session) : pid_(std::stoi(session.ask("select pg_backend_pid()"))) {
@@ -52,7 +52,7 @@ public:
     wait(POLLIN); // the server asks for the proof
   }
 
-  /// Whether the rest of it succeeds.
+  /// Whether the login then succeeds.
   bool goes_on() {
     auto next = PQconnectPoll(server_.get());
     while (next == PGRES_POLLING_WRITING || next == PGRES_POLLING_READING) {
@@ -81,7 +81,7 @@ client locking(const instance& app, const std::string& name) {
   return session;
 }
 
-/// What a role that keeps its own row locked can do about its end: nothing.
+/// The removal of a role that keeps its own row locked must succeed.
 void must_go_with_its_lock(instance& app) {
   app.want("one");
   app.must_make();
@@ -95,8 +95,7 @@ void must_go_with_its_lock(instance& app) {
 
 } // namespace
 
-TEST_CASE(
-    "a role that keeps its own row locked is refused at once, and others are made meanwhile") {
+TEST_CASE("a role that keeps its own row locked is refused at once, while others are made") {
   postgresql_server server;
   instance app{server};
   app.want("one");
@@ -117,20 +116,20 @@ TEST_CASE(
   CHECK_FALSE(app.has("one"));
 }
 
-TEST_CASE("a role that keeps its own row locked goes with its session") {
+TEST_CASE("a role that keeps its own row locked is removed with its session") {
   postgresql_server server;
   instance app{server};
   must_go_with_its_lock(app);
 }
 
-TEST_CASE("under a pg_hba.conf of before, a role that keeps its own row locked goes all the same") {
+TEST_CASE("with an earlier release's pg_hba.conf, a role that locks its own row is removed too") {
   postgresql_server server;
   server.forget_who_is_refused();
   instance app{server};
   must_go_with_its_lock(app);
 }
 
-TEST_CASE("a session that does not end is told of its own binding, and holds up no other") {
+TEST_CASE("a session that does not end is reported for its own binding, and delays no other") {
   postgresql_server server;
   instance app{server};
   for (const char* name : {"one", "two", "three"})
@@ -153,7 +152,7 @@ TEST_CASE("a session that does not end is told of its own binding, and holds up 
   CHECK_FALSE(app.has("one"));
 }
 
-TEST_CASE("of many roles whose sessions do not end, the removal of the first tells of all") {
+TEST_CASE("if the sessions of many roles do not end, the first removal reports all of them") {
   postgresql_server server;
   instance app{server};
   for (const char* name : {"one", "two", "three"})
@@ -173,7 +172,7 @@ TEST_CASE("of many roles whose sessions do not end, the removal of the first tel
   CHECK_FALSE(said.others.contains("three"));
 }
 
-TEST_CASE("an order in a hurry waits for no login and no replica, and has revoked all the same") {
+TEST_CASE("an urgent order waits for no login and no replica, and still revokes") {
   postgresql_server server;
   instance app{server};
   app.want("one");
@@ -200,7 +199,7 @@ TEST_CASE("an order in a hurry waits for no login and no replica, and has revoke
   CHECK(said.unmade.empty());
 }
 
-TEST_CASE("a replica that lacks a revocation is told of before anything else is tried") {
+TEST_CASE("a replica that lacks a revocation is reported before anything else is tried") {
   postgresql_server server;
   instance app{server};
   app.want("one");
@@ -218,14 +217,14 @@ TEST_CASE("a replica that lacks a revocation is told of before anything else is 
   CHECK(said.caught_up.empty());
   CHECK(said.leaving.contains("one"));
   CHECK_FALSE(app.has("two"));
-  // It is told of once; the next order goes on with the others.
+  // It is reported once; the next order goes on with the others.
   said = app.refuse_and_make();
   CHECK_FALSE(said.cut_short);
   CHECK(app.has("two"));
   on_replica.ask("select pg_wal_replay_resume()");
 }
 
-TEST_CASE("a login that the application's database holds up is given up in a hurry") {
+TEST_CASE("an urgent order gives up a login that the application's database delays") {
   postgresql_server server;
   instance app{server};
   app.want("one");
@@ -270,7 +269,7 @@ TEST_CASE("a login that had begun before the revocation does not end after it") 
   app.want("two");
   app.must_make();
   auto holder = locking(app, "one");
-  standstill still{holder}; // else the role itself could be closed
+  standstill still{holder}; // otherwise the role itself could be closed
   begun_login login{server, "one"};
   begun_login other{server, "two"};
   app.drop("one");
@@ -280,7 +279,7 @@ TEST_CASE("a login that had begun before the revocation does not end after it") 
   CHECK(other.goes_on());
 }
 
-TEST_CASE("what a role has prepared is rolled back, in whichever database it is") {
+TEST_CASE("a role's prepared transactions are rolled back, in whichever database") {
   postgresql_server server{{"max_prepared_transactions=10"}};
   instance app{server};
   app.want("one");
@@ -302,7 +301,8 @@ TEST_CASE("what a role has prepared is rolled back, in whichever database it is"
   CHECK(app.admin().ask("select count(*) from pg_prepared_xacts") == "0");
 }
 
-TEST_CASE("what a role has prepared as the owner does not keep its own row") {
+TEST_CASE(
+    "a transaction that a role prepared as the owner does not keep the role's own row locked") {
   postgresql_server server{{"max_prepared_transactions=10"}};
   instance app{server};
   app.want("one");
@@ -318,7 +318,7 @@ TEST_CASE("what a role has prepared as the owner does not keep its own row") {
   CHECK_FALSE(app.has("one"));
 }
 
-TEST_CASE("what a role has prepared as the owner does not keep the role locked") {
+TEST_CASE("a transaction that a role prepared as the owner does not keep the role locked") {
   postgresql_server server{{"max_prepared_transactions=10"}};
   instance app{server};
   app.want("one");
@@ -333,7 +333,7 @@ TEST_CASE("what a role has prepared as the owner does not keep the role locked")
   CHECK_FALSE(app.has("one"));
 }
 
-TEST_CASE("a replica that stands still is not said to have a revocation, and its sessions end") {
+TEST_CASE("a frozen replica is not reported to have a revocation, and its sessions end") {
   postgresql_server server;
   instance app{server};
   app.want("reader", true);
@@ -358,7 +358,7 @@ TEST_CASE("a replica that stands still is not said to have a revocation, and its
   CHECK_FALSE(client{replica, {"reader", "password of reader"}}.connected());
 }
 
-TEST_CASE("a removal goes on in the sessions in which its role was refused, and needs no login") {
+TEST_CASE("a removal reuses the sessions in which its role was refused, and needs no login") {
   postgresql_server server;
   instance app{server};
   app.want("one");
@@ -384,7 +384,7 @@ TEST_CASE("a removal goes on in the sessions in which its role was refused, and 
   CHECK_FALSE(reader.refusal("select 1").empty());
 }
 
-TEST_CASE("a removal logs in where the session at hand has ended") {
+TEST_CASE("a removal logs in if the session to reuse has ended") {
   postgresql_server server;
   instance app{server};
   app.want("one");
@@ -404,7 +404,7 @@ TEST_CASE("a removal logs in where the session at hand has ended") {
 }
 
 TEST_CASE(
-    "a role that another removal was faster with is gone, also for who goes on in a session") {
+    "a role that another removal has removed is gone, also for a removal that reuses a session") {
   postgresql_server server;
   instance app{server};
   app.want("one");
@@ -419,7 +419,7 @@ TEST_CASE(
   CHECK_MESSAGE(done.gone, done.why);
 }
 
-TEST_CASE("a role that comes later is left as an earlier order has made it") {
+TEST_CASE("a later order leaves a role as an earlier order has made it") {
   postgresql_server server;
   instance app{server};
   app.want("one", true);
@@ -433,7 +433,7 @@ TEST_CASE("a role that comes later is left as an earlier order has made it") {
   CHECK_FALSE(app.has("one"));
 }
 
-TEST_CASE("a role that a binding cannot be read of is let in again once it is wanted") {
+TEST_CASE("a role whose binding could not be read can log in again once it is wanted") {
   postgresql_server server;
   instance app{server};
   app.want("one");

@@ -18,7 +18,8 @@ using test::postgresql_server;
 
 namespace {
 
-/// An instance with two applications, `one` and `two`, and a `reader`, as its actor would keep it.
+/// An instance with two applications, `one` and `two`, and a `reader`, as the instance's actor
+/// would keep it.
 struct instance {
   postgresql_server server;
   role_order order = {};
@@ -42,7 +43,7 @@ struct instance {
     bool readers = std::ranges::any_of(order.wanted, &wanted_role::read_only);
     return keep_rights({"", order.conn_url, order.superuser, order.owner.username, readers});
   }
-  /// The minute's comparison, with everything looked at and nothing passed over.
+  /// The comparison of each minute, with nothing skipped.
   void keep() const {
     auto said = compare();
     REQUIRE_MESSAGE(said.ok, said.why);
@@ -60,7 +61,7 @@ bool holds(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-/// One of each kind of thing that can be read, in a schema; each can be asked for by `readable`.
+/// One object of each kind that can be read, in a schema; `readable` has a query for each.
 void make_one_of_each(client& by, const std::string& schema) {
   by.ask("create schema " + schema + "; set search_path = " + schema);
   by.ask("create table t (n serial, words text); insert into t (words) values ('a')");
@@ -88,7 +89,7 @@ std::vector<std::string> readable(const std::string& schema) {
   return all;
 }
 
-/// What cannot be read of it, in PostgreSQL's words.
+/// What cannot be read in it, with PostgreSQL's error.
 std::string not_readable(client& by, const std::string& schema) {
   std::string all;
   for (const auto& one : readable(schema))
@@ -148,13 +149,13 @@ TEST_CASE("rights that an application takes away or loses come back with the nex
     CHECK(not_readable(reader, "s") == "");
     CHECK(reader.refusal("select * from public.t") == "");
     CHECK(app.as("reader").connected());
-    // Default privileges too.
+    // Default privileges are restored too.
     one.ask("create table s.later (n int)");
     CHECK(reader.refusal("select * from s.later") == "");
   }
 }
 
-TEST_CASE("a reader writes nothing, whatever an application gives to the public or to it") {
+TEST_CASE("a reader writes nothing, whatever an application grants to the public or to it") {
   instance app;
   auto one = app.as("one");
   one.ask("create schema s; create table s.t (n serial); create table s.c (n int, m int)");
@@ -209,14 +210,14 @@ TEST_CASE("a reader writes nothing, whatever an application gives to the public 
       CAPTURE(what);
       CHECK_FALSE(reader.refusal(what).empty());
     }
-    // What a session can set by itself must not be all that protects.
+    // A setting that a session can change itself must not be the only protection.
     reader.ask("set default_transaction_read_only = off");
   }
   CHECK(holds(reader.refusal("select rolpassword from pg_authid"), "permission denied"));
   CHECK(one.ask("select lo_get(" + big + ")") == "\\x616263");
 }
 
-TEST_CASE("what a reader could pass on or make while it was let is taken from it") {
+TEST_CASE("what a reader granted or made while it had the right is taken from it") {
   instance app;
   auto one = app.as("one");
   one.ask("create table t (n int); grant insert on t to reader with grant option");
@@ -225,7 +226,7 @@ TEST_CASE("what a reader could pass on or make while it was let is taken from it
   reader.ask("set default_transaction_read_only = off");
   reader.ask("grant insert on t to public");
   reader.ask("create table mine (n serial); create view seen as select 1; create schema its");
-  // A table of the application's that the owner has passed on.
+  // The application's own table, which it has passed on to the owner.
   one.ask("set role none; create table own (n int); grant all on own to appuser with grant option");
   one.ask("set role appuser; grant insert on own to public");
   app.keep();
@@ -265,7 +266,7 @@ TEST_CASE("what the readers' group or a reader owns becomes the owner's, of ever
     CHECK_FALSE(reader.refusal(what).empty());
   }
   CHECK(one.refusal("insert into s.g values (1)") == "");
-  // It would do as the owner whatever the reader has written.
+  // It would run as the owner whatever the reader has written.
   CHECK(
       one.ask(
           "select prosecdef from pg_proc where proname = 'f' and pronamespace = 's'::regnamespace")
@@ -297,7 +298,7 @@ TEST_CASE("a reader reads a view over an application's own aggregate") {
   CHECK(app.as("reader").ask("select * from v") == "6");
 }
 
-TEST_CASE("a reader that holds on to what it may not do any more ends") {
+TEST_CASE("a reader's session that holds a lock from before the revocation is ended") {
   instance app;
   auto one = app.as("one");
   one.ask("create table t (n int); grant insert, update on t to public");
@@ -315,7 +316,7 @@ TEST_CASE("a reader that holds on to what it may not do any more ends") {
   CHECK(holds(again.refusal("insert into t values (1)"), "permission denied"));
 }
 
-TEST_CASE("no reader takes locks in any number, and an application's go on") {
+TEST_CASE("a reader cannot take locks in any number, and an application's locks are left alone") {
   instance app;
   auto one = app.as("one");
   auto reader = app.as("reader");
@@ -327,19 +328,19 @@ TEST_CASE("no reader takes locks in any number, and an application's go on") {
   CHECK(one.ask("select pg_try_advisory_lock(1)") == "t");
 }
 
-TEST_CASE("the database's own role for every session is not the readers'") {
+TEST_CASE("a role that the database sets for every session does not apply to readers") {
   instance app;
   auto admin = app.admin();
   admin.ask("alter database db set role = 'appuser_readers'");
   CHECK(app.as("reader").ask("select current_user") == "reader");
-  // One that an earlier release has made.
+  // A reader that an earlier release has made.
   admin.ask("alter role reader reset role");
   REQUIRE(app.as("reader").ask("select current_user") == "appuser_readers");
   app.keep();
   CHECK(app.as("reader").ask("select current_user") == "reader");
 }
 
-TEST_CASE("what is locked by hundreds takes no time from what is not") {
+TEST_CASE("hundreds of locked objects do not delay those that are not locked") {
   instance app;
   auto one = app.as("one");
   one.ask("create table t (n int); do $$ begin for i in 1..300 loop"
@@ -377,12 +378,12 @@ TEST_CASE("a reader reads large objects that were made a moment ago, by either p
     CHECK(reader.ask("begin; select loread(lo_open(" + big + ", 262144), 100)") == "\\x616263");
     CHECK(reader.refusal("select lo_get(1)") != "");
   }
-  // libpq's functions, which drivers and pg_dump use, call by number.
+  // libpq's functions, used by drivers and pg_dump, call by number.
   CHECK(app.as("reader").read_large_object(shared) == "abc");
   CHECK(app.as("one").read_large_object(shared) == "abc");
 }
 
-TEST_CASE("who is not concerned uses PostgreSQL's functions as before") {
+TEST_CASE("other roles use PostgreSQL's functions as before") {
   instance app;
   auto one = app.as("one");
   auto big = one.ask("select lo_from_bytea(0, 'abc')");
@@ -397,12 +398,12 @@ TEST_CASE("who is not concerned uses PostgreSQL's functions as before") {
         "pg_matriarch.terminate(1, 0)", "pg_matriarch.is_application(1)"})
     CHECK(holds(other.refusal(std::string{"select "} + helper), "permission denied"));
   CHECK(admin.ask("select lo_get(" + big + ")") == "\\x616263");
-  // What an application may do with its own it may still do.
+  // An application may still do what it likes with its own objects.
   CHECK(one.ask("begin; select lowrite(lo_open(" + big + ", 131072), 'xyz')") == "3");
   one.ask("commit");
   CHECK(one.ask("select lo_get(" + big + ")") == "\\x78797a");
   CHECK(one.refusal("select pg_logical_emit_message(false, 'a', 'b')") == "");
-  // Nor does it lose it with all that belongs to it.
+  // The application keeps that even after this.
   one.ask("drop owned by appuser");
   CHECK(one.refusal("select lo_create(0)") == "");
   CHECK(one.refusal("select pg_logical_emit_message(false, 'a', 'b')") == "");
@@ -449,7 +450,7 @@ TEST_CASE("an application sees and ends the sessions of its instance, and no oth
     }
   CHECK(admin.refusal("select 1") == "");
   CHECK(copier.refusal("select 1") == "");
-  // A reader ends sessions of its own only.
+  // A reader can end only its own sessions.
   auto reader = app.as("reader");
   auto of_one = one.ask("select pg_backend_pid()");
   CHECK(holds(reader.refusal("select pg_terminate_backend(" + of_one + ")"), "must be"));
@@ -457,12 +458,12 @@ TEST_CASE("an application sees and ends the sessions of its instance, and no oth
   CHECK(reader.ask("select pg_terminate_backend(" + another.ask("select pg_backend_pid()") + ")")
         == "t");
   CHECK(one.refusal("select 1") == "");
-  // Nobody is there, and a superuser's own.
+  // A process that does not exist, and a superuser's own session.
   CHECK(one.ask("select pg_cancel_backend(2147483647)") == "f");
   CHECK(admin.ask("select pg_terminate_backend(" + of_one + ")") == "t");
 }
 
-TEST_CASE("settings that an application makes for itself are those of its next sessions") {
+TEST_CASE("settings that an application makes for itself apply to its next sessions") {
   instance app;
   auto one = app.as("one");
   one.ask("alter role current_user set work_mem = '7MB'");
@@ -470,7 +471,7 @@ TEST_CASE("settings that an application makes for itself are those of its next s
   one.ask("alter role current_user in database db set datestyle = 'german'");
   one.ask("alter role current_user set role = none");
   one.ask("alter role current_user set local_preload_libraries = 'nope'");
-  // A value that is not what SET would have made of it.
+  // A value that SET would not have produced.
   one.ask("set application_name = 'x; alter role appuser superuser'");
   one.ask("alter role current_user set application_name from current");
   app.as("two").ask("set role none; alter role current_user set work_mem = '9MB'");
@@ -494,7 +495,7 @@ TEST_CASE("settings that an application makes for itself are those of its next s
   CHECK(app.as("two").ask("show work_mem") == "9MB");
 }
 
-TEST_CASE("an application goes on as the owner after all that poolers do to its session") {
+TEST_CASE("an application still works as the owner after everything that poolers do to a session") {
   instance app;
   auto one = app.as("one");
   for (const char* reset : {"discard all", "reset role", "reset all", "set role to default",
@@ -520,7 +521,7 @@ TEST_CASE("default privileges, mappings and policies for the current user are th
   one.ask("create server there foreign data wrapper elsewhere");
   one.ask("create user mapping for current_user server there");
   CHECK(app.as("two").ask("select usename from pg_user_mappings") == "appuser");
-  // The owner is above its own policies unless they are forced; then they are looked at for the
+  // The owner is exempt from its own policies unless they are forced; then they apply to the
   // current user, and can tell bindings apart by session_user.
   one.ask("create table s.p (who name default session_user, n int)");
   one.ask("alter table s.p enable row level security; alter table s.p force row level security");
@@ -533,7 +534,7 @@ TEST_CASE("default privileges, mappings and policies for the current user are th
   CHECK(app.as("reader").ask("select count(*) from s.p") == "2");
 }
 
-TEST_CASE("what a comparison makes is in no dump, and a second one changes nothing") {
+TEST_CASE("the objects that a comparison makes are in no dump, and a second one changes nothing") {
   instance app;
   auto admin = app.admin();
   auto rows = [&] {
@@ -584,7 +585,7 @@ TEST_CASE("an object that somebody changes is passed over, and all the others ge
   CHECK(reader.refusal("select * from held.q") == "");
 }
 
-TEST_CASE("a comparison meets no change of a table that is under way") {
+TEST_CASE("a comparison does not conflict with a change of a table that is under way") {
   instance app;
   auto one = app.as("one");
   one.ask("create table t (n int)");
@@ -594,7 +595,7 @@ TEST_CASE("a comparison meets no change of a table that is under way") {
       (void)app.compare();
   }};
   for (int i = 0; i < 200; ++i) {
-    // PostgreSQL locks no table for this, and refuses the second of two that come at once.
+    // PostgreSQL locks no table for this, and refuses the second of two concurrent changes.
     auto refusal = one.refusal("revoke all on t from appuser_readers");
     CHECK((refusal.empty() || refusal.find("tuple concurrently updated") != refusal.npos));
     CHECK(one.refusal("alter table t alter column n set default " + std::to_string(i)) == "");
@@ -648,9 +649,9 @@ TEST_CASE(
   CHECK(app.admin().ask("select count(*) from pg_proc where proname = 'matriarch_lo_open'") == "0");
 }
 
-// What a new version of PostgreSQL adds is seen here: each name was looked at, and does nothing that
-// a reader must not do, needs a right that a reader has not, or stands in the README as what
-// PostgreSQL cannot refuse (notifications, transaction ids, exported snapshots).
+// This list shows what a new version of PostgreSQL adds. Each name was examined: the function does
+// nothing that a reader must not do, or needs a right that a reader lacks, or the README lists it
+// as what PostgreSQL cannot refuse (notifications, transaction ids, exported snapshots).
 TEST_CASE("every function that the public may call, and that has an effect, is known") {
   instance app;
   auto unknown = app.admin().ask(R"(

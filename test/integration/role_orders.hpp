@@ -18,7 +18,7 @@ using namespace actors;
 using namespace engines::postgresql;
 using namespace std::chrono_literals;
 
-/// What an instance's actor would order of a server.
+/// What an instance's actor would order from a server.
 struct instance {
   const postgresql_server& server;
   role_order order = {};
@@ -37,7 +37,7 @@ struct instance {
     order.wanted.push_back({{name, "password of " + name}, read_only});
     return order.wanted.back();
   }
-  /// One whose binding is being made.
+  /// A wanted role whose binding is being made.
   wanted_role& want_fresh(const std::string& name, bool read_only = false) {
     auto& wanted = want(name, read_only);
     wanted.fresh = true;
@@ -47,12 +47,12 @@ struct instance {
     std::erase_if(order.wanted, [&](const auto& one) { return one.who.username == name; });
     order.revoked.push_back(name);
   }
-  /// The order alone: the roles that are not wanted are refused, and there yet.
+  /// The first order alone: unwanted roles are refused, but still there.
   role_answer refuse_and_make() { return make_roles(order, passwords); }
   [[nodiscard]] role_removal removal_of(const std::string& name) const {
     return {"", order.conn_url, order.superuser, order.owner, name, replicas};
   }
-  /// The first goes on in the sessions at hand.
+  /// The first removal reuses the sessions at hand.
   void remove(const std::map<std::string, std::string>& leaving,
               std::shared_ptr<actors::open_sessions> at_hand = {}) {
     for (const auto& [name, why] : leaving) {
@@ -71,8 +71,8 @@ struct instance {
       remove(said.leaving, said.at_hand);
     return said;
   }
-  /// Both orders, which have to succeed with everything. Where a slow machine answers too late, they are
-  /// given again, as the broker gives them.
+  /// Both orders, which have to succeed completely. If a slow machine answers too late, they are
+  /// given again, as the broker does.
   void must_make() {
     bool readers = std::ranges::any_of(order.wanted, &wanted_role::read_only);
     auto rights = keep_rights({"", order.conn_url, order.superuser, order.owner.username, readers});
@@ -112,7 +112,7 @@ inline bool holds(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-/// Waits for a replica that is known to stream: it has told the leader how far it has replayed.
+/// Waits until a replica is known to stream: it has reported its replay position to the leader.
 inline void await_streaming(client& admin) {
   auto streams = [&] {
     return admin.ask("select count(*) from pg_stat_replication where state = 'streaming' and "

@@ -1,6 +1,6 @@
 #include "router_platform.hpp"
 
-// Which fleet's etcd a router believes.
+// Which fleet's etcd a router accepts.
 namespace matriarch::router {
 
 TEST_CASE("what another fleet's etcd lists takes no instance off its port") {
@@ -13,7 +13,8 @@ TEST_CASE("what another fleet's etcd lists takes no instance off its port") {
   REQUIRE(all.says_that_it_serves(all.add("a", port, {&n1})));
   REQUIRE(eventually([&] { return who_answers(port) == "n1"; }));
 
-  // It comes in the other's place while the router runs, at first without a name.
+  // Another etcd takes the place of the first while the router runs, at first without a fleet's
+  // name.
   all.etcd().stop();
   all.etcd().wipe();
   all.etcd().start();
@@ -26,7 +27,7 @@ TEST_CASE("what another fleet's etcd lists takes no instance off its port") {
   CHECK(who_answers(port) == "n1");
   CHECK_FALSE(all.report());
 
-  // It comes when the router has started without any.
+  // It comes after the router has started without any etcd.
   all.etcd().stop();
   all.start();
   all.etcd().start();
@@ -35,7 +36,7 @@ TEST_CASE("what another fleet's etcd lists takes no instance off its port") {
   CHECK_FALSE(all.report());
 }
 
-TEST_CASE("a router that knows of no fleet serves what an earlier release's etcd lists") {
+TEST_CASE("a router without a known fleet serves what an earlier release's etcd lists") {
   platform all;
   fake_member n1{"n1", address(1), "a"};
   n1.leads(true);

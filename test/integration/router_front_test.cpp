@@ -35,7 +35,7 @@ private:
   http::server server_;
 };
 
-/// A directory that is gone when this is.
+/// A directory that is removed with this object.
 class scratch_directory {
 public:
   scratch_directory() {
@@ -60,7 +60,7 @@ private:
 
 } // namespace
 
-TEST_CASE("the broker that acts is reached through the router, its standby while nobody acts") {
+TEST_CASE("the router leads to the active broker, or to its standby while no broker acts") {
   fake_broker one{"one"}, two{"two"};
   auto port = free_port();
   platform all{"broker: {listen: " + std::to_string(port) + ", servers: [" + one.address() + ", "
@@ -75,7 +75,7 @@ TEST_CASE("the broker that acts is reached through the router, its standby while
   CHECK(all.status().routes == 0);
 }
 
-TEST_CASE("a broker hears the client's address from the router alone") {
+TEST_CASE("a broker learns the client's address only from the router") {
   fake_broker one{"one"};
   one.acts(true);
   auto port = free_port();
@@ -86,10 +86,11 @@ TEST_CASE("a broker hears the client's address from the router alone") {
   CHECK(all.fetch(port, "/forwarded").body == "127.0.0.1");
 }
 
-TEST_CASE("the brokers' port speaks TLS alone, and takes up a certificate that was renewed") {
+TEST_CASE("the brokers' port speaks only TLS, and uses a renewed certificate") {
   scratch_directory files;
   test::certificates first{files.sub("first")}, second{files.sub("second")};
-  // As a program does that renews certificates: each file is replaced at once, one after the other.
+  // As a program that renews certificates does: each file is replaced as a whole, one after the
+  // other.
   auto install = [&](const std::string& from, const std::string& name) {
     std::filesystem::copy_file(from, files.path() / (name + ".new"));
     std::filesystem::rename(files.path() / (name + ".new"), files.path() / name);
@@ -114,17 +115,17 @@ TEST_CASE("the brokers' port speaks TLS alone, and takes up a certificate that w
          & std::filesystem::perms::all)
         == (std::filesystem::perms::owner_read | std::filesystem::perms::owner_write));
 
-  // A certificate without its key, for as long as the router likes to look: nothing changes.
+  // A certificate without its key, however long the router looks: nothing changes.
   install(second.server(), "broker.pem");
   CHECK(eventually([&] { return all.has_logged("stays the old one"); }));
   CHECK(body_by(first) == "one");
   install(second.server_key(), "broker.key");
   CHECK(eventually([&] { return body_by(second) == "one"; }));
-  // The worker of before the reload may have one more connection in its queue.
+  // The worker from before the reload may have one more connection in its queue.
   CHECK(eventually([&] { return body_by(first).empty(); }));
 }
 
-TEST_CASE("a certificate is taken with its key alone") {
+TEST_CASE("a certificate is accepted only with its key") {
   scratch_directory files;
   test::certificates made{files.path()};
   auto error = [](const std::string& certificate, const std::string& key) {

@@ -18,8 +18,8 @@ platform::keys_and_values keys_with(const std::string& name, int port, fake_memb
   return keys;
 }
 
-/// Waits until HAProxy counts so many connections to the node of a port's listen: it counts them for a
-/// moment longer than a member sees them.
+/// Waits until HAProxy counts that many connections to the node of a port's listen: it counts them
+/// for a moment longer than a member sees them.
 bool counts(const platform& all, int port, int connections) {
   const haproxy_socket socket{(all.directory() / "data/stats.sock").string()};
   return eventually([&] {
@@ -32,7 +32,7 @@ bool counts(const platform& all, int port, int connections) {
 
 } // namespace
 
-TEST_CASE("clients that say nothing reach no database, and keep nobody out") {
+TEST_CASE("silent clients reach no database, and keep nobody out") {
   platform all{{}, {}, ", max_connections_per_port: 200, limits: {first_bytes: 1h}"};
   fake_member n1{"n1", address(1), "a"};
   n1.leads(true);
@@ -43,8 +43,8 @@ TEST_CASE("clients that say nothing reach no database, and keep nobody out") {
   REQUIRE(processes.size() == 2);
   constexpr int rounds = 4, newcomers = 5;
   for (int round = 0; round < rounds; ++round) {
-    // All of them wait when HAProxy goes on: whoever comes then has a place, however many of them it
-    // has still to turn away.
+    // All of them wait when HAProxy goes on: a client that comes then has a place, however many of
+    // them HAProxy still has to reject.
     ::kill(processes.back(), SIGSTOP);
     idle_clients silent{port, 1'000, "127.0.0.2"};
     std::vector<std::future<std::string>> answers;
@@ -78,7 +78,7 @@ TEST_CASE("one address that fills port after port keeps nobody out of any") {
     CHECK(who_answers(ports[i]) == members[i]->name());
 }
 
-TEST_CASE("a client that says nothing is turned away when it has had its time") {
+TEST_CASE("a silent client is disconnected when its time is up") {
   platform all{{}, {}, ", max_connections_per_port: 20, limits: {first_bytes: 1s}"};
   fake_member n1{"n1", address(1), "a"};
   n1.leads(true);
@@ -89,8 +89,8 @@ TEST_CASE("a client that says nothing is turned away when it has had its time") 
   CHECK(eventually([&] { return connection{port, "127.0.0.2"}.name() == "n1"; }));
 }
 
-TEST_CASE(
-    "clients that say a little take no more of a node than the limit, and leave room for others") {
+TEST_CASE("clients that send a few bytes get no more of a node than the limit, and leave room for "
+          "others") {
   platform all;
   fake_member n1{"n1", address(1), "a"};
   n1.leads(true);
@@ -108,11 +108,11 @@ TEST_CASE(
     REQUIRE(counts(all, port, 9));
     connection one{port, "127.0.0.3"};
     CHECK(one.works());
-    CHECK(connection{port, "127.0.0.4"}.name().empty()); // it is full
+    CHECK(connection{port, "127.0.0.4"}.name().empty()); // the port is full
     CHECK(n1.open() <= 10);
   }
   REQUIRE(counts(all, port, 0));
-  // On the port for readers the leader's sessions count as its own.
+  // On the readers' port, sessions with the leader count for the leader.
   n1.replicates(false);
   REQUIRE(all.says_that_it_serves(all.put({{"/routing/readonly/a", std::to_string(read_only)}})));
   REQUIRE(eventually([&] { return who_answers(read_only) == "n1"; }));
@@ -120,7 +120,7 @@ TEST_CASE(
   idle_clients many{port, 100, "127.0.0.2", hello};
   REQUIRE(counts(all, port, 9));
   {
-    // Whoever has its share of the leader has none of it by the other port.
+    // An address that has its share of the leader gets no more of it through the other port.
     idle_clients again{read_only, 100, "127.0.0.2", hello};
     CHECK(eventually([&] { return who_answers(read_only) == "n1"; }));
   }
@@ -130,7 +130,7 @@ TEST_CASE(
   CHECK(who_answers(read_only).empty());
 }
 
-TEST_CASE("what a replica that is held back still has is not taken from the others") {
+TEST_CASE("sessions of a held-back replica are not charged to the others") {
   platform all;
   fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "a"}, n3{"n3", address(3), "a"};
   n1.leads(true);
@@ -160,7 +160,7 @@ TEST_CASE("what a replica that is held back still has is not taken from the othe
   const auto held = n2.open();
   REQUIRE(held > 0);
   REQUIRE(all.says_that_it_serves(all.put(with_second(R"(,"held_back":true)"))));
-  // The others take ten as before.
+  // The others accept ten as before.
   CHECK(eventually([&] { return who_answers(read_only) == "n3"; }));
   REQUIRE(counts(all, read_only, 10));
   idle_clients more{read_only, 20, "127.0.0.2", hello};
@@ -182,13 +182,13 @@ TEST_CASE("a request to cancel gets through while a port is full") {
   CHECK(who_answers(port).empty());
   const std::string cancel{"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x01\0\0\0\x02", 16};
   CHECK(connection{port, "127.0.0.4", cancel}.name() == "n1");
-  // PostgreSQL would wait for the rest of these, in a place of its own.
+  // PostgreSQL would wait for the rest of these, each in a backend of its own.
   const std::string longer{"\0\0\x27\x10\x04\xd2\x16\x2e\0\0\0\x01\0\0\0\x02", 16};
   CHECK(connection{port, "127.0.0.4", longer}.name().empty());
   CHECK(connection{port, "127.0.0.4", cancel + "x"}.name().empty());
 }
 
-TEST_CASE("routers share what a node takes") {
+TEST_CASE("routers share a node's connections") {
   platform all;
   fake_member n1{"n1", address(1), "a"};
   n1.leads(true);
@@ -201,13 +201,13 @@ TEST_CASE("routers share what a node takes") {
   connection one{port, "127.0.0.3"};
   CHECK(one.works());
   CHECK(who_answers(port).empty());
-  // The other one has gone.
+  // The other router has gone.
   REQUIRE(all.says_that_it_serves(all.put({{"/routing/port/1", "{ }"}})));
   all.erase("/routers/two");
   CHECK(eventually([&] { return who_answers(port) == "n1"; }));
 }
 
-TEST_CASE("a router that joins opens nothing before the others have left it its share") {
+TEST_CASE("a router that joins opens nothing before the others have reduced their share") {
   platform all;
   fake_member n1{"n1", address(1), "a"};
   n1.leads(true);
@@ -219,15 +219,16 @@ TEST_CASE("a router that joins opens nothing before the others have left it its 
   all.add("a", port, {&n1});
   all.start();
   REQUIRE(eventually([&] { return all.report().has_value(); }));
-  // Unless it has given that up, on a machine that is this slow.
-  CHECK((all.processes_of_haproxy().empty() || all.has_logged("the other routers do not say")));
+  // Unless the router has stopped waiting, on a slow machine.
+  CHECK((all.processes_of_haproxy().empty()
+         || all.has_logged("the other routers have not confirmed")));
   auto at = all.put({{"/routing/port/30001", "{}"}});
   all.put({{"/routers/two", says(at)}});
   CHECK(all.serves(1));
   CHECK(eventually([&] { return who_answers(port) == "n1"; }));
 }
 
-TEST_CASE("a router that joins serves in the end, whatever the others do") {
+TEST_CASE("a router that joins serves at last, whatever the others do") {
   platform all;
   fake_member n1{"n1", address(1), "a"};
   n1.leads(true);
@@ -236,16 +237,16 @@ TEST_CASE("a router that joins serves in the end, whatever the others do") {
   all.add("a", port, {&n1});
   all.start();
   CHECK(all.serves(1));
-  CHECK(all.has_logged("the other routers do not say"));
+  CHECK(all.has_logged("the other routers have not confirmed"));
 }
 
-TEST_CASE("no port can take all connections, nor all ports those of the operator") {
+TEST_CASE("no port can use up all connections, and instances' ports leave some for the broker") {
   http::server broker{{}, [](const http::request&, http::responder to) {
                         to.send({200, "acts", {}});
                       }};
   REQUIRE_FALSE(broker.start());
   auto front = free_port();
-  // Six of the connections are the broker's.
+  // Six of the connections are for the broker.
   platform all{"broker: {listen: " + std::to_string(front)
                    + ", servers: ['127.0.0.1:" + std::to_string(broker.port()) + "']}\n",
                {},
@@ -273,7 +274,7 @@ TEST_CASE("no port can take all connections, nor all ports those of the operator
     CHECK(who_answers(ports[2]) == "n3");
     CHECK(answers());
     idle_clients on_the_second{ports[1], 20}, on_the_third{ports[2], 100};
-    // 54 are the instances'; the 55th is refused at once.
+    // 54 are for instances; the 55th is refused at once.
     CHECK(eventually([&] { return who_answers(ports[2]).empty(); }));
     CHECK(answers());
   }

@@ -43,7 +43,7 @@
 #include "store/keys.hpp"
 #include "store/router_json.hpp"
 
-/// What the tests of the router share: an etcd, a router on it, and members and clients that pretend.
+/// Shared by the router's tests: an etcd, a router on it, and pretended members and clients.
 namespace matriarch::router {
 
 using namespace std::chrono_literals;
@@ -53,7 +53,7 @@ using matriarch::test::etcd_server;
 using matriarch::test::free_port;
 using matriarch::test::free_ports;
 
-/// Looks until a condition holds; false if it does not within the test's patience.
+/// Waits until a condition holds; false if it does not within the test's time limit.
 inline bool eventually(const std::function<bool()>& condition) {
   for (auto deadline = clock::now() + matriarch::test::patience; clock::now() < deadline;
        std::this_thread::sleep_for(10ms))
@@ -75,13 +75,13 @@ inline std::string address(int number) {
   return "127." + std::to_string(matriarch::test::free_octet()) + ".0." + std::to_string(number);
 }
 
-/// What every client says first.
+/// What every client sends first.
 inline const std::string hello = "hello..\n";
 
 /// A client's socket, which closes itself.
 class connection {
 public:
-  /// From that address of this machine, if one is given. It says hello, or something else.
+  /// Connects from that address of this machine, if one is given. It sends hello, or another text.
   explicit connection(int port, const std::string& from = {}, const std::string& says = hello)
       : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     if (!from.empty()) {
@@ -103,15 +103,15 @@ public:
   connection(const connection&) = delete;
   connection& operator=(const connection&) = delete;
 
-  /// Who answered; empty if nobody did.
+  /// The name of the member that answered; empty if none did.
   [[nodiscard]] const std::string& name() const { return name_; }
 
-  /// Whether what is sent comes back.
+  /// Whether the member echoes what is sent.
   [[nodiscard]] bool works() {
     return socket_ >= 0 && ::send(socket_, "ping\n", 5, MSG_NOSIGNAL) == 5 && line() == "ping";
   }
 
-  /// Whether the other side has ended it, or does so within the test's patience.
+  /// Whether the other side has ended the connection, or does so within the test's time limit.
   [[nodiscard]] bool ends() {
     char byte = 0;
     return socket_ < 0 || (readable() && ::recv(socket_, &byte, 1, 0) <= 0);
@@ -144,14 +144,14 @@ private:
   std::string name_;
 };
 
-/// Connections of clients that say this, or nothing, and no more; they close when this goes.
+/// Connections of clients that send this, or nothing, and no more; they close with this object.
 class idle_clients {
 public:
   idle_clients(int port, int count, const std::string& from = {}, const std::string& says = {}) {
     auto to = address_of("127.0.0.1", port);
     auto source = address_of(from.empty() ? "127.0.0.1" : from, 0);
     for (int i = 0; i < count; ++i) {
-      // Where the kernel's queue is full, connecting takes a while.
+      // If the kernel's queue is full, connecting takes a while.
       sockets_.push_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
       ::bind(sockets_.back(), reinterpret_cast<sockaddr*>(&source), sizeof source);
       ::connect(sockets_.back(), reinterpret_cast<sockaddr*>(&to), sizeof to);
@@ -171,8 +171,8 @@ private:
   std::vector<int> sockets_;
 };
 
-/// Pretends to be a member: Patroni's REST API on port 8008, and a database on 5432 that says its
-/// name and then returns what it gets.
+/// Pretends to be a member: Patroni's REST API on port 8008, and on 5432 a database that sends its
+/// name and then echoes.
 class fake_member {
 public:
   /// Without `shows` its REST API speaks plain HTTP.
@@ -203,7 +203,7 @@ public:
 
   void leads(bool now) { leads_ = now; }
   void replicates(bool now) { replicates_ = now; }
-  /// All its processes stand still: its kernel accepts connections, and nothing is answered.
+  /// All its processes are frozen: its kernel accepts connections, but nothing answers.
   void freezes(bool now) {
     frozen_ = now;
     std::lock_guard guard{mutex_};
@@ -211,17 +211,17 @@ public:
       unanswered_.clear();
   }
   [[nodiscard]] int checks() const { return checks_; }
-  /// How many connections it has had, and has.
+  /// How many connections it has had in total.
   [[nodiscard]] int connections() const { return connections_; }
   [[nodiscard]] int open() const { return open_; }
   [[nodiscard]] const std::string& name() const { return name_; }
-  /// What Patroni writes about itself.
+  /// The member's key, as Patroni writes it.
   [[nodiscard]] std::string announcement() const {
     return R"({"conn_url":"postgres://)" + host_ + R"(:5432/postgres","api_url":")"
            + (has_tls_ ? "https://" : "http://") + host_
            + R"(:8008/patroni","state":"running","role":"replica"})";
   }
-  /// The record's node, whose cell has said that its Patroni is certified, or not.
+  /// The node in the record, whose cell has reported whether its Patroni is certified.
   [[nodiscard]] std::string registered(bool certified) const {
     return R"({"node_id":")" + name_ + R"(","address":")" + host_ + R"(:5432","patroni_address":")"
            + host_ + R"(:8008","patroni_certified":)" + (certified ? "true" : "false") + "}";
@@ -280,7 +280,7 @@ private:
         std::array<char, 256> piece{};
         auto got = ::recv(sockets[i].fd, piece.data(), piece.size(), 0);
         if (got > 0) {
-          // What it says first is no request.
+          // The first bytes are no request.
           auto first = greeted.insert(sockets[i].fd).second ? static_cast<long>(hello.size()) : 0;
           if (got > first)
             ::send(sockets[i].fd, piece.data() + first, static_cast<std::size_t>(got - first),
@@ -315,7 +315,7 @@ private:
   std::thread thread_;
 };
 
-/// What a router says of itself.
+/// The router's own status.
 struct router_status {
   std::string status;
   std::string id;
@@ -333,7 +333,7 @@ struct router_status {
 /// An etcd, and a router on it that can be killed and started again.
 class platform {
 public:
-  /// `broker` is the section of that name, if there shall be one. `how` the etcd is; with TLS it
+  /// `broker` is the section of that name, if there is one. `how`: the options of etcd; with TLS it
   /// asks for users too. `more` of the router's own settings begins with a comma.
   explicit platform(const std::string& broker = {}, etcd_server::options how = {},
                     const std::string& more = {})
@@ -371,7 +371,7 @@ public:
   }
   [[nodiscard]] int last_port() const { return first_port_ + ports - 1; }
 
-  /// What the router says of itself in etcd; nothing if it says nothing.
+  /// The router's report in etcd; nothing if there is none.
   std::optional<model::router_report> report(const std::string& id = "one") {
     auto found = awaited<store::range_result>([&](auto then) {
       etcd_.range({store::keys::router(id), {}}, then);
@@ -382,7 +382,7 @@ public:
     REQUIRE(read);
     return *read;
   }
-  /// Waits until the router says that it serves what was written at that revision.
+  /// Waits until the router reports that it serves what was written at that revision.
   bool says_that_it_serves(store::revision at) {
     return eventually([&] {
       auto now = report();
@@ -390,7 +390,7 @@ public:
     });
   }
 
-  /// Starts the router; it is there when this returns, though HAProxy need not be.
+  /// Starts the router and waits until it answers; HAProxy may not yet run.
   void start() {
     auto log = (directory_ / "router.log").string();
     router_ = launch("router.yml");
@@ -398,7 +398,7 @@ public:
       throw std::runtime_error{"the router does not start; see " + log};
   }
 
-  /// Starts another router of the same id, elsewhere on this machine; its exit code.
+  /// Starts another router with the same id elsewhere on this machine, and returns its exit code.
   int start_another() {
     std::ofstream{directory_ / "other.yml"}
         << "router: {data_dir: " << (directory_ / "other").string()
@@ -411,7 +411,7 @@ public:
   /// Waits for the router's own end; its exit code.
   int ended() { return exit_code(std::exchange(router_, 0)); }
 
-  /// Stops the router where it is, or lets it go on.
+  /// Freezes the router, or lets it go on.
   void freeze(bool now) { ::kill(router_, now ? SIGSTOP : SIGCONT); }
 
   /// HAProxy's processes: the master first, then the workers from the oldest to the newest.
@@ -440,7 +440,7 @@ public:
     return ended();
   }
 
-  /// What a GET of a path on a port of 127.0.0.1 brings.
+  /// The result of a GET of a path on a port of 127.0.0.1.
   base::outcome fetch(int port, const std::string& path, const std::string& scheme = "http",
                       const std::string& authority = {}) {
     base::outgoing ask;
@@ -474,7 +474,7 @@ public:
     return now;
   }
 
-  /// Waits until the router serves so many instances and has left out nothing.
+  /// Waits until the router serves that many instances and has left out none.
   bool serves(int count) {
     return eventually([&] {
       auto now = status();
@@ -484,14 +484,14 @@ public:
 
   using keys_and_values = std::vector<std::pair<std::string, std::string>>;
 
-  /// Gives the revision.
+  /// Returns the revision.
   store::revision put(const keys_and_values& keys) {
     store::transaction write;
     for (const auto& [key, value] : keys)
       write.then.emplace_back(store::put{key, value});
     return commit(std::move(write));
   }
-  /// Each in a transaction of its own, none of which waits for another.
+  /// Each in a transaction of its own, without waiting for one another.
   void put_each(const std::vector<keys_and_values>& all) {
     auto committed = std::make_shared<matriarch::test::shared_state<std::size_t>>();
     for (const auto& keys : all) {
@@ -511,7 +511,7 @@ public:
     return commit(std::move(write));
   }
 
-  /// What says that there is an instance with these members.
+  /// The keys of an instance with these members.
   static keys_and_values keys_of(const std::string& name, int port,
                                  const std::vector<fake_member*>& members) {
     std::string nodes;
@@ -541,12 +541,12 @@ public:
     put({{"/routing/readonly/" + name, std::to_string(port)}});
   }
 
-  /// The leader of an instance becomes another one, as Patroni does it.
+  /// Makes another member the leader of an instance, as Patroni does.
   store::revision lead(const std::string& name, fake_member& now) {
     return put({{"/service/" + name + "/leader", now.name()}});
   }
 
-  /// A reload, by an instance at a port out of the range; returns when HAProxy has made it.
+  /// Causes a reload, by an instance at a port out of the range; returns when HAProxy has reloaded.
   void reload(const std::string& name, fake_member& of) {
     auto before = status().reloads;
     add(name, free_port(), {&of});
@@ -581,7 +581,7 @@ private:
     }
     return child;
   }
-  /// Once it has ended; -1 if it was killed.
+  /// The exit code once it has ended; -1 if it was killed.
   static int exit_code(pid_t child) {
     int code = 0;
     ::waitpid(child, &code, 0);
@@ -598,7 +598,7 @@ private:
       access.tls.authority = server_.tls().authority();
     return access;
   }
-  /// The same in the router's configuration.
+  /// The etcd user and TLS for the router's configuration.
   [[nodiscard]] std::string access_lines(const etcd_server::options& how) const {
     std::string lines;
     if (!how.root_password.empty())
@@ -626,7 +626,7 @@ private:
   pid_t router_ = 0;
 };
 
-/// A port that something else listens on, until this goes.
+/// A port that another program listens on, until this object is destroyed.
 class taken_port {
 public:
   explicit taken_port(int port)
@@ -646,7 +646,7 @@ private:
   int port_;
 };
 
-/// Who answers on a port now; empty if nobody does.
+/// The member that answers on a port now; empty if none does.
 inline std::string who_answers(int port) {
   return connection{port}.name();
 }

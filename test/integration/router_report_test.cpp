@@ -2,16 +2,16 @@
 
 #include "router/check.hpp"
 
-/// What a router says of itself in etcd.
+/// The router's report in etcd.
 namespace matriarch::router {
 
-TEST_CASE("a router says what it serves, and then a connection reaches the leader") {
+TEST_CASE("once a router reports that it serves an instance, a connection reaches the leader") {
   platform all;
   fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "a"};
   n1.leads(true);
   all.start();
   auto port = all.port();
-  // Nobody has checked it yet when the router says that it is served.
+  // The port has not been checked by anybody when the router reports it as served.
   auto keys = platform::keys_of("a", port, {&n1, &n2});
   keys.emplace_back("/service/a/leader", "n1");
   auto at = all.put(keys);
@@ -24,12 +24,12 @@ TEST_CASE("a router says what it serves, and then a connection reaches the leade
   CHECK(who_answers(read_only) == "n1");
   REQUIRE(all.says_that_it_serves(all.lead("a", n2)));
   CHECK(who_answers(port) == "n2");
-  // Also what changes nothing here is said, for somebody may wait for it.
+  // Changes without an effect here are reported too, for a broker may wait for them.
   CHECK(all.says_that_it_serves(all.put({{"/routing/port/30001", "{}"}})));
   CHECK(all.says_that_it_serves(all.put({{"/service/a/members/n1", n1.announcement() + " "}})));
 }
 
-TEST_CASE("the check of a router takes another router at its address for no router of its own") {
+TEST_CASE("the check of a router does not take another router at its address for itself") {
   platform all;
   all.start();
   CHECK(all.status().id == "one");
@@ -49,7 +49,8 @@ TEST_CASE("the check of a router takes another router at its address for no rout
   CHECK(address_found_as("another") == base::findings::weight::fault);
 }
 
-TEST_CASE("a router whose HAProxy stands still says nothing new, and all when it goes on") {
+TEST_CASE(
+    "a router with a frozen HAProxy reports nothing new, and everything when HAProxy goes on") {
   platform all;
   fake_member n1{"n1", address(1), "a"};
   n1.leads(true);
@@ -71,7 +72,7 @@ TEST_CASE("a router whose HAProxy stands still says nothing new, and all when it
   CHECK(all.status().reloads == 0);
 }
 
-TEST_CASE("a router whose HAProxy stands still says so although nothing changes") {
+TEST_CASE("a router with a frozen HAProxy reports it although nothing changes") {
   platform all;
   fake_member n1{"n1", address(1), "a"};
   all.start();
@@ -89,7 +90,7 @@ TEST_CASE("a router whose HAProxy stands still says so although nothing changes"
   CHECK(eventually([&] { return all.status().status == "ok"; }));
 }
 
-TEST_CASE("a router names the instances that it does not reach, and serves the others") {
+TEST_CASE("a router reports the instances that it cannot serve, and serves the others") {
   platform all;
   fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "a"}, n3{"n3", address(3), "b"};
   all.start();
@@ -116,7 +117,7 @@ TEST_CASE("a router names the instances that it does not reach, and serves the o
   REQUIRE(all.says_that_it_serves(all.put(keys)));
   CHECK(unserved().empty());
 
-  INFO("HAProxy does not understand what it is told, which is tried again and again");
+  INFO("HAProxy refuses the commands, which are sent again and again");
   fake_member n4{"n4", address(4), "c;d"};
   auto odd = platform::keys_of("c", all.port(), {&n4});
   for (auto& [key, value] : odd)
@@ -132,7 +133,7 @@ TEST_CASE("a router names the instances that it does not reach, and serves the o
 }
 
 TEST_CASE(
-    "a router that has ended says nothing any more, and one that was killed only for a while") {
+    "the report of a router that has ended is gone, that of a killed one ends with its lease") {
   platform all;
   all.start();
   REQUIRE(eventually([&] { return all.report().has_value(); }));
@@ -144,7 +145,7 @@ TEST_CASE(
   CHECK(eventually([&] { return !all.report(); }));
 }
 
-TEST_CASE("a second router of an id does not start, and says who has it") {
+TEST_CASE("a second router with an id does not start, and names the holder") {
   platform all;
   all.start();
   REQUIRE(eventually([&] { return all.report().has_value(); }));
@@ -177,7 +178,7 @@ TEST_CASE("a router that finds its id taken later ends, and HAProxy goes on serv
   other.owner = "another";
   other.host = "elsewhere";
   all.put({{store::keys::router(other.id), store::encode_router_report(other)}});
-  all.put({{"/routing/port/30001", "{}"}}); // something to say
+  all.put({{"/routing/port/30001", "{}"}}); // something to report
   CHECK(all.ended() == 1);
   CHECK(all.has_logged("on the machine elsewhere"));
   CHECK(eventually([&] { return who_answers(port) == "n1"; }));

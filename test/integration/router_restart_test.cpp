@@ -1,6 +1,6 @@
 #include "router_platform.hpp"
 
-/// What becomes of connections and routes when HAProxy or the router starts again.
+/// What happens to connections and routes when HAProxy or the router restarts.
 namespace matriarch::router {
 
 TEST_CASE("a router that is killed leaves HAProxy serving, and the next one takes it over") {
@@ -34,7 +34,7 @@ TEST_CASE("a router that is killed leaves HAProxy serving, and the next one take
   CHECK(all.status().reloads == 0);
 }
 
-TEST_CASE("HAProxy is started again when it ends") {
+TEST_CASE("HAProxy is restarted when it ends") {
   platform all;
   fake_member n1{"n1", address(1), "a"};
   n1.leads(true);
@@ -53,7 +53,7 @@ TEST_CASE("HAProxy is started again when it ends") {
   CHECK(all.serves(1));
 }
 
-TEST_CASE("HAProxy whose master or worker is killed is started again, and nothing of it is left") {
+TEST_CASE("a HAProxy whose master or worker is killed is restarted, and no process of it is left") {
   platform all;
   fake_member n1{"n1", address(1), "a"}, other{"o", address(3), "b"};
   n1.leads(true);
@@ -106,7 +106,7 @@ TEST_CASE("HAProxy whose master or worker is killed is started again, and nothin
   CHECK(eventually([&] { return all.status().status == "ok"; }));
 }
 
-TEST_CASE("without etcd the router serves what it served last, also after a start") {
+TEST_CASE("without etcd the router serves the last known routes, also after a start") {
   platform all;
   fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "b"};
   n1.leads(true);
@@ -140,7 +140,7 @@ TEST_CASE("without etcd the router serves what it served last, also after a star
   CHECK(all.status().routes_as_of.empty());
 }
 
-TEST_CASE("a reload ends no session, and those of before it end with their leader") {
+TEST_CASE("a reload ends no session, and sessions from before it end with their leader") {
   platform all;
   fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "a"}, other{"o", address(3), "b"};
   n1.leads(true);
@@ -205,7 +205,7 @@ TEST_CASE("more members than a port has room for are served after one reload") {
   CHECK(eventually([&] { return all.status().reloads == 1; }));
 }
 
-TEST_CASE("HAProxy of an earlier release is taken over by one reload, with its sessions") {
+TEST_CASE("an earlier release's HAProxy is taken over by one reload, with its sessions") {
   platform all;
   fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "a"};
   n1.leads(true);
@@ -242,7 +242,8 @@ TEST_CASE("HAProxy of an earlier release is taken over by one reload, with its s
   CHECK(eventually([&] { return all.status().reloads == 1; }));
   CHECK(all.serves(1));
   CHECK(eventually([&] { return who_answers(port) == "n1"; }));
-  // Each change is followed by a look at the old worker: it has been looked at once the last one is served.
+  // Each change is followed by a look at the old worker, so it has been looked at once the last
+  // change is served.
   CHECK(eventually([&] { return all.status().old_workers == 1; }));
   for (const auto* instance : {"x", "y", "z"})
     CHECK(all.says_that_it_serves(all.put({{"/routing/port/30001", instance}})));

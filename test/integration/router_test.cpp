@@ -78,7 +78,7 @@ TEST_CASE("instances come and go without a reload, and end no session of another
   CHECK(all.processes_of_haproxy().size() == 2);
 }
 
-TEST_CASE("a leader change in etcd is followed before any check, and whatever the checks say") {
+TEST_CASE("a leader change in etcd takes effect before any check, and whatever the checks say") {
   platform all;
   fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "a"};
   n1.leads(true);
@@ -93,14 +93,15 @@ TEST_CASE("a leader change in etcd is followed before any check, and whatever th
   REQUIRE(eventually([&] { return who_answers(read_only) == "n2"; }));
   connection held{port};
   connection reads{read_only};
-  // Both Patronis go on saying what was.
+  // Both Patronis still give their old answers.
   REQUIRE(all.says_that_it_serves(all.lead("a", n2)));
   CHECK(held.ends());
   CHECK(reads.ends());
   auto before = n1.checks();
   for (int i = 0; i < 10 || n1.checks() < before + 3; ++i)
     CHECK(who_answers(port) != "n1");
-  // They find out, and HAProxy follows their checks again, also the way back without a router.
+  // Both learn of the change, and HAProxy follows their checks again, also back again without a
+  // router.
   n1.leads(false);
   n2.leads(true);
   n2.replicates(false);
@@ -117,7 +118,7 @@ TEST_CASE("a leader change in etcd is followed before any check, and whatever th
   CHECK(eventually([&] { return who_answers(port) == "n1"; }));
 }
 
-TEST_CASE("a session ends when its server stands still, before another one leads") {
+TEST_CASE("a session ends when its server is frozen, before another one leads") {
   platform all;
   fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "a"};
   n1.leads(true);
@@ -132,7 +133,7 @@ TEST_CASE("a session ends when its server stands still, before another one leads
   REQUIRE(eventually([&] { return who_answers(read_only) == "n2"; }));
   connection writes{port};
   connection reads{read_only};
-  // A key that vanishes alone says nothing.
+  // A vanished leader key alone has no effect.
   all.erase("/service/a/leader");
   CHECK(writes.works());
   n1.freezes(true);
@@ -142,7 +143,7 @@ TEST_CASE("a session ends when its server stands still, before another one leads
   CHECK(reads.ends());
 }
 
-TEST_CASE("a router that hangs leaves HAProxy following the leader, and catches up afterwards") {
+TEST_CASE("while a router hangs HAProxy follows the leader, and the router catches up afterwards") {
   platform all;
   fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "a"};
   n1.leads(true);
@@ -163,7 +164,7 @@ TEST_CASE("a router that hangs leaves HAProxy following the leader, and catches 
   CHECK(who_answers(port) == "n2");
 }
 
-TEST_CASE("a port that something else uses is left out until it is free and wanted") {
+TEST_CASE("a port that another program uses is left out until it is free and wanted") {
   platform all;
   fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "b"};
   n1.leads(true);
@@ -188,7 +189,7 @@ TEST_CASE("a port that something else uses is left out until it is free and want
            && now.routes == 1;
   }));
   another.reset();
-  // Nobody wants it: it is said to be free, and HAProxy is not reloaded for it.
+  // No instance wants it: the router reports it as free, and does not reload HAProxy for it.
   CHECK(eventually([&] { return all.status().unbound == std::vector<int>{taken}; }));
   CHECK(all.status().reloads == 0);
   connection held{port};
@@ -232,7 +233,7 @@ TEST_CASE("a new member is not used before its first check") {
   REQUIRE(all.serves(0));
   auto port = all.port();
   all.add("a", port, {&n1});
-  // From before the port is there until the member has been checked twice.
+  // From before the port opens until the member has been checked twice.
   while (n1.checks() < 2)
     (void)who_answers(port);
   CHECK(n1.connections() == 0);
@@ -284,7 +285,7 @@ TEST_CASE("a read-only port leads to the replicas, and to the leader while none 
   REQUIRE(eventually([&] { return who_answers(port) == "n1"; }));
   all.add_read_only_port("a", read_only);
   CHECK(eventually([&] { return who_answers(read_only) == "n1"; }));
-  // HAProxy serves a port a moment before the router says so.
+  // HAProxy serves a port a moment before the router reports it.
   CHECK(eventually([&] { return all.status().read_only_routes == 1; }));
   CHECK(all.serves(1));
 
@@ -316,7 +317,7 @@ TEST_CASE("a read-only port leads to the replicas, and to the leader while none 
   CHECK(who_answers(port) == "n1");
 }
 
-TEST_CASE("a replica that is held back gets no new sessions, and those that are there stay") {
+TEST_CASE("a held-back replica gets no new sessions, and keeps the sessions that it has") {
   platform all;
   fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "a"};
   n1.leads(true);
@@ -358,11 +359,11 @@ TEST_CASE("a replica of another scope at a member's old address is never read fr
   CHECK(stranger.connections() == 0);
 }
 
-TEST_CASE("members are found among any number of others that no record lists") {
+TEST_CASE("members are found among any number of keys that no record lists") {
   platform all;
   fake_member n1{"n1", address(1), "a"}, n2{"n2", address(2), "a"};
   n1.leads(true);
-  // What a superuser of the instance can write: names before the members' own.
+  // Keys that a superuser of the instance can write, with names that sort before the members'.
   auto crowd = [&](const std::string& of) {
     for (int first = 0; first < 300; first += 100) {
       platform::keys_and_values keys;
@@ -378,7 +379,7 @@ TEST_CASE("members are found among any number of others that no record lists") {
   all.start();
   CHECK(eventually([&] { return who_answers(port) == "n1"; }));
 
-  INFO("also one that is announced before the record lists it");
+  INFO("also a member that is announced before the record lists it");
   crowd("b");
   all.put({{"/service/a/members/n2", n2.announcement()}});
   n1.leads(false);
@@ -389,7 +390,7 @@ TEST_CASE("members are found among any number of others that no record lists") {
   CHECK(eventually([&] { return who_answers(port) == "n2"; }));
 }
 
-TEST_CASE("of an instance's two ports the one that is free is served") {
+TEST_CASE("if only one of an instance's two ports is free, that port is served") {
   platform all;
   fake_member n1{"n1", address(1), "a"};
   n1.leads(true);

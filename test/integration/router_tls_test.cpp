@@ -1,4 +1,4 @@
-// Checks by TLS: who a node's Patroni has to be before anybody is led to its database.
+// Checks by TLS: what a node's Patroni has to show before clients are led to its database.
 #include "router_platform.hpp"
 #include "tls/certificate.hpp"
 
@@ -27,7 +27,7 @@ tls::key_pair signed_by(const tls::key_pair& authority, const std::string& name)
   return {*key, *certificate};
 }
 
-/// An instance of one node, whose cell has said that its Patroni is certified, or not.
+/// An instance of one node, whose cell has reported whether its Patroni is certified.
 void add(platform& all, const std::string& name, int port, fake_member& member, bool certified) {
   auto keys = platform::keys_of(name, port, {&member});
   for (auto& [key, value] : keys)
@@ -40,7 +40,7 @@ void add(platform& all, const std::string& name, int port, fake_member& member, 
 
 } // namespace
 
-TEST_CASE("who is certified is led to if it shows that, and nobody else who claims to be") {
+TEST_CASE("a certified node is used only if it shows its certificate, and no pretender is used") {
   auto fleet = new_authority("fleet"), other = new_authority("other");
   fake_member n1{"n1", address(1), "a", signed_by(fleet, "n1")},
       stranger{"n2", address(2), "b", signed_by(other, "n2")},
@@ -54,7 +54,7 @@ TEST_CASE("who is certified is led to if it shows that, and nobody else who clai
   add(all, "a", port, n1, true);
   all.start();
   CHECK(eventually([&] { return who_answers(port) == "n1"; }));
-  // The others have been tried as often by now.
+  // The other members have been tried as often by now.
   auto checks = n1.checks();
   CHECK(eventually([&] { return n1.checks() >= checks + 3; }));
   CHECK(who_answers(of_stranger).empty());
@@ -62,13 +62,13 @@ TEST_CASE("who is certified is led to if it shows that, and nobody else who clai
   CHECK(who_answers(of_plain).empty());
   CHECK(stranger.checks() + namesake.checks() + plain.checks() == 0);
 
-  INFO("a Patroni of another make is led to, whoever signed its certificate");
+  INFO("a Patroni of another make is used, whoever signed its certificate");
   add(all, "b", of_stranger, stranger, false);
   CHECK(eventually([&] { return who_answers(of_stranger) == "n2"; }));
   CHECK(all.status().reloads == 0);
 }
 
-TEST_CASE("another authority is taken up, and without etcd the last one counts") {
+TEST_CASE("a new authority is taken up, and without etcd the last one counts") {
   auto fleet = new_authority("fleet"), other = new_authority("other");
   fake_member n1{"n1", address(1), "a", signed_by(fleet, "n1")},
       n2{"n2", address(2), "b", signed_by(other, "n2")};
@@ -77,7 +77,7 @@ TEST_CASE("another authority is taken up, and without etcd the last one counts")
   add(all, "a", first, n1, true);
   add(all, "b", second, n2, true);
   all.start();
-  INFO("who signs is not known yet, as from a broker of before");
+  INFO("the authority is not known yet, as with an earlier release's broker");
   REQUIRE(eventually([&] { return who_answers(first) == "n1" && who_answers(second) == "n2"; }));
   all.put({{"/routing/authority", fleet.certificate}});
   CHECK(eventually([&] { return who_answers(second).empty(); }));
