@@ -1,5 +1,5 @@
-"""A tenant with the superuser of its own database: whoever runs programs there has the node's Patroni, its
-user of etcd, and whatever the node can see. Neither leads the platform anywhere else."""
+"""A tenant with the superuser of its own database can run programs there, and so has the node's Patroni,
+its etcd user, and everything that the node sees. None of these may lead the platform to another address."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ PLATFORM = GUARDED
 
 
 class Superuser:
-    """What the binding of such a plan allows, through the public port."""
+    """Runs statements with such a plan's binding, through the public port."""
 
     def __init__(self, binding):
         self.uri = binding["superuser"]["uri"]
@@ -35,7 +35,7 @@ class Superuser:
             return cursor.fetchall() if cursor.description else []
 
     def run(self, command):
-        """What a program says on the leader's node, errors too."""
+        """The output of a program on the leader's node, errors included."""
         with contextlib.closing(psycopg2.connect(self.uri, connect_timeout=60)) as connection:
             cursor = connection.cursor()
             cursor.execute("create temporary table said (line text)")
@@ -44,14 +44,14 @@ class Superuser:
             return cursor.fetchone()[0]
 
     def patroni(self):
-        """Its node's configuration, which is its own."""
+        """The configuration of its node, which the tenant can read."""
         path = "current_setting('data_directory') || '/../../patroni.yml'"
         return yaml.safe_load(self.ask(f"select pg_read_file({path})")[0][0])
 
 
 class Trap:
-    """An address at which neither the broker nor the router may ever be seen. The tenant's own nodes may:
-    they believe each other."""
+    """A trap: an address at which neither the broker nor the router may ever be seen. The tenant's own
+    nodes may: they trust each other."""
 
     def __init__(self, platform):
         self.platform = platform
@@ -88,8 +88,8 @@ class Trap:
 
 @contextlib.contextmanager
 def lying(platform, etcd, members, trap):
-    """Rewrites the keys of these members, with the node's own user of etcd, as fast as Patroni puts them
-    right: they say that PostgreSQL and Patroni are where the trap is."""
+    """Rewrites the keys of these members with the node's own etcd user, as fast as Patroni corrects them:
+    they give the trap as the address of PostgreSQL and Patroni."""
     ended, written = threading.Event(), []
 
     def lie():
@@ -124,10 +124,11 @@ def member_keys_are_not_trusted(platform):
     equal(len(members), 2, "the members")
     leader = platform.leader("liar")
     with lying(platform, etcd, members, trap):
-        # The broker's sessions, Patroni's REST API and the router's checks and connections.
+        # The broker's sessions, Patroni's REST API, and the router's checks and connections.
         other = platform.bind("liar", "other")
         true(connects(other["uri"]), "a binding that was made meanwhile cannot connect")
-        # Patroni looks for a candidate where the keys say; that it is asked at its own address is what counts.
+        # Patroni looks for a candidate at the address in the keys; the test is that Patroni itself
+        # is asked at its true address.
         status, _, answer = platform.osb("POST", f"/admin/cells/{platform.nodes_of('liar')[leader]}/demote")
         true(status == 200 or "Patroni answered" in json.dumps(answer), f"the switchover: {status} {answer}")
         wait_until(lambda: connects(binding["uri"]), "the public port to lead to the leader")
@@ -135,7 +136,7 @@ def member_keys_are_not_trusted(platform):
         doubts = lambda: [node.get("doubt", "") for node in platform.admin("liar")["nodes"]]
         wait_until(lambda: any("says that it is at" in doubt for doubt in doubts()),
                    "the operator to be told")
-        # Or the keys were no lie.
+        # Otherwise the keys would not have been false.
         wait_until(lambda: trap.seen, "the other node to believe the keys")
     equal(trap.caught, [], "who of the platform came where the member keys led")
     trap.close()

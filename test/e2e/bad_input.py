@@ -1,4 +1,4 @@
-"""Requests that cannot be meant: the status the specification names, a JSON error, no effect."""
+"""Invalid requests: the status that the specification names, a JSON error, no effect."""
 
 import json
 
@@ -19,7 +19,7 @@ def with_parameters(**parameters):
 
 
 def refused(platform, table):
-    """Each row: what, the request's (method, path, body, query), the status, and the error code."""
+    """Each row: a name, the request's (method, path, body, query), the status, and the error code."""
     wrong = []
     for what, request, status, *error in table:
         with nothing_changes(platform):
@@ -32,7 +32,7 @@ def refused(platform, table):
     true(not wrong, lambda: "\n  ".join(["not answered as specified:", *wrong]))
 
 
-@scenario("a provision that cannot be meant is refused, and nothing is made")
+@scenario("an invalid provision is refused, and nothing is made")
 def provision(platform):
     put = lambda body, instance="bad": ("PUT", f"/v2/service_instances/{instance}", body, ASYNC)
     cells = platform.guids
@@ -102,7 +102,7 @@ def contradictions(platform):
     platform.remove("good")
 
 
-@scenario("what does not exist is said not to exist")
+@scenario("what does not exist is reported as not existing")
 def unknown(platform):
     path = "/v2/service_instances/"
     refused(platform, [
@@ -131,7 +131,7 @@ def busy(platform):
     path = "/v2/service_instances/busy"
     update = lambda nodes: platform.osb(
         "PATCH", path, {"service_id": SERVICE, "parameters": {"node-count": nodes}}, ASYNC)
-    # Cells that stand still keep an operation from being over before the next request comes.
+    # Frozen cells keep an operation from ending before the next request comes.
     with platform.frozen_processes(platform.cells):
         platform.provision("busy", nodes=1)
         for what, answer in (("an update while it is created", update(2)),

@@ -1,4 +1,5 @@
-"""A role for each binding, in real PostgreSQL: what applications may, and that it ends with the binding."""
+"""A role for each binding, in real PostgreSQL: what applications may do, and that the role ends with the
+binding."""
 
 import contextlib
 import datetime
@@ -57,7 +58,7 @@ def role_names(platform, instance, node=None):
 
 
 def wait_answers(platform, node):
-    """Waits until a node takes connections: its member key may be from before its machine died."""
+    """Waits until a node accepts connections: its member key may be from before its machine died."""
     def answers():
         with contextlib.suppress(psycopg2.OperationalError):
             return platform.ask_node(node, "select true")
@@ -65,7 +66,7 @@ def wait_answers(platform, node):
     wait_until(answers, f"node {node} to answer")
 
 
-@scenario("two applications share tables, and what one made the other may alter; each has its own role")
+@scenario("two applications share tables, and each may alter what the other made; each has its own role")
 def two_applications(platform):
     shared(platform)
     first, second = platform.bind("pair", "first"), platform.bind("pair", "second", app_guid="2")
@@ -96,16 +97,17 @@ def two_applications(platform):
     true(not connects(second["uri"]), "the second's password is accepted after its end")
 
 
-@scenario("what an ended application made and owned itself stays, and belongs to all")
+@scenario("objects that a removed application made and owned itself stay, and belong to all")
 def handed_over(platform):
     shared(platform)
     first = platform.bind("pair", "first")
-    # An application that takes its own role makes things that belong to it, not to the owner.
+    # An application that takes its own role makes objects that belong to that role, not to the
+    # owner.
     rows_of(first["uri"], "reset role; set role none; create table if not exists own (number int); "
                           "insert into own values (1)")
     rows_of(first["uri"], "create schema s; create table s.t (n int); create view v as select 1 as n; "
                           "create function f() returns int language sql as 'select 1'; create type mood as enum ('a')")
-    # What names the role must not hold up its end either.
+    # Policies that name the role must not delay its removal either.
     rows_of(first["uri"], "create table guarded (n int); alter table guarded enable row level security; "
                           f"create policy p on guarded to \"{first['username']}\"")
     platform.unbind("pair", "first")
@@ -115,7 +117,7 @@ def handed_over(platform):
     platform.unbind("pair", "second")
 
 
-@scenario("a binding that follows another works beside it, and on after its end")
+@scenario("a successor binding works beside its predecessor, and after the predecessor's end")
 def rotation(platform):
     shared(platform)
     old = platform.bind("pair", "old")
@@ -152,7 +154,7 @@ def read_only(platform):
     rows_of(writer["uri"], "create schema later; create table later.t as select 7 as n")
     equal(rows_of(on_leader, "select n from later.t"), [(7,)], "a later table")
 
-    # Without a replica it leads to the leader.
+    # Without a replica the port leads to the leader.
     platform.update("pair", node_count=1)
     platform.wait_operation("pair").must_succeed()
     wait_until(lambda: reads(reader["uri"]) == [(False, 1)], "the second port to lead to the only node")
@@ -173,7 +175,7 @@ def reads(uri):
         return None
 
 
-@scenario("the credentials work as they stand, in every form in which they are given")
+@scenario("the credentials work unchanged, in every form in which they are given")
 def forms(platform):
     shared(platform)
     given = platform.bind("alone", "forms")
@@ -194,12 +196,12 @@ def forms(platform):
     platform.unbind("alone", "forms")
 
 
-@scenario("a role opens as many connections as its plan allows, and no more")
+@scenario("a role can open as many connections as its plan allows, and no more")
 def limit(platform):
     shared(platform)
     limited, other = platform.bind("alone", "limited"), platform.bind("alone", "other")["uri"]
     uri = limited["uri"]
-    # The broker has tried the login: the end of its session counts a moment later.
+    # The broker has tried the login, and its session may count for a moment longer.
     wait_until(lambda: not platform.ask_node(platform.leader("alone"), "select 1 from pg_stat_activity "
                                              "where usename = %s", limited["username"]), "the role to be free")
     with contextlib.closing(session(uri)), contextlib.closing(session(uri)):
@@ -213,7 +215,7 @@ def limit(platform):
     platform.unbind("alone", "other")
 
 
-@scenario("when a binding ends is in its answer and in PostgreSQL")
+@scenario("the end of a binding's lifetime is in its answer and in PostgreSQL")
 def expiry(platform):
     shared(platform)
     now = lambda: datetime.datetime.now(datetime.timezone.utc)
@@ -284,7 +286,7 @@ def same_user_tried(platform):
         platform.unbind("same", binding)
 
 
-@scenario("names that mean something to SQL or to paths are bound and ended like any other")
+@scenario("bindings whose ids have a meaning in SQL or paths are made and ended like any other")
 def odd_names(platform):
     shared(platform)
     for binding in ("../x", "%2f", "'; drop role appuser; --", "\"", "\\", "🐘", "b" * 300):
@@ -296,7 +298,7 @@ def odd_names(platform):
 
 
 class Machine:
-    """A leader's machine whose end is prepared: its agent and its node, found out beforehand."""
+    """A leader's machine, prepared for its death: its agent and its node are looked up beforehand."""
 
     def __init__(self, platform, instance):
         self.platform, self.instance = platform, instance
@@ -304,7 +306,8 @@ class Machine:
         nodes = platform.nodes_of(instance)
         self.cell = nodes[self.leader]
         self.replica = next(node for node in nodes if node != self.leader)
-        # A member's key may be from before its machine died; only the leader knows who follows it.
+        # A member's key may be from before its machine died; only the leader knows which replicas
+        # stream.
         wait_until(self.is_followed, "the replica to stream")
         self.pids = [platform.cell(self.cell).pid, platform.node_pid(self.leader)]
 
@@ -330,13 +333,13 @@ class Machine:
         self.platform.wait_cells_seen()
 
 
-@scenario("a binding outlives the leader that dies right after the answer; a bind meanwhile waits and works")
+@scenario("a binding outlives a leader that dies right after the answer; a bind during the failover waits and works")
 def bind_and_failover(platform):
     shared(platform)
     machine = Machine(platform, "pair")
     before = platform.bind("pair", "before")
     machine.end(time.monotonic())
-    during = platform.bind("pair", "during")  # while nobody leads
+    during = platform.bind("pair", "during")  # while there is no leader
     machine.wait_other_leader()
     for name, credentials in (("before", before), ("during", during)):
         true(connects(credentials["uri"]), f"the binding made {name} the failover does not work")
@@ -346,7 +349,7 @@ def bind_and_failover(platform):
         platform.unbind("pair", name)
 
 
-@scenario("a role that was ended stays gone though the leader dies right after the answer")
+@scenario("a revoked role stays gone although the leader dies right after the answer")
 def unbind_and_failover(platform):
     shared(platform)
     ended, kept = platform.bind("pair", "ended"), platform.bind("pair", "kept")
@@ -365,7 +368,7 @@ def unbind_and_failover(platform):
         platform.unbind("pair", binding)
 
 
-@scenario("a bind to an instance of one node says that no replica has it")
+@scenario("a bind to an instance of one node notes that no replica has the role")
 def no_replica(platform):
     shared(platform)
     answer = platform.bound("alone", "app")

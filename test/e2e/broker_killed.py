@@ -11,7 +11,7 @@ def killed_in_the_middle(platform, instance, reached):
     """
     wait_until(reached, "the middle of the operation")
     platform.stop_broker(kill9=True)
-    # Where few steps are left it may have ended between the look and the kill.
+    # If few steps are left, the operation may end between the look and the kill.
     record = platform.record(instance)
     print(f"       killed while it was {record['operation']['state'] if record else 'over'}")
     platform.start_broker()

@@ -1,4 +1,5 @@
-"""Between broker and cells: TLS by the fleet's authority, to be believed on both sides, and nothing in the clear."""
+"""Between broker and cells: TLS by the fleet's authority, verified on both sides, and nothing
+unencrypted."""
 
 import contextlib
 import socket
@@ -18,7 +19,7 @@ from waiting import wait_until
 
 PLATFORM = GUARDED
 
-SILENT = 1_200  # more than the cell's port keeps
+SILENT = 1_200  # more than the port of a cell keeps
 
 
 def finish(platform):
@@ -37,7 +38,7 @@ def word_for(platform, guid):
 
 @contextlib.contextmanager
 def configured(platform, change):
-    """The broker by a changed configuration, for a while."""
+    """Runs the broker with a changed configuration, for a while."""
     text = platform.broker_config.read_text()
     config = yaml.safe_load(text)
     change(config)
@@ -56,7 +57,8 @@ def cell_in(config, guid):
 
 
 class Impostor:
-    """Listens where a cell has listened, and keeps what it is told by those that take it for the cell."""
+    """Listens at the address of a cell, and keeps what is sent to it by a broker that takes it for the
+    cell."""
 
     def __init__(self, address, certificate=None):
         host, port = address.split(":")
@@ -79,7 +81,7 @@ class Impostor:
                         connection = self.context.wrap_socket(connection, server_side=True)
                         self.told += connection.recv(1000)
                     else:
-                        connection.recv(1000)  # the start of a handshake, which says nothing
+                        connection.recv(1000)  # the start of a handshake, which holds nothing secret
                         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
                 self.called += 1
 
@@ -129,7 +131,7 @@ class Wire:
         self.listener.close()
 
 
-@scenario("nothing secret can be read between broker and cell, but where the configuration says http://")
+@scenario("nothing secret can be read between broker and cell, except where the configuration says http://")
 def on_the_wire(platform):
     guid = platform.guids[0]
     for scheme in ("https", "http"):
@@ -146,14 +148,14 @@ def on_the_wire(platform):
                 true(len(wire.passed) > 2_000, "nothing passed")
                 if scheme == "https":
                     must_not_show(wire.passed, secrets, "the wire")
-                    # Requests share connections: a handshake is not paid by each.
+                    # Requests share connections: not every request costs a handshake.
                     print(f"    {wire.connections} connections for {len(wire.passed)} bytes")
                     true(wire.connections <= 10, f"{wire.connections} connections")
                     refused = http_json("GET", f"http://{platform.cell_addresses[guid][2]}/healthz")
                     equal(refused[0], 400, "plain HTTP at a cell whose brokers come by TLS")
                     true("https://" in str(refused[2]), f"what is said: {refused[2]}")
                 else:
-                    # The same, seen to be seen.
+                    # Plain HTTP for comparison, to show that the recording works.
                     true("the header of the cells" in shows(wire.passed, secrets), "the wire shows nothing")
                     true(any("SUPERUSER" in what for what in shows(wire.passed, secrets)) or
                          len(shows(wire.passed, secrets)) > 2, f"the wire shows {shows(wire.passed, secrets)}")
@@ -163,7 +165,7 @@ def on_the_wire(platform):
                "the cell to refuse plain HTTP again")
 
 
-@scenario("the broker tells nothing to one that is not the cell it takes itself for, and says what is wrong")
+@scenario("the broker sends nothing to a server without the cell's certificate, and says what is wrong")
 def impostors(platform):
     guid, other = platform.guids[:2]
     platform.create("certified", nodes=1, cells=[guid])
@@ -175,7 +177,8 @@ def impostors(platform):
                     "-keyout", key, "-out", made_up], check=True, capture_output=True, timeout=60)
     made_up.write_text(made_up.read_text() + key.read_text())
     platform.cell(guid).stop()
-    # Signed by the fleet, but a node's, with the address of the machine; another cell's; nobody's; and none.
+    # Signed by the fleet but for a node, with the machine's address; another cell's; self-signed;
+    # and none.
     for what, why in ((files / "server.pem", "is not that of"),
                       (platform.directory / other / "cell.pem", "is not that of"),
                       (made_up, "was signed by no authority"), (None, "does not answer by TLS")):
@@ -205,7 +208,7 @@ def who_may_ask(platform):
     equal(names.count("DNS:"), 1, f"the hosts' names in {names}")
 
 
-@scenario("a cell that has no certificate is named, and answers soon after a broker acts, also if its disk was lost")
+@scenario("a cell without a certificate is named, and answers soon after a broker acts, also if its disk was lost")
 def first_start(platform):
     guid = platform.guids[2]
     pem = platform.directory / guid / "cell.pem"
@@ -217,7 +220,7 @@ def first_start(platform):
     wait_until(lambda: platform.health()[1].get("cells_without_certificate") == [guid], "/healthz to name it")
     wait_until(lambda: seen(platform, guid)["tls"] == "no certificate: the cell has not announced itself in etcd",
                lambda: f"show-cells to say so; it says {seen(platform, guid)['tls']}")
-    # Without a broker the cell waits, and shows what nobody can check.
+    # Without a broker the cell waits, and shows a certificate that nobody can verify.
     platform.stop_broker()
     platform.start_machine(guid)
     true(pem.read_text() != before, "the key that was lost is back")
@@ -231,7 +234,7 @@ def first_start(platform):
                "no cell to be without a certificate")
 
 
-@scenario("another authority signs for cells that live, without a restart")
+@scenario("another authority signs for running cells, without a restart")
 def another_authority(platform):
     files = [platform.directory / f"cells-authority.{end}" for end in ("crt", "key")]
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
@@ -242,7 +245,8 @@ def another_authority(platform):
     def change(config):
         config["authority"] = {"certificate": str(files[0]), "key": str(files[1])}
     with configured(platform, change):
-        # Who signed before is believed too, so that a cell is reached also by what it has.
+        # The previous authority is trusted too, so that a cell can be reached with its present
+        # certificate.
         for guid in platform.guids:
             wait_until(lambda guid=guid: word_for(platform, guid)["certificate"] != before[guid],
                        f"{guid} to get a new certificate")
@@ -262,7 +266,7 @@ def floods(platform):
                 one = held.enter_context(socket.create_connection((host, int(port)), timeout=60))
                 with contextlib.suppress(OSError):
                     one.sendall(what)
-            platform.restart_broker()  # every connection has to be made anew
+            platform.restart_broker()  # every connection has to be opened again
             started = time.monotonic()
             wait_until(lambda: seen(platform, guid)["reachable"], "the broker to reach the cell")
             print(f"    beside {SILENT} sockets that say {what[:8]!r}: {time.monotonic() - started:.2f} s")

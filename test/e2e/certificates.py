@@ -25,7 +25,8 @@ def finish(platform):
 
 
 def psql(platform, credentials, statement="select 1", **other):
-    """What psql says to a statement, and what it complains of; it checks the server by what the binding holds."""
+    """The output of psql for a statement, and its errors; psql checks the server with what the binding
+    holds."""
     authority = platform.directory / "binding-authority.pem"
     authority.write_text(credentials["ca_certificate"])
     parameters = {"host": credentials["hostname"], "port": credentials["port"], "dbname": credentials["dbname"],
@@ -70,7 +71,7 @@ def own_authority(directory, name):
 
 @contextlib.contextmanager
 def configured(platform, change):
-    """The broker runs with another configuration, and as before at the end."""
+    """Runs the broker with another configuration, and at the end with its own again."""
     before = platform.broker_config.read_text()
     config = yaml.safe_load(before)
     change(config)
@@ -92,7 +93,7 @@ def verified(platform):
     true(binding["uri"].startswith("postgresql://"), f"the scheme of {binding['uri'].split('@')[-1]}")
     equal(fetched(platform, "checked", "app"), binding, "the binding as it is fetched")
     must_verify(platform, binding)
-    # Whoever knows another authority alone, or calls the server otherwise, refuses it.
+    # A client that knows only another authority, or uses another host name, refuses the server.
     stranger, _ = own_authority(platform.directory, "stranger")
     true("certificate verify failed" in psql(platform, binding, sslrootcert=stranger)[1],
          "another authority vouches too")
@@ -106,10 +107,10 @@ def verified(platform):
     platform.start_machine(platform.nodes_of("checked")[killed])
     platform.wait_all_running("checked", 2)
     must_verify(platform, binding)
-    # Every node has such a certificate, whether it leads or not.
+    # Every node has such a certificate, leader or not.
     for node in platform.nodes_of("checked"):
         host, port = platform.node_configuration(node)["postgresql"]["connect_address"].rsplit(":", 1)
-        # One whose machine was killed is among the members before PostgreSQL answers.
+        # A node whose machine was killed may have a member key before PostgreSQL answers.
         wait_verified(platform, binding, hostaddr=host, port=port)
 
     platform.wait_cells_seen()
@@ -125,7 +126,7 @@ def patroni_address(platform, node):
 
 
 def tls_of_patroni(platform, node, authority, name):
-    """What comes of a handshake with a node's Patroni: "" if the certificate is good."""
+    """The error of a handshake with a node's Patroni: "" if the certificate is good."""
     context = ssl.create_default_context(cadata=authority)
     try:
         with socket.create_connection(patroni_address(platform, node), timeout=20) as plain:
@@ -135,7 +136,7 @@ def tls_of_patroni(platform, node, authority, name):
         return str(error)
 
 
-@scenario("Patroni speaks TLS and nothing else, as its node and by the fleet's authority, and its cell has said so")
+@scenario("Patroni speaks only TLS, with the fleet's certificate for its node, and its cell has reported it")
 def patroni_by_tls(platform):
     authority = fetched(platform, "checked", "app")["ca_certificate"]
     equal(platform.keys("/routing/authority")["/routing/authority"], authority, "what routers check by")
@@ -155,7 +156,7 @@ def patroni_by_tls(platform):
         true(node.get("certified") and node.get("patroni_certified"), f"the record says no such thing: {node}")
 
 
-@scenario("the authority's key is in etcd sealed, in no answer, and sealed anew with the newest key")
+@scenario("the authority's key is sealed in etcd, in no answer, and is sealed again with the newest key")
 def sealed(platform):
     stored = lambda: json.loads(platform.keys("/matriarch/authority")["/matriarch/authority"])["authorities"][0]
     before = stored()
@@ -169,7 +170,7 @@ def sealed(platform):
     platform.restart_broker()
     wait_until(lambda: stored()["key"] != before["key"], "the key to be sealed anew")
     equal(stored()["certificate"], before["certificate"], "the authority")
-    # As everything else in etcd, so that the old key can go; and the other way around.
+    # Like everything else in etcd, so that the old key can be removed; and the other way round.
     equal(platform.osb("POST", "/admin/reencrypt")[0], 200, "the sealing of all else")
     with open(platform.key_file, "w") as keys:
         keys.write("ab" * 32 + "\n")
@@ -185,7 +186,7 @@ def sealed(platform):
     platform.unbind("checked", "later")
 
 
-@scenario("a node that an earlier release left with a certificate of its own gets the fleet's, and is not restarted")
+@scenario("a node of an earlier release with its own certificate gets the fleet's, without a restart")
 def earlier_release(platform):
     binding = fetched(platform, "checked", "app")
     leader = platform.leader("checked")
@@ -193,7 +194,8 @@ def earlier_release(platform):
     before = started_at(platform, leader)
     platform.cell(guid).stop()
     platform.stop_broker()
-    # As that release wrote it: certificate and key in two files, signed by itself, and Patroni without TLS.
+    # As that release wrote it: certificate and key in two files, self-signed, and Patroni without
+    # TLS.
     files = platform.node_files(leader)
     config = platform.node_configuration(leader)
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
@@ -218,7 +220,7 @@ def earlier_release(platform):
     kept = json.loads((files / "node.json").read_text())
     del kept["patroni_tls"]
     (files / "node.json").write_text(json.dumps(kept))
-    # The record had no word of it either, and the router followed the member's.
+    # The record had no addresses either, and the router followed the member's key.
     record = json.loads(platform.keys("/service/checked/state")["/service/checked/state"])
     for node in record["nodes"]:
         if node["node_id"] == leader:
@@ -253,7 +255,7 @@ def another_host(platform):
     equal(started_at(platform, leader), before, "the start of PostgreSQL")
 
 
-@scenario("while another authority takes over, sessions go on, also of nodes whose cell is away")
+@scenario("while another authority takes over, sessions go on, also with nodes whose cell is away")
 def takes_over(platform):
     binding = fetched(platform, "checked", "app")
     told = lambda: platform.keys("/routing/authority")["/routing/authority"]
@@ -264,7 +266,7 @@ def takes_over(platform):
     with contextlib.closing(psycopg2.connect(binding["uri"])) as held:
         cursor = held.cursor()
         def goes_on():
-            """For some time longer than routers take to give up a node."""
+            """Checks for somewhat longer than routers take to give up a node."""
             for _ in range(50):
                 cursor.execute("select pg_sleep(0.1)")
                 equal(psql(platform, binding), ("1", ""), "a new session")
@@ -272,12 +274,12 @@ def takes_over(platform):
             with configured(platform, change):
                 wait_until(lambda: told() == certificate.read_text() + before, "routers to be told of both")
                 goes_on()
-            # Who is believed now is whose certificates the nodes show all the time.
+            # At all times the routers trust the authority of the certificates that nodes show.
             wait_until(lambda: told() == before + certificate.read_text(), "routers to be told of it")
             goes_on()
 
 
-@scenario("an operator's authority signs for nodes that live, and a file that cannot sign is refused")
+@scenario("an operator's authority signs for running nodes, and a file that cannot sign is refused")
 def operators_authority(platform):
     certificate, key = own_authority(platform.directory, "operator")
     later, _ = own_authority(platform.directory, "successor")
@@ -288,7 +290,7 @@ def operators_authority(platform):
         binding = fetched(platform, "checked", "app")
         true(binding["ca_certificate"].startswith(certificate.read_text() + later.read_text()),
              "the binding does not hold the operator's")
-        # Whatever the node still shows, once the broker knows who retires.
+        # Whatever the node still shows, once the broker knows the authority that is replaced.
         wait_until(lambda: before in fetched(platform, "checked", "app")["ca_certificate"],
                    "the binding to hold who signed before")
         must_verify(platform, fetched(platform, "checked", "app"))

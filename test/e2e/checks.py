@@ -1,4 +1,4 @@
-"""What the scenarios share: the decorator, and comparisons whose failures explain themselves."""
+"""Shared by the scenarios: the decorator, and comparisons whose failures explain themselves."""
 
 import contextlib
 import pathlib
@@ -13,8 +13,8 @@ SCENARIOS = []  # (file, title, function) in the order of their definition
 
 
 def scenario(title, file=None):
-    """Marks a function as a scenario; the title says what holds if it passes. It is of its own file's,
-    unless another one is named that runs it."""
+    """Marks a function as a scenario; the title states what holds if it passes. The scenario belongs to
+    its own file, unless `of` names another file that runs it."""
     def mark(function):
         own = pathlib.Path(sys.modules[function.__module__].__file__).stem
         SCENARIOS.append((file or own, title, function))
@@ -48,7 +48,7 @@ def true(held, what):
 
 
 def shape(value):
-    """The keys and types of a JSON value: what two answers have in common if they mean the same."""
+    """The keys and types of a JSON value, in which two answers of the same meaning agree."""
     if isinstance(value, dict):
         return {name: shape(inner) for name, inner in sorted(value.items())}
     if isinstance(value, list):
@@ -68,7 +68,7 @@ def names_in(value):
 
 
 def json_error(answer, what, error=None):
-    """An error as the specification wants it: a JSON object with a description for a person."""
+    """Checks an error against the specification: a JSON object with a description for a person."""
     status, headers, body = answer[:3]
     true(isinstance(body, dict), f"{what}: the body is no JSON object: {body!r}")
     true(headers.get("Content-Type", "").startswith("application/json"),
@@ -84,8 +84,8 @@ REFUSALS = ("authentication failed", "not permitted to log in", "does not exist"
 
 
 def connects(uri, **parameters):
-    """Whether PostgreSQL lets one in. While nobody is there to say so (after a failover the router
-    has to see the new leader first) it is asked again."""
+    """Whether PostgreSQL accepts a login. While nothing answers (after a failover the router has to see
+    the new leader first) it is asked again."""
     said = ["nothing"]
 
     def answered():
@@ -98,12 +98,12 @@ def connects(uri, **parameters):
     return wait_until(answered, lambda: f"PostgreSQL to let one in or to refuse; it said {said[0]}") == "yes"
 
 
-# Patroni writes under its scope at any time, cells and the broker renew what is theirs.
+# Patroni writes below its scope at any time; cells and the broker renew their own keys.
 RESTLESS = ("/leader", "/status", "/config", "/history", "/sync", "/failsafe", "/initialize", "/failover")
 
 
 def recorded(platform):
-    """All keys that change only because somebody asked for it."""
+    """All keys that change only on request."""
     return {key: value for key, value in platform.keys().items()
             if not (key.startswith("/service/") and ("/members/" in key or key.endswith(RESTLESS)))
             and not key.startswith(("/cells/", "/routers/", "/matriarch/heartbeat", "/matriarch/active",
@@ -112,8 +112,8 @@ def recorded(platform):
 
 @contextlib.contextmanager
 def nothing_changes(platform):
-    """What happens inside must leave no trace in etcd, on a cell, nor in what the platform's
-    witnesses see (the roles in PostgreSQL, for instance)."""
+    """What happens inside must leave no trace in etcd, on a cell, or in what the platform's witnesses see
+    (for example the roles in PostgreSQL)."""
     keys, nodes = recorded(platform), platform.running_nodes()
     seen = [witness() for witness in platform.witnesses]
     yield
@@ -125,10 +125,10 @@ def nothing_changes(platform):
 
 
 def exactly_as_asked(platform, instance, nodes, cells=None):
-    """The cells run those nodes that the record lists, no more and no fewer, each on its cell; the
-    instance holds one port; Patroni sees them all running."""
+    """The cells run exactly the nodes that the record lists, each on its cell; the instance holds one
+    port; Patroni sees all nodes running."""
     platform.wait_all_running(instance, nodes)
-    # A node that was replaced while it was being made may still be leaving.
+    # A node that was replaced while it was being made may not be removed yet.
     wait_until(lambda: len(platform.record(instance)["nodes"]) == nodes, f"the nodes in the record to be {nodes}")
     record = platform.record(instance)
     listed = {node["node_id"]: node["backend_id"] for node in record["nodes"]}

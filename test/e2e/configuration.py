@@ -1,4 +1,4 @@
-"""A configuration that is wrong: one line with file, line and what is allowed, and exit code 2."""
+"""A wrong configuration: one line with file, line and what is allowed, and exit code 2."""
 
 import subprocess
 
@@ -10,7 +10,7 @@ from waiting import PATIENCE
 
 
 def said(platform, command, text, wanted, what):
-    """Starts the program with that configuration; it must end at once and say what is wanted."""
+    """Starts the program with that configuration; it must end at once with the expected message."""
     path = platform.directory / "wrong.yml"
     path.unlink(missing_ok=True)
     if text is not None:
@@ -67,7 +67,7 @@ def environment(platform):
     true(str(path) in done.stderr, f"no path in {done.stderr!r}")
 
 
-@scenario("--help, the examples and `make up` agree on the cells and where everything is")
+@scenario("--help, the examples and `make up` agree on the cells and on all addresses")
 def examples(platform):
     dev, cell, router = (yaml.safe_load(CONFIGURATIONS.joinpath(f"{name}.yml").read_text())
                          for name in ("dev", "cell", "router"))
@@ -82,7 +82,7 @@ def examples(platform):
     true(uri in help_text, f"--help does not say {uri}")
     true(uri in ROOT.joinpath("README.md").read_text(), f"the README does not say {uri}")
     equal(router["router"]["ports"], {name: dev["routing"][name] for name in ("first", "last")}, "the public ports")
-    # What `make up` starts, without starting it: the ports may be in use.
+    # Computes what `make up` starts, without starting it: the ports may be in use.
     up = object.__new__(type(platform))
     up.__dict__.update(platform.__dict__, fixed=True, cell_count=None)
     up.choose_cells()

@@ -29,13 +29,14 @@ from waiting import Failed  # noqa: E402
 
 CELLS, FAILURES = 20, 0.1
 PLATFORM = {"simulated": True, "cells": CELLS, "failures": FAILURES}
-# How many requests are on their way at a time: each is a thread and a connection.
+# The number of requests at a time: each is a thread and a connection.
 AT_ONCE = 200
-# Between two looks at what is still under way, in seconds.
+# The pause between two looks at the operations under way, in seconds.
 PAUSE = 1
-# A hanging cell costs 15 s a start and 40 s a removal, several times in a row for some.
+# A cell that hangs costs 15 s for each start and 40 s for each removal, several times in a row for
+# some instances.
 DEADLINE = 590
-# MB, of the broker that `make crowd` runs; with sanitizers, as `make test` compiles it, it takes more.
+# MB, for the broker that `make crowd` runs; with sanitizers, as in `make test`, it takes more.
 MOST_MEMORY = 150
 
 
@@ -57,7 +58,7 @@ class Crowd:
         self.say(f"  {what:<42} {measured}", flush=True)
 
     def each(self, action, names):
-        """What an action gives for each of the instances, all at once."""
+        """The results of an action for each of the instances, all at the same time."""
         return list(self.pool.map(action, names))
 
     def begin(self, name, method, body, params):
@@ -114,7 +115,7 @@ class Crowd:
             extra = running.keys() - wanted.keys()
             true(running == wanted, f"{len(extra)} nodes that nobody wants, {len(wanted.keys() - running.keys())} "
                                     f"missing: {sorted(extra)[:3]}")
-        # What was begun on a cell that failed may take a time-out or two to be removed.
+        # Nodes that were begun on a failing cell may take a time-out or two to be removed.
         patient.eventually(none_wrong, "the nodes are not those asked for")
         ports = list(self.platform.keys("/routing/allocation/").values())
         equal(len(set(ports)), len(ports), "ports that one instance alone has")
@@ -125,7 +126,7 @@ class Crowd:
         while left:
             self.each(lambda name: self.begin(name, "DELETE", None, self.platform.ids_of(name)), left)
             ended = self.ends(left, "removals")
-            # One that a cell did not confirm is failed and says so; the platform asks again.
+            # A removal that a cell did not confirm fails and says so; the platform asks again.
             left = [name for name, (state, _, _) in ended.items() if state != "gone"]
         self.row("all removed after", f"{time.monotonic() - start:.1f} s")
         Patient(self.platform, "crowd").eventually(
@@ -149,7 +150,7 @@ class Crowd:
             self.pool.shutdown()
 
 
-@scenario("a hundred provisions at once, on cells that fail, all end as they say")
+@scenario("a hundred provisions at once, on failing cells, all end as their answers say")
 def hundred(platform):
     Crowd(platform, 100).run()
 

@@ -16,7 +16,7 @@ DEFECTS = {
         ("Of 100 provisions at once most got port 0, and succeeded", [
             "a hundred provisions at once get a hundred distinct ports",
             "several clusters are created and removed at once, each with a port of its own",
-            "a hundred provisions at once, on cells that fail, all end as they say"]),
+            "a hundred provisions at once, on failing cells, all end as their answers say"]),
         ("Ports are never used again", [
             "a released port rests before another instance gets it",
             "the first read-only binding opens a second port, which rests with the instance's end"]),
@@ -27,14 +27,14 @@ DEFECTS = {
             "DEP-8: a removal that cannot be finished is failed and names the cell, not successful",
             "a deprovision with a cell away fails naming it, and ends when it returns"]),
         ("A DELETE during a provision: 200, then the provision goes on and saves itself again", [
-            "a removal in the middle of a provision ends both, and nothing comes back",
+            "a removal in the middle of a provision ends both, and nothing is left",
             "PRV-24: a removal while it is being provisioned ends the provision and leaves nothing",
             "a deprovision during provisioning supersedes it and leaves nothing"]),
         ("The same PUT twice at once is accepted twice, with containers for both", [
             "the same provision sent twice at once makes one cluster",
             "two identical provisions at once make one cluster"]),
         ("Two updates at once: more containers than either wanted, in progress for ever", [
-            "two different updates at once: one is done, the other is told to wait",
+            "two different updates at once: one is done, the other is refused with a request to wait",
             "UPD-14: another update while one is under way is answered 422 ConcurrencyError"]),
         ("An update while it is being provisioned is accepted", [
             "UPD-15: an update while it is being provisioned is answered 422 ConcurrencyError",
@@ -52,7 +52,7 @@ DEFECTS = {
             "UPD-10: an update without parameters leaves them: two nodes do not become the plan's one",
             "an update without parameters changes nothing"]),
         ("node-count: 2.5 is accepted", [
-            "a provision that cannot be meant is refused, and nothing is made",
+            "an invalid provision is refused, and nothing is made",
             "PRV-16, UPD-8: a parameter against its schema is refused with what is allowed"]),
         ("plan_id in a PATCH is ignored", [
             "a change to a larger plan reaches every node with one switchover, and loses nothing",
@@ -64,7 +64,7 @@ DEFECTS = {
             "a cell that fails to start a node is skipped for the next one",
             "a request without an answer ends at its time-out and may have been seen"]),
         ("etcd stopped: requests hang", [
-            "etcd is frozen: databases and reads go on, changes are refused at once, all ends by itself"]),
+            "etcd is frozen: databases and reads go on, changes are refused at once, and all recovers by itself"]),
         ("etcd refusing: a PUT is answered 202", [
             "when etcd refuses, the answer is unavailable and nothing is written",
             "when etcd refuses in the middle of an acceptance, what was written is taken back"]),
@@ -86,7 +86,7 @@ DEFECTS = {
             "PRV-5: the same provision again, once it is done, is answered 200",
             "PRV-7: the same id with other attributes is answered 409"]),
         ("What does not exist is answered 500", [
-            "what does not exist is said not to exist",
+            "what does not exist is reported as not existing",
             "DEP-4: the removal of what does not exist is answered 410"]),
         ("A failed operation is an HTTP 500", [
             "LOP-7: a failed operation is answered 200 with what failed"]),
@@ -108,9 +108,9 @@ DEFECTS = {
             "LOP-3: a description is a text that says something",
             "what else is waited for follows the members' states"]),
         ("Every binding has the same user, which is also the replication user", [
-            "two applications share tables, and what one made the other may alter; each has its own role",
+            "two applications share tables, and each may alter what the other made; each has its own role",
             "who replicates does nothing else, and nobody else replicates",
-            "each user of each instance is another, with a password of its own"]),
+            "no two users of any instances are the same, and each has its own password"]),
         ("Every binding has the superuser", [
             "no binding holds the superuser, unless the plan says so"]),
         ("An unbind revokes nothing", [
@@ -121,9 +121,9 @@ DEFECTS = {
         ("Credentials are logged", [
             "no secret is in a log, the audit trail, etcd, a command line, an answer or a file that others read"]),
         ("An unknown instance answers an operator with two JSON documents", [
-            "an operator is answered one JSON document: 200 for what is there, 404 for what is not"]),
+            "an operator gets one JSON document: 200 for what exists, 404 for what does not"]),
         ("A backup of an instance's data that is found answers 404", [
-            "an operator is answered one JSON document: 200 for what is there, 404 for what is not"]),
+            "an operator gets one JSON document: 200 for what exists, 404 for what does not"]),
         ("Demoting an unknown cell is told to be completed", [
             "a demotion tells what moved, what did not, and of a cell that is not there"]),
     ],

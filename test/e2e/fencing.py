@@ -1,5 +1,5 @@
-"""A leader that stands still and is replaced: connections leave it, and it cannot take writes when it
-goes on. What is measured is printed."""
+"""A leader that freezes and is replaced: connections leave it, and it cannot take writes when it resumes.
+The measured times are printed."""
 
 import contextlib
 import os
@@ -21,8 +21,8 @@ PLATFORM = STRICT
 
 
 class DirectWriters:
-    """Clients that know a node's own address and write to it without pause, past the router, whatever
-    it is, half of them in transactions. A connection that ends is opened again."""
+    """Clients that write without pause to a node's own address, past the router, whatever the node's
+    role, half of them in transactions. A connection that ends is opened again."""
 
     COUNT = 4
 
@@ -72,7 +72,7 @@ class DirectWriters:
 
 
 def cluster(platform, name, plan=None):
-    """A cluster of two nodes: its leader and what its application connects with."""
+    """A cluster of two nodes: its leader and its application's credentials."""
     platform.create(name, nodes=2, **({} if plan is None else {"plan": plan}))
     exactly_as_asked(platform, name, 2)
     if plan == SYNCHRONOUS:
@@ -95,7 +95,7 @@ def router_status(platform):
 
 
 def has_ended(connection):
-    """Whether the other side has ended a connection that nothing was sent on."""
+    """Whether the other side has ended a connection on which nothing was sent."""
     ready, _, _ = select.select([connection], [], [], 0)
     if not ready:
         return False
@@ -119,7 +119,7 @@ def when_ended(connections):
     return ended
 
 
-@scenario("connections to a leader that freezes end, and instances that come end none")
+@scenario("connections to a frozen leader end, and new instances end no connection")
 def connections_follow(platform):
     old, uri = cluster(platform, "followed")
     connections = {}
@@ -149,8 +149,8 @@ def connections_follow(platform):
 
 
 def frozen_and_thawed(platform, plan, agent_too):
-    """Freezes a leader until another one has taken writes, with or without its cell's agent, and lets
-    it go on while clients write to it directly. Gives the rows that are lost."""
+    """Freezes a leader until another one has taken writes, with or without its cell's agent, and lets it
+    resume while clients write to it directly. Returns the lost rows."""
     old, uri = cluster(platform, "fenced", plan)
     agent = platform.cell(platform.nodes_of("fenced")[old])
     said_before = kills_told(agent)
@@ -162,19 +162,19 @@ def frozen_and_thawed(platform, plan, agent_too):
             with platform.frozen(old):
                 another_leader(platform, "fenced", old)
                 writer.wait_for_writes(20)
-                if not agent_too:  # it acts, but on a slow machine not before the new leader does
+                if not agent_too:  # the agent acts, but on a slow machine not before the new leader does
                     wait_until(lambda: kills_told(agent) > said_before, "the cell to kill the node that stands still")
             thawed = time.monotonic()
         finally:
             platform.freeze_process(agent, go_on=True)
         writer.wait_for_writes(100)
     exactly_as_asked(platform, "fenced", 2)
-    # What only the old leader had is gone, and it has the others: it was rewound, or copied anew.
+    # The old leader's own rows are gone, and it has the others: it was rewound, or copied again.
     wait_until(lambda: agree(platform, "fenced"), "both nodes to have the same rows")
     if plan == SYNCHRONOUS:
         missing = writer.missing()
         true(not missing, f"{len(missing)} rows acknowledged by the public port are missing: {missing[:5]}")
-    # Without a synchronous replica the last rows before a failover may be lost as ever.
+    # Without a synchronous replica the last rows before a failover may be lost as always.
     lost = direct.lost(platform.leader("fenced"), thawed if plan is None else 0.0)
     after = [at - thawed for _, at in direct.acknowledged if at >= thawed]
     print(f"       {'asynchronous' if plan is None else 'synchronous'}: {len(direct.acknowledged)} rows written "
@@ -186,7 +186,7 @@ def frozen_and_thawed(platform, plan, agent_too):
 
 
 def kills_told(agent):
-    """How often a cell has said that it killed a leader that was replaced."""
+    """How often a cell has logged that it killed a leader that was replaced."""
     return agent.log.read_text().count("does not answer and")
 
 
@@ -199,23 +199,24 @@ def agree(platform, name):
     return False
 
 
-@scenario("a leader that froze and was replaced takes no write when it goes on, and follows")
+@scenario("a leader that froze and was replaced takes no write when it resumes, and becomes a replica")
 def no_writes(platform):
     for plan in (None, SYNCHRONOUS):
         lost = frozen_and_thawed(platform, plan, agent_too=False)
         true(not lost, f"rows that the old leader acknowledged are lost: {lost[:3]} … {lost[-3:]}")
 
 
-@scenario("a leader's machine that stood still takes the lead from nobody, and a synchronous plan loses nothing")
+@scenario("a frozen leader's machine that resumes does not take back the lead, and a synchronous plan loses nothing")
 def machine_stood_still(platform):
     for plan in (None, SYNCHRONOUS):
         lost = frozen_and_thawed(platform, plan, agent_too=True)
-        # Without a replica's word what is written directly in the first moments is lost.
+        # Without a replica's confirmation, writes sent directly in the first moments are lost.
         true(plan is None or not lost, f"rows that the old leader acknowledged are lost: {lost[:3]} …")
 
 
-# Patroni's own code, with the guard that cells put before it: `old` leads, its lease ends, and then
-# it wants to go on leading as if it knew nothing, while `new` leads, and once more while nobody does.
+# Patroni's own code, with the guard that cells put before it. `old` leads, its lease ends, and then
+# it tries to go on as leader as if it knew nothing: first while `new` leads, then while nobody
+# does.
 LEASES = """
 import sys, time
 from patroni.dcs.etcd3 import Etcd3
@@ -245,7 +246,7 @@ print('held')
 """
 
 
-@scenario("Patroni takes the leader's key from no successor")
+@scenario("Patroni never takes the leader key from a successor")
 def key_is_not_stolen(platform):
     platform.create("guarded", nodes=1)
     node = platform.leader("guarded")

@@ -1,5 +1,5 @@
-"""Clients that want to stop the broker, and a stop that nothing holds up. The cells are simulated:
-what is tried here is the broker's own edge."""
+"""Clients that try to stop the broker, and a stop that nothing delays. The cells are simulated: this
+tests the broker's own HTTP server."""
 
 import collections
 import contextlib
@@ -20,18 +20,19 @@ def with_trail(kind, config):
 
 PLATFORM = {"simulated": True, "edit": with_trail}
 
-# 100,000 are tried by test/bench/hostile.py.
+# test/bench/hostile.py tries 100,000.
 ABORTED = 5_000
-# What the floods below may cost at most: 1,024 connections with 32 kB each, 64 MB of bodies, and
-# what the allocator keeps of them.
+# The most memory that the floods below may cost: 1,024 connections with 32 kB each, 64 MB of
+# bodies, and what the allocator keeps of them.
 MOST_GROWTH_MB = 150
-# The platform's own requests while others flood: no answer takes a time-out's length.
+# In seconds, for the platform's own requests during a flood: no answer may take as long as a
+# time-out.
 LONGEST_WAIT = 20
-# What a flood gives to work on takes as long as the machine is slow.
+# In seconds, during floods that cost the broker work, which takes longer on a slow machine.
 LONGEST_WAIT_AT_WORK = 60
 
 
-@scenario("aborted requests: nobody gets another's answer, nor one that was not asked for")
+@scenario("aborted requests: no client gets another's answer, nor an answer without a request")
 def aborted(platform):
     before = memory_mb(platform.broker.pid)
     done = Aborted(Target(platform), ABORTED).run()
@@ -42,7 +43,7 @@ def aborted(platform):
 
 
 def flooded(platform, what, flood, longest=LONGEST_WAIT):
-    """Floods while a platform works, which must not notice much. Gives what flood() gives."""
+    """Floods while a platform works, which must hardly notice. Returns what flood() returns."""
     with Customer(Target(platform), platform.broker.pid) as customer:
         result = flood(Target(platform, source="127.0.0.66"))
     print(f"       {what}: {len(customer.times)} rounds of the platform, the slowest {customer.slowest:.2f} s; "
@@ -64,7 +65,7 @@ def floods(platform):
     true(statuses[401] > 5_000 and not set(statuses) - {401, "closed"}, f"strangers were answered {dict(statuses)}")
     statuses = flooded(platform, "200 bodies of 1 MB", lambda target: large_bodies(target, 200),
                        LONGEST_WAIT_AT_WORK)
-    # On a machine that does much else some bodies arrive too late.
+    # On a machine with other load some bodies arrive too late.
     true(sum(statuses.values()) == 200 and statuses[400] > 100 and not set(statuses) - {400, 408},
          f"bodies that cannot be meant were answered {dict(statuses)}")
     for connection in flooded(platform, "100 that do not read", lambda target: deaf_readers(target, 100)):
@@ -72,7 +73,7 @@ def floods(platform):
     equal(platform.osb("GET", "/v2/catalog")[0], 200, "the catalog afterwards")
 
 
-@scenario("a flood of strangers does not fill the trail nor the log")
+@scenario("a flood of strangers fills neither the trail nor the log")
 def trail(platform):
     files = [platform.audit_file, platform.broker.log]
     before = sum(path.stat().st_size for path in files)
@@ -85,7 +86,7 @@ def trail(platform):
     counted = lambda: sum(1 + line.get("left_out", 0) for line in written())
 
     def all_counted():
-        """The next line counts those that had none, and is written by a thread of its own."""
+        """The next line counts the requests without a line, and a separate thread writes it."""
         refused[0] += stranger_flood(target, 1, threads=1)[401]
         with contextlib.suppress(Failed):
             return wait_until(lambda: counted() >= refused[0], "", 5)
@@ -100,7 +101,7 @@ def trail(platform):
     true(grown < 1024 * (100 + seconds), f"the files grew by {grown} bytes")
 
 
-@scenario("of too many changes at once the surplus gets 503 at once, and none is done twice")
+@scenario("when too many changes come at once the surplus gets 503 at once, and none is done twice")
 def too_many(platform):
     target = Target(platform)
     with platform.frozen_processes([platform.etcd]):
@@ -112,7 +113,7 @@ def too_many(platform):
               f"because of the limit, the slowest of those after {max(a.seconds for a in full):.2f} s")
         equal(dict(statuses), {503: 300}, "the answers")
         true(all(answer.header("Retry-After") for answer in answers), "a 503 says nothing of when to try again")
-        # All that come before the first hundred have waited for etcd in vain.
+        # All requests that came before the first hundred have waited for etcd in vain.
         true(full, "none was refused because of the limit")
     platform.wait_broker_acts()
     answers = at_once(target, 50, lambda _: target.request(
@@ -126,8 +127,8 @@ def too_many(platform):
 
 
 class Holders:
-    """Clients that would keep a broker from stopping: silent ones, slow ones, deaf ones, and such as
-    wait for the end of an operation."""
+    """Clients that could delay a broker's stop: silent ones, slow ones, ones that read nothing, and ones
+    that wait for the end of an operation."""
 
     def __init__(self, platform, callers):
         target = Target(platform)
@@ -144,7 +145,7 @@ class Holders:
             self.callers.append(caller)
 
     def answers(self):
-        """What the callers got."""
+        """The answers that the callers got."""
         return [read_answer(caller)[0] for caller in self.callers]
 
     def close(self):
@@ -160,7 +161,7 @@ def seconds_of_stop(platform):
     return time.monotonic() - start
 
 
-@scenario("a stop answers those who wait, and the operations go on after the start")
+@scenario("a stop answers waiting requests, and the operations go on after the start")
 def graceful_stop(platform):
     names = ["going-1", "going-2"]
     with platform.frozen_processes(platform.cells):

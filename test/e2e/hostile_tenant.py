@@ -1,4 +1,4 @@
-"""What a tenant does against its own instance: it holds up no other binding, and nothing outlives its binding."""
+"""A tenant's attacks on its own instance: they delay no other binding, and nothing outlives its binding."""
 
 import contextlib
 import json
@@ -40,7 +40,7 @@ def session(credentials, async_=False):
 
 
 def run_on(connection, *statements):
-    """On a session that does not wait by itself."""
+    """Runs statements in a session whose calls do not block."""
     for statement in statements:
         cursor = connection.cursor()
         cursor.execute(statement)
@@ -55,7 +55,7 @@ def run(connection, *statements):
 
 
 def unbind(platform, binding):
-    """As a platform that polls. Gives when it was accepted."""
+    """Unbinds as a platform that polls. Returns when the unbind was accepted."""
     status, _, answer = platform.osb("DELETE", platform.binding_path("pair", binding), None,
                                      {**platform.ids_of("pair"), "accepts_incomplete": "true"})
     true(status in (200, 202), f"the unbind is answered {status} ({answer})")
@@ -63,7 +63,8 @@ def unbind(platform, binding):
 
 
 def refused(credentials, since, *passwords):
-    """Whether its own password or one that it made is tried: no login works any more, and that stays so."""
+    """Checks that no login works any more, with its own password or one that it set, and that this stays
+    so."""
     tried = lambda: [connects(credentials["uri"], password=password)
                      for password in (credentials["password"], *passwords)]
     wait_until(lambda: not any(tried()), "its logins to be refused")
@@ -73,7 +74,7 @@ def refused(credentials, since, *passwords):
 
 
 def others_work(platform, kept, name):
-    """Another binding goes on, and one comes and goes at once."""
+    """Checks that another binding goes on, and that one can be made and ended at once."""
     rows_of(kept["uri"], "select 1")
     start = time.monotonic()
     given = platform.bind("pair", name)
@@ -87,7 +88,7 @@ def gone(platform, binding):
     equal(platform.wait_operation("pair", binding=binding).state, "gone", f"the end of {binding}")
 
 
-@scenario("a binding that keeps its own role locked ends, and no other waits for it")
+@scenario("a binding that keeps its own role locked can be ended, and no other waits for it")
 def own_row(platform):
     shared(platform)
     held, kept = platform.bind("pair", "held"), platform.bind("pair", "kept")
@@ -110,17 +111,17 @@ def no_lock_is_left(credentials):
 
 
 def take_all_locks(credentials, over):
-    """Whenever it is let in, for as long as it is."""
+    """Takes locks whenever it can log in, for as long as it can."""
     while not over.is_set():
         with contextlib.suppress(psycopg2.Error), contextlib.closing(session(credentials)) as holder:
-            with contextlib.suppress(psycopg2.errors.OutOfMemory):  # what it got it keeps
+            with contextlib.suppress(psycopg2.errors.OutOfMemory):  # it keeps the locks that it got
                 run(holder, "select count(pg_advisory_lock(n)) from generate_series(1, 1000000) n")
             while not over.wait(0.1):
                 run(holder, "select 1")
         over.wait(0.01)
 
 
-@scenario("a binding that lets nobody in any more, by the locks that it holds, ends, however often it comes back")
+@scenario("a binding that keeps all logins out by its locks can be ended, however often it comes back")
 def all_locks(platform):
     shared(platform)
     held, kept = platform.bind("pair", "held"), platform.bind("pair", "kept")
@@ -140,11 +141,11 @@ def all_locks(platform):
     platform.unbind("pair", "kept")
 
 
-@scenario("locks that a living binding holds keep no other one's login alive")
+@scenario("locks of a live binding do not keep a revoked binding's login alive")
 def locks_of_another(platform):
     shared(platform)
     held, greedy = platform.bind("pair", "held"), platform.bind("pair", "greedy")
-    for left in (0, 6, 9):  # to log in takes fewer than to be made a member of something
+    for left in (0, 6, 9):  # a login takes fewer locks than adding a member to a group
         with contextlib.closing(session(greedy)) as holder:
             with contextlib.suppress(psycopg2.errors.OutOfMemory):
                 run(holder, "select count(pg_advisory_lock(n)) from generate_series(1, 1000000) n")
@@ -154,7 +155,7 @@ def locks_of_another(platform):
             over = time.monotonic() + 4
             tries = 0
             while time.monotonic() < over:
-                with contextlib.suppress(psycopg2.OperationalError):  # with full locks nobody is told more
+                with contextlib.suppress(psycopg2.OperationalError):  # with a full lock table nobody is told more
                     psycopg2.connect(held["uri"], connect_timeout=10).close()
                     raise Failed(f"a login works {time.monotonic() - since:.1f} s after the unbind")
                 tries += 1
@@ -166,7 +167,7 @@ def locks_of_another(platform):
     platform.unbind("pair", "greedy")
 
 
-@scenario("a binding that lets nobody into a replica any more, by the locks that it holds there, ends")
+@scenario("a binding that keeps all logins out of a replica by its locks there can be ended")
 def all_locks_of_a_replica(platform):
     shared(platform)
     held, reader = platform.bind("pair", "held"), platform.bind("pair", "reads", parameters={"read-only": True})
@@ -194,12 +195,13 @@ def verifier(iterations, salt="QUFB" * 5 + "QQ=="):
     return f"SCRAM-SHA-256${iterations}:{salt}${'A' * 43}=:{'A' * 43}="
 
 
-@scenario("a session that does not end is named to its own binding, whose login is refused all the same")
+@scenario("a session that does not end is reported for its own binding, whose login is still refused")
 def endless_session(platform):
     shared(platform)
     held, kept = platform.bind("pair", "held"), platform.bind("pair", "kept")
     with contextlib.closing(session(held, async_=True)) as holder:
-        # PostgreSQL tries whether it is an empty password's, for some seconds, and looks for nothing meanwhile.
+        # PostgreSQL checks for some seconds whether the verifier is an empty password's, and
+        # handles no signals in that time.
         run_on(holder, "set role none", "begin", "alter role current_user password 'mine'")
         cursor = holder.cursor()
         cursor.execute(f"alter role current_user password '{verifier(5_000_000)}'")
@@ -215,7 +217,7 @@ def endless_session(platform):
     platform.unbind("pair", "kept")
 
 
-@scenario("a verifier that a tenant writes itself neither stops the broker nor outlives the next change of roles")
+@scenario("a verifier that a tenant sets itself neither stops the broker nor outlives the next change of roles")
 def verifiers(platform):
     shared(platform)
     first = platform.bind("pair", "first")
@@ -228,7 +230,7 @@ def verifiers(platform):
     platform.unbind("pair", "first")
 
 
-@scenario("a binding that a setting of the database keeps from working is not said to be made, and says which it is")
+@scenario("a bind fails if a setting of the database keeps its login from working, and names the setting")
 def broken_database(platform):
     shared(platform)
     first = platform.bind("pair", "first")
@@ -238,14 +240,14 @@ def broken_database(platform):
         true(status not in (200, 201), "a binding that does not work is said to be made")
         true("local_preload_libraries" in answer.get("description", ""), f"the answer does not name it: {answer}")
         run(tenant, "alter database db reset local_preload_libraries")
-    # What was asked for goes on.
+    # The bind goes on.
     wait_until(lambda: platform.osb("GET", platform.binding_path("pair", "second"))[0] == 200, "the binding to be made")
     true(connects(platform.bind("pair", "second", expect=200)["uri"]), "the binding does not work")
     for name in ("first", "second"):
         platform.unbind("pair", name)
 
 
-@scenario("a replica that a reader holds up leads nobody in until it knows of a revocation")
+@scenario("a replica that a reader delays gets no new connections until it has a revocation")
 def held_back(platform):
     shared(platform)
     writer = platform.bind("pair", "writer")
@@ -255,7 +257,7 @@ def held_back(platform):
     wait_until(lambda: sees(other, "shown"), "the replica to have the table")
     with contextlib.closing(session(other)) as report:
         run(report, "begin", "select * from shown")
-        rows_of(writer["uri"], "drop table shown")  # which the replica replays once nobody reads it any more
+        rows_of(writer["uri"], "drop table shown")  # which the replica replays once no query reads the table any more
         since = unbind(platform, "reader")
         refused(reader, since)
         wait_until(lambda: on_replica(other) is False, "the readers' port to lead to the leader")
@@ -269,7 +271,7 @@ def held_back(platform):
 
 
 def on_replica(credentials):
-    """Whether the port leads to a replica; None while it leads nowhere, as it may while it changes over."""
+    """Whether the port leads to a replica; None while it leads nowhere, as it may during the change."""
     with contextlib.suppress(psycopg2.OperationalError):
         return rows_of(credentials["uri"], "select pg_is_in_recovery()")[0][0]
     return None

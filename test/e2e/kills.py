@@ -30,13 +30,14 @@ from waiting import Failed  # noqa: E402
 
 LARGE = "4d2a6b5e-7a53-4f0c-9a55-0f0f2f8a7f61"  # conf/dev.yml's, with max_connections 150 instead of 100
 WORKFLOWS = ["provision", "grow", "shrink", "move", "plan change", "bind", "unbind", "deprovision"]
-# How long each takes, in seconds, until a round has shown it: the moments are chosen within.
+# The usual duration of each workflow, in seconds, until a round has measured it: the moments are
+# chosen within it.
 USUAL = {"provision": 5.0, "grow": 3.0, "shrink": 1.5, "move": 4.0, "plan change": 8.0, "bind": 0.1,
          "unbind": 0.1, "deprovision": 2.0}
 
 
 class Rounds:
-    """One life after another of an instance, a kill in each change."""
+    """Many lives of an instance one after the other, with a kill during each change."""
 
     def __init__(self, platform, seed, say=print):
         self.platform, self.say = platform, say
@@ -62,12 +63,12 @@ class Rounds:
         def ask():
             try:
                 ended.append(request())
-            except Exception as error:  # shown below, in the thread that waits
+            except Exception as error:  # raised again below, in the thread that waits
                 failure.append(error)
         asker = threading.Thread(target=ask, daemon=True)
         start = time.monotonic()
         asker.start()
-        time.sleep(moment)  # not a wait for anything: the random moment itself
+        time.sleep(moment)  # waits for no condition: this is the random moment itself
         self.platform.broker.kill()
         self.platform.broker.running.wait()
         met = self.where_it_fell(workflow)
@@ -76,7 +77,7 @@ class Rounds:
         if failure:
             raise Failed(f"round {number + 1}, {workflow} killed after {moment:.2f} s: {failure[0]}") from failure[0]
         took = time.monotonic() - start
-        # What a broker's restart takes is not the workflow's.
+        # The time of a broker's restart is not part of the workflow's.
         self.took[workflow].append(min(took, USUAL[workflow] * 2))
         state = ended[0]
         try:
@@ -90,7 +91,7 @@ class Rounds:
                  f"{state} after {took:5.1f} s", flush=True)
 
     def where_it_fell(self, workflow):
-        """What was written when the broker died, as etcd has it."""
+        """The state in etcd when the broker died."""
         instance = self.instance()
         record = self.platform.record(instance)
         if workflow in ("bind", "unbind"):
@@ -109,11 +110,12 @@ class Rounds:
         return "at its end" if operation["id"] != self.before else "before its acceptance"
 
     def begun(self):
-        """What tells this operation from the one before."""
+        """An operation's id, which differs from the one before."""
         record = self.platform.record(self.instance())
         self.before = record["operation"]["id"] if record else None
 
-    # --- each workflow: (what is asked, what holds then) -----------------------------------------
+    # --- each workflow: (the request, what holds afterwards)
+    # ---------------------------------------
 
     def provision(self):
         self.nodes, self.before = 2, None
@@ -167,7 +169,7 @@ class Rounds:
         return asked, ended
 
     def roles(self):
-        """Those of bindings: neither the instance's own, nor the groups that stand for what a role may."""
+        """The roles of bindings: neither the instance's own, nor the groups that stand for rights."""
         groups = tuple(f"{owner}_{what}" for owner in self.owners for what in ("readers", "revoked", "writers"))
         return [row[0] for row in self.platform.roles(self.instance())
                 if row[0] not in self.owners and row[0] not in groups]

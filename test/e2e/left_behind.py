@@ -1,4 +1,4 @@
-"""Replicas that run and do not replicate: noticed, counted nowhere, left out by readers, and made anew."""
+"""Replicas that run but do not replicate: noticed, not counted, avoided by readers, and replaced."""
 
 import copy
 import http.client
@@ -10,12 +10,12 @@ import psycopg2
 from checks import equal, exactly_as_asked, rows_of, scenario, true
 from waiting import wait_until
 
-REPAIR_AFTER = 20  # seconds; what is looked at before the repair has to be looked at within these
+REPAIR_AFTER = 20  # seconds; whatever has to be seen before the repair has to be seen within this time
 LITTLE_WAL = "0d4c2f1e-6f0b-4f0e-9a3a-3c1d5a7be0d1"
 
 
 def edit(kind, configuration):
-    """Repairs soon, and a plan whose leader keeps so little WAL that a replica is soon left behind."""
+    """Repairs soon, and a plan whose leader keeps so little WAL that a replica soon falls behind."""
     if kind != "broker":
         return
     configuration["repair"] = {"after": f"{REPAIR_AFTER}s"}
@@ -31,7 +31,7 @@ PLATFORM = {"edit": edit}
 
 
 def node_health(platform, instance):
-    """node -> what an operator is told of it, of those that are not about to go."""
+    """node -> its state as the operator sees it, for nodes that are not being removed."""
     return {node["node_id"]: node["health"] for node in platform.admin(instance)["nodes"]
             if node["phase"] == "started"}
 
@@ -42,8 +42,8 @@ def replica_of(platform, instance):
 
 
 def leave_behind(platform, instance):
-    """The replica's password is refused for a while, until the leader has thrown away what it needs:
-    it runs, its Patroni is well, and it will never get a row again."""
+    """The replica's password is refused for a while, until the leader has removed the WAL that it needs:
+    it runs, its Patroni is healthy, and it will never get a row again."""
     leader, replica = platform.leader(instance), replica_of(platform, instance)
     replication = platform.node_configuration(leader)["postgresql"]["authentication"]["replication"]
     user, password = replication["username"], replication["password"]
@@ -57,16 +57,16 @@ def leave_behind(platform, instance):
         return [status for status, in platform.ask_node(
             leader, "select wal_status from pg_replication_slots where not active")] == ["lost"]
     wait_until(lost, "the leader to give up the slot's WAL")
-    for _ in range(4):  # far enough for the readers' port to notice
+    for _ in range(4):  # far enough behind for the readers' port to notice
         platform.ask_node(leader, "select pg_logical_emit_message(false, 'x', repeat('x', 20000000))")
     platform.ask_node(leader, f"alter role {user} password '{password}'")
     return replica
 
 
 def lag_status(platform, replica):
-    """What Patroni tells the router of a replica."""
+    """Patroni's answer to the router about a replica."""
     host = platform.node_configuration(replica)["restapi"]["connect_address"]
-    # By TLS, as its cell has it; who shows the certificate is another scenario's question.
+    # By TLS, as its cell has set it up; another scenario tests who shows the certificate.
     connection = http.client.HTTPSConnection(*host.rsplit(":", 1), timeout=10,
                                              context=ssl._create_unverified_context())
     try:
@@ -77,14 +77,14 @@ def lag_status(platform, replica):
 
 
 def read(uri, statement):
-    """What a reader sees; None while the port leads nowhere."""
+    """The rows that a reader sees; None while the port leads nowhere."""
     try:
         return rows_of(uri, statement)
     except psycopg2.OperationalError:
         return None
 
 
-@scenario("a replica that the leader has left behind is noticed, counts nowhere, and is made anew")
+@scenario("a replica that the leader has left behind is noticed, is not counted, and is replaced")
 def left_behind(platform):
     platform.create("behind", nodes=2, plan=LITTLE_WAL)
     uri = platform.bind("behind", "app")["uri"]
@@ -107,7 +107,7 @@ def left_behind(platform):
     equal((stranger["unwell_instances"], "unwell" in stranger), (1, False), "what /healthz tells a stranger")
     wait_until(lambda: lag_status(platform, replica) == 503, "Patroni to keep readers off it")
 
-    # It is no success as long as one of the two nodes is none.
+    # The update does not succeed as long as one of the two nodes does not replicate.
     platform.update("behind", **{"node-count": 2})
     platform.wait_operation("behind").must_succeed()
     true(replica not in node_health(platform, "behind"), "the update succeeded with the replica that was left behind")
@@ -122,7 +122,7 @@ def left_behind(platform):
     platform.remove("behind")
 
 
-@scenario("what a slot may keep of the WAL is bounded, also of clusters that were made before it was")
+@scenario("the WAL that a slot keeps is bounded, also in clusters made before there was a bound")
 def bounded(platform):
     platform.create("old", nodes=1)
     leader = platform.leader("old")

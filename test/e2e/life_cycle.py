@@ -11,7 +11,7 @@ from waiting import wait_until
 
 @scenario("a cluster is created, used, grown, shrunk and removed")
 def life(platform):
-    with platform.frozen_processes(platform.cells):  # so that it is not over before it is looked at
+    with platform.frozen_processes(platform.cells):  # so that the operation does not end before it is looked at
         answer = platform.provision("life", nodes=2)
         true(isinstance(answer["operation"], str) and answer["operation"], f"no operation in {answer}")
         status, last = platform.last_operation("life")
@@ -59,7 +59,7 @@ def life(platform):
 
 @scenario("a repeated request is the same request")
 def repeated(platform):
-    with platform.frozen_processes(platform.cells):  # so that it is not over before it is asked for again
+    with platform.frozen_processes(platform.cells):  # so that the operation does not end before it is asked for again
         first = platform.provision("again", nodes=1)
         equal(platform.provision("again", nodes=1), first, "the answer while it is being created")
     platform.wait_operation("again").must_succeed()
@@ -85,11 +85,12 @@ def any_id(platform):
     platform.remove(instance)
 
 
-@scenario("a cluster is made although the node that was to make its first data never heard that it was")
+@scenario("a cluster is made although the node that was to initialize it never learnt that it was")
 def bootstrap_lost(platform):
     with platform.frozen_processes(platform.cells):
         platform.provision("unheard", nodes=2)
-        # What is left of a write whose answer got lost: the nodes wait for somebody else.
+        # This is left of a write whose answer was lost: the nodes wait for another one to
+        # initialize.
         platform.put_key("/service/unheard/initialize", "")
     platform.wait_operation("unheard").must_succeed()
     wait_until(lambda: "instance unheard: its first node was chosen, and makes no data"

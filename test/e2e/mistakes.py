@@ -1,5 +1,5 @@
-"""What a newcomer gets wrong with the three servers, the commands and the API, and what he is told: each in a
-sentence that says what is wrong, soon, and with the exit code that scripts expect. The table is printed."""
+"""A newcomer's mistakes with the three servers, the commands and the API: each is answered soon, by a
+sentence that says what is wrong, and with the exit code that scripts expect. The table is printed."""
 
 import base64
 import concurrent.futures
@@ -22,7 +22,7 @@ from layout import MATRIARCH, PLAN, ROOT, SERVICE
 from waiting import PATIENCE, wait_until
 
 CONF = ROOT / "conf"
-# What a cell remembers that has had nodes of this fleet.
+# The memory of a cell that has had nodes of this fleet.
 FENCE = json.dumps({"fleet": "here", "revisions": {}, "graves": {}, "resting": {}})
 AT_ONCE = 4  # programs wait for etcd, cells and each other's output more than for a processor
 ROWS = []  # (what, what it says, milliseconds, code)
@@ -33,13 +33,13 @@ def text_of(name):
 
 
 class Mistakes:
-    """A directory of broken files, and how the programs take them."""
+    """A directory of broken files, and the programs' reactions to them."""
 
     def __init__(self, platform, directory):
         self.platform, self.directory = platform, pathlib.Path(directory)
-        self.directory.chmod(0o711)  # nodes' user passes through
+        self.directory.chmod(0o711)  # the nodes' user passes through
         self.count = 0
-        self.wrong = []  # all of them are told
+        self.wrong = []  # all errors are shown at the end
         self.programs = concurrent.futures.ThreadPoolExecutor(AT_ONCE)
         self.under_way = []
         self.environment = {**os.environ, "BROKER_URI": platform.broker_uri_with_credentials,
@@ -59,13 +59,13 @@ class Mistakes:
         return path
 
     def file_of(self, server):
-        """The configuration that the platform's own runs with."""
+        """The configuration of the platform's own servers."""
         platform = self.platform
         return {"broker": platform.broker_config, "cell": platform.directory / f"{platform.guids[0]}.yml",
                 "router": platform.directory / "router.yml"}[server]
 
     def changed(self, server, change):
-        """A server's configuration of this platform with something changed, and a directory of its own."""
+        """The configuration of a server of this platform with a change, and with a directory of its own."""
         found = yaml.safe_load(self.file_of(server).read_text())
         if server != "broker":
             found[server]["data_dir"] = str(self.directory / f"data-{self.count + 1}")
@@ -75,13 +75,13 @@ class Mistakes:
         return self.file(yaml.safe_dump(found))
 
     def run(self, what, words, code, *said, environment=None):
-        """A command's end: its code, and what it says, each part a regular expression. See finish()."""
+        """Expects a command's exit code and output, each part as a regular expression. See finish()."""
         row = len(ROWS)
         ROWS.append((what, "", 0, None))
         self.under_way.append(self.programs.submit(self._run, row, what, words, code, said, environment))
 
     def finish(self):
-        """Waits until what was run has ended, for what it needs is about to go."""
+        """Waits for the end of all commands, for what they need is about to be removed."""
         for one in self.under_way:
             one.result()
         self.under_way.clear()
@@ -120,7 +120,7 @@ def print_table():
     print(f"\n{'mistake':<52} {'ms':>6} {'code':>4}  what it says")
     for what, text, milliseconds, code in ROWS:
         lines = [line for line in text.splitlines() if line.strip()]
-        # The last line is why; before it there may be warnings.
+        # The last line holds the reason; warnings may come before it.
         shown = next((line for line in lines if "FAULT" in line or "matriarch" in line and "Z " not in line[:30]),
                      lines[-1] if lines else "")
         print(f"{what:<52} {milliseconds:>6} {code:>4}  {shown[:150]}")
@@ -128,7 +128,7 @@ def print_table():
 
 @contextlib.contextmanager
 def etcd_of_another_fleet(platform, directory):
-    """An etcd on which the broker of another platform has acted."""
+    """An etcd on which another platform's broker has acted."""
     uri, peer = (f"http://127.{platform.octet}.0.9:{port}" for port in (2379, 2380))
     with open(directory / "etcd.log", "w", encoding="utf-8") as log, subprocess.Popen(
             ["etcd", "--data-dir", directory / "etcd", "--listen-client-urls", uri, "--advertise-client-urls", uri,
@@ -152,7 +152,7 @@ def answers(uri):
 
 
 def in_files(it):
-    """Mistakes in a configuration's file, whichever server it is for."""
+    """Mistakes in a configuration file, for any server."""
     broker, cell, router = ("broker", "--config"), ("cell", "--config"), ("router", "--config")
     it.run("no such file", [*broker, it.directory / "none.yml"], 2, r"none\.yml", "no such file|No such file")
     it.run("a directory instead of a file", [*cell, it.directory], 2, "directory|cannot be read")
@@ -191,7 +191,7 @@ def in_files(it):
 
 
 def at_the_start(it):
-    """What is not there, or taken."""
+    """Files and servers that are missing, and addresses that are taken."""
     broker, cell, router = ("broker", "--config"), ("cell", "--config"), ("router", "--config")
     it.run("Patroni is not there", [*cell, it.changed("cell", lambda c: c.update(
         patroni={"executable": "/opt/patroni"}))], 2, "Patroni: /opt/patroni is not there", "patroni.executable")
@@ -247,7 +247,7 @@ def at_the_start(it):
 
 
 def taken_by_ours(it):
-    """Ports that other servers of the platform have: none of them is the one that is checked or started."""
+    """Ports used by other servers of the platform: none is the server that is checked or started."""
     own = {server: yaml.safe_load(it.file_of(server).read_text())[server] for server in ("broker", "cell", "router")}
     at_broker = {"bind_host": own["broker"]["bind_host"], "port": own["broker"]["port"]}
     at_cell = {"bind_host": own["cell"]["bind_host"], "port": own["cell"]["port"]}
@@ -268,7 +268,7 @@ def taken_by_ours(it):
 
 
 def not_there(it):
-    """Servers and programs that are not those that are meant."""
+    """Servers and programs other than the intended ones."""
     it.run("--check: etcd is not there", ["cell", "--check", "--config", it.changed("cell", lambda c: c["etcd"].update(
         machines=["http://127.0.0.1:1"]))], 2, r"FAULT +etcd +http://127\.0\.0\.1:1: ", "refused|connect")
     it.run("--check: https to a plain etcd", ["router", "--check", "--config", it.changed(
@@ -361,7 +361,7 @@ def with_the_api(it):
     it.ask("a wrong method", "POST", path, ids, 405, "GET, PUT, PATCH, DELETE")
 
 
-@scenario("a newcomer's mistakes with servers, commands and API are told in words, soon, and by the exit code")
+@scenario("a newcomer's mistakes with servers, commands and API are explained soon, with the right exit code")
 def mistakes(platform):
     ROWS.clear()
     with tempfile.TemporaryDirectory(prefix="matriarch-mistakes-") as directory:
@@ -388,18 +388,18 @@ def see_servers_checked(platform):
         true(not it.wrong, lambda: "\n".join(it.wrong))
 
 
-@scenario("--check says of each server of a platform that it can serve")
+@scenario("--check reports of each server of a platform that it can serve")
 def healthy(platform):
     see_servers_checked(platform)
 
 
-@scenario("broker, cell and router log in one form: when in UTC, how grave, what")
+@scenario("broker, cell and router log in one form: time in UTC, level, text")
 def one_form(platform):
-    # The second is how each refuses to serve.
+    # The second form is a server's refusal to serve.
     form = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (trace|debug|info|warning|error|critical) \S|"
                       r"matriarch (broker|cell|router): ")
     for process in (platform.broker, platform.cells[0], platform.router):
-        # The last line may just be on its way.
+        # The last line may not be complete yet.
         lines = process.log.read_text(errors="replace").rpartition("\n")[0].splitlines()
         true(lines, f"{process.name} has logged nothing")
         for line in lines:

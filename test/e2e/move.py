@@ -44,7 +44,7 @@ def machine_dies(platform):
         writer.wait_for_writes(20)
         platform.kill_machine(cell)
         wait_until(lambda: platform.leader("survivor") not in (None, killed), "another leader")
-        writer.wait_for_writes(50)  # the public port follows the leader
+        writer.wait_for_writes(50)  # the public port now leads to the new leader
     print(f"       longest gap {writer.longest_gap():.2f} s")
     platform.start_machine(cell)
     exactly_as_asked(platform, "survivor", 2)
@@ -55,7 +55,7 @@ def machine_dies(platform):
     platform.remove("survivor")
 
 
-@scenario("the leader's node alone is killed: its cell starts it again")
+@scenario("only the leader's node is killed: its cell restarts it")
 def node_dies(platform):
     platform.create("survivor", nodes=2)
     uri = platform.bind("survivor", "app")["uri"]
@@ -72,7 +72,8 @@ def node_dies(platform):
 
 
 def copy_leader(platform, leader, replica):
-    """Gives a node that does not run the data directory that it has right after pg_basebackup, and returns it."""
+    """Gives a stopped node the data directory that it has right after pg_basebackup, and returns the
+    node."""
     home = platform.node_files(replica) / "home"
     postgresql = platform.node_configuration(leader)["postgresql"]
     host, port = postgresql["connect_address"].rsplit(":", 1)
@@ -90,13 +91,13 @@ def copy_leader(platform, leader, replica):
 
 @scenario("a node that dies between its copy and its first start follows its leader from where the copy ends")
 def copy_dies(platform):
-    # Patroni takes such a copy for a leader that crashed, and would have it write WAL of its own.
+    # Patroni takes such a copy for a crashed leader's data, and would let it write WAL of its own.
     die_with_a_copy(platform)
 
 
-@scenario("a node that dies in the middle of its copy begins anew")
+@scenario("a node that dies in the middle of its copy starts again")
 def half_a_copy(platform):
-    # Patroni leaves data alone that nothing starts with. What comes last is missing.
+    # Patroni leaves data alone that cannot be started. The last file of the copy is missing.
     die_with_a_copy(platform, lambda data: (data / "global/pg_control").unlink())
 
 
@@ -108,7 +109,7 @@ def die_with_a_copy(platform, spoil=lambda data: None):
     replica = next(node for node in platform.nodes_of("copied") if node != leader)
     cell = platform.nodes_of("copied")[replica]
     platform.kill_machine(cell)
-    # Who is killed may still be writing a file.
+    # A killed process may still be writing a file.
     wait_until(lambda: not processes_of(platform.node_files(replica)), "the node's processes to end")
     spoil(copy_leader(platform, leader, replica))
     rows_of(uri, "create table after_the_copy (n int)")
@@ -116,7 +117,7 @@ def die_with_a_copy(platform, spoil=lambda data: None):
     platform.wait_all_running("copied", 2)
 
     def caught_up():
-        with contextlib.suppress(psycopg2.OperationalError):  # it has not started yet
+        with contextlib.suppress(psycopg2.OperationalError):  # the node has not started yet
             return platform.ask_node(replica, "select 1 from pg_tables where tablename = 'after_the_copy'",
                                      dbname="db")
     wait_until(caught_up, "the replica to have what came after its copy")

@@ -11,12 +11,13 @@ OTHER_TYPE = "51a0f1e0-0008-4000-8000-000000000008"  # two nodes of another type
 GENEROUS = "51a0f1e0-0009-4000-8000-000000000009"  # its bindings hold the superuser
 SHARED = "51a0f1e0-0012-4000-8000-000000000012"  # all bindings have one user
 STRICTLY = "51a0f1e0-0014-4000-8000-000000000014"  # synchronous, and no writes without a replica
-WALLED = "51a0f1e0-0015-4000-8000-000000000015"  # may take little of its machine
+WALLED = "51a0f1e0-0015-4000-8000-000000000015"  # limits each node's use of its machine
 OTHER_SERVICE = "51a0f1e0-0010-4000-8000-000000000010"
 OTHER_PLAN = "51a0f1e0-0011-4000-8000-000000000011"
 
-# How long operations may take, in seconds. What a test holds under way must not be over before the test is;
-# what is hurried has to be made within that time on a slow machine, and to miss it soon.
+# How long operations may take, in seconds. An operation that a test holds must not end before the
+# test; one of the HURRIED plan has to succeed within that time on a slow machine, and to exceed it
+# soon.
 LONGEST, LONGEST_HURRIED = 3600, 15
 
 VERSION = "1.2.0"
@@ -31,7 +32,7 @@ def plan(identity, name, **provision):
 
 
 def offer(kind, config):
-    """What differs from conf/dev.yml in the broker's configuration."""
+    """The differences from conf/dev.yml in the broker's configuration."""
     if kind != "broker":
         return
     service = config["catalog"]["services"][0]

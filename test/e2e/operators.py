@@ -25,7 +25,7 @@ def commands(platform):
         status, out, err = matriarch(platform, *words)
         equal(status, 0, f"{' '.join(words)}: {err}")
         for word in wanted:
-            # A table may shorten an id, and calls the leader what it likes.
+            # A table may shorten an id, and calls the leader as it likes.
             true(word[:8] in out or word == "master" and "leader" in out, f"{words}: no {word} in\n{out}")
         status, out, err = matriarch(platform, *words, "--json")
         equal(status, 0, f"{' '.join(words)} --json: {err}")
@@ -53,13 +53,13 @@ def admin(platform):
     platform.remove("shown")
 
 
-@scenario("an operator is answered one JSON document: 200 for what is there, 404 for what is not")
+@scenario("an operator gets one JSON document: 200 for what exists, 404 for what does not")
 def found_or_not(platform):
     platform.create("there", nodes=1)
     for path, wanted in (("/admin/cells", 200), ("/admin/service_instances", 200),
                          ("/admin/service_instances/there", 200), ("/admin/service_instances/nobody", 404),
                          ("/admin/nothing", 404)):
-        # Two documents in a row would be no JSON, and come as a text.
+        # Two documents in a row would not parse as JSON, and come as a text.
         status, headers, answer = platform.osb("GET", path)
         equal((status, headers["Content-Type"], type(answer) in (dict, list)), (wanted, "application/json", True),
               f"{path}: {answer}")
@@ -71,7 +71,7 @@ def demote(platform):
     platform.create("led", nodes=2)
     leader = platform.leader("led")
     cell = platform.nodes_of("led")[leader]
-    # As soon as the replica streams a leader may go: the broker finds that out by itself.
+    # A leader may be demoted as soon as a replica streams; the broker finds that out by itself.
     status, _, answer = platform.osb("POST", f"/admin/cells/{cell}/demote")
     equal(status, 200, f"demoting {cell}: {answer}")
     exactly_as_asked(platform, "led", 2)

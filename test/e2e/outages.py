@@ -1,4 +1,4 @@
-"""Parts that cannot be reached: said once, retried, served again as soon as they are back."""
+"""Parts that cannot be reached: reported once, retried, used again as soon as they are back."""
 
 import signal
 import time
@@ -19,7 +19,7 @@ def provision_body(nodes):
 FREEZE = 12
 
 
-@scenario("etcd is frozen: databases and reads go on, changes are refused at once, all ends by itself")
+@scenario("etcd is frozen: databases and reads go on, changes are refused at once, and all recovers by itself")
 def etcd_frozen(platform):
     platform.create("before", nodes=2)
     uri = platform.bind("before", "app")["uri"]
@@ -61,7 +61,7 @@ def etcd_frozen(platform):
         platform.remove(name)
 
 
-@scenario("etcd is out of space: it is said, changes are refused, and taken once there is space again")
+@scenario("etcd is out of space: it is reported, changes are refused, and accepted again once there is space")
 def etcd_out_of_space(platform):
     platform.create("before", nodes=1)
     member = platform.etcd_call("/v3/cluster/member/list", {})["members"][0]["ID"]

@@ -1,4 +1,4 @@
-"""What a platform does with a broker that dies under its requests: it asks again until it is told."""
+"""Does what a platform does if a broker dies during its requests: asks again until it gets an answer."""
 
 import http.client
 import json
@@ -10,20 +10,20 @@ import psycopg2
 from layout import SERVICE
 from waiting import Failed
 
-# How long a request is repeated that gets no answer or a 503, in seconds: the broker, etcd or a cell
-# may have to come back first, on a machine that does other things too.
+# How long a request without an answer, or with a 503, is repeated, in seconds: the broker, etcd or
+# a cell may have to come back first, on a machine with other load.
 PATIENCE = 180
 # How long an operation may take, in seconds: the plans' maximum_polling_duration.
 OPERATION_PATIENCE = 600
-# Between two polls and two attempts, in seconds.
+# The pause between two polls and two attempts, in seconds.
 PAUSE = 0.25
 
-# What happens to somebody whose server is killed.
+# The errors that a client gets when its server is killed.
 CUT_OFF = (OSError, http.client.HTTPException, psycopg2.Error)
 
 
 class Ended(Exception):
-    """Somebody else found something: there is no need to go on."""
+    """Another thread found an error: there is no need to go on."""
 
 
 class Patient:
@@ -43,7 +43,7 @@ class Patient:
             raise Ended
 
     def ask(self, method, path, body=None, params=None, patience=PATIENCE):
-        """The first answer that is no 503: (status, JSON)."""
+        """The first answer other than 503: (status, JSON)."""
         end = time.monotonic() + patience
         while True:
             try:
@@ -59,13 +59,13 @@ class Patient:
             self.pause()
 
     def eventually(self, check, what, patience=PATIENCE):
-        """Repeats a check until it holds: parts of the platform may be away meanwhile."""
+        """Repeats a check until it holds: parts of the platform may be away at first."""
         end = time.monotonic() + patience
         while True:
             try:
                 return check()
             except psycopg2.ProgrammingError:
-                raise  # the server understood, and it is wrong
+                raise  # the server understood the statement, and it is wrong
             except (Failed, KeyError, TypeError, *CUT_OFF) as error:
                 if time.monotonic() > end:
                     raise Failed(f"{what}, for {patience} s: {type(error).__name__}: {error}") from error

@@ -19,7 +19,7 @@ ASYNC = {"accepts_incomplete": "true"}
 
 
 def shared(platform):
-    """An instance of two nodes with a binding, that changes its plan from scenario to scenario."""
+    """An instance of two nodes with a binding, which changes its plan from scenario to scenario."""
     if not hasattr(platform, "changing"):
         platform.provision("changing", nodes=2)
         platform.provision("fixed", nodes=1, plan=FIXED)
@@ -38,21 +38,21 @@ def finish(platform):
 
 
 def shows(platform, instance, name):
-    """What each of the nodes shows for one of PostgreSQL's settings."""
+    """Each node's value of one of PostgreSQL's settings."""
     return [platform.ask_node(node, "select current_setting(%s, true)", name)[0][0]
             for node in sorted(platform.nodes_of(instance))]
 
 
 def timeline(platform, instance):
-    """PostgreSQL's: it grows by one with each node that takes over."""
+    """PostgreSQL's timeline: it grows by one with each new leader."""
     leader = platform.leader(instance)
     return platform.ask_node(leader, "select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))"
                                      "::bit(32)::int")[0][0]
 
 
 def change(platform, uri, plan, table):
-    """Changes the plan while an application writes: nothing acknowledged may be lost, and one node at
-    most may take over."""
+    """Changes the plan while an application writes: no acknowledged row may be lost, and there may be one
+    switchover at most."""
     before = timeline(platform, "changing")
     with Writer(uri, table) as writer:
         writer.wait_for_writes(20)
@@ -80,7 +80,7 @@ def up(platform):
         equal(shows(platform, "changing", name), [value] * 2, name)
 
 
-@scenario("a change to a smaller plan does too")
+@scenario("a change to a smaller plan does the same")
 def down(platform):
     uri = shared(platform)
     if platform.plan_of.get("changing") != LARGE:
@@ -133,7 +133,7 @@ def synchronous(platform):
     platform.update("changing", cells=platform.guids, plan=PLAN)
     platform.wait_operation("changing").must_succeed()
     exactly_as_asked(platform, "changing", 2)
-    # Patroni sets that itself, the next time that it looks.
+    # Patroni sets that itself in its next cycle.
     wait_until(lambda: shows(platform, "changing", "synchronous_standby_names") == [""] * 2,
                "commits to wait for nobody afterwards")
 
@@ -149,7 +149,7 @@ def strictly(platform):
     leader = platform.leader("strictly")
     replica = next(node for node in platform.nodes_of("strictly") if node != leader)
     rows_of(uri, "create table t (n int)")
-    # Patroni trusts in a replica as soon as it has written its name there.
+    # Patroni counts a replica as synchronous as soon as its name is in this key.
     wait_until(lambda: replica in platform.keys("/service/strictly/").get("/service/strictly/sync", ""),
                "the replica to be synchronous")
     waits = lambda: platform.ask_node(leader, "select count(*) from pg_stat_activity where wait_event = 'SyncRep' "
@@ -158,7 +158,7 @@ def strictly(platform):
         with platform.frozen(replica):
             write = pool.submit(rows_of, uri, "insert into t values (1)")
             wait_until(waits, "the write to wait for a replica")
-            # A plan that is not strict gives up waiting as soon as Patroni misses the replica.
+            # In a plan that is not strict, commits no longer wait once Patroni misses the replica.
             wait_until(lambda: f"/service/strictly/members/{replica}" not in platform.keys("/service/strictly/"),
                        "the replica to be missed")
             wait_until(lambda: platform.ask_node(leader, "show synchronous_standby_names") == [("*",)],
@@ -173,7 +173,7 @@ def strictly(platform):
     platform.remove("strictly")
 
 
-@scenario("a newer version of a plan is taken up by those who ask for it, and by nobody else")
+@scenario("a newer version of a plan is taken up only by instances that ask for it")
 def maintenance(platform):
     uri = shared(platform)
     old = platform.broker_config.read_text()
@@ -187,7 +187,7 @@ def maintenance(platform):
     try:
         version = lambda name: platform.osb("GET", platform.instance_path(name))[2]["maintenance_info"]["version"]
         equal((version("changing"), version("fixed")), (VERSION, VERSION), "the versions before")
-        platform.update("changing", expect=200)  # names no version
+        platform.update("changing", expect=200)  # the update names no version
         equal(shows(platform, "changing", "work_mem"), ["4MB"] * 2, "work_mem before")
         with nothing_changes(platform):
             answer = platform.osb("PATCH", "/v2/service_instances/changing", {
@@ -209,7 +209,7 @@ def maintenance(platform):
     equal(shows(platform, "changing", "work_mem"), ["4MB"] * 2, "work_mem at the end")
 
 
-@scenario("while a plan changes, what names the plan of before is served: a bind, and a removal")
+@scenario("while a plan changes, a bind and a removal that name the previous plan are served")
 def plan_of_before(platform):
     platform.provision("leaving", nodes=1)
     platform.wait_operation("leaving").must_succeed()
@@ -225,7 +225,7 @@ def plan_of_before(platform):
           "its nodes")
 
 
-@scenario("a change of plan that is not declared is refused, and everything stays as it is")
+@scenario("a change to another plan that is not plan_updateable is refused, and everything stays as it is")
 def refused(platform):
     shared(platform)
     before = platform.osb("GET", "/v2/service_instances/fixed")[2], shows(platform, "fixed", "max_connections")
@@ -263,7 +263,7 @@ def violations(schema):
                 yield f"{key} of {name}", {name: "no such value"}
 
 
-@scenario("parameters that break a schema, at each of its keywords, are refused by the field and leave no trace")
+@scenario("parameters that break any keyword of a schema are refused with the field's name, and leave no trace")
 def schemas(platform):
     shared(platform)
     services = platform.osb("GET", "/v2/catalog")[2]["services"]

@@ -1,4 +1,4 @@
-"""What applications read, see and end, by the roles that they log in with."""
+"""What applications read, see and end, with the roles that they log in as."""
 
 import contextlib
 import json
@@ -73,7 +73,7 @@ def dumps(platform):
     platform.unbind("read", "writer")
 
 
-@scenario("after a wipe and a migration a new read-only binding reads all, and so do those before it")
+@scenario("after a wipe and a migration a new read-only binding reads everything, and so do earlier ones")
 def wiped(platform):
     shared(platform)
     writer = platform.bind("read", "writer")
@@ -127,7 +127,8 @@ def sessions(platform):
                     "(select oid from pg_roles where rolsuper or rolreplication)")
 
     def are_refused():
-        """The broker's own sessions may end by themselves meanwhile: who is not there is not refused."""
+        """Tries such a function; the broker's own sessions may end by themselves, and a session that has
+        ended is no refusal."""
         said = [ends(one["uri"], function, pid) for (pid,) in others()
                 for function in ("pg_cancel_backend", "pg_terminate_backend")]
         true(set(said) <= {"42501", False}, f"what is said of sessions not its own: {said}")
@@ -138,14 +139,14 @@ def sessions(platform):
 
 
 def ends(uri, function, pid):
-    """What such a function says of a session: the SQLSTATE, or whether there was one that it has ended."""
+    """The result of such a function for a session: the SQLSTATE, or whether it ended a session."""
     try:
         return rows_of(uri, f"select {function}({pid})")[0][0]
     except psycopg2.Error as error:
         return error.pgcode
 
 
-@scenario("a report on the readers' port goes on over what the leader vacuums meanwhile")
+@scenario("a report on the readers' port is not ended by a vacuum on the leader")
 def report(platform):
     shared(platform)
     writer = platform.bind("read", "writer")

@@ -1,4 +1,4 @@
-"""Cells that are gone for good, what they bring when they are back, and nodes that nobody has recorded."""
+"""Cells that are gone for good, what they still run when they come back, and nodes without a record."""
 
 import base64
 import contextlib
@@ -31,7 +31,7 @@ def admin(platform, method, path):
 
 
 def replaced(platform, instance, lost):
-    """The cells of the running nodes, once as many as asked for run elsewhere; None before."""
+    """The cells of the running nodes, once the full number runs elsewhere; None before."""
     record = platform.record(instance)
     staying = {node["node_id"]: node["backend_id"] for node in record["nodes"] if node["phase"] == "started"}
     members = platform.keys(f"/service/{platform.scope_of(instance)}/members/")
@@ -50,7 +50,7 @@ def lose(platform, instance, guid):
                       lambda: f"{instance} to be repaired: {platform.admin(instance)['repair']}")
 
 
-@scenario("a lost cell's node is replaced, nothing is lost, and the old node goes when the cell is back")
+@scenario("a lost cell's node is replaced, nothing is lost, and the old node is removed when the cell is back")
 def lost_for_good(platform):
     for which in ("replica", "leader"):
         platform.create("kept", nodes=2)
@@ -64,7 +64,7 @@ def lost_for_good(platform):
             writer.wait_for_writes(50)
         wait_replayed(platform, "kept")
         lose(platform, "kept", guid)
-        # etcd is read here before the broker has heard of its own write.
+        # etcd is read here before the broker has seen its own write.
         wait_until(lambda: platform.last_operation("kept")[1] == before,
                    lambda: f"last_operation, which nobody asked to change, to say {before}; "
                            f"it says {platform.last_operation('kept')[1]}")
@@ -82,7 +82,7 @@ def lost_for_good(platform):
         platform.remove("kept")
 
 
-@scenario("both cells of a cluster are lost and one comes back: its data is there, and then repaired")
+@scenario("both cells of a cluster are lost and one comes back: its data is there, and the cluster is repaired")
 def lost_together(platform):
     platform.create("double", nodes=2)
     uri = platform.bind("double", "b")["uri"]
@@ -120,7 +120,7 @@ def rows_of_or_none(uri):
 
 
 def wait_replayed(platform, instance):
-    """Waits until the replicas have all that was acknowledged: the plan is not a synchronous one."""
+    """Waits until the replicas have every acknowledged row: the plan is not a synchronous one."""
     leader = platform.leader(instance)
     wait_until(lambda: platform.ask_node(leader, "select bool_and(replay_lsn >= pg_current_wal_lsn()) "
                                          "from pg_stat_replication")[0][0], "the replicas to replay it")
@@ -153,14 +153,14 @@ def orphan(platform):
 
 
 def clear_scope(platform, scope):
-    """What Patroni wrote for a cluster that no broker knows."""
+    """Patroni's keys of a cluster that no broker knows."""
     first = f"/service/{scope}/".encode()
     platform.etcd_call("/v3/kv/deleterange", {
         "key": base64.b64encode(first).decode(),
         "range_end": base64.b64encode(first[:-1] + b"0").decode()})
 
 
-@scenario("a cell that answers is not forgotten; a lost one is, and its node comes to nothing when it is back")
+@scenario("a cell that answers cannot be forgotten; a lost one can, and its node is removed when it is back")
 def forgotten(platform):
     platform.create("moved", nodes=2)
     leader = platform.leader("moved")
@@ -181,7 +181,7 @@ def forgotten(platform):
     platform.remove("moved")
 
 
-@scenario("a broker on an empty etcd, beside cells that run databases, removes nothing and is refused")
+@scenario("a broker on an empty etcd, with cells that run databases, removes nothing and is refused")
 def empty_etcd(platform):
     platform.create("treasure", nodes=2)
     nodes = platform.running_nodes()

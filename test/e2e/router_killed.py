@@ -1,4 +1,4 @@
-"""HAProxy and the router killed: how long nobody is let in, and which connections live on."""
+"""HAProxy and the router are killed: how long no client can connect, and which connections survive."""
 
 import contextlib
 import os
@@ -29,7 +29,7 @@ def lets_in(uri):
     return False
 
 
-@scenario("HAProxy that is killed is started again, and no part of it is left")
+@scenario("a killed HAProxy is restarted, and no process of the old one is left")
 def haproxy_killed(platform):
     platform.create("served", nodes=1, plan=SINGLE)
     uri = platform.bind("served", "app")["uri"]
@@ -45,7 +45,7 @@ def haproxy_killed(platform):
     platform.plan_of.pop("served", None)
 
 
-@scenario("connections live on while the router is killed and started again")
+@scenario("connections survive while the router is killed and restarted")
 def router_killed(platform):
     platform.create("served", nodes=1, plan=SINGLE)
     uri = platform.bind("served", "app")["uri"]

@@ -1,5 +1,5 @@
-"""What is called done is served: the broker waits for routers. One of them is played by hand here: its
-key in etcd is what the broker goes by."""
+"""Operations succeed only when their result is served: the broker waits for routers. One router is played
+by hand here: its key in etcd is all that the broker sees."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ from operators import matriarch
 from router_killed import lets_in
 from waiting import wait_until
 
-ALL_THERE_WILL_BE = 2**53  # a revision above every one of a test's
+ALL_THERE_WILL_BE = 2**53  # a revision above all of a test's
 
 
 def say(platform, serves=ALL_THERE_WILL_BE, unbound=(), router="by-hand", unserved=()):
@@ -25,7 +25,7 @@ def gone(platform, router="by-hand"):
 
 @contextlib.contextmanager
 def by_hand(platform, **said):
-    """A router that says so, and whose lease ends with the block."""
+    """A router with that report, whose lease ends with the block."""
     say(platform, **said)
     try:
         yield
@@ -64,7 +64,7 @@ def provision_waits(platform):
     platform.remove("late")
 
 
-@scenario("an instance that one router does not reach waits for it, and no other instance does")
+@scenario("an instance that one router cannot serve waits for it, and no other instance does")
 def unserved(platform):
     with by_hand(platform, unserved=["apart"]):
         wait_until(lambda: "by-hand" in routers(platform), "the broker to know the router")
@@ -84,7 +84,7 @@ def unserved(platform):
     platform.remove("beside")
 
 
-@scenario("a router whose lease ends is not waited for any longer")
+@scenario("the wait for a router ends with its lease")
 def lease_ends(platform):
     with by_hand(platform, serves=1):
         platform.provision("left", nodes=1)
@@ -93,7 +93,7 @@ def lease_ends(platform):
     platform.remove("left")
 
 
-@scenario("a port that a router cannot open is exchanged before anybody is told of it")
+@scenario("a port that a router cannot open is replaced before anybody is told of it")
 def port_exchanged(platform):
     with by_hand(platform, serves=1):
         platform.provision("moved", nodes=1)
@@ -105,7 +105,7 @@ def port_exchanged(platform):
         credentials = platform.bind("moved", "app")
         equal(credentials["port"], platform.public_port("moved"), "the port in the credentials")
         wait_until(lambda: lets_in(credentials["uri"]), "the new port to let one in")
-        # From now on somebody knows it.
+        # From now on a client knows the port.
         say(platform, unbound=[credentials["port"]])
         wait_until(lambda: health(platform)["lost_ports"] == [credentials["port"]], "healthz to tell of it")
         equal(health(platform)["status"], "degraded", "healthz's status")
@@ -128,7 +128,7 @@ def bind_waits(platform):
         equal(seen.state, "in progress", f"the binding's last_operation: {seen.lines}")
         say(platform)
         platform.wait_operation("bound", binding="app").must_succeed()
-        # Unbinding waits for nobody.
+        # An unbind waits for no router.
         say(platform, serves=1)
         platform.unbind("bound", "app")
         say(platform)
@@ -147,7 +147,7 @@ def first_connection(platform):
         platform.remove(name)
 
 
-@scenario("while the only router is away nothing that clients connect to is called done")
+@scenario("while the only router is away no operation that changes a route succeeds")
 def router_away(platform):
     platform.create("before", nodes=1)
     platform.router.kill(signal.SIGSTOP)

@@ -38,8 +38,8 @@ from local_platform import Platform  # noqa: E402
 from processes import processes_of, tail  # noqa: E402
 from waiting import Failed  # noqa: E402
 
-# Four parts of about the same length, which `make test` runs beside each other: they wait most of the
-# time. In each the cheap ones come first: what is wrong everywhere shows early.
+# Four parts of about the same length, which `make test` runs beside each other, for they mostly
+# wait. In each the cheap scenarios come first, so that a general fault shows early.
 PARTS = [
     ["defects", "configuration", "life_cycle", "seeds_readme", "operators", "mistakes", "bad_input",
      "two_requests", "move", "cells_by_tls", "tools"],
@@ -52,7 +52,7 @@ FILES = list(itertools.chain(*PARTS))
 
 
 def revive(platform):
-    """Lets everything run again that a scenario stopped and did not get to start."""
+    """Resumes everything that a scenario has frozen or stopped."""
     for pid in processes_of(platform.directory):
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGCONT)
@@ -67,7 +67,7 @@ def revive(platform):
 
 
 def clean_up(platform):
-    """Brings the platform back to its first state after a scenario that failed."""
+    """Brings the platform back to its first state after a failed scenario."""
     platform.witnesses.clear()
     for cell in platform.held:
         cell.obey()
@@ -82,8 +82,8 @@ def clean_up(platform):
 
 
 def run_one(platform, function, shared=False):
-    """Gives what was wrong, in one line, or nothing if it held without a sanitizer's report. `shared`:
-    what it made is for others too."""
+    """Returns what was wrong, in one line, or nothing if the scenario held without a sanitizer's report.
+    `shared`: what it made is for others too."""
     try:
         function(platform)
         if not shared:
@@ -92,7 +92,7 @@ def run_one(platform, function, shared=False):
         if reports:
             raise Failed("\n".join(reports))
         return ""
-    except Exception as failure:  # whatever it was, the next scenario is to be run
+    except Exception as failure:  # whatever it was, the next scenario must run
         traceback.print_exc(file=sys.stdout)
         for process in [platform.broker] if shared else platform.processes:
             print(f"--- {process.name}{'' if process.alive() else ' (ended)'}, its log's end:")
@@ -114,7 +114,8 @@ class Results:
         self.passed, self.failed, self.held = 0, [], {}
 
     def note(self, file, title, wrong, seconds):
-        """`wrong`: what was, or nothing. It stands in the line, for whoever sees no more of the output."""
+        """`wrong`: what was wrong, or nothing. It is part of the line, for readers who see no more of the
+        output."""
         reason = f": {wrong}" if wrong else ""
         print(f"{'FAILED' if wrong else 'ok    '} {seconds:6.1f} s  {file}: {title}{reason}", flush=True)
         self.held[title] = not wrong
@@ -123,7 +124,7 @@ class Results:
 
 
 def run_file(platform, file, scenarios, results):
-    """Runs a file's scenarios on a platform, and what removes what they share."""
+    """Runs a file's scenarios on a platform, and then removes what they share."""
     finish = getattr(sys.modules[file], "finish", None)
     for _, title, function in scenarios:
         start = time.monotonic()

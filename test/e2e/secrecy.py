@@ -30,7 +30,7 @@ def finish(platform):
 
 
 def configured(platform):
-    """What the operator of the platform keeps secret: what -> text."""
+    """The secrets of the platform's operator: name -> text."""
     found = {"the platform's password": platform.auth[1], "the operator's password": platform.admin_auth[1],
              "the platform's token": platform.token, "the cells' password": platform.cell_credentials[1],
              "the key": platform.first_key, "the newer key": NEW_KEY}
@@ -43,7 +43,7 @@ def configured(platform):
 
 
 def of_node(platform, node):
-    """What root reads on a cell of a node: its cluster's passwords."""
+    """What root can read of a node on a cell: its cluster's passwords."""
     found = {}
 
     def collect(value, where):
@@ -58,7 +58,7 @@ def of_node(platform, node):
 
 
 def shows(text, secrets):
-    """What of the secrets is in a text (or in bytes)."""
+    """The secrets that are in a text (or in bytes)."""
     data = text.encode() if isinstance(text, str) else text
     return sorted(what for what, secret in secrets.items() if secret.encode() in data)
 
@@ -97,7 +97,7 @@ def nowhere(platform):
         secrets.update(of_node(platform, node))
     equal(len(set(secrets.values())) > 15, True, f"enough secrets: {sorted(secrets)}")
 
-    # What fails may say much, but no secret.
+    # Errors may say much, but no secret.
     binding = platform.binding_path("hidden", "app")
     ask("PUT", path, {**body, "space_guid": "other"}, asynchronous)
     ask("PUT", path, {**body, "parameters": {"password": SENT_BY_USER}}, asynchronous)
@@ -136,7 +136,7 @@ def nowhere(platform):
     audited(platform)
     for name in ("app", "reader"):
         platform.unbind("hidden", name)
-    look_into_files(platform, secrets)  # with what an unbind had logged
+    look_into_files(platform, secrets)  # including what an unbind has logged
     platform.remove("hidden")
 
 
@@ -158,7 +158,8 @@ def look_into_files(platform, secrets):
     for node in platform.nodes_of("hidden"):
         for path in platform.node_files(node).rglob("*"):
             with contextlib.suppress(FileNotFoundError):
-                # Programs are no secret: its view of PostgreSQL's is links to them, and a script.
+                # Programs are no secret: the node's copy of PostgreSQL's bin directory is links and
+                # a script.
                 if path.is_file() and path.parent.name != "bin":
                     true(path.stat().st_mode & 0o077 == 0, f"others read {path}")
                 elif path.is_dir() and path.parent == platform.node_files(node):
@@ -167,7 +168,7 @@ def look_into_files(platform, secrets):
 
 def audited(platform):
     """The audit trail: one JSON line for each change, asked for or refused."""
-    # A thread of its own writes it: what was asked for last may come a moment later.
+    # A separate thread writes the trail: the last lines may come a moment later.
     read = lambda: [json.loads(line) for line in platform.audit_file.read_text().rpartition("\n")[0].splitlines()]
     status_of = lambda line: line["result"]["status"] if isinstance(line["result"], dict) else None
 
@@ -178,7 +179,7 @@ def audited(platform):
         return lines if before and any(status_of(line) == 401 for line in lines[before[-1]:]) else None
     lines = wait_until(all_told, "the line of a wrong login, the last")
     hidden = [line for line in lines if line.get("instance_id") == "hidden"]
-    # The end of what took longer than its request has a line of its own.
+    # The end of an operation that outlasted its request has a line of its own.
     for action in ("end of provision", "end of update"):
         true(any(line["action"] == action and line["result"] == "succeeded" for line in hidden), f"no line of {action}")
     mine = [line for line in hidden if isinstance(line["result"], dict)]
@@ -196,7 +197,7 @@ def audited(platform):
     equal(first["parameters"], {"node-count": 2}, "the parameters")
 
 
-@scenario("the platform's and the operators' credentials open what is theirs, and tokens do too")
+@scenario("the platform's and the operators' credentials and tokens open only their own paths")
 def credentials(platform):
     for path, own, other in (("/v2/catalog", platform.auth, platform.admin_auth),
                              ("/admin/cells", platform.admin_auth, platform.auth)):
@@ -210,11 +211,11 @@ def credentials(platform):
 
 
 def sealing_keys(platform):
-    """The ids of the keys by which something in etcd is sealed."""
+    """The ids of the keys with which something in etcd is sealed."""
     return set(re.findall(r"sealed:([0-9a-f]+):", "\n".join(platform.keys().values())))
 
 
-@scenario("a new key takes the old one's place: list both, re-encrypt, remove the old one")
+@scenario("a new key replaces the old one: list both, re-encrypt, remove the old one")
 def rotation(platform):
     platform.create("sealed", nodes=1)
     bound = platform.bind("sealed", "app")
@@ -230,7 +231,7 @@ def rotation(platform):
         done = subprocess.run([MATRIARCH, "reencrypt"], text=True, capture_output=True, timeout=60, env={
             **os.environ, "BROKER_URI": platform.broker_uri_with_credentials})
         equal(done.returncode, 0, f"matriarch reencrypt {message}: {done.stderr}")
-        # The authority's key the broker seals anew by itself, as soon as it acts.
+        # The broker itself seals the authority's key again, as soon as it acts.
         wait_until(lambda: len(sealing_keys(platform)) == 1 and sealing_keys(platform) != old,
                    lambda: f"one new key to be in use {message}: {sealing_keys(platform)}, before {old}")
     again = platform.bind("sealed", "next")
@@ -266,7 +267,7 @@ def tls(platform):
         pass
 
 
-@scenario("an operator's command asks by https, and only a broker whose certificate is signed by one who may")
+@scenario("an operator's command uses https, and only with a broker whose certificate a trusted authority signed")
 def operator_by_https(platform):
     user, password = platform.admin_auth
     def show(uri, *options, **variables):

@@ -12,7 +12,7 @@ from waiting import PATIENCE, Failed, wait_until
 
 README = pathlib.Path(__file__).resolve().parents[2] / "README.md"
 
-# What the document shows for an instance and a cell, with the passwords left out on purpose.
+# The documented answers for an instance and a cell, deliberately without the passwords.
 DOCUMENTED_INSTANCE = {
     "instance_id": "…", "service_id": "…", "plan_id": "…", "organization_guid": "…", "space_guid": "…",
     "admin_credentials": {"username": "…"}, "superuser_credentials": {"username": "…"},
@@ -24,7 +24,8 @@ DOCUMENTED_CELL = {"guid": "…", "uri": "…", "az": "…", "username": "…"}
 DOCUMENTED_PROGRESS = [("in progress", "members"), ("in progress", "master"), ("succeeded", "master")]
 
 
-# So long, in seconds, a broker lets a request wait for the end of its operation; then it answers 202.
+# How long, in seconds, a broker lets a request wait for the end of its operation; then it answers
+# 202.
 SYNCHRONOUS = 50
 
 
@@ -69,7 +70,8 @@ def contains_shape(found, documented, what):
 
 
 def documented_progress(lines, nodes):
-    """The sequence of last_operation is a part of the document's, in its order, and ends like it."""
+    """The sequence of last_operation answers is a part of the document's, in the same order, with the
+    same end."""
     forms = []
     for state, description in lines:
         true(re.match(r"(members \w|master \w[\w ]*; replicas \w|master \w[\w ]*$)", description),

@@ -1,6 +1,7 @@
-"""Two releases take turns: what the later one has written is kept by this one, or left alone if it is not for it.
+"""Two releases take turns: this release keeps what the later one has written, or leaves it alone if it must
+not read it.
 
-The later one is `matriarch-next` (next_release.cpp): it writes format 2, with members of its own at every depth.
+The later release is `matriarch-next` (next_release.cpp): it writes format 2, with members of its own at every depth.
 """
 
 import json
@@ -19,7 +20,7 @@ def has_mark(part):
 
 
 def release(process, program):
-    """Starts a stopped broker or agent as the one or the other release."""
+    """Starts a stopped broker or agent of one release or the other."""
     process.command[0] = str(program)
     process.start()
 
@@ -48,7 +49,8 @@ def file_of(platform, node):
 
 
 def must_have_marks(platform, nodes):
-    """What a broker of the next release wrote last of all but the operation is still there; `nodes`: those it knew."""
+    """Everything but the operation that the next release's broker wrote last is still there; `nodes`:
+    those it knew."""
     record = platform.record("skewed")
     for name, part in (("record", record), ("desired", record["desired"]), ("in force", record["in_force"]),
                        ("settings", record["desired"]["settings"]), ("superuser", record["superuser_credentials"]),
@@ -63,7 +65,7 @@ def formats_of(*values):
 
 
 def restart_nodes(platform, count):
-    """So that their agents write down the processes of their next start."""
+    """Makes the agents write the processes of their nodes' next start into the records."""
     for node in platform.nodes_of("skewed"):
         before = file_of(platform, node)["process"]
         platform.kill_node(node)

@@ -46,7 +46,8 @@ SYNCHRONOUS_LARGE = "f2b0c1d4-3a52-4c0e-9d0b-1f6f3c2a7e58"
 PARTS = ["broker", "cell agent", "router", "HAProxy", "etcd", "leader's node", "leader's machine"]
 CHANGES = ["grow", "shrink", "move", "plan change", "bind", "unbind"]
 
-# From how many seconds on the thirds of a run are compared: before, everybody still warms up.
+# For runs of at least this many seconds the thirds are compared: in shorter ones everything still
+# warms up.
 LONG_ENOUGH = 300
 
 
@@ -64,10 +65,10 @@ PLATFORM = {"edit": edit}
 
 
 class SteadyWriter(Writer):
-    """A writer that does not mind when it cannot begin at once."""
+    """A writer that need not be able to begin at once."""
 
     PAUSE = 0.05  # 20 rows a second for each tenant
-    TIMEOUT = 3.0  # no gap is judged here, and a busy machine shall write as well
+    TIMEOUT = 3.0  # gaps are not judged here, and a busy machine must be able to write
 
     def __init__(self, uri, patient):
         super().__init__(uri)
@@ -117,7 +118,7 @@ class Tenant(threading.Thread):
                 self.one_life(f"soak-{self.number}-{life}")
         except Ended:
             pass
-        except Exception:  # whatever it was, it is what the soak looks for
+        except Exception:  # whatever it was, the soak looks for it
             self.soak.violated(f"{self.name}: {traceback.format_exc()}")
 
     def one_life(self, instance):
@@ -142,21 +143,21 @@ class Tenant(threading.Thread):
             state, why = self.timed("delete", self.patient.deprovision)
             if state == "gone":
                 break
-            # A cell was away for long: the platform asks again.
+            # A cell was away for too long: the platform asks again.
             equal(state, "failed", f"the end of {instance}'s removal")
         self.patient.eventually(self.nothing_of_it_left, f"something is left of {instance}")
         self.soak.repeated += self.patient.repeated
         self.soak.lives += 1
 
     def live(self):
-        """Some changes, in a random order, each followed by a look at what runs."""
+        """Some changes, in a random order, after each of which the running nodes are checked."""
         bag = list(CHANGES)
         self.choice.shuffle(bag)
         for change in bag:
             if self.soak.closing.is_set():
                 return
             getattr(self, change.replace(" ", "_"))()
-            # The application writes on for a moment between two changes.
+            # The application goes on writing for a moment between two changes.
             self.patient.pause(self.choice.uniform(0, 2))
 
     def timed(self, what, action):
@@ -166,7 +167,7 @@ class Tenant(threading.Thread):
         return state, why
 
     def change(self, what, nodes=None, cells=None, plan=None):
-        """An update, after which the instance is as wanted, or as it was before if it failed."""
+        """An update, after which the instance is as wanted, or as before if the update failed."""
         before = (self.nodes, self.cells, self.plan)
         after = (nodes or self.nodes, cells, plan or self.plan)
         parameters = {"node_count": after[0], "cells": cells or self.platform.guids}
@@ -179,7 +180,7 @@ class Tenant(threading.Thread):
             self.nodes, self.plan = record["desired"]["node_count"], record["plan_id"]
             true(self.nodes in (before[0], after[0]) and self.plan in (before[2], after[2]),
                  f"a {what} that failed left {self.instance} with what nobody asked for: {record['desired']}")
-            self.cells = None  # those of before or those of after
+            self.cells = None  # those from before or those after
         self.as_asked()
 
     def grow(self):
@@ -222,7 +223,7 @@ class Tenant(threading.Thread):
         self.patient.eventually(refused, f"the credentials of {name} still open {self.instance}")
 
     def as_asked(self):
-        """What runs is what was asked for, as soon as what was killed is back."""
+        """What runs is what was asked for, as soon as the killed parts are back."""
         self.patient.eventually(lambda: exactly_as_asked(self.platform, self.instance, self.nodes, self.cells),
                                 f"{self.instance} is not as asked", OPERATION_PATIENCE)
 
@@ -235,7 +236,7 @@ class Tenant(threading.Thread):
 
 
 class Killer(threading.Thread):
-    """Kills one part each time, and starts it again after a moment."""
+    """Kills one part at a time, and starts it again after a moment."""
 
     def __init__(self, soak, every, count):
         super().__init__(daemon=True, name="killer")
@@ -243,12 +244,13 @@ class Killer(threading.Thread):
         choice = random.Random(f"{soak.seed} kills")
         self.plan = []  # (part, which of them, how long it stays away in seconds)
         while len(self.plan) < count:
-            # Each part once before one comes twice: a short soak meets all of them as well.
+            # Each part is killed once before one is killed twice, so that a short soak kills all of
+            # them.
             self.plan += [(part, choice.random(), choice.uniform(0.5, 4))
                           for part in choice.sample(PARTS, len(PARTS))]
         self.plan = self.plan[:count]
         self.killed = collections.Counter()
-        self.down = set()  # processes that are to be dead at the moment
+        self.down = set()  # processes that are dead at the moment on purpose
 
     def run(self):
         try:
@@ -265,7 +267,7 @@ class Killer(threading.Thread):
         if part.startswith("leader"):
             leaders = self.leaders()
             if not leaders:
-                part = "cell agent"  # nobody leads at the moment
+                part = "cell agent"  # there is no leader at the moment
         self.killed[part] += 1
         if part == "HAProxy":
             self.soak.tell(f"kill -9 of {part}")
@@ -320,7 +322,7 @@ class Soak:
 
     def __init__(self, platform, seconds, seed, every=20, tenants=2, say=print):
         self.platform, self.seconds, self.seed, self.say = platform, seconds, seed, say
-        self.closing = threading.Event()  # come to an end: no further kill, no further cluster
+        self.closing = threading.Event()  # stop soon: no further kill, no further cluster
         self.ended = threading.Event()  # stop at once: something was violated
         self.violations, self.writers, self.gaps = [], [], []
         self.operations = collections.defaultdict(list)  # what -> (state, seconds)
@@ -330,7 +332,7 @@ class Soak:
         self.killer = Killer(self, every, int(seconds // every))
         self.tenants = [Tenant(self, number) for number in range(1, tenants + 1)]
 
-    # --- what the others report ----------------------------------------------------------------
+    # --- what the threads report ----------------------------------------------------------------
 
     def tell(self, text):
         seconds = int(time.monotonic() - self.started)
@@ -352,7 +354,7 @@ class Soak:
     # --- the run -------------------------------------------------------------------------------
 
     def run(self):
-        """Gives whether everything held."""
+        """Returns whether everything held."""
         self.started = time.monotonic()
         self.tell(f"seed {self.seed}: {len(self.killer.plan)} kills in {self.seconds / 60:.1f} minutes, "
                   f"{len(self.tenants)} tenants")
@@ -393,7 +395,7 @@ class Soak:
     def look_at_processes(self):
         for process in self.platform.processes:
             if not process.alive() and process not in self.killer.down:
-                # It may have been killed between the two questions.
+                # The process may have been killed between the two questions.
                 if process in self.killer.down or process.alive():
                     continue
                 self.violated(f"{process.name} ended by itself with status {process.running.returncode}: "
@@ -430,7 +432,8 @@ class Soak:
                 max((megabytes for at, megabytes in samples if at >= length * 2 / 3), default=0))
 
     def check_memory(self):
-        """Nobody grows. A part that was killed begins anew, and PostgreSQL's is not ours."""
+        """No process grows. A part that was killed starts again from zero, and PostgreSQL's memory is not
+        judged."""
         if self.seconds < LONG_ENOUGH:
             return
         for name in self.memory:

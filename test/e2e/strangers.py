@@ -1,5 +1,5 @@
 """Strangers without credentials hold a thousand sockets to an instance's public port: its owner, the
-broker, Patroni and the replicas get in all the same."""
+broker, Patroni and the replicas can still connect."""
 
 import contextlib
 import socket
@@ -18,7 +18,7 @@ from waiting import wait_until
 PLATFORM = STRICT
 
 SOCKETS = 1_000
-STRANGER = "127.0.0.2"  # everybody else comes from 127.0.0.1
+STRANGER = "127.0.0.2"  # all other clients connect from 127.0.0.1
 SSL_REQUEST = struct.pack(">II", 8, 80877103)
 
 
@@ -30,7 +30,7 @@ def startup_packet(**parameters):
 ORDINARY = startup_packet(user="stranger", database="db")
 REPLICATION = startup_packet(user="stranger", replication="true")
 
-# What each of them says: (in the clear, inside TLS or None for no TLS).
+# What each of them sends: (unencrypted, inside TLS or None for no TLS).
 KINDS = {
     "nothing": (b"", None),
     "half a word": (b"\0\0\0", None),
@@ -44,7 +44,7 @@ KINDS = {
 
 
 class Strangers:
-    """So many sockets to a port, each of which is opened anew when it is ended."""
+    """That many sockets to a port, each of which is opened again when it is ended."""
 
     def __init__(self, address, says, count=SOCKETS):
         self.address, (self.clear, self.inside), self.count = address, says, count
@@ -56,7 +56,7 @@ class Strangers:
     def __enter__(self):
         for thread in self.threads:
             thread.start()
-        # Until each has tried once, or the port takes no more of them.
+        # Until each has tried once, or the port accepts no more of them.
         wait_until(lambda: self.tried >= self.count, f"{self.count} strangers to have tried")
         return self
 
@@ -104,7 +104,8 @@ class Strangers:
                     one.close()
                 mine[number] = self._connect()
                 Strangers.tried += one is None
-            # What is refused is tried again, but not so fast that it is this program that is slow.
+            # Refused connections are tried again, but not so fast that this program itself becomes
+            # the bottleneck.
             self.ending.wait(0.2)
         self.open += [one for one in mine if one is not None]
 
@@ -178,7 +179,7 @@ TO_PATRONI = {"nothing": b"", "half a handshake": HELLO[:100], "a handshake that
               "no TLS": b"GET / HTTP/1.0\r\n"}
 
 
-@scenario("a thousand sockets of a stranger to Patroni's REST hold up neither the checks nor the broker")
+@scenario("a thousand sockets of a stranger to Patroni's REST API delay neither the checks nor the broker")
 def strangers_at_patroni(platform):
     raise_descriptor_limit()
     platform.create("asked", nodes=2)
@@ -199,7 +200,8 @@ def strangers_at_patroni(platform):
                 application_connects(uri)
             print(f"       strangers that say {kind} to Patroni: a check {max(checks):.2f} s at most,"
                   f" a change {change:.2f} s")
-        # HAProxy's checks have passed all the while, or it would have ended this.
+        # HAProxy's checks have passed all the time; otherwise HAProxy would have ended this
+        # session.
         with held.cursor() as cursor:
             cursor.execute("select 3")
             equal(cursor.fetchall(), [(3,)], "a session of before")
@@ -208,7 +210,7 @@ def strangers_at_patroni(platform):
     platform.remove("asked")
 
 
-@scenario("what a node's settings are, strangers get no more of it than the router lets through")
+@scenario("whatever a node's settings are, strangers get no more of it than the router lets through")
 def new_nodes_have_room(platform):
     platform.create("roomy", nodes=1)
     leader = platform.leader("roomy")

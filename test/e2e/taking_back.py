@@ -1,4 +1,4 @@
-"""Changes of plan that cannot be done: they fail in words, and every node runs as it did before."""
+"""Changes of plan that cannot be done: they fail with an explanation, and every node runs as before."""
 
 import contextlib
 import copy
@@ -13,14 +13,14 @@ from checks import (connects, equal, exactly_as_asked, json_error, nothing_chang
 from layout import PLAN, SERVICE
 from waiting import wait_until
 
-# By these no node starts: no machine has so much memory.
+# With these settings no node starts: no machine has that much memory.
 HUGE = "7a1e0001-0000-4000-8000-000000000001"
-# By these a node starts only if a library lies in its data directory.
+# With these settings a node starts only if a library is in its data directory.
 LIBRARY_NEEDED = "7a1e0002-0000-4000-8000-000000000002"
-# These need a restart, and an update to them has to be done within a few seconds.
+# These settings need a restart, and an update to this plan has to be done within a few seconds.
 HURRIED = "7a1e0003-0000-4000-8000-000000000003"
 LIBRARY = "libraries/test.so"
-# PostgreSQL itself says what is wrong with these, so that nobody has to try.
+# PostgreSQL itself says what is wrong with these, so that nothing has to be tried.
 MISTAKEN = "7a1e0004-0000-4000-8000-000000000004"
 MISTAKES = {"work_mme": "4MB", "wal_compression": "brotli", "maintenance_work_mem": "4XB",
             "shared_preload_libraries": "nosuch"}
@@ -45,21 +45,21 @@ def edit(kind, configuration):
 
 
 PLATFORM = {"edit": edit}
-# PostgreSQL leaves its mark on what was added, never taken up, and removed again.
+# PostgreSQL marks settings that were added, never taken up, and removed again.
 WAITING = ("select count(*) from pg_settings s where pending_restart and (source = 'configuration file'"
            " or exists (select from pg_file_settings f where f.name = s.name))")
 WATCHED = ("shared_buffers", "shared_preload_libraries")
 
 
 def has(platform, instance):
-    """What each node has of the parameters that plans differ in, and whether it waits for a restart."""
+    """Each node's values of the parameters in which the plans differ, and whether it waits for a restart."""
     return {node: (*platform.ask_node(node, "select current_setting(%s), current_setting(%s)", *WATCHED)[0],
                    platform.ask_node(node, WAITING)[0][0])
             for node in platform.nodes_of(instance)}
 
 
 def wait_has(platform, instance, before):
-    """Waits until all nodes have that; one that is restarted has nothing for a moment."""
+    """Waits until all nodes have these values; a node that is being restarted has none for a moment."""
     last = []
 
     def as_before():
@@ -71,7 +71,7 @@ def wait_has(platform, instance, before):
 
 
 def configured(platform, instance):
-    """What Patroni's configuration holds of them."""
+    """The values in Patroni's configuration."""
     config = platform.keys(f"/service/{instance}/config")[f"/service/{instance}/config"]
     return [word for word in ("7TB", LIBRARY, "32MB") if word in config]
 
@@ -88,14 +88,14 @@ def fails_and_is_as_before(platform, instance, plan, uri):
     wait_has(platform, instance, before)
     equal(platform.osb("GET", f"/v2/service_instances/{instance}")[2]["plan_id"], PLAN, "the plan that is shown")
     platform.plan_of[instance] = PLAN
-    # A node that was restarted is led to a moment after it runs.
+    # The router leads to a restarted node a moment after it runs.
     true(connects(uri), "an application is not let in")
     rows_of(uri, "create table if not exists t (n int)")
     rows_of(uri, "insert into t values (1)")
     return ended.description
 
 
-@scenario("a plan that PostgreSQL cannot start is refused in words before anything changes, and healthz tells of it")
+@scenario("a plan that PostgreSQL cannot start is refused with the reason before any change, and healthz reports it")
 def mistaken(platform):
     told = lambda: platform.osb("GET", "/healthz", auth=platform.admin_auth)[2].get("plan_faults", [])
     wait_until(lambda: {fault["cell"] for fault in told()} == set(platform.guids),
@@ -126,7 +126,7 @@ def mistaken(platform):
 
 
 def crash_leader(platform, instance):
-    """The leader's PostgreSQL is killed, and Patroni lives on."""
+    """Kills the leader's PostgreSQL; Patroni goes on."""
     leader = platform.leader(instance)
     pid = platform.ask_node(leader, "select pg_read_file('postmaster.pid')")[0][0].splitlines()[0]
     inside = {int(line.split()[-1]): outside for outside, line in namespaced(platform, leader)}
@@ -146,7 +146,7 @@ def namespaced(platform, node):
             pass
 
 
-@scenario("a plan by which no node starts fails in words; all runs as before, also after a crash of the leader")
+@scenario("a plan with which no node starts fails with the reason; all runs as before, also after a leader's crash")
 def nowhere(platform):
     platform.create("taken-back", nodes=2)
     uri = platform.bind("taken-back", "app")["uri"]
@@ -169,7 +169,7 @@ def can_write(uri):
         return False
 
 
-@scenario("a plan by which a lone node does not start is taken back, and the node runs again")
+@scenario("a plan with which a lone node does not start is taken back, and the node runs again")
 def alone(platform):
     platform.create("lone", nodes=1)
     uri = platform.bind("lone", "app")["uri"]
@@ -198,7 +198,7 @@ def put_library(platform, node):
     shutil.copy("/usr/lib/postgresql/15/lib/pg_stat_statements.so", here)
 
 
-@scenario("a plan that needs a restart which never comes is taken back when its time is over")
+@scenario("a plan that needs a restart which never happens is taken back when its time is over")
 def never(platform):
     platform.create("late", nodes=2)
     uri = platform.bind("late", "app")["uri"]

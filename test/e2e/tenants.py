@@ -1,4 +1,4 @@
-"""Two tenants on one cell: what belongs to one is out of the other's reach, whatever it tries."""
+"""Two tenants on one cell: neither can reach what belongs to the other, whatever it tries."""
 
 import contextlib
 import functools
@@ -19,7 +19,8 @@ PLATFORM = GUARDED
 
 
 class Tenant:
-    """An instance, and all that its owner could know of it: also what only its nodes' operator does."""
+    """An instance, and everything that its owner could know of it, even what only the nodes' operator
+    knows."""
 
     def __init__(self, platform, name):
         self.name = name
@@ -37,13 +38,13 @@ class Tenant:
         self.etcd_user = self.config["etcd3"]
 
     def users(self):
-        """(username, password) of everybody there is."""
+        """(username, password) of all users."""
         return [(who["username"], who["password"]) for who in (
             self.binding, self.api_user, self.superuser, self.replication, self.etcd_user)]
 
 
 def tenants(platform):
-    """Two of them, on one cell."""
+    """Two tenants on one cell."""
     if not hasattr(platform, "tenants"):
         cell = platform.guids[:1]
         for name in ("first", "second"):
@@ -80,7 +81,7 @@ def as_superuser(tenant, statement, *values):
 
 
 def run_on_node(tenant, command):
-    """What a shell command writes that a tenant's superuser runs on its node; None if it failed."""
+    """The output of a shell command that a tenant's superuser runs on its node; None if it failed."""
     try:
         as_superuser(tenant, "drop table if exists written; create table written (line text)")
         as_superuser(tenant, "copy written from program %s (format csv, delimiter E'\\x01', quote E'\\x02')", command)
@@ -90,11 +91,11 @@ def run_on_node(tenant, command):
 
 
 def addresses(platform, tenant):
-    """Where its database can be reached: by the public port, and directly."""
+    """The addresses of its database: the public port, and the node's own."""
     return [(platform.public_host, tenant.port), tuple(tenant.address.split(":"))]
 
 
-@scenario("no user of one instance is let in at another's ports")
+@scenario("no user of one instance can log in at another's ports")
 def ports(platform):
     for own, other in both_ways(platform):
         for (user, password), (host, port) in itertools.product(own.users(), addresses(platform, other)):
@@ -132,7 +133,8 @@ def files(platform):
             own, "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0\\001\\002' ' '")
         true(commands is not None and not any(other.node in line for line in commands),
              f"{own.name} sees processes of {other.name}")
-        # Its own Patroni's socket and data it does reach: what is shown is a wall, not an empty house.
+        # It does reach its own Patroni's socket and data: the isolation hides others' files, not
+        # everything.
         true(run_on_node(own, f"cat '{own.config['postgresql']['data_dir']}/PG_VERSION'"), "not even its own file")
 
 
@@ -147,7 +149,7 @@ def replication(platform):
                 true(False, f"{user} of {own.name} replicates from {other.name}")
             except psycopg2.OperationalError as error:
                 true("authentication failed" in str(error) or "pg_hba" in str(error), f"refused as: {error}")
-        # An application does not even with its own instance.
+        # An application does not, even with its own instance.
         host, port = own.address.split(":")
         try:
             psycopg2.connect(host=host, port=port, user=own.binding["username"], password=own.binding["password"],
@@ -175,7 +177,7 @@ def patroni(platform):
         for auth in [who for who in own.users() if who[0] != own.api_user["username"]]:
             equal(own.ask_patroni("PATCH", "/config", {"ttl": 77}, auth=auth)[0], 401,
                   f"{auth[0]} at Patroni's REST of its own instance")
-        # From the other's node as well, where the addresses are those that pg_hba.conf names.
+        # From the other tenant's node too, whose address pg_hba.conf allows.
         answer = run_on_node(own, f"curl -sk -o /dev/null -w '%{{http_code}}' -X POST {other.api}/restart")
         true(answer in (["401"], None, []), f"{answer}")
         its_own = own.api_user["username"], own.api_user["password"]
@@ -219,7 +221,7 @@ def etcd(platform):
         equal(platform.leader(tenant.name), tenant.node, f"who leads {tenant.name}")
 
 
-@scenario("PostgreSQL trusts nobody, and every node speaks TLS")
+@scenario("PostgreSQL accepts no login without a password, and every node speaks TLS")
 def access(platform):
     for tenant in tenants(platform):
         text = (tenant.files / "home/data/pg_hba.conf").read_text()
@@ -239,16 +241,16 @@ def access(platform):
                 true(version in ("TLSv1.2", "TLSv1.3"), f"{host}:{port} speaks {version}")
 
 
-@scenario("the rights to etcd that the configuration files name are all that a server's --check and start need")
+@scenario("the etcd rights that the configuration files name suffice for a server's --check and start")
 def documented_rights(platform):
     see_servers_checked(platform)
 
 
-@scenario("each user of each instance is another, with a password of its own")
+@scenario("no two users of any instances are the same, and each has its own password")
 def users(platform):
     first, second = tenants(platform)
     for tenant in (first, second):
-        # Patroni's REST and PostgreSQL are different things, but a name that means both misleads.
+        # Patroni's REST API and PostgreSQL are separate, but one name for both would mislead.
         names = [name for name, _ in tenant.users()]
         equal(len(set(names)), len(names), f"the number of different users of {tenant.name}: {names}")
         roles = [tenant.replication["username"], tenant.api_user["username"]]

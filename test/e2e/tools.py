@@ -1,5 +1,5 @@
-"""The tools that measure, in their short forms: one that nobody runs stops working unseen. Their figures
-are printed, and mean little beside other tests."""
+"""Short runs of the measuring tools, for a tool that nobody runs breaks unnoticed. Their figures are
+printed, and mean little beside other tests."""
 
 import pathlib
 import subprocess

@@ -12,7 +12,7 @@ from waiting import wait_until
 
 PLATFORM = {"brokers": 2}
 
-# A tenth of the router's connections are the brokers', 400 by default.
+# A tenth of the router's connections are for the brokers, 400 by default.
 MORE_THAN_THE_PORT_TAKES = 2000
 
 
@@ -26,7 +26,8 @@ def provision_body(nodes):
 
 
 def ask_until_taken(platform, method, path, body=None, params=None, wanted=(200, 202)):
-    """What a platform does: it asks again while it hears 503, or nothing. Gives how often it did."""
+    """Asks as a platform does: again while the answer is 503, or missing. Returns how often it asked
+    again."""
     refusals = []
 
     def taken():
@@ -46,7 +47,7 @@ def ask_until_taken(platform, method, path, body=None, params=None, wanted=(200,
 
 
 def provision(platform, name, nodes):
-    """Through the router, which sees a moment later than others which broker acts."""
+    """Asks through the router, which sees a moment later than others which broker acts."""
     ask_until_taken(platform, "PUT", platform.instance_path(name), provision_body(nodes))
 
 
@@ -56,7 +57,7 @@ def remove(platform, name):
     platform.wait_operation(name).must_succeed()
 
 
-@scenario("the broker that waits answers reads from its own copy, and writes with 503 and Retry-After")
+@scenario("the standby broker answers reads from its own copy, and writes with 503 and Retry-After")
 def standby(platform):
     active = platform.wait_active_broker()
     waiting = other_than(active)
@@ -82,12 +83,12 @@ def standby(platform):
     remove(platform, "seen")
 
 
-@scenario("a rolling restart under a load of provisions: each is taken, once, and ends well")
+@scenario("a rolling restart under a load of provisions: each is accepted once, and succeeds")
 def rolling_restart(platform):
     over = threading.Event()
 
     def provision_on(worker):
-        """One after the other, as long as brokers are restarted, and then one more."""
+        """Provisions one after the other, as long as brokers are restarted, and then one more."""
         names = []
         while True:
             last = over.is_set()
@@ -123,14 +124,14 @@ def silent_clients(platform):
     where = urllib.parse.urlsplit(platform.broker_uri)
     with contextlib.ExitStack() as held:
         for _ in range(MORE_THAN_THE_PORT_TAKES):
-            with contextlib.suppress(ConnectionError):  # it has enough
+            with contextlib.suppress(ConnectionError):  # the port accepts no more
                 held.enter_context(socket.create_connection((where.hostname, where.port), timeout=60,
                                                             source_address=("127.0.0.9", 0)))
-        # A router gives them up after 10 s.
+        # A router disconnects them after 10 s.
         equal(platform.osb("GET", "/v2/catalog", timeout=9)[0], 200, "the catalog for another machine")
 
 
-@scenario("a broker that stops answers what it has, also those who came through a router")
+@scenario("a broker that stops answers pending requests, also those that came through a router")
 def last_words(platform):
     active = platform.wait_active_broker()
     with concurrent.futures.ThreadPoolExecutor() as pool, platform.frozen_processes([platform.etcd]):
@@ -138,11 +139,11 @@ def last_words(platform):
                             {"accepts_incomplete": "true"})
         seen = [0]
         def is_there():
-            """A router's check is over in a moment, and not seen three times."""
+            """The connections seen three times; a router's check is over before that."""
             seen[0] = seen[0] + 1 if connections_to(platform.broker_addresses[active]) else 0
             return seen[0] >= 3
         wait_until(is_there, "the request to be with the broker")
-        # It waits for etcd, longer than a router takes to see that the broker is going.
+        # The request waits for etcd, longer than a router takes to see that the broker is stopping.
         equal(platform.brokers[active].stop(), 0, "the status that a broker ended with after SIGTERM")
         answer = asked.result()
     json_error(answer, "what the request was answered")
@@ -171,22 +172,22 @@ def killed(platform):
     remove(platform, "orphan")
 
 
-@scenario("a broker that was frozen and thaws finds that it does not act, and causes no effect")
+@scenario("a broker that was frozen and resumes finds that it does not act, and causes no effect")
 def thawed(platform):
     active = taken_over(platform, "slept", platform.freeze_process)
-    # What it was about to do when it stopped is now wrong: the instance shall have one node.
+    # What the broker was about to do when it froze is now wrong: the instance is to have one node.
     ask_until_taken(platform, "PATCH", platform.instance_path("slept"),
                     {"service_id": SERVICE, "parameters": {"node-count": 1}})
     platform.wait_operation("slept").must_succeed()
     before, record = platform.keys(), platform.record("slept")
     nodes = platform.running_nodes()
-    # Requests that reach it while it stands still are answered after the thaw.
+    # Requests that reach the broker while it is frozen are answered after it resumes.
     with concurrent.futures.ThreadPoolExecutor() as pool:
         stale = [pool.submit(platform.osb, "PUT", platform.instance_path(f"stale-{number}"), provision_body(1),
                              {"accepts_incomplete": "true"}, broker=active) for number in range(4)]
         late = pool.submit(platform.osb, "PATCH", platform.instance_path("slept"), provision_body(3),
                            {"accepts_incomplete": "true"}, broker=active)
-        # They have to be there before it goes on.
+        # The requests have to be there before the broker resumes.
         wait_until(lambda: connections_to(platform.broker_addresses[active]) >= 5, "the requests to arrive")
         platform.freeze_process(platform.brokers[active], go_on=True)
         for one in [*stale, late]:
@@ -204,7 +205,7 @@ def thawed(platform):
 
 
 def connections_to(where):
-    """How many connections to an address there are that it has not closed."""
+    """How many open connections to an address there are."""
     host, port = where
     wanted = "".join(f"{int(part):02X}" for part in reversed(host.split("."))) + f":{port:04X}"
     with open("/proc/net/tcp", encoding="ascii") as table:

@@ -1,4 +1,4 @@
-"""Requests that meet."""
+"""Concurrent requests."""
 
 import concurrent.futures
 
@@ -8,7 +8,7 @@ from waiting import Failed
 
 @scenario("the same provision sent twice at once makes one cluster")
 def twice(platform):
-    # Cells that stand still keep the first from being over before the second comes.
+    # Frozen cells keep the first request from ending before the second comes.
     with concurrent.futures.ThreadPoolExecutor() as pool, platform.frozen_processes(platform.cells):
         for answer in [pool.submit(platform.provision, "twin", 2) for _ in range(2)]:
             answer.result()
@@ -17,7 +17,7 @@ def twice(platform):
     platform.remove("twin")
 
 
-@scenario("two different updates at once: one is done, the other is told to wait")
+@scenario("two different updates at once: one is done, the other is refused with a request to wait")
 def two_updates(platform):
     platform.create("pair", nodes=1)
     def update(nodes):
@@ -33,10 +33,10 @@ def two_updates(platform):
     platform.remove("pair")
 
 
-@scenario("a removal in the middle of a provision ends both, and nothing comes back")
+@scenario("a removal in the middle of a provision ends both, and nothing is left")
 def removed_while_created(platform):
     platform.provision("short", nodes=3)
-    # In the middle: at least one node has been started, and it has not succeeded yet.
+    # In the middle: at least one node has been started, and the provision has not succeeded yet.
     platform.wait_operation("short", until=lambda _: platform.running_nodes())
     platform.deprovision("short")
     operation = platform.wait_operation("short")

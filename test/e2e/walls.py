@@ -1,4 +1,4 @@
-"""What one tenant's session takes of its machine: its own node has to do with it, and nobody else."""
+"""The resources that a tenant's session can use up: only its own node is affected."""
 
 import contextlib
 import pathlib
@@ -37,8 +37,8 @@ MEMORY = 256 * 1024 * 1024  # of the plan WALLED
 # What a process has of its own that is not counted: its stack, and what it changes of its program and libraries.
 UNCOUNTED = 8 * 1024 * 1024
 
-# The neighbour's writer gives up on a statement after half a second, and connects again: a machine that is busy
-# with sorting costs it one of them.
+# The neighbour's writer gives up a statement after half a second, and connects again: on a machine
+# that is busy with sorting it may need one more attempt.
 LONGEST_GAP = 2.0
 
 
@@ -60,7 +60,7 @@ def finish(platform):
 
 
 def life_of(platform, instance):
-    """What changes if a node's Patroni ends, its PostgreSQL does, or another one takes over."""
+    """Values that change if a node's Patroni ends, its PostgreSQL ends, or another node becomes leader."""
     leader = platform.leader(instance)
     return (leader, platform.ask_node(leader, "select pg_postmaster_start_time()"),
             platform.ask_node(leader, "select timeline_id from pg_control_checkpoint()"))
@@ -92,7 +92,7 @@ class Watch:
 
 
 def fails(uri, *statements):
-    """What the last of some statements of a session ends with, which is not to succeed."""
+    """The error of the last of a session's statements, which must fail."""
     try:
         with contextlib.closing(psycopg2.connect(uri, connect_timeout=60)) as tenant:
             tenant.autocommit = True
@@ -103,7 +103,7 @@ def fails(uri, *statements):
     return ""
 
 
-@scenario("a session that takes all memory is stopped in its own node, and its neighbours do not notice")
+@scenario("a session that takes all memory fails in its own node, and its neighbours do not notice")
 def memory(platform):
     walled, neighbour = shared(platform)
     cells = {cell["guid"]: cell for cell in platform.osb("GET", "/admin/cells")[2]}
@@ -114,7 +114,7 @@ def memory(platform):
     leader = platform.leader("walled")
     with Writer(neighbour, "beside") as writer, Watch(platform.scope_of("walled")) as watch:
         writer.wait_for_writes(50)
-        # A gigabyte and more if nothing stopped it.
+        # A gigabyte or more, if nothing stopped it.
         said = fails(walled, "set work_mem = '8GB'",
                      "select count(*) from (select md5(i::text) || md5((-i)::text) as m "
                      "from generate_series(1, 10000000) i order by m) s")
@@ -132,7 +132,7 @@ def memory(platform):
     true(writer.longest_gap() < LONGEST_GAP, "the neighbour could not write")
 
 
-@scenario("a tenant that fills its disk reads on, keeps its leader, and writes again within ten seconds of space")
+@scenario("a tenant with a full disk can read, keeps its leader, and writes again within ten seconds of space")
 def disk(platform):
     walled, neighbour = shared(platform)
     before = life_of(platform, "walled")

@@ -1,4 +1,4 @@
-"""What holds for every request."""
+"""Rules for every request."""
 
 import base64
 import contextlib
@@ -164,7 +164,7 @@ def _(platform):
     refuse(platform, lambda: bind(platform, "held", "x", ids()), 422, error="ConcurrencyError")
     refuse(platform, lambda: put(platform, "x", wanted(maintenance_info={"version": "9.9.9"})), 422,
            error="MaintenanceInfoConflict")
-    # An application is not demanded of any binding, so that nothing is refused for want of one.
+    # No plan demands an application of bindings, so no bind is refused for lack of one.
     expect(bind(platform, "main", "no-app", ids()), 201)
     expect(unbind(platform, "main", "no-app", ids()), 200)
 

@@ -161,7 +161,7 @@ def _(platform):
                             ({"If-Modified-Since": date}, 304),
                             ({"If-Modified-Since": "Sat, 01 Jan 2000 00:00:00 GMT"}, 200),
                             ({"If-Modified-Since": "yesterday"}, 200),
-                            # The tag decides where both are there (RFC 9110, 13.1.3).
+                            # If both headers are there, the tag decides (RFC 9110, 13.1.3).
                             ({"If-None-Match": '"x"', "If-Modified-Since": date}, 200)):
         answer = ask(platform, "GET", "/v2/catalog", headers=headers)
         equal(answer.status, status, f"the catalog with {headers}")

@@ -117,7 +117,7 @@ def _(platform):
         true("stuck" in cell.nodes.values(), "the node is gone although the cell refuses")
     finally:
         cell.refuses_stop.discard("stuck")
-    # Cleaning goes on; whoever asks again may wait for its end.
+    # The removal goes on; a client that asks again can wait for its end.
     answer = delete(platform, "stuck", {**ids(HURRIED), **ASYNC})
     expect(answer, 202, 410)
     wait_until(lambda: last(platform, "stuck").status == 410, "the removal to be finished after all")
@@ -136,7 +136,7 @@ def _(platform):
         answer = expect(delete(platform, "halted-2", {**ids(), **ASYNC}), 202)
         true(answer.body["operation"] != before, "the removal has the provision's operation")
         equal(last(platform, "halted-2").body["state"], "in progress", "the removal's state")
-        # The provision is over: sent again it is refused rather than taken up.
+        # The provision is over: a repeated request is refused rather than resumed.
         expect(put(platform, "halted-2", wanted()), 409, 422)
     finally:
         first.refuses_stop.discard("halted-2")

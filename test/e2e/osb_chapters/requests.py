@@ -27,7 +27,7 @@ def ids(plan=SINGLE):
 
 
 def wanted(plan=SINGLE, cells=None, **more):
-    """A provision's body; without cells, on the first that a test can hold."""
+    """A provision's body; without `cells`, for the first cell that a test can hold."""
     return {**ids(plan), "organization_guid": "org", "space_guid": "space",
             "parameters": {"cells": cells or ["held-1"]}, **more}
 

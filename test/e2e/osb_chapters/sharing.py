@@ -10,7 +10,7 @@ from waiting import Failed
 
 
 class Shared:
-    """See the module. Made with the first row that needs it."""
+    """See the module. The instances are made for the first row that needs them."""
 
     def __init__(self, platform):
         self.platform = platform
@@ -55,7 +55,7 @@ def shared(platform):
 
 @contextlib.contextmanager
 def made(platform, name, body=None, **more):
-    """An instance for a moment, on a cell that only pretends, from its 202 on."""
+    """A short-lived instance on a simulated cell, from its 202 on."""
     body = body or wanted()
     answer = expect(put(platform, name, body, **more), 202)
     try:
@@ -73,8 +73,8 @@ def created(platform, name):
 
 @contextlib.contextmanager
 def roles_locked(platform, name):
-    """Inside, no role can be made, changed or dropped: what wants to waits, and everybody else can
-    log in and work."""
+    """Inside, no role can be made, changed or dropped: such statements wait, and everybody else can log
+    in and work."""
     with contextlib.closing(platform.connect(platform.leader(name))) as connection:
         connection.autocommit = False
         connection.cursor().execute("lock table pg_catalog.pg_authid in exclusive mode")
@@ -83,7 +83,8 @@ def roles_locked(platform, name):
 
 
 class Asynchronous:
-    """A binding that is made, and one that is ended, while it has to wait: all that was answered."""
+    """A binding that is being made, and one that is being ended, while both have to wait: all their
+    answers."""
 
     def __init__(self, platform):
         body = {**ids(LASTING), "app_guid": "a"}
