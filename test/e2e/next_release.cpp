@@ -1,5 +1,6 @@
-// A release to come: it writes format 2, which readers of format 1 may read, with members in each value, at
-// every depth, that those do not know. Linked before store/own_format.cpp, in its place.
+// A pretended later release: it writes format 2, which readers of format 1 may read, with members
+// in each value, at every depth, that those readers do not know. It is linked before
+// store/own_format.cpp, and replaces it.
 #include <string_view>
 
 #include "store/formats.hpp"
@@ -10,7 +11,8 @@ namespace {
 
 constexpr std::string_view own_member = "of_the_next_release";
 
-/// What has members in this release's values; what else is there is a list of texts, or the user's.
+/// The objects to which this release adds members; other values are lists of texts, or the user's
+/// own.
 bool has_members(std::string_view name) {
   for (std::string_view one :
        {"desired", "settings", "in_force", "taking_up", "operation", "desired_before", "nodes",

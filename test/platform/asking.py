@@ -1,4 +1,4 @@
-"""Single requests by HTTP, and what they are made with."""
+"""Single HTTP requests, and functions to make them with."""
 
 import base64
 import contextlib
@@ -40,12 +40,12 @@ def http_json(method, url, body=None, headers=None, auth=None, timeout=70, conte
 
 
 def encoded(text):
-    """As etcd's JSON gateway wants keys and values."""
+    """Keys and values as etcd's JSON gateway wants them."""
     return base64.b64encode(text.encode()).decode()
 
 
 def password_for(user):
-    """A word that stands nowhere else; the same each time."""
+    """A word that occurs nowhere else; the same each time."""
     return hashlib.sha256(f"the password of {user}".encode()).hexdigest()[:32]
 
 

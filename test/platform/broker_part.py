@@ -1,4 +1,4 @@
-"""The platform's brokers, and what is asked of them."""
+"""The platform's brokers, and requests to them."""
 
 import contextlib
 import re
@@ -11,12 +11,12 @@ from processes import tail
 from waiting import PATIENCE, Failed, rest, wait_until
 
 
-# Stands for the credentials that belong to a path: the operators' below /admin, else the platform's.
+# Stands for the credentials of a path: the operators' below /admin, else the platform's.
 ITS_OWN = object()
 
 
 class Operation:
-    """What last_operation said, from the first poll to the end of the operation."""
+    """The answers of last_operation, from the first poll to the end of the operation."""
 
     def __init__(self):
         self.lines = []  # (state, description), each different from the one before
@@ -61,7 +61,7 @@ class BrokerPart:
         config["etcd"]["machines"] = [self.proxy.uri] if self.proxy else self.etcd_uris
         config["broker"]["strict"] = self.strict
         config["routing"].update(self.public_ports)
-        # Simulated cells have no databases, so there is no router to serve any.
+        # Simulated cells have no databases, so there is no router to serve them.
         if self.simulated:
             config["routing"]["wait_for_routers"] = False
         config["cells"] = self._example_cells()
@@ -83,7 +83,7 @@ class BrokerPart:
         return config
 
     def secret_file(self, name, text):
-        """Writes a file that only its owner reads; gives its path."""
+        """Writes a file that only its owner can read; returns its path."""
         path = self.directory / "secrets" / name
         path.parent.mkdir(mode=0o700, exist_ok=True)
         path.touch(mode=0o600)
@@ -111,7 +111,7 @@ class BrokerPart:
             with contextlib.suppress(OSError):
                 answer = self.osb("GET", "/healthz", auth=None, timeout=20)[2]
                 last.update(answer if isinstance(answer, dict) else {})
-                # "degraded" it may be all the same, for instance while no router is there.
+                # The state may still be "degraded", for instance while there is no router.
                 return last.get("etcd") == "reachable" and last["instances_loaded"] and last["active"]
             return False
         wait_until(acts, lambda: f"the broker to act; /healthz said {last}")
@@ -142,7 +142,7 @@ class BrokerPart:
 
     @staticmethod
     def _names_no_address(what, answer):
-        """No answer that users of the platform read may say where its parts are, whatever a test is about."""
+        """No answer for users of the platform may say where its parts are, whatever a test is about."""
         said = answer[2].get("description", "") if isinstance(answer[2], dict) else ""
         if re.search(r"\d+\.\d+\.\d+\.\d+|://|localhost", said):
             raise Failed(f"{what} answers {answer[0]} and names an address: {said}")
@@ -164,14 +164,14 @@ class BrokerPart:
         return {"service_id": SERVICE, "plan_id": self.plan_of.get(instance, PLAN)}
 
     def provision(self, instance, nodes=None, cells=None, expect=202, plan=PLAN):
-        """Asks for a cluster, asynchronously. Gives the answer's JSON."""
+        """Asks for a cluster, asynchronously. Returns the answer's JSON."""
         parameters = {}
         if nodes is not None:
             parameters["node-count"] = nodes
         if cells is not None:
             parameters["cells"] = cells
         elif self.held:
-            parameters["cells"] = self.guids  # not on those that only pretend
+            parameters["cells"] = self.guids  # not on the simulated ones
         if plan != PLAN:
             self.plan_of[instance] = plan
         return self._expect(expect, "PUT", self.instance_path(instance), {
@@ -196,11 +196,11 @@ class BrokerPart:
             **self.ids_of(instance), "accepts_incomplete": "true"})
 
     def bind(self, instance, binding, expect=201, **body):
-        """Binds; gives the credentials. Further fields of the request: app_guid="…", parameters={…}."""
+        """Binds; returns the credentials. Further fields of the request: app_guid="…", parameters={…}."""
         return self.bound(instance, binding, expect, **body).get("credentials")
 
     def bound(self, instance, binding, expect=201, **body):
-        """Binds; gives all of the answer."""
+        """Binds; returns the whole answer."""
         return self._expect(expect, "PUT", self.binding_path(instance, binding),
                             {**self.ids_of(instance), **body})
 
@@ -215,8 +215,8 @@ class BrokerPart:
         return status, answer
 
     def wait_operation(self, instance, heard=None, until=None, binding=None):
-        """Polls last_operation until the operation ends, or `until(operation)` is true. `heard`
-        gets each new line."""
+        """Polls last_operation until the operation ends, or `until(operation)` is true. `heard` gets each
+        new line."""
         operation = Operation()
         start = time.monotonic()
         while True:
@@ -244,12 +244,12 @@ class BrokerPart:
             rest(start)
 
     def create(self, instance, nodes=2, cells=None, plan=PLAN):
-        """A cluster from PUT to `succeeded`."""
+        """Makes a cluster, from PUT to `succeeded`."""
         self.provision(instance, nodes, cells, plan=plan)
         return self.wait_operation(instance).must_succeed()
 
     def remove(self, instance):
-        """The end of a cluster, from DELETE to 410."""
+        """Removes a cluster, from DELETE to 410."""
         self.deprovision(instance)
         operation = self.wait_operation(instance).must_succeed()
         return operation
@@ -262,10 +262,10 @@ class BrokerPart:
         """node_id -> guid of its cell, as recorded."""
         return {node["node_id"]: node["backend_id"] for node in self.admin(instance)["nodes"]}
 
-    # --- what may happen to them ---------------------------------------------------------------
+    # --- faults --------------------------------------------------------------------------------
 
     def health(self, broker=None, params=None):
-        """What /healthz says: (status, JSON); (0, {}) if there is no answer."""
+        """The answer of /healthz: (status, JSON); (0, {}) if there is no answer."""
         try:
             status, _, answer = self.osb("GET", "/healthz", None, params, auth=None, timeout=5, broker=broker)
             return status, answer if isinstance(answer, dict) else {}
@@ -273,14 +273,14 @@ class BrokerPart:
             return 0, {}
 
     def active_broker(self):
-        """The number, from 0, of the broker that says it acts; None while none does."""
+        """The number, from 0, of the broker that reports that it acts; None while none does."""
         for number in range(len(self.brokers)):
             if self.health(number, {"active": ""})[0] == 200:
                 return number
         return None
 
     def wait_active_broker(self, other_than=None):
-        """Waits until a broker acts, and not that one. Gives its number."""
+        """Waits until a broker acts, not the one of number `other_than`. Returns its number."""
         def acts():
             number = self.active_broker()
             return None if number in (None, other_than) else (number,)

@@ -117,11 +117,13 @@ class CellsPart:
         return sorted(nodes.iterdir()) if nodes.is_dir() else []
 
     def node_configuration(self, node):
-        """What the cell wrote for a node's Patroni: addresses and passwords, as root sees them."""
+        """The configuration that the cell wrote for a node's Patroni: addresses and passwords, as root
+        sees them."""
         return yaml.safe_load((self.node_files(node) / "patroni.yml").read_text())
 
     def ask_patroni(self, node, method, path, body=None, **other):
-        """A request to a node's Patroni; where it speaks TLS it has to show a certificate of the fleet's authority."""
+        """A request to a node's Patroni; if it speaks TLS it has to show a certificate of the fleet's
+        authority."""
         restapi = self.node_configuration(node)["restapi"]
         if "certfile" not in restapi:
             return http_json(method, f"http://{restapi['connect_address']}{path}", body, **other)
@@ -129,7 +131,7 @@ class CellsPart:
         return http_json(method, f"https://{restapi['connect_address']}{path}", body, context=context, **other)
 
     def connect(self, node, database="postgres", **parameters):
-        """A connection to one node's PostgreSQL, as the superuser unless told otherwise."""
+        """A connection to one node's PostgreSQL, as the superuser unless another user is given."""
         config = self.node_configuration(node)["postgresql"]
         host, port = config["connect_address"].rsplit(":", 1)
         superuser = config["authentication"]["superuser"]
@@ -140,18 +142,18 @@ class CellsPart:
         return connection
 
     def ask_node(self, node, statement, *values, **parameters):
-        """The rows that a statement gives on one node, as the superuser unless told otherwise."""
+        """The rows of a statement on one node, as the superuser unless another user is given."""
         return ask_postgresql(lambda: self.connect(node, **parameters), statement, *values)
 
     def roles(self, instance):
-        """The roles on the leader, with what they may: (name, may log in, may connect how often)."""
+        """The roles on the leader, with their rights: (name, may log in, connection limit, superuser)."""
         return self.ask_node(self.leader(instance), "select rolname, rolcanlogin, rolconnlimit, rolsuper "
                              "from pg_roles where rolname !~ '^pg_' order by 1")
 
-    # --- what may happen to them ---------------------------------------------------------------
+    # --- faults --------------------------------------------------------------------------------
 
     def freeze_node(self, node, number=signal.SIGSTOP):
-        """Stops all processes of a node where they are; SIGCONT lets them go on."""
+        """Freezes all processes of a node; SIGCONT resumes them."""
         above = self.node_pid(node)
         for pid in [above, *descendants_of(above)]:
             with contextlib.suppress(ProcessLookupError):
@@ -159,8 +161,8 @@ class CellsPart:
 
     @contextlib.contextmanager
     def frozen(self, *nodes):
-        """All processes of these nodes stand still inside, and go on afterwards if the cell has not
-        killed them: it does so with a leader that does not answer while another one leads."""
+        """All processes of these nodes are frozen inside, and resume afterwards unless the cell has
+        killed them: it kills a leader that does not answer while another one leads."""
         for node in nodes:
             self.freeze_node(node)
         try:
@@ -184,7 +186,7 @@ class CellsPart:
         raise Failed(f"no process of node {node} found")
 
     def kill_node(self, node):
-        """kill -9 of everything of a node at once: its namespace's pid 1."""
+        """kill -9 of all processes of a node at once: its namespace's pid 1."""
         os.kill(self.node_pid(node), signal.SIGKILL)
 
     def kill_machine(self, guid):
@@ -192,7 +194,7 @@ class CellsPart:
         self.cell(guid).kill()
         self.cell(guid).running.wait()
         for node in sorted(path.name for path in self._node_files(guid)):
-            with contextlib.suppress(Failed, ProcessLookupError):  # it may be ending just now
+            with contextlib.suppress(Failed, ProcessLookupError):  # it may just be ending
                 self.kill_node(node)
 
     def start_machine(self, guid):

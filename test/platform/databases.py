@@ -1,4 +1,4 @@
-"""Clients of databases."""
+"""Database clients."""
 
 import contextlib
 import select
@@ -12,10 +12,10 @@ from waiting import Failed, wait_until
 
 
 class Writer:
-    """Inserts numbered rows through a public port and notes which ones were acknowledged, when.
+    """Inserts numbered rows through a public port and notes which ones were acknowledged, and when.
 
-    It uses one connection at a time, gives up on a connection or a statement after half a second,
-    and connects again: what an application with sensible time-outs would see.
+    It uses one connection at a time, gives up on a connection or a statement after half a second, and
+    connects again: it sees what an application with sensible time-outs would see.
     """
 
     TIMEOUT = 0.5
@@ -60,7 +60,7 @@ class Writer:
         return max(gaps, default=0.0)
 
     def missing(self):
-        """The acknowledged numbers that are not in the table."""
+        """The acknowledged numbers that are missing from the table."""
         with contextlib.closing(psycopg2.connect(self.uri, connect_timeout=60)) as connection:
             cursor = connection.cursor()
             cursor.execute(f"select number from {self.table}")

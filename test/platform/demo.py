@@ -17,11 +17,11 @@ INSTANCE, BINDING, OTHER_BINDING = "demo", "app", "reports"
 
 
 class StoryEnds(Exception):
-    """A step did not hold: what follows would make no sense."""
+    """A step did not hold: the following steps would make no sense."""
 
 
 class Story:
-    """Tells each step as it happens, and all of them as a table at the end."""
+    """Reports each step as it happens, and all of them as a table at the end."""
 
     def __init__(self):
         self.rows = []
@@ -31,7 +31,7 @@ class Story:
 
     @contextlib.contextmanager
     def step(self, title):
-        """A step: what it yields is a list for the details that go into the table."""
+        """A step: it yields a list for the details that go into the table."""
         print(f"\n{len(self.rows) + 1}. {title}", flush=True)
         details, start, held = [], time.monotonic(), True
         try:
@@ -132,7 +132,8 @@ def tell(platform, story):
     with story.step("move to other cells while a writer writes") as details:
         before = platform.nodes_of(INSTANCE)
         free = [guid for guid in platform.guids if guid not in before.values()]
-        # Three nodes, four cells: to the free one, and to two that it uses without the leader's.
+        # Three nodes, four cells: to the free cell, and to two of those in use, without the
+        # leader's.
         leader_cell = before[platform.leader(INSTANCE)]
         cells = free + [guid for guid in before.values() if guid != leader_cell]
         story.say(f"from {', '.join(sorted(before.values()))} to {', '.join(sorted(cells))}")
@@ -155,7 +156,7 @@ def tell(platform, story):
         with Writer(uri, "written_through_failover") as writer:
             writer.wait_for_writes(50)
             at = time.monotonic()
-            # With its agent, which would start it again faster than a replica may take over.
+            # With its agent, which would restart the leader faster than a replica may take over.
             platform.kill_machine(cell)
             story.say(f"killed leader {killed[:4]} on {cell}, and the cell's agent")
             leader = wait_until(lambda: platform.leader(INSTANCE) not in (None, killed)

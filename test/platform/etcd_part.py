@@ -1,4 +1,4 @@
-"""The platform's etcd: its members and users, and what the keys in it say."""
+"""The platform's etcd: its members, its users, and its keys."""
 
 import base64
 import contextlib
@@ -22,7 +22,7 @@ class EtcdPart:
                 "--listen-client-urls", uri, "--advertise-client-urls", uri,
                 "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
                 "--initial-cluster", ",".join(f"{other}={at}" for other, at in zip(names, peers)),
-                # The cheapest: each login costs what this says.
+                # The cheapest setting: the cost of each login.
                 "--bcrypt-cost", "4",
                 "--logger", "zap", "--log-level", "warn",
                 *(["--quota-backend-bytes", self.etcd_quota] if self.etcd_quota else []),
@@ -45,7 +45,7 @@ class EtcdPart:
         return password_for("etcd's " + user)
 
     def _turn_on_etcd_users(self):
-        """The users as an operator would make them: each program may do what it has to."""
+        """The users as an operator would make them: each program has only the rights that it needs."""
         def permit(role, permission, prefix):
             permit_range(role, permission, prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1))
         def permit_range(role, permission, first, end):
@@ -57,7 +57,7 @@ class EtcdPart:
             self.etcd_call("/v3/auth/user/add", {"name": user, "password": self.etcd_password(user)})
         for role in ("root", *self.guids, "router"):
             self.etcd_call("/v3/auth/role/add", {"name": role})
-        # Each cell speaks for itself alone: a certificate is signed for whoever may write its key.
+        # Each cell may write only its own key, for whoever may write the key gets a certificate.
         for guid in self.guids:
             permit_one(guid, "READWRITE", f"/cells/{guid}")
             permit_one(guid, "READ", f"/cells/{guid}/certificate")
@@ -65,7 +65,7 @@ class EtcdPart:
             permit(guid, "READWRITE", "/postgresql-brokerpatroni/")
         permit_range("router", "READ", "/routers/", "/service0")
         permit("router", "READWRITE", "/routers/")
-        # The broker makes a user for each scope, for which etcd demands the role root.
+        # The broker makes a user for each scope, for which etcd requires the role root.
         for user, role in (("root", "root"), ("broker", "root"), ("router", "router"),
                            *((guid, guid) for guid in self.guids)):
             self.etcd_call("/v3/auth/user/grant", {"user": user, "role": role})
@@ -92,11 +92,11 @@ class EtcdPart:
         return status, answer
 
     def etcd_call(self, path, body):
-        """A request to etcd that must succeed; as root where there are users."""
+        """A request to etcd that must succeed; as root if there are users."""
         def ask():
             return self._post_to_etcd(path, body, {"Authorization": self.etcd_token} if self.etcd_token else {})
         status, answer = ask()
-        if status in (400, 401) and self.etcd_auth:  # no token yet, or one that has ended
+        if status in (400, 401) and self.etcd_auth:  # no token yet, or an expired one
             self.etcd_token = self._post_to_etcd("/v3/auth/authenticate", {
                 "name": "root", "password": self.etcd_password("root")})[1]["token"]
             status, answer = ask()
@@ -104,7 +104,7 @@ class EtcdPart:
             raise Failed(f"etcd answered {status} to {path}: {answer}")
         return answer
 
-    # --- what its keys say ---------------------------------------------------------------------
+    # --- its keys ------------------------------------------------------------------------------
 
     def keys(self, prefix="/"):
         """key -> value of everything below a prefix, read linearizably."""
@@ -130,7 +130,7 @@ class EtcdPart:
         return self.record(instance)["scope"]
 
     def leader(self, instance):
-        """The node id that leads, by Patroni's key; None between leaders."""
+        """The leader's node id, by Patroni's key; None while there is no leader."""
         return self.keys(f"/service/{self.scope_of(instance)}/leader").get(
             f"/service/{self.scope_of(instance)}/leader")
 

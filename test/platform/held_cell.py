@@ -1,4 +1,4 @@
-"""A cell that does what a test tells it: so that an operation stands where the test wants it.
+"""A cell that does what a test says, so that an operation stops where the test wants it.
 
 It speaks a cell's HTTP, and writes Patroni's keys itself when it lets a node appear. There is no
 PostgreSQL behind it.
@@ -11,7 +11,7 @@ from simulated_cell import Cell, Handler, Server
 
 
 class Etcd:
-    """The platform's own way to etcd, with users where there are any."""
+    """The platform's own access to etcd, with users if there are any."""
 
     def __init__(self, platform):
         self.platform = platform
@@ -21,14 +21,14 @@ class Etcd:
 
 
 class Arguments:
-    """What simulated_cell.py reads from its command line."""
+    """The arguments that simulated_cell.py reads from its command line."""
 
     def __init__(self, guid, zone, host):
         self.guid, self.zone, self.etcd, self.listen = guid, zone, "", host + ":8901"
 
 
 class HeldCell(Cell):
-    """What it does otherwise than to start and stop at once is told by scope."""
+    """Starts and stops nodes at once, except where a test has set otherwise for a scope."""
 
     def __init__(self, guid, zone, host, platform):
         super().__init__(Arguments(guid, zone, host))
@@ -38,7 +38,7 @@ class HeldCell(Cell):
         self.refuses_start = set()  # scopes whose PUT is answered with 500
         self.answers_late = {}  # scope -> seconds: nodes start, and the answer to their PUT comes that late
         self.refuses_stop = set()  # scopes whose DELETE is answered with 500
-        self.hidden = []  # (node, scope) of those that have not appeared
+        self.hidden = []  # (node, scope) of nodes that have not appeared
         own = type("Own", (Answering,), {"cell": self, "wbufsize": -1, "disable_nagle_algorithm": True})
         self.server = Server((host, 8901), own)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -48,7 +48,7 @@ class HeldCell(Cell):
             return 500
         if scope in self.answers_late:
             status = super().start(node, scope, may_lead)
-            time.sleep(self.answers_late[scope])  # is the lateness itself
+            time.sleep(self.answers_late[scope])  # this is the lateness itself
             return status
         if scope not in self.hides:
             return super().start(node, scope, may_lead)
@@ -66,7 +66,7 @@ class HeldCell(Cell):
         return super().stop(node)
 
     def obey(self):
-        """From here on everything starts, appears and stops at once."""
+        """From now on everything starts, appears and stops at once."""
         self.refuses_start.clear()
         self.answers_late.clear()
         self.refuses_stop.clear()

@@ -1,4 +1,4 @@
-"""Clients that want to stop the broker, or leave before their answers, and one that means well.
+"""Clients that try to stop the broker, or leave before their answers, and one well-behaved client.
 
 Everything is done with raw sockets and threads; each function returns figures, and asserts nothing.
 """
@@ -20,8 +20,8 @@ import time
 from layout import API_VERSION, PLAN, SERVICE
 from waiting import Failed, wait_until
 
-MOST_CONNECTIONS = 1024  # as the broker's server_options have it
-PATIENCE = 60  # for an answer, on a machine that does much else
+MOST_CONNECTIONS = 1024  # equal to the broker's server_options
+PATIENCE = 60  # in seconds for an answer, on a machine with other load
 
 
 def raise_descriptor_limit():
@@ -37,7 +37,7 @@ def memory_mb(pid):
 
 
 class Target:
-    """The broker that all this is aimed at."""
+    """The broker that is attacked."""
 
     def __init__(self, platform, source=None):
         """`source`: the address to come from, if it matters."""
@@ -56,7 +56,7 @@ class Target:
         return "\r\n".join([*lines, "", ""]).encode() + body
 
     def marked(self, mark, verb="GET", path=None, body=b"", access=True, headers=()):
-        """A request whose answer shows whose it is: in its body, and in a header."""
+        """A request whose answer shows which request it belongs to: in its body, and in a header."""
         path = path or f"/v2/service_instances/{mark}/last_operation"
         return self.request(verb, path, body, access, (f"X-Broker-API-Request-Identity: {mark}", *headers))
 
@@ -71,7 +71,7 @@ class Answer:
 
 
 def read_answer(connection, buffer=b""):
-    """The next answer of a connection, and what came behind it."""
+    """The next answer of a connection, and the bytes behind it."""
     while b"\r\n\r\n" not in buffer:
         some = connection.recv(65536)
         if not some:
@@ -113,20 +113,20 @@ def in_threads(count, work):
         raise failures[0]
 
 
-# --- those who leave before their answers -----------------------------------------------------------
+# --- clients that leave before their answers ------------------------------------------------
 
 
 class Aborted:
-    """Sends requests, or parts of them, and leaves; in between it makes good ones, on new connections
-    (which get the descriptors of those that left) and on one that is kept, and looks whose answers
-    come."""
+    """Sends requests, or parts of them, and leaves. Between these it makes good requests, on new
+    connections (which get the descriptors of the closed ones) and on one that is kept, and checks whose
+    answers come."""
 
     KINDS = ("lookup", "lookup", "catalog", "provision", "stranger", "pipeline")
 
     def __init__(self, target, count, threads=4, seed=1):
         self.target, self.count, self.threads, self.seed = target, count, threads, seed
         self.figures = collections.Counter()
-        self.wrong = []  # descriptions of what should not have come
+        self.wrong = []  # descriptions of wrong answers
         self.lock = threading.Lock()
 
     def run(self):
@@ -156,11 +156,11 @@ class Aborted:
 
     def _bytes(self, chance, mark):
         kind, of = chance.choice(self.KINDS), self.target
-        if kind == "lookup":  # answered later, after etcd was asked
+        if kind == "lookup":  # answered later, after a question to etcd
             return of.marked(mark)
         if kind == "catalog":
             return of.marked(mark, path="/v2/catalog")
-        if kind == "provision":  # refused, after its body was read
+        if kind == "provision":  # refused, once its body was read
             return of.marked(mark, "PUT", f"/v2/service_instances/{mark}", b'{"service_id":"none"}' + b" " * 2000)
         if kind == "stranger":
             return of.marked(mark, access=False)
@@ -181,7 +181,7 @@ class Aborted:
             elif way == 1:
                 connection.shutdown(socket.SHUT_WR)
         except OSError:
-            self.figures["aborted"] += 1  # the server had closed it before
+            self.figures["aborted"] += 1  # the server had closed the connection before
         finally:
             connection.close()
 
@@ -204,12 +204,12 @@ class Aborted:
             self._note("unasked", f"{mark} got {rest!r} behind its answer")
 
 
-# --- those who flood --------------------------------------------------------------------------------
+# --- clients that flood --------------------------------------------------------------------
 
 
 class Customer:
-    """A platform that goes on working while others flood: it polls on a connection that it keeps and
-    on new ones, and notes how long its answers take, and the broker's memory."""
+    """A platform that works during a flood: it polls on a connection that it keeps and on new ones, and
+    notes how long its answers take, and the broker's memory."""
 
     def __init__(self, target, pid):
         self.target, self.pid = target, pid
@@ -229,7 +229,7 @@ class Customer:
 
     def _poll(self):
         kept = self.target.connect()
-        for number in itertools.count():  # once at least, however short the flood is
+        for number in itertools.count():  # at least once, however short the flood is
             start = time.monotonic()
             try:
                 self._ask(kept, f"kept-{number}")
@@ -257,8 +257,8 @@ class Customer:
 
 
 def idle_connections(target, count):
-    """Connections that say nothing, or begin and never end; all open at once. Gives how many the
-    broker keeps, once it has seen them all: some wait in the kernel for it."""
+    """Silent connections, or ones with an unfinished request; all open at the same time. Returns how many
+    the broker keeps, once it has seen them all: some wait for it in the kernel."""
     pieces = [b"", b"GET", target.request("GET", "/v2/catalog", access=False)[:-2],
               target.request("GET", "/healthz", b"x" * 4000, access=False)[:-3990]]
     held = []
@@ -304,8 +304,8 @@ def connection_flood(target, count, threads=4):
 
 
 def stranger_flood(target, count, threads=4):
-    """Requests without access, some pipelined, some with the head of a body. Gives the answers by
-    their status."""
+    """Requests without access, some pipelined, some with the head of a body. Returns the numbers of
+    answers by status."""
     statuses, lock = collections.Counter(), threading.Lock()
 
     def work(number):
@@ -336,7 +336,7 @@ def stranger_flood(target, count, threads=4):
 
 
 def large_bodies(target, count, threads=4):
-    """Bodies of a megabyte that cannot be meant, by somebody known. Gives the answers by status."""
+    """Invalid bodies of a megabyte, from a known client. Returns the numbers of answers by status."""
     mega = 1_000_000
     bodies = [b"[" * mega, b'{"a":' * (mega // 5), b'{"service_id":"' + b"x" * (mega - 20) + b'"}',
               b'{"parameters":{"cells":[' + b"1," * (mega // 2 - 20) + b"1]}}",
@@ -376,8 +376,8 @@ PROVISION = (f'{{"service_id":"{SERVICE}","plan_id":"{PLAN}","organization_guid"
 
 
 def at_once(target, count, request):
-    """Sends request(n) on that many connections at the same time; gives the answers, each with the
-    seconds it took."""
+    """Sends request(n) on that many connections at the same time; returns the answers, each with its
+    seconds."""
     answers = []
 
     def ask(number):

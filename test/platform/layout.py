@@ -1,4 +1,4 @@
-"""Where things are, and the names that the seeds' examples and conf/dev.yml use."""
+"""Paths, and the names that the original broker's examples and conf/dev.yml use."""
 
 import os
 import pathlib

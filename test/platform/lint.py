@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Compiles every Python program of the tree without running it, and checks the folders' promises."""
+"""Compiles every Python program of the tree without running it, and checks the rules for folders."""
 
 import pathlib
 import subprocess

@@ -36,7 +36,7 @@ from processes import Process, command_of, listening_below, name_of_process, pro
 from router_part import RouterPart
 from waiting import STOP_DEADLINE, Failed, wait_until
 
-# Above this 127.x addresses are free for platforms; below it developers put things by hand.
+# 127.x addresses above this are free for platforms; developers assign lower ones by hand.
 FIRST_OCTET, LAST_OCTET = 100, 250
 
 
@@ -71,9 +71,9 @@ class Platform(EtcdPart, CellsPart, RouterPart, BrokerPart):
         self.edit, self.broker_count = edit, brokers
         self.cell_count, self.failures = cells, failures
         self.held_count = held
-        self.held = []  # the cells that do what a test tells them
-        self.plan_of = {}  # instance -> plan, of those that have another than PLAN
-        # Where secrets are looked for, each is a word that means nothing else.
+        self.held = []  # the cells that do what a test says
+        self.plan_of = {}  # instance -> plan, for those with another plan than PLAN
+        # If secrets are looked for, each password is a word that occurs nowhere else.
         own = lambda name: password_for(name) if secrets else PASSWORD
         self.auth = (USERNAME, own("platform"))
         self.admin_auth = ("operator", own("operator")) if secrets else self.auth
@@ -82,10 +82,11 @@ class Platform(EtcdPart, CellsPart, RouterPart, BrokerPart):
         self.first_key = hashlib.sha256(password_for("key").encode()).hexdigest()
         self.etcd_token = None
         self.tls_context = None
-        # Whom the broker takes for a cell is the affair of scenarios about it; this only asks.
+        # This context only asks; which certificates the broker accepts of a cell is tested by
+        # scenarios about that.
         self.any_cell = ssl.create_default_context()
         self.any_cell.check_hostname, self.any_cell.verify_mode = False, ssl.CERT_NONE
-        # What must not change either when nothing may: functions that give something comparable.
+        # Functions whose results must stay the same when a request must change nothing.
         self.witnesses = []
         self.say = say or (lambda text: None)
         self.processes = []
@@ -99,7 +100,7 @@ class Platform(EtcdPart, CellsPart, RouterPart, BrokerPart):
     # --- start and stop ------------------------------------------------------------------------
 
     def __enter__(self):
-        # SIGTERM ends the program like Ctrl-C does: through the `with` block's end.
+        # SIGTERM ends the program as Ctrl-C does: through the end of the `with` block.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         try:
             self.start()
@@ -119,7 +120,7 @@ class Platform(EtcdPart, CellsPart, RouterPart, BrokerPart):
         if not MATRIARCH.exists():
             raise Failed(f"there is no {MATRIARCH}: run `make build` first")
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="matriarch-", dir="/tmp"))
-        # The user postgres has to get to its nodes' directories.
+        # The user postgres has to reach its nodes' directories.
         self.directory.chmod(0o755)
         self._choose_addresses()
         if self.tls or self.etcd_tls:
@@ -146,12 +147,12 @@ class Platform(EtcdPart, CellsPart, RouterPart, BrokerPart):
     def stop(self):
         """Stops everything, within a bounded time, and removes the directory. Safe to call twice.
 
-        Gives what was wrong with how this project's programs ended, in words: sanitizers' reports
-        and exit codes.
+        Returns what was wrong with how this project's programs ended, in words: sanitizers' reports and exit
+        codes.
         """
         if self.directory is None or not self.stopped.acquire(blocking=False):
             return []
-        # From here on nothing may interrupt: every wait below ends by itself.
+        # Nothing may interrupt from here on: every wait below ends by itself.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -161,12 +162,13 @@ class Platform(EtcdPart, CellsPart, RouterPart, BrokerPart):
         own = [process for process in others if process.alive() and process.command[0].startswith(str(BUILD))]
         with concurrent.futures.ThreadPoolExecutor() as pool:
             list(pool.map(lambda process: process.stop(deadline=STOP_DEADLINE), others))
-        # Cells leave their nodes running when they stop. Each node's pid 1, asked to end, stops
-        # PostgreSQL cleanly, for which Patroni needs etcd; whatever is left then is killed.
+        # Cells leave their nodes running when they stop. Each node's pid 1, when asked to end,
+        # stops PostgreSQL cleanly, for which Patroni needs etcd. Then the processes that are left
+        # are killed.
         etcd_pids = [member.pid for member in self.etcds if member.running]
         left = lambda: [pid for pid in processes_of(self.directory) if pid not in etcd_pids]
         for pid in left():
-            # Patroni stops PostgreSQL fast; PostgreSQL itself would wait for its clients.
+            # Patroni makes PostgreSQL stop fast; on its own PostgreSQL would wait for its clients.
             if name_of_process(pid) != "postgres":
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGTERM)
@@ -181,7 +183,7 @@ class Platform(EtcdPart, CellsPart, RouterPart, BrokerPart):
             member.stop(deadline=STOP_DEADLINE)
         if self.proxy:
             self.proxy.cut()
-        # SIGKILL is how stop() itself ends one that is too slow.
+        # SIGKILL is how stop() ends a program that is too slow.
         badly_ended = [f"{process.name} ended with status {process.running.returncode} when it was asked to stop"
                        for process in own if process.running.returncode not in (0, -signal.SIGKILL)]
         badly_ended += self.sanitizer_reports()
@@ -203,12 +205,12 @@ class Platform(EtcdPart, CellsPart, RouterPart, BrokerPart):
         return badly_ended
 
     def sanitizer_reports(self):
-        """What sanitizers have written since the last call, into any log of the platform's programs."""
+        """The sanitizers' reports since the last call, in any log of the platform's programs."""
         return self.reports.new_in(self.directory.glob("*.log"))
 
     def _choose_addresses(self):
         # An abstract socket's name belongs to the machine's network, like the addresses it stands
-        # for (a lock file would not reach across a chroot), and ends with this process.
+        # for, and ends with this process (a lock file would not work across a chroot).
         for octet in range(FIRST_OCTET, LAST_OCTET):
             lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             try:
@@ -228,9 +230,9 @@ class Platform(EtcdPart, CellsPart, RouterPart, BrokerPart):
         self.address = f"127.{self.octet}.0.1"
         self.public_host = "127.0.0.1" if self.fixed else self.address
         self.broker_host = "localhost" if self.fixed else self.address
-        # As many as the largest scenario uses: HAProxy has each of them from its start.
+        # As many as the largest scenario uses: HAProxy opens all of them at its start.
         self.public_ports = {"first": 30000, "last": 32767 if self.fixed or self.simulated else 30499}
-        # Where the brokers listen, and HAProxy in front of them. What is told to a person is port 3000.
+        # The addresses of the brokers, and of HAProxy in front of them. People use port 3000.
         if self.broker_count == 1:
             self.broker_addresses, self.fronted_port = [(self.public_host, 3000)], 8888
         elif self.fixed:
@@ -241,7 +243,7 @@ class Platform(EtcdPart, CellsPart, RouterPart, BrokerPart):
             self.fronted_port = 8888
         self.broker_port = 3000 if self.broker_count == 1 else self.fronted_port
         scheme = "https" if self.etcd_tls else "http"
-        # The first is where this program asks.
+        # This program asks the first member.
         self.etcd_uris = [f"{scheme}://{host}:2379" for host in
                           [self.address, *(f"127.{octet}.0.{10 + n}" for n in range(2, self.etcd_count + 1))]]
         self.etcd_uri = self.etcd_uris[0]
@@ -258,7 +260,7 @@ class Platform(EtcdPart, CellsPart, RouterPart, BrokerPart):
         self._add_brokers()
 
     def _write(self, path, kind, config):
-        """Passwords may be in it: nobody else reads it."""
+        """The configuration may contain passwords: nobody else may read it."""
         if self.etcd_auth:
             user = config["cell"]["guid"] if kind == "cell" else kind
             config["etcd"].update(username=user, password=self.etcd_password(user))
@@ -278,16 +280,16 @@ class Platform(EtcdPart, CellsPart, RouterPart, BrokerPart):
     def _example(name):
         return yaml.safe_load(CONFIGURATIONS.joinpath(f"{name}.yml").read_text())
 
-    # --- what may happen to its programs -------------------------------------------------------
+    # --- faults --------------------------------------------------------------------------------
 
     @staticmethod
     def freeze_process(process, go_on=False):
-        """Stops one of the platform's programs where it is, or lets it go on."""
+        """Freezes one of the platform's programs, or resumes it."""
         process.kill(signal.SIGCONT if go_on else signal.SIGSTOP)
 
     @contextlib.contextmanager
     def frozen_processes(self, processes):
-        """These of the platform's programs stand still inside, and go on afterwards."""
+        """These programs of the platform are frozen inside, and resume afterwards."""
         for process in processes:
             self.freeze_process(process)
         try:
@@ -296,7 +298,7 @@ class Platform(EtcdPart, CellsPart, RouterPart, BrokerPart):
             for process in processes:
                 self.freeze_process(process, go_on=True)
 
-    # --- what may be left ----------------------------------------------------------------------
+    # --- leftovers -----------------------------------------------------------------------------
 
     def leftovers(self):
         """Everything that should not be there while no instance exists, in words."""

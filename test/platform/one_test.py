@@ -30,17 +30,17 @@ SCENARIOS = ROOT / "test/e2e/run.py"
 CASE = re.compile(r'^TEST_CASE\(\s*((?:"(?:[^"\\]|\\.)*"\s*)+)\)', re.MULTILINE)
 TOGETHER = re.compile(r'^#include *[<"](.+)[>"]', re.MULTILINE)
 LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"')
-# How many names a search that finds nothing shows instead.
+# How many names are shown instead when a search finds nothing.
 NAMES_SHOWN = 5
 
-# A program of `meson test`, and what it takes to build and start it.
+# A program of `meson test`, with how to build and start it.
 Program = collections.namedtuple("Program", "name command environment outputs")
-# A case of a program, or with None instead of a program a scenario.
+# A case of a program; `program` is None for a scenario.
 Test = collections.namedtuple("Test", "program file title")
 
 
 def described(what):
-    """What Meson has written of the build directory."""
+    """Meson's introspection data of the build directory."""
     return json.loads((BUILD / f"meson-info/intro-{what}.json").read_text())
 
 
@@ -50,7 +50,7 @@ def cases_in(text):
 
 
 def files_of(target):
-    """A target's source files, also those that others include so that several are compiled as one."""
+    """A target's source files, including those that other files include to be compiled as one."""
     for part in target["target_sources"]:
         for file in [pathlib.Path(name) for name in [*part["sources"], *part["generated_sources"]]]:
             together = TOGETHER.findall(file.read_text()) if file.is_relative_to(BUILD) else []
@@ -86,7 +86,7 @@ def chosen_of(tests, wanted):
 
 
 def nearest(tests, wanted):
-    """The names with the most of these words; without any, those that are written like them."""
+    """The names with the most of these words; if there are none, the names with a similar spelling."""
     words = wanted.lower().split()
     count = {test.title: sum(word in test.title.lower() for word in words) for test in tests}
     found = sorted((title for title in count if count[title]), key=count.get, reverse=True)
@@ -103,11 +103,11 @@ def run_cases(program, titles):
     if subprocess.run(["ninja", "-C", BUILD, *program.outputs]).returncode != 0:
         return False
     before = shlex.split(os.environ.get("UNDER", ""))
-    # To the sanitizers' options a program only adds.
+    # A program's sanitizer options are appended to the usual ones.
     environment = {**os.environ, **{name: f"{os.environ[name]}:{value}" if name in sanitizers.OPTIONS else value
                                     for name, value in program.environment.items()}}
     if before:
-        # Looking for leaks does not work while another one traces the program.
+        # Leak detection does not work while another process traces the program.
         environment["ASAN_OPTIONS"] += ":detect_leaks=0"
     command = [*before, *program.command, filter_of(titles)]
     settings = [f"{name}={value}" for name, value in program.environment.items()]
@@ -129,7 +129,7 @@ def main():
     wanted = os.environ.get("ONLY", "").strip()
     if not wanted:
         sys.exit("say which, for example: make debug ONLY='words of its name'")
-    # What Meson has written may be older than its files.
+    # Meson's data may be older than the build files.
     if subprocess.run(["ninja", "-C", BUILD, "build.ninja"], stdout=subprocess.DEVNULL).returncode != 0:
         sys.exit("the build cannot be configured; `meson setup` says why")
     tests = [*all_cases(), *all_scenarios()]

@@ -1,4 +1,4 @@
-"""Programs, and what the machine knows of them."""
+"""Programs, and the processes of this machine."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from waiting import END_DEADLINE
 
 
 class Process:
-    """A program of the platform: in a process group of its own, with a log file."""
+    """A program of the platform, in a process group of its own, with a log file."""
 
     def __init__(self, name, command, directory, environment=None):
         self.name, self.command = name, [str(word) for word in command]
@@ -37,7 +37,7 @@ class Process:
         self.running.send_signal(number)
 
     def stop(self, number=signal.SIGTERM, deadline=END_DEADLINE):
-        """Ends it, by SIGKILL after the deadline. Gives its exit status."""
+        """Ends it, by SIGKILL after the deadline. Returns its exit status."""
         if self.running is None:
             return None
         if self.alive():
@@ -109,7 +109,7 @@ def is_namespace_init(pid):
 
 
 def listening_below(octet):
-    """The addresses `ip:port` below 127.octet that somebody listens on, and below no address."""
+    """The addresses `ip:port` of 127.octet.0.0/16 on which a process listens."""
     found = set()
     for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]:
         words = line.split()

@@ -46,5 +46,5 @@ class RouterPart:
         return f"{'https' if self.tls else 'http'}://{self.public_host}:{self.fronted_port}"
 
     def _is_routers_haproxy(self, command):
-        """Also when its router was killed and another one has adopted it."""
+        """Finds HAProxy even if its router was killed and another one has adopted it."""
         return "haproxy" in "".join(command[:1]) and f"{self.directory}/router/" in " ".join(command)

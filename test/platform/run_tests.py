@@ -22,24 +22,26 @@ import sanitizers  # noqa: F401, its import sets their options
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("MATRIARCH_BUILD", ROOT / "build"))
 MESON_GROUPS = ["unit", "http", "actors", "integration"]
-# Meson's 30 s for a test are meant for a machine that does nothing else.
+# Meson's 30 s for a test suit a machine without other load.
 TIMEOUT_MULTIPLIER = "4"
 WAITING = ["integration", "e2e"]
-# Those that only compute, in virtual time: they get what the waiting ones leave of the processors.
+# Groups that only compute, in virtual time: they get the processor time that the waiting groups
+# leave.
 COMPUTING = ["actors"]
-# How they do: Linux shares the processors among sessions first, of which Meson gives each test its own.
+# Lowers their priority: Linux shares the processors among sessions first, and Meson gives each test
+# a session of its own.
 GIVE_WAY = """sh -c '{ echo 19 >/proc/self/autogroup; } 2>/dev/null; exec nice -n 19 "$@"' sh"""
-# As many as run.py has.
+# As many as PARTS in run.py.
 E2E_PARTS = 4
 SCENARIO_ENDED = re.compile(r"(ok    |FAILED) +[0-9.]+ s  ")
-# What doctest prints of an assertion that failed, up to the next line of dashes or equals signs.
+# doctest's output for a failed assertion, up to the next line of dashes or equals signs.
 FAILED_CASE = re.compile(
     r"^TEST CASE:  (.+)\n(?:.*\n){0,40}?.*(?:ERROR|FATAL ERROR): (.*\n(?:.+\n){0,3})", re.MULTILINE)
 CASES = re.compile(r"\[doctest\] test cases:\s*(\d+)\s*\|\s*(\d+) passed\s*\|\s*(\d+) failed")
 
 
 def failures_in(program):
-    """What failed in a program of `meson test`: a line for each case, or one for the program."""
+    """The failures in a program of `meson test`: a line for each case, or one for the program."""
     output = (program.get("stdout") or "") + (program.get("stderr") or "")
     cases = [f"{program['name']}: {name.strip()}: {' '.join(text.split())[:300]}"
              for name, text in FAILED_CASE.findall(output)]
@@ -47,7 +49,7 @@ def failures_in(program):
 
 
 def run_meson_group(group, failures):
-    """Runs one suite of `meson test`; gives (passed, failed), and adds what failed to `failures`."""
+    """Runs one suite of `meson test`; returns (passed, failed), and adds the failures to `failures`."""
     # Meson adds the wrapper's name.
     log = BUILD / f"meson-logs/testlog-{group}{'-sh' if group in COMPUTING else ''}.json"
     log.unlink(missing_ok=True)
@@ -64,7 +66,8 @@ def run_meson_group(group, failures):
         if cases:
             passed += int(cases.group(2))
             failed += int(cases.group(3))
-            # It can also fail outside of a case: a crash after the summary, a sanitizer's report.
+            # A program can also fail outside of a case: a crash after the summary, a sanitizer's
+            # report.
             if program["result"] != "OK" and int(cases.group(3)) == 0:
                 failed += 1
         elif program["result"] in ("OK", "EXPECTEDFAIL"):
@@ -77,7 +80,7 @@ def run_meson_group(group, failures):
 
 
 def run_e2e_part(part):
-    """Runs a part of the end-to-end scenarios; gives (passed, failed, what it printed)."""
+    """Runs a part of the end-to-end scenarios; returns (passed, failed, output)."""
     counts = BUILD / f"e2e-counts-{part}.json"
     counts.unlink(missing_ok=True)
     with (BUILD / f"e2e-{part}.log").open("w+") as log:
@@ -99,8 +102,8 @@ def run_e2e_part(part):
 
 
 def run_e2e(failures):
-    """Runs the end-to-end scenarios, all parts beside each other; gives (passed, failed), and adds
-    what failed to `failures`."""
+    """Runs the end-to-end scenarios, all parts beside each other; returns (passed, failed), and adds the
+    failures to `failures`."""
     with concurrent.futures.ThreadPoolExecutor(E2E_PARTS) as pool:
         parts = list(pool.map(run_e2e_part, range(1, E2E_PARTS + 1)))
     for number, (_, failed, text) in enumerate(parts, start=1):
@@ -127,7 +130,7 @@ def main():
         rows.append((group, seconds, passed, failed))
         print(f"=== {group}: {passed} passed, {failed} failed, {seconds:.1f} s", flush=True)
 
-    # Some wait most of the time: beside each other they take as long as one of them.
+    # Groups that mostly wait run beside each other: together they take as long as one of them.
     for group in [group for group in chosen if group not in WAITING + COMPUTING]:
         run(group)
     with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -137,7 +140,7 @@ def main():
         print(f"{group:<12} {seconds:>8.1f} {passed:>7} {failed:>7}")
     print(f"{'all':<12} {sum(row[1] for row in rows):>8.1f}\n")
     passed, failed = sum(row[2] for row in rows), sum(row[3] for row in rows)
-    # Last, since whoever reads only the end of the output has to learn what failed.
+    # At the end, for readers who see only the end of the output.
     for failure in failures:
         print(f"failed: {failure}")
     print(f"{passed} passed, {failed} failed", flush=True)

@@ -15,8 +15,8 @@ SUPPRESSIONS = pathlib.Path(__file__).resolve().parents[1] / "sanitizers"
 EXIT_CODE = 86
 COMMON = f"exitcode={EXIT_CODE}:halt_on_error=1:print_suppressions=0"
 OPTIONS = {
-    # strict_init_order and the like find what only happens to work; a core file of a program with
-    # AddressSanitizer would have terabytes. With less quarantine memory stays comparable.
+    # Options such as strict_init_order find code that works only by chance. A core file with
+    # AddressSanitizer would have terabytes. A smaller quarantine keeps memory figures comparable.
     "ASAN_OPTIONS": f"{COMMON}:detect_leaks=1:disable_coredump=1:detect_stack_use_after_return=1:"
                     "strict_string_checks=1:check_initialization_order=1:quarantine_size_mb=32",
     "UBSAN_OPTIONS": f"{COMMON}:print_stacktrace=1:suppressions={SUPPRESSIONS / 'undefined.txt'}",
@@ -27,18 +27,18 @@ for name, value in OPTIONS.items():
     os.environ.setdefault(name, value)
 
 REPORT = re.compile(r"ERROR: \w+Sanitizer|WARNING: \w+Sanitizer|:\d+:\d+: runtime error: ")
-# Of a report, that is enough to see where it comes from.
+# Enough lines of a report to see where it comes from.
 LINES_SHOWN = 40
 
 
 class Reports:
-    """What sanitizers have written into log files; each report is given once."""
+    """The sanitizers' reports in log files; each report is returned once."""
 
     def __init__(self):
         self.read_to = {}  # log file -> where the next look begins
 
     def new_in(self, logs):
-        """The beginnings of the reports in these files since the last look, each with its file's name."""
+        """The beginnings of the new reports in these files, each with its file's name."""
         found = []
         for log in sorted(logs):
             with log.open("rb") as file:

@@ -1,9 +1,8 @@
 #!/usr/bin/python3
 """A cell whose nodes appear at once: it speaks a cell's HTTP and writes Patroni's keys itself.
 
-What remains of a provision's time with such cells is the orchestrator's own share. With --failures
-it treats that share of its orders badly, each time in another way; the seed makes it repeatable for
-one order of requests.
+With such cells, the time of a provision is the broker's own share. With --failures the cell fails that
+share of its orders, each time in another way; the seed makes this repeatable for one order of requests.
 """
 
 import argparse
@@ -19,7 +18,7 @@ import threading
 import time
 import urllib.parse
 
-# What may become of an order, and how often one is among the bad ones.
+# The ways in which an order can fail, with their weights.
 MISFORTUNES = {
     "refused": 30,           # 500, not done
     "done and refused": 15,  # done, then 500
@@ -31,11 +30,11 @@ MISFORTUNES = {
 }
 # The broker waits 15 s for a start, and allows 5 s more for one that is still on its way.
 LATE = 16.5
-# Longer than anybody waits, in seconds.
+# Longer than any client waits, in seconds.
 HANGING = 60
 
 
-# What Patroni keeps besides, as long as it is there.
+# Further keys of Patroni, as long as it runs.
 BESIDE = {
     "config": json.dumps({"ttl": 20, "loop_wait": 5, "retry_timeout": 5, "maximum_lag_on_failover": 1048576,
                           "postgresql": {"use_pg_rewind": True, "use_slots": True, "parameters": {
@@ -78,7 +77,7 @@ class Cell:
         self.happened = collections.Counter()
 
     def misfortune(self):
-        """What becomes of the next order; None if nothing bad."""
+        """How the next order fails; None if it does not."""
         if not self.failures:
             return None
         with self.lock:
@@ -99,13 +98,14 @@ class Cell:
         member = {"conn_url": f"postgres://{self.host}:5432/postgres",
                   "api_url": f"http://{self.host}:8008/patroni", "state": "running", "timeline": 1}
         key = f"/service/{scope}/members/{node}"
-        # Whoever comes first leads, of those that may: no key was ever created before the first revision.
+        # The first node that may lead becomes the leader. No key has the revision -1, so others do not.
         self.etcd.call("/v3/kv/txn", {
             "compare": [{"target": "CREATE", "key": encoded(leader), "createRevision": "0" if may_lead else "-1"}],
             "success": [put_of(leader, node), put_of(f"/service/{scope}/initialize", "7000000000000000000"),
                         *(put_of(f"/service/{scope}/{name}", value) for name, value in BESIDE.items()),
                         put_of(key, json.dumps({**member, "role": "master"}))],
-            # As later Patronis say of themselves: there is no PostgreSQL here whom the broker could ask.
+            # As later Patronis write their keys: there is no PostgreSQL here that the broker could
+            # ask.
             "failure": [] if known else [put_of(key, json.dumps(
                 {**member, "role": "replica", "replication_state": "streaming"}))]})
         return 200 if known else 201
@@ -130,11 +130,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_PUT(self):
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
-        # A key, a certificate or plans to be judged: a cell of another make knows nothing of them.
+        # A key, a certificate or plans to be judged: a cell of another make knows none of these.
         if "parameters" not in body:
             return self.answer(404, {"description": "there is no such page"})
-        # A node that the broker takes for failed is replaced. Did it lead, it would have to hand over
-        # first, and there is no PostgreSQL here to say who streams; real nodes are tested with that.
+        # The broker replaces a node that it takes for failed. A leader would have to hand over
+        # first, and no PostgreSQL is here to say which replicas stream; real nodes are tested with
+        # that.
         self.obey(lambda well: self.cell.start(self.node(), body["parameters"]["PATRONI_SCOPE"], may_lead=well))
 
     def do_DELETE(self):
@@ -202,7 +203,7 @@ def main():
     parser.add_argument("--seed", default="0")
     arguments = parser.parse_args()
     Handler.cell = Cell(arguments)
-    Handler.wbufsize = -1  # buffered: the whole answer is one segment
+    Handler.wbufsize = -1  # buffered, so that the whole answer is one segment
     Handler.disable_nagle_algorithm = True
     host, port = arguments.listen.split(":")
     server = Server((host, int(port)), Handler)

@@ -1,4 +1,4 @@
-"""A TCP proxy between a program and its etcd, for what the kernel cannot be asked for: slowness."""
+"""A TCP proxy between a program and its etcd, which makes etcd slow: the kernel has no means for that."""
 
 import contextlib
 import socket
@@ -7,7 +7,7 @@ import time
 
 
 class SlowProxy:
-    """Passes everything on, what comes back `delay` seconds late; cut off, it refuses."""
+    """Passes everything on, the answers `delay` seconds late; after cut() it refuses connections."""
 
     def __init__(self, listen, target):
         self.listen, self.target, self.delay = listen, target, 0.0
@@ -21,12 +21,12 @@ class SlowProxy:
         return "http://{}:{}".format(*self.listen)
 
     def join(self):
-        """Listens, as at the start and after cut()."""
+        """Listens, at the start and after cut()."""
         self.server = socket.create_server(self.listen)
         threading.Thread(target=self._accept, args=(self.server,), daemon=True).start()
 
     def cut(self):
-        """Ends every connection and takes no more."""
+        """Ends every connection and accepts no more."""
         with contextlib.suppress(OSError):
             self.server.shutdown(socket.SHUT_RDWR)
         self.server.close()
@@ -61,7 +61,7 @@ class SlowProxy:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 if late and self.delay:
-                    time.sleep(self.delay)  # is the slowness itself
+                    time.sleep(self.delay)  # this is the slowness itself
                 sink.sendall(data)
         for one in (source, sink):
             self._end(one)

@@ -57,7 +57,7 @@ def main():
         signal.signal(signal.SIGINT, lambda *_: ended.set())
         signal.signal(signal.SIGTERM, lambda *_: ended.set())
         reported = set()
-        # A second: how soon a person is told of a program that ended by itself.
+        # A second: how soon people see that a program has ended by itself.
         while not ended.wait(1):
             for process in platform.processes:
                 if not process.alive() and process.name not in reported:

@@ -1,29 +1,30 @@
-"""Waiting for what shall happen, and for no longer than it may take."""
+"""Waiting for conditions, with a limit."""
 
 import time
 
-# In seconds. What takes longer has failed: nothing waits for this to pass, and a machine that does
-# much else is slow.
+# In seconds. What takes longer has failed: no test waits for this time to pass, and a machine with
+# other load is slow.
 PATIENCE = 400
-# Then what was asked to end is killed: when a platform is put away, and when the end itself is judged.
+# In seconds. After this a program that was asked to end is killed: when a platform is stopped, and
+# when the end itself is tested.
 STOP_DEADLINE = 15
 END_DEADLINE = 60
-# How long a condition rests between two looks: the longer it was waited for, the longer, or looking
-# would take the time that what is waited for needs.
+# The pause between two looks at a condition. It grows with the time waited so far, for frequent
+# looks would take the processor time that the awaited work needs.
 SHORTEST_REST, LONGEST_REST = 0.05, 0.5
 
 
 class Failed(AssertionError):
-    """Something did not happen that should have, in words."""
+    """An expected event did not happen; the text says which."""
 
 
 def rest(begun):
-    """Between two looks at what has been waited for since then."""
+    """Sleeps between two looks, longer the longer the condition has been waited for."""
     time.sleep(min(max((time.monotonic() - begun) / 20, SHORTEST_REST), LONGEST_REST))
 
 
 def wait_until(condition, what, deadline=PATIENCE):
-    """Calls condition() until it gives something true, and returns that. `what` is waited for."""
+    """Calls condition() until it returns something true, and returns that. `what` names the condition."""
     begun = time.monotonic()
     while True:
         found = condition()

@@ -1,4 +1,4 @@
-"""What outages are measured with: somebody who reads, and somebody who wants something changed."""
+"""Clients that measure outages: one that reads, and one that asks for changes."""
 
 import threading
 import time
@@ -8,14 +8,14 @@ from waiting import Failed, wait_until
 
 
 class Reader:
-    """Polls an instance's last_operation as platforms do: how long it took, and what failed."""
+    """Polls an instance's last_operation as platforms do: notes how long each poll took, and what failed."""
 
     PAUSE = 0.05
 
     def __init__(self, platform, instance):
         self.platform, self.instance = platform, instance
         self.count, self.slowest = 0, 0.0
-        self.failures = []  # what came instead of a 200
+        self.failures = []  # answers other than 200
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._read, daemon=True)
 
@@ -42,7 +42,7 @@ class Reader:
 
 
 class Caller:
-    """Asks for a new instance until that is taken, as a platform does that is told to try again.
+    """Asks for a new instance until the request is accepted, as a platform does that is told to try again.
 
     It asks sooner than Retry-After says, to see more of the outage.
     """
@@ -70,12 +70,12 @@ class Caller:
                           lambda: f"{self.instance} to be taken; last answers: {self.answers[-2:]}")
 
     def refusals(self, until=None):
-        """Those that were not taken, asked before that time, as seconds it took to say so."""
+        """The refused requests before that time, as the seconds that each refusal took."""
         return [seconds for at, seconds, status, _, _ in self.answers
                 if status not in (200, 202) and (until is None or at < until)]
 
     def must_be_told_to_return(self):
-        """Every refusal has to be a 503 with Retry-After; without a broker there is none at all."""
+        """Every refusal has to be a 503 with Retry-After; without a broker there is no answer at all."""
         for _, _, status, text, again in self.answers:
             if status not in (200, 202, None) and (status != 503 or not (again or "").isdigit()):
                 raise Failed(f"{self.instance} was refused with {status}, Retry-After {again}: {text}")
