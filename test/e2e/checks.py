@@ -14,7 +14,7 @@ SCENARIOS = []  # (file, title, function) in the order of their definition
 
 def scenario(title, file=None):
     """Marks a function as a scenario; the title states what holds if it passes. The scenario belongs to
-    its own file, unless `of` names another file that runs it."""
+    its own file, unless `file` names another one that runs it."""
     def mark(function):
         own = pathlib.Path(sys.modules[function.__module__].__file__).stem
         SCENARIOS.append((file or own, title, function))

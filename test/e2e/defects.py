@@ -42,7 +42,7 @@ DEFECTS = {
         ("A binding while it is being provisioned is accepted", [
             "BND-12: a binding while the instance is being worked on is answered 422 ConcurrencyError"]),
         ("A poll right after an update's 202 says succeeded", [
-            "LOP-12: the first poll after a 202 never tells of the operation before"]),
+            "LOP-12: the first poll after a 202 never reports the previous operation"]),
         ("kill -9 in the middle of a provision or an update: in progress for ever", [
             "a broker that is killed in the middle of any workflow leaves exactly what was asked for",
             "the broker is killed in the middle of a provision",
@@ -73,7 +73,7 @@ DEFECTS = {
     ],
     "Protocol and tenants": [
         ("The API version is not checked", [
-            "ALL-2: an unsupported version is answered 412 with the one that is wanted, and nothing is done",
+            "ALL-2: an unsupported version is answered 412 with the wanted one, and nothing is done",
             "ALL-3: a request without a version is answered 412"]),
         ("AsyncRequired is unknown", [
             "PRV-3: a provision without accepts_incomplete is answered 422 AsyncRequired",

@@ -160,7 +160,7 @@ def in_files(it):
     it.run("a tab in YAML", [*broker, it.file("broker:\n\tport: 3000\n")], 2, r"\.yml:2:", "tab")
     it.run("wrong indentation", [*broker, it.file("broker:\n  port: 3000\n username: x\n")], 2, r"\.yml:3:")
     it.run("the same key twice", [*cell, it.file("cell: {guid: a, guid: b}\n")], 2, r"\.yml:1:", "guid", "twice")
-    it.run("a key that is none", [*cell, it.changed("cell", lambda c: c["cell"].update(capcity=2))], 2,
+    it.run("an unknown key", [*cell, it.changed("cell", lambda c: c["cell"].update(capcity=2))], 2,
            'unknown key "capcity" in cell', 'did you mean "capacity"')
     it.run("a text where a number belongs", [*cell, it.changed("cell", lambda c: c["cell"].update(port="http"))], 2,
            "cell.port must be an integer", '"http"')
@@ -174,7 +174,7 @@ def in_files(it):
            "is the configuration of `matriarch broker`, and this is `matriarch cell`")
     it.run("the cell's file for the router", [*router, CONF / "cell.yml"], 2,
            "is the configuration of `matriarch cell`, and this is `matriarch router`")
-    it.run("a parameter's name that is none", [*cell, it.changed("cell", lambda c: c["postgresql"]["parameters"].update(
+    it.run("an unknown parameter", [*cell, it.changed("cell", lambda c: c["postgresql"]["parameters"].update(
         {"work mem": "4MB"}))], 2, r"\.yml:\d+:", '"work mem" is no name of a PostgreSQL parameter')
     it.run("two cells of one guid", [*broker, it.changed("broker", lambda c: c["cells"].append(
         {**c["cells"][0], "uri": "http://127.0.0.1:1"}))], 2, "two cells have the guid")
@@ -182,7 +182,7 @@ def in_files(it):
         machines=["127.0.0.1:2379"]))], 2, "etcd.machines|machines", "http://")
     it.run("more nodes than there are addresses", [*cell, it.changed("cell", lambda c: c["cell"].update(
         capacity=9000, addresses="127.77.1.0/24"))], 2, "capacity", "room for")
-    it.run("a user that is not there", [*cell, it.changed("cell", lambda c: c["cell"].update(run_as="nobody-here"))],
+    it.run("an unknown user", [*cell, it.changed("cell", lambda c: c["cell"].update(run_as="nobody-here"))],
            2, "run_as", "nobody-here")
     it.run("last port before the first one", [*router, it.changed("router", lambda c: c["router"].update(
         ports={"first": 20, "last": 10}))], 2, "first, 20, is above last, 10")
@@ -201,7 +201,7 @@ def at_the_start(it):
         it.run(": ".join([*how, "a parameter that PostgreSQL does not take"]), ["cell", *how, "--config", it.changed(
             "cell", lambda c: c["postgresql"]["parameters"].update(work_mem="1kB"))], 2,
             r'postgresql\.parameters\.work_mem is "1kB": 1 kB is outside the valid range .*64 \.\. ')
-        it.run(": ".join([*how, "a parameter of a plan that is none"]), ["cell", *how, "--config", it.changed(
+        it.run(": ".join([*how, "an unknown parameter of a plan"]), ["cell", *how, "--config", it.changed(
             "cell", lambda c: c.update(plans={PLAN: {"parameters": {"work_memm": "4MB"}}}))], 2,
             rf'plans\.{PLAN}\.parameters\.work_memm is "4MB": PostgreSQL .* has no parameter', 'is "work_mem" meant')
     it.run("a cell with the guid of another one", [*cell, it.changed("cell", lambda c: c["cell"].update(
@@ -334,7 +334,7 @@ def not_there(it):
 
 def with_commands(it):
     it.run("no command", [], 2, "a command is missing")
-    it.run("a command that is none", ["show-cell"], 2, 'no command "show-cell"', 'did you mean "show-cells"')
+    it.run("an unknown command", ["show-cell"], 2, 'no command "show-cell"', 'did you mean "show-cells"')
     it.run("a server without a file", ["cell"], 2, "--config is required")
     it.run("no $BROKER_URI", ["show-cells"], 2, "BROKER_URI", environment={"BROKER_URI": ""})
     it.run("$BROKER_URI without a password", ["show-cells"], 2, "BROKER_URI", "user",
@@ -345,15 +345,15 @@ def with_commands(it):
            environment={"BROKER_URI": "http://u:p@127.0.0.1:1"})
     it.run("a wrong password", ["service-status"], 1, "password", environment={
         "BROKER_URI": re.sub(":[^:@/]+@", ":wrong@", it.platform.broker_uri_with_credentials)})
-    it.run("an instance that is none", ["service-status", "nobody"], 1, 'no service instance "nobody"')
-    it.run("a cell that is none", ["forget-cell", "nowhere"], 1, "nowhere")
+    it.run("an unknown instance", ["service-status", "nobody"], 1, 'no service instance "nobody"')
+    it.run("an unknown cell", ["forget-cell", "nowhere"], 1, "nowhere")
 
 
 def with_the_api(it):
     path = "/v2/service_instances/mistaken"
     ids = {"service_id": SERVICE, "plan_id": PLAN}
     it.ask("a body that is no JSON", "PUT", path, b"{", 400, "not valid JSON")
-    it.ask("a plan that is none", "PUT", path, {**ids, "plan_id": "x"}, 400, "plan_id .*x.* is no plan", "/v2/catalog")
+    it.ask("an unknown plan", "PUT", path, {**ids, "plan_id": "x"}, 400, "plan_id .*x.* is no plan", "/v2/catalog")
     it.ask("parameters that are none", "PUT", path, {**ids, "parameters": {"nodes": 2}}, 400, "nodes")
     it.ask("more nodes than cells", "PUT", path, {**ids, "parameters": {"node-count": 99}}, 400, "node-count", "cells")
     it.ask("a DELETE without ids", "DELETE", path, None, 400, "service_id is missing in the query")

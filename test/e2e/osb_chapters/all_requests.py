@@ -31,7 +31,7 @@ def basic(text):
     return {"Authorization": "Basic " + base64.b64encode(text.encode()).decode()}
 
 
-@row("ALL-1", "whoever does not authenticate is answered 401 at every endpoint")
+@row("ALL-1", "a request without credentials is answered 401 at every endpoint")
 def _(platform):
     shared(platform)
     for method, path, body in endpoints():
@@ -43,7 +43,7 @@ def _(platform):
         equal(answer.status, 401, f"the catalog for {headers}")
 
 
-@row("ALL-2", "an unsupported version is answered 412 with the one that is wanted, and nothing is done")
+@row("ALL-2", "an unsupported version is answered 412 with the wanted one, and nothing is done")
 def _(platform):
     shared(platform)
     for version in ("1.0", "3.0", "2", "two", "-2.17", "2.17.1 or so", "2.x"):
@@ -169,7 +169,7 @@ def _(platform):
     expect(unbind(platform, "main", "no-app", ids()), 200)
 
 
-@row("ALL-11", "what is refused with 4xx leaves no trace in etcd, on the cells, nor in PostgreSQL")
+@row("ALL-11", "a request refused with 4xx leaves no trace in etcd, on the cells or in PostgreSQL")
 def _(platform):
     shared(platform)
     for asked in (lambda: put(platform, "../x", {**wanted(), "service_id": "'; drop role app; --"}),
@@ -186,7 +186,7 @@ def _(platform):
     equal(platform.last_operation("main")[1]["state"], "succeeded", "the operation of main")
 
 
-@row("ALL-12", "what is answered with 5xx leaves nothing behind")
+@row("ALL-12", "a request answered with 5xx leaves nothing behind")
 def _(platform):
     shared(platform)
     config = platform.broker_configuration()
@@ -221,7 +221,7 @@ def _(platform):
     expect(ask(platform, "GET", instance("x", "/last_operation")), 404)
 
 
-@row("ALL-13", "instance_usable and update_repeatable stand only with failed updates and removals")
+@row("ALL-13", "instance_usable and update_repeatable appear only with failed updates and removals")
 def _(platform):
     shared(platform)
     for answer in (put(platform, "x", {}), put(platform, "main", wanted(FIXED)), put(platform, "x", wanted(), {}),

@@ -40,7 +40,7 @@ def _(platform):
     expect(unbind(platform, "solo", "fetched", ids(LASTING)), 200)
 
 
-@row("BLO-1", "last_operation of a binding tells how far its making and its ending are")
+@row("BLO-1", "last_operation of a binding reports the progress of a bind and of an unbind")
 def _(platform):
     later = asynchronous(platform)
     for answer, state in ((later.during["state"], "in progress"), (later.after["state"], "succeeded"),
@@ -56,7 +56,7 @@ def _(platform):
         refuse(platform, lambda: ask(platform, "GET", path), 404)
 
 
-@row("BLO-3", "how a binding's operation ended is not forgotten")
+@row("BLO-3", "the result of a binding's operation is kept")
 def _(platform):
     later = asynchronous(platform)
     named = ask(platform, "GET", binding("solo", "later", "/last_operation"), None,
@@ -77,7 +77,7 @@ def _(platform):
     equal(expect(unbind(platform, "main", "x", ids()), 200).body, {}, "the answer")
 
 
-@row("UNB-2", "an end that is under way is answered 202, again and again with the same operation")
+@row("UNB-2", "an unbind that is under way is answered 202, again and again with the same operation")
 def _(platform):
     later = asynchronous(platform)
     expect(later.ending, 202)
@@ -92,7 +92,7 @@ def _(platform):
         refuse(platform, lambda: unbind(platform, "main", "app", query), 400, what=str(query))
 
 
-@row("UNB-4", "the end of what does not exist is answered 410")
+@row("UNB-4", "an unbind of what does not exist is answered 410")
 def _(platform):
     shared(platform)
     for name, which in (("main", "nobody"), ("nobody", "app"), ("gone", "app")):
@@ -118,7 +118,7 @@ def _(platform):
         expect(unbind(platform, "main", "x", {**ids(), **query}), 200)
 
 
-@row("UNB-7", "the end of a binding that is being made is refused with ConcurrencyError, or takes its place")
+@row("UNB-7", "an unbind of a binding that is being made is refused with ConcurrencyError, or supersedes the bind")
 def _(platform):
     shared(platform)
     before = platform.roles("solo")

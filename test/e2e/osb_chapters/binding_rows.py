@@ -91,7 +91,7 @@ def _(platform):
         refuse(platform, lambda: bind(platform, "main", "x", {**ids(), **more}), 400, what=str(more))
 
 
-@row("BND-11", "no application is demanded: a binding without one works, and nothing says RequiresApp")
+@row("BND-11", "no application is required: a binding without one works, and nothing says RequiresApp")
 def _(platform):
     shared(platform)
     for which, body in (("x", ids()), ("y", {**ids(), "bind_resource": {}})):

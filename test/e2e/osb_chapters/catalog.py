@@ -37,7 +37,7 @@ def _(platform):
         equal(len(set(values)), len(values), f"the number of different {name}s")
 
 
-@row("CAT-3", "every plan has an id unique of all, a name unique in its service, and a description")
+@row("CAT-3", "every plan has a globally unique id, a name unique in its service, and a description")
 def _(platform):
     found = plans(platform)
     true(all(is_text(plan.get(name)) for _, plan in found for name in ("id", "name", "description")), f"{found}")
@@ -68,7 +68,7 @@ def _(platform):
             true(not isinstance(value, str) or len(value) <= 255, f"too long: {value}")
 
 
-@row("CAT-7", "bindable is declared, and a plan's own word counts")
+@row("CAT-7", "bindable is declared, and a plan's own value overrides it")
 def _(platform):
     for service, plan in plans(platform):
         equal(plan["bindable"], plan["id"] != CLOSED, f"bindable of {plan['name']}")
@@ -140,7 +140,7 @@ def _(platform):
               plan["name"])
 
 
-@row("CAT-16", "requires holds nothing that is not used")
+@row("CAT-16", "requires lists only what is used")
 def _(platform):
     for service in services(platform):
         equal(service.get("requires", []), [], service["name"])

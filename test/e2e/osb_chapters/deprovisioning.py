@@ -57,7 +57,7 @@ def _(platform):
         refuse(platform, lambda: delete(platform, "main", query), 422, error="AsyncRequired")
 
 
-@row("DEP-6", "a removal is accepted while another operation is under way, and takes its place")
+@row("DEP-6", "a removal is accepted while another operation is under way, and supersedes it")
 def _(platform):
     shared(platform)
     cell = platform.held[1]
@@ -124,7 +124,7 @@ def _(platform):
     true("stuck" not in cell.nodes.values(), "its node still runs")
 
 
-@row("DEP-9", "after a removal during a provision, last_operation tells of the removal")
+@row("DEP-9", "after a removal during a provision, last_operation reports the removal")
 def _(platform):
     shared(platform)
     first, second = platform.held[0], platform.held[1]

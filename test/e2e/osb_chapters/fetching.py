@@ -22,7 +22,7 @@ def _(platform):
     refuse(platform, lambda: ask(platform, "GET", instance("gone")), 404)
 
 
-@row("GIN-3", "fetching what is being provisioned, or could not be, is answered 404")
+@row("GIN-3", "fetching an instance that is being provisioned, or whose provision failed, is answered 404")
 def _(platform):
     shared(platform)
     refuse(platform, lambda: ask(platform, "GET", instance("held")), 404)

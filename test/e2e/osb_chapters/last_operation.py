@@ -38,7 +38,7 @@ def _(platform):
     refuse(platform, lambda: last(platform, "nobody"), 404)
 
 
-@row("LOP-5", "a removal succeeded for a poll that names it, and what was removed is 410 for all others")
+@row("LOP-5", "a poll that names the removal gets success, any other poll gets 410")
 def _(platform):
     made_of = shared(platform)
     refuse(platform, lambda: last(platform, "gone"), 410)
@@ -64,7 +64,7 @@ def _(platform):
     true("held-3" in answer.body["description"], f"the description does not tell the cell: {answer.body}")
 
 
-@row("LOP-8", "how an operation ended is not forgotten, not even by a broker that was killed")
+@row("LOP-8", "the result of an operation is kept, even if the broker is killed")
 def _(platform):
     shared(platform)
     before = {name: last(platform, name)[::2] for name in ("main", "failed", "gone")}
@@ -95,7 +95,7 @@ def _(platform):
     expect(last(platform, "main", service_id=SERVICE, plan_id=FIXED), 200)
 
 
-@row("LOP-11", "instance_usable and update_repeatable do not stand with what did not fail")
+@row("LOP-11", "instance_usable and update_repeatable do not appear unless something failed")
 def _(platform):
     shared(platform)
     for name in STATES:
@@ -103,7 +103,7 @@ def _(platform):
         true(not more, f"{more} with {name}")
 
 
-@row("LOP-12", "the first poll after a 202 never tells of the operation before")
+@row("LOP-12", "the first poll after a 202 never reports the previous operation")
 def _(platform):
     answer = shared(platform).at_once
     equal((answer.status, answer.body["state"]), (200, "in progress"), "the poll after the update's 202")

@@ -158,7 +158,7 @@ def _(platform):
                error="MaintenanceInfoConflict")
 
 
-@row("PRV-19", "the catalog's maintenance version is accepted, whatever stands beside it")
+@row("PRV-19", "the catalog's maintenance version is accepted, whatever other members there are")
 def _(platform):
     with made(platform, "y", wanted(maintenance_info={})):
         pass
@@ -181,7 +181,7 @@ def _(platform):
         true(is_text(answer.body["operation"]) and len(answer.body["operation"]) <= 10_000, f"{answer.body}")
 
 
-@row("PRV-22", "what was refused does not exist")
+@row("PRV-22", "a refused instance does not exist")
 def _(platform):
     shared(platform)
     for body in (without(wanted(), "plan_id"), wanted(OTHER_PLAN), wanted(parameters={"nodes": 1})):

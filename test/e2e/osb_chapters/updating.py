@@ -141,7 +141,7 @@ def _(platform):
         "service_id": SERVICE, "maintenance_info": {"version": "9.9.9"}}), 422, error="MaintenanceInfoConflict")
 
 
-@row("UPD-18", "of an update that is refused nothing is applied")
+@row("UPD-18", "no part of a refused update is applied")
 def _(platform):
     shared(platform)
     seen = lambda: (ask(platform, "GET", instance("main")).body, platform.admin("main"))
