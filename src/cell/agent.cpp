@@ -100,7 +100,7 @@ std::optional<std::string> agent::load() {
   const auto& user = driver_.user();
   auto above = fs::path{config_.data_dir}.parent_path().string();
   if (auto closed = base::first_closed(above, user.uid, user.groups))
-    return fmt::format("cell.data_dir {}: the user {}, as whom nodes run, cannot pass through {}; "
+    return fmt::format("cell.data_dir {}: the user {} that nodes run as cannot pass through {}; "
                        "allow it with: chmod o+x {}",
                        config_.data_dir, user.name, *closed, *closed);
   struct statvfs mounted {};

@@ -153,8 +153,8 @@ void api::serve(const http::request& asked, const reply& to) {
   }
   if (path.size() == 4) {
     if (asked.verb != method::put)
-      return to->send(answer(405, "a node's key is made, its certificate handed over, and its "
-                                  "sessions are ended, and it is stopped, by PUT"));
+      return to->send(answer(405, "a node's key, certificate and sessions, and its stop, "
+                                  "are requested with PUT"));
     if (path[3] == "sessions")
       return end_sessions(path[2], asked, to);
     if (path[3] == "halted")

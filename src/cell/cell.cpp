@@ -82,7 +82,7 @@ int run(const std::string& config_path, const engine_kind& kind, const driver_ki
   if (auto missing = missing_programs(*engine); !missing.empty()) {
     if (!has_nodes(*config))
       return refuse(wrong_configuration, fmt::format("{}: {}", config_path, missing));
-    spdlog::error("what runs here is looked after, and nothing can be started: {}", missing);
+    spdlog::error("the nodes here are looked after, but none can be started: {}", missing);
   }
   if (!has_nodes(*config))
     if (auto wrong = wrong_settings(*engine))

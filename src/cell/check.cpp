@@ -71,7 +71,7 @@ void look_at_guid(const cell_config& config, base::findings& found) {
   if (!there)
     return;
   auto identity = store::known_identity_in(config.data_dir);
-  auto unknown = identity ? std::string{"it does not say whose it is"} : identity.error();
+  auto unknown = identity ? std::string{"its key does not identify it"} : identity.error();
   auto self = claimant_of(config, identity ? identity->value_or("") : "");
   auto has = identity ? holder_of(*there, self) : holder::nobody;
   // A cell that runs in this very directory is not a copy, whatever address its earlier
@@ -82,7 +82,7 @@ void look_at_guid(const cell_config& config, base::findings& found) {
   else if (has != holder::nobody)
     found.fault("guid", taken_words(*there, self));
   else
-    found.doubt("guid", fmt::format("the cell {} has it in etcd, and nobody can tell whether that "
+    found.doubt("guid", fmt::format("the cell {} has it in etcd, and it is not known whether that "
                                     "is this one: {}",
                                     whereabouts(*there), unknown));
 }
@@ -97,7 +97,7 @@ std::optional<std::string> why_not_of_fleet(const cell_config& config,
       || memory->fleet() == fleet_in_etcd)
     return std::nullopt;
   return fmt::format("etcd.machines leads to the fleet {}, and {} belongs to the fleet {}, whose "
-                     "brokers alone can do anything here",
+                     "brokers alone can act here",
                      fleet_in_etcd, config.data_dir, memory->fleet());
 }
 

@@ -265,7 +265,7 @@ void end_in_time(const std::stop_token& ended, int code) {
   std::unique_lock lock{mutex};
   if (changed.wait_for(lock, ended, longest_stop, [&] { return ended.stop_requested(); }))
     return;
-  spdlog::warn("the broker ends although not everything has; it goes on at the next start");
+  spdlog::warn("the broker ends with unfinished work, which the next start takes up");
   base::flush_log();
   ::_exit(code);
 }

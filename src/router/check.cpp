@@ -98,10 +98,10 @@ void look_at_id(const router_config& config, base::findings& found) {
   if (!there || !said)
     found.good("id", "router " + self.id);
   else if (!identity || said->owner.empty())
-    found.doubt("id", fmt::format("a router on the machine {} has the id {} in etcd, and nobody "
-                                  "can tell whether that is this one: {}",
+    found.doubt("id", fmt::format("a router on the machine {} has the id {} in etcd, and it is not "
+                                  "known whether that is this one: {}",
                                   said->host, self.id,
-                                  identity ? "it does not say whose it is" : identity.error()));
+                                  identity ? "its key does not identify it" : identity.error()));
   else if (auto taken = report_publisher::key_of(self).other_owner(*there))
     found.fault("id", *taken);
   else

@@ -150,7 +150,7 @@ keeper_outcome haproxy_keeper::bring_about(const port_table& changes, const pem_
     is_known_ = false;
     description_.clear();
   } else if (!is_known_ && is_of_this_form(description_) && !learn()) {
-    outcome.error = "HAProxy does not say what it does";
+    outcome.error = "HAProxy does not report its state";
     return outcome;
   }
   // HAProxy seldom has to be restarted or reloaded: most changes are applied in a moment.
@@ -198,7 +198,7 @@ void haproxy_keeper::restart(const pem_texts& pem, keeper_outcome& outcome) {
   const auto was_running = haproxy_.running();
   // Checks have changed the servers' states since HAProxy was last asked.
   if (was_running && is_known_ && !learn()) {
-    outcome.error = "HAProxy does not say what it does";
+    outcome.error = "HAProxy does not report its state";
     return;
   }
   for (int round = 0; round < rounds; ++round) {
@@ -221,7 +221,7 @@ void haproxy_keeper::restart(const pem_texts& pem, keeper_outcome& outcome) {
       (was_running ? outcome.reloaded : outcome.started) = true;
       description_ = description;
       held_.clear();
-      outcome.error = learn() ? "" : "HAProxy does not say what it does";
+      outcome.error = learn() ? "" : "HAProxy does not report its state";
       return;
     }
     outcome.error = fmt::format("HAProxy did not {}: {}", was_running ? "reload" : "start",
@@ -266,7 +266,7 @@ void haproxy_keeper::tell(keeper_outcome& outcome) {
         refused_.insert_or_assign(line.port, "HAProxy says: " + sent.reason);
     // Whether or not the commands are sent again, refused ones must not be taken for done.
     if (!learn()) {
-      outcome.error = "HAProxy does not say what it does";
+      outcome.error = "HAProxy does not report its state";
       return;
     }
   }
