@@ -22,34 +22,35 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-/// The broker repeats its order for as long as it is needed. A client that had connected before has an
-/// engine's time for logging in to say who it is, and is refused by nothing that came later.
+/// The broker repeats its order for as long as it is needed. A client that had connected before the
+/// refusal has the engine's login time to authenticate, and the refusal does not affect it.
 constexpr milliseconds longest_kept_out{12'000};
-/// A session that comes back, before its engine has read its file again, takes longer to hold what keeps
-/// others out. After that only those come that had connected before.
+/// Before its engine has read its file again, a session can reconnect; with a short pause it is
+/// ended before it can take the locks that keep others out. Afterwards only clients that had
+/// connected before can log in.
 constexpr milliseconds short_keep_out_pause{20};
 constexpr milliseconds keep_out_pause{250};
 constexpr milliseconds looked_often{2'000};
-// Some hundred MB are written meanwhile at most. A directory of very many files takes longer, and is not
-// looked at all the time.
+// Some hundred MB at most are written between two measurements. A directory of very many files
+// takes longer to measure, and is not measured without pause.
 constexpr milliseconds measure_pause{1'000};
 constexpr int calm_factor = 4;
-// A node that starts is looked at often, for somebody waits; one that runs only to notice a change.
+// A node that starts is probed often, for somebody waits; a running one only to notice a change.
 constexpr milliseconds probe_pause_starting{500};
 constexpr milliseconds probe_pause_running{5'000};
-// A leader that freezes is to be known as such before another one leads: within the shortest lease.
+// A frozen leader has to be noticed before another one leads: within the shortest lease.
 constexpr milliseconds probe_pause_leading{1'000};
-// A database's clean stop takes two seconds, more where much is still to be written.
+// A database's clean stop takes two seconds, longer if much is still to be written.
 constexpr seconds clean_stop{20};
 // A program loses a signal that comes before it has set its handlers, so it is sent again.
 constexpr milliseconds signal_pause{1'000};
 // Brokers wait 30 seconds for an answer.
 constexpr seconds longest_answer{28};
-// To be told that it has stopped they wait 20, and ask once more.
+// For the answer that a node has stopped brokers wait 20 seconds, and ask once more.
 constexpr seconds longest_halt_answer{18};
-// A directory that cannot be removed, say on a failing disk, is tried again at a calm pace.
+// A directory that cannot be removed, for example on a failing disk, is tried again at this pace.
 constexpr seconds removal_pause{2};
-// Twice this for each node: the log and the one before it.
+// Each node has twice this: the log and the previous one.
 constexpr std::size_t longest_log = 8 * 1024 * 1024;
 
 std::string first_certificate_in(std::string_view text) {
@@ -124,14 +125,14 @@ void node::adopt() {
   with_.driver.adopt(state_.place(), life_.guard([this](const node_life& life) {
     busy_ = false;
     if (life.alive) {
-      // An agent may end between writing what a node is to read and having it read.
+      // An earlier agent may have ended after it wrote the node's files, but before the reload.
       reload_wanted_ = true;
       engine_->adopt();
     }
     spdlog::info("node {} of {} found {}", id(), state_.record.request.scope,
                  life.alive ? "running" : "ended");
     if (state_.record.halted)
-      begin_halt(); // the earlier agent may have ended before it had stopped
+      begin_halt(); // the earlier agent may have ended before the node had stopped
     else if (life.alive && is_ == state::restarting)
       is_ = state::starting;
   }));
@@ -145,7 +146,8 @@ void node::launch_now() {
 void node::launch() {
   if (!is_wanted())
     return;
-  // Not even one that ran here before: it would lead as if nobody had led since.
+  // This holds even for a node that ran here before: it would lead as if no other node had led
+  // since.
   if (with_.engine.ready() != readiness::ready) {
     is_ = state::restarting;
     restart_at_ = clock::now();
@@ -153,11 +155,11 @@ void node::launch() {
   }
   is_ = state::starting;
   started_at_ = clock::now();
-  // No engine starts as a leader before it answers.
+  // No engine leads before it answers.
   may_lead_ = false;
   silent_ = false;
   busy_ = true;
-  // Nothing of an earlier start may still write into the data directory.
+  // No process of an earlier start may still write into the data directory.
   with_.driver.destroy(state_.place(), life_.guard([this](std::size_t left) {
     busy_ = false;
     if (!is_wanted())
@@ -237,7 +239,7 @@ void node::look_after() {
       return found_alive();
     spdlog::warn("node {} ended{}", id(), life.how ? fmt::format(" ({})", *life.how) : "");
     with_.engine.node_ended(life.how);
-    // At once, for a server that nobody watches goes on taking writes.
+    // At once, for a server without its keeper still takes writes.
     with_.driver.destroy(state_.place(), [](std::size_t) {});
     ended();
   }));
@@ -298,7 +300,7 @@ void node::probe() {
 
 void node::probed(const node_answer& answer) {
   probing_ = false;
-  // Once it has answered, it has set its handlers.
+  // A node that has answered has set its signal handlers.
   if (answer.answered && reload_wanted_) {
     reload_wanted_ = false;
     with_.driver.reload(state_.place());
@@ -324,9 +326,9 @@ void node::probed(const node_answer& answer) {
                                         : probe_pause_running);
 }
 
-/// Fences a leader that does not answer: once another one leads, it is killed, for as soon as it went
-/// on it would take writes that its successor never gets, until it has seen what happened. When it is
-/// started again it follows.
+/// Fences a leader that does not answer: once another node leads, it is killed. If it resumed
+/// instead, it would take writes that its successor never gets, until it noticed the change. When
+/// it is started again it follows.
 void node::kill_if_replaced() {
   if (std::exchange(asking_who_leads_, true))
     return;
@@ -344,7 +346,8 @@ void node::kill_if_replaced() {
 
 // -- certificates ---------------------------------------------------------------------------------
 
-/// Until then it shows the ones of before: whose those are stays known.
+/// Until the reload the node shows its previous certificate, so the authority of that one stays in
+/// the file.
 std::optional<std::string> node::install(const node_key& what) {
   auto authorities = what.authorities;
   for (const auto& before : tls::certificates_in(state_.authorities))
@@ -378,12 +381,12 @@ std::optional<std::string> node::renew(const node_key& what) {
   return std::nullopt;
 }
 
-// -- who may get in -------------------------------------------------------------------------------
+// -- refused roles -----------------------------------------------------------------------------
 
-/// They stay refused until others come: no binding gets a name that another one had.
+/// The roles stay refused until other roles are: no binding gets a name that another one had.
 std::optional<std::string> node::keep_out(std::set<std::string> roles) {
   kept_out_.merge(roles);
-  // A full disk keeps nothing of this from being done but the file.
+  // A full disk prevents only the file, not the rest.
   auto error = refused_ == kept_out_ ? std::nullopt : engine_->refuse(kept_out_);
   if (!error)
     refused_ = kept_out_;
@@ -433,7 +436,7 @@ void node::begin_halt() {
   go_on_halting();
 }
 
-/// It is never killed: what it would lose by that is what its stop is for.
+/// A halt never kills the node: its purpose is a clean stop that loses nothing.
 void node::go_on_halting() {
   auto now = clock::now();
   if (!busy_) {
@@ -454,7 +457,7 @@ void node::go_on_halting() {
       with_.driver.destroy(state_.place(), life_.guard([this](std::size_t left) {
         busy_ = false;
         if (left > 0 || is_ != state::halting)
-          return; // looks again at the next tick, until none is left
+          return; // looks again at the next tick, until none are left
         is_ = state::halted;
         spdlog::info("node {} has stopped", id());
         tell_halted();
@@ -557,7 +560,7 @@ void node::clear_away() {
   with_.driver.destroy(state_.place(), life_.guard([this](std::size_t left) {
     busy_ = false;
     if (left > 0)
-      return; // looks again at the next tick, until none is left
+      return; // looks again at the next tick, until none are left
     auto trash = fmt::format("{}/{}", with_.trash, id());
     if (auto error = base::move_durably(state_.files.directory, trash))
       return spdlog::error("node {}: {}", id(), *error);

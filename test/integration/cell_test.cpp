@@ -817,7 +817,7 @@ TEST_CASE("roles that the cell refuses cannot log in, whatever PostgreSQL knows 
   one.start();
   REQUIRE(one.runs("n1"));
   CHECK_FALSE(logs_in("binding_1"));
-  INFO("a refused role stays refused until the next request");
+  INFO("a refused role stays refused until another role is");
   REQUIRE(refuse(R"("binding_2")", "scope") == 200);
   CHECK(becomes([&] { return logs_in("binding_1"); }));
   CHECK_FALSE(logs_in("binding_2"));
