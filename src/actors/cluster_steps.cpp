@@ -399,7 +399,7 @@ void cluster_steps::perform_one(const model::flush& step) {
     steps_.end({step_kind::flush});
     if (said.ok) {
       auto took = std::chrono::duration_cast<model::duration>(self()->clock().now() - begun);
-      here_->flushed = model::cluster_circumstances::flush{id, setup().outside.now(), took};
+      here_->flushed = model::cluster_observations::flush{id, setup().outside.now(), took};
       return host_.go_on();
     }
     put_off({step_kind::flush}, settings_pause);

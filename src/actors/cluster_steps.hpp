@@ -17,17 +17,17 @@ namespace matriarch::actors {
 
 /// The steps for one cluster of an instance, as part of the instance's actor: those that
 /// model::decide_cluster() names. Each is begun once and answered later; the answers go into the
-/// cluster's circumstances.
+/// cluster's observations.
 class cluster_steps {
 public:
   /// The references must outlive this object.
   cluster_steps(record_keeper& keeper, instance_host& host, cluster_watch& watch,
-                model::cluster_circumstances& here)
+                model::cluster_observations& here)
       : keeper_(keeper), host_(host), watch_(watch), here_(&here) {}
   cluster_steps(const cluster_steps&) = delete;
   cluster_steps& operator=(const cluster_steps&) = delete;
 
-  void move_to(model::cluster_circumstances& there) { here_ = &there; }
+  void move_to(model::cluster_observations& there) { here_ = &there; }
 
   void perform(const model::cluster_step& what);
 
@@ -116,7 +116,7 @@ private:
   record_keeper& keeper_;
   instance_host& host_;
   cluster_watch& watch_;
-  model::cluster_circumstances* here_;
+  model::cluster_observations* here_;
   model::step_table steps_; ///< steps under way, and steps to be tried again later
   int same_answers_ = 0;
   int same_positions_ = 0; ///< in a row, of nodes that follow another cluster

@@ -14,13 +14,13 @@ namespace matriarch::actors {
 
 /// Observes one cluster of an instance, as part of the instance's actor: the cluster's keys in
 /// etcd, as far as they are trustworthy, and which of its nodes are healthy. The results go into
-/// the cluster's circumstances.
+/// the cluster's observations.
 class cluster_watch {
 public:
   /// Watches the cluster of that scope in the keeper's record. The references must outlive this
   /// object.
   cluster_watch(const record_keeper& keeper, instance_host& host, std::string scope,
-                model::cluster_circumstances& here)
+                model::cluster_observations& here)
       : keeper_(keeper), host_(host), scope_(std::move(scope)), here_(&here) {}
   cluster_watch(const cluster_watch&) = delete;
   cluster_watch& operator=(const cluster_watch&) = delete;
@@ -30,9 +30,9 @@ public:
   [[nodiscard]] const model::cluster* known() const {
     return keeper_.known() == nullptr ? nullptr : keeper_.known()->cluster_of(scope_);
   }
-  [[nodiscard]] const model::cluster_circumstances& here() const { return *here_; }
+  [[nodiscard]] const model::cluster_observations& here() const { return *here_; }
   /// Moves the results to another place.
-  void move_to(model::cluster_circumstances& there) { here_ = &there; }
+  void move_to(model::cluster_observations& there) { here_ = &there; }
 
   // -- keys in etcd -------------------------------------------------------------------------------
 
@@ -105,7 +105,7 @@ private:
   const record_keeper& keeper_;
   instance_host& host_;
   std::string scope_;
-  model::cluster_circumstances* here_;
+  model::cluster_observations* here_;
   /// A member's own statement where it differs from `here_->seen`, the trusted one.
   struct word {
     std::unique_ptr<model::member> otherwise; ///< the member's key, if it differs

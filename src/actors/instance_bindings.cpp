@@ -407,7 +407,7 @@ store::operation instance_bindings::put_of(const model::binding& one) const {
 
 /// The present leader and its timeline, as text. There must be a leader.
 std::string instance_bindings::term() const {
-  const auto& seen = host_.around().living.seen;
+  const auto& seen = host_.observations().living.seen;
   return seen.leader + " " + std::to_string(seen.members.at(seen.leader).timeline);
 }
 
@@ -427,7 +427,7 @@ std::set<std::string> instance_bindings::sharing() const {
 /// The roles that the leader should have; nothing if there is no leader or nothing to do.
 std::optional<instance_bindings::state_of_roles> instance_bindings::wanted_state() const {
   const auto& known = record();
-  const auto& seen = host_.around().living.seen;
+  const auto& seen = host_.observations().living.seen;
   if (!known.desired.exists || !seen.running(seen.leader))
     return std::nullopt;
   state_of_roles wanted;
@@ -487,7 +487,7 @@ std::set<std::string> instance_bindings::to_be_refused() const {
 
 /// The running nodes that may not know yet that all these roles are refused.
 std::set<std::string> instance_bindings::that_let_in(const std::set<std::string>& roles) const {
-  const auto& seen = host_.around().living.seen;
+  const auto& seen = host_.observations().living.seen;
   bool led = seen.running(seen.leader);
   bool are_refused = std::ranges::includes(refused_, roles) && (!led || refused_by_ == term());
   std::set<std::string> nodes;
@@ -772,7 +772,7 @@ std::string instance_bindings::role_of(const model::binding& one) const {
 
 /// Whether a replica has come since a binding was noted as missing on some or all replicas.
 bool instance_bindings::note_may_be_over() const {
-  const auto& seen = host_.around().living.seen;
+  const auto& seen = host_.observations().living.seen;
   auto running = std::ranges::count_if(seen.members, [&](const auto& one) {
     return one.first != seen.leader && one.second.running();
   });
@@ -851,7 +851,7 @@ bool instance_bindings::settle() {
 
 bool instance_bindings::is_served(const model::binding& fresh) {
   auto wanted = route(fresh.read_only);
-  auto wait = model::waits_for(*host_.around().routing, wanted);
+  auto wait = model::waits_for(*host_.observations().routing, wanted);
   if (wait.over())
     return true;
   unserved_[fresh.read_only] = wanted;
@@ -859,7 +859,7 @@ bool instance_bindings::is_served(const model::binding& fresh) {
 }
 
 model::route instance_bindings::route(bool read_only) const {
-  return {host_.around().routed_at,
+  return {host_.observations().routed_at,
           record().endpoints[read_only ? model::endpoint::read_only : model::endpoint::primary],
           true, keeper_.name()};
 }
@@ -873,8 +873,8 @@ bool instance_bindings::is_told_of(bool read_only) const {
 void instance_bindings::note_unserved() {
   std::string words;
   for (const auto& [read_only, wanted] : unserved_) {
-    auto wait = model::waits_for(*host_.around().routing, wanted);
-    auto more = model::words_of(wait, *host_.around().routing, wanted);
+    auto wait = model::waits_for(*host_.observations().routing, wanted);
+    auto more = model::words_of(wait, *host_.observations().routing, wanted);
     words += (words.empty() || more.empty() ? "" : "; ") + more;
     if (!wait.unbound.empty() && !is_told_of(read_only))
       host_.change_port(read_only ? model::endpoint::read_only : model::endpoint::primary);

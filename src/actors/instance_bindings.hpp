@@ -115,7 +115,7 @@ private:
   void tell_pollers();
   void refuse_binds(const std::string& binding_id);
   [[nodiscard]] const model::record& record() const { return *keeper_.known(); }
-  [[nodiscard]] const model::cluster_view& seen() const { return host_.around().living.seen; }
+  [[nodiscard]] const model::cluster_view& seen() const { return host_.observations().living.seen; }
   [[nodiscard]] std::string key_of(const std::string& binding_id) const;
   [[nodiscard]] change change_to(const model::binding& next) const;
   [[nodiscard]] store::operation put_of(const model::binding& one) const;

@@ -3,8 +3,8 @@
 #include <string>
 
 #include "actors/interfaces.hpp"
-#include "model/circumstances.hpp"
 #include "model/event.hpp"
+#include "model/instance_observations.hpp"
 #include "model/observation.hpp"
 #include "model/plan.hpp"
 #include "model/record.hpp"
@@ -21,7 +21,7 @@ public:
   virtual void record_gone() = 0;
 
   /// What is known besides the record; the routers as of the last look.
-  [[nodiscard]] virtual const model::circumstances& around() const = 0;
+  [[nodiscard]] virtual const model::instance_observations& observations() const = 0;
   [[nodiscard]] virtual model::snapshot_ptr snapshot() const = 0;
   virtual void publish() = 0;
   /// Replaces a public port that no client has been told.

@@ -35,7 +35,7 @@ void rights_keeper::forget() {
 
 std::optional<rights_keeper::subject> rights_keeper::present(const bindings& known) const {
   const auto& record = *keeper_.known();
-  const auto& seen = host_.around().living.seen;
+  const auto& seen = host_.observations().living.seen;
   if (!record.desired.exists || !model::has_own_roles(record, known) || !seen.running(seen.leader))
     return std::nullopt;
   subject now;
@@ -84,7 +84,8 @@ void rights_keeper::ask(subject of) {
   asking_ = true;
   patience_.begin(of.term);
   const auto& known = *keeper_.known();
-  const auto& leader = host_.around().living.seen.members.at(host_.around().living.seen.leader);
+  const auto& leader =
+      host_.observations().living.seen.members.at(host_.observations().living.seen.leader);
   rights_order order{
       keeper_.name(), leader.login_url, known.living.secret_of(model::secret_name::superuser),
       known.living.secret_of(model::secret_name::application).username, !of.readers.empty()};

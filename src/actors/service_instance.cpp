@@ -59,9 +59,9 @@ struct cluster_part {
   cluster_steps steps;
   bool turn_asked = false; ///< a turn for a repair was requested
   cluster_part(record_keeper& keeper, instance_host& host, const std::string& scope,
-               model::cluster_circumstances& here)
+               model::cluster_observations& here)
       : watch(keeper, host, scope, here), steps(keeper, host, watch, here) {}
-  void move_to(model::cluster_circumstances& there) {
+  void move_to(model::cluster_observations& there) {
     watch.move_to(there);
     steps.move_to(there);
   }
@@ -75,7 +75,7 @@ public:
         keeper_(*this, self, *setup_, std::move(start.name), std::move(now)),
         adoption_(setup_->out->status.adopting),
         bindings_(keeper_, *this, std::move(start.bindings)) {
-    around_.routed_as = name();
+    observations_.routed_as = name();
     if (start.known)
       keeper_.adopt(std::move(*start.known), start.at);
     for (auto* part : parts())
@@ -104,7 +104,7 @@ public:
             part->steps.outlast_admissions();
             part->steps.forget_confirmations();
             if (!now.active)
-              part->turn_asked = circumstances_of(*part).repair_turn =
+              part->turn_asked = observations_of(*part).repair_turn =
                   false; // turns end with the activity
           }
           go_on();
@@ -114,8 +114,8 @@ public:
             for (auto* part : parts())
               part->watch.forget_unwell_times();
           news_ = now;
-          around_.lost_cells = now.lost;
-          around_.repair_halted = now.halted;
+          observations_.lost_cells = now.lost;
+          observations_.repair_halted = now.halted;
           go_on();
         },
         [this](const registered_addresses& said) {
@@ -127,7 +127,7 @@ public:
         },
         [this](const turn_given& turn) {
           if (auto* part = part_of(turn.scope))
-            circumstances_of(*part).repair_turn = part->turn_asked;
+            observations_of(*part).repair_turn = part->turn_asked;
           go_on();
         },
         [this](routed_atom) {
@@ -147,7 +147,9 @@ private:
 
   // -- for this actor's parts ---------------------------------------------------------------------
 
-  [[nodiscard]] const model::circumstances& around() const override { return around_; }
+  [[nodiscard]] const model::instance_observations& observations() const override {
+    return observations_;
+  }
   void wake(caf::timespan pause) override { alarm_.set(pause); }
 
   // -- what is known ------------------------------------------------------------------------------
@@ -178,16 +180,16 @@ private:
         return one;
     return nullptr;
   }
-  [[nodiscard]] model::cluster_circumstances& circumstances_of(const cluster_part& part) {
-    return &part == incoming_.get()   ? *around_.incoming
-           : &part == outgoing_.get() ? *around_.outgoing
-                                      : around_.living;
+  [[nodiscard]] model::cluster_observations& observations_of(const cluster_part& part) {
+    return &part == incoming_.get()   ? *observations_.incoming
+           : &part == outgoing_.get() ? *observations_.outgoing
+                                      : observations_.living;
   }
 
   /// Makes a part for each cluster of the record. A cluster with a new role in the record keeps its
   /// observations and the steps under way.
   void arrange_clusters() {
-    std::vector<std::pair<std::unique_ptr<cluster_part>, model::cluster_circumstances>> before;
+    std::vector<std::pair<std::unique_ptr<cluster_part>, model::cluster_observations>> before;
     auto stays = [](const auto& part, const model::cluster* one) {
       return one == nullptr ? !part : part && part->watch.scope() == one->scope;
     };
@@ -198,16 +200,16 @@ private:
       return;
     for (auto* one : {&living_, &incoming_, &outgoing_})
       if (*one) {
-        auto& of = circumstances_of(**one);
+        auto& of = observations_of(**one);
         before.emplace_back(nullptr, std::exchange(of, {}));
         before.back().first = std::move(*one);
       }
-    around_.incoming = incoming == nullptr ? model::rare_value<model::cluster_circumstances>{}
-                                           : model::cluster_circumstances{};
-    around_.outgoing = outgoing == nullptr ? model::rare_value<model::cluster_circumstances>{}
-                                           : model::cluster_circumstances{};
+    observations_.incoming = incoming == nullptr ? model::rare_value<model::cluster_observations>{}
+                                                 : model::cluster_observations{};
+    observations_.outgoing = outgoing == nullptr ? model::rare_value<model::cluster_observations>{}
+                                                 : model::cluster_observations{};
     auto put = [&](std::unique_ptr<cluster_part>& part, const model::cluster& one,
-                   model::cluster_circumstances& there) {
+                   model::cluster_observations& there) {
       auto found = std::ranges::find_if(
           before, [&](const auto& it) { return it.first && it.first->watch.scope() == one.scope; });
       if (found == before.end()) {
@@ -219,21 +221,21 @@ private:
       there = std::move(found->second);
       part->move_to(there);
     };
-    put(living_, known()->living, around_.living);
+    put(living_, known()->living, observations_.living);
     if (incoming != nullptr)
-      put(incoming_, *incoming, *around_.incoming);
+      put(incoming_, *incoming, *observations_.incoming);
     if (outgoing != nullptr)
-      put(outgoing_, *outgoing, *around_.outgoing);
+      put(outgoing_, *outgoing, *observations_.outgoing);
     for (auto& [part, here] : before)
       if (part)
         retire(std::move(part), here);
   }
 
   /// Keeps a part whose steps may still be answered.
-  void retire(std::unique_ptr<cluster_part> part, model::cluster_circumstances& of) {
+  void retire(std::unique_ptr<cluster_part> part, model::cluster_observations& of) {
     if (part->turn_asked)
       self_->send(setup_->cells, turn_over{part->watch.scope()});
-    auto kept = std::make_unique<model::cluster_circumstances>(std::exchange(of, {}));
+    auto kept = std::make_unique<model::cluster_observations>(std::exchange(of, {}));
     part->move_to(*kept);
     retired_.push_back({std::move(kept), std::move(part)});
     alarm_.set(working_pause);
@@ -246,11 +248,11 @@ private:
           true, {{name(), one.from, "", "the instance is removed, and its nodes with it"}}});
     for (auto* one : {&living_, &incoming_, &outgoing_})
       if (*one) {
-        auto& of = circumstances_of(**one);
+        auto& of = observations_of(**one);
         retire(std::move(*one), of);
       }
-    around_ = {};
-    around_.routed_as = name();
+    observations_ = {};
+    observations_.routed_as = name();
     unserved_.reset();
     watch_routes();
     avoid_.clear();
@@ -294,7 +296,7 @@ private:
 
   /// What routers read of this instance changed at that revision.
   void note_route(store::revision at) override {
-    around_.routed_at = std::max(around_.routed_at, at);
+    observations_.routed_at = std::max(observations_.routed_at, at);
   }
 
   /// Takes over all keys as they are in etcd, after a gap in the watch.
@@ -338,12 +340,12 @@ private:
   [[nodiscard]] model::snapshot_ptr snapshot() const override {
     auto newest = std::make_shared<model::instance_snapshot>();
     newest->known = *known();
-    newest->seen = around_.living.seen;
+    newest->seen = observations_.living.seen;
     newest->bindings = bindings_.all();
     newest->unreadable_bindings = bindings_.unreadable();
     newest->roles_wait_for = bindings_.refusal();
     newest->binding_troubles = bindings_.troubles();
-    newest->progress = model::describe(*known(), around_.living.seen, waiting_for_);
+    newest->progress = model::describe(*known(), observations_.living.seen, waiting_for_);
     newest->repair = repair_;
     newest->rebuilding = rebuilding_;
     for (const auto* part : parts())
@@ -431,7 +433,7 @@ private:
       return;
     auto said =
         model::judge_update(asked, *known(), setup_->outside.new_id(), setup_->outside.now(),
-                            model::unwell_nodes(*known(), around_.living.seen) == 0);
+                            model::unwell_nodes(*known(), observations_.living.seen) == 0);
     auto unfit = said.write ? why_unfit(*said.write, asked.cells.has_value()) : std::string{};
     if (!unfit.empty() && said.write->desired.settings == known()->desired.settings)
       return refuse(owed, model::verdict_kind::refused, std::move(unfit));
@@ -505,7 +507,7 @@ private:
   void serve(model::bind_request& asked, answer owed) {
     if (!must_exist(asked.instance_id, owed))
       return;
-    around_.routing = setup_->out->status.routers.load();
+    observations_.routing = setup_->out->status.routers.load();
     bindings_.bind(asked, owed);
   }
 
@@ -533,7 +535,7 @@ private:
     if (setup_->etcd_users)
       values.secrets[model::secret_name::etcd] = {"scope-" + scope, setup_->outside.new_password()};
     look_which_cells_halt();
-    auto said = model::judge_rebuild(*known(), around_, std::move(values));
+    auto said = model::judge_rebuild(*known(), observations_, std::move(values));
     if (!said.write) {
       said.answer.instance = snapshot();
       owed.deliver(std::move(said.answer));
@@ -563,17 +565,17 @@ private:
 
   /// Of the cells of the cluster that serves.
   void look_which_cells_halt() {
-    around_.able_to_halt.clear();
-    around_.unable_to_halt.clear();
+    observations_.able_to_halt.clear();
+    observations_.unable_to_halt.clear();
     auto cells = setup_->out->status.cells.load();
     for (const auto& n : known()->living.nodes) {
       const auto* view = model::find_cell(*cells, n.cell);
       if (view == nullptr)
         continue;
       if (view->halts)
-        around_.able_to_halt.insert(n.cell);
+        observations_.able_to_halt.insert(n.cell);
       else if (view->reachable)
-        around_.unable_to_halt[n.cell] =
+        observations_.unable_to_halt[n.cell] =
             view->fencing == "unknown" ? "is of another make, and cannot say that it has stopped"
                                        : "is of a release that cannot stop it and keep it";
     }
@@ -793,7 +795,7 @@ private:
         self_->quit();
       return;
     }
-    around_.routing = setup_->out->status.routers.load();
+    observations_.routing = setup_->out->status.routers.load();
     answer_demotions();
     for (auto* part : parts()) {
       part->watch.judge_members(); // by what is known of the cells by now
@@ -817,10 +819,10 @@ private:
     if (adopt_parameters() || begin_bootstrap_anew())
       return;
     for (auto* part : parts())
-      circumstances_of(*part).runs = keeper_.engine().decisions;
-    around_.now = setup_->outside.now();
-    around_.reroutes = around_.routed_at >= accepted_at_;
-    auto next = model::decide(*known(), around_);
+      observations_of(*part).runs = keeper_.engine().decisions;
+    observations_.now = setup_->outside.now();
+    observations_.reroutes = observations_.routed_at >= accepted_at_;
+    auto next = model::decide(*known(), observations_);
     waiting_for_ = next.waiting_for;
     if (next.repair != repair_)
       tell(model::repair_changed{next.repair});
@@ -862,7 +864,7 @@ private:
     if (known()->is_being_rebuilt())
       return false;
     if (!adoption_.is_due(*known(), keeper_.engine().late_parameters)
-        || !around_.living.seen.running(around_.living.seen.leader))
+        || !observations_.living.seen.running(observations_.living.seen.leader))
       return false;
     auto next = adoption_.begin(*known(), keeper_.engine().late_parameters);
     if (!next) {
@@ -912,7 +914,7 @@ private:
       return false;
     if (known()->current.state == model::operation_state::in_progress || !known()->desired.exists
         || !known()->living.switching_to.empty() || known()->living.taking_up.has_value()
-        || bindings_.pending() || around_.living.repair_turn || around_.living.shortage
+        || bindings_.pending() || observations_.living.repair_turn || observations_.living.shortage
         || known()->is_being_rebuilt() || known()->incoming || known()->outgoing
         || std::ranges::any_of(known()->living.nodes, &model::node::halted))
       return true;
@@ -922,7 +924,7 @@ private:
       present += removing ? 0 : 1;
       // Nodes on a lost cell do not count: the cell's return is reported.
       if (n.phase != model::node_phase::started
-          && !(removing && around_.lost_cells.contains(n.cell)))
+          && !(removing && observations_.lost_cells.contains(n.cell)))
         return true;
     }
     return present != known()->desired.node_count;
@@ -942,7 +944,7 @@ private:
   /// Asks the router directory for a message when the awaited routes may be served.
   void watch_routes() {
     routes_wanted now{name(), unserved_routes(),
-                      around_.routing ? around_.routing->version : std::uint64_t{0}};
+                      observations_.routing ? observations_.routing->version : std::uint64_t{0}};
     if (now.routes == awaited_routes_)
       return;
     awaited_routes_ = now.routes;
@@ -951,10 +953,10 @@ private:
 
   [[nodiscard]] std::string route_details() const {
     std::string text;
-    if (around_.routing)
+    if (observations_.routing)
       for (const auto& one : unserved_routes()) {
-        auto more =
-            model::details_of(model::waits_for(*around_.routing, one), *around_.routing, one);
+        auto more = model::details_of(model::waits_for(*observations_.routing, one),
+                                      *observations_.routing, one);
         text += (text.empty() || more.empty() ? "" : "; ") + more;
       }
     return text;
@@ -976,7 +978,7 @@ private:
     auto holder = holder_of(which);
     auto done = [this, which, holder](const port_offer& offer) {
       keeper_.hold(false);
-      around_.no_other_port = offer.why;
+      observations_.no_other_port = offer.why;
       put_off({step_kind::change_port}, port_retry_pause);
       if (offer.port != 0 && known() && keeper_.acts())
         return exchange_port(which, offer);
@@ -1028,7 +1030,7 @@ private:
     if (wanted) {
       self_->send(setup_->cells, turn_wanted{part.watch.scope(), part.watch.leader_was_lost()});
     } else {
-      circumstances_of(part).repair_turn = false;
+      observations_of(part).repair_turn = false;
       self_->send(setup_->cells, turn_over{part.watch.scope()});
     }
   }
@@ -1037,9 +1039,9 @@ private:
   void look_around() {
     auto now = self_->clock().now();
     erase_if(avoid_, [&](const auto& one) { return one.second.until <= now; });
-    around_.avoid.clear();
+    observations_.avoid.clear();
     for (const auto& [cell, why] : avoid_)
-      around_.avoid[cell] = why.reason;
+      observations_.avoid[cell] = why.reason;
     for (auto* part : parts())
       part->watch.look_at_health(news_);
     if (known()->rebuilt || std::ranges::any_of(known()->living.nodes, &model::node::halted))
@@ -1196,7 +1198,9 @@ private:
 
   // -- demotion -----------------------------------------------------------------------------------
 
-  [[nodiscard]] model::route new_leader() const { return {around_.routed_at, 0, false, name()}; }
+  [[nodiscard]] model::route new_leader() const {
+    return {observations_.routed_at, 0, false, name()};
+  }
 
   struct demotion {
     std::string from;
@@ -1204,7 +1208,8 @@ private:
   };
 
   caf::result<model::demote_report> demote(const model::demote_request& what) {
-    const auto* leader = known() ? known()->living.find_node(around_.living.seen.leader) : nullptr;
+    const auto* leader =
+        known() ? known()->living.find_node(observations_.living.seen.leader) : nullptr;
     if (leader == nullptr || leader->cell != what.cell)
       return model::demote_report{true, {}};
     auto report = [&](const std::string& why) {
@@ -1217,12 +1222,12 @@ private:
     const model::node* candidate = nullptr;
     for (const auto& n : known()->living.nodes)
       if (n.phase == model::node_phase::started && n.cell != what.cell
-          && model::may_take_over(known()->living, around_.living.seen, n.node_id))
+          && model::may_take_over(known()->living, observations_.living.seen, n.node_id))
         candidate = &n;
     if (candidate == nullptr)
       return report("no replica is well on another cell");
     auto owed = self_->make_response_promise<model::demote_report>();
-    around_.living.failed_switchover.clear();
+    observations_.living.failed_switchover.clear();
     auto next = *known();
     next.living.switching_to = candidate->node_id;
     keeper_.write(std::move(next), {}, {},
@@ -1241,16 +1246,18 @@ private:
 
   void answer_demotions() {
     std::erase_if(demotions_, [this](demotion& one) {
-      const auto& leader = around_.living.seen.leader;
+      const auto& leader = observations_.living.seen.leader;
       bool moved = !leader.empty() && leader != one.from;
-      if (moved && (!around_.routing || !model::waits_for(*around_.routing, new_leader()).over()))
+      if (moved
+          && (!observations_.routing
+              || !model::waits_for(*observations_.routing, new_leader()).over()))
         return false;
-      if (!moved && around_.living.failed_switchover.empty())
+      if (!moved && observations_.living.failed_switchover.empty())
         return false;
       one.owed.deliver(
           model::demote_report{true,
                                {{known() ? known()->instance_id : name(), one.from,
-                                 moved ? leader : "", around_.living.failed_switchover}}});
+                                 moved ? leader : "", observations_.living.failed_switchover}}});
       return true;
     });
   }
@@ -1261,9 +1268,9 @@ private:
   record_keeper keeper_;
   adoption adoption_;
   instance_bindings bindings_;
-  model::circumstances around_;
+  model::instance_observations observations_;
   struct retired_part {
-    std::unique_ptr<model::cluster_circumstances> here;
+    std::unique_ptr<model::cluster_observations> here;
     std::unique_ptr<cluster_part> part;
   };
   std::unique_ptr<cluster_part> living_;

@@ -16,7 +16,7 @@ constexpr std::size_t kept_input = 4 * 1024;
 
 } // namespace
 
-protocol::protocol(const surroundings& around, std::string remote)
+protocol::protocol(const fleet_observations& around, std::string remote)
     : options_(&around.options), parts_(&around.parts), bodies_(around.bodies),
       remote_(std::move(remote)), trusted_(!around.parts.admit) {}
 

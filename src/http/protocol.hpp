@@ -19,7 +19,7 @@ namespace matriarch::http {
 class protocol {
 public:
   /// What all connections of a server share.
-  struct surroundings {
+  struct fleet_observations {
     const server_options& options;
     const service& parts;
     /// The total bytes of bodies; see server_options::max_bodies_bytes.
@@ -47,7 +47,7 @@ public:
   using step = std::variant<wait, interim, own_answer, complete>;
 
   /// `remote` is the peer's `host:port`. The objects in `around` must outlive the last step.
-  protocol(const surroundings& around, std::string remote);
+  protocol(const fleet_observations& around, std::string remote);
 
   void receive(std::string_view bytes) { in_.append(bytes); }
 

@@ -103,7 +103,7 @@ struct common {
   std::atomic<clock::rep> reported_at = 0;
   std::shared_ptr<std::atomic<std::size_t>> bodies = std::make_shared<std::atomic<std::size_t>>(0);
 
-  [[nodiscard]] protocol::surroundings around() const { return {options, parts, bodies}; }
+  [[nodiscard]] protocol::fleet_observations around() const { return {options, parts, bodies}; }
 };
 
 /// The connection to which the answer of one request goes.

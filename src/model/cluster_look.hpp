@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "model/circumstances.hpp"
+#include "model/instance_observations.hpp"
 
 namespace matriarch::model {
 
@@ -20,17 +20,18 @@ inline constexpr int hopeless_restarts = 2;
 /// arguments must outlive this object; it reads them anew for each question.
 class cluster_look {
 public:
-  cluster_look(const cluster& known, const cluster_circumstances& here, const surroundings& around)
-      : known_(known), here_(here), around_(around) {}
+  cluster_look(const cluster& known, const cluster_observations& here,
+               const fleet_observations& fleet)
+      : known_(known), here_(here), fleet_(fleet) {}
 
   [[nodiscard]] const cluster& known() const { return known_; }
-  [[nodiscard]] const cluster_circumstances& here() const { return here_; }
-  [[nodiscard]] const surroundings& around() const { return around_; }
+  [[nodiscard]] const cluster_observations& here() const { return here_; }
+  [[nodiscard]] const fleet_observations& fleet() const { return fleet_; }
 
   [[nodiscard]] bool has_member(const node& n) const {
     return here_.seen.members.contains(n.node_id);
   }
-  [[nodiscard]] bool lost(const node& n) const { return around_.lost_cells.contains(n.cell); }
+  [[nodiscard]] bool lost(const node& n) const { return fleet_.lost_cells.contains(n.cell); }
   [[nodiscard]] bool leads(const node& n) const { return here_.seen.leads(n.node_id); }
   [[nodiscard]] bool is_synchronous(const node& n) const {
     return here_.seen.synchronous.contains(n.node_id);
@@ -86,8 +87,8 @@ public:
 
 private:
   const cluster& known_;
-  const cluster_circumstances& here_;
-  const surroundings& around_;
+  const cluster_observations& here_;
+  const fleet_observations& fleet_;
 };
 
 /// Whether this node may take over from the leader: any replica that is well; in a synchronous

@@ -13,7 +13,7 @@ namespace {
 
 /// Writes into the node what is confirmed by now. After a failed start, adds the cell and the
 /// reason.
-void note_confirmations_of(node& n, const cluster_circumstances& here, wall_time now,
+void note_confirmations_of(node& n, const cluster_observations& here, wall_time now,
                            rare_map<std::string, std::string>& failed_cells) {
   if (auto said = here.registered.find(n.node_id); said != here.registered.end()) {
     n.address = said->second.database;
@@ -49,10 +49,10 @@ void note_confirmations_of(node& n, const cluster_circumstances& here, wall_time
 /// The cluster, the observations, and the decision while it is being made.
 class cluster_planner {
 public:
-  cluster_planner(const cluster& known, const cluster_goal& goal, const cluster_circumstances& here,
-                  const surroundings& around)
-      : known_(known), goal_(goal), here_(here), around_(around) {
-    auto confirmed = note_confirmations(known, here, around);
+  cluster_planner(const cluster& known, const cluster_goal& goal, const cluster_observations& here,
+                  const fleet_observations& fleet)
+      : known_(known), goal_(goal), here_(here), fleet_(fleet) {
+    auto confirmed = note_confirmations(known, here, fleet);
     next_ = std::move(confirmed.next);
     result_.buried = std::move(confirmed.buried);
     result_.failed_cells = std::move(confirmed.failed_cells);
@@ -199,7 +199,7 @@ private:
       // A node on the wrong cell is better than none. Cells whose node has failed come last.
       where.preferred = goal_.wanted.cells;
       where.unfit_too = true;
-      where.avoid = around_.avoid;
+      where.avoid = fleet_.avoid;
       for (const auto& n : next_.nodes)
         if (n.phase == node_phase::removing && !n.failing.empty())
           where.used.push_back(n.cell);
@@ -381,7 +381,7 @@ private:
       if (!n.halted || n.phase == node_phase::removing)
         continue;
       // A cell that cannot stop a node has not, and might make it anew.
-      if (around_.unable_to_halt.contains(n.cell))
+      if (fleet_.unable_to_halt.contains(n.cell))
         n.halted = false;
       else if (!others_wait || n.node_id == goal_.first_again || here_.seen.leads(n.node_id))
         result_.steps.emplace_back(resume_node{n.node_id});
@@ -424,28 +424,28 @@ private:
 
   const cluster& known_;
   const cluster_goal& goal_;
-  const cluster_circumstances& here_;
-  const surroundings& around_;
+  const cluster_observations& here_;
+  const fleet_observations& fleet_;
   cluster_decision result_;
   cluster& next_ = result_.next;
-  const cluster_look look_{next_, here_, around_};
+  const cluster_look look_{next_, here_, fleet_};
 };
 
 } // namespace
 
 cluster_decision decide_cluster(const cluster& known, const cluster_goal& goal,
-                                const cluster_circumstances& here, const surroundings& around) {
-  return cluster_planner{known, goal, here, around}.run();
+                                const cluster_observations& here, const fleet_observations& fleet) {
+  return cluster_planner{known, goal, here, fleet}.run();
 }
 
-confirmed_cluster note_confirmations(const cluster& known, const cluster_circumstances& here,
-                                     const surroundings& around) {
+confirmed_cluster note_confirmations(const cluster& known, const cluster_observations& here,
+                                     const fleet_observations& fleet) {
   confirmed_cluster noted{known};
   for (auto& n : noted.next.nodes)
-    note_confirmations_of(n, here, around.now, noted.failed_cells);
+    note_confirmations_of(n, here, fleet.now, noted.failed_cells);
   std::erase_if(noted.next.nodes, [&](const node& n) {
     bool confirmed = here.confirmed_removed.contains(n.node_id)
-                     && (!n.start_may_arrive_until || around.now > *n.start_may_arrive_until);
+                     && (!n.start_may_arrive_until || fleet.now > *n.start_may_arrive_until);
     bool certain = n.phase == node_phase::removing && (confirmed || n.forgotten);
     if (certain)
       noted.buried.push_back(n);

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "model/circumstances.hpp"
+#include "model/instance_observations.hpp"
 #include "model/steps.hpp"
 
 /// Decides what comes next for one cluster: compares its goal with the record and the observations.
@@ -62,8 +62,8 @@ struct cluster_decision {
 };
 
 [[nodiscard]] cluster_decision decide_cluster(const cluster& known, const cluster_goal& goal,
-                                              const cluster_circumstances& here,
-                                              const surroundings& around);
+                                              const cluster_observations& here,
+                                              const fleet_observations& fleet);
 
 /// A cluster after what cells and members have confirmed since it was written.
 struct confirmed_cluster {
@@ -72,8 +72,8 @@ struct confirmed_cluster {
   rare_map<std::string, std::string> failed_cells = {};
 };
 [[nodiscard]] confirmed_cluster note_confirmations(const cluster& known,
-                                                   const cluster_circumstances& here,
-                                                   const surroundings& around);
+                                                   const cluster_observations& here,
+                                                   const fleet_observations& fleet);
 
 /// Adds an ask_lag step, unless there is one already.
 void add_ask_lag(std::vector<cluster_step>& steps);

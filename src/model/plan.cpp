@@ -29,11 +29,12 @@ cluster_goal goal_of(const record& known) {
 /// The record, the observations, and the decision while it is being made.
 class planner {
 public:
-  planner(const record& known, const circumstances& around)
-      : known_(known), around_(around), next_(known) {}
+  planner(const record& known, const instance_observations& observations)
+      : known_(known), observations_(observations), next_(known) {}
 
   decision run() {
-    auto living = decide_cluster(known_.living, goal_of(known_), around_.living, around_);
+    auto living =
+        decide_cluster(known_.living, goal_of(known_), observations_.living, observations_);
     if (in_progress(known_)) {
       for (const auto& [cell, why] : living.failed_cells)
         next_.current.failed_cells[cell] = why;
@@ -45,7 +46,7 @@ public:
       auto before = known_.living;
       if (next_.current.type == operation_type::update)
         before.switching_to.clear();
-      living = decide_cluster(before, goal_of(next_), around_.living, around_);
+      living = decide_cluster(before, goal_of(next_), observations_.living, observations_);
       living.steps.clear();
     }
     take_over(std::move(living));
@@ -66,7 +67,7 @@ private:
   bool give_up(const cluster_decision& living) {
     if (!in_progress(next_))
       return false;
-    const bool late = around_.now >= next_.current.deadline;
+    const bool late = observations_.now >= next_.current.deadline;
     if (late && next_.current.type == operation_type::deprovision) {
       // The instance stays marked for removal: the removal goes on until nothing is left.
       end_operation(operation_state::failed,
@@ -87,24 +88,24 @@ private:
   /// What a late operation still waits for.
   [[nodiscard]] std::string waiting_text(const cluster_decision& living) const {
     auto confirmed = next_;
-    confirmed.living = note_confirmations(known_.living, around_.living, around_).next;
+    confirmed.living = note_confirmations(known_.living, observations_.living, observations_).next;
     std::vector<std::string> left;
-    add_unremoved(confirmed.living, around_.living, left);
-    if (known_.incoming && around_.incoming)
-      add_unremoved(*known_.incoming, *around_.incoming, left);
-    if (known_.outgoing && around_.outgoing)
-      add_unremoved(*known_.outgoing, *around_.outgoing, left);
+    add_unremoved(confirmed.living, observations_.living, left);
+    if (known_.incoming && observations_.incoming)
+      add_unremoved(*known_.incoming, *observations_.incoming, left);
+    if (known_.outgoing && observations_.outgoing)
+      add_unremoved(*known_.outgoing, *observations_.outgoing, left);
     auto text = list_of(left);
-    if (around_.living.shortage)
-      text +=
-          (text.empty() ? "" : "; ") + ("no cell for a node: " + around_.living.shortage->shortage);
+    if (observations_.living.shortage)
+      text += (text.empty() ? "" : "; ")
+              + ("no cell for a node: " + observations_.living.shortage->shortage);
     else if (text.empty() && next_.desired.exists)
       text = waited_for(living);
-    auto states = describe(confirmed, around_.living.seen);
+    auto states = describe(confirmed, observations_.living.seen);
     return text.empty() ? "last seen: " + states : text + "; last seen: " + states;
   }
 
-  void add_unremoved(const cluster& one, const cluster_circumstances& here,
+  void add_unremoved(const cluster& one, const cluster_observations& here,
                      std::vector<std::string>& left) const {
     for (const auto& n : one.nodes) {
       if (n.phase != node_phase::removing)
@@ -113,7 +114,7 @@ private:
       left.push_back(
           "cell " + n.cell + " has not confirmed the removal of node " + n.node_id
           + (why == here.failed_removals.end() ? "" : " (" + why->second + ")")
-          + (around_.lost_cells.contains(n.cell)
+          + (observations_.lost_cells.contains(n.cell)
                  ? "; if the cell never comes back, tell it with matriarch forget-cell " + n.cell
                  : ""));
     }
@@ -125,7 +126,7 @@ private:
       return living.impossible;
     if (!living.waiting_for.empty() || !living.reached)
       return living.waiting_for;
-    planner as_if{known_, around_};
+    planner as_if{known_, observations_};
     as_if.next_.living = living.next;
     if (as_if.is_served())
       return living.unsure.empty() ? "" : waiting_for_streams(living.unsure);
@@ -137,7 +138,7 @@ private:
     auto& op = next_.current;
     if (op.type == operation_type::provision) {
       op.failing_because = why;
-      op.deadline = around_.now + clean_up_time;
+      op.deadline = observations_.now + clean_up_time;
       next_.desired.node_count = 0;
       next_.desired.cells.clear();
     } else {
@@ -182,7 +183,7 @@ private:
       succeed_if_sure(living);
     for (const auto& one : living.steps)
       result_.steps.emplace_back(scoped_step{scope, one});
-    plan_rebuild(known_, around_, living, next_, result_);
+    plan_rebuild(known_, observations_, living, next_, result_);
     bool alone = !known_.incoming && !known_.outgoing;
     if (!next_.desired.exists && next_.living.nodes.empty() && alone && next_ == known_)
       result_.steps.emplace_back(release_port{});
@@ -190,7 +191,7 @@ private:
 
   /// A failed provision removes what it made and then says why it failed.
   void end_failed_provision() {
-    bool over = next_.living.nodes.empty() || around_.now >= next_.current.deadline;
+    bool over = next_.living.nodes.empty() || observations_.now >= next_.current.deadline;
     if (in_progress(next_) && next_.desired.exists && over)
       end_operation(operation_state::failed, next_.current.failing_because);
   }
@@ -198,7 +199,7 @@ private:
   /// Running nodes alone are no success: replicas have to stream as well.
   void succeed_if_sure(cluster_decision& living) {
     if (living.unsure.empty())
-      return end_operation(operation_state::succeeded, describe(next_, around_.living.seen));
+      return end_operation(operation_state::succeeded, describe(next_, observations_.living.seen));
     add_ask_lag(living.steps);
     result_.waiting_for = waiting_for_streams(living.unsure);
   }
@@ -207,10 +208,10 @@ private:
   /// missing.
   [[nodiscard]] bool is_served() {
     static const routers not_awaited;
-    const auto& routing = around_.routing ? *around_.routing : not_awaited;
+    const auto& routing = observations_.routing ? *observations_.routing : not_awaited;
     bool new_port = next_.current.type == operation_type::provision;
-    route wanted{around_.routed_at, new_port ? next_.endpoints[endpoint::primary] : 0,
-                 new_port || around_.reroutes, around_.routed_as};
+    route wanted{observations_.routed_at, new_port ? next_.endpoints[endpoint::primary] : 0,
+                 new_port || observations_.reroutes, observations_.routed_as};
     auto wait = waits_for(routing, wanted);
     // A record about to be written may change the route: then the routers have to serve that one.
     if (wait.over() && (!routing.awaited || routed_alike(known_, next_)))
@@ -219,23 +220,23 @@ private:
     result_.waiting_for = words_of(wait, routing, wanted);
     if (wait.unbound.empty())
       return false;
-    if (around_.no_other_port.empty())
+    if (observations_.no_other_port.empty())
       result_.steps.emplace_back(change_port{wanted.port});
     else
-      result_.waiting_for += ", and " + around_.no_other_port;
+      result_.waiting_for += ", and " + observations_.no_other_port;
     return false;
   }
 
   const record& known_;
-  const circumstances& around_;
+  const instance_observations& observations_;
   record next_;
   decision result_;
 };
 
 } // namespace
 
-decision decide(const record& known, const circumstances& around) {
-  return planner{known, around}.run();
+decision decide(const record& known, const instance_observations& observations) {
+  return planner{known, observations}.run();
 }
 
 record with_new_nodes(record known, const std::string& scope,

@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "model/circumstances.hpp"
 #include "model/cluster_look.hpp"
 #include "model/cluster_plan.hpp"
+#include "model/instance_observations.hpp"
 #include "model/record.hpp"
 #include "model/steps.hpp"
 
@@ -43,7 +43,7 @@ struct decision {
   std::vector<std::string> wants_turn = {};
 };
 
-[[nodiscard]] decision decide(const record& known, const circumstances& around);
+[[nodiscard]] decision decide(const record& known, const instance_observations& observations);
 
 /// The record with new nodes of one of its clusters on those cells. `node_ids` and `cells` have the
 /// same length. Unchanged if there is no cluster of that scope.

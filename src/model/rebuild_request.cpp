@@ -11,9 +11,9 @@ namespace matriarch::model {
 namespace {
 
 /// Why no new cluster can be made beside this one now; done if there is no reason.
-verdict why_not(const record& known, const circumstances& around) {
+verdict why_not(const record& known, const instance_observations& observations) {
   const auto& living = known.living;
-  const auto& seen = around.living.seen;
+  const auto& seen = observations.living.seen;
   if (!known.desired.exists)
     return {verdict_kind::refused, "this instance is being removed"};
   if (known.current.type == operation_type::provision
@@ -28,8 +28,8 @@ verdict why_not(const record& known, const circumstances& around) {
     return {verdict_kind::busy,
             "nodes of an earlier cluster of this instance are still being removed; "
             "matriarch service-status shows them"};
-  if (!around.living.runs->can().follows)
-    return {verdict_kind::refused, "a cluster of " + std::string{around.living.runs->title()}
+  if (!observations.living.runs->can().follows)
+    return {verdict_kind::refused, "a cluster of " + std::string{observations.living.runs->title()}
                                        + " cannot follow another one"};
   if (living.taking_up || !same_configuration(living.in_force, known.desired.settings))
     return {verdict_kind::busy, "its nodes are taking up other settings; try again after that"};
@@ -41,7 +41,8 @@ verdict why_not(const record& known, const circumstances& around) {
   if (place_of_leader(living, seen).empty())
     return {verdict_kind::refused, "the cell of " + seen.leader + " does not say where it listens"};
   for (const auto& n : living.nodes)
-    if (auto cell = around.unable_to_halt.find(n.cell); cell != around.unable_to_halt.end())
+    if (auto cell = observations.unable_to_halt.find(n.cell);
+        cell != observations.unable_to_halt.end())
       return {verdict_kind::refused, "cell " + n.cell + " of node " + n.node_id + " " + cell->second
                                          + "; move the instance to other cells first"};
   return {verdict_kind::done};
@@ -49,10 +50,11 @@ verdict why_not(const record& known, const circumstances& around) {
 
 } // namespace
 
-ruling judge_rebuild(const record& known, const circumstances& around, new_rebuild_values values) {
+ruling judge_rebuild(const record& known, const instance_observations& observations,
+                     new_rebuild_values values) {
   if (known.desired.exists && known.is_being_rebuilt())
     return {{verdict_kind::accepted, "", known.rebuilt->id}};
-  if (auto said = why_not(known, around); said.is != verdict_kind::done)
+  if (auto said = why_not(known, observations); said.is != verdict_kind::done)
     return {std::move(said)};
   auto next = known;
   next.last_scope = known.last_scope + 1 + values.scopes_passed_over;
@@ -60,7 +62,7 @@ ruling judge_rebuild(const record& known, const circumstances& around, new_rebui
   fresh.engine = known.living.engine;
   fresh.scope = next_scope(known, values.scopes_passed_over);
   fresh.in_force = known.desired.settings;
-  fresh.follows = place_of_leader(known.living, around.living.seen);
+  fresh.follows = place_of_leader(known.living, observations.living.seen);
   next.living.retains_for = fresh.scope;
   // A copy has its source's users.
   fresh.secrets = known.living.secrets;

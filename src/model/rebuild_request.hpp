@@ -5,8 +5,8 @@
 #include <string_view>
 
 #include "model/acceptance.hpp"
-#include "model/circumstances.hpp"
 #include "model/engine.hpp"
+#include "model/instance_observations.hpp"
 
 /// Decides whether an operator's request for a new cluster is accepted.
 namespace matriarch::model {
@@ -27,7 +27,7 @@ struct new_rebuild_values {
 
 /// The record with a new cluster that nothing has been placed for yet; or why that cannot be. One that is
 /// under way already is accepted once more.
-[[nodiscard]] ruling judge_rebuild(const record& known, const circumstances& around,
+[[nodiscard]] ruling judge_rebuild(const record& known, const instance_observations& observations,
                                    new_rebuild_values values);
 
 /// The scope that the next cluster of an instance has, if so many are passed over.

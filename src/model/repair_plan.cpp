@@ -9,8 +9,8 @@ namespace {
 /// Why a repair would risk data now; empty if it would not.
 std::string repair_risk(const cluster_look& look) {
   const auto& leader = look.here().seen.leader;
-  if (!look.around().repair_halted.empty())
-    return look.around().repair_halted;
+  if (!look.fleet().repair_halted.empty())
+    return look.fleet().repair_halted;
   if (leader.empty())
     return "no member leads, so it is unknown which copy is good; waiting for a leader";
   if (look.known().find_node(leader) == nullptr)

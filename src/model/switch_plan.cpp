@@ -22,11 +22,11 @@ void take_over(cluster_decision& from, const std::string& scope, decision& into)
 }
 
 /// Removes a cluster that is no longer wanted. When its nodes are gone, it is forgotten.
-void remove_cluster(const cluster& known, const cluster_circumstances& here,
-                    const surroundings& around, cluster& next, decision& result) {
+void remove_cluster(const cluster& known, const cluster_observations& here,
+                    const fleet_observations& observations, cluster& next, decision& result) {
   cluster_goal goal;
   goal.wanted.exists = false;
-  auto decided = decide_cluster(known, goal, here, around);
+  auto decided = decide_cluster(known, goal, here, observations);
   next = std::move(decided.next);
   take_over(decided, known.scope, result);
   if (next.nodes.empty() && next == known)
@@ -36,15 +36,15 @@ void remove_cluster(const cluster& known, const cluster_circumstances& here,
 /// A rebuild in progress.
 class switch_planner {
 public:
-  switch_planner(const record& known, const circumstances& around, const cluster_decision& living,
-                 record& next, decision& result)
-      : known_(known), around_(around), living_(living), next_(next), result_(result) {}
+  switch_planner(const record& known, const instance_observations& observations,
+                 const cluster_decision& living, record& next, decision& result)
+      : known_(known), observations_(observations), living_(living), next_(next), result_(result) {}
 
   void run() {
     if (!known_.desired.exists)
       return fail("the instance is being removed");
     if (known_.rebuilt->phase != rebuild_phase::promoting
-        && (!known_.incoming || !around_.incoming))
+        && (!known_.incoming || !observations_.incoming))
       return fail("there is no new cluster");
     switch (known_.rebuilt->phase) {
     case rebuild_phase::copying:
@@ -75,7 +75,7 @@ private:
       return fail(why);
     if (!retains())
       add_step(known_.living.scope, retain{known_.living.retains_for});
-    auto left = around_.now >= known_.rebuilt->deadline ? "its time is over" : std::string{};
+    auto left = observations_.now >= known_.rebuilt->deadline ? "its time is over" : std::string{};
     if (known_.incoming->nodes.empty() && !retains()) {
       left = "the leader is told to keep what the new cluster will need";
     } else {
@@ -87,29 +87,29 @@ private:
     }
     if (left.empty())
       return begin_to_halt();
-    if (around_.now >= known_.rebuilt->deadline)
+    if (observations_.now >= known_.rebuilt->deadline)
       return fail("not done in time: " + left);
     wait(left);
   }
 
   [[nodiscard]] bool retains() const {
-    return around_.living.retains_for == known_.living.retains_for;
+    return observations_.living.retains_for == known_.living.retains_for;
   }
 
   void begin_to_halt() {
-    const auto& leader = around_.living.seen.leader;
+    const auto& leader = observations_.living.seen.leader;
     auto& task = *next_.rebuilt;
     task.phase = rebuild_phase::halting;
-    task.halt_until = around_.now + longest_halt;
+    task.halt_until = observations_.now + longest_halt;
     task.leader = leader;
-    task.history = around_.living.seen.members.at(leader).timeline;
+    task.history = observations_.living.seen.members.at(leader).timeline;
   }
 
   cluster_decision make_incoming() {
     cluster_goal goal{known_.desired};
     goal.who = waiting::for_change;
     goal.failed_cells = known_.rebuilt->failed_cells;
-    auto decided = decide_cluster(*known_.incoming, goal, *around_.incoming, around_);
+    auto decided = decide_cluster(*known_.incoming, goal, *observations_.incoming, observations_);
     *next_.incoming = decided.next;
     for (const auto& [cell, why] : decided.failed_cells)
       next_.rebuilt->failed_cells[cell] = why;
@@ -119,18 +119,19 @@ private:
 
   /// Another node may lead by now.
   void follow_the_leader() {
-    auto place = place_of_leader(next_.living, around_.living.seen);
+    auto place = place_of_leader(next_.living, observations_.living.seen);
     if (!place.empty() && place != known_.incoming->follows)
       next_.incoming->follows = std::move(place);
-    else if (!around_.incoming->seen.leader.empty() // before it has data nobody can be told
-             && around_.incoming->follows != known_.incoming->follows)
+    else if (!observations_.incoming->seen.leader.empty() // before it has data nobody can be told
+             && observations_.incoming->follows != known_.incoming->follows)
       add_step(known_.incoming->scope, follow{known_.incoming->follows});
   }
 
   /// Why one of the nodes that serve could be stopped at no time, or not be started again.
   [[nodiscard]] std::string why_not_to_halt_ever() const {
     for (const auto& n : known_.living.nodes)
-      if (auto found = around_.unable_to_halt.find(n.cell); found != around_.unable_to_halt.end())
+      if (auto found = observations_.unable_to_halt.find(n.cell);
+          found != observations_.unable_to_halt.end())
         return "cell " + n.cell + " of node " + n.node_id + " " + found->second
                + "; move the instance to other cells first";
     return {};
@@ -146,7 +147,8 @@ private:
       add_step(known_.incoming->scope, ask_lag{});
       return "the new cluster: " + waiting_for_streams(made.unsure);
     }
-    if (around_.incoming->follows != known_.incoming->follows || next_.incoming != known_.incoming)
+    if (observations_.incoming->follows != known_.incoming->follows
+        || next_.incoming != known_.incoming)
       return "the new cluster is told whom to follow";
     return why_not_to_stop();
   }
@@ -154,24 +156,24 @@ private:
   std::string why_not_to_stop() {
     if (known_.current.state == operation_state::in_progress)
       return "another operation is in progress";
-    const auto& seen = around_.living.seen;
+    const auto& seen = observations_.living.seen;
     std::vector<std::string> not_calm;
     for (const auto& n : next_.living.nodes)
       if (n.phase != node_phase::started || n.halted || !n.failing.empty() || !seen.well(n.node_id)
-          || around_.lost_cells.contains(n.cell))
+          || observations_.lost_cells.contains(n.cell))
         not_calm.push_back("node " + n.node_id + " on cell " + n.cell);
     if (!not_calm.empty() || !living_.reached || next_.living != known_.living)
       return "waiting until all nodes of the cluster that serves run and are well"
              + (not_calm.empty() ? "" : ": not so " + list_of(not_calm));
     for (const auto& n : known_.living.nodes)
-      if (!around_.able_to_halt.contains(n.cell))
+      if (!observations_.able_to_halt.contains(n.cell))
         return "waiting for cell " + n.cell + " to say whether it can stop a node";
     if (seen.members.at(seen.leader).timeline <= 0)
       return "waiting for " + seen.leader + " to say which history it writes";
-    const auto& follower = around_.incoming->seen.leader;
-    auto lag = around_.living.lag.find(follower);
-    bool told = around_.living.lag_told && living_.unsure.empty();
-    if (!told || lag == around_.living.lag.end() || lag->second > negligible_lag_bytes) {
+    const auto& follower = observations_.incoming->seen.leader;
+    auto lag = observations_.living.lag.find(follower);
+    bool told = observations_.living.lag_told && living_.unsure.empty();
+    if (!told || lag == observations_.living.lag.end() || lag->second > negligible_lag_bytes) {
       add_step(known_.living.scope, ask_lag{});
       return told ? "waiting for " + follower + " to follow without lag"
                   : waiting_for_streams(living_.unsure);
@@ -181,10 +183,10 @@ private:
 
   /// The stop of a leader writes down all that it holds in memory only, while clients wait.
   std::string why_stop_would_be_long() {
-    const auto& leader = around_.living.seen.leader;
-    const auto& last = around_.living.flushed;
+    const auto& leader = observations_.living.seen.leader;
+    const auto& last = observations_.living.flushed;
     const bool counts =
-        last && last->leader == leader && around_.now < last->ended + flush_validity;
+        last && last->leader == leader && observations_.now < last->ended + flush_validity;
     if (counts && last->took <= quick_flush)
       return {};
     add_step(known_.living.scope, flush{leader});
@@ -203,7 +205,7 @@ private:
   void halt() {
     make_incoming();
     // Another node that came to lead has more than these, and another history.
-    if (const auto& leader = around_.living.seen.leader;
+    if (const auto& leader = observations_.living.seen.leader;
         !leader.empty() && leader != known_.rebuilt->leader) {
       if (known_.living.find_node(leader) != nullptr)
         next_.rebuilt->leader = leader;
@@ -211,7 +213,7 @@ private:
                   + " while its nodes were being stopped");
     }
     auto left = why_not_to_turn();
-    if (around_.now >= known_.rebuilt->halt_until.value_or(around_.now))
+    if (observations_.now >= known_.rebuilt->halt_until.value_or(observations_.now))
       return fail("taken back, since it was not done in time: "
                   + (left.empty() ? "the switch was not written" : left));
     if (left.empty())
@@ -223,28 +225,30 @@ private:
   std::string why_not_to_turn() {
     std::vector<std::string> running;
     for (const auto& n : known_.living.nodes)
-      if (!n.halted || !around_.living.halted.contains(n.node_id)) {
-        auto why = around_.living.failed_halts.find(n.node_id);
+      if (!n.halted || !observations_.living.halted.contains(n.node_id)) {
+        auto why = observations_.living.failed_halts.find(n.node_id);
         running.push_back(
-            n.node_id + (why == around_.living.failed_halts.end() ? "" : " (" + why->second + ")"));
+            n.node_id
+            + (why == observations_.living.failed_halts.end() ? "" : " (" + why->second + ")"));
       }
     if (!running.empty())
       return "waiting for word that " + list_of(running) + " has stopped";
     const auto& task = *known_.rebuilt;
-    auto last = around_.living.halted.find(task.leader);
-    if (last == around_.living.halted.end() || !last->second.led
+    auto last = observations_.living.halted.find(task.leader);
+    if (last == observations_.living.halted.end() || !last->second.led
         || last->second.history != task.history)
       return task.leader
              + " did not stop as the leader that it was, so that nobody knows what was "
                "written last";
-    if (!around_.living.seen.leader.empty())
-      return around_.living.seen.leader + " still has the leader key of " + known_.living.scope;
+    if (!observations_.living.seen.leader.empty())
+      return observations_.living.seen.leader + " still has the leader key of "
+             + known_.living.scope;
     std::vector<std::string> behind;
     for (const auto& n : known_.incoming->nodes) {
       if (n.phase == node_phase::removing)
         continue;
-      auto at = around_.incoming->replayed.find(n.node_id);
-      if (at != around_.incoming->replayed.end() && at->second >= last->second.position)
+      auto at = observations_.incoming->replayed.find(n.node_id);
+      if (at != observations_.incoming->replayed.end() && at->second >= last->second.position)
         continue;
       behind.push_back(n.node_id);
       add_step(known_.incoming->scope, ask_position{n.node_id});
@@ -266,11 +270,11 @@ private:
   // -- the new cluster takes writes ---------------------------------------------------------------
 
   void promote() {
-    if (around_.living.follows != std::string{}) {
+    if (observations_.living.follows != std::string{}) {
       add_step(known_.living.scope, follow{});
       return wait("the new cluster is told to take writes");
     }
-    const auto& seen = around_.living.seen;
+    const auto& seen = observations_.living.seen;
     auto leader = seen.members.find(seen.leader);
     if (leader == seen.members.end() || !leader->second.running() || !leader->second.takes_writes)
       return wait("waiting for a node of the new cluster to take writes");
@@ -284,8 +288,8 @@ private:
   /// Whether clients reach the new cluster by all routers; what is waited for if not.
   std::string why_not_served() {
     static const routers not_awaited;
-    const auto& routing = around_.routing ? *around_.routing : not_awaited;
-    route wanted{around_.routed_at, 0, true, around_.routed_as};
+    const auto& routing = observations_.routing ? *observations_.routing : not_awaited;
+    route wanted{observations_.routed_at, 0, true, observations_.routed_as};
     auto wait = waits_for(routing, wanted);
     if (wait.over())
       return {};
@@ -305,7 +309,7 @@ private:
   }
 
   const record& known_;
-  const circumstances& around_;
+  const instance_observations& observations_;
   const cluster_decision& living_;
   record& next_;
   decision& result_;
@@ -327,16 +331,17 @@ bool is_kept_to_fall_back_on(const record& known, const cluster_decision& living
 }
 
 /// What is left of a rebuild that has ended, and what came late of it.
-void stand_alone(const record& known, const circumstances& around, record& next, decision& result) {
+void stand_alone(const record& known, const instance_observations& observations, record& next,
+                 decision& result) {
   const auto& scope = known.living.scope;
   if (!known.living.retains_for.empty()) {
-    if (around.living.retains_for == std::string{})
+    if (observations.living.retains_for == std::string{})
       next.living.retains_for.clear();
     else
       result.steps.emplace_back(scoped_step{scope, retain{}});
   }
-  auto leader = around.living.seen.members.find(around.living.seen.leader);
-  if (leader != around.living.seen.members.end() && leader->second.leads_standbys)
+  auto leader = observations.living.seen.members.find(observations.living.seen.leader);
+  if (leader != observations.living.seen.members.end() && leader->second.leads_standbys)
     result.steps.emplace_back(scoped_step{scope, follow{}});
 }
 
@@ -349,20 +354,20 @@ void add_rebuild(cluster_goal& living, const record& known) {
   living.first_again = known.rebuilt->leader;
 }
 
-void plan_rebuild(const record& known, const circumstances& around, const cluster_decision& living,
-                  record& next, decision& result) {
-  static const cluster_circumstances nothing;
+void plan_rebuild(const record& known, const instance_observations& observations,
+                  const cluster_decision& living, record& next, decision& result) {
+  static const cluster_observations nothing;
   if (known.is_being_rebuilt())
-    switch_planner{known, around, living, next, result}.run();
+    switch_planner{known, observations, living, next, result}.run();
   bool wanted = known.is_being_rebuilt() && known.desired.exists;
   if (known.incoming && !wanted)
-    remove_cluster(*known.incoming, around.incoming ? *around.incoming : nothing, around,
-                   *next.incoming, result);
+    remove_cluster(*known.incoming, observations.incoming ? *observations.incoming : nothing,
+                   observations, *next.incoming, result);
   if (known.outgoing && !is_kept_to_fall_back_on(known, living, result))
-    remove_cluster(*known.outgoing, around.outgoing ? *around.outgoing : nothing, around,
-                   *next.outgoing, result);
+    remove_cluster(*known.outgoing, observations.outgoing ? *observations.outgoing : nothing,
+                   observations, *next.outgoing, result);
   if (known.desired.exists && !known.is_being_rebuilt())
-    stand_alone(known, around, next, result);
+    stand_alone(known, observations, next, result);
 }
 
 std::string place_of_leader(const cluster& one, const cluster_view& seen) {

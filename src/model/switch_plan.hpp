@@ -27,8 +27,8 @@ void add_rebuild(cluster_goal& living, const record& known);
 
 /// Adds to `next` and `result` what comes next for the clusters beside the one that serves.
 /// `living`: the decision for the cluster that serves.
-void plan_rebuild(const record& known, const circumstances& around, const cluster_decision& living,
-                  record& next, decision& result);
+void plan_rebuild(const record& known, const instance_observations& observations,
+                  const cluster_decision& living, record& next, decision& result);
 
 /// Where the leader of a cluster listens, `host:port`; empty if nobody leads, or its cell does not say it.
 [[nodiscard]] std::string place_of_leader(const cluster& one, const cluster_view& seen);

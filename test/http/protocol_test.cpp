@@ -29,7 +29,7 @@ struct conversation {
 
   protocol::step says(const std::string& bytes) {
     if (!spoken)
-      spoken.emplace(protocol::surroundings{options, parts, bodies}, "10.0.0.1:7");
+      spoken.emplace(protocol::fleet_observations{options, parts, bodies}, "10.0.0.1:7");
     spoken->receive(bytes);
     return spoken->next(draining);
   }

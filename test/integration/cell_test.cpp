@@ -80,7 +80,7 @@ struct manner {
 constexpr uid_t nobody = 65534;
 
 /// What a cell has around it, where root may arrange that.
-struct surroundings {
+struct fleet_observations {
   bool another_user = false; ///< it is not root's
   int disk = 0;              ///< MB of a file system of its own, of which it keeps some free
 };
@@ -91,7 +91,7 @@ public:
   /// `more`: further lines of its configuration, below `postgresql:`.
   explicit cell(etcd_server::options how = {},
                 const std::function<std::string(const etcd_server&)>& more = nullptr,
-                const surroundings& around = {})
+                const fleet_observations& around = {})
       : etcd(how) {
     if (!executable_)
       throw std::runtime_error{"CELL_PROGRAM must name the cell's program"};
@@ -483,7 +483,7 @@ public:
   std::string password = "p";
 
 private:
-  void arrange(const surroundings& around) {
+  void arrange(const fleet_observations& around) {
     if (::geteuid() != 0)
       return;
     auto data = directory_ + "/d";

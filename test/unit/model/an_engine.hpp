@@ -10,9 +10,9 @@ inline const engine& an_engine() {
   return engines::postgresql::decisions();
 }
 
-/// The circumstances of a cluster without any observations.
-inline circumstances nothing_seen() {
-  circumstances c;
+/// A cluster of which nothing has been observed.
+inline instance_observations nothing_seen() {
+  instance_observations c;
   c.living.runs = &an_engine();
   return c;
 }

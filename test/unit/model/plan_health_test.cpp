@@ -30,7 +30,7 @@ record three_nodes(int wanted) {
 }
 
 /// All nodes run; n2 makes no progress, which was found out if `noticed`.
-circumstances n2_stands(bool noticed) {
+instance_observations n2_stands(bool noticed) {
   auto c = nothing_seen();
   c.now = start;
   c.living.seen.leader = "n1";
@@ -42,7 +42,7 @@ circumstances n2_stands(bool noticed) {
 }
 
 /// The leader has said that only n3 streams.
-circumstances told(circumstances c) {
+instance_observations told(instance_observations c) {
   c.living.lag_told = true;
   c.living.lag = {{"n3", 0}};
   return c;
@@ -67,18 +67,18 @@ TEST_CASE("an operation succeeds only once the leader reports that every replica
       CAPTURE(noticed);
       auto known = three_nodes(3);
       known.current.type = type;
-      auto around = n2_stands(noticed);
-      auto d = decide(known, around);
+      auto observations = n2_stands(noticed);
+      auto d = decide(known, observations);
       CHECK_FALSE(d.write);
       CHECK(asks_the_leader(d));
       CHECK(d.waiting_for == "waiting for n2, n3 to stream from the leader");
-      d = decide(known, told(around));
+      d = decide(known, told(observations));
       CHECK_FALSE(d.write);
       CHECK(asks_the_leader(d));
       CHECK(d.waiting_for == "waiting for n2 to stream from the leader");
-      around = told(n2_stands(false));
-      around.living.lag["n2"] = 100 * negligible_lag_bytes; // it streams, although with a lag
-      d = decide(known, around);
+      observations = told(n2_stands(false));
+      observations.living.lag["n2"] = 100 * negligible_lag_bytes; // it streams, although with a lag
+      d = decide(known, observations);
       REQUIRE(d.write);
       CHECK(d.write->current.state == operation_state::succeeded);
     }
@@ -100,22 +100,23 @@ TEST_CASE("of surplus nodes, one that does not replicate goes, after the leader 
 
 TEST_CASE("a replica streams if its own Patroni says so") {
   auto known = three_nodes(3);
-  auto around = n2_stands(false);
-  around.living.seen.members["n2"].streaming = around.living.seen.members["n3"].streaming = true;
-  auto d = decide(known, around);
+  auto observations = n2_stands(false);
+  observations.living.seen.members["n2"].streaming =
+      observations.living.seen.members["n3"].streaming = true;
+  auto d = decide(known, observations);
   REQUIRE(d.write);
   CHECK(d.write->current.state == operation_state::succeeded);
-  around.living.seen.members["n2"].state = "stopped";
-  CHECK_FALSE(decide(known, around).write);
+  observations.living.seen.members["n2"].state = "stopped";
+  CHECK_FALSE(decide(known, observations).write);
 }
 
 TEST_CASE("the synchronous replica is kept before others that stream") {
   auto known = three_nodes(2);
-  auto around = n2_stands(false);
-  around.living.lag_told = true;
-  around.living.lag = {{"n2", 0}, {"n3", 0}};
-  around.living.seen.synchronous = {"n3"};
-  auto d = decide(known, around);
+  auto observations = n2_stands(false);
+  observations.living.lag_told = true;
+  observations.living.lag = {{"n2", 0}, {"n3", 0}};
+  observations.living.seen.synchronous = {"n3"};
+  auto d = decide(known, observations);
   REQUIRE(d.write);
   CHECK(d.write->living.find_node("n3")->phase == node_phase::started);
 }
@@ -125,23 +126,23 @@ TEST_CASE("no node restarts for an update while another node does not replicate"
   known.desired.settings.parameters["max_connections"] = "200";
   known.living.taking_up = known.desired.settings;
   auto digest = digest_of(known.desired.settings);
-  auto around = told(n2_stands(true));
-  around.living.configured = digest;
+  auto observations = told(n2_stands(true));
+  observations.living.configured = digest;
   for (const char* id : {"n1", "n2", "n3"})
-    around.living.settings[id] = {digest, true};
-  auto d = decide(known, around);
+    observations.living.settings[id] = {digest, true};
+  auto d = decide(known, observations);
   CHECK_FALSE(has<restart_node>(d));
   CHECK(asks_the_leader(d));
   // A failed update is reverted in any case: its settings may keep the replica from streaming.
   known.current.state = operation_state::failed;
-  CHECK(has<restart_node>(decide(known, around)));
+  CHECK(has<restart_node>(decide(known, observations)));
   known.current.state = operation_state::in_progress;
-  around = told(n2_stands(false));
-  around.living.configured = digest;
-  around.living.lag["n2"] = 0;
+  observations = told(n2_stands(false));
+  observations.living.configured = digest;
+  observations.living.lag["n2"] = 0;
   for (const char* id : {"n1", "n2", "n3"})
-    around.living.settings[id] = {digest, true};
-  CHECK(has<restart_node>(decide(known, around)));
+    observations.living.settings[id] = {digest, true};
+  CHECK(has<restart_node>(decide(known, observations)));
 }
 
 TEST_CASE("a replica that does not replicate does not take over") {
@@ -162,36 +163,36 @@ TEST_CASE("the description tells of a replica that stands still, without its nam
 TEST_CASE("the leader, if one runs, is asked about a replica that seems to stand still") {
   auto known = three_nodes(3);
   known.current.state = operation_state::succeeded;
-  auto around = n2_stands(false);
-  CHECK_FALSE(asks_the_leader(decide(known, around)));
-  around.living.ask_leader = true;
-  CHECK(asks_the_leader(decide(known, around)));
-  around.living.seen.members["n1"].state = "stopped";
-  CHECK_FALSE(asks_the_leader(decide(known, around)));
+  auto observations = n2_stands(false);
+  CHECK_FALSE(asks_the_leader(decide(known, observations)));
+  observations.living.ask_leader = true;
+  CHECK(asks_the_leader(decide(known, observations)));
+  observations.living.seen.members["n1"].state = "stopped";
+  CHECK_FALSE(asks_the_leader(decide(known, observations)));
 }
 
 TEST_CASE("a replica that stands still is replaced, but only after the leader was asked") {
   auto known = three_nodes(3);
   known.current.state = operation_state::succeeded;
-  auto around = n2_stands(true);
-  around.living.unhealthy = {"n2"};
-  auto d = decide(known, around);
+  auto observations = n2_stands(true);
+  observations.living.unhealthy = {"n2"};
+  auto d = decide(known, observations);
   CHECK_FALSE(d.wants_turn.empty());
   CHECK_FALSE(d.write);
-  around.living.repair_turn = true;
-  d = decide(known, around);
+  observations.living.repair_turn = true;
+  d = decide(known, observations);
   CHECK_FALSE(d.write);
   CHECK(asks_the_leader(d));
   CHECK(contains(d.repair, "has to be replaced: it runs but does not replicate"));
-  around = told(around);
-  d = decide(known, around);
+  observations = told(observations);
+  d = decide(known, observations);
   REQUIRE(d.write);
   CHECK(d.write->living.find_node("n2")->failing == "it runs but does not replicate");
   CHECK(d.write->living.find_node("n2")->phase
         == node_phase::started); // its replacement comes first
   CHECK(d.write->living.find_node("n3")->failing.empty());
-  around.living.lag["n2"] = 5; // it streams after all
-  CHECK_FALSE(decide(known, around).write);
+  observations.living.lag["n2"] = 5; // it streams after all
+  CHECK_FALSE(decide(known, observations).write);
 }
 
 TEST_CASE("a failing node with a later timeline than the leader's is not removed") {
@@ -199,12 +200,12 @@ TEST_CASE("a failing node with a later timeline than the leader's is not removed
   known.current.state = operation_state::succeeded;
   known.living.find_node("n2")->failing = "it runs but does not replicate";
   known.living.find_node("n2")->phase = node_phase::removing;
-  auto around = told(n2_stands(true));
-  around.living.seen.members["n1"].timeline = 4;
-  around.living.seen.members["n2"].timeline = 5;
-  auto d = decide(known, around);
+  auto observations = told(n2_stands(true));
+  observations.living.seen.members["n1"].timeline = 4;
+  observations.living.seen.members["n2"].timeline = 5;
+  auto d = decide(known, observations);
   CHECK_FALSE(has<remove_node>(d));
   CHECK(contains(d.repair, "the leader is on an older timeline"));
-  around.living.seen.members["n1"].timeline = 5;
-  CHECK(has<remove_node>(decide(known, around)));
+  observations.living.seen.members["n1"].timeline = 5;
+  CHECK(has<remove_node>(decide(known, observations)));
 }

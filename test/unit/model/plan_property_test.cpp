@@ -25,7 +25,7 @@ cluster_settings with_connections(int count) {
 struct world {
   std::vector<cell_view> cells;
   record known;
-  circumstances around = nothing_seen();
+  instance_observations observations = nothing_seen();
   cluster_settings configured;       ///< what Patroni was told
   std::map<std::string, int> in_use; ///< connections of each node since its last start
   int next_id = 0;
@@ -43,7 +43,7 @@ struct world {
     }
     known.phase = record_phase::accepted;
     known.current.deadline = start + 24h;
-    around.now = start;
+    observations.now = start;
   }
 
   void ask(operation_type type, desired_state wanted) {
@@ -57,7 +57,7 @@ struct world {
   }
 
   void elect() {
-    auto& seen = around.living.seen;
+    auto& seen = observations.living.seen;
     if (seen.leader.empty())
       for (const auto& [id, m] : seen.members)
         if (m.running()) {
@@ -72,46 +72,46 @@ struct world {
     std::vector<std::string> ids;
     for (std::size_t i = 0; i < chosen.cells.size(); ++i)
       ids.push_back("n" + std::to_string(++next_id));
-    known = with_new_nodes(known, "", ids, chosen.cells, around.now);
+    known = with_new_nodes(known, "", ids, chosen.cells, observations.now);
   }
   void perform(const start_node& s) {
-    around.living.confirmed_started.insert(s.node_id);
-    around.living.seen.members[s.node_id].state = "running";
+    observations.living.confirmed_started.insert(s.node_id);
+    observations.living.seen.members[s.node_id].state = "running";
   }
   void perform(const remove_node& s) {
-    if (around.living.seen.leads(s.node_id)) {
+    if (observations.living.seen.leads(s.node_id)) {
       kept_a_leader = kept_a_leader && !known.desired.exists;
-      around.living.seen.leader.clear();
+      observations.living.seen.leader.clear();
     }
-    around.living.confirmed_removed.insert(s.node_id);
-    around.living.seen.members.erase(s.node_id);
+    observations.living.confirmed_removed.insert(s.node_id);
+    observations.living.seen.members.erase(s.node_id);
   }
   void perform(const ask_lag&) {
-    for (const auto& [id, m] : around.living.seen.members)
-      if (id != around.living.seen.leader)
-        around.living.lag[id] = 0;
-    around.living.lag_told = true;
+    for (const auto& [id, m] : observations.living.seen.members)
+      if (id != observations.living.seen.leader)
+        observations.living.lag[id] = 0;
+    observations.living.lag_told = true;
   }
   void perform(const failover_from& s) {
-    REQUIRE(around.living.seen.leader == s.from);
-    REQUIRE(around.living.seen.running(s.to));
-    around.living.seen.leader = s.to;
-    around.living.lag.clear();
-    around.living.lag_told = false;
-    around.living.settings.clear();
+    REQUIRE(observations.living.seen.leader == s.from);
+    REQUIRE(observations.living.seen.running(s.to));
+    observations.living.seen.leader = s.to;
+    observations.living.lag.clear();
+    observations.living.lag_told = false;
+    observations.living.settings.clear();
     in_use[s.from] = std::max(connections(configured), connections_of(s.to)); // it starts again
   }
   void perform(const configure& s) {
-    around.living.configured = s.digest;
+    observations.living.configured = s.digest;
     configured = *known.living.taking_up;
   }
   void perform(const ask_settings& s) {
     for (const auto& id : s.node_ids)
-      around.living.settings[id] = {around.living.configured,
-                                    connections_of(id) != connections(configured)};
+      observations.living.settings[id] = {observations.living.configured,
+                                          connections_of(id) != connections(configured)};
   }
   void perform(const restart_node& s) {
-    bool others_run = std::ranges::all_of(around.living.seen.members,
+    bool others_run = std::ranges::all_of(observations.living.seen.members,
                                           [](const auto& one) { return one.second.running(); });
     REQUIRE(others_run);
     take_up(s.node_id);
@@ -142,16 +142,16 @@ struct world {
   /// PostgreSQL's rule: a standby's values are at least its primary's.
   void take_up(const std::string& node_id) {
     in_use[node_id] = connections(configured);
-    around.living.settings.erase(node_id);
-    for (const auto& [id, m] : around.living.seen.members)
-      if (id != around.living.seen.leader)
-        CHECK(connections_of(id) >= connections_of(around.living.seen.leader));
+    observations.living.settings.erase(node_id);
+    for (const auto& [id, m] : observations.living.seen.members)
+      if (id != observations.living.seen.leader)
+        CHECK(connections_of(id) >= connections_of(observations.living.seen.leader));
   }
 
   /// One round: the record is written; the steps are done only if there was nothing to write.
   bool round() {
-    around.now += 1s;
-    auto d = decide(known, around);
+    observations.now += 1s;
+    auto d = decide(known, observations);
     bool wrote = d.write.has_value();
     if (wrote) {
       for (const auto& s : d.steps)
@@ -202,8 +202,8 @@ TEST_CASE("without faults every sequence of requests reaches the wanted state") 
       const auto& named = w.known.desired.cells;
       for (const auto& guid : cells_of(w.known))
         CHECK((named.empty() || std::find(named.begin(), named.end(), guid) != named.end()));
-      REQUIRE(w.known.living.find_node(w.around.living.seen.leader) != nullptr);
-      CHECK(w.around.living.seen.members.size() == w.known.living.nodes.size());
+      REQUIRE(w.known.living.find_node(w.observations.living.seen.leader) != nullptr);
+      CHECK(w.observations.living.seen.members.size() == w.known.living.nodes.size());
       CHECK(w.known.living.switching_to.empty());
       CHECK(w.known.living.in_force == w.known.desired.settings);
       for (const auto& n : w.known.living.nodes)
@@ -226,7 +226,7 @@ TEST_CASE("without faults every sequence of requests reaches the wanted state") 
     REQUIRE(w.settles(enough_rounds));
     CHECK(w.released);
     CHECK(w.known.living.nodes.empty());
-    CHECK(w.around.living.seen.members.empty());
+    CHECK(w.observations.living.seen.members.empty());
   }
 }
 
@@ -279,7 +279,7 @@ struct chaos {
     return r;
   }
 
-  circumstances any_circumstances() {
+  instance_observations any_observations() {
     auto c = nothing_seen();
     c.now = start + std::chrono::seconds{below(20)};
     for (int i = 0; i < 6; ++i) {
@@ -312,8 +312,8 @@ TEST_CASE("for any record and observation, no step goes beyond the written recor
   for (int run = 0; run < 20'000; ++run) {
     CAPTURE(run);
     auto known = any.any_record();
-    auto around = any.any_circumstances();
-    auto d = decide(known, around);
+    auto observations = any.any_observations();
+    auto d = decide(known, observations);
     for (const auto& s : d.steps) {
       if (const auto* started = step_as<start_node>(s)) {
         REQUIRE(known.living.find_node(started->node_id) != nullptr);
@@ -323,7 +323,7 @@ TEST_CASE("for any record and observation, no step goes beyond the written recor
         REQUIRE(known.living.find_node(removed->node_id)->phase == node_phase::removing);
       } else if (const auto* moved = step_as<failover_from>(s)) {
         REQUIRE(moved->to == known.living.switching_to);
-        REQUIRE(moved->from == around.living.seen.leader);
+        REQUIRE(moved->from == observations.living.seen.leader);
         REQUIRE(moved->from != moved->to);
       } else if (step_as<release_port>(s) != nullptr) {
         REQUIRE(known.living.nodes.empty());
@@ -342,15 +342,15 @@ TEST_CASE("for any record and observation, the leader of a live instance is not 
   for (int run = 0; run < 20'000; ++run) {
     CAPTURE(run);
     auto known = any.any_record();
-    auto around = any.any_circumstances();
-    auto d = decide(known, around);
-    const auto& leader = around.living.seen.leader;
+    auto observations = any.any_observations();
+    auto d = decide(known, observations);
+    const auto& leader = observations.living.seen.leader;
     const auto* before = known.living.find_node(leader);
     if (!d.write || before == nullptr || before->phase == node_phase::removing)
       continue;
     bool refused = before->phase == node_phase::placed
-                   && around.living.failed_starts.contains(leader)
-                   && !around.living.seen.members.contains(leader);
+                   && observations.living.failed_starts.contains(leader)
+                   && !observations.living.seen.members.contains(leader);
     bool gives_up = !d.write->desired.exists || !d.write->current.failing_because.empty();
     if (refused || gives_up)
       continue;
@@ -364,14 +364,14 @@ TEST_CASE("for any record and observation, a node leaves the record only after i
   for (int run = 0; run < 20'000; ++run) {
     CAPTURE(run);
     auto known = any.any_record();
-    auto around = any.any_circumstances();
-    auto d = decide(known, around);
+    auto observations = any.any_observations();
+    auto d = decide(known, observations);
     std::size_t gone = 0;
     for (const auto& n : known.living.nodes) {
       if (!d.write || d.write->living.find_node(n.node_id) != nullptr)
         continue;
       ++gone;
-      REQUIRE(around.living.confirmed_removed.contains(n.node_id));
+      REQUIRE(observations.living.confirmed_removed.contains(n.node_id));
       bool buried = std::any_of(d.buried.begin(), d.buried.end(),
                                 [&](const auto& b) { return b.which.node_id == n.node_id; });
       REQUIRE(buried);
@@ -385,9 +385,9 @@ TEST_CASE("for any record and observation, decisions end when nothing changes an
   for (int run = 0; run < 20'000; ++run) {
     CAPTURE(run);
     auto known = any.any_record();
-    auto around = any.any_circumstances();
+    auto observations = any.any_observations();
     int writes = 0;
-    while (auto next = decide(known, around).write) {
+    while (auto next = decide(known, observations).write) {
       known = *next;
       REQUIRE(++writes < 10);
     }

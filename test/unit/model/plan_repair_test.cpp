@@ -32,7 +32,7 @@ record at_rest() {
 }
 
 /// b is lost, and it is this instance's turn.
-circumstances b_lost() {
+instance_observations b_lost() {
   auto c = nothing_seen();
   c.now = start;
   c.living.seen.members["n1"].state = "running";
@@ -54,7 +54,7 @@ std::vector<T> steps_of(const decision& d) {
 using matriarch::test::contains;
 
 /// b is back with n2, the synchronous replica; n3 runs in n2's place.
-circumstances n2_back_as_synchronous() {
+instance_observations n2_back_as_synchronous() {
   auto c = b_lost();
   c.lost_cells.clear();
   c.living.seen.members["n2"].state = c.living.seen.members["n3"].state = "running";
@@ -92,9 +92,9 @@ TEST_CASE("a node on a lost cell is first marked in the record, then another is 
 
 TEST_CASE("without a turn a lost node is only reported and a turn requested") {
   for (auto known : {at_rest(), marked()}) {
-    auto around = b_lost();
-    around.living.repair_turn = false;
-    auto d = decide(known, around);
+    auto observations = b_lost();
+    observations.living.repair_turn = false;
+    auto d = decide(known, observations);
     CHECK_FALSE(d.write);
     CHECK(d.steps.empty());
     CHECK_FALSE(d.wants_turn.empty());
@@ -106,18 +106,18 @@ TEST_CASE("no repair without a recorded, running leader, or while repairs are ha
   for (auto known : {at_rest(), marked()})
     for (int variant = 0; variant < 4; ++variant) {
       CAPTURE(variant);
-      auto around = b_lost();
+      auto observations = b_lost();
       if (variant == 0)
-        around.living.seen.leader.clear();
+        observations.living.seen.leader.clear();
       if (variant == 1) {
-        around.living.seen.leader = "stranger";
-        around.living.seen.members["stranger"].state = "running";
+        observations.living.seen.leader = "stranger";
+        observations.living.seen.members["stranger"].state = "running";
       }
       if (variant == 2)
-        around.living.seen.members["n1"].state = "stopped";
+        observations.living.seen.members["n1"].state = "stopped";
       if (variant == 3)
-        around.repair_halted = "most cells seem lost";
-      auto d = decide(known, around);
+        observations.repair_halted = "most cells seem lost";
+      auto d = decide(known, observations);
       CHECK_FALSE(d.write);
       CHECK(d.steps.empty());
       CHECK(d.wants_turn.empty()); // other instances can use the turn
@@ -128,59 +128,59 @@ TEST_CASE("no repair without a recorded, running leader, or while repairs are ha
 TEST_CASE("a marked node is removed only once its replacement runs without lag") {
   auto known = marked();
   known.living.nodes.push_back(node_on("n3", "c"));
-  auto around = b_lost();
-  around.living.seen.members["n3"].state = "creating replica";
-  CHECK_FALSE(decide(known, around).write);
-  around.living.seen.members["n3"].state = "running";
-  auto d = decide(known, around);
+  auto observations = b_lost();
+  observations.living.seen.members["n3"].state = "creating replica";
+  CHECK_FALSE(decide(known, observations).write);
+  observations.living.seen.members["n3"].state = "running";
+  auto d = decide(known, observations);
   CHECK_FALSE(d.write);
   CHECK(steps_of<ask_lag>(d).size() == 1);
-  around.living.lag["n3"] = negligible_lag_bytes + 1;
-  CHECK_FALSE(decide(known, around).write);
-  around.living.lag["n3"] = 0;
-  d = decide(known, around);
+  observations.living.lag["n3"] = negligible_lag_bytes + 1;
+  CHECK_FALSE(decide(known, observations).write);
+  observations.living.lag["n3"] = 0;
+  d = decide(known, observations);
   REQUIRE(d.write);
   CHECK(d.write->living.find_node("n2")->phase == node_phase::removing);
   CHECK(d.wants_turn.empty());
   // A lost cell is asked for the removal only when it is back.
-  CHECK(steps_of<remove_node>(decide(*d.write, around)).empty());
-  around.lost_cells.clear();
-  CHECK(steps_of<remove_node>(decide(*d.write, around)).size() == 1);
+  CHECK(steps_of<remove_node>(decide(*d.write, observations)).empty());
+  observations.lost_cells.clear();
+  CHECK(steps_of<remove_node>(decide(*d.write, observations)).size() == 1);
 }
 
 TEST_CASE("a pending removal waits while no other node leads and runs") {
   auto known = marked();
   known.living.nodes[1].phase = node_phase::removing;
   known.living.nodes.push_back(node_on("n3", "c"));
-  auto around = b_lost();
-  around.lost_cells.clear();
-  around.living.seen.members["n2"].state = "running";
-  CHECK(steps_of<remove_node>(decide(known, around)).size() == 1);
-  around.living.seen.leader.clear();
-  CHECK(steps_of<remove_node>(decide(known, around)).empty());
-  around.living.seen.leader = "n2";
-  CHECK(steps_of<remove_node>(decide(known, around)).empty());
+  auto observations = b_lost();
+  observations.lost_cells.clear();
+  observations.living.seen.members["n2"].state = "running";
+  CHECK(steps_of<remove_node>(decide(known, observations)).size() == 1);
+  observations.living.seen.leader.clear();
+  CHECK(steps_of<remove_node>(decide(known, observations)).empty());
+  observations.living.seen.leader = "n2";
+  CHECK(steps_of<remove_node>(decide(known, observations)).empty());
   known.desired.exists = false; // the instance is to be removed
   known.current.type = operation_type::deprovision;
-  CHECK_FALSE(steps_of<remove_node>(decide(known, around)).empty());
+  CHECK_FALSE(steps_of<remove_node>(decide(known, observations)).empty());
 }
 
 TEST_CASE("a node that comes back keeps its place only until a replacement is placed") {
   auto known = marked();
-  auto around = b_lost();
-  around.lost_cells.clear();
-  around.living.seen.members["n2"].state = "running";
-  auto d = decide(known, around);
+  auto observations = b_lost();
+  observations.lost_cells.clear();
+  observations.living.seen.members["n2"].state = "running";
+  auto d = decide(known, observations);
   REQUIRE(d.write);
   CHECK(d.write->living.nodes[1].failing.empty());
   known.living.nodes.push_back(node_on("n3", "c"));
-  around.living.seen.members["n3"].state = "running";
-  around.living.lag["n3"] = 0;
-  d = decide(known, around);
+  observations.living.seen.members["n3"].state = "running";
+  observations.living.lag["n3"] = 0;
+  d = decide(known, observations);
   REQUIRE(d.write);
   CHECK(d.write->living.find_node("n2")->phase == node_phase::removing);
-  around.living.seen.leader = "n2"; // all nodes follow it now
-  d = decide(known, around);
+  observations.living.seen.leader = "n2"; // all nodes follow it now
+  d = decide(known, observations);
   REQUIRE(d.write);
   CHECK(d.write->living.find_node("n2")->phase == node_phase::started);
   CHECK(d.write->living.find_node("n2")->failing.empty());
@@ -189,13 +189,13 @@ TEST_CASE("a node that comes back keeps its place only until a replacement is pl
 TEST_CASE("a lost replacement is removed, so that nodes do not pile up") {
   auto known = marked();
   known.living.nodes.push_back(node_on("n3", "c"));
-  auto around = b_lost();
-  around.lost_cells.insert("c");
-  auto d = decide(known, around);
+  auto observations = b_lost();
+  observations.lost_cells.insert("c");
+  auto d = decide(known, observations);
   REQUIRE(d.write);
   CHECK(d.write->living.find_node("n2")->phase == node_phase::started);
   CHECK(d.write->living.find_node("n3")->phase == node_phase::removing);
-  auto next = decide(*d.write, around);
+  auto next = decide(*d.write, observations);
   REQUIRE(steps_of<add_nodes>(next).size() == 1);
   // The cell where the replacement failed is tried last.
   auto used = steps_of<add_nodes>(next)[0].where.used;
@@ -247,12 +247,12 @@ TEST_CASE("a node being removed is kept, with a reason, while it is the synchron
   auto known = marked();
   known.living.nodes[1].phase = node_phase::removing;
   known.living.nodes.push_back(node_on("n3", "c"));
-  auto around = n2_back_as_synchronous();
-  auto d = decide(known, around);
+  auto observations = n2_back_as_synchronous();
+  auto d = decide(known, observations);
   CHECK(steps_of<remove_node>(d).empty());
   CHECK(contains(d.repair, "not while it is the synchronous replica"));
-  around.living.seen.synchronous = {"n3"};
-  CHECK(steps_of<remove_node>(decide(known, around)).size() == 1);
+  observations.living.seen.synchronous = {"n3"};
+  CHECK(steps_of<remove_node>(decide(known, observations)).size() == 1);
 }
 
 TEST_CASE("a replacement goes to a named cell, or to another cell if none is free") {
@@ -263,34 +263,34 @@ TEST_CASE("a replacement goes to a named cell, or to another cell if none is fre
   CHECK(where.preferred == known.desired.cells);
   auto next = with_new_nodes(known, "", {"n3"}, {"c"}, start);
   CHECK(next.living.find_node("n3")->instead_of == known.desired.cells);
-  auto around = b_lost();
-  around.living.seen.members["n3"].state = "running";
-  around.living.lag["n3"] = 0;
-  auto d = decide(next, around);
+  auto observations = b_lost();
+  observations.living.seen.members["n3"].state = "running";
+  observations.living.lag["n3"] = 0;
+  auto d = decide(next, observations);
   REQUIRE(d.write);
   CHECK(d.write->living.find_node("n3")->phase == node_phase::started);
   CHECK(d.write->living.find_node("n2")->phase == node_phase::removing);
-  CHECK(contains(decide(*d.write, around).repair, "none of the cells asked for was free"));
+  CHECK(contains(decide(*d.write, observations).repair, "none of the cells asked for was free"));
 }
 
 TEST_CASE("a forgotten node is removed and replaced without its cell's confirmation") {
   auto known = at_rest();
   known.living.nodes[1].forgotten = true;
-  auto around = b_lost();
-  around.lost_cells.clear();
-  auto d = decide(known, around);
+  auto observations = b_lost();
+  observations.lost_cells.clear();
+  auto d = decide(known, observations);
   REQUIRE(d.write);
   CHECK(d.write->living.nodes[1].failing == "cell b was forgotten");
   known.living.nodes[1].phase = node_phase::removing;
-  d = decide(known, around);
+  d = decide(known, observations);
   REQUIRE(d.write);
   REQUIRE(d.buried.size() == 1);
   CHECK(d.buried[0].which.node_id == "n2");
   // Not if the node is back.
   known = at_rest();
   known.living.nodes[1].forgotten = true;
-  around.living.seen.members["n2"].state = "running";
-  d = decide(known, around);
+  observations.living.seen.members["n2"].state = "running";
+  d = decide(known, observations);
   REQUIRE(d.write);
   CHECK_FALSE(d.write->living.nodes[1].forgotten);
 }
@@ -318,27 +318,28 @@ TEST_CASE("for any record and observation, a repair removes no node without a go
         n.failing = "a reason";
       n.forgotten = maybe(5);
     }
-    circumstances around = nothing_seen();
-    around.now = start;
-    around.living.repair_turn = maybe(80);
+    instance_observations observations = nothing_seen();
+    observations.now = start;
+    observations.living.repair_turn = maybe(80);
     for (int i = 0; i < 4; ++i) {
       auto id = "n" + std::to_string(i);
       if (maybe(70))
-        around.living.seen.members[id].state = maybe(80) ? "running" : "starting";
+        observations.living.seen.members[id].state = maybe(80) ? "running" : "starting";
       if (maybe(70))
-        around.living.lag[id] = maybe(80) ? 0 : 2 * negligible_lag_bytes;
+        observations.living.lag[id] = maybe(80) ? 0 : 2 * negligible_lag_bytes;
       if (maybe(20))
-        around.living.unhealthy.insert(id);
+        observations.living.unhealthy.insert(id);
       if (maybe(30))
-        around.lost_cells.insert("cell" + std::to_string(i));
+        observations.lost_cells.insert("cell" + std::to_string(i));
       if (maybe(30))
-        around.living.seen.synchronous.insert(id);
+        observations.living.seen.synchronous.insert(id);
     }
     if (maybe(85))
-      around.living.seen.leader = "n" + std::to_string(below(5));
-    auto d = decide(known, around);
-    const auto& leader = around.living.seen.leader;
-    bool leads = around.living.seen.running(leader) && known.living.find_node(leader) != nullptr;
+      observations.living.seen.leader = "n" + std::to_string(below(5));
+    auto d = decide(known, observations);
+    const auto& leader = observations.living.seen.leader;
+    bool leads =
+        observations.living.seen.running(leader) && known.living.find_node(leader) != nullptr;
     for (const auto& n : known.living.nodes) {
       if (n.phase == node_phase::removing)
         continue;
@@ -349,13 +350,13 @@ TEST_CASE("for any record and observation, a repair removes no node without a go
       REQUIRE(leads);
       REQUIRE(n.node_id != leader);
       if (!then->failing.empty())
-        REQUIRE_FALSE(around.living.seen.synchronous.contains(n.node_id));
+        REQUIRE_FALSE(observations.living.seen.synchronous.contains(n.node_id));
     }
     for (const auto& s : d.steps) {
       if (step_as<add_nodes>(s) != nullptr)
-        REQUIRE(around.living.seen.running(leader));
+        REQUIRE(observations.living.seen.running(leader));
       if (const auto* gone = step_as<remove_node>(s)) {
-        REQUIRE(around.living.seen.running(leader));
+        REQUIRE(observations.living.seen.running(leader));
         REQUIRE(gone->node_id != leader);
       }
     }

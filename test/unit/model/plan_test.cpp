@@ -45,7 +45,7 @@ record instance_with(std::vector<node> nodes, operation_type type, int node_coun
 }
 
 /// The nodes run, the first leads, and all confirmed their start.
-circumstances running(const std::vector<std::string>& ids, const std::string& leader) {
+instance_observations running(const std::vector<std::string>& ids, const std::string& leader) {
   auto c = nothing_seen();
   c.now = start + 10s;
   for (const auto& id : ids) {
@@ -60,7 +60,7 @@ circumstances running(const std::vector<std::string>& ids, const std::string& le
 }
 
 /// The same, before the leader was asked which replicas stream.
-circumstances unasked(circumstances c) {
+instance_observations unasked(instance_observations c) {
   c.living.lag.clear();
   c.living.lag_told = false;
   return c;
@@ -157,7 +157,9 @@ TEST_CASE("a node that Patroni shows as a member has been started") {
 
 TEST_CASE("provisioning succeeds only when all nodes run and one leads") {
   auto known = instance_with({node_on("n1", "a"), node_on("n2", "b")}, operation_type::provision);
-  auto state = [&](const circumstances& c) { return after(known, decide(known, c)).current.state; };
+  auto state = [&](const instance_observations& c) {
+    return after(known, decide(known, c)).current.state;
+  };
   CHECK(state(running({"n1"}, "n1")) == operation_state::in_progress);
   CHECK(state(running({"n1", "n2"}, "")) == operation_state::in_progress);
   auto starting = running({"n1", "n2"}, "n1");
@@ -804,7 +806,7 @@ record changing(const std::string& from, const std::string& to) {
 }
 
 /// All nodes have read these settings; the named ones wait for a restart.
-void took_up(circumstances& c, const cluster_settings& settings, const ids& waiting) {
+void took_up(instance_observations& c, const cluster_settings& settings, const ids& waiting) {
   c.living.configured = digest_of(settings);
   for (const auto& [id, member] : c.living.seen.members)
     c.living.settings[id] = {c.living.configured, std::ranges::find(waiting, id) != waiting.end()};

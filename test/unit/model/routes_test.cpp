@@ -40,7 +40,7 @@ record provisioned(operation_type type = operation_type::provision) {
   return r;
 }
 
-circumstances around(routers all) {
+instance_observations observations(routers all) {
   auto c = nothing_seen();
   c.living.seen.members["n1"].state = "running";
   c.living.seen.leader = "n1";
@@ -177,32 +177,32 @@ TEST_CASE("a record is routed otherwise by its port and nodes, not by its operat
 
 TEST_CASE("a provision succeeds only when every router serves its port") {
   auto known = provisioned();
-  auto d = decide(known, around(with({{"r1", serving(99)}})));
+  auto d = decide(known, observations(with({{"r1", serving(99)}})));
   CHECK_FALSE(succeeds(d));
   CHECK(d.waiting_for == "the router does not serve port 30001 yet");
   CHECK(d.unserved == route{100, 30001, true});
-  CHECK_FALSE(succeeds(decide(known, around(with({})))));
-  CHECK(succeeds(decide(known, around(with({{"r1", serving(100)}})))));
-  circumstances without = around({});
+  CHECK_FALSE(succeeds(decide(known, observations(with({})))));
+  CHECK(succeeds(decide(known, observations(with({{"r1", serving(100)}})))));
+  instance_observations without = observations({});
   CHECK(succeeds(decide(known, without)));
 }
 
 TEST_CASE("an update waits for routers, and for one at least if it has changed the route") {
   auto known = provisioned(operation_type::update);
-  CHECK_FALSE(succeeds(decide(known, around(with({{"r1", serving(99)}})))));
-  CHECK_FALSE(succeeds(decide(known, around(with({})))));
-  auto unmoved = around(with({}));
+  CHECK_FALSE(succeeds(decide(known, observations(with({{"r1", serving(99)}})))));
+  CHECK_FALSE(succeeds(decide(known, observations(with({})))));
+  auto unmoved = observations(with({}));
   unmoved.reroutes = false;
   CHECK(succeeds(decide(known, unmoved)));
   // An update cannot change the port.
-  CHECK(succeeds(decide(known, around(with({{"r1", serving(100, {30001})}})))));
+  CHECK(succeeds(decide(known, observations(with({{"r1", serving(100, {30001})}})))));
 }
 
 TEST_CASE("an unserved change of the route is written before success") {
   auto known = provisioned(operation_type::update);
   known.living.nodes.push_back(
       {"n2", "b", "service", "plan", "", node_phase::removing, std::nullopt});
-  auto c = around(with({{"r1", serving(100)}}));
+  auto c = observations(with({{"r1", serving(100)}}));
   c.living.confirmed_removed.insert("n2");
   auto d = decide(known, c);
   REQUIRE(d.write);
@@ -213,7 +213,7 @@ TEST_CASE("an unserved change of the route is written before success") {
 
 TEST_CASE("a port that a router cannot open is replaced while no client knows it") {
   auto known = provisioned();
-  auto c = around(with({{"r1", serving(100)}, {"r2", serving(100, {30001})}}));
+  auto c = observations(with({{"r1", serving(100)}, {"r2", serving(100, {30001})}}));
   auto d = decide(known, c);
   CHECK_FALSE(succeeds(d));
   REQUIRE(d.steps.size() == 1);
@@ -226,7 +226,7 @@ TEST_CASE("a port that a router cannot open is replaced while no client knows it
 
 TEST_CASE("a provision that no router serves fails in time, and says why") {
   auto known = provisioned();
-  auto c = around(with({}));
+  auto c = observations(with({}));
   c.now = known.current.deadline;
   auto d = decide(known, c);
   REQUIRE(d.write);
@@ -235,7 +235,7 @@ TEST_CASE("a provision that no router serves fails in time, and says why") {
 
 TEST_CASE("an operation that runs out of time says that it waits for routers, or for a replica") {
   auto known = provisioned(operation_type::update);
-  auto c = around(with({}));
+  auto c = observations(with({}));
   c.now = known.current.deadline;
   auto why = [&] {
     auto d = decide(known, c);

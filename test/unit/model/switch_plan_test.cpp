@@ -23,8 +23,8 @@ node started_node(const std::string& id, const std::string& cell, const std::str
   return n;
 }
 
-cluster_circumstances all_well(const std::vector<std::string>& ids, const std::string& leader) {
-  cluster_circumstances here;
+cluster_observations all_well(const std::vector<std::string>& ids, const std::string& leader) {
+  cluster_observations here;
   here.runs = &matriarch::engines::postgresql::decisions();
   for (const auto& id : ids) {
     here.seen.members[id].state = "running";
@@ -40,7 +40,7 @@ cluster_circumstances all_well(const std::vector<std::string>& ids, const std::s
 /// Two nodes that serve, and an operator's rebuild.
 struct rebuilding {
   record known;
-  circumstances around;
+  instance_observations observations;
 
   rebuilding() {
     known.instance_id = "db";
@@ -53,41 +53,41 @@ struct rebuilding {
                           started_node("b", "2", "10.0.0.2:5432")};
     known.living.set_secret(secret_name::superuser, {"postgres", "old"});
     known.living.set_secret(secret_name::control, {"patroni", "old"});
-    around.living = all_well({"a", "b"}, "a");
-    around.living.seen.members["a"].timeline = 3;
-    around.living.seen.members["a"].takes_writes = true;
-    around.able_to_halt = {"1", "2"};
-    around.now = beginning;
+    observations.living = all_well({"a", "b"}, "a");
+    observations.living.seen.members["a"].timeline = 3;
+    observations.living.seen.members["a"].takes_writes = true;
+    observations.able_to_halt = {"1", "2"};
+    observations.now = beginning;
   }
 
   ruling asked() const {
     new_rebuild_values values{
         "r1", "me", 0, {{secret_name::control, {"patroni", "new"}}}, beginning};
-    return judge_rebuild(known, around, values);
+    return judge_rebuild(known, observations, values);
   }
   void begin() {
     auto said = asked();
     REQUIRE(said.write);
     known = *said.write;
-    around.incoming = cluster_circumstances{};
-    around.incoming->runs = around.living.runs;
+    observations.incoming = cluster_observations{};
+    observations.incoming->runs = observations.living.runs;
   }
   /// The new nodes run and follow.
   void copy() {
     known.incoming->nodes = {started_node("c", "3", "10.0.0.3:5432"),
                              started_node("d", "4", "10.0.0.4:5432")};
     known.incoming->had_leader = true;
-    around.incoming = all_well({"c", "d"}, "c");
-    around.incoming->seen.members["c"].leads_standbys = true;
-    around.incoming->follows = known.incoming->follows;
-    around.living.lag["c"] = 0;
-    around.living.retains_for = std::string{new_scope};
-    around.living.flushed = cluster_circumstances::flush{"a", around.now, 1s};
+    observations.incoming = all_well({"c", "d"}, "c");
+    observations.incoming->seen.members["c"].leads_standbys = true;
+    observations.incoming->follows = known.incoming->follows;
+    observations.living.lag["c"] = 0;
+    observations.living.retains_for = std::string{new_scope};
+    observations.living.flushed = cluster_observations::flush{"a", observations.now, 1s};
   }
   /// Writes each decision until there is nothing to write; returns the last one.
   decision settle() {
     for (int i = 0; i < 10; ++i) {
-      auto d = decide(known, around);
+      auto d = decide(known, observations);
       if (!d.write)
         return d;
       known = *d.write;
@@ -102,13 +102,13 @@ struct rebuilding {
     REQUIRE(known.rebuilt->phase == rebuild_phase::halting);
   }
   void halt(const std::string& id, std::int64_t position) {
-    around.living.halted[id] = {position, 3, id == "a"};
-    around.living.seen.members.erase(id);
-    if (around.living.seen.leader == id)
-      around.living.seen.leader.clear();
+    observations.living.halted[id] = {position, 3, id == "a"};
+    observations.living.seen.members.erase(id);
+    if (observations.living.seen.leader == id)
+      observations.living.seen.leader.clear();
   }
   void replay(std::int64_t position) {
-    around.incoming->replayed["c"] = around.incoming->replayed["d"] = position;
+    observations.incoming->replayed["c"] = observations.incoming->replayed["d"] = position;
   }
   static bool turns(const decision& d) { return d.write && d.write->living.scope == new_scope; }
   void until_turned() {
@@ -116,12 +116,12 @@ struct rebuilding {
     halt("b", 100);
     halt("a", 120);
     replay(120);
-    auto d = decide(known, around);
+    auto d = decide(known, observations);
     REQUIRE(turns(d));
     known = *d.write;
-    around.outgoing = around.living;
-    around.living = *around.incoming;
-    around.incoming.reset();
+    observations.outgoing = observations.living;
+    observations.living = *observations.incoming;
+    observations.incoming.reset();
   }
 };
 
@@ -156,12 +156,12 @@ TEST_CASE("a rebuild begins with a cluster of its own scope that follows the one
   CHECK(fresh.follows == "10.0.0.1:5432");
   CHECK(fresh.secret_of(secret_name::superuser).password == "old"); // the copy has it inside
   CHECK(fresh.secret_of(secret_name::control).password == "new");
-  auto d = decide(here.known, here.around);
+  auto d = decide(here.known, here.observations);
   CHECK(here.known.living.retains_for == new_scope);
   CHECK(takes_step<retain>(d, old_scope)); // what the copy will need is kept before it begins
   CHECK_FALSE(takes_step<add_nodes>(d, new_scope));
-  here.around.living.retains_for = std::string{new_scope};
-  d = decide(here.known, here.around);
+  here.observations.living.retains_for = std::string{new_scope};
+  d = decide(here.known, here.observations);
   CHECK(takes_step<add_nodes>(d, new_scope));
   CHECK_FALSE(takes_step<add_nodes>(d, old_scope));
   CHECK(here.asked().answer.is == verdict_kind::accepted); // asked again: the same rebuild
@@ -182,8 +182,8 @@ TEST_CASE("a rebuild is refused with a reason without a leader or during another
   CHECK(refused([](auto& h) { h.known.current.state = operation_state::in_progress; })
         == kind::busy);
   CHECK(refused([](auto& h) { h.known.current.state = operation_state::failed; }) == kind::refused);
-  CHECK(refused([](auto& h) { h.around.living.seen.leader.clear(); }) == kind::refused);
-  CHECK(refused([](auto& h) { h.around.living.seen.leader = "stranger"; }) == kind::refused);
+  CHECK(refused([](auto& h) { h.observations.living.seen.leader.clear(); }) == kind::refused);
+  CHECK(refused([](auto& h) { h.observations.living.seen.leader = "stranger"; }) == kind::refused);
   CHECK(refused([](auto& h) { h.known.living.nodes[0].address = ""; }) == kind::refused);
   CHECK(refused([](auto& h) { h.known.living.nodes[0].address.reset(); }) == kind::refused);
   CHECK(refused([](auto& h) { h.known.living.nodes[1].halted = true; }) == kind::busy);
@@ -205,15 +205,15 @@ TEST_CASE("nothing is stopped before both clusters are well and the new one has 
     CHECK(std::ranges::none_of(here.known.living.nodes, &node::halted));
     return d;
   };
-  waits([](auto& h) { h.around.incoming->seen.members["d"].state = "starting"; });
-  waits([](auto& h) { h.around.incoming->lag.clear(); });
-  waits([](auto& h) { h.around.incoming->follows.reset(); });
-  waits([](auto& h) { h.around.living.seen.members["b"].state = "stopped"; });
-  waits([](auto& h) { h.around.living.lag["c"] = 2 * negligible_lag_bytes; });
-  waits([](auto& h) { h.around.lost_cells.insert("2"); });
+  waits([](auto& h) { h.observations.incoming->seen.members["d"].state = "starting"; });
+  waits([](auto& h) { h.observations.incoming->lag.clear(); });
+  waits([](auto& h) { h.observations.incoming->follows.reset(); });
+  waits([](auto& h) { h.observations.living.seen.members["b"].state = "stopped"; });
+  waits([](auto& h) { h.observations.living.lag["c"] = 2 * negligible_lag_bytes; });
+  waits([](auto& h) { h.observations.lost_cells.insert("2"); });
   auto unasked = waits([](auto& h) {
-    h.around.living.lag.clear();
-    h.around.living.lag_told = false;
+    h.observations.living.lag.clear();
+    h.observations.living.lag_told = false;
   });
   CHECK(takes_step<ask_lag>(unasked, old_scope));
 }
@@ -234,15 +234,15 @@ TEST_CASE("endpoints move in one write, once all have stopped and the last posit
   here.until_halting();
   here.halt("b", 100);
   here.replay(500);
-  CHECK_FALSE(here.turns(decide(here.known, here.around))); // the leader has not stopped
+  CHECK_FALSE(here.turns(decide(here.known, here.observations))); // the leader has not stopped
   here.halt("a", 120);
   here.replay(120);
-  here.around.incoming->replayed["d"] = 119; // it may have to lead
+  here.observations.incoming->replayed["d"] = 119; // it may have to lead
   auto early = here.settle();
   CHECK_FALSE(here.turns(early));
   CHECK(nodes_of<ask_position>(early, new_scope) == ids{"d"});
   here.replay(120);
-  auto d = decide(here.known, here.around);
+  auto d = decide(here.known, here.observations);
   REQUIRE(here.turns(d));
   CHECK(d.unless_led == old_scope);
   CHECK(d.write->living.scope == new_scope);
@@ -260,14 +260,14 @@ TEST_CASE("without the last position of the leader that was, in its history, not
     here.halt("a", 120);
     here.replay(1000);
     change(here);
-    return here.turns(decide(here.known, here.around));
+    return here.turns(decide(here.known, here.observations));
   };
   CHECK(turned([](auto&) {}));
-  CHECK_FALSE(turned([](auto& h) { h.around.living.halted["a"].led = false; }));
-  CHECK_FALSE(turned([](auto& h) { h.around.living.halted["a"].history = 4; }));
-  CHECK_FALSE(turned([](auto& h) { h.around.living.seen.leader = "a"; }));
-  CHECK_FALSE(turned([](auto& h) { h.around.now = *h.known.rebuilt->halt_until; }));
-  CHECK_FALSE(turned([](auto& h) { h.around.incoming->replayed.clear(); }));
+  CHECK_FALSE(turned([](auto& h) { h.observations.living.halted["a"].led = false; }));
+  CHECK_FALSE(turned([](auto& h) { h.observations.living.halted["a"].history = 4; }));
+  CHECK_FALSE(turned([](auto& h) { h.observations.living.seen.leader = "a"; }));
+  CHECK_FALSE(turned([](auto& h) { h.observations.now = *h.known.rebuilt->halt_until; }));
+  CHECK_FALSE(turned([](auto& h) { h.observations.incoming->replayed.clear(); }));
 }
 
 TEST_CASE("another leader than the one whose stop began ends the rebuild, and runs again first") {
@@ -275,7 +275,7 @@ TEST_CASE("another leader than the one whose stop began ends the rebuild, and ru
   here.until_halting();
   here.settle();
   here.halt("a", 120);
-  here.around.living.seen.leader = "b";
+  here.observations.living.seen.leader = "b";
   here.settle();
   CHECK(here.known.rebuilt->phase == rebuild_phase::ended);
   CHECK(here.known.rebuilt->outcome.find("b came to lead") != std::string::npos);
@@ -284,12 +284,12 @@ TEST_CASE("another leader than the one whose stop began ends the rebuild, and ru
 
 TEST_CASE("a cell that cannot stop its node ends a rebuild before anything is stopped") {
   rebuilding here;
-  here.around.unable_to_halt["2"] = "is of another make";
+  here.observations.unable_to_halt["2"] = "is of another make";
   CHECK(here.asked().answer.is == verdict_kind::refused);
-  here.around.unable_to_halt.clear();
+  here.observations.unable_to_halt.clear();
   here.begin();
   here.copy();
-  here.around.unable_to_halt["2"] = "is of another make"; // a node was moved there
+  here.observations.unable_to_halt["2"] = "is of another make"; // a node was moved there
   here.settle();
   CHECK(here.known.rebuilt->phase == rebuild_phase::ended);
   CHECK(here.known.rebuilt->outcome.find("cell 2") != std::string::npos);
@@ -301,21 +301,21 @@ TEST_CASE(
   rebuilding here;
   here.begin();
   here.copy();
-  auto flushes = [&](std::optional<cluster_circumstances::flush> last) {
-    here.around.living.flushed.reset();
+  auto flushes = [&](std::optional<cluster_observations::flush> last) {
+    here.observations.living.flushed.reset();
     if (last)
-      here.around.living.flushed = *last;
-    auto d = decide(here.known, here.around);
+      here.observations.living.flushed = *last;
+    auto d = decide(here.known, here.observations);
     CHECK_FALSE(d.write);
     return nodes_of<flush>(d, old_scope);
   };
-  using last = cluster_circumstances::flush;
-  here.around.living.flushed.reset();
+  using last = cluster_observations::flush;
+  here.observations.living.flushed.reset();
   here.settle();
   CHECK(flushes(std::nullopt) == ids{"a"});
-  CHECK(flushes(last{"b", here.around.now, 1s}) == ids{"a"});
-  CHECK(flushes(last{"a", here.around.now - flush_validity, 1s}) == ids{"a"});
-  CHECK(flushes(last{"a", here.around.now, quick_flush + 1s}) == ids{"a"});
+  CHECK(flushes(last{"b", here.observations.now, 1s}) == ids{"a"});
+  CHECK(flushes(last{"a", here.observations.now - flush_validity, 1s}) == ids{"a"});
+  CHECK(flushes(last{"a", here.observations.now, quick_flush + 1s}) == ids{"a"});
 }
 
 TEST_CASE("a stop that is not confirmed in time is taken back, and the leader runs first") {
@@ -324,7 +324,7 @@ TEST_CASE("a stop that is not confirmed in time is taken back, and the leader ru
   here.settle();
   here.halt("b", 100);
   here.halt("a", 120);
-  here.around.now = *here.known.rebuilt->halt_until;
+  here.observations.now = *here.known.rebuilt->halt_until;
   auto d = here.settle();
   CHECK(here.known.rebuilt->phase == rebuild_phase::ended);
   CHECK_FALSE(here.known.rebuilt->succeeded);
@@ -332,15 +332,15 @@ TEST_CASE("a stop that is not confirmed in time is taken back, and the leader ru
   CHECK(here.known.living.scope == old_scope);
   CHECK(nodes_of<resume_node>(d, old_scope) == ids{"a"});
   CHECK(nodes_of<halt_node>(d, old_scope).empty());
-  here.around.living.resumed.insert("a");
-  here.around.living.halted.clear();
+  here.observations.living.resumed.insert("a");
+  here.observations.living.halted.clear();
   CHECK(nodes_of<resume_node>(here.settle(), old_scope).empty()); // it could be overtaken yet
-  here.around.living.seen.leader = "a";                           // from before its stop
+  here.observations.living.seen.leader = "a";                     // from before its stop
   CHECK(nodes_of<resume_node>(here.settle(), old_scope).empty());
-  here.around.living.seen.members["a"].state = "running";
-  here.around.living.seen.leader = "a";
+  here.observations.living.seen.members["a"].state = "running";
+  here.observations.living.seen.leader = "a";
   CHECK(nodes_of<resume_node>(here.settle(), old_scope) == ids{"b"});
-  here.around.living.resumed.insert("b");
+  here.observations.living.resumed.insert("b");
   here.settle();
   CHECK(std::ranges::none_of(here.known.living.nodes, &node::halted));
 }
@@ -351,8 +351,8 @@ TEST_CASE("the replicas run again without the leader only if its cell is lost") 
   here.settle();
   here.halt("b", 100);
   here.halt("a", 120);
-  here.around.now = *here.known.rebuilt->halt_until;
-  here.around.lost_cells.insert("1");
+  here.observations.now = *here.known.rebuilt->halt_until;
+  here.observations.lost_cells.insert("1");
   auto resumed = nodes_of<resume_node>(here.settle(), old_scope);
   CHECK(std::ranges::find(resumed, "b") != resumed.end());
 }
@@ -360,8 +360,8 @@ TEST_CASE("the replicas run again without the leader only if its cell is lost") 
 TEST_CASE("a new cluster that cannot be made is removed, and the instance stays as it was") {
   rebuilding here;
   here.begin();
-  here.around.living.retains_for = std::string{new_scope};
-  here.around.incoming->shortage = placement{{}, "full", false};
+  here.observations.living.retains_for = std::string{new_scope};
+  here.observations.incoming->shortage = placement{{}, "full", false};
   auto d = here.settle();
   CHECK(here.known.rebuilt->phase == rebuild_phase::ended);
   CHECK(here.known.rebuilt->outcome.find("full") != std::string::npos);
@@ -393,17 +393,17 @@ TEST_CASE("a removal removes both clusters, and the port only after the new one"
 TEST_CASE("after the switch the new cluster is told to take writes until it does") {
   rebuilding here;
   here.until_turned();
-  here.around.now = beginning + 24h; // however long it takes
+  here.observations.now = beginning + 24h; // however long it takes
   auto d = here.settle();
   CHECK(takes_step<follow>(d, new_scope));
   CHECK(here.known.rebuilt->phase == rebuild_phase::promoting);
-  here.around.living.follows = std::string{};
+  here.observations.living.follows = std::string{};
   CHECK_FALSE(takes_step<follow>(here.settle(), new_scope));
   CHECK(here.known.rebuilt->phase == rebuild_phase::promoting);
-  here.around.living.seen.members["c"].leads_standbys = false; // on its way to take them
+  here.observations.living.seen.members["c"].leads_standbys = false; // on its way to take them
   here.settle();
   CHECK(here.known.rebuilt->phase == rebuild_phase::promoting);
-  here.around.living.seen.members["c"].takes_writes = true;
+  here.observations.living.seen.members["c"].takes_writes = true;
   here.settle();
   CHECK(here.known.rebuilt->phase == rebuild_phase::ended);
   CHECK(here.known.rebuilt->succeeded);
@@ -415,13 +415,13 @@ TEST_CASE("the nodes that served stay, stopped, until the new ones serve and str
   here.until_turned();
   auto removes = [&] { return !nodes_of<remove_node>(here.settle(), old_scope).empty(); };
   CHECK_FALSE(removes());
-  here.around.living.follows = std::string{};
-  here.around.living.seen.members["c"].leads_standbys = false;
-  here.around.living.seen.members["c"].takes_writes = true;
-  here.around.living.lag.clear(); // of d nobody knows
+  here.observations.living.follows = std::string{};
+  here.observations.living.seen.members["c"].leads_standbys = false;
+  here.observations.living.seen.members["c"].takes_writes = true;
+  here.observations.living.lag.clear(); // of d nobody knows
   CHECK_FALSE(removes());
   CHECK(here.known.rebuilt->succeeded);
-  here.around.living.lag["d"] = 0;
+  here.observations.living.lag["d"] = 0;
   auto d = here.settle();
   CHECK_FALSE(nodes_of<remove_node>(d, old_scope).empty());
   CHECK(nodes_of<resume_node>(d, old_scope).empty());
@@ -436,12 +436,12 @@ TEST_CASE("the nodes that served stay, stopped, until the new ones serve and str
 TEST_CASE("what a leader kept for a new cluster is let go at every end of a rebuild") {
   rebuilding here;
   here.begin();
-  here.around.living.retains_for = std::string{new_scope};
-  here.around.incoming->shortage = placement{{}, "full", false};
+  here.observations.living.retains_for = std::string{new_scope};
+  here.observations.incoming->shortage = placement{{}, "full", false};
   auto d = here.settle();
   REQUIRE(here.known.rebuilt->phase == rebuild_phase::ended);
   CHECK(takes_step<retain>(d, old_scope));
-  here.around.living.retains_for = std::string{};
+  here.observations.living.retains_for = std::string{};
   d = here.settle();
   CHECK(here.known.living.retains_for.empty());
   CHECK_FALSE(takes_step<retain>(d, old_scope));
@@ -449,6 +449,6 @@ TEST_CASE("what a leader kept for a new cluster is let go at every end of a rebu
 
 TEST_CASE("a cluster that was told late to follow is told to stand for itself") {
   rebuilding here;
-  here.around.living.seen.members["a"].leads_standbys = true;
+  here.observations.living.seen.members["a"].leads_standbys = true;
   CHECK(takes_step<follow>(here.settle(), old_scope));
 }

@@ -89,12 +89,12 @@ cell::own_judgement judge_own_settings(const cell::cell_config& config, cell::no
     base::event_loop loop;
     std::unique_ptr<settings_judge> judge;
     loop.run([&] {
-      settings_judge::surroundings with{settings_of(config).bin_dir,
-                                        directory,
-                                        &driver,
-                                        {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=/"},
-                                        false,
-                                        true};
+      settings_judge::fleet_observations with{settings_of(config).bin_dir,
+                                              directory,
+                                              &driver,
+                                              {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=/"},
+                                              false,
+                                              true};
       judge = std::make_unique<settings_judge>(std::move(with), loop);
       judge->ask(own_settings(config),
                  [promised](const judgement& came) { promised->set_value(came); });

@@ -78,7 +78,7 @@ std::vector<std::string> libraries_below(const std::string& directory) {
 
 } // namespace
 
-settings_judge::settings_judge(surroundings with, base::event_loop& loop)
+settings_judge::settings_judge(fleet_observations with, base::event_loop& loop)
     : with_(std::move(with)), loop_(loop) {}
 
 std::string settings_judge::path_of(const char* name) const {

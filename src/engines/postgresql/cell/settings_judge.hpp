@@ -26,7 +26,7 @@ namespace matriarch::engines::postgresql {
 class settings_judge {
 public:
   /// How PostgreSQL's programs are started.
-  struct surroundings {
+  struct fleet_observations {
     std::string bin_dir;
     std::string directory; ///< the judge's own; made if missing
     cell::node_driver* driver;
@@ -43,7 +43,7 @@ public:
   };
   using answer_function = std::function<void(const result<judgement>&)>;
 
-  settings_judge(surroundings with, base::event_loop& loop);
+  settings_judge(fleet_observations with, base::event_loop& loop);
 
   /// Calls `then` with the result or the failure, after this call returns and within half a minute.
   /// If a check takes longer, it continues and is done by the next question.
@@ -92,7 +92,7 @@ private:
   void watch();
   [[nodiscard]] std::string path_of(const char* name) const;
 
-  surroundings with_;
+  fleet_observations with_;
   base::event_loop& loop_;
   std::string fingerprint_; ///< of the program that the following members describe
   installed_postgresql has_;

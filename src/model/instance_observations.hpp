@@ -25,7 +25,7 @@ struct node_settings {
 };
 
 /// What is known of one cluster, by its scope.
-struct cluster_circumstances {
+struct cluster_observations {
   const engine* runs = nullptr; ///< the engine that its nodes run
   cluster_view seen;
   /// Replicas that stream from the leader, with their lag in bytes, as the leader last reported.
@@ -88,7 +88,7 @@ struct cluster_circumstances {
 };
 
 /// What is known apart from the clusters: the fleet and the time.
-struct surroundings {
+struct fleet_observations {
   /// Cells that are lost: neither the cell nor any of its nodes has shown a sign of life for long.
   rare_set<std::string> lost_cells;
   /// Cells that can stop a node and say how far its data is, as they have said.
@@ -103,10 +103,10 @@ struct surroundings {
 };
 
 /// What is known of an instance.
-struct circumstances : surroundings {
-  cluster_circumstances living;
-  rare_value<cluster_circumstances> incoming;
-  rare_value<cluster_circumstances> outgoing;
+struct instance_observations : fleet_observations {
+  cluster_observations living;
+  rare_value<cluster_observations> incoming;
+  rare_value<cluster_observations> outgoing;
   /// The routers' reports, if operations wait for routers, and the revision of the last change that
   /// the routers have to serve.
   router_table routing;
