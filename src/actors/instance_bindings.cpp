@@ -156,7 +156,7 @@ void instance_bindings::bind(const model::bind_request& asked, answer owed) {
 void instance_bindings::write_new(model::binding fresh, answer owed) {
   auto what = change_to(fresh);
   what.compares.push_back(store::absent(key_of(fresh.binding_id)));
-  keeper_.commit(std::move(what), [this, owed, fresh](const fate& came) mutable {
+  keeper_.commit(std::move(what), [this, owed, fresh](const write_result& came) mutable {
     if (!came.done()) {
       owed.deliver(model::verdict{model::verdict_kind::unavailable, came.why});
       return;
@@ -211,7 +211,7 @@ void instance_bindings::take_port(model::binding fresh, const port_offer& offer,
       {store::put{port_key, store::encode_port_use({keeper_.name(), std::nullopt, 0})},
        store::put{keys::read_only_allocation(keeper_.name()), std::to_string(offer.port)},
        store::put{keys::next_port, std::to_string(offer.next)}},
-      [this, fresh = std::move(fresh), owed](const fate& came) mutable {
+      [this, fresh = std::move(fresh), owed](const write_result& came) mutable {
         keeper_.self()->send(keeper_.setup().ports,
                              port_settled{keys::read_only_holder(keeper_.name()), came.done()});
         if (came.done())
@@ -237,7 +237,7 @@ void instance_bindings::unbind(const model::unbind_request& asked, answer owed) 
     wait(asked.binding_id, owed, true, asked.may_poll);
   } else if (keeper_.may_act(owed)) {
     auto leaving = std::move(*ruling.write);
-    keeper_.commit(change_to(leaving), [this, owed, leaving](const fate& came) mutable {
+    keeper_.commit(change_to(leaving), [this, owed, leaving](const write_result& came) mutable {
       if (!came.done()) {
         owed.deliver(model::verdict{model::verdict_kind::unavailable, came.why});
         return;
@@ -257,7 +257,7 @@ void instance_bindings::erase_now(const std::string& binding_id, answer owed) {
   next.ended_bindings[binding_id] = {keeper_.setup().outside.now()};
   model::forget_ended_bindings(next, keeper_.setup().outside.now());
   keeper_.write(std::move(next), {}, {store::erase{{key_of(binding_id), ""}}},
-                [this, owed, binding_id](const fate& came) mutable {
+                [this, owed, binding_id](const write_result& came) mutable {
                   if (!came.done()) {
                     owed.deliver(model::verdict{model::verdict_kind::unavailable, came.why});
                     return;
@@ -838,7 +838,7 @@ bool instance_bindings::settle() {
     return false;
   model::forget_ended_bindings(next, keeper_.setup().outside.now());
   keeper_.write(std::move(next), {}, std::move(operations),
-                [this, what = std::move(what)](const fate& came) {
+                [this, what = std::move(what)](const write_result& came) {
                   if (!came.done()) {
                     spdlog::warn("instance {}: bindings not written: {}", keeper_.name(), came.why);
                     return;
@@ -916,7 +916,7 @@ bool instance_bindings::hold_back_at_once() {
   auto next = record();
   if (!confirmed_ || !hold_back(next, false))
     return false;
-  keeper_.write(std::move(next), {}, {}, [this](const fate& came) {
+  keeper_.write(std::move(next), {}, {}, [this](const write_result& came) {
     if (!came.done())
       spdlog::warn("instance {}: nodes are not held back yet: {}", keeper_.name(), came.why);
   });

@@ -95,7 +95,7 @@ void record_keeper::write(model::record next, std::vector<store::compare> compar
     return written.ok() && written->write_id == id;
   };
   commit(std::move(what),
-         [this, next = std::move(next), then = std::move(then)](const fate& came) mutable {
+         [this, next = std::move(next), then = std::move(then)](const write_result& came) mutable {
            if (came.done())
              adopt(std::move(next), came.at);
            then(came);
@@ -104,9 +104,9 @@ void record_keeper::write(model::record next, std::vector<store::compare> compar
 
 void record_keeper::commit(change what, after_commit then) {
   busy_ = true;
-  writer_.commit(std::move(what), [this, then = std::move(then)](const fate& came) {
+  writer_.commit(std::move(what), [this, then = std::move(then)](const write_result& came) {
     busy_ = false;
-    if (came.is == fate::kind::refused)
+    if (came.is == write_result::kind::refused)
       learn_refusal(came);
     if (!came.done())
       again_at_ = self_->clock().now() + retry_pause;
@@ -116,7 +116,7 @@ void record_keeper::commit(change what, after_commit then) {
 }
 
 /// Learns from a refused change whether this broker is active, and the present record.
-void record_keeper::learn_refusal(const fate& came) {
+void record_keeper::learn_refusal(const write_result& came) {
   // A refusal from an earlier term may arrive late; nothing would correct what it says about this
   // term.
   if (!came.active && came.at > activity_.since)

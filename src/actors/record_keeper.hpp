@@ -102,7 +102,7 @@ private:
     std::function<void()> serve;
   };
 
-  void learn_refusal(const fate& came);
+  void learn_refusal(const write_result& came);
 
   instance_host& host_;
   service_instance_actor::pointer self_;

@@ -48,7 +48,7 @@ void record_writer::wait() {
 }
 
 /// The callback may begin another change.
-void record_writer::end(const fate& came) {
+void record_writer::end(const write_result& came) {
   auto ended = std::move(under_way_);
   ended->then(came);
 }
@@ -65,7 +65,7 @@ void record_writer::send() {
           [this](const store::commit_result& came) {
             switch (came.state) {
             case store::commit_state::committed:
-              return end({fate::kind::done, came.at});
+              return end({write_result::kind::done, came.at});
             case store::commit_state::refused:
               if (came.reads.size() == asked_in_refusal)
                 return end(judge_refusal(under_way_->what, came));
@@ -78,7 +78,7 @@ void record_writer::send() {
               if (under_way_->open)
                 return wait();
               return end(
-                  {fate::kind::not_done, 0,
+                  {write_result::kind::not_done, 0,
                    "etcd cannot be reached: " + came.error + "; nothing was changed, try again"});
             }
           },
@@ -95,22 +95,23 @@ void record_writer::look(const std::string& why) {
               return wait();
             const auto& witness = came.reads.front();
             if (under_way_->what.made(witness))
-              return end(
-                  {fate::kind::done, witness.empty() ? came.at : witness.front().mod_revision});
-            end({fate::kind::not_done, 0,
+              return end({write_result::kind::done,
+                          witness.empty() ? came.at : witness.front().mod_revision});
+            end({write_result::kind::not_done, 0,
                  "etcd does not take it: " + why + "; nothing was changed, try again"});
           },
           [this](const caf::error&) { wait(); });
 }
 
-fate record_writer::judge_refusal(const change& what, const store::commit_result& came) const {
+write_result record_writer::judge_refusal(const change& what,
+                                          const store::commit_result& came) const {
   const auto& record = came.reads[0];
   const auto& active = came.reads[1];
   const auto& witness = came.reads[2];
   if (what.made(witness))
-    return {fate::kind::done, witness.empty() ? came.at : witness.front().mod_revision};
+    return {write_result::kind::done, witness.empty() ? came.at : witness.front().mod_revision};
   bool acts = !active.empty() && active.front().value == setup_.active_value;
-  return {fate::kind::refused, came.at,
+  return {write_result::kind::refused, came.at,
           acts ? "this instance was changed at the same time; try again"
                : "this broker is not the active one; try again in a few seconds",
           acts, record};

@@ -21,7 +21,7 @@ struct change {
 };
 
 /// The result of a change.
-struct fate {
+struct write_result {
   enum class kind {
     done,
     refused,  ///< a compare failed; `active` and `record` show the present state
@@ -41,7 +41,7 @@ struct fate {
 /// once, and its write_id shows that it has happened.
 class record_writer {
 public:
-  using after = std::function<void(const fate&)>;
+  using after = std::function<void(const write_result&)>;
 
   /// Writes for the instance of that name. Setup and name must outlive this object.
   record_writer(service_instance_actor::pointer self, const instance_setup& setup,
@@ -65,8 +65,9 @@ private:
   /// Finds out whether etcd has made a change that etcd cannot make any more.
   void look(const std::string& why);
   void wait();
-  void end(const fate& came);
-  [[nodiscard]] fate judge_refusal(const change& what, const store::commit_result& came) const;
+  void end(const write_result& came);
+  [[nodiscard]] write_result judge_refusal(const change& what,
+                                           const store::commit_result& came) const;
 
   service_instance_actor::pointer self_;
   const instance_setup& setup_;

@@ -478,7 +478,7 @@ private:
       return;
     keeper_.write(std::move(*said.write), {}, {},
                   [this, owed, told = std::move(said.answer),
-                   before = known()->current.id](const fate& came) mutable {
+                   before = known()->current.id](const write_result& came) mutable {
                     if (!came.done())
                       return refuse(owed, model::verdict_kind::unavailable, came.why);
                     living_->steps.forget_failures();
@@ -547,20 +547,21 @@ private:
     std::vector<store::operation> erased;
     for (auto& range : store::written_by_nodes(scope))
       erased.push_back(store::erase{std::move(range)});
-    keeper_.write(std::move(*said.write), {store::absent(keys::leader(scope))}, std::move(erased),
-                  [this, owed, scope, told = std::move(said.answer)](const fate& came) mutable {
-                    if (!came.done()) {
-                      // A node that nobody knows of may lead there: the next wish takes another scope.
-                      ++scopes_passed_over_;
-                      return refuse(owed, model::verdict_kind::unavailable,
-                                    came.why + " (the scope of the new cluster was to be " + scope
-                                        + "; the next one will be another)");
-                    }
-                    tell(model::rebuild_begun{known()->rebuilt->id, scope});
-                    publish();
-                    told.instance = snapshot();
-                    owed.deliver(std::move(told));
-                  });
+    keeper_.write(
+        std::move(*said.write), {store::absent(keys::leader(scope))}, std::move(erased),
+        [this, owed, scope, told = std::move(said.answer)](const write_result& came) mutable {
+          if (!came.done()) {
+            // A node that nobody knows of may lead there: the next wish takes another scope.
+            ++scopes_passed_over_;
+            return refuse(owed, model::verdict_kind::unavailable,
+                          came.why + " (the scope of the new cluster was to be " + scope
+                              + "; the next one will be another)");
+          }
+          tell(model::rebuild_begun{known()->rebuilt->id, scope});
+          publish();
+          told.instance = snapshot();
+          owed.deliver(std::move(told));
+        });
   }
 
   /// Of the cells of the cluster that serves.
@@ -596,7 +597,7 @@ private:
     left.resize(left.size() - batch);
     keeper_.write(
         *known(), {}, std::move(now),
-        [this, left = std::move(left), owed](const fate& came) mutable {
+        [this, left = std::move(left), owed](const write_result& came) mutable {
           if (!came.done())
             return refuse(owed, model::verdict_kind::unavailable, came.why);
           bindings_.wrote(came.at);
@@ -701,8 +702,9 @@ private:
     auto fresh = model::new_record(who->asked, std::move(values));
     const auto scope = fresh.living.scope;
     keeper_.write(std::move(fresh), {store::absent(keys::leader(scope))},
-                  erasures_of_another_life(), [this, who](const fate& came) {
-                    bool led = came.is == fate::kind::refused && came.active && came.record.empty();
+                  erasures_of_another_life(), [this, who](const write_result& came) {
+                    bool led = came.is == write_result::kind::refused && came.active
+                               && came.record.empty();
                     go_on_accepting(model::accept_stage::create_record,
                                     came.done() ? model::stage_end::done
                                     : led       ? model::stage_end::led
@@ -730,8 +732,8 @@ private:
          store::put{keys::allocation(name()), std::to_string(offer.port)},
          store::put{keys::next_port, std::to_string(offer.next)},
          store::erase{{keys::tombstone(name()), ""}}},
-        [this, who](const fate& came) {
-          bool taken = came.is == fate::kind::refused && keeper_.heard().active && known();
+        [this, who](const write_result& came) {
+          bool taken = came.is == write_result::kind::refused && keeper_.heard().active && known();
           if (came.done() || taken)
             self_->send(setup_->ports, port_settled{name(), true});
           go_on_accepting(model::accept_stage::take_port,
@@ -744,7 +746,7 @@ private:
 
   void confirm(const newcomer_ptr& who) {
     keeper_.write(model::written_by(model::accept_stage::confirm, *known(), who->offer.port), {},
-                  {}, [this, who](const fate& came) {
+                  {}, [this, who](const write_result& came) {
                     go_on_accepting(model::accept_stage::confirm,
                                     came.done() ? model::stage_end::done : model::stage_end::failed,
                                     came.why, who);
@@ -762,7 +764,7 @@ private:
           store::erase{{keys::port(known()->endpoints[model::endpoint::primary]), ""}});
     what.witness = {keeper_.key(), ""};
     what.made = [](const auto& found) { return found.empty(); };
-    keeper_.commit(std::move(what), [this](const fate& came) {
+    keeper_.commit(std::move(what), [this](const write_result& came) {
       if (came.done()) {
         tell(model::provision_undone{});
         keeper_.forget();
@@ -850,7 +852,7 @@ private:
 
   /// Reports an event once etcd has accepted the write that causes it.
   [[nodiscard]] record_keeper::after_commit telling(model::happening what) {
-    return [this, what = std::move(what)](const fate& came) {
+    return [this, what = std::move(what)](const write_result& came) {
       if (came.done())
         tell(what);
       else
@@ -1012,7 +1014,7 @@ private:
          store::put{keys::next_port, std::to_string(offer.next)},
          store::put{keys::port(before),
                     store::encode_port_use({name(), setup_->outside.now(), 0})}},
-        [this, holder, before, port = offer.port](const fate& came) {
+        [this, holder, before, port = offer.port](const write_result& came) {
           self_->send(setup_->ports, port_settled{holder, came.done()});
           if (came.done())
             tell(model::port_exchanged{before, port});
@@ -1064,7 +1066,7 @@ private:
     auto served_by = known()->living.scope;
     keeper_.write(std::move(*next.write), std::move(compares), std::move(graves),
                   [this, before, served_by, rebuilding = known()->is_being_rebuilt(),
-                   buried = next.buried](const fate& came) {
+                   buried = next.buried](const write_result& came) {
                     if (!came.done()) {
                       spdlog::warn("instance {}: not written: {}", name(), came.why);
                       return;
@@ -1114,7 +1116,7 @@ private:
     std::vector<store::operation> gone;
     for (auto& range : store::written_by_nodes(step.scope))
       gone.push_back(store::erase{std::move(range)});
-    keeper_.write(std::move(next), {}, std::move(gone), [this, step](const fate& came) {
+    keeper_.write(std::move(next), {}, std::move(gone), [this, step](const write_result& came) {
       if (!came.done())
         spdlog::warn("instance {}: cluster {} is not forgotten yet: {}", name(), step.scope,
                      came.why);
@@ -1145,7 +1147,7 @@ private:
     what.made = [value](const auto& found) {
       return !found.empty() && found.front().value == value;
     };
-    keeper_.commit(std::move(what), [this](const fate& came) {
+    keeper_.commit(std::move(what), [this](const write_result& came) {
       if (!came.done()) {
         spdlog::warn("instance {}: not released: {}", name(), came.why);
         return;
@@ -1188,12 +1190,13 @@ private:
     };
     if (!keeper_.heard().active)
       return failed("this broker is not the active one");
-    keeper_.write(std::move(next), {}, {}, [owed, report, failed](const fate& came) mutable {
-      if (came.done())
-        owed.deliver(std::move(report));
-      else
-        failed(came.why);
-    });
+    keeper_.write(std::move(next), {}, {},
+                  [owed, report, failed](const write_result& came) mutable {
+                    if (came.done())
+                      owed.deliver(std::move(report));
+                    else
+                      failed(came.why);
+                  });
   }
 
   // -- demotion -----------------------------------------------------------------------------------
@@ -1231,7 +1234,7 @@ private:
     auto next = *known();
     next.living.switching_to = candidate->node_id;
     keeper_.write(std::move(next), {}, {},
-                  [this, owed, from = leader->node_id](const fate& came) mutable {
+                  [this, owed, from = leader->node_id](const write_result& came) mutable {
                     if (came.done())
                       demotions_.push_back({from, owed});
                     else

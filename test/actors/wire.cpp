@@ -109,11 +109,11 @@ void wire::arrive(int number) {
   one.arrive(true);
 }
 
-void wire::cut(const std::function<way(int nth)>& fate) {
+void wire::cut(const std::function<way(int nth)>& write_result) {
   cut_ = true;
   int nth = 0;
   for (auto& [number, one] : std::exchange(in_flight_, {}))
-    switch (fate(nth++)) {
+    switch (write_result(nth++)) {
     case way::through:
     case way::done:
       one.arrive(false);

@@ -81,9 +81,9 @@ public:
 
   /// Ends the connection, as a crash does. Each effect in flight gets the fate of its number in the
   /// order of sending; late ones arrive at release().
-  void cut(const std::function<way(int nth)>& fate);
-  void cut(way fate) {
-    cut([fate](int) { return fate; });
+  void cut(const std::function<way(int nth)>& write_result);
+  void cut(way write_result) {
+    cut([write_result](int) { return write_result; });
   }
   [[nodiscard]] bool is_cut() const { return cut_; }
   /// Holds all effects in flight until release().
