@@ -57,7 +57,7 @@ void cluster_steps::perform(const model::cluster_step& what) {
 }
 
 bool cluster_steps::is_awaited() const {
-  return keeper_.known()->current.state == model::operation_state::in_progress;
+  return keeper_.record()->current.state == model::operation_state::in_progress;
 }
 
 void cluster_steps::forget_failures() {
@@ -102,7 +102,7 @@ void cluster_steps::forget_confirmations() {
 
 void cluster_steps::forget_old_halts() {
   auto is_over = [this](const auto& one) {
-    const auto* n = known() == nullptr ? nullptr : known()->find_node(one);
+    const auto* n = cluster() == nullptr ? nullptr : cluster()->find_node(one);
     return n == nullptr || !n->halted;
   };
   auto is_over_of = [&](const auto& one) { return is_over(one.first); };
@@ -122,7 +122,7 @@ void cluster_steps::perform_one(const model::add_nodes& step) {
       .then(
           [this, decided_at, count = step.where.count](const model::placement& chosen) {
             steps_.end({step_kind::add_nodes});
-            if (keeper_.busy() || !known() || keeper_.at() != decided_at)
+            if (keeper_.busy() || !cluster() || keeper_.at() != decided_at)
               return host_.go_on();
             if (static_cast<int>(chosen.cells.size()) < count) {
               here_->shortage = chosen;
@@ -132,8 +132,8 @@ void cluster_steps::perform_one(const model::add_nodes& step) {
             for (std::size_t i = 0; i < chosen.cells.size(); ++i)
               ids.push_back(setup().outside.new_id());
             model::decision next;
-            next.write = model::with_new_nodes(*keeper_.known(), known()->scope, ids, chosen.cells,
-                                               setup().outside.now());
+            next.write = model::with_new_nodes(*keeper_.record(), cluster()->scope, ids,
+                                               chosen.cells, setup().outside.now());
             not_sent_.insert(ids.begin(), ids.end());
             host_.write_decision(std::move(next));
           },
@@ -146,16 +146,16 @@ void cluster_steps::perform_one(const model::add_nodes& step) {
 start_order cluster_steps::start_of(const model::node& which) const {
   return {which.cell,
           which.node_id,
-          known()->scope,
-          *keeper_.known(),
+          cluster()->scope,
+          *keeper_.record(),
           keeper_.at(),
           keeper_.heard().fleet,
-          runs().decisions->start(*known(), keeper_.known()->desired.settings, which.node_id)};
+          runs().decisions->start(*cluster(), keeper_.record()->desired.settings, which.node_id)};
 }
 
 void cluster_steps::perform_one(const model::start_node& step) {
-  const auto* n = known()->find_node(step.node_id);
-  if (!known()->secret_of(model::secret_name::etcd).username.empty() && !admitted_)
+  const auto* n = cluster()->find_node(step.node_id);
+  if (!cluster()->secret_of(model::secret_name::etcd).username.empty() && !admitted_)
     return admit_to_etcd();
   if (!steps_.begin({step_kind::start_node, step.node_id}))
     return;
@@ -180,7 +180,7 @@ void cluster_steps::perform_one(const model::start_node& step) {
         here_->confirmed_removed.insert(id);
       else
         here_->unanswered_starts.insert(id);
-      if (known() && !is_awaited())
+      if (cluster() && !is_awaited())
         host_.avoid_cell(cell, said.why);
       break;
     }
@@ -196,7 +196,7 @@ void cluster_steps::perform_one(const model::start_node& step) {
 
 /// How much longer a start of the node may arrive at its cell; nothing if none can.
 std::optional<caf::timespan> cluster_steps::may_still_start(const std::string& node_id) const {
-  const auto* n = known() ? known()->find_node(node_id) : nullptr;
+  const auto* n = cluster() ? cluster()->find_node(node_id) : nullptr;
   auto now = setup().outside.now();
   if (n == nullptr || !n->start_may_arrive_until || now > *n->start_may_arrive_until)
     return std::nullopt;
@@ -218,7 +218,7 @@ void cluster_steps::admit_to_etcd() {
   };
   self()
       ->request(setup().store, user_patience,
-                admit_user{known()->scope, known()->secret_of(model::secret_name::etcd)})
+                admit_user{cluster()->scope, cluster()->secret_of(model::secret_name::etcd)})
       .then([done](const user_answer& said) { done(said); },
             [done](const caf::error&) {
               done({false, "etcd did not answer in time"});
@@ -226,7 +226,7 @@ void cluster_steps::admit_to_etcd() {
 }
 
 void cluster_steps::perform_one(const model::remove_node& step) {
-  const auto* n = known()->find_node(step.node_id);
+  const auto* n = cluster()->find_node(step.node_id);
   // A start that is still under way must end first; otherwise it could follow the removal.
   const model::step_key removal{step_kind::remove_node, step.node_id};
   if (steps_.under_way({step_kind::start_node, step.node_id}) || steps_.under_way(removal))
@@ -236,8 +236,8 @@ void cluster_steps::perform_one(const model::remove_node& step) {
   // No start was sent, so none can arrive late.
   if (not_sent_.erase(step.node_id) != 0)
     here_->failed_starts[step.node_id] = "superseded before it was started";
-  removal_order order{n->cell,          n->node_id,   known()->scope,
-                      *keeper_.known(), keeper_.at(), keeper_.heard().fleet};
+  removal_order order{n->cell,           n->node_id,   cluster()->scope,
+                      *keeper_.record(), keeper_.at(), keeper_.heard().fleet};
   auto done = [this, id = n->node_id, cell = n->cell](const cell_answer& said) {
     steps_.end({step_kind::remove_node, id});
     if (said.is == cell_answer::kind::done) {
@@ -281,7 +281,7 @@ void cluster_steps::ask_cell_again(const model::step_key& step, const std::strin
 }
 
 void cluster_steps::perform_one(const model::halt_node& step) {
-  const auto* n = known()->find_node(step.node_id);
+  const auto* n = cluster()->find_node(step.node_id);
   const model::step_key halt{step_kind::halt_node, step.node_id};
   // One after the other: the cell follows the newer revision, this actor the last answer.
   if (steps_.under_way({step_kind::resume_node, step.node_id}) || !may_begin(halt))
@@ -300,7 +300,7 @@ void cluster_steps::perform_one(const model::halt_node& step) {
   self()
       ->request(
           setup().cells, cell_patience,
-          halt_order{n->cell, n->node_id, known()->scope, keeper_.at(), keeper_.heard().fleet})
+          halt_order{n->cell, n->node_id, cluster()->scope, keeper_.at(), keeper_.heard().fleet})
       .then([done](const cell_answer& said) { done(said); },
             [done](const caf::error&) {
               done({cell_answer::kind::unknown, "no answer in time"});
@@ -308,7 +308,7 @@ void cluster_steps::perform_one(const model::halt_node& step) {
 }
 
 void cluster_steps::perform_one(const model::resume_node& step) {
-  const auto* n = known()->find_node(step.node_id);
+  const auto* n = cluster()->find_node(step.node_id);
   const model::step_key resume{step_kind::resume_node, step.node_id};
   if (steps_.under_way({step_kind::halt_node, step.node_id}) || !may_begin(resume))
     return host_.wake(write_retry_pause);
@@ -410,7 +410,7 @@ void cluster_steps::perform_one(const model::flush& step) {
   self()
       ->request(runs().actor, flush_patience,
                 flush_order{name(), leader->second.login_url,
-                            known()->secret_of(model::secret_name::superuser)})
+                            cluster()->secret_of(model::secret_name::superuser)})
       .then([done](const flush_answer& said) { done(said); },
             [done](const caf::error&) {
               done({false, "it did not say so in time"});
@@ -451,7 +451,7 @@ void cluster_steps::perform_one(const model::ask_lag&) {
   self()
       ->request(runs().actor, database_patience,
                 lag_question{name(), leader->second.login_url,
-                             known()->secret_of(model::secret_name::superuser)})
+                             cluster()->secret_of(model::secret_name::superuser)})
       .then([done](const lag_answer& said) { done(said); },
             [done](const caf::error&) {
               done({false, {}, "the leader did not answer in time"});
@@ -483,9 +483,9 @@ void cluster_steps::perform_one(const model::failover_from& step) {
 // -- settings -----------------------------------------------------------------------------------
 
 node_contact cluster_steps::contact_of(const std::string& node_id, const model::member& of) const {
-  const auto* listed = known()->find_node(node_id);
+  const auto* listed = cluster()->find_node(node_id);
   return {name(), node_id, of.api_url, listed != nullptr && !watch_.origin_of(listed->cell).foreign,
-          known()->secret_of(model::secret_name::control)};
+          cluster()->secret_of(model::secret_name::control)};
 }
 
 template <class Order, class Then>
@@ -503,7 +503,7 @@ void cluster_steps::order(Order what, Then then) {
 const std::pair<const std::string, model::member>* cluster_steps::member_to_configure() const {
   std::vector<const std::pair<const std::string, model::member>*> able;
   for (const auto& one : here_->seen.members)
-    if (!one.second.api_url.empty() && known()->find_node(one.first) != nullptr)
+    if (!one.second.api_url.empty() && cluster()->find_node(one.first) != nullptr)
       able.insert(here_->seen.leads(one.first) ? able.begin() : able.end(), &one);
   return able.empty() ? nullptr : able[failed_configurations_ % able.size()];
 }
@@ -576,12 +576,12 @@ void cluster_steps::ask_settings_of(const std::string& id, const model::member& 
   self()
       ->request(runs().actor, settings_patience,
                 settings_question{name(), member.login_url,
-                                  known()->secret_of(model::secret_name::superuser),
+                                  cluster()->secret_of(model::secret_name::superuser),
                                   contact_of(id, member)})
       .then(
           [this, id, not_now](const settings_answer& said) {
             not_now();
-            if (!said.ok || !known())
+            if (!said.ok || !cluster())
               return;
             here_->settings[id] = {said.digest, said.pending_restart};
             host_.go_on();
@@ -606,7 +606,7 @@ void cluster_steps::note_failed_restart(const std::string& id, const order_answe
   // node does not start with them either, an earlier change may have arrived late, so they are set
   // again.
   bool in_vain = ++here_->failed_restarts[id] >= model::hopeless_restarts;
-  if (in_vain && known() && !is_awaited()) {
+  if (in_vain && cluster() && !is_awaited()) {
     here_->configured.clear();
     put_off({step_kind::ask_settings}, pause_between_in_vain);
   }
@@ -671,7 +671,7 @@ void cluster_steps::perform_one(const model::restart_node& step) {
 // -- the cluster's etcd user ----------------------------------------------------------------------
 
 bool cluster_steps::is_dismissed() {
-  if (known()->secret_of(model::secret_name::etcd).username.empty() || dismissed_)
+  if (cluster()->secret_of(model::secret_name::etcd).username.empty() || dismissed_)
     return true;
   dismiss_from_etcd();
   return false;
@@ -680,7 +680,7 @@ bool cluster_steps::is_dismissed() {
 /// An earlier active broker may have left the creation of the user unanswered. The user is created
 /// before the first start of a node.
 void cluster_steps::outlast_admissions() {
-  if (known() && std::ranges::any_of(known()->nodes, [](const auto& n) {
+  if (cluster() && std::ranges::any_of(cluster()->nodes, [](const auto& n) {
         return n.phase == model::node_phase::placed;
       }))
     dismiss_after_ = time_now() + longest_in_etcd;
@@ -702,7 +702,7 @@ void cluster_steps::dismiss_from_etcd() {
   };
   self()
       ->request(setup().store, user_patience,
-                dismiss_user{known()->secret_of(model::secret_name::etcd).username})
+                dismiss_user{cluster()->secret_of(model::secret_name::etcd).username})
       .then([done](const user_answer& said) { done(said); },
             [done](const caf::error&) {
               done({false, "etcd did not answer in time"});

@@ -92,9 +92,9 @@ private:
   void note_failed_restart(const std::string& id, const order_answer& said);
   [[nodiscard]] bool restarts_by_itself_in_vain(const std::string& id, const order_answer& said);
 
-  [[nodiscard]] const model::cluster* known() const { return watch_.known(); }
+  [[nodiscard]] const model::cluster* cluster() const { return watch_.cluster(); }
   [[nodiscard]] const engine_in_use& runs() const {
-    return setup().engines.of(known()->engine.text());
+    return setup().engines.of(cluster()->engine.text());
   }
   [[nodiscard]] const std::string& name() const { return keeper_.name(); }
   [[nodiscard]] const instance_setup& setup() const { return keeper_.setup(); }

@@ -32,7 +32,7 @@ std::string address_of(const model::member& one) {
 // -- keys in etcd ---------------------------------------------------------------------------------
 
 void cluster_watch::learn(const store::key_value& entry, bool erased) {
-  if (known() == nullptr)
+  if (cluster() == nullptr)
     return;
   if (entry.key.starts_with(keys::members(scope_))) {
     learn_member(entry.key.substr(keys::members(scope_).size()), entry, erased);
@@ -113,16 +113,16 @@ void cluster_watch::note_address(const std::string& node_id, const model::member
 bool cluster_watch::is_kept(const std::string& node_id) const {
   constexpr std::size_t most_unlisted = 100;
   const auto& members = here_->seen.members;
-  return known()->find_node(node_id) != nullptr
+  return cluster()->find_node(node_id) != nullptr
          || (node_id.size() <= model::longest_node_name
              && (members.contains(node_id)
-                 || members.size() < known()->nodes.size() + most_unlisted));
+                 || members.size() < cluster()->nodes.size() + most_unlisted));
 }
 
 /// Handles the end of a member's key.
 void cluster_watch::miss_member(const std::string& node_id) {
   const auto* before = announced(node_id);
-  if (!known() || known()->find_node(node_id) == nullptr) {
+  if (!cluster() || cluster()->find_node(node_id) == nullptr) {
     said_.erase(node_id);
   } else if (before != nullptr) {
     auto last = address_of(*before);
@@ -150,7 +150,7 @@ void cluster_watch::note_state(const std::string& node_id, const model::member& 
 /// Takes over a member key. An address that only the member itself reports is not used for
 /// connections.
 void cluster_watch::judge_member(const std::string& node_id, model::member now) {
-  const auto* listed = known() ? known()->find_node(node_id) : nullptr;
+  const auto* listed = cluster() ? cluster()->find_node(node_id) : nullptr;
   auto judged = model::judge_addresses(
       now, listed, listed != nullptr ? origin_of(listed->cell) : model::cell_origin{}, runs());
   auto said = said_.find(node_id);
@@ -216,7 +216,7 @@ void cluster_watch::forget_lag() {
 // -- health ---------------------------------------------------------------------------------------
 
 void cluster_watch::look_at_health(const cell_news& news) {
-  if (known() == nullptr)
+  if (cluster() == nullptr)
     return;
   auto now = time_now();
   if (now >= lag_heard_at_ + lag_validity)
@@ -224,7 +224,7 @@ void cluster_watch::look_at_health(const cell_news& news) {
   here_->unhealthy.clear();
   here_->ask_leader = false;
   // The nodes of a cluster that follows another one wait for its data, for hours if there is much of it.
-  if (!known()->follows.empty() && !known()->had_leader)
+  if (!cluster()->follows.empty() && !cluster()->had_leader)
     return health_.clear();
   // While etcd is out of reach nothing is heard of anybody's getting on.
   if (!setup().out->status.etcd_reachable)
@@ -235,7 +235,7 @@ void cluster_watch::look_at_health(const cell_news& news) {
   if (keeper_.heard().active)
     signs.after = news.after;
   signs.streaming = here_->lag_told ? &here_->lag.entries() : nullptr;
-  auto said = model::judge_health(*known(), here_->seen, health_, signs);
+  auto said = model::judge_health(*cluster(), here_->seen, health_, signs);
   health_ = std::move(said.history);
   here_->seen.standing = std::move(said.standing);
   here_->ask_leader = said.ask_leader;
@@ -274,7 +274,7 @@ void cluster_watch::learn_lag(const std::map<std::string, std::int64_t>& lag) {
 model::bootstrap_verdict cluster_watch::judge_bootstrap(bool first) {
   auto now = std::chrono::floor<model::steady_time>(time_now().time_since_epoch());
   bootstrap_ = model::judge_bootstrap(
-      *known(), here_->seen, bootstrap_,
+      *cluster(), here_->seen, bootstrap_,
       {first, initialized_at_ != 0, setup().out->status.etcd_reachable.load(), now});
   if (bootstrap_.look_again_at)
     host_.wake(*bootstrap_.look_again_at - now);

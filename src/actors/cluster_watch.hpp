@@ -27,8 +27,8 @@ public:
 
   [[nodiscard]] const std::string& scope() const { return scope_; }
   /// The cluster as last written or read; nullptr while no record names it.
-  [[nodiscard]] const model::cluster* known() const {
-    return keeper_.known() == nullptr ? nullptr : keeper_.known()->cluster_of(scope_);
+  [[nodiscard]] const model::cluster* cluster() const {
+    return keeper_.record() == nullptr ? nullptr : keeper_.record()->cluster_of(scope_);
   }
   [[nodiscard]] const model::cluster_observations& here() const { return *here_; }
   /// Moves the results to another place.
@@ -95,7 +95,7 @@ private:
   [[nodiscard]] const instance_setup& setup() const { return keeper_.setup(); }
   /// The engine of the cluster.
   [[nodiscard]] const model::engine& runs() const {
-    const auto* one = known();
+    const auto* one = cluster();
     return *setup().engines.of(one == nullptr ? "" : one->engine.text()).decisions;
   }
   [[nodiscard]] caf::actor_clock::time_point time_now() const {

@@ -67,10 +67,10 @@ bool is_new_reader(const model::binding& one) {
 void instance_bindings::learn(const store::key_value& entry, bool erased) {
   if (entry.mod_revision <= at_)
     return;
-  auto before =
-      std::ranges::find_if(known_, [&](const auto& one) { return key_of(one.first) == entry.key; });
-  if (before != known_.end())
-    known_.erase(std::string{before->first});
+  auto before = std::ranges::find_if(
+      bindings_, [&](const auto& one) { return key_of(one.first) == entry.key; });
+  if (before != bindings_.end())
+    bindings_.erase(std::string{before->first});
   unreadable_.erase(entry.key);
   if (!erased)
     learn_one(entry);
@@ -79,7 +79,7 @@ void instance_bindings::learn(const store::key_value& entry, bool erased) {
 void instance_bindings::learn_one(const store::key_value& entry) {
   auto read = store::decode_binding(entry.value, keeper_.name(), *keeper_.setup().keys);
   if (read.ok()) {
-    known_[read->binding_id] = *read;
+    bindings_[read->binding_id] = *read;
   } else {
     unreadable_.insert(entry.key);
     spdlog::error("{} cannot be read and is left alone: {}", entry.key, read.error());
@@ -96,14 +96,14 @@ std::set<std::string> instance_bindings::unreadable() const {
 void instance_bindings::relearn(const std::vector<store::key_value>& found, store::revision at) {
   if (at < at_)
     return;
-  known_.clear();
+  bindings_.clear();
   unreadable_.clear();
   for (const auto& entry : found)
     learn_one(entry);
 }
 
 void instance_bindings::forget() {
-  known_.clear();
+  bindings_.clear();
   unreadable_.clear();
   unmade_.clear();
   late_.clear();
@@ -132,7 +132,7 @@ void instance_bindings::bind(const model::bind_request& asked, answer owed) {
   }
   const auto& outside = keeper_.setup().outside;
   auto ruling = model::judge_bind(
-      asked, record(), known_,
+      asked, record(), bindings_,
       {outside.new_id(), {role_name(outside.new_id()), outside.new_password()}, outside.now()});
   const auto& id = asked.wanted.binding_id;
   if (ruling.write) {
@@ -161,7 +161,7 @@ void instance_bindings::write_new(model::binding fresh, answer owed) {
       owed.deliver(model::verdict{model::verdict_kind::unavailable, came.why});
       return;
     }
-    known_[fresh.binding_id] = fresh;
+    bindings_[fresh.binding_id] = fresh;
     at_ = came.at;
     host_.publish();
     wait(fresh.binding_id, owed, false, fresh.polled);
@@ -196,7 +196,7 @@ void instance_bindings::leave_port() {
 }
 
 void instance_bindings::take_port(model::binding fresh, const port_offer& offer, answer owed) {
-  const auto* known = keeper_.known();
+  const auto* known = keeper_.record();
   if (known == nullptr) {
     leave_port();
     owed.deliver(model::verdict{model::verdict_kind::not_found, "the instance was removed"});
@@ -226,7 +226,7 @@ void instance_bindings::unbind(const model::unbind_request& asked, answer owed) 
         model::verdict{model::verdict_kind::unavailable, model::unreadable(asked.binding_id)});
     return;
   }
-  auto ruling = model::judge_unbind(asked, record(), known_, keeper_.setup().outside.new_id(),
+  auto ruling = model::judge_unbind(asked, record(), bindings_, keeper_.setup().outside.new_id(),
                                     keeper_.setup().outside.now());
   if (ruling.answer.is == model::verdict_kind::done) {
     if (keeper_.may_act(owed))
@@ -242,7 +242,7 @@ void instance_bindings::unbind(const model::unbind_request& asked, answer owed) 
         owed.deliver(model::verdict{model::verdict_kind::unavailable, came.why});
         return;
       }
-      known_[leaving.binding_id] = leaving;
+      bindings_[leaving.binding_id] = leaving;
       at_ = came.at;
       host_.publish();
       refuse_binds(leaving.binding_id);
@@ -262,7 +262,7 @@ void instance_bindings::erase_now(const std::string& binding_id, answer owed) {
                     owed.deliver(model::verdict{model::verdict_kind::unavailable, came.why});
                     return;
                   }
-                  known_.erase(binding_id);
+                  bindings_.erase(binding_id);
                   at_ = came.at;
                   host_.publish();
                   refuse_binds(binding_id);
@@ -272,13 +272,13 @@ void instance_bindings::erase_now(const std::string& binding_id, answer owed) {
 
 std::vector<store::operation> instance_bindings::rewritten() const {
   std::vector<store::operation> puts;
-  for (const auto& [id, one] : known_)
+  for (const auto& [id, one] : bindings_)
     puts.push_back(put_of(one));
   return puts;
 }
 
 bool instance_bindings::has_old_seals() const {
-  return std::ranges::any_of(known_, [this](const auto& one) {
+  return std::ranges::any_of(bindings_, [this](const auto& one) {
     return store::has_old_seals(one.second.unknown, *keeper_.setup().keys);
   });
 }
@@ -293,14 +293,14 @@ void instance_bindings::wait(const std::string& binding_id, const answer& owed, 
 
 bool instance_bindings::pending() const {
   return std::ranges::any_of(
-      known_, [](const auto& one) { return one.second.phase != model::binding_phase::ready; });
+      bindings_, [](const auto& one) { return one.second.phase != model::binding_phase::ready; });
 }
 
 model::verdict instance_bindings::success(model::verdict_kind is,
                                           const std::string& binding_id) const {
   model::verdict said{is, ""};
   said.instance = host_.snapshot();
-  if (auto found = known_.find(binding_id); found != known_.end()) {
+  if (auto found = bindings_.find(binding_id); found != bindings_.end()) {
     said.operation_id = found->second.operation_id;
     said.bound = found->second;
   }
@@ -368,14 +368,14 @@ void instance_bindings::tell_pollers() {
 
 /// Whether its role may only need more time.
 bool instance_bindings::is_late(const std::string& binding_id) const {
-  auto found = known_.find(binding_id);
-  return found != known_.end() && late_.contains(role_of(found->second));
+  auto found = bindings_.find(binding_id);
+  return found != bindings_.end() && late_.contains(role_of(found->second));
 }
 
 /// The reason for waiting when nothing has been refused.
 std::string instance_bindings::what_is_awaited(const std::string& binding_id) const {
-  auto found = known_.find(binding_id);
-  bool compares = found != known_.end() && found->second.read_only
+  auto found = bindings_.find(binding_id);
+  bool compares = found != bindings_.end() && found->second.read_only
                   && found->second.phase == model::binding_phase::creating
                   && !rights_.served(found->second);
   return compares ? "its read rights are still being compared with the objects in the database"
@@ -418,7 +418,7 @@ bool instance_bindings::leads(const std::string& by) const {
 /// The creations of bindings that log in as the owner; each needs a login test.
 std::set<std::string> instance_bindings::sharing() const {
   std::set<std::string> ids;
-  for (const auto& [id, one] : known_)
+  for (const auto& [id, one] : bindings_)
     if (one.phase == model::binding_phase::creating && one.role.username.empty())
       ids.insert(one.operation_id);
   return ids;
@@ -432,12 +432,12 @@ std::optional<instance_bindings::state_of_roles> instance_bindings::wanted_state
     return std::nullopt;
   state_of_roles wanted;
   wanted.sharing = sharing();
-  if (!model::has_own_roles(known, known_) && wanted.sharing.empty())
+  if (!model::has_own_roles(known, bindings_) && wanted.sharing.empty())
     return std::nullopt;
   wanted.term = term();
-  wanted.owner_logs_in = model::owner_logs_in(known, known_);
+  wanted.owner_logs_in = model::owner_logs_in(known, bindings_);
   wanted.some_unknown = !unreadable_.empty();
-  for (const auto& [id, one] : known_) {
+  for (const auto& [id, one] : bindings_) {
     if (one.role.username.empty())
       continue;
     // A reader's role is made after its rights, also those on the replicas.
@@ -466,7 +466,7 @@ void instance_bindings::tend(bool takes_writes) {
   tell_pollers();
   if (!takes_writes)
     return have_refused_by_cells();
-  rights_.tend(known_);
+  rights_.tend(bindings_);
   // While an order is under way, the state of the roles is not known.
   if (!asking_)
     tend_roles();
@@ -479,7 +479,7 @@ void instance_bindings::tend(bool takes_writes) {
 /// The roles of bindings that are being removed, if they have their own roles.
 std::set<std::string> instance_bindings::to_be_refused() const {
   std::set<std::string> roles;
-  for (const auto& [id, one] : known_)
+  for (const auto& [id, one] : bindings_)
     if (one.phase == model::binding_phase::removing && !one.role.username.empty())
       roles.insert(one.role.username);
   return roles;
@@ -534,7 +534,7 @@ void instance_bindings::have_refused_by_cells() {
 void instance_bindings::end_sessions(const std::set<std::string>& nodes,
                                      const std::set<std::string>& roles) const {
   for (const auto& id : nodes)
-    if (const auto* where = keeper_.known() ? keeper_.known()->living.find_node(id) : nullptr)
+    if (const auto* where = keeper_.record() ? keeper_.record()->living.find_node(id) : nullptr)
       keeper_.self()->send(keeper_.setup().cells,
                            sessions_order{where->cell, where->node_id, record().living.scope,
                                           keeper_.heard().fleet, roles});
@@ -543,7 +543,7 @@ void instance_bindings::end_sessions(const std::set<std::string>& nodes,
 /// Hurries the order under way if a role is to be refused that this order does not refuse: neither
 /// its login tests nor its wait for replicas may hold up the revocation.
 void instance_bindings::hurry() {
-  for (const auto& [id, one] : known_)
+  for (const auto& [id, one] : bindings_)
     if (one.phase == model::binding_phase::removing && !refused_in_it_.contains(one.role.username))
       hurry_->store(true);
 }
@@ -552,7 +552,7 @@ void instance_bindings::tend_roles() {
   auto wanted = wanted_state();
   const auto& known = record();
   bool nothing_to_make =
-      known.desired.exists && !model::has_own_roles(known, known_) && sharing().empty();
+      known.desired.exists && !model::has_own_roles(known, bindings_) && sharing().empty();
   bool made = wanted ? confirmed_ == wanted && !cut_short_ : nothing_to_make;
   unserved_.clear();
   if (made && settle())
@@ -585,7 +585,7 @@ void instance_bindings::tend_removal() {
     return;
   auto now = keeper_.self()->clock().now();
   auto is_in_use = [this](const std::string& role) {
-    return std::ranges::any_of(known_, [&](const auto& one) {
+    return std::ranges::any_of(bindings_, [&](const auto& one) {
       return one.second.role.username == role && one.second.phase != model::binding_phase::removing;
     });
   };
@@ -629,7 +629,7 @@ void instance_bindings::ask(state_of_roles wanted) {
   replicas_asked_ = running_replicas().size();
   auto done = [this, wanted = std::move(wanted)](const role_answer& said) {
     asking_ = false;
-    if (!keeper_.known())
+    if (!keeper_.record())
       return host_.go_on();
     if (said.ok) {
       confirmed_ = wanted;
@@ -703,7 +703,7 @@ void instance_bindings::ask_for_removal(const std::string& role) {
   auto done = [this, role, at = term()](const role_removal_answer& said) {
     removing_.erase(role);
     // Another leader may still have the role; the removal is ordered again there.
-    if (keeper_.known() && (!said.gone || leads(at)))
+    if (keeper_.record() && (!said.gone || leads(at)))
       note_removal(role, said);
     host_.go_on();
   };
@@ -743,7 +743,7 @@ void instance_bindings::note_removal(const std::string& role, const role_removal
 
 std::map<std::string, std::string> instance_bindings::troubles() const {
   std::map<std::string, std::string> found;
-  for (const auto& [id, one] : known_) {
+  for (const auto& [id, one] : bindings_) {
     const auto& role = role_of(one);
     bool leaves = one.phase == model::binding_phase::removing;
     if (one.role.username.empty() && one.phase != model::binding_phase::creating)
@@ -777,7 +777,8 @@ bool instance_bindings::note_may_be_over() const {
     return one.first != seen.leader && one.second.running();
   });
   return static_cast<std::size_t>(running) > replicas_asked_
-         && std::ranges::any_of(known_, [](const auto& one) { return !one.second.note.empty(); });
+         && std::ranges::any_of(bindings_,
+                                [](const auto& one) { return !one.second.note.empty(); });
 }
 
 std::string instance_bindings::note_on_replicas() const {
@@ -803,7 +804,7 @@ bool instance_bindings::settle() {
   std::vector<store::operation> operations;
   auto next = record();
   bool held = hold_back(next, true);
-  for (const auto& [id, one] : known_) {
+  for (const auto& [id, one] : bindings_) {
     if (operations.size() == most_settled_at_once)
       break;
     if (one.phase == model::binding_phase::removing) {
@@ -865,7 +866,7 @@ model::route instance_bindings::route(bool read_only) const {
 }
 
 bool instance_bindings::is_told_of(bool read_only) const {
-  return !unreadable_.empty() || std::ranges::any_of(known_, [&](const auto& one) {
+  return !unreadable_.empty() || std::ranges::any_of(bindings_, [&](const auto& one) {
     return one.second.read_only == read_only && one.second.phase != model::binding_phase::creating;
   });
 }
@@ -896,15 +897,15 @@ std::vector<model::route> instance_bindings::unserved() const {
 /// client may be led to such a node until it has the roles. Returns whether this changes anything.
 /// `asked`: the leader was just asked which replicas have the roles.
 bool instance_bindings::hold_back(model::record& next, bool asked) const {
-  bool changes_who_gets_in = std::ranges::any_of(known_, [&](const auto& one) {
+  bool changes_who_gets_in = std::ranges::any_of(bindings_, [&](const auto& one) {
     return one.second.phase == model::binding_phase::removing
            || (asked && is_new_reader(one.second));
   });
   bool changes = false;
   for (auto& node : next.living.nodes) {
     bool is_safe = node.node_id == seen().leader || caught_up_.contains(node.node_id);
-    bool hold =
-        !is_safe && (changes_who_gets_in || node.held_back) && model::has_own_roles(next, known_);
+    bool hold = !is_safe && (changes_who_gets_in || node.held_back)
+                && model::has_own_roles(next, bindings_);
     changes |= hold != std::exchange(node.held_back, hold);
   }
   return changes;
@@ -932,18 +933,18 @@ bool instance_bindings::may_be_let_go() const {
 
 void instance_bindings::settled(const settlement& what) {
   for (const auto& [id, note] : what.made) {
-    auto& one = known_[id];
+    auto& one = bindings_[id];
     one.phase = model::binding_phase::ready;
     if (!one.role.username.empty())
       one.note = note;
   }
   for (const auto& id : what.reached)
-    known_[id].note.clear();
+    bindings_[id].note.clear();
   for (const auto& id : what.ended) {
     // The leader has removed the role, so the confirmed state no longer includes it.
-    if (auto ended = known_.find(id); ended != known_.end() && confirmed_)
+    if (auto ended = bindings_.find(id); ended != bindings_.end() && confirmed_)
       std::erase(confirmed_->revoked, ended->second.role.username);
-    known_.erase(id);
+    bindings_.erase(id);
   }
   host_.publish();
   for (const auto& [id, note] : what.made)

@@ -36,11 +36,13 @@ public:
   /// Keeper and host must outlive this object.
   instance_bindings(record_keeper& keeper, instance_host& host,
                     std::map<std::string, model::binding> known)
-      : keeper_(keeper), host_(host), known_(std::move(known)), rights_(keeper, host) {}
+      : keeper_(keeper), host_(host), bindings_(std::move(known)), rights_(keeper, host) {}
   instance_bindings(const instance_bindings&) = delete;
   instance_bindings& operator=(const instance_bindings&) = delete;
 
-  [[nodiscard]] const model::shared_map<std::string, model::binding>& all() const { return known_; }
+  [[nodiscard]] const model::shared_map<std::string, model::binding>& all() const {
+    return bindings_;
+  }
   /// Why the last order or comparison of rights failed, or what new bindings wait for although
   /// their roles are up to date; empty if neither is the case.
   [[nodiscard]] const std::string& refusal() const {
@@ -114,7 +116,7 @@ private:
   void tell_removed(const std::string& binding_id);
   void tell_pollers();
   void refuse_binds(const std::string& binding_id);
-  [[nodiscard]] const model::record& record() const { return *keeper_.known(); }
+  [[nodiscard]] const model::record& record() const { return *keeper_.record(); }
   [[nodiscard]] const model::cluster_view& seen() const { return host_.observations().living.seen; }
   [[nodiscard]] std::string key_of(const std::string& binding_id) const;
   [[nodiscard]] change change_to(const model::binding& next) const;
@@ -169,7 +171,7 @@ private:
 
   record_keeper& keeper_;
   instance_host& host_;
-  model::shared_map<std::string, model::binding> known_;
+  model::shared_map<std::string, model::binding> bindings_;
   rights_keeper rights_;
   /// Keys with unreadable values. Their content is not known, so no role is removed for lack of a
   /// binding.

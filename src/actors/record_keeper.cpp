@@ -18,7 +18,7 @@ namespace keys = store::keys;
 } // namespace
 
 const engine_in_use& record_keeper::engine() const {
-  return setup_.engines.of(known_ ? known_->living.engine.text() : "");
+  return setup_.engines.of(record_ ? record_->living.engine.text() : "");
 }
 
 std::string record_keeper::key() const {
@@ -28,14 +28,14 @@ std::string record_keeper::key() const {
 // -- what is known --------------------------------------------------------------------------------
 
 void record_keeper::adopt(model::record known, store::revision at) {
-  bool rerouted = !known_ || !model::routed_alike(*known_, known);
-  known_ = std::make_shared<const model::record>(std::move(known));
+  bool rerouted = !record_ || !model::routed_alike(*record_, known);
+  record_ = std::make_shared<const model::record>(std::move(known));
   at_ = at;
   host_.record_changed(rerouted);
 }
 
 void record_keeper::forget() {
-  known_.reset();
+  record_.reset();
   at_ = 0;
   host_.record_gone();
 }
@@ -53,7 +53,7 @@ void record_keeper::learn(const store::key_value& entry, bool erased) {
 }
 
 void record_keeper::learn_absence(store::revision at) {
-  if (known_ && !busy_ && at >= at_)
+  if (record_ && !busy_ && at >= at_)
     forget();
 }
 
@@ -122,7 +122,7 @@ void record_keeper::learn_refusal(const write_result& came) {
   if (!came.active && came.at > activity_.since)
     activity_.active = false;
   if (came.record.empty()) {
-    if (known_)
+    if (record_)
       forget();
   } else if (came.record.front().mod_revision != at_) {
     if (auto read = store::decode_record(came.record.front().value, *setup_.keys); read.ok())

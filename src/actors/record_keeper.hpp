@@ -38,7 +38,7 @@ public:
   /// The record as last written or read; nullptr before and after the instance's life. Code that
   /// continues after an answer must look again: the instance may be gone by then, and this actor
   /// may serve the next instance of the same id.
-  [[nodiscard]] const model::record* known() const { return known_.get(); }
+  [[nodiscard]] const model::record* record() const { return record_.get(); }
   /// The engine of the instance's cluster.
   [[nodiscard]] const engine_in_use& engine() const;
   /// Revision of the record's key; 0 if there is no record.
@@ -50,7 +50,7 @@ public:
   /// The record has been removed.
   void forget();
   /// Uses another copy of the same record, so that a large fleet has one copy per record.
-  void share(std::shared_ptr<const model::record> same) { known_ = std::move(same); }
+  void share(std::shared_ptr<const model::record> same) { record_ = std::move(same); }
 
   /// Takes over a change of the record's key. Ignores echoes of this actor's own writes, whose
   /// revisions it knows. A newer revision is another broker's write or was made by hand; while a
@@ -111,7 +111,7 @@ private:
   record_writer writer_;
   activity activity_;
   /// Shared with the published snapshot if it is the same.
-  std::shared_ptr<const model::record> known_;
+  std::shared_ptr<const model::record> record_;
   store::revision at_ = 0;
   bool busy_ = false;
   std::list<waiting_request> waiting_; ///< (an empty std::deque takes 600 bytes)

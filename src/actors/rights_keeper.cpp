@@ -34,7 +34,7 @@ void rights_keeper::forget() {
 }
 
 std::optional<rights_keeper::subject> rights_keeper::present(const bindings& known) const {
-  const auto& record = *keeper_.known();
+  const auto& record = *keeper_.record();
   const auto& seen = host_.observations().living.seen;
   if (!record.desired.exists || !model::has_own_roles(record, known) || !seen.running(seen.leader))
     return std::nullopt;
@@ -83,7 +83,7 @@ void rights_keeper::tend(const bindings& known) {
 void rights_keeper::ask(subject of) {
   asking_ = true;
   patience_.begin(of.term);
-  const auto& known = *keeper_.known();
+  const auto& known = *keeper_.record();
   const auto& leader =
       host_.observations().living.seen.members.at(host_.observations().living.seen.leader);
   rights_order order{
@@ -91,7 +91,7 @@ void rights_keeper::ask(subject of) {
       known.living.secret_of(model::secret_name::application).username, !of.readers.empty()};
   auto done = [this, of = std::move(of)](const rights_answer& said) {
     asking_ = false;
-    if (keeper_.known())
+    if (keeper_.record())
       note_answer(of, said);
     host_.go_on();
   };

@@ -121,7 +121,7 @@ public:
         [this](const registered_addresses& said) {
           for (const auto& [node_id, at] : said.nodes)
             for (auto* part : parts())
-              if (part->watch.known() && part->watch.known()->find_node(node_id) != nullptr)
+              if (part->watch.cluster() && part->watch.cluster()->find_node(node_id) != nullptr)
                 part->watch.learn_address(node_id, at);
           go_on();
         },
@@ -155,7 +155,7 @@ private:
   // -- what is known ------------------------------------------------------------------------------
 
   [[nodiscard]] const std::string& name() const { return keeper_.name(); }
-  [[nodiscard]] const model::record* known() const { return keeper_.known(); }
+  [[nodiscard]] const model::record* record() const { return keeper_.record(); }
 
   void record_changed(bool rerouted) override {
     arrange_clusters();
@@ -193,9 +193,9 @@ private:
     auto stays = [](const auto& part, const model::cluster* one) {
       return one == nullptr ? !part : part && part->watch.scope() == one->scope;
     };
-    const auto* incoming = known()->incoming ? &*known()->incoming : nullptr;
-    const auto* outgoing = known()->outgoing ? &*known()->outgoing : nullptr;
-    if (stays(living_, &known()->living) && stays(incoming_, incoming)
+    const auto* incoming = record()->incoming ? &*record()->incoming : nullptr;
+    const auto* outgoing = record()->outgoing ? &*record()->outgoing : nullptr;
+    if (stays(living_, &record()->living) && stays(incoming_, incoming)
         && stays(outgoing_, outgoing))
       return;
     for (auto* one : {&living_, &incoming_, &outgoing_})
@@ -221,7 +221,7 @@ private:
       there = std::move(found->second);
       part->move_to(there);
     };
-    put(living_, known()->living, observations_.living);
+    put(living_, record()->living, observations_.living);
     if (incoming != nullptr)
       put(incoming_, *incoming, *observations_.incoming);
     if (outgoing != nullptr)
@@ -266,7 +266,7 @@ private:
   [[nodiscard]] cells_in_use::places places() const {
     cells_in_use::places all;
     for (const auto* part : parts())
-      if (const auto* cluster = part->watch.known())
+      if (const auto* cluster = part->watch.cluster())
         for (const auto& n : cluster->nodes)
           all.push_back(
               {n.node_id,
@@ -332,20 +332,20 @@ private:
 
   void tell(model::happening what) override {
     setup_->tell(
-        {setup_->outside.now(), name(), known() ? known()->instance_id : "", std::move(what)});
+        {setup_->outside.now(), name(), record() ? record()->instance_id : "", std::move(what)});
   }
 
   // -- publishing ---------------------------------------------------------------------------------
 
   [[nodiscard]] model::snapshot_ptr snapshot() const override {
     auto newest = std::make_shared<model::instance_snapshot>();
-    newest->known = *known();
+    newest->known = *record();
     newest->seen = observations_.living.seen;
     newest->bindings = bindings_.all();
     newest->unreadable_bindings = bindings_.unreadable();
     newest->roles_wait_for = bindings_.refusal();
     newest->binding_troubles = bindings_.troubles();
-    newest->progress = model::describe(*known(), observations_.living.seen, waiting_for_);
+    newest->progress = model::describe(*record(), observations_.living.seen, waiting_for_);
     newest->repair = repair_;
     newest->rebuilding = rebuilding_;
     for (const auto* part : parts())
@@ -356,7 +356,7 @@ private:
   }
 
   void publish() override {
-    if (!known() || known()->phase != model::record_phase::accepted)
+    if (!record() || record()->phase != model::record_phase::accepted)
       return;
     auto newest = snapshot();
     keeper_.share({newest, &newest->known});
@@ -371,7 +371,7 @@ private:
   template <class Request>
   void take(Request asked, answer owed) {
     keeper_.in_turn([this, asked = std::move(asked), owed]() mutable { judge(asked, owed); });
-    if (!known())
+    if (!record())
       go_on(); // lets the actor end if the request was refused
   }
 
@@ -381,10 +381,10 @@ private:
     constexpr bool only_reads =
         std::is_same_v<Request,
                        model::lookup_request> || std::is_same_v<Request, model::await_request>;
-    if (only_reads || !known() || keeper_.may_act(owed))
+    if (only_reads || !record() || keeper_.may_act(owed))
       serve(asked, owed);
     // The actor was started for this request, which made no record.
-    ended_ = ended_ || (!known() && !keeper_.busy());
+    ended_ = ended_ || (!record() && !keeper_.busy());
   }
 
   static void refuse(answer& owed, model::verdict_kind is, std::string why) {
@@ -392,15 +392,15 @@ private:
   }
 
   bool must_exist(const std::string& instance_id, answer& owed) {
-    if (!known())
+    if (!record())
       refuse(owed, model::verdict_kind::not_found,
              "there is no service instance " + matriarch::quoted(instance_id));
-    return known() != nullptr;
+    return record() != nullptr;
   }
 
   void serve(model::lookup_request& asked, answer owed) {
     if (must_exist(asked.instance_id, owed))
-      owed.deliver(model::verdict{model::verdict_kind::done, "", known()->current.id, snapshot()});
+      owed.deliver(model::verdict{model::verdict_kind::done, "", record()->current.id, snapshot()});
   }
 
   void serve(model::await_request& asked, answer owed) {
@@ -409,13 +409,13 @@ private:
   }
 
   void serve(model::provision_request& asked, answer owed) {
-    if (known() && known()->phase == model::record_phase::accepting) {
+    if (record() && record()->phase == model::record_phase::accepting) {
       // A record that another broker left in phase accepting: the active broker removes it, so no
       // promise is made.
       refuse(owed, model::verdict_kind::unavailable,
              "an earlier provision of this id is being taken back; try again in a few seconds");
-    } else if (known()) {
-      auto said = model::judge_provision(asked, *known());
+    } else if (record()) {
+      auto said = model::judge_provision(asked, *record());
       said.instance = snapshot();
       owed.deliver(std::move(said));
     } else if (keeper_.may_act(owed)) {
@@ -432,25 +432,25 @@ private:
     if (!must_exist(asked.instance_id, owed))
       return;
     auto said =
-        model::judge_update(asked, *known(), setup_->outside.new_id(), setup_->outside.now(),
-                            model::unwell_nodes(*known(), observations_.living.seen) == 0);
+        model::judge_update(asked, *record(), setup_->outside.new_id(), setup_->outside.now(),
+                            model::unwell_nodes(*record(), observations_.living.seen) == 0);
     auto unfit = said.write ? why_unfit(*said.write, asked.cells.has_value()) : std::string{};
-    if (!unfit.empty() && said.write->desired.settings == known()->desired.settings)
+    if (!unfit.empty() && said.write->desired.settings == record()->desired.settings)
       return refuse(owed, model::verdict_kind::refused, std::move(unfit));
     if (!unfit.empty())
-      said.write = model::failed_at_once(*known(), *said.write, std::move(unfit));
+      said.write = model::failed_at_once(*record(), *said.write, std::move(unfit));
     rule(std::move(said), owed);
   }
 
   /// Why nodes could not become what an update wants. The present plan is not checked, even if a
   /// cell's engine has another version by now.
   [[nodiscard]] std::string why_unfit(const model::record& next, bool names_cells) const {
-    bool other_settings = next.desired.settings != known()->desired.settings;
+    bool other_settings = next.desired.settings != record()->desired.settings;
     if (!other_settings && !names_cells)
       return {};
     std::vector<std::string> used;
     if (other_settings)
-      for (const auto& n : known()->living.nodes)
+      for (const auto& n : record()->living.nodes)
         if (n.phase != model::node_phase::removing)
           used.push_back(n.cell);
     return model::why_unfit_for_change(next.plan_id, next.desired.settings, next.desired.cells,
@@ -458,11 +458,11 @@ private:
   }
 
   void serve(model::deprovision_request& asked, answer owed) {
-    if (!known())
+    if (!record())
       refuse(owed, model::verdict_kind::gone,
              "there is no service instance " + matriarch::quoted(asked.instance_id));
     else
-      rule(model::judge_deprovision(asked, *known(), setup_->outside.new_id(),
+      rule(model::judge_deprovision(asked, *record(), setup_->outside.new_id(),
                                     setup_->outside.now()),
            owed);
   }
@@ -478,13 +478,13 @@ private:
       return;
     keeper_.write(std::move(*said.write), {}, {},
                   [this, owed, told = std::move(said.answer),
-                   before = known()->current.id](const write_result& came) mutable {
+                   before = record()->current.id](const write_result& came) mutable {
                     if (!came.done())
                       return refuse(owed, model::verdict_kind::unavailable, came.why);
                     living_->steps.forget_failures();
                     accepted_at_ = keeper_.at();
                     living_->watch.forget_lag(); // decisions need the lag as of now
-                    if (known()->current.id != before)
+                    if (record()->current.id != before)
                       tell_begun();
                     publish();
                     told.instance = snapshot();
@@ -494,13 +494,13 @@ private:
 
   /// Reports the beginning of an operation, which may have ended in the same write.
   void tell_begun() {
-    tell(model::operation_accepted{known()->current.type, known()->current.id});
-    if (known()->current.state != model::operation_state::in_progress)
+    tell(model::operation_accepted{record()->current.type, record()->current.id});
+    if (record()->current.state != model::operation_state::in_progress)
       tell_end();
   }
 
   void tell_end() {
-    tell(model::end_of(*known(), known()->current.state == model::operation_state::succeeded,
+    tell(model::end_of(*record(), record()->current.state == model::operation_state::succeeded,
                        setup_->outside.now()));
   }
 
@@ -512,7 +512,7 @@ private:
   }
 
   void serve(model::unbind_request& asked, answer owed) {
-    if (known())
+    if (record())
       bindings_.unbind(asked, owed);
     else
       refuse(owed, model::verdict_kind::gone,
@@ -527,15 +527,15 @@ private:
                                      scopes_passed_over_,
                                      {},
                                      setup_->outside.now()};
-    const auto scope = model::next_scope(*known(), scopes_passed_over_);
+    const auto scope = model::next_scope(*record(), scopes_passed_over_);
     // These are no part of the data: the new nodes have their own.
     values.secrets[model::secret_name::control] = {
-        known()->living.secret_of(model::secret_name::control).username,
+        record()->living.secret_of(model::secret_name::control).username,
         setup_->outside.new_password()};
     if (setup_->etcd_users)
       values.secrets[model::secret_name::etcd] = {"scope-" + scope, setup_->outside.new_password()};
     look_which_cells_halt();
-    auto said = model::judge_rebuild(*known(), observations_, std::move(values));
+    auto said = model::judge_rebuild(*record(), observations_, std::move(values));
     if (!said.write) {
       said.answer.instance = snapshot();
       owed.deliver(std::move(said.answer));
@@ -557,7 +557,7 @@ private:
                           came.why + " (the scope of the new cluster was to be " + scope
                               + "; the next one will be another)");
           }
-          tell(model::rebuild_begun{known()->rebuilt->id, scope});
+          tell(model::rebuild_begun{record()->rebuilt->id, scope});
           publish();
           told.instance = snapshot();
           owed.deliver(std::move(told));
@@ -569,7 +569,7 @@ private:
     observations_.able_to_halt.clear();
     observations_.unable_to_halt.clear();
     auto cells = setup_->out->status.cells.load();
-    for (const auto& n : known()->living.nodes) {
+    for (const auto& n : record()->living.nodes) {
       const auto* view = model::find_cell(*cells, n.cell);
       if (view == nullptr)
         continue;
@@ -596,14 +596,14 @@ private:
                                       std::make_move_iterator(left.end()));
     left.resize(left.size() - batch);
     keeper_.write(
-        *known(), {}, std::move(now),
+        *record(), {}, std::move(now),
         [this, left = std::move(left), owed](const write_result& came) mutable {
           if (!came.done())
             return refuse(owed, model::verdict_kind::unavailable, came.why);
           bindings_.wrote(came.at);
           if (!left.empty())
             return rewrite(std::move(left), owed);
-          if (store::has_old_seals(known()->unknown, *setup_->keys) || bindings_.has_old_seals())
+          if (store::has_old_seals(record()->unknown, *setup_->keys) || bindings_.has_old_seals())
             return refuse(owed, model::verdict_kind::unavailable,
                           "a later release has sealed something here with an earlier key, which "
                           "only that release can seal anew: keep that key until it has");
@@ -616,12 +616,12 @@ private:
   /// Answers requests that wait for an operation, if it has ended.
   void answer_waiting() {
     std::erase_if(awaited_, [this](auto& one) {
-      bool ended = !known() || known()->current.id != one.operation_id
-                   || known()->current.state != model::operation_state::in_progress;
+      bool ended = !record() || record()->current.id != one.operation_id
+                   || record()->current.state != model::operation_state::in_progress;
       if (ended)
         one.owed.deliver(
-            known() ? model::verdict{model::verdict_kind::done, "", one.operation_id, snapshot()}
-                    : model::verdict{model::verdict_kind::gone});
+            record() ? model::verdict{model::verdict_kind::done, "", one.operation_id, snapshot()}
+                     : model::verdict{model::verdict_kind::gone});
       return ended;
     });
   }
@@ -657,20 +657,20 @@ private:
 
   void go_on_accepting(model::accept_stage stage, model::stage_end how, const std::string& why,
                        const newcomer_ptr& who) {
-    auto next = model::after(stage, how, known() != nullptr, why);
+    auto next = model::after(stage, how, record() != nullptr, why);
     if (next.stage)
       return begin(*next.stage, who);
     if (next.refusal) {
       who->owed.deliver(std::move(*next.refusal));
       self_->send(setup_->ports, port_settled{name(), false}); // the offer may still arrive late
-      ended_ = !known();
+      ended_ = !record();
       return;
     }
-    tell(model::operation_accepted{known()->current.type, known()->current.id,
-                                   known()->endpoints[model::endpoint::primary]});
+    tell(model::operation_accepted{record()->current.type, record()->current.id,
+                                   record()->endpoints[model::endpoint::primary]});
     publish();
     who->owed.deliver(
-        model::verdict{model::verdict_kind::accepted, "", known()->current.id, snapshot()});
+        model::verdict{model::verdict_kind::accepted, "", record()->current.id, snapshot()});
   }
 
   void reserve_port(const newcomer_ptr& who) {
@@ -726,14 +726,14 @@ private:
     const auto& offer = who->offer;
     auto port_key = keys::port(offer.port);
     keeper_.write(
-        model::written_by(model::accept_stage::take_port, *known(), offer.port),
+        model::written_by(model::accept_stage::take_port, *record(), offer.port),
         {offer.at == 0 ? store::absent(port_key) : store::unchanged_since(port_key, offer.at)},
         {store::put{port_key, store::encode_port_use({name(), std::nullopt, 0})},
          store::put{keys::allocation(name()), std::to_string(offer.port)},
          store::put{keys::next_port, std::to_string(offer.next)},
          store::erase{{keys::tombstone(name()), ""}}},
         [this, who](const write_result& came) {
-          bool taken = came.is == write_result::kind::refused && keeper_.heard().active && known();
+          bool taken = came.is == write_result::kind::refused && keeper_.heard().active && record();
           if (came.done() || taken)
             self_->send(setup_->ports, port_settled{name(), true});
           go_on_accepting(model::accept_stage::take_port,
@@ -745,7 +745,7 @@ private:
   }
 
   void confirm(const newcomer_ptr& who) {
-    keeper_.write(model::written_by(model::accept_stage::confirm, *known(), who->offer.port), {},
+    keeper_.write(model::written_by(model::accept_stage::confirm, *record(), who->offer.port), {},
                   {}, [this, who](const write_result& came) {
                     go_on_accepting(model::accept_stage::confirm,
                                     came.done() ? model::stage_end::done : model::stage_end::failed,
@@ -759,9 +759,9 @@ private:
     what.compares = {store::unchanged_since(keeper_.key(), keeper_.at())};
     what.operations = {store::erase{{keeper_.key(), ""}},
                        store::erase{{keys::allocation(name()), ""}}};
-    if (known()->endpoints[model::endpoint::primary] != 0)
+    if (record()->endpoints[model::endpoint::primary] != 0)
       what.operations.push_back(
-          store::erase{{keys::port(known()->endpoints[model::endpoint::primary]), ""}});
+          store::erase{{keys::port(record()->endpoints[model::endpoint::primary]), ""}});
     what.witness = {keeper_.key(), ""};
     what.made = [](const auto& found) { return found.empty(); };
     keeper_.commit(std::move(what), [this](const write_result& came) {
@@ -792,7 +792,7 @@ private:
       part->steps.let_go(now);
     if (!keeper_.serve_waiting())
       return;
-    if (!known()) {
+    if (!record()) {
       if (ended_)
         self_->quit();
       return;
@@ -814,7 +814,7 @@ private:
     }
     if (keeper_.rests())
       return alarm_.set(record_keeper::retry_pause);
-    if (known()->phase == model::record_phase::accepting) {
+    if (record()->phase == model::record_phase::accepting) {
       undo_accepting();
       return;
     }
@@ -824,7 +824,7 @@ private:
       observations_of(*part).runs = keeper_.engine().decisions;
     observations_.now = setup_->outside.now();
     observations_.reroutes = observations_.routed_at >= accepted_at_;
-    auto next = model::decide(*known(), observations_);
+    auto next = model::decide(*record(), observations_);
     waiting_for_ = next.waiting_for;
     if (next.repair != repair_)
       tell(model::repair_changed{next.repair});
@@ -843,7 +843,7 @@ private:
       // All instances look after their roles at a broker's start: reading the others comes first.
       // A cluster that follows another one takes no roles yet: those are there with the data.
       if (!keeper_.busy() && setup_->out->status.loaded)
-        bindings_.tend(known()->living.follows.empty());
+        bindings_.tend(record()->living.follows.empty());
     }
     watch_routes();
     if (pending())
@@ -862,13 +862,13 @@ private:
 
   /// True if a write has begun that adds late parameters.
   bool adopt_parameters() {
-    adoption_.end_if_over(*known(), keeper_.engine().late_parameters);
-    if (known()->is_being_rebuilt())
+    adoption_.end_if_over(*record(), keeper_.engine().late_parameters);
+    if (record()->is_being_rebuilt())
       return false;
-    if (!adoption_.is_due(*known(), keeper_.engine().late_parameters)
+    if (!adoption_.is_due(*record(), keeper_.engine().late_parameters)
         || !observations_.living.seen.running(observations_.living.seen.leader))
       return false;
-    auto next = adoption_.begin(*known(), keeper_.engine().late_parameters);
+    auto next = adoption_.begin(*record(), keeper_.engine().late_parameters);
     if (!next) {
       alarm_.set(adoption_pause);
       return false;
@@ -879,7 +879,7 @@ private:
 
   /// Replaces the nodes of a new cluster that never had a leader and so has no tenant's data.
   bool replace_all_nodes(const std::string& scope) {
-    auto next = *known();
+    auto next = *record();
     for (auto& n : next.cluster_of(scope)->nodes)
       n.phase = model::node_phase::removing;
     keeper_.write(std::move(next), {store::absent(keys::leader(scope))}, {},
@@ -890,10 +890,10 @@ private:
   /// True if a write has begun that removes the key `initialize`: all nodes of a new cluster wait
   /// for a node that does not make the data.
   bool begin_bootstrap_anew() {
-    return begin_bootstrap_anew(*living_, model::is_being_made(*known()))
+    return begin_bootstrap_anew(*living_, model::is_being_made(*record()))
            || (incoming_
-               && begin_bootstrap_anew(*incoming_, known()->is_being_rebuilt()
-                                                       && !known()->incoming->had_leader));
+               && begin_bootstrap_anew(*incoming_, record()->is_being_rebuilt()
+                                                       && !record()->incoming->had_leader));
   }
 
   bool begin_bootstrap_anew(cluster_part& part, bool first) {
@@ -904,7 +904,7 @@ private:
     if (!said.abandoned)
       return false;
     auto key = keys::initialize(scope);
-    keeper_.write(*known(),
+    keeper_.write(*record(),
                   {store::absent(keys::leader(scope)),
                    store::unchanged_since(key, part.watch.initialized_at())},
                   {store::erase{{key, ""}}}, telling(model::bootstrap_repeated{}));
@@ -912,16 +912,16 @@ private:
   }
 
   [[nodiscard]] bool pending() const {
-    if (!known())
+    if (!record())
       return false;
-    if (known()->current.state == model::operation_state::in_progress || !known()->desired.exists
-        || !known()->living.switching_to.empty() || known()->living.taking_up.has_value()
+    if (record()->current.state == model::operation_state::in_progress || !record()->desired.exists
+        || !record()->living.switching_to.empty() || record()->living.taking_up.has_value()
         || bindings_.pending() || observations_.living.repair_turn || observations_.living.shortage
-        || known()->is_being_rebuilt() || known()->incoming || known()->outgoing
-        || std::ranges::any_of(known()->living.nodes, &model::node::halted))
+        || record()->is_being_rebuilt() || record()->incoming || record()->outgoing
+        || std::ranges::any_of(record()->living.nodes, &model::node::halted))
       return true;
     int present = 0;
-    for (const auto& n : known()->living.nodes) {
+    for (const auto& n : record()->living.nodes) {
       bool removing = n.phase == model::node_phase::removing;
       present += removing ? 0 : 1;
       // Nodes on a lost cell do not count: the cell's return is reported.
@@ -929,7 +929,7 @@ private:
           && !(removing && observations_.lost_cells.contains(n.cell)))
         return true;
     }
-    return present != known()->desired.node_count;
+    return present != record()->desired.node_count;
   }
 
   // -- routers ------------------------------------------------------------------------------------
@@ -965,7 +965,7 @@ private:
   }
 
   void perform(const model::change_port& step) {
-    if (step.from == known()->endpoints[model::endpoint::primary])
+    if (step.from == record()->endpoints[model::endpoint::primary])
       change_port(model::endpoint::primary);
   }
 
@@ -982,7 +982,7 @@ private:
       keeper_.hold(false);
       observations_.no_other_port = offer.why;
       put_off({step_kind::change_port}, port_retry_pause);
-      if (offer.port != 0 && known() && keeper_.acts())
+      if (offer.port != 0 && record() && keeper_.acts())
         return exchange_port(which, offer);
       self_->send(setup_->ports, port_settled{holder, false}); // the offer may still arrive late
       go_on();
@@ -1000,7 +1000,7 @@ private:
   }
 
   void exchange_port(model::endpoint which, const port_offer& offer) {
-    auto next = *known();
+    auto next = *record();
     auto before = std::exchange(next.endpoints[which], offer.port);
     auto holder = holder_of(which);
     auto port_key = keys::port(offer.port);
@@ -1046,7 +1046,7 @@ private:
       observations_.avoid[cell] = why.reason;
     for (auto* part : parts())
       part->watch.look_at_health(news_);
-    if (known()->rebuilt || std::ranges::any_of(known()->living.nodes, &model::node::halted))
+    if (record()->rebuilt || std::ranges::any_of(record()->living.nodes, &model::node::halted))
       look_which_cells_halt();
   }
 
@@ -1062,10 +1062,10 @@ private:
     std::vector<store::compare> compares;
     if (!next.unless_led.empty())
       compares.push_back(store::absent(keys::leader(next.unless_led)));
-    auto before = known()->current.state;
-    auto served_by = known()->living.scope;
+    auto before = record()->current.state;
+    auto served_by = record()->living.scope;
     keeper_.write(std::move(*next.write), std::move(compares), std::move(graves),
-                  [this, before, served_by, rebuilding = known()->is_being_rebuilt(),
+                  [this, before, served_by, rebuilding = record()->is_being_rebuilt(),
                    buried = next.buried](const write_result& came) {
                     if (!came.done()) {
                       spdlog::warn("instance {}: not written: {}", name(), came.why);
@@ -1073,13 +1073,13 @@ private:
                     }
                     for (const auto& one : buried)
                       forget_node(one);
-                    if (known()->living.scope != served_by)
-                      tell(model::cluster_exchanged{served_by, known()->living.scope});
-                    if (const auto& task = known()->rebuilt;
-                        rebuilding && !known()->is_being_rebuilt())
+                    if (record()->living.scope != served_by)
+                      tell(model::cluster_exchanged{served_by, record()->living.scope});
+                    if (const auto& task = record()->rebuilt;
+                        rebuilding && !record()->is_being_rebuilt())
                       tell(model::rebuild_ended{task->id, task->succeeded, task->outcome});
                     if (before == model::operation_state::in_progress
-                        && known()->current.state != model::operation_state::in_progress)
+                        && record()->current.state != model::operation_state::in_progress)
                       tell_end();
                   });
   }
@@ -1109,7 +1109,7 @@ private:
     auto* part = part_of(step.scope);
     if (keeper_.busy() || part == nullptr || !part->steps.is_dismissed())
       return;
-    auto next = *known();
+    auto next = *record();
     for (auto* one : {&next.incoming, &next.outgoing})
       if (*one && (*one)->scope == step.scope)
         one->reset();
@@ -1130,7 +1130,7 @@ private:
     if (!living_->steps.is_dismissed())
       return;
     auto now = setup_->outside.now();
-    auto value = store::encode_tombstone(model::tombstone_of(*known(), bindings_.all(), now));
+    auto value = store::encode_tombstone(model::tombstone_of(*record(), bindings_.all(), now));
     change what;
     what.compares = {store::unchanged_since(keeper_.key(), keeper_.at())};
     what.operations = {store::erase{store::keys_below(keys::everything_of(name()))},
@@ -1139,7 +1139,7 @@ private:
                        store::put{keys::tombstone(name()), value}};
     // Nodes on cells that were given up may have written again what a scope had before.
     what.operations.push_back(store::erase{store::keys_of_later_scopes(name())});
-    for (int port : known()->endpoints.all())
+    for (int port : record()->endpoints.all())
       if (port != 0)
         what.operations.push_back(
             store::put{keys::port(port), store::encode_port_use({name(), now, 0})});
@@ -1152,7 +1152,7 @@ private:
         spdlog::warn("instance {}: not released: {}", name(), came.why);
         return;
       }
-      tell(model::end_of(*known(), true, setup_->outside.now()));
+      tell(model::end_of(*record(), true, setup_->outside.now()));
       keeper_.forget();
     });
   }
@@ -1171,7 +1171,7 @@ private:
   void forget_nodes(const std::string& cell,
                     caf::typed_response_promise<model::forget_report> owed) {
     model::forget_report report{true, "", {}};
-    auto next = known() ? *known() : model::record{};
+    auto next = record() ? *record() : model::record{};
     for (auto* cluster : next.clusters())
       for (auto& n : cluster->nodes)
         if (n.cell == cell) {
@@ -1179,7 +1179,7 @@ private:
           report.entries.push_back(
               {next.instance_id, n.node_id, n.phase == model::node_phase::removing, ""});
         }
-    if (!known() || next == *known()) {
+    if (!record() || next == *record()) {
       owed.deliver(std::move(report));
       return;
     }
@@ -1212,26 +1212,26 @@ private:
 
   caf::result<model::demote_report> demote(const model::demote_request& what) {
     const auto* leader =
-        known() ? known()->living.find_node(observations_.living.seen.leader) : nullptr;
+        record() ? record()->living.find_node(observations_.living.seen.leader) : nullptr;
     if (leader == nullptr || leader->cell != what.cell)
       return model::demote_report{true, {}};
     auto report = [&](const std::string& why) {
-      return model::demote_report{true, {{known()->instance_id, leader->node_id, "", why}}};
+      return model::demote_report{true, {{record()->instance_id, leader->node_id, "", why}}};
     };
-    if (keeper_.busy() || !keeper_.acts() || !known()->living.switching_to.empty())
+    if (keeper_.busy() || !keeper_.acts() || !record()->living.switching_to.empty())
       return report("it is being changed at this moment; try again");
-    if (known()->is_being_rebuilt() && known()->rebuilt->phase != model::rebuild_phase::copying)
+    if (record()->is_being_rebuilt() && record()->rebuilt->phase != model::rebuild_phase::copying)
       return report("it is being switched to a new cluster at this moment; try again");
     const model::node* candidate = nullptr;
-    for (const auto& n : known()->living.nodes)
+    for (const auto& n : record()->living.nodes)
       if (n.phase == model::node_phase::started && n.cell != what.cell
-          && model::may_take_over(known()->living, observations_.living.seen, n.node_id))
+          && model::may_take_over(record()->living, observations_.living.seen, n.node_id))
         candidate = &n;
     if (candidate == nullptr)
       return report("no replica is well on another cell");
     auto owed = self_->make_response_promise<model::demote_report>();
     observations_.living.failed_switchover.clear();
-    auto next = *known();
+    auto next = *record();
     next.living.switching_to = candidate->node_id;
     keeper_.write(std::move(next), {}, {},
                   [this, owed, from = leader->node_id](const write_result& came) mutable {
@@ -1259,7 +1259,7 @@ private:
         return false;
       one.owed.deliver(
           model::demote_report{true,
-                               {{known() ? known()->instance_id : name(), one.from,
+                               {{record() ? record()->instance_id : name(), one.from,
                                  moved ? leader : "", observations_.living.failed_switchover}}});
       return true;
     });

@@ -36,13 +36,13 @@ std::vector<std::string> cluster_look::unsure(const std::vector<node*>& nodes) c
 std::vector<node*> cluster_look::candidates(const std::vector<node*>& nodes) const {
   std::vector<node*> able;
   std::ranges::copy_if(nodes, std::back_inserter(able), [&](const node* n) {
-    return may_take_over(known_, here_.seen, n->node_id);
+    return may_take_over(cluster_, here_.seen, n->node_id);
   });
   return able;
 }
 
 bool cluster_look::a_copy_is_made() const {
-  return std::ranges::any_of(known_.nodes, [&](const node& n) {
+  return std::ranges::any_of(cluster_.nodes, [&](const node& n) {
     auto found = here_.seen.members.find(n.node_id);
     return n.phase != node_phase::removing && n.failing.empty() && found != here_.seen.members.end()
            && found->second.copying();
@@ -57,7 +57,7 @@ bool cluster_look::starts_in_vain(const node& n) const {
 
 bool cluster_look::starts_anew(const node& n) const {
   auto found = here_.seen.members.find(n.node_id);
-  return known_.taking_up && n.phase == node_phase::started && found != here_.seen.members.end()
+  return cluster_.taking_up && n.phase == node_phase::started && found != here_.seen.members.end()
          && found->second.ended() && !starts_in_vain(n);
 }
 

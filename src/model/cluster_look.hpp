@@ -22,9 +22,9 @@ class cluster_look {
 public:
   cluster_look(const cluster& known, const cluster_observations& here,
                const fleet_observations& fleet)
-      : known_(known), here_(here), fleet_(fleet) {}
+      : cluster_(known), here_(here), fleet_(fleet) {}
 
-  [[nodiscard]] const cluster& known() const { return known_; }
+  [[nodiscard]] const cluster& known() const { return cluster_; }
   [[nodiscard]] const cluster_observations& here() const { return here_; }
   [[nodiscard]] const fleet_observations& fleet() const { return fleet_; }
 
@@ -40,7 +40,8 @@ public:
   /// Whether the leader runs and is in the record. A leader without a record belongs to another
   /// cluster, or is a mistake: remove nothing because of such a leader.
   [[nodiscard]] bool leader_runs() const {
-    return here_.seen.running(here_.seen.leader) && known_.find_node(here_.seen.leader) != nullptr;
+    return here_.seen.running(here_.seen.leader)
+           && cluster_.find_node(here_.seen.leader) != nullptr;
   }
   [[nodiscard]] bool leader_among(const std::vector<node*>& nodes) const {
     return std::ranges::any_of(nodes, [&](const node* n) { return leads(*n); });
@@ -86,7 +87,7 @@ public:
   [[nodiscard]] bool is_ahead(const node& n) const;
 
 private:
-  const cluster& known_;
+  const cluster& cluster_;
   const cluster_observations& here_;
   const fleet_observations& fleet_;
 };

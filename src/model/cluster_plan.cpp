@@ -51,7 +51,7 @@ class cluster_planner {
 public:
   cluster_planner(const cluster& known, const cluster_goal& goal, const cluster_observations& here,
                   const fleet_observations& fleet)
-      : known_(known), goal_(goal), here_(here), fleet_(fleet) {
+      : cluster_(known), goal_(goal), here_(here), fleet_(fleet) {
     auto confirmed = note_confirmations(known, here, fleet);
     next_ = std::move(confirmed.next);
     result_.buried = std::move(confirmed.buried);
@@ -70,10 +70,10 @@ public:
     if (here_.ask_leader && look_.leader_runs())
       add_ask_lag(result_.steps);
     begin_copies_again();
-    auto repairs = describe_repairs(look_, goal_, marks, known_.had_leader, result_.waiting_for);
+    auto repairs = describe_repairs(look_, goal_, marks, cluster_.had_leader, result_.waiting_for);
     result_.repair = std::move(repairs.text);
     result_.wants_turn = repairs.wants_turn;
-    for (const auto& n : known_.nodes)
+    for (const auto& n : cluster_.nodes)
       follow_up(n);
     if (goal_.wanted.exists && !goal_.halted)
       resume();
@@ -301,7 +301,7 @@ private:
   /// An operation has time until its deadline: it waits for the copy. Without an operation, an
   /// operator wants the new leader now, and the copy begins again.
   void follow_switchover() {
-    if (next_.switching_to.empty() || next_.switching_to != known_.switching_to)
+    if (next_.switching_to.empty() || next_.switching_to != cluster_.switching_to)
       return;
     if (goal_.awaited() && look_.a_copy_is_made())
       result_.waiting_for = "waiting for a copy of the leader before it hands over";
@@ -357,7 +357,7 @@ private:
       n.halted = n.halted || n.phase == node_phase::started;
     next_.switching_to.clear();
     std::vector<std::string> left;
-    for (const auto& n : known_.nodes)
+    for (const auto& n : cluster_.nodes)
       if (n.halted && !here_.halted.contains(n.node_id))
         left.push_back(n.node_id);
     for (const auto& id : left)
@@ -371,10 +371,10 @@ private:
   /// the leader does, unless the leader's cell is away, or it does not come to run. That is then a failure
   /// of the leader like any other.
   void resume() {
-    const auto* first = known_.find_node(goal_.first_again);
+    const auto* first = cluster_.find_node(goal_.first_again);
     bool can_lead = first != nullptr && first->phase != node_phase::removing && !look_.lost(*first)
                     && !first->forgotten && !here_.unhealthy.contains(first->node_id);
-    const auto* leader = known_.find_node(here_.seen.leader);
+    const auto* leader = cluster_.find_node(here_.seen.leader);
     bool is_led = leader != nullptr && !leader->halted && look_.leader_runs();
     bool others_wait = can_lead && !is_led;
     for (auto& n : next_.nodes) {
@@ -418,11 +418,11 @@ private:
       result_.steps.emplace_back(start_node{n.node_id});
     else if (n.phase == node_phase::removing && !here_.confirmed_removed.contains(n.node_id)
              && !look_.lost(n)
-             && (!goal_.wanted.exists || look_.may_be_removed(n, known_.had_leader)))
+             && (!goal_.wanted.exists || look_.may_be_removed(n, cluster_.had_leader)))
       result_.steps.emplace_back(remove_node{n.node_id});
   }
 
-  const cluster& known_;
+  const cluster& cluster_;
   const cluster_goal& goal_;
   const cluster_observations& here_;
   const fleet_observations& fleet_;

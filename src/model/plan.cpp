@@ -30,12 +30,12 @@ cluster_goal goal_of(const record& known) {
 class planner {
 public:
   planner(const record& known, const instance_observations& observations)
-      : known_(known), observations_(observations), next_(known) {}
+      : record_(known), observations_(observations), next_(known) {}
 
   decision run() {
     auto living =
-        decide_cluster(known_.living, goal_of(known_), observations_.living, observations_);
-    if (in_progress(known_)) {
+        decide_cluster(record_.living, goal_of(record_), observations_.living, observations_);
+    if (in_progress(record_)) {
       for (const auto& [cell, why] : living.failed_cells)
         next_.current.failed_cells[cell] = why;
       next_.current.switched_over = next_.current.switched_over || living.switched_over;
@@ -43,14 +43,14 @@ public:
     if (give_up(living)) {
       // The decision was made for a goal that has now been given up: take no steps from it. The
       // steps for the new goal are decided after the write.
-      auto before = known_.living;
+      auto before = record_.living;
       if (next_.current.type == operation_type::update)
         before.switching_to.clear();
       living = decide_cluster(before, goal_of(next_), observations_.living, observations_);
       living.steps.clear();
     }
     take_over(std::move(living));
-    if (next_ != known_)
+    if (next_ != record_)
       result_.write = std::move(next_);
     return std::move(result_);
   }
@@ -88,13 +88,13 @@ private:
   /// What a late operation still waits for.
   [[nodiscard]] std::string waiting_text(const cluster_decision& living) const {
     auto confirmed = next_;
-    confirmed.living = note_confirmations(known_.living, observations_.living, observations_).next;
+    confirmed.living = note_confirmations(record_.living, observations_.living, observations_).next;
     std::vector<std::string> left;
     add_unremoved(confirmed.living, observations_.living, left);
-    if (known_.incoming && observations_.incoming)
-      add_unremoved(*known_.incoming, *observations_.incoming, left);
-    if (known_.outgoing && observations_.outgoing)
-      add_unremoved(*known_.outgoing, *observations_.outgoing, left);
+    if (record_.incoming && observations_.incoming)
+      add_unremoved(*record_.incoming, *observations_.incoming, left);
+    if (record_.outgoing && observations_.outgoing)
+      add_unremoved(*record_.outgoing, *observations_.outgoing, left);
     auto text = list_of(left);
     if (observations_.living.shortage)
       text += (text.empty() ? "" : "; ")
@@ -126,7 +126,7 @@ private:
       return living.impossible;
     if (!living.waiting_for.empty() || !living.reached)
       return living.waiting_for;
-    planner as_if{known_, observations_};
+    planner as_if{record_, observations_};
     as_if.next_.living = living.next;
     if (as_if.is_served())
       return living.unsure.empty() ? "" : waiting_for_streams(living.unsure);
@@ -169,7 +169,7 @@ private:
   // -- its cluster, its endpoints, and its removal ------------------------------------------------
 
   void take_over(cluster_decision living) {
-    const auto scope = known_.living.scope;
+    const auto scope = record_.living.scope;
     next_.living = std::move(living.next);
     for (auto& n : living.buried)
       result_.buried.push_back({scope, std::move(n)});
@@ -183,9 +183,9 @@ private:
       succeed_if_sure(living);
     for (const auto& one : living.steps)
       result_.steps.emplace_back(scoped_step{scope, one});
-    plan_rebuild(known_, observations_, living, next_, result_);
-    bool alone = !known_.incoming && !known_.outgoing;
-    if (!next_.desired.exists && next_.living.nodes.empty() && alone && next_ == known_)
+    plan_rebuild(record_, observations_, living, next_, result_);
+    bool alone = !record_.incoming && !record_.outgoing;
+    if (!next_.desired.exists && next_.living.nodes.empty() && alone && next_ == record_)
       result_.steps.emplace_back(release_port{});
   }
 
@@ -214,7 +214,7 @@ private:
                  new_port || observations_.reroutes, observations_.routed_as};
     auto wait = waits_for(routing, wanted);
     // A record about to be written may change the route: then the routers have to serve that one.
-    if (wait.over() && (!routing.awaited || routed_alike(known_, next_)))
+    if (wait.over() && (!routing.awaited || routed_alike(record_, next_)))
       return true;
     result_.unserved = wanted;
     result_.waiting_for = words_of(wait, routing, wanted);
@@ -227,7 +227,7 @@ private:
     return false;
   }
 
-  const record& known_;
+  const record& record_;
   const instance_observations& observations_;
   record next_;
   decision result_;

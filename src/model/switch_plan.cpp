@@ -38,15 +38,16 @@ class switch_planner {
 public:
   switch_planner(const record& known, const instance_observations& observations,
                  const cluster_decision& living, record& next, decision& result)
-      : known_(known), observations_(observations), living_(living), next_(next), result_(result) {}
+      : record_(known), observations_(observations), living_(living), next_(next), result_(result) {
+  }
 
   void run() {
-    if (!known_.desired.exists)
+    if (!record_.desired.exists)
       return fail("the instance is being removed");
-    if (known_.rebuilt->phase != rebuild_phase::promoting
-        && (!known_.incoming || !observations_.incoming))
+    if (record_.rebuilt->phase != rebuild_phase::promoting
+        && (!record_.incoming || !observations_.incoming))
       return fail("there is no new cluster");
-    switch (known_.rebuilt->phase) {
+    switch (record_.rebuilt->phase) {
     case rebuild_phase::copying:
       return copy();
     case rebuild_phase::halting:
@@ -74,9 +75,9 @@ private:
     if (auto why = why_not_to_halt_ever(); !why.empty())
       return fail(why);
     if (!retains())
-      add_step(known_.living.scope, retain{known_.living.retains_for});
-    auto left = observations_.now >= known_.rebuilt->deadline ? "its time is over" : std::string{};
-    if (known_.incoming->nodes.empty() && !retains()) {
+      add_step(record_.living.scope, retain{record_.living.retains_for});
+    auto left = observations_.now >= record_.rebuilt->deadline ? "its time is over" : std::string{};
+    if (record_.incoming->nodes.empty() && !retains()) {
       left = "the leader is told to keep what the new cluster will need";
     } else {
       auto made = make_incoming();
@@ -87,13 +88,13 @@ private:
     }
     if (left.empty())
       return begin_to_halt();
-    if (observations_.now >= known_.rebuilt->deadline)
+    if (observations_.now >= record_.rebuilt->deadline)
       return fail("not done in time: " + left);
     wait(left);
   }
 
   [[nodiscard]] bool retains() const {
-    return observations_.living.retains_for == known_.living.retains_for;
+    return observations_.living.retains_for == record_.living.retains_for;
   }
 
   void begin_to_halt() {
@@ -106,30 +107,30 @@ private:
   }
 
   cluster_decision make_incoming() {
-    cluster_goal goal{known_.desired};
+    cluster_goal goal{record_.desired};
     goal.who = waiting::for_change;
-    goal.failed_cells = known_.rebuilt->failed_cells;
-    auto decided = decide_cluster(*known_.incoming, goal, *observations_.incoming, observations_);
+    goal.failed_cells = record_.rebuilt->failed_cells;
+    auto decided = decide_cluster(*record_.incoming, goal, *observations_.incoming, observations_);
     *next_.incoming = decided.next;
     for (const auto& [cell, why] : decided.failed_cells)
       next_.rebuilt->failed_cells[cell] = why;
-    take_over(decided, known_.incoming->scope, result_);
+    take_over(decided, record_.incoming->scope, result_);
     return decided;
   }
 
   /// Another node may lead by now.
   void follow_the_leader() {
     auto place = place_of_leader(next_.living, observations_.living.seen);
-    if (!place.empty() && place != known_.incoming->follows)
+    if (!place.empty() && place != record_.incoming->follows)
       next_.incoming->follows = std::move(place);
     else if (!observations_.incoming->seen.leader.empty() // before it has data nobody can be told
-             && observations_.incoming->follows != known_.incoming->follows)
-      add_step(known_.incoming->scope, follow{known_.incoming->follows});
+             && observations_.incoming->follows != record_.incoming->follows)
+      add_step(record_.incoming->scope, follow{record_.incoming->follows});
   }
 
   /// Why one of the nodes that serve could be stopped at no time, or not be started again.
   [[nodiscard]] std::string why_not_to_halt_ever() const {
-    for (const auto& n : known_.living.nodes)
+    for (const auto& n : record_.living.nodes)
       if (auto found = observations_.unable_to_halt.find(n.cell);
           found != observations_.unable_to_halt.end())
         return "cell " + n.cell + " of node " + n.node_id + " " + found->second
@@ -144,17 +145,17 @@ private:
     if (!made.reached)
       return "the new cluster: its nodes do not all run yet";
     if (!made.unsure.empty()) {
-      add_step(known_.incoming->scope, ask_lag{});
+      add_step(record_.incoming->scope, ask_lag{});
       return "the new cluster: " + waiting_for_streams(made.unsure);
     }
-    if (observations_.incoming->follows != known_.incoming->follows
-        || next_.incoming != known_.incoming)
+    if (observations_.incoming->follows != record_.incoming->follows
+        || next_.incoming != record_.incoming)
       return "the new cluster is told whom to follow";
     return why_not_to_stop();
   }
 
   std::string why_not_to_stop() {
-    if (known_.current.state == operation_state::in_progress)
+    if (record_.current.state == operation_state::in_progress)
       return "another operation is in progress";
     const auto& seen = observations_.living.seen;
     std::vector<std::string> not_calm;
@@ -162,10 +163,10 @@ private:
       if (n.phase != node_phase::started || n.halted || !n.failing.empty() || !seen.well(n.node_id)
           || observations_.lost_cells.contains(n.cell))
         not_calm.push_back("node " + n.node_id + " on cell " + n.cell);
-    if (!not_calm.empty() || !living_.reached || next_.living != known_.living)
+    if (!not_calm.empty() || !living_.reached || next_.living != record_.living)
       return "waiting until all nodes of the cluster that serves run and are well"
              + (not_calm.empty() ? "" : ": not so " + list_of(not_calm));
-    for (const auto& n : known_.living.nodes)
+    for (const auto& n : record_.living.nodes)
       if (!observations_.able_to_halt.contains(n.cell))
         return "waiting for cell " + n.cell + " to say whether it can stop a node";
     if (seen.members.at(seen.leader).timeline <= 0)
@@ -174,7 +175,7 @@ private:
     auto lag = observations_.living.lag.find(follower);
     bool told = observations_.living.lag_told && living_.unsure.empty();
     if (!told || lag == observations_.living.lag.end() || lag->second > negligible_lag_bytes) {
-      add_step(known_.living.scope, ask_lag{});
+      add_step(record_.living.scope, ask_lag{});
       return told ? "waiting for " + follower + " to follow without lag"
                   : waiting_for_streams(living_.unsure);
     }
@@ -189,7 +190,7 @@ private:
         last && last->leader == leader && observations_.now < last->ended + flush_validity;
     if (counts && last->took <= quick_flush)
       return {};
-    add_step(known_.living.scope, flush{leader});
+    add_step(record_.living.scope, flush{leader});
     if (!counts)
       return leader + " writes down what it holds in memory only";
     return "waiting until " + leader + " writes down what it holds in memory only within "
@@ -206,14 +207,14 @@ private:
     make_incoming();
     // Another node that came to lead has more than these, and another history.
     if (const auto& leader = observations_.living.seen.leader;
-        !leader.empty() && leader != known_.rebuilt->leader) {
-      if (known_.living.find_node(leader) != nullptr)
+        !leader.empty() && leader != record_.rebuilt->leader) {
+      if (record_.living.find_node(leader) != nullptr)
         next_.rebuilt->leader = leader;
-      return fail("taken back, since " + leader + " came to lead in " + known_.living.scope
+      return fail("taken back, since " + leader + " came to lead in " + record_.living.scope
                   + " while its nodes were being stopped");
     }
     auto left = why_not_to_turn();
-    if (observations_.now >= known_.rebuilt->halt_until.value_or(observations_.now))
+    if (observations_.now >= record_.rebuilt->halt_until.value_or(observations_.now))
       return fail("taken back, since it was not done in time: "
                   + (left.empty() ? "the switch was not written" : left));
     if (left.empty())
@@ -224,7 +225,7 @@ private:
   /// What there is to wait for until the new cluster surely has all; empty if it has.
   std::string why_not_to_turn() {
     std::vector<std::string> running;
-    for (const auto& n : known_.living.nodes)
+    for (const auto& n : record_.living.nodes)
       if (!n.halted || !observations_.living.halted.contains(n.node_id)) {
         auto why = observations_.living.failed_halts.find(n.node_id);
         running.push_back(
@@ -233,7 +234,7 @@ private:
       }
     if (!running.empty())
       return "waiting for word that " + list_of(running) + " has stopped";
-    const auto& task = *known_.rebuilt;
+    const auto& task = *record_.rebuilt;
     auto last = observations_.living.halted.find(task.leader);
     if (last == observations_.living.halted.end() || !last->second.led
         || last->second.history != task.history)
@@ -242,23 +243,23 @@ private:
                "written last";
     if (!observations_.living.seen.leader.empty())
       return observations_.living.seen.leader + " still has the leader key of "
-             + known_.living.scope;
+             + record_.living.scope;
     std::vector<std::string> behind;
-    for (const auto& n : known_.incoming->nodes) {
+    for (const auto& n : record_.incoming->nodes) {
       if (n.phase == node_phase::removing)
         continue;
       auto at = observations_.incoming->replayed.find(n.node_id);
       if (at != observations_.incoming->replayed.end() && at->second >= last->second.position)
         continue;
       behind.push_back(n.node_id);
-      add_step(known_.incoming->scope, ask_position{n.node_id});
+      add_step(record_.incoming->scope, ask_position{n.node_id});
     }
     return behind.empty() ? "" : "waiting until " + list_of(behind) + " has what was written last";
   }
 
   /// From here on it goes forward.
   void turn() {
-    result_.unless_led = known_.living.scope;
+    result_.unless_led = record_.living.scope;
     auto before = std::move(next_.living);
     next_.living = std::move(*next_.incoming);
     next_.outgoing = std::move(before);
@@ -271,7 +272,7 @@ private:
 
   void promote() {
     if (observations_.living.follows != std::string{}) {
-      add_step(known_.living.scope, follow{});
+      add_step(record_.living.scope, follow{});
       return wait("the new cluster is told to take writes");
     }
     const auto& seen = observations_.living.seen;
@@ -308,7 +309,7 @@ private:
     result_.steps.emplace_back(scoped_step{scope, std::move(what)});
   }
 
-  const record& known_;
+  const record& record_;
   const instance_observations& observations_;
   const cluster_decision& living_;
   record& next_;
