@@ -256,7 +256,7 @@ private:
     listed_ = listed;
     bool watching = active_ && etcd_reachable_ && listed_;
     if (watching != news_.watching)
-      silent_since_.clear();
+      unresponsive_since_.clear();
     judge(watching);
   }
 
@@ -267,10 +267,11 @@ private:
     if (watching) {
       auto at =
           std::chrono::duration_cast<model::steady_time>(self_->clock().now().time_since_epoch());
-      auto judged = model::judge_cells(signs(), silent_since_, at, repair_.after);
-      silent_since_ = std::move(judged.silent_since);
+      auto judged = model::judge_cells(signs(), unresponsive_since_, at, repair_.after);
+      unresponsive_since_ = std::move(judged.unresponsive_since);
       // A forgotten cell that shows a sign of life has come back.
-      std::erase_if(forgotten_, [this](const auto& guid) { return !silent_since_.contains(guid); });
+      std::erase_if(forgotten_,
+                    [this](const auto& guid) { return !unresponsive_since_.contains(guid); });
       now.lost = std::move(judged.lost);
       now.halted = std::move(judged.halted);
       if (judged.look_again_at)
@@ -630,7 +631,7 @@ private:
   bool etcd_reachable_ = false;
   bool listed_ = false;             ///< etcd's keys have been read
   std::set<std::string> announced_; ///< keys below `/cells/`
-  model::silences silent_since_;
+  model::unresponsive_cells unresponsive_since_;
   std::set<std::string> forgotten_; ///< cells that an operator has given up
   cell_news news_;                  ///< sent to the instances
   std::uint64_t news_number_ = 1;

@@ -4,7 +4,7 @@
 
 namespace matriarch::model {
 
-cell_losses judge_cells(const std::vector<cell_signs>& cells, const silences& before,
+cell_losses judge_cells(const std::vector<cell_signs>& cells, const unresponsive_cells& before,
                         steady_time now, duration after) {
   cell_losses judged;
   for (const auto& cell : cells) {
@@ -12,7 +12,7 @@ cell_losses judge_cells(const std::vector<cell_signs>& cells, const silences& be
       continue;
     auto earlier = before.find(cell.guid);
     auto since = earlier == before.end() ? now : earlier->second;
-    judged.silent_since[cell.guid] = since;
+    judged.unresponsive_since[cell.guid] = since;
     if (cell.forgotten || now - since >= after)
       judged.lost.insert(cell.guid);
     else if (!judged.look_again_at || since + after < *judged.look_again_at)

@@ -35,11 +35,11 @@ struct cell_signs {
 };
 
 /// The time since which each cell has shown no sign of life, by guid.
-using silences = std::map<std::string, steady_time>;
+using unresponsive_cells = std::map<std::string, steady_time>;
 
 /// The verdict on all cells.
 struct cell_losses {
-  silences silent_since;
+  unresponsive_cells unresponsive_since;
   std::set<std::string> lost;
   /// Why no cell counts as lost although some seem so; empty if there is no reason. `lost` then
   /// contains forgotten cells only.
@@ -50,7 +50,8 @@ struct cell_losses {
 
 /// `before`: the result of the last call; empty if the broker has just become active or etcd has
 /// just come back. `cells`: one entry for each cell.
-[[nodiscard]] cell_losses judge_cells(const std::vector<cell_signs>& cells, const silences& before,
-                                      steady_time now, duration after);
+[[nodiscard]] cell_losses judge_cells(const std::vector<cell_signs>& cells,
+                                      const unresponsive_cells& before, steady_time now,
+                                      duration after);
 
 } // namespace matriarch::model

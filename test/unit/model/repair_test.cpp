@@ -24,24 +24,24 @@ const std::vector<cell_signs> one_of_three_silent{silent("a"), well("b"), well("
 TEST_CASE("a cell is lost once it has shown no sign of life for repair_after, not before") {
   auto first = judge_cells(one_of_three_silent, {}, 100s, after);
   CHECK(first.lost.empty());
-  CHECK(first.silent_since == silences{{"a", 100s}});
+  CHECK(first.unresponsive_since == unresponsive_cells{{"a", 100s}});
   CHECK(first.look_again_at == 100s + after);
-  CHECK(
-      judge_cells(one_of_three_silent, first.silent_since, 100s + after - 1ms, after).lost.empty());
-  auto later = judge_cells(one_of_three_silent, first.silent_since, 100s + after, after);
+  CHECK(judge_cells(one_of_three_silent, first.unresponsive_since, 100s + after - 1ms, after)
+            .lost.empty());
+  auto later = judge_cells(one_of_three_silent, first.unresponsive_since, 100s + after, after);
   CHECK(later.lost == guids{"a"});
   CHECK(later.halted.empty());
   CHECK_FALSE(later.look_again_at.has_value());
 }
 
 TEST_CASE("each single sign of life keeps a cell from being lost, and restarts its clock") {
-  auto before = silences{{"a", 0s}};
+  auto before = unresponsive_cells{{"a", 0s}};
   for (auto sign : {&cell_signs::reachable, &cell_signs::announced, &cell_signs::members}) {
     auto cells = one_of_three_silent;
     cells[0].*sign = true;
     auto judged = judge_cells(cells, before, 1h, after);
     CHECK(judged.lost.empty());
-    CHECK(judged.silent_since.empty());
+    CHECK(judged.unresponsive_since.empty());
   }
 }
 
