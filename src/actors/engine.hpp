@@ -204,7 +204,7 @@ struct switch_over_order {
 /// Change a cluster's settings, through one of its nodes.
 struct configuration_order {
   node_contact by;
-  std::string change; ///< model::engine::change()
+  std::string change; ///< model::engine::settings_change()
 };
 /// Restart a node's database, or start it if it has ended.
 struct restart_order {

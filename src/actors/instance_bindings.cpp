@@ -154,7 +154,7 @@ void instance_bindings::bind(const model::bind_request& asked, answer owed) {
 }
 
 void instance_bindings::write_new(model::binding fresh, answer owed) {
-  auto what = change_to(fresh);
+  auto what = write_of(fresh);
   what.compares.push_back(store::absent(key_of(fresh.binding_id)));
   keeper_.commit(std::move(what), [this, owed, fresh](const write_result& came) mutable {
     if (!came.done()) {
@@ -237,7 +237,7 @@ void instance_bindings::unbind(const model::unbind_request& asked, answer owed) 
     wait(asked.binding_id, owed, true, asked.may_poll);
   } else if (keeper_.may_act(owed)) {
     auto leaving = std::move(*ruling.write);
-    keeper_.commit(change_to(leaving), [this, owed, leaving](const write_result& came) mutable {
+    keeper_.commit(write_of(leaving), [this, owed, leaving](const write_result& came) mutable {
       if (!came.done()) {
         owed.deliver(model::verdict{model::verdict_kind::unavailable, came.why});
         return;
@@ -389,10 +389,10 @@ std::string instance_bindings::key_of(const std::string& binding_id) const {
 }
 
 /// Writes a binding to etcd, on condition that the record has not changed since this actor read it.
-change instance_bindings::change_to(const model::binding& next) const {
+etcd_write instance_bindings::write_of(const model::binding& next) const {
   auto key = key_of(next.binding_id);
   auto value = store::encode_binding(next, keeper_.name(), *keeper_.setup().keys);
-  change what;
+  etcd_write what;
   what.compares = {store::unchanged_since(keys::record(keeper_.name()), keeper_.at())};
   what.operations = {store::put{key, value}};
   what.witness = {key, ""};

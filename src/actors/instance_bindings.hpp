@@ -119,7 +119,7 @@ private:
   [[nodiscard]] const model::record& record() const { return *keeper_.record(); }
   [[nodiscard]] const model::cluster_view& seen() const { return host_.observations().living.seen; }
   [[nodiscard]] std::string key_of(const std::string& binding_id) const;
-  [[nodiscard]] change change_to(const model::binding& next) const;
+  [[nodiscard]] etcd_write write_of(const model::binding& next) const;
   [[nodiscard]] store::operation put_of(const model::binding& one) const;
   [[nodiscard]] model::verdict success(model::verdict_kind is, const std::string& binding_id) const;
   [[nodiscard]] std::string term() const;

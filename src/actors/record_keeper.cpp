@@ -80,7 +80,7 @@ bool record_keeper::rests() const {
 void record_keeper::write(model::record next, std::vector<store::compare> compares,
                           std::vector<store::operation> operations, after_commit then) {
   next.write_id = setup_.outside.new_id();
-  change what;
+  etcd_write what;
   what.compares = std::move(compares);
   what.compares.push_back(at_ == 0 ? store::absent(key()) : store::unchanged_since(key(), at_));
   what.operations = std::move(operations);
@@ -102,7 +102,7 @@ void record_keeper::write(model::record next, std::vector<store::compare> compar
          });
 }
 
-void record_keeper::commit(change what, after_commit then) {
+void record_keeper::commit(etcd_write what, after_commit then) {
   busy_ = true;
   writer_.commit(std::move(what), [this, then = std::move(then)](const write_result& came) {
     busy_ = false;

@@ -83,7 +83,7 @@ public:
   void write(model::record next, std::vector<store::compare> compares,
              std::vector<store::operation> operations, after_commit then);
   /// Changes keys other than the record, or erases the record.
-  void commit(change what, after_commit then);
+  void commit(etcd_write what, after_commit then);
   /// Repeats the pending transaction, at an again_atom.
   void try_again() { writer_.try_again(); }
 

@@ -20,7 +20,7 @@ constexpr std::size_t asked_in_refusal = 3; // the record, `/matriarch/active`, 
 
 } // namespace
 
-void record_writer::commit(change what, after then) {
+void record_writer::commit(etcd_write what, after then) {
   keep_unknown_of_ports(what.operations);
   what.compares.push_back(store::has_value(keys::active, setup_.active_value));
   under_way_ = std::make_unique<attempt>(attempt{std::move(what), std::move(then)});
@@ -103,7 +103,7 @@ void record_writer::look(const std::string& why) {
           [this](const caf::error&) { wait(); });
 }
 
-write_result record_writer::judge_refusal(const change& what,
+write_result record_writer::judge_refusal(const etcd_write& what,
                                           const store::commit_result& came) const {
   const auto& record = came.reads[0];
   const auto& active = came.reads[1];

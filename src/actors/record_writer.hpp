@@ -11,7 +11,7 @@
 namespace matriarch::actors {
 
 /// A transaction that changes an instance's keys.
-struct change {
+struct etcd_write {
   std::vector<store::compare> compares;
   std::vector<store::operation> operations;
   /// Read if a compare fails.
@@ -49,13 +49,13 @@ public:
       : self_(self), setup_(setup), name_(name) {}
 
   /// Calls `then` once, later. No other change may be under way.
-  void commit(change what, after then);
+  void commit(etcd_write what, after then);
   /// Repeats the change under way, at the actor's again_atom.
   void try_again();
 
 private:
   struct attempt {
-    change what;
+    etcd_write what;
     after then;
     bool open = false; ///< an earlier try was not answered
   };
@@ -66,7 +66,7 @@ private:
   void look(const std::string& why);
   void wait();
   void end(const write_result& came);
-  [[nodiscard]] write_result judge_refusal(const change& what,
+  [[nodiscard]] write_result judge_refusal(const etcd_write& what,
                                            const store::commit_result& came) const;
 
   service_instance_actor::pointer self_;

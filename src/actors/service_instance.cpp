@@ -755,7 +755,7 @@ private:
 
   /// Removes a record that was not promised to anybody: after a crash, or after a failure of etcd.
   void undo_accepting() {
-    change what;
+    etcd_write what;
     what.compares = {store::unchanged_since(keeper_.key(), keeper_.at())};
     what.operations = {store::erase{{keeper_.key(), ""}},
                        store::erase{{keys::allocation(name()), ""}}};
@@ -1131,7 +1131,7 @@ private:
       return;
     auto now = setup_->outside.now();
     auto value = store::encode_tombstone(model::tombstone_of(*record(), bindings_.all(), now));
-    change what;
+    etcd_write what;
     what.compares = {store::unchanged_since(keeper_.key(), keeper_.at())};
     what.operations = {store::erase{store::keys_below(keys::everything_of(name()))},
                        store::erase{{keys::allocation(name()), ""}},

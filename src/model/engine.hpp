@@ -111,8 +111,8 @@ public:
   /// The configuration of a new cluster.
   [[nodiscard]] virtual std::string configuration(const cluster_settings& wanted) const = 0;
   /// The configuration change that leads from one cluster's settings to the other's.
-  [[nodiscard]] virtual std::string change(const cluster_settings& from,
-                                           const cluster_settings& to) const = 0;
+  [[nodiscard]] virtual std::string settings_change(const cluster_settings& from,
+                                                    const cluster_settings& to) const = 0;
   /// The next settings on the way: `to` itself, or intermediate ones if one step is not enough.
   [[nodiscard]] virtual cluster_settings step_towards(const cluster_settings& to,
                                                       const cluster_settings& from) const = 0;

@@ -102,7 +102,7 @@ settings_plan announce_settings(const cluster_look& look, const cluster_settings
     return plan;
   }
   plan.waiting_for = "telling the cluster its new settings";
-  plan.steps.emplace_back(configure{engine.change(plan.in_force, to), digest});
+  plan.steps.emplace_back(configure{engine.settings_change(plan.in_force, to), digest});
   return plan;
 }
 

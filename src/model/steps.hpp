@@ -33,7 +33,7 @@ struct failover_from {
 };
 /// Tell the cluster its new settings.
 struct configure {
-  std::string patch;  ///< model::engine::change()
+  std::string patch;  ///< model::engine::settings_change()
   std::string digest; ///< of the settings that the patch leads to
 };
 /// Ask these nodes which settings they have taken up.

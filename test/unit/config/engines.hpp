@@ -33,8 +33,8 @@ public:
   [[nodiscard]] std::string configuration(const model::cluster_settings&) const override {
     return {};
   }
-  [[nodiscard]] std::string change(const model::cluster_settings&,
-                                   const model::cluster_settings&) const override {
+  [[nodiscard]] std::string settings_change(const model::cluster_settings&,
+                                            const model::cluster_settings&) const override {
     return {};
   }
   [[nodiscard]] model::cluster_settings

@@ -41,7 +41,7 @@ constexpr auto longest_standstill = 1s;
 constexpr auto short_pause = 3ms; // between two looks at something that takes milliseconds
 
 /// A change of one role.
-struct change {
+struct role_change {
   std::string name;
   std::string script;
 };
@@ -138,9 +138,9 @@ private:
 
   /// Revokes by pg_hba.conf first (membership in its group), which no session can hold up. Returns
   /// the remaining changes.
-  std::vector<change> refuse_memberships() {
-    std::vector<change> memberships;
-    std::vector<change> logins;
+  std::vector<role_change> refuse_memberships() {
+    std::vector<role_change> memberships;
+    std::vector<role_change> logins;
     for (const auto& [name, role] : found_) {
       if (!role.marked || is_wanted(name) || !may_go(name))
         continue;
@@ -161,7 +161,7 @@ private:
 
   /// Also sets `nologin`, for nodes with a pg_hba.conf of an earlier release. If no role is locked,
   /// replicas are waited for only once.
-  void refuse_logins_at_once(std::vector<change>& logins) {
+  void refuse_logins_at_once(std::vector<role_change>& logins) {
     std::string all = "set local lock_timeout = '10ms';";
     for (const auto& one : logins)
       all += one.script;
@@ -171,7 +171,7 @@ private:
 
   /// Sets `nologin` for the other roles once their sessions have been told to end. Roles that stay
   /// locked are left to the removal.
-  void refuse_logins(std::vector<change> logins) {
+  void refuse_logins(std::vector<role_change> logins) {
     close_owner(logins);
     changed_ = !logins.empty();
     if (!logins.empty())
@@ -181,7 +181,7 @@ private:
     (void)run_all(logins, true);
   }
 
-  [[nodiscard]] std::string names_in(const std::vector<change>& changes) const {
+  [[nodiscard]] std::string names_in(const std::vector<role_change>& changes) const {
     std::set<std::string> names;
     for (const auto& one : changes)
       names.insert(one.name);
@@ -190,7 +190,7 @@ private:
 
   /// All bindings' roles are members of the owner, so the owner cannot be put into the refused
   /// group.
-  void close_owner(std::vector<change>& logins) {
+  void close_owner(std::vector<role_change>& logins) {
     const auto& name = order_.owner.username;
     const auto& owner = found_[name];
     if (owner_logs_in() || !(owner.logs_in || owner.has_sessions))
@@ -210,7 +210,7 @@ private:
     if (!closed->empty())
       if (auto done = leader_->run(*closed); !done.ok())
         return done.error();
-    std::vector<change> changes;
+    std::vector<role_change> changes;
     if (auto wrong = change_of_owner(changes))
       return wrong;
     bool reading = std::ranges::any_of(order_.wanted, &actors::wanted_role::read_only);
@@ -236,7 +236,7 @@ private:
 
   /// Runs all changes in one transaction, or each in its own if that fails. Returns the roles that
   /// could not be changed, and why.
-  std::map<std::string, std::string> run_all(const std::vector<change>& changes,
+  std::map<std::string, std::string> run_all(const std::vector<role_change>& changes,
                                              bool may_be_hurried = false) {
     std::map<std::string, std::string> failed;
     std::string all;
@@ -305,7 +305,7 @@ private:
 
   /// Restores the owner's password: any application may have changed it, since applications work as
   /// the owner.
-  trouble change_of_owner(std::vector<change>& changes) {
+  trouble change_of_owner(std::vector<role_change>& changes) {
     const auto& there = found_[order_.owner.username];
     const auto& [name, password] = order_.owner;
     bool right = passwords_.match(there.verifier, password);
@@ -322,7 +322,7 @@ private:
     return std::nullopt;
   }
 
-  trouble change_of(const actors::wanted_role& wanted, std::vector<change>& changes) {
+  trouble change_of(const actors::wanted_role& wanted, std::vector<role_change>& changes) {
     const auto& name = wanted.who.username;
     auto found = found_.find(name);
     bool exists = found != found_.end();

@@ -60,8 +60,8 @@ public:
   [[nodiscard]] std::string configuration(const model::cluster_settings& wanted) const override {
     return dynamic_configuration(wanted);
   }
-  [[nodiscard]] std::string change(const model::cluster_settings& from,
-                                   const model::cluster_settings& to) const override {
+  [[nodiscard]] std::string settings_change(const model::cluster_settings& from,
+                                            const model::cluster_settings& to) const override {
     return configuration_patch(from, to);
   }
   [[nodiscard]] model::cluster_settings
