@@ -87,7 +87,7 @@ def cold_provision(platform, rounds):
 
 
 def write_gaps(platform, rounds):
-    moves, kills, restarts = [], [], []
+    moves, rebuilds, kills, restarts = [], [], [], []
     for number in range(rounds):
         name = f"gap{number}"
         platform.create(name, nodes=2)
@@ -99,6 +99,13 @@ def write_gaps(platform, rounds):
             platform.wait_operation(name).must_succeed()
             writer.wait_for_writes(50)
             moves.append(writer.longest_gap())
+            platform.wait_all_running(name, 2)
+            at = time.monotonic()
+            ended = platform.wait_rebuild(name, platform.rebuild(name))
+            if ended["state"] != "succeeded":
+                raise Failed(f"the rebuild failed: {ended['description']}")
+            writer.wait_for_writes(50)
+            rebuilds.append(writer.longest_gap(since=at))
             platform.wait_all_running(name, 2)
             at, leader = time.monotonic(), platform.leader(name)
             cell = platform.nodes_of(name)[leader]
@@ -115,11 +122,12 @@ def write_gaps(platform, rounds):
             writer.wait_for_writes(50)
             restarts.append(writer.longest_gap(since=at))
         platform.wait_cells_seen()
-        print(f"  round {number + 1}: move {moves[-1]:.2f} s, leader's machine killed "
+        print(f"  round {number + 1}: move {moves[-1]:.2f} s, rebuild {rebuilds[-1]:.2f} s, leader's machine killed "
               f"{kills[-1]:.2f} s, its node alone {restarts[-1]:.2f} s", flush=True)
         platform.unbind(name, "app")
         platform.remove(name)
     for what, goal, gaps in (("longest write gap of a move", GOAL_MOVE_GAP, moves),
+                             ("longest write gap of a rebuild", GOAL_MOVE_GAP, rebuilds),
                              ("longest write gap, leader killed", GOAL_KILL_GAP, kills),
                              ("the same, its node alone", GOAL_KILL_GAP, restarts)):
         row(what, f"{goal:.1f} s", f"{max(gaps):.2f} s", f"median {statistics.median(gaps):.2f} s of {rounds}")

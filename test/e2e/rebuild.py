@@ -7,30 +7,11 @@ from databases import Writer
 from waiting import PATIENCE, wait_until
 
 
-def begin(platform, instance):
-    """Asks for a rebuild; its id."""
-    status, _, answer = platform.osb("POST", f"/admin/service_instances/{instance}/rebuild")
-    equal(status, 202, f"the answer to a rebuild ({answer})")
-    return answer["rebuild"]
-
-
-def task_of(platform, instance):
-    return platform.admin(instance).get("rebuild", {})
-
-
 def wait_for_phase(platform, instance, phase):
     """Looks without a pause: the old nodes stop within a second."""
     deadline = time.monotonic() + PATIENCE
-    while task_of(platform, instance).get("phase") != phase:
+    while platform.admin(instance).get("rebuild", {}).get("phase") != phase:
         true(time.monotonic() < deadline, f"the rebuild never had the phase {phase}")
-
-
-def wait_for_end(platform, instance, rebuild):
-    """What the operator is told of it then."""
-    def ended():
-        found = task_of(platform, instance)
-        return found if found.get("id") == rebuild and found["state"] != "in progress" else None
-    return wait_until(ended, "the end of the rebuild")
 
 
 def must_have_lost_nothing(writer):
@@ -56,7 +37,7 @@ def rebuild_while_writing(platform):
     uri = platform.bind("phoenix", "app")["uri"]
     with Writer(uri) as writer:
         writer.wait_for_writes(20)
-        ended = wait_for_end(platform, "phoenix", begin(platform, "phoenix"))
+        ended = platform.wait_rebuild("phoenix", platform.rebuild("phoenix"))
         equal(ended["state"], "succeeded", f"the rebuild ({ended['description']})")
         writer.wait_for_writes(50)
     must_have_lost_nothing(writer)
@@ -72,10 +53,10 @@ def broker_killed_at_the_switch(platform):
     scope = platform.admin("phoenix")["scope"]
     with Writer(platform.bind("phoenix", "killed")["uri"], "written_then") as writer:
         writer.wait_for_writes(20)
-        rebuild = begin(platform, "phoenix")
+        rebuild = platform.rebuild("phoenix")
         wait_for_phase(platform, "phoenix", "halting")
         platform.restart_broker(kill9=True)
-        ended = wait_for_end(platform, "phoenix", rebuild)
+        ended = platform.wait_rebuild("phoenix", rebuild)
         writer.wait_for_writes(50)
     must_have_lost_nothing(writer)
     print(f"       the rebuild {ended['state']} {ended['description']}")
@@ -92,10 +73,10 @@ def taken_back(platform):
     [replica] = nodes - {platform.leader("phoenix")}
     with Writer(platform.bind("phoenix", "back")["uri"], "written_back") as writer:
         writer.wait_for_writes(20)
-        rebuild = begin(platform, "phoenix")
+        rebuild = platform.rebuild("phoenix")
         wait_for_phase(platform, "phoenix", "halting")
         with platform.frozen(replica):
-            ended = wait_for_end(platform, "phoenix", rebuild)
+            ended = platform.wait_rebuild("phoenix", rebuild)
         equal(ended["state"], "failed", f"the rebuild ({ended['description']})")
         true(replica in ended["description"], f"it does not name {replica}: {ended['description']}")
         writer.wait_for_writes(50)

@@ -254,6 +254,17 @@ class BrokerPart:
         operation = self.wait_operation(instance).must_succeed()
         return operation
 
+    def rebuild(self, instance):
+        """Asks for a new cluster in place of the instance's; the id of the rebuild."""
+        return self._expect(202, "POST", f"/admin/service_instances/{instance}/rebuild")["rebuild"]
+
+    def wait_rebuild(self, instance, rebuild):
+        """The end of that rebuild, as an operator sees it."""
+        def ended():
+            task = self.admin(instance).get("rebuild", {})
+            return task if task.get("id") == rebuild and task["state"] != "in progress" else None
+        return wait_until(ended, "the end of the rebuild")
+
     def admin(self, instance):
         """The cluster's record as the admin API shows it."""
         return self._expect(200, "GET", "/admin/service_instances/" + urllib.parse.quote(instance, safe=""))

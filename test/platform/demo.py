@@ -185,13 +185,7 @@ def tell(platform, story):
         before = platform.nodes_of(INSTANCE)
         with Writer(uri, "written_through_rebuild") as writer:
             writer.wait_for_writes(50)
-            status, _, answer = platform.osb("POST", f"/admin/service_instances/{INSTANCE}/rebuild")
-            assert status == 202, f"the answer to a rebuild: {answer}"
-
-            def ended():
-                task = platform.admin(INSTANCE)["rebuild"]
-                return task if task["state"] != "in progress" else None
-            task = wait_until(ended, "the end of the rebuild")
+            task = platform.wait_rebuild(INSTANCE, platform.rebuild(INSTANCE))
             story.say(f"{task['state']} {task['description']}".strip())
             writer.wait_for_writes(50)
         missing, gap = writer.missing(), writer.longest_gap()
