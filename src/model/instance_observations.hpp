@@ -46,7 +46,7 @@ struct cluster_observations {
   rare_set<std::string> unanswered_starts;
   /// The reason why the last removal of a node failed, by node.
   rare_map<std::string, std::string> failed_removals;
-  /// The result of the last AddNode step, if it found too few cells.
+  /// The result of the last add_nodes step, if it found too few cells.
   rare_value<placement> shortage;
   /// Why the last switchover failed; kept until the switchover may be tried again. Empty if it did
   /// not.
