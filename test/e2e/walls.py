@@ -35,7 +35,7 @@ PLATFORM = {"strict": True, "tls": True, "edit": offer_more}
 
 MEMORY = 256 * 1024 * 1024  # of the plan WALLED
 # What a process has of its own that is not counted: its stack, and what it changes of its program and libraries.
-UNCOUNTED = 8 * 1024 * 1024
+UNCOUNTED = 16 * 1024 * 1024
 
 # The neighbour's writer gives up a statement after half a second, and connects again: on a machine
 # that is busy with sorting it may need one more attempt.
@@ -44,7 +44,7 @@ LONGEST_GAP = 2.0
 
 def shared(platform):
     if not platform.keys("/service/walled/state"):
-        platform.provision("walled", 1, plan=WALLED)
+        platform.provision("walled", 2, plan=WALLED)  # the other could take over
         platform.provision("neighbour", 1, plan=PLAN)
         for name in ("walled", "neighbour"):
             platform.wait_operation(name).must_succeed()
