@@ -84,6 +84,7 @@ TEST_CASE("one instance is shown in detail, without its credentials") {
     "roles_wait_for":"a lock",
     "admin_credentials":{"username":"pgadmin","password":"s3cret"},
     "operation":{"type":"update","state":"succeeded","description":"master running"},
+    "rebuild":{"id":"r1","state":"in progress","phase":"copying","description":"its nodes start"},
     "nodes":[{"node_id":"n1","backend_id":"c1","phase":"started",
                "role":"replica","state":"running","health":"it runs but does not replicate"}]})");
   REQUIRE(text.ok());
@@ -102,11 +103,31 @@ TEST_CASE("one instance is shown in detail, without its credentials") {
            "bindings      2 ready, 1 removing: a lock\n"
            "operation     update succeeded: master running\n"
            "repair        -\n"
+           "rebuild       in progress (copying): its nodes start\n"
            "routers       -\n"
            "\n"
            "NODE  CELL  ROLE     STATE    PHASE    HEALTH\n"
            "n1    c1    replica  running  started  it runs but does not replicate\n");
   CHECK(instance_details("{}")->ends_with("\nIt has no nodes.\n"));
+}
+
+TEST_CASE("a rebuild that has ended says how") {
+  auto shown = [](const std::string& rebuild) {
+    auto text = instance_details(R"({"rebuild":)" + rebuild + "}");
+    REQUIRE(text.ok());
+    auto at = text->find("rebuild ");
+    return text->substr(at, text->find('\n', at) - at);
+  };
+  CHECK(shown(R"({"state":"succeeded","phase":"ended","description":""})")
+        == "rebuild       succeeded");
+  CHECK(shown(R"({"state":"failed","phase":"ended","description":"no room"})")
+        == "rebuild       failed: no room");
+  CHECK(shown("7") == "rebuild       -");
+}
+
+TEST_CASE("a rebuild that has begun says where to look for its progress") {
+  CHECK(rebuild_line(R"({"rebuild":"r1"})")->find("service-status") != std::string::npos);
+  CHECK_FALSE(rebuild_line("{}").ok());
 }
 
 TEST_CASE("cells that cannot be reached, or cannot start a plan, stand out") {

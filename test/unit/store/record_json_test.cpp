@@ -797,7 +797,7 @@ TEST_CASE("values from before there were formats are read") {
 TEST_CASE("the secrets of a second cluster are sealed for their own place") {
   auto keys = keys_of("1");
   auto text = encode_record(full_record(), keys);
-  for (const char* password : {"p7", "p8", "p9"})
+  for (const char* password : {"\"p7\"", "\"p8\"", "\"p9\""})
     CHECK(text.find(password) == std::string::npos);
   auto document = parsed(text);
   document["outgoing"]["secrets"]["etcd"].CopyFrom(document["incoming"]["secrets"]["etcd"],
