@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "store/keys.hpp"
-#include "store/record_json.hpp"
 
 namespace matriarch::actors {
 

@@ -7,8 +7,9 @@
 
 #include "model/acceptance.hpp"
 #include "model/names.hpp"
+#include "store/binding_json.hpp"
 #include "store/keys.hpp"
-#include "store/record_json.hpp"
+#include "store/port_json.hpp"
 #include "store/unknown_members.hpp"
 
 namespace matriarch::actors {

@@ -14,6 +14,7 @@
 #include "store/etcd_access.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"
+#include "store/tombstone_json.hpp"
 
 namespace matriarch::actors {
 

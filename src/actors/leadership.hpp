@@ -2,7 +2,7 @@
 
 #include "actors/environment.hpp"
 #include "actors/interfaces.hpp"
-#include "store/record_json.hpp"
+#include "store/active_json.hpp"
 
 namespace matriarch::actors {
 

@@ -9,8 +9,9 @@
 #include "actors/last_words.hpp"
 #include "base/utf8.hpp"
 #include "model/names.hpp"
+#include "store/grave_json.hpp"
 #include "store/keys.hpp"
-#include "store/record_json.hpp"
+#include "store/tombstone_json.hpp"
 
 namespace matriarch::actors {
 

@@ -6,7 +6,7 @@
 
 #include "actors/last_words.hpp"
 #include "store/keys.hpp"
-#include "store/record_json.hpp"
+#include "store/port_json.hpp"
 
 namespace matriarch::actors {
 

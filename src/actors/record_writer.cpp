@@ -4,7 +4,7 @@
 #include <variant>
 
 #include "store/keys.hpp"
-#include "store/record_json.hpp"
+#include "store/port_json.hpp"
 
 namespace matriarch::actors {
 

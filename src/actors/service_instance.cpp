@@ -28,8 +28,10 @@
 #include "model/step_table.hpp"
 #include "model/words.hpp"
 #include "store/etcd_access.hpp"
+#include "store/grave_json.hpp"
 #include "store/keys.hpp"
-#include "store/record_json.hpp"
+#include "store/port_json.hpp"
+#include "store/tombstone_json.hpp"
 #include "store/unknown_members.hpp"
 
 namespace matriarch::actors {

@@ -16,9 +16,9 @@
 #include "model/event.hpp"
 #include "model/ports.hpp"
 #include "model/repair.hpp"
+#include "store/active_json.hpp"
 #include "store/etcd.hpp"
 #include "store/keyring.hpp"
-#include "store/record_json.hpp"
 #include "tls/authorities.hpp"
 
 namespace matriarch::actors {

@@ -5,7 +5,7 @@
 
 #include "base/json.hpp"
 #include "requests.hpp"
-#include "store/record_json.hpp"
+#include "store/binding_json.hpp"
 
 using namespace matriarch;
 using namespace matriarch::simulation;

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "requests.hpp"
-#include "store/record_json.hpp"
+#include "store/active_json.hpp"
 
 using namespace matriarch;
 using namespace matriarch::simulation;

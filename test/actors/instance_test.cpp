@@ -6,6 +6,7 @@
 #include "model/event.hpp"
 #include "model/plan.hpp"
 #include "requests.hpp"
+#include "store/port_json.hpp"
 #include "store/record_json.hpp"
 
 using namespace matriarch;

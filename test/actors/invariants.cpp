@@ -5,8 +5,10 @@
 
 #include "model/names.hpp"
 #include "requests.hpp"
+#include "store/binding_json.hpp"
 #include "store/cell_json.hpp"
 #include "store/keys.hpp"
+#include "store/port_json.hpp"
 #include "store/record_json.hpp"
 #include "tls/authorities.hpp"
 

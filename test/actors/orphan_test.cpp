@@ -5,7 +5,8 @@
 
 #include "../texts.hpp"
 #include "requests.hpp"
-#include "store/record_json.hpp"
+#include "store/grave_json.hpp"
+#include "store/tombstone_json.hpp"
 
 using namespace matriarch;
 using namespace matriarch::simulation;

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "requests.hpp"
-#include "store/record_json.hpp"
 
 using namespace matriarch;
 using namespace matriarch::simulation;

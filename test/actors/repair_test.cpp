@@ -6,7 +6,6 @@
 #include "../texts.hpp"
 #include "model/plan.hpp"
 #include "requests.hpp"
-#include "store/record_json.hpp"
 
 using namespace matriarch;
 using namespace matriarch::simulation;

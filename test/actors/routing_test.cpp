@@ -2,7 +2,8 @@
 
 #include "../texts.hpp"
 #include "requests.hpp"
-#include "store/record_json.hpp"
+#include "store/binding_json.hpp"
+#include "store/port_json.hpp"
 
 using namespace matriarch;
 using namespace matriarch::simulation;

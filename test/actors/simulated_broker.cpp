@@ -19,8 +19,8 @@
 #include "engines/postgresql/actors/cluster_front.hpp"
 #include "engines/postgresql/actors/session.hpp"
 #include "engines/postgresql/model/decisions.hpp"
+#include "store/active_json.hpp"
 #include "store/keys.hpp"
-#include "store/record_json.hpp"
 
 namespace matriarch::simulation {
 

@@ -6,6 +6,7 @@
 #include "engines/postgresql/cell/settings_check.hpp"
 #include "engines/postgresql/model/members.hpp"
 #include "model/names.hpp"
+#include "store/binding_json.hpp"
 #include "store/cell_json.hpp"
 #include "store/keys.hpp"
 #include "store/record_json.hpp"

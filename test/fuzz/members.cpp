@@ -9,7 +9,6 @@
 #include "router/haproxy_config.hpp"
 #include "router/routing_table.hpp"
 #include "router/words.hpp"
-#include "store/record_json.hpp"
 
 using namespace matriarch;
 using namespace matriarch::router;

@@ -4,7 +4,11 @@
 #include "fuzz/fuzz.hpp"
 #include "http/osb_answers.hpp"
 #include "http/osb_bindings.hpp"
+#include "store/active_json.hpp"
+#include "store/binding_json.hpp"
+#include "store/port_json.hpp"
 #include "store/record_json.hpp"
+#include "store/tombstone_json.hpp"
 
 using namespace matriarch;
 using fuzz::must;

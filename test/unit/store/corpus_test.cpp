@@ -9,8 +9,12 @@
 #include <sstream>
 
 #include "base/json.hpp"
+#include "store/binding_json.hpp"
 #include "store/formats.hpp"
+#include "store/grave_json.hpp"
+#include "store/port_json.hpp"
 #include "store/record_json.hpp"
+#include "store/tombstone_json.hpp"
 
 namespace matriarch::store {
 

@@ -1,4 +1,9 @@
+#include "store/active_json.hpp"
+#include "store/binding_json.hpp"
+#include "store/grave_json.hpp"
+#include "store/port_json.hpp"
 #include "store/record_json.hpp"
+#include "store/tombstone_json.hpp"
 
 #include <doctest/doctest.h>
 
